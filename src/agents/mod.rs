@@ -1,0 +1,1 @@
+//! Agent files on disk, read into an AgentSpec.

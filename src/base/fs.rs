@@ -1,0 +1,1 @@
+//! The file system behind a small trait.

@@ -1,0 +1,8 @@
+//! Plain tools for threads, files, time and YAML. No Duragent words in here.
+
+pub mod clock;
+pub mod fs;
+pub mod os;
+pub mod stop;
+pub mod thread;
+pub mod yaml;

@@ -1,0 +1,480 @@
+//! The events of a session: everything that ever happened to it, and all that it remembers.
+//!
+//! Names of types and fields are the file format (`docs/session-format.md`); they never change.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{CallId, MessageId, Seq, SourceId, TurnId};
+use crate::domain::time::Timestamp;
+
+/// The format that `session_start` names; a session of a newer one is refused.
+pub const FORMAT: u32 = 1;
+
+/// One line of the log: an event, its number and its time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Record {
+    /// Its number in the session.
+    pub seq: Seq,
+    /// When it was written.
+    pub timestamp: Timestamp,
+    /// Whether it was written in one piece with the line before it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub cont: bool,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+impl Record {
+    /// Reads the JSON object of one line; unknown keys are ignored.
+    ///
+    /// Errors: the JSON is bad, or a key of a known event is missing or ill-typed.
+    pub fn parse(json: &[u8]) -> Result<Record, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Head {
+            seq: Seq,
+            timestamp: Timestamp,
+            #[serde(default)]
+            cont: bool,
+        }
+        // Two passes over the bytes: a flattened enum would be read into a tree first.
+        let head: Head = serde_json::from_slice(json)?;
+        Ok(Record {
+            seq: head.seq,
+            timestamp: head.timestamp,
+            cont: head.cont,
+            event: serde_json::from_slice(json)?,
+        })
+    }
+}
+
+/// Something that happened to a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The session begins; always the first event.
+    SessionStart(SessionStart),
+    /// A message was accepted.
+    UserMessage(UserMessage),
+    /// A stored message was withdrawn by a queue rule; the model never sees it.
+    MessageDropped {
+        /// The message.
+        message_id: MessageId,
+        /// The rule, in words.
+        reason: String,
+    },
+    /// The agent begins to work, or tries the same turn once more.
+    TurnStarted {
+        /// The turn.
+        turn_id: TurnId,
+        /// Why it starts.
+        trigger: Trigger,
+    },
+    /// One reply of the model, text and tool calls.
+    AssistantResponse(AssistantResponse),
+    /// A tool is about to run; written and synced before the deed.
+    ToolStarted {
+        /// The call.
+        call_id: CallId,
+        /// The tool.
+        tool_name: String,
+    },
+    /// What a call came to; also for one that was denied.
+    ToolResult {
+        /// The call.
+        call_id: CallId,
+        /// What the model is told.
+        result: ToolOutput,
+        /// How long the tool ran.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        duration_ms: Option<u64>,
+    },
+    /// Calls whose turn ended before they ran.
+    ToolsSkipped {
+        /// The calls.
+        call_ids: Vec<CallId>,
+        /// Why, in words that the model sees.
+        reason: String,
+    },
+    /// The turn waits for somebody's decision.
+    ApprovalRequired {
+        /// The call that waits.
+        call_id: CallId,
+        /// What would run, as the user is shown it.
+        command: String,
+        /// What is asked.
+        kind: ApprovalKind,
+        /// Whose message led to the call.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        requester_id: Option<String>,
+    },
+    /// The decision; the first one counts.
+    ApprovalDecision {
+        /// The call that waited.
+        call_id: CallId,
+        /// What was decided.
+        decision: Decision,
+        /// By whom.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+    /// A message that is kept for audit and never shown to the model.
+    SilentMessage {
+        /// Its text.
+        content: String,
+        /// Who wrote it.
+        sender_id: String,
+        /// The writer's name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sender_name: Option<String>,
+        /// The caller's key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source_id: Option<SourceId>,
+    },
+    /// The session pauses for want of a client, or goes on.
+    StatusChange {
+        /// Until now.
+        from: Status,
+        /// From now on.
+        to: Status,
+    },
+    /// Settings of the session changed.
+    SessionChanged {
+        /// Its new title.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
+        /// The model that it uses from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+    },
+    /// The agent has finished its work; in one append with the last reply.
+    TurnEnded {
+        /// The turn.
+        turn_id: TurnId,
+        /// How it ended.
+        outcome: Outcome,
+        /// Why it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<Failure>,
+        /// The sum over its model calls.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        usage: Option<Usage>,
+    },
+    /// Something recoverable that a reader should see.
+    Error {
+        /// A stable word for programs.
+        code: String,
+        /// A sentence for people.
+        message: String,
+    },
+    /// The session is over; always the last event.
+    SessionEnd {
+        /// Why.
+        reason: EndReason,
+    },
+    /// An event of a newer version: kept in the file, skipped by the fold.
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
+
+/// The first event of a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionStart {
+    /// The format of the log, [`FORMAT`].
+    pub format: u32,
+    /// Whose session it is. A plain text: an agent may have been renamed since.
+    pub agent: String,
+    /// What happens to a turn when the last client leaves.
+    pub on_disconnect: OnDisconnect,
+    /// The gateway whose chat this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// The chat on that gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_chat_id: Option<String>,
+}
+
+/// An accepted input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UserMessage {
+    /// Its identifier.
+    pub message_id: MessageId,
+    /// Its text.
+    pub content: String,
+    /// Who wrote it, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_id: Option<String>,
+    /// The writer's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_name: Option<String>,
+    /// The caller's own key: a repeated one stores nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_id: Option<SourceId>,
+    /// Whether its turn runs on without a client.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub detached: bool,
+    /// Files that came with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+}
+
+/// A file that came with a message, kept in the session's `files/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The name it came with.
+    pub file: String,
+    /// Its media type.
+    pub mime: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its checksum, which is also its name on disk.
+    pub sha256: String,
+}
+
+/// One reply of the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AssistantResponse {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// Its identifier.
+    pub message_id: MessageId,
+    /// The agent.
+    pub agent: String,
+    /// The model that answered, as `provider/name`.
+    pub model: String,
+    /// The last event that its call contained.
+    pub input_seq: Seq,
+    /// Its text; may be empty beside tool calls.
+    pub content: String,
+    /// The tools it asks for, in order.
+    #[serde(default)]
+    pub tool_calls: Vec<ToolCall>,
+    /// What the call cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// The first part of the message that this goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<MessageId>,
+    /// Opaque, for the same provider and model only; never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_data: Option<serde_json::Value>,
+}
+
+/// A tool that the model asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The call.
+    pub call_id: CallId,
+    /// The tool.
+    pub tool_name: String,
+    /// A JSON text, as the model wrote it.
+    pub arguments: String,
+}
+
+/// What a tool answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolOutput {
+    /// Whether it did what was asked.
+    pub success: bool,
+    /// What the model is shown.
+    pub content: String,
+}
+
+/// Why a turn starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A message.
+    Message,
+    /// The turn was unfinished when the process died: one more try.
+    Resume,
+    /// The turn was parked by an orderly stop; not a try.
+    Restart,
+    /// One that a newer version knows.
+    #[serde(other)]
+    Other,
+}
+
+/// What a session does with a turn when its last client leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDisconnect {
+    /// It stops before its next step and goes on when a client comes.
+    #[default]
+    Pause,
+    /// It runs on.
+    Continue,
+}
+
+/// How a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Ready, or working.
+    Active,
+    /// Working with no client attached.
+    Running,
+    /// Unfinished; waits for a client.
+    Paused,
+    /// Over.
+    Completed,
+}
+
+impl Status {
+    /// The word used in files and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Active => "active",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Completed => "completed",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a reply ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model was done.
+    Stop,
+    /// It waits for tools.
+    ToolCalls,
+    /// It ran into its limit of tokens.
+    Length,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// The process died or was stopped; the reply goes on later.
+    Interrupted,
+    /// The provider failed in the middle of it.
+    Error,
+}
+
+impl FinishReason {
+    /// The word used in files and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FinishReason::Stop => "stop",
+            FinishReason::ToolCalls => "tool_calls",
+            FinishReason::Length => "length",
+            FinishReason::Cancelled => "cancelled",
+            FinishReason::Interrupted => "interrupted",
+            FinishReason::Error => "error",
+        }
+    }
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// With an answer.
+    Completed,
+    /// Somebody stopped it.
+    Cancelled,
+    /// It could not go on.
+    Failed,
+}
+
+/// Why something failed: a stable word for programs, a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The word, e.g. `provider_error`.
+    pub code: String,
+    /// The sentence.
+    pub message: String,
+}
+
+/// What is asked of a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalKind {
+    /// May this run?
+    Policy,
+    /// This may have run before the process died: what now?
+    Uncertain,
+}
+
+/// A person's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Run it this time.
+    AllowOnce,
+    /// Run it, and never ask again.
+    AllowAlways,
+    /// Do not run it.
+    Deny,
+    /// Run the uncertain call again.
+    Retry,
+    /// Leave the uncertain call be.
+    Skip,
+    /// The uncertain call did its work.
+    Worked,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// Its work is done.
+    Completed,
+    /// Somebody ended it.
+    Terminated,
+    /// Nobody used it for long enough.
+    Timeout,
+    /// It could not go on.
+    Error,
+}
+
+/// Tokens, as the provider counted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the request.
+    #[serde(default)]
+    pub prompt_tokens: u64,
+    /// Tokens of the reply.
+    #[serde(default)]
+    pub completion_tokens: u64,
+    /// Their sum.
+    #[serde(default)]
+    pub total_tokens: u64,
+}
+
+impl Usage {
+    /// From the two counts.
+    pub fn new(prompt_tokens: u64, completion_tokens: u64) -> Usage {
+        Usage {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens.saturating_add(completion_tokens),
+        }
+    }
+
+    /// Adds another call's counts.
+    pub fn add(&mut self, other: Usage) {
+        self.prompt_tokens = self.prompt_tokens.saturating_add(other.prompt_tokens);
+        self.completion_tokens = self
+            .completion_tokens
+            .saturating_add(other.completion_tokens);
+        self.total_tokens = self.total_tokens.saturating_add(other.total_tokens);
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}

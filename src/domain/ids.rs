@@ -1,0 +1,300 @@
+//! Identifiers, each parsed once into a type whose existence is the proof of its shape.
+
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use ulid::Ulid;
+
+/// Why a text is not an identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid {kind}: {text:?}")]
+pub struct InvalidId {
+    kind: &'static str,
+    text: String,
+}
+
+impl InvalidId {
+    fn new(kind: &'static str, text: &str) -> InvalidId {
+        /// An error must not carry a megabyte of somebody's input.
+        const SHOWN_CHARS: usize = 80;
+        InvalidId {
+            kind,
+            text: text.chars().take(SHOWN_CHARS).collect(),
+        }
+    }
+}
+
+/// Defines an identifier made of a prefix and a ULID, so that names sort by creation time.
+macro_rules! ulid_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// What every identifier of this kind begins with.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A new identifier from its time in milliseconds since 1970 and 80 random bits.
+            pub fn mint(timestamp_ms: u64, random: u128) -> $name {
+                let ulid = Ulid::from_parts(timestamp_ms, random);
+                $name(format!("{}{}", $prefix, ulid).into_boxed_str())
+            }
+
+            /// Accepts exactly what [`mint`](Self::mint) makes: the prefix and an upper-case
+            /// ULID. So it holds no path separator, dot or control character.
+            pub fn parse(text: &str) -> Result<$name, InvalidId> {
+                let refused = || InvalidId::new($kind, text);
+                let digits = text.strip_prefix($prefix).ok_or_else(refused)?;
+                let ulid = Ulid::from_string(digits).map_err(|_| refused())?;
+                if ulid.to_string() != digits {
+                    return Err(refused());
+                }
+                Ok($name(text.into()))
+            }
+
+            /// When it was minted, in milliseconds since 1970.
+            pub fn timestamp_ms(&self) -> u64 {
+                Ulid::from_string(&self.0[$prefix.len()..]).map_or(0, |ulid| ulid.timestamp_ms())
+            }
+
+            /// The identifier as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                $name::parse(&text).map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+ulid_id!(
+    /// A session, and the name of its folder.
+    SessionId,
+    "session_",
+    "session id"
+);
+ulid_id!(
+    /// A message of a user or of the model.
+    MessageId,
+    "msg_",
+    "message id"
+);
+ulid_id!(
+    /// One run of the agent from a message to its final answer.
+    TurnId,
+    "turn_",
+    "turn id"
+);
+
+impl SessionId {
+    /// The last six characters: enough to tell threads apart in a list of processes.
+    pub fn short(&self) -> &str {
+        &self.0[self.0.len() - 6..]
+    }
+}
+
+/// A tool call, as named by the provider that asked for it: 1 to 64 characters of
+/// `A-Z a-z 0-9 _ -`, which every provider takes back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct CallId(Box<str>);
+
+impl CallId {
+    const BYTES_MAX: usize = 64;
+
+    /// A new identifier, for a provider that gave none, or one that was used before.
+    pub fn mint(timestamp_ms: u64, random: u128) -> CallId {
+        CallId(format!("call_{}", Ulid::from_parts(timestamp_ms, random)).into_boxed_str())
+    }
+
+    /// Accepts what every provider accepts.
+    pub fn parse(text: &str) -> Result<CallId, InvalidId> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if text.is_empty() || text.len() > Self::BYTES_MAX || !text.bytes().all(plain) {
+            return Err(InvalidId::new("call id", text));
+        }
+        Ok(CallId(text.into()))
+    }
+
+    /// The identifier as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for CallId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        CallId::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+/// The name of an agent and of its folder: 1 to 64 characters of `A-Z a-z 0-9 _ -`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct AgentName(Box<str>);
+
+impl AgentName {
+    const BYTES_MAX: usize = 64;
+
+    /// Accepts letters, digits, `-` and `_`, so that a name is also a safe file name.
+    pub fn parse(text: &str) -> Result<AgentName, InvalidId> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if text.is_empty() || text.len() > Self::BYTES_MAX || !text.bytes().all(plain) {
+            return Err(InvalidId::new("agent name", text));
+        }
+        Ok(AgentName(text.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AgentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for AgentName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        AgentName::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+/// The number of an event in its session: from 1, without gaps. 0 stands before the first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// Before the first event.
+    pub const ZERO: Seq = Seq(0);
+
+    /// The number after this one.
+    #[must_use]
+    pub fn next(self) -> Seq {
+        Seq(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A caller's own key for a message (HTTP `Idempotency-Key`, `telegram:<update_id>`): 1 to 255
+/// visible ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct SourceId(Box<str>);
+
+impl SourceId {
+    const BYTES_MAX: usize = 255;
+
+    /// Accepts 1 to 255 bytes from `!` to `~`.
+    pub fn parse(text: &str) -> Result<SourceId, InvalidId> {
+        let visible = |byte: u8| byte.is_ascii_graphic();
+        if text.is_empty() || text.len() > Self::BYTES_MAX || !text.bytes().all(visible) {
+            return Err(InvalidId::new("idempotency key", text));
+        }
+        Ok(SourceId(text.into()))
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for SourceId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        SourceId::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_id_is_its_prefix_and_a_ulid_and_nothing_else() {
+        let id = SessionId::mint(1_790_000_000_000, 7);
+        assert_eq!(SessionId::parse(id.as_str()), Ok(id.clone()));
+        assert_eq!(id.timestamp_ms(), 1_790_000_000_000);
+        let upper = id.as_str().trim_start_matches("session_").to_owned();
+        for refused in [
+            "",
+            "session_",
+            "session_../../../etc/passwd",
+            "msg_01J00000000000000000000000",
+            "session_01J0000000000000000000000",
+            "session_01J000000000000000000000000",
+            "session_8ZZZZZZZZZZZZZZZZZZZZZZZZZ",
+            "session_01J0000000000000000000000U",
+            &upper,
+            &format!("session_{}", upper.to_lowercase()),
+            &format!("session_{upper}/x"),
+            &format!("{id}\n"),
+        ] {
+            assert!(SessionId::parse(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn ids_sort_by_the_time_they_were_minted() {
+        assert!(SessionId::mint(1, u128::MAX) < SessionId::mint(2, 0));
+    }
+
+    #[test]
+    fn names_and_keys_hold_only_what_is_safe() {
+        assert!(AgentName::parse("my-assistant_2").is_ok());
+        for refused in ["", ".", "..", "a/b", "a b", "ä", &"x".repeat(65)] {
+            assert!(AgentName::parse(refused).is_err(), "{refused:?}");
+        }
+        assert!(SourceId::parse("telegram:17").is_ok());
+        for refused in ["", "a b", "ä", "a\n", &"x".repeat(256)] {
+            assert!(SourceId::parse(refused).is_err(), "{refused:?}");
+        }
+        assert!(CallId::parse("toolu_01-x").is_ok());
+        assert!(CallId::parse("functions.date:0").is_err());
+    }
+}

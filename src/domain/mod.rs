@@ -1,0 +1,11 @@
+//! What a session is: its events, the state they fold into, and the next step. Values in, values
+//! out: no clock, no file, no thread.
+
+pub mod event;
+pub mod history;
+pub mod ids;
+pub mod message;
+pub mod spec;
+pub mod state;
+pub mod step;
+pub mod time;

@@ -1,0 +1,614 @@
+//! The state of a session: the fold of its events, and nothing else.
+//!
+//! [`SessionState::apply`] is the only way it changes, live and at replay alike. It is total: an
+//! event that does not fit has no effect, and [`SessionState::allows`] refuses such an event
+//! before it is written.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::event::{
+    ApprovalKind, AssistantResponse, Decision, EndReason, Event, FinishReason, OnDisconnect,
+    Record, SessionStart, Status, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
+};
+use crate::domain::history::{Entry, History, to_messages};
+use crate::domain::ids::{CallId, MessageId, Seq, TurnId};
+use crate::domain::message::Message;
+use crate::domain::time::Timestamp;
+
+/// What a model that was cut off is asked; it is not logged.
+pub const CONTINUE_INSTRUCTION: &str = "Your previous reply was cut off by a technical \
+     interruption. Continue it exactly where it stops, without repeating any of it and without \
+     mentioning the interruption.";
+
+/// A session as its events left it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionState {
+    /// The part that a list shows and a snapshot keeps.
+    pub summary: Summary,
+    /// What models have seen and said.
+    pub history: History,
+    /// Accepted messages that no model call has contained yet, oldest first.
+    pub inbox: Vec<Unseen>,
+    /// The unfinished turn.
+    pub turn: Option<Turn>,
+}
+
+/// A message that waits for a model call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unseen {
+    /// Its number in the log.
+    pub seq: Seq,
+    /// The message.
+    pub message: Arc<UserMessage>,
+}
+
+/// What is known of a session without reading its history; bounded in size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The agent.
+    pub agent: String,
+    /// What happens to a turn when the last client leaves.
+    pub on_disconnect: OnDisconnect,
+    /// The gateway whose chat this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// The chat on that gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_chat_id: Option<String>,
+    /// The time of the first event.
+    pub created_at: Timestamp,
+    /// The time of the last event.
+    pub updated_at: Timestamp,
+    /// The last event.
+    pub last_seq: Seq,
+    /// A name given by a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The model that replaces the agent's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Whether it is ready, paused or over; never `Running`, which depends on clients.
+    pub status: Status,
+    /// Why it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_reason: Option<EndReason>,
+    /// Whether a turn is unfinished, or a message waits for one.
+    #[serde(default)]
+    pub unfinished: bool,
+    /// The call that waits for a decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_call: Option<CallId>,
+    /// Messages as the API shows them.
+    pub message_count: u64,
+    /// Messages of people among them, dropped ones too.
+    #[serde(default)]
+    pub user_messages: u64,
+    /// The sum of all model calls.
+    #[serde(default)]
+    pub usage: Usage,
+    /// Where every hundredth of people's last messages stands: a repeated key is looked for from the
+    /// first of these on.
+    #[serde(default)]
+    pub key_marks: Vec<Seq>,
+}
+
+/// How many of people's last messages a repeated key is looked for in.
+pub const KEYED_MESSAGES: u64 = 1000;
+const MARK_EVERY: u64 = 100;
+const MARKS_MAX: usize = (KEYED_MESSAGES / MARK_EVERY) as usize + 1;
+
+/// An unfinished turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// Its identifier.
+    pub id: TurnId,
+    /// Why it was started, or started again.
+    pub trigger: Trigger,
+    /// Whether it runs on without a client.
+    pub detached: bool,
+    /// How often it was tried again after an unclean stop, since it last got anywhere.
+    pub tries: u32,
+    /// How often the model asked for tools.
+    pub tool_rounds: u32,
+    /// The model's last reply.
+    pub last_reply: Option<LastReply>,
+    /// The calls of the last reply.
+    pub calls: Vec<CallState>,
+    /// What it waits for.
+    pub approval: Option<Approval>,
+    /// The sum of its model calls.
+    pub usage: Usage,
+}
+
+/// What matters of a turn's last reply.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastReply {
+    /// The message as readers see it: of a continued reply, its first part.
+    pub message_id: MessageId,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+}
+
+/// A call and how far it has come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallState {
+    /// What the model asked for.
+    pub call: ToolCall,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+/// How far a call has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing was done.
+    Waiting,
+    /// A person is asked.
+    Asked,
+    /// A person has decided, and what follows from it was not done yet.
+    Decided(Decision),
+    /// The deed may have been done.
+    Started,
+    /// It has its result.
+    Done,
+}
+
+/// A question to a person.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Approval {
+    /// The event that asked.
+    pub seq: Seq,
+    /// The call.
+    pub call_id: CallId,
+    /// What would run.
+    pub command: String,
+    /// What is asked.
+    pub kind: ApprovalKind,
+}
+
+/// An event that cannot happen now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{event} cannot happen now: {why}")]
+pub struct IllegalEvent {
+    event: &'static str,
+    why: &'static str,
+}
+
+impl SessionState {
+    /// The state before any event. `history_tokens_max` bounds the history (0 for no limit).
+    pub fn new(history_tokens_max: u64) -> SessionState {
+        SessionState {
+            summary: Summary::empty(),
+            history: History::new(history_tokens_max, Seq(1)),
+            inbox: Vec::new(),
+            turn: None,
+        }
+    }
+
+    /// The state from which a replay that begins with event `window_seq` arrives where the whole
+    /// log would: `summary` is as of its `last_seq`, and events up to that one only fill the
+    /// other parts.
+    pub fn at_window(summary: Summary, window_seq: Seq, history_tokens_max: u64) -> SessionState {
+        SessionState {
+            summary,
+            history: History::new(history_tokens_max, window_seq),
+            inbox: Vec::new(),
+            turn: None,
+        }
+    }
+
+    /// Whether the session has begun.
+    pub fn has_started(&self) -> bool {
+        self.summary.last_seq > Seq::ZERO
+    }
+
+    /// Whether the session is over.
+    pub fn is_over(&self) -> bool {
+        self.summary.status == Status::Completed
+    }
+
+    /// The question that is open.
+    pub fn approval(&self) -> Option<&Approval> {
+        self.turn.as_ref()?.approval.as_ref()
+    }
+
+    /// The conversation as the next model call gets it.
+    pub fn conversation(&self) -> Vec<Message> {
+        let unseen: Vec<Entry> = self
+            .inbox
+            .iter()
+            .map(|unseen| Entry::User(Arc::clone(&unseen.message)))
+            .collect();
+        let mut messages = to_messages(self.history.entries().chain(&unseen));
+        if matches!(messages.last(), Some(Message::Assistant(_))) {
+            messages.push(Message::User {
+                text: CONTINUE_INSTRUCTION.to_owned(),
+                attachments: Vec::new(),
+            });
+        }
+        messages
+    }
+
+    /// Folds one event in.
+    pub fn apply(&mut self, record: &Record) {
+        if record.seq > self.summary.last_seq {
+            self.summary.apply(record);
+        }
+        match &record.event {
+            Event::UserMessage(message) => self.accept(record.seq, message),
+            Event::MessageDropped { message_id, .. } => self
+                .inbox
+                .retain(|unseen| unseen.message.message_id != *message_id),
+            Event::TurnStarted { turn_id, trigger } => self.start_turn(turn_id, *trigger),
+            Event::AssistantResponse(reply) => self.take_reply(reply),
+            Event::ToolStarted { call_id, .. } => self.set_progress(call_id, Progress::Started),
+            Event::ToolResult {
+                call_id, result, ..
+            } => self.finish_call(call_id, result),
+            Event::ToolsSkipped { call_ids, reason } => {
+                let output = ToolOutput {
+                    success: false,
+                    content: reason.clone(),
+                };
+                for call_id in call_ids {
+                    self.finish_call(call_id, &output);
+                }
+            }
+            Event::ApprovalRequired {
+                call_id,
+                command,
+                kind,
+                ..
+            } => self.ask(Approval {
+                seq: record.seq,
+                call_id: call_id.clone(),
+                command: command.clone(),
+                kind: *kind,
+            }),
+            Event::ApprovalDecision {
+                call_id, decision, ..
+            } => self.decide(call_id, *decision),
+            Event::TurnEnded { .. } => self.end_turn(record.seq),
+            Event::SessionEnd { .. } => {
+                self.end_turn(record.seq);
+            }
+            Event::SessionStart(_)
+            | Event::SilentMessage { .. }
+            | Event::StatusChange { .. }
+            | Event::SessionChanged { .. }
+            | Event::Error { .. }
+            | Event::Unknown => {}
+        }
+    }
+
+    /// Whether `event` can happen now.
+    ///
+    /// Errors: [`IllegalEvent`], with the reason.
+    pub fn allows(&self, event: &Event) -> Result<(), IllegalEvent> {
+        let refuse = |event, why| Err(IllegalEvent { event, why });
+        if self.is_over() {
+            return refuse("an event", "the session has ended");
+        }
+        let started = self.has_started();
+        let turn = self.turn.as_ref();
+        match event {
+            Event::SessionStart(_) if started => refuse("session_start", "the session has begun"),
+            Event::SessionStart(_) => Ok(()),
+            _ if !started => refuse("an event", "the session has not begun"),
+            Event::TurnStarted { turn_id, .. } if turn.is_some_and(|turn| turn.id != *turn_id) => {
+                refuse("turn_started", "another turn is unfinished")
+            }
+            Event::AssistantResponse(reply)
+                if turn.is_none_or(|turn| turn.id != reply.turn_id || turn.has_open_calls()) =>
+            {
+                refuse("assistant_response", "its turn does not wait for a reply")
+            }
+            Event::TurnEnded { turn_id, .. } if turn.is_none_or(|turn| turn.id != *turn_id) => {
+                refuse("turn_ended", "its turn is not the unfinished one")
+            }
+            Event::ToolStarted { call_id, .. } | Event::ToolResult { call_id, .. }
+                if !self.is_open_call(call_id) =>
+            {
+                refuse("a tool event", "no call of that id is open")
+            }
+            Event::ApprovalRequired { call_id, .. }
+                if self.approval().is_some() || !self.is_open_call(call_id) =>
+            {
+                refuse(
+                    "approval_required",
+                    "another is pending, or the call is done",
+                )
+            }
+            Event::ApprovalDecision { call_id, .. }
+                if self.approval().is_none_or(|open| open.call_id != *call_id) =>
+            {
+                refuse("approval_decision", "nothing of that id is pending")
+            }
+            Event::UserMessage(_)
+            | Event::MessageDropped { .. }
+            | Event::TurnStarted { .. }
+            | Event::AssistantResponse(_)
+            | Event::ToolStarted { .. }
+            | Event::ToolResult { .. }
+            | Event::ToolsSkipped { .. }
+            | Event::ApprovalRequired { .. }
+            | Event::ApprovalDecision { .. }
+            | Event::SilentMessage { .. }
+            | Event::StatusChange { .. }
+            | Event::SessionChanged { .. }
+            | Event::TurnEnded { .. }
+            | Event::Error { .. }
+            | Event::SessionEnd { .. } => Ok(()),
+            Event::Unknown => refuse("an unknown event", "this version cannot write it"),
+        }
+    }
+
+    fn is_open_call(&self, call_id: &CallId) -> bool {
+        let calls = self.turn.iter().flat_map(|turn| &turn.calls);
+        calls
+            .filter(|state| state.progress != Progress::Done)
+            .any(|state| state.call.call_id == *call_id)
+    }
+
+    fn accept(&mut self, seq: Seq, message: &UserMessage) {
+        if let Some(turn) = &mut self.turn {
+            turn.detached |= message.detached;
+        }
+        self.inbox.push(Unseen {
+            seq,
+            message: Arc::new(message.clone()),
+        });
+    }
+
+    fn start_turn(&mut self, turn_id: &TurnId, trigger: Trigger) {
+        if let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == *turn_id) {
+            turn.trigger = trigger;
+            turn.tries += u32::from(trigger == Trigger::Resume);
+            return;
+        }
+        self.turn = Some(Turn {
+            id: turn_id.clone(),
+            trigger,
+            detached: self.inbox.iter().any(|unseen| unseen.message.detached),
+            tries: 0,
+            tool_rounds: 0,
+            last_reply: None,
+            calls: Vec::new(),
+            approval: None,
+            usage: Usage::default(),
+        });
+    }
+
+    fn take_reply(&mut self, reply: &AssistantResponse) {
+        self.show_messages_up_to(reply.input_seq);
+        self.history.push(Entry::Assistant(Arc::new(reply.clone())));
+        if let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == reply.turn_id) {
+            turn.take_reply(reply);
+        }
+    }
+
+    /// Moves messages that a call contained from the inbox to the history.
+    fn show_messages_up_to(&mut self, seq: Seq) {
+        let seen = self.inbox.partition_point(|unseen| unseen.seq <= seq);
+        for unseen in self.inbox.drain(..seen) {
+            self.history.push(Entry::User(unseen.message));
+        }
+    }
+
+    fn set_progress(&mut self, call_id: &CallId, progress: Progress) {
+        if let Some(state) = self.turn.as_mut().and_then(|turn| turn.open_call(call_id)) {
+            state.progress = progress;
+        }
+    }
+
+    fn finish_call(&mut self, call_id: &CallId, output: &ToolOutput) {
+        let Some(turn) = &mut self.turn else { return };
+        let Some(state) = turn.open_call(call_id) else {
+            return;
+        };
+        state.progress = Progress::Done;
+        let tool_name = state.call.tool_name.clone();
+        turn.tries = 0;
+        if turn
+            .approval
+            .as_ref()
+            .is_some_and(|open| open.call_id == *call_id)
+        {
+            turn.approval = None;
+        }
+        self.history.push(Entry::Tool {
+            call_id: call_id.clone(),
+            tool_name,
+            output: output.clone(),
+        });
+    }
+
+    fn ask(&mut self, approval: Approval) {
+        let Some(turn) = &mut self.turn else { return };
+        let Some(state) = turn.open_call(&approval.call_id) else {
+            return;
+        };
+        state.progress = Progress::Asked;
+        turn.approval = Some(approval);
+    }
+
+    fn decide(&mut self, call_id: &CallId, decision: Decision) {
+        let Some(turn) = &mut self.turn else { return };
+        if turn
+            .approval
+            .as_ref()
+            .is_none_or(|open| open.call_id != *call_id)
+        {
+            return;
+        }
+        turn.approval = None;
+        if let Some(state) = turn.open_call(call_id) {
+            state.progress = Progress::Decided(decision);
+        }
+    }
+
+    /// Messages stored before the end of a turn count as seen, whatever its outcome.
+    fn end_turn(&mut self, seq: Seq) {
+        self.show_messages_up_to(seq);
+        self.turn = None;
+        self.history.end_turn(seq.next());
+    }
+}
+
+impl Turn {
+    /// Whether a call of the last reply still waits for its result.
+    pub fn has_open_calls(&self) -> bool {
+        self.open_calls().next().is_some()
+    }
+
+    /// The calls of the last reply that have no result, in order.
+    pub fn open_calls(&self) -> impl Iterator<Item = &CallState> {
+        self.calls
+            .iter()
+            .filter(|state| state.progress != Progress::Done)
+    }
+
+    fn open_call(&mut self, call_id: &CallId) -> Option<&mut CallState> {
+        self.calls
+            .iter_mut()
+            .find(|state| state.call.call_id == *call_id && state.progress != Progress::Done)
+    }
+
+    fn take_reply(&mut self, reply: &AssistantResponse) {
+        let is_whole = match reply.finish_reason {
+            FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Length => true,
+            FinishReason::Cancelled | FinishReason::Interrupted | FinishReason::Error => false,
+        };
+        self.last_reply = Some(LastReply {
+            message_id: reply
+                .continues
+                .clone()
+                .unwrap_or_else(|| reply.message_id.clone()),
+            finish_reason: reply.finish_reason,
+        });
+        self.calls.clear();
+        if is_whole {
+            self.tries = 0;
+            let waiting = reply.tool_calls.iter().map(|call| CallState {
+                call: call.clone(),
+                progress: Progress::Waiting,
+            });
+            self.calls.extend(waiting);
+            self.tool_rounds += u32::from(!self.calls.is_empty());
+        }
+        if let Some(usage) = reply.usage {
+            self.usage.add(usage);
+        }
+    }
+}
+
+impl Summary {
+    fn empty() -> Summary {
+        Summary {
+            agent: String::new(),
+            on_disconnect: OnDisconnect::Pause,
+            gateway: None,
+            gateway_chat_id: None,
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+            last_seq: Seq::ZERO,
+            title: None,
+            model: None,
+            status: Status::Active,
+            end_reason: None,
+            unfinished: false,
+            pending_call: None,
+            message_count: 0,
+            user_messages: 0,
+            usage: Usage::default(),
+            key_marks: Vec::new(),
+        }
+    }
+
+    /// Folds one event in, which must be the one after `last_seq`.
+    pub fn apply(&mut self, record: &Record) {
+        self.last_seq = record.seq;
+        self.updated_at = record.timestamp;
+        match &record.event {
+            Event::SessionStart(start) => self.start(start, record.timestamp),
+            Event::UserMessage(_) => {
+                self.mark_message(record.seq);
+                self.message_count += 1;
+                self.unfinished = true;
+            }
+            Event::MessageDropped { .. } => {
+                self.message_count = self.message_count.saturating_sub(1);
+            }
+            Event::TurnStarted { .. } => self.unfinished = true,
+            Event::AssistantResponse(reply) => {
+                if let Some(usage) = reply.usage {
+                    self.usage.add(usage);
+                }
+                let is_shown = reply.continues.is_none() && !reply.content.is_empty();
+                self.message_count += u64::from(is_shown);
+            }
+            Event::ApprovalRequired { call_id, .. } => self.pending_call = Some(call_id.clone()),
+            Event::ApprovalDecision { .. } | Event::ToolsSkipped { .. } => self.pending_call = None,
+            Event::StatusChange { to, .. } => match to {
+                Status::Paused => self.status = Status::Paused,
+                Status::Active | Status::Running => self.status = Status::Active,
+                Status::Completed => {}
+            },
+            Event::SessionChanged { title, model } => {
+                if title.is_some() {
+                    self.title.clone_from(title);
+                }
+                if model.is_some() {
+                    self.model.clone_from(model);
+                }
+            }
+            Event::TurnEnded { .. } => {
+                self.unfinished = false;
+                self.pending_call = None;
+            }
+            Event::SessionEnd { reason } => {
+                self.status = Status::Completed;
+                self.end_reason = Some(*reason);
+                self.unfinished = false;
+                self.pending_call = None;
+            }
+            Event::ToolStarted { .. }
+            | Event::ToolResult { .. }
+            | Event::SilentMessage { .. }
+            | Event::Error { .. }
+            | Event::Unknown => {}
+        }
+    }
+
+    fn start(&mut self, start: &SessionStart, at: Timestamp) {
+        self.agent.clone_from(&start.agent);
+        self.on_disconnect = start.on_disconnect;
+        self.gateway.clone_from(&start.gateway);
+        self.gateway_chat_id.clone_from(&start.gateway_chat_id);
+        self.created_at = at;
+    }
+
+    /// From which event on the last [`KEYED_MESSAGES`] messages stand.
+    pub fn keys_from(&self) -> Seq {
+        match self.key_marks.first() {
+            Some(first) if self.key_marks.len() >= MARKS_MAX => *first,
+            Some(_) | None => Seq(1),
+        }
+    }
+
+    /// Keeps the place of every hundredth message.
+    fn mark_message(&mut self, seq: Seq) {
+        if self.user_messages.is_multiple_of(MARK_EVERY) {
+            self.key_marks.push(seq);
+            if self.key_marks.len() > MARKS_MAX {
+                self.key_marks.remove(0);
+            }
+        }
+        self.user_messages += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! What to do now: one pure decision on a session's state.
+//!
+//! Because it depends on the log alone, a turn that resumes after a crash, a pause or an approval
+//! takes the same path as one that was never interrupted.
+
+use crate::domain::event::{FinishReason, Outcome, Status};
+use crate::domain::state::{CallState, SessionState, Turn};
+
+/// The next thing to do for a session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Nothing: it waits for a message.
+    Idle,
+    /// Ask the model; a turn is started first if there is none.
+    CallModel,
+    /// Run these calls, which have no result yet, in order.
+    RunTools(Vec<CallState>),
+    /// Nothing: it waits for a person's decision.
+    AwaitApproval,
+    /// Write that the turn is over.
+    EndTurn(Outcome),
+    /// Nothing: it waits for a client.
+    Paused,
+}
+
+/// Decides the next step.
+pub fn next_step(state: &SessionState) -> Step {
+    match state.summary.status {
+        Status::Completed => return Step::Idle,
+        Status::Paused => return Step::Paused,
+        Status::Active | Status::Running => {}
+    }
+    match &state.turn {
+        None if state.inbox.is_empty() => Step::Idle,
+        None => Step::CallModel,
+        Some(turn) => next_in_turn(state, turn),
+    }
+}
+
+fn next_in_turn(state: &SessionState, turn: &Turn) -> Step {
+    if turn.approval.is_some() {
+        return Step::AwaitApproval;
+    }
+    if turn.has_open_calls() {
+        return Step::RunTools(turn.open_calls().cloned().collect());
+    }
+    let Some(last) = &turn.last_reply else {
+        return Step::CallModel;
+    };
+    match last.finish_reason {
+        FinishReason::Interrupted => Step::CallModel,
+        FinishReason::Cancelled => Step::EndTurn(Outcome::Cancelled),
+        FinishReason::Error => Step::EndTurn(Outcome::Failed),
+        FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Length => {
+            // Either the results of its calls, or a message that it has not seen, want an answer.
+            let wants_more = !turn.calls.is_empty() || !state.inbox.is_empty();
+            if wants_more {
+                Step::CallModel
+            } else {
+                Step::EndTurn(Outcome::Completed)
+            }
+        }
+    }
+}

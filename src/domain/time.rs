@@ -1,0 +1,241 @@
+//! Points in time, as the log writes them.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Microseconds since 1970, UTC; written as RFC 3339 with six decimals and `Z`. From the year 1970
+/// to 9999.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+/// Why a text is not a point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an RFC 3339 time in UTC")]
+pub struct InvalidTimestamp;
+
+const MICROS: u64 = 1_000_000;
+const DAY_SECONDS: u64 = 86_400;
+
+impl Timestamp {
+    /// The last microsecond of the year 9999.
+    const MAX: u64 = 253_402_300_800 * MICROS - 1;
+
+    /// From microseconds since 1970; later than the year 9999 is taken for its end.
+    pub fn from_micros(micros: u64) -> Timestamp {
+        Timestamp(micros.min(Self::MAX))
+    }
+
+    /// Microseconds since 1970.
+    pub fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// Milliseconds since 1970.
+    pub fn as_millis(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// How long after `earlier` this is; zero when it is not later.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Reads `YYYY-MM-DDThh:mm:ss[.fraction]Z`; more than six decimals are cut.
+    pub fn parse(text: &str) -> Result<Timestamp, InvalidTimestamp> {
+        let bytes = text.as_bytes();
+        let shape = b"dddd-dd-ddTdd:dd:dd";
+        let head = bytes.get(..shape.len()).ok_or(InvalidTimestamp)?;
+        let fits = |(&byte, &want): (&u8, &u8)| match want {
+            b'd' => byte.is_ascii_digit(),
+            other => byte == other,
+        };
+        if !head.iter().zip(shape).all(fits) {
+            return Err(InvalidTimestamp);
+        }
+        let number = |from: usize, to: usize| {
+            head[from..to]
+                .iter()
+                .fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'))
+        };
+        let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+        let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
+        let in_range = year >= 1970
+            && (1..=12).contains(&month)
+            && (1..=days_in_month(year, month)).contains(&day)
+            && hour < 24
+            && minute < 60
+            && second < 60;
+        if !in_range {
+            return Err(InvalidTimestamp);
+        }
+        let micros = fraction_micros(&bytes[shape.len()..])?;
+        let days = days_since_epoch(year, month, day);
+        let seconds = days * DAY_SECONDS + hour * 3600 + minute * 60 + second;
+        Ok(Timestamp(seconds * MICROS + micros))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// A time before 1970 is taken for its first microsecond.
+    fn from(time: SystemTime) -> Timestamp {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_micros(u64::try_from(since.as_micros()).unwrap_or(Self::MAX))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, micros) = (self.0 / MICROS, self.0 % MICROS);
+        let (year, month, day) = civil_date(seconds / DAY_SECONDS);
+        let (hour, minute, second) = (
+            seconds % DAY_SECONDS / 3600,
+            seconds % 3600 / 60,
+            seconds % 60,
+        );
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"
+        )
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Timestamp::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+/// `rest` is what follows the seconds: `Z`, or a point, digits and `Z`.
+fn fraction_micros(rest: &[u8]) -> Result<u64, InvalidTimestamp> {
+    let Some(rest) = rest.strip_suffix(b"Z") else {
+        return Err(InvalidTimestamp);
+    };
+    if rest.is_empty() {
+        return Ok(0);
+    }
+    let digits = rest.strip_prefix(b".").ok_or(InvalidTimestamp)?;
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(InvalidTimestamp);
+    }
+    let digit = |place: usize| digits.get(place).map_or(0, |digit| u64::from(digit - b'0'));
+    Ok((0..6).fold(0, |sum, place| sum * 10 + digit(place)))
+}
+
+fn is_leap(year: u64) -> bool {
+    year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400)
+}
+
+fn days_in_month(year: u64, month: u64) -> u64 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if is_leap(year) => 29,
+        2 => 28,
+        _ => 31,
+    }
+}
+
+/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`,
+/// for years from 1970 on.
+fn days_since_epoch(year: u64, month: u64, day: u64) -> u64 {
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// Source: as above, `civil_from_days`.
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_times_are_written_and_read() {
+        for (micros, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_400_000_001, "2000-02-29T00:00:00.000001Z"),
+            (1_795_327_200_123_456, "2026-11-22T06:00:00.123456Z"),
+            (4_107_542_399_999_999, "2100-02-28T23:59:59.999999Z"),
+            (Timestamp::MAX, "9999-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(Timestamp::from_micros(micros).to_string(), text);
+            assert_eq!(Timestamp::parse(text), Ok(Timestamp(micros)), "{text}");
+        }
+    }
+
+    #[test]
+    fn fractions_of_any_length_are_read() {
+        for (text, micros) in [
+            ("1970-01-01T00:00:01Z", 1_000_000),
+            ("1970-01-01T00:00:01.5Z", 1_500_000),
+            ("1970-01-01T00:00:01.123456789Z", 1_123_456),
+        ] {
+            assert_eq!(Timestamp::parse(text), Ok(Timestamp(micros)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in [
+            "",
+            "1970-01-01",
+            "1970-01-01T00:00:00",
+            "1970-01-01T00:00:00+01:00",
+            "1970-01-01T00:00:00.Z",
+            "1970-01-01T00:00:00.1x",
+            "1970-02-29T00:00:00Z",
+            "1970-13-01T00:00:00Z",
+            "1970-00-01T00:00:00Z",
+            "1970-01-01T24:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "+970-01-01T00:00:00Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), Err(InvalidTimestamp), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_time_survives_a_round_trip(micros in 0..=Timestamp::MAX) {
+            let time = Timestamp::from_micros(micros);
+            proptest::prop_assert_eq!(Timestamp::parse(&time.to_string()), Ok(time));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Decides: one worker thread per active session.

@@ -1,0 +1,1 @@
+//! HTTP: requests into engine calls, notices into bytes; no decisions.

@@ -1,0 +1,16 @@
+//! Duragent keeps AI agents alive: an agent is a folder of YAML and Markdown, a session is an
+//! append-only log in plain files, and one small binary serves both.
+
+pub mod agents;
+pub mod base;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod domain;
+pub mod engine;
+pub mod http;
+pub mod llm;
+pub mod runtime;
+pub mod store;
+pub mod terminal;
+pub mod tools;

@@ -1,0 +1,3 @@
+//! The `duragent` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Builds the parts, starts the threads, stops them in order.

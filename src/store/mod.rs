@@ -1,0 +1,219 @@
+//! Where sessions are kept: the trait that the engine uses, and what its parts mean.
+//!
+//! [`file`] keeps each session in a folder of plain files. Another backend implements
+//! [`SessionStore`]; nothing outside this folder knows of paths.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::domain::event::{Event, Record};
+use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
+use crate::domain::state::Summary;
+use crate::domain::time::Timestamp;
+
+/// Sessions on durable storage, shared by all threads.
+pub trait SessionStore: Send + Sync + Debug {
+    /// Creates a session with its first events. On return they, and the session's place in the
+    /// list, survive a power cut.
+    fn create(&self, id: &SessionId, at: Timestamp, events: &[Event]) -> Result<(), StoreError>;
+
+    /// Opens a session for appending, after repairing what an interrupted append left. At most
+    /// one [`OpenSession`] of an id exists at a time; the caller sees to that.
+    ///
+    /// Errors: [`StoreError::NotFound`], [`StoreError::Damaged`], [`StoreError::NewerFormat`],
+    /// [`StoreError::Io`].
+    fn open(&self, id: &SessionId) -> Result<OpenSession, StoreError>;
+
+    /// Reads records from `from` on, in order, until `limit` is reached or the log ends.
+    fn records(&self, id: &SessionId, from: Seq, limit: Limit) -> Result<Vec<Record>, StoreError>;
+
+    /// Reads the records just before `before`, in ascending order, as many as `limit` allows.
+    fn records_before(
+        &self,
+        id: &SessionId,
+        before: Seq,
+        limit: Limit,
+    ) -> Result<Vec<Record>, StoreError>;
+
+    /// The record of the user message or (part of the) reply with that id.
+    fn find_message(
+        &self,
+        id: &SessionId,
+        message_id: &MessageId,
+    ) -> Result<Option<Record>, StoreError>;
+
+    /// The summary of a session, brought up to the end of its log; without opening it.
+    fn summary(&self, id: &SessionId) -> Result<Summary, StoreError>;
+
+    /// Up to `limit` ids smaller (older) than `before`, newest first.
+    fn list(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, StoreError>;
+
+    /// Whether a session of that id exists.
+    fn contains(&self, id: &SessionId) -> Result<bool, StoreError>;
+
+    /// Deletes a session and all its files, in a way that a crash in the middle does not undo.
+    fn delete(&self, id: &SessionId) -> Result<(), StoreError>;
+
+    /// What was stored under a key of session creation, if it is not older than a day:
+    /// `(fingerprint of the request, session)`.
+    fn creation_key(&self, key: &str, now: Timestamp) -> Result<Option<CreationKey>, StoreError>;
+
+    /// Stores the outcome of a keyed session creation; synced on return.
+    fn put_creation_key(&self, key: &str, value: &CreationKey) -> Result<(), StoreError>;
+
+    /// Bytes that can still be written where sessions are kept.
+    fn free_bytes(&self) -> Result<u64, StoreError>;
+}
+
+/// The outcome of a keyed session creation.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CreationKey {
+    /// The agent that was asked for: another one under the same key is a conflict.
+    pub agent: String,
+    /// The session that was created.
+    pub session_id: SessionId,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// A session opened for writing.
+#[derive(Debug)]
+pub struct OpenSession {
+    /// Its log.
+    pub log: Box<dyn SessionLog>,
+    /// The journal of the reply in flight.
+    pub journal: Box<dyn Journal>,
+    /// The last snapshot that fits the log.
+    pub snapshot: Option<Snapshot>,
+    /// The last record of the log.
+    pub last_seq: Seq,
+    /// A reply that was being streamed when the process ended. One whose `message_id` the log
+    /// has is not among them: the caller checks that while replaying.
+    pub partial: Option<Partial>,
+}
+
+/// How much a read may return. At least one record is returned, however large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Records.
+    pub records: usize,
+    /// Bytes of the log.
+    pub bytes: usize,
+}
+
+/// The log of a session, for its one writer.
+pub trait SessionLog: Send + Debug {
+    /// Appends `events` in one piece as the records after `expected_last`, and returns them once
+    /// they are synced.
+    ///
+    /// Errors: [`StoreError::Conflict`] when the log does not end at `expected_last`;
+    /// [`StoreError::Full`] when nothing was stored for want of space; [`StoreError::ReadOnly`]
+    /// when it is unknown whether the events were stored, now or at an earlier append: nothing
+    /// more can be appended until the session is opened anew.
+    fn append(
+        &mut self,
+        expected_last: Seq,
+        at: Timestamp,
+        events: &[Event],
+    ) -> Result<Vec<Arc<Record>>, StoreError>;
+
+    /// Replaces the snapshot. A failure costs time at the next opening, nothing else.
+    fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError>;
+
+    /// Bytes of the log.
+    fn len_bytes(&self) -> u64;
+}
+
+/// The text of the reply in flight, written before any client sees it.
+pub trait Journal: Send + Debug {
+    /// Begins a reply; what was there is forgotten.
+    fn begin(&mut self, head: &PartialHead) -> Result<(), StoreError>;
+
+    /// Adds text, in a way that survives the death of the process (not a power cut).
+    fn push(&mut self, text: &str) -> Result<(), StoreError>;
+
+    /// Makes what was pushed survive a power cut.
+    fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// Forgets the reply, once the log has it.
+    fn clear(&mut self) -> Result<(), StoreError>;
+}
+
+/// Which reply is in flight.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PartialHead {
+    /// Its turn.
+    pub turn_id: TurnId,
+    /// Its identifier.
+    pub message_id: MessageId,
+    /// The last event that its call contained.
+    pub input_seq: Seq,
+}
+
+/// A reply that was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partial {
+    /// Which reply.
+    pub head: PartialHead,
+    /// What had come of it.
+    pub text: String,
+}
+
+/// What a later opening starts from instead of the whole log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// The summary as of its `last_seq`.
+    pub summary: Summary,
+    /// From which record on the window of the next model call is folded.
+    pub window_seq: Seq,
+}
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such session.
+    #[error("session {0} does not exist")]
+    NotFound(SessionId),
+    /// A finished line that is no event, or a gap: damage, which a crash cannot cause.
+    #[error("{file}:{line} is damaged: {why}")]
+    Damaged {
+        /// The file, as a user would find it.
+        file: String,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The session was written by a newer version.
+    #[error("session {id} has format {format}, which this version cannot read")]
+    NewerFormat {
+        /// The session.
+        id: SessionId,
+        /// Its format.
+        format: u32,
+    },
+    /// The log does not end where the writer thought it would.
+    #[error("the log ends at {actual}, not at {expected}")]
+    Conflict {
+        /// What the writer expected.
+        expected: Seq,
+        /// Where the log ends.
+        actual: Seq,
+    },
+    /// No space is left; nothing was stored.
+    #[error("the disk is full")]
+    Full,
+    /// A write may or may not have reached the disk; the session takes no more until a restart.
+    #[error("the session is read-only since a failed write: {0}")]
+    ReadOnly(String),
+    /// The system refused.
+    #[error("cannot {action} {target}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        target: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}

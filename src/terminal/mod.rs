@@ -1,0 +1,1 @@
+//! What chat and attach show.

@@ -1,0 +1,140 @@
+//! The tree is the architecture: which folder may import which.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may name whom, beside itself. `docs/architecture.md` explains the table.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("domain", &[]),
+    ("agents", &["base", "domain"]),
+    ("client", &["base", "domain"]),
+    ("config", &["base", "domain"]),
+    ("llm", &["base", "domain"]),
+    ("store", &["base", "domain"]),
+    ("tools", &["base", "domain"]),
+    ("engine", &["base", "domain", "store", "llm", "tools"]),
+    ("http", &["base", "domain", "engine"]),
+    ("terminal", &["base", "domain", "client"]),
+    (
+        "runtime",
+        &[
+            "base", "domain", "agents", "client", "config", "engine", "http", "llm", "store",
+            "tools",
+        ],
+    ),
+    (
+        "cli",
+        &["base", "domain", "client", "config", "runtime", "terminal"],
+    ),
+];
+
+/// The parts of a lower folder that the engine may name: its traits and their types, never an
+/// implementation.
+const ENGINE_SEES_ONLY_TRAITS: &[&str] = &[
+    "store::file",
+    "llm::openai",
+    "llm::anthropic",
+    "llm::echo",
+    "llm::providers",
+];
+
+#[test]
+fn folders_import_only_what_the_table_allows() {
+    let mut broken = Vec::new();
+    for (folder, file, used) in crate_paths() {
+        let top = used.split("::").next().unwrap_or_default().to_owned();
+        let allowed = MAY_USE
+            .iter()
+            .find(|(name, _)| *name == folder)
+            .unwrap_or_else(|| panic!("src/{folder} is not in the table"))
+            .1;
+        let is_folder = MAY_USE.iter().any(|(name, _)| *name == top);
+        if is_folder && top != folder && !allowed.contains(&top.as_str()) {
+            broken.push(format!("{} uses crate::{used}", file.display()));
+        }
+        let implementation = ENGINE_SEES_ONLY_TRAITS
+            .iter()
+            .any(|hidden| used.starts_with(hidden));
+        if folder == "engine" && implementation {
+            broken.push(format!("{} uses crate::{used}", file.display()));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_folder_of_the_table_exists() {
+    let source = source_folder();
+    for (folder, _) in MAY_USE {
+        assert!(source.join(folder).is_dir(), "src/{folder}");
+    }
+}
+
+/// Every `crate::…` path in the sources: `(folder, file, path)`. Unit tests are left out: they
+/// may use what they like.
+fn crate_paths() -> Vec<(String, PathBuf, String)> {
+    let source = source_folder();
+    let mut found = Vec::new();
+    for file in rust_files(&source) {
+        let inner = file.strip_prefix(&source).unwrap().to_owned();
+        let Some(folder) = inner.parent().and_then(|path| path.iter().next()) else {
+            continue;
+        };
+        if inner.file_name().is_some_and(|name| name == "tests.rs") {
+            continue;
+        }
+        let folder = folder.to_string_lossy().into_owned();
+        if folder.is_empty() {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for used in paths_in(&text) {
+            found.push((folder.clone(), inner.clone(), used));
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+fn paths_in(text: &str) -> Vec<String> {
+    let code: String = text
+        .lines()
+        .take_while(|line| !line.starts_with("#[cfg(test)]"))
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    code.match_indices("crate::")
+        .map(|(at, found)| {
+            let rest = &code[at + found.len()..];
+            rest.chars().take_while(|c| is_path(*c)).collect()
+        })
+        .collect()
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn source_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+#[test]
+fn the_reader_of_paths_finds_them() {
+    let text = "use crate::store::file;\n// crate::http\nlet x = crate::llm::Sink;\n#[cfg(test)]\nuse crate::cli;";
+    let found: BTreeMap<String, ()> = paths_in(text).into_iter().map(|path| (path, ())).collect();
+    let found: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(found, ["llm::Sink", "store::file"]);
+}

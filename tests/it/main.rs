@@ -1,0 +1,24 @@
+//! All integration tests, in one binary: it links once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::let_underscore_must_use,
+    missing_docs,
+    reason = "in a test an unwrap is the check"
+)]
+
+mod agents;
+mod architecture;
+mod cli;
+mod config;
+mod crate_facts;
+mod domain;
+mod engine;
+mod gate;
+mod http;
+mod llm;
+mod serve;
+mod store;
+mod support;
+mod tidy;

@@ -1,0 +1,3 @@
+//! What several topics need: fakes of what lives on the internet, and the real binary.
+
+pub mod fake_model;
