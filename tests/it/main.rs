@@ -5,6 +5,7 @@
     clippy::print_stderr,
     clippy::let_underscore_must_use,
     missing_docs,
+    unreachable_pub,
     reason = "in a test an unwrap is the check"
 )]
 
