@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod fs;
+pub mod lock;
 pub mod os;
 pub mod stop;
 pub mod thread;

@@ -179,6 +179,31 @@ pub enum Event {
     Unknown,
 }
 
+impl Event {
+    /// The reply, if this is one.
+    pub fn as_reply(&self) -> Option<&AssistantResponse> {
+        match self {
+            Event::AssistantResponse(reply) => Some(reply),
+            _ => None,
+        }
+    }
+
+    /// The bytes of its texts that can be long.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Event::UserMessage(message) => message.content.len(),
+            Event::AssistantResponse(reply) => {
+                let calls = reply.tool_calls.iter();
+                reply.content.len() + calls.map(|call| call.arguments.len()).sum::<usize>()
+            }
+            Event::ToolResult { result, .. } => result.content.len(),
+            Event::ApprovalRequired { command, .. } => command.len(),
+            Event::SilentMessage { content, .. } => content.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// The first event of a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionStart {

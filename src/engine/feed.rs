@@ -208,6 +208,11 @@ impl Feed {
         self.is_over
     }
 
+    /// Says that the session was over before this subscriber came.
+    pub fn is_over_if(&mut self, over: bool) {
+        self.is_over |= over;
+    }
+
     /// Whether text of a reply to a call that contained the events up to `input_seq` is for this
     /// subscriber.
     pub fn wants_reply(&self, input_seq: Seq) -> bool {

@@ -8,11 +8,32 @@
 
 pub mod cursor;
 pub mod error;
+mod events;
 pub mod feed;
-pub mod sessions;
+mod inner;
+mod keys;
+mod live;
+mod looks;
+mod mint;
+mod prompt;
+mod recovery;
+mod registry;
+mod reply;
+mod requests;
+mod session;
+mod sessions;
+mod subscription;
+mod timer;
+mod tool_run;
+mod transcript;
+mod turn;
 pub mod view;
+mod workers;
 
 pub use cursor::Cursor;
 pub use error::EngineError;
 pub use feed::{FeedEvent, FeedItem};
+pub use inner::{Agent, Agents, Parts, Settings};
+pub use requests::{Accepted, Begin, Decided, ListQuery, NewMessage, Presence};
 pub use sessions::Sessions;
+pub use subscription::{Flow, Subscription};

@@ -1,101 +1,199 @@
 //! The façade that every surface calls.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-
-use crate::domain::event::{Decision, Record, Status};
+use crate::base::lock::lock;
+use crate::domain::event::{
+    ApprovalKind, Decision, EndReason, Event, FORMAT, Record, SessionStart, Status, UserMessage,
+};
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
+use crate::domain::state::SessionState;
+use crate::domain::time::Timestamp;
 use crate::engine::cursor::Cursor;
 use crate::engine::error::EngineError;
-use crate::engine::feed::FeedItem;
-use crate::engine::view::{SessionPage, SessionView, ShownMessage};
+use crate::engine::events;
+use crate::engine::feed::{Feed, FeedEvent, FeedItem};
+use crate::engine::inner::{Agent, Inner, Parts, chain};
+use crate::engine::live::{Interrupt, Live, Role};
+use crate::engine::requests::{Accepted, Begin, Decided, ListQuery, NewMessage, Presence};
+use crate::engine::session::{PAGE, Session, goes_on, read_records};
+use crate::engine::subscription::{Seat, Subscription, cursor_now, feed_after};
+use crate::engine::timer::Timer;
+use crate::engine::turn;
+use crate::engine::view::{PendingApproval, SessionPage, SessionView, ShownMessage};
+use crate::engine::workers::{self, Workers};
+use crate::store::{CreationKey, Limit};
+
+/// How long a cancelled worker may take to leave before its session is taken from it.
+const CANCEL_PATIENCE: Duration = Duration::from_millis(200);
 
 /// All sessions of the server. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Sessions {}
-
-/// A message that somebody wants to say.
-#[derive(Debug, Clone, Default)]
-pub struct NewMessage {
-    /// The text.
-    pub content: String,
-    /// Who says it, where there are several.
-    pub sender_id: Option<String>,
-    /// The writer's name.
-    pub sender_name: Option<String>,
-    /// The caller's own key.
-    pub key: Option<SourceId>,
-    /// Whether its turn runs on without a client.
-    pub detached: bool,
-}
-
-/// What became of a message.
-#[derive(Debug)]
-pub struct Accepted {
-    /// The message.
-    pub message_id: MessageId,
-    /// Its record.
-    pub seq: Seq,
-    /// Whether its key had been seen before, so that nothing was stored.
-    pub is_repeat: bool,
-}
-
-/// Which sessions a list is to hold.
-#[derive(Debug, Clone, Default)]
-pub struct ListQuery {
-    /// At most so many.
-    pub limit: usize,
-    /// Only older ones than this.
-    pub cursor: Option<SessionId>,
-    /// Only those that stand so.
-    pub status: Option<Status>,
-    /// Only those of this agent.
-    pub agent: Option<String>,
-}
-
-/// Where a subscriber begins.
-#[derive(Debug, Clone)]
-pub enum Begin {
-    /// With the session as it stands, its last messages and the text so far.
-    Now {
-        /// How many messages.
-        history: usize,
-    },
-    /// Right after what it has seen.
-    After(Cursor),
-}
-
-/// How a subscriber takes part.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Presence {
-    /// It only watches, and does not count as attached.
-    pub is_readonly: bool,
-    /// It sends the others away.
-    pub detaches_others: bool,
-}
-
-/// What a decision led to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decided {
-    /// The record of the decision.
-    pub seq: Seq,
+pub struct Sessions {
+    pub(super) inner: Arc<Inner>,
+    pub(super) workers: Arc<Workers>,
+    timer: Arc<Mutex<Option<Timer<SessionId>>>>,
 }
 
 impl Sessions {
+    /// Starts the engine: its threads are `timer`, `reaper`, and one for each session at work.
+    ///
+    /// Errors: the system has no thread to give.
+    pub fn start(parts: Parts) -> std::io::Result<Sessions> {
+        let max_active = parts.settings.max_active;
+        let inner = Arc::new(Inner::new(parts));
+        let working = Arc::clone(&inner);
+        let workers = Workers::new(
+            max_active,
+            Arc::new(move |session, generation| turn::work(&working, session, generation)),
+        )?;
+        let tended = Arc::clone(&inner);
+        let timer = Timer::start(move |id: SessionId| tended.look_at(&id))?;
+        inner.looks.begin(timer.asked_tx());
+        Ok(Sessions {
+            inner,
+            workers: Arc::new(workers),
+            timer: Arc::new(Mutex::new(Some(timer))),
+        })
+    }
+
+    /// Takes no more messages, lets replies in flight finish for at most `grace`, then parks
+    /// them: they go on after the next start. On return all is on disk and all threads of the
+    /// engine have ended, but for one that hangs where nothing can end it.
+    pub fn stop(&self, grace: Duration) {
+        /// What parking a turn may take: a write and a sync on a slow disk.
+        const PARKING: Duration = Duration::from_secs(3);
+        self.inner.drain();
+        self.workers.clear_queue();
+        if !self.workers.wait_idle(Instant::now() + grace) {
+            for session in self.inner.registry.all() {
+                workers::interrupt(&session, Interrupt::Shutdown);
+            }
+        }
+        self.workers.stop(Instant::now() + PARKING);
+        self.inner.looks.end();
+        drop(lock(&self.timer).take());
+        for session in self.inner.registry.all() {
+            session.save_snapshot(&mut session.log());
+        }
+    }
+
+    /// Refuses new messages from here on.
+    pub fn drain(&self) {
+        self.inner.drain();
+    }
+
     /// Creates a session of `agent`; a repeated `key` returns the session it created before.
     pub fn create(&self, agent: &str, key: Option<&SourceId>) -> Result<SessionView, EngineError> {
-        unimplemented!("{agent} {key:?}")
+        self.inner.refuse_when_draining()?;
+        let found = self.inner.agents.get(agent);
+        let agent = found.ok_or_else(|| EngineError::AgentNotFound(agent.to_owned()))?;
+        let Some(key) = key else {
+            return self.create_new(&agent).map(|(view, _)| view);
+        };
+        let _one_at_a_time = self.inner.lock_creation(key);
+        let now = self.inner.mint.now();
+        if let Some(known) = self.inner.store.creation_key(key.as_str(), now)? {
+            if known.agent != agent.spec.name.as_str() {
+                return Err(EngineError::KeyReused);
+            }
+            return self.show(&known.session_id);
+        }
+        let (view, created_at) = self.create_new(&agent)?;
+        let stored = CreationKey {
+            agent: agent.spec.name.to_string(),
+            session_id: view.id.clone(),
+            created_at,
+        };
+        self.inner.store.put_creation_key(key.as_str(), &stored)?;
+        Ok(view)
+    }
+
+    fn create_new(&self, agent: &Agent) -> Result<(SessionView, Timestamp), EngineError> {
+        self.inner.refuse_when_full()?;
+        let id = self.inner.mint.session_id();
+        let at = self.inner.mint.now();
+        let event = Event::SessionStart(SessionStart {
+            format: FORMAT,
+            agent: agent.spec.name.to_string(),
+            on_disconnect: agent.spec.session.on_disconnect,
+            gateway: None,
+            gateway_chat_id: None,
+        });
+        self.inner
+            .store
+            .create(&id, at, std::slice::from_ref(&event))?;
+        let mut live = Live::new(SessionState::new(0));
+        live.publish(&[Arc::new(Record {
+            seq: Seq(1),
+            timestamp: at,
+            cont: false,
+            event,
+        })]);
+        Ok((live.view(&id), at))
     }
 
     /// One page of sessions, newest first.
     pub fn list(&self, query: &ListQuery) -> Result<SessionPage, EngineError> {
-        unimplemented!("{query:?}")
+        /// Names looked at in one go.
+        const NAMES: usize = 256;
+        let mut sessions = Vec::new();
+        let mut cursor = query.cursor.clone();
+        loop {
+            let ids = self.inner.store.list(cursor.as_ref(), NAMES)?;
+            let is_last = ids.len() < NAMES;
+            for id in ids {
+                if sessions.len() == query.limit {
+                    let next_cursor = sessions.last().map(|view: &SessionView| view.id.clone());
+                    return Ok(SessionPage {
+                        sessions,
+                        next_cursor,
+                    });
+                }
+                cursor = Some(id.clone());
+                match self.view(&id) {
+                    Ok(view) if query.wants(&view) => sessions.push(view),
+                    Ok(_) | Err(EngineError::SessionNotFound(_)) => {}
+                    // One damaged session must not hide the others.
+                    Err(error) => log::warn!("session {id} is not listed: {}", chain(&error)),
+                }
+            }
+            if is_last {
+                return Ok(SessionPage {
+                    sessions,
+                    next_cursor: None,
+                });
+            }
+        }
+    }
+
+    /// A session as a list shows it: without opening it.
+    fn view(&self, id: &SessionId) -> Result<SessionView, EngineError> {
+        if let Some(session) = self.inner.registry.get(id) {
+            return Ok(session.live().view(id));
+        }
+        let summary = self.inner.store.summary(id)?;
+        Ok(SessionView {
+            id: id.clone(),
+            status: summary.status,
+            working: false,
+            attached: 0,
+            pending_approval: None,
+            summary,
+        })
     }
 
     /// One session.
     pub fn show(&self, id: &SessionId) -> Result<SessionView, EngineError> {
-        unimplemented!("{id}")
+        let view = self.view(id)?;
+        if view.summary.pending_call.is_none() || view.pending_approval.is_some() {
+            return Ok(view);
+        }
+        // What is asked stands in the log alone.
+        let session = self.inner.session(id)?;
+        let view = session.live().view(id);
+        Ok(view)
     }
 
     /// Changes a session's title or model; returns it as it then is.
@@ -105,17 +203,49 @@ impl Sessions {
         title: Option<String>,
         model: Option<String>,
     ) -> Result<SessionView, EngineError> {
-        unimplemented!("{id} {title:?} {model:?}")
+        let session = self.inner.session(id)?;
+        if title.is_some() || model.is_some() {
+            session.decide(|_| Ok((vec![Event::SessionChanged { title, model }], ())))?;
+        }
+        let view = session.live().view(id);
+        Ok(view)
     }
 
     /// Ends a session and keeps its files.
     pub fn end(&self, id: &SessionId) -> Result<(), EngineError> {
-        unimplemented!("{id}")
+        let session = self.inner.session(id)?;
+        if session.live().state.is_over() {
+            return Err(EngineError::SessionEnded(id.clone()));
+        }
+        self.cancel_turn(&session)?;
+        session.decide(|live| {
+            let mut events = events::cancellation(live, self.inner.mint.turn_id());
+            events.push(Event::SessionEnd {
+                reason: EndReason::Terminated,
+            });
+            Ok((events, ()))
+        })?;
+        Ok(())
     }
 
     /// Ends a session and deletes its files.
     pub fn delete(&self, id: &SessionId) -> Result<(), EngineError> {
-        unimplemented!("{id}")
+        match self.end(id) {
+            Ok(()) | Err(EngineError::SessionEnded(_)) => {}
+            // What cannot be read or written can still be deleted.
+            Err(
+                error @ (EngineError::Store(_) | EngineError::ReadOnly | EngineError::DiskFull),
+            ) => {
+                log::warn!("session {id} is deleted as it is: {}", chain(&error));
+            }
+            Err(error) => return Err(error),
+        }
+        if let Some(session) = self.inner.registry.get(id) {
+            let _nobody_writes = session.log();
+            session.live().break_off("the session was deleted");
+            self.inner.registry.remove(id);
+        }
+        Ok(self.inner.store.delete(id)?)
     }
 
     /// The last `limit` messages (before `before`), oldest first.
@@ -125,7 +255,16 @@ impl Sessions {
         limit: usize,
         before: Option<&MessageId>,
     ) -> Result<Vec<ShownMessage>, EngineError> {
-        unimplemented!("{id} {limit} {before:?}")
+        let last = self.inner.last_published(id)?;
+        let end = match before {
+            None => last.next(),
+            Some(message_id) => {
+                let found = self.inner.store.find_message(id, message_id)?;
+                let missing = || EngineError::MessageNotFound(message_id.to_string());
+                found.ok_or_else(missing)?.seq
+            }
+        };
+        self.inner.messages_before(id, end, limit)
     }
 
     /// Records after `after`, in order, at most `limit`.
@@ -135,13 +274,23 @@ impl Sessions {
         after: Seq,
         limit: usize,
     ) -> Result<Vec<Record>, EngineError> {
-        unimplemented!("{id} {after} {limit}")
+        let last = self.inner.last_published(id)?;
+        let limit = Limit {
+            records: limit,
+            bytes: PAGE.bytes,
+        };
+        let mut records = self.inner.store.records(id, after.next(), limit)?;
+        records.retain(|record| record.seq <= last);
+        Ok(records)
     }
 
     /// Stores a message; on return it is on disk. Its turn runs on without a client only if the
     /// message says so (`detached`).
     pub fn submit(&self, id: &SessionId, message: NewMessage) -> Result<Accepted, EngineError> {
-        unimplemented!("{id} {message:?}")
+        let session = self.inner.session(id)?;
+        let accepted = self.store_message(&session, message)?;
+        self.workers.ensure(&session);
+        Ok(accepted)
     }
 
     /// Stores a message and follows it: the subscription begins with `Start` and ends with the
@@ -152,7 +301,20 @@ impl Sessions {
         id: &SessionId,
         message: NewMessage,
     ) -> Result<(Accepted, Subscription), EngineError> {
-        unimplemented!("{id} {message:?}")
+        let session = self.inner.session(id)?;
+        let seat = Seat::take(&session, Role::Following);
+        let accepted = self.store_message(&session, message)?;
+        let asked = {
+            let live = session.live();
+            let open = live.state.approval();
+            open.filter(|open| open.seq < accepted.seq)
+                .map(PendingApproval::from)
+        };
+        session.wake_if_attended()?;
+        self.workers.ensure(&session);
+        let feed = Feed::of_message(accepted.seq);
+        let subscription = seat.show(&self.inner.store, feed).asked_before(asked);
+        Ok((accepted, subscription))
     }
 
     /// Attaches a subscriber to everything that happens in a session.
@@ -162,7 +324,73 @@ impl Sessions {
         begin: Begin,
         presence: Presence,
     ) -> Result<Subscription, EngineError> {
-        unimplemented!("{id} {begin:?} {presence:?}")
+        let session = self.inner.session(id)?;
+        let role = if presence.is_readonly {
+            Role::Readonly
+        } else {
+            Role::Attached
+        };
+        let seat = Seat::take(&session, role);
+        if presence.detaches_others {
+            session.live().detach_others(seat.watcher());
+        }
+        if !presence.is_readonly && !session.live().state.is_over() {
+            session.wake_if_attended()?;
+            self.workers.ensure(&session);
+        }
+        match begin {
+            Begin::Now { history } => self.subscribe_now(&session, seat, history),
+            Begin::After(cursor) => self.subscribe_after(&session, seat, cursor),
+        }
+    }
+
+    fn subscribe_now(
+        &self,
+        session: &Arc<Session>,
+        seat: Seat,
+        history: usize,
+    ) -> Result<Subscription, EngineError> {
+        let (view, cursor) = {
+            let live = session.live();
+            (live.view(&session.id), cursor_now(&live))
+        };
+        let before = cursor.seq.next();
+        let messages = self.inner.messages_before(&session.id, before, history)?;
+        let mut feed = feed_after(&*self.inner.store, session, cursor)?;
+        feed.is_over_if(view.summary.status == Status::Completed);
+        let opening = FeedItem {
+            id: cursor,
+            event: FeedEvent::Session {
+                session: Box::new(view),
+                messages,
+            },
+        };
+        Ok(seat
+            .show(&self.inner.store, feed)
+            .opening_with(vec![opening]))
+    }
+
+    fn subscribe_after(
+        &self,
+        session: &Arc<Session>,
+        seat: Seat,
+        cursor: Cursor,
+    ) -> Result<Subscription, EngineError> {
+        let last = session.live().last_seq();
+        if cursor.seq <= last {
+            let feed = feed_after(&*self.inner.store, session, cursor)?;
+            return Ok(seat.show(&self.inner.store, feed));
+        }
+        // It has seen what is no longer there.
+        let feed = feed_after(&*self.inner.store, session, Cursor::after(last))?;
+        let gap = FeedItem {
+            id: Cursor::after(last),
+            event: FeedEvent::Gap {
+                from_seq: last.next(),
+                to_seq: cursor.seq,
+            },
+        };
+        Ok(seat.show(&self.inner.store, feed).opening_with(vec![gap]))
     }
 
     /// Decides the open question, and follows what comes of it until the turn ends or asks again:
@@ -175,63 +403,171 @@ impl Sessions {
         decision: Decision,
         by: Option<String>,
     ) -> Result<(Decided, Subscription), EngineError> {
-        unimplemented!("{id} {call_id} {command} {decision:?} {by:?}")
+        self.inner.refuse_when_draining()?;
+        let session = self.inner.session(id)?;
+        let seat = Seat::take(&session, Role::Following);
+        if session
+            .live()
+            .state
+            .approval()
+            .is_none_or(|open| open.call_id.as_str() != call_id)
+        {
+            return Err(self.inner.why_not_pending(&session, call_id)?);
+        }
+        let (records, ()) = session.decide(|live| {
+            let open = live.state.approval();
+            let open = open.filter(|open| open.call_id.as_str() == call_id);
+            // Answered by another a moment ago.
+            let open = open.ok_or(EngineError::AlreadyAnswered)?;
+            if open.command != command {
+                return Err(EngineError::WrongCommand);
+            }
+            let decision = decision_for(open.kind, decision)?;
+            let call_id = open.call_id.clone();
+            let event = Event::ApprovalDecision {
+                call_id,
+                decision,
+                by,
+            };
+            Ok((vec![event], ()))
+        })?;
+        let seq = records.first().map_or(Seq::ZERO, |record| record.seq);
+        session.wake_if_attended()?;
+        self.workers.ensure(&session);
+        let subscription = seat.show(&self.inner.store, Feed::of_message(seq));
+        Ok((Decided { seq }, subscription))
     }
 
     /// Stops the running turn within 250 ms; whether there was one. Blocks for so long at most.
     pub fn cancel(&self, id: &SessionId) -> Result<bool, EngineError> {
-        unimplemented!("{id}")
+        let session = self.inner.session(id)?;
+        if session.live().state.is_over() {
+            return Err(EngineError::SessionEnded(id.clone()));
+        }
+        self.cancel_turn(&session)
+    }
+
+    /// Ends the unfinished turn, with the help of its worker if that answers in time.
+    fn cancel_turn(&self, session: &Arc<Session>) -> Result<bool, EngineError> {
+        let deadline = Instant::now() + CANCEL_PATIENCE;
+        let seat = Seat::take(session, Role::Readonly);
+        let is_unfinished = |live: &Live| live.state.turn.is_some() || !live.state.inbox.is_empty();
+        let (started, mut is_open) = {
+            let live = session.live();
+            (live.last_seq(), is_unfinished(&live))
+        };
+        if !is_open {
+            return Ok(false);
+        }
+        if workers::interrupt(session, Interrupt::Cancelled) {
+            while is_open && Instant::now() < deadline {
+                seat.wait(deadline);
+                is_open = !self.has_turn_ended(session, started)?;
+            }
+            if !is_open {
+                return Ok(true);
+            }
+            log::warn!(
+                "session {}: its worker hangs and is left behind",
+                session.id
+            );
+        }
+        workers::supersede(session);
+        self.workers.withdraw(session);
+        session.decide(|live| Ok((events::cancellation(live, self.inner.mint.turn_id()), ())))?;
+        // Messages may have come in between.
+        self.workers.ensure(session);
+        Ok(true)
+    }
+
+    /// Whether a turn has ended since event `after`.
+    fn has_turn_ended(&self, session: &Session, after: Seq) -> Result<bool, EngineError> {
+        let last = session.live().last_seq();
+        let mut ended = false;
+        read_records(
+            &*self.inner.store,
+            &session.id,
+            after.next(),
+            last,
+            |record| ended |= matches!(record.event, Event::TurnEnded { .. }),
+        )?;
+        Ok(ended)
+    }
+
+    fn store_message(
+        &self,
+        session: &Arc<Session>,
+        message: NewMessage,
+    ) -> Result<Accepted, EngineError> {
+        if message.content.trim().is_empty() {
+            return Err(EngineError::Invalid("content must not be empty".to_owned()));
+        }
+        let mut log = session.log();
+        if let Some(key) = &message.key
+            && let Some(known) = session.keyed_message(&mut log, key)?
+        {
+            return repeated(known, &message);
+        }
+        self.inner.refuse_new_turn(session, &self.workers)?;
+        let message_id = self.inner.mint.message_id();
+        let events = message_events(session, message_id.clone(), message);
+        let records = session.commit(&mut log, &events)?;
+        Ok(Accepted {
+            message_id,
+            seq: records.last().map_or(Seq::ZERO, |record| record.seq),
+            is_repeat: false,
+        })
     }
 }
 
-/// What one subscriber is shown; dropping it detaches.
-#[derive(Debug)]
-pub struct Subscription {
-    wake_rx: Receiver<()>,
+/// The events that store a message; a paused session goes on with it.
+fn message_events(session: &Session, message_id: MessageId, message: NewMessage) -> Vec<Event> {
+    let is_paused = session.live().state.summary.status == Status::Paused;
+    let stored = Event::UserMessage(UserMessage {
+        message_id,
+        content: message.content,
+        sender_id: message.sender_id,
+        sender_name: message.sender_name,
+        source_id: message.key,
+        detached: message.detached,
+        attachments: Vec::new(),
+    });
+    is_paused
+        .then(goes_on)
+        .into_iter()
+        .chain([stored])
+        .collect()
 }
 
-/// Whether more will come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Flow {
-    /// Wait for [`Subscription::wake`], then pull again.
-    Open,
-    /// There is more already: pull again.
-    More,
-    /// Nothing more will come: the turn or the session has ended.
-    Over,
-    /// The subscriber was sent away, or the session cannot go on; the reason, in words.
-    Cut(String),
-}
-
-impl Subscription {
-    /// Moves what is to be shown now into `out`, in order; never blocks for long (it may read
-    /// the log). Bounded: at most some 100 KiB of text at a time.
-    pub fn pull(&mut self, out: &mut Vec<FeedItem>) -> Result<Flow, EngineError> {
-        unimplemented!("{out:?}")
+/// The outcome of a message whose key was seen before.
+fn repeated(known: Record, message: &NewMessage) -> Result<Accepted, EngineError> {
+    let Event::UserMessage(stored) = known.event else {
+        return Err(EngineError::KeyReused);
+    };
+    if stored.content != message.content {
+        return Err(EngineError::KeyReused);
     }
-
-    /// Yields a `()` when there may be something to pull; select on it.
-    pub fn wake(&self) -> &Receiver<()> {
-        &self.wake_rx
-    }
-
-    /// Whether the session is over and there is nothing left to show (the answer is then 204).
-    pub fn has_nothing_left(&self) -> bool {
-        unimplemented!()
-    }
+    Ok(Accepted {
+        message_id: stored.message_id,
+        seq: known.seq,
+        is_repeat: true,
+    })
 }
 
-/// Agents as the engine needs them; implemented where they are loaded.
-pub trait Agents: Send + Sync + std::fmt::Debug {
-    /// The agent of that name, as last loaded.
-    fn get(&self, name: &str) -> Option<Agent>;
-}
-
-/// An agent, ready to run.
-#[derive(Debug, Clone)]
-pub struct Agent {
-    /// What its files say.
-    pub spec: Arc<crate::domain::spec::AgentSpec>,
-    /// What it can do.
-    pub tools: crate::tools::Toolbox,
+/// The decision in the words of what was asked.
+fn decision_for(kind: ApprovalKind, decision: Decision) -> Result<Decision, EngineError> {
+    match (kind, decision) {
+        (ApprovalKind::Policy, Decision::AllowOnce | Decision::AllowAlways | Decision::Deny) => {
+            Ok(decision)
+        }
+        (ApprovalKind::Uncertain, Decision::Retry | Decision::AllowOnce) => Ok(Decision::Retry),
+        (ApprovalKind::Uncertain, Decision::Skip | Decision::Deny) => Ok(Decision::Skip),
+        (ApprovalKind::Uncertain, Decision::Worked) => Ok(Decision::Worked),
+        (ApprovalKind::Policy, Decision::Retry | Decision::Skip | Decision::Worked) => Err(
+            EngineError::Invalid("decision must be allow_once, allow_always or deny".to_owned()),
+        ),
+        (ApprovalKind::Uncertain, Decision::AllowAlways) => Err(EngineError::Invalid(
+            "decision must be retry, skip or worked".to_owned(),
+        )),
+    }
 }

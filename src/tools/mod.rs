@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
-use crate::domain::event::ToolOutput;
+use crate::domain::event::{ToolCall, ToolOutput};
 
 /// Something an agent can do.
 pub trait Tool: Send + Sync + Debug {
@@ -63,5 +63,40 @@ impl Toolbox {
     /// All of them, sorted by name.
     pub fn specs(&self) -> impl Iterator<Item = &ToolSpec> {
         self.0.values().map(|tool| tool.spec())
+    }
+}
+
+/// Says what an agent may do.
+pub trait Policy: Send + Sync + Debug {
+    /// Judges a call before it runs.
+    fn judge(&self, call: &ToolCall) -> Verdict;
+}
+
+/// What a policy says of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It runs.
+    Allow,
+    /// A person is asked, and shown this.
+    Ask {
+        /// What would run.
+        command: String,
+    },
+    /// It does not run; the model is told why.
+    Deny {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The policy of one who wrote none: every call is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AskAlways;
+
+impl Policy for AskAlways {
+    fn judge(&self, call: &ToolCall) -> Verdict {
+        Verdict::Ask {
+            command: format!("{} {}", call.tool_name, call.arguments),
+        }
     }
 }

@@ -1,0 +1,304 @@
+//! What every part of the engine may use.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crate::base::clock::Clock;
+use crate::base::lock::lock;
+use crate::domain::event::{Event, Outcome, Record, Trigger};
+use crate::domain::ids::{Seq, SessionId, SourceId};
+use crate::domain::spec::{AgentSpec, SessionSpec};
+use crate::engine::error::EngineError;
+use crate::engine::events;
+use crate::engine::looks::Looks;
+use crate::engine::mint::Mint;
+use crate::engine::registry::Registry;
+use crate::engine::session::{PAGE, Session};
+use crate::engine::transcript;
+use crate::engine::view::ShownMessage;
+use crate::engine::workers::Workers;
+use crate::llm::Models;
+use crate::store::{Limit, SessionStore};
+use crate::tools::{Policy, Toolbox};
+
+/// How many sessions may wait for a slot, for each slot.
+const WAITING_PER_SLOT: usize = 4;
+/// When a caller that was told to wait should come again.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Keyed creations of one key wait for one another; others rarely do.
+const CREATION_LOCKS: usize = 64;
+
+/// What the engine works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where sessions are kept.
+    pub store: Arc<dyn SessionStore>,
+    /// Who they belong to.
+    pub agents: Arc<dyn Agents>,
+    /// Who answers.
+    pub models: Arc<dyn Models>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Its limits.
+    pub settings: Settings,
+}
+
+/// The limits of the engine.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Turns at work at a time; more wait.
+    pub max_active: usize,
+    /// Below so much free space no new turn starts.
+    pub min_free_bytes: u64,
+    /// Whether the process before this one ended in good order.
+    pub previous_stop_was_clean: bool,
+}
+
+/// What every part of the engine may use.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) store: Arc<dyn SessionStore>,
+    pub(super) agents: Arc<dyn Agents>,
+    pub(super) models: Arc<dyn Models>,
+    pub(super) mint: Arc<Mint>,
+    pub(super) registry: Registry,
+    settings: Settings,
+    creating: Vec<Mutex<()>>,
+    is_draining: AtomicBool,
+    pub(super) looks: Arc<Looks>,
+}
+
+/// Agents as the engine needs them; implemented where they are loaded.
+pub trait Agents: Send + Sync + std::fmt::Debug {
+    /// The agent of that name, as last loaded.
+    fn get(&self, name: &str) -> Option<Agent>;
+}
+
+/// An agent, ready to run.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    /// What its files say.
+    pub spec: Arc<AgentSpec>,
+    /// What it can do.
+    pub tools: Toolbox,
+    /// What it may do.
+    pub policy: Arc<dyn Policy>,
+}
+
+impl Inner {
+    pub(super) fn new(parts: Parts) -> Inner {
+        Inner {
+            store: parts.store,
+            agents: parts.agents,
+            models: parts.models,
+            mint: Arc::new(Mint::new(parts.clock)),
+            registry: Registry::default(),
+            settings: parts.settings,
+            creating: (0..CREATION_LOCKS).map(|_| Mutex::default()).collect(),
+            is_draining: AtomicBool::new(false),
+            looks: Arc::default(),
+        }
+    }
+
+    /// Takes no more work.
+    pub(super) fn drain(&self) {
+        self.is_draining.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::SeqCst)
+    }
+
+    /// How a turn is taken up that the process before this one left.
+    pub(super) fn resume_trigger(&self) -> Trigger {
+        if self.settings.previous_stop_was_clean {
+            Trigger::Restart
+        } else {
+            Trigger::Resume
+        }
+    }
+
+    pub(super) fn session(&self, id: &SessionId) -> Result<Arc<Session>, EngineError> {
+        self.registry.get_or_open(id, || {
+            let tokens = |agent: &str| self.history_tokens(agent);
+            let session = Session::open(&self.store, &self.mint, &self.looks, id, tokens)?;
+            session.look_later();
+            Ok(session)
+        })
+    }
+
+    fn history_tokens(&self, agent: &str) -> u64 {
+        match self.agents.get(agent) {
+            Some(agent) => agent.spec.session.max_history_tokens,
+            None => SessionSpec::default().max_history_tokens,
+        }
+    }
+
+    pub(super) fn refuse_when_draining(&self) -> Result<(), EngineError> {
+        if self.is_draining() {
+            return Err(EngineError::Draining);
+        }
+        Ok(())
+    }
+
+    pub(super) fn refuse_when_full(&self) -> Result<(), EngineError> {
+        if self.store.free_bytes()? < self.settings.min_free_bytes {
+            return Err(EngineError::DiskFull);
+        }
+        Ok(())
+    }
+
+    pub(super) fn refuse_new_turn(
+        &self,
+        session: &Session,
+        workers: &Workers,
+    ) -> Result<(), EngineError> {
+        self.refuse_when_draining()?;
+        self.refuse_when_full()?;
+        let agent = {
+            let live = session.live();
+            if live.state.is_over() {
+                return Err(EngineError::SessionEnded(session.id.clone()));
+            }
+            live.state.summary.agent.clone()
+        };
+        if self.agents.get(&agent).is_none() {
+            return Err(EngineError::AgentGone(agent));
+        }
+        if workers.waiting() >= self.settings.max_active.saturating_mul(WAITING_PER_SLOT) {
+            return Err(EngineError::Busy {
+                retry_after: BUSY_RETRY_AFTER,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn lock_creation(&self, key: &SourceId) -> MutexGuard<'_, ()> {
+        let sum = key.as_str().bytes().fold(0usize, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        lock(&self.creating[sum % CREATION_LOCKS])
+    }
+
+    /// The last event that anybody may be shown.
+    pub(super) fn last_published(&self, id: &SessionId) -> Result<Seq, EngineError> {
+        if let Some(session) = self.registry.get(id) {
+            return Ok(session.live().last_seq());
+        }
+        Ok(self.store.summary(id)?.last_seq)
+    }
+
+    /// The last `limit` messages that stand before event `end`.
+    pub(super) fn messages_before(
+        &self,
+        id: &SessionId,
+        end: Seq,
+        limit: usize,
+    ) -> Result<Vec<ShownMessage>, EngineError> {
+        let mut records: Vec<Record> = Vec::new();
+        let mut before = end;
+        loop {
+            let mut shown = transcript::messages(&records);
+            // One more than wanted: the first may be the end of a reply that begins before.
+            if shown.len() > limit || before <= Seq(1) {
+                let surplus = shown.len().saturating_sub(limit);
+                return Ok(shown.split_off(surplus));
+            }
+            let mut page = self.store.records_before(id, before, PAGE)?;
+            let Some(first) = page.first() else {
+                before = Seq(1);
+                continue;
+            };
+            before = first.seq;
+            page.append(&mut records);
+            records = page;
+        }
+    }
+
+    /// Why a call cannot be decided.
+    pub(super) fn why_not_pending(
+        &self,
+        session: &Session,
+        call_id: &str,
+    ) -> Result<EngineError, EngineError> {
+        /// How far back an answer is looked for.
+        const BACK: Limit = Limit {
+            records: 2000,
+            bytes: 2 << 20,
+        };
+        let (last, is_asked) = {
+            let live = session.live();
+            (live.last_seq(), live.state.approval().is_some())
+        };
+        let records = self.store.records_before(&session.id, last.next(), BACK)?;
+        let was_asked = records.iter().any(|record| {
+            matches!(&record.event, Event::ApprovalRequired { call_id: asked, .. }
+                if asked.as_str() == call_id)
+        });
+        Ok(match (was_asked, is_asked) {
+            (true, _) => EngineError::AlreadyAnswered,
+            (false, true) => EngineError::WrongCall(call_id.to_owned()),
+            (false, false) => EngineError::NothingToApprove,
+        })
+    }
+
+    /// Writes an idle session down and lets it go. One in use is left alone: its worker and its
+    /// watchers ask for another look when they leave.
+    pub(super) fn look_at(&self, id: &SessionId) {
+        let Some(session) = self.registry.get(id) else {
+            return;
+        };
+        session.live().is_look_due = false;
+        if session.live().is_working() {
+            return;
+        }
+        session.save_snapshot(&mut session.log());
+        if session.live().has_watchers() {
+            return;
+        }
+        drop(session);
+        let is_gone = self.registry.forget_if(id, |session| {
+            let live = session.live();
+            !live.is_working() && !live.has_watchers()
+        });
+        // Somebody has it in hand just now.
+        if !is_gone && let Some(session) = self.registry.get(id) {
+            session.look_later();
+        }
+    }
+
+    /// Throws a session away whose worker panicked, opens it from its files and fails its turn.
+    pub(super) fn reopen_after_panic(&self, session: &Arc<Session>) {
+        {
+            let _nobody_writes = session.log();
+            session.live().break_off("an internal error; connect again");
+            self.registry.remove(&session.id);
+        }
+        let failed = self.session(&session.id).and_then(|session| {
+            let error = events::failure("internal_error", "an internal error".to_owned());
+            session.live().is_left_over = false;
+            session.decide(|live| {
+                Ok((
+                    events::turn_end(&live.state, Outcome::Failed, Some(error)),
+                    (),
+                ))
+            })
+        });
+        if let Err(error) = failed {
+            log::error!("session {}: {}", session.id, chain(&error));
+        }
+    }
+}
+
+/// An error with its causes.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

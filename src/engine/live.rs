@@ -1,0 +1,424 @@
+//! A session in memory: its state, the reply in flight, and those who watch.
+//!
+//! Guarded by the session's `live` lock, which is held for memory work only. A watcher is not sent
+//! anything: it is woken, and takes what it lacks from here, or from the log when it is far
+//! behind. So a slow one costs nothing and delays nobody.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::domain::event::{Event, OnDisconnect, Record, Status};
+use crate::domain::ids::{MessageId, Seq, SessionId};
+use crate::domain::state::SessionState;
+use crate::engine::feed::Feed;
+use crate::engine::view::{PendingApproval, SessionView};
+use crate::llm::Cancel;
+
+/// Records kept for watchers that are nearly up to date; others read the log.
+const TAIL_RECORDS: usize = 256;
+/// Their text in bytes, roughly.
+const TAIL_BYTES: usize = 256 << 10;
+/// What a watcher takes at a time, so that the lock is held for microseconds.
+const TAKE_BYTES: usize = 64 << 10;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) state: SessionState,
+    pub(super) in_flight: Option<InFlight>,
+    pub(super) work: Work,
+    /// Why nothing more can be written here; the session must be opened anew.
+    pub(super) broken: Option<String>,
+    /// Whether a turn was at work when the process before this one ended.
+    pub(super) is_left_over: bool,
+    /// Whether the timer will look at the session.
+    pub(super) is_look_due: bool,
+    tail: VecDeque<Published>,
+    tail_bytes: usize,
+    watchers: Vec<Watcher>,
+    next_watcher: u64,
+}
+
+/// Who works for the session.
+#[derive(Debug, Default)]
+pub(super) enum Work {
+    /// Nobody.
+    #[default]
+    None,
+    /// It waits for a slot.
+    Queued,
+    /// A worker.
+    Running(Running),
+}
+
+/// A worker, as others see it.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// Which one: a worker that was given up finds another number here, and leaves.
+    pub(super) generation: u64,
+    /// Ends what it does now.
+    pub(super) cancel: Option<Arc<dyn Cancel>>,
+    /// Why it was asked to stop.
+    pub(super) interrupt: Option<Interrupt>,
+}
+
+/// Why a worker is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interrupt {
+    /// Somebody cancelled the turn.
+    Cancelled,
+    /// The process is about to end; the turn goes on after the next start.
+    Shutdown,
+}
+
+/// The reply that is being streamed.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) message_id: MessageId,
+    pub(super) input_seq: Seq,
+    /// The model that was asked first.
+    pub(super) model: String,
+    /// All of it so far, kept once for all watchers.
+    pub(super) text: String,
+    /// Where each piece ends.
+    ends: Vec<usize>,
+}
+
+impl InFlight {
+    pub(super) fn new(message_id: MessageId, input_seq: Seq, model: String) -> InFlight {
+        InFlight {
+            message_id,
+            input_seq,
+            model,
+            text: String::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// The pieces after the first `shown` bytes, at most some [`TAKE_BYTES`].
+    fn pieces_after(&self, shown: usize) -> impl Iterator<Item = Range<usize>> {
+        let first = self.ends.partition_point(|end| *end <= shown);
+        let mut start = shown;
+        self.ends[first..].iter().map_while(move |end| {
+            let piece = start..*end;
+            start = *end;
+            (piece.start < shown + TAKE_BYTES).then_some(piece)
+        })
+    }
+}
+
+/// A record, and how much of the reply in flight had come before it.
+#[derive(Debug, Clone)]
+struct Published {
+    record: Arc<Record>,
+    in_flight: Option<Place>,
+}
+
+/// A place in a reply in flight.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Place {
+    input_seq: Seq,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    id: u64,
+    wake_tx: Sender<()>,
+    role: Role,
+    /// Why it has to go.
+    cut: Option<String>,
+}
+
+/// How a watcher takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Attached to the session.
+    Attached,
+    /// Waits for the answer to its message; counts as attached.
+    Following,
+    /// Only looks on.
+    Readonly,
+}
+
+impl Watcher {
+    fn counts(&self) -> bool {
+        self.cut.is_none() && self.role != Role::Readonly
+    }
+}
+
+/// What a watcher takes.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// These, in order; whether there is more.
+    Pieces(Vec<Piece>, bool),
+    /// It is so far behind that it must read the log, up to this record.
+    Behind(Seq),
+    /// It must go; the reason.
+    Cut(String),
+}
+
+/// Something that a watcher has not seen.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// A reply to a call that contained the events up to here is in flight.
+    ReplyBegins(Seq),
+    /// More of its text.
+    Text(String),
+    /// A record.
+    Record(Arc<Record>),
+}
+
+impl Live {
+    pub(super) fn new(state: SessionState) -> Live {
+        Live {
+            state,
+            in_flight: None,
+            work: Work::None,
+            broken: None,
+            is_left_over: false,
+            is_look_due: false,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            watchers: Vec::new(),
+            next_watcher: 0,
+        }
+    }
+
+    /// Folds records in that are on disk, and shows them.
+    pub(super) fn publish(&mut self, records: &[Arc<Record>]) {
+        for record in records {
+            self.state.apply(record);
+            if matches!(record.event, Event::AssistantResponse(_)) {
+                self.in_flight = None;
+            }
+            self.keep_for_watchers(record);
+        }
+        self.wake_all();
+    }
+
+    /// Shows more text, which is in the journal. `ends` are relative to `text`.
+    pub(super) fn publish_text(&mut self, text: &str, ends: &[usize]) {
+        let Some(in_flight) = &mut self.in_flight else {
+            return;
+        };
+        let before = in_flight.text.len();
+        in_flight.text.push_str(text);
+        in_flight.ends.extend(ends.iter().map(|end| before + end));
+        self.wake_all();
+    }
+
+    /// Ends everything: watchers are told `reason`, and nothing more is written.
+    pub(super) fn break_off(&mut self, reason: &str) {
+        self.broken = Some(reason.to_owned());
+        self.wake_all();
+    }
+
+    /// Sends everybody away, for instance because a turn cannot be written down.
+    pub(super) fn cut_watchers(&mut self, reason: &str) {
+        for watcher in &mut self.watchers {
+            watcher.cut.get_or_insert_with(|| reason.to_owned());
+        }
+        self.wake_all();
+    }
+
+    pub(super) fn last_seq(&self) -> Seq {
+        self.state.summary.last_seq
+    }
+
+    /// How many clients count as attached.
+    pub(super) fn attached(&self) -> usize {
+        self.watchers.iter().filter(|one| one.counts()).count()
+    }
+
+    pub(super) fn has_watchers(&self) -> bool {
+        !self.watchers.is_empty()
+    }
+
+    pub(super) fn is_working(&self) -> bool {
+        !matches!(self.work, Work::None)
+    }
+
+    /// Whether an unfinished turn must wait because nobody is there.
+    pub(super) fn wants_a_client(&self) -> bool {
+        let is_detached = match &self.state.turn {
+            Some(turn) => turn.detached,
+            None => self.state.inbox.iter().any(|one| one.message.detached),
+        };
+        let pauses = self.state.summary.on_disconnect == OnDisconnect::Pause;
+        // A gateway's chat is a client that never leaves.
+        let is_chat = self.state.summary.gateway.is_some();
+        pauses && !is_detached && !is_chat && self.attached() == 0
+    }
+
+    pub(super) fn view(&self, id: &SessionId) -> SessionView {
+        let summary = self.state.summary.clone();
+        let runs_alone = self.is_working()
+            && self.attached() == 0
+            && summary.on_disconnect == OnDisconnect::Continue;
+        SessionView {
+            id: id.clone(),
+            status: if runs_alone && summary.status == Status::Active {
+                Status::Running
+            } else {
+                summary.status
+            },
+            working: self.is_working(),
+            attached: self.attached(),
+            pending_approval: self.state.approval().map(PendingApproval::from),
+            summary,
+        }
+    }
+
+    /// Adds a watcher: its number, and what wakes it.
+    pub(super) fn watch(&mut self, role: Role) -> (u64, Receiver<()>) {
+        // One is enough: a watcher that is awake looks at everything.
+        let (wake_tx, wake_rx) = bounded(1);
+        let id = self.next_watcher;
+        self.next_watcher += 1;
+        self.watchers.push(Watcher {
+            id,
+            wake_tx,
+            role,
+            cut: None,
+        });
+        (id, wake_rx)
+    }
+
+    pub(super) fn unwatch(&mut self, id: u64) {
+        self.watchers.retain(|watcher| watcher.id != id);
+        if self.watchers.is_empty() {
+            self.tail = VecDeque::new();
+            self.tail_bytes = 0;
+        }
+    }
+
+    /// Sends every attached client but `id` away.
+    pub(super) fn detach_others(&mut self, id: u64) {
+        for watcher in &mut self.watchers {
+            if watcher.id != id && watcher.role == Role::Attached {
+                watcher.cut = Some("another client took over".to_owned());
+            }
+        }
+        self.wake_all();
+    }
+
+    /// What a watcher lacks. With `whole`, the text so far is one piece.
+    pub(super) fn take(&self, id: u64, feed: &Feed, whole: bool) -> Taken {
+        let watcher = self.watchers.iter().find(|watcher| watcher.id == id);
+        if let Some(reason) = watcher.and_then(|watcher| watcher.cut.clone()) {
+            return Taken::Cut(reason);
+        }
+        let mut pieces = Vec::new();
+        let mut shown = usize::try_from(feed.shown_bytes()).unwrap_or(usize::MAX);
+        if feed.next_seq() <= self.last_seq() {
+            let Some(from) = self.tail_index(feed.next_seq()) else {
+                return Taken::Behind(self.last_seq());
+            };
+            self.take_records(from, feed, &mut shown, &mut pieces);
+        }
+        let more = self.take_text(feed, shown, whole, &mut pieces);
+        match &self.broken {
+            Some(reason) if pieces.is_empty() => Taken::Cut(reason.clone()),
+            Some(_) | None => Taken::Pieces(pieces, more),
+        }
+    }
+
+    fn tail_index(&self, seq: Seq) -> Option<usize> {
+        let first = self.tail.front()?.record.seq;
+        usize::try_from(seq.0.checked_sub(first.0)?).ok()
+    }
+
+    fn take_records(&self, from: usize, feed: &Feed, shown: &mut usize, pieces: &mut Vec<Piece>) {
+        for (at, published) in self.tail.iter().enumerate().skip(from) {
+            let wanted = published
+                .in_flight
+                .filter(|place| feed.wants_reply(place.input_seq));
+            if let Some(place) = wanted {
+                pieces.push(Piece::ReplyBegins(place.input_seq));
+                // Everybody sees the text that came before a record before that record.
+                let text = self.text_in_flight_at(at);
+                if let Some(text) = text.and_then(|text| text.get(*shown..place.bytes)) {
+                    pieces.push(Piece::Text(text.to_owned()));
+                    *shown = place.bytes;
+                }
+            }
+            if matches!(published.record.event, Event::AssistantResponse(_)) {
+                *shown = 0;
+            }
+            pieces.push(Piece::Record(Arc::clone(&published.record)));
+        }
+    }
+
+    /// The text of the reply that was in flight when the record at `at` was published.
+    fn text_in_flight_at(&self, at: usize) -> Option<&str> {
+        let reply =
+            self.tail
+                .iter()
+                .skip(at + 1)
+                .find_map(|published| match &published.record.event {
+                    Event::AssistantResponse(reply) => Some(reply.content.as_str()),
+                    _other => None,
+                });
+        reply.or(self.in_flight.as_ref().map(|reply| reply.text.as_str()))
+    }
+
+    /// Takes text of the reply in flight; whether there is more.
+    fn take_text(&self, feed: &Feed, shown: usize, whole: bool, pieces: &mut Vec<Piece>) -> bool {
+        let Some(reply) = &self.in_flight else {
+            return false;
+        };
+        if !feed.wants_reply(reply.input_seq) {
+            return false;
+        }
+        pieces.push(Piece::ReplyBegins(reply.input_seq));
+        if whole {
+            let rest = reply.text.get(shown..).unwrap_or_default();
+            pieces.push(Piece::Text(rest.to_owned()));
+            return false;
+        }
+        let mut taken = shown;
+        for piece in reply.pieces_after(shown) {
+            taken = piece.end;
+            let text = reply.text.get(piece).unwrap_or_default();
+            pieces.push(Piece::Text(text.to_owned()));
+        }
+        taken < reply.text.len()
+    }
+
+    fn keep_for_watchers(&mut self, record: &Arc<Record>) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        self.tail_bytes += size_of_text(record);
+        self.tail.push_back(Published {
+            record: Arc::clone(record),
+            in_flight: self.in_flight.as_ref().map(|reply| Place {
+                input_seq: reply.input_seq,
+                bytes: reply.text.len(),
+            }),
+        });
+        while self.tail.len() > TAIL_RECORDS
+            || (self.tail_bytes > TAIL_BYTES && self.tail.len() > 1)
+        {
+            if let Some(oldest) = self.tail.pop_front() {
+                self.tail_bytes -= size_of_text(&oldest.record);
+            }
+        }
+    }
+
+    fn wake_all(&self) {
+        for watcher in &self.watchers {
+            // Full means that it is about to look anyway.
+            watcher.wake_tx.try_send(()).ok();
+        }
+    }
+}
+
+/// What a record takes in memory, roughly.
+fn size_of_text(record: &Record) -> usize {
+    size_of::<Record>() + record.event.text_bytes()
+}

@@ -1,0 +1,290 @@
+//! One call of the model by a worker: from the conversation to a reply in the log.
+
+use std::time::{Duration, Instant};
+
+use crate::domain::event::{AssistantResponse, Event, FinishReason, Outcome, ToolCall};
+use crate::domain::history::Entry;
+use crate::domain::ids::{CallId, MessageId, Seq};
+use crate::domain::spec::ModelSpec;
+use crate::domain::state::SessionState;
+use crate::engine::error::EngineError;
+use crate::engine::events;
+use crate::engine::inner::Agent;
+use crate::engine::live::{InFlight, Interrupt};
+use crate::engine::prompt;
+use crate::engine::turn::{Leave, Worker};
+use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice, ToolDefinition};
+use crate::store::PartialHead;
+
+/// A power cut takes at most this much of the text in flight.
+const JOURNAL_SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// A call that is about to be made.
+struct Call {
+    request: Request,
+    message_id: MessageId,
+    input_seq: Seq,
+    model: ModelSpec,
+    may_use_tools: bool,
+}
+
+impl Worker<'_> {
+    /// Asks the model and writes down what it says.
+    pub(super) fn call_model(&mut self) -> Result<(), Leave> {
+        let Some(agent) = self.agent()? else {
+            return Ok(());
+        };
+        self.start_turn()?;
+        let call = self.prepare(&agent)?;
+        let result = self.stream(&call)?;
+        self.allow_cancel(None)?;
+        match result {
+            Ok(reply) => self.keep_reply(&call, reply)?,
+            Err(LlmError::Cancelled) => return self.stop_reply(),
+            Err(error) => self.fail_reply(&error)?,
+        }
+        self.forget_journal()
+    }
+
+    fn prepare(&self, agent: &Agent) -> Result<Call, Leave> {
+        let live = self.live()?;
+        let state = &live.state;
+        let mut model = agent.spec.model.clone();
+        if let Some(name) = &state.summary.model {
+            model.main.name.clone_from(name);
+        }
+        let rounds = state.turn.as_ref().map_or(0, |turn| turn.tool_rounds);
+        let may_use_tools = rounds < agent.spec.session.max_tool_iterations;
+        let tools = agent.tools.specs().map(|tool| ToolDefinition {
+            name: tool.name.clone(),
+            description: tool.description.clone(),
+            parameters: tool.parameters.clone(),
+        });
+        Ok(Call {
+            request: Request {
+                system: prompt::system(&agent.spec, &state.summary),
+                messages: state.conversation(),
+                tools: tools.collect(),
+                tool_choice: if may_use_tools {
+                    ToolChoice::Auto
+                } else {
+                    ToolChoice::None
+                },
+                timeout: Some(agent.spec.session.llm_timeout),
+            },
+            message_id: self.inner.mint.message_id(),
+            input_seq: live.last_seq(),
+            model,
+            may_use_tools,
+        })
+    }
+
+    /// Makes the call; its text goes to the journal, then to whoever watches.
+    fn stream(&mut self, call: &Call) -> Result<Result<Reply, LlmError>, Leave> {
+        let model = self
+            .model
+            .take()
+            .unwrap_or_else(|| self.inner.models.model(&call.model));
+        self.begin_journal(call)?;
+        if !self.allow_cancel(Some(model.canceller()))? {
+            return Ok(Err(LlmError::Cancelled));
+        }
+        let mut model = model;
+        let mut sink = ReplySink {
+            worker: self,
+            text: String::new(),
+            ends: Vec::new(),
+            synced_at: Instant::now(),
+        };
+        let result = model.call(&call.request, &mut sink);
+        self.model = Some(model);
+        Ok(result)
+    }
+
+    fn begin_journal(&self, call: &Call) -> Result<(), Leave> {
+        let turn_id = self.live()?.state.turn.as_ref().map(|turn| turn.id.clone());
+        let Some(turn_id) = turn_id else {
+            return Err(Leave::Superseded);
+        };
+        let head = PartialHead {
+            turn_id,
+            message_id: call.message_id.clone(),
+            input_seq: call.input_seq,
+        };
+        let begun = self.session.journal().begin(&head);
+        begun.map_err(EngineError::from)?;
+        self.live()?.in_flight = Some(InFlight::new(
+            call.message_id.clone(),
+            call.input_seq,
+            call.model.main.label(),
+        ));
+        Ok(())
+    }
+
+    /// Writes a whole reply; with it the end of the turn, unless there is more to do.
+    fn keep_reply(&self, call: &Call, reply: Reply) -> Result<(), Leave> {
+        self.write(|live| {
+            let state = &live.state;
+            let Some(turn) = &state.turn else {
+                return Vec::new();
+            };
+            let text = live.in_flight.as_ref().map(|reply| reply.text.clone());
+            let asked = if call.may_use_tools {
+                reply.tool_calls
+            } else {
+                Vec::new()
+            };
+            let tool_calls = self.name_calls(state, asked);
+            let is_last = tool_calls.is_empty() && !has_unseen(state, call.input_seq);
+            let mut usage = turn.usage;
+            usage.add(reply.usage.unwrap_or_default());
+            let mut events = vec![Event::AssistantResponse(AssistantResponse {
+                turn_id: turn.id.clone(),
+                message_id: call.message_id.clone(),
+                agent: state.summary.agent.clone(),
+                model: reply.model,
+                input_seq: call.input_seq,
+                content: text.unwrap_or_default(),
+                finish_reason: finish_reason(&tool_calls, reply.finish_reason),
+                tool_calls,
+                usage: reply.usage,
+                continues: events::continued(state),
+                provider_data: reply.provider_data,
+            })];
+            if is_last {
+                events.push(Event::TurnEnded {
+                    turn_id: turn.id.clone(),
+                    outcome: Outcome::Completed,
+                    error: None,
+                    usage: (usage.total_tokens > 0).then_some(usage),
+                });
+            }
+            events
+        })?;
+        Ok(())
+    }
+
+    /// Gives each call an id that is its own in this session.
+    fn name_calls(&self, state: &SessionState, calls: Vec<RawToolCall>) -> Vec<ToolCall> {
+        let mut named: Vec<ToolCall> = Vec::new();
+        for call in calls {
+            let is_free = |id: &CallId| {
+                !named.iter().any(|other| other.call_id == *id) && !is_used(state, id)
+            };
+            let id = CallId::parse(&call.id).ok().filter(is_free);
+            let id = id.unwrap_or_else(|| self.inner.mint.call_id());
+            named.push(call.named(id));
+        }
+        named
+    }
+
+    /// Writes what came of a reply before it failed, and that the turn has failed.
+    fn fail_reply(&self, error: &LlmError) -> Result<(), Leave> {
+        log::warn!("session {}: {error}", self.session.id);
+        let failure = events::failure(error.code(), error.to_string());
+        self.write(|live| {
+            let partial = events::partial_reply(live, FinishReason::Error);
+            let end = events::turn_end(&live.state, Outcome::Failed, Some(failure));
+            partial.into_iter().chain(end).collect()
+        })?;
+        self.live()?.in_flight = None;
+        Ok(())
+    }
+
+    /// The call was ended from outside: somebody cancelled the turn, or the process is about to
+    /// end and the reply goes on after the next start.
+    fn stop_reply(&mut self) -> Result<(), Leave> {
+        if self.interrupt()? != Some(Interrupt::Shutdown) {
+            return self.cancel_turn();
+        }
+        self.write(|live| {
+            events::partial_reply(live, FinishReason::Interrupted)
+                .into_iter()
+                .collect()
+        })?;
+        self.forget_journal()
+    }
+
+    fn forget_journal(&self) -> Result<(), Leave> {
+        self.live()?.in_flight = None;
+        Ok(self.session.journal().clear().map_err(EngineError::from)?)
+    }
+}
+
+/// Hands a reply's text over: journal first, then those who watch.
+struct ReplySink<'a, 'w> {
+    worker: &'a Worker<'w>,
+    text: String,
+    /// Where each piece ends in `text`.
+    ends: Vec<usize>,
+    synced_at: Instant,
+}
+
+impl Sink for ReplySink<'_, '_> {
+    fn text(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.ends.push(self.text.len());
+    }
+
+    fn flush(&mut self) -> Result<(), String> {
+        if self.text.is_empty() {
+            return Ok(());
+        }
+        let session = self.worker.session;
+        {
+            let mut journal = session.journal();
+            if !self.worker.has_session() {
+                return Err("the turn was given up".to_owned());
+            }
+            journal
+                .push(&self.text)
+                .map_err(|error| error.to_string())?;
+            if self.synced_at.elapsed() >= JOURNAL_SYNC_EVERY {
+                journal.sync().map_err(|error| error.to_string())?;
+                self.synced_at = Instant::now();
+            }
+            session.live().publish_text(&self.text, &self.ends);
+        }
+        self.text.clear();
+        self.ends.clear();
+        Ok(())
+    }
+
+    fn notice(&mut self, code: &'static str, message: String) {
+        log::info!("session {}: {code}: {message}", self.worker.session.id);
+        let written = self.worker.write(|_| {
+            vec![Event::Error {
+                code: code.to_owned(),
+                message,
+            }]
+        });
+        if written.is_err() {
+            log::debug!(
+                "session {}: the notice was not kept",
+                self.worker.session.id
+            );
+        }
+    }
+}
+
+fn finish_reason(tool_calls: &[ToolCall], said: FinishReason) -> FinishReason {
+    if !tool_calls.is_empty() {
+        return FinishReason::ToolCalls;
+    }
+    if said == FinishReason::ToolCalls {
+        return FinishReason::Stop;
+    }
+    said
+}
+
+/// Whether a message came that the call did not contain.
+fn has_unseen(state: &SessionState, input_seq: Seq) -> bool {
+    state.inbox.iter().any(|unseen| unseen.seq > input_seq)
+}
+
+fn is_used(state: &SessionState, id: &CallId) -> bool {
+    state.history.entries().any(|entry| match entry {
+        Entry::Assistant(reply) => reply.tool_calls.iter().any(|call| call.call_id == *id),
+        Entry::User(_) | Entry::Tool { .. } => false,
+    })
+}

@@ -1,0 +1,360 @@
+//! One session in use: its log and its live state, each behind a lock of its own.
+//!
+//! Locks are taken in this order: `log`, then `journal`, then `live`. `log` is held over write and
+//! sync, by whoever appends, so the events of all come in one order; `live` is held for memory
+//! work only, so a slow disk does not hold up tokens or readers.
+//!
+//! Invariant: what `live` holds is on disk. Only the holder of `log` changes the folded state.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::base::lock::lock;
+use crate::domain::event::{AssistantResponse, Event, FinishReason, Record, Status};
+use crate::domain::history::Entry;
+use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
+use crate::domain::state::SessionState;
+use crate::domain::step::{Step, next_step};
+use crate::engine::error::EngineError;
+use crate::engine::keys::Keys;
+use crate::engine::live::Live;
+use crate::engine::looks::Looks;
+use crate::engine::mint::Mint;
+use crate::store::{Journal, Limit, OpenSession, Partial, SessionLog, SessionStore, Snapshot};
+
+/// What one read of the log may return.
+pub(super) const PAGE: Limit = Limit {
+    records: 512,
+    bytes: 512 << 10,
+};
+
+/// A snapshot is taken after so many events …
+const SNAPSHOT_EVENTS: u64 = 64;
+/// … or so many bytes of log.
+const SNAPSHOT_BYTES: u64 = 256 << 10;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    store: Arc<dyn SessionStore>,
+    mint: Arc<Mint>,
+    looks: Arc<Looks>,
+    log: Mutex<LogSide>,
+    journal: Mutex<Box<dyn Journal>>,
+    live: Mutex<Live>,
+}
+
+/// What is needed to append.
+#[derive(Debug)]
+pub(super) struct LogSide {
+    log: Box<dyn SessionLog>,
+    /// Loaded when the first keyed message comes.
+    keys: Option<Keys>,
+    snapshot_seq: Seq,
+    snapshot_bytes: u64,
+}
+
+impl Session {
+    /// Opens a session: what the last snapshot and the log after it say.
+    ///
+    /// A reply that was being streamed when the process died becomes a part of the log.
+    pub(super) fn open(
+        store: &Arc<dyn SessionStore>,
+        mint: &Arc<Mint>,
+        looks: &Arc<Looks>,
+        id: &SessionId,
+        history_tokens: impl FnOnce(&str) -> u64,
+    ) -> Result<Session, EngineError> {
+        let OpenSession {
+            log,
+            journal,
+            snapshot,
+            last_seq,
+            partial,
+        } = store.open(id)?;
+        let snapshot_seq = snapshot
+            .as_ref()
+            .map_or(Seq::ZERO, |snapshot| snapshot.summary.last_seq);
+        let agent = match &snapshot {
+            Some(snapshot) => snapshot.summary.agent.clone(),
+            None => store.summary(id)?.agent,
+        };
+        let state = replay(&**store, id, snapshot, last_seq, history_tokens(&agent))?;
+        let session = Session {
+            id: id.clone(),
+            store: Arc::clone(store),
+            mint: Arc::clone(mint),
+            looks: Arc::clone(looks),
+            log: Mutex::new(LogSide {
+                snapshot_bytes: log.len_bytes(),
+                log,
+                keys: None,
+                snapshot_seq,
+            }),
+            journal: Mutex::new(journal),
+            live: Mutex::new(Live::new(state)),
+        };
+        if let Some(partial) = partial {
+            session.keep_partial(partial)?;
+        }
+        {
+            let mut live = session.live();
+            live.is_left_over = live.state.turn.is_some() && Session::needs_worker(&live);
+        }
+        Ok(session)
+    }
+
+    pub(super) fn live(&self) -> MutexGuard<'_, Live> {
+        lock(&self.live)
+    }
+
+    pub(super) fn log(&self) -> MutexGuard<'_, LogSide> {
+        lock(&self.log)
+    }
+
+    pub(super) fn journal(&self) -> MutexGuard<'_, Box<dyn Journal>> {
+        lock(&self.journal)
+    }
+
+    /// Writes events, syncs them, folds them in and shows them; in this order.
+    ///
+    /// Errors: the store's. The first event is refused as [`EngineError::SessionEnded`] or as
+    /// [`EngineError::Invalid`] when it cannot happen now.
+    pub(super) fn commit(
+        &self,
+        log: &mut LogSide,
+        events: &[Event],
+    ) -> Result<Vec<Arc<Record>>, EngineError> {
+        let Some(first) = events.first() else {
+            return Ok(Vec::new());
+        };
+        let expected_last = {
+            let live = self.live();
+            if live.broken.is_some() {
+                return Err(EngineError::ReadOnly);
+            }
+            if live.state.is_over() {
+                return Err(EngineError::SessionEnded(self.id.clone()));
+            }
+            let allowed = live.state.allows(first);
+            allowed.map_err(|illegal| EngineError::Invalid(illegal.to_string()))?;
+            live.last_seq()
+        };
+        let records = log.log.append(expected_last, self.mint.now(), events)?;
+        if let Some(keys) = &mut log.keys {
+            records.iter().for_each(|record| keys.learn(record));
+        }
+        self.live().publish(&records);
+        self.snapshot_when_due(log);
+        Ok(records)
+    }
+
+    /// Decides on the state as it is and writes what was decided, as one step: nobody writes in
+    /// between.
+    pub(super) fn decide<T>(
+        &self,
+        decision: impl FnOnce(&Live) -> Result<(Vec<Event>, T), EngineError>,
+    ) -> Result<(Vec<Arc<Record>>, T), EngineError> {
+        let mut log = self.log();
+        let (events, answer) = decision(&self.live())?;
+        Ok((self.commit(&mut log, &events)?, answer))
+    }
+
+    /// The message that came with `key` before.
+    pub(super) fn keyed_message(
+        &self,
+        log: &mut LogSide,
+        key: &SourceId,
+    ) -> Result<Option<Record>, EngineError> {
+        let keys = match &mut log.keys {
+            Some(keys) => keys,
+            None => log.keys.insert(self.load_keys()?),
+        };
+        let Some(seq) = keys.get(key) else {
+            return Ok(None);
+        };
+        let one = Limit {
+            records: 1,
+            bytes: 0,
+        };
+        Ok(self.store.records(&self.id, seq, one)?.into_iter().next())
+    }
+
+    fn load_keys(&self) -> Result<Keys, EngineError> {
+        let (from, last) = {
+            let live = self.live();
+            (live.state.summary.keys_from(), live.last_seq())
+        };
+        let mut keys = Keys::default();
+        read_records(&*self.store, &self.id, from, last, |record| {
+            keys.learn(record);
+        })?;
+        Ok(keys)
+    }
+
+    /// Whether there is work that nobody does.
+    pub(super) fn needs_worker(live: &Live) -> bool {
+        match next_step(&live.state) {
+            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => live.broken.is_none(),
+            Step::Idle | Step::AwaitApproval | Step::Paused => false,
+        }
+    }
+
+    /// Asks for a look at the session when it may have become idle, unless one is due already.
+    pub(super) fn look_later(&self) {
+        let mut live = self.live();
+        if !live.is_look_due {
+            live.is_look_due = self.looks.ask(&self.id);
+        }
+    }
+
+    /// Lets a watcher go.
+    pub(super) fn unwatch(&self, watcher: u64) {
+        let is_idle = {
+            let mut live = self.live();
+            live.unwatch(watcher);
+            !live.has_watchers()
+        };
+        if is_idle {
+            self.look_later();
+        }
+    }
+
+    /// Lets a paused session go on if somebody is there; whether it had paused.
+    pub(super) fn wake_if_attended(&self) -> Result<bool, EngineError> {
+        let is_paused =
+            |live: &Live| live.state.summary.status == Status::Paused && !live.wants_a_client();
+        if !is_paused(&self.live()) {
+            return Ok(false);
+        }
+        let (records, ()) = self.decide(|live| {
+            let events = is_paused(live).then(goes_on);
+            Ok((events.into_iter().collect(), ()))
+        })?;
+        Ok(!records.is_empty())
+    }
+
+    fn snapshot_when_due(&self, log: &mut LogSide) {
+        let events = self.live().last_seq().0 - log.snapshot_seq.0;
+        let bytes = log.log.len_bytes().saturating_sub(log.snapshot_bytes);
+        if events >= SNAPSHOT_EVENTS || bytes >= SNAPSHOT_BYTES {
+            self.save_snapshot(log);
+        }
+    }
+
+    /// Saves a snapshot if there is anything new.
+    pub(super) fn save_snapshot(&self, log: &mut LogSide) {
+        let snapshot = {
+            let live = self.live();
+            Snapshot {
+                summary: live.state.summary.clone(),
+                window_seq: live.state.history.first_seq(),
+            }
+        };
+        if snapshot.summary.last_seq == log.snapshot_seq {
+            return;
+        }
+        // Tried again only when as much has been written once more.
+        log.snapshot_seq = snapshot.summary.last_seq;
+        log.snapshot_bytes = log.log.len_bytes();
+        if let Err(error) = log.log.save_snapshot(&snapshot) {
+            log::debug!("session {}: no snapshot: {error}", self.id);
+        }
+    }
+
+    /// Writes down what had come of a reply when the process died.
+    fn keep_partial(&self, partial: Partial) -> Result<(), EngineError> {
+        let mut log = self.log();
+        let event = {
+            let live = self.live();
+            interrupted_reply(&live.state, partial)
+        };
+        self.commit(&mut log, event.as_slice())?;
+        Ok(self.journal().clear()?)
+    }
+}
+
+/// A paused session goes on.
+pub(super) fn goes_on() -> Event {
+    Event::StatusChange {
+        from: Status::Paused,
+        to: Status::Active,
+    }
+}
+
+/// The part of a reply that the log lacks, if there is one.
+fn interrupted_reply(state: &SessionState, partial: Partial) -> Option<Event> {
+    let turn = state.turn.as_ref()?;
+    let is_open = turn.id == partial.head.turn_id && !turn.has_open_calls();
+    if !is_open || partial.text.is_empty() || has_reply(state, &partial.head.message_id) {
+        return None;
+    }
+    let continues = turn
+        .last_reply
+        .as_ref()
+        .filter(|last| last.finish_reason == FinishReason::Interrupted)
+        .map(|last| last.message_id.clone());
+    Some(Event::AssistantResponse(AssistantResponse {
+        turn_id: partial.head.turn_id,
+        message_id: partial.head.message_id,
+        agent: state.summary.agent.clone(),
+        model: String::new(),
+        input_seq: partial.head.input_seq,
+        content: partial.text,
+        tool_calls: Vec::new(),
+        usage: None,
+        finish_reason: FinishReason::Interrupted,
+        continues,
+        provider_data: None,
+    }))
+}
+
+fn has_reply(state: &SessionState, message_id: &MessageId) -> bool {
+    state.history.entries().any(|entry| match entry {
+        Entry::Assistant(reply) => reply.message_id == *message_id,
+        Entry::User(_) | Entry::Tool { .. } => false,
+    })
+}
+
+fn replay(
+    store: &dyn SessionStore,
+    id: &SessionId,
+    snapshot: Option<Snapshot>,
+    last_seq: Seq,
+    history_tokens: u64,
+) -> Result<SessionState, EngineError> {
+    let (mut state, from) = match snapshot {
+        Some(Snapshot {
+            summary,
+            window_seq,
+        }) => (
+            SessionState::at_window(summary, window_seq, history_tokens),
+            window_seq,
+        ),
+        None => (SessionState::new(history_tokens), Seq(1)),
+    };
+    read_records(store, id, from, last_seq, |record| state.apply(record))?;
+    Ok(state)
+}
+
+/// Hands the records from `from` to `last` over, page by page.
+pub(super) fn read_records(
+    store: &dyn SessionStore,
+    id: &SessionId,
+    from: Seq,
+    last: Seq,
+    mut each: impl FnMut(&Record),
+) -> Result<(), EngineError> {
+    let mut next = from;
+    while next <= last {
+        let page = store.records(id, next, PAGE)?;
+        let Some(end) = page.last().map(|record| record.seq) else {
+            return Ok(());
+        };
+        page.iter()
+            .filter(|record| record.seq <= last)
+            .for_each(&mut each);
+        next = end.next();
+    }
+    Ok(())
+}

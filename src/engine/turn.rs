@@ -1,0 +1,386 @@
+//! The worker's thread: the steps of one session's turn, until nothing is left to do.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, MutexGuard};
+
+use crate::base::thread::panic_text;
+use crate::domain::event::{
+    ApprovalKind, Decision, Event, Failure, Outcome, Record, Status, ToolCall, ToolOutput, Trigger,
+};
+use crate::domain::state::{CallState, Progress};
+use crate::domain::step::{Step, next_step};
+use crate::engine::error::EngineError;
+use crate::engine::events;
+use crate::engine::inner::{Agent, Inner};
+use crate::engine::live::{Interrupt, Live, Running, Work};
+use crate::engine::session::Session;
+use crate::engine::tool_run;
+use crate::llm::{Cancel, Model};
+use crate::tools::{Effect, Tool, Verdict};
+
+/// How often a turn is tried again after an unclean stop.
+const TRIES_MAX: u32 = 3;
+
+/// Works for `session` as worker `generation` until nothing is left to do. A panic fails the
+/// session's turn and nothing else.
+pub(super) fn work(inner: &Inner, session: &Arc<Session>, generation: u64) {
+    let mut worker = Worker {
+        inner,
+        session,
+        generation,
+        model: None,
+    };
+    match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+        Ok(Ok(()) | Err(Leave::Superseded)) => {}
+        Ok(Err(Leave::Failed(error))) => worker.give_up(&error),
+        Err(panic) => {
+            let words = panic_text(&*panic);
+            log::error!("session {}: the worker panicked: {words}", session.id);
+            inner.reopen_after_panic(session);
+        }
+    }
+}
+
+/// Why a worker leaves before its work is done.
+pub(super) enum Leave {
+    /// Another has its place.
+    Superseded,
+    /// What happened could not be written down.
+    Failed(EngineError),
+}
+
+impl From<EngineError> for Leave {
+    fn from(error: EngineError) -> Leave {
+        Leave::Failed(error)
+    }
+}
+
+pub(super) struct Worker<'a> {
+    pub(super) inner: &'a Inner,
+    pub(super) session: &'a Arc<Session>,
+    generation: u64,
+    /// Kept between the calls of a turn, and its connection with it.
+    pub(super) model: Option<Box<dyn Model>>,
+}
+
+/// What a worker finds when it looks for work.
+enum Found {
+    /// Something to do.
+    Step(Step),
+    /// Nothing: the session has no worker from here on.
+    Retired,
+    /// The turn is to be cancelled.
+    Cancelled,
+    /// Nobody is there for whom to go on.
+    NobodyThere,
+    /// The session pauses, and somebody has come.
+    SomebodyCame,
+}
+
+impl Worker<'_> {
+    fn run(&mut self) -> Result<(), Leave> {
+        while let Some(step) = self.claim_step()? {
+            match step {
+                Step::CallModel => self.call_model()?,
+                Step::RunTools(calls) => self.advance(calls)?,
+                Step::EndTurn(outcome) => self.end_turn(outcome, None)?,
+                // Nothing of these is ever claimed.
+                Step::Idle | Step::AwaitApproval | Step::Paused => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next thing to do; `None` when there is nothing, and this worker no longer has the
+    /// session.
+    fn claim_step(&mut self) -> Result<Option<Step>, Leave> {
+        loop {
+            match self.look()? {
+                Found::Step(_) if self.live()?.is_left_over => self.resume_turn()?,
+                Found::Step(step) => return Ok(Some(step)),
+                Found::Retired => {
+                    self.session.look_later();
+                    return Ok(None);
+                }
+                Found::Cancelled => self.cancel_turn()?,
+                Found::NobodyThere => self.pause()?,
+                Found::SomebodyCame => {
+                    self.session.wake_if_attended()?;
+                }
+            }
+        }
+    }
+
+    /// To look and to retire is one step under the lock: whoever brings work afterwards finds
+    /// that nobody works.
+    fn look(&self) -> Result<Found, Leave> {
+        let (mut live, interrupt) = self.mine()?;
+        let step = next_step(&live.state);
+        let found = match step {
+            _ if interrupt == Some(Interrupt::Cancelled) => Found::Cancelled,
+            Step::Paused if !live.wants_a_client() && !self.inner.is_draining() => {
+                Found::SomebodyCame
+            }
+            Step::Idle | Step::AwaitApproval | Step::Paused => Found::Retired,
+            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) if self.inner.is_draining() => {
+                Found::Retired
+            }
+            Step::CallModel | Step::RunTools(_) if live.wants_a_client() => Found::NobodyThere,
+            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => Found::Step(step),
+        };
+        if matches!(found, Found::Retired) {
+            live.work = Work::None;
+        }
+        Ok(found)
+    }
+
+    /// The live state, while it is this worker's to work on, and whether it was asked to stop.
+    fn mine(&self) -> Result<(MutexGuard<'_, Live>, Option<Interrupt>), Leave> {
+        let live = self.session.live();
+        let interrupt = self.claim(&live)?.interrupt;
+        Ok((live, interrupt))
+    }
+
+    /// The live state, while it is this worker's to work on.
+    pub(super) fn live(&self) -> Result<MutexGuard<'_, Live>, Leave> {
+        Ok(self.mine()?.0)
+    }
+
+    fn claim<'l>(&self, live: &'l Live) -> Result<&'l Running, Leave> {
+        match &live.work {
+            Work::Running(running) if running.generation == self.generation => Ok(running),
+            Work::Running(_) | Work::Queued | Work::None => Err(Leave::Superseded),
+        }
+    }
+
+    /// Whether this worker still has the session.
+    pub(super) fn has_session(&self) -> bool {
+        self.claim(&self.session.live()).is_ok()
+    }
+
+    /// Why this worker was asked to stop, if it was.
+    pub(super) fn interrupt(&self) -> Result<Option<Interrupt>, Leave> {
+        Ok(self.mine()?.1)
+    }
+
+    /// Says how what is done now can be ended from outside; `false` when it is to end already.
+    pub(super) fn allow_cancel(&self, cancel: Option<Arc<dyn Cancel>>) -> Result<bool, Leave> {
+        let (mut live, interrupt) = self.mine()?;
+        if let Work::Running(running) = &mut live.work {
+            running.cancel = cancel;
+        }
+        Ok(interrupt.is_none())
+    }
+
+    /// Decides on the state as it is and writes what was decided, unless another has the session.
+    pub(super) fn write(
+        &self,
+        decision: impl FnOnce(&Live) -> Vec<Event>,
+    ) -> Result<Vec<Arc<Record>>, Leave> {
+        let mut log = self.session.log();
+        let events = {
+            let (live, _) = self.mine()?;
+            decision(&live)
+        };
+        Ok(self.session.commit(&mut log, &events)?)
+    }
+
+    /// Takes a turn up that the process before this one left unfinished.
+    fn resume_turn(&self) -> Result<(), Leave> {
+        let tries = {
+            let mut live = self.live()?;
+            live.is_left_over = false;
+            live.state.turn.as_ref().map_or(0, |turn| turn.tries)
+        };
+        if tries >= TRIES_MAX {
+            let error = events::failure(
+                "too_many_tries",
+                format!(
+                    "the turn was given up after {TRIES_MAX} tries that the server did not survive"
+                ),
+            );
+            return self.end_turn(Outcome::Failed, Some(error));
+        }
+        let trigger = self.inner.resume_trigger();
+        self.write(|live| {
+            let turn = live.state.turn.as_ref();
+            let resumed = turn.map(|turn| Event::TurnStarted {
+                turn_id: turn.id.clone(),
+                trigger,
+            });
+            resumed.into_iter().collect()
+        })?;
+        Ok(())
+    }
+
+    /// Starts a turn if there is none.
+    pub(super) fn start_turn(&self) -> Result<(), Leave> {
+        if self.live()?.state.turn.is_some() {
+            return Ok(());
+        }
+        let turn_id = self.inner.mint.turn_id();
+        self.write(|_| {
+            vec![Event::TurnStarted {
+                turn_id,
+                trigger: Trigger::Message,
+            }]
+        })?;
+        Ok(())
+    }
+
+    /// The session's agent; without it the turn fails.
+    pub(super) fn agent(&self) -> Result<Option<Agent>, Leave> {
+        let name = self.live()?.state.summary.agent.clone();
+        let agent = self.inner.agents.get(&name);
+        if agent.is_none() {
+            let gone = EngineError::AgentGone(name).to_string();
+            self.start_turn()?;
+            self.end_turn(Outcome::Failed, Some(events::failure("agent_gone", gone)))?;
+        }
+        Ok(agent)
+    }
+
+    pub(super) fn end_turn(&self, outcome: Outcome, error: Option<Failure>) -> Result<(), Leave> {
+        self.write(|live| events::turn_end(&live.state, outcome, error))?;
+        Ok(())
+    }
+
+    /// Ends the turn because somebody said so.
+    pub(super) fn cancel_turn(&mut self) -> Result<(), Leave> {
+        // What was cancelled cannot be called again.
+        self.model = None;
+        let turn_id = self.inner.mint.turn_id();
+        self.write(|live| events::cancellation(live, turn_id))?;
+        let mut live = self.live()?;
+        if let Work::Running(running) = &mut live.work {
+            running.interrupt = None;
+            running.cancel = None;
+        }
+        drop(live);
+        Ok(self.session.journal().clear().map_err(EngineError::from)?)
+    }
+
+    fn pause(&self) -> Result<(), Leave> {
+        self.write(|live| {
+            let pauses = live.wants_a_client().then_some(Event::StatusChange {
+                from: Status::Active,
+                to: Status::Paused,
+            });
+            pauses.into_iter().collect()
+        })?;
+        Ok(())
+    }
+
+    /// Brings the first of the open calls one step on.
+    fn advance(&mut self, calls: Vec<CallState>) -> Result<(), Leave> {
+        let Some(CallState { call, progress }) = calls.into_iter().next() else {
+            return Ok(());
+        };
+        let Some(agent) = self.agent()? else {
+            return Ok(());
+        };
+        let Some(tool) = agent.tools.get(&call.tool_name) else {
+            return self.answer_call(&call, unknown_tool(&call, &agent));
+        };
+        match progress {
+            Progress::Waiting => match agent.policy.judge(&call) {
+                Verdict::Allow => self.run_tool(&call, &**tool),
+                Verdict::Ask { command } => self.ask(&call, command, ApprovalKind::Policy),
+                Verdict::Deny { reason } => self.answer_call(&call, events::refused(reason)),
+            },
+            // It may have run before the process died.
+            Progress::Started => match tool.spec().effect {
+                Effect::Read | Effect::Idempotent => self.run_tool(&call, &**tool),
+                Effect::Write => {
+                    let command = format!("{} {}", call.tool_name, call.arguments);
+                    self.ask(&call, command, ApprovalKind::Uncertain)
+                }
+            },
+            Progress::Decided(decision) => match decision {
+                Decision::AllowOnce | Decision::AllowAlways | Decision::Retry => {
+                    self.run_tool(&call, &**tool)
+                }
+                Decision::Deny | Decision::Skip | Decision::Worked => {
+                    self.answer_call(&call, events::decided(decision))
+                }
+            },
+            // `next_step` waits for the first and has no use for the second.
+            Progress::Asked | Progress::Done => Ok(()),
+        }
+    }
+
+    fn answer_call(&self, call: &ToolCall, result: ToolOutput) -> Result<(), Leave> {
+        self.write(|_| {
+            vec![Event::ToolResult {
+                call_id: call.call_id.clone(),
+                result,
+                duration_ms: None,
+            }]
+        })?;
+        Ok(())
+    }
+
+    fn ask(&self, call: &ToolCall, command: String, kind: ApprovalKind) -> Result<(), Leave> {
+        self.write(|_| {
+            vec![Event::ApprovalRequired {
+                call_id: call.call_id.clone(),
+                command,
+                kind,
+                requester_id: None,
+            }]
+        })?;
+        Ok(())
+    }
+
+    fn run_tool(&self, call: &ToolCall, tool: &dyn Tool) -> Result<(), Leave> {
+        self.write(|_| {
+            vec![Event::ToolStarted {
+                call_id: call.call_id.clone(),
+                tool_name: call.tool_name.clone(),
+            }]
+        })?;
+        let (cancel, cancel_rx) = tool_run::canceller();
+        if !self.allow_cancel(Some(cancel))? {
+            // Asked to stop before it began: the next look says what becomes of the call.
+            return self.answer_call(call, events::refused("stopped before it ran".to_owned()));
+        }
+        let (mut result, duration) = tool_run::run(tool, &call.arguments, &cancel_rx);
+        self.allow_cancel(None)?;
+        if self.interrupt()? == Some(Interrupt::Shutdown) && !result.success {
+            result.content.push_str("\n(stopped by shutdown)");
+        }
+        self.write(|_| {
+            vec![Event::ToolResult {
+                call_id: call.call_id.clone(),
+                result,
+                duration_ms: Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+            }]
+        })?;
+        Ok(())
+    }
+
+    /// Leaves the turn as it is, because what happens can't be written down. It is taken up again
+    /// when somebody comes.
+    fn give_up(&self, error: &EngineError) {
+        log::error!("session {}: the turn stops: {error}", self.session.id);
+        let mut live = self.session.live();
+        if self.claim(&live).is_err() {
+            return;
+        }
+        live.work = Work::None;
+        live.in_flight = None;
+        live.cut_watchers(&error.to_string());
+    }
+}
+
+fn unknown_tool(call: &ToolCall, agent: &Agent) -> ToolOutput {
+    let known: Vec<&str> = agent.tools.specs().map(|spec| spec.name.as_str()).collect();
+    let known = match known.is_empty() {
+        true => "there are no tools".to_owned(),
+        false => format!("there are: {}", known.join(", ")),
+    };
+    events::refused(format!(
+        "there is no tool called '{}'; {known}",
+        call.tool_name
+    ))
+}
