@@ -1,1 +1,279 @@
-//! Agent files on disk, read into an AgentSpec.
+//! Agent files on disk, read into an [`AgentSpec`].
+//!
+//! Invariants:
+//! - a bad agent never hides a good one;
+//! - a reload that fails leaves the last good version in place;
+//! - unknown keys in what guards something (`access`) are errors; elsewhere they are warnings at
+//!   load and errors in [`validate`].
+//!
+//! Elsewhere: what an agent is (`domain::spec`), where the folder lies (`config`).
+
+mod checked;
+mod raw;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::base::text::{self, TextError};
+use crate::base::yaml::TEXT_BYTES_MAX;
+use crate::base::yaml::expand::Environment;
+use crate::base::yaml::problem::{Level, Problem};
+use crate::base::yaml::read::{self, FromYaml, Report};
+use crate::domain::ids::AgentName;
+use crate::domain::spec::AgentSpec;
+
+/// The name of an agent's file in its folder.
+pub const AGENT_FILE: &str = "agent.yaml";
+
+/// The agents of a folder, as last read. Shared by all threads.
+pub struct AgentDirectory {
+    folder: PathBuf,
+    environment: OwnedEnvironment,
+    /// Held for a look or a swap, never while files are read.
+    state: RwLock<State>,
+}
+
+/// The environment as an [`AgentDirectory`] keeps it for its reloads.
+pub type OwnedEnvironment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+#[derive(Debug, Default)]
+struct State {
+    agents: BTreeMap<AgentName, Arc<AgentSpec>>,
+    problems: Vec<Problem>,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReloadReport {
+    /// Agents that were not there before.
+    pub added: Vec<AgentName>,
+    /// Agents that are different now.
+    pub changed: Vec<AgentName>,
+    /// Agents whose folder is gone.
+    pub removed: Vec<AgentName>,
+    /// Errors of the files that were not taken; their agents are as before.
+    pub failed: Vec<Problem>,
+}
+
+impl AgentDirectory {
+    /// Reads the agents in `folder`. Never fails as a whole: what went wrong is in
+    /// [`problems`](Self::problems).
+    pub fn load(folder: &Path, environment: OwnedEnvironment) -> AgentDirectory {
+        let directory = AgentDirectory {
+            folder: folder.to_owned(),
+            environment,
+            state: RwLock::default(),
+        };
+        directory.reload();
+        directory
+    }
+
+    /// The agent of that name.
+    pub fn get(&self, name: &AgentName) -> Option<Arc<AgentSpec>> {
+        self.read_state(|state| state.agents.get(name).cloned())
+    }
+
+    /// All agents, sorted by name.
+    pub fn list(&self) -> Vec<Arc<AgentSpec>> {
+        self.read_state(|state| state.agents.values().cloned().collect())
+    }
+
+    /// What was wrong at the last reading, warnings included.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.read_state(|state| state.problems.clone())
+    }
+
+    /// Reads the folder again.
+    pub fn reload(&self) -> ReloadReport {
+        let found = Found::read(&self.folder, &*self.environment);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let (next, report) = state.after(found);
+        *state = next;
+        report
+    }
+
+    fn read_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for AgentDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentDirectory")
+            .field("folder", &self.folder)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// The state that follows a reading, and how it differs.
+    fn after(&self, found: Found) -> (State, ReloadReport) {
+        let mut report = ReloadReport {
+            failed: found.problems.iter().filter(|one| one.is_error()).cloned().collect(),
+            ..ReloadReport::default()
+        };
+        let mut agents = BTreeMap::new();
+        for spec in found.agents {
+            match self.agents.get(&spec.name) {
+                None => report.added.push(spec.name.clone()),
+                Some(before) if **before != spec => report.changed.push(spec.name.clone()),
+                Some(_) => {}
+            }
+            agents.insert(spec.name.clone(), Arc::new(spec));
+        }
+        for (name, before) in &self.agents {
+            if agents.contains_key(name) {
+                continue;
+            }
+            if found.broken.is_kept(name) {
+                agents.insert(name.clone(), Arc::clone(before));
+            } else {
+                report.removed.push(name.clone());
+            }
+        }
+        let problems = found.problems;
+        (State { agents, problems }, report)
+    }
+}
+
+/// What one reading of the folder found.
+struct Found {
+    agents: Vec<AgentSpec>,
+    problems: Vec<Problem>,
+    broken: Broken,
+}
+
+/// Which agents could not be read.
+enum Broken {
+    /// The folder itself could not, so nothing is known of any.
+    All,
+    /// Those of these folders.
+    These(Vec<String>),
+}
+
+impl Broken {
+    fn is_kept(&self, name: &AgentName) -> bool {
+        match self {
+            Broken::All => true,
+            Broken::These(names) => names.iter().any(|one| one == name.as_str()),
+        }
+    }
+}
+
+impl Found {
+    fn read(folder: &Path, environment: Environment<'_>) -> Found {
+        let mut found = Found {
+            agents: Vec::new(),
+            problems: Vec::new(),
+            broken: Broken::These(Vec::new()),
+        };
+        let folders = match agent_folders(folder) {
+            Ok(folders) => folders,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                found.problems.push(Problem {
+                    level: Level::Warning,
+                    ..Problem::of_file(folder, "the folder of the agents does not exist")
+                });
+                return found;
+            }
+            Err(error) => {
+                let message = format!("cannot read the folder of the agents: {error}");
+                found.problems.push(Problem::of_file(folder, message));
+                found.broken = Broken::All;
+                return found;
+            }
+        };
+        for folder in folders {
+            found.add(&folder, environment);
+        }
+        found
+    }
+
+    fn add(&mut self, folder: &Path, environment: Environment<'_>) {
+        let (spec, problems) = read_agent(folder, environment, Level::Warning);
+        self.problems.extend(problems);
+        match (spec, &mut self.broken) {
+            (Some(spec), _) => self.agents.push(spec),
+            (None, Broken::These(names)) => {
+                let name = folder.file_name().unwrap_or_default();
+                names.push(name.to_string_lossy().into_owned());
+            }
+            (None, Broken::All) => {}
+        }
+    }
+}
+
+/// The folders in `folder`, sorted. Hidden ones are no agents.
+fn agent_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !is_hidden && entry.path().is_dir() {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Everything that is wrong with an agent: `path` is its folder or its `agent.yaml`.
+pub fn validate(path: &Path, environment: Environment<'_>) -> Vec<Problem> {
+    let folder = if path.is_dir() {
+        path
+    } else {
+        match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        }
+    };
+    read_agent(folder, environment, Level::Error).1
+}
+
+/// Every key that an agent's file may have, as `spec.model.name`; lists as `spec.tools[].type`.
+pub fn keys() -> Vec<String> {
+    let mut found = Vec::new();
+    raw::AgentFile::keys("", &mut found);
+    found
+}
+
+/// Reads the agent in `folder`, and tells what is wrong with it.
+fn read_agent(
+    folder: &Path,
+    environment: Environment<'_>,
+    unknown_keys: Level,
+) -> (Option<AgentSpec>, Vec<Problem>) {
+    let file = folder.join(AGENT_FILE);
+    let text = match text::read(&file, TEXT_BYTES_MAX) {
+        Ok(text) => text,
+        Err(error) => return (None, vec![unreadable(&file, &error)]),
+    };
+    let folder = named(folder);
+    let mut report = Report::new(unknown_keys);
+    let read = read::read_document(text, &file, environment, &mut report);
+    let (document, read) = match read {
+        Ok(read) => read,
+        Err(problem) => return (None, vec![problem]),
+    };
+    let spec = read.and_then(|at| checked::agent(at, &folder, &mut report));
+    let spec = spec.filter(|_| !report.has_errors());
+    (spec, report.finish(&document, &file))
+}
+
+/// The folder as an absolute path that ends in its name, which `.` does not. A link keeps the
+/// name of the link.
+fn named(folder: &Path) -> PathBuf {
+    let named = match folder.file_name() {
+        Some(_) => std::path::absolute(folder),
+        None => folder.canonicalize(),
+    };
+    named.unwrap_or_else(|_| folder.to_owned())
+}
+
+fn unreadable(file: &Path, error: &TextError) -> Problem {
+    Problem::of_file(file, error.to_string())
+}

@@ -5,5 +5,6 @@ pub mod fs;
 pub mod lock;
 pub mod os;
 pub mod stop;
+pub mod text;
 pub mod thread;
 pub mod yaml;

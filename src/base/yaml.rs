@@ -1,1 +1,99 @@
-//! The one place that names the YAML crate.
+//! YAML, read and written. The one file that names the YAML crate.
+//!
+//! [`from_str`] and [`to_string`] are for files that the program writes itself. A file that a user
+//! writes is read as a [`tree::Document`], which knows where each value stands, and taken apart by
+//! [`read`], which reports every problem instead of the first.
+//!
+//! Invariant: no text makes us hold much more than a few times [`TEXT_BYTES_MAX`], whatever its
+//! aliases stand for.
+
+pub mod expand;
+pub mod problem;
+pub mod read;
+pub mod tree;
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::{DeserializeOwned, DeserializeSeed};
+
+pub use problem::{Level, Position, Problem};
+
+/// The longest text that is read.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Why a text is not the YAML that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct YamlError {
+    /// Where, if the parser knows.
+    pub position: Option<Position>,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// Writes `value` as YAML.
+///
+/// Errors: values that YAML cannot say, such as nested enums.
+pub fn to_string<T: Serialize>(value: &T) -> Result<String, YamlError> {
+    serde_yaml::to_string(value).map_err(YamlError::from)
+}
+
+/// Reads one YAML document.
+///
+/// Errors: not YAML, another shape than `T`, more than [`TEXT_BYTES_MAX`] bytes, or aliases that
+/// stand for more than a [`tree::Document`] may hold.
+pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
+    refuse_long(text)?;
+    // Without an alias nothing can stand for more than its own bytes.
+    if text.contains('*') {
+        tree::measure(text)?;
+    }
+    serde_yaml::from_str(text).map_err(YamlError::from)
+}
+
+fn refuse_long(text: &str) -> Result<(), YamlError> {
+    if text.len() > TEXT_BYTES_MAX {
+        let message = format!("longer than {} KiB", TEXT_BYTES_MAX >> 10);
+        return Err(YamlError {
+            position: None,
+            message,
+        });
+    }
+    Ok(())
+}
+
+/// Runs `seed` over the document in `text`. An error that `seed` makes is given the position of
+/// the value at which it was made.
+fn drive<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Value, YamlError> {
+    seed.deserialize(serde_yaml::Deserializer::from_str(text))
+        .map_err(YamlError::from)
+}
+
+impl From<serde_yaml::Error> for YamlError {
+    fn from(error: serde_yaml::Error) -> YamlError {
+        let position = error.location().map(|at| Position {
+            line: at.line(),
+            column: at.column(),
+        });
+        let mut message = error.to_string();
+        if let Some(Position { line, column }) = position {
+            // The position is said once, where our own messages say it.
+            message = message.replacen(&format!(" at line {line} column {column}"), "", 1);
+        }
+        YamlError { position, message }
+    }
+}
+
+impl fmt::Display for YamlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(position) = self.position {
+            write!(f, "{position}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for YamlError {}
+
+#[cfg(test)]
+mod tests;

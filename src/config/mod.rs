@@ -1,1 +1,295 @@
-//! The YAML that a user writes, checked.
+//! `duragent.yaml`, checked.
+//!
+//! Invariants:
+//! - every path is absolute, every number within its range, every secret a [`Secret`];
+//! - [`Overrides::over`] holds the precedence, and nothing else does: flag, environment, file, default;
+//! - unknown keys in what guards something (`server`, `sandbox`, `routes`) are errors; elsewhere
+//!   they are warnings at load and errors in [`validate`].
+//!
+//! Elsewhere: what an agent may do (`agents`), the keys of providers (`llm`).
+
+mod checked;
+mod raw;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::base::text::{self, TextError};
+use crate::base::yaml::TEXT_BYTES_MAX;
+use crate::base::yaml::expand::Environment;
+use crate::base::yaml::problem::{Level, Problem};
+use crate::base::yaml::read::{self, FromYaml, Report};
+use crate::domain::ids::AgentName;
+use crate::domain::secret::Secret;
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "duragent.yaml";
+
+/// What the program may rely on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file that it came from, if there was one.
+    pub file: Option<PathBuf>,
+    /// Where everything is kept.
+    pub workspace: PathBuf,
+    /// Where the agents are.
+    pub agents_dir: PathBuf,
+    /// Where the sessions are: `services.session.path`.
+    pub sessions_dir: PathBuf,
+    /// Where facts for all agents are: `world_memory.path`.
+    pub world_memory_dir: PathBuf,
+    /// The HTTP server.
+    pub server: Server,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// The messaging platforms.
+    pub gateways: Gateways,
+    /// Which chat goes to which agent; the first match wins.
+    pub routes: Vec<Route>,
+    /// What tools are locked into.
+    pub sandbox: Sandbox,
+    /// The log of the program.
+    pub logging: Logging,
+}
+
+/// The HTTP server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// The address it listens on.
+    pub host: IpAddr,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+    /// What clients must show.
+    pub api_token: Option<Secret>,
+    /// What administrators must show, instead of the `api_token`.
+    pub admin_token: Option<Secret>,
+    /// Names that a request may give as `Host`, beside those of the machine itself.
+    pub allowed_hosts: Vec<String>,
+    /// Web pages that may call the API from a browser.
+    pub allowed_origins: Vec<String>,
+    /// Below so much free space no new turn starts.
+    pub min_free_bytes: u64,
+    /// How long a blocking answer may take.
+    pub request_timeout: Duration,
+    /// How long a model's stream may send nothing.
+    pub idle_timeout: Duration,
+    /// How often an open stream is sent a sign of life.
+    pub keep_alive_interval: Duration,
+    /// The most connections at a time.
+    pub max_connections: usize,
+    /// The longest body of a request.
+    pub max_body_bytes: usize,
+    /// How long turns may take to end at shutdown.
+    pub shutdown_grace: Duration,
+}
+
+/// The sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sessions {
+    /// How long one may lie idle.
+    pub ttl_hours: u64,
+    /// The most turns at work at a time.
+    pub max_active: usize,
+    /// How long an ended one is kept; `None` for ever.
+    pub delete_after_hours: Option<u64>,
+}
+
+/// The messaging platforms.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Gateways {
+    /// The built-in Telegram gateway, if it is enabled.
+    pub telegram: Option<Telegram>,
+    /// Gateways that are programs of their own.
+    pub external: Vec<ExternalGateway>,
+}
+
+/// The built-in Telegram gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telegram {
+    /// The bot's token.
+    pub bot_token: Secret,
+    /// Another server than Telegram's own.
+    pub api_url: Option<String>,
+}
+
+/// A gateway that is a program of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalGateway {
+    /// Its name in routes and logs.
+    pub name: String,
+    /// What is run: an absolute path, or a bare name to be found in `PATH`.
+    pub command: PathBuf,
+    /// Its arguments.
+    pub args: Vec<Secret>,
+    /// Variables that it gets beside the usual ones.
+    pub env: BTreeMap<String, Secret>,
+    /// When it is started again.
+    pub restart: Restart,
+}
+
+/// When a gateway's program is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Restart {
+    /// Whenever it ends.
+    #[default]
+    Always,
+    /// When it fails.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// Which chats go to an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// What the routing fields of a message must be, all of them; none matches every message.
+    pub conditions: BTreeMap<String, String>,
+    /// Whose the chats are.
+    pub agent: AgentName,
+}
+
+/// What tools are locked into.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sandbox {
+    /// By what.
+    pub mode: SandboxMode,
+    /// Folders that they may write in, beside the agent's own.
+    pub writable: Vec<PathBuf>,
+}
+
+/// What locks tools in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SandboxMode {
+    /// Nothing.
+    #[default]
+    Trust,
+    /// bubblewrap.
+    Bubblewrap,
+    /// Docker.
+    Docker,
+}
+
+/// The log of the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    /// How much is logged.
+    pub level: log::LevelFilter,
+    /// In which form.
+    pub format: LogFormat,
+    /// Into which file, instead of the standard error.
+    pub file: Option<PathBuf>,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What the command line says instead of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overrides {
+    /// `--workspace`, relative to the current folder.
+    pub workspace: Option<PathBuf>,
+    /// `--agents-dir`, relative to the current folder.
+    pub agents_dir: Option<PathBuf>,
+    /// `--host`.
+    pub host: Option<String>,
+    /// `--port`.
+    pub port: Option<u16>,
+    /// `--log-level`.
+    pub log_level: Option<String>,
+}
+
+/// A configuration, and what a user should know about its file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Warnings, in the order of the file.
+    pub warnings: Vec<Problem>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The reasons, at least one of them an error.
+    pub problems: Vec<Problem>,
+}
+
+/// One problem a line.
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.problems.iter().map(Problem::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads the configuration: from `path`, which must exist, or from `duragent.yaml` in the
+    /// current folder if there is one.
+    ///
+    /// Errors: all problems of the file at once.
+    pub fn load(
+        path: Option<&Path>,
+        overrides: &Overrides,
+        environment: Environment<'_>,
+    ) -> Result<Loaded, ConfigError> {
+        let (config, problems) = read_config(path, overrides, environment, Level::Warning);
+        match config {
+            Some(config) => Ok(Loaded {
+                config,
+                warnings: problems,
+            }),
+            None => Err(ConfigError { problems }),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration file.
+pub fn validate(path: &Path, environment: Environment<'_>) -> Vec<Problem> {
+    read_config(Some(path), &Overrides::default(), environment, Level::Error).1
+}
+
+/// Every key that the file may have, as `server.port`; lists as `routes[].agent`.
+pub fn keys() -> Vec<String> {
+    let mut found = Vec::new();
+    raw::ConfigFile::keys("", &mut found);
+    found
+}
+
+fn read_config(
+    path: Option<&Path>,
+    overrides: &Overrides,
+    environment: Environment<'_>,
+    unknown_keys: Level,
+) -> (Option<Config>, Vec<Problem>) {
+    let file = path.unwrap_or(Path::new(DEFAULT_FILE));
+    let (text, exists) = match text::read(file, TEXT_BYTES_MAX) {
+        Ok(text) => (text, true),
+        Err(TextError::Missing) if path.is_none() => (String::new(), false),
+        Err(error) => return (None, vec![Problem::of_file(file, error.to_string())]),
+    };
+    let mut report = Report::new(unknown_keys);
+    let (document, raw) = match read::read_document(text, file, environment, &mut report) {
+        Ok(read) => read,
+        Err(problem) => return (None, vec![problem]),
+    };
+    let sources = checked::Sources {
+        file: exists.then_some(file),
+        overrides,
+        environment,
+    };
+    let config = raw.map(|raw| checked::config(raw, &sources, &mut report));
+    let config = config.filter(|_| !report.has_errors());
+    (config, report.finish(&document, file))
+}

@@ -2,12 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::domain::event::OnDisconnect;
 use crate::domain::ids::AgentName;
+use crate::domain::secret::Secret;
+
+/// The `apiVersion` of an agent file.
+pub const API_VERSION: &str = "duragent/v1alpha1";
+/// The `kind` of an agent file.
+pub const KIND: &str = "Agent";
 
 /// An agent, ready to be run: its prompts are texts, not paths.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +34,89 @@ pub struct AgentSpec {
     pub prompts: Prompts,
     /// `spec.session`.
     pub session: SessionSpec,
+    /// The agent's folder, as an absolute path: `{{agent.home}}`.
+    pub home: PathBuf,
+    /// `spec.memory`.
+    pub memory: MemorySpec,
+    /// `spec.limits`.
+    pub limits: LimitsSpec,
+    /// `spec.tools`, in the order of the file.
+    pub tools: Vec<ToolRef>,
+    /// `spec.skills_dir`, as an absolute path.
+    pub skills_dir: PathBuf,
+    /// `spec.access`.
+    pub access: AccessSpec,
+}
+
+impl AgentSpec {
+    /// An agent that only has what it must have; the rest is as when a file leaves it out.
+    pub fn new(name: AgentName, model: ModelChoice) -> AgentSpec {
+        AgentSpec {
+            name,
+            description: None,
+            version: None,
+            labels: BTreeMap::new(),
+            model: ModelSpec {
+                main: model,
+                fallbacks: Vec::new(),
+                temperature: None,
+                max_output_tokens: None,
+                max_input_tokens: None,
+            },
+            prompts: Prompts::default(),
+            session: SessionSpec::default(),
+            home: PathBuf::new(),
+            memory: MemorySpec::default(),
+            limits: LimitsSpec::default(),
+            tools: Vec::new(),
+            skills_dir: PathBuf::from("skills"),
+            access: AccessSpec::default(),
+        }
+    }
+
+    /// What clients of the API may see: prompts and settings, but no addresses, commands,
+    /// environment or lists of people, where secrets could hide.
+    pub fn public_json(&self) -> Value {
+        without_nulls(json!({
+            "api_version": API_VERSION,
+            "kind": KIND,
+            "metadata": {
+                "name": self.name,
+                "description": self.description,
+                "version": self.version,
+                "labels": self.labels,
+            },
+            "spec": {
+                "model": self.model.public_json(),
+                "soul": self.prompts.soul,
+                "system_prompt": self.prompts.system_prompt,
+                "instructions": self.prompts.instructions,
+                "session": self.session.public_json(),
+                "memory": self.memory.enabled.then(|| json!({
+                    "backend": "filesystem",
+                    "scope": self.memory.scope,
+                })),
+                "limits": self.limits,
+                "tools": self.tools.iter().map(ToolRef::public_json).collect::<Vec<_>>(),
+                "access": {
+                    "dm": { "policy": self.access.dm.policy },
+                    "groups": { "policy": self.access.groups.policy },
+                },
+            },
+        }))
+    }
+}
+
+/// Leaves out what a file left out.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key, without_nulls(value)))
+            .collect(),
+        other => other,
+    }
 }
 
 /// Which model an agent uses, and how.
@@ -41,6 +132,20 @@ pub struct ModelSpec {
     pub max_output_tokens: Option<u64>,
     /// `spec.model.max_input_tokens`.
     pub max_input_tokens: Option<u64>,
+}
+
+impl ModelSpec {
+    fn public_json(&self) -> Value {
+        let choice = |one: &ModelChoice| json!({"provider": one.provider, "name": one.name});
+        json!({
+            "provider": self.main.provider,
+            "name": self.main.name,
+            "temperature": self.temperature,
+            "max_output_tokens": self.max_output_tokens,
+            "max_input_tokens": self.max_input_tokens,
+            "fallbacks": self.fallbacks.iter().map(choice).collect::<Vec<_>>(),
+        })
+    }
 }
 
 /// A model at a provider.
@@ -131,6 +236,58 @@ pub struct Prompts {
     pub instructions: Option<String>,
 }
 
+impl Prompts {
+    /// The system prompt: the texts with a blank line between them and their variables filled in.
+    /// `{{…}}` that are none of ours stay as they are.
+    pub fn render(&self, vars: &PromptVars<'_>) -> String {
+        let texts: Vec<&str> = [&self.soul, &self.system_prompt, &self.instructions]
+            .into_iter()
+            .flatten()
+            .map(|text| text.trim())
+            .filter(|text| !text.is_empty())
+            .collect();
+        vars.fill_in(&texts.join("\n\n"))
+    }
+}
+
+/// What the variables of a prompt stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptVars<'a> {
+    /// `{{date}}`.
+    pub date: &'a str,
+    /// `{{time}}`.
+    pub time: &'a str,
+    /// `{{agent.name}}`.
+    pub agent_name: &'a str,
+    /// `{{agent.home}}`.
+    pub agent_home: &'a str,
+}
+
+impl PromptVars<'_> {
+    /// What was filled in is not looked at again.
+    fn fill_in(&self, text: &str) -> String {
+        let known = [
+            ("{{date}}", self.date),
+            ("{{time}}", self.time),
+            ("{{agent.name}}", self.agent_name),
+            ("{{agent.home}}", self.agent_home),
+        ];
+        let mut filled = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find("{{") {
+            let (before, from) = rest.split_at(at);
+            filled.push_str(before);
+            let found = known.iter().find(|(name, _)| from.starts_with(name));
+            // One brace further if it is none of ours: `{{{date}}` holds a variable too.
+            let (name, value) = found.copied().unwrap_or(("{", "{"));
+            filled.push_str(value);
+            rest = &from[name.len()..];
+        }
+        filled.push_str(rest);
+        filled
+    }
+}
+
 /// How an agent's sessions behave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSpec {
@@ -144,6 +301,65 @@ pub struct SessionSpec {
     pub ttl_hours: Option<u64>,
     /// How much history goes to the model; 0 for no limit.
     pub max_history_tokens: u64,
+    /// How much of a tool's result goes to the model.
+    pub tool_results: ToolResultSpec,
+}
+
+impl SessionSpec {
+    fn public_json(&self) -> Value {
+        json!({
+            "on_disconnect": self.on_disconnect,
+            "max_tool_iterations": self.max_tool_iterations,
+            "llm_timeout_seconds": self.llm_timeout.as_secs(),
+            "ttl_hours": self.ttl_hours,
+            "context": { "max_history_tokens": self.max_history_tokens },
+        })
+    }
+}
+
+/// How much of a tool's result goes to the model: `spec.session.context`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolResultSpec {
+    /// The most of one result.
+    pub max_tokens: u64,
+    /// Which part of a longer one stays.
+    pub truncation: Truncation,
+    /// So many results at the start of the history are never masked.
+    pub keep_first: u64,
+    /// So many results at its end are never masked.
+    pub keep_last: u64,
+}
+
+impl Default for ToolResultSpec {
+    fn default() -> ToolResultSpec {
+        ToolResultSpec {
+            max_tokens: 8_000,
+            truncation: Truncation::Head,
+            keep_first: 2,
+            keep_last: 5,
+        }
+    }
+}
+
+/// Which part of a text that is too long stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Truncation {
+    /// Its beginning.
+    #[default]
+    Head,
+    /// Its end.
+    Tail,
+    /// Some of both.
+    Both,
+}
+
+impl Truncation {
+    /// The words used in files.
+    pub const WORDS: &[(&str, Truncation)] = &[
+        ("head", Truncation::Head),
+        ("tail", Truncation::Tail),
+        ("both", Truncation::Both),
+    ];
 }
 
 impl Default for SessionSpec {
@@ -154,6 +370,415 @@ impl Default for SessionSpec {
             llm_timeout: Duration::from_secs(300),
             ttl_hours: None,
             max_history_tokens: 20_000,
+            tool_results: ToolResultSpec::default(),
         }
     }
 }
+
+/// What an agent remembers beyond a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemorySpec {
+    /// Whether it has the memory tool.
+    pub enabled: bool,
+    /// Whose memory and sessions a chat of a gateway sees.
+    pub scope: MemoryScope,
+}
+
+/// Whose memory and sessions a chat of a gateway sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryScope {
+    /// The agent's.
+    #[default]
+    Agent,
+    /// Only its own.
+    Chat,
+}
+
+impl MemoryScope {
+    /// The words used in files.
+    pub const WORDS: &[(&str, MemoryScope)] = &[
+        ("agent", MemoryScope::Agent),
+        ("chat", MemoryScope::Chat),
+    ];
+}
+
+/// What an agent may use up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct LimitsSpec {
+    /// Tokens of its models in a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_day: Option<u64>,
+    /// Turns begun in an hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turns_per_hour: Option<u64>,
+}
+
+/// A tool that an agent's file names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToolRef {
+    /// One of ours.
+    Builtin {
+        /// Its name.
+        name: String,
+    },
+    /// A command of the user's.
+    Cli {
+        /// Its name.
+        name: String,
+        /// What is run.
+        command: String,
+        /// What the model is told of it.
+        description: Option<String>,
+        /// A file with more of that, relative to the agent's folder.
+        readme: Option<String>,
+        /// What running it twice would mean.
+        effect: ToolEffect,
+    },
+    /// A server that speaks the Model Context Protocol.
+    Mcp {
+        /// Its name.
+        name: String,
+        /// How it is reached.
+        server: McpServer,
+    },
+}
+
+impl ToolRef {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            ToolRef::Builtin { name } | ToolRef::Cli { name, .. } | ToolRef::Mcp { name, .. } => {
+                name
+            }
+        }
+    }
+
+    fn public_json(&self) -> Value {
+        match self {
+            ToolRef::Builtin { name } => json!({"type": "builtin", "name": name}),
+            ToolRef::Cli {
+                name, description, ..
+            } => without_nulls(json!({"type": "cli", "name": name, "description": description})),
+            ToolRef::Mcp { name, .. } => json!({"type": "mcp", "name": name}),
+        }
+    }
+}
+
+/// What running a tool twice would mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ToolEffect {
+    /// It changes nothing.
+    Read,
+    /// Twice is as once.
+    Idempotent,
+    /// Twice is not as once.
+    #[default]
+    Write,
+}
+
+impl ToolEffect {
+    /// The words used in files.
+    pub const WORDS: &[(&str, ToolEffect)] = &[
+        ("read", ToolEffect::Read),
+        ("idempotent", ToolEffect::Idempotent),
+        ("write", ToolEffect::Write),
+    ];
+}
+
+/// How a server of the Model Context Protocol is reached. All of it may hold secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum McpServer {
+    /// A child process.
+    Command {
+        /// What is run.
+        command: String,
+        /// Its arguments.
+        args: Vec<Secret>,
+        /// Variables that it gets beside the usual ones.
+        env: BTreeMap<String, Secret>,
+    },
+    /// A server elsewhere.
+    Url(Secret),
+}
+
+/// Who may talk to an agent through gateways.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccessSpec {
+    /// In a chat of two.
+    pub dm: DmAccess,
+    /// In a group.
+    pub groups: GroupAccess,
+    /// Who may answer approvals; `None` for those who are allowlisted or paired.
+    pub approvers: Option<Vec<IdPattern>>,
+}
+
+impl AccessSpec {
+    /// Whether people whom the owner did not name may get in.
+    pub fn lets_strangers_in(&self) -> bool {
+        self.dm.policy == DmPolicy::Open || self.groups.policy != GroupPolicy::Disabled
+    }
+}
+
+/// An identifier, or the beginning of some: `telegram:*`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IdPattern {
+    /// This one.
+    Exact(String),
+    /// All that begin so.
+    Prefix(String),
+}
+
+impl IdPattern {
+    /// A trailing `*` stands for any ending. Another `*`, or no letter at all, is refused.
+    pub fn parse(text: &str) -> Option<IdPattern> {
+        let (stem, is_prefix) = match text.strip_suffix('*') {
+            Some(stem) => (stem, true),
+            None => (text, false),
+        };
+        if stem.contains('*') || text.is_empty() {
+            return None;
+        }
+        let stem = stem.to_owned();
+        Some(match is_prefix {
+            true => IdPattern::Prefix(stem),
+            false => IdPattern::Exact(stem),
+        })
+    }
+
+    /// Whether `id` is meant.
+    pub fn matches(&self, id: &str) -> bool {
+        match self {
+            IdPattern::Exact(one) => one == id,
+            IdPattern::Prefix(start) => id.starts_with(start.as_str()),
+        }
+    }
+}
+
+/// Who may write to an agent in a chat of two.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DmAccess {
+    /// The rule.
+    pub policy: DmPolicy,
+    /// The senders who may.
+    pub allowlist: Vec<IdPattern>,
+}
+
+/// The rule for chats of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DmPolicy {
+    /// Everybody.
+    Open,
+    /// Nobody.
+    Disabled,
+    /// Those on the list.
+    Allowlist,
+    /// Those on the list; a stranger gets a code that the owner admits.
+    #[default]
+    Pairing,
+}
+
+impl DmPolicy {
+    /// The words used in files.
+    pub const WORDS: &[(&str, DmPolicy)] = &[
+        ("open", DmPolicy::Open),
+        ("disabled", DmPolicy::Disabled),
+        ("allowlist", DmPolicy::Allowlist),
+        ("pairing", DmPolicy::Pairing),
+    ];
+}
+
+/// In which groups an agent takes part, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupAccess {
+    /// The rule.
+    pub policy: GroupPolicy,
+    /// The groups, as `{channel}:{chat_id}`.
+    pub allowlist: Vec<IdPattern>,
+    /// What makes it answer.
+    pub activation: Activation,
+    /// What becomes of a sender's messages.
+    pub sender_default: SenderRule,
+    /// The same for some senders; exact ones come before prefixes.
+    pub sender_overrides: Vec<(IdPattern, SenderRule)>,
+    /// What is kept of the talk that it does not answer.
+    pub context_buffer: ContextBuffer,
+    /// What becomes of messages that come while it works.
+    pub queue: QueueSpec,
+}
+
+/// The rule for groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupPolicy {
+    /// Every group.
+    Open,
+    /// No group.
+    #[default]
+    Disabled,
+    /// Those on the list.
+    Allowlist,
+}
+
+impl GroupPolicy {
+    /// The words used in files.
+    pub const WORDS: &[(&str, GroupPolicy)] = &[
+        ("open", GroupPolicy::Open),
+        ("disabled", GroupPolicy::Disabled),
+        ("allowlist", GroupPolicy::Allowlist),
+    ];
+}
+
+/// What makes an agent answer in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// Being mentioned or replied to.
+    #[default]
+    Mention,
+    /// Every message.
+    Always,
+}
+
+impl Activation {
+    /// The words used in files.
+    pub const WORDS: &[(&str, Activation)] = &[
+        ("mention", Activation::Mention),
+        ("always", Activation::Always),
+    ];
+}
+
+/// What becomes of a sender's messages in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SenderRule {
+    /// The model sees them and answers.
+    #[default]
+    Allow,
+    /// The model sees them; no answer.
+    Passive,
+    /// They are logged only.
+    Silent,
+    /// Nothing is kept.
+    Block,
+}
+
+impl SenderRule {
+    /// The words used in files.
+    pub const WORDS: &[(&str, SenderRule)] = &[
+        ("allow", SenderRule::Allow),
+        ("passive", SenderRule::Passive),
+        ("silent", SenderRule::Silent),
+        ("block", SenderRule::Block),
+    ];
+}
+
+/// What is kept of the talk in a group that the agent does not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextBuffer {
+    /// Whether the model sees it.
+    pub mode: BufferMode,
+    /// The most messages.
+    pub max_messages: u64,
+    /// The oldest message.
+    pub max_age_hours: u64,
+}
+
+impl Default for ContextBuffer {
+    fn default() -> ContextBuffer {
+        ContextBuffer {
+            mode: BufferMode::Silent,
+            max_messages: 100,
+            max_age_hours: 24,
+        }
+    }
+}
+
+/// Whether the model sees the talk that it does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BufferMode {
+    /// It is logged only.
+    #[default]
+    Silent,
+    /// The model sees it.
+    Passive,
+}
+
+impl BufferMode {
+    /// The words used in files.
+    pub const WORDS: &[(&str, BufferMode)] = &[
+        ("silent", BufferMode::Silent),
+        ("passive", BufferMode::Passive),
+    ];
+}
+
+/// What becomes of messages that come while the agent works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSpec {
+    /// How waiting messages are taken up.
+    pub mode: QueueMode,
+    /// The most that wait.
+    pub max_pending: u64,
+    /// What happens to one too many.
+    pub overflow: Overflow,
+    /// What the sender of a rejected one is told.
+    pub reject_message: Option<String>,
+    /// How long a quick succession of messages is waited out; `None` for not at all.
+    pub debounce: Option<Duration>,
+}
+
+impl Default for QueueSpec {
+    fn default() -> QueueSpec {
+        QueueSpec {
+            mode: QueueMode::Batch,
+            max_pending: 10,
+            overflow: Overflow::DropOld,
+            reject_message: None,
+            debounce: Some(Duration::from_millis(1500)),
+        }
+    }
+}
+
+/// How waiting messages are taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueueMode {
+    /// Together, at the next call of the model.
+    #[default]
+    Batch,
+    /// One turn each.
+    Sequential,
+    /// Not at all: only an idle agent takes messages.
+    Drop,
+}
+
+impl QueueMode {
+    /// The words used in files.
+    pub const WORDS: &[(&str, QueueMode)] = &[
+        ("batch", QueueMode::Batch),
+        ("sequential", QueueMode::Sequential),
+        ("drop", QueueMode::Drop),
+    ];
+}
+
+/// What happens to one message too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// The oldest waiting one goes.
+    #[default]
+    DropOld,
+    /// It goes itself.
+    DropNew,
+    /// It goes, and its sender is told.
+    Reject,
+}
+
+impl Overflow {
+    /// The words used in files.
+    pub const WORDS: &[(&str, Overflow)] = &[
+        ("drop_old", Overflow::DropOld),
+        ("drop_new", Overflow::DropNew),
+        ("reject", Overflow::Reject),
+    ];
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,490 @@
+//! From what an agent's file says to what the program may rely on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::agents::raw;
+use crate::base::text;
+use crate::base::yaml::read::{At, Report, or_default, plain};
+use crate::domain::event::OnDisconnect;
+use crate::domain::ids::AgentName;
+use crate::domain::secret::Secret;
+use crate::domain::spec::{
+    API_VERSION, AccessSpec, Activation, AgentSpec, BufferMode, ContextBuffer, DmAccess, DmPolicy,
+    GroupAccess, GroupPolicy, IdPattern, KIND, LimitsSpec, McpServer, MemoryScope, MemorySpec,
+    ModelChoice, ModelSpec, Overflow, Prompts, Provider, QueueMode, QueueSpec, SenderRule,
+    SessionSpec, ToolEffect, ToolRef, ToolResultSpec, Truncation,
+};
+
+/// The longest prompt file.
+const PROMPT_BYTES_MAX: usize = 1 << 20;
+/// The tools that this version has, or will have, under a name of their own.
+const BUILTINS: [&str; 9] = [
+    "bash",
+    "web",
+    "session",
+    "memory",
+    "skill",
+    "reload_tools",
+    "schedule",
+    "background_process",
+    "agent",
+];
+/// Those that this version has.
+const OFFERED_BUILTINS: &[&str] = &[];
+const PATTERN_RULE: &str = "must be an identifier, or the beginning of some and a `*`";
+/// No wait is longer than a day.
+const SECONDS_MAX: u64 = 24 * 60 * 60;
+
+/// Checks what the file in `folder` says. `None` when something is missing that has no default;
+/// the reasons, and all the other problems, are in `report`.
+pub(super) fn agent(
+    file: At<raw::AgentFile>,
+    folder: &Path,
+    report: &mut Report,
+) -> Option<AgentSpec> {
+    let (file, raw) = file.split();
+    header(&file, raw.api_version, raw.kind, report);
+    let metadata = report.require(&file, "metadata", raw.metadata);
+    let (metadata, about) = metadata.map(At::split).unzip();
+    let about = about.unwrap_or_default();
+    let spec = report.require(&file, "spec", raw.spec);
+    let (spec, raw) = spec.map(At::split).unzip();
+    let raw = raw.unwrap_or_default();
+
+    let name = metadata.and_then(|at| agent_name(&at, about.name, folder, report));
+    let model = spec.and_then(|at| model(&at, raw.model, report));
+    let prompts = Prompts {
+        soul: prompt(raw.soul, "SOUL.md", folder, report),
+        system_prompt: prompt(raw.system_prompt, "SYSTEM_PROMPT.md", folder, report),
+        instructions: prompt(raw.instructions, "INSTRUCTIONS.md", folder, report),
+    };
+    report.no_effect(raw.access.as_ref());
+    report.no_effect(raw.skills_dir.as_ref());
+    let access = access(or_default(raw.access), report);
+    let skills_dir = plain(raw.skills_dir).unwrap_or_else(|| "skills".to_owned());
+    let session = session(or_default(raw.session), report);
+    let memory = memory(raw.memory, &access, report);
+    let limits = limits(raw.limits, report);
+    let tools = tools(or_default(raw.tools), report);
+    Some(AgentSpec {
+        name: name?,
+        description: plain(about.description),
+        version: plain(about.version),
+        labels: plain_map(or_default(about.labels)),
+        model: model?,
+        prompts,
+        session,
+        home: folder.to_owned(),
+        memory,
+        limits,
+        tools,
+        skills_dir: folder.join(skills_dir),
+        access,
+    })
+}
+
+fn header(
+    file: &At<()>,
+    api_version: Option<At<String>>,
+    kind: Option<At<String>>,
+    report: &mut Report,
+) {
+    if let Some(at) = report.require(file, "apiVersion", api_version) {
+        report.choice(&at, &[(API_VERSION, ())]);
+    }
+    if let Some(at) = report.require(file, "kind", kind) {
+        report.choice(&at, &[(KIND, ())]);
+    }
+}
+
+fn agent_name(
+    metadata: &At<()>,
+    name: Option<At<String>>,
+    folder: &Path,
+    report: &mut Report,
+) -> Option<AgentName> {
+    let at = report.require(metadata, "name", name)?;
+    let Ok(name) = AgentName::parse(&at.value) else {
+        report.error(&at, "must be 1 to 64 letters, digits, `-` or `_`");
+        return None;
+    };
+    let folder_name = folder.file_name().unwrap_or_default().to_string_lossy();
+    if folder_name != name.as_str() {
+        let must = format!("is `{name}`, but the agent's folder is called `{folder_name}`");
+        report.error(&at, must);
+        return None;
+    }
+    Some(name)
+}
+
+fn model(spec: &At<()>, found: Option<At<raw::Model>>, report: &mut Report) -> Option<ModelSpec> {
+    let (at, raw) = report.require(spec, "model", found)?.split();
+    let main = model_choice(&at, raw.provider, raw.name, raw.base_url, report);
+    let fallbacks = or_default(raw.fallbacks)
+        .into_iter()
+        .filter_map(|fallback| {
+            let (at, raw) = fallback.split();
+            model_choice(&at, raw.provider, raw.name, raw.base_url, report)
+        })
+        .collect();
+    let temperature = report.within(raw.temperature, 0.0..=2.0);
+    let max_output_tokens = report.at_least(raw.max_output_tokens, 1);
+    let max_input_tokens = report.at_least(raw.max_input_tokens, 1);
+    Some(ModelSpec {
+        main: main?,
+        fallbacks,
+        temperature,
+        max_output_tokens,
+        max_input_tokens,
+    })
+}
+
+fn model_choice(
+    at: &At<()>,
+    provider: Option<At<String>>,
+    name: Option<At<String>>,
+    base_url: Option<At<String>>,
+    report: &mut Report,
+) -> Option<ModelChoice> {
+    let providers = Provider::ALL.map(|provider| (provider.as_str(), provider));
+    let provider = report
+        .require(at, "provider", provider)
+        .and_then(|word| report.choice(&word, &providers));
+    let name = report.require(at, "name", name);
+    if let Some(url) = &base_url
+        && !is_http_url(&url.value)
+    {
+        report.error(url, "must begin with `http://` or `https://`");
+    }
+    if let Some(name) = &name
+        && name.value.trim().is_empty()
+    {
+        report.error(name, "must not be empty");
+    }
+    Some(ModelChoice {
+        provider: provider?,
+        name: name?.value,
+        base_url: plain(base_url),
+    })
+}
+
+fn is_http_url(text: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| {
+        text.strip_prefix(scheme)
+            .is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
+    })
+}
+
+/// The text of a prompt: inline, from the file that is named, or from the usual file if there is
+/// one and none is named.
+fn prompt(
+    found: Option<At<String>>,
+    usual_name: &str,
+    folder: &Path,
+    report: &mut Report,
+) -> Option<String> {
+    let Some(at) = found else {
+        return usual_prompt(usual_name, folder, report);
+    };
+    if !is_path(&at.value) {
+        return Some(at.value);
+    }
+    match text::read(&folder.join(&at.value), PROMPT_BYTES_MAX) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            report.error(&at, format!("names the file {}, which {error}", at.value));
+            None
+        }
+    }
+}
+
+fn usual_prompt(name: &str, folder: &Path, report: &mut Report) -> Option<String> {
+    match text::read(&folder.join(name), PROMPT_BYTES_MAX) {
+        Ok(text) => Some(text),
+        Err(text::TextError::Missing) => None,
+        Err(error) => {
+            report.error_of_file(format!("the file {name} beside it {error}"));
+            None
+        }
+    }
+}
+
+/// Whether a prompt is the name of a file: one line that begins with `./` or `../`, or a single
+/// word that ends in `.md`.
+fn is_path(text: &str) -> bool {
+    let is_one_line = !text.contains('\n');
+    let is_relative = text.starts_with("./") || text.starts_with("../");
+    let is_word = !text.contains(char::is_whitespace);
+    is_one_line && (is_relative || (is_word && text.ends_with(".md")))
+}
+
+fn session(raw: raw::Session, report: &mut Report) -> SessionSpec {
+    const DISCONNECT: &[(&str, OnDisconnect)] = &[
+        ("pause", OnDisconnect::Pause),
+        ("continue", OnDisconnect::Continue),
+    ];
+    let usual = SessionSpec::default();
+    report.no_effect(raw.compaction.as_ref());
+    let context = or_default(raw.context);
+    let max_history_tokens = plain(context.max_history_tokens.clone());
+    let iterations = report.within(raw.max_tool_iterations, 1..=1_000);
+    let timeout = report.within(raw.llm_timeout_seconds, 1..=SECONDS_MAX);
+    SessionSpec {
+        on_disconnect: report.choice_or(raw.on_disconnect, DISCONNECT, usual.on_disconnect),
+        max_tool_iterations: iterations
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or(usual.max_tool_iterations),
+        llm_timeout: timeout.map_or(usual.llm_timeout, Duration::from_secs),
+        ttl_hours: report.at_least(raw.ttl_hours, 1),
+        max_history_tokens: max_history_tokens.unwrap_or(usual.max_history_tokens),
+        tool_results: tool_results(context, report),
+    }
+}
+
+fn tool_results(raw: raw::Context, report: &mut Report) -> ToolResultSpec {
+    let usual = ToolResultSpec::default();
+    report.no_effect(raw.max_tool_result_tokens.as_ref());
+    report.no_effect(raw.tool_result_truncation.as_ref());
+    report.no_effect(raw.tool_result_keep_first.as_ref());
+    report.no_effect(raw.tool_result_keep_last.as_ref());
+    ToolResultSpec {
+        max_tokens: report.at_least(raw.max_tool_result_tokens, 1).unwrap_or(usual.max_tokens),
+        truncation: report.choice_or(raw.tool_result_truncation, Truncation::WORDS, usual.truncation),
+        keep_first: plain(raw.tool_result_keep_first).unwrap_or(usual.keep_first),
+        keep_last: plain(raw.tool_result_keep_last).unwrap_or(usual.keep_last),
+    }
+}
+
+fn memory(found: Option<At<raw::Memory>>, access: &AccessSpec, report: &mut Report) -> MemorySpec {
+    report.no_effect(found.as_ref());
+    let raw = or_default(found);
+    // What one stranger told the agent must not reach the next one unasked.
+    let usual_scope = match access.lets_strangers_in() {
+        true => MemoryScope::Chat,
+        false => MemoryScope::Agent,
+    };
+    let backend = raw.backend.and_then(|at| report.choice(&at, &[("filesystem", ())]));
+    MemorySpec {
+        enabled: backend.is_some(),
+        scope: report.choice_or(raw.scope, MemoryScope::WORDS, usual_scope),
+    }
+}
+
+fn limits(found: Option<At<raw::Limits>>, report: &mut Report) -> LimitsSpec {
+    report.no_effect(found.as_ref());
+    let raw = or_default(found);
+    LimitsSpec {
+        tokens_per_day: report.at_least(raw.tokens_per_day, 1),
+        turns_per_hour: report.at_least(raw.turns_per_hour, 1),
+    }
+}
+
+fn tools(found: Vec<At<raw::Tool>>, report: &mut Report) -> Vec<ToolRef> {
+    let mut names = BTreeSet::new();
+    found
+        .into_iter()
+        .filter_map(|found| {
+            let (at, raw) = found.split();
+            let kind = raw.kind.clone();
+            let kind = report.require(&at, "type", kind)?;
+            let name = tool_name(&at, raw.name.clone(), &mut names, report);
+            let tool = match report.choice(&kind, TOOL_KINDS)? {
+                ToolKind::Builtin => builtin(name?, raw, report)?,
+                ToolKind::Cli => cli(&at, name?, raw, report)?,
+                ToolKind::Mcp => mcp(&at, name?, raw, report)?,
+            };
+            if !OFFERED_BUILTINS.contains(&tool.name()) {
+                report.warning(&at, format!("(`{}`) is not offered by this version", tool.name()));
+            }
+            Some(tool)
+        })
+        .collect()
+}
+
+#[derive(Clone, Copy)]
+enum ToolKind {
+    Builtin,
+    Cli,
+    Mcp,
+}
+
+const TOOL_KINDS: &[(&str, ToolKind)] = &[
+    ("builtin", ToolKind::Builtin),
+    ("cli", ToolKind::Cli),
+    ("mcp", ToolKind::Mcp),
+];
+
+fn tool_name(
+    tool: &At<()>,
+    found: Option<At<String>>,
+    names: &mut BTreeSet<String>,
+    report: &mut Report,
+) -> Option<At<String>> {
+    let at = report.require(tool, "name", found)?;
+    if !is_tool_name(&at.value) {
+        report.error(&at, "must be 1 to 64 letters, digits, `-` or `_`");
+        return None;
+    }
+    if !names.insert(at.value.clone()) {
+        report.error(&at, format!("is `{}`, like a tool before it", at.value));
+        return None;
+    }
+    Some(at)
+}
+
+/// What every provider accepts as the name of a tool.
+fn is_tool_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=64).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+fn builtin(name: At<String>, raw: raw::Tool, report: &mut Report) -> Option<ToolRef> {
+    refuse_keys("a `builtin` tool", &[
+        raw.command.as_ref(), raw.description.as_ref(), raw.readme.as_ref(), raw.effect.as_ref(), raw.url.as_ref(),
+    ], report);
+    let known = BUILTINS.map(|word| (word, ()));
+    report.choice(&name, &known)?;
+    Some(ToolRef::Builtin { name: name.value })
+}
+
+fn cli(at: &At<()>, name: At<String>, raw: raw::Tool, report: &mut Report) -> Option<ToolRef> {
+    refuse_keys("a `cli` tool", &[raw.url.as_ref()], report);
+    let effect = report.choice_or(raw.effect, ToolEffect::WORDS, ToolEffect::default());
+    Some(ToolRef::Cli {
+        name: name.value,
+        command: report.require(at, "command", raw.command)?.value,
+        description: plain(raw.description),
+        readme: plain(raw.readme),
+        effect,
+    })
+}
+
+fn mcp(at: &At<()>, name: At<String>, raw: raw::Tool, report: &mut Report) -> Option<ToolRef> {
+    refuse_keys("an `mcp` tool", &[raw.readme.as_ref()], report);
+    let server = match (raw.url, raw.command) {
+        (Some(url), None) => McpServer::Url(Secret::new(url.value)),
+        (None, command) => McpServer::Command {
+            command: report.require(at, "command", command)?.value,
+            args: secrets(or_default(raw.args)),
+            env: plain_map(or_default(raw.env))
+                .into_iter()
+                .map(|(name, value)| (name, Secret::new(value)))
+                .collect(),
+        },
+        (Some(url), Some(_)) => {
+            report.error(&url, "must not stand beside `command`");
+            return None;
+        }
+    };
+    Some(ToolRef::Mcp {
+        name: name.value,
+        server,
+    })
+}
+
+/// Reports keys that mean nothing for a kind of tool.
+fn refuse_keys(kind: &str, keys: &[Option<&At<String>>], report: &mut Report) {
+    for at in keys.iter().flatten() {
+        report.error(at, format!("means nothing for {kind}"));
+    }
+}
+
+fn secrets(texts: Vec<At<String>>) -> Vec<Secret> {
+    texts.into_iter().map(|at| Secret::new(at.value)).collect()
+}
+
+fn plain_map(map: BTreeMap<String, At<String>>) -> BTreeMap<String, String> {
+    map.into_iter().map(|(key, at)| (key, at.value)).collect()
+}
+
+fn access(raw: raw::Access, report: &mut Report) -> AccessSpec {
+    let dm = or_default(raw.dm);
+    AccessSpec {
+        dm: DmAccess {
+            policy: report.choice_or(dm.policy, DmPolicy::WORDS, DmPolicy::default()),
+            allowlist: patterns(or_default(dm.allowlist), report),
+        },
+        groups: groups(or_default(raw.groups), report),
+        approvers: raw.approvers.map(|at| patterns(at.value, report)),
+    }
+}
+
+fn patterns(texts: Vec<At<String>>, report: &mut Report) -> Vec<IdPattern> {
+    texts
+        .into_iter()
+        .filter_map(|at| {
+            let pattern = IdPattern::parse(&at.value);
+            if pattern.is_none() {
+                report.error(&at, PATTERN_RULE);
+            }
+            pattern
+        })
+        .collect()
+}
+
+fn groups(raw: raw::Groups, report: &mut Report) -> GroupAccess {
+    GroupAccess {
+        policy: report.choice_or(raw.policy, GroupPolicy::WORDS, GroupPolicy::default()),
+        allowlist: patterns(or_default(raw.allowlist), report),
+        activation: report.choice_or(raw.activation, Activation::WORDS, Activation::default()),
+        sender_default: report.choice_or(
+            raw.sender_default,
+            SenderRule::WORDS,
+            SenderRule::default(),
+        ),
+        sender_overrides: overrides(or_default(raw.sender_overrides), report),
+        context_buffer: buffer(or_default(raw.context_buffer), report),
+        queue: queue(or_default(raw.queue), report),
+    }
+}
+
+/// The overrides in the order in which they are tried: exact ones, then longer prefixes before
+/// shorter ones.
+fn overrides(
+    map: BTreeMap<String, At<String>>,
+    report: &mut Report,
+) -> Vec<(IdPattern, SenderRule)> {
+    let mut found: Vec<(IdPattern, SenderRule)> = Vec::new();
+    for (id, at) in map {
+        let rule = report.choice(&at, SenderRule::WORDS);
+        match IdPattern::parse(&id) {
+            Some(pattern) => found.extend(rule.map(|rule| (pattern, rule))),
+            None => report.error(&at, PATTERN_RULE),
+        }
+    }
+    found.sort_by_key(|(pattern, _)| match pattern {
+        IdPattern::Exact(_) => (0, 0),
+        IdPattern::Prefix(start) => (1, usize::MAX - start.len()),
+    });
+    found
+}
+
+fn buffer(raw: raw::Buffer, report: &mut Report) -> ContextBuffer {
+    let usual = ContextBuffer::default();
+    ContextBuffer {
+        mode: report.choice_or(raw.mode, BufferMode::WORDS, usual.mode),
+        max_messages: plain(raw.max_messages).unwrap_or(usual.max_messages),
+        max_age_hours: report.at_least(raw.max_age_hours, 1).unwrap_or(usual.max_age_hours),
+    }
+}
+
+fn queue(raw: raw::Queue, report: &mut Report) -> QueueSpec {
+    let usual = QueueSpec::default();
+    QueueSpec {
+        mode: report.choice_or(raw.mode, QueueMode::WORDS, usual.mode),
+        max_pending: report.at_least(raw.max_pending, 1).unwrap_or(usual.max_pending),
+        overflow: report.choice_or(raw.overflow, Overflow::WORDS, usual.overflow),
+        reject_message: plain(raw.reject_message),
+        debounce: debounce(or_default(raw.debounce), usual.debounce, report),
+    }
+}
+
+fn debounce(raw: raw::Debounce, usual: Option<Duration>, report: &mut Report) -> Option<Duration> {
+    let window = report.within(raw.window_ms, 1..=60_000).map(Duration::from_millis);
+    match plain(raw.enabled) {
+        Some(false) => None,
+        Some(true) | None => window.or(usual),
+    }
+}

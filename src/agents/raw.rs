@@ -1,0 +1,175 @@
+//! What `agent.yaml` may say, key by key.
+
+use std::collections::BTreeMap;
+
+use crate::base::yaml::read::{Anything, At, section};
+
+section! {
+    /// The whole file.
+    plain section AgentFile {
+        "apiVersion" => api_version: String,
+        "kind" => kind: String,
+        "metadata" => metadata: Metadata,
+        "spec" => spec: Spec,
+    }
+}
+
+section! {
+    /// `metadata`.
+    plain section Metadata {
+        "name" => name: String,
+        "description" => description: String,
+        "version" => version: String,
+        "labels" => labels: BTreeMap<String, At<String>>,
+    }
+}
+
+section! {
+    /// `spec`.
+    plain section Spec {
+        "model" => model: Model,
+        "soul" => soul: String,
+        "system_prompt" => system_prompt: String,
+        "instructions" => instructions: String,
+        "session" => session: Session,
+        "memory" => memory: Memory,
+        "limits" => limits: Limits,
+        "tools" => tools: Vec<At<Tool>>,
+        "skills_dir" => skills_dir: String,
+        "access" => access: Access,
+    }
+}
+
+section! {
+    /// `spec.model`.
+    plain section Model {
+        "provider" => provider: String,
+        "name" => name: String,
+        "temperature" => temperature: f64,
+        "max_output_tokens" => max_output_tokens: u64,
+        "max_input_tokens" => max_input_tokens: u64,
+        "base_url" => base_url: String,
+        "fallbacks" => fallbacks: Vec<At<Fallback>>,
+    }
+}
+
+section! {
+    /// One of `spec.model.fallbacks`.
+    plain section Fallback {
+        "provider" => provider: String,
+        "name" => name: String,
+        "base_url" => base_url: String,
+    }
+}
+
+section! {
+    /// `spec.session`.
+    plain section Session {
+        "on_disconnect" => on_disconnect: String,
+        "max_tool_iterations" => max_tool_iterations: u64,
+        "llm_timeout_seconds" => llm_timeout_seconds: u64,
+        "ttl_hours" => ttl_hours: u64,
+        "compaction" => compaction: Anything,
+        "context" => context: Context,
+    }
+}
+
+section! {
+    /// `spec.session.context`.
+    plain section Context {
+        "max_history_tokens" => max_history_tokens: u64,
+        "max_tool_result_tokens" => max_tool_result_tokens: u64,
+        "tool_result_truncation" => tool_result_truncation: String,
+        "tool_result_keep_first" => tool_result_keep_first: u64,
+        "tool_result_keep_last" => tool_result_keep_last: u64,
+    }
+}
+
+section! {
+    /// `spec.memory`.
+    plain section Memory {
+        "backend" => backend: String,
+        "scope" => scope: String,
+    }
+}
+
+section! {
+    /// `spec.limits`.
+    plain section Limits {
+        "tokens_per_day" => tokens_per_day: u64,
+        "turns_per_hour" => turns_per_hour: u64,
+    }
+}
+
+section! {
+    /// One of `spec.tools`.
+    plain section Tool {
+        "type" => kind: String,
+        "name" => name: String,
+        "command" => command: String,
+        "description" => description: String,
+        "readme" => readme: String,
+        "effect" => effect: String,
+        "args" => args: Vec<At<String>>,
+        "env" => env: BTreeMap<String, At<String>>,
+        "url" => url: String,
+    }
+}
+
+section! {
+    /// `spec.access`.
+    guarded section Access {
+        "dm" => dm: Dm,
+        "groups" => groups: Groups,
+        "approvers" => approvers: Vec<At<String>>,
+    }
+}
+
+section! {
+    /// `spec.access.dm`.
+    guarded section Dm {
+        "policy" => policy: String,
+        "allowlist" => allowlist: Vec<At<String>>,
+    }
+}
+
+section! {
+    /// `spec.access.groups`.
+    guarded section Groups {
+        "policy" => policy: String,
+        "allowlist" => allowlist: Vec<At<String>>,
+        "activation" => activation: String,
+        "sender_default" => sender_default: String,
+        "sender_overrides" => sender_overrides: BTreeMap<String, At<String>>,
+        "context_buffer" => context_buffer: Buffer,
+        "queue" => queue: Queue,
+    }
+}
+
+section! {
+    /// `spec.access.groups.context_buffer`.
+    guarded section Buffer {
+        "mode" => mode: String,
+        "max_messages" => max_messages: u64,
+        "max_age_hours" => max_age_hours: u64,
+    }
+}
+
+section! {
+    /// `spec.access.groups.queue`.
+    guarded section Queue {
+        "mode" => mode: String,
+        "max_pending" => max_pending: u64,
+        "overflow" => overflow: String,
+        "reject_message" => reject_message: String,
+        "debounce" => debounce: Debounce,
+    }
+}
+
+section! {
+    /// `spec.access.groups.queue.debounce`.
+    guarded section Debounce {
+        "enabled" => enabled: bool,
+        "window_ms" => window_ms: u64,
+    }
+}

@@ -1,0 +1,94 @@
+//! Text files that people write, read with a limit.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Why a text file cannot be read. The path is the caller's to say.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// There is no such file.
+    #[error("does not exist")]
+    Missing,
+    /// A folder, a pipe or a device.
+    #[error("is not a file")]
+    NotAFile,
+    /// More than the caller takes.
+    #[error("is longer than {} KiB", .0 >> 10)]
+    TooLong(usize),
+    /// Something else than text.
+    #[error("is not UTF-8 from {line}:{column} on")]
+    NotUtf8 {
+        /// The line of the first bad byte, from 1.
+        line: usize,
+        /// Its column in characters, from 1.
+        column: usize,
+    },
+    /// The system refused.
+    #[error("cannot be read: {0}")]
+    Io(io::Error),
+}
+
+/// Reads a whole file of at most `bytes_max` bytes. A byte order mark is left out.
+pub fn read(path: &Path, bytes_max: usize) -> Result<String, TextError> {
+    // Asked first, because opening a pipe would wait for its other end.
+    if !path.metadata().map_err(TextError::from)?.is_file() {
+        return Err(TextError::NotAFile);
+    }
+    let mut bytes = Vec::new();
+    let limit = bytes_max as u64 + 1;
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
+        return Err(TextError::TooLong(bytes_max));
+    }
+    let mut text = String::from_utf8(bytes).map_err(not_utf8)?;
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
+    Ok(text)
+}
+
+fn not_utf8(error: std::string::FromUtf8Error) -> TextError {
+    let good = error.utf8_error().valid_up_to();
+    let before = String::from_utf8_lossy(&error.as_bytes()[..good]);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+    TextError::NotUtf8 { line, column }
+}
+
+impl From<io::Error> for TextError {
+    fn from(error: io::Error) -> TextError {
+        match error.kind() {
+            io::ErrorKind::NotFound => TextError::Missing,
+            _ => TextError::Io(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_text_is_read_as_far_as_it_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.md");
+        for (bytes, expected) in [
+            (&b""[..], Ok("")),
+            ("äö".as_bytes(), Ok("äö")),
+            (b"\xef\xbb\xbfhello", Ok("hello")),
+            (b"12345678", Ok("12345678")),
+            (b"123456789", Err("is longer than 0 KiB")),
+            (b"a\n\xc3\xa4\xff", Err("is not UTF-8 from 2:2 on")),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let found = read(&path, 8).map_err(|error| error.to_string());
+            assert_eq!(found, expected.map(str::to_owned).map_err(str::to_owned));
+        }
+        let missing = read(&folder.path().join("b.md"), 8).unwrap_err();
+        assert_eq!(missing.to_string(), "does not exist");
+        let not_a_file = read(folder.path(), 8).unwrap_err();
+        assert_eq!(not_a_file.to_string(), "is not a file");
+    }
+}

@@ -1,0 +1,579 @@
+//! Takes a document apart into typed sections, and reports every problem on the way.
+//!
+//! `section!` declares a mapping once: its struct, how it is read,
+//! which keys are near misses, and the list of keys that the documentation must name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use super::expand::{Environment, expand};
+use super::problem::{Level, Problem, did_you_mean};
+use super::tree::{Document, Node, NodeId, Scalar, ScalarKind, Value};
+
+/// A value and where it was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// The node it was read from.
+    pub node: NodeId,
+    /// The keys that lead to it: `server.port`, `routes[0].agent`.
+    pub key: String,
+}
+
+impl<T> At<T> {
+    /// The place and the value, for a section whose keys are taken one by one.
+    pub fn split(self) -> (At<()>, T) {
+        let place = At {
+            value: (),
+            node: self.node,
+            key: self.key,
+        };
+        (place, self.value)
+    }
+}
+
+/// The value of a key that may be missing.
+pub fn plain<T>(found: Option<At<T>>) -> Option<T> {
+    found.map(|at| at.value)
+}
+
+/// The value of a key that may be missing, or its default.
+pub fn or_default<T: Default>(found: Option<At<T>>) -> T {
+    found.map(|at| at.value).unwrap_or_default()
+}
+
+/// What can be read from a node.
+pub trait FromYaml: Sized {
+    /// What it is, for messages: `a number`.
+    const EXPECTED: &'static str;
+
+    /// Reads it, or reports why not.
+    fn read(place: Place<'_>, report: &mut Report) -> Option<Self>;
+
+    /// Adds the keys that may stand below `prefix`, for the documentation.
+    fn keys(_prefix: &str, _found: &mut Vec<String>) {}
+}
+
+/// A node and what a reader must know about where it stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    node: &'a Node,
+    key: &'a str,
+    /// Whether an unknown key would disarm something.
+    is_guarded: bool,
+}
+
+/// The problems found so far.
+#[derive(Debug)]
+pub struct Report {
+    unknown_keys: Level,
+    found: Vec<Found>,
+    /// The keys that were reported, so that they are not reported as missing too.
+    reported_keys: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct Found {
+    level: Level,
+    node: NodeId,
+    message: String,
+    hint: Option<String>,
+}
+
+/// Parses `text`, fills in its variables and reads it as a `T`. Problems of the text as a whole
+/// are in the list at once; those of its values in the report, for [`Report::finish`].
+pub fn read_document<T: FromYaml>(
+    text: String,
+    file: &Path,
+    environment: Environment<'_>,
+    report: &mut Report,
+) -> Result<(Document, Option<At<T>>), Problem> {
+    let mut document = Document::parse(text).map_err(|error| Problem {
+        level: Level::Error,
+        file: file.to_owned(),
+        position: error.position,
+        message: error.message,
+        hint: None,
+    })?;
+    fill_in(&mut document.root, "", environment, report);
+    let place = Place {
+        node: &document.root,
+        key: "",
+        is_guarded: false,
+    };
+    let read = place.at(report);
+    Ok((document, read))
+}
+
+/// Fills in the variables of every text below `node`; keys are left alone.
+fn fill_in(node: &mut Node, key: &str, environment: Environment<'_>, report: &mut Report) {
+    let id = node.id;
+    match &mut node.value {
+        Value::Scalar(scalar) => fill_in_scalar(scalar, id, key, environment, report),
+        Value::List(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                fill_in(item, &format!("{key}[{index}]"), environment, report);
+            }
+        }
+        Value::Map(entries) => {
+            for (name, value) in entries {
+                fill_in(value, &joined(key, key_text(name)), environment, report);
+            }
+        }
+    }
+}
+
+fn fill_in_scalar(
+    scalar: &mut Scalar,
+    id: NodeId,
+    key: &str,
+    environment: Environment<'_>,
+    report: &mut Report,
+) {
+    if scalar.kind != ScalarKind::Text {
+        return;
+    }
+    match expand(&scalar.text, environment) {
+        Ok(None) => {}
+        Ok(Some(expanded)) => {
+            scalar.kind = match (expanded.is_all_variables, expanded.text.is_empty()) {
+                // An empty variable is like no value at all.
+                (true, true) => ScalarKind::Null,
+                (true, false) => ScalarKind::Variable,
+                (false, _) => ScalarKind::Text,
+            };
+            scalar.text = expanded.text;
+        }
+        Err(error) => {
+            scalar.kind = ScalarKind::Broken;
+            report.add(Level::Error, id, key, format!("`{key}` {error}"), None);
+        }
+    }
+}
+
+/// `prefix.name`, or the name alone at the top.
+pub fn joined(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}.{name}")
+    }
+}
+
+/// Keys were checked to be scalars when the document was parsed.
+fn key_text(key: &Node) -> &str {
+    match &key.value {
+        Value::Scalar(scalar) => &scalar.text,
+        Value::List(_) | Value::Map(_) => "",
+    }
+}
+
+impl Report {
+    /// An empty report, in which unknown keys outside of guarded sections have that level.
+    pub fn new(unknown_keys: Level) -> Report {
+        Report {
+            unknown_keys,
+            found: Vec::new(),
+            reported_keys: BTreeSet::new(),
+        }
+    }
+
+    /// Whether something in it keeps the file from being used.
+    pub fn has_errors(&self) -> bool {
+        self.found.iter().any(|found| found.level == Level::Error)
+    }
+
+    /// Reports that a value is refused: "`key` `must`".
+    pub fn error<T>(&mut self, at: &At<T>, must: impl Display) {
+        self.hinted_error(at, must, None);
+    }
+
+    /// Reports that a value is refused, with a hint.
+    pub fn hinted_error<T>(&mut self, at: &At<T>, must: impl Display, hint: Option<String>) {
+        let message = format!("`{}` {must}", at.key);
+        self.add(Level::Error, at.node, &at.key, message, hint);
+    }
+
+    /// Reports what concerns the file as a whole.
+    pub fn error_of_file(&mut self, message: String) {
+        self.add(Level::Error, NodeId::ROOT, "", message, None);
+    }
+
+    /// Reports that a value does not do what a user may think: "`key` `remark`".
+    pub fn warning<T>(&mut self, at: &At<T>, remark: impl Display) {
+        let message = format!("`{}` {remark}", at.key);
+        self.add(Level::Warning, at.node, &at.key, message, None);
+    }
+
+    /// Notes that a key is accepted and ignored by this version.
+    pub fn no_effect<T>(&mut self, found: Option<&At<T>>) {
+        if let Some(at) = found {
+            self.warning(at, "has no effect yet");
+        }
+    }
+
+    /// The value of a key that must be there; reports it missing from `parent`.
+    pub fn require<P, T>(&mut self, parent: &At<P>, name: &str, found: Option<At<T>>) -> Option<At<T>> {
+        let key = joined(&parent.key, name);
+        if found.is_none() && !self.reported_keys.contains(&key) {
+            let message = format!("`{key}` is missing");
+            self.add(Level::Error, parent.node, &key, message, None);
+        }
+        found
+    }
+
+    /// The choice that a word stands for.
+    pub fn choice<T: Copy>(&mut self, at: &At<String>, choices: &[(&str, T)]) -> Option<T> {
+        let chosen = choices.iter().find(|(word, _)| *word == at.value);
+        if chosen.is_none() {
+            let words: Vec<String> = choices.iter().map(|(word, _)| format!("`{word}`")).collect();
+            let must = format!("must be one of {}, not `{}`", words.join(", "), shown(&at.value));
+            let hint = did_you_mean(&at.value, choices.iter().map(|(word, _)| *word));
+            self.hinted_error(at, must, hint);
+        }
+        chosen.map(|(_, choice)| *choice)
+    }
+
+    /// The choice that a key's word stands for, or the default.
+    pub fn choice_or<T: Copy>(&mut self, found: Option<At<String>>, choices: &[(&str, T)], default: T) -> T {
+        found.and_then(|at| self.choice(&at, choices)).unwrap_or(default)
+    }
+
+    /// A key's number if it is within `range`.
+    pub fn within<T>(&mut self, found: Option<At<T>>, range: RangeInclusive<T>) -> Option<T>
+    where
+        T: PartialOrd + Display + Copy,
+    {
+        let at = found?;
+        if !range.contains(&at.value) {
+            let must = format!("must be from {} to {}, not {}", range.start(), range.end(), at.value);
+            self.error(&at, must);
+            return None;
+        }
+        Some(at.value)
+    }
+
+    /// A key's number if it is at least `least`.
+    pub fn at_least(&mut self, found: Option<At<u64>>, least: u64) -> Option<u64> {
+        let at = found?;
+        if at.value < least {
+            self.error(&at, format!("must be at least {least}, not {}", at.value));
+            return None;
+        }
+        Some(at.value)
+    }
+
+    /// The problems with their places in `document`, in its order.
+    pub fn finish(self, document: &Document, file: &Path) -> Vec<Problem> {
+        /// Each place costs a parse, and nobody reads more.
+        const SHOWN_MAX: usize = 50;
+        let more = self.found.len().saturating_sub(SHOWN_MAX);
+        let mut found = self.found;
+        // Errors first, so that the cut leaves them; then back into the order of the file.
+        found.sort_by_key(|one| std::cmp::Reverse(one.level));
+        found.truncate(SHOWN_MAX);
+        found.sort_by_key(|one| one.node);
+        let mut problems: Vec<Problem> = found
+            .into_iter()
+            .map(|found| Problem {
+                level: found.level,
+                file: file.to_owned(),
+                position: Some(document.locate(found.node)),
+                message: found.message,
+                hint: found.hint,
+            })
+            .collect();
+        if more > 0 {
+            problems.push(Problem::of_file(file, format!("{more} more problems")));
+        }
+        problems
+    }
+
+    fn add(&mut self, level: Level, node: NodeId, key: &str, message: String, hint: Option<String>) {
+        self.reported_keys.insert(key.to_owned());
+        self.found.push(Found {
+            level,
+            node,
+            message,
+            hint,
+        });
+    }
+}
+
+/// A user's word in a message: not a whole page of it.
+fn shown(word: &str) -> String {
+    const SHOWN_CHARS: usize = 40;
+    if word.chars().count() <= SHOWN_CHARS {
+        return word.escape_debug().to_string();
+    }
+    let start: String = word.chars().take(SHOWN_CHARS).collect();
+    format!("{}…", start.escape_debug())
+}
+
+impl<'a> Place<'a> {
+    /// Reads the value and keeps its place; `None` for a null.
+    pub fn at<T: FromYaml>(self, report: &mut Report) -> Option<At<T>> {
+        Some(At {
+            value: T::read(self, report)?,
+            node: self.node.id,
+            key: self.key.to_owned(),
+        })
+    }
+
+    /// Begins to read a mapping that may have the keys `known`. Reports the others.
+    pub fn section(
+        self,
+        known: &[&'static str],
+        is_guarded: bool,
+        report: &mut Report,
+    ) -> Option<Section<'a>> {
+        let is_guarded = is_guarded || self.is_guarded;
+        let entries: &[(Node, Node)] = match &self.node.value {
+            Value::Map(entries) => entries,
+            // `server:` with nothing below it is an empty section.
+            Value::Scalar(scalar) if scalar.kind == ScalarKind::Null => &[],
+            Value::Scalar(_) | Value::List(_) => return self.refuse("a mapping", report),
+        };
+        for (key, _) in entries {
+            report.check_key(key, self.key, known, is_guarded);
+        }
+        Some(Section {
+            entries,
+            key: self.key,
+            is_guarded,
+        })
+    }
+
+    fn scalar<T: FromYaml>(self, report: &mut Report) -> Option<&'a Scalar> {
+        match &self.node.value {
+            Value::Scalar(scalar) => Some(scalar),
+            Value::List(_) | Value::Map(_) => self.refuse(T::EXPECTED, report),
+        }
+    }
+
+    /// Reports that something else was expected; says the kind of what is there, never the value,
+    /// which may be a secret.
+    fn refuse<T>(self, expected: &str, report: &mut Report) -> Option<T> {
+        if let Value::Scalar(scalar) = &self.node.value
+            && scalar.kind == ScalarKind::Broken
+        {
+            return None;
+        }
+        let subject = if self.key.is_empty() {
+            "the file".to_owned()
+        } else {
+            format!("`{}`", self.key)
+        };
+        let message = format!("{subject} must be {expected}, not {}", self.node.kind_name());
+        report.add(Level::Error, self.node.id, self.key, message, None);
+        None
+    }
+
+    fn is_null(self) -> bool {
+        matches!(&self.node.value, Value::Scalar(scalar) if scalar.kind == ScalarKind::Null)
+    }
+}
+
+impl Report {
+    fn check_key(&mut self, key: &Node, parent: &str, known: &[&'static str], is_guarded: bool) {
+        let word = key_text(key);
+        if known.contains(&word) {
+            return;
+        }
+        let level = if is_guarded { Level::Error } else { self.unknown_keys };
+        let path = joined(parent, word);
+        let message = format!("unknown key `{}`", shown(&path));
+        let hint = did_you_mean(word, known.iter().copied());
+        self.add(level, key.id, &path, message, hint);
+    }
+}
+
+/// A mapping that is being read.
+#[derive(Debug)]
+pub struct Section<'a> {
+    entries: &'a [(Node, Node)],
+    key: &'a str,
+    is_guarded: bool,
+}
+
+impl Section<'_> {
+    /// The value of a key; `None` when it is missing, null, or was reported.
+    pub fn take<T: FromYaml>(&self, name: &str, report: &mut Report) -> Option<At<T>> {
+        let (_, node) = self.entries.iter().find(|(key, _)| key_text(key) == name)?;
+        let place = Place {
+            node,
+            key: &joined(self.key, name),
+            is_guarded: self.is_guarded,
+        };
+        if place.is_null() {
+            return None;
+        }
+        place.at(report)
+    }
+}
+
+impl FromYaml for String {
+    const EXPECTED: &'static str = "a text";
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<String> {
+        let scalar = place.scalar::<String>(report)?;
+        match scalar.kind {
+            // `version: 1.10` is meant as it is written.
+            ScalarKind::Text
+            | ScalarKind::Variable
+            | ScalarKind::Bool(_)
+            | ScalarKind::Integer(_)
+            | ScalarKind::Float(_) => Some(scalar.text.clone()),
+            ScalarKind::Null | ScalarKind::Broken => place.refuse(Self::EXPECTED, report),
+        }
+    }
+}
+
+impl FromYaml for bool {
+    const EXPECTED: &'static str = "`true` or `false`";
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<bool> {
+        let scalar = place.scalar::<bool>(report)?;
+        match (scalar.kind, scalar.text.as_str()) {
+            (ScalarKind::Bool(value), _) => Some(value),
+            (ScalarKind::Variable, "true") => Some(true),
+            (ScalarKind::Variable, "false") => Some(false),
+            _ => place.refuse(Self::EXPECTED, report),
+        }
+    }
+}
+
+impl FromYaml for u64 {
+    const EXPECTED: &'static str = "a whole number, 0 or more";
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<u64> {
+        let scalar = place.scalar::<u64>(report)?;
+        let number = match scalar.kind {
+            ScalarKind::Integer(value) => u64::try_from(value).ok(),
+            ScalarKind::Variable => scalar.text.trim().parse().ok(),
+            _ => None,
+        };
+        number.or_else(|| place.refuse(Self::EXPECTED, report))
+    }
+}
+
+impl FromYaml for f64 {
+    const EXPECTED: &'static str = "a number";
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<f64> {
+        let scalar = place.scalar::<f64>(report)?;
+        let number = match scalar.kind {
+            ScalarKind::Integer(value) => Some(value as f64),
+            ScalarKind::Float(value) => Some(value),
+            ScalarKind::Variable => scalar.text.trim().parse().ok(),
+            _ => None,
+        };
+        number.or_else(|| place.refuse(Self::EXPECTED, report))
+    }
+}
+
+impl<T: FromYaml> FromYaml for Vec<At<T>> {
+    const EXPECTED: &'static str = "a list";
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<Vec<At<T>>> {
+        let Value::List(items) = &place.node.value else {
+            return place.refuse(Self::EXPECTED, report);
+        };
+        let read_one = |(index, node)| {
+            let key = format!("{}[{index}]", place.key);
+            Place {
+                node,
+                key: &key,
+                ..place
+            }
+            .at(report)
+        };
+        Some(items.iter().enumerate().filter_map(read_one).collect())
+    }
+
+    fn keys(prefix: &str, found: &mut Vec<String>) {
+        T::keys(&format!("{prefix}[]"), found);
+    }
+}
+
+/// A mapping whose keys the user chooses.
+impl<T: FromYaml> FromYaml for BTreeMap<String, At<T>> {
+    const EXPECTED: &'static str = "a mapping";
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<BTreeMap<String, At<T>>> {
+        let Value::Map(entries) = &place.node.value else {
+            return place.refuse(Self::EXPECTED, report);
+        };
+        let read_one = |(name, node): &(Node, Node)| {
+            let name = key_text(name).to_owned();
+            let key = joined(place.key, &name);
+            let value = Place {
+                node,
+                key: &key,
+                ..place
+            }
+            .at(report)?;
+            Some((name, value))
+        };
+        Some(entries.iter().filter_map(read_one).collect())
+    }
+}
+
+/// Whatever stands there: for keys that are accepted and not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anything;
+
+impl FromYaml for Anything {
+    const EXPECTED: &'static str = "anything";
+
+    fn read(_: Place<'_>, _: &mut Report) -> Option<Anything> {
+        Some(Anything)
+    }
+}
+
+/// Declares a mapping: a struct of optional values, each under its key. In a `guarded` one, and
+/// below it, an unknown key is an error, because a mistyped rule would otherwise be no rule.
+macro_rules! section {
+    (@is_guarded guarded) => { true };
+    (@is_guarded plain) => { false };
+    (
+        $(#[$doc:meta])*
+        $guard:ident section $name:ident {
+            $( $key:literal => $field:ident: $kind:ty, )*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub(super) struct $name {
+            $( pub(super) $field: Option<$crate::base::yaml::read::At<$kind>>, )*
+        }
+
+        impl $crate::base::yaml::read::FromYaml for $name {
+            const EXPECTED: &'static str = "a mapping";
+
+            fn read(
+                place: $crate::base::yaml::read::Place<'_>,
+                report: &mut $crate::base::yaml::read::Report,
+            ) -> Option<$name> {
+                let is_guarded = $crate::base::yaml::read::section!(@is_guarded $guard);
+                let section = place.section(&[$( $key, )*], is_guarded, report)?;
+                Some($name {
+                    $( $field: section.take($key, report), )*
+                })
+            }
+
+            fn keys(prefix: &str, found: &mut Vec<String>) {
+                $(
+                    let path = $crate::base::yaml::read::joined(prefix, $key);
+                    <$kind as $crate::base::yaml::read::FromYaml>::keys(&path, found);
+                    found.push(path);
+                )*
+            }
+        }
+    };
+}
+
+pub(crate) use section;

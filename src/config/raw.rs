@@ -1,0 +1,125 @@
+//! What `duragent.yaml` may say, key by key.
+
+use std::collections::BTreeMap;
+
+use crate::base::yaml::read::{Anything, At, section};
+
+section! {
+    /// The whole file.
+    plain section ConfigFile {
+        "workspace" => workspace: String,
+        "agents_dir" => agents_dir: String,
+        "services" => services: Services,
+        "world_memory" => world_memory: WorldMemory,
+        "server" => server: Server,
+        "sessions" => sessions: Sessions,
+        "gateways" => gateways: Gateways,
+        "routes" => routes: Vec<At<Route>>,
+        "sandbox" => sandbox: Sandbox,
+        "logging" => logging: Logging,
+        "web" => web: Anything,
+        "compaction" => compaction: Anything,
+    }
+}
+
+section! {
+    /// `services`.
+    plain section Services {
+        "session" => session: SessionService,
+    }
+}
+
+section! {
+    /// `services.session`.
+    plain section SessionService {
+        "path" => path: String,
+    }
+}
+
+section! {
+    /// `world_memory`.
+    plain section WorldMemory {
+        "path" => path: String,
+    }
+}
+
+section! {
+    /// `server`.
+    guarded section Server {
+        "host" => host: String,
+        "port" => port: u64,
+        "api_token" => api_token: String,
+        "admin_token" => admin_token: String,
+        "allowed_hosts" => allowed_hosts: Vec<At<String>>,
+        "allowed_origins" => allowed_origins: Vec<At<String>>,
+        "min_free_mb" => min_free_mb: u64,
+        "request_timeout_seconds" => request_timeout_seconds: u64,
+        "idle_timeout_seconds" => idle_timeout_seconds: u64,
+        "keep_alive_interval_seconds" => keep_alive_interval_seconds: u64,
+        "max_connections" => max_connections: u64,
+        "max_body_bytes" => max_body_bytes: u64,
+        "shutdown_grace_seconds" => shutdown_grace_seconds: u64,
+    }
+}
+
+section! {
+    /// `sessions`.
+    plain section Sessions {
+        "ttl_hours" => ttl_hours: u64,
+        "max_active" => max_active: u64,
+        "delete_after_hours" => delete_after_hours: u64,
+    }
+}
+
+section! {
+    /// `gateways`.
+    plain section Gateways {
+        "telegram" => telegram: Telegram,
+        "external" => external: Vec<At<External>>,
+    }
+}
+
+section! {
+    /// `gateways.telegram`.
+    plain section Telegram {
+        "enabled" => enabled: bool,
+        "bot_token" => bot_token: String,
+        "api_url" => api_url: String,
+    }
+}
+
+section! {
+    /// One of `gateways.external`.
+    plain section External {
+        "name" => name: String,
+        "command" => command: String,
+        "args" => args: Vec<At<String>>,
+        "env" => env: BTreeMap<String, At<String>>,
+        "restart" => restart: String,
+    }
+}
+
+section! {
+    /// One of `routes`. A mistyped key would send a chat to the wrong agent.
+    guarded section Route {
+        "match" => conditions: BTreeMap<String, At<String>>,
+        "agent" => agent: String,
+    }
+}
+
+section! {
+    /// `sandbox`.
+    guarded section Sandbox {
+        "mode" => mode: String,
+        "writable" => writable: Vec<At<String>>,
+    }
+}
+
+section! {
+    /// `logging`.
+    plain section Logging {
+        "level" => level: String,
+        "format" => format: String,
+        "file" => file: String,
+    }
+}

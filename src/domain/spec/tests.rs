@@ -1,0 +1,111 @@
+use super::*;
+
+const VARS: PromptVars<'_> = PromptVars {
+    date: "2026-03-01",
+    time: "09:30",
+    agent_name: "ada",
+    agent_home: "/srv/{{date}}",
+};
+
+fn rendered(system_prompt: &str) -> String {
+    let prompts = Prompts {
+        system_prompt: Some(system_prompt.to_owned()),
+        ..Prompts::default()
+    };
+    prompts.render(&VARS)
+}
+
+#[test]
+fn prompts_are_joined_by_blank_lines() {
+    let prompts = Prompts {
+        soul: Some("\nI am {{agent.name}}.\n\n".to_owned()),
+        system_prompt: Some("  \n".to_owned()),
+        instructions: Some("Be brief.\n".to_owned()),
+    };
+    assert_eq!(prompts.render(&VARS), "I am ada.\n\nBe brief.");
+    assert_eq!(Prompts::default().render(&VARS), "");
+}
+
+#[test]
+fn known_variables_are_filled_in_once_and_unknown_ones_stay() {
+    for (text, expected) in [
+        ("{{date}} {{time}}", "2026-03-01 09:30"),
+        ("{{ date }}", "{{ date }}"),
+        ("{{agent.home}}", "/srv/{{date}}"),
+        ("{{user}} {{date}}", "{{user}} 2026-03-01"),
+        ("{{{date}}}", "{2026-03-01}"),
+        ("{{date", "{{date"),
+        ("{{a {{date}}", "{{a 2026-03-01"),
+        ("{{}} }} {{", "{{}} }} {{"),
+        ("ä{{ß}}", "ä{{ß}}"),
+    ] {
+        assert_eq!(rendered(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_pattern_is_an_identifier_or_its_beginning() {
+    let exact = IdPattern::parse("42").unwrap();
+    assert!(exact.matches("42") && !exact.matches("421"));
+    let prefix = IdPattern::parse("tg:*").unwrap();
+    assert!(prefix.matches("tg:1") && !prefix.matches("irc:1"));
+    assert!(IdPattern::parse("*").unwrap().matches("anyone"));
+    for refused in ["", "a*b", "**", "*a"] {
+        assert_eq!(IdPattern::parse(refused), None, "{refused}");
+    }
+}
+
+#[test]
+fn the_public_form_holds_no_secret() {
+    let model = ModelChoice {
+        provider: Provider::Echo,
+        name: "echo".to_owned(),
+        base_url: Some("http://SECRET@localhost".to_owned()),
+    };
+    let mut spec = AgentSpec::new(AgentName::parse("ada").unwrap(), model);
+    spec.prompts.system_prompt = Some("Be kind.".to_owned());
+    spec.tools = vec![
+        ToolRef::Mcp {
+            name: "files".to_owned(),
+            server: McpServer::Command {
+                command: "SECRET".to_owned(),
+                args: vec![Secret::new("SECRET")],
+                env: BTreeMap::from([("TOKEN".to_owned(), Secret::new("SECRET"))]),
+            },
+        },
+        ToolRef::Cli {
+            name: "date".to_owned(),
+            command: "SECRET".to_owned(),
+            description: None,
+            readme: None,
+            effect: ToolEffect::Read,
+        },
+    ];
+    spec.access.dm.allowlist = vec![IdPattern::Exact("SECRET".to_owned())];
+    let public = spec.public_json();
+    assert!(!public.to_string().contains("SECRET"), "{public}");
+    assert_eq!(
+        public,
+        json!({
+            "api_version": "duragent/v1alpha1",
+            "kind": "Agent",
+            "metadata": {"name": "ada", "labels": {}},
+            "spec": {
+                "model": {"provider": "echo", "name": "echo", "fallbacks": []},
+                "system_prompt": "Be kind.",
+                "session": {
+                    "on_disconnect": "pause",
+                    "max_tool_iterations": 10,
+                    "llm_timeout_seconds": 300,
+                    "context": {"max_history_tokens": 20000},
+                },
+                "limits": {},
+                "tools": [
+                    {"type": "mcp", "name": "files"},
+                    {"type": "cli", "name": "date"},
+                ],
+                "access": {"dm": {"policy": "pairing"}, "groups": {"policy": "disabled"}},
+            },
+        })
+    );
+}
