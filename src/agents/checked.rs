@@ -250,8 +250,14 @@ fn tool_results(raw: raw::Context, report: &mut Report) -> ToolResultSpec {
     report.no_effect(raw.tool_result_keep_first.as_ref());
     report.no_effect(raw.tool_result_keep_last.as_ref());
     ToolResultSpec {
-        max_tokens: report.at_least(raw.max_tool_result_tokens, 1).unwrap_or(usual.max_tokens),
-        truncation: report.choice_or(raw.tool_result_truncation, Truncation::WORDS, usual.truncation),
+        max_tokens: report
+            .at_least(raw.max_tool_result_tokens, 1)
+            .unwrap_or(usual.max_tokens),
+        truncation: report.choice_or(
+            raw.tool_result_truncation,
+            Truncation::WORDS,
+            usual.truncation,
+        ),
         keep_first: plain(raw.tool_result_keep_first).unwrap_or(usual.keep_first),
         keep_last: plain(raw.tool_result_keep_last).unwrap_or(usual.keep_last),
     }
@@ -265,7 +271,9 @@ fn memory(found: Option<At<raw::Memory>>, access: &AccessSpec, report: &mut Repo
         true => MemoryScope::Chat,
         false => MemoryScope::Agent,
     };
-    let backend = raw.backend.and_then(|at| report.choice(&at, &[("filesystem", ())]));
+    let backend = raw
+        .backend
+        .and_then(|at| report.choice(&at, &[("filesystem", ())]));
     MemorySpec {
         enabled: backend.is_some(),
         scope: report.choice_or(raw.scope, MemoryScope::WORDS, usual_scope),
@@ -296,7 +304,10 @@ fn tools(found: Vec<At<raw::Tool>>, report: &mut Report) -> Vec<ToolRef> {
                 ToolKind::Mcp => mcp(&at, name?, raw, report)?,
             };
             if !OFFERED_BUILTINS.contains(&tool.name()) {
-                report.warning(&at, format!("(`{}`) is not offered by this version", tool.name()));
+                report.warning(
+                    &at,
+                    format!("(`{}`) is not offered by this version", tool.name()),
+                );
             }
             Some(tool)
         })
@@ -341,9 +352,17 @@ fn is_tool_name(text: &str) -> bool {
 }
 
 fn builtin(name: At<String>, raw: raw::Tool, report: &mut Report) -> Option<ToolRef> {
-    refuse_keys("a `builtin` tool", &[
-        raw.command.as_ref(), raw.description.as_ref(), raw.readme.as_ref(), raw.effect.as_ref(), raw.url.as_ref(),
-    ], report);
+    refuse_keys(
+        "a `builtin` tool",
+        &[
+            raw.command.as_ref(),
+            raw.description.as_ref(),
+            raw.readme.as_ref(),
+            raw.effect.as_ref(),
+            raw.url.as_ref(),
+        ],
+        report,
+    );
     let known = BUILTINS.map(|word| (word, ()));
     report.choice(&name, &known)?;
     Some(ToolRef::Builtin { name: name.value })
@@ -466,7 +485,9 @@ fn buffer(raw: raw::Buffer, report: &mut Report) -> ContextBuffer {
     ContextBuffer {
         mode: report.choice_or(raw.mode, BufferMode::WORDS, usual.mode),
         max_messages: plain(raw.max_messages).unwrap_or(usual.max_messages),
-        max_age_hours: report.at_least(raw.max_age_hours, 1).unwrap_or(usual.max_age_hours),
+        max_age_hours: report
+            .at_least(raw.max_age_hours, 1)
+            .unwrap_or(usual.max_age_hours),
     }
 }
 
@@ -474,7 +495,9 @@ fn queue(raw: raw::Queue, report: &mut Report) -> QueueSpec {
     let usual = QueueSpec::default();
     QueueSpec {
         mode: report.choice_or(raw.mode, QueueMode::WORDS, usual.mode),
-        max_pending: report.at_least(raw.max_pending, 1).unwrap_or(usual.max_pending),
+        max_pending: report
+            .at_least(raw.max_pending, 1)
+            .unwrap_or(usual.max_pending),
         overflow: report.choice_or(raw.overflow, Overflow::WORDS, usual.overflow),
         reject_message: plain(raw.reject_message),
         debounce: debounce(or_default(raw.debounce), usual.debounce, report),
@@ -482,7 +505,9 @@ fn queue(raw: raw::Queue, report: &mut Report) -> QueueSpec {
 }
 
 fn debounce(raw: raw::Debounce, usual: Option<Duration>, report: &mut Report) -> Option<Duration> {
-    let window = report.within(raw.window_ms, 1..=60_000).map(Duration::from_millis);
+    let window = report
+        .within(raw.window_ms, 1..=60_000)
+        .map(Duration::from_millis);
     match plain(raw.enabled) {
         Some(false) => None,
         Some(true) | None => window.or(usual),

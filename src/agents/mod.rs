@@ -113,7 +113,12 @@ impl State {
     /// The state that follows a reading, and how it differs.
     fn after(&self, found: Found) -> (State, ReloadReport) {
         let mut report = ReloadReport {
-            failed: found.problems.iter().filter(|one| one.is_error()).cloned().collect(),
+            failed: found
+                .problems
+                .iter()
+                .filter(|one| one.is_error())
+                .cloned()
+                .collect(),
             ..ReloadReport::default()
         };
         let mut agents = BTreeMap::new();

@@ -1,13 +1,15 @@
 //! From what the file says to what the program may rely on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf, absolute};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use log::LevelFilter;
+
 use crate::base::yaml::expand::Environment;
+use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{At, Report, or_default, plain};
-use crate::base::yaml::tree::NodeId;
 use crate::config::{
     Config, ExternalGateway, Gateways, LogFormat, Logging, Overrides, Restart, Route, Sandbox,
     SandboxMode, Server, Sessions, Telegram, raw,
@@ -15,32 +17,430 @@ use crate::config::{
 use crate::domain::ids::AgentName;
 use crate::domain::secret::Secret;
 
-/// Where values come from, beside the file.
+/// No wait is longer than a day.
+const SECONDS_MAX: u64 = 24 * 60 * 60;
+/// No session is kept idle longer than ten years, which no clock overflows.
+const HOURS_MAX: u64 = 10 * 366 * 24;
+
+/// Where values come from, beside the file's own.
 pub(super) struct Sources<'a> {
     /// The file, if there is one.
     pub(super) file: Option<&'a Path>,
     /// The command line.
-    pub(super) overrides: &'a Overrides,
+    pub(super) flags: &'a Overrides,
     /// The environment.
-    pub(super) environment: Environment<'a>,
+    pub(super) variables: &'a Overrides,
 }
 
-impl Sources<'_> {
-    /// What stands, in this order: the flag, the variable, the file.
-    fn first<T>(
-        &self,
-        flag: Option<T>,
-        variable: &'static str,
-        parse: impl FnOnce(String) -> T,
-        file: Option<At<T>>,
-    ) -> Option<At<T>> {
-        let given = |value, key: &str| At {
-            value,
-            node: NodeId::ROOT,
-            key: key.to_owned(),
-        };
-        let flag = flag.map(|value| given(value, "the command line"));
-        flag.or_else(|| (self.environment)(variable).filter(|text| !text.is_empty()).map(|text| given(parse(text), variable)))
-            .or(file)
+/// The precedence.
+fn first_of<T>(flag: Option<T>, variable: Option<T>, file: Option<T>, default: T) -> T {
+    flag.or(variable).or(file).unwrap_or(default)
+}
+
+/// What the environment says instead of the file. An empty variable says nothing.
+pub(super) fn variables(environment: Environment<'_>) -> Result<Overrides, Problem> {
+    let value_of = |name: &str| environment(name).filter(|value| !value.is_empty());
+    Ok(Overrides {
+        workspace: value_of("DURAGENT_WORKSPACE").map(PathBuf::from),
+        agents_dir: value_of("DURAGENT_AGENTS_DIR").map(PathBuf::from),
+        host: parsed("DURAGENT_HOST", &value_of, parse_host, HOST_RULE)?,
+        port: parsed(
+            "DURAGENT_PORT",
+            &value_of,
+            |text| text.parse().ok(),
+            PORT_RULE,
+        )?,
+        log_level: parsed(
+            "DURAGENT_LOG_LEVEL",
+            &value_of,
+            |text| text.parse().ok(),
+            LEVEL_RULE,
+        )?,
+    })
+}
+
+const HOST_RULE: &str = "must be an IP address or `localhost`";
+const PORT_RULE: &str = "must be a port from 0 to 65535";
+const LEVEL_RULE: &str = "must be one of `off`, `error`, `warn`, `info`, `debug`, `trace`";
+
+fn parsed<T>(
+    name: &str,
+    value_of: &dyn Fn(&str) -> Option<String>,
+    parse: impl Fn(&str) -> Option<T>,
+    rule: &str,
+) -> Result<Option<T>, Problem> {
+    let Some(text) = value_of(name) else {
+        return Ok(None);
+    };
+    let refused = || Problem::of_file(format!("environment variable {name}"), rule);
+    parse(text.trim()).map(Some).ok_or_else(refused)
+}
+
+/// An address to listen on. Other names than `localhost` could stand for several addresses, or
+/// for another one tomorrow.
+fn parse_host(text: &str) -> Option<IpAddr> {
+    match text {
+        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+        // IPv6 is written with brackets in URLs, and so by many users.
+        text => text
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse()
+            .ok(),
+    }
+}
+
+/// Checks what the file says. The values of what was refused are defaults: the caller looks into
+/// `report` before it uses any.
+pub(super) fn config(
+    raw: At<raw::ConfigFile>,
+    sources: &Sources<'_>,
+    report: &mut Report,
+) -> Config {
+    let raw = raw.value;
+    let folder = sources.file.map_or(PathBuf::new(), folder_of);
+    let workspace = first_of(
+        sources.flags.workspace.clone(),
+        sources.variables.workspace.clone(),
+        raw.workspace.map(|at| folder.join(at.value)),
+        folder.join(".duragent"),
+    );
+    let workspace = absolute(&workspace);
+    let agents_dir = first_of(
+        sources.flags.agents_dir.clone(),
+        sources.variables.agents_dir.clone(),
+        raw.agents_dir.map(|at| folder.join(at.value)),
+        workspace.join("agents"),
+    );
+    let inside = |file: Option<At<String>>, usual: &str| match file {
+        Some(at) => absolute(&folder.join(at.value)),
+        None => workspace.join(usual),
+    };
+    let sessions_path = plain(raw.services).and_then(|services| plain(services.session));
+    report.no_effect(raw.world_memory.as_ref());
+    report.no_effect(raw.gateways.as_ref());
+    report.no_effect(raw.routes.as_ref());
+    report.no_effect(raw.web.as_ref());
+    report.no_effect(raw.compaction.as_ref());
+    Config {
+        file: sources.file.map(absolute),
+        agents_dir: absolute(&agents_dir),
+        sessions_dir: inside(sessions_path.and_then(|session| session.path), "sessions"),
+        world_memory_dir: inside(or_default(raw.world_memory).path, "memory/world"),
+        server: server(or_default(raw.server), sources, report),
+        sessions: sessions(or_default(raw.sessions), report),
+        gateways: gateways(or_default(raw.gateways), &folder, report),
+        routes: routes(or_default(raw.routes), report),
+        sandbox: sandbox(or_default(raw.sandbox), &folder, report),
+        logging: logging(or_default(raw.logging), sources, &folder, report),
+        workspace,
+    }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    file.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Relative to the current folder, if it is relative. Only an empty path or a lost current
+/// folder fails, and then opening it will say so.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn server(raw: raw::Server, sources: &Sources<'_>, report: &mut Report) -> Server {
+    let (flags, variables) = (sources.flags, sources.variables);
+    let file_host = raw
+        .host
+        .and_then(|at| checked(&at, parse_host, HOST_RULE, report));
+    let file_port = report
+        .within(raw.port, 0..=u16::MAX.into())
+        .and_then(|port| u16::try_from(port).ok());
+    let host = first_of(
+        flags.host,
+        variables.host,
+        file_host,
+        Ipv4Addr::LOCALHOST.into(),
+    );
+    let api_token = raw.api_token.and_then(|at| token(at, report));
+    guard_reachable(host, api_token.is_some(), report);
+    Server {
+        host,
+        port: first_of(flags.port, variables.port, file_port, 8080),
+        api_token,
+        admin_token: raw.admin_token.and_then(|at| token(at, report)),
+        allowed_hosts: words(
+            raw.allowed_hosts,
+            is_host,
+            "must be a host's name alone",
+            report,
+        ),
+        allowed_origins: words(raw.allowed_origins, is_origin, ORIGIN_RULE, report),
+        min_free_bytes: report.within(raw.min_free_mb, 0..=1 << 20).unwrap_or(64) << 20,
+        request_timeout: seconds(raw.request_timeout_seconds, 300, report),
+        idle_timeout: seconds(raw.idle_timeout_seconds, 60, report),
+        keep_alive_interval: seconds(raw.keep_alive_interval_seconds, 15, report),
+        max_connections: count(raw.max_connections, 1..=1 << 20, 1024, report),
+        max_body_bytes: count(raw.max_body_bytes, 1024..=1 << 30, 1 << 20, report),
+        shutdown_grace: seconds(raw.shutdown_grace_seconds, 10, report),
+    }
+}
+
+/// Whoever reaches the port can make agents run tools: so a port that others reach needs a token.
+fn guard_reachable(host: IpAddr, has_token: bool, report: &mut Report) {
+    if host.is_loopback() {
+        return;
+    }
+    if has_token {
+        let message =
+            format!("what is sent to and from {host} is not encrypted: TLS is a proxy's work");
+        report.add_to_file(Level::Warning, message, None);
+        return;
+    }
+    let message = format!("{host} can be reached by others, so `server.api_token` must be set");
+    let hint = "add `server.api_token`, or listen on 127.0.0.1".to_owned();
+    report.add_to_file(Level::Error, message, Some(hint));
+}
+
+/// A token has to fit into a header.
+fn token(at: At<String>, report: &mut Report) -> Option<Secret> {
+    let is_visible = !at.value.is_empty() && at.value.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_visible {
+        report.error(&at, "must be visible ASCII characters without spaces");
+        return None;
+    }
+    Some(Secret::new(at.value))
+}
+
+const ORIGIN_RULE: &str = "must be like `https://example.org`, without a path";
+
+fn is_origin(text: &str) -> bool {
+    ["http://", "https://"]
+        .iter()
+        .any(|scheme| text.strip_prefix(scheme).is_some_and(is_host))
+}
+
+fn is_host(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_plain)
+}
+
+fn words(
+    found: Option<At<Vec<At<String>>>>,
+    is_right: impl Fn(&str) -> bool,
+    rule: &str,
+    report: &mut Report,
+) -> Vec<String> {
+    let mut kept = Vec::new();
+    for at in or_default(found) {
+        if is_right(&at.value) {
+            kept.push(at.value);
+        } else {
+            report.error(&at, rule);
+        }
+    }
+    kept
+}
+
+fn checked<T>(
+    at: &At<String>,
+    parse: impl Fn(&str) -> Option<T>,
+    rule: &str,
+    report: &mut Report,
+) -> Option<T> {
+    let parsed = parse(&at.value);
+    if parsed.is_none() {
+        report.error(at, rule);
+    }
+    parsed
+}
+
+fn seconds(found: Option<At<u64>>, default: u64, report: &mut Report) -> Duration {
+    Duration::from_secs(report.within(found, 1..=SECONDS_MAX).unwrap_or(default))
+}
+
+fn count(
+    found: Option<At<u64>>,
+    range: std::ops::RangeInclusive<u64>,
+    default: usize,
+    report: &mut Report,
+) -> usize {
+    report
+        .within(found, range)
+        .and_then(|number| usize::try_from(number).ok())
+        .unwrap_or(default)
+}
+
+fn sessions(raw: raw::Sessions, report: &mut Report) -> Sessions {
+    let delete_after = report.within(raw.delete_after_hours, 0..=HOURS_MAX);
+    Sessions {
+        ttl_hours: report.within(raw.ttl_hours, 1..=HOURS_MAX).unwrap_or(168),
+        max_active: count(raw.max_active, 1..=1 << 20, 1024, report),
+        delete_after_hours: delete_after.filter(|hours| *hours > 0),
+    }
+}
+
+fn gateways(raw: raw::Gateways, folder: &Path, report: &mut Report) -> Gateways {
+    let mut names = BTreeSet::from(["telegram".to_owned()]);
+    let external = or_default(raw.external)
+        .into_iter()
+        .filter_map(|at| external(at, folder, &mut names, report))
+        .collect();
+    Gateways {
+        telegram: raw.telegram.and_then(|at| telegram(at, report)),
+        external,
+    }
+}
+
+fn telegram(at: At<raw::Telegram>, report: &mut Report) -> Option<Telegram> {
+    let (at, raw) = at.split();
+    if plain(raw.enabled) == Some(false) {
+        return None;
+    }
+    let bot_token = report.require(&at, "bot_token", raw.bot_token)?;
+    let parse = |text: &str| is_url(text).then(|| text.to_owned());
+    let api_url = raw
+        .api_url
+        .and_then(|at| checked(&at, parse, URL_RULE, report));
+    Some(Telegram {
+        bot_token: token(bot_token, report)?,
+        api_url,
+    })
+}
+
+const URL_RULE: &str = "must begin with `http://` or `https://`";
+
+fn is_url(text: &str) -> bool {
+    ["http://", "https://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme))
+}
+
+fn external(
+    at: At<raw::External>,
+    folder: &Path,
+    names: &mut BTreeSet<String>,
+    report: &mut Report,
+) -> Option<ExternalGateway> {
+    const RESTART: &[(&str, Restart)] = &[
+        ("always", Restart::Always),
+        ("on_failure", Restart::OnFailure),
+        ("never", Restart::Never),
+    ];
+    let (at, raw) = at.split();
+    let name = report.require(&at, "name", raw.name);
+    let command = report.require(&at, "command", raw.command);
+    let restart = report.choice_or(raw.restart, RESTART, Restart::default());
+    let (name, command) = (name?, command?);
+    if !names.insert(name.value.clone()) {
+        report.error(
+            &name,
+            format!("is `{}`, which another gateway is called", name.value),
+        );
+        return None;
+    }
+    let secret_map = |map: BTreeMap<String, At<String>>| {
+        map.into_iter()
+            .map(|(name, at)| (name, Secret::new(at.value)))
+            .collect()
+    };
+    Some(ExternalGateway {
+        name: name.value,
+        command: program(&command.value, folder),
+        args: or_default(raw.args)
+            .into_iter()
+            .map(|at| Secret::new(at.value))
+            .collect(),
+        env: secret_map(or_default(raw.env)),
+        restart,
+    })
+}
+
+/// A bare name is looked for in `PATH` when it is run; a path is relative to the file.
+fn program(command: &str, folder: &Path) -> PathBuf {
+    if command.contains('/') {
+        absolute(&folder.join(command))
+    } else {
+        PathBuf::from(command)
+    }
+}
+
+fn routes(found: Vec<At<raw::Route>>, report: &mut Report) -> Vec<Route> {
+    found
+        .into_iter()
+        .filter_map(|at| route(at, report))
+        .collect()
+}
+
+fn route(at: At<raw::Route>, report: &mut Report) -> Option<Route> {
+    let (at, raw) = at.split();
+    let conditions = report.require(&at, "match", raw.conditions);
+    let agent = report.require(&at, "agent", raw.agent);
+    let conditions = conditions?.value;
+    if let Some(kind) = conditions.get("chat_type") {
+        report.choice(kind, &[("dm", ()), ("group", ()), ("channel", ())]);
+    }
+    let parse = |text: &str| AgentName::parse(text).ok();
+    Some(Route {
+        agent: checked(&agent?, parse, "must be the name of an agent", report)?,
+        conditions: conditions
+            .into_iter()
+            .map(|(key, at)| (key, at.value))
+            .collect(),
+    })
+}
+
+fn sandbox(raw: raw::Sandbox, folder: &Path, report: &mut Report) -> Sandbox {
+    const MODES: &[(&str, SandboxMode)] = &[
+        ("trust", SandboxMode::Trust),
+        ("bubblewrap", SandboxMode::Bubblewrap),
+        ("docker", SandboxMode::Docker),
+    ];
+    let mode = raw.mode.clone();
+    let mode = mode
+        .and_then(|at| report.choice(&at, MODES))
+        .unwrap_or_default();
+    if let Some(at) = raw.mode.filter(|_| mode != SandboxMode::Trust) {
+        // Said in full: who asks for a sandbox relies on it.
+        report.warning(
+            &at,
+            "has no effect yet: nothing is locked in, as with `trust`",
+        );
+    }
+    report.no_effect(raw.writable.as_ref());
+    Sandbox {
+        mode,
+        writable: or_default(raw.writable)
+            .into_iter()
+            .map(|at| absolute(&folder.join(at.value)))
+            .collect(),
+    }
+}
+
+fn logging(
+    raw: raw::Logging,
+    sources: &Sources<'_>,
+    folder: &Path,
+    report: &mut Report,
+) -> Logging {
+    const LEVELS: &[(&str, LevelFilter)] = &[
+        ("off", LevelFilter::Off),
+        ("error", LevelFilter::Error),
+        ("warn", LevelFilter::Warn),
+        ("info", LevelFilter::Info),
+        ("debug", LevelFilter::Debug),
+        ("trace", LevelFilter::Trace),
+    ];
+    const FORMATS: &[(&str, LogFormat)] =
+        &[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
+    let file_level = raw.level.and_then(|at| report.choice(&at, LEVELS));
+    Logging {
+        level: first_of(
+            sources.flags.log_level,
+            sources.variables.log_level,
+            file_level,
+            LevelFilter::Info,
+        ),
+        format: report.choice_or(raw.format, FORMATS, LogFormat::default()),
+        file: raw.file.map(|at| absolute(&folder.join(at.value))),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - every path is absolute, every number within its range, every secret a [`Secret`];
-//! - [`Overrides::over`] holds the precedence, and nothing else does: flag, environment, file, default;
+//! - one function, `checked::first_of`, holds the precedence: flag, environment, file, default;
 //! - unknown keys in what guards something (`server`, `sandbox`, `routes`) are errors; elsewhere
 //!   they are warnings at load and errors in [`validate`].
 //!
@@ -193,19 +193,19 @@ pub enum LogFormat {
     Json,
 }
 
-/// What the command line says instead of the file.
+/// What the command line, or the environment, says instead of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides {
-    /// `--workspace`, relative to the current folder.
+    /// `--workspace`, `DURAGENT_WORKSPACE`; relative to the current folder.
     pub workspace: Option<PathBuf>,
-    /// `--agents-dir`, relative to the current folder.
+    /// `--agents-dir`, `DURAGENT_AGENTS_DIR`; relative to the current folder.
     pub agents_dir: Option<PathBuf>,
-    /// `--host`.
-    pub host: Option<String>,
-    /// `--port`.
+    /// `--host`, `DURAGENT_HOST`.
+    pub host: Option<IpAddr>,
+    /// `--port`, `DURAGENT_PORT`.
     pub port: Option<u16>,
-    /// `--log-level`.
-    pub log_level: Option<String>,
+    /// `--log-level`, `DURAGENT_LOG_LEVEL`.
+    pub log_level: Option<log::LevelFilter>,
 }
 
 /// A configuration, and what a user should know about its file.
@@ -269,7 +269,7 @@ pub fn keys() -> Vec<String> {
 
 fn read_config(
     path: Option<&Path>,
-    overrides: &Overrides,
+    flags: &Overrides,
     environment: Environment<'_>,
     unknown_keys: Level,
 ) -> (Option<Config>, Vec<Problem>) {
@@ -279,6 +279,10 @@ fn read_config(
         Err(TextError::Missing) if path.is_none() => (String::new(), false),
         Err(error) => return (None, vec![Problem::of_file(file, error.to_string())]),
     };
+    let variables = match checked::variables(environment) {
+        Ok(variables) => variables,
+        Err(problem) => return (None, vec![problem]),
+    };
     let mut report = Report::new(unknown_keys);
     let (document, raw) = match read::read_document(text, file, environment, &mut report) {
         Ok(read) => read,
@@ -286,8 +290,8 @@ fn read_config(
     };
     let sources = checked::Sources {
         file: exists.then_some(file),
-        overrides,
-        environment,
+        flags,
+        variables: &variables,
     };
     let config = raw.map(|raw| checked::config(raw, &sources, &mut report));
     let config = config.filter(|_| !report.has_errors());

@@ -397,10 +397,8 @@ pub enum MemoryScope {
 
 impl MemoryScope {
     /// The words used in files.
-    pub const WORDS: &[(&str, MemoryScope)] = &[
-        ("agent", MemoryScope::Agent),
-        ("chat", MemoryScope::Chat),
-    ];
+    pub const WORDS: &[(&str, MemoryScope)] =
+        &[("agent", MemoryScope::Agent), ("chat", MemoryScope::Chat)];
 }
 
 /// What an agent may use up.

@@ -77,7 +77,9 @@ fn value_of(inside: &str, environment: Environment<'_>) -> Result<String, Expand
         None => (inside, None),
     };
     let mut letters = name.bytes();
-    let is_name = letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+    let is_name = letters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && letters.all(|other| other.is_ascii_alphanumeric() || other == b'_');
     if !is_name {
         return Err(ExpandError::NotAName);
@@ -104,8 +106,7 @@ mod tests {
     }
 
     fn expanded(text: &str) -> Result<Option<(String, bool)>, ExpandError> {
-        expand(text, &environment)
-            .map(|found| found.map(|one| (one.text, one.is_all_variables)))
+        expand(text, &environment).map(|found| found.map(|one| (one.text, one.is_all_variables)))
     }
 
     #[test]
@@ -127,7 +128,11 @@ mod tests {
             // What a variable holds is not looked at again.
             ("${TRICK}", "${PORT}", true),
         ] {
-            assert_eq!(expanded(text), Ok(Some((expected.to_owned(), all))), "{text}");
+            assert_eq!(
+                expanded(text),
+                Ok(Some((expected.to_owned(), all))),
+                "{text}"
+            );
         }
     }
 

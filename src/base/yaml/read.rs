@@ -78,7 +78,8 @@ pub struct Report {
 #[derive(Debug)]
 struct Found {
     level: Level,
-    node: NodeId,
+    /// `None` for the file as a whole.
+    node: Option<NodeId>,
     message: String,
     hint: Option<String>,
 }
@@ -197,9 +198,19 @@ impl Report {
         self.add(Level::Error, at.node, &at.key, message, hint);
     }
 
-    /// Reports what concerns the file as a whole.
+    /// Reports an error of the file as a whole.
     pub fn error_of_file(&mut self, message: String) {
-        self.add(Level::Error, NodeId::ROOT, "", message, None);
+        self.add_to_file(Level::Error, message, None);
+    }
+
+    /// Reports what concerns the file as a whole.
+    pub fn add_to_file(&mut self, level: Level, message: String, hint: Option<String>) {
+        self.found.push(Found {
+            level,
+            node: None,
+            message,
+            hint,
+        });
     }
 
     /// Reports that a value does not do what a user may think: "`key` `remark`".
@@ -216,7 +227,12 @@ impl Report {
     }
 
     /// The value of a key that must be there; reports it missing from `parent`.
-    pub fn require<P, T>(&mut self, parent: &At<P>, name: &str, found: Option<At<T>>) -> Option<At<T>> {
+    pub fn require<P, T>(
+        &mut self,
+        parent: &At<P>,
+        name: &str,
+        found: Option<At<T>>,
+    ) -> Option<At<T>> {
         let key = joined(&parent.key, name);
         if found.is_none() && !self.reported_keys.contains(&key) {
             let message = format!("`{key}` is missing");
@@ -229,8 +245,15 @@ impl Report {
     pub fn choice<T: Copy>(&mut self, at: &At<String>, choices: &[(&str, T)]) -> Option<T> {
         let chosen = choices.iter().find(|(word, _)| *word == at.value);
         if chosen.is_none() {
-            let words: Vec<String> = choices.iter().map(|(word, _)| format!("`{word}`")).collect();
-            let must = format!("must be one of {}, not `{}`", words.join(", "), shown(&at.value));
+            let words: Vec<String> = choices
+                .iter()
+                .map(|(word, _)| format!("`{word}`"))
+                .collect();
+            let must = format!(
+                "must be one of {}, not `{}`",
+                words.join(", "),
+                shown(&at.value)
+            );
             let hint = did_you_mean(&at.value, choices.iter().map(|(word, _)| *word));
             self.hinted_error(at, must, hint);
         }
@@ -238,8 +261,15 @@ impl Report {
     }
 
     /// The choice that a key's word stands for, or the default.
-    pub fn choice_or<T: Copy>(&mut self, found: Option<At<String>>, choices: &[(&str, T)], default: T) -> T {
-        found.and_then(|at| self.choice(&at, choices)).unwrap_or(default)
+    pub fn choice_or<T: Copy>(
+        &mut self,
+        found: Option<At<String>>,
+        choices: &[(&str, T)],
+        default: T,
+    ) -> T {
+        found
+            .and_then(|at| self.choice(&at, choices))
+            .unwrap_or(default)
     }
 
     /// A key's number if it is within `range`.
@@ -249,7 +279,12 @@ impl Report {
     {
         let at = found?;
         if !range.contains(&at.value) {
-            let must = format!("must be from {} to {}, not {}", range.start(), range.end(), at.value);
+            let must = format!(
+                "must be from {} to {}, not {}",
+                range.start(),
+                range.end(),
+                at.value
+            );
             self.error(&at, must);
             return None;
         }
@@ -281,7 +316,7 @@ impl Report {
             .map(|found| Problem {
                 level: found.level,
                 file: file.to_owned(),
-                position: Some(document.locate(found.node)),
+                position: found.node.map(|node| document.locate(node)),
                 message: found.message,
                 hint: found.hint,
             })
@@ -292,11 +327,18 @@ impl Report {
         problems
     }
 
-    fn add(&mut self, level: Level, node: NodeId, key: &str, message: String, hint: Option<String>) {
+    fn add(
+        &mut self,
+        level: Level,
+        node: NodeId,
+        key: &str,
+        message: String,
+        hint: Option<String>,
+    ) {
         self.reported_keys.insert(key.to_owned());
         self.found.push(Found {
             level,
-            node,
+            node: Some(node),
             message,
             hint,
         });
@@ -367,7 +409,10 @@ impl<'a> Place<'a> {
         } else {
             format!("`{}`", self.key)
         };
-        let message = format!("{subject} must be {expected}, not {}", self.node.kind_name());
+        let message = format!(
+            "{subject} must be {expected}, not {}",
+            self.node.kind_name()
+        );
         report.add(Level::Error, self.node.id, self.key, message, None);
         None
     }
@@ -383,7 +428,11 @@ impl Report {
         if known.contains(&word) {
             return;
         }
-        let level = if is_guarded { Level::Error } else { self.unknown_keys };
+        let level = if is_guarded {
+            Level::Error
+        } else {
+            self.unknown_keys
+        };
         let path = joined(parent, word);
         let message = format!("unknown key `{}`", shown(&path));
         let hint = did_you_mean(word, known.iter().copied());

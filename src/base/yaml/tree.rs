@@ -11,7 +11,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserializer;
-use serde::de::{self, DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    self, DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 
 use super::{Position, TEXT_BYTES_MAX, YamlError, drive, refuse_long};
 
@@ -265,11 +267,13 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
-        self.0.enter(Shape::Scalar(ScalarKind::Integer(value.into())), 0)
+        self.0
+            .enter(Shape::Scalar(ScalarKind::Integer(value.into())), 0)
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
-        self.0.enter(Shape::Scalar(ScalarKind::Integer(value.into())), 0)
+        self.0
+            .enter(Shape::Scalar(ScalarKind::Integer(value.into())), 0)
     }
 
     // Numbers of this size only occur as identifiers, which are read as they are written.
