@@ -1,1 +1,0 @@
-//! The file system behind a small trait.

@@ -1,0 +1,176 @@
+//! The file system behind a small trait, so that tests can make it fail or lose power.
+//!
+//! [`RealFs`] is the system's. [`FaultFs`] fails one chosen operation of another. [`SimDisk`] lives in
+//! memory and knows what a power cut may keep.
+//!
+//! What is promised about a power cut is what POSIX systems hold: a file's bytes and length are
+//! safe after [`File::sync_data`], the names in a folder after [`Fs::sync_dir`] of that folder.
+
+mod dir_sync;
+mod fault;
+mod real;
+mod sim;
+
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use dir_sync::DirSync;
+pub use fault::{Fault, FaultFs, FaultKind};
+pub use real::RealFs;
+pub use sim::SimDisk;
+
+/// Files and folders, shared by all threads.
+pub trait Fs: Send + Sync + Debug {
+    /// Creates a folder that only its owner may enter; its parent must exist.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Opens a file.
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>>;
+
+    /// Gives a file or folder another name in the same folder; a file of that name is replaced.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder survive a power cut.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a folder and all that is in it.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a folder, in no order; those that are not UTF-8 are left out.
+    fn list_dir(&self, path: &Path) -> io::Result<Vec<String>>;
+
+    /// Whether there is a file or folder of that name.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// Bytes that can still be written to the disk of an existing file or folder.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// How a file is opened. One that is created belongs to its owner alone (mode 0600).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// For reading; it must exist.
+    Read,
+    /// For reading and for writing at its end; it must exist.
+    Append,
+    /// As [`Open::Append`]; created if missing.
+    AppendOrCreate,
+    /// As [`Open::Append`]; it must not exist.
+    CreateNew,
+    /// As [`Open::Append`]; created, or emptied.
+    Empty,
+}
+
+/// An open file.
+pub trait File: Send + Sync + Debug {
+    /// Writes at the end of the file. After an error, any part of `bytes` may have been written.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reads up to `buffer.len()` bytes from `offset` on; 0 at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Its length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether it holds no byte.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Makes its bytes and its length survive a power cut. After an error nothing is known of what
+    /// was written since the last success, and another try would prove nothing.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Cuts it to `len` bytes.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+}
+
+/// Replaces the file at `path` as a whole, in a way that survives a power cut: whoever reads it
+/// finds the old bytes or the new ones.
+///
+/// Of each path there may be one writer at a time.
+pub fn replace_file(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_beside(path);
+    let mut file = fs.open(&temporary, Open::Empty)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    fs.rename(&temporary, path)?;
+    fs.sync_dir(parent(path))
+}
+
+/// Reads the whole file, unless it is longer than `bytes_max`.
+pub fn read_file(fs: &dyn Fs, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let file = fs.open(path, Open::Read)?;
+    let len = file.len()?;
+    if len > bytes_max {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has {len} bytes, {bytes_max} are allowed"),
+        ));
+    }
+    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    let read = read_full(&*file, &mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Fills `buffer` from `offset` on, as far as the file goes; returns how far.
+pub fn read_full(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
+/// Creates a folder and those above it, as far as they are missing. On return they survive a
+/// power cut, even if an earlier process created some of them and died before it could sync.
+pub fn create_dirs(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .filter(|above| !above.as_os_str().is_empty())
+        .map_while(|above| match fs.exists(above) {
+            Ok(false) => Some(Ok(above)),
+            Ok(true) => None,
+            Err(error) => Some(Err(error)),
+        })
+        .collect::<io::Result<_>>()?;
+    for folder in missing.iter().rev() {
+        match fs.create_dir(folder) {
+            // Another thread was quicker.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+        fs.sync_dir(parent(folder))?;
+    }
+    if missing.is_empty() {
+        fs.sync_dir(parent(path))?;
+    }
+    Ok(())
+}
+
+fn temporary_beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    path.with_file_name(name)
+}
+
+/// The folder that holds `path`.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        // A bare name lies in the working folder; the root lies in itself.
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests;
