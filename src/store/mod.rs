@@ -3,6 +3,9 @@
 //! [`file`] keeps each session in a folder of plain files. Another backend implements
 //! [`SessionStore`]; nothing outside this folder knows of paths.
 
+pub mod file;
+pub mod lock;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 

@@ -1,0 +1,256 @@
+//! The text of the reply in flight, `inflight.jsonl`.
+//!
+//! The first line is the head, each other one a piece of the text with a checksum. The checksums
+//! continue that of the head: after a power cut the file may hold lines of an earlier reply, which
+//! then do not fit.
+//!
+//! Invariant: every byte up to `len` is of whole lines; a failed write is cut back to it.
+//!
+//! Owned by: the worker of the session.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::fs::{self, File, Fs, Open};
+use crate::store::file::error::IoContext as _;
+use crate::store::file::layout::Folder;
+use crate::store::file::line;
+use crate::store::{Journal, Partial, PartialHead, StoreError};
+
+const BUFFER_BYTES_KEPT: usize = 16 << 10;
+
+/// The journal of one session. The file is opened at the first reply, and stays open.
+#[derive(Debug)]
+pub(super) struct Inflight {
+    fs: Arc<dyn Fs>,
+    folder: Folder,
+    path: PathBuf,
+    file: Option<Box<dyn File>>,
+    /// The checksum of the head.
+    seed: u32,
+    /// Bytes of whole lines; `None` while no reply can be written.
+    len: Option<u64>,
+    /// Bytes of text in them.
+    text_bytes: u64,
+    /// Whether the file's name may still be lost by a power cut.
+    is_name_new: bool,
+    buffer: Vec<u8>,
+}
+
+impl Inflight {
+    /// The journal of the session in that folder; touches no file.
+    pub(super) fn new(fs: Arc<dyn Fs>, folder: Folder) -> Inflight {
+        Inflight {
+            path: folder.inflight(),
+            fs,
+            folder,
+            file: None,
+            seed: 0,
+            len: None,
+            text_bytes: 0,
+            is_name_new: true,
+            buffer: Vec::new(),
+        }
+    }
+
+    fn write_head(&mut self, head: &PartialHead) -> io::Result<()> {
+        self.len = None;
+        let file = match &mut self.file {
+            Some(file) => file,
+            closed => closed.insert(self.fs.open(&self.path, Open::AppendOrCreate)?),
+        };
+        file.truncate(0)?;
+        self.buffer.clear();
+        serde_json::to_writer(&mut self.buffer, head)?;
+        self.seed = line::checksum(&self.buffer, 0);
+        self.buffer.push(b'\n');
+        file.write_all(&self.buffer)?;
+        self.len = Some(self.buffer.len() as u64);
+        self.text_bytes = 0;
+        Ok(())
+    }
+
+    fn write_piece(&mut self, text: &str) -> io::Result<()> {
+        let (Some(file), Some(len)) = (&mut self.file, self.len) else {
+            return Err(io::Error::other("no reply was begun"));
+        };
+        self.buffer.clear();
+        let piece = PieceRef {
+            offset: self.text_bytes,
+            text,
+        };
+        line::encode(&piece, self.seed, &mut self.buffer)?;
+        if let Err(error) = file.write_all(&self.buffer) {
+            // A piece after a torn one would not be found.
+            self.len = file.truncate(len).is_ok().then_some(len);
+            return Err(error);
+        }
+        self.len = Some(len + self.buffer.len() as u64);
+        self.text_bytes += text.len() as u64;
+        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
+        Ok(())
+    }
+}
+
+impl Journal for Inflight {
+    fn begin(&mut self, head: &PartialHead) -> Result<(), StoreError> {
+        self.write_head(head).doing("write", &self.path)
+    }
+
+    fn push(&mut self, text: &str) -> Result<(), StoreError> {
+        self.write_piece(text).doing("write", &self.path)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        file.sync_data().doing("sync", &self.path)?;
+        if self.is_name_new {
+            let folder = self.folder.path();
+            self.fs.sync_dir(folder).doing("sync", folder)?;
+            self.is_name_new = false;
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), StoreError> {
+        self.len = None;
+        match &self.file {
+            Some(file) => file.truncate(0).doing("clear", &self.path),
+            None => clear_unopened(&*self.fs, &self.path).doing("clear", &self.path),
+        }
+    }
+}
+
+/// Reads the reply that was in flight when the process ended, up to the first bad line.
+pub(super) fn read(fs: &dyn Fs, folder: &Folder) -> Result<Option<Partial>, StoreError> {
+    let path = folder.inflight();
+    match fs::read_file(fs, &path, u64::MAX) {
+        Ok(bytes) => Ok(parse(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).doing("read", &path),
+    }
+}
+
+/// A journal left by a former process, whose reply the log has by now.
+fn clear_unopened(fs: &dyn Fs, path: &std::path::Path) -> io::Result<()> {
+    match fs.open(path, Open::Append) {
+        Ok(file) => file.truncate(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[derive(Serialize)]
+struct PieceRef<'a> {
+    offset: u64,
+    text: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Piece {
+    offset: u64,
+    text: String,
+}
+
+fn parse(bytes: &[u8]) -> Option<Partial> {
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let mut whole_lines = std::iter::from_fn(|| lines.next()?.strip_suffix(b"\n"));
+    let head_line = whole_lines.next()?;
+    let head: PartialHead = serde_json::from_slice(head_line).ok()?;
+    let seed = line::checksum(head_line, 0);
+    let mut text = String::new();
+    for line in whole_lines {
+        match piece(line, seed) {
+            Some(piece) if piece.offset == text.len() as u64 => text.push_str(&piece.text),
+            Some(_) | None => break,
+        }
+    }
+    Some(Partial { head, text })
+}
+
+fn piece(line: &[u8], seed: u32) -> Option<Piece> {
+    line::verify(line, seed).ok()??;
+    serde_json::from_slice(line).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::fs::SimDisk;
+    use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
+    use crate::store::file::layout::Layout;
+
+    fn head(n: u128) -> PartialHead {
+        PartialHead {
+            turn_id: TurnId::mint(1, n),
+            message_id: MessageId::mint(1, n),
+            input_seq: Seq(3),
+        }
+    }
+
+    fn journal() -> (SimDisk, Folder, Inflight) {
+        let disk = SimDisk::new();
+        let layout = Layout::in_workspace(std::path::Path::new("/"));
+        let folder = layout.session(&SessionId::mint(1, 1));
+        fs::create_dirs(&disk, folder.path()).unwrap();
+        let journal = Inflight::new(Arc::new(disk.clone()), folder.clone());
+        (disk, folder, journal)
+    }
+
+    #[test]
+    fn a_reply_is_found_with_all_its_pieces_until_it_is_cleared() {
+        let (disk, folder, mut journal) = journal();
+        assert_eq!(read(&disk, &folder).unwrap(), None);
+        journal.begin(&head(1)).unwrap();
+        for piece in ["Hä", "", "llo\n", "\"du\""] {
+            journal.push(piece).unwrap();
+        }
+        let found = read(&disk, &folder).unwrap().unwrap();
+        assert_eq!((found.head, &*found.text), (head(1), "Hällo\n\"du\""));
+        journal.begin(&head(2)).unwrap();
+        assert_eq!(read(&disk, &folder).unwrap().unwrap().text, "");
+        journal.clear().unwrap();
+        assert_eq!(read(&disk, &folder).unwrap(), None);
+        assert!(journal.push("x").is_err());
+        journal.begin(&head(3)).unwrap();
+        drop(journal);
+        let mut journal = Inflight::new(Arc::new(disk.clone()), folder.clone());
+        journal.clear().unwrap();
+        assert_eq!(read(&disk, &folder).unwrap(), None);
+    }
+
+    #[test]
+    fn every_cut_of_a_journal_gives_a_prefix_of_its_text() {
+        let (disk, folder, mut journal) = journal();
+        journal.begin(&head(1)).unwrap();
+        for piece in ["one ", "two ", "three"] {
+            journal.push(piece).unwrap();
+        }
+        let bytes = fs::read_file(&disk, &folder.inflight(), u64::MAX).unwrap();
+        for cut in 0..bytes.len() {
+            let text = parse(&bytes[..cut]).map_or(String::new(), |partial| partial.text);
+            assert!("one two three".starts_with(&text), "{text}");
+        }
+        assert_eq!(parse(&bytes).unwrap().text, "one two three");
+    }
+
+    #[test]
+    fn pieces_of_another_reply_do_not_count() {
+        let (disk, folder, mut journal) = journal();
+        let bytes_of = |journal: &mut Inflight, n| {
+            journal.begin(&head(n)).unwrap();
+            journal.push("text").unwrap();
+            fs::read_file(&disk, &folder.inflight(), u64::MAX).unwrap()
+        };
+        let (first, second) = (bytes_of(&mut journal, 1), bytes_of(&mut journal, 2));
+        let head_end = first.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let mixed = [&first[..head_end], &second[head_end..]].concat();
+        assert_eq!(parse(&first).unwrap().text, "text");
+        assert_eq!(parse(&mixed).unwrap().text, "");
+    }
+}

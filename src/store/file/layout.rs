@@ -1,0 +1,80 @@
+//! Where the files of a session are.
+
+use std::path::{Path, PathBuf};
+
+use crate::domain::ids::SessionId;
+
+/// The folders that hold all sessions and the keys of their creation.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    /// A folder for each session.
+    pub(super) sessions: PathBuf,
+    /// The keys of session creation.
+    pub(super) keys: PathBuf,
+}
+
+/// Marks the folder of a session that is being created, or is being deleted: no session's name, so
+/// that neither is ever seen as one.
+const NEW_PREFIX: &str = ".new-";
+const DELETED_PREFIX: &str = ".deleted-";
+
+impl Layout {
+    /// The usual places inside of a workspace.
+    pub(super) fn in_workspace(root: &Path) -> Layout {
+        Layout {
+            sessions: root.join("sessions"),
+            keys: root.join("keys"),
+        }
+    }
+
+    /// The folder of a session.
+    pub(super) fn session(&self, id: &SessionId) -> Folder {
+        Folder(self.sessions.join(id.as_str()))
+    }
+
+    /// The folder of a session that is not yet in the list.
+    pub(super) fn new_session(&self, id: &SessionId) -> Folder {
+        Folder(self.sessions.join(format!("{NEW_PREFIX}{id}")))
+    }
+
+    /// The folder of a session that is no longer in the list.
+    pub(super) fn deleted_session(&self, id: &SessionId) -> Folder {
+        Folder(self.sessions.join(format!("{DELETED_PREFIX}{id}")))
+    }
+}
+
+/// Whether a name among the sessions is what a creation or deletion left behind.
+pub(super) fn is_leftover(name: &str) -> bool {
+    name.starts_with(NEW_PREFIX) || name.starts_with(DELETED_PREFIX)
+}
+
+/// The folder of one session.
+#[derive(Debug, Clone)]
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// The folder itself.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The log.
+    pub(super) fn log(&self) -> PathBuf {
+        self.0.join("events.jsonl")
+    }
+
+    /// Bytes that a repair cut from the log.
+    pub(super) fn torn(&self) -> PathBuf {
+        self.0.join("events.jsonl.torn")
+    }
+
+    /// The snapshot.
+    pub(super) fn snapshot(&self) -> PathBuf {
+        self.0.join("state.yaml")
+    }
+
+    /// The text of the reply in flight.
+    pub(super) fn inflight(&self) -> PathBuf {
+        self.0.join("inflight.jsonl")
+    }
+}

@@ -1,0 +1,338 @@
+//! Sessions in plain files, a folder for each: `docs/session-format.md`.
+//!
+//! Invariants:
+//! - a session is in the list only once its first events are synced, and no longer from the moment
+//!   its deletion begins: both are one rename;
+//! - nothing is kept in memory for a session that is not open;
+//! - what `open` returns survives a power cut, also if the process that wrote it was killed before
+//!   its sync.
+
+mod error;
+mod inflight;
+mod keys;
+mod layout;
+mod line;
+mod lines;
+mod log;
+mod read;
+mod recover;
+mod snapshot;
+mod walk;
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::base::fs::{self, DirSync, File, Fs, Open};
+use crate::domain::event::{Event, FORMAT, Record};
+use crate::domain::ids::{MessageId, Seq, SessionId};
+use crate::domain::state::{SessionState, Summary};
+use crate::domain::time::Timestamp;
+use crate::store::{CreationKey, Limit, OpenSession, SessionStore, StoreError};
+
+use self::error::IoContext as _;
+use self::inflight::Inflight;
+use self::keys::Keys;
+use self::layout::{Folder, Layout};
+use self::log::Log;
+use self::read::Place;
+use self::snapshot::Fitting;
+use self::walk::{Source, Tail};
+
+/// Sessions in files.
+#[derive(Debug)]
+pub struct FileStore {
+    fs: Arc<dyn Fs>,
+    layout: Layout,
+    keys: Keys,
+    /// Syncs the folder of all sessions.
+    list_sync: DirSync,
+    /// Whether the folder of all sessions is known to exist, safe from a power cut.
+    has_folder: AtomicBool,
+}
+
+/// What a reading of a whole log found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// Good records.
+    pub records: u64,
+    /// Records among them without a checksum.
+    pub unchecked: u64,
+    /// Bytes of an interrupted append at the end, which the next opening mends.
+    pub torn_bytes: u64,
+}
+
+impl FileStore {
+    /// The sessions of the workspace at `root`; touches no file.
+    pub fn new(fs: Arc<dyn Fs>, root: PathBuf) -> FileStore {
+        FileStore::with_layout(fs, Layout::in_workspace(&root))
+    }
+
+    /// As [`new`](Self::new), with the sessions in a folder of their own.
+    pub fn with_sessions_in(fs: Arc<dyn Fs>, root: &Path, sessions: PathBuf) -> FileStore {
+        let layout = Layout {
+            sessions,
+            ..Layout::in_workspace(root)
+        };
+        FileStore::with_layout(fs, layout)
+    }
+
+    /// Removes what creations and deletions left that a crash interrupted. To be called by the owner
+    /// of the workspace, before its first creation.
+    pub fn finish_deletions(&self) -> Result<(), StoreError> {
+        let sessions = &self.layout.sessions;
+        for name in self.names()? {
+            if layout::is_leftover(&name) {
+                let path = sessions.join(name);
+                self.fs.remove_dir_all(&path).doing("remove", &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads every record of a session and changes nothing.
+    pub fn check(&self, id: &SessionId) -> Result<Checked, StoreError> {
+        self.with_log(id, |source| {
+            let mut walk = source.walk(0, None);
+            let mut records = 0;
+            while walk.next()?.is_some() {
+                records += 1;
+            }
+            let torn_bytes = match walk.tail() {
+                Tail::Torn => source.end - walk.good_end(),
+                Tail::Clean | Tail::NoNewline => 0,
+            };
+            Ok(Checked {
+                records,
+                unchecked: walk.unchecked(),
+                torn_bytes,
+            })
+        })
+    }
+
+    fn with_layout(fs: Arc<dyn Fs>, layout: Layout) -> FileStore {
+        FileStore {
+            fs,
+            keys: Keys::new(layout.keys.clone()),
+            list_sync: DirSync::new(layout.sessions.clone()),
+            has_folder: AtomicBool::new(false),
+            layout,
+        }
+    }
+
+    fn settle_folder(&self) -> Result<(), StoreError> {
+        if self.has_folder.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let sessions = &self.layout.sessions;
+        fs::create_dirs(&*self.fs, sessions).doing("create", sessions)?;
+        self.has_folder.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Fills the folder of a session that is not in the list yet; it is synced on return.
+    fn write_new(&self, folder: &Folder, at: Timestamp, events: &[Event]) -> io::Result<()> {
+        let mut lines = Vec::new();
+        log::encode_all(&log::records_of(events, Seq::ZERO, at), &mut lines)?;
+        self.fs.create_dir(folder.path())?;
+        let mut file = self.fs.open(&folder.log(), Open::CreateNew)?;
+        file.write_all(&lines)?;
+        file.sync_data()?;
+        self.fs.sync_dir(folder.path())
+    }
+
+    /// Puts a filled folder into the list.
+    fn publish(&self, new: &Folder, id: &SessionId) -> Result<(), StoreError> {
+        let folder = self.layout.session(id);
+        let renamed = self.fs.rename(new.path(), folder.path());
+        renamed.doing("create", folder.path())?;
+        let synced = self.list_sync.sync_change(&*self.fs);
+        if synced.is_err() {
+            // Nobody was told of the session: it should not turn up later.
+            self.discard(&folder, id);
+        }
+        synced.doing("sync", &self.layout.sessions)
+    }
+
+    /// Removes a session whose creation failed, as far as that can still be done.
+    fn discard(&self, folder: &Folder, id: &SessionId) {
+        let deleted = self.layout.deleted_session(id);
+        let renamed = self.fs.rename(folder.path(), deleted.path());
+        if let Err(error) = renamed.and_then(|()| self.fs.remove_dir_all(deleted.path())) {
+            ::log::debug!("{}: not removed: {error}", folder.path().display());
+        }
+    }
+
+    /// Opens the log of a session; a missing one means that there is no such session.
+    fn open_log(&self, id: &SessionId, how: Open) -> Result<Box<dyn File>, StoreError> {
+        let path = self.layout.session(id).log();
+        match self.fs.open(&path, how) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(StoreError::NotFound(id.clone()))
+            }
+            other => other.doing("open", &path),
+        }
+    }
+
+    /// Lets `work` read the log of a session whose format is ours.
+    fn with_log<T>(
+        &self,
+        id: &SessionId,
+        work: impl FnOnce(Source<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let file = self.open_log(id, Open::Read)?;
+        let path = self.layout.session(id).log();
+        let source = Source::new(&*file, &path)?;
+        refuse_newer(source, id)?;
+        work(source)
+    }
+
+    fn names(&self) -> Result<Vec<String>, StoreError> {
+        let sessions = &self.layout.sessions;
+        match self.fs.list_dir(sessions) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.doing("list", sessions),
+        }
+    }
+}
+
+impl SessionStore for FileStore {
+    fn create(&self, id: &SessionId, at: Timestamp, events: &[Event]) -> Result<(), StoreError> {
+        self.settle_folder()?;
+        let new = self.layout.new_session(id);
+        let written = self.write_new(&new, at, events);
+        let created = written
+            .doing("create", new.path())
+            .and_then(|()| self.publish(&new, id));
+        if created.is_err() {
+            self.discard(&new, id);
+        }
+        created
+    }
+
+    fn open(&self, id: &SessionId) -> Result<OpenSession, StoreError> {
+        let fs = &self.fs;
+        let folder = self.layout.session(id);
+        let mut file = self.open_log(id, Open::Append)?;
+        refuse_newer(Source::new(&*file, &folder.log())?, id)?;
+        let fitting = snapshot::load(&**fs, &folder, id, &*file);
+        let covered = fitting.as_ref().map_or(Place::START, |found| found.covered);
+        let end = recover::recover(&**fs, &folder, &mut *file, covered)?;
+        fs.sync_dir(folder.path()).doing("sync", folder.path())?;
+        let listed = self.list_sync.settle(&**fs);
+        listed.doing("sync", &self.layout.sessions)?;
+        let partial = inflight::read(&**fs, &folder)?;
+        let log = Log::new(Arc::clone(fs), folder.clone(), id.clone(), file, end);
+        Ok(OpenSession {
+            log: Box::new(log),
+            journal: Box::new(Inflight::new(Arc::clone(fs), folder)),
+            snapshot: fitting.map(|found| found.snapshot),
+            last_seq: Seq(end.seq.0 - 1),
+            partial,
+        })
+    }
+
+    fn records(&self, id: &SessionId, from: Seq, limit: Limit) -> Result<Vec<Record>, StoreError> {
+        self.with_log(id, |source| source.page(from, limit))
+    }
+
+    fn records_before(
+        &self,
+        id: &SessionId,
+        before: Seq,
+        limit: Limit,
+    ) -> Result<Vec<Record>, StoreError> {
+        self.with_log(id, |source| source.page_before(before, limit))
+    }
+
+    fn find_message(
+        &self,
+        id: &SessionId,
+        message_id: &MessageId,
+    ) -> Result<Option<Record>, StoreError> {
+        let minted = Timestamp::from_micros(message_id.timestamp_ms().saturating_mul(1000));
+        self.with_log(id, |source| source.find_message(message_id, minted))
+    }
+
+    fn summary(&self, id: &SessionId) -> Result<Summary, StoreError> {
+        self.with_log(id, |source| {
+            let folder = self.layout.session(id);
+            let fitting = snapshot::load(&*self.fs, &folder, id, source.file);
+            summary_of(source, fitting)
+        })
+    }
+
+    fn list(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        let mut names = self.names()?;
+        // Names sort by time, so that only those of the page are parsed.
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        let is_older = |name: &&String| before.is_none_or(|id| name.as_str() < id.as_str());
+        let older = names.iter().filter(is_older);
+        let ids = older.filter_map(|name| SessionId::parse(name).ok());
+        Ok(ids.take(limit).collect())
+    }
+
+    fn contains(&self, id: &SessionId) -> Result<bool, StoreError> {
+        let folder = self.layout.session(id);
+        self.fs.exists(folder.path()).doing("find", folder.path())
+    }
+
+    fn delete(&self, id: &SessionId) -> Result<(), StoreError> {
+        let (folder, deleted) = (self.layout.session(id), self.layout.deleted_session(id));
+        match self.fs.rename(folder.path(), deleted.path()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(StoreError::NotFound(id.clone()));
+            }
+            other => other.doing("delete", folder.path())?,
+        }
+        let synced = self.list_sync.sync_change(&*self.fs);
+        synced.doing("sync", &self.layout.sessions)?;
+        let removed = self.fs.remove_dir_all(deleted.path());
+        removed.doing("remove", deleted.path())
+    }
+
+    fn creation_key(&self, key: &str, now: Timestamp) -> Result<Option<CreationKey>, StoreError> {
+        self.keys.get(&*self.fs, key, now)
+    }
+
+    fn put_creation_key(&self, key: &str, value: &CreationKey) -> Result<(), StoreError> {
+        self.keys.put(&*self.fs, key, value)
+    }
+
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        let sessions = &self.layout.sessions;
+        self.settle_folder()?;
+        self.fs.free_bytes(sessions).doing("measure", sessions)
+    }
+}
+
+/// Refuses a session of a newer version. A first line that cannot be read is reported only by
+/// whoever has to read it.
+fn refuse_newer(source: Source<'_>, id: &SessionId) -> Result<(), StoreError> {
+    let mut lines = lines::Lines::new(source.file, 0, source.end);
+    let first = lines.next().doing("read", source.path)?;
+    let decoded = first.and_then(|line| line::decode(line.bytes).ok());
+    match decoded.map(|found| found.record.event) {
+        Some(Event::SessionStart(start)) if start.format > FORMAT => Err(StoreError::NewerFormat {
+            id: id.clone(),
+            format: start.format,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn summary_of(source: Source<'_>, fitting: Option<Fitting>) -> Result<Summary, StoreError> {
+    let (covered, mut summary) = match fitting {
+        Some(found) => (found.covered, found.snapshot.summary),
+        None => (Place::START, SessionState::new(0).summary),
+    };
+    let mut walk = source.walk(covered.offset, Some(covered.seq));
+    while let Some(found) = walk.next()? {
+        summary.apply(&found.record);
+    }
+    if summary.last_seq == Seq::ZERO {
+        return Err(source.damaged(0, "it holds no event".to_owned()));
+    }
+    Ok(summary)
+}

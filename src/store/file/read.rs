@@ -1,0 +1,242 @@
+//! Reading parts of a log without reading the rest.
+//!
+//! No index is kept: lines hold rising numbers, so that a place is found by halving the file. Bad
+//! lines on that way are stepped over, and reported only by the walk over the part asked for.
+
+use std::collections::VecDeque;
+
+use crate::domain::event::{Event, Record};
+use crate::domain::ids::{MessageId, Seq};
+use crate::domain::time::Timestamp;
+use crate::store::file::error::IoContext as _;
+use crate::store::file::line;
+use crate::store::file::lines::{self, Lines, RawLine};
+use crate::store::file::walk::{Found, Source};
+use crate::store::{Limit, StoreError};
+
+/// Below this, reading on is quicker than halving once more.
+const NEAR_BYTES: u64 = 16 << 10;
+
+/// A place in a log: a record's beginning, or the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// In bytes.
+    pub(super) offset: u64,
+    /// The record that stands there, or would come there.
+    pub(super) seq: Seq,
+}
+
+impl Place {
+    /// The beginning of every log.
+    pub(super) const START: Place = Place {
+        offset: 0,
+        seq: Seq(1),
+    };
+}
+
+impl Source<'_> {
+    /// The place of a record; the end of the log if there is none of that number.
+    pub(super) fn locate(self, seq: Seq) -> Result<Place, StoreError> {
+        if seq <= Seq(1) {
+            return Ok(Place::START);
+        }
+        let near = self.halve(|record| record.seq <= seq)?;
+        let mut lines = Lines::new(self.file, near, self.end);
+        // Either the log begins here, or the first line is a good one and says its number.
+        let mut after_good = Place {
+            offset: near,
+            seq: Seq(1),
+        };
+        while let Some(raw) = lines.next().doing("read", self.path)? {
+            let Some(head) = Head::of(&raw) else { continue };
+            if head.seq == seq {
+                return Ok(Place {
+                    offset: raw.offset,
+                    seq,
+                });
+            }
+            if head.seq > seq {
+                // The record is damaged or missing: whoever reads from its place on is told.
+                break;
+            }
+            after_good = Place {
+                offset: raw.end(),
+                seq: head.seq.next(),
+            };
+        }
+        Ok(after_good)
+    }
+
+    /// The records from `from` on, as many as `limit` allows.
+    pub(super) fn page(self, from: Seq, limit: Limit) -> Result<Vec<Record>, StoreError> {
+        let place = self.locate(from)?;
+        let mut walk = self.walk(place.offset, Some(place.seq));
+        let mut room = Room::new(limit);
+        let mut records = Vec::new();
+        while let Some(found) = walk.next()? {
+            if !room.takes(&found) {
+                break;
+            }
+            records.push(found.record);
+        }
+        Ok(records)
+    }
+
+    /// The records just before `before`, ascending, as many as `limit` allows.
+    pub(super) fn page_before(self, before: Seq, limit: Limit) -> Result<Vec<Record>, StoreError> {
+        let end = self.locate(before)?;
+        if end.offset == 0 || limit.records == 0 {
+            return Ok(Vec::new());
+        }
+        let start = self.page_start(end, limit)?;
+        let mut walk = self.walk(start, None);
+        let mut records = VecDeque::new();
+        while let Some(found) = walk.next()? {
+            if found.offset >= end.offset {
+                break;
+            }
+            records.push_back(found.record);
+            if records.len() > limit.records {
+                records.pop_front();
+            }
+        }
+        Ok(records.into())
+    }
+
+    /// The record of a user message or a reply. `minted` is when its id was made, which is before
+    /// it was written, unless the clock was set back in between.
+    pub(super) fn find_message(
+        self,
+        id: &MessageId,
+        minted: Timestamp,
+    ) -> Result<Option<Record>, StoreError> {
+        /// Threads mint and write without a common order.
+        const MARGIN_MICROS: u64 = 60_000_000;
+        let since = Timestamp::from_micros(minted.as_micros().saturating_sub(MARGIN_MICROS));
+        let near = self.halve(|record| record.timestamp < since)?;
+        if let Some(record) = self.find_between(id, near, self.end)? {
+            return Ok(Some(record));
+        }
+        self.find_between(id, 0, near)
+    }
+
+    /// Halves the file towards the last record that is `early`: returns the beginning of a line at
+    /// or before it, and near it. Records that are early must stand before those that are not.
+    fn halve(self, early: impl Fn(&Head) -> bool) -> Result<u64, StoreError> {
+        let (mut low, mut high) = (0, self.end);
+        while high - low > NEAR_BYTES {
+            let middle = low + (high - low) / 2;
+            match self.head_from(middle, high)? {
+                Some((offset, head)) if early(&head) => low = offset,
+                // No record begins between the middle and `high`, or it is one too late.
+                Some(_) | None => high = middle,
+            }
+        }
+        Ok(low)
+    }
+
+    /// The first good record that begins at or after `offset` and before `end`.
+    fn head_from(self, offset: u64, end: u64) -> Result<Option<(u64, Head)>, StoreError> {
+        let start = lines::line_start_from(self.file, offset, end).doing("read", self.path)?;
+        let Some(start) = start else { return Ok(None) };
+        // A line may well end after `end`: only its beginning counts.
+        let mut lines = Lines::new(self.file, start, self.end);
+        while let Some(raw) = lines.next().doing("read", self.path)? {
+            if raw.offset >= end {
+                break;
+            }
+            if let Some(head) = Head::of(&raw) {
+                return Ok(Some((raw.offset, head)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where a page that ends at `end` begins, by both limits.
+    fn page_start(self, end: Place, limit: Limit) -> Result<u64, StoreError> {
+        let records = u64::try_from(limit.records).unwrap_or(u64::MAX);
+        let bytes = u64::try_from(limit.bytes).unwrap_or(u64::MAX);
+        let by_records = self.locate(Seq(end.seq.0.saturating_sub(records)))?.offset;
+        let furthest = end.offset.saturating_sub(bytes);
+        if by_records >= furthest {
+            return Ok(by_records);
+        }
+        let by_bytes = lines::line_start_from(self.file, furthest, end.offset);
+        match by_bytes.doing("read", self.path)? {
+            Some(start) => Ok(start),
+            // Even the last record alone is larger than the limit.
+            None => lines::line_start_before(self.file, end.offset).doing("read", self.path),
+        }
+    }
+
+    fn find_between(
+        self,
+        id: &MessageId,
+        from: u64,
+        to: u64,
+    ) -> Result<Option<Record>, StoreError> {
+        let mut walk = self.walk(from, None);
+        while let Some(found) = walk.next()? {
+            if found.offset >= to {
+                break;
+            }
+            if message_id(&found.record.event) == Some(id) {
+                return Ok(Some(found.record));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a search looks at.
+#[derive(Debug, serde::Deserialize)]
+struct Head {
+    seq: Seq,
+    timestamp: Timestamp,
+}
+
+impl Head {
+    /// `None` if the line is bad, or not whole.
+    fn of(raw: &RawLine<'_>) -> Option<Head> {
+        line::verify(raw.bytes, 0).ok().filter(|_| raw.is_whole)?;
+        serde_json::from_slice(raw.bytes).ok()
+    }
+}
+
+/// What a page can still take.
+#[derive(Debug)]
+struct Room {
+    records: usize,
+    bytes: u64,
+    is_empty: bool,
+}
+
+impl Room {
+    fn new(limit: Limit) -> Room {
+        Room {
+            records: limit.records,
+            bytes: u64::try_from(limit.bytes).unwrap_or(u64::MAX),
+            is_empty: true,
+        }
+    }
+
+    /// Takes the first record whatever its size, since a page that stays empty leads nowhere.
+    fn takes(&mut self, found: &Found) -> bool {
+        let bytes = found.end - found.offset;
+        let fits = self.records > 0 && (self.is_empty || bytes <= self.bytes);
+        if fits {
+            self.records -= 1;
+            self.bytes = self.bytes.saturating_sub(bytes);
+            self.is_empty = false;
+        }
+        fits
+    }
+}
+
+fn message_id(event: &Event) -> Option<&MessageId> {
+    match event {
+        Event::UserMessage(message) => Some(&message.message_id),
+        Event::AssistantResponse(reply) => Some(&reply.message_id),
+        _ => None,
+    }
+}

@@ -1,0 +1,183 @@
+//! The records of a log from some place on, each checked, up to what was written last.
+//!
+//! Invariants:
+//! - a record is returned only if its line is whole, its checksum fits and its number follows the one
+//!   before;
+//! - what an interrupted append can have left ends the walk ([`Tail`]); all else that is bad is
+//!   [`StoreError::Damaged`].
+
+use std::path::Path;
+
+use crate::base::fs::File;
+use crate::domain::event::Record;
+use crate::domain::ids::Seq;
+use crate::store::StoreError;
+use crate::store::file::error::IoContext as _;
+use crate::store::file::line::{self, Decoded};
+use crate::store::file::lines::{self, Lines};
+
+/// A log that can be read, and what to call it in an error.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// The file.
+    pub(super) file: &'a dyn File,
+    /// Its path.
+    pub(super) path: &'a Path,
+    /// Its length when the reading began: what a concurrent append adds is not seen.
+    pub(super) end: u64,
+}
+
+/// Walks over the records of a log.
+#[derive(Debug)]
+pub(super) struct Walk<'a> {
+    source: Source<'a>,
+    lines: Lines<'a>,
+    /// The number that the next record must have; the first one sets it if it is not known.
+    expected: Option<Seq>,
+    good_end: u64,
+    unchecked: u64,
+    tail: Option<Tail>,
+}
+
+/// A record and its place.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The record.
+    pub(super) record: Record,
+    /// Where its line begins.
+    pub(super) offset: u64,
+    /// Where the next one begins.
+    pub(super) end: u64,
+}
+
+/// What follows the last good line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// Nothing.
+    Clean,
+    /// A good line that lacks only its newline.
+    NoNewline,
+    /// What an interrupted append left: a cut line, or bad lines with nothing after them but lines
+    /// of the same append.
+    Torn,
+}
+
+impl<'a> Source<'a> {
+    /// The log as it is now.
+    pub(super) fn new(file: &'a dyn File, path: &'a Path) -> Result<Source<'a>, StoreError> {
+        let end = file.len().doing("read", path)?;
+        Ok(Source { file, path, end })
+    }
+
+    /// The records from the one that begins at `offset` on. It must have the number `first`, if
+    /// that is known.
+    pub(super) fn walk(self, offset: u64, first: Option<Seq>) -> Walk<'a> {
+        let is_start = offset == 0;
+        Walk {
+            source: self,
+            lines: Lines::new(self.file, offset, self.end),
+            expected: if is_start { Some(Seq(1)) } else { first },
+            good_end: offset,
+            unchecked: 0,
+            tail: None,
+        }
+    }
+
+    /// The error for a bad line, which says where it is.
+    pub(super) fn damaged(&self, offset: u64, why: String) -> StoreError {
+        match lines::line_number(self.file, offset).doing("read", self.path) {
+            Ok(line) => StoreError::Damaged {
+                file: self.path.display().to_string(),
+                line,
+                why,
+            },
+            Err(error) => error,
+        }
+    }
+}
+
+impl Walk<'_> {
+    /// The next record; `None` at the end.
+    ///
+    /// Errors: [`StoreError::Damaged`], and the system's.
+    pub(super) fn next(&mut self) -> Result<Option<Found>, StoreError> {
+        if self.tail.is_some() {
+            return Ok(None);
+        }
+        let Some(raw) = self.lines.next().doing("read", self.source.path)? else {
+            self.tail = Some(Tail::Clean);
+            return Ok(None);
+        };
+        let (offset, end, is_whole) = (raw.offset, raw.end(), raw.is_whole);
+        match line::decode(raw.bytes) {
+            Ok(found) if is_whole || found.is_checked => {
+                self.check_number(offset, &found.record)?;
+                Ok(self.take(found, offset, end, is_whole))
+            }
+            Ok(_) => self.stop_at_bad(offset, "its newline is missing".to_owned()),
+            Err(bad) => self.stop_at_bad(offset, bad.to_string()),
+        }
+    }
+
+    /// Where the last good line ends.
+    pub(super) fn good_end(&self) -> u64 {
+        self.good_end
+    }
+
+    /// The number of the record that stands at, or would come to, [`good_end`](Self::good_end);
+    /// `None` if no record was seen and none was known.
+    pub(super) fn next_seq(&self) -> Option<Seq> {
+        self.expected
+    }
+
+    /// Good lines without a checksum.
+    pub(super) fn unchecked(&self) -> u64 {
+        self.unchecked
+    }
+
+    /// What follows the last good line, once the walk is at its end.
+    pub(super) fn tail(&self) -> Tail {
+        self.tail.unwrap_or(Tail::Clean)
+    }
+
+    /// A gap or a repeat is no work of a crash: appends are synced in their order.
+    fn check_number(&self, offset: u64, record: &Record) -> Result<(), StoreError> {
+        match self.expected {
+            Some(expected) if expected != record.seq => {
+                let why = format!("its seq is {}, not {expected}", record.seq);
+                Err(self.source.damaged(offset, why))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, found: Decoded, offset: u64, end: u64, is_whole: bool) -> Option<Found> {
+        if !is_whole {
+            self.tail = Some(Tail::NoNewline);
+            return None;
+        }
+        let Decoded { record, is_checked } = found;
+        self.expected = Some(record.seq.next());
+        self.good_end = end;
+        self.unchecked += u64::from(!is_checked);
+        Some(Found {
+            record,
+            offset,
+            end,
+        })
+    }
+
+    /// Ends the walk at a bad line, if what follows it can be of the same append. The blocks of an
+    /// append reach the disk in any order, so that any of its lines may be bad; but one that
+    /// begins a later append was written after all before it was synced.
+    fn stop_at_bad(&mut self, offset: u64, why: String) -> Result<Option<Found>, StoreError> {
+        while let Some(raw) = self.lines.next().doing("read", self.source.path)? {
+            let begins_append = line::decode(raw.bytes).is_ok_and(|found| !found.record.cont);
+            if begins_append {
+                return Err(self.source.damaged(offset, why));
+            }
+        }
+        self.tail = Some(Tail::Torn);
+        Ok(None)
+    }
+}

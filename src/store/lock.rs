@@ -1,0 +1,185 @@
+//! One server for each workspace.
+//!
+//! The lock is the system's (`flock`), so it ends with the process whatever happens. The text in the
+//! file tells others whom to ask; it counts only while the lock is held.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::base::fs::{RealFs, replace_file};
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub struct WorkspaceLock {
+    file: File,
+    path: PathBuf,
+}
+
+/// Who holds a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens; a process that does not serve has none.
+    pub address: Option<SocketAddr>,
+}
+
+/// Why a workspace cannot be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process is at work in it.
+    #[error("{} is in use by {}", workspace.display(), describe(holder.as_ref()))]
+    Held {
+        /// The workspace.
+        workspace: PathBuf,
+        /// Who; `None` if it has only just begun.
+        holder: Option<Holder>,
+    },
+    /// The system refused.
+    #[error("cannot lock {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl WorkspaceLock {
+    /// Locks a workspace, whose folder is made if it is missing.
+    ///
+    /// Errors: [`LockError::Held`] if another process has it.
+    pub fn acquire(workspace: &Path) -> Result<WorkspaceLock, LockError> {
+        let path = lock_path(workspace);
+        let failed = |source| LockError::Io {
+            path: path.clone(),
+            source,
+        };
+        let file = open_or_create(workspace, &path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held {
+                    workspace: workspace.to_owned(),
+                    holder: read_text(&file).ok().and_then(|text| parse(&text)),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let lock = WorkspaceLock { file, path };
+        lock.write(None)?;
+        Ok(lock)
+    }
+
+    /// Tells others where this process listens.
+    pub fn set_address(&self, address: &SocketAddr) -> Result<(), LockError> {
+        self.write(Some(address))
+    }
+
+    fn write(&self, address: Option<&SocketAddr>) -> Result<(), LockError> {
+        let mut text = format!("pid: {}\n", std::process::id());
+        if let Some(address) = address {
+            text.push_str(&format!("address: {address}\n"));
+        }
+        self.replace_text(&text).map_err(|source| LockError::Io {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn replace_text(&self, text: &str) -> io::Result<()> {
+        let mut file = &self.file;
+        file.set_len(0)?;
+        file.rewind()?;
+        // In one write, so that nobody reads half an address.
+        file.write_all(text.as_bytes())
+    }
+}
+
+impl Drop for WorkspaceLock {
+    fn drop(&mut self) {
+        // The file stays: removing it would let two processes lock two files of the same name.
+        if let Err(error) = self.replace_text("") {
+            log::debug!("{}: not cleared: {error}", self.path.display());
+        }
+    }
+}
+
+/// Who holds the workspace now; `None` if nobody does.
+pub fn read_holder(workspace: &Path) -> Option<Holder> {
+    let file = File::open(lock_path(workspace)).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => parse(&read_text(&file).ok()?),
+        // Nobody has it; this process gave it back by closing the file.
+        Ok(()) | Err(TryLockError::Error(_)) => None,
+    }
+}
+
+/// The random identifier of a workspace, kept in its file `id` and made at the first call, which is
+/// for the holder of the lock.
+pub fn workspace_hash(workspace: &Path) -> io::Result<String> {
+    let path = workspace.join("id");
+    match fs::read_to_string(&path) {
+        Ok(text) if is_hash(text.trim()) => return Ok(text.trim().to_owned()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    let hash = format!("{:016x}", fastrand::u64(..));
+    create_folder(workspace)?;
+    replace_file(&RealFs, &path, format!("{hash}\n").as_bytes())?;
+    Ok(hash)
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn lock_path(workspace: &Path) -> PathBuf {
+    workspace.join("lock")
+}
+
+fn open_or_create(workspace: &Path, path: &Path) -> io::Result<File> {
+    create_folder(workspace)?;
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    options.mode(0o600).open(path)
+}
+
+fn create_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+fn read_text(file: &File) -> io::Result<String> {
+    const BYTES_MAX: u64 = 1 << 10;
+    let mut text = String::new();
+    file.take(BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn parse(text: &str) -> Option<Holder> {
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(line.trim())
+    };
+    Some(Holder {
+        pid: value("pid:")?.parse().ok()?,
+        address: value("address:").and_then(|address| address.parse().ok()),
+    })
+}
+
+fn describe(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(Holder {
+            pid,
+            address: Some(address),
+        }) => format!("the server at {address} (process {pid})"),
+        Some(Holder { pid, address: None }) => format!("process {pid}"),
+        None => "another process".to_owned(),
+    }
+}
