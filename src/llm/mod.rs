@@ -1,5 +1,15 @@
 //! Models: messages in, deltas out. No sessions in here.
 
+mod anthropic;
+mod call;
+mod dialect;
+mod echo;
+mod openai;
+pub mod providers;
+mod retry;
+pub mod secret;
+mod sse;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;

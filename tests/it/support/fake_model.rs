@@ -1,1 +1,1091 @@
 //! A server on loopback that speaks the providers' true protocols, by script.
+//!
+//! ```ignore
+//! let model = FakeModel::start();
+//! model.reply(tool_call("date", "{}")).then(text("It is late."));
+//! // … run the program with `base_url: {model.url()}` …
+//! let asked = model.wait_for_requests(2);
+//! assert_eq!(asked[0].last_message(), "what time is it?");
+//! ```
+//!
+//! - It answers `/v1/chat/completions`, `/api/v1/chat/completions` (OpenRouter) and `/v1/messages`
+//!   (Anthropic), each in its dialect: a script is the same for all of them. [`FakeModel::url`] has
+//!   no path; the program adds the provider's usual one.
+//! - Each request takes the next step of the script, in the order of arrival; when there is none
+//!   it answers `ok` (or what [`FakeModel::default_reply`] says), so load tests need no script.
+//! - It checks on each request what the strictest provider insists on: roles alternate, each call
+//!   has its result directly after it, no content is empty. A breach is answered with 400 and kept;
+//!   dropping the `FakeModel` then panics, unless [`FakeModel::allow_violations`] was called.
+//! - It notices a client that leaves in the middle of an answer: [`FakeModel::wait_for_disconnects`].
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// How long a test waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a thread that waits looks whether its client has left.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// The server; it ends with its connections when it is dropped.
+pub struct FakeModel {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<thread::JoinHandle<()>>,
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub path: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Value,
+    /// Which connection it came on, from 0: equal numbers tell of keep-alive.
+    pub connection: usize,
+}
+
+/// An answer of the script. Build it with [`text`], [`tool_call`], [`error`], … and the methods.
+#[derive(Debug, Clone, Default)]
+pub struct Step {
+    parts: Vec<Part>,
+    usage: Option<(u64, u64)>,
+    finish: Option<&'static str>,
+    split: Option<usize>,
+    whole: bool,
+    status: Option<Refusal>,
+    raw: Option<(String, Vec<u8>)>,
+    no_done: bool,
+    hang_up: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Part {
+    Text(String),
+    Thinking(String),
+    Call {
+        id: String,
+        name: String,
+        pieces: Vec<String>,
+    },
+    Comment(String),
+    Error(u16, String),
+    Wait(Duration),
+    Stall,
+    Cut,
+}
+
+#[derive(Debug, Clone)]
+struct Refusal {
+    status: u16,
+    body: String,
+    retry_after: Option<String>,
+}
+
+/// Goes on with the script: `model.reply(a).then(b).then(c)`.
+pub struct Script<'a>(&'a FakeModel);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    stopped: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    script: VecDeque<Step>,
+    default_reply: Option<Step>,
+    asked: Vec<Asked>,
+    violations: Vec<String>,
+    violations_allowed: bool,
+    connections: usize,
+    /// Every connection, to end it with the server.
+    sockets: Vec<TcpStream>,
+    disconnects: usize,
+    /// How many stalls may go on.
+    released: usize,
+    stalled: usize,
+    streams: usize,
+}
+
+// --- the steps of a script ---
+
+/// Says `words` in pieces of a word each.
+pub fn text(words: &str) -> Step {
+    pieces(&words.split_inclusive(' ').collect::<Vec<_>>())
+}
+
+/// Says exactly these pieces.
+pub fn pieces(pieces: &[&str]) -> Step {
+    let parts = pieces.iter().map(|piece| Part::Text((*piece).to_owned()));
+    Step {
+        parts: parts.collect(),
+        ..Step::default()
+    }
+}
+
+/// Calls a tool; `arguments` is a JSON text, sent in pieces of a few bytes.
+pub fn tool_call(name: &str, arguments: &str) -> Step {
+    Step::default().and_call(name, arguments)
+}
+
+/// Refuses with a status and the provider's usual error document.
+pub fn error(status: u16, message: &str) -> Step {
+    let body = json!({"error": {"type": "fake_error", "code": status, "message": message}});
+    Step {
+        status: Some(Refusal {
+            status,
+            body: body.to_string(),
+            retry_after: None,
+        }),
+        ..Step::default()
+    }
+}
+
+/// Sends nothing, until [`FakeModel::release`] or until the client leaves.
+pub fn stall() -> Step {
+    Step::default().and_stall()
+}
+
+/// Closes the connection without a byte of an answer, as with one that was idle for too long.
+pub fn hang_up() -> Step {
+    Step {
+        hang_up: true,
+        ..Step::default()
+    }
+}
+
+/// Answers 200 with exactly these bytes and closes.
+pub fn raw(content_type: &str, body: impl Into<Vec<u8>>) -> Step {
+    Step {
+        raw: Some((content_type.to_owned(), body.into())),
+        ..Step::default()
+    }
+}
+
+impl Step {
+    /// Then says these words.
+    pub fn and_text(mut self, words: &str) -> Step {
+        self.parts.extend(text(words).parts);
+        self
+    }
+
+    /// Then thinks, where the dialect can (blocks with a signature; `reasoning_details`).
+    pub fn and_thinking(self, words: &str) -> Step {
+        self.and(Part::Thinking(words.to_owned()))
+    }
+
+    /// Then calls a tool, too.
+    pub fn and_call(self, name: &str, arguments: &str) -> Step {
+        let number = self.calls().count() + 1;
+        let pieces: Vec<String> = arguments
+            .chars()
+            .collect::<Vec<_>>()
+            .chunks(5)
+            .map(|piece| piece.iter().collect())
+            .collect();
+        self.and(Part::Call {
+            // The connection's requests are told apart when it is sent.
+            id: format!("call_{number}"),
+            name: name.to_owned(),
+            pieces,
+        })
+    }
+
+    /// Then a comment line of the stream, as OpenRouter sends while it waits.
+    pub fn and_comment(self, words: &str) -> Step {
+        self.and(Part::Comment(words.to_owned()))
+    }
+
+    /// Then an error in the middle of the stream, and the end.
+    pub fn and_error(self, status: u16, message: &str) -> Step {
+        self.and(Part::Error(status, message.to_owned()))
+    }
+
+    /// Then rests.
+    pub fn and_wait(self, time: Duration) -> Step {
+        self.and(Part::Wait(time))
+    }
+
+    /// Then stands still until [`FakeModel::release`] or until the client leaves.
+    pub fn and_stall(self) -> Step {
+        self.and(Part::Stall)
+    }
+
+    /// Then closes the connection without the end of the answer.
+    pub fn and_cut(self) -> Step {
+        self.and(Part::Cut)
+    }
+
+    /// Rests before each piece of text.
+    pub fn each_after(mut self, time: Duration) -> Step {
+        let parts = std::mem::take(&mut self.parts);
+        for part in parts {
+            if matches!(part, Part::Text(_)) {
+                self.parts.push(Part::Wait(time));
+            }
+            self.parts.push(part);
+        }
+        self
+    }
+
+    /// Names the tokens of the prompt and of the answer (10 and 5 otherwise).
+    pub fn usage(mut self, prompt_tokens: u64, completion_tokens: u64) -> Step {
+        self.usage = Some((prompt_tokens, completion_tokens));
+        self
+    }
+
+    /// Names another finish reason, in the words of the dialect.
+    pub fn finish_reason(mut self, word: &'static str) -> Step {
+        self.finish = Some(word);
+        self
+    }
+
+    /// Writes the stream in pieces of `bytes`, wherever that cuts.
+    pub fn split_every(mut self, bytes: usize) -> Step {
+        self.split = Some(bytes);
+        self
+    }
+
+    /// Answers with one JSON document instead of a stream.
+    pub fn whole(mut self) -> Step {
+        self.whole = true;
+        self
+    }
+
+    /// Leaves out `[DONE]` (in Anthropic's dialect: `message_stop`).
+    pub fn without_done(mut self) -> Step {
+        self.no_done = true;
+        self
+    }
+
+    /// Adds `Retry-After` to a refusal.
+    pub fn retry_after(mut self, value: &str) -> Step {
+        if let Some(refusal) = &mut self.status {
+            refusal.retry_after = Some(value.to_owned());
+        }
+        self
+    }
+
+    /// Replaces the body of a refusal.
+    pub fn body(mut self, body: &str) -> Step {
+        if let Some(refusal) = &mut self.status {
+            refusal.body = body.to_owned();
+        }
+        self
+    }
+
+    fn and(mut self, part: Part) -> Step {
+        self.parts.push(part);
+        self
+    }
+
+    fn calls(&self) -> impl Iterator<Item = &Part> {
+        self.parts
+            .iter()
+            .filter(|part| matches!(part, Part::Call { .. }))
+    }
+}
+
+// --- the server, as a test sees it ---
+
+impl FakeModel {
+    /// Starts it on a free port.
+    pub fn start() -> FakeModel {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+            stopped: AtomicBool::new(false),
+        });
+        let for_thread = Arc::clone(&shared);
+        let acceptor = thread::spawn(move || accept(&listener, &for_thread));
+        FakeModel {
+            address,
+            shared,
+            acceptor: Some(acceptor),
+        }
+    }
+
+    /// Where it is: `http://127.0.0.1:<port>`, a `base_url` for any provider.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Adds a step to the script.
+    pub fn reply(&self, step: Step) -> Script<'_> {
+        self.shared.lock().script.push_back(step);
+        Script(self)
+    }
+
+    /// What it says when the script is empty.
+    pub fn default_reply(&self, step: Step) {
+        self.shared.lock().default_reply = Some(step);
+    }
+
+    /// Lets one stall go on: the current one, or the next one.
+    pub fn release(&self) {
+        self.shared.change(|state| state.released += 1);
+    }
+
+    /// Every request so far.
+    pub fn requests(&self) -> Vec<Asked> {
+        self.shared.lock().asked.clone()
+    }
+
+    /// The requests, once there are `count`.
+    pub fn wait_for_requests(&self, count: usize) -> Vec<Asked> {
+        self.wait("requests", |state| state.asked.len() >= count);
+        self.requests()
+    }
+
+    /// Waits until `count` answers stand still at once.
+    pub fn wait_for_stalls(&self, count: usize) {
+        self.wait("stalls", |state| state.stalled >= count);
+    }
+
+    /// How many clients left before the end of their answer.
+    pub fn disconnects(&self) -> usize {
+        self.shared.lock().disconnects
+    }
+
+    /// Waits until so many clients have left.
+    pub fn wait_for_disconnects(&self, count: usize) {
+        self.wait("disconnects", |state| state.disconnects >= count);
+    }
+
+    /// How many answers are being written now.
+    pub fn open_streams(&self) -> usize {
+        self.shared.lock().streams
+    }
+
+    /// What requests did that no provider accepts.
+    pub fn violations(&self) -> Vec<String> {
+        self.shared.lock().violations.clone()
+    }
+
+    /// Keeps `drop` from panicking for them.
+    pub fn allow_violations(&self) {
+        self.shared.lock().violations_allowed = true;
+    }
+
+    fn wait(&self, what: &str, mut enough: impl FnMut(&State) -> bool) {
+        let state = self.shared.lock();
+        let (state, result) = self
+            .shared
+            .changed
+            .wait_timeout_while(state, PATIENCE, |state| !enough(state))
+            .unwrap();
+        assert!(
+            !result.timed_out(),
+            "waited in vain for {what}: {} requests, {} stalls, {} disconnects, violations {:?}",
+            state.asked.len(),
+            state.stalled,
+            state.disconnects,
+            state.violations
+        );
+    }
+}
+
+impl Script<'_> {
+    /// Adds the next step.
+    pub fn then(self, step: Step) -> Self {
+        self.0.reply(step)
+    }
+}
+
+impl Drop for FakeModel {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        self.shared.changed.notify_all();
+        // The connection wakes the acceptor.
+        drop(TcpStream::connect(self.address));
+        if let Some(acceptor) = self.acceptor.take() {
+            drop(acceptor.join());
+        }
+        let state = self.shared.lock();
+        for socket in &state.sockets {
+            drop(socket.shutdown(Shutdown::Both));
+        }
+        if !state.violations_allowed && !thread::panicking() {
+            assert!(
+                state.violations.is_empty(),
+                "no provider accepts what was asked: {:#?}",
+                state.violations
+            );
+        }
+    }
+}
+
+impl Asked {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(found, _)| found == name)?;
+        Some(&found.1)
+    }
+
+    /// The messages, in the dialect of the request.
+    pub fn messages(&self) -> &[Value] {
+        self.body["messages"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// The text of the last message.
+    pub fn last_message(&self) -> String {
+        self.messages().last().map(text_of).unwrap_or_default()
+    }
+
+    /// The system prompt.
+    pub fn system(&self) -> String {
+        match self.messages().first() {
+            Some(first) if first["role"] == "system" => text_of(first),
+            _ => text_of(&json!({"content": self.body["system"]})),
+        }
+    }
+}
+
+/// The text of a message's content, a string or blocks; of a result too.
+fn text_of(message: &Value) -> String {
+    match &message["content"] {
+        Value::String(text) => text.clone(),
+        Value::Array(blocks) => blocks
+            .iter()
+            .map(|block| match block["type"].as_str() {
+                Some("tool_result") => text_of(block),
+                _ => block["text"].as_str().unwrap_or_default().to_owned(),
+            })
+            .collect(),
+        _ => String::new(),
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A test that failed with the lock held must not hide its own message.
+        self.state
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changed.notify_all();
+        result
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+}
+
+// --- connections ---
+
+/// Why a connection is over.
+enum Over {
+    ClientLeft,
+    Closed,
+}
+
+type Ongoing = Result<(), Over>;
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for stream in listener.incoming() {
+        if shared.is_stopped() {
+            return;
+        }
+        let Ok(stream) = stream else { continue };
+        let shared = Arc::clone(shared);
+        let connection = shared.change(|state| {
+            state.sockets.push(stream.try_clone().unwrap());
+            state.connections += 1;
+            state.connections - 1
+        });
+        let serve = move || serve(stream, connection, &shared);
+        thread::Builder::new()
+            .name("fake-model".into())
+            .stack_size(256 << 10)
+            .spawn(serve)
+            .unwrap();
+    }
+}
+
+fn serve(stream: TcpStream, connection: usize, shared: &Shared) {
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE * 3)).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    while let Some(asked) = read_request(&mut reader, connection) {
+        let (step, violation) = take_step(shared, &asked);
+        let step = match violation {
+            Some(violation) => error(400, &violation),
+            None => step,
+        };
+        shared.change(|state| state.streams += 1);
+        let result = Answer {
+            stream: &stream,
+            shared,
+            split: step.split,
+        }
+        .give(&step, &asked);
+        shared.change(|state| {
+            state.streams -= 1;
+            if matches!(result, Err(Over::ClientLeft)) {
+                state.disconnects += 1;
+            }
+        });
+        if result.is_err() {
+            return;
+        }
+    }
+}
+
+fn take_step(shared: &Shared, asked: &Asked) -> (Step, Option<String>) {
+    let violation = check(asked).err();
+    shared.change(|state| {
+        state.asked.push(asked.clone());
+        if let Some(violation) = &violation {
+            state.violations.push(violation.clone());
+            // The step stays for a request that deserves it.
+            return (Step::default(), Some(violation.clone()));
+        }
+        let step = state.script.pop_front();
+        let step = step.or_else(|| state.default_reply.clone());
+        (step.unwrap_or_else(|| text("ok")), None)
+    })
+}
+
+fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<Asked> {
+    let mut line = String::new();
+    if reader.read_line(&mut line).ok()? == 0 {
+        return None;
+    }
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut headers = Vec::new();
+    loop {
+        line.clear();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
+        headers.push((name.to_lowercase(), value.trim().to_owned()));
+    }
+    let length = headers
+        .iter()
+        .find(|(name, _)| name == "content-length")
+        .map_or(0, |(_, value)| value.parse().unwrap());
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Asked {
+        path,
+        headers,
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        connection,
+    })
+}
+
+/// One answer on its way.
+struct Answer<'a> {
+    stream: &'a TcpStream,
+    shared: &'a Shared,
+    split: Option<usize>,
+}
+
+impl Answer<'_> {
+    fn give(&self, step: &Step, asked: &Asked) -> Ongoing {
+        if step.hang_up {
+            return Err(Over::Closed);
+        }
+        if let Some(refusal) = &step.status {
+            return self.refuse(refusal);
+        }
+        if let Some((content_type, body)) = &step.raw {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nConnection: close\r\n\r\n"
+            );
+            self.write(head.as_bytes())?;
+            self.write(body)?;
+            return Err(Over::Closed);
+        }
+        let dialect = Dialect::of(&asked.path);
+        let number = self.shared.lock().asked.len();
+        if step.whole {
+            let body = dialect.whole(step, number).to_string();
+            return self.document(200, &body, "");
+        }
+        self.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+        )?;
+        self.stream(step, &dialect, number)?;
+        self.write(b"0\r\n\r\n")
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Ongoing {
+        let retry_after = match &refusal.retry_after {
+            Some(value) => format!("Retry-After: {value}\r\n"),
+            None => String::new(),
+        };
+        self.document(refusal.status, &refusal.body, &retry_after)
+    }
+
+    fn document(&self, status: u16, body: &str, headers: &str) -> Ongoing {
+        let length = body.len();
+        self.write(
+            format!(
+                "HTTP/1.1 {status} Fake\r\nContent-Type: application/json\r\n\
+                 Content-Length: {length}\r\n{headers}\r\n{body}"
+            )
+            .as_bytes(),
+        )
+    }
+
+    fn stream(&self, step: &Step, dialect: &Dialect, number: usize) -> Ongoing {
+        self.events(&dialect.begin(step))?;
+        let mut index = 0;
+        for part in &step.parts {
+            match part {
+                Part::Wait(time) => self.rest(*time)?,
+                Part::Stall => self.stall()?,
+                Part::Cut => return Err(Over::Closed),
+                Part::Comment(words) => self.chunk(format!(": {words}\n\n").as_bytes())?,
+                Part::Error(status, message) => {
+                    return self.events(&[dialect.error(*status, message)]);
+                }
+                Part::Text(_) | Part::Thinking(_) | Part::Call { .. } => {
+                    self.events(&dialect.part(part, index, number))?;
+                    // OpenAI numbers the calls, Anthropic all blocks.
+                    let counts = matches!(
+                        (dialect, part),
+                        (Dialect::Anthropic, _) | (_, Part::Call { .. })
+                    );
+                    index += usize::from(counts);
+                }
+            }
+        }
+        self.events(&dialect.end(step))
+    }
+
+    fn events(&self, events: &[String]) -> Ongoing {
+        for event in events {
+            self.chunk(event.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Writes a piece of the stream, in pieces of its own if the step says so.
+    fn chunk(&self, bytes: &[u8]) -> Ongoing {
+        for piece in bytes.chunks(self.split.unwrap_or(bytes.len()).max(1)) {
+            let mut framed = format!("{:x}\r\n", piece.len()).into_bytes();
+            framed.extend_from_slice(piece);
+            framed.extend_from_slice(b"\r\n");
+            self.write(&framed)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8]) -> Ongoing {
+        let mut stream = self.stream;
+        stream.write_all(bytes).map_err(|_| Over::ClientLeft)
+    }
+
+    fn rest(&self, time: Duration) -> Ongoing {
+        let end = Instant::now() + time;
+        self.wait_until(|| Instant::now() >= end)
+    }
+
+    fn stall(&self) -> Ongoing {
+        self.shared.change(|state| state.stalled += 1);
+        let result = self.wait_until(|| {
+            let mut state = self.shared.lock();
+            let released = state.released > 0;
+            state.released -= usize::from(released);
+            released
+        });
+        self.shared.change(|state| state.stalled -= 1);
+        result
+    }
+
+    /// Waits, with an eye on the client.
+    fn wait_until(&self, mut over: impl FnMut() -> bool) -> Ongoing {
+        while !over() {
+            if self.shared.is_stopped() {
+                return Err(Over::Closed);
+            }
+            if self.client_left() {
+                return Err(Over::ClientLeft);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for a moment; a client that waits sends nothing.
+    fn client_left(&self) -> bool {
+        self.stream.set_read_timeout(Some(GLANCE)).unwrap();
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(Some(PATIENCE * 3)).unwrap();
+        match peeked {
+            Ok(0) => true,
+            Ok(_) => {
+                thread::sleep(GLANCE);
+                false
+            }
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
+    }
+}
+
+// --- dialects ---
+
+enum Dialect {
+    OpenAi,
+    Anthropic,
+}
+
+impl Dialect {
+    fn of(path: &str) -> Dialect {
+        match path.ends_with("/messages") {
+            true => Dialect::Anthropic,
+            false => Dialect::OpenAi,
+        }
+    }
+
+    /// The events before the first part.
+    fn begin(&self, step: &Step) -> Vec<String> {
+        let (prompt_tokens, _) = step.usage.unwrap_or(USAGE);
+        match self {
+            Dialect::OpenAi => vec![chunk(json!({"role": "assistant", "content": ""}), None)],
+            Dialect::Anthropic => vec![
+                event(json!({"type": "message_start", "message": {
+                    "id": "msg_1", "type": "message", "role": "assistant", "content": [],
+                    "usage": {"input_tokens": prompt_tokens, "output_tokens": 1},
+                }})),
+                event(json!({"type": "ping"})),
+            ],
+        }
+    }
+
+    /// The events of the part that is the `index`th of the answer to request `number`.
+    fn part(&self, part: &Part, index: usize, number: usize) -> Vec<String> {
+        match (self, part) {
+            (Dialect::OpenAi, Part::Text(text)) => vec![chunk(json!({"content": text}), None)],
+            (Dialect::OpenAi, Part::Thinking(text)) => vec![chunk(
+                json!({"content": "", "reasoning": text, "reasoning_details": [
+                    {"type": "reasoning.text", "index": 0, "text": text},
+                ]}),
+                None,
+            )],
+            (Dialect::OpenAi, Part::Call { id, name, pieces }) => {
+                let call = |call: Value| chunk(json!({"tool_calls": [call]}), None);
+                let mut events = vec![call(json!({
+                    "index": index, "id": format!("{id}_{number}"), "type": "function",
+                    "function": {"name": name, "arguments": ""},
+                }))];
+                events.extend(
+                    pieces.iter().map(|piece| {
+                        call(json!({"index": index, "function": {"arguments": piece}}))
+                    }),
+                );
+                events
+            }
+            (Dialect::Anthropic, Part::Text(text)) => block(
+                index,
+                json!({"type": "text", "text": ""}),
+                vec![json!({"type": "text_delta", "text": text})],
+            ),
+            (Dialect::Anthropic, Part::Thinking(text)) => block(
+                index,
+                json!({"type": "thinking", "thinking": "", "signature": ""}),
+                vec![
+                    json!({"type": "thinking_delta", "thinking": text}),
+                    json!({"type": "signature_delta", "signature": "signed"}),
+                ],
+            ),
+            (Dialect::Anthropic, Part::Call { id, name, pieces }) => block(
+                index,
+                json!({
+                    "type": "tool_use", "id": format!("{id}_{number}"), "name": name, "input": {},
+                }),
+                pieces
+                    .iter()
+                    .map(|piece| json!({"type": "input_json_delta", "partial_json": piece}))
+                    .collect(),
+            ),
+            (_, Part::Comment(_) | Part::Error(..) | Part::Wait(_) | Part::Stall | Part::Cut) => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// The events after the last part.
+    fn end(&self, step: &Step) -> Vec<String> {
+        let (prompt_tokens, completion_tokens) = step.usage.unwrap_or(USAGE);
+        let reason = self.finish_reason(step);
+        let mut events = match self {
+            Dialect::OpenAi => vec![
+                chunk(json!({}), Some(reason)),
+                event(
+                    json!({"object": "chat.completion.chunk", "choices": [], "usage": {
+                        "prompt_tokens": prompt_tokens,
+                        "completion_tokens": completion_tokens,
+                        "total_tokens": prompt_tokens + completion_tokens,
+                    }}),
+                ),
+                "data: [DONE]\n\n".to_owned(),
+            ],
+            Dialect::Anthropic => vec![
+                event(json!({
+                    "type": "message_delta",
+                    "delta": {"stop_reason": reason, "stop_sequence": null},
+                    "usage": {"output_tokens": completion_tokens},
+                })),
+                event(json!({"type": "message_stop"})),
+            ],
+        };
+        if step.no_done {
+            events.pop();
+        }
+        events
+    }
+
+    fn error(&self, status: u16, message: &str) -> String {
+        match self {
+            Dialect::OpenAi => event(json!({
+                "error": {"code": status, "message": message},
+                "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}],
+            })),
+            Dialect::Anthropic => {
+                let kind = match status {
+                    529 => "overloaded_error",
+                    429 => "rate_limit_error",
+                    _ => "api_error",
+                };
+                event(json!({"type": "error", "error": {"type": kind, "message": message}}))
+            }
+        }
+    }
+
+    fn finish_reason(&self, step: &Step) -> &'static str {
+        let calls = step.calls().next().is_some();
+        step.finish.unwrap_or(match (self, calls) {
+            (Dialect::OpenAi, false) => "stop",
+            (Dialect::OpenAi, true) => "tool_calls",
+            (Dialect::Anthropic, false) => "end_turn",
+            (Dialect::Anthropic, true) => "tool_use",
+        })
+    }
+
+    /// The same answer as one document.
+    fn whole(&self, step: &Step, number: usize) -> Value {
+        let (prompt_tokens, completion_tokens) = step.usage.unwrap_or(USAGE);
+        let mut text = String::new();
+        let mut calls = Vec::new();
+        for part in &step.parts {
+            match part {
+                Part::Text(piece) => text.push_str(piece),
+                Part::Call { id, name, pieces } => {
+                    calls.push((format!("{id}_{number}"), name, pieces.concat()));
+                }
+                Part::Thinking(_)
+                | Part::Comment(_)
+                | Part::Error(..)
+                | Part::Wait(_)
+                | Part::Stall
+                | Part::Cut => {}
+            }
+        }
+        let reason = self.finish_reason(step);
+        match self {
+            Dialect::OpenAi => {
+                let calls: Vec<Value> = calls
+                    .iter()
+                    .map(|(id, name, arguments)| {
+                        json!({"id": id, "type": "function",
+                               "function": {"name": name, "arguments": arguments}})
+                    })
+                    .collect();
+                json!({
+                    "object": "chat.completion",
+                    "choices": [{
+                        "index": 0,
+                        "message": {"role": "assistant", "content": text, "tool_calls": calls},
+                        "finish_reason": reason,
+                    }],
+                    "usage": {
+                        "prompt_tokens": prompt_tokens,
+                        "completion_tokens": completion_tokens,
+                        "total_tokens": prompt_tokens + completion_tokens,
+                    },
+                })
+            }
+            Dialect::Anthropic => {
+                let mut content = vec![json!({"type": "text", "text": text})];
+                content.extend(calls.iter().map(|(id, name, arguments)| {
+                    let input: Value = serde_json::from_str(arguments).unwrap();
+                    json!({"type": "tool_use", "id": id, "name": name, "input": input})
+                }));
+                json!({
+                    "type": "message", "role": "assistant", "content": content,
+                    "stop_reason": reason,
+                    "usage": {"input_tokens": prompt_tokens, "output_tokens": completion_tokens},
+                })
+            }
+        }
+    }
+}
+
+const USAGE: (u64, u64) = (10, 5);
+
+fn event(data: Value) -> String {
+    match data["type"].as_str() {
+        Some(kind) => format!("event: {kind}\ndata: {data}\n\n"),
+        None => format!("data: {data}\n\n"),
+    }
+}
+
+fn chunk(delta: Value, finish_reason: Option<&str>) -> String {
+    event(json!({
+        "id": "gen-1", "object": "chat.completion.chunk", "model": "fake",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}],
+    }))
+}
+
+fn block(index: usize, block: Value, deltas: Vec<Value>) -> Vec<String> {
+    let mut events = vec![event(
+        json!({"type": "content_block_start", "index": index, "content_block": block}),
+    )];
+    events.extend(deltas.into_iter().map(|delta| {
+        event(json!({"type": "content_block_delta", "index": index, "delta": delta}))
+    }));
+    events.push(event(json!({"type": "content_block_stop", "index": index})));
+    events
+}
+
+// --- what every request must be ---
+
+/// Checks a request as the strictest provider does.
+fn check(asked: &Asked) -> Result<(), String> {
+    if asked.body["model"].as_str().is_none_or(str::is_empty) {
+        return Err("no model is named".into());
+    }
+    match Dialect::of(&asked.path) {
+        Dialect::OpenAi => check_openai(asked),
+        Dialect::Anthropic => check_anthropic(asked),
+    }
+}
+
+fn check_openai(asked: &Asked) -> Result<(), String> {
+    let mut open = BTreeSet::new();
+    let mut last = "";
+    let messages = asked.messages();
+    let system = usize::from(messages.first().is_some_and(|one| one["role"] == "system"));
+    if messages.len() == system {
+        return Err("there are no messages".into());
+    }
+    for (number, message) in messages.iter().enumerate() {
+        let role = message["role"].as_str().unwrap_or_default();
+        let calls = message["tool_calls"].as_array();
+        if text_of(message).trim().is_empty() && calls.is_none_or(Vec::is_empty) {
+            return Err(format!("message {number} ({role}) is empty"));
+        }
+        let fits = match role {
+            "system" => number == 0,
+            "user" => last != "user" && open.is_empty(),
+            "assistant" => !matches!(last, "" | "system" | "assistant") && open.is_empty(),
+            "tool" => open.remove(message["tool_call_id"].as_str().unwrap_or_default()),
+            _ => false,
+        };
+        if !fits {
+            return Err(format!(
+                "message {number} ({role}) cannot follow {last:?} with open calls {open:?}"
+            ));
+        }
+        for call in calls.into_iter().flatten() {
+            let name = call["function"]["name"].as_str().unwrap_or_default();
+            check_call(call["id"].as_str().unwrap_or_default(), name, &mut open)?;
+            if !call["function"]["arguments"].is_string() {
+                return Err(format!("the arguments of {name} are no text"));
+            }
+        }
+        last = role;
+    }
+    nothing_open(&open)
+}
+
+fn check_anthropic(asked: &Asked) -> Result<(), String> {
+    if !asked.body["max_tokens"].is_u64() {
+        return Err("max_tokens is missing".into());
+    }
+    if asked.header("anthropic-version").is_none() {
+        return Err("anthropic-version is missing".into());
+    }
+    let mut open = BTreeSet::new();
+    let mut expected = "user";
+    for (number, message) in asked.messages().iter().enumerate() {
+        let role = message["role"].as_str().unwrap_or_default();
+        if role != expected {
+            return Err(format!("message {number} is of {role}, not of {expected}"));
+        }
+        let blocks = message["content"].as_array().map_or(&[][..], Vec::as_slice);
+        if blocks.is_empty() {
+            return Err(format!("message {number} ({role}) is empty"));
+        }
+        for block in blocks {
+            check_block(block, &mut open)?;
+        }
+        if role == "user" {
+            nothing_open(&open)?;
+            expected = "assistant";
+        } else {
+            expected = "user";
+        }
+    }
+    let last = asked.messages().last().ok_or("there are no messages")?;
+    let text = text_of(last);
+    if last["role"] == "assistant" && text.trim_end() != text {
+        return Err("the last message ends in a blank".into());
+    }
+    nothing_open(&open)
+}
+
+fn check_block(block: &Value, open: &mut BTreeSet<String>) -> Result<(), String> {
+    let text = |key: &str| block[key].as_str().unwrap_or_default();
+    match text("type") {
+        "text" if text("text").trim().is_empty() => Err("a block of text is blank".into()),
+        "text" if !open.is_empty() => Err(format!("text before the results of {open:?}")),
+        "tool_use" if !block["input"].is_object() => Err("an input is no object".into()),
+        "tool_use" => check_call(text("id"), text("name"), open),
+        "tool_result" if text_of(block).trim().is_empty() => Err("a result is empty".into()),
+        "tool_result" if !open.remove(text("tool_use_id")) => {
+            Err(format!("a result of no call: {}", text("tool_use_id")))
+        }
+        "text" | "tool_result" | "thinking" | "redacted_thinking" => Ok(()),
+        other => Err(format!("a block of type {other:?}")),
+    }
+}
+
+fn check_call(id: &str, name: &str, open: &mut BTreeSet<String>) -> Result<(), String> {
+    let legal = |text: &str| {
+        (1..=64).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    };
+    if !legal(id) || !legal(name) {
+        return Err(format!("a call with the id {id:?} of the tool {name:?}"));
+    }
+    match open.insert(id.to_owned()) {
+        true => Ok(()),
+        false => Err(format!("two calls have the id {id}")),
+    }
+}
+
+fn nothing_open(open: &BTreeSet<String>) -> Result<(), String> {
+    match open.is_empty() {
+        true => Ok(()),
+        false => Err(format!("calls without results: {open:?}")),
+    }
+}

@@ -1,0 +1,440 @@
+//! The dialect of Anthropic's Messages. Pure.
+//!
+//! Three marks tell Anthropic to keep what stands before them: on the system prompt, on the last
+//! tool, and on the last message. The next call repeats all of it and finds it in the cache.
+//!
+//! Source: <https://docs.anthropic.com/en/api/messages>,
+//! <https://docs.anthropic.com/en/api/messages-streaming>.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::domain::event::{FinishReason, ToolCall, Usage};
+use crate::domain::message::{Message, Reply};
+use crate::domain::spec::ModelSpec;
+use crate::llm::dialect::{Answer, Decoder, Fault, error_text, legal_tool_name, user_text};
+use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
+
+/// The limit of an answer when the agent names none: the API wants one.
+const OUTPUT_TOKENS: u64 = 8192;
+
+/// The body of a request to `model`; `label` is the same as `provider/name`.
+pub(super) fn request_body(request: &Request, spec: &ModelSpec, model: &str, label: &str) -> Value {
+    let mut body = json!({
+        "model": model,
+        "max_tokens": spec.max_output_tokens.unwrap_or(OUTPUT_TOKENS),
+        "messages": messages(&request.messages, label),
+        "stream": true,
+    });
+    if !request.system.trim().is_empty() {
+        body["system"] = json!([cached(json!({"type": "text", "text": request.system}))]);
+    }
+    if let Some(temperature) = spec.temperature {
+        body["temperature"] = json!(temperature);
+    }
+    if !request.tools.is_empty() {
+        body["tools"] = tools(&request.tools);
+        if request.tool_choice == ToolChoice::None {
+            body["tool_choice"] = json!({"type": "none"});
+        }
+    }
+    body
+}
+
+fn cached(mut block: Value) -> Value {
+    block["cache_control"] = json!({"type": "ephemeral"});
+    block
+}
+
+fn tools(tools: &[ToolDefinition]) -> Value {
+    let mut tools: Vec<Value> = tools
+        .iter()
+        .map(|tool| {
+            json!({
+                "name": tool.name,
+                "description": tool.description,
+                "input_schema": tool.parameters,
+            })
+        })
+        .collect();
+    if let Some(last) = tools.last_mut() {
+        *last = cached(last.take());
+    }
+    Value::Array(tools)
+}
+
+/// A message of the dialect: a role and blocks.
+struct Turn {
+    role: &'static str,
+    blocks: Vec<Value>,
+}
+
+fn messages(messages: &[Message], label: &str) -> Vec<Value> {
+    let mut turns: Vec<Turn> = Vec::with_capacity(messages.len());
+    for message in messages {
+        let (role, blocks) = blocks(message, label);
+        // Results are a user's message here, and so is what the user says after them.
+        match turns.last_mut() {
+            Some(last) if last.role == role => last.blocks.extend(blocks),
+            _ => turns.push(Turn { role, blocks }),
+        }
+    }
+    turns.retain(|turn| !turn.blocks.is_empty());
+    if let Some(last) = turns.last_mut() {
+        end_well(last);
+    }
+    turns
+        .into_iter()
+        .map(|turn| json!({"role": turn.role, "content": turn.blocks}))
+        .collect()
+}
+
+/// Marks the last block for the cache; an answer to be gone on with may not end in a blank.
+fn end_well(turn: &mut Turn) {
+    let Some(block) = turn.blocks.last_mut() else {
+        return;
+    };
+    if turn.role == "assistant"
+        && let Some(text) = block["text"].as_str()
+    {
+        block["text"] = json!(text.trim_end());
+    }
+    if !is_thinking(block) {
+        *block = cached(block.take());
+    }
+}
+
+fn is_thinking(block: &Value) -> bool {
+    matches!(
+        block["type"].as_str(),
+        Some("thinking" | "redacted_thinking")
+    )
+}
+
+fn blocks(message: &Message, label: &str) -> (&'static str, Vec<Value>) {
+    match message {
+        Message::User { text, attachments } => {
+            let text = user_text(text, attachments);
+            ("user", text_block(&text).into_iter().collect())
+        }
+        Message::Assistant(reply) => ("assistant", assistant(reply, label)),
+        Message::Tool {
+            call_id, output, ..
+        } => {
+            let mut block = json!({
+                "type": "tool_result",
+                "tool_use_id": call_id,
+                "content": output.content,
+            });
+            if !output.success {
+                block["is_error"] = json!(true);
+            }
+            ("user", vec![block])
+        }
+    }
+}
+
+fn assistant(reply: &Reply, label: &str) -> Vec<Value> {
+    let thinking = reply
+        .provider_data
+        .as_ref()
+        .filter(|_| reply.model == label)
+        .and_then(|data| data.get(THINKING)?.as_array());
+    let mut blocks = thinking.cloned().unwrap_or_default();
+    blocks.extend(text_block(&reply.text));
+    blocks.extend(reply.tool_calls.iter().map(tool_use));
+    blocks
+}
+
+/// A block of text; blank ones are refused by the API.
+fn text_block(text: &str) -> Option<Value> {
+    (!text.trim().is_empty()).then(|| json!({"type": "text", "text": text}))
+}
+
+fn tool_use(call: &ToolCall) -> Value {
+    json!({
+        "type": "tool_use",
+        "id": call.call_id,
+        "name": legal_tool_name(&call.tool_name),
+        "input": input(&call.arguments),
+    })
+}
+
+/// The arguments as an object, which the API insists on; a model may have written anything.
+fn input(arguments: &str) -> Value {
+    match serde_json::from_str(arguments) {
+        Ok(Value::Object(object)) => Value::Object(object),
+        Ok(Value::Null) => json!({}),
+        Ok(other) => json!({"arguments": other}),
+        Err(_) if arguments.trim().is_empty() => json!({}),
+        Err(_) => json!({"arguments": arguments}),
+    }
+}
+
+/// The key of the blocks of thinking in a reply's `provider_data`.
+const THINKING: &str = "thinking";
+
+/// The state of one answer.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    open: Option<Block>,
+    calls: Vec<RawToolCall>,
+    thinking: Vec<Value>,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    stop_reason: Option<FinishReason>,
+    done: bool,
+}
+
+/// The block that is being received.
+#[derive(Debug)]
+enum Block {
+    Call(RawToolCall),
+    Thinking(Map<String, Value>),
+}
+
+impl Decoder for Blocks {
+    fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
+        let event: Event<'_> = serde_json::from_slice(data)?;
+        match &*event.kind.0 {
+            "content_block_delta" => {
+                if let Some(delta) = event.delta {
+                    self.delta(delta, sink);
+                }
+            }
+            "content_block_start" => {
+                self.close();
+                if let Some(block) = event.content_block {
+                    self.open(block, sink);
+                }
+            }
+            "content_block_stop" => self.close(),
+            "message_start" => self.count(event.message.and_then(|message| message.usage)),
+            "message_delta" => {
+                self.count(event.usage);
+                self.stop(event.delta.and_then(|delta| delta.stop_reason));
+            }
+            "message_stop" => self.done = true,
+            "error" => return Err(reported(&event.error.unwrap_or_default())),
+            // `ping`, and whatever will be invented.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
+        let message: Whole<'_> = serde_json::from_slice(body)?;
+        if let Some(error) = message.error {
+            return Err(reported(&error));
+        }
+        for block in message.content.unwrap_or_default() {
+            self.open(block, sink);
+            self.close();
+        }
+        self.count(message.usage);
+        self.stop(message.stop_reason);
+        self.done = self.stop_reason.is_some();
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn finish(&mut self) -> Result<Answer, Fault> {
+        if !self.done {
+            return Err(Fault::Truncated);
+        }
+        self.close();
+        let tool_calls = std::mem::take(&mut self.calls);
+        let finish_reason = match self.stop_reason {
+            Some(FinishReason::Length) => FinishReason::Length,
+            _ if tool_calls.is_empty() => FinishReason::Stop,
+            _ => FinishReason::ToolCalls,
+        };
+        let thinking = std::mem::take(&mut self.thinking);
+        Ok(Answer {
+            tool_calls,
+            usage: Some(Usage::new(self.prompt_tokens, self.completion_tokens)),
+            finish_reason,
+            provider_data: (!thinking.is_empty()).then(|| json!({THINKING: thinking})),
+        })
+    }
+}
+
+impl Blocks {
+    fn open(&mut self, block: Value, sink: &mut dyn Sink) {
+        let Value::Object(mut block) = block else {
+            return;
+        };
+        let text = |key: &str| block.get(key).and_then(Value::as_str).unwrap_or_default();
+        match text("type") {
+            "text" => hand_over(text("text"), sink),
+            "tool_use" => {
+                // A streamed call begins with an empty object, and its arguments follow in pieces.
+                let input = block.get("input").filter(|input| **input != json!({}));
+                self.open = Some(Block::Call(RawToolCall {
+                    id: text("id").to_owned(),
+                    name: text("name").to_owned(),
+                    arguments: input.map(Value::to_string).unwrap_or_default(),
+                }));
+            }
+            "thinking" | "redacted_thinking" => {
+                // What it was given with stays; the index belongs to the stream.
+                block.remove("index");
+                self.open = Some(Block::Thinking(block));
+            }
+            _ => {}
+        }
+    }
+
+    fn delta(&mut self, delta: Delta<'_>, sink: &mut dyn Sink) {
+        if let Some(text) = &delta.text {
+            hand_over(&text.0, sink);
+        }
+        match &mut self.open {
+            Some(Block::Call(call)) => {
+                if let Some(piece) = &delta.partial_json {
+                    call.arguments.push_str(&piece.0);
+                }
+            }
+            Some(Block::Thinking(block)) => {
+                append(block, "thinking", delta.thinking.as_ref());
+                append(block, "signature", delta.signature.as_ref());
+            }
+            None => {}
+        }
+    }
+
+    fn close(&mut self) {
+        match self.open.take() {
+            Some(Block::Call(mut call)) => {
+                if call.arguments.trim().is_empty() {
+                    call.arguments = "{}".into();
+                }
+                self.calls.push(call);
+            }
+            Some(Block::Thinking(block)) => self.thinking.push(Value::Object(block)),
+            None => {}
+        }
+    }
+
+    /// Takes counts, which are totals so far. What was written to or read from the cache is part
+    /// of the prompt.
+    fn count(&mut self, counts: Option<Counts>) {
+        let Some(counts) = counts else {
+            return;
+        };
+        let prompt_tokens = [
+            counts.input_tokens,
+            counts.cache_creation_input_tokens,
+            counts.cache_read_input_tokens,
+        ];
+        let sum: u64 = prompt_tokens.into_iter().flatten().sum();
+        // The last event repeats only some of them, so a smaller sum is not news.
+        self.prompt_tokens = self.prompt_tokens.max(sum);
+        self.completion_tokens = counts.output_tokens.unwrap_or(self.completion_tokens);
+    }
+
+    fn stop(&mut self, reason: Option<Text<'_>>) {
+        if let Some(reason) = reason {
+            self.stop_reason = Some(match &*reason.0 {
+                "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+                _ => FinishReason::Stop,
+            });
+        }
+    }
+}
+
+fn hand_over(text: &str, sink: &mut dyn Sink) {
+    if !text.is_empty() {
+        sink.text(text);
+    }
+}
+
+fn append(block: &mut Map<String, Value>, key: &str, piece: Option<&Text<'_>>) {
+    let Some(piece) = piece else {
+        return;
+    };
+    match block.get_mut(key) {
+        Some(Value::String(text)) => text.push_str(&piece.0),
+        _ => {
+            block.insert(key.to_owned(), json!(piece.0));
+        }
+    }
+}
+
+/// An error as an event; its type stands for a status.
+fn reported(error: &Value) -> Fault {
+    let kind = error["type"].as_str().unwrap_or("error");
+    let status = match kind {
+        "overloaded_error" => Some(529),
+        "rate_limit_error" => Some(429),
+        "api_error" => Some(500),
+        "timeout_error" => Some(504),
+        "invalid_request_error" => Some(400),
+        "authentication_error" => Some(401),
+        "permission_error" => Some(403),
+        "not_found_error" => Some(404),
+        "request_too_large" => Some(413),
+        _ => None,
+    };
+    let message = match error_text(error) {
+        Some(text) => format!("{kind}: {text}"),
+        None => kind.to_owned(),
+    };
+    Fault::Reported { status, message }
+}
+
+/// A text that lies in the bytes it was read from, unless it has escapes.
+#[derive(Debug, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Debug, Deserialize)]
+struct Event<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    delta: Option<Delta<'a>>,
+    /// Once per block, so its tree costs nothing that matters.
+    content_block: Option<Value>,
+    message: Option<Start>,
+    usage: Option<Counts>,
+    error: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    partial_json: Option<Text<'a>>,
+    thinking: Option<Text<'a>>,
+    signature: Option<Text<'a>>,
+    stop_reason: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Start {
+    usage: Option<Counts>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Whole<'a> {
+    content: Option<Vec<Value>>,
+    #[serde(borrow)]
+    stop_reason: Option<Text<'a>>,
+    usage: Option<Counts>,
+    error: Option<Value>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Counts {
+    input_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! What the providers' dialects have in common: an answer is decoded event by event.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::domain::event::{FinishReason, Usage};
+use crate::llm::sse::TooLong;
+use crate::llm::{LlmError, RawToolCall, Sink};
+
+/// Turns the events of one answer into deltas and a reply. Pure.
+pub(super) trait Decoder {
+    /// Takes the data of the next event and hands its text to `sink`.
+    fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<(), Fault>;
+
+    /// Takes an answer that came as one JSON document instead of a stream.
+    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), Fault>;
+
+    /// Whether the answer has said that it is over; events after that are not looked at.
+    fn is_done(&self) -> bool;
+
+    /// The answer, at the end of the body.
+    ///
+    /// Errors: [`Fault::Truncated`] when it ended before its end.
+    fn finish(&mut self) -> Result<Answer, Fault>;
+}
+
+/// A whole answer, its text aside.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Answer {
+    pub(super) tool_calls: Vec<RawToolCall>,
+    pub(super) usage: Option<Usage>,
+    pub(super) finish_reason: FinishReason,
+    pub(super) provider_data: Option<Value>,
+}
+
+/// What can be wrong with an answer, whoever it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The provider reported an error; `status` is the HTTP status that it stands for.
+    Reported {
+        status: Option<u16>,
+        message: String,
+    },
+    /// It ended before its end.
+    Truncated,
+    /// It is not what the interface promises.
+    Malformed(String),
+}
+
+impl Fault {
+    /// The same with the provider's name. `begun` says whether a part of the answer was handed
+    /// over: until then a reported error is as good as a status.
+    pub(super) fn named(self, provider: &'static str, begun: bool) -> LlmError {
+        match self {
+            Fault::Reported {
+                status: Some(status),
+                message,
+            } if !begun => LlmError::Status {
+                provider,
+                status,
+                message,
+                retry_after: None::<Duration>,
+            },
+            Fault::Reported { message, .. } => LlmError::MidStream { provider, message },
+            Fault::Truncated => LlmError::Truncated { provider },
+            Fault::Malformed(message) => LlmError::Malformed { provider, message },
+        }
+    }
+}
+
+impl From<TooLong> for Fault {
+    fn from(_: TooLong) -> Fault {
+        Fault::Malformed("an event of more than 8 MiB".into())
+    }
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Fault {
+        Fault::Malformed(error.to_string())
+    }
+}
+
+/// The words of an error document, of any provider: `error.message`, with what OpenRouter passes
+/// on from behind it.
+pub(super) fn error_text(document: &Value) -> Option<String> {
+    let error = document.get("error").unwrap_or(document);
+    let message = error
+        .as_str()
+        .or_else(|| error.get("message")?.as_str())
+        .filter(|text| !text.is_empty())?;
+    match error.pointer("/metadata/raw").and_then(Value::as_str) {
+        Some(raw) => Some(format!("{message}: {}", shortened(raw))),
+        None => Some(message.to_owned()),
+    }
+}
+
+/// The first 500 characters.
+pub(super) fn shortened(text: &str) -> &str {
+    const CHARS_MAX: usize = 500;
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+/// What a user's message says to a model that is shown no files.
+pub(super) fn user_text(text: &str, attachments: &[crate::domain::event::Attachment]) -> String {
+    if !text.trim().is_empty() {
+        return text.to_owned();
+    }
+    let notes: Vec<String> = attachments
+        .iter()
+        .map(|attachment| format!("[attachment: {}]", attachment.file))
+        .collect();
+    notes.join("\n")
+}
+
+/// A tool's name as every provider takes it back: a model may have called one that cannot exist.
+pub(super) fn legal_tool_name(name: &str) -> String {
+    const BYTES_MAX: usize = 64;
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let name: String = name
+        .chars()
+        .take(BYTES_MAX)
+        .map(|c| if legal(c) { c } else { '_' })
+        .collect();
+    if name.is_empty() {
+        return "unknown".into();
+    }
+    name
+}

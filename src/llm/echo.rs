@@ -1,0 +1,213 @@
+//! The built-in model: it streams the user's last message back, without a key or a network.
+//!
+//! Lines of the message that begin with a slash direct it, and are not repeated:
+//!
+//! | line | it |
+//! |---|---|
+//! | `/tool NAME {json}` | calls that tool; several lines are several calls |
+//! | `/slow MS` | rests so long after each word |
+//! | `/repeat N` | says so many words, beginning again with the first one |
+//! | `/fail` | fails as a provider does, after it has said the rest |
+//!
+//! After the results of tools it answers with them. The same conversation gets the same reply.
+
+use std::time::{Duration, Instant};
+
+use crate::domain::event::{FinishReason, Usage};
+use crate::domain::history::tokens_of_bytes;
+use crate::domain::message::Message;
+use crate::domain::spec::ModelChoice;
+use crate::llm::call::{Canceller, Handover, time_left};
+use crate::llm::dialect::user_text;
+use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice};
+
+const NAME: &str = "echo";
+/// Words that share a flush, as tokens of a fast provider share a read.
+const WORDS_PER_FLUSH: usize = 4;
+/// The most words of `/repeat`.
+const WORDS_MAX: usize = 1_000_000;
+
+/// Answers `request` as `choice`.
+pub(super) fn call(
+    choice: &ModelChoice,
+    request: &Request,
+    deadline: Option<Instant>,
+    canceller: &Canceller,
+    sink: &mut Handover<'_>,
+) -> Result<Reply, LlmError> {
+    let mut script = script(&request.messages);
+    if request.tools.is_empty() || request.tool_choice == ToolChoice::None {
+        script.calls.clear();
+    }
+    // A reply is never empty.
+    if script.text.trim().is_empty() && script.calls.is_empty() && !script.fails {
+        script.text = "ok".into();
+    }
+    let said_bytes = say(&script, deadline, canceller, sink)?;
+    if script.fails {
+        return Err(LlmError::MidStream {
+            provider: NAME,
+            message: "told to fail".into(),
+        });
+    }
+    let finish_reason = match script.calls.is_empty() {
+        true => FinishReason::Stop,
+        false => FinishReason::ToolCalls,
+    };
+    Ok(Reply {
+        model: choice.label(),
+        tool_calls: script.calls,
+        usage: Some(Usage::new(
+            tokens_of_bytes(prompt_bytes(request)),
+            tokens_of_bytes(said_bytes),
+        )),
+        finish_reason,
+        provider_data: None,
+    })
+}
+
+/// What a conversation asks of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Script {
+    text: String,
+    calls: Vec<RawToolCall>,
+    delay: Duration,
+    words: Option<usize>,
+    fails: bool,
+}
+
+fn script(messages: &[Message]) -> Script {
+    let results = tool_results(messages);
+    if !results.is_empty() {
+        return Script {
+            text: results.join("\n"),
+            ..Script::default()
+        };
+    }
+    let last = messages.iter().rev().find_map(|message| match message {
+        Message::User { text, attachments } => Some(user_text(text, attachments)),
+        Message::Assistant(_) | Message::Tool { .. } => None,
+    });
+    parse(&last.unwrap_or_default())
+}
+
+/// The results that end the conversation.
+fn tool_results(messages: &[Message]) -> Vec<&str> {
+    let mut results: Vec<&str> = messages
+        .iter()
+        .rev()
+        .map_while(|message| match message {
+            Message::Tool { output, .. } => Some(output.content.as_str()),
+            Message::User { .. } | Message::Assistant(_) => None,
+        })
+        .collect();
+    results.reverse();
+    results
+}
+
+fn parse(message: &str) -> Script {
+    let mut script = Script::default();
+    let mut text = Vec::new();
+    for line in message.lines() {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let number = rest.trim().parse::<u64>();
+        match (word, number) {
+            ("/tool", _) if !rest.trim().is_empty() => script.calls.push(tool_call(rest.trim())),
+            ("/slow", Ok(ms)) => script.delay = Duration::from_millis(ms),
+            ("/repeat", Ok(words)) => {
+                script.words = Some(usize::try_from(words).map_or(WORDS_MAX, |n| n.min(WORDS_MAX)));
+            }
+            ("/fail", _) => script.fails = true,
+            _ => text.push(line),
+        }
+    }
+    script.text = text.join("\n");
+    script
+}
+
+fn tool_call(text: &str) -> RawToolCall {
+    let (name, arguments) = text.split_once(' ').unwrap_or((text, ""));
+    RawToolCall {
+        // The engine gives it one.
+        id: String::new(),
+        name: name.to_owned(),
+        arguments: match arguments.trim() {
+            "" => "{}".into(),
+            arguments => arguments.to_owned(),
+        },
+    }
+}
+
+/// Says the text of `script`; returns how much that was.
+fn say(
+    script: &Script,
+    deadline: Option<Instant>,
+    canceller: &Canceller,
+    sink: &mut Handover<'_>,
+) -> Result<usize, LlmError> {
+    let words: Vec<&str> = script.text.split_inclusive(char::is_whitespace).collect();
+    let spoken: Box<dyn Iterator<Item = &str>> = match script.words {
+        Some(count) => Box::new(words.iter().copied().cycle().take(count)),
+        None => Box::new(words.iter().copied()),
+    };
+    let mut bytes = 0;
+    for (number, word) in spoken.enumerate() {
+        // Before the word and not at each flush only: a slow echo is cancelled at once.
+        canceller.pause(script.delay)?;
+        time_left(NAME, deadline)?;
+        sink.text(word);
+        bytes += word.len();
+        // The last word of a message has no blank after it, and others may follow it here.
+        if script.words.is_some() && !word.ends_with(char::is_whitespace) {
+            sink.text(" ");
+            bytes += 1;
+        }
+        if !script.delay.is_zero() || number % WORDS_PER_FLUSH == WORDS_PER_FLUSH - 1 {
+            sink.flush_new()?;
+        }
+    }
+    sink.flush_new()?;
+    Ok(bytes)
+}
+
+fn prompt_bytes(request: &Request) -> usize {
+    let messages = request.messages.iter().map(|message| match message {
+        Message::User { text, .. } => text.len(),
+        Message::Assistant(reply) => reply.text.len(),
+        Message::Tool { output, .. } => output.content.len(),
+    });
+    request.system.len() + messages.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_with_a_slash_direct_it_and_the_rest_is_said() {
+        let script = parse(
+            "one two\n/tool date {\"a\": 1}\n/tool list\n/slow 5\n/repeat 9\n/fail\n/other\nthree",
+        );
+        assert_eq!(
+            script,
+            Script {
+                text: "one two\n/other\nthree".into(),
+                calls: vec![
+                    RawToolCall {
+                        id: String::new(),
+                        name: "date".into(),
+                        arguments: "{\"a\": 1}".into(),
+                    },
+                    RawToolCall {
+                        id: String::new(),
+                        name: "list".into(),
+                        arguments: "{}".into(),
+                    },
+                ],
+                delay: Duration::from_millis(5),
+                words: Some(9),
+                fails: true,
+            }
+        );
+    }
+}

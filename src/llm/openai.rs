@@ -1,0 +1,394 @@
+//! The dialect of OpenAI's chat completions, which most servers speak. Pure.
+//!
+//! Servers differ in what they leave out: ids and indices of tool calls, `[DONE]`, the usage,
+//! the stream itself. What can be understood is taken.
+//!
+//! Source: <https://platform.openai.com/docs/api-reference/chat-streaming>,
+//! <https://openrouter.ai/docs/api-reference/streaming>.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::domain::event::{FinishReason, ToolCall, Usage};
+use crate::domain::message::{Message, Reply};
+use crate::domain::spec::ModelSpec;
+use crate::llm::dialect::{
+    Answer, Decoder, Fault, error_text, legal_tool_name, shortened, user_text,
+};
+use crate::llm::{RawToolCall, Request, Sink, ToolChoice};
+
+/// What is peculiar to one server of this dialect.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flavour<'a> {
+    /// The model that is asked, as its provider calls it.
+    pub(super) model: &'a str,
+    /// The same as `provider/name`: whose data may be sent back.
+    pub(super) label: &'a str,
+    /// Whether it is OpenAI itself, which has a newer name for the limit of tokens.
+    pub(super) is_openai: bool,
+}
+
+/// The body of a request.
+pub(super) fn request_body(request: &Request, spec: &ModelSpec, flavour: Flavour<'_>) -> Value {
+    let mut body = json!({
+        "model": flavour.model,
+        "messages": messages(request, flavour.label),
+        "stream": true,
+        "stream_options": {"include_usage": true},
+    });
+    if let Some(temperature) = spec.temperature {
+        body["temperature"] = json!(temperature);
+    }
+    if let Some(tokens) = spec.max_output_tokens {
+        let key = match flavour.is_openai {
+            true => "max_completion_tokens",
+            false => "max_tokens",
+        };
+        body[key] = json!(tokens);
+    }
+    if !request.tools.is_empty() {
+        body["tools"] = request.tools.iter().map(tool).collect();
+        if request.tool_choice == ToolChoice::None {
+            body["tool_choice"] = json!("none");
+        }
+    }
+    body
+}
+
+fn tool(tool: &crate::llm::ToolDefinition) -> Value {
+    json!({
+        "type": "function",
+        "function": {
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": tool.parameters,
+        },
+    })
+}
+
+fn messages(request: &Request, label: &str) -> Vec<Value> {
+    let mut messages = Vec::with_capacity(request.messages.len() + 1);
+    if !request.system.trim().is_empty() {
+        messages.push(json!({"role": "system", "content": request.system}));
+    }
+    messages.extend(request.messages.iter().map(|one| message(one, label)));
+    messages
+}
+
+fn message(message: &Message, label: &str) -> Value {
+    match message {
+        Message::User { text, attachments } => {
+            json!({"role": "user", "content": user_text(text, attachments)})
+        }
+        Message::Assistant(reply) => assistant(reply, label),
+        Message::Tool {
+            call_id, output, ..
+        } => json!({"role": "tool", "tool_call_id": call_id, "content": output.content}),
+    }
+}
+
+fn assistant(reply: &Reply, label: &str) -> Value {
+    let mut message = json!({"role": "assistant", "content": reply.text});
+    if !reply.tool_calls.is_empty() {
+        message["tool_calls"] = reply.tool_calls.iter().map(call).collect();
+        if reply.text.trim().is_empty() {
+            message["content"] = Value::Null;
+        }
+    }
+    let reasoning = reply
+        .provider_data
+        .as_ref()
+        .filter(|_| reply.model == label)
+        .and_then(|data| data.get(REASONING));
+    if let Some(reasoning) = reasoning {
+        message[REASONING] = reasoning.clone();
+    }
+    message
+}
+
+fn call(call: &ToolCall) -> Value {
+    json!({
+        "id": call.call_id,
+        "type": "function",
+        "function": {"name": legal_tool_name(&call.tool_name), "arguments": call.arguments},
+    })
+}
+
+/// What OpenRouter wants back to let a model go on thinking where it was.
+const REASONING: &str = "reasoning_details";
+
+/// The state of one answer.
+#[derive(Debug, Default)]
+pub(super) struct Chunks {
+    calls: Vec<Call>,
+    reasoning: Vec<Map<String, Value>>,
+    usage: Option<Usage>,
+    finish_reason: Option<FinishReason>,
+    done: bool,
+}
+
+/// A tool call under construction.
+#[derive(Debug, Default)]
+struct Call {
+    index: Option<u64>,
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+impl Decoder for Chunks {
+    fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
+        if data == b"[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        let chunk: Chunk<'_> = serde_json::from_slice(data)?;
+        self.chunk(chunk, sink)
+    }
+
+    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
+        self.event(body, sink)?;
+        self.done = true;
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn finish(&mut self) -> Result<Answer, Fault> {
+        // Some servers leave out `[DONE]`, some the finish reason; without both it was cut off.
+        let finish_reason = match (self.finish_reason, self.done) {
+            (Some(reason), _) => reason,
+            (None, true) => FinishReason::Stop,
+            (None, false) => return Err(Fault::Truncated),
+        };
+        let calls = std::mem::take(&mut self.calls);
+        let finish_reason = match finish_reason {
+            FinishReason::Length => FinishReason::Length,
+            _ if calls.is_empty() => FinishReason::Stop,
+            _ => FinishReason::ToolCalls,
+        };
+        let reasoning = std::mem::take(&mut self.reasoning);
+        Ok(Answer {
+            tool_calls: calls.into_iter().map(Call::into_raw).collect(),
+            usage: self.usage,
+            finish_reason,
+            provider_data: (!reasoning.is_empty()).then(|| json!({REASONING: reasoning})),
+        })
+    }
+}
+
+impl Chunks {
+    fn chunk(&mut self, chunk: Chunk<'_>, sink: &mut dyn Sink) -> Result<(), Fault> {
+        if let Some(error) = &chunk.error {
+            return Err(reported(error));
+        }
+        if let Some(usage) = chunk.usage {
+            self.usage = Some(usage.into());
+        }
+        // One answer is asked for, so there is one choice, or none beside the usage.
+        let Some(choice) = chunk.choices.unwrap_or_default().into_iter().next() else {
+            return Ok(());
+        };
+        if let Some(error) = &choice.error {
+            return Err(reported(error));
+        }
+        if let Some(delta) = choice.delta.or(choice.message) {
+            self.delta(delta, sink);
+        }
+        match choice.finish_reason.as_ref().map(Text::as_str) {
+            None | Some("") => {}
+            Some("error") => return Err(reported(&json!("no reason given"))),
+            Some(reason) => self.finish_reason = Some(finish_reason(reason)),
+        }
+        Ok(())
+    }
+
+    fn delta(&mut self, delta: Delta<'_>, sink: &mut dyn Sink) {
+        if let Some(text) = delta.content.as_ref().map(Text::as_str)
+            && !text.is_empty()
+        {
+            sink.text(text);
+        }
+        for piece in delta.tool_calls.unwrap_or_default() {
+            self.call_piece(piece);
+        }
+        for piece in delta.reasoning_details.unwrap_or_default() {
+            self.reasoning_piece(piece);
+        }
+    }
+
+    fn call_piece(&mut self, piece: CallPiece<'_>) {
+        let id = piece.id.as_ref().map_or("", Text::as_str);
+        let function = piece.function.unwrap_or_default();
+        let name = function.name.as_ref().map_or("", Text::as_str);
+        let call = self.slot(piece.index, id, name);
+        if call.id.is_empty() {
+            call.id.push_str(id);
+        }
+        if call.name.is_empty() {
+            call.name.push_str(name);
+        }
+        if let Some(arguments) = &function.arguments {
+            call.arguments.push_str(arguments.as_str());
+        }
+    }
+
+    /// The call that a piece belongs to.
+    ///
+    /// An index names it, unless the server numbers every call 0 and tells them apart by id.
+    /// Without an index a new id, or a name alone, begins a call; all else goes on with the last.
+    fn slot(&mut self, index: Option<u64>, id: &str, name: &str) -> &mut Call {
+        let same_id = |call: &Call| id.is_empty() || call.id.is_empty() || call.id == id;
+        let found = match index {
+            Some(_) => self
+                .calls
+                .iter()
+                .rposition(|call| call.index == index && same_id(call)),
+            None if id.is_empty() && !name.is_empty() => None,
+            None => {
+                let last = self.calls.len().checked_sub(1);
+                last.filter(|last| same_id(&self.calls[*last]))
+            }
+        };
+        let at = found.unwrap_or_else(|| {
+            self.calls.push(Call {
+                index,
+                ..Call::default()
+            });
+            self.calls.len() - 1
+        });
+        &mut self.calls[at]
+    }
+
+    /// Puts a streamed block of reasoning together again: pieces of the same type and index
+    /// that follow one another are one block, and their texts are one text.
+    fn reasoning_piece(&mut self, piece: Map<String, Value>) {
+        let same = |last: &Map<String, Value>, key: &str| last.get(key) == piece.get(key);
+        let Some(last) = self
+            .reasoning
+            .last_mut()
+            .filter(|last| same(last, "type") && same(last, "index"))
+        else {
+            self.reasoning.push(piece);
+            return;
+        };
+        for (key, value) in piece {
+            match (last.get_mut(&key), value) {
+                (Some(Value::String(text)), Value::String(more))
+                    if matches!(key.as_str(), "text" | "summary" | "data") =>
+                {
+                    text.push_str(&more);
+                }
+                (_, Value::Null) => {}
+                (_, value) => {
+                    last.insert(key, value);
+                }
+            }
+        }
+    }
+}
+
+impl Call {
+    fn into_raw(self) -> RawToolCall {
+        let no_arguments = self.arguments.trim().is_empty();
+        RawToolCall {
+            id: self.id,
+            name: self.name,
+            arguments: match no_arguments {
+                true => "{}".into(),
+                false => self.arguments,
+            },
+        }
+    }
+}
+
+fn reported(error: &Value) -> Fault {
+    let code = error.get("code");
+    let status = code
+        .and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()))
+        .and_then(|code| u16::try_from(code).ok())
+        .filter(|code| (400..600).contains(code));
+    let message = error_text(error).unwrap_or_else(|| shortened(&error.to_string()).to_owned());
+    Fault::Reported { status, message }
+}
+
+fn finish_reason(word: &str) -> FinishReason {
+    match word {
+        "length" => FinishReason::Length,
+        // Whether there are calls is seen in the calls themselves; a filtered answer is over.
+        _ => FinishReason::Stop,
+    }
+}
+
+/// A text that lies in the bytes it was read from, unless it has escapes.
+#[derive(Debug, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Text<'_> {
+    fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow)]
+    choices: Option<Vec<Choice<'a>>>,
+    usage: Option<Counts>,
+    error: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow)]
+    delta: Option<Delta<'a>>,
+    /// In an answer that is not streamed.
+    message: Option<Delta<'a>>,
+    finish_reason: Option<Text<'a>>,
+    error: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow)]
+    content: Option<Text<'a>>,
+    tool_calls: Option<Vec<CallPiece<'a>>>,
+    reasoning_details: Option<Vec<Map<String, Value>>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CallPiece<'a> {
+    index: Option<u64>,
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    function: Option<Function<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Function<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    arguments: Option<Text<'a>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Counts {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+}
+
+impl From<Counts> for Usage {
+    fn from(counts: Counts) -> Usage {
+        Usage::new(
+            counts.prompt_tokens.unwrap_or_default(),
+            counts.completion_tokens.unwrap_or_default(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! When a failed call is tried again. Pure, but for the dice.
+
+use std::time::{Duration, SystemTime};
+
+use crate::domain::time::Timestamp;
+use crate::llm::LlmError;
+
+/// How often a model is asked before the next choice has its turn.
+const TRIES_MAX: u32 = 3;
+
+/// The longest wait that a provider may ask for; a fallback is better than a longer one.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// How long to wait after the failed try number `tries` (from 1); `None` to give this choice up.
+///
+/// The wait doubles from `first` on, give or take a fifth, so that many sessions do not come
+/// back in step; a provider that names a time is believed. `left` is what the whole call has
+/// left: a wait that outlasts it is none.
+pub(super) fn delay(
+    tries: u32,
+    error: &LlmError,
+    first: Duration,
+    left: Option<Duration>,
+) -> Option<Duration> {
+    if tries >= TRIES_MAX || !error.is_retryable() {
+        return None;
+    }
+    let own = first * 2_u32.pow(tries - 1);
+    let delay = match asked_for(error) {
+        Some(asked) if asked > RETRY_AFTER_MAX => return None,
+        Some(asked) => asked.max(own),
+        None => own,
+    };
+    let delay = delay.mul_f64(0.8 + 0.4 * fastrand::f64());
+    // Never earlier than the provider said.
+    let delay = delay.max(asked_for(error).unwrap_or_default());
+    left.is_none_or(|left| delay < left).then_some(delay)
+}
+
+/// Whether the next choice may help where this one failed for good.
+pub(super) fn is_for_fallback(error: &LlmError) -> bool {
+    match error {
+        LlmError::MissingKey { .. } => true,
+        // 408 included; a wrong key or a bad request is the user's to mend, not to be hidden.
+        LlmError::Status { .. }
+        | LlmError::MidStream { .. }
+        | LlmError::Truncated { .. }
+        | LlmError::Unreachable { .. }
+        | LlmError::Timeout { .. }
+        | LlmError::Malformed { .. }
+        | LlmError::Cancelled
+        | LlmError::Sink(_) => error.is_retryable(),
+    }
+}
+
+fn asked_for(error: &LlmError) -> Option<Duration> {
+    match error {
+        LlmError::Status { retry_after, .. } => *retry_after,
+        LlmError::Cancelled
+        | LlmError::MissingKey { .. }
+        | LlmError::MidStream { .. }
+        | LlmError::Truncated { .. }
+        | LlmError::Unreachable { .. }
+        | LlmError::Timeout { .. }
+        | LlmError::Malformed { .. }
+        | LlmError::Sink(_) => None,
+    }
+}
+
+/// Reads `Retry-After`: seconds, or an HTTP date. A date that has passed is zero.
+///
+/// Source: RFC 9110, sections 10.2.3 and 5.6.7 (the preferred form of dates only).
+pub(super) fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let at = parse_http_date(text)?;
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(Duration::from_micros(at.as_micros()).saturating_sub(now))
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn parse_http_date(text: &str) -> Option<Timestamp> {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let fields: Vec<&str> = text.split_ascii_whitespace().collect();
+    let [_weekday, day, month, year, time, "GMT"] = fields[..] else {
+        return None;
+    };
+    let month = 1 + MONTHS.iter().position(|name| *name == month)?;
+    Timestamp::parse(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn status(status: u16, retry_after: Option<Duration>) -> LlmError {
+        LlmError::Status {
+            provider: "openai",
+            status,
+            message: String::new(),
+            retry_after,
+        }
+    }
+
+    #[test]
+    fn waits_double_and_end_after_the_third_try() {
+        let error = status(503, None);
+        let first = delay(1, &error, SECOND, None).unwrap();
+        assert!((0.8..1.21).contains(&first.as_secs_f64()), "{first:?}");
+        let second = delay(2, &error, SECOND, None).unwrap();
+        assert!((1.6..2.41).contains(&second.as_secs_f64()), "{second:?}");
+        assert_eq!(delay(3, &error, SECOND, None), None);
+    }
+
+    #[test]
+    fn a_provider_that_names_a_time_is_believed_within_reason() {
+        let after = |seconds| status(429, Some(SECOND * seconds));
+        assert!(delay(1, &after(7), SECOND, None).unwrap() >= SECOND * 7);
+        assert!(delay(1, &after(0), SECOND, None).unwrap() > Duration::from_millis(700));
+        assert_eq!(delay(1, &after(61), SECOND, None), None);
+        assert_eq!(delay(1, &after(7), SECOND, Some(SECOND * 5)), None);
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again_or_elsewhere() {
+        for (code, retried) in [
+            (400, false),
+            (401, false),
+            (403, false),
+            (404, false),
+            (408, true),
+            (429, true),
+            (500, true),
+            (529, true),
+        ] {
+            let error = status(code, None);
+            assert_eq!(delay(1, &error, SECOND, None).is_some(), retried, "{code}");
+            assert_eq!(is_for_fallback(&error), retried, "{code}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + SECOND * 784_111_770;
+        for (text, expected) in [
+            ("7", Some(SECOND * 7)),
+            (" 0.5 ", Some(SECOND / 2)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(SECOND * 7)),
+            ("Sun, 06 Nov 1994 08:49:00 GMT", Some(Duration::ZERO)),
+            ("-1", None),
+            ("soon", None),
+            ("Sun, 06 Foo 1994 08:49:37 GMT", None),
+        ] {
+            assert_eq!(parse_retry_after(text, now), expected, "{text}");
+        }
+    }
+}
