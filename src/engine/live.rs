@@ -355,15 +355,12 @@ impl Live {
 
     /// The text of the reply that was in flight when the record at `at` was published.
     fn text_in_flight_at(&self, at: usize) -> Option<&str> {
-        let reply =
-            self.tail
-                .iter()
-                .skip(at + 1)
-                .find_map(|published| match &published.record.event {
-                    Event::AssistantResponse(reply) => Some(reply.content.as_str()),
-                    _other => None,
-                });
-        reply.or(self.in_flight.as_ref().map(|reply| reply.text.as_str()))
+        let mut later = self.tail.iter().skip(at + 1);
+        let logged = later.find_map(|published| published.record.event.as_reply());
+        let in_flight = self.in_flight.as_ref();
+        logged
+            .map(|reply| reply.content.as_str())
+            .or(in_flight.map(|reply| reply.text.as_str()))
     }
 
     /// Takes text of the reply in flight; whether there is more.

@@ -1,1 +1,1 @@
-use super::*;
+//! The fold, by cases.
