@@ -131,18 +131,17 @@ pub fn read_full(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<
 }
 
 /// Creates a folder and those above it, as far as they are missing. On return they survive a
-/// power cut, even if an earlier process created some of them and died before it could sync.
+/// power cut, even if an earlier call created some of them and ended before it could sync.
 pub fn create_dirs(fs: &dyn Fs, path: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = path
-        .ancestors()
-        .filter(|above| !above.as_os_str().is_empty())
-        .map_while(|above| match fs.exists(above) {
-            Ok(false) => Some(Ok(above)),
-            Ok(true) => None,
-            Err(error) => Some(Err(error)),
-        })
-        .collect::<io::Result<_>>()?;
-    for folder in missing.iter().rev() {
+    let mut missing = Vec::new();
+    let mut folder = path;
+    while !fs.exists(folder)? {
+        missing.push(folder);
+        folder = parent(folder);
+    }
+    // Each call syncs what it finds before it goes on, so that only this one can be unsynced.
+    sync_foreign_dir(fs, parent(folder))?;
+    for folder in missing.into_iter().rev() {
         match fs.create_dir(folder) {
             // Another thread was quicker.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -150,10 +149,16 @@ pub fn create_dirs(fs: &dyn Fs, path: &Path) -> io::Result<()> {
         }
         fs.sync_dir(parent(folder))?;
     }
-    if missing.is_empty() {
-        fs.sync_dir(parent(path))?;
-    }
     Ok(())
+}
+
+/// Syncs a folder that may not be ours: then it holds nothing of our making.
+fn sync_foreign_dir(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    match fs.sync_dir(path) {
+        Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => Ok(()),
+        other => other,
+    }
 }
 
 fn temporary_beside(path: &Path) -> PathBuf {

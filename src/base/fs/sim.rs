@@ -43,6 +43,14 @@ impl SimDisk {
         }
     }
 
+    /// A disk of its own in the same state, unsynced changes included.
+    pub fn fork(&self) -> SimDisk {
+        let nodes = self.lock().clone();
+        SimDisk {
+            nodes: Arc::new(Mutex::new(nodes)),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Nodes> {
         self.nodes
             .lock()
@@ -197,7 +205,7 @@ impl File for SimFile {
 }
 
 /// All files and folders, by their inode; the first is the root.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Nodes(Vec<Node>);
 
 impl Default for Nodes {
@@ -272,7 +280,7 @@ impl Nodes {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Node {
     Dir(Dir),
     File(Bytes),
@@ -288,7 +296,7 @@ impl Node {
 }
 
 /// The names in a folder.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Dir {
     safe: Names,
     now: Names,
@@ -297,7 +305,7 @@ struct Dir {
 
 type Names = BTreeMap<String, usize>;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum DirChange {
     Link(String, usize),
     Unlink(String),
@@ -348,14 +356,14 @@ impl DirChange {
 }
 
 /// The bytes of a file.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Bytes {
     safe: Vec<u8>,
     now: Vec<u8>,
     pending: Vec<BytesChange>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum BytesChange {
     Write(usize, Vec<u8>),
     SetLen(usize),
