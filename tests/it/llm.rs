@@ -176,3 +176,679 @@ fn tool_calls_come_together_from_their_pieces() {
         assert_eq!(heard.text, "let me see");
     }
 }
+
+#[test]
+fn a_server_that_does_not_stream_is_understood() {
+    for provider in [OPENAI, ANTHROPIC] {
+        let fake = FakeModel::start();
+        fake.reply(text("all at once").and_call("date", "{}").whole());
+        let (result, heard) = ask(provider, &fake);
+        let reply = result.unwrap();
+        assert_eq!(heard.text, "all at once");
+        assert_eq!(reply.tool_calls, [raw_call("call_1_1", "date", "{}")]);
+        assert_eq!(reply.finish_reason, FinishReason::ToolCalls);
+        assert_eq!(reply.usage, Some(Usage::new(10, 5)));
+    }
+}
+
+#[test]
+fn the_pieces_of_one_read_share_a_flush() {
+    let fake = FakeModel::start();
+    let line = r#"data: {"choices":[{"delta":{"content":"a "}}]}"#;
+    let body = format!("{line}\n\n").repeat(100) + "data: [DONE]\n\n";
+    fake.reply(raw("text/event-stream", body));
+    let (result, heard) = ask(OPENAI, &fake);
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(heard.pieces, 100);
+    assert!(heard.flushes < 10, "{}", heard.flushes);
+}
+
+#[test]
+fn an_answer_without_its_end_is_truncated() {
+    for provider in [OPENAI, ANTHROPIC] {
+        let fake = FakeModel::start();
+        fake.reply(text("half an").and_cut());
+        let (result, heard) = ask(provider, &fake);
+        let provider = provider.as_str();
+        assert_eq!(result, Err(LlmError::Truncated { provider }));
+        assert_eq!(heard.text, "half an");
+        assert_eq!(fake.requests().len(), 1, "what was said cannot be unsaid");
+    }
+}
+
+#[test]
+fn a_stream_that_closes_well_but_early_is_truncated() {
+    for (provider, body) in [
+        (
+            OPENAI,
+            "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n",
+        ),
+        (
+            ANTHROPIC,
+            "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}\n\n",
+        ),
+    ] {
+        let fake = FakeModel::start();
+        fake.reply(raw("text/event-stream", body));
+        let (result, _heard) = ask(provider, &fake);
+        let provider = provider.as_str();
+        assert_eq!(result, Err(LlmError::Truncated { provider }));
+    }
+}
+
+#[test]
+fn only_openais_dialect_may_leave_out_its_last_line() {
+    let fake = FakeModel::start();
+    fake.reply(text("ok").without_done());
+    fake.reply(text("ok").without_done());
+    assert!(ask(OPENAI, &fake).0.is_ok());
+    let truncated = LlmError::Truncated {
+        provider: "anthropic",
+    };
+    assert_eq!(ask(ANTHROPIC, &fake).0, Err(truncated));
+}
+
+#[test]
+fn an_error_in_the_middle_is_an_error_in_the_providers_words() {
+    for provider in [Provider::OpenRouter, ANTHROPIC] {
+        let fake = FakeModel::start();
+        fake.reply(text("so far").and_error(529, "too busy"));
+        let (result, heard) = ask(provider, &fake);
+        let Err(LlmError::MidStream { message, .. }) = result else {
+            panic!("{result:?}");
+        };
+        assert!(message.ends_with("too busy"), "{message}");
+        assert_eq!(heard.text, "so far");
+        assert_eq!(heard.codes(), [""; 0]);
+    }
+}
+
+#[test]
+fn an_error_instead_of_the_first_word_is_tried_again() {
+    for provider in [Provider::OpenRouter, ANTHROPIC] {
+        let fake = FakeModel::start();
+        fake.reply(
+            pieces(&[])
+                .and_comment("PROCESSING")
+                .and_error(529, "too busy"),
+        )
+        .then(text("now"));
+        let (result, heard) = ask(provider, &fake);
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!((heard.text.as_str(), heard.codes()), ("now", vec!["retry"]));
+    }
+}
+
+#[test]
+fn a_busy_provider_is_tried_three_times() {
+    let fake = FakeModel::start();
+    fake.reply(error(503, "busy"))
+        .then(error(429, "slow down"))
+        .then(text("there"));
+    let (result, heard) = ask(OPENAI, &fake);
+    assert!(result.is_ok());
+    assert_eq!(heard.codes(), ["retry", "retry"]);
+    assert!(
+        heard.notices[0].1.contains("openai answered 503: busy"),
+        "{:?}",
+        heard.notices
+    );
+
+    fake.reply(error(500, "a"))
+        .then(error(500, "b"))
+        .then(error(500, "c"));
+    let (result, _heard) = ask(OPENAI, &fake);
+    assert!(matches!(result, Err(LlmError::Status { status: 500, .. })));
+    assert_eq!(fake.requests().len(), 6);
+}
+
+#[test]
+fn a_refusal_is_final_and_in_the_providers_words() {
+    let fake = FakeModel::start();
+    for (body, message) in [
+        (json!({"error": {"message": "no such model"}}).to_string(), "no such model"),
+        (
+            json!({"error": {"message": "Provider returned error", "metadata": {"raw": "bad tool"}}})
+                .to_string(),
+            "Provider returned error: bad tool",
+        ),
+        ("plain words".into(), "plain words"),
+        (format!("bad key {KEY}!"), "bad key ***!"),
+        (String::new(), "no reason given"),
+    ] {
+        fake.reply(error(404, "").body(&body));
+        let (result, heard) = ask(OPENAI, &fake);
+        let expected = LlmError::Status {
+            provider: "openai",
+            status: 404,
+            message: message.into(),
+            retry_after: None,
+        };
+        assert_eq!(result, Err(expected));
+        assert_eq!(heard.codes(), [""; 0]);
+    }
+}
+
+#[test]
+fn retry_after_is_obeyed_when_it_is_short() {
+    let fake = FakeModel::start();
+    fake.reply(error(429, "later").retry_after("1"))
+        .then(text("now"));
+    let start = Instant::now();
+    assert!(ask(OPENAI, &fake).0.is_ok());
+    assert!(start.elapsed() >= Duration::from_secs(1));
+
+    fake.reply(error(429, "much later").retry_after("3600"));
+    let (result, heard) = ask(OPENAI, &fake);
+    assert!(matches!(
+        result,
+        Err(LlmError::Status { status: 429, retry_after: Some(after), .. }) if after.as_secs() == 3600
+    ));
+    assert_eq!(heard.codes(), [""; 0]);
+}
+
+#[test]
+fn a_fallback_answers_for_a_provider_that_is_down_and_names_itself() {
+    let down = FakeModel::start();
+    down.default_reply(error(529, "overloaded"));
+    let up = FakeModel::start();
+    let spec = ModelSpec {
+        fallbacks: vec![
+            // Nothing listens there.
+            choice(OPENAI, Some("http://127.0.0.1:9".into())),
+            choice(OPENAI, Some(up.url())),
+        ],
+        ..spec(ANTHROPIC, &down)
+    };
+    let mut heard = Heard::default();
+    let reply = Providers::new(settings())
+        .model(&spec)
+        .call(&hello(), &mut heard);
+    assert_eq!(reply.unwrap().model, "openai/m1");
+    assert_eq!(
+        heard.codes(),
+        ["retry", "retry", "fallback", "retry", "retry", "fallback"]
+    );
+    assert_eq!(down.requests().len(), 3);
+}
+
+#[test]
+fn a_fallback_does_not_hide_a_mistake() {
+    let main = FakeModel::start();
+    let other = FakeModel::start();
+    main.reply(error(401, "wrong key"));
+    let spec = ModelSpec {
+        fallbacks: vec![choice(OPENAI, Some(other.url()))],
+        ..spec(ANTHROPIC, &main)
+    };
+    let result = Providers::new(settings())
+        .model(&spec)
+        .call(&hello(), &mut Heard::default());
+    assert!(matches!(result, Err(LlmError::Status { status: 401, .. })));
+    assert!(other.requests().is_empty());
+}
+
+#[test]
+fn a_missing_key_is_said_by_name_or_leads_to_the_fallback() {
+    let fake = FakeModel::start();
+    let providers = Providers::new(ProviderSettings::default());
+    let mut spec = ModelSpec {
+        main: choice(ANTHROPIC, None),
+        ..spec(OPENAI, &fake)
+    };
+    let error = providers.model(&spec).call(&hello(), &mut Heard::default());
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "anthropic needs a key: set ANTHROPIC_API_KEY in the server's environment"
+    );
+    spec.fallbacks = vec![choice(OPENAI, Some(fake.url()))];
+    let mut heard = Heard::default();
+    assert!(providers.model(&spec).call(&hello(), &mut heard).is_ok());
+    assert_eq!(heard.codes(), ["fallback"]);
+    assert_eq!(fake.requests()[0].header("authorization"), None);
+}
+
+/// Cancels a call from another thread once `ready` returns; gives the result and the time from
+/// the cancel to it.
+fn cancelled(
+    mut model: Box<dyn Model>,
+    request: Request,
+    ready: impl FnOnce(),
+) -> (Result<Reply, LlmError>, Duration) {
+    let canceller = model.canceller();
+    let worker = std::thread::spawn(move || {
+        let result = model.call(&request, &mut Heard::default());
+        assert_eq!(
+            model.call(&request, &mut Heard::default()),
+            Err(LlmError::Cancelled),
+            "later calls end at once"
+        );
+        (result, Instant::now())
+    });
+    ready();
+    let start = Instant::now();
+    canceller.cancel();
+    let (result, end) = worker.join().unwrap();
+    (result, end.saturating_duration_since(start))
+}
+
+#[test]
+fn cancel_ends_a_call_that_waits_for_the_provider() {
+    for provider in [OPENAI, ANTHROPIC] {
+        for step in [stall(), text("a few words").and_stall()] {
+            let fake = FakeModel::start();
+            fake.reply(step);
+            let model = model(provider, &fake);
+            let (result, time) = cancelled(model, hello(), || fake.wait_for_stalls(1));
+            assert_eq!(result, Err(LlmError::Cancelled));
+            assert!(time < Duration::from_secs(2), "{time:?}");
+            fake.wait_for_disconnects(1);
+        }
+    }
+}
+
+#[test]
+fn cancel_ends_the_wait_before_another_try() {
+    let fake = FakeModel::start();
+    fake.reply(error(429, "later").retry_after("30"));
+    let (result, time) = cancelled(model(OPENAI, &fake), hello(), || {
+        fake.wait_for_requests(1);
+    });
+    assert_eq!(result, Err(LlmError::Cancelled));
+    assert!(time < Duration::from_secs(10), "{time:?}");
+}
+
+#[test]
+fn the_time_for_a_whole_reply_is_limited_however_it_drips() {
+    let fake = FakeModel::start();
+    fake.reply(pieces(&["a "; 500]).each_after(Duration::from_millis(20)));
+    let request = Request {
+        timeout: Some(Duration::from_millis(300)),
+        ..hello()
+    };
+    let mut heard = Heard::default();
+    let result = model(OPENAI, &fake).call(&request, &mut heard);
+    assert_eq!(
+        result,
+        Err(LlmError::Timeout {
+            provider: "openai",
+            what: "the whole reply"
+        })
+    );
+    assert!(heard.pieces > 0);
+}
+
+#[test]
+fn silence_is_a_timeout_and_tried_again() {
+    let fake = FakeModel::start();
+    fake.reply(stall()).then(text("awake"));
+    let settings = ProviderSettings {
+        idle_timeout: Duration::from_millis(200),
+        ..settings()
+    };
+    let mut heard = Heard::default();
+    let result = Providers::new(settings)
+        .model(&spec(OPENAI, &fake))
+        .call(&hello(), &mut heard);
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(heard.codes(), ["retry"]);
+    assert!(
+        heard.notices[0].1.contains("took too long"),
+        "{:?}",
+        heard.notices
+    );
+}
+
+#[test]
+fn a_reply_that_cannot_be_stored_ends_the_call() {
+    let fake = FakeModel::start();
+    fake.reply(text("a few words").and_stall());
+    let mut heard = Heard {
+        disk_full: true,
+        ..Heard::default()
+    };
+    let result = model(OPENAI, &fake).call(&hello(), &mut heard);
+    assert_eq!(result, Err(LlmError::Sink("no space left".into())));
+}
+
+#[test]
+fn the_calls_of_a_turn_share_a_connection_and_outlive_its_loss() {
+    for provider in [OPENAI, ANTHROPIC] {
+        let fake = FakeModel::start();
+        fake.reply(text("one"))
+            .then(text("two"))
+            .then(hang_up())
+            .then(text("three"));
+        let mut model = model(provider, &fake);
+        let mut heard = Heard::default();
+        for _ in 0..3 {
+            model.call(&hello(), &mut heard).unwrap();
+        }
+        assert_eq!(heard.text, "onetwothree");
+        assert_eq!(heard.codes(), [""; 0], "nobody needs to know");
+        let connections: Vec<usize> = fake.requests().iter().map(|one| one.connection).collect();
+        assert_eq!(connections, [0, 0, 0, 1]);
+    }
+}
+
+/// A conversation with everything in it that providers are strict about.
+fn long_request() -> Request {
+    let call = |id: &str, arguments: &str| ToolCall {
+        call_id: CallId::parse(id).unwrap(),
+        tool_name: "tools.date".into(),
+        arguments: arguments.into(),
+    };
+    let result = |id: &str, success| Message::Tool {
+        call_id: CallId::parse(id).unwrap(),
+        tool_name: "date".into(),
+        output: ToolOutput {
+            success,
+            content: "today".into(),
+        },
+    };
+    Request {
+        system: "be kind".into(),
+        messages: vec![
+            user("what day is it?"),
+            Message::Assistant(message::Reply {
+                text: String::new(),
+                tool_calls: vec![call("a", "{\"zone\":1}"), call("b", "not json")],
+                model: "anthropic/m1".into(),
+                provider_data: Some(json!({
+                    "thinking": [{"type": "thinking", "thinking": "hm", "signature": "s"}],
+                    "reasoning_details": [{"type": "reasoning.text", "text": "hm"}],
+                })),
+            }),
+            result("a", true),
+            result("b", false),
+            user("well?"),
+            Message::Assistant(message::Reply {
+                text: "It is ".into(),
+                tool_calls: Vec::new(),
+                model: "openai/m1".into(),
+                provider_data: Some(json!({"thinking": [1], "reasoning_details": [1]})),
+            }),
+        ],
+        tools: vec![ToolDefinition {
+            name: "date".into(),
+            description: "the date".into(),
+            parameters: json!({"type": "object"}),
+        }],
+        tool_choice: ToolChoice::None,
+        timeout: None,
+    }
+}
+
+/// The body that `provider` is sent for [`long_request`].
+fn long_body(provider: Provider) -> Value {
+    let fake = FakeModel::start();
+    let spec = ModelSpec {
+        temperature: Some(0.5),
+        max_output_tokens: Some(99),
+        ..spec(provider, &fake)
+    };
+    let mut model = Providers::new(settings()).model(&spec);
+    model.call(&long_request(), &mut Heard::default()).unwrap();
+    fake.requests()[0].body.clone()
+}
+
+#[test]
+fn anthropic_is_asked_in_its_dialect() {
+    let cache = json!({"type": "ephemeral"});
+    assert_eq!(
+        long_body(ANTHROPIC),
+        json!({
+            "model": "m1",
+            "max_tokens": 99,
+            "temperature": 0.5,
+            "stream": true,
+            "system": [{"type": "text", "text": "be kind", "cache_control": cache}],
+            "tools": [{
+                "name": "date", "description": "the date",
+                "input_schema": {"type": "object"}, "cache_control": cache,
+            }],
+            "tool_choice": {"type": "none"},
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "what day is it?"}]},
+                {"role": "assistant", "content": [
+                    {"type": "thinking", "thinking": "hm", "signature": "s"},
+                    {"type": "tool_use", "id": "a", "name": "tools_date", "input": {"zone": 1}},
+                    {"type": "tool_use", "id": "b", "name": "tools_date",
+                     "input": {"arguments": "not json"}},
+                ]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "a", "content": "today"},
+                    {"type": "tool_result", "tool_use_id": "b", "content": "today", "is_error": true},
+                    {"type": "text", "text": "well?"},
+                ]},
+                {"role": "assistant", "content": [
+                    {"type": "text", "text": "It is", "cache_control": cache},
+                ]},
+            ],
+        })
+    );
+}
+
+#[test]
+fn openai_is_asked_in_its_dialect() {
+    let call = |id: &str, arguments: &str| {
+        json!({"id": id, "type": "function",
+               "function": {"name": "tools_date", "arguments": arguments}})
+    };
+    assert_eq!(
+        long_body(OPENAI),
+        json!({
+            "model": "m1",
+            "max_tokens": 99,
+            "temperature": 0.5,
+            "stream": true,
+            "stream_options": {"include_usage": true},
+            "tools": [{"type": "function", "function": {
+                "name": "date", "description": "the date", "parameters": {"type": "object"},
+            }}],
+            "tool_choice": "none",
+            "messages": [
+                {"role": "system", "content": "be kind"},
+                {"role": "user", "content": "what day is it?"},
+                {"role": "assistant", "content": null,
+                 "tool_calls": [call("a", "{\"zone\":1}"), call("b", "not json")]},
+                {"role": "tool", "tool_call_id": "a", "content": "today"},
+                {"role": "tool", "tool_call_id": "b", "content": "today"},
+                {"role": "user", "content": "well?"},
+                {"role": "assistant", "content": "It is ", "reasoning_details": [1]},
+            ],
+        })
+    );
+}
+
+#[test]
+fn keys_and_names_stand_in_the_headers() {
+    let fake = FakeModel::start();
+    for provider in [OPENAI, Provider::OpenRouter, ANTHROPIC, Provider::Ollama] {
+        ask(provider, &fake).0.unwrap();
+    }
+    let bearer = format!("Bearer {KEY}");
+    let asked = fake.requests();
+    assert_eq!(asked[0].header("authorization"), Some(&*bearer));
+    assert_eq!(asked[1].header("authorization"), Some(&*bearer));
+    assert_eq!(asked[1].header("x-title"), Some("Duragent"));
+    assert_eq!(asked[2].header("x-api-key"), Some(KEY));
+    assert_eq!(asked[2].header("anthropic-version"), Some("2023-06-01"));
+    assert_eq!(asked[3].header("authorization"), None);
+}
+
+#[test]
+fn what_a_model_thought_goes_back_to_it() {
+    for provider in [Provider::OpenRouter, ANTHROPIC] {
+        let fake = FakeModel::start();
+        fake.reply(
+            pieces(&[])
+                .and_thinking("hm ")
+                .and_thinking("so")
+                .and_text("yes"),
+        );
+        let (result, heard) = ask(provider, &fake);
+        assert_eq!(heard.text, "yes", "thoughts are not shown");
+        let data = result.unwrap().provider_data.unwrap();
+        let expected = match provider {
+            ANTHROPIC => json!({"thinking": [
+                {"type": "thinking", "thinking": "hm ", "signature": "signed"},
+                {"type": "thinking", "thinking": "so", "signature": "signed"},
+            ]}),
+            _ => json!({"reasoning_details": [
+                {"type": "reasoning.text", "index": 0, "text": "hm so"},
+            ]}),
+        };
+        assert_eq!(data, expected);
+    }
+}
+
+#[test]
+fn no_debug_output_shows_a_key() {
+    let fake = FakeModel::start();
+    let settings = settings();
+    let providers = Providers::new(settings.clone());
+    let model = providers.model(&spec(OPENAI, &fake));
+    for shown in [
+        format!("{settings:?}"),
+        format!("{providers:?}"),
+        format!("{model:?}"),
+        format!("{:?}", model.canceller()),
+    ] {
+        assert!(!shown.contains(KEY), "{shown}");
+    }
+}
+
+#[test]
+fn a_proxy_is_not_asked_for_what_is_on_this_machine() {
+    let fake = FakeModel::start();
+    // Nothing listens at the proxy's address, so asking it would fail.
+    let settings = ProviderSettings::from_env(|name| match name {
+        "ALL_PROXY" => Some("http://127.0.0.1:9".into()),
+        "OLLAMA_HOST" => Some(fake.url()),
+        _ => None,
+    });
+    assert!(settings.proxy.is_some());
+    let spec = ModelSpec {
+        main: choice(Provider::Ollama, None),
+        ..spec(OPENAI, &fake)
+    };
+    let result = Providers::new(settings)
+        .model(&spec)
+        .call(&hello(), &mut Heard::default());
+    assert!(result.is_ok(), "{result:?}");
+}
+
+fn echo(message: &str, limit: Option<Duration>) -> (Result<Reply, LlmError>, Heard) {
+    let fake = FakeModel::start();
+    let mut heard = Heard::default();
+    let request = Request {
+        messages: vec![user(message)],
+        timeout: limit,
+        tools: long_request().tools,
+        ..Request::default()
+    };
+    let result = model(Provider::Echo, &fake).call(&request, &mut heard);
+    (result, heard)
+}
+
+#[test]
+fn echo_says_the_words_back_and_calls_tools_as_told() {
+    let (result, heard) = echo(
+        "one two three four five\n/tool date {\"a\": 1}\n/tool date",
+        None,
+    );
+    assert_eq!(
+        result,
+        Ok(Reply {
+            model: "echo/m1".into(),
+            tool_calls: vec![
+                raw_call("", "date", "{\"a\": 1}"),
+                raw_call("", "date", "{}")
+            ],
+            usage: Some(Usage::new(14, 6)),
+            finish_reason: FinishReason::ToolCalls,
+            provider_data: None,
+        })
+    );
+    assert_eq!(heard.text, "one two three four five");
+    assert_eq!((heard.pieces, heard.flushes), (5, 2));
+}
+
+#[test]
+fn echo_repeats_fails_and_takes_its_time() {
+    let (result, heard) = echo("a b\n/repeat 5", None);
+    assert!(result.is_ok());
+    assert_eq!(heard.text, "a b a b a ");
+    let (result, heard) = echo("a b\n/fail", None);
+    assert!(matches!(result, Err(LlmError::MidStream { .. })));
+    assert_eq!(heard.text, "a b");
+    let (result, _heard) = echo(
+        "a b\n/slow 50\n/repeat 1000",
+        Some(Duration::from_millis(200)),
+    );
+    assert!(matches!(result, Err(LlmError::Timeout { .. })));
+}
+
+#[test]
+fn echo_answers_with_the_results_of_tools() {
+    let fake = FakeModel::start();
+    let mut heard = Heard::default();
+    let mut request = long_request();
+    request.messages.truncate(4);
+    model(Provider::Echo, &fake)
+        .call(&request, &mut heard)
+        .unwrap();
+    assert_eq!(heard.text, "today\ntoday");
+}
+
+#[test]
+fn cancel_ends_a_slow_echo_in_the_middle_of_a_rest() {
+    let fake = FakeModel::start();
+    let request = Request {
+        messages: vec![user("a b c\n/slow 60000")],
+        ..Request::default()
+    };
+    let (result, time) = cancelled(model(Provider::Echo, &fake), request, || {});
+    assert_eq!(result, Err(LlmError::Cancelled));
+    assert!(time < Duration::from_secs(5), "{time:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn wherever_the_writes_are_cut_the_reply_is_the_same(bytes in 1_usize..40) {
+        for provider in [OPENAI, ANTHROPIC] {
+            let fake = FakeModel::start();
+            fake.reply(
+                text("grüße, 🦀 world")
+                    .and_call("date", r#"{"zone":"Zürich"}"#)
+                    .split_every(bytes),
+            );
+            let (result, heard) = ask(provider, &fake);
+            prop_assert_eq!(heard.text, "grüße, 🦀 world");
+            let calls = result.unwrap().tool_calls;
+            prop_assert_eq!(calls, [raw_call("call_1_1", "date", r#"{"zone":"Zürich"}"#)]);
+        }
+    }
+}
+
+#[test]
+fn the_fake_refuses_what_providers_refuse() {
+    let fake = FakeModel::start();
+    fake.allow_violations();
+    let mut request = hello();
+    request.messages.push(user("again"));
+    let result = model(OPENAI, &fake).call(&request, &mut Heard::default());
+    assert!(matches!(result, Err(LlmError::Status { status: 400, .. })));
+    let mut request = long_request();
+    request.messages.remove(3);
+    for provider in [OPENAI, ANTHROPIC] {
+        let result = model(provider, &fake).call(&request, &mut Heard::default());
+        assert!(
+            matches!(result, Err(LlmError::Status { status: 400, .. })),
+            "{result:?}"
+        );
+    }
+    assert_eq!(fake.violations().len(), 3);
+}

@@ -18,7 +18,7 @@
 //!   dropping the `FakeModel` then panics, unless [`FakeModel::allow_violations`] was called.
 //! - It notices a client that leaves in the middle of an answer: [`FakeModel::wait_for_disconnects`].
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,8 +105,8 @@ struct State {
     violations: Vec<String>,
     violations_allowed: bool,
     connections: usize,
-    /// Every connection, to end it with the server.
-    sockets: Vec<TcpStream>,
+    /// The open connections, to end them with the server.
+    sockets: BTreeMap<usize, Arc<TcpStream>>,
     disconnects: usize,
     /// How many stalls may go on.
     released: usize,
@@ -411,7 +411,7 @@ impl Drop for FakeModel {
             drop(acceptor.join());
         }
         let state = self.shared.lock();
-        for socket in &state.sockets {
+        for socket in state.sockets.values() {
             drop(socket.shutdown(Shutdown::Both));
         }
         if !state.violations_allowed && !thread::panicking() {
@@ -499,14 +499,20 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         if shared.is_stopped() {
             return;
         }
-        let Ok(stream) = stream else { continue };
-        let shared = Arc::clone(shared);
+        let Ok(stream) = stream.map(Arc::new) else {
+            continue;
+        };
         let connection = shared.change(|state| {
-            state.sockets.push(stream.try_clone().unwrap());
+            let connection = state.connections;
+            state.sockets.insert(connection, Arc::clone(&stream));
             state.connections += 1;
-            state.connections - 1
+            connection
         });
-        let serve = move || serve(stream, connection, &shared);
+        let shared = Arc::clone(shared);
+        let serve = move || {
+            serve(&stream, connection, &shared);
+            shared.change(|state| state.sockets.remove(&connection));
+        };
         thread::Builder::new()
             .name("fake-model".into())
             .stack_size(256 << 10)
@@ -515,10 +521,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-fn serve(stream: TcpStream, connection: usize, shared: &Shared) {
+fn serve(stream: &TcpStream, connection: usize, shared: &Shared) {
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE * 3)).unwrap();
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut reader = BufReader::new(stream);
     while let Some(asked) = read_request(&mut reader, connection) {
         let (step, violation) = take_step(shared, &asked);
         let step = match violation {
@@ -527,7 +533,7 @@ fn serve(stream: TcpStream, connection: usize, shared: &Shared) {
         };
         shared.change(|state| state.streams += 1);
         let result = Answer {
-            stream: &stream,
+            stream,
             shared,
             split: step.split,
         }
@@ -559,7 +565,7 @@ fn take_step(shared: &Shared, asked: &Asked) -> (Step, Option<String>) {
     })
 }
 
-fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<Asked> {
+fn read_request(reader: &mut BufReader<&TcpStream>, connection: usize) -> Option<Asked> {
     let mut line = String::new();
     if reader.read_line(&mut line).ok()? == 0 {
         return None;
