@@ -6,15 +6,13 @@
 //! Source: <https://docs.anthropic.com/en/api/messages>,
 //! <https://docs.anthropic.com/en/api/messages-streaming>.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::event::{FinishReason, ToolCall, Usage};
 use crate::domain::message::{Message, Reply};
 use crate::domain::spec::ModelSpec;
-use crate::llm::dialect::{Answer, Decoder, Fault, error_text, legal_tool_name, user_text};
+use crate::llm::dialect::{Answer, Decoder, Fault, Text, error_text, legal_tool_name, user_text};
 use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
 
 /// The limit of an answer when the agent names none: the API wants one.
@@ -198,7 +196,7 @@ enum Block {
 impl Decoder for Blocks {
     fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
         let event: Event<'_> = serde_json::from_slice(data)?;
-        match &*event.kind.0 {
+        match event.kind.as_str() {
             "content_block_delta" => {
                 if let Some(delta) = event.delta {
                     self.delta(delta, sink);
@@ -255,9 +253,10 @@ impl Decoder for Blocks {
             _ => FinishReason::ToolCalls,
         };
         let thinking = std::mem::take(&mut self.thinking);
+        let usage = Usage::new(self.prompt_tokens, self.completion_tokens);
         Ok(Answer {
             tool_calls,
-            usage: Some(Usage::new(self.prompt_tokens, self.completion_tokens)),
+            usage: (usage != Usage::default()).then_some(usage),
             finish_reason,
             provider_data: (!thinking.is_empty()).then(|| json!({THINKING: thinking})),
         })
@@ -266,7 +265,7 @@ impl Decoder for Blocks {
 
 impl Blocks {
     fn open(&mut self, block: Value, sink: &mut dyn Sink) {
-        let Value::Object(mut block) = block else {
+        let Value::Object(block) = block else {
             return;
         };
         let text = |key: &str| block.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -282,8 +281,6 @@ impl Blocks {
                 }));
             }
             "thinking" | "redacted_thinking" => {
-                // What it was given with stays; the index belongs to the stream.
-                block.remove("index");
                 self.open = Some(Block::Thinking(block));
             }
             _ => {}
@@ -292,12 +289,12 @@ impl Blocks {
 
     fn delta(&mut self, delta: Delta<'_>, sink: &mut dyn Sink) {
         if let Some(text) = &delta.text {
-            hand_over(&text.0, sink);
+            hand_over(text.as_str(), sink);
         }
         match &mut self.open {
             Some(Block::Call(call)) => {
                 if let Some(piece) = &delta.partial_json {
-                    call.arguments.push_str(&piece.0);
+                    call.arguments.push_str(piece.as_str());
                 }
             }
             Some(Block::Thinking(block)) => {
@@ -340,7 +337,7 @@ impl Blocks {
 
     fn stop(&mut self, reason: Option<Text<'_>>) {
         if let Some(reason) = reason {
-            self.stop_reason = Some(match &*reason.0 {
+            self.stop_reason = Some(match reason.as_str() {
                 "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
                 _ => FinishReason::Stop,
             });
@@ -359,9 +356,9 @@ fn append(block: &mut Map<String, Value>, key: &str, piece: Option<&Text<'_>>) {
         return;
     };
     match block.get_mut(key) {
-        Some(Value::String(text)) => text.push_str(&piece.0),
+        Some(Value::String(text)) => text.push_str(piece.as_str()),
         _ => {
-            block.insert(key.to_owned(), json!(piece.0));
+            block.insert(key.to_owned(), json!(piece.as_str()));
         }
     }
 }
@@ -387,10 +384,6 @@ fn reported(error: &Value) -> Fault {
     };
     Fault::Reported { status, message }
 }
-
-/// A text that lies in the bytes it was read from, unless it has escapes.
-#[derive(Debug, Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Debug, Deserialize)]
 struct Event<'a> {

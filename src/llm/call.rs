@@ -42,6 +42,8 @@ pub(super) struct Line {
     /// Whether an answer was received, so that the agent may hold a connection that the
     /// provider has closed in the meantime.
     used: bool,
+    /// Whether the provider ends its answers so that their connection can be used again.
+    keeps_alive: bool,
     buffer: Box<[u8]>,
 }
 
@@ -84,6 +86,7 @@ impl Line {
             agent,
             rest: None,
             used: false,
+            keeps_alive: true,
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
         }
     }
@@ -125,7 +128,7 @@ impl Line {
         }
         let mut body = response.into_body().into_reader();
         self.stream(post.provider, &mut body, decoder, sink)?;
-        self.rest = Some(body);
+        self.rest = self.keeps_alive.then_some(body);
         self.used = true;
         decoder
             .finish()
@@ -140,6 +143,8 @@ impl Line {
         // Whatever goes wrong costs the connection and nothing else.
         if let Err(error) = io::copy(&mut rest.take(REST_BYTES_MAX), &mut io::sink()) {
             log::debug!("a model's connection is not used again: {error}");
+            // It may have taken the idle limit to find out: once is enough.
+            self.keeps_alive = false;
         }
     }
 
@@ -330,6 +335,11 @@ pub(super) fn time_left(
         }),
         false => Ok(Some(left)),
     }
+}
+
+/// Whether `deadline` has passed.
+pub(super) fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| deadline <= Instant::now())
 }
 
 const WHOLE_REPLY: &str = "the whole reply";

@@ -1,8 +1,11 @@
 //! What the providers' dialects have in common: an answer is decoded event by event.
 
-use std::time::Duration;
+use std::borrow::Cow;
+use std::fmt;
 
-use serde_json::Value;
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
 use crate::domain::event::{FinishReason, Usage};
 use crate::llm::sse::TooLong;
@@ -60,7 +63,7 @@ impl Fault {
                 provider,
                 status,
                 message,
-                retry_after: None::<Duration>,
+                retry_after: None,
             },
             Fault::Reported { message, .. } => LlmError::MidStream { provider, message },
             Fault::Truncated => LlmError::Truncated { provider },
@@ -78,6 +81,61 @@ impl From<TooLong> for Fault {
 impl From<serde_json::Error> for Fault {
     fn from(error: serde_json::Error) -> Fault {
         Fault::Malformed(error.to_string())
+    }
+}
+
+/// A text that lies in the bytes it was read from, unless it has escapes.
+///
+/// Servers differ: a list of parts is the text of its parts, as some write an answer; an object
+/// is its JSON, as some write a call's arguments; a number is its digits, as some write ids.
+#[derive(Debug, Default)]
+pub(super) struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'a>, D::Error> {
+        deserializer.deserialize_any(TextVisitor).map(Text)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(number.to_string()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+        let mut text = String::new();
+        while let Some(part) = parts.next_element::<Value>()? {
+            text.push_str(part["text"].as_str().unwrap_or_default());
+        }
+        Ok(Cow::Owned(text))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        let object = Map::deserialize(MapAccessDeserializer::new(map))?;
+        let text = serde_json::to_string(&object).map_err(A::Error::custom)?;
+        Ok(Cow::Owned(text))
     }
 }
 

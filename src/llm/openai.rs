@@ -6,8 +6,6 @@
 //! Source: <https://platform.openai.com/docs/api-reference/chat-streaming>,
 //! <https://openrouter.ai/docs/api-reference/streaming>.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -15,7 +13,7 @@ use crate::domain::event::{FinishReason, ToolCall, Usage};
 use crate::domain::message::{Message, Reply};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
-    Answer, Decoder, Fault, error_text, legal_tool_name, shortened, user_text,
+    Answer, Decoder, Fault, Text, error_text, legal_tool_name, shortened, user_text,
 };
 use crate::llm::{RawToolCall, Request, Sink, ToolChoice};
 
@@ -208,10 +206,11 @@ impl Chunks {
     }
 
     fn delta(&mut self, delta: Delta<'_>, sink: &mut dyn Sink) {
-        if let Some(text) = delta.content.as_ref().map(Text::as_str)
-            && !text.is_empty()
-        {
-            sink.text(text);
+        // A refusal is what the model says, in a field of its own.
+        for text in [&delta.content, &delta.refusal].into_iter().flatten() {
+            if !text.as_str().is_empty() {
+                sink.text(text.as_str());
+            }
         }
         for piece in delta.tool_calls.unwrap_or_default() {
             self.call_piece(piece);
@@ -324,16 +323,6 @@ fn finish_reason(word: &str) -> FinishReason {
     }
 }
 
-/// A text that lies in the bytes it was read from, unless it has escapes.
-#[derive(Debug, Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl Text<'_> {
-    fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 #[derive(Debug, Deserialize)]
 struct Chunk<'a> {
     #[serde(borrow)]
@@ -356,6 +345,7 @@ struct Choice<'a> {
 struct Delta<'a> {
     #[serde(borrow)]
     content: Option<Text<'a>>,
+    refusal: Option<Text<'a>>,
     tool_calls: Option<Vec<CallPiece<'a>>>,
     reasoning_details: Option<Vec<Map<String, Value>>>,
 }

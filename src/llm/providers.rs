@@ -10,7 +10,7 @@ use ureq::Proxy;
 use ureq::http::Uri;
 
 use crate::domain::spec::{ModelChoice, ModelSpec, Provider};
-use crate::llm::call::{Handover, Line, Post, time_left};
+use crate::llm::call::{Handover, Line, Post, is_over};
 use crate::llm::dialect::Decoder;
 use crate::llm::secret::Secret;
 use crate::llm::{
@@ -143,13 +143,11 @@ impl Model for Caller {
         let spec = self.spec.clone();
         let mut result = self.ask_patiently(&spec.main, request, deadline, &mut sink);
         for choice in &spec.fallbacks {
+            let may_fall_back = !sink.has_begun() && !is_over(deadline);
             let error = match result {
-                Err(error) if retry::is_for_fallback(&error) && !sink.has_begun() => error,
+                Err(error) if may_fall_back && retry::is_for_fallback(&error) => error,
                 result => return result,
             };
-            if time_left(spec.main.provider.as_str(), deadline).is_err() {
-                return Err(error);
-            }
             sink.notice(
                 "fallback",
                 format!("{error}; asking {} instead", choice.label()),

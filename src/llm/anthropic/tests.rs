@@ -1,1 +1,195 @@
+use super::*;
+use crate::llm::sse;
+use proptest::prelude::*;
 
+/// A sink that keeps the pieces.
+#[derive(Debug, Default)]
+struct Pieces(Vec<String>);
+
+impl Sink for Pieces {
+    fn text(&mut self, text: &str) {
+        self.0.push(text.to_owned());
+    }
+
+    fn flush(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn notice(&mut self, _code: &'static str, _message: String) {}
+}
+
+/// The text and the answer of a body that comes in `pieces`.
+fn decode(pieces: &[&[u8]]) -> (Vec<String>, Result<Answer, Fault>) {
+    let mut sink = Pieces::default();
+    let mut blocks = Blocks::default();
+    let mut events = sse::Parser::default();
+    for piece in pieces {
+        let fed = events.feed(piece, |data| blocks.event(data, &mut sink));
+        if let Err(fault) = fed {
+            return (sink.0, Err(fault));
+        }
+    }
+    (sink.0, blocks.finish())
+}
+
+fn stream(events: &[Value]) -> String {
+    let line = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"]);
+    events.iter().map(line).collect()
+}
+
+fn delta(index: u64, delta: Value) -> Value {
+    json!({"type": "content_block_delta", "index": index, "delta": delta})
+}
+
+fn start(index: u64, block: Value) -> Value {
+    json!({"type": "content_block_start", "index": index, "content_block": block})
+}
+
+fn stop(index: u64) -> Value {
+    json!({"type": "content_block_stop", "index": index})
+}
+
+fn end(reason: &str) -> [Value; 2] {
+    [
+        json!({"type": "message_delta", "delta": {"stop_reason": reason},
+               "usage": {"output_tokens": 9}}),
+        json!({"type": "message_stop"}),
+    ]
+}
+
+/// A reply with all kinds of blocks.
+fn full_stream() -> String {
+    let mut events = vec![
+        json!({"type": "message_start", "message": {"usage": {
+            "input_tokens": 10, "cache_creation_input_tokens": 100,
+            "cache_read_input_tokens": 1000, "output_tokens": 1,
+        }}}),
+        json!({"type": "ping"}),
+        start(
+            0,
+            json!({"type": "thinking", "thinking": "", "signature": ""}),
+        ),
+        delta(0, json!({"type": "thinking_delta", "thinking": "h"})),
+        delta(0, json!({"type": "thinking_delta", "thinking": "m"})),
+        delta(0, json!({"type": "signature_delta", "signature": "s1"})),
+        stop(0),
+        start(1, json!({"type": "redacted_thinking", "data": "x"})),
+        stop(1),
+        start(2, json!({"type": "text", "text": ""})),
+        delta(2, json!({"type": "text_delta", "text": "Grüße "})),
+        delta(2, json!({"type": "text_delta", "text": "🦀"})),
+        stop(2),
+        start(
+            3,
+            json!({"type": "tool_use", "id": "t1", "name": "date", "input": {}}),
+        ),
+        delta(3, json!({"type": "input_json_delta", "partial_json": ""})),
+        delta(
+            3,
+            json!({"type": "input_json_delta", "partial_json": "{\"ä\""}),
+        ),
+        delta(
+            3,
+            json!({"type": "input_json_delta", "partial_json": ": 1}"}),
+        ),
+        stop(3),
+        start(
+            4,
+            json!({"type": "tool_use", "id": "t2", "name": "list", "input": {}}),
+        ),
+        stop(4),
+        json!({"type": "something_new", "delta": {"type": "new_delta"}}),
+    ];
+    events.extend(end("tool_use"));
+    stream(&events)
+}
+
+#[test]
+fn all_kinds_of_blocks_find_their_places() {
+    let (text, answer) = decode(&[full_stream().as_bytes()]);
+    assert_eq!(text, ["Grüße ", "🦀"]);
+    let call = |id: &str, name: &str, arguments: &str| RawToolCall {
+        id: id.into(),
+        name: name.into(),
+        arguments: arguments.into(),
+    };
+    assert_eq!(
+        answer,
+        Ok(Answer {
+            tool_calls: vec![call("t1", "date", "{\"ä\": 1}"), call("t2", "list", "{}")],
+            usage: Some(Usage::new(1110, 9)),
+            finish_reason: FinishReason::ToolCalls,
+            provider_data: Some(json!({"thinking": [
+                {"type": "thinking", "thinking": "hm", "signature": "s1"},
+                {"type": "redacted_thinking", "data": "x"},
+            ]})),
+        })
+    );
+}
+
+#[test]
+fn every_stop_reason_has_a_meaning() {
+    for (word, expected) in [
+        ("end_turn", FinishReason::Stop),
+        ("stop_sequence", FinishReason::Stop),
+        ("refusal", FinishReason::Stop),
+        ("pause_turn", FinishReason::Stop),
+        ("max_tokens", FinishReason::Length),
+        ("model_context_window_exceeded", FinishReason::Length),
+    ] {
+        let (_text, answer) = decode(&[stream(&end(word)).as_bytes()]);
+        assert_eq!(answer.unwrap().finish_reason, expected, "{word}");
+    }
+}
+
+#[test]
+fn an_error_event_stands_for_a_status() {
+    for (kind, status) in [
+        ("overloaded_error", Some(529)),
+        ("rate_limit_error", Some(429)),
+        ("invalid_request_error", Some(400)),
+        ("new_error", None),
+    ] {
+        let event = json!({"type": "error", "error": {"type": kind, "message": "words"}});
+        let (_text, answer) = decode(&[stream(&[event]).as_bytes()]);
+        let message = format!("{kind}: words");
+        assert_eq!(answer, Err(Fault::Reported { status, message }));
+    }
+    let (_text, answer) = decode(&[b"data: {\"type\":\"error\"}\n\n"]);
+    assert!(matches!(answer, Err(Fault::Reported { .. })));
+}
+
+#[test]
+fn without_its_last_event_an_answer_is_truncated() {
+    let body = full_stream();
+    let cut = body.find("event: \"message_stop\"").unwrap();
+    assert_eq!(decode(&[&body.as_bytes()[..cut]]).1, Err(Fault::Truncated));
+}
+
+#[test]
+fn whatever_a_model_wrote_as_arguments_becomes_an_object() {
+    for (arguments, expected) in [
+        ("{\"a\": 1}", json!({"a": 1})),
+        ("", json!({})),
+        ("null", json!({})),
+        ("[1]", json!({"arguments": [1]})),
+        ("{\"a\"", json!({"arguments": "{\"a\""})),
+    ] {
+        assert_eq!(input(arguments), expected, "{arguments}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_the_bytes_gives_the_same_deltas(
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let body = full_stream();
+        let body = body.as_bytes();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+        cuts.extend([0, body.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &body[cut[0]..cut[1]]).collect();
+        prop_assert_eq!(decode(&pieces), decode(&[body]));
+    }
+}

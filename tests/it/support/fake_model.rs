@@ -18,6 +18,8 @@
 //!   dropping the `FakeModel` then panics, unless [`FakeModel::allow_violations`] was called.
 //! - It notices a client that leaves in the middle of an answer: [`FakeModel::wait_for_disconnects`].
 
+#![allow(dead_code, reason = "a kit for every topic: each uses a part of it")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
