@@ -188,3 +188,6 @@ pub(super) fn legal_tool_name(name: &str) -> String {
     }
     name
 }
+
+#[cfg(test)]
+pub(super) mod testing;

@@ -123,6 +123,7 @@ fn data_of(line: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::llm::dialect::testing;
     use proptest::prelude::*;
 
     /// The events of a body that comes in `pieces`.
@@ -180,10 +181,7 @@ mod tests {
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         ) {
             let body = lines.concat().into_bytes();
-            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
-            cuts.extend([0, body.len()]);
-            cuts.sort_unstable();
-            let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &body[cut[0]..cut[1]]).collect();
+            let pieces = testing::cut_at(&body, &cuts);
             prop_assert_eq!(events(&pieces), events(&[&body]));
         }
     }

@@ -463,7 +463,7 @@ fn the_time_for_a_whole_reply_is_limited_however_it_drips() {
     let fake = FakeModel::start();
     fake.reply(pieces(&["a "; 500]).each_after(Duration::from_millis(20)));
     let request = Request {
-        timeout: Some(Duration::from_millis(300)),
+        timeout: Some(Duration::from_secs(1)),
         ..hello()
     };
     let mut heard = Heard::default();
@@ -483,7 +483,7 @@ fn silence_is_a_timeout_and_tried_again() {
     let fake = FakeModel::start();
     fake.reply(stall()).then(text("awake"));
     let settings = ProviderSettings {
-        idle_timeout: Duration::from_millis(200),
+        idle_timeout: Duration::from_secs(1),
         ..settings()
     };
     let mut heard = Heard::default();

@@ -1,35 +1,11 @@
 use super::*;
-use crate::llm::sse;
+use crate::llm::dialect::testing;
 use proptest::prelude::*;
-
-/// A sink that keeps the pieces.
-#[derive(Debug, Default)]
-struct Pieces(Vec<String>);
-
-impl Sink for Pieces {
-    fn text(&mut self, text: &str) {
-        self.0.push(text.to_owned());
-    }
-
-    fn flush(&mut self) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn notice(&mut self, _code: &'static str, _message: String) {}
-}
+use proptest::sample::Index;
 
 /// The text and the answer of a body that comes in `pieces`.
 fn decode(pieces: &[&[u8]]) -> (Vec<String>, Result<Answer, Fault>) {
-    let mut sink = Pieces::default();
-    let mut chunks = Chunks::default();
-    let mut events = sse::Parser::default();
-    for piece in pieces {
-        let fed = events.feed(piece, |data| chunks.event(data, &mut sink));
-        if let Err(fault) = fed {
-            return (sink.0, Err(fault));
-        }
-    }
-    (sink.0, chunks.finish())
+    testing::decode(Chunks::default(), pieces)
 }
 
 /// A stream of these chunks.
@@ -230,7 +206,7 @@ fn an_error_anywhere_is_an_error() {
 proptest! {
     #[test]
     fn any_split_of_the_bytes_gives_the_same_deltas(
-        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        cuts in prop::collection::vec(any::<Index>(), 0..12),
     ) {
         let body = stream(&[
             delta(json!({"role": "assistant", "content": "Grüße"})),
@@ -244,10 +220,7 @@ proptest! {
         ])
         .replace("data: {\"usage", ": PROCESSING\r\n\r\ndata: {\"usage");
         let body = body.as_bytes();
-        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
-        cuts.extend([0, body.len()]);
-        cuts.sort_unstable();
-        let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &body[cut[0]..cut[1]]).collect();
+        let pieces = testing::cut_at(body, &cuts);
         prop_assert_eq!(decode(&pieces), decode(&[body]));
     }
 
