@@ -14,7 +14,7 @@ use duragent::llm::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::fake_model::{FakeModel, error, hang_up, pieces, raw, stall, text, tool_call};
+use crate::support::fake_model::{FakeModel, error, hang_up, pieces, raw, stall, text};
 
 const OPENAI: Provider = Provider::OpenAi;
 const ANTHROPIC: Provider = Provider::Anthropic;
