@@ -1,0 +1,321 @@
+//! Who may ask for what: decided on the head of a request alone, before its body is read. Pure.
+//!
+//! Invariants:
+//! - no token is ever part of a [`Problem`], a log line or a `Debug` text;
+//! - what no rule opens is guarded like the API.
+//!
+//! Elsewhere: how a head is parsed (`http::gate::head`), what a route answers (handlers).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use subtle::ConstantTimeEq;
+
+use crate::http::problem::Problem;
+
+/// The rules, as they were configured.
+#[derive(Debug, Clone, Default)]
+pub struct AccessSettings {
+    /// Guards the API and the metrics; without one, only this machine may use them.
+    pub api_token: Option<Token>,
+    /// Guards the administration; without one, the rule of the API holds there too.
+    pub admin_token: Option<Token>,
+    /// Names beside `localhost`, `127.0.0.1` and `[::1]` by which clients without a token may call
+    /// us: `name` or `name:port`.
+    pub allowed_hosts: Vec<String>,
+    /// Origins (`https://app.example`) whose pages may use the API from a browser.
+    pub allowed_origins: Vec<String>,
+}
+
+/// A secret that a client shows. Its `Debug` text hides it.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// Takes the secret as it stands in the configuration.
+    pub fn new(secret: impl Into<String>) -> Token {
+        Token(secret.into())
+    }
+
+    /// Compares in a time that depends on the lengths alone.
+    fn matches(&self, shown: &str) -> bool {
+        self.0.as_bytes().ct_eq(shown.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// The protocol's version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0: one request per connection, no chunked bodies.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+/// What the rules look at.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadView<'a> {
+    /// The method, as sent.
+    pub method: &'a str,
+    /// The target, with its query if it has one.
+    pub target: &'a str,
+    /// The protocol's version.
+    pub version: Version,
+    /// Names as sent and trimmed values, in order.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Where the connection comes from.
+    pub peer: IpAddr,
+}
+
+impl<'a> HeadView<'a> {
+    /// The value of a header that stands there exactly once.
+    pub fn single(&self, name: &str) -> Option<&'a str> {
+        let mut values = self.all(name);
+        let value = values.next()?;
+        values.next().is_none().then_some(value)
+    }
+
+    fn all(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.headers
+            .iter()
+            .filter(move |(header, _)| header.eq_ignore_ascii_case(name))
+            .map(|(_, value)| *value)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.all(name).next().is_some()
+    }
+}
+
+/// Decides whether a request may go on to its handler.
+///
+/// Errors: 401 with `WWW-Authenticate` where a token is set, 403 with the setting to change where
+/// none is.
+pub fn check(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Problem> {
+    let token = match area(head.target) {
+        Area::Open => return Ok(()),
+        Area::Api => settings.api_token.as_ref(),
+        Area::Admin => settings
+            .admin_token
+            .as_ref()
+            .or(settings.api_token.as_ref()),
+    };
+    match token {
+        Some(token) => check_token(token, head),
+        None => check_local(settings, head),
+    }
+}
+
+/// The headers that let the page of an allowed origin read an answer; none for other requests.
+pub fn cors_headers(settings: &AccessSettings, head: &HeadView<'_>) -> Vec<(&'static str, String)> {
+    if settings.allowed_origins.is_empty() {
+        return Vec::new();
+    }
+    // Answers differ by origin, so no cache may give one origin's to another.
+    let mut headers = vec![("Vary", "Origin".to_owned())];
+    if let Some(origin) = allowed_origin(settings, head) {
+        headers.push(("Access-Control-Allow-Origin", origin.to_owned()));
+        headers.push(("Access-Control-Expose-Headers", "Retry-After".to_owned()));
+    }
+    headers
+}
+
+/// The headers that answer a browser's question before the real request, when it asks one and its
+/// origin is allowed.
+///
+/// Source: the Fetch standard, "CORS-preflight request".
+pub fn preflight(
+    settings: &AccessSettings,
+    head: &HeadView<'_>,
+) -> Option<Vec<(&'static str, String)>> {
+    let asks = head.method == "OPTIONS" && head.has("Access-Control-Request-Method");
+    if !asks || allowed_origin(settings, head).is_none() {
+        return None;
+    }
+    let mut headers = cors_headers(settings, head);
+    let fixed = [
+        ("Access-Control-Allow-Methods", "GET, POST, PATCH, DELETE"),
+        (
+            "Access-Control-Allow-Headers",
+            "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer",
+        ),
+        ("Access-Control-Max-Age", "600"),
+    ];
+    headers.extend(fixed.map(|(name, value)| (name, value.to_owned())));
+    Some(headers)
+}
+
+enum Area {
+    Open,
+    Api,
+    Admin,
+}
+
+const OPEN_PATHS: &[&str] = &["/", "/livez", "/readyz", "/version", "/openapi.yaml"];
+
+/// Sorts a target, strictly: an odd spelling of a path is never less guarded than the plain one.
+fn area(target: &str) -> Area {
+    let path = target.split('?').next().unwrap_or_default();
+    if OPEN_PATHS.contains(&path) {
+        return Area::Open;
+    }
+    let segments: Vec<String> = path
+        .split('/')
+        .map(percent_decoded)
+        .filter(|segment| !segment.is_empty() && segment != ".")
+        .collect();
+    let climbs = segments.iter().any(|segment| segment == "..");
+    let is_admin = segments
+        .iter()
+        .map(String::as_str)
+        .take(2)
+        .eq(["api", "admin"]);
+    match climbs || is_admin {
+        true => Area::Admin,
+        false => Area::Api,
+    }
+}
+
+/// Undoes `%61`, and folds case: good for comparing, not for showing.
+fn percent_decoded(segment: &str) -> String {
+    let mut decoded = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        match hex_pair(byte, after) {
+            Some(code) => {
+                decoded.push(code.to_ascii_lowercase());
+                rest = &after[2..];
+            }
+            None => {
+                decoded.push(byte.to_ascii_lowercase());
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+fn hex_pair(byte: u8, after: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+    let code = digit(0)? * 16 + digit(1)?;
+    (byte == b'%').then(|| u8::try_from(code).ok()).flatten()
+}
+
+fn check_token(token: &Token, head: &HeadView<'_>) -> Result<(), Problem> {
+    match bearer(head) {
+        Some(shown) if token.matches(shown) => Ok(()),
+        Some(_) => Err(unauthorized("the bearer token is not the right one")),
+        None => Err(unauthorized(
+            "send the header `Authorization: Bearer <token>`, once",
+        )),
+    }
+}
+
+fn bearer<'a>(head: &HeadView<'a>) -> Option<&'a str> {
+    let (scheme, shown) = head.single("Authorization")?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("Bearer")
+        .then(|| shown.trim_matches(' '))
+}
+
+fn unauthorized(detail: &'static str) -> Problem {
+    Problem::new(401, detail).with_header("WWW-Authenticate", "Bearer realm=\"duragent\"")
+}
+
+/// Without a token the only thing that tells friend from foe is where a request comes from: it
+/// must be a program of this machine that calls us directly, and no page of a foreign site.
+fn check_local(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Problem> {
+    if !head.peer.to_canonical().is_loopback() {
+        return Err(forbidden("requests from other machines need a token"));
+    }
+    if came_through_a_proxy(head) {
+        return Err(forbidden("requests that came through a proxy need a token"));
+    }
+    let Some(host) = head
+        .single("Host")
+        .filter(|host| knows_host(settings, host))
+    else {
+        return Err(forbidden("this `Host` is not one of ours")
+            .with_member("hint", "or add the name to server.allowed_hosts"));
+    };
+    if !knows_origin(settings, head, host) {
+        return Err(forbidden("pages of this `Origin` may not use the API")
+            .with_member("hint", "or add the origin to server.allowed_origins"));
+    }
+    Ok(())
+}
+
+fn forbidden(what: &str) -> Problem {
+    Problem::new(403, format!("{what}: set server.api_token, and send it"))
+}
+
+fn came_through_a_proxy(head: &HeadView<'_>) -> bool {
+    let is_mark = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        matches!(name.as_str(), "forwarded" | "x-real-ip" | "via")
+            || name.starts_with("x-forwarded-")
+    };
+    head.version == Version::Http10 || head.headers.iter().any(|(name, _)| is_mark(name))
+}
+
+/// Whether a `Host` is a name of ours: by default with any port, since ports get forwarded.
+fn knows_host(settings: &AccessSettings, host: &str) -> bool {
+    let Some(name) = without_port(host) else {
+        return false;
+    };
+    let is_loopback = ["localhost", "127.0.0.1", "[::1]"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known));
+    let is_allowed = settings
+        .allowed_hosts
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(host) || known.eq_ignore_ascii_case(name));
+    is_loopback || is_allowed
+}
+
+/// The name in `name`, `name:port` or `[address]:port`; `None` when the rest is no port.
+fn without_port(host: &str) -> Option<&str> {
+    let name_end = match host.starts_with('[') {
+        true => host.find(']')? + 1,
+        false => host.find(':').unwrap_or(host.len()),
+    };
+    let (name, rest) = host.split_at(name_end);
+    if rest.is_empty() {
+        return Some(name);
+    }
+    let port = rest.strip_prefix(':')?;
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_port.then_some(name)
+}
+
+/// Whether the page behind a request, if there is one, is ours or allowed.
+fn knows_origin(settings: &AccessSettings, head: &HeadView<'_>, host: &str) -> bool {
+    if allowed_origin(settings, head).is_some() {
+        return true;
+    }
+    let is_ours = |origin: &str| {
+        origin
+            .split_once("://")
+            .is_some_and(|(scheme, name)| scheme == "http" && name.eq_ignore_ascii_case(host))
+    };
+    let cross_site = |value: &str| value.eq_ignore_ascii_case("cross-site");
+    head.all("Origin").all(is_ours) && !head.all("Sec-Fetch-Site").any(cross_site)
+}
+
+fn allowed_origin<'a>(settings: &AccessSettings, head: &HeadView<'a>) -> Option<&'a str> {
+    let origin = head.single("Origin")?;
+    settings
+        .allowed_origins
+        .iter()
+        .any(|allowed| allowed.trim_end_matches('/').eq_ignore_ascii_case(origin))
+        .then_some(origin)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+use super::*;
+
+const HOST: (&str, &str) = ("Host", "localhost:8080");
+
+fn status(settings: &AccessSettings, head: &HeadView<'_>) -> u16 {
+    check(settings, head).map_or_else(|problem| problem.status(), |()| 200)
+}
+
+fn get<'a>(target: &'a str, headers: &'a [(&'a str, &'a str)]) -> HeadView<'a> {
+    HeadView {
+        method: "GET",
+        target,
+        version: Version::Http11,
+        headers,
+        peer: IpAddr::from([127, 0, 0, 1]),
+    }
+}
+
+fn with_tokens(api: Option<&str>, admin: Option<&str>) -> AccessSettings {
+    AccessSettings {
+        api_token: api.map(Token::new),
+        admin_token: admin.map(Token::new),
+        ..AccessSettings::default()
+    }
+}
+
+#[test]
+fn open_paths_are_open_to_everyone_with_any_settings() {
+    let locked = with_tokens(Some("a"), Some("b"));
+    for path in ["/", "/livez", "/readyz?x=1", "/version", "/openapi.yaml"] {
+        let mut head = get(path, &[("Host", "evil.example"), ("Origin", "null")]);
+        head.peer = IpAddr::from([192, 168, 1, 7]);
+        assert_eq!(status(&locked, &head), 200, "{path}");
+        assert_eq!(status(&AccessSettings::default(), &head), 200, "{path}");
+    }
+}
+
+#[test]
+fn everything_else_is_guarded() {
+    let locked = with_tokens(Some("a"), None);
+    for path in [
+        "/api/v1/agents",
+        "/metrics",
+        "/livez/",
+        "/LIVEZ",
+        "//livez",
+        "/nothing",
+    ] {
+        assert_eq!(status(&locked, &get(path, &[HOST])), 401, "{path}");
+    }
+}
+
+#[test]
+fn without_a_token_only_this_machine_may_call_and_only_directly() {
+    let table: &[(&[(&str, &str)], u16)] = &[
+        (&[HOST], 200),
+        (&[("Host", "LOCALHOST")], 200),
+        (&[("Host", "127.0.0.1:1")], 200),
+        (&[("Host", "[::1]:8080")], 200),
+        (&[("Host", "[::1]")], 200),
+        (&[("Host", "box.lan:9999")], 200),
+        (&[("Host", "proxy.lan:81")], 200),
+        (&[("Host", "proxy.lan:82")], 403),
+        (&[("Host", "evil.example")], 403),
+        (&[("Host", "localhost.evil.example")], 403),
+        (&[("Host", "localhost:evil")], 403),
+        (&[("Host", "localhost:99999")], 403),
+        (&[("Host", "[::1]evil")], 403),
+        (&[("Host", "")], 403),
+        (&[], 403),
+        (&[HOST, HOST], 403),
+        (&[HOST, ("Origin", "http://localhost:8080")], 200),
+        (&[HOST, ("Origin", "https://app.example")], 200),
+        (&[HOST, ("Origin", "http://localhost:3000")], 403),
+        (&[HOST, ("Origin", "https://evil.example")], 403),
+        (&[HOST, ("Origin", "null")], 403),
+        (&[HOST, ("Sec-Fetch-Site", "same-origin")], 200),
+        (&[HOST, ("Sec-Fetch-Site", "cross-site")], 403),
+        (
+            &[
+                HOST,
+                ("Origin", "https://app.example"),
+                ("Sec-Fetch-Site", "cross-site"),
+            ],
+            200,
+        ),
+        (&[HOST, ("Forwarded", "for=1.2.3.4")], 403),
+        (&[HOST, ("x-forwarded-for", "1.2.3.4")], 403),
+        (&[HOST, ("X-Forwarded-Proto", "https")], 403),
+        (&[HOST, ("X-Real-IP", "1.2.3.4")], 403),
+        (&[HOST, ("via", "1.1 proxy")], 403),
+    ];
+    let settings = AccessSettings {
+        allowed_hosts: vec!["box.lan".into(), "proxy.lan:81".into()],
+        allowed_origins: vec!["https://app.example".into()],
+        ..AccessSettings::default()
+    };
+    for (headers, expected) in table {
+        let head = get("/api/v1/agents", headers);
+        assert_eq!(status(&settings, &head), *expected, "{headers:?}");
+    }
+}
+
+#[test]
+fn without_a_token_other_peers_and_old_clients_are_refused() {
+    let settings = AccessSettings::default();
+    let peers: &[(&str, u16)] = &[
+        ("127.0.0.1", 200),
+        ("127.9.9.9", 200),
+        ("::1", 200),
+        ("::ffff:127.0.0.1", 200),
+        ("10.0.0.1", 403),
+        ("::ffff:10.0.0.1", 403),
+        ("2001:db8::1", 403),
+    ];
+    for (peer, expected) in peers {
+        let mut head = get("/metrics", &[HOST]);
+        head.peer = peer.parse().unwrap();
+        assert_eq!(status(&settings, &head), *expected, "{peer}");
+    }
+    let mut old = get("/metrics", &[HOST]);
+    old.version = Version::Http10;
+    assert_eq!(status(&settings, &old), 403);
+    let problem = check(&settings, &old).unwrap_err();
+    assert!(problem.detail().contains("set server.api_token"));
+}
+
+#[test]
+fn a_token_is_what_counts_once_one_is_set() {
+    let settings = with_tokens(Some("s3cret"), None);
+    let table: &[(&[(&str, &str)], u16)] = &[
+        (&[("Authorization", "Bearer s3cret")], 200),
+        (&[("authorization", "bEARER s3cret")], 200),
+        (&[("Authorization", "Bearer  s3cret ")], 200),
+        (&[("Authorization", "Bearer s3cre")], 401),
+        (&[("Authorization", "Bearer s3cret2")], 401),
+        (&[("Authorization", "Basic s3cret")], 401),
+        (&[("Authorization", "s3cret")], 401),
+        (&[("Authorization", "Bearer")], 401),
+        (
+            &[
+                ("Authorization", "Bearer s3cret"),
+                ("Authorization", "Bearer s3cret"),
+            ],
+            401,
+        ),
+        (&[], 401),
+    ];
+    for (headers, expected) in table {
+        let mut head = get("/api/v1/agents", headers);
+        head.peer = IpAddr::from([10, 0, 0, 1]);
+        assert_eq!(status(&settings, &head), *expected, "{headers:?}");
+    }
+}
+
+#[test]
+fn the_administration_has_its_own_token_or_that_of_the_api() {
+    let api = ("Authorization", "Bearer api");
+    let admin = ("Authorization", "Bearer admin");
+    let both = with_tokens(Some("api"), Some("admin"));
+    let only_api = with_tokens(Some("api"), None);
+    let only_admin = with_tokens(None, Some("admin"));
+    let path = "/api/admin/v1/shutdown";
+    assert_eq!(status(&both, &get(path, &[admin])), 200);
+    assert_eq!(status(&both, &get(path, &[api])), 401);
+    assert_eq!(status(&both, &get("/api/v1/agents", &[admin])), 401);
+    assert_eq!(status(&only_api, &get(path, &[api])), 200);
+    assert_eq!(status(&only_admin, &get(path, &[HOST])), 401);
+    assert_eq!(status(&only_admin, &get("/api/v1/agents", &[HOST])), 200);
+    assert_eq!(status(&AccessSettings::default(), &get(path, &[HOST])), 200);
+}
+
+#[test]
+fn no_spelling_of_an_admin_path_is_taken_for_the_api() {
+    let settings = with_tokens(Some("api"), Some("admin"));
+    let spellings = [
+        "/api/%61dmin/v1/shutdown",
+        "/API/Admin/v1/shutdown",
+        "//api//admin/v1/shutdown",
+        "/./api/./admin/v1",
+        "/api/v1/../admin/v1/shutdown",
+        "/api/v1/%2e%2e/admin/v1/shutdown",
+    ];
+    for path in spellings {
+        let head = get(path, &[("Authorization", "Bearer api")]);
+        assert_eq!(status(&settings, &head), 401, "{path}");
+    }
+}
+
+#[test]
+fn no_text_shows_a_token() {
+    let settings = with_tokens(Some("s3cret"), Some("s4cret"));
+    assert!(!format!("{settings:?}").contains("cret"));
+    let head = get("/metrics", &[("Authorization", "Bearer s3crets")]);
+    let problem = check(&settings, &head).unwrap_err();
+    assert!(
+        !String::from_utf8(problem.body())
+            .unwrap()
+            .contains("s3cret")
+    );
+}
+
+#[test]
+fn only_allowed_origins_get_cors_headers() {
+    let settings = AccessSettings {
+        allowed_origins: vec!["https://app.example/".into()],
+        ..AccessSettings::default()
+    };
+    let asks = ("Access-Control-Request-Method", "POST");
+    let good = [HOST, ("Origin", "https://app.example"), asks];
+    let bad = [HOST, ("Origin", "https://evil.example"), asks];
+    let mut head = get("/api/v1/sessions", &good);
+    assert_eq!(
+        cors_headers(&settings, &head)[..2],
+        [
+            ("Vary", "Origin".to_owned()),
+            (
+                "Access-Control-Allow-Origin",
+                "https://app.example".to_owned()
+            )
+        ]
+    );
+    assert_eq!(preflight(&settings, &head), None, "not an OPTIONS request");
+    head.method = "OPTIONS";
+    assert!(preflight(&settings, &head).is_some());
+    head.headers = &bad;
+    assert_eq!(preflight(&settings, &head), None);
+    assert_eq!(
+        cors_headers(&settings, &head),
+        [("Vary", "Origin".to_owned())]
+    );
+    assert_eq!(cors_headers(&AccessSettings::default(), &head), []);
+}

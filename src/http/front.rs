@@ -1,0 +1,116 @@
+//! The gate and the server behind it, as one thing to start and stop.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use crate::http::access::AccessSettings;
+use crate::http::gate::{Gate, GateLimits, GateSettings, Presence};
+use crate::http::server::{Handler, Server, ServerSettings};
+
+/// What the front works with.
+#[derive(Debug, Clone)]
+pub struct FrontSettings {
+    /// What a client may take of us.
+    pub limits: GateLimits,
+    /// Who may ask for what.
+    pub access: AccessSettings,
+    /// Threads that take requests; each answers at once or gives its request to another thread.
+    pub handlers: usize,
+}
+
+impl Default for FrontSettings {
+    fn default() -> FrontSettings {
+        FrontSettings {
+            limits: GateLimits::default(),
+            access: AccessSettings::default(),
+            handlers: 4,
+        }
+    }
+}
+
+/// The running HTTP front. Dropping it closes every connection, and returns when its threads have
+/// ended and its folder is gone.
+///
+/// A thread to which a handler gave a request ends by itself then: its client is gone.
+pub struct Front {
+    // In the order of their end: the gate closes the connections on which handlers may be waiting,
+    // the server then finds its threads free, and the folder is of no more use.
+    gate: Gate,
+    _server: Server,
+    _folder: TempDir,
+}
+
+impl Front {
+    /// Serves the clients of `listener` with `handler`.
+    pub fn start(
+        settings: FrontSettings,
+        listener: TcpListener,
+        handler: Arc<dyn Handler>,
+    ) -> io::Result<Front> {
+        // Made with mode 0700, and short enough for a socket's path wherever the workspace lies.
+        let folder = tempfile::Builder::new().prefix("duragent-").tempdir()?;
+        let presence = Presence::default();
+        let key = random_key()?;
+        let server = Server::start(
+            ServerSettings {
+                folder: folder.path().to_owned(),
+                handlers: settings.handlers,
+                key: key.clone(),
+                presence: presence.clone(),
+            },
+            handler,
+        )?;
+        let gate = Gate::start(
+            GateSettings {
+                limits: settings.limits,
+                access: settings.access,
+                key,
+                upstream: server.upstream(),
+                presence,
+            },
+            listener,
+        )?;
+        Ok(Front {
+            gate,
+            _server: server,
+            _folder: folder,
+        })
+    }
+
+    /// The address that clients connect to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.gate.local_addr()
+    }
+
+    /// How many connections are open.
+    pub fn open_connections(&self) -> usize {
+        self.gate.open_connections()
+    }
+
+    /// How often the gate's thread has woken: with nothing to do, it stands still.
+    pub fn wakes(&self) -> u64 {
+        self.gate.wakes()
+    }
+
+    /// Stops accepting and ends idle connections; requests in progress go on to their end.
+    pub fn drain(&self) {
+        self.gate.drain();
+    }
+
+    /// Closes every connection and ends the threads; the same as dropping it.
+    pub fn stop(self) {}
+}
+
+/// 128 bits that nobody outside can guess, in hex.
+///
+/// The folder's mode keeps other users from the server's socket; the key keeps out what has come
+/// past it, such as a tool that runs as our user.
+fn random_key() -> io::Result<String> {
+    let mut bits = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bits)?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bits)))
+}

@@ -1,0 +1,116 @@
+//! What becomes of a head: a request that may send its body, or an answer at once. Pure.
+
+use crate::http::access::{self, AccessSettings, HeadView};
+use crate::http::gate::body::Body;
+use crate::http::gate::framing::AnswerSettings;
+use crate::http::gate::head::{self, Head, Stamp};
+use crate::http::gate::reply::{self, ReplyTo};
+use crate::http::problem::Problem;
+
+/// What is judged by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) access: &'a AccessSettings,
+    pub(super) head_bytes_max: usize,
+    pub(super) body_bytes_max: usize,
+    /// The `Date` line of an answer given now.
+    pub(super) date: &'a [u8],
+}
+
+/// The judgement on what has come of a head.
+#[derive(Debug)]
+pub(super) enum Admission {
+    /// Its end has not come.
+    Incomplete,
+    /// The request may go on.
+    Admitted(Box<Arriving>),
+    /// The gate answers, and closes the connection: what follows cannot be trusted, or isn't wanted.
+    Answered(Vec<u8>),
+}
+
+/// A request whose head has passed.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    /// How many bytes of the input the head took.
+    pub(super) head_bytes: usize,
+    /// The head for the server; the body's length and the empty line are still to come.
+    pub(super) head: Vec<u8>,
+    pub(super) body: Body,
+    /// Whether a header spoke of a body.
+    pub(super) has_length: bool,
+    pub(super) expects_continue: bool,
+    pub(super) answer: AnswerSettings,
+}
+
+impl Arriving {
+    /// The whole request for the server: head and body.
+    pub(super) fn into_request(self) -> (Vec<u8>, Vec<u8>, AnswerSettings) {
+        let (mut head, body) = (self.head, self.body.into_bytes());
+        if self.has_length {
+            reply::put_header(&mut head, "Content-Length", &body.len().to_string());
+        }
+        head.extend_from_slice(b"\r\n");
+        (head, body, self.answer)
+    }
+}
+
+/// Judges the head at the beginning of `input`.
+pub(super) fn judge(input: &[u8], stamp: Stamp<'_>, rules: &Rules<'_>) -> Admission {
+    let head = match head::parse(input, rules.head_bytes_max) {
+        Ok(Some(head)) => head,
+        Ok(None) => return Admission::Incomplete,
+        Err(problem) => {
+            let to = ReplyTo {
+                is_to_head: false,
+                lines: rules.date.to_vec(),
+            };
+            return Admission::Answered(reply::refusal(&problem, &to));
+        }
+    };
+    let view = head.view(stamp.peer.ip());
+    if let Some(headers) = access::preflight(rules.access, &view) {
+        return Admission::Answered(reply::no_content(&reply_to(rules, &view, &headers)));
+    }
+    let cors = access::cors_headers(rules.access, &view);
+    let to = reply_to(rules, &view, &cors);
+    match admit(&head, &view, stamp, rules) {
+        Ok(arriving) => Admission::Admitted(Box::new(with_reply(arriving, to))),
+        Err(problem) => Admission::Answered(reply::refusal(&problem, &to)),
+    }
+}
+
+fn admit(
+    head: &Head<'_>,
+    view: &HeadView<'_>,
+    stamp: Stamp<'_>,
+    rules: &Rules<'_>,
+) -> Result<Arriving, Problem> {
+    access::check(rules.access, view)?;
+    Ok(Arriving {
+        head_bytes: head.bytes,
+        head: head.forwarded(stamp),
+        body: Body::new(head.framing, rules.body_bytes_max)?,
+        has_length: head.framing != head::Framing::None,
+        expects_continue: head.expects_continue,
+        answer: AnswerSettings {
+            closes: !head.keeps_alive(),
+            ..AnswerSettings::default()
+        },
+    })
+}
+
+fn with_reply(mut arriving: Arriving, to: ReplyTo) -> Arriving {
+    arriving.answer.reply_to = to;
+    arriving
+}
+
+fn reply_to(rules: &Rules<'_>, view: &HeadView<'_>, headers: &[(&str, String)]) -> ReplyTo {
+    let mut lines = rules.date.to_vec();
+    for (name, value) in headers {
+        reply::put_header(&mut lines, name, value);
+    }
+    ReplyTo {
+        is_to_head: view.method == "HEAD",
+        lines,
+    }
+}

@@ -1,0 +1,640 @@
+//! One client's connection: a state, and what each event makes of it.
+//!
+//! ```text
+//!            head whole          body whole         stands            answer ended
+//! Waiting ─────────────► Body ─────────────► Connecting ─────► Relaying ──┬─► Waiting (idle)
+//!    │ refused            │ refused             │ server down     │ broken └─► Lingering
+//!    └────────────────────┴─────────────────────┴──► Lingering ◄──┘
+//! ```
+//!
+//! Invariants:
+//! - one request at a time: what a client sends ahead waits, unread or in `inbound`;
+//! - the server is read only when the client has taken everything, so a connection buffers no more
+//!   than one read of an answer;
+//! - a connection that waits holds no buffers.
+//!
+//! Owned by: the gate's event loop, which closes the socket by dropping it.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::http::access::AccessSettings;
+use crate::http::gate::admission::{self, Admission, Arriving, Rules};
+use crate::http::gate::framing::{Answer, AnswerSettings, BadAnswer};
+use crate::http::gate::head::Stamp;
+use crate::http::gate::outbound::{self, Moved, Outbound, Parcel};
+use crate::http::gate::poll::{Poll, Ready, Watched};
+use crate::http::gate::presence::{Presence, Present};
+use crate::http::gate::reply::{self, DateLine, ReplyTo};
+use crate::http::gate::sys;
+use crate::http::gate::{GateLimits, Upstream};
+use crate::http::problem::Problem;
+
+/// How soon a server that does not answer the door is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
+
+/// What all connections share.
+pub(super) struct Env {
+    pub(super) limits: GateLimits,
+    pub(super) access: AccessSettings,
+    pub(super) upstream: Box<dyn Upstream>,
+    pub(super) presence: Presence,
+    /// The secret that proves to the server that a request came through the gate.
+    pub(super) key: String,
+    /// When the event loop woke.
+    pub(super) now: Instant,
+    /// Connections end with their answer.
+    pub(super) is_draining: bool,
+    pub(super) date: DateLine,
+    /// Where reads go: no connection needs a read buffer of its own.
+    pub(super) scratch: Vec<u8>,
+}
+
+/// What a connection can be given up for, first things first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// It has its answer, and we wait for it to read it.
+    Lingering,
+    /// It may send another request.
+    Idle,
+    /// It has sent a part of a request, or is about to.
+    Incomplete,
+    /// It was over the limit, and is about to read so.
+    TurnedAway,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(super) struct Conn {
+    id: u64,
+    client: Watched<TcpStream>,
+    peer: SocketAddr,
+    state: State,
+    /// Since when it is in what its rank says.
+    since: Instant,
+    /// What the client sent that has not been used.
+    inbound: Vec<u8>,
+    out: Outbound,
+    /// The client has ended its side of the stream.
+    has_left: bool,
+    /// When the state ends by itself.
+    deadline: Option<Instant>,
+    /// When a client that takes nothing is given up.
+    stalled_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// For a head; `is_idle` between two requests, until the next one begins.
+    Waiting {
+        is_idle: bool,
+    },
+    Body(Box<Arriving>),
+    Connecting(Box<Departing>),
+    Relaying(Box<Relay>),
+    /// For the client to read our last words: closing too early resets the connection, and a reset
+    /// destroys what the client has not read.
+    Lingering {
+        is_turned_away: bool,
+    },
+    Closed,
+}
+
+#[derive(Debug)]
+struct Departing {
+    parcel: Parcel,
+    answer: AnswerSettings,
+    give_up_at: Instant,
+}
+
+#[derive(Debug)]
+struct Relay {
+    server: Watched<UnixStream>,
+    parcel: Parcel,
+    answer: Answer,
+    settings: AnswerSettings,
+    present: Present,
+}
+
+/// The tokens of a connection's two sockets.
+pub(super) fn client_token(id: u64) -> u64 {
+    id * 2
+}
+
+/// See [`client_token`].
+pub(super) fn server_token(id: u64) -> u64 {
+    id * 2 + 1
+}
+
+impl Conn {
+    /// A connection that was just accepted.
+    pub(super) fn new(id: u64, client: TcpStream, peer: SocketAddr, env: &Env) -> Conn {
+        Conn {
+            id,
+            client: Watched::new(client, client_token(id)),
+            peer,
+            state: State::Waiting { is_idle: false },
+            since: env.now,
+            inbound: Vec::new(),
+            out: Outbound::default(),
+            has_left: false,
+            deadline: Some(env.now + env.limits.head_time),
+            stalled_at: None,
+        }
+    }
+
+    /// Says that there is no room.
+    pub(super) fn turn_away(&mut self, env: &mut Env) {
+        self.refuse(&over_the_limit(), env);
+        if let State::Lingering { is_turned_away } = &mut self.state {
+            *is_turned_away = true;
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Whether it is between requests, so that ending it takes nothing from anybody.
+    pub(super) fn is_unused(&self) -> bool {
+        matches!(self.state, State::Waiting { .. }) && self.inbound.is_empty()
+    }
+
+    /// Its place among those to give up, if it has no whole request in progress.
+    pub(super) fn rank(&self) -> Option<(Rank, Instant)> {
+        if !self.out.is_empty() {
+            // An answer on its way is work in progress; only standing still ends it.
+            return None;
+        }
+        let rank = match &self.state {
+            State::Waiting { is_idle: true } => Rank::Idle,
+            State::Waiting { is_idle: false } | State::Body(_) => Rank::Incomplete,
+            State::Lingering {
+                is_turned_away: true,
+            } => Rank::TurnedAway,
+            State::Lingering {
+                is_turned_away: false,
+            } => Rank::Lingering,
+            State::Connecting(_) | State::Relaying(_) | State::Closed => return None,
+        };
+        Some((rank, self.since))
+    }
+
+    /// When [`Conn::on_deadline`] is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match (self.deadline, self.stalled_at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// The memory that its body holds, and whether the body is unfinished.
+    pub(super) fn body_held(&self) -> (usize, bool) {
+        match &self.state {
+            State::Body(arriving) => (arriving.body.bytes_held(), true),
+            State::Connecting(departing) => (departing.parcel.bytes_held(), false),
+            State::Relaying(relay) => (relay.parcel.bytes_held(), false),
+            State::Waiting { .. } | State::Lingering { .. } | State::Closed => (0, false),
+        }
+    }
+
+    /// Tells the poll set what this connection waits for now.
+    pub(super) fn watch(&mut self, poll: &Poll) -> io::Result<()> {
+        let wanted = self.client_interest();
+        self.client.watch(poll, Some(wanted))?;
+        if let State::Relaying(relay) = &mut self.state {
+            let wanted = relay.interest(self.out.is_empty());
+            relay.server.watch(poll, wanted)?;
+        }
+        Ok(())
+    }
+
+    fn client_interest(&self) -> Ready {
+        let writes = match self.out.is_empty() {
+            true => Ready::empty(),
+            false => Ready::OUT,
+        };
+        let reads = match &self.state {
+            State::Waiting { .. } | State::Body(_) => Ready::IN,
+            State::Lingering { .. } if !self.has_left => Ready::IN,
+            State::Connecting(_) | State::Relaying(_) if !self.has_left => Ready::RDHUP,
+            // Reported until the end of time once it has happened.
+            _ => Ready::empty(),
+        };
+        reads | writes
+    }
+
+    /// Deals with what happened on the client's socket.
+    pub(super) fn on_client(&mut self, ready: Ready, env: &mut Env) {
+        if ready.intersects(Ready::ERR | Ready::HUP) {
+            return self.close();
+        }
+        if ready.contains(Ready::RDHUP) {
+            self.note_leaving();
+        }
+        if ready.contains(Ready::OUT) {
+            self.flush(env);
+        }
+        if ready.contains(Ready::IN) {
+            self.read_client(env);
+        }
+    }
+
+    /// Deals with what happened on the server's socket.
+    pub(super) fn on_server(&mut self, ready: Ready, env: &mut Env) {
+        let State::Relaying(relay) = &mut self.state else {
+            return;
+        };
+        if !relay.parcel.is_sent() {
+            relay.parcel.send(&mut relay.server.socket);
+        }
+        let can_read = ready.intersects(Ready::IN | Ready::HUP | Ready::ERR);
+        if can_read && self.out.is_empty() {
+            self.read_server(env);
+        }
+    }
+
+    /// Does what was to be done by now.
+    pub(super) fn on_deadline(&mut self, env: &mut Env) {
+        if self.stalled_at.is_some_and(|at| at <= env.now) {
+            log::debug!("connection {} takes nothing: closed", self.id);
+            return self.close();
+        }
+        if self.deadline.is_none_or(|at| at > env.now) {
+            return;
+        }
+        match &self.state {
+            State::Waiting { .. } if self.inbound.is_empty() => self.close(),
+            State::Waiting { .. } => self.refuse(&too_slow("head", env.limits.head_time), env),
+            State::Body(_) => self.refuse(&too_slow("body", env.limits.body_time), env),
+            State::Connecting(_) => self.connect(env),
+            State::Lingering { .. } => self.close(),
+            State::Relaying(_) | State::Closed => self.deadline = None,
+        }
+    }
+
+    /// Makes room for others, with a word if there is still time for one.
+    pub(super) fn evict(&mut self, env: &mut Env) {
+        if matches!(self.rank(), Some((Rank::Incomplete, _))) {
+            self.refuse(&over_the_limit(), env);
+        }
+        self.close();
+    }
+
+    /// Ends a request whose body takes the memory that others need.
+    pub(super) fn evict_body(&mut self, env: &mut Env) {
+        let problem =
+            Problem::new(503, "too many bodies arrive at once").with_header("Retry-After", "1");
+        self.refuse(&problem, env);
+    }
+
+    /// Ends it at once.
+    pub(super) fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    fn note_leaving(&mut self) {
+        self.has_left = true;
+        if let State::Relaying(relay) = &mut self.state {
+            relay.present.leave();
+        }
+    }
+}
+
+/// From the client: heads and bodies.
+impl Conn {
+    fn read_client(&mut self, env: &mut Env) {
+        let mut scratch = std::mem::take(&mut env.scratch);
+        match outbound::read(&mut self.client.socket, &mut scratch) {
+            Moved::Bytes(bytes) => self.received(&scratch[..bytes], env),
+            Moved::Nothing => {}
+            Moved::Ended => self.client_ended(),
+        }
+        env.scratch = scratch;
+    }
+
+    fn client_ended(&mut self) {
+        match (&self.state, self.out.is_empty()) {
+            (State::Lingering { .. }, false) => self.has_left = true,
+            _ => self.close(),
+        }
+    }
+
+    fn received(&mut self, bytes: &[u8], env: &mut Env) {
+        match &self.state {
+            State::Waiting { .. } => {
+                self.inbound.extend_from_slice(bytes);
+                self.read_head(env);
+            }
+            State::Body(_) => self.read_body(bytes, env),
+            State::Connecting(_) | State::Relaying(_) => self.inbound.extend_from_slice(bytes),
+            State::Lingering { .. } | State::Closed => {}
+        }
+    }
+
+    fn read_head(&mut self, env: &mut Env) {
+        if let State::Waiting { is_idle: true } = self.state {
+            self.wait_for_head(false, env.limits.head_time, env.now);
+        }
+        let stamp = Stamp {
+            peer: self.peer,
+            conn: self.id,
+            key: &env.key,
+        };
+        let rules = Rules {
+            access: &env.access,
+            head_bytes_max: env.limits.head_bytes_max,
+            body_bytes_max: env.limits.body_bytes_max,
+            date: env.date.at(SystemTime::now()),
+        };
+        match admission::judge(&self.inbound, stamp, &rules) {
+            Admission::Incomplete => {}
+            Admission::Admitted(arriving) => self.begin_body(arriving, env),
+            Admission::Answered(text) => self.say_last(&text, env),
+        }
+    }
+
+    fn wait_for_head(&mut self, is_idle: bool, limit: Duration, now: Instant) {
+        self.state = State::Waiting { is_idle };
+        self.since = now;
+        self.deadline = Some(now + limit);
+    }
+
+    fn begin_body(&mut self, arriving: Box<Arriving>, env: &mut Env) {
+        let rest = self.inbound.split_off(arriving.head_bytes);
+        self.inbound = Vec::new();
+        let is_awaited = rest.is_empty() && !arriving.body.is_whole();
+        if arriving.expects_continue && is_awaited {
+            self.send(reply::CONTINUE, env);
+        }
+        if self.is_closed() {
+            return;
+        }
+        self.state = State::Body(arriving);
+        self.deadline = Some(env.now + env.limits.body_time);
+        self.read_body(&rest, env);
+    }
+
+    fn read_body(&mut self, bytes: &[u8], env: &mut Env) {
+        let State::Body(arriving) = &mut self.state else {
+            return;
+        };
+        let taken = match arriving.body.take(bytes) {
+            Ok(taken) => taken,
+            Err(problem) => return self.refuse(&problem, env),
+        };
+        if arriving.body.is_whole() {
+            self.inbound.extend_from_slice(&bytes[taken..]);
+            self.depart(env);
+        }
+    }
+}
+
+/// To the server and back.
+impl Conn {
+    fn depart(&mut self, env: &mut Env) {
+        let State::Body(arriving) = std::mem::replace(&mut self.state, State::Closed) else {
+            return;
+        };
+        let (head, body, answer) = arriving.into_request();
+        self.state = State::Connecting(Box::new(Departing {
+            parcel: Parcel::new(head, body),
+            answer,
+            give_up_at: env.now + env.limits.connect_time,
+        }));
+        self.connect(env);
+    }
+
+    /// Calls the server; one that is busy or being rebuilt is called again, for a while.
+    fn connect(&mut self, env: &mut Env) {
+        let State::Connecting(departing) = &self.state else {
+            return;
+        };
+        let address = env.upstream.address();
+        match sys::connect_unix(&address) {
+            Ok(server) => self.relay(server, env),
+            Err(err) if env.now < departing.give_up_at => {
+                if err.kind() != io::ErrorKind::WouldBlock {
+                    env.upstream.report_down(&address);
+                }
+                self.deadline = Some(env.now + RETRY_AFTER);
+            }
+            Err(err) => {
+                log::error!("cannot reach the server behind the gate: {err}");
+                self.refuse(&server_down(), env);
+            }
+        }
+    }
+
+    fn relay(&mut self, server: UnixStream, env: &mut Env) {
+        let State::Connecting(departing) = std::mem::replace(&mut self.state, State::Closed) else {
+            return;
+        };
+        let Departing {
+            mut parcel,
+            answer: mut settings,
+            ..
+        } = *departing;
+        settings.closes |= env.is_draining;
+        let mut server = Watched::new(server, server_token(self.id));
+        let present = env.presence.enter(self.id);
+        parcel.send(&mut server.socket);
+        self.deadline = None;
+        self.state = State::Relaying(Box::new(Relay {
+            server,
+            parcel,
+            answer: Answer::default(),
+            settings,
+            present,
+        }));
+        if self.has_left {
+            self.note_leaving();
+        }
+    }
+
+    fn read_server(&mut self, env: &mut Env) {
+        let State::Relaying(relay) = &mut self.state else {
+            return;
+        };
+        let mut scratch = std::mem::take(&mut env.scratch);
+        match outbound::read(&mut relay.server.socket, &mut scratch) {
+            Moved::Bytes(bytes) => self.answered(&scratch[..bytes], env),
+            Moved::Nothing => {}
+            Moved::Ended => self.server_ended(env),
+        }
+        env.scratch = scratch;
+    }
+
+    fn answered(&mut self, bytes: &[u8], env: &mut Env) {
+        let State::Relaying(relay) = &mut self.state else {
+            return;
+        };
+        match relay.pass_on(bytes) {
+            Ok(Passed::AsItCame(taken)) => self.send(&bytes[..taken], env),
+            Ok(Passed::Rewritten(text)) => self.send(&text, env),
+            Err(BadAnswer) => return self.server_failed(env),
+        }
+        if matches!(&self.state, State::Relaying(relay) if relay.answer.is_ended()) {
+            self.end_answer(env);
+        }
+    }
+
+    fn server_ended(&mut self, env: &mut Env) {
+        let State::Relaying(relay) = &self.state else {
+            return;
+        };
+        match relay.answer.ends_with_the_connection() {
+            true => self.linger(env),
+            false => self.server_failed(env),
+        }
+    }
+
+    /// An answer that has begun cannot become another one: the client sees that its end is missing.
+    fn server_failed(&mut self, env: &mut Env) {
+        match &self.state {
+            State::Relaying(relay) if !relay.answer.has_begun() => {
+                self.refuse(&server_broke(), env);
+            }
+            _ => self.close(),
+        }
+    }
+
+    fn end_answer(&mut self, env: &mut Env) {
+        let State::Relaying(relay) = &self.state else {
+            return;
+        };
+        if relay.settings.closes || env.is_draining {
+            return self.linger(env);
+        }
+        self.wait_for_head(true, env.limits.idle_time, env.now);
+        if !self.inbound.is_empty() {
+            self.read_head(env);
+        }
+    }
+}
+
+impl Relay {
+    fn interest(&self, client_took_all: bool) -> Option<Ready> {
+        let mut wanted = Ready::empty();
+        wanted.set(Ready::OUT, !self.parcel.is_sent());
+        wanted.set(Ready::IN, client_took_all);
+        // A hang-up is reported whatever one asks for; so while there is nothing to ask for, the
+        // socket leaves the set.
+        (!wanted.is_empty()).then_some(wanted)
+    }
+
+    fn pass_on(&mut self, bytes: &[u8]) -> Result<Passed, BadAnswer> {
+        match &mut self.answer {
+            Answer::Body(body) => body.advance(bytes).map(Passed::AsItCame),
+            answer => {
+                let text = answer.head(bytes, &self.settings)?;
+                Ok(Passed::Rewritten(text.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+/// What of an answer goes to the client.
+enum Passed {
+    AsItCame(usize),
+    Rewritten(Vec<u8>),
+}
+
+/// To the client.
+impl Conn {
+    fn send(&mut self, bytes: &[u8], env: &Env) {
+        if bytes.is_empty() {
+            return;
+        }
+        let moved = self.out.send(&mut self.client.socket, bytes);
+        self.after_write(moved, env);
+    }
+
+    fn flush(&mut self, env: &Env) {
+        let moved = self.out.flush(&mut self.client.socket);
+        self.after_write(moved, env);
+        let is_lingering = matches!(self.state, State::Lingering { .. });
+        if is_lingering && self.out.is_empty() {
+            self.end_stream(env);
+        }
+    }
+
+    fn after_write(&mut self, moved: Moved, env: &Env) {
+        if moved == Moved::Ended {
+            return self.close();
+        }
+        let has_moved = matches!(moved, Moved::Bytes(1..));
+        if self.out.is_empty() {
+            self.stalled_at = None;
+        } else if has_moved || self.stalled_at.is_none() {
+            self.stalled_at = Some(env.now + env.limits.stall_time);
+        }
+    }
+
+    fn refuse(&mut self, problem: &Problem, env: &mut Env) {
+        let mut to = match &self.state {
+            State::Body(arriving) => arriving.answer.reply_to.clone(),
+            State::Connecting(departing) => departing.answer.reply_to.clone(),
+            State::Relaying(relay) => relay.settings.reply_to.clone(),
+            State::Waiting { .. } | State::Lingering { .. } | State::Closed => ReplyTo::default(),
+        };
+        if to.lines.is_empty() {
+            to.lines = env.date.at(SystemTime::now()).to_vec();
+        }
+        self.say_last(&reply::refusal(problem, &to), env);
+    }
+
+    fn say_last(&mut self, text: &[u8], env: &Env) {
+        self.send(text, env);
+        self.linger(env);
+    }
+
+    /// Waits for the client to read what was said, and then to hang up.
+    fn linger(&mut self, env: &Env) {
+        if self.is_closed() {
+            return;
+        }
+        self.state = State::Lingering {
+            is_turned_away: false,
+        };
+        self.since = env.now;
+        self.inbound = Vec::new();
+        // Whether the client has left shows in what is read now.
+        self.has_left = false;
+        // A large answer takes as long as it takes; only standing still ends it.
+        self.deadline = None;
+        if self.out.is_empty() {
+            self.end_stream(env);
+        }
+    }
+
+    fn end_stream(&mut self, env: &Env) {
+        self.deadline = Some(env.now + env.limits.linger_time);
+        if self.client.socket.shutdown(Shutdown::Write).is_err() || self.has_left {
+            self.close();
+        }
+    }
+}
+
+fn too_slow(part: &str, limit: Duration) -> Problem {
+    let seconds = limit.as_secs_f32();
+    Problem::new(
+        408,
+        format!("the {part} of the request took longer than {seconds} s to arrive"),
+    )
+}
+
+fn over_the_limit() -> Problem {
+    Problem::new(503, "too many connections (server.max_connections)")
+        .with_header("Retry-After", "1")
+}
+
+fn server_down() -> Problem {
+    Problem::new(503, "the server is being restarted").with_header("Retry-After", "1")
+}
+
+fn server_broke() -> Problem {
+    Problem::new(502, "the server gave no answer")
+}

@@ -1,0 +1,242 @@
+//! The chunked coding, read in pieces of any size. Pure.
+//!
+//! One reader serves both ways: it finds the data of a request's body, and the end of an answer's.
+//! It takes nothing that another reader could take differently: no bare line feed, no sign, space
+//! or overlong number in a size, no control character in an extension or a trailer.
+//!
+//! Source: RFC 9112, section 7.1.
+
+use std::ops::Range;
+
+/// Hex digits in a chunk's size: 4 GiB, far above any limit of a body.
+const SIZE_DIGITS_MAX: u32 = 8;
+/// Bytes of the extensions of one chunk.
+const EXTENSION_BYTES_MAX: u32 = 256;
+/// Bytes of all trailer fields, which are checked and dropped.
+const TRAILER_BYTES_MAX: u32 = 4096;
+
+/// The text is not in the chunked coding, or one of its parts is out of bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BadChunk;
+
+/// How far a chunked body has been read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Chunks {
+    place: Place,
+    /// Of the chunk being read.
+    bytes_left: u64,
+    /// Read of the line, or of the trailer.
+    line_bytes: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Place {
+    #[default]
+    Size,
+    Extension,
+    SizeEnd,
+    Data,
+    DataCr,
+    DataEnd,
+    TrailerStart,
+    Trailer,
+    TrailerLineEnd,
+    LastEnd,
+    Ended,
+}
+
+/// What one piece of input held.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// How much of the input it took; more than none, unless the body has ended.
+    pub(super) taken: usize,
+    /// Where in the input data of the body stands, if it does.
+    pub(super) data: Range<usize>,
+}
+
+impl Chunks {
+    /// Whether the last byte of the body has been read.
+    pub(super) fn is_ended(&self) -> bool {
+        self.place == Place::Ended
+    }
+
+    /// Reads until the next run of data has passed, the body's end, or the input's.
+    pub(super) fn step(&mut self, input: &[u8]) -> Result<Step, BadChunk> {
+        for (at, &byte) in input.iter().enumerate() {
+            match self.place {
+                Place::Ended => {
+                    return Ok(Step {
+                        taken: at,
+                        data: at..at,
+                    });
+                }
+                Place::Data => return Ok(self.data_run(at, input.len())),
+                _ => self.place = self.after(byte)?,
+            }
+        }
+        let end = input.len();
+        Ok(Step {
+            taken: end,
+            data: end..end,
+        })
+    }
+
+    fn data_run(&mut self, from: usize, end: usize) -> Step {
+        let here = (end - from) as u64;
+        let run = here.min(self.bytes_left);
+        self.bytes_left -= run;
+        if self.bytes_left == 0 {
+            self.place = Place::DataCr;
+        }
+        let to = from + run as usize;
+        Step {
+            taken: to,
+            data: from..to,
+        }
+    }
+
+    fn after(&mut self, byte: u8) -> Result<Place, BadChunk> {
+        match (self.place, byte) {
+            (Place::Size, b'\r') if self.line_bytes > 0 => Ok(Place::SizeEnd),
+            (Place::Size, b';') if self.line_bytes > 0 => self.begin(Place::Extension),
+            (Place::Size, _) => self.size_digit(byte),
+            (Place::Extension, b'\r') => Ok(Place::SizeEnd),
+            (Place::Extension, _) => self.line_byte(byte, EXTENSION_BYTES_MAX, Place::Extension),
+            (Place::SizeEnd, b'\n') if self.bytes_left == 0 => self.begin(Place::TrailerStart),
+            (Place::SizeEnd, b'\n') => Ok(Place::Data),
+            (Place::DataCr, b'\r') => Ok(Place::DataEnd),
+            (Place::DataEnd, b'\n') => self.begin(Place::Size),
+            (Place::TrailerStart, b'\r') => Ok(Place::LastEnd),
+            (Place::Trailer, b'\r') => Ok(Place::TrailerLineEnd),
+            (Place::TrailerStart | Place::Trailer, _) => {
+                self.line_byte(byte, TRAILER_BYTES_MAX, Place::Trailer)
+            }
+            (Place::TrailerLineEnd, b'\n') => Ok(Place::TrailerStart),
+            (Place::LastEnd, b'\n') => Ok(Place::Ended),
+            _ => Err(BadChunk),
+        }
+    }
+
+    fn begin(&mut self, place: Place) -> Result<Place, BadChunk> {
+        self.line_bytes = 0;
+        Ok(place)
+    }
+
+    fn size_digit(&mut self, byte: u8) -> Result<Place, BadChunk> {
+        let digit = char::from(byte).to_digit(16).ok_or(BadChunk)?;
+        self.line_bytes += 1;
+        self.bytes_left = self.bytes_left * 16 + u64::from(digit);
+        match self.line_bytes <= SIZE_DIGITS_MAX {
+            true => Ok(Place::Size),
+            false => Err(BadChunk),
+        }
+    }
+
+    fn line_byte(&mut self, byte: u8, bytes_max: u32, stay: Place) -> Result<Place, BadChunk> {
+        self.line_bytes += 1;
+        let is_text = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+        match is_text && self.line_bytes <= bytes_max {
+            true => Ok(stay),
+            false => Err(BadChunk),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The data and what stands behind the body; `None` for data when it has not ended.
+    fn read(pieces: &[&[u8]]) -> Result<(bool, Vec<u8>, Vec<u8>), BadChunk> {
+        let mut chunks = Chunks::default();
+        let (mut data, mut rest) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            let mut input = *piece;
+            while !input.is_empty() && !chunks.is_ended() {
+                let step = chunks.step(input)?;
+                data.extend_from_slice(&input[step.data.clone()]);
+                input = &input[step.taken..];
+            }
+            rest.extend_from_slice(input);
+        }
+        Ok((chunks.is_ended(), data, rest))
+    }
+
+    fn whole(text: &[u8]) -> Result<(bool, Vec<u8>, Vec<u8>), BadChunk> {
+        read(&[text])
+    }
+
+    #[test]
+    fn data_is_found_and_what_follows_is_left() {
+        let (ended, data, rest) =
+            whole(b"5;a=b\r\nhello\r\nA\r\n 0123world\r\n0\r\nX-T: 1\r\n\r\nGET").unwrap();
+        assert!(ended);
+        assert_eq!(data, b"hello 0123world");
+        assert_eq!(rest, b"GET");
+    }
+
+    #[test]
+    fn odd_spellings_are_refused() {
+        let table: &[&[u8]] = &[
+            b"\r\n",
+            b"5\nhello\r\n0\r\n\r\n",
+            b"5 \r\nhello",
+            b" 5\r\nhello",
+            b"+5\r\nhello",
+            b"0x5\r\nhello",
+            b"-1\r\n",
+            b"000000005\r\nhello",
+            b"5;a\nb\r\nhello",
+            b"5\r\nhelloX",
+            b"5\r\nhello\n0\r\n\r\n",
+            b"5\rhello",
+            b"0\r\n\n",
+            b"0\r\nX: \0\r\n\r\n",
+            b"0\r\nX: 1\n\r\n",
+            b"FFFFFFFFF\r\n",
+        ];
+        for text in table {
+            assert_eq!(whole(text), Err(BadChunk), "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn endless_extensions_and_trailers_are_refused() {
+        assert_eq!(
+            whole(&[b"5;", vec![b'a'; 300].as_slice()].concat()),
+            Err(BadChunk)
+        );
+        let trailers = b"X: y\r\n".repeat(2000);
+        assert_eq!(
+            whole(&[b"0\r\n", trailers.as_slice()].concat()),
+            Err(BadChunk)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_bytes_reads_alike(
+            parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..6),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let mut text = Vec::new();
+            for part in &parts {
+                text.extend_from_slice(format!("{:x}\r\n", part.len()).as_bytes());
+                text.extend_from_slice(part);
+                text.extend_from_slice(b"\r\n");
+            }
+            text.extend_from_slice(b"0\r\n\r\nrest");
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len())).collect();
+            at.extend([0, text.len()]);
+            at.sort_unstable();
+            let pieces: Vec<&[u8]> = at.windows(2).map(|ends| &text[ends[0]..ends[1]]).collect();
+            prop_assert_eq!(read(&pieces), Ok((true, parts.concat(), b"rest".to_vec())));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic_or_stand_still(text in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _outcome = whole(&text);
+        }
+    }
+}

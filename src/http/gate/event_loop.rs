@@ -1,0 +1,351 @@
+//! The gate's thread: waits for sockets and deadlines, and hands each event to its connection.
+//!
+//! Invariants:
+//! - no event costs more than the logarithm of the number of connections;
+//! - with nothing to do it sleeps without a limit: an idle gate does not wake;
+//! - after each event of a connection, [`EventLoop::settle`] brings every index up to date.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::http::gate::conn::{Conn, Env, Rank};
+use crate::http::gate::poll::{Poll, Ready, Waker, Watched};
+use crate::http::gate::{Phase, Shared};
+
+const WAKER_TOKEN: u64 = 0;
+const LISTENER_TOKEN: u64 = 1;
+/// Whose deadline ends the listener's rest; connections count from 1.
+const LISTENER_ID: u64 = 0;
+/// How long no connection is accepted after the system had none to give.
+const REST: Duration = Duration::from_millis(200);
+/// Connections accepted in a row, before the others have their turn.
+const ACCEPTS_MAX: usize = 64;
+/// Clients over the limit that may be reading so at a time.
+const TURNED_AWAY_MAX: usize = 8;
+
+/// The thread's data.
+pub(super) struct EventLoop {
+    poll: Poll,
+    waker: Watched<Waker>,
+    /// `None` once the gate drains.
+    listener: Option<Watched<TcpListener>>,
+    listener_rests_until: Option<Instant>,
+    connections_max: usize,
+    conns: HashMap<u64, Slot>,
+    next_id: u64,
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// Those to give up, the first first.
+    dispensable: BTreeSet<(Rank, Instant, u64)>,
+    turned_away: usize,
+    bodies: Bodies,
+    env: Env,
+    shared: Arc<Shared>,
+}
+
+/// A connection, and what the indexes say about it.
+struct Slot {
+    conn: Conn,
+    due: Option<Instant>,
+    rank: Option<(Rank, Instant)>,
+    body: (usize, bool),
+}
+
+/// The memory that bodies hold.
+#[derive(Default)]
+struct Bodies {
+    bytes: usize,
+    /// The unfinished ones, by size.
+    unfinished: BTreeSet<(usize, u64)>,
+}
+
+impl EventLoop {
+    pub(super) fn new(
+        listener: TcpListener,
+        waker: Waker,
+        connections_max: usize,
+        env: Env,
+        shared: Arc<Shared>,
+    ) -> io::Result<EventLoop> {
+        let poll = Poll::new()?;
+        let mut waker = Watched::new(waker, WAKER_TOKEN);
+        waker.watch(&poll, Some(Ready::IN))?;
+        let mut listener = Watched::new(listener, LISTENER_TOKEN);
+        listener.watch(&poll, Some(Ready::IN))?;
+        Ok(EventLoop {
+            poll,
+            waker,
+            listener: Some(listener),
+            listener_rests_until: None,
+            connections_max,
+            conns: HashMap::new(),
+            next_id: LISTENER_ID + 1,
+            deadlines: BTreeSet::new(),
+            dispensable: BTreeSet::new(),
+            turned_away: 0,
+            bodies: Bodies::default(),
+            env,
+            shared,
+        })
+    }
+
+    /// Runs until the gate is stopped.
+    pub(super) fn run(mut self) {
+        let mut ready = Vec::new();
+        while self.shared.phase() != Phase::Stopped {
+            self.wait(&mut ready);
+            for (token, flags) in ready.drain(..) {
+                self.dispatch(token, flags);
+            }
+            self.meet_deadlines();
+            let open = self.conns.len();
+            self.shared.open.store(open, Ordering::Relaxed);
+        }
+    }
+
+    fn wait(&mut self, ready: &mut Vec<(u64, Ready)>) {
+        let next = self.deadlines.first().map(|(at, _)| *at);
+        let limit = next.map(|at| at.saturating_duration_since(Instant::now()));
+        if let Err(err) = self.poll.wait(limit, ready) {
+            // No way on is known, and none back: resting keeps a bug from eating a processor.
+            log::error!("the gate cannot wait: {err}");
+            std::thread::sleep(REST);
+        }
+        self.shared.wakes.fetch_add(1, Ordering::Relaxed);
+        self.env.now = Instant::now();
+    }
+
+    fn dispatch(&mut self, token: u64, flags: Ready) {
+        match token {
+            WAKER_TOKEN => self.obey(),
+            LISTENER_TOKEN => self.accept_some(),
+            _ => self.on_socket(token, flags),
+        }
+    }
+
+    /// Hands an event to its connection; one that has ended meanwhile gets no more.
+    fn on_socket(&mut self, token: u64, flags: Ready) {
+        let is_server = token % 2 == 1;
+        self.with_conn(token / 2, |conn, env| match is_server {
+            true => conn.on_server(flags, env),
+            false => conn.on_client(flags, env),
+        });
+    }
+
+    fn with_conn(&mut self, id: u64, act: impl FnOnce(&mut Conn, &mut Env)) {
+        if let Some(slot) = self.conns.get_mut(&id) {
+            act(&mut slot.conn, &mut self.env);
+            self.settle(id);
+        }
+    }
+
+    fn meet_deadlines(&mut self) {
+        while let Some((at, id)) = self.deadlines.first().copied() {
+            if at > self.env.now {
+                return;
+            }
+            match id {
+                LISTENER_ID => self.end_rest(),
+                id => self.with_conn(id, Conn::on_deadline),
+            }
+        }
+    }
+
+    /// Drains, if that was asked for; a stop ends [`EventLoop::run`] by itself.
+    fn obey(&mut self) {
+        self.waker.socket.reset();
+        if self.shared.phase() != Phase::Draining {
+            return;
+        }
+        self.end_rest();
+        self.listener = None;
+        self.env.is_draining = true;
+        let unused = self.conns.iter().filter(|(_, slot)| slot.conn.is_unused());
+        let unused: Vec<u64> = unused.map(|(id, _)| *id).collect();
+        for id in unused {
+            self.with_conn(id, |conn, _| conn.close());
+        }
+    }
+}
+
+/// Accepting.
+impl EventLoop {
+    fn accept_some(&mut self) {
+        for _ in 0..ACCEPTS_MAX {
+            let Some(listener) = &self.listener else {
+                return;
+            };
+            match listener.socket.accept() {
+                Ok((client, peer)) => self.admit(client, peer),
+                Err(err) => match err.kind() {
+                    ErrorKind::WouldBlock => return,
+                    ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
+                    _ => return self.rest(&err),
+                },
+            }
+        }
+    }
+
+    fn admit(&mut self, client: TcpStream, peer: SocketAddr) {
+        if let Err(err) = client.set_nonblocking(true) {
+            log::debug!("cannot take a connection of {peer}: {err}");
+            return;
+        }
+        let has_room = self.make_room();
+        let id = self.next_id;
+        self.next_id += 1;
+        let slot = Slot {
+            conn: Conn::new(id, client, peer, &self.env),
+            due: None,
+            rank: None,
+            body: (0, false),
+        };
+        self.conns.insert(id, slot);
+        match has_room {
+            true => self.settle(id),
+            false => self.turn_away(id),
+        }
+    }
+
+    /// Gives up the most dispensable connection if there is no room; returns whether there is now.
+    fn make_room(&mut self) -> bool {
+        if self.conns.len() - self.turned_away < self.connections_max {
+            return true;
+        }
+        match self.dispensable.first().copied() {
+            Some((rank, _, id)) if rank != Rank::TurnedAway => {
+                log::debug!("too many connections: connection {id} is given up");
+                self.with_conn(id, Conn::evict);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn turn_away(&mut self, id: u64) {
+        if self.turned_away >= TURNED_AWAY_MAX
+            && let Some((_, _, oldest)) = self.dispensable.first().copied()
+        {
+            self.with_conn(oldest, Conn::evict);
+        }
+        self.with_conn(id, Conn::turn_away);
+    }
+
+    /// Stops accepting for a moment: there is nothing to accept with, and waiting connections would
+    /// wake us again at once.
+    fn rest(&mut self, err: &io::Error) {
+        log::warn!("cannot accept connections: {err}");
+        let until = self.env.now + REST;
+        self.listener_rests_until = Some(until);
+        self.deadlines.insert((until, LISTENER_ID));
+        self.watch_listener(None);
+    }
+
+    fn end_rest(&mut self) {
+        if let Some(until) = self.listener_rests_until.take() {
+            self.deadlines.remove(&(until, LISTENER_ID));
+            self.watch_listener(Some(Ready::IN));
+        }
+    }
+
+    fn watch_listener(&mut self, wanted: Option<Ready>) {
+        let Some(listener) = &mut self.listener else {
+            return;
+        };
+        if let Err(err) = listener.watch(&self.poll, wanted) {
+            log::error!("cannot watch the listener: {err}");
+        }
+    }
+}
+
+/// Keeping the indexes.
+impl EventLoop {
+    /// Brings the indexes and the poll set up to date with what connection `id` has become.
+    fn settle(&mut self, id: u64) {
+        let Some(slot) = self.conns.get_mut(&id) else {
+            return;
+        };
+        if !slot.conn.is_closed()
+            && let Err(err) = slot.conn.watch(&self.poll)
+        {
+            log::error!("cannot watch connection {id}: {err}");
+            slot.conn.close();
+        }
+        if slot.conn.is_closed() {
+            self.forget(id);
+        } else {
+            self.reindex(id);
+            self.keep_within_budget();
+        }
+    }
+
+    fn reindex(&mut self, id: u64) {
+        let Some(slot) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let (due, rank, body) = (slot.conn.due(), slot.conn.rank(), slot.conn.body_held());
+        let was = (slot.due, slot.rank, slot.body);
+        (slot.due, slot.rank, slot.body) = (due, rank, body);
+        self.index(id, was, (due, rank, body));
+    }
+
+    fn forget(&mut self, id: u64) {
+        if let Some(slot) = self.conns.remove(&id) {
+            self.index(
+                id,
+                (slot.due, slot.rank, slot.body),
+                (None, None, (0, false)),
+            );
+        }
+    }
+
+    fn index(&mut self, id: u64, was: Indexed, is: Indexed) {
+        if was.0 != is.0 {
+            was.0.map(|at| self.deadlines.remove(&(at, id)));
+            is.0.map(|at| self.deadlines.insert((at, id)));
+        }
+        if was.1 != is.1 {
+            was.1
+                .map(|(rank, since)| self.dispensable.remove(&(rank, since, id)));
+            is.1.map(|(rank, since)| self.dispensable.insert((rank, since, id)));
+            self.turned_away -= usize::from(is_turned_away(was.1));
+            self.turned_away += usize::from(is_turned_away(is.1));
+        }
+        if was.2 != is.2 {
+            self.bodies.replace(id, was.2, is.2);
+        }
+    }
+
+    /// Ends the largest unfinished bodies until the others have memory enough.
+    fn keep_within_budget(&mut self) {
+        while self.bodies.bytes > self.env.limits.buffered_bytes_max {
+            let Some((bytes, id)) = self.bodies.unfinished.last().copied() else {
+                return;
+            };
+            log::warn!("bodies take too much memory: one of {bytes} bytes is given up");
+            self.with_conn(id, Conn::evict_body);
+        }
+    }
+}
+
+/// When something is due, the place among the dispensable, and the memory of the body.
+type Indexed = (Option<Instant>, Option<(Rank, Instant)>, (usize, bool));
+
+fn is_turned_away(rank: Option<(Rank, Instant)>) -> bool {
+    matches!(rank, Some((Rank::TurnedAway, _)))
+}
+
+impl Bodies {
+    fn replace(&mut self, id: u64, was: (usize, bool), is: (usize, bool)) {
+        self.bytes = self.bytes + is.0 - was.0;
+        if was.1 {
+            self.unfinished.remove(&(was.0, id));
+        }
+        if is.1 {
+            self.unfinished.insert((is.0, id));
+        }
+    }
+}

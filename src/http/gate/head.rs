@@ -1,0 +1,307 @@
+//! The head of a request: parsed strictly, and written anew for the server behind the gate. Pure.
+//!
+//! Invariants:
+//! - a head that two readers could take differently is refused: what tiny_http gets has one
+//!   meaning, and no client can smuggle a second request in a first;
+//! - what a client says about a hop (`Connection`, `Transfer-Encoding`, …) or in our name
+//!   (`X-Gate-…`) ends here, and so do tokens.
+//!
+//! Source: RFC 9112, sections 2 to 6 and 11.2.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::http::access::{HeadView, Version};
+use crate::http::problem::Problem;
+
+/// The most headers a head may have.
+pub(super) const HEADERS_MAX: usize = 64;
+
+/// The methods we know of; a route may know fewer.
+const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// What ends at the gate beside the headers that `Connection` names. `Authorization` is no hop's
+/// matter: it has been checked, and what no handler sees no handler can give away.
+const ENDS_HERE: &[&str] = &[
+    "authorization",
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A well-formed head, borrowed from the bytes it came in.
+#[derive(Debug, PartialEq)]
+pub(super) struct Head<'a> {
+    /// How many bytes it takes, its empty line included.
+    pub(super) bytes: usize,
+    pub(super) method: &'a str,
+    pub(super) target: &'a str,
+    pub(super) version: Version,
+    /// Names as sent, values trimmed and ASCII.
+    pub(super) headers: Vec<(&'a str, &'a str)>,
+    /// How the body is framed.
+    pub(super) framing: Framing,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub(super) expects_continue: bool,
+}
+
+/// Where a request's body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is none, and no header speaks of one.
+    None,
+    /// After so many bytes.
+    Length(u64),
+    /// Where the chunked coding says.
+    Chunked,
+}
+
+/// What the gate tells the server about a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp<'a> {
+    pub(super) peer: SocketAddr,
+    pub(super) conn: u64,
+    pub(super) key: &'a str,
+}
+
+/// Reads a head from the beginning of `input`; `None` when its end has not come yet.
+///
+/// Errors: the problem to answer with, after which nothing in `input` can be trusted.
+pub(super) fn parse(input: &[u8], head_bytes_max: usize) -> Result<Option<Head<'_>>, Problem> {
+    let mut storage = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut storage);
+    let bytes = match request.parse(input).map_err(refusal)? {
+        httparse::Status::Complete(bytes) if bytes <= head_bytes_max => bytes,
+        httparse::Status::Partial if input.len() < head_bytes_max => return Ok(None),
+        _ => return Err(head_too_large(head_bytes_max)),
+    };
+    refuse_bare_line_feeds(&input[..bytes])?;
+    let version = match request.version {
+        Some(0) => Version::Http10,
+        _ => Version::Http11,
+    };
+    let method = known_method(request.method.unwrap_or_default())?;
+    let target = plain_target(request.path.unwrap_or_default())?;
+    let headers = plain_headers(request.headers)?;
+    let view = HeadView {
+        method,
+        target,
+        version,
+        headers: &headers,
+        // No rule of this file looks at it.
+        peer: IpAddr::from([0, 0, 0, 0]),
+    };
+    check_host(&view)?;
+    let framing = framing(&view)?;
+    let expects_continue = expects_continue(&view)?;
+    Ok(Some(Head {
+        bytes,
+        method,
+        target,
+        version,
+        headers,
+        framing,
+        expects_continue,
+    }))
+}
+
+impl<'a> Head<'a> {
+    /// The view that the access rules take.
+    pub(super) fn view(&self, peer: IpAddr) -> HeadView<'_> {
+        HeadView {
+            method: self.method,
+            target: self.target,
+            version: self.version,
+            headers: &self.headers,
+            peer,
+        }
+    }
+
+    /// Whether the client means to send another request after this one.
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.version == Version::Http11 && !self.connection_options().any(|name| name == "close")
+    }
+
+    /// The head for the server, without its empty line: the body's length is still to come.
+    pub(super) fn forwarded(&self, stamp: Stamp<'_>) -> Vec<u8> {
+        let named: Vec<String> = self.connection_options().collect();
+        let mut text = Vec::with_capacity(self.bytes + 160);
+        let version = match self.version {
+            Version::Http10 => "1.0",
+            Version::Http11 => "1.1",
+        };
+        put(
+            &mut text,
+            format_args!("{} {} HTTP/{version}\r\n", self.method, self.target),
+        );
+        for (name, value) in &self.headers {
+            if !ends_here(&name.to_ascii_lowercase(), &named) {
+                put(&mut text, format_args!("{name}: {value}\r\n"));
+            }
+        }
+        let Stamp { peer, conn, key } = stamp;
+        put(
+            &mut text,
+            format_args!(
+                "Connection: close\r\nX-Gate-Peer: {peer}\r\nX-Gate-Conn: {conn}\r\nX-Gate-Key: {key}\r\n"
+            ),
+        );
+        text
+    }
+
+    /// The names in `Connection`, in lower case.
+    fn connection_options(&self) -> impl Iterator<Item = String> {
+        self.headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("connection"))
+            .flat_map(|(_, value)| value.split(','))
+            .map(|option| option.trim().to_ascii_lowercase())
+    }
+}
+
+fn ends_here(name: &str, named_by_connection: &[String]) -> bool {
+    ENDS_HERE.contains(&name)
+        || name.starts_with("x-gate-")
+        || named_by_connection.iter().any(|named| named == name)
+}
+
+fn put(text: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
+    text.write_fmt(what).expect("a Vec takes every byte");
+}
+
+fn bad(detail: &'static str) -> Problem {
+    Problem::new(400, detail)
+}
+
+fn refusal(error: httparse::Error) -> Problem {
+    match error {
+        httparse::Error::TooManyHeaders => Problem::new(
+            431,
+            format!("the head of a request may have {HEADERS_MAX} headers at most"),
+        ),
+        httparse::Error::Version => Problem::new(505, "this server speaks HTTP/1.0 and HTTP/1.1"),
+        httparse::Error::HeaderName => bad("a header's name is malformed"),
+        httparse::Error::HeaderValue => bad("a header's value is malformed"),
+        _ => bad("the head of the request is malformed"),
+    }
+}
+
+fn head_too_large(bytes_max: usize) -> Problem {
+    Problem::new(
+        431,
+        format!("the head of a request may have {bytes_max} bytes at most"),
+    )
+}
+
+/// `httparse` takes a line feed alone for the end of a line, and other readers do not.
+fn refuse_bare_line_feeds(head: &[u8]) -> Result<(), Problem> {
+    let is_bare = |at: usize| head[at] == b'\n' && (at == 0 || head[at - 1] != b'\r');
+    match (0..head.len()).any(is_bare) {
+        true => Err(bad("a line of the head ends without a carriage return")),
+        false => Ok(()),
+    }
+}
+
+fn known_method(method: &str) -> Result<&str, Problem> {
+    match METHODS.contains(&method) {
+        true => Ok(method),
+        false => Err(Problem::new(501, "this server does not know the method")),
+    }
+}
+
+fn plain_target(target: &str) -> Result<&str, Problem> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\');
+    match target.starts_with('/') && target.bytes().all(is_plain) {
+        true => Ok(target),
+        false => Err(bad(
+            "the target must be a path that begins with `/`, in ASCII; percent-encode the rest",
+        )),
+    }
+}
+
+fn plain_headers<'a>(headers: &[httparse::Header<'a>]) -> Result<Vec<(&'a str, &'a str)>, Problem> {
+    let plain = |header: &httparse::Header<'a>| {
+        let value = std::str::from_utf8(header.value).ok()?;
+        value
+            .is_ascii()
+            .then(|| (header.name, value.trim_matches([' ', '\t'])))
+    };
+    headers
+        .iter()
+        .map(|header| plain(header).ok_or_else(|| bad("a header's value is not ASCII")))
+        .collect()
+}
+
+fn check_host(view: &HeadView<'_>) -> Result<(), Problem> {
+    match (count(view, "Host"), view.version) {
+        (1, _) | (0, Version::Http10) => Ok(()),
+        (0, Version::Http11) => Err(bad("a request of HTTP/1.1 needs a `Host`")),
+        _ => Err(bad("there is more than one `Host`")),
+    }
+}
+
+fn count(view: &HeadView<'_>, name: &str) -> usize {
+    let is_it = |(header, _): &&(&str, &str)| header.eq_ignore_ascii_case(name);
+    view.headers.iter().filter(is_it).count()
+}
+
+fn framing(view: &HeadView<'_>) -> Result<Framing, Problem> {
+    match (
+        count(view, "Content-Length"),
+        count(view, "Transfer-Encoding"),
+    ) {
+        (0, 0) if view.version == Version::Http10 && view.method == "POST" => Err(Problem::new(
+            411,
+            "a POST of HTTP/1.0 needs a `Content-Length`",
+        )),
+        (0, 0) => Ok(Framing::None),
+        (1, 0) => content_length(view.single("Content-Length").unwrap_or_default()),
+        (0, 1) => chunked(view),
+        _ => Err(bad("the body's length is given more than once")),
+    }
+}
+
+fn content_length(value: &str) -> Result<Framing, Problem> {
+    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number {
+        return Err(bad("`Content-Length` is not a number"));
+    }
+    // More digits than fit is a number too, and above every limit.
+    Ok(Framing::Length(value.parse().unwrap_or(u64::MAX)))
+}
+
+fn chunked(view: &HeadView<'_>) -> Result<Framing, Problem> {
+    let coding = view.single("Transfer-Encoding").unwrap_or_default();
+    match (view.version, coding.eq_ignore_ascii_case("chunked")) {
+        (Version::Http10, _) => Err(bad("HTTP/1.0 has no `Transfer-Encoding`")),
+        (Version::Http11, true) => Ok(Framing::Chunked),
+        (Version::Http11, false) => Err(Problem::new(
+            501,
+            "of all transfer codings this server knows `chunked` alone",
+        )),
+    }
+}
+
+/// Whether the client waits for leave to send. HTTP/1.0 has no such thing, so it is not asked for.
+fn expects_continue(view: &HeadView<'_>) -> Result<bool, Problem> {
+    let is_other = |(name, value): &(&str, &str)| {
+        name.eq_ignore_ascii_case("Expect") && !value.eq_ignore_ascii_case("100-continue")
+    };
+    if view.headers.iter().any(is_other) {
+        return Err(Problem::new(
+            417,
+            "of all expectations this server knows `100-continue` alone",
+        ));
+    }
+    Ok(view.version == Version::Http11 && count(view, "Expect") > 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! The gate: it owns the port, and lets nothing but whole, well-formed, permitted requests through.
+//!
+//! tiny_http is safe with well-meant requests only: an announced length makes it allocate, a reset
+//! makes it panic, a failed `accept` ends it, and it never times out. So no stranger reaches it: the
+//! gate reads one request at a time from each client, with limits on everything, and gives it to
+//! tiny_http over a Unix socket in a private folder, whole, on a connection of its own.
+//!
+//! Invariants:
+//! - what a client can make us hold is bounded: connections, heads, bodies, and answers not taken;
+//! - a client that is slow, or gone, costs the others nothing;
+//! - the gate never waits for one connection.
+//!
+//! Elsewhere: who may ask for what (`http::access`), the server behind it (`http::server`).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::base::thread::{self, Joined};
+use crate::http::access::AccessSettings;
+
+mod admission;
+mod body;
+mod conn;
+mod dechunk;
+mod event_loop;
+mod framing;
+mod head;
+mod outbound;
+mod poll;
+mod presence;
+pub(in crate::http) mod reply;
+mod sys;
+
+use conn::Env;
+use event_loop::EventLoop;
+use poll::Waker;
+pub use presence::Presence;
+use reply::DateLine;
+
+/// One read of an answer, and so the most that a connection buffers of it.
+const SCRATCH_BYTES: usize = 16 << 10;
+/// Files that are no connection: the log, the sessions being written, the tools' pipes.
+const OTHER_FILES: u64 = 32;
+/// A client's socket, the gate's to the server, and two that tiny_http makes of the other end.
+const FILES_PER_CONNECTION: u64 = 4;
+
+/// What a client may take of us.
+#[derive(Debug, Clone, Copy)]
+pub struct GateLimits {
+    /// Connections at a time; fewer when the system gives us too few files.
+    pub connections_max: usize,
+    /// Of a request's head.
+    pub head_bytes_max: usize,
+    /// Of a request's body, without its coding.
+    pub body_bytes_max: usize,
+    /// Of all bodies that are here at a time.
+    pub buffered_bytes_max: usize,
+    /// For a head to arrive whole.
+    pub head_time: Duration,
+    /// For a body to arrive whole.
+    pub body_time: Duration,
+    /// Between two requests of a connection.
+    pub idle_time: Duration,
+    /// For a client that takes nothing of its answer.
+    pub stall_time: Duration,
+    /// For a client to read our last words and hang up.
+    pub linger_time: Duration,
+    /// For the server behind the gate to answer the door.
+    pub connect_time: Duration,
+}
+
+impl Default for GateLimits {
+    fn default() -> GateLimits {
+        GateLimits {
+            connections_max: 1024,
+            head_bytes_max: 16 << 10,
+            body_bytes_max: 1 << 20,
+            buffered_bytes_max: 16 << 20,
+            head_time: Duration::from_secs(10),
+            body_time: Duration::from_secs(30),
+            idle_time: Duration::from_secs(60),
+            stall_time: Duration::from_secs(30),
+            linger_time: Duration::from_secs(2),
+            connect_time: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The server behind the gate.
+pub trait Upstream: Send {
+    /// The socket it listens on now.
+    fn address(&self) -> PathBuf;
+    /// Nobody listens on `address`: the server has to be made anew. Does not wait for it.
+    fn report_down(&self, address: &Path);
+}
+
+/// What the gate works with.
+pub struct GateSettings {
+    /// What a client may take of us.
+    pub limits: GateLimits,
+    /// Who may ask for what.
+    pub access: AccessSettings,
+    /// The secret that the server knows a request of the gate by.
+    pub key: String,
+    /// The server.
+    pub upstream: Box<dyn Upstream>,
+    /// Where the server learns whether a client is still there.
+    pub presence: Presence,
+}
+
+/// The running gate. Dropping it closes every connection and waits for its thread.
+#[derive(Debug)]
+pub struct Gate {
+    local_addr: SocketAddr,
+    shared: Arc<Shared>,
+    waker: Waker,
+    // Held for its drop, which waits; `Gate::drop` has given the signal by then.
+    _thread: Joined,
+}
+
+/// What the thread and its owner tell one another.
+#[derive(Debug, Default)]
+struct Shared {
+    phase: AtomicU8,
+    open: AtomicUsize,
+    wakes: AtomicU64,
+}
+
+/// How far the gate is on its way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Draining,
+    Stopped,
+}
+
+impl Gate {
+    /// Takes over `listener` and starts the thread `gate`.
+    ///
+    /// Raises the process's limit of open files to what the system allows.
+    pub fn start(settings: GateSettings, listener: TcpListener) -> io::Result<Gate> {
+        sys::prepare_listener(&listener)?;
+        let local_addr = listener.local_addr()?;
+        let connections_max = connections_max(settings.limits.connections_max);
+        let waker = Waker::new()?;
+        let shared = Arc::new(Shared::default());
+        let event_loop = EventLoop::new(
+            listener,
+            waker.clone(),
+            connections_max,
+            env(settings),
+            Arc::clone(&shared),
+        )?;
+        let thread = thread::spawn("gate", thread::STACK_WORK, move || event_loop.run())?;
+        Ok(Gate {
+            local_addr,
+            shared,
+            waker,
+            _thread: thread,
+        })
+    }
+
+    /// The address that clients connect to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// How many connections are open.
+    pub fn open_connections(&self) -> usize {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+
+    /// How often the thread has woken: for an idle gate, it stands still.
+    pub fn wakes(&self) -> u64 {
+        self.shared.wakes.load(Ordering::Relaxed)
+    }
+
+    /// Stops accepting and ends idle connections; requests in progress go on to their end.
+    pub fn drain(&self) {
+        self.shared.enter(Phase::Draining);
+        self.waker.wake();
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.shared.enter(Phase::Stopped);
+        self.waker.wake();
+    }
+}
+
+impl Shared {
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Running,
+            1 => Phase::Draining,
+            _ => Phase::Stopped,
+        }
+    }
+
+    /// Goes on to `phase`, never back.
+    fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+}
+
+fn env(settings: GateSettings) -> Env {
+    Env {
+        limits: settings.limits,
+        access: settings.access,
+        upstream: settings.upstream,
+        presence: settings.presence,
+        key: settings.key,
+        now: Instant::now(),
+        is_draining: false,
+        date: DateLine::default(),
+        scratch: vec![0; SCRATCH_BYTES],
+    }
+}
+
+/// As many connections as are wanted, or as the system has files for.
+fn connections_max(wanted: usize) -> usize {
+    let files = sys::raise_open_files();
+    let possible = files.saturating_sub(OTHER_FILES) / FILES_PER_CONNECTION;
+    let possible = usize::try_from(possible).unwrap_or(usize::MAX).max(1);
+    if possible < wanted {
+        log::warn!("{files} open files allow for {possible} connections, not {wanted}");
+    }
+    wanted.min(possible)
+}

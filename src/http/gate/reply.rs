@@ -1,0 +1,138 @@
+//! The answers that the gate gives by itself, and the lines that it adds to every answer. Pure.
+
+use std::io::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::domain::time::Timestamp;
+use crate::http::problem::{self, Problem};
+
+/// The interim answer that a client waits for before it sends its body.
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What goes with an answer of the gate.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ReplyTo {
+    /// The request was a `HEAD`: the body stays here.
+    pub(super) is_to_head: bool,
+    /// Whole header lines.
+    pub(super) lines: Vec<u8>,
+}
+
+/// A refusal, as text; the connection closes after it.
+pub(super) fn refusal(problem: &Problem, to: &ReplyTo) -> Vec<u8> {
+    let body = problem.body();
+    let mut text = status_line(problem.status());
+    put_header(&mut text, "Content-Type", problem::CONTENT_TYPE);
+    put_header(&mut text, "Content-Length", &body.len().to_string());
+    for (name, value) in problem.headers() {
+        put_header(&mut text, name, value);
+    }
+    end_head(&mut text, to);
+    if !to.is_to_head {
+        text.extend_from_slice(&body);
+    }
+    text
+}
+
+/// The answer to a browser's preflight: all it says is in the header lines.
+pub(super) fn no_content(to: &ReplyTo) -> Vec<u8> {
+    let mut text = status_line(204);
+    end_head(&mut text, to);
+    text
+}
+
+fn status_line(status: u16) -> Vec<u8> {
+    format!("HTTP/1.1 {status} {}\r\n", problem::reason(status)).into_bytes()
+}
+
+fn end_head(text: &mut Vec<u8>, to: &ReplyTo) {
+    text.extend_from_slice(&to.lines);
+    text.extend_from_slice(b"Connection: close\r\n\r\n");
+}
+
+/// Writes a header line. A control character in the value becomes a space: whoever made the value,
+/// it cannot end the line.
+pub(in crate::http) fn put_header(text: &mut Vec<u8>, name: &str, value: &str) {
+    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(b": ");
+    text.extend(value.bytes().map(|byte| match byte.is_ascii_control() {
+        true => b' ',
+        false => byte,
+    }));
+    text.extend_from_slice(b"\r\n");
+}
+
+/// The `Date` line, made once a second.
+#[derive(Debug, Default)]
+pub(super) struct DateLine {
+    second: u64,
+    text: Vec<u8>,
+}
+
+impl DateLine {
+    /// The line for the time `now`.
+    pub(super) fn at(&mut self, now: SystemTime) -> &[u8] {
+        let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if second != self.second || self.text.is_empty() {
+            self.second = second;
+            self.text.clear();
+            write!(self.text, "Date: {}\r\n", http_date(second)).expect("a Vec takes every byte");
+        }
+        &self.text
+    }
+}
+
+/// A time as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+///
+/// Source: RFC 9110, section 5.6.7.
+fn http_date(second: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let text = Timestamp::from_micros(second.saturating_mul(1_000_000)).to_string();
+    let (year, month, day, time) = (&text[..4], &text[5..7], &text[8..10], &text[11..19]);
+    let month = MONTHS[month.parse::<usize>().map_or(0, |month| month - 1)];
+    // The first day of 1970 was a Thursday.
+    let weekday = DAYS[(second / 86_400 % 7) as usize];
+    format!("{weekday}, {day} {month} {year} {time} GMT")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_as_http_wants_them() {
+        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(http_date(1_709_164_800), "Thu, 29 Feb 2024 00:00:00 GMT");
+    }
+
+    #[test]
+    fn a_refusal_is_a_whole_answer() {
+        let to = ReplyTo {
+            is_to_head: false,
+            lines: b"Vary: Origin\r\n".to_vec(),
+        };
+        let problem = Problem::new(503, "busy").with_header("Retry-After", "1");
+        let text = String::from_utf8(refusal(&problem, &to)).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body.as_bytes(), problem.body());
+        assert_eq!(
+            head,
+            format!(
+                "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n\
+                 Content-Length: {}\r\nRetry-After: 1\r\nVary: Origin\r\nConnection: close",
+                body.len()
+            )
+        );
+    }
+
+    #[test]
+    fn no_value_can_end_its_line() {
+        let mut text = Vec::new();
+        put_header(&mut text, "A", "b\r\nC: d");
+        assert_eq!(text, b"A: b  C: d\r\n");
+    }
+}

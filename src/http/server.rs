@@ -1,0 +1,238 @@
+//! tiny_http behind the gate, and the threads that take its requests.
+//!
+//! tiny_http listens on a Unix socket in a folder of our own. Its listener ends for good when an
+//! `accept` fails (no files left), so the server can be made anew, each time on a new path: an old
+//! one removes its own path when it is dropped.
+//!
+//! Invariants:
+//! - only requests that bear the gate's key reach the [`Handler`];
+//! - a handler that panics costs its request a 500, and nothing else;
+//! - every request is answered, whatever a handler forgets.
+//!
+//! Owned by: `http::Front`. tiny_http's own threads cannot be joined; they end within 5 s of its drop.
+
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+
+use crate::base::stop::{self, Stop, StopSource};
+use crate::base::thread::{self, Joined};
+use crate::http::gate::{Presence, Upstream};
+
+pub mod incoming;
+pub mod stream;
+
+pub use incoming::Incoming;
+pub use stream::StreamWriter;
+
+/// More than the gate has connections, so that its calls always find room.
+const BACKLOG: i32 = 4096;
+/// How long after a failed attempt the server is made anew again.
+const REST: Duration = Duration::from_millis(200);
+
+/// What becomes of a request.
+pub trait Handler: Send + Sync {
+    /// Answers `request`, or gives it to a thread that will. Called on a handler thread, of which
+    /// there are few: what waits for something belongs on a thread of its own.
+    fn handle(&self, request: Incoming);
+}
+
+/// What the server works with.
+pub struct ServerSettings {
+    /// A private folder for the sockets; short, since a socket's path ends at 107 bytes.
+    pub folder: PathBuf,
+    /// Threads that take requests.
+    pub handlers: usize,
+    /// The secret that requests of the gate bear.
+    pub key: String,
+    /// Tells whether a client is still there.
+    pub presence: Presence,
+}
+
+/// The running server. Dropping it lets each handler finish its request, and waits for them.
+pub struct Server {
+    shared: Arc<Shared>,
+    // The signal stands above the threads that it ends.
+    stop: StopSource,
+    threads: Vec<Joined>,
+}
+
+struct Shared {
+    settings: ServerSettings,
+    stop: Stop,
+    current: Mutex<Generation>,
+}
+
+/// One tiny_http server, and where it listens.
+struct Generation {
+    number: u64,
+    address: PathBuf,
+    server: Arc<tiny_http::Server>,
+}
+
+impl Server {
+    /// Starts tiny_http and the threads `http-0`, `http-1`, …
+    pub fn start(settings: ServerSettings, handler: Arc<dyn Handler>) -> io::Result<Server> {
+        let (stop_source, stop) = stop::pair();
+        let handlers = settings.handlers.max(1);
+        let first = Generation::start(&settings.folder, 0)?;
+        let shared = Arc::new(Shared {
+            settings,
+            stop,
+            current: Mutex::new(first),
+        });
+        let mut server = Server {
+            shared,
+            stop: stop_source,
+            threads: Vec::with_capacity(handlers),
+        };
+        for number in 0..handlers {
+            let (shared, handler) = (Arc::clone(&server.shared), Arc::clone(&handler));
+            let run = move || shared.run(&*handler);
+            let thread = thread::spawn(format!("http-{number}"), thread::STACK_WORK, run)?;
+            server.threads.push(thread);
+        }
+        Ok(server)
+    }
+
+    /// How the gate reaches this server.
+    pub fn upstream(&self) -> Box<dyn Upstream> {
+        Box::new(ServerDoor(Arc::clone(&self.shared)))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.stop();
+        // Under the lock, so that no handler makes a new server that nobody unblocks.
+        let current = self.shared.current();
+        for _ in &self.threads {
+            current.server.unblock();
+        }
+        drop(current);
+        self.threads.clear();
+    }
+}
+
+impl Generation {
+    fn start(folder: &Path, number: u64) -> io::Result<Generation> {
+        let address = folder.join(number.to_string());
+        let listener = UnixListener::bind(&address)?;
+        rustix::net::listen(&listener, BACKLOG)?;
+        // It starts threads with a function that panics when the system has none to give.
+        let started = catch_unwind(|| tiny_http::Server::from_listener(listener, None));
+        let server = started
+            .map_err(|panic| io::Error::other(thread::panic_text(&*panic).to_owned()))?
+            .map_err(io::Error::other)?;
+        Ok(Generation {
+            number,
+            address,
+            server: Arc::new(server),
+        })
+    }
+}
+
+/// The gate's end of the server.
+struct ServerDoor(Arc<Shared>);
+
+impl Upstream for ServerDoor {
+    fn address(&self) -> PathBuf {
+        self.0.current().address.clone()
+    }
+
+    fn report_down(&self, address: &Path) {
+        let current = self.0.current();
+        if current.address == address {
+            // One handler wakes without a request, and makes the server anew.
+            current.server.unblock();
+        }
+    }
+}
+
+impl Shared {
+    fn current(&self) -> MutexGuard<'_, Generation> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The life of a handler thread.
+    fn run(&self, handler: &dyn Handler) {
+        while !self.stop.is_stopped() {
+            let server = Arc::clone(&self.current().server);
+            match server.recv() {
+                Ok(request) => self.take(request, handler),
+                Err(err) => self.renew(&server, &err),
+            }
+        }
+    }
+
+    fn take(&self, request: tiny_http::Request, handler: &dyn Handler) {
+        let Some(incoming) = self.checked(request) else {
+            return;
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| handler.handle(incoming)));
+        if let Err(panic) = outcome {
+            // The request was answered with a 500 when the panic dropped it.
+            log::error!("a handler panicked: {}", thread::panic_text(&*panic));
+        }
+    }
+
+    fn checked(&self, request: tiny_http::Request) -> Option<Incoming> {
+        let key = self.settings.key.as_bytes();
+        let shown = incoming::header(&request, "X-Gate-Key").unwrap_or_default();
+        if !bool::from(key.ct_eq(shown.as_bytes())) {
+            log::warn!("a request did not come through the gate: refused");
+            let refusal = tiny_http::Response::empty(403);
+            if let Err(err) = request.respond(refusal) {
+                log::debug!("cannot refuse a request: {err}");
+            }
+            return None;
+        }
+        match Incoming::read(request, &self.settings.presence) {
+            Ok(incoming) => Some(incoming),
+            Err(err) => {
+                log::debug!("a request broke off on its way from the gate: {err}");
+                None
+            }
+        }
+    }
+
+    /// Makes the server anew, unless it is time to stop or another thread has done so already.
+    ///
+    /// A failed `recv` means one of two: the listener has ended, or somebody found it ended and
+    /// woke us.
+    fn renew(&self, old: &Arc<tiny_http::Server>, err: &io::Error) {
+        let mut current = self.current();
+        if self.stop.is_stopped() || !Arc::ptr_eq(&current.server, old) {
+            return;
+        }
+        match Generation::start(&self.settings.folder, current.number + 1) {
+            Ok(next) => {
+                log::warn!("the server behind the gate has ended ({err}): a new one takes over");
+                *current = next;
+                self.send_all_to_the_new(old);
+            }
+            Err(err) => {
+                log::error!("cannot make the server behind the gate anew: {err}");
+                drop(current);
+                self.rest_and_retry(old);
+            }
+        }
+    }
+
+    fn send_all_to_the_new(&self, old: &tiny_http::Server) {
+        for _ in 1..self.settings.handlers {
+            old.unblock();
+        }
+    }
+
+    fn rest_and_retry(&self, old: &tiny_http::Server) {
+        if !self.stop.wait(REST) {
+            old.unblock();
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A request, whole, with its body, and the duty to answer it.
+
+use std::convert::Infallible;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+
+use crossbeam_channel::Receiver;
+use tiny_http::{HTTPVersion, Request};
+
+use crate::http::access::Version;
+use crate::http::gate::Presence;
+use crate::http::gate::reply::put_header;
+use crate::http::problem::{self, Problem};
+use crate::http::server::stream::{Coding, StreamWriter};
+
+/// A request that waits for its answer. Dropped without one, it is answered with a 500.
+///
+/// It may move to another thread.
+pub struct Incoming {
+    /// `None` once answered.
+    request: Option<Request>,
+    peer: SocketAddr,
+    body: Vec<u8>,
+    gone: Receiver<Infallible>,
+}
+
+impl Incoming {
+    /// Reads the body, which the gate sends whole and within its limit, and the gate's notes.
+    pub(super) fn read(mut request: Request, presence: &Presence) -> io::Result<Incoming> {
+        let note = |name: &str| header(&request, name).unwrap_or_default();
+        let peer = note("X-Gate-Peer").parse().map_err(io::Error::other)?;
+        let conn = note("X-Gate-Conn").parse().map_err(io::Error::other)?;
+        let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
+        request.as_reader().read_to_end(&mut body)?;
+        Ok(Incoming {
+            request: Some(request),
+            peer,
+            body,
+            gone: presence.gone(conn),
+        })
+    }
+
+    /// The method: `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE` or `OPTIONS`.
+    pub fn method(&self) -> &str {
+        self.request().method().as_str()
+    }
+
+    /// The path, without the query, as it was sent.
+    pub fn path(&self) -> &str {
+        self.request().url().split('?').next().unwrap_or_default()
+    }
+
+    /// The query, without its `?`, as it was sent; empty if there is none.
+    pub fn query(&self) -> &str {
+        let url = self.request().url();
+        url.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// The first value of a header, by its name in any case. Headers of the hop (`Connection`) and
+    /// tokens never come so far; `Content-Length` is there exactly if the client spoke of a body.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(self.request(), name)
+    }
+
+    /// Where the client's connection comes from.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The version of the protocol that the client speaks.
+    pub fn version(&self) -> Version {
+        match self.request().http_version() {
+            HTTPVersion(1, 0) => Version::Http10,
+            _ => Version::Http11,
+        }
+    }
+
+    /// The whole body, without its coding.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// A channel that closes when the client has left, or has at least ended its side.
+    ///
+    /// A client that ended its side only still reads its answer: so what is short is answered
+    /// regardless, and what is long (a stream, a wait) ends.
+    pub fn gone(&self) -> Receiver<Infallible> {
+        self.gone.clone()
+    }
+
+    /// Answers with a whole body; to a `HEAD`, with its headers alone.
+    pub fn respond(mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
+        self.answer(status, headers, body);
+    }
+
+    /// Answers with problem details.
+    pub fn problem(mut self, problem: &Problem) {
+        self.answer_problem(problem);
+    }
+
+    /// Answers with a body that is written as it comes about: server-sent events.
+    ///
+    /// Errors: the gate has closed the connection; the client is gone.
+    pub fn into_stream(
+        mut self,
+        status: u16,
+        headers: &[(&str, &str)],
+    ) -> io::Result<StreamWriter> {
+        let coding = match (self.method(), self.version()) {
+            ("HEAD", _) => Coding::NoBody,
+            (_, Version::Http10) => Coding::UntilClose,
+            (_, Version::Http11) => Coding::Chunked,
+        };
+        let mut head = status_line(status, headers);
+        if coding == Coding::Chunked {
+            put_header(&mut head, "Transfer-Encoding", "chunked");
+        }
+        head.extend_from_slice(b"\r\n");
+        let request = self.request.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        StreamWriter::begin(request.into_writer(), &head, coding, self.gone())
+    }
+
+    fn request(&self) -> &Request {
+        self.request
+            .as_ref()
+            .expect("only what consumes an Incoming takes its request")
+    }
+
+    fn answer_problem(&mut self, problem: &Problem) {
+        let mut headers = vec![("Content-Type", problem::CONTENT_TYPE)];
+        headers.extend(
+            problem
+                .headers()
+                .iter()
+                .map(|(name, value)| (*name, value.as_str())),
+        );
+        self.answer(problem.status(), &headers, &problem.body());
+    }
+
+    fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
+        let Some(request) = self.request.take() else {
+            return;
+        };
+        let mut text = status_line(status, headers);
+        let has_body = !matches!(status, 204 | 304);
+        if has_body {
+            put_header(&mut text, "Content-Length", &body.len().to_string());
+        }
+        text.extend_from_slice(b"\r\n");
+        if has_body && request.method() != &tiny_http::Method::Head {
+            text.extend_from_slice(body);
+        }
+        let mut writer = request.into_writer();
+        if let Err(err) = writer.write_all(&text).and_then(|()| writer.flush()) {
+            log::debug!("an answer found no reader: {err}");
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if self.request.is_some() {
+            self.answer_problem(&Problem::new(500, "the server failed to answer"));
+        }
+    }
+}
+
+/// The first value of a header of a request.
+pub(super) fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    request
+        .headers()
+        .iter()
+        .find(|header| header.field.as_str().as_str().eq_ignore_ascii_case(name))
+        .map(|header| header.value.as_str())
+}
+
+fn status_line(status: u16, headers: &[(&str, &str)]) -> Vec<u8> {
+    let mut text = format!("HTTP/1.1 {status} {}\r\n", problem::reason(status)).into_bytes();
+    for (name, value) in headers {
+        put_header(&mut text, name, value);
+    }
+    text
+}
