@@ -1,8 +1,11 @@
 //! The gate and the server behind it, as one thing to start and stop.
 
-use std::fs::File;
+use std::env;
+use std::fs::{File, Permissions};
 use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -51,8 +54,7 @@ impl Front {
         listener: TcpListener,
         handler: Arc<dyn Handler>,
     ) -> io::Result<Front> {
-        // Made with mode 0700, and short enough for a socket's path wherever the workspace lies.
-        let folder = tempfile::Builder::new().prefix("duragent-").tempdir()?;
+        let folder = private_folder()?;
         let presence = Presence::default();
         let key = random_key()?;
         let server = Server::start(
@@ -103,6 +105,22 @@ impl Front {
 
     /// Closes every connection and ends the threads; the same as dropping it.
     pub fn stop(self) {}
+}
+
+/// The longest path of a temporary folder in which a socket of ours has room: a socket's path ends
+/// at 107 bytes.
+const FOLDER_BYTES_MAX: usize = 70;
+
+/// A new folder that only we may enter; never in the workspace, whose path may be long.
+fn private_folder() -> io::Result<TempDir> {
+    let mut wanted = env::temp_dir();
+    if wanted.as_os_str().len() > FOLDER_BYTES_MAX {
+        wanted = PathBuf::from("/tmp");
+    }
+    tempfile::Builder::new()
+        .prefix("duragent-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(wanted)
 }
 
 /// 128 bits that nobody outside can guess, in hex.

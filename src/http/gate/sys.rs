@@ -18,6 +18,10 @@ const VANISHED_AFTER: Duration = Duration::from_secs(30);
 const PROBE_AFTER: Duration = Duration::from_secs(10);
 /// then so often, until it has been silent for [`VANISHED_AFTER`].
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// What the system holds for a client on its way out. It reports room only when a third of this is
+/// free: with the megabytes that it takes by itself, a slow client would look like one that takes
+/// nothing. It also bounds what a thousand clients that read nothing can cost.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
 
 /// Raises the backlog, and sets what every connection shall inherit: no delay of small writes, and
 /// an end when the client has vanished.
@@ -27,6 +31,7 @@ pub(super) fn prepare_listener(listener: &TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     rustix::net::listen(listener, BACKLOG)?;
     sockopt::set_tcp_nodelay(listener, true)?;
+    sockopt::set_socket_send_buffer_size(listener, SEND_BUFFER_BYTES)?;
     sockopt::set_socket_keepalive(listener, true)?;
     sockopt::set_tcp_keepidle(listener, PROBE_AFTER)?;
     sockopt::set_tcp_keepintvl(listener, PROBE_EVERY)?;
