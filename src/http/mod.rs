@@ -1,11 +1,23 @@
 //! HTTP: requests into engine calls, notices into bytes; no decisions.
 //!
 //! ```text
-//! client ─TCP─► gate (one thread, epoll) ─unix socket─► tiny_http ─► handler threads ─► Handler
+//! client ─TCP─► gate (one thread, epoll) ─unix socket─► tiny_http ─► handler threads ─► Api
 //! ```
 
 pub mod access;
+pub mod answer;
+pub mod api;
+pub mod failure;
 pub mod front;
 pub mod gate;
+pub mod handlers;
+pub mod headers;
+pub mod jobs;
 pub mod problem;
+pub mod query;
+pub mod route;
 pub mod server;
+pub mod sse;
+pub mod threads;
+pub mod turn;
+pub mod wire;

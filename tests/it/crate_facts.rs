@@ -1,4 +1,153 @@
-//! crate_facts
+//! What our crates do, found by trying, and what we rely on or work around.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use tiny_http::{Response, Server, StatusCode};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+/// A tiny_http server on a socket in `folder`, and a client that has sent a request.
+fn tiny_server(folder: &Path) -> (Server, UnixStream) {
+    let path = folder.join("s");
+    let server = Server::from_listener(UnixListener::bind(&path).unwrap(), None).unwrap();
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(REQUEST).unwrap();
+    (server, client)
+}
+
+/// A body that comes in pieces, when the test says so.
+struct Pieces(Receiver<&'static str>);
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let piece = self.0.recv().unwrap_or_default();
+        buffer[..piece.len()].copy_from_slice(piece.as_bytes());
+        Ok(piece.len())
+    }
+}
+
+fn read_some(client: &mut UnixStream) -> String {
+    let mut buffer = [0; 4096];
+    let bytes = client.read(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..bytes]).into_owned()
+}
+
+/// Why streams are written by hand.
+#[test]
+fn a_response_of_tiny_http_holds_a_streamed_body_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, mut client) = tiny_server(folder.path());
+    let request = server.recv().unwrap();
+    let (piece_tx, piece_rx) = bounded(1);
+    let body = Pieces(piece_rx);
+    let thread = std::thread::spawn(move || {
+        let response = Response::new(StatusCode(200), Vec::new(), body, None, None);
+        request.respond(response)
+    });
+    piece_tx.send("token").unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(bytes @ 1..) = client.read(&mut buffer) {
+        seen.extend_from_slice(&buffer[..bytes]);
+    }
+    assert!(!String::from_utf8(seen).unwrap().contains("token"));
+    drop(piece_tx);
+    thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_writer_of_tiny_http_sends_with_each_flush() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, mut client) = tiny_server(folder.path());
+    let mut writer = server.recv().unwrap().into_writer();
+    for token in ["one", "two"] {
+        writer.write_all(token.as_bytes()).unwrap();
+        writer.flush().unwrap();
+        assert_eq!(read_some(&mut client), token);
+    }
+}
+
+#[test]
+fn unblock_wakes_one_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let server = Server::from_listener(UnixListener::bind(path).unwrap(), None).unwrap();
+    let server = Arc::new(server);
+    let (ended_tx, ended_rx) = bounded(2);
+    for _ in 0..2 {
+        let (server, ended_tx) = (Arc::clone(&server), ended_tx.clone());
+        std::thread::spawn(move || ended_tx.send(server.recv().is_err()).unwrap());
+    }
+    server.unblock();
+    assert_eq!(ended_rx.recv_timeout(PATIENCE), Ok(true));
+    assert!(ended_rx.recv_timeout(Duration::from_millis(200)).is_err());
+    server.unblock();
+    assert_eq!(ended_rx.recv_timeout(PATIENCE), Ok(true));
+}
+
+#[test]
+fn a_request_dropped_by_a_handler_is_answered_with_500() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, mut client) = tiny_server(folder.path());
+    drop(server.recv().unwrap());
+    assert!(read_some(&mut client).starts_with("HTTP/1.1 500 "));
+}
+
+/// Why a server that is made anew takes a new path.
+#[test]
+fn a_dropped_server_removes_whatever_stands_at_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, _client) = tiny_server(folder.path());
+    let path = folder.path().join("s");
+    std::fs::remove_file(&path).unwrap();
+    let _next = UnixListener::bind(&path).unwrap();
+    drop(server);
+    assert!(!path.exists());
+}
+
+/// Why the gate sets its options once, on the listener.
+#[test]
+fn accepted_sockets_inherit_the_options_of_their_listener() {
+    use rustix::net::sockopt;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    sockopt::set_tcp_nodelay(&listener, true).unwrap();
+    sockopt::set_socket_keepalive(&listener, true).unwrap();
+    sockopt::set_tcp_keepidle(&listener, Duration::from_secs(10)).unwrap();
+    sockopt::set_tcp_keepintvl(&listener, Duration::from_secs(5)).unwrap();
+    sockopt::set_tcp_keepcnt(&listener, 4).unwrap();
+    sockopt::set_tcp_user_timeout(&listener, 30_000).unwrap();
+    sockopt::set_socket_send_buffer_size(&listener, 64 << 10).unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    assert!(sockopt::tcp_nodelay(&accepted).unwrap());
+    assert!(sockopt::socket_keepalive(&accepted).unwrap());
+    assert_eq!(
+        sockopt::tcp_keepidle(&accepted).unwrap(),
+        Duration::from_secs(10)
+    );
+    assert_eq!(
+        sockopt::tcp_keepintvl(&accepted).unwrap(),
+        Duration::from_secs(5)
+    );
+    assert_eq!(sockopt::tcp_keepcnt(&accepted).unwrap(), 4);
+    assert_eq!(sockopt::tcp_user_timeout(&accepted).unwrap(), 30_000);
+    // Linux doubles what it is given.
+    assert_eq!(
+        sockopt::socket_send_buffer_size(&accepted).unwrap(),
+        128 << 10
+    );
+}
 
 /// What `llm` relies on in ureq.
 mod ureq_facts {
@@ -155,154 +304,4 @@ mod ureq_facts {
         let agent = builder().proxy(Some(proxy)).build().new_agent();
         assert!(agent.get(url).call().is_err());
     }
-}
-//! What our crates do, found by trying, and what we rely on or work around.
-
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
-use crossbeam_channel::{Receiver, bounded};
-use tiny_http::{Response, Server, StatusCode};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-
-/// A tiny_http server on a socket in `folder`, and a client that has sent a request.
-fn tiny_server(folder: &Path) -> (Server, UnixStream) {
-    let path = folder.join("s");
-    let server = Server::from_listener(UnixListener::bind(&path).unwrap(), None).unwrap();
-    let mut client = UnixStream::connect(&path).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.write_all(REQUEST).unwrap();
-    (server, client)
-}
-
-/// A body that comes in pieces, when the test says so.
-struct Pieces(Receiver<&'static str>);
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let piece = self.0.recv().unwrap_or_default();
-        buffer[..piece.len()].copy_from_slice(piece.as_bytes());
-        Ok(piece.len())
-    }
-}
-
-fn read_some(client: &mut UnixStream) -> String {
-    let mut buffer = [0; 4096];
-    let bytes = client.read(&mut buffer).unwrap();
-    String::from_utf8_lossy(&buffer[..bytes]).into_owned()
-}
-
-/// Why streams are written by hand.
-#[test]
-fn a_response_of_tiny_http_holds_a_streamed_body_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let (server, mut client) = tiny_server(folder.path());
-    let request = server.recv().unwrap();
-    let (piece_tx, piece_rx) = bounded(1);
-    let body = Pieces(piece_rx);
-    let thread = std::thread::spawn(move || {
-        let response = Response::new(StatusCode(200), Vec::new(), body, None, None);
-        request.respond(response)
-    });
-    piece_tx.send("token").unwrap();
-    client
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .unwrap();
-    let mut seen = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Ok(bytes @ 1..) = client.read(&mut buffer) {
-        seen.extend_from_slice(&buffer[..bytes]);
-    }
-    assert!(!String::from_utf8(seen).unwrap().contains("token"));
-    drop(piece_tx);
-    thread.join().unwrap().unwrap();
-}
-
-#[test]
-fn a_writer_of_tiny_http_sends_with_each_flush() {
-    let folder = tempfile::tempdir().unwrap();
-    let (server, mut client) = tiny_server(folder.path());
-    let mut writer = server.recv().unwrap().into_writer();
-    for token in ["one", "two"] {
-        writer.write_all(token.as_bytes()).unwrap();
-        writer.flush().unwrap();
-        assert_eq!(read_some(&mut client), token);
-    }
-}
-
-#[test]
-fn unblock_wakes_one_thread() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("s");
-    let server = Server::from_listener(UnixListener::bind(path).unwrap(), None).unwrap();
-    let server = Arc::new(server);
-    let (ended_tx, ended_rx) = bounded(2);
-    for _ in 0..2 {
-        let (server, ended_tx) = (Arc::clone(&server), ended_tx.clone());
-        std::thread::spawn(move || ended_tx.send(server.recv().is_err()).unwrap());
-    }
-    server.unblock();
-    assert_eq!(ended_rx.recv_timeout(PATIENCE), Ok(true));
-    assert!(ended_rx.recv_timeout(Duration::from_millis(200)).is_err());
-    server.unblock();
-    assert_eq!(ended_rx.recv_timeout(PATIENCE), Ok(true));
-}
-
-#[test]
-fn a_request_dropped_by_a_handler_is_answered_with_500() {
-    let folder = tempfile::tempdir().unwrap();
-    let (server, mut client) = tiny_server(folder.path());
-    drop(server.recv().unwrap());
-    assert!(read_some(&mut client).starts_with("HTTP/1.1 500 "));
-}
-
-/// Why a server that is made anew takes a new path.
-#[test]
-fn a_dropped_server_removes_whatever_stands_at_its_path() {
-    let folder = tempfile::tempdir().unwrap();
-    let (server, _client) = tiny_server(folder.path());
-    let path = folder.path().join("s");
-    std::fs::remove_file(&path).unwrap();
-    let _next = UnixListener::bind(&path).unwrap();
-    drop(server);
-    assert!(!path.exists());
-}
-
-/// Why the gate sets its options once, on the listener.
-#[test]
-fn accepted_sockets_inherit_the_options_of_their_listener() {
-    use rustix::net::sockopt;
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    sockopt::set_tcp_nodelay(&listener, true).unwrap();
-    sockopt::set_socket_keepalive(&listener, true).unwrap();
-    sockopt::set_tcp_keepidle(&listener, Duration::from_secs(10)).unwrap();
-    sockopt::set_tcp_keepintvl(&listener, Duration::from_secs(5)).unwrap();
-    sockopt::set_tcp_keepcnt(&listener, 4).unwrap();
-    sockopt::set_tcp_user_timeout(&listener, 30_000).unwrap();
-    sockopt::set_socket_send_buffer_size(&listener, 64 << 10).unwrap();
-    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (accepted, _) = listener.accept().unwrap();
-    assert!(sockopt::tcp_nodelay(&accepted).unwrap());
-    assert!(sockopt::socket_keepalive(&accepted).unwrap());
-    assert_eq!(
-        sockopt::tcp_keepidle(&accepted).unwrap(),
-        Duration::from_secs(10)
-    );
-    assert_eq!(
-        sockopt::tcp_keepintvl(&accepted).unwrap(),
-        Duration::from_secs(5)
-    );
-    assert_eq!(sockopt::tcp_keepcnt(&accepted).unwrap(), 4);
-    assert_eq!(sockopt::tcp_user_timeout(&accepted).unwrap(), 30_000);
-    // Linux doubles what it is given.
-    assert_eq!(
-        sockopt::socket_send_buffer_size(&accepted).unwrap(),
-        128 << 10
-    );
 }

@@ -1,0 +1,127 @@
+//! Why the engine refused or a turn failed, as a [`Problem`]. Pure.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use crate::engine::EngineError;
+use crate::http::problem::Problem;
+
+/// When to come back after a condition whose end nobody knows.
+pub const RETRY_SOON: Duration = Duration::from_secs(5);
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            EngineError::AgentNotFound(_)
+            | EngineError::SessionNotFound(_)
+            | EngineError::NothingToApprove => Problem::new(404, detail),
+            EngineError::MessageNotFound(_)
+            | EngineError::Invalid(_)
+            | EngineError::WrongCall(_) => Problem::new(400, detail),
+            EngineError::AgentGone(_) => Problem::new(409, detail).with_kind("agent-gone"),
+            EngineError::KeyReused => Problem::new(409, detail).with_kind("key-reused"),
+            EngineError::AlreadyAnswered => Problem::new(409, detail).with_kind("already-answered"),
+            EngineError::WrongCommand => Problem::new(409, detail).with_kind("command-differs"),
+            EngineError::SessionEnded(_) => Problem::new(410, detail),
+            EngineError::Busy { retry_after } => {
+                retry_later(Problem::new(429, detail), retry_after)
+            }
+            EngineError::Draining => retry_later(Problem::new(503, detail), RETRY_SOON),
+            EngineError::ReadOnly => {
+                retry_later(Problem::new(503, detail).with_kind("read-only"), RETRY_SOON)
+            }
+            EngineError::DiskFull => Problem::new(507, detail),
+            EngineError::Store(ref source) => {
+                // Paths are for the operator, who reads the log.
+                let cause = source.source().map(ToString::to_string);
+                log::error!("{detail}: {source} ({})", cause.unwrap_or_default());
+                Problem::new(500, detail)
+            }
+        }
+    }
+}
+
+/// Adds `Retry-After`, in whole seconds, at least one.
+pub fn retry_later(problem: Problem, after: Duration) -> Problem {
+    let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+    problem.with_header("Retry-After", seconds.max(1).to_string())
+}
+
+/// A turn that could not go on. `code` is the word of the turn's error, which clients get too.
+pub fn turn_failed(code: &str, message: String) -> Problem {
+    let status = match code {
+        "provider_timeout" => 504,
+        "provider_error" | "provider_unreachable" | "missing_key" => 502,
+        "session_ended" => 410,
+        _ => 500,
+    };
+    Problem::new(status, message).with_member("code", code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::SessionId;
+    use crate::store::StoreError;
+
+    #[test]
+    fn every_refusal_has_its_status() {
+        let id = SessionId::mint(1, 1);
+        let busy = |ms| EngineError::Busy {
+            retry_after: Duration::from_millis(ms),
+        };
+        for (error, status, retry) in [
+            (EngineError::AgentNotFound("x".into()), 404, None),
+            (EngineError::SessionNotFound(id.clone()), 404, None),
+            (EngineError::NothingToApprove, 404, None),
+            (EngineError::MessageNotFound("x".into()), 400, None),
+            (EngineError::Invalid("no".into()), 400, None),
+            (EngineError::WrongCall("x".into()), 400, None),
+            (EngineError::AgentGone("x".into()), 409, None),
+            (EngineError::KeyReused, 409, None),
+            (EngineError::AlreadyAnswered, 409, None),
+            (EngineError::WrongCommand, 409, None),
+            (EngineError::SessionEnded(id.clone()), 410, None),
+            (busy(0), 429, Some("1")),
+            (busy(1500), 429, Some("2")),
+            (EngineError::Draining, 503, Some("5")),
+            (EngineError::ReadOnly, 503, Some("5")),
+            (EngineError::DiskFull, 507, None),
+        ] {
+            let name = error.to_string();
+            let problem = Problem::from(error);
+            assert_eq!(problem.status(), status, "{name}");
+            assert_eq!(problem.detail(), name);
+            let header = problem.headers().first().map(|(_, value)| value.as_str());
+            assert_eq!(header, retry, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_store_error_shows_no_path() {
+        let source = StoreError::Io {
+            action: "open",
+            target: "/secret/place".into(),
+            source: std::io::Error::other("broken"),
+        };
+        let problem = Problem::from(EngineError::Store(source));
+        assert_eq!(problem.status(), 500);
+        assert!(!String::from_utf8_lossy(&problem.body()).contains("secret"));
+    }
+
+    #[test]
+    fn a_failed_turn_tells_whose_fault_it_was() {
+        for (code, status) in [
+            ("provider_timeout", 504),
+            ("provider_error", 502),
+            ("provider_unreachable", 502),
+            ("missing_key", 502),
+            ("session_ended", 410),
+            ("storage_error", 500),
+            ("anything", 500),
+        ] {
+            assert_eq!(turn_failed(code, "why".into()).status(), status, "{code}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Agents: what there is, and reading it again.
+
+use crate::http::answer::Answer;
+use crate::http::api::Context;
+use crate::http::problem::Problem;
+use crate::http::wire::{self, AgentList};
+
+pub(super) fn list(context: &Context) -> Answer {
+    let agents = context.host.agents();
+    Answer::json(200, &AgentList::new(agents.iter().map(AsRef::as_ref)))
+}
+
+pub(super) fn show(context: &Context, name: &str) -> Result<Answer, Problem> {
+    match context.host.agent(name) {
+        Some(agent) => Ok(Answer::json(200, &wire::agent_body(&agent))),
+        None => Err(Problem::new(404, format!("Agent '{name}' not found"))),
+    }
+}
+
+pub(super) fn reload(context: &Context) -> Answer {
+    Answer::json(200, &context.host.reload_agents())
+}

@@ -1,0 +1,119 @@
+//! What is said in a session: read it, say something, follow it, decide.
+
+use crate::domain::ids::{MessageId, Seq, SessionId};
+use crate::engine::sessions::{Begin, NewMessage, Presence};
+use crate::http::answer::Answer;
+use crate::http::api::Context;
+use crate::http::handlers::{Request, Work, key_of};
+use crate::http::headers::{self, EVENT_STREAM};
+use crate::http::jobs::Job;
+use crate::http::problem::Problem;
+use crate::http::query::Query;
+use crate::http::wire::{Approve, EventPage, MessageList, Say, StoredBody};
+
+/// Who does not say how many wants them all, and gets them in almost any session.
+const MESSAGES_DEFAULT: usize = MESSAGES_MAX;
+const MESSAGES_MAX: usize = 1000;
+const EVENTS_DEFAULT: usize = 100;
+const EVENTS_MAX: usize = 1000;
+const HISTORY_DEFAULT: usize = 20;
+const HISTORY_MAX: usize = 1000;
+
+pub(super) fn messages(
+    context: &Context,
+    id: &SessionId,
+    query: &Query,
+) -> Result<Answer, Problem> {
+    let limit = query.number("limit", MESSAGES_DEFAULT, 1..=MESSAGES_MAX)?;
+    let before = query.parsed("before", "the id of a message", |text| {
+        MessageId::parse(text).ok()
+    })?;
+    let messages = context.sessions.messages(id, limit, before.as_ref())?;
+    Ok(Answer::json(200, &MessageList::from(messages.as_slice())))
+}
+
+pub(super) fn post_message(
+    context: &Context,
+    id: SessionId,
+    request: &dyn Request,
+) -> Result<Work, Problem> {
+    let message = new_message(request)?;
+    if headers::prefers_async(request.header("Prefer")) {
+        return submit(context, &id, message).map(Work::Answer);
+    }
+    Ok(Work::Wait(Job::Ask { id, message }))
+}
+
+/// Answers as soon as the message is stored; its turn needs no client.
+fn submit(context: &Context, id: &SessionId, message: NewMessage) -> Result<Answer, Problem> {
+    let detached = NewMessage {
+        detached: true,
+        ..message
+    };
+    let accepted = context.sessions.submit(id, detached)?;
+    let body = StoredBody {
+        message_id: &accepted.message_id,
+        seq: accepted.seq,
+    };
+    Ok(Answer::json(202, &body).with_header("Preference-Applied", "respond-async"))
+}
+
+pub(super) fn stream(id: SessionId, request: &dyn Request) -> Result<Job, Problem> {
+    Ok(Job::Follow {
+        id,
+        message: new_message(request)?,
+    })
+}
+
+fn new_message(request: &dyn Request) -> Result<NewMessage, Problem> {
+    let key = key_of(request)?;
+    let say = Say::parse(request.body())?;
+    Ok(NewMessage {
+        content: say.content,
+        key,
+        ..NewMessage::default()
+    })
+}
+
+/// A stream for those who ask for one, else a page of the log. `HEAD` gets the head of a page: a
+/// stream without a body would never end.
+pub(super) fn events(
+    context: &Context,
+    id: SessionId,
+    request: &dyn Request,
+    query: &Query,
+) -> Result<Work, Problem> {
+    let wants_stream = headers::asks_for(request.header("Accept"), EVENT_STREAM);
+    if wants_stream && request.method() != "HEAD" {
+        return attach(id, request, query).map(Work::Wait);
+    }
+    let limit = query.number("limit", EVENTS_DEFAULT, 1..=EVENTS_MAX)?;
+    let after = query.parsed("after", "the number of an event", |text| {
+        text.parse().ok().map(Seq)
+    })?;
+    let records = context
+        .sessions
+        .events(&id, after.unwrap_or(Seq::ZERO), limit)?;
+    let page = EventPage::new(records, limit);
+    Ok(Work::Answer(Answer::json(200, &page)))
+}
+
+pub(super) fn attach(id: SessionId, request: &dyn Request, query: &Query) -> Result<Job, Problem> {
+    let history = query.number("history", HISTORY_DEFAULT, 0..=HISTORY_MAX)?;
+    let seen = headers::last_event_id(request.header("Last-Event-ID"), query.get("last_event_id"))?;
+    Ok(Job::Attach {
+        id,
+        begin: seen.map_or(Begin::Now { history }, Begin::After),
+        presence: Presence {
+            is_readonly: query.flag("readonly")?,
+            detaches_others: query.flag("detach_others")?,
+        },
+    })
+}
+
+pub(super) fn approve(id: SessionId, request: &dyn Request) -> Result<Job, Problem> {
+    Ok(Job::Decide {
+        id,
+        approve: Approve::parse(request.body())?,
+    })
+}

@@ -1,0 +1,50 @@
+//! The process itself: whether it lives, whether it can work, which one it is, and its end.
+
+use serde_json::json;
+
+use crate::http::answer::Answer;
+use crate::http::api::Context;
+use crate::http::failure::{self, RETRY_SOON};
+use crate::http::problem::Problem;
+
+const HOME: &str = "\
+This is Duragent: it keeps AI agents alive. It speaks JSON and server-sent events.
+
+GET  /api/v1/agents                   the agents
+POST /api/v1/sessions                 begin a session: {\"agent\": \"…\"}
+POST /api/v1/sessions/{id}/stream     say something, and watch the answer: {\"content\": \"…\"}
+GET  /api/v1/sessions/{id}/events     watch a session
+GET  /livez, /readyz, /version        how the server is
+";
+
+pub(super) fn home() -> Answer {
+    Answer::text(HOME)
+}
+
+pub(super) fn livez() -> Answer {
+    Answer::text("ok")
+}
+
+pub(super) fn readyz(context: &Context) -> Answer {
+    let readiness = context.host.readiness();
+    if !readiness.reasons.is_empty() {
+        let problem = Problem::new(503, readiness.reasons.join("; "))
+            .with_member("workspace_hash", readiness.workspace_hash)
+            .with_member("reasons", readiness.reasons);
+        return failure::retry_later(problem, RETRY_SOON).into();
+    }
+    let mut body = json!({"status": "ok", "workspace_hash": readiness.workspace_hash});
+    if !readiness.warnings.is_empty() {
+        body["warnings"] = json!(readiness.warnings);
+    }
+    Answer::json(200, &body)
+}
+
+pub(super) fn version(context: &Context) -> Answer {
+    Answer::json(200, &context.host.version())
+}
+
+pub(super) fn shutdown(context: &Context) -> Answer {
+    context.host.request_shutdown();
+    Answer::json(202, &json!({"status": "shutting_down"}))
+}

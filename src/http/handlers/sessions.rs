@@ -1,0 +1,76 @@
+//! Sessions: begin, list, show, change and end them.
+
+use crate::domain::event::Status;
+use crate::domain::ids::SessionId;
+use crate::engine::sessions::ListQuery;
+use crate::http::answer::Answer;
+use crate::http::api::Context;
+use crate::http::handlers::{Request, key_of};
+use crate::http::problem::Problem;
+use crate::http::query::Query;
+use crate::http::wire::{Change, NewSession, SessionBody, SessionList};
+
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: usize = 1000;
+
+pub(super) fn create(context: &Context, request: &dyn Request) -> Result<Answer, Problem> {
+    let key = key_of(request)?;
+    let new = NewSession::parse(request.body())?;
+    let session = context.sessions.create(&new.agent, key.as_ref())?;
+    let place = format!("/api/v1/sessions/{}", session.id);
+    Ok(Answer::json(201, &SessionBody::brief(&session)).with_header("Location", place))
+}
+
+pub(super) fn list(context: &Context, query: &Query) -> Result<Answer, Problem> {
+    let page = context.sessions.list(&list_query(query)?)?;
+    Ok(Answer::json(200, &SessionList::from(&page)))
+}
+
+pub(super) fn list_query(query: &Query) -> Result<ListQuery, Problem> {
+    Ok(ListQuery {
+        limit: query.number("limit", PAGE_DEFAULT, 1..=PAGE_MAX)?,
+        cursor: query.parsed("cursor", "the `next_cursor` of a page", |text| {
+            SessionId::parse(text).ok()
+        })?,
+        status: query.parsed(
+            "status",
+            "`active`, `running`, `paused` or `completed`",
+            parse_status,
+        )?,
+        agent: query.get("agent").map(str::to_owned),
+    })
+}
+
+fn parse_status(word: &str) -> Option<Status> {
+    [
+        Status::Active,
+        Status::Running,
+        Status::Paused,
+        Status::Completed,
+    ]
+    .into_iter()
+    .find(|status| status.as_str() == word)
+}
+
+pub(super) fn show(context: &Context, id: &SessionId) -> Result<Answer, Problem> {
+    let session = context.sessions.show(id)?;
+    Ok(Answer::json(200, &SessionBody::whole(&session)))
+}
+
+pub(super) fn change(
+    context: &Context,
+    id: &SessionId,
+    request: &dyn Request,
+) -> Result<Answer, Problem> {
+    let change = Change::parse(request.body())?;
+    let session = context.sessions.change(id, change.title, change.model)?;
+    Ok(Answer::json(200, &SessionBody::whole(&session)))
+}
+
+pub(super) fn delete(context: &Context, id: &SessionId, query: &Query) -> Result<Answer, Problem> {
+    match query.flag("keep")? {
+        true => context.sessions.end(id)?,
+        false => context.sessions.delete(id)?,
+    }
+    Ok(Answer::nothing())
+}

@@ -1,0 +1,184 @@
+use super::*;
+
+use crate::domain::event::{Decision, Status};
+use crate::domain::ids::SessionId;
+use crate::engine::sessions::{Begin, ListQuery};
+
+const ID: &str = "session_01J0000000000000000000000A";
+
+/// A request as a test writes it down.
+#[derive(Default)]
+struct Asked {
+    headers: Vec<(&'static str, &'static str)>,
+    query: &'static str,
+    body: &'static str,
+}
+
+impl Request for Asked {
+    fn method(&self) -> &str {
+        "POST"
+    }
+
+    fn path(&self) -> &str {
+        "/"
+    }
+
+    fn query(&self) -> &str {
+        self.query
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| *value)
+    }
+
+    fn body(&self) -> &[u8] {
+        self.body.as_bytes()
+    }
+}
+
+fn id() -> SessionId {
+    SessionId::parse(ID).unwrap()
+}
+
+#[test]
+fn a_message_takes_its_key_along() {
+    let request = Asked {
+        headers: vec![("Idempotency-Key", "k-1")],
+        body: r#"{"content":"hi"}"#,
+        ..Asked::default()
+    };
+    let Job::Follow { message, .. } = conversation::stream(id(), &request).unwrap() else {
+        panic!("a stream follows");
+    };
+    assert_eq!(message.content, "hi");
+    assert_eq!(message.key.unwrap().as_str(), "k-1");
+    assert!(!message.detached);
+
+    let bad_key = Asked {
+        headers: vec![("Idempotency-Key", "k 1")],
+        ..request
+    };
+    assert_eq!(
+        conversation::stream(id(), &bad_key).unwrap_err().status(),
+        400
+    );
+}
+
+fn attached(query: &'static str, last_event_id: Option<&'static str>) -> Result<Job, Problem> {
+    let headers = last_event_id.map(|id| ("Last-Event-ID", id));
+    let request = Asked {
+        headers: headers.into_iter().collect(),
+        query,
+        ..Asked::default()
+    };
+    conversation::attach(id(), &request, &Query::parse(query)?)
+}
+
+#[test]
+fn an_attaching_client_begins_where_it_says() {
+    for (query, header, want) in [
+        ("", None, "Now { history: 20 }"),
+        ("history=0", None, "Now { history: 0 }"),
+        ("history=1000", None, "Now { history: 1000 }"),
+        (
+            "",
+            Some("7.2+120"),
+            "After(Cursor { seq: Seq(7), part: Some(2), bytes: Some(120) })",
+        ),
+        (
+            "last_event_id=9&history=3",
+            None,
+            "After(Cursor { seq: Seq(9), part: None, bytes: None })",
+        ),
+    ] {
+        let Job::Attach { begin, .. } = attached(query, header).unwrap() else {
+            panic!("{query} attaches");
+        };
+        assert_eq!(format!("{begin:?}"), want, "{query} {header:?}");
+        assert_eq!(matches!(begin, Begin::After(_)), want.starts_with("After"));
+    }
+    for (query, header) in [
+        ("history=1001", None),
+        ("history=-1", None),
+        ("readonly=perhaps", None),
+        ("last_event_id=x", None),
+        ("", Some("nonsense")),
+    ] {
+        let problem = attached(query, header).unwrap_err();
+        assert_eq!(problem.status(), 400, "{query} {header:?}");
+    }
+}
+
+#[test]
+fn an_attaching_client_says_how_it_takes_part() {
+    for (query, readonly, detaches) in [
+        ("", false, false),
+        ("readonly=true", true, false),
+        ("detach_others=true", false, true),
+    ] {
+        let Job::Attach { presence, .. } = attached(query, None).unwrap() else {
+            panic!("{query} attaches");
+        };
+        assert_eq!(presence.is_readonly, readonly, "{query}");
+        assert_eq!(presence.detaches_others, detaches, "{query}");
+    }
+}
+
+#[test]
+fn a_list_of_sessions_takes_its_filters_from_the_query() {
+    let parse = |text: &str| sessions::list_query(&Query::parse(text).unwrap());
+    let ListQuery {
+        limit,
+        cursor,
+        status,
+        agent,
+    } = parse(&format!("limit=5&cursor={ID}&status=paused&agent=a")).unwrap();
+    assert_eq!((limit, cursor), (5, Some(id())));
+    assert_eq!(
+        (status, agent),
+        (Some(Status::Paused), Some("a".to_owned()))
+    );
+    assert_eq!(parse("").unwrap().limit, 100);
+    for text in ["limit=0", "limit=1001", "cursor=x", "status=asleep"] {
+        assert_eq!(parse(text).unwrap_err().status(), 400, "{text}");
+    }
+}
+
+#[test]
+fn a_decision_is_read_and_its_thread_bears_the_session_s_name() {
+    let request = Asked {
+        body: r#"{"call_id":"c","command":"ls","decision":"deny"}"#,
+        ..Asked::default()
+    };
+    let job = conversation::approve(id(), &request).unwrap();
+    assert_eq!(job.thread_name(), "wait-00000A");
+    let Job::Decide { approve, .. } = job else {
+        panic!("an approval decides");
+    };
+    assert_eq!(approve.decision, Decision::Deny);
+    assert_eq!(attached("", None).unwrap().thread_name(), "sse-00000A");
+}
+
+#[test]
+fn an_accept_that_admits_nothing_of_ours_is_406() {
+    for (route, accept, is_fine) in [
+        (Route::Livez, Some("image/png"), true),
+        (Route::Version, Some("image/png"), false),
+        (Route::Version, None, true),
+        (Route::Stream(id()), Some("*/*"), true),
+        (Route::Stream(id()), Some("text/event-stream"), true),
+        (Route::Stream(id()), Some("application/json"), false),
+        (Route::Events(id()), Some("application/json"), true),
+        (Route::Events(id()), Some("text/event-stream"), true),
+        (Route::Events(id()), Some("text/html"), false),
+        (Route::PostMessage(id()), Some("application/*"), true),
+        (Route::PostMessage(id()), Some("text/event-stream"), false),
+    ] {
+        let checked = check_accept(&route, accept);
+        assert_eq!(checked.is_ok(), is_fine, "{route:?} {accept:?}");
+        if let Err(problem) = checked {
+            assert_eq!(problem.status(), 406);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Answers that wait for a turn: `POST …/messages` and `POST …/approve`.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+
+use crate::domain::event::Usage;
+use crate::domain::ids::SessionId;
+use crate::engine::EngineError;
+use crate::engine::sessions::{Accepted, Decided, Flow, NewMessage};
+use crate::engine::view::PendingApproval;
+use crate::http::answer::Answer;
+use crate::http::api::Context;
+use crate::http::failure::{self, RETRY_SOON};
+use crate::http::jobs::watch::{Wake, Watch};
+use crate::http::problem::Problem;
+use crate::http::turn::{TurnEnd, TurnReader};
+use crate::http::wire::{Approve, DecidedBody, ReplyBody, StoredBody, WaitingBody};
+
+/// What waiting for a turn came to.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    /// The turn ended with an answer.
+    Done(Usage),
+    /// The turn waits for a decision.
+    Asks(PendingApproval),
+    /// The turn goes on: it took longer than the server lets an answer wait, or the client has
+    /// left. One that has only closed its sending half still reads this.
+    GoesOn,
+}
+
+/// Stores a message and waits for the answer to it.
+///
+/// Errors: what to answer instead; once the message is stored, its id is in it.
+pub(super) fn ask(
+    context: &Context,
+    id: &SessionId,
+    message: NewMessage,
+    gone: Receiver<Infallible>,
+) -> Result<Answer, Problem> {
+    let (accepted, subscription) = context.sessions.submit_and_follow(id, message)?;
+    let mut turn = TurnReader::default();
+    let watch = Watch::new(subscription, gone, &context.stop);
+    let outcome = wait_for_turn(context, id, watch, &mut turn);
+    let outcome = outcome
+        .map_err(|problem| problem.with_member("message_id", accepted.message_id.as_str()))?;
+    Ok(reply_answer(id, &accepted, &turn, &outcome))
+}
+
+/// Stores a decision and waits for what comes of it.
+///
+/// Errors: what to answer instead.
+pub(super) fn decide(
+    context: &Context,
+    id: &SessionId,
+    approve: &Approve,
+    gone: Receiver<Infallible>,
+) -> Result<Answer, Problem> {
+    let Approve {
+        call_id,
+        command,
+        decision,
+    } = approve;
+    let sessions = &context.sessions;
+    let (decided, subscription) = sessions.approve(id, call_id, command, *decision, None)?;
+    let mut turn = TurnReader::default();
+    let watch = Watch::new(subscription, gone, &context.stop);
+    let outcome = wait_for_turn(context, id, watch, &mut turn)?;
+    Ok(decided_answer(decided, &turn, &outcome))
+}
+
+/// Watches a turn until its outcome is known.
+///
+/// Errors: the turn failed or was cancelled, or nothing more can be learned of it.
+fn wait_for_turn(
+    context: &Context,
+    id: &SessionId,
+    mut watch: Watch,
+    turn: &mut TurnReader,
+) -> Result<Outcome, Problem> {
+    let deadline = Instant::now() + context.settings.request_timeout;
+    let mut items = Vec::new();
+    loop {
+        let flow = watch.pull(&mut items)?;
+        items.drain(..).for_each(|item| turn.take(item.event));
+        if let Some(end) = turn.end() {
+            return outcome_of(end);
+        }
+        let has_more = flow == Flow::More;
+        if !has_more && let Some(question) = open_question(context, id, turn)? {
+            return Ok(Outcome::Asks(question));
+        }
+        let wake = match flow {
+            Flow::More => watch.look(),
+            Flow::Open => watch.wait_until(deadline),
+            Flow::Over => return Err(cut_off("its events have ended")),
+            Flow::Cut(reason) => return Err(cut_off(&reason)),
+        };
+        match wake {
+            Wake::News => {}
+            Wake::Gone | Wake::Late => return Ok(Outcome::GoesOn),
+            Wake::Stopped => return Err(shutting_down()),
+        }
+    }
+}
+
+fn outcome_of(end: &TurnEnd) -> Result<Outcome, Problem> {
+    match end {
+        TurnEnd::Done { usage } => Ok(Outcome::Done(*usage)),
+        TurnEnd::Cancelled => {
+            Err(Problem::new(409, "the turn was cancelled").with_kind("turn-cancelled"))
+        }
+        TurnEnd::Failed { code, message } => Err(failure::turn_failed(code, message.clone())),
+    }
+}
+
+/// The last question of the turn, if it is open still: in the events of a turn of long ago (a
+/// repeated key) it may have been answered, and who follows a message sees no decisions.
+fn open_question(
+    context: &Context,
+    id: &SessionId,
+    turn: &TurnReader,
+) -> Result<Option<PendingApproval>, EngineError> {
+    let Some(asked) = turn.asked() else {
+        return Ok(None);
+    };
+    let pending = context.sessions.show(id)?.pending_approval;
+    Ok(pending.filter(|pending| pending == asked))
+}
+
+fn shutting_down() -> Problem {
+    let detail = "the server is shutting down; what was sent is stored, and the turn is unaffected";
+    failure::retry_later(Problem::new(503, detail), RETRY_SOON)
+}
+
+fn cut_off(reason: &str) -> Problem {
+    let detail = format!("the turn is unaffected, but no longer followed here: {reason}");
+    failure::retry_later(Problem::new(503, detail), RETRY_SOON)
+}
+
+fn reply_answer(
+    id: &SessionId,
+    accepted: &Accepted,
+    turn: &TurnReader,
+    outcome: &Outcome,
+) -> Answer {
+    match outcome {
+        Outcome::Done(usage) => Answer::json(200, &ReplyBody::new(turn.reply(), *usage)),
+        Outcome::Asks(pending) => Answer::json(202, &WaitingBody::new(id, pending)),
+        Outcome::GoesOn => Answer::json(
+            202,
+            &StoredBody {
+                message_id: &accepted.message_id,
+                seq: accepted.seq,
+            },
+        ),
+    }
+}
+
+fn decided_answer(decided: Decided, turn: &TurnReader, outcome: &Outcome) -> Answer {
+    match outcome {
+        Outcome::Done(_) => Answer::json(200, &DecidedBody::complete(turn.reply())),
+        Outcome::Asks(pending) => Answer::json(200, &DecidedBody::pending(pending)),
+        Outcome::GoesOn => Answer::json(202, &DecidedBody::Working { seq: decided.seq }),
+    }
+}

@@ -1,0 +1,137 @@
+//! Streams of server-sent events: pull what is new, write it in one piece, wait.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::engine::sessions::Flow;
+use crate::engine::{EngineError, FeedItem};
+use crate::http::api::Context;
+use crate::http::headers::EVENT_STREAM;
+use crate::http::jobs::watch::{Wake, Watch};
+use crate::http::server::{Incoming, StreamWriter};
+use crate::http::sse::{self, Audience};
+
+/// What a batch may leave allocated in a stream that is quiet afterwards.
+const BUFFER_BYTES_KEPT: usize = 16 << 10;
+
+/// Answers with a stream, until its end or the client's.
+pub(super) fn send(context: &Context, watch: Watch, audience: Audience, incoming: Incoming) {
+    let headers = [
+        ("Content-Type", EVENT_STREAM),
+        ("Cache-Control", "no-store"),
+        ("X-Accel-Buffering", "no"),
+    ];
+    let keep_alive = context.settings.keep_alive_interval;
+    let sent = incoming
+        .into_stream(200, &headers)
+        .and_then(|writer| Relay::new(watch, writer, audience, keep_alive).run());
+    if let Err(error) = sent {
+        log::debug!("a stream's client has left: {error}");
+    }
+}
+
+/// One open stream.
+struct Relay {
+    watch: Watch,
+    writer: StreamWriter,
+    audience: Audience,
+    keep_alive: Duration,
+    items: Vec<FeedItem>,
+    /// What was not written yet; one buffer for all events.
+    unsent: Vec<u8>,
+}
+
+/// What to do after a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Wait,
+    PullAgain,
+    End,
+}
+
+impl Relay {
+    fn new(watch: Watch, writer: StreamWriter, audience: Audience, keep_alive: Duration) -> Relay {
+        Relay {
+            watch,
+            writer,
+            audience,
+            keep_alive,
+            items: Vec::new(),
+            unsent: sse::RETRY.to_vec(),
+        }
+    }
+
+    /// Errors: the client's connection, when it takes nothing any more.
+    fn run(mut self) -> io::Result<()> {
+        loop {
+            let pulled = self.watch.pull(&mut self.items);
+            let next = self.push_batch(pulled);
+            self.write()?;
+            let wake = match next {
+                Next::End => return self.writer.finish(),
+                Next::PullAgain => self.watch.look(),
+                Next::Wait => self.wait_for_news()?,
+            };
+            match wake {
+                Wake::News | Wake::Late => {}
+                Wake::Gone => return Ok(()),
+                Wake::Stopped => return self.end_with("server is shutting down"),
+            }
+        }
+    }
+
+    /// Turns what was pulled into bytes.
+    fn push_batch(&mut self, pulled: Result<Flow, EngineError>) -> Next {
+        let mut turn_has_ended = false;
+        for item in self.items.drain(..) {
+            sse::push_event(&mut self.unsent, self.audience, &item);
+            turn_has_ended |= item.event.ends_turn();
+        }
+        if turn_has_ended && self.audience == Audience::Turn {
+            return Next::End;
+        }
+        match pulled {
+            Ok(Flow::Open) => Next::Wait,
+            Ok(Flow::More) => Next::PullAgain,
+            Ok(Flow::Over) => Next::End,
+            Ok(Flow::Cut(reason)) => self.end_because(&reason),
+            // The status was sent long ago: a comment is what is left to say it with.
+            Err(error) => {
+                log::warn!("a stream ends: {error}");
+                self.end_because(&error.to_string())
+            }
+        }
+    }
+
+    fn end_because(&mut self, reason: &str) -> Next {
+        sse::push_comment(&mut self.unsent, reason);
+        Next::End
+    }
+
+    /// Waits, with a sign of life whenever the stream was silent for too long.
+    fn wait_for_news(&mut self) -> io::Result<Wake> {
+        loop {
+            match self.watch.wait_until(Instant::now() + self.keep_alive) {
+                Wake::Late => self.writer.write(sse::KEEP_ALIVE)?,
+                wake @ (Wake::News | Wake::Gone | Wake::Stopped) => return Ok(wake),
+            }
+        }
+    }
+
+    /// Writes all that waits in one piece, and flushes it.
+    fn write(&mut self) -> io::Result<()> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        self.writer.write(&self.unsent)?;
+        self.unsent.clear();
+        self.unsent.shrink_to(BUFFER_BYTES_KEPT);
+        Ok(())
+    }
+
+    fn end_with(mut self, comment: &str) -> io::Result<()> {
+        sse::push_comment(&mut self.unsent, comment);
+        self.write()?;
+        self.writer.finish()
+    }
+}

@@ -1,0 +1,80 @@
+//! Waiting for news of a session, for the client's leaving, for the stop and for a moment, all at
+//! once.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, select_biased};
+
+use crate::base::stop::Stop;
+use crate::engine::sessions::{Flow, Subscription};
+use crate::engine::{EngineError, FeedItem};
+
+/// A subscription with all that can end the watching of it.
+#[derive(Debug)]
+pub(super) struct Watch {
+    subscription: Subscription,
+    gone: Receiver<Infallible>,
+    stop: Stop,
+    /// The engine will not wake us any more: what can be pulled now is the last of it.
+    is_closed: bool,
+}
+
+/// Why a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// There may be something to pull.
+    News,
+    /// The client has left.
+    Gone,
+    /// The moment has come.
+    Late,
+    /// The server is about to end.
+    Stopped,
+}
+
+impl Watch {
+    pub(super) fn new(
+        subscription: Subscription,
+        gone: Receiver<Infallible>,
+        stop: &Stop,
+    ) -> Watch {
+        Watch {
+            subscription,
+            gone,
+            stop: stop.clone(),
+            is_closed: false,
+        }
+    }
+
+    /// Moves what is to be shown now into `items`.
+    pub(super) fn pull(&mut self, items: &mut Vec<FeedItem>) -> Result<Flow, EngineError> {
+        let flow = self.subscription.pull(items)?;
+        // Waiting for a closed channel would be a loop that never rests.
+        let is_last = self.is_closed && flow == Flow::Open;
+        Ok(if is_last { Flow::Over } else { flow })
+    }
+
+    /// Waits until `moment` at most; a stop or a gone client is noticed before any news.
+    pub(super) fn wait_until(&mut self, moment: Instant) -> Wake {
+        let left = moment.saturating_duration_since(Instant::now());
+        select_biased! {
+            recv(self.stop.channel()) -> _ => Wake::Stopped,
+            recv(self.gone) -> _ => Wake::Gone,
+            recv(self.subscription.wake()) -> woken => {
+                self.is_closed |= woken.is_err();
+                Wake::News
+            }
+            default(left) => Wake::Late,
+        }
+    }
+
+    /// Like a wait for something that is there already.
+    pub(super) fn look(&self) -> Wake {
+        select_biased! {
+            recv(self.stop.channel()) -> _ => Wake::Stopped,
+            recv(self.gone) -> _ => Wake::Gone,
+            default => Wake::News,
+        }
+    }
+}

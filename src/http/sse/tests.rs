@@ -1,0 +1,280 @@
+use super::*;
+use std::sync::Arc;
+
+use crate::domain::event::{self, OnDisconnect, Status, ToolOutput};
+use crate::domain::ids::SessionId;
+use crate::domain::state::Summary;
+use crate::domain::time::Timestamp;
+use crate::engine::Cursor;
+use crate::engine::view::{PendingApproval, Role, SessionView, ShownMessage};
+
+const MESSAGE: &str = "msg_01J0000000000000000000000A";
+
+fn message_id() -> MessageId {
+    MessageId::parse(MESSAGE).unwrap()
+}
+
+fn call_id() -> CallId {
+    CallId::parse("c1").unwrap()
+}
+
+fn bytes_for(audience: Audience, id: &str, event: FeedEvent) -> String {
+    let id = Cursor::parse(id).unwrap();
+    let mut out = Vec::new();
+    push_event(&mut out, audience, &FeedItem { id, event });
+    String::from_utf8(out).unwrap()
+}
+
+/// Every event but `session`: its name, its data, and whether `/stream` shows it.
+fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
+    let text = |text: &str| text.to_owned();
+    vec![
+        (
+            FeedEvent::Start {
+                message_id: message_id(),
+                seq: Seq(7),
+            },
+            "start",
+            format!(r#"{{"message_id":"{MESSAGE}","seq":7}}"#),
+            true,
+        ),
+        (
+            FeedEvent::Token(text("a\n\r\u{2028}\"ä\0")),
+            "token",
+            text("{\"content\":\"a\\n\\r\u{2028}\\\"ä\\u0000\"}"),
+            true,
+        ),
+        (
+            FeedEvent::ToolCall(event::ToolCall {
+                call_id: call_id(),
+                tool_name: text("bash"),
+                arguments: text(r#"{"command":"ls"}"#),
+            }),
+            "tool_call",
+            text(r#"{"call_id":"c1","name":"bash","arguments":"{\"command\":\"ls\"}"}"#),
+            true,
+        ),
+        (
+            FeedEvent::ToolResult {
+                call_id: call_id(),
+                output: ToolOutput {
+                    success: false,
+                    content: text("no"),
+                },
+            },
+            "tool_result",
+            text(r#"{"call_id":"c1","content":"no","success":false}"#),
+            true,
+        ),
+        (
+            FeedEvent::ApprovalRequired {
+                call_id: call_id(),
+                command: text("rm x"),
+                kind: ApprovalKind::Uncertain,
+            },
+            "approval_required",
+            text(r#"{"call_id":"c1","command":"rm x","kind":"uncertain"}"#),
+            true,
+        ),
+        (
+            FeedEvent::Notice {
+                code: text("retry"),
+                message: text("once more"),
+            },
+            "notice",
+            text(r#"{"code":"retry","message":"once more"}"#),
+            true,
+        ),
+        (
+            FeedEvent::Done {
+                message_id: Some(message_id()),
+                usage: Usage::new(1, 2),
+                finish_reason: FinishReason::Stop,
+            },
+            "done",
+            format!(
+                r#"{{"message_id":"{MESSAGE}","usage":{{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}},"finish_reason":"stop"}}"#
+            ),
+            true,
+        ),
+        (FeedEvent::Cancelled, "cancelled", text("{}"), true),
+        (
+            FeedEvent::Error {
+                code: text("provider_error"),
+                message: text("why"),
+            },
+            "error",
+            text(r#"{"message":"why","code":"provider_error"}"#),
+            true,
+        ),
+        (
+            FeedEvent::UserMessage {
+                message: Arc::new(event::UserMessage {
+                    message_id: message_id(),
+                    content: text("hi"),
+                    sender_id: Some(text("secret-number")),
+                    sender_name: Some(text("Ada")),
+                    source_id: None,
+                    detached: false,
+                    attachments: Vec::new(),
+                }),
+                seq: Seq(3),
+            },
+            "user_message",
+            format!(r#"{{"message_id":"{MESSAGE}","content":"hi","sender_name":"Ada","seq":3}}"#),
+            false,
+        ),
+        (
+            FeedEvent::ApprovalDecision {
+                call_id: call_id(),
+                decision: Decision::AllowOnce,
+                by: None,
+            },
+            "approval_decision",
+            text(r#"{"call_id":"c1","decision":"allow_once"}"#),
+            false,
+        ),
+        (
+            FeedEvent::Message {
+                message_id: message_id(),
+                content: text("hello"),
+                usage: Some(Usage::new(1, 1)),
+            },
+            "message",
+            format!(
+                r#"{{"message_id":"{MESSAGE}","content":"hello","usage":{{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}}}"#
+            ),
+            false,
+        ),
+        (
+            FeedEvent::Status {
+                from: Some(Status::Active),
+                to: Status::Paused,
+            },
+            "status",
+            text(r#"{"from":"active","to":"paused"}"#),
+            false,
+        ),
+        (
+            FeedEvent::Status {
+                from: None,
+                to: Status::Completed,
+            },
+            "status",
+            text(r#"{"to":"completed"}"#),
+            false,
+        ),
+        (
+            FeedEvent::Rewind {
+                message_id: message_id(),
+                bytes: 12,
+            },
+            "rewind",
+            format!(r#"{{"message_id":"{MESSAGE}","bytes":12}}"#),
+            false,
+        ),
+        (
+            FeedEvent::Gap {
+                from_seq: Seq(2),
+                to_seq: Seq(9),
+            },
+            "gap",
+            text(r#"{"from_seq":2,"to_seq":9}"#),
+            false,
+        ),
+    ]
+}
+
+#[test]
+fn every_event_has_its_exact_bytes_on_events() {
+    for (event, name, data, _) in table() {
+        let want = format!("id: 7.2+120\nevent: {name}\ndata: {data}\n\n");
+        assert_eq!(bytes_for(Audience::Session, "7.2+120", event), want);
+    }
+}
+
+#[test]
+fn a_turn_is_shown_what_belongs_to_it_and_nothing_else() {
+    for (event, name, _, is_for_turn) in table() {
+        let shown = bytes_for(Audience::Turn, "7", event);
+        assert_eq!(!shown.is_empty(), is_for_turn, "{name}");
+    }
+}
+
+#[test]
+fn whatever_the_text_an_event_stays_one_event() {
+    let text = "\n\ndata: forged\r\rid: 1\u{85}\u{2029}\n\n";
+    let shown = bytes_for(Audience::Turn, "1", FeedEvent::Token(text.to_owned()));
+    let lines: Vec<&str> = shown.trim_end().split(['\n', '\r']).collect();
+    assert_eq!(lines.len(), 3, "{shown:?}");
+    let data = lines[2].strip_prefix("data: ").unwrap();
+    let data: serde_json::Value = serde_json::from_str(data).unwrap();
+    assert_eq!(data["content"], text);
+}
+
+#[test]
+fn a_comment_is_one_line() {
+    let mut out = Vec::new();
+    push_comment(&mut out, "too slow\nevent: forged\r\n");
+    assert_eq!(out, b": too slow event: forged  \n\n");
+}
+
+#[test]
+fn the_session_comes_with_its_last_messages() {
+    let time = Timestamp::from_micros(1);
+    let session = SessionView {
+        id: SessionId::parse("session_01J0000000000000000000000A").unwrap(),
+        summary: Summary {
+            agent: "helper".to_owned(),
+            on_disconnect: OnDisconnect::Pause,
+            gateway: None,
+            gateway_chat_id: None,
+            created_at: time,
+            updated_at: time,
+            last_seq: Seq(4),
+            title: None,
+            model: None,
+            status: Status::Active,
+            end_reason: None,
+            unfinished: false,
+            pending_call: None,
+            message_count: 1,
+            user_messages: 1,
+            usage: Usage::default(),
+            key_marks: Vec::new(),
+        },
+        status: Status::Active,
+        working: true,
+        attached: 2,
+        pending_approval: Some(PendingApproval {
+            call_id: call_id(),
+            command: "ls".to_owned(),
+            kind: ApprovalKind::Policy,
+        }),
+    };
+    let messages = vec![ShownMessage {
+        role: Role::User,
+        content: "hi".to_owned(),
+        message_id: message_id(),
+        created_at: time,
+        sender_name: None,
+    }];
+    let event = FeedEvent::Session {
+        session: Box::new(session),
+        messages,
+    };
+    let want = concat!(
+        "id: 4+0\nevent: session\ndata: ",
+        r#"{"session_id":"session_01J0000000000000000000000A","agent":"helper","status":"active","#,
+        r#""created_at":"1970-01-01T00:00:00.000001Z","updated_at":"1970-01-01T00:00:00.000001Z","#,
+        r#""message_count":1,"working":true,"#,
+        r#""usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0},"#,
+        r#""pending_approval":{"call_id":"c1","command":"ls","kind":"policy"},"attached":2,"#,
+        r#""last_seq":4,"messages":[{"role":"user","content":"hi","#,
+        r#""message_id":"msg_01J0000000000000000000000A","#,
+        r#""created_at":"1970-01-01T00:00:00.000001Z"}]}"#,
+        "\n\n"
+    );
+    assert_eq!(bytes_for(Audience::Session, "4+0", event.clone()), want);
+    assert_eq!(bytes_for(Audience::Turn, "4+0", event), "");
+}

@@ -1,0 +1,567 @@
+//! JSON bodies: what clients send, checked, and what they are answered. Pure.
+//!
+//! Names of fields are the API (`docs/api.md`): new ones may come, none is renamed. Fields of a
+//! request that we do not know are ignored; those we know must have their type.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::domain::event::{ApprovalKind, Decision, Event, Record, Usage};
+use crate::domain::ids::{CallId, MessageId, Seq, SessionId};
+use crate::domain::spec::{AgentSpec, ModelChoice};
+use crate::domain::time::Timestamp;
+use crate::engine::view::{PendingApproval, Role, SessionPage, SessionView, ShownMessage};
+use crate::http::problem::Problem;
+use crate::http::turn::Reply;
+
+/// How long a title or the name of a model may be.
+const NAME_CHARS_MAX: usize = 200;
+
+/// `POST /api/v1/sessions`
+#[derive(Debug, PartialEq, Eq)]
+pub struct NewSession {
+    /// Whose session it will be.
+    pub agent: String,
+}
+
+/// `POST …/messages` and `…/stream`
+#[derive(Debug, PartialEq, Eq)]
+pub struct Say {
+    /// The text; not blank.
+    pub content: String,
+}
+
+/// `PATCH /api/v1/sessions/{id}`
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change {
+    /// At most 200 characters, none of them a control character; empty takes the title away.
+    pub title: Option<String>,
+    /// Not empty, and the same otherwise.
+    pub model: Option<String>,
+}
+
+/// `POST …/approve`
+#[derive(Debug, PartialEq, Eq)]
+pub struct Approve {
+    /// Which call.
+    pub call_id: String,
+    /// What the person was shown.
+    pub command: String,
+    /// What was decided.
+    pub decision: Decision,
+}
+
+impl NewSession {
+    /// Reads the body. Errors: 400.
+    pub fn parse(body: &[u8]) -> Result<NewSession, Problem> {
+        let mut fields = Fields::parse(body)?;
+        Ok(NewSession {
+            agent: fields.text("agent")?,
+        })
+    }
+}
+
+impl Say {
+    /// Reads the body. Errors: 400.
+    pub fn parse(body: &[u8]) -> Result<Say, Problem> {
+        let content = Fields::parse(body)?.text("content")?;
+        if content.trim().is_empty() {
+            return Err(Problem::new(400, "`content` must not be empty"));
+        }
+        Ok(Say { content })
+    }
+}
+
+impl Change {
+    /// Reads the body. Errors: 400, also when there is nothing to change.
+    pub fn parse(body: &[u8]) -> Result<Change, Problem> {
+        let mut fields = Fields::parse(body)?;
+        let change = Change {
+            title: fields.optional_text("title")?,
+            model: fields.optional_text("model")?,
+        };
+        if change.title.is_none() && change.model.is_none() {
+            return Err(Problem::new(400, "give `title`, `model` or both"));
+        }
+        check_name("title", change.title.as_deref())?;
+        check_name("model", change.model.as_deref())?;
+        if change.model.as_deref() == Some("") {
+            return Err(Problem::new(400, "`model` must not be empty"));
+        }
+        Ok(change)
+    }
+}
+
+impl Approve {
+    /// Reads the body. Errors: 400.
+    pub fn parse(body: &[u8]) -> Result<Approve, Problem> {
+        let mut fields = Fields::parse(body)?;
+        Ok(Approve {
+            call_id: fields.text("call_id")?,
+            command: fields.text("command")?,
+            decision: decision(&fields.text("decision")?)?,
+        })
+    }
+}
+
+fn check_name(field: &str, value: Option<&str>) -> Result<(), Problem> {
+    let value = value.unwrap_or_default();
+    if value.chars().count() > NAME_CHARS_MAX {
+        return Err(Problem::new(
+            400,
+            format!("`{field}` must not be longer than {NAME_CHARS_MAX} characters"),
+        ));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(Problem::new(
+            400,
+            format!("`{field}` must not hold control characters"),
+        ));
+    }
+    Ok(())
+}
+
+fn decision(word: &str) -> Result<Decision, Problem> {
+    Ok(match word {
+        "allow_once" => Decision::AllowOnce,
+        "allow_always" => Decision::AllowAlways,
+        "deny" => Decision::Deny,
+        "retry" => Decision::Retry,
+        "skip" => Decision::Skip,
+        "worked" => Decision::Worked,
+        _ => {
+            return Err(Problem::new(
+                400,
+                "`decision` must be `allow_once`, `allow_always` or `deny`; \
+                 for a call of kind `uncertain` also `retry`, `skip` or `worked`",
+            ));
+        }
+    })
+}
+
+/// The fields of a JSON object, taken one by one, so that each complaint names its field.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn parse(body: &[u8]) -> Result<Fields, Problem> {
+        if body.is_empty() {
+            return Err(Problem::new(400, "there is no body: send a JSON object"));
+        }
+        let text = std::str::from_utf8(body).map_err(|error| {
+            let at = error.valid_up_to();
+            Problem::new(400, format!("the body is not UTF-8 from byte {at} on"))
+        })?;
+        match serde_json::from_str(text) {
+            Ok(Value::Object(fields)) => Ok(Fields(fields)),
+            Ok(other) => Err(Problem::new(
+                400,
+                format!("the body must be a JSON object, not {}", kind_of(&other)),
+            )),
+            Err(error) => Err(bad_json(&error)),
+        }
+    }
+
+    fn text(&mut self, name: &str) -> Result<String, Problem> {
+        self.optional_text(name)?
+            .ok_or_else(|| Problem::new(400, format!("missing field `{name}`")))
+    }
+
+    /// A field that is `null` is one that is not there.
+    fn optional_text(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(Problem::new(
+                400,
+                format!("`{name}` must be a string, not {}", kind_of(&other)),
+            )),
+        }
+    }
+}
+
+/// The parser's words end with the line and the column.
+fn bad_json(error: &serde_json::Error) -> Problem {
+    Problem::new(400, format!("the body is not valid JSON: {error}"))
+        .with_kind("bad-json")
+        .with_member("line", error.line())
+        .with_member("column", error.column())
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A session, in a list or alone.
+#[derive(Debug, Serialize)]
+pub struct SessionBody<'a> {
+    session_id: &'a SessionId,
+    agent: &'a str,
+    status: &'static str,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'a str>,
+    message_count: u64,
+    #[serde(flatten)]
+    details: Option<SessionDetails<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct SessionDetails<'a> {
+    working: bool,
+    usage: Usage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending_approval: Option<ApprovalBody<'a>>,
+    attached: usize,
+    last_seq: Seq,
+}
+
+#[derive(Debug, Serialize)]
+struct ApprovalBody<'a> {
+    call_id: &'a CallId,
+    command: &'a str,
+    kind: ApprovalKind,
+}
+
+impl<'a> From<&'a PendingApproval> for ApprovalBody<'a> {
+    fn from(pending: &'a PendingApproval) -> ApprovalBody<'a> {
+        ApprovalBody {
+            call_id: &pending.call_id,
+            command: &pending.command,
+            kind: pending.kind,
+        }
+    }
+}
+
+impl<'a> SessionBody<'a> {
+    /// As it stands in a list.
+    pub fn brief(view: &'a SessionView) -> SessionBody<'a> {
+        let summary = &view.summary;
+        SessionBody {
+            session_id: &view.id,
+            agent: &summary.agent,
+            status: view.status.as_str(),
+            created_at: summary.created_at,
+            updated_at: summary.updated_at,
+            title: summary.title.as_deref().filter(|title| !title.is_empty()),
+            message_count: summary.message_count,
+            details: None,
+        }
+    }
+
+    /// As it is shown alone.
+    pub fn whole(view: &'a SessionView) -> SessionBody<'a> {
+        SessionBody {
+            details: Some(SessionDetails {
+                working: view.working,
+                usage: view.summary.usage,
+                model: view.summary.model.as_deref(),
+                pending_approval: view.pending_approval.as_ref().map(ApprovalBody::from),
+                attached: view.attached,
+                last_seq: view.summary.last_seq,
+            }),
+            ..SessionBody::brief(view)
+        }
+    }
+}
+
+/// `GET /api/v1/sessions`
+#[derive(Debug, Serialize)]
+pub struct SessionList<'a> {
+    sessions: Vec<SessionBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<&'a SessionId>,
+}
+
+impl<'a> From<&'a SessionPage> for SessionList<'a> {
+    fn from(page: &'a SessionPage) -> SessionList<'a> {
+        SessionList {
+            sessions: page.sessions.iter().map(SessionBody::brief).collect(),
+            next_cursor: page.next_cursor.as_ref(),
+        }
+    }
+}
+
+/// A message of either side.
+#[derive(Debug, Serialize)]
+pub struct MessageBody<'a> {
+    role: &'static str,
+    content: &'a str,
+    message_id: &'a MessageId,
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sender_name: Option<&'a str>,
+}
+
+impl<'a> From<&'a ShownMessage> for MessageBody<'a> {
+    fn from(message: &'a ShownMessage) -> MessageBody<'a> {
+        MessageBody {
+            role: message.role.as_str(),
+            content: &message.content,
+            message_id: &message.message_id,
+            created_at: message.created_at,
+            sender_name: message.sender_name.as_deref(),
+        }
+    }
+}
+
+/// `GET …/messages`
+#[derive(Debug, Serialize)]
+pub struct MessageList<'a> {
+    messages: Vec<MessageBody<'a>>,
+}
+
+impl<'a> From<&'a [ShownMessage]> for MessageList<'a> {
+    fn from(messages: &'a [ShownMessage]) -> MessageList<'a> {
+        MessageList {
+            messages: messages.iter().map(MessageBody::from).collect(),
+        }
+    }
+}
+
+/// `GET …/events` as JSON.
+#[derive(Debug, Serialize)]
+pub struct EventPage {
+    events: Vec<Record>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Seq>,
+}
+
+impl EventPage {
+    /// A page of at most `limit` records; a full one says after which to ask on.
+    pub fn new(mut events: Vec<Record>, limit: usize) -> EventPage {
+        let next = events.last().map(|last| last.seq);
+        let next = next.filter(|_| events.len() >= limit);
+        // An event of a newer version has no form that we could show.
+        events.retain(|record| record.event != Event::Unknown);
+        events.iter_mut().for_each(hide_provider_data);
+        EventPage { events, next }
+    }
+}
+
+/// What a provider gave us to give back to it is for nobody else.
+fn hide_provider_data(record: &mut Record) {
+    if let Event::AssistantResponse(reply) = &mut record.event {
+        reply.provider_data = None;
+    }
+}
+
+/// `GET /api/v1/agents`
+#[derive(Debug, Serialize)]
+pub struct AgentList<'a> {
+    agents: Vec<AgentBrief<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct AgentBrief<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+}
+
+impl<'a> AgentList<'a> {
+    /// In the order given.
+    pub fn new(agents: impl IntoIterator<Item = &'a AgentSpec>) -> AgentList<'a> {
+        let agents = agents.into_iter().map(|agent| AgentBrief {
+            name: agent.name.as_str(),
+            description: agent.description.as_deref(),
+            version: agent.version.as_deref(),
+        });
+        AgentList {
+            agents: agents.collect(),
+        }
+    }
+}
+
+/// `GET /api/v1/agents/{name}`: an agent in the shape of its file, prompts as texts.
+pub fn agent_body(agent: &AgentSpec) -> Value {
+    let mut metadata = Map::new();
+    put(&mut metadata, "name", Some(agent.name.as_str()));
+    put(&mut metadata, "description", agent.description.as_deref());
+    put(&mut metadata, "version", agent.version.as_deref());
+    let has_labels = !agent.labels.is_empty();
+    put(&mut metadata, "labels", has_labels.then_some(&agent.labels));
+
+    let mut spec = Map::new();
+    put(&mut spec, "model", Some(model_body(agent)));
+    let prompts = &agent.prompts;
+    put(&mut spec, "soul", prompts.soul.as_deref());
+    put(&mut spec, "system_prompt", prompts.system_prompt.as_deref());
+    put(&mut spec, "instructions", prompts.instructions.as_deref());
+    put(&mut spec, "session", Some(session_spec_body(agent)));
+
+    serde_json::json!({
+        "api_version": "duragent/v1alpha1",
+        "kind": "Agent",
+        "metadata": metadata,
+        "spec": spec,
+    })
+}
+
+fn model_body(agent: &AgentSpec) -> Map<String, Value> {
+    let model = &agent.model;
+    let mut body = choice_body(&model.main);
+    put(&mut body, "temperature", model.temperature);
+    put(&mut body, "max_output_tokens", model.max_output_tokens);
+    put(&mut body, "max_input_tokens", model.max_input_tokens);
+    let fallbacks: Vec<_> = model.fallbacks.iter().map(choice_body).collect();
+    let has_fallbacks = !fallbacks.is_empty();
+    put(&mut body, "fallbacks", has_fallbacks.then_some(fallbacks));
+    body
+}
+
+fn choice_body(choice: &ModelChoice) -> Map<String, Value> {
+    let mut body = Map::new();
+    put(&mut body, "provider", Some(choice.provider.as_str()));
+    put(&mut body, "name", Some(&choice.name));
+    let base_url = choice.base_url.as_deref().map(without_secrets);
+    put(&mut body, "base_url", base_url);
+    body
+}
+
+fn session_spec_body(agent: &AgentSpec) -> Value {
+    let session = &agent.session;
+    serde_json::json!({
+        "on_disconnect": session.on_disconnect,
+        "max_tool_iterations": session.max_tool_iterations,
+        "llm_timeout_seconds": session.llm_timeout.as_secs(),
+    })
+}
+
+/// Adds a field that has a value.
+fn put(body: &mut Map<String, Value>, name: &str, value: Option<impl Serialize>) {
+    if let Some(value) = value {
+        let value =
+            serde_json::to_value(value).expect("texts, numbers and maps of texts serialise");
+        body.insert(name.to_owned(), value);
+    }
+}
+
+/// An address without the places where a password or a key may stand.
+fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let authority_end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_end);
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
+/// `POST …/messages` at the end of its turn.
+#[derive(Debug, Serialize)]
+pub struct ReplyBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<&'a MessageId>,
+    role: &'static str,
+    content: &'a str,
+    usage: Usage,
+}
+
+impl<'a> ReplyBody<'a> {
+    /// The last message of a turn (a turn may end without one), and what the turn cost.
+    pub fn new(reply: Option<&'a Reply>, usage: Usage) -> ReplyBody<'a> {
+        ReplyBody {
+            message_id: reply.map(|reply| &reply.message_id),
+            role: Role::Assistant.as_str(),
+            content: reply.map_or("", |reply| &reply.content),
+            usage,
+        }
+    }
+}
+
+/// `POST …/messages` whose turn waits for a decision.
+#[derive(Debug, Serialize)]
+pub struct WaitingBody<'a> {
+    session_id: &'a SessionId,
+    #[serde(flatten)]
+    approval: ApprovalBody<'a>,
+}
+
+impl<'a> WaitingBody<'a> {
+    /// The question that is open.
+    pub fn new(session_id: &'a SessionId, pending: &'a PendingApproval) -> WaitingBody<'a> {
+        WaitingBody {
+            session_id,
+            approval: pending.into(),
+        }
+    }
+}
+
+/// `POST …/messages` that is answered before its turn ends.
+#[derive(Debug, Serialize)]
+pub struct StoredBody<'a> {
+    /// The message that was stored.
+    pub message_id: &'a MessageId,
+    /// Its record.
+    pub seq: Seq,
+}
+
+/// `POST …/approve`
+#[derive(Debug, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum DecidedBody<'a> {
+    /// The turn has ended.
+    Complete {
+        /// Its last message.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message_id: Option<&'a MessageId>,
+        /// The text of that.
+        content: &'a str,
+    },
+    /// The turn asks again.
+    PendingApproval {
+        /// For this call.
+        call_id: &'a CallId,
+        /// What would run.
+        command: &'a str,
+        /// What is asked.
+        kind: ApprovalKind,
+    },
+    /// The decision is stored; the turn goes on.
+    Working {
+        /// The record of the decision.
+        seq: Seq,
+    },
+}
+
+impl<'a> DecidedBody<'a> {
+    /// The last message of the turn, if it has one.
+    pub fn complete(reply: Option<&'a Reply>) -> DecidedBody<'a> {
+        DecidedBody::Complete {
+            message_id: reply.map(|reply| &reply.message_id),
+            content: reply.map_or("", |reply| &reply.content),
+        }
+    }
+
+    /// The next question.
+    pub fn pending(pending: &'a PendingApproval) -> DecidedBody<'a> {
+        DecidedBody::PendingApproval {
+            call_id: &pending.call_id,
+            command: &pending.command,
+            kind: pending.kind,
+        }
+    }
+}
+
+/// `POST …/cancel`
+#[derive(Debug, Serialize)]
+pub struct CancelledBody {
+    /// Whether there was something to cancel.
+    pub cancelled: bool,
+}
+
+#[cfg(test)]
+mod tests;
