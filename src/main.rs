@@ -1,3 +1,7 @@
 //! The `duragent` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    duragent::cli::run(std::env::args_os())
+}

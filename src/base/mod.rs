@@ -4,6 +4,7 @@ pub mod clock;
 pub mod fs;
 pub mod lock;
 pub mod os;
+pub mod sse;
 pub mod stop;
 pub mod text;
 pub mod thread;

@@ -1,1 +1,86 @@
-//! The command line.
+//! The command line: one file per command.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. A failure is one line on standard
+//! error, `duragent: …`, and a `hint: …` when one is known. Only this folder and `terminal` write
+//! to the terminal.
+
+pub mod args;
+
+mod agent;
+mod attach;
+mod chat;
+mod completions;
+mod failure;
+mod init;
+mod output;
+mod serve;
+mod server;
+mod session;
+mod settings;
+mod validate;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use log::LevelFilter;
+
+use crate::cli::args::{Cli, Command, Global};
+use crate::cli::failure::Outcome;
+use crate::cli::settings::client_settings;
+
+/// Does what the command line says; its first item is the program's name.
+pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(line) {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    match carry_out(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_closed_output() => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::tell(failure.lines().trim_end());
+            failure.exit_code()
+        }
+    }
+}
+
+fn carry_out(cli: Cli) -> Outcome {
+    let Cli { global, command } = cli;
+    if !matches!(command, Command::Serve(_)) {
+        start_logging(&global);
+    }
+    match command {
+        Command::Serve(args) => serve::run(args, &global),
+        Command::Chat(args) => chat::run(&args, &client_settings(&global)?),
+        Command::Attach(args) => attach::run(&args, &client_settings(&global)?),
+        Command::Session(command) => session::run(&command, &client_settings(&global)?),
+        Command::Agent(command) => agent::run(&command, &client_settings(&global)?),
+        Command::Init(args) => init::run(&args, &client_settings(&global)?),
+        Command::Validate(args) => validate::run(&args),
+        Command::Completions(args) => completions::run(&args),
+    }
+}
+
+/// The server starts its own, by its configuration.
+fn start_logging(global: &Global) {
+    let level = global.log_level().unwrap_or(LevelFilter::Warn);
+    env_logger::Builder::new()
+        .filter_module("duragent", level)
+        .format(|out, record| writeln!(out, "duragent: {}", record.args()))
+        .init();
+}
+
+/// Help, the version, or what is wrong with the command line.
+fn explain(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
+    // A closed output leaves nobody to tell.
+    drop(match text.strip_prefix("error: ") {
+        Some(wrong) => write!(io::stderr().lock(), "duragent: {wrong}"),
+        None if error.use_stderr() => write!(io::stderr().lock(), "{text}"),
+        None => write!(io::stdout().lock(), "{text}"),
+    });
+    ExitCode::from(code)
+}

@@ -1,1 +1,14 @@
-//! What chat and attach show.
+//! What chat and attach show, and how they are typed into.
+//!
+//! Elsewhere: the connection (`client`), which session and which server (`cli`).
+
+pub mod board;
+pub mod chat;
+pub mod clean;
+pub mod keys;
+pub mod oneshot;
+pub mod paint;
+pub mod prompt;
+pub mod screen;
+pub mod table;
+pub mod transcript;

@@ -1,0 +1,311 @@
+//! What may be typed after `duragent`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use log::LevelFilter;
+
+use crate::domain::event::Status;
+use crate::domain::ids::AgentName;
+use crate::runtime::version;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "duragent",
+    about = "Keeps AI agents alive: sessions that survive crashes, in plain files",
+    version = version::LONG,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What is the same for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Say more; twice: everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// The configuration file [default: duragent.yaml, where there is one]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl Global {
+    /// How much to log, when the user says so.
+    pub fn log_level(&self) -> Option<LevelFilter> {
+        match (self.quiet, self.verbose) {
+            (true, _) => Some(LevelFilter::Error),
+            (false, 0) => None,
+            (false, 1) => Some(LevelFilter::Info),
+            (false, _) => Some(LevelFilter::Debug),
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server, stop it, or ask how it does
+    Serve(ServeArgs),
+    /// Talk to an agent; a server is started when none runs
+    Chat(ChatArgs),
+    /// Go on with a session
+    Attach(AttachArgs),
+    /// Look at sessions
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Look at agents
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// Set up a workspace with a first agent; nothing that exists is touched
+    Init(InitArgs),
+    /// Check an agent, a policy or a configuration file
+    Validate(ValidateArgs),
+    /// Print what a shell needs to complete this command
+    Completions(CompletionsArgs),
+}
+
+/// `duragent serve`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ServeArgs {
+    /// Something else than running it.
+    #[command(subcommand)]
+    pub action: Option<ServeAction>,
+    /// The address to listen on [default: 127.0.0.1]
+    #[arg(long)]
+    pub host: Option<String>,
+    /// The port to listen on; 0 takes any free one [default: 8080]
+    #[arg(short, long)]
+    pub port: Option<u16>,
+    /// Where the agents are [default: .duragent/agents]
+    #[arg(long, value_name = "DIR")]
+    pub agents_dir: Option<PathBuf>,
+    /// Leave the terminal that started it: for servers that clients start.
+    #[arg(long, hide = true)]
+    pub detached: bool,
+}
+
+/// What to do with a server that runs.
+#[derive(Debug, Subcommand)]
+pub enum ServeAction {
+    /// Stop the server of this workspace; work in progress is kept
+    Stop,
+    /// Say whether a server runs for this workspace, and where
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which server to talk to.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// The server to talk to [default: the one of this workspace]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// The token it asks for
+    #[arg(long, env = "DURAGENT_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+/// `duragent chat`.
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// The agent [default: the only one there is]
+    #[arg(short, long)]
+    pub agent: Option<String>,
+    /// Go on with this session, or the only one whose id begins or ends so
+    #[arg(short, long, value_name = "ID", conflicts_with = "agent")]
+    pub session: Option<String>,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `duragent attach`.
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// The session, or how the id of only one begins or ends [default: the only one there is]
+    #[arg(value_name = "ID", conflicts_with = "list")]
+    pub session: Option<String>,
+    /// List the sessions that can be attached to
+    #[arg(short, long)]
+    pub list: bool,
+    /// The list as JSON
+    #[arg(long, requires = "list")]
+    pub json: bool,
+    /// Messages to show of what was said before
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub history: usize,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `duragent session`.
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// List sessions, newest first
+    List(SessionListArgs),
+}
+
+/// `duragent session list`.
+#[derive(Debug, Args)]
+pub struct SessionListArgs {
+    /// Only those of this agent
+    #[arg(short, long)]
+    pub agent: Option<String>,
+    /// Only those that stand so
+    #[arg(long)]
+    pub status: Option<StatusArg>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: usize,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// How a session stands.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum StatusArg {
+    /// Ready, or working
+    Active,
+    /// Working with no client attached
+    Running,
+    /// Unfinished; waits for a client
+    Paused,
+    /// Over
+    Completed,
+}
+
+impl From<StatusArg> for Status {
+    fn from(status: StatusArg) -> Status {
+        match status {
+            StatusArg::Active => Status::Active,
+            StatusArg::Running => Status::Running,
+            StatusArg::Paused => Status::Paused,
+            StatusArg::Completed => Status::Completed,
+        }
+    }
+}
+
+/// `duragent agent`.
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// List the agents
+    List(AgentListArgs),
+}
+
+/// `duragent agent list`.
+#[derive(Debug, Args)]
+pub struct AgentListArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `duragent init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The name of the agent [default: my-assistant, unless there are agents already]
+    #[arg(long, value_name = "NAME", value_parser = agent_name)]
+    pub agent_name: Option<AgentName>,
+    /// Who runs the model [default: whose key is set, else a local Ollama, else the built-in echo]
+    #[arg(long)]
+    pub provider: Option<Provider>,
+    /// The model [default: one that the provider has]
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Ask nothing
+    #[arg(long)]
+    pub no_interactive: bool,
+}
+
+fn agent_name(text: &str) -> Result<AgentName, String> {
+    AgentName::parse(text)
+        .map_err(|_| "an agent's name has up to 64 letters, digits, - and _".to_owned())
+}
+
+/// Who runs a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum Provider {
+    /// openrouter.ai
+    OpenRouter,
+    /// Anthropic
+    Anthropic,
+    /// OpenAI, and what speaks like it
+    OpenAi,
+    /// Ollama on this machine
+    Ollama,
+    /// Built in: repeats what it is told; for trying things out
+    Echo,
+}
+
+/// `duragent validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// A file, or an agent's folder
+    pub path: PathBuf,
+}
+
+/// `duragent completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_serve_stand_beside_its_actions() {
+        for (line, fits) in [
+            (
+                "duragent serve --host 0.0.0.0 -p 1 -c x --agents-dir y",
+                true,
+            ),
+            ("duragent serve stop", true),
+            ("duragent serve status --json", true),
+            ("duragent -v serve stop -c x", true),
+            ("duragent serve --port 1 stop", false),
+            ("duragent serve --port 70000", false),
+            ("duragent -v -q serve", false),
+            ("duragent chat -a x -s y", false),
+            ("duragent init --agent-name ../x", false),
+            ("duragent attach --json", false),
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert_eq!(parsed.is_ok(), fits, "{line}: {parsed:?}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `duragent attach`: go on with a session.
+
+use std::io::{self, BufRead, IsTerminal};
+
+use crate::cli::args::AttachArgs;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::output::tell;
+use crate::cli::settings::ClientSettings;
+use crate::cli::{chat, server, session};
+use crate::client::Client;
+use crate::client::wire::Session;
+use crate::domain::ids::SessionId;
+use crate::terminal::clean::one_line;
+
+/// Lists what can be attached to, or attaches.
+pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
+    let client = server::connect(&args.server, settings)?;
+    if args.list {
+        return session::print(&session::attachable(&client)?, args.json);
+    }
+    let id = match &args.session {
+        Some(text) => session::find(&client, text)?,
+        None => only_one(session::attachable(&client)?)?,
+    };
+    check(&client, &id)?;
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return Err(Failure::usage("attach needs a terminal")
+            .hint("a program sends one message with: duragent chat --session ID"));
+    }
+    chat::talk(client, id, args.history, settings)
+}
+
+/// A session that does not exist is said before the screen is taken over.
+fn check(client: &Client, id: &SessionId) -> Outcome {
+    match client.session(id) {
+        Ok(_) => Ok(()),
+        Err(error) if error.status() == Some(404) => {
+            Err(Failure::new(format!("there is no session {id}"))
+                .hint("duragent attach --list shows what there is"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The only session, or the one that the user chooses.
+fn only_one(mut sessions: Vec<Session>) -> Result<SessionId, Failure> {
+    match sessions.len() {
+        0 => {
+            Err(Failure::new("there is no session to attach to")
+                .hint("begin one with: duragent chat"))
+        }
+        1 => Ok(sessions.remove(0).session_id),
+        _ if io::stdin().is_terminal() => choose(&sessions),
+        count => Err(Failure::usage(format!("there are {count} sessions"))
+            .hint("name one; duragent attach --list shows them")),
+    }
+}
+
+fn choose(sessions: &[Session]) -> Result<SessionId, Failure> {
+    /// What fits on a screen; older ones can be named.
+    const OFFERED_MAX: usize = 20;
+    const TITLE_WIDTH: usize = 50;
+    let offered = &sessions[..sessions.len().min(OFFERED_MAX)];
+    for (place, session) in offered.iter().enumerate() {
+        let title = one_line(session.title.as_deref().unwrap_or_default(), TITLE_WIDTH);
+        let agent = one_line(&session.agent, TITLE_WIDTH);
+        let (number, id, status) = (place + 1, &session.session_id, session.status);
+        tell(&format!("{number:3}  {id}  {agent}  {status}  {title}"));
+    }
+    tell("which one? (number)");
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    chosen(offered, &answer)
+        .ok_or_else(|| Failure::usage("no session was chosen").hint("duragent attach ID"))
+}
+
+fn chosen(offered: &[Session], answer: &str) -> Option<SessionId> {
+    let number: usize = answer.trim().parse().ok()?;
+    let session = offered.get(number.checked_sub(1)?)?;
+    Some(session.session_id.clone())
+}

@@ -1,0 +1,80 @@
+//! Why a command failed: its line, its hint and its exit code.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::client::ClientError;
+
+/// A command that did not do what was asked.
+#[derive(Debug)]
+pub(super) struct Failure {
+    error: anyhow::Error,
+    hint: Option<String>,
+    is_usage: bool,
+}
+
+/// What a command returns.
+pub(super) type Outcome = Result<(), Failure>;
+
+impl Failure {
+    /// Something went wrong: exit code 1.
+    pub(super) fn new(message: impl Into<String>) -> Failure {
+        Failure::from(anyhow::Error::msg(message.into()))
+    }
+
+    /// The command line or a file that a user wrote is wrong: exit code 2.
+    pub(super) fn usage(message: impl Into<String>) -> Failure {
+        Failure {
+            is_usage: true,
+            ..Failure::new(message)
+        }
+    }
+
+    /// Adds what the user can do about it.
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Whether it is only that nobody reads the output any more, as in `… | head -1`.
+    pub(super) fn is_closed_output(&self) -> bool {
+        self.error.chain().any(|cause| {
+            cause
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        }) && !self.error.chain().any(|cause| cause.is::<ClientError>())
+    }
+
+    /// The lines for the user: what failed, and the hint when one is known.
+    pub(super) fn lines(&self) -> String {
+        // One line, whatever is quoted in it.
+        let text = crate::terminal::clean::clean(&format!("{:#}", self.error)).replace('\n', " ");
+        let mut lines = format!("duragent: {text}\n");
+        let of_client = || {
+            let client_error = |cause: &(dyn std::error::Error + 'static)| {
+                cause.downcast_ref::<ClientError>()?.hint()
+            };
+            self.error.chain().find_map(client_error).map(str::to_owned)
+        };
+        if let Some(hint) = self.hint.clone().or_else(of_client) {
+            lines.push_str(&format!("hint: {hint}\n"));
+        }
+        lines
+    }
+
+    /// 2 for wrong usage or configuration, else 1.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(if self.is_usage { 2 } else { 1 })
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure {
+            error: error.into(),
+            hint: None,
+            is_usage: false,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `duragent serve`, and what else is done with the workspace's server.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process, setsid};
+use serde::Serialize;
+
+use crate::cli::args::{Global, ServeAction, ServeArgs};
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::output::{self, tell};
+use crate::cli::server::url_of;
+use crate::cli::settings::{ClientSettings, client_settings};
+use crate::client::Client;
+use crate::runtime::options::ServeOptions;
+use crate::runtime::workspace::{self, Holder};
+
+/// Runs the server until it is stopped, or does something with the one that runs.
+pub(super) fn run(args: ServeArgs, global: &Global) -> Outcome {
+    match args.action {
+        Some(ServeAction::Stop) => stop(&client_settings(global)?),
+        Some(ServeAction::Status { json }) => status(&client_settings(global)?, json),
+        None => serve(args, global),
+    }
+}
+
+fn serve(args: ServeArgs, global: &Global) -> Outcome {
+    if args.detached {
+        // So that closing the terminal, or Ctrl+C in it, does not reach this process.
+        setsid().context("cannot leave the terminal")?;
+    }
+    run_server(ServeOptions {
+        config: global.config.clone(),
+        host: args.host,
+        port: args.port,
+        agents_dir: args.agents_dir,
+        log_level: global.log_level(),
+    })
+}
+
+/// Builds and runs the server.
+fn run_server(_options: ServeOptions) -> Outcome {
+    Err(Failure::new("this build has no server"))
+}
+
+/// Asks the server to stop, and waits until it has.
+fn stop(settings: &ClientSettings) -> Outcome {
+    /// A server drains for 10 seconds by default, and longer where it was told to.
+    const STOP_LIMIT: Duration = Duration::from_secs(60);
+    let holder = workspace::holder(&settings.workspace).ok_or_else(|| none_runs(settings))?;
+    terminate(&holder)?;
+    let deadline = Instant::now() + STOP_LIMIT;
+    while workspace::holder(&settings.workspace).is_some_and(|now| now.pid == holder.pid) {
+        if Instant::now() > deadline {
+            let pid = holder.pid;
+            return Err(Failure::new(format!(
+                "the server (pid {pid}) has not stopped yet"
+            )));
+        }
+        // Nothing tells when a process that is no child has gone.
+        thread::sleep(Duration::from_millis(20));
+    }
+    tell(&format!("stopped the server (pid {})", holder.pid));
+    Ok(())
+}
+
+/// A signal, and not a request: it needs no token, and works while the server is starting.
+fn terminate(holder: &Holder) -> Outcome {
+    let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| Failure::new("the workspace's lock names no process"))?;
+    kill_process(pid, Signal::TERM)
+        .with_context(|| format!("cannot stop the server (pid {})", holder.pid))?;
+    Ok(())
+}
+
+/// What `serve status --json` prints.
+#[derive(Debug, Serialize)]
+struct ServerStatus {
+    running: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+}
+
+fn status(settings: &ClientSettings, json: bool) -> Outcome {
+    let status = look(settings);
+    if json {
+        output::print_json(&status)?;
+    } else if let Some(pid) = status.pid {
+        let place = status.url.as_deref().unwrap_or("no address yet");
+        let version = status.version.as_deref().unwrap_or("unknown version");
+        let state = if status.ready { "ready" } else { "not ready" };
+        output::print(&format!("{place}  {state}  {version}  pid {pid}\n"))?;
+    }
+    if status.running {
+        return Ok(());
+    }
+    Err(none_runs(settings))
+}
+
+fn look(settings: &ClientSettings) -> ServerStatus {
+    const LOOK_LIMIT: Duration = Duration::from_secs(2);
+    let holder = workspace::holder(&settings.workspace);
+    let url = holder
+        .as_ref()
+        .and_then(|holder| holder.address.as_deref())
+        .map(url_of);
+    let client = url.as_deref().map(|url| Client::new(url, None));
+    let version = |client: &Client| {
+        let answer = client.version().ok()?;
+        Some(answer.get("version")?.as_str()?.to_owned())
+    };
+    let ready = client
+        .as_ref()
+        .is_some_and(|client| client.is_ready(LOOK_LIMIT));
+    ServerStatus {
+        running: holder.is_some(),
+        pid: holder.map(|holder| holder.pid),
+        // One that does not get ready would not tell its version either.
+        version: client.filter(|_| ready).as_ref().and_then(version),
+        url,
+        ready,
+    }
+}
+
+fn none_runs(settings: &ClientSettings) -> Failure {
+    Failure::new(format!(
+        "no server runs for {}",
+        settings.workspace.display()
+    ))
+    .hint("start one with: duragent serve")
+}

@@ -1,0 +1,239 @@
+//! The events of a stream, parsed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::wire::{Session, ShownMessage};
+use crate::domain::event::{ApprovalKind, Usage};
+
+/// One event of `/stream` or `/events`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SessionEvent {
+    /// The message of this stream is on disk.
+    Start(MessageRef),
+    /// A piece of the reply.
+    Token(Token),
+    /// The agent asks for a tool.
+    ToolCall(ToolCall),
+    /// A tool has answered.
+    ToolResult(ToolResult),
+    /// Somebody must decide.
+    ApprovalRequired(PendingApproval),
+    /// Something that passes, or that is worth knowing.
+    Notice(Notice),
+    /// The turn ended with an answer.
+    Done(Done),
+    /// The turn was cancelled.
+    Cancelled,
+    /// The turn could not go on.
+    Error(Failure),
+    /// Where the session stands, at the start of an attach.
+    Session(Box<Attached>),
+    /// Somebody's message.
+    UserMessage(UserMessage),
+    /// The finished reply, for clients that do not assemble it.
+    Message(MessageRef),
+    /// The session's status changed.
+    Status(StatusChange),
+    /// A part of the reply in flight was lost in a power cut.
+    Rewind(Rewind),
+    /// Events that were asked for are gone.
+    Gap,
+    /// One that a newer server knows.
+    Unknown,
+}
+
+/// A message by its identifier.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct MessageRef {
+    /// Opaque here: it is only compared.
+    pub message_id: String,
+}
+
+/// A piece of the reply.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Token {
+    /// The text.
+    pub content: String,
+}
+
+/// A tool that the agent asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ToolCall {
+    /// The call.
+    pub call_id: String,
+    /// The tool.
+    pub name: String,
+    /// A JSON text.
+    #[serde(default)]
+    pub arguments: String,
+}
+
+/// What a tool answered.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ToolResult {
+    /// The call.
+    pub call_id: String,
+    /// The answer.
+    #[serde(default)]
+    pub content: String,
+    /// Whether it did what was asked.
+    pub success: bool,
+}
+
+/// A call that waits for a decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingApproval {
+    /// The call.
+    pub call_id: String,
+    /// What would run; it is sent back byte for byte.
+    pub command: String,
+    /// What is asked.
+    #[serde(default = "policy")]
+    pub kind: ApprovalKind,
+}
+
+fn policy() -> ApprovalKind {
+    ApprovalKind::Policy
+}
+
+/// Something worth knowing.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Notice {
+    /// A word for programs.
+    #[serde(default)]
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// A turn that ended with an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Done {
+    /// What the turn cost.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// Why the reply ended.
+    #[serde(default)]
+    pub finish_reason: Option<String>,
+}
+
+/// Why a turn could not go on.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Failure {
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// The session at the start of an attach.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Attached {
+    /// Its summary.
+    #[serde(flatten)]
+    pub session: Session,
+    /// The last messages, oldest first.
+    #[serde(default)]
+    pub messages: Vec<ShownMessage>,
+}
+
+/// Somebody's message.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct UserMessage {
+    /// Its identifier.
+    pub message_id: String,
+    /// The text.
+    pub content: String,
+    /// Who wrote it, where that is known.
+    #[serde(default)]
+    pub sender_name: Option<String>,
+}
+
+/// A change of status.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct StatusChange {
+    /// What it is now; a word of `Status`, or one that a newer server knows.
+    pub to: String,
+}
+
+/// How much of the reply in flight is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Rewind {
+    /// Bytes of text that stand.
+    pub bytes: u64,
+}
+
+impl SessionEvent {
+    /// Parses the data of an event by its name.
+    ///
+    /// Errors: the data of a known name is not what it should be.
+    pub fn parse(name: &str, data: &str) -> Result<SessionEvent, serde_json::Error> {
+        use serde_json::from_str;
+        Ok(match name {
+            "start" => SessionEvent::Start(from_str(data)?),
+            "token" => SessionEvent::Token(from_str(data)?),
+            "tool_call" => SessionEvent::ToolCall(from_str(data)?),
+            "tool_result" => SessionEvent::ToolResult(from_str(data)?),
+            "approval_required" => SessionEvent::ApprovalRequired(from_str(data)?),
+            "notice" => SessionEvent::Notice(from_str(data)?),
+            "done" => SessionEvent::Done(from_str(data)?),
+            "cancelled" => SessionEvent::Cancelled,
+            "error" => SessionEvent::Error(from_str(data)?),
+            "session" => SessionEvent::Session(from_str(data)?),
+            "user_message" => SessionEvent::UserMessage(from_str(data)?),
+            "message" => SessionEvent::Message(from_str(data)?),
+            "status" => SessionEvent::Status(from_str(data)?),
+            "rewind" => SessionEvent::Rewind(from_str(data)?),
+            "gap" => SessionEvent::Gap,
+            _ => SessionEvent::Unknown,
+        })
+    }
+
+    /// Whether it is the end of a turn.
+    pub fn ends_turn(&self) -> bool {
+        matches!(
+            self,
+            SessionEvent::Done(_) | SessionEvent::Cancelled | SessionEvent::Error(_)
+        )
+    }
+
+    /// Whether it is the end of the session.
+    pub fn ends_session(&self) -> bool {
+        matches!(self, SessionEvent::Status(change) if change.to == "completed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_parsed_by_name_and_unknown_ones_pass() {
+        let token = SessionEvent::parse("token", r#"{"content":"hi","new":1}"#).unwrap();
+        assert_eq!(
+            token,
+            SessionEvent::Token(Token {
+                content: "hi".to_owned()
+            })
+        );
+        assert_eq!(
+            SessionEvent::parse("weather", "not json").unwrap(),
+            SessionEvent::Unknown
+        );
+        assert!(SessionEvent::parse("token", "{}").is_err());
+    }
+
+    #[test]
+    fn a_session_event_carries_summary_and_history() {
+        let data = r#"{"session_id":"session_01J00000000000000000000000","agent":"a",
+            "status":"active","created_at":"2026-01-01T00:00:00Z",
+            "updated_at":"2026-01-01T00:00:00Z","message_count":1,"working":true,
+            "pending_approval":{"call_id":"c","command":"ls","kind":"uncertain"},
+            "messages":[{"role":"user","content":"hi","message_id":"m","created_at":"x"}]}"#;
+        let SessionEvent::Session(attached) = SessionEvent::parse("session", data).unwrap() else {
+            panic!("not a session event");
+        };
+        assert!(attached.session.working);
+        assert_eq!(attached.messages[0].content, "hi");
+        let asked = attached.session.pending_approval.unwrap();
+        assert_eq!(asked.kind, ApprovalKind::Uncertain);
+    }
+}

@@ -1,0 +1,485 @@
+//! A conversation in a terminal: one connection shows everything that happens in the session,
+//! messages go out beside it.
+//!
+//! Whoever leaves closes all connections, so that the session sees its client go: what follows
+//! from that is the agent's `on_disconnect`.
+//!
+//! Threads: the caller's reads the keyboard; `events` shows what comes; a `send` per message or
+//! decision that is under way, ended by its [`Cancel`]. All are joined before [`run`] returns.
+//!
+//! Lock order: the screen's lock and the board's are never held together.
+
+use std::io::{self, PipeReader};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustyline::error::ReadlineError;
+
+use crate::base::thread::{self, Joined};
+use crate::client::event::{PendingApproval, SessionEvent};
+use crate::client::stream::{Followed, Follower, Received};
+use crate::client::{Cancel, Client, ClientError, backoff, new_key};
+use crate::domain::event::{ApprovalKind, Decision};
+use crate::domain::ids::SessionId;
+use crate::terminal::board::{Board, Next};
+use crate::terminal::clean::clean;
+use crate::terminal::keys::{Keys, Waited};
+use crate::terminal::paint::{Paint, Tone};
+use crate::terminal::prompt::{Input, Prompt};
+use crate::terminal::screen::Screen;
+use crate::terminal::transcript::Transcript;
+
+const HELP: &str = "/help    shows this
+/cancel  stops the reply, as Ctrl+C does while it comes
+/quit    leaves, as Ctrl+D does; the session stays
+A line that ends with \\ goes on in the next one.";
+
+/// How the conversation was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The user went; the session stays.
+    Detached,
+    /// The session is over, or the server sent this client away for good.
+    Ended,
+}
+
+/// Why a conversation could not be held.
+#[derive(Debug, thiserror::Error)]
+pub enum ChatError {
+    /// The terminal refused.
+    #[error("cannot use the terminal")]
+    Terminal(#[from] io::Error),
+    /// The line editor refused.
+    #[error("cannot edit lines on this terminal")]
+    Editor(#[from] ReadlineError),
+}
+
+/// Holds a conversation in `session`, beginning with its last `history` messages, until the user
+/// leaves or the session ends. What is typed is remembered in the file `typed_before`.
+pub fn run(
+    client: Client,
+    session: SessionId,
+    history: usize,
+    typed_before: &Path,
+) -> Result<Left, ChatError> {
+    /// Long enough for a slow disk to read the history; then the prompt comes without it.
+    const ATTACH_LIMIT: Duration = Duration::from_secs(5);
+    let mut prompt = Prompt::new(typed_before)?;
+    let paint = Paint::for_stream(&io::stdout());
+    let screen = Screen::new(prompt.printer()?, paint);
+    let (wake_rx, wake_tx) = io::pipe()?;
+    let room = Arc::new(Room {
+        client,
+        session,
+        board: Board::new(wake_tx),
+        screen: Mutex::new(screen),
+    });
+    let mut jobs = Jobs::default();
+    jobs.start("events", &room, move |room, cancel| {
+        show_events(room, history, cancel);
+    })?;
+    room.board.wait_until_attached(ATTACH_LIMIT);
+    let keyboard = Keyboard {
+        room,
+        prompt,
+        jobs,
+        wake: wake_rx,
+        typed: String::new(),
+        interrupts: 0,
+    };
+    keyboard.run()
+}
+
+/// What the threads of a conversation share.
+struct Room {
+    client: Client,
+    session: SessionId,
+    board: Board,
+    screen: Mutex<Screen>,
+}
+
+impl Room {
+    fn screen(&self) -> MutexGuard<'_, Screen> {
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, tone: Tone, text: &str) {
+        // A terminal that is gone ends the keyboard's thread, which ends the others.
+        if let Err(error) = self.screen().lines(tone, text) {
+            log::debug!("cannot write to the terminal: {error}");
+        }
+    }
+
+    fn complain(&self, error: &ClientError) {
+        self.say(Tone::Alarm, &clean(&error.in_full()));
+        if let Some(hint) = error.hint() {
+            self.say(Tone::Dim, &format!("hint: {hint}"));
+        }
+    }
+}
+
+/// The threads beside the keyboard's. Dropping them ends their calls and waits for them.
+#[derive(Default)]
+struct Jobs(Vec<Job>);
+
+struct Job {
+    cancel: Cancel,
+    // Joined when dropped, after the cancel of `Jobs::drop`.
+    thread: Joined,
+}
+
+impl Jobs {
+    fn start(
+        &mut self,
+        name: &str,
+        room: &Arc<Room>,
+        body: impl FnOnce(&Room, &Cancel) + Send + 'static,
+    ) -> io::Result<()> {
+        self.0.retain(|job| !job.thread.is_finished());
+        let cancel = Cancel::default();
+        let (room, own) = (Arc::clone(room), cancel.clone());
+        let thread = thread::spawn(name, thread::STACK_WORK, move || body(&room, &own))?;
+        self.0.push(Job { cancel, thread });
+        Ok(())
+    }
+
+    /// Ends those of that name, and waits for them.
+    fn give_up(&mut self, name: &str) {
+        let is_named = |job: &mut Job| job.thread.name() == name;
+        let given_up: Vec<Job> = self.0.extract_if(.., is_named).collect();
+        drop(Jobs(given_up));
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        for job in &self.0 {
+            job.cancel.cancel();
+        }
+    }
+}
+
+/// Shows what happens in the session until it ends or `cancel`.
+fn show_events(room: &Room, history: usize, cancel: &Cancel) {
+    let (client, session) = (room.client.clone(), room.session.clone());
+    let mut follower = Follower::new(client, session, history, cancel.clone());
+    let mut transcript = Transcript::default();
+    loop {
+        match follower.next_step() {
+            Ok(Followed::Event(received)) => show(room, &mut transcript, &received),
+            Ok(Followed::Lost) => room.say(Tone::Dim, "connection lost, reconnecting…"),
+            Ok(Followed::Back) => room.say(Tone::Dim, "reconnected"),
+            Ok(Followed::Ended) => break,
+            Err(ClientError::Cancelled) => return,
+            Err(error) => {
+                room.complain(&error);
+                break;
+            }
+        }
+    }
+    room.board.end();
+}
+
+fn show(room: &Room, transcript: &mut Transcript, received: &Received) {
+    /// The name of a message comes as soon as it is stored, on another connection.
+    const NAME_LIMIT: Duration = Duration::from_secs(5);
+    let is_mine = match &received.event {
+        SessionEvent::UserMessage(message) => room.board.is_own(&message.message_id, NAME_LIMIT),
+        _ => false,
+    };
+    let pieces = transcript.show(&received.event, is_mine);
+    if let Err(error) = room.screen().show(&pieces) {
+        log::debug!("cannot write to the terminal: {error}");
+    }
+    room.board.note(&received.event, &received.id);
+}
+
+/// A message on its way, until its turn has ended.
+struct Delivery<'a> {
+    room: &'a Room,
+    cancel: &'a Cancel,
+    text: String,
+    /// The same for every try, so that the message is stored once.
+    key: String,
+    is_named: bool,
+}
+
+impl Delivery<'_> {
+    fn run(mut self) {
+        /// The other connection carries the same events at the same time.
+        const SHOWN_LIMIT: Duration = Duration::from_secs(2);
+        let outcome = self.until_the_turn_ends();
+        if !self.is_named {
+            self.room.board.name_send(None);
+        }
+        match outcome {
+            Ok(end_id) => self.room.board.wait_for_end(&end_id, SHOWN_LIMIT),
+            Err(ClientError::Cancelled) => {}
+            Err(error) => self.room.complain(&error),
+        }
+        self.room.board.end_send();
+    }
+
+    /// Tries again while the server is away; returns the id of the turn's end.
+    fn until_the_turn_ends(&mut self) -> Result<String, ClientError> {
+        /// About half a minute: a server that restarts is back by then.
+        const FAILURES_MAX: u32 = 12;
+        let mut failures = 0;
+        loop {
+            match self.one_try() {
+                Err(error) if error.is_passing() && failures < FAILURES_MAX => failures += 1,
+                other => return other,
+            }
+            if self.cancel.wait(backoff::delay(failures, fastrand::f64())) {
+                return Err(ClientError::Cancelled);
+            }
+        }
+    }
+
+    fn one_try(&mut self) -> Result<String, ClientError> {
+        let room = self.room;
+        let mut stream = room
+            .client
+            .stream(self.cancel, &room.session, &self.text, &self.key)?;
+        while let Some(received) = stream.next_event()? {
+            if let SessionEvent::Start(message) = &received.event
+                && !std::mem::replace(&mut self.is_named, true)
+            {
+                room.board.name_send(Some(&message.message_id));
+            }
+            if received.event.ends_turn() {
+                return Ok(received.id);
+            }
+        }
+        Err(ClientError::Closed)
+    }
+}
+
+/// Whoever reads the keyboard, and decides by it.
+struct Keyboard {
+    room: Arc<Room>,
+    prompt: Prompt,
+    jobs: Jobs,
+    wake: PipeReader,
+    /// Typed while a reply was shown.
+    typed: String,
+    /// Ctrl+C in a row at the prompt.
+    interrupts: u32,
+}
+
+/// Whether the user stays.
+enum Stay {
+    Yes,
+    No,
+}
+
+impl Keyboard {
+    fn run(mut self) -> Result<Left, ChatError> {
+        loop {
+            let stay = match self.room.board.next() {
+                Next::Over => return Ok(Left::Ended),
+                Next::Follow => self.follow()?,
+                Next::Ask(asked) => self.ask(&asked)?,
+                Next::Prompt => self.ask_for_a_message()?,
+            };
+            if matches!(stay, Stay::No) {
+                return Ok(Left::Detached);
+            }
+        }
+    }
+
+    /// Lets the reply be shown until it ends.
+    fn follow(&mut self) -> Result<Stay, ChatError> {
+        let mut keys = Keys::take()?;
+        let mut cancels = 0;
+        while self.room.board.next() == Next::Follow {
+            match keys.wait(&mut self.wake)? {
+                Waited::Woken => {}
+                Waited::Leave => return Ok(Stay::No),
+                Waited::Cancel if cancels == 0 => {
+                    cancels += 1;
+                    self.cancel_turn()?;
+                }
+                Waited::Cancel => self.stop_waiting(),
+            }
+        }
+        self.typed = keys.typed();
+        Ok(Stay::Yes)
+    }
+
+    /// Back to the prompt, though the server has not done what was asked.
+    fn stop_waiting(&mut self) {
+        self.jobs.give_up("send");
+        self.room.board.set_followed(false);
+        let note = "(no longer waiting; the turn may go on)";
+        self.room.say(Tone::Dim, note);
+    }
+
+    fn ask_for_a_message(&mut self) -> Result<Stay, ChatError> {
+        let text = match self.read("> ")? {
+            Input::Text(text) => text,
+            Input::Interrupt => return self.interrupted(),
+            Input::End => return Ok(Stay::No),
+        };
+        match text.trim() {
+            // Whoever presses Enter while others' replies come wants to see them as they come.
+            "" => self.room.board.set_followed(true),
+            "/help" => self.room.say(Tone::Dim, HELP),
+            "/quit" => return Ok(Stay::No),
+            "/cancel" => self.cancel_turn()?,
+            other if is_unknown_command(other) => {
+                let note = format!("{} is not a command; see /help", clean(other));
+                self.room.say(Tone::Dim, &note);
+            }
+            _ => self.send(text)?,
+        }
+        Ok(Stay::Yes)
+    }
+
+    /// Lets the user answer an approval; anything but an answer is a message.
+    fn ask(&mut self, asked: &PendingApproval) -> Result<Stay, ChatError> {
+        let text = match self.read("? ")? {
+            Input::Text(text) => text,
+            Input::Interrupt => return self.interrupted(),
+            Input::End => return Ok(Stay::No),
+        };
+        match (decision(asked.kind, text.trim()), text.trim()) {
+            (Some(decision), _) => self.decide(asked.clone(), decision)?,
+            (None, "/quit") => return Ok(Stay::No),
+            (None, "/cancel") => self.cancel_turn()?,
+            (None, other) if other.is_empty() || other.starts_with('/') => {
+                let letters = match asked.kind {
+                    ApprovalKind::Policy => "y, a or n",
+                    ApprovalKind::Uncertain => "r, s or w",
+                };
+                let note = format!("answer with {letters}; Ctrl+D leaves the question open");
+                self.room.say(Tone::Dim, &note);
+            }
+            (None, _) => self.send(text)?,
+        }
+        Ok(Stay::Yes)
+    }
+
+    fn read(&mut self, label: &str) -> Result<Input, ChatError> {
+        let typed = std::mem::take(&mut self.typed);
+        self.room.screen().set_prompting(true)?;
+        let input = self.prompt.read(label, &typed);
+        self.room.screen().set_prompting(false)?;
+        let input = input?;
+        if let Input::Text(text) = &input {
+            self.interrupts = 0;
+            if !text.trim().is_empty() {
+                self.prompt.remember(text);
+            }
+        }
+        Ok(input)
+    }
+
+    fn interrupted(&mut self) -> Result<Stay, ChatError> {
+        self.interrupts += 1;
+        if self.room.board.is_working() {
+            self.cancel_turn()?;
+        } else if self.interrupts > 1 {
+            self.room.say(Tone::Dim, "Ctrl+D leaves; the session stays");
+        }
+        Ok(Stay::Yes)
+    }
+
+    fn send(&mut self, text: String) -> Result<(), ChatError> {
+        self.room.board.begin_send();
+        self.jobs.start("send", &self.room, |room, cancel| {
+            let delivery = Delivery {
+                room,
+                cancel,
+                text,
+                key: new_key(),
+                is_named: false,
+            };
+            delivery.run();
+        })?;
+        Ok(())
+    }
+
+    fn decide(&mut self, asked: PendingApproval, decision: Decision) -> Result<(), ChatError> {
+        self.room.board.answered(&asked);
+        self.jobs.start("send", &self.room, move |room, cancel| {
+            let answer = room.client.approve(cancel, &room.session, &asked, decision);
+            match answer {
+                Ok(()) | Err(ClientError::Cancelled) => {}
+                Err(error) => {
+                    room.complain(&error);
+                    match error.status() {
+                        // Somebody else was quicker, or it no longer waits.
+                        Some(_) => room.board.set_followed(false),
+                        None => room.board.ask_again(asked),
+                    }
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Asks the server to stop the turn; the events say when it has.
+    fn cancel_turn(&mut self) -> Result<(), ChatError> {
+        self.jobs.start("cancel", &self.room, |room, cancel| {
+            match room.client.cancel_turn(cancel, &room.session) {
+                Ok(_) | Err(ClientError::Cancelled) => {}
+                Err(error) => room.complain(&error),
+            }
+        })?;
+        Ok(())
+    }
+}
+
+/// A word like `/exit`; a path or a longer text is a message.
+fn is_unknown_command(text: &str) -> bool {
+    text.strip_prefix('/')
+        .is_some_and(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase()))
+}
+
+/// The decision that an answer stands for.
+fn decision(kind: ApprovalKind, answer: &str) -> Option<Decision> {
+    let answer = answer.to_lowercase();
+    match (kind, answer.as_str()) {
+        (ApprovalKind::Policy, "y" | "yes" | "once") => Some(Decision::AllowOnce),
+        (ApprovalKind::Policy, "a" | "always") => Some(Decision::AllowAlways),
+        (ApprovalKind::Policy, "n" | "no" | "deny") => Some(Decision::Deny),
+        (ApprovalKind::Uncertain, "r" | "retry") => Some(Decision::Retry),
+        (ApprovalKind::Uncertain, "s" | "skip") => Some(Decision::Skip),
+        (ApprovalKind::Uncertain, "w" | "worked") => Some(Decision::Worked),
+        (ApprovalKind::Policy | ApprovalKind::Uncertain, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_counts_only_for_its_kind_of_question() {
+        use ApprovalKind::{Policy, Uncertain};
+        for (kind, answer, expected) in [
+            (Policy, "y", Some(Decision::AllowOnce)),
+            (Policy, "A", Some(Decision::AllowAlways)),
+            (Policy, "no", Some(Decision::Deny)),
+            (Policy, "r", None),
+            (Policy, "yes, but why?", None),
+            (Policy, "", None),
+            (Uncertain, "r", Some(Decision::Retry)),
+            (Uncertain, "s", Some(Decision::Skip)),
+            (Uncertain, "worked", Some(Decision::Worked)),
+            (Uncertain, "y", None),
+        ] {
+            assert_eq!(decision(kind, answer), expected, "{kind:?} {answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_a_message_and_a_mistyped_command_is_not() {
+        assert!(is_unknown_command("/exit"));
+        assert!(!is_unknown_command("/etc/passwd"));
+        assert!(!is_unknown_command("/exit now?"));
+        assert!(!is_unknown_command("/"));
+    }
+}

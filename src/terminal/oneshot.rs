@@ -1,0 +1,155 @@
+//! One message from a program, and its reply as plain text.
+
+use std::io::{self, Write};
+
+use crate::client::event::{PendingApproval, SessionEvent};
+use crate::client::{Cancel, Client, ClientError, backoff, new_key};
+use crate::domain::ids::SessionId;
+use crate::terminal::clean::Cleaner;
+
+/// How the turn ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// With a reply, which was written.
+    Complete,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// It could not go on.
+    Failed(String),
+    /// It waits for a decision, which a program cannot make.
+    NeedsApproval(PendingApproval),
+}
+
+/// Why the reply could not be had or written.
+#[derive(Debug, thiserror::Error)]
+pub enum OneShotError {
+    /// The server.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Wherever the reply goes.
+    #[error("cannot write the reply")]
+    Output(#[from] io::Error),
+}
+
+/// Sends `text` and writes the reply to `out`, ending with a newline. A connection that breaks is
+/// made again, without repeating what was written.
+pub fn send(
+    client: &Client,
+    session: &SessionId,
+    text: &str,
+    out: &mut impl Write,
+) -> Result<Answer, OneShotError> {
+    /// About ten seconds.
+    const FAILURES_MAX: u32 = 8;
+    let cancel = Cancel::default();
+    let key = new_key();
+    let mut reply = Reply::new(out);
+    let mut failures = 0;
+    loop {
+        let tried = one_try(client, &cancel, session, text, &key, &mut reply);
+        match tried {
+            Err(OneShotError::Client(error)) if error.is_passing() && failures < FAILURES_MAX => {
+                log::info!("{}; trying again", error.in_full());
+                failures += 1;
+            }
+            other => {
+                reply.end()?;
+                return other;
+            }
+        }
+        cancel.wait(backoff::delay(failures, fastrand::f64()));
+        reply.begin_again();
+    }
+}
+
+fn one_try(
+    client: &Client,
+    cancel: &Cancel,
+    session: &SessionId,
+    text: &str,
+    key: &str,
+    reply: &mut Reply<impl Write>,
+) -> Result<Answer, OneShotError> {
+    let mut stream = client.stream(cancel, session, text, key)?;
+    while let Some(received) = stream.next_event()? {
+        match received.event {
+            SessionEvent::Token(token) => reply.text(&token.content)?,
+            SessionEvent::ToolCall(_) => reply.end()?,
+            SessionEvent::Done(_) => return Ok(Answer::Complete),
+            SessionEvent::Cancelled => return Ok(Answer::Cancelled),
+            SessionEvent::Error(failure) => return Ok(Answer::Failed(failure.message)),
+            SessionEvent::ApprovalRequired(asked) => return Ok(Answer::NeedsApproval(asked)),
+            _ => {}
+        }
+    }
+    Err(ClientError::Closed.into())
+}
+
+/// The text of a turn on its way out.
+struct Reply<W> {
+    out: W,
+    cleaner: Cleaner,
+    /// Bytes of text received before the connection broke: the next one brings them again.
+    skip_bytes: usize,
+    received_bytes: usize,
+    is_in_line: bool,
+}
+
+impl<W: Write> Reply<W> {
+    fn new(out: W) -> Reply<W> {
+        Reply {
+            out,
+            cleaner: Cleaner::default(),
+            skip_bytes: 0,
+            received_bytes: 0,
+            is_in_line: false,
+        }
+    }
+
+    fn begin_again(&mut self) {
+        self.skip_bytes = self.received_bytes.max(self.skip_bytes);
+        self.received_bytes = 0;
+    }
+
+    fn text(&mut self, text: &str) -> io::Result<()> {
+        let known = self.skip_bytes.saturating_sub(self.received_bytes);
+        self.received_bytes += text.len();
+        let fresh = text.get(known.min(text.len())..).unwrap_or_default();
+        let shown = self.cleaner.push(fresh);
+        let Some(last) = shown.chars().next_back() else {
+            return Ok(());
+        };
+        self.is_in_line = last != '\n';
+        self.out.write_all(shown.as_bytes())?;
+        self.out.flush()
+    }
+
+    /// Ends the line in progress.
+    fn end(&mut self) -> io::Result<()> {
+        if self.received_bytes < self.skip_bytes || !std::mem::take(&mut self.is_in_line) {
+            return Ok(());
+        }
+        self.out.write_all(b"\n")?;
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_before_the_connection_broke_is_not_written_again() {
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out);
+        reply.text("Hel").unwrap();
+        reply.text("lo w").unwrap();
+        reply.begin_again();
+        reply.text("Hello").unwrap();
+        reply.begin_again();
+        reply.text("Hello world").unwrap();
+        reply.end().unwrap();
+        reply.end().unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "Hello world\n");
+    }
+}

@@ -1,0 +1,193 @@
+//! What each event of a session looks like. Pure: events in, pieces of text out.
+//!
+//! Invariant: every piece is clean; nothing that came over the wire reaches a terminal unfiltered.
+
+use crate::client::event::{Attached, PendingApproval, SessionEvent, ToolCall, ToolResult};
+use crate::client::wire::ShownMessage;
+use crate::domain::event::ApprovalKind;
+use crate::terminal::clean::{Cleaner, clean, one_line, spelled_out};
+use crate::terminal::paint::Tone;
+
+/// A line about tools is never wider, whatever the terminal.
+const LINE_WIDTH: usize = 100;
+
+/// A part of the conversation as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// A part of a reply, to be shown where the last one ended.
+    Text(String),
+    /// One or more lines of their own, without the last `\n`.
+    Lines(Tone, String),
+    /// The end of what was being said: what follows begins a new line.
+    Break,
+}
+
+/// Turns events into pieces; it remembers what a reply's next token depends on.
+#[derive(Debug, Default)]
+pub struct Transcript {
+    cleaner: Cleaner,
+}
+
+impl Transcript {
+    /// What to show of an event. `mine` says that a user message was typed here, where it stands
+    /// already.
+    pub fn show(&mut self, event: &SessionEvent, mine: bool) -> Vec<Piece> {
+        match event {
+            SessionEvent::Token(token) => vec![Piece::Text(self.cleaner.push(&token.content))],
+            SessionEvent::UserMessage(_) if mine => Vec::new(),
+            SessionEvent::UserMessage(message) => {
+                let name = message.sender_name.as_deref();
+                self.broken(Tone::Bold, said(name, &message.content))
+            }
+            SessionEvent::ToolCall(call) => self.broken(Tone::Dim, tool_call(call)),
+            SessionEvent::ToolResult(result) => self.broken(Tone::Dim, tool_result(result)),
+            SessionEvent::ApprovalRequired(asked) => self.broken(Tone::Question, question(asked)),
+            SessionEvent::Notice(notice) => self.broken(Tone::Dim, clean(&notice.message)),
+            SessionEvent::Done(done) => self.ended(done.finish_reason.as_deref()),
+            SessionEvent::Cancelled => self.broken(Tone::Dim, "(cancelled)".to_owned()),
+            SessionEvent::Error(failure) => {
+                self.broken(Tone::Alarm, format!("failed: {}", clean(&failure.message)))
+            }
+            SessionEvent::Session(attached) => self.attached(attached),
+            SessionEvent::Status(change) if change.to == "completed" => {
+                self.broken(Tone::Dim, "(the session has ended)".to_owned())
+            }
+            SessionEvent::Rewind(_) => self.broken(
+                Tone::Dim,
+                "(the end of this text was lost in a power cut; it goes on below)".to_owned(),
+            ),
+            SessionEvent::Gap => {
+                self.broken(Tone::Dim, "(some of what happened is gone)".to_owned())
+            }
+            SessionEvent::Start(_)
+            | SessionEvent::Message(_)
+            | SessionEvent::Status(_)
+            | SessionEvent::Unknown => Vec::new(),
+        }
+    }
+
+    /// Lines of their own; an escape sequence that a reply left open ends with it.
+    fn broken(&mut self, tone: Tone, text: String) -> Vec<Piece> {
+        self.cleaner = Cleaner::default();
+        vec![Piece::Break, Piece::Lines(tone, text)]
+    }
+
+    fn attached(&mut self, attached: &Attached) -> Vec<Piece> {
+        let mut pieces = history(&attached.messages);
+        if let Some(asked) = &attached.session.pending_approval {
+            pieces.extend(self.broken(Tone::Question, question(asked)));
+        }
+        pieces
+    }
+
+    fn ended(&mut self, finish_reason: Option<&str>) -> Vec<Piece> {
+        if finish_reason == Some("length") {
+            let why = "(cut off at the model's limit of tokens)";
+            return self.broken(Tone::Dim, why.to_owned());
+        }
+        self.cleaner = Cleaner::default();
+        vec![Piece::Break]
+    }
+}
+
+/// What is asked of the user, with all of the command and the answers there are.
+pub fn question(asked: &PendingApproval) -> String {
+    let (head, answers) = match asked.kind {
+        ApprovalKind::Policy => ("The agent wants to run:", "[y] once  [a] always  [n] deny"),
+        ApprovalKind::Uncertain => (
+            "This may have run before the server stopped:",
+            "[r]etry  [s]kip  [w]orked",
+        ),
+    };
+    let command = spelled_out(&asked.command).replace('\n', "\n    ");
+    format!("{head}\n    {command}\n{answers}")
+}
+
+fn history(messages: &[ShownMessage]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for message in messages {
+        let (tone, text) = match message.role.as_str() {
+            "user" => (Tone::Bold, said(None, &message.content)),
+            _ => (Tone::Plain, clean(&message.content)),
+        };
+        pieces.push(Piece::Break);
+        pieces.push(Piece::Lines(tone, text));
+    }
+    pieces
+}
+
+fn said(name: Option<&str>, content: &str) -> String {
+    let content = clean(content);
+    match name {
+        Some(name) => format!("{}> {content}", one_line(name, LINE_WIDTH)),
+        None => format!("> {content}"),
+    }
+}
+
+fn tool_call(call: &ToolCall) -> String {
+    let text = format!("{} {}", call.name, call.arguments);
+    format!("⚙ {}", one_line(&text, LINE_WIDTH))
+}
+
+fn tool_result(result: &ToolResult) -> String {
+    let sign = if result.success { "✓" } else { "✗" };
+    format!("{sign} {}", one_line(&result.content, LINE_WIDTH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(name: &str, data: &str) -> Vec<Piece> {
+        let event = SessionEvent::parse(name, data).unwrap();
+        Transcript::default().show(&event, false)
+    }
+
+    #[test]
+    fn an_escape_sequence_split_over_tokens_is_removed() {
+        let mut transcript = Transcript::default();
+        let mut text = String::new();
+        for part in [r#"a\u001b"#, "[31", "mb"] {
+            let data = format!("{{\"content\":\"{part}\"}}");
+            let event = SessionEvent::parse("token", &data).unwrap();
+            for piece in transcript.show(&event, false) {
+                if let Piece::Text(part) = piece {
+                    text.push_str(&part);
+                }
+            }
+        }
+        assert_eq!(text, "ab");
+    }
+
+    #[test]
+    fn others_are_named_and_own_words_are_not_repeated() {
+        let data = r#"{"message_id":"m","content":"hi\u001b[2J","sender_name":"Ann"}"#;
+        let lines = Piece::Lines(Tone::Bold, "Ann> hi".to_owned());
+        assert_eq!(shown("user_message", data), [Piece::Break, lines]);
+        let event = SessionEvent::parse("user_message", data).unwrap();
+        assert_eq!(Transcript::default().show(&event, true), []);
+    }
+
+    #[test]
+    fn tools_take_one_line() {
+        let call = r#"{"call_id":"c","name":"bash","arguments":"{\"command\":\"ls\\n-l\"}"}"#;
+        let lines = Piece::Lines(Tone::Dim, "⚙ bash {\"command\":\"ls\\n-l\"}".to_owned());
+        assert_eq!(shown("tool_call", call), [Piece::Break, lines]);
+        let result = r#"{"call_id":"c","content":"a\nb","success":false}"#;
+        let lines = Piece::Lines(Tone::Dim, "✗ a b".to_owned());
+        assert_eq!(shown("tool_result", result), [Piece::Break, lines]);
+    }
+
+    #[test]
+    fn a_question_hides_nothing_of_the_command() {
+        let asked = PendingApproval {
+            call_id: "c".to_owned(),
+            command: "rm -rf /\rls\nx".to_owned(),
+            kind: ApprovalKind::Policy,
+        };
+        assert_eq!(
+            question(&asked),
+            "The agent wants to run:\n    rm -rf /\\rls\n    x\n[y] once  [a] always  [n] deny"
+        );
+    }
+}
