@@ -54,7 +54,7 @@ impl Parser {
             if std::mem::take(&mut self.after_cr) {
                 bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
             }
-            let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+            let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) else {
                 return Ok(self.keep_unfinished(bytes)?);
             };
             // A CR at the end of the piece may have its LF in the next one.

@@ -26,8 +26,8 @@ const CONFIG: &str = include_str!("init/duragent.yaml");
 /// Writes what is missing, and says what that was.
 pub(super) fn run(args: &InitArgs, settings: &ClientSettings) -> Outcome {
     let is_asking = !args.no_interactive && io::stdin().is_terminal() && io::stdout().is_terminal();
-    let agents_dir = settings.agents_dir();
-    if args.agent_name.is_none() && has_agents(&agents_dir) {
+    let agents_dir = &settings.agents_dir;
+    if args.agent_name.is_none() && has_agents(agents_dir) {
         output::print("there are agents already; nothing to do\n")?;
         return Ok(());
     }

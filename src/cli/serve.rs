@@ -13,6 +13,8 @@ use crate::cli::output::{self, tell};
 use crate::cli::server::url_of;
 use crate::cli::settings::{ClientSettings, client_settings};
 use crate::client::Client;
+use crate::config::ConfigError;
+use crate::runtime;
 use crate::runtime::options::ServeOptions;
 use crate::runtime::workspace::{self, Holder};
 
@@ -30,18 +32,22 @@ fn serve(args: ServeArgs, global: &Global) -> Outcome {
         // So that closing the terminal, or Ctrl+C in it, does not reach this process.
         setsid().context("cannot leave the terminal")?;
     }
-    run_server(ServeOptions {
+    runtime::serve::serve(&ServeOptions {
         config: global.config.clone(),
         host: args.host,
         port: args.port,
         agents_dir: args.agents_dir,
         log_level: global.log_level(),
     })
+    .map_err(serve_failure)
 }
 
-/// Builds and runs the server.
-fn run_server(_options: ServeOptions) -> Outcome {
-    Err(Failure::new("this build has no server"))
+/// A configuration that is wrong is wrong usage.
+fn serve_failure(error: anyhow::Error) -> Failure {
+    match error.downcast::<ConfigError>() {
+        Ok(error) => Failure::usage(error.to_string()),
+        Err(error) => Failure::from(error),
+    }
 }
 
 /// Asks the server to stop, and waits until it has.
@@ -108,7 +114,7 @@ fn look(settings: &ClientSettings) -> ServerStatus {
     let holder = workspace::holder(&settings.workspace);
     let url = holder
         .as_ref()
-        .and_then(|holder| holder.address.as_deref())
+        .and_then(|holder| holder.address)
         .map(url_of);
     let client = url.as_deref().map(|url| Client::new(url, None));
     let version = |client: &Client| {

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -57,13 +57,13 @@ pub(super) fn connect_running(
 }
 
 /// The address of a server as a URL; one that listens everywhere is reached on this machine.
-pub(super) fn url_of(address: &str) -> String {
-    let (host, port) = address.rsplit_once(':').unwrap_or((address, "80"));
-    match host {
-        "0.0.0.0" => format!("http://127.0.0.1:{port}"),
-        "[::]" => format!("http://[::1]:{port}"),
-        host => format!("http://{host}:{port}"),
-    }
+pub(super) fn url_of(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
 fn token(args: &ServerArgs, settings: &ClientSettings) -> Option<String> {
@@ -127,7 +127,7 @@ fn wait_until_ready(
     let mut seen_at = Instant::now();
     loop {
         let holder = workspace::holder(&settings.workspace);
-        if let Some(address) = holder.as_ref().and_then(|holder| holder.address.as_deref()) {
+        if let Some(address) = holder.as_ref().and_then(|holder| holder.address) {
             let client = Client::new(&url_of(address), token.clone());
             if client.is_ready(LOOK_LIMIT) {
                 return Ok(client);
@@ -242,7 +242,7 @@ mod tests {
             ("[::]:80", "http://[::1]:80"),
             ("[::1]:80", "http://[::1]:80"),
         ] {
-            assert_eq!(url_of(address), url);
+            assert_eq!(url_of(address.parse().unwrap()), url);
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::args::Global;
 use crate::cli::failure::Failure;
+use crate::config::{Config, Overrides};
 
 /// Settings of the commands that talk to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(super) struct ClientSettings {
     pub(super) config: Option<PathBuf>,
     /// The workspace.
     pub(super) workspace: PathBuf,
+    /// Where the agents are.
+    pub(super) agents_dir: PathBuf,
     /// The token of the workspace's own server.
     pub(super) token: Option<String>,
     /// The port that a server of this workspace takes, if it is free.
@@ -20,21 +23,26 @@ pub(super) struct ClientSettings {
 
 /// The settings for this command line, and the folder it is run in.
 ///
-/// Errors: a file that was named does not exist.
+/// Errors: the configuration is wrong, or the file that was named does not exist.
 pub(super) fn client_settings(global: &Global) -> Result<ClientSettings, Failure> {
-    const DEFAULT_WORKSPACE: &str = ".duragent";
-    const DEFAULT_PORT: u16 = 8080;
-    if let Some(config) = &global.config
-        && !config.is_file()
-    {
-        let shown = config.display();
-        return Err(Failure::usage(format!("cannot read {shown}: no such file")));
-    }
+    let environment = |name: &str| std::env::var(name).ok();
+    let loaded = Config::load(
+        global.config.as_deref(),
+        &Overrides::default(),
+        &environment,
+    );
+    let config = loaded
+        .map_err(|error| Failure::usage(error.to_string()))?
+        .config;
     Ok(ClientSettings {
         config: global.config.clone(),
-        workspace: PathBuf::from(DEFAULT_WORKSPACE),
-        token: None,
-        port: DEFAULT_PORT,
+        workspace: config.workspace,
+        agents_dir: config.agents_dir,
+        token: config
+            .server
+            .api_token
+            .map(|token| token.reveal().to_owned()),
+        port: config.server.port,
     })
 }
 
@@ -42,11 +50,6 @@ impl ClientSettings {
     /// Where a server that a client starts writes its log.
     pub(super) fn serve_log(&self) -> PathBuf {
         self.workspace.join("serve.log")
-    }
-
-    /// Where the agents are.
-    pub(super) fn agents_dir(&self) -> PathBuf {
-        self.workspace.join("agents")
     }
 
     /// Where the configuration is, or would be.

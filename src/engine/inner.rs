@@ -254,13 +254,13 @@ impl Inner {
             return;
         }
         session.save_snapshot(&mut session.log());
-        if session.live().has_watchers() {
+        if session.live().has_watchers() || session.live().is_read_only {
             return;
         }
         drop(session);
         let is_gone = self.registry.forget_if(id, |session| {
             let live = session.live();
-            !live.is_working() && !live.has_watchers()
+            !live.is_working() && !live.has_watchers() && !live.is_read_only
         });
         // Somebody has it in hand just now.
         if !is_gone && let Some(session) = self.registry.get(id) {

@@ -32,6 +32,9 @@ pub(super) struct Live {
     pub(super) work: Work,
     /// Why nothing more can be written here; the session must be opened anew.
     pub(super) broken: Option<String>,
+    /// Whether a write failed in a way that leaves open what is on disk: nothing more is written
+    /// until the process starts anew.
+    pub(super) is_read_only: bool,
     /// Whether a turn was at work when the process before this one ended.
     pub(super) is_left_over: bool,
     /// Whether the timer will look at the session.
@@ -179,6 +182,7 @@ impl Live {
             in_flight: None,
             work: Work::None,
             broken: None,
+            is_read_only: false,
             is_left_over: false,
             is_look_due: false,
             tail: VecDeque::new(),

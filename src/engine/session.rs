@@ -19,7 +19,9 @@ use crate::engine::keys::Keys;
 use crate::engine::live::Live;
 use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
-use crate::store::{Journal, Limit, OpenSession, Partial, SessionLog, SessionStore, Snapshot};
+use crate::store::{
+    Journal, Limit, OpenSession, Partial, SessionLog, SessionStore, Snapshot, StoreError,
+};
 
 /// What one read of the log may return.
 pub(super) const PAGE: Limit = Limit {
@@ -140,7 +142,11 @@ impl Session {
             allowed.map_err(|illegal| EngineError::Invalid(illegal.to_string()))?;
             live.last_seq()
         };
-        let records = log.log.append(expected_last, self.mint.now(), events)?;
+        let appended = log.log.append(expected_last, self.mint.now(), events);
+        if matches!(appended, Err(StoreError::ReadOnly(_))) {
+            self.live().is_read_only = true;
+        }
+        let records = appended?;
         if let Some(keys) = &mut log.keys {
             records.iter().for_each(|record| keys.learn(record));
         }
@@ -195,7 +201,9 @@ impl Session {
     /// Whether there is work that nobody does.
     pub(super) fn needs_worker(live: &Live) -> bool {
         match next_step(&live.state) {
-            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => live.broken.is_none(),
+            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => {
+                live.broken.is_none() && !live.is_read_only
+            }
             Step::Idle | Step::AwaitApproval | Step::Paused => false,
         }
     }

@@ -84,6 +84,19 @@ impl Sessions {
         self.inner.drain();
     }
 
+    /// How many sessions can't be written until the process starts anew, because a write failed.
+    pub fn read_only(&self) -> usize {
+        let all = self.inner.registry.all();
+        all.iter()
+            .filter(|session| session.live().is_read_only)
+            .count()
+    }
+
+    /// Whether new messages are refused.
+    pub fn is_draining(&self) -> bool {
+        self.inner.is_draining()
+    }
+
     /// Creates a session of `agent`; a repeated `key` returns the session it created before.
     pub fn create(&self, agent: &str, key: Option<&SourceId>) -> Result<SessionView, EngineError> {
         self.inner.refuse_when_draining()?;

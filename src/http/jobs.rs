@@ -8,7 +8,7 @@ mod stream;
 mod watch;
 
 use crate::domain::ids::SessionId;
-use crate::engine::sessions::{Begin, NewMessage, Presence};
+use crate::engine::{Begin, NewMessage, Presence};
 use crate::http::answer::Answer;
 use crate::http::api::Context;
 use crate::http::problem::Problem;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::event::{ApprovalKind, Decision, Event, Record, Usage};
 use crate::domain::ids::{CallId, MessageId, Seq, SessionId};
-use crate::domain::spec::{AgentSpec, ModelChoice};
+use crate::domain::spec::AgentSpec;
 use crate::domain::time::Timestamp;
 use crate::engine::view::{PendingApproval, Role, SessionPage, SessionView, ShownMessage};
 use crate::http::problem::Problem;
@@ -382,82 +382,6 @@ impl<'a> AgentList<'a> {
             agents: agents.collect(),
         }
     }
-}
-
-/// `GET /api/v1/agents/{name}`: an agent in the shape of its file, prompts as texts.
-pub fn agent_body(agent: &AgentSpec) -> Value {
-    let mut metadata = Map::new();
-    put(&mut metadata, "name", Some(agent.name.as_str()));
-    put(&mut metadata, "description", agent.description.as_deref());
-    put(&mut metadata, "version", agent.version.as_deref());
-    let has_labels = !agent.labels.is_empty();
-    put(&mut metadata, "labels", has_labels.then_some(&agent.labels));
-
-    let mut spec = Map::new();
-    put(&mut spec, "model", Some(model_body(agent)));
-    let prompts = &agent.prompts;
-    put(&mut spec, "soul", prompts.soul.as_deref());
-    put(&mut spec, "system_prompt", prompts.system_prompt.as_deref());
-    put(&mut spec, "instructions", prompts.instructions.as_deref());
-    put(&mut spec, "session", Some(session_spec_body(agent)));
-
-    serde_json::json!({
-        "api_version": "duragent/v1alpha1",
-        "kind": "Agent",
-        "metadata": metadata,
-        "spec": spec,
-    })
-}
-
-fn model_body(agent: &AgentSpec) -> Map<String, Value> {
-    let model = &agent.model;
-    let mut body = choice_body(&model.main);
-    put(&mut body, "temperature", model.temperature);
-    put(&mut body, "max_output_tokens", model.max_output_tokens);
-    put(&mut body, "max_input_tokens", model.max_input_tokens);
-    let fallbacks: Vec<_> = model.fallbacks.iter().map(choice_body).collect();
-    let has_fallbacks = !fallbacks.is_empty();
-    put(&mut body, "fallbacks", has_fallbacks.then_some(fallbacks));
-    body
-}
-
-fn choice_body(choice: &ModelChoice) -> Map<String, Value> {
-    let mut body = Map::new();
-    put(&mut body, "provider", Some(choice.provider.as_str()));
-    put(&mut body, "name", Some(&choice.name));
-    let base_url = choice.base_url.as_deref().map(without_secrets);
-    put(&mut body, "base_url", base_url);
-    body
-}
-
-fn session_spec_body(agent: &AgentSpec) -> Value {
-    let session = &agent.session;
-    serde_json::json!({
-        "on_disconnect": session.on_disconnect,
-        "max_tool_iterations": session.max_tool_iterations,
-        "llm_timeout_seconds": session.llm_timeout.as_secs(),
-    })
-}
-
-/// Adds a field that has a value.
-fn put(body: &mut Map<String, Value>, name: &str, value: Option<impl Serialize>) {
-    if let Some(value) = value {
-        let value =
-            serde_json::to_value(value).expect("texts, numbers and maps of texts serialise");
-        body.insert(name.to_owned(), value);
-    }
-}
-
-/// An address without the places where a password or a key may stand.
-fn without_secrets(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    let authority_end = rest.find('/').unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(authority_end);
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}{path}")
 }
 
 /// `POST …/messages` at the end of its turn.

@@ -15,10 +15,11 @@ use std::time::{Duration, Instant, SystemTime};
 use ureq::http::Response;
 use ureq::{Agent, Body, BodyReader, Proxy};
 
+use crate::base::sse;
 use crate::base::stop::{self, Stop, StopSource};
+use crate::domain::secret::Secret;
 use crate::llm::dialect::{Answer, Decoder, Fault, error_text, shortened};
-use crate::llm::secret::Secret;
-use crate::llm::{Cancel, LlmError, Sink, retry, sse};
+use crate::llm::{Cancel, LlmError, Sink, retry};
 
 /// How much is read at once, and the size of either buffer of a connection.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -201,11 +202,11 @@ impl Line {
             if count == 0 {
                 return Ok(());
             }
-            let fed = events.feed(&self.buffer[..count], |data| {
+            let fed = events.feed(&self.buffer[..count], |event| {
                 if decoder.is_done() {
                     return Ok(());
                 }
-                decoder.event(data, sink)
+                decoder.event(event.data, sink)
             });
             // What came before a fault stands, and is stored with what is known of the fault.
             sink.flush_new()?;
@@ -311,7 +312,7 @@ impl LlmError {
             | LlmError::Sink(_) => return self,
         };
         if let Some(key) = key {
-            *words = key.hide_in(words);
+            *words = words.replace(key.reveal(), "[redacted]");
         }
         self
     }

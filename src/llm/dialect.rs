@@ -7,8 +7,8 @@ use serde::de::{Error as _, MapAccess, SeqAccess, Visitor, value::MapAccessDeser
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::base::sse::TooLong;
 use crate::domain::event::{FinishReason, Usage};
-use crate::llm::sse::TooLong;
 use crate::llm::{LlmError, RawToolCall, Sink};
 
 /// Turns the events of one answer into deltas and a reply. Pure.

@@ -7,8 +7,6 @@ mod echo;
 mod openai;
 pub mod providers;
 mod retry;
-pub mod secret;
-mod sse;
 
 use std::fmt::Debug;
 use std::sync::Arc;

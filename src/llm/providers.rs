@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use ureq::Proxy;
 use ureq::http::Uri;
 
+use crate::domain::secret::Secret;
 use crate::domain::spec::{ModelChoice, ModelSpec, Provider};
 use crate::llm::call::{Handover, Line, Post, is_over};
 use crate::llm::dialect::Decoder;
-use crate::llm::secret::Secret;
 use crate::llm::{
     Cancel, LlmError, Model, Models, Reply, Request, Sink, anthropic, echo, openai, retry,
 };
@@ -83,9 +83,9 @@ impl ProviderSettings {
             if let Some(url) = lookup(&variable) {
                 settings.base_urls.insert(provider, url.trim().to_owned());
             }
-            let key = provider.key_variable().and_then(&lookup);
-            if let Some(key) = key.as_deref().and_then(Secret::new) {
-                settings.keys.insert(provider, key);
+            if let Some(key) = provider.key_variable().and_then(&lookup) {
+                // A newline at the end, as `cat` of a key file gives it, can't stand in a header.
+                settings.keys.insert(provider, Secret::new(key.trim()));
             }
         }
         settings

@@ -1,5 +1,45 @@
 //! Builds the parts, starts the threads, stops them in order.
+//!
+//! Every thread has one owner and one way to end:
+//!
+//! | thread | owner | blocks on | ends when |
+//! |---|---|---|---|
+//! | `main` | the process | the stop signal | all the others are joined |
+//! | `gate` | `http::Front` | epoll | stop, by its wake-up descriptor |
+//! | `http-0…n` | `http::Front` | the server's queue | one `unblock()` for each of them |
+//! | `s-7QW3FZ` | `engine::Sessions` | a model's socket, a tool | nothing left to do, or stop |
+//! | `sse-7QW3FZ`, `wait-7QW3FZ` | `http::Api` | its session, its client | the answer's end, client gone, or stop |
+//! | `timer`, `reaper` | `engine::Sessions` | what is due; a join | stop |
+//! | `scan` | [`serve`](serve::serve) | the disk | every session seen, or stop |
+//! | `ctrl-c` | the ctrlc crate | a signal | the process |
+//!
+//! Stopping goes from the sources inwards: no new connections, streams end, replies in flight
+//! finish or are parked, threads are joined, the workspace is unlocked.
 
+mod host;
+mod loaded;
+mod logging;
 pub mod options;
+pub mod serve;
+mod signals;
+mod starts;
 pub mod version;
 pub mod workspace;
+
+use std::path::Path;
+
+use crate::agents;
+use crate::config;
+
+/// Everything that is wrong with a `duragent.yaml`, an `agent.yaml` or an agent's folder, one
+/// line each, with file, line and column.
+pub fn validate(path: &Path) -> Vec<String> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let is_config = path.is_file() && !path.ends_with(agents::AGENT_FILE);
+    let problems = if is_config {
+        config::validate(path, &environment)
+    } else {
+        agents::validate(path, &environment)
+    };
+    problems.iter().map(ToString::to_string).collect()
+}

@@ -1,8 +1,13 @@
-//! What the command line may ask of a server.
+//! What the command line may ask of a server, and the configuration that follows.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use log::LevelFilter;
+
+use crate::base::yaml::problem::Problem;
+use crate::config::{Config, Loaded, Overrides};
 
 /// Flags of `serve`; what is `None` comes from the environment, the file or the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,4 +22,31 @@ pub struct ServeOptions {
     pub agents_dir: Option<PathBuf>,
     /// How much to log, from `-v` and `-q`.
     pub log_level: Option<LevelFilter>,
+}
+
+/// The configuration that holds for these flags, and what a user should know about its file.
+///
+/// Errors: [`ConfigError`](crate::config::ConfigError) for a file that is wrong; a host that is
+/// neither an address nor `localhost`.
+pub fn load(options: &ServeOptions) -> anyhow::Result<(Config, Vec<Problem>)> {
+    let overrides = Overrides {
+        agents_dir: options.agents_dir.clone(),
+        host: options.host.as_deref().map(parse_host).transpose()?,
+        port: options.port,
+        log_level: options.log_level,
+        ..Overrides::default()
+    };
+    let environment = |name: &str| std::env::var(name).ok();
+    let Loaded { config, warnings } =
+        Config::load(options.config.as_deref(), &overrides, &environment)?;
+    Ok((config, warnings))
+}
+
+fn parse_host(host: &str) -> anyhow::Result<IpAddr> {
+    if host.eq_ignore_ascii_case("localhost") {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    let host = host.trim_matches(['[', ']']);
+    host.parse()
+        .with_context(|| format!("--host {host} is not an IP address"))
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use duragent::domain::event::{FinishReason, ToolCall, ToolOutput, Usage};
 use duragent::domain::ids::CallId;
 use duragent::domain::message::{self, Message};
+use duragent::domain::secret::Secret;
 use duragent::domain::spec::{ModelChoice, ModelSpec, Provider};
 use duragent::llm::providers::{ProviderSettings, Providers};
-use duragent::llm::secret::Secret;
 use duragent::llm::{
     LlmError, Model, Models, RawToolCall, Reply, Request, Sink, ToolChoice, ToolDefinition,
 };
@@ -76,7 +76,7 @@ fn spec(provider: Provider, fake: &FakeModel) -> ModelSpec {
 }
 
 fn settings() -> ProviderSettings {
-    let key = Secret::new(KEY).unwrap();
+    let key = Secret::new(KEY);
     let keys = Provider::ALL
         .into_iter()
         .filter(|one| one.key_variable().is_some());

@@ -3,7 +3,7 @@
 use crate::http::answer::Answer;
 use crate::http::api::Context;
 use crate::http::problem::Problem;
-use crate::http::wire::{self, AgentList};
+use crate::http::wire::AgentList;
 
 pub(super) fn list(context: &Context) -> Answer {
     let agents = context.host.agents();
@@ -12,7 +12,7 @@ pub(super) fn list(context: &Context) -> Answer {
 
 pub(super) fn show(context: &Context, name: &str) -> Result<Answer, Problem> {
     match context.host.agent(name) {
-        Some(agent) => Ok(Answer::json(200, &wire::agent_body(&agent))),
+        Some(agent) => Ok(Answer::json(200, &agent.public_json())),
         None => Err(Problem::new(404, format!("Agent '{name}' not found"))),
     }
 }

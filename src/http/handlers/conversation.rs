@@ -1,7 +1,7 @@
 //! What is said in a session: read it, say something, follow it, decide.
 
 use crate::domain::ids::{MessageId, Seq, SessionId};
-use crate::engine::sessions::{Begin, NewMessage, Presence};
+use crate::engine::{Begin, NewMessage, Presence};
 use crate::http::answer::Answer;
 use crate::http::api::Context;
 use crate::http::handlers::{Request, Work, key_of};

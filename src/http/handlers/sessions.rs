@@ -2,7 +2,7 @@
 
 use crate::domain::event::Status;
 use crate::domain::ids::SessionId;
-use crate::engine::sessions::ListQuery;
+use crate::engine::ListQuery;
 use crate::http::answer::Answer;
 use crate::http::api::Context;
 use crate::http::handlers::{Request, key_of};

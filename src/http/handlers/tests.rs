@@ -2,7 +2,7 @@ use super::*;
 
 use crate::domain::event::{Decision, Status};
 use crate::domain::ids::SessionId;
-use crate::engine::sessions::{Begin, ListQuery};
+use crate::engine::{Begin, ListQuery};
 
 const ID: &str = "session_01J0000000000000000000000A";
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::engine::sessions::Flow;
+use crate::engine::Flow;
 use crate::engine::{EngineError, FeedItem};
 use crate::http::api::Context;
 use crate::http::headers::EVENT_STREAM;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, select_biased};
 
 use crate::base::stop::Stop;
-use crate::engine::sessions::{Flow, Subscription};
 use crate::engine::{EngineError, FeedItem};
+use crate::engine::{Flow, Subscription};
 
 /// A subscription with all that can end the watching of it.
 #[derive(Debug)]

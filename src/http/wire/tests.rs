@@ -1,11 +1,7 @@
 use super::*;
-use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::json;
 
-use crate::domain::ids::AgentName;
-use crate::domain::spec::{ModelSpec, Prompts, Provider, SessionSpec};
 
 fn detail<T: std::fmt::Debug>(result: Result<T, Problem>) -> String {
     let problem = result.unwrap_err();
@@ -156,56 +152,6 @@ fn a_page_of_events_hides_what_is_the_providers_and_says_where_to_go_on() {
     assert_eq!(last.get("next"), None);
     let empty = serde_json::to_value(EventPage::new(Vec::new(), 3)).unwrap();
     assert_eq!(empty, json!({"events": []}));
-}
-
-#[test]
-fn an_agent_is_shown_without_secrets() {
-    let choice = |base_url: Option<&str>| ModelChoice {
-        provider: Provider::OpenAi,
-        name: "gpt".to_owned(),
-        base_url: base_url.map(str::to_owned),
-    };
-    let agent = AgentSpec {
-        name: AgentName::parse("helper").unwrap(),
-        description: Some("helps".to_owned()),
-        version: None,
-        labels: BTreeMap::from([("team".to_owned(), "a".to_owned())]),
-        model: ModelSpec {
-            main: choice(Some("https://user:pass@host:1/v1?key=k")),
-            fallbacks: vec![choice(None)],
-            temperature: Some(0.5),
-            max_output_tokens: None,
-            max_input_tokens: None,
-        },
-        prompts: Prompts {
-            system_prompt: Some("You help.".to_owned()),
-            ..Prompts::default()
-        },
-        session: SessionSpec {
-            llm_timeout: Duration::from_secs(9),
-            ..SessionSpec::default()
-        },
-    };
-    let want = json!({
-        "api_version": "duragent/v1alpha1",
-        "kind": "Agent",
-        "metadata": {"name": "helper", "description": "helps", "labels": {"team": "a"}},
-        "spec": {
-            "model": {
-                "provider": "openai", "name": "gpt", "base_url": "https://host:1/v1",
-                "temperature": 0.5,
-                "fallbacks": [{"provider": "openai", "name": "gpt"}],
-            },
-            "system_prompt": "You help.",
-            "session": {
-                "on_disconnect": "pause", "max_tool_iterations": 10, "llm_timeout_seconds": 9,
-            },
-        },
-    });
-    assert_eq!(agent_body(&agent), want);
-    let list = serde_json::to_value(AgentList::new([&agent])).unwrap();
-    let want = json!({"agents": [{"name": "helper", "description": "helps"}]});
-    assert_eq!(list, want);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use proptest::sample::Index;
 
 use super::{Answer, Decoder, Fault};
-use crate::llm::{Sink, sse};
+use crate::base::sse;
+use crate::llm::Sink;
 
 /// A sink that keeps the pieces.
 #[derive(Debug, Default)]
@@ -29,7 +30,7 @@ pub(in crate::llm) fn decode(
     let mut sink = Pieces::default();
     let mut events = sse::Parser::default();
     for piece in pieces {
-        let fed = events.feed(piece, |data| decoder.event(data, &mut sink));
+        let fed = events.feed(piece, |event| decoder.event(event.data, &mut sink));
         if let Err(fault) = fed {
             return (sink.0, Err(fault));
         }

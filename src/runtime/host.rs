@@ -1,0 +1,97 @@
+//! What the API asks of the rest of the program.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::agents::AgentDirectory;
+use crate::base::yaml::problem::Problem;
+use crate::domain::ids::AgentName;
+use crate::domain::spec::AgentSpec;
+use crate::engine::Sessions;
+use crate::http::api::{FileError, Host, Readiness, ReloadReport, Version};
+use crate::runtime::signals::StopRequests;
+use crate::runtime::version;
+
+/// The program, as the API sees it.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) agents: Arc<AgentDirectory>,
+    pub(super) sessions: Sessions,
+    pub(super) stop: StopRequests,
+    pub(super) workspace: PathBuf,
+    pub(super) workspace_hash: String,
+}
+
+impl Host for Program {
+    fn agents(&self) -> Vec<Arc<AgentSpec>> {
+        self.agents.list()
+    }
+
+    fn agent(&self, name: &str) -> Option<Arc<AgentSpec>> {
+        self.agents.get(&AgentName::parse(name).ok()?)
+    }
+
+    fn reload_agents(&self) -> ReloadReport {
+        let report = self.agents.reload();
+        let names = |names: &[AgentName]| names.iter().map(AgentName::to_string).collect();
+        ReloadReport {
+            added: names(&report.added),
+            changed: names(&report.changed),
+            removed: names(&report.removed),
+            errors: report
+                .failed
+                .iter()
+                .map(|one| self.file_error(one))
+                .collect(),
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let mut readiness = Readiness {
+            workspace_hash: self.workspace_hash.clone(),
+            ..Readiness::default()
+        };
+        if self.sessions.is_draining() {
+            readiness
+                .reasons
+                .push("the server is shutting down".to_owned());
+        }
+        let broken = self.agents.problems();
+        let broken = broken.iter().filter(|problem| problem.is_error()).count();
+        if broken > 0 {
+            let text = format!("{broken} errors in agent files; `duragent validate` shows them");
+            readiness.warnings.push(text);
+        }
+        let read_only = self.sessions.read_only();
+        if read_only > 0 {
+            let text = format!("{read_only} sessions are read-only since a failed write");
+            readiness.warnings.push(text);
+        }
+        readiness
+    }
+
+    fn version(&self) -> Version {
+        Version {
+            version: version::VERSION,
+            commit: version::COMMIT,
+            build_date: version::BUILD_DATE,
+            features: version::FEATURES.to_vec(),
+        }
+    }
+
+    fn request_shutdown(&self) {
+        self.stop.ask();
+    }
+}
+
+impl Program {
+    fn file_error(&self, problem: &Problem) -> FileError {
+        let file = problem.file.strip_prefix(&self.workspace);
+        let file = file.unwrap_or(&problem.file);
+        let place = problem.position.map(|position| format!("{position}: "));
+        FileError {
+            file: file.display().to_string(),
+            message: format!("{}{}", place.unwrap_or_default(), problem.message),
+        }
+    }
+}

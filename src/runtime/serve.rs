@@ -1,0 +1,227 @@
+//! `duragent serve`: the whole program, from its configuration to its orderly end.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use crossbeam_channel::Receiver;
+
+use crate::agents::AgentDirectory;
+use crate::base::clock::SystemClock;
+use crate::base::fs::RealFs;
+use crate::base::stop::{self, Stop};
+use crate::base::thread::{self, Joined, STACK_WORK};
+use crate::config::{Config, Server};
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+use crate::engine::{Parts, Sessions, Settings};
+use crate::http::access::{AccessSettings, Token};
+use crate::http::api::{Api, ApiSettings, Context};
+use crate::http::front::{Front, FrontSettings};
+use crate::http::gate::GateLimits;
+use crate::llm::providers::{ProviderSettings, Providers};
+use crate::runtime::host::Program;
+use crate::runtime::loaded::LoadedAgents;
+use crate::runtime::logging;
+use crate::runtime::options::{self, ServeOptions};
+use crate::runtime::signals::StopRequests;
+use crate::runtime::starts::Starts;
+use crate::store::file::FileStore;
+use crate::store::lock::{self, LockError, WorkspaceLock};
+
+/// How long streams and waiting answers may take to end once they were told.
+const STREAMS_END: Duration = Duration::from_secs(5);
+
+/// Runs the server until a signal or a client asks it to stop.
+///
+/// Errors: the configuration is wrong, another server has the workspace, or the system refuses
+/// what is needed.
+pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
+    let (config, warnings) = options::load(options)?;
+    logging::start(&config.logging)?;
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    let (stop_requests, asked_rx) = StopRequests::new();
+    stop_requests.ask_on_signals()?;
+    let lock = lock_workspace(&config.workspace)?;
+    let mut starts = Starts::begin(&config.workspace, now()).context("cannot note the start")?;
+    let listener = bind(&config.server)?;
+    let address = listener.local_addr().context("cannot tell the address")?;
+    let running = Running::start(&config, &starts, listener, stop_requests)?;
+    lock.set_address(&address)?;
+    log::info!("listening on http://{address}");
+    wait(&asked_rx);
+    log::info!("shutting down");
+    running.stop(config.server.shutdown_grace);
+    starts.end(now()).context("cannot note the stop")?;
+    log::info!("stopped");
+    Ok(())
+}
+
+/// Everything that runs, until it is stopped.
+struct Running {
+    front: Front,
+    api: Arc<Api>,
+    sessions: Sessions,
+    streams: stop::StopSource,
+    scan: Joined,
+}
+
+impl Running {
+    fn start(
+        config: &Config,
+        starts: &Starts,
+        listener: TcpListener,
+        stop_requests: StopRequests,
+    ) -> anyhow::Result<Running> {
+        let agents = load_agents(config);
+        let store = Arc::new(FileStore::with_sessions_in(
+            Arc::new(RealFs),
+            &config.workspace,
+            config.sessions_dir.clone(),
+        ));
+        let sessions = Sessions::start(Parts {
+            store: Arc::clone(&store) as Arc<_>,
+            agents: Arc::new(LoadedAgents(Arc::clone(&agents))),
+            models: Arc::new(Providers::new(provider_settings(&config.server))),
+            clock: Arc::new(SystemClock),
+            settings: Settings {
+                max_active: config.sessions.max_active,
+                min_free_bytes: config.server.min_free_bytes,
+                previous_stop_was_clean: starts.previous_stop_was_clean(),
+            },
+        })
+        .context("cannot start the engine")?;
+        let hash = lock::workspace_hash(&config.workspace).context("cannot name the workspace")?;
+        let (streams, streams_stop) = stop::pair();
+        let api = Arc::new(Api::new(Context {
+            sessions: sessions.clone(),
+            host: Arc::new(Program {
+                agents,
+                sessions: sessions.clone(),
+                stop: stop_requests,
+                workspace: config.workspace.clone(),
+                workspace_hash: hash,
+            }),
+            settings: ApiSettings {
+                request_timeout: config.server.request_timeout,
+                keep_alive_interval: config.server.keep_alive_interval,
+            },
+            stop: streams_stop.clone(),
+        }));
+        let front = Front::start(
+            front_settings(&config.server),
+            listener,
+            Arc::clone(&api) as _,
+        )
+        .context("cannot start the HTTP server")?;
+        let scan = start_scan(&store, &sessions, streams_stop)?;
+        Ok(Running {
+            front,
+            api,
+            sessions,
+            streams,
+            scan,
+        })
+    }
+
+    /// From the sources inwards: each step leaves nothing that feeds the next.
+    fn stop(mut self, grace: Duration) {
+        self.sessions.drain();
+        self.front.drain();
+        self.streams.stop();
+        drop(self.scan);
+        self.sessions.stop(grace);
+        self.api.join(STREAMS_END);
+        self.front.stop();
+    }
+}
+
+fn lock_workspace(workspace: &Path) -> anyhow::Result<WorkspaceLock> {
+    /// A client that looks who serves the workspace holds the lock for an instant.
+    const TRIES: u32 = 10;
+    const BETWEEN: Duration = Duration::from_millis(20);
+    for _ in 0..TRIES {
+        match WorkspaceLock::acquire(workspace) {
+            Err(LockError::Held { holder: None, .. }) => std::thread::sleep(BETWEEN),
+            other => return Ok(other?),
+        }
+    }
+    Ok(WorkspaceLock::acquire(workspace)?)
+}
+
+fn bind(server: &Server) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(server.host, server.port);
+    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
+}
+
+fn load_agents(config: &Config) -> Arc<AgentDirectory> {
+    let environment = Arc::new(|name: &str| std::env::var(name).ok());
+    let agents = AgentDirectory::load(&config.agents_dir, environment);
+    for problem in agents.problems() {
+        if problem.is_error() {
+            log::error!("{problem}");
+        } else {
+            log::warn!("{problem}");
+        }
+    }
+    log::info!(
+        "{} agents in {}",
+        agents.list().len(),
+        config.agents_dir.display()
+    );
+    Arc::new(agents)
+}
+
+fn provider_settings(server: &Server) -> ProviderSettings {
+    ProviderSettings {
+        idle_timeout: server.idle_timeout,
+        ..ProviderSettings::from_env(|name| std::env::var(name).ok())
+    }
+}
+
+fn front_settings(server: &Server) -> FrontSettings {
+    let token = |secret: &Secret| Token::new(secret.reveal());
+    FrontSettings {
+        limits: GateLimits {
+            connections_max: server.max_connections,
+            body_bytes_max: server.max_body_bytes,
+            ..GateLimits::default()
+        },
+        access: AccessSettings {
+            api_token: server.api_token.as_ref().map(token),
+            admin_token: server.admin_token.as_ref().map(token),
+            allowed_hosts: server.allowed_hosts.clone(),
+            allowed_origins: server.allowed_origins.clone(),
+        },
+        ..FrontSettings::default()
+    }
+}
+
+/// Looks for what the process before this one left unfinished, while the server answers already.
+fn start_scan(store: &Arc<FileStore>, sessions: &Sessions, stop: Stop) -> anyhow::Result<Joined> {
+    let (store, sessions) = (Arc::clone(store), sessions.clone());
+    thread::spawn("scan", STACK_WORK, move || {
+        if let Err(error) = store.finish_deletions() {
+            log::warn!("leftovers of deleted sessions stay: {error}");
+        }
+        match sessions.recover(|| stop.is_stopped()) {
+            Ok(0) => {}
+            Ok(unfinished) => log::info!("{unfinished} unfinished turns found"),
+            Err(error) => log::error!("unfinished turns are not found: {error}"),
+        }
+    })
+    .context("cannot start the scan for unfinished turns")
+}
+
+fn wait(asked_rx: &Receiver<()>) {
+    // An error means that nobody can ask any more, which is as good as being asked.
+    asked_rx.recv().ok();
+}
+
+fn now() -> Timestamp {
+    SystemTime::now().into()
+}
