@@ -1,1 +1,664 @@
-//! agents
+//! Agent files: what loads, what is said about what does not, and reloads.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use duragent::agents::{self, AgentDirectory};
+use duragent::domain::event::OnDisconnect;
+use duragent::domain::ids::AgentName;
+use duragent::domain::secret::Secret;
+use duragent::domain::spec::*;
+use tempfile::TempDir;
+
+/// The example of the README, word for word.
+const QUICK_START: &str = "\
+apiVersion: duragent/v1alpha1
+kind: Agent
+metadata:
+  name: my-assistant
+spec:
+  model:
+    provider: openrouter
+    name: anthropic/claude-sonnet-4
+  system_prompt: ./SYSTEM_PROMPT.md
+  session:
+    on_disconnect: pause
+";
+
+/// A folder of agents.
+struct Agents(TempDir);
+
+impl Agents {
+    fn new() -> Agents {
+        Agents(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn home(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// Writes a file of an agent.
+    fn write(&self, name: &str, file: &str, text: impl AsRef<[u8]>) {
+        fs::create_dir_all(self.home(name)).unwrap();
+        fs::write(self.home(name).join(file), text).unwrap();
+    }
+
+    /// Writes an agent that echoes, with `more` in its `spec`.
+    fn write_echo(&self, name: &str, more: &str) {
+        self.write(name, "agent.yaml", echo(name, more));
+    }
+
+    fn load(&self) -> AgentDirectory {
+        AgentDirectory::load(self.path(), Arc::new(environment))
+    }
+
+    /// What is said about the agent called `a`, without its path.
+    fn problems(&self) -> Vec<String> {
+        let home = self.home("a");
+        agents::validate(&home, &environment)
+            .iter()
+            .map(|problem| {
+                problem
+                    .to_string()
+                    .replace(&format!("{}/", home.display()), "")
+            })
+            .collect()
+    }
+}
+
+/// An agent whose `spec` continues at line 9.
+fn echo(name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: duragent/v1alpha1\nkind: Agent\nmetadata:\n  name: {name}\n\
+         spec:\n  model:\n    provider: echo\n    name: echo\n{more}"
+    )
+}
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "MODEL" => Some("small".to_owned()),
+        "TOKEN" => Some("hunter2".to_owned()),
+        _ => None,
+    }
+}
+
+fn name(text: &str) -> AgentName {
+    AgentName::parse(text).unwrap()
+}
+
+fn names(found: &[Arc<AgentSpec>]) -> Vec<&str> {
+    found.iter().map(|spec| spec.name.as_str()).collect()
+}
+
+#[test]
+fn the_example_of_the_readme_loads() {
+    let agents = Agents::new();
+    agents.write("my-assistant", "agent.yaml", QUICK_START);
+    let prompt = "You are a helpful assistant. Be concise and actionable.\n";
+    agents.write("my-assistant", "SYSTEM_PROMPT.md", prompt);
+
+    let directory = agents.load();
+
+    let home = agents.home("my-assistant");
+    let expected = AgentSpec {
+        name: name("my-assistant"),
+        description: None,
+        version: None,
+        labels: BTreeMap::new(),
+        model: ModelSpec {
+            main: ModelChoice {
+                provider: Provider::OpenRouter,
+                name: "anthropic/claude-sonnet-4".to_owned(),
+                base_url: None,
+            },
+            fallbacks: Vec::new(),
+            temperature: None,
+            max_output_tokens: None,
+            max_input_tokens: None,
+        },
+        prompts: Prompts {
+            soul: None,
+            system_prompt: Some(prompt.to_owned()),
+            instructions: None,
+        },
+        session: SessionSpec {
+            on_disconnect: OnDisconnect::Pause,
+            max_tool_iterations: 10,
+            llm_timeout: Duration::from_secs(300),
+            ttl_hours: None,
+            max_history_tokens: 20_000,
+            tool_results: ToolResultSpec {
+                max_tokens: 8_000,
+                truncation: Truncation::Head,
+                keep_first: 2,
+                keep_last: 5,
+            },
+        },
+        skills_dir: home.join("skills"),
+        home,
+        memory: MemorySpec {
+            enabled: false,
+            scope: MemoryScope::Agent,
+        },
+        limits: LimitsSpec::default(),
+        tools: Vec::new(),
+        access: AccessSpec::default(),
+    };
+    assert_eq!(*directory.get(&name("my-assistant")).unwrap(), expected);
+    assert_eq!(directory.problems(), []);
+}
+
+const EVERYTHING: &str = r#"
+  soul: I am ${MODEL}.
+  instructions: |
+    Be brief.
+    ./SOUL.md
+  session:
+    on_disconnect: continue
+    max_tool_iterations: 3
+    llm_timeout_seconds: 60
+    ttl_hours: 24
+    compaction: summarize
+    context:
+      max_history_tokens: 0
+      max_tool_result_tokens: 100
+      tool_result_truncation: both
+      tool_result_keep_first: 0
+      tool_result_keep_last: 1
+  memory: {backend: filesystem}
+  limits: {tokens_per_day: 1000, turns_per_hour: 10}
+  tools:
+    - {type: builtin, name: bash}
+    - {type: cli, name: date, command: date -u, description: The time, effect: read}
+    - {type: mcp, name: files, command: mcp-files, args: [--root, /], env: {TOKEN: "${TOKEN}"}}
+    - {type: mcp, name: far, url: "https://example.org/${TOKEN}"}
+  skills_dir: ../shared/skills
+  access:
+    dm: {policy: allowlist, allowlist: [12345, "tg:*"]}
+    approvers: [12345]
+    groups:
+      policy: open
+      allowlist: ["telegram:-100"]
+      activation: always
+      sender_default: passive
+      sender_overrides: {"4*": silent, "42*": allow, 42: block}
+      context_buffer: {mode: passive, max_messages: 5, max_age_hours: 1}
+      queue:
+        mode: sequential
+        max_pending: 2
+        overflow: reject
+        reject_message: Later.
+        debounce: {enabled: false, window_ms: 10}
+"#;
+
+#[test]
+fn every_key_ends_up_in_the_spec() {
+    let agents = Agents::new();
+    agents.write_echo("a", EVERYTHING);
+    agents.write(
+        "a",
+        "SYSTEM_PROMPT.md",
+        "Found beside it. ${MODEL} {{date}}",
+    );
+
+    let directory = agents.load();
+    let spec = directory.get(&name("a")).unwrap();
+
+    let text = |text: &str| Some(text.to_owned());
+    let exact = |id: &str| IdPattern::Exact(id.to_owned());
+    let prefix = |id: &str| IdPattern::Prefix(id.to_owned());
+    assert_eq!(
+        spec.prompts,
+        Prompts {
+            soul: text("I am small."),
+            // Variables of the environment are none in Markdown.
+            system_prompt: text("Found beside it. ${MODEL} {{date}}"),
+            instructions: text("Be brief.\n./SOUL.md\n"),
+        }
+    );
+    assert_eq!(
+        spec.session,
+        SessionSpec {
+            on_disconnect: OnDisconnect::Continue,
+            max_tool_iterations: 3,
+            llm_timeout: Duration::from_secs(60),
+            ttl_hours: Some(24),
+            max_history_tokens: 0,
+            tool_results: ToolResultSpec {
+                max_tokens: 100,
+                truncation: Truncation::Both,
+                keep_first: 0,
+                keep_last: 1,
+            },
+        }
+    );
+    // Groups are let in, so each chat has a memory of its own.
+    let scope = MemoryScope::Chat;
+    assert_eq!(
+        spec.memory,
+        MemorySpec {
+            enabled: true,
+            scope
+        }
+    );
+    let limits = LimitsSpec {
+        tokens_per_day: Some(1000),
+        turns_per_hour: Some(10),
+    };
+    assert_eq!(spec.limits, limits);
+    assert_eq!(
+        spec.tools,
+        [
+            ToolRef::Builtin {
+                name: "bash".to_owned()
+            },
+            ToolRef::Cli {
+                name: "date".to_owned(),
+                command: "date -u".to_owned(),
+                description: text("The time"),
+                readme: None,
+                effect: ToolEffect::Read,
+            },
+            ToolRef::Mcp {
+                name: "files".to_owned(),
+                server: McpServer::Command {
+                    command: "mcp-files".to_owned(),
+                    args: vec![Secret::new("--root"), Secret::new("/")],
+                    env: BTreeMap::from([("TOKEN".to_owned(), Secret::new("hunter2"))]),
+                },
+            },
+            ToolRef::Mcp {
+                name: "far".to_owned(),
+                server: McpServer::Url(Secret::new("https://example.org/hunter2")),
+            },
+        ]
+    );
+    assert_eq!(spec.skills_dir, agents.home("a").join("../shared/skills"));
+    assert_eq!(
+        spec.access,
+        AccessSpec {
+            dm: DmAccess {
+                policy: DmPolicy::Allowlist,
+                allowlist: vec![exact("12345"), prefix("tg:")],
+            },
+            approvers: Some(vec![exact("12345")]),
+            groups: GroupAccess {
+                policy: GroupPolicy::Open,
+                allowlist: vec![exact("telegram:-100")],
+                activation: Activation::Always,
+                sender_default: SenderRule::Passive,
+                sender_overrides: vec![
+                    (exact("42"), SenderRule::Block),
+                    (prefix("42"), SenderRule::Allow),
+                    (prefix("4"), SenderRule::Silent),
+                ],
+                context_buffer: ContextBuffer {
+                    mode: BufferMode::Passive,
+                    max_messages: 5,
+                    max_age_hours: 1,
+                },
+                queue: QueueSpec {
+                    mode: QueueMode::Sequential,
+                    max_pending: 2,
+                    overflow: Overflow::Reject,
+                    reject_message: text("Later."),
+                    debounce: None,
+                },
+            },
+        }
+    );
+    assert!(!format!("{spec:?} {}", spec.public_json()).contains("hunter2"));
+}
+
+#[test]
+fn what_has_no_effect_yet_is_said() {
+    let agents = Agents::new();
+    agents.write_echo("a", EVERYTHING);
+    let said = agents.problems();
+    for key in [
+        "session.compaction",
+        "memory",
+        "limits",
+        "skills_dir",
+        "access",
+    ] {
+        let wanted = format!("`spec.{key}` has no effect yet");
+        assert!(
+            said.iter().any(|one| one.ends_with(&wanted)),
+            "{wanted}\n{said:#?}"
+        );
+    }
+    let wanted = "agent.yaml:29:7: `spec.tools[0]` (`bash`) is not offered by this version";
+    assert!(said.iter().any(|one| one == wanted), "{said:#?}");
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place() {
+    let agents = Agents::new();
+    agents.write("a", "binary.md", b"ok\n\xff");
+    for (more, expected) in [
+        (
+            "    temperature: 3",
+            vec!["agent.yaml:9:18: `spec.model.temperature` must be from 0 to 2, not 3"],
+        ),
+        (
+            "    max_output_tokens: 0",
+            vec!["agent.yaml:9:24: `spec.model.max_output_tokens` must be at least 1, not 0"],
+        ),
+        (
+            "    base_url: localhost",
+            vec!["agent.yaml:9:15: `spec.model.base_url` must begin with `http://` or `https://`"],
+        ),
+        (
+            "    fallbacks:\n    - provider: opnrouter\n    - name: x",
+            vec![
+                "agent.yaml:10:7: `spec.model.fallbacks[0].name` is missing",
+                "agent.yaml:10:17: `spec.model.fallbacks[0].provider` must be one of `openrouter`, `openai`, `anthropic`, `ollama`, `echo`, not `opnrouter`; did you mean `openrouter`?",
+                "agent.yaml:11:7: `spec.model.fallbacks[1].provider` is missing",
+            ],
+        ),
+        (
+            "  sytem_prompt: hello",
+            vec!["agent.yaml:9:3: unknown key `spec.sytem_prompt`; did you mean `system_prompt`?"],
+        ),
+        (
+            "  soul: ./SOUL.md",
+            vec!["agent.yaml:9:9: `spec.soul` names the file ./SOUL.md, which does not exist"],
+        ),
+        (
+            "  soul: ../a",
+            vec!["agent.yaml:9:9: `spec.soul` names the file ../a, which is not a file"],
+        ),
+        (
+            "  soul: binary.md",
+            vec![
+                "agent.yaml:9:9: `spec.soul` names the file binary.md, which is not UTF-8 from 2:1 on",
+            ],
+        ),
+        (
+            "  session: {on_disconnect: stop}",
+            vec![
+                "agent.yaml:9:28: `spec.session.on_disconnect` must be one of `pause`, `continue`, not `stop`",
+            ],
+        ),
+        (
+            "  session: {llm_timeout_seconds: 0, ttl_hours: 0}",
+            vec![
+                "agent.yaml:9:34: `spec.session.llm_timeout_seconds` must be from 1 to 86400, not 0",
+                "agent.yaml:9:48: `spec.session.ttl_hours` must be at least 1, not 0",
+            ],
+        ),
+        (
+            "  tools:\n    - {type: builtin, name: bsah}\n    - {type: cli, name: x}\n    - {name: y}",
+            vec![
+                "agent.yaml:10:29: `spec.tools[0].name` must be one of `bash`, `web`, `session`, `memory`, `skill`, `reload_tools`, `schedule`, `background_process`, `agent`, not `bsah`; did you mean `bash`?",
+                "agent.yaml:11:7: `spec.tools[1].command` is missing",
+                "agent.yaml:12:7: `spec.tools[2].type` is missing",
+            ],
+        ),
+        (
+            "  tools:\n    - {type: cli, name: a b, command: x}\n    - {type: mcp, name: y, command: x, url: z}",
+            vec![
+                "agent.yaml:10:25: `spec.tools[0].name` must be 1 to 64 letters, digits, `-` or `_`",
+                "agent.yaml:11:45: `spec.tools[1].url` must not stand beside `command`",
+            ],
+        ),
+        (
+            "  access: {dm: {polcy: open}}",
+            vec![
+                "agent.yaml:9:11: `spec.access` has no effect yet",
+                "agent.yaml:9:17: unknown key `spec.access.dm.polcy`; did you mean `policy`?",
+            ],
+        ),
+        (
+            "  access: {dm: {policy: opne, allowlist: ['a*b']}}",
+            vec![
+                "agent.yaml:9:11: `spec.access` has no effect yet",
+                "agent.yaml:9:25: `spec.access.dm.policy` must be one of `open`, `disabled`, `allowlist`, `pairing`, not `opne`; did you mean `open`?",
+                "agent.yaml:9:43: `spec.access.dm.allowlist[0]` must be an identifier, or the beginning of some and a `*`",
+            ],
+        ),
+        (
+            "  soul: ${NONE}",
+            vec![
+                "agent.yaml:9:9: `spec.soul` needs the environment variable `NONE`, which is not set",
+            ],
+        ),
+    ] {
+        agents.write_echo("a", more);
+        assert_eq!(agents.problems(), expected, "{more}");
+    }
+}
+
+#[test]
+fn what_must_be_there_is_asked_for_all_at_once() {
+    let agents = Agents::new();
+    for (text, expected) in [
+        (
+            "",
+            vec![
+                "agent.yaml:1:1: `apiVersion` is missing",
+                "agent.yaml:1:1: `kind` is missing",
+                "agent.yaml:1:1: `metadata` is missing",
+                "agent.yaml:1:1: `spec` is missing",
+            ],
+        ),
+        (
+            "apiVersion: duragent/v1\nkind: agent\nmetadata: {}\nspec:\n  model: {provider: 3}",
+            vec![
+                "agent.yaml:1:13: `apiVersion` must be `duragent/v1alpha1`, not `duragent/v1`",
+                "agent.yaml:2:7: `kind` must be `Agent`, not `agent`; did you mean `Agent`?",
+                "agent.yaml:3:11: `metadata.name` is missing",
+                "agent.yaml:5:10: `spec.model.name` is missing",
+                "agent.yaml:5:21: `spec.model.provider` must be one of `openrouter`, `openai`, `anthropic`, `ollama`, `echo`, not `3`",
+            ],
+        ),
+        (
+            "spec: [1",
+            vec![
+                "agent.yaml:2:1: did not find expected ',' or ']', while parsing a flow sequence at line 1 column 7",
+            ],
+        ),
+    ] {
+        agents.write("a", "agent.yaml", text);
+        assert_eq!(agents.problems(), expected, "{text}");
+    }
+    agents.write("a", "agent.yaml", echo("b", ""));
+    assert_eq!(
+        agents.problems(),
+        ["agent.yaml:4:9: `metadata.name` is `b`, but the agent's folder is called `a`"]
+    );
+    fs::remove_file(agents.home("a").join("agent.yaml")).unwrap();
+    assert_eq!(agents.problems(), ["agent.yaml: does not exist"]);
+}
+
+#[test]
+fn an_unknown_key_is_a_warning_at_load_unless_it_guards_something() {
+    let agents = Agents::new();
+    agents.write_echo("plain", "  sytem_prompt: hello");
+    agents.write_echo("guarded", "  access: {dn: {policy: open}}");
+    let directory = agents.load();
+    assert_eq!(names(&directory.list()), ["plain"]);
+    let is_error: Vec<bool> = directory
+        .problems()
+        .iter()
+        .map(|one| one.is_error())
+        .collect();
+    // `spec.access` has no effect; `dn` is unknown; `sytem_prompt` is unknown.
+    assert_eq!(is_error, [false, true, false]);
+}
+
+#[test]
+fn a_bad_agent_does_not_hide_a_good_one() {
+    let agents = Agents::new();
+    agents.write_echo("good", "");
+    agents.write("bad", "agent.yaml", "kind: [");
+    fs::create_dir(agents.home("empty")).unwrap();
+    fs::create_dir(agents.home(".git")).unwrap();
+    fs::write(agents.path().join("README.md"), "not an agent").unwrap();
+    let directory = agents.load();
+    assert_eq!(names(&directory.list()), ["good"]);
+    assert_eq!(directory.get(&name("bad")), None);
+    let files: Vec<PathBuf> = directory
+        .problems()
+        .into_iter()
+        .map(|one| one.file)
+        .collect();
+    let expected = [agents.home("bad"), agents.home("empty")].map(|home| home.join("agent.yaml"));
+    assert_eq!(files, expected);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_no_agents_and_a_warning() {
+    let agents = Agents::new();
+    let directory = AgentDirectory::load(&agents.home("none"), Arc::new(environment));
+    assert_eq!(names(&directory.list()), [""; 0]);
+    assert_eq!(directory.problems().len(), 1);
+    assert!(!directory.problems()[0].is_error());
+}
+
+#[test]
+fn a_reload_says_what_it_did_and_keeps_the_last_good_version() {
+    let agents = Agents::new();
+    for one in ["broken", "changed", "gone", "same"] {
+        agents.write_echo(one, "");
+    }
+    let directory = agents.load();
+    let before = directory.get(&name("broken")).unwrap();
+
+    agents.write(
+        "broken",
+        "agent.yaml",
+        echo("broken", "    temperature: hot"),
+    );
+    agents.write_echo("changed", "  soul: Now with a soul.");
+    fs::remove_dir_all(agents.home("gone")).unwrap();
+    agents.write_echo("new", "");
+    let report = directory.reload();
+
+    assert_eq!(report.added, [name("new")]);
+    assert_eq!(report.changed, [name("changed")]);
+    assert_eq!(report.removed, [name("gone")]);
+    let failed: Vec<String> = report.failed.iter().map(|one| one.to_string()).collect();
+    let file = agents.home("broken").join("agent.yaml");
+    assert_eq!(
+        failed,
+        [format!(
+            "{}:9:18: `spec.model.temperature` must be a number, not a text",
+            file.display()
+        )]
+    );
+    assert_eq!(
+        names(&directory.list()),
+        ["broken", "changed", "new", "same"]
+    );
+    assert_eq!(directory.get(&name("broken")).unwrap(), before);
+
+    agents.write_echo("broken", "");
+    let report = directory.reload();
+    assert_eq!(report, agents::ReloadReport::default());
+    assert_eq!(directory.problems(), []);
+}
+
+#[test]
+fn a_changed_prompt_file_is_a_changed_agent() {
+    let agents = Agents::new();
+    agents.write_echo("a", "");
+    agents.write("a", "SOUL.md", "one");
+    let directory = agents.load();
+    agents.write("a", "SOUL.md", "two");
+    assert_eq!(directory.reload().changed, [name("a")]);
+    let spec = directory.get(&name("a")).unwrap();
+    assert_eq!(spec.prompts.soul.as_deref(), Some("two"));
+}
+
+#[test]
+fn agents_that_cannot_be_looked_for_are_not_lost() {
+    let agents = Agents::new();
+    let folder = agents.home("agents");
+    fs::create_dir(&folder).unwrap();
+    fs::create_dir(folder.join("a")).unwrap();
+    fs::write(folder.join("a/agent.yaml"), echo("a", "")).unwrap();
+    let directory = AgentDirectory::load(&folder, Arc::new(environment));
+    fs::rename(&folder, agents.home("aside")).unwrap();
+    fs::write(&folder, "a file now").unwrap();
+    let report = directory.reload();
+    assert_eq!(report.removed, []);
+    assert_eq!(report.failed.len(), 1);
+    assert_eq!(names(&directory.list()), ["a"]);
+}
+
+#[test]
+fn an_agent_can_be_validated_by_its_file_too() {
+    let agents = Agents::new();
+    agents.write_echo("a", "  sytem_prompt: hello");
+    let by_file = agents::validate(&agents.home("a").join("agent.yaml"), &environment);
+    assert_eq!(by_file, agents::validate(&agents.home("a"), &environment));
+    assert!(by_file.iter().all(|one| one.is_error()));
+}
+
+#[test]
+fn a_prompt_is_a_file_only_if_it_looks_like_one() {
+    let agents = Agents::new();
+    agents.write("a", "X.md", "from the file");
+    for (written, expected) in [
+        ("./X.md", "from the file"),
+        ("X.md", "from the file"),
+        ("Read X.md", "Read X.md"),
+        ("hello", "hello"),
+        (".hidden", ".hidden"),
+        ("\"./X.md\\nis a file\"", "./X.md\nis a file"),
+    ] {
+        agents.write_echo("a", &format!("  soul: {written}"));
+        let spec = agents.load().get(&name("a")).unwrap();
+        assert_eq!(spec.prompts.soul.as_deref(), Some(expected), "{written}");
+    }
+}
+
+#[test]
+fn every_key_is_in_the_documentation() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/agent-format.md");
+    let page = fs::read_to_string(page).unwrap();
+    let missing: Vec<String> = agents::keys()
+        .into_iter()
+        .filter(|key| !page.contains(&format!("`{key}`")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/agent-format.md lacks {missing:#?}"
+    );
+}
+
+#[test]
+fn the_complete_example_of_the_documentation_loads() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/agent-format.md");
+    let page = fs::read_to_string(page).unwrap();
+    let mut examples = 0;
+    for part in page.split("```yaml\n").skip(1) {
+        let text = part.split("```").next().unwrap();
+        if !text.starts_with("apiVersion: ") {
+            continue;
+        }
+        let agents = Agents::new();
+        agents.write("my-assistant", "agent.yaml", text);
+        for prompt in ["SOUL.md", "SYSTEM_PROMPT.md", "INSTRUCTIONS.md"] {
+            agents.write("my-assistant", prompt, "A prompt.");
+        }
+        let problems = agents::validate(&agents.home("my-assistant"), &environment);
+        let errors: Vec<String> = problems
+            .iter()
+            .filter(|one| one.is_error())
+            .map(|one| one.to_string())
+            .collect();
+        assert_eq!(errors, [""; 0], "{text}");
+        examples += 1;
+    }
+    assert!(examples >= 2);
+}

@@ -1,1 +1,582 @@
-//! config
+//! `duragent.yaml`: defaults, precedence, and what is said about mistakes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use duragent::base::yaml::Level;
+use duragent::config::*;
+use duragent::domain::ids::AgentName;
+use duragent::domain::secret::Secret;
+use log::LevelFilter;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+/// A folder with a configuration file.
+struct Folder(TempDir);
+
+impl Folder {
+    fn with(text: &str) -> Folder {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("duragent.yaml"), text).unwrap();
+        Folder(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn file(&self) -> PathBuf {
+        self.path().join("duragent.yaml")
+    }
+
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        Config::load(Some(&self.file()), &Overrides::default(), &environment)
+    }
+
+    /// What is said at load, without the path of the folder.
+    fn said(&self) -> Vec<String> {
+        let problems = match self.load() {
+            Ok(loaded) => loaded.warnings,
+            Err(error) => error.problems,
+        };
+        let folder = format!("{}/", self.path().display());
+        let said = |one: &duragent::base::yaml::Problem| one.to_string().replace(&folder, "");
+        problems.iter().map(said).collect()
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "TOKEN" => Some("hunter2".to_owned()),
+        "PORT" => Some("9000".to_owned()),
+        _ => None,
+    }
+}
+
+fn defaults(folder: &Path, file: Option<PathBuf>) -> Config {
+    Config {
+        file,
+        workspace: folder.join(".duragent"),
+        agents_dir: folder.join(".duragent/agents"),
+        sessions_dir: folder.join(".duragent/sessions"),
+        world_memory_dir: folder.join(".duragent/memory/world"),
+        server: Server {
+            host: Ipv4Addr::LOCALHOST.into(),
+            port: 8080,
+            api_token: None,
+            admin_token: None,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            min_free_bytes: 64 << 20,
+            request_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(60),
+            keep_alive_interval: Duration::from_secs(15),
+            max_connections: 1024,
+            max_body_bytes: 1_048_576,
+            shutdown_grace: Duration::from_secs(10),
+        },
+        sessions: Sessions {
+            ttl_hours: 168,
+            max_active: 1024,
+            delete_after_hours: None,
+        },
+        gateways: Gateways::default(),
+        routes: Vec::new(),
+        sandbox: Sandbox::default(),
+        logging: Logging {
+            level: LevelFilter::Info,
+            format: LogFormat::Pretty,
+            file: None,
+        },
+    }
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    for text in ["", "# nothing\n", "server:\nsessions: {}\nlogging: ~\n"] {
+        let folder = Folder::with(text);
+        let loaded = folder.load().unwrap();
+        assert_eq!(
+            loaded.config,
+            defaults(folder.path(), Some(folder.file())),
+            "{text}"
+        );
+        assert_eq!(loaded.warnings, [], "{text}");
+    }
+}
+
+#[test]
+fn without_a_file_the_current_folder_counts() {
+    // The tests run in the folder of the sources, which has no configuration.
+    let loaded = Config::load(None, &Overrides::default(), &|_| None).unwrap();
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(loaded.config, defaults(&here, None));
+}
+
+#[test]
+fn a_file_that_was_named_must_exist() {
+    let folder = Folder::with("");
+    let path = folder.path().join("other.yaml");
+    let error = Config::load(Some(&path), &Overrides::default(), &|_| None).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{}: does not exist", path.display())
+    );
+}
+
+const EVERYTHING: &str = r#"
+workspace: data
+agents_dir: ../agents
+services: {session: {path: /var/sessions}}
+world_memory: {path: world}
+server:
+  host: "::1"
+  port: ${PORT}
+  api_token: ${TOKEN}
+  admin_token: admin-${TOKEN}
+  allowed_hosts: [duragent.local]
+  allowed_origins: ["https://example.org:8443"]
+  min_free_mb: 1
+  request_timeout_seconds: 2
+  idle_timeout_seconds: 3
+  keep_alive_interval_seconds: 4
+  max_connections: 5
+  max_body_bytes: 4096
+  shutdown_grace_seconds: 6
+sessions: {ttl_hours: 1, max_active: 2, delete_after_hours: 3}
+gateways:
+  telegram: {enabled: true, bot_token: "1:${TOKEN}", api_url: "http://localhost:8081"}
+  external:
+    - {name: discord, command: ./bin/discord, args: [--token, "${TOKEN}"], env: {KEY: "${TOKEN}"}, restart: on_failure}
+    - {name: irc, command: irc-gateway}
+routes:
+  - {match: {gateway: telegram, chat_type: dm, topic: "7"}, agent: ada}
+  - {match: {}, agent: bob}
+sandbox: {mode: bubblewrap, writable: [out]}
+logging: {level: debug, format: json, file: duragent.log}
+web: {anything: goes}
+compaction: later
+"#;
+
+#[test]
+fn every_key_ends_up_in_the_configuration() {
+    let folder = Folder::with(EVERYTHING);
+    let home = folder.path();
+    let secret = |text: &str| Secret::new(text);
+    let words = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());
+        pairs.iter().map(owned).collect()
+    };
+    let config = folder.load().unwrap().config;
+    assert_eq!(
+        config,
+        Config {
+            file: Some(folder.file()),
+            workspace: home.join("data"),
+            agents_dir: home.join("../agents"),
+            sessions_dir: "/var/sessions".into(),
+            world_memory_dir: home.join("world"),
+            server: Server {
+                host: Ipv6Addr::LOCALHOST.into(),
+                port: 9000,
+                api_token: Some(secret("hunter2")),
+                admin_token: Some(secret("admin-hunter2")),
+                allowed_hosts: vec!["duragent.local".to_owned()],
+                allowed_origins: vec!["https://example.org:8443".to_owned()],
+                min_free_bytes: 1 << 20,
+                request_timeout: Duration::from_secs(2),
+                idle_timeout: Duration::from_secs(3),
+                keep_alive_interval: Duration::from_secs(4),
+                max_connections: 5,
+                max_body_bytes: 4096,
+                shutdown_grace: Duration::from_secs(6),
+            },
+            sessions: Sessions {
+                ttl_hours: 1,
+                max_active: 2,
+                delete_after_hours: Some(3),
+            },
+            gateways: Gateways {
+                telegram: Some(Telegram {
+                    bot_token: secret("1:hunter2"),
+                    api_url: Some("http://localhost:8081".to_owned()),
+                }),
+                external: vec![
+                    ExternalGateway {
+                        name: "discord".to_owned(),
+                        command: home.join("bin/discord"),
+                        args: vec![secret("--token"), secret("hunter2")],
+                        env: BTreeMap::from([("KEY".to_owned(), secret("hunter2"))]),
+                        restart: Restart::OnFailure,
+                    },
+                    ExternalGateway {
+                        name: "irc".to_owned(),
+                        command: "irc-gateway".into(),
+                        args: Vec::new(),
+                        env: BTreeMap::new(),
+                        restart: Restart::Always,
+                    },
+                ],
+            },
+            routes: vec![
+                Route {
+                    conditions: words(&[
+                        ("gateway", "telegram"),
+                        ("chat_type", "dm"),
+                        ("topic", "7")
+                    ]),
+                    agent: AgentName::parse("ada").unwrap(),
+                },
+                Route {
+                    conditions: BTreeMap::new(),
+                    agent: AgentName::parse("bob").unwrap(),
+                },
+            ],
+            sandbox: Sandbox {
+                mode: SandboxMode::Bubblewrap,
+                writable: vec![home.join("out")],
+            },
+            logging: Logging {
+                level: LevelFilter::Debug,
+                format: LogFormat::Json,
+                file: Some(home.join("duragent.log")),
+            },
+        }
+    );
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert_eq!(
+        folder.said(),
+        [
+            "duragent.yaml:5:15: `world_memory` has no effect yet",
+            "duragent.yaml:22:3: `gateways` has no effect yet",
+            "duragent.yaml:27:3: `routes` has no effect yet",
+            "duragent.yaml:29:17: `sandbox.mode` has no effect yet: nothing is locked in, as with `trust`",
+            "duragent.yaml:29:39: `sandbox.writable` has no effect yet",
+            "duragent.yaml:31:6: `web` has no effect yet",
+            "duragent.yaml:32:13: `compaction` has no effect yet",
+        ]
+    );
+}
+
+#[test]
+fn a_flag_comes_before_the_environment_the_file_and_the_default() {
+    let folder = Folder::with(
+        "workspace: w\nagents_dir: a\nserver: {host: 127.0.0.3, port: 3}\nlogging: {level: error}",
+    );
+    let empty = Folder::with("");
+    let flags = Overrides {
+        workspace: Some("/flag/w".into()),
+        agents_dir: Some("/flag/a".into()),
+        host: Some(Ipv4Addr::LOCALHOST.into()),
+        port: Some(1),
+        log_level: Some(LevelFilter::Trace),
+    };
+    let variables = |name: &str| match name {
+        "DURAGENT_WORKSPACE" => Some("/env/w".to_owned()),
+        "DURAGENT_AGENTS_DIR" => Some("/env/a".to_owned()),
+        "DURAGENT_HOST" => Some("127.0.0.2".to_owned()),
+        "DURAGENT_PORT" => Some("2".to_owned()),
+        "DURAGENT_LOG_LEVEL" => Some("debug".to_owned()),
+        _ => None,
+    };
+    let none = Overrides::default();
+    let no_variables = |_: &str| None;
+    // A variable that is set to nothing says nothing.
+    let empty_variables = |_: &str| Some(String::new());
+    let seen = |file: &Folder, flags: &Overrides, environment: &dyn Fn(&str) -> Option<String>| {
+        let config = Config::load(Some(&file.file()), flags, environment)
+            .unwrap()
+            .config;
+        (
+            config.workspace,
+            config.agents_dir,
+            config.server.host,
+            config.server.port,
+            config.logging.level,
+        )
+    };
+    let of = |workspace: PathBuf, agents: PathBuf, host: [u8; 4], port, level| {
+        (workspace, agents, IpAddr::from(host), port, level)
+    };
+    assert_eq!(
+        seen(&folder, &flags, &variables),
+        of(
+            "/flag/w".into(),
+            "/flag/a".into(),
+            [127, 0, 0, 1],
+            1,
+            LevelFilter::Trace
+        )
+    );
+    assert_eq!(
+        seen(&folder, &none, &variables),
+        of(
+            "/env/w".into(),
+            "/env/a".into(),
+            [127, 0, 0, 2],
+            2,
+            LevelFilter::Debug
+        )
+    );
+    let (w, a) = (folder.path().join("w"), folder.path().join("a"));
+    for nothing in [
+        &no_variables as &dyn Fn(&str) -> Option<String>,
+        &empty_variables,
+    ] {
+        assert_eq!(
+            seen(&folder, &none, nothing),
+            of(w.clone(), a.clone(), [127, 0, 0, 3], 3, LevelFilter::Error)
+        );
+    }
+    let usual = empty.path().join(".duragent");
+    assert_eq!(
+        seen(&empty, &none, &no_variables),
+        of(
+            usual.clone(),
+            usual.join("agents"),
+            [127, 0, 0, 1],
+            8080,
+            LevelFilter::Info
+        )
+    );
+}
+
+#[test]
+fn a_variable_that_makes_no_sense_is_an_error() {
+    let folder = Folder::with("");
+    for (variable, value, expected) in [
+        (
+            "DURAGENT_PORT",
+            "65536",
+            "environment variable DURAGENT_PORT: must be a port from 0 to 65535",
+        ),
+        (
+            "DURAGENT_HOST",
+            "example.org",
+            "environment variable DURAGENT_HOST: must be an IP address or `localhost`",
+        ),
+        (
+            "DURAGENT_LOG_LEVEL",
+            "loud",
+            "environment variable DURAGENT_LOG_LEVEL: must be one of `off`, `error`, `warn`, `info`, `debug`, `trace`",
+        ),
+    ] {
+        let environment = |name: &str| (name == variable).then(|| value.to_owned());
+        let error =
+            Config::load(Some(&folder.file()), &Overrides::default(), &environment).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn a_port_that_others_reach_needs_a_token() {
+    for (text, expected) in [
+        (
+            "server: {host: 0.0.0.0}",
+            vec![
+                "duragent.yaml: 0.0.0.0 can be reached by others, so `server.api_token` must be set; add `server.api_token`, or listen on 127.0.0.1",
+            ],
+        ),
+        (
+            "server: {host: '[::]', api_token: '${NONE:-}'}",
+            vec![
+                "duragent.yaml: :: can be reached by others, so `server.api_token` must be set; add `server.api_token`, or listen on 127.0.0.1",
+            ],
+        ),
+        (
+            "server: {host: 0.0.0.0, api_token: x}",
+            vec![
+                "duragent.yaml: what is sent to and from 0.0.0.0 is not encrypted: TLS is a proxy's work",
+            ],
+        ),
+        ("server: {host: localhost}", vec![]),
+        ("server: {host: 127.1.2.3}", vec![]),
+    ] {
+        assert_eq!(Folder::with(text).said(), expected, "{text}");
+    }
+    let flags = Overrides {
+        host: Some(Ipv4Addr::UNSPECIFIED.into()),
+        ..Overrides::default()
+    };
+    assert!(Config::load(None, &flags, &|_| None).is_err());
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place() {
+    for (text, expected) in [
+        (
+            "agent_dir: x",
+            vec!["duragent.yaml:1:1: unknown key `agent_dir`; did you mean `agents_dir`?"],
+        ),
+        (
+            "server:\n  prot: 80\n  port: 65536",
+            vec![
+                "duragent.yaml:2:3: unknown key `server.prot`; did you mean `port`?",
+                "duragent.yaml:3:9: `server.port` must be from 0 to 65535, not 65536",
+            ],
+        ),
+        (
+            "server: {host: example.org}",
+            vec!["duragent.yaml:1:16: `server.host` must be an IP address or `localhost`"],
+        ),
+        (
+            "server: {api_token: a b}",
+            vec![
+                "duragent.yaml:1:21: `server.api_token` must be visible ASCII characters without spaces",
+            ],
+        ),
+        (
+            "server: {allowed_origins: ['*', https://a.b/], allowed_hosts: ['http://x']}",
+            vec![
+                "duragent.yaml:1:28: `server.allowed_origins[0]` must be like `https://example.org`, without a path",
+                "duragent.yaml:1:33: `server.allowed_origins[1]` must be like `https://example.org`, without a path",
+                "duragent.yaml:1:64: `server.allowed_hosts[0]` must be a host's name alone",
+            ],
+        ),
+        (
+            "server: {request_timeout_seconds: 0, max_connections: 0}",
+            vec![
+                "duragent.yaml:1:35: `server.request_timeout_seconds` must be from 1 to 86400, not 0",
+                "duragent.yaml:1:55: `server.max_connections` must be from 1 to 1048576, not 0",
+            ],
+        ),
+        (
+            "sessions: {ttl_hours: 0}",
+            vec!["duragent.yaml:1:23: `sessions.ttl_hours` must be from 1 to 87840, not 0"],
+        ),
+        (
+            "gateways:\n  telegram: {enabled: true}",
+            vec![
+                "duragent.yaml:2:3: `gateways` has no effect yet",
+                "duragent.yaml:2:13: `gateways.telegram.bot_token` is missing",
+            ],
+        ),
+        (
+            "gateways:\n  external:\n  - {name: telegram, command: x}\n  - {name: y, command: z, restart: onfailure}",
+            vec![
+                "duragent.yaml:2:3: `gateways` has no effect yet",
+                "duragent.yaml:3:12: `gateways.external[0].name` is `telegram`, which another gateway is called",
+                "duragent.yaml:4:36: `gateways.external[1].restart` must be one of `always`, `on_failure`, `never`, not `onfailure`; did you mean `on_failure`?",
+            ],
+        ),
+        (
+            "routes:\n- {match: {chat_type: dn}, agent: x y}\n- {agent: ada}",
+            vec![
+                "duragent.yaml:2:1: `routes` has no effect yet",
+                "duragent.yaml:2:23: `routes[0].match.chat_type` must be one of `dm`, `group`, `channel`, not `dn`; did you mean `dm`?",
+                "duragent.yaml:2:35: `routes[0].agent` must be the name of an agent",
+                "duragent.yaml:3:3: `routes[1].match` is missing",
+            ],
+        ),
+        (
+            "sandbox: {mod: docker}",
+            vec!["duragent.yaml:1:11: unknown key `sandbox.mod`; did you mean `mode`?"],
+        ),
+        (
+            "logging: {level: warning}",
+            vec![
+                "duragent.yaml:1:18: `logging.level` must be one of `off`, `error`, `warn`, `info`, `debug`, `trace`, not `warning`",
+            ],
+        ),
+        (
+            "server: {api_token: ${NONE}}",
+            vec![
+                "duragent.yaml:1:22: did not find expected ',' or '}', while parsing a flow mapping at line 1 column 9; put quotes around `${…}` inside `{}` and `[]`",
+            ],
+        ),
+        (
+            "server:\n  api_token: ${NONE}",
+            vec![
+                "duragent.yaml:2:14: `server.api_token` needs the environment variable `NONE`, which is not set",
+            ],
+        ),
+    ] {
+        assert_eq!(Folder::with(text).said(), expected, "{text}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_an_error_only_where_it_guards_something_or_when_asked() {
+    for (text, loads) in [
+        ("zebra: 1", true),
+        ("logging: {zebra: 1}", true),
+        ("server: {zebra: 1}", false),
+        ("sandbox: {zebra: 1}", false),
+        ("routes: [{match: {}, agent: a, zebra: 1}]", false),
+    ] {
+        let folder = Folder::with(text);
+        assert_eq!(folder.load().is_ok(), loads, "{text}");
+        let problems = validate(&folder.file(), &environment);
+        assert!(
+            problems.iter().any(|one| one.level == Level::Error),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_disabled_telegram_needs_no_token() {
+    let folder = Folder::with("gateways: {telegram: {enabled: false}}");
+    assert_eq!(folder.load().unwrap().config.gateways, Gateways::default());
+}
+
+#[test]
+fn every_key_is_in_the_documentation() {
+    let page = documentation();
+    let missing: Vec<String> = keys()
+        .into_iter()
+        .filter(|key| !page.contains(&format!("`{key}`")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/configuration.md lacks {missing:#?}"
+    );
+}
+
+#[test]
+fn the_examples_of_the_documentation_load() {
+    let page = documentation();
+    let examples: Vec<&str> = page
+        .split("```yaml\n")
+        .skip(1)
+        .map(|part| part.split("```").next().unwrap())
+        .collect();
+    assert!(examples.len() >= 2);
+    let environment = |_: &str| Some("1234".to_owned());
+    for text in examples {
+        let folder = Folder::with(text);
+        let loaded = validate(
+            &folder.file(),
+            &|name| match name.starts_with("DURAGENT_") {
+                true => None,
+                false => environment(name),
+            },
+        );
+        let errors: Vec<String> = loaded
+            .iter()
+            .filter(|one| one.is_error())
+            .map(|one| one.to_string())
+            .collect();
+        assert_eq!(errors, [""; 0], "{text}");
+    }
+}
+
+fn documentation() -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    fs::read_to_string(page).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_file_makes_the_loader_panic(
+        text in "(server|sessions|routes|gateways|sandbox|host|port|match|[:{}\\[\\], \n'\"&*$0-9-]){0,40}",
+    ) {
+        let folder = Folder::with(&text);
+        let _said = folder.said();
+    }
+}

@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use super::YamlError;
 use super::expand::{Environment, expand};
 use super::problem::{Level, Problem, did_you_mean};
 use super::tree::{Document, Node, NodeId, Scalar, ScalarKind, Value};
@@ -92,12 +93,13 @@ pub fn read_document<T: FromYaml>(
     environment: Environment<'_>,
     report: &mut Report,
 ) -> Result<(Document, Option<At<T>>), Problem> {
+    let has_variables = text.contains("${");
     let mut document = Document::parse(text).map_err(|error| Problem {
         level: Level::Error,
         file: file.to_owned(),
         position: error.position,
+        hint: flow_hint(&error).filter(|_| has_variables),
         message: error.message,
-        hint: None,
     })?;
     fill_in(&mut document.root, "", environment, report);
     let place = Place {
@@ -107,6 +109,12 @@ pub fn read_document<T: FromYaml>(
     };
     let read = place.at(report);
     Ok((document, read))
+}
+
+/// `{a: ${B}}` is no YAML, which users of variables cannot be expected to know.
+fn flow_hint(error: &YamlError) -> Option<String> {
+    let is_in_flow = error.message.contains("while parsing a flow");
+    is_in_flow.then(|| "put quotes around `${…}` inside `{}` and `[]`".to_owned())
 }
 
 /// Fills in the variables of every text below `node`; keys are left alone.
@@ -245,15 +253,7 @@ impl Report {
     pub fn choice<T: Copy>(&mut self, at: &At<String>, choices: &[(&str, T)]) -> Option<T> {
         let chosen = choices.iter().find(|(word, _)| *word == at.value);
         if chosen.is_none() {
-            let words: Vec<String> = choices
-                .iter()
-                .map(|(word, _)| format!("`{word}`"))
-                .collect();
-            let must = format!(
-                "must be one of {}, not `{}`",
-                words.join(", "),
-                shown(&at.value)
-            );
+            let must = format!("must be {}, not `{}`", listed(choices), shown(&at.value));
             let hint = did_you_mean(&at.value, choices.iter().map(|(word, _)| *word));
             self.hinted_error(at, must, hint);
         }
@@ -342,6 +342,18 @@ impl Report {
             message,
             hint,
         });
+    }
+}
+
+/// The words of some choices, for a message.
+fn listed<T>(choices: &[(&str, T)]) -> String {
+    let words: Vec<String> = choices
+        .iter()
+        .map(|(word, _)| format!("`{word}`"))
+        .collect();
+    match words.as_slice() {
+        [only] => only.clone(),
+        several => format!("one of {}", several.join(", ")),
     }
 }
 

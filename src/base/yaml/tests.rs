@@ -1,1 +1,451 @@
+use std::collections::BTreeMap;
+use std::path::Path;
 
+use proptest::prelude::*;
+
+use super::read::section;
+use super::read::{At, FromYaml, Report, plain, read_document};
+use super::tree::{Document, Node, Value};
+use super::*;
+
+section! {
+    /// A file to be read.
+    plain section File {
+        "name" => name: String,
+        "port" => port: u64,
+        "ratio" => ratio: f64,
+        "on" => on: bool,
+        "words" => words: Vec<At<String>>,
+        "labels" => labels: BTreeMap<String, At<String>>,
+        "guard" => guard: Guard,
+        "items" => items: Vec<At<Item>>,
+    }
+}
+
+section! {
+    /// Unknown keys are errors in here.
+    guarded section Guard {
+        "rule" => rule: String,
+        "below" => below: Item,
+    }
+}
+
+section! {
+    /// One of a list.
+    plain section Item {
+        "name" => name: String,
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "PORT" => Some("8080".to_owned()),
+        "YES" => Some("true".to_owned()),
+        "YAML" => Some("a: {b: [c".to_owned()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }
+}
+
+/// What is read from `text`, and what is said about it, without the file's name.
+fn read(text: &str) -> (Option<File>, Vec<String>) {
+    let mut report = Report::new(Level::Warning);
+    let path = Path::new("f");
+    let said = |problem: &Problem| {
+        let line = problem.to_string();
+        line.strip_prefix("f:").unwrap_or(&line).to_owned()
+    };
+    match read_document::<File>(text.to_owned(), path, &environment, &mut report) {
+        Err(problem) => (None, vec![said(&problem)]),
+        Ok((document, file)) => {
+            let problems = report.finish(&document, path);
+            (plain(file), problems.iter().map(said).collect())
+        }
+    }
+}
+
+/// The texts of a document with their places, in its order.
+fn places(text: &str) -> Vec<String> {
+    fn collect(document: &Document, node: &Node, found: &mut Vec<String>) {
+        let position = document.locate(node.id);
+        match &node.value {
+            Value::Scalar(scalar) => found.push(format!("{position} {}", scalar.text)),
+            Value::List(items) => {
+                found.push(format!("{position} []"));
+                items.iter().for_each(|item| collect(document, item, found));
+            }
+            Value::Map(entries) => {
+                found.push(format!("{position} {{}}"));
+                for (key, value) in entries {
+                    collect(document, key, found);
+                    collect(document, value, found);
+                }
+            }
+        }
+    }
+    let document = Document::parse(text.to_owned()).unwrap();
+    let mut found = Vec::new();
+    collect(&document, &document.root, &mut found);
+    found
+}
+
+#[test]
+fn every_value_knows_its_place() {
+    for (text, expected) in [
+        ("a: 1", vec!["1:1 {}", "1:1 a", "1:4 1"]),
+        (
+            "# first\na:\n  - b: x # why\n    'c d': \"y\"\n",
+            vec![
+                "2:1 {}", "2:1 a", "3:3 []", "3:5 {}", "3:5 b", "3:8 x", "4:5 c d", "4:12 y",
+            ],
+        ),
+        (
+            "f: {a: 1, \"b\": [x, y]}\n",
+            vec![
+                "1:1 {}", "1:1 f", "1:4 {}", "1:5 a", "1:8 1", "1:11 b", "1:16 []", "1:17 x",
+                "1:20 y",
+            ],
+        ),
+        (
+            "t: |\n  one: 1\n  two\nu: >-\n  x\n  y\nv: end",
+            vec![
+                "1:1 {}",
+                "1:1 t",
+                "1:4 one: 1\ntwo\n",
+                "4:1 u",
+                "4:4 x y",
+                "7:1 v",
+                "7:4 end",
+            ],
+        ),
+        (
+            "ä: ö\nß: [é, x]",
+            vec![
+                "1:1 {}", "1:1 ä", "1:4 ö", "2:1 ß", "2:4 []", "2:5 é", "2:8 x",
+            ],
+        ),
+        // An alias stands for what it names, and that is where the text is.
+        (
+            "a: &x word\nb: *x",
+            vec!["1:1 {}", "1:1 a", "1:4 word", "2:1 b", "1:4 word"],
+        ),
+        (
+            "a: 1\r\nb: 2\r\n",
+            vec!["1:1 {}", "1:1 a", "1:4 1", "2:1 b", "2:4 2"],
+        ),
+        ("", vec!["1:1 "]),
+        ("# nothing\n", vec!["1:1 "]),
+    ] {
+        assert_eq!(places(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn scalars_are_kept_as_they_are_written() {
+    let text = "[1.10, 0x10, 'true', True, 007, -5, 1e3, ~, 99999999999999999999999999]";
+    let found: Vec<String> = places(text)
+        .iter()
+        .map(|one| one.split_once(' ').unwrap().1.to_owned())
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "[]",
+            "1.10",
+            "0x10",
+            "true",
+            "True",
+            "007",
+            "-5",
+            "1e3",
+            "~",
+            "99999999999999999999999999"
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_plain_document_is_refused_with_its_place() {
+    for (text, expected) in [
+        (
+            "a: [1",
+            "2:1: did not find expected ',' or ']', while parsing a flow sequence at line 1 column 4",
+        ),
+        (
+            "a: 1\n b: 2",
+            "2:3: mapping values are not allowed in this context",
+        ),
+        ("a: 1\na: 2", "2:1: the key `a` is given twice"),
+        ("x: {a: 1, 'a': 2}", "1:11: the key `a` is given twice"),
+        (
+            "a: &x {b: 1}\nc:\n  <<: *x",
+            "3:3: merge keys (`<<`) are not supported",
+        ),
+        ("[a]: 1", "1:1: a key must be a text"),
+        (
+            "a:\n  b: !secret x",
+            "2:6: tags (`!name`) are not supported",
+        ),
+        ("a: *x", "1:4: unknown anchor"),
+        ("a: &x [*x]", "1:4: recursion limit exceeded"),
+        (
+            "a: 1\n---\nb: 2",
+            " deserializing from YAML containing more than one document is not supported",
+        ),
+        (
+            "@",
+            "1:1: found character that cannot start any token, while scanning for the next token",
+        ),
+    ] {
+        let (file, problems) = read(text);
+        assert!(file.is_none(), "{text}");
+        assert_eq!(problems, [expected], "{text}");
+    }
+}
+
+#[test]
+fn aliases_cannot_stand_for_more_than_the_limits() {
+    let long = "x".repeat(100_000);
+    let one_long_text = format!("a: &x {long}\nb: [{}]", "*x,".repeat(5_000));
+    let mut deep = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..9 {
+        let aliases = format!("*a{},", level - 1).repeat(9);
+        deep.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+    }
+    for (bomb, reason) in [
+        (
+            &one_long_text,
+            "too many values, or aliases that stand for too much",
+        ),
+        (&deep, "repetition limit exceeded"),
+    ] {
+        assert_eq!(Document::parse(bomb.clone()).unwrap_err().message, reason);
+        let refused = from_str::<serde_json::Value>(bomb).unwrap_err();
+        assert_eq!(refused.message, reason);
+    }
+    let long = "x".repeat(TEXT_BYTES_MAX + 1);
+    assert_eq!(
+        from_str::<String>(&long).unwrap_err().to_string(),
+        "longer than 1024 KiB"
+    );
+    assert_eq!(
+        Document::parse(long).unwrap_err().to_string(),
+        "longer than 1024 KiB"
+    );
+}
+
+#[test]
+fn what_is_written_can_be_read_back() {
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    enum Shape {
+        Unit,
+        Text(String),
+        Pair { left: u8, right: Option<bool> },
+    }
+    let value = vec![
+        Shape::Unit,
+        Shape::Text("**bold** and *not an alias\n: # 'x'".to_owned()),
+        Shape::Pair {
+            left: 1,
+            right: None,
+        },
+    ];
+    let text = to_string(&value).unwrap();
+    assert_eq!(from_str::<Vec<Shape>>(&text).unwrap(), value);
+    let error = from_str::<BTreeMap<String, u8>>("a: 1\nb: x").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "2:4: b: invalid type: string \"x\", expected u8"
+    );
+}
+
+#[test]
+fn every_problem_is_reported_with_its_place() {
+    for (text, expected) in [
+        (
+            "prot: 1",
+            vec!["1:1: unknown key `prot`; did you mean `port`?"],
+        ),
+        ("zebra: 1", vec!["1:1: unknown key `zebra`"]),
+        (
+            "port: eighty",
+            vec!["1:7: `port` must be a whole number, 0 or more, not a text"],
+        ),
+        (
+            "port: -1",
+            vec!["1:7: `port` must be a whole number, 0 or more, not a number"],
+        ),
+        (
+            "port: '1'",
+            vec!["1:7: `port` must be a whole number, 0 or more, not a text"],
+        ),
+        (
+            "on: yes",
+            vec!["1:5: `on` must be `true` or `false`, not a text"],
+        ),
+        (
+            "ratio: [1]",
+            vec!["1:8: `ratio` must be a number, not a list"],
+        ),
+        (
+            "name: {a: b}",
+            vec!["1:7: `name` must be a text, not a mapping"],
+        ),
+        ("words: x", vec!["1:8: `words` must be a list, not a text"]),
+        (
+            "words:\n- a\n-\n- [b]",
+            vec![
+                "3:2: `words[1]` must be a text, not nothing",
+                "4:3: `words[2]` must be a text, not a list",
+            ],
+        ),
+        (
+            "labels: []",
+            vec!["1:9: `labels` must be a mapping, not a list"],
+        ),
+        (
+            "labels: {a: []}",
+            vec!["1:13: `labels.a` must be a text, not a list"],
+        ),
+        ("- a", vec!["1:1: the file must be a mapping, not a list"]),
+        (
+            "items:\n  - name: a\n    nmae: b",
+            vec!["3:5: unknown key `items[0].nmae`; did you mean `name`?"],
+        ),
+        (
+            "guard: {below: {x: 1}}\nport: x\nprot: 1",
+            vec![
+                "1:17: unknown key `guard.below.x`",
+                "2:7: `port` must be a whole number, 0 or more, not a text",
+                "3:1: unknown key `prot`; did you mean `port`?",
+            ],
+        ),
+        (
+            "name: ${NONE}",
+            vec!["1:7: `name` needs the environment variable `NONE`, which is not set"],
+        ),
+        (
+            "words: [a, 'b ${PORT']",
+            vec!["1:12: `words[1]` has a `${` that is not closed by `}`"],
+        ),
+    ] {
+        assert_eq!(read(text).1, expected, "{text}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_errors_only_where_they_would_disarm_something() {
+    for (text, level) in [
+        ("x: 1", Level::Warning),
+        ("guard: {x: 1}", Level::Error),
+        ("guard: {below: {x: 1}}", Level::Error),
+    ] {
+        let mut report = Report::new(Level::Warning);
+        let path = Path::new("f");
+        let (document, _) =
+            read_document::<File>(text.to_owned(), path, &environment, &mut report).unwrap();
+        assert_eq!(report.has_errors(), level == Level::Error);
+        assert_eq!(report.finish(&document, path)[0].level, level, "{text}");
+    }
+}
+
+#[test]
+fn variables_are_texts_unless_a_number_is_wanted() {
+    let text = "name: ${PORT}\nport: ${PORT}\nratio: ${NONE:-0.5}\non: \"${YES}\"\n\
+                words: [1.10, '${YAML}', 'a ${PORT}', '$${x}']\n# ${NONE} ${\n";
+    let (file, problems) = read(text);
+    assert_eq!(problems, [""; 0]);
+    let file = file.unwrap();
+    assert_eq!(plain(file.name).as_deref(), Some("8080"));
+    assert_eq!(plain(file.port), Some(8080));
+    assert_eq!(plain(file.ratio), Some(0.5));
+    assert_eq!(plain(file.on), Some(true));
+    let words: Vec<String> = plain(file.words)
+        .unwrap()
+        .into_iter()
+        .map(|at| at.value)
+        .collect();
+    assert_eq!(words, ["1.10", "a: {b: [c", "a 8080", "${x}"]);
+}
+
+#[test]
+fn an_empty_variable_is_as_no_value() {
+    let (file, problems) = read("name: ${EMPTY}\nport: ${NONE:-}\n");
+    assert_eq!(problems, [""; 0]);
+    let file = file.unwrap();
+    assert_eq!((file.name, file.port), (None, None));
+}
+
+#[test]
+fn a_number_that_is_wanted_and_not_given_is_refused_without_being_shown() {
+    let (_, problems) = read("port: ${YAML}");
+    assert_eq!(
+        problems,
+        ["1:7: `port` must be a whole number, 0 or more, not a text"]
+    );
+}
+
+#[test]
+fn only_the_first_fifty_problems_are_told_and_errors_before_warnings() {
+    let mut text: String = (0..100).map(|n| format!("zz{n}: 1\n")).collect();
+    text.push_str("port: x\n");
+    let (_, problems) = read(&text);
+    assert_eq!(problems.len(), 51);
+    assert_eq!(
+        problems[49],
+        "101:7: `port` must be a whole number, 0 or more, not a text"
+    );
+    assert_eq!(problems[50], " 51 more problems");
+}
+
+#[test]
+fn a_deep_document_is_refused_and_not_a_stack_overflow() {
+    let deep = "[".repeat(100_000);
+    let nested = format!("{}{}", "[".repeat(120), "]".repeat(120));
+    let thread = crate::base::thread::spawn("deep", crate::base::thread::STACK_WORK, move || {
+        assert!(Document::parse(deep).is_err());
+        assert!(Document::parse(nested).is_ok());
+    });
+    drop(thread);
+}
+
+#[test]
+fn the_keys_of_a_section_are_listed() {
+    let mut found = Vec::new();
+    File::keys("", &mut found);
+    assert_eq!(
+        found,
+        [
+            "name",
+            "port",
+            "ratio",
+            "on",
+            "words",
+            "labels",
+            "guard.rule",
+            "guard.below.name",
+            "guard.below",
+            "guard",
+            "items[].name",
+            "items",
+        ]
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "[a-z0-9:{}\\[\\], \n\t'\"&*!|>#%@`$~<-]{0,80}|\\PC{0,40}") {
+        let (_, problems) = read(&text);
+        prop_assert!(problems.len() <= 51);
+    }
+
+    #[test]
+    fn a_variable_never_becomes_yaml(value in "\\PC{1,40}") {
+        let environment = |_: &str| Some(value.clone());
+        let mut report = Report::new(Level::Warning);
+        let text = "name: ${X}\n".to_owned();
+        let (_, file) =
+            read_document::<File>(text, Path::new("f"), &environment, &mut report).unwrap();
+        prop_assert_eq!(plain(plain(file).unwrap().name).unwrap(), value);
+    }
+}

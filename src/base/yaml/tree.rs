@@ -111,6 +111,10 @@ impl Document {
     /// Where a value stands; the start of the document for one that is not in it.
     pub fn locate(&self, id: NodeId) -> Position {
         const START: Position = Position { line: 1, column: 1 };
+        // The parser places an empty document at the end of its comments.
+        if self.root == Node::null() {
+            return START;
+        }
         let mut outline = Outline {
             stop_at: Some(id.0),
             ..Outline::default()
