@@ -154,7 +154,7 @@ fn model_choice(
         .and_then(|word| report.choice(&word, &providers));
     let name = report.require(at, "name", name);
     if let Some(url) = &base_url
-        && !is_http_url(&url.value)
+        && !text::is_http_url(&url.value)
     {
         report.error(url, "must begin with `http://` or `https://`");
     }
@@ -167,13 +167,6 @@ fn model_choice(
         provider: provider?,
         name: name?.value,
         base_url: plain(base_url),
-    })
-}
-
-fn is_http_url(text: &str) -> bool {
-    ["http://", "https://"].iter().any(|scheme| {
-        text.strip_prefix(scheme)
-            .is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
     })
 }
 
@@ -352,66 +345,77 @@ fn is_tool_name(text: &str) -> bool {
 }
 
 fn builtin(name: At<String>, raw: raw::Tool, report: &mut Report) -> Option<ToolRef> {
-    refuse_keys(
-        "a `builtin` tool",
-        &[
-            raw.command.as_ref(),
-            raw.description.as_ref(),
-            raw.readme.as_ref(),
-            raw.effect.as_ref(),
-            raw.url.as_ref(),
-        ],
-        report,
-    );
     let known = BUILTINS.map(|word| (word, ()));
     report.choice(&name, &known)?;
-    Some(ToolRef::Builtin { name: name.value })
+    let name = name.value;
+    Unused::of(raw).report("builtin", report);
+    Some(ToolRef::Builtin { name })
 }
 
-fn cli(at: &At<()>, name: At<String>, raw: raw::Tool, report: &mut Report) -> Option<ToolRef> {
-    refuse_keys("a `cli` tool", &[raw.url.as_ref()], report);
-    let effect = report.choice_or(raw.effect, ToolEffect::WORDS, ToolEffect::default());
+fn cli(at: &At<()>, name: At<String>, mut raw: raw::Tool, report: &mut Report) -> Option<ToolRef> {
+    let effect = report.choice_or(raw.effect.take(), ToolEffect::WORDS, ToolEffect::default());
+    let command = report.require(at, "command", raw.command.take());
+    let description = plain(raw.description.take());
+    let readme = plain(raw.readme.take());
+    Unused::of(raw).report("cli", report);
     Some(ToolRef::Cli {
         name: name.value,
-        command: report.require(at, "command", raw.command)?.value,
-        description: plain(raw.description),
-        readme: plain(raw.readme),
+        command: command?.value,
+        description,
+        readme,
         effect,
     })
 }
 
-fn mcp(at: &At<()>, name: At<String>, raw: raw::Tool, report: &mut Report) -> Option<ToolRef> {
-    refuse_keys("an `mcp` tool", &[raw.readme.as_ref()], report);
-    let server = match (raw.url, raw.command) {
-        (Some(url), None) => McpServer::Url(Secret::new(url.value)),
-        (None, command) => McpServer::Command {
-            command: report.require(at, "command", command)?.value,
-            args: secrets(or_default(raw.args)),
-            env: plain_map(or_default(raw.env))
-                .into_iter()
-                .map(|(name, value)| (name, Secret::new(value)))
-                .collect(),
-        },
-        (Some(url), Some(_)) => {
-            report.error(&url, "must not stand beside `command`");
-            return None;
-        }
+fn mcp(at: &At<()>, name: At<String>, mut raw: raw::Tool, report: &mut Report) -> Option<ToolRef> {
+    let server = match raw.url.take() {
+        Some(url) => Some(McpServer::Url(Secret::new(url.value))),
+        None => mcp_command(at, &mut raw, report),
     };
+    Unused::of(raw).report("mcp", report);
     Some(ToolRef::Mcp {
         name: name.value,
-        server,
+        server: server?,
     })
 }
 
-/// Reports keys that mean nothing for a kind of tool.
-fn refuse_keys(kind: &str, keys: &[Option<&At<String>>], report: &mut Report) {
-    for at in keys.iter().flatten() {
-        report.error(at, format!("means nothing for {kind}"));
-    }
+fn mcp_command(at: &At<()>, raw: &mut raw::Tool, report: &mut Report) -> Option<McpServer> {
+    let command = report.require(at, "command", raw.command.take());
+    let args = or_default(raw.args.take());
+    let env = or_default(raw.env.take());
+    Some(McpServer::Command {
+        command: command?.value,
+        args: args.into_iter().map(|at| Secret::new(at.value)).collect(),
+        env: env
+            .into_iter()
+            .map(|(name, at)| (name, Secret::new(at.value)))
+            .collect(),
+    })
 }
 
-fn secrets(texts: Vec<At<String>>) -> Vec<Secret> {
-    texts.into_iter().map(|at| Secret::new(at.value)).collect()
+/// The keys of a tool that its kind did not take.
+struct Unused(Vec<At<()>>);
+
+impl Unused {
+    fn of(raw: raw::Tool) -> Unused {
+        let texts = [
+            raw.command,
+            raw.description,
+            raw.readme,
+            raw.effect,
+            raw.url,
+        ];
+        let mut left: Vec<At<()>> = texts.iter().flatten().map(At::place).collect();
+        left.extend(raw.args.iter().map(At::place));
+        left.extend(raw.env.iter().map(At::place));
+        Unused(left)
+    }
+
+    fn report(self, kind: &str, report: &mut Report) {
+        for at in self.0 {
+            report.misplaced(&at, format!("means nothing for this tool of type `{kind}`"));
+        }
+    }
 }
 
 fn plain_map(map: BTreeMap<String, At<String>>) -> BTreeMap<String, String> {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
@@ -32,6 +32,9 @@ pub const AGENT_FILE: &str = "agent.yaml";
 pub struct AgentDirectory {
     folder: PathBuf,
     environment: OwnedEnvironment,
+    /// Held by a reload from its first look at a file to its end, so that the files as they are
+    /// last are what is kept. Taken before `state`.
+    reloading: Mutex<()>,
     /// Held for a look or a swap, never while files are read.
     state: RwLock<State>,
 }
@@ -65,6 +68,7 @@ impl AgentDirectory {
         let directory = AgentDirectory {
             folder: folder.to_owned(),
             environment,
+            reloading: Mutex::default(),
             state: RwLock::default(),
         };
         directory.reload();
@@ -88,6 +92,10 @@ impl AgentDirectory {
 
     /// Reads the folder again.
     pub fn reload(&self) -> ReloadReport {
+        let _reloading = self
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let found = Found::read(&self.folder, &*self.environment);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let (next, report) = state.after(found);
@@ -199,7 +207,12 @@ impl Found {
     }
 
     fn add(&mut self, folder: &Path, environment: Environment<'_>) {
-        let (spec, problems) = read_agent(folder, environment, Level::Warning);
+        let (spec, problems) = read_agent(
+            &folder.join(AGENT_FILE),
+            folder,
+            environment,
+            Level::Warning,
+        );
         self.problems.extend(problems);
         match (spec, &mut self.broken) {
             (Some(spec), _) => self.agents.push(spec),
@@ -228,15 +241,14 @@ fn agent_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Everything that is wrong with an agent: `path` is its folder or its `agent.yaml`.
 pub fn validate(path: &Path, environment: Environment<'_>) -> Vec<Problem> {
-    let folder = if path.is_dir() {
-        path
-    } else {
-        match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        }
+    if path.is_dir() {
+        return read_agent(&path.join(AGENT_FILE), path, environment, Level::Error).1;
+    }
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
     };
-    read_agent(folder, environment, Level::Error).1
+    read_agent(path, folder, environment, Level::Error).1
 }
 
 /// Every key that an agent's file may have, as `spec.model.name`; lists as `spec.tools[].type`.
@@ -246,27 +258,27 @@ pub fn keys() -> Vec<String> {
     found
 }
 
-/// Reads the agent in `folder`, and tells what is wrong with it.
+/// Reads an agent's `file` in its `folder`, and tells what is wrong with it.
 fn read_agent(
+    file: &Path,
     folder: &Path,
     environment: Environment<'_>,
     unknown_keys: Level,
 ) -> (Option<AgentSpec>, Vec<Problem>) {
-    let file = folder.join(AGENT_FILE);
-    let text = match text::read(&file, TEXT_BYTES_MAX) {
+    let text = match text::read(file, TEXT_BYTES_MAX) {
         Ok(text) => text,
-        Err(error) => return (None, vec![unreadable(&file, &error)]),
+        Err(error) => return (None, vec![unreadable(file, &error)]),
     };
     let folder = named(folder);
     let mut report = Report::new(unknown_keys);
-    let read = read::read_document(text, &file, environment, &mut report);
+    let read = read::read_document(text, file, environment, &mut report);
     let (document, read) = match read {
         Ok(read) => read,
         Err(problem) => return (None, vec![problem]),
     };
     let spec = read.and_then(|at| checked::agent(at, &folder, &mut report));
     let spec = spec.filter(|_| !report.has_errors());
-    (spec, report.finish(&document, &file))
+    (spec, report.finish(&document, file))
 }
 
 /// The folder as an absolute path that ends in its name, which `.` does not. A link keeps the

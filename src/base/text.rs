@@ -48,6 +48,14 @@ pub fn read(path: &Path, bytes_max: usize) -> Result<String, TextError> {
     Ok(text)
 }
 
+/// Whether a text can be the address of a server.
+pub fn is_http_url(text: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| {
+        text.strip_prefix(scheme)
+            .is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
+    })
+}
+
 fn not_utf8(error: std::string::FromUtf8Error) -> TextError {
     let good = error.utf8_error().valid_up_to();
     let before = String::from_utf8_lossy(&error.as_bytes()[..good]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use crate::base::text;
 use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{At, Report, or_default, plain};
@@ -72,6 +73,7 @@ fn parsed<T>(
     let Some(text) = value_of(name) else {
         return Ok(None);
     };
+    // It has no file, but a user looks for its name in the same place of the message.
     let refused = || Problem::of_file(format!("environment variable {name}"), rule);
     parse(text.trim()).map(Some).ok_or_else(refused)
 }
@@ -297,7 +299,7 @@ fn telegram(at: At<raw::Telegram>, report: &mut Report) -> Option<Telegram> {
         return None;
     }
     let bot_token = report.require(&at, "bot_token", raw.bot_token)?;
-    let parse = |text: &str| is_url(text).then(|| text.to_owned());
+    let parse = |text: &str| text::is_http_url(text).then(|| text.to_owned());
     let api_url = raw
         .api_url
         .and_then(|at| checked(&at, parse, URL_RULE, report));
@@ -308,12 +310,6 @@ fn telegram(at: At<raw::Telegram>, report: &mut Report) -> Option<Telegram> {
 }
 
 const URL_RULE: &str = "must begin with `http://` or `https://`";
-
-fn is_url(text: &str) -> bool {
-    ["http://", "https://"]
-        .iter()
-        .any(|scheme| text.starts_with(scheme))
-}
 
 fn external(
     at: At<raw::External>,

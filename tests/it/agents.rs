@@ -407,7 +407,8 @@ fn every_mistake_is_told_with_its_place() {
             "  tools:\n    - {type: cli, name: a b, command: x}\n    - {type: mcp, name: y, command: x, url: z}",
             vec![
                 "agent.yaml:10:25: `spec.tools[0].name` must be 1 to 64 letters, digits, `-` or `_`",
-                "agent.yaml:11:45: `spec.tools[1].url` must not stand beside `command`",
+                "agent.yaml:11:7: `spec.tools[1]` (`y`) is not offered by this version",
+                "agent.yaml:11:37: `spec.tools[1].command` means nothing for this tool of type `mcp`",
             ],
         ),
         (

@@ -25,6 +25,15 @@ pub struct At<T> {
 }
 
 impl<T> At<T> {
+    /// The place alone.
+    pub fn place(&self) -> At<()> {
+        At {
+            value: (),
+            node: self.node,
+            key: self.key.clone(),
+        }
+    }
+
     /// The place and the value, for a section whose keys are taken one by one.
     pub fn split(self) -> (At<()>, T) {
         let place = At {
@@ -225,6 +234,12 @@ impl Report {
     pub fn warning<T>(&mut self, at: &At<T>, remark: impl Display) {
         let message = format!("`{}` {remark}", at.key);
         self.add(Level::Warning, at.node, &at.key, message, None);
+    }
+
+    /// Reports a key that is known but means nothing where it stands, like an unknown one.
+    pub fn misplaced<T>(&mut self, at: &At<T>, remark: impl Display) {
+        let message = format!("`{}` {remark}", at.key);
+        self.add(self.unknown_keys, at.node, &at.key, message, None);
     }
 
     /// Notes that a key is accepted and ignored by this version.

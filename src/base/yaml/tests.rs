@@ -187,7 +187,7 @@ fn what_is_no_plain_document_is_refused_with_its_place() {
             "2:6: tags (`!name`) are not supported",
         ),
         ("a: *x", "1:4: unknown anchor"),
-        ("a: &x [*x]", "1:4: recursion limit exceeded"),
+        ("a: &x [*x]", "1:4: too deep"),
         (
             "a: 1\n---\nb: 2",
             " deserializing from YAML containing more than one document is not supported",
@@ -369,6 +369,25 @@ fn variables_are_texts_unless_a_number_is_wanted() {
 }
 
 #[test]
+fn lists_maps_and_sections_are_read() {
+    let text = "labels: {a: 1.0, b: x}\nguard: {rule: r, below: {name: n}}\n\
+                items:\n- name: first\n- {}\n";
+    let (file, problems) = read(text);
+    assert_eq!(problems, [""; 0]);
+    let file = file.unwrap();
+    let labels = plain(file.labels).unwrap();
+    assert_eq!(labels["a"].value, "1.0");
+    assert_eq!(labels["b"].key, "labels.b");
+    let guard = plain(file.guard).unwrap();
+    assert_eq!(plain(guard.rule).as_deref(), Some("r"));
+    let below = plain(guard.below).unwrap();
+    assert_eq!(plain(below.name).as_deref(), Some("n"));
+    let items = plain(file.items).unwrap();
+    let names: Vec<Option<String>> = items.into_iter().map(|at| plain(at.value.name)).collect();
+    assert_eq!(names, [Some("first".to_owned()), None]);
+}
+
+#[test]
 fn an_empty_variable_is_as_no_value() {
     let (file, problems) = read("name: ${EMPTY}\nport: ${NONE:-}\n");
     assert_eq!(problems, [""; 0]);
@@ -400,13 +419,17 @@ fn only_the_first_fifty_problems_are_told_and_errors_before_warnings() {
 
 #[test]
 fn a_deep_document_is_refused_and_not_a_stack_overflow() {
-    let deep = "[".repeat(100_000);
-    let nested = format!("{}{}", "[".repeat(120), "]".repeat(120));
-    let thread = crate::base::thread::spawn("deep", crate::base::thread::STACK_WORK, move || {
-        assert!(Document::parse(deep).is_err());
-        assert!(Document::parse(nested).is_ok());
-    });
-    drop(thread);
+    let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let thread = std::thread::Builder::new().stack_size(crate::base::thread::STACK_SMALL);
+    let parse = move || {
+        [16, 17, 10_000].map(|levels| {
+            let parsed = Document::parse(nested(levels));
+            parsed.map(|_| ()).map_err(|error| error.to_string())
+        })
+    };
+    let parsed = thread.spawn(parse).unwrap().join().unwrap();
+    let refused = Err("1:17: too deep".to_owned());
+    assert_eq!(parsed, [Ok(()), refused.clone(), refused]);
 }
 
 #[test]

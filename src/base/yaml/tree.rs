@@ -19,6 +19,8 @@ use super::{Position, TEXT_BYTES_MAX, YamlError, drive, refuse_long};
 
 /// The most values of a document, those that aliases stand for counted each time.
 const NODES_MAX: usize = 200_000;
+/// The deepest value. A level costs some KiB of stack while parsing, in threads that have 128.
+const DEPTH_MAX: usize = 16;
 /// The most bytes of all texts together, those that aliases stand for counted each time.
 const EXPANDED_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
 
@@ -195,21 +197,20 @@ enum Shape {
     Map,
 }
 
-const TOO_LARGE: &str = "too many values, or aliases that stand for too much";
-
 /// Looks at all values of `text` without keeping them.
 ///
 /// Errors: not YAML, or over the limits.
 pub(super) fn measure(text: &str) -> Result<Outline, YamlError> {
     let mut outline = Outline::default();
-    match drive(text, Walk(&mut outline)) {
-        Ok(()) => Ok(outline),
+    let walked = drive(text, Walk(&mut outline));
+    match (walked, outline.refused) {
+        (Ok(()), _) => Ok(outline),
         // The parser puts the path of the value before our words.
-        Err(error) if outline.is_too_large => Err(YamlError {
+        (Err(error), Some(reason)) => Err(YamlError {
             position: error.position,
-            message: TOO_LARGE.to_owned(),
+            message: reason.to_owned(),
         }),
-        Err(error) => Err(error),
+        (Err(error), None) => Err(error),
     }
 }
 
@@ -219,8 +220,9 @@ pub(super) struct Outline {
     shapes: Vec<Shape>,
     text_bytes: usize,
     stop_at: Option<usize>,
-    /// Whether we stopped, and not the parser.
-    is_too_large: bool,
+    depth: usize,
+    /// Why we stopped, if it was not the parser.
+    refused: Option<&'static str>,
     /// The first value with a tag.
     tagged: Option<NodeId>,
 }
@@ -233,10 +235,22 @@ impl Outline {
         self.shapes.push(shape);
         self.text_bytes += text_bytes;
         if self.shapes.len() > NODES_MAX || self.text_bytes > EXPANDED_BYTES_MAX {
-            self.is_too_large = true;
-            return Err(E::custom(TOO_LARGE));
+            return self.refuse("too many values, or aliases that stand for too much");
         }
         Ok(())
+    }
+
+    fn descend<E: de::Error>(&mut self) -> Result<(), E> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return self.refuse("too deep");
+        }
+        Ok(())
+    }
+
+    fn refuse<E: de::Error>(&mut self, reason: &'static str) -> Result<(), E> {
+        self.refused = Some(reason);
+        Err(E::custom(reason))
     }
 }
 
@@ -299,15 +313,19 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         self.0.enter(Shape::List, 0)?;
+        self.0.descend()?;
         while items.next_element_seed(Walk(&mut *self.0))?.is_some() {}
+        self.0.depth -= 1;
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         self.0.enter(Shape::Map, 0)?;
+        self.0.descend()?;
         while entries.next_key_seed(Walk(&mut *self.0))?.is_some() {
             entries.next_value_seed(Walk(&mut *self.0))?;
         }
+        self.0.depth -= 1;
         Ok(())
     }
 
