@@ -31,11 +31,13 @@ const BUILTINS: [&str; 9] = [
     "background_process",
     "agent",
 ];
-/// Those that this version has.
+/// Those that this version has; the others load with a warning.
 const OFFERED_BUILTINS: &[&str] = &[];
 const PATTERN_RULE: &str = "must be an identifier, or the beginning of some and a `*`";
 /// No wait is longer than a day.
 const SECONDS_MAX: u64 = 24 * 60 * 60;
+/// Ten years, which no clock overflows.
+const HOURS_MAX: u64 = 10 * 366 * 24;
 
 /// Checks what the file in `folder` says. `None` when something is missing that has no default;
 /// the reasons, and all the other problems, are in `report`.
@@ -44,6 +46,7 @@ pub(super) fn agent(
     folder: &Path,
     report: &mut Report,
 ) -> Option<AgentSpec> {
+    note_what_has_no_effect(&file.value, report);
     let (file, raw) = file.split();
     header(&file, raw.api_version, raw.kind, report);
     let metadata = report.require(&file, "metadata", raw.metadata);
@@ -60,8 +63,6 @@ pub(super) fn agent(
         system_prompt: prompt(raw.system_prompt, "SYSTEM_PROMPT.md", folder, report),
         instructions: prompt(raw.instructions, "INSTRUCTIONS.md", folder, report),
     };
-    report.no_effect(raw.access.as_ref());
-    report.no_effect(raw.skills_dir.as_ref());
     let access = access(or_default(raw.access), report);
     let skills_dir = plain(raw.skills_dir).unwrap_or_else(|| "skills".to_owned());
     let session = session(or_default(raw.session), report);
@@ -83,6 +84,27 @@ pub(super) fn agent(
         skills_dir: folder.join(skills_dir),
         access,
     })
+}
+
+/// What this version reads and does not use. Whoever makes one of them work takes it out of here
+/// and out of the "not yet" of `docs/agent-format.md`.
+fn note_what_has_no_effect(file: &raw::AgentFile, report: &mut Report) {
+    let Some(At { value: spec, .. }) = &file.spec else {
+        return;
+    };
+    if let Some(At { value: session, .. }) = &spec.session {
+        report.no_effect(session.compaction.as_ref());
+        if let Some(At { value: context, .. }) = &session.context {
+            report.no_effect(context.max_tool_result_tokens.as_ref());
+            report.no_effect(context.tool_result_truncation.as_ref());
+            report.no_effect(context.tool_result_keep_first.as_ref());
+            report.no_effect(context.tool_result_keep_last.as_ref());
+        }
+    }
+    report.no_effect(spec.memory.as_ref());
+    report.no_effect(spec.limits.as_ref());
+    report.no_effect(spec.skills_dir.as_ref());
+    report.no_effect(spec.access.as_ref());
 }
 
 fn header(
@@ -219,7 +241,6 @@ fn session(raw: raw::Session, report: &mut Report) -> SessionSpec {
         ("continue", OnDisconnect::Continue),
     ];
     let usual = SessionSpec::default();
-    report.no_effect(raw.compaction.as_ref());
     let context = or_default(raw.context);
     let max_history_tokens = plain(context.max_history_tokens.clone());
     let iterations = report.within(raw.max_tool_iterations, 1..=1_000);
@@ -230,7 +251,7 @@ fn session(raw: raw::Session, report: &mut Report) -> SessionSpec {
             .and_then(|number| u32::try_from(number).ok())
             .unwrap_or(usual.max_tool_iterations),
         llm_timeout: timeout.map_or(usual.llm_timeout, Duration::from_secs),
-        ttl_hours: report.at_least(raw.ttl_hours, 1),
+        ttl_hours: report.within(raw.ttl_hours, 1..=HOURS_MAX),
         max_history_tokens: max_history_tokens.unwrap_or(usual.max_history_tokens),
         tool_results: tool_results(context, report),
     }
@@ -238,10 +259,6 @@ fn session(raw: raw::Session, report: &mut Report) -> SessionSpec {
 
 fn tool_results(raw: raw::Context, report: &mut Report) -> ToolResultSpec {
     let usual = ToolResultSpec::default();
-    report.no_effect(raw.max_tool_result_tokens.as_ref());
-    report.no_effect(raw.tool_result_truncation.as_ref());
-    report.no_effect(raw.tool_result_keep_first.as_ref());
-    report.no_effect(raw.tool_result_keep_last.as_ref());
     ToolResultSpec {
         max_tokens: report
             .at_least(raw.max_tool_result_tokens, 1)
@@ -257,7 +274,6 @@ fn tool_results(raw: raw::Context, report: &mut Report) -> ToolResultSpec {
 }
 
 fn memory(found: Option<At<raw::Memory>>, access: &AccessSpec, report: &mut Report) -> MemorySpec {
-    report.no_effect(found.as_ref());
     let raw = or_default(found);
     // What one stranger told the agent must not reach the next one unasked.
     let usual_scope = match access.lets_strangers_in() {
@@ -274,7 +290,6 @@ fn memory(found: Option<At<raw::Memory>>, access: &AccessSpec, report: &mut Repo
 }
 
 fn limits(found: Option<At<raw::Limits>>, report: &mut Report) -> LimitsSpec {
-    report.no_effect(found.as_ref());
     let raw = or_default(found);
     LimitsSpec {
         tokens_per_day: report.at_least(raw.tokens_per_day, 1),
@@ -284,27 +299,41 @@ fn limits(found: Option<At<raw::Limits>>, report: &mut Report) -> LimitsSpec {
 
 fn tools(found: Vec<At<raw::Tool>>, report: &mut Report) -> Vec<ToolRef> {
     let mut names = BTreeSet::new();
-    found
-        .into_iter()
-        .filter_map(|found| {
-            let (at, raw) = found.split();
-            let kind = raw.kind.clone();
-            let kind = report.require(&at, "type", kind)?;
-            let name = tool_name(&at, raw.name.clone(), &mut names, report);
-            let tool = match report.choice(&kind, TOOL_KINDS)? {
-                ToolKind::Builtin => builtin(name?, raw, report)?,
-                ToolKind::Cli => cli(&at, name?, raw, report)?,
-                ToolKind::Mcp => mcp(&at, name?, raw, report)?,
-            };
-            if !OFFERED_BUILTINS.contains(&tool.name()) {
-                report.warning(
-                    &at,
-                    format!("(`{}`) is not offered by this version", tool.name()),
-                );
-            }
-            Some(tool)
-        })
-        .collect()
+    let mut tools = Vec::new();
+    for found in found {
+        let (at, raw) = found.split();
+        let Some(tool) = tool(&at, raw, &mut names, report) else {
+            continue;
+        };
+        if !is_offered(&tool) {
+            let remark = format!("(`{}`) is not offered by this version", tool.name());
+            report.warning(&at, remark);
+        }
+        tools.push(tool);
+    }
+    tools
+}
+
+fn tool(
+    at: &At<()>,
+    mut raw: raw::Tool,
+    names: &mut BTreeSet<String>,
+    report: &mut Report,
+) -> Option<ToolRef> {
+    let kind = report.require(at, "type", raw.kind.take());
+    let name = tool_name(at, raw.name.take(), names, report);
+    match report.choice(&kind?, TOOL_KINDS)? {
+        ToolKind::Builtin => builtin(name?, raw, report),
+        ToolKind::Cli => cli(at, name?, raw, report),
+        ToolKind::Mcp => mcp(at, name?, raw, report),
+    }
+}
+
+fn is_offered(tool: &ToolRef) -> bool {
+    match tool {
+        ToolRef::Builtin { name } => OFFERED_BUILTINS.contains(&name.as_str()),
+        ToolRef::Cli { .. } | ToolRef::Mcp { .. } => false,
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -490,7 +519,7 @@ fn buffer(raw: raw::Buffer, report: &mut Report) -> ContextBuffer {
         mode: report.choice_or(raw.mode, BufferMode::WORDS, usual.mode),
         max_messages: plain(raw.max_messages).unwrap_or(usual.max_messages),
         max_age_hours: report
-            .at_least(raw.max_age_hours, 1)
+            .within(raw.max_age_hours, 1..=HOURS_MAX)
             .unwrap_or(usual.max_age_hours),
     }
 }

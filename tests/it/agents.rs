@@ -11,6 +11,7 @@ use duragent::domain::event::OnDisconnect;
 use duragent::domain::ids::AgentName;
 use duragent::domain::secret::Secret;
 use duragent::domain::spec::*;
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 /// The example of the README, word for word.
@@ -318,6 +319,15 @@ fn every_key_ends_up_in_the_spec() {
 }
 
 #[test]
+fn agents_load_on_the_smallest_stack() {
+    let agents = Agents::new();
+    agents.write_echo("a", EVERYTHING);
+    let thread = std::thread::Builder::new().stack_size(duragent::base::thread::STACK_SMALL);
+    let load = move || agents.load().list().len();
+    assert_eq!(thread.spawn(load).unwrap().join().unwrap(), 1);
+}
+
+#[test]
 fn what_has_no_effect_yet_is_said() {
     let agents = Agents::new();
     agents.write_echo("a", EVERYTHING);
@@ -392,7 +402,7 @@ fn every_mistake_is_told_with_its_place() {
             "  session: {llm_timeout_seconds: 0, ttl_hours: 0}",
             vec![
                 "agent.yaml:9:34: `spec.session.llm_timeout_seconds` must be from 1 to 86400, not 0",
-                "agent.yaml:9:48: `spec.session.ttl_hours` must be at least 1, not 0",
+                "agent.yaml:9:48: `spec.session.ttl_hours` must be from 1 to 87840, not 0",
             ],
         ),
         (
@@ -620,6 +630,20 @@ fn a_prompt_is_a_file_only_if_it_looks_like_one() {
         agents.write_echo("a", &format!("  soul: {written}"));
         let spec = agents.load().get(&name("a")).unwrap();
         assert_eq!(spec.prompts.soul.as_deref(), Some(expected), "{written}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_file_makes_the_loader_panic(
+        more in "(  (soul|session|tools|access|limits|memory): |    - |(type|name|dm|groups|queue)|[:{}\\[\\], \n'*&$0-9]){0,30}",
+    ) {
+        let agents = Agents::new();
+        agents.write_echo("a", &more);
+        let directory = agents.load();
+        prop_assert_eq!(directory.list().len() + usize::from(directory.problems().iter().any(|one| one.is_error())), 1);
     }
 }
 

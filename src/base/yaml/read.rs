@@ -342,6 +342,22 @@ impl Report {
         problems
     }
 
+    fn check_key(&mut self, key: &Node, parent: &str, known: &[&'static str], is_guarded: bool) {
+        let word = key_text(key);
+        if known.contains(&word) {
+            return;
+        }
+        let level = if is_guarded {
+            Level::Error
+        } else {
+            self.unknown_keys
+        };
+        let path = joined(parent, word);
+        let message = format!("unknown key `{}`", shown(&path));
+        let hint = did_you_mean(word, known.iter().copied());
+        self.add(level, key.id, &path, message, hint);
+    }
+
     fn add(
         &mut self,
         level: Level,
@@ -446,24 +462,6 @@ impl<'a> Place<'a> {
 
     fn is_null(self) -> bool {
         matches!(&self.node.value, Value::Scalar(scalar) if scalar.kind == ScalarKind::Null)
-    }
-}
-
-impl Report {
-    fn check_key(&mut self, key: &Node, parent: &str, known: &[&'static str], is_guarded: bool) {
-        let word = key_text(key);
-        if known.contains(&word) {
-            return;
-        }
-        let level = if is_guarded {
-            Level::Error
-        } else {
-            self.unknown_keys
-        };
-        let path = joined(parent, word);
-        let message = format!("unknown key `{}`", shown(&path));
-        let hint = did_you_mean(word, known.iter().copied());
-        self.add(level, key.id, &path, message, hint);
     }
 }
 
