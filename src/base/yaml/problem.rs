@@ -1,6 +1,6 @@
 //! Something that a user should correct in a file, with its place, and near misses of words.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
 /// Where something stands in a text: both count from 1, columns in characters.
@@ -60,19 +60,33 @@ impl Problem {
     }
 }
 
-/// `file:line:column: message; hint`, in one line.
+/// `file:line:column: message; hint`, in one line: what a file holds is shown without the control
+/// characters that would let it write more, or steer a terminal.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file.display())?;
         if let Some(position) = self.position {
             write!(f, "{position}:")?;
         }
-        write!(f, " {}", self.message)?;
+        f.write_str(" ")?;
+        write_plainly(f, &self.message)?;
         if let Some(hint) = &self.hint {
-            write!(f, "; {hint}")?;
+            f.write_str("; ")?;
+            write_plainly(f, hint)?;
         }
         Ok(())
     }
+}
+
+fn write_plainly(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    for letter in text.chars() {
+        if letter.is_control() {
+            write!(f, "{}", letter.escape_default())?;
+        } else {
+            f.write_char(letter)?;
+        }
+    }
+    Ok(())
 }
 
 /// "did you mean …?", if one of `known` is a near miss of `word`.
@@ -125,6 +139,19 @@ fn distance(left: &str, right: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_problem_is_one_plain_line() {
+        let problem = Problem {
+            position: Some(Position { line: 2, column: 3 }),
+            hint: Some("did you mean `b`?".to_owned()),
+            ..Problem::of_file("a.yaml", "unknown key `a\n\u{1b}[2Jß`")
+        };
+        assert_eq!(
+            problem.to_string(),
+            "a.yaml:2:3: unknown key `a\\n\\u{1b}[2Jß`; did you mean `b`?"
+        );
+    }
 
     #[test]
     fn distance_counts_typing_errors() {

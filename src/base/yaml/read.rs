@@ -94,8 +94,10 @@ struct Found {
     hint: Option<String>,
 }
 
-/// Parses `text`, fills in its variables and reads it as a `T`. Problems of the text as a whole
-/// are in the list at once; those of its values in the report, for [`Report::finish`].
+/// Parses `text`, fills in its variables and reads it as a `T`. Problems of its values go into
+/// `report`; the document is what [`Report::finish`] needs to place them.
+///
+/// Errors: the text is no document that could be looked into.
 pub fn read_document<T: FromYaml>(
     text: String,
     file: &Path,
@@ -390,12 +392,12 @@ fn listed<T>(choices: &[(&str, T)]) -> String {
 
 /// A user's word in a message: not a whole page of it.
 fn shown(word: &str) -> String {
-    const SHOWN_CHARS: usize = 40;
-    if word.chars().count() <= SHOWN_CHARS {
-        return word.escape_debug().to_string();
+    const SHOWN_CHARS: usize = 100;
+    let mut start: String = word.chars().take(SHOWN_CHARS).collect();
+    if start.len() < word.len() {
+        start.push('…');
     }
-    let start: String = word.chars().take(SHOWN_CHARS).collect();
-    format!("{}…", start.escape_debug())
+    start
 }
 
 impl<'a> Place<'a> {
