@@ -313,7 +313,7 @@ fn a_refusal_is_final_and_in_the_providers_words() {
             "Provider returned error: bad tool",
         ),
         ("plain words".into(), "plain words"),
-        (format!("bad key {KEY}!"), "bad key ***!"),
+        (format!("bad key {KEY}!"), "bad key [redacted]!"),
         (String::new(), "no reason given"),
     ] {
         fake.reply(error(404, "").body(&body));
