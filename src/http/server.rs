@@ -73,6 +73,10 @@ struct Generation {
     number: u64,
     address: PathBuf,
     server: Arc<tiny_http::Server>,
+    /// The gate found nobody listening, and has woken a handler.
+    is_reported: bool,
+    /// A handler makes the next one.
+    is_ending: bool,
 }
 
 impl Server {
@@ -109,12 +113,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.stop();
-        // Under the lock, so that no handler makes a new server that nobody unblocks.
-        let current = self.shared.current();
-        for _ in &self.threads {
-            current.server.unblock();
-        }
-        drop(current);
+        self.shared.unblock_all();
         self.threads.clear();
     }
 }
@@ -133,6 +132,8 @@ impl Generation {
             number,
             address,
             server: Arc::new(server),
+            is_reported: false,
+            is_ending: false,
         })
     }
 }
@@ -146,9 +147,10 @@ impl Upstream for ServerDoor {
     }
 
     fn report_down(&self, address: &Path) {
-        let current = self.0.current();
-        if current.address == address {
+        let mut current = self.0.current();
+        if current.address == address && !current.is_reported {
             // One handler wakes without a request, and makes the server anew.
+            current.is_reported = true;
             current.server.unblock();
         }
     }
@@ -201,38 +203,48 @@ impl Shared {
         }
     }
 
-    /// Makes the server anew, unless it is time to stop or another thread has done so already.
+    /// Makes the server anew, unless it is time to stop or another thread is at it.
     ///
-    /// A failed `recv` means one of two: the listener has ended, or somebody found it ended and
-    /// woke us.
+    /// A failed `recv` means one of two: the listener has ended, or the gate found it ended and
+    /// woke us. The other threads meanwhile go on with the requests that the old one still has.
     fn renew(&self, old: &Arc<tiny_http::Server>, err: &io::Error) {
-        let mut current = self.current();
-        if self.stop.is_stopped() || !Arc::ptr_eq(&current.server, old) {
+        if !self.begin_renewal(old) {
             return;
         }
-        match Generation::start(&self.settings.folder, current.number + 1) {
-            Ok(next) => {
-                log::warn!("the server behind the gate has ended ({err}): a new one takes over");
-                *current = next;
-                self.send_all_to_the_new(old);
-            }
-            Err(err) => {
-                log::error!("cannot make the server behind the gate anew: {err}");
-                drop(current);
-                self.rest_and_retry(old);
+        log::warn!("the server behind the gate has ended ({err}): a new one takes over");
+        // What ended it (no files left, most likely) would end the next one too if it came at once.
+        while !self.stop.wait(REST) {
+            let number = self.current().number + 1;
+            match Generation::start(&self.settings.folder, number) {
+                Ok(next) => return self.install(next),
+                Err(err) => log::error!("cannot make the server behind the gate anew: {err}"),
             }
         }
     }
 
-    fn send_all_to_the_new(&self, old: &tiny_http::Server) {
-        for _ in 1..self.settings.handlers {
-            old.unblock();
+    fn begin_renewal(&self, old: &Arc<tiny_http::Server>) -> bool {
+        let mut current = self.current();
+        let is_due = Arc::ptr_eq(&current.server, old) && !current.is_ending;
+        current.is_ending |= is_due;
+        is_due
+    }
+
+    fn install(&self, next: Generation) {
+        let old = std::mem::replace(&mut *self.current(), next);
+        // Each of the other threads leaves the old one, behind the requests that it still has.
+        for _ in 1..self.settings.handlers.max(1) {
+            old.server.unblock();
+        }
+        if self.stop.is_stopped() {
+            // `Server::drop` has unblocked the old one only.
+            self.unblock_all();
         }
     }
 
-    fn rest_and_retry(&self, old: &tiny_http::Server) {
-        if !self.stop.wait(REST) {
-            old.unblock();
+    fn unblock_all(&self) {
+        let current = self.current();
+        for _ in 0..self.settings.handlers.max(1) {
+            current.server.unblock();
         }
     }
 }

@@ -968,6 +968,47 @@ fn the_folder_of_the_inner_socket_is_private_and_goes_with_the_front() {
 }
 
 #[test]
+fn who_reaches_the_inner_socket_past_the_gate_is_refused() {
+    use std::os::unix::net::UnixStream;
+    if !is_own_process("gate::who_reaches_the_inner_socket_past_the_gate_is_refused") {
+        return;
+    }
+    let fixture = Fixture::start();
+    fixture.is_well();
+    let mut folders = std::fs::read_dir(std::env::temp_dir()).unwrap();
+    let socket = folders.next().unwrap().unwrap().path().join("0");
+    for key in [
+        "",
+        "X-Gate-Key: 0\r\nX-Gate-Peer: 127.0.0.1:1\r\nX-Gate-Conn: 1\r\n",
+    ] {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        let text = format!("GET /livez HTTP/1.1\r\nConnection: close\r\n{key}\r\n");
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    }
+}
+
+#[test]
+fn a_hundred_streams_with_large_requests_hold_up_nobody() {
+    let fixture = Fixture::start();
+    let streams: Vec<Client> = (0..100)
+        .map(|_| {
+            let mut client = fixture.client();
+            client.send(post("/api/v1/stream", &"x".repeat(5000)));
+            client.until(b": hello\n\n\r\n");
+            client
+        })
+        .collect();
+    for _ in 0..100 {
+        fixture.is_well();
+    }
+    drop(streams);
+    fixture.wait_for_open(0);
+}
+
+#[test]
 fn vanished_clients_are_probed_on_every_connection() {
     use rustix::net::sockopt;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

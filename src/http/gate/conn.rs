@@ -15,7 +15,7 @@
 //!
 //! Owned by: the gate's event loop, which closes the socket by dropping it.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant, SystemTime};
@@ -416,7 +416,11 @@ impl Conn {
         match sys::connect_unix(&address) {
             Ok(server) => self.relay(server, env),
             Err(err) if env.now < departing.give_up_at => {
-                if err.kind() != io::ErrorKind::WouldBlock {
+                // Anything else, such as having no file left, is not the server's fault.
+                if matches!(
+                    err.kind(),
+                    ErrorKind::ConnectionRefused | ErrorKind::NotFound
+                ) {
                     env.upstream.report_down(&address);
                 }
                 self.deadline = Some(env.now + RETRY_AFTER);

@@ -1,11 +1,11 @@
 //! A request, whole, with its body, and the duty to answer it.
 
 use std::convert::Infallible;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use crossbeam_channel::Receiver;
-use tiny_http::{HTTPVersion, Request};
+use tiny_http::{HTTPVersion, Header, Method, Request};
 
 use crate::http::access::Version;
 use crate::http::gate::Presence;
@@ -17,11 +17,20 @@ use crate::http::server::stream::{Coding, StreamWriter};
 ///
 /// It may move to another thread.
 pub struct Incoming {
-    /// `None` once answered.
-    request: Option<Request>,
+    head: Head,
     peer: SocketAddr,
     body: Vec<u8>,
     gone: Receiver<Infallible>,
+    /// `None` once answered. Of tiny_http's request this is all that is kept: as long as its reader
+    /// lives, a thread of tiny_http's pool waits for it, and others may queue up behind that thread.
+    writer: Option<Box<dyn Write + Send>>,
+}
+
+struct Head {
+    method: Method,
+    url: String,
+    version: Version,
+    headers: Vec<Header>,
 }
 
 impl Incoming {
@@ -33,33 +42,33 @@ impl Incoming {
         let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
         request.as_reader().read_to_end(&mut body)?;
         Ok(Incoming {
-            request: Some(request),
+            head: Head::of(&request),
             peer,
             body,
             gone: presence.gone(conn),
+            writer: Some(request.into_writer()),
         })
     }
 
     /// The method: `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE` or `OPTIONS`.
     pub fn method(&self) -> &str {
-        self.request().method().as_str()
+        self.head.method.as_str()
     }
 
     /// The path, without the query, as it was sent.
     pub fn path(&self) -> &str {
-        self.request().url().split('?').next().unwrap_or_default()
+        self.head.url.split('?').next().unwrap_or_default()
     }
 
     /// The query, without its `?`, as it was sent; empty if there is none.
     pub fn query(&self) -> &str {
-        let url = self.request().url();
-        url.split_once('?').map_or("", |(_, query)| query)
+        self.head.url.split_once('?').map_or("", |(_, query)| query)
     }
 
     /// The first value of a header, by its name in any case. Headers of the hop (`Connection`) and
     /// tokens never come so far; `Content-Length` is there exactly if the client spoke of a body.
     pub fn header(&self, name: &str) -> Option<&str> {
-        header(self.request(), name)
+        find(&self.head.headers, name)
     }
 
     /// Where the client's connection comes from.
@@ -69,10 +78,7 @@ impl Incoming {
 
     /// The version of the protocol that the client speaks.
     pub fn version(&self) -> Version {
-        match self.request().http_version() {
-            HTTPVersion(1, 0) => Version::Http10,
-            _ => Version::Http11,
-        }
+        self.head.version
     }
 
     /// The whole body, without its coding.
@@ -116,14 +122,8 @@ impl Incoming {
             put_header(&mut head, "Transfer-Encoding", "chunked");
         }
         head.extend_from_slice(b"\r\n");
-        let request = self.request.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        StreamWriter::begin(request.into_writer(), &head, coding, self.gone())
-    }
-
-    fn request(&self) -> &Request {
-        self.request
-            .as_ref()
-            .expect("only what consumes an Incoming takes its request")
+        let writer = self.writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        StreamWriter::begin(writer, &head, coding, self.gone())
     }
 
     fn answer_problem(&mut self, problem: &Problem) {
@@ -138,7 +138,7 @@ impl Incoming {
     }
 
     fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
-        let Some(request) = self.request.take() else {
+        let Some(mut writer) = self.writer.take() else {
             return;
         };
         let mut text = status_line(status, headers);
@@ -147,10 +147,9 @@ impl Incoming {
             put_header(&mut text, "Content-Length", &body.len().to_string());
         }
         text.extend_from_slice(b"\r\n");
-        if has_body && request.method() != &tiny_http::Method::Head {
+        if has_body && self.head.method != Method::Head {
             text.extend_from_slice(body);
         }
-        let mut writer = request.into_writer();
         if let Err(err) = writer.write_all(&text).and_then(|()| writer.flush()) {
             log::debug!("an answer found no reader: {err}");
         }
@@ -159,16 +158,33 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if self.request.is_some() {
+        if self.writer.is_some() {
             self.answer_problem(&Problem::new(500, "the server failed to answer"));
+        }
+    }
+}
+
+impl Head {
+    fn of(request: &Request) -> Head {
+        Head {
+            method: request.method().clone(),
+            url: request.url().to_owned(),
+            version: match request.http_version() {
+                HTTPVersion(1, 0) => Version::Http10,
+                _ => Version::Http11,
+            },
+            headers: request.headers().to_vec(),
         }
     }
 }
 
 /// The first value of a header of a request.
 pub(super) fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    request
-        .headers()
+    find(request.headers(), name)
+}
+
+fn find<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
+    headers
         .iter()
         .find(|header| header.field.as_str().as_str().eq_ignore_ascii_case(name))
         .map(|header| header.value.as_str())
