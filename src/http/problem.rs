@@ -124,8 +124,7 @@ pub fn reason(status: u16) -> &'static str {
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
-        200..=299 => "Success",
-        400..=499 => "Client Error",
+        _ if status < 400 => "Success",
         _ => "Error",
     }
 }

@@ -2,9 +2,6 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
-/// A buffer below this size is kept for the next bytes.
-const KEEP_BYTES: usize = 1 << 10;
-
 /// What one attempt at a socket brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moved {
@@ -58,8 +55,6 @@ impl Outbound {
             Moved::Nothing => 0,
             Moved::Ended => return Moved::Ended,
         };
-        self.bytes.clear();
-        self.sent = 0;
         self.bytes.extend_from_slice(&more[taken..]);
         outcome
     }
@@ -73,7 +68,8 @@ impl Outbound {
         if let Moved::Bytes(taken) = outcome {
             self.sent += taken;
         }
-        if self.is_empty() && self.bytes.capacity() > KEEP_BYTES {
+        if self.is_empty() {
+            // Clients that fall behind are few; the others shall not hold a buffer each.
             *self = Outbound::default();
         }
         outcome
