@@ -50,7 +50,7 @@ impl Parser {
         mut bytes: &[u8],
         mut take: impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        loop {
+        while !bytes.is_empty() {
             if std::mem::take(&mut self.after_cr) {
                 bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
             }
@@ -61,10 +61,8 @@ impl Parser {
             self.after_cr = bytes[end] == b'\r';
             self.end_line(&bytes[..end], &mut take)?;
             bytes = &bytes[end + 1..];
-            if bytes.is_empty() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     fn keep_unfinished(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
@@ -199,6 +197,12 @@ mod tests {
                 "{body:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_line_end_may_be_split_with_nothing_between() {
+        let pieces: [&[u8]; 4] = [b"data: a\r", b"", b"\n", b"data: b\r\n\r"];
+        assert_eq!(events(&pieces), Ok(vec!["#=a\nb".to_owned()]));
     }
 
     #[test]

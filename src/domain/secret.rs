@@ -17,6 +17,17 @@ impl Secret {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+
+    /// `text` with every occurrence of the secret covered.
+    pub fn hide_in(&self, text: &str) -> String {
+        /// Local servers are given words like `none` for a key: those are no secrets, and
+        /// covering them would make messages unreadable.
+        const BYTES_MIN: usize = 8;
+        if self.0.len() < BYTES_MIN {
+            return text.to_owned();
+        }
+        text.replace(&*self.0, "[redacted]")
+    }
 }
 
 impl fmt::Debug for Secret {

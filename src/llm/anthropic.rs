@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 use crate::domain::event::{FinishReason, ToolCall, Usage};
 use crate::domain::message::{Message, Reply};
 use crate::domain::spec::ModelSpec;
-use crate::llm::dialect::{Answer, Decoder, Fault, Text, error_text, legal_tool_name, user_text};
+use crate::llm::dialect::{
+    Answer, Decoder, Fault, Text, arguments_object, error_text, legal_tool_name, user_text,
+};
 use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
 
 /// The limit of an answer when the agent names none: the API wants one.
@@ -156,19 +158,8 @@ fn tool_use(call: &ToolCall) -> Value {
         "type": "tool_use",
         "id": call.call_id,
         "name": legal_tool_name(&call.tool_name),
-        "input": input(&call.arguments),
+        "input": arguments_object(&call.arguments),
     })
-}
-
-/// The arguments as an object, which the API insists on; a model may have written anything.
-fn input(arguments: &str) -> Value {
-    match serde_json::from_str(arguments) {
-        Ok(Value::Object(object)) => Value::Object(object),
-        Ok(Value::Null) => json!({}),
-        Ok(other) => json!({"arguments": other}),
-        Err(_) if arguments.trim().is_empty() => json!({}),
-        Err(_) => json!({"arguments": arguments}),
-    }
 }
 
 /// The key of the blocks of thinking in a reply's `provider_data`.

@@ -9,22 +9,25 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::Response;
 use ureq::{Agent, Body, BodyReader, Proxy};
 
 use crate::base::sse;
-use crate::base::stop::{self, Stop, StopSource};
 use crate::domain::secret::Secret;
-use crate::llm::dialect::{Answer, Decoder, Fault, error_text, shortened};
-use crate::llm::{Cancel, LlmError, Sink, retry};
+use crate::llm::canceller::Canceller;
+use crate::llm::dialect::{Answer, Decoder, Fault, error_text};
+use crate::llm::handover::Handover;
+use crate::llm::{LlmError, retry};
 
 /// How much is read at once, and the size of either buffer of a connection.
 const BUFFER_BYTES: usize = 16 << 10;
 /// What is read of an error's body.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
+/// What is passed on of a provider's words.
+const WORDS_CHARS_MAX: usize = 500;
 /// What is read of an answer that is not streamed.
 const WHOLE_BYTES_MAX: u64 = 8 << 20;
 /// What is read of an answer after its end, to use its connection again.
@@ -59,31 +62,12 @@ pub(super) struct Post<'a> {
     pub(super) deadline: Option<Instant>,
 }
 
-/// The sink of a call, which remembers whether it was given anything.
-pub(super) struct Handover<'a> {
-    sink: &'a mut dyn Sink,
-    begun: bool,
-    unflushed: bool,
-}
-
-/// Ends the calls of a [`Line`].
-pub(super) struct Canceller {
-    agent: Agent,
-    source: Mutex<StopSource>,
-    stop: Stop,
-}
-
 impl Line {
     /// A line that gives up when no byte comes for `idle_timeout`.
     pub(super) fn new(idle_timeout: Duration) -> Line {
         let agent = agent(idle_timeout);
-        let (source, stop) = stop::pair();
         Line {
-            canceller: Arc::new(Canceller {
-                agent: agent.clone(),
-                source: Mutex::new(source),
-                stop,
-            }),
+            canceller: Arc::new(Canceller::new(agent.clone())),
             agent,
             rest: None,
             used: false,
@@ -106,7 +90,7 @@ impl Line {
     ) -> Result<Answer, LlmError> {
         let result = self
             .exchange(post, decoder, sink)
-            .map_err(|error| error.without(post.key));
+            .map_err(|error| error.presentable(post.key));
         match self.canceller.is_cancelled() {
             true => Err(LlmError::Cancelled),
             false => result,
@@ -121,19 +105,23 @@ impl Line {
     ) -> Result<Answer, LlmError> {
         self.free_connection();
         let response = self.send(post)?;
+        self.used = true;
         if !response.status().is_success() {
             return Err(status_error(post.provider, response));
         }
-        if response.body().mime_type() == Some("application/json") {
-            return whole(post.provider, response, decoder, sink);
+        match response.body().mime_type() {
+            Some("application/json") => return whole(post.provider, response, decoder, sink),
+            // A wrong address often leads to somebody's front page.
+            Some("text/html") => return Err(web_page(post.provider)),
+            _ => {}
         }
         let mut body = response.into_body().into_reader();
         self.stream(post.provider, &mut body, decoder, sink)?;
-        self.rest = self.keeps_alive.then_some(body);
-        self.used = true;
+        let can_be_used_again = self.keeps_alive && decoder.is_done();
+        self.rest = can_be_used_again.then_some(body);
         decoder
             .finish()
-            .map_err(|fault| fault.named(post.provider, sink.begun))
+            .map_err(|fault| fault.named(post.provider, sink.has_begun()))
     }
 
     /// Reads what the last answer left, so that its connection can be used again.
@@ -192,10 +180,7 @@ impl Line {
     ) -> Result<(), LlmError> {
         let mut events = sse::Parser::default();
         while !decoder.is_done() {
-            let count = match body.read(&mut self.buffer) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                result => result.map_err(|error| body_error(provider, error))?,
-            };
+            let count = read_some(provider, body, &mut self.buffer)?;
             if self.canceller.is_cancelled() {
                 return Err(LlmError::Cancelled);
             }
@@ -210,7 +195,7 @@ impl Line {
             });
             // What came before a fault stands, and is stored with what is known of the fault.
             sink.flush_new()?;
-            fed.map_err(|fault: Fault| fault.named(provider, sink.begun))?;
+            fed.map_err(|fault: Fault| fault.named(provider, sink.has_begun()))?;
         }
         Ok(())
     }
@@ -224,82 +209,9 @@ impl fmt::Debug for Line {
     }
 }
 
-impl<'a> Handover<'a> {
-    /// Nothing was handed over yet.
-    pub(super) fn new(sink: &'a mut dyn Sink) -> Handover<'a> {
-        Handover {
-            sink,
-            begun: false,
-            unflushed: false,
-        }
-    }
-
-    /// Whether a part of the answer was handed over: then nothing can be tried again.
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun
-    }
-
-    /// Ends a batch, unless nothing came in it.
-    pub(super) fn flush_new(&mut self) -> Result<(), LlmError> {
-        match std::mem::take(&mut self.unflushed) {
-            true => self.sink.flush().map_err(LlmError::Sink),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Sink for Handover<'_> {
-    fn text(&mut self, text: &str) {
-        self.begun = true;
-        self.unflushed = true;
-        self.sink.text(text);
-    }
-
-    fn flush(&mut self) -> Result<(), String> {
-        self.unflushed = false;
-        self.sink.flush()
-    }
-
-    fn notice(&mut self, code: &'static str, message: String) {
-        self.sink.notice(code, message);
-    }
-}
-
-impl Canceller {
-    /// Whether somebody cancelled.
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.stop.is_stopped()
-    }
-
-    /// Waits for `limit`, or until somebody cancels.
-    pub(super) fn pause(&self, limit: Duration) -> Result<(), LlmError> {
-        match self.stop.wait(limit) {
-            true => Err(LlmError::Cancelled),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Cancel for Canceller {
-    fn cancel(&self) {
-        // The flag first: the read that wakes up looks at it.
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        source.stop();
-        self.agent.clone().shutdown();
-    }
-}
-
-impl fmt::Debug for Canceller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Canceller")
-            .field("cancelled", &self.is_cancelled())
-            .finish_non_exhaustive()
-    }
-}
-
 impl LlmError {
-    /// The same without `key`, which a provider may have quoted.
-    fn without(mut self, key: Option<&Secret>) -> LlmError {
+    /// The same, short and without `key`, which a provider may have quoted.
+    fn presentable(mut self, key: Option<&Secret>) -> LlmError {
         let words = match &mut self {
             LlmError::Status { message, .. }
             | LlmError::MidStream { message, .. }
@@ -311,8 +223,12 @@ impl LlmError {
             | LlmError::Timeout { .. }
             | LlmError::Sink(_) => return self,
         };
+        // In this order: half a key is a secret, too.
         if let Some(key) = key {
-            *words = words.replace(key.reveal(), "[redacted]");
+            *words = key.hide_in(words);
+        }
+        if let Some((end, _)) = words.char_indices().nth(WORDS_CHARS_MAX) {
+            words.truncate(end);
         }
         self
     }
@@ -360,6 +276,8 @@ fn agent(idle_timeout: Duration) -> Agent {
         .input_buffer_size(BUFFER_BYTES)
         .output_buffer_size(BUFFER_BYTES)
         .max_response_header_size(BUFFER_BYTES)
+        // Providers close an idle connection after a minute or more; a tool may take as long.
+        .max_idle_age(Duration::from_secs(50))
         .max_idle_connections(2)
         .build()
         .new_agent()
@@ -381,7 +299,14 @@ fn whole(
     sink.flush_new()?;
     decoded
         .and_then(|()| decoder.finish())
-        .map_err(|fault| fault.named(provider, sink.begun))
+        .map_err(|fault| fault.named(provider, sink.has_begun()))
+}
+
+fn web_page(provider: &'static str) -> LlmError {
+    LlmError::Malformed {
+        provider,
+        message: "a web page instead of an answer; is the base URL right?".into(),
+    }
 }
 
 fn status_error(provider: &'static str, response: Response<Body>) -> LlmError {
@@ -399,7 +324,7 @@ fn status_error(provider: &'static str, response: Response<Body>) -> LlmError {
     }
 }
 
-/// The words of an error, or what came of them.
+/// The words of an error, all of them: they are shortened once the key is out of them.
 fn error_body(body: Body) -> String {
     let mut bytes = Vec::new();
     if let Err(error) = body
@@ -415,11 +340,11 @@ fn error_body(body: Body) -> String {
     let text = words.unwrap_or_else(|| String::from_utf8_lossy(&bytes).trim().to_owned());
     match text.is_empty() {
         true => "no reason given".into(),
-        false => shortened(&text).to_owned(),
+        false => text,
     }
 }
 
-/// Whether the connection was closed, as a provider does with one that was idle for long.
+/// Whether the provider closed the connection, as it does with one that was idle for long.
 fn is_closed(error: &ureq::Error) -> bool {
     let ureq::Error::Io(error) = error else {
         return false;
@@ -433,22 +358,24 @@ fn is_closed(error: &ureq::Error) -> bool {
     )
 }
 
-/// ureq hides a timeout inside a body in an `io::Error`.
-fn body_error(provider: &'static str, error: io::Error) -> LlmError {
-    match error.downcast::<ureq::Error>() {
-        Ok(ureq::Error::Io(error)) => broken_off(provider, &error),
-        Ok(error) => connection_error(provider, error),
-        Err(error) => broken_off(provider, &error),
-    }
-}
-
-fn broken_off(provider: &'static str, error: &io::Error) -> LlmError {
-    match error.kind() {
-        ErrorKind::UnexpectedEof => LlmError::Truncated { provider },
-        _ => LlmError::Unreachable {
-            provider,
-            message: error.to_string(),
-        },
+/// Reads what is there. A connection that breaks is an end like any other: whether the answer
+/// was whole by then is for its decoder to say.
+fn read_some(
+    provider: &'static str,
+    body: &mut impl Read,
+    buffer: &mut [u8],
+) -> Result<usize, LlmError> {
+    loop {
+        let error = match body.read(buffer) {
+            Ok(count) => return Ok(count),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            // ureq hides its own errors, such as a timeout, in those of the system.
+            Err(error) => error.downcast().unwrap_or_else(ureq::Error::Io),
+        };
+        return match is_closed(&error) {
+            true => Ok(0),
+            false => Err(connection_error(provider, error)),
+        };
     }
 }
 

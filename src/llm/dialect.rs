@@ -148,17 +148,8 @@ pub(super) fn error_text(document: &Value) -> Option<String> {
         .or_else(|| error.get("message")?.as_str())
         .filter(|text| !text.is_empty())?;
     match error.pointer("/metadata/raw").and_then(Value::as_str) {
-        Some(raw) => Some(format!("{message}: {}", shortened(raw))),
+        Some(raw) => Some(format!("{message}: {raw}")),
         None => Some(message.to_owned()),
-    }
-}
-
-/// The first 500 characters.
-pub(super) fn shortened(text: &str) -> &str {
-    const CHARS_MAX: usize = 500;
-    match text.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => &text[..end],
-        None => text,
     }
 }
 
@@ -187,6 +178,19 @@ pub(super) fn legal_tool_name(name: &str) -> String {
         return "unknown".into();
     }
     name
+}
+
+/// A call's arguments as an object, which strict providers insist on; a model may have written
+/// anything, and is shown what it wrote.
+pub(super) fn arguments_object(text: &str) -> Map<String, Value> {
+    let other = match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => return object,
+        Ok(Value::Null) => return Map::new(),
+        Ok(other) => other,
+        Err(_) if text.trim().is_empty() => return Map::new(),
+        Err(_) => Value::String(text.to_owned()),
+    };
+    Map::from_iter([("arguments".to_owned(), other)])
 }
 
 #[cfg(test)]

@@ -17,8 +17,10 @@ use crate::domain::event::{FinishReason, Usage};
 use crate::domain::history::tokens_of_bytes;
 use crate::domain::message::Message;
 use crate::domain::spec::ModelChoice;
-use crate::llm::call::{Canceller, Handover, time_left};
+use crate::llm::call::time_left;
+use crate::llm::canceller::Canceller;
 use crate::llm::dialect::user_text;
+use crate::llm::handover::Handover;
 use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice};
 
 const NAME: &str = "echo";

@@ -1,9 +1,15 @@
 //! Models: messages in, deltas out. No sessions in here.
+//!
+//! `providers` picks a provider and tries again or elsewhere (`retry`); `call` makes one request,
+//! which `canceller` ends; `base::sse` splits its answer into events, and `openai` or `anthropic`
+//! decodes them (`dialect`) for the caller's sink (`handover`). `echo` needs none of that.
 
 mod anthropic;
 mod call;
+mod canceller;
 mod dialect;
 mod echo;
+mod handover;
 mod openai;
 pub mod providers;
 mod retry;

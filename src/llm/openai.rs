@@ -6,6 +6,8 @@
 //! Source: <https://platform.openai.com/docs/api-reference/chat-streaming>,
 //! <https://openrouter.ai/docs/api-reference/streaming>.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -13,7 +15,7 @@ use crate::domain::event::{FinishReason, ToolCall, Usage};
 use crate::domain::message::{Message, Reply};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
-    Answer, Decoder, Fault, Text, error_text, legal_tool_name, shortened, user_text,
+    Answer, Decoder, Fault, Text, arguments_object, error_text, legal_tool_name, user_text,
 };
 use crate::llm::{RawToolCall, Request, Sink, ToolChoice};
 
@@ -110,8 +112,19 @@ fn call(call: &ToolCall) -> Value {
     json!({
         "id": call.call_id,
         "type": "function",
-        "function": {"name": legal_tool_name(&call.tool_name), "arguments": call.arguments},
+        "function": {
+            "name": legal_tool_name(&call.tool_name),
+            "arguments": arguments(&call.arguments),
+        },
     })
+}
+
+/// The arguments as the model wrote them, if servers that read them can.
+fn arguments(text: &str) -> Cow<'_, str> {
+    match serde_json::from_str::<Map<String, Value>>(text) {
+        Ok(_) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(Value::Object(arguments_object(text)).to_string()),
+    }
 }
 
 /// What OpenRouter wants back to let a model go on thinking where it was.
@@ -311,7 +324,7 @@ fn reported(error: &Value) -> Fault {
         .and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()))
         .and_then(|code| u16::try_from(code).ok())
         .filter(|code| (400..600).contains(code));
-    let message = error_text(error).unwrap_or_else(|| shortened(&error.to_string()).to_owned());
+    let message = error_text(error).unwrap_or_else(|| error.to_string());
     Fault::Reported { status, message }
 }
 

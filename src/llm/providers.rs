@@ -11,8 +11,9 @@ use ureq::http::Uri;
 
 use crate::domain::secret::Secret;
 use crate::domain::spec::{ModelChoice, ModelSpec, Provider};
-use crate::llm::call::{Handover, Line, Post, is_over};
+use crate::llm::call::{Line, Post, is_over};
 use crate::llm::dialect::Decoder;
+use crate::llm::handover::Handover;
 use crate::llm::{
     Cancel, LlmError, Model, Models, Reply, Request, Sink, anthropic, echo, openai, retry,
 };
@@ -286,8 +287,8 @@ fn endpoint_url(provider: Provider, base_url: &str) -> String {
     format!("{base_url}{version}/{resource}")
 }
 
-/// `OLLAMA_HOST` as Ollama itself reads it: the scheme and the port may be missing, and an
-/// address to listen on is one to call.
+/// The base URL of `OLLAMA_HOST`, read as Ollama itself does: the scheme and the port may be
+/// missing, and an address to listen on is one to call.
 fn ollama_url(host: &str) -> String {
     let (scheme, rest) = host.split_once("://").unwrap_or(("http", host));
     let (authority, path) = match rest.find('/') {
@@ -305,7 +306,8 @@ fn ollama_url(host: &str) -> String {
         "[::]" => "[::1]",
         name => name,
     };
-    format!("{scheme}://{name}:{port}{path}")
+    let path = path.trim_end_matches('/');
+    format!("{scheme}://{name}:{port}{path}/v1")
 }
 
 fn default_port(host: &str, scheme: &str) -> &'static str {

@@ -41,7 +41,7 @@ pub(super) fn delay(
 pub(super) fn is_for_fallback(error: &LlmError) -> bool {
     match error {
         LlmError::MissingKey { .. } => true,
-        // 408 included; a wrong key or a bad request is the user's to mend, not to be hidden.
+        // A wrong key or a bad request is somebody's to mend: a fallback would hide it.
         LlmError::Status { .. }
         | LlmError::MidStream { .. }
         | LlmError::Truncated { .. }

@@ -239,8 +239,10 @@ fn a_stream_that_closes_well_but_early_is_truncated() {
 #[test]
 fn only_openais_dialect_may_leave_out_its_last_line() {
     let fake = FakeModel::start();
-    fake.reply(text("ok").without_done());
-    fake.reply(text("ok").without_done());
+    fake.reply(text("ok").without_done())
+        .then(text("ok").without_done().cut_at_end())
+        .then(text("ok").without_done());
+    assert!(ask(OPENAI, &fake).0.is_ok());
     assert!(ask(OPENAI, &fake).0.is_ok());
     let truncated = LlmError::Truncated {
         provider: "anthropic",
@@ -314,6 +316,8 @@ fn a_refusal_is_final_and_in_the_providers_words() {
         ),
         ("plain words".into(), "plain words"),
         (format!("bad key {KEY}!"), "bad key [redacted]!"),
+        (format!("{}{KEY}", "x".repeat(490)), &format!("{}[redacted]", "x".repeat(490))),
+        ("ä".repeat(600), &"ä".repeat(500)),
         (String::new(), "no reason given"),
     ] {
         fake.reply(error(404, "").body(&body));
@@ -651,7 +655,9 @@ fn openai_is_asked_in_its_dialect() {
                 {"role": "system", "content": "be kind"},
                 {"role": "user", "content": "what day is it?"},
                 {"role": "assistant", "content": null,
-                 "tool_calls": [call("a", "{\"zone\":1}"), call("b", "not json")]},
+                 "tool_calls": [
+                    call("a", "{\"zone\":1}"), call("b", "{\"arguments\":\"not json\"}"),
+                 ]},
                 {"role": "tool", "tool_call_id": "a", "content": "today"},
                 {"role": "tool", "tool_call_id": "b", "content": "today"},
                 {"role": "user", "content": "well?"},
@@ -851,4 +857,33 @@ fn the_fake_refuses_what_providers_refuse() {
         );
     }
     assert_eq!(fake.violations().len(), 3);
+}
+
+#[test]
+fn a_web_page_is_no_answer() {
+    let fake = FakeModel::start();
+    fake.reply(raw("text/html; charset=utf-8", "<html>welcome</html>"));
+    let (result, heard) = ask(OPENAI, &fake);
+    assert!(
+        matches!(result, Err(LlmError::Malformed { .. })),
+        "{result:?}"
+    );
+    assert_eq!(heard.codes(), [""; 0]);
+}
+
+#[test]
+fn a_stalled_fake_goes_on_when_it_is_released() {
+    let fake = FakeModel::start();
+    fake.reply(text("one ").and_stall().and_text("two"));
+    let mut model = model(OPENAI, &fake);
+    let caller = std::thread::spawn(move || {
+        let mut heard = Heard::default();
+        model.call(&hello(), &mut heard).unwrap();
+        heard.text
+    });
+    fake.wait_for_stalls(1);
+    assert_eq!(fake.open_streams(), 1);
+    fake.release();
+    assert_eq!(caller.join().unwrap(), "one two");
+    assert_eq!((fake.request_count(), fake.disconnects()), (1, 0));
 }

@@ -2,7 +2,6 @@ use super::*;
 
 use serde_json::json;
 
-
 fn detail<T: std::fmt::Debug>(result: Result<T, Problem>) -> String {
     let problem = result.unwrap_err();
     assert_eq!(problem.status(), 400);

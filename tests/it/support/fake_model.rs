@@ -65,6 +65,7 @@ pub struct Step {
     raw: Option<(String, Vec<u8>)>,
     no_done: bool,
     hang_up: bool,
+    cut_at_end: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -225,6 +226,12 @@ impl Step {
         self.and(Part::Cut)
     }
 
+    /// Breaks the connection after the last event, instead of ending the answer in good order.
+    pub fn cut_at_end(mut self) -> Step {
+        self.cut_at_end = true;
+        self
+    }
+
     /// Rests before each piece of text.
     pub fn each_after(mut self, time: Duration) -> Step {
         let parts = std::mem::take(&mut self.parts);
@@ -340,6 +347,11 @@ impl FakeModel {
     /// Every request so far.
     pub fn requests(&self) -> Vec<Asked> {
         self.shared.lock().asked.clone()
+    }
+
+    /// How many requests came so far.
+    pub fn request_count(&self) -> usize {
+        self.shared.lock().asked.len()
     }
 
     /// The requests, once there are `count`.
@@ -629,6 +641,9 @@ impl Answer<'_> {
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
         )?;
         self.stream(step, &dialect, number)?;
+        if step.cut_at_end {
+            return Err(Over::Closed);
+        }
         self.write(b"0\r\n\r\n")
     }
 
