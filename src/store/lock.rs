@@ -4,10 +4,13 @@
 //! file tells others whom to ask; it counts only while the lock is held.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::base::fs::{RealFs, replace_file};
 
@@ -69,6 +72,8 @@ impl WorkspaceLock {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
+        // What a killed process left must not be mixed with ours.
+        file.set_len(0).map_err(failed)?;
         let lock = WorkspaceLock { file, path };
         lock.write(None)?;
         Ok(lock)
@@ -90,12 +95,10 @@ impl WorkspaceLock {
         })
     }
 
+    /// First written, then cut: whoever reads in between finds whole lines at the beginning.
     fn replace_text(&self, text: &str) -> io::Result<()> {
-        let mut file = &self.file;
-        file.set_len(0)?;
-        file.rewind()?;
-        // In one write, so that nobody reads half an address.
-        file.write_all(text.as_bytes())
+        self.file.write_all_at(text.as_bytes(), 0)?;
+        self.file.set_len(text.len() as u64)
     }
 }
 
@@ -111,9 +114,15 @@ impl Drop for WorkspaceLock {
 /// Who holds the workspace now; `None` if nobody does.
 pub fn read_holder(workspace: &Path) -> Option<Holder> {
     let file = File::open(lock_path(workspace)).ok()?;
+    let holder = parse(&read_text(&file).ok()?)?;
+    // Trying a free lock takes it for a moment, which a server that starts now would trip over: so
+    // it is tried only where it is most likely taken.
+    if !is_alive(holder.pid) {
+        return None;
+    }
     match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => parse(&read_text(&file).ok()?),
-        // Nobody has it; this process gave it back by closing the file.
+        Err(TryLockError::WouldBlock) => Some(holder),
+        // Nobody has it; this process gives it back by closing the file.
         Ok(()) | Err(TryLockError::Error(_)) => None,
     }
 }
@@ -171,6 +180,14 @@ fn parse(text: &str) -> Option<Holder> {
         pid: value("pid:")?.parse().ok()?,
         address: value("address:").and_then(|address| address.parse().ok()),
     })
+}
+
+fn is_alive(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return false;
+    };
+    // Any other refusal comes from a process that exists.
+    test_kill_process(pid) != Err(Errno::SRCH)
 }
 
 fn describe(holder: Option<&Holder>) -> String {

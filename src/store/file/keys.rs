@@ -88,10 +88,7 @@ impl Keys {
             return Ok(());
         }
         let folder = self.folder.join(day.to_string());
-        // Each folder by itself: an earlier process may have left either of them unsynced.
-        for folder in [&self.folder, &folder] {
-            fs::create_dirs(fs, folder).doing("create", folder)?;
-        }
+        fs::create_dirs(fs, &folder).doing("create", &folder)?;
         self.settled_day.store(day, Ordering::Release);
         if let Err(error) = self.forget_before(fs, day.saturating_sub(1)) {
             log::debug!("cannot remove old keys: {error}");

@@ -4,7 +4,9 @@ use std::io;
 
 use crate::base::fs::{self, File};
 
-const CHUNK_BYTES: usize = 64 << 10;
+/// A search looks at one line and goes elsewhere: the first reads are small.
+const CHUNK_BYTES_MIN: usize = 4 << 10;
+const CHUNK_BYTES_MAX: usize = 64 << 10;
 
 /// The lines of a file from an offset on, read in chunks.
 ///
@@ -19,6 +21,8 @@ pub(super) struct Lines<'a> {
     buffer_offset: u64,
     /// What was returned already.
     consumed: usize,
+    /// How much is read next.
+    chunk_bytes: usize,
 }
 
 /// One line.
@@ -48,6 +52,7 @@ impl<'a> Lines<'a> {
             buffer: Vec::new(),
             buffer_offset: offset,
             consumed: 0,
+            chunk_bytes: CHUNK_BYTES_MIN,
         }
     }
 
@@ -84,7 +89,8 @@ impl<'a> Lines<'a> {
         let kept = self.buffer.len();
         let read_offset = self.buffer_offset + kept as u64;
         let left = usize::try_from(self.end.saturating_sub(read_offset)).unwrap_or(usize::MAX);
-        self.buffer.resize(kept + left.min(CHUNK_BYTES), 0);
+        self.buffer.resize(kept + left.min(self.chunk_bytes), 0);
+        self.chunk_bytes = (2 * self.chunk_bytes).min(CHUNK_BYTES_MAX);
         let read = fs::read_full(self.file, &mut self.buffer[kept..], read_offset)?;
         self.buffer.truncate(kept + read);
         Ok(read > 0)
@@ -148,7 +154,7 @@ mod tests {
 
     #[test]
     fn lines_come_with_their_places_and_an_unfinished_one_is_told() {
-        let long = "x".repeat(3 * CHUNK_BYTES);
+        let long = "x".repeat(3 * CHUNK_BYTES_MAX);
         let text = format!("a\n\n{long}\nrest");
         let file = file_of(text.as_bytes());
         let mut lines = Lines::new(&*file, 0, text.len() as u64);

@@ -165,11 +165,9 @@ fn check(disk: &SimDisk, told: &Told, end: End, seed: u64) {
     let exists = store.contains(&id(1)).unwrap();
     assert!(exists || !told.created, "the session is lost");
     assert_eq!(store.list(None, 9).unwrap().contains(&id(1)), exists);
-    let shown = if exists {
-        check_session(&store, told, end)
-    } else {
-        Vec::new()
-    };
+    if exists {
+        check_session(disk, &store, told, end, seed);
+    }
     match told.second {
         Second::Deleted => assert!(!store.contains(&id(2)).unwrap(), "a deletion is undone"),
         Second::Created => assert!(store.contains(&id(2)).unwrap(), "the other session is lost"),
@@ -178,19 +176,10 @@ fn check(disk: &SimDisk, told: &Told, end: End, seed: u64) {
     if told.key.is_some() {
         assert_eq!(store.creation_key(KEY, at(1)).unwrap(), told.key);
     }
-    // What the new server has shown must outlive a power cut as well, whoever wrote it.
-    let after = disk.cut(&mut fastrand::Rng::with_seed(seed));
-    if exists {
-        assert_eq!(
-            all_events(&store_on(after), &id(1)),
-            shown,
-            "was shown, then lost"
-        );
-    }
 }
 
-/// Opens the session and goes on with it; returns its events then.
-fn check_session(store: &FileStore, told: &Told, end: End) -> Vec<Event> {
+/// Opens the session and goes on with it.
+fn check_session(disk: &SimDisk, store: &FileStore, told: &Told, end: End, seed: u64) {
     let mut open = store.open(&id(1)).unwrap();
     let mut found = all_events(store, &id(1));
     assert_eq!(open.last_seq.0, found.len() as u64);
@@ -213,6 +202,7 @@ fn check_session(store: &FileStore, told: &Told, end: End) -> Vec<Event> {
         (folded.last_seq, folded.message_count)
     );
     check_reply(open.partial.take(), told, end);
+    check_outlives_power_cut(disk, &found, seed);
 
     let new = message(99, "new");
     open.log
@@ -220,7 +210,15 @@ fn check_session(store: &FileStore, told: &Told, end: End) -> Vec<Event> {
         .unwrap();
     found.push(new);
     assert_eq!(all_events(store, &id(1)), found);
-    found
+    check_outlives_power_cut(disk, &found, seed);
+}
+
+/// What a server has shown must outlive a power cut, also if it was written by one that was killed
+/// before it could sync.
+fn check_outlives_power_cut(disk: &SimDisk, shown: &[Event], seed: u64) {
+    let after = disk.cut(&mut fastrand::Rng::with_seed(seed));
+    let found = all_events(&store_on(after), &id(1));
+    assert_eq!(found, shown, "was shown, then lost");
 }
 
 fn check_reply(partial: Option<duragent::store::Partial>, told: &Told, end: End) {

@@ -2,6 +2,8 @@
 
 use super::*;
 
+use duragent::base::fs::{Fault, FaultFs, FaultKind};
+
 fn reopened(bytes: &[u8]) -> (SimDisk, FileStore) {
     let disk = disk_with(&id(1), &[("events.jsonl", bytes)]);
     let store = store_on(disk.clone());
@@ -130,6 +132,34 @@ fn a_torn_append_is_cut_whatever_blocks_of_it_were_lost() {
                 all_events(&store, &id(1)),
                 "readers agree with opening"
             );
+        }
+    }
+}
+
+#[test]
+fn a_repair_that_loses_power_leaves_the_torn_bytes_in_one_place_at_least() {
+    let whole = log_bytes(&disk_after(&appends()), &id(1));
+    let cut = whole.len() - 900;
+    let good = whole[..cut]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .unwrap()
+        + 1;
+    let torn = &whole[good..cut];
+    assert!(torn.len() > 100);
+    for at in 1..40 {
+        for seed in 0..30 {
+            let (disk, _) = reopened(&whole[..cut]);
+            let fault = Fault {
+                at,
+                kind: FaultKind::Dead,
+            };
+            let _interrupted = store_on(FaultFs::new(Arc::new(disk.clone()), fault)).open(&id(1));
+            let after = disk.cut(&mut fastrand::Rng::with_seed(seed));
+            let kept = fs::read_file(&after, &in_session(&id(1), "events.jsonl.torn"), u64::MAX);
+            let is_aside = kept.is_ok_and(|kept| kept.ends_with(torn));
+            let is_in_place = log_bytes(&after, &id(1)) == whole[..cut];
+            assert!(is_aside || is_in_place, "at {at}, seed {seed}");
         }
     }
 }
@@ -289,7 +319,7 @@ fn opening_with_a_snapshot_reads_the_tail_only() {
     let events: Vec<Event> = (1..3000).map(|n| message(n, &"x".repeat(1000))).collect();
     open.log.append(Seq(1), at(1), &events).unwrap();
     let reads = |disk: &SimDisk| {
-        let counting = duragent::base::fs::FaultFs::counting(Arc::new(disk.clone()));
+        let counting = FaultFs::counting(Arc::new(disk.clone()));
         store_on(counting.clone()).open(&id(1)).unwrap();
         counting.operations()
     };
