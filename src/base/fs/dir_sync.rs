@@ -45,6 +45,21 @@ impl DirSync {
 
     /// Makes a change that the caller has just made survive a power cut.
     pub fn sync_change(&self, fs: &dyn Fs) -> io::Result<()> {
+        self.sync_with(|| fs.sync_dir(&self.path))
+    }
+
+    /// Makes what others changed survive a power cut, as far as it does not yet.
+    pub fn settle(&self, fs: &dyn Fs) -> io::Result<()> {
+        let turns = self.lock();
+        let is_settled = turns.synced >= turns.changes;
+        drop(turns);
+        if is_settled {
+            return Ok(());
+        }
+        self.sync_change(fs)
+    }
+
+    fn sync_with(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut turns = self.lock();
         turns.changes += 1;
         let mine = turns.changes;
@@ -66,20 +81,9 @@ impl DirSync {
         turns.is_running = true;
         let covered = turns.changes;
         drop(turns);
-        let result = fs.sync_dir(&self.path);
+        let result = sync();
         self.end(covered, result.is_ok());
         result
-    }
-
-    /// Makes what others changed survive a power cut, as far as it does not yet.
-    pub fn settle(&self, fs: &dyn Fs) -> io::Result<()> {
-        let turns = self.lock();
-        let is_settled = turns.synced >= turns.changes;
-        drop(turns);
-        if is_settled {
-            return Ok(());
-        }
-        self.sync_change(fs)
     }
 
     fn end(&self, covered: u64, is_synced: bool) {
@@ -98,5 +102,63 @@ impl DirSync {
         self.turns
             .lock()
             .unwrap_or_else(|poison| poison.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::{Duration, Instant};
+
+    use crossbeam_channel::bounded;
+
+    /// Lets two threads come while a sync runs, and then answer their own as `second` does.
+    /// Returns what they were told, and how many syncs there were after the first.
+    fn two_during_one(second: fn() -> io::Result<()>) -> ([bool; 2], u32) {
+        let sync = DirSync::new(PathBuf::from("/"));
+        let later = AtomicU32::new(0);
+        let (started_tx, started_rx) = bounded::<()>(0);
+        let (release_tx, release_rx) = bounded::<()>(0);
+        let told = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let first = sync.sync_with(|| {
+                    started_tx.send(()).unwrap();
+                    release_rx.recv().unwrap();
+                    Ok(())
+                });
+                first.unwrap();
+            });
+            started_rx.recv().unwrap();
+            let waiting = || {
+                scope.spawn(|| {
+                    let counted = || {
+                        later.fetch_add(1, Ordering::SeqCst);
+                        second()
+                    };
+                    sync.sync_with(counted).is_ok()
+                })
+            };
+            let threads = [waiting(), waiting()];
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while sync.lock().changes < 4 {
+                assert!(Instant::now() < deadline);
+                std::thread::yield_now();
+            }
+            release_tx.send(()).unwrap();
+            threads.map(|thread| thread.join().unwrap())
+        });
+        (told, later.into_inner())
+    }
+
+    #[test]
+    fn a_sync_that_runs_already_does_not_count_and_the_next_one_serves_all() {
+        assert_eq!(two_during_one(|| Ok(())), ([true, true], 1));
+    }
+
+    #[test]
+    fn a_failed_sync_fails_all_whom_it_was_for() {
+        let refused = || Err(io::Error::other("on purpose"));
+        assert_eq!(two_during_one(refused), ([false, false], 1));
     }
 }

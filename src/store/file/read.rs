@@ -41,19 +41,31 @@ impl Source<'_> {
             return Ok(Place::START);
         }
         let near = self.halve(|record| record.seq <= seq)?;
+        self.scan(near, seq)
+    }
+
+    /// As [`locate`](Self::locate), by reading from `near` on, where an append begins.
+    fn scan(self, near: u64, seq: Seq) -> Result<Place, StoreError> {
         let mut lines = Lines::new(self.file, near, self.end);
         // Either the log begins here, or the first line is a good one and says its number.
         let mut after_good = Place {
             offset: near,
             seq: Seq(1),
         };
+        // The first bad line of the append at hand. No line after it counts by itself: if the
+        // append is a torn one, its end is here.
+        let mut bad = None;
         while let Some(raw) = lines.next().doing("read", self.path)? {
-            let Some(head) = Head::of(&raw) else { continue };
+            let Some(head) = Head::of(&raw) else {
+                bad.get_or_insert(after_good);
+                continue;
+            };
+            if !head.cont {
+                bad = None;
+            }
             if head.seq == seq {
-                return Ok(Place {
-                    offset: raw.offset,
-                    seq,
-                });
+                let offset = raw.offset;
+                return Ok(bad.unwrap_or(Place { offset, seq }));
             }
             if head.seq > seq {
                 // The record is damaged or missing: whoever reads from its place on is told.
@@ -64,7 +76,7 @@ impl Source<'_> {
                 seq: head.seq.next(),
             };
         }
-        Ok(after_good)
+        Ok(bad.unwrap_or(after_good))
     }
 
     /// The records from `from` on, as many as `limit` allows.
@@ -73,10 +85,11 @@ impl Source<'_> {
         let mut walk = self.walk(place.offset, Some(place.seq));
         let mut room = Room::new(limit);
         let mut records = Vec::new();
-        while let Some(found) = walk.next()? {
-            if !room.takes(&found) {
-                break;
-            }
+        // What comes after the page is not looked at: damage there is not this page's matter.
+        while room.records > 0
+            && let Some(found) = walk.next()?
+            && room.takes(&found)
+        {
             records.push(found.record);
         }
         Ok(records)
@@ -120,8 +133,8 @@ impl Source<'_> {
         self.find_between(id, 0, near)
     }
 
-    /// Halves the file towards the last record that is `early`: returns the beginning of a line at
-    /// or before it, and near it. Records that are early must stand before those that are not.
+    /// Halves the file towards the last record that is `early`: returns the beginning of an append
+    /// at or before it, and near it. Records that are early must stand before those that are not.
     fn halve(self, early: impl Fn(&Head) -> bool) -> Result<u64, StoreError> {
         let (mut low, mut high) = (0, self.end);
         while high - low > NEAR_BYTES {
@@ -135,7 +148,7 @@ impl Source<'_> {
         Ok(low)
     }
 
-    /// The first good record that begins at or after `offset` and before `end`.
+    /// The first good record that begins an append at or after `offset` and before `end`.
     fn head_from(self, offset: u64, end: u64) -> Result<Option<(u64, Head)>, StoreError> {
         let start = lines::line_start_from(self.file, offset, end).doing("read", self.path)?;
         let Some(start) = start else { return Ok(None) };
@@ -145,7 +158,7 @@ impl Source<'_> {
             if raw.offset >= end {
                 break;
             }
-            if let Some(head) = Head::of(&raw) {
+            if let Some(head) = Head::of(&raw).filter(|head| !head.cont) {
                 return Ok(Some((raw.offset, head)));
             }
         }
@@ -193,6 +206,8 @@ impl Source<'_> {
 struct Head {
     seq: Seq,
     timestamp: Timestamp,
+    #[serde(default)]
+    cont: bool,
 }
 
 impl Head {
@@ -203,7 +218,7 @@ impl Head {
     }
 }
 
-/// What a page can still take.
+/// What a page can still take: at least one record.
 #[derive(Debug)]
 struct Room {
     records: usize,
@@ -223,13 +238,13 @@ impl Room {
     /// Takes the first record whatever its size, since a page that stays empty leads nowhere.
     fn takes(&mut self, found: &Found) -> bool {
         let bytes = found.end - found.offset;
-        let fits = self.records > 0 && (self.is_empty || bytes <= self.bytes);
-        if fits {
-            self.records -= 1;
-            self.bytes = self.bytes.saturating_sub(bytes);
-            self.is_empty = false;
+        if bytes > self.bytes && !self.is_empty {
+            return false;
         }
-        fits
+        self.records -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.is_empty = false;
+        true
     }
 }
 

@@ -123,17 +123,22 @@ fn a_torn_append_is_cut_whatever_blocks_of_it_were_lost() {
             let mut torn = whole[..to].to_vec();
             torn[start..end.max(start + 1)].fill(0);
             let (_, store) = reopened(&torn);
-            let read = all_events(&store, &id(1));
+            let read = all_pages(&store);
             let open = store.open(&id(1)).unwrap();
             assert!(open.last_seq.0 >= kept.len() as u64);
             assert!(open.last_seq.0 < (kept.len() + appends[2].len()) as u64);
-            assert_eq!(
-                read,
-                all_events(&store, &id(1)),
-                "readers agree with opening"
-            );
+            assert_eq!(read, all_pages(&store), "readers agree with opening");
         }
     }
+}
+
+/// What is read from every place of the log on, and from its end back.
+fn all_pages(store: &FileStore) -> Vec<Vec<Record>> {
+    let mut pages: Vec<Vec<Record>> = (1..12)
+        .map(|from| store.records(&id(1), Seq(from), ALL).unwrap())
+        .collect();
+    pages.push(store.records_before(&id(1), Seq(u64::MAX), ALL).unwrap());
+    pages
 }
 
 #[test]
@@ -204,6 +209,8 @@ fn damage_in_one_session_leaves_the_others_and_the_rest_of_its_history() {
         store.records_before(&id(1), Seq(201), page).unwrap().len(),
         20
     );
+    let page_up_to_damage = store.records(&id(1), Seq(80), page).unwrap();
+    assert_eq!(page_up_to_damage.len(), 20);
     for from in [81, 90, 100] {
         assert_eq!(
             damaged(store.records(&id(1), Seq(from), page)),
