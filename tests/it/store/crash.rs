@@ -301,7 +301,7 @@ fn any_operation_may_fail_once_and_what_was_acknowledged_is_there() {
 fn a_kill_before_any_operation_loses_nothing_that_was_acknowledged() {
     at_every_operation(FaultKind::Dead, |at, disk, told| {
         eprintln!("killed at {at}");
-        for seed in 0..20 {
+        for seed in 0..8 {
             // The system has what was written, synced or not.
             check(&disk.fork(), told, End::Killed, seed);
         }

@@ -117,8 +117,8 @@ fn a_torn_append_is_cut_whatever_blocks_of_it_were_lost() {
     let kept = appends[..2].concat();
     let from = log_prefix(&whole, kept.len());
     let to = log_prefix(&whole, kept.len() + appends[2].len());
-    // Zeros from every byte of the third append on, for every length.
-    for start in from..to {
+    // Zeros from many places of the third append on, of several lengths.
+    for start in (from..to).step_by(3) {
         for end in [start + 1, (start + to) / 2, to] {
             let mut torn = whole[..to].to_vec();
             torn[start..end.max(start + 1)].fill(0);
