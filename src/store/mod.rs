@@ -1,6 +1,6 @@
 //! Where sessions are kept: the trait that the engine uses, and what its parts mean.
 //!
-//! [`file`] keeps each session in a folder of plain files. Another backend implements
+//! [`file`](mod@file) keeps each session in a folder of plain files. Another backend implements
 //! [`SessionStore`]; nothing outside this folder knows of paths.
 
 pub mod file;
