@@ -18,6 +18,8 @@ pub enum SessionEvent {
     ToolResult(ToolResult),
     /// Somebody must decide.
     ApprovalRequired(PendingApproval),
+    /// Somebody has decided.
+    ApprovalDecision(ApprovalDecision),
     /// Something that passes, or that is worth knowing.
     Notice(Notice),
     /// The turn ended with an answer.
@@ -94,6 +96,18 @@ pub struct PendingApproval {
 
 fn policy() -> ApprovalKind {
     ApprovalKind::Policy
+}
+
+/// What somebody decided.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ApprovalDecision {
+    /// The call.
+    pub call_id: String,
+    /// A word of `Decision`, or one that a newer server knows.
+    pub decision: String,
+    /// Who, where that is known.
+    #[serde(default)]
+    pub by: Option<String>,
 }
 
 /// Something worth knowing.
@@ -173,6 +187,7 @@ impl SessionEvent {
             "tool_call" => SessionEvent::ToolCall(from_str(data)?),
             "tool_result" => SessionEvent::ToolResult(from_str(data)?),
             "approval_required" => SessionEvent::ApprovalRequired(from_str(data)?),
+            "approval_decision" => SessionEvent::ApprovalDecision(from_str(data)?),
             "notice" => SessionEvent::Notice(from_str(data)?),
             "done" => SessionEvent::Done(from_str(data)?),
             "cancelled" => SessionEvent::Cancelled,

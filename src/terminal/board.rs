@@ -45,6 +45,14 @@ struct State {
     is_over: bool,
 }
 
+impl State {
+    /// This call waits no longer.
+    fn settle(&mut self, call_id: &str) {
+        self.pending.take_if(|asked| asked.call_id == call_id);
+        self.is_working = true;
+    }
+}
+
 /// What to do next, for whoever reads the keyboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
@@ -102,11 +110,8 @@ impl Board {
                 state.is_working = true;
                 state.pending = None;
             }
-            SessionEvent::ToolResult(result) => {
-                let is_answered = |asked: &PendingApproval| asked.call_id == result.call_id;
-                state.pending.take_if(|asked| is_answered(asked));
-                state.is_working = true;
-            }
+            SessionEvent::ToolResult(result) => state.settle(&result.call_id),
+            SessionEvent::ApprovalDecision(decided) => state.settle(&decided.call_id),
             SessionEvent::ApprovalRequired(asked) => {
                 state.is_working = true;
                 state.pending = Some(asked.clone());

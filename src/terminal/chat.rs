@@ -9,7 +9,7 @@
 //!
 //! Lock order: the screen's lock and the board's are never held together.
 
-use std::io::{self, PipeReader};
+use std::io::{self, PipeReader, Stdout};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::domain::event::{ApprovalKind, Decision};
 use crate::domain::ids::SessionId;
 use crate::terminal::board::{Board, Next};
 use crate::terminal::clean::clean;
-use crate::terminal::keys::{Keys, Waited};
+use crate::terminal::keys::{AtPrompt, Keys, Waited};
 use crate::terminal::paint::{Paint, Tone};
 use crate::terminal::prompt::{Input, Prompt};
 use crate::terminal::screen::Screen;
@@ -65,15 +65,15 @@ pub fn run(
 ) -> Result<Left, ChatError> {
     /// Long enough for a slow disk to read the history; then the prompt comes without it.
     const ATTACH_LIMIT: Duration = Duration::from_secs(5);
-    let mut prompt = Prompt::new(typed_before)?;
+    let prompt = Prompt::new(typed_before)?;
+    let keys = Keys::take()?;
     let paint = Paint::for_stream(&io::stdout());
-    let screen = Screen::new(prompt.printer()?, paint);
     let (wake_rx, wake_tx) = io::pipe()?;
     let room = Arc::new(Room {
         client,
         session,
         board: Board::new(wake_tx),
-        screen: Mutex::new(screen),
+        screen: Mutex::new(Screen::new(io::stdout(), paint)),
     });
     let mut jobs = Jobs::default();
     jobs.start("events", &room, move |room, cancel| {
@@ -83,9 +83,9 @@ pub fn run(
     let keyboard = Keyboard {
         room,
         prompt,
+        keys,
         jobs,
         wake: wake_rx,
-        typed: String::new(),
         interrupts: 0,
     };
     keyboard.run()
@@ -96,11 +96,11 @@ struct Room {
     client: Client,
     session: SessionId,
     board: Board,
-    screen: Mutex<Screen>,
+    screen: Mutex<Screen<Stdout>>,
 }
 
 impl Room {
-    fn screen(&self) -> MutexGuard<'_, Screen> {
+    fn screen(&self) -> MutexGuard<'_, Screen<Stdout>> {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -260,10 +260,9 @@ impl Delivery<'_> {
 struct Keyboard {
     room: Arc<Room>,
     prompt: Prompt,
+    keys: Keys,
     jobs: Jobs,
     wake: PipeReader,
-    /// Typed while a reply was shown.
-    typed: String,
     /// Ctrl+C in a row at the prompt.
     interrupts: u32,
 }
@@ -291,10 +290,9 @@ impl Keyboard {
 
     /// Lets the reply be shown until it ends.
     fn follow(&mut self) -> Result<Stay, ChatError> {
-        let mut keys = Keys::take()?;
         let mut cancels = 0;
         while self.room.board.next() == Next::Follow {
-            match keys.wait(&mut self.wake)? {
+            match self.keys.wait(&mut self.wake)? {
                 Waited::Woken => {}
                 Waited::Leave => return Ok(Stay::No),
                 Waited::Cancel if cancels == 0 => {
@@ -304,7 +302,6 @@ impl Keyboard {
                 Waited::Cancel => self.stop_waiting(),
             }
         }
-        self.typed = keys.typed();
         Ok(Stay::Yes)
     }
 
@@ -317,10 +314,11 @@ impl Keyboard {
     }
 
     fn ask_for_a_message(&mut self) -> Result<Stay, ChatError> {
-        let text = match self.read("> ")? {
-            Input::Text(text) => text,
-            Input::Interrupt => return self.interrupted(),
-            Input::End => return Ok(Stay::No),
+        let text = match self.read("> ", &Next::Prompt)? {
+            Some(Input::Text(text)) => text,
+            Some(Input::Interrupt) => return self.interrupted(),
+            Some(Input::End) => return Ok(Stay::No),
+            None => return Ok(Stay::Yes),
         };
         match text.trim() {
             // Whoever presses Enter while others' replies come wants to see them as they come.
@@ -339,10 +337,11 @@ impl Keyboard {
 
     /// Lets the user answer an approval; anything but an answer is a message.
     fn ask(&mut self, asked: &PendingApproval) -> Result<Stay, ChatError> {
-        let text = match self.read("? ")? {
-            Input::Text(text) => text,
-            Input::Interrupt => return self.interrupted(),
-            Input::End => return Ok(Stay::No),
+        let text = match self.read("? ", &Next::Ask(asked.clone()))? {
+            Some(Input::Text(text)) => text,
+            Some(Input::Interrupt) => return self.interrupted(),
+            Some(Input::End) => return Ok(Stay::No),
+            None => return Ok(Stay::Yes),
         };
         match (decision(asked.kind, text.trim()), text.trim()) {
             (Some(decision), _) => self.decide(asked.clone(), decision)?,
@@ -361,11 +360,16 @@ impl Keyboard {
         Ok(Stay::Yes)
     }
 
-    fn read(&mut self, label: &str) -> Result<Input, ChatError> {
-        let typed = std::mem::take(&mut self.typed);
-        self.room.screen().set_prompting(true)?;
+    /// Reads one entry; `None` when there is something else to do than `now` before the user has
+    /// begun to type.
+    fn read(&mut self, label: &str, now: &Next) -> Result<Option<Input>, ChatError> {
+        let typed = self.keys.take_typed();
+        if typed.is_empty() && !self.wait_for_a_key(label, now)? {
+            return Ok(None);
+        }
+        self.room.screen().edit()?;
         let input = self.prompt.read(label, &typed);
-        self.room.screen().set_prompting(false)?;
+        self.room.screen().free()?;
         let input = input?;
         if let Input::Text(text) = &input {
             self.interrupts = 0;
@@ -373,7 +377,22 @@ impl Keyboard {
                 self.prompt.remember(text);
             }
         }
-        Ok(input)
+        Ok(Some(input))
+    }
+
+    /// Shows a prompt until a key is pressed; `false` when there is something else to do first.
+    fn wait_for_a_key(&mut self, label: &str, now: &Next) -> Result<bool, ChatError> {
+        self.room.screen().wait_at(label)?;
+        let has_key = loop {
+            if self.room.board.next() != *now {
+                break false;
+            }
+            if self.keys.wait_at_prompt(&mut self.wake)? == AtPrompt::Key {
+                break true;
+            }
+        };
+        self.room.screen().free()?;
+        Ok(has_key)
     }
 
     fn interrupted(&mut self) -> Result<Stay, ChatError> {

@@ -1,5 +1,5 @@
-//! The keys that count while a reply is shown: Ctrl+C and Ctrl+D; what else is typed is kept for
-//! the next prompt.
+//! The keyboard beside the line editor: while a reply is shown, Ctrl+C and Ctrl+D count and what
+//! else is typed is kept for the next prompt; at a prompt, the first key calls the editor.
 
 use std::io::{self, PipeReader, Read, Stdin, stdin};
 
@@ -15,6 +15,15 @@ pub enum Waited {
     Cancel,
     /// Ctrl+D, or the terminal is gone.
     Leave,
+    /// Something happened elsewhere.
+    Woken,
+}
+
+/// What ended the waiting at a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtPrompt {
+    /// A key was pressed, and is still to be read.
+    Key,
     /// Something happened elsewhere.
     Woken,
 }
@@ -54,16 +63,30 @@ impl Keys {
                 return Ok(waited);
             }
             if is_woken {
-                let mut byte = [0; 1];
-                wake.read_exact(&mut byte)?;
+                wake.read_exact(&mut [0])?;
                 return Ok(Waited::Woken);
             }
         }
     }
 
-    /// What was typed beside, for the next prompt.
-    pub fn typed(&self) -> String {
-        let text = String::from_utf8_lossy(&self.typed).replace('\r', " ");
+    /// Waits for any key, without reading it, or for a byte in `wake`, which is read.
+    pub fn wait_at_prompt(&self, wake: &mut PipeReader) -> io::Result<AtPrompt> {
+        loop {
+            match self.poll(wake)? {
+                (true, _) => return Ok(AtPrompt::Key),
+                (false, true) => {
+                    wake.read_exact(&mut [0])?;
+                    return Ok(AtPrompt::Woken);
+                }
+                (false, false) => {}
+            }
+        }
+    }
+
+    /// Gives away what was typed beside, for the next prompt.
+    pub fn take_typed(&mut self) -> String {
+        let typed = std::mem::take(&mut self.typed);
+        let text = String::from_utf8_lossy(&typed).replace('\r', " ");
         clean(&text).replace(['\n', '\t'], " ")
     }
 

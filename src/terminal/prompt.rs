@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
-use rustyline::{Config, Editor, ExternalPrinter};
+use rustyline::{Config, Editor};
 
 /// Entries that are remembered.
 const ENTRIES_MAX: usize = 1000;
@@ -55,11 +55,6 @@ impl Prompt {
             editor,
             history: history.to_owned(),
         })
-    }
-
-    /// What prints above the prompt while a line is edited.
-    pub fn printer(&mut self) -> Result<Box<dyn ExternalPrinter + Send>, ReadlineError> {
-        Ok(Box::new(self.editor.create_external_printer()?))
     }
 
     /// Reads one entry; `typed` stands there already.

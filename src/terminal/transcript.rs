@@ -2,7 +2,9 @@
 //!
 //! Invariant: every piece is clean; nothing that came over the wire reaches a terminal unfiltered.
 
-use crate::client::event::{Attached, PendingApproval, SessionEvent, ToolCall, ToolResult};
+use crate::client::event::{
+    ApprovalDecision, Attached, PendingApproval, SessionEvent, ToolCall, ToolResult,
+};
 use crate::client::wire::ShownMessage;
 use crate::domain::event::ApprovalKind;
 use crate::terminal::clean::{Cleaner, clean, one_line, spelled_out};
@@ -42,6 +44,7 @@ impl Transcript {
             SessionEvent::ToolCall(call) => self.broken(Tone::Dim, tool_call(call)),
             SessionEvent::ToolResult(result) => self.broken(Tone::Dim, tool_result(result)),
             SessionEvent::ApprovalRequired(asked) => self.broken(Tone::Question, question(asked)),
+            SessionEvent::ApprovalDecision(decided) => self.broken(Tone::Dim, decision(decided)),
             SessionEvent::Notice(notice) => self.broken(Tone::Dim, clean(&notice.message)),
             SessionEvent::Done(done) => self.ended(done.finish_reason.as_deref()),
             SessionEvent::Cancelled => self.broken(Tone::Dim, "(cancelled)".to_owned()),
@@ -121,6 +124,14 @@ fn said(name: Option<&str>, content: &str) -> String {
     match name {
         Some(name) => format!("{}> {content}", one_line(name, LINE_WIDTH)),
         None => format!("> {content}"),
+    }
+}
+
+fn decision(decided: &ApprovalDecision) -> String {
+    let word = one_line(&decided.decision.replace('_', " "), LINE_WIDTH);
+    match &decided.by {
+        Some(name) => format!("({word}, by {})", one_line(name, LINE_WIDTH)),
+        None => format!("({word})"),
     }
 }
 
