@@ -7,8 +7,10 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -312,7 +314,8 @@ fn the_server_of_the_workspace_is_found_by_its_lock() {
     let output = run(folder.path(), &["serve", "status"]);
     assert_eq!(code(&output), 0);
     assert!(out(&output).contains("ready  9.9.9"), "{}", out(&output));
-    drop(lock);
+    // Not only dropped: a child that another test is just starting may have the file, too.
+    lock.unlock().unwrap();
     assert_eq!(code(&run(folder.path(), &["agent", "list"])), 1);
 }
 
@@ -576,10 +579,14 @@ fn ctrl_c_cancels_the_reply_and_questions_are_answered_in_place() {
 }
 
 fn wait_until_asked(server: &ScriptedServer, what: &str) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !server.asked().iter().any(|asked| asked.line.contains(what)) {
-        assert!(std::time::Instant::now() < deadline, "nobody asked {what}");
-        std::thread::sleep(std::time::Duration::from_millis(10));
+    wait_until(|| server.asked().iter().any(|asked| asked.line.contains(what)));
+}
+
+fn wait_until(is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -591,5 +598,59 @@ fn the_end_of_a_session_ends_the_conversation() {
     let to = r#"{"from":"active","to":"completed"}"#;
     live.feed.send(("9", "status", to)).unwrap();
     terminal.wait_for("(the session has ended)");
+    assert_eq!(terminal.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn what_is_typed_at_once_is_read_at_once_and_lines_go_on_after_a_backslash() {
+    let (folder, live) = (folder(), live_session());
+    let mut terminal = attach(folder.path(), &live);
+    terminal.wait_for_prompt("> ");
+    terminal.type_in("one \\\r");
+    terminal.wait_for_prompt("… ");
+    terminal.type_in("two\r");
+    wait_until_asked(&live.server, "/stream");
+    let asked = live.server.asked();
+    let sent = asked.iter().find(|asked| asked.line.contains("/stream"));
+    assert_eq!(sent.unwrap().body, r#"{"content":"one \ntwo"}"#);
+    // The server says nothing: whoever waits can leave nevertheless.
+    terminal.type_in("\u{4}");
+    assert_eq!(terminal.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_server_that_goes_away_is_said_once_and_waited_for() {
+    let (folder, live) = (folder(), live_session());
+    let is_away = Arc::new(AtomicBool::new(false));
+    let (away, inner) = (Arc::clone(&is_away), live.server.address());
+    // Between the client and the server, so that connections can fail.
+    let front = ScriptedServer::start(move |asked, answer| {
+        if away.load(Ordering::SeqCst) {
+            return answer.problem(503, "draining");
+        }
+        answer.pass_on(asked, &inner);
+    });
+    let mut terminal = Terminal::start(
+        folder.path(),
+        &["attach", SESSION, "--server", &front.url()],
+    );
+    terminal.wait_for_prompt("> ");
+    is_away.store(true, Ordering::SeqCst);
+    live.feed.send(("", "hang up", "")).unwrap();
+    terminal.wait_for("connection lost, reconnecting…");
+    let tries = || {
+        let asked = front.asked().into_iter();
+        asked.filter(|asked| asked.line.contains("/events")).count()
+    };
+    let before = tries();
+    wait_until(|| tries() > before + 2);
+    is_away.store(false, Ordering::SeqCst);
+    let shown = terminal.wait_for("reconnected");
+    assert_eq!(times(&shown, "connection lost"), 1, "{shown}");
+    live.feed
+        .send(("7", "token", r#"{"content":"here again\n"}"#))
+        .unwrap();
+    terminal.wait_for("here again");
+    terminal.type_in("\u{4}");
     assert_eq!(terminal.wait_for_exit().code(), Some(0));
 }

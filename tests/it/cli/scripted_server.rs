@@ -35,6 +35,19 @@ impl Answer {
         self.with_type(status, "application/problem+json", &body);
     }
 
+    /// Lets another server answer.
+    pub fn pass_on(mut self, asked: &Asked, address: &str) {
+        let mut server = TcpStream::connect(address).unwrap();
+        let mut request = format!("{} HTTP/1.1\r\n", asked.line);
+        for (name, value) in &asked.headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str(&format!("\r\n{}", asked.body));
+        server.write_all(request.as_bytes()).unwrap();
+        // Ends when either side goes.
+        drop(std::io::copy(&mut server, &mut self.0));
+    }
+
     /// Begins a stream of events; it ends when this is dropped.
     pub fn events(mut self) -> Events {
         let head =
