@@ -86,18 +86,11 @@ fn named(url: &str, args: &ServerArgs) -> Result<Client, Failure> {
 
 fn start(settings: &ClientSettings, token: Option<String>) -> Result<Client, Failure> {
     let port = free_port(settings.port);
-    let started = start_on(port, settings, token.clone());
-    let client = match started {
+    match start_on(port, settings, token.clone()) {
         // Somebody else took the port between the look and the server's start.
-        Err(_) if port != 0 && free_port(port) == 0 => start_on(0, settings, token)?,
-        other => other?,
-    };
-    tell(&format!(
-        "started a server at {} (log: {}; stop it with: duragent serve stop)",
-        client.base_url(),
-        settings.serve_log().display()
-    ));
-    Ok(client)
+        Err(_) if port != 0 && free_port(port) == 0 => start_on(0, settings, token),
+        other => other,
+    }
 }
 
 fn start_on(
@@ -106,7 +99,18 @@ fn start_on(
     token: Option<String>,
 ) -> Result<Client, Failure> {
     let child = Started::spawn(settings, port)?;
-    wait_until_ready(settings, token, Some(child))
+    let pid = child.child.id();
+    let client = wait_until_ready(settings, token, Some(child))?;
+    // Another client's server may have been quicker, and then it is that one's.
+    let holder = workspace::holder(&settings.workspace);
+    if holder.is_some_and(|holder| holder.pid == pid) {
+        tell(&format!(
+            "started a server at {} (log: {}; stop it with: duragent serve stop)",
+            client.base_url(),
+            settings.serve_log().display()
+        ));
+    }
+    Ok(client)
 }
 
 /// The port, or 0 for any when another program has it.

@@ -246,7 +246,7 @@ mod tests {
         let SessionEvent::Session(attached) = SessionEvent::parse("session", data).unwrap() else {
             panic!("not a session event");
         };
-        assert!(attached.session.working);
+        assert_eq!(attached.session.working, Some(true));
         assert_eq!(attached.messages[0].content, "hi");
         let asked = attached.session.pending_approval.unwrap();
         assert_eq!(asked.kind, ApprovalKind::Uncertain);

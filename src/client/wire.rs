@@ -56,9 +56,9 @@ pub struct Session {
     /// Messages of people and of the agent.
     #[serde(default)]
     pub message_count: u64,
-    /// Whether a turn runs now.
-    #[serde(default)]
-    pub working: bool,
+    /// Whether a turn runs now; a list does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working: Option<bool>,
     /// The call that waits for a decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_approval: Option<PendingApproval>,

@@ -117,7 +117,7 @@ impl Board {
                 state.pending = Some(asked.clone());
             }
             SessionEvent::Session(attached) => {
-                state.is_working = attached.session.working;
+                state.is_working = attached.session.working.unwrap_or(false);
                 state.pending = attached.session.pending_approval.clone();
                 state.is_followed = true;
             }
