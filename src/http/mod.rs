@@ -1,7 +1,10 @@
 //! HTTP: requests into engine calls, notices into bytes; no decisions.
 //!
 //! ```text
-//! client ─TCP─► gate (one thread, epoll) ─unix socket─► tiny_http ─► handler threads ─► Api
+//! client ─TCP─► gate (one thread, epoll) ─unix socket─► tiny_http ─► handler threads ─► Handler
+//!
+//! Handler = Api: route ─► handlers ─► an answer at once
+//!                                 └─► a job, on a thread of its own: a stream, a blocking answer
 //! ```
 
 pub mod access;

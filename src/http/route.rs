@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use crate::domain::ids::SessionId;
 use crate::http::problem::Problem;
+use crate::http::wire::shortened;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,12 +136,9 @@ fn allow_value(methods: &[&str]) -> String {
 }
 
 fn not_found(segments: &[&str]) -> Problem {
-    /// An answer need not carry a page of somebody's input back.
-    const SHOWN_CHARS: usize = 100;
     let detail = match segments {
         ["api", "v1", "sessions", id, ..] if SessionId::parse(id).is_err() => {
-            let shown: String = id.chars().take(SHOWN_CHARS).collect();
-            format!("Session '{shown}' not found")
+            format!("Session '{}' not found", shortened(id))
         }
         _ => "there is nothing at this path".to_owned(),
     };

@@ -11,12 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
-use crate::base::thread::{self, Joined};
-
-/// Stack of a waiting thread. It replays records of the log, and a record may hold JSON (a
-/// provider's own data) as deep as the parser allows: 128 levels, which take up to 200 KiB in a
-/// build without optimisation. What is not touched costs nothing.
-const STACK_BYTES: usize = 384 << 10;
+use crate::base::thread::{self, Joined, STACK_WORK};
 
 /// All waiting threads.
 #[derive(Debug, Clone, Default)]
@@ -50,7 +45,10 @@ impl Threads {
         // Held until the handle is in the table, where the thread looks for it at its end.
         let mut running = self.0.lock();
         let key = running.next_key;
-        let started = thread::spawn(name.as_str(), STACK_BYTES, move || {
+        // A small stack would do for relaying bytes. But these threads also read the log, where a
+        // record may hold a provider's own JSON, as deep as the parser allows: without
+        // optimisation that overflows 128 KiB. What is not touched costs nothing.
+        let started = thread::spawn(name.as_str(), STACK_WORK, move || {
             let _ended = Ended { shared, key };
             if let Ok(work) = work_rx.recv() {
                 body(work);

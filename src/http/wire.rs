@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::domain::event::{ApprovalKind, Decision, Event, Record, Usage};
-use crate::domain::ids::{CallId, MessageId, Seq, SessionId};
+use crate::domain::ids::{AgentName, CallId, MessageId, Seq, SessionId};
 use crate::domain::spec::AgentSpec;
 use crate::domain::time::Timestamp;
 use crate::engine::view::{PendingApproval, Role, SessionPage, SessionView, ShownMessage};
@@ -52,12 +52,13 @@ pub struct Approve {
 }
 
 impl NewSession {
-    /// Reads the body. Errors: 400.
+    /// Reads the body. Errors: 400; 404 for what no agent can be called.
     pub fn parse(body: &[u8]) -> Result<NewSession, Problem> {
-        let mut fields = Fields::parse(body)?;
-        Ok(NewSession {
-            agent: fields.text("agent")?,
-        })
+        let agent = Fields::parse(body)?.text("agent")?;
+        match AgentName::parse(&agent) {
+            Ok(_) => Ok(NewSession { agent }),
+            Err(_) => Err(agent_not_found(&agent)),
+        }
     }
 }
 
@@ -96,12 +97,30 @@ impl Approve {
     /// Reads the body. Errors: 400.
     pub fn parse(body: &[u8]) -> Result<Approve, Problem> {
         let mut fields = Fields::parse(body)?;
+        let call_id = fields.text("call_id")?;
+        if CallId::parse(&call_id).is_err() {
+            return Err(Problem::new(400, "`call_id` is not the id of a call"));
+        }
         Ok(Approve {
-            call_id: fields.text("call_id")?,
+            call_id,
             command: fields.text("command")?,
             decision: decision(&fields.text("decision")?)?,
         })
     }
+}
+
+/// 404 for an agent, whatever it was called.
+pub fn agent_not_found(name: &str) -> Problem {
+    let name = shortened(name);
+    Problem::new(404, format!("Agent '{name}' not found"))
+}
+
+/// The beginning of a text: an answer need not carry a page of somebody's input back.
+pub fn shortened(text: &str) -> &str {
+    const SHOWN_CHARS: usize = 100;
+    text.char_indices()
+        .nth(SHOWN_CHARS)
+        .map_or(text, |(end, _)| &text[..end])
 }
 
 fn check_name(field: &str, value: Option<&str>) -> Result<(), Problem> {

@@ -1,1 +1,639 @@
-//! http
+//! The HTTP API of the real program, as a stranger with a socket sees it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::fake_model::{FakeModel, error, pieces, text, tool_call};
+use crate::support::server::{Answer, Server, Workspace, text_of};
+
+fn echo_server() -> (Workspace, Server) {
+    let workspace = Workspace::new();
+    workspace.echo_agent("echo");
+    let server = Server::start(&workspace, &[]);
+    (workspace, server)
+}
+
+fn model_server(model: &FakeModel, config: &str) -> (Workspace, Server) {
+    let workspace = Workspace::new();
+    workspace.openai_agent("helper", &model.url());
+    workspace.config(config);
+    let server = Server::start(&workspace, &[]);
+    (workspace, server)
+}
+
+fn of(session: &str, rest: &str) -> String {
+    format!("/api/v1/sessions/{session}{rest}")
+}
+
+fn names(events: &[crate::support::server::Event]) -> Vec<&str> {
+    events.iter().map(|event| event.name.as_str()).collect()
+}
+
+/// Whether an answer is problem details that bear its own status; returns the detail.
+fn detail(answer: &Answer) -> String {
+    assert_eq!(
+        answer.header("Content-Type"),
+        Some("application/problem+json")
+    );
+    let body = answer.json();
+    assert_eq!(body["status"], answer.status);
+    assert!(
+        body["type"]
+            .as_str()
+            .unwrap()
+            .starts_with("urn:duragent:problem:")
+    );
+    body["detail"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_open_routes_tell_how_the_server_is() {
+    let (workspace, server) = echo_server();
+    assert_eq!(server.get("/livez").text(), "ok");
+    let ready = server.get("/readyz").json();
+    assert_eq!(ready["status"], "ok");
+    assert!(
+        ready["workspace_hash"]
+            .as_str()
+            .is_some_and(|hash| !hash.is_empty())
+    );
+    assert!(server.get("/version").json()["version"].is_string());
+    let home = server.get("/");
+    assert_eq!(
+        (home.status, home.header("Content-Type")),
+        (200, Some("text/plain; charset=utf-8"))
+    );
+    let folder = workspace.path().to_str().unwrap();
+    for path in ["/", "/livez", "/readyz", "/version"] {
+        assert!(!server.get(path).text().contains(folder), "{path}");
+    }
+}
+
+#[test]
+fn head_and_options_answer_without_a_body() {
+    let (_workspace, server) = echo_server();
+    let head = server.request("HEAD", "/api/v1/agents", &[], b"");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    let options = server.request("OPTIONS", "/api/v1/sessions", &[], b"");
+    assert_eq!(options.status, 204);
+    assert_eq!(options.header("Allow"), Some("GET, HEAD, POST, OPTIONS"));
+}
+
+#[test]
+fn every_mistake_has_its_status_and_says_what_to_do() {
+    let (_workspace, server) = echo_server();
+    let session = server.create_session("echo");
+    let nobody = "session_01J0000000000000000000000A";
+    let json = ("Content-Type", "application/json");
+    let hi = r#"{"content":"hi"}"#;
+    for (method, path, headers, body, status, says) in [
+        (
+            "GET",
+            "/nowhere".into(),
+            vec![],
+            "",
+            404,
+            "nothing at this path",
+        ),
+        ("GET", of(nobody, ""), vec![], "", 404, nobody),
+        ("GET", of("nope", ""), vec![], "", 404, "'nope' not found"),
+        (
+            "GET",
+            "/api/v1/agents/x".into(),
+            vec![],
+            "",
+            404,
+            "Agent 'x' not found",
+        ),
+        (
+            "PUT",
+            "/livez".into(),
+            vec![],
+            "",
+            405,
+            "GET, HEAD, OPTIONS",
+        ),
+        (
+            "GET",
+            "/api/v1/%zz".into(),
+            vec![],
+            "",
+            400,
+            "percent escape",
+        ),
+        (
+            "POST",
+            "/api/v1/sessions".into(),
+            vec![json],
+            r#"{"agent":"x"}"#,
+            404,
+            "Agent 'x' not found",
+        ),
+        (
+            "POST",
+            "/api/v1/sessions".into(),
+            vec![json],
+            "{\n]",
+            400,
+            "line 2 column 1",
+        ),
+        (
+            "POST",
+            "/api/v1/sessions".into(),
+            vec![json],
+            "{}",
+            400,
+            "missing field `agent`",
+        ),
+        (
+            "POST",
+            "/api/v1/sessions".into(),
+            vec![json],
+            r#"{"agent":1}"#,
+            400,
+            "`agent` must be a string",
+        ),
+        (
+            "POST",
+            "/api/v1/sessions".into(),
+            vec![],
+            r#"{"agent":"echo"}"#,
+            415,
+            "application/json",
+        ),
+        (
+            "POST",
+            of(&session, "/messages"),
+            vec![json],
+            r#"{"content":" "}"#,
+            400,
+            "`content`",
+        ),
+        ("POST", of(nobody, "/messages"), vec![json], hi, 404, nobody),
+        ("POST", of(nobody, "/stream"), vec![json], hi, 404, nobody),
+        ("POST", of(nobody, "/cancel"), vec![], "", 404, nobody),
+        (
+            "GET",
+            of(nobody, "/events"),
+            vec![("Accept", "text/event-stream")],
+            "",
+            404,
+            nobody,
+        ),
+        (
+            "POST",
+            of(&session, "/stream"),
+            vec![json, ("Accept", "text/html")],
+            hi,
+            406,
+            "text/event-stream",
+        ),
+        (
+            "POST",
+            of(&session, "/messages"),
+            vec![json, ("Idempotency-Key", "a b")],
+            hi,
+            400,
+            "Idempotency-Key",
+        ),
+        (
+            "GET",
+            of(&session, "/messages?limit=0"),
+            vec![],
+            "",
+            400,
+            "from 1 to 1000",
+        ),
+        (
+            "GET",
+            of(&session, "/events?last_event_id=x"),
+            vec![("Accept", "text/event-stream")],
+            "",
+            400,
+            "Last-Event-ID",
+        ),
+        (
+            "PATCH",
+            of(&session, ""),
+            vec![json],
+            "{}",
+            400,
+            "`title`, `model`",
+        ),
+        (
+            "POST",
+            of(&session, "/approve"),
+            vec![json],
+            r#"{"call_id":"c","command":"x","decision":"deny"}"#,
+            404,
+            "nothing waits",
+        ),
+        (
+            "POST",
+            of(&session, "/approve"),
+            vec![json],
+            r#"{"call_id":"c","command":"x","decision":"maybe"}"#,
+            400,
+            "`decision`",
+        ),
+    ] {
+        let answer = server.request(method, &path, &headers, body.as_bytes());
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+        let detail = detail(&answer);
+        assert!(detail.contains(says), "{method} {path}: {detail}");
+        assert_eq!(answer.header("Allow").is_some(), status == 405);
+    }
+    assert_eq!(
+        server.get(&of(&session, "/messages")).json(),
+        json!({"messages": []})
+    );
+}
+
+#[test]
+fn a_session_is_made_shown_renamed_and_ended() {
+    let (workspace, server) = echo_server();
+    let made = server.post("/api/v1/sessions", &json!({"agent": "echo"}));
+    let id = made.json()["session_id"].as_str().unwrap().to_owned();
+    assert_eq!(made.header("Location"), Some(of(&id, "").as_str()));
+    assert_eq!(made.json()["status"], "active");
+
+    let shown = server.patch(&of(&id, ""), &json!({"title": "Trip"})).json();
+    assert_eq!(
+        (&shown["title"], &shown["working"]),
+        (&json!("Trip"), &json!(false))
+    );
+    assert_eq!(server.get(&of(&id, "")).json()["attached"], 0);
+
+    let newer = server.create_session("echo");
+    let page = server.get("/api/v1/sessions?limit=1").json();
+    assert_eq!(page["sessions"][0]["session_id"], newer.as_str());
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let page = server
+        .get(&format!("/api/v1/sessions?cursor={cursor}"))
+        .json();
+    assert_eq!(page["sessions"][0]["title"], "Trip");
+
+    assert_eq!(server.delete(&of(&id, "?keep=true")).status, 204);
+    let over = server.say(&id, "hi");
+    assert_eq!(over.status, 410, "{}", over.text());
+    assert_eq!(server.get(&of(&id, "")).json()["status"], "completed");
+    assert_eq!(server.delete(&of(&newer, "")).status, 204);
+    assert_eq!(server.get(&of(&newer, "")).status, 404);
+    assert!(
+        !workspace
+            .file(&format!(".duragent/sessions/{newer}"))
+            .exists()
+    );
+}
+
+#[test]
+fn a_blocking_message_returns_the_answer_and_history_has_both() {
+    let model = FakeModel::start();
+    model.reply(text("It is late.").usage(7, 3));
+    let (_workspace, server) = model_server(&model, "");
+    let session = server.create_session("helper");
+    let answer = server.say(&session, "What time is it?");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let body = answer.json();
+    assert_eq!(
+        (&body["role"], &body["content"]),
+        (&json!("assistant"), &json!("It is late."))
+    );
+    assert_eq!(body["usage"]["total_tokens"], 10);
+    let messages = server.get(&of(&session, "/messages")).json();
+    let said: Vec<_> = messages["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| (&m["role"], &m["content"]))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (&json!("user"), &json!("What time is it?")),
+            (&json!("assistant"), &json!("It is late."))
+        ]
+    );
+    assert_eq!(messages["messages"][1]["message_id"], body["message_id"]);
+}
+
+#[test]
+fn a_stream_begins_with_start_shows_the_turn_and_ends_with_done() {
+    let model = FakeModel::start();
+    model.reply(pieces(&["It ", "is\n", "late."]));
+    let (_workspace, server) = model_server(&model, "");
+    let session = server.create_session("helper");
+    let mut stream = server.stream(&session, "hi");
+    assert_eq!(stream.head.header("Cache-Control"), Some("no-store"));
+    assert_eq!(stream.head.header("X-Accel-Buffering"), Some("no"));
+    let events = stream.rest();
+    let shown = names(&events);
+    assert_eq!((shown[0], *shown.last().unwrap()), ("start", "done"));
+    assert!(
+        shown[1..shown.len() - 1]
+            .iter()
+            .all(|name| *name == "token"),
+        "{shown:?}"
+    );
+    assert_eq!(text_of(&events), "It is\nlate.");
+    assert!(events.iter().all(|event| !event.id.is_empty()));
+    assert_eq!(events.last().unwrap().data["finish_reason"], "stop");
+}
+
+#[test]
+fn one_who_attaches_sees_everything_and_can_come_back() {
+    let (_workspace, server) = echo_server();
+    let session = server.create_session("echo");
+    let mut watcher = server.events(&session, "", None);
+    assert_eq!(watcher.expect("session").data["messages"], json!([]));
+    server.say(&session, "one two three");
+    let events = watcher.until("done");
+    assert_eq!(events[0].name, "user_message");
+    assert_eq!(events[0].data["content"], "one two three");
+    assert_eq!(
+        names(&events)
+            .iter()
+            .filter(|name| **name == "message")
+            .count(),
+        1
+    );
+
+    for at in 0..events.len() - 1 {
+        let mut again = server.events(&session, "", Some(&events[at].id));
+        let rest = again.until("done");
+        assert_eq!(
+            text_of(&rest),
+            text_of(&events[at + 1..]),
+            "after {:?}",
+            events[at]
+        );
+        let durable = |events: &[crate::support::server::Event]| -> Vec<String> {
+            let names = names(events).into_iter().filter(|name| *name != "token");
+            names.map(str::to_owned).collect()
+        };
+        assert_eq!(
+            durable(&rest),
+            durable(&events[at + 1..]),
+            "after {:?}",
+            events[at]
+        );
+    }
+
+    let mut late = server.events(&session, "history=1", None);
+    let messages = late.expect("session").data["messages"].clone();
+    assert_eq!(messages.as_array().unwrap().len(), 1);
+    assert_eq!(messages[0]["role"], "assistant");
+}
+
+#[test]
+fn events_are_also_pages_of_json() {
+    let (_workspace, server) = echo_server();
+    let session = server.create_session("echo");
+    server.say(&session, "hi");
+    let first = server.get(&of(&session, "/events?limit=2")).json();
+    assert_eq!(first["events"][0]["type"], "session_start");
+    assert_eq!(
+        (first["events"].as_array().unwrap().len(), &first["next"]),
+        (2, &json!(2))
+    );
+    let rest = server.get(&of(&session, "/events?after=2")).json();
+    assert_eq!(rest["events"][0]["seq"], 3);
+    assert_eq!(rest.get("next"), None);
+}
+
+#[test]
+fn a_session_that_is_over_has_204_for_those_who_saw_its_end() {
+    let (_workspace, server) = echo_server();
+    let session = server.create_session("echo");
+    let mut watcher = server.events(&session, "", None);
+    watcher.expect("session");
+    server.delete(&of(&session, "?keep=true"));
+    let last = watcher.expect("status");
+    assert_eq!(last.data, json!({"to": "completed"}));
+    assert_eq!(watcher.next(), None);
+    let headers = [
+        ("Accept", "text/event-stream"),
+        ("Last-Event-ID", last.id.as_str()),
+    ];
+    assert_eq!(
+        server
+            .request("GET", &of(&session, "/events"), &headers, b"")
+            .status,
+        204
+    );
+}
+
+#[test]
+fn an_asynchronous_message_is_answered_at_once() {
+    let model = FakeModel::start();
+    model.reply(text("never").and_stall());
+    let (_workspace, server) = model_server(&model, "");
+    let session = server.create_session("helper");
+    let headers = [("Prefer", "respond-async")];
+    let path = of(&session, "/messages");
+    let answer = server.send_json("POST", &path, &headers, &json!({"content": "hi"}));
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert_eq!(answer.header("Preference-Applied"), Some("respond-async"));
+    assert_eq!(answer.json()["seq"], 2);
+    model.wait_for_stalls(1);
+}
+
+#[test]
+fn a_key_stores_its_message_once() {
+    let (workspace, server) = echo_server();
+    let session = server.create_session("echo");
+    let path = of(&session, "/messages");
+    let say = |content: &str| {
+        let key = [("Idempotency-Key", "k-1")];
+        server.send_json("POST", &path, &key, &json!({ "content": content }))
+    };
+    let first = say("hi").json();
+    assert_eq!(say("hi").json(), first);
+    assert_eq!(say("something else").status, 409);
+    let log = workspace.log_of(&session);
+    let stored = log.iter().filter(|line| line["type"] == "user_message");
+    assert_eq!(stored.count(), 1);
+
+    let create = || {
+        let key = [("Idempotency-Key", "k-2")];
+        server.send_json("POST", "/api/v1/sessions", &key, &json!({"agent": "echo"}))
+    };
+    assert_eq!(create().json()["session_id"], create().json()["session_id"]);
+}
+
+#[test]
+fn a_provider_that_fails_is_502_with_its_words() {
+    let model = FakeModel::start();
+    model.reply(error(400, "no such model"));
+    let (_workspace, server) = model_server(&model, "");
+    let session = server.create_session("helper");
+    let answer = server.say(&session, "hi");
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert!(detail(&answer).contains("no such model"));
+    assert!(answer.json()["message_id"].is_string());
+    assert!(!answer.text().contains("test-key"));
+}
+
+#[test]
+fn a_cancel_reaches_everyone_who_waits() {
+    let model = FakeModel::start();
+    model.reply(text("I will ").and_stall());
+    let (_workspace, server) = model_server(&model, "");
+    let session = server.create_session("helper");
+    assert_eq!(
+        server.post(&of(&session, "/cancel"), &json!({})).json(),
+        json!({"cancelled": false})
+    );
+    let mut stream = server.stream(&session, "hi");
+    stream.until("token");
+    model.wait_for_stalls(1);
+    let cancelled = server.request("POST", &of(&session, "/cancel"), &[], b"");
+    assert_eq!(cancelled.json(), json!({"cancelled": true}));
+    let rest = stream.rest();
+    assert_eq!(rest.last().unwrap().name, "cancelled");
+    assert_eq!(rest.last().unwrap().data, json!({}));
+}
+
+#[test]
+fn a_long_turn_answers_202_and_goes_on() {
+    let model = FakeModel::start();
+    model.reply(text("slow ").and_stall().and_text("but sure"));
+    let (_workspace, server) = model_server(&model, "server:\n  request_timeout_seconds: 1\n");
+    let session = server.create_session("helper");
+    let answer = server.say(&session, "hi");
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert_eq!(answer.json()["seq"], 2);
+    let mut watcher = server.events(&session, "", None);
+    watcher.expect("session");
+    model.release();
+    let events = watcher.until("done");
+    assert_eq!(text_of(&events), "slow but sure");
+}
+
+#[test]
+fn a_quiet_stream_shows_that_it_lives() {
+    let workspace = Workspace::new();
+    workspace.echo_agent("echo");
+    workspace.config("server:\n  keep_alive_interval_seconds: 1\n");
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("echo");
+    let mut watcher = server.events(&session, "", None);
+    watcher.expect("session");
+    std::thread::sleep(Duration::from_millis(1500));
+    server.say(&session, "hi");
+    watcher.until("done");
+    assert!(
+        watcher.comments.contains(&"keep-alive".to_owned()),
+        "{:?}",
+        watcher.comments
+    );
+}
+
+#[test]
+fn who_watches_only_does_not_count_and_others_can_be_sent_away() {
+    let (_workspace, server) = echo_server();
+    let session = server.create_session("echo");
+    let mut first = server.events(&session, "", None);
+    first.expect("session");
+    let mut silent = server.events(&session, "readonly=true", None);
+    silent.expect("session");
+    assert_eq!(server.get(&of(&session, "")).json()["attached"], 1);
+    let mut second = server.events(&session, "detach_others=true", None);
+    second.expect("session");
+    assert_eq!(first.next(), None);
+    assert!(!first.comments.is_empty());
+    assert_eq!(server.get(&of(&session, "")).json()["attached"], 1);
+}
+
+#[test]
+fn a_stop_ends_streams_with_a_comment_and_no_done() {
+    let model = FakeModel::start();
+    model.reply(text("I will ").and_stall());
+    let (_workspace, mut server) = model_server(&model, "server:\n  shutdown_grace_seconds: 1\n");
+    let session = server.create_session("helper");
+    let mut watcher = server.events(&session, "", None);
+    watcher.expect("session");
+    let mut stream = server.stream(&session, "hi");
+    stream.until("token");
+    server.terminate();
+    for stream in [&mut watcher, &mut stream] {
+        let rest = stream.rest();
+        assert!(rest.iter().all(|event| event.name != "done"), "{rest:?}");
+        let last = stream.comments.last().map(String::as_str);
+        assert_eq!(last, Some("server is shutting down"));
+    }
+    assert!(server.wait_for_exit().success());
+}
+
+#[test]
+fn an_admin_reads_agents_again_and_stops_the_server() {
+    let (workspace, mut server) = echo_server();
+    workspace.echo_agent("second");
+    workspace.write(".duragent/agents/bad/agent.yaml", "apiVersion: [");
+    let report = server
+        .request("POST", "/api/admin/v1/reload-agents", &[], b"")
+        .json();
+    assert_eq!(report["added"], json!(["second"]));
+    assert_eq!(report["errors"].as_array().unwrap().len(), 1, "{report}");
+    let agents = server.get("/api/v1/agents").json();
+    let names: Vec<&Value> = agents["agents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| &a["name"])
+        .collect();
+    assert_eq!(names, [&json!("echo"), &json!("second")]);
+    let agent = server.get("/api/v1/agents/second").json();
+    assert_eq!(
+        (&agent["kind"], &agent["spec"]["model"]["provider"]),
+        (&json!("Agent"), &json!("echo"))
+    );
+    let stop = server.request("POST", "/api/admin/v1/shutdown", &[], b"");
+    assert_eq!(stop.status, 202, "{}", stop.text());
+    assert!(server.wait_for_exit().success());
+}
+
+#[test]
+#[ignore = "until agents have tools that ask"]
+fn a_decision_must_fit_the_question_and_leads_to_the_answer() {
+    let model = FakeModel::start();
+    model
+        .reply(tool_call("bash", r#"{"command":"echo hello"}"#))
+        .then(text("It says hello."));
+    let workspace = Workspace::new();
+    workspace.agent(
+        "helper",
+        &format!(
+            "  model:\n    provider: openai\n    name: fake\n    base_url: {}\n  \
+             tools:\n    - type: builtin\n      name: bash\n",
+            model.url()
+        ),
+    );
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("helper");
+    let asked = server.say(&session, "Greet me.");
+    assert_eq!(asked.status, 202, "{}", asked.text());
+    let asked = asked.json();
+    assert_eq!(asked["session_id"], session.as_str());
+    let (call_id, command) = (
+        asked["call_id"].as_str().unwrap(),
+        asked["command"].as_str().unwrap(),
+    );
+    let decide = |call_id: &str, command: &str| {
+        let body = json!({"call_id": call_id, "command": command, "decision": "allow_once"});
+        server.post(&of(&session, "/approve"), &body)
+    };
+    assert_eq!(decide("another", command).status, 400);
+    assert_eq!(decide(call_id, "rm -rf /").status, 409);
+    let again = server.say(&session, "Well?");
+    assert_eq!(
+        (again.status, &again.json()["call_id"]),
+        (202, &asked["call_id"])
+    );
+    let decided = decide(call_id, command);
+    assert_eq!(decided.status, 200, "{}", decided.text());
+    assert_eq!(decided.json()["status"], "complete");
+    assert_eq!(decided.json()["content"], "It says hello.");
+    assert_eq!(decide(call_id, command).status, 409);
+}

@@ -3,7 +3,7 @@
 use crate::http::answer::Answer;
 use crate::http::api::Context;
 use crate::http::problem::Problem;
-use crate::http::wire::AgentList;
+use crate::http::wire::{self, AgentList};
 
 pub(super) fn list(context: &Context) -> Answer {
     let agents = context.host.agents();
@@ -13,7 +13,7 @@ pub(super) fn list(context: &Context) -> Answer {
 pub(super) fn show(context: &Context, name: &str) -> Result<Answer, Problem> {
     match context.host.agent(name) {
         Some(agent) => Ok(Answer::json(200, &agent.public_json())),
-        None => Err(Problem::new(404, format!("Agent '{name}' not found"))),
+        None => Err(wire::agent_not_found(name)),
     }
 }
 

@@ -107,6 +107,15 @@ fn a_title_and_a_model_have_their_limits() {
 }
 
 #[test]
+fn what_no_agent_can_be_called_is_not_found_and_not_repeated_at_length() {
+    let body = json!({"agent": "ä".repeat(5000)}).to_string();
+    let problem = NewSession::parse(body.as_bytes()).unwrap_err();
+    assert_eq!(problem.status(), 404);
+    let want = format!("Agent '{}' not found", "ä".repeat(100));
+    assert_eq!(problem.detail(), want);
+}
+
+#[test]
 fn only_the_six_decisions_are_decisions() {
     let approve = |word: &str| {
         let body = json!({"call_id": "c", "command": "ls", "decision": word});

@@ -1,0 +1,635 @@
+//! The real binary, serving a workspace of its own on a port of its own.
+//!
+//! ```ignore
+//! let workspace = Workspace::new();
+//! workspace.echo_agent("echo");
+//! let server = Server::start(&workspace, &[]);
+//! let session = server.create_session("echo");
+//! let mut stream = server.stream(&session, "hi");
+//! assert_eq!(stream.expect("start").data["seq"], 2);
+//! ```
+//!
+//! The program sees no variable of ours but `PATH`: no proxies, no keys but those of
+//! [`Launch::env`]. It is killed when the [`Server`] is dropped.
+
+#![allow(dead_code, reason = "a kit for every topic: each uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long a test waits for what must happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How often something is looked at that tells nobody when it changes.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// A folder with a `.duragent/` in it, gone when it is dropped.
+pub struct Workspace(TempDir);
+
+impl Workspace {
+    pub fn new() -> Workspace {
+        Workspace(TempDir::new().unwrap())
+    }
+
+    /// The folder that holds `duragent.yaml` and `.duragent/`.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A file below the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.file(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.file(name)).unwrap_or_default()
+    }
+
+    /// `duragent.yaml`.
+    pub fn config(&self, yaml: &str) {
+        self.write("duragent.yaml", yaml);
+    }
+
+    /// An agent that streams the user's words back.
+    pub fn echo_agent(&self, name: &str) {
+        self.agent(name, "  model:\n    provider: echo\n    name: echo\n");
+    }
+
+    /// An agent whose model is at `base_url`, usually that of a `FakeModel`.
+    pub fn openai_agent(&self, name: &str, base_url: &str) {
+        self.agent(
+            name,
+            &format!(
+                "  model:\n    provider: openai\n    name: fake\n    base_url: {base_url}\n  \
+                 session:\n    on_disconnect: continue\n"
+            ),
+        );
+    }
+
+    /// An agent with this `spec`, indented by two.
+    pub fn agent(&self, name: &str, spec: &str) {
+        self.write(
+            &format!(".duragent/agents/{name}/agent.yaml"),
+            &format!(
+                "apiVersion: duragent/v1alpha1\nkind: Agent\nmetadata:\n  name: {name}\nspec:\n{spec}"
+            ),
+        );
+    }
+
+    /// The log of a session, line by line.
+    pub fn log_of(&self, session: &str) -> Vec<Value> {
+        self.read(&format!(".duragent/sessions/{session}/events.jsonl"))
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+/// How the program is started.
+pub struct Launch<'a> {
+    workspace: &'a Workspace,
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+}
+
+impl<'a> Launch<'a> {
+    pub fn new(workspace: &'a Workspace) -> Launch<'a> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let env = [
+            ("PATH", path.as_str()),
+            ("HOME", workspace.path().to_str().unwrap()),
+            ("RUST_BACKTRACE", "1"),
+            ("OPENAI_API_KEY", "test-key-openai"),
+            ("ANTHROPIC_API_KEY", "test-key-anthropic"),
+            ("OPENROUTER_API_KEY", "test-key-openrouter"),
+        ];
+        Launch {
+            workspace,
+            args: Vec::new(),
+            env: env.map(|(name, value)| (name.into(), value.into())).into(),
+        }
+    }
+
+    /// More arguments of `serve`.
+    pub fn args(mut self, args: &[&str]) -> Launch<'a> {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Launch<'a> {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn without_env(mut self, name: &str) -> Launch<'a> {
+        self.env.remove(name);
+        self
+    }
+
+    /// `duragent serve --port 0 …`, with its output in `serve.log`; not started yet.
+    pub fn command(&self) -> Command {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.workspace.file("serve.log"))
+            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_duragent"));
+        command
+            .args(["serve", "--port", "0"])
+            .args(&self.args)
+            .current_dir(self.workspace.path())
+            .env_clear()
+            .envs(&self.env)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        command
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(self) -> Server {
+        // A server that was killed left its lock file, with its address in it.
+        let stale = address_in(self.workspace);
+        let mut server = Server {
+            child: self.command().spawn().unwrap(),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            workspace: self.workspace.path().to_owned(),
+            token: None,
+        };
+        server.address = server.wait_until_ready(self.workspace, stale);
+        server
+    }
+}
+
+/// The running program.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    workspace: PathBuf,
+    /// Sent as the bearer token with each request.
+    pub token: Option<String>,
+}
+
+impl Server {
+    /// `duragent serve --port 0 …` in this workspace; returns when `/readyz` says 200.
+    pub fn start(workspace: &Workspace, args: &[&str]) -> Server {
+        Launch::new(workspace).args(args).start()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the program has printed so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.workspace.join("serve.log")).unwrap_or_default()
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub fn kill(&mut self) {
+        // It may have ended by itself, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits for the program to end by itself.
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it does not end:\n{}",
+                self.log()
+            );
+            thread::sleep(GLANCE);
+        }
+    }
+
+    fn wait_until_ready(&mut self, workspace: &Workspace, stale: Option<SocketAddr>) -> SocketAddr {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("it ended with {status}:\n{}", self.log());
+            }
+            let address = address_in(workspace).filter(|address| self.is_ready(*address, stale));
+            if let Some(address) = address {
+                return address;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it is not ready:\n{}",
+                self.log()
+            );
+            thread::sleep(GLANCE);
+        }
+    }
+
+    /// Whether our own server answers there. The same port as before is possible, but then the
+    /// lock file bears our process's number.
+    fn is_ready(&self, address: SocketAddr, stale: Option<SocketAddr>) -> bool {
+        let lock = fs::read_to_string(self.workspace.join(".duragent/lock")).unwrap_or_default();
+        let is_ours = lock.contains(&self.pid().to_string());
+        (is_ours || stale != Some(address))
+            && exchange(address, "GET", "/readyz", &[], b"")
+                .is_ok_and(|answer| answer.status == 200)
+    }
+
+    // --- requests ---
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[], b"")
+    }
+
+    pub fn delete(&self, path: &str) -> Answer {
+        self.request("DELETE", path, &[], b"")
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send_json("POST", path, &[], body)
+    }
+
+    pub fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send_json("PATCH", path, &[], body)
+    }
+
+    pub fn send_json(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
+        let mut all = vec![("Content-Type", "application/json")];
+        all.extend_from_slice(headers);
+        self.request(method, path, &all, body.to_string().as_bytes())
+    }
+
+    /// One request on a connection of its own; the whole answer.
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        exchange(self.address, method, path, &self.with_token(headers), body)
+            .unwrap_or_else(|err| panic!("{method} {path}: {err}\n{}", self.log()))
+    }
+
+    /// Creates a session and returns its id.
+    pub fn create_session(&self, agent: &str) -> String {
+        let answer = self.post("/api/v1/sessions", &json!({ "agent": agent }));
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.json()["session_id"].as_str().unwrap().to_owned()
+    }
+
+    /// `POST …/messages`, blocking.
+    pub fn say(&self, session: &str, content: &str) -> Answer {
+        let path = format!("/api/v1/sessions/{session}/messages");
+        self.post(&path, &json!({ "content": content }))
+    }
+
+    /// `POST …/stream`.
+    pub fn stream(&self, session: &str, content: &str) -> EventStream {
+        let path = format!("/api/v1/sessions/{session}/stream");
+        let body = json!({ "content": content }).to_string();
+        let headers = [("Content-Type", "application/json")];
+        self.open_stream("POST", &path, &headers, body.as_bytes())
+    }
+
+    /// `GET …/events?{query}` as a stream; `last_event_id` resumes it.
+    pub fn events(&self, session: &str, query: &str, last_event_id: Option<&str>) -> EventStream {
+        let path = format!("/api/v1/sessions/{session}/events?{query}");
+        let resume = last_event_id.map(|id| ("Last-Event-ID", id));
+        let headers: Vec<_> = [("Accept", "text/event-stream")]
+            .into_iter()
+            .chain(resume)
+            .collect();
+        self.open_stream("GET", &path, &headers, b"")
+    }
+
+    /// Opens a stream of events; the answer must be one.
+    pub fn open_stream(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> EventStream {
+        let headers = self.with_token(headers);
+        let mut reader = send(self.address, method, path, &headers, body).unwrap();
+        let head = read_head(&mut reader).unwrap();
+        if head.header("Content-Type") != Some("text/event-stream") {
+            let answer = read_body(head, reader).unwrap();
+            panic!("{method} {path}: {} {}", answer.status, answer.text());
+        }
+        EventStream {
+            is_chunked: head.header("Transfer-Encoding") == Some("chunked"),
+            head,
+            reader,
+            text: Vec::new(),
+            comments: Vec::new(),
+        }
+    }
+
+    fn with_token<'h>(&'h self, headers: &[(&'h str, &'h str)]) -> Vec<(&'h str, String)> {
+        let token = self.token.as_ref();
+        headers
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .chain(token.map(|token| ("Authorization", format!("Bearer {token}"))))
+            .collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("--- what the server said ---\n{}", self.log());
+        }
+    }
+}
+
+/// The address that the lock file names.
+fn address_in(workspace: &Workspace) -> Option<SocketAddr> {
+    let lock = workspace.read(".duragent/lock");
+    let address = lock
+        .lines()
+        .find_map(|line| line.strip_prefix("address:"))?;
+    address.trim().parse().ok()
+}
+
+// --- HTTP by hand: a client with habits of its own would hide those of the server ---
+
+/// A whole answer.
+#[derive(Debug, Default)]
+pub struct Answer {
+    pub status: u16,
+    /// As sent.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|err| panic!("{err}: {} {:?}", self.status, self.text()))
+    }
+}
+
+fn exchange(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, String)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
+    let mut reader = send(address, method, path, headers, body)?;
+    let head = read_head(&mut reader)?;
+    if method == "HEAD" {
+        return Ok(head);
+    }
+    read_body(head, reader)
+}
+
+fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, String)],
+    body: &[u8],
+) -> std::io::Result<BufReader<TcpStream>> {
+    let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_nodelay(true)?;
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !body.is_empty() || matches!(method, "POST" | "PATCH" | "PUT") {
+        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    text.push_str("\r\n");
+    socket.write_all(text.as_bytes())?;
+    socket.write_all(body)?;
+    Ok(BufReader::new(socket))
+}
+
+/// Status and headers; the body is still empty.
+fn read_head(reader: &mut impl BufRead) -> std::io::Result<Answer> {
+    let status_line = read_line(reader)?;
+    let status = status_line
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok());
+    let mut head = Answer {
+        status: status.ok_or_else(|| std::io::Error::other(format!("{status_line:?}")))?,
+        ..Answer::default()
+    };
+    loop {
+        let line = read_line(reader)?;
+        let Some((name, value)) = line.split_once(':') else {
+            return Ok(head);
+        };
+        head.headers
+            .push((name.to_owned(), value.trim().to_owned()));
+    }
+}
+
+fn read_body(mut head: Answer, mut reader: impl BufRead) -> std::io::Result<Answer> {
+    let length = head
+        .header("Content-Length")
+        .map(|text| text.parse().unwrap());
+    if head.header("Transfer-Encoding") == Some("chunked") {
+        while let Some(chunk) = read_chunk(&mut reader)? {
+            head.body.extend(chunk);
+        }
+    } else if let Some(length) = length {
+        head.body.resize(length, 0);
+        reader.read_exact(&mut head.body)?;
+    } else if head.status != 204 {
+        reader.read_to_end(&mut head.body)?;
+    }
+    Ok(head)
+}
+
+/// The next chunk; `None` for the last one.
+fn read_chunk(reader: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
+    let line = read_line(reader)?;
+    let size = usize::from_str_radix(line.trim(), 16).map_err(std::io::Error::other)?;
+    let mut chunk = vec![0; size];
+    reader.read_exact(&mut chunk)?;
+    read_line(reader)?;
+    Ok((size > 0).then_some(chunk))
+}
+
+/// A line without its end.
+///
+/// Errors: the connection ended before it.
+fn read_line(reader: &mut impl BufRead) -> std::io::Result<String> {
+    let mut line = String::new();
+    match reader.read_line(&mut line)? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
+    }
+}
+
+// --- server-sent events ---
+
+/// An event as it came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub id: String,
+    pub name: String,
+    pub data: Value,
+}
+
+/// An open stream; dropping it leaves.
+pub struct EventStream {
+    /// Its status and headers.
+    pub head: Answer,
+    reader: BufReader<TcpStream>,
+    is_chunked: bool,
+    /// What has come and was not taken as an event yet.
+    text: Vec<u8>,
+    /// The comments so far, keep-alives among them.
+    pub comments: Vec<String>,
+}
+
+impl EventStream {
+    /// The next event; `None` when the stream has ended, cleanly or not. Panics when neither
+    /// comes in time.
+    pub fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Some(block) = self.take_block() {
+                if let Some(event) = self.read_block(&block) {
+                    return Some(event);
+                }
+            }
+            let piece = self.read_piece()?;
+            self.text.extend(piece);
+        }
+    }
+
+    /// The next event, which must be of that name.
+    pub fn expect(&mut self, name: &str) -> Event {
+        let event = self.next();
+        let event = event.unwrap_or_else(|| panic!("the stream ended before `{name}`"));
+        assert_eq!(event.name, name, "{event:?}");
+        event
+    }
+
+    /// Everything up to an event of that name, itself included.
+    pub fn until(&mut self, name: &str) -> Vec<Event> {
+        let mut events = Vec::new();
+        loop {
+            let event = self.next();
+            let event = event.unwrap_or_else(|| panic!("no `{name}` after {events:#?}"));
+            let is_last = event.name == name;
+            events.push(event);
+            if is_last {
+                return events;
+            }
+        }
+    }
+
+    /// Everything up to the end of the stream.
+    pub fn rest(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+
+    /// The bytes of one block, without the empty line that ends it.
+    fn take_block(&mut self) -> Option<String> {
+        let end = self.text.windows(2).position(|pair| pair == b"\n\n")?;
+        let block: Vec<u8> = self.text.drain(..end + 2).collect();
+        Some(String::from_utf8(block).unwrap().trim_end().to_owned())
+    }
+
+    /// The event of a block; `None` for one of comments or settings only.
+    fn read_block(&mut self, block: &str) -> Option<Event> {
+        let mut fields = BTreeMap::new();
+        for line in block.lines() {
+            match line.split_once(':') {
+                Some(("", comment)) => self.comments.push(comment.trim().to_owned()),
+                Some((name, value)) => {
+                    let value = value.strip_prefix(' ').unwrap_or(value);
+                    let before = fields.insert(name.to_owned(), value.to_owned());
+                    assert_eq!(before, None, "{name} stands twice in {block:?}");
+                }
+                None => panic!("{line:?} is no field"),
+            }
+        }
+        let data = fields.get("data")?;
+        Some(Event {
+            id: fields.get("id").cloned().unwrap_or_default(),
+            name: fields.get("event").cloned().unwrap_or_default(),
+            data: serde_json::from_str(data).unwrap(),
+        })
+    }
+
+    /// What comes next; `None` at the end.
+    fn read_piece(&mut self) -> Option<Vec<u8>> {
+        let piece = match self.is_chunked {
+            true => read_chunk(&mut self.reader),
+            false => {
+                let read = self.reader.fill_buf().map(<[u8]>::to_vec);
+                self.reader.consume(read.as_ref().map_or(0, Vec::len));
+                read.map(|piece| (!piece.is_empty()).then_some(piece))
+            }
+        };
+        match piece {
+            Err(err) if is_timeout(&err) => panic!("nothing came for {PATIENCE:?}"),
+            // A server that was killed ends nothing in good order.
+            Err(_) => None,
+            Ok(piece) => piece,
+        }
+    }
+}
+
+fn is_timeout(err: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    matches!(err.kind(), TimedOut | WouldBlock)
+}
+
+/// The text that `token` events make up.
+pub fn text_of(events: &[Event]) -> String {
+    let tokens = events.iter().filter(|event| event.name == "token");
+    tokens
+        .map(|event| event.data["content"].as_str().unwrap())
+        .collect()
+}
