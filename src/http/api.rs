@@ -129,9 +129,10 @@ impl Api {
         self.threads.count()
     }
 
-    /// After the stop was given: waits until all streams have ended, at most `limit`.
-    pub fn join(&self, limit: Duration) {
-        self.threads.join(limit);
+    /// After the stop was given: waits until all streams have ended, at most `limit`; returns
+    /// whether they have.
+    pub fn join(&self, limit: Duration) -> bool {
+        self.threads.join(limit)
     }
 
     fn start(&self, job: Job, incoming: Incoming) {

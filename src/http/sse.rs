@@ -9,8 +9,6 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
-use crate::domain::event::{ApprovalKind, Decision, FinishReason, Usage};
-use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::engine::{FeedEvent, FeedItem};
 use crate::http::wire::{MessageBody, SessionBody};
 
@@ -33,128 +31,10 @@ pub fn push_event(out: &mut Vec<u8>, audience: Audience, item: &FeedItem) {
     if audience == Audience::Turn && !is_for_turn(&item.event) {
         return;
     }
-    match &item.event {
-        FeedEvent::Session { session, messages } => {
-            let data = Opening {
-                session: SessionBody::whole(session),
-                messages: messages.iter().map(MessageBody::from).collect(),
-            };
-            push(out, "session", item, &data);
-        }
-        FeedEvent::Start { message_id, seq } => {
-            push(
-                out,
-                "start",
-                item,
-                &Start {
-                    message_id,
-                    seq: *seq,
-                },
-            );
-        }
-        FeedEvent::UserMessage { message, seq } => {
-            let data = UserMessage {
-                message_id: &message.message_id,
-                content: &message.content,
-                sender_name: message.sender_name.as_deref(),
-                seq: *seq,
-            };
-            push(out, "user_message", item, &data);
-        }
-        FeedEvent::Token(content) => push(out, "token", item, &Token { content }),
-        FeedEvent::ToolCall(call) => {
-            let data = ToolCall {
-                call_id: &call.call_id,
-                name: &call.tool_name,
-                arguments: &call.arguments,
-            };
-            push(out, "tool_call", item, &data);
-        }
-        FeedEvent::ToolResult { call_id, output } => {
-            let data = ToolResult {
-                call_id,
-                content: &output.content,
-                success: output.success,
-            };
-            push(out, "tool_result", item, &data);
-        }
-        FeedEvent::ApprovalRequired {
-            call_id,
-            command,
-            kind,
-        } => {
-            let data = ApprovalRequired {
-                call_id,
-                command,
-                kind: *kind,
-            };
-            push(out, "approval_required", item, &data);
-        }
-        FeedEvent::ApprovalDecision {
-            call_id,
-            decision,
-            by,
-        } => {
-            let data = ApprovalDecision {
-                call_id,
-                decision: *decision,
-                by: by.as_deref(),
-            };
-            push(out, "approval_decision", item, &data);
-        }
-        FeedEvent::Notice { code, message } => {
-            push(out, "notice", item, &Words { code, message });
-        }
-        FeedEvent::Message {
-            message_id,
-            content,
-            usage,
-        } => {
-            let data = Message {
-                message_id,
-                content,
-                usage: *usage,
-            };
-            push(out, "message", item, &data);
-        }
-        FeedEvent::Done {
-            message_id,
-            usage,
-            finish_reason,
-        } => {
-            let data = Done {
-                message_id: message_id.as_ref(),
-                usage: *usage,
-                finish_reason: *finish_reason,
-            };
-            push(out, "done", item, &data);
-        }
-        FeedEvent::Cancelled => push(out, "cancelled", item, &Nothing {}),
-        FeedEvent::Error { code, message } => {
-            push(out, "error", item, &Failure { message, code });
-        }
-        FeedEvent::Status { from, to } => {
-            let data = StatusChange {
-                from: from.map(|status| status.as_str()),
-                to: to.as_str(),
-            };
-            push(out, "status", item, &data);
-        }
-        FeedEvent::Rewind { message_id, bytes } => {
-            let data = Rewind {
-                message_id,
-                bytes: *bytes,
-            };
-            push(out, "rewind", item, &data);
-        }
-        FeedEvent::Gap { from_seq, to_seq } => {
-            let data = Gap {
-                from_seq: *from_seq,
-                to_seq: *to_seq,
-            };
-            push(out, "gap", item, &data);
-        }
-    }
+    let name = name_of(&item.event);
+    write!(out, "id: {}\nevent: {name}\ndata: ", item.id).expect(TAKES_ALL);
+    push_data(out, &item.event);
+    out.extend_from_slice(b"\n\n");
 }
 
 /// Appends a comment, which clients pass over; line breaks in it become spaces.
@@ -187,11 +67,97 @@ fn is_for_turn(event: &FeedEvent) -> bool {
     }
 }
 
-/// The data goes straight into `out`: a token costs no allocation of its own.
-fn push(out: &mut Vec<u8>, name: &str, item: &FeedItem, data: &impl Serialize) {
-    write!(out, "id: {}\nevent: {name}\ndata: ", item.id).expect("a Vec takes every byte");
-    serde_json::to_writer(&mut *out, data).expect("texts and numbers always serialise");
-    out.extend_from_slice(b"\n\n");
+fn name_of(event: &FeedEvent) -> &'static str {
+    match event {
+        FeedEvent::Session { .. } => "session",
+        FeedEvent::Start { .. } => "start",
+        FeedEvent::UserMessage { .. } => "user_message",
+        FeedEvent::Token(_) => "token",
+        FeedEvent::ToolCall(_) => "tool_call",
+        FeedEvent::ToolResult { .. } => "tool_result",
+        FeedEvent::ApprovalRequired { .. } => "approval_required",
+        FeedEvent::ApprovalDecision { .. } => "approval_decision",
+        FeedEvent::Notice { .. } => "notice",
+        FeedEvent::Message { .. } => "message",
+        FeedEvent::Done { .. } => "done",
+        FeedEvent::Cancelled => "cancelled",
+        FeedEvent::Error { .. } => "error",
+        FeedEvent::Status { .. } => "status",
+        FeedEvent::Rewind { .. } => "rewind",
+        FeedEvent::Gap { .. } => "gap",
+    }
+}
+
+fn push_data(out: &mut Vec<u8>, event: &FeedEvent) {
+    let object = Object::new(out);
+    match event {
+        FeedEvent::Session { session, messages } => {
+            return object.replaced(&Opening {
+                session: SessionBody::whole(session),
+                messages: messages.iter().map(MessageBody::from).collect(),
+            });
+        }
+        FeedEvent::Start { message_id, seq } => {
+            object.field("message_id", message_id).field("seq", seq)
+        }
+        FeedEvent::UserMessage { message, seq } => object
+            .field("message_id", &message.message_id)
+            .field("content", &message.content)
+            .option("sender_name", message.sender_name.as_ref())
+            .field("seq", seq),
+        FeedEvent::Token(content) => object.field("content", content),
+        FeedEvent::ToolCall(call) => object
+            .field("call_id", &call.call_id)
+            .field("name", &call.tool_name)
+            .field("arguments", &call.arguments),
+        FeedEvent::ToolResult { call_id, output } => object
+            .field("call_id", call_id)
+            .field("content", &output.content)
+            .field("success", &output.success),
+        FeedEvent::ApprovalRequired {
+            call_id,
+            command,
+            kind,
+        } => object
+            .field("call_id", call_id)
+            .field("command", command)
+            .field("kind", kind),
+        FeedEvent::ApprovalDecision {
+            call_id,
+            decision,
+            by,
+        } => object
+            .field("call_id", call_id)
+            .field("decision", decision)
+            .option("by", by.as_ref()),
+        FeedEvent::Notice { code, message } => object.field("code", code).field("message", message),
+        FeedEvent::Message {
+            message_id,
+            content,
+            usage,
+        } => object
+            .field("message_id", message_id)
+            .field("content", content)
+            .option("usage", usage.as_ref()),
+        FeedEvent::Done {
+            message_id,
+            usage,
+            finish_reason,
+        } => object
+            .option("message_id", message_id.as_ref())
+            .field("usage", usage)
+            .field("finish_reason", finish_reason),
+        FeedEvent::Cancelled => object,
+        FeedEvent::Error { code, message } => object.field("message", message).field("code", code),
+        FeedEvent::Status { from, to } => object.option("from", from.as_ref()).field("to", to),
+        FeedEvent::Rewind { message_id, bytes } => {
+            object.field("message_id", message_id).field("bytes", bytes)
+        }
+        FeedEvent::Gap { from_seq, to_seq } => {
+            object.field("from_seq", from_seq).field("to_seq", to_seq)
+        }
+    }
+    .end();
 }
 
 #[derive(Serialize)]
@@ -201,103 +167,48 @@ struct Opening<'a> {
     messages: Vec<MessageBody<'a>>,
 }
 
-#[derive(Serialize)]
-struct Start<'a> {
-    message_id: &'a MessageId,
-    seq: Seq,
+const TAKES_ALL: &str = "a Vec takes every byte, and our values always serialise";
+
+/// A JSON object, written field by field straight into a buffer: a token allocates nothing.
+struct Object<'o> {
+    out: &'o mut Vec<u8>,
+    is_empty: bool,
 }
 
-#[derive(Serialize)]
-struct UserMessage<'a> {
-    message_id: &'a MessageId,
-    content: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sender_name: Option<&'a str>,
-    seq: Seq,
-}
+impl<'o> Object<'o> {
+    fn new(out: &'o mut Vec<u8>) -> Object<'o> {
+        Object {
+            out,
+            is_empty: true,
+        }
+    }
 
-#[derive(Serialize)]
-struct Token<'a> {
-    content: &'a str,
-}
+    /// `name` needs no escape.
+    fn field(mut self, name: &'static str, value: &(impl Serialize + ?Sized)) -> Object<'o> {
+        let before = if self.is_empty { '{' } else { ',' };
+        self.is_empty = false;
+        write!(self.out, "{before}\"{name}\":").expect(TAKES_ALL);
+        serde_json::to_writer(&mut *self.out, value).expect(TAKES_ALL);
+        self
+    }
 
-#[derive(Serialize)]
-struct ToolCall<'a> {
-    call_id: &'a CallId,
-    name: &'a str,
-    arguments: &'a str,
-}
+    /// A field that is left out when it has no value.
+    fn option(self, name: &'static str, value: Option<&impl Serialize>) -> Object<'o> {
+        match value {
+            Some(value) => self.field(name, value),
+            None => self,
+        }
+    }
 
-#[derive(Serialize)]
-struct ToolResult<'a> {
-    call_id: &'a CallId,
-    content: &'a str,
-    success: bool,
-}
+    fn end(self) {
+        let end: &[u8] = if self.is_empty { b"{}" } else { b"}" };
+        self.out.extend_from_slice(end);
+    }
 
-#[derive(Serialize)]
-struct ApprovalRequired<'a> {
-    call_id: &'a CallId,
-    command: &'a str,
-    kind: ApprovalKind,
-}
-
-#[derive(Serialize)]
-struct ApprovalDecision<'a> {
-    call_id: &'a CallId,
-    decision: Decision,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Words<'a> {
-    code: &'a str,
-    message: &'a str,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    message_id: &'a MessageId,
-    content: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Usage>,
-}
-
-#[derive(Serialize)]
-struct Done<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message_id: Option<&'a MessageId>,
-    usage: Usage,
-    finish_reason: FinishReason,
-}
-
-#[derive(Serialize)]
-struct Nothing {}
-
-#[derive(Serialize)]
-struct Failure<'a> {
-    message: &'a str,
-    code: &'a str,
-}
-
-#[derive(Serialize)]
-struct StatusChange {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<&'static str>,
-    to: &'static str,
-}
-
-#[derive(Serialize)]
-struct Rewind<'a> {
-    message_id: &'a MessageId,
-    bytes: u64,
-}
-
-#[derive(Serialize)]
-struct Gap {
-    from_seq: Seq,
-    to_seq: Seq,
+    /// Another value in place of this object.
+    fn replaced(self, value: &impl Serialize) {
+        serde_json::to_writer(self.out, value).expect(TAKES_ALL);
+    }
 }
 
 #[cfg(test)]

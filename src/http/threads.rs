@@ -72,19 +72,22 @@ impl Threads {
         self.0.lock().threads.len()
     }
 
-    /// Waits for all of them, at most `limit`; those that still run then are named in the log and
-    /// left alone.
-    pub fn join(&self, limit: Duration) {
+    /// Waits for all of them, at most `limit`, and returns whether all have ended; those that still
+    /// run then are named in the log and left alone.
+    pub fn join(&self, limit: Duration) -> bool {
         let running = self.0.lock();
         let (mut running, _) = self
             .0
             .ended
             .wait_timeout_while(running, limit, |running| !running.threads.is_empty())
             .unwrap_or_else(|poison| poison.into_inner());
-        for (_, handle) in std::mem::take(&mut running.threads) {
+        let left = std::mem::take(&mut running.threads);
+        let have_ended = left.is_empty();
+        for handle in left.into_values() {
             log::warn!("the thread {} did not end in time", handle.name());
             handle.abandon();
         }
+        have_ended
     }
 }
 
@@ -136,7 +139,7 @@ mod tests {
         }
         assert_eq!(threads.count(), 50);
         drop(go_tx);
-        threads.join(SOON);
+        assert!(threads.join(SOON));
         assert_eq!(threads.count(), 0);
     }
 
@@ -145,7 +148,7 @@ mod tests {
         let threads = Threads::default();
         let started = threads.start("t".into(), (), |()| panic!("on purpose"));
         assert!(started.is_ok());
-        threads.join(SOON);
+        assert!(threads.join(SOON));
         assert_eq!(threads.count(), 0);
     }
 
@@ -158,7 +161,7 @@ mod tests {
         });
         assert!(started.is_ok());
         let began = Instant::now();
-        threads.join(Duration::from_millis(20));
+        assert!(!threads.join(Duration::from_millis(20)));
         assert!(began.elapsed() < SOON);
         drop(go_tx);
     }

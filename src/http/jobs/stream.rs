@@ -11,8 +11,9 @@ use crate::http::jobs::watch::{Wake, Watch};
 use crate::http::server::{Incoming, StreamWriter};
 use crate::http::sse::{self, Audience};
 
-/// What a batch may leave allocated in a stream that is quiet afterwards.
+/// What a batch may leave allocated in a stream that is quiet afterwards: bytes, and events.
 const BUFFER_BYTES_KEPT: usize = 16 << 10;
+const ITEMS_KEPT: usize = 64;
 
 /// Answers with a stream, until its end or the client's.
 pub(super) fn send(context: &Context, watch: Watch, audience: Audience, incoming: Incoming) {
@@ -87,6 +88,7 @@ impl Relay {
             sse::push_event(&mut self.unsent, self.audience, &item);
             turn_has_ended |= item.event.ends_turn();
         }
+        self.items.shrink_to(ITEMS_KEPT);
         if turn_has_ended && self.audience == Audience::Turn {
             return Next::End;
         }

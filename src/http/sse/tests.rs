@@ -1,8 +1,10 @@
 use super::*;
 use std::sync::Arc;
 
-use crate::domain::event::{self, OnDisconnect, Status, ToolOutput};
-use crate::domain::ids::SessionId;
+use crate::domain::event::{
+    self, ApprovalKind, Decision, FinishReason, OnDisconnect, Status, ToolOutput, Usage,
+};
+use crate::domain::ids::{CallId, MessageId, Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::engine::Cursor;

@@ -568,6 +568,20 @@ impl EventStream {
         }
     }
 
+    /// Reads until this comment has come; no event may come before it.
+    pub fn expect_comment(&mut self, comment: &str) {
+        while !self.comments.iter().any(|known| known == comment) {
+            if let Some(block) = self.take_block() {
+                let event = self.read_block(&block);
+                assert_eq!(event, None, "before the comment {comment:?}");
+                continue;
+            }
+            let piece = self.read_piece();
+            let piece = piece.unwrap_or_else(|| panic!("the stream ended without {comment:?}"));
+            self.text.extend(piece);
+        }
+    }
+
     /// Everything up to the end of the stream.
     pub fn rest(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.next()).collect()
