@@ -503,3 +503,6 @@ impl Usage {
 fn is_false(flag: &bool) -> bool {
     !*flag
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Pure: the same events give the same history, whether they are folded live or at replay.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 
 use crate::domain::event::{AssistantResponse, FinishReason, ToolOutput, UserMessage};
@@ -124,12 +125,11 @@ impl History {
     /// given up until 60 % are left: a step, so that the prompt's beginning stays the same for
     /// many calls and the provider's cache holds.
     pub(super) fn end_turn(&mut self, next_seq: Seq) {
-        if self.open.entries == 0 && self.turns.is_empty() {
-            self.open = FinishedTurn::starting_at(next_seq);
-            return;
+        let ended = mem::replace(&mut self.open, FinishedTurn::starting_at(next_seq));
+        // Of a turn that left nothing, a replay from the window may not even know.
+        if ended.entries > 0 {
+            self.turns.push_back(ended);
         }
-        self.turns.push_back(self.open);
-        self.open = FinishedTurn::starting_at(next_seq);
         if self.tokens_max == 0 || self.tokens <= self.tokens_max {
             return;
         }
@@ -176,11 +176,8 @@ struct Builder {
 
 impl Builder {
     fn user(&mut self, message: &UserMessage) {
-        let text = match (&message.sender_name, message.content.is_empty()) {
-            (Some(name), false) => format!("{name}: {}", message.content),
-            (_, _) => message.content.clone(),
-        };
-        if text.trim().is_empty() && message.attachments.is_empty() {
+        let text = words_of(message);
+        if text.is_empty() && message.attachments.is_empty() {
             return;
         }
         self.settle();
@@ -189,7 +186,9 @@ impl Builder {
             attachments,
         }) = self.messages.last_mut()
         {
-            last.push_str("\n\n");
+            if !last.is_empty() && !text.is_empty() {
+                last.push_str("\n\n");
+            }
             last.push_str(&text);
             attachments.extend(message.attachments.iter().cloned());
             return;
@@ -253,7 +252,7 @@ impl Builder {
 
     /// Answers the calls that nothing answered.
     fn settle(&mut self) {
-        for (call_id, tool_name) in std::mem::take(&mut self.open_calls) {
+        for (call_id, tool_name) in mem::take(&mut self.open_calls) {
             self.messages.push(Message::Tool {
                 call_id,
                 tool_name,
@@ -265,3 +264,17 @@ impl Builder {
         }
     }
 }
+
+/// The text of a message, and who says it; empty when it is blank, which providers refuse.
+fn words_of(message: &UserMessage) -> String {
+    if message.content.trim().is_empty() {
+        return String::new();
+    }
+    match &message.sender_name {
+        Some(name) => format!("{name}: {}", message.content),
+        None => message.content.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,4 +9,6 @@ pub mod secret;
 pub mod spec;
 pub mod state;
 pub mod step;
+#[cfg(test)]
+pub(crate) mod story;
 pub mod time;

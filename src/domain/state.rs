@@ -550,7 +550,12 @@ impl Summary {
                 self.message_count += u64::from(is_shown);
             }
             Event::ApprovalRequired { call_id, .. } => self.pending_call = Some(call_id.clone()),
-            Event::ApprovalDecision { .. } | Event::ToolsSkipped { .. } => self.pending_call = None,
+            Event::ApprovalDecision { call_id, .. } | Event::ToolResult { call_id, .. } => {
+                self.pending_call.take_if(|open| open == call_id);
+            }
+            Event::ToolsSkipped { call_ids, .. } => {
+                self.pending_call.take_if(|open| call_ids.contains(open));
+            }
             Event::StatusChange { to, .. } => match to {
                 Status::Paused => self.status = Status::Paused,
                 Status::Active | Status::Running => self.status = Status::Active,
@@ -575,7 +580,6 @@ impl Summary {
                 self.pending_call = None;
             }
             Event::ToolStarted { .. }
-            | Event::ToolResult { .. }
             | Event::SilentMessage { .. }
             | Event::Error { .. }
             | Event::Unknown => {}

@@ -45,7 +45,12 @@ fn next_in_turn(state: &SessionState, turn: &Turn) -> Step {
         return Step::RunTools(turn.open_calls().cloned().collect());
     }
     let Some(last) = &turn.last_reply else {
-        return Step::CallModel;
+        // The messages that it was started for may have been withdrawn.
+        return if state.inbox.is_empty() {
+            Step::EndTurn(Outcome::Cancelled)
+        } else {
+            Step::CallModel
+        };
     };
     match last.finish_reason {
         FinishReason::Interrupted => Step::CallModel,
@@ -62,3 +67,6 @@ fn next_in_turn(state: &SessionState, turn: &Turn) -> Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,551 @@
-//! The fold, by cases.
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::event::{Outcome, Trigger};
+use crate::domain::story::*;
+
+/// The history and the inbox in a few words.
+fn told(state: &SessionState) -> Vec<String> {
+    let entries = state.history.entries().map(|entry| match entry {
+        Entry::User(message) => format!("user {}", message.content),
+        Entry::Assistant(reply) => format!("model {}", reply.content),
+        Entry::Tool {
+            call_id, output, ..
+        } => format!("{call_id} {}", output.content),
+    });
+    let inbox = state.inbox.iter();
+    entries
+        .chain(inbox.map(|unseen| format!("unseen {}", unseen.message.content)))
+        .collect()
+}
+
+fn calls_of(state: &SessionState) -> Vec<Progress> {
+    let turn = state.turn.as_ref().unwrap();
+    turn.calls.iter().map(|call| call.progress).collect()
+}
+
+/// Turn 1 with a question (2), its start (3) and a reply (4) that asks for calls 1 and 2.
+fn with_two_calls(then: impl IntoIterator<Item = Event>) -> Vec<Record> {
+    let begun = [
+        user(1, "when?"),
+        started(1, Trigger::Message),
+        reply(11, 3, "let me see").asking(&[1, 2]).event(),
+    ];
+    log(begun.into_iter().chain(then))
+}
+
+#[test]
+fn a_message_stored_while_a_call_runs_comes_after_the_reply_and_the_results_of_its_calls() {
+    let mut records = log([
+        user(1, "one"),
+        started(1, Trigger::Message),
+        user(2, "two"),
+        reply(11, 3, "reply").asking(&[1, 2]).event(),
+        runs(1),
+        user(3, "three"),
+        result(1, "r1"),
+        result(2, "r2"),
+    ]);
+    let state = fold(&records);
+    let seen = ["user one", "model reply", "call_1 r1", "call_2 r2"];
+    let unseen = ["unseen two", "unseen three"];
+    assert_eq!(told(&state), [&seen[..], &unseen].concat());
+
+    records.push(record(10, reply(12, 7, "second").event()));
+    let seen = [&seen[..], &["user two", "user three", "model second"]].concat();
+    assert_eq!(told(&fold(&records)), seen);
+}
+
+#[test]
+fn the_next_call_contains_the_messages_that_none_has_contained() {
+    let state = fold(&log([
+        user(1, "one"),
+        started(1, Trigger::Message),
+        user(2, "two"),
+        reply(11, 3, "reply").event(),
+    ]));
+    let conversation = state.conversation();
+    let Some(Message::User { text, .. }) = conversation.last() else {
+        panic!("{conversation:?}");
+    };
+    assert_eq!(text, "two");
+}
+
+#[test]
+fn a_reply_that_was_cut_off_is_followed_by_the_instruction_to_go_on() {
+    let cut = reply(11, 3, "half a").but(FinishReason::Interrupted);
+    let state = fold(&log([
+        user(1, "one"),
+        started(1, Trigger::Message),
+        cut.event(),
+    ]));
+    let conversation = state.conversation();
+    assert!(matches!(&conversation[1], Message::Assistant(reply) if reply.text == "half a"));
+    assert!(matches!(&conversation[2], Message::User { text, .. } if text == CONTINUE_INSTRUCTION));
+    assert_eq!(conversation.len(), 3);
+}
+
+#[test]
+fn the_end_of_a_turn_counts_what_was_stored_before_as_seen() {
+    for outcome in [Outcome::Completed, Outcome::Cancelled, Outcome::Failed] {
+        let state = fold(&log([
+            user(1, "one"),
+            started(1, Trigger::Message),
+            user(2, "two"),
+            ended(1, outcome),
+            user(3, "three"),
+        ]));
+        assert_eq!(told(&state), ["user one", "user two", "unseen three"]);
+        assert_eq!(state.turn, None);
+        assert!(state.summary.unfinished);
+    }
+}
+
+#[test]
+fn a_cancelled_turn_keeps_the_partial_reply_and_answers_its_calls() {
+    let cancelled = [skipped(&[1, 2]), ended(1, Outcome::Cancelled)];
+    let state = fold(&with_two_calls(cancelled));
+    assert_eq!(
+        told(&state),
+        [
+            "user when?",
+            "model let me see",
+            "call_1 cancelled",
+            "call_2 cancelled"
+        ]
+    );
+    let partial = reply(11, 3, "half").but(FinishReason::Cancelled);
+    let state = fold(&log([
+        user(1, "one"),
+        started(1, Trigger::Message),
+        partial.event(),
+        ended(1, Outcome::Cancelled),
+    ]));
+    assert_eq!(told(&state), ["user one", "model half"]);
+    assert!(!state.summary.unfinished);
+}
+
+#[test]
+fn tries_are_counted_until_the_turn_gets_anywhere() {
+    let resume = || started(1, Trigger::Resume);
+    let restart = || started(1, Trigger::Restart);
+    let cut = || reply(12, 4, "half").but(FinishReason::Interrupted).event();
+    for (then, tries) in [
+        (vec![], 0),
+        (vec![resume()], 1),
+        (vec![resume(), resume()], 2),
+        (vec![resume(), restart()], 1),
+        (vec![resume(), runs(1)], 1),
+        (vec![resume(), result(1, "r")], 0),
+        (vec![resume(), result(1, "r"), resume()], 1),
+        (vec![resume(), skipped(&[1])], 0),
+        (vec![result(1, "r"), result(2, "r"), resume(), cut()], 1),
+        (
+            vec![
+                result(1, "r"),
+                result(2, "r"),
+                resume(),
+                reply(12, 4, "x").event(),
+            ],
+            0,
+        ),
+    ] {
+        let state = fold(&with_two_calls(then.clone()));
+        assert_eq!(state.turn.unwrap().tries, tries, "{then:?}");
+    }
+}
+
+#[test]
+fn a_call_progresses_by_its_own_events_only() {
+    use Progress::*;
+    let once = Decision::AllowOnce;
+    for (then, expected) in [
+        (vec![], [Waiting, Waiting]),
+        (vec![runs(1)], [Started, Waiting]),
+        (vec![runs(1), result(1, "r")], [Done, Waiting]),
+        (vec![runs(3), result(3, "r")], [Waiting, Waiting]),
+        (vec![asks(1)], [Asked, Waiting]),
+        (vec![asks(1), decides(1, once)], [Decided(once), Waiting]),
+        (vec![asks(1), decides(2, once)], [Asked, Waiting]),
+        (vec![asks(1), decides(1, once), runs(1)], [Started, Waiting]),
+        (vec![result(1, "r"), runs(1), asks(1)], [Done, Waiting]),
+        (vec![skipped(&[2, 1, 3])], [Done, Done]),
+    ] {
+        let state = fold(&with_two_calls(then.clone()));
+        assert_eq!(calls_of(&state), expected, "{then:?}");
+    }
+}
+
+#[test]
+fn the_first_decision_counts() {
+    let state = fold(&with_two_calls([
+        asks(1),
+        decides(1, Decision::Deny),
+        decides(1, Decision::AllowOnce),
+    ]));
+    assert_eq!(calls_of(&state)[0], Progress::Decided(Decision::Deny));
+    assert_eq!(state.approval(), None);
+}
+
+#[test]
+fn an_open_question_is_known_until_it_is_decided_or_moot() {
+    let is_open = |then: Vec<Event>| {
+        let state = fold(&with_two_calls(then));
+        let asked = state.approval().map(|open| open.call_id.clone());
+        assert_eq!(asked, state.summary.pending_call);
+        asked.is_some()
+    };
+    assert!(is_open(vec![asks(1)]));
+    assert!(is_open(vec![asks(1), user(2, "hurry")]));
+    assert!(is_open(vec![asks(1), decides(2, Decision::Deny)]));
+    assert!(is_open(vec![asks(1), skipped(&[2])]));
+    assert!(!is_open(vec![asks(1), decides(1, Decision::Deny)]));
+    assert!(!is_open(vec![asks(1), result(1, "r")]));
+    assert!(!is_open(vec![asks(1), skipped(&[1, 2])]));
+    assert!(!is_open(vec![asks(1), ended(1, Outcome::Failed)]));
+}
+
+#[test]
+fn a_dropped_message_is_neither_shown_nor_counted() {
+    let state = fold(&log([user(1, "one"), user(2, "two"), dropped(1)]));
+    assert_eq!(told(&state), ["unseen two"]);
+    assert_eq!(state.summary.message_count, 1);
+    assert_eq!(state.summary.user_messages, 2);
+}
+
+#[test]
+fn messages_are_counted_as_readers_see_them() {
+    let cut = reply(11, 3, "half").but(FinishReason::Interrupted);
+    for (events, count) in [
+        (vec![], 0),
+        (vec![user(1, "a")], 1),
+        (vec![user(1, "a"), reply(11, 2, "b").event()], 2),
+        (vec![reply(11, 2, "").asking(&[1]).event()], 0),
+        (
+            vec![cut.event(), reply(12, 3, "more").continuing(11).event()],
+            1,
+        ),
+    ] {
+        let state = fold(&log(events.clone()));
+        assert_eq!(state.summary.message_count, count, "{events:?}");
+    }
+}
+
+#[test]
+fn usage_is_summed_for_the_turn_and_for_the_session() {
+    let state = fold(&log([
+        user(1, "a"),
+        started(1, Trigger::Message),
+        reply(11, 3, "b").costing(10, 5).event(),
+        ended(1, Outcome::Completed),
+        user(2, "c"),
+        started(2, Trigger::Message),
+        reply(12, 7, "")
+            .in_turn(2)
+            .asking(&[1])
+            .costing(20, 1)
+            .event(),
+        result(1, "r"),
+        reply(13, 9, "d").in_turn(2).costing(30, 2).event(),
+    ]));
+    assert_eq!(state.turn.unwrap().usage, Usage::new(50, 3));
+    assert_eq!(state.summary.usage, Usage::new(60, 8));
+}
+
+#[test]
+fn status_follows_its_events_and_ends_with_the_session() {
+    let end = || Event::SessionEnd {
+        reason: EndReason::Timeout,
+    };
+    let runs_alone = Event::StatusChange {
+        from: Status::Active,
+        to: Status::Running,
+    };
+    for (events, status) in [
+        (vec![], Status::Active),
+        (vec![pauses()], Status::Paused),
+        (vec![pauses(), wakes()], Status::Active),
+        (vec![runs_alone], Status::Active),
+        (vec![end()], Status::Completed),
+    ] {
+        assert_eq!(fold(&log(events)).summary.status, status);
+    }
+    let over = fold(&with_two_calls([asks(1), end()]));
+    assert!(over.is_over());
+    assert_eq!(over.turn, None);
+    assert_eq!(over.summary.end_reason, Some(EndReason::Timeout));
+    assert_eq!(over.summary.pending_call, None);
+    assert!(!over.summary.unfinished);
+}
+
+#[test]
+fn a_detached_message_detaches_its_turn() {
+    let detached = || {
+        Event::UserMessage(UserMessage {
+            detached: true,
+            ..user_message(2, "go on without me")
+        })
+    };
+    let start = || started(1, Trigger::Message);
+    for (events, is_detached) in [
+        (vec![user(1, "a"), start()], false),
+        (vec![user(1, "a"), detached(), start()], true),
+        (vec![user(1, "a"), start(), detached()], true),
+    ] {
+        assert_eq!(fold(&log(events)).turn.unwrap().detached, is_detached);
+    }
+}
+
+#[test]
+fn settings_change_one_by_one() {
+    let change = |title: Option<&str>, model: Option<&str>| Event::SessionChanged {
+        title: title.map(str::to_owned),
+        model: model.map(str::to_owned),
+    };
+    let summary = fold(&log([
+        change(Some("a"), None),
+        change(None, Some("m")),
+        change(Some("b"), None),
+    ]))
+    .summary;
+    assert_eq!(summary.title.as_deref(), Some("b"));
+    assert_eq!(summary.model.as_deref(), Some("m"));
+}
+
+#[test]
+fn an_unknown_event_moves_nothing_but_the_end() {
+    let before = fold(&with_two_calls([]));
+    let mut after = before.clone();
+    after.apply(&record(5, Event::Unknown));
+    let expected = Summary {
+        last_seq: Seq(5),
+        updated_at: Timestamp::from_micros(5),
+        ..before.summary.clone()
+    };
+    assert_eq!(
+        after,
+        SessionState {
+            summary: expected,
+            ..before
+        }
+    );
+}
+
+#[test]
+fn marks_cover_the_last_thousand_messages_and_stay_few() {
+    let mut state = SessionState::new(0);
+    let mut summary = Summary::empty();
+    for (seq, event) in (1..).zip(
+        [start()]
+            .into_iter()
+            .chain((1..=3500).map(|n| user(n, "hi"))),
+    ) {
+        let record = record(seq, event);
+        state.apply(&record);
+        summary.apply(&record);
+        // Message `n` is event `n + 1`.
+        let messages = seq - 1;
+        let oldest_keyed = messages.saturating_sub(KEYED_MESSAGES) + 2;
+        let from = summary.keys_from().0;
+        assert!(from <= oldest_keyed, "after {messages}: from {from}");
+        assert!(
+            oldest_keyed - from <= 200 || messages <= 1100,
+            "{messages}: {from}"
+        );
+        assert!(summary.key_marks.len() <= 11);
+    }
+    assert_eq!(state.summary, summary);
+}
+
+#[test]
+fn what_cannot_happen_now_is_refused_with_the_reason() {
+    let fresh = || Vec::new();
+    let begun = || log([]);
+    let working = || with_two_calls([]);
+    let asking = || with_two_calls([asks(1)]);
+    let done = || with_two_calls([result(1, "r"), result(2, "r")]);
+    let over = || {
+        log([Event::SessionEnd {
+            reason: EndReason::Completed,
+        }])
+    };
+    let end = |n| ended(n, Outcome::Completed);
+    let late = |n| reply(12, 4, "x").in_turn(n).event();
+    let deny = |n| decides(n, Decision::Deny);
+    for (records, event, refused) in [
+        (fresh(), start(), None),
+        (fresh(), user(1, "a"), Some("the session has not begun")),
+        (begun(), start(), Some("the session has begun")),
+        (begun(), user(1, "a"), None),
+        (begun(), started(1, Trigger::Message), None),
+        (begun(), late(1), Some("does not wait for a reply")),
+        (begun(), end(1), Some("not the unfinished one")),
+        (begun(), runs(1), Some("no call of that id is open")),
+        (begun(), asks(1), Some("another is pending, or")),
+        (begun(), deny(1), Some("nothing of that id is pending")),
+        (begun(), Event::Unknown, Some("cannot write it")),
+        (working(), user(2, "b"), None),
+        (working(), started(1, Trigger::Resume), None),
+        (
+            working(),
+            started(2, Trigger::Message),
+            Some("another turn is"),
+        ),
+        (working(), late(1), Some("does not wait for a reply")),
+        (working(), end(2), Some("not the unfinished one")),
+        (working(), end(1), None),
+        (working(), runs(2), None),
+        (
+            working(),
+            result(3, "r"),
+            Some("no call of that id is open"),
+        ),
+        (working(), asks(2), None),
+        (asking(), asks(2), Some("another is pending, or")),
+        (asking(), deny(2), Some("nothing of that id is pending")),
+        (asking(), deny(1), None),
+        (asking(), user(2, "b"), None),
+        (done(), result(1, "r"), Some("no call of that id is open")),
+        (done(), late(2), Some("does not wait for a reply")),
+        (done(), late(1), None),
+        (over(), user(1, "a"), Some("the session has ended")),
+        (over(), Event::Unknown, Some("the session has ended")),
+    ] {
+        let said = fold(&records).allows(&event).map_err(|why| why.to_string());
+        match (refused, said) {
+            (None, said) => assert_eq!(said, Ok(()), "{event:?}"),
+            (Some(why), said) => {
+                let said = said.expect_err("refused");
+                assert!(said.contains(why), "{event:?}: {said}");
+            }
+        }
+    }
+}
+
+/// Any event about the first few messages, turns and calls, fitting or not.
+fn any_event() -> impl Strategy<Value = Event> {
+    let n = 1..4u64;
+    let ids = proptest::collection::vec(n.clone(), 0..3);
+    let text = prop_oneof![Just(""), Just(" "), Just("some words")];
+    let trigger = prop_oneof![
+        Just(Trigger::Message),
+        Just(Trigger::Resume),
+        Just(Trigger::Restart)
+    ];
+    let why = prop_oneof![
+        Just(FinishReason::Stop),
+        Just(FinishReason::ToolCalls),
+        Just(FinishReason::Length),
+        Just(FinishReason::Cancelled),
+        Just(FinishReason::Interrupted),
+        Just(FinishReason::Error),
+    ];
+    let reply_event = (
+        n.clone(),
+        n.clone(),
+        0..40u64,
+        text.clone(),
+        ids.clone(),
+        why,
+    );
+    prop_oneof![
+        Just(start()),
+        (n.clone(), text.clone()).prop_map(|(n, text)| user(n, text)),
+        n.clone().prop_map(dropped),
+        (n.clone(), trigger).prop_map(|(n, trigger)| started(n, trigger)),
+        reply_event.prop_map(|(n, turn, seq, text, calls, why)| {
+            reply(n, seq, text)
+                .in_turn(turn)
+                .asking(&calls)
+                .but(why)
+                .event()
+        }),
+        n.clone().prop_map(runs),
+        (n.clone(), text).prop_map(|(n, text)| result(n, text)),
+        ids.prop_map(|ids| skipped(&ids)),
+        n.clone().prop_map(asks),
+        n.clone().prop_map(|n| decides(n, Decision::AllowOnce)),
+        Just(pauses()),
+        Just(wakes()),
+        n.prop_map(|n| ended(n, Outcome::Completed)),
+        Just(notice()),
+        Just(Event::Unknown),
+        Just(Event::SessionEnd {
+            reason: EndReason::Error
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_replay_from_the_window_arrives_where_the_whole_log_does(
+        choices in proptest::collection::vec(any::<u8>(), 0..400),
+        tokens_max in prop_oneof![Just(0), 20..400u64],
+        snapshot_at in any::<prop::sample::Index>(),
+    ) {
+        let records = records_of(&walk(&choices));
+        let seen = snapshot_at.index(records.len() + 1);
+        let early = fold_within(tokens_max, &records[..seen]);
+        let window_seq = early.history.first_seq();
+        let mut replayed = SessionState::at_window(early.summary, window_seq, tokens_max);
+        for record in records.iter().filter(|record| record.seq >= window_seq) {
+            replayed.apply(record);
+        }
+        prop_assert_eq!(replayed, fold_within(tokens_max, &records));
+    }
+
+    #[test]
+    fn a_summary_folded_alone_is_the_states(
+        choices in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let records = records_of(&walk(&choices));
+        let mut summary = Summary::empty();
+        records.iter().for_each(|record| summary.apply(record));
+        let state = fold(&records);
+        prop_assert_eq!(&summary, &state.summary);
+        let asked = state.approval().map(|open| open.call_id.clone());
+        prop_assert_eq!(summary.pending_call, asked);
+        prop_assert!(summary.unfinished || (state.turn.is_none() && state.inbox.is_empty()));
+    }
+
+    #[test]
+    fn every_call_of_a_model_gets_what_the_strictest_provider_accepts(
+        choices in proptest::collection::vec(any::<u8>(), 0..300),
+        tokens_max in prop_oneof![Just(0), 20..400u64],
+    ) {
+        let mut state = SessionState::new(tokens_max);
+        for shown in walk(&choices) {
+            match shown {
+                Shown::Record(record) => state.apply(&record),
+                Shown::Asked(_) => {
+                    let conversation = state.conversation();
+                    prop_assert!(!conversation.is_empty());
+                    let accepted = check_conversation(&conversation);
+                    prop_assert!(accepted.is_ok(), "{:?}: {:#?}", accepted, conversation);
+                }
+                Shown::Text(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn no_sequence_of_events_panics_and_any_conversation_is_acceptable(
+        events in proptest::collection::vec(any_event(), 0..60),
+        tokens_max in prop_oneof![Just(0), 5..50u64],
+    ) {
+        let records: Vec<Record> = events
+            .into_iter()
+            .zip(1..)
+            .map(|(event, seq)| record(seq, event))
+            .collect();
+        let mut state = SessionState::new(tokens_max);
+        let mut summary = Summary::empty();
+        for record in &records {
+            state.apply(record);
+            summary.apply(record);
+            let accepted = check_conversation(&state.conversation());
+            prop_assert!(accepted.is_ok(), "{:?}: {:#?}", accepted, records);
+        }
+        prop_assert_eq!(state.summary, summary);
+    }
+}

@@ -1,0 +1,363 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::story::*;
+
+/// The line of an event without what all lines have in common.
+fn line(event: &Event) -> String {
+    serde_json::to_string(event).unwrap()
+}
+
+fn read(event: &str) -> Result<Event, serde_json::Error> {
+    let rest = event.strip_prefix('{').unwrap();
+    let json = format!(r#"{{"seq":7,"timestamp":"2026-11-22T06:00:00.123456Z",{rest}"#);
+    Ok(Record::parse(json.as_bytes())?.event)
+}
+
+const MSG: &str = "msg_00000000010000000000000000";
+const TURN: &str = "turn_00000000010000000000000000";
+
+/// An event of each kind, with all of its fields, beside its line. `@m` and `@t` stand for ids.
+fn all_events() -> Vec<(Event, String)> {
+    let message = UserMessage {
+        sender_id: Some("42".to_owned()),
+        sender_name: Some("Eve".to_owned()),
+        source_id: Some(SourceId::parse("telegram:7").unwrap()),
+        detached: true,
+        attachments: vec![Attachment {
+            file: "cat.png".to_owned(),
+            mime: "image/png".to_owned(),
+            bytes: 3,
+            sha256: "ab".to_owned(),
+        }],
+        ..user_message(1, "hi")
+    };
+    let full_reply = AssistantResponse {
+        provider_data: Some(serde_json::json!({"signature": "x"})),
+        ..reply(1, 3, "hello")
+            .asking(&[1])
+            .costing(2, 1)
+            .continuing(1)
+    };
+    let events = [
+        (
+            Event::SessionStart(SessionStart {
+                format: 1,
+                agent: "ada".to_owned(),
+                on_disconnect: OnDisconnect::Continue,
+                gateway: Some("telegram".to_owned()),
+                gateway_chat_id: Some("-5".to_owned()),
+            }),
+            r#"{"type":"session_start","format":1,"agent":"ada","on_disconnect":"continue","gateway":"telegram","gateway_chat_id":"-5"}"#,
+        ),
+        (
+            start(),
+            r#"{"type":"session_start","format":1,"agent":"ada","on_disconnect":"pause"}"#,
+        ),
+        (
+            Event::UserMessage(message),
+            r#"{"type":"user_message","message_id":"@m","content":"hi","sender_id":"42","sender_name":"Eve","source_id":"telegram:7","detached":true,"attachments":[{"file":"cat.png","mime":"image/png","bytes":3,"sha256":"ab"}]}"#,
+        ),
+        (
+            user(1, "hi"),
+            r#"{"type":"user_message","message_id":"@m","content":"hi"}"#,
+        ),
+        (
+            dropped(1),
+            r#"{"type":"message_dropped","message_id":"@m","reason":"queue full"}"#,
+        ),
+        (
+            started(1, Trigger::Message),
+            r#"{"type":"turn_started","turn_id":"@t","trigger":"message"}"#,
+        ),
+        (
+            started(1, Trigger::Resume),
+            r#"{"type":"turn_started","turn_id":"@t","trigger":"resume"}"#,
+        ),
+        (
+            full_reply.event(),
+            r#"{"type":"assistant_response","turn_id":"@t","message_id":"@m","agent":"ada","model":"echo/echo","input_seq":3,"content":"hello","tool_calls":[{"call_id":"call_1","tool_name":"date","arguments":"{}"}],"usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3},"finish_reason":"tool_calls","continues":"@m","provider_data":{"signature":"x"}}"#,
+        ),
+        (
+            reply(1, 3, "hello").event(),
+            r#"{"type":"assistant_response","turn_id":"@t","message_id":"@m","agent":"ada","model":"echo/echo","input_seq":3,"content":"hello","tool_calls":[],"finish_reason":"stop"}"#,
+        ),
+        (
+            runs(1),
+            r#"{"type":"tool_started","call_id":"call_1","tool_name":"date"}"#,
+        ),
+        (
+            Event::ToolResult {
+                call_id: call_id(1),
+                result: output(true, "noon"),
+                duration_ms: Some(5),
+            },
+            r#"{"type":"tool_result","call_id":"call_1","result":{"success":true,"content":"noon"},"duration_ms":5}"#,
+        ),
+        (
+            skipped(&[1, 2]),
+            r#"{"type":"tools_skipped","call_ids":["call_1","call_2"],"reason":"cancelled"}"#,
+        ),
+        (
+            Event::ApprovalRequired {
+                call_id: call_id(1),
+                command: "rm x".to_owned(),
+                kind: ApprovalKind::Uncertain,
+                requester_id: Some("42".to_owned()),
+            },
+            r#"{"type":"approval_required","call_id":"call_1","command":"rm x","kind":"uncertain","requester_id":"42"}"#,
+        ),
+        (
+            asks(1),
+            r#"{"type":"approval_required","call_id":"call_1","command":"date 1","kind":"policy"}"#,
+        ),
+        (
+            Event::ApprovalDecision {
+                call_id: call_id(1),
+                decision: Decision::AllowAlways,
+                by: Some("42".to_owned()),
+            },
+            r#"{"type":"approval_decision","call_id":"call_1","decision":"allow_always","by":"42"}"#,
+        ),
+        (
+            Event::SilentMessage {
+                content: "psst".to_owned(),
+                sender_id: "42".to_owned(),
+                sender_name: Some("Eve".to_owned()),
+                source_id: Some(SourceId::parse("telegram:8").unwrap()),
+            },
+            r#"{"type":"silent_message","content":"psst","sender_id":"42","sender_name":"Eve","source_id":"telegram:8"}"#,
+        ),
+        (
+            pauses(),
+            r#"{"type":"status_change","from":"active","to":"paused"}"#,
+        ),
+        (
+            Event::SessionChanged {
+                title: Some("t".to_owned()),
+                model: Some("m".to_owned()),
+            },
+            r#"{"type":"session_changed","title":"t","model":"m"}"#,
+        ),
+        (
+            Event::TurnEnded {
+                turn_id: turn_id(1),
+                outcome: Outcome::Failed,
+                error: Some(Failure {
+                    code: "c".to_owned(),
+                    message: "m".to_owned(),
+                }),
+                usage: Some(Usage::new(2, 1)),
+            },
+            r#"{"type":"turn_ended","turn_id":"@t","outcome":"failed","error":{"code":"c","message":"m"},"usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3}}"#,
+        ),
+        (
+            ended(1, Outcome::Completed),
+            r#"{"type":"turn_ended","turn_id":"@t","outcome":"completed"}"#,
+        ),
+        (
+            notice(),
+            r#"{"type":"error","code":"retry","message":"tried again"}"#,
+        ),
+        (
+            Event::SessionEnd {
+                reason: EndReason::Timeout,
+            },
+            r#"{"type":"session_end","reason":"timeout"}"#,
+        ),
+    ];
+    let fill = |json: &str| {
+        json.replace("@m", message_id(1).as_str())
+            .replace("@t", turn_id(1).as_str())
+    };
+    events.map(|(event, json)| (event, fill(json))).into()
+}
+
+#[test]
+fn each_event_has_its_line() {
+    for (event, json) in all_events() {
+        assert_eq!(line(&event), json);
+        assert_eq!(read(&json).unwrap(), event, "{json}");
+    }
+}
+
+#[test]
+fn a_record_is_one_flat_object() {
+    let written = |cont| {
+        let record = Record {
+            cont,
+            timestamp: Timestamp::from_micros(1_500_000),
+            ..record(7, notice())
+        };
+        serde_json::to_string(&record).unwrap()
+    };
+    let event = r#""type":"error","code":"retry","message":"tried again"}"#;
+    let head = r#"{"seq":7,"timestamp":"1970-01-01T00:00:01.500000Z","#;
+    assert_eq!(written(false), format!("{head}{event}"));
+    assert_eq!(written(true), format!(r#"{head}"cont":true,{event}"#));
+}
+
+#[test]
+fn words_are_as_the_format_says() {
+    fn words<T: Serialize>(values: &[T]) -> String {
+        let words = values
+            .iter()
+            .map(|value| serde_json::to_string(value).unwrap());
+        words.collect::<Vec<_>>().join(" ").replace('"', "")
+    }
+    use FinishReason::*;
+    assert_eq!(
+        words(&[
+            Stop,
+            ToolCalls,
+            Length,
+            Cancelled,
+            Interrupted,
+            FinishReason::Error
+        ]),
+        "stop tool_calls length cancelled interrupted error"
+    );
+    assert_eq!(
+        words(&[
+            Decision::AllowOnce,
+            Decision::AllowAlways,
+            Decision::Deny,
+            Decision::Retry,
+            Decision::Skip,
+            Decision::Worked
+        ]),
+        "allow_once allow_always deny retry skip worked"
+    );
+    assert_eq!(
+        words(&[
+            Status::Active,
+            Status::Running,
+            Status::Paused,
+            Status::Completed
+        ]),
+        "active running paused completed"
+    );
+    assert_eq!(
+        words(&[Outcome::Completed, Outcome::Cancelled, Outcome::Failed]),
+        "completed cancelled failed"
+    );
+    assert_eq!(
+        words(&[
+            EndReason::Completed,
+            EndReason::Terminated,
+            EndReason::Timeout,
+            EndReason::Error
+        ]),
+        "completed terminated timeout error"
+    );
+    assert_eq!(
+        words(&[Trigger::Message, Trigger::Resume, Trigger::Restart]),
+        "message resume restart"
+    );
+    assert_eq!(
+        words(&[ApprovalKind::Policy, ApprovalKind::Uncertain]),
+        "policy uncertain"
+    );
+}
+
+#[test]
+fn what_a_newer_version_writes_is_passed_over() {
+    assert_eq!(
+        read(r#"{"type":"dreamt","of":{"sheep":["electric"]}}"#).unwrap(),
+        Event::Unknown
+    );
+    let extra = r#"{"crc":"00000000","type":"session_end","reason":"timeout","mood":{"good":1}}"#;
+    let reason = EndReason::Timeout;
+    assert_eq!(read(extra).unwrap(), Event::SessionEnd { reason });
+    let trigger = format!(r#"{{"type":"turn_started","turn_id":"{TURN}","trigger":"moon"}}"#);
+    let turn_id = TurnId::parse(TURN).unwrap();
+    assert_eq!(
+        read(&trigger).unwrap(),
+        Event::TurnStarted {
+            turn_id,
+            trigger: Trigger::Other
+        }
+    );
+}
+
+#[test]
+fn a_key_that_is_missing_or_ill_typed_is_an_error() {
+    for (json, why) in [
+        (r#"{"content":"hi"}"#.to_owned(), "missing field `type`"),
+        (
+            r#"{"type":"session_end"}"#.to_owned(),
+            "missing field `reason`",
+        ),
+        (
+            r#"{"type":"session_end","reason":"boredom"}"#.to_owned(),
+            "unknown variant",
+        ),
+        (
+            r#"{"type":"user_message","content":"hi"}"#.to_owned(),
+            "missing field `message_id`",
+        ),
+        (
+            format!(r#"{{"type":"user_message","message_id":"{MSG}"}}"#),
+            "missing field `content`",
+        ),
+        (
+            format!(r#"{{"type":"user_message","message_id":"{MSG}","content":7}}"#),
+            "invalid type",
+        ),
+        (
+            r#"{"type":"user_message","message_id":"../x","content":"hi"}"#.to_owned(),
+            "not a valid message id",
+        ),
+    ] {
+        let error = read(&json).expect_err(&json).to_string();
+        assert!(error.contains(why), "{json}: {error}");
+    }
+    for json in [
+        r#"{"type":"error","code":"c","message":"m","timestamp":"1970-01-01T00:00:00Z"}"#,
+        r#"{"type":"error","code":"c","message":"m","seq":1}"#,
+        r#"{"type":"error","code":"c","message":"m","seq":1,"timestamp":"yesterday"}"#,
+        r#"{"type":"error","code":"c","message":"m","seq":-1,"timestamp":"1970-01-01T00:00:00Z"}"#,
+        "[]",
+        "",
+    ] {
+        assert!(Record::parse(json.as_bytes()).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn each_field_without_a_default_is_required() {
+    for (event, json) in all_events() {
+        let whole: serde_json::Map<_, _> = serde_json::from_str(&json).unwrap();
+        for key in whole.keys() {
+            let mut cut = whole.clone();
+            cut.remove(key);
+            // Either it is an error, or a default that is not written.
+            let read = read(&serde_json::to_string(&cut).unwrap());
+            let Ok(read) = read else { continue };
+            assert_ne!(read, Event::Unknown, "{json} without {key}");
+            let is_written_when_empty = key == "tool_calls";
+            assert!(
+                is_written_when_empty || read != event,
+                "{json} without {key}"
+            );
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_record_survives_a_round_trip(
+        choices in proptest::collection::vec(any::<u8>(), 0..100),
+        text in any::<String>(),
+        cont in any::<bool>(),
+    ) {
+        let told = records_of(&walk(&choices));
+        let texts = [user(1, &text), result(1, &text), reply(1, 2, &text).event()];
+        for record in told.into_iter().chain(log(texts)) {
+            let record = Record { cont, ..record };
+            let json = serde_json::to_vec(&record).unwrap();
+            prop_assert!(!json.contains(&b'\n'));
+            prop_assert_eq!(Record::parse(&json).unwrap(), record);
+        }
+    }
+}
