@@ -7,7 +7,8 @@
 //! Invariants:
 //! - only requests that bear the gate's key reach the [`Handler`];
 //! - a handler that panics costs its request a 500, and nothing else;
-//! - every request is answered, whatever a handler forgets.
+//! - every request is answered, whatever a handler forgets;
+//! - no client can hold a handler thread, however slowly it reads.
 //!
 //! Owned by: `http::Front`. tiny_http's own threads cannot be joined; they end within 5 s of its drop.
 
@@ -25,9 +26,11 @@ use crate::base::thread::{self, Joined};
 use crate::http::gate::{Presence, Upstream};
 
 pub mod incoming;
+mod senders;
 pub mod stream;
 
 pub use incoming::Incoming;
+use senders::Senders;
 pub use stream::StreamWriter;
 
 /// More than the gate has connections, so that its calls always find room.
@@ -66,6 +69,7 @@ struct Shared {
     settings: ServerSettings,
     stop: Stop,
     current: Mutex<Generation>,
+    senders: Senders,
 }
 
 /// One tiny_http server, and where it listens.
@@ -89,6 +93,7 @@ impl Server {
             settings,
             stop,
             current: Mutex::new(first),
+            senders: Senders::default(),
         });
         let mut server = Server {
             shared,
@@ -194,7 +199,7 @@ impl Shared {
             }
             return None;
         }
-        match Incoming::read(request, &self.settings.presence) {
+        match Incoming::read(request, &self.settings.presence, self.senders.clone()) {
             Ok(incoming) => Some(incoming),
             Err(err) => {
                 log::debug!("a request broke off on its way from the gate: {err}");

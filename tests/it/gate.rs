@@ -732,6 +732,29 @@ fn a_client_that_takes_nothing_is_closed_and_one_that_is_slow_is_not() {
 }
 
 #[test]
+fn clients_that_read_nothing_hold_no_handler_and_do_not_make_the_gate_spin() {
+    let fixture = Fixture::start();
+    // One of these sizes is such that the server has sent all, and the client has not taken it.
+    let stuck: Vec<Client> = (1..60)
+        .map(|number| {
+            let mut client = fixture.client();
+            client.send(get(&format!("/api/v1/large?{}", number * 50_000)));
+            client
+        })
+        .collect();
+    fixture.is_well();
+    wait_until("the gate rests", || {
+        let before = fixture.front.wakes();
+        std::thread::sleep(Duration::from_millis(200));
+        fixture.front.wakes() == before
+    });
+    assert_eq!(fixture.front.open_connections(), stuck.len());
+    for (number, mut client) in (1..).zip(stuck) {
+        assert_eq!(client.answer().body.len(), number * 50_000);
+    }
+}
+
+#[test]
 fn slow_clients_cost_the_others_nothing() {
     let fixture = Fixture::limited(|limits| limits.connections_max = 64);
     let mut slow = Vec::new();

@@ -11,6 +11,7 @@ use crate::http::access::Version;
 use crate::http::gate::Presence;
 use crate::http::gate::reply::put_header;
 use crate::http::problem::{self, Problem};
+use crate::http::server::senders::Senders;
 use crate::http::server::stream::{Coding, StreamWriter};
 
 /// A request that waits for its answer. Dropped without one, it is answered with a 500.
@@ -24,6 +25,7 @@ pub struct Incoming {
     /// `None` once answered. Of tiny_http's request this is all that is kept: as long as its reader
     /// lives, a thread of tiny_http's pool waits for it, and others may queue up behind that thread.
     writer: Option<Box<dyn Write + Send>>,
+    senders: Senders,
 }
 
 struct Head {
@@ -35,7 +37,11 @@ struct Head {
 
 impl Incoming {
     /// Reads the body, which the gate sends whole and within its limit, and the gate's notes.
-    pub(super) fn read(mut request: Request, presence: &Presence) -> io::Result<Incoming> {
+    pub(super) fn read(
+        mut request: Request,
+        presence: &Presence,
+        senders: Senders,
+    ) -> io::Result<Incoming> {
         let note = |name: &str| header(&request, name).unwrap_or_default();
         let peer = note("X-Gate-Peer").parse().map_err(io::Error::other)?;
         let conn = note("X-Gate-Conn").parse().map_err(io::Error::other)?;
@@ -47,6 +53,7 @@ impl Incoming {
             body,
             gone: presence.gone(conn),
             writer: Some(request.into_writer()),
+            senders,
         })
     }
 
@@ -138,7 +145,7 @@ impl Incoming {
     }
 
     fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
-        let Some(mut writer) = self.writer.take() else {
+        let Some(writer) = self.writer.take() else {
             return;
         };
         let mut text = status_line(status, headers);
@@ -150,9 +157,7 @@ impl Incoming {
         if has_body && self.head.method != Method::Head {
             text.extend_from_slice(body);
         }
-        if let Err(err) = writer.write_all(&text).and_then(|()| writer.flush()) {
-            log::debug!("an answer found no reader: {err}");
-        }
+        self.senders.send(writer, text);
     }
 }
 
