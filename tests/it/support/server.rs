@@ -340,19 +340,8 @@ impl Server {
         body: &[u8],
     ) -> EventStream {
         let headers = self.with_token(headers);
-        let mut reader = send(self.address, method, path, &headers, body).unwrap();
-        let head = read_head(&mut reader).unwrap();
-        if head.header("Content-Type") != Some("text/event-stream") {
-            let answer = read_body(head, reader).unwrap();
-            panic!("{method} {path}: {} {}", answer.status, answer.text());
-        }
-        EventStream {
-            is_chunked: head.header("Transfer-Encoding") == Some("chunked"),
-            head,
-            reader,
-            text: Vec::new(),
-            comments: Vec::new(),
-        }
+        open_stream(self.address, method, path, &headers, body)
+            .unwrap_or_else(|answer| panic!("{method} {path}: {} {}", answer.status, answer.text()))
     }
 
     fn with_token<'h>(&'h self, headers: &[(&'h str, &'h str)]) -> Vec<(&'h str, String)> {
@@ -448,6 +437,28 @@ fn send(
     socket.write_all(text.as_bytes())?;
     socket.write_all(body)?;
     Ok(BufReader::new(socket))
+}
+
+/// Errors: the answer, when it is no stream of events.
+fn open_stream(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, String)],
+    body: &[u8],
+) -> Result<EventStream, Answer> {
+    let mut reader = send(address, method, path, headers, body).unwrap();
+    let head = read_head(&mut reader).unwrap();
+    if head.header("Content-Type") != Some("text/event-stream") {
+        return Err(read_body(head, reader).unwrap());
+    }
+    Ok(EventStream {
+        is_chunked: head.header("Transfer-Encoding") == Some("chunked"),
+        head,
+        reader,
+        text: Vec::new(),
+        comments: Vec::new(),
+    })
 }
 
 /// Status and headers; the body is still empty.
@@ -646,4 +657,39 @@ pub fn text_of(events: &[Event]) -> String {
     tokens
         .map(|event| event.data["content"].as_str().unwrap())
         .collect()
+}
+
+#[test]
+fn the_kit_reads_events_however_they_are_cut() {
+    let body = "retry: 1000\n\nid: 1\nevent: start\ndata: {\"n\":1}\n\n: a comment\n\n\
+                id: 2\nevent: token\ndata: {\"content\":\"\u{e4}\"}\n\n: the end\n\n";
+    for size in 1..body.len() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+                        Transfer-Encoding: chunked\r\n\r\n";
+            socket.write_all(head.as_bytes()).unwrap();
+            for chunk in body.as_bytes().chunks(size) {
+                write!(socket, "{:x}\r\n", chunk.len()).unwrap();
+                socket.write_all(chunk).unwrap();
+                socket.write_all(b"\r\n").unwrap();
+            }
+            socket.write_all(b"0\r\n\r\n").unwrap();
+            // Not before the client has what it came for.
+            let _ = std::io::Read::read_to_end(&mut socket, &mut Vec::new());
+        });
+        let mut stream = open_stream(address, "GET", "/", &[], b"").ok().unwrap();
+        assert_eq!(stream.expect("start").data, json!({"n": 1}));
+        stream.expect_comment("a comment");
+        let rest = stream.rest();
+        assert_eq!(
+            (rest[0].id.as_str(), text_of(&rest)),
+            ("2", "\u{e4}".to_owned())
+        );
+        assert_eq!(stream.comments, ["a comment", "the end"]);
+        drop(stream);
+        server.join().unwrap();
+    }
 }
