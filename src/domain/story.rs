@@ -261,6 +261,7 @@ pub(crate) fn fold_within(history_tokens_max: u64, records: &[Record]) -> Sessio
 
 /// Something that those who watch a session are shown, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are records")]
 pub(crate) enum Shown {
     /// A record was written.
     Record(Record),

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use crate::domain::event::{
-    ApprovalKind, AssistantResponse, Decision, Event, FinishReason, Outcome, Record, Status,
-    ToolCall, ToolOutput, Usage, UserMessage,
+    ApprovalKind, AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Record,
+    Status, ToolCall, ToolOutput, Usage, UserMessage,
 };
 use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::engine::cursor::Cursor;
@@ -119,9 +119,9 @@ pub enum FeedEvent {
     },
     /// After a power cut: forget the reply's text beyond so many bytes.
     Rewind {
-        /// The reply.
-        message_id: MessageId,
-        /// How many bytes are left.
+        /// The reply; `None` for one of which nothing was kept, its id neither.
+        message_id: Option<MessageId>,
+        /// How many bytes are left of the whole message, former parts of a continued one included.
         bytes: u64,
     },
     /// Events that were asked for are gone.
@@ -153,7 +153,7 @@ pub struct Feed {
     /// The reply that is or was last in flight: the id that readers know it by, and the text of
     /// the parts that the log already has.
     reply: Option<ShownReply>,
-    /// The last finished reply, for the end of its turn.
+    /// The last reply of the turn that the log has, for the end of the turn.
     finished: Option<(MessageId, FinishReason)>,
     is_over: bool,
 }
@@ -224,6 +224,9 @@ impl Feed {
         if let Event::AssistantResponse(reply) = &record.event {
             self.take_reply(reply);
         }
+        if matches!(record.event, Event::TurnEnded { .. }) {
+            self.finished = None;
+        }
     }
 
     /// Says that a reply is in flight: ids carry byte counts from here on.
@@ -253,10 +256,9 @@ impl Feed {
         } else {
             0
         };
-        let ends_reply = matches!(record.event, Event::AssistantResponse(_));
         let row = self.row(record);
         let last = row.len();
-        let bytes = self.cursor.bytes.filter(|_| !ends_reply);
+        let bytes = self.cursor.bytes.filter(|_| !ends_reply(&record.event));
         for (at, event) in row.into_iter().enumerate() {
             let Some(event) = event else { continue };
             let part = at as u32 + 1;
@@ -335,6 +337,7 @@ impl Feed {
                 from: Some(*from),
                 to: *to,
             }),
+            Event::TurnStarted { .. } => vec![self.lost_text()],
             Event::TurnEnded {
                 outcome,
                 error,
@@ -342,17 +345,14 @@ impl Feed {
                 ..
             } => {
                 self.is_over |= !shows_all;
-                one(match outcome {
+                let lost = self.lost_text();
+                let end = match outcome {
                     Outcome::Completed => self.done(usage.unwrap_or_default()),
                     Outcome::Cancelled => FeedEvent::Cancelled,
-                    Outcome::Failed => {
-                        let error = error.clone();
-                        FeedEvent::Error {
-                            code: error.as_ref().map_or("failed".into(), |e| e.code.clone()),
-                            message: error.map_or("the turn failed".into(), |e| e.message),
-                        }
-                    }
-                })
+                    Outcome::Failed => failed(error.as_ref()),
+                };
+                self.finished = None;
+                vec![lost, Some(end)]
             }
             Event::Error { code, message } => one(FeedEvent::Notice {
                 code: code.clone(),
@@ -360,7 +360,7 @@ impl Feed {
             }),
             Event::SessionEnd { .. } => {
                 self.is_over = true;
-                one(if shows_all {
+                let end = if shows_all {
                     FeedEvent::Status {
                         from: None,
                         to: Status::Completed,
@@ -370,7 +370,8 @@ impl Feed {
                         code: "session_ended".to_owned(),
                         message: "the session has ended".to_owned(),
                     }
-                })
+                };
+                vec![self.lost_text(), Some(end)]
             }
             Event::SessionStart(_)
             | Event::UserMessage(_)
@@ -380,7 +381,6 @@ impl Feed {
             | Event::ApprovalDecision { .. }
             | Event::StatusChange { .. }
             | Event::MessageDropped { .. }
-            | Event::TurnStarted { .. }
             | Event::ToolStarted { .. }
             | Event::SilentMessage { .. }
             | Event::SessionChanged { .. }
@@ -418,9 +418,12 @@ impl Feed {
     fn rest_of(&self, reply: &AssistantResponse) -> Option<FeedEvent> {
         let shown = usize::try_from(self.shown_bytes()).unwrap_or(usize::MAX);
         if shown > reply.content.len() {
+            let earlier = self
+                .part_before(reply)
+                .map_or("", |part| &part.earlier_text);
             return Some(FeedEvent::Rewind {
-                message_id: reply_id(reply),
-                bytes: reply.content.len() as u64,
+                message_id: Some(reply_id(reply)),
+                bytes: (earlier.len() + reply.content.len()) as u64,
             });
         }
         let rest = reply.content.get(shown..).unwrap_or_default();
@@ -429,17 +432,35 @@ impl Feed {
 
     fn take_reply(&mut self, reply: &AssistantResponse) {
         let message_id = reply_id(reply);
-        let earlier = self
-            .reply
-            .take()
-            .filter(|earlier| reply.continues.is_some() && earlier.message_id == message_id);
-        let mut text = earlier.map_or(String::new(), |earlier| earlier.earlier_text);
+        let earlier = self.part_before(reply);
+        let mut text = earlier.map_or(String::new(), |part| part.earlier_text.clone());
         text.push_str(&reply.content);
         self.finished = Some((message_id.clone(), reply.finish_reason));
         self.reply = Some(ShownReply {
             message_id,
             earlier_text: text,
         });
+    }
+
+    /// What was shown of the message that `reply` goes on with.
+    fn part_before(&self, reply: &AssistantResponse) -> Option<&ShownReply> {
+        let continued = reply.continues.as_ref()?;
+        let shown = self.reply.as_ref();
+        shown.filter(|part| part.message_id == *continued)
+    }
+
+    /// Takes back what was shown of a reply that was in flight when the power went, and that the
+    /// log does not have.
+    fn lost_text(&self) -> Option<FeedEvent> {
+        if self.shown_bytes() == 0 {
+            return None;
+        }
+        let was_cut = matches!(self.finished, Some((_, FinishReason::Interrupted)));
+        let kept = self.reply.as_ref().filter(|_| was_cut);
+        Some(FeedEvent::Rewind {
+            message_id: kept.map(|part| part.message_id.clone()),
+            bytes: kept.map_or(0, |part| part.earlier_text.len() as u64),
+        })
     }
 
     fn whole_message(&self, reply: &AssistantResponse) -> Option<FeedEvent> {
@@ -464,6 +485,26 @@ impl Feed {
     }
 }
 
+/// Whether no reply is in flight once this has happened: it is in the log, or it is lost.
+pub(super) fn ends_reply(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::AssistantResponse(_)
+            | Event::TurnStarted { .. }
+            | Event::TurnEnded { .. }
+            | Event::SessionEnd { .. }
+    )
+}
+
+fn failed(error: Option<&Failure>) -> FeedEvent {
+    FeedEvent::Error {
+        code: error.map_or("failed", |error| &error.code).to_owned(),
+        message: error
+            .map_or("the turn failed", |error| &error.message)
+            .to_owned(),
+    }
+}
+
 /// The id that readers know a reply by: of a continued one, that of its first part.
 fn reply_id(reply: &AssistantResponse) -> MessageId {
     reply
@@ -471,3 +512,6 @@ fn reply_id(reply: &AssistantResponse) -> MessageId {
         .clone()
         .unwrap_or_else(|| reply.message_id.clone())
 }
+
+#[cfg(test)]
+mod tests;

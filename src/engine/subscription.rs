@@ -237,7 +237,7 @@ pub(super) fn feed_after(
 }
 
 /// Whether nothing before this record matters to what comes after it.
-fn begins_a_reply(record: &Record) -> bool {
+pub(super) fn begins_a_reply(record: &Record) -> bool {
     let is_first_part = |reply: &AssistantResponse| reply.continues.is_none();
     record.event.as_reply().is_some_and(is_first_part)
         || matches!(
