@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::domain::event::{Event, OnDisconnect, Record, Status};
+use crate::domain::event::{OnDisconnect, Record, Status};
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::SessionState;
-use crate::engine::feed::Feed;
+use crate::engine::feed::{self, Feed};
 use crate::engine::view::{PendingApproval, SessionView};
 use crate::llm::Cancel;
 
@@ -196,7 +196,7 @@ impl Live {
     pub(super) fn publish(&mut self, records: &[Arc<Record>]) {
         for record in records {
             self.state.apply(record);
-            if matches!(record.event, Event::AssistantResponse(_)) {
+            if feed::ends_reply(&record.event) {
                 self.in_flight = None;
             }
             self.keep_for_watchers(record);
@@ -350,7 +350,7 @@ impl Live {
                     *shown = place.bytes;
                 }
             }
-            if matches!(published.record.event, Event::AssistantResponse(_)) {
+            if feed::ends_reply(&published.record.event) {
                 *shown = 0;
             }
             pieces.push(Piece::Record(Arc::clone(&published.record)));
@@ -423,3 +423,6 @@ impl Live {
 fn size_of_text(record: &Record) -> usize {
     size_of::<Record>() + record.event.text_bytes()
 }
+
+#[cfg(test)]
+mod tests;
