@@ -37,3 +37,40 @@ impl Keys {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::UserMessage;
+    use crate::domain::story::{log, notice, record, user, user_message};
+
+    fn key(n: u64) -> SourceId {
+        SourceId::parse(&format!("key-{n}")).unwrap()
+    }
+
+    fn keyed(seq: u64) -> Record {
+        let message = UserMessage {
+            source_id: Some(key(seq)),
+            ..user_message(seq, "hi")
+        };
+        record(seq, Event::UserMessage(message))
+    }
+
+    #[test]
+    fn the_keys_of_the_last_thousand_keyed_messages_are_known() {
+        let mut keys = Keys::default();
+        (1..=KEYED_MESSAGES + 5).for_each(|seq| keys.learn(&keyed(seq)));
+        assert_eq!(keys.get(&key(5)), None);
+        assert_eq!(keys.get(&key(6)), Some(Seq(6)));
+        assert_eq!(keys.get(&key(1005)), Some(Seq(1005)));
+        assert_eq!(keys.by_key.len(), keys.order.len());
+    }
+
+    #[test]
+    fn a_record_without_a_key_teaches_nothing() {
+        let mut keys = Keys::default();
+        let records = log([user(1, "hi"), notice()]);
+        records.iter().for_each(|record| keys.learn(record));
+        assert!(keys.by_key.is_empty());
+    }
+}

@@ -50,3 +50,53 @@ fn find_mut<'a>(shown: &'a mut [ShownMessage], id: &MessageId) -> Option<&'a mut
         .rev()
         .find(|message| message.message_id == *id)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::event::FinishReason;
+    use crate::domain::story::*;
+
+    fn told(records: &[Record]) -> Vec<String> {
+        let shown = messages(records);
+        let words = shown
+            .iter()
+            .map(|message| format!("{} {}", message.role.as_str(), message.content));
+        words.collect()
+    }
+
+    #[test]
+    fn the_parts_of_a_continued_reply_are_one_message_where_it_began() {
+        let records = log([
+            user(1, "a"),
+            reply(11, 2, "hel").but(FinishReason::Interrupted).event(),
+            user(2, "b"),
+            reply(12, 4, "lo").continuing(11).event(),
+            reply(13, 5, "").asking(&[1]).event(),
+        ]);
+        assert_eq!(told(&records), ["user a", "assistant hello", "user b"]);
+        let id = messages(&records[4..]).remove(0).message_id;
+        assert_eq!(id, message_id(11), "its beginning is on another page");
+    }
+
+    #[test]
+    fn a_dropped_message_is_not_shown() {
+        assert_eq!(
+            told(&log([user(1, "a"), user(2, "b"), dropped(1)])),
+            ["user b"]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_summary_counts_as_many_messages_as_are_shown(
+            choices in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let records = records_of(&walk(&choices));
+            let count = fold(&records).summary.message_count;
+            prop_assert_eq!(messages(&records).len() as u64, count);
+        }
+    }
+}

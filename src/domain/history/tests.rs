@@ -191,6 +191,16 @@ fn the_open_turn_is_never_trimmed() {
     assert_eq!(history.entries().count(), 48);
 }
 
+#[test]
+fn a_turn_that_left_nothing_is_not_remembered() {
+    let mut history = history_of(1, 17);
+    history.end_turn(Seq(3));
+    history.push(user(2, &"x".repeat(24)));
+    history.end_turn(Seq(4));
+    assert_eq!(history.tokens(), 10);
+    assert_eq!(history.first_seq(), Seq(3));
+}
+
 fn any_entry() -> impl Strategy<Value = Entry> {
     let text = || prop_oneof![Just(""), Just(" \n"), Just("some words")];
     let calls = proptest::collection::vec(1..5u64, 0..3);
