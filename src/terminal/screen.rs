@@ -1,7 +1,8 @@
 //! Writes pieces of a conversation to the terminal, around a prompt.
 //!
 //! Three modes: nothing is being typed, and text is shown as it comes; an empty prompt waits, and
-//! whole lines are put above it; a line is being edited, and everything waits until it is done.
+//! makes room for what comes until that line ends; a line is being edited, and everything waits
+//! until it is done.
 //! The line editor has a way to print above a line in progress, but while it is in use a key that
 //! arrives together with others (a paste, a slow network) is not read until the next one comes.
 
@@ -19,17 +20,17 @@ pub struct Screen<W> {
     out: W,
     paint: Paint,
     mode: Mode,
-    /// The line in progress: shown already when nothing is typed, else held back.
-    line: String,
+    /// What was shown last, or waits to be, is not ended by a newline.
+    is_in_line: bool,
 }
 
 #[derive(Debug)]
 enum Mode {
     /// Nothing is being typed.
     Free,
-    /// This empty prompt waits.
-    Waiting(String),
-    /// The editor owns the terminal; these lines wait.
+    /// This empty prompt waits, and is seen unless a line is in progress.
+    Waiting { label: String, is_seen: bool },
+    /// The editor owns the terminal; this text waits.
     Editing(String),
 }
 
@@ -40,16 +41,18 @@ impl<W: Write> Screen<W> {
             out,
             paint,
             mode: Mode::Free,
-            line: String::new(),
+            is_in_line: false,
         }
     }
 
-    /// Shows an empty prompt.
+    /// Shows an empty prompt, as soon as no line is in progress.
     pub fn wait_at(&mut self, label: &str) -> io::Result<()> {
         self.free()?;
-        self.end_line()?;
-        self.mode = Mode::Waiting(label.to_owned());
-        self.put(label)
+        self.mode = Mode::Waiting {
+            label: label.to_owned(),
+            is_seen: false,
+        };
+        self.show_prompt()
     }
 
     /// Leaves the terminal to the editor, which shows the prompt itself.
@@ -62,71 +65,77 @@ impl<W: Write> Screen<W> {
 
     /// Takes the terminal back: what waited is shown.
     pub fn free(&mut self) -> io::Result<()> {
+        self.hide_prompt()?;
         match std::mem::replace(&mut self.mode, Mode::Free) {
-            Mode::Free => return Ok(()),
-            Mode::Waiting(_) => self.put(ERASE_LINE)?,
-            Mode::Editing(held) => self.put(&held)?,
+            Mode::Free | Mode::Waiting { .. } => Ok(()),
+            Mode::Editing(held) => self.put(&held),
         }
-        // What was held back is the beginning of what follows.
-        let begun = self.line.clone();
-        self.put(&begun)
     }
 
     /// Shows pieces.
     pub fn show(&mut self, pieces: &[Piece]) -> io::Result<()> {
         for piece in pieces {
             match piece {
-                Piece::Text(text) => self.text(text)?,
-                Piece::Lines(tone, text) => self.lines(*tone, text)?,
+                Piece::Text(text) => self.write(text)?,
+                Piece::Lines(tone, text) => self.whole_lines(*tone, text)?,
                 Piece::Break => self.end_line()?,
             }
         }
-        Ok(())
+        self.show_prompt()
     }
 
     /// Shows lines of their own.
     pub fn lines(&mut self, tone: Tone, text: &str) -> io::Result<()> {
-        self.end_line()?;
-        let painted = self.paint.apply(tone, text);
-        self.whole_lines(&format!("{painted}\n"))
+        self.whole_lines(tone, text)?;
+        self.show_prompt()
     }
 
-    fn text(&mut self, text: &str) -> io::Result<()> {
-        self.line.push_str(text);
-        let whole_bytes = self.line.rfind('\n').map_or(0, |end| end + 1);
-        let rest = self.line.split_off(whole_bytes);
-        let whole = std::mem::replace(&mut self.line, rest);
-        match self.mode {
-            Mode::Free => self.put(text),
-            Mode::Waiting(_) | Mode::Editing(_) => self.whole_lines(&whole),
-        }
+    fn whole_lines(&mut self, tone: Tone, text: &str) -> io::Result<()> {
+        self.end_line()?;
+        let painted = self.paint.apply(tone, text);
+        self.write(&format!("{painted}\n"))
     }
 
     /// Ends the line in progress, if there is one.
     fn end_line(&mut self) -> io::Result<()> {
-        if self.line.is_empty() {
+        if self.is_in_line {
+            self.write("\n")?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        let Some(last) = text.chars().next_back() else {
+            return Ok(());
+        };
+        self.is_in_line = last != '\n';
+        if let Mode::Editing(held) = &mut self.mode {
+            held.push_str(text);
             return Ok(());
         }
-        let line = std::mem::take(&mut self.line);
-        match self.mode {
-            Mode::Free => self.put("\n"),
-            Mode::Waiting(_) | Mode::Editing(_) => self.whole_lines(&format!("{line}\n")),
+        self.hide_prompt()?;
+        self.put(text)
+    }
+
+    fn show_prompt(&mut self) -> io::Result<()> {
+        match &mut self.mode {
+            Mode::Waiting { label, is_seen } if !*is_seen && !self.is_in_line => {
+                *is_seen = true;
+                let label = label.clone();
+                self.put(&label)
+            }
+            Mode::Free | Mode::Waiting { .. } | Mode::Editing(_) => Ok(()),
         }
     }
 
-    fn whole_lines(&mut self, text: &str) -> io::Result<()> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        let shown = match &mut self.mode {
-            Mode::Free => text.to_owned(),
-            Mode::Waiting(label) => format!("{ERASE_LINE}{text}{label}"),
-            Mode::Editing(held) => {
-                held.push_str(text);
-                return Ok(());
+    fn hide_prompt(&mut self) -> io::Result<()> {
+        match &mut self.mode {
+            Mode::Waiting { is_seen, .. } if *is_seen => {
+                *is_seen = false;
+                self.put(ERASE_LINE)
             }
-        };
-        self.put(&shown)
+            Mode::Free | Mode::Waiting { .. } | Mode::Editing(_) => Ok(()),
+        }
     }
 
     fn put(&mut self, text: &str) -> io::Result<()> {
@@ -162,26 +171,33 @@ mod tests {
     }
 
     #[test]
-    fn whole_lines_go_above_a_prompt_that_waits() {
+    fn a_prompt_that_waits_makes_room_until_the_line_ends() {
         let mut screen = screen();
         screen.wait_at("> ").unwrap();
+        screen.lines(Tone::Dim, "note").unwrap();
+        assert_eq!(shown(&mut screen), "> \r\u{1b}[Knote\n> ");
         screen.show(&[text("a\nb")]).unwrap();
-        assert_eq!(shown(&mut screen), "> \r\u{1b}[Ka\n> ");
+        screen.show(&[text("c")]).unwrap();
+        assert_eq!(shown(&mut screen), "\r\u{1b}[Ka\nbc");
+        screen.show(&[Piece::Break]).unwrap();
+        assert_eq!(shown(&mut screen), "\n> ");
         screen.free().unwrap();
-        assert_eq!(shown(&mut screen), "\r\u{1b}[Kb");
-        screen.show(&[text("c\n")]).unwrap();
-        assert_eq!(shown(&mut screen), "c\n");
+        assert_eq!(shown(&mut screen), "\r\u{1b}[K");
     }
 
     #[test]
     fn everything_waits_for_a_line_that_is_edited() {
         let mut screen = screen();
+        screen.show(&[text("begun")]).unwrap();
         screen.edit().unwrap();
+        assert_eq!(shown(&mut screen), "begun\n");
         screen
             .show(&[text("a"), Piece::Break, text("b\nc")])
             .unwrap();
         assert_eq!(shown(&mut screen), "");
         screen.free().unwrap();
         assert_eq!(shown(&mut screen), "a\nb\nc");
+        screen.wait_at("> ").unwrap();
+        assert_eq!(shown(&mut screen), "");
     }
 }
