@@ -15,6 +15,7 @@ use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
 use crate::domain::state::SessionState;
 use crate::domain::step::{Step, next_step};
 use crate::engine::error::EngineError;
+use crate::engine::events;
 use crate::engine::keys::Keys;
 use crate::engine::live::Live;
 use crate::engine::looks::Looks;
@@ -297,11 +298,7 @@ fn interrupted_reply(state: &SessionState, partial: Partial) -> Option<Event> {
     if !is_open || partial.text.is_empty() || has_reply(state, &partial.head.message_id) {
         return None;
     }
-    let continues = turn
-        .last_reply
-        .as_ref()
-        .filter(|last| last.finish_reason == FinishReason::Interrupted)
-        .map(|last| last.message_id.clone());
+    let continues = events::continued(state, partial.head.input_seq);
     Some(Event::AssistantResponse(AssistantResponse {
         turn_id: partial.head.turn_id,
         message_id: partial.head.message_id,

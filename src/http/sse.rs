@@ -150,9 +150,9 @@ fn push_data(out: &mut Vec<u8>, event: &FeedEvent) {
         FeedEvent::Cancelled => object,
         FeedEvent::Error { code, message } => object.field("message", message).field("code", code),
         FeedEvent::Status { from, to } => object.option("from", from.as_ref()).field("to", to),
-        FeedEvent::Rewind { message_id, bytes } => {
-            object.field("message_id", message_id).field("bytes", bytes)
-        }
+        FeedEvent::Rewind { message_id, bytes } => object
+            .option("message_id", message_id.as_ref())
+            .field("bytes", bytes),
         FeedEvent::Gap { from_seq, to_seq } => {
             object.field("from_seq", from_seq).field("to_seq", to_seq)
         }

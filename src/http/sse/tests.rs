@@ -168,7 +168,7 @@ fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
         ),
         (
             FeedEvent::Rewind {
-                message_id: message_id(),
+                message_id: Some(message_id()),
                 bytes: 12,
             },
             "rewind",
