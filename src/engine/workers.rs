@@ -189,7 +189,10 @@ impl Shared {
             }
             Err(error) => {
                 log::error!("session {}: no thread to work in: {error}", session.id);
-                session.live().work = Work::None;
+                let mut live = session.live();
+                live.work = Work::None;
+                // They come again, and with them another try.
+                live.cut_watchers("the server has no thread to spare");
                 lock(&self.slots).taken -= 1;
             }
         }

@@ -213,7 +213,7 @@ impl Shared {
     /// A failed `recv` means one of two: the listener has ended, or the gate found it ended and
     /// woke us. The other threads meanwhile go on with the requests that the old one still has.
     fn renew(&self, old: &Arc<tiny_http::Server>, err: &io::Error) {
-        if !self.begin_renewal(old) {
+        if self.stop.is_stopped() || !self.begin_renewal(old) {
             return;
         }
         log::warn!("the server behind the gate has ended ({err}): a new one takes over");
