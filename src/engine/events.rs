@@ -6,7 +6,14 @@ use crate::domain::event::{
 use crate::domain::ids::{CallId, MessageId, Seq, TurnId};
 use crate::domain::state::SessionState;
 use crate::engine::live::Live;
-use crate::engine::session::goes_on;
+
+/// A paused session goes on.
+pub(super) fn goes_on() -> Event {
+    Event::StatusChange {
+        from: Status::Paused,
+        to: Status::Active,
+    }
+}
 
 /// The end of the unfinished turn; nothing if there is none.
 pub(super) fn turn_end(

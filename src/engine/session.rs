@@ -15,7 +15,7 @@ use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
 use crate::domain::state::SessionState;
 use crate::domain::step::{Step, next_step};
 use crate::engine::error::EngineError;
-use crate::engine::events;
+use crate::engine::events::{self, goes_on};
 use crate::engine::keys::Keys;
 use crate::engine::live::Live;
 use crate::engine::looks::Looks;
@@ -280,14 +280,6 @@ impl Session {
         };
         self.commit(&mut log, event.as_slice())?;
         Ok(self.journal().clear()?)
-    }
-}
-
-/// A paused session goes on.
-pub(super) fn goes_on() -> Event {
-    Event::StatusChange {
-        from: Status::Paused,
-        to: Status::Active,
     }
 }
 

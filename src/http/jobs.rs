@@ -10,7 +10,7 @@ mod watch;
 use crate::domain::ids::SessionId;
 use crate::engine::{Begin, NewMessage, Presence};
 use crate::http::answer::Answer;
-use crate::http::api::Context;
+use crate::http::context::Context;
 use crate::http::problem::Problem;
 use crate::http::server::Incoming;
 use crate::http::sse::Audience;

@@ -1,7 +1,7 @@
 //! Agents: what there is, and reading it again.
 
 use crate::http::answer::Answer;
-use crate::http::api::Context;
+use crate::http::context::Context;
 use crate::http::problem::Problem;
 use crate::http::wire::{self, AgentList};
 

@@ -3,7 +3,7 @@
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::engine::{Begin, NewMessage, Presence};
 use crate::http::answer::Answer;
-use crate::http::api::Context;
+use crate::http::context::Context;
 use crate::http::handlers::{Request, Work, key_of};
 use crate::http::headers::{self, EVENT_STREAM};
 use crate::http::jobs::Job;

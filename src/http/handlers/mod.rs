@@ -7,7 +7,7 @@ mod sessions;
 
 use crate::domain::ids::SourceId;
 use crate::http::answer::Answer;
-use crate::http::api::Context;
+use crate::http::context::Context;
 use crate::http::headers::{self, EVENT_STREAM, JSON};
 use crate::http::jobs::Job;
 use crate::http::problem::Problem;

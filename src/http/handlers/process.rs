@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::http::answer::Answer;
-use crate::http::api::Context;
+use crate::http::context::Context;
 use crate::http::failure::{self, RETRY_SOON};
 use crate::http::problem::Problem;
 

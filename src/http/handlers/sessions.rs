@@ -4,7 +4,7 @@ use crate::domain::event::Status;
 use crate::domain::ids::SessionId;
 use crate::engine::ListQuery;
 use crate::http::answer::Answer;
-use crate::http::api::Context;
+use crate::http::context::Context;
 use crate::http::handlers::{Request, key_of};
 use crate::http::problem::Problem;
 use crate::http::query::Query;

@@ -11,7 +11,7 @@ use crate::engine::EngineError;
 use crate::engine::view::PendingApproval;
 use crate::engine::{Accepted, Decided, Flow, NewMessage};
 use crate::http::answer::Answer;
-use crate::http::api::Context;
+use crate::http::context::Context;
 use crate::http::failure::{self, RETRY_SOON};
 use crate::http::jobs::watch::{Wake, Watch};
 use crate::http::problem::Problem;

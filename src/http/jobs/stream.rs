@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Flow;
 use crate::engine::{EngineError, FeedItem};
-use crate::http::api::Context;
+use crate::http::context::Context;
 use crate::http::headers::EVENT_STREAM;
 use crate::http::jobs::watch::{Wake, Watch};
 use crate::http::server::{Incoming, StreamWriter};
