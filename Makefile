@@ -1,0 +1,39 @@
+# Needs only cargo (and the C compiler that Rust links with).
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test test-slow check bench fmt clean
+
+# The agent that `make run` talks to; needed only where there is more than one.
+AGENT ?=
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the program: target/release/duragent
+	cargo build --release
+
+# `chat` starts the server, which goes on after it: `duragent serve stop` ends it.
+run: build ## Build, set up a workspace if there is none, start the server and chat
+	@cargo run --release --quiet -- init --no-interactive
+	@cargo run --release --quiet -- chat $(if $(AGENT),--agent $(AGENT))
+
+test: ## Run all tests
+	cargo test
+
+test-slow: ## Run the tests that take minutes, and are left out of `test`
+	cargo test --test it -- --ignored
+
+check: ## Everything that a change must pass: format, lints, tests, documentation
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	$(MAKE) test
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+bench: ## Measure speed and memory
+	cargo bench --bench figures
+
+fmt: ## Format the code
+	cargo fmt
+
+clean: ## Remove what was built
+	cargo clean
