@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may name whom, beside itself. `docs/architecture.md` explains the table.
-const MAY_USE: &[(&str, &[&str])] = &[
+pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("domain", &[]),
     ("agents", &["base", "domain"]),
