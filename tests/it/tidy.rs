@@ -149,7 +149,8 @@ fn is_answer(kind: ErrorKind) -> bool {
 
 /// Every call of `duragent` in the blocks for a shell, and in systemd units.
 fn commands(markdown: &str) -> Vec<Vec<String>> {
-    let shell = blocks(markdown, "bash").into_iter().flat_map(shell_lines);
+    let shell = ["bash", "sh"].map(|language| blocks(markdown, language));
+    let shell = shell.into_iter().flatten().flat_map(shell_lines);
     let units = blocks(markdown, "ini").into_iter().flat_map(unit_lines);
     let lines: Vec<String> = shell.chain(units).collect();
     lines
