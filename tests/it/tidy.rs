@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clap::Parser as _;
 use clap::error::ErrorKind;
 use duragent::cli::args::Cli;
 use duragent::runtime;
@@ -104,7 +105,9 @@ fn links(markdown: &str) -> Vec<String> {
 /// The anchors of a page's headings, as GitHub makes them.
 fn anchors(markdown: &str) -> BTreeSet<String> {
     let headings = prose(markdown).filter(|line| line.starts_with('#'));
-    headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect()
+    headings
+        .map(|line| anchor(line.trim_start_matches('#').trim()))
+        .collect()
 }
 
 fn anchor(heading: &str) -> String {
@@ -285,7 +288,10 @@ fn the_import_table_in_the_documentation_is_the_one_that_is_tested() {
         .filter(|line| line.starts_with("| `"))
         .map(|line| {
             let cells: Vec<&str> = line.split('|').collect();
-            (code_words(cells[1]).remove(0), code_words(cells[2]).into_iter().collect())
+            (
+                code_words(cells[1]).remove(0),
+                code_words(cells[2]).into_iter().collect(),
+            )
         })
         .collect();
     let tested: BTreeMap<String, BTreeSet<String>> = MAY_USE
@@ -300,7 +306,11 @@ fn the_import_table_in_the_documentation_is_the_one_that_is_tested() {
 
 /// The `words` in a cell of a table.
 fn code_words(cell: &str) -> Vec<String> {
-    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    cell.split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -329,7 +339,10 @@ fn what_is_left_to_do_names_its_issue() {
     // In pieces, so that this file does not speak of itself.
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME")];
     let mut unnamed = Vec::new();
-    let sources = [files(&root().join("src"), "rs"), files(&root().join("tests"), "rs")];
+    let sources = [
+        files(&root().join("src"), "rs"),
+        files(&root().join("tests"), "rs"),
+    ];
     for file in sources.into_iter().flatten().chain(pages()) {
         for (number, line) in (1..).zip(read(&file).lines()) {
             let is_mark = marks.iter().any(|mark| line.contains(mark));
