@@ -29,8 +29,9 @@ check: ## Everything that a change must pass: format, lints, tests, documentatio
 	$(MAKE) test
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 
-bench: ## Measure speed and memory
-	cargo bench --bench figures
+# Some of the figures: make bench FIGURES="relay many"
+bench: ## Measure speed, size and memory of the release build
+	cargo bench --bench figures -- $(FIGURES)
 
 fmt: ## Format the code
 	cargo fmt

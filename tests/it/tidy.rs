@@ -22,7 +22,6 @@ const TOP: &[&str] = &[
     "LICENSE",
     "Makefile",
     "README.md",
-    "benches",
     "docs",
     "src",
     "tests",
