@@ -9,6 +9,7 @@
 //! | `http-0…n` | `http::Front` | the server's queue | one `unblock()` for each of them |
 //! | `s-7QW3FZ` | `engine::Sessions` | a model's socket, a tool | nothing left to do, or stop |
 //! | `sse-7QW3FZ`, `wait-7QW3FZ` | `http::Api` | its session, its client | the answer's end, client gone, or stop |
+//! | `send` | `http::Front`, per large answer | its client | the answer's end, client gone, or stop |
 //! | `timer`, `reaper` | `engine::Sessions` | what is due; a join | stop |
 //! | `scan` | [`serve`](serve::serve) | the disk | every session seen, or stop |
 //! | `ctrl-c` | the ctrlc crate | a signal | the process |
