@@ -325,9 +325,12 @@ impl Live {
             self.take_records(from, feed, &mut shown, &mut pieces);
         }
         let more = self.take_text(feed, shown, whole, &mut pieces);
+        let shows_nothing = |piece: &Piece| matches!(piece, Piece::ReplyBegins(_));
         match &self.broken {
-            Some(reason) if pieces.is_empty() => Taken::Cut(reason.clone()),
-            Some(_) | None => Taken::Pieces(pieces, more),
+            Some(reason) if pieces.iter().all(shows_nothing) => Taken::Cut(reason.clone()),
+            // Nothing will wake it again: it is to look once more by itself.
+            Some(_) => Taken::Pieces(pieces, true),
+            None => Taken::Pieces(pieces, more),
         }
     }
 

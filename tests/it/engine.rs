@@ -1,5 +1,7 @@
 //! The engine on real files, with a provider on loopback.
 
+mod panics;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,12 +18,13 @@ use duragent::engine::{
     Agent, Agents, Begin, Cursor, EngineError, FeedEvent, FeedItem, Flow, ListQuery, NewMessage,
     Parts, Presence, Sessions, Settings, Subscription,
 };
+use duragent::llm::Models;
 use duragent::llm::providers::{ProviderSettings, Providers};
 use duragent::store::file::FileStore;
 use duragent::tools::{AskAlways, Effect, Policy, Tool, ToolSpec, Toolbox, Verdict};
 use tempfile::TempDir;
 
-use crate::support::fake_model::{FakeModel, error, pieces, text, tool_call};
+use crate::support::fake_model::{FakeModel, error, pieces, stall, text, tool_call};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -137,12 +140,22 @@ impl Drop for World {
 }
 
 fn start(folder: &Path, model: &FakeModel, setup: &Setup) -> Sessions {
+    let store = FileStore::new(Arc::new(RealFs), folder.to_owned());
+    start_with(store, providers(), &model.url(), setup)
+}
+
+fn start_with(
+    store: FileStore,
+    models: Arc<dyn Models>,
+    model_url: &str,
+    setup: &Setup,
+) -> Sessions {
     let mut spec = AgentSpec::new(
         AgentName::parse("helper").unwrap(),
         ModelChoice {
             provider: Provider::OpenAi,
             name: "gpt-test".to_owned(),
-            base_url: Some(model.url()),
+            base_url: Some(model_url.to_owned()),
         },
     );
     spec.session.on_disconnect = setup.on_disconnect;
@@ -152,13 +165,9 @@ fn start(folder: &Path, model: &FakeModel, setup: &Setup) -> Sessions {
         policy: Arc::clone(&setup.policy),
     };
     Sessions::start(Parts {
-        store: Arc::new(FileStore::new(Arc::new(RealFs), folder.to_owned())),
+        store: Arc::new(store),
         agents: Arc::new(OneAgent(agent)),
-        models: Arc::new(Providers::new(ProviderSettings {
-            first_retry_delay: Duration::from_millis(10),
-            keys: HashMap::new(),
-            ..ProviderSettings::default()
-        })),
+        models,
         clock: Arc::new(SystemClock),
         settings: Settings {
             max_active: setup.max_active,
@@ -167,6 +176,14 @@ fn start(folder: &Path, model: &FakeModel, setup: &Setup) -> Sessions {
         },
     })
     .unwrap()
+}
+
+fn providers() -> Arc<dyn Models> {
+    Arc::new(Providers::new(ProviderSettings {
+        first_retry_delay: Duration::from_millis(10),
+        keys: HashMap::new(),
+        ..ProviderSettings::default()
+    }))
 }
 
 #[derive(Debug)]
