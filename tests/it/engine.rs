@@ -1,6 +1,7 @@
 //! The engine on real files, with a provider on loopback.
 
 mod panics;
+mod power_cut;
 
 use std::collections::HashMap;
 use std::path::Path;
