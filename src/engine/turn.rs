@@ -96,7 +96,10 @@ impl Worker<'_> {
     fn claim_step(&mut self) -> Result<Option<Step>, Leave> {
         loop {
             match self.look()? {
-                Found::Step(_) if self.live()?.is_left_over => self.resume_turn()?,
+                // Before it may pause: the tries of one that pauses each time count too.
+                Found::Step(_) | Found::NobodyThere if self.live()?.is_left_over => {
+                    self.resume_turn()?;
+                }
                 Found::Step(step) => return Ok(Some(step)),
                 Found::Retired => {
                     self.session.look_later();

@@ -1,5 +1,6 @@
 //! The engine on real files, with a provider on loopback.
 
+mod at_most_once;
 mod panics;
 mod power_cut;
 

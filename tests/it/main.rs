@@ -12,7 +12,9 @@
 mod agents;
 mod architecture;
 mod cli;
+mod clients;
 mod config;
+mod crash;
 mod crate_facts;
 mod domain;
 mod engine;

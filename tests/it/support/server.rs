@@ -31,6 +31,18 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// How often something is looked at that tells nobody when it changes.
 const GLANCE: Duration = Duration::from_millis(10);
 
+/// Looks again and again until there is what is looked for; panics when it does not come in time.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        thread::sleep(GLANCE);
+    }
+}
+
 /// A folder with a `.duragent/` in it, gone when it is dropped.
 pub struct Workspace(TempDir);
 
@@ -90,10 +102,11 @@ impl Workspace {
         );
     }
 
-    /// The log of a session, line by line.
+    /// The log of a session, line by line, without one that is being written.
     pub fn log_of(&self, session: &str) -> Vec<Value> {
         self.read(&format!(".duragent/sessions/{session}/events.jsonl"))
-            .lines()
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
