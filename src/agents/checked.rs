@@ -251,7 +251,7 @@ fn session(raw: raw::Session, report: &mut Report) -> SessionSpec {
             .and_then(|number| u32::try_from(number).ok())
             .unwrap_or(usual.max_tool_iterations),
         llm_timeout: timeout.map_or(usual.llm_timeout, Duration::from_secs),
-        ttl_hours: report.within(raw.ttl_hours, 1..=HOURS_MAX),
+        ttl_hours: report.within(raw.ttl_hours, 0..=HOURS_MAX),
         max_history_tokens: max_history_tokens.unwrap_or(usual.max_history_tokens),
         tool_results: tool_results(context, report),
     }

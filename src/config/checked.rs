@@ -279,9 +279,11 @@ fn count(
 }
 
 fn sessions(raw: raw::Sessions, report: &mut Report) -> Sessions {
+    const TTL_HOURS: u64 = 168;
+    let ttl = report.within(raw.ttl_hours, 0..=HOURS_MAX);
     let delete_after = report.within(raw.delete_after_hours, 0..=HOURS_MAX);
     Sessions {
-        ttl_hours: report.within(raw.ttl_hours, 1..=HOURS_MAX).unwrap_or(168),
+        ttl_hours: Some(ttl.unwrap_or(TTL_HOURS)).filter(|hours| *hours > 0),
         max_active: count(raw.max_active, 1..=1 << 20, 1024, report),
         delete_after_hours: delete_after.filter(|hours| *hours > 0),
     }

@@ -89,8 +89,8 @@ pub struct Server {
 /// The sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sessions {
-    /// How long one may lie idle.
-    pub ttl_hours: u64,
+    /// How long one may lie idle; `None` for ever.
+    pub ttl_hours: Option<u64>,
     /// The most turns at work at a time.
     pub max_active: usize,
     /// How long an ended one is kept; `None` for ever.

@@ -297,7 +297,7 @@ pub struct SessionSpec {
     pub max_tool_iterations: u32,
     /// How long a whole reply may take.
     pub llm_timeout: Duration,
-    /// How long a session may lie idle; `None` takes the server's rule.
+    /// How long a session may lie idle, 0 for ever; `None` takes the server's rule.
     pub ttl_hours: Option<u64>,
     /// How much history goes to the model; 0 for no limit.
     pub max_history_tokens: u64,

@@ -399,10 +399,10 @@ fn every_mistake_is_told_with_its_place() {
             ],
         ),
         (
-            "  session: {llm_timeout_seconds: 0, ttl_hours: 0}",
+            "  session: {llm_timeout_seconds: 0, ttl_hours: 90000}",
             vec![
                 "agent.yaml:9:34: `spec.session.llm_timeout_seconds` must be from 1 to 86400, not 0",
-                "agent.yaml:9:48: `spec.session.ttl_hours` must be from 1 to 87840, not 0",
+                "agent.yaml:9:48: `spec.session.ttl_hours` must be from 0 to 87840, not 90000",
             ],
         ),
         (

@@ -79,7 +79,7 @@ fn defaults(folder: &Path, file: Option<PathBuf>) -> Config {
             shutdown_grace: Duration::from_secs(10),
         },
         sessions: Sessions {
-            ttl_hours: 168,
+            ttl_hours: Some(168),
             max_active: 1024,
             delete_after_hours: None,
         },
@@ -195,7 +195,7 @@ fn every_key_ends_up_in_the_configuration() {
                 shutdown_grace: Duration::from_secs(6),
             },
             sessions: Sessions {
-                ttl_hours: 1,
+                ttl_hours: Some(1),
                 max_active: 2,
                 delete_after_hours: Some(3),
             },
@@ -444,8 +444,8 @@ fn every_mistake_is_told_with_its_place() {
             ],
         ),
         (
-            "sessions: {ttl_hours: 0}",
-            vec!["duragent.yaml:1:23: `sessions.ttl_hours` must be from 1 to 87840, not 0"],
+            "sessions: {ttl_hours: 90000}",
+            vec!["duragent.yaml:1:23: `sessions.ttl_hours` must be from 0 to 87840, not 90000"],
         ),
         (
             "gateways:\n  telegram: {enabled: true}",

@@ -43,9 +43,10 @@ impl Layout {
     }
 }
 
-/// Whether a name among the sessions is what a creation or deletion left behind.
-pub(super) fn is_leftover(name: &str) -> bool {
-    name.starts_with(NEW_PREFIX) || name.starts_with(DELETED_PREFIX)
+/// What follows the mark in a name that a creation or a deletion left behind: the session's id.
+pub(super) fn leftover_of(name: &str) -> Option<&str> {
+    name.strip_prefix(NEW_PREFIX)
+        .or_else(|| name.strip_prefix(DELETED_PREFIX))
 }
 
 /// The folder of one session.
@@ -66,6 +67,16 @@ impl Folder {
     /// Bytes that a repair cut from the log.
     pub(super) fn torn(&self) -> PathBuf {
         self.0.join("events.jsonl.torn")
+    }
+
+    /// Where a mended log is written before it takes the log's place.
+    pub(super) fn mended(&self) -> PathBuf {
+        self.0.join("events.jsonl.mended")
+    }
+
+    /// The `number`-th copy of a damaged log.
+    pub(super) fn damaged(&self, number: u32) -> PathBuf {
+        self.0.join(format!("events.jsonl.damaged-{number}"))
     }
 
     /// The snapshot.

@@ -7,6 +7,7 @@
 //! - what `open` returns survives a power cut, also if the process that wrote it was killed before
 //!   its sync.
 
+mod busy;
 mod error;
 mod inflight;
 mod keys;
@@ -16,6 +17,7 @@ mod lines;
 mod log;
 mod read;
 mod recover;
+pub mod repair;
 mod snapshot;
 mod walk;
 
@@ -31,6 +33,7 @@ use crate::domain::state::{SessionState, Summary};
 use crate::domain::time::Timestamp;
 use crate::store::{CreationKey, Limit, OpenSession, SessionStore, StoreError};
 
+use self::busy::Busy;
 use self::error::IoContext as _;
 use self::inflight::Inflight;
 use self::keys::Keys;
@@ -50,6 +53,8 @@ pub struct FileStore {
     list_sync: DirSync,
     /// Whether the folder of all sessions is known to exist, safe from a power cut.
     has_folder: AtomicBool,
+    /// Whose folders look like leftovers just now.
+    busy: Busy,
 }
 
 /// What a reading of a whole log found.
@@ -78,17 +83,29 @@ impl FileStore {
         FileStore::with_layout(fs, layout)
     }
 
-    /// Removes what creations and deletions left that a crash interrupted. To be called by the owner
-    /// of the workspace, before its first creation.
+    /// Removes what creations and deletions left that a crash interrupted. For the owner of the
+    /// workspace, who may create and delete sessions meanwhile.
     pub fn finish_deletions(&self) -> Result<(), StoreError> {
-        let sessions = &self.layout.sessions;
         for name in self.names()? {
-            if layout::is_leftover(&name) {
-                let path = sessions.join(name);
-                self.fs.remove_dir_all(&path).doing("remove", &path)?;
+            // One in hand was named before it was listed: either it still is in hand, or it is done
+            // and the name is gone.
+            if layout::leftover_of(&name).is_some_and(|of| !self.is_in_hand(of)) {
+                self.remove_folder(&self.layout.sessions.join(name))?;
             }
         }
         Ok(())
+    }
+
+    fn is_in_hand(&self, id: &str) -> bool {
+        SessionId::parse(id).is_ok_and(|id| self.busy.has(&id))
+    }
+
+    /// Removes a folder that may be gone already.
+    fn remove_folder(&self, path: &Path) -> Result<(), StoreError> {
+        match self.fs.remove_dir_all(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other.doing("remove", path),
+        }
     }
 
     /// Reads every record of a session and changes nothing.
@@ -117,6 +134,7 @@ impl FileStore {
             keys: Keys::new(layout.keys.clone()),
             list_sync: DirSync::new(layout.sessions.clone()),
             has_folder: AtomicBool::new(false),
+            busy: Busy::default(),
             layout,
         }
     }
@@ -200,6 +218,7 @@ impl FileStore {
 impl SessionStore for FileStore {
     fn create(&self, id: &SessionId, at: Timestamp, events: &[Event]) -> Result<(), StoreError> {
         self.settle_folder()?;
+        let _in_hand = self.busy.take(id);
         let new = self.layout.new_session(id);
         let written = self.write_new(&new, at, events);
         let created = written
@@ -279,6 +298,7 @@ impl SessionStore for FileStore {
     }
 
     fn delete(&self, id: &SessionId) -> Result<(), StoreError> {
+        let _in_hand = self.busy.take(id);
         let (folder, deleted) = (self.layout.session(id), self.layout.deleted_session(id));
         match self.fs.rename(folder.path(), deleted.path()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -288,8 +308,7 @@ impl SessionStore for FileStore {
         }
         let synced = self.list_sync.sync_change(&*self.fs);
         synced.doing("sync", &self.layout.sessions)?;
-        let removed = self.fs.remove_dir_all(deleted.path());
-        removed.doing("remove", deleted.path())
+        self.remove_folder(deleted.path())
     }
 
     fn creation_key(&self, key: &str, now: Timestamp) -> Result<Option<CreationKey>, StoreError> {

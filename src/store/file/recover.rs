@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::base::fs::{self, File, Fs, Open};
+use crate::base::fs::{File, Fs, Open};
 use crate::domain::ids::Seq;
 use crate::store::StoreError;
 use crate::store::file::error::IoContext as _;
@@ -57,18 +57,13 @@ pub(super) fn recover(
 
 /// Copies the log from `offset` on to `events.jsonl.torn`; returns how many bytes there were.
 fn save_torn(fs: &dyn Fs, folder: &Folder, log: &dyn File, offset: u64) -> io::Result<u64> {
-    const CHUNK_BYTES: usize = 64 << 10;
+    let source = Source {
+        file: log,
+        path: &folder.log(),
+        end: log.len()?,
+    };
     let mut torn = fs.open(&folder.torn(), Open::AppendOrCreate)?;
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut copied = 0;
-    loop {
-        let read = fs::read_full(log, &mut chunk, offset + copied)?;
-        if read == 0 {
-            break;
-        }
-        torn.write_all(&chunk[..read])?;
-        copied += read as u64;
-    }
+    let copied = source.copy_to(&mut *torn, offset)?;
     torn.sync_data()?;
     fs.sync_dir(folder.path())?;
     Ok(copied)

@@ -16,6 +16,7 @@ use crate::store::file::layout::Folder;
 use crate::store::file::line;
 use crate::store::file::lines::{self, Lines};
 use crate::store::file::read::Place;
+use crate::store::file::repair::SnapshotFit;
 use crate::store::{Snapshot, StoreError};
 
 /// Of the file.
@@ -101,6 +102,20 @@ pub(super) fn load(
     }
 }
 
+/// How the snapshot of a session stands to its log.
+pub(super) fn fit(fs: &dyn Fs, folder: &Folder, id: &SessionId, log: &dyn File) -> SnapshotFit {
+    match read(fs, folder, id, log) {
+        Ok(_) => SnapshotFit::Fits,
+        Err(Unfit::Io(error)) if error.kind() == io::ErrorKind::NotFound => SnapshotFit::Missing,
+        Err(why) => SnapshotFit::Unfit(why.to_string()),
+    }
+}
+
+/// What the snapshot of a session says, whether or not it fits what is left of the log.
+pub(super) fn last_summary(fs: &dyn Fs, folder: &Folder, id: &SessionId) -> Option<Summary> {
+    Some(parse(fs, folder, id).ok()?.summary)
+}
+
 /// Why a snapshot is of no use.
 #[derive(Debug, thiserror::Error)]
 enum Unfit {
@@ -114,7 +129,7 @@ enum Unfit {
     Other(&'static str),
 }
 
-fn read(fs: &dyn Fs, folder: &Folder, id: &SessionId, log: &dyn File) -> Result<Fitting, Unfit> {
+fn parse(fs: &dyn Fs, folder: &Folder, id: &SessionId) -> Result<StateFile, Unfit> {
     let bytes = fs::read_file(fs, &folder.snapshot(), BYTES_MAX as u64)?;
     let file: StateFile = yaml::from_str(&String::from_utf8(bytes)?)?;
     if file.schema_version != SCHEMA_VERSION {
@@ -123,6 +138,11 @@ fn read(fs: &dyn Fs, folder: &Folder, id: &SessionId, log: &dyn File) -> Result<
     if file.session_id != *id {
         return Err(Unfit::Other("of another session"));
     }
+    Ok(file)
+}
+
+fn read(fs: &dyn Fs, folder: &Folder, id: &SessionId, log: &dyn File) -> Result<Fitting, Unfit> {
+    let file = parse(fs, folder, id)?;
     let covered = Place {
         offset: file.offsets.covered,
         seq: file.summary.last_seq.next(),

@@ -6,9 +6,10 @@
 //! - what an interrupted append can have left ends the walk ([`Tail`]); all else that is bad is
 //!   [`StoreError::Damaged`].
 
+use std::io;
 use std::path::Path;
 
-use crate::base::fs::File;
+use crate::base::fs::{self, File};
 use crate::domain::event::Record;
 use crate::domain::ids::Seq;
 use crate::store::StoreError;
@@ -81,6 +82,23 @@ impl<'a> Source<'a> {
             unchecked: 0,
             tail: None,
         }
+    }
+
+    /// Copies the bytes from `offset` on to the end of `target`; returns how many there were.
+    pub(super) fn copy_to(self, target: &mut dyn File, offset: u64) -> io::Result<u64> {
+        const CHUNK_BYTES: u64 = 64 << 10;
+        let mut chunk = vec![0; CHUNK_BYTES as usize];
+        let mut from = offset;
+        while from < self.end {
+            let wanted = (self.end - from).min(CHUNK_BYTES) as usize;
+            let read = fs::read_full(self.file, &mut chunk[..wanted], from)?;
+            if read == 0 {
+                break;
+            }
+            target.write_all(&chunk[..read])?;
+            from += read as u64;
+        }
+        Ok(from - offset)
     }
 
     /// The error for a bad line, which says where it is.

@@ -1,0 +1,497 @@
+//! Looking at all of a session's files, and mending a damaged log.
+//!
+//! The rule: **what can be read stays, byte for byte; an event that cannot be read is replaced by an
+//! `error` event of its number** (`code: event_lost`), so that numbers have no gap and readers see
+//! where something is missing. Lines that stand where no event is missing are left out. A lost
+//! `session_start` is written again from the snapshot, or from what replies say of the agent. What
+//! an interrupted append left at the end is cut as at every opening.
+//!
+//! Invariants:
+//! - before anything is changed, the whole log is safe in `events.jsonl.damaged-<n>`;
+//! - the log is replaced by one rename: whoever finds it finds the old one or the mended one.
+//!
+//! For the owner of the workspace, while nobody has the session open.
+
+mod sort;
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use crate::base::fs::{File, Fs, Open};
+use crate::domain::event::{Event, FORMAT, OnDisconnect, Record, SessionStart};
+use crate::domain::ids::{MessageId, Seq, SessionId};
+use crate::domain::state::Summary;
+use crate::domain::time::Timestamp;
+use crate::store::file::error::IoContext as _;
+use crate::store::file::layout::Folder;
+use crate::store::file::lines::Lines;
+use crate::store::file::walk::Source;
+use crate::store::file::{FileStore, inflight, line, refuse_newer, snapshot};
+use crate::store::{SessionStore as _, StoreError};
+
+use self::sort::{Sorted, Sorter};
+
+/// The code of the event that stands where one was lost.
+pub const EVENT_LOST: &str = "event_lost";
+/// Places of damage that a report names; the others are only counted.
+const DAMAGE_NAMED: usize = 100;
+/// What is written of a mended log at a time.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// What a look at all of a session's files found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The log, as a user would find it.
+    pub log: String,
+    /// Good records.
+    pub records: u64,
+    /// Records among them without a checksum.
+    pub unchecked: u64,
+    /// Bytes at the end that an interrupted append left; the next opening cuts them.
+    pub torn_bytes: u64,
+    /// Where the log is damaged, in order; at most the first hundred places.
+    pub damage: Vec<Damage>,
+    /// How many places there are in all.
+    pub damaged_places: u64,
+    /// Numbers below the last record's that no line has.
+    pub missing: u64,
+    /// The snapshot.
+    pub snapshot: SnapshotFit,
+    /// A reply that was cut off, which the next opening takes up.
+    pub in_flight: Option<Leftover>,
+    /// Bytes that earlier repairs cut off the log's end and kept.
+    pub kept_torn_bytes: u64,
+}
+
+/// A place of damage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The line, from 1; the one after the last where the end is what is wrong.
+    pub line: u64,
+    /// What is wrong there.
+    pub why: String,
+}
+
+/// How a snapshot stands to its log. None does harm: it is a cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotFit {
+    /// It is of use.
+    Fits,
+    /// There is none.
+    Missing,
+    /// It is of no use; the reason.
+    Unfit(String),
+}
+
+/// A reply that was in flight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Which one.
+    pub message_id: MessageId,
+    /// Bytes of its text.
+    pub bytes: u64,
+}
+
+/// What mending has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mended {
+    /// The file that holds the log as it was.
+    pub copy: String,
+    /// Events that were lost, and are replaced.
+    pub lost: u64,
+    /// Bytes cut from the end.
+    pub torn_bytes: u64,
+}
+
+/// Why a log was not mended.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    /// Nothing of it is left that a session could go on from.
+    #[error("{0} cannot be mended: its beginning is lost, and nothing says whose session it is")]
+    NothingLeft(String),
+    /// The mended log is not a good one; the copy of the old one is.
+    #[error("the mended log is still damaged; {copy} holds it as it was")]
+    StillDamaged {
+        /// The copy.
+        copy: String,
+        /// What is wrong with it.
+        source: StoreError,
+    },
+    /// Reading or writing failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Report {
+    /// Whether the log can be read from beginning to end.
+    pub fn is_whole(&self) -> bool {
+        self.damaged_places == 0
+    }
+}
+
+impl FileStore {
+    /// Looks at all of a session's files and changes nothing. Damage is no error here.
+    pub fn examine(&self, id: &SessionId) -> Result<Report, StoreError> {
+        self.with_log(id, |source| {
+            let findings = Findings::of(source)?;
+            let folder = self.layout.session(id);
+            let left = inflight::read(&*self.fs, &folder)?;
+            Ok(Report {
+                log: source.path.display().to_string(),
+                records: findings.records,
+                unchecked: findings.unchecked,
+                torn_bytes: findings.torn_bytes(source),
+                damaged_places: findings.damage.count,
+                damage: findings.damage.named,
+                missing: findings.missing,
+                snapshot: snapshot::fit(&*self.fs, &folder, id, source.file),
+                in_flight: left.map(|partial| Leftover {
+                    message_id: partial.head.message_id,
+                    bytes: partial.text.len() as u64,
+                }),
+                kept_torn_bytes: len_of(&*self.fs, &folder.torn()),
+            })
+        })
+    }
+
+    /// Mends the log of a session as the [module](self) says; `None` when there is nothing to mend.
+    pub fn repair(&self, id: &SessionId) -> Result<Option<Mended>, RepairError> {
+        let folder = self.layout.session(id);
+        let path = folder.log();
+        let log = self.open_log(id, Open::Read)?;
+        let source = Source::new(&*log, &path)?;
+        refuse_newer(source, id)?;
+        let findings = Findings::of(source)?;
+        if findings.is_good() {
+            return Ok(None);
+        }
+        let start = match findings.has_start {
+            true => None,
+            false => Some(self.lost_start(id, &findings)?),
+        };
+        let number = self.copy_aside(&folder, source)?;
+        if findings.damage.count > 0 {
+            self.replace_log(&folder, source, findings.good_end(source), start, number)?;
+        }
+        let copy = folder.damaged(number).display().to_string();
+        self.verify(id)
+            .map_err(|source| RepairError::StillDamaged {
+                copy: copy.clone(),
+                source,
+            })?;
+        Ok(Some(Mended {
+            copy,
+            lost: findings.missing,
+            torn_bytes: findings.torn_bytes(source),
+        }))
+    }
+
+    /// Opens the session, which cuts what an interrupted append left, and reads all of it.
+    fn verify(&self, id: &SessionId) -> Result<(), StoreError> {
+        drop(self.open(id)?);
+        self.summary(id)?;
+        self.check(id).map(drop)
+    }
+
+    /// What the first event of a session must have said.
+    fn lost_start(&self, id: &SessionId, findings: &Findings) -> Result<Record, RepairError> {
+        let folder = self.layout.session(id);
+        if let Some(summary) = snapshot::last_summary(&*self.fs, &folder, id) {
+            return Ok(start_of(summary));
+        }
+        let found = findings.agent.clone();
+        let (agent, timestamp) =
+            found.ok_or_else(|| RepairError::NothingLeft(folder.log().display().to_string()))?;
+        Ok(Record {
+            seq: Seq(1),
+            timestamp,
+            cont: false,
+            event: Event::SessionStart(SessionStart {
+                format: FORMAT,
+                agent,
+                on_disconnect: OnDisconnect::default(),
+                gateway: None,
+                gateway_chat_id: None,
+            }),
+        })
+    }
+
+    /// Copies the log to the first free name; returns its number.
+    fn copy_aside(&self, folder: &Folder, source: Source<'_>) -> Result<u32, StoreError> {
+        let mut number = 1;
+        let (copy, mut file) = loop {
+            let path = folder.damaged(number);
+            match self.fs.open(&path, Open::CreateNew) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+                opened => break (path.clone(), opened.doing("create", &path)?),
+            }
+        };
+        source.copy_to(&mut *file, 0).doing("write", &copy)?;
+        file.sync_data().doing("sync", &copy)?;
+        let path = folder.path();
+        self.fs.sync_dir(path).doing("sync", path)?;
+        Ok(number)
+    }
+
+    /// Writes the mended log and puts it in the place of the old one. From `good_end` on, the bytes
+    /// are left as they are: opening cuts them.
+    fn replace_log(
+        &self,
+        folder: &Folder,
+        source: Source<'_>,
+        good_end: u64,
+        start: Option<Record>,
+        number: u32,
+    ) -> Result<(), StoreError> {
+        let path = folder.mended();
+        let mut file = self.fs.open(&path, Open::Empty).doing("create", &path)?;
+        let mut writer = Writer {
+            file: &mut *file,
+            buffer: Vec::new(),
+            start,
+            at: Timestamp::default(),
+            copy: format!("events.jsonl.damaged-{number}"),
+        };
+        writer.write_log(source, good_end).doing("write", &path)?;
+        file.sync_data().doing("sync", &path)?;
+        let log = folder.log();
+        self.fs.rename(&path, &log).doing("replace", &log)?;
+        // The snapshot counts what is lost; without it all is counted anew.
+        match self.fs.remove_file(&folder.snapshot()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            other => other.doing("remove", &folder.snapshot())?,
+        }
+        self.fs.sync_dir(folder.path()).doing("sync", folder.path())
+    }
+}
+
+fn start_of(summary: Summary) -> Record {
+    Record {
+        seq: Seq(1),
+        timestamp: summary.created_at,
+        cont: false,
+        event: Event::SessionStart(SessionStart {
+            format: FORMAT,
+            agent: summary.agent,
+            on_disconnect: summary.on_disconnect,
+            gateway: summary.gateway,
+            gateway_chat_id: summary.gateway_chat_id,
+        }),
+    }
+}
+
+/// What a pass over all lines of a log found.
+#[derive(Debug, Clone, Default)]
+struct Findings {
+    records: u64,
+    unchecked: u64,
+    missing: u64,
+    damage: DamageList,
+    /// Where what an interrupted append left begins.
+    torn_from: Option<u64>,
+    lacks_newline: bool,
+    /// Whether event 1 can be read.
+    has_start: bool,
+    /// Of the first reply: the agent, and when it spoke.
+    agent: Option<(String, Timestamp)>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct DamageList {
+    named: Vec<Damage>,
+    count: u64,
+}
+
+impl DamageList {
+    fn add(&mut self, line: u64, why: String) {
+        self.count += 1;
+        if self.named.len() < DAMAGE_NAMED {
+            self.named.push(Damage { line, why });
+        }
+    }
+}
+
+impl Findings {
+    fn of(source: Source<'_>) -> Result<Findings, StoreError> {
+        let mut found = Findings::default();
+        // As it was before the bad lines that may be the end of an interrupted append.
+        let mut before_torn: Option<Findings> = None;
+        let mut sorter = Sorter::new();
+        let mut lines = Lines::new(source.file, 0, source.end);
+        let mut number = 0;
+        let mut bad_lines = 0;
+        while let Some(raw) = lines.next().doing("read", source.path)? {
+            number += 1;
+            let sorted = sorter.sort(raw.bytes, raw.is_whole);
+            match &sorted {
+                // The first append was synced before anybody could find the session.
+                Sorted::Unreadable { .. } if before_torn.is_none() && found.records > 0 => {
+                    let mut before = found.clone();
+                    before.torn_from = Some(raw.offset);
+                    before_torn = Some(before);
+                }
+                // What begins an append was written after all before it was synced.
+                sorted if sorted.begins_append() => before_torn = None,
+                Sorted::Good { .. } | Sorted::Unreadable { .. } | Sorted::Misplaced { .. } => {}
+            }
+            found.lacks_newline = !raw.is_whole;
+            found.note(sorted, number, &mut bad_lines);
+        }
+        let mut found = before_torn.unwrap_or(found);
+        if found.records == 0 {
+            found.damage.add(1, "it holds no event".to_owned());
+        }
+        Ok(found)
+    }
+
+    fn note(&mut self, sorted: Sorted, line: u64, bad_lines: &mut u64) {
+        match sorted {
+            Sorted::Good {
+                record,
+                is_checked,
+                missing,
+            } => {
+                let lost = missing.end - missing.start;
+                // Bad lines were named already.
+                if lost > *bad_lines {
+                    self.damage.add(line, missing_before(missing));
+                }
+                *bad_lines = 0;
+                self.missing += lost;
+                self.records += 1;
+                self.unchecked += u64::from(!is_checked);
+                self.has_start |= record.seq == Seq(1);
+                self.learn_agent(&record);
+            }
+            Sorted::Unreadable { why } | Sorted::Misplaced { why, .. } => {
+                *bad_lines += 1;
+                self.damage.add(line, why);
+            }
+        }
+    }
+
+    fn learn_agent(&mut self, record: &Record) {
+        if let (None, Event::AssistantResponse(reply)) = (&self.agent, &record.event) {
+            self.agent = Some((reply.agent.clone(), record.timestamp));
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        self.damage.count == 0 && self.torn_from.is_none() && !self.lacks_newline
+    }
+
+    /// Where the part of the log ends that is to be kept or mended.
+    fn good_end(&self, source: Source<'_>) -> u64 {
+        self.torn_from.unwrap_or(source.end)
+    }
+
+    fn torn_bytes(&self, source: Source<'_>) -> u64 {
+        source.end - self.good_end(source)
+    }
+}
+
+impl Sorted {
+    fn begins_append(&self) -> bool {
+        match self {
+            Sorted::Good { record, .. } => !record.cont,
+            Sorted::Misplaced { begins_append, .. } => *begins_append,
+            Sorted::Unreadable { .. } => false,
+        }
+    }
+}
+
+fn missing_before(missing: std::ops::Range<u64>) -> String {
+    match missing.end - missing.start {
+        1 => format!("event {} is missing before it", missing.start),
+        _ => format!(
+            "events {} to {} are missing before it",
+            missing.start,
+            missing.end - 1
+        ),
+    }
+}
+
+/// Writes a mended log.
+struct Writer<'a> {
+    file: &'a mut dyn File,
+    buffer: Vec<u8>,
+    /// What stands for event 1 if that is lost.
+    start: Option<Record>,
+    /// The time of the last good record: times must not go back.
+    at: Timestamp,
+    /// The file that still has what is lost.
+    copy: String,
+}
+
+impl Writer<'_> {
+    fn write_log(&mut self, source: Source<'_>, good_end: u64) -> io::Result<()> {
+        let mut sorter = Sorter::new();
+        let mut lines = Lines::new(source.file, 0, good_end);
+        // The first bad line since the last good one.
+        let mut bad: Option<(u64, String)> = None;
+        let mut number = 0;
+        while let Some(raw) = lines.next()? {
+            number += 1;
+            match sorter.sort(raw.bytes, raw.is_whole) {
+                Sorted::Good {
+                    record, missing, ..
+                } => {
+                    for seq in missing {
+                        self.write_lost(Seq(seq), bad.as_ref())?;
+                    }
+                    bad = None;
+                    self.at = self.at.max(record.timestamp);
+                    self.buffer.extend_from_slice(raw.bytes);
+                    self.buffer.push(b'\n');
+                }
+                Sorted::Unreadable { why } | Sorted::Misplaced { why, .. } => {
+                    bad.get_or_insert((number, why));
+                }
+            }
+            self.flush_beyond(CHUNK_BYTES)?;
+        }
+        if sorter.expected() == Seq(1) {
+            self.write_lost(Seq(1), None)?;
+        }
+        self.flush_beyond(0)?;
+        source.copy_to(self.file, good_end).map(drop)
+    }
+
+    /// Writes what stands for a lost event.
+    fn write_lost(&mut self, seq: Seq, bad: Option<&(u64, String)>) -> io::Result<()> {
+        if let Some(start) = self.start.take_if(|start| start.seq == seq) {
+            self.at = start.timestamp;
+            line::encode(&start, 0, &mut self.buffer)?;
+            return Ok(());
+        }
+        let message = match bad {
+            Some((line, why)) => format!("event {seq} was lost: {}:{line}: {why}", self.copy),
+            None => format!("event {seq} was lost: no line had its number"),
+        };
+        let lost = Record {
+            seq,
+            timestamp: self.at,
+            cont: false,
+            event: Event::Error {
+                code: EVENT_LOST.to_owned(),
+                message,
+            },
+        };
+        line::encode(&lost, 0, &mut self.buffer)?;
+        self.flush_beyond(CHUNK_BYTES)
+    }
+
+    fn flush_beyond(&mut self, bytes: usize) -> io::Result<()> {
+        if self.buffer.len() > bytes {
+            self.file.write_all(&self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+/// The length of a file; 0 if there is none, or it cannot be told.
+fn len_of(fs: &dyn Fs, path: &Path) -> u64 {
+    let opened = fs.open(path, Open::Read);
+    opened.and_then(|file| file.len()).unwrap_or(0)
+}
