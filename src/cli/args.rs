@@ -8,6 +8,7 @@ use log::LevelFilter;
 
 use crate::domain::event::Status;
 use crate::domain::ids::AgentName;
+use crate::runtime::options::Resume;
 use crate::runtime::version;
 
 /// The command line.
@@ -93,9 +94,33 @@ pub struct ServeArgs {
     /// Where the agents are [default: .duragent/agents]
     #[arg(long, value_name = "DIR")]
     pub agents_dir: Option<PathBuf>,
+    /// What to do with turns that the last server left unfinished
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub resume: ResumeArg,
     /// Leave the terminal that started it: for servers that clients start.
     #[arg(long, hide = true)]
     pub detached: bool,
+}
+
+/// What becomes of unfinished turns.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ResumeArg {
+    /// Take them up, unless the server crashed 3 times in 5 minutes
+    Auto,
+    /// Take them up
+    Always,
+    /// Leave them waiting until a client attaches or a message comes
+    Never,
+}
+
+impl From<ResumeArg> for Resume {
+    fn from(resume: ResumeArg) -> Resume {
+        match resume {
+            ResumeArg::Auto => Resume::Auto,
+            ResumeArg::Always => Resume::Always,
+            ResumeArg::Never => Resume::Never,
+        }
+    }
 }
 
 /// What to do with a server that runs.

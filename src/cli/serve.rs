@@ -38,6 +38,7 @@ fn serve(args: ServeArgs, global: &Global) -> Outcome {
         port: args.port,
         agents_dir: args.agents_dir,
         log_level: global.log_level(),
+        resume: args.resume.into(),
     })
     .map_err(serve_failure)
 }

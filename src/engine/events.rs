@@ -30,10 +30,13 @@ pub(super) fn turn_end(
     ended.into_iter().collect()
 }
 
+/// What the model is told of calls that a person's cancel has skipped.
+pub(super) const CANCELLED: &str = "cancelled by the user";
+
 /// Ends whatever is unfinished: the reply in flight is kept as far as it came, open calls are
-/// skipped, messages stored before count as seen. Nothing if nothing is unfinished. `new_turn` is
-/// for messages that no turn has begun to answer.
-pub(super) fn cancellation(live: &Live, new_turn: TurnId) -> Vec<Event> {
+/// skipped for the `reason`, messages stored before count as seen. Nothing if nothing is unfinished.
+/// `new_turn` is for messages that no turn has begun to answer.
+pub(super) fn cancellation(live: &Live, new_turn: TurnId, reason: &str) -> Vec<Event> {
     let state = &live.state;
     let mut events = Vec::new();
     if state.turn.is_none() && state.inbox.is_empty() {
@@ -62,7 +65,7 @@ pub(super) fn cancellation(live: &Live, new_turn: TurnId) -> Vec<Event> {
     if !open.is_empty() {
         events.push(Event::ToolsSkipped {
             call_ids: open,
-            reason: "cancelled by the user".to_owned(),
+            reason: reason.to_owned(),
         });
     }
     events.extend(partial_reply(live, FinishReason::Cancelled));

@@ -15,6 +15,7 @@ use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
 use crate::engine::registry::Registry;
 use crate::engine::session::{PAGE, Session};
+use crate::engine::sweep::{Lifetimes, Sweeper};
 use crate::engine::transcript;
 use crate::engine::view::ShownMessage;
 use crate::engine::workers::Workers;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub min_free_bytes: u64,
     /// Whether the process before this one ended in good order.
     pub previous_stop_was_clean: bool,
+    /// How long sessions are kept.
+    pub lifetimes: Lifetimes,
 }
 
 /// What every part of the engine may use.
@@ -67,6 +70,7 @@ pub(super) struct Inner {
     creating: Vec<Mutex<()>>,
     is_draining: AtomicBool,
     pub(super) looks: Arc<Looks>,
+    pub(super) sweeper: Sweeper,
 }
 
 /// Agents as the engine needs them; implemented where they are loaded.
@@ -98,6 +102,7 @@ impl Inner {
             creating: (0..CREATION_LOCKS).map(|_| Mutex::default()).collect(),
             is_draining: AtomicBool::new(false),
             looks: Arc::default(),
+            sweeper: Sweeper::default(),
         }
     }
 
@@ -108,6 +113,10 @@ impl Inner {
 
     pub(super) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn lifetimes(&self) -> Lifetimes {
+        self.settings.lifetimes
     }
 
     /// How a turn is taken up that the process before this one left.
@@ -126,6 +135,40 @@ impl Inner {
             session.look_later();
             Ok(session)
         })
+    }
+
+    /// Hands over the id of each session that is stored, newest first, until `is_stopped`.
+    pub(super) fn each_session(
+        &self,
+        is_stopped: impl Fn() -> bool,
+        mut each: impl FnMut(&SessionId),
+    ) -> Result<(), EngineError> {
+        /// Names looked at in one go.
+        const NAMES: usize = 256;
+        let mut cursor: Option<SessionId> = None;
+        loop {
+            let ids = self.store.list(cursor.as_ref(), NAMES)?;
+            for id in &ids {
+                if is_stopped() {
+                    return Ok(());
+                }
+                each(id);
+            }
+            if ids.len() < NAMES {
+                return Ok(());
+            }
+            cursor = ids.into_iter().next_back();
+        }
+    }
+
+    /// Deletes a session's files, whoever looks at it still.
+    pub(super) fn delete_files(&self, id: &SessionId) -> Result<(), EngineError> {
+        if let Some(session) = self.registry.get(id) {
+            let _nobody_writes = session.log();
+            session.live().break_off("the session was deleted");
+            self.registry.remove(id);
+        }
+        Ok(self.store.delete(id)?)
     }
 
     fn history_tokens(&self, agent: &str) -> u64 {

@@ -12,10 +12,11 @@ use crate::domain::state::SessionState;
 use crate::domain::time::Timestamp;
 use crate::engine::cursor::Cursor;
 use crate::engine::error::EngineError;
-use crate::engine::events::{self, goes_on};
+use crate::engine::events::{self, CANCELLED, goes_on};
 use crate::engine::feed::{Feed, FeedEvent, FeedItem};
 use crate::engine::inner::{Agent, Inner, Parts, chain};
 use crate::engine::live::{Interrupt, Live, Role};
+use crate::engine::looks::Due;
 use crate::engine::requests::{Accepted, Begin, Decided, ListQuery, NewMessage, Presence};
 use crate::engine::session::{PAGE, Session, read_records};
 use crate::engine::subscription::{Seat, Subscription, cursor_now, feed_after};
@@ -33,11 +34,12 @@ const CANCEL_PATIENCE: Duration = Duration::from_millis(200);
 pub struct Sessions {
     pub(super) inner: Arc<Inner>,
     pub(super) workers: Arc<Workers>,
-    timer: Arc<Mutex<Option<Timer<SessionId>>>>,
+    timer: Arc<Mutex<Option<Timer<Due>>>>,
 }
 
 impl Sessions {
-    /// Starts the engine: its threads are `timer`, `reaper`, and one for each session at work.
+    /// Starts the engine: its threads are `timer`, `reaper`, one for each session at work, and
+    /// sometimes `sweep`.
     ///
     /// Errors: the system has no thread to give.
     pub fn start(parts: Parts) -> std::io::Result<Sessions> {
@@ -49,7 +51,10 @@ impl Sessions {
             Arc::new(move |session, generation| turn::work(&working, session, generation)),
         )?;
         let tended = Arc::clone(&inner);
-        let timer = Timer::start(move |id: SessionId| tended.look_at(&id))?;
+        let timer = Timer::start(move |due| match due {
+            Due::Look(id) => tended.look_at(&id),
+            Due::Sweep => tended.start_sweep(),
+        })?;
         inner.looks.begin(timer.asked_tx());
         Ok(Sessions {
             inner,
@@ -74,6 +79,7 @@ impl Sessions {
         self.workers.stop(Instant::now() + PARKING);
         self.inner.looks.end();
         drop(lock(&self.timer).take());
+        self.inner.join_sweep();
         for session in self.inner.registry.all() {
             session.save_snapshot(&mut session.log());
         }
@@ -90,6 +96,14 @@ impl Sessions {
         all.iter()
             .filter(|session| session.live().is_read_only)
             .count()
+    }
+
+    /// Whether what comes can be stored, as far as can be told without writing.
+    ///
+    /// Errors: [`EngineError::DiskFull`] when too little space is left; the store's when it cannot
+    /// tell.
+    pub fn can_store(&self) -> Result<(), EngineError> {
+        self.inner.refuse_when_full()
     }
 
     /// Whether new messages are refused.
@@ -137,6 +151,9 @@ impl Sessions {
         self.inner
             .store
             .create(&id, at, std::slice::from_ref(&event))?;
+        if self.inner.is_ever_due(agent.spec.name.as_str()) {
+            self.inner.sweep_later();
+        }
         let mut live = Live::new(SessionState::new(0));
         live.publish(&[Arc::new(Record {
             seq: Seq(1),
@@ -232,7 +249,8 @@ impl Sessions {
         }
         self.cancel_turn(&session)?;
         session.decide(|live| {
-            let mut events = events::cancellation(live, self.inner.mint.turn_id());
+            let turn_id = self.inner.mint.turn_id();
+            let mut events = events::cancellation(live, turn_id, CANCELLED);
             events.push(Event::SessionEnd {
                 reason: EndReason::Terminated,
             });
@@ -253,12 +271,7 @@ impl Sessions {
             }
             Err(error) => return Err(error),
         }
-        if let Some(session) = self.inner.registry.get(id) {
-            let _nobody_writes = session.log();
-            session.live().break_off("the session was deleted");
-            self.inner.registry.remove(id);
-        }
-        Ok(self.inner.store.delete(id)?)
+        self.inner.delete_files(id)
     }
 
     /// The last `limit` messages (before `before`), oldest first.
@@ -487,7 +500,8 @@ impl Sessions {
         }
         workers::supersede(session);
         self.workers.withdraw(session);
-        session.decide(|live| Ok((events::cancellation(live, self.inner.mint.turn_id()), ())))?;
+        let turn_id = self.inner.mint.turn_id();
+        session.decide(|live| Ok((events::cancellation(live, turn_id, CANCELLED), ())))?;
         // Messages may have come in between.
         self.workers.ensure(session);
         Ok(true)

@@ -10,7 +10,7 @@ use crate::domain::event::{
 use crate::domain::state::{CallState, Progress};
 use crate::domain::step::{Step, next_step};
 use crate::engine::error::EngineError;
-use crate::engine::events;
+use crate::engine::events::{self, CANCELLED};
 use crate::engine::inner::{Agent, Inner};
 use crate::engine::live::{Interrupt, Live, Running, Work};
 use crate::engine::session::Session;
@@ -253,7 +253,7 @@ impl Worker<'_> {
         // What was cancelled cannot be called again.
         self.model = None;
         let turn_id = self.inner.mint.turn_id();
-        self.write(|live| events::cancellation(live, turn_id))?;
+        self.write(|live| events::cancellation(live, turn_id, CANCELLED))?;
         let mut live = self.live()?;
         if let Work::Running(running) = &mut live.work {
             running.interrupt = None;

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::fs::Access;
+
 use crate::agents::AgentDirectory;
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
-use crate::engine::Sessions;
+use crate::engine::{EngineError, Sessions};
 use crate::http::context::{FileError, Host, Readiness, ReloadReport, Version};
 use crate::runtime::signals::StopRequests;
 use crate::runtime::version;
@@ -20,6 +22,8 @@ pub(super) struct Program {
     pub(super) stop: StopRequests,
     pub(super) workspace: PathBuf,
     pub(super) workspace_hash: String,
+    /// Whether unfinished turns were left waiting at the start.
+    pub(super) are_turns_waiting: bool,
 }
 
 impl Host for Program {
@@ -56,6 +60,7 @@ impl Host for Program {
                 .reasons
                 .push("the server is shutting down".to_owned());
         }
+        readiness.reasons.extend(self.storage_problem());
         let broken = self.agents.problems();
         let broken = broken.iter().filter(|problem| problem.is_error()).count();
         if broken > 0 {
@@ -66,6 +71,11 @@ impl Host for Program {
         if read_only > 0 {
             let text = format!("{read_only} sessions are read-only since a failed write");
             readiness.warnings.push(text);
+        }
+        if self.are_turns_waiting {
+            let text = "turns that were unfinished at the start wait until a client attaches; \
+                        `duragent serve --resume always` takes them up";
+            readiness.warnings.push(text.to_owned());
         }
         readiness
     }
@@ -85,6 +95,22 @@ impl Host for Program {
 }
 
 impl Program {
+    /// Why nothing can be stored, without a path; two system calls, and nothing is written.
+    fn storage_problem(&self) -> Option<String> {
+        match self.sessions.can_store() {
+            Ok(()) => {}
+            Err(error @ EngineError::DiskFull) => return Some(error.to_string()),
+            Err(error) => {
+                log::debug!("the storage cannot be measured: {error}");
+                return Some("the free space where sessions are kept is unknown".to_owned());
+            }
+        }
+        let writable = rustix::fs::access(&self.workspace, Access::WRITE_OK);
+        writable
+            .err()
+            .map(|error| format!("the workspace cannot be written: {error}"))
+    }
+
     fn file_error(&self, problem: &Problem) -> FileError {
         let file = problem.file.strip_prefix(&self.workspace);
         let file = file.unwrap_or(&problem.file);

@@ -11,6 +11,7 @@
 //! | `sse-7QW3FZ`, `wait-7QW3FZ` | `http::Api` | its session, its client | the answer's end, client gone, or stop |
 //! | `send` | `http::Front`, per large answer | its client | the answer's end, client gone, or stop |
 //! | `timer`, `reaper` | `engine::Sessions` | what is due; a join | stop |
+//! | `sweep` | `engine::Sessions` | the disk | every session seen, or stop |
 //! | `scan` | [`serve`](serve::serve) | the disk | every session seen, or stop |
 //! | `ctrl-c` | the ctrlc crate | a signal | the process |
 //!

@@ -22,6 +22,20 @@ pub struct ServeOptions {
     pub agents_dir: Option<PathBuf>,
     /// How much to log, from `-v` and `-q`.
     pub log_level: Option<LevelFilter>,
+    /// What becomes of unfinished turns.
+    pub resume: Resume,
+}
+
+/// What a start does with turns that the process before it left unfinished.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// Takes them up, unless the server has crashed again and again.
+    #[default]
+    Auto,
+    /// Takes them up.
+    Always,
+    /// Leaves them waiting until a client attaches or a message comes.
+    Never,
 }
 
 /// The configuration that holds for these flags, and what a user should know about its file.

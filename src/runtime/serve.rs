@@ -13,10 +13,10 @@ use crate::base::clock::SystemClock;
 use crate::base::fs::RealFs;
 use crate::base::stop::{self, Stop};
 use crate::base::thread::{self, Joined, STACK_WORK};
-use crate::config::{Config, Server};
+use crate::config::{self, Config, Server};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::engine::{Parts, Sessions, Settings};
+use crate::engine::{Lifetimes, Parts, Recovery, Sessions, Settings};
 use crate::http::access::{AccessSettings, Token};
 use crate::http::api::Api;
 use crate::http::context::{ApiSettings, Context};
@@ -26,9 +26,9 @@ use crate::llm::providers::{ProviderSettings, Providers};
 use crate::runtime::host::Program;
 use crate::runtime::loaded::LoadedAgents;
 use crate::runtime::logging;
-use crate::runtime::options::{self, ServeOptions};
+use crate::runtime::options::{self, Resume, ServeOptions};
 use crate::runtime::signals::StopRequests;
-use crate::runtime::starts::Starts;
+use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
 use crate::store::file::FileStore;
 use crate::store::lock::{self, LockError, WorkspaceLock};
 
@@ -51,7 +51,8 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     let mut starts = Starts::begin(&config.workspace, now()).context("cannot note the start")?;
     let listener = bind(&config.server)?;
     let address = listener.local_addr().context("cannot tell the address")?;
-    let running = Running::start(&config, &starts, listener, stop_requests)?;
+    let recovery = recovery(options.resume, &starts);
+    let running = Running::start(&config, &starts, recovery, listener, stop_requests)?;
     lock.set_address(&address)?;
     log::info!("listening on http://{address}");
     wait(&asked_rx);
@@ -75,6 +76,7 @@ impl Running {
     fn start(
         config: &Config,
         starts: &Starts,
+        recovery: Recovery,
         listener: TcpListener,
         stop_requests: StopRequests,
     ) -> anyhow::Result<Running> {
@@ -93,6 +95,7 @@ impl Running {
                 max_active: config.sessions.max_active,
                 min_free_bytes: config.server.min_free_bytes,
                 previous_stop_was_clean: starts.previous_stop_was_clean(),
+                lifetimes: lifetimes(&config.sessions),
             },
         })
         .context("cannot start the engine")?;
@@ -105,6 +108,7 @@ impl Running {
                 sessions: sessions.clone(),
                 stop: stop_requests,
                 workspace: config.workspace.clone(),
+                are_turns_waiting: recovery == Recovery::LeaveWaiting,
                 workspace_hash: hash,
             }),
             settings: ApiSettings {
@@ -119,7 +123,7 @@ impl Running {
             Arc::clone(&api) as _,
         )
         .context("cannot start the HTTP server")?;
-        let scan = start_scan(&store, &sessions, streams_stop)?;
+        let scan = start_scan(&store, &sessions, recovery, streams_stop)?;
         Ok(Running {
             front,
             api,
@@ -202,17 +206,55 @@ fn front_settings(server: &Server) -> FrontSettings {
     }
 }
 
-/// Looks for what the process before this one left unfinished, while the server answers already.
-fn start_scan(store: &Arc<FileStore>, sessions: &Sessions, stop: Stop) -> anyhow::Result<Joined> {
+/// Decides whether unfinished turns are taken up, and says so if they are not.
+fn recovery(resume: Resume, starts: &Starts) -> Recovery {
+    match resume {
+        Resume::Always => Recovery::TakeUp,
+        Resume::Never => {
+            log::info!("unfinished turns are left waiting, as --resume never says");
+            Recovery::LeaveWaiting
+        }
+        Resume::Auto if starts.is_crash_loop() => {
+            let minutes = LOOP_WITHIN.as_secs() / 60;
+            log::warn!(
+                "the server crashed {LOOP_STARTS} times in {minutes} minutes: unfinished turns are \
+                 left waiting until a client attaches; `duragent serve --resume always` takes them up"
+            );
+            Recovery::LeaveWaiting
+        }
+        Resume::Auto => Recovery::TakeUp,
+    }
+}
+
+fn lifetimes(sessions: &config::Sessions) -> Lifetimes {
+    let hours = |hours: u64| Duration::from_secs(hours.saturating_mul(3600));
+    Lifetimes {
+        idle: sessions.ttl_hours.map(hours),
+        ended: sessions.delete_after_hours.map(hours),
+    }
+}
+
+/// Looks for what the process before this one left unfinished, and for sessions that are due, while
+/// the server answers already.
+fn start_scan(
+    store: &Arc<FileStore>,
+    sessions: &Sessions,
+    recovery: Recovery,
+    stop: Stop,
+) -> anyhow::Result<Joined> {
     let (store, sessions) = (Arc::clone(store), sessions.clone());
     thread::spawn("scan", STACK_WORK, move || {
         if let Err(error) = store.finish_deletions() {
             log::warn!("leftovers of deleted sessions stay: {error}");
         }
-        match sessions.recover(|| stop.is_stopped()) {
+        match sessions.recover(recovery, || stop.is_stopped()) {
             Ok(0) => {}
             Ok(unfinished) => log::info!("{unfinished} unfinished turns found"),
             Err(error) => log::error!("unfinished turns are not found: {error}"),
+        }
+        // After the recovery: a turn that was just taken up is at work, and not idle.
+        if let Err(error) = sessions.sweep(|| stop.is_stopped()) {
+            log::warn!("idle sessions are not swept: {error}");
         }
     })
     .context("cannot start the scan for unfinished turns")

@@ -6,12 +6,17 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::base::fs::{RealFs, replace_file};
 use crate::domain::time::Timestamp;
 
 /// Lines kept.
 const LINES_MAX: usize = 20;
+/// So many starts after an unclean end …
+pub(super) const LOOP_STARTS: usize = 3;
+/// … within so long are a loop of crashes.
+pub(super) const LOOP_WITHIN: Duration = Duration::from_secs(300);
 const STARTED: &str = "started";
 const STOPPED: &str = "stopped";
 
@@ -21,6 +26,7 @@ pub(super) struct Starts {
     path: PathBuf,
     lines: Vec<String>,
     previous_stop_was_clean: bool,
+    is_crash_loop: bool,
 }
 
 impl Starts {
@@ -40,14 +46,22 @@ impl Starts {
             path,
             lines,
             previous_stop_was_clean,
+            is_crash_loop: false,
         };
         starts.note(STARTED, now)?;
+        starts.is_crash_loop = unclean_starts(&starts.lines, now) >= LOOP_STARTS;
         Ok(starts)
     }
 
     /// Whether the process before this one ended in good order.
     pub(super) fn previous_stop_was_clean(&self) -> bool {
         self.previous_stop_was_clean
+    }
+
+    /// Whether the processes before this one died again and again, so that what they took up may
+    /// be the reason.
+    pub(super) fn is_crash_loop(&self) -> bool {
+        self.is_crash_loop
     }
 
     /// Notes that this process ends in good order.
@@ -64,9 +78,50 @@ impl Starts {
     }
 }
 
+/// How many of the last starts followed an unclean end, without a clean one in between, of late.
+fn unclean_starts(lines: &[String], now: Timestamp) -> usize {
+    let started = |line: &String| {
+        let time = line.strip_prefix(STARTED)?;
+        Timestamp::parse(time.trim_start()).ok()
+    };
+    let is_recent = |at: &Timestamp| now.since(*at) <= LOOP_WITHIN;
+    let in_a_row = lines.iter().rev().map_while(started);
+    // The first of them followed a clean end, or nothing.
+    let pairs = in_a_row.clone().zip(in_a_row.skip(1));
+    pairs.take_while(|(at, _)| is_recent(at)).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn three_unclean_starts_in_five_minutes_are_a_loop() {
+        let minute = |minutes: u64| Timestamp::from_micros(minutes * 60_000_000);
+        for (story, expected) in [
+            ("+0", 0),
+            ("+0 +1 +2", 2),
+            ("+0 +1 +2 +3", 3),
+            ("+0 +1 -2 +2 +3", 1),
+            ("+0 -1 +2 +3 +4 +5", 3),
+            ("+0 +1 +8 +9 +10", 3),
+            ("+0 +1 +9 +10", 2),
+            ("nonsense +1 +2", 1),
+        ] {
+            let mut now = minute(0);
+            let mut lines = Vec::new();
+            for word in story.split(' ') {
+                let (what, at) = match word.split_at(1) {
+                    ("+", at) => (STARTED, at),
+                    ("-", at) => (STOPPED, at),
+                    _ => ("nonsense", "0"),
+                };
+                now = minute(at.parse().unwrap());
+                lines.push(format!("{what} {now}"));
+            }
+            assert_eq!(unclean_starts(&lines, now), expected, "{story}");
+        }
+    }
 
     #[test]
     fn a_start_knows_how_the_one_before_ended() {

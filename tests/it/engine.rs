@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duragent::base::clock::SystemClock;
+use duragent::base::clock::{Clock, SystemClock};
 use duragent::base::fs::RealFs;
 use duragent::domain::event::{
     Decision, Event, FinishReason, OnDisconnect, Outcome, Record, Status, ToolCall, ToolOutput,
@@ -17,8 +17,8 @@ use duragent::domain::event::{
 use duragent::domain::ids::{AgentName, Seq, SessionId, SourceId};
 use duragent::domain::spec::{AgentSpec, ModelChoice, Provider};
 use duragent::engine::{
-    Agent, Agents, Begin, Cursor, EngineError, FeedEvent, FeedItem, Flow, ListQuery, NewMessage,
-    Parts, Presence, Sessions, Settings, Subscription,
+    Agent, Agents, Begin, Cursor, EngineError, FeedEvent, FeedItem, Flow, Lifetimes, ListQuery,
+    NewMessage, Parts, Presence, Recovery, Sessions, Settings, Subscription,
 };
 use duragent::llm::Models;
 use duragent::llm::providers::{ProviderSettings, Providers};
@@ -46,6 +46,8 @@ struct Setup {
     policy: Arc<dyn Policy>,
     max_active: usize,
     stop_was_clean: bool,
+    lifetimes: Lifetimes,
+    clock: Arc<dyn Clock>,
 }
 
 impl Default for Setup {
@@ -56,6 +58,8 @@ impl Default for Setup {
             policy: Arc::new(AllowAll),
             max_active: 16,
             stop_was_clean: true,
+            lifetimes: Lifetimes::default(),
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -170,11 +174,12 @@ fn start_with(
         store: Arc::new(store),
         agents: Arc::new(OneAgent(agent)),
         models,
-        clock: Arc::new(SystemClock),
+        clock: Arc::clone(&setup.clock),
         settings: Settings {
             max_active: setup.max_active,
             min_free_bytes: 0,
             previous_stop_was_clean: setup.stop_was_clean,
+            lifetimes: setup.lifetimes,
         },
     })
     .unwrap()
@@ -981,7 +986,10 @@ fn a_reply_parked_by_a_stop_goes_on_after_the_start_as_one_message() {
     );
     drop(stream);
     let world = world.restarted();
-    assert_eq!(world.sessions.recover(|| false).unwrap(), 1);
+    assert_eq!(
+        world.sessions.recover(Recovery::TakeUp, || false).unwrap(),
+        1
+    );
     world.wait_for(&id, is_turn_end);
     let messages = world.sessions.messages(&id, 10, None).unwrap();
     assert_eq!(messages.len(), 2, "{messages:?}");

@@ -111,7 +111,7 @@ impl Paying {
         };
         let after = World::on(folder, FakeModel::start(), setup);
         after.model.reply(text("all right"));
-        after.sessions.recover(|| false).unwrap();
+        after.sessions.recover(Recovery::TakeUp, || false).unwrap();
         after
     }
 }
@@ -171,7 +171,7 @@ fn any_other_tool_is_not_run_again_before_a_person_says_so() {
     // Not after another kill either, and it is not asked twice.
     let id = before.id.clone();
     let after = after.restarted();
-    after.sessions.recover(|| false).unwrap();
+    after.sessions.recover(Recovery::TakeUp, || false).unwrap();
     assert_eq!(wait_for_question(&after, &id), asked);
     assert_eq!(count(&after, &id, "approval_required"), 1);
     assert_eq!(before.deeds(), 1);
@@ -277,7 +277,7 @@ fn with_first_lines(world: &World, id: &SessionId, lines: usize) -> World {
         ..world.setup.clone()
     };
     let after = World::on(folder, FakeModel::start(), setup);
-    after.sessions.recover(|| false).unwrap();
+    after.sessions.recover(Recovery::TakeUp, || false).unwrap();
     after
 }
 
@@ -362,7 +362,7 @@ fn a_tool_that_a_shutdown_stopped_is_not_uncertain() {
     assert!(!result.success);
     assert!(result.content.contains("stopped by shutdown"), "{result:?}");
     after.model.reply(text("all right"));
-    after.sessions.recover(|| false).unwrap();
+    after.sessions.recover(Recovery::TakeUp, || false).unwrap();
     after.wait_for(&id, is_turn_end);
     assert_eq!(count(&after, &id, "approval_required"), 0);
     assert_eq!(tool.deeds.load(Ordering::SeqCst), 1);

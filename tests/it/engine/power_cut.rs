@@ -109,7 +109,7 @@ fn text_that_a_power_cut_took_is_taken_back_and_said_again() {
             true => stall().and_text(reply),
             false => text(reply),
         });
-        after.sessions.recover(|| false).unwrap();
+        after.sessions.recover(Recovery::TakeUp, || false).unwrap();
         if comes_back_early {
             after.model.wait_for_stalls(1);
             after.model.release();
@@ -136,7 +136,7 @@ fn a_power_cut_in_a_continuation_takes_back_no_more_than_it_took() {
     let disk = disk.fork();
     let world = world_on(&disk);
     world.model.reply(text("two ").and_stall());
-    world.sessions.recover(|| false).unwrap();
+    world.sessions.recover(Recovery::TakeUp, || false).unwrap();
     let begin = Begin::After(client.cursor);
     let mut attached = world
         .sessions
@@ -146,7 +146,7 @@ fn a_power_cut_in_a_continuation_takes_back_no_more_than_it_took() {
 
     let world = world_on(&harshest_cut(&disk));
     world.model.reply(text("three"));
-    world.sessions.recover(|| false).unwrap();
+    world.sessions.recover(Recovery::TakeUp, || false).unwrap();
     client.read_on(&world, &id);
     assert_eq!(client.rewinds, 1);
     let messages = world.sessions.messages(&id, 10, None).unwrap();
@@ -209,6 +209,6 @@ fn check_after_cut(disk: &SimDisk, id: &SessionId, mut client: Client, acknowled
         log.last().unwrap().seq >= client.cursor.seq,
         "a record that was shown is gone"
     );
-    world.sessions.recover(|| false).unwrap();
+    world.sessions.recover(Recovery::TakeUp, || false).unwrap();
     client.read_on(&world, id);
 }
