@@ -3,7 +3,7 @@
 use crate::domain::event::{
     AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Status, ToolOutput, Trigger,
 };
-use crate::domain::ids::{CallId, MessageId, Seq, TurnId};
+use crate::domain::ids::{CallId, MessageId, TurnId};
 use crate::domain::state::SessionState;
 use crate::engine::live::Live;
 
@@ -90,18 +90,17 @@ pub(super) fn partial_reply(live: &Live, finish_reason: FinishReason) -> Option<
         tool_calls: Vec::new(),
         usage: None,
         finish_reason,
-        continues: continued(&live.state, reply.input_seq),
+        continues: continued(&live.state),
         provider_data: None,
     }))
 }
 
-/// The message that a reply to a call with the events up to `input_seq` goes on with: that of the
-/// reply before it, if it was cut off and nobody has said anything since.
-pub(super) fn continued(state: &SessionState, input_seq: Seq) -> Option<MessageId> {
+/// The message that the next reply of the unfinished turn goes on with, if the last was cut off.
+/// Also when somebody has said something since: whoever puts the text together sees no end in
+/// between.
+pub(super) fn continued(state: &SessionState) -> Option<MessageId> {
     let last = state.turn.as_ref()?.last_reply.as_ref()?;
-    let is_new_topic = state.inbox.iter().any(|unseen| unseen.seq <= input_seq);
-    let goes_on = last.finish_reason == FinishReason::Interrupted && !is_new_topic;
-    goes_on.then(|| last.message_id.clone())
+    (last.finish_reason == FinishReason::Interrupted).then(|| last.message_id.clone())
 }
 
 /// A failure.

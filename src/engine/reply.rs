@@ -148,7 +148,7 @@ impl Worker<'_> {
                 finish_reason: finish_reason(&tool_calls, reply.finish_reason),
                 tool_calls,
                 usage: reply.usage,
-                continues: events::continued(state, call.input_seq),
+                continues: events::continued(state),
                 provider_data: reply.provider_data,
             })];
             if is_last {

@@ -290,7 +290,7 @@ fn interrupted_reply(state: &SessionState, partial: Partial) -> Option<Event> {
     if !is_open || partial.text.is_empty() || has_reply(state, &partial.head.message_id) {
         return None;
     }
-    let continues = events::continued(state, partial.head.input_seq);
+    let continues = events::continued(state);
     Some(Event::AssistantResponse(AssistantResponse {
         turn_id: partial.head.turn_id,
         message_id: partial.head.message_id,

@@ -1007,30 +1007,6 @@ fn a_reply_parked_by_a_stop_goes_on_after_the_start_as_one_message() {
 }
 
 #[test]
-fn a_message_after_a_reply_was_parked_gets_a_reply_of_its_own() {
-    let world = World::new();
-    world
-        .model
-        .reply(text("the first half").and_stall())
-        .then(text("something else"));
-    let id = world.session();
-    let mut stream = world.say(&id, "tell me");
-    read_until(
-        &mut stream,
-        |event| matches!(event, FeedEvent::Token(text) if text == "half"),
-    );
-    drop(stream);
-    let world = world.restarted();
-    let items = read_all(&mut world.say(&id, "never mind"));
-    assert_eq!(said(&items), "something else");
-    let messages = world.sessions.messages(&id, 10, None).unwrap();
-    let texts: Vec<&str> = messages.iter().map(|one| one.content.as_str()).collect();
-    let wanted = ["tell me", "the first half", "never mind", "something else"];
-    assert_eq!(texts, wanted);
-    assert_eq!(world.model.requests()[1].last_message(), "never mind");
-}
-
-#[test]
 fn a_panic_in_a_tool_is_a_failed_result() {
     let world = World::with(Setup {
         tools: tool("bang", |_| panic!("on purpose")),
