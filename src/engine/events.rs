@@ -1,7 +1,8 @@
 //! What is written at the turning points of a turn. Pure.
 
 use crate::domain::event::{
-    AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Status, ToolOutput, Trigger,
+    AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Status, ToolOutput,
+    Trigger, Usage,
 };
 use crate::domain::ids::{CallId, MessageId, TurnId};
 use crate::domain::state::SessionState;
@@ -15,61 +16,98 @@ pub(super) fn goes_on() -> Event {
     }
 }
 
-/// The end of the unfinished turn; nothing if there is none.
-pub(super) fn turn_end(
-    state: &SessionState,
-    outcome: Outcome,
-    error: Option<Failure>,
-) -> Vec<Event> {
-    let ended = state.turn.as_ref().map(|turn| Event::TurnEnded {
-        turn_id: turn.id.clone(),
-        outcome,
-        error,
-        usage: (turn.usage.total_tokens > 0).then_some(turn.usage),
-    });
-    ended.into_iter().collect()
+/// How a turn is ended.
+pub(super) struct Ending {
+    pub(super) outcome: Outcome,
+    pub(super) error: Option<Failure>,
+    /// What the model is told of calls that did not run.
+    pub(super) skips: &'static str,
+}
+
+impl Ending {
+    pub(super) fn completed() -> Ending {
+        Ending {
+            outcome: Outcome::Completed,
+            error: None,
+            skips: "not run",
+        }
+    }
+
+    /// Somebody, or a rule, wants it so.
+    pub(super) fn cancelled(skips: &'static str) -> Ending {
+        Ending {
+            outcome: Outcome::Cancelled,
+            error: None,
+            skips,
+        }
+    }
+
+    pub(super) fn failed(error: Failure) -> Ending {
+        Ending {
+            outcome: Outcome::Failed,
+            error: Some(error),
+            skips: "not run: the turn failed",
+        }
+    }
+
+    fn event(self, turn_id: TurnId, usage: Usage) -> Event {
+        Event::TurnEnded {
+            turn_id,
+            outcome: self.outcome,
+            error: self.error,
+            usage: (usage.total_tokens > 0).then_some(usage),
+        }
+    }
 }
 
 /// What the model is told of calls that a person's cancel has skipped.
 pub(super) const CANCELLED: &str = "cancelled by the user";
 
-/// Ends whatever is unfinished: the reply in flight is kept as far as it came, open calls are
-/// skipped for the `reason`, messages stored before count as seen. Nothing if nothing is unfinished.
-/// `new_turn` is for messages that no turn has begun to answer.
-pub(super) fn cancellation(live: &Live, new_turn: TurnId, reason: &str) -> Vec<Event> {
-    let state = &live.state;
+/// The end of the unfinished turn: open calls are skipped, the reply in flight is kept as far as
+/// it came. Nothing if there is none.
+pub(super) fn turn_end(live: &Live, ending: Ending) -> Vec<Event> {
+    let Some(turn) = &live.state.turn else {
+        return Vec::new();
+    };
     let mut events = Vec::new();
-    if state.turn.is_none() && state.inbox.is_empty() {
-        return events;
+    let open = turn.open_calls().map(|state| state.call.call_id.clone());
+    let call_ids: Vec<CallId> = open.collect();
+    if !call_ids.is_empty() {
+        events.push(Event::ToolsSkipped {
+            call_ids,
+            reason: ending.skips.to_owned(),
+        });
     }
+    let finish_reason = match ending.outcome {
+        Outcome::Completed => FinishReason::Stop,
+        Outcome::Cancelled => FinishReason::Cancelled,
+        Outcome::Failed => FinishReason::Error,
+    };
+    events.extend(partial_reply(live, finish_reason));
+    events.push(ending.event(turn.id.clone(), turn.usage));
+    events
+}
+
+/// The end of whatever is unfinished, messages included that no turn has begun to answer: those
+/// count as seen in a turn of their own, `new_turn`. Nothing if nothing is unfinished.
+pub(super) fn end_of_all(live: &Live, new_turn: TurnId, ending: Ending) -> Vec<Event> {
+    let state = &live.state;
+    if state.turn.is_none() && state.inbox.is_empty() {
+        return Vec::new();
+    }
+    let mut events = Vec::new();
     if state.summary.status == Status::Paused {
         events.push(goes_on());
     }
-    let Some(turn) = &state.turn else {
+    if state.turn.is_some() {
+        events.extend(turn_end(live, ending));
+    } else {
         events.push(Event::TurnStarted {
             turn_id: new_turn.clone(),
             trigger: Trigger::Message,
         });
-        events.push(Event::TurnEnded {
-            turn_id: new_turn,
-            outcome: Outcome::Cancelled,
-            error: None,
-            usage: None,
-        });
-        return events;
-    };
-    let open: Vec<CallId> = turn
-        .open_calls()
-        .map(|state| state.call.call_id.clone())
-        .collect();
-    if !open.is_empty() {
-        events.push(Event::ToolsSkipped {
-            call_ids: open,
-            reason: reason.to_owned(),
-        });
+        events.push(ending.event(new_turn, Usage::default()));
     }
-    events.extend(partial_reply(live, FinishReason::Cancelled));
-    events.extend(turn_end(state, Outcome::Cancelled, None));
     events
 }
 

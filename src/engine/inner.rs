@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::base::clock::Clock;
 use crate::base::lock::lock;
-use crate::domain::event::{Event, Outcome, Record, Trigger};
+use crate::domain::event::{Event, Record, Trigger};
 use crate::domain::ids::{Seq, SessionId, SourceId};
 use crate::domain::spec::{AgentSpec, SessionSpec};
 use crate::engine::error::EngineError;
-use crate::engine::events;
+use crate::engine::events::{self, Ending};
 use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
 use crate::engine::registry::Registry;
@@ -143,32 +143,27 @@ impl Inner {
         is_stopped: impl Fn() -> bool,
         mut each: impl FnMut(&SessionId),
     ) -> Result<(), EngineError> {
-        /// Names looked at in one go.
-        const NAMES: usize = 256;
-        let mut cursor: Option<SessionId> = None;
-        loop {
-            let ids = self.store.list(cursor.as_ref(), NAMES)?;
-            for id in &ids {
-                if is_stopped() {
-                    return Ok(());
-                }
-                each(id);
-            }
-            if ids.len() < NAMES {
+        // All names at once: each list reads the whole folder.
+        for id in self.store.list(None, usize::MAX)? {
+            if is_stopped() {
                 return Ok(());
             }
-            cursor = ids.into_iter().next_back();
+            each(&id);
         }
+        Ok(())
     }
 
     /// Deletes a session's files, whoever looks at it still.
     pub(super) fn delete_files(&self, id: &SessionId) -> Result<(), EngineError> {
-        if let Some(session) = self.registry.get(id) {
-            let _nobody_writes = session.log();
-            session.live().break_off("the session was deleted");
-            self.registry.remove(id);
-        }
-        Ok(self.store.delete(id)?)
+        let Some(session) = self.registry.get(id) else {
+            return Ok(self.store.delete(id)?);
+        };
+        let _nobody_writes = session.log();
+        session.live().break_off("the session was deleted");
+        // It stays in its place until its files are gone: nobody opens them anew meanwhile.
+        let deleted = self.store.delete(id);
+        self.registry.remove(id);
+        Ok(deleted?)
     }
 
     fn history_tokens(&self, agent: &str) -> u64 {
@@ -229,7 +224,10 @@ impl Inner {
         if let Some(session) = self.registry.get(id) {
             return Ok(session.live().last_seq());
         }
-        Ok(self.store.summary(id)?.last_seq)
+        let stored = self.store.summary(id)?.last_seq;
+        // Opened meanwhile: what was read may not be synced yet.
+        let opened = self.registry.get(id);
+        Ok(opened.map_or(stored, |session| session.live().last_seq()))
     }
 
     /// The last `limit` messages that stand before event `end`.
@@ -254,6 +252,7 @@ impl Inner {
                 continue;
             };
             before = first.seq;
+            page.retain(transcript::is_about_messages);
             page.append(&mut records);
             records = page;
         }
@@ -320,13 +319,11 @@ impl Inner {
         }
         let failed = self.session(&session.id).and_then(|session| {
             let error = events::failure("internal_error", "an internal error".to_owned());
+            let turn_id = self.mint.turn_id();
             session.live().is_left_over = false;
-            session.decide(|live| {
-                Ok((
-                    events::turn_end(&live.state, Outcome::Failed, Some(error)),
-                    (),
-                ))
-            })
+            // Messages too that no turn has begun to answer: they would lead to the same panic.
+            session
+                .decide(|live| Ok((events::end_of_all(live, turn_id, Ending::failed(error)), ())))
         });
         if let Err(error) = failed {
             log::error!("session {}: {}", session.id, chain(&error));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::domain::event::{OnDisconnect, Record, Status};
+use crate::domain::event::{Event, OnDisconnect, Record, Status};
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::SessionState;
 use crate::engine::feed::{self, Feed};
@@ -199,9 +199,22 @@ impl Live {
             if feed::ends_reply(&record.event) {
                 self.in_flight = None;
             }
+            if matches!(record.event, Event::TurnEnded { .. }) {
+                self.end_cancel();
+            }
             self.keep_for_watchers(record);
         }
         self.wake_all();
+    }
+
+    /// A cancel ends with the turn that it was for, and leaves the next one alone.
+    pub(super) fn end_cancel(&mut self) {
+        if let Work::Running(running) = &mut self.work
+            && running.interrupt == Some(Interrupt::Cancelled)
+        {
+            running.interrupt = None;
+            running.cancel = None;
+        }
     }
 
     /// Shows more text, which is in the journal. `ends` are relative to `text`.

@@ -35,7 +35,8 @@ impl Registry {
         };
         if opened.is_err() {
             drop(place);
-            self.forget_if(id, |_| true);
+            // Another may have opened it meanwhile.
+            self.forget_if(id, |_| false);
         }
         opened
     }
@@ -46,12 +47,12 @@ impl Registry {
         lock(&place).clone()
     }
 
-    /// All sessions in use.
+    /// All sessions in use; not one that is only being opened.
     pub(super) fn all(&self) -> Vec<Arc<Session>> {
         let places: Vec<Arc<Place>> = lock(&self.places).values().cloned().collect();
         places
             .iter()
-            .filter_map(|place| lock(place).clone())
+            .filter_map(|place| place.try_lock().ok()?.clone())
             .collect()
     }
 

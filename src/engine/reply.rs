@@ -8,7 +8,7 @@ use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::domain::spec::ModelSpec;
 use crate::domain::state::SessionState;
 use crate::engine::error::EngineError;
-use crate::engine::events;
+use crate::engine::events::{self, Ending};
 use crate::engine::inner::Agent;
 use crate::engine::live::{InFlight, Interrupt};
 use crate::engine::prompt;
@@ -37,7 +37,10 @@ impl Worker<'_> {
         self.start_turn()?;
         let call = self.prepare(&agent)?;
         let result = self.stream(&call)?;
-        self.allow_cancel(None)?;
+        if !self.allow_cancel(None)? {
+            // What was cancelled cannot be called again.
+            self.model = None;
+        }
         match result {
             Ok(reply) => self.keep_reply(&call, reply)?,
             Err(LlmError::Cancelled) => return self.stop_reply(),
@@ -111,7 +114,7 @@ impl Worker<'_> {
             message_id: call.message_id.clone(),
             input_seq: call.input_seq,
         };
-        let begun = self.session.journal().begin(&head);
+        let begun = self.journal()?.begin(&head);
         begun.map_err(EngineError::from)?;
         self.live()?.in_flight = Some(InFlight::new(
             call.message_id.clone(),
@@ -182,11 +185,7 @@ impl Worker<'_> {
     fn fail_reply(&self, error: &LlmError) -> Result<(), Leave> {
         log::warn!("session {}: {error}", self.session.id);
         let failure = events::failure(error.code(), error.to_string());
-        self.write(|live| {
-            let partial = events::partial_reply(live, FinishReason::Error);
-            let end = events::turn_end(&live.state, Outcome::Failed, Some(failure));
-            partial.into_iter().chain(end).collect()
-        })?;
+        self.write(|live| events::turn_end(live, Ending::failed(failure)))?;
         self.live()?.in_flight = None;
         Ok(())
     }
@@ -207,7 +206,7 @@ impl Worker<'_> {
 
     fn forget_journal(&self) -> Result<(), Leave> {
         self.live()?.in_flight = None;
-        Ok(self.session.journal().clear().map_err(EngineError::from)?)
+        self.clear_journal()
     }
 }
 
@@ -232,10 +231,9 @@ impl Sink for ReplySink<'_, '_> {
         }
         let session = self.worker.session;
         {
-            let mut journal = session.journal();
-            if !self.worker.has_session() {
+            let Ok(mut journal) = self.worker.journal() else {
                 return Err("the turn was given up".to_owned());
-            }
+            };
             journal
                 .push(&self.text)
                 .map_err(|error| error.to_string())?;

@@ -73,6 +73,11 @@ pub struct Decided {
 }
 
 impl ListQuery {
+    /// Whether not every session is wanted.
+    pub(super) fn filters(&self) -> bool {
+        self.status.is_some() || self.agent.is_some()
+    }
+
     pub(super) fn wants(&self, view: &SessionView) -> bool {
         self.status.is_none_or(|status| view.status == status)
             && self

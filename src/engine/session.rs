@@ -271,6 +271,13 @@ impl Session {
         }
     }
 
+    /// Saves a snapshot unless somebody writes just now, who may hang.
+    pub(super) fn save_snapshot_if_free(&self) {
+        if let Ok(mut log) = self.log.try_lock() {
+            self.save_snapshot(&mut log);
+        }
+    }
+
     /// Writes down what had come of a reply when the process died.
     fn keep_partial(&self, partial: Partial) -> Result<(), EngineError> {
         let mut log = self.log();

@@ -12,11 +12,11 @@ use crate::domain::state::SessionState;
 use crate::domain::time::Timestamp;
 use crate::engine::cursor::Cursor;
 use crate::engine::error::EngineError;
-use crate::engine::events::{self, CANCELLED, goes_on};
+use crate::engine::events::{self, CANCELLED, Ending, goes_on};
 use crate::engine::feed::{Feed, FeedEvent, FeedItem};
 use crate::engine::inner::{Agent, Inner, Parts, chain};
 use crate::engine::live::{Interrupt, Live, Role};
-use crate::engine::looks::Due;
+use crate::engine::looks::{Due, Looks};
 use crate::engine::requests::{Accepted, Begin, Decided, ListQuery, NewMessage, Presence};
 use crate::engine::session::{PAGE, Session, read_records};
 use crate::engine::subscription::{Seat, Subscription, cursor_now, feed_after};
@@ -34,7 +34,21 @@ const CANCEL_PATIENCE: Duration = Duration::from_millis(200);
 pub struct Sessions {
     pub(super) inner: Arc<Inner>,
     pub(super) workers: Arc<Workers>,
-    timer: Arc<Mutex<Option<Timer<Due>>>>,
+    tending: Arc<Mutex<Option<Tending>>>,
+}
+
+/// The timer, and the way to it that the rest of the engine has: the timer's thread ends when
+/// nobody can ask it for anything.
+#[derive(Debug)]
+struct Tending {
+    looks: Arc<Looks>,
+    _timer: Timer<Due>,
+}
+
+impl Drop for Tending {
+    fn drop(&mut self) {
+        self.looks.end();
+    }
 }
 
 impl Sessions {
@@ -56,10 +70,14 @@ impl Sessions {
             Due::Sweep => tended.start_sweep(),
         })?;
         inner.looks.begin(timer.asked_tx());
+        let tending = Tending {
+            looks: Arc::clone(&inner.looks),
+            _timer: timer,
+        };
         Ok(Sessions {
             inner,
             workers: Arc::new(workers),
-            timer: Arc::new(Mutex::new(Some(timer))),
+            tending: Arc::new(Mutex::new(Some(tending))),
         })
     }
 
@@ -77,11 +95,10 @@ impl Sessions {
             }
         }
         self.workers.stop(Instant::now() + PARKING);
-        self.inner.looks.end();
-        drop(lock(&self.timer).take());
+        drop(lock(&self.tending).take());
         self.inner.join_sweep();
         for session in self.inner.registry.all() {
-            session.save_snapshot(&mut session.log());
+            session.save_snapshot_if_free();
         }
     }
 
@@ -166,36 +183,34 @@ impl Sessions {
 
     /// One page of sessions, newest first.
     pub fn list(&self, query: &ListQuery) -> Result<SessionPage, EngineError> {
-        /// Names looked at in one go.
-        const NAMES: usize = 256;
-        let mut sessions = Vec::new();
-        let mut cursor = query.cursor.clone();
-        loop {
-            let ids = self.inner.store.list(cursor.as_ref(), NAMES)?;
-            let is_last = ids.len() < NAMES;
-            for id in ids {
-                if sessions.len() == query.limit {
-                    let next_cursor = sessions.last().map(|view: &SessionView| view.id.clone());
-                    return Ok(SessionPage {
-                        sessions,
-                        next_cursor,
-                    });
-                }
-                cursor = Some(id.clone());
-                match self.view(&id) {
-                    Ok(view) if query.wants(&view) => sessions.push(view),
-                    Ok(_) | Err(EngineError::SessionNotFound(_)) => {}
-                    // One damaged session must not hide the others.
-                    Err(error) => log::warn!("session {id} is not listed: {}", chain(&error)),
-                }
-            }
-            if is_last {
+        // Each list reads the whole folder: with a filter all names are taken at once.
+        let names = match query.filters() {
+            true => usize::MAX,
+            false => query.limit.saturating_add(1),
+        };
+        let mut sessions: Vec<SessionView> = Vec::new();
+        let ids = self.inner.store.list(query.cursor.as_ref(), names)?;
+        // Fewer may be shown than were looked at; the next page begins after these all the same.
+        let rest = ids.last().filter(|_| ids.len() == names).cloned();
+        for id in ids {
+            if sessions.len() == query.limit {
+                let next_cursor = sessions.last().map(|view| view.id.clone());
                 return Ok(SessionPage {
                     sessions,
-                    next_cursor: None,
+                    next_cursor,
                 });
             }
+            match self.view(&id) {
+                Ok(view) if query.wants(&view) => sessions.push(view),
+                Ok(_) | Err(EngineError::SessionNotFound(_)) => {}
+                // One damaged session must not hide the others.
+                Err(error) => log::warn!("session {id} is not listed: {}", chain(&error)),
+            }
         }
+        Ok(SessionPage {
+            sessions,
+            next_cursor: rest,
+        })
     }
 
     /// A session as a list shows it: without opening it.
@@ -250,7 +265,7 @@ impl Sessions {
         self.cancel_turn(&session)?;
         session.decide(|live| {
             let turn_id = self.inner.mint.turn_id();
-            let mut events = events::cancellation(live, turn_id, CANCELLED);
+            let mut events = events::end_of_all(live, turn_id, Ending::cancelled(CANCELLED));
             events.push(Event::SessionEnd {
                 reason: EndReason::Terminated,
             });
@@ -361,7 +376,10 @@ impl Sessions {
             session.live().detach_others(seat.watcher());
         }
         if !presence.is_readonly && !session.live().state.is_over() {
-            session.wake_if_attended()?;
+            // What cannot be written can be read all the same.
+            if let Err(error) = session.wake_if_attended() {
+                log::warn!("session {id} stays as it is: {}", chain(&error));
+            }
             self.workers.ensure(&session);
         }
         match begin {
@@ -498,10 +516,12 @@ impl Sessions {
                 session.id
             );
         }
-        workers::supersede(session);
-        self.workers.withdraw(session);
+        self.workers.take_away(session);
         let turn_id = self.inner.mint.turn_id();
-        session.decide(|live| Ok((events::cancellation(live, turn_id, CANCELLED), ())))?;
+        session.decide(|live| {
+            let ending = Ending::cancelled(CANCELLED);
+            Ok((events::end_of_all(live, turn_id, ending), ()))
+        })?;
         // Messages may have come in between.
         self.workers.ensure(session);
         Ok(true)

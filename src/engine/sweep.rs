@@ -16,7 +16,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::engine::error::EngineError;
-use crate::engine::events;
+use crate::engine::events::{self, Ending};
 use crate::engine::inner::{Inner, chain};
 use crate::engine::live::Live;
 use crate::engine::sessions::Sessions;
@@ -165,7 +165,8 @@ impl Inner {
                 return Ok((Vec::new(), ()));
             }
             let turn_id = self.mint.turn_id();
-            let mut events = events::cancellation(live, turn_id, "the session timed out");
+            let mut events =
+                events::end_of_all(live, turn_id, Ending::cancelled("the session timed out"));
             events.push(Event::SessionEnd {
                 reason: EndReason::Timeout,
             });

@@ -27,6 +27,14 @@ pub(super) fn messages(records: &[Record]) -> Vec<ShownMessage> {
     shown
 }
 
+/// Whether a record matters to [`messages`].
+pub(super) fn is_about_messages(record: &Record) -> bool {
+    matches!(
+        record.event,
+        Event::UserMessage(_) | Event::AssistantResponse(_) | Event::MessageDropped { .. }
+    )
+}
+
 fn add_reply(shown: &mut Vec<ShownMessage>, reply: &AssistantResponse, at: Timestamp) {
     if reply.content.is_empty() {
         return;

@@ -5,17 +5,18 @@ use std::sync::{Arc, MutexGuard};
 
 use crate::base::thread::panic_text;
 use crate::domain::event::{
-    ApprovalKind, Decision, Event, Failure, Outcome, Record, Status, ToolCall, ToolOutput, Trigger,
+    ApprovalKind, Decision, Event, Outcome, Record, Status, ToolCall, ToolOutput, Trigger,
 };
 use crate::domain::state::{CallState, Progress};
 use crate::domain::step::{Step, next_step};
 use crate::engine::error::EngineError;
-use crate::engine::events::{self, CANCELLED};
+use crate::engine::events::{self, CANCELLED, Ending};
 use crate::engine::inner::{Agent, Inner};
 use crate::engine::live::{Interrupt, Live, Running, Work};
 use crate::engine::session::Session;
 use crate::engine::tool_run;
 use crate::llm::{Cancel, Model};
+use crate::store::Journal;
 use crate::tools::{Effect, Tool, Verdict};
 
 /// How often a turn is tried again after an unclean stop.
@@ -39,6 +40,7 @@ pub(super) fn work(inner: &Inner, session: &Arc<Session>, generation: u64) {
             inner.reopen_after_panic(session);
         }
     }
+    session.look_later();
 }
 
 /// Why a worker leaves before its work is done.
@@ -83,7 +85,7 @@ impl Worker<'_> {
             match step {
                 Step::CallModel => self.call_model()?,
                 Step::RunTools(calls) => self.advance(calls)?,
-                Step::EndTurn(outcome) => self.end_turn(outcome, None)?,
+                Step::EndTurn(outcome) => self.end_turn(ending(outcome))?,
                 // Nothing of these is ever claimed.
                 Step::Idle | Step::AwaitApproval | Step::Paused => return Ok(()),
             }
@@ -101,10 +103,7 @@ impl Worker<'_> {
                     self.resume_turn()?;
                 }
                 Found::Step(step) => return Ok(Some(step)),
-                Found::Retired => {
-                    self.session.look_later();
-                    return Ok(None);
-                }
+                Found::Retired => return Ok(None),
                 Found::Cancelled => self.cancel_turn()?,
                 Found::NobodyThere => self.pause()?,
                 Found::SomebodyCame => {
@@ -156,11 +155,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether this worker still has the session.
-    pub(super) fn has_session(&self) -> bool {
-        self.claim(&self.session.live()).is_ok()
-    }
-
     /// Why this worker was asked to stop, if it was.
     pub(super) fn interrupt(&self) -> Result<Option<Interrupt>, Leave> {
         Ok(self.mine()?.1)
@@ -173,6 +167,18 @@ impl Worker<'_> {
             running.cancel = cancel;
         }
         Ok(interrupt.is_none())
+    }
+
+    /// The journal, while the session is this worker's: nobody takes it away meanwhile.
+    pub(super) fn journal(&self) -> Result<MutexGuard<'_, Box<dyn Journal>>, Leave> {
+        let journal = self.session.journal();
+        drop(self.live()?);
+        Ok(journal)
+    }
+
+    /// Forgets the text of a reply that the log has.
+    pub(super) fn clear_journal(&self) -> Result<(), Leave> {
+        Ok(self.journal()?.clear().map_err(EngineError::from)?)
     }
 
     /// Decides on the state as it is and writes what was decided, unless another has the session.
@@ -202,7 +208,7 @@ impl Worker<'_> {
                     "the turn was given up after {TRIES_MAX} tries that the server did not survive"
                 ),
             );
-            return self.end_turn(Outcome::Failed, Some(error));
+            return self.end_turn(Ending::failed(error));
         }
         let trigger = self.inner.resume_trigger();
         self.write(|live| {
@@ -238,13 +244,13 @@ impl Worker<'_> {
         if agent.is_none() {
             let gone = EngineError::AgentGone(name).to_string();
             self.start_turn()?;
-            self.end_turn(Outcome::Failed, Some(events::failure("agent_gone", gone)))?;
+            self.end_turn(Ending::failed(events::failure("agent_gone", gone)))?;
         }
         Ok(agent)
     }
 
-    pub(super) fn end_turn(&self, outcome: Outcome, error: Option<Failure>) -> Result<(), Leave> {
-        self.write(|live| events::turn_end(&live.state, outcome, error))?;
+    pub(super) fn end_turn(&self, ending: Ending) -> Result<(), Leave> {
+        self.write(|live| events::turn_end(live, ending))?;
         Ok(())
     }
 
@@ -253,14 +259,9 @@ impl Worker<'_> {
         // What was cancelled cannot be called again.
         self.model = None;
         let turn_id = self.inner.mint.turn_id();
-        self.write(|live| events::cancellation(live, turn_id, CANCELLED))?;
-        let mut live = self.live()?;
-        if let Work::Running(running) = &mut live.work {
-            running.interrupt = None;
-            running.cancel = None;
-        }
-        drop(live);
-        Ok(self.session.journal().clear().map_err(EngineError::from)?)
+        self.write(|live| events::end_of_all(live, turn_id, Ending::cancelled(CANCELLED)))?;
+        self.live()?.end_cancel();
+        self.clear_journal()
     }
 
     fn pause(&self) -> Result<(), Leave> {
@@ -362,17 +363,34 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Leaves the turn as it is, because what happens can't be written down. It is taken up again
-    /// when somebody comes.
+    /// Leaves the turn as it is, because what happens can't be written down. As after a death, the
+    /// session is opened anew when somebody comes, from what its files hold; one that is read-only
+    /// stays as it is.
     fn give_up(&self, error: &EngineError) {
         log::error!("session {}: the turn stops: {error}", self.session.id);
-        let mut live = self.session.live();
-        if self.claim(&live).is_err() {
-            return;
-        }
+        let _nobody_writes = self.session.log();
+        let Ok(mut live) = self.live() else { return };
         live.work = Work::None;
         live.in_flight = None;
-        live.cut_watchers(&error.to_string());
+        if live.is_read_only {
+            live.cut_watchers(&error.to_string());
+            return;
+        }
+        live.break_off(&error.to_string());
+        drop(live);
+        self.inner.registry.remove(&self.session.id);
+    }
+}
+
+/// The end that a turn has come to by itself.
+fn ending(outcome: Outcome) -> Ending {
+    match outcome {
+        Outcome::Completed => Ending::completed(),
+        Outcome::Cancelled => Ending::cancelled(CANCELLED),
+        Outcome::Failed => Ending::failed(events::failure(
+            "provider_error",
+            "the model's provider failed".to_owned(),
+        )),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The worker threads: at most so many at a time; sessions beyond wait in order.
 //!
-//! A worker's number (`generation`) is its claim on the session: one that was given up, because it
-//! hung where nothing can end it, finds another number there and leaves without a trace. The
-//! reaper thread joins those that have ended.
+//! A worker's number (`generation`) is its claim on the session and on a slot. One that hangs where
+//! nothing can end it loses both: it finds another number in the session and leaves without a
+//! trace. The reaper thread joins those that have ended.
+//!
+//! Locks are taken in this order: `threads`, then a session's `live`, then `slots`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,11 +19,13 @@ use crate::engine::session::Session;
 
 /// Ended workers wait here for the reaper for microseconds.
 const ENDED_MAX: usize = 64;
+/// At the end of the process; looking again and again costs nothing then.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What a worker does: it gets its session and its number.
 pub(super) type Body = Arc<dyn Fn(&Arc<Session>, u64) + Send + Sync>;
 
-/// See the [module](self).
+/// See the [module](self). Dropping it leaves workers behind that still run.
 pub(super) struct Workers {
     shared: Arc<Shared>,
 }
@@ -35,14 +39,24 @@ struct Shared {
 
 #[derive(Default)]
 struct Slots {
-    taken: usize,
+    /// The workers that have a slot.
+    holders: HashSet<u64>,
+    last_generation: u64,
     waiting: VecDeque<Arc<Session>>,
+}
+
+impl Slots {
+    fn take(&mut self) -> u64 {
+        self.last_generation += 1;
+        self.holders.insert(self.last_generation);
+        self.last_generation
+    }
 }
 
 #[derive(Default)]
 struct Threads {
     running: HashMap<u64, Joined>,
-    next_generation: u64,
+    /// `None` once the workers were stopped: no other begins.
     ended_tx: Option<Sender<u64>>,
     reaper: Option<Joined>,
 }
@@ -90,14 +104,20 @@ impl Workers {
         self.shared.admit(session);
     }
 
-    /// Takes a session out of the queue; whether it was there.
-    pub(super) fn withdraw(&self, session: &Arc<Session>) -> bool {
-        let mut slots = lock(&self.shared.slots);
-        let before = slots.waiting.len();
-        slots
+    /// Takes a session away from its worker, which may hang, or out of the queue. The worker
+    /// publishes nothing from here on, and leaves when it wakes up.
+    pub(super) fn take_away(&self, session: &Arc<Session>) {
+        let work = {
+            // A worker publishes text under the journal's lock: with it held, none is under way.
+            let _journal = session.journal();
+            std::mem::take(&mut session.live().work)
+        };
+        lock(&self.shared.slots)
             .waiting
             .retain(|waiting| !Arc::ptr_eq(waiting, session));
-        slots.waiting.len() < before
+        if let Work::Running(running) = work {
+            self.shared.release(running.generation);
+        }
     }
 
     /// Forgets the queue: at the end of the process those sessions go on after the next start.
@@ -105,87 +125,100 @@ impl Workers {
         lock(&self.shared.slots).waiting.clear();
     }
 
-    /// Waits until no worker runs, at most until `deadline`; whether that came true.
+    /// Waits until nobody works, at most until `deadline`; whether that came true.
     pub(super) fn wait_idle(&self, deadline: Instant) -> bool {
-        /// Only at shutdown, so looking again and again costs nothing.
-        const LOOK_EVERY: Duration = Duration::from_millis(5);
-        loop {
-            if lock(&self.shared.slots).taken == 0 {
-                return true;
-            }
-            if Instant::now() >= deadline {
-                return false;
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
+        wait_until(deadline, || lock(&self.shared.slots).holders.is_empty())
     }
 
     /// Joins all threads. Workers that still run by `deadline` are left behind, named in the log.
     pub(super) fn stop(&self, deadline: Instant) {
-        let all_ended = self.wait_idle(deadline);
-        let (running, reaper) = {
+        wait_until(deadline, || lock(&self.shared.threads).running.is_empty());
+        let (left, reaper) = {
             let mut threads = lock(&self.shared.threads);
             // The reaper ends when nobody can tell it of another.
             threads.ended_tx = None;
             (std::mem::take(&mut threads.running), threads.reaper.take())
         };
-        for (_, worker) in running {
-            if all_ended || worker.is_finished() {
-                drop(worker);
-            } else {
-                log::warn!("thread {} did not end in time", worker.name());
-                worker.abandon();
-            }
-        }
-        if all_ended {
+        let Some(reaper) = reaper else { return };
+        if left.is_empty() {
             drop(reaper);
-        } else if let Some(reaper) = reaper {
+        } else {
             reaper.abandon();
         }
+        for (_, worker) in left {
+            log::warn!("thread {} did not end in time", worker.name());
+            worker.abandon();
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop(Instant::now());
     }
 }
 
 impl Shared {
     fn admit(self: &Arc<Shared>, session: &Arc<Session>) {
-        {
+        let generation = {
             let mut slots = lock(&self.slots);
-            if slots.taken >= self.slots_max {
+            if slots.holders.len() >= self.slots_max {
                 slots.waiting.push_back(Arc::clone(session));
                 return;
             }
-            slots.taken += 1;
+            slots.take()
+        };
+        if !self.start(session, generation) {
+            self.release(generation);
         }
-        self.start(session);
     }
 
-    /// Starts a worker on a slot that was taken for it.
-    fn start(self: &Arc<Shared>, session: &Arc<Session>) {
+    /// Gives a worker's slot on to the session that has waited longest. A second time it does
+    /// nothing.
+    fn release(self: &Arc<Shared>, mut generation: u64) {
+        loop {
+            let session = {
+                let mut slots = lock(&self.slots);
+                if !slots.holders.remove(&generation) {
+                    return;
+                }
+                let Some(session) = slots.waiting.pop_front() else {
+                    return;
+                };
+                generation = slots.take();
+                session
+            };
+            if self.start(&session, generation) {
+                return;
+            }
+        }
+    }
+
+    /// Starts the worker of a slot; `false` if the session wants none any more, or there is no
+    /// thread to be had.
+    fn start(self: &Arc<Shared>, session: &Arc<Session>, generation: u64) -> bool {
         let mut threads = lock(&self.threads);
-        threads.next_generation += 1;
-        let generation = threads.next_generation;
-        session.live().work = Work::Running(Running {
-            generation,
-            cancel: None,
-            interrupt: None,
-        });
         let Some(ended_tx) = threads.ended_tx.clone() else {
-            // The process is about to end.
-            session.live().work = Work::None;
-            lock(&self.slots).taken -= 1;
-            return;
+            return false;
         };
-        let shared = Arc::clone(self);
-        let worked = Arc::clone(session);
+        if !claim(session, generation) {
+            return false;
+        }
+        let (shared, worked) = (Arc::clone(self), Arc::clone(session));
         let name = format!("s-{}", session.id.short());
         let spawned = thread::spawn(name, STACK_WORK, move || {
-            (shared.body)(&worked, generation);
-            shared.release();
-            // Only fails when nobody joins any more.
-            ended_tx.send(generation).ok();
+            // Made here: a thread that is never born must not give back what its starter does.
+            let place = Place {
+                shared,
+                generation,
+                ended_tx,
+            };
+            (place.shared.body)(&worked, generation);
         });
         match spawned {
             Ok(worker) => {
                 threads.running.insert(generation, worker);
+                true
             }
             Err(error) => {
                 log::error!("session {}: no thread to work in: {error}", session.id);
@@ -193,24 +226,38 @@ impl Shared {
                 live.work = Work::None;
                 // They come again, and with them another try.
                 live.cut_watchers("the server has no thread to spare");
-                lock(&self.slots).taken -= 1;
+                false
             }
         }
     }
+}
 
-    /// Gives a slot back, or on to the session that has waited longest.
-    fn release(self: &Arc<Shared>) {
-        let next = {
-            let mut slots = lock(&self.slots);
-            let next = slots.waiting.pop_front();
-            if next.is_none() {
-                slots.taken -= 1;
-            }
-            next
-        };
-        if let Some(session) = next {
-            self.start(&session);
-        }
+/// Makes a waiting session this worker's; `false` if it does not wait any more.
+fn claim(session: &Session, generation: u64) -> bool {
+    let mut live = session.live();
+    if !matches!(live.work, Work::Queued) {
+        return false;
+    }
+    live.work = Work::Running(Running {
+        generation,
+        cancel: None,
+        interrupt: None,
+    });
+    true
+}
+
+/// A worker's slot, and its place among the threads: given back however the worker ends.
+struct Place {
+    shared: Arc<Shared>,
+    generation: u64,
+    ended_tx: Sender<u64>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.release(self.generation);
+        // Only fails when nobody joins any more.
+        self.ended_tx.send(self.generation).ok();
     }
 }
 
@@ -220,6 +267,16 @@ fn reap(shared: &Shared, ended_rx: &Receiver<u64>) {
         let worker = lock(&shared.threads).running.remove(&generation);
         drop(worker);
     }
+}
+
+fn wait_until(deadline: Instant, is_true: impl Fn() -> bool) -> bool {
+    while !is_true() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    true
 }
 
 /// Asks whoever works for `session` to stop, and says why; whether somebody works.
@@ -237,12 +294,4 @@ pub(super) fn interrupt(session: &Session, why: Interrupt) -> bool {
         cancel.cancel();
     }
     true
-}
-
-/// Takes the session away from a worker that hangs where nothing can end it. It publishes nothing
-/// from here on, and leaves when it wakes up.
-pub(super) fn supersede(session: &Session) {
-    // A worker publishes text under the journal's lock: with it held, none is under way.
-    let _journal = session.journal();
-    session.live().work = Work::None;
 }

@@ -48,17 +48,23 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     let (stop_requests, asked_rx) = StopRequests::new();
     stop_requests.ask_on_signals()?;
     let lock = lock_workspace(&config.workspace)?;
-    let mut starts = Starts::begin(&config.workspace, now()).context("cannot note the start")?;
+    let _sessions_lock = lock_outside(&config)?;
     let listener = bind(&config.server)?;
     let address = listener.local_addr().context("cannot tell the address")?;
+    let mut starts = Starts::begin(&config.workspace, now());
     let recovery = recovery(options.resume, &starts);
-    let running = Running::start(&config, &starts, recovery, listener, stop_requests)?;
+    let started = Running::start(&config, &starts, recovery, listener, stop_requests);
+    if started.is_err() {
+        // It touched no session: not a start that anything died of.
+        starts.end(now());
+    }
+    let running = started?;
     lock.set_address(&address)?;
     log::info!("listening on http://{address}");
     wait(&asked_rx);
     log::info!("shutting down");
     running.stop(config.server.shutdown_grace);
-    starts.end(now()).context("cannot note the stop")?;
+    starts.end(now());
     log::info!("stopped");
     Ok(())
 }
@@ -156,6 +162,15 @@ fn lock_workspace(workspace: &Path) -> anyhow::Result<WorkspaceLock> {
         }
     }
     Ok(WorkspaceLock::acquire(workspace)?)
+}
+
+/// Sessions that are kept outside the workspace have a lock of their own: two workspaces may name
+/// the same folder.
+fn lock_outside(config: &Config) -> anyhow::Result<Option<WorkspaceLock>> {
+    if config.sessions_dir.starts_with(&config.workspace) {
+        return Ok(None);
+    }
+    lock_workspace(&config.sessions_dir).map(Some)
 }
 
 fn bind(server: &Server) -> anyhow::Result<TcpListener> {

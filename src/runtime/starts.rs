@@ -30,27 +30,31 @@ pub(super) struct Starts {
 }
 
 impl Starts {
-    /// Notes the start.
-    ///
-    /// Errors: the file can't be read or replaced.
-    pub(super) fn begin(workspace: &Path, now: Timestamp) -> io::Result<Starts> {
+    /// Notes the start. A file that can't be read tells of no clean stop; one that can't be
+    /// written, on a full disk, must not keep the server from showing what it has.
+    pub(super) fn begin(workspace: &Path, now: Timestamp) -> Starts {
         let path = workspace.join("starts");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
+        let read = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            read => read,
         };
+        let is_known = read.is_ok();
+        let text = read.unwrap_or_else(|error| {
+            log::warn!("{}: {error}", path.display());
+            String::new()
+        });
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        let previous_stop_was_clean = lines.last().is_none_or(|line| line.starts_with(STOPPED));
+        let was_stopped = lines.last().is_none_or(|line| line.starts_with(STOPPED));
+        let previous_stop_was_clean = is_known && was_stopped;
         let mut starts = Starts {
             path,
             lines,
             previous_stop_was_clean,
             is_crash_loop: false,
         };
-        starts.note(STARTED, now)?;
+        starts.note(STARTED, now);
         starts.is_crash_loop = unclean_starts(&starts.lines, now) >= LOOP_STARTS;
-        Ok(starts)
+        starts
     }
 
     /// Whether the process before this one ended in good order.
@@ -65,16 +69,21 @@ impl Starts {
     }
 
     /// Notes that this process ends in good order.
-    pub(super) fn end(&mut self, now: Timestamp) -> io::Result<()> {
-        self.note(STOPPED, now)
+    pub(super) fn end(&mut self, now: Timestamp) {
+        self.note(STOPPED, now);
     }
 
-    fn note(&mut self, what: &str, now: Timestamp) -> io::Result<()> {
+    fn note(&mut self, what: &str, now: Timestamp) {
         self.lines.push(format!("{what} {now}"));
         let surplus = self.lines.len().saturating_sub(LINES_MAX);
         self.lines.drain(..surplus);
         let text = self.lines.join("\n") + "\n";
-        replace_file(&RealFs, &self.path, text.as_bytes())
+        if let Err(error) = replace_file(&RealFs, &self.path, text.as_bytes()) {
+            log::warn!(
+                "{}: not noted that the server {what}: {error}",
+                self.path.display()
+            );
+        }
     }
 }
 
@@ -127,12 +136,12 @@ mod tests {
     fn a_start_knows_how_the_one_before_ended() {
         let folder = tempfile::tempdir().unwrap();
         let now = Timestamp::from_micros(1_795_327_200_000_000);
-        let mut first = Starts::begin(folder.path(), now).unwrap();
+        let mut first = Starts::begin(folder.path(), now);
         assert!(first.previous_stop_was_clean());
-        let second = Starts::begin(folder.path(), now).unwrap();
+        let second = Starts::begin(folder.path(), now);
         assert!(!second.previous_stop_was_clean());
-        first.end(now).unwrap();
-        let third = Starts::begin(folder.path(), now).unwrap();
+        first.end(now);
+        let third = Starts::begin(folder.path(), now);
         assert!(third.previous_stop_was_clean());
     }
 
@@ -141,7 +150,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let now = Timestamp::from_micros(0);
         for _ in 0..50 {
-            Starts::begin(folder.path(), now).unwrap();
+            Starts::begin(folder.path(), now);
         }
         let text = fs::read_to_string(folder.path().join("starts")).unwrap();
         assert_eq!(text.lines().count(), LINES_MAX);

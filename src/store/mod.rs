@@ -24,7 +24,7 @@ pub trait SessionStore: Send + Sync + Debug {
     /// one [`OpenSession`] of an id exists at a time; the caller sees to that.
     ///
     /// Errors: [`StoreError::NotFound`], [`StoreError::Damaged`], [`StoreError::NewerFormat`],
-    /// [`StoreError::Io`].
+    /// [`StoreError::ReadOnly`], [`StoreError::Io`].
     fn open(&self, id: &SessionId) -> Result<OpenSession, StoreError>;
 
     /// Reads records from `from` on, in order, until `limit` is reached or the log ends.
@@ -112,7 +112,7 @@ pub trait SessionLog: Send + Debug {
     /// Errors: [`StoreError::Conflict`] when the log does not end at `expected_last`;
     /// [`StoreError::Full`] when nothing was stored for want of space; [`StoreError::ReadOnly`]
     /// when it is unknown whether the events were stored, now or at an earlier append: nothing
-    /// more can be appended until the session is opened anew.
+    /// more can be appended as long as the process lives.
     fn append(
         &mut self,
         expected_last: Seq,

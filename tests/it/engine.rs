@@ -3,6 +3,7 @@
 mod at_most_once;
 mod panics;
 mod power_cut;
+mod storage;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -416,7 +416,7 @@ fn a_broken_session_shows_what_it_has_and_then_sends_away() {
     let mut watcher = scene.watched_from(Cursor::after(Seq(1)));
     scene.happens([user(1, "a")]);
     scene.live.break_off("it panicked");
-    let Taken::Pieces(pieces, false) = scene.live.take(watcher.id, &watcher.feed, false) else {
+    let Taken::Pieces(pieces, true) = scene.live.take(watcher.id, &watcher.feed, false) else {
         panic!("there is something to show");
     };
     pieces.into_iter().for_each(|piece| watcher.takes(piece));

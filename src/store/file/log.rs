@@ -21,6 +21,7 @@ use crate::store::file::layout::Folder;
 use crate::store::file::line;
 use crate::store::file::read::Place;
 use crate::store::file::snapshot::{self, Offsets};
+use crate::store::file::unsure::Unsure;
 use crate::store::file::walk::Source;
 use crate::store::{SessionLog, Snapshot, StoreError};
 
@@ -39,6 +40,8 @@ pub(super) struct Log {
     last_seq: Seq,
     /// Why nothing is written any more.
     broken: Option<String>,
+    /// Where that is kept beyond the life of this value.
+    unsure: Unsure,
     buffer: Vec<u8>,
 }
 
@@ -50,6 +53,7 @@ impl Log {
         id: SessionId,
         file: Box<dyn File>,
         end: Place,
+        unsure: Unsure,
     ) -> Log {
         Log {
             path: folder.log(),
@@ -60,6 +64,7 @@ impl Log {
             len: end.offset,
             last_seq: Seq(end.seq.0 - 1),
             broken: None,
+            unsure,
             buffer: Vec::new(),
         }
     }
@@ -92,6 +97,7 @@ impl Log {
 
     fn give_up(&mut self, action: &str, error: &io::Error) -> StoreError {
         let why = format!("cannot {action} {}: {error}", self.path.display());
+        self.unsure.note(&self.id, &why);
         self.broken = Some(why.clone());
         StoreError::ReadOnly(why)
     }

@@ -19,6 +19,7 @@ mod read;
 mod recover;
 pub mod repair;
 mod snapshot;
+mod unsure;
 mod walk;
 
 use std::io::{self, ErrorKind};
@@ -41,6 +42,7 @@ use self::layout::{Folder, Layout};
 use self::log::Log;
 use self::read::Place;
 use self::snapshot::Fitting;
+use self::unsure::Unsure;
 use self::walk::{Source, Tail};
 
 /// Sessions in files.
@@ -55,6 +57,7 @@ pub struct FileStore {
     has_folder: AtomicBool,
     /// Whose folders look like leftovers just now.
     busy: Busy,
+    unsure: Unsure,
 }
 
 /// What a reading of a whole log found.
@@ -135,6 +138,7 @@ impl FileStore {
             list_sync: DirSync::new(layout.sessions.clone()),
             has_folder: AtomicBool::new(false),
             busy: Busy::default(),
+            unsure: Unsure::default(),
             layout,
         }
     }
@@ -231,18 +235,32 @@ impl SessionStore for FileStore {
     }
 
     fn open(&self, id: &SessionId) -> Result<OpenSession, StoreError> {
+        if let Some(why) = self.unsure.why(id) {
+            return Err(StoreError::ReadOnly(why));
+        }
         let fs = &self.fs;
         let folder = self.layout.session(id);
         let mut file = self.open_log(id, Open::Append)?;
         refuse_newer(Source::new(&*file, &folder.log())?, id)?;
         let fitting = snapshot::load(&**fs, &folder, id, &*file);
         let covered = fitting.as_ref().map_or(Place::START, |found| found.covered);
-        let end = recover::recover(&**fs, &folder, &mut *file, covered)?;
+        let recovered = recover::recover(&**fs, &folder, &mut *file, covered);
+        if let Err(error @ StoreError::Io { action: "sync", .. }) = &recovered {
+            self.unsure.note(id, &error.to_string());
+        }
+        let end = recovered?;
         fs.sync_dir(folder.path()).doing("sync", folder.path())?;
         let listed = self.list_sync.settle(&**fs);
         listed.doing("sync", &self.layout.sessions)?;
         let partial = inflight::read(&**fs, &folder)?;
-        let log = Log::new(Arc::clone(fs), folder.clone(), id.clone(), file, end);
+        let log = Log::new(
+            Arc::clone(fs),
+            folder.clone(),
+            id.clone(),
+            file,
+            end,
+            self.unsure.clone(),
+        );
         Ok(OpenSession {
             log: Box::new(log),
             journal: Box::new(Inflight::new(Arc::clone(fs), folder)),

@@ -259,7 +259,7 @@ fn a_full_disk_stores_nothing_and_the_log_goes_on_afterwards() {
 }
 
 #[test]
-fn after_a_failed_sync_nothing_is_written_or_synced_until_the_session_is_opened_anew() {
+fn after_a_failed_sync_nothing_is_written_or_synced_until_the_next_process() {
     let (disk, store, mut open) = open_with_fault(2, FaultKind::Error(Errno::IO));
     let events = [message(20, "x")];
     let unsure = open.log.append(Seq(9), at(1), &events);
@@ -272,7 +272,9 @@ fn after_a_failed_sync_nothing_is_written_or_synced_until_the_session_is_opened_
     assert_eq!(log_bytes(&disk, &id(1)), bytes);
     store.create(&id(2), at(0), &[start()]).unwrap();
     drop(open);
-    let mut open = store.open(&id(1)).unwrap();
+    let again = store.open(&id(1)).map(|_| ());
+    assert!(matches!(again, Err(StoreError::ReadOnly(_))), "{again:?}");
+    let mut open = store_on(disk).open(&id(1)).unwrap();
     assert_eq!(open.last_seq, Seq(10), "it was stored after all");
     open.log.append(Seq(10), at(1), &events).unwrap();
 }
