@@ -4,6 +4,7 @@ mod at_most_once;
 mod panics;
 mod power_cut;
 mod storage;
+mod sweep;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -48,6 +49,7 @@ struct Setup {
     max_active: usize,
     stop_was_clean: bool,
     lifetimes: Lifetimes,
+    ttl_hours: Option<u64>,
     clock: Arc<dyn Clock>,
 }
 
@@ -60,6 +62,7 @@ impl Default for Setup {
             max_active: 16,
             stop_was_clean: true,
             lifetimes: Lifetimes::default(),
+            ttl_hours: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -166,6 +169,7 @@ fn start_with(
         },
     );
     spec.session.on_disconnect = setup.on_disconnect;
+    spec.session.ttl_hours = setup.ttl_hours;
     let agent = Agent {
         spec: Arc::new(spec),
         tools: setup.tools.clone(),

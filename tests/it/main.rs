@@ -21,6 +21,7 @@ mod engine;
 mod gate;
 mod http;
 mod llm;
+mod manage;
 mod serve;
 mod store;
 mod support;

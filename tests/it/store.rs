@@ -5,6 +5,7 @@ mod format;
 mod lock;
 mod pages;
 mod recovery;
+mod repair;
 mod writing;
 
 use std::path::{Path, PathBuf};

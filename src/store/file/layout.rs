@@ -69,7 +69,7 @@ impl Folder {
         self.0.join("events.jsonl.torn")
     }
 
-    /// Where a mended log is written before it takes the log's place.
+    /// Where a repair writes a file before it gets its name.
     pub(super) fn mended(&self) -> PathBuf {
         self.0.join("events.jsonl.mended")
     }

@@ -216,21 +216,36 @@ impl FileStore {
         })
     }
 
-    /// Copies the log to the first free name; returns its number.
+    /// Copies the log to the first free name; returns its number. A file of such a name is a whole
+    /// copy.
     fn copy_aside(&self, folder: &Folder, source: Source<'_>) -> Result<u32, StoreError> {
         let mut number = 1;
-        let (copy, mut file) = loop {
-            let path = folder.damaged(number);
-            match self.fs.open(&path, Open::CreateNew) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
-                opened => break (path.clone(), opened.doing("create", &path)?),
-            }
-        };
-        source.copy_to(&mut *file, 0).doing("write", &copy)?;
-        file.sync_data().doing("sync", &copy)?;
-        let path = folder.path();
-        self.fs.sync_dir(path).doing("sync", path)?;
+        while self
+            .fs
+            .exists(&folder.damaged(number))
+            .doing("find", folder.path())?
+        {
+            number += 1;
+        }
+        self.put(folder, &folder.damaged(number), |file| {
+            source.copy_to(file, 0).map(drop)
+        })?;
         Ok(number)
+    }
+
+    /// Writes a file beside the log and gives it its name once all of it is safe.
+    fn put(
+        &self,
+        folder: &Folder,
+        target: &Path,
+        write: impl FnOnce(&mut dyn File) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        let path = folder.mended();
+        let mut file = self.fs.open(&path, Open::Empty).doing("create", &path)?;
+        write(&mut *file).doing("write", &path)?;
+        file.sync_data().doing("sync", &path)?;
+        self.fs.rename(&path, target).doing("replace", target)?;
+        self.fs.sync_dir(folder.path()).doing("sync", folder.path())
     }
 
     /// Writes the mended log and puts it in the place of the old one. From `good_end` on, the bytes
@@ -243,19 +258,10 @@ impl FileStore {
         start: Option<Record>,
         number: u32,
     ) -> Result<(), StoreError> {
-        let path = folder.mended();
-        let mut file = self.fs.open(&path, Open::Empty).doing("create", &path)?;
-        let mut writer = Writer {
-            file: &mut *file,
-            buffer: Vec::new(),
-            start,
-            at: Timestamp::default(),
-            copy: format!("events.jsonl.damaged-{number}"),
-        };
-        writer.write_log(source, good_end).doing("write", &path)?;
-        file.sync_data().doing("sync", &path)?;
-        let log = folder.log();
-        self.fs.rename(&path, &log).doing("replace", &log)?;
+        let copy = format!("events.jsonl.damaged-{number}");
+        self.put(folder, &folder.log(), |file| {
+            Writer::new(file, start, copy).write_log(source, good_end)
+        })?;
         // The snapshot counts what is lost; without it all is counted anew.
         match self.fs.remove_file(&folder.snapshot()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -423,8 +429,18 @@ struct Writer<'a> {
     copy: String,
 }
 
-impl Writer<'_> {
-    fn write_log(&mut self, source: Source<'_>, good_end: u64) -> io::Result<()> {
+impl<'a> Writer<'a> {
+    fn new(file: &'a mut dyn File, start: Option<Record>, copy: String) -> Writer<'a> {
+        Writer {
+            file,
+            buffer: Vec::new(),
+            start,
+            at: Timestamp::default(),
+            copy,
+        }
+    }
+
+    fn write_log(mut self, source: Source<'_>, good_end: u64) -> io::Result<()> {
         let mut sorter = Sorter::new();
         let mut lines = Lines::new(source.file, 0, good_end);
         // The first bad line since the last good one.
