@@ -227,7 +227,67 @@ fn fate(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::FakeClock;
+    use crate::base::fs::RealFs;
+    use crate::domain::event::{FORMAT, OnDisconnect, SessionStart};
     use crate::domain::state::SessionState;
+    use crate::engine::{Agent, Agents, Parts, Settings};
+    use crate::llm::providers::{ProviderSettings, Providers};
+    use crate::store::SessionStore as _;
+    use crate::store::file::FileStore;
+
+    #[derive(Debug)]
+    struct NoAgents;
+
+    impl Agents for NoAgents {
+        fn get(&self, _name: &str) -> Option<Agent> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_sweep_that_is_due_runs_on_its_thread_and_another_comes_only_while_it_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(FakeClock::at(std::time::SystemTime::now()));
+        let store = Arc::new(FileStore::new(Arc::new(RealFs), folder.path().to_owned()));
+        let sessions = Sessions::start(Parts {
+            store: Arc::clone(&store) as Arc<_>,
+            agents: Arc::new(NoAgents),
+            models: Arc::new(Providers::new(ProviderSettings::default())),
+            clock: Arc::clone(&clock) as Arc<_>,
+            settings: Settings {
+                max_active: 1,
+                min_free_bytes: 0,
+                previous_stop_was_clean: true,
+                lifetimes: Lifetimes {
+                    idle: Some(EVERY),
+                    ended: None,
+                },
+            },
+        })
+        .unwrap();
+        let inner = &sessions.inner;
+        let id = inner.mint.session_id();
+        let start = Event::SessionStart(SessionStart {
+            format: FORMAT,
+            agent: "a".to_owned(),
+            on_disconnect: OnDisconnect::Pause,
+            gateway: None,
+            gateway_chat_id: None,
+        });
+        store.create(&id, inner.mint.now(), &[start]).unwrap();
+        let sweep = || {
+            inner.start_sweep();
+            inner.join_sweep();
+            let is_due = inner.sweeper.is_due.load(Ordering::SeqCst);
+            (store.summary(&id).unwrap().end_reason, is_due)
+        };
+        assert_eq!(sweep(), (None, true));
+        clock.advance(EVERY);
+        assert_eq!(sweep(), (Some(EndReason::Timeout), false));
+        assert!(inner.registry.get(&id).is_none(), "it was let go");
+        sessions.stop(Duration::ZERO);
+    }
 
     #[test]
     fn a_session_is_due_by_its_last_event() {

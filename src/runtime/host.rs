@@ -60,7 +60,7 @@ impl Host for Program {
                 .reasons
                 .push("the server is shutting down".to_owned());
         }
-        readiness.reasons.extend(self.storage_problem());
+        self.look_at_storage(&mut readiness);
         let broken = self.agents.problems();
         let broken = broken.iter().filter(|problem| problem.is_error()).count();
         if broken > 0 {
@@ -95,20 +95,26 @@ impl Host for Program {
 }
 
 impl Program {
-    /// Why nothing can be stored, without a path; two system calls, and nothing is written.
-    fn storage_problem(&self) -> Option<String> {
+    /// Says what keeps messages from being stored, without paths. Two system calls, and nothing is
+    /// written.
+    fn look_at_storage(&self, readiness: &mut Readiness) {
         match self.sessions.can_store() {
             Ok(()) => {}
-            Err(error @ EngineError::DiskFull) => return Some(error.to_string()),
+            // Whoever wants to make room by deleting sessions must be let in.
+            Err(EngineError::DiskFull) => {
+                let text = "the disk is nearly full: no new turn starts";
+                readiness.warnings.push(text.to_owned());
+            }
             Err(error) => {
                 log::debug!("the storage cannot be measured: {error}");
-                return Some("the free space where sessions are kept is unknown".to_owned());
+                let text = "the free space where sessions are kept is unknown";
+                readiness.reasons.push(text.to_owned());
             }
         }
-        let writable = rustix::fs::access(&self.workspace, Access::WRITE_OK);
-        writable
-            .err()
-            .map(|error| format!("the workspace cannot be written: {error}"))
+        if let Err(error) = rustix::fs::access(&self.workspace, Access::WRITE_OK) {
+            let text = format!("the workspace cannot be written: {error}");
+            readiness.reasons.push(text);
+        }
     }
 
     fn file_error(&self, problem: &Problem) -> FileError {
