@@ -405,7 +405,7 @@ fn a_server_that_cannot_store_is_not_ready_and_says_why() {
 #[test]
 fn a_nearly_full_disk_is_a_warning_so_that_sessions_can_be_deleted() {
     let (workspace, session) = stopped();
-    workspace.config("server: {min_free_mb: 1000000000}\n");
+    workspace.config("server: {min_free_mb: 1048576}\n");
     let server = Server::start(&workspace, &[]);
     assert!(warnings(&server).contains("nearly full"));
     assert_eq!(server.say(&session, "more").status, 507);
