@@ -255,6 +255,14 @@ fn damage_is_told_with_its_place_mended_and_the_session_goes_on() {
         assert_eq!(output.status.code(), Some(1), "{name}");
         assert!(out(&output).contains(says), "{name}: {}", out(&output));
         assert!(err(&output).contains("--repair"), "{name}");
+        let shown = run(&workspace, &["session", "show", &session]);
+        let is_readable = *name == "a torn tail";
+        assert_eq!(shown.status.success(), is_readable, "{name}");
+        assert!(
+            is_readable || err(&shown).contains("--repair"),
+            "{name}: {}",
+            err(&shown)
+        );
         assert_eq!(fs::read(&path).unwrap(), damaged, "{name}");
 
         let repair = ["session", "check", &session, "--repair", "--json"];
@@ -367,6 +375,20 @@ fn a_crash_loop_leaves_turns_waiting_until_a_client_attaches() {
     let mut stream = server.events(&session, "", None);
     stream.until("done");
     assert_eq!(model.request_count(), 4);
+}
+
+#[test]
+fn a_start_that_finds_its_port_taken_is_no_crash() {
+    let (_other, server, _) = served();
+    let port = server.address.port().to_string();
+    let workspace = Workspace::new();
+    for _ in 0..4 {
+        let output = run(&workspace, &["serve", "--port", &port]);
+        assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    }
+    let server = Server::start(&workspace, &[]);
+    assert_eq!(warnings(&server), "null");
+    assert_eq!(workspace.read(".duragent/starts").lines().count(), 1);
 }
 
 #[test]
