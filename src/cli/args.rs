@@ -186,6 +186,85 @@ pub struct AttachArgs {
 pub enum SessionCommand {
     /// List sessions, newest first
     List(SessionListArgs),
+    /// Print what was said and done in a session
+    Show(SessionShowArgs),
+    /// Write a session down as Markdown, or its events as JSON Lines
+    Export(SessionExportArgs),
+    /// End a session; its files stay
+    End(SessionNameArgs),
+    /// Delete a session and its files
+    Delete(SessionNameArgs),
+    /// Look for damage in the files of sessions, and mend it
+    Check(SessionCheckArgs),
+}
+
+/// `duragent session end` and `delete`.
+#[derive(Debug, Args)]
+pub struct SessionNameArgs {
+    /// The session, or how the id of only one begins or ends
+    #[arg(value_name = "ID")]
+    pub session: String,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `duragent session show`.
+#[derive(Debug, Args)]
+pub struct SessionShowArgs {
+    /// Which session.
+    #[command(flatten)]
+    pub name: SessionNameArgs,
+    /// Go on with what happens from now on, until the session ends
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The events, as one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `duragent session export`.
+#[derive(Debug, Args)]
+pub struct SessionExportArgs {
+    /// Which session.
+    #[command(flatten)]
+    pub name: SessionNameArgs,
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", default_value = "md")]
+    pub format: ExportFormat,
+    /// Where to [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// How a session is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Markdown, for people
+    Md,
+    /// The events, as one JSON object a line
+    Jsonl,
+}
+
+/// `duragent session check`.
+#[derive(Debug, Args)]
+pub struct SessionCheckArgs {
+    /// The session, or how the id of only one begins or ends
+    #[arg(
+        value_name = "ID",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub session: Option<String>,
+    /// All sessions
+    #[arg(long)]
+    pub all: bool,
+    /// Mend what can be mended; the log as it was is kept beside it
+    #[arg(long)]
+    pub repair: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `duragent session list`.

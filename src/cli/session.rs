@@ -1,17 +1,24 @@
 //! `duragent session`, and how sessions are listed and named on the command line.
 
+mod check;
+mod export;
+mod place;
+mod show;
+mod story;
+
 use std::time::{Duration, SystemTime};
 
-use crate::cli::args::{SessionCommand, SessionListArgs};
+use crate::cli::args::{SessionCommand, SessionListArgs, SessionNameArgs};
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::output;
-use crate::cli::server::connect_running;
+use crate::cli::output::{self, tell};
+use crate::cli::session::place::Place;
 use crate::cli::settings::ClientSettings;
 use crate::client::Client;
 use crate::client::wire::Session;
 use crate::domain::event::Status;
 use crate::domain::ids::SessionId;
 use crate::domain::time::Timestamp;
+use crate::runtime::offline::Filter;
 use crate::terminal::clean::one_line;
 use crate::terminal::table::table;
 
@@ -24,17 +31,37 @@ const SEARCHED_MAX: usize = 10_000;
 pub(super) fn run(command: &SessionCommand, settings: &ClientSettings) -> Outcome {
     match command {
         SessionCommand::List(args) => list(args, settings),
+        SessionCommand::Show(args) => show::run(args, settings),
+        SessionCommand::Export(args) => export::run(args, settings),
+        SessionCommand::End(args) => end(args, settings),
+        SessionCommand::Delete(args) => delete(args, settings),
+        SessionCommand::Check(args) => check::run(args, settings),
     }
 }
 
 fn list(args: &SessionListArgs, settings: &ClientSettings) -> Outcome {
-    let client = connect_running(&args.server, settings)?.ok_or_else(|| none_runs(settings))?;
-    let status = args.status.map(Status::from);
-    let mut filter = Vec::new();
-    filter.extend(args.agent.as_deref().map(|agent| ("agent", agent)));
-    filter.extend(status.map(|status| ("status", status.as_str())));
-    let sessions = client.sessions(&filter, args.limit)?;
+    let filter = Filter {
+        agent: args.agent.as_deref(),
+        status: args.status.map(Status::from),
+    };
+    let sessions = Place::find(&args.server, settings)?.list(filter, args.limit)?;
     print(&sessions, args.json)
+}
+
+fn end(args: &SessionNameArgs, settings: &ClientSettings) -> Outcome {
+    let place = Place::find(&args.server, settings)?;
+    let id = place.named(&args.session)?;
+    place.end(&id)?;
+    tell(&format!("ended {id}"));
+    Ok(())
+}
+
+fn delete(args: &SessionNameArgs, settings: &ClientSettings) -> Outcome {
+    let place = Place::find(&args.server, settings)?;
+    let id = place.named(&args.session)?;
+    place.delete(&id)?;
+    tell(&format!("deleted {id}"));
+    Ok(())
 }
 
 /// Prints a list of sessions.
@@ -61,19 +88,21 @@ pub(super) fn find(client: &Client, text: &str) -> Result<SessionId, Failure> {
     if let Ok(id) = SessionId::parse(text) {
         return Ok(id);
     }
-    let ids = attachable(client)?
-        .into_iter()
-        .map(|session| session.session_id);
+    let sessions = attachable(client)?.into_iter();
+    pick(sessions.map(|session| session.session_id), text)
+        .map_err(|failure| failure.hint("duragent attach --list shows what there is"))
+}
+
+/// The only one of `ids` that `text` names, by its beginning or its end.
+fn pick(ids: impl Iterator<Item = SessionId>, text: &str) -> Result<SessionId, Failure> {
     let mut found: Vec<SessionId> = ids.filter(|id| is_named(id, text)).collect();
     match (found.pop(), found.len()) {
         (Some(id), 0) => Ok(id),
         (Some(_), others) => Err(Failure::usage(format!(
             "{} sessions are called {text}…",
             others + 1
-        ))
-        .hint("give more of the id; duragent attach --list shows them")),
-        (None, _) => Err(Failure::new(format!("there is no session {text}"))
-            .hint("duragent attach --list shows what there is")),
+        ))),
+        (None, _) => Err(Failure::new(format!("there is no session {text}"))),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::args::Global;
 use crate::cli::failure::Failure;
 use crate::config::{Config, Overrides};
+use crate::runtime::offline::Files;
 
 /// Settings of the commands that talk to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,10 +14,14 @@ pub(super) struct ClientSettings {
     pub(super) config: Option<PathBuf>,
     /// The workspace.
     pub(super) workspace: PathBuf,
+    /// Where sessions are kept.
+    pub(super) sessions_dir: PathBuf,
     /// Where the agents are.
     pub(super) agents_dir: PathBuf,
     /// The token of the workspace's own server.
     pub(super) token: Option<String>,
+    /// Whether to say more than usual.
+    pub(super) is_verbose: bool,
     /// The port that a server of this workspace takes, if it is free.
     pub(super) port: u16,
 }
@@ -37,16 +42,23 @@ pub(super) fn client_settings(global: &Global) -> Result<ClientSettings, Failure
     Ok(ClientSettings {
         config: global.config.clone(),
         workspace: config.workspace,
+        sessions_dir: config.sessions_dir,
         agents_dir: config.agents_dir,
         token: config
             .server
             .api_token
             .map(|token| token.reveal().to_owned()),
         port: config.server.port,
+        is_verbose: global.verbose > 0,
     })
 }
 
 impl ClientSettings {
+    /// The sessions of the workspace, on their files.
+    pub(super) fn files(&self) -> Files {
+        Files::new(&self.workspace, &self.sessions_dir)
+    }
+
     /// Where a server that a client starts writes its log.
     pub(super) fn serve_log(&self) -> PathBuf {
         self.workspace.join("serve.log")

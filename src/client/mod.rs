@@ -11,6 +11,7 @@
 
 pub mod backoff;
 pub mod event;
+pub mod records;
 pub mod stream;
 pub mod wire;
 

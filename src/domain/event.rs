@@ -48,6 +48,13 @@ impl Record {
             event: serde_json::from_slice(json)?,
         })
     }
+
+    /// Leaves out what a provider gave us to give back to it: it is for nobody else.
+    pub fn hide_provider_data(&mut self) {
+        if let Event::AssistantResponse(reply) = &mut self.event {
+            reply.provider_data = None;
+        }
+    }
 }
 
 /// Something that happened to a session.

@@ -362,15 +362,8 @@ impl EventPage {
         let next = next.filter(|_| events.len() >= limit);
         // An event of a newer version has no form that we could show.
         events.retain(|record| record.event != Event::Unknown);
-        events.iter_mut().for_each(hide_provider_data);
+        events.iter_mut().for_each(Record::hide_provider_data);
         EventPage { events, next }
-    }
-}
-
-/// What a provider gave us to give back to it is for nobody else.
-fn hide_provider_data(record: &mut Record) {
-    if let Event::AssistantResponse(reply) = &mut record.event {
-        reply.provider_data = None;
     }
 }
 

@@ -10,7 +10,7 @@ use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
 use crate::engine::{EngineError, Sessions};
-use crate::http::api::{FileError, Host, Readiness, ReloadReport, Version};
+use crate::http::context::{FileError, Host, Readiness, ReloadReport, Version};
 use crate::runtime::signals::StopRequests;
 use crate::runtime::version;
 

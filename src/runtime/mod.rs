@@ -21,6 +21,7 @@
 mod host;
 mod loaded;
 mod logging;
+pub mod offline;
 pub mod options;
 pub mod serve;
 mod signals;

@@ -1,7 +1,6 @@
 //! `duragent serve`: the whole program, from its configuration to its orderly end.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -29,8 +28,9 @@ use crate::runtime::logging;
 use crate::runtime::options::{self, Resume, ServeOptions};
 use crate::runtime::signals::StopRequests;
 use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
+use crate::runtime::workspace;
 use crate::store::file::FileStore;
-use crate::store::lock::{self, LockError, WorkspaceLock};
+use crate::store::lock::{self, WorkspaceLock};
 
 /// How long streams and waiting answers may take to end once they were told.
 const STREAMS_END: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     }
     let (stop_requests, asked_rx) = StopRequests::new();
     stop_requests.ask_on_signals()?;
-    let lock = lock_workspace(&config.workspace)?;
+    let lock = workspace::lock(&config.workspace)?;
     let _sessions_lock = lock_outside(&config)?;
     let listener = bind(&config.server)?;
     let address = listener.local_addr().context("cannot tell the address")?;
@@ -151,26 +151,13 @@ impl Running {
     }
 }
 
-fn lock_workspace(workspace: &Path) -> anyhow::Result<WorkspaceLock> {
-    /// A client that looks who serves the workspace holds the lock for an instant.
-    const TRIES: u32 = 10;
-    const BETWEEN: Duration = Duration::from_millis(20);
-    for _ in 0..TRIES {
-        match WorkspaceLock::acquire(workspace) {
-            Err(LockError::Held { holder: None, .. }) => std::thread::sleep(BETWEEN),
-            other => return Ok(other?),
-        }
-    }
-    Ok(WorkspaceLock::acquire(workspace)?)
-}
-
 /// Sessions that are kept outside the workspace have a lock of their own: two workspaces may name
 /// the same folder.
 fn lock_outside(config: &Config) -> anyhow::Result<Option<WorkspaceLock>> {
     if config.sessions_dir.starts_with(&config.workspace) {
         return Ok(None);
     }
-    lock_workspace(&config.sessions_dir).map(Some)
+    Ok(Some(workspace::lock(&config.sessions_dir)?))
 }
 
 fn bind(server: &Server) -> anyhow::Result<TcpListener> {

@@ -1,0 +1,268 @@
+//! `duragent session check`: looks for damage in the files of sessions, and mends it.
+
+use serde::Serialize;
+
+use crate::cli::args::SessionCheckArgs;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::output;
+use crate::cli::session::pick;
+use crate::cli::session::place::own;
+use crate::cli::settings::ClientSettings;
+use crate::domain::ids::SessionId;
+use crate::runtime::offline::{Files, Mended, Owner, Report, SnapshotFit};
+use crate::runtime::workspace;
+use crate::terminal::clean::one_line;
+
+const WHY_WIDTH: usize = 200;
+
+/// Checks one session or all, and mends them when asked to.
+///
+/// Errors: something is wrong, and was not mended; with `--repair`, a server has the workspace.
+pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> Outcome {
+    let files = settings.files();
+    let owner = args.repair.then(|| own(&files)).transpose()?;
+    let ids = match &args.session {
+        Some(text) => vec![named(&files, text)?],
+        None => files.ids()?,
+    };
+    // A log that a server writes to may end in half a line, for an instant.
+    let is_written = owner.is_none() && workspace::holder(&settings.workspace).is_some();
+    let mut checked = Vec::new();
+    let mut bad = 0;
+    for id in ids {
+        let one = check(&files, owner.as_ref(), id, is_written);
+        bad += usize::from(!one.ok);
+        if args.json {
+            checked.push(one);
+        } else {
+            output::print(&one.lines())?;
+        }
+    }
+    if args.json {
+        output::print_json(&checked)?;
+    }
+    match (bad, args.repair) {
+        (0, _) => Ok(()),
+        (bad, true) => Err(Failure::new(format!("{} not mended", sessions(bad)))),
+        (bad, false) => Err(Failure::new(format!("{} damaged", sessions(bad)))
+            .hint("duragent session check --repair mends what can be mended")),
+    }
+}
+
+fn sessions(count: usize) -> String {
+    match count {
+        1 => "1 session is".to_owned(),
+        count => format!("{count} sessions are"),
+    }
+}
+
+fn named(files: &Files, text: &str) -> Result<SessionId, Failure> {
+    if let Ok(id) = SessionId::parse(text) {
+        return Ok(id);
+    }
+    pick(files.ids()?.into_iter(), text)
+        .map_err(|failure| failure.hint("duragent session list shows what there is"))
+}
+
+/// What `--json` prints of each session.
+#[derive(Debug, Serialize)]
+struct Checked {
+    session_id: SessionId,
+    /// Whether it is in order, perhaps only by now.
+    ok: bool,
+    #[serde(flatten)]
+    report: Option<ReportBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repaired: Option<MendedBody>,
+    /// Why it cannot be looked at, or not be mended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportBody {
+    log: String,
+    records: u64,
+    unchecked: u64,
+    torn_bytes: u64,
+    damaged_places: u64,
+    damage: Vec<DamageBody>,
+    missing: u64,
+    snapshot: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_why: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<InFlightBody>,
+    kept_torn_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct DamageBody {
+    line: u64,
+    why: String,
+}
+
+#[derive(Debug, Serialize)]
+struct InFlightBody {
+    message_id: String,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct MendedBody {
+    copy: String,
+    lost: u64,
+    torn_bytes: u64,
+}
+
+fn check(files: &Files, owner: Option<&Owner>, id: SessionId, is_written: bool) -> Checked {
+    let mut checked = Checked {
+        session_id: id,
+        ok: false,
+        report: None,
+        repaired: None,
+        error: None,
+    };
+    match files.check(&checked.session_id) {
+        Ok(report) => {
+            checked.ok = report.is_whole() && (report.torn_bytes == 0 || is_written);
+            checked.report = Some(ReportBody::from(report));
+        }
+        Err(error) => checked.error = Some(format!("{:#}", anyhow::Error::from(error))),
+    }
+    if let (Some(owner), Some(_)) = (owner, &checked.report) {
+        checked.repair(owner);
+    }
+    checked
+}
+
+impl Checked {
+    fn repair(&mut self, owner: &Owner) {
+        match owner.repair(&self.session_id) {
+            Ok(mended) => {
+                self.ok = true;
+                self.repaired = mended.map(MendedBody::from);
+            }
+            Err(error) => {
+                self.ok = false;
+                self.error = Some(format!("{:#}", anyhow::Error::from(error)));
+            }
+        }
+    }
+
+    fn lines(&self) -> String {
+        let id = &self.session_id;
+        let word = match (self.ok, &self.repaired, &self.report) {
+            (_, Some(_), _) => "repaired",
+            (true, None, _) => "ok",
+            (false, None, Some(report)) if report.damaged_places == 0 => "torn",
+            (false, None, Some(_)) => "damaged",
+            (false, None, None) => "unreadable",
+        };
+        let mut text = match &self.report {
+            Some(report) => format!("{id}  {word}  {} records\n", report.records),
+            None => format!("{id}  {word}\n"),
+        };
+        if let Some(report) = &self.report {
+            text.push_str(&report.lines());
+        }
+        if let Some(mended) = &self.repaired {
+            text.push_str(&mended.lines());
+        }
+        if let Some(error) = &self.error {
+            text.push_str(&detail(error));
+        }
+        text
+    }
+}
+
+/// A line below that of a session.
+fn detail(text: &str) -> String {
+    format!("  {}\n", one_line(text, WHY_WIDTH))
+}
+
+impl From<Report> for ReportBody {
+    fn from(report: Report) -> ReportBody {
+        let (snapshot, snapshot_why) = match report.snapshot {
+            SnapshotFit::Fits => ("fits", None),
+            SnapshotFit::Missing => ("missing", None),
+            SnapshotFit::Unfit(why) => ("unfit", Some(why)),
+        };
+        let damage = report.damage.into_iter().map(|damage| DamageBody {
+            line: damage.line,
+            why: damage.why,
+        });
+        ReportBody {
+            log: report.log,
+            records: report.records,
+            unchecked: report.unchecked,
+            torn_bytes: report.torn_bytes,
+            damaged_places: report.damaged_places,
+            damage: damage.collect(),
+            missing: report.missing,
+            snapshot,
+            snapshot_why,
+            in_flight: report.in_flight.map(|left| InFlightBody {
+                message_id: left.message_id.to_string(),
+                bytes: left.bytes,
+            }),
+            kept_torn_bytes: report.kept_torn_bytes,
+        }
+    }
+}
+
+impl ReportBody {
+    /// What is worth a line.
+    fn lines(&self) -> String {
+        let mut text = String::new();
+        for damage in &self.damage {
+            text.push_str(&detail(&format!(
+                "{}:{}: {}",
+                self.log, damage.line, damage.why
+            )));
+        }
+        let unnamed = self.damaged_places - self.damage.len() as u64;
+        let numbers = [
+            (unnamed, "more damaged places"),
+            (self.missing, "events are lost"),
+            (self.torn_bytes, "bytes of an interrupted append at the end"),
+            (self.unchecked, "records have no checksum"),
+            (
+                self.kept_torn_bytes,
+                "bytes were cut off by earlier repairs (events.jsonl.torn)",
+            ),
+        ];
+        for (number, what) in numbers.into_iter().filter(|(number, _)| *number > 0) {
+            text.push_str(&detail(&format!("{number} {what}")));
+        }
+        if let Some(why) = &self.snapshot_why {
+            text.push_str(&detail(&format!("state.yaml is of no use: {why}")));
+        }
+        if let Some(left) = &self.in_flight {
+            let InFlightBody { message_id, bytes } = left;
+            text.push_str(&detail(&format!(
+                "{bytes} bytes of the reply {message_id} are in flight"
+            )));
+        }
+        text
+    }
+}
+
+impl From<Mended> for MendedBody {
+    fn from(mended: Mended) -> MendedBody {
+        MendedBody {
+            copy: mended.copy,
+            lost: mended.lost,
+            torn_bytes: mended.torn_bytes,
+        }
+    }
+}
+
+impl MendedBody {
+    fn lines(&self) -> String {
+        detail(&format!(
+            "repaired: {} events lost and marked, {} bytes cut; {} holds the log as it was",
+            self.lost, self.torn_bytes, self.copy
+        ))
+    }
+}

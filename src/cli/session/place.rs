@@ -1,0 +1,125 @@
+//! Where sessions are managed: on the server that runs, or on their files when none does.
+
+use crate::cli::args::ServerArgs;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::server::connect_running;
+use crate::cli::session::{SEARCHED_MAX, pick};
+use crate::cli::settings::ClientSettings;
+use crate::client::Client;
+use crate::client::records::RecordPage;
+use crate::client::wire::Session;
+use crate::domain::event::Record;
+use crate::domain::ids::{Seq, SessionId};
+use crate::runtime::offline::{Files, Filter, LockError, Owner};
+
+/// See the [module](self).
+pub(super) enum Place {
+    /// A server holds the sessions.
+    Server(Client),
+    /// Nobody does.
+    Files(Files),
+}
+
+impl Place {
+    /// The server that is named or runs; else the workspace's files.
+    pub(super) fn find(args: &ServerArgs, settings: &ClientSettings) -> Result<Place, Failure> {
+        Ok(match connect_running(args, settings)? {
+            Some(client) => Place::Server(client),
+            None => Place::Files(settings.files()),
+        })
+    }
+
+    /// The session that `text` names: its id, or how the id of only one begins or ends.
+    pub(super) fn named(&self, text: &str) -> Result<SessionId, Failure> {
+        if let Ok(id) = SessionId::parse(text) {
+            return Ok(id);
+        }
+        let ids = match self {
+            Place::Server(client) => {
+                let sessions = client.sessions(&[], SEARCHED_MAX)?.into_iter();
+                sessions.map(|session| session.session_id).collect()
+            }
+            Place::Files(files) => files.ids()?,
+        };
+        pick(ids.into_iter(), text)
+            .map_err(|failure| failure.hint("duragent session list shows what there is"))
+    }
+
+    /// Sessions, newest first.
+    pub(super) fn list(&self, filter: Filter<'_>, limit: usize) -> Result<Vec<Session>, Failure> {
+        match self {
+            Place::Server(client) => {
+                let agent = filter.agent.map(|agent| ("agent", agent));
+                let status = filter.status.map(|status| ("status", status.as_str()));
+                let query: Vec<_> = agent.into_iter().chain(status).collect();
+                Ok(client.sessions(&query, limit)?)
+            }
+            Place::Files(files) => Ok(files.list(filter, limit)?),
+        }
+    }
+
+    /// One session.
+    pub(super) fn session(&self, id: &SessionId) -> Result<Session, Failure> {
+        match self {
+            Place::Server(client) => Ok(client.session(id)?),
+            Place::Files(files) => Ok(files.session(id)?),
+        }
+    }
+
+    /// Hands the records after `after` over, up to the end of the log; returns the last one's
+    /// number.
+    pub(super) fn each_record(
+        &self,
+        id: &SessionId,
+        after: Seq,
+        mut each: impl FnMut(&Record) -> Outcome,
+    ) -> Result<Seq, Failure> {
+        let mut last = after;
+        loop {
+            let RecordPage { records, next } = self.records(id, last)?;
+            for record in &records {
+                each(record)?;
+            }
+            match next {
+                Some(next) => last = next,
+                None => return Ok(last),
+            }
+        }
+    }
+
+    fn records(&self, id: &SessionId, after: Seq) -> Result<RecordPage, Failure> {
+        const PAGE: usize = 500;
+        match self {
+            Place::Server(client) => Ok(client.records(id, after, PAGE)?),
+            Place::Files(files) => Ok(files.records(id, after, PAGE)?),
+        }
+    }
+
+    /// Ends a session and keeps its files.
+    pub(super) fn end(&self, id: &SessionId) -> Outcome {
+        match self {
+            Place::Server(client) => Ok(client.end_session(id)?),
+            Place::Files(files) => Ok(own(files)?.end(id)?),
+        }
+    }
+
+    /// Deletes a session and its files.
+    pub(super) fn delete(&self, id: &SessionId) -> Outcome {
+        match self {
+            Place::Server(client) => Ok(client.delete_session(id)?),
+            Place::Files(files) => Ok(own(files)?.delete(id)?),
+        }
+    }
+}
+
+/// Takes the workspace, or says who has it and what to do about that.
+pub(super) fn own(files: &Files) -> Result<Owner, Failure> {
+    files.own().map_err(|error| {
+        let is_held = matches!(error, LockError::Held { .. });
+        let failure = Failure::from(error);
+        if is_held {
+            return failure.hint("stop it first, with: duragent serve stop");
+        }
+        failure
+    })
+}

@@ -1,0 +1,204 @@
+//! The sessions of a workspace without its server: on their files.
+//!
+//! Reading needs no lock, since logs only grow at their end. Whoever changes something is an
+//! [`Owner`], which holds the workspace's lock: no server has it meanwhile.
+
+pub use crate::store::StoreError;
+pub use crate::store::file::repair::{Mended, RepairError, Report, SnapshotFit};
+pub use crate::store::lock::LockError;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::clock::SystemClock;
+use crate::base::fs::RealFs;
+use crate::client::records::RecordPage;
+use crate::client::wire::Session;
+use crate::domain::event::{Event, Record, Status};
+use crate::domain::ids::{Seq, SessionId};
+use crate::domain::state::Summary;
+use crate::engine::{Agent, Agents, EngineError, Lifetimes, Parts, Sessions, Settings};
+use crate::llm::providers::{ProviderSettings, Providers};
+use crate::runtime::workspace;
+use crate::store::file::FileStore;
+use crate::store::lock::WorkspaceLock;
+use crate::store::{Limit, SessionStore as _};
+
+/// What is read of a log at a time.
+const PAGE_BYTES: usize = 512 << 10;
+
+/// The sessions of a workspace, for reading.
+#[derive(Debug, Clone)]
+pub struct Files {
+    workspace: PathBuf,
+    store: Arc<FileStore>,
+}
+
+/// Which sessions are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter<'a> {
+    /// Only those of this agent.
+    pub agent: Option<&'a str>,
+    /// Only those that stand so.
+    pub status: Option<Status>,
+}
+
+/// The sessions of a workspace, for changing; the workspace is locked as long as this lives.
+#[derive(Debug)]
+pub struct Owner {
+    files: Files,
+    _lock: WorkspaceLock,
+}
+
+/// Why something was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The engine refused, or could not.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The engine could not be started.
+    #[error("cannot start the engine")]
+    Start(#[source] std::io::Error),
+}
+
+impl Files {
+    /// The sessions in `sessions_dir`, which belong to `workspace`; touches no file.
+    pub fn new(workspace: &Path, sessions_dir: &Path) -> Files {
+        let store =
+            FileStore::with_sessions_in(Arc::new(RealFs), workspace, sessions_dir.to_owned());
+        Files {
+            workspace: workspace.to_owned(),
+            store: Arc::new(store),
+        }
+    }
+
+    /// All ids, newest first.
+    pub fn ids(&self) -> Result<Vec<SessionId>, StoreError> {
+        self.store.list(None, usize::MAX)
+    }
+
+    /// Sessions, newest first, at most `limit`. One that cannot be read is left out, with a warning.
+    pub fn list(&self, filter: Filter<'_>, limit: usize) -> Result<Vec<Session>, StoreError> {
+        let read = |id: SessionId| match self.store.summary(&id) {
+            Ok(summary) => Some(session_of(id, summary)),
+            Err(error) => {
+                log::warn!("session {id} is not listed: {error}");
+                None
+            }
+        };
+        let sessions = self.ids()?.into_iter().filter_map(read);
+        let wanted = sessions.filter(|session| filter.wants(session));
+        Ok(wanted.take(limit).collect())
+    }
+
+    /// One session.
+    pub fn session(&self, id: &SessionId) -> Result<Session, StoreError> {
+        Ok(session_of(id.clone(), self.store.summary(id)?))
+    }
+
+    /// The records after `after`, at most `limit`; as a server shows them.
+    pub fn records(
+        &self,
+        id: &SessionId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<RecordPage, StoreError> {
+        let limit = Limit {
+            records: limit,
+            bytes: PAGE_BYTES,
+        };
+        let mut records = self.store.records(id, after.next(), limit)?;
+        let next = records.last().map(|record| record.seq);
+        // Events of a newer version have no form that could be shown.
+        records.retain(|record| record.event != Event::Unknown);
+        records.iter_mut().for_each(Record::hide_provider_data);
+        Ok(RecordPage { records, next })
+    }
+
+    /// Looks at all of a session's files.
+    pub fn check(&self, id: &SessionId) -> Result<Report, StoreError> {
+        self.store.examine(id)
+    }
+
+    /// Takes the workspace for changing its sessions.
+    ///
+    /// Errors: [`LockError::Held`] while a server has it.
+    pub fn own(&self) -> Result<Owner, LockError> {
+        Ok(Owner {
+            _lock: workspace::lock(&self.workspace)?,
+            files: self.clone(),
+        })
+    }
+}
+
+impl Filter<'_> {
+    fn wants(&self, session: &Session) -> bool {
+        self.agent.is_none_or(|agent| session.agent == agent)
+            && self.status.is_none_or(|status| session.status == status)
+    }
+}
+
+impl Owner {
+    /// Mends a session's log; `None` when there is nothing to mend.
+    pub fn repair(&self, id: &SessionId) -> Result<Option<Mended>, RepairError> {
+        self.files.store.repair(id)
+    }
+
+    /// Ends a session and keeps its files.
+    pub fn end(&self, id: &SessionId) -> Result<(), ChangeError> {
+        self.with_engine(|sessions| sessions.end(id))
+    }
+
+    /// Deletes a session and its files.
+    pub fn delete(&self, id: &SessionId) -> Result<(), ChangeError> {
+        self.with_engine(|sessions| sessions.delete(id))
+    }
+
+    /// Has the engine do it, which knows what else must be written; no turn is taken up.
+    fn with_engine(
+        &self,
+        work: impl FnOnce(&Sessions) -> Result<(), EngineError>,
+    ) -> Result<(), ChangeError> {
+        let sessions = Sessions::start(Parts {
+            store: Arc::clone(&self.files.store) as Arc<_>,
+            agents: Arc::new(NoAgents),
+            models: Arc::new(Providers::new(ProviderSettings::default())),
+            clock: Arc::new(SystemClock),
+            settings: Settings {
+                max_active: 1,
+                min_free_bytes: 0,
+                previous_stop_was_clean: true,
+                lifetimes: Lifetimes::default(),
+            },
+        })
+        .map_err(ChangeError::Start)?;
+        let done = work(&sessions);
+        sessions.stop(Duration::ZERO);
+        Ok(done?)
+    }
+}
+
+/// No turn runs here.
+#[derive(Debug)]
+struct NoAgents;
+
+impl Agents for NoAgents {
+    fn get(&self, _name: &str) -> Option<Agent> {
+        None
+    }
+}
+
+fn session_of(id: SessionId, summary: Summary) -> Session {
+    Session {
+        session_id: id,
+        agent: summary.agent,
+        status: summary.status,
+        created_at: summary.created_at,
+        updated_at: summary.updated_at,
+        title: summary.title.filter(|title| !title.is_empty()),
+        message_count: summary.message_count,
+        working: None,
+        pending_approval: None,
+    }
+}
