@@ -20,9 +20,8 @@ use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::engine::{Agent, Agents, EngineError, Lifetimes, Parts, Sessions, Settings};
 use crate::llm::providers::{ProviderSettings, Providers};
-use crate::runtime::workspace;
+use crate::runtime::workspace::{self, Taken};
 use crate::store::file::FileStore;
-use crate::store::lock::WorkspaceLock;
 use crate::store::{Limit, SessionStore as _};
 
 /// What is read of a log at a time.
@@ -32,6 +31,7 @@ const PAGE_BYTES: usize = 512 << 10;
 #[derive(Debug, Clone)]
 pub struct Files {
     workspace: PathBuf,
+    sessions_dir: PathBuf,
     store: Arc<FileStore>,
 }
 
@@ -48,7 +48,7 @@ pub struct Filter<'a> {
 #[derive(Debug)]
 pub struct Owner {
     files: Files,
-    _lock: WorkspaceLock,
+    _lock: Taken,
 }
 
 /// Why something was not changed.
@@ -69,6 +69,7 @@ impl Files {
             FileStore::with_sessions_in(Arc::new(RealFs), workspace, sessions_dir.to_owned());
         Files {
             workspace: workspace.to_owned(),
+            sessions_dir: sessions_dir.to_owned(),
             store: Arc::new(store),
         }
     }
@@ -126,7 +127,7 @@ impl Files {
     /// Errors: [`LockError::Held`] while a server has it.
     pub fn own(&self) -> Result<Owner, LockError> {
         Ok(Owner {
-            _lock: workspace::lock(&self.workspace)?,
+            _lock: workspace::lock(&self.workspace, &self.sessions_dir)?,
             files: self.clone(),
         })
     }

@@ -30,7 +30,7 @@ use crate::runtime::signals::StopRequests;
 use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
 use crate::runtime::workspace;
 use crate::store::file::FileStore;
-use crate::store::lock::{self, WorkspaceLock};
+use crate::store::lock;
 
 /// How long streams and waiting answers may take to end once they were told.
 const STREAMS_END: Duration = Duration::from_secs(5);
@@ -47,10 +47,10 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     }
     let (stop_requests, asked_rx) = StopRequests::new();
     stop_requests.ask_on_signals()?;
-    let lock = workspace::lock(&config.workspace)?;
-    let _sessions_lock = lock_outside(&config)?;
+    let lock = workspace::lock(&config.workspace, &config.sessions_dir)?;
     let listener = bind(&config.server)?;
     let address = listener.local_addr().context("cannot tell the address")?;
+    // After the port: a start that fails for want of one took nothing up, and is no crash.
     let mut starts = Starts::begin(&config.workspace, now());
     let recovery = recovery(options.resume, &starts);
     let started = Running::start(&config, &starts, recovery, listener, stop_requests);
@@ -149,15 +149,6 @@ impl Running {
         self.api.join(STREAMS_END);
         self.front.stop();
     }
-}
-
-/// Sessions that are kept outside the workspace have a lock of their own: two workspaces may name
-/// the same folder.
-fn lock_outside(config: &Config) -> anyhow::Result<Option<WorkspaceLock>> {
-    if config.sessions_dir.starts_with(&config.workspace) {
-        return Ok(None);
-    }
-    Ok(Some(workspace::lock(&config.sessions_dir)?))
 }
 
 fn bind(server: &Server) -> anyhow::Result<TcpListener> {

@@ -127,7 +127,7 @@ fn wrong_usage_is_one_line_and_code_2() {
 #[test]
 fn without_a_server_lists_and_stop_say_so() {
     let folder = folder();
-    for line in ["session list", "agent list", "serve stop", "serve status"] {
+    for line in ["agent list", "serve stop", "serve status"] {
         let arguments: Vec<&str> = line.split(' ').collect();
         let output = run(folder.path(), &arguments);
         assert_eq!(code(&output), 1, "{line}");

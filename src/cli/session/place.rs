@@ -10,7 +10,7 @@ use crate::client::records::RecordPage;
 use crate::client::wire::Session;
 use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
-use crate::runtime::offline::{Files, Filter, LockError, Owner};
+use crate::runtime::offline::{Files, Filter, LockError, Owner, StoreError};
 
 /// See the [module](self).
 pub(super) enum Place {
@@ -62,7 +62,7 @@ impl Place {
     pub(super) fn session(&self, id: &SessionId) -> Result<Session, Failure> {
         match self {
             Place::Server(client) => Ok(client.session(id)?),
-            Place::Files(files) => Ok(files.session(id)?),
+            Place::Files(files) => files.session(id).map_err(unread),
         }
     }
 
@@ -91,7 +91,7 @@ impl Place {
         const PAGE: usize = 500;
         match self {
             Place::Server(client) => Ok(client.records(id, after, PAGE)?),
-            Place::Files(files) => Ok(files.records(id, after, PAGE)?),
+            Place::Files(files) => files.records(id, after, PAGE).map_err(unread),
         }
     }
 
@@ -110,6 +110,16 @@ impl Place {
             Place::Files(files) => Ok(own(files)?.delete(id)?),
         }
     }
+}
+
+/// A session that cannot be read, and what can be done about it.
+fn unread(error: StoreError) -> Failure {
+    let is_damaged = matches!(error, StoreError::Damaged { .. });
+    let failure = Failure::from(error);
+    if is_damaged {
+        return failure.hint("duragent session check --repair mends what can be mended");
+    }
+    failure
 }
 
 /// Takes the workspace, or says who has it and what to do about that.

@@ -18,6 +18,8 @@ pub(super) fn run(args: &SessionShowArgs, settings: &ClientSettings) -> Outcome 
     const LOOK_EVERY: Duration = Duration::from_millis(300);
     let place = Place::find(&args.name.server, settings)?;
     let id = place.named(&args.name.session)?;
+    // A log that holds nothing would be shown as nothing.
+    place.session(&id)?;
     let mut story = Story::new(settings.is_verbose);
     let mut is_over = false;
     let mut last = Seq::ZERO;

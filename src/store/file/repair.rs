@@ -12,7 +12,9 @@
 //!
 //! For the owner of the workspace, while nobody has the session open.
 
+mod findings;
 mod sort;
+mod writer;
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -24,19 +26,15 @@ use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
-use crate::store::file::lines::Lines;
 use crate::store::file::walk::Source;
-use crate::store::file::{FileStore, inflight, line, refuse_newer, snapshot};
+use crate::store::file::{FileStore, inflight, refuse_newer, snapshot};
 use crate::store::{SessionStore as _, StoreError};
 
-use self::sort::{Sorted, Sorter};
+use self::findings::Findings;
+use self::writer::Writer;
 
 /// The code of the event that stands where one was lost.
 pub const EVENT_LOST: &str = "event_lost";
-/// Places of damage that a report names; the others are only counted.
-const DAMAGE_NAMED: usize = 100;
-/// What is written of a mended log at a time.
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// What a look at all of a session's files found.
 #[derive(Debug, Clone, PartialEq)]
@@ -193,26 +191,19 @@ impl FileStore {
         self.check(id).map(drop)
     }
 
-    /// What the first event of a session must have said.
+    /// The first event of a session, as far as anything still tells of it.
     fn lost_start(&self, id: &SessionId, findings: &Findings) -> Result<Record, RepairError> {
         let folder = self.layout.session(id);
-        if let Some(summary) = snapshot::last_summary(&*self.fs, &folder, id) {
-            return Ok(start_of(summary));
-        }
-        let found = findings.agent.clone();
-        let (agent, timestamp) =
-            found.ok_or_else(|| RepairError::NothingLeft(folder.log().display().to_string()))?;
+        let summary = snapshot::last_summary(&*self.fs, &folder, id);
+        let (timestamp, start) = summary
+            .map(start_in)
+            .or_else(|| findings.agent.clone().map(start_with))
+            .ok_or_else(|| RepairError::NothingLeft(folder.log().display().to_string()))?;
         Ok(Record {
             seq: Seq(1),
             timestamp,
             cont: false,
-            event: Event::SessionStart(SessionStart {
-                format: FORMAT,
-                agent,
-                on_disconnect: OnDisconnect::default(),
-                gateway: None,
-                gateway_chat_id: None,
-            }),
+            event: Event::SessionStart(start),
         })
     }
 
@@ -271,239 +262,27 @@ impl FileStore {
     }
 }
 
-fn start_of(summary: Summary) -> Record {
-    Record {
-        seq: Seq(1),
-        timestamp: summary.created_at,
-        cont: false,
-        event: Event::SessionStart(SessionStart {
-            format: FORMAT,
-            agent: summary.agent,
-            on_disconnect: summary.on_disconnect,
-            gateway: summary.gateway,
-            gateway_chat_id: summary.gateway_chat_id,
-        }),
-    }
+fn start_in(summary: Summary) -> (Timestamp, SessionStart) {
+    let start = SessionStart {
+        format: FORMAT,
+        agent: summary.agent,
+        on_disconnect: summary.on_disconnect,
+        gateway: summary.gateway,
+        gateway_chat_id: summary.gateway_chat_id,
+    };
+    (summary.created_at, start)
 }
 
-/// What a pass over all lines of a log found.
-#[derive(Debug, Clone, Default)]
-struct Findings {
-    records: u64,
-    unchecked: u64,
-    missing: u64,
-    damage: DamageList,
-    /// Where what an interrupted append left begins.
-    torn_from: Option<u64>,
-    lacks_newline: bool,
-    /// Whether event 1 can be read.
-    has_start: bool,
-    /// Of the first reply: the agent, and when it spoke.
-    agent: Option<(String, Timestamp)>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct DamageList {
-    named: Vec<Damage>,
-    count: u64,
-}
-
-impl DamageList {
-    fn add(&mut self, line: u64, why: String) {
-        self.count += 1;
-        if self.named.len() < DAMAGE_NAMED {
-            self.named.push(Damage { line, why });
-        }
-    }
-}
-
-impl Findings {
-    fn of(source: Source<'_>) -> Result<Findings, StoreError> {
-        let mut found = Findings::default();
-        // As it was before the bad lines that may be the end of an interrupted append.
-        let mut before_torn: Option<Findings> = None;
-        let mut sorter = Sorter::new();
-        let mut lines = Lines::new(source.file, 0, source.end);
-        let mut number = 0;
-        let mut bad_lines = 0;
-        while let Some(raw) = lines.next().doing("read", source.path)? {
-            number += 1;
-            let sorted = sorter.sort(raw.bytes, raw.is_whole);
-            match &sorted {
-                // The first append was synced before anybody could find the session.
-                Sorted::Unreadable { .. } if before_torn.is_none() && found.records > 0 => {
-                    let mut before = found.clone();
-                    before.torn_from = Some(raw.offset);
-                    before_torn = Some(before);
-                }
-                // What begins an append was written after all before it was synced.
-                sorted if sorted.begins_append() => before_torn = None,
-                Sorted::Good { .. } | Sorted::Unreadable { .. } | Sorted::Misplaced { .. } => {}
-            }
-            found.lacks_newline = !raw.is_whole;
-            found.note(sorted, number, &mut bad_lines);
-        }
-        let mut found = before_torn.unwrap_or(found);
-        if found.records == 0 {
-            found.damage.add(1, "it holds no event".to_owned());
-        }
-        Ok(found)
-    }
-
-    fn note(&mut self, sorted: Sorted, line: u64, bad_lines: &mut u64) {
-        match sorted {
-            Sorted::Good {
-                record,
-                is_checked,
-                missing,
-            } => {
-                let lost = missing.end - missing.start;
-                // Bad lines were named already.
-                if lost > *bad_lines {
-                    self.damage.add(line, missing_before(missing));
-                }
-                *bad_lines = 0;
-                self.missing += lost;
-                self.records += 1;
-                self.unchecked += u64::from(!is_checked);
-                self.has_start |= record.seq == Seq(1);
-                self.learn_agent(&record);
-            }
-            Sorted::Unreadable { why } | Sorted::Misplaced { why, .. } => {
-                *bad_lines += 1;
-                self.damage.add(line, why);
-            }
-        }
-    }
-
-    fn learn_agent(&mut self, record: &Record) {
-        if let (None, Event::AssistantResponse(reply)) = (&self.agent, &record.event) {
-            self.agent = Some((reply.agent.clone(), record.timestamp));
-        }
-    }
-
-    fn is_good(&self) -> bool {
-        self.damage.count == 0 && self.torn_from.is_none() && !self.lacks_newline
-    }
-
-    /// Where the part of the log ends that is to be kept or mended.
-    fn good_end(&self, source: Source<'_>) -> u64 {
-        self.torn_from.unwrap_or(source.end)
-    }
-
-    fn torn_bytes(&self, source: Source<'_>) -> u64 {
-        source.end - self.good_end(source)
-    }
-}
-
-impl Sorted {
-    fn begins_append(&self) -> bool {
-        match self {
-            Sorted::Good { record, .. } => !record.cont,
-            Sorted::Misplaced { begins_append, .. } => *begins_append,
-            Sorted::Unreadable { .. } => false,
-        }
-    }
-}
-
-fn missing_before(missing: std::ops::Range<u64>) -> String {
-    match missing.end - missing.start {
-        1 => format!("event {} is missing before it", missing.start),
-        _ => format!(
-            "events {} to {} are missing before it",
-            missing.start,
-            missing.end - 1
-        ),
-    }
-}
-
-/// Writes a mended log.
-struct Writer<'a> {
-    file: &'a mut dyn File,
-    buffer: Vec<u8>,
-    /// What stands for event 1 if that is lost.
-    start: Option<Record>,
-    /// The time of the last good record: times must not go back.
-    at: Timestamp,
-    /// The file that still has what is lost.
-    copy: String,
-}
-
-impl<'a> Writer<'a> {
-    fn new(file: &'a mut dyn File, start: Option<Record>, copy: String) -> Writer<'a> {
-        Writer {
-            file,
-            buffer: Vec::new(),
-            start,
-            at: Timestamp::default(),
-            copy,
-        }
-    }
-
-    fn write_log(mut self, source: Source<'_>, good_end: u64) -> io::Result<()> {
-        let mut sorter = Sorter::new();
-        let mut lines = Lines::new(source.file, 0, good_end);
-        // The first bad line since the last good one.
-        let mut bad: Option<(u64, String)> = None;
-        let mut number = 0;
-        while let Some(raw) = lines.next()? {
-            number += 1;
-            match sorter.sort(raw.bytes, raw.is_whole) {
-                Sorted::Good {
-                    record, missing, ..
-                } => {
-                    for seq in missing {
-                        self.write_lost(Seq(seq), bad.as_ref())?;
-                    }
-                    bad = None;
-                    self.at = self.at.max(record.timestamp);
-                    self.buffer.extend_from_slice(raw.bytes);
-                    self.buffer.push(b'\n');
-                }
-                Sorted::Unreadable { why } | Sorted::Misplaced { why, .. } => {
-                    bad.get_or_insert((number, why));
-                }
-            }
-            self.flush_beyond(CHUNK_BYTES)?;
-        }
-        if sorter.expected() == Seq(1) {
-            self.write_lost(Seq(1), None)?;
-        }
-        self.flush_beyond(0)?;
-        source.copy_to(self.file, good_end).map(drop)
-    }
-
-    /// Writes what stands for a lost event.
-    fn write_lost(&mut self, seq: Seq, bad: Option<&(u64, String)>) -> io::Result<()> {
-        if let Some(start) = self.start.take_if(|start| start.seq == seq) {
-            self.at = start.timestamp;
-            line::encode(&start, 0, &mut self.buffer)?;
-            return Ok(());
-        }
-        let message = match bad {
-            Some((line, why)) => format!("event {seq} was lost: {}:{line}: {why}", self.copy),
-            None => format!("event {seq} was lost: no line had its number"),
-        };
-        let lost = Record {
-            seq,
-            timestamp: self.at,
-            cont: false,
-            event: Event::Error {
-                code: EVENT_LOST.to_owned(),
-                message,
-            },
-        };
-        line::encode(&lost, 0, &mut self.buffer)?;
-        self.flush_beyond(CHUNK_BYTES)
-    }
-
-    fn flush_beyond(&mut self, bytes: usize) -> io::Result<()> {
-        if self.buffer.len() > bytes {
-            self.file.write_all(&self.buffer)?;
-            self.buffer.clear();
-        }
-        Ok(())
-    }
+/// Of an agent that spoke first at that time.
+fn start_with((agent, at): (String, Timestamp)) -> (Timestamp, SessionStart) {
+    let start = SessionStart {
+        format: FORMAT,
+        agent,
+        on_disconnect: OnDisconnect::default(),
+        gateway: None,
+        gateway_chat_id: None,
+    };
+    (at, start)
 }
 
 /// The length of a file; 0 if there is none, or it cannot be told.
