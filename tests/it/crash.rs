@@ -70,10 +70,13 @@ fn of_type<'a>(log: &'a [Value], kind: &str) -> Vec<&'a Value> {
     log.iter().filter(|line| line["type"] == kind).collect()
 }
 
-fn wait_for_turn_end(workspace: &Workspace, session: &str) -> Vec<Value> {
+/// The log of the session, once its turn has ended and the server shows that, too.
+fn wait_for_turn_end(server: &Server, workspace: &Workspace, session: &str) -> Vec<Value> {
     eventually("the turn ends", || {
         let log = workspace.log_of(session);
-        (!of_type(&log, "turn_ended").is_empty()).then_some(log)
+        let has_ended = !of_type(&log, "turn_ended").is_empty();
+        let path = format!("/api/v1/sessions/{session}");
+        (has_ended && server.get(&path).json()["working"] == false).then_some(log)
     })
 }
 
@@ -153,7 +156,7 @@ fn every_id_seen_before_and_after_kills_leads_to_exactly_the_rest() {
         let mut stream = server.events(&session, "", Some(&seen.last().unwrap().id));
         seen.extend(until_said(&mut stream, more));
     }
-    wait_for_turn_end(&workspace, &session);
+    wait_for_turn_end(&server, &workspace, &session);
     for at in 0..seen.len() {
         let mut again = server.events(&session, "", Some(&seen[at].id));
         let rest = again.until("done");
@@ -241,9 +244,9 @@ fn a_message_whose_turn_had_not_begun_is_answered_after_a_kill() {
     waiting.expect("start");
     let kinds: Vec<Value> = workspace.log_of(&second);
     assert_eq!(kinds.last().unwrap()["type"], "user_message");
-    let _server = restart(server, &workspace);
+    let server = restart(server, &workspace);
     for session in [first, second] {
-        let log = wait_for_turn_end(&workspace, &session);
+        let log = wait_for_turn_end(&server, &workspace, &session);
         assert_eq!(log.last().unwrap()["outcome"], "completed");
     }
 }
@@ -302,7 +305,7 @@ fn a_turn_cut_off_after_any_line_of_its_log_comes_to_the_same_end() {
 
     let server = Server::start(&workspace, &[]);
     for (lines, copy) in cut_off {
-        let log = wait_for_turn_end(&workspace, &copy);
+        let log = wait_for_turn_end(&server, &workspace, &copy);
         assert_eq!(log.last().unwrap()["outcome"], "completed", "{lines} lines");
         let shown = messages(&server, &copy);
         assert_eq!(shown.last().unwrap()["content"], "no idea", "{lines} lines");
@@ -424,7 +427,7 @@ fn tries_of_a_turn_that_paused_count_too() {
     drop(client);
     let mut client = server.events(&session, "", None);
     client.expect("session");
-    let log = wait_for_turn_end(&workspace, &session);
+    let log = wait_for_turn_end(&server, &workspace, &session);
     assert_eq!(log.last().unwrap()["error"]["code"], "too_many_tries");
 }
 
@@ -448,7 +451,7 @@ fn orderly_stops_are_no_tries() {
         }
         server = Server::start(&workspace, &[]);
     }
-    let log = wait_for_turn_end(&workspace, &session);
+    let log = wait_for_turn_end(&server, &workspace, &session);
     assert_eq!(log.last().unwrap()["outcome"], "completed");
     let triggers: Vec<&Value> = of_type(&log, "turn_started")
         .iter()
@@ -536,7 +539,7 @@ fn a_second_signal_exits_at_once() {
     // What had come is not lost, and the turn goes on.
     model.reply(text("but sure"));
     let server = Server::start(&workspace, &[]);
-    wait_for_turn_end(&workspace, &session);
+    wait_for_turn_end(&server, &workspace, &session);
     assert_eq!(messages(&server, &session)[1]["content"], "slow but sure");
 }
 

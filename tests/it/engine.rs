@@ -6,29 +6,25 @@ mod power_cut;
 mod storage;
 mod sweep;
 
-use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duragent::base::clock::{Clock, SystemClock};
 use duragent::base::fs::RealFs;
 use duragent::domain::event::{
-    Decision, Event, FinishReason, OnDisconnect, Outcome, Record, Status, ToolCall, ToolOutput,
+    Decision, Event, FinishReason, OnDisconnect, Outcome, Record, Status, ToolOutput,
 };
-use duragent::domain::ids::{AgentName, Seq, SessionId, SourceId};
-use duragent::domain::spec::{AgentSpec, ModelChoice, Provider};
+use duragent::domain::ids::{Seq, SessionId, SourceId};
 use duragent::engine::{
-    Agent, Agents, Begin, Cursor, EngineError, FeedEvent, FeedItem, Flow, Lifetimes, ListQuery,
-    NewMessage, Parts, Presence, Recovery, Sessions, Settings, Subscription,
+    Begin, Cursor, EngineError, FeedEvent, FeedItem, Flow, ListQuery, NewMessage, Presence,
+    Recovery, Sessions, Subscription,
 };
 use duragent::llm::Models;
-use duragent::llm::providers::{ProviderSettings, Providers};
 use duragent::store::file::FileStore;
-use duragent::tools::{AskAlways, Effect, Policy, Tool, ToolSpec, Toolbox, Verdict};
+use duragent::tools::{AskAlways, Effect, Tool, ToolSpec, Toolbox};
 use tempfile::TempDir;
 
 use crate::support::fake_model::{FakeModel, error, pieces, stall, text, tool_call};
+use crate::support::sessions::{Setup, providers, repeats, start, start_with, tool};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,33 +35,6 @@ struct World {
     model: FakeModel,
     folder: Arc<TempDir>,
     setup: Setup,
-}
-
-#[derive(Clone)]
-struct Setup {
-    on_disconnect: OnDisconnect,
-    tools: Toolbox,
-    policy: Arc<dyn Policy>,
-    max_active: usize,
-    stop_was_clean: bool,
-    lifetimes: Lifetimes,
-    ttl_hours: Option<u64>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Default for Setup {
-    fn default() -> Setup {
-        Setup {
-            on_disconnect: OnDisconnect::Pause,
-            tools: Toolbox::default(),
-            policy: Arc::new(AllowAll),
-            max_active: 16,
-            stop_was_clean: true,
-            lifetimes: Lifetimes::default(),
-            ttl_hours: None,
-            clock: Arc::new(SystemClock),
-        }
-    }
 }
 
 impl World {
@@ -146,113 +115,6 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.sessions.stop(Duration::ZERO);
-    }
-}
-
-fn start(folder: &Path, model: &FakeModel, setup: &Setup) -> Sessions {
-    let store = FileStore::new(Arc::new(RealFs), folder.to_owned());
-    start_with(store, providers(), &model.url(), setup)
-}
-
-fn start_with(
-    store: FileStore,
-    models: Arc<dyn Models>,
-    model_url: &str,
-    setup: &Setup,
-) -> Sessions {
-    let mut spec = AgentSpec::new(
-        AgentName::parse("helper").unwrap(),
-        ModelChoice {
-            provider: Provider::OpenAi,
-            name: "gpt-test".to_owned(),
-            base_url: Some(model_url.to_owned()),
-        },
-    );
-    spec.session.on_disconnect = setup.on_disconnect;
-    spec.session.ttl_hours = setup.ttl_hours;
-    let agent = Agent {
-        spec: Arc::new(spec),
-        tools: setup.tools.clone(),
-        policy: Arc::clone(&setup.policy),
-    };
-    Sessions::start(Parts {
-        store: Arc::new(store),
-        agents: Arc::new(OneAgent(agent)),
-        models,
-        clock: Arc::clone(&setup.clock),
-        settings: Settings {
-            max_active: setup.max_active,
-            min_free_bytes: 0,
-            previous_stop_was_clean: setup.stop_was_clean,
-            lifetimes: setup.lifetimes,
-        },
-    })
-    .unwrap()
-}
-
-fn providers() -> Arc<dyn Models> {
-    Arc::new(Providers::new(ProviderSettings {
-        first_retry_delay: Duration::from_millis(10),
-        keys: HashMap::new(),
-        ..ProviderSettings::default()
-    }))
-}
-
-#[derive(Debug)]
-struct OneAgent(Agent);
-
-impl Agents for OneAgent {
-    fn get(&self, name: &str) -> Option<Agent> {
-        (name == "helper").then(|| self.0.clone())
-    }
-}
-
-#[derive(Debug)]
-struct AllowAll;
-
-impl Policy for AllowAll {
-    fn judge(&self, _call: &ToolCall) -> Verdict {
-        Verdict::Allow
-    }
-}
-
-/// A tool that says what it was given.
-#[derive(Debug)]
-struct Says {
-    spec: ToolSpec,
-    then: fn(&str) -> ToolOutput,
-}
-
-fn tool(name: &str, then: fn(&str) -> ToolOutput) -> Toolbox {
-    Toolbox::default().with(Arc::new(Says {
-        spec: ToolSpec {
-            name: name.to_owned(),
-            description: "for tests".to_owned(),
-            parameters: serde_json::json!({"type": "object"}),
-            effect: Effect::Write,
-        },
-        then,
-    }))
-}
-
-impl Tool for Says {
-    fn spec(&self) -> &ToolSpec {
-        &self.spec
-    }
-
-    fn run(
-        &self,
-        arguments: &str,
-        _cancel: &crossbeam_channel::Receiver<std::convert::Infallible>,
-    ) -> ToolOutput {
-        (self.then)(arguments)
-    }
-}
-
-fn repeats(arguments: &str) -> ToolOutput {
-    ToolOutput {
-        success: true,
-        content: format!("got {arguments}"),
     }
 }
 

@@ -1,9 +1,17 @@
 //! The HTTP API of the real program, as a stranger with a socket sees it.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use duragent::domain::event::OnDisconnect;
+use duragent::tools::AskAlways;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::support::fake_model::{FakeModel, error, pieces, text, tool_call};
-use crate::support::server::{Answer, Server, Workspace, text_of};
+use crate::support::local_api::LocalApi;
+use crate::support::server::{Answer, Server, Workspace, eventually, text_of};
+use crate::support::sessions::{Setup, repeats, tool};
 
 fn echo_server() -> (Workspace, Server) {
     let workspace = Workspace::new();
@@ -585,46 +593,193 @@ fn an_admin_reads_agents_again_and_stops_the_server() {
     assert!(server.wait_for_exit().success());
 }
 
+// --- approvals, over HTTP, of an agent that has a tool ---
+
+/// An agent that asks before it notes anything, and the folder of its sessions.
+fn asking_agent(model: &FakeModel) -> (TempDir, LocalApi) {
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Setup {
+        on_disconnect: OnDisconnect::Continue,
+        tools: tool("note", repeats),
+        policy: Arc::new(AskAlways),
+        ..Setup::default()
+    };
+    let api = LocalApi::start(folder.path(), model, &setup);
+    (folder, api)
+}
+
+fn decide(api: &LocalApi, session: &str, call_id: &str, command: &str, decision: &str) -> Answer {
+    let body = json!({"call_id": call_id, "command": command, "decision": decision});
+    api.post(&of(session, "/approve"), &body)
+}
+
 #[test]
-#[ignore = "until agents have tools that ask"]
 fn a_decision_must_fit_the_question_and_leads_to_the_answer() {
     let model = FakeModel::start();
     model
-        .reply(tool_call("bash", r#"{"command":"echo hello"}"#))
-        .then(text("It says hello."));
-    let workspace = Workspace::new();
-    workspace.agent(
-        "helper",
-        &format!(
-            "  model:\n    provider: openai\n    name: fake\n    base_url: {}\n  \
-             tools:\n    - type: builtin\n      name: bash\n",
-            model.url()
-        ),
-    );
-    let server = Server::start(&workspace, &[]);
-    let session = server.create_session("helper");
-    let asked = server.say(&session, "Greet me.");
+        .reply(tool_call("note", r#"{"a":1}"#))
+        .then(text("It is noted."));
+    let (_folder, api) = asking_agent(&model);
+    let session = api.create_session("helper");
+    let nothing = decide(&api, &session, "call_1", "note", "deny");
+    assert_eq!(nothing.status, 404, "{}", nothing.text());
+    let mut watcher = api.events(&session, "", None);
+
+    let asked = api.say(&session, "Note this.");
     assert_eq!(asked.status, 202, "{}", asked.text());
     let asked = asked.json();
     assert_eq!(asked["session_id"], session.as_str());
-    let (call_id, command) = (
-        asked["call_id"].as_str().unwrap(),
-        asked["command"].as_str().unwrap(),
-    );
-    let decide = |call_id: &str, command: &str| {
-        let body = json!({"call_id": call_id, "command": command, "decision": "allow_once"});
-        server.post(&of(&session, "/approve"), &body)
-    };
-    assert_eq!(decide("another", command).status, 400);
-    assert_eq!(decide(call_id, "rm -rf /").status, 409);
-    let again = server.say(&session, "Well?");
-    assert_eq!(
-        (again.status, &again.json()["call_id"]),
-        (202, &asked["call_id"])
-    );
-    let decided = decide(call_id, command);
+    let call_id = asked["call_id"].as_str().unwrap();
+    let command = asked["command"].as_str().unwrap();
+    assert_eq!(command, r#"note {"a":1}"#);
+    let shown = api.get(&of(&session, "")).json();
+    let pending = json!({"call_id": call_id, "command": command, "kind": "policy"});
+    assert_eq!(shown["pending_approval"], pending);
+    let seen = watcher.until("approval_required");
+    assert_eq!(seen.last().unwrap().data, pending);
+
+    for (call_id, command, decision, status) in [
+        ("another", command, "allow_once", 400),
+        (call_id, "rm -rf /", "allow_once", 409),
+        (call_id, r#"note {"a": 1}"#, "allow_once", 409),
+        (call_id, command, "maybe", 400),
+        // Only of a call that may have run before can these be said.
+        (call_id, command, "retry", 400),
+        (call_id, command, "worked", 400),
+    ] {
+        let refused = decide(&api, &session, call_id, command, decision);
+        assert_eq!(refused.status, status, "{decision}: {}", refused.text());
+    }
+    // A message meanwhile is stored, and asked the same.
+    let again = api.say(&session, "Well?");
+    assert_eq!((again.status, again.json()), (202, asked.clone()));
+    assert_eq!(model.request_count(), 1);
+
+    let decided = decide(&api, &session, call_id, command, "allow_once");
     assert_eq!(decided.status, 200, "{}", decided.text());
-    assert_eq!(decided.json()["status"], "complete");
-    assert_eq!(decided.json()["content"], "It says hello.");
-    assert_eq!(decide(call_id, command).status, 409);
+    let body = decided.json();
+    assert_eq!(
+        (&body["status"], &body["content"]),
+        (&json!("complete"), &json!("It is noted."))
+    );
+    let late = decide(&api, &session, call_id, command, "deny");
+    assert_eq!(late.status, 409, "{}", late.text());
+    // The stream that showed the question goes on with the rest of the turn.
+    let rest = watcher.until("done");
+    let result = rest
+        .iter()
+        .find(|event| event.name == "tool_result")
+        .unwrap();
+    assert_eq!(result.data["content"], r#"got {"a":1}"#);
+    assert_eq!(rest.last().unwrap().data["message_id"], body["message_id"]);
+    let told = model.requests()[1].messages().last().cloned().unwrap();
+    assert_eq!(told["content"], "Well?");
+}
+
+#[test]
+fn a_decision_may_lead_to_the_next_question_and_a_denial_to_an_answer() {
+    let model = FakeModel::start();
+    let two_calls = tool_call("note", r#"{"a":1}"#).and_call("note", r#"{"b":2}"#);
+    model.reply(two_calls).then(text("One of two."));
+    let (_folder, api) = asking_agent(&model);
+    let session = api.create_session("helper");
+    let mut stream = api.stream(&session, "Note both.");
+    let first = stream.until("approval_required").pop().unwrap().data;
+    let call = |question: &Value| {
+        let word = |key: &str| question[key].as_str().unwrap().to_owned();
+        (word("call_id"), word("command"))
+    };
+    let (call_id, command) = call(&first);
+    let next = decide(&api, &session, &call_id, &command, "allow_once");
+    assert_eq!(next.status, 200, "{}", next.text());
+    let next = next.json();
+    assert_eq!(next["status"], "pending_approval");
+    let (call_id, command) = call(&next);
+    assert_eq!(command, r#"note {"b":2}"#);
+    let done = decide(&api, &session, &call_id, &command, "deny").json();
+    assert_eq!(
+        (&done["status"], &done["content"]),
+        (&json!("complete"), &json!("One of two."))
+    );
+    // One stream has shown all of it.
+    let seen = stream.rest();
+    let results = seen.iter().filter(|event| event.name == "tool_result");
+    let succeeded: Vec<bool> = results
+        .map(|event| event.data["success"].as_bool().unwrap())
+        .collect();
+    assert_eq!(succeeded, [true, false]);
+    assert_eq!(seen.last().unwrap().name, "done");
+}
+
+#[test]
+fn of_two_decisions_at_once_the_first_counts() {
+    let model = FakeModel::start();
+    model.reply(tool_call("note", "{}")).then(text("Noted."));
+    let (_folder, api) = asking_agent(&model);
+    let session = api.create_session("helper");
+    let asked = api.say(&session, "Note this.").json();
+    let call_id = asked["call_id"].as_str().unwrap();
+    let command = asked["command"].as_str().unwrap();
+    let mut statuses: Vec<u16> = std::thread::scope(|scope| {
+        let decide = || decide(&api, &session, call_id, command, "allow_once").status;
+        let deciders: Vec<_> = (0..6).map(|_| scope.spawn(decide)).collect();
+        deciders
+            .into_iter()
+            .map(|one| one.join().unwrap())
+            .collect()
+    });
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409, 409, 409, 409]);
+}
+
+#[test]
+fn a_call_that_may_have_run_is_decided_in_its_own_words() {
+    for (decision, status) in [
+        ("worked", 200),
+        ("skip", 200),
+        ("retry", 200),
+        ("allow_always", 400),
+    ] {
+        let model = FakeModel::start();
+        model.reply(tool_call("note", "{}")).then(text("Noted."));
+        let (folder, api) = asking_agent(&model);
+        let session = api.create_session("helper");
+        let asked = api.say(&session, "Note this.").json();
+        let call_id = asked["call_id"].as_str().unwrap();
+        let command = asked["command"].as_str().unwrap();
+        decide(&api, &session, call_id, command, "allow_once");
+        drop(api);
+        let log = folder
+            .path()
+            .join(format!("sessions/{session}/events.jsonl"));
+        cut_after(&log, "tool_started");
+
+        model.reply(text("Then so."));
+        let setup = Setup {
+            on_disconnect: OnDisconnect::Continue,
+            tools: tool("note", repeats),
+            ..Setup::default()
+        };
+        let api = LocalApi::start(folder.path(), &model, &setup);
+        let pending = eventually("it asks", || {
+            let shown = api.get(&of(&session, "")).json();
+            shown.get("pending_approval").cloned()
+        });
+        assert_eq!(pending["kind"], "uncertain");
+        let decided = decide(&api, &session, call_id, command, decision);
+        assert_eq!(decided.status, status, "{decision}: {}", decided.text());
+        if status == 200 {
+            assert_eq!(decided.json()["content"], "Then so.");
+        }
+    }
+}
+
+/// Leaves a log as a kill right after its last event of that type would.
+fn cut_after(log: &Path, kind: &str) {
+    let text = std::fs::read_to_string(log).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let is_last = |line: &&str| line.contains(&format!("\"type\":\"{kind}\""));
+    let last = lines.iter().rposition(is_last).unwrap();
+    std::fs::write(log, lines[..=last].concat()).unwrap();
+    drop(std::fs::remove_file(log.with_file_name("state.yaml")));
 }

@@ -1,6 +1,7 @@
 //! Tools run at most once unless they say otherwise, at whatever moment the process ends.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -231,7 +232,6 @@ fn an_uncertain_call_cannot_be_allowed_for_ever() {
 #[test]
 fn after_any_beginning_of_a_log_a_call_runs_only_if_it_had_not_begun() {
     let before = Paying::start(Effect::Write);
-    drop(before.linger_tx.clone());
     let Paying {
         world,
         tool,
@@ -352,7 +352,10 @@ fn an_answer_without_its_deed_is_acted_on_after_a_kill() {
 #[test]
 fn a_tool_that_a_shutdown_stopped_is_not_uncertain() {
     let Paying {
-        world, tool, id, ..
+        world,
+        tool,
+        id,
+        linger_tx: _lingers,
     } = Paying::start(Effect::Write);
     let after = world.restarted();
     let result = after.wait_for(&id, |event| matches!(event, Event::ToolResult { .. }));

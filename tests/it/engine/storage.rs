@@ -1,6 +1,7 @@
 //! What happens when a disk is full, or can't be trusted, in the middle of the work.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use duragent::base::fs::{File, Fs, Open};

@@ -2,9 +2,9 @@
 
 use super::*;
 
-use duragent::base::clock::FakeClock;
+use duragent::base::clock::{Clock, FakeClock};
 use duragent::domain::event::EndReason;
-use duragent::engine::Swept;
+use duragent::engine::{Lifetimes, Swept};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

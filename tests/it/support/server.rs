@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -179,22 +180,40 @@ impl<'a> Launch<'a> {
         let stale = address_in(self.workspace);
         let mut server = Server {
             child: self.command().spawn().unwrap(),
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            remote: Remote::at(SocketAddr::from(([127, 0, 0, 1], 0))),
             workspace: self.workspace.path().to_owned(),
-            token: None,
         };
         server.address = server.wait_until_ready(self.workspace, stale);
         server
     }
 }
 
-/// The running program.
+/// The running program; it is asked as a [`Remote`].
 pub struct Server {
     child: Child,
-    pub address: SocketAddr,
+    remote: Remote,
     workspace: PathBuf,
+}
+
+/// The API at an address, as clients reach it.
+pub struct Remote {
+    pub address: SocketAddr,
     /// Sent as the bearer token with each request.
     pub token: Option<String>,
+}
+
+impl Deref for Server {
+    type Target = Remote;
+
+    fn deref(&self) -> &Remote {
+        &self.remote
+    }
+}
+
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut Remote {
+        &mut self.remote
+    }
 }
 
 impl Server {
@@ -269,8 +288,15 @@ impl Server {
             && exchange(address, "GET", "/readyz", &[], b"")
                 .is_ok_and(|answer| answer.status == 200)
     }
+}
 
-    // --- requests ---
+impl Remote {
+    pub fn at(address: SocketAddr) -> Remote {
+        Remote {
+            address,
+            token: None,
+        }
+    }
 
     pub fn get(&self, path: &str) -> Answer {
         self.request("GET", path, &[], b"")
@@ -309,7 +335,7 @@ impl Server {
         body: &[u8],
     ) -> Answer {
         exchange(self.address, method, path, &self.with_token(headers), body)
-            .unwrap_or_else(|err| panic!("{method} {path}: {err}\n{}", self.log()))
+            .unwrap_or_else(|err| panic!("{method} {path}: {err}"))
     }
 
     /// Creates a session and returns its id.

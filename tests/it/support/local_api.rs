@@ -1,0 +1,106 @@
+//! The API over HTTP in this process, for what a configuration cannot say: an agent with tools of a
+//! test's own.
+
+use std::net::TcpListener;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duragent::base::stop;
+use duragent::domain::spec::AgentSpec;
+use duragent::engine::{Recovery, Sessions};
+use duragent::http::api::Api;
+use duragent::http::context::{ApiSettings, Context, Host, Readiness, ReloadReport, Version};
+use duragent::http::front::{Front, FrontSettings};
+
+use super::fake_model::FakeModel;
+use super::server::Remote;
+use super::sessions::{Setup, start};
+
+/// The API of an engine with the one agent `helper`; it ends when it is dropped.
+pub struct LocalApi {
+    remote: Remote,
+    pub sessions: Sessions,
+    // In the order of their end.
+    streams: stop::StopSource,
+    api: Arc<Api>,
+    _front: Front,
+}
+
+impl LocalApi {
+    /// Serves the sessions in `folder`, and takes up what is unfinished there.
+    pub fn start(folder: &Path, model: &FakeModel, setup: &Setup) -> LocalApi {
+        let sessions = start(folder, model, setup);
+        let (streams, stop) = stop::pair();
+        let api = Arc::new(Api::new(Context {
+            sessions: sessions.clone(),
+            host: Arc::new(NoHost),
+            settings: ApiSettings {
+                request_timeout: Duration::from_secs(60),
+                keep_alive_interval: Duration::from_secs(15),
+            },
+            stop,
+        }));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let front = Front::start(FrontSettings::default(), listener, Arc::clone(&api) as _);
+        let front = front.unwrap();
+        sessions.recover(Recovery::TakeUp, || false).unwrap();
+        LocalApi {
+            remote: Remote::at(front.local_addr()),
+            sessions,
+            streams,
+            api,
+            _front: front,
+        }
+    }
+}
+
+impl Deref for LocalApi {
+    type Target = Remote;
+
+    fn deref(&self) -> &Remote {
+        &self.remote
+    }
+}
+
+impl Drop for LocalApi {
+    fn drop(&mut self) {
+        self.streams.stop();
+        self.sessions.stop(Duration::ZERO);
+        self.api.join(Duration::from_secs(5));
+    }
+}
+
+/// The rest of the program, which is not there.
+#[derive(Debug)]
+struct NoHost;
+
+impl Host for NoHost {
+    fn agents(&self) -> Vec<Arc<AgentSpec>> {
+        Vec::new()
+    }
+
+    fn agent(&self, _name: &str) -> Option<Arc<AgentSpec>> {
+        None
+    }
+
+    fn reload_agents(&self) -> ReloadReport {
+        ReloadReport::default()
+    }
+
+    fn readiness(&self) -> Readiness {
+        Readiness::default()
+    }
+
+    fn version(&self) -> Version {
+        Version {
+            version: "0",
+            commit: "none",
+            build_date: "never",
+            features: Vec::new(),
+        }
+    }
+
+    fn request_shutdown(&self) {}
+}

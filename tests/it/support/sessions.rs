@@ -1,0 +1,159 @@
+//! The engine in this process, with an agent of a test's own: its tools, its policy, its model.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duragent::base::clock::{Clock, SystemClock};
+use duragent::base::fs::RealFs;
+use duragent::domain::event::{OnDisconnect, ToolCall, ToolOutput};
+use duragent::domain::ids::AgentName;
+use duragent::domain::spec::{AgentSpec, ModelChoice, Provider};
+use duragent::engine::{Agent, Agents, Lifetimes, Parts, Sessions, Settings};
+use duragent::llm::Models;
+use duragent::llm::providers::{ProviderSettings, Providers};
+use duragent::store::file::FileStore;
+use duragent::tools::{Effect, Policy, Tool, ToolSpec, Toolbox, Verdict};
+
+use super::fake_model::FakeModel;
+
+/// What a test decides of its one agent, `helper`, and of the engine.
+#[derive(Clone)]
+pub struct Setup {
+    pub on_disconnect: OnDisconnect,
+    pub tools: Toolbox,
+    pub policy: Arc<dyn Policy>,
+    pub max_active: usize,
+    pub stop_was_clean: bool,
+    pub lifetimes: Lifetimes,
+    pub ttl_hours: Option<u64>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            on_disconnect: OnDisconnect::Pause,
+            tools: Toolbox::default(),
+            policy: Arc::new(AllowAll),
+            max_active: 16,
+            stop_was_clean: true,
+            lifetimes: Lifetimes::default(),
+            ttl_hours: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// An engine on the files of a folder.
+pub fn start(folder: &Path, model: &FakeModel, setup: &Setup) -> Sessions {
+    let store = FileStore::new(Arc::new(RealFs), folder.to_owned());
+    start_with(store, providers(), &model.url(), setup)
+}
+
+/// An engine on any store, with any models.
+pub fn start_with(
+    store: FileStore,
+    models: Arc<dyn Models>,
+    model_url: &str,
+    setup: &Setup,
+) -> Sessions {
+    let mut spec = AgentSpec::new(
+        AgentName::parse("helper").unwrap(),
+        ModelChoice {
+            provider: Provider::OpenAi,
+            name: "gpt-test".to_owned(),
+            base_url: Some(model_url.to_owned()),
+        },
+    );
+    spec.session.on_disconnect = setup.on_disconnect;
+    spec.session.ttl_hours = setup.ttl_hours;
+    let agent = Agent {
+        spec: Arc::new(spec),
+        tools: setup.tools.clone(),
+        policy: Arc::clone(&setup.policy),
+    };
+    Sessions::start(Parts {
+        store: Arc::new(store),
+        agents: Arc::new(OneAgent(agent)),
+        models,
+        clock: Arc::clone(&setup.clock),
+        settings: Settings {
+            max_active: setup.max_active,
+            min_free_bytes: 0,
+            previous_stop_was_clean: setup.stop_was_clean,
+            lifetimes: setup.lifetimes,
+        },
+    })
+    .unwrap()
+}
+
+/// The real providers, without keys, quick to try again.
+pub fn providers() -> Arc<dyn Models> {
+    Arc::new(Providers::new(ProviderSettings {
+        first_retry_delay: Duration::from_millis(10),
+        keys: HashMap::new(),
+        ..ProviderSettings::default()
+    }))
+}
+
+#[derive(Debug)]
+struct OneAgent(Agent);
+
+impl Agents for OneAgent {
+    fn get(&self, name: &str) -> Option<Agent> {
+        (name == "helper").then(|| self.0.clone())
+    }
+}
+
+/// Asks nobody.
+#[derive(Debug)]
+pub struct AllowAll;
+
+impl Policy for AllowAll {
+    fn judge(&self, _call: &ToolCall) -> Verdict {
+        Verdict::Allow
+    }
+}
+
+#[derive(Debug)]
+struct Says {
+    spec: ToolSpec,
+    then: fn(&str) -> ToolOutput,
+}
+
+/// A tool that answers what `then` makes of its arguments.
+pub fn tool(name: &str, then: fn(&str) -> ToolOutput) -> Toolbox {
+    Toolbox::default().with(Arc::new(Says {
+        spec: ToolSpec {
+            name: name.to_owned(),
+            description: "for tests".to_owned(),
+            parameters: serde_json::json!({"type": "object"}),
+            effect: Effect::Write,
+        },
+        then,
+    }))
+}
+
+impl Tool for Says {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn run(
+        &self,
+        arguments: &str,
+        _cancel: &crossbeam_channel::Receiver<std::convert::Infallible>,
+    ) -> ToolOutput {
+        (self.then)(arguments)
+    }
+}
+
+/// Says what it was given.
+pub fn repeats(arguments: &str) -> ToolOutput {
+    ToolOutput {
+        success: true,
+        content: format!("got {arguments}"),
+    }
+}
