@@ -162,7 +162,7 @@ impl Inner {
         session.live().break_off("the session was deleted");
         // It stays in its place until its files are gone: nobody opens them anew meanwhile.
         let deleted = self.store.delete(id);
-        self.registry.remove(id);
+        self.registry.remove(&session);
         Ok(deleted?)
     }
 
@@ -310,13 +310,18 @@ impl Inner {
         }
     }
 
+    /// Gives up what is in memory of a session: who uses it next opens it from its files. Those who
+    /// watch it are told `reason`.
+    pub(super) fn throw_away(&self, session: &Session, reason: &str) {
+        let _nobody_writes = session.log();
+        // First, so that those who are sent away and come back find the new one.
+        self.registry.remove(session);
+        session.live().break_off(reason);
+    }
+
     /// Throws a session away whose worker panicked, opens it from its files and fails its turn.
     pub(super) fn reopen_after_panic(&self, session: &Arc<Session>) {
-        {
-            let _nobody_writes = session.log();
-            session.live().break_off("an internal error; connect again");
-            self.registry.remove(&session.id);
-        }
+        self.throw_away(session, "an internal error; connect again");
         let failed = self.session(&session.id).and_then(|session| {
             let error = events::failure("internal_error", "an internal error".to_owned());
             let turn_id = self.mint.turn_id();

@@ -56,9 +56,23 @@ impl Registry {
             .collect()
     }
 
-    /// Takes a session out, whoever uses it still: it must not be written any more.
-    pub(super) fn remove(&self, id: &SessionId) {
-        lock(&self.places).remove(id);
+    /// Takes a session out, whoever uses it still: it must not be written any more. One that was
+    /// opened in its place meanwhile stays.
+    pub(super) fn remove(&self, session: &Session) {
+        let Some(place) = lock(&self.places).get(&session.id).cloned() else {
+            return;
+        };
+        {
+            let mut held = lock(&place);
+            if held
+                .as_deref()
+                .is_some_and(|one| std::ptr::eq(one, session))
+            {
+                *held = None;
+            }
+        }
+        drop(place);
+        self.forget_if(&session.id, |_| false);
     }
 
     /// Forgets a session that nobody holds, if `may_go` agrees; whether it is gone.

@@ -363,22 +363,21 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Leaves the turn as it is, because what happens can't be written down. As after a death, the
-    /// session is opened anew when somebody comes, from what its files hold; one that is read-only
-    /// stays as it is.
+    /// Leaves the turn as it is, because what happens can't be written down. It is taken up again
+    /// when somebody comes: from the files, which have the text that was shown of a reply.
     fn give_up(&self, error: &EngineError) {
         log::error!("session {}: the turn stops: {error}", self.session.id);
-        let _nobody_writes = self.session.log();
-        let Ok(mut live) = self.live() else { return };
-        live.work = Work::None;
-        live.in_flight = None;
-        if live.is_read_only {
-            live.cut_watchers(&error.to_string());
-            return;
+        let is_read_only = {
+            let Ok(mut live) = self.live() else { return };
+            live.work = Work::None;
+            live.is_read_only
+        };
+        if is_read_only {
+            // It stays in memory, to remember that until the process starts anew.
+            self.session.live().cut_watchers(&error.to_string());
+        } else {
+            self.inner.throw_away(self.session, &error.to_string());
         }
-        live.break_off(&error.to_string());
-        drop(live);
-        self.inner.registry.remove(&self.session.id);
     }
 }
 

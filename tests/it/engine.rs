@@ -1,6 +1,8 @@
 //! The engine on real files, with a provider on loopback.
 
 mod at_most_once;
+mod client;
+mod failed_writes;
 mod panics;
 mod power_cut;
 mod storage;

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use duragent::base::fs::SimDisk;
 use duragent::domain::event::UserMessage;
 
+use super::client::Client;
 use super::*;
 
 fn world_on(disk: &SimDisk) -> World {
@@ -31,64 +32,6 @@ fn harshest_cut(disk: &SimDisk) -> SimDisk {
     let takes_all = |seed: &u64| fastrand::Rng::with_seed(*seed).usize(..5) == 0;
     let seed = (0..).find(takes_all).unwrap();
     disk.cut(&mut fastrand::Rng::with_seed(seed))
-}
-
-/// A client that puts the reply together from tokens, and remembers where it stands.
-#[derive(Debug, Clone, Default)]
-struct Client {
-    cursor: Cursor,
-    text: String,
-    rewinds: usize,
-}
-
-impl Client {
-    fn take(&mut self, items: &[FeedItem]) {
-        for item in items {
-            self.cursor = item.id;
-            match &item.event {
-                FeedEvent::Token(text) => self.text.push_str(text),
-                FeedEvent::Rewind { bytes, .. } => {
-                    self.rewinds += 1;
-                    self.text.truncate(usize::try_from(*bytes).unwrap());
-                }
-                FeedEvent::Message { content, .. } => {
-                    assert_eq!(
-                        self.text, *content,
-                        "a client has put together something else"
-                    );
-                    self.text.clear();
-                }
-                FeedEvent::Gap { .. } => panic!("events that were shown are gone"),
-                _ => {}
-            }
-        }
-    }
-
-    /// Comes back to another server, and reads to the end of the turn.
-    fn read_on(&mut self, world: &World, id: &SessionId) {
-        let begin = Begin::After(self.cursor);
-        let mut back = world
-            .sessions
-            .subscribe(id, begin, Presence::default())
-            .unwrap();
-        self.take(&read_until(&mut back, |event| {
-            matches!(event, FeedEvent::Done { .. })
-        }));
-    }
-
-    /// Reads until the reply it puts together is this.
-    fn read_until_said(&mut self, subscription: &mut Subscription, words: &str) {
-        let before = self.text.clone();
-        let is_enough = Mutex::new(before);
-        let items = read_until(subscription, |event| {
-            let mut text = is_enough.lock().unwrap();
-            if let FeedEvent::Token(piece) = event {
-                text.push_str(piece);
-            }
-            *text == words
-        });
-        self.take(&items);
-    }
 }
 
 #[test]
