@@ -19,6 +19,7 @@ mod crate_facts;
 mod domain;
 mod engine;
 mod gate;
+mod guarantees;
 mod http;
 mod llm;
 mod manage;

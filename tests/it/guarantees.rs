@@ -1,0 +1,59 @@
+//! `docs/guarantees.md` is true to the tests: each promise names those that prove it.
+
+use std::fs;
+use std::path::Path;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The promises: their headings, and the tests that they name.
+fn promises() -> Vec<(String, Vec<String>)> {
+    let page = fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+    let sections = page.split("\n## ").skip(1);
+    sections
+        .map(|section| {
+            let heading = section.lines().next().unwrap().to_owned();
+            // What stands between backticks is every second piece.
+            let quoted = section.split('`').skip(1).step_by(2);
+            let tests = quoted.filter(|word| is_test_path(word));
+            (heading, tests.map(str::to_owned).collect())
+        })
+        .collect()
+}
+
+fn is_test_path(word: &str) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    word.contains("::") && word.bytes().all(|byte| is_name(byte) || byte == b':')
+}
+
+/// Whether `module::…::name` is a test that runs with all others.
+fn runs(path: &str) -> bool {
+    let (module, name) = path.rsplit_once("::").unwrap();
+    let file = root().join(format!("tests/it/{}.rs", module.replace("::", "/")));
+    let source = fs::read_to_string(file).unwrap_or_default();
+    let Some((before, _)) = source.split_once(&format!("\nfn {name}() {{")) else {
+        return false;
+    };
+    before.lines().last() == Some("#[test]")
+}
+
+#[test]
+fn each_promise_names_tests_and_they_all_run() {
+    let promises = promises();
+    assert!(promises.len() >= 8, "{promises:?}");
+    for (heading, tests) in promises {
+        assert!(!tests.is_empty(), "no test proves: {heading}");
+        for test in tests {
+            assert!(runs(&test), "{heading}: there is no test {test} that runs");
+        }
+    }
+}
+
+#[test]
+fn a_test_that_is_missing_or_ignored_does_not_count() {
+    assert!(runs("crash::a_kill_right_after_done_repeats_nothing"));
+    assert!(!runs("crash::a_kill_right_after_done"));
+    assert!(!runs("nowhere::a_kill_right_after_done_repeats_nothing"));
+    assert!(!runs("clients::a_client_that_reads_nothing_is_cut_off"));
+}
