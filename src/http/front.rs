@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -101,6 +102,12 @@ impl Front {
     /// Stops accepting and ends idle connections; requests in progress go on to their end.
     pub fn drain(&self) {
         self.gate.drain();
+    }
+
+    /// Drains, and waits until every client has its answer and is gone, at most `limit`; returns
+    /// whether all are.
+    pub fn finish(&self, limit: Duration) -> bool {
+        self.gate.finish(limit)
     }
 
     /// Closes every connection and ends the threads; the same as dropping it.

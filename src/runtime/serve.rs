@@ -34,6 +34,8 @@ use crate::store::lock;
 
 /// How long streams and waiting answers may take to end once they were told.
 const STREAMS_END: Duration = Duration::from_secs(5);
+/// How long clients may take to read the answers that were sent by then.
+const CLIENTS_END: Duration = Duration::from_secs(3);
 
 /// Runs the server until a signal or a client asks it to stop.
 ///
@@ -147,6 +149,9 @@ impl Running {
         drop(self.scan);
         self.sessions.stop(grace);
         self.api.join(STREAMS_END);
+        if !self.front.finish(CLIENTS_END) {
+            log::info!("clients that have not read their answers are cut off");
+        }
         self.front.stop();
     }
 }

@@ -128,8 +128,21 @@ impl Fixture {
     }
 
     fn with(settings: FrontSettings) -> Fixture {
-        let (seen_tx, seen_rx) = unbounded();
+        Fixture::on(TcpListener::bind("127.0.0.1:0").unwrap(), settings)
+    }
+
+    /// A gate whose connections take little that the client does not read.
+    fn narrow(change: impl FnOnce(&mut GateLimits)) -> Fixture {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Linux hands it on to what the listener accepts.
+        rustix::net::sockopt::set_socket_send_buffer_size(&listener, 4096).unwrap();
+        let mut settings = FrontSettings::default();
+        change(&mut settings.limits);
+        Fixture::on(listener, settings)
+    }
+
+    fn on(listener: TcpListener, settings: FrontSettings) -> Fixture {
+        let (seen_tx, seen_rx) = unbounded();
         let handler = Arc::new(TestHandler { seen_tx });
         let front = Front::start(settings, listener, handler).unwrap();
         Fixture { front, seen_rx }
@@ -161,6 +174,14 @@ impl Fixture {
 
     fn is_well(&self) {
         assert_eq!(self.status_of(get("/livez")), 200);
+    }
+
+    fn wait_until_resting(&self) {
+        wait_until("the gate rests", || {
+            let before = self.front.wakes();
+            std::thread::sleep(Duration::from_millis(200));
+            self.front.wakes() == before
+        });
     }
 
     fn wait_for_open(&self, count: usize) {
@@ -743,11 +764,7 @@ fn clients_that_read_nothing_hold_no_handler_and_do_not_make_the_gate_spin() {
         })
         .collect();
     fixture.is_well();
-    wait_until("the gate rests", || {
-        let before = fixture.front.wakes();
-        std::thread::sleep(Duration::from_millis(200));
-        fixture.front.wakes() == before
-    });
+    fixture.wait_until_resting();
     assert_eq!(fixture.front.open_connections(), stuck.len());
     for (number, mut client) in (1..).zip(stuck) {
         assert_eq!(client.answer().body.len(), number * 50_000);
@@ -767,6 +784,89 @@ fn slow_clients_cost_the_others_nothing() {
     assert!(fixture.front.open_connections() <= 64 + 1);
     let mut oldest = slow.remove(0);
     assert_eq!(oldest.answer().status, 503);
+}
+
+#[test]
+fn clients_that_send_ahead_and_read_nothing_give_way_to_others() {
+    let fixture = Fixture::narrow(|limits| limits.connections_max = 8);
+    let _stuck: Vec<Client> = (0..8)
+        .map(|_| {
+            let mut client = fixture.client();
+            client.send(get("/api/v1/large?1000000").repeat(5));
+            client
+        })
+        .collect();
+    fixture.wait_for_open(8);
+    // Long before the gate gives them up by itself.
+    let deadline = Instant::now() + GateLimits::default().stall_time / 2;
+    while fixture.status_of(get("/livez")) != 200 {
+        assert!(Instant::now() < deadline, "nobody gave way");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Sends requests for answers of many sizes: of some, all is on its way and the gate holds the end.
+fn ask_without_reading(fixture: &Fixture) -> Vec<(usize, Client)> {
+    let sizes = (1..40).map(|number| number * 12_000);
+    let ask = |size: usize| {
+        let mut client = fixture.client();
+        client.send(get(&format!("/api/v1/large?{size}")));
+        (size, client)
+    };
+    let clients: Vec<_> = sizes.map(ask).collect();
+    fixture.wait_until_resting();
+    clients
+}
+
+#[test]
+fn the_end_of_an_answer_reaches_a_client_that_sends_no_more() {
+    let fixture = Fixture::narrow(|_| {});
+    let clients = ask_without_reading(&fixture);
+    for (_, client) in &clients {
+        client.stream.shutdown(Shutdown::Write).unwrap();
+    }
+    fixture.wait_until_resting();
+    for (size, mut client) in clients {
+        assert_eq!(client.answer().body.len(), size);
+        assert!(client.is_closed());
+    }
+    fixture.wait_for_open(0);
+}
+
+#[test]
+fn the_end_of_an_answer_outlives_the_idle_limit_and_the_drain() {
+    let fixture = Fixture::narrow(|limits| limits.idle_time = Duration::from_millis(100));
+    let clients = ask_without_reading(&fixture);
+    std::thread::sleep(Duration::from_millis(300));
+    for (size, mut client) in clients {
+        assert_eq!(client.answer().body.len(), size);
+    }
+    let fixture = Fixture::narrow(|_| {});
+    let clients = ask_without_reading(&fixture);
+    fixture.front.drain();
+    fixture.wait_until_resting();
+    for (size, mut client) in clients {
+        assert_eq!(client.answer().body.len(), size);
+    }
+    assert!(fixture.front.finish(PATIENCE));
+}
+
+#[test]
+fn the_front_is_finished_when_the_last_client_has_its_answer() {
+    let fixture = Fixture::narrow(|_| {});
+    let clients = ask_without_reading(&fixture);
+    assert!(!fixture.front.finish(Duration::from_millis(50)));
+    let readers: Vec<_> = clients
+        .into_iter()
+        .map(|(size, mut client)| {
+            std::thread::spawn(move || assert_eq!(client.answer().body.len(), size))
+        })
+        .collect();
+    assert!(fixture.front.finish(PATIENCE));
+    assert_eq!(fixture.front.open_connections(), 0);
+    for reader in readers {
+        reader.join().unwrap();
+    }
 }
 
 #[test]

@@ -63,6 +63,8 @@ pub(super) enum Rank {
     Incomplete,
     /// It was over the limit, and is about to read so.
     TurnedAway,
+    /// It takes nothing of its answer.
+    Stalled,
 }
 
 /// One client.
@@ -81,8 +83,17 @@ pub(super) struct Conn {
     has_left: bool,
     /// When the state ends by itself.
     deadline: Option<Instant>,
-    /// When a client that takes nothing is given up.
-    stalled_at: Option<Instant>,
+    /// Set while something waits in `out`.
+    stall: Option<Stall>,
+}
+
+/// A client's standing still before what it has to take.
+#[derive(Debug, Clone, Copy)]
+struct Stall {
+    /// When it last took something.
+    since: Instant,
+    /// When it is given up.
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -141,7 +152,7 @@ impl Conn {
             out: Outbound::default(),
             has_left: false,
             deadline: Some(env.now + env.limits.head_time),
-            stalled_at: None,
+            stall: None,
         }
     }
 
@@ -157,16 +168,15 @@ impl Conn {
         matches!(self.state, State::Closed)
     }
 
-    /// Whether it is between requests, so that ending it takes nothing from anybody.
+    /// Whether it is between requests, so that [`Conn::end_unused`] takes nothing from anybody.
     pub(super) fn is_unused(&self) -> bool {
         matches!(self.state, State::Waiting { .. }) && self.inbound.is_empty()
     }
 
     /// Its place among those to give up, if it has no whole request in progress.
     pub(super) fn rank(&self) -> Option<(Rank, Instant)> {
-        if !self.out.is_empty() {
-            // An answer on its way is work in progress; only standing still ends it.
-            return None;
+        if let Some(stall) = self.stall {
+            return Some((Rank::Stalled, stall.since));
         }
         let rank = match &self.state {
             State::Waiting { is_idle: true } => Rank::Idle,
@@ -184,7 +194,8 @@ impl Conn {
 
     /// When [`Conn::on_deadline`] is due.
     pub(super) fn due(&self) -> Option<Instant> {
-        match (self.deadline, self.stalled_at) {
+        let given_up_at = self.stall.map(|stall| stall.until);
+        match (self.deadline, given_up_at) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         }
@@ -258,7 +269,7 @@ impl Conn {
 
     /// Does what was to be done by now.
     pub(super) fn on_deadline(&mut self, env: &mut Env) {
-        if self.stalled_at.is_some_and(|at| at <= env.now) {
+        if self.stall.is_some_and(|stall| stall.until <= env.now) {
             log::debug!("connection {} takes nothing: closed", self.id);
             return self.close();
         }
@@ -266,7 +277,7 @@ impl Conn {
             return;
         }
         match &self.state {
-            State::Waiting { .. } if self.inbound.is_empty() => self.close(),
+            State::Waiting { .. } if self.inbound.is_empty() => self.end_unused(env),
             State::Waiting { .. } => self.refuse(&too_slow("head", env.limits.head_time), env),
             State::Body(_) => self.refuse(&too_slow("body", env.limits.body_time), env),
             State::Connecting(_) => self.connect(env),
@@ -290,6 +301,14 @@ impl Conn {
         self.refuse(&problem, env);
     }
 
+    /// Ends it between two requests, as soon as the client has taken all of the last answer.
+    pub(super) fn end_unused(&mut self, env: &mut Env) {
+        match self.out.is_empty() {
+            true => self.close(),
+            false => self.linger(env),
+        }
+    }
+
     /// Ends it at once.
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
@@ -310,16 +329,20 @@ impl Conn {
         match outbound::read(&mut self.client.socket, &mut scratch) {
             Moved::Bytes(bytes) => self.received(&scratch[..bytes], env),
             Moved::Nothing => {}
-            Moved::Ended => self.client_ended(),
+            Moved::Ended => self.client_ended(env),
         }
         env.scratch = scratch;
     }
 
-    fn client_ended(&mut self) {
-        match (&self.state, self.out.is_empty()) {
-            (State::Lingering { .. }, false) => self.has_left = true,
-            _ => self.close(),
+    /// A client that sends no more may still read: what waits for it is its own.
+    fn client_ended(&mut self, env: &Env) {
+        if self.out.is_empty() {
+            return self.close();
         }
+        if !matches!(self.state, State::Lingering { .. }) {
+            self.linger(env);
+        }
+        self.has_left = true;
     }
 
     fn received(&mut self, bytes: &[u8], env: &mut Env) {
@@ -571,9 +594,12 @@ impl Conn {
         }
         let has_moved = matches!(moved, Moved::Bytes(1..));
         if self.out.is_empty() {
-            self.stalled_at = None;
-        } else if has_moved || self.stalled_at.is_none() {
-            self.stalled_at = Some(env.now + env.limits.stall_time);
+            self.stall = None;
+        } else if has_moved || self.stall.is_none() {
+            self.stall = Some(Stall {
+                since: env.now,
+                until: env.now + env.limits.stall_time,
+            });
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::base::stop::StopSource;
 use crate::http::gate::conn::{Conn, Env, Rank};
 use crate::http::gate::poll::{Poll, Ready, Waker, Watched};
 use crate::http::gate::{Phase, Shared};
@@ -24,6 +25,9 @@ const LISTENER_ID: u64 = 0;
 const REST: Duration = Duration::from_millis(200);
 /// Connections accepted in a row, before the others have their turn.
 const ACCEPTS_MAX: usize = 64;
+/// How long a client may take nothing of its answer before it gives way to others. Less would hit
+/// large answers that are on their way: they wait for their client most of the time.
+const STALL_GRACE: Duration = Duration::from_secs(1);
 /// Clients over the limit that may be reading so at a time.
 const TURNED_AWAY_MAX: usize = 8;
 
@@ -44,6 +48,8 @@ pub(super) struct EventLoop {
     bodies: Bodies,
     env: Env,
     shared: Arc<Shared>,
+    /// Tells that the gate drains and has no connection left.
+    drained: StopSource,
 }
 
 /// A connection, and what the indexes say about it.
@@ -58,7 +64,7 @@ struct Slot {
 #[derive(Default)]
 struct Bodies {
     bytes: usize,
-    /// The unfinished ones, by size.
+    /// The unfinished ones that hold any, by size.
     unfinished: BTreeSet<(usize, u64)>,
 }
 
@@ -69,6 +75,7 @@ impl EventLoop {
         connections_max: usize,
         env: Env,
         shared: Arc<Shared>,
+        drained: StopSource,
     ) -> io::Result<EventLoop> {
         let poll = Poll::new()?;
         let mut waker = Watched::new(waker, WAKER_TOKEN);
@@ -89,6 +96,7 @@ impl EventLoop {
             bodies: Bodies::default(),
             env,
             shared,
+            drained,
         })
     }
 
@@ -103,6 +111,9 @@ impl EventLoop {
             self.meet_deadlines();
             let open = self.conns.len();
             self.shared.open.store(open, Ordering::Relaxed);
+            if open == 0 && self.env.is_draining {
+                self.drained.stop();
+            }
         }
     }
 
@@ -133,6 +144,7 @@ impl EventLoop {
             true => conn.on_server(flags, env),
             false => conn.on_client(flags, env),
         });
+        self.keep_within_budget();
     }
 
     fn with_conn(&mut self, id: u64, act: impl FnOnce(&mut Conn, &mut Env)) {
@@ -166,7 +178,7 @@ impl EventLoop {
         let unused = self.conns.iter().filter(|(_, slot)| slot.conn.is_unused());
         let unused: Vec<u64> = unused.map(|(id, _)| *id).collect();
         for id in unused {
-            self.with_conn(id, |conn, _| conn.close());
+            self.with_conn(id, Conn::end_unused);
         }
     }
 }
@@ -215,14 +227,21 @@ impl EventLoop {
         if self.conns.len() - self.turned_away < self.connections_max {
             return true;
         }
-        match self.dispensable.first().copied() {
-            Some((rank, _, id)) if rank != Rank::TurnedAway => {
-                log::debug!("too many connections: connection {id} is given up");
-                self.with_conn(id, Conn::evict);
-                true
-            }
-            _ => false,
-        }
+        let Some(id) = self.most_dispensable() else {
+            return false;
+        };
+        log::debug!("too many connections: connection {id} is given up");
+        self.with_conn(id, Conn::evict);
+        true
+    }
+
+    /// The connection to give up for a new one.
+    fn most_dispensable(&self) -> Option<u64> {
+        // Those that are turned away take no room; there are few of them to step over.
+        let mut candidates = self.dispensable.iter();
+        let (rank, since, id) = candidates.find(|(rank, ..)| *rank != Rank::TurnedAway)?;
+        let stands_still = self.env.now.duration_since(*since) >= STALL_GRACE;
+        (*rank != Rank::Stalled || stands_still).then_some(*id)
     }
 
     fn turn_away(&mut self, id: u64) {
@@ -278,7 +297,6 @@ impl EventLoop {
             self.forget(id);
         } else {
             self.reindex(id);
-            self.keep_within_budget();
         }
     }
 
@@ -344,8 +362,28 @@ impl Bodies {
         if was.1 {
             self.unfinished.remove(&(was.0, id));
         }
-        if is.1 {
+        // Giving up one that holds nothing would help nobody.
+        if is.1 && is.0 > 0 {
             self.unfinished.insert((is.0, id));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_unfinished_bodies_that_hold_memory_can_be_given_up() {
+        let mut bodies = Bodies::default();
+        for (id, is) in [(1, (0, true)), (2, (50, true)), (3, (70, false))] {
+            bodies.replace(id, (0, false), is);
+        }
+        assert_eq!(bodies.bytes, 120);
+        assert_eq!(bodies.unfinished, BTreeSet::from([(50, 2)]));
+        bodies.replace(1, (0, true), (10, true));
+        bodies.replace(2, (50, true), (0, true));
+        assert_eq!(bodies.unfinished, BTreeSet::from([(10, 1)]));
+        assert_eq!(bodies.bytes, 80);
     }
 }

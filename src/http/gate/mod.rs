@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::base::stop::{self, Stop};
 use crate::base::thread::{self, Joined};
 use crate::http::access::AccessSettings;
 
@@ -118,6 +119,7 @@ pub struct Gate {
     local_addr: SocketAddr,
     shared: Arc<Shared>,
     waker: Waker,
+    drained: Stop,
     // Held for its drop, which waits; `Gate::drop` has given the signal by then.
     _thread: Joined,
 }
@@ -148,18 +150,21 @@ impl Gate {
         let connections_max = connections_max(settings.limits.connections_max);
         let waker = Waker::new()?;
         let shared = Arc::new(Shared::default());
+        let (drained_source, drained) = stop::pair();
         let event_loop = EventLoop::new(
             listener,
             waker.clone(),
             connections_max,
             env(settings),
             Arc::clone(&shared),
+            drained_source,
         )?;
         let thread = thread::spawn("gate", thread::STACK_WORK, move || event_loop.run())?;
         Ok(Gate {
             local_addr,
             shared,
             waker,
+            drained,
             _thread: thread,
         })
     }
@@ -183,6 +188,12 @@ impl Gate {
     pub fn drain(&self) {
         self.shared.enter(Phase::Draining);
         self.waker.wake();
+    }
+
+    /// Drains, and waits until no connection is left, at most `limit`; returns whether none is.
+    pub fn finish(&self, limit: Duration) -> bool {
+        self.drain();
+        self.drained.wait(limit)
     }
 }
 
