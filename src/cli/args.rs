@@ -173,9 +173,10 @@ pub struct AttachArgs {
     /// The list as JSON
     #[arg(long, requires = "list")]
     pub json: bool,
-    /// Messages to show of what was said before
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub history: usize,
+    /// Messages to show of what was said before, at most 1000
+    #[arg(long, value_name = "N", default_value_t = 20,
+        value_parser = clap::value_parser!(u16).range(..=1000))]
+    pub history: u16,
     /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -407,6 +408,8 @@ mod tests {
             ("duragent chat -a x -s y", false),
             ("duragent init --agent-name ../x", false),
             ("duragent attach --json", false),
+            ("duragent attach x --history 1000", true),
+            ("duragent attach x --history 1001", false),
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert_eq!(parsed.is_ok(), fits, "{line}: {parsed:?}");

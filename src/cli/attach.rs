@@ -27,7 +27,7 @@ pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
         return Err(Failure::usage("attach needs a terminal")
             .hint("a program sends one message with: duragent chat --session ID"));
     }
-    chat::talk(client, id, args.history, settings)
+    chat::talk(client, id, args.history.into(), settings)
 }
 
 /// A session that does not exist is said before the screen is taken over.

@@ -7,15 +7,16 @@
 //! - a call that may take long is given a [`Cancel`], which ends it from another thread.
 //!
 //! Elsewhere: what the answers look like (`wire`), the events of a stream (`event`), reading and
-//! resuming streams (`stream`).
+//! resuming streams (`stream`), trying again (`tries`).
 
 pub mod backoff;
 pub mod event;
 pub mod records;
 pub mod stream;
+pub mod tries;
 pub mod wire;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
@@ -24,6 +25,7 @@ use ulid::Ulid;
 use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
+use crate::base::lock::lock;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::client::event::PendingApproval;
 use crate::client::stream::EventStream;
@@ -504,11 +506,6 @@ fn is_loopback(url: &str) -> bool {
         || host
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
-}
-
-/// A thread that panicked with the lock held left plain data behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

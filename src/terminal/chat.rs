@@ -11,15 +11,17 @@
 
 use std::io::{self, PipeReader, Stdout};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustyline::error::ReadlineError;
 
+use crate::base::lock::lock;
 use crate::base::thread::{self, Joined};
 use crate::client::event::{PendingApproval, SessionEvent};
 use crate::client::stream::{Followed, Follower, Received};
-use crate::client::{Cancel, Client, ClientError, backoff, new_key};
+use crate::client::tries::Tries;
+use crate::client::{Cancel, Client, ClientError, new_key};
 use crate::domain::event::{ApprovalKind, Decision};
 use crate::domain::ids::SessionId;
 use crate::terminal::board::{Board, Next};
@@ -53,6 +55,9 @@ pub enum ChatError {
     /// The line editor refused.
     #[error("cannot edit lines on this terminal")]
     Editor(#[from] ReadlineError),
+    /// The events of the session cannot be had.
+    #[error("the conversation cannot go on")]
+    Server(#[from] ClientError),
 }
 
 /// Holds a conversation in `session`, beginning with its last `history` messages, until the user
@@ -74,6 +79,7 @@ pub fn run(
         session,
         board: Board::new(wake_tx),
         screen: Mutex::new(Screen::new(io::stdout(), paint)),
+        failure: Mutex::new(None),
     });
     let mut jobs = Jobs::default();
     jobs.start("events", &room, move |room, cancel| {
@@ -97,11 +103,13 @@ struct Room {
     session: SessionId,
     board: Board,
     screen: Mutex<Screen<Stdout>>,
+    /// Why no more events come, if it is not that the session is over; set before the board's end.
+    failure: Mutex<Option<ClientError>>,
 }
 
 impl Room {
     fn screen(&self) -> MutexGuard<'_, Screen<Stdout>> {
-        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.screen)
     }
 
     fn say(&self, tone: Tone, text: &str) {
@@ -173,7 +181,7 @@ fn show_events(room: &Room, history: usize, cancel: &Cancel) {
             Ok(Followed::Ended) => break,
             Err(ClientError::Cancelled) => return,
             Err(error) => {
-                room.complain(&error);
+                *lock(&room.failure) = Some(error);
                 break;
             }
         }
@@ -203,7 +211,11 @@ struct Delivery<'a> {
     /// The same for every try, so that the message is stored once.
     key: String,
     is_named: bool,
+    tries: Tries,
 }
+
+/// About half a minute: a server that restarts is back by then.
+const FAILURES_MAX: u32 = 12;
 
 impl Delivery<'_> {
     fn run(mut self) {
@@ -223,15 +235,16 @@ impl Delivery<'_> {
 
     /// Tries again while the server is away; returns the id of the turn's end.
     fn until_the_turn_ends(&mut self) -> Result<String, ClientError> {
-        /// About half a minute: a server that restarts is back by then.
-        const FAILURES_MAX: u32 = 12;
-        let mut failures = 0;
         loop {
-            match self.one_try() {
-                Err(error) if error.is_passing() && failures < FAILURES_MAX => failures += 1,
-                other => return other,
-            }
-            if self.cancel.wait(backoff::delay(failures, fastrand::f64())) {
+            let outcome = self.one_try();
+            let pause = match &outcome {
+                Err(error) => self.tries.failed(error),
+                Ok(_) => None,
+            };
+            let Some(pause) = pause else {
+                return outcome;
+            };
+            if self.cancel.wait(pause) {
                 return Err(ClientError::Cancelled);
             }
         }
@@ -243,6 +256,7 @@ impl Delivery<'_> {
             .client
             .stream(self.cancel, &room.session, &self.text, &self.key)?;
         while let Some(received) = stream.next_event()? {
+            self.tries.note(&received.event);
             if let SessionEvent::Start(message) = &received.event
                 && !std::mem::replace(&mut self.is_named, true)
             {
@@ -277,7 +291,7 @@ impl Keyboard {
     fn run(mut self) -> Result<Left, ChatError> {
         loop {
             let stay = match self.room.board.next() {
-                Next::Over => return Ok(Left::Ended),
+                Next::Over => return self.over(),
                 Next::Follow => self.follow()?,
                 Next::Ask(asked) => self.ask(&asked)?,
                 Next::Prompt => self.ask_for_a_message()?,
@@ -285,6 +299,13 @@ impl Keyboard {
             if matches!(stay, Stay::No) {
                 return Ok(Left::Detached);
             }
+        }
+    }
+
+    fn over(self) -> Result<Left, ChatError> {
+        match lock(&self.room.failure).take() {
+            Some(error) => Err(error.into()),
+            None => Ok(Left::Ended),
         }
     }
 
@@ -414,6 +435,7 @@ impl Keyboard {
                 text,
                 key: new_key(),
                 is_named: false,
+                tries: Tries::new(FAILURES_MAX),
             };
             delivery.run();
         })?;
@@ -430,8 +452,8 @@ impl Keyboard {
                     room.complain(&error);
                     match error.status() {
                         // Somebody else was quicker, or it no longer waits.
-                        Some(_) => room.board.set_followed(false),
-                        None => room.board.ask_again(asked),
+                        Some(400 | 404 | 409 | 410) => room.board.set_followed(false),
+                        _ => room.board.ask_again(asked),
                     }
                 }
             }

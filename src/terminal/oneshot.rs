@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 
 use crate::client::event::{PendingApproval, SessionEvent};
-use crate::client::{Cancel, Client, ClientError, backoff, new_key};
+use crate::client::stream::EventStream;
+use crate::client::tries::Tries;
+use crate::client::{Cancel, Client, ClientError, new_key};
 use crate::domain::ids::SessionId;
 use crate::terminal::clean::Cleaner;
 
@@ -39,39 +41,39 @@ pub fn send(
     text: &str,
     out: &mut impl Write,
 ) -> Result<Answer, OneShotError> {
-    /// About ten seconds.
+    /// In a row, without anything new between them: about ten seconds.
     const FAILURES_MAX: u32 = 8;
     let cancel = Cancel::default();
     let key = new_key();
     let mut reply = Reply::new(out);
-    let mut failures = 0;
+    let mut tries = Tries::new(FAILURES_MAX);
     loop {
-        let tried = one_try(client, &cancel, session, text, &key, &mut reply);
-        match tried {
-            Err(OneShotError::Client(error)) if error.is_passing() && failures < FAILURES_MAX => {
-                log::info!("{}; trying again", error.in_full());
-                failures += 1;
-            }
-            other => {
-                reply.end()?;
-                return other;
-            }
-        }
-        cancel.wait(backoff::delay(failures, fastrand::f64()));
+        let opened = client.stream(&cancel, session, text, &key);
+        let outcome = opened
+            .map_err(OneShotError::from)
+            .and_then(|stream| relay(stream, &mut reply, &mut tries));
+        let pause = match &outcome {
+            Err(OneShotError::Client(error)) => tries.failed(error),
+            _ => None,
+        };
+        let Some(pause) = pause else {
+            reply.end()?;
+            return outcome;
+        };
+        log::info!("the connection failed; trying again");
+        cancel.wait(pause);
         reply.begin_again();
     }
 }
 
-fn one_try(
-    client: &Client,
-    cancel: &Cancel,
-    session: &SessionId,
-    text: &str,
-    key: &str,
+/// Writes the reply that a stream brings, to the end of its turn.
+fn relay(
+    mut stream: EventStream,
     reply: &mut Reply<impl Write>,
+    tries: &mut Tries,
 ) -> Result<Answer, OneShotError> {
-    let mut stream = client.stream(cancel, session, text, key)?;
     while let Some(received) = stream.next_event()? {
+        tries.note(&received.event);
         match received.event {
             SessionEvent::Token(token) => reply.text(&token.content)?,
             SessionEvent::ToolCall(_) => reply.end()?,

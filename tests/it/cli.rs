@@ -602,6 +602,70 @@ fn the_end_of_a_session_ends_the_conversation() {
 }
 
 #[test]
+fn a_conversation_that_cannot_go_on_is_code_1_with_the_servers_words() {
+    let server = ScriptedServer::start(|asked, answer| match asked.line.contains("/events") {
+        true => answer.problem(401, "a token is needed"),
+        false => answer.json(200, &session(SESSION, "")),
+    });
+    let (folder, url) = (folder(), server.url());
+    let mut terminal = Terminal::start(folder.path(), &["attach", SESSION, "--server", &url]);
+    assert_eq!(terminal.wait_for_exit().code(), Some(1));
+    terminal.wait_for("a token is needed");
+    terminal.wait_for("hint: ");
+}
+
+#[test]
+fn a_question_whose_answer_did_not_get_through_is_asked_again() {
+    let (folder, live) = (folder(), live_session());
+    let inner = live.server.address();
+    let is_first = AtomicBool::new(true);
+    let front = ScriptedServer::start(move |asked, answer| {
+        if asked.line.contains("/approve") && is_first.swap(false, Ordering::SeqCst) {
+            return answer.problem(503, "cannot write now");
+        }
+        answer.pass_on(asked, &inner);
+    });
+    let mut terminal = Terminal::start(
+        folder.path(),
+        &["attach", SESSION, "--server", &front.url()],
+    );
+    terminal.wait_for_prompt("> ");
+    let asked = r#"{"call_id":"c1","command":"rm x","kind":"policy"}"#;
+    live.feed.send(("2", "approval_required", asked)).unwrap();
+    terminal.wait_for_prompt("? ");
+    terminal.type_in("y\r");
+    terminal.wait_for("cannot write now");
+    terminal.wait_for_prompt("? ");
+    terminal.type_in("y\r");
+    wait_until_asked(&live.server, "/approve");
+    terminal.type_in("\u{4}");
+    assert_eq!(terminal.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_long_turn_over_a_bad_line_is_not_given_up() {
+    const CUTS: usize = 12;
+    let text = "0123456789abcdef";
+    let server = one_turn(move |stream, events| {
+        let data = format!(r#"{{"content":"{}"}}"#, &text[..=stream]);
+        events.send("1+1", "token", &data);
+        if stream == CUTS {
+            events.send("2", "done", "{}");
+        }
+    });
+    let url = server.url();
+    let line = ["chat", "-a", "helper", "--server", &url];
+    let output = run_with_input(folder().path(), &line, "hi");
+    let expected = format!("{}\n", &text[..=CUTS]);
+    assert_eq!(
+        (code(&output), out(&output)),
+        (0, expected),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
 fn what_is_typed_at_once_is_read_at_once_and_lines_go_on_after_a_backslash() {
     let (folder, live) = (folder(), live_session());
     let mut terminal = attach(folder.path(), &live);
