@@ -191,8 +191,7 @@ fn front_settings(server: &Server) -> FrontSettings {
     FrontSettings {
         limits: GateLimits {
             connections_max: server.max_connections,
-            body_bytes_max: server.max_body_bytes,
-            ..GateLimits::default()
+            ..GateLimits::with_body_max(server.max_body_bytes)
         },
         access: AccessSettings {
             api_token: server.api_token.as_ref().map(token),

@@ -135,7 +135,7 @@ impl Fixture {
     fn narrow(change: impl FnOnce(&mut GateLimits)) -> Fixture {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         // Linux hands it on to what the listener accepts.
-        rustix::net::sockopt::set_socket_send_buffer_size(&listener, 4096).unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(&listener, 16_384).unwrap();
         let mut settings = FrontSettings::default();
         change(&mut settings.limits);
         Fixture::on(listener, settings)
@@ -807,9 +807,10 @@ fn clients_that_send_ahead_and_read_nothing_give_way_to_others() {
 
 /// Sends requests for answers of many sizes: of some, all is on its way and the gate holds the end.
 fn ask_without_reading(fixture: &Fixture) -> Vec<(usize, Client)> {
-    let sizes = (1..40).map(|number| number * 12_000);
+    let sizes = (1..100).map(|number| number * 6_000);
     let ask = |size: usize| {
         let mut client = fixture.client();
+        rustix::net::sockopt::set_socket_recv_buffer_size(&client.stream, 65_536).unwrap();
         client.send(get(&format!("/api/v1/large?{size}")));
         (size, client)
     };
@@ -954,6 +955,17 @@ fn when_bodies_take_too_much_memory_the_largest_gives_way() {
     assert_eq!(small.answer().body.len(), 20_000);
     middle.send("x".repeat(10_000));
     assert_eq!(middle.answer().body.len(), 100_000);
+}
+
+#[test]
+fn a_body_may_be_as_long_as_was_set() {
+    let megabytes = |count: usize| count << 20;
+    let fixture = Fixture::limited(|limits| *limits = GateLimits::with_body_max(megabytes(20)));
+    let body = "x".repeat(megabytes(19));
+    let mut client = fixture.client();
+    client.send(post("/api/v1/echo", &body));
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.body.len()), (200, body.len()));
 }
 
 #[test]

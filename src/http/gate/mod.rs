@@ -91,6 +91,18 @@ impl Default for GateLimits {
     }
 }
 
+impl GateLimits {
+    /// The usual limits, but for bodies of at most `bytes` each: two of them fit in memory.
+    pub fn with_body_max(bytes: usize) -> GateLimits {
+        let usual = GateLimits::default();
+        GateLimits {
+            body_bytes_max: bytes,
+            buffered_bytes_max: usual.buffered_bytes_max.max(bytes.saturating_mul(2)),
+            ..usual
+        }
+    }
+}
+
 /// The server behind the gate.
 pub trait Upstream: Send {
     /// The socket it listens on now.
