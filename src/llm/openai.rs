@@ -130,6 +130,9 @@ fn arguments(text: &str) -> Cow<'_, str> {
 /// What OpenRouter wants back to let a model go on thinking where it was.
 const REASONING: &str = "reasoning_details";
 
+/// What is quoted of an answer that cannot be understood.
+const WORDS_BYTES_MAX: usize = 500;
+
 /// The state of one answer.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
@@ -137,6 +140,8 @@ pub(super) struct Chunks {
     reasoning: Vec<Map<String, Value>>,
     usage: Option<Usage>,
     finish_reason: Option<FinishReason>,
+    /// Whether anything of an answer has come.
+    has_choice: bool,
     done: bool,
 }
 
@@ -161,6 +166,10 @@ impl Decoder for Chunks {
 
     fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
         self.event(body, sink)?;
+        if !self.has_choice {
+            let beginning = String::from_utf8_lossy(&body[..body.len().min(WORDS_BYTES_MAX)]);
+            return Err(Fault::Malformed(format!("no choice in {beginning}")));
+        }
         self.done = true;
         Ok(())
     }
@@ -204,6 +213,7 @@ impl Chunks {
         let Some(choice) = chunk.choices.unwrap_or_default().into_iter().next() else {
             return Ok(());
         };
+        self.has_choice = true;
         if let Some(error) = &choice.error {
             return Err(reported(error));
         }

@@ -192,6 +192,18 @@ fn a_server_that_does_not_stream_is_understood() {
 }
 
 #[test]
+fn a_document_without_an_answer_is_no_answer() {
+    let fake = FakeModel::start();
+    let body = r#"{"detail":"model is loading"}"#;
+    fake.reply(raw("application/json", body));
+    let (result, heard) = ask(OPENAI, &fake);
+    let error = result.unwrap_err();
+    assert!(matches!(error, LlmError::Malformed { .. }), "{error}");
+    assert!(error.to_string().contains("model is loading"), "{error}");
+    assert_eq!(heard.text, "");
+}
+
+#[test]
 fn the_pieces_of_one_read_share_a_flush() {
     let fake = FakeModel::start();
     let line = r#"data: {"choices":[{"delta":{"content":"a "}}]}"#;
