@@ -112,6 +112,9 @@ pub fn check(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Probl
     }
 }
 
+/// What a page may read of an answer's headers, beside what it always may.
+const EXPOSED: &str = "Location, Preference-Applied, Retry-After";
+
 /// The headers that let the page of an allowed origin read an answer; none for other requests.
 pub fn cors_headers(settings: &AccessSettings, head: &HeadView<'_>) -> Vec<(&'static str, String)> {
     if settings.allowed_origins.is_empty() {
@@ -121,7 +124,7 @@ pub fn cors_headers(settings: &AccessSettings, head: &HeadView<'_>) -> Vec<(&'st
     let mut headers = vec![("Vary", "Origin".to_owned())];
     if let Some(origin) = allowed_origin(settings, head) {
         headers.push(("Access-Control-Allow-Origin", origin.to_owned()));
-        headers.push(("Access-Control-Expose-Headers", "Retry-After".to_owned()));
+        headers.push(("Access-Control-Expose-Headers", EXPOSED.to_owned()));
     }
     headers
 }

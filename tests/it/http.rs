@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use duragent::domain::event::OnDisconnect;
 use duragent::tools::AskAlways;
@@ -502,6 +504,34 @@ fn a_cancel_reaches_everyone_who_waits() {
 }
 
 #[test]
+fn who_waits_in_a_session_that_is_deleted_is_told_so() {
+    let model = FakeModel::start();
+    model.reply(text("I will ").and_stall());
+    let (_workspace, server) = model_server(&model, "");
+    let session = server.create_session("helper");
+    let (server, session) = (&server, &session);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| server.say(session, "hi"));
+        model.wait_for_stalls(1);
+        let second = scope.spawn(|| server.say(session, "and this"));
+        while server.get(&of(session, "")).json()["message_count"] != 2 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(server.delete(&of(session, "")).status, 204);
+        for waiting in [first, second] {
+            let answer = waiting.join().unwrap();
+            let expected = [404, 409, 410];
+            assert!(
+                expected.contains(&answer.status),
+                "{}: {}",
+                answer.status,
+                answer.text()
+            );
+        }
+    });
+}
+
+#[test]
 fn a_long_turn_answers_202_and_goes_on() {
     let model = FakeModel::start();
     model.reply(text("slow ").and_stall().and_text("but sure"));
@@ -527,6 +557,36 @@ fn a_quiet_stream_shows_that_it_lives() {
     let mut watcher = server.events(&session, "", None);
     watcher.expect("session");
     watcher.expect_comment("keep-alive");
+}
+
+#[test]
+fn a_stream_shows_that_it_lives_while_only_others_have_news() {
+    let model = FakeModel::start();
+    model.reply(pieces(&["word"]).and_stall());
+    let config = "server:\n  keep_alive_interval_seconds: 1\n";
+    let (_workspace, server) = model_server(&model, config);
+    let session = server.create_session("helper");
+    let mut stream = server.stream(&session, "hi");
+    stream.until("token");
+    let is_over = AtomicBool::new(false);
+    // The turn of the first message does not show the messages that wait.
+    let say_until_over = || {
+        let path = of(&session, "/messages");
+        let headers = [("Prefer", "respond-async")];
+        (0..100).all(|number| {
+            let body = json!({"content": format!("and {number}")});
+            server.send_json("POST", &path, &headers, &body);
+            std::thread::sleep(Duration::from_millis(200));
+            !is_over.load(Ordering::SeqCst)
+        })
+    };
+    std::thread::scope(|scope| {
+        let others = scope.spawn(say_until_over);
+        stream.expect_comment("keep-alive");
+        is_over.store(true, Ordering::SeqCst);
+        let came_after_the_news = others.join().unwrap();
+        assert!(!came_after_the_news);
+    });
 }
 
 #[test]

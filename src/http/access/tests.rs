@@ -211,12 +211,16 @@ fn only_allowed_origins_get_cors_headers() {
     let bad = [HOST, ("Origin", "https://evil.example"), asks];
     let mut head = get("/api/v1/sessions", &good);
     assert_eq!(
-        cors_headers(&settings, &head)[..2],
+        cors_headers(&settings, &head),
         [
             ("Vary", "Origin".to_owned()),
             (
                 "Access-Control-Allow-Origin",
                 "https://app.example".to_owned()
+            ),
+            (
+                "Access-Control-Expose-Headers",
+                "Location, Preference-Applied, Retry-After".to_owned()
             )
         ]
     );

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
-use crate::domain::event::Usage;
+use crate::domain::event::{Status, Usage};
 use crate::domain::ids::SessionId;
 use crate::engine::EngineError;
 use crate::engine::view::PendingApproval;
@@ -94,8 +94,8 @@ fn wait_for_turn(
         let wake = match flow {
             Flow::More => watch.look(),
             Flow::Open => watch.wait_until(deadline),
-            Flow::Over => return Err(cut_off("its events have ended")),
-            Flow::Cut(reason) => return Err(cut_off(&reason)),
+            Flow::Over => return Err(no_more(context, id, "its events have ended")),
+            Flow::Cut(reason) => return Err(no_more(context, id, &reason)),
         };
         match wake {
             Wake::News => {}
@@ -127,6 +127,21 @@ fn open_question(
     };
     let pending = context.sessions.show(id)?.pending_approval;
     Ok(pending.filter(|pending| pending == asked))
+}
+
+/// Why a session's events have ended without the turn's end: it is gone, over, or only these events
+/// have ended.
+fn no_more(context: &Context, id: &SessionId, reason: &str) -> Problem {
+    if context.stop.is_stopped() {
+        return shutting_down();
+    }
+    match context.sessions.show(id) {
+        Err(error) => error.into(),
+        Ok(session) if session.status == Status::Completed => {
+            EngineError::SessionEnded(id.clone()).into()
+        }
+        Ok(_) => cut_off(reason),
+    }
 }
 
 fn shutting_down() -> Problem {

@@ -37,6 +37,8 @@ struct Relay {
     writer: StreamWriter,
     audience: Audience,
     keep_alive: Duration,
+    /// When something was last written.
+    quiet_since: Instant,
     items: Vec<FeedItem>,
     /// What was not written yet; one buffer for all events.
     unsent: Vec<u8>,
@@ -57,6 +59,7 @@ impl Relay {
             writer,
             audience,
             keep_alive,
+            quiet_since: Instant::now(),
             items: Vec::new(),
             unsent: sse::RETRY.to_vec(),
         }
@@ -113,8 +116,15 @@ impl Relay {
     /// Waits, with a sign of life whenever the stream was silent for too long.
     fn wait_for_news(&mut self) -> io::Result<Wake> {
         loop {
-            match self.watch.wait_until(Instant::now() + self.keep_alive) {
-                Wake::Late => self.writer.write(sse::KEEP_ALIVE)?,
+            // News need not be for this audience, so they end no silence by themselves.
+            let due = self.quiet_since + self.keep_alive;
+            if due <= Instant::now() {
+                self.unsent.extend_from_slice(sse::KEEP_ALIVE);
+                self.write()?;
+                continue;
+            }
+            match self.watch.wait_until(due) {
+                Wake::Late => {}
                 wake @ (Wake::News | Wake::Gone | Wake::Stopped) => return Ok(wake),
             }
         }
@@ -126,6 +136,7 @@ impl Relay {
             return Ok(());
         }
         self.writer.write(&self.unsent)?;
+        self.quiet_since = Instant::now();
         self.unsent.clear();
         self.unsent.shrink_to(BUFFER_BYTES_KEPT);
         Ok(())
