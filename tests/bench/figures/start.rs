@@ -1,0 +1,33 @@
+//! How soon a server answers after it was started, with and without stored sessions.
+
+use crate::figures::create::create_sessions;
+use crate::support::report::{Report, Target, median};
+use crate::support::server::{Server, Workspace};
+
+const STORED: usize = 10_000;
+const RUNS: usize = 25;
+
+/// Measures from `exec` to the first 200 of `/readyz`.
+pub fn measure(report: &mut Report) -> anyhow::Result<()> {
+    let workspace = Workspace::new(None)?;
+    let empty_ms = start_ms(&workspace)?;
+    report.row("start, nothing stored", empty_ms, "ms", Target::AtMost(5.0));
+    create_sessions(&Server::start(&workspace)?, STORED)?;
+    let full_ms = start_ms(&workspace)?;
+    report.row(
+        "start, 10,000 sessions: more",
+        full_ms - empty_ms,
+        "ms",
+        Target::AtMost(5.0),
+    );
+    Ok(())
+}
+
+fn start_ms(workspace: &Workspace) -> anyhow::Result<f64> {
+    let mut runs = Vec::new();
+    for _ in 0..RUNS {
+        let server = Server::start(workspace)?;
+        runs.push(server.started_in().as_secs_f64() * 1e3);
+    }
+    Ok(median(runs))
+}

@@ -1,0 +1,10 @@
+//! What the figures are made with.
+
+pub mod clock;
+pub mod http;
+pub mod memory_watch;
+pub mod process;
+pub mod provider;
+pub mod report;
+pub mod server;
+pub mod streams;

@@ -1,0 +1,147 @@
+//! The built program as a child process, with a workspace of its own.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::support::http::Connection;
+use crate::support::process::Process;
+
+/// The binary under measurement.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_duragent");
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// Between two attempts to connect: often enough to measure by, and not a whole processor.
+const TRY_EVERY: Duration = Duration::from_micros(50);
+
+/// A folder with a configuration and one agent, `bench`.
+#[derive(Debug)]
+pub struct Workspace {
+    folder: TempDir,
+}
+
+impl Workspace {
+    /// The agent's model is asked at that port of this machine; with no port it echoes.
+    pub fn new(provider_port: Option<u16>) -> anyhow::Result<Workspace> {
+        // On the disk of the build, since a temporary folder may be memory.
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let agent = folder.path().join(".duragent/agents/bench");
+        fs::create_dir_all(&agent)?;
+        fs::write(agent.join("agent.yaml"), agent_yaml(provider_port))?;
+        fs::write(
+            folder.path().join("duragent.yaml"),
+            "workspace: .duragent\n",
+        )?;
+        Ok(Workspace { folder })
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("duragent.yaml")
+    }
+}
+
+fn agent_yaml(provider_port: Option<u16>) -> String {
+    let model = match provider_port {
+        // Ollama speaks OpenAI's dialect, and needs no key.
+        Some(port) => {
+            format!("provider: ollama\n    name: bench\n    base_url: http://127.0.0.1:{port}")
+        }
+        None => "provider: echo\n    name: bench".to_owned(),
+    };
+    format!(
+        "apiVersion: duragent/v1alpha1\nkind: Agent\nmetadata:\n  name: bench\n\
+         spec:\n  model:\n    {model}\n  session:\n    on_disconnect: continue\n"
+    )
+}
+
+/// A server that answers. Dropping it stops it and waits for its end.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    port: u16,
+    started_in: Duration,
+}
+
+impl Server {
+    /// Starts a server and waits until it is ready.
+    pub fn start(workspace: &Workspace) -> anyhow::Result<Server> {
+        let port = free_port()?;
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(["serve", "--quiet", "--config"])
+            .arg(workspace.config())
+            .arg("--port")
+            .arg(port.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let began = Instant::now();
+        let child = command.spawn().context(PROGRAM)?;
+        let mut server = Server {
+            child,
+            port,
+            started_in: Duration::ZERO,
+        };
+        server.wait_until_ready(began)?;
+        server.started_in = began.elapsed();
+        Ok(server)
+    }
+
+    /// From `exec` to the first 200 of `/readyz`.
+    pub fn started_in(&self) -> Duration {
+        self.started_in
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Process {
+        Process::new(self.child.id())
+    }
+
+    fn wait_until_ready(&self, began: Instant) -> anyhow::Result<()> {
+        loop {
+            match Connection::open(self.port) {
+                Ok(mut connection) => {
+                    let answer = connection.request("GET", "/readyz", "")?;
+                    ensure!(answer.status == 200, "not ready: {}", answer.body);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    ensure!(began.elapsed() < START_LIMIT, "the server does not start");
+                    thread::sleep(TRY_EVERY);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let asked = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .map(|pid| kill_process(pid, Signal::TERM));
+        if !matches!(asked, Some(Ok(()))) {
+            self.child.kill().ok();
+        }
+        self.child.wait().ok();
+    }
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    Ok(listener.local_addr()?.port())
+}
