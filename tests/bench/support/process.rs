@@ -66,8 +66,10 @@ impl Process {
             switches: 0,
         };
         for thread in fs::read_dir(self.path("task"))? {
-            let status = fs::read_to_string(thread?.path().join("status"))?;
-            activity.switches += field(&status, "voluntary_ctxt_switches:")?;
+            // One that has just ended has no status any more.
+            if let Ok(status) = fs::read_to_string(thread?.path().join("status")) {
+                activity.switches += field(&status, "voluntary_ctxt_switches:")?;
+            }
         }
         Ok(activity)
     }
