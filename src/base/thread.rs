@@ -1,13 +1,35 @@
 //! Threads with a name, a stack sized on purpose and an owner who joins them.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::io;
 use std::thread::{Builder, JoinHandle};
+
+use crate::base::os;
 
 /// Stack of a thread that only relays bytes; its buffers live on the heap.
 pub const STACK_SMALL: usize = 128 << 10;
 /// Stack of a thread that parses, calls models over TLS or runs tools.
 pub const STACK_WORK: usize = 512 << 10;
+
+/// What of a stack is never given back, at its far end: the system counts what it needs of a
+/// thread's stack, and a guard page, as part of the size that was asked for.
+const STACK_MARGIN: usize = 32 << 10;
+
+thread_local! {
+    /// The lowest address that is surely of this thread's stack; 0 for a thread not started here.
+    static STACK_END: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Returns the memory of the stack beneath the caller to the system, which gives new memory when
+/// the stack grows again. For a thread that has done something deep, and now stays shallow for a
+/// long time. Does nothing on a thread that was not started by [`spawn`].
+pub fn give_back_stack() {
+    let end = STACK_END.get();
+    if end != 0 {
+        os::give_back_stack(end);
+    }
+}
 
 /// A running thread. Dropping it waits for its end and logs a panic.
 #[derive(Debug)]
@@ -28,7 +50,10 @@ pub fn spawn(
     let handle = Builder::new()
         .name(name.clone())
         .stack_size(stack_bytes)
-        .spawn(body)?;
+        .spawn(move || {
+            STACK_END.set(os::stack_address().saturating_sub(stack_bytes) + STACK_MARGIN);
+            body();
+        })?;
     Ok(Joined {
         name,
         handle: Some(handle),
@@ -99,6 +124,23 @@ mod tests {
         drop(go_tx);
         drop(thread);
         assert!(done.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn what_is_alive_on_a_stack_survives_the_giving_back_of_the_rest() {
+        fn deep(levels: u8) -> u64 {
+            let page = std::hint::black_box([levels; 4096]);
+            let below = if levels == 0 { 0 } else { deep(levels - 1) };
+            below + page.iter().map(|byte| u64::from(*byte)).sum::<u64>()
+        }
+        drop(spawn("test", STACK_SMALL, || {
+            let alive = std::hint::black_box([7_u8; 10_000]);
+            let before = deep(5);
+            give_back_stack();
+            assert!(alive.iter().all(|byte| *byte == 7));
+            assert_eq!(deep(5), before);
+        }));
+        give_back_stack();
     }
 
     #[test]

@@ -16,14 +16,20 @@ use ureq::http::Response;
 use ureq::{Agent, Body, BodyReader, Proxy};
 
 use crate::base::sse;
+use crate::base::thread;
 use crate::domain::secret::Secret;
 use crate::llm::canceller::Canceller;
 use crate::llm::dialect::{Answer, Decoder, Fault, error_text};
 use crate::llm::handover::Handover;
 use crate::llm::{LlmError, retry};
 
-/// How much is read at once, and the size of either buffer of a connection.
-const BUFFER_BYTES: usize = 16 << 10;
+/// How much of an answer is read at once. Tokens come in dozens of bytes, and each of a thousand
+/// streams has these buffers.
+const READ_BYTES: usize = 4 << 10;
+/// What a connection takes in at once, and so the longest head of an answer.
+const INPUT_BYTES: usize = 8 << 10;
+/// What a connection sends at once, and so the longest head of a request.
+const OUTPUT_BYTES: usize = 4 << 10;
 /// What is read of an error's body.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 /// What is passed on of a provider's words.
@@ -72,7 +78,7 @@ impl Line {
             rest: None,
             used: false,
             keeps_alive: true,
-            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
+            buffer: vec![0; READ_BYTES].into_boxed_slice(),
         }
     }
 
@@ -115,6 +121,8 @@ impl Line {
             Some("text/html") => return Err(web_page(post.provider)),
             _ => {}
         }
+        // To send took ten times the stack that the stream takes now, for as long as it may last.
+        thread::give_back_stack();
         let mut body = response.into_body().into_reader();
         self.stream(post.provider, &mut body, decoder, sink)?;
         let can_be_used_again = self.keeps_alive && decoder.is_done();
@@ -137,6 +145,8 @@ impl Line {
         }
     }
 
+    // Its frame is large, and would be part of its caller's, which lasts as long as the stream.
+    #[inline(never)]
     fn send(&self, post: &Post<'_>) -> Result<Response<Body>, LlmError> {
         let result = self.send_once(post)?;
         // ureq leaves this to us. The provider has not begun to answer, so nothing is lost.
@@ -273,9 +283,9 @@ fn agent(idle_timeout: Duration) -> Agent {
         .timeout_connect(Some(CONNECT_MAX))
         .timeout_per_read(Some(idle_timeout))
         .timeout_per_write(Some(idle_timeout))
-        .input_buffer_size(BUFFER_BYTES)
-        .output_buffer_size(BUFFER_BYTES)
-        .max_response_header_size(BUFFER_BYTES)
+        .input_buffer_size(INPUT_BYTES)
+        .output_buffer_size(OUTPUT_BYTES)
+        .max_response_header_size(INPUT_BYTES)
         // Providers close an idle connection after a minute or more; a tool may take as long.
         .max_idle_age(Duration::from_secs(50))
         .max_idle_connections(2)

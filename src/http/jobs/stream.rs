@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::base::thread;
 use crate::engine::Flow;
 use crate::engine::{EngineError, FeedItem};
 use crate::http::context::Context;
@@ -67,6 +68,8 @@ impl Relay {
 
     /// Errors: the client's connection, when it takes nothing any more.
     fn run(mut self) -> io::Result<()> {
+        // To store the message took more of the stack than the stream will, which may last.
+        thread::give_back_stack();
         loop {
             let pulled = self.watch.pull(&mut self.items);
             let next = self.push_batch(pulled);
