@@ -46,6 +46,8 @@ impl Handler for TestHandler {
             "/api/v1/forget" => drop(request),
             "/api/v1/stream" => self.on_a_thread(request, stream_until_gone),
             "/api/v1/tokens" => self.on_a_thread(request, stream_tokens),
+            "/api/v1/pieces" => self.on_a_thread(request, stream_pieces),
+            "/api/v1/flood" => self.on_a_thread(request, stream_until_error),
             "/api/v1/broken" => {
                 let mut stream = request.into_stream(200, &[]).unwrap();
                 stream.write(b"half").unwrap();
@@ -109,6 +111,26 @@ fn stream_tokens(request: Incoming, _: Sender<Seen>) {
         stream.write(token.as_bytes()).unwrap();
     }
     stream.finish().unwrap();
+}
+
+const PIECES: usize = 500;
+
+/// A stream of many pieces, each of which the client could have read before the next.
+fn stream_pieces(request: Incoming, _: Sender<Seen>) {
+    let mut stream = request.into_stream(200, &[]).unwrap();
+    for _ in 0..PIECES {
+        stream.write(b"x").unwrap();
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    stream.finish().unwrap();
+}
+
+/// Writes until nobody takes it any more.
+fn stream_until_error(request: Incoming, seen_tx: Sender<Seen>) {
+    let mut stream = request.into_stream(200, &[]).unwrap();
+    seen_tx.send(Seen::StreamBegan).unwrap();
+    while stream.write(&[b'x'; 64 << 10]).is_ok() {}
+    seen_tx.send(Seen::ClientGone).unwrap();
 }
 
 /// Answers only once the client has ended its side.
@@ -714,6 +736,46 @@ fn an_idle_gate_does_not_wake() {
     let before = fixture.front.wakes();
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(fixture.front.wakes(), before);
+}
+
+#[test]
+fn the_pieces_of_a_stream_pass_the_gate_by_and_its_connection_lives_on() {
+    let fixture = Fixture::start();
+    let mut client = fixture.client();
+    for _ in 0..2 {
+        client.send(get("/api/v1/pieces"));
+        client.head();
+        client.until(b"0\r\n\r\n");
+        client.send(get("/livez"));
+        assert_eq!(client.answer().text(), "ok");
+    }
+    let wakes = fixture.front.wakes();
+    assert!(wakes < PIECES as u64 / 10, "{wakes} wakes");
+}
+
+#[test]
+fn a_stream_whose_client_takes_nothing_ends_and_so_does_its_connection() {
+    let fixture = Fixture::limited(|limits| limits.stall_time = Duration::from_millis(300));
+    let mut stuck = fixture.client();
+    stuck.send(get("/api/v1/flood"));
+    for seen in [Seen::StreamBegan, Seen::ClientGone] {
+        assert_eq!(fixture.seen_rx.recv_timeout(PATIENCE), Ok(seen));
+    }
+    fixture.wait_for_open(0);
+}
+
+#[test]
+fn the_end_of_the_front_ends_a_stream_that_waits_for_its_client() {
+    let fixture = Fixture::limited(|limits| limits.stall_time = Duration::from_secs(3600));
+    let mut stuck = fixture.client();
+    stuck.send(get("/api/v1/flood"));
+    assert_eq!(
+        fixture.seen_rx.recv_timeout(PATIENCE),
+        Ok(Seen::StreamBegan)
+    );
+    let Fixture { front, seen_rx } = fixture;
+    drop(front);
+    assert_eq!(seen_rx.recv_timeout(PATIENCE), Ok(Seen::ClientGone));
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::http::access::AccessSettings;
 use crate::http::gate::admission::{self, Admission, Arriving, Rules};
 use crate::http::gate::framing::{Answer, AnswerSettings, BadAnswer};
 use crate::http::gate::head::Stamp;
+use crate::http::gate::lent::LentSocket;
 use crate::http::gate::outbound::{self, Moved, Outbound, Parcel};
 use crate::http::gate::poll::{Poll, Ready, Watched};
 use crate::http::gate::presence::{Presence, Present};
@@ -81,6 +82,8 @@ pub(super) struct Conn {
     out: Outbound,
     /// The client has ended its side of the stream.
     has_left: bool,
+    /// The thread of a stream may hold the client's socket too.
+    is_lent: bool,
     /// When the state ends by itself.
     deadline: Option<Instant>,
     /// Set while something waits in `out`.
@@ -151,6 +154,7 @@ impl Conn {
             inbound: Vec::new(),
             out: Outbound::default(),
             has_left: false,
+            is_lent: false,
             deadline: Some(env.now + env.limits.head_time),
             stall: None,
         }
@@ -314,10 +318,27 @@ impl Conn {
         self.state = State::Closed;
     }
 
+    /// Takes the client's socket out of the poll set if there is another handle of it: closing ours
+    /// would not.
+    pub(super) fn part(&mut self, poll: &Poll) -> io::Result<()> {
+        match self.is_lent {
+            true => self.client.watch(poll, None),
+            false => Ok(()),
+        }
+    }
+
     fn note_leaving(&mut self) {
         self.has_left = true;
         if let State::Relaying(relay) = &mut self.state {
             relay.present.leave();
+        }
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        if self.is_lent && self.client.socket.shutdown(Shutdown::Both).is_err() {
+            log::debug!("connection {} was closed by its client", self.id);
         }
     }
 }
@@ -500,12 +521,31 @@ impl Conn {
         };
         match relay.pass_on(bytes) {
             Ok(Passed::AsItCame(taken)) => self.send(&bytes[..taken], env),
-            Ok(Passed::Rewritten(text)) => self.send(&text, env),
+            Ok(Passed::Rewritten(text)) => {
+                self.send(&text, env);
+                self.lend_socket(env);
+            }
             Err(BadAnswer) => return self.server_failed(env),
         }
         if matches!(&self.state, State::Relaying(relay) if relay.answer.is_ended()) {
             self.end_answer(env);
         }
+    }
+
+    /// Lends the client's socket to a stream that asked for it, once the head of its answer is here:
+    /// if that has left already, or never.
+    fn lend_socket(&mut self, env: &Env) {
+        let State::Relaying(relay) = &self.state else {
+            return;
+        };
+        if !relay.answer.has_begun() {
+            return;
+        }
+        let lend = || {
+            let socket = self.out.is_empty().then_some(&self.client.socket)?;
+            LentSocket::new(socket, env.limits.stall_time).ok()
+        };
+        self.is_lent |= relay.present.lend(lend);
     }
 
     fn server_ended(&mut self, env: &mut Env) {

@@ -294,6 +294,9 @@ impl EventLoop {
             slot.conn.close();
         }
         if slot.conn.is_closed() {
+            if let Err(err) = slot.conn.part(&self.poll) {
+                log::error!("connection {id} stays in the poll set: {err}");
+            }
             self.forget(id);
         } else {
             self.reindex(id);

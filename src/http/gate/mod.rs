@@ -30,6 +30,7 @@ mod dechunk;
 mod event_loop;
 mod framing;
 mod head;
+mod lent;
 mod outbound;
 mod poll;
 mod presence;
@@ -38,6 +39,7 @@ mod sys;
 
 use conn::Env;
 use event_loop::EventLoop;
+pub use lent::LentSocket;
 use poll::Waker;
 pub use presence::Presence;
 use reply::DateLine;
@@ -46,8 +48,9 @@ use reply::DateLine;
 const SCRATCH_BYTES: usize = 16 << 10;
 /// Files that are no connection: the log, the sessions being written, the tools' pipes.
 const OTHER_FILES: u64 = 32;
-/// A client's socket, the gate's to the server, and two that tiny_http makes of the other end.
-const FILES_PER_CONNECTION: u64 = 4;
+/// A client's socket, which may be lent, the gate's to the server, and two that tiny_http makes of the
+/// other end.
+const FILES_PER_CONNECTION: u64 = 5;
 
 /// What a client may take of us.
 #[derive(Debug, Clone, Copy)]

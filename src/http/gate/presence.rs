@@ -1,34 +1,63 @@
-//! Whether the client of a request in progress is still there, for whoever answers it.
+//! Whether the client of a request in progress is still there, for whoever answers it, and how its
+//! socket is lent to a stream.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::http::gate::lent::LentSocket;
+
 /// The clients whose requests are in progress, by connection. Cloning it shares it.
 #[derive(Debug, Clone, Default)]
-pub struct Presence(Arc<Mutex<HashMap<u64, Receiver<Infallible>>>>);
+pub struct Presence(Arc<Mutex<HashMap<u64, Entry>>>);
+
+#[derive(Debug)]
+struct Entry {
+    gone_rx: Receiver<Infallible>,
+    /// Who has asked for the client's socket.
+    lend_tx: Option<Sender<LentSocket>>,
+}
 
 impl Presence {
     /// A channel that closes when the client of connection `conn` has left, or its answer is done:
     /// closed from the start if no request of that connection is in progress.
     pub fn gone(&self, conn: u64) -> Receiver<Infallible> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&conn).cloned().unwrap_or_else(|| bounded(0).1)
+        let known = self.lock();
+        known
+            .get(&conn)
+            .map_or_else(|| bounded(0).1, |entry| entry.gone_rx.clone())
+    }
+
+    /// Asks for the client's socket, to be sent once the head of the answer has left by it. The
+    /// channel closes without one if it cannot be lent.
+    pub fn borrow_socket(&self, conn: u64) -> Receiver<LentSocket> {
+        let (lend_tx, lend_rx) = bounded(1);
+        if let Some(entry) = self.lock().get_mut(&conn) {
+            entry.lend_tx = Some(lend_tx);
+        }
+        lend_rx
     }
 
     /// Enters a client whose request goes to the server now.
     pub(super) fn enter(&self, conn: u64) -> Present {
         // Nothing is ever sent, so the capacity has no meaning.
         let (gone_tx, gone_rx) = bounded(0);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(conn, gone_rx);
+        let entry = Entry {
+            gone_rx,
+            lend_tx: None,
+        };
+        self.lock().insert(conn, entry);
         Present {
             presence: self.clone(),
             conn,
             gone_tx: Some(gone_tx),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -46,16 +75,20 @@ impl Present {
     pub(super) fn leave(&mut self) {
         self.gone_tx = None;
     }
+
+    /// Answers whoever asked for the client's socket with what `lend` gives; whether it was lent.
+    pub(super) fn lend(&self, lend: impl FnOnce() -> Option<LentSocket>) -> bool {
+        let mut known = self.presence.lock();
+        let asked = known
+            .get_mut(&self.conn)
+            .and_then(|entry| entry.lend_tx.take());
+        asked.is_some_and(|lend_tx| lend().is_some_and(|lent| lend_tx.send(lent).is_ok()))
+    }
 }
 
 impl Drop for Present {
     fn drop(&mut self) {
-        let mut known = self
-            .presence
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        known.remove(&self.conn);
+        self.presence.lock().remove(&self.conn);
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Incoming {
     head: Head,
     peer: SocketAddr,
     body: Vec<u8>,
+    conn: u64,
+    presence: Presence,
     gone: Receiver<Infallible>,
     /// `None` once answered. Of tiny_http's request this is all that is kept: as long as its reader
     /// lives, a thread of tiny_http's pool waits for it, and others may queue up behind that thread.
@@ -51,6 +53,8 @@ impl Incoming {
             head: Head::of(&request),
             peer,
             body,
+            conn,
+            presence: presence.clone(),
             gone: presence.gone(conn),
             writer: Some(request.into_writer()),
             senders,
@@ -130,7 +134,8 @@ impl Incoming {
         }
         head.extend_from_slice(b"\r\n");
         let writer = self.writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        StreamWriter::begin(writer, &head, coding, self.gone())
+        let lend_rx = self.presence.borrow_socket(self.conn);
+        StreamWriter::begin(writer, &head, coding, lend_rx, self.gone())
     }
 
     fn answer_problem(&mut self, problem: &Problem) {

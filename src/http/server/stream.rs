@@ -2,8 +2,11 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
+
+use crate::http::gate::LentSocket;
 
 /// How the client learns where the body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,13 +24,18 @@ pub(super) enum Coding {
 /// Dropped without [`StreamWriter::finish`], it breaks off: a client of HTTP/1.1 sees that the end
 /// is missing.
 pub struct StreamWriter {
+    /// The way through the gate.
     writer: Box<dyn Write + Send>,
+    /// The way past it, for everything between the head and the end.
+    direct: Option<LentSocket>,
     coding: Coding,
     /// The chunk being made; kept, so that a small write allocates nothing.
     chunk: Vec<u8>,
     gone: Receiver<Infallible>,
 }
 
+/// How long to wait for the client's socket: the gate lends it within a millisecond, or never.
+const LEND_LIMIT: Duration = Duration::from_secs(1);
 /// A chunk buffer above this size is not kept.
 const KEEP_BYTES: usize = 4 << 10;
 
@@ -36,12 +44,15 @@ impl StreamWriter {
         mut writer: Box<dyn Write + Send>,
         head: &[u8],
         coding: Coding,
+        lend_rx: Receiver<LentSocket>,
         gone: Receiver<Infallible>,
     ) -> io::Result<StreamWriter> {
         writer.write_all(head)?;
         writer.flush()?;
         Ok(StreamWriter {
             writer,
+            // Without it all goes through the gate, which only takes longer.
+            direct: lend_rx.recv_timeout(LEND_LIMIT).ok(),
             coding,
             chunk: Vec::new(),
             gone,
@@ -58,11 +69,10 @@ impl StreamWriter {
             return Ok(());
         }
         match self.coding {
-            Coding::Chunked => self.write_chunk(bytes)?,
-            Coding::UntilClose => self.writer.write_all(bytes)?,
-            Coding::NoBody => return Ok(()),
+            Coding::Chunked => self.write_chunk(bytes),
+            Coding::UntilClose => self.put(bytes),
+            Coding::NoBody => Ok(()),
         }
-        self.writer.flush()
     }
 
     /// Ends the body.
@@ -82,14 +92,23 @@ impl StreamWriter {
 
     /// One write for the whole chunk, since each is a system call on its own once it is large.
     fn write_chunk(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.chunk.clear();
-        write!(self.chunk, "{:x}\r\n", bytes.len())?;
-        self.chunk.extend_from_slice(bytes);
-        self.chunk.extend_from_slice(b"\r\n");
-        self.writer.write_all(&self.chunk)?;
-        if self.chunk.capacity() > KEEP_BYTES {
-            self.chunk = Vec::new();
+        let mut chunk = std::mem::take(&mut self.chunk);
+        chunk.clear();
+        write!(chunk, "{:x}\r\n", bytes.len())?;
+        chunk.extend_from_slice(bytes);
+        chunk.extend_from_slice(b"\r\n");
+        self.put(&chunk)?;
+        if chunk.capacity() <= KEEP_BYTES {
+            self.chunk = chunk;
         }
         Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(direct) = &mut self.direct {
+            return direct.write_all(bytes);
+        }
+        self.writer.write_all(bytes)?;
+        self.writer.flush()
     }
 }
