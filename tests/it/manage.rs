@@ -202,7 +202,7 @@ const DAMAGES: &[(&str, Damage, &str, u64)] = &[
     (
         "a torn tail",
         |lines| lines.last_mut().unwrap().truncate(30),
-        "30 bytes of an interrupted append",
+        "bytes of an interrupted append at the end: 30",
         0,
     ),
     (

@@ -45,7 +45,7 @@ pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> Outcome
         (0, _) => Ok(()),
         (bad, true) => Err(Failure::new(format!("{} not mended", sessions(bad)))),
         (bad, false) => Err(Failure::new(format!("{} damaged", sessions(bad)))
-            .hint("duragent session check --repair mends what can be mended")),
+            .hint("duragent session check --all --repair mends what can be mended")),
     }
 }
 
@@ -160,7 +160,7 @@ impl Checked {
             (false, None, None) => "unreadable",
         };
         let mut text = match &self.report {
-            Some(report) => format!("{id}  {word}  {} records\n", report.records),
+            Some(report) => format!("{id}  {word}  records: {}\n", report.records),
             None => format!("{id}  {word}\n"),
         };
         if let Some(report) = &self.report {
@@ -223,17 +223,17 @@ impl ReportBody {
         }
         let unnamed = self.damaged_places - self.damage.len() as u64;
         let numbers = [
-            (unnamed, "more damaged places"),
-            (self.missing, "events are lost"),
-            (self.torn_bytes, "bytes of an interrupted append at the end"),
-            (self.unchecked, "records have no checksum"),
+            ("more damaged places", unnamed),
+            ("lost events", self.missing),
+            ("bytes of an interrupted append at the end", self.torn_bytes),
+            ("records without a checksum", self.unchecked),
             (
+                "bytes cut off earlier, in events.jsonl.torn",
                 self.kept_torn_bytes,
-                "bytes were cut off by earlier repairs (events.jsonl.torn)",
             ),
         ];
-        for (number, what) in numbers.into_iter().filter(|(number, _)| *number > 0) {
-            text.push_str(&detail(&format!("{number} {what}")));
+        for (what, number) in numbers.into_iter().filter(|(_, number)| *number > 0) {
+            text.push_str(&detail(&format!("{what}: {number}")));
         }
         if let Some(why) = &self.snapshot_why {
             text.push_str(&detail(&format!("state.yaml is of no use: {why}")));
@@ -241,7 +241,7 @@ impl ReportBody {
         if let Some(left) = &self.in_flight {
             let InFlightBody { message_id, bytes } = left;
             text.push_str(&detail(&format!(
-                "{bytes} bytes of the reply {message_id} are in flight"
+                "in flight: {bytes} bytes of the reply {message_id}"
             )));
         }
         text
@@ -261,7 +261,7 @@ impl From<Mended> for MendedBody {
 impl MendedBody {
     fn lines(&self) -> String {
         detail(&format!(
-            "repaired: {} events lost and marked, {} bytes cut; {} holds the log as it was",
+            "events lost and marked: {}; bytes cut: {}; the log as it was: {}",
             self.lost, self.torn_bytes, self.copy
         ))
     }

@@ -117,7 +117,7 @@ fn unread(error: StoreError) -> Failure {
     let is_damaged = matches!(error, StoreError::Damaged { .. });
     let failure = Failure::from(error);
     if is_damaged {
-        return failure.hint("duragent session check --repair mends what can be mended");
+        return failure.hint("duragent session check --all --repair mends what can be mended");
     }
     failure
 }
