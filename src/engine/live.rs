@@ -37,6 +37,8 @@ pub(super) struct Live {
     pub(super) is_read_only: bool,
     /// Whether a turn was at work when the process before this one ended.
     pub(super) is_left_over: bool,
+    /// Whether somebody who waited for the turn was told that it goes on without them.
+    pub(super) runs_on: bool,
     /// Whether the timer will look at the session.
     pub(super) is_look_due: bool,
     tail: VecDeque<Published>,
@@ -184,6 +186,7 @@ impl Live {
             broken: None,
             is_read_only: false,
             is_left_over: false,
+            runs_on: false,
             is_look_due: false,
             tail: VecDeque::new(),
             tail_bytes: 0,
@@ -201,6 +204,7 @@ impl Live {
             }
             if matches!(record.event, Event::TurnEnded { .. }) {
                 self.end_cancel();
+                self.runs_on = false;
             }
             self.keep_for_watchers(record);
         }
@@ -268,7 +272,7 @@ impl Live {
         let pauses = self.state.summary.on_disconnect == OnDisconnect::Pause;
         // A gateway's chat is a client that never leaves.
         let is_chat = self.state.summary.gateway.is_some();
-        pauses && !is_detached && !is_chat && self.attached() == 0
+        pauses && !is_detached && !is_chat && !self.runs_on && self.attached() == 0
     }
 
     pub(super) fn view(&self, id: &SessionId) -> SessionView {

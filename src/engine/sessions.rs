@@ -109,10 +109,7 @@ impl Sessions {
 
     /// How many sessions can't be written until the process starts anew, because a write failed.
     pub fn read_only(&self) -> usize {
-        let all = self.inner.registry.all();
-        all.iter()
-            .filter(|session| session.live().is_read_only)
-            .count()
+        self.inner.store.read_only()
     }
 
     /// Whether what comes can be stored, as far as can be told without writing.

@@ -149,6 +149,11 @@ impl Subscription {
         })
     }
 
+    /// Leaves without a consequence for the unfinished turn: it goes on as if somebody were there.
+    pub fn let_it_run_on(self) {
+        self.session.live().runs_on = true;
+    }
+
     /// Yields a `()` when there may be something to pull; select on it.
     pub fn wake(&self) -> &Receiver<()> {
         &self.wake_rx

@@ -64,6 +64,9 @@ pub trait SessionStore: Send + Sync + Debug {
     /// Stores the outcome of a keyed session creation; synced on return.
     fn put_creation_key(&self, key: &str, value: &CreationKey) -> Result<(), StoreError>;
 
+    /// How many sessions can't be written as long as the process lives: [`StoreError::ReadOnly`].
+    fn read_only(&self) -> usize;
+
     /// Bytes that can still be written where sessions are kept.
     fn free_bytes(&self) -> Result<u64, StoreError>;
 }

@@ -33,7 +33,8 @@ fn pausing_workspace(model: &FakeModel) -> Workspace {
 /// Kills the server and starts another one on the same files.
 fn restart(mut server: Server, workspace: &Workspace) -> Server {
     server.kill();
-    Server::start(workspace, &[])
+    // A loop of crashes is what these tests are about: it must not leave the turns waiting.
+    Server::start(workspace, &["--resume", "always"])
 }
 
 /// Reads on until the tokens make up this text.

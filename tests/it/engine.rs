@@ -677,6 +677,26 @@ fn a_turn_pauses_when_the_last_client_leaves_and_goes_on_when_one_comes() {
 }
 
 #[test]
+fn a_turn_whose_caller_was_told_to_come_later_goes_on() {
+    let world = World::with(Setup {
+        tools: tool("note", repeats),
+        ..Setup::default()
+    });
+    world
+        .model
+        .reply(text("a moment").and_stall().and_call("note", "{}"))
+        .then(text("finished"));
+    let id = world.session();
+    let stream = world.say(&id, "note this");
+    world.model.wait_for_stalls(1);
+    stream.let_it_run_on();
+    assert_eq!(world.sessions.show(&id).unwrap().attached, 0);
+    world.model.release();
+    world.wait_for(&id, is_turn_end);
+    assert!(!world.kinds(&id).contains(&"status_change"));
+}
+
+#[test]
 fn a_readonly_client_does_not_count() {
     let world = World::new();
     world.model.reply(text("a").and_stall());

@@ -99,7 +99,11 @@ fn wait_for_turn(
         };
         match wake {
             Wake::News => {}
-            Wake::Gone | Wake::Late => return Ok(Outcome::GoesOn),
+            Wake::Gone => return Ok(Outcome::GoesOn),
+            Wake::Late => {
+                watch.let_it_run_on();
+                return Ok(Outcome::GoesOn);
+            }
             Wake::Stopped => return Err(shutting_down()),
         }
     }

@@ -47,6 +47,11 @@ impl Watch {
         }
     }
 
+    /// Leaves a turn that goes on without anybody.
+    pub(super) fn let_it_run_on(self) {
+        self.subscription.let_it_run_on();
+    }
+
     /// Moves what is to be shown now into `items`.
     pub(super) fn pull(&mut self, items: &mut Vec<FeedItem>) -> Result<Flow, EngineError> {
         let flow = self.subscription.pull(items)?;

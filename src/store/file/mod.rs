@@ -337,6 +337,10 @@ impl SessionStore for FileStore {
         self.keys.put(&*self.fs, key, value)
     }
 
+    fn read_only(&self) -> usize {
+        self.unsure.count()
+    }
+
     fn free_bytes(&self) -> Result<u64, StoreError> {
         let sessions = &self.layout.sessions;
         self.settle_folder()?;

@@ -19,6 +19,11 @@ impl Unsure {
             .or_insert_with(|| why.to_owned());
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.0).len()
+    }
+
     /// Why a session's log can't be trusted.
     pub(super) fn why(&self, id: &SessionId) -> Option<String> {
         lock(&self.0).get(id).cloned()
