@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod fs;
+pub mod host;
 pub mod lock;
 pub mod os;
 pub mod sse;

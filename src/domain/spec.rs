@@ -225,6 +225,39 @@ impl fmt::Display for Provider {
     }
 }
 
+/// Where `OLLAMA_HOST` says that Ollama answers, without the `/v1` of its OpenAI interface.
+///
+/// Read as Ollama itself does: the scheme, the host and the port may be missing, and an address to
+/// listen on is one to call.
+pub fn ollama_base_url(host: &str) -> String {
+    let host = host.trim();
+    let (scheme, rest) = host.split_once("://").unwrap_or(("http", host));
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let (name, port) = match authority.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() && !name.ends_with(':') => (name, port),
+        _ => (authority, ollama_port(host)),
+    };
+    let name = match name {
+        "" | "0.0.0.0" => "127.0.0.1",
+        "[::]" => "[::1]",
+        name => name,
+    };
+    let path = path.trim_end_matches('/');
+    format!("{scheme}://{name}:{port}{path}")
+}
+
+/// The port of a host that names none: a scheme brings its own.
+fn ollama_port(host: &str) -> &'static str {
+    match host.split_once("://") {
+        None => "11434",
+        Some(("https", _)) => "443",
+        Some(_) => "80",
+    }
+}
+
 /// The texts that make up the system prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Prompts {

@@ -12,6 +12,7 @@ use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crossbeam_channel::bounded;
 use ureq::http::Response;
 use ureq::{Agent, Body, BodyReader, Proxy};
 
@@ -38,6 +39,8 @@ const WORDS_CHARS_MAX: usize = 500;
 const WHOLE_BYTES_MAX: u64 = 8 << 20;
 /// What is read of an answer after its end, to use its connection again.
 const REST_BYTES_MAX: u64 = 64 << 10;
+/// For that; it has come by then, or costs more than a new connection.
+const REST_TIME_MAX: Duration = Duration::from_millis(100);
 /// Nothing can interrupt these two, so they are short.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -46,6 +49,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Line {
     agent: Agent,
     canceller: Arc<Canceller>,
+    idle_timeout: Duration,
     /// What follows the end of the last answer: a few bytes that must be read before the
     /// connection can be used again, and that the last reply did not wait for.
     rest: Option<Box<BodyReader<'static>>>,
@@ -75,6 +79,7 @@ impl Line {
         Line {
             canceller: Arc::new(Canceller::new(agent.clone())),
             agent,
+            idle_timeout,
             rest: None,
             used: false,
             keeps_alive: true,
@@ -138,11 +143,29 @@ impl Line {
             return;
         };
         // Whatever goes wrong costs the connection and nothing else.
-        if let Err(error) = io::copy(&mut rest.take(REST_BYTES_MAX), &mut io::sink()) {
+        if let Err(error) = self.read_rest(rest) {
             log::debug!("a model's connection is not used again: {error}");
-            // It may have taken the idle limit to find out: once is enough.
+            // It took a while to find out: once is enough.
             self.keeps_alive = false;
         }
+    }
+
+    /// On a thread, because a read waits for the idle limit, and some servers hold the end back.
+    fn read_rest(&mut self, rest: Box<BodyReader<'static>>) -> io::Result<()> {
+        let (done_tx, done_rx) = bounded(1);
+        let reader = thread::spawn("model-rest", thread::STACK_WORK, move || {
+            let read = io::copy(&mut rest.take(REST_BYTES_MAX), &mut io::sink());
+            // Nobody waits any more after the time for it.
+            drop(done_tx.send(read.map(drop)));
+        })?;
+        let read = done_rx.recv_timeout(REST_TIME_MAX);
+        if read.is_err() {
+            // Its shutdown is what ends the read.
+            self.agent = agent(self.idle_timeout);
+            self.canceller.replace(self.agent.clone());
+        }
+        drop(reader);
+        read.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
     }
 
     /// The answer is boxed, since ureq's values are kilobytes, and not inlined: the caller's frame

@@ -1,17 +1,18 @@
 //! The end of a call, from another thread.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use ureq::Agent;
 
+use crate::base::lock::lock;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::llm::{Cancel, LlmError};
 
 /// Ends what goes on over one agent, and every wait between.
 pub(super) struct Canceller {
-    agent: Agent,
+    agent: Mutex<Agent>,
     source: Mutex<StopSource>,
     stop: Stop,
 }
@@ -21,10 +22,16 @@ impl Canceller {
     pub(super) fn new(agent: Agent) -> Canceller {
         let (source, stop) = stop::pair();
         Canceller {
-            agent,
+            agent: Mutex::new(agent),
             source: Mutex::new(source),
             stop,
         }
+    }
+
+    /// Ends what goes on over the agent; the next calls are over `agent`.
+    pub(super) fn replace(&self, agent: Agent) {
+        let old = std::mem::replace(&mut *lock(&self.agent), agent);
+        old.shutdown();
     }
 
     /// Whether somebody cancelled.
@@ -44,9 +51,8 @@ impl Canceller {
 impl Cancel for Canceller {
     fn cancel(&self) {
         // The flag first: the read that wakes up looks at it.
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        source.stop();
-        self.agent.clone().shutdown();
+        lock(&self.source).stop();
+        lock(&self.agent).clone().shutdown();
     }
 }
 

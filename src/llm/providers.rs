@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::Proxy;
 use ureq::http::Uri;
 
+use crate::base::host::is_loopback;
 use crate::domain::secret::Secret;
-use crate::domain::spec::{ModelChoice, ModelSpec, Provider};
+use crate::domain::spec::{ModelChoice, ModelSpec, Provider, ollama_base_url};
 use crate::llm::call::{Line, Post, is_over};
 use crate::llm::dialect::Decoder;
 use crate::llm::handover::Handover;
@@ -76,7 +76,7 @@ impl ProviderSettings {
             ..ProviderSettings::default()
         };
         if let Some(host) = lookup("OLLAMA_HOST") {
-            let url = ollama_url(host.trim());
+            let url = format!("{}/v1", ollama_base_url(&host));
             settings.base_urls.insert(Provider::Ollama, url);
         }
         for provider in Provider::ALL {
@@ -287,37 +287,6 @@ fn endpoint_url(provider: Provider, base_url: &str) -> String {
     format!("{base_url}{version}/{resource}")
 }
 
-/// The base URL of `OLLAMA_HOST`, read as Ollama itself does: the scheme and the port may be
-/// missing, and an address to listen on is one to call.
-fn ollama_url(host: &str) -> String {
-    let (scheme, rest) = host.split_once("://").unwrap_or(("http", host));
-    let (authority, path) = match rest.find('/') {
-        Some(at) => rest.split_at(at),
-        None => (rest, ""),
-    };
-    let (name, port) = match authority.rsplit_once(':') {
-        Some((name, port)) if port.parse::<u16>().is_ok() && !name.ends_with(':') => {
-            (name, port.to_owned())
-        }
-        _ => (authority, default_port(host, scheme).to_owned()),
-    };
-    let name = match name {
-        "" | "0.0.0.0" => "127.0.0.1",
-        "[::]" => "[::1]",
-        name => name,
-    };
-    let path = path.trim_end_matches('/');
-    format!("{scheme}://{name}:{port}{path}/v1")
-}
-
-fn default_port(host: &str, scheme: &str) -> &'static str {
-    match (host.contains("://"), scheme) {
-        (false, _) => "11434",
-        (true, "https") => "443",
-        (true, _) => "80",
-    }
-}
-
 fn headers(provider: Provider, key: Option<&Secret>) -> Vec<(&'static str, String)> {
     let mut headers = Vec::new();
     if let Some(key) = key {
@@ -341,9 +310,7 @@ fn is_local(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else {
         return false;
     };
-    let host = uri.host().unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    uri.host().is_some_and(is_loopback)
 }
 
 /// The proxy that the environment names. One that makes no sense is left out.

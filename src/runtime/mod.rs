@@ -8,8 +8,10 @@
 //! | `gate` | `http::Front` | epoll | stop, by its wake-up descriptor |
 //! | `http-0…n` | `http::Front` | the server's queue | one `unblock()` for each of them |
 //! | `s-7QW3FZ` | `engine::Sessions` | a model's socket, a tool | nothing left to do, or stop |
+//! | `model-rest` | `llm`, before a next call | what follows the last answer | its end, or 0.1 s |
 //! | `sse-7QW3FZ`, `wait-7QW3FZ` | `http::Api` | its session, its client | the answer's end, client gone, or stop |
 //! | `send` | `http::Front`, per large answer | its client | the answer's end, client gone, or stop |
+//! | `model-rest` | a session's worker, before its next call | the end of the last answer | 100 ms at most |
 //! | `timer`, `reaper` | `engine::Sessions` | what is due; a join | stop |
 //! | `sweep` | `engine::Sessions` | the disk | every session seen, or stop |
 //! | `scan` | [`serve`](serve::serve) | the disk | every session seen, or stop |

@@ -1,5 +1,7 @@
 //! Models, against a provider on loopback.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use duragent::domain::event::{FinishReason, ToolCall, ToolOutput, Usage};
@@ -201,6 +203,53 @@ fn a_document_without_an_answer_is_no_answer() {
     assert!(matches!(error, LlmError::Malformed { .. }), "{error}");
     assert!(error.to_string().contains("model is loading"), "{error}");
     assert_eq!(heard.text, "");
+}
+
+/// Answers each request of each connection with `[DONE]`, and never ends the body.
+fn server_that_holds_the_end_back() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let held: Vec<_> = listener
+            .incoming()
+            .map(|stream| answer_but_for_the_end(stream.unwrap()))
+            .collect();
+        drop(held);
+    });
+    address
+}
+
+fn answer_but_for_the_end(mut stream: TcpStream) -> TcpStream {
+    let chunk = r#"data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}"#;
+    let body = format!("{chunk}\n\ndata: [DONE]\n\n");
+    let mut asked = [0; 16 << 10];
+    assert!(stream.read(&mut asked).unwrap() > 0);
+    let head =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let text = format!("{head}{:x}\r\n{body}\r\n", body.len());
+    stream.write_all(text.as_bytes()).unwrap();
+    stream
+}
+
+#[test]
+fn a_server_that_holds_the_end_back_delays_no_call() {
+    let url = format!("http://{}/v1", server_that_holds_the_end_back());
+    let spec = ModelSpec {
+        main: choice(OPENAI, Some(url)),
+        ..spec(OPENAI, &FakeModel::start())
+    };
+    let providers = Providers::new(ProviderSettings {
+        idle_timeout: Duration::from_secs(600),
+        ..settings()
+    });
+    let mut model = providers.model(&spec);
+    let start = Instant::now();
+    for _ in 0..3 {
+        let mut heard = Heard::default();
+        model.call(&hello(), &mut heard).unwrap();
+        assert_eq!(heard.text, "hi");
+    }
+    assert!(start.elapsed() < Duration::from_secs(60));
 }
 
 #[test]

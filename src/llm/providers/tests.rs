@@ -82,24 +82,6 @@ fn the_agents_base_url_goes_before_the_environments() {
 }
 
 #[test]
-fn an_ollama_host_is_read_as_ollama_reads_it() {
-    for (host, expected) in [
-        ("gpu", "http://gpu:11434/v1"),
-        ("gpu:1", "http://gpu:1/v1"),
-        (":1", "http://127.0.0.1:1/v1"),
-        ("0.0.0.0", "http://127.0.0.1:11434/v1"),
-        ("0.0.0.0:1", "http://127.0.0.1:1/v1"),
-        ("[::]:1", "http://[::1]:1/v1"),
-        ("[::1]", "http://[::1]:11434/v1"),
-        ("http://gpu", "http://gpu:80/v1"),
-        ("https://gpu/ollama", "https://gpu:443/ollama/v1"),
-        ("http://gpu:1/", "http://gpu:1/v1"),
-    ] {
-        assert_eq!(ollama_url(host), expected, "{host}");
-    }
-}
-
-#[test]
 fn the_environment_names_keys_and_an_empty_variable_is_none() {
     let settings = ProviderSettings::from_env(|name| match name {
         "OPENAI_API_KEY" => Some("sk-1\n".into()),
