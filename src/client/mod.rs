@@ -25,6 +25,7 @@ use ulid::Ulid;
 use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
+use crate::base::host;
 use crate::base::lock::lock;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::client::event::PendingApproval;
@@ -502,10 +503,7 @@ fn is_loopback(url: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
     };
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    host::is_loopback(host)
 }
 
 #[cfg(test)]

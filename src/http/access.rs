@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use subtle::ConstantTimeEq;
 
+use crate::base::host::is_loopback;
 use crate::http::problem::Problem;
 
 /// The rules, as they were configured.
@@ -20,7 +21,7 @@ pub struct AccessSettings {
     pub api_token: Option<Token>,
     /// Guards the administration; without one, the rule of the API holds there too.
     pub admin_token: Option<Token>,
-    /// Names beside `localhost`, `127.0.0.1` and `[::1]` by which clients without a token may call
+    /// Names beside `localhost` and the loopback addresses by which clients without a token may call
     /// us: `name` or `name:port`.
     pub allowed_hosts: Vec<String>,
     /// Origins (`https://app.example`) whose pages may use the API from a browser.
@@ -272,14 +273,11 @@ fn knows_host(settings: &AccessSettings, host: &str) -> bool {
     let Some(name) = without_port(host) else {
         return false;
     };
-    let is_loopback = ["localhost", "127.0.0.1", "[::1]"]
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known));
     let is_allowed = settings
         .allowed_hosts
         .iter()
         .any(|known| known.eq_ignore_ascii_case(host) || known.eq_ignore_ascii_case(name));
-    is_loopback || is_allowed
+    is_loopback(name) || is_allowed
 }
 
 /// The name in `name`, `name:port` or `[address]:port`; `None` when the rest is no port.

@@ -16,11 +16,12 @@ use std::io;
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
+use crate::base::lock::lock;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::base::thread::{self, Joined};
 use crate::http::gate::{Presence, Upstream};
@@ -163,7 +164,7 @@ impl Upstream for ServerDoor {
 
 impl Shared {
     fn current(&self) -> MutexGuard<'_, Generation> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.current)
     }
 
     /// The life of a handler thread.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
+use crate::base::lock::lock;
 use crate::base::thread::{self, Joined, STACK_WORK};
 
 /// All waiting threads.
@@ -93,9 +94,7 @@ impl Threads {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Running> {
-        self.running
-            .lock()
-            .unwrap_or_else(|poison| poison.into_inner())
+        lock(&self.running)
     }
 }
 

@@ -11,6 +11,7 @@ use std::io::{PipeWriter, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::lock::lock;
 use crate::client::event::{PendingApproval, SessionEvent};
 
 /// Ends of turns that are remembered: as many as can be on their way at once.
@@ -228,7 +229,7 @@ impl Board {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -56,6 +56,8 @@ fn without_a_token_only_this_machine_may_call_and_only_directly() {
         (&[HOST], 200),
         (&[("Host", "LOCALHOST")], 200),
         (&[("Host", "127.0.0.1:1")], 200),
+        (&[("Host", "127.0.0.2:1")], 200),
+        (&[("Host", "127.0.0.1.evil.example")], 403),
         (&[("Host", "[::1]:8080")], 200),
         (&[("Host", "[::1]")], 200),
         (&[("Host", "box.lan:9999")], 200),

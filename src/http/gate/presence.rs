@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::base::lock::lock;
 use crate::http::gate::lent::LentSocket;
 
 /// The clients whose requests are in progress, by connection. Cloning it shares it.
@@ -24,7 +25,7 @@ impl Presence {
     /// A channel that closes when the client of connection `conn` has left, or its answer is done:
     /// closed from the start if no request of that connection is in progress.
     pub fn gone(&self, conn: u64) -> Receiver<Infallible> {
-        let known = self.lock();
+        let known = lock(&self.0);
         known
             .get(&conn)
             .map_or_else(|| bounded(0).1, |entry| entry.gone_rx.clone())
@@ -34,7 +35,7 @@ impl Presence {
     /// channel closes without one if it cannot be lent.
     pub fn borrow_socket(&self, conn: u64) -> Receiver<LentSocket> {
         let (lend_tx, lend_rx) = bounded(1);
-        if let Some(entry) = self.lock().get_mut(&conn) {
+        if let Some(entry) = lock(&self.0).get_mut(&conn) {
             entry.lend_tx = Some(lend_tx);
         }
         lend_rx
@@ -48,16 +49,12 @@ impl Presence {
             gone_rx,
             lend_tx: None,
         };
-        self.lock().insert(conn, entry);
+        lock(&self.0).insert(conn, entry);
         Present {
             presence: self.clone(),
             conn,
             gone_tx: Some(gone_tx),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,7 +75,7 @@ impl Present {
 
     /// Answers whoever asked for the client's socket with what `lend` gives; whether it was lent.
     pub(super) fn lend(&self, lend: impl FnOnce() -> Option<LentSocket>) -> bool {
-        let mut known = self.presence.lock();
+        let mut known = lock(&self.presence.0);
         let asked = known
             .get_mut(&self.conn)
             .and_then(|entry| entry.lend_tx.take());
@@ -88,7 +85,7 @@ impl Present {
 
 impl Drop for Present {
     fn drop(&mut self) {
-        self.presence.lock().remove(&self.conn);
+        lock(&self.presence.0).remove(&self.conn);
     }
 }
 

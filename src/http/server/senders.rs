@@ -1,8 +1,9 @@
 //! Threads that send large answers, so that a client who reads slowly cannot hold a handler.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::base::lock::lock;
 use crate::base::thread::{self, Joined};
 
 /// What the system surely takes at once for a Unix socket: a write of no more does not wait.
@@ -28,7 +29,7 @@ impl Senders {
     }
 
     fn spawn(&self, send: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = lock(&self.0);
         threads.retain(|thread| !thread.is_finished());
         threads.push(thread::spawn("send", thread::STACK_SMALL, send)?);
         Ok(())
