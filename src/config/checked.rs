@@ -20,6 +20,8 @@ use crate::domain::secret::Secret;
 
 /// No wait is longer than a day.
 const SECONDS_MAX: u64 = 24 * 60 * 60;
+/// Clients and proxies take a stream that is silent for longer for a dead one.
+const KEEP_ALIVE_SECONDS_MAX: u64 = 60;
 /// No session is kept idle longer than ten years, which no clock overflows.
 const HOURS_MAX: u64 = 10 * 366 * 24;
 
@@ -186,7 +188,11 @@ fn server(raw: raw::Server, sources: &Sources<'_>, report: &mut Report) -> Serve
         min_free_bytes: report.within(raw.min_free_mb, 0..=1 << 20).unwrap_or(64) << 20,
         request_timeout: seconds(raw.request_timeout_seconds, 300, report),
         idle_timeout: seconds(raw.idle_timeout_seconds, 60, report),
-        keep_alive_interval: seconds(raw.keep_alive_interval_seconds, 15, report),
+        keep_alive_interval: Duration::from_secs(
+            report
+                .within(raw.keep_alive_interval_seconds, 1..=KEEP_ALIVE_SECONDS_MAX)
+                .unwrap_or(15),
+        ),
         max_connections: count(raw.max_connections, 1..=1 << 20, 1024, report),
         max_body_bytes: count(raw.max_body_bytes, 1024..=1 << 30, 1 << 20, report),
         shutdown_grace: seconds(raw.shutdown_grace_seconds, 10, report),

@@ -204,7 +204,7 @@ pub struct Overrides {
     pub host: Option<IpAddr>,
     /// `--port`, `DURAGENT_PORT`.
     pub port: Option<u16>,
-    /// `--log-level`, `DURAGENT_LOG_LEVEL`.
+    /// `-v` and `-q`, `DURAGENT_LOG_LEVEL`.
     pub log_level: Option<log::LevelFilter>,
 }
 
