@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use log::LevelFilter;
 
 use crate::domain::event::Status;
 use crate::domain::ids::AgentName;
+use crate::domain::spec::Provider;
 use crate::runtime::options::Resume;
 use crate::runtime::version;
 
@@ -41,6 +43,9 @@ pub struct Global {
     /// The configuration file [default: duragent.yaml, where there is one]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Where everything is kept [default: .duragent]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
 }
 
 impl Global {
@@ -337,7 +342,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "NAME", value_parser = agent_name)]
     pub agent_name: Option<AgentName>,
     /// Who runs the model [default: whose key is set, else a local Ollama, else the built-in echo]
-    #[arg(long)]
+    #[arg(long, value_parser = provider())]
     pub provider: Option<Provider>,
     /// The model [default: one that the provider has]
     #[arg(long)]
@@ -347,25 +352,15 @@ pub struct InitArgs {
     pub no_interactive: bool,
 }
 
+/// The words for providers.
+fn provider() -> impl TypedValueParser<Value = Provider> {
+    PossibleValuesParser::new(Provider::ALL.map(Provider::as_str))
+        .try_map(|word| Provider::parse(&word).ok_or("unknown"))
+}
+
 fn agent_name(text: &str) -> Result<AgentName, String> {
     AgentName::parse(text)
         .map_err(|_| "an agent's name has up to 64 letters, digits, - and _".to_owned())
-}
-
-/// Who runs a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "lower")]
-pub enum Provider {
-    /// openrouter.ai
-    OpenRouter,
-    /// Anthropic
-    Anthropic,
-    /// OpenAI, and what speaks like it
-    OpenAi,
-    /// Ollama on this machine
-    Ollama,
-    /// Built in: repeats what it is told; for trying things out
-    Echo,
 }
 
 /// `duragent validate`.
@@ -402,6 +397,8 @@ mod tests {
             ("duragent serve stop", true),
             ("duragent serve status --json", true),
             ("duragent -v serve stop -c x", true),
+            ("duragent serve stop --workspace w", true),
+            ("duragent --workspace w chat", true),
             ("duragent serve --port 1 stop", false),
             ("duragent serve --port 70000", false),
             ("duragent -v -q serve", false),

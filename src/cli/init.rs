@@ -12,11 +12,12 @@ use anyhow::Context;
 use serde::Deserialize;
 use ureq::Agent;
 
-use crate::cli::args::{InitArgs, Provider};
+use crate::cli::args::InitArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
 use crate::cli::settings::ClientSettings;
 use crate::domain::ids::AgentName;
+use crate::domain::spec::{Provider, ollama_base_url};
 
 const DEFAULT_NAME: &str = "my-assistant";
 const AGENT_FILE: &str = "agent.yaml";
@@ -57,35 +58,13 @@ struct Choice {
     why: String,
 }
 
-impl Provider {
-    fn name(self) -> &'static str {
-        match self {
-            Provider::OpenRouter => "openrouter",
-            Provider::Anthropic => "anthropic",
-            Provider::OpenAi => "openai",
-            Provider::Ollama => "ollama",
-            Provider::Echo => "echo",
-        }
-    }
-
-    fn default_model(self) -> &'static str {
-        match self {
-            Provider::OpenRouter => "anthropic/claude-sonnet-4",
-            Provider::Anthropic => "claude-sonnet-4-20250514",
-            Provider::OpenAi => "gpt-4o-mini",
-            Provider::Ollama => "llama3.2",
-            Provider::Echo => "echo",
-        }
-    }
-
-    /// The environment variable that holds its key.
-    fn key_variable(self) -> Option<&'static str> {
-        match self {
-            Provider::OpenRouter => Some("OPENROUTER_API_KEY"),
-            Provider::Anthropic => Some("ANTHROPIC_API_KEY"),
-            Provider::OpenAi => Some("OPENAI_API_KEY"),
-            Provider::Ollama | Provider::Echo => None,
-        }
+fn default_model(provider: Provider) -> &'static str {
+    match provider {
+        Provider::OpenRouter => "anthropic/claude-sonnet-4",
+        Provider::Anthropic => "claude-sonnet-4-20250514",
+        Provider::OpenAi => "gpt-4o-mini",
+        Provider::Ollama => "llama3.2",
+        Provider::Echo => "echo",
     }
 }
 
@@ -96,10 +75,10 @@ fn choose(args: &InitArgs, is_asking: bool) -> Result<Choice, Failure> {
     };
     if is_asking && args.provider.is_none() {
         let question = format!("provider ({})", choice.why);
-        let answer = ask(&question, choice.provider.name())?;
-        if answer != choice.provider.name() {
-            let provider = clap::ValueEnum::from_str(&answer, true);
-            choice = named_choice(provider.map_err(|_| {
+        let answer = ask(&question, choice.provider.as_str())?;
+        if answer != choice.provider.as_str() {
+            let provider = Provider::parse(&answer.to_lowercase());
+            choice = named_choice(provider.ok_or_else(|| {
                 Failure::usage(format!("there is no provider {answer}"))
                     .hint("openrouter, anthropic, openai, ollama or echo")
             })?);
@@ -120,7 +99,7 @@ fn named_choice(provider: Provider) -> Choice {
     };
     Choice {
         provider,
-        model: installed.unwrap_or_else(|| provider.default_model().to_owned()),
+        model: installed.unwrap_or_else(|| default_model(provider).to_owned()),
         why: "as asked for".to_owned(),
     }
 }
@@ -133,7 +112,7 @@ fn found_choice() -> Choice {
     if let Some((provider, key)) = with_key {
         return Choice {
             provider,
-            model: provider.default_model().to_owned(),
+            model: default_model(provider).to_owned(),
             why: format!("{key} is set"),
         };
     }
@@ -145,7 +124,7 @@ fn found_choice() -> Choice {
         },
         None => Choice {
             provider: Provider::Echo,
-            model: Provider::Echo.default_model().to_owned(),
+            model: default_model(Provider::Echo).to_owned(),
             why: "no provider's key is set and no Ollama answers".to_owned(),
         },
     }
@@ -176,26 +155,12 @@ fn ollama_model() -> Option<String> {
         .build()
         .into();
     let host = env::var("OLLAMA_HOST").unwrap_or_default();
-    let answer = agent.get(format!("{}/api/tags", ollama_url(&host))).call();
+    let answer = agent
+        .get(format!("{}/api/tags", ollama_base_url(&host)))
+        .call();
     let text = answer.ok()?.into_body().read_to_string().ok()?;
     let installed: InstalledModels = serde_json::from_str(&text).ok()?;
     Some(installed.models.into_iter().next()?.name)
-}
-
-/// What `OLLAMA_HOST` means: a host, a port or a URL, each with defaults for the rest.
-fn ollama_url(host: &str) -> String {
-    const DEFAULT_PORT: &str = "11434";
-    let host = host.trim().trim_end_matches('/');
-    let (scheme, rest) = host.split_once("://").unwrap_or(("http", host));
-    let (name, port) = match rest.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, port),
-        _ => (rest, DEFAULT_PORT),
-    };
-    let name = match name {
-        "" | "0.0.0.0" => "127.0.0.1",
-        name => name,
-    };
-    format!("{scheme}://{name}:{port}")
 }
 
 fn default_name(is_asking: bool) -> Result<AgentName, Failure> {
@@ -244,7 +209,7 @@ spec:
   session:
     on_disconnect: pause
 ",
-        choice.provider.name()
+        choice.provider.as_str()
     )
 }
 
@@ -268,7 +233,7 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 fn next_steps(name: &AgentName, choice: &Choice) -> String {
-    let (provider, model, why) = (choice.provider.name(), &choice.model, &choice.why);
+    let (provider, model, why) = (choice.provider.as_str(), &choice.model, &choice.why);
     let mut text = format!("{name} uses {provider}/{model} ({why})\n");
     let missing = choice.provider.key_variable().filter(|key| !is_set(key));
     if let Some(key) = missing {
@@ -276,24 +241,4 @@ fn next_steps(name: &AgentName, choice: &Choice) -> String {
     }
     text.push_str(&format!("talk to it: duragent chat --agent {name}\n"));
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ollama_is_found_where_its_variable_says() {
-        for (host, url) in [
-            ("", "http://127.0.0.1:11434"),
-            ("0.0.0.0", "http://127.0.0.1:11434"),
-            ("0.0.0.0:1", "http://127.0.0.1:1"),
-            (":1", "http://127.0.0.1:1"),
-            ("gpu-box", "http://gpu-box:11434"),
-            ("https://gpu-box/", "https://gpu-box:11434"),
-            ("http://gpu-box:80", "http://gpu-box:80"),
-        ] {
-            assert_eq!(ollama_url(host), url, "{host:?}");
-        }
-    }
 }

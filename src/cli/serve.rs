@@ -34,8 +34,11 @@ fn serve(args: ServeArgs, global: &Global) -> Outcome {
     }
     runtime::serve::serve(&ServeOptions {
         config: global.config.clone(),
+        workspace: global.workspace.clone(),
         host: args.host,
         port: args.port,
+        // Clients read the address from the workspace's lock.
+        takes_any_port: args.detached,
         agents_dir: args.agents_dir,
         log_level: global.log_level(),
         resume: args.resume.into(),

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -84,21 +84,9 @@ fn named(url: &str, args: &ServerArgs) -> Result<Client, Failure> {
     Ok(Client::new(&url, args.token.clone()))
 }
 
+/// Starts a server, on any port if another program has the configured one.
 fn start(settings: &ClientSettings, token: Option<String>) -> Result<Client, Failure> {
-    let port = free_port(settings.port);
-    match start_on(port, settings, token.clone()) {
-        // Somebody else took the port between the look and the server's start.
-        Err(_) if port != 0 && free_port(port) == 0 => start_on(0, settings, token),
-        other => other,
-    }
-}
-
-fn start_on(
-    port: u16,
-    settings: &ClientSettings,
-    token: Option<String>,
-) -> Result<Client, Failure> {
-    let child = Started::spawn(settings, port)?;
+    let child = Started::spawn(settings)?;
     let pid = child.child.id();
     let client = wait_until_ready(settings, token, Some(child))?;
     // Another client's server may have been quicker, and then it is that one's.
@@ -111,14 +99,6 @@ fn start_on(
         ));
     }
     Ok(client)
-}
-
-/// The port, or 0 for any when another program has it.
-fn free_port(wanted: u16) -> u16 {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)) {
-        Ok(_) => wanted,
-        Err(_) => 0,
-    }
 }
 
 /// Waits for whoever holds the workspace's lock, be it `child` or a server that was quicker.
@@ -184,14 +164,15 @@ struct Started {
 }
 
 impl Started {
-    fn spawn(settings: &ClientSettings, port: u16) -> anyhow::Result<Started> {
+    fn spawn(settings: &ClientSettings) -> anyhow::Result<Started> {
         let log_path = settings.serve_log();
         let log = open_log(&settings.workspace, &log_path)
             .with_context(|| format!("cannot write {}", log_path.display()))?;
         let log_start = log.metadata().map_or(0, |metadata| metadata.len());
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(program);
-        command.args(["serve", "--detached", "--port", &port.to_string()]);
+        command.args(["serve", "--detached", "--workspace"]);
+        command.arg(&settings.workspace);
         if let Some(config) = &settings.config {
             command.arg("--config").arg(config);
         }
@@ -248,14 +229,5 @@ mod tests {
         ] {
             assert_eq!(url_of(address.parse().unwrap()), url);
         }
-    }
-
-    #[test]
-    fn a_taken_port_is_given_up_for_any() {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = taken.local_addr().unwrap().port();
-        assert_eq!(free_port(port), 0);
-        drop(taken);
-        assert_eq!(free_port(port), port);
     }
 }

@@ -22,8 +22,6 @@ pub(super) struct ClientSettings {
     pub(super) token: Option<String>,
     /// Whether to say more than usual.
     pub(super) is_verbose: bool,
-    /// The port that a server of this workspace takes, if it is free.
-    pub(super) port: u16,
 }
 
 /// The settings for this command line, and the folder it is run in.
@@ -31,11 +29,11 @@ pub(super) struct ClientSettings {
 /// Errors: the configuration is wrong, or the file that was named does not exist.
 pub(super) fn client_settings(global: &Global) -> Result<ClientSettings, Failure> {
     let environment = |name: &str| std::env::var(name).ok();
-    let loaded = Config::load(
-        global.config.as_deref(),
-        &Overrides::default(),
-        &environment,
-    );
+    let flags = Overrides {
+        workspace: global.workspace.clone(),
+        ..Overrides::default()
+    };
+    let loaded = Config::load(global.config.as_deref(), &flags, &environment);
     let config = loaded
         .map_err(|error| Failure::usage(error.to_string()))?
         .config;
@@ -48,7 +46,6 @@ pub(super) fn client_settings(global: &Global) -> Result<ClientSettings, Failure
             .server
             .api_token
             .map(|token| token.reveal().to_owned()),
-        port: config.server.port,
         is_verbose: global.verbose > 0,
     })
 }

@@ -14,10 +14,14 @@ use crate::config::{Config, Loaded, Overrides};
 pub struct ServeOptions {
     /// The configuration file; one that is named must exist.
     pub config: Option<PathBuf>,
+    /// Where everything is kept.
+    pub workspace: Option<PathBuf>,
     /// The address or name to listen on.
     pub host: Option<String>,
     /// The port to listen on; 0 takes any free one.
     pub port: Option<u16>,
+    /// Whether any free port will do when another program has the wanted one.
+    pub takes_any_port: bool,
     /// Where the agents are.
     pub agents_dir: Option<PathBuf>,
     /// How much to log, from `-v` and `-q`.
@@ -48,7 +52,7 @@ pub fn load(options: &ServeOptions) -> anyhow::Result<(Config, Vec<Problem>)> {
         host: options.host.as_deref().map(parse_host).transpose()?,
         port: options.port,
         log_level: options.log_level,
-        ..Overrides::default()
+        workspace: options.workspace.clone(),
     };
     let environment = |name: &str| std::env::var(name).ok();
     let Loaded { config, warnings } =

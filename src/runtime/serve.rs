@@ -1,5 +1,6 @@
 //! `duragent serve`: the whole program, from its configuration to its orderly end.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -50,7 +51,7 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     let (stop_requests, asked_rx) = StopRequests::new();
     stop_requests.ask_on_signals()?;
     let lock = workspace::lock(&config.workspace, &config.sessions_dir)?;
-    let listener = bind(&config.server)?;
+    let listener = bind(&config.server, options.takes_any_port)?;
     let address = listener.local_addr().context("cannot tell the address")?;
     // After the port: a start that fails for want of one took nothing up, and is no crash.
     let mut starts = Starts::begin(&config.workspace, now());
@@ -156,9 +157,16 @@ impl Running {
     }
 }
 
-fn bind(server: &Server) -> anyhow::Result<TcpListener> {
+fn bind(server: &Server, takes_any_port: bool) -> anyhow::Result<TcpListener> {
     let address = SocketAddr::new(server.host, server.port);
-    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
+    let bound = match TcpListener::bind(address) {
+        Err(error) if takes_any_port && error.kind() == ErrorKind::AddrInUse => {
+            log::info!("{address} is taken: any free port will do");
+            TcpListener::bind((server.host, 0))
+        }
+        other => other,
+    };
+    bound.with_context(|| format!("cannot listen on {address}"))
 }
 
 fn load_agents(config: &Config) -> Arc<AgentDirectory> {

@@ -5,6 +5,7 @@ mod terminal;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -317,6 +318,34 @@ fn the_server_of_the_workspace_is_found_by_its_lock() {
     // Not only dropped: a child that another test is just starting may have the file, too.
     lock.unlock().unwrap();
     assert_eq!(code(&run(folder.path(), &["agent", "list"])), 1);
+}
+
+#[test]
+fn a_server_that_a_client_starts_takes_any_port_when_its_own_is_taken() {
+    let folder = folder();
+    let taken = TcpListener::bind("127.0.0.2:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let config = format!("server:\n  host: 127.0.0.2\n  port: {port}\n");
+    fs::write(folder.path().join("duragent.yaml"), config).unwrap();
+    fn in_workspace<'a>(line: &[&'a str]) -> Vec<&'a str> {
+        [&["--workspace", "elsewhere"], line].concat()
+    }
+    let init = in_workspace(&["init", "--no-interactive", "--provider", "echo"]);
+    assert_eq!(code(&run(folder.path(), &init)), 0);
+    let output = run_with_input(folder.path(), &in_workspace(&["chat"]), "hello");
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).contains("hello"), "{}", out(&output));
+    let status = run(folder.path(), &in_workspace(&["serve", "status"]));
+    assert!(
+        out(&status).contains("http://127.0.0.2:"),
+        "{}",
+        out(&status)
+    );
+    assert!(folder.path().join("elsewhere/lock").exists());
+    assert_eq!(
+        code(&run(folder.path(), &in_workspace(&["serve", "stop"]))),
+        0
+    );
 }
 
 #[test]
