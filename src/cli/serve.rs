@@ -1,5 +1,6 @@
 //! `duragent serve`, and what else is done with the workspace's server.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use crate::cli::args::{Global, ServeAction, ServeArgs};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{self, tell};
 use crate::cli::server::url_of;
-use crate::cli::settings::{ClientSettings, client_settings};
+use crate::cli::settings;
 use crate::client::Client;
 use crate::config::ConfigError;
 use crate::runtime;
@@ -21,8 +22,8 @@ use crate::runtime::workspace::{self, Holder};
 /// Runs the server until it is stopped, or does something with the one that runs.
 pub(super) fn run(args: ServeArgs, global: &Global) -> Outcome {
     match args.action {
-        Some(ServeAction::Stop) => stop(&client_settings(global)?),
-        Some(ServeAction::Status { json }) => status(&client_settings(global)?, json),
+        Some(ServeAction::Stop) => stop(&settings::workspace(global)?),
+        Some(ServeAction::Status { json }) => status(&settings::workspace(global)?, json),
         None => serve(args, global),
     }
 }
@@ -55,13 +56,13 @@ fn serve_failure(error: anyhow::Error) -> Failure {
 }
 
 /// Asks the server to stop, and waits until it has.
-fn stop(settings: &ClientSettings) -> Outcome {
+fn stop(folder: &Path) -> Outcome {
     /// A server drains for 10 seconds by default, and longer where it was told to.
     const STOP_LIMIT: Duration = Duration::from_secs(60);
-    let holder = workspace::holder(&settings.workspace).ok_or_else(|| none_runs(settings))?;
+    let holder = workspace::holder(folder).ok_or_else(|| none_runs(folder))?;
     terminate(&holder)?;
     let deadline = Instant::now() + STOP_LIMIT;
-    while workspace::holder(&settings.workspace).is_some_and(|now| now.pid == holder.pid) {
+    while workspace::holder(folder).is_some_and(|now| now.pid == holder.pid) {
         if Instant::now() > deadline {
             let pid = holder.pid;
             return Err(Failure::new(format!(
@@ -97,8 +98,8 @@ struct ServerStatus {
     version: Option<String>,
 }
 
-fn status(settings: &ClientSettings, json: bool) -> Outcome {
-    let status = look(settings);
+fn status(folder: &Path, json: bool) -> Outcome {
+    let status = look(folder);
     if json {
         output::print_json(&status)?;
     } else if let Some(pid) = status.pid {
@@ -110,12 +111,12 @@ fn status(settings: &ClientSettings, json: bool) -> Outcome {
     if status.running {
         return Ok(());
     }
-    Err(none_runs(settings))
+    Err(none_runs(folder))
 }
 
-fn look(settings: &ClientSettings) -> ServerStatus {
+fn look(folder: &Path) -> ServerStatus {
     const LOOK_LIMIT: Duration = Duration::from_secs(2);
-    let holder = workspace::holder(&settings.workspace);
+    let holder = workspace::holder(folder);
     let url = holder
         .as_ref()
         .and_then(|holder| holder.address)
@@ -138,10 +139,7 @@ fn look(settings: &ClientSettings) -> ServerStatus {
     }
 }
 
-fn none_runs(settings: &ClientSettings) -> Failure {
-    Failure::new(format!(
-        "no server runs for {}",
-        settings.workspace.display()
-    ))
-    .hint("start one with: duragent serve")
+fn none_runs(folder: &Path) -> Failure {
+    Failure::new(format!("no server runs for {}", folder.display()))
+        .hint("start one with: duragent serve")
 }

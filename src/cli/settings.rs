@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::args::Global;
 use crate::cli::failure::Failure;
-use crate::config::{Config, Overrides};
+use crate::config::{self, Config, Overrides};
 use crate::runtime::offline::Files;
 
 /// Settings of the commands that talk to a server.
@@ -28,12 +28,7 @@ pub(super) struct ClientSettings {
 ///
 /// Errors: the configuration is wrong, or the file that was named does not exist.
 pub(super) fn client_settings(global: &Global) -> Result<ClientSettings, Failure> {
-    let environment = |name: &str| std::env::var(name).ok();
-    let flags = Overrides {
-        workspace: global.workspace.clone(),
-        ..Overrides::default()
-    };
-    let loaded = Config::load(global.config.as_deref(), &flags, &environment);
+    let loaded = Config::load(global.config.as_deref(), &flags(global), &environment);
     let config = loaded
         .map_err(|error| Failure::usage(error.to_string()))?
         .config;
@@ -48,6 +43,25 @@ pub(super) fn client_settings(global: &Global) -> Result<ClientSettings, Failure
             .map(|token| token.reveal().to_owned()),
         is_verbose: global.verbose > 0,
     })
+}
+
+/// Where the workspace is: all that is needed to find its server.
+///
+/// Errors: the file that was named does not exist, or does not tell.
+pub(super) fn workspace(global: &Global) -> Result<PathBuf, Failure> {
+    config::workspace(global.config.as_deref(), &flags(global), &environment)
+        .map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn flags(global: &Global) -> Overrides {
+    Overrides {
+        workspace: global.workspace.clone(),
+        ..Overrides::default()
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 impl ClientSettings {

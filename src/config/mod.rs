@@ -255,6 +255,24 @@ impl Config {
     }
 }
 
+/// Where the workspace is, whatever else is wrong with the file: for those who look for its server
+/// where the server's own variables are not set.
+///
+/// Errors: the file cannot be read at all, or the workspace itself is what is wrong.
+pub fn workspace(
+    path: Option<&Path>,
+    overrides: &Overrides,
+    environment: Environment<'_>,
+) -> Result<PathBuf, ConfigError> {
+    let (config, problems) = read_unchecked(path, overrides, environment, Level::Warning);
+    let is_of_workspace =
+        |problem: &Problem| problem.is_error() && problem.message.starts_with("`workspace`");
+    match config {
+        Some(config) if !problems.iter().any(is_of_workspace) => Ok(config.workspace),
+        _ => Err(ConfigError { problems }),
+    }
+}
+
 /// Everything that is wrong with a configuration file.
 pub fn validate(path: &Path, environment: Environment<'_>) -> Vec<Problem> {
     read_config(Some(path), &Overrides::default(), environment, Level::Error).1
@@ -268,6 +286,18 @@ pub fn keys() -> Vec<String> {
 }
 
 fn read_config(
+    path: Option<&Path>,
+    flags: &Overrides,
+    environment: Environment<'_>,
+    unknown_keys: Level,
+) -> (Option<Config>, Vec<Problem>) {
+    let (config, problems) = read_unchecked(path, flags, environment, unknown_keys);
+    let has_errors = problems.iter().any(Problem::is_error);
+    (config.filter(|_| !has_errors), problems)
+}
+
+/// Values that were refused are defaults in the configuration.
+fn read_unchecked(
     path: Option<&Path>,
     flags: &Overrides,
     environment: Environment<'_>,
@@ -294,6 +324,5 @@ fn read_config(
         variables: &variables,
     };
     let config = raw.map(|raw| checked::config(raw, &sources, &mut report));
-    let config = config.filter(|_| !report.has_errors());
     (config, report.finish(&document, file))
 }

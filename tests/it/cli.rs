@@ -142,6 +142,25 @@ fn without_a_server_lists_and_stop_say_so() {
 }
 
 #[test]
+fn a_server_is_looked_for_without_the_variables_that_it_needs() {
+    let folder = folder();
+    let config = "workspace: there\nserver:\n  api_token: ${NOT_SET_HERE}\n";
+    fs::write(folder.path().join("duragent.yaml"), config).unwrap();
+    for line in [["serve", "stop"], ["serve", "status"]] {
+        let output = run(folder.path(), &line);
+        assert_eq!(code(&output), 1, "{}", err(&output));
+        assert!(err(&output).contains("/there\n"), "{}", err(&output));
+    }
+    fs::write(
+        folder.path().join("duragent.yaml"),
+        "workspace: ${NOT_SET_HERE}",
+    )
+    .unwrap();
+    let output = run(folder.path(), &["serve", "stop"]);
+    assert_eq!(code(&output), 2, "{}", err(&output));
+}
+
+#[test]
 fn shells_get_completions() {
     for (shell, says) in [
         ("bash", "complete -F"),
