@@ -1,5 +1,6 @@
-//! Text files that people write, read with a limit.
+//! Text that people write: files, read with a limit, and the parts of URLs.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -54,6 +55,31 @@ pub fn is_http_url(text: &str) -> bool {
         text.strip_prefix(scheme)
             .is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
     })
+}
+
+/// Undoes `%C3%A4`; `None` for an escape that is none, and for what is not UTF-8 then.
+pub fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte != b'%' {
+            decoded.push(byte);
+            rest = after;
+            continue;
+        }
+        let (pair, after) = after.split_at_checked(2)?;
+        decoded.push(hex_digit(pair[0])? << 4 | hex_digit(pair[1])?);
+        rest = after;
+    }
+    String::from_utf8(decoded).ok().map(Cow::Owned)
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    let digit = char::from(byte).to_digit(16)?;
+    u8::try_from(digit).ok()
 }
 
 fn not_utf8(error: std::string::FromUtf8Error) -> TextError {

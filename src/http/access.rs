@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use subtle::ConstantTimeEq;
 
 use crate::base::host::is_loopback;
+use crate::base::text::percent_decode;
 use crate::http::problem::Problem;
 
 /// The rules, as they were configured.
@@ -171,7 +172,7 @@ fn area(target: &str) -> Area {
     }
     let segments: Vec<String> = path
         .split('/')
-        .map(percent_decoded)
+        .map(comparable)
         .filter(|segment| !segment.is_empty() && segment != ".")
         .collect();
     let climbs = segments.iter().any(|segment| segment == "..");
@@ -186,29 +187,11 @@ fn area(target: &str) -> Area {
     }
 }
 
-/// Undoes `%61`, and folds case: good for comparing, not for showing.
-fn percent_decoded(segment: &str) -> String {
-    let mut decoded = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        match hex_pair(byte, after) {
-            Some(code) => {
-                decoded.push(code.to_ascii_lowercase());
-                rest = &after[2..];
-            }
-            None => {
-                decoded.push(byte.to_ascii_lowercase());
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
-fn hex_pair(byte: u8, after: &[u8]) -> Option<u8> {
-    let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
-    let code = digit(0)? * 16 + digit(1)?;
-    (byte == b'%').then(|| u8::try_from(code).ok()).flatten()
+/// A segment as the routes read it, in lower case: good for comparing, not for showing. One that
+/// they cannot read, and so refuse, stays as it is.
+fn comparable(segment: &str) -> String {
+    let decoded = percent_decode(segment);
+    decoded.as_deref().unwrap_or(segment).to_ascii_lowercase()
 }
 
 fn check_token(token: &Token, head: &HeadView<'_>) -> Result<(), Problem> {

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use crate::base::text::percent_decode;
 use crate::http::problem::Problem;
-use crate::http::route::percent_decode;
 
 /// The pairs of a query, in order; unknown names are nobody's concern.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

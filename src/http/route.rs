@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use crate::base::text::percent_decode;
 use crate::domain::ids::SessionId;
 use crate::http::problem::Problem;
 use crate::http::wire::shortened;
@@ -155,31 +156,6 @@ fn segments_of(path: &str) -> Result<Vec<Cow<'_, str>>, Problem> {
             })
         })
         .collect()
-}
-
-/// Undoes `%C3%A4`; `None` for an escape that is none, and for what is not UTF-8 then.
-pub(crate) fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        if byte != b'%' {
-            decoded.push(byte);
-            rest = after;
-            continue;
-        }
-        let (pair, after) = after.split_at_checked(2)?;
-        decoded.push(hex_digit(pair[0])? << 4 | hex_digit(pair[1])?);
-        rest = after;
-    }
-    String::from_utf8(decoded).ok().map(Cow::Owned)
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    let digit = char::from(byte).to_digit(16)?;
-    u8::try_from(digit).ok()
 }
 
 #[cfg(test)]
