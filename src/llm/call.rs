@@ -52,7 +52,7 @@ pub(super) struct Line {
     idle_timeout: Duration,
     /// What follows the end of the last answer: a few bytes that must be read before the
     /// connection can be used again, and that the last reply did not wait for.
-    rest: Option<Box<BodyReader<'static>>>,
+    rest: Option<BodyReader<'static>>,
     /// Whether an answer was received, so that the agent may hold a connection that the
     /// provider has closed in the meantime.
     used: bool,
@@ -126,9 +126,9 @@ impl Line {
             Some("text/html") => return Err(web_page(post.provider)),
             _ => {}
         }
-        let mut body = reader_of(response);
         // To send took ten times the stack that the stream takes now, for as long as it may last.
         thread::give_back_stack();
+        let mut body = response.into_body().into_reader();
         self.stream(post.provider, &mut body, decoder, sink)?;
         let can_be_used_again = self.keeps_alive && decoder.is_done();
         self.rest = can_be_used_again.then_some(body);
@@ -151,7 +151,7 @@ impl Line {
     }
 
     /// On a thread, because a read waits for the idle limit, and some servers hold the end back.
-    fn read_rest(&mut self, rest: Box<BodyReader<'static>>) -> io::Result<()> {
+    fn read_rest(&mut self, rest: BodyReader<'static>) -> io::Result<()> {
         let (done_tx, done_rx) = bounded(1);
         let reader = thread::spawn("model-rest", thread::STACK_WORK, move || {
             let read = io::copy(&mut rest.take(REST_BYTES_MAX), &mut io::sink());
@@ -168,10 +168,7 @@ impl Line {
         read.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
     }
 
-    /// The answer is boxed, since ureq's values are kilobytes, and not inlined: the caller's frame
-    /// stays for as long as the stream.
-    #[inline(never)]
-    fn send(&self, post: &Post<'_>) -> Result<Box<Response<Body>>, LlmError> {
+    fn send(&self, post: &Post<'_>) -> Result<Response<Body>, LlmError> {
         let result = self.send_once(post)?;
         // ureq leaves this to us. The provider has not begun to answer, so nothing is lost.
         let result = match result {
@@ -181,10 +178,7 @@ impl Line {
             }
             result => result,
         };
-        match result {
-            Ok(response) => Ok(Box::new(response)),
-            Err(error) => Err(connection_error(post.provider, error)),
-        }
+        result.map_err(|error| connection_error(post.provider, error))
     }
 
     fn send_once(&self, post: &Post<'_>) -> Result<Result<Response<Body>, ureq::Error>, LlmError> {
@@ -320,16 +314,9 @@ fn agent(idle_timeout: Duration) -> Agent {
         .new_agent()
 }
 
-/// See [`Line::send`] for why it is boxed and not inlined.
-#[inline(never)]
-fn reader_of(response: Box<Response<Body>>) -> Box<BodyReader<'static>> {
-    Box::new(response.into_body().into_reader())
-}
-
-#[inline(never)]
 fn whole(
     provider: &'static str,
-    response: Box<Response<Body>>,
+    response: Response<Body>,
     decoder: &mut dyn Decoder,
     sink: &mut Handover<'_>,
 ) -> Result<Answer, LlmError> {
@@ -353,8 +340,7 @@ fn web_page(provider: &'static str) -> LlmError {
     }
 }
 
-#[inline(never)]
-fn status_error(provider: &'static str, response: Box<Response<Body>>) -> LlmError {
+fn status_error(provider: &'static str, response: Response<Body>) -> LlmError {
     let status = response.status().as_u16();
     let retry_after = response
         .headers()
