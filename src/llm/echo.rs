@@ -9,14 +9,17 @@
 //! | `/repeat N` | says so many words, beginning again with the first one |
 //! | `/fail` | fails as a provider does, after it has said the rest |
 //!
-//! After the results of tools it answers with them. The same conversation gets the same reply.
+//! After the results of tools it answers with them. The same conversation gets the same reply; one
+//! that was cut off goes on where it stops.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::domain::event::{FinishReason, Usage};
 use crate::domain::history::tokens_of_bytes;
 use crate::domain::message::Message;
 use crate::domain::spec::ModelChoice;
+use crate::domain::state::CONTINUE_INSTRUCTION;
 use crate::llm::call::time_left;
 use crate::llm::canceller::Canceller;
 use crate::llm::dialect::user_text;
@@ -37,7 +40,8 @@ pub(super) fn call(
     canceller: &Canceller,
     sink: &mut Handover<'_>,
 ) -> Result<Reply, LlmError> {
-    let mut script = script(&request.messages);
+    let (asked, said) = split_continuation(&request.messages);
+    let mut script = script_of(asked);
     if request.tools.is_empty() || request.tool_choice == ToolChoice::None {
         script.calls.clear();
     }
@@ -45,7 +49,7 @@ pub(super) fn call(
     if script.text.trim().is_empty() && script.calls.is_empty() && !script.fails {
         script.text = "ok".into();
     }
-    let said_bytes = say(&script, deadline, canceller, sink)?;
+    let said_bytes = say(&script, said, deadline, canceller, sink)?;
     if script.fails {
         return Err(LlmError::MidStream {
             provider: NAME,
@@ -78,7 +82,19 @@ struct Script {
     fails: bool,
 }
 
-fn script(messages: &[Message]) -> Script {
+/// The conversation that is to be answered, and what was said of the answer before it was cut off.
+fn split_continuation(messages: &[Message]) -> (&[Message], &str) {
+    match messages {
+        [
+            asked @ ..,
+            Message::Assistant(reply),
+            Message::User { text, .. },
+        ] if text == CONTINUE_INSTRUCTION => (asked, &reply.text),
+        _ => (messages, ""),
+    }
+}
+
+fn script_of(messages: &[Message]) -> Script {
     let results = tool_results(messages);
     if !results.is_empty() {
         return Script {
@@ -140,36 +156,64 @@ fn tool_call(text: &str) -> RawToolCall {
     }
 }
 
-/// Says the text of `script`; returns how much that was.
+/// Says the text of `script` but for the part that was `said` already; returns how much that was.
 fn say(
     script: &Script,
+    said: &str,
     deadline: Option<Instant>,
     canceller: &Canceller,
     sink: &mut Handover<'_>,
 ) -> Result<usize, LlmError> {
-    let words: Vec<&str> = script.text.split_inclusive(char::is_whitespace).collect();
-    let spoken: Box<dyn Iterator<Item = &str>> = match script.words {
-        Some(count) => Box::new(words.iter().copied().cycle().take(count)),
-        None => Box::new(words.iter().copied()),
-    };
     let mut bytes = 0;
-    for (number, word) in spoken.enumerate() {
+    for (number, piece) in rest_of(script, said).enumerate() {
         // Before the word and not at each flush only: a slow echo is cancelled at once.
         canceller.pause(script.delay)?;
         time_left(NAME, deadline)?;
-        sink.text(word);
-        bytes += word.len();
-        // The last word of a message has no blank after it, and others may follow it here.
-        if script.words.is_some() && !word.ends_with(char::is_whitespace) {
-            sink.text(" ");
-            bytes += 1;
-        }
+        sink.text(&piece);
+        bytes += piece.len();
         if !script.delay.is_zero() || number % WORDS_PER_FLUSH == WORDS_PER_FLUSH - 1 {
             sink.flush_new()?;
         }
     }
     sink.flush_new()?;
     Ok(bytes)
+}
+
+/// The pieces that are left to say after `said`; all of them when the answer does not begin so.
+fn rest_of<'s>(script: &'s Script, said: &str) -> impl Iterator<Item = Cow<'s, str>> {
+    let mut unmatched = said.as_bytes();
+    for piece in pieces(script) {
+        let common = piece.len().min(unmatched.len());
+        if common == 0 || piece.as_bytes()[..common] != unmatched[..common] {
+            break;
+        }
+        unmatched = &unmatched[common..];
+    }
+    let mut skip = if unmatched.is_empty() { said.len() } else { 0 };
+    pieces(script).filter_map(move |piece| {
+        let skipped = skip.min(piece.len());
+        skip -= skipped;
+        match skipped {
+            0 => Some(piece),
+            _ if skipped == piece.len() => None,
+            // Both texts agree so far, so this is a boundary in the one as it is in the other.
+            _ => Some(Cow::Owned(piece[skipped..].to_owned())),
+        }
+    })
+}
+
+/// The whole answer, word by word.
+fn pieces(script: &Script) -> impl Iterator<Item = Cow<'_, str>> {
+    let words: Vec<&str> = script.text.split_inclusive(char::is_whitespace).collect();
+    let count = script.words.unwrap_or(words.len());
+    let is_repeated = script.words.is_some();
+    words.into_iter().cycle().take(count).map(move |word| {
+        // The last word of a message has no blank after it, and others may follow it here.
+        match is_repeated && !word.ends_with(char::is_whitespace) {
+            true => Cow::Owned(format!("{word} ")),
+            false => Cow::Borrowed(word),
+        }
+    })
 }
 
 fn prompt_bytes(request: &Request) -> usize {
@@ -211,5 +255,49 @@ mod tests {
                 fails: true,
             }
         );
+    }
+
+    fn rest(message: &str, said: &str) -> String {
+        rest_of(&parse(message), said).collect()
+    }
+
+    #[test]
+    fn an_answer_goes_on_exactly_where_it_was_cut_off() {
+        for message in [
+            "one two  three\nfour",
+            "/slow 9\nGrüße aus Zürich",
+            "/repeat 7\nsieben Wörter",
+            "/repeat 3\nword",
+        ] {
+            let whole = rest(message, "");
+            for cut in (0..=whole.len()).filter(|cut| whole.is_char_boundary(*cut)) {
+                let (said, left) = whole.split_at(cut);
+                assert_eq!(rest(message, said), left, "{message:?} after {said:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_beginning_of_the_answer_is_not_gone_on_with() {
+        assert_eq!(rest("one two", "two"), "one two");
+        assert_eq!(rest("one two", "one two three"), "one two");
+    }
+
+    #[test]
+    fn the_instruction_to_go_on_is_told_from_a_message() {
+        let user = |text: &str| Message::User {
+            text: text.to_owned(),
+            attachments: Vec::new(),
+        };
+        let cut_off = Message::Assistant(crate::domain::message::Reply {
+            text: "one ".to_owned(),
+            tool_calls: Vec::new(),
+            model: "echo".to_owned(),
+            provider_data: None,
+        });
+        let asked = [user("one two"), cut_off.clone(), user(CONTINUE_INSTRUCTION)];
+        assert_eq!(split_continuation(&asked), (&asked[..1], "one "));
+        let answered = [user("one two"), cut_off, user("three")];
+        assert_eq!(split_continuation(&answered), (&answered[..], ""));
     }
 }
