@@ -10,7 +10,7 @@ use crossbeam_channel::Receiver;
 
 use crate::agents::AgentDirectory;
 use crate::base::clock::SystemClock;
-use crate::base::fs::RealFs;
+use crate::base::fs::{FaultFs, Fs, RealFs};
 use crate::base::stop::{self, Stop};
 use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::config::{self, Config, Server};
@@ -43,6 +43,25 @@ const CLIENTS_END: Duration = Duration::from_secs(3);
 /// Errors: the configuration is wrong, another server has the workspace, or the system refuses
 /// what is needed.
 pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
+    serve_on(options, Arc::new(RealFs))
+}
+
+/// How the disk of [`serve_faulty`] fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaultPlan {
+    /// Decides which operations fail, and how.
+    pub seed: u64,
+    /// One in so many changing operations fails.
+    pub one_in: u32,
+}
+
+/// As [`serve`], with sessions on a disk that fails at random: for `duragent torture`.
+pub fn serve_faulty(options: &ServeOptions, plan: FaultPlan) -> anyhow::Result<()> {
+    let faulty = FaultFs::random(Arc::new(RealFs), plan.seed, plan.one_in);
+    serve_on(options, Arc::new(faulty))
+}
+
+fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     let (config, warnings) = options::load(options)?;
     logging::start(&config.logging)?;
     for warning in warnings {
@@ -56,7 +75,7 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     // After the port: a start that fails for want of one took nothing up, and is no crash.
     let mut starts = Starts::begin(&config.workspace, now());
     let recovery = recovery(options.resume, &starts);
-    let started = Running::start(&config, &starts, recovery, listener, stop_requests);
+    let started = Running::start(&config, fs, &starts, recovery, listener, stop_requests);
     if started.is_err() {
         // It touched no session: not a start that anything died of.
         starts.end(now());
@@ -84,6 +103,7 @@ struct Running {
 impl Running {
     fn start(
         config: &Config,
+        fs: Arc<dyn Fs>,
         starts: &Starts,
         recovery: Recovery,
         listener: TcpListener,
@@ -91,7 +111,7 @@ impl Running {
     ) -> anyhow::Result<Running> {
         let agents = load_agents(config);
         let store = Arc::new(FileStore::with_sessions_in(
-            Arc::new(RealFs),
+            fs,
             &config.workspace,
             config.sessions_dir.clone(),
         ));

@@ -2,14 +2,16 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use fastrand::Rng;
 use rustix::io::Errno;
 
 use crate::base::fs::{File, Fs, Open};
 
-/// Passes every operation on to another file system, but for the one that its [`Fault`] names.
+/// Passes every operation on to another file system, but for the one that its [`Fault`] names, or
+/// for some at random.
 ///
 /// Operations are counted from 1 over all files and threads; reads count too.
 #[derive(Debug, Clone)]
@@ -54,16 +56,33 @@ impl FaultFs {
         FaultFs::with(inner, None)
     }
 
+    /// One in `one_in` of the operations that change something fails, with a short write, a full
+    /// disk or an I/O error; each such failure is logged. Reads never fail. The same seed and the
+    /// same order of operations fail alike.
+    pub fn random(inner: Arc<dyn Fs>, seed: u64, one_in: u32) -> FaultFs {
+        FaultFs::with_faults(
+            inner,
+            Faults::Random {
+                rng: Mutex::new(Rng::with_seed(seed)),
+                one_in: one_in.max(1),
+            },
+        )
+    }
+
     /// How many operations were asked for.
     pub fn operations(&self) -> u64 {
         self.plan.asked.load(Ordering::SeqCst)
     }
 
     fn with(inner: Arc<dyn Fs>, fault: Option<Fault>) -> FaultFs {
+        FaultFs::with_faults(inner, fault.map_or(Faults::None, Faults::One))
+    }
+
+    fn with_faults(inner: Arc<dyn Fs>, faults: Faults) -> FaultFs {
         let asked = AtomicU64::new(0);
         FaultFs {
             inner,
-            plan: Arc::new(Plan { asked, fault }),
+            plan: Arc::new(Plan { asked, faults }),
         }
     }
 }
@@ -71,27 +90,80 @@ impl FaultFs {
 #[derive(Debug)]
 struct Plan {
     asked: AtomicU64,
-    fault: Option<Fault>,
+    faults: Faults,
+}
+
+#[derive(Debug)]
+enum Faults {
+    None,
+    One(Fault),
+    Random { rng: Mutex<Rng>, one_in: u32 },
+}
+
+/// What an operation does to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Read,
+    Write,
+    /// Names, lengths, syncs: what is done whole or not at all.
+    Change,
+}
+
+impl Deed {
+    fn of_open(how: Open) -> Deed {
+        match how {
+            Open::Read | Open::Append => Deed::Read,
+            Open::AppendOrCreate | Open::CreateNew | Open::Empty => Deed::Change,
+        }
+    }
 }
 
 impl Plan {
     /// Counts an operation; returns the fault that strikes it.
-    fn strike(&self) -> Option<FaultKind> {
+    fn strike(&self, deed: Deed) -> Option<FaultKind> {
         let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        let fault = self.fault?;
-        let strikes = match fault.kind {
-            FaultKind::Dead => number >= fault.at,
-            FaultKind::Error(_) | FaultKind::ShortWrite { .. } => number == fault.at,
-        };
-        strikes.then_some(fault.kind)
+        match &self.faults {
+            Faults::None => None,
+            Faults::One(fault) => fault.strikes(number).then_some(fault.kind),
+            Faults::Random { rng, one_in } => {
+                let mut rng = rng.lock().unwrap_or_else(PoisonError::into_inner);
+                let strikes = deed != Deed::Read && rng.u32(..*one_in) == 0;
+                strikes.then(|| random_fault(&mut rng, number))
+            }
+        }
     }
 
-    fn check(&self) -> io::Result<()> {
-        match self.strike() {
+    fn check(&self, deed: Deed) -> io::Result<()> {
+        match self.strike(deed) {
             None => Ok(()),
             Some(fault) => Err(fault.error()),
         }
     }
+}
+
+impl Fault {
+    fn strikes(&self, number: u64) -> bool {
+        match self.kind {
+            FaultKind::Dead => number >= self.at,
+            FaultKind::Error(_) | FaultKind::ShortWrite { .. } => number == self.at,
+        }
+    }
+}
+
+fn random_fault(rng: &mut Rng, number: u64) -> FaultKind {
+    /// Some hundred bytes are a line of a log.
+    const SHORT_BYTES: usize = 300;
+    let errno = if rng.bool() { Errno::NOSPC } else { Errno::IO };
+    let kind = match rng.bool() {
+        true => FaultKind::Error(errno),
+        // An operation that is no write fails as a whole.
+        false => FaultKind::ShortWrite {
+            bytes: rng.usize(..SHORT_BYTES),
+            errno,
+        },
+    };
+    log::warn!("fault injected at operation {number}: {kind:?}");
+    kind
 }
 
 impl FaultKind {
@@ -105,49 +177,49 @@ impl FaultKind {
 
 impl Fs for FaultFs {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.plan.check()?;
+        self.plan.check(Deed::Change)?;
         self.inner.create_dir(path)
     }
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
-        self.plan.check()?;
+        self.plan.check(Deed::of_open(how))?;
         let inner = self.inner.open(path, how)?;
         let plan = Arc::clone(&self.plan);
         Ok(Box::new(FaultFile { inner, plan }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.plan.check()?;
+        self.plan.check(Deed::Change)?;
         self.inner.rename(from, to)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.plan.check()?;
+        self.plan.check(Deed::Change)?;
         self.inner.sync_dir(path)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.plan.check()?;
+        self.plan.check(Deed::Change)?;
         self.inner.remove_file(path)
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.plan.check()?;
+        self.plan.check(Deed::Change)?;
         self.inner.remove_dir_all(path)
     }
 
     fn list_dir(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.plan.check()?;
+        self.plan.check(Deed::Read)?;
         self.inner.list_dir(path)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.plan.check()?;
+        self.plan.check(Deed::Read)?;
         self.inner.exists(path)
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.plan.check()?;
+        self.plan.check(Deed::Read)?;
         self.inner.free_bytes(path)
     }
 }
@@ -160,7 +232,7 @@ struct FaultFile {
 
 impl File for FaultFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(fault) = self.plan.strike() else {
+        let Some(fault) = self.plan.strike(Deed::Write) else {
             return self.inner.write_all(bytes);
         };
         if let FaultKind::ShortWrite { bytes: stored, .. } = fault {
@@ -170,22 +242,22 @@ impl File for FaultFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.plan.check()?;
+        self.plan.check(Deed::Read)?;
         self.inner.read_at(buffer, offset)
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.plan.check()?;
+        self.plan.check(Deed::Read)?;
         self.inner.len()
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.plan.check()?;
+        self.plan.check(Deed::Change)?;
         self.inner.sync_data()
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.plan.check()?;
+        self.plan.check(Deed::Change)?;
         self.inner.truncate(len)
     }
 }
