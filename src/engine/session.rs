@@ -102,7 +102,10 @@ impl Session {
         }
         {
             let mut live = session.live();
-            live.is_left_over = live.state.turn.is_some() && Session::needs_worker(&live);
+            // One that pauses has no work yet; when a client comes, it goes on all the same.
+            let goes_on =
+                Session::needs_worker(&live) || live.state.summary.status == Status::Paused;
+            live.is_left_over = live.state.turn.is_some() && goes_on;
         }
         Ok(session)
     }

@@ -896,6 +896,45 @@ fn a_reply_parked_by_a_stop_goes_on_after_the_start_as_one_message() {
 }
 
 #[test]
+fn a_try_counts_also_when_the_turn_has_paused_through_another_start() {
+    let world = World::with(Setup {
+        stop_was_clean: false,
+        ..Setup::default()
+    });
+    world
+        .model
+        .reply(text("the first half").and_stall())
+        .then(text(", the second half"));
+    let id = world.session();
+    let mut stream = world.say(&id, "tell me");
+    read_until(
+        &mut stream,
+        |event| matches!(event, FeedEvent::Token(text) if text == "half"),
+    );
+    drop(stream);
+    let world = world.restarted();
+    assert_eq!(world.sessions.recover(|| false).unwrap(), 1);
+    world.wait_for(&id, |event| {
+        matches!(
+            event,
+            Event::StatusChange {
+                to: Status::Paused,
+                ..
+            }
+        )
+    });
+    world.wait_until_idle(&id);
+    let world = world.restarted();
+    let mut attached = world.attach(&id);
+    read_until(&mut attached, |event| {
+        matches!(event, FeedEvent::Done { .. })
+    });
+    let kinds = world.kinds(&id);
+    let starts = kinds.iter().filter(|kind| **kind == "turn_started");
+    assert_eq!(starts.count(), 2, "{kinds:?}");
+}
+
+#[test]
 fn a_panic_in_a_tool_is_a_failed_result() {
     let world = World::with(Setup {
         tools: tool("bang", |_| panic!("on purpose")),
