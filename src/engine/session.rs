@@ -102,10 +102,8 @@ impl Session {
         }
         {
             let mut live = session.live();
-            // One that pauses has no work yet; when a client comes, it goes on all the same.
-            let goes_on =
-                Session::needs_worker(&live) || live.state.summary.status == Status::Paused;
-            live.is_left_over = live.state.turn.is_some() && goes_on;
+            // One that pauses was taken up, and counted, before it paused.
+            live.is_left_over = live.state.turn.is_some() && Session::needs_worker(&live);
         }
         Ok(session)
     }

@@ -197,8 +197,7 @@ impl Worker<'_> {
     /// Takes a turn up that the process before this one left unfinished.
     fn resume_turn(&self) -> Result<(), Leave> {
         let tries = {
-            let mut live = self.live()?;
-            live.is_left_over = false;
+            let live = self.live()?;
             live.state.turn.as_ref().map_or(0, |turn| turn.tries)
         };
         if tries >= TRIES_MAX {
@@ -219,6 +218,8 @@ impl Worker<'_> {
             });
             resumed.into_iter().collect()
         })?;
+        // Only now: a try that could not be written down is noted by whoever tries again.
+        self.live()?.is_left_over = false;
         Ok(())
     }
 

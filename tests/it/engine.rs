@@ -913,7 +913,10 @@ fn a_try_counts_also_when_the_turn_has_paused_through_another_start() {
     );
     drop(stream);
     let world = world.restarted();
-    assert_eq!(world.sessions.recover(|| false).unwrap(), 1);
+    assert_eq!(
+        world.sessions.recover(Recovery::TakeUp, || false).unwrap(),
+        1
+    );
     world.wait_for(&id, |event| {
         matches!(
             event,
