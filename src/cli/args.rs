@@ -81,6 +81,11 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Print what a shell needs to complete this command
     Completions(CompletionsArgs),
+    /// Kill servers on this machine's disk for a while, and check that nothing is lost
+    Torture(TortureArgs),
+    /// Run a server whose disk fails at random: what `torture` starts.
+    #[command(hide = true)]
+    ServeFaulty(ServeFaultyArgs),
 }
 
 /// `duragent serve`.
@@ -375,6 +380,34 @@ pub struct ValidateArgs {
 pub struct CompletionsArgs {
     /// The shell
     pub shell: Shell,
+}
+
+/// `duragent torture`.
+#[derive(Debug, Args)]
+pub struct TortureArgs {
+    /// How long
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub seconds: u64,
+    /// The folder on whose disk it happens [default: the system's folder for temporary files]
+    #[arg(long, value_name = "PATH")]
+    pub dir: Option<PathBuf>,
+    /// The summary as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Decides what happens when [default: a random number, which the summary names]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+/// `duragent serve-faulty`.
+#[derive(Debug, Args)]
+pub struct ServeFaultyArgs {
+    /// Decides which operations fail, and how
+    #[arg(long)]
+    pub seed: u64,
+    /// One in so many operations fails
+    #[arg(long)]
+    pub one_in: u32,
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod serve;
 mod server;
 mod session;
 mod settings;
+mod torture;
 mod validate;
 
 use std::ffi::OsString;
@@ -48,8 +49,8 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn carry_out(cli: Cli) -> Outcome {
     let Cli { global, command } = cli;
-    if !matches!(command, Command::Serve(_)) {
-        start_logging(&global);
+    if !matches!(command, Command::Serve(_) | Command::ServeFaulty(_)) {
+        start_logging(&global, default_level(&command));
     }
     match command {
         Command::Serve(args) => serve::run(args, &global),
@@ -60,12 +61,22 @@ fn carry_out(cli: Cli) -> Outcome {
         Command::Init(args) => init::run(&args, &client_settings(&global)?),
         Command::Validate(args) => validate::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Torture(args) => torture::run(&args),
+        Command::ServeFaulty(args) => torture::run_faulty(&args, &global),
+    }
+}
+
+/// What a torture breaks on purpose is not worth a line each.
+fn default_level(command: &Command) -> LevelFilter {
+    match command {
+        Command::Torture(_) => LevelFilter::Off,
+        _ => LevelFilter::Warn,
     }
 }
 
 /// The server starts its own, by its configuration.
-fn start_logging(global: &Global) {
-    let level = global.log_level().unwrap_or(LevelFilter::Warn);
+fn start_logging(global: &Global, default: LevelFilter) {
+    let level = global.log_level().unwrap_or(default);
     env_logger::Builder::new()
         .filter_module("duragent", level)
         .format(|out, record| writeln!(out, "duragent: {}", record.args()))

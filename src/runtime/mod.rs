@@ -28,6 +28,7 @@ pub mod options;
 pub mod serve;
 mod signals;
 mod starts;
+pub mod torture;
 pub mod version;
 pub mod workspace;
 

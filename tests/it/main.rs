@@ -27,3 +27,4 @@ mod serve;
 mod store;
 mod support;
 mod tidy;
+mod torture;

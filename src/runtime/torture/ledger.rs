@@ -1,0 +1,136 @@
+//! What the server acknowledged, and what its clients saw: all that it can be held to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::domain::event::OnDisconnect;
+use crate::domain::ids::SessionId;
+
+/// Everything that clients know.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Ledger {
+    /// By their identifiers; only sessions whose creation was acknowledged.
+    pub sessions: BTreeMap<SessionId, SessionLedger>,
+    /// What clients found wrong themselves.
+    pub violations: BTreeSet<Violation>,
+}
+
+/// What is known of one session.
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionLedger {
+    /// What it does when its clients leave.
+    pub mode: OnDisconnect,
+    /// Whether it must be there.
+    pub fate: Fate,
+    /// Messages, in the order in which they were sent.
+    pub sent: Vec<Sent>,
+    /// What each watcher saw, from the beginning of the session on.
+    pub watchers: Vec<Vec<Seen>>,
+    /// No client has come to it since this run of the server, which had begun already.
+    pub absent_since: Option<u64>,
+    /// Nobody will ask it for anything any more.
+    pub is_over: bool,
+}
+
+/// Whether a session must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Fate {
+    /// It must.
+    Kept,
+    /// Its deletion was asked for, and not acknowledged.
+    Deleting,
+    /// It must not.
+    Deleted,
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sent {
+    /// Sent with every try.
+    pub key: String,
+    /// Its text.
+    pub content: String,
+    /// What the model must answer to it alone.
+    pub answer: String,
+    /// The identifier that the server acknowledged it with.
+    pub acknowledged: Option<String>,
+    /// The answer, as the client put it together.
+    pub outcome: Option<Outcome>,
+}
+
+/// How a turn ended, as a client saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Outcome {
+    /// With an answer.
+    Answered {
+        /// The reply's identifier.
+        message_id: String,
+        /// All tokens in a row.
+        text: String,
+    },
+    /// Without one, or nobody saw it.
+    Ended,
+}
+
+/// One event of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// The cursor after it.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its data.
+    pub data: Value,
+}
+
+/// A promise that was not kept.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Violation {
+    /// Where, if it is about one session.
+    pub session: Option<SessionId>,
+    /// Which promise, and how it was broken.
+    pub what: String,
+}
+
+impl Violation {
+    /// One about a session.
+    pub fn of(session: &SessionId, what: impl Into<String>) -> Violation {
+        Violation {
+            session: Some(session.clone()),
+            what: what.into(),
+        }
+    }
+
+    /// One about the server as a whole.
+    pub fn of_server(what: impl Into<String>) -> Violation {
+        Violation {
+            session: None,
+            what: what.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(session) = &self.session {
+            write!(f, "{session}: ")?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+impl SessionLedger {
+    /// A session that was just created.
+    pub fn new(mode: OnDisconnect, watchers: usize) -> SessionLedger {
+        SessionLedger {
+            mode,
+            fate: Fate::Kept,
+            sent: Vec::new(),
+            watchers: vec![Vec::new(); watchers],
+            absent_since: None,
+            is_over: false,
+        }
+    }
+}
