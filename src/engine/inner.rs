@@ -11,6 +11,7 @@ use crate::domain::ids::{Seq, SessionId, SourceId};
 use crate::domain::spec::{AgentSpec, SessionSpec};
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, Ending};
+use crate::engine::flusher::Flusher;
 use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
 use crate::engine::registry::Registry;
@@ -70,6 +71,7 @@ pub(super) struct Inner {
     creating: Vec<Mutex<()>>,
     is_draining: AtomicBool,
     pub(super) looks: Arc<Looks>,
+    pub(super) flusher: Flusher,
     pub(super) sweeper: Sweeper,
 }
 
@@ -91,8 +93,9 @@ pub struct Agent {
 }
 
 impl Inner {
-    pub(super) fn new(parts: Parts) -> Inner {
-        Inner {
+    /// Errors: the system has no thread for the flusher.
+    pub(super) fn new(parts: Parts) -> std::io::Result<Inner> {
+        Ok(Inner {
             store: parts.store,
             agents: parts.agents,
             models: parts.models,
@@ -103,7 +106,8 @@ impl Inner {
             is_draining: AtomicBool::new(false),
             looks: Arc::default(),
             sweeper: Sweeper::default(),
-        }
+            flusher: Flusher::start()?,
+        })
     }
 
     /// Takes no more work.

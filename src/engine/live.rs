@@ -5,11 +5,12 @@
 //! behind. So a slow one costs nothing and delays nobody.
 
 use std::collections::VecDeque;
-use std::ops::Range;
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::base::lock::lock;
 use crate::domain::event::{Event, OnDisconnect, Record, Status};
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::SessionState;
@@ -45,6 +46,9 @@ pub(super) struct Live {
     tail_bytes: usize,
     watchers: Vec<Watcher>,
     next_watcher: u64,
+    wakers: Arc<Wakers>,
+    /// Whether something happened that watchers are to see.
+    has_news: bool,
 }
 
 /// Who works for the session.
@@ -132,7 +136,6 @@ struct Place {
 #[derive(Debug)]
 struct Watcher {
     id: u64,
-    wake_tx: Sender<()>,
     role: Role,
     /// Why it has to go.
     cut: Option<String>,
@@ -192,6 +195,8 @@ impl Live {
             tail_bytes: 0,
             watchers: Vec::new(),
             next_watcher: 0,
+            wakers: Arc::default(),
+            has_news: false,
         }
     }
 
@@ -300,9 +305,9 @@ impl Live {
         let (wake_tx, wake_rx) = bounded(1);
         let id = self.next_watcher;
         self.next_watcher += 1;
+        self.wakers.add(id, wake_tx);
         self.watchers.push(Watcher {
             id,
-            wake_tx,
             role,
             cut: None,
         });
@@ -311,6 +316,7 @@ impl Live {
 
     pub(super) fn unwatch(&mut self, id: u64) {
         self.watchers.retain(|watcher| watcher.id != id);
+        self.wakers.remove(id);
         if self.watchers.is_empty() {
             self.tail = VecDeque::new();
             self.tail_bytes = 0;
@@ -431,17 +437,75 @@ impl Live {
         }
     }
 
-    fn wake_all(&self) {
-        for watcher in &self.watchers {
-            // Full means that it is about to look anyway.
-            watcher.wake_tx.try_send(()).ok();
-        }
+    /// What is to be woken when the lock is free again; see [`LiveGuard`].
+    fn wake_all(&mut self) {
+        self.has_news = true;
     }
 }
 
 /// What a record takes in memory, roughly.
 fn size_of_text(record: &Record) -> usize {
     size_of::<Record>() + record.event.text_bytes()
+}
+
+/// Those who watch, by what wakes them. Apart from the rest, so that they are woken when the lock
+/// is free: they want it first of all.
+#[derive(Debug, Default)]
+pub(super) struct Wakers(Mutex<Vec<(u64, Sender<()>)>>);
+
+impl Wakers {
+    fn add(&self, id: u64, wake_tx: Sender<()>) {
+        lock(&self.0).push((id, wake_tx));
+    }
+
+    fn remove(&self, id: u64) {
+        lock(&self.0).retain(|(other, _)| *other != id);
+    }
+
+    fn wake_all(&self) {
+        for (_, wake_tx) in &*lock(&self.0) {
+            // Full means that it is about to look anyway.
+            wake_tx.try_send(()).ok();
+        }
+    }
+}
+
+/// The live state under its lock. When it is given back, those who watch are woken if there is
+/// news.
+#[derive(Debug)]
+pub(super) struct LiveGuard<'a>(Option<MutexGuard<'a, Live>>);
+
+impl<'a> LiveGuard<'a> {
+    pub(super) fn new(live: &'a Mutex<Live>) -> LiveGuard<'a> {
+        LiveGuard(Some(lock(live)))
+    }
+}
+
+impl Deref for LiveGuard<'_> {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        self.0.as_ref().expect("only drop takes it")
+    }
+}
+
+impl DerefMut for LiveGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Live {
+        self.0.as_mut().expect("only drop takes it")
+    }
+}
+
+impl Drop for LiveGuard<'_> {
+    fn drop(&mut self) {
+        let Some(mut live) = self.0.take() else {
+            return;
+        };
+        let wakers = std::mem::take(&mut live.has_news).then(|| Arc::clone(&live.wakers));
+        drop(live);
+        if let Some(wakers) = wakers {
+            wakers.wake_all();
+        }
+    }
 }
 
 #[cfg(test)]

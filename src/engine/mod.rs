@@ -10,6 +10,7 @@ pub mod cursor;
 pub mod error;
 mod events;
 pub mod feed;
+mod flusher;
 mod inner;
 mod keys;
 mod live;

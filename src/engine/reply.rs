@@ -14,7 +14,7 @@ use crate::engine::live::{InFlight, Interrupt};
 use crate::engine::prompt;
 use crate::engine::turn::{Leave, Worker};
 use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice, ToolDefinition};
-use crate::store::PartialHead;
+use crate::store::{Journal, PartialHead};
 
 /// A power cut takes at most this much of the text in flight.
 const JOURNAL_SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -219,6 +219,21 @@ struct ReplySink<'a, 'w> {
     synced_at: Instant,
 }
 
+impl ReplySink<'_, '_> {
+    fn sync_when_due(&mut self, journal: &mut dyn Journal) -> Result<(), String> {
+        let session = self.worker.session;
+        if session.is_journal_bad() {
+            return Err("the text so far may not survive a power cut".to_owned());
+        }
+        if self.synced_at.elapsed() >= JOURNAL_SYNC_EVERY
+            && self.worker.inner.flusher.ask(session, journal.sync_later())
+        {
+            self.synced_at = Instant::now();
+        }
+        Ok(())
+    }
+}
+
 impl Sink for ReplySink<'_, '_> {
     fn text(&mut self, text: &str) {
         self.text.push_str(text);
@@ -237,10 +252,7 @@ impl Sink for ReplySink<'_, '_> {
             journal
                 .push(&self.text)
                 .map_err(|error| error.to_string())?;
-            if self.synced_at.elapsed() >= JOURNAL_SYNC_EVERY {
-                journal.sync().map_err(|error| error.to_string())?;
-                self.synced_at = Instant::now();
-            }
+            self.sync_when_due(&mut **journal)?;
             session.live().publish_text(&self.text, &self.ends);
         }
         self.text.clear();

@@ -6,6 +6,7 @@
 //!
 //! Invariant: what `live` holds is on disk. Only the holder of `log` changes the folded state.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::base::lock::lock;
@@ -17,7 +18,7 @@ use crate::domain::step::{Step, next_step};
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, goes_on};
 use crate::engine::keys::Keys;
-use crate::engine::live::Live;
+use crate::engine::live::{Live, LiveGuard};
 use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
 use crate::store::{
@@ -45,6 +46,8 @@ pub(super) struct Session {
     log: Mutex<LogSide>,
     journal: Mutex<Box<dyn Journal>>,
     live: Mutex<Live>,
+    /// Whether a sync of the journal failed.
+    is_journal_bad: AtomicBool,
 }
 
 /// What is needed to append.
@@ -96,6 +99,7 @@ impl Session {
             }),
             journal: Mutex::new(journal),
             live: Mutex::new(Live::new(state)),
+            is_journal_bad: AtomicBool::new(false),
         };
         if let Some(partial) = partial {
             session.keep_partial(partial)?;
@@ -108,8 +112,8 @@ impl Session {
         Ok(session)
     }
 
-    pub(super) fn live(&self) -> MutexGuard<'_, Live> {
-        lock(&self.live)
+    pub(super) fn live(&self) -> LiveGuard<'_> {
+        LiveGuard::new(&self.live)
     }
 
     pub(super) fn log(&self) -> MutexGuard<'_, LogSide> {
@@ -118,6 +122,16 @@ impl Session {
 
     pub(super) fn journal(&self) -> MutexGuard<'_, Box<dyn Journal>> {
         lock(&self.journal)
+    }
+
+    /// Notes that a sync of the journal failed: nothing more may rely on it.
+    pub(super) fn distrust_journal(&self) {
+        self.is_journal_bad.store(true, Ordering::Release);
+    }
+
+    /// Whether a sync of the journal failed.
+    pub(super) fn is_journal_bad(&self) -> bool {
+        self.is_journal_bad.load(Ordering::Acquire)
     }
 
     /// Writes events, syncs them, folds them in and shows them; in this order.

@@ -58,7 +58,7 @@ impl Sessions {
     /// Errors: the system has no thread to give.
     pub fn start(parts: Parts) -> std::io::Result<Sessions> {
         let max_active = parts.settings.max_active;
-        let inner = Arc::new(Inner::new(parts));
+        let inner = Arc::new(Inner::new(parts)?);
         let working = Arc::clone(&inner);
         let workers = Workers::new(
             max_active,

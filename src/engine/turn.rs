@@ -12,7 +12,7 @@ use crate::domain::step::{Step, next_step};
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, CANCELLED, Ending};
 use crate::engine::inner::{Agent, Inner};
-use crate::engine::live::{Interrupt, Live, Running, Work};
+use crate::engine::live::{Interrupt, Live, LiveGuard, Running, Work};
 use crate::engine::session::Session;
 use crate::engine::tool_run;
 use crate::llm::{Cancel, Model};
@@ -137,14 +137,14 @@ impl Worker<'_> {
     }
 
     /// The live state, while it is this worker's to work on, and whether it was asked to stop.
-    fn mine(&self) -> Result<(MutexGuard<'_, Live>, Option<Interrupt>), Leave> {
+    fn mine(&self) -> Result<(LiveGuard<'_>, Option<Interrupt>), Leave> {
         let live = self.session.live();
         let interrupt = self.claim(&live)?.interrupt;
         Ok((live, interrupt))
     }
 
     /// The live state, while it is this worker's to work on.
-    pub(super) fn live(&self) -> Result<MutexGuard<'_, Live>, Leave> {
+    pub(super) fn live(&self) -> Result<LiveGuard<'_>, Leave> {
         Ok(self.mine()?.0)
     }
 

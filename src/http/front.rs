@@ -31,7 +31,7 @@ impl Default for FrontSettings {
         FrontSettings {
             limits: GateLimits::default(),
             access: AccessSettings::default(),
-            handlers: 4,
+            handlers: 8,
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | `sse-7QW3FZ`, `wait-7QW3FZ` | `http::Api` | its session, its client | the answer's end, client gone, or stop |
 //! | `send` | `http::Front`, per large answer | its client | the answer's end, client gone, or stop |
 //! | `model-rest` | a session's worker, before its next call | the end of the last answer | 100 ms at most |
+//! | `flusher` | `engine::Sessions` | syncs of replies in flight | stop |
 //! | `timer`, `reaper` | `engine::Sessions` | what is due; a join | stop |
 //! | `sweep` | `engine::Sessions` | the disk | every session seen, or stop |
 //! | `scan` | [`serve`](serve::serve) | the disk | every session seen, or stop |

@@ -138,12 +138,16 @@ pub trait Journal: Send + Debug {
     /// Adds text, in a way that survives the death of the process (not a power cut).
     fn push(&mut self, text: &str) -> Result<(), StoreError>;
 
-    /// Makes what was pushed survive a power cut.
-    fn sync(&mut self) -> Result<(), StoreError>;
+    /// What makes that which was pushed until now survive a power cut. It may take long, and may
+    /// run on another thread while more is pushed.
+    fn sync_later(&mut self) -> SyncLater;
 
     /// Forgets the reply, once the log has it.
     fn clear(&mut self) -> Result<(), StoreError>;
 }
+
+/// A sync that is still to be done.
+pub type SyncLater = Box<dyn FnOnce() -> Result<(), StoreError> + Send>;
 
 /// Which reply is in flight.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

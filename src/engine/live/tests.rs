@@ -425,21 +425,36 @@ fn a_broken_session_shows_what_it_has_and_then_sends_away() {
 }
 
 #[test]
-fn whatever_happens_wakes_all_who_watch_once() {
+fn whatever_happens_wakes_all_who_watch_once_the_lock_is_free() {
     let mut scene = asked();
     let one = scene.watched_from(Cursor::after(Seq(3)));
     let other = scene.watched_from(Cursor::after(Seq(3)));
     let woken = || [&one, &other].map(|watcher| watcher.wake_rx.try_iter().count());
-    assert_eq!(woken(), [0, 0]);
-    scene.happens([notice(), notice()]);
-    assert_eq!(woken(), [1, 1]);
-    scene.asks_the_model();
-    scene.streams(&["a", "b"]);
-    assert_eq!(woken(), [1, 1]);
-    scene.live.cut_watchers("bye");
-    assert_eq!(woken(), [1, 1]);
-    scene.live.break_off("bye");
-    assert_eq!(woken(), [1, 1]);
+    scene.live = given_back(scene.live);
+    woken();
+    for happens in [
+        |scene: &mut Scene| scene.happens([notice(), notice()]),
+        |scene: &mut Scene| {
+            scene.asks_the_model();
+            scene.streams(&["a", "b"]);
+        },
+        |scene: &mut Scene| scene.live.cut_watchers("bye"),
+        |scene: &mut Scene| scene.live.break_off("bye"),
+    ] {
+        happens(&mut scene);
+        assert_eq!(woken(), [0, 0]);
+        scene.live = given_back(scene.live);
+        assert_eq!(woken(), [1, 1]);
+        scene.live = given_back(scene.live);
+        assert_eq!(woken(), [0, 0]);
+    }
+}
+
+/// As after a holder of the lock has given it back.
+fn given_back(live: Live) -> Live {
+    let live = Mutex::new(live);
+    drop(LiveGuard::new(&live));
+    live.into_inner().unwrap()
 }
 
 /// What one who puts the tokens together has in the end: the messages, and the text in flight.

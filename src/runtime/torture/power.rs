@@ -235,7 +235,7 @@ impl Told {
         };
         match rng.u32(..6) {
             0 => {
-                open.journal.sync()?;
+                open.journal.sync_later()()?;
                 reply.synced = reply.text.len();
             }
             1 => {

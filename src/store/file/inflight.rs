@@ -18,7 +18,7 @@ use crate::base::fs::{self, File, Fs, Open};
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
 use crate::store::file::line;
-use crate::store::{Journal, Partial, PartialHead, StoreError};
+use crate::store::{Journal, Partial, PartialHead, StoreError, SyncLater};
 
 const BUFFER_BYTES_KEPT: usize = 16 << 10;
 
@@ -104,17 +104,10 @@ impl Journal for Inflight {
         self.write_piece(text).doing("write", &self.path)
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
-        let Some(file) = &self.file else {
-            return Ok(());
-        };
-        file.sync_data().doing("sync", &self.path)?;
-        if self.is_name_new {
-            let folder = self.folder.path();
-            self.fs.sync_dir(folder).doing("sync", folder)?;
-            self.is_name_new = false;
-        }
-        Ok(())
+    fn sync_later(&mut self) -> SyncLater {
+        let (fs, folder) = (Arc::clone(&self.fs), self.folder.clone());
+        let is_name_new = std::mem::take(&mut self.is_name_new);
+        Box::new(move || sync(&*fs, &folder, is_name_new))
     }
 
     fn clear(&mut self) -> Result<(), StoreError> {
@@ -124,6 +117,18 @@ impl Journal for Inflight {
             None => clear_unopened(&*self.fs, &self.path).doing("clear", &self.path),
         }
     }
+}
+
+/// Syncs a journal through a handle of its own, beside its writer.
+fn sync(fs: &dyn Fs, folder: &Folder, is_name_new: bool) -> Result<(), StoreError> {
+    let path = folder.inflight();
+    let file = fs.open(&path, Open::Read).doing("open", &path)?;
+    file.sync_data().doing("sync", &path)?;
+    if is_name_new {
+        let folder = folder.path();
+        fs.sync_dir(folder).doing("sync", folder)?;
+    }
+    Ok(())
 }
 
 /// Reads the reply that was in flight when the process ended, up to the first bad line.

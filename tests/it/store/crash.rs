@@ -131,7 +131,7 @@ fn stream(open: &mut OpenSession, told: &mut Told) {
             if open.journal.push(&piece).is_ok() {
                 text.push_str(&piece);
             }
-            if piece.starts_with("0.3") && open.journal.sync().is_ok() {
+            if piece.starts_with("0.3") && open.journal.sync_later()().is_ok() {
                 *synced = text.len();
             }
         }
