@@ -8,7 +8,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::base::fs::{RealFs, replace_file};
 use crate::domain::time::Timestamp;
 
 /// Lines kept.
@@ -78,12 +77,20 @@ impl Starts {
         let surplus = self.lines.len().saturating_sub(LINES_MAX);
         self.lines.drain(..surplus);
         let text = self.lines.join("\n") + "\n";
-        if let Err(error) = replace_file(&RealFs, &self.path, text.as_bytes()) {
+        if let Err(error) = self.replace(&text) {
             log::warn!(
                 "{}: not noted that the server {what}: {error}",
                 self.path.display()
             );
         }
+    }
+
+    /// Without a sync, which would be most of the time that a start takes: the file is about
+    /// processes that die, and what a power cut takes of it costs a try that is not counted.
+    fn replace(&self, text: &str) -> io::Result<()> {
+        let temporary = self.path.with_extension("new");
+        fs::write(&temporary, text)?;
+        fs::rename(&temporary, &self.path)
     }
 }
 
