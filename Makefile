@@ -20,8 +20,12 @@ run: build ## Build, set up a workspace if there is none, start the server and c
 test: ## Run all tests
 	cargo test
 
+# How long `duragent torture` kills servers.
+TORTURE_SECONDS ?= 60
+
 test-slow: ## Run the tests that take minutes, and are left out of `test`
 	cargo test --test it -- --ignored
+	cargo run -- torture --seconds $(TORTURE_SECONDS)
 
 check: ## Everything that a change must pass: format, lints, tests, documentation
 	cargo fmt --check

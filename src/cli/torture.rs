@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::cli::args::{Global, ServeFaultyArgs, TortureArgs};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
-use crate::runtime::options::ServeOptions;
+use crate::runtime::options::{Resume, ServeOptions};
 use crate::runtime::serve::{FaultPlan, serve_faulty};
 use crate::runtime::torture::report::Report;
 use crate::runtime::torture::{TortureOptions, torture};
@@ -48,6 +48,7 @@ pub(super) fn run_faulty(args: &ServeFaultyArgs, global: &Global) -> Outcome {
     let options = ServeOptions {
         config: global.config.clone(),
         port: Some(0),
+        resume: Resume::Always,
         log_level: global.log_level(),
         ..ServeOptions::default()
     };

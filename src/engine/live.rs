@@ -207,13 +207,21 @@ impl Live {
             if feed::ends_reply(&record.event) {
                 self.in_flight = None;
             }
-            if matches!(record.event, Event::TurnEnded { .. }) {
-                self.end_cancel();
-                self.runs_on = false;
-            }
+            self.note_turn(&record.event);
             self.keep_for_watchers(record);
         }
         self.wake_all();
+    }
+
+    /// What is known of a turn beside the log ends with it.
+    fn note_turn(&mut self, event: &Event) {
+        let ends = matches!(event, Event::TurnEnded { .. });
+        if ends {
+            self.end_cancel();
+            self.runs_on = false;
+        }
+        // One that was left over was taken up, or is over.
+        self.is_left_over &= !ends && !matches!(event, Event::TurnStarted { .. });
     }
 
     /// A cancel ends with the turn that it was for, and leaves the next one alone.

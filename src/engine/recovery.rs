@@ -9,6 +9,7 @@ use crate::engine::inner::chain;
 use crate::engine::live::Live;
 use crate::engine::session::Session;
 use crate::engine::sessions::Sessions;
+use crate::engine::turn;
 
 /// What becomes of turns that the process before this one left unfinished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Sessions {
         let session = self.inner.session(id)?;
         match how {
             Recovery::TakeUp => self.take_up(&session)?,
-            Recovery::LeaveWaiting => leave_waiting(&session)?,
+            Recovery::LeaveWaiting => self.leave_waiting(&session)?,
         }
         Ok(true)
     }
@@ -56,17 +57,23 @@ impl Sessions {
         self.workers.ensure(session);
         Ok(())
     }
-}
 
-/// Pauses an unfinished turn, unless a client was quicker and it is at work already.
-fn leave_waiting(session: &Session) -> Result<(), EngineError> {
-    let waits = |live: &Live| Session::needs_worker(live) && !live.is_working();
-    session.decide(|live| {
-        let paused = waits(live).then_some(Event::StatusChange {
-            from: Status::Active,
-            to: Status::Paused,
-        });
-        Ok((paused.into_iter().collect(), ()))
-    })?;
-    Ok(())
+    /// Pauses an unfinished turn, unless a client was quicker and it is at work already. When it
+    /// goes on it is one more try, which is noted now, as of every turn that pauses.
+    fn leave_waiting(&self, session: &Session) -> Result<(), EngineError> {
+        let waits = |live: &Live| Session::needs_worker(live) && !live.is_working();
+        let trigger = self.inner.resume_trigger();
+        session.decide(|live| {
+            if !waits(live) {
+                return Ok((Vec::new(), ()));
+            }
+            let paused = Event::StatusChange {
+                from: Status::Active,
+                to: Status::Paused,
+            };
+            let events = turn::next_try(live, trigger).into_iter().chain([paused]);
+            Ok((events.collect(), ()))
+        })?;
+        Ok(())
+    }
 }

@@ -196,11 +196,8 @@ impl Worker<'_> {
 
     /// Takes a turn up that the process before this one left unfinished.
     fn resume_turn(&self) -> Result<(), Leave> {
-        let tries = {
-            let live = self.live()?;
-            live.state.turn.as_ref().map_or(0, |turn| turn.tries)
-        };
-        if tries >= TRIES_MAX {
+        let is_last = was_tried_too_often(&*self.live()?);
+        if is_last {
             let error = events::failure(
                 "too_many_tries",
                 format!(
@@ -210,16 +207,7 @@ impl Worker<'_> {
             return self.end_turn(Ending::failed(error));
         }
         let trigger = self.inner.resume_trigger();
-        self.write(|live| {
-            let turn = live.state.turn.as_ref();
-            let resumed = turn.map(|turn| Event::TurnStarted {
-                turn_id: turn.id.clone(),
-                trigger,
-            });
-            resumed.into_iter().collect()
-        })?;
-        // Only now: a try that could not be written down is noted by whoever tries again.
-        self.live()?.is_left_over = false;
+        self.write(|live| next_try(live, trigger).into_iter().collect())?;
         Ok(())
     }
 
@@ -380,6 +368,23 @@ impl Worker<'_> {
             self.inner.throw_away(self.session, &error.to_string());
         }
     }
+}
+
+/// One more try of a turn that the process before this one left; nothing if there is none, or if
+/// it was tried too often.
+pub(super) fn next_try(live: &Live, trigger: Trigger) -> Option<Event> {
+    let turn = live.state.turn.as_ref();
+    let tried = turn.filter(|_| live.is_left_over && !was_tried_too_often(live));
+    tried.map(|turn| Event::TurnStarted {
+        turn_id: turn.id.clone(),
+        trigger,
+    })
+}
+
+/// Whether the unfinished turn has ended too many processes.
+fn was_tried_too_often(live: &Live) -> bool {
+    let turn = live.state.turn.as_ref();
+    turn.is_some_and(|turn| turn.tries >= TRIES_MAX)
 }
 
 /// The end that a turn has come to by itself.

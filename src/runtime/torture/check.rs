@@ -30,11 +30,14 @@ pub fn check_session(known: &SessionLedger, records: &[Record], stage: Stage) ->
 }
 
 /// Whether a session that no client came to stood still between two looks at its log, but for what
-/// its recovery writes: the text that had come of a reply, and that the session pauses.
+/// its recovery writes: the text that had come of a reply, that the turn is tried once more or was
+/// tried too often, and that the session pauses.
 pub fn stood_still(before: usize, records: &[Record]) -> bool {
     let since = records.get(before..).unwrap_or_default();
     since.iter().all(|record| match &record.event {
         Event::StatusChange { .. } => true,
+        Event::TurnStarted { trigger, .. } => *trigger != Trigger::Message,
+        Event::TurnEnded { outcome, .. } => *outcome == TurnOutcome::Failed,
         Event::AssistantResponse(reply) => reply.finish_reason == FinishReason::Interrupted,
         _ => false,
     })

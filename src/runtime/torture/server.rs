@@ -191,7 +191,8 @@ fn command(program: &Path, workspace: &Workspace, disk: Disk) -> anyhow::Result<
             .args(["--one-in", &one_in.to_string()]),
     };
     if matches!(disk, Disk::Sound) {
-        command.args(["--port", "0"]);
+        // Its crashes are a loop by any measure, and nothing may wait for the end of that.
+        command.args(["--port", "0", "--resume", "always"]);
     }
     command
         .current_dir(&workspace.0)
