@@ -183,6 +183,12 @@ pub struct AttachArgs {
     /// The list as JSON
     #[arg(long, requires = "list")]
     pub json: bool,
+    /// Only look on: nothing can be said, and leaving pauses nothing
+    #[arg(long, conflicts_with_all = ["list", "detach_others"])]
+    pub readonly: bool,
+    /// Send the other clients of the session away
+    #[arg(short, long, conflicts_with = "list")]
+    pub detach_others: bool,
     /// Messages to show of what was said before, at most 1000
     #[arg(long, value_name = "N", default_value_t = 20,
         value_parser = clap::value_parser!(u16).range(..=1000))]

@@ -8,9 +8,11 @@ use crate::cli::output::tell;
 use crate::cli::settings::ClientSettings;
 use crate::cli::{chat, server, session};
 use crate::client::Client;
+use crate::client::stream::Attaching;
 use crate::client::wire::Session;
 use crate::domain::ids::SessionId;
 use crate::terminal::clean::one_line;
+use crate::terminal::watch;
 
 /// Lists what can be attached to, or attaches.
 pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
@@ -23,11 +25,20 @@ pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
         None => only_one(session::attachable(&client)?)?,
     };
     check(&client, &id)?;
+    let attaching = Attaching {
+        history: args.history.into(),
+        is_readonly: args.readonly,
+        detaches_others: args.detach_others,
+    };
+    if args.readonly {
+        tell(&format!("{id}   looking on, Ctrl+C leaves"));
+        return Ok(watch::run(client, id, attaching)?);
+    }
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(Failure::usage("attach needs a terminal")
             .hint("a program sends one message with: duragent chat --session ID"));
     }
-    chat::talk(client, id, args.history.into(), settings)
+    chat::talk(client, id, attaching, settings)
 }
 
 /// A session that does not exist is said before the screen is taken over.

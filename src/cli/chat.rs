@@ -8,6 +8,7 @@ use crate::cli::output::tell;
 use crate::cli::settings::ClientSettings;
 use crate::cli::{server, session};
 use crate::client::Client;
+use crate::client::stream::Attaching;
 use crate::client::wire::AgentInfo;
 use crate::domain::ids::SessionId;
 use crate::terminal::chat::{self, Left};
@@ -33,7 +34,7 @@ pub(super) fn run(args: &ChatArgs, settings: &ClientSettings) -> Outcome {
     };
     match piped {
         Some(text) => one_message(&client, &id, &text),
-        None => talk(client, id, HISTORY, settings),
+        None => talk(client, id, Attaching::after(HISTORY), settings),
     }
 }
 
@@ -41,12 +42,12 @@ pub(super) fn run(args: &ChatArgs, settings: &ClientSettings) -> Outcome {
 pub(super) fn talk(
     client: Client,
     id: SessionId,
-    history: usize,
+    attaching: Attaching,
     settings: &ClientSettings,
 ) -> Outcome {
     tell(&format!("{id}   /help, Ctrl+D leaves"));
     let typed_before = settings.workspace.join("chat_history");
-    match chat::run(client, id.clone(), history, &typed_before)? {
+    match chat::run(client, id.clone(), attaching, &typed_before)? {
         Left::Detached => tell(&format!("detached; come back with: duragent attach {id}")),
         Left::Ended => {}
     }

@@ -40,6 +40,8 @@ pub enum SessionEvent {
     Rewind(Rewind),
     /// Events that were asked for are gone.
     Gap,
+    /// Another client has sent this one away.
+    Detached,
     /// One that a newer server knows.
     Unknown,
 }
@@ -198,6 +200,7 @@ impl SessionEvent {
             "status" => SessionEvent::Status(from_str(data)?),
             "rewind" => SessionEvent::Rewind(from_str(data)?),
             "gap" => SessionEvent::Gap,
+            "detached" => SessionEvent::Detached,
             _ => SessionEvent::Unknown,
         })
     }
@@ -210,9 +213,12 @@ impl SessionEvent {
         )
     }
 
-    /// Whether it is the end of the session.
+    /// Whether nothing comes after it: the session is over, or this client was sent away.
     pub fn ends_session(&self) -> bool {
-        matches!(self, SessionEvent::Status(change) if change.to == "completed")
+        match self {
+            SessionEvent::Status(change) => change.to == "completed",
+            other => *other == SessionEvent::Detached,
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use crate::base::host;
 use crate::base::lock::lock;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::client::event::PendingApproval;
-use crate::client::stream::EventStream;
+use crate::client::stream::{Attaching, EventStream};
 use crate::client::wire::{
     AgentInfo, AgentList, Cancelled, CreatedSession, MessageList, Problem, Session, SessionPage,
     ShownMessage,
@@ -156,17 +156,23 @@ impl Client {
         Ok(EventStream::new(checked(response)?, cancel.clone()))
     }
 
-    /// Opens the events of a session: after `last_event_id`, or from its last `history` messages
-    /// on. `None` when the session has ended and nothing is left to show.
+    /// Opens the events of a session: after `last_event_id`, or from its last messages on. `None` when the session has ended and nothing is left to show.
     pub fn events(
         &self,
         cancel: &Cancel,
         id: &SessionId,
-        history: usize,
+        attaching: &Attaching,
         last_event_id: Option<&str>,
     ) -> Result<Option<EventStream>, ClientError> {
-        let history = history.to_string();
-        let path = with_query(&session_path(id, "/events"), &[("history", &history)]);
+        let history = attaching.history.to_string();
+        let mut query = vec![("history", history.as_str())];
+        query.extend(attaching.is_readonly.then_some(("readonly", "true")));
+        query.extend(
+            attaching
+                .detaches_others
+                .then_some(("detach_others", "true")),
+        );
+        let path = with_query(&session_path(id, "/events"), &query);
         let mut headers = vec![("accept", "text/event-stream")];
         headers.extend(last_event_id.map(|id| ("last-event-id", id)));
         let agent = cancel.register(self.agent(None))?;

@@ -109,12 +109,34 @@ pub enum Followed {
     Ended,
 }
 
+/// How a client attaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attaching {
+    /// How many of the last messages are shown first.
+    pub history: usize,
+    /// It only looks on: its leaving pauses nothing.
+    pub is_readonly: bool,
+    /// It sends the others away.
+    pub detaches_others: bool,
+}
+
+impl Attaching {
+    /// Beside the others, after the last `history` messages.
+    pub fn after(history: usize) -> Attaching {
+        Attaching {
+            history,
+            is_readonly: false,
+            detaches_others: false,
+        }
+    }
+}
+
 /// Follows the events of a session for as long as there are any, over lost connections.
 #[derive(Debug)]
 pub struct Follower {
     client: Client,
     session: SessionId,
-    history: usize,
+    attaching: Attaching,
     cancel: Cancel,
     stream: Option<EventStream>,
     /// Where to go on.
@@ -126,12 +148,17 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Follows `session` from its last `history` messages on, until `cancel`.
-    pub fn new(client: Client, session: SessionId, history: usize, cancel: Cancel) -> Follower {
+    /// Follows `session` until `cancel`.
+    pub fn new(
+        client: Client,
+        session: SessionId,
+        attaching: Attaching,
+        cancel: Cancel,
+    ) -> Follower {
         Follower {
             client,
             session,
-            history,
+            attaching,
             cancel,
             stream: None,
             last_id: None,
@@ -184,13 +211,15 @@ impl Follower {
         let last_id = self.last_id.as_deref();
         let opened = self
             .client
-            .events(&self.cancel, &self.session, self.history, last_id);
+            .events(&self.cancel, &self.session, &self.attaching, last_id);
         if self.cancel.is_cancelled() {
             return Err(ClientError::Cancelled);
         }
         match opened {
             Ok(Some(stream)) => {
                 self.stream = Some(stream);
+                // Once: who attaches later stays when this one comes back from a lost connection.
+                self.attaching.detaches_others = false;
                 let was_lost = std::mem::take(&mut self.said_lost);
                 Ok(was_lost.then_some(Followed::Back))
             }

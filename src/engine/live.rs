@@ -5,6 +5,7 @@
 //! behind. So a slow one costs nothing and delays nobody.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -138,7 +139,25 @@ struct Watcher {
     id: u64,
     role: Role,
     /// Why it has to go.
-    cut: Option<String>,
+    cut: Option<Cut>,
+}
+
+/// Why a watcher has to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cut {
+    /// Another client has attached and sent the others away.
+    TakenOver,
+    /// The session can't go on as it is; the reason, in words.
+    Broken(String),
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cut::TakenOver => f.write_str("another client took over"),
+            Cut::Broken(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// How a watcher takes part.
@@ -166,7 +185,7 @@ pub(super) enum Taken {
     /// It is so far behind that it must read the log, up to this record.
     Behind(Seq),
     /// It must go; the reason.
-    Cut(String),
+    Cut(Cut),
 }
 
 /// Something that a watcher has not seen.
@@ -254,7 +273,8 @@ impl Live {
     /// Sends everybody away, for instance because a turn cannot be written down.
     pub(super) fn cut_watchers(&mut self, reason: &str) {
         for watcher in &mut self.watchers {
-            watcher.cut.get_or_insert_with(|| reason.to_owned());
+            let cut = || Cut::Broken(reason.to_owned());
+            watcher.cut.get_or_insert_with(cut);
         }
         self.wake_all();
     }
@@ -335,7 +355,7 @@ impl Live {
     pub(super) fn detach_others(&mut self, id: u64) {
         for watcher in &mut self.watchers {
             if watcher.id != id && watcher.role == Role::Attached {
-                watcher.cut = Some("another client took over".to_owned());
+                watcher.cut = Some(Cut::TakenOver);
             }
         }
         self.wake_all();
@@ -358,7 +378,9 @@ impl Live {
         let more = self.take_text(feed, shown, whole, &mut pieces);
         let shows_nothing = |piece: &Piece| matches!(piece, Piece::ReplyBegins(_));
         match &self.broken {
-            Some(reason) if pieces.iter().all(shows_nothing) => Taken::Cut(reason.clone()),
+            Some(reason) if pieces.iter().all(shows_nothing) => {
+                Taken::Cut(Cut::Broken(reason.clone()))
+            }
             // Nothing will wake it again: it is to look once more by itself.
             Some(_) => Taken::Pieces(pieces, true),
             None => Taken::Pieces(pieces, more),

@@ -36,6 +36,7 @@ pub use cursor::Cursor;
 pub use error::EngineError;
 pub use feed::{FeedEvent, FeedItem};
 pub use inner::{Agent, Agents, Parts, Settings};
+pub use live::Cut;
 pub use recovery::Recovery;
 pub use requests::{Accepted, Begin, Decided, ListQuery, NewMessage, Presence};
 pub use sessions::Sessions;

@@ -9,7 +9,7 @@ use crate::domain::ids::Seq;
 use crate::engine::cursor::Cursor;
 use crate::engine::error::EngineError;
 use crate::engine::feed::{Feed, FeedEvent, FeedItem};
-use crate::engine::live::{Live, Piece, Role, Taken};
+use crate::engine::live::{Cut, Live, Piece, Role, Taken};
 use crate::engine::session::{PAGE, Session};
 use crate::engine::view::PendingApproval;
 use crate::store::{Limit, SessionStore};
@@ -39,8 +39,8 @@ pub enum Flow {
     More,
     /// Nothing more will come: the turn or the session has ended.
     Over,
-    /// The subscriber was sent away, or the session cannot go on; the reason, in words.
-    Cut(String),
+    /// The subscriber was sent away, or the session cannot go on.
+    Cut(Cut),
 }
 
 /// A place among a session's watchers, taken before anything is known of what to show.
@@ -129,7 +129,7 @@ impl Subscription {
             live.take(self.watcher, &self.feed, self.first_text_whole)
         };
         let more = match taken {
-            Taken::Cut(reason) => return Ok(Flow::Cut(reason)),
+            Taken::Cut(cut) => return Ok(Flow::Cut(cut)),
             Taken::Behind(last) => {
                 self.read_log(last, out)?;
                 true

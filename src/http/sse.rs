@@ -14,6 +14,9 @@ use crate::http::wire::{MessageBody, SessionBody};
 
 /// What a stream begins with: how long a client waits before it comes back, in milliseconds.
 pub const RETRY: &[u8] = b"retry: 1000\n\n";
+/// Says that another client has sent this one away. It has no id: nothing of the session was shown.
+pub const DETACHED: &[u8] = b"event: detached\ndata: {}\n\n";
+
 /// What keeps a quiet stream alive through proxies.
 pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 

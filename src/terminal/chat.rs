@@ -19,7 +19,7 @@ use rustyline::error::ReadlineError;
 use crate::base::lock::lock;
 use crate::base::thread::{self, Joined};
 use crate::client::event::{PendingApproval, SessionEvent};
-use crate::client::stream::{Followed, Follower, Received};
+use crate::client::stream::{Attaching, Followed, Follower, Received};
 use crate::client::tries::Tries;
 use crate::client::{Cancel, Client, ClientError, new_key};
 use crate::domain::event::{ApprovalKind, Decision};
@@ -60,12 +60,11 @@ pub enum ChatError {
     Server(#[from] ClientError),
 }
 
-/// Holds a conversation in `session`, beginning with its last `history` messages, until the user
-/// leaves or the session ends. What is typed is remembered in the file `typed_before`.
+/// Holds a conversation in `session` until the user leaves or the session ends. What is typed is remembered in the file `typed_before`.
 pub fn run(
     client: Client,
     session: SessionId,
-    history: usize,
+    attaching: Attaching,
     typed_before: &Path,
 ) -> Result<Left, ChatError> {
     /// Long enough for a slow disk to read the history; then the prompt comes without it.
@@ -83,7 +82,7 @@ pub fn run(
     });
     let mut jobs = Jobs::default();
     jobs.start("events", &room, move |room, cancel| {
-        show_events(room, history, cancel);
+        show_events(room, attaching, cancel);
     })?;
     room.board.wait_until_attached(ATTACH_LIMIT);
     let keyboard = Keyboard {
@@ -169,9 +168,9 @@ impl Drop for Jobs {
 }
 
 /// Shows what happens in the session until it ends or `cancel`.
-fn show_events(room: &Room, history: usize, cancel: &Cancel) {
+fn show_events(room: &Room, attaching: Attaching, cancel: &Cancel) {
     let (client, session) = (room.client.clone(), room.session.clone());
-    let mut follower = Follower::new(client, session, history, cancel.clone());
+    let mut follower = Follower::new(client, session, attaching, cancel.clone());
     let mut transcript = Transcript::default();
     loop {
         match follower.next_step() {

@@ -12,3 +12,4 @@ pub mod prompt;
 pub mod screen;
 pub mod table;
 pub mod transcript;
+pub mod watch;

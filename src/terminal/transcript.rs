@@ -62,6 +62,9 @@ impl Transcript {
             SessionEvent::Gap => {
                 self.broken(Tone::Dim, "(some of what happened is gone)".to_owned())
             }
+            SessionEvent::Detached => {
+                self.broken(Tone::Dim, "(another client took over)".to_owned())
+            }
             SessionEvent::Start(_)
             | SessionEvent::Message(_)
             | SessionEvent::Status(_)

@@ -521,7 +521,7 @@ fn one_who_sends_the_others_away_is_the_only_one_left() {
     let mut alone = server.events(&session, "detach_others=true", None);
     alone.expect("session");
     for other in &mut others {
-        assert_eq!(names(&other.rest()), ["session"]);
+        assert_eq!(names(&other.rest()), ["session", "detached"]);
         assert_eq!(other.comments.last().unwrap(), "another client took over");
     }
     wait_for_attached(&server, &session, 1);
@@ -530,4 +530,36 @@ fn one_who_sends_the_others_away_is_the_only_one_left() {
     for stream in [&mut alone, &mut silent] {
         assert_eq!(text_of(&stream.until("done")), "a b");
     }
+}
+
+/// `attach --readonly`, which needs no terminal: what it prints goes to `output`.
+fn look_on(workspace: &Workspace, session: &str, output: &std::path::Path) -> std::process::Child {
+    std::process::Command::new(env!("CARGO_BIN_EXE_duragent"))
+        .args(["attach", session, "--readonly"])
+        .current_dir(workspace.path())
+        .stdin(std::process::Stdio::null())
+        .stdout(std::fs::File::create(output).unwrap())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn one_who_looks_on_sees_what_happens_counts_for_nothing_and_ends_with_the_session() {
+    let model = FakeModel::start();
+    model.reply(text("it is late"));
+    let (workspace, server) = model_server(&model, "pause");
+    let session = server.create_session("helper");
+    let output = workspace.path().join("shown.txt");
+    let mut looking = look_on(&workspace, &session, &output);
+    assert_eq!(server.say(&session, "what time is it?").status, 200);
+    let shown = || std::fs::read_to_string(&output).unwrap();
+    eventually("the answer to be shown", || {
+        (shown().contains("what time is it?") && shown().contains("it is late")).then_some(())
+    });
+    let view = server.get(&format!("/api/v1/sessions/{session}")).json();
+    assert_eq!(view["attached"], 0);
+    server.delete(&format!("/api/v1/sessions/{session}?keep=true"));
+    assert!(looking.wait().unwrap().success());
+    assert!(shown().contains("the session has ended"), "{}", shown());
 }

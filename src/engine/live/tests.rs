@@ -395,7 +395,7 @@ fn those_who_are_sent_away_are_told_why_and_count_no_more() {
     let other = scene.watched_from(Cursor::after(Seq(1)));
     let (follower, _wake_rx) = scene.live.watch(Role::Following);
     let cut = |scene: &Scene, id| match scene.live.take(id, &mine.feed, false) {
-        Taken::Cut(reason) => Some(reason),
+        Taken::Cut(cut) => Some(cut.to_string()),
         Taken::Pieces(..) | Taken::Behind(_) => None,
     };
     scene.live.detach_others(mine.id);
@@ -421,7 +421,7 @@ fn a_broken_session_shows_what_it_has_and_then_sends_away() {
     };
     pieces.into_iter().for_each(|piece| watcher.takes(piece));
     let taken = scene.live.take(watcher.id, &watcher.feed, false);
-    assert!(matches!(taken, Taken::Cut(reason) if reason == "it panicked"));
+    assert!(matches!(taken, Taken::Cut(cut) if cut.to_string() == "it panicked"));
 }
 
 #[test]

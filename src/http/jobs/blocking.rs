@@ -95,7 +95,7 @@ fn wait_for_turn(
             Flow::More => watch.look(),
             Flow::Open => watch.wait_until(deadline),
             Flow::Over => return Err(no_more(context, id, "its events have ended")),
-            Flow::Cut(reason) => return Err(no_more(context, id, &reason)),
+            Flow::Cut(cut) => return Err(no_more(context, id, &cut.to_string())),
         };
         match wake {
             Wake::News => {}

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::base::thread;
-use crate::engine::Flow;
+use crate::engine::{Cut, Flow};
 use crate::engine::{EngineError, FeedItem};
 use crate::http::context::Context;
 use crate::http::headers::EVENT_STREAM;
@@ -102,7 +102,13 @@ impl Relay {
             Ok(Flow::Open) => Next::Wait,
             Ok(Flow::More) => Next::PullAgain,
             Ok(Flow::Over) => Next::End,
-            Ok(Flow::Cut(reason)) => self.end_because(&reason),
+            Ok(Flow::Cut(cut)) => {
+                // Told as an event: a client that came back would send the other one away.
+                if cut == Cut::TakenOver {
+                    self.unsent.extend_from_slice(sse::DETACHED);
+                }
+                self.end_because(&cut.to_string())
+            }
             // The status was sent long ago: a comment is what is left to say it with.
             Err(error) => {
                 log::warn!("a stream ends: {error}");

@@ -1,0 +1,37 @@
+//! Looking on: what happens in a session is shown, and nothing is asked.
+
+use std::io;
+
+use crate::client::stream::{Attaching, Followed, Follower};
+use crate::client::{Cancel, Client, ClientError};
+use crate::domain::ids::SessionId;
+use crate::terminal::paint::{Paint, Tone};
+use crate::terminal::screen::Screen;
+use crate::terminal::transcript::Transcript;
+
+/// Why the looking on ended before the session did.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The server refused, or can't be reached.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Nobody can read what is shown.
+    #[error("cannot write")]
+    Output(#[from] io::Error),
+}
+
+/// Shows what happens in `session` until it ends.
+pub fn run(client: Client, session: SessionId, attaching: Attaching) -> Result<(), WatchError> {
+    let paint = Paint::for_stream(&io::stdout());
+    let mut screen = Screen::new(io::stdout(), paint);
+    let mut transcript = Transcript::default();
+    let mut follower = Follower::new(client, session, attaching, Cancel::default());
+    loop {
+        match follower.next_step()? {
+            Followed::Event(received) => screen.show(&transcript.show(&received.event, false))?,
+            Followed::Lost => screen.lines(Tone::Dim, "connection lost, reconnecting…")?,
+            Followed::Back => screen.lines(Tone::Dim, "reconnected")?,
+            Followed::Ended => return Ok(()),
+        }
+    }
+}
