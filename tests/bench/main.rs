@@ -29,6 +29,8 @@ const FIGURES: &[(&str, Figure)] = &[
     ("many", figures::many::measure),
     ("create", figures::create::measure),
     ("long", figures::long::measure),
+    ("open", figures::open::measure),
+    ("clients", figures::clients::measure),
 ];
 
 fn main() -> anyhow::Result<ExitCode> {

@@ -1,10 +1,12 @@
 //! One file for each figure.
 
 pub mod burst;
+pub mod clients;
 pub mod create;
 pub mod idle;
 pub mod long;
 pub mod many;
+pub mod open;
 pub mod relay;
 pub mod size;
 pub mod start;
