@@ -600,6 +600,7 @@ fn who_watches_only_does_not_count_and_others_can_be_sent_away() {
     assert_eq!(server.get(&of(&session, "")).json()["attached"], 1);
     let mut second = server.events(&session, "detach_others=true", None);
     second.expect("session");
+    first.expect("detached");
     assert_eq!(first.next(), None);
     assert!(!first.comments.is_empty());
     assert_eq!(server.get(&of(&session, "")).json()["attached"], 1);
