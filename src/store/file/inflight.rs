@@ -11,6 +11,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +36,9 @@ pub(super) struct Inflight {
     len: Option<u64>,
     /// Bytes of text in them.
     text_bytes: u64,
-    /// Whether the file's name may still be lost by a power cut.
-    is_name_new: bool,
+    /// Whether the file's name may still be lost by a power cut; shared with syncs under way, of
+    /// which one may never be run.
+    is_name_new: Arc<AtomicBool>,
     buffer: Vec<u8>,
 }
 
@@ -51,7 +53,7 @@ impl Inflight {
             seed: 0,
             len: None,
             text_bytes: 0,
-            is_name_new: true,
+            is_name_new: Arc::new(AtomicBool::new(true)),
             buffer: Vec::new(),
         }
     }
@@ -106,8 +108,8 @@ impl Journal for Inflight {
 
     fn sync_later(&mut self) -> SyncLater {
         let (fs, folder) = (Arc::clone(&self.fs), self.folder.clone());
-        let is_name_new = std::mem::take(&mut self.is_name_new);
-        Box::new(move || sync(&*fs, &folder, is_name_new))
+        let is_name_new = Arc::clone(&self.is_name_new);
+        Box::new(move || sync(&*fs, &folder, &is_name_new))
     }
 
     fn clear(&mut self) -> Result<(), StoreError> {
@@ -120,13 +122,18 @@ impl Journal for Inflight {
 }
 
 /// Syncs a journal through a handle of its own, beside its writer.
-fn sync(fs: &dyn Fs, folder: &Folder, is_name_new: bool) -> Result<(), StoreError> {
+fn sync(fs: &dyn Fs, folder: &Folder, is_name_new: &AtomicBool) -> Result<(), StoreError> {
     let path = folder.inflight();
-    let file = fs.open(&path, Open::Read).doing("open", &path)?;
+    let file = match fs.open(&path, Open::Read) {
+        // The session was deleted meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.doing("open", &path)?,
+    };
     file.sync_data().doing("sync", &path)?;
-    if is_name_new {
+    if is_name_new.load(Ordering::Acquire) {
         let folder = folder.path();
         fs.sync_dir(folder).doing("sync", folder)?;
+        is_name_new.store(false, Ordering::Release);
     }
     Ok(())
 }
@@ -205,6 +212,29 @@ mod tests {
         fs::create_dirs(&disk, folder.path()).unwrap();
         let journal = Inflight::new(Arc::new(disk.clone()), folder.clone());
         (disk, folder, journal)
+    }
+
+    #[test]
+    fn a_sync_that_is_never_run_leaves_everything_to_the_next() {
+        let (disk, folder, mut journal) = journal();
+        journal.begin(&head(1)).unwrap();
+        journal.push("some ").unwrap();
+        drop(journal.sync_later());
+        journal.push("words").unwrap();
+        journal.sync_later()().unwrap();
+        for seed in 0..50 {
+            let after = disk.cut(&mut fastrand::Rng::with_seed(seed));
+            assert_eq!(read(&after, &folder).unwrap().unwrap().text, "some words");
+        }
+    }
+
+    #[test]
+    fn a_sync_of_a_session_that_was_deleted_has_nothing_to_do() {
+        let (disk, folder, mut journal) = journal();
+        journal.begin(&head(1)).unwrap();
+        let sync = journal.sync_later();
+        disk.remove_dir_all(folder.path()).unwrap();
+        sync().unwrap();
     }
 
     #[test]
