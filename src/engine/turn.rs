@@ -150,6 +150,8 @@ impl Worker<'_> {
 
     fn claim<'l>(&self, live: &'l Live) -> Result<&'l Running, Leave> {
         match &live.work {
+            // Opened anew by somebody else, who has its files.
+            _ if live.broken.is_some() => Err(Leave::Superseded),
             Work::Running(running) if running.generation == self.generation => Ok(running),
             Work::Running(_) | Work::Queued | Work::None => Err(Leave::Superseded),
         }
@@ -356,17 +358,18 @@ impl Worker<'_> {
     /// when somebody comes: from the files, which have the text that was shown of a reply.
     fn give_up(&self, error: &EngineError) {
         log::error!("session {}: the turn stops: {error}", self.session.id);
-        let is_read_only = {
+        {
             let Ok(mut live) = self.live() else { return };
-            live.work = Work::None;
-            live.is_read_only
-        };
-        if is_read_only {
-            // It stays in memory, to remember that until the process starts anew.
-            self.session.live().cut_watchers(&error.to_string());
-        } else {
-            self.inner.throw_away(self.session, &error.to_string());
+            if live.is_read_only {
+                // It stays in memory, to remember that until the process starts anew.
+                live.work = Work::None;
+                live.cut_watchers(&error.to_string());
+                return;
+            }
         }
+        // It stays this worker's until it is broken off: another would write to its journal beside
+        // those who open it anew.
+        self.inner.throw_away(self.session, &error.to_string());
     }
 }
 
