@@ -505,6 +505,11 @@ impl Turn {
 }
 
 impl Summary {
+    /// The gateway and its chat, where this is one.
+    pub fn chat(&self) -> Option<(String, String)> {
+        Some((self.gateway.clone()?, self.gateway_chat_id.clone()?))
+    }
+
     fn empty() -> Summary {
         Summary {
             agent: String::new(),

@@ -11,7 +11,7 @@ use crate::base::lock::lock;
 use crate::base::thread::panic_text;
 use crate::domain::event::ToolOutput;
 use crate::llm::Cancel;
-use crate::tools::Tool;
+use crate::tools::{Run, Tool};
 
 #[derive(Debug)]
 struct ToolCancel(Mutex<Option<Sender<Infallible>>>);
@@ -30,13 +30,9 @@ pub(super) fn canceller() -> (Arc<dyn Cancel>, Receiver<Infallible>) {
 }
 
 /// Runs a tool; a panic in it is a failed result.
-pub(super) fn run(
-    tool: &dyn Tool,
-    arguments: &str,
-    cancel_rx: &Receiver<Infallible>,
-) -> (ToolOutput, Duration) {
+pub(super) fn run(tool: &dyn Tool, run: &Run<'_>) -> (ToolOutput, Duration) {
     let started = Instant::now();
-    let result = catch_unwind(AssertUnwindSafe(|| tool.run(arguments, cancel_rx)));
+    let result = catch_unwind(AssertUnwindSafe(|| tool.run(run)));
     let output = result.unwrap_or_else(|panic| {
         log::error!(
             "tool {} panicked: {}",

@@ -17,7 +17,7 @@ use crate::engine::session::Session;
 use crate::engine::tool_run;
 use crate::llm::{Cancel, Model};
 use crate::store::Journal;
-use crate::tools::{Effect, Tool, Verdict};
+use crate::tools::{Caller, Effect, Run, Tool, Verdict, Wish};
 
 /// How often a turn is tried again after an unclean stop.
 const TRIES_MAX: u32 = 3;
@@ -277,24 +277,29 @@ impl Worker<'_> {
         let Some(tool) = agent.tools.get(&call.tool_name) else {
             return self.answer_call(&call, unknown_tool(&call, &agent));
         };
+        let wish = Wish {
+            session: &self.session.id,
+            call: &call,
+            kind: tool.spec().kind,
+            effect: tool.effect(&call.arguments),
+        };
         match progress {
-            Progress::Waiting => match agent.policy.judge(&call) {
-                Verdict::Allow => self.run_tool(&call, &**tool),
+            Progress::Waiting => match agent.policy.judge(&wish) {
+                Verdict::Allow => self.run_tool(&agent, &wish, &**tool),
                 Verdict::Ask { command } => self.ask(&call, command, ApprovalKind::Policy),
                 Verdict::Deny { reason } => self.answer_call(&call, events::refused(reason)),
             },
             // It may have run before the process died.
-            Progress::Started => match tool.spec().effect {
-                Effect::Read | Effect::Idempotent => self.run_tool(&call, &**tool),
-                Effect::Write => {
-                    let command = format!("{} {}", call.tool_name, call.arguments);
-                    self.ask(&call, command, ApprovalKind::Uncertain)
-                }
+            Progress::Started => match wish.effect {
+                Effect::Read | Effect::Idempotent => self.run_tool(&agent, &wish, &**tool),
+                Effect::Write => self.ask(&call, wish.command(), ApprovalKind::Uncertain),
             },
             Progress::Decided(decision) => match decision {
-                Decision::AllowOnce | Decision::AllowAlways | Decision::Retry => {
-                    self.run_tool(&call, &**tool)
+                Decision::AllowAlways => {
+                    self.remember(&agent, &wish);
+                    self.run_tool(&agent, &wish, &**tool)
                 }
+                Decision::AllowOnce | Decision::Retry => self.run_tool(&agent, &wish, &**tool),
                 Decision::Deny | Decision::Skip | Decision::Worked => {
                     self.answer_call(&call, events::decided(decision))
                 }
@@ -327,7 +332,19 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn run_tool(&self, call: &ToolCall, tool: &dyn Tool) -> Result<(), Leave> {
+    /// Has the policy remember what a person allowed for good. The decision stands in the log,
+    /// and holds for this call whatever becomes of the policy's file.
+    fn remember(&self, agent: &Agent, wish: &Wish<'_>) {
+        if let Err(error) = agent.policy.allow_always(wish) {
+            log::error!(
+                "session {}: \"allow always\" is not remembered: {error}",
+                self.session.id
+            );
+        }
+    }
+
+    fn run_tool(&self, agent: &Agent, wish: &Wish<'_>, tool: &dyn Tool) -> Result<(), Leave> {
+        let call = wish.call;
         self.write(|_| {
             vec![Event::ToolStarted {
                 call_id: call.call_id.clone(),
@@ -339,7 +356,19 @@ impl Worker<'_> {
             // Asked to stop before it began: the next look says what becomes of the call.
             return self.answer_call(call, events::refused("stopped before it ran".to_owned()));
         }
-        let (mut result, duration) = tool_run::run(tool, &call.arguments, &cancel_rx);
+        agent.policy.note_start(wish);
+        let chat = self.live()?.state.summary.chat();
+        let run = Run {
+            arguments: &call.arguments,
+            cancel: &cancel_rx,
+            caller: Caller {
+                session: &self.session.id,
+                chat: chat
+                    .as_ref()
+                    .map(|(gateway, id)| (gateway.as_str(), id.as_str())),
+            },
+        };
+        let (mut result, duration) = tool_run::run(tool, &run);
         self.allow_cancel(None)?;
         if self.interrupt()? == Some(Interrupt::Shutdown) && !result.success {
             result.content.push_str("\n(stopped by shutdown)");

@@ -32,6 +32,7 @@ use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
 use crate::runtime::workspace;
 use crate::store::file::FileStore;
 use crate::store::lock;
+use crate::tools::workshop::Workshop;
 
 /// How long streams and waiting answers may take to end once they were told.
 const STREAMS_END: Duration = Duration::from_secs(5);
@@ -117,7 +118,7 @@ impl Running {
         ));
         let sessions = Sessions::start(Parts {
             store: Arc::clone(&store) as Arc<_>,
-            agents: Arc::new(LoadedAgents(Arc::clone(&agents))),
+            agents: Arc::new(LoadedAgents::new(Arc::clone(&agents), Workshop::default())),
             models: Arc::new(Providers::new(provider_settings(&config.server))),
             clock: Arc::new(SystemClock),
             settings: Settings {

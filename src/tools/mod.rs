@@ -1,21 +1,54 @@
-//! What agents can do: the trait that the engine uses, and a box of tools.
+//! What agents can do, and whether they may: the traits that the engine uses, and a box of tools.
+
+pub mod workshop;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
 use crate::domain::event::{ToolCall, ToolOutput};
+use crate::domain::ids::SessionId;
+
+pub use crate::domain::spec::ToolEffect as Effect;
 
 /// Something an agent can do.
 pub trait Tool: Send + Sync + Debug {
     /// What the model is told of it.
     fn spec(&self) -> &ToolSpec;
 
-    /// Runs it. `arguments` is the JSON text of the model, unchecked. It ends soon after
-    /// `cancel` closes, and takes the processes it started with it.
-    fn run(&self, arguments: &str, cancel: &Receiver<std::convert::Infallible>) -> ToolOutput;
+    /// What running it twice with these arguments would mean; [`ToolSpec::effect`] unless the
+    /// tool does several things.
+    fn effect(&self, arguments: &str) -> Effect {
+        let _depends_on_the_tool = arguments;
+        self.spec().effect
+    }
+
+    /// Runs it. It ends soon after `run.cancel` closes, and takes the processes it started with
+    /// it. What it can't do it says in its output, which the model reads.
+    fn run(&self, run: &Run<'_>) -> ToolOutput;
+}
+
+/// One run of a tool.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// The JSON text of the model, unchecked.
+    pub arguments: &'a str,
+    /// Closes when the run is to end.
+    pub cancel: &'a Receiver<Infallible>,
+    /// For whom it runs.
+    pub caller: Caller<'a>,
+}
+
+/// The session that a tool runs for.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// Its id.
+    pub session: &'a SessionId,
+    /// The chat of a gateway that it belongs to: the gateway's name and the chat's id.
+    pub chat: Option<(&'a str, &'a str)>,
 }
 
 /// A tool as a model is told of it.
@@ -23,6 +56,8 @@ pub trait Tool: Send + Sync + Debug {
 pub struct ToolSpec {
     /// Its name: 1 to 64 characters of `A-Z a-z 0-9 _ -`.
     pub name: String,
+    /// Where it comes from.
+    pub kind: ToolKind,
     /// What it does, in a sentence or a page.
     pub description: String,
     /// The JSON Schema of its arguments, an object.
@@ -31,16 +66,17 @@ pub struct ToolSpec {
     pub effect: Effect,
 }
 
-/// What running a tool twice would mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Effect {
-    /// It changes nothing.
-    Read,
-    /// Twice is as once.
-    Idempotent,
-    /// Twice is not as once.
-    #[default]
-    Write,
+/// Where a tool comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolKind {
+    /// It is the shell.
+    Bash,
+    /// It is part of Duragent.
+    Builtin,
+    /// A command that an agent's file names.
+    Cli,
+    /// A command found beside the agent: nobody declared it.
+    FoundCli,
 }
 
 /// The tools of an agent, by name.
@@ -69,7 +105,46 @@ impl Toolbox {
 /// Says what an agent may do.
 pub trait Policy: Send + Sync + Debug {
     /// Judges a call before it runs.
-    fn judge(&self, call: &ToolCall) -> Verdict;
+    fn judge(&self, wish: &Wish<'_>) -> Verdict;
+
+    /// Takes to heart that a person allowed calls like this one for good. May be told twice.
+    ///
+    /// Errors: why it will not be remembered, for the log.
+    fn allow_always(&self, wish: &Wish<'_>) -> Result<(), String>;
+
+    /// A call is about to run: whoever wants to know of such calls is told. Never blocks.
+    fn note_start(&self, wish: &Wish<'_>);
+}
+
+/// A call as a policy sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The session that wants it.
+    pub session: &'a SessionId,
+    /// What is called.
+    pub call: &'a ToolCall,
+    /// Where the tool comes from.
+    pub kind: ToolKind,
+    /// What running the call twice would mean.
+    pub effect: Effect,
+}
+
+impl Wish<'_> {
+    /// What would run, as a person is shown it: a shell's command as it is, else the tool's name
+    /// and its arguments.
+    pub fn command(&self) -> String {
+        #[derive(serde::Deserialize)]
+        struct Shell {
+            command: String,
+        }
+        let shell = (self.kind == ToolKind::Bash)
+            .then(|| serde_json::from_str::<Shell>(&self.call.arguments).ok())
+            .flatten();
+        match shell {
+            Some(shell) => shell.command,
+            None => format!("{} {}", self.call.tool_name, self.call.arguments),
+        }
+    }
 }
 
 /// What a policy says of a call.
@@ -94,9 +169,15 @@ pub enum Verdict {
 pub struct AskAlways;
 
 impl Policy for AskAlways {
-    fn judge(&self, call: &ToolCall) -> Verdict {
+    fn judge(&self, wish: &Wish<'_>) -> Verdict {
         Verdict::Ask {
-            command: format!("{} {}", call.tool_name, call.arguments),
+            command: wish.command(),
         }
     }
+
+    fn allow_always(&self, _: &Wish<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn note_start(&self, _: &Wish<'_>) {}
 }

@@ -26,14 +26,14 @@ impl Tool for Pays {
         &self.spec
     }
 
-    fn run(&self, _: &str, cancel: &Receiver<std::convert::Infallible>) -> ToolOutput {
+    fn run(&self, run: &duragent::tools::Run<'_>) -> ToolOutput {
         if self.deeds.fetch_add(1, Ordering::SeqCst) > 0 {
             return output(true, "paid");
         }
         let deaf = crossbeam_channel::never();
         crossbeam_channel::select! {
             recv(self.linger_rx) -> _ => output(true, "paid"),
-            recv(if self.is_deaf { &deaf } else { cancel }) -> _ => output(false, "interrupted"),
+            recv(if self.is_deaf { &deaf } else { run.cancel }) -> _ => output(false, "interrupted"),
         }
     }
 }
@@ -64,6 +64,7 @@ impl Paying {
         let tool = Arc::new(Pays {
             spec: ToolSpec {
                 name: "pay".to_owned(),
+                kind: duragent::tools::ToolKind::Builtin,
                 description: "for tests".to_owned(),
                 parameters: serde_json::json!({"type": "object"}),
                 effect,

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use duragent::base::clock::{Clock, SystemClock};
 use duragent::base::fs::RealFs;
-use duragent::domain::event::{OnDisconnect, ToolCall, ToolOutput};
+use duragent::domain::event::{OnDisconnect, ToolOutput};
 use duragent::domain::ids::AgentName;
 use duragent::domain::spec::{AgentSpec, ModelChoice, Provider};
 use duragent::engine::{Agent, Agents, Lifetimes, Parts, Sessions, Settings};
 use duragent::llm::Models;
 use duragent::llm::providers::{ProviderSettings, Providers};
 use duragent::store::file::FileStore;
-use duragent::tools::{Effect, Policy, Tool, ToolSpec, Toolbox, Verdict};
+use duragent::tools::{Effect, Policy, Run, Tool, ToolKind, ToolSpec, Toolbox, Verdict, Wish};
 
 use super::fake_model::FakeModel;
 
@@ -112,9 +112,15 @@ impl Agents for OneAgent {
 pub struct AllowAll;
 
 impl Policy for AllowAll {
-    fn judge(&self, _call: &ToolCall) -> Verdict {
+    fn judge(&self, _: &Wish<'_>) -> Verdict {
         Verdict::Allow
     }
+
+    fn allow_always(&self, _: &Wish<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn note_start(&self, _: &Wish<'_>) {}
 }
 
 #[derive(Debug)]
@@ -128,6 +134,7 @@ pub fn tool(name: &str, then: fn(&str) -> ToolOutput) -> Toolbox {
     Toolbox::default().with(Arc::new(Says {
         spec: ToolSpec {
             name: name.to_owned(),
+            kind: ToolKind::Builtin,
             description: "for tests".to_owned(),
             parameters: serde_json::json!({"type": "object"}),
             effect: Effect::Write,
@@ -141,12 +148,8 @@ impl Tool for Says {
         &self.spec
     }
 
-    fn run(
-        &self,
-        arguments: &str,
-        _cancel: &crossbeam_channel::Receiver<std::convert::Infallible>,
-    ) -> ToolOutput {
-        (self.then)(arguments)
+    fn run(&self, run: &Run<'_>) -> ToolOutput {
+        (self.then)(run.arguments)
     }
 }
 
