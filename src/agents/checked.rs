@@ -1,7 +1,7 @@
 //! From what an agent's file says to what the program may rely on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::agents::raw;
@@ -32,14 +32,14 @@ const BUILTINS: [&str; 9] = [
     "agent",
 ];
 /// Those that this version has; the others load with a warning.
-const OFFERED_BUILTINS: &[&str] = &[];
+const OFFERED_BUILTINS: &[&str] = &["memory", "reload_tools", "session", "skill"];
 const PATTERN_RULE: &str = "must be an identifier, or the beginning of some and a `*`";
 /// No wait is longer than a day.
 const SECONDS_MAX: u64 = 24 * 60 * 60;
 /// Ten years, which no clock overflows.
 const HOURS_MAX: u64 = 10 * 366 * 24;
 
-/// Checks what the file in `folder` says. `None` when something is missing that has no default;
+/// Checks what the file in `folder` says; its directives and skills are still to be read. `None` when something is missing that has no default;
 /// the reasons, and all the other problems, are in `report`.
 pub(super) fn agent(
     file: At<raw::AgentFile>,
@@ -64,7 +64,7 @@ pub(super) fn agent(
         instructions: prompt(raw.instructions, "INSTRUCTIONS.md", folder, report),
     };
     let access = access(or_default(raw.access), report);
-    let skills_dir = plain(raw.skills_dir).unwrap_or_else(|| "skills".to_owned());
+    let skills_dir = skills_dir(raw.skills_dir, folder, report);
     let session = session(or_default(raw.session), report);
     let memory = memory(raw.memory, &access, report);
     let limits = limits(raw.limits, report);
@@ -76,12 +76,14 @@ pub(super) fn agent(
         labels: plain_map(or_default(about.labels)),
         model: model?,
         prompts,
+        directives: Vec::new(),
         session,
         home: folder.to_owned(),
         memory,
         limits,
         tools,
-        skills_dir: folder.join(skills_dir),
+        skills_dir,
+        skills: Vec::new(),
         access,
     })
 }
@@ -101,9 +103,7 @@ fn note_what_has_no_effect(file: &raw::AgentFile, report: &mut Report) {
             report.no_effect(context.tool_result_keep_last.as_ref());
         }
     }
-    report.no_effect(spec.memory.as_ref());
     report.no_effect(spec.limits.as_ref());
-    report.no_effect(spec.skills_dir.as_ref());
     report.no_effect(spec.access.as_ref());
 }
 
@@ -233,6 +233,18 @@ fn is_path(text: &str) -> bool {
     let is_relative = text.starts_with("./") || text.starts_with("../");
     let is_word = !text.contains(char::is_whitespace);
     is_one_line && (is_relative || (is_word && text.ends_with(".md")))
+}
+
+/// The folder of skills; one that is named should exist.
+fn skills_dir(found: Option<At<String>>, folder: &Path, report: &mut Report) -> PathBuf {
+    let Some(at) = found else {
+        return folder.join("skills");
+    };
+    let skills_dir = folder.join(&at.value);
+    if !skills_dir.is_dir() {
+        report.warning(&at, "names a folder that does not exist");
+    }
+    skills_dir
 }
 
 fn session(raw: raw::Session, report: &mut Report) -> SessionSpec {

@@ -1,7 +1,7 @@
 //! Agent files on disk, read into an [`AgentSpec`].
 //!
 //! Invariants:
-//! - a bad agent never hides a good one;
+//! - a bad agent never hides a good one, and a bad skill or directive no agent;
 //! - a reload that fails leaves the last good version in place;
 //! - unknown keys in what guards something (`access`) are errors; elsewhere they are warnings at
 //!   load and errors in [`validate`].
@@ -9,7 +9,9 @@
 //! Elsewhere: what an agent is (`domain::spec`), where the folder lies (`config`).
 
 mod checked;
+mod directives;
 mod raw;
+mod skills;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,10 +22,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
-use crate::base::yaml::problem::{Level, Problem};
+use crate::base::yaml::problem::{Level, Position, Problem};
 use crate::base::yaml::read::{self, FromYaml, Report};
 use crate::domain::ids::AgentName;
-use crate::domain::spec::AgentSpec;
+use crate::domain::spec::{AgentSpec, Directive};
 
 /// The name of an agent's file in its folder.
 pub const AGENT_FILE: &str = "agent.yaml";
@@ -31,6 +33,8 @@ pub const AGENT_FILE: &str = "agent.yaml";
 /// The agents of a folder, as last read. Shared by all threads.
 pub struct AgentDirectory {
     folder: PathBuf,
+    /// The folder of the directives for all agents, if there is to be one.
+    shared_directives: Option<PathBuf>,
     environment: OwnedEnvironment,
     /// Held by a reload from its first look at a file to its end, so that the files as they are
     /// last are what is kept. Taken before `state`.
@@ -57,7 +61,8 @@ pub struct ReloadReport {
     pub changed: Vec<AgentName>,
     /// Agents whose folder is gone.
     pub removed: Vec<AgentName>,
-    /// Errors of the files that were not taken; their agents are as before.
+    /// Errors of the files that were not taken. An agent whose own file is among them is as before;
+    /// one whose skill or directive is has it no longer.
     pub failed: Vec<Problem>,
 }
 
@@ -65,8 +70,27 @@ impl AgentDirectory {
     /// Reads the agents in `folder`. Never fails as a whole: what went wrong is in
     /// [`problems`](Self::problems).
     pub fn load(folder: &Path, environment: OwnedEnvironment) -> AgentDirectory {
+        AgentDirectory::read_all(folder, None, environment)
+    }
+
+    /// As [`load`](Self::load), with the directives in `workspace` for all of them.
+    pub fn load_in(
+        workspace: &Path,
+        folder: &Path,
+        environment: OwnedEnvironment,
+    ) -> AgentDirectory {
+        let shared = workspace.join(directives::FOLDER);
+        AgentDirectory::read_all(folder, Some(shared), environment)
+    }
+
+    fn read_all(
+        folder: &Path,
+        shared_directives: Option<PathBuf>,
+        environment: OwnedEnvironment,
+    ) -> AgentDirectory {
         let directory = AgentDirectory {
             folder: folder.to_owned(),
+            shared_directives,
             environment,
             reloading: Mutex::default(),
             state: RwLock::default(),
@@ -96,7 +120,11 @@ impl AgentDirectory {
             .reloading
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let found = Found::read(&self.folder, &*self.environment);
+        let found = Found::read(
+            &self.folder,
+            self.shared_directives.as_deref(),
+            &*self.environment,
+        );
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let (next, report) = state.after(found);
         *state = next;
@@ -178,7 +206,7 @@ impl Broken {
 }
 
 impl Found {
-    fn read(folder: &Path, environment: Environment<'_>) -> Found {
+    fn read(folder: &Path, shared: Option<&Path>, environment: Environment<'_>) -> Found {
         let mut found = Found {
             agents: Vec::new(),
             problems: Vec::new(),
@@ -200,13 +228,16 @@ impl Found {
                 return found;
             }
         };
+        let shared = shared.map_or_else(Vec::new, |shared| {
+            directives::read(shared, &mut found.problems)
+        });
         for folder in folders {
-            found.add(&folder, environment);
+            found.add(&folder, &shared, environment);
         }
         found
     }
 
-    fn add(&mut self, folder: &Path, environment: Environment<'_>) {
+    fn add(&mut self, folder: &Path, shared: &[Directive], environment: Environment<'_>) {
         let (spec, problems) = read_agent(
             &folder.join(AGENT_FILE),
             folder,
@@ -215,7 +246,10 @@ impl Found {
         );
         self.problems.extend(problems);
         match (spec, &mut self.broken) {
-            (Some(spec), _) => self.agents.push(spec),
+            (Some(mut spec), _) => {
+                spec.directives = directives::merged(shared, spec.directives);
+                self.agents.push(spec);
+            }
             (None, Broken::These(names)) => {
                 let name = folder.file_name().unwrap_or_default();
                 names.push(name.to_string_lossy().into_owned());
@@ -276,9 +310,17 @@ fn read_agent(
         Ok(read) => read,
         Err(problem) => return (None, vec![problem]),
     };
-    let spec = read.and_then(|at| checked::agent(at, &folder, &mut report));
+    let mut spec = read.and_then(|at| checked::agent(at, &folder, &mut report));
+    let mut beside = Vec::new();
+    if let Some(spec) = &mut spec {
+        let own = folder.join(directives::FOLDER);
+        spec.directives = directives::read(&own, &mut beside);
+        spec.skills = skills::read(&spec.skills_dir, unknown_keys, &mut beside);
+    }
     let spec = spec.filter(|_| !report.has_errors());
-    (spec, report.finish(&document, file))
+    let mut problems = report.finish(&document, file);
+    problems.extend(beside);
+    (spec, problems)
 }
 
 /// The folder as an absolute path that ends in its name, which `.` does not. A link keeps the
@@ -292,5 +334,11 @@ fn named(folder: &Path) -> PathBuf {
 }
 
 fn unreadable(file: &Path, error: &TextError) -> Problem {
-    Problem::of_file(file, error.to_string())
+    match *error {
+        TextError::NotUtf8 { line, column } => Problem {
+            position: Some(Position { line, column }),
+            ..Problem::of_file(file, "is not UTF-8 from here on")
+        },
+        _ => Problem::of_file(file, error.to_string()),
+    }
 }

@@ -49,6 +49,35 @@ pub fn read(path: &Path, bytes_max: usize) -> Result<String, TextError> {
     Ok(text)
 }
 
+/// Splits a text that begins with YAML between two lines `---`: the YAML with the first of them,
+/// and what follows the second. `None` for a text that does not begin so.
+pub fn split_front_matter(text: &str) -> Option<(&str, &str)> {
+    let is_fence = |line: &str| line.trim_end() == "---";
+    let mut end = 0;
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        match (number, is_fence(line)) {
+            (0, false) => return None,
+            (0, true) | (_, false) => end += line.len(),
+            (_, true) => return Some((&text[..end], &text[end + line.len()..])),
+        }
+    }
+    None
+}
+
+/// The beginning of a text: at most `bytes_max` bytes of it, and no half of a character.
+pub fn start(text: &str, bytes_max: usize) -> &str {
+    &text[..boundary(text, bytes_max)]
+}
+
+/// The last boundary between characters that is not behind `index`.
+pub fn boundary(text: &str, index: usize) -> usize {
+    let mut boundary = index.min(text.len());
+    while !text.is_char_boundary(boundary) {
+        boundary -= 1;
+    }
+    boundary
+}
+
 /// Whether a text can be the address of a server.
 pub fn is_http_url(text: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| {
@@ -107,6 +136,32 @@ impl From<io::Error> for TextError {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn front_matter_stands_between_two_fences() {
+        for (text, expected) in [
+            ("---\na: 1\n---\nbody\n", Some(("---\na: 1\n", "body\n"))),
+            ("---\r\na: 1\r\n---\r\nb", Some(("---\r\na: 1\r\n", "b"))),
+            ("---\n---", Some(("---\n", ""))),
+            (
+                "---\na: 1\n--- \nb\n---\nc",
+                Some(("---\na: 1\n", "b\n---\nc")),
+            ),
+            ("---\na: 1\n", None),
+            ("body\n---\n---\n", None),
+            ("----\n---\n", None),
+            ("", None),
+        ] {
+            assert_eq!(split_front_matter(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_never_cut_inside_a_character() {
+        for (bytes, expected) in [(0, ""), (1, "a"), (2, "a"), (3, "aä"), (9, "aäb")] {
+            assert_eq!(start("aäb", bytes), expected);
+        }
+    }
 
     #[test]
     fn a_text_is_read_as_far_as_it_is_one() {

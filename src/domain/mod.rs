@@ -5,6 +5,7 @@ pub mod event;
 pub mod history;
 pub mod ids;
 pub mod message;
+pub mod prompt;
 pub mod secret;
 pub mod spec;
 pub mod state;

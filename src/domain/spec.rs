@@ -32,6 +32,8 @@ pub struct AgentSpec {
     pub model: ModelSpec,
     /// Who it is, what it does and its rules: `spec.soul`, `.system_prompt`, `.instructions`.
     pub prompts: Prompts,
+    /// The workspace's directives, then its own, each sorted by name.
+    pub directives: Vec<Directive>,
     /// `spec.session`.
     pub session: SessionSpec,
     /// The agent's folder, as an absolute path: `{{agent.home}}`.
@@ -44,6 +46,8 @@ pub struct AgentSpec {
     pub tools: Vec<ToolRef>,
     /// `spec.skills_dir`, as an absolute path.
     pub skills_dir: PathBuf,
+    /// The skills in it, sorted by name.
+    pub skills: Vec<Skill>,
     /// `spec.access`.
     pub access: AccessSpec,
 }
@@ -64,13 +68,26 @@ impl AgentSpec {
                 max_input_tokens: None,
             },
             prompts: Prompts::default(),
+            directives: Vec::new(),
             session: SessionSpec::default(),
             home: PathBuf::new(),
             memory: MemorySpec::default(),
             limits: LimitsSpec::default(),
             tools: Vec::new(),
             skills_dir: PathBuf::from("skills"),
+            skills: Vec::new(),
             access: AccessSpec::default(),
+        }
+    }
+
+    /// Whether it has the builtin of that name: because its file names it, or because it has what
+    /// the tool is for. A tool of another kind takes the name for itself.
+    pub fn has_builtin(&self, name: &str) -> bool {
+        match self.tools.iter().find(|tool| tool.name() == name) {
+            Some(ToolRef::Builtin { .. }) => true,
+            Some(ToolRef::Cli { .. } | ToolRef::Mcp { .. }) => false,
+            None if name == "memory" => self.memory.enabled,
+            None => name == "skill" && !self.skills.is_empty(),
         }
     }
 
@@ -91,6 +108,7 @@ impl AgentSpec {
                 "soul": self.prompts.soul,
                 "system_prompt": self.prompts.system_prompt,
                 "instructions": self.prompts.instructions,
+                "directives": self.directives.iter().map(Directive::public_json).collect::<Vec<_>>(),
                 "session": self.session.public_json(),
                 "memory": self.memory.enabled.then(|| json!({
                     "backend": "filesystem",
@@ -98,6 +116,7 @@ impl AgentSpec {
                 })),
                 "limits": self.limits,
                 "tools": self.tools.iter().map(ToolRef::public_json).collect::<Vec<_>>(),
+                "skills": self.skills.iter().map(Skill::public_json).collect::<Vec<_>>(),
                 "access": {
                     "dm": { "policy": self.access.dm.policy },
                     "groups": { "policy": self.access.groups.policy },
@@ -269,55 +288,35 @@ pub struct Prompts {
     pub instructions: Option<String>,
 }
 
-impl Prompts {
-    /// The system prompt: the texts with a blank line between them and their variables filled in.
-    /// `{{…}}` that are none of ours stay as they are.
-    pub fn render(&self, vars: &PromptVars<'_>) -> String {
-        let texts: Vec<&str> = [&self.soul, &self.system_prompt, &self.instructions]
-            .into_iter()
-            .flatten()
-            .map(|text| text.trim())
-            .filter(|text| !text.is_empty())
-            .collect();
-        vars.fill_in(&texts.join("\n\n"))
+/// A text that is always in the prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directive {
+    /// The name of its file.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
+
+impl Directive {
+    fn public_json(&self) -> Value {
+        json!({"name": self.name, "text": self.text})
     }
 }
 
-/// What the variables of a prompt stand for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PromptVars<'a> {
-    /// `{{date}}`.
-    pub date: &'a str,
-    /// `{{time}}`.
-    pub time: &'a str,
-    /// `{{agent.name}}`.
-    pub agent_name: &'a str,
-    /// `{{agent.home}}`.
-    pub agent_home: &'a str,
+/// Instructions for a task, of which the prompt has only the name and the description.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skill {
+    /// Its name, also its folder's: 1 to 64 lower-case letters, digits and single hyphens.
+    pub name: String,
+    /// What it does, and when to use it.
+    pub description: String,
+    /// Its folder, which holds `SKILL.md`.
+    pub folder: PathBuf,
 }
 
-impl PromptVars<'_> {
-    /// What was filled in is not looked at again.
-    fn fill_in(&self, text: &str) -> String {
-        let known = [
-            ("{{date}}", self.date),
-            ("{{time}}", self.time),
-            ("{{agent.name}}", self.agent_name),
-            ("{{agent.home}}", self.agent_home),
-        ];
-        let mut filled = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(at) = rest.find("{{") {
-            let (before, from) = rest.split_at(at);
-            filled.push_str(before);
-            let found = known.iter().find(|(name, _)| from.starts_with(name));
-            // One brace further if it is none of ours: `{{{date}}` holds a variable too.
-            let (name, value) = found.copied().unwrap_or(("{", "{"));
-            filled.push_str(value);
-            rest = &from[name.len()..];
-        }
-        filled.push_str(rest);
-        filled
+impl Skill {
+    fn public_json(&self) -> Value {
+        json!({"name": self.name, "description": self.description})
     }
 }
 

@@ -16,7 +16,7 @@ mod keys;
 mod live;
 mod looks;
 mod mint;
-mod prompt;
+pub mod prompt;
 mod recovery;
 mod registry;
 mod reply;

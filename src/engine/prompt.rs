@@ -1,15 +1,35 @@
-//! The system prompt of a session: the same bytes at every call, so that providers' caches hold.
+//! What a session's model is told of its agent: the same bytes at every call, so that providers'
+//! caches hold.
 
-use crate::domain::spec::{AgentSpec, PromptVars};
-use crate::domain::state::Summary;
+use crate::domain::prompt::{self, Part, PromptVars};
+use crate::domain::spec::AgentSpec;
+use crate::domain::time::Timestamp;
+use crate::llm::ToolDefinition;
+use crate::tools::Toolbox;
 
-/// The agent's texts with their variables filled in. Times are those of the session's start, UTC.
-pub(super) fn system(spec: &AgentSpec, summary: &Summary) -> String {
-    let started = summary.created_at.to_string();
-    spec.prompts.render(&PromptVars {
+/// The parts of the system prompt of a session that began at `started`; times in it are UTC.
+pub fn parts(spec: &AgentSpec, started: Timestamp) -> Vec<Part> {
+    let started = started.to_string();
+    let vars = PromptVars {
         date: started.get(..10).unwrap_or_default(),
         time: started.get(11..16).unwrap_or_default(),
         agent_name: spec.name.as_str(),
         agent_home: &spec.home.to_string_lossy(),
-    })
+    };
+    prompt::parts(spec, &vars)
+}
+
+/// The system prompt of a session that began at `started`.
+pub(super) fn system(spec: &AgentSpec, started: Timestamp) -> String {
+    prompt::joined(&parts(spec, started))
+}
+
+/// The tools as a model is told of them, sorted by name.
+pub fn definitions(tools: &Toolbox) -> Vec<ToolDefinition> {
+    let definition = |tool: &crate::tools::ToolSpec| ToolDefinition {
+        name: tool.name.clone(),
+        description: tool.description.clone(),
+        parameters: tool.parameters.clone(),
+    };
+    tools.specs().map(definition).collect()
 }

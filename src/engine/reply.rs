@@ -13,7 +13,7 @@ use crate::engine::inner::Agent;
 use crate::engine::live::{InFlight, Interrupt};
 use crate::engine::prompt;
 use crate::engine::turn::{Leave, Worker};
-use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice, ToolDefinition};
+use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice};
 use crate::store::{Journal, PartialHead};
 
 /// A power cut takes at most this much of the text in flight.
@@ -58,16 +58,11 @@ impl Worker<'_> {
         }
         let rounds = state.turn.as_ref().map_or(0, |turn| turn.tool_rounds);
         let may_use_tools = rounds < agent.spec.session.max_tool_iterations;
-        let tools = agent.tools.specs().map(|tool| ToolDefinition {
-            name: tool.name.clone(),
-            description: tool.description.clone(),
-            parameters: tool.parameters.clone(),
-        });
         Ok(Call {
             request: Request {
-                system: prompt::system(&agent.spec, &state.summary),
+                system: prompt::system(&agent.spec, state.summary.created_at),
                 messages: state.conversation(),
-                tools: tools.collect(),
+                tools: prompt::definitions(&agent.tools),
                 tool_choice: if may_use_tools {
                     ToolChoice::Auto
                 } else {

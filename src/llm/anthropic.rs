@@ -48,7 +48,8 @@ fn cached(mut block: Value) -> Value {
     block
 }
 
-fn tools(tools: &[ToolDefinition]) -> Value {
+/// Tools as a request holds them; the last one ends what providers keep in their caches.
+pub(super) fn tools(tools: &[ToolDefinition]) -> Value {
     let mut tools: Vec<Value> = tools
         .iter()
         .map(|tool| {

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::domain::event::{FinishReason, ToolCall, Usage};
 use crate::domain::message::Message;
-use crate::domain::spec::ModelSpec;
+use crate::domain::spec::{ModelSpec, Provider};
 
 /// Makes models: the providers' addresses and keys, as the process was started with them.
 pub trait Models: Send + Sync + Debug {
@@ -87,6 +87,16 @@ pub struct ToolDefinition {
     pub description: String,
     /// The JSON Schema of its arguments, an object.
     pub parameters: Value,
+}
+
+/// The tools as a request to that provider holds them.
+pub fn tools_as_sent(provider: Provider, tools: &[ToolDefinition]) -> Value {
+    match provider {
+        Provider::Anthropic => anthropic::tools(tools),
+        Provider::OpenRouter | Provider::OpenAi | Provider::Ollama | Provider::Echo => {
+            openai::tools(tools)
+        }
+    }
 }
 
 /// Whether a model may call tools.

@@ -17,7 +17,7 @@ use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
     Answer, Decoder, Fault, Text, arguments_object, error_text, legal_tool_name, user_text,
 };
-use crate::llm::{RawToolCall, Request, Sink, ToolChoice};
+use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
 
 /// What is peculiar to one server of this dialect.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ pub(super) fn request_body(request: &Request, spec: &ModelSpec, flavour: Flavour
         body[key] = json!(tokens);
     }
     if !request.tools.is_empty() {
-        body["tools"] = request.tools.iter().map(tool).collect();
+        body["tools"] = tools(&request.tools);
         if request.tool_choice == ToolChoice::None {
             body["tool_choice"] = json!("none");
         }
@@ -57,7 +57,12 @@ pub(super) fn request_body(request: &Request, spec: &ModelSpec, flavour: Flavour
     body
 }
 
-fn tool(tool: &crate::llm::ToolDefinition) -> Value {
+/// Tools as a request holds them.
+pub(super) fn tools(tools: &[ToolDefinition]) -> Value {
+    tools.iter().map(tool).collect()
+}
+
+fn tool(tool: &ToolDefinition) -> Value {
     json!({
         "type": "function",
         "function": {

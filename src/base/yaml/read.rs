@@ -106,20 +106,42 @@ pub fn read_document<T: FromYaml>(
 ) -> Result<(Document, Option<At<T>>), Problem> {
     let has_variables = text.contains("${");
     let mut document = Document::parse(text).map_err(|error| Problem {
+        hint: flow_hint(&error).filter(|_| has_variables),
+        ..unparsed(file, error)
+    })?;
+    fill_in(&mut document.root, "", environment, report);
+    let read = read_root(&document, report);
+    Ok((document, read))
+}
+
+/// As [`read_document`], for a text that others wrote: it has no variables, `${A}` is what it says.
+pub fn read_plain_document<T: FromYaml>(
+    text: String,
+    file: &Path,
+    report: &mut Report,
+) -> Result<(Document, Option<At<T>>), Problem> {
+    let document = Document::parse(text).map_err(|error| unparsed(file, error))?;
+    let read = read_root(&document, report);
+    Ok((document, read))
+}
+
+fn unparsed(file: &Path, error: YamlError) -> Problem {
+    Problem {
         level: Level::Error,
         file: file.to_owned(),
         position: error.position,
-        hint: flow_hint(&error).filter(|_| has_variables),
         message: error.message,
-    })?;
-    fill_in(&mut document.root, "", environment, report);
+        hint: None,
+    }
+}
+
+fn read_root<T: FromYaml>(document: &Document, report: &mut Report) -> Option<At<T>> {
     let place = Place {
         node: &document.root,
         key: "",
         is_guarded: false,
     };
-    let read = place.at(report);
-    Ok((document, read))
+    place.at(report)
 }
 
 /// `{a: ${B}}` is no YAML, which users of variables cannot be expected to know.

@@ -1,48 +1,5 @@
 use super::*;
 
-const VARS: PromptVars<'_> = PromptVars {
-    date: "2026-03-01",
-    time: "09:30",
-    agent_name: "ada",
-    agent_home: "/srv/{{date}}",
-};
-
-fn rendered(system_prompt: &str) -> String {
-    let prompts = Prompts {
-        system_prompt: Some(system_prompt.to_owned()),
-        ..Prompts::default()
-    };
-    prompts.render(&VARS)
-}
-
-#[test]
-fn prompts_are_joined_by_blank_lines() {
-    let prompts = Prompts {
-        soul: Some("\nI am {{agent.name}}.\n\n".to_owned()),
-        system_prompt: Some("  \n".to_owned()),
-        instructions: Some("Be brief.\n".to_owned()),
-    };
-    assert_eq!(prompts.render(&VARS), "I am ada.\n\nBe brief.");
-    assert_eq!(Prompts::default().render(&VARS), "");
-}
-
-#[test]
-fn known_variables_are_filled_in_once_and_unknown_ones_stay() {
-    for (text, expected) in [
-        ("{{date}} {{time}}", "2026-03-01 09:30"),
-        ("{{ date }}", "{{ date }}"),
-        ("{{agent.home}}", "/srv/{{date}}"),
-        ("{{user}} {{date}}", "{{user}} 2026-03-01"),
-        ("{{{date}}}", "{2026-03-01}"),
-        ("{{date", "{{date"),
-        ("{{a {{date}}", "{{a 2026-03-01"),
-        ("{{}} }} {{", "{{}} }} {{"),
-        ("ä{{ß}}", "ä{{ß}}"),
-    ] {
-        assert_eq!(rendered(text), expected, "{text}");
-    }
-}
-
 #[test]
 fn a_pattern_is_an_identifier_or_its_beginning() {
     let exact = IdPattern::parse("42").unwrap();
@@ -93,6 +50,7 @@ fn the_public_form_holds_no_secret() {
             "spec": {
                 "model": {"provider": "echo", "name": "echo", "fallbacks": []},
                 "system_prompt": "Be kind.",
+                "directives": [],
                 "session": {
                     "on_disconnect": "pause",
                     "max_tool_iterations": 10,
@@ -104,6 +62,7 @@ fn the_public_form_holds_no_secret() {
                     {"type": "mcp", "name": "files"},
                     {"type": "cli", "name": "date"},
                 ],
+                "skills": [],
                 "access": {"dm": {"policy": "pairing"}, "groups": {"policy": "disabled"}},
             },
         })
