@@ -140,7 +140,6 @@ pub(super) fn config(
 /// What this version reads and does not use. Whoever makes one of them work takes it out of here
 /// and out of the "not yet" of `docs/configuration.md`. The sandbox speaks for itself, below.
 fn note_what_has_no_effect(raw: &raw::ConfigFile, report: &mut Report) {
-    report.no_effect(raw.world_memory.as_ref());
     report.no_effect(raw.gateways.as_ref());
     report.no_effect(raw.routes.as_ref());
     report.no_effect(raw.web.as_ref());

@@ -1,32 +1,62 @@
 //! Agents as the engine needs them, from the files that were read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use crate::agents::AgentDirectory;
+use crate::base::clock::Clock;
+use crate::base::fs::Fs;
 use crate::base::lock::lock;
+use crate::config::Config;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
 use crate::engine::{Agent, Agents};
+use crate::runtime::shelf::StoredSessions;
+use crate::store::SessionStore;
 use crate::tools::AskAlways;
+use crate::tools::memory::MemoryParts;
+use crate::tools::reload::ToolMaker;
 use crate::tools::workshop::Workshop;
+
+/// What tools work with, beside the agents themselves.
+#[derive(Debug, Clone)]
+pub(super) struct ToolParts {
+    /// Where their files are.
+    pub(super) fs: Arc<dyn Fs>,
+    /// What time it is.
+    pub(super) clock: Arc<dyn Clock>,
+    /// Where sessions are kept.
+    pub(super) store: Arc<dyn SessionStore>,
+}
 
 /// The agents of the workspace, each with its tools and its policy.
 #[derive(Debug)]
 pub(super) struct LoadedAgents {
     directory: Arc<AgentDirectory>,
     workshop: Workshop,
-    /// Made when an agent is first used, and anew when its files were read again.
+    /// Made when an agent is first used, and anew when its files were read again or it asks.
     made: Mutex<HashMap<AgentName, Agent>>,
 }
 
 impl LoadedAgents {
-    pub(super) fn new(directory: Arc<AgentDirectory>, workshop: Workshop) -> LoadedAgents {
-        LoadedAgents {
+    pub(super) fn new(
+        directory: Arc<AgentDirectory>,
+        config: &Config,
+        parts: ToolParts,
+    ) -> Arc<LoadedAgents> {
+        Arc::new_cyclic(|agents: &Weak<LoadedAgents>| LoadedAgents {
             directory,
-            workshop,
+            workshop: Workshop {
+                memory: MemoryParts {
+                    fs: parts.fs,
+                    clock: parts.clock,
+                    world: config.world_memory_dir.clone(),
+                },
+                sessions: Arc::new(StoredSessions(parts.store)),
+                maker: Arc::new(Maker(Weak::clone(agents))),
+            },
             made: Mutex::default(),
-        }
+        })
     }
 
     fn make(&self, spec: Arc<AgentSpec>) -> Agent {
@@ -55,5 +85,73 @@ impl Agents for LoadedAgents {
         let agent = self.make(spec);
         made.insert(name, agent.clone());
         Some(agent)
+    }
+}
+
+/// Has tools made anew for the one who asks, which is a tool itself: so it must not keep the agents.
+#[derive(Debug)]
+struct Maker(Weak<LoadedAgents>);
+
+impl ToolMaker for Maker {
+    fn remake(&self, agent: &AgentName) -> Option<Vec<String>> {
+        let agents = self.0.upgrade()?;
+        lock(&agents.made).remove(agent);
+        let made = agents.get(agent.as_str())?;
+        Some(made.tools.specs().map(|tool| tool.name.clone()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::base::clock::SystemClock;
+    use crate::base::fs::RealFs;
+    use crate::config::Overrides;
+    use crate::store::file::FileStore;
+
+    fn loaded(folder: &TempDir) -> Arc<LoadedAgents> {
+        let home = folder.path().join(".duragent/agents/ada");
+        fs::create_dir_all(&home).unwrap();
+        let tools =
+            "    - {type: builtin, name: reload_tools}\n    - {type: builtin, name: session}\n";
+        let text = format!(
+            "apiVersion: duragent/v1alpha1\nkind: Agent\nmetadata:\n  name: ada\nspec:\n  model:\n    \
+             provider: echo\n    name: echo\n  tools:\n{tools}"
+        );
+        fs::write(home.join("agent.yaml"), text).unwrap();
+        let flags = Overrides {
+            workspace: Some(folder.path().join(".duragent")),
+            ..Overrides::default()
+        };
+        let config = Config::load(None, &flags, &|_| None).unwrap().config;
+        let directory = AgentDirectory::load(&config.agents_dir, Arc::new(|_: &str| None));
+        let fs: Arc<dyn Fs> = Arc::new(RealFs);
+        let parts = ToolParts {
+            store: Arc::new(FileStore::new(Arc::clone(&fs), config.workspace.clone())),
+            fs,
+            clock: Arc::new(SystemClock),
+        };
+        LoadedAgents::new(Arc::new(directory), &config, parts)
+    }
+
+    #[test]
+    fn tools_are_made_once_until_the_agent_asks() {
+        let folder = tempfile::tempdir().unwrap();
+        let agents = loaded(&folder);
+        let tool = || Arc::clone(agents.get("ada").unwrap().tools.get("session").unwrap());
+        let first = tool();
+        assert!(Arc::ptr_eq(&first, &tool()));
+        let ada = AgentName::parse("ada").unwrap();
+        let maker = Maker(Arc::downgrade(&agents));
+        let names = maker.remake(&ada).unwrap();
+        assert_eq!(names, ["reload_tools", "session"]);
+        assert!(!Arc::ptr_eq(&first, &tool()));
+        assert_eq!(maker.remake(&AgentName::parse("bob").unwrap()), None);
+        drop(agents);
+        assert_eq!(maker.remake(&ada), None, "a tool does not keep its agent");
     }
 }

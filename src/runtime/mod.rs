@@ -27,6 +27,8 @@ mod logging;
 pub mod offline;
 pub mod options;
 pub mod serve;
+mod shelf;
+pub mod shown_agent;
 mod signals;
 mod starts;
 pub mod torture;

@@ -24,7 +24,7 @@ use crate::http::front::{Front, FrontSettings};
 use crate::http::gate::GateLimits;
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::runtime::host::Program;
-use crate::runtime::loaded::LoadedAgents;
+use crate::runtime::loaded::{LoadedAgents, ToolParts};
 use crate::runtime::logging;
 use crate::runtime::options::{self, Resume, ServeOptions};
 use crate::runtime::signals::StopRequests;
@@ -32,7 +32,6 @@ use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
 use crate::runtime::workspace;
 use crate::store::file::FileStore;
 use crate::store::lock;
-use crate::tools::workshop::Workshop;
 
 /// How long streams and waiting answers may take to end once they were told.
 const STREAMS_END: Duration = Duration::from_secs(5);
@@ -112,13 +111,18 @@ impl Running {
     ) -> anyhow::Result<Running> {
         let agents = load_agents(config);
         let store = Arc::new(FileStore::with_sessions_in(
-            fs,
+            Arc::clone(&fs),
             &config.workspace,
             config.sessions_dir.clone(),
         ));
+        let tool_parts = ToolParts {
+            fs,
+            clock: Arc::new(SystemClock),
+            store: Arc::clone(&store) as Arc<_>,
+        };
         let sessions = Sessions::start(Parts {
             store: Arc::clone(&store) as Arc<_>,
-            agents: Arc::new(LoadedAgents::new(Arc::clone(&agents), Workshop::default())),
+            agents: LoadedAgents::new(Arc::clone(&agents), config, tool_parts),
             models: Arc::new(Providers::new(provider_settings(&config.server))),
             clock: Arc::new(SystemClock),
             settings: Settings {
@@ -190,9 +194,14 @@ fn bind(server: &Server, takes_any_port: bool) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("cannot listen on {address}"))
 }
 
-fn load_agents(config: &Config) -> Arc<AgentDirectory> {
+/// The agents of the workspace, as their files say.
+pub(super) fn read_agents(config: &Config) -> AgentDirectory {
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
-    let agents = AgentDirectory::load(&config.agents_dir, environment);
+    AgentDirectory::load_in(&config.workspace, &config.agents_dir, environment)
+}
+
+fn load_agents(config: &Config) -> Arc<AgentDirectory> {
+    let agents = read_agents(config);
     for problem in agents.problems() {
         if problem.is_error() {
             log::error!("{problem}");

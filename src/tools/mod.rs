@@ -1,5 +1,10 @@
 //! What agents can do, and whether they may: the traits that the engine uses, and a box of tools.
 
+mod builtin;
+pub mod memory;
+pub mod reload;
+pub mod session;
+mod skill;
 pub mod workshop;
 
 use std::collections::BTreeMap;

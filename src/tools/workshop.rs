@@ -1,16 +1,50 @@
 //! Makes the tools of an agent from what its files say.
 
+use std::sync::Arc;
+
 use crate::domain::spec::AgentSpec;
 use crate::tools::Toolbox;
+use crate::tools::memory::{MemoryParts, MemoryTool};
+use crate::tools::reload::{ReloadTool, ToolMaker};
+use crate::tools::session::{SessionShelf, SessionTool};
+use crate::tools::skill::SkillTool;
+
+/// The folder of an agent's memory in its own.
+const MEMORY_FOLDER: &str = "memory";
 
 /// Makes the tools of agents: what tools need of the server, and no agent's alone.
-#[derive(Debug, Default)]
-pub struct Workshop {}
+#[derive(Debug, Clone)]
+pub struct Workshop {
+    /// What memories are kept with.
+    pub memory: MemoryParts,
+    /// Where sessions are kept.
+    pub sessions: Arc<dyn SessionShelf>,
+    /// Who keeps what is made here, and has it made anew.
+    pub maker: Arc<dyn ToolMaker>,
+}
 
 impl Workshop {
     /// The tools that `spec` asks for, and those found beside it.
     pub fn toolbox(&self, spec: &AgentSpec) -> Toolbox {
-        log::debug!("agent {}: {} tools", spec.name, spec.tools.len());
-        Toolbox::default()
+        let mut tools = Toolbox::default();
+        let scope = spec.memory.scope;
+        if spec.has_builtin("memory") {
+            let folder = spec.home.join(MEMORY_FOLDER);
+            let tool = MemoryTool::new(self.memory.clone(), folder, scope);
+            tools = tools.with(Arc::new(tool));
+        }
+        if spec.has_builtin("skill") {
+            tools = tools.with(Arc::new(SkillTool::new(spec.skills.clone())));
+        }
+        if spec.has_builtin("session") {
+            let tool = SessionTool::new(Arc::clone(&self.sessions), spec.name.clone(), scope);
+            tools = tools.with(Arc::new(tool));
+        }
+        if spec.has_builtin("reload_tools") {
+            let tool = ReloadTool::new(Arc::clone(&self.maker), spec.name.clone());
+            tools = tools.with(Arc::new(tool));
+        }
+        log::debug!("agent {}: {} tools", spec.name, tools.specs().count());
+        tools
     }
 }

@@ -250,7 +250,6 @@ fn every_key_ends_up_in_the_configuration() {
     assert_eq!(
         folder.said(),
         [
-            "duragent.yaml:5:15: `world_memory` has no effect yet",
             "duragent.yaml:22:3: `gateways` has no effect yet",
             "duragent.yaml:27:3: `routes` has no effect yet",
             "duragent.yaml:29:17: `sandbox.mode` has no effect yet: nothing is locked in, as with `trust`",

@@ -1,0 +1,53 @@
+//! The workspace's sessions, as agents may look at them: read from the files, which have all that was
+//! ever shown.
+
+use std::sync::Arc;
+
+use crate::domain::event::Record;
+use crate::domain::ids::{Seq, SessionId};
+use crate::domain::state::Summary;
+use crate::store::{Limit, SessionStore, StoreError};
+use crate::tools::session::SessionShelf;
+
+/// What is read of a log at a time.
+const PAGE_BYTES: usize = 256 << 10;
+
+/// The sessions of a store.
+#[derive(Debug)]
+pub(super) struct StoredSessions(pub(super) Arc<dyn SessionStore>);
+
+impl SessionShelf for StoredSessions {
+    fn ids(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, String> {
+        self.0.list(before, limit).map_err(|error| said(&error))
+    }
+
+    fn summary(&self, id: &SessionId) -> Result<Option<Summary>, String> {
+        match self.0.summary(id) {
+            Ok(summary) => Ok(Some(summary)),
+            Err(StoreError::NotFound(_)) => Ok(None),
+            Err(error) => Err(said(&error)),
+        }
+    }
+
+    fn records_before(
+        &self,
+        id: &SessionId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Record>, String> {
+        let limit = Limit {
+            records: limit,
+            bytes: PAGE_BYTES,
+        };
+        let before = before.unwrap_or(Seq(u64::MAX));
+        self.0
+            .records_before(id, before, limit)
+            .map_err(|error| said(&error))
+    }
+}
+
+/// What a model is told; the log of the program has the rest.
+fn said(error: &StoreError) -> String {
+    log::warn!("an agent could not look at sessions: {error}");
+    "the sessions cannot be read".to_owned()
+}

@@ -1,0 +1,125 @@
+//! An agent as its files describe it now: what clients may see of it, and what its model is sent.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::base::clock::SystemClock;
+use crate::base::fs::RealFs;
+use crate::domain::history::tokens_of_bytes;
+use crate::domain::prompt;
+use crate::engine::Agents as _;
+use crate::engine::prompt as told;
+use crate::llm;
+use crate::runtime::loaded::{LoadedAgents, ToolParts};
+use crate::runtime::options::{self, ServeOptions};
+use crate::runtime::serve::read_agents;
+use crate::store::file::FileStore;
+
+/// What a model is sent before the conversation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SentPrompt {
+    /// The agent.
+    pub agent: String,
+    /// The model, as `provider/name`.
+    pub model: String,
+    /// The parts of the system prompt in order, and the tools as the last one.
+    pub parts: Vec<SentPart>,
+    /// The sum of the parts.
+    pub tokens: u64,
+    /// The system prompt, byte for byte.
+    pub system: String,
+    /// The tools, in the form of the model's provider.
+    pub tools: Value,
+}
+
+/// A part of what a model is sent.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SentPart {
+    /// What it is.
+    pub name: String,
+    /// An estimate: four bytes each.
+    pub tokens: u64,
+    /// The text; of the tools, what stands in the request.
+    pub text: String,
+}
+
+/// An agent as its files describe it now.
+#[derive(Debug)]
+pub struct ShownAgent {
+    agent: crate::engine::Agent,
+}
+
+impl ShownAgent {
+    /// Reads the agent of that name; `None` if there is none. What is wrong with its files is told
+    /// too, a line each.
+    ///
+    /// Errors: the configuration is wrong.
+    pub fn read(
+        options: &ServeOptions,
+        name: &str,
+    ) -> anyhow::Result<(Option<ShownAgent>, Vec<String>)> {
+        let (config, _) = options::load(options)?;
+        let directory = Arc::new(read_agents(&config));
+        let home = config.agents_dir.join(name);
+        let problems = directory.problems();
+        let problems = problems.iter().filter(|one| {
+            // Of the directives for all agents too.
+            one.file.starts_with(&home) || !one.file.starts_with(&config.agents_dir)
+        });
+        let problems = problems.map(ToString::to_string).collect();
+        let store = FileStore::with_sessions_in(
+            Arc::new(RealFs),
+            &config.workspace,
+            config.sessions_dir.clone(),
+        );
+        let parts = ToolParts {
+            fs: Arc::new(RealFs),
+            clock: Arc::new(SystemClock),
+            store: Arc::new(store),
+        };
+        let agent = LoadedAgents::new(directory, &config, parts).get(name);
+        Ok((agent.map(|agent| ShownAgent { agent }), problems))
+    }
+
+    /// What clients of the API may see of it.
+    pub fn public_json(&self) -> Value {
+        self.agent.spec.public_json()
+    }
+
+    /// What its model would be sent in a session that begins now.
+    pub fn prompt(&self) -> SentPrompt {
+        let spec = &self.agent.spec;
+        let parts = told::parts(spec, SystemTime::now().into());
+        let system = prompt::joined(&parts);
+        let definitions = told::definitions(&self.agent.tools);
+        let tools = llm::tools_as_sent(spec.model.main.provider, &definitions);
+        let mut parts: Vec<SentPart> = parts
+            .into_iter()
+            .map(|part| SentPart::of(part.name, part.text))
+            .collect();
+        if !definitions.is_empty() {
+            parts.push(SentPart::of("tools".to_owned(), tools.to_string()));
+        }
+        SentPrompt {
+            agent: spec.name.to_string(),
+            model: spec.model.main.label(),
+            tokens: parts.iter().map(|part| part.tokens).sum(),
+            parts,
+            system,
+            tools,
+        }
+    }
+}
+
+impl SentPart {
+    fn of(name: String, text: String) -> SentPart {
+        SentPart {
+            name,
+            tokens: tokens_of_bytes(text.len()),
+            text,
+        }
+    }
+}

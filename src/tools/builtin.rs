@@ -1,0 +1,66 @@
+//! What the tools that are part of Duragent have in common: how they read the model's arguments, and
+//! how they answer.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::base::text;
+use crate::domain::event::ToolOutput;
+use crate::tools::{Effect, ToolKind, ToolSpec};
+
+/// The most that an answer holds: what a model's window takes of a result without cutting it.
+pub(super) const ANSWER_BYTES_MAX: usize = 30_000;
+
+/// A tool's answer, or why there is none; the model reads either.
+pub(super) type Answer = Result<String, String>;
+
+/// What a model is told of such a tool.
+pub(super) fn spec(name: &str, description: &str, parameters: Value, effect: Effect) -> ToolSpec {
+    ToolSpec {
+        name: name.to_owned(),
+        kind: ToolKind::Builtin,
+        description: description.to_owned(),
+        parameters,
+        effect,
+    }
+}
+
+/// The model's arguments. Those that a tool does not know are ignored: some models fill in all
+/// that they have seen.
+pub(super) fn arguments<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|error| format!("the arguments are not understood: {error}"))
+}
+
+/// The answer as the engine takes it.
+pub(super) fn output(answer: Answer) -> ToolOutput {
+    let success = answer.is_ok();
+    let (Ok(content) | Err(content)) = answer;
+    ToolOutput { success, content }
+}
+
+/// A text for an answer, cut to `bytes_max` with `remedy` said of the rest.
+pub(super) fn cut(text: &str, bytes_max: usize, remedy: &str) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let start = text::start(text, bytes_max);
+    format!(
+        "{start}\n[cut here: {} of {} bytes are shown; {remedy}]",
+        start.len(),
+        text.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_says_that_it_was_cut() {
+        assert_eq!(cut("äö", 4, "no"), "äö");
+        assert_eq!(
+            cut("äö", 3, "ask on"),
+            "ä\n[cut here: 2 of 4 bytes are shown; ask on]"
+        );
+    }
+}

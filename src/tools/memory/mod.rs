@@ -1,0 +1,223 @@
+//! The builtin `memory`: what an agent knows beyond a conversation, in Markdown files.
+//!
+//! ```text
+//! <agent>/memory/MEMORY.md               the summary, replaced by `reflect`
+//!                daily/2026-03-01.md     notes, added by `remember`
+//!                chats/telegram-12345/   the same for one chat, where `memory.scope` is `chat`
+//! <workspace>/memory/world/<topic>.md    facts for all agents, replaced by `update_world`
+//! ```
+
+mod bank;
+mod place;
+mod recall;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::base::clock::Clock;
+use crate::base::fs::Fs;
+use crate::domain::event::ToolOutput;
+use crate::domain::spec::MemoryScope;
+use crate::domain::time::Timestamp;
+use crate::tools::builtin::{self, Answer};
+use crate::tools::memory::bank::Bank;
+use crate::tools::memory::place::{Place, is_topic};
+use crate::tools::memory::recall::{Memo, RECENT_DAYS};
+use crate::tools::{Effect, Run, Tool, ToolSpec};
+
+const DESCRIPTION: &str = "Your memory, which outlives this conversation. \
+     `recall`: without `query` the summary, shared facts and the notes of the last days; with it the \
+     passages that have its words, from all there is. \
+     `remember`: adds `content` to today's notes. \
+     `reflect`: replaces the summary by `content`. \
+     `update_world`: replaces what all agents know on `topic` by `content`. \
+     Both replace the whole text, and want the `version` of it that `recall` shows, unless there is \
+     none yet. All of it is Markdown.";
+
+const NO_WORLD: &str = "this chat has a memory of its own, and no part in the facts that all share; \
+     use `remember`";
+
+/// A query looks through so much of the notes: some years of them.
+const QUERIED_BYTES_MAX: usize = 8 << 20;
+
+/// What memories are kept with: the server's, and no agent's alone.
+#[derive(Debug, Clone)]
+pub struct MemoryParts {
+    /// Where they are written.
+    pub fs: Arc<dyn Fs>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The folder of the facts that all agents share.
+    pub world: PathBuf,
+}
+
+/// The memory of one agent.
+#[derive(Debug)]
+pub(super) struct MemoryTool {
+    spec: ToolSpec,
+    parts: MemoryParts,
+    folder: PathBuf,
+    scope: MemoryScope,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+enum Arguments {
+    Recall {
+        query: Option<String>,
+    },
+    Remember {
+        content: String,
+    },
+    Reflect {
+        content: String,
+        version: Option<String>,
+    },
+    UpdateWorld {
+        topic: String,
+        content: String,
+        version: Option<String>,
+    },
+}
+
+impl MemoryTool {
+    /// The memory in `folder`.
+    pub(super) fn new(parts: MemoryParts, folder: PathBuf, scope: MemoryScope) -> MemoryTool {
+        MemoryTool {
+            spec: builtin::spec("memory", DESCRIPTION, parameters(), Effect::Idempotent),
+            parts,
+            folder,
+            scope,
+        }
+    }
+
+    fn answer(&self, run: &Run<'_>) -> Answer {
+        let arguments: Arguments = builtin::arguments(run.arguments)?;
+        let place = Place::of(&run.caller, self.scope, &self.folder)?;
+        let bank = Bank::new(Arc::clone(&self.parts.fs), place.folder.clone());
+        let world = place
+            .sees_world
+            .then(|| Bank::new(Arc::clone(&self.parts.fs), self.parts.world.clone()));
+        match arguments {
+            Arguments::Recall { query } => {
+                recall(&bank, world.as_ref(), query.as_deref().unwrap_or_default())
+            }
+            Arguments::Remember { content } => {
+                let held = bank.hold(run)?;
+                // Looked at under the lock, so that notes stand in the order of their times.
+                let now = Timestamp::from(self.parts.clock.now()).to_string();
+                held.add_note(&now[..10], &now[11..19], &content)
+            }
+            Arguments::Reflect { content, version } => {
+                bank.hold(run)?.replace_summary(&content, given(&version))
+            }
+            Arguments::UpdateWorld {
+                topic,
+                content,
+                version,
+            } => {
+                let world = world.ok_or(NO_WORLD)?;
+                if !is_topic(&topic) {
+                    return Err("`topic` must be 1 to 64 letters, digits, `-` or `_`".to_owned());
+                }
+                let held = world.hold(run)?;
+                held.replace_topic(&topic, &content, given(&version))
+            }
+        }
+    }
+}
+
+impl Tool for MemoryTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    /// A note that is there is not written again, and the same text replaces itself.
+    fn effect(&self, arguments: &str) -> Effect {
+        match builtin::arguments(arguments) {
+            Ok(Arguments::Recall { .. }) => Effect::Read,
+            Ok(
+                Arguments::Remember { .. }
+                | Arguments::Reflect { .. }
+                | Arguments::UpdateWorld { .. },
+            ) => Effect::Idempotent,
+            // Nothing happens but that it is said.
+            Err(_) => Effect::Read,
+        }
+    }
+
+    fn run(&self, run: &Run<'_>) -> ToolOutput {
+        builtin::output(self.answer(run))
+    }
+}
+
+/// Some models fill in what they have nothing for.
+fn given(version: &Option<String>) -> Option<&str> {
+    version.as_deref().filter(|version| !version.is_empty())
+}
+
+fn recall(bank: &Bank, world: Option<&Bank>, query: &str) -> Answer {
+    let summary = bank.summary()?.filter(|memo| !memo.text.trim().is_empty());
+    let facts = world.map_or_else(|| Ok(Vec::new()), facts)?;
+    let days = bank.days()?;
+    if query.trim().is_empty() {
+        let recent = days.iter().take(RECENT_DAYS);
+        let notes: Vec<Memo> = recent
+            .map(|day| bank.notes(day))
+            .collect::<Result<_, _>>()?;
+        let older = days.len().saturating_sub(RECENT_DAYS);
+        return Ok(recall::overview(summary.as_ref(), &facts, &notes, older));
+    }
+    let mut memos: Vec<Memo> = summary.into_iter().chain(facts).collect();
+    let mut bytes = 0;
+    for (looked_at, day) in days.iter().enumerate() {
+        if bytes > QUERIED_BYTES_MAX {
+            let found = recall::matches(query, &memos);
+            let left = days.len() - looked_at;
+            return Ok(format!(
+                "{found}\n\n[{left} days before {day} were not looked at]"
+            ));
+        }
+        let notes = bank.notes(day)?;
+        bytes += notes.text.len();
+        memos.push(notes);
+    }
+    Ok(recall::matches(query, &memos))
+}
+
+fn facts(world: &Bank) -> Result<Vec<Memo>, String> {
+    let topics = world.topics()?;
+    topics.iter().map(|topic| world.topic(topic)).collect()
+}
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "action": {
+                "type": "string",
+                "enum": ["recall", "remember", "reflect", "update_world"],
+            },
+            "query": {"type": "string", "description": "recall: words to look for."},
+            "content": {
+                "type": "string",
+                "description": "remember: the note. reflect, update_world: the whole new text.",
+            },
+            "topic": {
+                "type": "string",
+                "description": "update_world: letters, digits, - and _, as office-hours.",
+            },
+            "version": {
+                "type": "string",
+                "description": "reflect, update_world: the version of the text that is replaced.",
+            },
+        },
+        "required": ["action"],
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! What is said of a memory: its texts in an order that serves, and passages that fit a query. Pure.
+
+use crate::tools::builtin::{ANSWER_BYTES_MAX, cut};
+
+/// What a recall without a query shows of the facts that all agents share.
+const WORLD_BYTES_MAX: usize = 6_000;
+/// A recall without a query shows the notes of so many days.
+pub(super) const RECENT_DAYS: usize = 3;
+/// What a single passage shows.
+const PASSAGE_BYTES_MAX: usize = 4_000;
+
+/// A text of a memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Memo {
+    /// How it is called to the model: `notes of 2026-03-01`.
+    pub(super) name: String,
+    /// The text.
+    pub(super) text: String,
+    /// What its next version must name, for one that is replaced as a whole.
+    pub(super) version: Option<String>,
+}
+
+impl Memo {
+    fn heading(&self) -> String {
+        match &self.version {
+            Some(version) => format!("=== {} (version {version}) ===", self.name),
+            None => format!("=== {} ===", self.name),
+        }
+    }
+}
+
+/// The version of a text: another text has another one.
+pub(super) fn version(text: &str) -> String {
+    format!("{:08x}", crc32fast::hash(text.as_bytes()))
+}
+
+/// What a recall without a query answers: the summary, the facts of the world, then days from the
+/// last one back, as far as there is room. The notes of `older` days are only counted.
+pub(super) fn overview(
+    summary: Option<&Memo>,
+    world: &[Memo],
+    days: &[Memo],
+    older: usize,
+) -> String {
+    let mut said = Vec::new();
+    let mut room = ANSWER_BYTES_MAX - 500;
+    let mut world_room = WORLD_BYTES_MAX;
+    let all = summary
+        .into_iter()
+        .map(|memo| (memo, false))
+        .chain(world.iter().map(|memo| (memo, true)))
+        .chain(days.iter().map(|memo| (memo, false)));
+    let mut left_out = Vec::new();
+    for (memo, is_world) in all {
+        let heading = memo.heading();
+        let limit = match is_world {
+            true => world_room.min(room),
+            false => room,
+        };
+        let Some(limit) = limit.checked_sub(heading.len() + 100) else {
+            left_out.push(memo.name.as_str());
+            continue;
+        };
+        let text = cut(memo.text.trim(), limit, "recall with a `query` for more");
+        let block = format!("{heading}\n{text}");
+        room = room.saturating_sub(block.len() + 2);
+        if is_world {
+            world_room = world_room.saturating_sub(block.len());
+        }
+        said.push(block);
+    }
+    if said.is_empty() && left_out.is_empty() {
+        return "The memory is empty.".to_owned();
+    }
+    if !left_out.is_empty() {
+        let names = cut(&left_out.join(", "), 300, "there are more");
+        said.push(format!("Not shown for want of room: {names}"));
+    }
+    if older > 0 {
+        said.push(format!(
+            "There are notes of {older} earlier days; a `query` looks through them too."
+        ));
+    }
+    said.join("\n\n")
+}
+
+/// What a recall with a query answers: the passages that have all of its words; if there are none,
+/// those with the most of them.
+pub(super) fn matches(query: &str, memos: &[Memo]) -> String {
+    let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
+    let mut found: Vec<(usize, String)> = memos
+        .iter()
+        .flat_map(|memo| passages(&memo.text).map(move |passage| (memo, passage)))
+        .filter_map(|(memo, passage)| {
+            let whole = format!("{}\n{passage}", memo.heading());
+            let lower = whole.to_lowercase();
+            let hits = words.iter().filter(|word| lower.contains(*word)).count();
+            (hits > 0).then_some((hits, whole))
+        })
+        .collect();
+    let best = found.iter().map(|(hits, _)| *hits).max().unwrap_or(0);
+    if best == words.len() {
+        found.retain(|(hits, _)| *hits == best);
+    }
+    // Stable: among equals the order of the memos stands.
+    found.sort_by_key(|(hits, _)| std::cmp::Reverse(*hits));
+    let count = found.len();
+    let mut said = match count {
+        0 => return format!("Nothing in the memory fits {query:?}."),
+        _ if best < words.len() => {
+            format!("Nothing has all the words; {count} passages have some:")
+        }
+        1 => "1 passage:".to_owned(),
+        _ => format!("{count} passages:"),
+    };
+    for (shown, (_, passage)) in found.iter().enumerate() {
+        let passage = cut(passage, PASSAGE_BYTES_MAX, "the file has more");
+        if said.len() + passage.len() + 100 > ANSWER_BYTES_MAX {
+            let left = count - shown;
+            said.push_str(&format!(
+                "\n\n[{left} more; ask for something more particular]"
+            ));
+            break;
+        }
+        said.push_str("\n\n");
+        said.push_str(&passage);
+    }
+    said
+}
+
+/// The paragraphs of a Markdown text, each with the heading above it.
+fn passages(markdown: &str) -> impl Iterator<Item = String> {
+    let mut heading = "";
+    let paragraphs = markdown.split("\n\n").map(|text| text.trim_matches('\n'));
+    paragraphs.filter_map(move |paragraph| {
+        if paragraph.trim().is_empty() {
+            return None;
+        }
+        if paragraph.starts_with('#') {
+            let (first, rest) = paragraph.split_once('\n').unwrap_or((paragraph, ""));
+            heading = first;
+            return (!rest.is_empty()).then(|| paragraph.to_owned());
+        }
+        Some(match heading {
+            "" => paragraph.to_owned(),
+            heading => format!("{heading}\n{paragraph}"),
+        })
+    })
+}
+
+/// The time at which a note with exactly these words was written, if `day` holds it.
+pub(super) fn time_of_note<'a>(day: &'a str, content: &str) -> Option<&'a str> {
+    let body = format!("\n\n{content}\n");
+    day.match_indices(&body).find_map(|(at, found)| {
+        let time = day[..at].lines().last()?.strip_prefix("## ")?;
+        let after = day[at + found.len()..].trim_start_matches('\n');
+        (after.is_empty() || after.starts_with("## ")).then_some(time)
+    })
+}
+
+/// A day's notes with one more.
+pub(super) fn with_note(day: &str, date: &str, time: &str, content: &str) -> String {
+    let before = match day.trim_end() {
+        "" => format!("# {date}"),
+        before => before.to_owned(),
+    };
+    format!("{before}\n\n## {time}\n\n{content}\n")
+}
+
+/// The words of a note or a text as they are kept: with plain line ends and nothing around them.
+pub(super) fn tidied(content: &str) -> String {
+    content.replace("\r\n", "\n").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memo(name: &str, text: &str) -> Memo {
+        Memo {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            version: None,
+        }
+    }
+
+    #[test]
+    fn notes_are_appended_and_found_again() {
+        let first = with_note("", "2026-03-01", "09:30:00", "Likes tea.");
+        assert_eq!(first, "# 2026-03-01\n\n## 09:30:00\n\nLikes tea.\n");
+        let both = with_note(&first, "2026-03-01", "10:00:00", "Two\n\nparagraphs.");
+        assert_eq!(
+            both,
+            "# 2026-03-01\n\n## 09:30:00\n\nLikes tea.\n\n## 10:00:00\n\nTwo\n\nparagraphs.\n"
+        );
+        assert_eq!(time_of_note(&both, "Likes tea."), Some("09:30:00"));
+        assert_eq!(time_of_note(&both, "Two\n\nparagraphs."), Some("10:00:00"));
+        for other in ["Likes", "tea.", "Two", "paragraphs."] {
+            assert_eq!(time_of_note(&both, other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_query_finds_passages_with_all_its_words_or_else_some() {
+        let memos = [
+            memo(
+                "MEMORY.md",
+                "# People\n\nAnna likes TEA.\n\nBen likes coffee.\n",
+            ),
+            memo(
+                "notes of 2026-03-01",
+                "# 2026-03-01\n\n## 09:30:00\n\nTea with Ben.\n",
+            ),
+        ];
+        assert_eq!(
+            matches("tea anna", &memos),
+            "1 passage:\n\n=== MEMORY.md ===\n# People\nAnna likes TEA."
+        );
+        assert_eq!(
+            matches("TEA ben water", &memos),
+            "Nothing has all the words; 3 passages have some:\n\n\
+             === notes of 2026-03-01 ===\n## 09:30:00\nTea with Ben.\n\n\
+             === MEMORY.md ===\n# People\nAnna likes TEA.\n\n\
+             === MEMORY.md ===\n# People\nBen likes coffee."
+        );
+        assert_eq!(
+            matches("2026-03-01", &memos),
+            "1 passage:\n\n=== notes of 2026-03-01 ===\n## 09:30:00\nTea with Ben."
+        );
+        assert_eq!(
+            matches("water", &memos),
+            "Nothing in the memory fits \"water\"."
+        );
+    }
+
+    #[test]
+    fn an_overview_is_never_longer_than_an_answer() {
+        let long = "ä".repeat(ANSWER_BYTES_MAX);
+        let many: Vec<Memo> = (0..300)
+            .map(|number| memo(&format!("world fact {number}"), &"word ".repeat(20)))
+            .collect();
+        let summary = memo("MEMORY.md", &"x".repeat(16_000));
+        let said = overview(Some(&summary), &many, &[memo("notes", &long)], 4);
+        assert!(said.len() <= ANSWER_BYTES_MAX, "{}", said.len());
+        for part in [
+            "=== MEMORY.md",
+            "=== world fact 0",
+            "=== notes",
+            "[cut here",
+            "4 earlier days",
+        ] {
+            assert!(said.contains(part), "{part}");
+        }
+        let found = matches("ä", &[memo("a", &long), memo("b", &long)]);
+        assert!(found.len() <= ANSWER_BYTES_MAX);
+        let found = matches("word", &many);
+        assert!(
+            found.len() <= ANSWER_BYTES_MAX && found.contains("more; ask"),
+            "{found}"
+        );
+        assert_eq!(overview(None, &[], &[], 0), "The memory is empty.");
+    }
+}

@@ -1,0 +1,184 @@
+use super::*;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crossbeam_channel::bounded;
+use tempfile::TempDir;
+
+use crate::base::clock::FakeClock;
+use crate::base::fs::RealFs;
+use crate::domain::ids::SessionId;
+use crate::tools::Caller;
+
+/// An agent's memory, on the first of March at half past nine.
+struct Home {
+    folder: TempDir,
+    clock: Arc<FakeClock>,
+    tool: MemoryTool,
+}
+
+impl Home {
+    fn new(scope: MemoryScope) -> Home {
+        let folder = tempfile::tempdir().unwrap();
+        let start = Timestamp::parse("2026-03-01T09:30:00Z").unwrap();
+        let clock = Arc::new(FakeClock::at(
+            UNIX_EPOCH + Duration::from_micros(start.as_micros()),
+        ));
+        let parts = MemoryParts {
+            fs: Arc::new(RealFs),
+            clock: Arc::clone(&clock) as Arc<_>,
+            world: folder.path().join("world"),
+        };
+        let tool = MemoryTool::new(parts, folder.path().join("memory"), scope);
+        Home {
+            folder,
+            clock,
+            tool,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn ask_in(&self, chat: Option<(&str, &str)>, arguments: &Value) -> Answer {
+        let (_cancel_tx, cancel_rx) = bounded(0);
+        let session = SessionId::mint(1, 1);
+        let output = self.tool.run(&Run {
+            arguments: &arguments.to_string(),
+            cancel: &cancel_rx,
+            caller: Caller {
+                session: &session,
+                chat,
+            },
+        });
+        match output.success {
+            true => Ok(output.content),
+            false => Err(output.content),
+        }
+    }
+
+    fn ask(&self, arguments: &Value) -> String {
+        self.ask_in(None, arguments).unwrap()
+    }
+}
+
+fn remember(content: &str) -> Value {
+    json!({"action": "remember", "content": content})
+}
+
+fn recall(query: &str) -> Value {
+    json!({"action": "recall", "query": query})
+}
+
+#[test]
+fn what_is_remembered_is_recalled() {
+    let home = Home::new(MemoryScope::Agent);
+    assert_eq!(home.ask(&recall("")), "The memory is empty.");
+    home.ask(&remember("Anna likes tea."));
+    home.clock.advance(Duration::from_secs(24 * 3600));
+    home.ask(&remember("Ben likes coffee."));
+    home.ask(&json!({"action": "reflect", "content": "Two people.", "version": ""}));
+    home.ask(&json!({"action": "update_world", "topic": "hours", "content": "9 to 5"}));
+    let all = home.ask(&json!({"action": "recall"}));
+    assert_eq!(
+        all,
+        "=== MEMORY.md (version 903c33e2) ===\nTwo people.\n\n\
+         === world: hours (version b285f6db) ===\n9 to 5\n\n\
+         === notes of 2026-03-02 ===\n# 2026-03-02\n\n## 09:30:00\n\nBen likes coffee.\n\n\
+         === notes of 2026-03-01 ===\n# 2026-03-01\n\n## 09:30:00\n\nAnna likes tea."
+    );
+    assert_eq!(
+        home.ask(&recall("TEA")),
+        "1 passage:\n\n=== notes of 2026-03-01 ===\n## 09:30:00\nAnna likes tea."
+    );
+    for file in [
+        "memory/MEMORY.md",
+        "memory/daily/2026-03-01.md",
+        "world/hours.md",
+    ] {
+        assert!(home.path().join(file).is_file(), "{file}");
+    }
+}
+
+#[test]
+fn a_chat_with_a_memory_of_its_own_sees_nothing_else() {
+    let home = Home::new(MemoryScope::Chat);
+    let (one, other) = (Some(("telegram", "1")), Some(("telegram", "2")));
+    home.ask(&remember("The owner is away."));
+    home.ask(&json!({"action": "update_world", "topic": "hours", "content": "9 to 5"}));
+    home.ask_in(one, &remember("One likes tea.")).unwrap();
+    home.ask_in(other, &remember("The other likes coffee."))
+        .unwrap();
+    let seen = |chat| home.ask_in(chat, &recall("likes owner hours")).unwrap();
+    assert!(seen(one).contains("One likes tea") && !seen(one).contains("coffee"));
+    assert!(!seen(one).contains("owner is away") && !seen(one).contains("9 to 5"));
+    assert!(seen(None).contains("owner is away") && !seen(None).contains("tea"));
+    let refused = home.ask_in(
+        one,
+        &json!({"action": "update_world", "topic": "hours", "content": "never"}),
+    );
+    assert_eq!(refused, Err(NO_WORLD.to_owned()));
+    let file = "memory/chats/telegram-1/daily/2026-03-01.md";
+    assert!(home.path().join(file).is_file());
+}
+
+#[test]
+fn an_agents_memory_is_the_same_in_every_chat_unless_its_file_says_otherwise() {
+    let home = Home::new(MemoryScope::Agent);
+    let chat = Some(("telegram", "1"));
+    home.ask_in(chat, &remember("Anna likes tea.")).unwrap();
+    assert!(home.ask(&recall("tea")).contains("Anna likes tea."));
+}
+
+#[test]
+fn a_topic_is_no_path() {
+    let home = Home::new(MemoryScope::Agent);
+    for topic in ["../escaped", "a/b", "", "."] {
+        let arguments = json!({"action": "update_world", "topic": topic, "content": "x"});
+        let refused = home.ask_in(None, &arguments).unwrap_err();
+        assert!(refused.contains("`topic` must be"), "{topic}: {refused}");
+    }
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn only_a_recall_changes_nothing() {
+    let home = Home::new(MemoryScope::Agent);
+    for (arguments, effect) in [
+        (r#"{"action": "recall"}"#, Effect::Read),
+        (
+            r#"{"action": "remember", "content": "x"}"#,
+            Effect::Idempotent,
+        ),
+        (
+            r#"{"action": "reflect", "content": "x"}"#,
+            Effect::Idempotent,
+        ),
+        (
+            r#"{"action": "update_world", "topic": "x", "content": "x"}"#,
+            Effect::Idempotent,
+        ),
+        (r#"{"action": "forget"}"#, Effect::Read),
+    ] {
+        assert_eq!(home.tool.effect(arguments), effect, "{arguments}");
+    }
+    let refused = home.ask_in(None, &json!({"action": "forget"})).unwrap_err();
+    assert!(refused.contains("unknown variant `forget`"), "{refused}");
+}
+
+#[test]
+fn what_people_wrote_into_the_files_is_read_and_what_is_no_text_is_told() {
+    let home = Home::new(MemoryScope::Agent);
+    let folder = home.path().join("memory");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("MEMORY.md"), "By hand.\n").unwrap();
+    assert!(home.ask(&recall("hand")).contains("By hand."));
+    fs::write(folder.join("MEMORY.md"), b"By \xff hand.\n").unwrap();
+    let refused = home.ask_in(None, &recall("hand")).unwrap_err();
+    assert_eq!(
+        refused,
+        "the file MEMORY.md of the memory is not UTF-8 from 1:4 on"
+    );
+}

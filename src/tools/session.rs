@@ -1,0 +1,351 @@
+//! The builtin `session`: what was said in other conversations of the same agent.
+
+use std::fmt::{Debug, Write as _};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::base::text;
+use crate::domain::event::{Event, Record, ToolOutput};
+use crate::domain::ids::{AgentName, MessageId, Seq, SessionId};
+use crate::domain::spec::MemoryScope;
+use crate::domain::state::Summary;
+use crate::tools::builtin::{self, ANSWER_BYTES_MAX, Answer, cut};
+use crate::tools::{Caller, Effect, Run, Tool, ToolSpec};
+
+/// Sessions of a page, unless another number is asked for.
+const LISTED: usize = 20;
+const LISTED_MAX: usize = 50;
+/// So many sessions are looked at to fill a page: those of other agents are among them.
+const LOOKED_AT_MAX: usize = 2_000;
+/// Messages of a page, unless another number is asked for.
+const READ: usize = 20;
+const READ_MAX: usize = 100;
+/// So many records are read at a time, so many times, to fill a page.
+const RECORDS: usize = 200;
+const RECORD_PAGES_MAX: usize = 20;
+/// The most that is shown of one message.
+const MESSAGE_BYTES_MAX: usize = 6_000;
+const TITLE_CHARS_MAX: usize = 80;
+
+const DESCRIPTION: &str = "Your other conversations. \
+     `{\"action\": \"list\"}` lists them, the newest first; `{\"action\": \"read\", \"session_id\": \"…\"}` \
+     gives the last messages of one. Both take a `limit`, and `before` to go further back: the answer says \
+     with which value. Times are UTC.";
+
+/// Where sessions are kept, as this tool needs it.
+pub trait SessionShelf: Send + Sync + Debug {
+    /// Up to `limit` ids smaller (older) than `before`, newest first.
+    fn ids(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, String>;
+
+    /// What is known of a session; `None` if there is none of that id.
+    fn summary(&self, id: &SessionId) -> Result<Option<Summary>, String>;
+
+    /// Records just before `before`, or at the end, in ascending order, at most `limit`.
+    fn records_before(
+        &self,
+        id: &SessionId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Record>, String>;
+}
+
+/// Shows an agent its sessions.
+#[derive(Debug)]
+pub(super) struct SessionTool {
+    spec: ToolSpec,
+    shelf: Arc<dyn SessionShelf>,
+    agent: AgentName,
+    scope: MemoryScope,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+enum Arguments {
+    List {
+        before: Option<String>,
+        limit: Option<usize>,
+    },
+    Read {
+        session_id: String,
+        before: Option<Before>,
+        limit: Option<usize>,
+    },
+}
+
+/// The number of a message; some models put it into quotes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Before {
+    Number(u64),
+    Text(String),
+}
+
+impl SessionTool {
+    pub(super) fn new(
+        shelf: Arc<dyn SessionShelf>,
+        agent: AgentName,
+        scope: MemoryScope,
+    ) -> SessionTool {
+        SessionTool {
+            spec: builtin::spec("session", DESCRIPTION, parameters(), Effect::Read),
+            shelf,
+            agent,
+            scope,
+        }
+    }
+
+    fn answer(&self, run: &Run<'_>) -> Answer {
+        match builtin::arguments(run.arguments)? {
+            Arguments::List { before, limit } => {
+                let before = before.as_deref().filter(|id| !id.is_empty());
+                let before = before.map(parse_id).transpose()?;
+                let limit = limit.unwrap_or(LISTED).clamp(1, LISTED_MAX);
+                self.list(run, before, limit)
+            }
+            Arguments::Read {
+                session_id,
+                before,
+                limit,
+            } => {
+                let id = parse_id(&session_id)?;
+                let limit = limit.unwrap_or(READ).clamp(1, READ_MAX);
+                let visible = self.summary(&run.caller, &id)?;
+                // Whether others have such a session is none of the caller's business.
+                visible.ok_or_else(|| format!("you have no session {id}"))?;
+                self.read(&id, before.map(Before::seq).transpose()?.flatten(), limit)
+            }
+        }
+    }
+
+    /// The summary of a session that the caller may see.
+    fn summary(&self, caller: &Caller<'_>, id: &SessionId) -> Result<Option<Summary>, String> {
+        let summary = self.shelf.summary(id)?;
+        Ok(summary.filter(|summary| is_visible(summary, &self.agent, self.scope, caller)))
+    }
+
+    fn list(&self, run: &Run<'_>, before: Option<SessionId>, limit: usize) -> Answer {
+        let mut lines = Vec::new();
+        let mut last = before;
+        let mut looked_at = 0;
+        let has_more = loop {
+            let ids = self.shelf.ids(last.as_ref(), LISTED_MAX)?;
+            let is_end = ids.len() < LISTED_MAX;
+            for id in ids {
+                looked_at += 1;
+                // One that cannot be read is told to people elsewhere.
+                if let Ok(Some(summary)) = self.summary(&run.caller, &id) {
+                    lines.push(line(&id, &summary, id == *run.caller.session));
+                }
+                last = Some(id);
+                if lines.len() == limit {
+                    break;
+                }
+            }
+            if lines.len() == limit || looked_at >= LOOKED_AT_MAX {
+                break true;
+            }
+            if is_end {
+                break false;
+            }
+        };
+        let mut answer = match lines.is_empty() {
+            true => "No sessions here.".to_owned(),
+            false => lines.join("\n"),
+        };
+        if let Some(last) = last.filter(|_| has_more) {
+            answer.push_str(&format!("\n[older ones: \"before\": \"{last}\"]"));
+        }
+        Ok(answer)
+    }
+
+    fn read(&self, id: &SessionId, before: Option<Seq>, limit: usize) -> Answer {
+        let mut records: Vec<Record> = Vec::new();
+        let mut first = before;
+        for _ in 0..RECORD_PAGES_MAX {
+            let mut page = self.shelf.records_before(id, first, RECORDS)?;
+            let Some(oldest) = page.first() else { break };
+            first = Some(oldest.seq);
+            page.append(&mut records);
+            records = page;
+            // One more than is shown, which tells that there are more.
+            if messages(&records).len() > limit || is_start(first) {
+                break;
+            }
+        }
+        let said = messages(&records);
+        let skipped = said.len().saturating_sub(limit);
+        let has_older = !is_start(first) || skipped > 0;
+        Ok(shown(&said[skipped..], has_older))
+    }
+}
+
+impl Tool for SessionTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn run(&self, run: &Run<'_>) -> ToolOutput {
+        builtin::output(self.answer(run))
+    }
+}
+
+impl Before {
+    /// `None` for an empty text, which stands for nothing.
+    fn seq(self) -> Result<Option<Seq>, String> {
+        match self {
+            Before::Number(number) => Ok(Some(Seq(number))),
+            Before::Text(text) if text.is_empty() => Ok(None),
+            Before::Text(text) => match text.parse() {
+                Ok(number) => Ok(Some(Seq(number))),
+                Err(_) => Err("`before` must be the number of a message".to_owned()),
+            },
+        }
+    }
+}
+
+fn parse_id(text: &str) -> Result<SessionId, String> {
+    SessionId::parse(text).map_err(|_| format!("{text:?} is not the id of a session"))
+}
+
+/// Whether a session of this `summary` is one that the caller may see: its agent's, and its chat's
+/// where the scope says so.
+fn is_visible(
+    summary: &Summary,
+    agent: &AgentName,
+    scope: MemoryScope,
+    caller: &Caller<'_>,
+) -> bool {
+    let is_own = summary.agent == agent.as_str();
+    let chat = summary.chat();
+    let chat = chat
+        .as_ref()
+        .map(|(gateway, id)| (gateway.as_str(), id.as_str()));
+    let sees_all = scope == MemoryScope::Agent || caller.chat.is_none();
+    is_own && (sees_all || chat == caller.chat)
+}
+
+fn line(id: &SessionId, summary: &Summary, is_this: bool) -> String {
+    let mut line = format!(
+        "{id}: {} messages, begun {}, last used {}",
+        summary.message_count,
+        minute(&summary.created_at.to_string()),
+        minute(&summary.updated_at.to_string()),
+    );
+    if let Some(title) = summary.title.as_ref().filter(|title| !title.is_empty()) {
+        let title: String = title.chars().take(TITLE_CHARS_MAX).collect();
+        line.push_str(&format!(", called {title:?}"));
+    }
+    if is_this {
+        line.push_str(" (this one)");
+    }
+    line
+}
+
+/// `2026-03-01 09:30` of a time.
+fn minute(time: &str) -> String {
+    text::start(time, 16).replace('T', " ")
+}
+
+/// A message, as it is shown.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    seq: Seq,
+    message_id: MessageId,
+    head: String,
+    text: String,
+}
+
+/// Whether nothing stands before a record: it is the first, or there is none.
+fn is_start(seq: Option<Seq>) -> bool {
+    seq.is_none_or(|seq| seq <= Seq::ZERO.next())
+}
+
+/// The messages in `records`; the parts of a reply that was cut off are one.
+fn messages(records: &[Record]) -> Vec<Said> {
+    let mut said: Vec<Said> = Vec::new();
+    for record in records {
+        if let Event::UserMessage(message) = &record.event {
+            let who = match &message.sender_name {
+                Some(name) => format!("user ({})", name.replace('\n', " ")),
+                None => "user".to_owned(),
+            };
+            said.push(one_said(
+                record,
+                &message.message_id,
+                &who,
+                &message.content,
+            ));
+        } else if let Event::AssistantResponse(reply) = &record.event {
+            let id = reply.continues.as_ref().unwrap_or(&reply.message_id);
+            match said.iter_mut().rev().find(|one| one.message_id == *id) {
+                Some(begun) => begun.text.push_str(&reply.content),
+                None if reply.content.is_empty() => {}
+                None => said.push(one_said(record, id, "you", &reply.content)),
+            }
+        } else if let Event::MessageDropped { message_id, .. } = &record.event {
+            said.retain(|one| one.message_id != *message_id);
+        }
+    }
+    said
+}
+
+fn one_said(record: &Record, id: &MessageId, who: &str, text: &str) -> Said {
+    Said {
+        seq: record.seq,
+        message_id: id.clone(),
+        head: format!(
+            "[{}] {} {who}",
+            record.seq,
+            minute(&record.timestamp.to_string())
+        ),
+        text: text.to_owned(),
+    }
+}
+
+/// The last messages that an answer has room for, and how to get those before them.
+fn shown(said: &[Said], has_older: bool) -> String {
+    let mut blocks = Vec::new();
+    let mut room = ANSWER_BYTES_MAX - 200;
+    for one in said.iter().rev() {
+        let text = cut(&one.text, MESSAGE_BYTES_MAX, "the message is longer");
+        let block = format!("{}:\n{text}", one.head);
+        let Some(left) = room.checked_sub(block.len() + 2) else {
+            break;
+        };
+        room = left;
+        blocks.push(block);
+    }
+    let first = said.len() - blocks.len();
+    let mut answer = String::new();
+    match said.get(first) {
+        Some(oldest) if has_older || first > 0 => {
+            // A text takes everything.
+            let _infallible = write!(answer, "[earlier ones: \"before\": {}]\n\n", oldest.seq);
+        }
+        Some(_) => {}
+        None => return "No messages here.".to_owned(),
+    }
+    blocks.reverse();
+    answer + &blocks.join("\n\n")
+}
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "action": {"type": "string", "enum": ["list", "read"]},
+            "session_id": {"type": "string", "description": "read: which session."},
+            "before": {
+                "type": "string",
+                "description": "What to go back from: list: a session's id; read: a message's number.",
+            },
+            "limit": {"type": "integer", "minimum": 1, "maximum": READ_MAX},
+        },
+        "required": ["action"],
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! The builtin `skill`: what a skill says, and the files that come with it, when the model asks.
+//!
+//! Invariant: nothing outside of a skill's folder is read, wherever its links lead.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::base::text;
+use crate::domain::event::ToolOutput;
+use crate::domain::spec::Skill;
+use crate::tools::builtin::{self, ANSWER_BYTES_MAX, Answer};
+use crate::tools::{Effect, Run, Tool, ToolSpec};
+
+/// The file that makes a folder a skill.
+const SKILL_FILE: &str = "SKILL.md";
+/// The folders whose files a skill may come with.
+const FOLDERS: [&str; 3] = ["references", "scripts", "assets"];
+/// The longest file that is looked into.
+const FILE_BYTES_MAX: usize = 1 << 20;
+/// So many files of a skill are named.
+const NAMED_FILES_MAX: usize = 100;
+
+const DESCRIPTION: &str = "Reads a skill: instructions for a task, and the files that come with them. \
+     `{\"action\": \"read\", \"name\": \"…\"}` gives what the skill says; with `file` one of its files \
+     in `references/`, `scripts/` or `assets/`. Of a long file you get the first part; `offset` says from \
+     which byte on you want the next.";
+
+/// Reads the skills of one agent.
+#[derive(Debug)]
+pub(super) struct SkillTool {
+    spec: ToolSpec,
+    skills: Vec<Skill>,
+}
+
+#[derive(Deserialize)]
+struct Arguments {
+    /// There is one. It is named all the same, so that others can follow.
+    action: Action,
+    name: String,
+    file: Option<String>,
+    offset: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Action {
+    Read,
+}
+
+impl SkillTool {
+    pub(super) fn new(skills: Vec<Skill>) -> SkillTool {
+        let parameters = json!({
+            "type": "object",
+            "properties": {
+                "action": {"type": "string", "enum": ["read"]},
+                "name": {"type": "string", "description": "The skill's name."},
+                "file": {
+                    "type": "string",
+                    "description": "One of its files, as references/x.md; without it the skill itself.",
+                },
+                "offset": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "The byte to begin at, to go on with a long file.",
+                },
+            },
+            "required": ["action", "name"],
+        });
+        SkillTool {
+            spec: builtin::spec("skill", DESCRIPTION, parameters, Effect::Read),
+            skills,
+        }
+    }
+
+    fn answer(&self, json: &str) -> Answer {
+        let arguments: Arguments = builtin::arguments(json)?;
+        let Action::Read = arguments.action;
+        let skill = self.skill(&arguments.name)?;
+        let offset = arguments.offset.unwrap_or(0);
+        match arguments.file.as_deref() {
+            None | Some("" | SKILL_FILE) => {
+                let text = read(skill, Path::new(SKILL_FILE))?;
+                let body = text::split_front_matter(&text).map_or(&*text, |(_, body)| body);
+                let files = match offset {
+                    0 => belongings(skill),
+                    _ => String::new(),
+                };
+                let room = ANSWER_BYTES_MAX.saturating_sub(files.len());
+                Ok(part(body.trim(), offset, room) + &files)
+            }
+            Some(file) => {
+                let text = read(skill, &inner_path(file)?)?;
+                Ok(part(&text, offset, ANSWER_BYTES_MAX))
+            }
+        }
+    }
+
+    fn skill(&self, name: &str) -> Result<&Skill, String> {
+        let found = self.skills.iter().find(|skill| skill.name == name);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.skills.iter().map(|one| one.name.as_str()).collect();
+            match names.is_empty() {
+                true => "there are no skills".to_owned(),
+                false => format!("there is no such skill; there are: {}", names.join(", ")),
+            }
+        })
+    }
+}
+
+impl Tool for SkillTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn run(&self, run: &Run<'_>) -> ToolOutput {
+        builtin::output(self.answer(run.arguments))
+    }
+}
+
+/// Where a file that a skill may come with stands in its folder.
+fn inner_path(file: &str) -> Result<PathBuf, String> {
+    let path = Path::new(file.strip_prefix("./").unwrap_or(file));
+    let mut parts = path.components();
+    let is_known = matches!(parts.next(), Some(Component::Normal(first))
+        if FOLDERS.iter().any(|folder| first == *folder));
+    let is_plain = parts.all(|part| matches!(part, Component::Normal(_)));
+    if !is_known || !is_plain {
+        return Err(format!(
+            "only files in {} can be read, named as references/x.md",
+            FOLDERS.map(|folder| format!("{folder}/")).join(", ")
+        ));
+    }
+    Ok(path.to_owned())
+}
+
+/// A file of a skill, if it lies in its folder once all links are followed.
+fn read(skill: &Skill, inner: &Path) -> Result<String, String> {
+    let shown = inner.display();
+    let missing = || format!("the skill {} has no file {shown}", skill.name);
+    let folder = skill.folder.canonicalize().map_err(|_| missing())?;
+    let path = folder.join(inner).canonicalize().map_err(|_| missing())?;
+    if !path.starts_with(&folder) {
+        return Err(format!("{shown} leads out of the skill's folder"));
+    }
+    text::read(&path, FILE_BYTES_MAX).map_err(|error| format!("{shown} {error}"))
+}
+
+/// The part of a text that begins at byte `offset`; says how to go on when there is more.
+fn part(text: &str, offset: usize, bytes_max: usize) -> String {
+    let start = text::boundary(text, offset);
+    let rest = &text[start..];
+    let shown = text::start(rest, bytes_max);
+    let end = start + shown.len();
+    match end == text.len() {
+        true => shown.to_owned(),
+        false => format!(
+            "{shown}\n[bytes {start} to {end} of {}; go on with \"offset\": {end}]",
+            text.len()
+        ),
+    }
+}
+
+/// Where the skill is, and what comes with it; nothing for a skill that is one file.
+fn belongings(skill: &Skill) -> String {
+    let mut files = Vec::new();
+    for folder in FOLDERS {
+        add_files(&skill.folder, Path::new(folder), &mut files);
+    }
+    if files.is_empty() {
+        return String::new();
+    }
+    files.sort();
+    let more = match files.len() > NAMED_FILES_MAX {
+        true => "\n- …",
+        false => "",
+    };
+    files.truncate(NAMED_FILES_MAX);
+    format!(
+        "\n\nFiles of this skill, in {}:\n- {}{more}",
+        skill.folder.display(),
+        files.join("\n- ")
+    )
+}
+
+/// Adds the files below `inner`; links are not followed, so that there is no circle.
+fn add_files(skill: &Path, inner: &Path, files: &mut Vec<String>) {
+    // What cannot be read is not named; asking for it says why.
+    let Ok(entries) = fs::read_dir(skill.join(inner)) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if files.len() > NAMED_FILES_MAX {
+            return;
+        }
+        let inner = inner.join(entry.file_name());
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => add_files(skill, &inner, files),
+            _ => files.push(inner.display().to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Home(TempDir, SkillTool);
+
+    impl Home {
+        fn new() -> Home {
+            let home = tempfile::tempdir().unwrap();
+            let folder = home.path().join("tidy");
+            fs::create_dir_all(folder.join("references/deep")).unwrap();
+            let body = "---\nname: tidy\ndescription: x\n---\n\n# Tidy\n";
+            fs::write(folder.join(SKILL_FILE), body).unwrap();
+            fs::write(folder.join("references/a.md"), "reference").unwrap();
+            fs::write(folder.join("references/deep/b.md"), "deep").unwrap();
+            fs::write(folder.join("notes.md"), "not offered").unwrap();
+            fs::write(home.path().join("secret"), "secret").unwrap();
+            let tool = SkillTool::new(vec![Skill {
+                name: "tidy".to_owned(),
+                description: "x".to_owned(),
+                folder,
+            }]);
+            Home(home, tool)
+        }
+
+        fn folder(&self) -> PathBuf {
+            self.0.path().join("tidy")
+        }
+
+        fn file(&self, file: &str) -> Answer {
+            let arguments = json!({"action": "read", "name": "tidy", "file": file});
+            self.1.answer(&arguments.to_string())
+        }
+    }
+
+    #[test]
+    fn a_skill_is_read_without_its_front_matter_and_names_its_files() {
+        let home = Home::new();
+        let folder = home.folder();
+        assert_eq!(
+            home.1
+                .answer(r#"{"action": "read", "name": "tidy", "file": null}"#),
+            Ok(format!(
+                "# Tidy\n\nFiles of this skill, in {}:\n- references/a.md\n- references/deep/b.md",
+                folder.display()
+            ))
+        );
+        assert_eq!(home.file("references/a.md"), Ok("reference".to_owned()));
+        assert_eq!(home.file("./references/deep/b.md"), Ok("deep".to_owned()));
+    }
+
+    #[test]
+    fn nothing_outside_of_its_folder_is_read() {
+        let home = Home::new();
+        let folder = home.folder();
+        symlink("../../secret", folder.join("references/up")).unwrap();
+        symlink(home.0.path(), folder.join("assets")).unwrap();
+        symlink("a.md", folder.join("references/alias.md")).unwrap();
+        for file in [
+            "references/up",
+            "assets/secret",
+            "references/../../secret",
+            "references/..",
+            "../secret",
+            "/etc/passwd",
+            "notes.md",
+            "references",
+            "scripts/none",
+            ".",
+        ] {
+            let answer = home.file(file).unwrap_err();
+            assert!(!answer.contains("secret\n"), "{file}: {answer}");
+        }
+        assert_eq!(
+            home.file("references/up").unwrap_err(),
+            "references/up leads out of the skill's folder"
+        );
+        assert_eq!(home.file("references/alias.md"), Ok("reference".to_owned()));
+    }
+
+    #[test]
+    fn a_long_file_comes_in_parts_and_what_is_no_text_is_refused() {
+        let home = Home::new();
+        let long = "ä".repeat(ANSWER_BYTES_MAX);
+        fs::write(home.folder().join("references/long.md"), &long).unwrap();
+        let mut read = String::new();
+        while read.len() < long.len() {
+            let arguments = json!({
+                "action": "read", "name": "tidy", "file": "references/long.md",
+                "offset": read.len(),
+            });
+            let answer = home.1.answer(&arguments.to_string()).unwrap();
+            assert!(answer.len() < ANSWER_BYTES_MAX + 200);
+            read.push_str(answer.split('\n').next().unwrap());
+        }
+        assert_eq!(read, long);
+        fs::write(home.folder().join("references/x.png"), b"\x89PNG\xff").unwrap();
+        let answer = home.file("references/x.png").unwrap_err();
+        assert!(answer.contains("is not UTF-8"), "{answer}");
+    }
+
+    #[test]
+    fn a_wrong_name_is_told_the_right_ones() {
+        let home = Home::new();
+        let answer = home.1.answer(r#"{"action": "read", "name": "../tidy"}"#);
+        assert_eq!(
+            answer.unwrap_err(),
+            "there is no such skill; there are: tidy"
+        );
+        let answer = home.1.answer(r#"{"name": "tidy"}"#).unwrap_err();
+        assert!(answer.contains("missing field `action`"), "{answer}");
+    }
+}
