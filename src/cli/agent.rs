@@ -1,21 +1,27 @@
 //! `duragent agent`: what there is to talk to.
 
-use crate::cli::args::{AgentCommand, AgentListArgs};
-use crate::cli::failure::Outcome;
+use crate::base::yaml;
+use crate::cli::args::{AgentCommand, AgentListArgs, AgentShowArgs, Global};
+use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
 use crate::cli::server::connect_running;
 use crate::cli::session::none_runs;
-use crate::cli::settings::ClientSettings;
+use crate::cli::settings::{ClientSettings, client_settings};
 use crate::client::wire::AgentInfo;
-use crate::terminal::clean::one_line;
+use crate::runtime::options::ServeOptions;
+use crate::runtime::shown_agent::{SentPrompt, ShownAgent};
+use crate::terminal::clean::{clean, one_line};
 use crate::terminal::table::table;
 
 const DESCRIPTION_WIDTH: usize = 60;
 
 /// Looks at agents.
-pub(super) fn run(command: &AgentCommand, settings: &ClientSettings) -> Outcome {
+pub(super) fn run(command: &AgentCommand, global: &Global) -> Outcome {
+    // For each of them: a configuration that is wrong is wrong usage.
+    let settings = client_settings(global)?;
     match command {
-        AgentCommand::List(args) => list(args, settings),
+        AgentCommand::List(args) => list(args, &settings),
+        AgentCommand::Show(args) => show(args, global, &settings),
     }
 }
 
@@ -45,4 +51,48 @@ fn agent_table(agents: &[AgentInfo]) -> String {
         })
         .collect();
     table(&["NAME", "VERSION", "DESCRIPTION"], &rows)
+}
+
+fn show(args: &AgentShowArgs, global: &Global, settings: &ClientSettings) -> Outcome {
+    let options = ServeOptions {
+        config: global.config.clone(),
+        workspace: global.workspace.clone(),
+        ..ServeOptions::default()
+    };
+    let (agent, problems) = ShownAgent::read(&options, &args.agent)?;
+    for problem in problems {
+        output::tell(&format!("duragent: {problem}"));
+    }
+    let Some(agent) = agent else {
+        let name = one_line(&args.agent, DESCRIPTION_WIDTH);
+        let folder = settings.agents_dir.display();
+        return Err(Failure::new(format!(
+            "there is no agent {name} in {folder}"
+        )));
+    };
+    match (args.prompt, args.json) {
+        (true, true) => output::print_json(&agent.prompt())?,
+        (true, false) => output::print(&shown_prompt(&agent.prompt()))?,
+        (false, true) => output::print_json(&agent.public_json())?,
+        (false, false) => output::print(&clean(&yaml::to_string(&agent.public_json())?))?,
+    }
+    Ok(())
+}
+
+/// The parts under a line each, then what they cost.
+fn shown_prompt(prompt: &SentPrompt) -> String {
+    let mut shown = String::new();
+    let mut rows = Vec::new();
+    for part in &prompt.parts {
+        let name = one_line(&part.name, DESCRIPTION_WIDTH);
+        // The same JSON, for people.
+        let text = match part.name.as_str() {
+            "tools" => format!("{:#}", prompt.tools),
+            _ => part.text.clone(),
+        };
+        shown.push_str(&format!("--- {name} ---\n{}\n\n", clean(&text)));
+        rows.push(vec![name, part.tokens.to_string()]);
+    }
+    rows.push(vec!["all".to_owned(), prompt.tokens.to_string()]);
+    shown + &table(&["PART", "TOKENS"], &rows)
 }

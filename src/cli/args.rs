@@ -333,6 +333,22 @@ impl From<StatusArg> for Status {
 pub enum AgentCommand {
     /// List the agents
     List(AgentListArgs),
+    /// Show an agent as its files describe it now; no server is needed
+    Show(AgentShowArgs),
+}
+
+/// `duragent agent show`.
+#[derive(Debug, Args)]
+pub struct AgentShowArgs {
+    /// The agent
+    #[arg(value_name = "NAME")]
+    pub agent: String,
+    /// Show what its model is sent: the system prompt and the tools, with tokens
+    #[arg(long)]
+    pub prompt: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `duragent agent list`.
@@ -442,6 +458,8 @@ mod tests {
             ("duragent serve --port 70000", false),
             ("duragent -v -q serve", false),
             ("duragent chat -a x -s y", false),
+            ("duragent agent show x --prompt --json", true),
+            ("duragent agent show", false),
             ("duragent init --agent-name ../x", false),
             ("duragent attach --json", false),
             ("duragent attach x --history 1000", true),

@@ -57,7 +57,7 @@ fn carry_out(cli: Cli) -> Outcome {
         Command::Chat(args) => chat::run(&args, &client_settings(&global)?),
         Command::Attach(args) => attach::run(&args, &client_settings(&global)?),
         Command::Session(command) => session::run(&command, &client_settings(&global)?),
-        Command::Agent(command) => agent::run(&command, &client_settings(&global)?),
+        Command::Agent(command) => agent::run(&command, &global),
         Command::Init(args) => init::run(&args, &client_settings(&global)?),
         Command::Validate(args) => validate::run(&args),
         Command::Completions(args) => completions::run(&args),
