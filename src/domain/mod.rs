@@ -6,6 +6,7 @@ pub mod history;
 pub mod ids;
 pub mod message;
 pub mod prompt;
+pub mod redact;
 pub mod secret;
 pub mod spec;
 pub mod state;

@@ -36,9 +36,37 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Whether a variable of that name holds a secret: `*_KEY`, `*_TOKEN`, `*_SECRET` and
+/// `*PASSWORD*`, in letters of either case.
+pub fn names_a_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let ends = ["_KEY", "_TOKEN", "_SECRET"];
+    ends.iter().any(|end| name.ends_with(end)) || name.contains("PASSWORD")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_that_holds_a_secret_is_known_by_its_name() {
+        for (name, expected) in [
+            ("OPENAI_API_KEY", true),
+            ("github_token", true),
+            ("Client_Secret", true),
+            ("PASSWORD", true),
+            ("DB_PASSWORD_FILE", true),
+            ("PGPASSWORD", true),
+            ("KEY", false),
+            ("MONKEY", false),
+            ("TOKENS", false),
+            ("SECRET_NAME", false),
+            ("PATH", false),
+            ("", false),
+        ] {
+            assert_eq!(names_a_secret(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn debug_shows_nothing_of_it() {

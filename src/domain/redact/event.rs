@@ -1,0 +1,82 @@
+//! Which texts of an event are looked through. Pure.
+
+use crate::domain::event::{AssistantResponse, Event};
+use crate::domain::redact::Redactor;
+
+impl Redactor {
+    /// Covers the secrets in an event that is about to be written.
+    ///
+    /// The text of a reply is left as it is: it was covered while it came, and readers have counted
+    /// its bytes.
+    pub fn redact_event(&self, event: &mut Event) {
+        match event {
+            Event::UserMessage(message) => {
+                self.redact_in(&mut message.content);
+                self.redact_some(&mut message.sender_id);
+                self.redact_some(&mut message.sender_name);
+                for attachment in &mut message.attachments {
+                    self.redact_in(&mut attachment.file);
+                    self.redact_in(&mut attachment.mime);
+                }
+            }
+            Event::AssistantResponse(reply) => self.redact_reply(reply),
+            Event::ToolStarted { tool_name, .. } => self.redact_in(tool_name),
+            Event::ToolResult { result, .. } => self.redact_in(&mut result.content),
+            Event::ApprovalRequired {
+                command,
+                requester_id,
+                ..
+            } => {
+                self.redact_in(command);
+                self.redact_some(requester_id);
+            }
+            Event::ApprovalDecision { by, .. } => self.redact_some(by),
+            Event::SilentMessage {
+                content,
+                sender_id,
+                sender_name,
+                ..
+            } => {
+                self.redact_in(content);
+                self.redact_in(sender_id);
+                self.redact_some(sender_name);
+            }
+            Event::SessionChanged { title, model } => {
+                self.redact_some(title);
+                self.redact_some(model);
+            }
+            Event::TurnEnded { error, .. } => {
+                if let Some(error) = error {
+                    self.redact_in(&mut error.message);
+                }
+            }
+            Event::MessageDropped { reason, .. } | Event::ToolsSkipped { reason, .. } => {
+                self.redact_in(reason);
+            }
+            Event::Error { message, .. } => self.redact_in(message),
+            Event::SessionStart(_)
+            | Event::TurnStarted { .. }
+            | Event::StatusChange { .. }
+            | Event::SessionEnd { .. }
+            | Event::Unknown => {}
+        }
+    }
+
+    fn redact_reply(&self, reply: &mut AssistantResponse) {
+        self.redact_in(&mut reply.model);
+        for call in &mut reply.tool_calls {
+            self.redact_in(&mut call.tool_name);
+            self.redact_in(&mut call.arguments);
+        }
+        // The provider has signed it: changed, it would be refused. Without it a reply is whole.
+        reply
+            .provider_data
+            .take_if(|data| self.finds_any(&data.to_string()));
+    }
+
+    fn redact_some(&self, text: &mut Option<String>) {
+        if let Some(text) = text {
+            self.redact_in(text);
+        }
+    }
+}
