@@ -1,5 +1,6 @@
 //! What every part of the engine may use.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use crate::base::clock::Clock;
 use crate::base::lock::lock;
 use crate::domain::event::{Event, Record, Trigger};
 use crate::domain::ids::{Seq, SessionId, SourceId};
+use crate::domain::redact::Redactor;
 use crate::domain::spec::{AgentSpec, SessionSpec};
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, Ending};
@@ -15,7 +17,7 @@ use crate::engine::flusher::Flusher;
 use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
 use crate::engine::registry::Registry;
-use crate::engine::session::{PAGE, Session};
+use crate::engine::session::{Kit, PAGE, Session};
 use crate::engine::sweep::{Lifetimes, Sweeper};
 use crate::engine::transcript;
 use crate::engine::view::ShownMessage;
@@ -42,6 +44,8 @@ pub struct Parts {
     pub models: Arc<dyn Models>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// What must not come into a session.
+    pub redactor: Arc<Redactor>,
     /// Its limits.
     pub settings: Settings,
 }
@@ -66,6 +70,7 @@ pub(super) struct Inner {
     pub(super) agents: Arc<dyn Agents>,
     pub(super) models: Arc<dyn Models>,
     pub(super) mint: Arc<Mint>,
+    pub(super) redactor: Arc<Redactor>,
     pub(super) registry: Registry,
     settings: Settings,
     creating: Vec<Mutex<()>>,
@@ -100,6 +105,7 @@ impl Inner {
             agents: parts.agents,
             models: parts.models,
             mint: Arc::new(Mint::new(parts.clock)),
+            redactor: parts.redactor,
             registry: Registry::default(),
             settings: parts.settings,
             creating: (0..CREATION_LOCKS).map(|_| Mutex::default()).collect(),
@@ -135,10 +141,29 @@ impl Inner {
     pub(super) fn session(&self, id: &SessionId) -> Result<Arc<Session>, EngineError> {
         self.registry.get_or_open(id, || {
             let tokens = |agent: &str| self.history_tokens(agent);
-            let session = Session::open(&self.store, &self.mint, &self.looks, id, tokens)?;
+            let session = Session::open(self.kit(), id, tokens)?;
             session.look_later();
             Ok(session)
         })
+    }
+
+    /// What a session works with.
+    fn kit(&self) -> Kit {
+        Kit {
+            store: Arc::clone(&self.store),
+            mint: Arc::clone(&self.mint),
+            looks: Arc::clone(&self.looks),
+            redactor: Arc::clone(&self.redactor),
+        }
+    }
+
+    /// A caller's key as it is written and compared. It is the caller's own, and stands in files
+    /// like any text.
+    pub(super) fn redacted_key(&self, key: SourceId) -> Result<SourceId, EngineError> {
+        match self.redactor.redact(key.as_str()) {
+            Cow::Borrowed(_) => Ok(key),
+            Cow::Owned(redacted) => Ok(SourceId::parse(&redacted)?),
+        }
     }
 
     /// Hands over the id of each session that is stored, newest first, until `is_stopped`.

@@ -1,10 +1,12 @@
 //! One call of the model by a worker: from the conversation to a reply in the log.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::event::{AssistantResponse, Event, FinishReason, Outcome, ToolCall};
 use crate::domain::history::Entry;
 use crate::domain::ids::{CallId, MessageId, Seq};
+use crate::domain::redact::Stream;
 use crate::domain::spec::ModelSpec;
 use crate::domain::state::SessionState;
 use crate::engine::error::EngineError;
@@ -90,13 +92,20 @@ impl Worker<'_> {
         let mut model = model;
         let mut sink = ReplySink {
             worker: self,
+            redacted: Stream::new(Arc::clone(&self.inner.redactor)),
             text: String::new(),
             ends: Vec::new(),
             synced_at: Instant::now(),
         };
         let result = model.call(&call.request, &mut sink);
+        let ended = match result {
+            Err(LlmError::Cancelled) if self.interrupt()? == Some(Interrupt::Shutdown) => {
+                sink.break_off()
+            }
+            Ok(_) | Err(_) => sink.end(),
+        };
         self.model = Some(model);
-        Ok(result)
+        Ok(result.and_then(|reply| ended.map_err(LlmError::Sink).map(|()| reply)))
     }
 
     fn begin_journal(&self, call: &Call) -> Result<(), Leave> {
@@ -208,6 +217,9 @@ impl Worker<'_> {
 /// Hands a reply's text over: journal first, then those who watch.
 struct ReplySink<'a, 'w> {
     worker: &'a Worker<'w>,
+    /// What came, until it is known that no secret begins in it.
+    redacted: Stream,
+    /// What is to be handed over.
     text: String,
     /// Where each piece ends in `text`.
     ends: Vec<usize>,
@@ -215,6 +227,27 @@ struct ReplySink<'a, 'w> {
 }
 
 impl ReplySink<'_, '_> {
+    /// Hands over what was held back.
+    fn end(&mut self) -> Result<(), String> {
+        self.redacted.finish(&mut self.text);
+        self.end_piece();
+        self.flush()
+    }
+
+    /// Forgets what was held back of a reply that goes on after the next start. It says that again:
+    /// the two halves of a secret would meet where the parts of the reply are put together.
+    fn break_off(&mut self) -> Result<(), String> {
+        self.redacted.break_off(&mut self.text);
+        self.end_piece();
+        self.flush()
+    }
+
+    fn end_piece(&mut self) {
+        if self.text.len() > self.ends.last().copied().unwrap_or_default() {
+            self.ends.push(self.text.len());
+        }
+    }
+
     fn sync_when_due(&mut self, journal: &mut dyn Journal) -> Result<(), String> {
         let session = self.worker.session;
         if session.is_journal_bad() {
@@ -231,8 +264,8 @@ impl ReplySink<'_, '_> {
 
 impl Sink for ReplySink<'_, '_> {
     fn text(&mut self, text: &str) {
-        self.text.push_str(text);
-        self.ends.push(self.text.len());
+        self.redacted.push(text, &mut self.text);
+        self.end_piece();
     }
 
     fn flush(&mut self) -> Result<(), String> {

@@ -13,6 +13,7 @@ use crate::base::lock::lock;
 use crate::domain::event::{AssistantResponse, Event, FinishReason, Record, Status};
 use crate::domain::history::Entry;
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
+use crate::domain::redact::Redactor;
 use crate::domain::state::SessionState;
 use crate::domain::step::{Step, next_step};
 use crate::engine::error::EngineError;
@@ -40,14 +41,21 @@ const SNAPSHOT_BYTES: u64 = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
-    store: Arc<dyn SessionStore>,
-    mint: Arc<Mint>,
-    looks: Arc<Looks>,
+    kit: Kit,
     log: Mutex<LogSide>,
     journal: Mutex<Box<dyn Journal>>,
     live: Mutex<Live>,
     /// Whether a sync of the journal failed.
     is_journal_bad: AtomicBool,
+}
+
+/// What every session works with.
+#[derive(Debug)]
+pub(super) struct Kit {
+    pub(super) store: Arc<dyn SessionStore>,
+    pub(super) mint: Arc<Mint>,
+    pub(super) looks: Arc<Looks>,
+    pub(super) redactor: Arc<Redactor>,
 }
 
 /// What is needed to append.
@@ -65,9 +73,7 @@ impl Session {
     ///
     /// A reply that was being streamed when the process died becomes a part of the log.
     pub(super) fn open(
-        store: &Arc<dyn SessionStore>,
-        mint: &Arc<Mint>,
-        looks: &Arc<Looks>,
+        kit: Kit,
         id: &SessionId,
         history_tokens: impl FnOnce(&str) -> u64,
     ) -> Result<Session, EngineError> {
@@ -77,20 +83,18 @@ impl Session {
             snapshot,
             last_seq,
             partial,
-        } = store.open(id)?;
+        } = kit.store.open(id)?;
         let snapshot_seq = snapshot
             .as_ref()
             .map_or(Seq::ZERO, |snapshot| snapshot.summary.last_seq);
         let agent = match &snapshot {
             Some(snapshot) => snapshot.summary.agent.clone(),
-            None => store.summary(id)?.agent,
+            None => kit.store.summary(id)?.agent,
         };
-        let state = replay(&**store, id, snapshot, last_seq, history_tokens(&agent))?;
+        let state = replay(&*kit.store, id, snapshot, last_seq, history_tokens(&agent))?;
         let session = Session {
             id: id.clone(),
-            store: Arc::clone(store),
-            mint: Arc::clone(mint),
-            looks: Arc::clone(looks),
+            kit,
             log: Mutex::new(LogSide {
                 snapshot_bytes: log.len_bytes(),
                 log,
@@ -134,15 +138,19 @@ impl Session {
         self.is_journal_bad.load(Ordering::Acquire)
     }
 
-    /// Writes events, syncs them, folds them in and shows them; in this order.
+    /// Covers the secrets in events, writes them, syncs them, folds them in and shows them; in this
+    /// order.
     ///
     /// Errors: the store's. The first event is refused as [`EngineError::SessionEnded`] or as
     /// [`EngineError::Invalid`] when it cannot happen now.
     pub(super) fn commit(
         &self,
         log: &mut LogSide,
-        events: &[Event],
+        mut events: Vec<Event>,
     ) -> Result<Vec<Arc<Record>>, EngineError> {
+        for event in &mut events {
+            self.kit.redactor.redact_event(event);
+        }
         let Some(first) = events.first() else {
             return Ok(Vec::new());
         };
@@ -158,7 +166,7 @@ impl Session {
             allowed.map_err(|illegal| EngineError::Invalid(illegal.to_string()))?;
             live.last_seq()
         };
-        let appended = log.log.append(expected_last, self.mint.now(), events);
+        let appended = log.log.append(expected_last, self.kit.mint.now(), &events);
         if matches!(appended, Err(StoreError::ReadOnly(_))) {
             self.live().is_read_only = true;
         }
@@ -179,7 +187,7 @@ impl Session {
     ) -> Result<(Vec<Arc<Record>>, T), EngineError> {
         let mut log = self.log();
         let (events, answer) = decision(&self.live())?;
-        Ok((self.commit(&mut log, &events)?, answer))
+        Ok((self.commit(&mut log, events)?, answer))
     }
 
     /// The message that came with `key` before.
@@ -199,7 +207,12 @@ impl Session {
             records: 1,
             bytes: 0,
         };
-        Ok(self.store.records(&self.id, seq, one)?.into_iter().next())
+        Ok(self
+            .kit
+            .store
+            .records(&self.id, seq, one)?
+            .into_iter()
+            .next())
     }
 
     fn load_keys(&self) -> Result<Keys, EngineError> {
@@ -208,7 +221,7 @@ impl Session {
             (live.state.summary.keys_from(), live.last_seq())
         };
         let mut keys = Keys::default();
-        read_records(&*self.store, &self.id, from, last, |record| {
+        read_records(&*self.kit.store, &self.id, from, last, |record| {
             keys.learn(record);
         })?;
         Ok(keys)
@@ -228,7 +241,7 @@ impl Session {
     pub(super) fn look_later(&self) {
         let mut live = self.live();
         if !live.is_look_due {
-            live.is_look_due = self.looks.ask(&self.id);
+            live.is_look_due = self.kit.looks.ask(&self.id);
         }
     }
 
@@ -300,7 +313,7 @@ impl Session {
             let live = self.live();
             interrupted_reply(&live.state, partial)
         };
-        self.commit(&mut log, event.as_slice())?;
+        self.commit(&mut log, event.into_iter().collect())?;
         Ok(self.journal().clear()?)
     }
 }

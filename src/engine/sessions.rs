@@ -133,6 +133,7 @@ impl Sessions {
         let Some(key) = key else {
             return self.create_new(&agent).map(|(view, _)| view);
         };
+        let key = &self.inner.redacted_key(key.clone())?;
         let _one_at_a_time = self.inner.lock_creation(key);
         let now = self.inner.mint.now();
         if let Some(known) = self.inner.store.creation_key(key.as_str(), now)? {
@@ -541,11 +542,15 @@ impl Sessions {
     fn store_message(
         &self,
         session: &Arc<Session>,
-        message: NewMessage,
+        mut message: NewMessage,
     ) -> Result<Accepted, EngineError> {
         if message.content.trim().is_empty() {
             return Err(EngineError::Invalid("content must not be empty".to_owned()));
         }
+        // Before it is compared with what was stored under its key.
+        self.inner.redactor.redact_in(&mut message.content);
+        let key = message.key.take();
+        message.key = key.map(|key| self.inner.redacted_key(key)).transpose()?;
         let mut log = session.log();
         if let Some(key) = &message.key
             && let Some(known) = session.keyed_message(&mut log, key)?
@@ -555,7 +560,7 @@ impl Sessions {
         self.inner.refuse_new_turn(session, &self.workers)?;
         let message_id = self.inner.mint.message_id();
         let events = message_events(session, message_id.clone(), message);
-        let records = session.commit(&mut log, &events)?;
+        let records = session.commit(&mut log, events)?;
         Ok(Accepted {
             message_id,
             seq: records.last().map_or(Seq::ZERO, |record| record.seq),

@@ -255,6 +255,7 @@ mod tests {
             agents: Arc::new(NoAgents),
             models: Arc::new(Providers::new(ProviderSettings::default())),
             clock: Arc::clone(&clock) as Arc<_>,
+            redactor: Arc::default(),
             settings: Settings {
                 max_active: 1,
                 min_free_bytes: 0,

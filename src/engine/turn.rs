@@ -193,7 +193,7 @@ impl Worker<'_> {
             let (live, _) = self.mine()?;
             decision(&live)
         };
-        Ok(self.session.commit(&mut log, &events)?)
+        Ok(self.session.commit(&mut log, events)?)
     }
 
     /// Takes a turn up that the process before this one left unfinished.

@@ -26,6 +26,7 @@ mod loaded;
 mod logging;
 pub mod offline;
 pub mod options;
+mod secrets;
 pub mod serve;
 mod shelf;
 pub mod shown_agent;

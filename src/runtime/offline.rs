@@ -166,6 +166,7 @@ impl Owner {
             agents: Arc::new(NoAgents),
             models: Arc::new(Providers::new(ProviderSettings::default())),
             clock: Arc::new(SystemClock),
+            redactor: Arc::default(),
             settings: Settings {
                 max_active: 1,
                 min_free_bytes: 0,

@@ -1,12 +1,14 @@
 //! `duragent serve`: the whole program, from its configuration to its orderly end.
 
-use std::io::ErrorKind;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use crossbeam_channel::Receiver;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::agents::AgentDirectory;
 use crate::base::clock::SystemClock;
@@ -14,6 +16,7 @@ use crate::base::fs::{FaultFs, Fs, RealFs};
 use crate::base::stop::{self, Stop};
 use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::config::{self, Config, Server};
+use crate::domain::redact::Redactor;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::engine::{Lifetimes, Parts, Recovery, Sessions, Settings};
@@ -27,6 +30,7 @@ use crate::runtime::host::Program;
 use crate::runtime::loaded::{LoadedAgents, ToolParts};
 use crate::runtime::logging;
 use crate::runtime::options::{self, Resume, ServeOptions};
+use crate::runtime::secrets;
 use crate::runtime::signals::StopRequests;
 use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
 use crate::runtime::workspace;
@@ -62,8 +66,14 @@ pub fn serve_faulty(options: &ServeOptions, plan: FaultPlan) -> anyhow::Result<(
 }
 
 fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
+    let hidden = hide_memory();
     let (config, warnings) = options::load(options)?;
-    logging::start(&config.logging)?;
+    let redactor = Arc::new(secrets::redactor(&config, variables()));
+    logging::start(&config.logging, Arc::clone(&redactor))?;
+    logging::take_panics();
+    if let Err(error) = hidden {
+        log::warn!("other programs of this user can read the server's memory: {error}");
+    }
     for warning in warnings {
         log::warn!("{warning}");
     }
@@ -75,7 +85,13 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     // After the port: a start that fails for want of one took nothing up, and is no crash.
     let mut starts = Starts::begin(&config.workspace, now());
     let recovery = recovery(options.resume, &starts);
-    let started = Running::start(&config, fs, &starts, recovery, listener, stop_requests);
+    let means = Means {
+        fs,
+        listener,
+        stop_requests,
+        redactor,
+    };
+    let started = Running::start(&config, means, &starts, recovery);
     if started.is_err() {
         // It touched no session: not a start that anything died of.
         starts.end(now());
@@ -91,6 +107,30 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Keeps other programs of this user from reading this process's memory and environment, where the
+/// keys are, and the system from writing them into a core file.
+///
+/// Source: PR_SET_DUMPABLE(2const), ptrace(2).
+fn hide_memory() -> io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// The environment; what is not text can't stand in one.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text)
+}
+
+/// What the parts are built from, beside the configuration.
+struct Means {
+    fs: Arc<dyn Fs>,
+    listener: TcpListener,
+    stop_requests: StopRequests,
+    redactor: Arc<Redactor>,
+}
+
 /// Everything that runs, until it is stopped.
 struct Running {
     front: Front,
@@ -103,20 +143,18 @@ struct Running {
 impl Running {
     fn start(
         config: &Config,
-        fs: Arc<dyn Fs>,
+        means: Means,
         starts: &Starts,
         recovery: Recovery,
-        listener: TcpListener,
-        stop_requests: StopRequests,
     ) -> anyhow::Result<Running> {
         let agents = load_agents(config);
         let store = Arc::new(FileStore::with_sessions_in(
-            Arc::clone(&fs),
+            Arc::clone(&means.fs),
             &config.workspace,
             config.sessions_dir.clone(),
         ));
         let tool_parts = ToolParts {
-            fs,
+            fs: means.fs,
             clock: Arc::new(SystemClock),
             store: Arc::clone(&store) as Arc<_>,
         };
@@ -125,6 +163,7 @@ impl Running {
             agents: LoadedAgents::new(Arc::clone(&agents), config, tool_parts),
             models: Arc::new(Providers::new(provider_settings(&config.server))),
             clock: Arc::new(SystemClock),
+            redactor: means.redactor,
             settings: Settings {
                 max_active: config.sessions.max_active,
                 min_free_bytes: config.server.min_free_bytes,
@@ -140,7 +179,7 @@ impl Running {
             host: Arc::new(Program {
                 agents,
                 sessions: sessions.clone(),
-                stop: stop_requests,
+                stop: means.stop_requests,
                 workspace: config.workspace.clone(),
                 are_turns_waiting: recovery == Recovery::LeaveWaiting,
                 workspace_hash: hash,
@@ -153,7 +192,7 @@ impl Running {
         }));
         let front = Front::start(
             front_settings(&config.server),
-            listener,
+            means.listener,
             Arc::clone(&api) as _,
         )
         .context("cannot start the HTTP server")?;

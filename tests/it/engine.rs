@@ -5,6 +5,7 @@ mod client;
 mod failed_writes;
 mod panics;
 mod power_cut;
+mod secrets;
 mod storage;
 mod sweep;
 

@@ -22,6 +22,7 @@ mod guarantees;
 mod http;
 mod llm;
 mod manage;
+mod secrets;
 mod store;
 mod support;
 mod tidy;

@@ -9,6 +9,7 @@ use duragent::base::clock::{Clock, SystemClock};
 use duragent::base::fs::RealFs;
 use duragent::domain::event::{OnDisconnect, ToolOutput};
 use duragent::domain::ids::AgentName;
+use duragent::domain::redact::Redactor;
 use duragent::domain::spec::{AgentSpec, ModelChoice, Provider};
 use duragent::engine::{Agent, Agents, Lifetimes, Parts, Sessions, Settings};
 use duragent::llm::Models;
@@ -29,6 +30,7 @@ pub struct Setup {
     pub lifetimes: Lifetimes,
     pub ttl_hours: Option<u64>,
     pub clock: Arc<dyn Clock>,
+    pub redactor: Arc<Redactor>,
 }
 
 impl Default for Setup {
@@ -42,6 +44,7 @@ impl Default for Setup {
             lifetimes: Lifetimes::default(),
             ttl_hours: None,
             clock: Arc::new(SystemClock),
+            redactor: Arc::default(),
         }
     }
 }
@@ -79,6 +82,7 @@ pub fn start_with(
         agents: Arc::new(OneAgent(agent)),
         models,
         clock: Arc::clone(&setup.clock),
+        redactor: Arc::clone(&setup.redactor),
         settings: Settings {
             max_active: setup.max_active,
             min_free_bytes: 0,

@@ -1,0 +1,87 @@
+//! What must not come into sessions and logs. Pure.
+
+use crate::config::Config;
+use crate::domain::redact::Redactor;
+use crate::domain::secret::{Secret, names_a_secret};
+
+/// Knows the tokens of the configuration, and the variables of the `environment` whose names say
+/// that they hold a secret; the keys of the providers are among them.
+pub(super) fn redactor(
+    config: &Config,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Redactor {
+    let configured = configured(config).map(|(name, secret)| (name, secret.reveal().to_owned()));
+    let variables = environment
+        .into_iter()
+        .filter(|(name, _)| names_a_secret(name));
+    Redactor::new(configured.chain(variables))
+}
+
+fn configured(config: &Config) -> impl Iterator<Item = (String, &Secret)> {
+    let server = &config.server;
+    let telegram = config.gateways.telegram.as_ref();
+    let tokens = [
+        ("server.api_token", server.api_token.as_ref()),
+        ("server.admin_token", server.admin_token.as_ref()),
+        (
+            "gateways.telegram.bot_token",
+            telegram.map(|telegram| &telegram.bot_token),
+        ),
+    ];
+    let tokens = tokens
+        .into_iter()
+        .filter_map(|(name, secret)| Some((name.to_owned(), secret?)));
+    let external = config.gateways.external.iter();
+    let theirs = external
+        .flat_map(|gateway| &gateway.env)
+        .filter(|(name, _)| names_a_secret(name))
+        .map(|(name, secret)| (name.clone(), secret));
+    tokens.chain(theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Overrides;
+
+    #[test]
+    fn tokens_of_the_configuration_and_named_variables_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("duragent.yaml");
+        std::fs::write(
+            &file,
+            "server:\n  api_token: the-api-token\n  admin_token: the-admin-token\n\
+             gateways:\n  telegram:\n    enabled: true\n    bot_token: 1234:the-bot-token\n  \
+             external:\n    - name: x\n      command: /bin/true\n      \
+             env: {X_TOKEN: the-x-token, PLACE: the-usual-place}\n",
+        )
+        .unwrap();
+        let file: &Path = &file;
+        let loaded = Config::load(Some(file), &Overrides::default(), &|_| None).unwrap();
+        let variables = [
+            ("BRAVE_API_KEY", "the-brave-key"),
+            ("db_password", "the-password"),
+            ("HOME", "/home/somebody"),
+            ("A_KEY", "the-api-token"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let redactor = redactor(&loaded.config, variables);
+        for (text, expected) in [
+            ("the-api-token", "[redacted:A_KEY]"),
+            ("the-admin-token", "[redacted:server.admin_token]"),
+            (
+                "1234:the-bot-token",
+                "[redacted:gateways.telegram.bot_token]",
+            ),
+            ("the-x-token", "[redacted:X_TOKEN]"),
+            ("the-brave-key", "[redacted:BRAVE_API_KEY]"),
+            ("the-password", "[redacted:db_password]"),
+            ("the-usual-place", "the-usual-place"),
+            ("/home/somebody", "/home/somebody"),
+        ] {
+            assert_eq!(redactor.redact(text), expected);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Secrets on the ways that only tools take, and at a stop.
+
+use duragent::domain::redact::Redactor;
+
+use super::*;
+
+const KEY: &str = "sk-abcdefghij";
+
+fn world(setup: Setup) -> World {
+    let secret = ("A_KEY".to_owned(), KEY.to_owned());
+    World::with(Setup {
+        redactor: Arc::new(Redactor::new([secret])),
+        ..setup
+    })
+}
+
+fn assert_clean(world: &World, id: &SessionId) {
+    let log = format!("{:?}", world.log(id));
+    assert!(!log.contains(KEY), "{log}");
+}
+
+#[test]
+fn a_tool_runs_with_what_was_stored_and_its_output_is_covered() {
+    let world = world(Setup {
+        tools: tool("reveal", |arguments| ToolOutput {
+            success: !arguments.contains(KEY),
+            content: format!("{arguments} is {KEY}"),
+        }),
+        ..Setup::default()
+    });
+    world
+        .model
+        .reply(tool_call("reveal", &format!("{{\"what\":\"{KEY}\"}}")))
+        .then(text("so it is"));
+    let id = world.session();
+    let items = read_all(&mut world.say(&id, "what is it?"));
+    assert!(!format!("{items:?}").contains(KEY));
+    let found = world.wait_for(&id, |event| matches!(event, Event::ToolResult { .. }));
+    let Event::ToolResult { result, .. } = found.event else {
+        unreachable!("it was asked for");
+    };
+    let expected = ToolOutput {
+        success: true,
+        content: r#"{"what":"[redacted:A_KEY]"} is [redacted:A_KEY]"#.to_owned(),
+    };
+    assert_eq!(result, expected);
+    assert_clean(&world, &id);
+    assert!(!world.model.requests()[1].body.to_string().contains(KEY));
+}
+
+#[test]
+fn a_command_that_is_asked_about_is_shown_without_the_secret_and_allowed_as_shown() {
+    let world = world(Setup {
+        tools: tool("deed", repeats),
+        policy: Arc::new(AskAlways),
+        ..Setup::default()
+    });
+    world
+        .model
+        .reply(tool_call("deed", &format!("{{\"with\":\"{KEY}\"}}")))
+        .then(text("done"));
+    let id = world.session();
+    let mut stream = world.say(&id, "do it");
+    read_until(&mut stream, |event| {
+        matches!(event, FeedEvent::ApprovalRequired { .. })
+    });
+    let asked = world.sessions.show(&id).unwrap().pending_approval.unwrap();
+    assert!(asked.command.contains("[redacted:A_KEY]"), "{asked:?}");
+    world
+        .sessions
+        .approve(
+            &id,
+            asked.call_id.as_str(),
+            &asked.command,
+            Decision::AllowOnce,
+            Some(KEY.to_owned()),
+        )
+        .unwrap();
+    world.wait_for(&id, |event| matches!(event, Event::TurnEnded { .. }));
+    assert_clean(&world, &id);
+}
+
+#[test]
+fn a_secret_that_a_stop_cuts_in_two_does_not_come_together_again() {
+    let world = world(Setup {
+        on_disconnect: OnDisconnect::Continue,
+        ..Setup::default()
+    });
+    world
+        .model
+        .reply(pieces(&["it is sk-abcde"]).and_stall())
+        // As a model does: it goes on where its words end.
+        .then(pieces(&["sk-abcdefghij", "."]));
+    let id = world.session();
+    let mut stream = world.say(&id, "what is it?");
+    read_until(&mut stream, |event| matches!(event, FeedEvent::Token(_)));
+    let world = world.restarted();
+    world.sessions.recover(Recovery::TakeUp, || false).unwrap();
+    world.wait_for(&id, |event| matches!(event, Event::TurnEnded { .. }));
+    let shown = world.sessions.messages(&id, 10, None).unwrap();
+    assert_eq!(shown[1].content, "it is [redacted:A_KEY].");
+    let first = world.wait_for(&id, |event| event.as_reply().is_some());
+    assert_eq!(first.event.as_reply().unwrap().content, "it is ");
+}
