@@ -2,23 +2,87 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use duragent::base::fs::{File, Fs, Open};
 
 use super::*;
 
-/// A disk that is full, or fails its syncs, when the test says so.
+/// A disk that is full, fails its syncs, or takes its time, when the test says so.
 #[derive(Debug, Clone, Default)]
 struct Disk {
     is_full: Arc<AtomicBool>,
     fails_syncs: Arc<AtomicBool>,
+    slow: Arc<Mutex<Vec<Slow>>>,
 }
 
 #[derive(Debug)]
 struct OnDisk {
     disk: Disk,
+    name: String,
     file: Box<dyn File>,
+}
+
+/// What the next one to open or to write a file of that name meets.
+#[derive(Debug)]
+struct Slow {
+    name: &'static str,
+    begun_tx: Sender<()>,
+    result_rx: Receiver<io::Result<()>>,
+}
+
+/// An operation that lasts until the test has it end.
+struct Held {
+    begun_rx: Receiver<()>,
+    result_tx: Sender<io::Result<()>>,
+}
+
+impl Held {
+    fn wait_until_begun(&self) {
+        let begun = self.begun_rx.recv_timeout(PATIENCE);
+        assert!(begun.is_ok(), "nobody came");
+    }
+
+    fn end(self, result: io::Result<()>) {
+        self.result_tx.send(result).unwrap();
+    }
+}
+
+impl Disk {
+    /// The next one to open or to write a file of that name waits for the test.
+    fn hold(&self, name: &'static str) -> Held {
+        let (begun_tx, begun_rx) = bounded(1);
+        let (result_tx, result_rx) = bounded(1);
+        self.slow.lock().unwrap().push(Slow {
+            name,
+            begun_tx,
+            result_rx,
+        });
+        Held {
+            begun_rx,
+            result_tx,
+        }
+    }
+
+    fn meet(&self, name: &str) -> io::Result<()> {
+        let slow = {
+            let mut slow = self.slow.lock().unwrap();
+            let at = slow.iter().position(|slow| slow.name == name);
+            at.map(|at| slow.remove(at))
+        };
+        let Some(slow) = slow else { return Ok(()) };
+        slow.begun_tx.send(()).unwrap();
+        // Given up by a test that failed: nothing hangs for that.
+        slow.result_rx.recv().unwrap_or(Ok(()))
+    }
+}
+
+fn name_of(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
 }
 
 impl Fs for Disk {
@@ -27,8 +91,12 @@ impl Fs for Disk {
     }
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
+        if matches!(how, Open::AppendOrCreate) {
+            self.meet(name_of(path))?;
+        }
         Ok(Box::new(OnDisk {
             disk: self.clone(),
+            name: name_of(path).to_owned(),
             file: RealFs.open(path, how)?,
         }))
     }
@@ -67,6 +135,7 @@ impl File for OnDisk {
         if self.disk.is_full.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        self.disk.meet(&self.name)?;
         self.file.write_all(bytes)
     }
 
@@ -135,6 +204,80 @@ fn a_disk_that_fills_up_in_a_reply_loses_nothing_of_what_was_shown() {
     assert_eq!(said(&items), "one two three");
     let messages = world.sessions.messages(&id, 10, None).unwrap();
     assert_eq!(messages[1].content, "one two three");
+}
+
+/// The worker of a session, as the system sees it.
+struct WorkerThread(std::path::PathBuf);
+
+impl WorkerThread {
+    fn of(id: &SessionId) -> WorkerThread {
+        let name = format!("s-{}\n", id.short());
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let mut folders = tasks.map(|task| task.unwrap().path());
+        let is_it = |folder: &std::path::PathBuf| {
+            // One that has ended meanwhile has no name.
+            std::fs::read_to_string(folder.join("comm")).is_ok_and(|comm| comm == name)
+        };
+        WorkerThread(folders.find(is_it).expect("it works"))
+    }
+
+    /// Waits until it waits, once more than `before`; how often it has had to.
+    fn wait_for_wait(&self, before: u64) -> u64 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = std::fs::read_to_string(self.0.join("status")).unwrap();
+            let field = |name: &str| {
+                let mut lines = status.lines();
+                let value = lines.find_map(|line| line.strip_prefix(name));
+                value.unwrap().trim().to_owned()
+            };
+            let waits = field("voluntary_ctxt_switches:").parse().unwrap();
+            if field("State:").starts_with('S') && waits > before {
+                return waits;
+            }
+            assert!(Instant::now() < deadline, "it does not wait");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn a_session_that_is_given_up_is_its_workers_until_it_is_broken_off() {
+    let disk = Disk::default();
+    let world = Arc::new(world_on(&disk));
+    world.model.default_reply(text("fine"));
+    let id = world.session();
+    let journal = disk.hold("inflight.jsonl");
+    let mut client = world.say(&id, "one");
+    journal.wait_until_begun();
+    // Somebody else has the log while the worker gives up.
+    let log = disk.hold("events.jsonl");
+    let (asked, of) = (Arc::clone(&world), id.clone());
+    let second = std::thread::spawn(move || asked.sessions.submit(&of, message("two")));
+    log.wait_until_begun();
+    let worker = WorkerThread::of(&id);
+    let waits = worker.wait_for_wait(0);
+    journal.end(Err(io::Error::other("a bad sector")));
+    worker.wait_for_wait(waits);
+    let is_working = world.sessions.show(&id).unwrap().working;
+    log.end(Ok(()));
+    second.join().unwrap().unwrap();
+    assert!(is_working, "another would write to its journal");
+    // It is opened anew by one who comes back, and nobody else has worked for it.
+    let mut items = read_all(&mut client);
+    let begin = Begin::After(items.last().unwrap().id);
+    let mut client = world
+        .sessions
+        .subscribe(&id, begin, Presence::default())
+        .unwrap();
+    items.extend(read_until(&mut client, |event| {
+        matches!(event, FeedEvent::Done { .. })
+    }));
+    assert_eq!(said(&items), "fine");
+    let messages = world.sessions.messages(&id, 10, None).unwrap();
+    let texts: Vec<&str> = messages.iter().map(|one| one.content.as_str()).collect();
+    assert_eq!(texts, ["one", "two", "fine"]);
+    assert_eq!(world.model.request_count(), 1);
 }
 
 #[test]
