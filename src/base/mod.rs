@@ -1,5 +1,6 @@
 //! Plain tools for threads, files, time and YAML. No Duragent words in here.
 
+pub mod address;
 pub mod clock;
 pub mod file_lock;
 pub mod fs;
