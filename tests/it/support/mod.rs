@@ -5,3 +5,4 @@ pub mod fake_model;
 pub mod local_api;
 pub mod server;
 pub mod sessions;
+pub mod tools;

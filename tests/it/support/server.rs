@@ -103,6 +103,21 @@ impl Workspace {
         );
     }
 
+    /// Changes the first event of a session that no server has open.
+    pub fn change_start(&self, session: &str, change: impl FnOnce(&mut Value)) {
+        let folder = format!(".duragent/sessions/{session}");
+        let log = format!("{folder}/events.jsonl");
+        let text = self.read(&log);
+        let (first, rest) = text.split_once('\n').unwrap();
+        let mut event: Value = serde_json::from_str(first).unwrap();
+        // Events without a checksum are taken as they are.
+        event.as_object_mut().unwrap().remove("crc");
+        change(&mut event);
+        self.write(&log, &format!("{event}\n{rest}"));
+        // A snapshot, where there is one, tells of the event as it was.
+        drop(fs::remove_file(self.file(&format!("{folder}/state.yaml"))));
+    }
+
     /// The log of a session, line by line, without one that is being written.
     pub fn log_of(&self, session: &str) -> Vec<Value> {
         self.read(&format!(".duragent/sessions/{session}/events.jsonl"))
@@ -336,6 +351,13 @@ impl Remote {
     ) -> Answer {
         exchange(self.address, method, path, &self.with_token(headers), body)
             .unwrap_or_else(|err| panic!("{method} {path}: {err}"))
+    }
+
+    /// `POST`; `None` when no whole answer comes, as from a server that is killed.
+    pub fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        let headers = self.with_token(&[("Content-Type", "application/json")]);
+        let body = body.to_string();
+        exchange(self.address, "POST", path, &headers, body.as_bytes()).ok()
     }
 
     /// Creates a session and returns its id.

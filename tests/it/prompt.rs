@@ -1,0 +1,262 @@
+//! What a model is sent: `agent show --prompt` prints it, and it stays the same.
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::fake_model::{Asked, FakeModel, text};
+use crate::support::server::{Launch, Server, Workspace};
+
+const KEY: &str = "ANTHROPIC_API_KEY";
+
+/// An agent with something of everything.
+fn workspace(model: &FakeModel, provider: &str) -> Workspace {
+    let workspace = Workspace::new();
+    let base_url = model.url();
+    workspace.agent(
+        "ada",
+        &format!(
+            "  model: {{provider: {provider}, name: fake, base_url: \"{base_url}\"}}\n  \
+             memory: {{backend: filesystem}}\n  system_prompt: You are {{{{agent.name}}}} in {{{{agent.home}}}}.\n  \
+             tools:\n    - {{type: builtin, name: session}}\n    - {{type: builtin, name: reload_tools}}\n"
+        ),
+    );
+    let home = ".duragent/agents/ada";
+    for (file, words) in [
+        (format!("{home}/SOUL.md"), "\nI am kind.\n\n"),
+        (format!("{home}/INSTRUCTIONS.md"), "Be brief.\n"),
+        (
+            format!("{home}/directives/b.md"),
+            "Agent b: {{agent.name}}.\n",
+        ),
+        (format!("{home}/directives/a.md"), "Agent a.\n"),
+        (".duragent/directives/z.md".to_owned(), "Workspace z.\n"),
+        (".duragent/directives/b.md".to_owned(), "Workspace b.\n"),
+        (
+            ".duragent/directives/notes.txt".to_owned(),
+            "No directive.\n",
+        ),
+        (
+            format!("{home}/skills/tidy/SKILL.md"),
+            "---\nname: tidy\ndescription: Tidies up.\n---\nNot in the prompt.\n",
+        ),
+    ] {
+        workspace.write(&file, words);
+    }
+    workspace
+}
+
+fn serve(workspace: &Workspace) -> Server {
+    Launch::new(workspace).env(KEY, "key").start()
+}
+
+fn run(workspace: &Workspace, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_duragent"))
+        .args(arguments)
+        .current_dir(workspace.path())
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap_or_default())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn shown(workspace: &Workspace, arguments: &[&str]) -> String {
+    let output = run(workspace, arguments);
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{complaint}");
+    assert_eq!(complaint, "");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn shown_json(workspace: &Workspace) -> Value {
+    let text = shown(workspace, &["agent", "show", "ada", "--prompt", "--json"]);
+    serde_json::from_str(&text).unwrap()
+}
+
+fn asked(model: &FakeModel) -> Asked {
+    model.requests().pop().unwrap()
+}
+
+#[test]
+fn what_is_shown_is_what_a_model_is_sent_byte_for_byte() {
+    for provider in ["openai", "anthropic"] {
+        let model = FakeModel::start();
+        model.reply(text("Hello."));
+        let workspace = workspace(&model, provider);
+        let server = serve(&workspace);
+        let session = server.create_session("ada");
+        assert_eq!(server.say(&session, "Hi.").status, 200);
+
+        let shown = shown_json(&workspace);
+        let sent = asked(&model);
+        assert_eq!(shown["system"], json!(sent.system()), "{provider}");
+        assert_eq!(shown["tools"], sent.body["tools"], "{provider}");
+        assert_eq!(shown["model"], json!(format!("{provider}/fake")));
+
+        let parts = shown["parts"].as_array().unwrap();
+        let (tools, texts) = parts.split_last().unwrap();
+        let texts: Vec<&str> = texts
+            .iter()
+            .map(|part| part["text"].as_str().unwrap())
+            .collect();
+        assert_eq!(texts.join("\n\n"), sent.system());
+        assert_eq!(tools["text"], json!(sent.body["tools"].to_string()));
+        let tokens = |part: &Value| part["text"].as_str().unwrap().len().div_ceil(4) as u64;
+        for part in parts {
+            assert_eq!(part["tokens"], json!(tokens(part)), "{part}");
+        }
+        assert_eq!(
+            shown["tokens"],
+            json!(parts.iter().map(tokens).sum::<u64>())
+        );
+    }
+}
+
+#[test]
+fn the_parts_stand_in_their_order_and_an_agents_directive_replaces_the_workspaces() {
+    let model = FakeModel::start();
+    let workspace = workspace(&model, "openai");
+    let shown = shown_json(&workspace);
+    let parts = shown["parts"].as_array().unwrap();
+    let names: Vec<&str> = parts
+        .iter()
+        .map(|part| part["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "soul",
+            "system_prompt",
+            "instructions",
+            "directives/z.md",
+            "directives/a.md",
+            "directives/b.md",
+            "skills",
+            "memory",
+            "tools"
+        ]
+    );
+    let home = workspace.file(".duragent/agents/ada");
+    let system = shown["system"].as_str().unwrap();
+    let start = format!(
+        "I am kind.\n\nYou are ada in {}.\n\nBe brief.\n\nWorkspace z.\n\nAgent a.\n\nAgent b: ada.\n\n# Skills\n",
+        home.canonicalize().unwrap().display()
+    );
+    assert!(system.starts_with(&start), "{system}");
+    assert!(
+        system.contains("\n- tidy: Tidies up.\n\n# Memory\n"),
+        "{system}"
+    );
+    for hidden in ["Workspace b", "No directive", "Not in the prompt"] {
+        assert!(!system.contains(hidden), "{hidden}");
+    }
+    let tools: Vec<&str> = shown["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["function"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(tools, ["memory", "reload_tools", "session", "skill"]);
+}
+
+#[test]
+fn people_see_the_same_with_its_tokens() {
+    let model = FakeModel::start();
+    let workspace = workspace(&model, "openai");
+    let json = shown_json(&workspace);
+    let text = shown(&workspace, &["agent", "show", "ada", "--prompt"]);
+    for part in json["parts"].as_array().unwrap() {
+        let (name, tokens) = (part["name"].as_str().unwrap(), &part["tokens"]);
+        assert!(text.contains(&format!("--- {name} ---\n")), "{name}");
+        if name != "tools" {
+            assert!(text.contains(part["text"].as_str().unwrap()), "{name}");
+        }
+        let row = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{name} ")));
+        assert!(row.unwrap().ends_with(&format!(" {tokens}")), "{row:?}");
+    }
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("all ") && last.ends_with(&format!(" {}", json["tokens"])));
+}
+
+#[test]
+fn the_prompt_of_a_session_keeps_its_bytes_and_the_time_of_its_start() {
+    // So that it is not idle for too long.
+    const FOR_EVER: &str = "sessions: {ttl_hours: 0}\n";
+    let model = FakeModel::start();
+    model.default_reply(text("Hello."));
+    let workspace = workspace(&model, "openai");
+    workspace.config(FOR_EVER);
+    workspace.write(
+        ".duragent/agents/ada/directives/now.md",
+        "It began on {{date}} at {{time}}.",
+    );
+    let mut server = serve(&workspace);
+    let session = server.create_session("ada");
+    server.terminate();
+    assert!(server.wait_for_exit().success());
+    workspace.change_start(&session, |event| {
+        event["timestamp"] = json!("2020-02-29T12:34:56.000000Z");
+    });
+
+    let server = serve(&workspace);
+    for words in ["One.", "Two."] {
+        assert_eq!(server.say(&session, words).status, 200);
+    }
+    let asked = model.requests();
+    let system = asked[0].system();
+    assert!(
+        system.contains("It began on 2020-02-29 at 12:34."),
+        "{system}"
+    );
+    let start = |asked: &Asked| (asked.system(), asked.body["tools"].to_string());
+    assert_eq!(start(&asked[0]), start(&asked[1]));
+}
+
+#[test]
+fn a_reload_takes_directives_up_and_a_bad_one_is_told_and_left_out() {
+    let model = FakeModel::start();
+    model.default_reply(text("Hello."));
+    let workspace = workspace(&model, "openai");
+    let server = serve(&workspace);
+    let session = server.create_session("ada");
+    workspace.write(".duragent/directives/new.md", "Brand new.");
+    fs::write(
+        workspace.file(".duragent/agents/ada/directives/a.md"),
+        b"Not\n\xff text",
+    )
+    .unwrap();
+    let report = server
+        .post("/api/admin/v1/reload-agents", &json!({}))
+        .json();
+    assert_eq!(report["changed"], json!(["ada"]), "{report}");
+    let error = &report["errors"][0];
+    assert_eq!(error["message"], json!("2:1: is not UTF-8 from here on"));
+    assert_eq!(error["file"], json!("agents/ada/directives/a.md"));
+
+    assert_eq!(server.say(&session, "Hi.").status, 200);
+    let system = asked(&model).system();
+    assert!(system.contains("Workspace z.\n\nAgent b: ada."), "{system}");
+    assert!(system.contains("Brand new."), "{system}");
+}
+
+#[test]
+fn an_agent_is_shown_without_its_secrets_and_one_that_is_not_there_is_not() {
+    let model = FakeModel::start();
+    let workspace = workspace(&model, "openai");
+    let yaml = shown(&workspace, &["agent", "show", "ada"]);
+    assert!(yaml.contains("description: Tidies up."), "{yaml}");
+    assert!(!yaml.contains(&model.url()), "{yaml}");
+    let text = shown(&workspace, &["agent", "show", "ada", "--json"]);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    let server = serve(&workspace);
+    assert_eq!(json, server.get("/api/v1/agents/ada").json());
+
+    let output = run(&workspace, &["agent", "show", "bob", "--prompt"]);
+    assert_eq!(output.status.code(), Some(1));
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("there is no agent bob"), "{complaint}");
+}
