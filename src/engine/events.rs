@@ -5,7 +5,7 @@ use crate::domain::event::{
     Trigger, Usage,
 };
 use crate::domain::ids::{CallId, MessageId, TurnId};
-use crate::domain::state::SessionState;
+use crate::domain::state::{CallState, Progress, SessionState};
 use crate::engine::live::Live;
 
 /// A paused session goes on.
@@ -20,7 +20,7 @@ pub(super) fn goes_on() -> Event {
 pub(super) struct Ending {
     pub(super) outcome: Outcome,
     pub(super) error: Option<Failure>,
-    /// What the model is told of calls that did not run.
+    /// What the model is told of calls without a result.
     pub(super) skips: &'static str,
 }
 
@@ -46,7 +46,7 @@ impl Ending {
         Ending {
             outcome: Outcome::Failed,
             error: Some(error),
-            skips: "not run: the turn failed",
+            skips: "the turn failed",
         }
     }
 
@@ -63,6 +63,9 @@ impl Ending {
 /// What the model is told of calls that a person's cancel has skipped.
 pub(super) const CANCELLED: &str = "cancelled by the user";
 
+/// What the model is told beside that of calls that began, and whose tool has not come back.
+const BEGUN: &str = "; it had begun, and it is unknown what it did";
+
 /// The end of the unfinished turn: open calls are skipped, the reply in flight is kept as far as
 /// it came. Nothing if there is none.
 pub(super) fn turn_end(live: &Live, ending: Ending) -> Vec<Event> {
@@ -70,14 +73,11 @@ pub(super) fn turn_end(live: &Live, ending: Ending) -> Vec<Event> {
         return Vec::new();
     };
     let mut events = Vec::new();
-    let open = turn.open_calls().map(|state| state.call.call_id.clone());
-    let call_ids: Vec<CallId> = open.collect();
-    if !call_ids.is_empty() {
-        events.push(Event::ToolsSkipped {
-            call_ids,
-            reason: ending.skips.to_owned(),
-        });
-    }
+    let (begun, waiting): (Vec<_>, Vec<_>) = turn
+        .open_calls()
+        .partition(|state| state.progress == Progress::Started);
+    events.extend(skipped(&begun, format!("{}{BEGUN}", ending.skips)));
+    events.extend(skipped(&waiting, ending.skips.to_owned()));
     let finish_reason = match ending.outcome {
         Outcome::Completed => FinishReason::Stop,
         Outcome::Cancelled => FinishReason::Cancelled,
@@ -86,6 +86,11 @@ pub(super) fn turn_end(live: &Live, ending: Ending) -> Vec<Event> {
     events.extend(partial_reply(live, finish_reason));
     events.push(ending.event(turn.id.clone(), turn.usage));
     events
+}
+
+fn skipped(calls: &[&CallState], reason: String) -> Option<Event> {
+    let call_ids: Vec<CallId> = calls.iter().map(|one| one.call.call_id.clone()).collect();
+    (!call_ids.is_empty()).then_some(Event::ToolsSkipped { call_ids, reason })
 }
 
 /// The end of whatever is unfinished, messages included that no turn has begun to answer: those

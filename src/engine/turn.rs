@@ -4,20 +4,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard};
 
 use crate::base::thread::panic_text;
-use crate::domain::event::{
-    ApprovalKind, Decision, Event, Outcome, Record, Status, ToolCall, ToolOutput, Trigger,
-};
-use crate::domain::state::{CallState, Progress};
+use crate::domain::event::{Event, Outcome, Record, Status, Trigger};
 use crate::domain::step::{Step, next_step};
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, CANCELLED, Ending};
 use crate::engine::inner::{Agent, Inner};
 use crate::engine::live::{Interrupt, Live, LiveGuard, Running, Work};
 use crate::engine::session::Session;
-use crate::engine::tool_run;
 use crate::llm::{Cancel, Model};
 use crate::store::Journal;
-use crate::tools::{Caller, Effect, Run, Tool, Verdict, Wish};
 
 /// How often a turn is tried again after an unclean stop.
 const TRIES_MAX: u32 = 3;
@@ -84,7 +79,7 @@ impl Worker<'_> {
         while let Some(step) = self.claim_step()? {
             match step {
                 Step::CallModel => self.call_model()?,
-                Step::RunTools(calls) => self.advance(calls)?,
+                Step::RunTools(calls) => self.advance(&calls)?,
                 Step::EndTurn(outcome) => self.end_turn(ending(outcome))?,
                 // Nothing of these is ever claimed.
                 Step::Idle | Step::AwaitApproval | Step::Paused => return Ok(()),
@@ -266,123 +261,6 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Brings the first of the open calls one step on.
-    fn advance(&mut self, calls: Vec<CallState>) -> Result<(), Leave> {
-        let Some(CallState { call, progress }) = calls.into_iter().next() else {
-            return Ok(());
-        };
-        let Some(agent) = self.agent()? else {
-            return Ok(());
-        };
-        let Some(tool) = agent.tools.get(&call.tool_name) else {
-            return self.answer_call(&call, unknown_tool(&call, &agent));
-        };
-        let wish = Wish {
-            session: &self.session.id,
-            call: &call,
-            kind: tool.spec().kind,
-            effect: tool.effect(&call.arguments),
-        };
-        match progress {
-            Progress::Waiting => match agent.policy.judge(&wish) {
-                Verdict::Allow => self.run_tool(&agent, &wish, &**tool),
-                Verdict::Ask { command } => self.ask(&call, command, ApprovalKind::Policy),
-                Verdict::Deny { reason } => self.answer_call(&call, events::refused(reason)),
-            },
-            // It may have run before the process died.
-            Progress::Started => match wish.effect {
-                Effect::Read | Effect::Idempotent => self.run_tool(&agent, &wish, &**tool),
-                Effect::Write => self.ask(&call, wish.command(), ApprovalKind::Uncertain),
-            },
-            Progress::Decided(decision) => match decision {
-                Decision::AllowAlways => {
-                    self.remember(&agent, &wish);
-                    self.run_tool(&agent, &wish, &**tool)
-                }
-                Decision::AllowOnce | Decision::Retry => self.run_tool(&agent, &wish, &**tool),
-                Decision::Deny | Decision::Skip | Decision::Worked => {
-                    self.answer_call(&call, events::decided(decision))
-                }
-            },
-            // `next_step` waits for the first and has no use for the second.
-            Progress::Asked | Progress::Done => Ok(()),
-        }
-    }
-
-    fn answer_call(&self, call: &ToolCall, result: ToolOutput) -> Result<(), Leave> {
-        self.write(|_| {
-            vec![Event::ToolResult {
-                call_id: call.call_id.clone(),
-                result,
-                duration_ms: None,
-            }]
-        })?;
-        Ok(())
-    }
-
-    fn ask(&self, call: &ToolCall, command: String, kind: ApprovalKind) -> Result<(), Leave> {
-        self.write(|_| {
-            vec![Event::ApprovalRequired {
-                call_id: call.call_id.clone(),
-                command,
-                kind,
-                requester_id: None,
-            }]
-        })?;
-        Ok(())
-    }
-
-    /// Has the policy remember what a person allowed for good. The decision stands in the log,
-    /// and holds for this call whatever becomes of the policy's file.
-    fn remember(&self, agent: &Agent, wish: &Wish<'_>) {
-        if let Err(error) = agent.policy.allow_always(wish) {
-            log::error!(
-                "session {}: \"allow always\" is not remembered: {error}",
-                self.session.id
-            );
-        }
-    }
-
-    fn run_tool(&self, agent: &Agent, wish: &Wish<'_>, tool: &dyn Tool) -> Result<(), Leave> {
-        let call = wish.call;
-        self.write(|_| {
-            vec![Event::ToolStarted {
-                call_id: call.call_id.clone(),
-                tool_name: call.tool_name.clone(),
-            }]
-        })?;
-        let (cancel, cancel_rx) = tool_run::canceller();
-        if !self.allow_cancel(Some(cancel))? {
-            // Asked to stop before it began: the next look says what becomes of the call.
-            return self.answer_call(call, events::refused("stopped before it ran".to_owned()));
-        }
-        agent.policy.note_start(wish);
-        let chat = self.live()?.state.summary.chat();
-        let run = Run {
-            arguments: &call.arguments,
-            cancel: &cancel_rx,
-            caller: Caller {
-                session: &self.session.id,
-                chat: chat
-                    .as_ref()
-                    .map(|(gateway, id)| (gateway.as_str(), id.as_str())),
-            },
-        };
-        let (mut result, duration) = tool_run::run(tool, &run);
-        self.allow_cancel(None)?;
-        if self.interrupt()? == Some(Interrupt::Shutdown) && !result.success {
-            result.content.push_str("\n(stopped by shutdown)");
-        }
-        self.write(|_| {
-            vec![Event::ToolResult {
-                call_id: call.call_id.clone(),
-                result,
-                duration_ms: Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
-            }]
-        })?;
-        Ok(())
-    }
-
     /// Leaves the turn as it is, because what happens can't be written down. It is taken up again
     /// when somebody comes: from the files, which have the text that was shown of a reply.
     fn give_up(&self, error: &EngineError) {
@@ -429,16 +307,4 @@ fn ending(outcome: Outcome) -> Ending {
             "the model's provider failed".to_owned(),
         )),
     }
-}
-
-fn unknown_tool(call: &ToolCall, agent: &Agent) -> ToolOutput {
-    let known: Vec<&str> = agent.tools.specs().map(|spec| spec.name.as_str()).collect();
-    let known = match known.is_empty() {
-        true => "there are no tools".to_owned(),
-        false => format!("there are: {}", known.join(", ")),
-    };
-    events::refused(format!(
-        "there is no tool called '{}'; {known}",
-        call.tool_name
-    ))
 }

@@ -8,6 +8,7 @@
 //! | `gate` | `http::Front` | epoll | stop, by its wake-up descriptor |
 //! | `http-0…n` | `http::Front` | the server's queue | one `unblock()` for each of them |
 //! | `s-7QW3FZ` | `engine::Sessions` | a model's socket, a tool | nothing left to do, or stop |
+//! | `tool-7QW3FZ` | a session's worker, for each of several calls that read | its tool | the tool's end, which cancel and stop force |
 //! | `model-rest` | `llm`, before a next call | what follows the last answer | its end, or 0.1 s |
 //! | `sse-7QW3FZ`, `wait-7QW3FZ` | `http::Api` | its session, its client | the answer's end, client gone, or stop |
 //! | `send` | `http::Front`, per large answer | its client | the answer's end, client gone, or stop |

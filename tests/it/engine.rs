@@ -8,6 +8,7 @@ mod power_cut;
 mod secrets;
 mod storage;
 mod sweep;
+mod tool_loop;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ use duragent::tools::{AskAlways, Effect, Tool, ToolSpec, Toolbox};
 use tempfile::TempDir;
 
 use crate::support::fake_model::{FakeModel, error, pieces, stall, text, tool_call};
-use crate::support::sessions::{Setup, providers, repeats, start, start_with, tool};
+use crate::support::sessions::{Says, Setup, providers, repeats, start, start_with, tool};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

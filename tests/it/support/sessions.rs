@@ -31,6 +31,8 @@ pub struct Setup {
     pub ttl_hours: Option<u64>,
     pub clock: Arc<dyn Clock>,
     pub redactor: Arc<Redactor>,
+    /// Changes what its file would say, last of all.
+    pub adapt: fn(&mut AgentSpec),
 }
 
 impl Default for Setup {
@@ -45,6 +47,7 @@ impl Default for Setup {
             ttl_hours: None,
             clock: Arc::new(SystemClock),
             redactor: Arc::default(),
+            adapt: |_| {},
         }
     }
 }
@@ -72,6 +75,7 @@ pub fn start_with(
     );
     spec.session.on_disconnect = setup.on_disconnect;
     spec.session.ttl_hours = setup.ttl_hours;
+    (setup.adapt)(&mut spec);
     let agent = Agent {
         spec: Arc::new(spec),
         tools: setup.tools.clone(),
@@ -127,24 +131,36 @@ impl Policy for AllowAll {
     fn note_start(&self, _: &Wish<'_>) {}
 }
 
+/// A tool that answers what `then` makes of its arguments.
 #[derive(Debug)]
-struct Says {
+pub struct Says {
     spec: ToolSpec,
     then: fn(&str) -> ToolOutput,
 }
 
-/// A tool that answers what `then` makes of its arguments.
+impl Says {
+    /// One that changes nothing.
+    pub fn reads(name: &str, then: fn(&str) -> ToolOutput) -> Arc<Says> {
+        Says::new(name, then, Effect::Read)
+    }
+
+    fn new(name: &str, then: fn(&str) -> ToolOutput, effect: Effect) -> Arc<Says> {
+        Arc::new(Says {
+            spec: ToolSpec {
+                name: name.to_owned(),
+                kind: ToolKind::Builtin,
+                description: "for tests".to_owned(),
+                parameters: serde_json::json!({"type": "object"}),
+                effect,
+            },
+            then,
+        })
+    }
+}
+
+/// A tool that answers what `then` makes of its arguments, and that may run once only.
 pub fn tool(name: &str, then: fn(&str) -> ToolOutput) -> Toolbox {
-    Toolbox::default().with(Arc::new(Says {
-        spec: ToolSpec {
-            name: name.to_owned(),
-            kind: ToolKind::Builtin,
-            description: "for tests".to_owned(),
-            parameters: serde_json::json!({"type": "object"}),
-            effect: Effect::Write,
-        },
-        then,
-    }))
+    Toolbox::default().with(Says::new(name, then, Effect::Write))
 }
 
 impl Tool for Says {

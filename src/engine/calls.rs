@@ -1,0 +1,235 @@
+//! The calls of a reply: judged, asked about, run and answered, in the reply's order.
+//!
+//! Neighbours that only read, and that nobody has to be asked about, run beside one another; any
+//! other call runs alone. So of the calls before a question all have run, and none after it.
+//!
+//! Each call gets exactly one answer: what the tool said, also when a cancel or a stop ended it;
+//! or, if it did not begin or did not end in time, its place among the skipped ones.
+
+use std::sync::Arc;
+
+use crate::domain::event::{ApprovalKind, Decision, Event, ToolCall, ToolOutput};
+use crate::domain::state::{CallState, Progress};
+use crate::engine::events;
+use crate::engine::inner::Agent;
+use crate::engine::live::Interrupt;
+use crate::engine::tool_run::{self, Crew, Done, Job};
+use crate::engine::turn::{Leave, Worker};
+use crate::tools::{Effect, Tool, Verdict, Wish};
+
+/// At most so many calls run beside one another.
+const PARALLEL_MAX: usize = 8;
+
+/// What is to be done about a call.
+enum Plan {
+    Run(Due),
+    Answer(ToolOutput),
+    Ask {
+        command: String,
+        kind: ApprovalKind,
+    },
+    /// It waits, or is done.
+    Nothing,
+}
+
+/// A call that is to run now.
+struct Due {
+    call: ToolCall,
+    tool: Arc<dyn Tool>,
+    effect: Effect,
+    /// Whether a person has allowed it, and others like it, for good.
+    is_allowed_always: bool,
+}
+
+impl Worker<'_> {
+    /// Brings the open calls one step on: the first, and those that may run beside it.
+    pub(super) fn advance(&mut self, calls: &[CallState]) -> Result<(), Leave> {
+        let Some((first, rest)) = calls.split_first() else {
+            return Ok(());
+        };
+        let Some(agent) = self.agent()? else {
+            return Ok(());
+        };
+        let first_due = match self.plan(&agent, first) {
+            Plan::Run(due) => due,
+            Plan::Answer(output) => return self.answer(&[&first.call], &output),
+            Plan::Ask { command, kind } => return self.ask(&first.call, command, kind),
+            Plan::Nothing => return Ok(()),
+        };
+        let beside = match first_due.effect {
+            Effect::Read => PARALLEL_MAX - 1,
+            Effect::Idempotent | Effect::Write => 0,
+        };
+        let others = rest
+            .iter()
+            .map_while(|state| match self.plan(&agent, state) {
+                Plan::Run(due) if due.effect == Effect::Read => Some(due),
+                Plan::Run(_) | Plan::Answer(_) | Plan::Ask { .. } | Plan::Nothing => None,
+            });
+        let mut group = vec![first_due];
+        group.extend(others.take(beside));
+        self.run_calls(&agent, &group)
+    }
+
+    fn plan(&self, agent: &Agent, state: &CallState) -> Plan {
+        let call = &state.call;
+        let Some(tool) = agent.tools.get(&call.tool_name) else {
+            return Plan::Answer(unknown_tool(call, agent));
+        };
+        let wish = self.wish(call, &**tool);
+        let run = |is_allowed_always| {
+            Plan::Run(Due {
+                call: call.clone(),
+                tool: Arc::clone(tool),
+                effect: wish.effect,
+                is_allowed_always,
+            })
+        };
+        match state.progress {
+            Progress::Waiting => match agent.policy.judge(&wish) {
+                Verdict::Allow => run(false),
+                Verdict::Ask { command } => Plan::Ask {
+                    command,
+                    kind: ApprovalKind::Policy,
+                },
+                Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
+            },
+            // It may have run before the process died.
+            Progress::Started => match wish.effect {
+                Effect::Read | Effect::Idempotent => run(false),
+                Effect::Write => Plan::Ask {
+                    command: wish.command(),
+                    kind: ApprovalKind::Uncertain,
+                },
+            },
+            Progress::Decided(decision) => match decision {
+                Decision::AllowAlways => run(true),
+                Decision::AllowOnce | Decision::Retry => run(false),
+                Decision::Deny | Decision::Skip | Decision::Worked => {
+                    Plan::Answer(events::decided(decision))
+                }
+            },
+            // `next_step` waits for the first and has no use for the second.
+            Progress::Asked | Progress::Done => Plan::Nothing,
+        }
+    }
+
+    fn wish<'c>(&'c self, call: &'c ToolCall, tool: &dyn Tool) -> Wish<'c> {
+        Wish {
+            session: &self.session.id,
+            call,
+            kind: tool.spec().kind,
+            effect: tool.effect(&call.arguments),
+        }
+    }
+
+    fn answer(&self, calls: &[&ToolCall], output: &ToolOutput) -> Result<(), Leave> {
+        let answers = calls.iter().map(|call| Event::ToolResult {
+            call_id: call.call_id.clone(),
+            result: output.clone(),
+            duration_ms: None,
+        });
+        self.write(|_| answers.collect())?;
+        Ok(())
+    }
+
+    fn ask(&self, call: &ToolCall, command: String, kind: ApprovalKind) -> Result<(), Leave> {
+        self.write(|_| {
+            vec![Event::ApprovalRequired {
+                call_id: call.call_id.clone(),
+                command,
+                kind,
+                requester_id: None,
+            }]
+        })?;
+        Ok(())
+    }
+
+    /// Has the policy remember what a person allowed for good. The decision stands in the log,
+    /// and holds for this call whatever becomes of the policy's file.
+    fn remember(&self, agent: &Agent, wish: &Wish<'_>) {
+        if let Err(error) = agent.policy.allow_always(wish) {
+            log::error!(
+                "session {}: \"allow always\" is not remembered: {error}",
+                self.session.id
+            );
+        }
+    }
+
+    /// Runs calls, several of them beside one another.
+    fn run_calls(&self, agent: &Agent, group: &[Due]) -> Result<(), Leave> {
+        for due in group.iter().filter(|due| due.is_allowed_always) {
+            self.remember(agent, &self.wish(&due.call, &*due.tool));
+        }
+        // One sync for all of them.
+        self.write(|_| group.iter().map(started).collect())?;
+        let (cancel, cancel_rx) = tool_run::canceller();
+        if !self.allow_cancel(Some(Arc::clone(&cancel)))? {
+            // Asked to stop before it began: the next look says what becomes of the turn.
+            let calls: Vec<&ToolCall> = group.iter().map(|due| &due.call).collect();
+            return self.answer(&calls, &events::refused("stopped before it ran".to_owned()));
+        }
+        for due in group {
+            agent.policy.note_start(&self.wish(&due.call, &*due.tool));
+        }
+        let chat = self.live()?.state.summary.chat();
+        let jobs = group.iter().map(|due| Job {
+            tool: Arc::clone(&due.tool),
+            arguments: due.call.arguments.clone(),
+            cancel_rx: cancel_rx.clone(),
+            session: self.session.id.clone(),
+            chat: chat.clone(),
+        });
+        // Whatever makes this return ends what still runs.
+        let mut crew = Crew::new(jobs.collect(), cancel);
+        while let Some(done) = crew.wait() {
+            self.keep_results(group, done)?;
+        }
+        self.allow_cancel(None)?;
+        Ok(())
+    }
+
+    /// Writes what has come back at the same time, in one append.
+    fn keep_results(&self, group: &[Due], done: Vec<Done>) -> Result<(), Leave> {
+        let interrupt = self.interrupt()?;
+        let results = done.into_iter().map(|done| Event::ToolResult {
+            call_id: group[done.index].call.call_id.clone(),
+            result: marked(done.output, interrupt),
+            duration_ms: Some(u64::try_from(done.duration.as_millis()).unwrap_or(u64::MAX)),
+        });
+        self.write(|_| results.collect())?;
+        Ok(())
+    }
+}
+
+fn started(due: &Due) -> Event {
+    Event::ToolStarted {
+        call_id: due.call.call_id.clone(),
+        tool_name: due.call.tool_name.clone(),
+    }
+}
+
+/// Says of a tool that did not succeed why that may be so.
+fn marked(mut output: ToolOutput, interrupt: Option<Interrupt>) -> ToolOutput {
+    let why = match interrupt {
+        None => None,
+        Some(Interrupt::Shutdown) => Some("stopped by shutdown"),
+        Some(Interrupt::Cancelled) => Some(events::CANCELLED),
+    };
+    if let Some(why) = why.filter(|_| !output.success) {
+        output.content.push_str(&format!("\n({why})"));
+    }
+    output
+}
+
+fn unknown_tool(call: &ToolCall, agent: &Agent) -> ToolOutput {
+    let known: Vec<&str> = agent.tools.specs().map(|spec| spec.name.as_str()).collect();
+    let known = match known.is_empty() {
+        true => "there are no tools".to_owned(),
+        false => format!("there are: {}", known.join(", ")),
+    };
+    events::refused(format!(
+        "there is no tool called '{}'; {known}",
+        call.tool_name
+    ))
+}
