@@ -96,12 +96,6 @@ fn note_what_has_no_effect(file: &raw::AgentFile, report: &mut Report) {
     };
     if let Some(At { value: session, .. }) = &spec.session {
         report.no_effect(session.compaction.as_ref());
-        if let Some(At { value: context, .. }) = &session.context {
-            report.no_effect(context.max_tool_result_tokens.as_ref());
-            report.no_effect(context.tool_result_truncation.as_ref());
-            report.no_effect(context.tool_result_keep_first.as_ref());
-            report.no_effect(context.tool_result_keep_last.as_ref());
-        }
     }
     report.no_effect(spec.limits.as_ref());
     report.no_effect(spec.access.as_ref());

@@ -57,6 +57,10 @@ impl Record {
     }
 }
 
+/// The code of the [`Event::Error`] that says: the provider found the conversation too long, and
+/// from here on less of it goes to the model.
+pub const CONTEXT_TRUNCATED: &str = "context_truncated";
+
 /// Something that happened to a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -247,6 +251,10 @@ pub struct UserMessage {
     /// Whether its turn runs on without a client.
     #[serde(default, skip_serializing_if = "is_false")]
     pub detached: bool,
+    /// Whether it is only overheard: the model sees it when it is asked something, and nobody
+    /// waits for an answer to it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub passive: bool,
     /// Files that came with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,

@@ -1,14 +1,19 @@
 //! What the model has seen and said, in the model's order, as much of it as its window holds.
 //!
-//! Pure: the same events give the same history, whether they are folded live or at replay.
+//! Pure: the same events give the same history, whether they are folded live or at replay. It is
+//! made less in steps, so that between two of them the prompt's beginning stays the same and the
+//! provider's cache holds: over the limit, results of tools are masked and whole turns given up
+//! until 60 % are left.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
-use crate::domain::event::{AssistantResponse, FinishReason, ToolOutput, UserMessage};
+use crate::domain::event::{AssistantResponse, FinishReason, ToolOutput, Usage, UserMessage};
 use crate::domain::ids::{CallId, Seq};
 use crate::domain::message::{Message, Reply};
+use crate::domain::window::{self, Budget, Limits, Marks, tokens_of_bytes};
 
 /// One thing in the conversation.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,18 +24,22 @@ pub enum Entry {
     Assistant(Arc<AssistantResponse>),
     /// A result of a call.
     Tool {
+        /// The event that told of it.
+        seq: Seq,
         /// The call.
         call_id: CallId,
         /// The tool.
         tool_name: String,
-        /// What it answered.
+        /// What it answered, as much of it as a model is ever shown.
         output: ToolOutput,
+        /// How long the answer was.
+        bytes: usize,
     },
 }
 
 impl Entry {
     /// A rough count of what it adds to a prompt.
-    fn tokens(&self) -> u64 {
+    fn tokens(&self, marks: &Marks) -> u64 {
         /// Roles, separators and names around each message.
         const FRAME_BYTES: usize = 16;
         let bytes = match self {
@@ -42,15 +51,34 @@ impl Entry {
                         .map(|call| call.tool_name.len() + call.arguments.len() + FRAME_BYTES)
                         .sum::<usize>()
             }
-            Entry::Tool { output, .. } => output.content.len(),
+            Entry::Tool {
+                seq,
+                tool_name,
+                output,
+                bytes,
+                ..
+            } => match marks.hides(*seq) {
+                true => window::masked(tool_name, &output.content, *bytes).len(),
+                false => output.content.len(),
+            },
         };
         tokens_of_bytes(bytes + FRAME_BYTES)
     }
+
+    fn result_seq(&self) -> Option<Seq> {
+        match self {
+            Entry::Tool { seq, .. } => Some(*seq),
+            Entry::User(_) | Entry::Assistant(_) => None,
+        }
+    }
 }
 
-/// Estimates tokens: four bytes each.
-pub fn tokens_of_bytes(bytes: usize) -> u64 {
-    bytes.div_ceil(4) as u64
+/// Estimates what messages that wait add to a prompt.
+pub(super) fn tokens_of<'m>(waiting: impl Iterator<Item = &'m Arc<UserMessage>>) -> u64 {
+    let marks = Marks::default();
+    waiting
+        .map(|message| Entry::User(Arc::clone(message)).tokens(&marks))
+        .sum()
 }
 
 /// The turns of a window, oldest first; the last may be unfinished.
@@ -58,52 +86,61 @@ pub fn tokens_of_bytes(bytes: usize) -> u64 {
 pub struct History {
     entries: VecDeque<Entry>,
     /// The finished turns among `entries`, in order.
-    turns: VecDeque<FinishedTurn>,
-    /// Entries and tokens since the last finished turn.
-    open: FinishedTurn,
-    /// Tokens of all entries.
+    turns: VecDeque<TurnEntries>,
+    /// What came since the last finished turn.
+    open: TurnEntries,
+    /// Tokens of all entries as the model is shown them.
     tokens: u64,
-    /// How many tokens of finished turns are kept; 0 for no limit.
-    tokens_max: u64,
+    limits: Limits,
+    marks: Marks,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct FinishedTurn {
+struct TurnEntries {
     /// The first event that belongs to it.
     first_seq: Seq,
     entries: usize,
-    tokens: u64,
 }
 
-impl FinishedTurn {
-    fn starting_at(first_seq: Seq) -> FinishedTurn {
-        FinishedTurn {
+impl TurnEntries {
+    fn starting_at(first_seq: Seq) -> TurnEntries {
+        TurnEntries {
             first_seq,
             entries: 0,
-            tokens: 0,
         }
     }
 }
 
 impl History {
-    /// An empty history that will hold about `tokens_max` tokens (0 for no limit), and begins
-    /// with event `first_seq`.
-    pub fn new(tokens_max: u64, first_seq: Seq) -> History {
+    /// An empty history within `limits` that begins with event `first_seq`.
+    pub fn new(limits: Limits, first_seq: Seq, marks: Marks) -> History {
         History {
             entries: VecDeque::new(),
             turns: VecDeque::new(),
-            open: FinishedTurn::starting_at(first_seq),
+            open: TurnEntries::starting_at(first_seq),
             tokens: 0,
-            tokens_max,
+            limits,
+            marks,
         }
     }
 
-    /// The first event that a replay needs in order to arrive at the same history.
+    /// The first event that a replay needs in order to arrive at the same history, with
+    /// [`marks`](History::marks).
     pub fn first_seq(&self) -> Seq {
         self.turns.front().unwrap_or(&self.open).first_seq
     }
 
-    /// What it holds.
+    /// What a replay needs to know of what happened before that event.
+    pub fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    /// What bounds it.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What it holds; masked results too.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }
@@ -114,53 +151,161 @@ impl History {
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
-        let tokens = entry.tokens();
-        self.tokens += tokens;
-        self.open.tokens += tokens;
+        self.tokens += entry.tokens(&self.marks);
         self.open.entries += 1;
         self.entries.push_back(entry);
     }
 
-    /// Ends the open turn; the next begins with event `next_seq`. Over the limit, whole turns are
-    /// given up until 60 % are left: a step, so that the prompt's beginning stays the same for
-    /// many calls and the provider's cache holds.
+    /// Adds a result, as much of it as a model is ever shown.
+    pub(super) fn push_result(
+        &mut self,
+        seq: Seq,
+        call_id: CallId,
+        tool_name: String,
+        output: &ToolOutput,
+    ) {
+        let bytes_max = self.limits.result_bytes_max();
+        let how = self.limits.tool_results.truncation;
+        self.push(Entry::Tool {
+            seq,
+            call_id,
+            tool_name,
+            output: ToolOutput {
+                success: output.success,
+                content: window::truncated(&output.content, bytes_max, how).into_owned(),
+            },
+            bytes: output.content.len(),
+        });
+    }
+
+    /// Ends the open turn; the next begins with event `next_seq`.
     pub(super) fn end_turn(&mut self, next_seq: Seq) {
-        let ended = mem::replace(&mut self.open, FinishedTurn::starting_at(next_seq));
+        let ended = mem::replace(&mut self.open, TurnEntries::starting_at(next_seq));
         // Of a turn that left nothing, a replay from the window may not even know.
         if ended.entries > 0 {
             self.turns.push_back(ended);
         }
-        if self.tokens_max == 0 || self.tokens <= self.tokens_max {
-            return;
-        }
-        let target = self.tokens_max.saturating_mul(3) / 5;
-        while self.tokens > target && self.turns.len() > 1 {
-            self.drop_oldest_turn();
+    }
+
+    /// Learns what a provider counted of a call that held this and `waiting` tokens of messages.
+    pub(super) fn learn(&mut self, waiting: u64, usage: Usage) {
+        let sent = self.tokens + waiting + self.limits.fixed_tokens;
+        self.marks.learn(sent, usage);
+    }
+
+    /// Forgets what was learned of a model that is not asked any more.
+    pub(super) fn forget_model(&mut self) {
+        self.marks.percent = Marks::default().percent;
+        self.marks.ceiling_tokens = None;
+    }
+
+    /// Makes it less if it is too much for the session's model, with `waiting` tokens of messages
+    /// that the next call adds.
+    pub(super) fn settle(&mut self, waiting: u64, model: Option<&str>) {
+        let budget = self.limits.budget(model, &self.marks);
+        let tokens = self.tokens + waiting;
+        let is_noisy = tokens > budget.aim && tokens > self.marks.quiet_tokens;
+        if is_noisy || tokens > budget.most {
+            self.step(budget, waiting, tokens > budget.most);
         }
     }
 
-    fn drop_oldest_turn(&mut self) {
-        let Some(oldest) = self.turns.pop_front() else {
+    /// Makes it less because the provider said that it is too much.
+    pub(super) fn shrink(&mut self, waiting: u64, model: Option<&str>) {
+        self.marks.lower_ceiling(self.tokens + waiting);
+        let budget = self.limits.budget(model, &self.marks);
+        self.step(budget, waiting, true);
+    }
+
+    /// One step down: first what costs the least. What the agent's file wants to keep gives way
+    /// only to what the model takes at most; what the model has not seen yet never does.
+    fn step(&mut self, budget: Budget, waiting: u64, must_fit: bool) {
+        let room = |tokens: u64| (tokens / 5 * 3).saturating_sub(waiting);
+        let first = usize::try_from(self.limits.tool_results.keep_first).unwrap_or(usize::MAX);
+        let last = usize::try_from(self.limits.tool_results.keep_last).unwrap_or(usize::MAX);
+        self.mask(room(budget.aim), first, last);
+        self.drop_turns(room(budget.aim), 1);
+        if must_fit {
+            self.mask(room(budget.most), 0, 0);
+            let is_all = self.open.entries == 0 && waiting == 0;
+            self.drop_turns(room(budget.most), usize::from(is_all));
+        }
+        if self.marks.masked_before <= self.first_seq() {
+            self.marks.masked_from = Seq::ZERO;
+            self.marks.masked_before = Seq::ZERO;
+        }
+        self.marks.quiet_tokens = self.tokens + waiting + budget.aim / 5 * 2;
+    }
+
+    /// Masks results, oldest first, until no more than `room` tokens are left; but not the `first`
+    /// and the `last` of them, nor those that the model has not seen.
+    fn mask(&mut self, room: u64, first: usize, last: usize) {
+        let results: Vec<Seq> = self.entries.iter().filter_map(Entry::result_seq).collect();
+        let end = results
+            .len()
+            .saturating_sub(last.max(self.unseen_results()));
+        let Some(candidates) = results.get(first..end) else {
             return;
         };
-        self.entries.drain(..oldest.entries);
-        self.tokens -= oldest.tokens;
+        for seq in candidates {
+            if self.tokens <= room {
+                return;
+            }
+            let is_first = self.marks.masked_before == Seq::ZERO;
+            if is_first || *seq < self.marks.masked_from {
+                self.marks.masked_from = *seq;
+            }
+            self.marks.masked_before = self.marks.masked_before.max(seq.next());
+            self.tokens = self.entries.iter().map(|one| one.tokens(&self.marks)).sum();
+        }
+    }
+
+    /// How many results came after the last reply.
+    fn unseen_results(&self) -> usize {
+        let latest = self.entries.iter().rev();
+        latest
+            .take_while(|entry| !matches!(entry, Entry::Assistant(_)))
+            .filter(|entry| entry.result_seq().is_some())
+            .count()
+    }
+
+    /// Gives whole turns up, oldest first, until no more than `room` tokens or `keep` turns are
+    /// left.
+    fn drop_turns(&mut self, room: u64, keep: usize) {
+        while self.tokens > room && self.turns.len() > keep {
+            let Some(oldest) = self.turns.pop_front() else {
+                return;
+            };
+            let marks = self.marks;
+            let dropped = self.entries.drain(..oldest.entries);
+            self.tokens -= dropped.map(|entry| entry.tokens(&marks)).sum::<u64>();
+        }
     }
 }
 
 /// Puts entries into a form that every provider accepts; see [`Message`].
 ///
-/// Neighbours of one role become one message, a call without a result gets one that says so, a
+/// Results that `marks` hide are masked. Neighbours of one role become one message, a call without a result gets one that says so, a
 /// result without its call and a reply with nothing in it are left out.
-pub fn to_messages<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Message> {
+pub fn to_messages<'a>(entries: impl Iterator<Item = &'a Entry>, marks: &Marks) -> Vec<Message> {
     let mut builder = Builder::default();
     for entry in entries {
         match entry {
             Entry::User(message) => builder.user(message),
             Entry::Assistant(reply) => builder.assistant(reply),
             Entry::Tool {
-                call_id, output, ..
-            } => builder.tool(call_id, output),
+                seq,
+                call_id,
+                tool_name,
+                output,
+                bytes,
+            } => {
+                let content = match marks.hides(*seq) {
+                    true => window::masked(tool_name, &output.content, *bytes),
+                    false => Cow::Borrowed(output.content.as_str()),
+                };
+                builder.tool(call_id, output.success, &content);
+            }
         }
     }
     builder.settle();
@@ -232,21 +377,24 @@ impl Builder {
         }));
     }
 
-    fn tool(&mut self, call_id: &CallId, output: &ToolOutput) {
+    fn tool(&mut self, call_id: &CallId, success: bool, content: &str) {
         let Some(at) = self.open_calls.iter().position(|(open, _)| open == call_id) else {
             return;
         };
         let Some((call_id, tool_name)) = self.open_calls.remove(at) else {
             return;
         };
-        let mut output = output.clone();
-        if output.content.trim().is_empty() {
-            output.content = "(no output)".to_owned();
-        }
+        let content = match content.trim().is_empty() {
+            true => "(no output)",
+            false => content,
+        };
         self.messages.push(Message::Tool {
             call_id,
             tool_name,
-            output,
+            output: ToolOutput {
+                success,
+                content: content.to_owned(),
+            },
         });
     }
 

@@ -5,6 +5,7 @@ pub mod event;
 pub mod history;
 pub mod ids;
 pub mod message;
+pub mod models;
 pub mod prompt;
 pub mod redact;
 pub mod secret;
@@ -14,3 +15,4 @@ pub mod step;
 #[cfg(test)]
 pub(crate) mod story;
 pub mod time;
+pub mod window;

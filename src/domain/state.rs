@@ -9,13 +9,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::event::{
-    ApprovalKind, AssistantResponse, Decision, EndReason, Event, FinishReason, OnDisconnect,
-    Record, SessionStart, Status, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
+    ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, Decision, EndReason, Event, FinishReason,
+    OnDisconnect, Record, SessionStart, Status, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
 };
-use crate::domain::history::{Entry, History, to_messages};
+use crate::domain::history::{Entry, History, to_messages, tokens_of};
 use crate::domain::ids::{CallId, MessageId, Seq, TurnId};
 use crate::domain::message::Message;
 use crate::domain::time::Timestamp;
+use crate::domain::window::{Limits, Marks};
 
 /// What a model that was cut off is asked; it is not logged.
 pub const CONTINUE_INSTRUCTION: &str = "Your previous reply was cut off by a technical \
@@ -40,9 +41,15 @@ pub struct SessionState {
 pub struct Unseen {
     /// Its number in the log.
     pub seq: Seq,
+    /// When it was stored.
+    pub at: Timestamp,
     /// The message.
     pub message: Arc<UserMessage>,
 }
+
+/// How much talk is kept that nobody has to answer; a model is told of no more.
+const TALK_BYTES_MAX: usize = 64 << 10;
+const HOUR_MICROS: u64 = 3_600_000_000;
 
 /// What is known of a session without reading its history; bounded in size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -177,23 +184,28 @@ pub struct IllegalEvent {
 }
 
 impl SessionState {
-    /// The state before any event. `history_tokens_max` bounds the history (0 for no limit).
-    pub fn new(history_tokens_max: u64) -> SessionState {
+    /// The state before any event, of a session whose conversation stays within `limits`.
+    pub fn new(limits: Limits) -> SessionState {
         SessionState {
             summary: Summary::empty(),
-            history: History::new(history_tokens_max, Seq(1)),
+            history: History::new(limits, Seq(1), Marks::default()),
             inbox: Vec::new(),
             turn: None,
         }
     }
 
     /// The state from which a replay that begins with event `window_seq` arrives where the whole
-    /// log would: `summary` is as of its `last_seq`, and events up to that one only fill the
-    /// other parts.
-    pub fn at_window(summary: Summary, window_seq: Seq, history_tokens_max: u64) -> SessionState {
+    /// log would: `summary` and `marks` are as of its `last_seq`, and events up to that one only
+    /// fill the other parts.
+    pub fn at_window(
+        summary: Summary,
+        window_seq: Seq,
+        marks: Marks,
+        limits: Limits,
+    ) -> SessionState {
         SessionState {
             summary,
-            history: History::new(history_tokens_max, window_seq),
+            history: History::new(limits, window_seq, marks),
             inbox: Vec::new(),
             turn: None,
         }
@@ -221,7 +233,8 @@ impl SessionState {
             .iter()
             .map(|unseen| Entry::User(Arc::clone(&unseen.message)))
             .collect();
-        let mut messages = to_messages(self.history.entries().chain(&unseen));
+        let entries = self.history.entries().chain(&unseen);
+        let mut messages = to_messages(entries, &self.history.marks());
         if matches!(messages.last(), Some(Message::Assistant(_))) {
             messages.push(Message::User {
                 text: CONTINUE_INSTRUCTION.to_owned(),
@@ -233,11 +246,46 @@ impl SessionState {
 
     /// Folds one event in.
     pub fn apply(&mut self, record: &Record) {
-        if record.seq > self.summary.last_seq {
+        let is_new = record.seq > self.summary.last_seq;
+        if is_new {
             self.summary.apply(record);
+            self.learn(&record.event);
         }
+        self.fold(record);
+        if is_new {
+            self.make_room(&record.event);
+        }
+    }
+
+    /// Learns from a reply how long the prompt was that it answers.
+    fn learn(&mut self, event: &Event) {
+        let Event::AssistantResponse(reply) = event else {
+            return;
+        };
+        let sent = self.inbox.iter().filter(|one| one.seq <= reply.input_seq);
+        let waiting = tokens_of(sent.map(|unseen| &unseen.message));
+        if let Some(usage) = reply.usage {
+            self.history.learn(waiting, usage);
+        }
+    }
+
+    /// Keeps the conversation within its limits. A replay is told what came of that.
+    fn make_room(&mut self, event: &Event) {
+        let waiting = tokens_of(self.inbox.iter().map(|unseen| &unseen.message));
+        let model = self.summary.model.as_deref();
+        if matches!(event, Event::SessionChanged { model: Some(_), .. }) {
+            self.history.forget_model();
+        }
+        let is_too_long = matches!(event, Event::Error { code, .. } if code == CONTEXT_TRUNCATED);
+        match is_too_long {
+            true => self.history.shrink(waiting, model),
+            false => self.history.settle(waiting, model),
+        }
+    }
+
+    fn fold(&mut self, record: &Record) {
         match &record.event {
-            Event::UserMessage(message) => self.accept(record.seq, message),
+            Event::UserMessage(message) => self.accept(record, message),
             Event::MessageDropped { message_id, .. } => self
                 .inbox
                 .retain(|unseen| unseen.message.message_id != *message_id),
@@ -246,14 +294,14 @@ impl SessionState {
             Event::ToolStarted { call_id, .. } => self.set_progress(call_id, Progress::Started),
             Event::ToolResult {
                 call_id, result, ..
-            } => self.finish_call(call_id, result),
+            } => self.finish_call(record.seq, call_id, result),
             Event::ToolsSkipped { call_ids, reason } => {
                 let output = ToolOutput {
                     success: false,
                     content: reason.clone(),
                 };
                 for call_id in call_ids {
-                    self.finish_call(call_id, &output);
+                    self.finish_call(record.seq, call_id, &output);
                 }
             }
             Event::ApprovalRequired {
@@ -352,14 +400,44 @@ impl SessionState {
             .any(|state| state.call.call_id == *call_id)
     }
 
-    fn accept(&mut self, seq: Seq, message: &UserMessage) {
+    fn accept(&mut self, record: &Record, message: &UserMessage) {
         if let Some(turn) = &mut self.turn {
             turn.detached |= message.detached;
         }
         self.inbox.push(Unseen {
-            seq,
+            seq: record.seq,
+            at: record.timestamp,
             message: Arc::new(message.clone()),
         });
+        // While a turn runs, a call may contain all of it already.
+        if self.turn.is_none() {
+            self.forget_old_talk(record.timestamp);
+        }
+    }
+
+    /// Keeps of the talk that nobody has to answer what is recent and not too much.
+    fn forget_old_talk(&mut self, now: Timestamp) {
+        let limits = &self.history.limits().talk;
+        let age_max = limits.max_age_hours.saturating_mul(HOUR_MICROS);
+        let oldest = now.as_micros().saturating_sub(age_max);
+        let mut messages = limits.max_messages;
+        let mut bytes = TALK_BYTES_MAX;
+        // From the newest on, until one is too many.
+        let talk = self.inbox.iter().rev().filter(|one| one.message.passive);
+        let kept = talk.take_while(|one| {
+            let fits = messages > 0 && one.message.content.len() <= bytes;
+            messages = messages.saturating_sub(1);
+            bytes = bytes.saturating_sub(one.message.content.len());
+            fits && one.at.as_micros() >= oldest
+        });
+        let first = kept.last().map_or(Seq(u64::MAX), |one| one.seq);
+        self.inbox
+            .retain(|one| !one.message.passive || one.seq >= first);
+    }
+
+    /// Whether somebody waits for an answer that no call has begun to give.
+    pub fn is_asked(&self) -> bool {
+        self.inbox.iter().any(|unseen| !unseen.message.passive)
     }
 
     fn start_turn(&mut self, turn_id: &TurnId, trigger: Trigger) {
@@ -403,7 +481,7 @@ impl SessionState {
         }
     }
 
-    fn finish_call(&mut self, call_id: &CallId, output: &ToolOutput) {
+    fn finish_call(&mut self, seq: Seq, call_id: &CallId, output: &ToolOutput) {
         let Some(turn) = &mut self.turn else { return };
         let Some(state) = turn.open_call(call_id) else {
             return;
@@ -418,11 +496,8 @@ impl SessionState {
         {
             turn.approval = None;
         }
-        self.history.push(Entry::Tool {
-            call_id: call_id.clone(),
-            tool_name,
-            output: output.clone(),
-        });
+        self.history
+            .push_result(seq, call_id.clone(), tool_name, output);
     }
 
     fn ask(&mut self, approval: Approval) {
@@ -538,10 +613,10 @@ impl Summary {
         self.updated_at = record.timestamp;
         match &record.event {
             Event::SessionStart(start) => self.start(start, record.timestamp),
-            Event::UserMessage(_) => {
+            Event::UserMessage(message) => {
                 self.mark_message(record.seq);
                 self.message_count += 1;
-                self.unfinished = true;
+                self.unfinished |= !message.passive;
             }
             Event::MessageDropped { .. } => {
                 self.message_count = self.message_count.saturating_sub(1);

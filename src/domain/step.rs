@@ -31,7 +31,7 @@ pub fn next_step(state: &SessionState) -> Step {
         Status::Active | Status::Running => {}
     }
     match &state.turn {
-        None if state.inbox.is_empty() => Step::Idle,
+        None if !state.is_asked() => Step::Idle,
         None => Step::CallModel,
         Some(turn) => next_in_turn(state, turn),
     }
@@ -46,10 +46,10 @@ fn next_in_turn(state: &SessionState, turn: &Turn) -> Step {
     }
     let Some(last) = &turn.last_reply else {
         // The messages that it was started for may have been withdrawn.
-        return if state.inbox.is_empty() {
-            Step::EndTurn(Outcome::Cancelled)
-        } else {
+        return if state.is_asked() {
             Step::CallModel
+        } else {
+            Step::EndTurn(Outcome::Cancelled)
         };
     };
     match last.finish_reason {
@@ -58,7 +58,7 @@ fn next_in_turn(state: &SessionState, turn: &Turn) -> Step {
         FinishReason::Error => Step::EndTurn(Outcome::Failed),
         FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Length => {
             // Either the results of its calls, or a message that it has not seen, want an answer.
-            let wants_more = !turn.calls.is_empty() || !state.inbox.is_empty();
+            let wants_more = !turn.calls.is_empty() || state.is_asked();
             if wants_more {
                 Step::CallModel
             } else {

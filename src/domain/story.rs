@@ -4,15 +4,17 @@
 use std::mem;
 
 use crate::domain::event::{
-    ApprovalKind, AssistantResponse, Decision, EndReason, Event, FORMAT, Failure, FinishReason,
-    OnDisconnect, Outcome, Record, SessionStart, Status, ToolCall, ToolOutput, Trigger, Usage,
-    UserMessage,
+    ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, Decision, EndReason, Event, FORMAT,
+    Failure, FinishReason, OnDisconnect, Outcome, Record, SessionStart, Status, ToolCall,
+    ToolOutput, Trigger, Usage, UserMessage,
 };
 use crate::domain::ids::{CallId, MessageId, Seq, TurnId};
 use crate::domain::message::Message;
+use crate::domain::spec::{ToolResultSpec, Truncation};
 use crate::domain::state::{Progress, SessionState};
 use crate::domain::step::{Step, next_step};
 use crate::domain::time::Timestamp;
+use crate::domain::window::Limits;
 
 /// The `n`th message of a test; people's and replies' are numbered together.
 pub(crate) fn message_id(n: u64) -> MessageId {
@@ -54,6 +56,7 @@ pub(crate) fn user_message(n: u64, text: &str) -> UserMessage {
         sender_name: None,
         source_id: None,
         detached: false,
+        passive: false,
         attachments: Vec::new(),
     }
 }
@@ -249,12 +252,27 @@ pub(crate) fn record(seq: u64, event: Event) -> Record {
 
 /// The state that a log leaves.
 pub(crate) fn fold(records: &[Record]) -> SessionState {
-    fold_within(0, records)
+    fold_within(Limits::none(), records)
 }
 
-/// The same, with a limit for the history.
-pub(crate) fn fold_within(history_tokens_max: u64, records: &[Record]) -> SessionState {
-    let mut state = SessionState::new(history_tokens_max);
+/// Limits that a walk runs into: about so many tokens of history, and little of each result.
+pub(crate) fn tight(history_tokens: u64) -> Limits {
+    Limits {
+        history_tokens,
+        input_tokens: Some(600),
+        tool_results: ToolResultSpec {
+            max_tokens: 40,
+            truncation: Truncation::Both,
+            keep_first: 1,
+            keep_last: 2,
+        },
+        ..Limits::none()
+    }
+}
+
+/// The state that a log leaves within limits.
+pub(crate) fn fold_within(limits: Limits, records: &[Record]) -> SessionState {
+    let mut state = SessionState::new(limits);
     records.iter().for_each(|record| state.apply(record));
     state
 }
@@ -284,7 +302,7 @@ pub(crate) fn records_of(walk: &[Shown]) -> Vec<Record> {
 /// came before: the same choices tell the same story. Each event is one that the state allows.
 pub(crate) fn walk(choices: &[u8]) -> Vec<Shown> {
     let mut walk = Walk {
-        state: SessionState::new(0),
+        state: SessionState::new(Limits::none()),
         shown: Vec::new(),
         in_flight: None,
         last_id: 0,
@@ -321,6 +339,10 @@ impl Walk {
         }
         match choice % 16 {
             0 | 1 => self.say(choice),
+            2 if choice > 200 => self.write(Event::Error {
+                code: CONTEXT_TRUNCATED.to_owned(),
+                message: "less of it".to_owned(),
+            }),
             2 => self.write(notice()),
             3 => self.drop_a_message(),
             4 if choice > 100 => self.cancel(),
@@ -337,7 +359,10 @@ impl Walk {
         if self.state.summary.status == Status::Paused {
             self.write(wakes());
         }
-        self.write(user(n, &text));
+        self.write(Event::UserMessage(UserMessage {
+            passive: n.is_multiple_of(5),
+            ..user_message(n, &text)
+        }));
     }
 
     fn drop_a_message(&mut self) {
@@ -511,7 +536,7 @@ impl Walk {
         };
         let answers = |success| Event::ToolResult {
             call_id: call_id.clone(),
-            result: output(success, "it is noon"),
+            result: output(success, &"it is noon ".repeat(usize::from(variant) * 3)),
             duration_ms: None,
         };
         self.write(match progress {

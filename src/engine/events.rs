@@ -97,7 +97,7 @@ fn skipped(calls: &[&CallState], reason: String) -> Option<Event> {
 /// count as seen in a turn of their own, `new_turn`. Nothing if nothing is unfinished.
 pub(super) fn end_of_all(live: &Live, new_turn: TurnId, ending: Ending) -> Vec<Event> {
     let state = &live.state;
-    if state.turn.is_none() && state.inbox.is_empty() {
+    if state.turn.is_none() && !state.is_asked() {
         return Vec::new();
     }
     let mut events = Vec::new();

@@ -10,7 +10,9 @@ use crate::base::lock::lock;
 use crate::domain::event::{Event, Record, Trigger};
 use crate::domain::ids::{Seq, SessionId, SourceId};
 use crate::domain::redact::Redactor;
-use crate::domain::spec::{AgentSpec, SessionSpec};
+use crate::domain::spec::AgentSpec;
+use crate::domain::window::Limits;
+use crate::engine::budget;
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, Ending};
 use crate::engine::flusher::Flusher;
@@ -140,8 +142,8 @@ impl Inner {
 
     pub(super) fn session(&self, id: &SessionId) -> Result<Arc<Session>, EngineError> {
         self.registry.get_or_open(id, || {
-            let tokens = |agent: &str| self.history_tokens(agent);
-            let session = Session::open(self.kit(), id, tokens)?;
+            let limits = |agent: &str| self.limits(agent);
+            let session = Session::open(self.kit(), id, limits)?;
             session.look_later();
             Ok(session)
         })
@@ -195,11 +197,9 @@ impl Inner {
         Ok(deleted?)
     }
 
-    fn history_tokens(&self, agent: &str) -> u64 {
-        match self.agents.get(agent) {
-            Some(agent) => agent.spec.session.max_history_tokens,
-            None => SessionSpec::default().max_history_tokens,
-        }
+    fn limits(&self, agent: &str) -> Limits {
+        let found = self.agents.get(agent);
+        found.map_or_else(Limits::none, |agent| budget::limits(&agent))
     }
 
     pub(super) fn refuse_when_draining(&self) -> Result<(), EngineError> {

@@ -21,10 +21,14 @@ impl Keys {
 
     /// Learns the key of a record, if it has one.
     pub(super) fn learn(&mut self, record: &Record) {
-        let Event::UserMessage(message) = &record.event else {
-            return;
+        let found = if let Event::UserMessage(message) = &record.event {
+            message.source_id.as_ref()
+        } else if let Event::SilentMessage { source_id, .. } = &record.event {
+            source_id.as_ref()
+        } else {
+            None
         };
-        let Some(key) = &message.source_id else {
+        let Some(key) = found else {
             return;
         };
         if self.by_key.insert(key.clone(), record.seq).is_none() {

@@ -6,6 +6,7 @@
 //! sync, then show.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod budget;
 mod calls;
 pub mod cursor;
 pub mod error;
@@ -17,6 +18,7 @@ mod keys;
 mod live;
 mod looks;
 mod mint;
+mod overhear;
 pub mod prompt;
 mod recovery;
 mod registry;
@@ -39,7 +41,7 @@ pub use feed::{FeedEvent, FeedItem};
 pub use inner::{Agent, Agents, Parts, Settings};
 pub use live::Cut;
 pub use recovery::Recovery;
-pub use requests::{Accepted, Begin, Decided, ListQuery, NewMessage, Presence};
+pub use requests::{Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence};
 pub use sessions::Sessions;
 pub use subscription::{Flow, Subscription};
 pub use sweep::{Lifetimes, Swept};

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::domain::event::{AssistantResponse, Event, FinishReason, Outcome, ToolCall};
+use crate::domain::event::{
+    AssistantResponse, CONTEXT_TRUNCATED, Event, FinishReason, Outcome, ToolCall,
+};
 use crate::domain::history::Entry;
 use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::domain::redact::Stream;
@@ -21,6 +23,10 @@ use crate::store::{Journal, PartialHead};
 /// A power cut takes at most this much of the text in flight.
 const JOURNAL_SYNC_EVERY: Duration = Duration::from_secs(1);
 
+/// What helps when a conversation does not fit although everything was left out that can be.
+const OVERFLOW_HINT: &str = "; a shorter message may help, or the right \
+     `spec.model.max_input_tokens`";
+
 /// A call that is about to be made.
 struct Call {
     request: Request,
@@ -37,8 +43,14 @@ impl Worker<'_> {
             return Ok(());
         };
         self.start_turn()?;
-        let call = self.prepare(&agent)?;
-        let result = self.stream(&call)?;
+        let mut call = self.prepare(&agent)?;
+        let mut result = self.stream(&call)?;
+        if let Err(error @ LlmError::ContextOverflow { .. }) = &result
+            && let Some(shorter) = self.shorten(&agent, &call, error)?
+        {
+            call = shorter;
+            result = self.stream(&call)?;
+        }
         if !self.allow_cancel(None)? {
             // What was cancelled cannot be called again.
             self.model = None;
@@ -77,6 +89,20 @@ impl Worker<'_> {
             model,
             may_use_tools,
         })
+    }
+
+    /// The call with less of the conversation in it, because the provider found that too long;
+    /// `None` when there is nothing to leave out.
+    fn shorten(&self, agent: &Agent, call: &Call, error: &LlmError) -> Result<Option<Call>, Leave> {
+        // The fold makes room when it sees this, here as at replay.
+        self.write(|_| {
+            vec![Event::Error {
+                code: CONTEXT_TRUNCATED.to_owned(),
+                message: format!("{error}; from here on less of it goes to the model"),
+            }]
+        })?;
+        let shorter = self.prepare(agent)?;
+        Ok((shorter.request.messages != call.request.messages).then_some(shorter))
     }
 
     /// Makes the call; its text goes to the journal, then to whoever watches.
@@ -188,7 +214,9 @@ impl Worker<'_> {
     /// Writes what came of a reply before it failed, and that the turn has failed.
     fn fail_reply(&self, error: &LlmError) -> Result<(), Leave> {
         log::warn!("session {}: {error}", self.session.id);
-        let failure = events::failure(error.code(), error.to_string());
+        let is_too_long = matches!(error, LlmError::ContextOverflow { .. });
+        let hint = if is_too_long { OVERFLOW_HINT } else { "" };
+        let failure = events::failure(error.code(), format!("{error}{hint}"));
         self.write(|live| events::turn_end(live, Ending::failed(failure)))?;
         self.live()?.in_flight = None;
         Ok(())
@@ -315,9 +343,10 @@ fn finish_reason(tool_calls: &[ToolCall], said: FinishReason) -> FinishReason {
     said
 }
 
-/// Whether a message came that the call did not contain.
+/// Whether a message came that wants an answer, and that the call did not contain.
 fn has_unseen(state: &SessionState, input_seq: Seq) -> bool {
-    state.inbox.iter().any(|unseen| unseen.seq > input_seq)
+    let mut unseen = state.inbox.iter();
+    unseen.any(|one| one.seq > input_seq && !one.message.passive)
 }
 
 fn is_used(state: &SessionState, id: &CallId) -> bool {

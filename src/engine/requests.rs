@@ -20,6 +20,15 @@ pub struct NewMessage {
     pub detached: bool,
 }
 
+/// What becomes of talk that nobody asks the agent to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overheard {
+    /// The model sees it when it is next asked something.
+    Shown,
+    /// It stands in the log, and no model ever sees it.
+    Logged,
+}
+
 /// What became of a message.
 #[derive(Debug)]
 pub struct Accepted {

@@ -16,6 +16,7 @@ use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
 use crate::domain::redact::Redactor;
 use crate::domain::state::SessionState;
 use crate::domain::step::{Step, next_step};
+use crate::domain::window::Limits;
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, goes_on};
 use crate::engine::keys::Keys;
@@ -75,7 +76,7 @@ impl Session {
     pub(super) fn open(
         kit: Kit,
         id: &SessionId,
-        history_tokens: impl FnOnce(&str) -> u64,
+        limits: impl FnOnce(&str) -> Limits,
     ) -> Result<Session, EngineError> {
         let OpenSession {
             log,
@@ -91,7 +92,7 @@ impl Session {
             Some(snapshot) => snapshot.summary.agent.clone(),
             None => kit.store.summary(id)?.agent,
         };
-        let state = replay(&*kit.store, id, snapshot, last_seq, history_tokens(&agent))?;
+        let state = replay(&*kit.store, id, snapshot, last_seq, limits(&agent))?;
         let session = Session {
             id: id.clone(),
             kit,
@@ -286,6 +287,7 @@ impl Session {
             Snapshot {
                 summary: live.state.summary.clone(),
                 window_seq: live.state.history.first_seq(),
+                marks: live.state.history.marks(),
             }
         };
         if snapshot.summary.last_seq == log.snapshot_seq {
@@ -353,17 +355,18 @@ fn replay(
     id: &SessionId,
     snapshot: Option<Snapshot>,
     last_seq: Seq,
-    history_tokens: u64,
+    limits: Limits,
 ) -> Result<SessionState, EngineError> {
     let (mut state, from) = match snapshot {
         Some(Snapshot {
             summary,
             window_seq,
+            marks,
         }) => (
-            SessionState::at_window(summary, window_seq, history_tokens),
+            SessionState::at_window(summary, window_seq, marks, limits),
             window_seq,
         ),
-        None => (SessionState::new(history_tokens), Seq(1)),
+        None => (SessionState::new(limits), Seq(1)),
     };
     read_records(store, id, from, last_seq, |record| state.apply(record))?;
     Ok(state)

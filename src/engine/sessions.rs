@@ -10,6 +10,7 @@ use crate::domain::event::{
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
 use crate::domain::state::SessionState;
 use crate::domain::time::Timestamp;
+use crate::domain::window::Limits;
 use crate::engine::cursor::Cursor;
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, CANCELLED, Ending, goes_on};
@@ -169,7 +170,7 @@ impl Sessions {
         if self.inner.is_ever_due(agent.spec.name.as_str()) {
             self.inner.sweep_later();
         }
-        let mut live = Live::new(SessionState::new(0));
+        let mut live = Live::new(SessionState::new(Limits::none()));
         live.publish(&[Arc::new(Record {
             seq: Seq(1),
             timestamp: at,
@@ -493,7 +494,7 @@ impl Sessions {
     fn cancel_turn(&self, session: &Arc<Session>) -> Result<bool, EngineError> {
         let deadline = Instant::now() + CANCEL_PATIENCE;
         let seat = Seat::take(session, Role::Readonly);
-        let is_unfinished = |live: &Live| live.state.turn.is_some() || !live.state.inbox.is_empty();
+        let is_unfinished = |live: &Live| live.state.turn.is_some() || live.state.is_asked();
         let (started, mut is_open) = {
             let live = session.live();
             (live.last_seq(), is_unfinished(&live))
@@ -579,6 +580,7 @@ fn message_events(session: &Session, message_id: MessageId, message: NewMessage)
         sender_name: message.sender_name,
         source_id: message.key,
         detached: message.detached,
+        passive: false,
         attachments: Vec::new(),
     });
     is_paused

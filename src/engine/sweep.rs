@@ -303,7 +303,7 @@ mod tests {
             (1, true, hours(10), hours(2), Fate::Waits),
             (2, true, None, hours(2), Fate::Goes),
         ] {
-            let mut summary = SessionState::new(0).summary;
+            let mut summary = SessionState::new(crate::domain::window::Limits::none()).summary;
             summary.updated_at = Timestamp::from_micros(now.as_micros() - age * 3_600_000_000);
             summary.end_reason = is_over.then_some(EndReason::Completed);
             let found = fate(&summary, idle, ended, now);

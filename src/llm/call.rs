@@ -101,7 +101,7 @@ impl Line {
     ) -> Result<Answer, LlmError> {
         let result = self
             .exchange(post, decoder, sink)
-            .map_err(|error| error.presentable(post.key));
+            .map_err(|error| error.or_overflow(sink.has_begun()).presentable(post.key));
         match self.canceller.is_cancelled() {
             true => Err(LlmError::Cancelled),
             false => result,
@@ -245,6 +245,7 @@ impl LlmError {
     fn presentable(mut self, key: Option<&Secret>) -> LlmError {
         let words = match &mut self {
             LlmError::Status { message, .. }
+            | LlmError::ContextOverflow { message, .. }
             | LlmError::MidStream { message, .. }
             | LlmError::Unreachable { message, .. }
             | LlmError::Malformed { message, .. } => message,

@@ -16,10 +16,10 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::domain::event::{FinishReason, Usage};
-use crate::domain::history::tokens_of_bytes;
 use crate::domain::message::Message;
 use crate::domain::spec::ModelChoice;
 use crate::domain::state::CONTINUE_INSTRUCTION;
+use crate::domain::window::tokens_of_bytes;
 use crate::llm::call::time_left;
 use crate::llm::canceller::Canceller;
 use crate::llm::dialect::user_text;

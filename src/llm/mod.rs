@@ -11,6 +11,7 @@ mod dialect;
 mod echo;
 mod handover;
 mod openai;
+mod overflow;
 pub mod providers;
 mod retry;
 
@@ -172,6 +173,14 @@ pub enum LlmError {
         /// How long it asked us to wait.
         retry_after: Option<Duration>,
     },
+    /// The conversation is too long for the model.
+    #[error("{provider} finds the conversation too long: {message}")]
+    ContextOverflow {
+        /// The provider.
+        provider: &'static str,
+        /// The provider's own words, without keys.
+        message: String,
+    },
     /// The provider reported an error in the middle of its answer.
     #[error("{provider} failed in the middle of its answer: {message}")]
     MidStream {
@@ -225,6 +234,7 @@ impl LlmError {
             | LlmError::MidStream { .. }
             | LlmError::Truncated { .. }
             | LlmError::Malformed { .. } => "provider_error",
+            LlmError::ContextOverflow { .. } => "context_overflow",
             LlmError::Unreachable { .. } => "provider_unreachable",
             LlmError::Timeout { .. } => "provider_timeout",
             LlmError::Sink(_) => "storage_error",
@@ -241,6 +251,7 @@ impl LlmError {
             | LlmError::Timeout { .. } => true,
             LlmError::Cancelled
             | LlmError::MissingKey { .. }
+            | LlmError::ContextOverflow { .. }
             | LlmError::Malformed { .. }
             | LlmError::Sink(_) => false,
         }

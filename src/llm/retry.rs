@@ -50,6 +50,8 @@ pub(super) fn is_for_fallback(error: &LlmError) -> bool {
         | LlmError::Malformed { .. }
         | LlmError::Cancelled
         | LlmError::Sink(_) => error.is_retryable(),
+        // The same model can answer less of it.
+        LlmError::ContextOverflow { .. } => false,
     }
 }
 
@@ -58,6 +60,7 @@ fn asked_for(error: &LlmError) -> Option<Duration> {
         LlmError::Status { retry_after, .. } => *retry_after,
         LlmError::Cancelled
         | LlmError::MissingKey { .. }
+        | LlmError::ContextOverflow { .. }
         | LlmError::MidStream { .. }
         | LlmError::Truncated { .. }
         | LlmError::Unreachable { .. }

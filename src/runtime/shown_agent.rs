@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::base::clock::SystemClock;
 use crate::base::fs::RealFs;
-use crate::domain::history::tokens_of_bytes;
 use crate::domain::prompt;
+use crate::domain::window::tokens_of_bytes;
 use crate::engine::Agents as _;
 use crate::engine::prompt as told;
 use crate::llm;

@@ -13,6 +13,7 @@ use crate::domain::event::{Event, Record};
 use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
+use crate::domain::window::Marks;
 
 /// Sessions on durable storage, shared by all threads.
 pub trait SessionStore: Send + Sync + Debug {
@@ -176,6 +177,8 @@ pub struct Snapshot {
     pub summary: Summary,
     /// From which record on the window of the next model call is folded.
     pub window_seq: Seq,
+    /// How that window stands.
+    pub marks: Marks,
 }
 
 /// Why the store could not do what was asked.

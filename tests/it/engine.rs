@@ -9,6 +9,7 @@ mod secrets;
 mod storage;
 mod sweep;
 mod tool_loop;
+mod window;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

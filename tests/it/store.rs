@@ -16,6 +16,7 @@ use duragent::domain::event::{Event, OnDisconnect, Record, SessionStart, UserMes
 use duragent::domain::ids::{MessageId, Seq, SessionId};
 use duragent::domain::state::SessionState;
 use duragent::domain::time::Timestamp;
+use duragent::domain::window::{Limits, Marks};
 use duragent::store::file::FileStore;
 use duragent::store::{Limit, SessionStore, Snapshot, StoreError};
 
@@ -57,6 +58,7 @@ fn message(n: u64, content: &str) -> Event {
         sender_name: None,
         source_id: None,
         detached: false,
+        passive: false,
         attachments: Vec::new(),
     })
 }
@@ -76,13 +78,14 @@ fn all_events(store: &FileStore, id: &SessionId) -> Vec<Event> {
 
 /// The snapshot of the log's end.
 fn snapshot_of(store: &FileStore, id: &SessionId) -> Snapshot {
-    let mut state = SessionState::new(0);
+    let mut state = SessionState::new(Limits::none());
     for record in store.records(id, Seq(1), ALL).unwrap() {
         state.apply(&record);
     }
     Snapshot {
         summary: state.summary,
         window_seq: Seq(1),
+        marks: Marks::default(),
     }
 }
 

@@ -209,6 +209,7 @@ mod tests {
             sender_name: None,
             source_id: None,
             detached: false,
+            passive: false,
             attachments: Vec::new(),
         })
     }

@@ -24,6 +24,7 @@ fn all_events() -> Vec<(Event, String)> {
         sender_name: Some("Eve".to_owned()),
         source_id: Some(SourceId::parse("telegram:7").unwrap()),
         detached: true,
+        passive: false,
         attachments: vec![Attachment {
             file: "cat.png".to_owned(),
             mime: "image/png".to_owned(),

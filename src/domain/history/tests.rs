@@ -2,8 +2,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::event::{Attachment, Event};
+use crate::domain::spec::Truncation;
 use crate::domain::state::SessionState;
-use crate::domain::story::{Shown, call_id, check_messages, output, reply, user_message, walk};
+use crate::domain::story::{
+    Shown, call_id, check_messages, output, reply, tight, user_message, walk,
+};
 
 fn user(n: u64, text: &str) -> Entry {
     Entry::User(Arc::new(user_message(n, text)))
@@ -15,9 +18,11 @@ fn model(reply: AssistantResponse) -> Entry {
 
 fn tool(n: u64, content: &str) -> Entry {
     Entry::Tool {
+        seq: Seq(n),
         call_id: call_id(n),
         tool_name: "date".to_owned(),
         output: output(true, content),
+        bytes: content.len(),
     }
 }
 
@@ -32,7 +37,7 @@ fn picture() -> Attachment {
 
 /// The messages in a few words.
 fn told(entries: &[Entry]) -> Vec<String> {
-    let messages = to_messages(entries.iter());
+    let messages = to_messages(entries.iter(), &Marks::default());
     check_messages(&messages).unwrap();
     let words = messages.iter().map(|message| match message {
         Message::User { text, attachments } => format!("user {text:?} +{}", attachments.len()),
@@ -153,13 +158,18 @@ fn the_writer_is_named_where_there_are_several() {
     assert_eq!(told(&[named]), [r#"user "Eve: hi" +0"#]);
 }
 
+fn empty(limits: Limits) -> History {
+    History::new(limits, Seq(1), Marks::default())
+}
+
 /// A history with `turns` turns of 10 tokens each.
 fn history_of(turns: u64, tokens_max: u64) -> History {
-    let mut history = History::new(tokens_max, Seq(1));
+    let mut history = empty(Limits::of_history(tokens_max));
     for n in 1..=turns {
         // 24 bytes and a frame of 16.
         history.push(user(n, &"x".repeat(24)));
         history.end_turn(Seq(n + 1));
+        history.settle(0, None);
     }
     history
 }
@@ -182,11 +192,13 @@ fn over_the_limit_whole_turns_are_given_up_until_sixty_percent_are_left() {
 }
 
 #[test]
-fn the_open_turn_is_never_trimmed() {
-    let mut history = history_of(1, 15);
-    (2..50).for_each(|n| history.push(user(n, "many words of one turn")));
-    assert_eq!(history.first_seq(), Seq(1));
-    history.end_turn(Seq(60));
+fn words_of_the_open_turn_are_never_given_up() {
+    let mut history = history_of(2, 25);
+    for n in 3..50 {
+        history.push(user(n, "many words of one turn"));
+        history.settle(0, None);
+    }
+    // Of the finished turns the last stays, as the one that is gone on with.
     assert_eq!(history.first_seq(), Seq(2));
     assert_eq!(history.entries().count(), 48);
 }
@@ -197,6 +209,7 @@ fn a_turn_that_left_nothing_is_not_remembered() {
     history.end_turn(Seq(3));
     history.push(user(2, &"x".repeat(24)));
     history.end_turn(Seq(4));
+    history.settle(0, None);
     assert_eq!(history.tokens(), 10);
     assert_eq!(history.first_seq(), Seq(3));
 }
@@ -245,7 +258,7 @@ proptest! {
     fn any_entries_give_messages_that_every_provider_accepts(
         entries in proptest::collection::vec(any_entry(), 0..40),
     ) {
-        let messages = to_messages(entries.iter());
+        let messages = to_messages(entries.iter(), &Marks::default());
         let accepted = check_messages(&messages);
         prop_assert!(accepted.is_ok(), "{accepted:?}: {messages:#?}");
     }
@@ -254,8 +267,8 @@ proptest! {
     fn between_two_trims_what_the_model_was_given_only_grows_at_its_end(
         choices in proptest::collection::vec(any::<u8>(), 0..400),
     ) {
-        let mut state = SessionState::new(300);
-        let mut before = (Seq(1), Vec::new());
+        let mut state = SessionState::new(tight(300));
+        let mut before = ((Seq(1), Seq::ZERO, Seq::ZERO), Vec::new());
         for shown in walk(&choices) {
             match shown {
                 Shown::Record(record) => {
@@ -268,15 +281,203 @@ proptest! {
                 Shown::Asked(_) => {
                     let unseen = state.inbox.iter().map(|one| Entry::User(Arc::clone(&one.message)));
                     let unseen: Vec<Entry> = unseen.collect();
-                    let now = to_messages(state.history.entries().chain(&unseen));
+                    let marks = state.history.marks();
+                    let now = to_messages(state.history.entries().chain(&unseen), &marks);
                     let first_seq = state.history.first_seq();
-                    if first_seq == before.0 {
+                    let step = (first_seq, marks.masked_from, marks.masked_before);
+                    if step == before.0 {
                         prop_assert!(only_grew(&before.1, &now), "{:#?}\n{now:#?}", before.1);
                     }
-                    before = (first_seq, now);
+                    before = (step, now);
                 }
                 Shown::Text(_) => {}
             }
         }
     }
+}
+
+// --- making room ---
+
+/// A history within `limits` of so many turns: a question, a reply that calls a tool, a result of
+/// 400 bytes (104 tokens). Call `n` is event `10 n`.
+fn with_results(limits: Limits, turns: u64) -> History {
+    let mut history = empty(limits);
+    for n in 1..=turns {
+        history.push(user(n, "?"));
+        history.push(model(reply(n, 1, "").asking(&[n])));
+        result(&mut history, n);
+        history.push(model(reply(n, 1, "so")));
+        history.end_turn(Seq(10 * n + 5));
+        history.settle(0, None);
+    }
+    history
+}
+
+fn result(history: &mut History, n: u64) {
+    let content = "r".repeat(400);
+    history.push_result(
+        Seq(10 * n),
+        call_id(n),
+        "date".to_owned(),
+        &output(true, &content),
+    );
+    history.settle(0, None);
+}
+
+/// Which results are whole, by their calls.
+fn whole(history: &History) -> Vec<u64> {
+    let marks = history.marks();
+    let shown = history.entries().filter_map(|entry| match entry {
+        Entry::Tool { seq, .. } if !marks.hides(*seq) => Some(seq.0 / 10),
+        _ => None,
+    });
+    shown.collect()
+}
+
+fn keeping(history_tokens: u64, first: u64, last: u64) -> Limits {
+    let mut limits = Limits::of_history(history_tokens);
+    limits.tool_results.keep_first = first;
+    limits.tool_results.keep_last = last;
+    limits
+}
+
+#[test]
+fn results_in_the_middle_give_way_before_turns_do_and_in_one_step() {
+    // A turn is 124 tokens, and 34 when its result is masked.
+    let before = with_results(keeping(1_000, 1, 2), 8);
+    assert_eq!(whole(&before), [1, 2, 3, 4, 5, 6, 7, 8]);
+    let after = with_results(keeping(1_000, 1, 2), 9);
+    assert_eq!(whole(&after), [1, 8, 9]);
+    assert_eq!(after.first_seq(), Seq(1), "no turn was given up");
+    assert!(after.tokens() <= 600, "{}", after.tokens());
+    // Then nothing changes for a while.
+    let later = with_results(keeping(1_000, 1, 2), 11);
+    assert_eq!(whole(&later), [1, 8, 9, 10, 11]);
+    let messages = to_messages(later.entries(), &later.marks());
+    check_messages(&messages).unwrap();
+    let masks = messages.iter().filter(|message| {
+        let mask = "[result of date, 400 bytes, left out]";
+        matches!(message, Message::Tool { output, .. } if output.content == mask)
+    });
+    assert_eq!(masks.count(), 6);
+}
+
+#[test]
+fn what_is_to_be_kept_gives_way_only_to_what_the_model_takes() {
+    let wanted = keeping(300, 2, 3);
+    let history = with_results(wanted, 5);
+    assert_eq!(whole(&history), [4, 5], "turns give way, no result in them");
+    assert_eq!(history.first_seq(), Seq(35));
+    let bounded = Limits {
+        input_tokens: Some(1_000),
+        ..keeping(0, 2, 50)
+    };
+    let mut history = empty(bounded);
+    history.push(user(1, "do a lot"));
+    for n in 1..=20 {
+        history.push(model(reply(n, 1, "").asking(&[n])));
+        result(&mut history, n);
+        assert!(history.tokens() <= 1_000, "after {n}: {}", history.tokens());
+    }
+    assert!(!whole(&history).contains(&1));
+}
+
+#[test]
+fn results_that_the_model_has_not_seen_are_never_masked() {
+    let mut history = with_results(
+        Limits {
+            input_tokens: Some(1_000),
+            ..keeping(0, 0, 0)
+        },
+        2,
+    );
+    history.push(user(3, "?"));
+    history.push(model(
+        reply(3, 1, "").asking(&[3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
+    ));
+    (3..13).for_each(|n| result(&mut history, n));
+    assert!(history.tokens() > 1_000);
+    assert_eq!(whole(&history), (3..13).collect::<Vec<_>>());
+    // Once it has, they may be.
+    history.push(model(reply(4, 1, "").asking(&[13])));
+    history.settle(0, None);
+    assert!(!whole(&history).contains(&3), "{:?}", whole(&history));
+}
+
+#[test]
+fn an_open_turn_of_many_results_shrinks_by_its_older_ones() {
+    let mut history = empty(keeping(3_000, 2, 5));
+    history.push(user(1, "do a lot"));
+    let mut steps = 0;
+    for n in 1..=40 {
+        let before = history.marks();
+        history.push(model(reply(n, 1, "").asking(&[n])));
+        result(&mut history, n);
+        steps += usize::from(history.marks() != before);
+        assert!(history.tokens() <= 3_000, "after {n}: {}", history.tokens());
+    }
+    assert_eq!(whole(&history)[..2], [1, 2]);
+    assert!((1..4).contains(&steps), "{steps} steps");
+    assert_eq!(history.entries().count(), 81, "nothing is given up");
+}
+
+#[test]
+fn a_step_that_could_not_do_enough_is_not_tried_again_at_once() {
+    // The five last results alone are more than is wanted.
+    let mut history = empty(keeping(300, 0, 5));
+    history.push(user(1, "do a lot"));
+    let mut steps = 0;
+    for n in 1..=30 {
+        let before = history.marks();
+        history.push(model(reply(n, 1, "").asking(&[n])));
+        result(&mut history, n);
+        steps += usize::from(history.marks() != before);
+    }
+    assert!(steps <= 17, "{steps} steps in 30 rounds");
+}
+
+#[test]
+fn a_result_is_stored_as_a_model_may_see_it() {
+    let mut limits = Limits::none();
+    limits.tool_results.max_tokens = 25;
+    limits.tool_results.truncation = Truncation::Tail;
+    let mut history = empty(limits);
+    result(&mut history, 1);
+    let Some(Entry::Tool { output, bytes, .. }) = history.entries().next() else {
+        panic!("{history:?}");
+    };
+    let cut = format!("[300 of 400 bytes left out]\n{}", "r".repeat(100));
+    assert_eq!((output.content.as_str(), *bytes), (cut.as_str(), 400));
+}
+
+#[test]
+fn what_was_refused_is_halved_whatever_was_to_be_kept() {
+    let mut history = with_results(keeping(0, 2, 5), 8);
+    assert_eq!(whole(&history).len(), 8);
+    let refused = history.tokens();
+    history.shrink(0, None);
+    assert!(history.tokens() <= refused / 2, "{}", history.tokens());
+    let once = history.tokens();
+    history.shrink(0, None);
+    assert!(history.tokens() < once);
+    // It stays so for that model, and is forgotten with it.
+    assert!(history.marks().ceiling_tokens.is_some());
+    history.forget_model();
+    assert_eq!(history.marks().ceiling_tokens, None);
+}
+
+#[test]
+fn the_last_turn_goes_when_what_waits_would_not_fit_beside_it() {
+    let limits = Limits {
+        input_tokens: Some(1_000),
+        ..Limits::none()
+    };
+    let mut history = empty(limits);
+    history.push(user(1, &"x".repeat(8_000)));
+    history.end_turn(Seq(5));
+    history.settle(0, None);
+    assert_eq!(history.first_seq(), Seq(1), "there is nothing else");
+    history.settle(100, None);
+    assert_eq!(history.first_seq(), Seq(5));
+    assert_eq!(history.tokens(), 0);
 }

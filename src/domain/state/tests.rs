@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::event::{Outcome, Trigger};
+use crate::domain::step::{Step, next_step};
 use crate::domain::story::*;
 
 /// The history and the inbox in a few words.
@@ -333,7 +334,7 @@ fn an_unknown_event_moves_nothing_but_the_end() {
 
 #[test]
 fn marks_cover_the_last_thousand_messages_and_stay_few() {
-    let mut state = SessionState::new(0);
+    let mut state = SessionState::new(Limits::none());
     let mut summary = Summary::empty();
     for (seq, event) in (1..).zip(
         [start()]
@@ -485,13 +486,18 @@ proptest! {
     ) {
         let records = records_of(&walk(&choices));
         let seen = snapshot_at.index(records.len() + 1);
-        let early = fold_within(tokens_max, &records[..seen]);
+        let limits = || match tokens_max {
+            0 => Limits::none(),
+            tokens => tight(tokens),
+        };
+        let early = fold_within(limits(), &records[..seen]);
         let window_seq = early.history.first_seq();
-        let mut replayed = SessionState::at_window(early.summary, window_seq, tokens_max);
+        let marks = early.history.marks();
+        let mut replayed = SessionState::at_window(early.summary, window_seq, marks, limits());
         for record in records.iter().filter(|record| record.seq >= window_seq) {
             replayed.apply(record);
         }
-        prop_assert_eq!(replayed, fold_within(tokens_max, &records));
+        prop_assert_eq!(replayed, fold_within(limits(), &records));
     }
 
     #[test]
@@ -505,7 +511,7 @@ proptest! {
         prop_assert_eq!(&summary, &state.summary);
         let asked = state.approval().map(|open| open.call_id.clone());
         prop_assert_eq!(summary.pending_call, asked);
-        prop_assert!(summary.unfinished || (state.turn.is_none() && state.inbox.is_empty()));
+        prop_assert!(summary.unfinished || (state.turn.is_none() && !state.is_asked()));
     }
 
     #[test]
@@ -513,7 +519,7 @@ proptest! {
         choices in proptest::collection::vec(any::<u8>(), 0..300),
         tokens_max in prop_oneof![Just(0), 20..400u64],
     ) {
-        let mut state = SessionState::new(tokens_max);
+        let mut state = SessionState::new(tight(tokens_max));
         for shown in walk(&choices) {
             match shown {
                 Shown::Record(record) => state.apply(&record),
@@ -538,7 +544,7 @@ proptest! {
             .zip(1..)
             .map(|(event, seq)| record(seq, event))
             .collect();
-        let mut state = SessionState::new(tokens_max);
+        let mut state = SessionState::new(Limits::of_history(tokens_max));
         let mut summary = Summary::empty();
         for record in &records {
             state.apply(record);
@@ -548,4 +554,165 @@ proptest! {
         }
         prop_assert_eq!(state.summary, summary);
     }
+}
+
+// --- the window ---
+
+#[test]
+fn a_provider_that_finds_it_too_long_makes_it_shorter_for_good() {
+    let turns = (1..=4).flat_map(|n| {
+        [
+            user(n, &"a question ".repeat(40)),
+            started(n, Trigger::Message),
+            reply(n + 10, 4 * n - 1, "an answer").in_turn(n).event(),
+            ended(n, Outcome::Completed),
+        ]
+    });
+    let too_long = Event::Error {
+        code: CONTEXT_TRUNCATED.to_owned(),
+        message: "too long".to_owned(),
+    };
+    let before = fold(&log(turns.clone()));
+    let records = log(turns.chain([too_long]));
+    let after = fold(&records);
+    assert!(after.history.tokens() * 2 <= before.history.tokens());
+    assert!(after.history.first_seq() > Seq(1));
+    // Also for one that begins with the window, and does not read the notice as news.
+    let window_seq = after.history.first_seq();
+    let marks = after.history.marks();
+    let mut replayed =
+        SessionState::at_window(after.summary.clone(), window_seq, marks, Limits::none());
+    let window = records.iter().filter(|record| record.seq >= window_seq);
+    window.for_each(|record| replayed.apply(record));
+    assert_eq!(replayed, after);
+}
+
+#[test]
+fn what_the_provider_counted_corrects_the_estimate_also_after_a_replay() {
+    let events = [
+        user(1, &"x".repeat(12_000)),
+        started(1, Trigger::Message),
+        reply(11, 3, "long").costing(6_000, 5).event(),
+        ended(1, Outcome::Completed),
+    ];
+    let records = log(events);
+    let state = fold(&records);
+    // 12,000 bytes and their frame were taken for 3,004 tokens.
+    assert_eq!(state.history.marks().percent, 199);
+    let marks = state.history.marks();
+    let mut replayed =
+        SessionState::at_window(state.summary.clone(), Seq(1), marks, Limits::none());
+    records.iter().for_each(|record| replayed.apply(record));
+    assert_eq!(replayed, state);
+    // Another model counts in another way.
+    let mut changed = state;
+    changed.apply(&record(
+        6,
+        Event::SessionChanged {
+            title: None,
+            model: Some("other".to_owned()),
+        },
+    ));
+    assert_eq!(changed.history.marks().percent, 100);
+}
+
+/// Something said in passing, `hours` after the start.
+fn overheard(seq: u64, n: u64, text: &str, hours: u64) -> Record {
+    Record {
+        timestamp: Timestamp::from_micros(hours * HOUR_MICROS),
+        ..record(
+            seq,
+            Event::UserMessage(UserMessage {
+                passive: true,
+                sender_name: Some("Bob".to_owned()),
+                ..user_message(n, text)
+            }),
+        )
+    }
+}
+
+#[test]
+fn what_is_overheard_asks_nothing_and_stands_before_what_does() {
+    let mut state = fold(&log([]));
+    state.apply(&overheard(2, 1, "it rains", 0));
+    assert_eq!(next_step(&state), Step::Idle);
+    assert!(!state.is_asked() && !state.summary.unfinished);
+    state.apply(&record(3, user(2, "what did Bob say?")));
+    assert_eq!(next_step(&state), Step::CallModel);
+    let conversation = state.conversation();
+    let Some(Message::User { text, .. }) = conversation.last() else {
+        panic!("{conversation:?}");
+    };
+    assert_eq!(text, "Bob: it rains\n\nwhat did Bob say?");
+    // While the turn runs it is heard too, and no reason to ask the model again.
+    state.apply(&record(4, started(1, Trigger::Message)));
+    state.apply(&overheard(5, 3, "it stops", 0));
+    state.apply(&record(6, reply(11, 4, "that it rains").event()));
+    assert_eq!(next_step(&state), Step::EndTurn(Outcome::Completed));
+    state.apply(&record(7, ended(1, Outcome::Completed)));
+    assert_eq!(told(&state).last().unwrap(), "user it stops");
+}
+
+#[test]
+fn of_what_was_overheard_the_model_is_shown_what_is_recent_and_not_too_much() {
+    let limits = || {
+        let mut limits = Limits::none();
+        limits.talk.max_messages = 3;
+        limits.talk.max_age_hours = 10;
+        limits
+    };
+    let heard = |said: &[(&str, u64)], asked_at: u64| {
+        let mut state = SessionState::new(limits());
+        state.apply(&record(1, start()));
+        for (seq, (text, hours)) in (2..).zip(said) {
+            state.apply(&overheard(seq, seq, text, *hours));
+        }
+        let asked = record(said.len() as u64 + 2, user(99, "well?"));
+        state.apply(&Record {
+            timestamp: Timestamp::from_micros(asked_at * HOUR_MICROS),
+            ..asked
+        });
+        let inbox = state.inbox.iter();
+        inbox
+            .map(|one| one.message.content.len())
+            .collect::<Vec<_>>()
+    };
+    let asked = "well?".len();
+    assert_eq!(
+        heard(&[("1", 0), ("22", 0), ("333", 0)], 0),
+        [1, 2, 3, asked]
+    );
+    assert_eq!(
+        heard(&[("1", 0), ("22", 0), ("333", 0), ("4444", 0)], 0),
+        [2, 3, 4, asked]
+    );
+    assert_eq!(
+        heard(&[("1", 1), ("22", 5), ("333", 12)], 14),
+        [2, 3, asked]
+    );
+    assert_eq!(heard(&[("1", 1)], 12), [asked]);
+    let long = "x".repeat(40_000);
+    assert_eq!(
+        heard(&[(&long, 0), (&long, 0), ("333", 0)], 0),
+        [40_000, 3, asked]
+    );
+}
+
+/// The walks of the properties above are worth something only if they get that far.
+#[test]
+fn walks_come_to_masks_and_to_turns_that_are_given_up() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    let (mut masked, mut given_up, mut refused) = (0, 0, 0);
+    for _ in 0..200 {
+        let choices: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(400).collect();
+        let state = fold_within(tight(200), &records_of(&walk(&choices)));
+        let marks = state.history.marks();
+        masked += usize::from(marks.masked_before > Seq::ZERO);
+        given_up += usize::from(state.history.first_seq() > Seq(1));
+        refused += usize::from(marks.ceiling_tokens.is_some());
+    }
+    assert!(
+        masked > 20 && given_up > 20 && refused > 20,
+        "{masked} {given_up} {refused}"
+    );
 }

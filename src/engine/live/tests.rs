@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::event::{Event, Outcome, SessionStart, Trigger, UserMessage};
 use crate::domain::story::*;
+use crate::domain::window::Limits;
 use crate::engine::cursor::Cursor;
 use crate::engine::feed::{FeedEvent, FeedItem};
 use crate::engine::subscription::begins_a_reply;
@@ -30,7 +31,7 @@ impl Scene {
     /// A session with its first event.
     fn new() -> Scene {
         let mut scene = Scene {
-            live: Live::new(SessionState::new(0)),
+            live: Live::new(SessionState::new(Limits::none())),
             log: Vec::new(),
         };
         scene.happens([start()]);
@@ -379,7 +380,7 @@ fn a_turn_waits_for_a_client_only_where_somebody_must_be_there() {
     ] {
         for turn in [None, Some(started(1, Trigger::Message))] {
             let mut scene = Scene {
-                live: Live::new(SessionState::new(0)),
+                live: Live::new(SessionState::new(Limits::none())),
                 log: Vec::new(),
             };
             scene.happens([start.clone(), message.clone()].into_iter().chain(turn));

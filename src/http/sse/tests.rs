@@ -118,6 +118,7 @@ fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
                     sender_name: Some(text("Ada")),
                     source_id: None,
                     detached: false,
+                    passive: false,
                     attachments: Vec::new(),
                 }),
                 seq: Seq(3),

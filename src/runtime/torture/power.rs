@@ -15,6 +15,7 @@ use crate::domain::event::{Event, FORMAT, OnDisconnect, Record, SessionStart, Us
 use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
 use crate::domain::state::SessionState;
 use crate::domain::time::Timestamp;
+use crate::domain::window::{Limits, Marks};
 use crate::store::file::FileStore;
 use crate::store::{Limit, OpenSession, Partial, PartialHead, SessionStore, Snapshot, StoreError};
 
@@ -202,6 +203,7 @@ impl Told {
         open.log.save_snapshot(&Snapshot {
             summary: fold(&session.events).summary,
             window_seq: Seq(1),
+            marks: Marks::default(),
         })
     }
 
@@ -351,12 +353,13 @@ fn message(number: u128, content: String) -> Event {
         sender_name: None,
         source_id: None,
         detached: false,
+        passive: false,
         attachments: Vec::new(),
     })
 }
 
 fn fold(events: &[Event]) -> SessionState {
-    let mut state = SessionState::new(0);
+    let mut state = SessionState::new(Limits::none());
     for (seq, event) in (1..).zip(events) {
         state.apply(&Record {
             seq: Seq(seq),

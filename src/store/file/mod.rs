@@ -32,6 +32,7 @@ use crate::domain::event::{Event, FORMAT, Record};
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::{SessionState, Summary};
 use crate::domain::time::Timestamp;
+use crate::domain::window::Limits;
 use crate::store::{CreationKey, Limit, OpenSession, SessionStore, StoreError};
 
 use self::busy::Busy;
@@ -366,7 +367,7 @@ fn refuse_newer(source: Source<'_>, id: &SessionId) -> Result<(), StoreError> {
 fn summary_of(source: Source<'_>, fitting: Option<Fitting>) -> Result<Summary, StoreError> {
     let (covered, mut summary) = match fitting {
         Some(found) => (found.covered, found.snapshot.summary),
-        None => (Place::START, SessionState::new(0).summary),
+        None => (Place::START, SessionState::new(Limits::none()).summary),
     };
     let mut walk = source.walk(covered.offset, Some(covered.seq));
     while let Some(found) = walk.next()? {

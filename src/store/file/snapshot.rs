@@ -11,6 +11,7 @@ use crate::base::fs::{self, File, Fs};
 use crate::base::yaml;
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
+use crate::domain::window::Marks;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
 use crate::store::file::line;
@@ -53,6 +54,8 @@ struct StateFile {
     schema_version: u32,
     session_id: SessionId,
     window_seq: Seq,
+    #[serde(default)]
+    window: Marks,
     #[serde(flatten)]
     offsets: Offsets,
     #[serde(flatten)]
@@ -72,6 +75,7 @@ pub(super) fn save(
         schema_version: SCHEMA_VERSION,
         session_id: id.clone(),
         window_seq: snapshot.window_seq,
+        window: snapshot.marks,
         offsets,
         summary: snapshot.summary.clone(),
     };
@@ -151,6 +155,7 @@ fn read(fs: &dyn Fs, folder: &Folder, id: &SessionId, log: &dyn File) -> Result<
     let snapshot = Snapshot {
         summary: file.summary,
         window_seq: file.window_seq,
+        marks: file.window,
     };
     Ok(Fitting { snapshot, covered })
 }

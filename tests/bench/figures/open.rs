@@ -15,6 +15,7 @@ use duragent::domain::event::{
 use duragent::domain::ids::{MessageId, Seq, SessionId, TurnId};
 use duragent::domain::state::SessionState;
 use duragent::domain::time::Timestamp;
+use duragent::domain::window::Limits;
 use duragent::store::file::FileStore;
 use duragent::store::{SessionStore as _, Snapshot};
 
@@ -64,7 +65,7 @@ fn write_session(workspace: &Workspace, number: u64, events: u64) -> anyhow::Res
     });
     store.create(&id, at, &[start])?;
     let mut open = store.open(&id)?;
-    let mut state = SessionState::new(HISTORY_TOKENS);
+    let mut state = SessionState::new(Limits::of_history(HISTORY_TOKENS));
     for record in store.records(&id, Seq(1), one())? {
         state.apply(&record);
     }
@@ -76,6 +77,7 @@ fn write_session(workspace: &Workspace, number: u64, events: u64) -> anyhow::Res
     }
     open.log.save_snapshot(&Snapshot {
         window_seq: state.history.first_seq(),
+        marks: state.history.marks(),
         summary: state.summary,
     })?;
     Ok(id)
@@ -105,6 +107,7 @@ fn turn(last: Seq, at: Timestamp) -> Vec<Event> {
             sender_name: None,
             source_id: None,
             detached: false,
+            passive: false,
             attachments: Vec::new(),
         }),
         Event::TurnStarted {

@@ -4,6 +4,7 @@ use super::*;
 
 use duragent::base::fs::{Fault, FaultFs, FaultKind};
 use duragent::domain::ids::TurnId;
+use duragent::domain::window::{Limits, Marks};
 use duragent::store::{CreationKey, OpenSession, PartialHead};
 use rustix::io::Errno;
 
@@ -102,7 +103,7 @@ fn append(open: &mut OpenSession, events: &[Event]) -> Result<(), StoreError> {
 }
 
 fn snapshot_at(events: &[Event]) -> Snapshot {
-    let mut state = SessionState::new(0);
+    let mut state = SessionState::new(Limits::none());
     for (seq, event) in (1..).zip(events) {
         state.apply(&Record {
             seq: Seq(seq),
@@ -114,6 +115,7 @@ fn snapshot_at(events: &[Event]) -> Snapshot {
     Snapshot {
         summary: state.summary,
         window_seq: Seq(1),
+        marks: Marks::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 
 use duragent::base::fs::{Fault, FaultFs, FaultKind};
+use duragent::domain::window::{Limits, Marks};
 
 fn reopened(bytes: &[u8]) -> (SimDisk, FileStore) {
     let disk = disk_with(&id(1), &[("events.jsonl", bytes)]);
@@ -237,13 +238,14 @@ fn a_snapshot_changes_nothing_but_the_time_it_takes() {
     let without = store.summary(&id(1)).unwrap();
     let mut open = store.open(&id(1)).unwrap();
     assert_eq!(open.snapshot, None);
-    let mut early = SessionState::new(0);
+    let mut early = SessionState::new(Limits::none());
     for record in &store.records(&id(1), Seq(1), ALL).unwrap()[..4] {
         early.apply(record);
     }
     let snapshot = Snapshot {
         summary: early.summary,
         window_seq: Seq(2),
+        marks: Marks::default(),
     };
     open.log.save_snapshot(&snapshot).unwrap();
     drop(open);

@@ -49,6 +49,8 @@ pub struct Asked {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Value,
+    /// The same, byte for byte.
+    pub text: String,
     /// Which connection it came on, from 0: equal numbers tell of keep-alive.
     pub connection: usize,
 }
@@ -604,6 +606,7 @@ fn read_request(reader: &mut BufReader<&TcpStream>, connection: usize) -> Option
         path,
         headers,
         body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        text: String::from_utf8_lossy(&body).into_owned(),
         connection,
     })
 }

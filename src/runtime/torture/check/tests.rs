@@ -32,6 +32,7 @@ fn asked(number: u128, key: &str, content: &str) -> Event {
         sender_name: None,
         source_id: Some(SourceId::parse(key).unwrap()),
         detached: false,
+        passive: false,
         attachments: Vec::new(),
     })
 }

@@ -1,0 +1,206 @@
+//! How much of a conversation goes to a model, and how a result of a tool is made to fit. Pure.
+//!
+//! Tokens are estimated, four bytes each; what a provider then counts corrects the estimate
+//! ([`Marks::percent`]). The sums here are uncorrected, and what they may be is corrected.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::event::Usage;
+use crate::domain::ids::Seq;
+use crate::domain::models;
+use crate::domain::spec::{ContextBuffer, SessionSpec, ToolResultSpec, Truncation};
+
+/// Estimates tokens: four bytes each.
+pub fn tokens_of_bytes(bytes: usize) -> u64 {
+    bytes.div_ceil(4) as u64
+}
+
+/// What is set aside for an answer of unknown length.
+const OUTPUT_TOKENS: u64 = 8_192;
+/// However little a model takes, so much of the conversation goes to it: less is none.
+const LEAST_TOKENS: u64 = 256;
+/// A smaller call says little about how many bytes a token has.
+const TELLING_TOKENS: u64 = 2_000;
+/// No text is further from four bytes a token than this, in percent.
+const PERCENT_MIN: u64 = 80;
+const PERCENT_MAX: u64 = 300;
+/// Results of one round, of which each may have its share of the window.
+const RESULTS_SHARE: u64 = 8;
+
+/// What bounds a conversation: what an agent's files say, and what its model is known to take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// How much history goes to the model; 0 for no limit but the model's.
+    pub history_tokens: u64,
+    /// How much the model takes without its answer, where somebody says so.
+    pub input_tokens: Option<u64>,
+    /// How long its answers may be.
+    pub output_tokens: Option<u64>,
+    /// The model, unless the session has another.
+    pub model: String,
+    /// What every call contains beside the conversation: the system prompt, the tools.
+    pub fixed_tokens: u64,
+    /// What goes to the model of results.
+    pub tool_results: ToolResultSpec,
+    /// What goes to the model of the talk that it was not asked to answer.
+    pub talk: ContextBuffer,
+}
+
+/// What a conversation may come to, in uncorrected tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Budget {
+    /// More than this is made less.
+    pub(super) aim: u64,
+    /// More than this the model does not take.
+    pub(super) most: u64,
+}
+
+impl Limits {
+    /// None at all: for those who look at a session and ask no model.
+    pub fn none() -> Limits {
+        let usual = SessionSpec::default();
+        Limits {
+            history_tokens: 0,
+            // A sum that leaves room for the multiplications.
+            input_tokens: Some(u64::MAX >> 16),
+            output_tokens: None,
+            model: String::new(),
+            fixed_tokens: 0,
+            tool_results: ToolResultSpec {
+                max_tokens: u64::MAX >> 16,
+                ..usual.tool_results
+            },
+            talk: ContextBuffer::default(),
+        }
+    }
+
+    /// About so many tokens of history and no other limit; 0 for none.
+    pub fn of_history(history_tokens: u64) -> Limits {
+        Limits {
+            history_tokens,
+            ..Limits::none()
+        }
+    }
+
+    /// What the conversation of a session may come to, which uses `model` if that is its own.
+    pub(super) fn budget(&self, model: Option<&str>, marks: &Marks) -> Budget {
+        let percent = marks.percent.max(1);
+        let taken = self.taken(model) * 100 / percent;
+        let most = taken
+            .saturating_sub(self.fixed_tokens)
+            .min(marks.ceiling_tokens.unwrap_or(u64::MAX))
+            .max(LEAST_TOKENS);
+        let aim = match self.history_tokens {
+            0 => most,
+            tokens => most.min(tokens.saturating_mul(100) / percent),
+        };
+        Budget { aim, most }
+    }
+
+    /// What the model takes without its answer.
+    fn taken(&self, model: Option<&str>) -> u64 {
+        if let Some(tokens) = self.input_tokens {
+            return tokens.min(u64::MAX >> 16);
+        }
+        let whole = models::context_tokens(model.unwrap_or(&self.model));
+        // What every message is wrapped in is not known to the byte.
+        let spare = whole / 20;
+        let answer = self.output_tokens.unwrap_or(OUTPUT_TOKENS).min(whole / 4);
+        whole - spare - answer
+    }
+
+    /// The most bytes of a result. A round of them must fit, whatever the agent's file says.
+    pub(super) fn result_bytes_max(&self) -> usize {
+        let share = self.taken(None) / RESULTS_SHARE;
+        let tokens = self.tool_results.max_tokens.min(share);
+        usize::try_from(tokens.saturating_mul(4)).unwrap_or(usize::MAX)
+    }
+}
+
+/// How the window of a session stands: kept in snapshots, because it depends on what lies before
+/// the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
+    /// Results from this event on …
+    pub masked_from: Seq,
+    /// … up to the one before this are masked.
+    pub masked_before: Seq,
+    /// What the estimate of tokens has to be multiplied by, in percent.
+    pub percent: u64,
+    /// Up to here nothing is made less: the last time left so much, and some more may come.
+    pub quiet_tokens: u64,
+    /// What the provider refused was longer than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling_tokens: Option<u64>,
+}
+
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks {
+            masked_from: Seq::ZERO,
+            masked_before: Seq::ZERO,
+            percent: 100,
+            quiet_tokens: 0,
+            ceiling_tokens: None,
+        }
+    }
+}
+
+impl Marks {
+    /// Whether a result is masked.
+    pub(super) fn hides(&self, seq: Seq) -> bool {
+        self.masked_from <= seq && seq < self.masked_before
+    }
+
+    /// Learns from what a provider counted in a call that was estimated at `tokens`.
+    pub(super) fn learn(&mut self, tokens: u64, usage: Usage) {
+        if tokens >= TELLING_TOKENS && usage.prompt_tokens > 0 {
+            let percent = usage.prompt_tokens.saturating_mul(100) / tokens;
+            self.percent = percent.clamp(PERCENT_MIN, PERCENT_MAX);
+        }
+    }
+
+    /// Takes note that `tokens` were too many: from now on a fifth less is.
+    pub(super) fn lower_ceiling(&mut self, tokens: u64) {
+        let ceiling = tokens / 5 * 4;
+        self.ceiling_tokens = Some(self.ceiling_tokens.unwrap_or(u64::MAX).min(ceiling));
+    }
+}
+
+/// What is left of a text of which no more than `bytes_max` go to the model, with a line that says
+/// what is missing.
+pub(super) fn truncated(text: &str, bytes_max: usize, how: Truncation) -> Cow<'_, str> {
+    if text.len() <= bytes_max {
+        return Cow::Borrowed(text);
+    }
+    let (head_max, tail_max) = match how {
+        Truncation::Head => (bytes_max, 0),
+        Truncation::Tail => (0, bytes_max),
+        Truncation::Both => (bytes_max - bytes_max / 2, bytes_max / 2),
+    };
+    let cuts_well = |at: &usize| text.is_char_boundary(*at);
+    let head_end = (0..=head_max).rfind(cuts_well).unwrap_or(0);
+    let tail_start = (text.len() - tail_max..=text.len()).find(cuts_well);
+    let head = &text[..head_end];
+    let tail = &text[tail_start.unwrap_or(text.len())..];
+    let missing = text.len() - head.len() - tail.len();
+    let whole = text.len();
+    let note = format!("[{missing} of {whole} bytes left out]");
+    let parts = [head, &note, tail];
+    let parts = parts.into_iter().filter(|part| !part.is_empty());
+    Cow::Owned(parts.collect::<Vec<_>>().join("\n"))
+}
+
+/// What stands for a result that is masked; shorter, or the result as it is.
+pub(super) fn masked<'t>(tool_name: &str, content: &'t str, bytes: usize) -> Cow<'t, str> {
+    let mask = format!("[result of {tool_name}, {bytes} bytes, left out]");
+    match mask.len() < content.len() {
+        true => Cow::Owned(mask),
+        false => Cow::Borrowed(content),
+    }
+}
+
+#[cfg(test)]
+mod tests;
