@@ -23,6 +23,7 @@ type Figure = fn(&mut Report) -> anyhow::Result<()>;
 const FIGURES: &[(&str, Figure)] = &[
     ("size", figures::size::measure),
     ("start", figures::start::measure),
+    ("resume", figures::resume::measure),
     ("idle", figures::idle::measure),
     ("relay", figures::relay::measure),
     ("burst", figures::burst::measure),

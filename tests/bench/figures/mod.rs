@@ -8,5 +8,6 @@ pub mod long;
 pub mod many;
 pub mod open;
 pub mod relay;
+pub mod resume;
 pub mod size;
 pub mod start;

@@ -55,6 +55,21 @@ impl Connection {
         Ok(())
     }
 
+    /// Says something that is answered without a client.
+    pub fn say_and_leave(&mut self, session: &str, text: &str) -> anyhow::Result<()> {
+        let path = format!("/api/v1/sessions/{session}/messages");
+        let body = serde_json::json!({ "content": text }).to_string();
+        let request = request_text("POST", &path, &body).replacen(
+            "\r\n\r\n",
+            "\r\nPrefer: respond-async\r\n\r\n",
+            1,
+        );
+        self.socket.get_mut().write_all(request.as_bytes())?;
+        let answer = self.read_answer()?;
+        ensure!(answer.status == 202, "{}: {}", answer.status, answer.body);
+        Ok(())
+    }
+
     fn read_answer(&mut self) -> anyhow::Result<Answer> {
         let mut line = String::new();
         self.socket.read_line(&mut line)?;

@@ -7,9 +7,11 @@ use std::collections::{BinaryHeap, HashMap};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
@@ -29,6 +31,7 @@ pub struct Pace {
 #[derive(Debug)]
 pub struct Provider {
     port: u16,
+    asked_rx: Receiver<Instant>,
     // Closing it is the signal, so it stands above the thread that it ends.
     _alive: UnixStream,
     _thread: Ended,
@@ -38,6 +41,8 @@ pub struct Provider {
 #[derive(Debug)]
 struct Ended(Option<JoinHandle<()>>);
 
+/// No request that is waited for takes so long.
+const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 const STOP: u64 = 0;
 const LISTENER: u64 = 1;
 /// What is made ahead for a client that takes as fast as it can.
@@ -62,8 +67,10 @@ impl Provider {
             EventData::new_u64(LISTENER),
             EventFlags::IN,
         )?;
+        let (asked_tx, asked_rx) = channel();
         let clockwork = Clockwork {
             pace,
+            asked_tx,
             epoll,
             listener,
             _stop: stop,
@@ -75,6 +82,7 @@ impl Provider {
         let thread = thread.spawn(move || clockwork.run().expect("the provider works"))?;
         Ok(Provider {
             port,
+            asked_rx,
             _alive: alive,
             _thread: Ended(Some(thread)),
         })
@@ -83,6 +91,17 @@ impl Provider {
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// When the next request was whole, in the order in which they came.
+    pub fn next_request(&self) -> anyhow::Result<Instant> {
+        let asked = self.asked_rx.recv_timeout(REQUEST_LIMIT);
+        asked.context("nobody asks the provider")
+    }
+
+    /// Whether there is one that [`Provider::next_request`] has not returned.
+    pub fn has_more_requests(&self) -> bool {
+        self.asked_rx.try_recv().is_ok()
     }
 }
 
@@ -96,6 +115,8 @@ impl Drop for Ended {
 
 struct Clockwork {
     pace: Pace,
+    /// Tells when a request was whole; nobody need listen.
+    asked_tx: Sender<Instant>,
     epoll: OwnedFd,
     listener: TcpListener,
     _stop: UnixStream,
@@ -171,6 +192,7 @@ impl Clockwork {
         if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             is_open &= stream.read();
             if stream.has_request() {
+                self.asked_tx.send(Instant::now()).ok();
                 stream.begin(self.pace);
                 match self.pace.interval {
                     Some(_) => self.due.push(Reverse((stream.next, id))),

@@ -1,7 +1,7 @@
 //! The built program as a child process, with a workspace of its own.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -72,6 +72,7 @@ fn agent_yaml(provider_port: Option<u16>) -> String {
 pub struct Server {
     child: Child,
     port: u16,
+    began_at: Instant,
     started_in: Duration,
 }
 
@@ -87,16 +88,22 @@ impl Server {
             .arg(port.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        let began = Instant::now();
+        let began_at = Instant::now();
         let child = command.spawn().context(PROGRAM)?;
         let mut server = Server {
             child,
             port,
+            began_at,
             started_in: Duration::ZERO,
         };
-        server.wait_until_ready(began)?;
-        server.started_in = began.elapsed();
+        server.wait_until_ready()?;
+        server.started_in = began_at.elapsed();
         Ok(server)
+    }
+
+    /// The moment of `exec`.
+    pub fn began_at(&self) -> Instant {
+        self.began_at
     }
 
     /// From `exec` to the first 200 of `/readyz`.
@@ -114,7 +121,14 @@ impl Server {
         Process::new(self.child.id())
     }
 
-    fn wait_until_ready(&self, began: Instant) -> anyhow::Result<()> {
+    /// Ends it as a crash does, and waits for its end.
+    pub fn kill(mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    fn wait_until_ready(&self) -> anyhow::Result<()> {
         loop {
             match Connection::open(self.port) {
                 Ok(mut connection) => {
@@ -123,7 +137,10 @@ impl Server {
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    ensure!(began.elapsed() < START_LIMIT, "the server does not start");
+                    ensure!(
+                        self.began_at.elapsed() < START_LIMIT,
+                        "the server does not start"
+                    );
                     thread::sleep(TRY_EVERY);
                 }
                 Err(error) => return Err(error.into()),
@@ -134,6 +151,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // One that was killed has no number any more.
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         let asked = i32::try_from(self.child.id())
             .ok()
             .and_then(Pid::from_raw)
