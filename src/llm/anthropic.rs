@@ -6,10 +6,13 @@
 //! Source: <https://docs.anthropic.com/en/api/messages>,
 //! <https://docs.anthropic.com/en/api/messages-streaming>.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::domain::event::{FinishReason, ToolCall, Usage};
+use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
@@ -20,60 +23,145 @@ use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
 /// The limit of an answer when the agent names none: the API wants one.
 const OUTPUT_TOKENS: u64 = 8192;
 
-/// The body of a request to `model`; `label` is the same as `provider/name`.
-pub(super) fn request_body(request: &Request, spec: &ModelSpec, model: &str, label: &str) -> Value {
-    let mut body = json!({
-        "model": model,
-        "max_tokens": spec.max_output_tokens.unwrap_or(OUTPUT_TOKENS),
-        "messages": messages(&request.messages, label),
-        "stream": true,
-    });
-    if !request.system.trim().is_empty() {
-        body["system"] = json!([cached(json!({"type": "text", "text": request.system}))]);
-    }
-    if let Some(temperature) = spec.temperature {
-        body["temperature"] = json!(temperature);
-    }
-    if !request.tools.is_empty() {
-        body["tools"] = tools(&request.tools);
-        if request.tool_choice == ToolChoice::None {
-            body["tool_choice"] = json!({"type": "none"});
-        }
-    }
-    body
+/// The body of a request.
+#[derive(Debug, Serialize)]
+pub(super) struct Body<'a> {
+    model: &'a str,
+    max_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<[SentBlock<'a>; 1]>,
+    messages: Vec<Turn<'a>>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Kind>,
 }
 
-fn cached(mut block: Value) -> Value {
-    block["cache_control"] = json!({"type": "ephemeral"});
-    block
+/// An object that has a type and nothing else.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Kind {
+    /// The mark for the cache.
+    Ephemeral,
+    /// No tool is to be called.
+    None,
 }
 
-/// Tools as a request holds them; the last one ends what providers keep in their caches.
-pub(super) fn tools(tools: &[ToolDefinition]) -> Value {
-    let mut tools: Vec<Value> = tools
-        .iter()
-        .map(|tool| {
-            json!({
-                "name": tool.name,
-                "description": tool.description,
-                "input_schema": tool.parameters,
-            })
-        })
-        .collect();
-    if let Some(last) = tools.last_mut() {
-        *last = cached(last.take());
-    }
-    Value::Array(tools)
+#[derive(Debug, Serialize)]
+pub(super) struct Tool<'a> {
+    name: &'a str,
+    description: &'a str,
+    input_schema: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<Kind>,
 }
 
 /// A message of the dialect: a role and blocks.
-struct Turn {
+#[derive(Debug, Serialize)]
+struct Turn<'a> {
     role: &'static str,
-    blocks: Vec<Value>,
+    #[serde(rename = "content")]
+    blocks: Vec<SentBlock<'a>>,
 }
 
-fn messages(messages: &[Message], label: &str) -> Vec<Value> {
-    let mut turns: Vec<Turn> = Vec::with_capacity(messages.len());
+#[derive(Debug, Serialize)]
+struct SentBlock<'a> {
+    #[serde(flatten)]
+    content: Content<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<Kind>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Content<'a> {
+    Text {
+        text: Cow<'a, str>,
+    },
+    ToolUse {
+        id: &'a CallId,
+        name: Cow<'a, str>,
+        input: Map<String, Value>,
+    },
+    ToolResult {
+        tool_use_id: &'a CallId,
+        content: &'a str,
+        #[serde(skip_serializing_if = "is_false")]
+        is_error: bool,
+    },
+    /// A block as it came.
+    #[serde(untagged)]
+    Thinking(&'a Value),
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference over"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl<'a> Body<'a> {
+    /// A request to `model`; `label` is the same as `provider/name`.
+    pub(super) fn new(
+        request: &'a Request,
+        spec: &ModelSpec,
+        model: &'a str,
+        label: &str,
+    ) -> Body<'a> {
+        let may_not_call = !request.tools.is_empty() && request.tool_choice == ToolChoice::None;
+        Body {
+            model,
+            max_tokens: spec.max_output_tokens.unwrap_or(OUTPUT_TOKENS),
+            system: text_block(Cow::Borrowed(&request.system)).map(|block| [block.cached()]),
+            messages: messages(&request.messages, label),
+            stream: true,
+            temperature: spec.temperature,
+            tools: tools(&request.tools),
+            tool_choice: may_not_call.then_some(Kind::None),
+        }
+    }
+}
+
+impl SentBlock<'_> {
+    fn cached(mut self) -> Self {
+        self.cache_control = Some(Kind::Ephemeral);
+        self
+    }
+}
+
+impl<'a> From<Content<'a>> for SentBlock<'a> {
+    fn from(content: Content<'a>) -> SentBlock<'a> {
+        SentBlock {
+            content,
+            cache_control: None,
+        }
+    }
+}
+
+/// Tools as a request holds them; the last one ends what providers keep in their caches.
+pub(super) fn tools(tools: &[ToolDefinition]) -> Vec<Tool<'_>> {
+    let mut tools: Vec<Tool<'_>> = tools
+        .iter()
+        .map(|tool| Tool {
+            name: &tool.name,
+            description: &tool.description,
+            input_schema: &tool.parameters,
+            cache_control: None,
+        })
+        .collect();
+    if let Some(last) = tools.last_mut() {
+        last.cache_control = Some(Kind::Ephemeral);
+    }
+    tools
+}
+
+fn messages<'a>(messages: &'a [Message], label: &str) -> Vec<Turn<'a>> {
+    let mut turns: Vec<Turn<'_>> = Vec::with_capacity(messages.len());
     for message in messages {
         let (role, blocks) = blocks(message, label);
         // Results are a user's message here, and so is what the user says after them.
@@ -87,80 +175,70 @@ fn messages(messages: &[Message], label: &str) -> Vec<Value> {
         end_well(last);
     }
     turns
-        .into_iter()
-        .map(|turn| json!({"role": turn.role, "content": turn.blocks}))
-        .collect()
 }
 
 /// Marks the last block for the cache; an answer to be gone on with may not end in a blank.
-fn end_well(turn: &mut Turn) {
+fn end_well(turn: &mut Turn<'_>) {
     let Some(block) = turn.blocks.last_mut() else {
         return;
     };
     if turn.role == "assistant"
-        && let Some(text) = block["text"].as_str()
+        && let Content::Text { text } = &mut block.content
     {
-        block["text"] = json!(text.trim_end());
+        *text = Cow::Owned(text.trim_end().to_owned());
     }
-    if !is_thinking(block) {
-        *block = cached(block.take());
+    if !matches!(block.content, Content::Thinking(_)) {
+        block.cache_control = Some(Kind::Ephemeral);
     }
 }
 
-fn is_thinking(block: &Value) -> bool {
-    matches!(
-        block["type"].as_str(),
-        Some("thinking" | "redacted_thinking")
-    )
-}
-
-fn blocks(message: &Message, label: &str) -> (&'static str, Vec<Value>) {
+fn blocks<'a>(message: &'a Message, label: &str) -> (&'static str, Vec<SentBlock<'a>>) {
     match message {
         Message::User { text, attachments } => {
             let text = user_text(text, attachments);
-            ("user", text_block(&text).into_iter().collect())
+            ("user", text_block(text).into_iter().collect())
         }
         Message::Assistant(reply) => ("assistant", assistant(reply, label)),
         Message::Tool {
             call_id, output, ..
         } => {
-            let mut block = json!({
-                "type": "tool_result",
-                "tool_use_id": call_id,
-                "content": output.content,
-            });
-            if !output.success {
-                block["is_error"] = json!(true);
-            }
-            ("user", vec![block])
+            let result = Content::ToolResult {
+                tool_use_id: call_id,
+                content: &output.content,
+                is_error: !output.success,
+            };
+            ("user", vec![result.into()])
         }
     }
 }
 
-fn assistant(reply: &Reply, label: &str) -> Vec<Value> {
-    let thinking = reply
-        .provider_data
-        .as_ref()
+fn assistant<'a>(reply: &'a Reply, label: &str) -> Vec<SentBlock<'a>> {
+    let data = reply.provider_data.as_ref();
+    let thinking = data
         .filter(|_| reply.model == label)
-        .and_then(|data| data.get(THINKING)?.as_array());
-    let mut blocks = thinking.cloned().unwrap_or_default();
-    blocks.extend(text_block(&reply.text));
-    blocks.extend(reply.tool_calls.iter().map(tool_use));
-    blocks
+        .and_then(|data| data.get(THINKING)?.as_array())
+        .into_iter()
+        .flatten()
+        .filter(|block| block.is_object())
+        .map(|block| Content::Thinking(block).into());
+    thinking
+        .chain(text_block(Cow::Borrowed(&reply.text)))
+        .chain(reply.tool_calls.iter().map(tool_use))
+        .collect()
 }
 
 /// A block of text; blank ones are refused by the API.
-fn text_block(text: &str) -> Option<Value> {
-    (!text.trim().is_empty()).then(|| json!({"type": "text", "text": text}))
+fn text_block(text: Cow<'_, str>) -> Option<SentBlock<'_>> {
+    (!text.trim().is_empty()).then(|| Content::Text { text }.into())
 }
 
-fn tool_use(call: &ToolCall) -> Value {
-    json!({
-        "type": "tool_use",
-        "id": call.call_id,
-        "name": legal_tool_name(&call.tool_name),
-        "input": arguments_object(&call.arguments),
-    })
+fn tool_use(call: &ToolCall) -> SentBlock<'_> {
+    let content = Content::ToolUse {
+        id: &call.call_id,
+        name: legal_tool_name(&call.tool_name),
+        input: arguments_object(&call.arguments),
+    };
+    content.into()
 }
 
 /// The key of the blocks of thinking in a reply's `provider_data`.

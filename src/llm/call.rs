@@ -29,8 +29,10 @@ use crate::llm::{LlmError, retry};
 const READ_BYTES: usize = 4 << 10;
 /// What a connection takes in at once, and so the longest head of an answer.
 const INPUT_BYTES: usize = 8 << 10;
-/// What a connection sends at once, and so the longest head of a request.
+/// What a connection sends at once at least, and so the longest head of a request …
 const OUTPUT_BYTES: usize = 4 << 10;
+/// … and at most: for a long conversation, which takes more memory than this anyway.
+const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// What is read of an error's body.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 /// What is passed on of a provider's words.
@@ -50,6 +52,8 @@ pub(super) struct Line {
     agent: Agent,
     canceller: Arc<Canceller>,
     idle_timeout: Duration,
+    /// What it sends at once.
+    output_bytes: usize,
     /// What follows the end of the last answer: a few bytes that must be read before the
     /// connection can be used again, and that the last reply did not wait for.
     rest: Option<BodyReader<'static>>,
@@ -67,7 +71,7 @@ pub(super) struct Post<'a> {
     pub(super) url: &'a str,
     pub(super) headers: &'a [(&'static str, String)],
     pub(super) key: Option<&'a Secret>,
-    pub(super) body: &'a str,
+    pub(super) body: &'a [u8],
     pub(super) proxy: Option<&'a Proxy>,
     pub(super) deadline: Option<Instant>,
 }
@@ -75,11 +79,12 @@ pub(super) struct Post<'a> {
 impl Line {
     /// A line that gives up when no byte comes for `idle_timeout`.
     pub(super) fn new(idle_timeout: Duration) -> Line {
-        let agent = agent(idle_timeout);
+        let agent = agent(idle_timeout, OUTPUT_BYTES);
         Line {
             canceller: Arc::new(Canceller::new(agent.clone())),
             agent,
             idle_timeout,
+            output_bytes: OUTPUT_BYTES,
             rest: None,
             used: false,
             keeps_alive: true,
@@ -115,6 +120,7 @@ impl Line {
         sink: &mut Handover<'_>,
     ) -> Result<Answer, LlmError> {
         self.free_connection();
+        self.make_room(post.body.len());
         let response = self.send(post)?;
         self.used = true;
         if !response.status().is_success() {
@@ -161,11 +167,26 @@ impl Line {
         let read = done_rx.recv_timeout(REST_TIME_MAX);
         if read.is_err() {
             // Its shutdown is what ends the read.
-            self.agent = agent(self.idle_timeout);
-            self.canceller.replace(self.agent.clone());
+            self.renew_agent();
         }
         drop(reader);
         read.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+    }
+
+    /// Has a long request sent in a few large pieces. Only before the first answer: an agent lends
+    /// a connection to nobody who wants other buffers.
+    fn make_room(&mut self, body_bytes: usize) {
+        let wanted = body_bytes.min(OUTPUT_BYTES_MAX);
+        if !self.used && wanted > self.output_bytes {
+            self.output_bytes = wanted;
+            self.renew_agent();
+        }
+    }
+
+    /// Ends its connections; the next call makes one.
+    fn renew_agent(&mut self) {
+        self.agent = agent(self.idle_timeout, self.output_bytes);
+        self.canceller.replace(self.agent.clone());
     }
 
     fn send(&self, post: &Post<'_>) -> Result<Response<Body>, LlmError> {
@@ -293,7 +314,7 @@ pub(super) fn is_over(deadline: Option<Instant>) -> bool {
 
 const WHOLE_REPLY: &str = "the whole reply";
 
-fn agent(idle_timeout: Duration) -> Agent {
+fn agent(idle_timeout: Duration, output_bytes: usize) -> Agent {
     Agent::config_builder()
         .http_status_as_error(false)
         .user_agent(concat!("duragent/", env!("CARGO_PKG_VERSION")))
@@ -306,7 +327,7 @@ fn agent(idle_timeout: Duration) -> Agent {
         .timeout_per_read(Some(idle_timeout))
         .timeout_per_write(Some(idle_timeout))
         .input_buffer_size(INPUT_BYTES)
-        .output_buffer_size(OUTPUT_BYTES)
+        .output_buffer_size(output_bytes)
         .max_response_header_size(INPUT_BYTES)
         // Providers close an idle connection after a minute or more; a tool may take as long.
         .max_idle_age(Duration::from_secs(50))

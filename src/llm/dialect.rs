@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::base::sse::TooLong;
-use crate::domain::event::{FinishReason, Usage};
+use crate::domain::event::{Attachment, FinishReason, Usage};
 use crate::llm::{LlmError, RawToolCall, Sink};
 
 /// Turns the events of one answer into deltas and a reply. Pure.
@@ -154,30 +154,33 @@ pub(super) fn error_text(document: &Value) -> Option<String> {
 }
 
 /// What a user's message says to a model that is shown no files.
-pub(super) fn user_text(text: &str, attachments: &[crate::domain::event::Attachment]) -> String {
+pub(super) fn user_text<'a>(text: &'a str, attachments: &[Attachment]) -> Cow<'a, str> {
     if !text.trim().is_empty() {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let notes: Vec<String> = attachments
         .iter()
         .map(|attachment| format!("[attachment: {}]", attachment.file))
         .collect();
-    notes.join("\n")
+    Cow::Owned(notes.join("\n"))
 }
 
 /// A tool's name as every provider takes it back: a model may have called one that cannot exist.
-pub(super) fn legal_tool_name(name: &str) -> String {
+pub(super) fn legal_tool_name(name: &str) -> Cow<'_, str> {
     const BYTES_MAX: usize = 64;
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.len() <= BYTES_MAX && name.chars().all(legal) {
+        return Cow::Borrowed(name);
+    }
     let name: String = name
         .chars()
         .take(BYTES_MAX)
         .map(|c| if legal(c) { c } else { '_' })
         .collect();
     if name.is_empty() {
-        return "unknown".into();
+        return Cow::Borrowed("unknown");
     }
-    name
+    Cow::Owned(name)
 }
 
 /// A call's arguments as an object, which strict providers insist on; a model may have written

@@ -92,12 +92,13 @@ pub struct ToolDefinition {
 
 /// The tools as a request to that provider holds them.
 pub fn tools_as_sent(provider: Provider, tools: &[ToolDefinition]) -> Value {
-    match provider {
-        Provider::Anthropic => anthropic::tools(tools),
+    let sent = match provider {
+        Provider::Anthropic => serde_json::to_value(anthropic::tools(tools)),
         Provider::OpenRouter | Provider::OpenAi | Provider::Ollama | Provider::Echo => {
-            openai::tools(tools)
+            serde_json::to_value(openai::tools(tools))
         }
-    }
+    };
+    sent.expect("texts and values have a form in JSON")
 }
 
 /// Whether a model may call tools.

@@ -8,10 +8,11 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::domain::event::{FinishReason, ToolCall, Usage};
+use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
@@ -31,97 +32,175 @@ pub(super) struct Flavour<'a> {
 }
 
 /// The body of a request.
-pub(super) fn request_body(request: &Request, spec: &ModelSpec, flavour: Flavour<'_>) -> Value {
-    let mut body = json!({
-        "model": flavour.model,
-        "messages": messages(request, flavour.label),
-        "stream": true,
-        "stream_options": {"include_usage": true},
-    });
-    if let Some(temperature) = spec.temperature {
-        body["temperature"] = json!(temperature);
-    }
-    if let Some(tokens) = spec.max_output_tokens {
-        let key = match flavour.is_openai {
-            true => "max_completion_tokens",
-            false => "max_tokens",
+///
+/// The conversation stands before what may change from call to call, so that a call begins, byte
+/// for byte, as the one before it does.
+#[derive(Debug, Serialize)]
+pub(super) struct Body<'a> {
+    model: &'a str,
+    messages: Messages<'a>,
+    stream: bool,
+    stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<&'static str>,
+}
+
+/// The conversation, made message by message as it is written: it may be long.
+#[derive(Debug)]
+struct Messages<'a> {
+    request: &'a Request,
+    label: &'a str,
+}
+
+impl Serialize for Messages<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Messages { request, label } = self;
+        let system = Said::System {
+            content: &request.system,
         };
-        body[key] = json!(tokens);
+        let has_system = !request.system.trim().is_empty();
+        let said = request.messages.iter().map(|one| said(one, label));
+        serializer.collect_seq(has_system.then_some(system).into_iter().chain(said))
     }
-    if !request.tools.is_empty() {
-        body["tools"] = tools(&request.tools);
-        if request.tool_choice == ToolChoice::None {
-            body["tool_choice"] = json!("none");
+}
+
+#[derive(Debug, Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+enum Said<'a> {
+    System {
+        content: &'a str,
+    },
+    User {
+        content: Cow<'a, str>,
+    },
+    Assistant {
+        content: Option<&'a str>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<Called<'a>>,
+        #[serde(rename = "reasoning_details", skip_serializing_if = "Option::is_none")]
+        reasoning: Option<&'a Value>,
+    },
+    Tool {
+        tool_call_id: &'a CallId,
+        content: &'a str,
+    },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "function")]
+pub(super) struct Tool<'a> {
+    function: ToolFunction<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct ToolFunction<'a> {
+    name: &'a str,
+    description: &'a str,
+    parameters: &'a Value,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "function")]
+struct Called<'a> {
+    id: &'a CallId,
+    function: CalledFunction<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct CalledFunction<'a> {
+    name: Cow<'a, str>,
+    arguments: Cow<'a, str>,
+}
+
+impl<'a> Body<'a> {
+    pub(super) fn new(request: &'a Request, spec: &ModelSpec, flavour: Flavour<'a>) -> Body<'a> {
+        let tokens_max = |is_newer| {
+            let tokens_max = spec.max_output_tokens;
+            tokens_max.filter(|_| flavour.is_openai == is_newer)
+        };
+        let may_not_call = !request.tools.is_empty() && request.tool_choice == ToolChoice::None;
+        Body {
+            model: flavour.model,
+            messages: Messages {
+                request,
+                label: flavour.label,
+            },
+            stream: true,
+            stream_options: StreamOptions {
+                include_usage: true,
+            },
+            temperature: spec.temperature,
+            max_completion_tokens: tokens_max(true),
+            max_tokens: tokens_max(false),
+            tools: tools(&request.tools),
+            tool_choice: may_not_call.then_some("none"),
         }
     }
-    body
 }
 
 /// Tools as a request holds them.
-pub(super) fn tools(tools: &[ToolDefinition]) -> Value {
+pub(super) fn tools(tools: &[ToolDefinition]) -> Vec<Tool<'_>> {
     tools.iter().map(tool).collect()
 }
 
-fn tool(tool: &ToolDefinition) -> Value {
-    json!({
-        "type": "function",
-        "function": {
-            "name": tool.name,
-            "description": tool.description,
-            "parameters": tool.parameters,
+fn tool(tool: &ToolDefinition) -> Tool<'_> {
+    Tool {
+        function: ToolFunction {
+            name: &tool.name,
+            description: &tool.description,
+            parameters: &tool.parameters,
         },
-    })
-}
-
-fn messages(request: &Request, label: &str) -> Vec<Value> {
-    let mut messages = Vec::with_capacity(request.messages.len() + 1);
-    if !request.system.trim().is_empty() {
-        messages.push(json!({"role": "system", "content": request.system}));
     }
-    messages.extend(request.messages.iter().map(|one| message(one, label)));
-    messages
 }
 
-fn message(message: &Message, label: &str) -> Value {
+fn said<'a>(message: &'a Message, label: &str) -> Said<'a> {
     match message {
-        Message::User { text, attachments } => {
-            json!({"role": "user", "content": user_text(text, attachments)})
-        }
+        Message::User { text, attachments } => Said::User {
+            content: user_text(text, attachments),
+        },
         Message::Assistant(reply) => assistant(reply, label),
         Message::Tool {
             call_id, output, ..
-        } => json!({"role": "tool", "tool_call_id": call_id, "content": output.content}),
-    }
-}
-
-fn assistant(reply: &Reply, label: &str) -> Value {
-    let mut message = json!({"role": "assistant", "content": reply.text});
-    if !reply.tool_calls.is_empty() {
-        message["tool_calls"] = reply.tool_calls.iter().map(call).collect();
-        if reply.text.trim().is_empty() {
-            message["content"] = Value::Null;
-        }
-    }
-    let reasoning = reply
-        .provider_data
-        .as_ref()
-        .filter(|_| reply.model == label)
-        .and_then(|data| data.get(REASONING));
-    if let Some(reasoning) = reasoning {
-        message[REASONING] = reasoning.clone();
-    }
-    message
-}
-
-fn call(call: &ToolCall) -> Value {
-    json!({
-        "id": call.call_id,
-        "type": "function",
-        "function": {
-            "name": legal_tool_name(&call.tool_name),
-            "arguments": arguments(&call.arguments),
+        } => Said::Tool {
+            tool_call_id: call_id,
+            content: &output.content,
         },
-    })
+    }
+}
+
+fn assistant<'a>(reply: &'a Reply, label: &str) -> Said<'a> {
+    let says_nothing = !reply.tool_calls.is_empty() && reply.text.trim().is_empty();
+    let data = reply.provider_data.as_ref();
+    Said::Assistant {
+        content: (!says_nothing).then_some(&reply.text),
+        tool_calls: reply.tool_calls.iter().map(called).collect(),
+        reasoning: data
+            .filter(|_| reply.model == label)
+            .and_then(|data| data.get(REASONING)),
+    }
+}
+
+fn called(call: &ToolCall) -> Called<'_> {
+    Called {
+        id: &call.call_id,
+        function: CalledFunction {
+            name: legal_tool_name(&call.tool_name),
+            arguments: arguments(&call.arguments),
+        },
+    }
 }
 
 /// The arguments as the model wrote them, if servers that read them can.

@@ -5,10 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use ureq::Proxy;
 use ureq::http::Uri;
 
 use crate::base::host::is_loopback;
+use crate::domain::message::Message;
 use crate::domain::secret::Secret;
 use crate::domain::spec::{ModelChoice, ModelSpec, Provider, ollama_base_url};
 use crate::llm::call::{Line, Post, is_over};
@@ -228,20 +230,41 @@ impl Caller {
         choice: &ModelChoice,
         endpoint: &Endpoint,
         request: &Request,
-    ) -> (String, Box<dyn Decoder>) {
+    ) -> (Vec<u8>, Box<dyn Decoder>) {
         let label = choice.label();
         if choice.provider == Provider::Anthropic {
-            let body = anthropic::request_body(request, &self.spec, &choice.name, &label);
-            return (body.to_string(), Box::new(anthropic::Blocks::default()));
+            let body = anthropic::Body::new(request, &self.spec, &choice.name, &label);
+            return (json(request, &body), Box::new(anthropic::Blocks::default()));
         }
         let flavour = openai::Flavour {
             model: &choice.name,
             label: &label,
             is_openai: choice.provider == Provider::OpenAi && endpoint.is_usual,
         };
-        let body = openai::request_body(request, &self.spec, flavour);
-        (body.to_string(), Box::new(openai::Chunks::default()))
+        let body = openai::Body::new(request, &self.spec, flavour);
+        (json(request, &body), Box::new(openai::Chunks::default()))
     }
+}
+
+/// The body of `request` as it is sent.
+fn json(request: &Request, body: &impl Serialize) -> Vec<u8> {
+    // Once, and hardly too much: a vector that grows holds a long conversation twice.
+    let mut json = Vec::with_capacity(approximate_bytes(request));
+    serde_json::to_writer(&mut json, body).expect("strings, numbers and JSON are JSON");
+    json
+}
+
+/// About how long the body is: its texts, and what JSON needs around them.
+fn approximate_bytes(request: &Request) -> usize {
+    const FRAME: usize = 64;
+    const HEAD: usize = 512;
+    let texts = request.messages.iter().map(|message| match message {
+        Message::User { text, .. } => text.len(),
+        Message::Assistant(reply) => reply.text.len(),
+        Message::Tool { output, .. } => output.content.len(),
+    });
+    let texts: usize = texts.map(|bytes| bytes + bytes / 16 + FRAME).sum();
+    HEAD + request.system.len() + texts
 }
 
 /// Where a request goes.

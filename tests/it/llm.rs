@@ -577,6 +577,31 @@ fn a_reply_that_cannot_be_stored_ends_the_call() {
 }
 
 #[test]
+fn a_long_conversation_is_sent_whole_over_the_turns_one_connection() {
+    for provider in [OPENAI, ANTHROPIC] {
+        let fake = FakeModel::start();
+        fake.reply(error(500, "try again"))
+            .then(text("one"))
+            .then(text("two"));
+        let mut model = model(provider, &fake);
+        let long = "words and \"words\" ".repeat(16 << 10);
+        for messages in [vec![user(&long)], vec![user("short")]] {
+            let request = Request {
+                messages,
+                ..hello()
+            };
+            model.call(&request, &mut Heard::default()).unwrap();
+        }
+        let asked = fake.requests();
+        assert!(asked[..2].iter().all(|one| one.last_message() == long));
+        assert_eq!(asked[2].last_message(), "short");
+        // The long one was tried twice.
+        let connections: Vec<usize> = asked.iter().map(|one| one.connection).collect();
+        assert_eq!(connections, [0, 0, 0], "{provider:?}");
+    }
+}
+
+#[test]
 fn the_calls_of_a_turn_share_a_connection_and_outlive_its_loss() {
     for provider in [OPENAI, ANTHROPIC] {
         let fake = FakeModel::start();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::spec::Provider;
 use crate::llm::dialect::testing;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -78,6 +79,37 @@ fn full_stream() -> String {
     ];
     events.extend(end("tool_use"));
     stream(&events)
+}
+
+#[test]
+fn a_call_begins_as_the_one_before_it_does() {
+    let (calls, spec) = testing::growing_conversation(Provider::Anthropic);
+    let body = |call| serde_json::to_string(&Body::new(call, &spec, "m", "anthropic/m")).unwrap();
+    let bodies: Vec<String> = calls.iter().map(body).collect();
+    for pair in bodies.windows(2) {
+        let (messages, _rest) = pair[0].rsplit_once("],\"stream\"").unwrap();
+        // The mark of the last block moves on.
+        let (messages, mark) = messages.rsplit_once(",\"cache_control\"").unwrap();
+        assert_eq!(mark, ":{\"type\":\"ephemeral\"}}]}");
+        assert!(pair[1].starts_with(messages), "{messages}\n{}", pair[1]);
+    }
+}
+
+#[test]
+fn thinking_that_is_no_block_is_not_sent_back() {
+    let (mut calls, spec) = testing::growing_conversation(Provider::Anthropic);
+    calls[0].messages.push(Message::Assistant(Reply {
+        text: "yes".to_owned(),
+        tool_calls: Vec::new(),
+        model: "anthropic/m".to_owned(),
+        provider_data: Some(json!({"thinking": ["h", {"type": "thinking", "thinking": "m"}]})),
+    }));
+    let body = Body::new(&calls[0], &spec, "m", "anthropic/m");
+    let body = serde_json::to_value(&body).unwrap();
+    let said = body["messages"].as_array().unwrap().last().unwrap();
+    let kinds: Vec<_> = said["content"].as_array().unwrap().iter().collect();
+    assert_eq!(kinds.len(), 2, "{said}");
+    assert_eq!(kinds[0], &json!({"type": "thinking", "thinking": "m"}));
 }
 
 #[test]

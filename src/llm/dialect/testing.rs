@@ -2,9 +2,15 @@
 
 use proptest::sample::Index;
 
+use serde_json::json;
+
 use super::{Answer, Decoder, Fault};
 use crate::base::sse;
-use crate::llm::Sink;
+use crate::domain::event::{ToolCall, ToolOutput};
+use crate::domain::ids::{AgentName, CallId};
+use crate::domain::message::{Message, Reply};
+use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
+use crate::llm::{Request, Sink, ToolChoice, ToolDefinition};
 
 /// A sink that keeps the pieces.
 #[derive(Debug, Default)]
@@ -47,4 +53,63 @@ pub(in crate::llm) fn cut_at<'a>(body: &'a [u8], places: &[Index]) -> Vec<&'a [u
     cuts.extend([0, body.len()]);
     cuts.sort_unstable();
     cuts.windows(2).map(|cut| &body[cut[0]..cut[1]]).collect()
+}
+
+/// The calls of a turn that uses a tool, and of the turn after it; in the last one no tool may be
+/// called.
+pub(in crate::llm) fn growing_conversation(provider: Provider) -> (Vec<Request>, ModelSpec) {
+    let user = |text: &str| Message::User {
+        text: text.to_owned(),
+        attachments: Vec::new(),
+    };
+    let call_id = CallId::parse("call-1").unwrap();
+    let asks = ToolCall {
+        call_id: call_id.clone(),
+        tool_name: "date".to_owned(),
+        arguments: r#"{"zone":"utc","at":1}"#.to_owned(),
+    };
+    let says = |text: &str, tool_calls| {
+        Message::Assistant(Reply {
+            text: text.to_owned(),
+            tool_calls,
+            model: "other/m".to_owned(),
+            provider_data: None,
+        })
+    };
+    let result = Message::Tool {
+        call_id,
+        tool_name: "date".to_owned(),
+        output: ToolOutput {
+            success: false,
+            content: "no clock".to_owned(),
+        },
+    };
+    let all = [
+        user("what day is it?"),
+        says("", vec![asks]),
+        result,
+        says("I can't tell", Vec::new()),
+        user("a \"pity\""),
+    ];
+    let calls = [1, 3, 5].map(|count| Request {
+        system: "be brief".to_owned(),
+        messages: all[..count].to_vec(),
+        tools: vec![ToolDefinition {
+            name: "date".to_owned(),
+            description: "tells the day".to_owned(),
+            parameters: json!({"type": "object"}),
+        }],
+        tool_choice: match count {
+            5 => ToolChoice::None,
+            _ => ToolChoice::Auto,
+        },
+        timeout: None,
+    });
+    let choice = ModelChoice {
+        provider,
+        name: "m".to_owned(),
+        base_url: None,
+    };
+    let spec = AgentSpec::new(AgentName::parse("a").unwrap(), choice).model;
+    (calls.to_vec(), spec)
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::spec::Provider;
 use crate::llm::dialect::testing;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -41,6 +42,22 @@ fn calls(pieces: &[Value]) -> Vec<(String, String, String)> {
 
 fn call(id: &str, name: &str, arguments: &str) -> (String, String, String) {
     (id.into(), name.into(), arguments.into())
+}
+
+#[test]
+fn a_call_begins_as_the_one_before_it_does() {
+    let (calls, spec) = testing::growing_conversation(Provider::OpenAi);
+    let flavour = Flavour {
+        model: "m",
+        label: "openai/m",
+        is_openai: true,
+    };
+    let body = |call| serde_json::to_string(&Body::new(call, &spec, flavour)).unwrap();
+    let bodies: Vec<String> = calls.iter().map(body).collect();
+    for pair in bodies.windows(2) {
+        let (messages, _rest) = pair[0].rsplit_once("],\"stream\"").unwrap();
+        assert!(pair[1].starts_with(messages), "{messages}\n{}", pair[1]);
+    }
 }
 
 #[test]
