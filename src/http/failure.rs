@@ -52,7 +52,7 @@ pub fn retry_later(problem: Problem, after: Duration) -> Problem {
 pub fn turn_failed(code: &str, message: String) -> Problem {
     let status = match code {
         "provider_timeout" => 504,
-        "provider_error" | "provider_unreachable" | "missing_key" => 502,
+        "provider_error" | "provider_unreachable" | "missing_key" | "context_overflow" => 502,
         "session_ended" => 410,
         _ => 500,
     };
@@ -117,6 +117,7 @@ mod tests {
             ("provider_error", 502),
             ("provider_unreachable", 502),
             ("missing_key", 502),
+            ("context_overflow", 502),
             ("session_ended", 410),
             ("storage_error", 500),
             ("anything", 500),

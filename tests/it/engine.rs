@@ -8,6 +8,7 @@ mod power_cut;
 mod secrets;
 mod storage;
 mod sweep;
+mod tool_crash;
 mod tool_loop;
 mod window;
 

@@ -3,6 +3,7 @@
 
 pub mod fake_model;
 pub mod local_api;
+pub mod own_model;
 pub mod server;
 pub mod sessions;
 pub mod tools;
