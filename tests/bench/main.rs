@@ -29,6 +29,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("burst", figures::burst::measure),
     ("many", figures::many::measure),
     ("create", figures::create::measure),
+    ("iteration", figures::iteration::measure),
     ("long", figures::long::measure),
     ("open", figures::open::measure),
     ("clients", figures::clients::measure),

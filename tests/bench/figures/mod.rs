@@ -4,6 +4,7 @@ pub mod burst;
 pub mod clients;
 pub mod create;
 pub mod idle;
+pub mod iteration;
 pub mod long;
 pub mod many;
 pub mod open;

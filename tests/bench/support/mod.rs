@@ -8,3 +8,4 @@ pub mod provider;
 pub mod report;
 pub mod server;
 pub mod streams;
+pub mod timed_fs;
