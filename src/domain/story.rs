@@ -475,7 +475,17 @@ impl Walk {
             Step::Paused => self.write(wakes()),
             Step::EndTurn(outcome) => self.end_turn(outcome),
             Step::CallModel => self.call_model(variant),
-            Step::RunTools(calls) => self.bring_on(&calls[0].call, calls[0].progress, variant),
+            Step::RunTools(calls) => {
+                // Those that only read run beside one another, and end in any order.
+                let any = &calls[usize::from(variant) % calls.len()];
+                let is_free = matches!(any.progress, Progress::Waiting | Progress::Started);
+                let next = if is_free && variant > 9 {
+                    any
+                } else {
+                    &calls[0]
+                };
+                self.bring_on(&next.call, next.progress, variant);
+            }
             Step::AwaitApproval => self.decide(variant),
         }
     }

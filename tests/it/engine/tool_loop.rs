@@ -6,6 +6,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use duragent::domain::spec::Provider;
 use duragent::tools::{Policy, Run, ToolKind, Verdict, Wish};
 
+use super::at_most_once::copy_tree;
 use super::*;
 
 /// A tool whose runs last until they are let go, one by one. Its arguments are numbers.
@@ -308,6 +309,31 @@ fn a_panic_of_one_of_several_is_its_own() {
     let fates = fates(&world, &id);
     assert!(fates.iter().any(|(_, fate)| fate == "got 1"), "{fates:?}");
     assert_eq!(answers(&world, &id), [1, 1]);
+}
+
+#[test]
+fn calls_that_only_read_are_run_again_after_a_kill_and_beside_one_another() {
+    let tools = Tools::new(Effect::Read, &[]);
+    let world = World::with(tools.setup());
+    world.model.reply(looks(3));
+    let id = world.session();
+    drop(world.say(&id, "look around"));
+    tools.wait_until_begun(3);
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    copy_tree(world.folder.path(), folder.path());
+    let setup = Setup {
+        stop_was_clean: false,
+        ..tools.setup()
+    };
+    let after = World::on(folder, FakeModel::start(), setup);
+    after.model.reply(text("seen"));
+    after.sessions.recover(Recovery::TakeUp, || false).unwrap();
+    tools.wait_until_begun(6);
+    // Those of the engine that was killed still hang.
+    assert_eq!(tools.most_at_once(), 6);
+    tools.let_go(6);
+    after.wait_for(&id, is_turn_end);
+    assert_eq!(answers(&after, &id), [1, 1, 1]);
 }
 
 // --- words in between, and the last round ---
