@@ -10,6 +10,7 @@ pub mod prompt;
 pub mod redact;
 pub mod secret;
 pub mod spec;
+pub mod spend;
 pub mod state;
 pub mod step;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::ids::{InvalidId, SessionId};
+use crate::domain::spend::Reached;
 use crate::store::StoreError;
 
 /// Why a request was refused or failed.
@@ -44,6 +45,16 @@ pub enum EngineError {
     /// Too many sessions wait for their turn.
     #[error("too many sessions are waiting for a turn")]
     Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The agent has spent what it may.
+    #[error("agent '{agent}' {reached}")]
+    LimitReached {
+        /// The agent.
+        agent: String,
+        /// The limit.
+        reached: Reached,
         /// When to try again.
         retry_after: Duration,
     },

@@ -16,6 +16,7 @@ use crate::engine::budget;
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, Ending};
 use crate::engine::flusher::Flusher;
+use crate::engine::ledger::Ledger;
 use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
 use crate::engine::registry::Registry;
@@ -79,6 +80,7 @@ pub(super) struct Inner {
     is_draining: AtomicBool,
     pub(super) looks: Arc<Looks>,
     pub(super) flusher: Flusher,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) sweeper: Sweeper,
 }
 
@@ -113,6 +115,7 @@ impl Inner {
             creating: (0..CREATION_LOCKS).map(|_| Mutex::default()).collect(),
             is_draining: AtomicBool::new(false),
             looks: Arc::default(),
+            ledger: Arc::default(),
             sweeper: Sweeper::default(),
             flusher: Flusher::start()?,
         })
@@ -156,6 +159,7 @@ impl Inner {
             mint: Arc::clone(&self.mint),
             looks: Arc::clone(&self.looks),
             redactor: Arc::clone(&self.redactor),
+            ledger: Arc::clone(&self.ledger),
         }
     }
 
@@ -186,6 +190,7 @@ impl Inner {
 
     /// Deletes a session's files, whoever looks at it still.
     pub(super) fn delete_files(&self, id: &SessionId) -> Result<(), EngineError> {
+        self.ledger.forget(id);
         let Some(session) = self.registry.get(id) else {
             return Ok(self.store.delete(id)?);
         };

@@ -15,6 +15,7 @@ pub mod feed;
 mod flusher;
 mod inner;
 mod keys;
+mod ledger;
 mod live;
 mod looks;
 mod mint;

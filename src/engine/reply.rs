@@ -27,6 +27,9 @@ const JOURNAL_SYNC_EVERY: Duration = Duration::from_secs(1);
 const OVERFLOW_HINT: &str = "; a shorter message may help, or the right \
      `spec.model.max_input_tokens`";
 
+/// Why a turn ends that may not ask the model once more.
+const LIMIT_REACHED: &str = "limit_reached";
+
 /// A call that is about to be made.
 struct Call {
     request: Request,
@@ -43,6 +46,11 @@ impl Worker<'_> {
             return Ok(());
         };
         self.start_turn()?;
+        let purse = self.inner.purse(&agent)?;
+        if let Some(Err(refused)) = purse.map(|purse| purse.refuse_call()) {
+            let failure = events::failure(LIMIT_REACHED, refused.to_string());
+            return self.end_turn(Ending::failed(failure));
+        }
         let mut call = self.prepare(&agent)?;
         let mut result = self.stream(&call)?;
         if let Err(error @ LlmError::ContextOverflow { .. }) = &result

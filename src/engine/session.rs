@@ -20,6 +20,7 @@ use crate::domain::window::Limits;
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, goes_on};
 use crate::engine::keys::Keys;
+use crate::engine::ledger::Ledger;
 use crate::engine::live::{Live, LiveGuard};
 use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
@@ -57,6 +58,7 @@ pub(super) struct Kit {
     pub(super) mint: Arc<Mint>,
     pub(super) looks: Arc<Looks>,
     pub(super) redactor: Arc<Redactor>,
+    pub(super) ledger: Arc<Ledger>,
 }
 
 /// What is needed to append.
@@ -176,6 +178,9 @@ impl Session {
             records.iter().for_each(|record| keys.learn(record));
         }
         self.live().publish(&records);
+        self.kit.ledger.note(&self.id, &records, || {
+            self.live().state.summary.agent.clone()
+        });
         self.snapshot_when_due(log);
         Ok(records)
     }

@@ -552,6 +552,8 @@ impl Sessions {
         self.inner.redactor.redact_in(&mut message.content);
         let key = message.key.take();
         message.key = key.map(|key| self.inner.redacted_key(key)).transpose()?;
+        // Before the lock: it may read the logs of other sessions.
+        let purse = self.inner.purse_of(session)?;
         let mut log = session.log();
         if let Some(key) = &message.key
             && let Some(known) = session.keyed_message(&mut log, key)?
@@ -559,9 +561,14 @@ impl Sessions {
             return repeated(known, &message);
         }
         self.inner.refuse_new_turn(session, &self.workers)?;
+        let admitted = purse.as_ref().map(|purse| purse.admit(session));
+        let admitted = admitted.transpose()?;
         let message_id = self.inner.mint.message_id();
         let events = message_events(session, message_id.clone(), message);
         let records = session.commit(&mut log, events)?;
+        if let Some(admitted) = admitted {
+            admitted.keep();
+        }
         Ok(Accepted {
             message_id,
             seq: records.last().map_or(Seq::ZERO, |record| record.seq),

@@ -27,6 +27,18 @@ impl From<EngineError> for Problem {
             EngineError::Busy { retry_after } => {
                 retry_later(Problem::new(429, detail), retry_after)
             }
+            EngineError::LimitReached {
+                agent,
+                reached,
+                retry_after,
+            } => {
+                let problem = Problem::new(429, detail)
+                    .with_kind("limit-reached")
+                    .with_member("agent", agent)
+                    .with_member("limit", reached.limit.key())
+                    .with_member("opens_at", reached.opens_at.to_string());
+                retry_later(problem, retry_after)
+            }
             EngineError::Draining => retry_later(Problem::new(503, detail), RETRY_SOON),
             EngineError::ReadOnly => {
                 retry_later(Problem::new(503, detail).with_kind("read-only"), RETRY_SOON)
@@ -54,6 +66,8 @@ pub fn turn_failed(code: &str, message: String) -> Problem {
         "provider_timeout" => 504,
         "provider_error" | "provider_unreachable" | "missing_key" | "context_overflow" => 502,
         "session_ended" => 410,
+        // The message is stored, but it would not help to say it again now.
+        "limit_reached" => 429,
         _ => 500,
     };
     Problem::new(status, message).with_member("code", code)
@@ -63,12 +77,23 @@ pub fn turn_failed(code: &str, message: String) -> Problem {
 mod tests {
     use super::*;
     use crate::domain::ids::SessionId;
+    use crate::domain::spend::{Limit, Reached};
+    use crate::domain::time::Timestamp;
     use crate::store::StoreError;
 
     #[test]
     fn every_refusal_has_its_status() {
         let id = SessionId::mint(1, 1);
         let busy = |ms| EngineError::Busy {
+            retry_after: Duration::from_millis(ms),
+        };
+        let spent = |ms| EngineError::LimitReached {
+            agent: "a".into(),
+            reached: Reached {
+                limit: Limit::TokensPerDay,
+                max: 1,
+                opens_at: Timestamp::from_micros(0),
+            },
             retry_after: Duration::from_millis(ms),
         };
         for (error, status, retry) in [
@@ -85,6 +110,7 @@ mod tests {
             (EngineError::SessionEnded(id.clone()), 410, None),
             (busy(0), 429, Some("1")),
             (busy(1500), 429, Some("2")),
+            (spent(90_500), 429, Some("91")),
             (EngineError::Draining, 503, Some("5")),
             (EngineError::ReadOnly, 503, Some("5")),
             (EngineError::DiskFull, 507, None),
@@ -119,6 +145,7 @@ mod tests {
             ("missing_key", 502),
             ("context_overflow", 502),
             ("session_ended", 410),
+            ("limit_reached", 429),
             ("storage_error", 500),
             ("anything", 500),
         ] {

@@ -20,6 +20,7 @@ mod engine;
 mod gate;
 mod guarantees;
 mod http;
+mod limits;
 mod llm;
 mod manage;
 mod memory;

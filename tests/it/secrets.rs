@@ -66,7 +66,7 @@ fn a_key_that_a_model_repeats_is_covered_however_it_is_cut() {
     let mut events = Vec::new();
     while text_of(&events) != covered {
         events.push(stream.next().unwrap());
-        assert_clean("the stream", &format!("{events:?}"));
+        assert_clean("the stream", &text_of(&events));
     }
     // In the middle of the reply: what is in the journal, and what one who comes now is shown.
     assert!(on_disk(&workspace, &session).contains(covered));

@@ -127,6 +127,7 @@ fn start(store: FileStore) -> anyhow::Result<Sessions> {
         agents: Arc::new(One(agent)),
         models: Arc::new(Asks),
         clock: Arc::new(SystemClock),
+        redactor: Arc::default(),
         settings: Settings {
             max_active: 16,
             min_free_bytes: 0,

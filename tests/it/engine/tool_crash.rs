@@ -92,7 +92,7 @@ fn engine_on(fs: impl Fs + 'static, tool: &Arc<Deeds>) -> Sessions {
         ..Setup::default()
     };
     let store = FileStore::new(Arc::new(fs), PathBuf::from("/workspace"));
-    start_with(store, CallsOnce::new(&CALLS), "", &setup)
+    start_with(store, CallsOnce::models(&CALLS), "", &setup)
 }
 
 /// Somebody who wants one message answered, whatever happens.

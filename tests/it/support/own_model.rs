@@ -13,7 +13,7 @@ use duragent::llm::{Cancel, LlmError, Model, Models, RawToolCall, Reply, Request
 pub struct CallsOnce(pub Arc<Vec<(&'static str, &'static str)>>);
 
 impl CallsOnce {
-    pub fn new(calls: &[(&'static str, &'static str)]) -> Arc<dyn Models> {
+    pub fn models(calls: &[(&'static str, &'static str)]) -> Arc<dyn Models> {
         Arc::new(CallsOnce(Arc::new(calls.to_vec())))
     }
 }

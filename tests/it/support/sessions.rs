@@ -10,7 +10,7 @@ use duragent::base::fs::RealFs;
 use duragent::domain::event::{OnDisconnect, ToolOutput};
 use duragent::domain::ids::AgentName;
 use duragent::domain::redact::Redactor;
-use duragent::domain::spec::{AgentSpec, ModelChoice, Provider};
+use duragent::domain::spec::{AgentSpec, LimitsSpec, ModelChoice, Provider};
 use duragent::engine::{Agent, Agents, Lifetimes, Parts, Sessions, Settings};
 use duragent::llm::Models;
 use duragent::llm::providers::{ProviderSettings, Providers};
@@ -31,6 +31,7 @@ pub struct Setup {
     pub ttl_hours: Option<u64>,
     pub clock: Arc<dyn Clock>,
     pub redactor: Arc<Redactor>,
+    pub limits: LimitsSpec,
     /// Changes what its file would say, last of all.
     pub adapt: fn(&mut AgentSpec),
 }
@@ -47,6 +48,7 @@ impl Default for Setup {
             ttl_hours: None,
             clock: Arc::new(SystemClock),
             redactor: Arc::default(),
+            limits: LimitsSpec::default(),
             adapt: |_| {},
         }
     }
@@ -75,6 +77,7 @@ pub fn start_with(
     );
     spec.session.on_disconnect = setup.on_disconnect;
     spec.session.ttl_hours = setup.ttl_hours;
+    spec.limits = setup.limits;
     (setup.adapt)(&mut spec);
     let agent = Agent {
         spec: Arc::new(spec),

@@ -1,0 +1,265 @@
+//! What an agent has spent of its limits (`spec.limits`). Pure.
+//!
+//! The windows are the days and the hours of UTC. What counts stands in the log: a reply with its
+//! tokens, and the beginning of a turn.
+
+use std::fmt;
+
+use crate::domain::event::{AssistantResponse, Event, Record, Trigger};
+use crate::domain::spec::LimitsSpec;
+use crate::domain::time::Timestamp;
+use crate::domain::window::tokens_of_bytes;
+
+/// What was spent in the current day and hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// Days since 1970.
+    day: u64,
+    tokens: u64,
+    /// Hours since 1970.
+    hour: u64,
+    turns: u64,
+}
+
+impl Tally {
+    /// Nothing was spent in the day and the hour of `now`.
+    pub fn new(now: Timestamp) -> Tally {
+        Tally {
+            day: now.as_micros() / DAY,
+            tokens: 0,
+            hour: now.as_micros() / HOUR,
+            turns: 0,
+        }
+    }
+
+    /// The beginning of the longest window: older records do not count.
+    pub fn begin(&self) -> Timestamp {
+        Timestamp::from_micros(self.day * DAY)
+    }
+
+    /// Begins new windows if `now` is after the current ones; whether one has begun.
+    pub fn move_to(&mut self, now: Timestamp) -> bool {
+        let new = Tally::new(now);
+        let moves = new.hour > self.hour;
+        if new.day > self.day {
+            (self.day, self.tokens) = (new.day, 0);
+        }
+        if new.hour > self.hour {
+            (self.hour, self.turns) = (new.hour, 0);
+        }
+        moves
+    }
+
+    /// Counts a record, if it falls into the windows.
+    pub fn note(&mut self, record: &Record) {
+        let at = Tally::new(record.timestamp);
+        if let Some(reply) = record.event.as_reply()
+            && at.day == self.day
+        {
+            self.tokens = self.tokens.saturating_add(tokens_of(reply));
+        }
+        if begins_turn(&record.event) && at.hour == self.hour {
+            self.turns += 1;
+        }
+    }
+
+    /// The limit on tokens, if it is reached.
+    pub fn tokens_reached(&self, limits: &LimitsSpec) -> Option<Reached> {
+        let max = limits.tokens_per_day.filter(|max| self.tokens >= *max)?;
+        Some(Reached {
+            limit: Limit::TokensPerDay,
+            max,
+            opens_at: Timestamp::from_micros((self.day + 1) * DAY),
+        })
+    }
+
+    /// The limit on turns, if it is reached when `expected` turns more are sure to begin.
+    pub fn turns_reached(&self, limits: &LimitsSpec, expected: usize) -> Option<Reached> {
+        let turns = self.turns.saturating_add(expected as u64);
+        let max = limits.turns_per_hour.filter(|max| turns >= *max)?;
+        Some(Reached {
+            limit: Limit::TurnsPerHour,
+            max,
+            opens_at: Timestamp::from_micros((self.hour + 1) * HOUR),
+        })
+    }
+}
+
+/// Whether `event` counts, in whatever window.
+pub fn counts(event: &Event) -> bool {
+    event.as_reply().is_some() || begins_turn(event)
+}
+
+/// A limit that is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// Which.
+    pub limit: Limit,
+    /// How much it allows.
+    pub max: u64,
+    /// When the next window begins.
+    pub opens_at: Timestamp,
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spent = match self.limit {
+            Limit::TokensPerDay => "tokens of this day",
+            Limit::TurnsPerHour => "turns of this hour",
+        };
+        let (max, limit) = (self.max, self.limit.key());
+        let opens_at = self.opens_at.to_string().replace(".000000", "");
+        write!(
+            f,
+            "has spent its {max} {spent} (`{limit}`); it goes on at {opens_at}"
+        )
+    }
+}
+
+/// What is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Tokens of models, in a day.
+    TokensPerDay,
+    /// Turns begun, in an hour.
+    TurnsPerHour,
+}
+
+impl Limit {
+    /// Its key in an agent's file.
+    pub fn key(self) -> &'static str {
+        match self {
+            Limit::TokensPerDay => "spec.limits.tokens_per_day",
+            Limit::TurnsPerHour => "spec.limits.turns_per_hour",
+        }
+    }
+}
+
+/// In microseconds.
+const HOUR: u64 = 3_600_000_000;
+const DAY: u64 = 24 * HOUR;
+
+/// What a reply cost, as its provider counted. Where it did not, because the reply was cut off or
+/// because it never does, the reply itself is estimated; its prompt is not known.
+fn tokens_of(reply: &AssistantResponse) -> u64 {
+    match reply.usage {
+        Some(usage) => usage.total_tokens,
+        None => {
+            let calls = reply.tool_calls.iter().map(|call| call.arguments.len());
+            tokens_of_bytes(reply.content.len() + calls.sum::<usize>())
+        }
+    }
+}
+
+/// One that is tried once more does not begin again.
+fn begins_turn(event: &Event) -> bool {
+    match event {
+        Event::TurnStarted { trigger, .. } => match trigger {
+            Trigger::Message | Trigger::Other => true,
+            Trigger::Resume | Trigger::Restart => false,
+        },
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Usage;
+
+    fn at(time: &str) -> Timestamp {
+        Timestamp::parse(&format!("2026-05-01T{time}Z")).unwrap()
+    }
+
+    fn record(time: &str, event: &str) -> Record {
+        let line = format!(r#"{{"seq":9,"timestamp":"2026-05-01T{time}Z",{event}}}"#);
+        Record::parse(line.as_bytes()).unwrap()
+    }
+
+    fn turn(time: &str, trigger: &str) -> Record {
+        record(
+            time,
+            &format!(
+                r#""type":"turn_started","turn_id":"turn_01J0000000000000000000000A","trigger":"{trigger}""#
+            ),
+        )
+    }
+
+    fn reply(time: &str, usage: Option<u64>) -> Record {
+        let mut reply = record(
+            time,
+            r#""type":"assistant_response","turn_id":"turn_01J0000000000000000000000A","message_id":"msg_01J0000000000000000000000A","agent":"a","model":"m","input_seq":1,"content":"123456789","finish_reason":"stop","tool_calls":[{"call_id":"c","tool_name":"t","arguments":"{ }"}]"#,
+        );
+        if let Event::AssistantResponse(reply) = &mut reply.event {
+            reply.usage = usage.map(|tokens| Usage::new(tokens, 0));
+        }
+        reply
+    }
+
+    #[test]
+    fn replies_count_in_their_day_and_turns_in_their_hour() {
+        let mut tally = Tally::new(at("10:30:00"));
+        for record in [
+            turn("09:59:59", "message"),
+            turn("10:00:00", "message"),
+            turn("10:30:00", "a_newer_one"),
+            turn("10:31:00", "resume"),
+            turn("10:32:00", "restart"),
+            turn("11:00:00", "message"),
+            reply("00:00:00", Some(100)),
+            reply("10:30:00", Some(20)),
+            // Twelve bytes.
+            reply("10:30:00", None),
+            record("10:30:00", r#""type":"error","code":"x","message":"x""#),
+        ] {
+            tally.note(&record);
+        }
+        assert_eq!((tally.turns, tally.tokens), (2, 123));
+        let mut tomorrow = reply("23:59:59", Some(1000));
+        tomorrow.timestamp = Timestamp::parse("2026-05-02T00:00:00Z").unwrap();
+        tally.note(&tomorrow);
+        assert_eq!(tally.tokens, 123);
+        assert_eq!(tally.begin(), at("00:00:00"));
+    }
+
+    #[test]
+    fn windows_begin_anew_and_never_go_back() {
+        let mut tally = Tally::new(at("10:30:00"));
+        tally.note(&turn("10:30:00", "message"));
+        tally.note(&reply("10:30:00", Some(5)));
+        assert!(!tally.move_to(at("09:00:00")));
+        assert!(!tally.move_to(at("10:59:59")));
+        assert_eq!((tally.turns, tally.tokens), (1, 5));
+        assert!(tally.move_to(at("11:00:00")));
+        assert_eq!((tally.turns, tally.tokens), (0, 5));
+        assert!(tally.move_to(Timestamp::parse("2026-05-02T00:00:00Z").unwrap()));
+        assert_eq!((tally.turns, tally.tokens), (0, 0));
+    }
+
+    #[test]
+    fn a_limit_is_reached_by_what_was_spent_and_says_until_when() {
+        let mut tally = Tally::new(at("10:30:00"));
+        tally.note(&turn("10:30:00", "message"));
+        tally.note(&reply("10:30:00", Some(99)));
+        let limits = |tokens, turns| LimitsSpec {
+            tokens_per_day: tokens,
+            turns_per_hour: turns,
+        };
+        assert_eq!(tally.tokens_reached(&limits(None, Some(1))), None);
+        assert_eq!(tally.tokens_reached(&limits(Some(100), None)), None);
+        let tokens = tally.tokens_reached(&limits(Some(99), None)).unwrap();
+        assert_eq!(
+            tokens.to_string(),
+            "has spent its 99 tokens of this day (`spec.limits.tokens_per_day`); it goes on at \
+             2026-05-02T00:00:00Z"
+        );
+        assert_eq!(tally.turns_reached(&limits(Some(1), None), 5), None);
+        assert_eq!(tally.turns_reached(&limits(None, Some(3)), 1), None);
+        let turns = tally.turns_reached(&limits(None, Some(3)), 2).unwrap();
+        assert_eq!(
+            turns.to_string(),
+            "has spent its 3 turns of this hour (`spec.limits.turns_per_hour`); it goes on at \
+             2026-05-01T11:00:00Z"
+        );
+    }
+}
