@@ -32,7 +32,7 @@ const BUILTINS: [&str; 9] = [
     "agent",
 ];
 /// Those that this version has; the others load with a warning.
-const OFFERED_BUILTINS: &[&str] = &["memory", "reload_tools", "session", "skill"];
+const OFFERED_BUILTINS: &[&str] = &["memory", "reload_tools", "session", "skill", "web"];
 const PATTERN_RULE: &str = "must be an identifier, or the beginning of some and a `*`";
 /// No wait is longer than a day.
 const SECONDS_MAX: u64 = 24 * 60 * 60;

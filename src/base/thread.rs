@@ -71,8 +71,8 @@ impl Joined {
         &self.name
     }
 
-    /// Lets the thread go on without an owner: for one that is stuck where nothing can end it,
-    /// at the exit of the process.
+    /// Lets the thread go on without an owner: for one that is stuck where nothing can end it, and
+    /// that ends by itself, or with the process.
     pub fn abandon(mut self) {
         self.handle = None;
     }

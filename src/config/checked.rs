@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::LevelFilter;
+use url::Url;
 
 use crate::base::text;
 use crate::base::yaml::expand::Environment;
@@ -13,7 +14,7 @@ use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{At, Report, or_default, plain};
 use crate::config::{
     Config, ExternalGateway, Gateways, LogFormat, Logging, Overrides, Restart, Route, Sandbox,
-    SandboxMode, Server, Sessions, Telegram, raw,
+    SandboxMode, Server, Sessions, Telegram, Web, raw,
 };
 use crate::domain::ids::AgentName;
 use crate::domain::secret::Secret;
@@ -132,6 +133,7 @@ pub(super) fn config(
         gateways: gateways(or_default(raw.gateways), &folder, report),
         routes: routes(or_default(raw.routes), report),
         sandbox: sandbox(or_default(raw.sandbox), &folder, report),
+        web: web(or_default(raw.web), report),
         logging: logging(or_default(raw.logging), sources, &folder, report),
         workspace,
     }
@@ -142,7 +144,6 @@ pub(super) fn config(
 fn note_what_has_no_effect(raw: &raw::ConfigFile, report: &mut Report) {
     report.no_effect(raw.gateways.as_ref());
     report.no_effect(raw.routes.as_ref());
-    report.no_effect(raw.web.as_ref());
     report.no_effect(raw.compaction.as_ref());
 }
 
@@ -423,6 +424,32 @@ fn sandbox(raw: raw::Sandbox, folder: &Path, report: &mut Report) -> Sandbox {
             .map(|at| absolute(&folder.join(at.value)))
             .collect(),
     }
+}
+
+fn web(raw: raw::Web, report: &mut Report) -> Web {
+    const PROXY_RULE: &str = "must be like `http://proxy.example.org:3128`, without a path";
+    let proxy = raw
+        .proxy
+        .and_then(|at| checked(&at, parse_proxy, PROXY_RULE, report));
+    let mut allow_addresses = Vec::new();
+    for at in or_default(raw.allow_addresses) {
+        match at.value.parse() {
+            Ok(range) => allow_addresses.push(range),
+            Err(rule) => report.error(&at, rule),
+        }
+    }
+    Web {
+        proxy,
+        allow_addresses,
+    }
+}
+
+/// The address of a proxy, in which a name and a password may stand.
+fn parse_proxy(text: &str) -> Option<Secret> {
+    let url = Url::parse(text).ok()?;
+    let is_http = matches!(url.scheme(), "http" | "https");
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    (is_http && is_bare).then(|| Secret::new(text))
 }
 
 fn logging(

@@ -3,8 +3,8 @@
 //! Invariants:
 //! - every path is absolute, every number within its range, every secret a [`Secret`];
 //! - one function, `checked::first_of`, holds the precedence: flag, environment, file, default;
-//! - unknown keys in what guards something (`server`, `sandbox`, `routes`) are errors; elsewhere
-//!   they are warnings at load and errors in [`validate`].
+//! - unknown keys in what guards something (`server`, `sandbox`, `routes`, `web`) are errors;
+//!   elsewhere they are warnings at load and errors in [`validate`].
 //!
 //! Elsewhere: what an agent may do (`agents`), the keys of providers (`llm`).
 
@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::base::address::AddressRange;
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
@@ -51,6 +52,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// What tools are locked into.
     pub sandbox: Sandbox,
+    /// The tool that reads the web.
+    pub web: Web,
     /// The log of the program.
     pub logging: Logging,
 }
@@ -170,6 +173,15 @@ pub enum SandboxMode {
     Bubblewrap,
     /// Docker.
     Docker,
+}
+
+/// The tool that reads the web.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Web {
+    /// The address of the proxy for all its requests; with none, servers are connected to.
+    pub proxy: Option<Secret>,
+    /// Addresses that may be connected to although they are not on the public internet.
+    pub allow_addresses: Vec<AddressRange>,
 }
 
 /// The log of the program.

@@ -17,7 +17,7 @@ section! {
         "routes" => routes: Vec<At<Route>>,
         "sandbox" => sandbox: Sandbox,
         "logging" => logging: Logging,
-        "web" => web: Anything,
+        "web" => web: Web,
         "compaction" => compaction: Anything,
     }
 }
@@ -112,6 +112,14 @@ section! {
     guarded section Sandbox {
         "mode" => mode: String,
         "writable" => writable: Vec<At<String>>,
+    }
+}
+
+section! {
+    /// `web`. A mistyped `proxy` would let requests go past it.
+    guarded section Web {
+        "proxy" => proxy: String,
+        "allow_addresses" => allow_addresses: Vec<At<String>>,
     }
 }
 

@@ -4,30 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::agents::AgentDirectory;
-use crate::base::clock::Clock;
-use crate::base::fs::Fs;
 use crate::base::lock::lock;
-use crate::config::Config;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
 use crate::engine::{Agent, Agents};
 use crate::runtime::shelf::StoredSessions;
-use crate::store::SessionStore;
+use crate::runtime::tool_parts::ToolParts;
 use crate::tools::AskAlways;
 use crate::tools::memory::MemoryParts;
 use crate::tools::reload::ToolMaker;
 use crate::tools::workshop::Workshop;
-
-/// What tools work with, beside the agents themselves.
-#[derive(Debug, Clone)]
-pub(super) struct ToolParts {
-    /// Where their files are.
-    pub(super) fs: Arc<dyn Fs>,
-    /// What time it is.
-    pub(super) clock: Arc<dyn Clock>,
-    /// Where sessions are kept.
-    pub(super) store: Arc<dyn SessionStore>,
-}
 
 /// The agents of the workspace, each with its tools and its policy.
 #[derive(Debug)]
@@ -39,21 +25,18 @@ pub(super) struct LoadedAgents {
 }
 
 impl LoadedAgents {
-    pub(super) fn new(
-        directory: Arc<AgentDirectory>,
-        config: &Config,
-        parts: ToolParts,
-    ) -> Arc<LoadedAgents> {
+    pub(super) fn new(directory: Arc<AgentDirectory>, parts: ToolParts) -> Arc<LoadedAgents> {
         Arc::new_cyclic(|agents: &Weak<LoadedAgents>| LoadedAgents {
             directory,
             workshop: Workshop {
                 memory: MemoryParts {
                     fs: parts.fs,
                     clock: parts.clock,
-                    world: config.world_memory_dir.clone(),
+                    world: parts.world,
                 },
                 sessions: Arc::new(StoredSessions(parts.store)),
                 maker: Arc::new(Maker(Weak::clone(agents))),
+                web: parts.web,
             },
             made: Mutex::default(),
         })
@@ -108,9 +91,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::base::clock::SystemClock;
-    use crate::base::fs::RealFs;
-    use crate::config::Overrides;
+    use crate::base::fs::{Fs, RealFs};
+    use crate::config::{Config, Overrides};
     use crate::store::file::FileStore;
 
     fn loaded(folder: &TempDir) -> Arc<LoadedAgents> {
@@ -130,12 +112,9 @@ mod tests {
         let config = Config::load(None, &flags, &|_| None).unwrap().config;
         let directory = AgentDirectory::load(&config.agents_dir, Arc::new(|_: &str| None));
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
-        let parts = ToolParts {
-            store: Arc::new(FileStore::new(Arc::clone(&fs), config.workspace.clone())),
-            fs,
-            clock: Arc::new(SystemClock),
-        };
-        LoadedAgents::new(Arc::new(directory), &config, parts)
+        let store = Arc::new(FileStore::new(Arc::clone(&fs), config.workspace.clone()));
+        let parts = ToolParts::new(&config, fs, store).unwrap();
+        LoadedAgents::new(Arc::new(directory), parts)
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | `s-7QW3FZ` | `engine::Sessions` | a model's socket, a tool | nothing left to do, or stop |
 //! | `tool-7QW3FZ` | a session's worker, for each of several calls that read | its tool | the tool's end, which cancel and stop force |
 //! | `model-rest` | `llm`, before a next call | what follows the last answer | its end, or 0.1 s |
+//! | `tool-web` | a session's worker, per run of `web` | a stranger's server | its answer, or cancel; left behind where nothing can end it |
 //! | `sse-7QW3FZ`, `wait-7QW3FZ` | `http::Api` | its session, its client | the answer's end, client gone, or stop |
 //! | `send` | `http::Front`, per large answer | its client | the answer's end, client gone, or stop |
 //! | `model-rest` | a session's worker, before its next call | the end of the last answer | 100 ms at most |
@@ -33,6 +34,7 @@ mod shelf;
 pub mod shown_agent;
 mod signals;
 mod starts;
+mod tool_parts;
 pub mod torture;
 pub mod version;
 pub mod workspace;

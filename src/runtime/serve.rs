@@ -27,12 +27,13 @@ use crate::http::front::{Front, FrontSettings};
 use crate::http::gate::GateLimits;
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::runtime::host::Program;
-use crate::runtime::loaded::{LoadedAgents, ToolParts};
+use crate::runtime::loaded::LoadedAgents;
 use crate::runtime::logging;
 use crate::runtime::options::{self, Resume, ServeOptions};
 use crate::runtime::secrets;
 use crate::runtime::signals::StopRequests;
 use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
+use crate::runtime::tool_parts::ToolParts;
 use crate::runtime::workspace;
 use crate::store::file::FileStore;
 use crate::store::lock;
@@ -153,14 +154,10 @@ impl Running {
             &config.workspace,
             config.sessions_dir.clone(),
         ));
-        let tool_parts = ToolParts {
-            fs: means.fs,
-            clock: Arc::new(SystemClock),
-            store: Arc::clone(&store) as Arc<_>,
-        };
+        let tool_parts = ToolParts::new(config, means.fs, Arc::clone(&store) as Arc<_>)?;
         let sessions = Sessions::start(Parts {
             store: Arc::clone(&store) as Arc<_>,
-            agents: LoadedAgents::new(Arc::clone(&agents), config, tool_parts),
+            agents: LoadedAgents::new(Arc::clone(&agents), tool_parts),
             models: Arc::new(Providers::new(provider_settings(&config.server))),
             clock: Arc::new(SystemClock),
             redactor: means.redactor,

@@ -6,16 +6,16 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::base::clock::SystemClock;
 use crate::base::fs::RealFs;
 use crate::domain::prompt;
 use crate::domain::window::tokens_of_bytes;
 use crate::engine::Agents as _;
 use crate::engine::prompt as told;
 use crate::llm;
-use crate::runtime::loaded::{LoadedAgents, ToolParts};
+use crate::runtime::loaded::LoadedAgents;
 use crate::runtime::options::{self, ServeOptions};
 use crate::runtime::serve::read_agents;
+use crate::runtime::tool_parts::ToolParts;
 use crate::store::file::FileStore;
 
 /// What a model is sent before the conversation.
@@ -75,12 +75,8 @@ impl ShownAgent {
             &config.workspace,
             config.sessions_dir.clone(),
         );
-        let parts = ToolParts {
-            fs: Arc::new(RealFs),
-            clock: Arc::new(SystemClock),
-            store: Arc::new(store),
-        };
-        let agent = LoadedAgents::new(directory, &config, parts).get(name);
+        let parts = ToolParts::new(&config, Arc::new(RealFs), Arc::new(store))?;
+        let agent = LoadedAgents::new(directory, parts).get(name);
         Ok((agent.map(|agent| ShownAgent { agent }), problems))
     }
 

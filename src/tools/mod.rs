@@ -5,6 +5,7 @@ pub mod memory;
 pub mod reload;
 pub mod session;
 mod skill;
+pub mod web;
 pub mod workshop;
 
 use std::collections::BTreeMap;

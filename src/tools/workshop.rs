@@ -8,6 +8,7 @@ use crate::tools::memory::{MemoryParts, MemoryTool};
 use crate::tools::reload::{ReloadTool, ToolMaker};
 use crate::tools::session::{SessionShelf, SessionTool};
 use crate::tools::skill::SkillTool;
+use crate::tools::web::{self, Web, WebSettings};
 
 /// The folder of an agent's memory in its own.
 const MEMORY_FOLDER: &str = "memory";
@@ -21,6 +22,8 @@ pub struct Workshop {
     pub sessions: Arc<dyn SessionShelf>,
     /// Who keeps what is made here, and has it made anew.
     pub maker: Arc<dyn ToolMaker>,
+    /// Where the tool `web` may go.
+    pub web: Arc<WebSettings>,
 }
 
 impl Workshop {
@@ -43,6 +46,9 @@ impl Workshop {
         if spec.has_builtin("reload_tools") {
             let tool = ReloadTool::new(Arc::clone(&self.maker), spec.name.clone());
             tools = tools.with(Arc::new(tool));
+        }
+        if spec.has_builtin(web::NAME) {
+            tools = tools.with(Arc::new(Web::new(Arc::clone(&self.web))));
         }
         log::debug!("agent {}: {} tools", spec.name, tools.specs().count());
         tools

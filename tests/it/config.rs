@@ -86,6 +86,7 @@ fn defaults(folder: &Path, file: Option<PathBuf>) -> Config {
         gateways: Gateways::default(),
         routes: Vec::new(),
         sandbox: Sandbox::default(),
+        web: Web::default(),
         logging: Logging {
             level: LevelFilter::Info,
             format: LogFormat::Pretty,
@@ -157,7 +158,7 @@ routes:
   - {match: {}, agent: bob}
 sandbox: {mode: bubblewrap, writable: [out]}
 logging: {level: debug, format: json, file: duragent.log}
-web: {anything: goes}
+web: {proxy: "http://me:${TOKEN}@proxy:3128", allow_addresses: [127.0.0.1, 10.0.0.0/8, "fd00::/8"]}
 compaction: later
 "#;
 
@@ -239,6 +240,12 @@ fn every_key_ends_up_in_the_configuration() {
                 mode: SandboxMode::Bubblewrap,
                 writable: vec![home.join("out")],
             },
+            web: Web {
+                proxy: Some(secret("http://me:hunter2@proxy:3128")),
+                allow_addresses: ["127.0.0.1", "10.0.0.0/8", "fd00::/8"]
+                    .map(|range| range.parse().unwrap())
+                    .into(),
+            },
             logging: Logging {
                 level: LevelFilter::Debug,
                 format: LogFormat::Json,
@@ -254,10 +261,33 @@ fn every_key_ends_up_in_the_configuration() {
             "duragent.yaml:27:3: `routes` has no effect yet",
             "duragent.yaml:29:17: `sandbox.mode` has no effect yet: nothing is locked in, as with `trust`",
             "duragent.yaml:29:39: `sandbox.writable` has no effect yet",
-            "duragent.yaml:31:6: `web` has no effect yet",
             "duragent.yaml:32:13: `compaction` has no effect yet",
         ]
     );
+}
+
+#[test]
+fn where_the_web_tool_may_go_is_checked() {
+    let folder = Folder::with(
+        "web:\n  proxi: x\n  proxy: socks5://p\n  allow_addresses:\n    - localhost\n    - 10.0.0.1/8\n    - ::1\n",
+    );
+    let rule =
+        "must be an IP address, or the first of a network and its length, such as `10.0.0.0/8`";
+    assert_eq!(
+        folder.said(),
+        [
+            "duragent.yaml:2:3: unknown key `web.proxi`; did you mean `proxy`?".to_owned(),
+            "duragent.yaml:3:10: `web.proxy` must be like `http://proxy.example.org:3128`, without a path"
+                .to_owned(),
+            format!("duragent.yaml:5:7: `web.allow_addresses[0]` {rule}"),
+            format!("duragent.yaml:6:7: `web.allow_addresses[1]` {rule}"),
+        ]
+    );
+    assert!(folder.load().is_err());
+    for wrong in ["proxy:3128", "http://p/path", "ftp://p", "p"] {
+        let folder = Folder::with(&format!("web: {{proxy: \"{wrong}\"}}\n"));
+        assert!(folder.load().is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! What tools work with, from the configuration and the parts of the server.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use ureq::Proxy;
+
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::fs::Fs;
+use crate::config::{self, Config};
+use crate::store::SessionStore;
+use crate::tools::web::WebSettings;
+
+/// What tools work with, beside the agents themselves.
+#[derive(Debug, Clone)]
+pub(super) struct ToolParts {
+    /// Where their files are.
+    pub(super) fs: Arc<dyn Fs>,
+    /// What time it is.
+    pub(super) clock: Arc<dyn Clock>,
+    /// Where sessions are kept.
+    pub(super) store: Arc<dyn SessionStore>,
+    /// Where the facts that agents share are kept.
+    pub(super) world: PathBuf,
+    /// Where the tool `web` may go.
+    pub(super) web: Arc<WebSettings>,
+}
+
+impl ToolParts {
+    /// Errors: a setting that cannot be used.
+    pub(super) fn new(
+        config: &Config,
+        fs: Arc<dyn Fs>,
+        store: Arc<dyn SessionStore>,
+    ) -> anyhow::Result<ToolParts> {
+        Ok(ToolParts {
+            fs,
+            clock: Arc::new(SystemClock),
+            store,
+            world: config.world_memory_dir.clone(),
+            web: Arc::new(web_settings(&config.web)?),
+        })
+    }
+}
+
+fn web_settings(web: &config::Web) -> anyhow::Result<WebSettings> {
+    let proxy = web.proxy.as_ref();
+    let proxy = proxy
+        .map(|address| Proxy::new(address.reveal()))
+        .transpose();
+    Ok(WebSettings {
+        proxy: proxy.context("`web.proxy` cannot be used")?,
+        allow_addresses: web.allow_addresses.clone(),
+        ..WebSettings::from_env(|name| std::env::var(name).ok())
+    })
+}

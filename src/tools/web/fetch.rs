@@ -1,0 +1,208 @@
+//! Fetching a page: redirects, the body, and what a model is shown of them.
+
+use std::fmt::Write as _;
+
+use ureq::Body;
+use ureq::http::Response;
+use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
+use url::Url;
+
+use crate::domain::event::ToolOutput;
+use crate::tools::web::charset::{self, Kind};
+use crate::tools::web::client::{BodyEnd, Client, Rules, WebError};
+use crate::tools::web::client::{host_of, parse_url, read_body, shown};
+use crate::tools::web::markdown;
+
+/// What is read of a body, and written of a page.
+pub(super) const BODY_BYTES_MAX: usize = 1_000_000;
+/// More than that are a circle.
+const REDIRECTS_MAX: usize = 10;
+const ACCEPT: &str = "text/html, application/xhtml+xml, text/markdown, text/plain, \
+                      application/json;q=0.9, */*;q=0.5";
+
+/// How a page is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Format {
+    /// HTML becomes Markdown.
+    #[default]
+    Markdown,
+    /// As it came.
+    Raw,
+}
+
+/// Fetches `url`.
+pub(super) fn fetch(
+    client: &Client,
+    rules: &Rules,
+    is_proxied: bool,
+    url: &str,
+    format: Format,
+) -> Result<ToolOutput, WebError> {
+    let (url, response) = follow(client, rules, is_proxied, parse_url(url, None)?)?;
+    let status = response.status();
+    let mut shown = Shown::new(&url, &response);
+    shown.add_body(&url, response, format)?;
+    Ok(ToolOutput {
+        success: status.is_success(),
+        content: shown.finish(),
+    })
+}
+
+/// Asks for `url` and wherever it leads. Each step is judged like the first.
+fn follow(
+    client: &Client,
+    rules: &Rules,
+    is_proxied: bool,
+    mut url: Url,
+) -> Result<(Url, Response<Body>), WebError> {
+    for _ in 0..=REDIRECTS_MAX {
+        rules.check(&url, is_proxied)?;
+        let response = client.get(&url, &[("accept", ACCEPT)])?;
+        match target(&response) {
+            Some(target) => url = parse_url(&target, Some(&url))?,
+            None => return Ok((url, response)),
+        }
+    }
+    Err(WebError::Redirects(REDIRECTS_MAX))
+}
+
+/// Where an answer sends its reader.
+fn target(response: &Response<Body>) -> Option<String> {
+    let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers().get(LOCATION).filter(|_| is_redirect)?;
+    // Some servers write other letters than ASCII here.
+    Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
+}
+
+/// What a model is shown: lines about the answer, then its text.
+struct Shown {
+    head: String,
+    text: String,
+}
+
+impl Shown {
+    fn new(url: &Url, response: &Response<Body>) -> Shown {
+        let mut shown = Shown {
+            head: String::new(),
+            text: String::new(),
+        };
+        shown.line("URL", url.as_str());
+        shown.line("Status", &response.status().to_string());
+        let content_type = header(response, &CONTENT_TYPE);
+        if !content_type.is_empty() {
+            shown.line("Content-Type", &content_type);
+        }
+        shown
+    }
+
+    fn line(&mut self, name: &str, value: &str) {
+        // Writing to a text cannot fail.
+        writeln!(self.head, "{name}: {value}").ok();
+    }
+
+    fn note(&mut self, note: &str) {
+        self.line("Note", note);
+    }
+
+    fn add_body(
+        &mut self,
+        url: &Url,
+        response: Response<Body>,
+        format: Format,
+    ) -> Result<(), WebError> {
+        let coding = header(&response, &CONTENT_ENCODING);
+        if !coding.is_empty() && !coding.eq_ignore_ascii_case("identity") {
+            let host = host_of(url);
+            return Err(WebError::Compressed { host, coding });
+        }
+        let content_type = header(&response, &CONTENT_TYPE);
+        let length: Option<u64> = header(&response, &CONTENT_LENGTH).parse().ok();
+        if !content_type.is_empty() && charset::kind(&content_type, b"") == Kind::Other {
+            self.text = not_text(&content_type, length);
+            return Ok(());
+        }
+        let (body, end) = read_body(url, response.into_body(), BODY_BYTES_MAX);
+        self.note_end(&body, end, length)?;
+        match charset::kind(&content_type, &body) {
+            Kind::Other => self.text = not_text("binary data", length),
+            Kind::Html if format == Format::Markdown => {
+                let html = self.decode(&body, &content_type);
+                self.add_page(&html, url);
+            }
+            Kind::Html | Kind::Text => self.text = self.decode(&body, &content_type),
+        }
+        Ok(())
+    }
+
+    /// Says how much of the body is missing.
+    ///
+    /// Errors: all of it is.
+    fn note_end(&mut self, body: &[u8], end: BodyEnd, length: Option<u64>) -> Result<(), WebError> {
+        match end {
+            BodyEnd::Whole => {}
+            BodyEnd::TooLong => {
+                let all = length.map_or(String::new(), |length| format!(" of {length}"));
+                self.note(&format!(
+                    "the body is too long; this is from its first {BODY_BYTES_MAX}{all} bytes"
+                ));
+            }
+            BodyEnd::Broken(error) if body.is_empty() => return Err(error),
+            BodyEnd::Broken(error) => {
+                let bytes = body.len();
+                self.note(&format!(
+                    "the body is not whole; this is from its first {bytes} bytes ({error})"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, body: &[u8], content_type: &str) -> String {
+        let decoded = charset::decode(body, content_type);
+        if let Some(charset) = decoded.unknown_charset {
+            let charset = shown(&charset);
+            self.note(&format!(
+                "the encoding {charset} is not known here; what is not ASCII may be wrong"
+            ));
+        }
+        decoded.text
+    }
+
+    fn add_page(&mut self, html: &str, url: &Url) {
+        let page = markdown::convert(html, Some(url), BODY_BYTES_MAX);
+        if !page.title.is_empty() {
+            self.line("Title", &shown(&page.title));
+        }
+        if page.is_cut {
+            self.note(&format!("the text was cut after {BODY_BYTES_MAX} bytes"));
+        }
+        self.text = page.text;
+    }
+
+    fn finish(mut self) -> String {
+        let text = match self.text.trim().is_empty() {
+            true => "(no text)",
+            false => self.text.as_str(),
+        };
+        self.head.push('\n');
+        self.head.push_str(text);
+        self.head
+    }
+}
+
+fn not_text(content_type: &str, length: Option<u64>) -> String {
+    let mime = charset::mime(content_type);
+    match length {
+        Some(length) => format!("This is {mime}, {length} bytes: not text."),
+        None => format!("This is {mime}: not text."),
+    }
+}
+
+/// A header's value in one line; empty when there is none.
+fn header(response: &Response<Body>, name: &HeaderName) -> String {
+    let value = response.headers().get(name);
+    value.map_or(String::new(), |value| {
+        shown(&String::from_utf8_lossy(value.as_bytes()))
+    })
+}
