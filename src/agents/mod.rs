@@ -214,17 +214,12 @@ impl Found {
         };
         let folders = match agent_folders(folder) {
             Ok(folders) => folders,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                found.problems.push(Problem {
-                    level: Level::Warning,
-                    ..Problem::of_file(folder, "the folder of the agents does not exist")
-                });
-                return found;
-            }
             Err(error) => {
-                let message = format!("cannot read the folder of the agents: {error}");
-                found.problems.push(Problem::of_file(folder, message));
-                found.broken = Broken::All;
+                let problem = no_folder(folder, &error);
+                if problem.is_error() {
+                    found.broken = Broken::All;
+                }
+                found.problems.push(problem);
                 return found;
             }
         };
@@ -259,6 +254,18 @@ impl Found {
     }
 }
 
+/// Why the agents of a folder are not known. One that is not there has none.
+fn no_folder(folder: &Path, error: &io::Error) -> Problem {
+    if error.kind() != io::ErrorKind::NotFound {
+        let message = format!("cannot read the folder of the agents: {error}");
+        return Problem::of_file(folder, message);
+    }
+    Problem {
+        level: Level::Warning,
+        ..Problem::of_file(folder, "the folder of the agents does not exist")
+    }
+}
+
 /// The folders in `folder`, sorted. Hidden ones are no agents.
 fn agent_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
@@ -283,6 +290,21 @@ pub fn validate(path: &Path, environment: Environment<'_>) -> Vec<Problem> {
         _ => Path::new("."),
     };
     read_agent(path, folder, environment, Level::Error).1
+}
+
+/// Everything that is wrong with the agents in `folder`, each with the name of its folder.
+///
+/// Errors: the folder itself does not exist, or cannot be read.
+pub fn validate_all(
+    folder: &Path,
+    environment: Environment<'_>,
+) -> Result<Vec<(String, Vec<Problem>)>, Problem> {
+    let folders = agent_folders(folder).map_err(|error| no_folder(folder, &error))?;
+    let named = folders.iter().map(|folder| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        (name.into_owned(), validate(folder, environment))
+    });
+    Ok(named.collect())
 }
 
 /// Every key that an agent's file may have, as `spec.model.name`; lists as `spec.tools[].type`.

@@ -79,6 +79,8 @@ pub enum Command {
     Init(InitArgs),
     /// Check an agent, a policy or a configuration file
     Validate(ValidateArgs),
+    /// Check whether everything is there that a server and its agents need
+    Doctor(DoctorArgs),
     /// Print what a shell needs to complete this command
     Completions(CompletionsArgs),
     /// Kill servers on this machine's disk for a while, and check that nothing is lost
@@ -395,6 +397,14 @@ fn agent_name(text: &str) -> Result<AgentName, String> {
 pub struct ValidateArgs {
     /// A file, or an agent's folder
     pub path: PathBuf,
+}
+
+/// `duragent doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `duragent completions`.

@@ -10,6 +10,7 @@ mod agent;
 mod attach;
 mod chat;
 mod completions;
+mod doctor;
 mod failure;
 mod init;
 mod output;
@@ -60,6 +61,7 @@ fn carry_out(cli: Cli) -> Outcome {
         Command::Agent(command) => agent::run(&command, &global),
         Command::Init(args) => init::run(&args, &client_settings(&global)?),
         Command::Validate(args) => validate::run(&args),
+        Command::Doctor(args) => doctor::run(&args, &global),
         Command::Completions(args) => completions::run(&args),
         Command::Torture(args) => torture::run(&args),
         Command::ServeFaulty(args) => torture::run_faulty(&args, &global),

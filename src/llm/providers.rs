@@ -94,6 +94,13 @@ impl ProviderSettings {
         settings
     }
 
+    /// The variable of the key without which `choice` cannot be asked, if it is not set.
+    pub fn missing_key(&self, choice: &ModelChoice) -> Option<&'static str> {
+        let endpoint = self.endpoint(choice);
+        let is_missing = self.key(choice, &endpoint).is_err();
+        choice.provider.key_variable().filter(|_| is_missing)
+    }
+
     fn endpoint(&self, choice: &ModelChoice) -> Endpoint {
         let base_url = choice.base_url.as_ref();
         match base_url.or_else(|| self.base_urls.get(&choice.provider)) {

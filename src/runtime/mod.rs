@@ -23,6 +23,7 @@
 //! Stopping goes from the sources inwards: no new connections, streams end, replies in flight
 //! finish or are parked, threads are joined, the workspace is unlocked.
 
+pub mod doctor;
 mod host;
 mod loaded;
 mod logging;

@@ -16,6 +16,7 @@ mod clients;
 mod config;
 mod crash;
 mod crate_facts;
+mod doctor;
 mod engine;
 mod gate;
 mod guarantees;

@@ -1,0 +1,419 @@
+//! `duragent doctor`: what could keep a server, or an agent of it, from working.
+//!
+//! Looks, and changes nothing. What it knows of the environment is that of the process that it runs
+//! in, which may differ from the server's.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustix::fs::{Access, access};
+use serde::Serialize;
+
+use crate::agents::{self, AgentDirectory};
+use crate::base::fs::{Fs as _, RealFs};
+use crate::base::yaml::problem::Problem;
+use crate::config::{self, Config, DEFAULT_FILE, Overrides, SandboxMode};
+use crate::domain::spec::{AgentSpec, ToolRef};
+use crate::domain::time::Timestamp;
+use crate::llm::providers::ProviderSettings;
+use crate::runtime::offline::Files;
+use crate::tools::web;
+
+/// One thing that was looked at, and how it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What it is about: `config`, `agent ada`, `disk`.
+    pub subject: String,
+    /// How it is.
+    pub status: Health,
+    /// What was found.
+    pub message: String,
+    /// What can be done about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// As it should be.
+    Ok,
+    /// It works, and may not do what is expected.
+    Warning,
+    /// It does not work.
+    Error,
+}
+
+impl Health {
+    /// As it is printed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Health::Ok => "ok",
+            Health::Warning => "warning",
+            Health::Error => "error",
+        }
+    }
+}
+
+impl Check {
+    /// Something as it should be.
+    pub fn ok(subject: impl Into<String>, message: impl Into<String>) -> Check {
+        Check::new(subject, Health::Ok, message)
+    }
+
+    /// Something that works, and may not do what is expected.
+    pub fn warning(subject: impl Into<String>, message: impl Into<String>) -> Check {
+        Check::new(subject, Health::Warning, message)
+    }
+
+    /// Something that does not work.
+    pub fn error(subject: impl Into<String>, message: impl Into<String>) -> Check {
+        Check::new(subject, Health::Error, message)
+    }
+
+    fn new(subject: impl Into<String>, status: Health, message: impl Into<String>) -> Check {
+        Check {
+            subject: subject.into(),
+            status,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same, with what can be done about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Check {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn of_problem(subject: &str, problem: &Problem) -> Check {
+        // Its own hint stands in its line.
+        let status = match problem.is_error() {
+            true => Health::Error,
+            false => Health::Warning,
+        };
+        Check::new(subject, status, problem.to_string())
+    }
+}
+
+/// Looks at everything but the server. `file` is the configuration that was named; without one, or
+/// with one that is wrong, the configuration that holds is missing, and what depends on it is not
+/// looked at.
+pub fn examine(file: Option<&Path>, flags: &Overrides) -> (Vec<Check>, Option<Config>) {
+    let mut checks = config_checks(file);
+    let config = match Config::load(file, flags, &environment) {
+        Ok(loaded) => loaded.config,
+        Err(error) => {
+            if !checks.iter().any(|check| check.status == Health::Error) {
+                let found = error.problems.iter();
+                checks.extend(found.map(|problem| Check::of_problem("config", problem)));
+            }
+            return (checks, None);
+        }
+    };
+    checks.extend(folder_checks(&config));
+    checks.push(disk(&config));
+    checks.push(clock(&config));
+    let loaded = AgentDirectory::load(&config.agents_dir, Arc::new(environment));
+    let agents = loaded.list();
+    checks.extend(agent_checks(&config.agents_dir, &agents));
+    checks.extend(tool_checks(config.sandbox.mode, &agents));
+    (checks, Some(config))
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn config_checks(file: Option<&Path>) -> Vec<Check> {
+    const SUBJECT: &str = "config";
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    if file.is_none() && !path.exists() {
+        let message = format!("there is no {DEFAULT_FILE} here: the defaults hold");
+        return vec![Check::ok(SUBJECT, message)];
+    }
+    let problems = config::validate(path, &environment);
+    if problems.is_empty() {
+        return vec![Check::ok(SUBJECT, format!("{} is valid", path.display()))];
+    }
+    let found = problems.iter();
+    found
+        .map(|problem| Check::of_problem(SUBJECT, problem))
+        .collect()
+}
+
+// --- folders and the machine ---
+
+fn folder_checks(config: &Config) -> Vec<Check> {
+    let mut checks = vec![folder("workspace", &config.workspace)];
+    checks.push(match folder("sessions", &config.sessions_dir) {
+        check if check.status == Health::Ok => privacy(&config.sessions_dir).unwrap_or(check),
+        check => check,
+    });
+    checks
+}
+
+/// Whether a server can write into a folder.
+fn folder(subject: &str, path: &Path) -> Check {
+    let shown = path.display();
+    match path.metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let message = format!("{shown} does not exist yet: the first server makes it");
+            return Check::ok(subject, message);
+        }
+        Err(error) => return Check::error(subject, format!("cannot look at {shown}: {error}")),
+        Ok(found) if !found.is_dir() => {
+            return Check::error(subject, format!("{shown} is not a folder"));
+        }
+        Ok(_) => {}
+    }
+    match access(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => Check::ok(subject, shown.to_string()),
+        Err(_) => Check::error(
+            subject,
+            format!("{shown} cannot be written to by this user"),
+        )
+        .hint("give it to the user who runs the server, with chown"),
+    }
+}
+
+/// What is wrong when others can look into a folder of conversations.
+fn privacy(path: &Path) -> Option<Check> {
+    let mode = path.metadata().ok()?.mode() & 0o777;
+    let shown = path.display();
+    (mode & 0o077 != 0).then(|| {
+        let message = format!("{shown} is open to other users (mode {mode:04o})");
+        Check::warning("sessions", message).hint(format!("chmod 700 {shown}"))
+    })
+}
+
+/// Whether turns can start.
+fn disk(config: &Config) -> Check {
+    const SUBJECT: &str = "disk";
+    let path = existing(&config.sessions_dir);
+    let free = match RealFs.free_bytes(&path) {
+        Ok(free) => free,
+        Err(error) => {
+            let message = format!("cannot measure the disk of {}: {error}", path.display());
+            return Check::error(SUBJECT, message);
+        }
+    };
+    let (free_mb, least_mb) = (free >> 20, config.server.min_free_bytes >> 20);
+    if free >= config.server.min_free_bytes {
+        return Check::ok(SUBJECT, format!("{free_mb} MiB are free"));
+    }
+    let message = format!("{free_mb} MiB are free: with less than {least_mb} no new turn starts");
+    Check::error(SUBJECT, message).hint("make room, or lower `server.min_free_mb`")
+}
+
+/// The path, or the folder above it that exists.
+fn existing(path: &Path) -> PathBuf {
+    let mut above = path.ancestors();
+    let found = above.find(|path| path.exists());
+    found.unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Whether the clock has been where the newest session was made. What is sorted by time, and what
+/// expires, relies on it.
+fn clock(config: &Config) -> Check {
+    const SUBJECT: &str = "clock";
+    /// Clocks of machines differ a little.
+    const SLACK_MS: u64 = 60_000;
+    let now: Timestamp = SystemTime::now().into();
+    let now_ms = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
+    let ids = Files::new(&config.workspace, &config.sessions_dir).ids();
+    let newest = ids.ok().and_then(|ids| ids.into_iter().next());
+    match newest {
+        Some(id) if id.timestamp_ms() > now_ms.saturating_add(SLACK_MS) => {
+            let message = format!("it is {now}, which is before the session {id} was made");
+            Check::warning(SUBJECT, message).hint("set the clock, or have it set by NTP")
+        }
+        _ => Check::ok(SUBJECT, format!("it is {now}")),
+    }
+}
+
+// --- agents ---
+
+fn agent_checks(folder: &Path, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
+    const SUBJECT: &str = "agents";
+    const HINT: &str = "`duragent init` makes one";
+    let found = match agents::validate_all(folder, &environment) {
+        Ok(found) => found,
+        Err(problem) => return vec![Check::of_problem(SUBJECT, &problem).hint(HINT)],
+    };
+    if found.is_empty() {
+        let message = format!("there are none in {}", folder.display());
+        return vec![Check::warning(SUBJECT, message).hint(HINT)];
+    }
+    let providers = ProviderSettings::from_env(environment);
+    let mut checks = Vec::new();
+    for (name, problems) in found {
+        let subject = format!("agent {name}");
+        let before = checks.len();
+        let of_files = problems.iter();
+        checks.extend(of_files.map(|problem| Check::of_problem(&subject, problem)));
+        // One with an error is not there.
+        let Some(spec) = agents.iter().find(|spec| spec.name.as_str() == name) else {
+            continue;
+        };
+        checks.extend(key_checks(&subject, spec, &providers));
+        if checks.len() == before {
+            let model = spec.model.main.label();
+            checks.push(Check::ok(subject, format!("asks {model}")));
+        }
+    }
+    checks
+}
+
+/// Which of an agent's models cannot be asked.
+fn key_checks(subject: &str, spec: &AgentSpec, providers: &ProviderSettings) -> Vec<Check> {
+    let main = providers.missing_key(&spec.model.main).map(|variable| {
+        let model = spec.model.main.label();
+        let message = format!("{variable} is not set, which {model} needs");
+        Check::error(subject, message)
+    });
+    let fallbacks = spec.model.fallbacks.iter().filter_map(|choice| {
+        let variable = providers.missing_key(choice)?;
+        let model = choice.label();
+        let message = format!("{variable} is not set, which the fallback {model} needs");
+        Some(Check::warning(subject, message))
+    });
+    let found = main.into_iter().chain(fallbacks);
+    found
+        .map(|check| check.hint("set it in the environment that the server is started in"))
+        .collect()
+}
+
+// --- tools ---
+
+fn tool_checks(mode: SandboxMode, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
+    let wanting = |wanted: &str| -> Vec<&str> {
+        let wants = agents.iter().filter(|agent| has_builtin(agent, wanted));
+        wants.map(|agent| agent.name.as_str()).collect()
+    };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |program: &str| is_on_path(program, &path);
+    let mut checks = vec![
+        bash(&wanting("bash"), is_there("bash")),
+        sandbox(mode, is_there),
+    ];
+    checks.extend(search(&wanting(web::NAME)));
+    checks
+}
+
+fn has_builtin(agent: &AgentSpec, wanted: &str) -> bool {
+    let is_wanted = |tool: &ToolRef| matches!(tool, ToolRef::Builtin { name } if name == wanted);
+    agent.tools.iter().any(is_wanted)
+}
+
+fn bash(agents: &[&str], is_there: bool) -> Check {
+    const SUBJECT: &str = "bash";
+    match (is_there, agents) {
+        (true, _) => Check::ok(SUBJECT, "is there"),
+        (false, []) => Check::warning(SUBJECT, "is not in PATH; no agent asks for it"),
+        (false, agents) => {
+            let message = format!("is not in PATH, and is a tool of {}", agents.join(", "));
+            Check::error(SUBJECT, message).hint("install the package `bash`")
+        }
+    }
+}
+
+/// Whether the program is there that tools are to be locked in by.
+fn sandbox(mode: SandboxMode, is_there: impl Fn(&str) -> bool) -> Check {
+    const SUBJECT: &str = "sandbox";
+    let (word, program, package) = match mode {
+        SandboxMode::Trust => {
+            return Check::ok(SUBJECT, "`trust`: what tools run is not locked in");
+        }
+        SandboxMode::Bubblewrap => ("bubblewrap", "bwrap", "bubblewrap"),
+        SandboxMode::Docker => ("docker", "docker", "docker.io"),
+    };
+    match is_there(program) {
+        true => Check::ok(SUBJECT, format!("`{word}`: {program} is there")),
+        false => Check::error(
+            SUBJECT,
+            format!("`{word}` needs {program}, which is not in PATH"),
+        )
+        .hint(format!("install the package `{package}`")),
+    }
+}
+
+/// Whether agents that read the web can search it.
+fn search(agents: &[&str]) -> Option<Check> {
+    const SUBJECT: &str = "web search";
+    if agents.is_empty() {
+        return None;
+    }
+    let variable = web::SEARCH_KEY_VARIABLE;
+    let is_set = environment(variable).is_some_and(|key| !key.trim().is_empty());
+    Some(match is_set {
+        true => Check::ok(SUBJECT, format!("{variable} is set")),
+        false => {
+            let agents = agents.join(", ");
+            let message = format!("{variable} is not set: {agents} can fetch pages, not search");
+            Check::warning(SUBJECT, message)
+        }
+    })
+}
+
+fn is_on_path(program: &str, path: &std::ffi::OsStr) -> bool {
+    std::env::split_paths(path).any(|folder| {
+        let found = folder.join(program).metadata();
+        found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_needs_its_program() {
+        for (mode, there, expected) in [
+            (SandboxMode::Trust, "", Health::Ok),
+            (SandboxMode::Bubblewrap, "bwrap", Health::Ok),
+            (SandboxMode::Bubblewrap, "docker", Health::Error),
+            (SandboxMode::Docker, "docker", Health::Ok),
+            (SandboxMode::Docker, "bwrap", Health::Error),
+        ] {
+            let check = sandbox(mode, |program| program == there);
+            assert_eq!(check.status, expected, "{check:?}");
+        }
+    }
+
+    #[test]
+    fn bash_is_missed_by_those_who_have_it_as_a_tool() {
+        for (agents, is_there, expected) in [
+            (&[][..], true, Health::Ok),
+            (&[], false, Health::Warning),
+            (&["ada"], true, Health::Ok),
+            (&["ada"], false, Health::Error),
+        ] {
+            assert_eq!(bash(agents, is_there).status, expected);
+        }
+    }
+
+    #[test]
+    fn a_program_is_looked_for_as_a_shell_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = std::env::join_paths([Path::new("/nowhere"), folder.path()]).unwrap();
+        let program = folder.path().join("tool");
+        assert!(!is_on_path("tool", &path));
+        std::fs::write(&program, "").unwrap();
+        for (mode, expected) in [(0o644, false), (0o755, true)] {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&program, mode).unwrap();
+            assert_eq!(is_on_path("tool", &path), expected);
+        }
+        assert!(!is_on_path("", &path));
+    }
+}
