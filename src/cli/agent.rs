@@ -66,9 +66,11 @@ fn show(args: &AgentShowArgs, global: &Global, settings: &ClientSettings) -> Out
     let Some(agent) = agent else {
         let name = one_line(&args.agent, DESCRIPTION_WIDTH);
         let folder = settings.agents_dir.display();
-        return Err(Failure::new(format!(
-            "there is no agent {name} in {folder}"
-        )));
+        let why = match settings.agents_dir.join(&args.agent).is_dir() {
+            true => format!("the agent {name} in {folder} has errors"),
+            false => format!("there is no agent {name} in {folder}"),
+        };
+        return Err(Failure::new(why));
     };
     match (args.prompt, args.json) {
         (true, true) => output::print_json(&agent.prompt())?,

@@ -1,12 +1,13 @@
 //! What the tools that are part of Duragent have in common: how they read the model's arguments, and
 //! how they answer.
 
+use crossbeam_channel::TryRecvError;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::base::text;
 use crate::domain::event::ToolOutput;
-use crate::tools::{Effect, ToolKind, ToolSpec};
+use crate::tools::{Effect, Run, ToolKind, ToolSpec};
 
 /// The most that an answer holds: what a model's window takes of a result without cutting it.
 pub(super) const ANSWER_BYTES_MAX: usize = 30_000;
@@ -29,6 +30,15 @@ pub(super) fn spec(name: &str, description: &str, parameters: Value, effect: Eff
 /// that they have seen.
 pub(super) fn arguments<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {
     serde_json::from_str(json).map_err(|error| format!("the arguments are not understood: {error}"))
+}
+
+/// Says no once the run is to end: what takes long asks from time to time.
+pub(super) fn go_on(run: &Run<'_>) -> Result<(), String> {
+    match run.cancel.try_recv() {
+        Err(TryRecvError::Empty) => Ok(()),
+        Err(TryRecvError::Disconnected) => Err("cancelled".to_owned()),
+        Ok(never) => match never {},
+    }
 }
 
 /// The answer as the engine takes it.

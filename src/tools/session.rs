@@ -114,7 +114,8 @@ impl SessionTool {
                 let visible = self.summary(&run.caller, &id)?;
                 // Whether others have such a session is none of the caller's business.
                 visible.ok_or_else(|| format!("you have no session {id}"))?;
-                self.read(&id, before.map(Before::seq).transpose()?.flatten(), limit)
+                let before = before.map(Before::seq).transpose()?.flatten();
+                self.read(run, &id, before, limit)
             }
         }
     }
@@ -133,6 +134,7 @@ impl SessionTool {
             let ids = self.shelf.ids(last.as_ref(), LISTED_MAX)?;
             let is_end = ids.len() < LISTED_MAX;
             for id in ids {
+                builtin::go_on(run)?;
                 looked_at += 1;
                 // One that cannot be read is told to people elsewhere.
                 if let Ok(Some(summary)) = self.summary(&run.caller, &id) {
@@ -160,10 +162,11 @@ impl SessionTool {
         Ok(answer)
     }
 
-    fn read(&self, id: &SessionId, before: Option<Seq>, limit: usize) -> Answer {
+    fn read(&self, run: &Run<'_>, id: &SessionId, before: Option<Seq>, limit: usize) -> Answer {
         let mut records: Vec<Record> = Vec::new();
         let mut first = before;
         for _ in 0..RECORD_PAGES_MAX {
+            builtin::go_on(run)?;
             let mut page = self.shelf.records_before(id, first, RECORDS)?;
             let Some(oldest) = page.first() else { break };
             first = Some(oldest.seq);

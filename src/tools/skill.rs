@@ -270,6 +270,7 @@ mod tests {
             "assets/secret",
             "references/../../secret",
             "references/..",
+            "references/../notes.md",
             "../secret",
             "/etc/passwd",
             "notes.md",

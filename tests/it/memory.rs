@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::support::server::{Remote, Server, Workspace, eventually};
+use crate::support::server::{PATIENCE, Remote, Server, Workspace};
 
 /// An agent that echoes and remembers.
 fn workspace(scope: &str) -> Workspace {
@@ -172,11 +173,10 @@ fn a_kill_leaves_whole_notes_and_takes_none_that_was_answered() {
                 })
                 .collect();
             // In the midst of the work, each time a little further.
-            let some = before + 100 * (round + 1);
-            eventually("some notes", || {
-                (notes(&workspace).len() > some).then_some(())
-            });
+            let watched = watch_until(&workspace, before + 100 * (round + 1));
+            // First, since the writers go on as long as it lives.
             server.kill();
+            watched.unwrap();
             for writer in writers {
                 answered.extend(writer.join().unwrap());
             }
@@ -194,6 +194,24 @@ fn a_kill_leaves_whole_notes_and_takes_none_that_was_answered() {
     let session = server.create_session("ada");
     let said = server.call(&session, "memory", &remember(&note(9, 9)));
     assert!(said.starts_with("Noted in "), "{said}");
+}
+
+/// Reads the notes again and again until there are more than `bytes` of them: each time they must be
+/// whole, and none lost.
+fn watch_until(workspace: &Workspace, bytes: usize) -> Result<(), String> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut before = 0;
+    while before <= bytes {
+        let notes = notes(workspace);
+        if !(notes.is_empty() || notes.ends_with("is whole.\n")) || notes.len() < before {
+            return Err(format!("half of a file: {notes}"));
+        }
+        before = notes.len();
+        if Instant::now() > deadline {
+            return Err(format!("nobody writes: {notes}"));
+        }
+    }
+    Ok(())
 }
 
 /// Remembers one thing after the other; returns what was answered.

@@ -259,4 +259,12 @@ fn an_agent_is_shown_without_its_secrets_and_one_that_is_not_there_is_not() {
     assert_eq!(output.status.code(), Some(1));
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(complaint.contains("there is no agent bob"), "{complaint}");
+
+    workspace.agent("bob", "  model: {provider: echoo, name: x}\n");
+    let output = run(&workspace, &["agent", "show", "bob"]);
+    assert_eq!(output.status.code(), Some(1));
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    for part in ["did you mean `echo`?", "the agent bob in ", "has errors"] {
+        assert!(complaint.contains(part), "{complaint}");
+    }
 }

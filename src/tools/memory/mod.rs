@@ -103,7 +103,8 @@ impl MemoryTool {
             .then(|| Bank::new(Arc::clone(&self.parts.fs), self.parts.world.clone()));
         match arguments {
             Arguments::Recall { query } => {
-                recall(&bank, world.as_ref(), query.as_deref().unwrap_or_default())
+                let query = query.unwrap_or_default();
+                recall(run, &bank, world.as_ref(), &query)
             }
             Arguments::Remember { content } => {
                 let held = bank.hold(run)?;
@@ -159,7 +160,7 @@ fn given(version: &Option<String>) -> Option<&str> {
     version.as_deref().filter(|version| !version.is_empty())
 }
 
-fn recall(bank: &Bank, world: Option<&Bank>, query: &str) -> Answer {
+fn recall(run: &Run<'_>, bank: &Bank, world: Option<&Bank>, query: &str) -> Answer {
     let summary = bank.summary()?.filter(|memo| !memo.text.trim().is_empty());
     let facts = world.map_or_else(|| Ok(Vec::new()), facts)?;
     let days = bank.days()?;
@@ -181,6 +182,7 @@ fn recall(bank: &Bank, world: Option<&Bank>, query: &str) -> Answer {
                 "{found}\n\n[{left} days before {day} were not looked at]"
             ));
         }
+        builtin::go_on(run)?;
         let notes = bank.notes(day)?;
         bytes += notes.text.len();
         memos.push(notes);

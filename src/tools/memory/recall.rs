@@ -4,6 +4,8 @@ use crate::tools::builtin::{ANSWER_BYTES_MAX, cut};
 
 /// What a recall without a query shows of the facts that all agents share.
 const WORLD_BYTES_MAX: usize = 6_000;
+/// What remarks below the texts may take.
+const REMARKS_BYTES_MAX: usize = 600;
 /// A recall without a query shows the notes of so many days.
 pub(super) const RECENT_DAYS: usize = 3;
 /// What a single passage shows.
@@ -42,80 +44,88 @@ pub(super) fn overview(
     days: &[Memo],
     older: usize,
 ) -> String {
-    let mut said = Vec::new();
-    let mut room = ANSWER_BYTES_MAX - 500;
-    let mut world_room = WORLD_BYTES_MAX;
-    let all = summary
-        .into_iter()
-        .map(|memo| (memo, false))
-        .chain(world.iter().map(|memo| (memo, true)))
-        .chain(days.iter().map(|memo| (memo, false)));
-    let mut left_out = Vec::new();
-    for (memo, is_world) in all {
-        let heading = memo.heading();
-        let limit = match is_world {
-            true => world_room.min(room),
-            false => room,
-        };
-        let Some(limit) = limit.checked_sub(heading.len() + 100) else {
-            left_out.push(memo.name.as_str());
-            continue;
-        };
-        let text = cut(memo.text.trim(), limit, "recall with a `query` for more");
-        let block = format!("{heading}\n{text}");
-        room = room.saturating_sub(block.len() + 2);
-        if is_world {
-            world_room = world_room.saturating_sub(block.len());
-        }
-        said.push(block);
-    }
-    if said.is_empty() && left_out.is_empty() {
+    let mut shown = Shown {
+        room: ANSWER_BYTES_MAX - REMARKS_BYTES_MAX,
+        ..Shown::default()
+    };
+    shown.add(summary, usize::MAX);
+    shown.add(world, WORLD_BYTES_MAX);
+    shown.add(days, usize::MAX);
+    let Shown {
+        mut blocks,
+        left_out,
+        ..
+    } = shown;
+    if blocks.is_empty() && left_out.is_empty() {
         return "The memory is empty.".to_owned();
     }
     if !left_out.is_empty() {
-        let names = cut(&left_out.join(", "), 300, "there are more");
-        said.push(format!("Not shown for want of room: {names}"));
+        let names = cut(
+            &left_out.join(", "),
+            REMARKS_BYTES_MAX / 2,
+            "there are more",
+        );
+        blocks.push(format!("Not shown for want of room: {names}"));
     }
     if older > 0 {
-        said.push(format!(
+        blocks.push(format!(
             "There are notes of {older} earlier days; a `query` looks through them too."
         ));
     }
-    said.join("\n\n")
+    blocks.join("\n\n")
+}
+
+/// Memos as far as an answer has room for them.
+#[derive(Default)]
+struct Shown<'m> {
+    blocks: Vec<String>,
+    /// The names of the others.
+    left_out: Vec<&'m str>,
+    /// In bytes.
+    room: usize,
+}
+
+impl<'m> Shown<'m> {
+    /// Adds memos that may take `share` bytes of the room.
+    fn add(&mut self, memos: impl IntoIterator<Item = &'m Memo>, share: usize) {
+        /// What is said of a text that is cut, and blank lines.
+        const AROUND: usize = 100;
+        let mut share = share;
+        for memo in memos {
+            let heading = memo.heading();
+            let limit = share.min(self.room).checked_sub(heading.len() + AROUND);
+            let Some(limit) = limit else {
+                self.left_out.push(&memo.name);
+                continue;
+            };
+            let text = cut(memo.text.trim(), limit, "recall with a `query` for more");
+            let block = format!("{heading}\n{text}");
+            self.room = self.room.saturating_sub(block.len() + 2);
+            share = share.saturating_sub(block.len() + 2);
+            self.blocks.push(block);
+        }
+    }
 }
 
 /// What a recall with a query answers: the passages that have all of its words; if there are none,
-/// those with the most of them.
+/// those with some, the most first.
 pub(super) fn matches(query: &str, memos: &[Memo]) -> String {
     let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
-    let mut found: Vec<(usize, String)> = memos
-        .iter()
-        .flat_map(|memo| passages(&memo.text).map(move |passage| (memo, passage)))
-        .filter_map(|(memo, passage)| {
-            let whole = format!("{}\n{passage}", memo.heading());
-            let lower = whole.to_lowercase();
-            let hits = words.iter().filter(|word| lower.contains(*word)).count();
-            (hits > 0).then_some((hits, whole))
-        })
-        .collect();
-    let best = found.iter().map(|(hits, _)| *hits).max().unwrap_or(0);
-    if best == words.len() {
-        found.retain(|(hits, _)| *hits == best);
+    let mut found = hits(&words, memos);
+    let has_all = found.first().is_some_and(|(hits, _)| *hits == words.len());
+    if has_all {
+        found.retain(|(hits, _)| *hits == words.len());
     }
-    // Stable: among equals the order of the memos stands.
-    found.sort_by_key(|(hits, _)| std::cmp::Reverse(*hits));
     let count = found.len();
-    let mut said = match count {
-        0 => return format!("Nothing in the memory fits {query:?}."),
-        _ if best < words.len() => {
-            format!("Nothing has all the words; {count} passages have some:")
-        }
-        1 => "1 passage:".to_owned(),
-        _ => format!("{count} passages:"),
+    let mut said = match (count, has_all) {
+        (0, _) => return format!("Nothing in the memory fits {query:?}."),
+        (_, false) => format!("Nothing has all the words; passages with some: {count}."),
+        (1, true) => "1 passage:".to_owned(),
+        (_, true) => format!("{count} passages:"),
     };
     for (shown, (_, passage)) in found.iter().enumerate() {
         let passage = cut(passage, PASSAGE_BYTES_MAX, "the file has more");
-        if said.len() + passage.len() + 100 > ANSWER_BYTES_MAX {
+        if said.len() + passage.len() + REMARKS_BYTES_MAX > ANSWER_BYTES_MAX {
             let left = count - shown;
             said.push_str(&format!(
                 "\n\n[{left} more; ask for something more particular]"
@@ -126,6 +136,23 @@ pub(super) fn matches(query: &str, memos: &[Memo]) -> String {
         said.push_str(&passage);
     }
     said
+}
+
+/// The passages that have some of the words, with how many; the most first, and among equals in the
+/// order of the memos.
+fn hits(words: &[String], memos: &[Memo]) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = memos
+        .iter()
+        .flat_map(|memo| passages(&memo.text).map(move |passage| (memo, passage)))
+        .filter_map(|(memo, passage)| {
+            let whole = format!("{}\n{passage}", memo.heading());
+            let lower = whole.to_lowercase();
+            let hits = words.iter().filter(|word| lower.contains(*word)).count();
+            (hits > 0).then_some((hits, whole))
+        })
+        .collect();
+    found.sort_by_key(|(hits, _)| std::cmp::Reverse(*hits));
+    found
 }
 
 /// The paragraphs of a Markdown text, each with the heading above it.
@@ -218,7 +245,7 @@ mod tests {
         );
         assert_eq!(
             matches("TEA ben water", &memos),
-            "Nothing has all the words; 3 passages have some:\n\n\
+            "Nothing has all the words; passages with some: 3.\n\n\
              === notes of 2026-03-01 ===\n## 09:30:00\nTea with Ben.\n\n\
              === MEMORY.md ===\n# People\nAnna likes TEA.\n\n\
              === MEMORY.md ===\n# People\nBen likes coffee."

@@ -224,3 +224,28 @@ fn both_sides_are_shown_and_a_continued_reply_is_one() {
         "{answer}"
     );
 }
+
+#[test]
+fn a_list_ends_when_it_is_cancelled() {
+    let mut shelf = Shelf::default();
+    shelf.put(1, "ada", None, conversation(1));
+    let ada = AgentName::parse("ada").unwrap();
+    let tool = SessionTool::new(Arc::new(shelf), ada, MemoryScope::Agent);
+    let (cancel_tx, cancel_rx) = bounded(0);
+    drop(cancel_tx);
+    let session = id(1);
+    for arguments in [
+        json!({"action": "list"}),
+        json!({"action": "read", "session_id": session}),
+    ] {
+        let answer = tool.answer(&Run {
+            arguments: &arguments.to_string(),
+            cancel: &cancel_rx,
+            caller: Caller {
+                session: &session,
+                chat: None,
+            },
+        });
+        assert_eq!(answer, Err("cancelled".to_owned()));
+    }
+}
