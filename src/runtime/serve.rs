@@ -67,14 +67,11 @@ pub fn serve_faulty(options: &ServeOptions, plan: FaultPlan) -> anyhow::Result<(
 }
 
 fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
-    let hidden = hide_memory();
+    hide_memory().context("cannot hide the memory from other programs")?;
     let (config, warnings) = options::load(options)?;
     let redactor = Arc::new(secrets::redactor(&config, variables()));
     logging::start(&config.logging, Arc::clone(&redactor))?;
     logging::take_panics();
-    if let Err(error) = hidden {
-        log::warn!("other programs of this user can read the server's memory: {error}");
-    }
     for warning in warnings {
         log::warn!("{warning}");
     }

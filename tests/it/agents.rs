@@ -334,7 +334,7 @@ fn what_has_no_effect_yet_is_said() {
     let agents = Agents::new();
     agents.write_echo("a", EVERYTHING);
     let said = agents.problems();
-    for key in ["session.compaction", "limits", "access"] {
+    for key in ["session.compaction", "access"] {
         let wanted = format!("`spec.{key}` has no effect yet");
         assert!(
             said.iter().any(|one| one.ends_with(&wanted)),

@@ -211,9 +211,8 @@ impl Run {
             let what = format!("the server ended by itself, with {status}");
             self.arena.violation(Violation::of_server(what));
         }
-        let Some((files, threads)) = server.resources() else {
-            return Ok(());
-        };
+        let files = server.open_files().unwrap_or_default();
+        let threads = server.threads().unwrap_or_default();
         let report = &mut self.report;
         report.open_files_max = report.open_files_max.max(files);
         report.threads_max = report.threads_max.max(threads);

@@ -135,11 +135,19 @@ impl Server {
         self.child.try_wait()
     }
 
-    /// Its open files and its threads, where the system tells.
-    pub(super) fn resources(&self) -> Option<(usize, usize)> {
-        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
-        let count = |name: &str| Some(fs::read_dir(process.join(name)).ok()?.count());
-        Some((count("fd")?, count("task")?))
+    /// Its open files, where the system tells: of a server, which is not dumpable, root alone.
+    pub(super) fn open_files(&self) -> Option<usize> {
+        self.count("fd")
+    }
+
+    /// Its threads, where the system tells.
+    pub(super) fn threads(&self) -> Option<usize> {
+        self.count("task")
+    }
+
+    fn count(&self, name: &str) -> Option<usize> {
+        let folder = format!("/proc/{}/{name}", self.child.id());
+        Some(fs::read_dir(folder).ok()?.count())
     }
 
     fn wait_until_ready(&mut self, workspace: &Workspace) -> anyhow::Result<SocketAddr> {

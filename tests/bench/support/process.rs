@@ -1,4 +1,5 @@
-//! What the system says about a process, from `/proc`.
+//! What the system says about a process, from `/proc`. Of the memory and the files of a server it
+//! tells root alone: a server is not dumpable.
 
 use std::fs;
 use std::path::PathBuf;
