@@ -16,6 +16,7 @@ use crate::http::server::Incoming;
 use crate::http::sse::Audience;
 use crate::http::wire::{Approve, CancelledBody};
 
+use self::stream::Relay;
 use self::watch::Watch;
 
 /// A request that takes its time, checked.
@@ -73,14 +74,23 @@ impl Job {
 /// Does the job and answers the request. Blocks until the answer is sent, the client is gone or
 /// the stop is given.
 pub fn run(context: &Context, job: Job, incoming: Incoming) {
+    if let Some(relay) = begin(context, job, incoming) {
+        relay.run();
+    }
+}
+
+/// Does the job but for the stream that it may lead to. Apart, so that a stream that lasts does not
+/// keep what this takes of the stack.
+#[inline(never)]
+fn begin(context: &Context, job: Job, incoming: Incoming) -> Option<Box<Relay>> {
     match job {
         Job::Ask { id, message } => {
             let answer = blocking::ask(context, &id, message, incoming.gone());
-            finish(answer, incoming);
+            finish(answer, incoming)
         }
         Job::Decide { id, approve } => {
             let answer = blocking::decide(context, &id, &approve, incoming.gone());
-            finish(answer, incoming);
+            finish(answer, incoming)
         }
         Job::Cancel { id } => finish(cancel(context, &id), incoming),
         Job::Follow { id, message } => follow(context, &id, message, incoming),
@@ -92,12 +102,13 @@ pub fn run(context: &Context, job: Job, incoming: Incoming) {
     }
 }
 
-/// Sends what there is to send.
-fn finish(answer: Result<Answer, Problem>, incoming: Incoming) {
+/// Sends what there is to send; nothing is left to do.
+fn finish(answer: Result<Answer, Problem>, incoming: Incoming) -> Option<Box<Relay>> {
     match answer {
         Ok(answer) => answer.send(incoming),
         Err(problem) => incoming.problem(&problem),
     }
+    None
 }
 
 fn cancel(context: &Context, id: &SessionId) -> Result<Answer, Problem> {
@@ -105,22 +116,35 @@ fn cancel(context: &Context, id: &SessionId) -> Result<Answer, Problem> {
     Ok(Answer::json(200, &CancelledBody { cancelled }))
 }
 
-fn follow(context: &Context, id: &SessionId, message: NewMessage, incoming: Incoming) {
+fn follow(
+    context: &Context,
+    id: &SessionId,
+    message: NewMessage,
+    incoming: Incoming,
+) -> Option<Box<Relay>> {
     match context.sessions.submit_and_follow(id, message) {
         Ok((_, subscription)) => {
             let watch = Watch::new(subscription, incoming.gone(), &context.stop);
-            stream::send(context, watch, Audience::Turn, incoming);
+            Relay::begin(context, watch, Audience::Turn, incoming)
         }
         Err(error) => finish(Err(error.into()), incoming),
     }
 }
 
-fn attach(context: &Context, id: &SessionId, begin: Begin, presence: Presence, incoming: Incoming) {
+fn attach(
+    context: &Context,
+    id: &SessionId,
+    begin: Begin,
+    presence: Presence,
+    incoming: Incoming,
+) -> Option<Box<Relay>> {
     match context.sessions.subscribe(id, begin, presence) {
-        Ok(subscription) if subscription.has_nothing_left() => Answer::nothing().send(incoming),
+        Ok(subscription) if subscription.has_nothing_left() => {
+            finish(Ok(Answer::nothing()), incoming)
+        }
         Ok(subscription) => {
             let watch = Watch::new(subscription, incoming.gone(), &context.stop);
-            stream::send(context, watch, Audience::Session, incoming);
+            Relay::begin(context, watch, Audience::Session, incoming)
         }
         Err(error) => finish(Err(error.into()), incoming),
     }

@@ -16,24 +16,8 @@ use crate::http::sse::{self, Audience};
 const BUFFER_BYTES_KEPT: usize = 16 << 10;
 const ITEMS_KEPT: usize = 64;
 
-/// Answers with a stream, until its end or the client's.
-pub(super) fn send(context: &Context, watch: Watch, audience: Audience, incoming: Incoming) {
-    let headers = [
-        ("Content-Type", EVENT_STREAM),
-        ("Cache-Control", "no-store"),
-        ("X-Accel-Buffering", "no"),
-    ];
-    let keep_alive = context.settings.keep_alive_interval;
-    let sent = incoming
-        .into_stream(200, &headers)
-        .and_then(|writer| Relay::new(watch, writer, audience, keep_alive).run());
-    if let Err(error) = sent {
-        log::debug!("a stream's client has left: {error}");
-    }
-}
-
 /// One open stream.
-struct Relay {
+pub(super) struct Relay {
     watch: Watch,
     writer: StreamWriter,
     audience: Audience,
@@ -54,22 +38,47 @@ enum Next {
 }
 
 impl Relay {
-    fn new(watch: Watch, writer: StreamWriter, audience: Audience, keep_alive: Duration) -> Relay {
-        Relay {
+    /// Begins to answer with a stream; `None` if the client has left.
+    pub(super) fn begin(
+        context: &Context,
+        watch: Watch,
+        audience: Audience,
+        incoming: Incoming,
+    ) -> Option<Box<Relay>> {
+        let headers = [
+            ("Content-Type", EVENT_STREAM),
+            ("Cache-Control", "no-store"),
+            ("X-Accel-Buffering", "no"),
+        ];
+        let writer = match incoming.into_stream(200, &headers) {
+            Ok(writer) => writer,
+            Err(error) => {
+                client_left(&error);
+                return None;
+            }
+        };
+        Some(Box::new(Relay {
             watch,
             writer,
             audience,
-            keep_alive,
+            keep_alive: context.settings.keep_alive_interval,
             quiet_since: Instant::now(),
             items: Vec::new(),
             unsent: sse::RETRY.to_vec(),
+        }))
+    }
+
+    /// Streams until its end or the client's.
+    pub(super) fn run(self: Box<Self>) {
+        // To store the message took more of the stack than the stream will, which may last.
+        thread::give_back_stack();
+        if let Err(error) = self.stream() {
+            client_left(&error);
         }
     }
 
     /// Errors: the client's connection, when it takes nothing any more.
-    fn run(mut self) -> io::Result<()> {
-        // To store the message took more of the stack than the stream will, which may last.
-        thread::give_back_stack();
+    fn stream(mut self: Box<Self>) -> io::Result<()> {
         loop {
             let pulled = self.watch.pull(&mut self.items);
             let next = self.push_batch(pulled);
@@ -151,9 +160,13 @@ impl Relay {
         Ok(())
     }
 
-    fn end_with(mut self, comment: &str) -> io::Result<()> {
+    fn end_with(mut self: Box<Self>, comment: &str) -> io::Result<()> {
         sse::push_comment(&mut self.unsent, comment);
         self.write()?;
         self.writer.finish()
     }
+}
+
+fn client_left(error: &io::Error) {
+    log::debug!("a stream's client has left: {error}");
 }
