@@ -80,17 +80,64 @@ fn json(now: Timestamp, record: &Record<'_>, redactor: &Redactor) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+    use std::path::Path;
+    use std::process::Command;
+
     use super::*;
+
+    const KEY: &str = "sk-\"quoted\"";
+
+    fn redactor() -> Redactor {
+        Redactor::new([("A_KEY".to_owned(), KEY.to_owned())])
+    }
+
+    /// Names the log to a process of its own: how panics are told is a process's.
+    const CHILD: &str = "DURAGENT_TEST_PANICS_INTO";
+
+    #[test]
+    fn a_panic_is_written_to_the_log_without_secrets() {
+        if let Some(file) = env::var_os(CHILD) {
+            return panic_into(Path::new(&file));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("log");
+        let this = "runtime::logging::tests::a_panic_is_written_to_the_log_without_secrets";
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", this, "--nocapture"])
+            .env(CHILD, &file)
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{child:?}");
+        let printed = String::from_utf8_lossy(&child.stderr);
+        assert!(!printed.contains("panicked"), "{printed}");
+        let log = std::fs::read_to_string(&file).unwrap();
+        assert!(log.contains("error thread s-TEST panicked at "), "{log}");
+        assert!(log.contains("cannot use [redacted:A_KEY]"), "{log}");
+        assert!(!log.contains(KEY), "{log}");
+    }
+
+    fn panic_into(file: &Path) {
+        let logging = Logging {
+            level: log::LevelFilter::Info,
+            format: LogFormat::Pretty,
+            file: Some(file.to_owned()),
+        };
+        start(&logging, Arc::new(redactor())).unwrap();
+        take_panics();
+        let panics = thread::Builder::new().name("s-TEST".to_owned());
+        let panics = panics.spawn(|| panic!("cannot use {KEY}")).unwrap();
+        panics.join().unwrap_err();
+    }
 
     #[test]
     fn a_secret_is_covered_in_lines_of_both_kinds() {
-        let secret = ("A_KEY".to_owned(), "sk-\"quoted\"".to_owned());
-        let redactor = Redactor::new([secret]);
+        let redactor = redactor();
         let now = Timestamp::from_micros(0);
         let shown = |line: fn(Timestamp, &Record<'_>, &Redactor) -> String| {
             let mut builder = Record::builder();
             builder.level(log::Level::Warn).target("duragent");
-            let args = format_args!("it said {:?} and {}", "sk-\"quoted\"", "sk-\"quoted\"");
+            let args = format_args!("it said {KEY:?} and {KEY}");
             line(now, &builder.args(args).build(), &redactor)
         };
         assert_eq!(
