@@ -11,28 +11,17 @@ use crate::domain::event::OnDisconnect;
 use crate::domain::ids::AgentName;
 use crate::domain::secret::Secret;
 use crate::domain::spec::{
-    API_VERSION, AccessSpec, Activation, AgentSpec, BufferMode, ContextBuffer, DmAccess, DmPolicy,
-    GroupAccess, GroupPolicy, IdPattern, KIND, LimitsSpec, McpServer, MemoryScope, MemorySpec,
-    ModelChoice, ModelSpec, Overflow, Prompts, Provider, QueueMode, QueueSpec, SenderRule,
-    SessionSpec, ToolEffect, ToolRef, ToolResultSpec, Truncation,
+    API_VERSION, AccessSpec, Activation, AgentSpec, BUILTIN_TOOLS, BufferMode, ContextBuffer,
+    DmAccess, DmPolicy, GroupAccess, GroupPolicy, IdPattern, KIND, LimitsSpec, McpServer,
+    MemoryScope, MemorySpec, ModelChoice, ModelSpec, Overflow, Prompts, Provider, QueueMode,
+    QueueSpec, SenderRule, SessionSpec, ToolEffect, ToolRef, ToolResultSpec, Truncation,
+    is_tool_name,
 };
 
 /// The longest prompt file.
 const PROMPT_BYTES_MAX: usize = 1 << 20;
-/// The tools that this version has, or will have, under a name of their own.
-const BUILTINS: [&str; 9] = [
-    "bash",
-    "web",
-    "session",
-    "memory",
-    "skill",
-    "reload_tools",
-    "schedule",
-    "background_process",
-    "agent",
-];
 /// Those that this version has; the others load with a warning.
-const OFFERED_BUILTINS: &[&str] = &["memory", "reload_tools", "session", "skill", "web"];
+const OFFERED_BUILTINS: &[&str] = &["bash", "memory", "reload_tools", "session", "skill", "web"];
 const PATTERN_RULE: &str = "must be an identifier, or the beginning of some and a `*`";
 /// No wait is longer than a day.
 const SECONDS_MAX: u64 = 24 * 60 * 60;
@@ -337,7 +326,8 @@ fn tool(
 fn is_offered(tool: &ToolRef) -> bool {
     match tool {
         ToolRef::Builtin { name } => OFFERED_BUILTINS.contains(&name.as_str()),
-        ToolRef::Cli { .. } | ToolRef::Mcp { .. } => false,
+        ToolRef::Cli { .. } => true,
+        ToolRef::Mcp { .. } => false,
     }
 }
 
@@ -372,14 +362,8 @@ fn tool_name(
     Some(at)
 }
 
-/// What every provider accepts as the name of a tool.
-fn is_tool_name(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (1..=64).contains(&text.len()) && text.bytes().all(is_plain)
-}
-
 fn builtin(name: At<String>, raw: raw::Tool, report: &mut Report) -> Option<ToolRef> {
-    let known = BUILTINS.map(|word| (word, ()));
+    let known = BUILTIN_TOOLS.map(|word| (word, ()));
     report.choice(&name, &known)?;
     let name = name.value;
     Unused::of(raw).report("builtin", report);

@@ -444,6 +444,25 @@ pub struct LimitsSpec {
     pub turns_per_hour: Option<u64>,
 }
 
+/// The tools that Duragent has, or will have, under a name of their own.
+pub const BUILTIN_TOOLS: [&str; 9] = [
+    "bash",
+    "web",
+    "session",
+    "memory",
+    "skill",
+    "reload_tools",
+    "schedule",
+    "background_process",
+    "agent",
+];
+
+/// Whether every provider accepts it as the name of a tool.
+pub fn is_tool_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=64).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
 /// A tool that an agent's file names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolRef {

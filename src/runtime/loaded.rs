@@ -36,6 +36,7 @@ impl LoadedAgents {
                 },
                 sessions: Arc::new(StoredSessions(parts.store)),
                 maker: Arc::new(Maker(Weak::clone(agents))),
+                programs: parts.programs,
                 web: parts.web,
             },
             made: Mutex::default(),

@@ -10,6 +10,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::fs::Fs;
 use crate::config::{self, Config};
 use crate::store::SessionStore;
+use crate::tools::program_tools::ProgramTools;
 use crate::tools::web::WebSettings;
 
 /// What tools work with, beside the agents themselves.
@@ -23,6 +24,8 @@ pub(super) struct ToolParts {
     pub(super) store: Arc<dyn SessionStore>,
     /// Where the facts that agents share are kept.
     pub(super) world: PathBuf,
+    /// What makes the tools that run programs.
+    pub(super) programs: ProgramTools,
     /// Where the tool `web` may go.
     pub(super) web: Arc<WebSettings>,
 }
@@ -39,6 +42,7 @@ impl ToolParts {
             clock: Arc::new(SystemClock),
             store,
             world: config.world_memory_dir.clone(),
+            programs: ProgramTools::new(Arc::default(), config.workspace.clone()),
             web: Arc::new(web_settings(&config.web)?),
         })
     }

@@ -1,8 +1,17 @@
-//! What agents can do, and whether they may: the traits that the engine uses, and a box of tools.
+//! What agents can do, and whether they may: the traits that the engine uses, a box of tools, and
+//! the tools themselves.
 
+mod bash;
 mod builtin;
+mod cli;
+mod found;
 pub mod memory;
+pub mod process;
+pub mod program_tools;
+pub mod programs;
+mod readme;
 pub mod reload;
+pub mod sandbox;
 pub mod session;
 mod skill;
 pub mod web;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::domain::spec::AgentSpec;
 use crate::tools::Toolbox;
 use crate::tools::memory::{MemoryParts, MemoryTool};
+use crate::tools::program_tools::ProgramTools;
 use crate::tools::reload::{ReloadTool, ToolMaker};
 use crate::tools::session::{SessionShelf, SessionTool};
 use crate::tools::skill::SkillTool;
@@ -22,14 +23,16 @@ pub struct Workshop {
     pub sessions: Arc<dyn SessionShelf>,
     /// Who keeps what is made here, and has it made anew.
     pub maker: Arc<dyn ToolMaker>,
+    /// What makes the tools that run programs.
+    pub programs: ProgramTools,
     /// Where the tool `web` may go.
     pub web: Arc<WebSettings>,
 }
 
 impl Workshop {
-    /// The tools that `spec` asks for, and those found beside it.
+    /// The tools that `spec` asks for, and those found beside it, which replace none of the others.
     pub fn toolbox(&self, spec: &AgentSpec) -> Toolbox {
-        let mut tools = Toolbox::default();
+        let mut tools = self.programs.toolbox(spec);
         let scope = spec.memory.scope;
         if spec.has_builtin("memory") {
             let folder = spec.home.join(MEMORY_FOLDER);

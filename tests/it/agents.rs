@@ -341,7 +341,7 @@ fn what_has_no_effect_yet_is_said() {
             "{wanted}\n{said:#?}"
         );
     }
-    let wanted = "agent.yaml:29:7: `spec.tools[0]` (`bash`) is not offered by this version";
+    let wanted = "agent.yaml:31:7: `spec.tools[2]` (`files`) is not offered by this version";
     assert!(said.iter().any(|one| one == wanted), "{said:#?}");
 }
 

@@ -31,5 +31,6 @@ mod skills;
 mod store;
 mod support;
 mod tidy;
+mod tools;
 mod torture;
 mod web;

@@ -1,0 +1,81 @@
+//! The tool `bash`: a command line of the model's own.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::domain::event::ToolOutput;
+use crate::tools::cli::{read_arguments, time_property, timeout};
+use crate::tools::programs::{Order, Place, Programs};
+use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec};
+
+/// Its name.
+pub(super) const NAME: &str = "bash";
+
+/// The shell.
+#[derive(Debug)]
+pub(super) struct Bash {
+    spec: ToolSpec,
+    programs: Arc<Programs>,
+    place: Place,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arguments {
+    command: String,
+    timeout_seconds: Option<u64>,
+}
+
+impl Bash {
+    pub(super) fn new(programs: Arc<Programs>, place: Place) -> Bash {
+        let description = format!(
+            "Runs a command with bash, in a folder of your own whose files last. What it prints \
+             comes back: of long output the beginning and the end. {}",
+            programs.remark()
+        );
+        let spec = ToolSpec {
+            name: NAME.to_owned(),
+            kind: ToolKind::Bash,
+            description: description.trim_end().to_owned(),
+            parameters: json!({
+                "type": "object",
+                "properties": {
+                    "command": {"type": "string", "description": "What bash is to run"},
+                    "timeout_seconds": time_property(),
+                },
+                "required": ["command"],
+                "additionalProperties": false,
+            }),
+            effect: Effect::Write,
+        };
+        Bash {
+            spec,
+            programs,
+            place,
+        }
+    }
+}
+
+impl Tool for Bash {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn run(&self, run: &Run<'_>) -> ToolOutput {
+        let order = read_arguments(run.arguments).and_then(|arguments: Arguments| {
+            Ok(Order {
+                program: NAME.into(),
+                // A command may begin with a dash.
+                args: vec!["-c".into(), "--".into(), arguments.command.into()],
+                input: None,
+                timeout: timeout(arguments.timeout_seconds)?,
+            })
+        });
+        match order {
+            Ok(order) => self.programs.run(&self.place, order, run),
+            Err(wrong) => wrong,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Finds tools by convention: `tools/<tool>/run`, or `run.` and any ending.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::domain::spec::{BUILTIN_TOOLS, is_tool_name};
+use crate::tools::readme;
+
+/// The folder of tools, in an agent's folder and in the workspace.
+pub(super) const TOOLS: &str = "tools";
+
+/// A tool that was found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) name: String,
+    pub(super) program: PathBuf,
+    pub(super) description: String,
+}
+
+/// The tools in a folder, sorted by name, and what is wrong with others.
+pub(super) fn look(folder: &Path) -> (Vec<Found>, Vec<String>) {
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    let folders = match sorted_entries(folder) {
+        Ok(folders) => folders,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            problems.push(format!("{} cannot be read: {error}", folder.display()));
+            Vec::new()
+        }
+    };
+    for folder in folders.into_iter().filter(|path| path.is_dir()) {
+        match look_into(&folder) {
+            Ok(Some(tool)) => found.push(tool),
+            Ok(None) => {}
+            Err(problem) => problems.push(format!("{} is no tool: {problem}", folder.display())),
+        }
+    }
+    (found, problems)
+}
+
+/// The tool in a folder; `None` for a folder without a program.
+fn look_into(folder: &Path) -> Result<Option<Found>, String> {
+    let files = sorted_entries(folder).map_err(|error| error.to_string())?;
+    let runs: Vec<PathBuf> = files.into_iter().filter(|path| is_run(path)).collect();
+    if runs.is_empty() {
+        return Ok(None);
+    }
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    if !is_tool_name(&name) {
+        return Err("its name must be 1 to 64 letters, digits, `-` or `_`".to_owned());
+    }
+    if BUILTIN_TOOLS.contains(&&*name) {
+        return Err("its name is that of a builtin".to_owned());
+    }
+    let Some(program) = runs.iter().find(|path| is_executable(path)) else {
+        return Err(format!("{} may not be executed", runs[0].display()));
+    };
+    let text = readme::read(&folder.join("README.md"));
+    Ok(Some(Found {
+        name: name.clone().into_owned(),
+        program: program.clone(),
+        description: text.unwrap_or_else(|_| format!("The program `{name}`.")),
+    }))
+}
+
+fn sorted_entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)?;
+    let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut paths = paths?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn is_run(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    (name == b"run" || name.starts_with(b"run.")) && path.is_file()
+}
+
+fn is_executable(path: &Path) -> bool {
+    let about = fs::metadata(path);
+    about.is_ok_and(|about| about.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &Path, text: &str, mode: u32) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn tools_are_found_by_the_name_of_their_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        file(&at("b/run.py"), "", 0o755);
+        file(&at("b/README.md"), "Does b.\n", 0o644);
+        file(&at("a/run"), "", 0o755);
+        file(&at("c/run.txt"), "", 0o644);
+        file(&at("no-tool/runner"), "", 0o755);
+        file(&at("bash/run"), "", 0o755);
+        file(&at("bad name/run"), "", 0o755);
+        file(&at("run"), "", 0o755);
+        let (found, problems) = look(folder.path());
+        let tool = |name: &str, program: &str, description: &str| Found {
+            name: name.into(),
+            program: at(program),
+            description: description.into(),
+        };
+        assert_eq!(
+            found,
+            [
+                tool("a", "a/run", "The program `a`."),
+                tool("b", "b/run.py", "Does b.")
+            ]
+        );
+        let shown = |path: &str| at(path).display().to_string();
+        assert_eq!(
+            problems,
+            [
+                format!(
+                    "{} is no tool: its name must be 1 to 64 letters, digits, `-` or `_`",
+                    shown("bad name")
+                ),
+                format!(
+                    "{} is no tool: its name is that of a builtin",
+                    shown("bash")
+                ),
+                format!(
+                    "{} is no tool: {} may not be executed",
+                    shown("c"),
+                    shown("c/run.txt")
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn no_folder_is_no_tool_and_no_problem() {
+        assert_eq!(look(Path::new("/nowhere/tools")), (vec![], vec![]));
+    }
+}

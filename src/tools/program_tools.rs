@@ -1,0 +1,167 @@
+//! The tools of an agent that run programs: the shell, those its file names, those found beside it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::domain::spec::{AgentSpec, ToolRef};
+use crate::tools::bash::{self, Bash};
+use crate::tools::cli::{About, Cli, CommandLine};
+use crate::tools::found::{self, Found};
+use crate::tools::programs::{Place, Programs};
+use crate::tools::readme;
+use crate::tools::{Effect, Tool, ToolKind, Toolbox};
+
+/// Makes them, for the agents of a workspace.
+#[derive(Debug, Clone, Default)]
+pub struct ProgramTools {
+    programs: Arc<Programs>,
+    workspace: Option<PathBuf>,
+}
+
+impl ProgramTools {
+    /// For the agents of `workspace`, whose programs run as `programs` runs them.
+    pub fn new(programs: Arc<Programs>, workspace: PathBuf) -> ProgramTools {
+        ProgramTools {
+            programs,
+            workspace: Some(workspace),
+        }
+    }
+
+    /// Those that `spec` asks for, and those found beside it: declared ones before found ones,
+    /// the agent's before the workspace's.
+    pub fn toolbox(&self, spec: &AgentSpec) -> Toolbox {
+        let place = self.place(spec);
+        let workspace = self.workspace.as_deref().map(|it| it.join(found::TOOLS));
+        let agent = is_on_disk(spec).then(|| spec.home.join(found::TOOLS));
+        let found = [workspace, agent].into_iter().flatten();
+        let found = found.flat_map(|folder| self.found(&folder, &place, spec));
+        let declared = spec.tools.iter();
+        let declared = declared.filter_map(|tool| self.declared(tool, &place, spec));
+        // Of the same name, the last one stays.
+        found
+            .chain(declared)
+            .fold(Toolbox::default(), Toolbox::with)
+    }
+
+    /// Where the programs of an agent run, and what they see there.
+    fn place(&self, spec: &AgentSpec) -> Place {
+        let own = [spec.home.join(found::TOOLS), spec.skills_dir.clone()];
+        // An agent's file, or a link, could name any folder of the machine.
+        let own = own
+            .into_iter()
+            .filter(|path| readme::is_inside(path, &spec.home));
+        let shared = self.workspace.as_ref().map(|it| it.join(found::TOOLS));
+        Place {
+            agent: spec.name.clone(),
+            home: spec.home.clone(),
+            readable: shared.into_iter().chain(own).collect(),
+        }
+    }
+
+    fn found(&self, folder: &Path, place: &Place, spec: &AgentSpec) -> Vec<Arc<dyn Tool>> {
+        let (found, problems) = found::look(folder);
+        for problem in problems {
+            log::warn!("agent {}: {problem}", spec.name);
+        }
+        let tool = |found: Found| {
+            let command = CommandLine {
+                program: found.program,
+                args: Vec::new(),
+            };
+            let about = About {
+                name: found.name,
+                kind: ToolKind::FoundCli,
+                description: found.description,
+                effect: Effect::Write,
+            };
+            Arc::new(Cli::new(
+                self.programs.clone(),
+                place.clone(),
+                command,
+                about,
+            )) as _
+        };
+        found.into_iter().map(tool).collect()
+    }
+
+    /// `None` for one that cannot be offered; the log says why.
+    fn declared(&self, tool: &ToolRef, place: &Place, spec: &AgentSpec) -> Option<Arc<dyn Tool>> {
+        match tool {
+            ToolRef::Builtin { name } => self.builtin(name, place),
+            ToolRef::Cli { command, .. } => match CommandLine::parse(command, &spec.home) {
+                Ok(command) => self.cli(tool, command, place, spec),
+                Err(problem) => {
+                    let name = tool.name();
+                    log::warn!("agent {}: the command of `{name}` {problem}", spec.name);
+                    None
+                }
+            },
+            // Said when the file was read.
+            ToolRef::Mcp { .. } => None,
+        }
+    }
+
+    fn builtin(&self, name: &str, place: &Place) -> Option<Arc<dyn Tool>> {
+        match name {
+            bash::NAME => Some(Arc::new(Bash::new(self.programs.clone(), place.clone()))),
+            // Said when the file was read.
+            _ => None,
+        }
+    }
+
+    fn cli(
+        &self,
+        tool: &ToolRef,
+        command: CommandLine,
+        place: &Place,
+        spec: &AgentSpec,
+    ) -> Option<Arc<dyn Tool>> {
+        let ToolRef::Cli {
+            name,
+            description,
+            readme,
+            effect,
+            ..
+        } = tool
+        else {
+            return None;
+        };
+        let readme = readme
+            .as_deref()
+            .and_then(|file| declared_readme(file, name, spec));
+        let texts: Vec<String> = description.iter().cloned().chain(readme).collect();
+        let about = About {
+            name: name.clone(),
+            kind: ToolKind::Cli,
+            description: match texts.is_empty() {
+                true => format!("The program `{name}`."),
+                false => texts.join("\n\n"),
+            },
+            effect: *effect,
+        };
+        let cli = Cli::new(self.programs.clone(), place.clone(), command, about);
+        Some(Arc::new(cli))
+    }
+}
+
+/// Whether it was read from a folder.
+fn is_on_disk(spec: &AgentSpec) -> bool {
+    spec.home.is_absolute()
+}
+
+/// What `readme:` names, which is shown to a model: only files of the agent's own.
+fn declared_readme(file: &str, tool: &str, spec: &AgentSpec) -> Option<String> {
+    let path = spec.home.join(file);
+    let read = match readme::is_inside(&path, &spec.home) {
+        true => readme::read(&path).map_err(|error| error.to_string()),
+        false => Err("it is not in the agent's folder".to_owned()),
+    };
+    let path = path.display();
+    read.inspect_err(|error| {
+        log::warn!(
+            "agent {}: the readme {path} of `{tool}` is left out: {error}",
+            spec.name
+        );
+    })
+    .ok()
+}

@@ -1,0 +1,268 @@
+//! Runs programs for agents: in the agent's folder, with what they may know, in the sandbox.
+
+use std::convert::Infallible;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind, Seek as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, never};
+use rustix::fs::MemfdFlags;
+
+use crate::base::os;
+use crate::domain::event::ToolOutput;
+use crate::domain::ids::AgentName;
+use crate::domain::secret::names_a_secret;
+use crate::tools::Run;
+use crate::tools::process::{self, End, Ended};
+use crate::tools::sandbox::{self, Job, Sandbox, SandboxError, SandboxSettings};
+
+/// How long a program may run that was given no time.
+pub(super) const TIMEOUT_USUAL: Duration = Duration::from_secs(120);
+/// The longest that it may be given.
+pub(super) const TIMEOUT_SECONDS_MAX: u64 = 3600;
+/// How long the trial of a sandbox may take.
+const TRIAL: Duration = Duration::from_secs(10);
+/// The agent's folder for what its programs write.
+const WORK: &str = "work";
+
+/// What running programs needs of the server.
+#[derive(Debug)]
+pub struct Programs {
+    sandbox: Arc<dyn Sandbox>,
+}
+
+impl Default for Programs {
+    fn default() -> Programs {
+        Programs::new(SandboxSettings::default())
+    }
+}
+
+/// For whom a program runs.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) agent: AgentName,
+    /// The agent's folder.
+    pub(super) home: PathBuf,
+    /// Folders that programs must see.
+    pub(super) readable: Vec<PathBuf>,
+}
+
+/// What is to be run.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) program: PathBuf,
+    pub(super) args: Vec<OsString>,
+    pub(super) input: Option<String>,
+    pub(super) timeout: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ProgramError {
+    #[error("{} is no folder of the agent's own", .0.display())]
+    NoFolder(PathBuf),
+    #[error("{} cannot be made", path.display())]
+    NotMade { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error("{} cannot be run", program.display())]
+    NotRun { program: PathBuf, source: io::Error },
+}
+
+impl Programs {
+    /// Programs that run in the sandbox of these settings.
+    pub fn new(settings: SandboxSettings) -> Programs {
+        os::keep_descriptors_from_children();
+        Programs {
+            sandbox: sandbox::of(settings),
+        }
+    }
+
+    /// What they are locked into, as `duragent.yaml` says it.
+    pub fn sandbox_name(&self) -> &'static str {
+        self.sandbox.name()
+    }
+
+    /// What a model should know of the place where programs run.
+    pub(super) fn remark(&self) -> &str {
+        self.sandbox.remark()
+    }
+
+    /// Tries the sandbox by running a program that does nothing.
+    ///
+    /// Errors: why no program will run, in a sentence.
+    pub fn try_sandbox(&self) -> Result<(), String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let job = Job {
+            program: "true".into(),
+            args: Vec::new(),
+            environment: environment(env::vars_os()),
+            identity: Vec::new(),
+            work: folder.path().to_owned(),
+            readable: Vec::new(),
+        };
+        match self.run_job(&job, None, TRIAL, &never()) {
+            Ok(ended) if is_success(&ended.end) => Ok(()),
+            Ok(ended) => {
+                let words: Vec<&str> = ended.output.split_whitespace().collect();
+                Err(format!("{} ({})", words.join(" "), ended.end))
+            }
+            Err(error) => Err(sentence(&error)),
+        }
+    }
+
+    /// Runs a program; what goes wrong is in the output.
+    pub(super) fn run(&self, place: &Place, order: Order, run: &Run<'_>) -> ToolOutput {
+        let session = run.caller.session;
+        match self.run_in_place(place, order, run) {
+            Ok(ended) => told(&ended),
+            Err(error) => {
+                let error = sentence(&error);
+                log::warn!("session {session}: {error}");
+                ToolOutput {
+                    success: false,
+                    content: error,
+                }
+            }
+        }
+    }
+
+    fn run_in_place(
+        &self,
+        place: &Place,
+        order: Order,
+        run: &Run<'_>,
+    ) -> Result<Ended, ProgramError> {
+        let work = work_folder(&place.home)?;
+        let identity = vec![
+            ("DURAGENT_AGENT", place.agent.as_str().into()),
+            ("DURAGENT_SESSION", run.caller.session.as_str().into()),
+            ("DURAGENT_AGENT_HOME", place.home.clone().into()),
+        ];
+        let named = identity
+            .iter()
+            .map(|(name, value)| (OsString::from(name), OsString::clone(value)));
+        let readable = place.readable.iter();
+        let job = Job {
+            program: order.program.into(),
+            args: order.args,
+            environment: environment(env::vars_os())
+                .into_iter()
+                .chain(named)
+                .collect(),
+            identity,
+            work,
+            readable: readable.filter(|path| path.exists()).cloned().collect(),
+        };
+        self.run_job(&job, order.input.as_deref(), order.timeout, run.cancel)
+    }
+
+    fn run_job(
+        &self,
+        job: &Job,
+        input: Option<&str>,
+        timeout: Duration,
+        cancel: &Receiver<Infallible>,
+    ) -> Result<Ended, ProgramError> {
+        let not_run = |source| ProgramError::NotRun {
+            program: PathBuf::from(&job.program),
+            source,
+        };
+        let prepared = self.sandbox.prepare(job)?;
+        let input = input.map_or_else(|| Ok(Stdio::null()), in_memory);
+        process::run(prepared, input.map_err(not_run)?, timeout, cancel).map_err(not_run)
+    }
+}
+
+/// The folder for what an agent's programs write.
+fn work_folder(home: &Path) -> Result<PathBuf, ProgramError> {
+    let path = home.join(WORK);
+    match DirBuilder::new().mode(0o700).create(&path) {
+        Ok(()) => return Ok(path),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(source) => return Err(ProgramError::NotMade { path, source }),
+    }
+    // A link could lead anywhere, and a sandbox would let programs write there.
+    match fs::symlink_metadata(&path) {
+        Ok(about) if about.is_dir() => Ok(path),
+        _ => Err(ProgramError::NoFolder(path)),
+    }
+}
+
+/// What a program may know of this one's environment: everything but secrets.
+fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    let is_secret = |name: &OsStr| names_a_secret(&name.to_string_lossy());
+    all.filter(|(name, _)| !is_secret(name)).collect()
+}
+
+/// A text as a file to read from, which is in memory only.
+fn in_memory(text: &str) -> io::Result<Stdio> {
+    let memory = rustix::fs::memfd_create("input", MemfdFlags::CLOEXEC)?;
+    let mut file = fs::File::from(memory);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+fn is_success(end: &End) -> bool {
+    matches!(end, End::Exited(status) if status.success())
+}
+
+/// What the model is told.
+fn told(ended: &Ended) -> ToolOutput {
+    let success = is_success(&ended.end);
+    let is_silent = ended.output.trim().is_empty();
+    let content = match (success, is_silent) {
+        (true, true) => "[no output]".to_owned(),
+        (true, false) => ended.output.clone(),
+        (false, true) => format!("[{}; no output]", ended.end),
+        (false, false) => format!("{}\n[{}]", ended.output.trim_end_matches('\n'), ended.end),
+    };
+    ToolOutput { success, content }
+}
+
+/// An error with its causes.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_not_told_secrets() {
+        let all = [
+            ("PATH", "/bin"),
+            ("HOME", "/home/ann"),
+            ("OPENAI_API_KEY", "sk-1"),
+            ("DURAGENT_ADMIN_TOKEN", "t"),
+            ("github_token", "t"),
+        ];
+        let told = environment(
+            all.into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        );
+        let names: Vec<&OsStr> = told.iter().map(|(name, _)| name.as_os_str()).collect();
+        assert_eq!(names, ["PATH", "HOME"]);
+    }
+
+    #[test]
+    fn a_work_folder_that_leads_elsewhere_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let made = work_folder(home.path()).unwrap();
+        assert!(made.is_dir());
+        assert_eq!(work_folder(home.path()).unwrap(), made);
+        fs::remove_dir(&made).unwrap();
+        std::os::unix::fs::symlink("/", &made).unwrap();
+        let refused = work_folder(home.path()).unwrap_err();
+        assert!(matches!(refused, ProgramError::NoFolder(_)), "{refused}");
+    }
+}

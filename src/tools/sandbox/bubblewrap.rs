@@ -1,0 +1,135 @@
+//! bubblewrap: namespaces of its own for each run, and only what it needs of the file system.
+
+mod keeper;
+mod plan;
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use rustix::process::Resource;
+
+use crate::base::os::ChildRules;
+use crate::tools::process::Prepared;
+use crate::tools::sandbox::bubblewrap::keeper::Keeper;
+use crate::tools::sandbox::bubblewrap::plan::{Machine, arguments};
+use crate::tools::sandbox::{Job, Sandbox, SandboxError, SandboxSettings};
+
+const PROGRAM: &str = "bwrap";
+
+#[derive(Debug)]
+pub(super) struct Bubblewrap {
+    settings: SandboxSettings,
+    remark: String,
+    /// Looked at when it is first needed, and again until that worked.
+    machine: OnceLock<Machine>,
+}
+
+impl Bubblewrap {
+    pub(super) fn new(settings: SandboxSettings) -> Bubblewrap {
+        Bubblewrap {
+            remark: remark(&settings),
+            settings,
+            machine: OnceLock::new(),
+        }
+    }
+
+    fn machine(&self) -> Result<&Machine, SandboxError> {
+        if let Some(machine) = self.machine.get() {
+            return Ok(machine);
+        }
+        let machine = Machine::look(&help()?, self.settings.network);
+        Ok(self.machine.get_or_init(|| machine))
+    }
+}
+
+impl Sandbox for Bubblewrap {
+    fn name(&self) -> &'static str {
+        "bubblewrap"
+    }
+
+    fn remark(&self) -> &str {
+        &self.remark
+    }
+
+    fn prepare(&self, job: &Job) -> Result<Prepared, SandboxError> {
+        let machine = self.machine()?;
+        let keeper = Keeper::new(&self.settings)?;
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(arguments(&self.settings, machine, job))
+            .args(keeper.arguments())
+            .arg("--")
+            .arg(&job.program)
+            .args(&job.args)
+            .env_clear()
+            .envs(environment(job));
+        Ok(Prepared {
+            command,
+            rules: ChildRules {
+                kept: keeper.descriptors(),
+                limits: limits(&self.settings),
+            },
+            warden: Box::new(keeper),
+        })
+    }
+}
+
+fn remark(settings: &SandboxSettings) -> String {
+    let network = match settings.network {
+        true => "the network is there",
+        false => "there is no network",
+    };
+    let writable: String = settings
+        .writable
+        .iter()
+        .map(|folder| format!(", {}", folder.display()))
+        .collect();
+    format!(
+        "It runs in a sandbox: only the current folder{writable} and /tmp (which is emptied after \
+         each call) can be written, and {network}."
+    )
+}
+
+/// What `bwrap` says of itself.
+fn help() -> Result<String, SandboxError> {
+    let asked = Command::new(PROGRAM)
+        .arg("--help")
+        .stdin(Stdio::null())
+        .output();
+    match asked {
+        Ok(output) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(SandboxError::Missing {
+            program: PROGRAM,
+            package: "bubblewrap",
+        }),
+        Err(source) => Err(SandboxError::Io {
+            action: "ask bwrap what it can do",
+            source,
+        }),
+    }
+}
+
+/// The limits that hold for each process alone.
+fn limits(settings: &SandboxSettings) -> Vec<(Resource, u64)> {
+    let cpu = settings.cpu_seconds.map(|most| (Resource::Cpu, most));
+    // Data and not addresses: many a runtime reserves far more than it uses.
+    [(Resource::Core, 0), (Resource::Data, settings.memory_bytes)]
+        .into_iter()
+        .chain(cpu)
+        .collect()
+}
+
+/// The usual one, but for the names of folders that are not there.
+fn environment(job: &Job) -> Vec<(OsString, OsString)> {
+    let gone = |name: &OsString| name == "TMPDIR" || name.as_encoded_bytes().starts_with(b"XDG_");
+    let work: PathBuf = job.work.clone();
+    let usual = job.environment.iter().filter(|(name, _)| !gone(name));
+    usual
+        .cloned()
+        .chain(["HOME", "PWD"].map(|name| (name.into(), work.clone().into())))
+        .collect()
+}
