@@ -140,7 +140,7 @@ pub(super) fn config(
 }
 
 /// What this version reads and does not use. Whoever makes one of them work takes it out of here
-/// and out of the "not yet" of `docs/configuration.md`. The sandbox speaks for itself, below.
+/// and out of the "not yet" of `docs/configuration.md`.
 fn note_what_has_no_effect(raw: &raw::ConfigFile, report: &mut Report) {
     report.no_effect(raw.gateways.as_ref());
     report.no_effect(raw.routes.as_ref());
@@ -409,20 +409,25 @@ fn sandbox(raw: raw::Sandbox, folder: &Path, report: &mut Report) -> Sandbox {
     let mode = mode
         .and_then(|at| report.choice(&at, MODES))
         .unwrap_or_default();
-    if let Some(at) = raw.mode.filter(|_| mode != SandboxMode::Trust) {
-        // Said in full: who asks for a sandbox relies on it.
-        report.warning(
-            &at,
-            "has no effect yet: nothing is locked in, as with `trust`",
-        );
+    if let Some(at) = &raw.mode
+        && mode == SandboxMode::Docker
+        && raw.image.is_none()
+    {
+        report.error(at, "is `docker`, which needs a `sandbox.image`");
     }
-    report.no_effect(raw.writable.as_ref());
+    let usual = Sandbox::default();
     Sandbox {
         mode,
+        network: plain(raw.network).unwrap_or(usual.network),
         writable: or_default(raw.writable)
             .into_iter()
             .map(|at| absolute(&folder.join(at.value)))
             .collect(),
+        memory_bytes: report
+            .within(raw.memory_mb, 16..=1 << 20)
+            .map_or(usual.memory_bytes, |megabytes| megabytes << 20),
+        cpu_seconds: report.at_least(raw.cpu_seconds, 1),
+        image: plain(raw.image),
     }
 }
 

@@ -155,12 +155,33 @@ pub struct Route {
 }
 
 /// What tools are locked into.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
     /// By what.
     pub mode: SandboxMode,
+    /// Whether they reach the network.
+    pub network: bool,
     /// Folders that they may write in, beside the agent's own.
     pub writable: Vec<PathBuf>,
+    /// The most memory of one run.
+    pub memory_bytes: u64,
+    /// The most CPU time of a process, in seconds.
+    pub cpu_seconds: Option<u64>,
+    /// The image of Docker's containers; there is one in that mode.
+    pub image: Option<String>,
+}
+
+impl Default for Sandbox {
+    fn default() -> Sandbox {
+        Sandbox {
+            mode: SandboxMode::Trust,
+            network: false,
+            writable: Vec::new(),
+            memory_bytes: 2048 << 20,
+            cpu_seconds: None,
+            image: None,
+        }
+    }
 }
 
 /// What locks tools in.

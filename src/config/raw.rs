@@ -111,7 +111,11 @@ section! {
     /// `sandbox`.
     guarded section Sandbox {
         "mode" => mode: String,
+        "network" => network: bool,
         "writable" => writable: Vec<At<String>>,
+        "memory_mb" => memory_mb: u64,
+        "cpu_seconds" => cpu_seconds: u64,
+        "image" => image: String,
     }
 }
 

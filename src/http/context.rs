@@ -53,6 +53,8 @@ pub struct Version {
     pub build_date: &'static str,
     /// What it was built with.
     pub features: Vec<&'static str>,
+    /// What the programs of tools are locked into: `trust`, `bubblewrap` or `docker`.
+    pub sandbox: &'static str,
 }
 
 /// What reading the agents again has changed.

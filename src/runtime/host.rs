@@ -22,6 +22,8 @@ pub(super) struct Program {
     pub(super) stop: StopRequests,
     pub(super) workspace: PathBuf,
     pub(super) workspace_hash: String,
+    /// What the programs of tools are locked into.
+    pub(super) sandbox: &'static str,
     /// Whether unfinished turns were left waiting at the start.
     pub(super) are_turns_waiting: bool,
 }
@@ -86,6 +88,7 @@ impl Host for Program {
             commit: version::COMMIT,
             build_date: version::BUILD_DATE,
             features: version::FEATURES.to_vec(),
+            sandbox: self.sandbox,
         }
     }
 

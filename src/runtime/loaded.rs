@@ -12,6 +12,7 @@ use crate::runtime::shelf::StoredSessions;
 use crate::runtime::tool_parts::ToolParts;
 use crate::tools::AskAlways;
 use crate::tools::memory::MemoryParts;
+use crate::tools::program_tools::ProgramTools;
 use crate::tools::reload::ToolMaker;
 use crate::tools::workshop::Workshop;
 
@@ -36,7 +37,7 @@ impl LoadedAgents {
                 },
                 sessions: Arc::new(StoredSessions(parts.store)),
                 maker: Arc::new(Maker(Weak::clone(agents))),
-                programs: parts.programs,
+                programs: ProgramTools::new(parts.programs, parts.workspace),
                 web: parts.web,
             },
             made: Mutex::default(),

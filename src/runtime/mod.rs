@@ -29,6 +29,7 @@ mod loaded;
 mod logging;
 pub mod offline;
 pub mod options;
+mod programs;
 mod secrets;
 pub mod serve;
 mod shelf;

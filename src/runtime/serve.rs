@@ -30,6 +30,7 @@ use crate::runtime::host::Program;
 use crate::runtime::loaded::LoadedAgents;
 use crate::runtime::logging;
 use crate::runtime::options::{self, Resume, ServeOptions};
+use crate::runtime::programs;
 use crate::runtime::secrets;
 use crate::runtime::signals::StopRequests;
 use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
@@ -152,6 +153,8 @@ impl Running {
             config.sessions_dir.clone(),
         ));
         let tool_parts = ToolParts::new(config, means.fs, Arc::clone(&store) as Arc<_>)?;
+        let programs = Arc::clone(&tool_parts.programs);
+        programs::say_sandbox(&programs);
         let sessions = Sessions::start(Parts {
             store: Arc::clone(&store) as Arc<_>,
             agents: LoadedAgents::new(Arc::clone(&agents), tool_parts),
@@ -175,6 +178,7 @@ impl Running {
                 sessions: sessions.clone(),
                 stop: means.stop_requests,
                 workspace: config.workspace.clone(),
+                sandbox: programs.sandbox_name(),
                 are_turns_waiting: recovery == Recovery::LeaveWaiting,
                 workspace_hash: hash,
             }),

@@ -9,8 +9,9 @@ use ureq::Proxy;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fs::Fs;
 use crate::config::{self, Config};
+use crate::runtime::programs;
 use crate::store::SessionStore;
-use crate::tools::program_tools::ProgramTools;
+use crate::tools::programs::Programs;
 use crate::tools::web::WebSettings;
 
 /// What tools work with, beside the agents themselves.
@@ -24,8 +25,10 @@ pub(super) struct ToolParts {
     pub(super) store: Arc<dyn SessionStore>,
     /// Where the facts that agents share are kept.
     pub(super) world: PathBuf,
-    /// What makes the tools that run programs.
-    pub(super) programs: ProgramTools,
+    /// What runs the programs of tools.
+    pub(super) programs: Arc<Programs>,
+    /// The workspace's folder.
+    pub(super) workspace: PathBuf,
     /// Where the tool `web` may go.
     pub(super) web: Arc<WebSettings>,
 }
@@ -42,7 +45,8 @@ impl ToolParts {
             clock: Arc::new(SystemClock),
             store,
             world: config.world_memory_dir.clone(),
-            programs: ProgramTools::new(Arc::default(), config.workspace.clone()),
+            programs: programs::programs(config),
+            workspace: config.workspace.clone(),
             web: Arc::new(web_settings(&config.web)?),
         })
     }

@@ -19,6 +19,9 @@ use crate::tools::process::Prepared;
 /// The most processes and threads of one run.
 const TASKS_MAX: u64 = 512;
 
+/// The word in `duragent.yaml` for none.
+pub const TRUST: &str = "trust";
+
 /// Locks programs in.
 pub trait Sandbox: Send + Sync + Debug {
     /// The word for it in `duragent.yaml`.

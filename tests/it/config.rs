@@ -156,7 +156,7 @@ gateways:
 routes:
   - {match: {gateway: telegram, chat_type: dm, topic: "7"}, agent: ada}
   - {match: {}, agent: bob}
-sandbox: {mode: bubblewrap, writable: [out]}
+sandbox: {mode: bubblewrap, network: true, writable: [out], memory_mb: 64, cpu_seconds: 5, image: debian}
 logging: {level: debug, format: json, file: duragent.log}
 web: {proxy: "http://me:${TOKEN}@proxy:3128", allow_addresses: [127.0.0.1, 10.0.0.0/8, "fd00::/8"]}
 compaction: later
@@ -238,7 +238,11 @@ fn every_key_ends_up_in_the_configuration() {
             ],
             sandbox: Sandbox {
                 mode: SandboxMode::Bubblewrap,
+                network: true,
                 writable: vec![home.join("out")],
+                memory_bytes: 64 << 20,
+                cpu_seconds: Some(5),
+                image: Some("debian".to_owned()),
             },
             web: Web {
                 proxy: Some(secret("http://me:hunter2@proxy:3128")),
@@ -259,8 +263,6 @@ fn every_key_ends_up_in_the_configuration() {
         [
             "duragent.yaml:22:3: `gateways` has no effect yet",
             "duragent.yaml:27:3: `routes` has no effect yet",
-            "duragent.yaml:29:17: `sandbox.mode` has no effect yet: nothing is locked in, as with `trust`",
-            "duragent.yaml:29:39: `sandbox.writable` has no effect yet",
             "duragent.yaml:32:13: `compaction` has no effect yet",
         ]
     );
@@ -498,6 +500,14 @@ fn every_mistake_is_told_with_its_place() {
                 "duragent.yaml:2:23: `routes[0].match.chat_type` must be one of `dm`, `group`, `channel`, not `dn`; did you mean `dm`?",
                 "duragent.yaml:2:35: `routes[0].agent` must be the name of an agent",
                 "duragent.yaml:3:3: `routes[1].match` is missing",
+            ],
+        ),
+        (
+            "sandbox: {mode: docker, memory_mb: 1, cpu_seconds: 0}",
+            vec![
+                "duragent.yaml:1:17: `sandbox.mode` is `docker`, which needs a `sandbox.image`",
+                "duragent.yaml:1:36: `sandbox.memory_mb` must be from 16 to 1048576, not 1",
+                "duragent.yaml:1:52: `sandbox.cpu_seconds` must be at least 1, not 0",
             ],
         ),
         (

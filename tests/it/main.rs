@@ -26,6 +26,7 @@ mod llm;
 mod manage;
 mod memory;
 mod prompt;
+mod sandbox;
 mod secrets;
 mod skills;
 mod store;

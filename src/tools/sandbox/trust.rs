@@ -4,14 +4,14 @@ use std::process::Command;
 
 use crate::base::os::ChildRules;
 use crate::tools::process::{NoWarden, Prepared};
-use crate::tools::sandbox::{Job, Sandbox, SandboxError};
+use crate::tools::sandbox::{Job, Sandbox, SandboxError, TRUST};
 
 #[derive(Debug)]
 pub(super) struct Trust;
 
 impl Sandbox for Trust {
     fn name(&self) -> &'static str {
-        "trust"
+        TRUST
     }
 
     fn remark(&self) -> &str {

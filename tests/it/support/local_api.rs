@@ -99,6 +99,7 @@ impl Host for NoHost {
             commit: "none",
             build_date: "never",
             features: Vec::new(),
+            sandbox: "trust",
         }
     }
 

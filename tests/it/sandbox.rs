@@ -1,0 +1,522 @@
+//! Programs that try to get out of their sandbox.
+//!
+//! These need `bwrap` (the Debian package `bubblewrap`) and a system that lets it make namespaces;
+//! where that is missing they fail.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use duragent::domain::spec::ToolRef;
+use duragent::tools::sandbox::{Mode, SandboxSettings};
+use serde_json::json;
+
+use crate::support::desk::{Desk, allow, call_tool, marker, processes_with, wait_for_pid, which};
+use crate::support::server::{Launch, Remote, Server, Workspace, eventually};
+
+const MEMORY_MB: u64 = 128;
+
+fn settings(folder: &Path) -> SandboxSettings {
+    SandboxSettings {
+        mode: Mode::Bubblewrap,
+        hidden: vec![folder.join(".duragent"), folder.join("duragent.yaml")],
+        memory_bytes: MEMORY_MB << 20,
+        ..SandboxSettings::default()
+    }
+}
+
+fn desk() -> Desk {
+    Desk::locked(settings)
+}
+
+#[test]
+fn it_writes_in_its_own_folder_and_nowhere_else() {
+    let desk = desk();
+    let outside = desk.write("outside", "before");
+    let other = desk.write(".duragent/agents/bob/agent.yaml", "before");
+    let tool = desk.write(".duragent/agents/ada/tools/t/run", "before");
+    let word = marker();
+    desk.bash(&format!(
+        "echo mine > here; mkdir -p a/b; echo x > /tmp/{word}; echo x > /dev/shm/{word}; echo x > /dev/null"
+    ));
+    assert_eq!(fs::read_to_string(desk.work("here")).unwrap(), "mine\n");
+    for path in [
+        other.to_str().unwrap(),
+        tool.to_str().unwrap(),
+        &desk.spec.home.join("agent.yaml").display().to_string(),
+        "/usr/x",
+        "/etc/x",
+        "/etc/passwd",
+        "/bin/x",
+        "/x",
+        "/dev/x",
+        "/var/x",
+        "/root/x",
+        "/run/x",
+    ] {
+        // Nothing is added, so that no harm is done where the sandbox leaks.
+        let said = desk.refused(&format!(": >> '{path}' && echo WRITTEN"));
+        assert!(!said.contains("WRITTEN"), "{path}: {said}");
+    }
+    // There may be a folder of that name in its own `/tmp`.
+    let elsewhere = json!({"command": format!("echo changed > '{}'", outside.display())});
+    desk.run("bash", &elsewhere);
+    for path in [outside, other, tool] {
+        assert_eq!(fs::read_to_string(path).unwrap(), "before");
+    }
+    for folder in ["/tmp", "/dev/shm"] {
+        assert!(!Path::new(folder).join(&word).exists());
+    }
+}
+
+#[test]
+fn it_changes_no_setting_of_the_kernel() {
+    let desk = desk();
+    let setting = "/proc/sys/kernel/core_pattern";
+    let before = fs::read_to_string(setting).unwrap();
+    // The value that is there, so that nothing happens where the sandbox leaks.
+    let said = desk.refused(&format!(
+        "echo \"$(cat {setting})\" > {setting} && echo WRITTEN"
+    ));
+    assert!(
+        said.contains("Read-only file system") || said.contains("Permission denied"),
+        "{said}"
+    );
+    assert_eq!(fs::read_to_string(setting).unwrap(), before);
+    let writable =
+        "for f in $(find /proc -maxdepth 1 -type f); do [ -w $f ] && echo $f; done; true";
+    assert_eq!(desk.bash(writable), "[no output]");
+    assert!(
+        desk.bash("grep CapEff /proc/self/status")
+            .ends_with("0000000000000000")
+    );
+}
+
+#[test]
+fn it_reads_nothing_of_other_agents_and_no_session() {
+    let desk = desk();
+    for file in [
+        ".duragent/agents/bob/agent.yaml",
+        ".duragent/agents/bob/memory/MEMORY.md",
+        ".duragent/agents/ada/policy.yaml",
+        ".duragent/sessions/ses_1/events.jsonl",
+        ".duragent/policy.yaml",
+        "duragent.yaml",
+        "secret",
+    ] {
+        let path = desk.write(file, "hunter2");
+        let said = desk.refused(&format!("cat '{}'", path.display()));
+        assert!(!said.contains("hunter2"), "{file}: {said}");
+    }
+    symlink(desk.path().join("secret"), desk.work("link")).unwrap();
+    assert!(desk.refused("cat link").contains("No such file"));
+    let seen = desk.bash(&format!(
+        "ls -A {}/.duragent {}",
+        desk.path().display(),
+        desk.spec.home.display()
+    ));
+    assert!(
+        seen.contains("work") && !seen.contains("sessions") && !seen.contains("policy"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn it_reads_nothing_of_the_system_that_not_everybody_may_read() {
+    let desk = desk();
+    // Root could, outside.
+    let said = desk.bash("cat /etc/shadow /etc/gshadow 2>/dev/null; ls -A /root /home /var /run /srv /sys 2>/dev/null; true");
+    assert_eq!(said, "[no output]");
+    assert!(desk.bash("cat /etc/passwd").contains("root:"));
+    // Processes of the machine.
+    let pids = desk.bash("ls /proc | grep -c '^[0-9]*$'");
+    assert!(pids.parse::<u32>().unwrap() < 8, "{pids}");
+}
+
+#[test]
+fn what_may_be_written_does_not_show_the_workspace_that_it_holds() {
+    let desk = Desk::locked(|folder| SandboxSettings {
+        writable: vec![folder.to_owned(), "/nowhere".into()],
+        ..settings(folder)
+    });
+    let secret = desk.write(".duragent/agents/bob/agent.yaml", "hunter2");
+    let config = desk.write("duragent.yaml", "hunter2");
+    let folder = desk.path().display();
+    desk.bash(&format!("echo x > {folder}/shared; echo y > here"));
+    assert_eq!(
+        fs::read_to_string(desk.path().join("shared")).unwrap(),
+        "x\n"
+    );
+    desk.refused(&format!("cat '{}'", secret.display()));
+    desk.refused(&format!("cat '{}'", config.display()));
+    desk.refused(&format!("echo changed > '{}'", config.display()));
+    desk.refused(&format!(
+        "rm -r {folder}/.duragent/agents/ada/agent.yaml {folder}/.duragent/sessions"
+    ));
+    desk.refused(&format!("echo x > {folder}/.duragent/policy.yaml"));
+    assert_eq!(fs::read_to_string(config).unwrap(), "hunter2");
+    assert!(!desk.path().join(".duragent/policy.yaml").exists());
+}
+
+#[test]
+fn it_reaches_no_network_unless_it_is_let() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let knock = format!("exec 3<>/dev/tcp/127.0.0.1/{port} && echo reached");
+    let locked = desk();
+    assert!(locked.refused(&knock).contains("Connection refused"));
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(
+        locked.bash("tail -n +3 /proc/net/dev | grep -vc lo: || true"),
+        "0"
+    );
+    let open = Desk::locked(|folder| SandboxSettings {
+        network: true,
+        ..settings(folder)
+    });
+    assert_eq!(open.bash(&knock), "reached");
+    listener.accept().unwrap();
+}
+
+#[test]
+fn it_is_given_no_descriptor_but_three() {
+    // The fourth is the listing's own.
+    assert_eq!(desk().bash("ls /proc/self/fd | tr '\\n' ' '"), "0 1 2 3 ");
+}
+
+#[test]
+fn a_fork_bomb_stays_small_and_ends() {
+    let desk = desk();
+    let word = marker();
+    // It would end by itself.
+    let bomb = format!("for i in $(seq 3000); do sleep {word} & done; echo ALL; wait");
+    let output = desk.run("bash", &json!({"command": bomb, "timeout_seconds": 20}));
+    assert!(
+        !output.success && !output.content.contains("ALL"),
+        "{}",
+        output.content
+    );
+    let is_limited = [
+        "more than 512 processes",
+        "Resource temporarily unavailable",
+    ];
+    assert!(
+        is_limited.iter().any(|said| output.content.contains(said)),
+        "{}",
+        output.content
+    );
+    eventually("all of it is gone", || {
+        processes_with(&word).is_empty().then_some(())
+    });
+}
+
+#[test]
+fn memory_is_limited_for_each_process_and_for_all_together() {
+    let desk = desk();
+    // Without a line end, `tail` must keep it all.
+    let one = json!({"command": "head -c 300m /dev/zero | tail | wc -c; exit ${PIPESTATUS[1]}"});
+    let killed = format!("[killed: its processes used more than {MEMORY_MB} MB of memory");
+    let output = desk.run("bash", &one);
+    assert!(!output.success);
+    // Whichever limit it meets first.
+    let said = ["memory exhausted", &killed];
+    assert!(
+        said.iter().any(|said| output.content.contains(said)),
+        "{}",
+        output.content
+    );
+    let fill = "(head -c 60m /dev/zero; sleep 30) | tail > /dev/null &";
+    let output = desk.run(
+        "bash",
+        &json!({"command": format!("{fill} {fill} {fill} wait"), "timeout_seconds": 20}),
+    );
+    assert!(output.content.contains(&killed), "{}", output.content);
+    let file = desk.refused("head -c 300m /dev/zero > /tmp/file");
+    assert!(file.contains("No space left"), "{file}");
+}
+
+#[test]
+fn memory_that_processes_share_counts_once() {
+    let fork = "(sleep 1; :) &".repeat(6);
+    let command = format!("x=$(head -c 30m /dev/zero | tr '\\0' x); {fork} wait; echo fine");
+    assert_eq!(desk().bash(&command), "fine");
+}
+
+#[test]
+fn processor_time_is_limited() {
+    let desk = Desk::locked(|folder| SandboxSettings {
+        cpu_seconds: Some(1),
+        ..settings(folder)
+    });
+    let output = desk.run(
+        "bash",
+        &json!({"command": "while :; do :; done", "timeout_seconds": 20}),
+    );
+    assert_eq!(output.content, "[exit status: 137; no output]");
+}
+
+#[test]
+fn a_cancelled_sandbox_is_over_at_once_with_all_that_is_in_it() {
+    let desk = desk();
+    let word = marker();
+    let command = format!("setsid sleep {word} & (sleep {word} & wait) & echo 1 > begun; wait");
+    let (cancel_tx, cancel_rx) = bounded(0);
+    thread::scope(|scope| {
+        let run = scope.spawn(|| desk.run_until("bash", &json!({"command": command}), &cancel_rx));
+        wait_for_pid(&desk.work("begun"));
+        eventually("both sleep", || {
+            (processes_with(&word).len() == 2).then_some(())
+        });
+        let cancelled = Instant::now();
+        drop(cancel_tx);
+        run.join().unwrap();
+        assert!(
+            cancelled.elapsed() < Duration::from_millis(250),
+            "{:?}",
+            cancelled.elapsed()
+        );
+    });
+    eventually("all of it is gone", || {
+        processes_with(&word).is_empty().then_some(())
+    });
+}
+
+#[test]
+fn nothing_outlives_its_run() {
+    let desk = desk();
+    let word = marker();
+    assert_eq!(
+        desk.bash(&format!("setsid sleep {word} & echo over")),
+        "over"
+    );
+    eventually("all of it is gone", || {
+        processes_with(&word).is_empty().then_some(())
+    });
+}
+
+#[test]
+fn tools_and_skills_of_the_agent_are_there_to_run() {
+    let mut desk = desk();
+    desk.write(
+        ".duragent/agents/ada/tools/one/run",
+        "#!/bin/sh\ncat \"${0%/*}/data\" \"$1\"\n",
+    );
+    desk.write(".duragent/agents/ada/tools/one/data", "beside ");
+    desk.write(".duragent/agents/ada/skills/s/notes", "skill");
+    desk.write(
+        ".duragent/agents/ada/bin/run",
+        "#!/bin/sh\ncat \"${0%/*}/data\"\n",
+    );
+    desk.write(".duragent/agents/ada/bin/data", "declared");
+    desk.write(".duragent/tools/two/run", "#!/bin/sh\necho shared\n");
+    desk.spec.tools.push(ToolRef::Cli {
+        name: "three".into(),
+        command: "bin/run".into(),
+        description: None,
+        readme: None,
+        effect: duragent::domain::spec::ToolEffect::Read,
+    });
+    let notes = desk.spec.skills_dir.join("s/notes");
+    assert_eq!(
+        desk.run("one", &json!({"args": [notes]})).content,
+        "beside skill"
+    );
+    assert_eq!(desk.run("two", &json!({})).content, "shared\n");
+    assert_eq!(desk.run("three", &json!({})).content, "declared");
+}
+
+#[test]
+fn an_agents_file_or_a_link_of_it_opens_no_folder_of_the_machine() {
+    let mut desk = desk();
+    let secret = desk.write("secrets/run", "#!/bin/sh\necho hunter2\n");
+    symlink(desk.path().join("secrets"), desk.spec.home.join("tools")).unwrap();
+    desk.spec.skills_dir = desk.path().join("secrets");
+    desk.spec.tools.push(ToolRef::Cli {
+        name: "peek".into(),
+        command: secret.display().to_string(),
+        description: None,
+        readme: None,
+        effect: duragent::domain::spec::ToolEffect::Read,
+    });
+    for path in [secret.clone(), desk.spec.home.join("tools/run")] {
+        desk.refused(&format!("cat '{}'", path.display()));
+    }
+    assert!(!desk.run("peek", &json!({})).content.contains("hunter2"));
+    // Nor is it led to write elsewhere.
+    fs::remove_dir_all(desk.work("")).unwrap();
+    symlink(desk.path().join("secrets"), desk.spec.home.join("work")).unwrap();
+    let said = desk.refused("touch x");
+    assert!(said.contains("is no folder of the agent's own"), "{said}");
+}
+
+// --- through the real binary ---
+
+fn workspace(sandbox: &str) -> Workspace {
+    let workspace = Workspace::new();
+    workspace.config(&format!("sandbox: {sandbox}\n"));
+    workspace.agent(
+        "ada",
+        "  model:\n    provider: echo\n    name: echo\n  session:\n    on_disconnect: continue\n  \
+         tools:\n    - {type: builtin, name: bash}\n",
+    );
+    workspace
+}
+
+#[test]
+fn nothing_outlives_a_server_that_is_killed() {
+    let workspace = workspace("{mode: bubblewrap}");
+    let mut server = Server::start(&workspace, &[]);
+    assert_eq!(server.get("/version").json()["sandbox"], "bubblewrap");
+    assert!(
+        server.log().contains("sandbox: bubblewrap"),
+        "{}",
+        server.log()
+    );
+    let session = server.create_session("ada");
+    let word = marker();
+    let command = json!({"command": format!("setsid sleep {word} & (sleep {word} & wait) & wait")});
+    let asked = server
+        .say(&session, &format!("/tool bash {command}"))
+        .json();
+    let remote = Remote::at(server.address);
+    let waiting = thread::spawn(move || {
+        let _ = std::panic::catch_unwind(|| allow(&remote, &session, &asked));
+    });
+    eventually("both sleep", || {
+        (processes_with(&word).len() == 2).then_some(())
+    });
+    server.kill();
+    eventually("all of it is gone", || {
+        processes_with(&word).is_empty().then_some(())
+    });
+    waiting.join().unwrap();
+}
+
+#[test]
+fn where_there_is_no_bubblewrap_nothing_runs() {
+    let workspace = workspace("{mode: bubblewrap}");
+    // All that `trust` would need is there.
+    let bin = workspace.file("bin");
+    fs::create_dir(&bin).unwrap();
+    for program in ["bash", "touch"] {
+        symlink(which(program), bin.join(program)).unwrap();
+    }
+    let server = Launch::new(&workspace)
+        .env("PATH", bin.to_str().unwrap())
+        .start();
+    let why = "bwrap is not installed, so nothing runs; the Debian package is `bubblewrap`";
+    assert!(server.log().contains(why), "{}", server.log());
+    assert_eq!(server.get("/version").json()["sandbox"], "bubblewrap");
+    let session = server.create_session("ada");
+    let answer = call_tool(&server, &session, "bash", &json!({"command": "touch ran"}));
+    assert!(answer.text().contains(why), "{}", answer.text());
+    assert!(!workspace.file(".duragent/agents/ada/work/ran").exists());
+}
+
+/// A `docker` that writes down how it is called, and then does what its script says.
+fn fake_docker(workspace: &Workspace, script: &str) -> String {
+    let calls = workspace.file("calls");
+    let text = format!(
+        "#!/bin/sh\nprintf '%s\\n' \"$*\" >> {}\n{script}\n",
+        calls.display()
+    );
+    workspace.write("bin/docker", &text);
+    let program = workspace.file("bin/docker");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    format!("{}:{path}", workspace.file("bin").display())
+}
+
+#[test]
+fn a_container_is_made_with_all_its_limits_and_killed_when_its_time_is_up() {
+    let workspace = workspace(
+        "{mode: docker, image: debian, memory_mb: 64, cpu_seconds: 9, writable: [out, .]}",
+    );
+    let path = fake_docker(
+        &workspace,
+        "case \"$*\" in run*sleep*) exec sleep 60;; run*) echo inside;; esac",
+    );
+    fs::create_dir(workspace.file("out")).unwrap();
+    let server = Launch::new(&workspace).env("PATH", &path).start();
+    assert_eq!(server.get("/version").json()["sandbox"], "docker");
+    let session = server.create_session("ada");
+    let answer = call_tool(&server, &session, "bash", &json!({"command": "true"}));
+    assert!(answer.text().contains("inside"), "{}", answer.text());
+    check_limits(&workspace);
+    let slow = json!({"command": "sleep 60", "timeout_seconds": 1});
+    let answer = call_tool(&server, &session, "bash", &slow);
+    assert!(
+        answer.text().contains("it took more than 1 seconds"),
+        "{}",
+        answer.text()
+    );
+    let called = workspace.read("calls");
+    let calls: Vec<&str> = called.lines().collect();
+    let [.., run, kill] = calls[..] else {
+        panic!("{calls:?}")
+    };
+    let name = run
+        .split_whitespace()
+        .find(|word| word.starts_with("duragent-"))
+        .unwrap();
+    assert_eq!(kill, format!("kill {name}"));
+}
+
+/// Checks how the last container was made.
+fn check_limits(workspace: &Workspace) {
+    let called = workspace.read("calls");
+    let call = called.lines().last().unwrap();
+    let work = workspace.file(".duragent/agents/ada/work");
+    for part in [
+        "run --rm --interactive --init --pull never --network none --read-only --tmpfs /tmp:",
+        " --memory 67108864 --memory-swap 67108864 --pids-limit 512 --ulimit core=0 --ulimit cpu=9 ",
+        " --cap-drop ALL --security-opt no-new-privileges ",
+        &format!(
+            " --mount type=bind,\"source={0}\",\"target={0}\" ",
+            work.display()
+        ),
+        &format!(
+            " --mount type=bind,\"source={0}\",\"target={0}\" ",
+            workspace.file("out").display()
+        ),
+        &format!(
+            " --mount type=tmpfs,\"target={}\",tmpfs-size=1048576 ",
+            workspace.file(".duragent").display()
+        ),
+        " --env DURAGENT_AGENT=ada ",
+        &format!(" --workdir {} debian bash -c -- true", work.display()),
+    ] {
+        assert!(call.contains(part), "{part}\n{call}");
+    }
+}
+
+#[test]
+fn where_there_is_no_docker_daemon_the_model_and_the_log_are_told() {
+    let workspace = workspace("{mode: docker, image: debian}");
+    let path = fake_docker(
+        &workspace,
+        "echo 'Cannot connect to the Docker daemon' >&2; exit 125",
+    );
+    let server = Launch::new(&workspace).env("PATH", &path).start();
+    assert!(
+        server.log().contains("docker does not work"),
+        "{}",
+        server.log()
+    );
+    assert!(server.log().contains("Cannot connect to the Docker daemon"));
+    let session = server.create_session("ada");
+    let answer = call_tool(&server, &session, "bash", &json!({"command": "true"}));
+    assert!(
+        answer
+            .text()
+            .contains("Cannot connect to the Docker daemon"),
+        "{}",
+        answer.text()
+    );
+}
