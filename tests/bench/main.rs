@@ -33,6 +33,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("long", figures::long::measure),
     ("open", figures::open::measure),
     ("clients", figures::clients::measure),
+    ("tools", figures::tools::measure),
 ];
 
 fn main() -> anyhow::Result<ExitCode> {

@@ -12,3 +12,4 @@ pub mod relay;
 pub mod resume;
 pub mod size;
 pub mod start;
+pub mod tools;
