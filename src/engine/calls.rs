@@ -24,10 +24,7 @@ const PARALLEL_MAX: usize = 8;
 enum Plan {
     Run(Due),
     Answer(ToolOutput),
-    Ask {
-        command: String,
-        kind: ApprovalKind,
-    },
+    Ask(String, ApprovalKind),
     /// It waits, or is done.
     Nothing,
 }
@@ -53,7 +50,7 @@ impl Worker<'_> {
         let first_due = match self.plan(&agent, first) {
             Plan::Run(due) => due,
             Plan::Answer(output) => return self.answer(&[&first.call], &output),
-            Plan::Ask { command, kind } => return self.ask(&first.call, command, kind),
+            Plan::Ask(command, kind) => return self.ask(&first.call, command, kind),
             Plan::Nothing => return Ok(()),
         };
         let beside = match first_due.effect {
@@ -64,7 +61,7 @@ impl Worker<'_> {
             .iter()
             .map_while(|state| match self.plan(&agent, state) {
                 Plan::Run(due) if due.effect == Effect::Read => Some(due),
-                Plan::Run(_) | Plan::Answer(_) | Plan::Ask { .. } | Plan::Nothing => None,
+                Plan::Run(_) | Plan::Answer(_) | Plan::Ask(..) | Plan::Nothing => None,
             });
         let mut group = vec![first_due];
         group.extend(others.take(beside));
@@ -88,19 +85,13 @@ impl Worker<'_> {
         match state.progress {
             Progress::Waiting => match agent.policy.judge(&wish) {
                 Verdict::Allow => run(false),
-                Verdict::Ask { command } => Plan::Ask {
-                    command,
-                    kind: ApprovalKind::Policy,
-                },
+                Verdict::Ask { command } => Plan::Ask(command, ApprovalKind::Policy),
                 Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
             },
             // It may have run before the process died.
             Progress::Started => match wish.effect {
                 Effect::Read | Effect::Idempotent => run(false),
-                Effect::Write => Plan::Ask {
-                    command: wish.command(),
-                    kind: ApprovalKind::Uncertain,
-                },
+                Effect::Write => Plan::Ask(wish.command(), ApprovalKind::Uncertain),
             },
             Progress::Decided(decision) => match decision {
                 Decision::AllowAlways => run(true),
