@@ -67,7 +67,7 @@ impl Ledger {
         }
     }
 
-    /// Counts what was just written. `agent` is only asked for where something may count.
+    /// Counts what was just written, before it is shown. `agent` is only asked for where something may count.
     pub(super) fn note(
         &self,
         session: &SessionId,
@@ -333,16 +333,13 @@ impl Inner {
         agent: &str,
         tally: &mut Tally,
     ) -> Result<Option<Seq>, EngineError> {
-        let (owner, used_at, last) = {
-            let summary = match self.registry.get(id) {
-                Some(session) => session.live().state.summary.clone(),
-                None => self.store.summary(id)?,
-            };
-            (summary.agent, summary.updated_at, summary.last_seq)
-        };
-        if owner != agent || used_at < tally.begin() {
+        // From its files, also when it is in use: what was noted before the reading began is there,
+        // and need not be published yet.
+        let summary = self.store.summary(id)?;
+        if summary.agent != agent || summary.updated_at < tally.begin() {
             return Ok(None);
         }
+        let last = summary.last_seq;
         let mut before = last.next();
         while before > Seq(1) {
             let page = self.store.records_before(id, before, PAGE)?;

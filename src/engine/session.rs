@@ -177,10 +177,10 @@ impl Session {
         if let Some(keys) = &mut log.keys {
             records.iter().for_each(|record| keys.learn(record));
         }
+        // Who sees the end of a turn, and says more, finds it counted.
+        let agent = || self.live().state.summary.agent.clone();
+        self.kit.ledger.note(&self.id, &records, agent);
         self.live().publish(&records);
-        self.kit.ledger.note(&self.id, &records, || {
-            self.live().state.summary.agent.clone()
-        });
         self.snapshot_when_due(log);
         Ok(records)
     }
