@@ -208,6 +208,12 @@ spec:
   system_prompt: ./SYSTEM_PROMPT.md
   session:
     on_disconnect: pause
+  # What it can do; it asks before whatever is not read-only. Remove the \"#\" of what you want:
+  # tools:
+  #   - {{type: builtin, name: bash}}
+  #   - {{type: builtin, name: web}}
+  # memory:
+  #   backend: filesystem
 ",
         choice.provider.as_str()
     )
