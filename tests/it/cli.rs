@@ -626,6 +626,26 @@ fn ctrl_c_cancels_the_reply_and_questions_are_answered_in_place() {
     assert_eq!(terminal.wait_for_exit().code(), Some(0));
 }
 
+#[test]
+fn a_question_that_somebody_else_answered_is_asked_no_more() {
+    let (folder, live) = (folder(), live_session());
+    let mut terminal = attach(folder.path(), &live);
+    let send = |id, name, data| live.feed.send((id, name, data)).unwrap();
+    terminal.wait_for_prompt("> ");
+    let asked = r#"{"call_id":"c1","command":"rm x","kind":"policy"}"#;
+    send("2", "approval_required", asked);
+    terminal.wait_for_prompt("? ");
+    let decided = r#"{"call_id":"c1","decision":"allow_always","by":"Ann"}"#;
+    send("3", "approval_decision", decided);
+    terminal.wait_for("(allow always, by Ann)");
+    send("4", "done", r#"{"finish_reason":"stop"}"#);
+    terminal.wait_for_prompt("> ");
+    terminal.type_in("/quit\r");
+    assert_eq!(terminal.wait_for_exit().code(), Some(0));
+    let asked = live.server.asked();
+    assert!(!asked.iter().any(|asked| asked.line.contains("/approve")));
+}
+
 fn wait_until_asked(server: &ScriptedServer, what: &str) {
     wait_until(|| server.asked().iter().any(|asked| asked.line.contains(what)));
 }
