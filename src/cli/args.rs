@@ -75,6 +75,9 @@ pub enum Command {
     /// Look at agents
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Ask what a policy makes of a call
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Set up a workspace with a first agent; nothing that exists is touched
     Init(InitArgs),
     /// Check an agent, a policy or a configuration file
@@ -362,6 +365,31 @@ pub struct AgentListArgs {
     /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// `duragent policy`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say what would become of a call, and which line decides; nothing runs
+    Test(PolicyTestArgs),
+}
+
+/// `duragent policy test`.
+#[derive(Debug, Args)]
+pub struct PolicyTestArgs {
+    /// The agent that would call
+    #[arg(short, long, value_name = "NAME", value_parser = agent_name)]
+    pub agent: AgentName,
+    /// What running the call twice would mean, where the tool says it: a builtin that only reads
+    /// runs unasked without a policy
+    #[arg(long, default_value = "write", value_parser = PossibleValuesParser::new(["read", "idempotent", "write"]))]
+    pub effect: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The call: `bash:` and a command, or `builtin:`, `cli:` or `mcp:`, a tool's name and perhaps its arguments
+    #[arg(value_name = "TYPE:CALL")]
+    pub call: String,
 }
 
 /// `duragent init`.

@@ -14,6 +14,7 @@ mod doctor;
 mod failure;
 mod init;
 mod output;
+mod policy;
 mod serve;
 mod server;
 mod session;
@@ -59,6 +60,7 @@ fn carry_out(cli: Cli) -> Outcome {
         Command::Attach(args) => attach::run(&args, &client_settings(&global)?),
         Command::Session(command) => session::run(&command, &client_settings(&global)?),
         Command::Agent(command) => agent::run(&command, &global),
+        Command::Policy(command) => policy::run(&command, &client_settings(&global)?),
         Command::Init(args) => init::run(&args, &client_settings(&global)?),
         Command::Validate(args) => validate::run(&args),
         Command::Doctor(args) => doctor::run(&args, &global),

@@ -11,13 +11,16 @@ use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
 use crate::engine::{EngineError, Sessions};
 use crate::http::context::{FileError, Host, Readiness, ReloadReport, Version};
+use crate::runtime::serve::warn_of_danger;
 use crate::runtime::signals::StopRequests;
 use crate::runtime::version;
+use crate::tools::policy::Policies;
 
 /// The program, as the API sees it.
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) agents: Arc<AgentDirectory>,
+    pub(super) policies: Arc<Policies>,
     pub(super) sessions: Sessions,
     pub(super) stop: StopRequests,
     pub(super) workspace: PathBuf,
@@ -39,6 +42,9 @@ impl Host for Program {
 
     fn reload_agents(&self) -> ReloadReport {
         let report = self.agents.reload();
+        self.policies.reload(&self.agents.list());
+        warn_of_danger(&self.policies);
+        let policies = self.policies.problems();
         let names = |names: &[AgentName]| names.iter().map(AgentName::to_string).collect();
         ReloadReport {
             added: names(&report.added),
@@ -47,6 +53,7 @@ impl Host for Program {
             errors: report
                 .failed
                 .iter()
+                .chain(&policies)
                 .map(|one| self.file_error(one))
                 .collect(),
         }
@@ -67,6 +74,12 @@ impl Host for Program {
         let broken = broken.iter().filter(|problem| problem.is_error()).count();
         if broken > 0 {
             let text = format!("{broken} errors in agent files; `duragent validate` shows them");
+            readiness.warnings.push(text);
+        }
+        let broken = self.policies.problems().len();
+        if broken > 0 {
+            let text =
+                format!("{broken} errors in policies: the tools of their agents are refused");
             readiness.warnings.push(text);
         }
         let read_only = self.sessions.read_only();

@@ -10,8 +10,8 @@ use crate::domain::spec::AgentSpec;
 use crate::engine::{Agent, Agents};
 use crate::runtime::shelf::StoredSessions;
 use crate::runtime::tool_parts::ToolParts;
-use crate::tools::AskAlways;
 use crate::tools::memory::MemoryParts;
+use crate::tools::policy::Policies;
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::reload::ToolMaker;
 use crate::tools::workshop::Workshop;
@@ -21,14 +21,20 @@ use crate::tools::workshop::Workshop;
 pub(super) struct LoadedAgents {
     directory: Arc<AgentDirectory>,
     workshop: Workshop,
+    policies: Arc<Policies>,
     /// Made when an agent is first used, and anew when its files were read again or it asks.
     made: Mutex<HashMap<AgentName, Agent>>,
 }
 
 impl LoadedAgents {
-    pub(super) fn new(directory: Arc<AgentDirectory>, parts: ToolParts) -> Arc<LoadedAgents> {
+    pub(super) fn new(
+        directory: Arc<AgentDirectory>,
+        policies: Arc<Policies>,
+        parts: ToolParts,
+    ) -> Arc<LoadedAgents> {
         Arc::new_cyclic(|agents: &Weak<LoadedAgents>| LoadedAgents {
             directory,
+            policies,
             workshop: Workshop {
                 memory: MemoryParts {
                     fs: parts.fs,
@@ -47,7 +53,7 @@ impl LoadedAgents {
     fn make(&self, spec: Arc<AgentSpec>) -> Agent {
         Agent {
             tools: self.workshop.toolbox(&spec),
-            policy: Arc::new(AskAlways),
+            policy: self.policies.of(&spec),
             spec,
         }
     }
@@ -116,7 +122,8 @@ mod tests {
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let store = Arc::new(FileStore::new(Arc::clone(&fs), config.workspace.clone()));
         let parts = ToolParts::new(&config, fs, store).unwrap();
-        LoadedAgents::new(Arc::new(directory), parts)
+        let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None));
+        LoadedAgents::new(Arc::new(directory), Arc::new(policies), parts)
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | `send` | `http::Front`, per large answer | its client | the answer's end, client gone, or stop |
 //! | `model-rest` | a session's worker, before its next call | the end of the last answer | 100 ms at most |
 //! | `flusher` | `engine::Sessions` | syncs of replies in flight | stop |
+//! | `notify` | `tools::policy::Policies`, from the first webhook on | its queue, a socket | stop |
 //! | `timer`, `reaper` | `engine::Sessions` | what is due; a join | stop |
 //! | `sweep` | `engine::Sessions` | the disk | every session seen, or stop |
 //! | `scan` | [`serve`](serve::serve) | the disk | every session seen, or stop |
@@ -29,6 +30,7 @@ mod loaded;
 mod logging;
 pub mod offline;
 pub mod options;
+pub mod policy;
 mod programs;
 mod secrets;
 pub mod serve;
@@ -45,16 +47,29 @@ use std::path::Path;
 
 use crate::agents;
 use crate::config;
+use crate::tools;
+use crate::tools::policy::{LOCAL_FILE, POLICY_FILE};
 
-/// Everything that is wrong with a `duragent.yaml`, an `agent.yaml` or an agent's folder, one
-/// line each, with file, line and column.
+/// The policies of an agent's folder.
+const POLICY_FILES: [&str; 2] = [POLICY_FILE, LOCAL_FILE];
+
+/// Everything that is wrong with a `duragent.yaml`, an `agent.yaml`, a policy or an agent's folder,
+/// one line each, with file, line and column.
 pub fn validate(path: &Path) -> Vec<String> {
     let environment = |name: &str| std::env::var(name).ok();
-    let is_config = path.is_file() && !path.ends_with(agents::AGENT_FILE);
-    let problems = if is_config {
-        config::validate(path, &environment)
-    } else {
+    let is_policy = |path: &Path| POLICY_FILES.iter().any(|name| path.ends_with(name));
+    let problems = if path.is_dir() {
+        let mut problems = agents::validate(path, &environment);
+        for name in POLICY_FILES {
+            problems.extend(tools::policy::validate(&path.join(name), &environment));
+        }
+        problems
+    } else if is_policy(path) {
+        tools::policy::validate(path, &environment)
+    } else if path.ends_with(agents::AGENT_FILE) {
         agents::validate(path, &environment)
+    } else {
+        config::validate(path, &environment)
     };
     problems.iter().map(ToString::to_string).collect()
 }

@@ -38,6 +38,7 @@ use crate::runtime::tool_parts::ToolParts;
 use crate::runtime::workspace;
 use crate::store::file::FileStore;
 use crate::store::lock;
+use crate::tools::policy::Policies;
 
 /// How long streams and waiting answers may take to end once they were told.
 const STREAMS_END: Duration = Duration::from_secs(5);
@@ -137,6 +138,7 @@ struct Running {
     sessions: Sessions,
     streams: stop::StopSource,
     scan: Joined,
+    policies: Arc<Policies>,
 }
 
 impl Running {
@@ -147,6 +149,7 @@ impl Running {
         recovery: Recovery,
     ) -> anyhow::Result<Running> {
         let agents = load_agents(config);
+        let policies = load_policies(config, &agents);
         let store = Arc::new(FileStore::with_sessions_in(
             Arc::clone(&means.fs),
             &config.workspace,
@@ -157,7 +160,7 @@ impl Running {
         programs::say_sandbox(&programs);
         let sessions = Sessions::start(Parts {
             store: Arc::clone(&store) as Arc<_>,
-            agents: LoadedAgents::new(Arc::clone(&agents), tool_parts),
+            agents: LoadedAgents::new(Arc::clone(&agents), Arc::clone(&policies), tool_parts),
             models: Arc::new(Providers::new(provider_settings(&config.server))),
             clock: Arc::new(SystemClock),
             redactor: means.redactor,
@@ -175,6 +178,7 @@ impl Running {
             sessions: sessions.clone(),
             host: Arc::new(Program {
                 agents,
+                policies: Arc::clone(&policies),
                 sessions: sessions.clone(),
                 stop: means.stop_requests,
                 workspace: config.workspace.clone(),
@@ -201,6 +205,7 @@ impl Running {
             sessions,
             streams,
             scan,
+            policies,
         })
     }
 
@@ -211,6 +216,8 @@ impl Running {
         self.streams.stop();
         drop(self.scan);
         self.sessions.stop(grace);
+        // No tool starts any more that somebody is to be told of.
+        self.policies.stop();
         self.api.join(STREAMS_END);
         if !self.front.finish(CLIENTS_END) {
             log::info!("clients that have not read their answers are cut off");
@@ -252,6 +259,25 @@ fn load_agents(config: &Config) -> Arc<AgentDirectory> {
         config.agents_dir.display()
     );
     Arc::new(agents)
+}
+
+/// Reads the policies, so that mistakes in them are told now and not with the first call.
+fn load_policies(config: &Config, agents: &AgentDirectory) -> Arc<Policies> {
+    let environment = Arc::new(|name: &str| std::env::var(name).ok());
+    let policies = Policies::new(&config.workspace, environment);
+    policies.reload(&agents.list());
+    warn_of_danger(&policies);
+    Arc::new(policies)
+}
+
+/// An agent's own policy may let it do anything: somebody should know.
+pub(super) fn warn_of_danger(policies: &Policies) {
+    for name in policies.dangerous() {
+        log::warn!(
+            "agent {name} runs whatever its policy does not deny (mode `dangerous`), and the \
+             workspace has no policy.yaml that could forbid it"
+        );
+    }
 }
 
 fn provider_settings(server: &Server) -> ProviderSettings {

@@ -17,6 +17,7 @@ use crate::runtime::options::{self, ServeOptions};
 use crate::runtime::serve::read_agents;
 use crate::runtime::tool_parts::ToolParts;
 use crate::store::file::FileStore;
+use crate::tools::policy::Policies;
 
 /// What a model is sent before the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -75,8 +76,9 @@ impl ShownAgent {
             &config.workspace,
             config.sessions_dir.clone(),
         );
+        let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None));
         let parts = ToolParts::new(&config, Arc::new(RealFs), Arc::new(store))?;
-        let agent = LoadedAgents::new(directory, parts).get(name);
+        let agent = LoadedAgents::new(directory, Arc::new(policies), parts).get(name);
         Ok((agent.map(|agent| ShownAgent { agent }), problems))
     }
 

@@ -6,6 +6,7 @@ mod builtin;
 mod cli;
 mod found;
 pub mod memory;
+pub mod policy;
 pub mod process;
 pub mod program_tools;
 pub mod programs;
@@ -148,6 +149,12 @@ impl Wish<'_> {
     /// What would run, as a person is shown it: a shell's command as it is, else the tool's name
     /// and its arguments.
     pub fn command(&self) -> String {
+        self.script()
+            .unwrap_or_else(|| format!("{} {}", self.call.tool_name, self.call.arguments))
+    }
+
+    /// The command of a shell; `None` for another tool, and for arguments that hold none.
+    pub fn script(&self) -> Option<String> {
         #[derive(serde::Deserialize)]
         struct Shell {
             command: String,
@@ -155,10 +162,7 @@ impl Wish<'_> {
         let shell = (self.kind == ToolKind::Bash)
             .then(|| serde_json::from_str::<Shell>(&self.call.arguments).ok())
             .flatten();
-        match shell {
-            Some(shell) => shell.command,
-            None => format!("{} {}", self.call.tool_name, self.call.arguments),
-        }
+        shell.map(|shell| shell.command)
     }
 }
 
@@ -179,7 +183,7 @@ pub enum Verdict {
     },
 }
 
-/// The policy of one who wrote none: every call is asked for.
+/// A policy without rules: every call is asked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AskAlways;
 

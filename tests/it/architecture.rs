@@ -38,6 +38,7 @@ const ENGINE_SEES_ONLY_TRAITS: &[&str] = &[
     "llm::anthropic",
     "llm::echo",
     "llm::providers",
+    "tools::policy",
 ];
 
 #[test]

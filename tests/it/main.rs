@@ -25,6 +25,7 @@ mod limits;
 mod llm;
 mod manage;
 mod memory;
+mod policy;
 mod prompt;
 mod sandbox;
 mod secrets;

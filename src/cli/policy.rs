@@ -1,0 +1,50 @@
+//! `duragent policy`: what an agent may do, asked of its files.
+
+use crate::cli::args::{PolicyCommand, PolicyTestArgs};
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::output;
+use crate::cli::settings::ClientSettings;
+use crate::runtime::policy::{self, Explained, Question, QuestionError};
+use crate::terminal::clean::clean;
+
+/// Asks a policy.
+pub(super) fn run(command: &PolicyCommand, settings: &ClientSettings) -> Outcome {
+    match command {
+        PolicyCommand::Test(args) => test(args, settings),
+    }
+}
+
+fn test(args: &PolicyTestArgs, settings: &ClientSettings) -> Outcome {
+    let explained = policy::explain(&Question {
+        workspace: &settings.workspace,
+        agents_dir: &settings.agents_dir,
+        agent: &args.agent,
+        call: &args.call,
+        only_reads: args.effect == "read",
+    })
+    .map_err(|error| match error {
+        QuestionError::NoCall => Failure::usage(error.to_string()),
+        QuestionError::NoAgent(_) | QuestionError::Policy(_) => Failure::from(error),
+    })?;
+    if args.json {
+        output::print_json(&explained)?;
+    } else {
+        output::print(&clean(&text(&explained)))?;
+    }
+    Ok(())
+}
+
+/// The verdict, then each part and what decides of it.
+fn text(explained: &Explained) -> String {
+    let mut lines = format!("{}\n", explained.verdict);
+    for part in &explained.parts {
+        let place = match (&part.file, part.line) {
+            (Some(file), Some(line)) => format!(" ({}:{line})", file.display()),
+            _ => String::new(),
+        };
+        let indented = part.text.replace('\n', "\n          ");
+        lines.push_str(&format!("  {:<6}  {indented}\n", part.verdict));
+        lines.push_str(&format!("          {}{place}\n", part.reason));
+    }
+    lines
+}

@@ -1,0 +1,145 @@
+//! What would become of a call, by the files as they are now. Works without a server.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::agents::AgentDirectory;
+use crate::base::yaml::problem::Problem;
+use crate::domain::ids::AgentName;
+use crate::domain::spec::ToolRef;
+use crate::tools::policy::judge::{self, Call, Part, ToolUse, Why};
+use crate::tools::policy::{Files, POLICY_FILE, Rules, Subject};
+
+/// A call that an agent might make.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The workspace.
+    pub workspace: &'a Path,
+    /// Where its agents are.
+    pub agents_dir: &'a Path,
+    /// Who would call.
+    pub agent: &'a AgentName,
+    /// `type:what`, as `bash:git push`.
+    pub call: &'a str,
+    /// Whether the call changes nothing.
+    pub only_reads: bool,
+}
+
+/// What would become of it. Its JSON is for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explained {
+    /// `allow`, `ask` or `deny`: the strictest of the parts.
+    pub verdict: &'static str,
+    /// The mode that holds for what no rule names.
+    pub mode: &'static str,
+    /// Where the mode is set, if it is: `file:line`.
+    pub mode_set_at: Option<String>,
+    /// A script's simple commands, or the call.
+    pub parts: Vec<ExplainedPart>,
+}
+
+/// One thing that is judged by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedPart {
+    /// What it is.
+    pub text: String,
+    /// What would become of it.
+    pub verdict: &'static str,
+    /// Why.
+    pub reason: String,
+    /// The pattern that decides, if one does.
+    pub pattern: Option<String>,
+    /// The file in which what decides stands: the pattern, or else the mode.
+    pub file: Option<PathBuf>,
+    /// The line.
+    pub line: Option<usize>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QuestionError {
+    /// It is not `type:what`.
+    #[error("a call begins with `bash:`, `builtin:`, `cli:` or `mcp:`, as `bash:git push`")]
+    NoCall,
+    /// There is no such agent, or its file has errors.
+    #[error("there is no agent {0} that can be loaded")]
+    NoAgent(AgentName),
+    /// A policy can't be read: all calls of the agent are refused.
+    #[error("every call is refused, because a policy has an error: {}", listed(.0))]
+    Policy(Vec<Problem>),
+}
+
+fn listed(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    lines.join("; ")
+}
+
+/// Says what would become of a call.
+pub fn explain(question: &Question<'_>) -> Result<Explained, QuestionError> {
+    let (subject, what) = question
+        .call
+        .split_once(':')
+        .and_then(|(word, what)| Some((Subject::parse(word)?, what)))
+        .filter(|(subject, _)| *subject != Subject::Any)
+        .ok_or(QuestionError::NoCall)?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let agents = AgentDirectory::load(question.agents_dir, Arc::new(environment));
+    let agent = agents
+        .get(question.agent)
+        .ok_or_else(|| QuestionError::NoAgent(question.agent.clone()))?;
+    let files = Files::of(&question.workspace.join(POLICY_FILE), &agent.home);
+    let rules = files
+        .read(&environment)
+        .map_err(QuestionError::Policy)?
+        .merged();
+    let (name, arguments) = what.split_once(' ').unwrap_or((what, ""));
+    let call = match subject {
+        Subject::Bash => Call::Shell(Some(what)),
+        Subject::Builtin | Subject::Cli | Subject::Mcp | Subject::Any => Call::Tool(ToolUse {
+            subject,
+            name,
+            arguments,
+            is_found: subject == Subject::Cli && !is_declared(&agent.tools, name),
+            only_reads: question.only_reads,
+        }),
+    };
+    Ok(explained(&rules, &call))
+}
+
+fn is_declared(tools: &[ToolRef], wanted: &str) -> bool {
+    tools.iter().any(|tool| match tool {
+        ToolRef::Cli { name, .. } => name == wanted,
+        ToolRef::Builtin { .. } | ToolRef::Mcp { .. } => false,
+    })
+}
+
+fn explained(rules: &Rules, call: &Call<'_>) -> Explained {
+    let judgement = judge::judge(rules, call);
+    let parts = judgement.parts.iter();
+    Explained {
+        verdict: judgement.ruling.as_str(),
+        mode: rules.mode.as_str(),
+        mode_set_at: rules.mode_place.as_ref().map(ToString::to_string),
+        parts: parts.map(|part| explained_part(rules, part)).collect(),
+    }
+}
+
+fn explained_part(rules: &Rules, part: &Part) -> ExplainedPart {
+    let pattern = part.why.pattern();
+    let place = match &part.why {
+        Why::Never(..) | Why::Unnamed(_) => rules.mode_place.as_ref(),
+        Why::Denied(_) | Why::PerhapsDenied(_) | Why::Allowed(_) | Why::OnlyReads | Why::Found => {
+            pattern.map(|pattern| &pattern.place)
+        }
+    };
+    ExplainedPart {
+        text: part.text.clone(),
+        verdict: part.ruling.as_str(),
+        reason: part.why.to_string(),
+        pattern: pattern.map(|pattern| pattern.text.clone()),
+        file: place.map(|place| place.source.path.clone()),
+        line: place.map(|place| place.line()),
+    }
+}

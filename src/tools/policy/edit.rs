@@ -1,0 +1,274 @@
+//! Adds patterns to the `allow` of a policy file, and changes nothing else in it. Pure.
+//!
+//! The text is edited, not written anew, so that comments and order stay. Where a new item goes is
+//! tried, and what comes out is read again: an edit counts only if the file then says what it said
+//! before, and the new patterns.
+
+use crate::base::yaml::tree::{Document, Node, Value};
+
+/// How many places are tried: an item may go over some lines.
+const TRIES_MAX: usize = 200;
+
+/// The text of a policy file that also allows `patterns`; `None` when it does already.
+///
+/// Errors: why it can't be edited.
+pub(super) fn with_allowed(
+    text: Option<&str>,
+    patterns: &[String],
+) -> Result<Option<String>, String> {
+    let Some(text) = text else {
+        return Ok(Some(new_file(patterns)));
+    };
+    let mut edited = text.to_owned();
+    for pattern in patterns {
+        // A `${` would be a variable.
+        let pattern = pattern.replace("${", "$${");
+        if !allowed(&parse(&edited)?).contains(&pattern) {
+            edited = with_item(&edited, &pattern)?;
+        }
+    }
+    Ok((edited != text).then_some(edited))
+}
+
+fn new_file(patterns: &[String]) -> String {
+    let mut text = "# What was allowed for good. Yours to change.\n\
+                    apiVersion: duragent/v1alpha1\nkind: Policy\nallow:\n"
+        .to_owned();
+    for pattern in patterns {
+        text.push_str(&format!("  - {}\n", quoted(&pattern.replace("${", "$${"))));
+    }
+    text
+}
+
+fn parse(text: &str) -> Result<Document, String> {
+    Document::parse(text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// One more item. Each candidate costs a parse; nearly always the first one is right.
+fn with_item(text: &str, pattern: &str) -> Result<String, String> {
+    let document = parse(text)?;
+    let mut wanted = allowed(&document);
+    wanted.push(pattern.to_owned());
+    let others = others(&document);
+    let is_right = |edited: &String| {
+        parse(edited).is_ok_and(|now| allowed(&now) == wanted && self::others(&now) == others)
+    };
+    candidates(text, &document, pattern)
+        .into_iter()
+        .take(TRIES_MAX)
+        .find(is_right)
+        .ok_or_else(|| "its `allow` is written in a way that cannot be added to".to_owned())
+}
+
+/// Texts that may be right, the most likely first.
+fn candidates(text: &str, document: &Document, pattern: &str) -> Vec<String> {
+    let item = quoted(pattern);
+    let Some((key, list)) = allow_entry(document) else {
+        return vec![appended(text, &format!("allow:\n  - {item}\n"))];
+    };
+    let items: &[Node] = match &list.value {
+        Value::List(items) => items,
+        Value::Scalar(_) | Value::Map(_) => &[],
+    };
+    let start = items.last().unwrap_or(key);
+    let first_line = document.locate(start.id).line;
+    let mut found = Vec::new();
+    let dash = items
+        .first()
+        .and_then(|first| indent_of_dash(text, document, first));
+    if let Some(indent) = dash {
+        found.extend(below_lines(text, first_line, &format!("{indent}- {item}")));
+    } else if items.is_empty() {
+        found.extend(below_lines(text, first_line, &format!("  - {item}")));
+    }
+    found.extend(before_brackets(text, first_line, &item, !items.is_empty()));
+    found
+}
+
+/// The `allow` of the file: its key and its value.
+fn allow_entry(document: &Document) -> Option<&(Node, Node)> {
+    let Value::Map(entries) = &document.root.value else {
+        return None;
+    };
+    entries.iter().find(|(key, _)| is_allow(key))
+}
+
+fn is_allow(key: &Node) -> bool {
+    matches!(&key.value, Value::Scalar(scalar) if scalar.text == "allow")
+}
+
+/// What stands before the `-` of a list's first item; `None` when there is none.
+fn indent_of_dash(text: &str, document: &Document, first: &Node) -> Option<String> {
+    let position = document.locate(first.id);
+    let line = text.lines().nth(position.line - 1)?;
+    let before: String = line.chars().take(position.column - 1).collect();
+    let indent = before.trim_end().strip_suffix('-')?;
+    indent.trim().is_empty().then(|| indent.to_owned())
+}
+
+/// `line` below each of the lines of `text` from `first` on.
+fn below_lines(text: &str, first: usize, line: &str) -> Vec<String> {
+    let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    (first..=lines.len())
+        .map(|number| {
+            let above = lines[..number].concat();
+            let gap = if above.ends_with('\n') { "" } else { end };
+            format!("{above}{gap}{line}{end}{}", lines[number..].concat())
+        })
+        .collect()
+}
+
+/// `item` before each `]` from line `first` on.
+fn before_brackets(text: &str, first: usize, item: &str, has_items: bool) -> Vec<String> {
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(first - 1)
+        .map(str::len)
+        .sum();
+    let mut found = Vec::new();
+    for (at, _) in text[start..].match_indices(']') {
+        let (before, after) = text.split_at(start + at);
+        for comma in if has_items { [", ", " "] } else { ["", " "] } {
+            found.push(format!("{}{comma}{item}{after}", before.trim_end()));
+        }
+    }
+    found
+}
+
+fn appended(text: &str, more: &str) -> String {
+    let gap = if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    format!("{text}{gap}{more}")
+}
+
+/// A text as one YAML scalar.
+fn quoted(text: &str) -> String {
+    match text.chars().any(char::is_control) {
+        // Its quotes and escapes are those of YAML too.
+        true => serde_json::Value::from(text).to_string(),
+        false => format!("'{}'", text.replace('\'', "''")),
+    }
+}
+
+fn allowed(document: &Document) -> Vec<String> {
+    let items = match allow_entry(document).map(|(_, list)| &list.value) {
+        Some(Value::List(items)) => items.as_slice(),
+        _ => &[],
+    };
+    items.iter().map(shape).collect()
+}
+
+/// All but the `allow`, so that two documents can be compared.
+fn others(document: &Document) -> Vec<(String, String)> {
+    match &document.root.value {
+        Value::Map(entries) => {
+            let others = entries.iter().filter(|(key, _)| !is_allow(key));
+            others
+                .map(|(key, value)| (shape(key), shape(value)))
+                .collect()
+        }
+        Value::Scalar(_) | Value::List(_) => vec![(String::new(), shape(&document.root))],
+    }
+}
+
+/// A value without its place.
+fn shape(node: &Node) -> String {
+    match &node.value {
+        Value::Scalar(scalar) => scalar.text.clone(),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(shape).collect();
+            format!("{items:?}")
+        }
+        Value::Map(entries) => {
+            let entries: Vec<(String, String)> = entries
+                .iter()
+                .map(|(key, value)| (shape(key), shape(value)))
+                .collect();
+            format!("{entries:?}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn added(text: &str, pattern: &str) -> Result<Option<String>, String> {
+        with_allowed(Some(text), &[pattern.to_owned()])
+    }
+
+    #[test]
+    fn an_item_is_added_and_all_else_stays() {
+        for (before, after) in [
+            ("a: 1\n", "a: 1\nallow:\n  - 'x'\n"),
+            ("a: 1", "a: 1\nallow:\n  - 'x'\n"),
+            ("allow:\n", "allow:\n  - 'x'\n"),
+            ("allow:\nb: 1\n", "allow:\n  - 'x'\nb: 1\n"),
+            ("allow: # c\nb: 1\n", "allow: # c\n  - 'x'\nb: 1\n"),
+            ("allow: []\n", "allow: ['x']\n"),
+            (
+                "allow: [a, 'b]'] # ]\nc: []\n",
+                "allow: [a, 'b]', 'x'] # ]\nc: []\n",
+            ),
+            ("allow: [\n  a,\n]\n", "allow: [\n  a, 'x']\n"),
+            (
+                "allow:\n- a\n- b # c\n\n# d\nb: 1\n",
+                "allow:\n- a\n- b # c\n- 'x'\n\n# d\nb: 1\n",
+            ),
+            (
+                "allow:\n    - a\n    - b",
+                "allow:\n    - a\n    - b\n    - 'x'\n",
+            ),
+            (
+                "allow:\n  - >-\n    a\n    b\n  # c\nb: 1\n",
+                "allow:\n  - >-\n    a\n    b\n  - 'x'\n  # c\nb: 1\n",
+            ),
+            (
+                "allow:\r\n  - a\r\nb: 1\r\n",
+                "allow:\r\n  - a\r\n  - 'x'\r\nb: 1\r\n",
+            ),
+            ("{a: 1, allow: [b]}\n", "{a: 1, allow: [b, 'x']}\n"),
+        ] {
+            let found = added(before, "x");
+            assert_eq!(found, Ok(Some(after.to_owned())), "{before}");
+            assert_eq!(added(after, "x"), Ok(None), "{after}");
+        }
+    }
+
+    #[test]
+    fn any_pattern_comes_back_as_it_was() {
+        for pattern in [
+            "bash:it's",
+            "a: b # c",
+            "a\nb\t\u{1}",
+            "\\* \"q\"",
+            "- x",
+            "ä ]",
+        ] {
+            let text = added("allow: [a]\n", pattern).unwrap().unwrap();
+            assert_eq!(allowed(&parse(&text).unwrap()), ["a", pattern]);
+        }
+        let text = with_allowed(None, &["bash:echo ${x}".to_owned()])
+            .unwrap()
+            .unwrap();
+        assert_eq!(allowed(&parse(&text).unwrap()), ["bash:echo $${x}"]);
+    }
+
+    #[test]
+    fn what_cannot_be_edited_is_left_alone() {
+        for text in [
+            "{a: 1}\n",
+            "a: &x [b]\nallow: *x\n",
+            "allow: {a: 1}\n",
+            "a: [\n",
+            "- a\n",
+            "a: 1\n...\n",
+        ] {
+            assert!(added(text, "x").is_err(), "{text}: {:?}", added(text, "x"));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! `policy.yaml`, `policy.local.yaml`: what they may say, and reading them.
+//!
+//! Invariant: in a policy every unknown key is an error. A rule that is mistyped would be no rule.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::rules::{Delivery, Mode, Notify, Pattern, Place, Source, Tier};
+use crate::base::text::{self, TextError};
+use crate::base::yaml::TEXT_BYTES_MAX;
+use crate::base::yaml::expand::Environment;
+use crate::base::yaml::problem::{Level, Problem};
+use crate::base::yaml::read::{self, At, FromYaml, Report, or_default, section};
+use crate::base::yaml::tree::NodeId;
+use crate::domain::secret::Secret;
+use crate::domain::spec::API_VERSION;
+
+/// The `kind` of a policy file.
+pub const KIND: &str = "Policy";
+
+section! {
+    /// The whole file.
+    guarded section PolicyFile {
+        "apiVersion" => api_version: String,
+        "kind" => kind: String,
+        "mode" => mode: String,
+        "deny" => deny: Vec<At<String>>,
+        "allow" => allow: Vec<At<String>>,
+        "notify" => notify: RawNotify,
+    }
+}
+
+section! {
+    /// `notify`.
+    guarded section RawNotify {
+        "enabled" => enabled: bool,
+        "patterns" => patterns: Vec<At<String>>,
+        "deliveries" => deliveries: Vec<At<RawDelivery>>,
+    }
+}
+
+section! {
+    /// One of `notify.deliveries`.
+    guarded section RawDelivery {
+        "type" => kind: String,
+        "url" => url: String,
+    }
+}
+
+/// A pattern as it stands in a file.
+type Found = (String, NodeId);
+
+/// Every key that a policy may have.
+pub fn keys() -> Vec<String> {
+    let mut found = Vec::new();
+    PolicyFile::keys("", &mut found);
+    found
+}
+
+/// Reads a policy file; `None` when there is none.
+///
+/// Errors: everything that is wrong with it.
+pub fn read(path: &Path, environment: Environment<'_>) -> Result<Option<Tier>, Vec<Problem>> {
+    match text::read(path, TEXT_BYTES_MAX) {
+        Ok(text) => parse(text, path, environment).map(Some),
+        Err(TextError::Missing) if !is_dangling(path) => Ok(None),
+        Err(error) => Err(vec![Problem::of_file(path, error.to_string())]),
+    }
+}
+
+/// Whether it is a link to nothing, which somebody meant to be a policy.
+fn is_dangling(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// Reads the text of a policy file.
+///
+/// Errors: everything that is wrong with it.
+pub fn parse(
+    text: String,
+    path: &Path,
+    environment: Environment<'_>,
+) -> Result<Tier, Vec<Problem>> {
+    let mut report = Report::new(Level::Error);
+    let (document, file) = read::read_document::<PolicyFile>(text, path, environment, &mut report)
+        .map_err(|problem| vec![problem])?;
+    let checked = file.map(|file| check(file, &mut report));
+    let Some(checked) = checked.filter(|_| !report.has_errors()) else {
+        return Err(report.finish(&document, path));
+    };
+    let source = Arc::new(Source {
+        path: path.to_owned(),
+        document,
+    });
+    Ok(checked.placed(&source))
+}
+
+/// What a file says, before its places can be named.
+struct Checked {
+    mode: Option<(Mode, NodeId)>,
+    deny: Vec<Found>,
+    allow: Vec<Found>,
+    notify: Option<(Option<Vec<Found>>, Vec<Delivery>)>,
+}
+
+impl Checked {
+    fn placed(self, source: &Arc<Source>) -> Tier {
+        let place = |node| Place {
+            source: Arc::clone(source),
+            node,
+        };
+        let patterns = |found: Vec<Found>| -> Vec<Pattern> {
+            let pattern = |(text, node): Found| Pattern::parse(&text, place(node)).ok();
+            found.into_iter().filter_map(pattern).collect()
+        };
+        Tier {
+            mode: self.mode.map(|(mode, node)| (mode, place(node))),
+            deny: patterns(self.deny),
+            allow: patterns(self.allow),
+            notify: self.notify.map(|(found, deliveries)| Notify {
+                patterns: found.map(patterns),
+                deliveries,
+            }),
+        }
+    }
+}
+
+fn check(file: At<PolicyFile>, report: &mut Report) -> Checked {
+    let (file, raw) = file.split();
+    if let Some(at) = report.require(&file, "apiVersion", raw.api_version) {
+        report.choice(&at, &[(API_VERSION, ())]);
+    }
+    if let Some(at) = report.require(&file, "kind", raw.kind) {
+        report.choice(&at, &[(KIND, ())]);
+    }
+    let mode = raw.mode.and_then(|at| {
+        let mode = report.choice(&at, Mode::WORDS)?;
+        Some((mode, at.node))
+    });
+    Checked {
+        mode,
+        deny: patterns(or_default(raw.deny), report),
+        allow: patterns(or_default(raw.allow), report),
+        notify: raw.notify.and_then(|at| notify(at.value, report)),
+    }
+}
+
+fn patterns(found: Vec<At<String>>, report: &mut Report) -> Vec<Found> {
+    for at in &found {
+        if let Err(why) = Pattern::check(&at.value) {
+            report.error(at, why);
+        }
+    }
+    found.into_iter().map(|at| (at.value, at.node)).collect()
+}
+
+fn notify(raw: RawNotify, report: &mut Report) -> Option<(Option<Vec<Found>>, Vec<Delivery>)> {
+    let found = raw.patterns.map(|at| patterns(at.value, report));
+    let deliveries: Vec<Delivery> = match raw.deliveries {
+        None => vec![Delivery::Log],
+        Some(at) => {
+            let deliveries = at.value.into_iter();
+            deliveries.filter_map(|at| delivery(at, report)).collect()
+        }
+    };
+    let enabled = raw.enabled.is_none_or(|at| at.value);
+    enabled.then_some((found, deliveries))
+}
+
+fn delivery(at: At<RawDelivery>, report: &mut Report) -> Option<Delivery> {
+    let (at, raw) = at.split();
+    let kind = report.require(&at, "type", raw.kind)?;
+    let is_webhook = report.choice(&kind, &[("log", false), ("webhook", true)])?;
+    if !is_webhook {
+        if let Some(url) = &raw.url {
+            report.error(url, "means nothing for a delivery of type `log`");
+        }
+        return Some(Delivery::Log);
+    }
+    let url = report.require(&at, "url", raw.url)?;
+    if !text::is_http_url(&url.value) {
+        report.error(&url, "must begin with `http://` or `https://`");
+        return None;
+    }
+    Some(Delivery::Webhook(Secret::new(url.value)))
+}

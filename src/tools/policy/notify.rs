@@ -1,0 +1,232 @@
+//! Tells people of calls that begin: in the log, and by posting JSON to an address.
+//!
+//! A call never waits for it. Notes for addresses go through a queue to one thread, `notify`, which
+//! is started with the first of them and ends with [`Notifier::stop`].
+//!
+//! Invariant: of an address only its host is ever logged; the rest may be a secret.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased};
+use serde::Serialize;
+use ureq::Agent;
+
+use super::rules::Delivery;
+use crate::base::lock::lock;
+use crate::base::stop::{self, Stop, StopSource};
+use crate::base::thread::{self, Joined, STACK_WORK};
+use crate::domain::ids::{AgentName, CallId, SessionId};
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+use crate::tools::Wish;
+
+/// A burst of a busy agent; what comes while so many wait is dropped, and that is logged.
+const QUEUE_MAX: usize = 256;
+/// How long an address may take.
+const POST_MAX: Duration = Duration::from_secs(10);
+/// Looking up its name and connecting, which nothing can interrupt.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// How much of a command is told.
+const COMMAND_CHARS_MAX: usize = 8_000;
+
+/// A call that begins.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Note {
+    agent: AgentName,
+    session_id: SessionId,
+    call_id: CallId,
+    tool: String,
+    command: String,
+    timestamp: Timestamp,
+}
+
+impl Note {
+    /// Of a wish that was granted, now.
+    pub(super) fn of(agent: &AgentName, wish: &Wish<'_>) -> Note {
+        Note {
+            agent: agent.clone(),
+            session_id: wish.session.clone(),
+            call_id: wish.call.call_id.clone(),
+            tool: wish.call.tool_name.clone(),
+            command: wish.command().chars().take(COMMAND_CHARS_MAX).collect(),
+            timestamp: SystemTime::now().into(),
+        }
+    }
+}
+
+/// Whoever tells people.
+#[derive(Default)]
+pub(super) struct Notifier(Mutex<Line>);
+
+/// Where notes for addresses go.
+#[derive(Default)]
+enum Line {
+    /// Nowhere yet.
+    #[default]
+    Idle,
+    Running(Running),
+    Stopped,
+}
+
+/// The thread, from the field that ends it to the field that waits for it.
+struct Running {
+    post_tx: Sender<Post>,
+    source: StopSource,
+    agent: Agent,
+    _thread: Joined,
+}
+
+struct Post {
+    url: Secret,
+    note: Note,
+}
+
+impl Notifier {
+    /// Tells of a call. Never blocks.
+    pub(super) fn tell(&self, delivery: &Delivery, note: &Note) {
+        match delivery {
+            Delivery::Log => log::info!(
+                "agent {} runs {} in session {}: {:?}",
+                note.agent,
+                note.tool,
+                note.session_id,
+                note.command
+            ),
+            Delivery::Webhook(url) => self.post(url, note),
+        }
+    }
+
+    fn post(&self, url: &Secret, note: &Note) {
+        let post = Post {
+            url: url.clone(),
+            note: note.clone(),
+        };
+        let mut line = lock(&self.0);
+        if matches!(*line, Line::Idle) {
+            match Running::start() {
+                Ok(running) => *line = Line::Running(running),
+                Err(error) => log::warn!("nobody is notified: {error}"),
+            }
+        }
+        let Line::Running(running) = &*line else {
+            return;
+        };
+        if let Err(TrySendError::Full(post)) = running.post_tx.try_send(post) {
+            log::warn!(
+                "{} is not told of call {}: {QUEUE_MAX} notifications wait already",
+                host(post.url.reveal()),
+                post.note.call_id
+            );
+        }
+    }
+
+    /// Ends the thread. What is not sent by then is dropped, and that is logged.
+    pub(super) fn stop(&self) {
+        let line = std::mem::replace(&mut *lock(&self.0), Line::Stopped);
+        drop(line);
+    }
+}
+
+impl Running {
+    fn start() -> std::io::Result<Running> {
+        let (post_tx, post_rx) = bounded(QUEUE_MAX);
+        let (source, stop) = stop::pair();
+        let agent = agent();
+        let own = agent.clone();
+        let thread = thread::spawn("notify", STACK_WORK, move || run(&own, &post_rx, &stop))?;
+        Ok(Running {
+            post_tx,
+            source,
+            agent,
+            _thread: thread,
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The signal first: the read that ends looks at it. Then the thread is waited for.
+        self.source.stop();
+        self.agent.clone().shutdown();
+    }
+}
+
+impl fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notifier").finish_non_exhaustive()
+    }
+}
+
+fn run(agent: &Agent, post_rx: &Receiver<Post>, stop: &Stop) {
+    loop {
+        select_biased! {
+            recv(stop.channel()) -> _ => break,
+            recv(post_rx) -> post => match post {
+                Ok(post) => send(agent, &post),
+                Err(_) => break,
+            },
+        }
+    }
+    let unsent = post_rx.try_iter().count();
+    if unsent > 0 {
+        log::warn!("{unsent} notifications are not sent, because the server stops");
+    }
+}
+
+fn send(agent: &Agent, post: &Post) {
+    let sent = agent.post(post.url.reveal()).send_json(&post.note);
+    let failure = match sent {
+        Ok(response) if response.status().is_success() => return,
+        Ok(response) => format!("it answered {}", response.status()),
+        // Its words would show the address.
+        Err(ureq::Error::BadUri(_)) => "it is no address".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    log::warn!(
+        "{} is not told of call {}: {failure}",
+        host(post.url.reveal()),
+        post.note.call_id
+    );
+}
+
+fn agent() -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .user_agent(concat!("duragent/", env!("CARGO_PKG_VERSION")))
+        .max_redirects(0)
+        .proxy(None)
+        .timeout_resolve(Some(CONNECT_MAX))
+        .timeout_connect(Some(CONNECT_MAX))
+        .timeout_global(Some(POST_MAX))
+        .max_idle_connections(1)
+        .build()
+        .new_agent()
+}
+
+/// The host of an address, and its port.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_address_only_the_host_is_shown() {
+        for (url, expected) in [
+            (
+                "https://hooks.example.com/T0/secret?x=y",
+                "hooks.example.com",
+            ),
+            ("http://user:pass@h:8080?token=x", "h:8080"),
+            ("http://h#secret", "h"),
+        ] {
+            assert_eq!(host(url), expected);
+        }
+    }
+}

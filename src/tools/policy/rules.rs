@@ -1,0 +1,269 @@
+//! The rules of an agent: those of its three files, merged. Pure.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::glob::Glob;
+use crate::base::yaml::tree::{Document, NodeId};
+use crate::domain::secret::Secret;
+
+/// What becomes of a call that no rule names. From the mildest to the strictest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// It runs.
+    Dangerous,
+    /// A person is asked.
+    Ask,
+    /// It is refused.
+    Restrict,
+}
+
+impl Mode {
+    /// The words for them.
+    pub const WORDS: &'static [(&'static str, Mode)] = &[
+        ("dangerous", Mode::Dangerous),
+        ("ask", Mode::Ask),
+        ("restrict", Mode::Restrict),
+    ];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Dangerous => "dangerous",
+            Mode::Ask => "ask",
+            Mode::Restrict => "restrict",
+        }
+    }
+}
+
+/// What kind of tool a pattern is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The shell.
+    Bash,
+    /// Tools that are part of Duragent, but for the shell.
+    Builtin,
+    /// Commands, declared or found.
+    Cli,
+    /// Tools of MCP servers.
+    Mcp,
+    /// All of them.
+    Any,
+}
+
+impl Subject {
+    const WORDS: &'static [(&'static str, Subject)] = &[
+        ("bash", Subject::Bash),
+        ("builtin", Subject::Builtin),
+        ("cli", Subject::Cli),
+        ("mcp", Subject::Mcp),
+        ("*", Subject::Any),
+    ];
+
+    /// The kind that a word stands for.
+    pub fn parse(word: &str) -> Option<Subject> {
+        let found = Subject::WORDS.iter().find(|(known, _)| *known == word);
+        found.map(|(_, subject)| *subject)
+    }
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        let found = Subject::WORDS.iter().find(|(_, one)| *one == self);
+        found.map_or("*", |(word, _)| word)
+    }
+
+    /// Whether a pattern of this kind is about a call of kind `other`.
+    pub fn covers(self, other: Subject) -> bool {
+        self == Subject::Any || self == other
+    }
+}
+
+/// A policy file, as it was read.
+#[derive(Debug)]
+pub struct Source {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What is in it.
+    pub document: Document,
+}
+
+/// Where something stands in a policy file.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The file.
+    pub source: Arc<Source>,
+    /// The value in it.
+    pub node: NodeId,
+}
+
+impl Place {
+    /// The line, from 1 on. Costs a look through the file.
+    pub fn line(&self) -> usize {
+        self.source.document.locate(self.node).line
+    }
+}
+
+/// `file:line`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.source.path.display(), self.line())
+    }
+}
+
+/// `type:glob`, and where it stands.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    /// What it is about.
+    pub subject: Subject,
+    /// What it fits.
+    pub glob: Glob,
+    /// As it is written.
+    pub text: String,
+    /// Where.
+    pub place: Place,
+}
+
+impl Pattern {
+    /// Reads `type:glob`.
+    ///
+    /// Errors: why not, after "the pattern".
+    pub fn parse(text: &str, place: Place) -> Result<Pattern, &'static str> {
+        let (subject, glob) = split(text)?;
+        Ok(Pattern {
+            subject,
+            glob,
+            text: text.to_owned(),
+            place,
+        })
+    }
+
+    /// Whether `text` is a pattern.
+    ///
+    /// Errors: as [`parse`](Self::parse).
+    pub fn check(text: &str) -> Result<(), &'static str> {
+        split(text).map(drop)
+    }
+}
+
+fn split(text: &str) -> Result<(Subject, Glob), &'static str> {
+    const RULE: &str = "must begin with `bash:`, `builtin:`, `cli:`, `mcp:` or `*:`";
+    let (word, glob) = text.split_once(':').ok_or(RULE)?;
+    let subject = Subject::parse(word).ok_or(RULE)?;
+    Ok((subject, Glob::parse(glob)?))
+}
+
+/// `file:line: pattern`.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.text)
+    }
+}
+
+/// What one policy file says.
+#[derive(Debug, Clone, Default)]
+pub struct Tier {
+    /// Its `mode`, and where it stands.
+    pub mode: Option<(Mode, Place)>,
+    /// Its `deny`.
+    pub deny: Vec<Pattern>,
+    /// Its `allow`.
+    pub allow: Vec<Pattern>,
+    /// Its `notify`, when it is enabled.
+    pub notify: Option<Notify>,
+}
+
+/// Who is told of calls.
+#[derive(Debug, Clone)]
+pub struct Notify {
+    /// Of which; `None` for all.
+    pub patterns: Option<Vec<Pattern>>,
+    /// How.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// How somebody is told of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// A line in the log.
+    Log,
+    /// JSON to an address, which may hold a secret.
+    Webhook(Secret),
+}
+
+/// The files of an agent, as they were read; `None` for one that does not exist.
+#[derive(Debug, Clone, Default)]
+pub struct Tiers {
+    /// The workspace's.
+    pub workspace: Option<Tier>,
+    /// The agent's.
+    pub agent: Option<Tier>,
+    /// The user's additions.
+    pub local: Option<Tier>,
+}
+
+/// The rules of an agent.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// What becomes of what no rule names.
+    pub mode: Mode,
+    /// Where the mode is set, if it is.
+    pub mode_place: Option<Place>,
+    /// What is refused in every mode.
+    pub deny: Vec<Pattern>,
+    /// What runs unasked.
+    pub allow: Vec<Pattern>,
+    /// Those of `allow` that may name a tool nobody declared.
+    pub allow_found: Vec<Pattern>,
+    /// Whether builtins that only read run unasked.
+    pub allows_reading_builtins: bool,
+    /// Who is told, by each file.
+    pub notify: Vec<Notify>,
+}
+
+impl Tiers {
+    /// The three merged.
+    pub fn merged(self) -> Rules {
+        let (mode, mode_place) = self.mode();
+        let is_bare = self.workspace.is_none() && self.agent.is_none();
+        let sets_mode = self.local.as_ref().is_some_and(|tier| tier.mode.is_some());
+        let has_workspace = self.workspace.is_some();
+        let workspace = self.workspace.unwrap_or_default();
+        let agent = self.agent.unwrap_or_default();
+        let local = self.local.unwrap_or_default();
+        let allow_found = [workspace.allow, local.allow].concat();
+        // Within what the workspace and the user allow, an agent's own list adds nothing.
+        let own = if has_workspace {
+            Vec::new()
+        } else {
+            agent.allow
+        };
+        let notify = [workspace.notify, agent.notify, local.notify];
+        Rules {
+            mode,
+            mode_place,
+            deny: [workspace.deny, agent.deny, local.deny].concat(),
+            allow: [allow_found.clone(), own].concat(),
+            allow_found,
+            // What "allow always" writes beside nothing takes nothing away.
+            allows_reading_builtins: is_bare && !sets_mode,
+            notify: notify.into_iter().flatten().collect(),
+        }
+    }
+
+    /// The strictest mode that one of them sets. A workspace's policy without one asks, so that
+    /// an agent that was downloaded cannot set `dangerous` behind its back.
+    fn mode(&self) -> (Mode, Option<Place>) {
+        let of = |tier: &Option<Tier>| {
+            let mode = tier.as_ref()?.mode.clone();
+            mode.map(|(mode, place)| (mode, Some(place)))
+        };
+        let workspace = match (&self.workspace, of(&self.workspace)) {
+            (Some(_), None) => Some((Mode::Ask, None)),
+            (_, mode) => mode,
+        };
+        let modes = [of(&self.local), of(&self.agent), workspace];
+        let strictest = modes.into_iter().flatten().max_by_key(|(mode, _)| *mode);
+        strictest.unwrap_or((Mode::Ask, None))
+    }
+}

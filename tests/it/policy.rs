@@ -1,0 +1,5 @@
+//! Policies: from their files to what runs.
+
+mod files;
+mod live;
+mod shell;

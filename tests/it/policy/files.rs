@@ -1,0 +1,424 @@
+//! The files of a policy: what is wrong with them, how they merge, what is written to them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duragent::domain::event::ToolCall;
+use duragent::domain::ids::{AgentName, CallId, SessionId};
+use duragent::domain::spec::{AgentSpec, ModelChoice, Provider};
+use duragent::tools::policy::{AgentPolicy, Policies};
+use duragent::tools::{Effect, Policy, ToolKind, Verdict, Wish};
+use tempfile::TempDir;
+
+pub const HEAD: &str = "apiVersion: duragent/v1alpha1\nkind: Policy\n";
+
+/// A workspace with one agent.
+pub struct Place {
+    pub folder: TempDir,
+    pub policies: Policies,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("agents/helper")).unwrap();
+        let environment = Arc::new(|name: &str| (name == "HOOK").then(|| "http://h/".to_owned()));
+        Place {
+            policies: Policies::new(folder.path(), environment),
+            folder,
+        }
+    }
+
+    pub fn file(&self, which: &str) -> PathBuf {
+        self.folder.path().join(match which {
+            "workspace" => "policy.yaml",
+            "agent" => "agents/helper/policy.yaml",
+            _ => "agents/helper/policy.local.yaml",
+        })
+    }
+
+    pub fn write(&self, which: &str, text: &str) {
+        fs::write(self.file(which), format!("{HEAD}{text}")).unwrap();
+    }
+
+    pub fn spec(&self) -> Arc<AgentSpec> {
+        let model = ModelChoice {
+            provider: Provider::Echo,
+            name: "echo".to_owned(),
+            base_url: None,
+        };
+        let mut spec = AgentSpec::new(AgentName::parse("helper").unwrap(), model);
+        spec.home = self.folder.path().join("agents/helper");
+        Arc::new(spec)
+    }
+
+    pub fn policy(&self) -> Arc<AgentPolicy> {
+        self.policies.of(&self.spec())
+    }
+
+    pub fn reload(&self) {
+        self.policies.reload(&[self.spec()]);
+    }
+}
+
+/// A call, by somebody.
+pub fn with_wish<T>(
+    kind: ToolKind,
+    name: &str,
+    arguments: &str,
+    effect: Effect,
+    then: impl FnOnce(&Wish<'_>) -> T,
+) -> T {
+    let session = SessionId::parse("session_01KAM6VJT0000000000000000A").unwrap();
+    let call = ToolCall {
+        call_id: CallId::parse("call_1").unwrap(),
+        tool_name: name.to_owned(),
+        arguments: arguments.to_owned(),
+    };
+    then(&Wish {
+        session: &session,
+        call: &call,
+        kind,
+        effect,
+    })
+}
+
+pub fn with_script<T>(script: &str, then: impl FnOnce(&Wish<'_>) -> T) -> T {
+    let arguments = serde_json::json!({"command": script}).to_string();
+    with_wish(ToolKind::Bash, "bash", &arguments, Effect::Write, then)
+}
+
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Allow => "allow",
+        Verdict::Ask { .. } => "ask",
+        Verdict::Deny { .. } => "deny",
+    }
+}
+
+fn bash(policy: &AgentPolicy, script: &str) -> &'static str {
+    word(&with_script(script, |wish| policy.judge(wish)))
+}
+
+fn reason(policy: &AgentPolicy, script: &str) -> String {
+    match with_script(script, |wish| policy.judge(wish)) {
+        Verdict::Deny { reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn errors_are_told_with_their_place_and_near_misses() {
+    let place = Place::new();
+    let file = place.file("agent");
+    for (text, expected) in [
+        (
+            "alow: []\n",
+            "3:1: unknown key `alow`; did you mean `allow`?",
+        ),
+        (
+            "mode: aks\n",
+            "3:7: `mode` must be one of `dangerous`, `ask`, `restrict`, not `aks`; did you mean `ask`?",
+        ),
+        (
+            "deny:\n  - rm\n",
+            "4:5: `deny[0]` must begin with `bash:`, `builtin:`, `cli:`, `mcp:` or `*:`",
+        ),
+        (
+            "deny: ['bash:[a]']\n",
+            "3:8: `deny[0]` knows only `*` and `?`; write `\\[` and `\\{` for these",
+        ),
+        (
+            "notify: {enabeld: true}\n",
+            "3:10: unknown key `notify.enabeld`; did you mean `enabled`?",
+        ),
+        (
+            "notify: {deliveries: [{type: webhook}]}\n",
+            "3:23: `notify.deliveries[0].url` is missing",
+        ),
+        (
+            "notify: {deliveries: [{type: log, url: 'http://h'}]}\n",
+            "3:40: `notify.deliveries[0].url` means nothing for a delivery of type `log`",
+        ),
+        ("allow: ['bash:echo ${NOWHERE}']\n", "3:9: `allow[0]` "),
+    ] {
+        place.write("agent", text);
+        let problems = duragent::runtime::validate(&file);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let start = format!("{}:{expected}", file.display());
+        assert!(problems[0].starts_with(&start), "{}\n{start}", problems[0]);
+        let of_folder = duragent::runtime::validate(file.parent().unwrap());
+        assert!(of_folder.contains(&problems[0]), "{of_folder:?}");
+    }
+}
+
+#[test]
+fn a_policy_with_an_error_refuses_everything_until_it_is_mended() {
+    for which in ["workspace", "agent", "local"] {
+        let place = Place::new();
+        place.write("workspace", "mode: dangerous\n");
+        let policy = place.policy();
+        assert_eq!(bash(&policy, "ls"), "allow");
+        place.write(which, "mode: dangerous\nalow: []\n");
+        place.reload();
+        let file = place.file(which);
+        let told = reason(&policy, "ls");
+        assert!(
+            told.contains(&format!("{}:4:1: unknown key `alow`", file.display())),
+            "{told}"
+        );
+        let reads = with_wish(ToolKind::Builtin, "web", "{}", Effect::Read, |wish| {
+            policy.judge(wish)
+        });
+        assert_eq!(word(&reads), "deny");
+        assert_eq!(place.policies.problems().len(), 1);
+        place.write(which, "mode: dangerous\n");
+        place.reload();
+        assert_eq!(bash(&policy, "ls"), "allow");
+        assert_eq!(place.policies.problems(), []);
+    }
+    let place = Place::new();
+    std::os::unix::fs::symlink("/nowhere", place.file("agent")).unwrap();
+    assert_eq!(bash(&place.policy(), "ls"), "deny");
+}
+
+#[test]
+fn without_a_file_reading_builtins_run_and_all_else_asks() {
+    let place = Place::new();
+    let check = |policy: &AgentPolicy| {
+        for (kind, effect, expected) in [
+            (ToolKind::Builtin, Effect::Read, "allow"),
+            (ToolKind::Builtin, Effect::Idempotent, "ask"),
+            (ToolKind::Builtin, Effect::Write, "ask"),
+            (ToolKind::Cli, Effect::Read, "ask"),
+            (ToolKind::FoundCli, Effect::Read, "ask"),
+        ] {
+            let verdict = with_wish(kind, "x", "{}", effect, |wish| policy.judge(wish));
+            assert_eq!(word(&verdict), expected, "{kind:?} {effect:?}");
+        }
+        assert_eq!(bash(policy, "ls"), "ask");
+    };
+    check(&place.policy());
+    // What "allow always" writes takes nothing away.
+    place.write("local", "allow: ['cli:y']\n");
+    place.reload();
+    check(&place.policy());
+    place.write("agent", "");
+    place.reload();
+    let reads = |policy: &AgentPolicy| {
+        word(&with_wish(
+            ToolKind::Builtin,
+            "x",
+            "{}",
+            Effect::Read,
+            |wish| policy.judge(wish),
+        ))
+    };
+    assert_eq!(reads(&place.policy()), "ask");
+}
+
+#[test]
+fn the_files_add_up_and_the_strictest_mode_stands() {
+    let ls = "allow: ['bash:ls']";
+    for (workspace, agent, local, expected) in [
+        // The strictest mode that any sets.
+        (None, Some("mode: dangerous"), None, "allow"),
+        (None, Some("mode: dangerous"), Some("mode: ask"), "ask"),
+        (None, Some("mode: ask"), Some("mode: dangerous"), "ask"),
+        (
+            Some("mode: restrict"),
+            Some("mode: dangerous"),
+            Some("mode: ask"),
+            "deny",
+        ),
+        (Some("mode: dangerous"), None, None, "allow"),
+        (
+            Some("mode: dangerous"),
+            Some("mode: restrict"),
+            None,
+            "deny",
+        ),
+        // A workspace's policy without a mode asks: no agent sets `dangerous` behind its back.
+        (Some(""), Some("mode: dangerous"), None, "ask"),
+        // Lists add up.
+        (None, Some(ls), None, "allow"),
+        (None, None, Some(ls), "allow"),
+        (Some(ls), None, None, "allow"),
+        (Some(ls), Some("deny: ['bash:ls']"), None, "deny"),
+        (Some(ls), None, Some("deny: ['bash:l*']"), "deny"),
+        (
+            Some("deny: ['bash:ls']"),
+            Some("mode: dangerous"),
+            Some(ls),
+            "deny",
+        ),
+        // An agent's own list reaches no further than the workspace's and the user's.
+        (Some(""), Some(ls), None, "ask"),
+        (Some("mode: restrict"), Some("allow: ['*:*']"), None, "deny"),
+        (Some(""), Some(ls), Some(ls), "allow"),
+        (Some("allow: ['bash:l*']"), Some(ls), None, "allow"),
+    ] {
+        let place = Place::new();
+        for (which, text) in [("workspace", workspace), ("agent", agent), ("local", local)] {
+            if let Some(text) = text {
+                place.write(which, &format!("{text}\n"));
+            }
+        }
+        let found = bash(&place.policy(), "ls");
+        assert_eq!(found, expected, "{workspace:?} {agent:?} {local:?}");
+        let is_warned =
+            workspace.is_none() && expected == "allow" && agent == Some("mode: dangerous");
+        assert_eq!(place.policies.dangerous().len(), usize::from(is_warned));
+    }
+}
+
+#[test]
+fn what_is_allowed_for_good_is_written_down_and_runs_from_then_on() {
+    let place = Place::new();
+    let policy = place.policy();
+    let script = "git commit -m 'it''s *' && ls *.rs | wc -l < a";
+    assert_eq!(bash(&policy, script), "ask");
+    with_script(script, |wish| policy.allow_always(wish)).unwrap();
+    assert_eq!(bash(&policy, script), "allow");
+    assert_eq!(bash(&policy, "ls *.rs"), "allow");
+    assert_eq!(bash(&policy, "ls a.rs"), "ask");
+    let file = place.file("local");
+    let written = fs::read_to_string(&file).unwrap();
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(duragent::runtime::validate(&file), Vec::<String>::new());
+    // Told twice, it is written once.
+    with_script(script, |wish| policy.allow_always(wish)).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), written);
+    // Somebody who starts anew reads the same.
+    let environment = Arc::new(|_: &str| None);
+    let others = Policies::new(place.folder.path(), environment);
+    assert_eq!(bash(&others.of(&place.spec()), script), "allow");
+}
+
+#[test]
+fn what_stands_in_the_users_file_stays_there() {
+    let place = Place::new();
+    let before = format!(
+        "# mine\n{HEAD}mode: ask # really\nallow:\n  # first\n  - 'bash:ls' # l\n\ndeny: [\"bash:rm *\"]\n"
+    );
+    fs::write(place.file("local"), &before).unwrap();
+    let policy = place.policy();
+    with_script("pwd", |wish| policy.allow_always(wish)).unwrap();
+    let after = before.replace("# l\n", "# l\n  - 'bash:pwd'\n");
+    assert_eq!(fs::read_to_string(place.file("local")).unwrap(), after);
+    // What is denied stays so.
+    with_script("rm x", |wish| policy.allow_always(wish)).unwrap();
+    assert_eq!(bash(&policy, "rm x"), "deny");
+}
+
+#[test]
+fn what_cannot_be_remembered_is_said_and_the_rest_is_remembered() {
+    let place = Place::new();
+    let policy = place.policy();
+    let script = "pwd && sudo ls > x";
+    let told = with_script(script, |wish| policy.allow_always(wish)).unwrap_err();
+    assert!(
+        told.contains("`sudo ls > x` is asked for each time"),
+        "{told}"
+    );
+    assert_eq!(
+        (bash(&policy, "pwd"), bash(&policy, script)),
+        ("allow", "ask")
+    );
+
+    let flow = "{apiVersion: duragent/v1alpha1, kind: Policy} # mine\n";
+    fs::write(place.file("local"), flow).unwrap();
+    let told = with_script("pwd", |wish| policy.allow_always(wish)).unwrap_err();
+    assert!(told.contains("policy.local.yaml"), "{told}");
+    assert_eq!(fs::read_to_string(place.file("local")).unwrap(), flow);
+}
+
+#[test]
+fn of_many_who_allow_at_once_none_is_lost() {
+    let place = Place::new();
+    let policy = place.policy();
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            let policy = &policy;
+            scope.spawn(move || {
+                with_script(&format!("ls {number}"), |wish| policy.allow_always(wish)).unwrap();
+            });
+        }
+    });
+    for number in 0..16 {
+        assert_eq!(bash(&policy, &format!("ls {number}")), "allow");
+    }
+}
+
+#[test]
+fn a_found_tool_is_allowed_by_its_name_alone() {
+    let place = Place::new();
+    place.write("agent", "mode: dangerous\nallow: ['*:*']\n");
+    let policy = place.policy();
+    let judge = |arguments: &str| {
+        word(&with_wish(
+            ToolKind::FoundCli,
+            "sync",
+            arguments,
+            Effect::Read,
+            |wish| policy.judge(wish),
+        ))
+    };
+    assert_eq!(judge("{}"), "ask");
+    with_wish(ToolKind::FoundCli, "sync", "{}", Effect::Read, |wish| {
+        policy.allow_always(wish)
+    })
+    .unwrap();
+    let written = fs::read_to_string(place.file("local")).unwrap();
+    assert!(written.ends_with("allow:\n  - 'cli:sync'\n"), "{written}");
+    assert_eq!(judge("{\"a\":1}"), "allow");
+}
+
+#[test]
+fn arguments_that_hold_no_command_are_never_allowed() {
+    let place = Place::new();
+    place.write("agent", "allow: ['*:*']\n");
+    let policy = place.policy();
+    for arguments in [
+        "{}",
+        "nonsense",
+        r#"{"command":"ls","command":"ls"}"#,
+        r#"{"command":1}"#,
+    ] {
+        let verdict = with_wish(ToolKind::Bash, "bash", arguments, Effect::Write, |wish| {
+            policy.judge(wish)
+        });
+        assert_eq!(word(&verdict), "ask", "{arguments}");
+    }
+}
+
+#[test]
+fn a_script_of_any_size_is_judged_quickly() {
+    let place = Place::new();
+    place.write(
+        "agent",
+        "allow: ['bash:a*b*c*d*e*f*']\ndeny: ['bash:*x*y*z*', 'bash:rm *']\n",
+    );
+    let policy = place.policy();
+    let scripts = [
+        "a ".repeat(30_000),
+        "a;".repeat(30_000),
+        "sudo ".repeat(12_000),
+        format!("bash -c '{}'", "sudo bash -c \"ls\" ".repeat(3_000)),
+        "$(".repeat(30_000),
+        "`".repeat(60_000),
+        "${x:-".repeat(12_000),
+        "a <<E\n".repeat(9_000),
+        "(".repeat(60_000),
+        "'".repeat(1_000_000),
+    ];
+    for script in scripts {
+        let start = Instant::now();
+        with_script(&script, |wish| policy.judge(wish));
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}: {}", &script[..20]);
+    }
+}
