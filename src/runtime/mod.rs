@@ -13,7 +13,6 @@
 //! | `tool-web` | a session's worker, per run of `web` | a stranger's server | its answer, or cancel; left behind where nothing can end it |
 //! | `sse-7QW3FZ`, `wait-7QW3FZ` | `http::Api` | its session, its client | the answer's end, client gone, or stop |
 //! | `send` | `http::Front`, per large answer | its client | the answer's end, client gone, or stop |
-//! | `model-rest` | a session's worker, before its next call | the end of the last answer | 100 ms at most |
 //! | `flusher` | `engine::Sessions` | syncs of replies in flight | stop |
 //! | `notify` | `tools::policy::Policies`, from the first webhook on | its queue, a socket | stop |
 //! | `timer`, `reaper` | `engine::Sessions` | what is due; a join | stop |
