@@ -33,6 +33,7 @@ mod skills;
 mod store;
 mod support;
 mod tidy;
+mod tool_kill;
 mod tools;
 mod torture;
 mod web;
