@@ -151,6 +151,7 @@ impl Worker<'_> {
             turn_id,
             message_id: call.message_id.clone(),
             input_seq: call.input_seq,
+            model: call.model.main.label(),
         };
         let begun = self.journal()?.begin(&head);
         begun.map_err(EngineError::from)?;

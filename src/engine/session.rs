@@ -337,7 +337,7 @@ fn interrupted_reply(state: &SessionState, partial: Partial) -> Option<Event> {
         turn_id: partial.head.turn_id,
         message_id: partial.head.message_id,
         agent: state.summary.agent.clone(),
-        model: String::new(),
+        model: partial.head.model,
         input_seq: partial.head.input_seq,
         content: partial.text,
         tool_calls: Vec::new(),

@@ -159,6 +159,9 @@ pub struct PartialHead {
     pub message_id: MessageId,
     /// The last event that its call contained.
     pub input_seq: Seq,
+    /// The model that was asked, as `provider/name`; empty in what older versions wrote.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub model: String,
 }
 
 /// A reply that was cut off.

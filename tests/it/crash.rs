@@ -131,6 +131,9 @@ fn a_reply_cut_off_by_a_kill_goes_on_by_itself_and_is_one_message() {
     let parts = of_type(&log, "assistant_response");
     assert_eq!(parts[0]["finish_reason"], "interrupted");
     assert_eq!(parts[0]["content"], "the first half");
+    let model_name = parts[0]["model"].as_str().unwrap();
+    assert_eq!(model_name, parts[1]["model"]);
+    assert!(!model_name.is_empty());
     assert_eq!(parts[1]["continues"], parts[0]["message_id"]);
     let shown = messages(&server, &session);
     assert_eq!(shown.len(), 2, "{shown:?}");

@@ -223,6 +223,7 @@ impl Told {
                 turn_id: TurnId::mint(1, number),
                 message_id: MessageId::mint(1, number),
                 input_seq: Seq(1),
+                model: String::new(),
             };
             let reply = session.reply.insert(Reply {
                 head: head.clone(),

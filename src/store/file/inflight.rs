@@ -202,6 +202,7 @@ mod tests {
             turn_id: TurnId::mint(1, n),
             message_id: MessageId::mint(1, n),
             input_seq: Seq(3),
+            model: String::new(),
         }
     }
 

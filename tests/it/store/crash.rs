@@ -39,6 +39,7 @@ fn head(reply: usize) -> PartialHead {
         turn_id: TurnId::mint(1, reply as u128),
         message_id: message_id(reply as u64),
         input_seq: Seq(3),
+        model: "echo/echo".to_owned(),
     }
 }
 

@@ -36,6 +36,7 @@ fn a_session_in_real_files_is_there_after_everything_was_closed() {
         turn_id: TurnId::mint(1, 1),
         message_id: message_id(9),
         input_seq: Seq(4),
+        model: "echo/echo".to_owned(),
     };
     open.journal.begin(&head).unwrap();
     open.journal.push("so ").unwrap();
