@@ -13,12 +13,14 @@ impl Sessions {
     pub fn overhear(
         &self,
         id: &SessionId,
-        message: NewMessage,
+        mut message: NewMessage,
         kept: Overheard,
     ) -> Result<Seq, EngineError> {
         if message.content.trim().is_empty() {
             return Err(EngineError::Invalid("content must not be empty".to_owned()));
         }
+        let key = message.key.take();
+        message.key = key.map(|key| self.inner.redacted_key(key)).transpose()?;
         let session = self.inner.session(id)?;
         let mut log = session.log();
         if let Some(key) = &message.key

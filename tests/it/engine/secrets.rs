@@ -1,6 +1,7 @@
 //! Secrets on the ways that only tools take, and at a stop.
 
 use duragent::domain::redact::Redactor;
+use duragent::engine::Overheard;
 
 use super::*;
 
@@ -101,4 +102,22 @@ fn a_secret_that_a_stop_cuts_in_two_does_not_come_together_again() {
     assert_eq!(shown[1].content, "it is [redacted:A_KEY].");
     let first = world.wait_for(&id, |event| event.as_reply().is_some());
     assert_eq!(first.event.as_reply().unwrap().content, "it is ");
+}
+
+#[test]
+fn the_key_of_what_is_overheard_is_covered_and_known_again() {
+    let world = world(Setup::default());
+    let id = world.session();
+    for kept in [Overheard::Shown, Overheard::Logged] {
+        let hear = || {
+            let key = SourceId::parse(&format!("{kept:?}-{KEY}")).unwrap();
+            let heard = NewMessage {
+                key: Some(key),
+                ..message("it rains")
+            };
+            world.sessions.overhear(&id, heard, kept).unwrap()
+        };
+        assert_eq!(hear(), hear());
+    }
+    assert_clean(&world, &id);
 }
