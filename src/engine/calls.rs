@@ -71,7 +71,7 @@ impl Worker<'_> {
     fn plan(&self, agent: &Agent, state: &CallState) -> Plan {
         let call = &state.call;
         let Some(tool) = agent.tools.get(&call.tool_name) else {
-            return Plan::Answer(unknown_tool(call, agent));
+            return plan_without_tool(agent, state);
         };
         let wish = self.wish(call, &**tool);
         let run = |is_allowed_always| {
@@ -190,6 +190,26 @@ impl Worker<'_> {
         });
         self.write(|_| results.collect())?;
         Ok(())
+    }
+}
+
+/// What is to be done about a call whose tool is not there, or is not there any more.
+fn plan_without_tool(agent: &Agent, state: &CallState) -> Plan {
+    let call = &state.call;
+    match state.progress {
+        // It may have run, and nobody can tell any more what running it twice would mean.
+        Progress::Started => Plan::Ask(
+            format!("{} {}", call.tool_name, call.arguments),
+            ApprovalKind::Uncertain,
+        ),
+        Progress::Decided(decision @ (Decision::Deny | Decision::Skip | Decision::Worked)) => {
+            Plan::Answer(events::decided(decision))
+        }
+        Progress::Waiting
+        | Progress::Decided(Decision::AllowOnce | Decision::AllowAlways | Decision::Retry) => {
+            Plan::Answer(unknown_tool(call, agent))
+        }
+        Progress::Asked | Progress::Done => Plan::Nothing,
     }
 }
 

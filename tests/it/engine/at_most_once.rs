@@ -215,6 +215,24 @@ fn each_answer_to_an_uncertain_call_does_what_it_says() {
     }
 }
 
+/// Nobody knows any more what running it twice would mean: it counts as one that changes something.
+#[test]
+fn a_call_whose_tool_is_gone_after_a_kill_is_asked_about_and_the_answer_stands() {
+    let mut before = Paying::start(Effect::Read);
+    before.world.setup.tools = Toolbox::default();
+    let after = before.killed_now();
+    let asked = wait_for_question(&after, &before.id);
+    assert_eq!(asked.kind, ApprovalKind::Uncertain);
+    assert_eq!(asked.command, r#"pay {"to":"ann"}"#);
+    let call = asked.call_id.as_str();
+    let worked = Decision::Worked;
+    let approved = after
+        .sessions
+        .approve(&before.id, call, &asked.command, worked, None);
+    read_all(&mut approved.unwrap().1);
+    assert!(told(&after).contains("did its work"), "{}", told(&after));
+}
+
 #[test]
 fn an_uncertain_call_cannot_be_allowed_for_ever() {
     let before = Paying::start(Effect::Write);
