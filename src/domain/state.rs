@@ -409,8 +409,9 @@ impl SessionState {
             at: record.timestamp,
             message: Arc::new(message.clone()),
         });
-        // While a turn runs, a call may contain all of it already.
-        if self.turn.is_none() {
+        // A call that is being made may contain all of it already; while tools run, or a person is
+        // waited for, none is.
+        if self.turn.as_ref().is_none_or(Turn::has_open_calls) {
             self.forget_old_talk(record.timestamp);
         }
     }

@@ -653,6 +653,37 @@ fn what_is_overheard_asks_nothing_and_stands_before_what_does() {
     assert_eq!(told(&state).last().unwrap(), "user it stops");
 }
 
+/// A question may wait for days, in a chat where others talk.
+#[test]
+fn what_is_overheard_while_a_question_waits_stays_recent_and_not_too_much() {
+    let mut limits = Limits::none();
+    limits.talk.max_messages = 3;
+    let mut state = SessionState::new(limits);
+    for record in log([
+        user(1, "look"),
+        started(1, Trigger::Message),
+        reply(2, 2, "").asking(&[1]).event(),
+        asks(1),
+    ]) {
+        state.apply(&record);
+    }
+    assert_eq!(next_step(&state), Step::AwaitApproval);
+    let words = |state: &SessionState| -> Vec<String> {
+        let inbox = state.inbox.iter();
+        inbox.map(|one| one.message.content.clone()).collect()
+    };
+    for seq in 10..20 {
+        state.apply(&overheard(seq, seq, &seq.to_string(), 0));
+    }
+    assert_eq!(words(&state), ["17", "18", "19"]);
+    // Once it is answered a call is made, which may contain what came until then.
+    state.apply(&record(20, result(1, "seen")));
+    for seq in 21..26 {
+        state.apply(&overheard(seq, seq, &seq.to_string(), 0));
+    }
+    assert_eq!(words(&state).len(), 8);
+}
+
 #[test]
 fn of_what_was_overheard_the_model_is_shown_what_is_recent_and_not_too_much() {
     let limits = || {
