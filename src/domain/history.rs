@@ -247,17 +247,24 @@ impl History {
         let Some(candidates) = results.get(first..end) else {
             return;
         };
-        for seq in candidates {
-            if self.tokens <= room {
-                return;
-            }
-            let is_first = self.marks.masked_before == Seq::ZERO;
-            if is_first || *seq < self.marks.masked_from {
-                self.marks.masked_from = *seq;
-            }
-            self.marks.masked_before = self.marks.masked_before.max(seq.next());
-            self.tokens = self.entries.iter().map(|one| one.tokens(&self.marks)).sum();
+        let Some((oldest, younger)) = candidates.split_first() else {
+            return;
+        };
+        if self.tokens <= room {
+            return;
         }
+        // The more are masked, the fewer tokens are left: so it takes a few sums to know how many.
+        let also_masked = younger.partition_point(|next| {
+            let marks = self.marks.masking(*oldest, *next);
+            self.tokens_with(&marks) > room
+        });
+        let newest = candidates[also_masked];
+        self.marks = self.marks.masking(*oldest, newest.next());
+        self.tokens = self.tokens_with(&self.marks);
+    }
+
+    fn tokens_with(&self, marks: &Marks) -> u64 {
+        self.entries.iter().map(|one| one.tokens(marks)).sum()
     }
 
     /// How many results came after the last reply.

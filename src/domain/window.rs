@@ -154,6 +154,15 @@ impl Marks {
         self.masked_from <= seq && seq < self.masked_before
     }
 
+    /// The same, with the results from event `from` up to the one before `before` masked too.
+    pub(super) fn masking(mut self, from: Seq, before: Seq) -> Marks {
+        if self.masked_before == Seq::ZERO || from < self.masked_from {
+            self.masked_from = from;
+        }
+        self.masked_before = self.masked_before.max(before);
+        self
+    }
+
     /// Learns from what a provider counted in a call that was estimated at `tokens`.
     pub(super) fn learn(&mut self, tokens: u64, usage: Usage) {
         if tokens >= TELLING_TOKENS && usage.prompt_tokens > 0 {

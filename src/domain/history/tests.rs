@@ -203,6 +203,21 @@ fn words_of_the_open_turn_are_never_given_up() {
     assert_eq!(history.entries().count(), 48);
 }
 
+/// It happens while watchers wait. A sum of all for each result that is masked took seconds.
+#[test]
+fn many_small_results_are_masked_in_no_time() {
+    const RESULTS: u64 = 10_000;
+    let mut history = empty(Limits::of_history(1_000));
+    (1..=RESULTS).for_each(|n| history.push(tool(n, &"x".repeat(60))));
+    history.push(model(reply(1, 1, "seen")));
+    let before = history.tokens();
+    let began = std::time::Instant::now();
+    history.settle(0, None);
+    let took = began.elapsed();
+    assert!(history.tokens() < before * 3 / 4, "{}", history.tokens());
+    assert!(took < std::time::Duration::from_secs(3), "{took:?}");
+}
+
 #[test]
 fn a_turn_that_left_nothing_is_not_remembered() {
     let mut history = history_of(1, 17);
