@@ -1,5 +1,9 @@
 //! Which texts of an event are looked through. Pure.
 
+use std::borrow::Cow;
+
+use serde_json::Value;
+
 use crate::domain::event::{AssistantResponse, Event};
 use crate::domain::redact::Redactor;
 
@@ -66,12 +70,59 @@ impl Redactor {
         self.redact_in(&mut reply.model);
         for call in &mut reply.tool_calls {
             self.redact_in(&mut call.tool_name);
-            self.redact_in(&mut call.arguments);
+            self.redact_arguments(&mut call.arguments);
         }
         // The provider has signed it: changed, it would be refused. Without it a reply is whole.
         reply
             .provider_data
             .take_if(|data| self.finds_any(&data.to_string()));
+    }
+
+    /// Covers secrets in the arguments of a call as its tool will read them, whatever escapes stand
+    /// there, and so that they stay JSON.
+    fn redact_arguments(&self, arguments: &mut String) {
+        if self.patterns.is_empty() {
+            return;
+        }
+        if let Ok(mut json) = serde_json::from_str(arguments)
+            && self.redact_json(&mut json)
+        {
+            *arguments = json.to_string();
+        }
+        // No JSON, or a secret that is JSON itself.
+        self.redact_in(arguments);
+    }
+
+    /// Covers secrets in each text, name and number of a document; whether there were any.
+    fn redact_json(&self, json: &mut Value) -> bool {
+        match json {
+            Value::Null | Value::Bool(_) => false,
+            Value::Number(number) => {
+                let Cow::Owned(covered) = self.redact(&number.to_string()) else {
+                    return false;
+                };
+                *json = Value::String(covered);
+                true
+            }
+            Value::String(text) => {
+                let is_found = self.finds_any(text);
+                self.redact_in(text);
+                is_found
+            }
+            Value::Array(values) => {
+                let found = values.iter_mut().map(|value| self.redact_json(value));
+                found.fold(false, |any, one| any | one)
+            }
+            Value::Object(members) => {
+                let mut is_found = false;
+                for (mut name, mut value) in std::mem::take(members) {
+                    is_found |= self.finds_any(&name) | self.redact_json(&mut value);
+                    self.redact_in(&mut name);
+                    members.insert(name, value);
+                }
+                is_found
+            }
+        }
     }
 
     fn redact_some(&self, text: &mut Option<String>) {

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::domain::event::{Event, Record, ToolOutput};
 use crate::domain::ids::CallId;
+use crate::domain::story::reply;
 
 fn redactor(secrets: &[(&str, &str)]) -> Arc<Redactor> {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -176,6 +177,43 @@ fn an_event_without_secrets_stays_as_it_is() {
     let mut looked_through = event.clone();
     redactor.redact_event(&mut looked_through);
     assert_eq!(looked_through, event);
+}
+
+#[test]
+fn arguments_are_covered_as_a_tool_reads_them_and_stay_json() {
+    let redactor = redactor(&[
+        ("PIN_TOKEN", "12345678"),
+        ("A_KEY", "sk/abcdefgh"),
+        ("ACCOUNT_KEY", r#"{"id":"abc"}"#),
+    ]);
+    for (arguments, expected) in [
+        (r#"{"n":12345678}"#, r#"{"n":"[redacted:PIN_TOKEN]"}"#),
+        (
+            r#"{"n":[-123456789]}"#,
+            r#"{"n":["-[redacted:PIN_TOKEN]9"]}"#,
+        ),
+        (r#"{"k":"sk\\/abcdefgh"}"#, r#"{"k":"sk\\/abcdefgh"}"#),
+        (
+            r#"{"k":"is sk\/abcdefgh"}"#,
+            r#"{"k":"is [redacted:A_KEY]"}"#,
+        ),
+        (r#"{"k":"\u0073k/abcdefgh"}"#, r#"{"k":"[redacted:A_KEY]"}"#),
+        (r#"{"sk\/abcdefgh":{}}"#, r#"{"[redacted:A_KEY]":{}}"#),
+        ("sk/abcdefgh{", "[redacted:A_KEY]{"),
+        (r#"{"z": 1, "a": 2}"#, r#"{"z": 1, "a": 2}"#),
+        // What is left of this is no JSON, and nothing of the secret.
+        (r#"{"x":{"id":"abc"}}"#, r#"{"x":[redacted:ACCOUNT_KEY]}"#),
+    ] {
+        let mut event = asked_with(arguments);
+        redactor.redact_event(&mut event);
+        assert_eq!(event, asked_with(expected), "{arguments}");
+    }
+}
+
+fn asked_with(arguments: &str) -> Event {
+    let mut reply = reply(1, 1, "").asking(&[1]);
+    reply.tool_calls[0].arguments = arguments.to_owned();
+    reply.event()
 }
 
 /// Every byte that stands in an occurrence of a secret, found the slow way.
