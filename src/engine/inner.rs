@@ -20,6 +20,7 @@ use crate::engine::ledger::Ledger;
 use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
 use crate::engine::registry::Registry;
+use crate::engine::requests::NewMessage;
 use crate::engine::session::{Kit, PAGE, Session};
 use crate::engine::sweep::{Lifetimes, Sweeper};
 use crate::engine::transcript;
@@ -170,6 +171,14 @@ impl Inner {
             Cow::Borrowed(_) => Ok(key),
             Cow::Owned(redacted) => Ok(SourceId::parse(&redacted)?),
         }
+    }
+
+    /// Covers the secrets of a message that is not stored yet, its key's among them.
+    pub(super) fn redact_message(&self, message: &mut NewMessage) -> Result<(), EngineError> {
+        self.redactor.redact_in(&mut message.content);
+        let key = message.key.take();
+        message.key = key.map(|key| self.redacted_key(key)).transpose()?;
+        Ok(())
     }
 
     /// Hands over the id of each session that is stored, newest first, until `is_stopped`.

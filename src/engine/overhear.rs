@@ -19,8 +19,7 @@ impl Sessions {
         if message.content.trim().is_empty() {
             return Err(EngineError::Invalid("content must not be empty".to_owned()));
         }
-        let key = message.key.take();
-        message.key = key.map(|key| self.inner.redacted_key(key)).transpose()?;
+        self.inner.redact_message(&mut message)?;
         let session = self.inner.session(id)?;
         let mut log = session.log();
         if let Some(key) = &message.key

@@ -549,9 +549,7 @@ impl Sessions {
             return Err(EngineError::Invalid("content must not be empty".to_owned()));
         }
         // Before it is compared with what was stored under its key.
-        self.inner.redactor.redact_in(&mut message.content);
-        let key = message.key.take();
-        message.key = key.map(|key| self.inner.redacted_key(key)).transpose()?;
+        self.inner.redact_message(&mut message)?;
         // Before the lock: it may read the logs of other sessions.
         let purse = self.inner.purse_of(session)?;
         let mut log = session.log();
