@@ -215,18 +215,21 @@ impl History {
         self.marks.lower_ceiling(self.tokens + waiting);
         let budget = self.limits.budget(model, &self.marks);
         self.step(budget, waiting, true);
+        // Otherwise the turn would fail: of many results at once the model may miss the oldest.
+        self.mask(budget.most.saturating_sub(waiting), 0, 1);
     }
 
     /// One step down: first what costs the least. What the agent's file wants to keep gives way
-    /// only to what the model takes at most; what the model has not seen yet never does.
+    /// only to what the model takes at most; what the model has not seen yet does not.
     fn step(&mut self, budget: Budget, waiting: u64, must_fit: bool) {
         let room = |tokens: u64| (tokens / 5 * 3).saturating_sub(waiting);
         let first = usize::try_from(self.limits.tool_results.keep_first).unwrap_or(usize::MAX);
         let last = usize::try_from(self.limits.tool_results.keep_last).unwrap_or(usize::MAX);
-        self.mask(room(budget.aim), first, last);
+        let unseen = self.unseen_results();
+        self.mask(room(budget.aim), first, last.max(unseen));
         self.drop_turns(room(budget.aim), 1);
         if must_fit {
-            self.mask(room(budget.most), 0, 0);
+            self.mask(room(budget.most), 0, unseen);
             let is_all = self.open.entries == 0 && waiting == 0;
             self.drop_turns(room(budget.most), usize::from(is_all));
         }
@@ -238,12 +241,10 @@ impl History {
     }
 
     /// Masks results, oldest first, until no more than `room` tokens are left; but not the `first`
-    /// and the `last` of them, nor those that the model has not seen.
+    /// and the `last` of them.
     fn mask(&mut self, room: u64, first: usize, last: usize) {
         let results: Vec<Seq> = self.entries.iter().filter_map(Entry::result_seq).collect();
-        let end = results
-            .len()
-            .saturating_sub(last.max(self.unseen_results()));
+        let end = results.len().saturating_sub(last);
         let Some(candidates) = results.get(first..end) else {
             return;
         };

@@ -203,6 +203,26 @@ fn words_of_the_open_turn_are_never_given_up() {
     assert_eq!(history.entries().count(), 48);
 }
 
+#[test]
+fn of_a_round_that_the_provider_refuses_the_oldest_results_are_masked() {
+    let hidden = |history: &History| {
+        let hides = |n: &u64| history.marks().hides(Seq(*n));
+        (1..=20).filter(hides).collect::<Vec<_>>()
+    };
+    let mut history = empty(Limits::none());
+    history.push(user(1, "read all of them"));
+    history.push(model(reply(1, 1, "").asking(&[1, 2])));
+    // A thousand tokens each.
+    (1..=20).for_each(|n| history.push(tool(n, &"x".repeat(3_984))));
+    history.settle(0, None);
+    assert_eq!(hidden(&history), [0; 0]);
+    // A fifth less, and no more than that.
+    history.shrink(0, None);
+    assert_eq!(hidden(&history), [1, 2, 3, 4, 5]);
+    history.settle(0, None);
+    assert_eq!(hidden(&history), [1, 2, 3, 4, 5]);
+}
+
 /// It happens while watchers wait. A sum of all for each result that is masked took seconds.
 #[test]
 fn many_small_results_are_masked_in_no_time() {
@@ -398,7 +418,7 @@ fn what_is_to_be_kept_gives_way_only_to_what_the_model_takes() {
 }
 
 #[test]
-fn results_that_the_model_has_not_seen_are_never_masked() {
+fn an_estimate_alone_masks_no_result_that_the_model_has_not_seen() {
     let mut history = with_results(
         Limits {
             input_tokens: Some(1_000),
