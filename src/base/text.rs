@@ -1,9 +1,13 @@
 //! Text that people write: files, read with a limit, and the parts of URLs.
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::path::Path;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 /// Why a text file cannot be read. The path is the caller's to say.
 #[derive(Debug, thiserror::Error)]
@@ -32,13 +36,42 @@ pub enum TextError {
 
 /// Reads a whole file of at most `bytes_max` bytes. A byte order mark is left out.
 pub fn read(path: &Path, bytes_max: usize) -> Result<String, TextError> {
-    // Asked first, because opening a pipe would wait for its other end.
-    if !path.metadata().map_err(TextError::from)?.is_file() {
+    read_open(open(path)?, bytes_max)
+}
+
+/// Opens a file, and nothing that is none. Never waits for the other end of a pipe.
+pub fn open(path: &Path) -> Result<File, TextError> {
+    // Asked first, because opening a device may do something.
+    if !path.metadata()?.is_file() {
         return Err(TextError::NotAFile);
     }
+    open_at_once(path)
+}
+
+/// Opens what is at `path` by now, if that is a file.
+fn open_at_once(path: &Path) -> Result<File, TextError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(TextError::NotAFile),
+    }
+}
+
+/// Where an open file lies, wherever the path led by which it was opened.
+///
+/// Source: proc(5), `/proc/self/fd`.
+pub fn place_of(file: &File) -> io::Result<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// As [`read`], of a file that was [opened](open).
+pub fn read_open(file: File, bytes_max: usize) -> Result<String, TextError> {
     let mut bytes = Vec::new();
     let limit = bytes_max as u64 + 1;
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    file.take(limit).read_to_end(&mut bytes)?;
     if bytes.len() > bytes_max {
         return Err(TextError::TooLong(bytes_max));
     }
@@ -134,8 +167,11 @@ impl From<io::Error> for TextError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
-    use std::fs;
 
     #[test]
     fn front_matter_stands_between_two_fences() {
@@ -183,5 +219,30 @@ mod tests {
         assert_eq!(missing.to_string(), "does not exist");
         let not_a_file = read(folder.path(), 8).unwrap_err();
         assert_eq!(not_a_file.to_string(), "is not a file");
+    }
+
+    #[test]
+    fn a_pipe_that_took_the_place_of_a_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let (opened_tx, opened_rx) = crossbeam_channel::bounded(1);
+        let path = pipe.clone();
+        let opener = std::thread::spawn(move || opened_tx.send(open_at_once(&path)).unwrap());
+        let opened = opened_rx.recv_timeout(Duration::from_secs(10));
+        // Ends the wait of one that does.
+        let _writer = OpenOptions::new().read(true).write(true).open(&pipe);
+        opener.join().unwrap();
+        assert!(matches!(opened.unwrap(), Err(TextError::NotAFile)));
+    }
+
+    #[test]
+    fn an_open_file_says_where_it_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().canonicalize().unwrap();
+        let [file, link] = ["file", "link"].map(|name| home.join(name));
+        fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        assert_eq!(place_of(&open(&link).unwrap()).unwrap(), file);
     }
 }

@@ -1,8 +1,10 @@
 //! Texts beside a tool, for the model to read.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io::Read as _;
 use std::path::Path;
+
+use crate::base::text::{self, TextError};
 
 /// The most of a README that a model is shown with each call.
 const README_BYTES_MAX: usize = 8 << 10;
@@ -10,14 +12,10 @@ const README_BYTES_MAX: usize = 8 << 10;
 /// The beginning of a file.
 ///
 /// Errors: it cannot be read, or is no file.
-pub(super) fn read(path: &Path) -> io::Result<String> {
-    // Opening a pipe would wait for somebody who writes into it.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
+pub(super) fn read(path: &Path) -> Result<String, TextError> {
     let mut bytes = Vec::new();
     let most = README_BYTES_MAX as u64 + 1;
-    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    text::open(path)?.take(most).read_to_end(&mut bytes)?;
     let is_cut = bytes.len() > README_BYTES_MAX;
     bytes.truncate(README_BYTES_MAX);
     let text = String::from_utf8_lossy(&bytes);
