@@ -1,6 +1,8 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const PLENTY: usize = 1 << 20;
@@ -315,5 +317,77 @@ fn the_work_is_in_proportion_to_the_page_whatever_it_opens_and_never_closes() {
         assert!(count.get() <= 20 * BYTES, "{piece}: {} bytes", count.get());
         assert!(reader.page.remembered() <= 21, "{piece}");
         assert!(reader.finish().text.len() <= BYTES, "{piece}");
+    }
+}
+
+/// What pages are made of, in no order that makes sense.
+const PIECES: [&str; 56] = [
+    "<a href=x>",
+    "<a href='//['>",
+    "<a href='(`|'>",
+    "</a>",
+    "<b>",
+    "</b>",
+    "<em>",
+    "</em>",
+    "<s>",
+    "</s>",
+    "<code>",
+    "<code class=lang-x>",
+    "</code>",
+    "<pre>",
+    "</pre>",
+    "<table>",
+    "</table>",
+    "<tr>",
+    "</tr>",
+    "<td>",
+    "<th>",
+    "</td>",
+    "<ul>",
+    "</ul>",
+    "<ol start=4294967295>",
+    "</ol>",
+    "<li>",
+    "</li>",
+    "<h1>",
+    "</h1>",
+    "<p>",
+    "</p>",
+    "<br>",
+    "<hr>",
+    "<blockquote>",
+    "</blockquote>",
+    "<svg>",
+    "<svg/>",
+    "</svg>",
+    "<title>",
+    "</title>",
+    "<img alt='a`|b'>",
+    "<base href='mailto:a'>",
+    "<base href=//x>",
+    "<script>",
+    "</script>",
+    "<!--",
+    "-->",
+    "<![CDATA[",
+    "]]>",
+    "&nbsp;",
+    "&#0;",
+    "``` ",
+    "|",
+    " \n",
+    "ä\u{200b}x",
+];
+
+proptest! {
+    #[test]
+    fn no_page_is_too_much(
+        pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..80),
+        bytes_max in 0_usize..200,
+    ) {
+        let base = Url::parse("https://example.org/").unwrap();
+        let page = convert(&pieces.concat(), Some(&base), bytes_max);
+        prop_assert!(page.text.len() <= bytes_max);
     }
 }
