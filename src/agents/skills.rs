@@ -125,6 +125,8 @@ fn skill(found: At<FrontMatter>, folder: PathBuf, report: &mut Report) -> Option
     Some(Skill {
         name: name?.value,
         description: description?.value,
+        // A link may be another one when its files are read.
+        place: folder.canonicalize().unwrap_or_else(|_| folder.clone()),
         folder,
     })
 }
@@ -185,6 +187,7 @@ mod tests {
         assert_eq!(skill.name, "tidy-up");
         assert_eq!(skill.description, "Tidies ${HOME} up.\n");
         assert!(skill.folder.ends_with("tidy-up"));
+        assert!(skill.place.ends_with("tidy-up"));
     }
 
     #[test]

@@ -212,6 +212,7 @@ mod tests {
             name: "tidy".to_owned(),
             description: "Tidies\n\n# up on {{date}}.".to_owned(),
             folder: PathBuf::new(),
+            place: PathBuf::new(),
         }];
         let text = rendered(&spec);
         assert_eq!(

@@ -310,8 +310,10 @@ pub struct Skill {
     pub name: String,
     /// What it does, and when to use it.
     pub description: String,
-    /// Its folder, which holds `SKILL.md`.
+    /// Its folder, which holds `SKILL.md`, as programs find it.
     pub folder: PathBuf,
+    /// Where that folder really was when it was looked at, without links on the way.
+    pub place: PathBuf,
 }
 
 impl Skill {

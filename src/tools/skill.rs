@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::base::text;
+use crate::base::text::{self, TextError};
 use crate::domain::event::ToolOutput;
 use crate::domain::spec::Skill;
 use crate::tools::builtin::{self, ANSWER_BYTES_MAX, Answer};
@@ -20,8 +20,11 @@ const SKILL_FILE: &str = "SKILL.md";
 const FOLDERS: [&str; 3] = ["references", "scripts", "assets"];
 /// The longest file that is looked into.
 const FILE_BYTES_MAX: usize = 1 << 20;
-/// So many files of a skill are named.
+/// So many files of a skill are named, in so many bytes.
 const NAMED_FILES_MAX: usize = 100;
+const NAMED_BYTES_MAX: usize = 8 << 10;
+/// So many files and folders are looked at to name them.
+const LOOKED_AT_MAX: usize = 2_000;
 
 const DESCRIPTION: &str = "Reads a skill: instructions for a task, and the files that come with them. \
      `{\"action\": \"read\", \"name\": \"…\"}` gives what the skill says; with `file` one of its files \
@@ -139,13 +142,17 @@ fn inner_path(file: &str) -> Result<PathBuf, String> {
 /// A file of a skill, if it lies in its folder once all links are followed.
 fn read(skill: &Skill, inner: &Path) -> Result<String, String> {
     let shown = inner.display();
-    let missing = || format!("the skill {} has no file {shown}", skill.name);
-    let folder = skill.folder.canonicalize().map_err(|_| missing())?;
-    let path = folder.join(inner).canonicalize().map_err(|_| missing())?;
-    if !path.starts_with(&folder) {
+    let failed = |error: TextError| match error {
+        TextError::Missing => format!("the skill {} has no file {shown}", skill.name),
+        error => format!("{shown} {error}"),
+    };
+    let file = text::open(&skill.place.join(inner)).map_err(failed)?;
+    // What is judged is what was opened: a link could be another one by the time of a second look.
+    let place = text::place_of(&file).map_err(|error| failed(error.into()))?;
+    if !place.starts_with(&skill.place) {
         return Err(format!("{shown} leads out of the skill's folder"));
     }
-    text::read(&path, FILE_BYTES_MAX).map_err(|error| format!("{shown} {error}"))
+    text::read_open(file, FILE_BYTES_MAX).map_err(failed)
 }
 
 /// The part of a text that begins at byte `offset`; says how to go on when there is more.
@@ -165,42 +172,56 @@ fn part(text: &str, offset: usize, bytes_max: usize) -> String {
 
 /// Where the skill is, and what comes with it; nothing for a skill that is one file.
 fn belongings(skill: &Skill) -> String {
-    let mut files = Vec::new();
-    for folder in FOLDERS {
-        add_files(&skill.folder, Path::new(folder), &mut files);
-    }
+    let (files, mut is_all) = files_of(&skill.place);
     if files.is_empty() {
         return String::new();
     }
-    files.sort();
-    let more = match files.len() > NAMED_FILES_MAX {
-        true => "\n- …",
-        false => "",
-    };
-    files.truncate(NAMED_FILES_MAX);
+    let mut list = String::new();
+    for (named, file) in files.iter().enumerate() {
+        if named == NAMED_FILES_MAX || list.len() + file.len() > NAMED_BYTES_MAX {
+            is_all = false;
+            break;
+        }
+        list.push_str(&format!("\n- {file}"));
+    }
+    if !is_all {
+        list.push_str("\n- …");
+    }
     format!(
-        "\n\nFiles of this skill, in {}:\n- {}{more}",
-        skill.folder.display(),
-        files.join("\n- ")
+        "\n\nFiles of this skill, in {}:{list}",
+        skill.folder.display()
     )
 }
 
-/// Adds the files below `inner`; links are not followed, so that there is no circle.
-fn add_files(skill: &Path, inner: &Path, files: &mut Vec<String>) {
-    // What cannot be read is not named; asking for it says why.
-    let Ok(entries) = fs::read_dir(skill.join(inner)) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        if files.len() > NAMED_FILES_MAX {
-            return;
-        }
-        let inner = inner.join(entry.file_name());
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => add_files(skill, &inner, files),
-            _ => files.push(inner.display().to_string()),
+/// The files that a skill may come with, sorted, and whether these are all of them. Links to folders
+/// are not followed: they may lead out of the skill, or in a circle.
+fn files_of(skill: &Path) -> (Vec<String>, bool) {
+    let mut files = Vec::new();
+    let mut looked_at = 0;
+    let mut folders: Vec<PathBuf> = FOLDERS.iter().rev().map(PathBuf::from).collect();
+    while let Some(folder) = folders.pop() {
+        let path = skill.join(&folder);
+        let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
+        // What cannot be read is not named; asking for it says why.
+        let Some(entries) = is_folder.then(|| fs::read_dir(&path).ok()).flatten() else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            looked_at += 1;
+            let inner = folder.join(entry.file_name());
+            match entry.file_type() {
+                _ if looked_at > LOOKED_AT_MAX => return (sorted(files), false),
+                Ok(kind) if kind.is_dir() => folders.push(inner),
+                _ => files.push(inner.display().to_string()),
+            }
         }
     }
+    (sorted(files), true)
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
 }
 
 #[cfg(test)]
@@ -216,7 +237,7 @@ mod tests {
     impl Home {
         fn new() -> Home {
             let home = tempfile::tempdir().unwrap();
-            let folder = home.path().join("tidy");
+            let folder = home.path().canonicalize().unwrap().join("tidy");
             fs::create_dir_all(folder.join("references/deep")).unwrap();
             let body = "---\nname: tidy\ndescription: x\n---\n\n# Tidy\n";
             fs::write(folder.join(SKILL_FILE), body).unwrap();
@@ -227,13 +248,19 @@ mod tests {
             let tool = SkillTool::new(vec![Skill {
                 name: "tidy".to_owned(),
                 description: "x".to_owned(),
+                place: folder.clone(),
                 folder,
             }]);
             Home(home, tool)
         }
 
         fn folder(&self) -> PathBuf {
-            self.0.path().join("tidy")
+            self.0.path().canonicalize().unwrap().join("tidy")
+        }
+
+        fn read(&self) -> String {
+            let arguments = r#"{"action": "read", "name": "tidy"}"#;
+            self.1.answer(arguments).unwrap()
         }
 
         fn file(&self, file: &str) -> Answer {
@@ -286,6 +313,39 @@ mod tests {
             "references/up leads out of the skill's folder"
         );
         assert_eq!(home.file("references/alias.md"), Ok("reference".to_owned()));
+        let said = home.read();
+        assert!(said.contains("\n- references/alias.md"), "{said}");
+        assert!(!said.contains("assets/"), "names what is elsewhere: {said}");
+
+        // Another folder in the place of the skill's is not the skill's.
+        fs::rename(&folder, home.0.path().join("elsewhere")).unwrap();
+        symlink("elsewhere", &folder).unwrap();
+        assert_eq!(
+            home.file("references/a.md").unwrap_err(),
+            "references/a.md leads out of the skill's folder"
+        );
+    }
+
+    #[test]
+    fn names_of_files_leave_room_for_what_the_skill_says() {
+        let home = Home::new();
+        let deep = home.folder().join("scripts").join("d".repeat(200));
+        fs::create_dir_all(&deep).unwrap();
+        for number in 0..60 {
+            fs::write(deep.join(format!("{number:0>200}")), "").unwrap();
+        }
+        let said = home.read();
+        assert!(said.starts_with("# Tidy\n\nFiles of this skill"), "{said}");
+        assert!(said.ends_with("\n- …"), "{said}");
+        assert!(said.len() < ANSWER_BYTES_MAX / 2, "{} bytes", said.len());
+
+        let many = home.folder().join("references/many");
+        fs::create_dir_all(&many).unwrap();
+        for number in 0..LOOKED_AT_MAX {
+            fs::create_dir(many.join(number.to_string())).unwrap();
+        }
+        let (_, is_all) = files_of(&home.folder());
+        assert!(!is_all);
     }
 
     #[test]
