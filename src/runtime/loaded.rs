@@ -1,6 +1,7 @@
 //! Agents as the engine needs them, from the files that were read.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::agents::AgentDirectory;
@@ -22,8 +23,45 @@ pub(super) struct LoadedAgents {
     directory: Arc<AgentDirectory>,
     workshop: Workshop,
     policies: Arc<Policies>,
-    /// Made when an agent is first used, and anew when its files were read again or it asks.
-    made: Mutex<HashMap<AgentName, Agent>>,
+    made: Made,
+}
+
+/// Agents as they were made: when one is first used, and anew when its files were read again or it
+/// asks.
+#[derive(Debug, Default)]
+struct Made {
+    /// Held for a look or a change, never while one is made: that reads files, and a slow disk must
+    /// not hold up the sessions of others.
+    agents: Mutex<HashMap<AgentName, (u64, Agent)>>,
+    /// Counts the beginnings: who began last has seen what is there now.
+    begun: AtomicU64,
+}
+
+impl Made {
+    /// The agent that was made of `spec`.
+    fn get(&self, spec: &Arc<AgentSpec>) -> Option<Agent> {
+        let agents = lock(&self.agents);
+        let (_, agent) = agents.get(&spec.name)?;
+        Arc::ptr_eq(&agent.spec, spec).then(|| agent.clone())
+    }
+
+    /// Makes an agent, and returns it, or one that another began to make later.
+    fn add(&self, make: impl FnOnce() -> Agent) -> Agent {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        let agent = make();
+        let mut agents = lock(&self.agents);
+        match agents.get(&agent.spec.name) {
+            Some((begun, later)) if *begun > number => later.clone(),
+            Some(_) | None => {
+                agents.insert(agent.spec.name.clone(), (number, agent.clone()));
+                agent
+            }
+        }
+    }
+
+    fn remove(&self, name: &AgentName) {
+        lock(&self.agents).remove(name);
+    }
 }
 
 impl LoadedAgents {
@@ -46,7 +84,7 @@ impl LoadedAgents {
                 programs: ProgramTools::new(parts.programs, parts.workspace),
                 web: parts.web,
             },
-            made: Mutex::default(),
+            made: Made::default(),
         })
     }
 
@@ -62,20 +100,12 @@ impl LoadedAgents {
 impl Agents for LoadedAgents {
     fn get(&self, name: &str) -> Option<Agent> {
         let name = AgentName::parse(name).ok()?;
-        let spec = self.directory.get(&name);
-        let mut made = lock(&self.made);
-        let Some(spec) = spec else {
-            made.remove(&name);
+        let Some(spec) = self.directory.get(&name) else {
+            self.made.remove(&name);
             return None;
         };
-        if let Some(agent) = made.get(&name)
-            && Arc::ptr_eq(&agent.spec, &spec)
-        {
-            return Some(agent.clone());
-        }
-        let agent = self.make(spec);
-        made.insert(name, agent.clone());
-        Some(agent)
+        let made = self.made.get(&spec);
+        Some(made.unwrap_or_else(|| self.made.add(|| self.make(spec))))
     }
 }
 
@@ -86,8 +116,8 @@ struct Maker(Weak<LoadedAgents>);
 impl ToolMaker for Maker {
     fn remake(&self, agent: &AgentName) -> Option<Vec<String>> {
         let agents = self.0.upgrade()?;
-        lock(&agents.made).remove(agent);
-        let made = agents.get(agent.as_str())?;
+        let spec = agents.directory.get(agent)?;
+        let made = agents.made.add(|| agents.make(spec));
         Some(made.tools.specs().map(|tool| tool.name.clone()).collect())
     }
 }
@@ -95,7 +125,9 @@ impl ToolMaker for Maker {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::Duration;
 
+    use crossbeam_channel::bounded;
     use tempfile::TempDir;
 
     use super::*;
@@ -141,5 +173,38 @@ mod tests {
         assert_eq!(maker.remake(&AgentName::parse("bob").unwrap()), None);
         drop(agents);
         assert_eq!(maker.remake(&ada), None, "a tool does not keep its agent");
+    }
+
+    #[test]
+    fn nobody_waits_for_an_agent_that_is_being_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let agents = loaded(&folder);
+        let ada = agents.get("ada").unwrap();
+        let (got_tx, got_rx) = bounded(1);
+        let other = Arc::clone(&agents);
+        agents.made.add(|| {
+            let look = move || got_tx.send(other.get("ada").is_some()).unwrap();
+            let looking = std::thread::spawn(look);
+            let got = got_rx.recv_timeout(Duration::from_secs(10));
+            assert_eq!(got, Ok(true));
+            looking.join().unwrap();
+            ada.clone()
+        });
+    }
+
+    #[test]
+    fn who_began_last_to_make_an_agent_has_the_last_word() {
+        let folder = tempfile::tempdir().unwrap();
+        let agents = loaded(&folder);
+        let (older, newer) = (Arc::clone(&agents).get("ada").unwrap(), loaded(&folder));
+        let newer = newer.get("ada").unwrap();
+        let is_newer = |agent: &Agent| Arc::ptr_eq(&agent.spec, &newer.spec);
+        let slow = agents.made.add(|| {
+            assert!(is_newer(&agents.made.add(|| newer.clone())));
+            older.clone()
+        });
+        assert!(is_newer(&slow));
+        assert!(agents.made.get(&newer.spec).is_some());
+        assert!(!is_newer(&agents.made.add(|| older.clone())));
     }
 }
