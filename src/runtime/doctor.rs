@@ -16,7 +16,7 @@ use crate::agents::{self, AgentDirectory};
 use crate::base::fs::{Fs as _, RealFs};
 use crate::base::yaml::problem::Problem;
 use crate::config::{self, Config, DEFAULT_FILE, Overrides, SandboxMode};
-use crate::domain::spec::{AgentSpec, ToolRef};
+use crate::domain::spec::AgentSpec;
 use crate::domain::time::Timestamp;
 use crate::llm::providers::ProviderSettings;
 use crate::runtime::offline::Files;
@@ -119,9 +119,11 @@ pub fn examine(file: Option<&Path>, flags: &Overrides) -> (Vec<Check>, Option<Co
     checks.extend(folder_checks(&config));
     checks.push(disk(&config));
     checks.push(clock(&config));
-    let loaded = AgentDirectory::load(&config.agents_dir, Arc::new(environment));
+    let (workspace, agents_dir) = (&config.workspace, &config.agents_dir);
+    let loaded = AgentDirectory::load_in(workspace, agents_dir, Arc::new(environment));
+    checks.extend(directive_checks(agents_dir, &loaded));
     let agents = loaded.list();
-    checks.extend(agent_checks(&config.agents_dir, &agents));
+    checks.extend(agent_checks(agents_dir, &agents));
     checks.extend(tool_checks(config.sandbox.mode, &agents));
     (checks, Some(config))
 }
@@ -243,6 +245,17 @@ fn clock(config: &Config) -> Check {
 
 // --- agents ---
 
+/// What is wrong with the directives for all agents; nothing when all is well.
+fn directive_checks(agents_dir: &Path, loaded: &AgentDirectory) -> Vec<Check> {
+    let problems = loaded.problems();
+    let of_all = problems
+        .iter()
+        .filter(|one| !one.file.starts_with(agents_dir));
+    of_all
+        .map(|problem| Check::of_problem("directives", problem))
+        .collect()
+}
+
 fn agent_checks(folder: &Path, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
     const SUBJECT: &str = "agents";
     const HINT: &str = "`duragent init` makes one";
@@ -297,7 +310,7 @@ fn key_checks(subject: &str, spec: &AgentSpec, providers: &ProviderSettings) -> 
 
 fn tool_checks(mode: SandboxMode, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
     let wanting = |wanted: &str| -> Vec<&str> {
-        let wants = agents.iter().filter(|agent| has_builtin(agent, wanted));
+        let wants = agents.iter().filter(|agent| agent.has_builtin(wanted));
         wants.map(|agent| agent.name.as_str()).collect()
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -308,11 +321,6 @@ fn tool_checks(mode: SandboxMode, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
     ];
     checks.extend(search(&wanting(web::NAME)));
     checks
-}
-
-fn has_builtin(agent: &AgentSpec, wanted: &str) -> bool {
-    let is_wanted = |tool: &ToolRef| matches!(tool, ToolRef::Builtin { name } if name == wanted);
-    agent.tools.iter().any(is_wanted)
 }
 
 fn bash(agents: &[&str], is_there: bool) -> Check {

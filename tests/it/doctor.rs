@@ -170,6 +170,25 @@ fn agents_are_checked_with_the_keys_that_they_need() {
 }
 
 #[test]
+fn a_directive_for_all_agents_that_cannot_be_read_is_told() {
+    let workspace = Workspace::new();
+    workspace.config("server: {min_free_mb: 0}\n");
+    workspace.echo_agent("echo");
+    workspace.write(".duragent/directives/good.md", "Be brief.\n");
+    let file = workspace.file(".duragent/directives/tone.md");
+    fs::write(&file, b"Be \xff.\n").unwrap();
+    let output = doctor(&workspace, &[], &[]);
+    assert_eq!(code(&output), 1);
+    assert_eq!(
+        complaints(&output),
+        [format!(
+            "error    directives: {}:1:4: is not UTF-8 from here on",
+            file.display()
+        )]
+    );
+}
+
+#[test]
 fn the_machine_is_looked_at() {
     let workspace = Workspace::new();
     // More than any disk has: 2^20 MiB are a TiB, and the most that can be asked for.
