@@ -231,7 +231,7 @@ impl Held<'_> {
         if now.text == content {
             return Ok("The topic says that already.".to_owned());
         }
-        check_version(Some(&now).filter(|_| !is_new), base)?;
+        check_version(Some(&now), base)?;
         self.replace(&format!("{topic}.md"), &content)?;
         Ok(format!(
             "The topic is written; its version is {}.",

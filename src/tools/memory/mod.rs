@@ -40,8 +40,8 @@ const DESCRIPTION: &str = "Your memory, which outlives this conversation. \
 const NO_WORLD: &str = "this chat has a memory of its own, and no part in the facts that all share; \
      use `remember`";
 
-/// A query looks through so much of the notes: some years of them.
-const QUERIED_BYTES_MAX: usize = 8 << 20;
+/// So much is read of the notes, some years of them, and so much of the shared facts.
+const READ_BYTES_MAX: usize = 8 << 20;
 
 /// What memories are kept with: the server's, and no agent's alone.
 #[derive(Debug, Clone)]
@@ -161,38 +161,63 @@ fn given(version: &Option<String>) -> Option<&str> {
 }
 
 fn recall(run: &Run<'_>, bank: &Bank, world: Option<&Bank>, query: &str) -> Answer {
-    let summary = bank.summary()?.filter(|memo| !memo.text.trim().is_empty());
-    let facts = world.map_or_else(|| Ok(Vec::new()), facts)?;
+    let words = recall::words(query)?;
+    let mut remarks = Vec::new();
+    let summary = bank.summary().unwrap_or_else(|why| {
+        remarks.push(why);
+        None
+    });
+    let summary = summary.filter(|memo| !memo.text.trim().is_empty());
+    let mut facts = Vec::new();
+    if let Some(world) = world {
+        let topic = |topic: &str| world.topic(topic);
+        facts = read(run, &world.topics()?, "topics", topic, &mut remarks)?;
+    }
     let days = bank.days()?;
-    if query.trim().is_empty() {
-        let recent = days.iter().take(RECENT_DAYS);
-        let notes: Vec<Memo> = recent
-            .map(|day| bank.notes(day))
-            .collect::<Result<_, _>>()?;
-        let older = days.len().saturating_sub(RECENT_DAYS);
-        return Ok(recall::overview(summary.as_ref(), &facts, &notes, older));
-    }
-    let mut memos: Vec<Memo> = summary.into_iter().chain(facts).collect();
-    let mut bytes = 0;
-    for (looked_at, day) in days.iter().enumerate() {
-        if bytes > QUERIED_BYTES_MAX {
-            let found = recall::matches(query, &memos);
-            let left = days.len() - looked_at;
-            return Ok(format!(
-                "{found}\n\n[{left} days before {day} were not looked at]"
-            ));
+    let recent = match words.is_empty() {
+        true => days.len().min(RECENT_DAYS),
+        false => days.len(),
+    };
+    let (recent, older) = days.split_at(recent);
+    let notes = |day: &str| bank.notes(day);
+    let notes = read(run, recent, "earlier days", notes, &mut remarks)?;
+    let said = match words.is_empty() {
+        true => recall::overview(summary.as_ref(), &facts, &notes, older.len()),
+        false => {
+            let memos: Vec<Memo> = summary.into_iter().chain(facts).chain(notes).collect();
+            recall::matches(query, &words, &memos)
         }
-        builtin::go_on(run)?;
-        let notes = bank.notes(day)?;
-        bytes += notes.text.len();
-        memos.push(notes);
-    }
-    Ok(recall::matches(query, &memos))
+    };
+    Ok(recall::with_remarks(said, &remarks))
 }
 
-fn facts(world: &Bank) -> Result<Vec<Memo>, String> {
-    let topics = world.topics()?;
-    topics.iter().map(|topic| world.topic(topic)).collect()
+/// The texts of these names as far as they are looked at. People write these files: one that cannot
+/// be read becomes a remark, and hides none of the others.
+fn read(
+    run: &Run<'_>,
+    names: &[String],
+    what: &str,
+    memo: impl Fn(&str) -> Result<Memo, String>,
+    remarks: &mut Vec<String>,
+) -> Result<Vec<Memo>, String> {
+    let mut memos = Vec::new();
+    let mut bytes = 0;
+    for (looked_at, name) in names.iter().enumerate() {
+        if bytes > READ_BYTES_MAX {
+            let left = names.len() - looked_at;
+            remarks.push(format!("{left} {what} were not looked at"));
+            break;
+        }
+        builtin::go_on(run)?;
+        match memo(name) {
+            Ok(memo) => {
+                bytes += memo.text.len();
+                memos.push(memo);
+            }
+            Err(why) => remarks.push(why),
+        }
+    }
+    Ok(memos)
 }
 
 fn parameters() -> Value {

@@ -1,15 +1,22 @@
 //! What is said of a memory: its texts in an order that serves, and passages that fit a query. Pure.
 
+use crate::base::text;
 use crate::tools::builtin::{ANSWER_BYTES_MAX, cut};
 
 /// What a recall without a query shows of the facts that all agents share.
 const WORLD_BYTES_MAX: usize = 6_000;
 /// What remarks below the texts may take.
-const REMARKS_BYTES_MAX: usize = 600;
+const REMARKS_BYTES_MAX: usize = 1_800;
 /// A recall without a query shows the notes of so many days.
 pub(super) const RECENT_DAYS: usize = 3;
+/// So many remarks are told.
+const REMARKS_MAX: usize = 5;
 /// What a single passage shows.
 const PASSAGE_BYTES_MAX: usize = 4_000;
+/// What a passage shows of the heading above it, which may have as many passages as one likes.
+const HEADING_BYTES_MAX: usize = 200;
+/// A query has so many words: each is looked for in all there is.
+const WORDS_MAX: usize = 32;
 
 /// A text of a memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +69,7 @@ pub(super) fn overview(
     if !left_out.is_empty() {
         let names = cut(
             &left_out.join(", "),
-            REMARKS_BYTES_MAX / 2,
+            REMARKS_BYTES_MAX / 3,
             "there are more",
         );
         blocks.push(format!("Not shown for want of room: {names}"));
@@ -107,24 +114,55 @@ impl<'m> Shown<'m> {
     }
 }
 
+/// What was found, and in a line each what could not be looked at.
+pub(super) fn with_remarks(said: String, remarks: &[String]) -> String {
+    if remarks.is_empty() {
+        return said;
+    }
+    let mut lines = remarks.to_vec();
+    if lines.len() > REMARKS_MAX {
+        let more = lines.len() - REMARKS_MAX;
+        lines.truncate(REMARKS_MAX);
+        lines.push(format!("{more} more of this kind"));
+    }
+    let remarks = cut(&lines.join(";\n"), REMARKS_BYTES_MAX / 3, "there is more");
+    format!("{said}\n\n[{remarks}]")
+}
+
+/// The words of a query, in lower case.
+///
+/// Errors: there are too many.
+pub(super) fn words(query: &str) -> Result<Vec<String>, String> {
+    let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
+    match words.len() <= WORDS_MAX {
+        true => Ok(words),
+        false => Err(format!(
+            "`query` may have {WORDS_MAX} words, and this has {}: say what to look for in a few",
+            words.len()
+        )),
+    }
+}
+
 /// What a recall with a query answers: the passages that have all of its words; if there are none,
 /// those with some, the most first.
-pub(super) fn matches(query: &str, memos: &[Memo]) -> String {
-    let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
-    let mut found = hits(&words, memos);
+pub(super) fn matches(query: &str, words: &[String], memos: &[Memo]) -> String {
+    let mut found = hits(words, memos);
     let has_all = found.first().is_some_and(|(hits, _)| *hits == words.len());
     if has_all {
         found.retain(|(hits, _)| *hits == words.len());
     }
     let count = found.len();
     let mut said = match (count, has_all) {
-        (0, _) => return format!("Nothing in the memory fits {query:?}."),
+        (0, _) => {
+            let query = cut(query, REMARKS_BYTES_MAX / 3, "there is more");
+            return format!("Nothing in the memory fits {query:?}.");
+        }
         (_, false) => format!("Nothing has all the words; passages with some: {count}."),
         (1, true) => "1 passage:".to_owned(),
         (_, true) => format!("{count} passages:"),
     };
     for (shown, (_, passage)) in found.iter().enumerate() {
-        let passage = cut(passage, PASSAGE_BYTES_MAX, "the file has more");
+        let passage = cut(&passage.shown(), PASSAGE_BYTES_MAX, "the file has more");
         if said.len() + passage.len() + REMARKS_BYTES_MAX > ANSWER_BYTES_MAX {
             let left = count - shown;
             said.push_str(&format!(
@@ -138,39 +176,61 @@ pub(super) fn matches(query: &str, memos: &[Memo]) -> String {
     said
 }
 
+/// A paragraph of a memo.
+#[derive(Debug)]
+struct Passage<'m> {
+    memo: &'m Memo,
+    /// The beginning of the heading above it; empty for one that begins with its own.
+    heading: &'m str,
+    text: &'m str,
+}
+
+impl Passage<'_> {
+    fn shown(&self) -> String {
+        let name = self.memo.heading();
+        match self.heading {
+            "" => format!("{name}\n{}", self.text),
+            heading => format!("{name}\n{heading}\n{}", self.text),
+        }
+    }
+}
+
 /// The passages that have some of the words, with how many; the most first, and among equals in the
 /// order of the memos.
-fn hits(words: &[String], memos: &[Memo]) -> Vec<(usize, String)> {
-    let mut found: Vec<(usize, String)> = memos
-        .iter()
-        .flat_map(|memo| passages(&memo.text).map(move |passage| (memo, passage)))
-        .filter_map(|(memo, passage)| {
-            let whole = format!("{}\n{passage}", memo.heading());
-            let lower = whole.to_lowercase();
-            let hits = words.iter().filter(|word| lower.contains(*word)).count();
-            (hits > 0).then_some((hits, whole))
-        })
-        .collect();
+fn hits<'m>(words: &[String], memos: &'m [Memo]) -> Vec<(usize, Passage<'m>)> {
+    let mut found = Vec::new();
+    for memo in memos {
+        let name = memo.heading().to_lowercase();
+        for passage in passages(memo) {
+            let (heading, text) = (passage.heading.to_lowercase(), passage.text.to_lowercase());
+            let has = |word: &&String| [&name, &heading, &text].iter().any(|it| it.contains(*word));
+            let hits = words.iter().filter(has).count();
+            if hits > 0 {
+                found.push((hits, passage));
+            }
+        }
+    }
     found.sort_by_key(|(hits, _)| std::cmp::Reverse(*hits));
     found
 }
 
-/// The paragraphs of a Markdown text, each with the heading above it.
-fn passages(markdown: &str) -> impl Iterator<Item = String> {
-    let mut heading = "";
-    let paragraphs = markdown.split("\n\n").map(|text| text.trim_matches('\n'));
-    paragraphs.filter_map(move |paragraph| {
-        if paragraph.trim().is_empty() {
-            return None;
+/// The paragraphs of a memo, which is Markdown, each with the heading above it.
+fn passages(memo: &Memo) -> impl Iterator<Item = Passage<'_>> {
+    let mut above = "";
+    let paragraphs = memo.text.split("\n\n").map(|text| text.trim_matches('\n'));
+    paragraphs.filter_map(move |text| {
+        let is_begun = text.starts_with('#');
+        if is_begun {
+            let first = text.lines().next().unwrap_or_default();
+            above = text::start(first, HEADING_BYTES_MAX);
         }
-        if paragraph.starts_with('#') {
-            let (first, rest) = paragraph.split_once('\n').unwrap_or((paragraph, ""));
-            heading = first;
-            return (!rest.is_empty()).then(|| paragraph.to_owned());
-        }
-        Some(match heading {
-            "" => paragraph.to_owned(),
-            heading => format!("{heading}\n{paragraph}"),
+        // A heading alone says nothing.
+        let is_empty = text.trim().is_empty() || (is_begun && !text.contains('\n'));
+        let heading = if is_begun { "" } else { above };
+        (!is_empty).then_some(Passage {
+            memo,
+            heading,
+            text,
         })
     })
 }
@@ -209,6 +269,10 @@ mod tests {
             text: text.to_owned(),
             version: None,
         }
+    }
+
+    fn matches(query: &str, memos: &[Memo]) -> String {
+        super::matches(query, &words(query).unwrap(), memos)
     }
 
     #[test]
@@ -286,5 +350,25 @@ mod tests {
             "{found}"
         );
         assert_eq!(overview(None, &[], &[], 0), "The memory is empty.");
+    }
+
+    #[test]
+    fn a_long_heading_is_not_said_again_by_each_of_its_passages() {
+        let heading = format!("# Tea {}", "x".repeat(100_000));
+        let text = format!("{heading}\n\n{}", "a\n\n".repeat(1_000));
+        let memos = [memo("a", &text)];
+        let found = hits(&words("tea").unwrap(), &memos);
+        assert_eq!(found.len(), 1_000);
+        let bytes: usize = found.iter().map(|(_, one)| one.shown().len()).sum();
+        assert!(bytes < 300_000, "{bytes}");
+    }
+
+    #[test]
+    fn a_query_has_few_words() {
+        assert_eq!(words(" Tea\nÄ "), Ok(vec!["tea".into(), "ä".into()]));
+        let said = words(&"x ".repeat(WORDS_MAX + 1)).unwrap_err();
+        assert!(said.contains("may have 32 words"), "{said}");
+        let said = matches(&"x".repeat(100_000), &[]);
+        assert!(said.len() < 1_000, "{} bytes", said.len());
     }
 }

@@ -176,9 +176,56 @@ fn what_people_wrote_into_the_files_is_read_and_what_is_no_text_is_told() {
     fs::write(folder.join("MEMORY.md"), "By hand.\n").unwrap();
     assert!(home.ask(&recall("hand")).contains("By hand."));
     fs::write(folder.join("MEMORY.md"), b"By \xff hand.\n").unwrap();
-    let refused = home.ask_in(None, &recall("hand")).unwrap_err();
+    let said = home.ask(&recall("hand"));
     assert_eq!(
-        refused,
-        "the file MEMORY.md of the memory is not UTF-8 from 1:4 on"
+        said,
+        "Nothing in the memory fits \"hand\".\n\n\
+         [the file MEMORY.md of the memory is not UTF-8 from 1:4 on]"
     );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_hides_none_of_the_others() {
+    let home = Home::new(MemoryScope::Agent);
+    home.ask(&remember("Anna likes tea."));
+    fs::create_dir_all(home.path().join("world/folder.md")).unwrap();
+    fs::write(home.path().join("world/hours.md"), "9 to 5\n").unwrap();
+    fs::write(home.path().join("memory/MEMORY.md"), b"tea \xff\n").unwrap();
+    fs::write(home.path().join("memory/daily/2026-02-01.md"), b"\xff\n").unwrap();
+    let said = home.ask(&json!({"action": "recall"}));
+    for part in ["9 to 5", "Anna likes tea."] {
+        assert!(said.contains(part), "{part} is missing: {said}");
+    }
+    let remarks = "\n\n[the file MEMORY.md of the memory is not UTF-8 from 1:5 on;\n\
+                   the file folder.md of the memory is not a file;\n\
+                   the file daily/2026-02-01.md of the memory is not UTF-8 from 1:1 on]";
+    assert!(said.ends_with(remarks), "{said}");
+    let said = home.ask(&recall("tea"));
+    assert!(
+        said.contains("Anna likes tea.") && said.ends_with(remarks),
+        "{said}"
+    );
+    // What cannot be read is not replaced either.
+    let reflect = json!({"action": "reflect", "content": "x"});
+    let said = home.ask_in(None, &reflect).unwrap_err();
+    assert!(said.contains("is not UTF-8"), "{said}");
+}
+
+#[test]
+fn of_very_many_facts_a_part_is_looked_at() {
+    let home = Home::new(MemoryScope::Agent);
+    let world = home.path().join("world");
+    fs::create_dir_all(&world).unwrap();
+    let text = format!("needle\n{}", "x".repeat((1 << 20) - 7));
+    for number in 10..20 {
+        fs::write(world.join(format!("t{number}.md")), &text).unwrap();
+    }
+    for arguments in [json!({"action": "recall"}), recall("needle")] {
+        let said = home.ask(&arguments);
+        assert!(
+            said.ends_with("\n\n[1 topics were not looked at]"),
+            "{}",
+            &said[said.len() - 200..]
+        );
+    }
 }
