@@ -74,12 +74,15 @@ enum Arguments {
     },
 }
 
+const NO_NUMBER: &str = "`before` must be the number of a message";
+
 /// The number of a message; some models put it into quotes.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Before {
     Number(u64),
     Text(String),
+    Other(serde::de::IgnoredAny),
 }
 
 impl SessionTool {
@@ -202,8 +205,9 @@ impl Before {
             Before::Text(text) if text.is_empty() => Ok(None),
             Before::Text(text) => match text.parse() {
                 Ok(number) => Ok(Some(Seq(number))),
-                Err(_) => Err("`before` must be the number of a message".to_owned()),
+                Err(_) => Err(NO_NUMBER.to_owned()),
             },
+            Before::Other(_) => Err(NO_NUMBER.to_owned()),
         }
     }
 }

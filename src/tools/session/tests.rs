@@ -165,7 +165,13 @@ fn messages_are_read_backwards() {
         shelf,
         MemoryScope::Agent,
         None,
-        &[read(Value::Null), read(json!("32")), read(json!(12))],
+        &[
+            read(Value::Null),
+            read(json!("32")),
+            read(json!(12)),
+            read(json!(1.5)),
+            read(json!("first")),
+        ],
     );
     let numbers = |answer: &Answer| -> Vec<u64> {
         let lines = answer.as_ref().unwrap().lines();
@@ -183,6 +189,8 @@ fn messages_are_read_backwards() {
     assert_eq!(numbers(&answers[1]), Vec::from_iter(11..=30));
     assert_eq!(numbers(&answers[2]), Vec::from_iter(1..=10));
     assert!(!answers[2].as_ref().unwrap().contains("earlier ones"));
+    let refused = Err("`before` must be the number of a message".to_owned());
+    assert_eq!(answers[3..], [refused.clone(), refused]);
 }
 
 #[test]
