@@ -223,6 +223,8 @@ fn a_reload_takes_directives_up_and_a_bad_one_is_told_and_left_out() {
     let workspace = workspace(&model, "openai");
     let server = serve(&workspace);
     let session = server.create_session("ada");
+    assert_eq!(server.say(&session, "Hi.").status, 200);
+    assert!(!asked(&model).system().contains("Brand new."));
     workspace.write(".duragent/directives/new.md", "Brand new.");
     fs::write(
         workspace.file(".duragent/agents/ada/directives/a.md"),
@@ -237,7 +239,8 @@ fn a_reload_takes_directives_up_and_a_bad_one_is_told_and_left_out() {
     assert_eq!(error["message"], json!("2:1: is not UTF-8 from here on"));
     assert_eq!(error["file"], json!("agents/ada/directives/a.md"));
 
-    assert_eq!(server.say(&session, "Hi.").status, 200);
+    // It counts for a session that has begun, too.
+    assert_eq!(server.say(&session, "Hi again.").status, 200);
     let system = asked(&model).system();
     assert!(system.contains("Workspace z.\n\nAgent b: ada."), "{system}");
     assert!(system.contains("Brand new."), "{system}");
