@@ -1,12 +1,14 @@
 //! One run of a child process: its output, its end, and what may end it early.
 //!
 //! Invariants:
-//! - when [`run`] returns, the child was waited for, and its process group was killed;
+//! - when [`run`] returns, the child was waited for, and its process group was killed; if it was
+//!   ended early, all of its session was;
 //! - memory does not grow with the output: `Capped` keeps its beginning and its end.
 //!
 //! All in the thread of the caller, which must stay: a child dies with the thread that started it.
 
 mod capped;
+mod session;
 
 use std::convert::Infallible;
 use std::fmt::{self, Debug, Display};
@@ -172,12 +174,17 @@ impl Group {
         Ok(waitid(WaitId::Pid(self.pid), options)?.is_some())
     }
 
-    /// Kills whatever is left of the group, and waits for the child.
-    fn end(&mut self) -> io::Result<ExitStatus> {
-        // Before the wait: afterwards the number could be that of another group.
+    /// Kills whatever is left of the group. Not after the wait: the number could be that of
+    /// another group then.
+    fn kill(&self) {
         if let Err(error) = kill_process_group(self.pid, Signal::KILL) {
             log::debug!("process group {:?}: {error}", self.pid);
         }
+    }
+
+    /// Kills whatever is left of the group, and waits for the child.
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        self.kill();
         let status = self.child.wait()?;
         self.is_reaped = true;
         Ok(status)
@@ -273,10 +280,15 @@ impl Watch {
     }
 
     fn finish(&mut self, cause: Cause) -> io::Result<End> {
-        let status = self.group.end()?;
         Ok(match cause {
-            Cause::Exited => End::Exited(status),
-            Cause::Ended(end) => end,
+            Cause::Exited => End::Exited(self.group.end()?),
+            Cause::Ended(end) => {
+                // Most of it at once, before it can make more.
+                self.group.kill();
+                session::kill(self.group.pid);
+                self.group.end()?;
+                end
+            }
         })
     }
 

@@ -108,6 +108,27 @@ fn a_cancelled_program_is_over_at_once_and_so_are_its_children() {
 }
 
 #[test]
+fn a_cancelled_program_takes_the_groups_that_it_made_with_it() {
+    let desk = Desk::new();
+    let word = marker();
+    // `timeout` makes a group of its own, and so does a shell for each job that it watches.
+    let command =
+        format!("timeout 1000 sleep {word} & set -m; (sleep {word}; :) & (sleep {word} &); wait");
+    let (cancel_tx, cancel_rx) = bounded(0);
+    thread::scope(|scope| {
+        let run = scope.spawn(|| desk.run_until("bash", &json!({"command": command}), &cancel_rx));
+        eventually("all of it runs", || {
+            (processes_with(&word).len() == 4).then_some(())
+        });
+        drop(cancel_tx);
+        run.join().unwrap();
+    });
+    eventually("all of it is gone", || {
+        processes_with(&word).is_empty().then_some(())
+    });
+}
+
+#[test]
 fn what_a_program_leaves_behind_is_killed_and_holds_nothing_up() {
     let desk = Desk::new();
     let started = Instant::now();
