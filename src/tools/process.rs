@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{ioctl_fionbio, ioctl_fionread};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
@@ -29,8 +30,8 @@ use crate::tools::process::capped::Capped;
 /// How soon a cancellation is seen. Nothing wakes a thread that waits for descriptors when a
 /// channel closes; so it looks, while a child runs.
 const TICK: Duration = Duration::from_millis(20);
-/// How long what is left in the pipe may take to come, once the child and its group are dead. A
-/// process that left the group may hold the pipe open for ever.
+/// How long the end of the pipe may take to come, once the child and its group are dead. A process
+/// that left the group may hold it open for ever.
 const DRAIN: Duration = Duration::from_millis(100);
 /// What is read at once: as much as a pipe holds.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -123,7 +124,7 @@ pub fn run(
         mut warden,
     } = prepared;
     let (pipe_rx, pipe_tx) = io::pipe()?;
-    rustix::io::ioctl_fionbio(&pipe_rx, true)?;
+    ioctl_fionbio(&pipe_rx, true)?;
     os::bind_child(&mut command, rules);
     let child = command
         .stdin(input)
@@ -144,7 +145,7 @@ pub fn run(
     let cause = watch.until_over(&mut *warden, limit, cancel)?;
     let end = watch.finish(cause)?;
     warden.ended(&end);
-    watch.drain()?;
+    watch.drain(DRAIN)?;
     Ok(Ended {
         end,
         output: watch.output.into_text(),
@@ -264,19 +265,26 @@ impl Watch {
         }
     }
 
-    /// Takes what is in the pipe, at most a chunk.
-    fn take(&mut self) -> io::Result<()> {
+    /// Takes what is in the pipe, at most a chunk; how many bytes.
+    fn take(&mut self) -> io::Result<usize> {
         let Some(pipe) = &mut self.pipe else {
-            return Ok(());
+            return Ok(0);
         };
         match pipe.read(&mut self.chunk) {
-            Ok(0) => self.pipe = None,
-            Ok(count) => self.output.push(&self.chunk[..count]),
+            Ok(count) => {
+                self.output.push(&self.chunk[..count]);
+                if count == 0 {
+                    self.pipe = None;
+                }
+                Ok(count)
+            }
             Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => return Err(error),
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                Ok(0)
+            }
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     fn finish(&mut self, cause: Cause) -> io::Result<End> {
@@ -292,11 +300,20 @@ impl Watch {
         })
     }
 
-    /// Takes what the dead left in the pipe.
-    fn drain(&mut self) -> io::Result<()> {
+    /// Takes what the dead left in the pipe, and what comes within `grace`.
+    fn drain(&mut self, grace: Duration) -> io::Result<()> {
         // The child has ended, and would wake every wait at once.
         self.exit = None;
-        let deadline = Instant::now() + DRAIN;
+        // What is there is taken, however late this thread has its turn. No more than that: what
+        // holds the pipe open may go on writing.
+        let mut left = self.pipe.as_ref().map_or(Ok(0), ioctl_fionread)?;
+        while left > 0 {
+            match self.take()? {
+                0 => break,
+                count => left = left.saturating_sub(count as u64),
+            }
+        }
+        let deadline = Instant::now() + grace;
         while self.pipe.is_some() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -306,5 +323,32 @@ impl Watch {
             self.take()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_dead_left_is_taken_however_late() {
+        let (pipe_rx, pipe_tx) = io::pipe().unwrap();
+        ioctl_fionbio(&pipe_rx, true).unwrap();
+        // A pipe that somebody holds open.
+        let held = pipe_tx.try_clone().unwrap();
+        let mut command = Command::new("head");
+        command.args(["-c", "60000", "/dev/zero"]).stdout(pipe_tx);
+        let mut watch = Watch {
+            group: Group::of(command.spawn().unwrap()),
+            exit: None,
+            pipe: Some(pipe_rx),
+            output: Capped::default(),
+            chunk: vec![0; 1000],
+        };
+        watch.group.child.wait().unwrap();
+        watch.group.is_reaped = true;
+        watch.drain(Duration::ZERO).unwrap();
+        assert_eq!(watch.output.into_text().len(), 60_000);
+        drop(held);
     }
 }
