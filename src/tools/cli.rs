@@ -136,10 +136,11 @@ impl CommandLine {
 /// What a program needs to be there of the agent's folder: the folder that it is in. Nothing else
 /// of the machine, whatever an agent's file names.
 fn visible_with(program: &Path, home: &Path) -> Option<PathBuf> {
-    if !readme::is_inside(program, home) {
+    let folder = program.parent()?;
+    // A link out of it may hold a link back into it.
+    if !readme::is_inside(program, home) || !readme::is_inside(folder, home) {
         return None;
     }
-    let folder = program.parent()?;
     let is_home = fs::canonicalize(folder).ok()? == fs::canonicalize(home).ok()?;
     Some(if is_home { program } else { folder }.to_owned())
 }
@@ -207,6 +208,26 @@ mod tests {
             });
             assert_eq!(CommandLine::parse(text, home), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn with_a_program_its_folder_is_seen_if_that_is_the_agents() {
+        let folder = tempfile::tempdir().unwrap();
+        let (home, other) = (folder.path().join("ada"), folder.path().join("other"));
+        for path in [&home.join("bin"), &other] {
+            fs::create_dir_all(path).unwrap();
+        }
+        for path in ["run", "bin/run"] {
+            fs::write(home.join(path), "").unwrap();
+        }
+        std::os::unix::fs::symlink("../ada/run", other.join("run")).unwrap();
+        std::os::unix::fs::symlink("../other", home.join("link")).unwrap();
+        let seen = |program: &str| visible_with(&home.join(program), &home);
+        assert_eq!(seen("bin/run"), Some(home.join("bin")));
+        assert_eq!(seen("run"), Some(home.join("run")));
+        // Out of the agent's folder, and back into it.
+        assert_eq!(seen("link/run"), None);
+        assert_eq!(seen("../other/run"), None);
     }
 
     #[test]

@@ -57,11 +57,15 @@ fn look_into(folder: &Path) -> Result<Option<Found>, String> {
     let Some(program) = runs.iter().find(|path| is_executable(path)) else {
         return Err(format!("{} may not be executed", runs[0].display()));
     };
-    let text = readme::read(&folder.join("README.md"));
+    let file = folder.join("README.md");
+    // It goes to a model: a link could name any file of the machine.
+    let text = readme::is_inside(&file, folder).then(|| readme::read(&file).ok());
     Ok(Some(Found {
         name: name.clone().into_owned(),
         program: program.clone(),
-        description: text.unwrap_or_else(|_| format!("The program `{name}`.")),
+        description: text
+            .flatten()
+            .unwrap_or_else(|| format!("The program `{name}`.")),
     }))
 }
 
@@ -137,6 +141,23 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn a_readme_that_leads_out_of_its_folder_is_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let tools = folder.path().join("tools");
+        file(&folder.path().join("secret"), "hunter2", 0o600);
+        file(&tools.join("a/run"), "", 0o755);
+        std::os::unix::fs::symlink("../../secret", tools.join("a/README.md")).unwrap();
+        // The folder itself may be a link, as to where somebody develops a tool.
+        file(&folder.path().join("elsewhere/run"), "", 0o755);
+        file(&folder.path().join("elsewhere/README.md"), "Does b.", 0o644);
+        std::os::unix::fs::symlink("../elsewhere", tools.join("b")).unwrap();
+        let (found, problems) = look(&tools);
+        let told: Vec<&str> = found.iter().map(|it| &*it.description).collect();
+        assert_eq!(told, ["The program `a`.", "Does b."]);
+        assert_eq!(problems, [] as [String; 0]);
     }
 
     #[test]
