@@ -8,10 +8,11 @@ mod census;
 mod docker;
 mod trust;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::tools::process::Prepared;
@@ -72,6 +73,48 @@ pub struct SandboxSettings {
     pub image: String,
 }
 
+impl SandboxSettings {
+    /// What can be written may lead to what is hidden by another name, where either is a link.
+    fn hide_by_all_names(&mut self) {
+        let real = self.hidden.iter();
+        let real: Vec<PathBuf> = real.filter_map(|path| path.canonicalize().ok()).collect();
+        let by_link = self.writable.iter().flat_map(|folder| {
+            let real_folder = folder.canonicalize().ok();
+            let inside = real.iter().filter_map(move |path| {
+                let inner = path.strip_prefix(real_folder.as_ref()?).ok()?;
+                Some(folder.join(inner))
+            });
+            inside.collect::<Vec<_>>()
+        });
+        let by_link: Vec<PathBuf> = by_link.collect();
+        self.hidden.extend(real.into_iter().chain(by_link));
+        self.hidden.sort();
+        self.hidden.dedup();
+    }
+
+    /// The folders between what may be written and what is hidden in it. Whoever could move one
+    /// of them would uncover it; what is mounted cannot be moved.
+    fn folders_between(&self) -> BTreeSet<&Path> {
+        let hidden = self.hidden.iter().filter(|path| path.exists());
+        hidden.flat_map(|path| self.folders_above(path)).collect()
+    }
+
+    /// Those above a hidden path, up to what may be written.
+    fn folders_above<'a>(&self, path: &'a Path) -> Vec<&'a Path> {
+        let is_among = |folder: &Path, all: &[PathBuf]| all.iter().any(|it| it == folder);
+        let mut between = Vec::new();
+        for folder in path.ancestors().skip(1) {
+            if is_among(folder, &self.hidden) {
+                break;
+            } else if is_among(folder, &self.writable) {
+                return between;
+            }
+            between.push(folder);
+        }
+        Vec::new()
+    }
+}
+
 /// What locks programs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
@@ -107,14 +150,7 @@ pub enum SandboxError {
 
 /// The sandbox of these settings.
 pub fn of(mut settings: SandboxSettings) -> Arc<dyn Sandbox> {
-    // What can be written may lead to what is hidden by another name.
-    let real = settings
-        .hidden
-        .iter()
-        .filter_map(|path| path.canonicalize().ok());
-    settings.hidden.extend(real.collect::<Vec<_>>());
-    settings.hidden.sort();
-    settings.hidden.dedup();
+    settings.hide_by_all_names();
     match settings.mode {
         Mode::Trust => Arc::new(trust::Trust),
         Mode::Bubblewrap => Arc::new(bubblewrap::Bubblewrap::new(settings)),

@@ -164,6 +164,75 @@ fn what_may_be_written_does_not_show_the_workspace_that_it_holds() {
 }
 
 #[test]
+fn what_may_be_written_cannot_be_moved_to_uncover_what_it_holds() {
+    let desk = Desk::locked(|folder| SandboxSettings {
+        writable: vec![folder.join("out")],
+        hidden: vec![folder.join("out/a/b/hidden"), folder.join("out/c/file")],
+        ..settings(folder)
+    });
+    desk.write("out/a/b/hidden/secret", "hunter2");
+    desk.write("out/c/file", "hunter2");
+    desk.write("out/d/free", "");
+    let out = desk.path().join("out");
+    let out = out.display();
+    for (from, seen) in [
+        ("a", "b/hidden/secret"),
+        ("a/b", "hidden/secret"),
+        ("c", "file"),
+    ] {
+        let said = desk.refused(&format!("cd {out}; mv {from} x"));
+        assert!(said.contains("busy"), "{said}");
+        assert!(!desk.path().join("out/x").join(seen).exists());
+    }
+    desk.bash(&format!(
+        "cd {out}; mv d e; echo x > a/b/new; echo x > c/new"
+    ));
+    assert!(desk.path().join("out/e/free").exists());
+}
+
+#[test]
+fn what_may_be_written_shows_nothing_hidden_by_another_name() {
+    let desk = Desk::locked(|folder| {
+        fs::create_dir_all(folder.join("real/hidden")).unwrap();
+        symlink("real", folder.join("link")).unwrap();
+        SandboxSettings {
+            writable: vec![folder.join("link")],
+            hidden: vec![folder.join("real/hidden")],
+            ..settings(folder)
+        }
+    });
+    desk.write("real/hidden/secret", "hunter2");
+    let link = desk.path().join("link");
+    let link = link.display();
+    desk.refused(&format!("cat {link}/hidden/secret"));
+    assert_eq!(desk.bash(&format!("cd {link}; echo x > y; cat y")), "x");
+}
+
+#[test]
+fn a_folder_of_the_workspace_can_be_written_if_that_is_asked_for() {
+    let desk = Desk::locked(|folder| {
+        let shared = folder.join(".duragent/shared");
+        SandboxSettings {
+            hidden: vec![folder.join(".duragent"), shared.join("but/not/this")],
+            writable: vec![shared],
+            ..settings(folder)
+        }
+    });
+    let file = desk.write(".duragent/shared/file", "before");
+    desk.write(".duragent/shared/but/not/this/secret", "hunter2");
+    desk.write(".duragent/secret", "hunter2");
+    let workspace = desk.path().join(".duragent");
+    desk.bash(&format!("echo after > '{}'", file.display()));
+    assert_eq!(fs::read_to_string(file).unwrap(), "after\n");
+    let seen = desk.bash(&format!(
+        "cd {}; ls -A . shared/but/not/this",
+        workspace.display()
+    ));
+    assert_eq!(seen, ".:\nagents\nshared\n\nshared/but/not/this:");
+    desk.refused(&format!("cd {}/shared; mv but x", workspace.display()));
+}
+
+#[test]
 fn it_reaches_no_network_unless_it_is_let() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

@@ -56,6 +56,12 @@ enum Private {
     File(PathBuf),
 }
 
+/// Something mounted for what Duragent's own settings say.
+enum Layer {
+    Writable(PathBuf),
+    Hidden(Private),
+}
+
 impl Machine {
     /// Looks at the machine; `help` is what `bwrap --help` says.
     pub(super) fn look(help: &str, has_network: bool) -> Machine {
@@ -93,11 +99,15 @@ fn find_private(folder: &Path, left: &mut usize, found: &mut Vec<Private>) {
         return;
     };
     for entry in entries.flatten() {
-        *left = left.saturating_sub(1);
+        if *left == 0 {
+            found.push(Private::Folder(folder.to_owned()));
+            return;
+        }
+        *left -= 1;
         let (path, Ok(about)) = (entry.path(), entry.metadata()) else {
             continue;
         };
-        if *left == 0 || about.is_symlink() {
+        if about.is_symlink() {
             continue;
         }
         match (about.is_dir(), about.mode()) {
@@ -216,27 +226,20 @@ impl Plan {
     }
 
     fn show_own(&mut self, settings: &SandboxSettings, job: &Job) {
-        for folder in &settings.writable {
-            self.bind("--bind-try", folder);
-        }
-        // After what may be written: that may hold the workspace.
-        let hidden: Vec<Private> = settings
-            .hidden
-            .iter()
-            .filter_map(|it| private(it))
-            .collect();
-        for private in &hidden {
-            match private {
-                Private::Folder(path) => self.memory(path),
-                Private::File(_) => self.cover(private),
+        let layers = layers(settings);
+        for layer in &layers {
+            match layer {
+                Layer::Writable(path) => self.bind("--bind-try", path),
+                Layer::Hidden(Private::Folder(path)) => self.memory(path),
+                Layer::Hidden(file) => self.cover(file),
             }
         }
         for path in &job.readable {
             self.bind("--ro-bind", path);
         }
         self.bind("--bind", &job.work);
-        for private in &hidden {
-            if let Private::Folder(path) = private {
+        for layer in &layers {
+            if let Layer::Hidden(Private::Folder(path)) = layer {
                 self.read_only(path);
             }
         }
@@ -259,10 +262,49 @@ impl Plan {
     }
 }
 
+/// From the outside in: what may be written may hold what is hidden, and the other way round. Of
+/// what is both, the latter counts.
+fn layers(settings: &SandboxSettings) -> Vec<Layer> {
+    let between = settings.folders_between();
+    let writable = settings.writable.iter().map(PathBuf::as_path);
+    let writable = writable.chain(between).map(|path| (path, None));
+    let hidden = settings.hidden.iter();
+    let hidden = hidden.filter_map(|path| Some((path.as_path(), Some(private(path)?))));
+    let mut all: Vec<(&Path, Option<Private>)> = writable.chain(hidden).collect();
+    all.sort_by_key(|(path, private)| (*path, private.is_some()));
+    let layer = |(path, private): (&Path, Option<Private>)| match private {
+        Some(private) => Layer::Hidden(private),
+        None => Layer::Writable(path.to_owned()),
+    };
+    all.into_iter().map(layer).collect()
+}
+
 fn private(path: &Path) -> Option<Private> {
     let path = path.to_owned();
     if path.is_dir() {
         return Some(Private::Folder(path));
     }
     path.is_file().then_some(Private::File(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_of_etc_was_not_looked_at_is_covered() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c/d"] {
+            let path = folder.path().join(name);
+            fs::create_dir_all(&path).unwrap();
+        }
+        let find = |mut left: usize| {
+            let mut found = Vec::new();
+            find_private(folder.path(), &mut left, &mut found);
+            found
+        };
+        assert_eq!(find(4), []);
+        assert_eq!(find(3).len(), 1);
+        assert_eq!(find(0), [Private::Folder(folder.path().to_owned())]);
+    }
 }
