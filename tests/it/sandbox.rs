@@ -503,13 +503,13 @@ fn fake_docker(workspace: &Workspace, script: &str) -> String {
 }
 
 #[test]
-fn a_container_is_made_with_all_its_limits_and_killed_when_its_time_is_up() {
+fn a_container_is_made_with_all_its_limits_and_removed_when_its_time_is_up() {
     let workspace = workspace(
         "{mode: docker, image: debian, memory_mb: 64, cpu_seconds: 9, writable: [out, .]}",
     );
     let path = fake_docker(
         &workspace,
-        "case \"$*\" in run*sleep*) exec sleep 60;; run*) echo inside;; esac",
+        "case \"$*\" in run*sleep*) exec sleep 60;; run*lost*) exit 125;; run*) echo inside;; esac",
     );
     fs::create_dir(workspace.file("out")).unwrap();
     let server = Launch::new(&workspace).env("PATH", &path).start();
@@ -525,16 +525,22 @@ fn a_container_is_made_with_all_its_limits_and_killed_when_its_time_is_up() {
         "{}",
         answer.text()
     );
+    check_removed(&workspace);
+    // The program that waits for the container is not the container.
+    call_tool(&server, &session, "bash", &json!({"command": "lost"}));
+    check_removed(&workspace);
+}
+
+/// Checks that the last container was removed, and so ended.
+fn check_removed(workspace: &Workspace) {
     let called = workspace.read("calls");
     let calls: Vec<&str> = called.lines().collect();
-    let [.., run, kill] = calls[..] else {
+    let [.., run, removal] = calls[..] else {
         panic!("{calls:?}")
     };
-    let name = run
-        .split_whitespace()
-        .find(|word| word.starts_with("duragent-"))
-        .unwrap();
-    assert_eq!(kill, format!("kill {name}"));
+    let mut words = run.split_whitespace();
+    let name = words.find(|word| word.starts_with("duragent-")).unwrap();
+    assert_eq!(removal, format!("rm --force {name}"));
 }
 
 /// Checks how the last container was made.

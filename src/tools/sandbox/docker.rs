@@ -1,20 +1,20 @@
 //! A Docker container for each run.
 
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use crossbeam_channel::never;
 
 use crate::base::os::ChildRules;
-use crate::tools::process::{self, End, NoWarden, Prepared, Warden};
+use crate::tools::process::{self, End, Ended, NoWarden, Prepared, Warden};
 use crate::tools::sandbox::{Job, Sandbox, SandboxError, SandboxSettings, TASKS_MAX};
 
 const PROGRAM: &str = "docker";
 /// How long the daemon may take to end a container.
-const KILL_WITHIN: Duration = Duration::from_secs(10);
+const REMOVAL_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Docker {
@@ -118,12 +118,18 @@ fn limits(settings: &SandboxSettings) -> Vec<OsString> {
 }
 
 fn mounts(settings: &SandboxSettings, job: &Job) -> Vec<OsString> {
-    let readable = job.readable.iter().map(|path| (path, ",readonly"));
+    let readable = job.readable.iter();
+    let readable = readable.map(|path| (path.as_path(), ",readonly"));
+    let between = settings.folders_between();
+    let own = [&job.work];
     let writable = settings.writable.iter().filter(|path| path.exists());
-    let writable = writable.chain([&job.work]).map(|path| (path, ""));
+    let writable = writable.chain(own).map(PathBuf::as_path);
+    let writable = writable.chain(between).map(|path| (path, ""));
     // What can be written may hold what must not be seen.
     let is_inside = |path: &&PathBuf| settings.writable.iter().any(|it| path.starts_with(it));
     let hidden = settings.hidden.iter().filter(is_inside);
+    // For what is not there, Docker would make something.
+    let hidden = hidden.filter(|path| path.exists());
     let shown = readable.chain(writable);
     shown
         .map(|(path, how)| mount(path.as_os_str(), how))
@@ -154,9 +160,12 @@ fn covered(path: &OsStr) -> OsString {
     text
 }
 
+/// In a field, a quote is written twice: else a folder's name could add fields of its own.
 fn field(name: &str, path: &OsStr) -> OsString {
+    let bytes = path.as_bytes().iter();
+    let quoted = bytes.flat_map(|byte| std::iter::repeat_n(*byte, 1 + usize::from(*byte == b'"')));
     let mut field = OsString::from(format!("\"{name}="));
-    field.push(path);
+    field.push(OsString::from_vec(quoted.collect()));
     field.push("\"");
     field
 }
@@ -176,23 +185,83 @@ struct Container {
 
 impl Warden for Container {
     fn ended(&mut self, end: &End) {
-        if matches!(end, End::Exited(_)) {
+        // It ended by itself if `docker` has its status. 125 is Docker's own: it lost the daemon.
+        let has_status = |status: &ExitStatus| status.code().is_some_and(|code| code != 125);
+        if matches!(end, End::Exited(status) if has_status(status)) {
             return;
         }
         let mut command = Command::new(PROGRAM);
+        // Not `kill`, which does nothing to one that is about to be started.
         command
-            .args(["kill", &self.name])
+            .args(["rm", "--force", &self.name])
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let kill = Prepared {
+        let removal = Prepared {
             command,
             rules: ChildRules::default(),
             warden: Box::new(NoWarden),
         };
-        match process::run(kill, Stdio::null(), KILL_WITHIN, &never()) {
-            Ok(ended) => log::debug!("docker kill {}: {}", self.name, ended.end),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+        match process::run(removal, Stdio::null(), REMOVAL_WITHIN, &never()) {
+            Ok(ended) if is_gone(&ended) => log::debug!("container {} is gone", self.name),
+            Ok(ended) => {
+                let said = ended.output.trim();
+                log::warn!(
+                    "container {} may still run: {said} ({})",
+                    self.name,
+                    ended.end
+                );
+            }
             Err(error) => log::warn!("container {} may still run: {error}", self.name),
         }
+    }
+}
+
+/// Whether `docker rm` left nothing: there may have been nothing yet.
+fn is_gone(removal: &Ended) -> bool {
+    let is_done = matches!(removal.end, End::Exited(status) if status.success());
+    is_done || removal.output.contains("No such container")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folders_name_adds_nothing_to_a_mount() {
+        let path = OsStr::new(r#"/a",source=/root,"consistency=cached"#);
+        assert_eq!(
+            mount(path, ",readonly"),
+            r#"type=bind,"source=/a"",source=/root,""consistency=cached","target=/a"",source=/root,""consistency=cached",readonly"#
+        );
+    }
+
+    #[test]
+    fn what_may_be_written_covers_what_it_holds_if_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        std::fs::create_dir_all(at("out/a/hidden")).unwrap();
+        let settings = SandboxSettings {
+            writable: vec![at("out"), at("nowhere")],
+            hidden: vec![at("elsewhere"), at("out/a/hidden"), at("out/b/absent")],
+            ..SandboxSettings::default()
+        };
+        let job = Job {
+            program: "true".into(),
+            args: Vec::new(),
+            environment: Vec::new(),
+            identity: Vec::new(),
+            work: at("work"),
+            readable: vec![at("tools")],
+        };
+        let expected = [
+            mount(at("tools").as_os_str(), ",readonly"),
+            mount(at("out").as_os_str(), ""),
+            mount(at("work").as_os_str(), ""),
+            mount(at("out/a").as_os_str(), ""),
+            covered(at("out/a/hidden").as_os_str()),
+        ];
+        let mut told = mounts(&settings, &job);
+        told.retain(|word| word != "--mount");
+        assert_eq!(told, expected);
     }
 }
