@@ -44,6 +44,8 @@ fn kill_member(pid: Pid, session: Pid) {
     }
 }
 
+/// From its `stat`, as `rustix::process::getsid` must not be asked of the kernel's own threads: it
+/// takes their session, 0, for a number that cannot be.
 fn is_member(pid: Pid, session: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.is_ok_and(|stat| session_of(&stat) == Some(session))
