@@ -215,7 +215,13 @@ fn server_of_a_user(workspace: &Workspace) -> Command {
     }
     // The build folder may be closed to others.
     let program = workspace.file("duragent");
-    fs::copy(env!("CARGO_BIN_EXE_duragent"), &program).unwrap();
+    // Not by this process: a child that another test starts meanwhile would hold the copy open,
+    // and what somebody writes cannot be run.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_duragent"))
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     give_away(workspace.path());
     let mut command = Command::new(program);

@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use duragent::tools::{Caller, Run, Toolbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::server::{Answer, Remote, eventually};
+use super::server::{Answer, Remote, eventually, write_program};
 
 /// The agent `ada` in a workspace of its own.
 pub struct Desk {
@@ -81,13 +80,10 @@ impl Desk {
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        let mode = if path.file_stem().unwrap() == "run" {
-            0o755
-        } else {
-            0o644
-        };
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        match path.file_stem().unwrap() == "run" {
+            true => write_program(&path, text),
+            false => fs::write(&path, text).unwrap(),
+        }
         path
     }
 

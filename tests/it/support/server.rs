@@ -44,6 +44,31 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Does something that must take less than `limit`, and again where it took longer: the machine
+/// may have been busy with something else.
+pub fn within(limit: Duration, mut attempt: impl FnMut() -> Duration) {
+    let took: Vec<Duration> = (0..5)
+        .map(|_| attempt())
+        .take_while(|took| *took >= limit)
+        .collect();
+    assert!(took.len() < 5, "never within {limit:?}: {took:?}");
+}
+
+/// Makes a program, in a process of its own: a child that another test starts meanwhile would hold
+/// open what this process writes, and what somebody writes cannot be run.
+pub fn write_program(path: &Path, text: &str) {
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat > \"$1\" && chmod 755 \"$1\"", "sh"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = writer.stdin.take().unwrap();
+    input.write_all(text.as_bytes()).unwrap();
+    drop(input);
+    assert!(writer.wait().unwrap().success());
+}
+
 /// A folder with a `.duragent/` in it, gone when it is dropped.
 pub struct Workspace(TempDir);
 
