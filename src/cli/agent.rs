@@ -8,6 +8,7 @@ use crate::cli::server::connect_running;
 use crate::cli::session::none_runs;
 use crate::cli::settings::{ClientSettings, client_settings};
 use crate::client::wire::AgentInfo;
+use crate::domain::ids::AgentName;
 use crate::runtime::options::ServeOptions;
 use crate::runtime::shown_agent::{SentPrompt, ShownAgent};
 use crate::terminal::clean::{clean, one_line};
@@ -66,7 +67,9 @@ fn show(args: &AgentShowArgs, global: &Global, settings: &ClientSettings) -> Out
     let Some(agent) = agent else {
         let name = one_line(&args.agent, DESCRIPTION_WIDTH);
         let folder = settings.agents_dir.display();
-        let why = match settings.agents_dir.join(&args.agent).is_dir() {
+        // `..` is a folder, and no agent.
+        let is_name = AgentName::parse(&args.agent).is_ok();
+        let why = match is_name && settings.agents_dir.join(&args.agent).is_dir() {
             true => format!("the agent {name} in {folder} has errors"),
             false => format!("there is no agent {name} in {folder}"),
         };
