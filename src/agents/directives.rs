@@ -15,21 +15,34 @@ pub(super) const FOLDER: &str = "directives";
 const BYTES_MAX: usize = 1 << 20;
 
 /// The directives in `folder`, sorted by name; none if there is no such folder. One that cannot be
-/// read is left out, and reported.
-pub(super) fn read(folder: &Path, problems: &mut Vec<Problem>) -> Vec<Directive> {
+/// read is reported, and stays as it is in `last`, or is left out: nobody who saves a file badly
+/// means to take a rule away.
+pub(super) fn read(
+    folder: &Path,
+    last: &[Directive],
+    problems: &mut Vec<Problem>,
+) -> Vec<Directive> {
     let files = match markdown_files(folder) {
         Ok(files) => files,
         Err(error) => {
             let message = format!("cannot read the folder of directives: {error}");
             problems.push(Problem::of_file(folder, message));
-            return Vec::new();
+            let of_here = |one: &&Directive| one.file.parent() == Some(folder);
+            return last.iter().filter(of_here).cloned().collect();
         }
     };
     let mut found = Vec::new();
     for (name, path) in files {
         match text::read(&path, BYTES_MAX) {
-            Ok(text) => found.push(Directive { name, text }),
-            Err(error) => problems.push(unreadable(&path, &error)),
+            Ok(text) => found.push(Directive {
+                name,
+                text,
+                file: path,
+            }),
+            Err(error) => {
+                problems.push(unreadable(&path, &error));
+                found.extend(last.iter().find(|one| one.file == path).cloned());
+            }
         }
     }
     found
@@ -76,6 +89,7 @@ mod tests {
             let one = |name: &&str| Directive {
                 name: (*name).to_owned(),
                 text: owner.to_owned(),
+                file: PathBuf::new(),
             };
             names.iter().map(one).collect()
         };

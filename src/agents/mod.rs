@@ -61,8 +61,8 @@ pub struct ReloadReport {
     pub changed: Vec<AgentName>,
     /// Agents whose folder is gone.
     pub removed: Vec<AgentName>,
-    /// Errors of the files that were not taken. An agent whose own file is among them is as before;
-    /// one whose skill or directive is has it no longer.
+    /// Errors of the files that were not taken. An agent whose own file is among them is as before,
+    /// and so is a directive; an agent whose skill is has it no longer.
     pub failed: Vec<Problem>,
 }
 
@@ -120,10 +120,12 @@ impl AgentDirectory {
             .reloading
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let before = self.read_state(|state| state.agents.clone());
         let found = Found::read(
             &self.folder,
             self.shared_directives.as_deref(),
             &*self.environment,
+            &before,
         );
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let (next, report) = state.after(found);
@@ -206,7 +208,12 @@ impl Broken {
 }
 
 impl Found {
-    fn read(folder: &Path, shared: Option<&Path>, environment: Environment<'_>) -> Found {
+    fn read(
+        folder: &Path,
+        shared: Option<&Path>,
+        environment: Environment<'_>,
+        before: &BTreeMap<AgentName, Arc<AgentSpec>>,
+    ) -> Found {
         let mut found = Found {
             agents: Vec::new(),
             problems: Vec::new(),
@@ -223,21 +230,33 @@ impl Found {
                 return found;
             }
         };
+        let last = before.values().flat_map(|agent| agent.directives.clone());
+        let mut last: Vec<Directive> = last.collect();
+        // Those for all agents stand in each of them.
+        last.sort_by(|one, other| one.file.cmp(&other.file));
+        last.dedup_by(|one, other| one.file == other.file);
         let shared = shared.map_or_else(Vec::new, |shared| {
-            directives::read(shared, &mut found.problems)
+            directives::read(shared, &last, &mut found.problems)
         });
         for folder in folders {
-            found.add(&folder, &shared, environment);
+            found.add(&folder, &shared, &last, environment);
         }
         found
     }
 
-    fn add(&mut self, folder: &Path, shared: &[Directive], environment: Environment<'_>) {
+    fn add(
+        &mut self,
+        folder: &Path,
+        shared: &[Directive],
+        last: &[Directive],
+        environment: Environment<'_>,
+    ) {
         let (spec, problems) = read_agent(
             &folder.join(AGENT_FILE),
             folder,
             environment,
             Level::Warning,
+            last,
         );
         self.problems.extend(problems);
         match (spec, &mut self.broken) {
@@ -283,13 +302,13 @@ fn agent_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// Everything that is wrong with an agent: `path` is its folder or its `agent.yaml`.
 pub fn validate(path: &Path, environment: Environment<'_>) -> Vec<Problem> {
     if path.is_dir() {
-        return read_agent(&path.join(AGENT_FILE), path, environment, Level::Error).1;
+        return read_agent(&path.join(AGENT_FILE), path, environment, Level::Error, &[]).1;
     }
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    read_agent(path, folder, environment, Level::Error).1
+    read_agent(path, folder, environment, Level::Error, &[]).1
 }
 
 /// Everything that is wrong with the agents in `folder`, each with the name of its folder.
@@ -314,12 +333,14 @@ pub fn keys() -> Vec<String> {
     found
 }
 
-/// Reads an agent's `file` in its `folder`, and tells what is wrong with it.
+/// Reads an agent's `file` in its `folder`, and tells what is wrong with it. `last` are directives
+/// as they were read before.
 fn read_agent(
     file: &Path,
     folder: &Path,
     environment: Environment<'_>,
     unknown_keys: Level,
+    last: &[Directive],
 ) -> (Option<AgentSpec>, Vec<Problem>) {
     let text = match text::read(file, TEXT_BYTES_MAX) {
         Ok(text) => text,
@@ -336,7 +357,7 @@ fn read_agent(
     let mut beside = Vec::new();
     if let Some(spec) = &mut spec {
         let own = folder.join(directives::FOLDER);
-        spec.directives = directives::read(&own, &mut beside);
+        spec.directives = directives::read(&own, last, &mut beside);
         spec.skills = skills::read(&spec.skills_dir, unknown_keys, &mut beside);
     }
     let spec = spec.filter(|_| !report.has_errors());

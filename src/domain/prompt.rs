@@ -159,6 +159,7 @@ mod tests {
         Directive {
             name: name.to_owned(),
             text: text.to_owned(),
+            file: PathBuf::new(),
         }
     }
 

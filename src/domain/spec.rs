@@ -295,6 +295,8 @@ pub struct Directive {
     pub name: String,
     /// What it says.
     pub text: String,
+    /// Where it was read.
+    pub file: PathBuf,
 }
 
 impl Directive {

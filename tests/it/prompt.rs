@@ -217,10 +217,11 @@ fn the_prompt_of_a_session_keeps_its_bytes_and_the_time_of_its_start() {
 }
 
 #[test]
-fn a_reload_takes_directives_up_and_a_bad_one_is_told_and_left_out() {
+fn a_reload_takes_directives_up_and_a_bad_one_is_told_and_stays_as_it_was() {
     let model = FakeModel::start();
     model.default_reply(text("Hello."));
     let workspace = workspace(&model, "openai");
+    workspace.echo_agent("bob");
     let server = serve(&workspace);
     let session = server.create_session("ada");
     assert_eq!(server.say(&session, "Hi.").status, 200);
@@ -234,7 +235,7 @@ fn a_reload_takes_directives_up_and_a_bad_one_is_told_and_left_out() {
     let report = server
         .post("/api/admin/v1/reload-agents", &json!({}))
         .json();
-    assert_eq!(report["changed"], json!(["ada"]), "{report}");
+    assert_eq!(report["changed"], json!(["ada", "bob"]), "{report}");
     let error = &report["errors"][0];
     assert_eq!(error["message"], json!("2:1: is not UTF-8 from here on"));
     assert_eq!(error["file"], json!("agents/ada/directives/a.md"));
@@ -242,8 +243,22 @@ fn a_reload_takes_directives_up_and_a_bad_one_is_told_and_left_out() {
     // It counts for a session that has begun, too.
     assert_eq!(server.say(&session, "Hi again.").status, 200);
     let system = asked(&model).system();
-    assert!(system.contains("Workspace z.\n\nAgent b: ada."), "{system}");
-    assert!(system.contains("Brand new."), "{system}");
+    let expected = "Brand new.\n\nWorkspace z.\n\nAgent a.\n\nAgent b: ada.";
+    assert!(system.contains(expected), "{system}");
+
+    // One that is gone was meant to go.
+    fs::remove_file(workspace.file(".duragent/agents/ada/directives/a.md")).unwrap();
+    // A folder that is none hides none of what was in it.
+    let shared = workspace.file(".duragent/directives");
+    fs::remove_dir_all(&shared).unwrap();
+    fs::write(&shared, "").unwrap();
+    let report = server.post("/api/admin/v1/reload-agents", &json!({}));
+    assert_eq!(report.json()["errors"][0]["file"], json!("directives"));
+    assert_eq!(server.say(&session, "And now?").status, 200);
+    let system = asked(&model).system();
+    let expected = "Brand new.\n\nWorkspace z.\n\nAgent b: ada.";
+    assert!(system.contains(expected), "{system}");
+    assert_eq!(system.matches("Brand new.").count(), 1, "{system}");
 }
 
 #[test]
@@ -262,6 +277,9 @@ fn an_agent_is_shown_without_its_secrets_and_one_that_is_not_there_is_not() {
     assert_eq!(output.status.code(), Some(1));
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(complaint.contains("there is no agent bob"), "{complaint}");
+    let output = run(&workspace, &["agent", "show", ".."]);
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("there is no agent .."), "{complaint}");
 
     workspace.agent("bob", "  model: {provider: echoo, name: x}\n");
     let output = run(&workspace, &["agent", "show", "bob"]);
