@@ -1,5 +1,5 @@
-//! What agents with limits have spent: read from the logs when such an agent is first used, and kept
-//! up to date as events are written.
+//! What agents with limits have spent: read from the logs after the start, or when such an agent is
+//! first used, and kept up to date as events are written.
 //!
 //! Reading takes no lock of any session. What is written meanwhile is noted, and counted at the end
 //! if the reading had not seen it: each record counts once.
@@ -20,6 +20,7 @@ use crate::engine::error::EngineError;
 use crate::engine::inner::{Agent, Inner, chain};
 use crate::engine::mint::Mint;
 use crate::engine::session::{PAGE, Session};
+use crate::engine::sessions::Sessions;
 
 /// The accounts of agents with limits, by name.
 #[derive(Debug, Default)]
@@ -245,6 +246,20 @@ impl Drop for Admitted<'_> {
     fn drop(&mut self) {
         if let Some(session) = &self.session {
             self.account.forget(session);
+        }
+    }
+}
+
+impl Sessions {
+    /// Reads what these agents have spent, as far as they have limits, so that nobody who talks to
+    /// them has to wait for that.
+    pub fn read_spending<'a>(&self, agents: impl Iterator<Item = &'a str>) {
+        for agent in agents.filter_map(|name| self.inner.agents.get(name)) {
+            if let Err(error) = self.inner.purse(&agent) {
+                // Tried again by whoever talks to it.
+                let name = &agent.spec.name;
+                log::debug!("what {name} has spent is not known: {}", chain(&error));
+            }
         }
     }
 }

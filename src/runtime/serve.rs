@@ -18,6 +18,7 @@ use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::config::{self, Config, Server};
 use crate::domain::redact::Redactor;
 use crate::domain::secret::Secret;
+use crate::domain::spec::LimitsSpec;
 use crate::domain::time::Timestamp;
 use crate::engine::{Lifetimes, Parts, Recovery, Sessions, Settings};
 use crate::http::access::{AccessSettings, Token};
@@ -177,7 +178,7 @@ impl Running {
         let api = Arc::new(Api::new(Context {
             sessions: sessions.clone(),
             host: Arc::new(Program {
-                agents,
+                agents: Arc::clone(&agents),
                 policies: Arc::clone(&policies),
                 sessions: sessions.clone(),
                 stop: means.stop_requests,
@@ -198,7 +199,7 @@ impl Running {
             Arc::clone(&api) as _,
         )
         .context("cannot start the HTTP server")?;
-        let scan = start_scan(&store, &sessions, recovery, streams_stop)?;
+        let scan = start_scan(&store, &sessions, &agents, recovery, streams_stop)?;
         Ok(Running {
             front,
             api,
@@ -337,10 +338,12 @@ fn lifetimes(sessions: &config::Sessions) -> Lifetimes {
 fn start_scan(
     store: &Arc<FileStore>,
     sessions: &Sessions,
+    agents: &Arc<AgentDirectory>,
     recovery: Recovery,
     stop: Stop,
 ) -> anyhow::Result<Joined> {
     let (store, sessions) = (Arc::clone(store), sessions.clone());
+    let agents = Arc::clone(agents);
     thread::spawn("scan", STACK_WORK, move || {
         if let Err(error) = store.finish_deletions() {
             log::warn!("leftovers of deleted sessions stay: {error}");
@@ -350,6 +353,9 @@ fn start_scan(
             Ok(unfinished) => log::info!("{unfinished} unfinished turns found"),
             Err(error) => log::error!("unfinished turns are not found: {error}"),
         }
+        let mut limited = agents.list();
+        limited.retain(|agent| agent.limits != LimitsSpec::default());
+        sessions.read_spending(limited.iter().map(|agent| agent.name.as_str()));
         // After the recovery: a turn that was just taken up is at work, and not idle.
         if let Err(error) = sessions.sweep(|| stop.is_stopped()) {
             log::warn!("idle sessions are not swept: {error}");

@@ -73,6 +73,20 @@ fn spent_tokens_refuse_messages_in_every_session_until_the_day_ends() {
 }
 
 #[test]
+fn what_was_spent_can_be_read_before_anybody_asks() {
+    let (world, _clock) = world(Some(15), None);
+    let (a, b) = (world.session(), world.session());
+    read_all(&mut world.say(&a, "hi"));
+    let world = world.restarted();
+    world
+        .sessions
+        .read_spending(["helper", "nobody"].into_iter());
+    // What is read now is not there any more.
+    world.sessions.delete(&a).unwrap();
+    assert_eq!(refusal(&world, &b).0, Limit::TokensPerDay);
+}
+
+#[test]
 fn begun_turns_refuse_messages_until_the_hour_ends_but_not_to_a_turn_at_work() {
     let (world, clock) = world(None, Some(2));
     let (a, b) = (world.session(), world.session());
