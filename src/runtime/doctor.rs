@@ -20,6 +20,7 @@ use crate::domain::spec::AgentSpec;
 use crate::domain::time::Timestamp;
 use crate::llm::providers::ProviderSettings;
 use crate::runtime::offline::Files;
+use crate::runtime::programs::programs;
 use crate::tools::web;
 
 /// One thing that was looked at, and how it is.
@@ -124,7 +125,7 @@ pub fn examine(file: Option<&Path>, flags: &Overrides) -> (Vec<Check>, Option<Co
     checks.extend(directive_checks(agents_dir, &loaded));
     let agents = loaded.list();
     checks.extend(agent_checks(agents_dir, &agents));
-    checks.extend(tool_checks(config.sandbox.mode, &agents));
+    checks.extend(tool_checks(&config, &agents));
     (checks, Some(config))
 }
 
@@ -308,7 +309,7 @@ fn key_checks(subject: &str, spec: &AgentSpec, providers: &ProviderSettings) -> 
 
 // --- tools ---
 
-fn tool_checks(mode: SandboxMode, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
+fn tool_checks(config: &Config, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
     let wanting = |wanted: &str| -> Vec<&str> {
         let wants = agents.iter().filter(|agent| agent.has_builtin(wanted));
         wants.map(|agent| agent.name.as_str()).collect()
@@ -317,7 +318,9 @@ fn tool_checks(mode: SandboxMode, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
     let is_there = |program: &str| is_on_path(program, &path);
     let mut checks = vec![
         bash(&wanting("bash"), is_there("bash")),
-        sandbox(mode, is_there),
+        sandbox(config.sandbox.mode, is_there, || {
+            programs(config).try_sandbox()
+        }),
     ];
     checks.extend(search(&wanting(web::NAME)));
     checks
@@ -335,8 +338,12 @@ fn bash(agents: &[&str], is_there: bool) -> Check {
     }
 }
 
-/// Whether the program is there that tools are to be locked in by.
-fn sandbox(mode: SandboxMode, is_there: impl Fn(&str) -> bool) -> Check {
+/// Whether the program is there that tools are to be locked in by, and works.
+fn sandbox(
+    mode: SandboxMode,
+    is_there: impl Fn(&str) -> bool,
+    try_it: impl FnOnce() -> Result<(), String>,
+) -> Check {
     const SUBJECT: &str = "sandbox";
     let (word, program, package) = match mode {
         SandboxMode::Trust => {
@@ -345,13 +352,16 @@ fn sandbox(mode: SandboxMode, is_there: impl Fn(&str) -> bool) -> Check {
         SandboxMode::Bubblewrap => ("bubblewrap", "bwrap", "bubblewrap"),
         SandboxMode::Docker => ("docker", "docker", "docker.io"),
     };
-    match is_there(program) {
-        true => Check::ok(SUBJECT, format!("`{word}`: {program} is there")),
-        false => Check::error(
+    if !is_there(program) {
+        let message = format!("`{word}` needs {program}, which is not in PATH");
+        return Check::error(SUBJECT, message).hint(format!("install the package `{package}`"));
+    }
+    match try_it() {
+        Ok(()) => Check::ok(SUBJECT, format!("`{word}` works")),
+        Err(error) => Check::error(
             SUBJECT,
-            format!("`{word}` needs {program}, which is not in PATH"),
-        )
-        .hint(format!("install the package `{package}`")),
+            format!("`{word}` does not work, and no tool will run a program: {error}"),
+        ),
     }
 }
 
@@ -385,15 +395,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sandbox_needs_its_program() {
-        for (mode, there, expected) in [
-            (SandboxMode::Trust, "", Health::Ok),
-            (SandboxMode::Bubblewrap, "bwrap", Health::Ok),
-            (SandboxMode::Bubblewrap, "docker", Health::Error),
-            (SandboxMode::Docker, "docker", Health::Ok),
-            (SandboxMode::Docker, "bwrap", Health::Error),
+    fn a_sandbox_needs_its_program_and_has_to_work() {
+        for (mode, there, works, expected) in [
+            (SandboxMode::Trust, "", false, Health::Ok),
+            (SandboxMode::Bubblewrap, "bwrap", true, Health::Ok),
+            (SandboxMode::Bubblewrap, "bwrap", false, Health::Error),
+            (SandboxMode::Bubblewrap, "docker", true, Health::Error),
+            (SandboxMode::Docker, "docker", true, Health::Ok),
+            (SandboxMode::Docker, "bwrap", true, Health::Error),
         ] {
-            let check = sandbox(mode, |program| program == there);
+            let tried = || works.then_some(()).ok_or_else(|| "no".to_owned());
+            let check = sandbox(mode, |program| program == there, tried);
             assert_eq!(check.status, expected, "{check:?}");
         }
     }
