@@ -185,6 +185,9 @@ pub const FIND_ACTIONS: &[&str] = &[
     "-delete", "-exec", "-execdir", "-fls", "-fprint", "-fprint0", "-fprintf", "-ok", "-okdir",
 ];
 
+/// Of `[[`: what stands between two expressions.
+const NUMBER_OPERATORS: &[&str] = &["-eq", "-ne", "-lt", "-le", "-gt", "-ge"];
+
 /// Why a command can run more than it says; `None` when it is not known to.
 pub fn runs_others(words: &[Word]) -> Option<String> {
     let command = words.first()?.value()?;
@@ -204,21 +207,53 @@ pub fn runs_others(words: &[Word]) -> Option<String> {
             .then(|| "`find` runs, removes or writes something here".to_owned()),
         // They set a variable, in whose subscript anything can stand.
         "printf" => starts_with(arguments, "-v").then(|| "`printf -v` sets a variable".to_owned()),
-        "wait" => starts_with(arguments, "-p").then(|| "`wait -p` sets a variable".to_owned()),
-        "test" | "[" | "[[" => arguments
+        "wait" => arguments
             .iter()
-            .any(holds_code)
-            .then(|| format!("`{name}` may evaluate its words")),
+            .any(is_wait_p)
+            .then(|| "`wait -p` sets a variable".to_owned()),
+        "test" | "[" | "[[" => {
+            let evaluates = arguments.iter().any(holds_code) || compares_numbers(name, arguments);
+            evaluates.then(|| format!("`{name}` may evaluate its words"))
+        }
         _ => None,
     }
 }
 
-/// Whether something in quotes would run if it were evaluated.
+/// Whether something in quotes would run, or would have a variable evaluated, if it were evaluated
+/// itself. A variable that nobody assigned will do: every command sets `$_` to its last word.
 fn holds_code(word: &Word) -> bool {
     word.pieces.iter().any(|piece| match piece {
-        Piece::Text(text) => text.contains(['$', '`']),
+        Piece::Text(text) => text.contains(['$', '`', '[']),
         Piece::Unknown => false,
     })
+}
+
+/// Whether `[[` compares numbers, and is given something else: the name of a variable, whose value
+/// it evaluates.
+fn compares_numbers(name: &str, arguments: &[Word]) -> bool {
+    let is_operator = |word: &Word| {
+        let value = word.value();
+        value.is_some_and(|value| NUMBER_OPERATORS.contains(&value.as_str()))
+    };
+    let is_number = |word: Option<&Word>| {
+        let value = word.and_then(Word::value);
+        value.is_some_and(|value| {
+            value
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'-')
+        })
+    };
+    name == "[["
+        && (0..arguments.len()).any(|at| {
+            let before = at.checked_sub(1).and_then(|before| arguments.get(before));
+            let after = arguments.get(at + 1);
+            is_operator(&arguments[at]) && !(is_number(before) && is_number(after))
+        })
+}
+
+fn is_wait_p(word: &Word) -> bool {
+    let value = word.value();
+    value.is_none_or(|value| value.starts_with('-') && value.contains('p'))
 }
 
 fn starts_with(words: &[Word], option: &str) -> bool {

@@ -389,6 +389,45 @@ fn each_trick_runs_what_is_not_allowed_and_none_does_so_unasked() {
 }
 
 #[test]
+fn what_bash_reads_in_an_unusual_way_runs_nothing_unasked() {
+    let stage = Stage::new();
+    let allow = "allow: ['bash:s0*', 'bash:\\[\\[ *', 'bash:test *', 'bash:\\[ *', 'bash:echo *', 'bash:true', 'bash:wait *', 'bash:0*']";
+    let (asking, dangerous) = (rules(allow), rules("mode: dangerous\ndeny: ['bash:s5*']"));
+    let tricks = [
+        // The parentheses of a pattern end at their own, whatever stands in between.
+        "[[ a =~ (x ]] # '\necho ') ]] || s5 #'",
+        "[[ a =~ b(x ]] # '\necho ') ]] || s5 #'",
+        "[[ a == @(x ]] # '\necho ') ]] || s5 #'",
+        // In a substitution a here-document ends with its word, and with that and more.
+        "echo $(s0 <<E\nE s5 )\nE\n)",
+        "s0 <(s0 <<-E\n\tE s5 )\nE\n)",
+        // A descriptor may have leading zeros.
+        "0000000002>x s5",
+    ];
+    for script in tricks {
+        let ran: Vec<_> = stage.run(script).into_iter().collect();
+        assert!(ran.contains(&vec!["s5".to_owned()]), "{script}: {ran:?}");
+        for rules in [&asking, &dangerous] {
+            let ruling = judge(rules, &Call::Shell(Some(script))).ruling;
+            assert_ne!(ruling, Ruling::Allow, "{script}");
+        }
+    }
+    // `$_` is set by every command, and evaluated where a number is expected.
+    for script in [
+        "echo 'a[$(s5)]'; [[ _ -eq 0 ]]",
+        "echo 'a[$(s5)]'; [[ 3 -lt 1+_ ]]",
+        "echo 'a[$(s5)]'; test -v 'PIPESTATUS[_]'",
+        "echo 'a[$(s5)]'; [ -v 'PIPESTATUS[_]' ]",
+        "echo 'a[$(s5)]'; [[ -v 'PIPESTATUS[_]' ]]",
+    ] {
+        let ran = stage.run(script);
+        assert!(ran.contains(&vec!["s5".to_owned()]), "{script}: {ran:?}");
+        let ruling = judge(&asking, &Call::Shell(Some(script))).ruling;
+        assert_eq!(ruling, Ruling::Ask, "{script}");
+    }
+}
+
+#[test]
 fn the_stage_takes_down_what_runs() {
     let stage = Stage::new();
     let ran = stage.run("s0 'a b' | s1 & (sleep 0; s2) >/dev/null; s9");

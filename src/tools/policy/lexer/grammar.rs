@@ -341,7 +341,8 @@ impl Parser<'_> {
                 continue;
             }
             match self.byte(0) {
-                Some(b'(' | b')') => self.at += 1,
+                Some(b'(') => self.group_in_condition(words.last())?,
+                Some(b')') => self.at += 1,
                 Some(b'<' | b'>') if !is_process => self.at += 1,
                 _ => {
                     let Some(word) = self.word()? else {
@@ -357,6 +358,18 @@ impl Parser<'_> {
         }
         self.found[slot].words = words;
         self.found[slot].text = self.text[start..self.at].to_owned();
+        Ok(())
+    }
+
+    /// A `(` that groups. One of a pattern (`=~ (…)`, `== @(…)`) ends at its own `)`, and everything
+    /// before that, a `]]` too, is the pattern's: such are refused.
+    fn group_in_condition(&mut self, last: Option<&Word>) -> Parsed<()> {
+        let before = self.text[..self.at].bytes().next_back();
+        let is_apart = before.is_none_or(|byte| is_blank(byte) || matches!(byte, b'\n' | b'('));
+        if !is_apart || last.is_some_and(|word| word.raw == "=~") {
+            return self.fail("a parenthesis in a pattern");
+        }
+        self.at += 1;
         Ok(())
     }
 
@@ -484,7 +497,7 @@ impl Parser<'_> {
 
     /// The redirection that stands here, of the command in `slot`.
     fn redirection(&mut self, slot: usize) -> Parsed<Option<Redirection>> {
-        let prefix = self.descriptor();
+        let prefix = self.descriptor()?;
         let Some(operator) = self.operator(prefix) else {
             return Ok(None);
         };
@@ -509,16 +522,18 @@ impl Parser<'_> {
     }
 
     /// How long the number or `{name}` is that a redirection here may begin with.
-    fn descriptor(&self) -> usize {
+    fn descriptor(&self) -> Parsed<usize> {
         let rest = self.rest();
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        // No number of a descriptor is longer: bash takes it for a word.
-        let digits = if digits > 9 { 0 } else { digits };
+        // Bash takes it for a word if it is too great a number; not for its leading zeros.
+        if digits > 9 && rest[digits..].starts_with(['<', '>']) {
+            return self.fail("a descriptor that is not understood");
+        }
         let name = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
-        match name {
+        Ok(match name {
             Some((name, _)) if is_name(name) => name.len() + 2,
             _ => digits,
-        }
+        })
     }
 
     fn operator(&self, prefix: usize) -> Option<&'static str> {
@@ -559,9 +574,14 @@ impl Parser<'_> {
                 true => line.trim_start_matches('\t'),
                 false => line,
             };
+            // Where a substitution ends in the same line, bash stops at the delimiter in front.
+            let is_end = shown == here.delimiter;
+            if !is_end && shown.starts_with(&here.delimiter) && shown.contains(')') {
+                return self.fail("an end of a here-document that is not understood");
+            }
             let line_start = self.at;
             self.at = self.text.len().min(self.at + line.len() + 1);
-            if shown == here.delimiter {
+            if is_end {
                 let text = self.text[start..line_start].to_owned();
                 return self.keep_here_document(here, text);
             }

@@ -206,3 +206,29 @@ fn the_text_of_a_command_is_as_it_is_written() {
         .collect();
     assert_eq!(texts, ["x=1 r\\m  'a b' >f", "ls"]);
 }
+
+#[test]
+fn the_deepest_nesting_fits_half_the_stack_of_a_thread() {
+    let parts = [
+        ("$(", ")"),
+        ("\"$(", ")\""),
+        ("{ ", "; }"),
+        ("${x:-$(", ")}"),
+        ("if a; then ", "; fi"),
+        ("f() { ", "; }"),
+        ("echo $((1+$(", ")))"),
+        ("x=($(", "))"),
+        ("case a in a) ", ";; esac"),
+        ("[[ -n $(", ") ]]"),
+    ];
+    let body = move || {
+        for (open, close) in parts {
+            for levels in [6, 11, 23, 24, 100, 4_000] {
+                let script = format!("{}a{}", open.repeat(levels), close.repeat(levels));
+                drop(parse(&script));
+            }
+        }
+    };
+    let thread = crate::base::thread::spawn("deep", crate::base::thread::STACK_WORK / 2, body);
+    drop(thread.unwrap());
+}
