@@ -67,8 +67,11 @@ impl Tool for Bash {
         let order = read_arguments(run.arguments).and_then(|arguments: Arguments| {
             Ok(Order {
                 program: NAME.into(),
-                // A command may begin with a dash.
-                args: vec!["-c".into(), "--".into(), arguments.command.into()],
+                // Bash may take itself for a login through ssh, and read a person's file first. A
+                // command may begin with a dash.
+                args: ["--norc", "-c", "--", &arguments.command]
+                    .map(Into::into)
+                    .into(),
                 input: None,
                 timeout: timeout(arguments.timeout_seconds)?,
             })

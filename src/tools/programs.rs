@@ -31,6 +31,20 @@ const TRIAL: Duration = Duration::from_secs(10);
 /// The agent's folder for what its programs write.
 const WORK: &str = "work";
 
+/// Variables that say what bash runs first, and how it reads.
+const STEERING: [&str; 8] = [
+    "BASHOPTS",
+    "BASH_COMPAT",
+    "BASH_ENV",
+    "CDPATH",
+    "ENV",
+    "POSIXLY_CORRECT",
+    "PS4",
+    "SHELLOPTS",
+];
+/// Variables that say which bytes are a character.
+const LOCALES: [&str; 3] = ["LANG", "LC_ALL", "LC_CTYPE"];
+
 /// What running programs needs of the server.
 #[derive(Debug)]
 pub struct Programs {
@@ -194,10 +208,27 @@ fn work_folder(home: &Path) -> Result<PathBuf, ProgramError> {
     }
 }
 
-/// What a program may know of this one's environment: everything but secrets.
+/// What a program may know of this one's environment: everything but secrets, and what would have
+/// a shell run or read something else than the command it is given.
 fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
     let is_secret = |name: &OsStr| names_a_secret(&name.to_string_lossy());
-    all.filter(|(name, _)| !is_secret(name)).collect()
+    all.filter(|(name, value)| !is_secret(name) && !steers_shell(name, value))
+        .collect()
+}
+
+/// Whether a variable changes what bash makes of a command that a policy has judged.
+fn steers_shell(name: &OsStr, value: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    // In others than these, half of a character may look like a quote.
+    let is_odd_locale = || {
+        let value = value.to_string_lossy().to_ascii_lowercase();
+        let is_plain = matches!(value.as_str(), "" | "c" | "posix");
+        !is_plain && !value.contains("utf-8") && !value.contains("utf8")
+    };
+    // A function of the environment goes before a program of its name.
+    name.starts_with("BASH_FUNC_")
+        || STEERING.contains(&name.as_ref())
+        || LOCALES.contains(&name.as_ref()) && is_odd_locale()
 }
 
 /// A text as a file to read from, which is in memory only.
@@ -252,6 +283,26 @@ mod tests {
         );
         let names: Vec<&OsStr> = told.iter().map(|(name, _)| name.as_os_str()).collect();
         assert_eq!(names, ["PATH", "HOME"]);
+    }
+
+    #[test]
+    fn what_would_steer_a_shell_is_left_out() {
+        let all = [
+            ("BASH_ENV", "x"),
+            ("SHELLOPTS", "xtrace"),
+            ("BASH_FUNC_git%%", "() { rm x; }"),
+            ("LANG", "de_DE.UTF-8"),
+            ("LC_CTYPE", "C.utf8"),
+            ("LC_ALL", "zh_CN.GBK"),
+            ("LC_TIME", "zh_CN.GBK"),
+            ("BASH", "/bin/bash"),
+        ];
+        let told = environment(
+            all.into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        );
+        let names: Vec<&OsStr> = told.iter().map(|(name, _)| name.as_os_str()).collect();
+        assert_eq!(names, ["LANG", "LC_CTYPE", "LC_TIME", "BASH"]);
     }
 
     #[test]

@@ -307,6 +307,32 @@ fn programs_of_tools_are_told_none_of_the_servers_secrets() {
 }
 
 #[test]
+fn the_shell_runs_the_command_and_nothing_that_the_environment_names() {
+    let workspace = Workspace::new();
+    with_bash(&workspace);
+    workspace.write("before", "echo from BASH_ENV\n");
+    workspace.write(".bashrc", "echo from bashrc\n");
+    let before = workspace.file("before");
+    let launch = Launch::new(&workspace)
+        .env("BASH_ENV", before.to_str().unwrap())
+        .env("BASH_FUNC_true%%", "() { echo from a function; }")
+        .env("SHELLOPTS", "xtrace")
+        .env("PS4", "$(echo from PS4)")
+        .env("SSH_CLIENT", "127.0.0.1 1 2");
+    let server = launch.start();
+    let session = server.create_session("ada");
+    let answer = call_tool(
+        &server,
+        &session,
+        "bash",
+        &json!({"command": "true; echo x"}),
+    );
+    let shown = answer.text();
+    assert!(!shown.contains("from"), "{shown}");
+    assert!(shown.contains('x'), "{shown}");
+}
+
+#[test]
 fn cancelling_a_turn_kills_what_its_tool_started() {
     let workspace = Workspace::new();
     with_bash(&workspace);
