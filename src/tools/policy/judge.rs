@@ -486,12 +486,29 @@ fn add_forbidden_forms(command: &Command, depth: usize, forms: &mut Vec<Form>) {
         forms.push(Form::Rest(joined(&command.words)));
     }
     if depth < INNER_MAX {
-        for word in command.assignments.iter().chain(&command.words) {
-            for inner in inner_commands(word, runs_others) {
-                add_forbidden_forms(&inner, depth + 1, forms);
-            }
+        let input = command.redirections.iter().map(|one| &one.target);
+        let words = command.assignments.iter().chain(&command.words);
+        let mut inner: Vec<Command> = words
+            .chain(input)
+            .flat_map(|word| inner_commands(word, runs_others))
+            .collect();
+        if runs_others {
+            inner.extend(inner_commands(&as_one(&command.words), true));
+        }
+        for one in inner {
+            add_forbidden_forms(&one, depth + 1, forms);
         }
     }
+}
+
+/// The arguments as `eval` and `ssh` take them: one script.
+fn as_one(words: &[Word]) -> Word {
+    let mut one = Word::default();
+    for word in words.iter().skip(1) {
+        one.pieces.extend(word.pieces.iter().cloned());
+        one.pieces.push(Piece::Text(" ".to_owned()));
+    }
+    one
 }
 
 /// The words, also with the bare name of the program.
@@ -501,9 +518,11 @@ fn add_forms_of_words(words: &[Word], forms: &mut Vec<Form>) {
     };
     forms.push(Form::Whole(joined(words)));
     let first = word_symbols(first);
-    let slash = Symbol::Letter('/');
-    if let Some(at) = first.iter().rposition(|symbol| *symbol == slash) {
-        let mut form = first[at + 1..].to_vec();
+    // What only the shell knows may hold the last slash.
+    let starts_name = |symbol: &Symbol| matches!(symbol, Symbol::Letter('/') | Symbol::Unknown);
+    if let Some(at) = first.iter().rposition(starts_name) {
+        let is_slash = first[at] == Symbol::Letter('/');
+        let mut form = first[at + usize::from(is_slash)..].to_vec();
         if !rest.is_empty() {
             form.push(Symbol::Border);
             form.extend(joined(rest));

@@ -160,6 +160,10 @@ fn what_is_denied_is_denied_in_every_mode_and_under_every_name() {
             "$HOME/rm x",
             "rm $x",
             "nohup timeout 5 rm x &",
+            "eval 'ls ;' '' 'r''m' x",
+            "eval ls '&&rm' x",
+            "bash <<< 'ls; rm x'",
+            "bash <<'E'\nls\nrm x\nE",
         ];
         for script in table {
             assert_eq!(ruled(&rules(&text), script), "deny", "{mode}: {script}");
@@ -178,6 +182,9 @@ fn what_may_be_denied_does_not_run_unasked() {
             ("git log", "allow"),
             ("git $x", "ask"),
             ("git pu*", "ask"),
+            ("./g$x push", "ask"),
+            ("g`x` push", "ask"),
+            ("git-$x push", "ask"),
             ("$x", "ask"),
             ("git log `x`", "allow"),
             ("sudo $x", "ask"),
