@@ -20,6 +20,9 @@ use crate::tools::{Effect, Tool, Verdict, Wish};
 /// At most so many calls run beside one another.
 const PARALLEL_MAX: usize = 8;
 
+/// The code of the notice that a call will be asked about again.
+const NOT_REMEMBERED: &str = "not_remembered";
+
 /// What is to be done about a call.
 enum Plan {
     Run(Due),
@@ -136,21 +139,27 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Has the policy remember what a person allowed for good. The decision stands in the log,
-    /// and holds for this call whatever becomes of the policy's file.
-    fn remember(&self, agent: &Agent, wish: &Wish<'_>) {
-        if let Err(error) = agent.policy.allow_always(wish) {
-            log::error!(
-                "session {}: \"allow always\" is not remembered: {error}",
-                self.session.id
-            );
-        }
+    /// Has the policy remember what a person allowed for good; if it can't, that person is told. The
+    /// decision stands in the log, and holds for this call whatever becomes of the policy's file.
+    fn remember(&self, agent: &Agent, wish: &Wish<'_>) -> Result<(), Leave> {
+        let Err(error) = agent.policy.allow_always(wish) else {
+            return Ok(());
+        };
+        let message = format!("\"allow always\" is not remembered, or not all of it: {error}");
+        log::warn!("session {}: {message}", self.session.id);
+        self.write(|_| {
+            vec![Event::Error {
+                code: NOT_REMEMBERED.to_owned(),
+                message,
+            }]
+        })?;
+        Ok(())
     }
 
     /// Runs calls, several of them beside one another.
     fn run_calls(&self, agent: &Agent, group: &[Due]) -> Result<(), Leave> {
         for due in group.iter().filter(|due| due.is_allowed_always) {
-            self.remember(agent, &self.wish(&due.call, &*due.tool));
+            self.remember(agent, &self.wish(&due.call, &*due.tool))?;
         }
         // One sync for all of them.
         self.write(|_| group.iter().map(started).collect())?;
