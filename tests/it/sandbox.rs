@@ -566,7 +566,10 @@ fn check_limits(workspace: &Workspace) {
             workspace.file(".duragent").display()
         ),
         " --env DURAGENT_AGENT=ada ",
-        &format!(" --workdir {} debian bash -c -- true", work.display()),
+        &format!(
+            " --workdir {} debian bash --norc -c -- true",
+            work.display()
+        ),
     ] {
         assert!(call.contains(part), "{part}\n{call}");
     }
