@@ -7,15 +7,17 @@ use std::time::Duration;
 use crate::agents::raw;
 use crate::base::text;
 use crate::base::yaml::read::{At, Report, or_default, plain};
+use crate::domain::access::{
+    AccessSpec, Activation, BufferMode, ContextBuffer, DmAccess, DmPolicy, GroupAccess,
+    GroupPolicy, IdPattern, Overflow, QueueMode, QueueSpec, SenderRule,
+};
 use crate::domain::event::OnDisconnect;
 use crate::domain::ids::AgentName;
 use crate::domain::secret::Secret;
 use crate::domain::spec::{
-    API_VERSION, AccessSpec, Activation, AgentSpec, BUILTIN_TOOLS, BufferMode, ContextBuffer,
-    DmAccess, DmPolicy, GroupAccess, GroupPolicy, IdPattern, KIND, LimitsSpec, McpServer,
-    MemoryScope, MemorySpec, ModelChoice, ModelSpec, Overflow, Prompts, Provider, QueueMode,
-    QueueSpec, SenderRule, SessionSpec, ToolEffect, ToolRef, ToolResultSpec, Truncation,
-    is_tool_name,
+    API_VERSION, AgentSpec, BUILTIN_TOOLS, KIND, LimitsSpec, McpServer, MemoryScope, MemorySpec,
+    ModelChoice, ModelSpec, Prompts, Provider, SessionSpec, ToolEffect, ToolRef, ToolResultSpec,
+    Truncation, is_tool_name,
 };
 
 /// The longest prompt file.

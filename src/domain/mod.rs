@@ -1,6 +1,7 @@
 //! What a session is: its events, the state they fold into, and the next step. Values in, values
 //! out: no clock, no file, no thread.
 
+pub mod access;
 pub mod event;
 pub mod history;
 pub mod ids;

@@ -7,10 +7,11 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::access::ContextBuffer;
 use crate::domain::event::Usage;
 use crate::domain::ids::Seq;
 use crate::domain::models;
-use crate::domain::spec::{ContextBuffer, SessionSpec, ToolResultSpec, Truncation};
+use crate::domain::spec::{SessionSpec, ToolResultSpec, Truncation};
 
 /// Estimates tokens: four bytes each.
 pub fn tokens_of_bytes(bytes: usize) -> u64 {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duragent::agents::{self, AgentDirectory};
+use duragent::domain::access::*;
 use duragent::domain::event::OnDisconnect;
 use duragent::domain::ids::AgentName;
 use duragent::domain::secret::Secret;

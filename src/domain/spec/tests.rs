@@ -1,16 +1,5 @@
 use super::*;
-
-#[test]
-fn a_pattern_is_an_identifier_or_its_beginning() {
-    let exact = IdPattern::parse("42").unwrap();
-    assert!(exact.matches("42") && !exact.matches("421"));
-    let prefix = IdPattern::parse("tg:*").unwrap();
-    assert!(prefix.matches("tg:1") && !prefix.matches("irc:1"));
-    assert!(IdPattern::parse("*").unwrap().matches("anyone"));
-    for refused in ["", "a*b", "**", "*a"] {
-        assert_eq!(IdPattern::parse(refused), None, "{refused}");
-    }
-}
+use crate::domain::access::IdPattern;
 
 #[test]
 fn the_public_form_holds_no_secret() {

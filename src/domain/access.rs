@@ -1,0 +1,300 @@
+//! Who may talk to an agent through gateways, and what becomes of what they say: `spec.access`.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Who may talk to an agent through gateways.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccessSpec {
+    /// In a chat of two.
+    pub dm: DmAccess,
+    /// In a group.
+    pub groups: GroupAccess,
+    /// Who may answer approvals; `None` for those who are allowlisted or paired.
+    pub approvers: Option<Vec<IdPattern>>,
+}
+
+impl AccessSpec {
+    /// Whether people whom the owner did not name may get in.
+    pub fn lets_strangers_in(&self) -> bool {
+        self.dm.policy == DmPolicy::Open || self.groups.policy != GroupPolicy::Disabled
+    }
+}
+
+/// An identifier, or the beginning of some: `telegram:*`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IdPattern {
+    /// This one.
+    Exact(String),
+    /// All that begin so.
+    Prefix(String),
+}
+
+impl IdPattern {
+    /// A trailing `*` stands for any ending. Another `*`, or no letter at all, is refused.
+    pub fn parse(text: &str) -> Option<IdPattern> {
+        let (stem, is_prefix) = match text.strip_suffix('*') {
+            Some(stem) => (stem, true),
+            None => (text, false),
+        };
+        if stem.contains('*') || text.is_empty() {
+            return None;
+        }
+        let stem = stem.to_owned();
+        Some(match is_prefix {
+            true => IdPattern::Prefix(stem),
+            false => IdPattern::Exact(stem),
+        })
+    }
+
+    /// Whether `id` is meant.
+    pub fn matches(&self, id: &str) -> bool {
+        match self {
+            IdPattern::Exact(one) => one == id,
+            IdPattern::Prefix(start) => id.starts_with(start.as_str()),
+        }
+    }
+}
+
+/// Who may write to an agent in a chat of two.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DmAccess {
+    /// The rule.
+    pub policy: DmPolicy,
+    /// The senders who may.
+    pub allowlist: Vec<IdPattern>,
+}
+
+/// The rule for chats of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DmPolicy {
+    /// Everybody.
+    Open,
+    /// Nobody.
+    Disabled,
+    /// Those on the list.
+    Allowlist,
+    /// Those on the list; a stranger gets a code that the owner admits.
+    #[default]
+    Pairing,
+}
+
+impl DmPolicy {
+    /// The words used in files.
+    pub const WORDS: &[(&str, DmPolicy)] = &[
+        ("open", DmPolicy::Open),
+        ("disabled", DmPolicy::Disabled),
+        ("allowlist", DmPolicy::Allowlist),
+        ("pairing", DmPolicy::Pairing),
+    ];
+}
+
+/// In which groups an agent takes part, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupAccess {
+    /// The rule.
+    pub policy: GroupPolicy,
+    /// The groups, as `{channel}:{chat_id}`.
+    pub allowlist: Vec<IdPattern>,
+    /// What makes it answer.
+    pub activation: Activation,
+    /// What becomes of a sender's messages.
+    pub sender_default: SenderRule,
+    /// The same for some senders; exact ones come before prefixes.
+    pub sender_overrides: Vec<(IdPattern, SenderRule)>,
+    /// What is kept of the talk that it does not answer.
+    pub context_buffer: ContextBuffer,
+    /// What becomes of messages that come while it works.
+    pub queue: QueueSpec,
+}
+
+/// The rule for groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupPolicy {
+    /// Every group.
+    Open,
+    /// No group.
+    #[default]
+    Disabled,
+    /// Those on the list.
+    Allowlist,
+}
+
+impl GroupPolicy {
+    /// The words used in files.
+    pub const WORDS: &[(&str, GroupPolicy)] = &[
+        ("open", GroupPolicy::Open),
+        ("disabled", GroupPolicy::Disabled),
+        ("allowlist", GroupPolicy::Allowlist),
+    ];
+}
+
+/// What makes an agent answer in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// Being mentioned or replied to.
+    #[default]
+    Mention,
+    /// Every message.
+    Always,
+}
+
+impl Activation {
+    /// The words used in files.
+    pub const WORDS: &[(&str, Activation)] = &[
+        ("mention", Activation::Mention),
+        ("always", Activation::Always),
+    ];
+}
+
+/// What becomes of a sender's messages in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SenderRule {
+    /// The model sees them and answers.
+    #[default]
+    Allow,
+    /// The model sees them; no answer.
+    Passive,
+    /// They are logged only.
+    Silent,
+    /// Nothing is kept.
+    Block,
+}
+
+impl SenderRule {
+    /// The words used in files.
+    pub const WORDS: &[(&str, SenderRule)] = &[
+        ("allow", SenderRule::Allow),
+        ("passive", SenderRule::Passive),
+        ("silent", SenderRule::Silent),
+        ("block", SenderRule::Block),
+    ];
+}
+
+/// What is kept of the talk in a group that the agent does not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextBuffer {
+    /// Whether the model sees it.
+    pub mode: BufferMode,
+    /// The most messages.
+    pub max_messages: u64,
+    /// The oldest message.
+    pub max_age_hours: u64,
+}
+
+impl Default for ContextBuffer {
+    fn default() -> ContextBuffer {
+        ContextBuffer {
+            mode: BufferMode::Silent,
+            max_messages: 100,
+            max_age_hours: 24,
+        }
+    }
+}
+
+/// Whether the model sees the talk that it does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BufferMode {
+    /// It is logged only.
+    #[default]
+    Silent,
+    /// The model sees it.
+    Passive,
+}
+
+impl BufferMode {
+    /// The words used in files.
+    pub const WORDS: &[(&str, BufferMode)] = &[
+        ("silent", BufferMode::Silent),
+        ("passive", BufferMode::Passive),
+    ];
+}
+
+/// What becomes of messages that come while the agent works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSpec {
+    /// How waiting messages are taken up.
+    pub mode: QueueMode,
+    /// The most that wait.
+    pub max_pending: u64,
+    /// What happens to one too many.
+    pub overflow: Overflow,
+    /// What the sender of a rejected one is told.
+    pub reject_message: Option<String>,
+    /// How long a quick succession of messages is waited out; `None` for not at all.
+    pub debounce: Option<Duration>,
+}
+
+impl Default for QueueSpec {
+    fn default() -> QueueSpec {
+        QueueSpec {
+            mode: QueueMode::Batch,
+            max_pending: 10,
+            overflow: Overflow::DropOld,
+            reject_message: None,
+            debounce: Some(Duration::from_millis(1500)),
+        }
+    }
+}
+
+/// How waiting messages are taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueueMode {
+    /// Together, at the next call of the model.
+    #[default]
+    Batch,
+    /// One turn each.
+    Sequential,
+    /// Not at all: only an idle agent takes messages.
+    Drop,
+}
+
+impl QueueMode {
+    /// The words used in files.
+    pub const WORDS: &[(&str, QueueMode)] = &[
+        ("batch", QueueMode::Batch),
+        ("sequential", QueueMode::Sequential),
+        ("drop", QueueMode::Drop),
+    ];
+}
+
+/// What happens to one message too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// The oldest waiting one goes.
+    #[default]
+    DropOld,
+    /// It goes itself.
+    DropNew,
+    /// It goes, and its sender is told.
+    Reject,
+}
+
+impl Overflow {
+    /// The words used in files.
+    pub const WORDS: &[(&str, Overflow)] = &[
+        ("drop_old", Overflow::DropOld),
+        ("drop_new", Overflow::DropNew),
+        ("reject", Overflow::Reject),
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_an_identifier_or_its_beginning() {
+        let exact = IdPattern::parse("42").unwrap();
+        assert!(exact.matches("42") && !exact.matches("421"));
+        let prefix = IdPattern::parse("tg:*").unwrap();
+        assert!(prefix.matches("tg:1") && !prefix.matches("irc:1"));
+        assert!(IdPattern::parse("*").unwrap().matches("anyone"));
+        for refused in ["", "a*b", "**", "*a"] {
+            assert_eq!(IdPattern::parse(refused), None, "{refused}");
+        }
+    }
+}
