@@ -57,7 +57,8 @@ fn session_of(stat: &str) -> Option<Pid> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();
     let has_ended = matches!(fields.next()?, "Z" | "X");
-    let session = fields.nth(2)?.parse().ok()?;
+    // Of one that is just ending the kernel knows no session, and says -1.
+    let session = fields.nth(2)?.parse().ok().filter(|session| *session > 0)?;
     Pid::from_raw(session).filter(|_| !has_ended)
 }
 
@@ -72,6 +73,7 @@ mod tests {
             ("7 (a) S 2) R 1 7 5 0 -1", Pid::from_raw(5)),
             ("7 (sh) Z 1 7 5 0 -1", None),
             ("7 (kthreadd) S 0 0 0 0 -1", None),
+            ("7 (sh) R 1 -1 -1 0 -1", None),
             ("7 (sh) S 1", None),
             ("", None),
         ] {
