@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -354,6 +355,63 @@ fn a_client_that_reads_nothing_is_cut_off() {
 }
 
 // --- leaving ---
+
+/// Marks the process that has a network of its own, whose end the client's machine dies with.
+const OWN_NETWORK: &str = "DURAGENT_TEST_OWN_NETWORK";
+
+/// The connection is not closed: from one moment on nothing arrives any more, in neither direction.
+#[test]
+#[ignore = "45 s: what the server waits for a client that is not heard of"]
+fn a_client_that_vanished_is_noticed() {
+    if std::env::var_os(OWN_NETWORK).is_some() {
+        return vanish();
+    }
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--net"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact"])
+        .arg("clients::a_client_that_vanished_is_noticed")
+        .env(OWN_NETWORK, "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn vanish() {
+    let loopback = |state: &str| {
+        let mut set = Command::new("ip");
+        set.args(["link", "set", "lo", state]);
+        assert!(set.status().unwrap().success());
+    };
+    loopback("up");
+    let workspace = Workspace::new();
+    workspace.agent(
+        "ada",
+        "  model: {provider: echo, name: echo}\n  session: {on_disconnect: pause}\n  tools:\n    - \
+         {type: builtin, name: bash}\n",
+    );
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("ada");
+    // A reply of 42 s, and a call after it, which nobody is to be asked about.
+    let words = "/slow 1000\n/repeat 42\nword \n/tool bash {\"command\": \"true\"}";
+    let mut stream = server.stream(&session, words);
+    stream.expect("start");
+    stream.expect("token");
+    loopback("down");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let what_came = loop {
+        let log = workspace.log_of(&session);
+        let reply = log
+            .iter()
+            .position(|event| event["type"] == "assistant_response");
+        if let Some(next) = reply.and_then(|at| log.get(at + 1)) {
+            break next["type"].clone();
+        }
+        assert!(Instant::now() < deadline, "{log:#?}");
+        thread::sleep(Duration::from_millis(200));
+    };
+    assert_eq!(what_came, "status_change", "the turn pauses");
+}
 
 /// A request whose answer is not read; dropping it leaves.
 fn begin(server: &Server, session: &str, rest: &str, content: &str) -> TcpStream {
