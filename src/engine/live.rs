@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Wake, Waker};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -329,17 +330,23 @@ impl Live {
 
     /// Adds a watcher: its number, and what wakes it.
     pub(super) fn watch(&mut self, role: Role) -> (u64, Receiver<()>) {
-        // One is enough: a watcher that is awake looks at everything.
-        let (wake_tx, wake_rx) = bounded(1);
+        let (waker, wake_rx) = waker_by_channel();
         let id = self.next_watcher;
         self.next_watcher += 1;
-        self.wakers.add(id, wake_tx);
+        self.wakers.add(id, waker);
         self.watchers.push(Watcher {
             id,
             role,
             cut: None,
         });
         (id, wake_rx)
+    }
+
+    /// Has a watcher woken by something else from now on. What was new before that, it must look
+    /// for itself.
+    pub(super) fn wake_by(&mut self, id: u64, waker: Waker) {
+        self.wakers.remove(id);
+        self.wakers.add(id, waker);
     }
 
     pub(super) fn unwatch(&mut self, id: u64) {
@@ -481,11 +488,11 @@ fn size_of_text(record: &Record) -> usize {
 /// Those who watch, by what wakes them. Apart from the rest, so that they are woken when the lock
 /// is free: they want it first of all.
 #[derive(Debug, Default)]
-pub(super) struct Wakers(Mutex<Vec<(u64, Sender<()>)>>);
+pub(super) struct Wakers(Mutex<Vec<(u64, Waker)>>);
 
 impl Wakers {
-    fn add(&self, id: u64, wake_tx: Sender<()>) {
-        lock(&self.0).push((id, wake_tx));
+    fn add(&self, id: u64, waker: Waker) {
+        lock(&self.0).push((id, waker));
     }
 
     fn remove(&self, id: u64) {
@@ -493,10 +500,29 @@ impl Wakers {
     }
 
     fn wake_all(&self) {
-        for (_, wake_tx) in &*lock(&self.0) {
-            // Full means that it is about to look anyway.
-            wake_tx.try_send(()).ok();
+        for (_, waker) in &*lock(&self.0) {
+            waker.wake_by_ref();
         }
+    }
+}
+
+/// What wakes a thread that waits for a channel, and the channel.
+pub(super) fn waker_by_channel() -> (Waker, Receiver<()>) {
+    // One is enough: a watcher that is awake looks at everything.
+    let (wake_tx, wake_rx) = bounded(1);
+    (Arc::new(ByChannel(wake_tx)).into(), wake_rx)
+}
+
+struct ByChannel(Sender<()>);
+
+impl Wake for ByChannel {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Full means that it is about to look anyway.
+        self.0.try_send(()).ok();
     }
 }
 

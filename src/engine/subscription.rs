@@ -1,6 +1,7 @@
 //! What one subscriber is shown.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use crossbeam_channel::Receiver;
 
@@ -9,7 +10,7 @@ use crate::domain::ids::Seq;
 use crate::engine::cursor::Cursor;
 use crate::engine::error::EngineError;
 use crate::engine::feed::{Feed, FeedEvent, FeedItem};
-use crate::engine::live::{Cut, Live, Piece, Role, Taken};
+use crate::engine::live::{Cut, Live, Piece, Role, Taken, waker_by_channel};
 use crate::engine::session::{PAGE, Session};
 use crate::engine::view::PendingApproval;
 use crate::store::{Limit, SessionStore};
@@ -120,6 +121,23 @@ impl Subscription {
     ///
     /// Errors: the log cannot be read.
     pub fn pull(&mut self, out: &mut Vec<FeedItem>) -> Result<Flow, EngineError> {
+        match self.take(out) {
+            Ok(flow) => Ok(flow),
+            Err(last) => {
+                self.read_log(last, out)?;
+                Ok(self.flow(true))
+            }
+        }
+    }
+
+    /// The same from memory alone, so that it never blocks; `None` when what comes next must be
+    /// read from the log.
+    pub fn pull_at_hand(&mut self, out: &mut Vec<FeedItem>) -> Option<Flow> {
+        self.take(out).ok()
+    }
+
+    /// Takes what is in memory. Errors: the log is to be read, up to this record.
+    fn take(&mut self, out: &mut Vec<FeedItem>) -> Result<Flow, Seq> {
         out.append(&mut self.opening);
         if self.feed.is_over() {
             return Ok(Flow::Over);
@@ -128,25 +146,25 @@ impl Subscription {
             let live = self.session.live();
             live.take(self.watcher, &self.feed, self.first_text_whole)
         };
-        let more = match taken {
-            Taken::Cut(cut) => return Ok(Flow::Cut(cut)),
-            Taken::Behind(last) => {
-                self.read_log(last, out)?;
-                true
-            }
+        match taken {
+            Taken::Cut(cut) => Ok(Flow::Cut(cut)),
+            Taken::Behind(last) => Err(last),
             Taken::Pieces(pieces, more) => {
                 self.first_text_whole = false;
                 for piece in pieces {
                     self.show(piece, out);
                 }
-                more
+                Ok(self.flow(more))
             }
-        };
-        Ok(match (self.feed.is_over(), more) {
+        }
+    }
+
+    fn flow(&self, more: bool) -> Flow {
+        match (self.feed.is_over(), more) {
             (true, _) => Flow::Over,
             (false, true) => Flow::More,
             (false, false) => Flow::Open,
-        })
+        }
     }
 
     /// Leaves without a consequence for the unfinished turn: it goes on as if somebody were there.
@@ -157,6 +175,19 @@ impl Subscription {
     /// Yields a `()` when there may be something to pull; select on it.
     pub fn wake(&self) -> &Receiver<()> {
         &self.wake_rx
+    }
+
+    /// Calls `waker` from now on, in place of [`wake`](Subscription::wake): pull once after this,
+    /// for what is there already. It is called on the threads of others, and must not block.
+    pub fn wake_by(&mut self, waker: Waker) {
+        self.session.live().wake_by(self.watcher, waker);
+    }
+
+    /// Takes that back. Pull once after this, too.
+    pub fn wake_by_channel(&mut self) {
+        let (waker, wake_rx) = waker_by_channel();
+        self.wake_rx = wake_rx;
+        self.wake_by(waker);
     }
 
     /// Whether the session is over and there is nothing left to show.

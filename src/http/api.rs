@@ -3,7 +3,7 @@
 //! No thread of the server ever waits for a turn: what waits is a [`Job`], and moves, request and
 //! all, to a thread of [`Threads`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::http::context::Context;
 use crate::http::failure::{self, RETRY_SOON};
@@ -11,6 +11,7 @@ use crate::http::handlers::{self, Request, Work};
 use crate::http::jobs::{self, Job};
 use crate::http::problem::Problem;
 use crate::http::server::{Handler, Incoming};
+use crate::http::streams::Streams;
 use crate::http::threads::Threads;
 
 /// Answers requests.
@@ -18,33 +19,40 @@ use crate::http::threads::Threads;
 pub struct Api {
     context: Context,
     threads: Threads,
+    streams: Streams,
 }
 
 impl Api {
     /// Answers from `context`.
     pub fn new(context: Context) -> Api {
+        let threads = Threads::default();
         Api {
             context,
-            threads: Threads::default(),
+            streams: Streams::new(threads.clone()),
+            threads,
         }
     }
 
-    /// How many requests wait: open streams and blocking answers.
-    pub fn waiting(&self) -> usize {
-        self.threads.count()
+    /// After the stop was given: ends the streams that nothing else would wake.
+    pub fn close(&self) {
+        self.streams.close();
     }
 
-    /// After the stop was given: waits until all streams have ended, at most `limit`; returns
-    /// whether they have.
+    /// After [`close`](Api::close): waits until all streams and blocking answers have ended, at most
+    /// `limit`; returns whether they have.
     pub fn join(&self, limit: Duration) -> bool {
-        self.threads.join(limit)
+        let deadline = Instant::now() + limit;
+        // In this order: a stream that falls behind goes from the first to the second.
+        let have_ended = self.streams.join(limit);
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.threads.join(left) && have_ended
     }
 
     fn start(&self, job: Job, incoming: Incoming) {
         let name = job.thread_name();
-        let context = self.context.clone();
+        let (context, streams) = (self.context.clone(), self.streams.clone());
         let started = self.threads.start(name, incoming, move |incoming| {
-            jobs::run(&context, job, incoming);
+            jobs::run(&context, &streams, job, incoming);
         });
         if let Err(incoming) = started {
             let problem = Problem::new(503, "the server has no thread to spare");

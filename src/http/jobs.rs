@@ -1,4 +1,5 @@
-//! What takes its time: jobs that run on threads of their own, each with the request it answers.
+//! What takes its time: jobs that begin on threads of their own, each with the request it answers.
+//! A stream that has shown all there is leaves its thread for [`Streams`].
 //!
 //! A job never changes what happens to a turn: it stores, subscribes and watches. When its client
 //! leaves it drops the subscription, and the session's own rule (`on_disconnect`) decides.
@@ -14,9 +15,10 @@ use crate::http::context::Context;
 use crate::http::problem::Problem;
 use crate::http::server::Incoming;
 use crate::http::sse::Audience;
+use crate::http::streams::Streams;
 use crate::http::wire::{Approve, CancelledBody};
 
-use self::stream::Relay;
+pub use self::stream::{Desk, Progress, Reach, Relay, client_left};
 use self::watch::Watch;
 
 /// A request that takes its time, checked.
@@ -71,11 +73,11 @@ impl Job {
     }
 }
 
-/// Does the job and answers the request. Blocks until the answer is sent, the client is gone or
-/// the stop is given.
-pub fn run(context: &Context, job: Job, incoming: Incoming) {
+/// Does the job and answers the request. Blocks until the answer is sent or `streams` has taken it
+/// over, the client is gone, or the stop is given.
+pub fn run(context: &Context, streams: &Streams, job: Job, incoming: Incoming) {
     if let Some(relay) = begin(context, job, incoming) {
-        relay.run();
+        relay.run(streams);
     }
 }
 
@@ -83,6 +85,7 @@ pub fn run(context: &Context, job: Job, incoming: Incoming) {
 /// keep what this takes of the stack.
 #[inline(never)]
 fn begin(context: &Context, job: Job, incoming: Incoming) -> Option<Box<Relay>> {
+    let name = job.thread_name();
     match job {
         Job::Ask { id, message } => {
             let answer = blocking::ask(context, &id, message, incoming.gone());
@@ -93,12 +96,18 @@ fn begin(context: &Context, job: Job, incoming: Incoming) -> Option<Box<Relay>> 
             finish(answer, incoming)
         }
         Job::Cancel { id } => finish(cancel(context, &id), incoming),
-        Job::Follow { id, message } => follow(context, &id, message, incoming),
+        Job::Follow { id, message } => {
+            let watch = follow(context, &id, message, &incoming);
+            stream(context, name, Audience::Turn, watch, incoming)
+        }
         Job::Attach {
             id,
             begin,
             presence,
-        } => attach(context, &id, begin, presence, incoming),
+        } => {
+            let watch = attach(context, &id, begin, presence, &incoming);
+            stream(context, name, Audience::Session, watch, incoming)
+        }
     }
 }
 
@@ -120,32 +129,40 @@ fn follow(
     context: &Context,
     id: &SessionId,
     message: NewMessage,
-    incoming: Incoming,
-) -> Option<Box<Relay>> {
-    match context.sessions.submit_and_follow(id, message) {
-        Ok((_, subscription)) => {
-            let watch = Watch::new(subscription, incoming.gone(), &context.stop);
-            Relay::begin(context, watch, Audience::Turn, incoming)
-        }
-        Err(error) => finish(Err(error.into()), incoming),
-    }
+    incoming: &Incoming,
+) -> Result<Option<Watch>, Problem> {
+    let (_, subscription) = context.sessions.submit_and_follow(id, message)?;
+    let watch = Watch::new(subscription, incoming.gone(), &context.stop);
+    Ok(Some(watch))
 }
 
+/// `None` when there is nothing to show, now or ever.
 fn attach(
     context: &Context,
     id: &SessionId,
     begin: Begin,
     presence: Presence,
+    incoming: &Incoming,
+) -> Result<Option<Watch>, Problem> {
+    let subscription = context.sessions.subscribe(id, begin, presence)?;
+    if subscription.has_nothing_left() {
+        return Ok(None);
+    }
+    let watch = Watch::new(subscription, incoming.gone(), &context.stop);
+    Ok(Some(watch))
+}
+
+/// Begins the stream of what is watched, or answers why there is none.
+fn stream(
+    context: &Context,
+    name: String,
+    audience: Audience,
+    watch: Result<Option<Watch>, Problem>,
     incoming: Incoming,
 ) -> Option<Box<Relay>> {
-    match context.sessions.subscribe(id, begin, presence) {
-        Ok(subscription) if subscription.has_nothing_left() => {
-            finish(Ok(Answer::nothing()), incoming)
-        }
-        Ok(subscription) => {
-            let watch = Watch::new(subscription, incoming.gone(), &context.stop);
-            Relay::begin(context, watch, Audience::Session, incoming)
-        }
-        Err(error) => finish(Err(error.into()), incoming),
+    match watch {
+        Ok(Some(watch)) => Relay::begin(context, name, watch, audience, incoming),
+        Ok(None) => finish(Ok(Answer::nothing()), incoming),
+        Err(problem) => finish(Err(problem), incoming),
     }
 }

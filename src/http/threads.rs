@@ -1,4 +1,4 @@
-//! The threads of requests that wait: one per open stream and per blocking answer.
+//! The threads of requests that wait: one per blocking answer, and per stream that must read the log.
 //!
 //! Invariant: a thread's handle lives in the table for as long as the thread runs, and no longer,
 //! so that a thousand closed streams leave nothing behind.

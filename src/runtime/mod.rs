@@ -11,7 +11,9 @@
 //! | `tool-7QW3FZ` | a session's worker, for each of several calls that read | its tool | the tool's end, which cancel and stop force |
 //! | `model-rest` | `llm`, before a next call | what follows the last answer | its end, or 0.1 s |
 //! | `tool-web` | a session's worker, per run of `web` | a stranger's server | its answer, or cancel; left behind where nothing can end it |
-//! | `sse-7QW3FZ`, `wait-7QW3FZ` | `http::Api` | its session, its client | the answer's end, client gone, or stop |
+//! | `streams` | `http::Api`, from the first stream on | epoll, for all streams | stop, by its doorbell |
+//! | `sse-7QW3FZ` | `http::Api`, for a stream's beginning, and when it has fallen behind | the log, its client | all is shown, client gone, or stop |
+//! | `wait-7QW3FZ` | `http::Api` | its session, its client | the answer's end, client gone, or stop |
 //! | `send` | `http::Front`, per large answer | its client | the answer's end, client gone, or stop |
 //! | `flusher` | `engine::Sessions` | syncs of replies in flight | stop |
 //! | `notify` | `tools::policy::Policies`, from the first webhook on | its queue, a socket | stop |

@@ -215,6 +215,7 @@ impl Running {
         self.sessions.drain();
         self.front.drain();
         self.streams.stop();
+        self.api.close();
         drop(self.scan);
         self.sessions.stop(grace);
         // No tool starts any more that somebody is to be told of.

@@ -336,6 +336,81 @@ fn a_client_that_reads_nothing_delays_nobody_and_catches_up() {
     assert_eq!(back.until("done").len(), 4);
 }
 
+/// The names of the server's threads.
+fn threads(server: &Server) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    // One that ends meanwhile has no name any more.
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.map(|name| name.trim().to_owned()).collect()
+}
+
+fn wait_for_shared_thread(server: &Server) {
+    eventually("all streams share one thread", || {
+        let threads = threads(server);
+        let own = threads.iter().filter(|name| name.starts_with("sse-"));
+        let shared = threads.iter().filter(|name| *name == "streams");
+        (own.count() == 0 && shared.count() == 1).then_some(())
+    });
+}
+
+#[test]
+fn streams_that_have_shown_all_there_is_share_one_thread() {
+    let model = FakeModel::start();
+    model.default_reply(text("half ").and_stall().and_text("done"));
+    let (_workspace, server) = model_server(&model, "continue");
+    let sessions: Vec<String> = (0..8).map(|_| server.create_session("helper")).collect();
+    let mut clients: Vec<EventStream> = Vec::new();
+    for session in &sessions {
+        clients.extend((0..4).map(|_| server.events(session, "", None)));
+        clients.push(server.stream(session, "hello"));
+    }
+    for client in &mut clients {
+        until_said(client, "half ");
+    }
+    wait_for_shared_thread(&server);
+    sessions.iter().for_each(|_| model.release());
+    for client in &mut clients {
+        assert_eq!(text_of(&client.until("done")), "done");
+    }
+    drop(clients);
+    for session in &sessions {
+        wait_for_attached(&server, session, 0);
+    }
+}
+
+#[test]
+fn a_stream_that_has_fallen_behind_reads_the_log_and_shares_the_thread_again() {
+    const WORDS: usize = 400_000;
+    const MESSAGES: usize = 300;
+    let workspace = Workspace::new();
+    workspace.echo_agent("echo");
+    workspace.config("server:\n  keep_alive_interval_seconds: 60\n");
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("echo");
+    let mut slow = server.events(&session, "", None);
+    slow.expect("session");
+    wait_for_shared_thread(&server);
+    // More than sockets hold, and then more events than are kept in memory.
+    let said = server.say(&session, &format!("/repeat {WORDS}\nword "));
+    let mut want = said.json()["content"].as_str().unwrap().to_owned();
+    for number in 0..MESSAGES {
+        let word = format!("{number} ");
+        assert_eq!(server.say(&session, &word).status, 200);
+        want += &word;
+    }
+    let mut seen = String::new();
+    for _ in 0..=MESSAGES {
+        seen += &text_of(&slow.until("done"));
+    }
+    assert!(seen == want, "{} of {} bytes", seen.len(), want.len());
+    wait_for_shared_thread(&server);
+    server.say(&session, "live");
+    assert_eq!(text_of(&slow.until("done")), "live");
+    // It was the news that moved it, and not a sign of life that was due.
+    assert_eq!(slow.comments, Vec::<String>::new());
+}
+
 /// Takes as long as the server is patient.
 #[test]
 #[ignore = "30 s: what the server waits for a client that takes nothing"]

@@ -26,11 +26,11 @@ use crate::http::gate::framing::{Answer, AnswerSettings, BadAnswer};
 use crate::http::gate::head::Stamp;
 use crate::http::gate::lent::LentSocket;
 use crate::http::gate::outbound::{self, Moved, Outbound, Parcel};
-use crate::http::gate::poll::{Poll, Ready, Watched};
 use crate::http::gate::presence::{Presence, Present};
 use crate::http::gate::reply::{self, DateLine, ReplyTo};
 use crate::http::gate::sys;
 use crate::http::gate::{GateLimits, Upstream};
+use crate::http::poll::{Poll, Ready, Watched};
 use crate::http::problem::Problem;
 
 /// How soon a server that does not answer the door is tried again.
@@ -541,9 +541,9 @@ impl Conn {
         if !relay.answer.has_begun() {
             return;
         }
-        let lend = || {
+        let lend = |leaving| {
             let socket = self.out.is_empty().then_some(&self.client.socket)?;
-            LentSocket::new(socket, env.limits.stall_time).ok()
+            LentSocket::new(socket, env.limits.stall_time, leaving).ok()
         };
         self.is_lent |= relay.present.lend(lend);
     }

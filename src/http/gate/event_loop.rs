@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::base::stop::StopSource;
 use crate::http::gate::conn::{Conn, Env, Rank};
-use crate::http::gate::poll::{Poll, Ready, Waker, Watched};
 use crate::http::gate::{Phase, Shared};
+use crate::http::poll::{Poll, Ready, Waker, Watched};
 
 const WAKER_TOKEN: u64 = 0;
 const LISTENER_TOKEN: u64 = 1;

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use crate::base::stop::{self, Stop};
 use crate::base::thread::{self, Joined};
 use crate::http::access::AccessSettings;
+use crate::http::poll::Waker;
 
 mod admission;
 mod body;
@@ -32,7 +33,6 @@ mod framing;
 mod head;
 mod lent;
 mod outbound;
-mod poll;
 mod presence;
 pub(in crate::http) mod reply;
 mod sys;
@@ -40,7 +40,6 @@ mod sys;
 use conn::Env;
 use event_loop::EventLoop;
 pub use lent::LentSocket;
-use poll::Waker;
 pub use presence::Presence;
 use reply::DateLine;
 

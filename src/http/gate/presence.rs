@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::lock::lock;
-use crate::http::gate::lent::LentSocket;
+use crate::http::gate::lent::{Leaving, LentSocket};
 
 /// The clients whose requests are in progress, by connection. Cloning it shares it.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +54,7 @@ impl Presence {
             presence: self.clone(),
             conn,
             gone_tx: Some(gone_tx),
+            leaving: Leaving::default(),
         }
     }
 }
@@ -64,6 +65,8 @@ pub(super) struct Present {
     presence: Presence,
     conn: u64,
     gone_tx: Option<Sender<Infallible>>,
+    /// Tells whoever has the client's socket, and cannot wait for the channel.
+    leaving: Leaving,
 }
 
 impl Present {
@@ -71,21 +74,25 @@ impl Present {
     /// asks only now learns of it too.
     pub(super) fn leave(&mut self) {
         self.gone_tx = None;
+        self.leaving.tell();
     }
 
     /// Answers whoever asked for the client's socket with what `lend` gives; whether it was lent.
-    pub(super) fn lend(&self, lend: impl FnOnce() -> Option<LentSocket>) -> bool {
+    pub(super) fn lend(&self, lend: impl FnOnce(Leaving) -> Option<LentSocket>) -> bool {
         let mut known = lock(&self.presence.0);
         let asked = known
             .get_mut(&self.conn)
             .and_then(|entry| entry.lend_tx.take());
-        asked.is_some_and(|lend_tx| lend().is_some_and(|lent| lend_tx.send(lent).is_ok()))
+        asked.is_some_and(|lend_tx| {
+            lend(self.leaving.clone()).is_some_and(|lent| lend_tx.send(lent).is_ok())
+        })
     }
 }
 
 impl Drop for Present {
     fn drop(&mut self) {
         lock(&self.presence.0).remove(&self.conn);
+        self.leave();
     }
 }
 

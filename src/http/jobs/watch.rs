@@ -2,9 +2,10 @@
 //! once.
 
 use std::convert::Infallible;
+use std::task::Waker;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, select_biased};
+use crossbeam_channel::{Receiver, TryRecvError, select_biased};
 
 use crate::base::stop::Stop;
 use crate::engine::{EngineError, FeedItem};
@@ -60,6 +61,21 @@ impl Watch {
         Ok(if is_last { Flow::Over } else { flow })
     }
 
+    /// The same from memory alone; `None` when the log must be read.
+    pub(super) fn pull_at_hand(&mut self, items: &mut Vec<FeedItem>) -> Option<Flow> {
+        self.subscription.pull_at_hand(items)
+    }
+
+    /// Has `waker` called when there may be something to pull: nothing can be waited for here then.
+    pub(super) fn wake_by(&mut self, waker: Waker) {
+        self.subscription.wake_by(waker);
+    }
+
+    /// Makes ready to wait here again.
+    pub(super) fn wake_by_channel(&mut self) {
+        self.subscription.wake_by_channel();
+    }
+
     /// Waits until `moment` at most; a stop or a gone client is noticed before any news.
     pub(super) fn wait_until(&mut self, moment: Instant) -> Wake {
         let left = moment.saturating_duration_since(Instant::now());
@@ -76,10 +92,13 @@ impl Watch {
 
     /// Like a wait for something that is there already.
     pub(super) fn look(&self) -> Wake {
-        select_biased! {
-            recv(self.stop.channel()) -> _ => Wake::Stopped,
-            recv(self.gone) -> _ => Wake::Gone,
-            default => Wake::News,
+        if self.stop.is_stopped() {
+            return Wake::Stopped;
+        }
+        match self.gone.try_recv() {
+            Err(TryRecvError::Disconnected) => Wake::Gone,
+            Err(TryRecvError::Empty) => Wake::News,
+            Ok(never) => match never {},
         }
     }
 }

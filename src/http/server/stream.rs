@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
@@ -29,15 +29,11 @@ pub struct StreamWriter {
     /// The way past it, for everything between the head and the end.
     direct: Option<LentSocket>,
     coding: Coding,
-    /// The chunk being made; kept, so that a small write allocates nothing.
-    chunk: Vec<u8>,
     gone: Receiver<Infallible>,
 }
 
 /// How long to wait for the client's socket: the gate lends it within a millisecond, or never.
 const LEND_LIMIT: Duration = Duration::from_secs(1);
-/// A chunk buffer above this size is not kept.
-const KEEP_BYTES: usize = 4 << 10;
 
 impl StreamWriter {
     pub(super) fn begin(
@@ -54,7 +50,6 @@ impl StreamWriter {
             // Without it all goes through the gate, which only takes longer.
             direct: lend_rx.recv_timeout(LEND_LIMIT).ok(),
             coding,
-            chunk: Vec::new(),
             gone,
         })
     }
@@ -64,21 +59,59 @@ impl StreamWriter {
     /// Waits while the client does not take what it was sent; the gate gives such a client up after
     /// a while. Errors: the client is gone.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.offer(bytes)?;
+        self.drain()
+    }
+
+    /// Sends `bytes` as one piece, as far as the client takes it now; the rest waits, for
+    /// [`resume`](StreamWriter::resume) or [`drain`](StreamWriter::drain). Whether all has left.
+    ///
+    /// Never waits where the writer has [its own socket](StreamWriter::socket). Errors: the client
+    /// is gone.
+    pub fn offer(&mut self, bytes: &[u8]) -> io::Result<bool> {
         if bytes.is_empty() {
             // An empty chunk would end the body.
-            return Ok(());
+            return self.resume();
         }
         match self.coding {
-            Coding::Chunked => self.write_chunk(bytes),
-            Coding::UntilClose => self.put(bytes),
-            Coding::NoBody => Ok(()),
+            Coding::Chunked => {
+                let head = format!("{:x}\r\n", bytes.len());
+                self.put([head.as_bytes(), bytes, b"\r\n"])
+            }
+            Coding::UntilClose => self.put([b"", bytes, b""]),
+            Coding::NoBody => Ok(true),
         }
+    }
+
+    /// Sends what waits, as far as the client takes it now. Whether all has left.
+    ///
+    /// Errors: the client is gone, or has taken nothing for too long.
+    pub fn resume(&mut self) -> io::Result<bool> {
+        self.direct.as_mut().map_or(Ok(true), LentSocket::flush)
+    }
+
+    /// Sends what waits, and waits until the client has taken it.
+    ///
+    /// Errors: the client is gone, or has taken nothing for too long.
+    pub fn drain(&mut self) -> io::Result<()> {
+        self.direct.as_mut().map_or(Ok(()), LentSocket::drain)
+    }
+
+    /// When the client is given up, if it goes on to take nothing of what waits.
+    pub fn given_up_at(&self) -> Option<Instant> {
+        self.direct.as_ref().and_then(LentSocket::given_up_at)
+    }
+
+    /// The client's own socket, if the writer has it: what waits can be sent when that has room.
+    pub fn socket(&self) -> Option<&LentSocket> {
+        self.direct.as_ref()
     }
 
     /// Ends the body.
     ///
     /// Errors: the client is gone.
     pub fn finish(mut self) -> io::Result<()> {
+        self.drain()?;
         if self.coding == Coding::Chunked {
             self.writer.write_all(b"0\r\n\r\n")?;
         }
@@ -90,25 +123,13 @@ impl StreamWriter {
         self.gone.clone()
     }
 
-    /// One write for the whole chunk, since each is a system call on its own once it is large.
-    fn write_chunk(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut chunk = std::mem::take(&mut self.chunk);
-        chunk.clear();
-        write!(chunk, "{:x}\r\n", bytes.len())?;
-        chunk.extend_from_slice(bytes);
-        chunk.extend_from_slice(b"\r\n");
-        self.put(&chunk)?;
-        if chunk.capacity() <= KEEP_BYTES {
-            self.chunk = chunk;
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn put(&mut self, parts: [&[u8]; 3]) -> io::Result<bool> {
         if let Some(direct) = &mut self.direct {
-            return direct.write_all(bytes);
+            return direct.send(parts);
         }
-        self.writer.write_all(bytes)?;
-        self.writer.flush()
+        // In one piece: each write is a system call.
+        self.writer.write_all(&parts.concat())?;
+        self.writer.flush()?;
+        Ok(true)
     }
 }
