@@ -29,10 +29,11 @@ pub fn stack_address() -> usize {
 #[inline(never)]
 #[expect(unsafe_code, reason = "the standard library cannot return memory")]
 pub(in crate::base) fn give_back_stack(end: usize) {
+    /// Beneath this frame: the red zone, and what the calls from here push.
+    const IN_USE: usize = 1 << 10;
     let page = rustix::param::page_size();
-    // The page beneath this frame may hold the red zone and what a call pushes.
     let from = end.next_multiple_of(page);
-    let to = (stack_address() / page).saturating_sub(1) * page;
+    let to = stack_address().saturating_sub(IN_USE) / page * page;
     if from >= to {
         return;
     }

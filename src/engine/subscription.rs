@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, never};
 
 use crate::domain::event::{AssistantResponse, Event, Record};
 use crate::domain::ids::Seq;
@@ -180,14 +180,15 @@ impl Subscription {
     /// Calls `waker` from now on, in place of [`wake`](Subscription::wake): pull once after this,
     /// for what is there already. It is called on the threads of others, and must not block.
     pub fn wake_by(&mut self, waker: Waker) {
+        self.wake_rx = never();
         self.session.live().wake_by(self.watcher, waker);
     }
 
     /// Takes that back. Pull once after this, too.
     pub fn wake_by_channel(&mut self) {
         let (waker, wake_rx) = waker_by_channel();
-        self.wake_rx = wake_rx;
         self.wake_by(waker);
+        self.wake_rx = wake_rx;
     }
 
     /// Whether the session is over and there is nothing left to show.

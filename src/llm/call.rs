@@ -24,9 +24,11 @@ use crate::llm::dialect::{Answer, Decoder, Fault, error_text};
 use crate::llm::handover::Handover;
 use crate::llm::{LlmError, retry};
 
-/// How much of an answer is read at once. Tokens come in dozens of bytes, and each of a thousand
-/// streams has these buffers.
-const READ_BYTES: usize = 4 << 10;
+/// How much of an answer is read at once, to begin with: tokens come in dozens of bytes, and each of
+/// a thousand streams has this buffer …
+const READ_BYTES: usize = 512;
+/// … and at most, once an answer has filled it: what a connection takes in.
+const READ_BYTES_MAX: usize = INPUT_BYTES;
 /// What a connection takes in at once, and so the longest head of an answer.
 const INPUT_BYTES: usize = 8 << 10;
 /// What a connection sends at once at least, and so the longest head of a request …
@@ -62,7 +64,7 @@ pub(super) struct Line {
     used: bool,
     /// Whether the provider ends its answers so that their connection can be used again.
     keeps_alive: bool,
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
 }
 
 /// A request, but for its connection.
@@ -88,7 +90,7 @@ impl Line {
             rest: None,
             used: false,
             keeps_alive: true,
-            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            buffer: vec![0; READ_BYTES],
         }
     }
 
@@ -248,6 +250,9 @@ impl Line {
             // What came before a fault stands, and is stored with what is known of the fault.
             sink.flush_new()?;
             fed.map_err(|fault: Fault| fault.named(provider, sink.has_begun()))?;
+            if count == self.buffer.len() && count < READ_BYTES_MAX {
+                self.buffer.resize(2 * count, 0);
+            }
         }
         Ok(())
     }
