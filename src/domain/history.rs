@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::domain::event::{AssistantResponse, FinishReason, ToolOutput, Usage, UserMessage};
 use crate::domain::ids::{CallId, Seq};
-use crate::domain::message::{Message, Reply};
+use crate::domain::message::{Message, Reply, Words};
 use crate::domain::window::{self, Budget, Limits, Marks, tokens_of_bytes};
 
 /// One thing in the conversation.
@@ -328,7 +328,7 @@ struct Builder {
 }
 
 impl Builder {
-    fn user(&mut self, message: &UserMessage) {
+    fn user(&mut self, message: &Arc<UserMessage>) {
         let text = words_of(message);
         if text.is_empty() && message.attachments.is_empty() {
             return;
@@ -339,10 +339,11 @@ impl Builder {
             attachments,
         }) = self.messages.last_mut()
         {
-            if !last.is_empty() && !text.is_empty() {
-                last.push_str("\n\n");
-            }
-            last.push_str(&text);
+            let between = match last.is_empty() || text.is_empty() {
+                true => "",
+                false => "\n\n",
+            };
+            *last = Words::Made([&**last, between, &text].concat());
             attachments.extend(message.attachments.iter().cloned());
             return;
         }
@@ -352,7 +353,7 @@ impl Builder {
         });
     }
 
-    fn assistant(&mut self, reply: &AssistantResponse) {
+    fn assistant(&mut self, reply: &Arc<AssistantResponse>) {
         // Half-received calls of a broken reply never run, so they are not mentioned.
         let calls: &[_] = match reply.finish_reason {
             FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Length => {
@@ -371,17 +372,16 @@ impl Builder {
             .map(|call| (call.call_id.clone(), call.tool_name.clone()));
         self.open_calls.extend(opened);
         if let Some(Message::Assistant(last)) = self.messages.last_mut() {
-            last.text.push_str(&reply.content);
+            last.text = Words::Made([&*last.text, &reply.content].concat());
             last.tool_calls.extend(calls.iter().cloned());
             // What was said of a part need not hold for the whole.
-            last.provider_data = None;
+            last.event = None;
             return;
         }
         self.messages.push(Message::Assistant(Reply {
-            text: reply.content.clone(),
+            text: Words::Replied(Arc::clone(reply)),
             tool_calls: calls.to_vec(),
-            model: reply.model.clone(),
-            provider_data: reply.provider_data.clone(),
+            event: reply.provider_data.is_some().then(|| Arc::clone(reply)),
         }));
     }
 
@@ -422,13 +422,13 @@ impl Builder {
 }
 
 /// The text of a message, and who says it; empty when it is blank, which providers refuse.
-fn words_of(message: &UserMessage) -> String {
+fn words_of(message: &Arc<UserMessage>) -> Words {
     if message.content.trim().is_empty() {
-        return String::new();
+        return Words::Made(String::new());
     }
     match &message.sender_name {
-        Some(name) => format!("{name}: {}", message.content),
-        None => message.content.clone(),
+        Some(name) => Words::Made(format!("{name}: {}", message.content)),
+        None => Words::Said(Arc::clone(message)),
     }
 }
 

@@ -1,6 +1,12 @@
 //! The conversation as every model is given it, free of any provider's dialect.
 
-use crate::domain::event::{Attachment, ToolCall, ToolOutput};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::domain::event::{AssistantResponse, Attachment, ToolCall, ToolOutput, UserMessage};
 use crate::domain::ids::CallId;
 
 /// One message to a model.
@@ -13,7 +19,7 @@ pub enum Message {
     /// What people said.
     User {
         /// The text; never empty, unless there are attachments.
-        text: String,
+        text: Words,
         /// Files that came with it.
         attachments: Vec<Attachment>,
     },
@@ -34,11 +40,68 @@ pub enum Message {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     /// Its text; may be empty beside calls.
-    pub text: String,
+    pub text: Words,
     /// The tools it asked for.
     pub tool_calls: Vec<ToolCall>,
-    /// The model that made it, as `provider/name`.
-    pub model: String,
-    /// Opaque data for that provider and model only.
-    pub provider_data: Option<serde_json::Value>,
+    /// The event, if it holds what a provider wants back.
+    pub event: Option<Arc<AssistantResponse>>,
+}
+
+impl Reply {
+    /// What the model `label`, as `provider/name`, wants back of its own reply.
+    pub fn provider_data(&self, label: &str) -> Option<&Value> {
+        let event = self.event.as_ref()?;
+        event
+            .provider_data
+            .as_ref()
+            .filter(|_| event.model == label)
+    }
+}
+
+/// A text. As a rule it is that of an event, and shared with it: a conversation is long, and is
+/// made for every call.
+#[derive(Clone)]
+pub enum Words {
+    /// That of a person's message.
+    Said(Arc<UserMessage>),
+    /// That of a reply.
+    Replied(Arc<AssistantResponse>),
+    /// One that was put together.
+    Made(String),
+}
+
+impl Deref for Words {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Words::Said(message) => &message.content,
+            Words::Replied(reply) => &reply.content,
+            Words::Made(text) => text,
+        }
+    }
+}
+
+impl From<&str> for Words {
+    fn from(text: &str) -> Words {
+        Words::Made(text.to_owned())
+    }
+}
+
+impl PartialEq<str> for Words {
+    fn eq(&self, other: &str) -> bool {
+        **self == *other
+    }
+}
+
+impl PartialEq for Words {
+    fn eq(&self, other: &Words) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
 }

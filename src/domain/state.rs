@@ -237,7 +237,7 @@ impl SessionState {
         let mut messages = to_messages(entries, &self.history.marks());
         if matches!(messages.last(), Some(Message::Assistant(_))) {
             messages.push(Message::User {
-                text: CONTINUE_INSTRUCTION.to_owned(),
+                text: CONTINUE_INSTRUCTION.into(),
                 attachments: Vec::new(),
             });
         }

@@ -237,7 +237,7 @@ impl Feed {
     }
 
     /// Shows the next piece of the text in flight.
-    pub fn push_text(&mut self, piece: &str, out: &mut Vec<FeedItem>) {
+    pub fn push_text(&mut self, piece: String, out: &mut Vec<FeedItem>) {
         if piece.is_empty() {
             return;
         }
@@ -245,7 +245,7 @@ impl Feed {
         self.cursor.bytes = Some(shown);
         out.push(FeedItem {
             id: self.cursor,
-            event: FeedEvent::Token(piece.to_owned()),
+            event: FeedEvent::Token(piece),
         });
     }
 

@@ -213,9 +213,8 @@ fn blocks<'a>(message: &'a Message, label: &str) -> (&'static str, Vec<SentBlock
 }
 
 fn assistant<'a>(reply: &'a Reply, label: &str) -> Vec<SentBlock<'a>> {
-    let data = reply.provider_data.as_ref();
-    let thinking = data
-        .filter(|_| reply.model == label)
+    let thinking = reply
+        .provider_data(label)
         .and_then(|data| data.get(THINKING)?.as_array())
         .into_iter()
         .flatten()

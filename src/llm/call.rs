@@ -73,7 +73,8 @@ pub(super) struct Post<'a> {
     pub(super) url: &'a str,
     pub(super) headers: &'a [(&'static str, String)],
     pub(super) key: Option<&'a Secret>,
-    pub(super) body: &'a [u8],
+    /// As long as the conversation: held until it is sent, and no longer.
+    pub(super) body: Vec<u8>,
     pub(super) proxy: Option<&'a Proxy>,
     pub(super) deadline: Option<Instant>,
 }
@@ -102,13 +103,14 @@ impl Line {
     /// Sends `post` and hands the text of its answer to `sink` as it comes.
     pub(super) fn call(
         &mut self,
-        post: &Post<'_>,
+        post: Post<'_>,
         decoder: &mut dyn Decoder,
         sink: &mut Handover<'_>,
     ) -> Result<Answer, LlmError> {
+        let key = post.key;
         let result = self
             .exchange(post, decoder, sink)
-            .map_err(|error| error.or_overflow(sink.has_begun()).presentable(post.key));
+            .map_err(|error| error.or_overflow(sink.has_begun()).presentable(key));
         match self.canceller.is_cancelled() {
             true => Err(LlmError::Cancelled),
             false => result,
@@ -117,32 +119,34 @@ impl Line {
 
     fn exchange(
         &mut self,
-        post: &Post<'_>,
+        post: Post<'_>,
         decoder: &mut dyn Decoder,
         sink: &mut Handover<'_>,
     ) -> Result<Answer, LlmError> {
         self.free_connection();
         self.make_room(post.body.len());
-        let response = self.send(post)?;
+        let response = self.send(&post)?;
+        let provider = post.provider;
+        drop(post);
         self.used = true;
         if !response.status().is_success() {
-            return Err(status_error(post.provider, response));
+            return Err(status_error(provider, response));
         }
         match response.body().mime_type() {
-            Some("application/json") => return whole(post.provider, response, decoder, sink),
+            Some("application/json") => return whole(provider, response, decoder, sink),
             // A wrong address often leads to somebody's front page.
-            Some("text/html") => return Err(web_page(post.provider)),
+            Some("text/html") => return Err(web_page(provider)),
             _ => {}
         }
         // To send took ten times the stack that the stream takes now, for as long as it may last.
         thread::give_back_stack();
         let mut body = response.into_body().into_reader();
-        self.stream(post.provider, &mut body, decoder, sink)?;
+        self.stream(provider, &mut body, decoder, sink)?;
         let can_be_used_again = self.keeps_alive && decoder.is_done();
         self.rest = can_be_used_again.then_some(body);
         decoder
             .finish()
-            .map_err(|fault| fault.named(post.provider, sink.has_begun()))
+            .map_err(|fault| fault.named(provider, sink.has_begun()))
     }
 
     /// Reads what the last answer left, so that its connection can be used again.
@@ -221,7 +225,7 @@ impl Line {
         for (name, value) in post.headers {
             request = request.header(*name, value);
         }
-        Ok(request.send(post.body))
+        Ok(request.send(&post.body[..]))
     }
 
     /// Decodes a streamed answer up to its end, as far as it says where that is.

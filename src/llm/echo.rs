@@ -286,14 +286,13 @@ mod tests {
     #[test]
     fn the_instruction_to_go_on_is_told_from_a_message() {
         let user = |text: &str| Message::User {
-            text: text.to_owned(),
+            text: text.into(),
             attachments: Vec::new(),
         };
         let cut_off = Message::Assistant(crate::domain::message::Reply {
-            text: "one ".to_owned(),
+            text: "one ".into(),
             tool_calls: Vec::new(),
-            model: "echo".to_owned(),
-            provider_data: None,
+            event: None,
         });
         let asked = [user("one two"), cut_off.clone(), user(CONTINUE_INSTRUCTION)];
         assert_eq!(split_continuation(&asked), (&asked[..1], "one "));

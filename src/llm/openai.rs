@@ -183,13 +183,11 @@ fn said<'a>(message: &'a Message, label: &str) -> Said<'a> {
 
 fn assistant<'a>(reply: &'a Reply, label: &str) -> Said<'a> {
     let says_nothing = !reply.tool_calls.is_empty() && reply.text.trim().is_empty();
-    let data = reply.provider_data.as_ref();
+    let data = reply.provider_data(label);
     Said::Assistant {
         content: (!says_nothing).then_some(&reply.text),
         tool_calls: reply.tool_calls.iter().map(called).collect(),
-        reasoning: data
-            .filter(|_| reply.model == label)
-            .and_then(|data| data.get(REASONING)),
+        reasoning: data.and_then(|data| data.get(REASONING)),
     }
 }
 

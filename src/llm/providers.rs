@@ -218,11 +218,11 @@ impl Caller {
             url: &endpoint.url,
             headers: &headers(choice.provider, key),
             key,
-            body: &body,
+            body,
             proxy: settings.proxy.as_ref().filter(|_| !is_local(&endpoint.url)),
             deadline,
         };
-        let answer = self.line.call(&post, &mut *decoder, sink)?;
+        let answer = self.line.call(post, &mut *decoder, sink)?;
         Ok(Reply {
             model: choice.label(),
             tool_calls: answer.tool_calls,

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duragent::domain::event::{FinishReason, ToolCall, ToolOutput, Usage};
-use duragent::domain::ids::CallId;
+use duragent::domain::event::{AssistantResponse, FinishReason, ToolCall, ToolOutput, Usage};
+use duragent::domain::ids::{CallId, MessageId, Seq, TurnId};
 use duragent::domain::message::{self, Message};
 use duragent::domain::secret::Secret;
 use duragent::domain::spec::{ModelChoice, ModelSpec, Provider};
@@ -622,6 +623,23 @@ fn the_calls_of_a_turn_share_a_connection_and_outlive_its_loss() {
 }
 
 /// A conversation with everything in it that providers are strict about.
+/// The event of a reply that holds `data` for `model`.
+fn said_with(model: &str, data: Value) -> Option<Arc<AssistantResponse>> {
+    Some(Arc::new(AssistantResponse {
+        turn_id: TurnId::mint(1, 1),
+        message_id: MessageId::mint(1, 1),
+        agent: "a".into(),
+        model: model.into(),
+        input_seq: Seq(1),
+        content: String::new(),
+        tool_calls: Vec::new(),
+        usage: None,
+        finish_reason: FinishReason::Stop,
+        continues: None,
+        provider_data: Some(data),
+    }))
+}
+
 fn long_request() -> Request {
     let call = |id: &str, arguments: &str| ToolCall {
         call_id: CallId::parse(id).unwrap(),
@@ -641,13 +659,15 @@ fn long_request() -> Request {
         messages: vec![
             user("what day is it?"),
             Message::Assistant(message::Reply {
-                text: String::new(),
+                text: "".into(),
                 tool_calls: vec![call("a", "{\"zone\":1}"), call("b", "not json")],
-                model: "anthropic/m1".into(),
-                provider_data: Some(json!({
-                    "thinking": [{"type": "thinking", "thinking": "hm", "signature": "s"}],
-                    "reasoning_details": [{"type": "reasoning.text", "text": "hm"}],
-                })),
+                event: said_with(
+                    "anthropic/m1",
+                    json!({
+                        "thinking": [{"type": "thinking", "thinking": "hm", "signature": "s"}],
+                        "reasoning_details": [{"type": "reasoning.text", "text": "hm"}],
+                    }),
+                ),
             }),
             result("a", true),
             result("b", false),
@@ -655,8 +675,10 @@ fn long_request() -> Request {
             Message::Assistant(message::Reply {
                 text: "It is ".into(),
                 tool_calls: Vec::new(),
-                model: "openai/m1".into(),
-                provider_data: Some(json!({"thinking": [1], "reasoning_details": [1]})),
+                event: said_with(
+                    "openai/m1",
+                    json!({"thinking": [1], "reasoning_details": [1]}),
+                ),
             }),
         ],
         tools: vec![ToolDefinition {

@@ -278,10 +278,10 @@ fn only_grew(before: &[Message], now: &[Message]) -> bool {
     let grown = match (last, now.get(rest.len())) {
         // Neighbours of one role are joined.
         (Message::User { text, .. }, Some(Message::User { text: now, .. })) => {
-            now.starts_with(text)
+            now.starts_with(&**text)
         }
         (Message::Assistant(last), Some(Message::Assistant(now))) => {
-            now.text.starts_with(&last.text)
+            now.text.starts_with(&*last.text)
         }
         (last, now) => Some(last) == now,
     };

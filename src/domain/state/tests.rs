@@ -69,7 +69,7 @@ fn the_next_call_contains_the_messages_that_none_has_contained() {
     let Some(Message::User { text, .. }) = conversation.last() else {
         panic!("{conversation:?}");
     };
-    assert_eq!(text, "two");
+    assert_eq!(&**text, "two");
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_reply_that_was_cut_off_is_followed_by_the_instruction_to_go_on() {
         cut.event(),
     ]));
     let conversation = state.conversation();
-    assert!(matches!(&conversation[1], Message::Assistant(reply) if reply.text == "half a"));
+    assert!(matches!(&conversation[1], Message::Assistant(reply) if reply.text == *"half a"));
     assert!(matches!(&conversation[2], Message::User { text, .. } if text == CONTINUE_INSTRUCTION));
     assert_eq!(conversation.len(), 3);
 }
@@ -643,7 +643,7 @@ fn what_is_overheard_asks_nothing_and_stands_before_what_does() {
     let Some(Message::User { text, .. }) = conversation.last() else {
         panic!("{conversation:?}");
     };
-    assert_eq!(text, "Bob: it rains\n\nwhat did Bob say?");
+    assert_eq!(&**text, "Bob: it rains\n\nwhat did Bob say?");
     // While the turn runs it is heard too, and no reason to ask the model again.
     state.apply(&record(4, started(1, Trigger::Message)));
     state.apply(&overheard(5, 3, "it stops", 0));

@@ -25,7 +25,7 @@ fn show(feed: &mut Feed, happened: &[Shown]) -> Vec<FeedItem> {
                 is_wanted = feed.wants_reply(*input_seq);
                 feed.reply_in_flight(*input_seq);
             }
-            Shown::Text(text) if is_wanted => feed.push_text(text, &mut out),
+            Shown::Text(text) if is_wanted => feed.push_text(text.clone(), &mut out),
             Shown::Text(_) => {}
         }
     }

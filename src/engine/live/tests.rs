@@ -123,7 +123,7 @@ impl Watching {
     fn takes(&mut self, piece: Piece) {
         match piece {
             Piece::ReplyBegins(input_seq) => self.feed.reply_in_flight(input_seq),
-            Piece::Text(text) => self.feed.push_text(&text, &mut self.seen),
+            Piece::Text(text) => self.feed.push_text(text, &mut self.seen),
             Piece::Record(record) => self.feed.push_record(&record, &mut self.seen),
         }
     }

@@ -1,5 +1,9 @@
+use std::sync::Arc;
+
 use super::*;
+use crate::domain::event::AssistantResponse;
 use crate::domain::spec::Provider;
+use crate::domain::story;
 use crate::llm::dialect::testing;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -98,11 +102,15 @@ fn a_call_begins_as_the_one_before_it_does() {
 #[test]
 fn thinking_that_is_no_block_is_not_sent_back() {
     let (mut calls, spec) = testing::growing_conversation(Provider::Anthropic);
+    let data = json!({"thinking": ["h", {"type": "thinking", "thinking": "m"}]});
     calls[0].messages.push(Message::Assistant(Reply {
-        text: "yes".to_owned(),
+        text: "yes".into(),
         tool_calls: Vec::new(),
-        model: "anthropic/m".to_owned(),
-        provider_data: Some(json!({"thinking": ["h", {"type": "thinking", "thinking": "m"}]})),
+        event: Some(Arc::new(AssistantResponse {
+            model: "anthropic/m".to_owned(),
+            provider_data: Some(data),
+            ..story::reply(1, 1, "yes")
+        })),
     }));
     let body = Body::new(&calls[0], &spec, "m", "anthropic/m");
     let body = serde_json::to_value(&body).unwrap();

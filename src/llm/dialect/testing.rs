@@ -59,7 +59,7 @@ pub(in crate::llm) fn cut_at<'a>(body: &'a [u8], places: &[Index]) -> Vec<&'a [u
 /// called.
 pub(in crate::llm) fn growing_conversation(provider: Provider) -> (Vec<Request>, ModelSpec) {
     let user = |text: &str| Message::User {
-        text: text.to_owned(),
+        text: text.into(),
         attachments: Vec::new(),
     };
     let call_id = CallId::parse("call-1").unwrap();
@@ -70,10 +70,9 @@ pub(in crate::llm) fn growing_conversation(provider: Provider) -> (Vec<Request>,
     };
     let says = |text: &str, tool_calls| {
         Message::Assistant(Reply {
-            text: text.to_owned(),
+            text: text.into(),
             tool_calls,
-            model: "other/m".to_owned(),
-            provider_data: None,
+            event: None,
         })
     };
     let result = Message::Tool {
