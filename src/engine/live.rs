@@ -24,6 +24,8 @@ use crate::llm::Cancel;
 const TAIL_RECORDS: usize = 256;
 /// Their text in bytes, roughly.
 const TAIL_BYTES: usize = 256 << 10;
+/// By how much the text of a reply grows at least.
+const GROWTH_BYTES: usize = 1 << 10;
 /// What a watcher takes at a time, so that the lock is held for microseconds.
 const TAKE_BYTES: usize = 64 << 10;
 
@@ -95,8 +97,12 @@ pub(super) struct InFlight {
     /// All of it so far, kept once for all watchers.
     pub(super) text: String,
     /// Where each piece ends.
-    ends: Vec<usize>,
+    ends: Vec<PieceEnd>,
 }
+
+/// A place in the text of a reply, in half the memory of one: what comes after the first four
+/// gigabytes would be one piece.
+type PieceEnd = u32;
 
 impl InFlight {
     pub(super) fn new(message_id: MessageId, input_seq: Seq, model: String) -> InFlight {
@@ -109,13 +115,25 @@ impl InFlight {
         }
     }
 
+    /// Adds text; `ends` are relative to it.
+    fn push(&mut self, text: &str, ends: &[usize]) {
+        let before = self.text.len();
+        // Of many replies at once, doubling each would leave half of the memory unused.
+        if self.text.capacity() - before < text.len() {
+            self.text.reserve_exact(text.len().max(before / 4).max(GROWTH_BYTES));
+        }
+        self.text.push_str(text);
+        let place = |end: &usize| PieceEnd::try_from(before + end).unwrap_or(PieceEnd::MAX);
+        self.ends.extend(ends.iter().map(place));
+    }
+
     /// The pieces after the first `shown` bytes, at most some [`TAKE_BYTES`].
     fn pieces_after(&self, shown: usize) -> impl Iterator<Item = Range<usize>> {
-        let first = self.ends.partition_point(|end| *end <= shown);
+        let first = self.ends.partition_point(|end| *end as usize <= shown);
         let mut start = shown;
         self.ends[first..].iter().map_while(move |end| {
-            let piece = start..*end;
-            start = *end;
+            let piece = start..*end as usize;
+            start = piece.end;
             (piece.start < shown + TAKE_BYTES).then_some(piece)
         })
     }
@@ -259,9 +277,7 @@ impl Live {
         let Some(in_flight) = &mut self.in_flight else {
             return;
         };
-        let before = in_flight.text.len();
-        in_flight.text.push_str(text);
-        in_flight.ends.extend(ends.iter().map(|end| before + end));
+        in_flight.push(text, ends);
         self.wake_all();
     }
 
