@@ -1,9 +1,11 @@
-//! The build script: finds out what `--version` says of this build.
+//! The build script: finds out what `--version` says of this build, and how it is linked.
 //!
 //! It hands over `DURAGENT_COMMIT`, `DURAGENT_DATE` and `DURAGENT_TARGET`, which
-//! `src/runtime/version.rs` reads.
+//! `src/runtime/version.rs` reads. A release is linked smaller where the linker and the system can:
+//! see [`SAVINGS`].
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +13,32 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the binary is made of: a change here is a change of the program.
 const SOURCES: [&str; 3] = ["src", "Cargo.toml", "Cargo.lock"];
+
+/// A way to link that makes the program smaller or quicker to start, and no other program.
+struct Saving {
+    name: &'static str,
+    /// As `rustc` is told.
+    flags: [&'static str; 2],
+    /// As cargo is told, so that it tells `rustc` the same.
+    instruction: &'static str,
+}
+
+/// Each is taken where a program that is linked that way can be made, and starts.
+const SAVINGS: [Saving; 2] = [
+    // What is left of each of 12,000 relocations is a bit: 0.3 MB less. Needs glibc 2.36.
+    Saving {
+        name: "relr",
+        flags: ["-C", "link-arg=-Wl,-z,pack-relative-relocs"],
+        instruction: "cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs",
+    },
+    // The unwinder comes from the compiler's archive, not from a library that each start would have
+    // to find, map and relocate: 0.3 ms and 0.1 MB of memory less.
+    Saving {
+        name: "unwinder",
+        flags: ["-l", "static:-bundle=gcc_eh"],
+        instruction: "cargo:rustc-link-lib=static:-bundle=gcc_eh",
+    },
+];
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
@@ -21,9 +49,41 @@ fn main() {
     println!("cargo:rustc-env=DURAGENT_DATE={}", build_date());
     let target = env::var("TARGET").unwrap_or_default();
     println!("cargo:rustc-env=DURAGENT_TARGET={target}");
+    if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+        let works = SAVINGS.iter().filter(|saving| saving.works());
+        works.for_each(|saving| println!("{}", saving.instruction));
+    }
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
     for source in SOURCES {
         println!("cargo:rerun-if-changed={source}");
+    }
+}
+
+impl Saving {
+    /// Tries it with a program that does nothing. What is built for another machine can't be tried
+    /// here, and goes without.
+    fn works(&self) -> bool {
+        self.probe()
+            .and_then(|program| Command::new(program).status().ok())
+            .is_some_and(|status| status.success())
+    }
+
+    /// Links that program, as this build links its own.
+    fn probe(&self) -> Option<PathBuf> {
+        let folder = PathBuf::from(env::var_os("OUT_DIR")?);
+        let (source, program) = (folder.join("probe.rs"), folder.join(self.name));
+        fs::write(&source, "fn main() {}").ok()?;
+        let mut rustc = Command::new(env::var_os("RUSTC")?);
+        rustc.arg("--target").arg(env::var_os("TARGET")?);
+        if let Some(linker) = env::var_os("RUSTC_LINKER") {
+            let mut setting = OsString::from("linker=");
+            setting.push(linker);
+            rustc.arg("-C").arg(setting);
+        }
+        let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+        rustc.args(flags.split('\x1f').filter(|flag| !flag.is_empty()));
+        rustc.args(self.flags).arg(&source).arg("-o").arg(&program);
+        rustc.output().ok()?.status.success().then_some(program)
     }
 }
 
