@@ -14,6 +14,7 @@ use crate::architecture::MAY_USE;
 
 /// What may lie at the top of the project. Everything else has its place in a folder.
 const TOP: &[&str] = &[
+    ".cargo",
     ".ci",
     ".clippy.toml",
     ".gitignore",
