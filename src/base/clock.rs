@@ -1,14 +1,17 @@
 //! Time as a parameter: the system's, or one that a test moves.
 
-use std::fmt::Debug;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
+use crate::base::shown::shown_by_name;
+
 /// Where the time of day comes from.
-pub trait Clock: Send + Sync + Debug {
+pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> SystemTime;
 }
+
+shown_by_name!(Clock);
 
 /// The system's clock.
 #[derive(Debug, Clone, Copy, Default)]

@@ -7,6 +7,7 @@ pub mod fs;
 pub mod host;
 pub mod lock;
 pub mod os;
+pub(crate) mod shown;
 pub mod sse;
 pub mod stop;
 pub mod text;

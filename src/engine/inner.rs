@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::clock::Clock;
 use crate::base::lock::lock;
+use crate::base::shown::shown_by_name;
 use crate::domain::event::{Event, Record, Trigger};
 use crate::domain::ids::{Seq, SessionId, SourceId};
 use crate::domain::redact::Redactor;
@@ -86,10 +87,12 @@ pub(super) struct Inner {
 }
 
 /// Agents as the engine needs them; implemented where they are loaded.
-pub trait Agents: Send + Sync + std::fmt::Debug {
+pub trait Agents: Send + Sync {
     /// The agent of that name, as last loaded.
     fn get(&self, name: &str) -> Option<Agent>;
 }
+
+shown_by_name!(Agents);
 
 /// An agent, ready to run.
 #[derive(Debug, Clone)]

@@ -1,17 +1,17 @@
 //! What every answer is made from: the engine, and the rest of the program as the API sees it.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::base::shown::shown_by_name;
 use crate::base::stop::Stop;
 use crate::domain::spec::AgentSpec;
 use crate::engine::Sessions;
 
 /// What the API needs to know of the rest of the program.
-pub trait Host: Send + Sync + Debug {
+pub trait Host: Send + Sync {
     /// All agents, sorted by name.
     fn agents(&self) -> Vec<Arc<AgentSpec>>;
 
@@ -30,6 +30,8 @@ pub trait Host: Send + Sync + Debug {
     /// Asks the program to end; returns at once.
     fn request_shutdown(&self);
 }
+
+shown_by_name!(Host);
 
 /// Whether the program can do its work.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -15,25 +15,27 @@ mod overflow;
 pub mod providers;
 mod retry;
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::base::shown::shown_by_name;
 use crate::domain::event::{FinishReason, ToolCall, Usage};
 use crate::domain::message::Message;
 use crate::domain::spec::{ModelSpec, Provider};
 
 /// Makes models: the providers' addresses and keys, as the process was started with them.
-pub trait Models: Send + Sync + Debug {
+pub trait Models: Send + Sync {
     /// The model that `spec` describes, with its fallbacks. Costs next to nothing and does no
     /// I/O; a missing key is only said when the model is called.
     fn model(&self, spec: &ModelSpec) -> Box<dyn Model>;
 }
 
+shown_by_name!(Models);
+
 /// A model, for one turn of one session: its connection is kept between the turn's calls.
-pub trait Model: Send + Debug {
+pub trait Model: Send {
     /// Asks the model and hands what it says to `sink` as it comes. Blocks until the reply is
     /// whole, failed, or cancelled; retries and fallbacks happen inside, and only as long as
     /// nothing was handed over.
@@ -45,11 +47,15 @@ pub trait Model: Send + Debug {
     fn canceller(&self) -> Arc<dyn Cancel>;
 }
 
+shown_by_name!(Model);
+
 /// The way to end a call from another thread.
-pub trait Cancel: Send + Sync + Debug {
+pub trait Cancel: Send + Sync {
     /// Ends it: the call returns [`LlmError::Cancelled`]. Never blocks.
     fn cancel(&self);
 }
+
+shown_by_name!(Cancel);
 
 /// What a call hands over while it runs.
 pub trait Sink {

@@ -6,9 +6,9 @@
 pub mod file;
 pub mod lock;
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::base::shown::shown_by_name;
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
 use crate::domain::state::Summary;
@@ -16,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::window::Marks;
 
 /// Sessions on durable storage, shared by all threads.
-pub trait SessionStore: Send + Sync + Debug {
+pub trait SessionStore: Send + Sync {
     /// Creates a session with its first events. On return they, and the session's place in the
     /// list, survive a power cut.
     fn create(&self, id: &SessionId, at: Timestamp, events: &[Event]) -> Result<(), StoreError>;
@@ -72,6 +72,8 @@ pub trait SessionStore: Send + Sync + Debug {
     fn free_bytes(&self) -> Result<u64, StoreError>;
 }
 
+shown_by_name!(SessionStore);
+
 /// The outcome of a keyed session creation.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CreationKey {
@@ -109,7 +111,7 @@ pub struct Limit {
 }
 
 /// The log of a session, for its one writer.
-pub trait SessionLog: Send + Debug {
+pub trait SessionLog: Send {
     /// Appends `events` in one piece as the records after `expected_last`, and returns them once
     /// they are synced.
     ///
@@ -131,8 +133,10 @@ pub trait SessionLog: Send + Debug {
     fn len_bytes(&self) -> u64;
 }
 
+shown_by_name!(SessionLog);
+
 /// The text of the reply in flight, written before any client sees it.
-pub trait Journal: Send + Debug {
+pub trait Journal: Send {
     /// Begins a reply; what was there is forgotten.
     fn begin(&mut self, head: &PartialHead) -> Result<(), StoreError>;
 
@@ -146,6 +150,8 @@ pub trait Journal: Send + Debug {
     /// Forgets the reply, once the log has it.
     fn clear(&mut self) -> Result<(), StoreError>;
 }
+
+shown_by_name!(Journal);
 
 /// A sync that is still to be done.
 pub type SyncLater = Box<dyn FnOnce() -> Result<(), StoreError> + Send>;

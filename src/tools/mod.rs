@@ -20,18 +20,18 @@ pub mod workshop;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
+use crate::base::shown::shown_by_name;
 use crate::domain::event::{ToolCall, ToolOutput};
 use crate::domain::ids::SessionId;
 
 pub use crate::domain::spec::ToolEffect as Effect;
 
 /// Something an agent can do.
-pub trait Tool: Send + Sync + Debug {
+pub trait Tool: Send + Sync {
     /// What the model is told of it.
     fn spec(&self) -> &ToolSpec;
 
@@ -46,6 +46,8 @@ pub trait Tool: Send + Sync + Debug {
     /// it. What it can't do it says in its output, which the model reads.
     fn run(&self, run: &Run<'_>) -> ToolOutput;
 }
+
+shown_by_name!(Tool);
 
 /// One run of a tool.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +121,7 @@ impl Toolbox {
 }
 
 /// Says what an agent may do.
-pub trait Policy: Send + Sync + Debug {
+pub trait Policy: Send + Sync {
     /// Judges a call before it runs.
     fn judge(&self, wish: &Wish<'_>) -> Verdict;
 
@@ -131,6 +133,8 @@ pub trait Policy: Send + Sync + Debug {
     /// A call is about to run: whoever wants to know of such calls is told. Never blocks.
     fn note_start(&self, wish: &Wish<'_>);
 }
+
+shown_by_name!(Policy);
 
 /// A call as a policy sees it.
 #[derive(Debug, Clone, Copy)]

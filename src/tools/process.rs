@@ -25,6 +25,7 @@ use rustix::process::{
 };
 
 use crate::base::os::{self, ChildRules};
+use crate::base::shown::shown_by_name;
 use crate::tools::process::capped::Capped;
 
 /// How soon a cancellation is seen. Nothing wakes a thread that waits for descriptors when a
@@ -48,7 +49,7 @@ pub struct Prepared {
 }
 
 /// Looks after a child while it runs.
-pub trait Warden: Debug {
+pub trait Warden {
     /// It was started.
     ///
     /// Errors: why it must not go on.
@@ -66,6 +67,8 @@ pub trait Warden: Debug {
         let _nothing_to_clear_away = end;
     }
 }
+
+shown_by_name!(Warden);
 
 /// Nobody looks after it.
 #[derive(Debug)]

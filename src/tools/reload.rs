@@ -1,11 +1,11 @@
 //! The builtin `reload_tools`: has the agent's tools made anew, so that one it has just written is
 //! there at its next step.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::base::shown::shown_by_name;
 use crate::domain::event::ToolOutput;
 use crate::domain::ids::AgentName;
 use crate::tools::builtin::{self, Answer};
@@ -15,10 +15,12 @@ const DESCRIPTION: &str = "Looks for your tools anew. Call it when you have writ
      from your next step on you have what is there now. The answer names it.";
 
 /// Who makes the tools of agents, as this tool needs it.
-pub trait ToolMaker: Send + Sync + Debug {
+pub trait ToolMaker: Send + Sync {
     /// Makes an agent's tools anew and returns their names; `None` if there is no such agent.
     fn remake(&self, agent: &AgentName) -> Option<Vec<String>>;
 }
+
+shown_by_name!(ToolMaker);
 
 /// Has the tools of one agent made anew.
 #[derive(Debug)]

@@ -10,11 +10,11 @@ mod trust;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::base::shown::shown_by_name;
 use crate::tools::process::Prepared;
 
 /// The most processes and threads of one run.
@@ -24,7 +24,7 @@ const TASKS_MAX: u64 = 512;
 pub const TRUST: &str = "trust";
 
 /// Locks programs in.
-pub trait Sandbox: Send + Sync + Debug {
+pub trait Sandbox: Send + Sync {
     /// The word for it in `duragent.yaml`.
     fn name(&self) -> &'static str;
 
@@ -36,6 +36,8 @@ pub trait Sandbox: Send + Sync + Debug {
     /// Errors: it cannot be locked in.
     fn prepare(&self, job: &Job) -> Result<Prepared, SandboxError>;
 }
+
+shown_by_name!(Sandbox);
 
 /// A program that is to be run.
 #[derive(Debug)]

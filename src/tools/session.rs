@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::base::shown::shown_by_name;
 use crate::base::text;
 use crate::domain::event::{Event, Record, ToolOutput};
 use crate::domain::ids::{AgentName, MessageId, Seq, SessionId};
@@ -35,7 +36,7 @@ const DESCRIPTION: &str = "Your other conversations. \
      with which value. Times are UTC.";
 
 /// Where sessions are kept, as this tool needs it.
-pub trait SessionShelf: Send + Sync + Debug {
+pub trait SessionShelf: Send + Sync {
     /// Up to `limit` ids smaller (older) than `before`, newest first.
     fn ids(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, String>;
 
@@ -50,6 +51,8 @@ pub trait SessionShelf: Send + Sync + Debug {
         limit: usize,
     ) -> Result<Vec<Record>, String>;
 }
+
+shown_by_name!(SessionShelf);
 
 /// Shows an agent its sessions.
 #[derive(Debug)]

@@ -11,9 +11,10 @@ mod fault;
 mod real;
 mod sim;
 
-use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::base::shown::shown_by_name;
 
 pub use dir_sync::DirSync;
 pub use fault::{Fault, FaultFs, FaultKind};
@@ -21,7 +22,7 @@ pub use real::RealFs;
 pub use sim::SimDisk;
 
 /// Files and folders, shared by all threads.
-pub trait Fs: Send + Sync + Debug {
+pub trait Fs: Send + Sync {
     /// Creates a folder that only its owner may enter; its parent must exist.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
@@ -50,6 +51,8 @@ pub trait Fs: Send + Sync + Debug {
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 }
 
+shown_by_name!(Fs);
+
 /// How a file is opened. One that is created belongs to its owner alone (mode 0600).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
@@ -66,7 +69,7 @@ pub enum Open {
 }
 
 /// An open file.
-pub trait File: Send + Sync + Debug {
+pub trait File: Send + Sync {
     /// Writes at the end of the file. After an error, any part of `bytes` may have been written.
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
 
@@ -88,6 +91,8 @@ pub trait File: Send + Sync + Debug {
     /// Cuts it to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
 }
+
+shown_by_name!(File);
 
 /// Replaces the file at `path` as a whole, in a way that survives a power cut: whoever reads it
 /// finds the old bytes or the new ones.
