@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::agents::raw;
+use crate::base::order;
 use crate::base::text;
 use crate::base::yaml::read::{At, Report, or_default, plain};
 use crate::domain::access::{
@@ -406,10 +407,10 @@ fn mcp_command(at: &At<()>, raw: &mut raw::Tool, report: &mut Report) -> Option<
     Some(McpServer::Command {
         command: command?.value,
         args: args.into_iter().map(|at| Secret::new(at.value)).collect(),
-        env: env
-            .into_iter()
-            .map(|(name, at)| (name, Secret::new(at.value)))
-            .collect(),
+        env: order::map(
+            env.into_iter()
+                .map(|(name, at)| (name, Secret::new(at.value))),
+        ),
     })
 }
 
@@ -439,7 +440,7 @@ impl Unused {
 }
 
 fn plain_map(map: BTreeMap<String, At<String>>) -> BTreeMap<String, String> {
-    map.into_iter().map(|(key, at)| (key, at.value)).collect()
+    order::map(map.into_iter().map(|(key, at)| (key, at.value)))
 }
 
 fn access(raw: raw::Access, report: &mut Report) -> AccessSpec {
@@ -497,7 +498,7 @@ fn overrides(
             None => report.error(&at, PATTERN_RULE),
         }
     }
-    found.sort_by_key(|(pattern, _)| match pattern {
+    order::sort_by_key(&mut found, |(pattern, _)| match pattern {
         IdPattern::Exact(_) => (0, 0),
         IdPattern::Prefix(start) => (1, usize::MAX - start.len()),
     });

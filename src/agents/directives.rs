@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::agents::unreadable;
+use crate::base::order;
 use crate::base::text;
 use crate::base::yaml::problem::Problem;
 use crate::domain::spec::Directive;
@@ -75,7 +76,7 @@ fn markdown_files(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
             files.push((name, entry.path()));
         }
     }
-    files.sort();
+    order::sort(&mut files);
     Ok(files)
 }
 

@@ -19,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
@@ -233,7 +234,7 @@ impl Found {
         let last = before.values().flat_map(|agent| agent.directives.clone());
         let mut last: Vec<Directive> = last.collect();
         // Those for all agents stand in each of them.
-        last.sort_by(|one, other| one.file.cmp(&other.file));
+        order::sort_by(&mut last, |one, other| one.file.cmp(&other.file));
         last.dedup_by(|one, other| one.file == other.file);
         let shared = shared.map_or_else(Vec::new, |shared| {
             directives::read(shared, &last, &mut found.problems)
@@ -295,7 +296,7 @@ fn agent_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
             found.push(entry.path());
         }
     }
-    found.sort();
+    order::sort(&mut found);
     Ok(found)
 }
 

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::agents::unreadable;
+use crate::base::order;
 use crate::base::text;
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::problem::{Level, Position, Problem};
@@ -67,7 +68,7 @@ fn skill_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
             folders.push(entry.path());
         }
     }
-    folders.sort();
+    order::sort(&mut folders);
     Ok(folders)
 }
 

@@ -6,6 +6,7 @@ pub mod file_lock;
 pub mod fs;
 pub mod host;
 pub mod lock;
+pub mod order;
 pub mod os;
 pub(crate) mod shown;
 pub mod sse;

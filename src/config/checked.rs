@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use url::Url;
 
+use crate::base::order;
 use crate::base::text;
 use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
@@ -349,9 +350,10 @@ fn external(
         return None;
     }
     let secret_map = |map: BTreeMap<String, At<String>>| {
-        map.into_iter()
-            .map(|(name, at)| (name, Secret::new(at.value)))
-            .collect()
+        order::map(
+            map.into_iter()
+                .map(|(name, at)| (name, Secret::new(at.value))),
+        )
     };
     Some(ExternalGateway {
         name: name.value,
@@ -392,10 +394,7 @@ fn route(at: At<raw::Route>, report: &mut Report) -> Option<Route> {
     let parse = |text: &str| AgentName::parse(text).ok();
     Some(Route {
         agent: checked(&agent?, parse, "must be the name of an agent", report)?,
-        conditions: conditions
-            .into_iter()
-            .map(|(key, at)| (key, at.value))
-            .collect(),
+        conditions: order::map(conditions.into_iter().map(|(key, at)| (key, at.value))),
     })
 }
 

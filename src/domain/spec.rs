@@ -128,15 +128,14 @@ impl AgentSpec {
 }
 
 /// Leaves out what a file left out.
-fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(map) => map
-            .into_iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(key, value)| (key, without_nulls(value)))
-            .collect(),
-        other => other,
+fn without_nulls(mut value: Value) -> Value {
+    if let Value::Object(map) = &mut value {
+        map.retain(|_, value| !value.is_null());
+        for value in map.values_mut() {
+            *value = without_nulls(value.take());
+        }
     }
+    value
 }
 
 /// Which model an agent uses, and how.

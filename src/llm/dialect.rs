@@ -193,7 +193,9 @@ pub(super) fn arguments_object(text: &str) -> Map<String, Value> {
         Err(_) if text.trim().is_empty() => return Map::new(),
         Err(_) => Value::String(text.to_owned()),
     };
-    Map::from_iter([("arguments".to_owned(), other)])
+    let mut object = Map::new();
+    object.insert("arguments".to_owned(), other);
+    object
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::base::order;
 use crate::domain::spec::{BUILTIN_TOOLS, is_tool_name};
 use crate::tools::readme;
 
@@ -73,7 +74,7 @@ fn sorted_entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)?;
     let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
     let mut paths = paths?;
-    paths.sort();
+    order::sort(&mut paths);
     Ok(paths)
 }
 

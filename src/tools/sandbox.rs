@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::base::order;
 use crate::base::shown::shown_by_name;
 use crate::tools::process::Prepared;
 
@@ -90,7 +91,7 @@ impl SandboxSettings {
         });
         let by_link: Vec<PathBuf> = by_link.collect();
         self.hidden.extend(real.into_iter().chain(by_link));
-        self.hidden.sort();
+        order::sort(&mut self.hidden);
         self.hidden.dedup();
     }
 
@@ -98,7 +99,7 @@ impl SandboxSettings {
     /// of them would uncover it; what is mounted cannot be moved.
     fn folders_between(&self) -> BTreeSet<&Path> {
         let hidden = self.hidden.iter().filter(|path| path.exists());
-        hidden.flat_map(|path| self.folders_above(path)).collect()
+        order::set(hidden.flat_map(|path| self.folders_above(path)))
     }
 
     /// Those above a hidden path, up to what may be written.

@@ -13,6 +13,8 @@ use super::expand::{Environment, expand};
 use super::problem::{Level, Problem, did_you_mean};
 use super::tree::{Document, Node, NodeId, Scalar, ScalarKind, Value};
 
+use crate::base::order;
+
 /// A value and where it was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct At<T> {
@@ -347,9 +349,9 @@ impl Report {
         let more = self.found.len().saturating_sub(SHOWN_MAX);
         let mut found = self.found;
         // Errors first, so that the cut leaves them; then back into the order of the file.
-        found.sort_by_key(|one| std::cmp::Reverse(one.level));
+        order::sort_by_key(&mut found, |one| std::cmp::Reverse(one.level));
         found.truncate(SHOWN_MAX);
-        found.sort_by_key(|one| one.node);
+        order::sort_by_key(&mut found, |one| one.node);
         let mut problems: Vec<Problem> = found
             .into_iter()
             .map(|found| Problem {
@@ -616,7 +618,7 @@ impl<T: FromYaml> FromYaml for BTreeMap<String, At<T>> {
             .at(report)?;
             Some((name, value))
         };
-        Some(entries.iter().filter_map(read_one).collect())
+        Some(order::map(entries.iter().filter_map(read_one)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::base::order;
 use crate::domain::event::{
     AssistantResponse, Event, Failure, FinishReason, Outcome as TurnOutcome, Record, Trigger,
 };
@@ -272,9 +273,7 @@ impl Expected {
 /// before a word was said is answered together with the next.
 fn expected_answers(known: &SessionLedger, records: &[Record]) -> BTreeMap<String, Expected> {
     let sent = known.sent.iter();
-    let answers: BTreeMap<&str, &str> = sent
-        .map(|sent| (sent.key.as_str(), sent.answer.as_str()))
-        .collect();
+    let answers = order::map(sent.map(|sent| (sent.key.as_str(), sent.answer.as_str())));
     let mut expected = BTreeMap::new();
     let mut asked: Vec<&str> = Vec::new();
     let mut is_answered = false;

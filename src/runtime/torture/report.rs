@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::base::order;
 use crate::runtime::torture::ledger::Violation;
 
 /// What clients counted.
@@ -72,7 +73,7 @@ impl Times {
     /// Sums up.
     pub fn of(times: &[Duration]) -> Times {
         let mut sorted = times.to_vec();
-        sorted.sort_unstable();
+        order::sort(&mut sorted);
         let ms = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1000.0);
         Times {
             count: sorted.len(),

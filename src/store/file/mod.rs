@@ -304,7 +304,8 @@ impl SessionStore for FileStore {
     fn list(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, StoreError> {
         let mut names = self.names()?;
         // Names sort by time, so that only those of the page are parsed.
-        names.sort_unstable_by(|a, b| b.cmp(a));
+        names.sort();
+        names.reverse();
         let is_older = |name: &&String| before.is_none_or(|id| name.as_str() < id.as_str());
         let older = names.iter().filter(is_older);
         let ids = older.filter_map(|name| SessionId::parse(name).ok());

@@ -73,7 +73,8 @@ impl Bank {
             .iter()
             .filter_map(|name| Some(day_of(name)?.to_owned()))
             .collect();
-        days.sort_by(|one, other| other.cmp(one));
+        days.sort();
+        days.reverse();
         Ok(days)
     }
 

@@ -1,5 +1,6 @@
 //! What is said of a memory: its texts in an order that serves, and passages that fit a query. Pure.
 
+use crate::base::order;
 use crate::base::text;
 use crate::tools::builtin::{ANSWER_BYTES_MAX, cut};
 
@@ -210,7 +211,7 @@ fn hits<'m>(words: &[String], memos: &'m [Memo]) -> Vec<(usize, Passage<'m>)> {
             }
         }
     }
-    found.sort_by_key(|(hits, _)| std::cmp::Reverse(*hits));
+    order::sort_by_key(&mut found, |(hits, _)| std::cmp::Reverse(*hits));
     found
 }
 

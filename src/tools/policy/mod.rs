@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::fs::{self, RealFs};
 use crate::base::lock::lock;
+use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
@@ -132,7 +133,9 @@ impl Policies {
                 found.extend(problems.iter().cloned());
             }
         }
-        found.sort_by(|one, other| (&one.file, one.position).cmp(&(&other.file, other.position)));
+        order::sort_by(&mut found, |one, other| {
+            (&one.file, one.position).cmp(&(&other.file, other.position))
+        });
         found.dedup();
         found
     }
@@ -145,7 +148,7 @@ impl Policies {
             .filter(|policy| policy.is_dangerous())
             .map(|policy| policy.name.clone())
             .collect();
-        found.sort();
+        order::sort(&mut found);
         found
     }
 

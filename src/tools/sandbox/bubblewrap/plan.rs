@@ -9,6 +9,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::base::order;
 use crate::tools::sandbox::{Job, SandboxSettings};
 
 /// What belongs to `/usr`, and on older systems stands beside it. `/nix` and the link are the `/usr` of NixOS.
@@ -271,7 +272,7 @@ fn layers(settings: &SandboxSettings) -> Vec<Layer> {
     let hidden = settings.hidden.iter();
     let hidden = hidden.filter_map(|path| Some((path.as_path(), Some(private(path)?))));
     let mut all: Vec<(&Path, Option<Private>)> = writable.chain(hidden).collect();
-    all.sort_by_key(|(path, private)| (*path, private.is_some()));
+    order::sort_by_key(&mut all, |(path, private)| (*path, private.is_some()));
     let layer = |(path, private): (&Path, Option<Private>)| match private {
         Some(private) => Layer::Hidden(private),
         None => Layer::Writable(path.to_owned()),
