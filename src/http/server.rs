@@ -13,9 +13,11 @@
 //! Owned by: `http::Front`. tiny_http's own threads cannot be joined; they end within 5 s of its drop.
 
 use std::io;
+use std::mem;
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -50,7 +52,8 @@ pub trait Handler: Send + Sync {
 pub struct ServerSettings {
     /// A private folder for the sockets; short, since a socket's path ends at 107 bytes.
     pub folder: PathBuf,
-    /// Threads that take requests.
+    /// Threads that take requests, at most. There are as many as were ever needed at once, and one
+    /// more.
     pub handlers: usize,
     /// The secret that requests of the gate bear.
     pub key: String,
@@ -61,14 +64,17 @@ pub struct ServerSettings {
 /// The running server. Dropping it lets each handler finish its request, and waits for them.
 pub struct Server {
     shared: Arc<Shared>,
-    // The signal stands above the threads that it ends.
     stop: StopSource,
-    threads: Vec<Joined>,
 }
 
 struct Shared {
     settings: ServerSettings,
+    handler: Arc<dyn Handler>,
     stop: Stop,
+    /// Those that take requests.
+    threads: Mutex<Vec<Joined>>,
+    /// How many of them wait for one.
+    waiting: AtomicUsize,
     current: Mutex<Generation>,
     senders: Senders,
 }
@@ -85,28 +91,24 @@ struct Generation {
 }
 
 impl Server {
-    /// Starts tiny_http and the threads `http-0`, `http-1`, …
+    /// Starts tiny_http and the first of the threads `http-0`, `http-1`, …
     pub fn start(settings: ServerSettings, handler: Arc<dyn Handler>) -> io::Result<Server> {
         let (stop_source, stop) = stop::pair();
-        let handlers = settings.handlers.max(1);
         let first = Generation::start(&settings.folder, 0)?;
         let shared = Arc::new(Shared {
             settings,
+            handler,
             stop,
+            threads: Mutex::default(),
+            waiting: AtomicUsize::new(0),
             current: Mutex::new(first),
             senders: Senders::default(),
         });
-        let mut server = Server {
+        let server = Server {
             shared,
             stop: stop_source,
-            threads: Vec::with_capacity(handlers),
         };
-        for number in 0..handlers {
-            let (shared, handler) = (Arc::clone(&server.shared), Arc::clone(&handler));
-            let run = move || shared.run(&*handler);
-            let thread = thread::spawn(format!("http-{number}"), thread::STACK_WORK, run)?;
-            server.threads.push(thread);
-        }
+        server.shared.add_thread()?;
         Ok(server)
     }
 
@@ -120,7 +122,9 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop.stop();
         self.shared.unblock_all();
-        self.threads.clear();
+        // Joined without the lock, which a thread may want that is about to end.
+        let threads = mem::take(&mut *lock(&self.shared.threads));
+        drop(threads);
     }
 }
 
@@ -167,22 +171,44 @@ impl Shared {
         lock(&self.current)
     }
 
+    /// Starts one more handler thread, up to as many as there may be, and none after the stop.
+    fn add_thread(self: &Arc<Shared>) -> io::Result<()> {
+        let mut threads = lock(&self.threads);
+        let number = threads.len();
+        if number < self.settings.handlers.max(1) && !self.stop.is_stopped() {
+            let shared = Arc::clone(self);
+            let run = move || shared.run();
+            threads.push(thread::spawn(
+                format!("http-{number}"),
+                thread::STACK_WORK,
+                run,
+            )?);
+        }
+        Ok(())
+    }
+
     /// The life of a handler thread.
-    fn run(&self, handler: &dyn Handler) {
+    fn run(self: &Arc<Shared>) {
         while !self.stop.is_stopped() {
             let server = Arc::clone(&self.current().server);
-            match server.recv() {
-                Ok(request) => self.take(request, handler),
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            let received = server.recv();
+            let was_last = self.waiting.fetch_sub(1, Ordering::SeqCst) == 1;
+            if was_last && let Err(err) = self.add_thread() {
+                log::warn!("no further thread takes requests: {err}");
+            }
+            match received {
+                Ok(request) => self.take(request),
                 Err(err) => self.renew(&server, &err),
             }
         }
     }
 
-    fn take(&self, request: tiny_http::Request, handler: &dyn Handler) {
+    fn take(&self, request: tiny_http::Request) {
         let Some(incoming) = self.checked(request) else {
             return;
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| handler.handle(incoming)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.handler.handle(incoming)));
         if let Err(panic) = outcome {
             // The request was answered with a 500 when the panic dropped it.
             log::error!("a handler panicked: {}", thread::panic_text(&*panic));
@@ -236,7 +262,7 @@ impl Shared {
     }
 
     fn install(&self, next: Generation) {
-        let old = std::mem::replace(&mut *self.current(), next);
+        let old = mem::replace(&mut *self.current(), next);
         // Each of the other threads leaves the old one, behind the requests that it still has.
         for _ in 1..self.settings.handlers.max(1) {
             old.server.unblock();

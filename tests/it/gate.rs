@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -26,6 +26,31 @@ enum Seen {
 
 struct TestHandler {
     seen_tx: Sender<Seen>,
+    meeting: Meeting,
+}
+
+/// Requests that wait for one another on the handler threads.
+#[derive(Default)]
+struct Meeting {
+    present: Mutex<usize>,
+    all_are_here: Condvar,
+}
+
+impl Meeting {
+    /// As many as there are handler threads.
+    const SIZE: usize = 8;
+
+    /// Whether all came while the first ones waited.
+    fn join(&self) -> bool {
+        let mut present = self.present.lock().unwrap();
+        *present += 1;
+        self.all_are_here.notify_all();
+        let is_short = |present: &mut usize| *present < Meeting::SIZE;
+        let waited = self
+            .all_are_here
+            .wait_timeout_while(present, PATIENCE, is_short);
+        !waited.unwrap().1.timed_out()
+    }
 }
 
 impl Handler for TestHandler {
@@ -41,6 +66,10 @@ impl Handler for TestHandler {
             "/api/v1/large" => {
                 let bytes = request.query().parse().unwrap();
                 request.respond(200, &[], &vec![b'x'; bytes]);
+            }
+            "/api/v1/meet" => {
+                let status = if self.meeting.join() { 200 } else { 503 };
+                request.respond(status, &[], b"");
             }
             "/api/v1/panic" => panic!("on purpose"),
             "/api/v1/forget" => drop(request),
@@ -165,7 +194,10 @@ impl Fixture {
 
     fn on(listener: TcpListener, settings: FrontSettings) -> Fixture {
         let (seen_tx, seen_rx) = unbounded();
-        let handler = Arc::new(TestHandler { seen_tx });
+        let handler = Arc::new(TestHandler {
+            seen_tx,
+            meeting: Meeting::default(),
+        });
         let front = Front::start(settings, listener, handler).unwrap();
         Fixture { front, seen_rx }
     }
@@ -656,6 +688,19 @@ fn handlers_that_panic_or_forget_answer_500_and_stay_alive() {
             assert_eq!(answer.status, 500);
             assert_eq!(answer.header("content-type"), "application/problem+json");
         }
+    }
+    fixture.is_well();
+}
+
+#[test]
+fn there_are_as_many_handler_threads_as_requests_need_at_once() {
+    let fixture = Fixture::start();
+    let mut clients: Vec<_> = (0..Meeting::SIZE).map(|_| fixture.client()).collect();
+    for client in &mut clients {
+        client.send(get("/api/v1/meet"));
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().status, 200);
     }
     fixture.is_well();
 }
@@ -1211,7 +1256,10 @@ fn vanished_clients_are_probed_on_every_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let watched = listener.try_clone().unwrap();
     let (seen_tx, _seen_rx) = unbounded();
-    let handler = Arc::new(TestHandler { seen_tx });
+    let handler = Arc::new(TestHandler {
+        seen_tx,
+        meeting: Meeting::default(),
+    });
     let _front = Front::start(FrontSettings::default(), listener, handler).unwrap();
     // Linux hands these on to what the listener accepts (see crate_facts).
     assert!(sockopt::socket_keepalive(&watched).unwrap());
