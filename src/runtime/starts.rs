@@ -1,17 +1,20 @@
 //! When the server started and stopped, in the workspace's file `starts`: whether the last stop
 //! was in good order, and how often it was not of late.
 //!
-//! One line per event, `started TIME` or `stopped TIME`; the last of them are kept.
+//! One line per event, `started TIME` or `stopped TIME`; the last of them are kept. A start adds its
+//! line to the file, an end in good order writes the file anew.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::domain::time::Timestamp;
 
-/// Lines kept.
-const LINES_MAX: usize = 20;
+/// Lines kept when the file is written anew.
+const LINES_KEPT: usize = 20;
+/// With so many it is written anew at a start too: that many starts, and no end in good order.
+const LINES_MAX: usize = 40;
 /// So many starts after an unclean end …
 pub(super) const LOOP_STARTS: usize = 3;
 /// … within so long are a loop of crashes.
@@ -51,7 +54,7 @@ impl Starts {
             previous_stop_was_clean,
             is_crash_loop: false,
         };
-        starts.note(STARTED, now);
+        starts.note_start(now, text.is_empty() || text.ends_with('\n'));
         starts.is_crash_loop = unclean_starts(&starts.lines, now) >= LOOP_STARTS;
         starts
     }
@@ -69,15 +72,25 @@ impl Starts {
 
     /// Notes that this process ends in good order.
     pub(super) fn end(&mut self, now: Timestamp) {
-        self.note(STOPPED, now);
+        self.lines.push(format!("{STOPPED} {now}"));
+        let written = self.replace();
+        self.say_if_failed(STOPPED, written);
     }
 
-    fn note(&mut self, what: &str, now: Timestamp) {
-        self.lines.push(format!("{what} {now}"));
-        let surplus = self.lines.len().saturating_sub(LINES_MAX);
-        self.lines.drain(..surplus);
-        let text = self.lines.join("\n") + "\n";
-        if let Err(error) = self.replace(&text) {
+    fn note_start(&mut self, now: Timestamp, is_whole: bool) {
+        let line = format!("{STARTED} {now}");
+        self.lines.push(line.clone());
+        // What is added to half a line would be lost with it.
+        let written = if is_whole && self.lines.len() <= LINES_MAX {
+            self.add(&line)
+        } else {
+            self.replace()
+        };
+        self.say_if_failed(STARTED, written);
+    }
+
+    fn say_if_failed(&self, what: &str, written: io::Result<()>) {
+        if let Err(error) = written {
             log::warn!(
                 "{}: not noted that the server {what}: {error}",
                 self.path.display()
@@ -86,10 +99,22 @@ impl Starts {
     }
 
     /// Without a sync, which would be most of the time that a start takes: the file is about
-    /// processes that die, and what a power cut takes of it costs a try that is not counted.
-    fn replace(&self, text: &str) -> io::Result<()> {
+    /// processes that die, and what a power cut takes of it costs a try that is not counted. Nor
+    /// is the file replaced, at which ext4 waits for the disk as well.
+    fn add(&self, line: &str) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path)?;
+        file.write_all(format!("{line}\n").as_bytes())
+    }
+
+    /// Keeps the last lines. Without a sync, too.
+    fn replace(&mut self) -> io::Result<()> {
+        let surplus = self.lines.len().saturating_sub(LINES_KEPT);
+        self.lines.drain(..surplus);
         let temporary = self.path.with_extension("new");
-        fs::write(&temporary, text)?;
+        fs::write(&temporary, self.lines.join("\n") + "\n")?;
         fs::rename(&temporary, &self.path)
     }
 }
@@ -156,10 +181,26 @@ mod tests {
     fn the_file_does_not_grow() {
         let folder = tempfile::tempdir().unwrap();
         let now = Timestamp::from_micros(0);
-        for _ in 0..50 {
+        let lines = || {
+            let text = fs::read_to_string(folder.path().join("starts")).unwrap();
+            text.lines().count()
+        };
+        for _ in 0..100 {
             Starts::begin(folder.path(), now);
+            assert!(lines() <= LINES_MAX);
         }
-        let text = fs::read_to_string(folder.path().join("starts")).unwrap();
-        assert_eq!(text.lines().count(), LINES_MAX);
+        Starts::begin(folder.path(), now).end(now);
+        assert_eq!(lines(), LINES_KEPT);
+    }
+
+    #[test]
+    fn a_start_after_half_a_line_is_noted_on_a_line_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("starts");
+        fs::write(&file, "started 2026-11-2").unwrap();
+        let now = Timestamp::from_micros(0);
+        Starts::begin(folder.path(), now);
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(text, format!("started 2026-11-2\nstarted {now}\n"));
     }
 }
