@@ -24,12 +24,19 @@ struct Saving {
 }
 
 /// Each is taken where a program that is linked that way can be made, and starts.
-const SAVINGS: [Saving; 2] = [
+const SAVINGS: [Saving; 3] = [
     // What is left of each of 12,000 relocations is a bit: 0.3 MB less. Needs glibc 2.36.
     Saving {
         name: "relr",
         flags: ["-C", "link-arg=-Wl,-z,pack-relative-relocs"],
         instruction: "cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs",
+    },
+    // Functions with the same code are there once: 0.05 MB less. Rust promises no function an address
+    // of its own. Not known to GNU ld; what stands in a backtrace may be the other one's name.
+    Saving {
+        name: "fold",
+        flags: ["-C", "link-arg=-Wl,--icf=all"],
+        instruction: "cargo:rustc-link-arg-bins=-Wl,--icf=all",
     },
     // The unwinder comes from the compiler's archive, not from a library that each start would have
     // to find, map and relocate: 0.3 ms and 0.1 MB of memory less.
