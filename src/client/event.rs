@@ -141,14 +141,26 @@ pub struct Failure {
 }
 
 /// The session at the start of an attach.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Attached {
     /// Its summary.
-    #[serde(flatten)]
     pub session: Session,
     /// The last messages, oldest first.
-    #[serde(default)]
     pub messages: Vec<ShownMessage>,
+}
+
+impl Attached {
+    fn parse(data: &str) -> Result<Attached, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct History {
+            #[serde(default)]
+            messages: Vec<ShownMessage>,
+        }
+        // Two passes over the text: a flattened summary would be read into a tree first.
+        let History { messages } = serde_json::from_str(data)?;
+        let session = serde_json::from_str(data)?;
+        Ok(Attached { session, messages })
+    }
 }
 
 /// Somebody's message.
@@ -194,7 +206,7 @@ impl SessionEvent {
             "done" => SessionEvent::Done(from_str(data)?),
             "cancelled" => SessionEvent::Cancelled,
             "error" => SessionEvent::Error(from_str(data)?),
-            "session" => SessionEvent::Session(from_str(data)?),
+            "session" => SessionEvent::Session(Box::new(Attached::parse(data)?)),
             "user_message" => SessionEvent::UserMessage(from_str(data)?),
             "message" => SessionEvent::Message(from_str(data)?),
             "status" => SessionEvent::Status(from_str(data)?),
