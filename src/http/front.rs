@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::http::access::AccessSettings;
 use crate::http::gate::{Gate, GateLimits, GateSettings, Presence};
-use crate::http::server::{Handler, Server, ServerSettings};
+use crate::http::server::{Handler, Listening, Server, ServerSettings};
 
 /// What the front works with.
 #[derive(Debug, Clone)]
@@ -36,6 +36,23 @@ impl Default for FrontSettings {
     }
 }
 
+/// What the gate will stand before, started ahead: while the rest of the program is built, its
+/// threads get ready.
+pub struct Back {
+    // Above the folder, in which it removes its socket at its end.
+    listening: Listening,
+    folder: TempDir,
+}
+
+impl Back {
+    /// Starts it, in a new private folder.
+    pub fn start() -> io::Result<Back> {
+        let folder = private_folder()?;
+        let listening = Listening::start(folder.path())?;
+        Ok(Back { listening, folder })
+    }
+}
+
 /// The running HTTP front. Dropping it closes every connection, and returns when its threads have
 /// ended and its folder is gone.
 ///
@@ -52,10 +69,11 @@ impl Front {
     /// Serves the clients of `listener` with `handler`.
     pub fn start(
         settings: FrontSettings,
+        back: Back,
         listener: TcpListener,
         handler: Arc<dyn Handler>,
     ) -> io::Result<Front> {
-        let folder = private_folder()?;
+        let Back { listening, folder } = back;
         let presence = Presence::default();
         let key = random_key()?;
         let server = Server::start(
@@ -65,6 +83,7 @@ impl Front {
                 key: key.clone(),
                 presence: presence.clone(),
             },
+            listening,
             handler,
         )?;
         let gate = Gate::start(
@@ -77,6 +96,8 @@ impl Front {
             },
             listener,
         )?;
+        // While the first request is on its way, which then need not start one.
+        server.add_spare()?;
         Ok(Front {
             gate,
             _server: server,

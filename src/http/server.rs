@@ -48,12 +48,24 @@ pub trait Handler: Send + Sync {
     fn handle(&self, request: Incoming);
 }
 
+/// tiny_http, listening, before anybody takes its requests. It starts five threads: the sooner, the
+/// less the first request waits for them.
+pub struct Listening(Generation);
+
+impl Listening {
+    /// Starts it in `folder`, a private one for its sockets; with a short path, since a socket's
+    /// ends at 107 bytes.
+    pub fn start(folder: &Path) -> io::Result<Listening> {
+        Generation::start(folder, 0).map(Listening)
+    }
+}
+
 /// What the server works with.
 pub struct ServerSettings {
-    /// A private folder for the sockets; short, since a socket's path ends at 107 bytes.
+    /// The folder of the [`Listening`].
     pub folder: PathBuf,
     /// Threads that take requests, at most. There are as many as were ever needed at once, and one
-    /// more.
+    /// or two more.
     pub handlers: usize,
     /// The secret that requests of the gate bear.
     pub key: String,
@@ -91,17 +103,20 @@ struct Generation {
 }
 
 impl Server {
-    /// Starts tiny_http and the first of the threads `http-0`, `http-1`, …
-    pub fn start(settings: ServerSettings, handler: Arc<dyn Handler>) -> io::Result<Server> {
+    /// Starts the first of the threads `http-0`, `http-1`, …
+    pub fn start(
+        settings: ServerSettings,
+        listening: Listening,
+        handler: Arc<dyn Handler>,
+    ) -> io::Result<Server> {
         let (stop_source, stop) = stop::pair();
-        let first = Generation::start(&settings.folder, 0)?;
         let shared = Arc::new(Shared {
             settings,
             handler,
             stop,
             threads: Mutex::default(),
             waiting: AtomicUsize::new(0),
-            current: Mutex::new(first),
+            current: Mutex::new(listening.0),
             senders: Senders::default(),
         });
         let server = Server {
@@ -110,6 +125,11 @@ impl Server {
         };
         server.shared.add_thread()?;
         Ok(server)
+    }
+
+    /// Starts one more thread that takes requests, before one is needed.
+    pub fn add_spare(&self) -> io::Result<()> {
+        self.shared.add_thread()
     }
 
     /// How the gate reaches this server.

@@ -24,7 +24,7 @@ use crate::engine::{Lifetimes, Parts, Recovery, Sessions, Settings};
 use crate::http::access::{AccessSettings, Token};
 use crate::http::api::Api;
 use crate::http::context::{ApiSettings, Context};
-use crate::http::front::{Front, FrontSettings};
+use crate::http::front::{Back, Front, FrontSettings};
 use crate::http::gate::GateLimits;
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::runtime::host::Program;
@@ -40,6 +40,7 @@ use crate::runtime::workspace;
 use crate::store::file::FileStore;
 use crate::store::lock;
 use crate::tools::policy::Policies;
+use crate::tools::programs::Programs;
 
 /// How long streams and waiting answers may take to end once they were told.
 const STREAMS_END: Duration = Duration::from_secs(5);
@@ -132,6 +133,84 @@ struct Means {
     redactor: Arc<Redactor>,
 }
 
+/// What decides and what it works with: the program without its surface.
+struct Core {
+    agents: Arc<AgentDirectory>,
+    policies: Arc<Policies>,
+    store: Arc<FileStore>,
+    programs: Arc<Programs>,
+    sessions: Sessions,
+}
+
+impl Core {
+    fn start(
+        config: &Config,
+        fs: Arc<dyn Fs>,
+        redactor: Arc<Redactor>,
+        starts: &Starts,
+    ) -> anyhow::Result<Core> {
+        let agents = load_agents(config);
+        let policies = load_policies(config, &agents);
+        let store = Arc::new(FileStore::with_sessions_in(
+            Arc::clone(&fs),
+            &config.workspace,
+            config.sessions_dir.clone(),
+        ));
+        let tool_parts = ToolParts::new(config, fs, Arc::clone(&store) as Arc<_>)?;
+        let programs = Arc::clone(&tool_parts.programs);
+        programs::say_sandbox(&programs);
+        let sessions = Sessions::start(Parts {
+            store: Arc::clone(&store) as Arc<_>,
+            agents: LoadedAgents::new(Arc::clone(&agents), Arc::clone(&policies), tool_parts),
+            models: Arc::new(Providers::new(provider_settings(&config.server))),
+            clock: Arc::new(SystemClock),
+            redactor,
+            settings: Settings {
+                max_active: config.sessions.max_active,
+                min_free_bytes: config.server.min_free_bytes,
+                previous_stop_was_clean: starts.previous_stop_was_clean(),
+                lifetimes: lifetimes(&config.sessions),
+            },
+        });
+        Ok(Core {
+            agents,
+            policies,
+            store,
+            programs,
+            sessions: sessions.context("cannot start the engine")?,
+        })
+    }
+
+    /// What answers requests; `stop` ends its streams.
+    fn api(
+        &self,
+        config: &Config,
+        stop_requests: StopRequests,
+        recovery: Recovery,
+        stop: Stop,
+    ) -> anyhow::Result<Arc<Api>> {
+        let hash = lock::workspace_hash(&config.workspace).context("cannot name the workspace")?;
+        Ok(Arc::new(Api::new(Context {
+            sessions: self.sessions.clone(),
+            host: Arc::new(Program {
+                agents: Arc::clone(&self.agents),
+                policies: Arc::clone(&self.policies),
+                sessions: self.sessions.clone(),
+                stop: stop_requests,
+                workspace: config.workspace.clone(),
+                sandbox: self.programs.sandbox_name(),
+                are_turns_waiting: recovery == Recovery::LeaveWaiting,
+                workspace_hash: hash,
+            }),
+            settings: ApiSettings {
+                request_timeout: config.server.request_timeout,
+                keep_alive_interval: config.server.keep_alive_interval,
+            },
+            stop,
+        })))
+    }
+}
+
 /// Everything that runs, until it is stopped.
 struct Running {
     front: Front,
@@ -149,64 +228,28 @@ impl Running {
         starts: &Starts,
         recovery: Recovery,
     ) -> anyhow::Result<Running> {
-        let agents = load_agents(config);
-        let policies = load_policies(config, &agents);
-        let store = Arc::new(FileStore::with_sessions_in(
-            Arc::clone(&means.fs),
-            &config.workspace,
-            config.sessions_dir.clone(),
-        ));
-        let tool_parts = ToolParts::new(config, means.fs, Arc::clone(&store) as Arc<_>)?;
-        let programs = Arc::clone(&tool_parts.programs);
-        programs::say_sandbox(&programs);
-        let sessions = Sessions::start(Parts {
-            store: Arc::clone(&store) as Arc<_>,
-            agents: LoadedAgents::new(Arc::clone(&agents), Arc::clone(&policies), tool_parts),
-            models: Arc::new(Providers::new(provider_settings(&config.server))),
-            clock: Arc::new(SystemClock),
-            redactor: means.redactor,
-            settings: Settings {
-                max_active: config.sessions.max_active,
-                min_free_bytes: config.server.min_free_bytes,
-                previous_stop_was_clean: starts.previous_stop_was_clean(),
-                lifetimes: lifetimes(&config.sessions),
-            },
-        })
-        .context("cannot start the engine")?;
-        let hash = lock::workspace_hash(&config.workspace).context("cannot name the workspace")?;
+        let no_server = "cannot start the HTTP server";
+        // First, so that its threads start while the agents are read.
+        let back = Back::start().context(no_server)?;
+        let core = Core::start(config, means.fs, means.redactor, starts)?;
         let (streams, streams_stop) = stop::pair();
-        let api = Arc::new(Api::new(Context {
-            sessions: sessions.clone(),
-            host: Arc::new(Program {
-                agents: Arc::clone(&agents),
-                policies: Arc::clone(&policies),
-                sessions: sessions.clone(),
-                stop: means.stop_requests,
-                workspace: config.workspace.clone(),
-                sandbox: programs.sandbox_name(),
-                are_turns_waiting: recovery == Recovery::LeaveWaiting,
-                workspace_hash: hash,
-            }),
-            settings: ApiSettings {
-                request_timeout: config.server.request_timeout,
-                keep_alive_interval: config.server.keep_alive_interval,
-            },
-            stop: streams_stop.clone(),
-        }));
+        let api = core.api(config, means.stop_requests, recovery, streams_stop.clone())?;
+        let handler = Arc::clone(&api) as _;
         let front = Front::start(
             front_settings(&config.server),
+            back,
             means.listener,
-            Arc::clone(&api) as _,
+            handler,
         )
-        .context("cannot start the HTTP server")?;
-        let scan = start_scan(&store, &sessions, &agents, recovery, streams_stop)?;
+        .context(no_server)?;
+        let scan = start_scan(&core, recovery, streams_stop)?;
         Ok(Running {
             front,
             api,
-            sessions,
+            sessions: core.sessions,
             streams,
             scan,
-            policies,
+            policies: core.policies,
         })
     }
 
@@ -336,15 +379,9 @@ fn lifetimes(sessions: &config::Sessions) -> Lifetimes {
 
 /// Looks for what the process before this one left unfinished, and for sessions that are due, while
 /// the server answers already.
-fn start_scan(
-    store: &Arc<FileStore>,
-    sessions: &Sessions,
-    agents: &Arc<AgentDirectory>,
-    recovery: Recovery,
-    stop: Stop,
-) -> anyhow::Result<Joined> {
-    let (store, sessions) = (Arc::clone(store), sessions.clone());
-    let agents = Arc::clone(agents);
+fn start_scan(core: &Core, recovery: Recovery, stop: Stop) -> anyhow::Result<Joined> {
+    let (store, sessions) = (Arc::clone(&core.store), core.sessions.clone());
+    let agents = Arc::clone(&core.agents);
     thread::spawn("scan", STACK_WORK, move || {
         if let Err(error) = store.finish_deletions() {
             log::warn!("leftovers of deleted sessions stay: {error}");

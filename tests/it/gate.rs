@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use duragent::http::access::{AccessSettings, Token, Version};
-use duragent::http::front::{Front, FrontSettings};
+use duragent::http::front::{Back, Front, FrontSettings};
 use duragent::http::gate::GateLimits;
 use duragent::http::problem::Problem;
 use duragent::http::server::{Handler, Incoming};
@@ -198,7 +198,7 @@ impl Fixture {
             seen_tx,
             meeting: Meeting::default(),
         });
-        let front = Front::start(settings, listener, handler).unwrap();
+        let front = Front::start(settings, Back::start().unwrap(), listener, handler).unwrap();
         Fixture { front, seen_rx }
     }
 
@@ -1260,7 +1260,13 @@ fn vanished_clients_are_probed_on_every_connection() {
         seen_tx,
         meeting: Meeting::default(),
     });
-    let _front = Front::start(FrontSettings::default(), listener, handler).unwrap();
+    let _front = Front::start(
+        FrontSettings::default(),
+        Back::start().unwrap(),
+        listener,
+        handler,
+    )
+    .unwrap();
     // Linux hands these on to what the listener accepts (see crate_facts).
     assert!(sockopt::socket_keepalive(&watched).unwrap());
     assert!(sockopt::tcp_nodelay(&watched).unwrap());

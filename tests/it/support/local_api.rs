@@ -12,7 +12,7 @@ use duragent::domain::spec::AgentSpec;
 use duragent::engine::{Recovery, Sessions};
 use duragent::http::api::Api;
 use duragent::http::context::{ApiSettings, Context, Host, Readiness, ReloadReport, Version};
-use duragent::http::front::{Front, FrontSettings};
+use duragent::http::front::{Back, Front, FrontSettings};
 
 use super::fake_model::FakeModel;
 use super::server::Remote;
@@ -43,7 +43,12 @@ impl LocalApi {
             stop,
         }));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let front = Front::start(FrontSettings::default(), listener, Arc::clone(&api) as _);
+        let front = Front::start(
+            FrontSettings::default(),
+            Back::start().unwrap(),
+            listener,
+            Arc::clone(&api) as _,
+        );
         let front = front.unwrap();
         sessions.recover(Recovery::TakeUp, || false).unwrap();
         LocalApi {
