@@ -120,7 +120,8 @@ impl InFlight {
         let before = self.text.len();
         // Of many replies at once, doubling each would leave half of the memory unused.
         if self.text.capacity() - before < text.len() {
-            self.text.reserve_exact(text.len().max(before / 4).max(GROWTH_BYTES));
+            self.text
+                .reserve_exact(text.len().max(before / 4).max(GROWTH_BYTES));
         }
         self.text.push_str(text);
         let place = |end: &usize| PieceEnd::try_from(before + end).unwrap_or(PieceEnd::MAX);

@@ -59,19 +59,26 @@ impl Worker<'_> {
             call = shorter;
             result = self.stream(&call)?;
         }
+        self.end_call(&call, result)
+    }
+
+    /// Writes down what came of a call. Apart, as what this takes of the stack is not needed while
+    /// the reply lasts.
+    #[inline(never)]
+    fn end_call(&mut self, call: &Call, result: Result<Reply, LlmError>) -> Result<(), Leave> {
         if !self.allow_cancel(None)? {
             // What was cancelled cannot be called again.
             self.model = None;
         }
         match result {
-            Ok(reply) => self.keep_reply(&call, reply)?,
+            Ok(reply) => self.keep_reply(call, reply)?,
             Err(LlmError::Cancelled) => return self.stop_reply(),
             Err(error) => self.fail_reply(&error)?,
         }
         self.forget_journal()
     }
 
-    fn prepare(&self, agent: &Agent) -> Result<Call, Leave> {
+    fn prepare(&self, agent: &Agent) -> Result<Box<Call>, Leave> {
         let live = self.live()?;
         let state = &live.state;
         let mut model = agent.spec.model.clone();
@@ -80,7 +87,7 @@ impl Worker<'_> {
         }
         let rounds = state.turn.as_ref().map_or(0, |turn| turn.tool_rounds);
         let may_use_tools = rounds < agent.spec.session.max_tool_iterations;
-        Ok(Call {
+        Ok(Box::new(Call {
             request: Request {
                 system: prompt::system(&agent.spec, state.summary.created_at),
                 messages: state.conversation(),
@@ -96,12 +103,17 @@ impl Worker<'_> {
             input_seq: live.last_seq(),
             model,
             may_use_tools,
-        })
+        }))
     }
 
     /// The call with less of the conversation in it, because the provider found that too long;
     /// `None` when there is nothing to leave out.
-    fn shorten(&self, agent: &Agent, call: &Call, error: &LlmError) -> Result<Option<Call>, Leave> {
+    fn shorten(
+        &self,
+        agent: &Agent,
+        call: &Call,
+        error: &LlmError,
+    ) -> Result<Option<Box<Call>>, Leave> {
         // The fold makes room when it sees this, here as at replay.
         self.write(|_| {
             vec![Event::Error {

@@ -26,16 +26,8 @@ pub(super) fn work(inner: &Inner, session: &Arc<Session>, generation: u64) {
         generation,
         model: None,
     };
-    match catch_unwind(AssertUnwindSafe(|| worker.run())) {
-        Ok(Ok(()) | Err(Leave::Superseded)) => {}
-        Ok(Err(Leave::Failed(error))) => worker.give_up(&error),
-        Err(panic) => {
-            let words = panic_text(&*panic);
-            log::error!("session {}: the worker panicked: {words}", session.id);
-            inner.reopen_after_panic(session);
-        }
-    }
-    session.look_later();
+    let end = catch_unwind(AssertUnwindSafe(|| worker.run()));
+    worker.leave(end);
 }
 
 /// Why a worker leaves before its work is done.
@@ -74,22 +66,49 @@ enum Found {
     SomebodyCame,
 }
 
+/// A call of the model may last, and hundreds may at once. So what the other steps take of the stack
+/// is not kept for them: they are functions of their own, in the program too.
 impl Worker<'_> {
     fn run(&mut self) -> Result<(), Leave> {
         while let Some(step) = self.claim_step()? {
-            match step {
-                Step::CallModel => self.call_model()?,
-                Step::RunTools(calls) => self.advance(&calls)?,
-                Step::EndTurn(outcome) => self.end_turn(ending(outcome))?,
-                // Nothing of these is ever claimed.
-                Step::Idle | Step::AwaitApproval | Step::Paused => return Ok(()),
+            if matches!(step, Step::CallModel) {
+                self.call_model()?;
+            } else {
+                self.take(step)?;
             }
         }
         Ok(())
     }
 
+    #[inline(never)]
+    fn take(&mut self, step: Step) -> Result<(), Leave> {
+        match step {
+            Step::CallModel => self.call_model(),
+            Step::RunTools(calls) => self.advance(&calls),
+            Step::EndTurn(outcome) => self.end_turn(ending(outcome)),
+            // Nothing of these is ever claimed.
+            Step::Idle | Step::AwaitApproval | Step::Paused => Ok(()),
+        }
+    }
+
+    /// The end of the worker, by whatever way.
+    #[inline(never)]
+    fn leave(&mut self, end: std::thread::Result<Result<(), Leave>>) {
+        match end {
+            Ok(Ok(()) | Err(Leave::Superseded)) => {}
+            Ok(Err(Leave::Failed(error))) => self.give_up(&error),
+            Err(panic) => {
+                let words = panic_text(&*panic);
+                log::error!("session {}: the worker panicked: {words}", self.session.id);
+                self.inner.reopen_after_panic(self.session);
+            }
+        }
+        self.session.look_later();
+    }
+
     /// The next thing to do; `None` when there is nothing, and this worker no longer has the
     /// session.
+    #[inline(never)]
     fn claim_step(&mut self) -> Result<Option<Step>, Leave> {
         loop {
             match self.look()? {

@@ -58,7 +58,7 @@ pub(super) struct Line {
     output_bytes: usize,
     /// What follows the end of the last answer: a few bytes that must be read before the
     /// connection can be used again, and that the last reply did not wait for.
-    rest: Option<BodyReader<'static>>,
+    rest: Option<Box<BodyReader<'static>>>,
     /// Whether an answer was received, so that the agent may hold a connection that the
     /// provider has closed in the meantime.
     used: bool,
@@ -77,6 +77,14 @@ pub(super) struct Post<'a> {
     pub(super) body: Vec<u8>,
     pub(super) proxy: Option<&'a Proxy>,
     pub(super) deadline: Option<Instant>,
+}
+
+/// An answer whose head says that it is one.
+enum Answered {
+    /// It comes as events.
+    Streamed(Box<BodyReader<'static>>),
+    /// It is a document, and here.
+    Whole(Vec<u8>),
 }
 
 impl Line {
@@ -123,30 +131,47 @@ impl Line {
         decoder: &mut dyn Decoder,
         sink: &mut Handover<'_>,
     ) -> Result<Answer, LlmError> {
+        let provider = post.provider;
+        match self.ask(post)? {
+            Answered::Streamed(mut body) => {
+                // To ask took ten times the stack that the stream takes now, for as long as it may
+                // last.
+                thread::give_back_stack();
+                self.stream(provider, &mut body, decoder, sink)?;
+                let can_be_used_again = self.keeps_alive && decoder.is_done();
+                self.rest = can_be_used_again.then_some(body);
+            }
+            Answered::Whole(body) => {
+                let decoded = decoder.whole(&body, sink);
+                sink.flush_new()?;
+                decoded.map_err(|fault| fault.named(provider, sink.has_begun()))?;
+            }
+        }
+        decoder
+            .finish()
+            .map_err(|fault| fault.named(provider, sink.has_begun()))
+    }
+
+    /// Sends `post` and receives the head of its answer. Apart, so that a stream that lasts does
+    /// not keep what this takes of the stack.
+    #[inline(never)]
+    fn ask(&mut self, post: Post<'_>) -> Result<Answered, LlmError> {
         self.free_connection();
         self.make_room(post.body.len());
-        let response = self.send(&post)?;
         let provider = post.provider;
-        drop(post);
+        let response = self.send(&post)?;
         self.used = true;
         if !response.status().is_success() {
             return Err(status_error(provider, response));
         }
         match response.body().mime_type() {
-            Some("application/json") => return whole(provider, response, decoder, sink),
+            Some("application/json") => whole(provider, response).map(Answered::Whole),
             // A wrong address often leads to somebody's front page.
-            Some("text/html") => return Err(web_page(provider)),
-            _ => {}
+            Some("text/html") => Err(web_page(provider)),
+            _ => Ok(Answered::Streamed(Box::new(
+                response.into_body().into_reader(),
+            ))),
         }
-        // To send took ten times the stack that the stream takes now, for as long as it may last.
-        thread::give_back_stack();
-        let mut body = response.into_body().into_reader();
-        self.stream(provider, &mut body, decoder, sink)?;
-        let can_be_used_again = self.keeps_alive && decoder.is_done();
-        self.rest = can_be_used_again.then_some(body);
-        decoder
-            .finish()
-            .map_err(|fault| fault.named(provider, sink.has_begun()))
     }
 
     /// Reads what the last answer left, so that its connection can be used again.
@@ -163,7 +188,7 @@ impl Line {
     }
 
     /// On a thread, because a read waits for the idle limit, and some servers hold the end back.
-    fn read_rest(&mut self, rest: BodyReader<'static>) -> io::Result<()> {
+    fn read_rest(&mut self, rest: Box<BodyReader<'static>>) -> io::Result<()> {
         let (done_tx, done_rx) = bounded(1);
         let reader = thread::spawn("model-rest", thread::STACK_WORK, move || {
             let read = io::copy(&mut rest.take(REST_BYTES_MAX), &mut io::sink());
@@ -345,23 +370,13 @@ fn agent(idle_timeout: Duration, output_bytes: usize) -> Agent {
         .new_agent()
 }
 
-fn whole(
-    provider: &'static str,
-    response: Response<Body>,
-    decoder: &mut dyn Decoder,
-    sink: &mut Handover<'_>,
-) -> Result<Answer, LlmError> {
-    let body = response
+fn whole(provider: &'static str, response: Response<Body>) -> Result<Vec<u8>, LlmError> {
+    response
         .into_body()
         .into_with_config()
         .limit(WHOLE_BYTES_MAX)
         .read_to_vec()
-        .map_err(|error| connection_error(provider, error))?;
-    let decoded = decoder.whole(&body, sink);
-    sink.flush_new()?;
-    decoded
-        .and_then(|()| decoder.finish())
-        .map_err(|fault| fault.named(provider, sink.has_begun()))
+        .map_err(|error| connection_error(provider, error))
 }
 
 fn web_page(provider: &'static str) -> LlmError {

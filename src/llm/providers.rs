@@ -34,7 +34,7 @@ impl Providers {
 impl Models for Providers {
     fn model(&self, spec: &ModelSpec) -> Box<dyn Model> {
         Box::new(Caller {
-            spec: spec.clone(),
+            spec: Arc::new(spec.clone()),
             settings: Arc::clone(&self.0),
             line: Line::new(self.0.idle_timeout),
         })
@@ -141,7 +141,7 @@ impl fmt::Debug for ProviderSettings {
 /// A model and its fallbacks, for one turn.
 #[derive(Debug)]
 struct Caller {
-    spec: ModelSpec,
+    spec: Arc<ModelSpec>,
     settings: Arc<ProviderSettings>,
     line: Line,
 }
@@ -150,7 +150,7 @@ impl Model for Caller {
     fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<Reply, LlmError> {
         let deadline = request.timeout.map(|timeout| Instant::now() + timeout);
         let mut sink = Handover::new(sink);
-        let spec = self.spec.clone();
+        let spec = Arc::clone(&self.spec);
         let mut result = self.ask_patiently(&spec.main, request, deadline, &mut sink);
         for choice in &spec.fallbacks {
             let may_fall_back = !sink.has_begun() && !is_over(deadline);
