@@ -38,7 +38,7 @@ impl Api {
         self.streams.close();
     }
 
-    /// After [`close`](Api::close): waits until all streams and blocking answers have ended, at most
+    /// [Closes](Api::close), and waits until all streams and blocking answers have ended, at most
     /// `limit`; returns whether they have.
     pub fn join(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;

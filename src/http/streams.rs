@@ -110,9 +110,10 @@ impl Streams {
         }
     }
 
-    /// After [`close`](Streams::close): waits until all streams have ended, at most `limit`; returns
+    /// [Closes](Streams::close), and waits until all streams have ended, at most `limit`; returns
     /// whether they have.
     pub fn join(&self, limit: Duration) -> bool {
+        self.close();
         let Some(running) = lock(&self.shared.running).take() else {
             return true;
         };
@@ -200,8 +201,8 @@ struct House {
     next_id: u64,
     /// When whose [`Guest::due`] is.
     due: BTreeSet<(Instant, u64)>,
-    /// Those to be stepped in the next round.
-    next: Vec<u64>,
+    /// Those to be stepped in the next round, each once whatever asks for it.
+    next: BTreeSet<u64>,
     desk: Desk,
     _ended: StopSource,
 }
@@ -227,7 +228,7 @@ impl House {
             guests: HashMap::new(),
             next_id: DOORBELL + 1,
             due: BTreeSet::new(),
-            next: Vec::new(),
+            next: BTreeSet::new(),
             desk: Desk::default(),
             _ended: ended,
         })
@@ -239,7 +240,11 @@ impl House {
         while !(is_closing && self.guests.is_empty()) {
             is_closing |= self.collect(is_closing);
             for id in std::mem::take(&mut self.next) {
-                self.step(id);
+                let stepped = catch_unwind(AssertUnwindSafe(|| self.step(id)));
+                if let Err(panic) = stepped {
+                    log::error!("a stream panicked: {}", thread::panic_text(&*panic));
+                    drop(self.part_with(id));
+                }
             }
         }
     }
@@ -257,7 +262,7 @@ impl House {
         let (arrivals, is_closing) = {
             let mut inbox = lock(&self.streams.shared.inbox);
             inbox.is_waiting = false;
-            self.next.append(&mut inbox.rung);
+            self.next.extend(inbox.rung.drain(..));
             (std::mem::take(&mut inbox.arrivals), inbox.is_closing)
         };
         for relay in arrivals {
@@ -285,7 +290,7 @@ impl House {
         for (token, _) in ready {
             match token {
                 DOORBELL => self.doorbell.reset(),
-                id => self.next.push(id),
+                id => drop(self.next.insert(id)),
             }
         }
     }
@@ -297,7 +302,7 @@ impl House {
             if let Some(guest) = self.guests.get_mut(&id) {
                 guest.due = None;
             }
-            self.next.push(id);
+            self.next.insert(id);
         }
     }
 
@@ -319,7 +324,7 @@ impl House {
         };
         self.guests.insert(id, guest);
         // For what was new before the bell hung.
-        self.next.push(id);
+        self.next.insert(id);
     }
 
     /// Lets a stream show what is new. One that has ended meanwhile is none.
@@ -329,18 +334,15 @@ impl House {
         };
         // Before the step: what comes during it rings again.
         guest.bell.has_rung.store(false, Ordering::Release);
-        let (relay, desk) = (&mut guest.relay, &mut self.desk);
-        let stepped = catch_unwind(AssertUnwindSafe(|| relay.step(desk, Reach::Memory)));
-        let stepped = stepped.unwrap_or_else(|panic| {
-            let words = thread::panic_text(&*panic);
-            log::error!("a stream panicked: {words}");
-            Ok(Progress::Gone)
-        });
-        match stepped {
+        match guest.relay.step(&mut self.desk, Reach::Memory) {
             Ok(Progress::Quiet) => self.keep(id, false),
-            Ok(Progress::Full) => self.keep(id, true),
+            Ok(Progress::Full) => {
+                // Deaf to news: it could show none of them before there is room.
+                guest.bell.has_rung.store(true, Ordering::Release);
+                self.keep(id, true);
+            }
             Ok(Progress::More) => {
-                self.next.push(id);
+                self.next.insert(id);
                 self.keep(id, false);
             }
             Ok(Progress::Behind) => self.send_back(id),

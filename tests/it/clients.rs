@@ -411,6 +411,42 @@ fn a_stream_that_has_fallen_behind_reads_the_log_and_shares_the_thread_again() {
     assert_eq!(slow.comments, Vec::<String>::new());
 }
 
+/// How often the thread that the streams share has slept.
+fn sleeps_of_streams(server: &Server) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let states =
+        tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).ok());
+    let mut shared = states.filter(|state| state.starts_with("Name:\tstreams\n"));
+    let state = shared.next().unwrap();
+    let mut lines = state.lines();
+    let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_stream_whose_client_takes_nothing_does_nothing_when_there_is_news() {
+    let workspace = Workspace::new();
+    workspace.echo_agent("echo");
+    workspace.config("server:\n  keep_alive_interval_seconds: 60\n");
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("echo");
+    let mut slow = server.events(&session, "", None);
+    slow.expect("session");
+    wait_for_shared_thread(&server);
+    // More than sockets hold.
+    assert_eq!(server.say(&session, "/repeat 400000\nword ").status, 200);
+    eventually("the streams sleep through the news", || {
+        let before = sleeps_of_streams(&server);
+        for _ in 0..10 {
+            assert_eq!(server.say(&session, "news").status, 200);
+        }
+        (sleeps_of_streams(&server) == before).then_some(())
+    });
+    // It hears of the client's leaving all the same.
+    drop(slow);
+    wait_for_attached(&server, &session, 0);
+}
+
 /// Takes as long as the server is patient.
 #[test]
 #[ignore = "30 s: what the server waits for a client that takes nothing"]

@@ -26,10 +26,12 @@ pub struct LentSocket {
     leaving: Leaving,
 }
 
-/// What the client has not taken yet.
+/// What the client has not taken at once.
 #[derive(Debug, Default)]
 struct Unsent {
     bytes: Vec<u8>,
+    /// How many of them it has taken.
+    taken: usize,
     /// When the client took something for the last time.
     since: Option<Instant>,
 }
@@ -84,12 +86,10 @@ impl LentSocket {
         let Some(since) = self.unsent.since else {
             return Ok(true);
         };
-        let bytes = std::mem::take(&mut self.unsent.bytes);
-        let taken = self.write([&bytes, &[], &[]]);
-        self.unsent.bytes = bytes;
-        let taken = taken?;
-        self.unsent.bytes.drain(..taken);
-        if self.unsent.bytes.is_empty() {
+        let waiting = &self.unsent.bytes[self.unsent.taken..];
+        let taken = self.write([waiting, &[], &[]])?;
+        self.unsent.taken += taken;
+        if self.unsent.taken == self.unsent.bytes.len() {
             // Clients that fall behind are few; the others shall not hold a buffer each.
             self.unsent = Unsent::default();
             return Ok(true);

@@ -189,11 +189,8 @@ impl Relay {
     /// Turns what can be pulled into bytes.
     fn pull(&mut self, desk: &mut Desk, reach: Reach) -> Progress {
         let pulled = match reach {
-            Reach::Log => self.watch.pull(&mut desk.items),
-            Reach::Memory => match self.watch.pull_at_hand(&mut desk.items) {
-                Some(flow) => Ok(flow),
-                None => return Progress::Behind,
-            },
+            Reach::Log => Some(self.watch.pull(&mut desk.items)),
+            Reach::Memory => self.watch.pull_at_hand(&mut desk.items).map(Ok),
         };
         let mut turn_has_ended = false;
         for item in desk.items.drain(..) {
@@ -203,7 +200,7 @@ impl Relay {
         if turn_has_ended && self.audience == Audience::Turn {
             return Progress::Ended;
         }
-        after_pull(desk, pulled)
+        pulled.map_or(Progress::Behind, |pulled| after_pull(desk, pulled))
     }
 
     /// Whether all has left.

@@ -73,7 +73,8 @@ impl Drop for LocalApi {
     fn drop(&mut self) {
         self.streams.stop();
         self.sessions.stop(Duration::ZERO);
-        self.api.join(Duration::from_secs(5));
+        let have_ended = self.api.join(Duration::from_secs(5));
+        assert!(have_ended || std::thread::panicking(), "streams go on");
     }
 }
 
