@@ -339,11 +339,10 @@ impl Builder {
             attachments,
         }) = self.messages.last_mut()
         {
-            let between = match last.is_empty() || text.is_empty() {
-                true => "",
-                false => "\n\n",
-            };
-            *last = Words::Made([&**last, between, &text].concat());
+            if !last.is_empty() && !text.is_empty() {
+                last.push_str("\n\n");
+            }
+            last.push_str(&text);
             attachments.extend(message.attachments.iter().cloned());
             return;
         }
@@ -372,7 +371,7 @@ impl Builder {
             .map(|call| (call.call_id.clone(), call.tool_name.clone()));
         self.open_calls.extend(opened);
         if let Some(Message::Assistant(last)) = self.messages.last_mut() {
-            last.text = Words::Made([&*last.text, &reply.content].concat());
+            last.text.push_str(&reply.content);
             last.tool_calls.extend(calls.iter().cloned());
             // What was said of a part need not hold for the whole.
             last.event = None;

@@ -70,6 +70,18 @@ pub enum Words {
     Made(String),
 }
 
+impl Words {
+    /// Adds text. An event's own stays as it is.
+    pub fn push_str(&mut self, more: &str) {
+        match self {
+            Words::Made(text) => text.push_str(more),
+            Words::Said(_) | Words::Replied(_) => {
+                *self = Words::Made([&**self, more].concat());
+            }
+        }
+    }
+}
+
 impl Deref for Words {
     type Target = str;
 
@@ -103,5 +115,21 @@ impl PartialEq for Words {
 impl fmt::Debug for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::story;
+
+    #[test]
+    fn what_is_added_to_the_text_of_an_event_stays_out_of_the_event() {
+        let said = Arc::new(story::user_message(1, "one"));
+        let mut words = Words::Said(Arc::clone(&said));
+        words.push_str(" two");
+        words.push_str(" three");
+        assert_eq!(words, *"one two three");
+        assert_eq!(said.content, "one");
     }
 }
