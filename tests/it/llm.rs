@@ -622,7 +622,6 @@ fn the_calls_of_a_turn_share_a_connection_and_outlive_its_loss() {
     }
 }
 
-/// A conversation with everything in it that providers are strict about.
 /// The event of a reply that holds `data` for `model`.
 fn said_with(model: &str, data: Value) -> Option<Arc<AssistantResponse>> {
     Some(Arc::new(AssistantResponse {
@@ -640,6 +639,7 @@ fn said_with(model: &str, data: Value) -> Option<Arc<AssistantResponse>> {
     }))
 }
 
+/// A conversation with everything in it that providers are strict about.
 fn long_request() -> Request {
     let call = |id: &str, arguments: &str| ToolCall {
         call_id: CallId::parse(id).unwrap(),
