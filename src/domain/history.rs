@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::domain::event::{AssistantResponse, FinishReason, ToolOutput, Usage, UserMessage};
 use crate::domain::ids::{CallId, Seq};
-use crate::domain::message::{Message, Reply, Words};
+use crate::domain::message::{Message, Reply, Words, is_blank};
 use crate::domain::window::{self, Budget, Limits, Marks, tokens_of_bytes};
 
 /// One thing in the conversation.
@@ -296,7 +296,11 @@ impl History {
 /// Results that `marks` hide are masked. Neighbours of one role become one message, a call without a result gets one that says so, a
 /// result without its call and a reply with nothing in it are left out.
 pub fn to_messages<'a>(entries: impl Iterator<Item = &'a Entry>, marks: &Marks) -> Vec<Message> {
-    let mut builder = Builder::default();
+    let mut builder = Builder {
+        // As a rule none is joined, and none is left out.
+        messages: Vec::with_capacity(entries.size_hint().0),
+        open_calls: VecDeque::new(),
+    };
     for entry in entries {
         match entry {
             Entry::User(message) => builder.user(message),
@@ -320,7 +324,6 @@ pub fn to_messages<'a>(entries: impl Iterator<Item = &'a Entry>, marks: &Marks) 
     builder.messages
 }
 
-#[derive(Default)]
 struct Builder {
     messages: Vec<Message>,
     /// Calls of the last reply that have no result yet.
@@ -360,7 +363,7 @@ impl Builder {
             }
             FinishReason::Cancelled | FinishReason::Interrupted | FinishReason::Error => &[],
         };
-        let nothing_said = reply.content.trim().is_empty() && calls.is_empty();
+        let nothing_said = is_blank(&reply.content) && calls.is_empty();
         // A conversation begins with a person.
         if nothing_said || self.messages.is_empty() {
             return;
@@ -391,7 +394,7 @@ impl Builder {
         let Some((call_id, tool_name)) = self.open_calls.remove(at) else {
             return;
         };
-        let content = match content.trim().is_empty() {
+        let content = match is_blank(content) {
             true => "(no output)",
             false => content,
         };
@@ -422,7 +425,7 @@ impl Builder {
 
 /// The text of a message, and who says it; empty when it is blank, which providers refuse.
 fn words_of(message: &Arc<UserMessage>) -> Words {
-    if message.content.trim().is_empty() {
+    if is_blank(&message.content) {
         return Words::Made(String::new());
     }
     match &message.sender_name {

@@ -70,6 +70,11 @@ pub enum Words {
     Made(String),
 }
 
+/// Whether a text says nothing, which providers refuse. Looks no further than it must.
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(char::is_whitespace)
+}
+
 impl Words {
     /// Adds text. An event's own stays as it is.
     pub fn push_str(&mut self, more: &str) {

@@ -2,6 +2,7 @@
 
 use crate::domain::event::{Event, UserMessage};
 use crate::domain::ids::{Seq, SessionId};
+use crate::domain::message::is_blank;
 use crate::engine::error::EngineError;
 use crate::engine::requests::{NewMessage, Overheard};
 use crate::engine::sessions::Sessions;
@@ -16,7 +17,7 @@ impl Sessions {
         mut message: NewMessage,
         kept: Overheard,
     ) -> Result<Seq, EngineError> {
-        if message.content.trim().is_empty() {
+        if is_blank(&message.content) {
             return Err(EngineError::Invalid("content must not be empty".to_owned()));
         }
         self.inner.redact_message(&mut message)?;

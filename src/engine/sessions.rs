@@ -8,6 +8,7 @@ use crate::domain::event::{
     ApprovalKind, Decision, EndReason, Event, FORMAT, Record, SessionStart, Status, UserMessage,
 };
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
+use crate::domain::message::is_blank;
 use crate::domain::state::SessionState;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Limits;
@@ -545,7 +546,7 @@ impl Sessions {
         session: &Arc<Session>,
         mut message: NewMessage,
     ) -> Result<Accepted, EngineError> {
-        if message.content.trim().is_empty() {
+        if is_blank(&message.content) {
             return Err(EngineError::Invalid("content must not be empty".to_owned()));
         }
         // Before it is compared with what was stored under its key.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::event::{FinishReason, ToolCall, Usage};
 use crate::domain::ids::CallId;
-use crate::domain::message::{Message, Reply};
+use crate::domain::message::{Message, Reply, is_blank};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
     Answer, Decoder, Fault, Text, arguments_object, error_text, legal_tool_name, user_text,
@@ -228,7 +228,7 @@ fn assistant<'a>(reply: &'a Reply, label: &str) -> Vec<SentBlock<'a>> {
 
 /// A block of text; blank ones are refused by the API.
 fn text_block(text: Cow<'_, str>) -> Option<SentBlock<'_>> {
-    (!text.trim().is_empty()).then(|| Content::Text { text }.into())
+    (!is_blank(&text)).then(|| Content::Text { text }.into())
 }
 
 fn tool_use(call: &ToolCall) -> SentBlock<'_> {

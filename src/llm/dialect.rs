@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::base::sse::TooLong;
 use crate::domain::event::{Attachment, FinishReason, Usage};
+use crate::domain::message::is_blank;
 use crate::llm::{LlmError, RawToolCall, Sink};
 
 /// Turns the events of one answer into deltas and a reply. Pure.
@@ -155,7 +156,7 @@ pub(super) fn error_text(document: &Value) -> Option<String> {
 
 /// What a user's message says to a model that is shown no files.
 pub(super) fn user_text<'a>(text: &'a str, attachments: &[Attachment]) -> Cow<'a, str> {
-    if !text.trim().is_empty() {
+    if !is_blank(text) {
         return Cow::Borrowed(text);
     }
     let notes: Vec<String> = attachments

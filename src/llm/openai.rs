@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::event::{FinishReason, ToolCall, Usage};
 use crate::domain::ids::CallId;
-use crate::domain::message::{Message, Reply};
+use crate::domain::message::{Message, Reply, is_blank};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
     Answer, Decoder, Fault, Text, arguments_object, error_text, legal_tool_name, user_text,
@@ -66,7 +66,7 @@ impl Serialize for Messages<'_> {
         let system = Said::System {
             content: &request.system,
         };
-        let has_system = !request.system.trim().is_empty();
+        let has_system = !is_blank(&request.system);
         let said = request.messages.iter().map(|one| said(one, label));
         serializer.collect_seq(has_system.then_some(system).into_iter().chain(said))
     }
@@ -182,7 +182,7 @@ fn said<'a>(message: &'a Message, label: &str) -> Said<'a> {
 }
 
 fn assistant<'a>(reply: &'a Reply, label: &str) -> Said<'a> {
-    let says_nothing = !reply.tool_calls.is_empty() && reply.text.trim().is_empty();
+    let says_nothing = !reply.tool_calls.is_empty() && is_blank(&reply.text);
     let data = reply.provider_data(label);
     Said::Assistant {
         content: (!says_nothing).then_some(&reply.text),

@@ -77,6 +77,7 @@ impl Provider {
             streams: HashMap::new(),
             next_id: LISTENER + 1,
             due: BinaryHeap::new(),
+            buffer: vec![0; 64 << 10],
         };
         let thread = thread::Builder::new().name("provider".to_owned());
         let thread = thread.spawn(move || clockwork.run().expect("the provider works"))?;
@@ -124,12 +125,17 @@ struct Clockwork {
     next_id: u64,
     /// When which stream has its next token.
     due: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Where reads go.
+    buffer: Vec<u8>,
 }
 
 /// A client, and the reply that it gets.
 struct Stream {
     socket: TcpStream,
-    request: Vec<u8>,
+    /// The head of the request, as far as it has come.
+    head: Vec<u8>,
+    /// What is still to come of the request's body, which nobody looks at; `None` before it.
+    body_left: Option<usize>,
     out: Vec<u8>,
     /// Tokens still to come; `None` while no request is whole.
     left: Option<u32>,
@@ -190,7 +196,7 @@ impl Clockwork {
             is_open = stream.pour(self.pace);
         }
         if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
-            is_open &= stream.read();
+            is_open &= stream.read(&mut self.buffer);
             if stream.has_request() {
                 self.asked_tx.send(Instant::now()).ok();
                 stream.begin(self.pace);
@@ -238,7 +244,8 @@ impl Stream {
     fn new(socket: TcpStream) -> Stream {
         Stream {
             socket,
-            request: Vec::new(),
+            head: Vec::new(),
+            body_left: None,
             out: Vec::new(),
             left: None,
             next: Instant::now(),
@@ -246,29 +253,39 @@ impl Stream {
     }
 
     /// Reads what has come; whether the client is still there.
-    fn read(&mut self) -> bool {
-        let mut buffer = [0; 16 << 10];
+    fn read(&mut self, buffer: &mut [u8]) -> bool {
         loop {
-            match self.socket.read(&mut buffer) {
+            match self.socket.read(buffer) {
                 Ok(0) => return false,
-                Ok(count) => self.request.extend_from_slice(&buffer[..count]),
+                Ok(count) => self.take(&buffer[..count]),
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
         }
     }
 
-    fn has_request(&self) -> bool {
-        let Some(head) = memchr::memmem::find(&self.request, b"\r\n\r\n") else {
-            return false;
+    fn take(&mut self, bytes: &[u8]) {
+        if let Some(left) = &mut self.body_left {
+            *left = left.saturating_sub(bytes.len());
+            return;
+        }
+        self.head.extend_from_slice(bytes);
+        let Some(head) = memchr::memmem::find(&self.head, b"\r\n\r\n") else {
+            return;
         };
-        let text = String::from_utf8_lossy(&self.request[..head]).to_lowercase();
+        let text = String::from_utf8_lossy(&self.head[..head]).to_lowercase();
         let length = text.split("content-length:").nth(1);
         let length = length.and_then(|rest| rest.lines().next()?.trim().parse().ok());
-        self.request.len() >= head + 4 + length.unwrap_or(0)
+        let length: usize = length.unwrap_or(0);
+        self.body_left = Some((head + 4 + length).saturating_sub(self.head.len()));
+    }
+
+    fn has_request(&self) -> bool {
+        self.body_left == Some(0)
     }
 
     fn begin(&mut self, pace: Pace) {
-        self.request.clear();
+        self.head.clear();
+        self.body_left = None;
         self.out.extend_from_slice(HEAD.as_bytes());
         self.left = Some(pace.tokens);
         self.next = Instant::now() + pace.interval.unwrap_or_default();
