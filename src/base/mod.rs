@@ -1,6 +1,7 @@
 //! Plain tools for threads, files, time and YAML. No Duragent words in here.
 
 pub mod address;
+pub mod child;
 pub mod clock;
 pub mod file_lock;
 pub mod fs;

@@ -518,6 +518,19 @@ impl ToolRef {
     }
 }
 
+/// Where a tool comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolKind {
+    /// It is the shell.
+    Bash,
+    /// It is part of Duragent.
+    Builtin,
+    /// A command that an agent's file names.
+    Cli,
+    /// A command found beside the agent: nobody declared it.
+    FoundCli,
+}
+
 /// What running a tool twice would mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ToolEffect {

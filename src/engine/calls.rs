@@ -15,7 +15,8 @@ use crate::engine::inner::Agent;
 use crate::engine::live::Interrupt;
 use crate::engine::tool_run::{self, Crew, Done, Job};
 use crate::engine::turn::{Leave, Worker};
-use crate::tools::{Effect, Tool, Verdict, Wish};
+use crate::policy::{Verdict, Wish};
+use crate::tools::{Effect, Tool};
 
 /// At most so many calls run beside one another.
 const PARALLEL_MAX: usize = 8;

@@ -28,8 +28,9 @@ use crate::engine::transcript;
 use crate::engine::view::ShownMessage;
 use crate::engine::workers::Workers;
 use crate::llm::Models;
+use crate::policy::Policy;
 use crate::store::{Limit, SessionStore};
-use crate::tools::{Policy, Toolbox};
+use crate::tools::Toolbox;
 
 /// How many sessions may wait for a slot, for each slot.
 const WAITING_PER_SLOT: usize = 4;

@@ -11,10 +11,10 @@ use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
 use crate::engine::{EngineError, Sessions};
 use crate::http::context::{FileError, Host, Readiness, ReloadReport, Version};
+use crate::policy::Policies;
 use crate::runtime::serve::warn_of_danger;
 use crate::runtime::signals::StopRequests;
 use crate::runtime::version;
-use crate::tools::policy::Policies;
 
 /// The program, as the API sees it.
 #[derive(Debug)]

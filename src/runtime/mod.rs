@@ -16,7 +16,7 @@
 //! | `wait-7QW3FZ` | `http::Api` | its session, its client | the answer's end, client gone, or stop |
 //! | `send` | `http::Front`, per large answer | its client | the answer's end, client gone, or stop |
 //! | `flusher` | `engine::Sessions` | syncs of replies in flight | stop |
-//! | `notify` | `tools::policy::Policies`, from the first webhook on | its queue, a socket | stop |
+//! | `notify` | `policy::Policies`, from the first webhook on | its queue, a socket | stop |
 //! | `timer`, `reaper` | `engine::Sessions` | what is due; a join | stop |
 //! | `sweep` | `engine::Sessions` | the disk | every session seen, or stop |
 //! | `scan` | [`serve`](serve::serve) | the disk | every session seen, or stop |
@@ -48,8 +48,7 @@ use std::path::Path;
 
 use crate::agents;
 use crate::config;
-use crate::tools;
-use crate::tools::policy::{LOCAL_FILE, POLICY_FILE};
+use crate::policy::{LOCAL_FILE, POLICY_FILE, validate as validate_policy};
 
 /// The policies of an agent's folder.
 const POLICY_FILES: [&str; 2] = [POLICY_FILE, LOCAL_FILE];
@@ -62,11 +61,11 @@ pub fn validate(path: &Path) -> Vec<String> {
     let problems = if path.is_dir() {
         let mut problems = agents::validate(path, &environment);
         for name in POLICY_FILES {
-            problems.extend(tools::policy::validate(&path.join(name), &environment));
+            problems.extend(validate_policy(&path.join(name), &environment));
         }
         problems
     } else if is_policy(path) {
-        tools::policy::validate(path, &environment)
+        validate_policy(path, &environment)
     } else if path.ends_with(agents::AGENT_FILE) {
         agents::validate(path, &environment)
     } else {

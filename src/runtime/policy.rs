@@ -9,8 +9,8 @@ use crate::agents::AgentDirectory;
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::ToolRef;
-use crate::tools::policy::judge::{self, Call, Part, ToolUse, Why};
-use crate::tools::policy::{Files, POLICY_FILE, Rules, Subject};
+use crate::policy::judge::{self, Call, Part, ToolUse, Why};
+use crate::policy::{Files, POLICY_FILE, Rules, Subject};
 
 /// A call that an agent might make.
 #[derive(Debug, Clone, Copy)]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::{Config, SandboxMode};
+use crate::sandbox::{self, Mode, SandboxSettings};
 use crate::tools::programs::Programs;
-use crate::tools::sandbox::{self, Mode, SandboxSettings};
 
 /// What runs the programs of tools.
 pub(super) fn programs(config: &Config) -> Arc<Programs> {

@@ -27,6 +27,7 @@ use crate::http::context::{ApiSettings, Context};
 use crate::http::front::{Back, Front, FrontSettings};
 use crate::http::gate::GateLimits;
 use crate::llm::providers::{ProviderSettings, Providers};
+use crate::policy::Policies;
 use crate::runtime::host::Program;
 use crate::runtime::loaded::LoadedAgents;
 use crate::runtime::logging;
@@ -39,7 +40,6 @@ use crate::runtime::tool_parts::ToolParts;
 use crate::runtime::workspace;
 use crate::store::file::FileStore;
 use crate::store::lock;
-use crate::tools::policy::Policies;
 use crate::tools::programs::Programs;
 
 /// How long streams and waiting answers may take to end once they were told.

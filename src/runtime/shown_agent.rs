@@ -12,12 +12,12 @@ use crate::domain::window::tokens_of_bytes;
 use crate::engine::Agents as _;
 use crate::engine::prompt as told;
 use crate::llm;
+use crate::policy::Policies;
 use crate::runtime::loaded::LoadedAgents;
 use crate::runtime::options::{self, ServeOptions};
 use crate::runtime::serve::read_agents;
 use crate::runtime::tool_parts::ToolParts;
 use crate::store::file::FileStore;
-use crate::tools::policy::Policies;
 
 /// What a model is sent before the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize)]

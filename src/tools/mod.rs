@@ -6,13 +6,10 @@ mod builtin;
 mod cli;
 mod found;
 pub mod memory;
-pub mod policy;
-pub mod process;
 pub mod program_tools;
 pub mod programs;
 mod readme;
 pub mod reload;
-pub mod sandbox;
 pub mod session;
 mod skill;
 pub mod web;
@@ -25,10 +22,10 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use crate::base::shown::shown_by_name;
-use crate::domain::event::{ToolCall, ToolOutput};
+use crate::domain::event::ToolOutput;
 use crate::domain::ids::SessionId;
 
-pub use crate::domain::spec::ToolEffect as Effect;
+pub use crate::domain::spec::{ToolEffect as Effect, ToolKind};
 
 /// Something an agent can do.
 pub trait Tool: Send + Sync {
@@ -84,19 +81,6 @@ pub struct ToolSpec {
     pub effect: Effect,
 }
 
-/// Where a tool comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToolKind {
-    /// It is the shell.
-    Bash,
-    /// It is part of Duragent.
-    Builtin,
-    /// A command that an agent's file names.
-    Cli,
-    /// A command found beside the agent: nobody declared it.
-    FoundCli,
-}
-
 /// The tools of an agent, by name.
 #[derive(Debug, Clone, Default)]
 pub struct Toolbox(BTreeMap<String, Arc<dyn Tool>>);
@@ -118,89 +102,4 @@ impl Toolbox {
     pub fn specs(&self) -> impl Iterator<Item = &ToolSpec> {
         self.0.values().map(|tool| tool.spec())
     }
-}
-
-/// Says what an agent may do.
-pub trait Policy: Send + Sync {
-    /// Judges a call before it runs.
-    fn judge(&self, wish: &Wish<'_>) -> Verdict;
-
-    /// Takes to heart that a person allowed calls like this one for good. May be told twice.
-    ///
-    /// Errors: why it will not be remembered, for the log.
-    fn allow_always(&self, wish: &Wish<'_>) -> Result<(), String>;
-
-    /// A call is about to run: whoever wants to know of such calls is told. Never blocks.
-    fn note_start(&self, wish: &Wish<'_>);
-}
-
-shown_by_name!(Policy);
-
-/// A call as a policy sees it.
-#[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
-    /// The session that wants it.
-    pub session: &'a SessionId,
-    /// What is called.
-    pub call: &'a ToolCall,
-    /// Where the tool comes from.
-    pub kind: ToolKind,
-    /// What running the call twice would mean.
-    pub effect: Effect,
-}
-
-impl Wish<'_> {
-    /// What would run, as a person is shown it: a shell's command as it is, else the tool's name
-    /// and its arguments.
-    pub fn command(&self) -> String {
-        self.script()
-            .unwrap_or_else(|| format!("{} {}", self.call.tool_name, self.call.arguments))
-    }
-
-    /// The command of a shell; `None` for another tool, and for arguments that hold none.
-    pub fn script(&self) -> Option<String> {
-        #[derive(serde::Deserialize)]
-        struct Shell {
-            command: String,
-        }
-        let shell = (self.kind == ToolKind::Bash)
-            .then(|| serde_json::from_str::<Shell>(&self.call.arguments).ok())
-            .flatten();
-        shell.map(|shell| shell.command)
-    }
-}
-
-/// What a policy says of a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It runs.
-    Allow,
-    /// A person is asked, and shown this.
-    Ask {
-        /// What would run.
-        command: String,
-    },
-    /// It does not run; the model is told why.
-    Deny {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// A policy without rules: every call is asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AskAlways;
-
-impl Policy for AskAlways {
-    fn judge(&self, wish: &Wish<'_>) -> Verdict {
-        Verdict::Ask {
-            command: wish.command(),
-        }
-    }
-
-    fn allow_always(&self, _: &Wish<'_>) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn note_start(&self, _: &Wish<'_>) {}
 }

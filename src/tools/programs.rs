@@ -14,13 +14,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, never};
 use rustix::fs::MemfdFlags;
 
+use crate::base::child::{self, End, Ended};
 use crate::base::os;
 use crate::domain::event::ToolOutput;
 use crate::domain::ids::AgentName;
 use crate::domain::secret::names_a_secret;
+use crate::sandbox::{self, Job, Sandbox, SandboxError, SandboxSettings};
 use crate::tools::Run;
-use crate::tools::process::{self, End, Ended};
-use crate::tools::sandbox::{self, Job, Sandbox, SandboxError, SandboxSettings};
 
 /// How long a program may run that was given no time.
 pub(super) const TIMEOUT_USUAL: Duration = Duration::from_secs(120);
@@ -189,7 +189,7 @@ impl Programs {
         };
         let prepared = self.sandbox.prepare(job)?;
         let input = input.map_or_else(|| Ok(Stdio::null()), in_memory);
-        process::run(prepared, input.map_err(not_run)?, timeout, cancel).map_err(not_run)
+        child::run(prepared, input.map_err(not_run)?, timeout, cancel).map_err(not_run)
     }
 }
 

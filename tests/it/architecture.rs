@@ -12,16 +12,21 @@ pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
     ("client", &["base", "domain"]),
     ("config", &["base", "domain"]),
     ("llm", &["base", "domain"]),
+    ("policy", &["base", "domain"]),
+    ("sandbox", &["base", "domain"]),
     ("store", &["base", "domain"]),
-    ("tools", &["base", "domain"]),
-    ("engine", &["base", "domain", "store", "llm", "tools"]),
+    ("tools", &["base", "domain", "policy", "sandbox"]),
+    (
+        "engine",
+        &["base", "domain", "store", "llm", "policy", "tools"],
+    ),
     ("http", &["base", "domain", "engine"]),
     ("terminal", &["base", "domain", "client"]),
     (
         "runtime",
         &[
-            "base", "domain", "agents", "client", "config", "engine", "http", "llm", "store",
-            "tools",
+            "base", "domain", "agents", "client", "config", "engine", "http", "llm", "policy",
+            "sandbox", "store", "tools",
         ],
     ),
     (
@@ -38,7 +43,8 @@ const ENGINE_SEES_ONLY_TRAITS: &[&str] = &[
     "llm::anthropic",
     "llm::echo",
     "llm::providers",
-    "tools::policy",
+    "policy::agent_policy",
+    "policy::judge",
 ];
 
 #[test]

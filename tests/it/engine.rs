@@ -16,6 +16,7 @@ mod window;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::sessions::AskAlways;
 use duragent::base::fs::RealFs;
 use duragent::domain::event::{
     Decision, Event, FinishReason, OnDisconnect, Outcome, Record, Status, ToolOutput,
@@ -27,7 +28,7 @@ use duragent::engine::{
 };
 use duragent::llm::Models;
 use duragent::store::file::FileStore;
-use duragent::tools::{AskAlways, Effect, Tool, ToolSpec, Toolbox};
+use duragent::tools::{Effect, Tool, ToolSpec, Toolbox};
 use tempfile::TempDir;
 
 use crate::support::fake_model::{FakeModel, error, pieces, stall, text, tool_call};

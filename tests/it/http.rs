@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::sessions::AskAlways;
 use duragent::domain::event::OnDisconnect;
-use duragent::tools::AskAlways;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

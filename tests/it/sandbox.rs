@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use duragent::domain::spec::ToolRef;
-use duragent::tools::sandbox::{Mode, SandboxSettings};
+use duragent::sandbox::{Mode, SandboxSettings};
 use serde_json::json;
 
 use crate::support::desk::{Desk, allow, call_tool, marker, processes_with, wait_for_pid, which};

@@ -14,8 +14,9 @@ use duragent::engine::{
     Agent, Agents, Flow, Lifetimes, NewMessage, Parts, Sessions, Settings, Subscription,
 };
 use duragent::llm::{Cancel, LlmError, Model, Models, RawToolCall, Reply, Request, Sink};
+use duragent::policy::{Policy, Verdict, Wish};
 use duragent::store::file::FileStore;
-use duragent::tools::{Effect, Policy, Run, Tool, ToolKind, ToolSpec, Toolbox, Verdict, Wish};
+use duragent::tools::{Effect, Run, Tool, ToolKind, ToolSpec, Toolbox};
 
 use crate::support::report::{Report, Target, median};
 use crate::support::timed_fs::TimedFs;

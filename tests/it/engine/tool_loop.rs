@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use duragent::domain::spec::Provider;
-use duragent::tools::{Policy, Run, ToolKind, Verdict, Wish};
+use duragent::policy::{Policy, Verdict, Wish};
+use duragent::tools::{Run, ToolKind};
 
 use super::at_most_once::copy_tree;
 use super::*;

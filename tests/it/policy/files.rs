@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use duragent::domain::event::ToolCall;
 use duragent::domain::ids::{AgentName, CallId, SessionId};
 use duragent::domain::spec::{AgentSpec, ModelChoice, Provider};
-use duragent::tools::policy::{AgentPolicy, Policies};
-use duragent::tools::{Effect, Policy, ToolKind, Verdict, Wish};
+use duragent::policy::{AgentPolicy, Policies};
+use duragent::policy::{Policy, Verdict, Wish};
+use duragent::tools::{Effect, ToolKind};
 use tempfile::TempDir;
 
 pub const HEAD: &str = "apiVersion: duragent/v1alpha1\nkind: Policy\n";

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 use duragent::domain::event::{OnDisconnect, ToolOutput};
-use duragent::tools::policy::programs::{FIND_ACTIONS, RUNNERS};
-use duragent::tools::policy::{Policies, file};
-use duragent::tools::{Effect, Policy, Run, Tool, ToolKind, ToolSpec, Toolbox};
+use duragent::policy::Policy;
+use duragent::policy::programs::{FIND_ACTIONS, RUNNERS};
+use duragent::policy::{Policies, file};
+use duragent::tools::{Effect, Run, Tool, ToolKind, ToolSpec, Toolbox};
 use serde_json::{Value, json};
 
 use crate::policy::files::{HEAD, Place, with_script};

@@ -9,10 +9,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use duragent::tools::policy::judge::{Call, Ruling, judge};
-use duragent::tools::policy::lexer::{self, Piece, Word};
-use duragent::tools::policy::programs::runs_others;
-use duragent::tools::policy::{Rules, Tiers, file};
+use duragent::policy::judge::{Call, Ruling, judge};
+use duragent::policy::lexer::{self, Piece, Word};
+use duragent::policy::programs::runs_others;
+use duragent::policy::{Rules, Tiers, file};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;

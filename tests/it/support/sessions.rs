@@ -14,8 +14,9 @@ use duragent::domain::spec::{AgentSpec, LimitsSpec, ModelChoice, Provider};
 use duragent::engine::{Agent, Agents, Lifetimes, Parts, Sessions, Settings};
 use duragent::llm::Models;
 use duragent::llm::providers::{ProviderSettings, Providers};
+use duragent::policy::{Policy, Verdict, Wish};
 use duragent::store::file::FileStore;
-use duragent::tools::{Effect, Policy, Run, Tool, ToolKind, ToolSpec, Toolbox, Verdict, Wish};
+use duragent::tools::{Effect, Run, Tool, ToolKind, ToolSpec, Toolbox};
 
 use super::fake_model::FakeModel;
 
@@ -182,4 +183,22 @@ pub fn repeats(arguments: &str) -> ToolOutput {
         success: true,
         content: format!("got {arguments}"),
     }
+}
+
+/// A policy without rules: every call is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AskAlways;
+
+impl Policy for AskAlways {
+    fn judge(&self, wish: &Wish<'_>) -> Verdict {
+        Verdict::Ask {
+            command: wish.command(),
+        }
+    }
+
+    fn allow_always(&self, _: &Wish<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn note_start(&self, _: &Wish<'_>) {}
 }

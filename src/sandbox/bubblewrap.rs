@@ -11,11 +11,11 @@ use std::sync::OnceLock;
 
 use rustix::process::Resource;
 
+use crate::base::child::Prepared;
 use crate::base::os::ChildRules;
-use crate::tools::process::Prepared;
-use crate::tools::sandbox::bubblewrap::keeper::Keeper;
-use crate::tools::sandbox::bubblewrap::plan::{Machine, arguments};
-use crate::tools::sandbox::{Job, Sandbox, SandboxError, SandboxSettings};
+use crate::sandbox::bubblewrap::keeper::Keeper;
+use crate::sandbox::bubblewrap::plan::{Machine, arguments};
+use crate::sandbox::{Job, Sandbox, SandboxError, SandboxSettings};
 
 const PROGRAM: &str = "bwrap";
 

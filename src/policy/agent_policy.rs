@@ -1,23 +1,4 @@
-//! What agents may do: policies, from their files to a verdict.
-//!
-//! Three files make the policy of an agent: the workspace's `policy.yaml`, the agent's, and the
-//! user's additions in `policy.local.yaml`. They are read when an agent is first used, when agents
-//! are reloaded, and after "allow always".
-//!
-//! Invariants:
-//! - a policy that can't be read refuses everything, and says so;
-//! - `policy.local.yaml` is the only one of these files that the program writes.
-//!
-//! Elsewhere: what a script runs (`lexer`), what becomes of a call (`judge`).
-
-mod edit;
-pub mod file;
-mod glob;
-pub mod judge;
-pub mod lexer;
-mod notify;
-pub mod programs;
-mod rules;
+//! The policies of a workspace: of each agent the one that its three files make.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -32,14 +13,13 @@ use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
-use crate::domain::spec::AgentSpec;
-use crate::tools::{Effect, Policy, ToolKind, Verdict, Wish};
+use crate::domain::spec::{AgentSpec, ToolEffect, ToolKind};
+use crate::policy::{Policy, Verdict, Wish};
 
-use judge::{Call, Judgement, Ruling, ToolUse};
-use notify::{Note, Notifier};
-use rules::Delivery;
-
-pub use rules::{Mode, Pattern, Rules, Subject, Tiers};
+use crate::policy::judge::{self, Call, Judgement, Ruling, ToolUse};
+use crate::policy::notify::{Note, Notifier};
+use crate::policy::rules::{Delivery, Mode, Rules, Subject, Tiers};
+use crate::policy::{edit, file};
 
 /// The policy of a workspace, and of an agent in its folder.
 pub const POLICY_FILE: &str = "policy.yaml";
@@ -363,7 +343,7 @@ fn call_of<'a>(wish: &'a Wish<'_>, script: Option<&'a str>) -> Call<'a> {
         name: &wish.call.tool_name,
         arguments: &wish.call.arguments,
         is_found: wish.kind == ToolKind::FoundCli,
-        only_reads: wish.effect == Effect::Read,
+        only_reads: wish.effect == ToolEffect::Read,
     })
 }
 

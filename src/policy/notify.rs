@@ -20,7 +20,7 @@ use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::domain::ids::{AgentName, CallId, SessionId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::tools::Wish;
+use crate::policy::Wish;
 
 /// A burst of a busy agent; what comes while so many wait is dropped, and that is logged.
 const QUEUE_MAX: usize = 256;

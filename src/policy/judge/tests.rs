@@ -1,6 +1,6 @@
 use super::*;
-use crate::tools::policy::file;
-use crate::tools::policy::rules::Tiers;
+use crate::policy::file;
+use crate::policy::rules::Tiers;
 
 fn rules(text: &str) -> Rules {
     let text = format!("apiVersion: duragent/v1alpha1\nkind: Policy\n{text}");

@@ -13,8 +13,8 @@ use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, prlimit,
 };
 
-use crate::tools::process::{End, Warden};
-use crate::tools::sandbox::{SandboxError, SandboxSettings, TASKS_MAX, census};
+use crate::base::child::{End, Warden};
+use crate::sandbox::{SandboxError, SandboxSettings, TASKS_MAX, census};
 
 /// How long `bwrap` may take to say which process it made: milliseconds, on a machine that is not
 /// overloaded.

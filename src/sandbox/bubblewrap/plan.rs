@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::order;
-use crate::tools::sandbox::{Job, SandboxSettings};
+use crate::sandbox::{Job, SandboxSettings};
 
 /// What belongs to `/usr`, and on older systems stands beside it. `/nix` and the link are the `/usr` of NixOS.
 const SYSTEM: &[&str] = &[

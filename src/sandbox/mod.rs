@@ -14,9 +14,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::base::child::Prepared;
 use crate::base::order;
 use crate::base::shown::shown_by_name;
-use crate::tools::process::Prepared;
 
 /// The most processes and threads of one run.
 const TASKS_MAX: u64 = 512;

@@ -24,9 +24,9 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 
+use crate::base::child::capped::Capped;
 use crate::base::os::{self, ChildRules};
 use crate::base::shown::shown_by_name;
-use crate::tools::process::capped::Capped;
 
 /// How soon a cancellation is seen. Nothing wakes a thread that waits for descriptors when a
 /// channel closes; so it looks, while a child runs.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crossbeam_channel::never;
 
+use crate::base::child::{self, End, Ended, NoWarden, Prepared, Warden};
 use crate::base::os::ChildRules;
-use crate::tools::process::{self, End, Ended, NoWarden, Prepared, Warden};
-use crate::tools::sandbox::{Job, Sandbox, SandboxError, SandboxSettings, TASKS_MAX};
+use crate::sandbox::{Job, Sandbox, SandboxError, SandboxSettings, TASKS_MAX};
 
 const PROGRAM: &str = "docker";
 /// How long the daemon may take to end a container.
@@ -201,7 +201,7 @@ impl Warden for Container {
             rules: ChildRules::default(),
             warden: Box::new(NoWarden),
         };
-        match process::run(removal, Stdio::null(), REMOVAL_WITHIN, &never()) {
+        match child::run(removal, Stdio::null(), REMOVAL_WITHIN, &never()) {
             Ok(ended) if is_gone(&ended) => log::debug!("container {} is gone", self.name),
             Ok(ended) => {
                 let said = ended.output.trim();

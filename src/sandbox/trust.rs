@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
+use crate::base::child::{NoWarden, Prepared};
 use crate::base::os::ChildRules;
-use crate::tools::process::{NoWarden, Prepared};
-use crate::tools::sandbox::{Job, Sandbox, SandboxError, TRUST};
+use crate::sandbox::{Job, Sandbox, SandboxError, TRUST};
 
 #[derive(Debug)]
 pub(super) struct Trust;

@@ -1,0 +1,98 @@
+//! What agents may do: policies, from their files to a verdict.
+//!
+//! Three files make the policy of an agent: the workspace's `policy.yaml`, the agent's, and the
+//! user's additions in `policy.local.yaml`. They are read when an agent is first used, when agents
+//! are reloaded, and after "allow always".
+//!
+//! Invariants:
+//! - a policy that can't be read refuses everything, and says so;
+//! - `policy.local.yaml` is the only one of these files that the program writes.
+//!
+//! Elsewhere: what a script runs (`lexer`), what becomes of a call (`judge`).
+
+mod agent_policy;
+mod edit;
+pub mod file;
+mod glob;
+pub mod judge;
+pub mod lexer;
+mod notify;
+pub mod programs;
+mod rules;
+
+use crate::base::shown::shown_by_name;
+use crate::domain::event::ToolCall;
+use crate::domain::ids::SessionId;
+use crate::domain::spec::{ToolEffect, ToolKind};
+
+pub use agent_policy::{
+    AgentPolicy, Files, LOCAL_FILE, OwnedEnvironment, POLICY_FILE, Policies, validate,
+};
+pub use rules::{Mode, Pattern, Rules, Subject, Tiers};
+
+/// Says what an agent may do.
+pub trait Policy: Send + Sync {
+    /// Judges a call before it runs.
+    fn judge(&self, wish: &Wish<'_>) -> Verdict;
+
+    /// Takes to heart that a person allowed calls like this one for good. May be told twice.
+    ///
+    /// Errors: why it will not be remembered, for the log.
+    fn allow_always(&self, wish: &Wish<'_>) -> Result<(), String>;
+
+    /// A call is about to run: whoever wants to know of such calls is told. Never blocks.
+    fn note_start(&self, wish: &Wish<'_>);
+}
+
+shown_by_name!(Policy);
+
+/// A call as a policy sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The session that wants it.
+    pub session: &'a SessionId,
+    /// What is called.
+    pub call: &'a ToolCall,
+    /// Where the tool comes from.
+    pub kind: ToolKind,
+    /// What running the call twice would mean.
+    pub effect: ToolEffect,
+}
+
+impl Wish<'_> {
+    /// What would run, as a person is shown it: a shell's command as it is, else the tool's name
+    /// and its arguments.
+    pub fn command(&self) -> String {
+        self.script()
+            .unwrap_or_else(|| format!("{} {}", self.call.tool_name, self.call.arguments))
+    }
+
+    /// The command of a shell; `None` for another tool, and for arguments that hold none.
+    pub fn script(&self) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Shell {
+            command: String,
+        }
+        let shell = (self.kind == ToolKind::Bash)
+            .then(|| serde_json::from_str::<Shell>(&self.call.arguments).ok())
+            .flatten();
+        shell.map(|shell| shell.command)
+    }
+}
+
+/// What a policy says of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It runs.
+    Allow,
+    /// A person is asked, and shown this.
+    Ask {
+        /// What would run.
+        command: String,
+    },
+    /// It does not run; the model is told why.
+    Deny {
+        /// Why.
+        reason: String,
+    },
+}
