@@ -180,6 +180,9 @@ pub enum Event {
         /// A sentence for people.
         message: String,
     },
+    /// Everything before this was written by somebody unknown: the session lay in the workspace when
+    /// this account first served it.
+    SessionAdopted {},
     /// The session is over; always the last event.
     SessionEnd {
         /// Why.

@@ -34,6 +34,9 @@ pub struct SessionState {
     pub inbox: Vec<Unseen>,
     /// The unfinished turn.
     pub turn: Option<Turn>,
+    /// Whether only a person's next message sets anything off: what is unfinished came from
+    /// elsewhere.
+    pub is_dormant: bool,
 }
 
 /// A message that waits for a model call.
@@ -158,6 +161,8 @@ pub enum Progress {
     Decided(Decision),
     /// The deed may have been done.
     Started,
+    /// A log from elsewhere names the call: whether it was allowed or done, only a person can say.
+    Doubted,
     /// It has its result.
     Done,
 }
@@ -191,6 +196,7 @@ impl SessionState {
             history: History::new(limits, Seq(1), Marks::default()),
             inbox: Vec::new(),
             turn: None,
+            is_dormant: false,
         }
     }
 
@@ -208,6 +214,7 @@ impl SessionState {
             history: History::new(limits, window_seq, marks),
             inbox: Vec::new(),
             turn: None,
+            is_dormant: false,
         }
     }
 
@@ -318,6 +325,7 @@ impl SessionState {
             Event::ApprovalDecision {
                 call_id, decision, ..
             } => self.decide(call_id, *decision),
+            Event::SessionAdopted {} => self.fall_dormant(),
             Event::TurnEnded { .. } => self.end_turn(record.seq),
             Event::SessionEnd { .. } => {
                 self.end_turn(record.seq);
@@ -388,6 +396,7 @@ impl SessionState {
             | Event::SessionChanged { .. }
             | Event::TurnEnded { .. }
             | Event::Error { .. }
+            | Event::SessionAdopted {}
             | Event::SessionEnd { .. } => Ok(()),
             Event::Unknown => refuse("an unknown event", "this version cannot write it"),
         }
@@ -401,6 +410,7 @@ impl SessionState {
     }
 
     fn accept(&mut self, record: &Record, message: &UserMessage) {
+        self.is_dormant &= message.passive;
         if let Some(turn) = &mut self.turn {
             turn.detached |= message.detached;
         }
@@ -522,6 +532,18 @@ impl SessionState {
         turn.approval = None;
         if let Some(state) = turn.open_call(call_id) {
             state.progress = Progress::Decided(decision);
+        }
+    }
+
+    /// What was decided so far counts no longer, and nothing that was begun goes on by itself.
+    fn fall_dormant(&mut self) {
+        self.is_dormant = self.turn.is_some() || self.is_asked();
+        let Some(turn) = &mut self.turn else { return };
+        turn.approval = None;
+        for state in &mut turn.calls {
+            if state.progress != Progress::Done {
+                state.progress = Progress::Doubted;
+            }
         }
     }
 
@@ -650,6 +672,7 @@ impl Summary {
                     self.model.clone_from(model);
                 }
             }
+            Event::SessionAdopted {} => self.pending_call = None,
             Event::TurnEnded { .. } => {
                 self.unfinished = false;
                 self.pending_call = None;

@@ -9,7 +9,7 @@ use crate::domain::state::{CallState, SessionState, Turn};
 /// The next thing to do for a session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Nothing: it waits for a message.
+    /// Nothing: it waits for a message. So does a turn that came from elsewhere.
     Idle,
     /// Ask the model; a turn is started first if there is none.
     CallModel,
@@ -29,6 +29,9 @@ pub fn next_step(state: &SessionState) -> Step {
         Status::Completed => return Step::Idle,
         Status::Paused => return Step::Paused,
         Status::Active | Status::Running => {}
+    }
+    if state.is_dormant {
+        return Step::Idle;
     }
     match &state.turn {
         None if !state.is_asked() => Step::Idle,

@@ -347,6 +347,7 @@ impl Walk {
             3 => self.drop_a_message(),
             4 if choice > 100 => self.cancel(),
             5 if choice > 100 => self.crash(choice),
+            6 if choice == 230 => self.adopt(),
             6 if choice == 246 => self.end_session(),
             7 if self.in_flight.is_none() && self.state.turn.is_some() => self.pause(),
             _ => self.step(choice / 16),
@@ -412,6 +413,12 @@ impl Walk {
                 trigger: Trigger::Resume,
             });
         }
+    }
+
+    /// The files come into the hands of another account.
+    fn adopt(&mut self) {
+        self.keep_partial(FinishReason::Interrupted);
+        self.write(Event::SessionAdopted {});
     }
 
     fn end_session(&mut self) {
@@ -554,6 +561,7 @@ impl Walk {
             Progress::Waiting if variant < 12 => starts,
             Progress::Started if variant < 4 => asks,
             Progress::Decided(Decision::AllowOnce) => starts,
+            Progress::Doubted => asks,
             Progress::Decided(_) | Progress::Waiting => answers(false),
             Progress::Started | Progress::Asked | Progress::Done => answers(true),
         });

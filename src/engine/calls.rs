@@ -97,6 +97,7 @@ impl Worker<'_> {
                 Effect::Read | Effect::Idempotent => run(false),
                 Effect::Write => Plan::Ask(wish.command(), ApprovalKind::Uncertain),
             },
+            Progress::Doubted => Plan::Ask(wish.command(), ApprovalKind::Uncertain),
             Progress::Decided(decision) => match decision {
                 Decision::AllowAlways => run(true),
                 Decision::AllowOnce | Decision::Retry => run(false),
@@ -208,7 +209,7 @@ fn plan_without_tool(agent: &Agent, state: &CallState) -> Plan {
     let call = &state.call;
     match state.progress {
         // It may have run, and nobody can tell any more what running it twice would mean.
-        Progress::Started => Plan::Ask(
+        Progress::Started | Progress::Doubted => Plan::Ask(
             format!("{} {}", call.tool_name, call.arguments),
             ApprovalKind::Uncertain,
         ),

@@ -75,7 +75,7 @@ pub(super) fn turn_end(live: &Live, ending: Ending) -> Vec<Event> {
     let mut events = Vec::new();
     let (begun, waiting): (Vec<_>, Vec<_>) = turn
         .open_calls()
-        .partition(|state| state.progress == Progress::Started);
+        .partition(|state| matches!(state.progress, Progress::Started | Progress::Doubted));
     events.extend(skipped(&begun, format!("{}{BEGUN}", ending.skips)));
     events.extend(skipped(&waiting, ending.skips.to_owned()));
     let finish_reason = match ending.outcome {

@@ -384,6 +384,7 @@ impl Feed {
             | Event::ToolStarted { .. }
             | Event::SilentMessage { .. }
             | Event::SessionChanged { .. }
+            | Event::SessionAdopted {}
             | Event::Unknown => Vec::new(),
         }
     }

@@ -13,6 +13,7 @@ use crate::domain::ids::{Seq, SessionId, SourceId};
 use crate::domain::redact::Redactor;
 use crate::domain::spec::AgentSpec;
 use crate::domain::window::Limits;
+use crate::engine::adoption::Strangers;
 use crate::engine::budget;
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, Ending};
@@ -85,6 +86,7 @@ pub(super) struct Inner {
     pub(super) flusher: Flusher,
     pub(super) ledger: Arc<Ledger>,
     pub(super) sweeper: Sweeper,
+    pub(super) strangers: Strangers,
 }
 
 /// Agents as the engine needs them; implemented where they are loaded.
@@ -122,6 +124,7 @@ impl Inner {
             looks: Arc::default(),
             ledger: Arc::default(),
             sweeper: Sweeper::default(),
+            strangers: Strangers::default(),
             flusher: Flusher::start()?,
         })
     }
@@ -150,15 +153,14 @@ impl Inner {
 
     pub(super) fn session(&self, id: &SessionId) -> Result<Arc<Session>, EngineError> {
         self.registry.get_or_open(id, || {
-            let limits = |agent: &str| self.limits(agent);
-            let session = Session::open(self.kit(), id, limits)?;
+            let session = self.open_session(id)?;
             session.look_later();
             Ok(session)
         })
     }
 
     /// What a session works with.
-    fn kit(&self) -> Kit {
+    pub(super) fn kit(&self) -> Kit {
         Kit {
             store: Arc::clone(&self.store),
             mint: Arc::clone(&self.mint),
@@ -215,7 +217,7 @@ impl Inner {
         Ok(deleted?)
     }
 
-    fn limits(&self, agent: &str) -> Limits {
+    pub(super) fn limits(&self, agent: &str) -> Limits {
         let found = self.agents.get(agent);
         found.map_or_else(Limits::none, |agent| budget::limits(&agent))
     }

@@ -6,6 +6,7 @@
 //! sync, then show.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod adoption;
 mod budget;
 mod calls;
 pub mod cursor;

@@ -25,6 +25,7 @@
 //! Stopping goes from the sources inwards: no new connections, streams end, replies in flight
 //! finish or are parked, threads are joined, the workspace is unlocked.
 
+mod arrivals;
 pub mod doctor;
 mod host;
 mod loaded;
@@ -39,6 +40,7 @@ mod shelf;
 pub mod shown_agent;
 mod signals;
 mod starts;
+mod state_home;
 mod tool_parts;
 pub mod torture;
 pub mod version;

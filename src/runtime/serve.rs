@@ -28,6 +28,7 @@ use crate::http::front::{Back, Front, FrontSettings};
 use crate::http::gate::GateLimits;
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::policy::Policies;
+use crate::runtime::arrivals::Arrivals;
 use crate::runtime::host::Program;
 use crate::runtime::loaded::LoadedAgents;
 use crate::runtime::logging;
@@ -140,6 +141,7 @@ struct Core {
     store: Arc<FileStore>,
     programs: Arc<Programs>,
     sessions: Sessions,
+    arrivals: Arrivals,
 }
 
 impl Core {
@@ -156,6 +158,7 @@ impl Core {
             &config.workspace,
             config.sessions_dir.clone(),
         ));
+        let arrivals = Arrivals::look(&config.sessions_dir, &*store)?;
         let tool_parts = ToolParts::new(config, fs, Arc::clone(&store) as Arc<_>)?;
         let programs = Arc::clone(&tool_parts.programs);
         programs::say_sandbox(&programs);
@@ -172,12 +175,15 @@ impl Core {
                 lifetimes: lifetimes(&config.sessions),
             },
         });
+        let sessions = sessions.context("cannot start the engine")?;
+        sessions.distrust(arrivals.strangers().iter().cloned());
         Ok(Core {
             agents,
             policies,
             store,
             programs,
-            sessions: sessions.context("cannot start the engine")?,
+            sessions,
+            arrivals,
         })
     }
 
@@ -242,14 +248,15 @@ impl Running {
             handler,
         )
         .context(no_server)?;
-        let scan = start_scan(&core, recovery, streams_stop)?;
+        let (sessions, policies) = (core.sessions.clone(), Arc::clone(&core.policies));
+        let scan = start_scan(core, recovery, streams_stop)?;
         Ok(Running {
             front,
             api,
-            sessions: core.sessions,
+            sessions,
             streams,
             scan,
-            policies: core.policies,
+            policies,
         })
     }
 
@@ -379,10 +386,17 @@ fn lifetimes(sessions: &config::Sessions) -> Lifetimes {
 
 /// Looks for what the process before this one left unfinished, and for sessions that are due, while
 /// the server answers already.
-fn start_scan(core: &Core, recovery: Recovery, stop: Stop) -> anyhow::Result<Joined> {
-    let (store, sessions) = (Arc::clone(&core.store), core.sessions.clone());
-    let agents = Arc::clone(&core.agents);
+fn start_scan(core: Core, recovery: Recovery, stop: Stop) -> anyhow::Result<Joined> {
+    let Core {
+        store,
+        sessions,
+        agents,
+        arrivals,
+        ..
+    } = core;
     thread::spawn("scan", STACK_WORK, move || {
+        // First: what came from elsewhere must not be taken up.
+        adopt(&sessions, arrivals, &stop);
         if let Err(error) = store.finish_deletions() {
             log::warn!("leftovers of deleted sessions stay: {error}");
         }
@@ -400,6 +414,18 @@ fn start_scan(core: &Core, recovery: Recovery, stop: Stop) -> anyhow::Result<Joi
         }
     })
     .context("cannot start the scan for unfinished turns")
+}
+
+/// Sees to it that nothing goes on by itself that this account did not begin.
+fn adopt(sessions: &Sessions, arrivals: Arrivals, stop: &Stop) {
+    let strangers = arrivals.strangers().len();
+    if strangers > 0 {
+        log::info!(
+            "{strangers} sessions were here before this account first served them: what is \
+             unfinished in them waits for a message"
+        );
+    }
+    arrivals.note_left(sessions.adopt_all(|| stop.is_stopped()));
 }
 
 fn wait(asked_rx: &Receiver<()>) {

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -154,7 +155,9 @@ fn open_or_create(workspace: &Path, path: &Path) -> io::Result<File> {
     create_folder(workspace)?;
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
-    options.mode(0o600).open(path)
+    // It will be emptied: not what a link of that name leads to.
+    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+    options.mode(0o600).custom_flags(no_link).open(path)
 }
 
 fn create_folder(path: &Path) -> io::Result<()> {

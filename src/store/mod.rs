@@ -49,6 +49,9 @@ pub trait SessionStore: Send + Sync {
     /// The summary of a session, brought up to the end of its log; without opening it.
     fn summary(&self, id: &SessionId) -> Result<Summary, StoreError>;
 
+    /// Forgets what was noted of a session to open it quickly: it will be read from its log.
+    fn forget_snapshot(&self, id: &SessionId) -> Result<(), StoreError>;
+
     /// Up to `limit` ids smaller (older) than `before`, newest first.
     fn list(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, StoreError>;
 

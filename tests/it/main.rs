@@ -11,6 +11,7 @@
 
 mod agents;
 mod architecture;
+mod arrivals;
 mod cli;
 mod clients;
 mod config;

@@ -1,9 +1,11 @@
 //! The system's own file system.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use crate::base::fs::{File, Fs, Open};
 
@@ -29,7 +31,15 @@ impl Fs for RealFs {
             Open::AppendOrCreate | Open::Empty => options.append(true).create(true),
             Open::CreateNew => options.append(true).create_new(true),
         };
+        // A name that leads elsewhere, or to what blocks, was put there by somebody else.
+        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
         let file = options.open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                "it is no regular file",
+            ));
+        }
         if how == Open::Empty {
             // The standard library does not open for appending and truncating at once.
             file.set_len(0)?;

@@ -94,6 +94,7 @@ impl Story {
             Event::Error { code, message } => {
                 format!("error: {}: {}", name(code), clean(message))
             }
+            Event::SessionAdopted {} => "(what stands above was written elsewhere)".to_owned(),
             Event::SessionEnd { reason } => format!("(ended: {})", word(reason)),
             Event::TurnStarted { trigger, .. } => {
                 self.detail(&format!("(turn started: {})", word(trigger)))

@@ -61,6 +61,7 @@ impl Redactor {
             Event::SessionStart(_)
             | Event::TurnStarted { .. }
             | Event::StatusChange { .. }
+            | Event::SessionAdopted {}
             | Event::SessionEnd { .. }
             | Event::Unknown => {}
         }

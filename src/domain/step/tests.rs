@@ -14,6 +14,7 @@ fn next(events: Vec<Event>) -> String {
                     Progress::Waiting => "waiting".to_owned(),
                     Progress::Decided(decision) => format!("{decision:?}"),
                     Progress::Started => "started".to_owned(),
+                    Progress::Doubted => "doubted".to_owned(),
                     Progress::Asked | Progress::Done => "not open".to_owned(),
                 };
                 format!("{} {progress}", state.call.call_id)

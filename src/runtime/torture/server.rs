@@ -205,6 +205,8 @@ fn command(program: &Path, workspace: &Workspace, disk: Disk) -> anyhow::Result<
     command
         .current_dir(&workspace.0)
         .env_clear()
+        // Each life of the server knows the sessions of the one before it as its own.
+        .env("XDG_STATE_HOME", workspace.0.join("state"))
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(log.try_clone().context("cannot share the server's log")?)

@@ -301,6 +301,14 @@ impl SessionStore for FileStore {
         })
     }
 
+    fn forget_snapshot(&self, id: &SessionId) -> Result<(), StoreError> {
+        let path = self.layout.session(id).snapshot();
+        match self.fs.remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other.doing("remove", &path),
+        }
+    }
+
     fn list(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, StoreError> {
         let mut names = self.names()?;
         // Names sort by time, so that only those of the page are parsed.

@@ -86,6 +86,7 @@ impl Server {
             .arg(workspace.config())
             .arg("--port")
             .arg(port.to_string())
+            .env("XDG_STATE_HOME", workspace.config().with_file_name("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let began_at = Instant::now();

@@ -1,0 +1,88 @@
+//! Sessions that came from elsewhere: they lay in the workspace when this account first served it.
+//!
+//! Whoever wrote such a log may have written anything into it: calls, and leave to run them. So before
+//! anybody uses one, an event is added to it, after which nothing that stands before goes on by
+//! itself or counts as decided.
+//!
+//! Invariant: a session on the list is adopted by whoever opens it first, within the opening.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+
+use crate::base::lock::lock;
+use crate::domain::event::Event;
+use crate::domain::ids::SessionId;
+use crate::engine::error::EngineError;
+use crate::engine::inner::{Inner, chain};
+use crate::engine::session::Session;
+use crate::engine::sessions::Sessions;
+
+/// The sessions that are still to be adopted.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(Mutex<HashSet<SessionId>>);
+
+impl Sessions {
+    /// Says which sessions came from elsewhere. To be called before any of them is used.
+    pub fn distrust(&self, ids: impl IntoIterator<Item = SessionId>) {
+        lock(&self.inner.strangers.0).extend(ids);
+    }
+
+    /// Adopts those that nobody has opened yet, until `is_stopped`; returns which are left. One that
+    /// cannot be opened stays on the list, and in its files as it is.
+    pub fn adopt_all(&self, is_stopped: impl Fn() -> bool) -> Vec<SessionId> {
+        let waiting = || -> Vec<SessionId> {
+            let strangers = lock(&self.inner.strangers.0);
+            strangers.iter().cloned().collect()
+        };
+        for id in waiting() {
+            if is_stopped() {
+                break;
+            }
+            match self.inner.session(&id) {
+                Ok(session) => {
+                    drop(session);
+                    self.inner.look_at(&id);
+                }
+                Err(EngineError::SessionNotFound(_)) => self.inner.strangers.forget(&id),
+                Err(error) => log::warn!(
+                    "session {id} came from elsewhere, and cannot be opened: {}",
+                    chain(&error)
+                ),
+            }
+        }
+        waiting()
+    }
+}
+
+impl Strangers {
+    fn forget(&self, id: &SessionId) {
+        let mut ids = lock(&self.0);
+        ids.remove(id);
+        if ids.is_empty() {
+            ids.shrink_to_fit();
+        }
+    }
+}
+
+impl Inner {
+    /// Opens a session; one from elsewhere is adopted on the way.
+    pub(super) fn open_session(&self, id: &SessionId) -> Result<Session, EngineError> {
+        let is_stranger = lock(&self.strangers.0).contains(id);
+        if is_stranger {
+            // It says of the log what its writer liked.
+            self.store.forget_snapshot(id)?;
+        }
+        let session = Session::open(self.kit(), id, |agent| self.limits(agent))?;
+        if is_stranger {
+            session.decide(|live| {
+                // A kill may have come between this event and the note that it was written.
+                let is_known = live.state.is_over() || live.state.is_dormant;
+                let event = (!is_known).then_some(Event::SessionAdopted {});
+                Ok((event.into_iter().collect(), ()))
+            })?;
+            session.live().is_left_over = false;
+            self.strangers.forget(id);
+        }
+        Ok(session)
+    }
+}

@@ -1,0 +1,155 @@
+//! Which sessions lay in a folder when this account first served it.
+//!
+//! Their logs may say anything, so the account's own state folder remembers which folders it has
+//! served: `sessions/<checksum of the path>.json`, with the folder's path and number, and with the
+//! sessions that are still to be adopted. A folder that was copied, moved or put in the place of
+//! another is one that was never served.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::fs::{RealFs, create_dirs, replace_file};
+use crate::domain::ids::SessionId;
+use crate::runtime::state_home;
+use crate::store::{SessionStore, StoreError};
+
+/// The sessions of a folder that are still to be adopted, and where that is noted.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    record: Record,
+    /// `None` where nothing can be noted: all sessions are strangers at the next start again.
+    file: Option<PathBuf>,
+}
+
+/// What is noted of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    folder: PathBuf,
+    identity: Identity,
+    /// Sessions that lay there and were not adopted yet.
+    arrived: Vec<SessionId>,
+}
+
+/// What tells a folder from another of the same name. A number is given again when its folder is
+/// gone, the time of birth is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    inode: u64,
+    born_micros: Option<u64>,
+}
+
+impl Arrivals {
+    /// Looks whether `folder`, which `store` keeps its sessions in, was served before. Makes the
+    /// folder if it is missing: one made later could not be told from one that somebody brought.
+    ///
+    /// Errors: the folder cannot be made, looked at or listed.
+    pub(super) fn look(folder: &Path, store: &dyn SessionStore) -> Result<Arrivals, ArrivalsError> {
+        let at = |source| ArrivalsError::Folder(folder.to_owned(), source);
+        create_dirs(&RealFs, folder).map_err(at)?;
+        let folder = folder.canonicalize().map_err(at)?;
+        let identity = Identity::of(&folder).map_err(at)?;
+        let file = file_of(&folder);
+        if let Some(known) = file.as_deref().and_then(read)
+            && known.folder == folder
+            && known.identity == identity
+        {
+            return Ok(Arrivals {
+                record: known,
+                file,
+            });
+        }
+        let arrivals = Arrivals {
+            record: Record {
+                folder,
+                identity,
+                arrived: store.list(None, usize::MAX)?,
+            },
+            file,
+        };
+        arrivals.note();
+        Ok(arrivals)
+    }
+
+    /// Those that are still to be adopted.
+    pub(super) fn strangers(&self) -> &[SessionId] {
+        &self.record.arrived
+    }
+
+    /// Notes which of them are left.
+    pub(super) fn note_left(mut self, left: Vec<SessionId>) {
+        if left.len() != self.record.arrived.len() {
+            self.record.arrived = left;
+            self.note();
+        }
+    }
+
+    fn note(&self) {
+        let Some(file) = &self.file else { return };
+        if let Err(error) = write(file, &self.record) {
+            log::warn!(
+                "{}: {error}: at the next start the sessions here count as another's again, and \
+                 what is unfinished waits for a message",
+                file.display()
+            );
+        }
+    }
+}
+
+/// Why it is not known which sessions came from elsewhere.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ArrivalsError {
+    #[error("cannot use {}", .0.display())]
+    Folder(PathBuf, #[source] io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Identity {
+    fn of(folder: &Path) -> io::Result<Identity> {
+        let metadata = fs::metadata(folder)?;
+        // Not every file system knows it.
+        let born = metadata.created().ok();
+        let since = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        Ok(Identity {
+            inode: metadata.ino(),
+            born_micros: since.and_then(|since| u64::try_from(since.as_micros()).ok()),
+        })
+    }
+}
+
+fn file_of(folder: &Path) -> Option<PathBuf> {
+    match state_home::folder() {
+        Ok(state) => {
+            let sum = crc32fast::hash(folder.as_os_str().as_encoded_bytes());
+            Some(state.join(format!("sessions/{sum:08x}.json")))
+        }
+        Err(error) => {
+            log::warn!("{error}: the sessions here count as another's at each start");
+            None
+        }
+    }
+}
+
+/// One that cannot be read is as good as none: its sessions are adopted once more.
+fn read(file: &Path) -> Option<Record> {
+    let text = match fs::read(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        text => text,
+    };
+    let record = text.and_then(|text| Ok(serde_json::from_slice(&text)?));
+    record
+        .inspect_err(|error| log::warn!("{}: {error}", file.display()))
+        .ok()
+}
+
+fn write(file: &Path, record: &Record) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        create_dirs(&RealFs, folder)?;
+    }
+    replace_file(&RealFs, file, &serde_json::to_vec(record)?)
+}
