@@ -8,6 +8,7 @@ pub mod ids;
 pub mod message;
 pub mod models;
 pub mod prompt;
+pub mod providers;
 pub mod redact;
 pub mod secret;
 pub mod spec;
