@@ -14,6 +14,7 @@ use crate::domain::access::{
 };
 use crate::domain::event::OnDisconnect;
 use crate::domain::ids::AgentName;
+use crate::domain::providers::{KNOWN, Known, Origin};
 use crate::domain::secret::Secret;
 use crate::domain::spec::{
     API_VERSION, AgentSpec, BUILTIN_TOOLS, KIND, LimitsSpec, McpServer, MemoryScope, MemorySpec,
@@ -31,11 +32,13 @@ const SECONDS_MAX: u64 = 24 * 60 * 60;
 /// Ten years, which no clock overflows.
 const HOURS_MAX: u64 = 10 * 366 * 24;
 
-/// Checks what the file in `folder` says; its directives and skills are still to be read. `None` when something is missing that has no default;
+/// Checks what the file in `folder` says; its directives and skills are still to be read.
+/// `providers` are those that the server knows beside the table. `None` when something is missing that has no default;
 /// the reasons, and all the other problems, are in `report`.
 pub(super) fn agent(
     file: At<raw::AgentFile>,
     folder: &Path,
+    providers: &[Provider],
     report: &mut Report,
 ) -> Option<AgentSpec> {
     note_what_has_no_effect(&file.value, report);
@@ -49,7 +52,7 @@ pub(super) fn agent(
     let raw = raw.unwrap_or_default();
 
     let name = metadata.and_then(|at| agent_name(&at, about.name, folder, report));
-    let model = spec.and_then(|at| model(&at, raw.model, report));
+    let model = spec.and_then(|at| model(&at, raw.model, providers, report));
     let prompts = Prompts {
         soul: prompt(raw.soul, "SOUL.md", folder, report),
         system_prompt: prompt(raw.system_prompt, "SYSTEM_PROMPT.md", folder, report),
@@ -126,14 +129,25 @@ fn agent_name(
     Some(name)
 }
 
-fn model(spec: &At<()>, found: Option<At<raw::Model>>, report: &mut Report) -> Option<ModelSpec> {
+fn model(
+    spec: &At<()>,
+    found: Option<At<raw::Model>>,
+    providers: &[Provider],
+    report: &mut Report,
+) -> Option<ModelSpec> {
     let (at, raw) = report.require(spec, "model", found)?.split();
-    let main = model_choice(&at, raw.provider, raw.name, raw.base_url, report);
+    let known: Vec<Provider> = KNOWN.iter().map(Known::provider).collect();
+    let providers: Vec<(&str, &Provider)> = known
+        .iter()
+        .chain(providers)
+        .map(|one| (one.as_str(), one))
+        .collect();
+    let main = model_choice(&at, raw.provider, raw.name, raw.base_url, &providers, report);
     let fallbacks = or_default(raw.fallbacks)
         .into_iter()
         .filter_map(|fallback| {
             let (at, raw) = fallback.split();
-            model_choice(&at, raw.provider, raw.name, raw.base_url, report)
+            model_choice(&at, raw.provider, raw.name, raw.base_url, &providers, report)
         })
         .collect();
     let temperature = report.within(raw.temperature, 0.0..=2.0);
@@ -153,15 +167,15 @@ fn model_choice(
     provider: Option<At<String>>,
     name: Option<At<String>>,
     base_url: Option<At<String>>,
+    providers: &[(&str, &Provider)],
     report: &mut Report,
 ) -> Option<ModelChoice> {
-    let providers = Provider::ALL.map(|provider| (provider.as_str(), provider));
     let provider = report
         .require(at, "provider", provider)
-        .and_then(|word| report.choice(&word, &providers));
+        .and_then(|word| report.choice(&word, providers));
     let name = report.require(at, "name", name);
     if let Some(url) = &base_url
-        && !text::is_http_url(&url.value)
+        && (!text::is_http_url(&url.value) || Origin::of(&url.value).is_none())
     {
         report.error(url, "must begin with `http://` or `https://`");
     }
@@ -171,7 +185,7 @@ fn model_choice(
         report.error(name, "must not be empty");
     }
     Some(ModelChoice {
-        provider: provider?,
+        provider: provider?.clone(),
         name: name?.value,
         base_url: plain(base_url),
     })

@@ -26,7 +26,7 @@ use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Position, Problem};
 use crate::base::yaml::read::{self, FromYaml, Report};
 use crate::domain::ids::AgentName;
-use crate::domain::spec::{AgentSpec, Directive};
+use crate::domain::spec::{AgentSpec, Directive, Provider};
 
 /// The name of an agent's file in its folder.
 pub const AGENT_FILE: &str = "agent.yaml";
@@ -37,6 +37,7 @@ pub struct AgentDirectory {
     /// The folder of the directives for all agents, if there is to be one.
     shared_directives: Option<PathBuf>,
     environment: OwnedEnvironment,
+    providers: Vec<Provider>,
     /// Held by a reload from its first look at a file to its end, so that the files as they are
     /// last are what is kept. Taken before `state`.
     reloading: Mutex<()>,
@@ -71,28 +72,32 @@ impl AgentDirectory {
     /// Reads the agents in `folder`. Never fails as a whole: what went wrong is in
     /// [`problems`](Self::problems).
     pub fn load(folder: &Path, environment: OwnedEnvironment) -> AgentDirectory {
-        AgentDirectory::read_all(folder, None, environment)
+        AgentDirectory::read_all(folder, None, Vec::new(), environment)
     }
 
-    /// As [`load`](Self::load), with the directives in `workspace` for all of them.
+    /// As [`load`](Self::load), with the directives in `workspace` for all of them, and `providers`
+    /// that they may name beside those of the table.
     pub fn load_in(
         workspace: &Path,
         folder: &Path,
+        providers: Vec<Provider>,
         environment: OwnedEnvironment,
     ) -> AgentDirectory {
         let shared = workspace.join(directives::FOLDER);
-        AgentDirectory::read_all(folder, Some(shared), environment)
+        AgentDirectory::read_all(folder, Some(shared), providers, environment)
     }
 
     fn read_all(
         folder: &Path,
         shared_directives: Option<PathBuf>,
+        providers: Vec<Provider>,
         environment: OwnedEnvironment,
     ) -> AgentDirectory {
         let directory = AgentDirectory {
             folder: folder.to_owned(),
             shared_directives,
             environment,
+            providers,
             reloading: Mutex::default(),
             state: RwLock::default(),
         };
@@ -125,7 +130,10 @@ impl AgentDirectory {
         let found = Found::read(
             &self.folder,
             self.shared_directives.as_deref(),
-            &*self.environment,
+            Known {
+                environment: &*self.environment,
+                providers: &self.providers,
+            },
             &before,
         );
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -184,6 +192,14 @@ impl State {
     }
 }
 
+/// What agents' files may name.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    environment: Environment<'a>,
+    /// Providers beside those of the table.
+    providers: &'a [Provider],
+}
+
 /// What one reading of the folder found.
 struct Found {
     agents: Vec<AgentSpec>,
@@ -212,7 +228,7 @@ impl Found {
     fn read(
         folder: &Path,
         shared: Option<&Path>,
-        environment: Environment<'_>,
+        known: Known<'_>,
         before: &BTreeMap<AgentName, Arc<AgentSpec>>,
     ) -> Found {
         let mut found = Found {
@@ -240,7 +256,7 @@ impl Found {
             directives::read(shared, &last, &mut found.problems)
         });
         for folder in folders {
-            found.add(&folder, &shared, &last, environment);
+            found.add(&folder, &shared, &last, known);
         }
         found
     }
@@ -250,12 +266,12 @@ impl Found {
         folder: &Path,
         shared: &[Directive],
         last: &[Directive],
-        environment: Environment<'_>,
+        known: Known<'_>,
     ) {
         let (spec, problems) = read_agent(
             &folder.join(AGENT_FILE),
             folder,
-            environment,
+            known,
             Level::Warning,
             last,
         );
@@ -300,29 +316,40 @@ fn agent_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Everything that is wrong with an agent: `path` is its folder or its `agent.yaml`.
-pub fn validate(path: &Path, environment: Environment<'_>) -> Vec<Problem> {
+/// Everything that is wrong with an agent: `path` is its folder or its `agent.yaml`. It may name
+/// `providers` beside those of the table.
+pub fn validate(
+    path: &Path,
+    environment: Environment<'_>,
+    providers: &[Provider],
+) -> Vec<Problem> {
+    let known = Known {
+        environment,
+        providers,
+    };
     if path.is_dir() {
-        return read_agent(&path.join(AGENT_FILE), path, environment, Level::Error, &[]).1;
+        return read_agent(&path.join(AGENT_FILE), path, known, Level::Error, &[]).1;
     }
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    read_agent(path, folder, environment, Level::Error, &[]).1
+    read_agent(path, folder, known, Level::Error, &[]).1
 }
 
-/// Everything that is wrong with the agents in `folder`, each with the name of its folder.
+/// Everything that is wrong with the agents in `folder`, each with the name of its folder; see
+/// [`validate`].
 ///
 /// Errors: the folder itself does not exist, or cannot be read.
 pub fn validate_all(
     folder: &Path,
     environment: Environment<'_>,
+    providers: &[Provider],
 ) -> Result<Vec<(String, Vec<Problem>)>, Problem> {
     let folders = agent_folders(folder).map_err(|error| no_folder(folder, &error))?;
     let named = folders.iter().map(|folder| {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        (name.into_owned(), validate(folder, environment))
+        (name.into_owned(), validate(folder, environment, providers))
     });
     Ok(named.collect())
 }
@@ -339,7 +366,7 @@ pub fn keys() -> Vec<String> {
 fn read_agent(
     file: &Path,
     folder: &Path,
-    environment: Environment<'_>,
+    known: Known<'_>,
     unknown_keys: Level,
     last: &[Directive],
 ) -> (Option<AgentSpec>, Vec<Problem>) {
@@ -349,12 +376,12 @@ fn read_agent(
     };
     let folder = named(folder);
     let mut report = Report::new(unknown_keys);
-    let read = read::read_document(text, file, environment, &mut report);
+    let read = read::read_document(text, file, known.environment, &mut report);
     let (document, read) = match read {
         Ok(read) => read,
         Err(problem) => return (None, vec![problem]),
     };
-    let mut spec = read.and_then(|at| checked::agent(at, &folder, &mut report));
+    let mut spec = read.and_then(|at| checked::agent(at, &folder, known.providers, &mut report));
     let mut beside = Vec::new();
     if let Some(spec) = &mut spec {
         let own = folder.join(directives::FOLDER);

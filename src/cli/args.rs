@@ -9,6 +9,7 @@ use log::LevelFilter;
 
 use crate::domain::event::Status;
 use crate::domain::ids::AgentName;
+use crate::domain::providers::KNOWN;
 use crate::domain::spec::Provider;
 use crate::runtime::options::Resume;
 use crate::runtime::version;
@@ -411,7 +412,7 @@ pub struct InitArgs {
 
 /// The words for providers.
 fn provider() -> impl TypedValueParser<Value = Provider> {
-    PossibleValuesParser::new(Provider::ALL.map(Provider::as_str))
+    PossibleValuesParser::new(KNOWN.iter().map(|known| known.name))
         .try_map(|word| Provider::parse(&word).ok_or("unknown"))
 }
 

@@ -17,7 +17,8 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
 use crate::cli::settings::ClientSettings;
 use crate::domain::ids::AgentName;
-use crate::domain::spec::{Provider, ollama_base_url};
+use crate::domain::providers::{KNOWN, ollama_base_url};
+use crate::domain::spec::Provider;
 
 const DEFAULT_NAME: &str = "my-assistant";
 const AGENT_FILE: &str = "agent.yaml";
@@ -58,18 +59,20 @@ struct Choice {
     why: String,
 }
 
-fn default_model(provider: Provider) -> &'static str {
-    match provider {
-        Provider::OpenRouter => "anthropic/claude-sonnet-4",
-        Provider::Anthropic => "claude-sonnet-4-20250514",
-        Provider::OpenAi => "gpt-4o-mini",
-        Provider::Ollama => "llama3.2",
-        Provider::Echo => "echo",
+/// A model that the provider has; nothing for one whose models come and go.
+fn default_model(provider: &Provider) -> &'static str {
+    match provider.as_str() {
+        "openrouter" => "anthropic/claude-sonnet-4",
+        "anthropic" => "claude-sonnet-4-20250514",
+        "openai" => "gpt-4o-mini",
+        "ollama" => "llama3.2",
+        "echo" => "echo",
+        _ => "",
     }
 }
 
 fn choose(args: &InitArgs, is_asking: bool) -> Result<Choice, Failure> {
-    let mut choice = match args.provider {
+    let mut choice = match args.provider.clone() {
         Some(provider) => named_choice(provider),
         None => found_choice(),
     };
@@ -78,9 +81,11 @@ fn choose(args: &InitArgs, is_asking: bool) -> Result<Choice, Failure> {
         let answer = ask(&question, choice.provider.as_str())?;
         if answer != choice.provider.as_str() {
             let provider = Provider::parse(&answer.to_lowercase());
-            choice = named_choice(provider.ok_or_else(|| {
+            let known = provider.filter(|provider| provider.known().is_some());
+            choice = named_choice(known.ok_or_else(|| {
+                let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
                 Failure::usage(format!("there is no provider {answer}"))
-                    .hint("openrouter, anthropic, openai, ollama or echo")
+                    .hint(format!("there are: {}", names.join(", ")))
             })?);
         }
     }
@@ -89,45 +94,55 @@ fn choose(args: &InitArgs, is_asking: bool) -> Result<Choice, Failure> {
     } else if is_asking {
         choice.model = ask("model", &choice.model)?;
     }
+    if choice.model.is_empty() {
+        let message = format!("which of the models of {}?", choice.provider);
+        return Err(Failure::usage(message).hint("name it with --model"));
+    }
     Ok(choice)
 }
 
 fn named_choice(provider: Provider) -> Choice {
-    let installed = match provider {
-        Provider::Ollama => ollama_model(),
-        _ => None,
+    let installed = match provider == Provider::OLLAMA {
+        true => ollama_model(),
+        false => None,
     };
     Choice {
+        model: installed.unwrap_or_else(|| default_model(&provider).to_owned()),
         provider,
-        model: installed.unwrap_or_else(|| default_model(provider).to_owned()),
         why: "as asked for".to_owned(),
     }
 }
 
 /// The provider whose key is there, else a local Ollama, else the built-in model.
 fn found_choice() -> Choice {
-    let with_key = [Provider::OpenRouter, Provider::Anthropic, Provider::OpenAi]
+    let with_key = [Provider::OPENROUTER, Provider::ANTHROPIC, Provider::OPENAI]
         .into_iter()
-        .find_map(|provider| Some((provider, provider.key_variable().filter(|key| is_set(key))?)));
-    if let Some((provider, key)) = with_key {
+        .find_map(|provider| Some((set_key(&provider)?, provider)));
+    if let Some((key, provider)) = with_key {
         return Choice {
+            model: default_model(&provider).to_owned(),
             provider,
-            model: default_model(provider).to_owned(),
             why: format!("{key} is set"),
         };
     }
     match ollama_model() {
         Some(model) => Choice {
-            provider: Provider::Ollama,
+            provider: Provider::OLLAMA,
             model,
             why: "Ollama answers on this machine".to_owned(),
         },
         None => Choice {
-            provider: Provider::Echo,
-            model: default_model(Provider::Echo).to_owned(),
+            provider: Provider::ECHO,
+            model: default_model(&Provider::ECHO).to_owned(),
             why: "no provider's key is set and no Ollama answers".to_owned(),
         },
     }
+}
+
+/// The variable that holds the provider's key.
+fn set_key(provider: &Provider) -> Option<&'static str> {
+    let mut variables = provider.known()?.key_variables.iter().copied();
+    variables.find(|variable| is_set(variable))
 }
 
 fn is_set(variable: &str) -> bool {
@@ -241,8 +256,9 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
 fn next_steps(name: &AgentName, choice: &Choice) -> String {
     let (provider, model, why) = (choice.provider.as_str(), &choice.model, &choice.why);
     let mut text = format!("{name} uses {provider}/{model} ({why})\n");
-    let missing = choice.provider.key_variable().filter(|key| !is_set(key));
-    if let Some(key) = missing {
+    let known = choice.provider.known().filter(|known| known.needs_key);
+    let missing = known.filter(|_| set_key(&choice.provider).is_none());
+    if let Some(key) = missing.and_then(|known| known.key_variables.first()) {
         text.push_str(&format!("set its key first: export {key}=…\n"));
     }
     text.push_str(&format!("talk to it: duragent chat --agent {name}\n"));

@@ -18,7 +18,8 @@ use crate::config::{
     SandboxMode, Server, Sessions, Telegram, Web, raw,
 };
 use crate::domain::ids::AgentName;
-use crate::domain::secret::Secret;
+use crate::domain::providers::{Described, Dialect, KeySource, Origin, Provider};
+use crate::domain::secret::{Secret, names_a_secret};
 
 /// No wait is longer than a day.
 const SECONDS_MAX: u64 = 24 * 60 * 60;
@@ -133,6 +134,7 @@ pub(super) fn config(
         sessions: sessions(or_default(raw.sessions), report),
         gateways: gateways(or_default(raw.gateways), &folder, report),
         routes: routes(or_default(raw.routes), report),
+        providers: providers(or_default(raw.providers), &folder, report),
         sandbox: sandbox(or_default(raw.sandbox), &folder, report),
         web: web(or_default(raw.web), report),
         logging: logging(or_default(raw.logging), sources, &folder, report),
@@ -396,6 +398,88 @@ fn route(at: At<raw::Route>, report: &mut Report) -> Option<Route> {
         agent: checked(&agent?, parse, "must be the name of an agent", report)?,
         conditions: order::map(conditions.into_iter().map(|(key, at)| (key, at.value))),
     })
+}
+
+fn providers(
+    found: BTreeMap<String, At<raw::Provider>>,
+    folder: &Path,
+    report: &mut Report,
+) -> BTreeMap<Provider, Described> {
+    let one = |(name, at): (String, At<raw::Provider>)| {
+        let Some(provider) = Provider::parse(&name).filter(|one| *one != Provider::ECHO) else {
+            report.error(&at, PROVIDER_NAME_RULE);
+            return None;
+        };
+        let described = described(&provider, at, folder, report)?;
+        Some((provider, described))
+    };
+    order::map(found.into_iter().filter_map(one))
+}
+
+const PROVIDER_NAME_RULE: &str = "is no name for a provider: 1 to 32 lower-case letters, digits, `-` and `_`, and not `echo`";
+const BASE_URL_RULE: &str = "must be an address that begins with `http://` or `https://`";
+
+fn described(
+    provider: &Provider,
+    at: At<raw::Provider>,
+    folder: &Path,
+    report: &mut Report,
+) -> Option<Described> {
+    let (at, raw) = at.split();
+    let dialect = raw.dialect.and_then(|at| report.choice(&at, Dialect::WORDS));
+    let base_url = match provider.known() {
+        Some(_) => raw.base_url,
+        None => Some(report.require(&at, "base_url", raw.base_url)?),
+    };
+    let key = key_source(raw.api_key_env, raw.api_key_file, folder, report);
+    let allow_http = plain(raw.allow_http).unwrap_or(false);
+    if let Some(at) = &base_url {
+        match Origin::of(&at.value) {
+            None => report.error(at, BASE_URL_RULE),
+            Some(origin) if origin.is_https() || origin.is_loopback() || allow_http => {}
+            Some(_) if key.is_some() => report.warning(
+                at,
+                "is not encrypted: the key is not sent there without `allow_http: true`",
+            ),
+            Some(_) => {}
+        }
+    }
+    Some(Described {
+        dialect,
+        base_url: plain(base_url),
+        key,
+        allow_http,
+    })
+}
+
+fn key_source(
+    variable: Option<At<String>>,
+    file: Option<At<String>>,
+    folder: &Path,
+    report: &mut Report,
+) -> Option<KeySource> {
+    match (variable, file) {
+        (Some(_), Some(at)) => {
+            report.error(&at, "stands beside `api_key_env`: one of them is enough");
+            None
+        }
+        (Some(at), None) => {
+            // Never shown: it may be the key itself.
+            let name = checked(&at, secret_name, KEY_VARIABLE_RULE, report)?;
+            Some(KeySource::Variable(name))
+        }
+        (None, Some(at)) => Some(KeySource::File(absolute(&folder.join(at.value)))),
+        (None, None) => None,
+    }
+}
+
+const KEY_VARIABLE_RULE: &str = "must be the name of a variable, not the key itself, and end in `_KEY`, `_TOKEN` or `_SECRET`: \
+     so the programs of tools do not get it";
+
+fn secret_name(text: &str) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_name = text.bytes().all(is_plain) && !text.starts_with(|c: char| c.is_ascii_digit());
+    (is_name && names_a_secret(text)).then(|| text.to_owned())
 }
 
 fn sandbox(raw: raw::Sandbox, folder: &Path, report: &mut Report) -> Sandbox {

@@ -3,10 +3,11 @@
 //! Invariants:
 //! - every path is absolute, every number within its range, every secret a [`Secret`];
 //! - one function, `checked::first_of`, holds the precedence: flag, environment, file, default;
-//! - unknown keys in what guards something (`server`, `sandbox`, `routes`, `web`) are errors;
+//! - unknown keys in what guards something (`server`, `sandbox`, `routes`, `web`,
+//!   `providers`) are errors;
 //!   elsewhere they are warnings at load and errors in [`validate`].
 //!
-//! Elsewhere: what an agent may do (`agents`), the keys of providers (`llm`).
+//! Elsewhere: what an agent may do (`agents`), where the keys of providers may go (`llm`).
 
 mod checked;
 mod raw;
@@ -24,6 +25,7 @@ use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{self, FromYaml, Report};
 use crate::domain::ids::AgentName;
+use crate::domain::providers::{Described, Provider};
 use crate::domain::secret::Secret;
 
 /// The file that is read when none is named.
@@ -50,6 +52,8 @@ pub struct Config {
     pub gateways: Gateways,
     /// Which chat goes to which agent; the first match wins.
     pub routes: Vec<Route>,
+    /// What is said of the models' providers: instead of what is known of them, or of others.
+    pub providers: BTreeMap<Provider, Described>,
     /// What tools are locked into.
     pub sandbox: Sandbox,
     /// The tool that reads the web.
@@ -311,7 +315,8 @@ pub fn validate(path: &Path, environment: Environment<'_>) -> Vec<Problem> {
     read_config(Some(path), &Overrides::default(), environment, Level::Error).1
 }
 
-/// Every key that the file may have, as `server.port`; lists as `routes[].agent`.
+/// Every key that the file may have, as `server.port`; lists as `routes[].agent`, names of the user's
+/// as `providers.<name>.base_url`.
 pub fn keys() -> Vec<String> {
     let mut found = Vec::new();
     raw::ConfigFile::keys("", &mut found);

@@ -15,6 +15,7 @@ section! {
         "sessions" => sessions: Sessions,
         "gateways" => gateways: Gateways,
         "routes" => routes: Vec<At<Route>>,
+        "providers" => providers: BTreeMap<String, At<Provider>>,
         "sandbox" => sandbox: Sandbox,
         "logging" => logging: Logging,
         "web" => web: Web,
@@ -104,6 +105,17 @@ section! {
     guarded section Route {
         "match" => conditions: BTreeMap<String, At<String>>,
         "agent" => agent: String,
+    }
+}
+
+section! {
+    /// One of `providers`. A mistyped key could send a secret elsewhere.
+    guarded section Provider {
+        "dialect" => dialect: String,
+        "base_url" => base_url: String,
+        "api_key_env" => api_key_env: String,
+        "api_key_file" => api_key_file: String,
+        "allow_http" => allow_http: bool,
     }
 }
 

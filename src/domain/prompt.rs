@@ -144,7 +144,7 @@ mod tests {
         AgentSpec::new(
             AgentName::parse("ada").unwrap(),
             ModelChoice {
-                provider: Provider::Echo,
+                provider: Provider::ECHO,
                 name: "echo".to_owned(),
                 base_url: None,
             },

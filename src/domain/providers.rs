@@ -4,10 +4,11 @@
 //! browsers and [`Url`] give them. So no name and no password before an `@`, no other letter case,
 //! no number for a host and no default port makes two of one, and nothing makes one of two.
 //!
-//! Elsewhere: what is sent there (`llm`), what an owner's file adds (`config`).
+//! Elsewhere: what is sent there (`llm`), how the owner's file is read (`config`).
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 use url::Url;
@@ -88,6 +89,29 @@ impl Dialect {
         ("openai", Dialect::OpenAi),
         ("anthropic", Dialect::Anthropic),
     ];
+}
+
+/// What the owner's file says of a provider: of one in [`KNOWN`] instead of the table, or of another
+/// one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Described {
+    /// What it speaks; of another one `None` is OpenAI's dialect.
+    pub dialect: Option<Dialect>,
+    /// Where it answers; another one has it.
+    pub base_url: Option<String>,
+    /// Where its key is to be found.
+    pub key: Option<KeySource>,
+    /// Whether the key may go there unencrypted.
+    pub allow_http: bool,
+}
+
+/// Where a provider's key is to be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// In this variable of the server's environment.
+    Variable(String),
+    /// In this file, alone but for blanks around it.
+    File(PathBuf),
 }
 
 /// What is known of a provider.
@@ -221,6 +245,11 @@ pub const KNOWN: &[Known] = &[
 ];
 
 impl Known {
+    /// Its name, as a provider's.
+    pub fn provider(&self) -> Provider {
+        Provider(Cow::Borrowed(self.name))
+    }
+
     /// Whether `origin` is the provider's own.
     pub fn owns(&self, origin: &Origin) -> bool {
         let is_usual = self.base_url.and_then(Origin::of).as_ref() == Some(origin);
@@ -292,94 +321,38 @@ pub fn is_loopback_url(url: &str) -> bool {
     Origin::of(url).is_some_and(|origin| origin.is_loopback())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Where `OLLAMA_HOST` says that Ollama answers, without the `/v1` of its OpenAI interface.
+///
+/// Read as Ollama itself does: the scheme, the host and the port may be missing, and an address to
+/// listen on is one to call.
+pub fn ollama_base_url(host: &str) -> String {
+    let host = host.trim();
+    let (scheme, rest) = host.split_once("://").unwrap_or(("http", host));
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let (name, port) = match authority.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() && !name.ends_with(':') => (name, port),
+        _ => (authority, ollama_port(host)),
+    };
+    let name = match name {
+        "" | "0.0.0.0" => "127.0.0.1",
+        "[::]" => "[::1]",
+        name => name,
+    };
+    let path = path.trim_end_matches('/');
+    format!("{scheme}://{name}:{port}{path}")
+}
 
-    #[test]
-    fn the_table_has_each_name_once_and_only_addresses_that_can_be_called() {
-        for (at, known) in KNOWN.iter().enumerate() {
-            let name = Provider::parse(known.name).unwrap();
-            assert_eq!(name.known(), Some(known));
-            assert_eq!(
-                KNOWN.iter().position(|one| one.name == known.name),
-                Some(at)
-            );
-            if let Some(url) = known.base_url {
-                let origin = Origin::of(url).unwrap();
-                assert!(known.owns(&origin), "{url}");
-                assert!(origin.is_https() || origin.is_loopback(), "{url}");
-                assert_eq!(known.needs_key, origin.is_https(), "{url}");
-            }
-        }
-    }
-
-    #[test]
-    fn only_the_providers_own_addresses_are_known() {
-        for (url, expected) in [
-            ("https://api.openai.com/v1", true),
-            ("https://API.OpenAI.com:443/elsewhere?x=1", true),
-            ("https://user:pass@api.openai.com/", true),
-            ("https://eu.api.openai.com/v1", true),
-            ("https://api.groq.com", true),
-            ("http://127.0.0.1:11434", true),
-            // Read as a browser does, and called so, too.
-            ("https://api.openai.com\\@evil.example/", true),
-            ("http://api.openai.com/v1", false),
-            ("https://api.openai.com:8443/v1", false),
-            ("https://api.openai.com./v1", false),
-            ("https://api.openai.com.evil.example/v1", false),
-            ("https://evil-api.openai.com/v1", false),
-            ("https://openai.com/v1", false),
-            ("https://api.openai.com@evil.example/v1", false),
-            ("https://api.openai.com%2eevil.example/v1", false),
-            ("https://evil.example/https://api.openai.com", false),
-            ("https://evil.example#@api.openai.com", false),
-            ("https://evil.example?@api.openai.com", false),
-            ("https://xn--pi-7kc.openai.com/", false),
-            ("https://anything.openai.azure.com/openai/v1", false),
-            ("//api.openai.com/v1", false),
-            ("ftp://api.openai.com/", false),
-            ("api.openai.com", false),
-            ("", false),
-            ("http://127.0.0.1:9", false),
-        ] {
-            assert_eq!(is_known_host(url), expected, "{url}");
-        }
-    }
-
-    #[test]
-    fn this_machine_is_known_in_every_spelling_and_by_no_other() {
-        for (url, expected) in [
-            ("http://127.0.0.1:1", true),
-            ("http://127.1", true),
-            ("http://0x7f000001/", true),
-            ("http://LOCALHOST:1", true),
-            ("https://[::1]:1/v1", true),
-            ("http://[::ffff:127.0.0.1]/", false),
-            ("http://0.0.0.0/", false),
-            ("http://127.0.0.1.evil.example/", false),
-            ("http://127.0.0.1@evil.example/", false),
-            ("http://localhost.evil.example/", false),
-        ] {
-            assert_eq!(is_loopback_url(url), expected, "{url}");
-        }
-    }
-
-    #[test]
-    fn a_name_is_lower_case_and_short() {
-        for (text, expected) in [
-            ("groq", true),
-            ("my-lan_2", true),
-            ("", false),
-            ("Groq", false),
-            ("a/b", false),
-            ("ä", false),
-            (&"a".repeat(33), false),
-        ] {
-            assert_eq!(Provider::parse(text).is_some(), expected, "{text}");
-        }
-        let lan = Provider::parse("my-lan").unwrap();
-        assert_eq!(lan.base_url_variable(), "MY_LAN_BASE_URL");
+/// The port of a host that names none: a scheme brings its own.
+fn ollama_port(host: &str) -> &'static str {
+    match host.split_once("://") {
+        None => "11434",
+        Some(("https", _)) => "443",
+        Some(_) => "80",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,18 @@
 //! What an agent is, once its files were read and checked.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::access::AccessSpec;
 use crate::domain::event::OnDisconnect;
 use crate::domain::ids::AgentName;
 use crate::domain::secret::Secret;
+
+pub use crate::domain::providers::Provider;
 
 /// The `apiVersion` of an agent file.
 pub const API_VERSION: &str = "duragent/v1alpha1";
@@ -170,7 +171,7 @@ impl ModelSpec {
 /// A model at a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelChoice {
-    /// Whose interface it speaks.
+    /// Who is asked.
     pub provider: Provider,
     /// The provider's name for it.
     pub name: String,
@@ -182,98 +183,6 @@ impl ModelChoice {
     /// `provider/name`, as the log and the API write it.
     pub fn label(&self) -> String {
         format!("{}/{}", self.provider, self.name)
-    }
-}
-
-/// Who answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Provider {
-    /// OpenRouter.
-    OpenRouter,
-    /// OpenAI, or any server that speaks its interface.
-    OpenAi,
-    /// Anthropic.
-    Anthropic,
-    /// A local Ollama.
-    Ollama,
-    /// Built in: streams the user's words back.
-    Echo,
-}
-
-impl Provider {
-    /// All of them.
-    pub const ALL: [Provider; 5] = [
-        Provider::OpenRouter,
-        Provider::OpenAi,
-        Provider::Anthropic,
-        Provider::Ollama,
-        Provider::Echo,
-    ];
-
-    /// The word used in files.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Provider::OpenRouter => "openrouter",
-            Provider::OpenAi => "openai",
-            Provider::Anthropic => "anthropic",
-            Provider::Ollama => "ollama",
-            Provider::Echo => "echo",
-        }
-    }
-
-    /// The provider of that word.
-    pub fn parse(text: &str) -> Option<Provider> {
-        Provider::ALL.into_iter().find(|one| one.as_str() == text)
-    }
-
-    /// The variable that holds its key, for those that need one.
-    pub fn key_variable(self) -> Option<&'static str> {
-        match self {
-            Provider::OpenRouter => Some("OPENROUTER_API_KEY"),
-            Provider::OpenAi => Some("OPENAI_API_KEY"),
-            Provider::Anthropic => Some("ANTHROPIC_API_KEY"),
-            Provider::Ollama | Provider::Echo => None,
-        }
-    }
-}
-
-impl fmt::Display for Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Where `OLLAMA_HOST` says that Ollama answers, without the `/v1` of its OpenAI interface.
-///
-/// Read as Ollama itself does: the scheme, the host and the port may be missing, and an address to
-/// listen on is one to call.
-pub fn ollama_base_url(host: &str) -> String {
-    let host = host.trim();
-    let (scheme, rest) = host.split_once("://").unwrap_or(("http", host));
-    let (authority, path) = match rest.find('/') {
-        Some(at) => rest.split_at(at),
-        None => (rest, ""),
-    };
-    let (name, port) = match authority.rsplit_once(':') {
-        Some((name, port)) if port.parse::<u16>().is_ok() && !name.ends_with(':') => (name, port),
-        _ => (authority, ollama_port(host)),
-    };
-    let name = match name {
-        "" | "0.0.0.0" => "127.0.0.1",
-        "[::]" => "[::1]",
-        name => name,
-    };
-    let path = path.trim_end_matches('/');
-    format!("{scheme}://{name}:{port}{path}")
-}
-
-/// The port of a host that names none: a scheme brings its own.
-fn ollama_port(host: &str) -> &'static str {
-    match host.split_once("://") {
-        None => "11434",
-        Some(("https", _)) => "443",
-        Some(_) => "80",
     }
 }
 

@@ -19,10 +19,11 @@ use ureq::{Agent, Body, BodyReader, Proxy};
 use crate::base::sse;
 use crate::base::thread;
 use crate::domain::secret::Secret;
+use crate::domain::spec::Provider;
 use crate::llm::canceller::Canceller;
 use crate::llm::dialect::{Answer, Decoder, Fault, error_text};
 use crate::llm::handover::Handover;
-use crate::llm::{LlmError, retry};
+use crate::llm::{Cause, LlmError, retry};
 
 /// How much of an answer is read at once, to begin with: tokens come in dozens of bytes, and each of
 /// a thousand streams has this buffer …
@@ -69,7 +70,7 @@ pub(super) struct Line {
 
 /// A request, but for its connection.
 pub(super) struct Post<'a> {
-    pub(super) provider: &'static str,
+    pub(super) provider: &'a Provider,
     pub(super) url: &'a str,
     pub(super) headers: &'a [(&'static str, String)],
     pub(super) key: Option<&'a Secret>,
@@ -256,7 +257,7 @@ impl Line {
     /// Decodes a streamed answer up to its end, as far as it says where that is.
     fn stream(
         &mut self,
-        provider: &'static str,
+        provider: &Provider,
         body: &mut impl Read,
         decoder: &mut dyn Decoder,
         sink: &mut Handover<'_>,
@@ -306,6 +307,7 @@ impl LlmError {
             | LlmError::Malformed { message, .. } => message,
             LlmError::Cancelled
             | LlmError::MissingKey { .. }
+            | LlmError::NoAddress { .. }
             | LlmError::Truncated { .. }
             | LlmError::Timeout { .. }
             | LlmError::Sink(_) => return self,
@@ -325,7 +327,7 @@ impl LlmError {
 ///
 /// Errors: [`LlmError::Timeout`] when that is nothing.
 pub(super) fn time_left(
-    provider: &'static str,
+    provider: &Provider,
     deadline: Option<Instant>,
 ) -> Result<Option<Duration>, LlmError> {
     let Some(deadline) = deadline else {
@@ -334,7 +336,7 @@ pub(super) fn time_left(
     let left = deadline.saturating_duration_since(Instant::now());
     match left.is_zero() {
         true => Err(LlmError::Timeout {
-            provider,
+            provider: provider.clone(),
             what: WHOLE_REPLY,
         }),
         false => Ok(Some(left)),
@@ -370,7 +372,7 @@ fn agent(idle_timeout: Duration, output_bytes: usize) -> Agent {
         .new_agent()
 }
 
-fn whole(provider: &'static str, response: Response<Body>) -> Result<Vec<u8>, LlmError> {
+fn whole(provider: &Provider, response: Response<Body>) -> Result<Vec<u8>, LlmError> {
     response
         .into_body()
         .into_with_config()
@@ -379,14 +381,14 @@ fn whole(provider: &'static str, response: Response<Body>) -> Result<Vec<u8>, Ll
         .map_err(|error| connection_error(provider, error))
 }
 
-fn web_page(provider: &'static str) -> LlmError {
+fn web_page(provider: &Provider) -> LlmError {
     LlmError::Malformed {
-        provider,
+        provider: provider.clone(),
         message: "a web page instead of an answer; is the base URL right?".into(),
     }
 }
 
-fn status_error(provider: &'static str, response: Response<Body>) -> LlmError {
+fn status_error(provider: &Provider, response: Response<Body>) -> LlmError {
     let status = response.status().as_u16();
     let retry_after = response
         .headers()
@@ -394,10 +396,11 @@ fn status_error(provider: &'static str, response: Response<Body>) -> LlmError {
         .and_then(|value| value.to_str().ok())
         .and_then(|value| retry::parse_retry_after(value, SystemTime::now()));
     LlmError::Status {
-        provider,
+        provider: provider.clone(),
         status,
         message: error_body(response.into_body()),
         retry_after,
+        hint: None,
     }
 }
 
@@ -438,7 +441,7 @@ fn is_closed(error: &ureq::Error) -> bool {
 /// Reads what is there. A connection that breaks is an end like any other: whether the answer
 /// was whole by then is for its decoder to say.
 fn read_some(
-    provider: &'static str,
+    provider: &Provider,
     body: &mut impl Read,
     buffer: &mut [u8],
 ) -> Result<usize, LlmError> {
@@ -456,23 +459,36 @@ fn read_some(
     }
 }
 
-fn connection_error(provider: &'static str, error: ureq::Error) -> LlmError {
+fn connection_error(provider: &Provider, error: ureq::Error) -> LlmError {
     use ureq::Timeout;
     let what = match &error {
         ureq::Error::Timeout(Timeout::PerRead | Timeout::PerWrite) => "nothing came or went",
         ureq::Error::Timeout(Timeout::Global) => WHOLE_REPLY,
         ureq::Error::BodyExceedsLimit(_) => {
             return LlmError::Malformed {
-                provider,
+                provider: provider.clone(),
                 message: "an answer of more than 8 MiB".into(),
             };
         }
-        error => {
+        _ => {
             return LlmError::Unreachable {
-                provider,
+                provider: provider.clone(),
                 message: error.to_string(),
+                cause: cause_of(&error),
+                hint: None,
             };
         }
     };
-    LlmError::Timeout { provider, what }
+    LlmError::Timeout {
+        provider: provider.clone(),
+        what,
+    }
+}
+
+fn cause_of(error: &ureq::Error) -> Cause {
+    match error {
+        ureq::Error::HostNotFound => Cause::NoHost,
+        ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => Cause::Refused,
+        _ => Cause::Other,
+    }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::base::sse::TooLong;
 use crate::domain::event::{Attachment, FinishReason, Usage};
 use crate::domain::message::is_blank;
+use crate::domain::spec::Provider;
 use crate::llm::{LlmError, RawToolCall, Sink};
 
 /// Turns the events of one answer into deltas and a reply. Pure.
@@ -55,7 +56,8 @@ pub(super) enum Fault {
 impl Fault {
     /// The same with the provider's name. `begun` says whether a part of the answer was handed
     /// over: until then a reported error is as good as a status.
-    pub(super) fn named(self, provider: &'static str, begun: bool) -> LlmError {
+    pub(super) fn named(self, provider: &Provider, begun: bool) -> LlmError {
+        let provider = provider.clone();
         match self {
             Fault::Reported {
                 status: Some(status),
@@ -65,6 +67,7 @@ impl Fault {
                 status,
                 message,
                 retry_after: None,
+                hint: None,
             },
             Fault::Reported { message, .. } => LlmError::MidStream { provider, message },
             Fault::Truncated => LlmError::Truncated { provider },

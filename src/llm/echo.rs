@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::event::{FinishReason, Usage};
 use crate::domain::message::Message;
-use crate::domain::spec::ModelChoice;
+use crate::domain::spec::{ModelChoice, Provider};
 use crate::domain::state::CONTINUE_INSTRUCTION;
 use crate::domain::window::tokens_of_bytes;
 use crate::llm::call::time_left;
@@ -26,7 +26,6 @@ use crate::llm::dialect::user_text;
 use crate::llm::handover::Handover;
 use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice};
 
-const NAME: &str = "echo";
 /// Words that share a flush, as tokens of a fast provider share a read.
 const WORDS_PER_FLUSH: usize = 4;
 /// The most words of `/repeat`.
@@ -52,7 +51,7 @@ pub(super) fn call(
     let said_bytes = say(&script, said, deadline, canceller, sink)?;
     if script.fails {
         return Err(LlmError::MidStream {
-            provider: NAME,
+            provider: Provider::ECHO,
             message: "told to fail".into(),
         });
     }
@@ -168,7 +167,7 @@ fn say(
     for (number, piece) in rest_of(script, said).enumerate() {
         // Before the word and not at each flush only: a slow echo is cancelled at once.
         canceller.pause(script.delay)?;
-        time_left(NAME, deadline)?;
+        time_left(&Provider::ECHO, deadline)?;
         sink.text(&piece);
         bytes += piece.len();
         if !script.delay.is_zero() || number % WORDS_PER_FLUSH == WORDS_PER_FLUSH - 1 {

@@ -1,6 +1,7 @@
 //! Models: messages in, deltas out. No sessions in here.
 //!
-//! `providers` picks a provider and tries again or elsewhere (`retry`); `call` makes one request,
+//! `providers` asks a provider and tries again or elsewhere (`retry`), at the address and with the
+//! key that `settings` allows; `call` makes one request,
 //! which `canceller` ends; `base::sse` splits its answer into events, and `openai` or `anthropic`
 //! decodes them (`dialect`) for the caller's sink (`handover`). `echo` needs none of that.
 
@@ -14,6 +15,7 @@ mod openai;
 mod overflow;
 pub mod providers;
 mod retry;
+pub mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use serde_json::Value;
 use crate::base::shown::shown_by_name;
 use crate::domain::event::{FinishReason, ToolCall, Usage};
 use crate::domain::message::Message;
+use crate::domain::providers::Dialect;
 use crate::domain::spec::{ModelSpec, Provider};
 
 /// Makes models: the providers' addresses and keys, as the process was started with them.
@@ -96,13 +99,11 @@ pub struct ToolDefinition {
     pub parameters: Value,
 }
 
-/// The tools as a request to that provider holds them.
-pub fn tools_as_sent(provider: Provider, tools: &[ToolDefinition]) -> Value {
-    let sent = match provider {
-        Provider::Anthropic => serde_json::to_value(anthropic::tools(tools)),
-        Provider::OpenRouter | Provider::OpenAi | Provider::Ollama | Provider::Echo => {
-            serde_json::to_value(openai::tools(tools))
-        }
+/// The tools as a request in that dialect holds them.
+pub fn tools_as_sent(dialect: Dialect, tools: &[ToolDefinition]) -> Value {
+    let sent = match dialect {
+        Dialect::Anthropic => serde_json::to_value(anthropic::tools(tools)),
+        Dialect::OpenAi | Dialect::Echo => serde_json::to_value(openai::tools(tools)),
     };
     sent.expect("texts and values have a form in JSON")
 }
@@ -161,30 +162,40 @@ pub enum LlmError {
     #[error("cancelled")]
     Cancelled,
     /// A key that the provider needs is not set.
-    #[error("{provider} needs a key: set {variable} in the server's environment")]
+    #[error("{provider} needs a key: {remedy}")]
     MissingKey {
         /// The provider.
-        provider: &'static str,
-        /// The variable.
-        variable: &'static str,
+        provider: Provider,
+        /// What is to be set where.
+        remedy: String,
+    },
+    /// Nobody has said where the provider answers.
+    #[error("{provider} has no address: {why}")]
+    NoAddress {
+        /// The provider.
+        provider: Provider,
+        /// What is to be set, or what is wrong with the address.
+        why: String,
     },
     /// The provider answered with an error.
-    #[error("{provider} answered {status}: {message}")]
+    #[error("{provider} answered {status}: {message}{}", after_semicolon(hint))]
     Status {
         /// The provider.
-        provider: &'static str,
+        provider: Provider,
         /// The HTTP status.
         status: u16,
         /// The provider's own words, without keys.
         message: String,
         /// How long it asked us to wait.
         retry_after: Option<Duration>,
+        /// What may help.
+        hint: Option<String>,
     },
     /// The conversation is too long for the model.
     #[error("{provider} finds the conversation too long: {message}")]
     ContextOverflow {
         /// The provider.
-        provider: &'static str,
+        provider: Provider,
         /// The provider's own words, without keys.
         message: String,
     },
@@ -192,7 +203,7 @@ pub enum LlmError {
     #[error("{provider} failed in the middle of its answer: {message}")]
     MidStream {
         /// The provider.
-        provider: &'static str,
+        provider: Provider,
         /// The provider's own words, without keys.
         message: String,
     },
@@ -200,21 +211,25 @@ pub enum LlmError {
     #[error("{provider}'s answer was cut off")]
     Truncated {
         /// The provider.
-        provider: &'static str,
+        provider: Provider,
     },
     /// The provider could not be reached, or the connection broke.
-    #[error("cannot reach {provider}: {message}")]
+    #[error("cannot reach {provider}: {message}{}", after_semicolon(hint))]
     Unreachable {
         /// The provider.
-        provider: &'static str,
+        provider: Provider,
         /// What the system said.
         message: String,
+        /// Why, as far as that says.
+        cause: Cause,
+        /// What may help.
+        hint: Option<String>,
     },
     /// Nothing came for too long, or the whole took too long.
     #[error("{provider} took too long: {what}")]
     Timeout {
         /// The provider.
-        provider: &'static str,
+        provider: Provider,
         /// Which limit it was.
         what: &'static str,
     },
@@ -222,7 +237,7 @@ pub enum LlmError {
     #[error("{provider} sent something unreadable: {message}")]
     Malformed {
         /// The provider.
-        provider: &'static str,
+        provider: Provider,
         /// What is wrong with it.
         message: String,
     },
@@ -231,13 +246,30 @@ pub enum LlmError {
     Sink(String),
 }
 
+/// Why somebody could not be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing listens there.
+    Refused,
+    /// The name is nobody's.
+    NoHost,
+    /// Anything else.
+    Other,
+}
+
+fn after_semicolon(hint: &Option<String>) -> String {
+    hint.as_ref()
+        .map_or(String::new(), |hint| format!("; {hint}"))
+}
+
 impl LlmError {
     /// A stable word for logs and clients.
     pub fn code(&self) -> &'static str {
         match self {
             LlmError::Cancelled => "cancelled",
             LlmError::MissingKey { .. } => "missing_key",
-            LlmError::Status { .. }
+            LlmError::NoAddress { .. }
+            | LlmError::Status { .. }
             | LlmError::MidStream { .. }
             | LlmError::Truncated { .. }
             | LlmError::Malformed { .. } => "provider_error",
@@ -258,6 +290,7 @@ impl LlmError {
             | LlmError::Timeout { .. } => true,
             LlmError::Cancelled
             | LlmError::MissingKey { .. }
+            | LlmError::NoAddress { .. }
             | LlmError::ContextOverflow { .. }
             | LlmError::Malformed { .. }
             | LlmError::Sink(_) => false,

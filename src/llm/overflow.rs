@@ -53,13 +53,15 @@ impl LlmError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::spec::Provider;
 
     fn status(status: u16, message: &str) -> LlmError {
         LlmError::Status {
-            provider: "openai",
+            provider: Provider::OPENAI,
             status,
             message: message.to_owned(),
             retry_after: None,
+            hint: None,
         }
     }
 
@@ -93,7 +95,9 @@ mod tests {
             status(400, "max_tokens is too large: 100000"),
             status(413, "body too large"),
             status(401, "prompt is too long"),
-            LlmError::Truncated { provider: "openai" },
+            LlmError::Truncated {
+                provider: Provider::OPENAI,
+            },
         ] {
             assert_eq!(error.clone().or_overflow(false), error);
         }

@@ -40,7 +40,7 @@ pub(super) fn delay(
 /// Whether the next choice may help where this one failed for good.
 pub(super) fn is_for_fallback(error: &LlmError) -> bool {
     match error {
-        LlmError::MissingKey { .. } => true,
+        LlmError::MissingKey { .. } | LlmError::NoAddress { .. } => true,
         // A wrong key or a bad request is somebody's to mend: a fallback would hide it.
         LlmError::Status { .. }
         | LlmError::MidStream { .. }
@@ -60,6 +60,7 @@ fn asked_for(error: &LlmError) -> Option<Duration> {
         LlmError::Status { retry_after, .. } => *retry_after,
         LlmError::Cancelled
         | LlmError::MissingKey { .. }
+        | LlmError::NoAddress { .. }
         | LlmError::ContextOverflow { .. }
         | LlmError::MidStream { .. }
         | LlmError::Truncated { .. }
@@ -99,15 +100,17 @@ fn parse_http_date(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::spec::Provider;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn status(status: u16, retry_after: Option<Duration>) -> LlmError {
         LlmError::Status {
-            provider: "openai",
+            provider: Provider::OPENAI,
             status,
             message: String::new(),
             retry_after,
+            hint: None,
         }
     }
 

@@ -21,6 +21,7 @@ use crate::domain::time::Timestamp;
 use crate::llm::providers::ProviderSettings;
 use crate::runtime::offline::Files;
 use crate::runtime::programs::programs;
+use crate::runtime::providers;
 use crate::tools::web;
 
 /// One thing that was looked at, and how it is.
@@ -121,10 +122,11 @@ pub fn examine(file: Option<&Path>, flags: &Overrides) -> (Vec<Check>, Option<Co
     checks.push(disk(&config));
     checks.push(clock(&config));
     let (workspace, agents_dir) = (&config.workspace, &config.agents_dir);
-    let loaded = AgentDirectory::load_in(workspace, agents_dir, Arc::new(environment));
+    let names = providers::names(&config);
+    let loaded = AgentDirectory::load_in(workspace, agents_dir, names, Arc::new(environment));
     checks.extend(directive_checks(agents_dir, &loaded));
     let agents = loaded.list();
-    checks.extend(agent_checks(agents_dir, &agents));
+    checks.extend(agent_checks(&config, &agents));
     checks.extend(tool_checks(&config, &agents));
     (checks, Some(config))
 }
@@ -257,10 +259,11 @@ fn directive_checks(agents_dir: &Path, loaded: &AgentDirectory) -> Vec<Check> {
         .collect()
 }
 
-fn agent_checks(folder: &Path, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
+fn agent_checks(config: &Config, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
     const SUBJECT: &str = "agents";
     const HINT: &str = "`duragent init` makes one";
-    let found = match agents::validate_all(folder, &environment) {
+    let folder = &config.agents_dir;
+    let found = match agents::validate_all(folder, &environment, &providers::names(config)) {
         Ok(found) => found,
         Err(problem) => return vec![Check::of_problem(SUBJECT, &problem).hint(HINT)],
     };
@@ -268,8 +271,11 @@ fn agent_checks(folder: &Path, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
         let message = format!("there are none in {}", folder.display());
         return vec![Check::warning(SUBJECT, message).hint(HINT)];
     }
-    let providers = ProviderSettings::from_env(environment);
-    let mut checks = Vec::new();
+    let (providers, warnings) = providers::settings(config, environment);
+    let warnings = warnings.into_iter();
+    let mut checks: Vec<Check> = warnings
+        .map(|warning| Check::warning("providers", warning))
+        .collect();
     for (name, problems) in found {
         let subject = format!("agent {name}");
         let before = checks.len();
@@ -288,23 +294,23 @@ fn agent_checks(folder: &Path, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
     checks
 }
 
-/// Which of an agent's models cannot be asked.
+/// Which of an agent's models cannot be asked, or not with their key.
 fn key_checks(subject: &str, spec: &AgentSpec, providers: &ProviderSettings) -> Vec<Check> {
-    let main = providers.missing_key(&spec.model.main).map(|variable| {
-        let model = spec.model.main.label();
-        let message = format!("{variable} is not set, which {model} needs");
-        Check::error(subject, message)
+    let model = &spec.model;
+    let main = providers.obstacle(&model.main).map(|why| {
+        let label = model.main.label();
+        Check::error(subject, format!("{label} cannot be asked: {why}"))
     });
-    let fallbacks = spec.model.fallbacks.iter().filter_map(|choice| {
-        let variable = providers.missing_key(choice)?;
-        let model = choice.label();
-        let message = format!("{variable} is not set, which the fallback {model} needs");
+    let fallbacks = model.fallbacks.iter().filter_map(|choice| {
+        let why = providers.obstacle(choice)?;
+        let label = choice.label();
+        let message = format!("the fallback {label} cannot be asked: {why}");
         Some(Check::warning(subject, message))
     });
-    let found = main.into_iter().chain(fallbacks);
-    found
-        .map(|check| check.hint("set it in the environment that the server is started in"))
-        .collect()
+    let withheld = std::iter::once(&model.main)
+        .chain(&model.fallbacks)
+        .filter_map(|choice| Some(Check::warning(subject, providers.withheld(choice)?)));
+    main.into_iter().chain(fallbacks).chain(withheld).collect()
 }
 
 // --- tools ---

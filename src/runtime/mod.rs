@@ -34,6 +34,7 @@ pub mod offline;
 pub mod options;
 pub mod policy;
 mod programs;
+mod providers;
 mod secrets;
 pub mod serve;
 mod shelf;
@@ -49,7 +50,7 @@ pub mod workspace;
 use std::path::Path;
 
 use crate::agents;
-use crate::config;
+use crate::config::{self, Config, Overrides};
 use crate::policy::{LOCAL_FILE, POLICY_FILE, validate as validate_policy};
 
 /// The policies of an agent's folder.
@@ -59,9 +60,12 @@ const POLICY_FILES: [&str; 2] = [POLICY_FILE, LOCAL_FILE];
 /// one line each, with file, line and column.
 pub fn validate(path: &Path) -> Vec<String> {
     let environment = |name: &str| std::env::var(name).ok();
+    // Of a file that is wrong, nothing: it is told of where it is looked at itself.
+    let config = Config::load(None, &Overrides::default(), &environment);
+    let providers = config.map_or(Vec::new(), |loaded| providers::names(&loaded.config));
     let is_policy = |path: &Path| POLICY_FILES.iter().any(|name| path.ends_with(name));
     let problems = if path.is_dir() {
-        let mut problems = agents::validate(path, &environment);
+        let mut problems = agents::validate(path, &environment, &providers);
         for name in POLICY_FILES {
             problems.extend(validate_policy(&path.join(name), &environment));
         }
@@ -69,7 +73,7 @@ pub fn validate(path: &Path) -> Vec<String> {
     } else if is_policy(path) {
         validate_policy(path, &environment)
     } else if path.ends_with(agents::AGENT_FILE) {
-        agents::validate(path, &environment)
+        agents::validate(path, &environment, &providers)
     } else {
         config::validate(path, &environment)
     };

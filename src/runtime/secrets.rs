@@ -1,20 +1,33 @@
 //! What must not come into sessions and logs. Pure.
 
 use crate::config::Config;
+use crate::domain::providers::KeySource;
 use crate::domain::redact::Redactor;
 use crate::domain::secret::{Secret, names_a_secret};
+use crate::llm::settings::ProviderSettings;
 
 /// Knows the tokens of the configuration, and the variables of the `environment` whose names say
 /// that they hold a secret; the keys of the providers are among them.
 pub(super) fn redactor(
     config: &Config,
+    providers: &ProviderSettings,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Redactor {
     let configured = configured(config).map(|(name, secret)| (name, secret.reveal().to_owned()));
     let variables = environment
         .into_iter()
         .filter(|(name, _)| names_a_secret(name));
-    Redactor::new(configured.chain(variables))
+    Redactor::new(configured.chain(of_files(providers)).chain(variables))
+}
+
+/// The keys that stand in files of their own.
+fn of_files(providers: &ProviderSettings) -> impl Iterator<Item = (String, String)> {
+    providers.described.iter().filter_map(|(provider, one)| {
+        let is_in_file = matches!(one.key, Some(KeySource::File(_)));
+        let key = providers.keys.get(provider).filter(|_| is_in_file)?;
+        let name = format!("providers.{provider}.api_key_file");
+        Some((name, key.reveal().to_owned()))
+    })
 }
 
 fn configured(config: &Config) -> impl Iterator<Item = (String, &Secret)> {
@@ -45,6 +58,23 @@ mod tests {
 
     use super::*;
     use crate::config::Overrides;
+    use crate::runtime::providers;
+
+    #[test]
+    fn keys_in_files_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("duragent.yaml");
+        std::fs::write(folder.path().join("lan.key"), "the-key-of-the-lan\n").unwrap();
+        let text = "providers: {lan: {base_url: \"http://10.0.0.5\", api_key_file: lan.key}}\n";
+        std::fs::write(&file, text).unwrap();
+        let loaded = Config::load(Some(&file), &Overrides::default(), &|_| None).unwrap();
+        let (settings, _) = providers::settings(&loaded.config, |_| None);
+        let redactor = redactor(&loaded.config, &settings, []);
+        assert_eq!(
+            redactor.redact("it is the-key-of-the-lan"),
+            "it is [redacted:providers.lan.api_key_file]"
+        );
+    }
 
     #[test]
     fn tokens_of_the_configuration_and_named_variables_are_known() {
@@ -67,7 +97,7 @@ mod tests {
             ("A_KEY", "the-api-token"),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let redactor = redactor(&loaded.config, variables);
+        let redactor = redactor(&loaded.config, &ProviderSettings::default(), variables);
         for (text, expected) in [
             ("the-api-token", "[redacted:A_KEY]"),
             ("the-admin-token", "[redacted:server.admin_token]"),

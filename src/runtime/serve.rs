@@ -34,6 +34,7 @@ use crate::runtime::loaded::LoadedAgents;
 use crate::runtime::logging;
 use crate::runtime::options::{self, Resume, ServeOptions};
 use crate::runtime::programs;
+use crate::runtime::providers;
 use crate::runtime::secrets;
 use crate::runtime::signals::StopRequests;
 use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
@@ -74,10 +75,15 @@ pub fn serve_faulty(options: &ServeOptions, plan: FaultPlan) -> anyhow::Result<(
 fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     hide_memory().context("cannot hide the memory from other programs")?;
     let (config, warnings) = options::load(options)?;
-    let redactor = Arc::new(secrets::redactor(&config, variables()));
+    let environment = |name: &str| std::env::var(name).ok();
+    let (settings, of_keys) = providers::settings(&config, environment);
+    let redactor = Arc::new(secrets::redactor(&config, &settings, variables()));
     logging::start(&config.logging, Arc::clone(&redactor))?;
     logging::take_panics();
     for warning in warnings {
+        log::warn!("{warning}");
+    }
+    for warning in of_keys {
         log::warn!("{warning}");
     }
     let (stop_requests, asked_rx) = StopRequests::new();
@@ -93,6 +99,7 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
         listener,
         stop_requests,
         redactor,
+        settings,
     };
     let started = Running::start(&config, means, &starts, recovery);
     if started.is_err() {
@@ -132,6 +139,7 @@ struct Means {
     listener: TcpListener,
     stop_requests: StopRequests,
     redactor: Arc<Redactor>,
+    settings: ProviderSettings,
 }
 
 /// What decides and what it works with: the program without its surface.
@@ -149,6 +157,7 @@ impl Core {
         config: &Config,
         fs: Arc<dyn Fs>,
         redactor: Arc<Redactor>,
+        settings: ProviderSettings,
         starts: &Starts,
     ) -> anyhow::Result<Core> {
         let agents = load_agents(config);
@@ -165,7 +174,7 @@ impl Core {
         let sessions = Sessions::start(Parts {
             store: Arc::clone(&store) as Arc<_>,
             agents: LoadedAgents::new(Arc::clone(&agents), Arc::clone(&policies), tool_parts),
-            models: Arc::new(Providers::new(provider_settings(&config.server))),
+            models: Arc::new(Providers::new(settings)),
             clock: Arc::new(SystemClock),
             redactor,
             settings: Settings {
@@ -237,7 +246,7 @@ impl Running {
         let no_server = "cannot start the HTTP server";
         // First, so that its threads start while the agents are read.
         let back = Back::start().context(no_server)?;
-        let core = Core::start(config, means.fs, means.redactor, starts)?;
+        let core = Core::start(config, means.fs, means.redactor, means.settings, starts)?;
         let (streams, streams_stop) = stop::pair();
         let api = core.api(config, means.stop_requests, recovery, streams_stop.clone())?;
         let handler = Arc::clone(&api) as _;
@@ -293,7 +302,12 @@ fn bind(server: &Server, takes_any_port: bool) -> anyhow::Result<TcpListener> {
 /// The agents of the workspace, as their files say.
 pub(super) fn read_agents(config: &Config) -> AgentDirectory {
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
-    AgentDirectory::load_in(&config.workspace, &config.agents_dir, environment)
+    AgentDirectory::load_in(
+        &config.workspace,
+        &config.agents_dir,
+        providers::names(config),
+        environment,
+    )
 }
 
 fn load_agents(config: &Config) -> Arc<AgentDirectory> {
@@ -329,13 +343,6 @@ pub(super) fn warn_of_danger(policies: &Policies) {
             "agent {name} runs whatever its policy does not deny (mode `dangerous`), and the \
              workspace has no policy.yaml that could forbid it"
         );
-    }
-}
-
-fn provider_settings(server: &Server) -> ProviderSettings {
-    ProviderSettings {
-        idle_timeout: server.idle_timeout,
-        ..ProviderSettings::from_env(|name| std::env::var(name).ok())
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::base::fs::RealFs;
 use crate::domain::prompt;
+use crate::domain::providers::Dialect;
 use crate::domain::window::tokens_of_bytes;
 use crate::engine::Agents as _;
 use crate::engine::prompt as told;
@@ -15,6 +16,7 @@ use crate::llm;
 use crate::policy::Policies;
 use crate::runtime::loaded::LoadedAgents;
 use crate::runtime::options::{self, ServeOptions};
+use crate::runtime::providers;
 use crate::runtime::serve::read_agents;
 use crate::runtime::tool_parts::ToolParts;
 use crate::store::file::FileStore;
@@ -51,6 +53,8 @@ pub struct SentPart {
 #[derive(Debug)]
 pub struct ShownAgent {
     agent: crate::engine::Agent,
+    /// The one that its model speaks.
+    dialect: Dialect,
 }
 
 impl ShownAgent {
@@ -79,7 +83,12 @@ impl ShownAgent {
         let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None));
         let parts = ToolParts::new(&config, Arc::new(RealFs), Arc::new(store))?;
         let agent = LoadedAgents::new(directory, Arc::new(policies), parts).get(name);
-        Ok((agent.map(|agent| ShownAgent { agent }), problems))
+        let settings = providers::settings(&config, |_| None).0;
+        let shown = agent.map(|agent| ShownAgent {
+            dialect: settings.dialect(&agent.spec.model.main.provider),
+            agent,
+        });
+        Ok((shown, problems))
     }
 
     /// What clients of the API may see of it.
@@ -93,7 +102,7 @@ impl ShownAgent {
         let parts = told::parts(spec, SystemTime::now().into());
         let system = prompt::joined(&parts);
         let definitions = told::definitions(&self.agent.tools);
-        let tools = llm::tools_as_sent(spec.model.main.provider, &definitions);
+        let tools = llm::tools_as_sent(self.dialect, &definitions);
         let mut parts: Vec<SentPart> = parts
             .into_iter()
             .map(|part| SentPart::of(part.name, part.text))

@@ -64,7 +64,7 @@ impl Agents {
     /// What is said about the agent called `a`, without its path.
     fn problems(&self) -> Vec<String> {
         let home = self.home("a");
-        agents::validate(&home, &environment)
+        agents::validate(&home, &environment, &[])
             .iter()
             .map(|problem| {
                 problem
@@ -116,7 +116,7 @@ fn the_example_of_the_readme_loads() {
         labels: BTreeMap::new(),
         model: ModelSpec {
             main: ModelChoice {
-                provider: Provider::OpenRouter,
+                provider: Provider::OPENROUTER,
                 name: "anthropic/claude-sonnet-4".to_owned(),
                 base_url: None,
             },
@@ -607,8 +607,8 @@ fn agents_that_cannot_be_looked_for_are_not_lost() {
 fn an_agent_can_be_validated_by_its_file_too() {
     let agents = Agents::new();
     agents.write_echo("a", "  sytem_prompt: hello");
-    let by_file = agents::validate(&agents.home("a").join("agent.yaml"), &environment);
-    assert_eq!(by_file, agents::validate(&agents.home("a"), &environment));
+    let by_file = agents::validate(&agents.home("a").join("agent.yaml"), &environment, &[]);
+    assert_eq!(by_file, agents::validate(&agents.home("a"), &environment, &[]));
     assert!(by_file.iter().all(|one| one.is_error()));
 }
 
@@ -673,7 +673,7 @@ fn the_complete_example_of_the_documentation_loads() {
         for prompt in ["SOUL.md", "SYSTEM_PROMPT.md", "INSTRUCTIONS.md"] {
             agents.write("my-assistant", prompt, "A prompt.");
         }
-        let problems = agents::validate(&agents.home("my-assistant"), &environment);
+        let problems = agents::validate(&agents.home("my-assistant"), &environment, &[]);
         let errors: Vec<String> = problems
             .iter()
             .filter(|one| one.is_error())

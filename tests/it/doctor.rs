@@ -139,16 +139,15 @@ fn agents_are_checked_with_the_keys_that_they_need() {
     let output = doctor(&workspace, &[], &[]);
     assert_eq!(code(&output), 1);
     let file = workspace.file(".duragent/agents/typo/agent.yaml");
-    let hint = "set it in the environment that the server is started in";
     assert_eq!(
         complaints(&output),
         [
-            format!(
-                "error    agent ada: OPENAI_API_KEY is not set, which openai/gpt needs; {hint}"
-            ),
-            format!(
-                "warning  agent ada: ANTHROPIC_API_KEY is not set, which the fallback anthropic/claude needs; {hint}"
-            ),
+            "error    agent ada: openai/gpt cannot be asked: openai needs a key: set OPENAI_API_KEY \
+             in the server's environment"
+                .to_owned(),
+            "warning  agent ada: the fallback anthropic/claude cannot be asked: anthropic needs a \
+             key: set ANTHROPIC_API_KEY in the server's environment"
+                .to_owned(),
             format!(
                 "error    agent typo: {}:6:3: unknown key `spec.modle`; did you mean `model`?",
                 file.display()

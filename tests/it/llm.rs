@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use duragent::domain::event::{AssistantResponse, FinishReason, ToolCall, ToolOutput, Usage};
 use duragent::domain::ids::{CallId, MessageId, Seq, TurnId};
 use duragent::domain::message::{self, Message};
+use duragent::domain::providers::KNOWN;
 use duragent::domain::secret::Secret;
 use duragent::domain::spec::{ModelChoice, ModelSpec, Provider};
 use duragent::llm::providers::{ProviderSettings, Providers};
@@ -19,8 +20,8 @@ use serde_json::{Value, json};
 
 use crate::support::fake_model::{FakeModel, error, hang_up, pieces, raw, stall, text};
 
-const OPENAI: Provider = Provider::OpenAi;
-const ANTHROPIC: Provider = Provider::Anthropic;
+const OPENAI: Provider = Provider::OPENAI;
+const ANTHROPIC: Provider = Provider::ANTHROPIC;
 const KEY: &str = "sk-secret-1234";
 
 /// What a call hands over.
@@ -79,19 +80,26 @@ fn spec(provider: Provider, fake: &FakeModel) -> ModelSpec {
 }
 
 fn settings() -> ProviderSettings {
-    let key = Secret::new(KEY);
-    let keys = Provider::ALL
-        .into_iter()
-        .filter(|one| one.key_variable().is_some());
+    let needs_key = KNOWN.iter().filter(|known| known.needs_key);
+    let keys = needs_key.map(|known| (known.provider(), Secret::new(KEY)));
     ProviderSettings {
-        keys: keys.map(|provider| (provider, key.clone())).collect(),
+        keys: keys.collect(),
         first_retry_delay: Duration::from_millis(10),
         ..ProviderSettings::default()
     }
 }
 
+/// As [`settings`], with an environment that names `fake` for every provider.
+fn settings_at(fake: &FakeModel) -> ProviderSettings {
+    let named = KNOWN.iter().map(|known| (known.provider(), fake.url()));
+    ProviderSettings {
+        base_urls: named.collect(),
+        ..settings()
+    }
+}
+
 fn model(provider: Provider, fake: &FakeModel) -> Box<dyn Model> {
-    Providers::new(settings()).model(&spec(provider, fake))
+    Providers::new(settings_at(fake)).model(&spec(provider, fake))
 }
 
 fn user(text: &str) -> Message {
@@ -128,13 +136,13 @@ fn raw_call(id: &str, name: &str, arguments: &str) -> RawToolCall {
 fn both_dialects_stream_text_and_count_tokens() {
     for (provider, path) in [
         (OPENAI, "/v1/chat/completions"),
-        (Provider::Ollama, "/v1/chat/completions"),
-        (Provider::OpenRouter, "/api/v1/chat/completions"),
+        (Provider::OLLAMA, "/v1/chat/completions"),
+        (Provider::OPENROUTER, "/api/v1/chat/completions"),
         (ANTHROPIC, "/v1/messages"),
     ] {
         let fake = FakeModel::start();
         fake.reply(text("hello, dear world").usage(100, 7));
-        let (result, heard) = ask(provider, &fake);
+        let (result, heard) = ask(provider.clone(), &fake);
         assert_eq!(
             result,
             Ok(Reply {
@@ -270,8 +278,7 @@ fn an_answer_without_its_end_is_truncated() {
     for provider in [OPENAI, ANTHROPIC] {
         let fake = FakeModel::start();
         fake.reply(text("half an").and_cut());
-        let (result, heard) = ask(provider, &fake);
-        let provider = provider.as_str();
+        let (result, heard) = ask(provider.clone(), &fake);
         assert_eq!(result, Err(LlmError::Truncated { provider }));
         assert_eq!(heard.text, "half an");
         assert_eq!(fake.requests().len(), 1, "what was said cannot be unsaid");
@@ -292,8 +299,7 @@ fn a_stream_that_closes_well_but_early_is_truncated() {
     ] {
         let fake = FakeModel::start();
         fake.reply(raw("text/event-stream", body));
-        let (result, _heard) = ask(provider, &fake);
-        let provider = provider.as_str();
+        let (result, _heard) = ask(provider.clone(), &fake);
         assert_eq!(result, Err(LlmError::Truncated { provider }));
     }
 }
@@ -307,14 +313,14 @@ fn only_openais_dialect_may_leave_out_its_last_line() {
     assert!(ask(OPENAI, &fake).0.is_ok());
     assert!(ask(OPENAI, &fake).0.is_ok());
     let truncated = LlmError::Truncated {
-        provider: "anthropic",
+        provider: ANTHROPIC,
     };
     assert_eq!(ask(ANTHROPIC, &fake).0, Err(truncated));
 }
 
 #[test]
 fn an_error_in_the_middle_is_an_error_in_the_providers_words() {
-    for provider in [Provider::OpenRouter, ANTHROPIC] {
+    for provider in [Provider::OPENROUTER, ANTHROPIC] {
         let fake = FakeModel::start();
         fake.reply(text("so far").and_error(529, "too busy"));
         let (result, heard) = ask(provider, &fake);
@@ -329,7 +335,7 @@ fn an_error_in_the_middle_is_an_error_in_the_providers_words() {
 
 #[test]
 fn an_error_instead_of_the_first_word_is_tried_again() {
-    for provider in [Provider::OpenRouter, ANTHROPIC] {
+    for provider in [Provider::OPENROUTER, ANTHROPIC] {
         let fake = FakeModel::start();
         fake.reply(
             pieces(&[])
@@ -385,10 +391,14 @@ fn a_refusal_is_final_and_in_the_providers_words() {
         fake.reply(error(404, "").body(&body));
         let (result, heard) = ask(OPENAI, &fake);
         let expected = LlmError::Status {
-            provider: "openai",
+            provider: OPENAI,
             status: 404,
             message: message.into(),
             retry_after: None,
+            hint: Some(format!(
+                "is `m1` a model of openai (`spec.model.name`)? It was asked for at {}",
+                fake.url().trim_start_matches("http://")
+            )),
         };
         assert_eq!(result, Err(expected));
         assert_eq!(heard.codes(), [""; 0]);
@@ -537,7 +547,7 @@ fn the_time_for_a_whole_reply_is_limited_however_it_drips() {
     assert_eq!(
         result,
         Err(LlmError::Timeout {
-            provider: "openai",
+            provider: OPENAI,
             what: "the whole reply"
         })
     );
@@ -584,7 +594,7 @@ fn a_long_conversation_is_sent_whole_over_the_turns_one_connection() {
         fake.reply(error(500, "try again"))
             .then(text("one"))
             .then(text("two"));
-        let mut model = model(provider, &fake);
+        let mut model = model(provider.clone(), &fake);
         let long = "words and \"words\" ".repeat(16 << 10);
         for messages in [vec![user(&long)], vec![user("short")]] {
             let request = Request {
@@ -778,7 +788,7 @@ fn openai_is_asked_in_its_dialect() {
 #[test]
 fn keys_and_names_stand_in_the_headers() {
     let fake = FakeModel::start();
-    for provider in [OPENAI, Provider::OpenRouter, ANTHROPIC, Provider::Ollama] {
+    for provider in [OPENAI, Provider::OPENROUTER, ANTHROPIC, Provider::OLLAMA] {
         ask(provider, &fake).0.unwrap();
     }
     let bearer = format!("Bearer {KEY}");
@@ -793,7 +803,7 @@ fn keys_and_names_stand_in_the_headers() {
 
 #[test]
 fn what_a_model_thought_goes_back_to_it() {
-    for provider in [Provider::OpenRouter, ANTHROPIC] {
+    for provider in [Provider::OPENROUTER, ANTHROPIC] {
         let fake = FakeModel::start();
         fake.reply(
             pieces(&[])
@@ -801,15 +811,15 @@ fn what_a_model_thought_goes_back_to_it() {
                 .and_thinking("so")
                 .and_text("yes"),
         );
-        let (result, heard) = ask(provider, &fake);
+        let (result, heard) = ask(provider.clone(), &fake);
         assert_eq!(heard.text, "yes", "thoughts are not shown");
         let data = result.unwrap().provider_data.unwrap();
-        let expected = match provider {
-            ANTHROPIC => json!({"thinking": [
+        let expected = match provider == ANTHROPIC {
+            true => json!({"thinking": [
                 {"type": "thinking", "thinking": "hm ", "signature": "signed"},
                 {"type": "thinking", "thinking": "so", "signature": "signed"},
             ]}),
-            _ => json!({"reasoning_details": [
+            false => json!({"reasoning_details": [
                 {"type": "reasoning.text", "index": 0, "text": "hm so"},
             ]}),
         };
@@ -844,7 +854,7 @@ fn a_proxy_is_not_asked_for_what_is_on_this_machine() {
     });
     assert!(settings.proxy.is_some());
     let spec = ModelSpec {
-        main: choice(Provider::Ollama, None),
+        main: choice(Provider::OLLAMA, None),
         ..spec(OPENAI, &fake)
     };
     let result = Providers::new(settings)
@@ -862,7 +872,7 @@ fn echo(message: &str, limit: Option<Duration>) -> (Result<Reply, LlmError>, Hea
         tools: long_request().tools,
         ..Request::default()
     };
-    let result = model(Provider::Echo, &fake).call(&request, &mut heard);
+    let result = model(Provider::ECHO, &fake).call(&request, &mut heard);
     (result, heard)
 }
 
@@ -910,7 +920,7 @@ fn echo_answers_with_the_results_of_tools() {
     let mut heard = Heard::default();
     let mut request = long_request();
     request.messages.truncate(4);
-    model(Provider::Echo, &fake)
+    model(Provider::ECHO, &fake)
         .call(&request, &mut heard)
         .unwrap();
     assert_eq!(heard.text, "today\ntoday");
@@ -923,7 +933,7 @@ fn cancel_ends_a_slow_echo_in_the_middle_of_a_rest() {
         messages: vec![user("a b c\n/slow 60000")],
         ..Request::default()
     };
-    let (result, time) = cancelled(model(Provider::Echo, &fake), request, || {});
+    let (result, time) = cancelled(model(Provider::ECHO, &fake), request, || {});
     assert_eq!(result, Err(LlmError::Cancelled));
     assert!(time < Duration::from_secs(5), "{time:?}");
 }

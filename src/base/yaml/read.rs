@@ -620,6 +620,10 @@ impl<T: FromYaml> FromYaml for BTreeMap<String, At<T>> {
         };
         Some(order::map(entries.iter().filter_map(read_one)))
     }
+
+    fn keys(prefix: &str, found: &mut Vec<String>) {
+        T::keys(&format!("{prefix}.<name>"), found);
+    }
 }
 
 /// Whatever stands there: for keys that are accepted and not looked at.

@@ -4,7 +4,7 @@ use crate::domain::access::IdPattern;
 #[test]
 fn the_public_form_holds_no_secret() {
     let model = ModelChoice {
-        provider: Provider::Echo,
+        provider: Provider::ECHO,
         name: "echo".to_owned(),
         base_url: Some("http://SECRET@localhost".to_owned()),
     };
@@ -56,24 +56,4 @@ fn the_public_form_holds_no_secret() {
             },
         })
     );
-}
-
-#[test]
-fn an_ollama_host_is_read_as_ollama_reads_it() {
-    for (host, expected) in [
-        ("", "http://127.0.0.1:11434"),
-        (" gpu ", "http://gpu:11434"),
-        ("gpu:1", "http://gpu:1"),
-        (":1", "http://127.0.0.1:1"),
-        ("0.0.0.0", "http://127.0.0.1:11434"),
-        ("0.0.0.0:1", "http://127.0.0.1:1"),
-        ("[::]:1", "http://[::1]:1"),
-        ("[::1]", "http://[::1]:11434"),
-        ("http://gpu", "http://gpu:80"),
-        ("https://gpu/", "https://gpu:443"),
-        ("https://gpu/ollama", "https://gpu:443/ollama"),
-        ("http://gpu:1/", "http://gpu:1"),
-    ] {
-        assert_eq!(ollama_base_url(host), expected, "{host}");
-    }
 }

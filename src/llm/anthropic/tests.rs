@@ -87,7 +87,7 @@ fn full_stream() -> String {
 
 #[test]
 fn a_call_begins_as_the_one_before_it_does() {
-    let (calls, spec) = testing::growing_conversation(Provider::Anthropic);
+    let (calls, spec) = testing::growing_conversation(Provider::ANTHROPIC);
     let body = |call| serde_json::to_string(&Body::new(call, &spec, "m", "anthropic/m")).unwrap();
     let bodies: Vec<String> = calls.iter().map(body).collect();
     for pair in bodies.windows(2) {
@@ -101,7 +101,7 @@ fn a_call_begins_as_the_one_before_it_does() {
 
 #[test]
 fn thinking_that_is_no_block_is_not_sent_back() {
-    let (mut calls, spec) = testing::growing_conversation(Provider::Anthropic);
+    let (mut calls, spec) = testing::growing_conversation(Provider::ANTHROPIC);
     let data = json!({"thinking": ["h", {"type": "thinking", "thinking": "m"}]});
     calls[0].messages.push(Message::Assistant(Reply {
         text: "yes".into(),

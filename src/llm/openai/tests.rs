@@ -46,7 +46,7 @@ fn call(id: &str, name: &str, arguments: &str) -> (String, String, String) {
 
 #[test]
 fn a_call_begins_as_the_one_before_it_does() {
-    let (calls, spec) = testing::growing_conversation(Provider::OpenAi);
+    let (calls, spec) = testing::growing_conversation(Provider::OPENAI);
     let flavour = Flavour {
         model: "m",
         label: "openai/m",

@@ -104,7 +104,7 @@ fn read_to_the_end(answer: &mut Subscription) -> anyhow::Result<()> {
 fn start(store: FileStore) -> anyhow::Result<Sessions> {
     let name = AgentName::parse("bench").context("a name")?;
     let choice = ModelChoice {
-        provider: Provider::Echo,
+        provider: Provider::ECHO,
         name: "bench".to_owned(),
         base_url: None,
     };

@@ -365,12 +365,12 @@ fn what_is_said_while_tools_run_is_in_the_next_model_call() {
 #[test]
 fn after_the_last_round_the_model_is_shown_its_tools_and_may_use_none() {
     for (provider, none) in [
-        (Provider::OpenAi, serde_json::json!("none")),
-        (Provider::Anthropic, serde_json::json!({"type": "none"})),
+        (Provider::OPENAI, serde_json::json!("none")),
+        (Provider::ANTHROPIC, serde_json::json!({"type": "none"})),
     ] {
         let adapt: fn(&mut duragent::domain::spec::AgentSpec) = match provider {
-            Provider::Anthropic => |spec| {
-                spec.model.main.provider = Provider::Anthropic;
+            Provider::ANTHROPIC => |spec| {
+                spec.model.main.provider = Provider::ANTHROPIC;
                 spec.session.max_tool_iterations = 2;
             },
             _ => |spec| spec.session.max_tool_iterations = 2,

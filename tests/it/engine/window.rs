@@ -87,12 +87,12 @@ fn turn(world: &World, id: &SessionId, rounds: usize, words: usize) {
 #[test]
 fn each_prompt_begins_with_the_one_before_byte_for_byte() {
     fn anthropic(spec: &mut AgentSpec) {
-        spec.model.main.provider = Provider::Anthropic;
+        spec.model.main.provider = Provider::ANTHROPIC;
         spec.prompts.soul = Some("You are {{agent.name}}. It is {{time}}.".to_owned());
     }
     fn openai(spec: &mut AgentSpec) {
         anthropic(spec);
-        spec.model.main.provider = Provider::OpenAi;
+        spec.model.main.provider = Provider::OPENAI;
     }
     for adapt in [openai as Adapt, anthropic] {
         let world = world(adapt);

@@ -47,7 +47,7 @@ impl Place {
 
     pub fn spec(&self) -> Arc<AgentSpec> {
         let model = ModelChoice {
-            provider: Provider::Echo,
+            provider: Provider::ECHO,
             name: "echo".to_owned(),
             base_url: None,
         };

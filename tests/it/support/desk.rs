@@ -43,7 +43,7 @@ impl Desk {
         let home = workspace.join("agents/ada");
         fs::create_dir_all(&home).unwrap();
         let model = ModelChoice {
-            provider: Provider::Echo,
+            provider: Provider::ECHO,
             name: "echo".into(),
             base_url: None,
         };

@@ -71,7 +71,7 @@ pub fn start_with(
     let mut spec = AgentSpec::new(
         AgentName::parse("helper").unwrap(),
         ModelChoice {
-            provider: Provider::OpenAi,
+            provider: Provider::OPENAI,
             name: "gpt-test".to_owned(),
             base_url: Some(model_url.to_owned()),
         },

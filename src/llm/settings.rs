@@ -1,0 +1,479 @@
+//! Where models are asked, and whether a provider's key may go there. Pure.
+//!
+//! Invariant: a key is sent to the provider's own host, to what the environment's
+//! `<PROVIDER>_BASE_URL` names and to what `duragent.yaml` says of the provider, and nowhere else;
+//! unencrypted only to this machine and where one of the latter two allows it, never through a
+//! proxy. What an agent's file names is none of these.
+//!
+//! Elsewhere: what is whose (`domain::providers`), the call itself (`call`).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use ureq::Proxy;
+use ureq::http::Uri;
+use url::Url;
+
+use crate::domain::providers::{
+    Described, Dialect, KNOWN, KeySource, Origin, ollama_base_url,
+};
+use crate::domain::secret::Secret;
+use crate::domain::spec::{ModelChoice, Provider};
+use crate::llm::{Cause, LlmError};
+
+/// The usual path of a server that is not in the table.
+const USUAL_PATH: &str = "/v1";
+const REDIRECT_HINT: &str =
+    "redirects are not followed: name the address that it leads to as base URL";
+
+/// Where the providers are, and how long they may take.
+#[derive(Clone)]
+pub struct ProviderSettings {
+    /// Their keys.
+    pub keys: HashMap<Provider, Secret>,
+    /// Where they answer, as the environment says.
+    pub base_urls: HashMap<Provider, String>,
+    /// What the owner's file says of them.
+    pub described: HashMap<Provider, Described>,
+    /// How long no byte may come.
+    pub idle_timeout: Duration,
+    /// The wait before the second try; the later ones are longer.
+    pub first_retry_delay: Duration,
+    /// The way to everything that is not on this machine.
+    pub proxy: Option<Proxy>,
+}
+
+impl Default for ProviderSettings {
+    fn default() -> ProviderSettings {
+        ProviderSettings {
+            keys: HashMap::new(),
+            base_urls: HashMap::new(),
+            described: HashMap::new(),
+            idle_timeout: Duration::from_secs(60),
+            first_retry_delay: Duration::from_millis(500),
+            proxy: None,
+        }
+    }
+}
+
+impl ProviderSettings {
+    /// Reads the variables of the known providers' keys, `<PROVIDER>_BASE_URL`, `OLLAMA_HOST` and
+    /// the usual variables of a proxy through `lookup`. A variable that is empty is not set.
+    pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> ProviderSettings {
+        let lookup = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
+        let mut settings = ProviderSettings {
+            proxy: proxy_from(&lookup),
+            ..ProviderSettings::default()
+        };
+        if let Some(host) = lookup("OLLAMA_HOST") {
+            let url = format!("{}/v1", ollama_base_url(&host));
+            settings.base_urls.insert(Provider::OLLAMA, url);
+        }
+        for known in KNOWN {
+            let provider = known.provider();
+            if let Some(url) = lookup(&provider.base_url_variable()) {
+                settings
+                    .base_urls
+                    .insert(provider.clone(), url.trim().to_owned());
+            }
+            let key = known.key_variables.iter().find_map(|name| lookup(name));
+            if let Some(key) = key {
+                // A newline at the end, as `cat` of a key file gives it, can't stand in a header.
+                settings.keys.insert(provider, Secret::new(key.trim()));
+            }
+        }
+        settings
+    }
+
+    /// The address that the owner has named for `provider` instead of its own, environment first.
+    fn named_url(&self, provider: &Provider) -> Option<&str> {
+        let described = self.described.get(provider);
+        let in_file = described.and_then(|one| one.base_url.as_ref());
+        let named = self.base_urls.get(provider).or(in_file);
+        named.map(String::as_str)
+    }
+
+    /// Whether the owner's environment or file names the host of `url`, for any provider.
+    pub fn names_host(&self, url: &str) -> bool {
+        let Some(origin) = Origin::of(url) else {
+            return false;
+        };
+        let in_files = self.described.values();
+        let in_files = in_files.filter_map(|one| one.base_url.as_ref());
+        let mut named = self.base_urls.values().chain(in_files);
+        named.any(|url| Origin::of(url).as_ref() == Some(&origin))
+    }
+
+    /// Why `choice` cannot be asked, if that is known beforehand: its key is not set, or it has no
+    /// address.
+    pub fn obstacle(&self, choice: &ModelChoice) -> Option<String> {
+        if choice.provider == Provider::ECHO {
+            return None;
+        }
+        let tried = self
+            .destination(choice)
+            .and_then(|destination| self.key(choice, &destination).map(drop));
+        tried.err().map(|error| error.to_string())
+    }
+
+    /// Why the key that is there for `choice` is not sent where it is asked, if it is not.
+    pub fn withheld(&self, choice: &ModelChoice) -> Option<String> {
+        if choice.provider == Provider::ECHO {
+            return None;
+        }
+        let destination = self.destination(choice).ok()?;
+        match self.key(choice, &destination).ok()? {
+            Key::Withheld(why) => Some(destination.withheld(&choice.provider, why)),
+            Key::None | Key::Sent(_) => None,
+        }
+    }
+
+    /// Providers whose key goes unencrypted to another machine, because the environment names that;
+    /// with its host.
+    pub fn unencrypted(&self) -> impl Iterator<Item = (&Provider, Origin)> {
+        self.base_urls.iter().filter_map(|(provider, url)| {
+            let origin = Origin::of(url)?;
+            let is_open = !origin.is_https() && !origin.is_loopback();
+            (is_open && self.keys.contains_key(provider)).then_some((provider, origin))
+        })
+    }
+
+    /// The interface that `provider` speaks.
+    pub fn dialect(&self, provider: &Provider) -> Dialect {
+        let described = self.described.get(provider).and_then(|one| one.dialect);
+        let known = provider.known().map(|known| known.dialect);
+        described.or(known).unwrap_or(Dialect::OpenAi)
+    }
+
+    /// Where `choice` is asked.
+    ///
+    /// Errors: [`LlmError::NoAddress`].
+    pub(super) fn destination(&self, choice: &ModelChoice) -> Result<Destination, LlmError> {
+        let provider = &choice.provider;
+        let known = provider.known();
+        let usual = known.and_then(|known| known.base_url);
+        let own = choice.base_url.as_deref();
+        let no_address = |why: String| LlmError::NoAddress {
+            provider: provider.clone(),
+            why,
+        };
+        let base_url = own.or(self.named_url(provider)).or(usual).ok_or_else(|| {
+            let variable = provider.base_url_variable();
+            no_address(format!(
+                "set {variable}, or `providers.{provider}.base_url` in duragent.yaml"
+            ))
+        })?;
+        let base_url = Url::parse(base_url)
+            .map_err(|error| no_address(format!("its base URL cannot be read: {error}")))?;
+        let origin = Origin::of_url(&base_url)
+            .ok_or_else(|| no_address("its base URL is none of http:// or https://".into()))?;
+        let dialect = self.dialect(provider);
+        let usual_path = usual.and_then(|url| Url::parse(url).ok());
+        let usual_path = usual_path.as_ref().map_or(USUAL_PATH, |url| url.path());
+        let url = endpoint_url(base_url, usual_path, dialect);
+        Ok(Destination {
+            is_own: known.is_some_and(|known| known.owns(&origin)),
+            proxy: self.proxy_to(&origin, &url),
+            url: url.into(),
+            origin,
+            dialect,
+        })
+    }
+
+    /// The proxy on the way to `url`: none helps on this machine.
+    fn proxy_to(&self, origin: &Origin, url: &Url) -> Option<Proxy> {
+        let uri: Option<Uri> = url.as_str().parse().ok();
+        let is_excepted = |proxy: &Proxy| uri.as_ref().is_some_and(|uri| proxy.is_no_proxy(uri));
+        let proxy = self.proxy.as_ref();
+        let used = proxy.filter(|proxy| !origin.is_loopback() && !is_excepted(proxy));
+        used.cloned()
+    }
+
+    /// What becomes of the key of `choice`. A server at an address of one's own may need none.
+    ///
+    /// Errors: [`LlmError::MissingKey`].
+    pub(super) fn key(
+        &self,
+        choice: &ModelChoice,
+        destination: &Destination,
+    ) -> Result<Key<'_>, LlmError> {
+        let provider = &choice.provider;
+        let belongs = self.belongs(provider, destination);
+        match self.keys.get(provider) {
+            Some(key) => Ok(match belongs {
+                Ok(()) => Key::Sent(key),
+                Err(why) => Key::Withheld(why),
+            }),
+            None if belongs.is_ok() && self.is_key_needed(provider, destination) => {
+                Err(LlmError::MissingKey {
+                    provider: provider.clone(),
+                    remedy: self.key_remedy(provider),
+                })
+            }
+            None => Ok(Key::None),
+        }
+    }
+
+    fn is_key_needed(&self, provider: &Provider, destination: &Destination) -> bool {
+        let described = self.described.get(provider);
+        let is_promised = described.is_some_and(|one| one.key.is_some());
+        let needs_key = provider.known().is_some_and(|known| known.needs_key);
+        is_promised || (needs_key && destination.is_own)
+    }
+
+    /// Whether the provider's key may go there.
+    fn belongs(&self, provider: &Provider, destination: &Destination) -> Result<(), Withheld> {
+        let origin = &destination.origin;
+        let is_at = |url: &String| Origin::of(url).as_ref() == Some(origin);
+        let described = self.described.get(provider);
+        let described_url = described.and_then(|one| one.base_url.as_ref());
+        // A key that the file gives to another address is not the provider's own.
+        let is_own = destination.is_own && described_url.is_none();
+        let is_in_environment = self.base_urls.get(provider).is_some_and(is_at);
+        let is_in_file = described_url.is_some_and(is_at);
+        if !is_own && !is_in_environment && !is_in_file {
+            return Err(Withheld::NotNamed);
+        }
+        if origin.is_https() || origin.is_loopback() {
+            return Ok(());
+        }
+        let is_allowed = described.is_some_and(|one| one.allow_http);
+        if !is_in_environment && !is_allowed {
+            return Err(Withheld::Unencrypted);
+        }
+        match &destination.proxy {
+            Some(_) => Err(Withheld::SeenByProxy),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the provider's key is looked for.
+    fn key_source(&self, provider: &Provider) -> Option<KeySource> {
+        let described = self.described.get(provider);
+        let in_file = described.and_then(|one| one.key.clone());
+        let usual = || provider.known()?.key_variables.first().copied();
+        in_file.or_else(|| usual().map(|name| KeySource::Variable(name.to_owned())))
+    }
+
+    /// What is to be done so that there is a key.
+    fn key_remedy(&self, provider: &Provider) -> String {
+        match self.key_source(provider) {
+            Some(KeySource::Variable(name)) => format!("set {name} in the server's environment"),
+            Some(KeySource::File(path)) => format!("write it into {}", path.display()),
+            None => {
+                format!("name its variable in `providers.{provider}.api_key_env` of duragent.yaml")
+            }
+        }
+    }
+
+    /// The error, with what may help.
+    pub(super) fn with_hint(
+        &self,
+        mut error: LlmError,
+        choice: &ModelChoice,
+        destination: &Destination,
+        key: &Key<'_>,
+    ) -> LlmError {
+        let provider = &choice.provider;
+        match &mut error {
+            LlmError::Status { status, hint, .. } => {
+                *hint = match status {
+                    401 | 403 => Some(self.refused_hint(provider, destination, key)),
+                    404 => Some(destination.not_found_hint(choice)),
+                    300..=399 => Some(REDIRECT_HINT.to_owned()),
+                    _ => None,
+                };
+            }
+            LlmError::Unreachable { cause, hint, .. } => {
+                *hint = destination.unreachable_hint(provider, *cause);
+            }
+            LlmError::Cancelled
+            | LlmError::MissingKey { .. }
+            | LlmError::NoAddress { .. }
+            | LlmError::ContextOverflow { .. }
+            | LlmError::MidStream { .. }
+            | LlmError::Truncated { .. }
+            | LlmError::Timeout { .. }
+            | LlmError::Malformed { .. }
+            | LlmError::Sink(_) => {}
+        }
+        error
+    }
+
+    fn refused_hint(
+        &self,
+        provider: &Provider,
+        destination: &Destination,
+        key: &Key<'_>,
+    ) -> String {
+        match key {
+            Key::Withheld(why) => destination.withheld(provider, *why),
+            Key::None => format!("no key was sent: {}", self.key_remedy(provider)),
+            Key::Sent(_) => match self.key_source(provider) {
+                Some(KeySource::File(path)) => format!("is the key in {} right?", path.display()),
+                Some(KeySource::Variable(name)) => format!(
+                    "is {name} right? The server took it from its environment when it was started"
+                ),
+                None => "is its key right?".to_owned(),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for ProviderSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A proxy's address holds a password, and a base URL may.
+        f.debug_struct("ProviderSettings")
+            .field("keys", &self.keys)
+            .field("idle_timeout", &self.idle_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(super) struct Destination {
+    /// Its address: read once, so that what was judged is what is called.
+    pub(super) url: String,
+    pub(super) dialect: Dialect,
+    /// Whether it is a host of the provider itself.
+    pub(super) is_own: bool,
+    /// What lies on the way.
+    pub(super) proxy: Option<Proxy>,
+    origin: Origin,
+}
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key<'a> {
+    /// There is none, and it may do without.
+    None,
+    Sent(&'a Secret),
+    Withheld(Withheld),
+}
+
+impl<'a> Key<'a> {
+    /// The key, if it is sent.
+    pub(super) fn sent(self) -> Option<&'a Secret> {
+        match self {
+            Key::Sent(key) => Some(key),
+            Key::None | Key::Withheld(_) => None,
+        }
+    }
+}
+
+/// Why a key is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Withheld {
+    /// Only the agent's file names the address.
+    NotNamed,
+    /// Whoever listens on the way would have it.
+    Unencrypted,
+    /// The proxy would have it.
+    SeenByProxy,
+}
+
+impl Destination {
+    fn withheld(&self, provider: &Provider, why: Withheld) -> String {
+        let Destination { origin, .. } = self;
+        let variable = provider.base_url_variable();
+        match why {
+            Withheld::NotNamed => {
+                let where_ = match provider.known() {
+                    Some(_) => format!("{variable}, or in "),
+                    None => String::new(),
+                };
+                format!(
+                    "the key of {provider} is not sent to {origin}, which only the agent's file \
+                     names: name that address in {where_}`providers.{provider}.base_url` of \
+                     duragent.yaml"
+                )
+            }
+            Withheld::Unencrypted => format!(
+                "the key of {provider} is not sent unencrypted to {origin}: use https://, or set \
+                 `providers.{provider}.allow_http` in duragent.yaml"
+            ),
+            Withheld::SeenByProxy => format!(
+                "the key of {provider} is not sent unencrypted through a proxy: use https://, or \
+                 name {origin} in NO_PROXY"
+            ),
+        }
+    }
+
+    fn not_found_hint(&self, choice: &ModelChoice) -> String {
+        let name = &choice.name;
+        let local = match choice.provider == Provider::OLLAMA {
+            true => format!(", and was it pulled (`ollama pull {name}`)"),
+            false => String::new(),
+        };
+        format!(
+            "is `{name}` a model of {} (`spec.model.name`){local}? It was asked for at {}",
+            choice.provider, self.origin
+        )
+    }
+
+    fn unreachable_hint(&self, provider: &Provider, cause: Cause) -> Option<String> {
+        let (origin, variable) = (&self.origin, provider.base_url_variable());
+        let place = match provider.known() {
+            Some(_) => format!("{variable} or `providers.{provider}.base_url`"),
+            None => format!("`providers.{provider}.base_url` in duragent.yaml"),
+        };
+        match cause {
+            Cause::Refused => Some(format!(
+                "nothing listens at {origin}: is it running? Another address goes into {place}"
+            )),
+            Cause::NoHost => Some(format!(
+                "there is no {origin}, or this machine has no network: is {place} right?"
+            )),
+            Cause::Other => None,
+        }
+    }
+}
+
+/// The address of the requests under `base_url`. One without a path gets the usual path, so that
+/// `http://127.0.0.1:8080` does as well as `http://127.0.0.1:8080/v1`. Anthropic's own programs
+/// never write the version into the base URL, so there it is added unless it is there.
+fn endpoint_url(mut base_url: Url, usual_path: &str, dialect: Dialect) -> Url {
+    let path = base_url.path().trim_end_matches('/');
+    let version = match dialect {
+        Dialect::Anthropic if path.ends_with("/v1") => "",
+        Dialect::Anthropic => "/v1",
+        Dialect::OpenAi | Dialect::Echo if path.is_empty() => usual_path.trim_end_matches('/'),
+        Dialect::OpenAi | Dialect::Echo => "",
+    };
+    let resource = match dialect {
+        Dialect::Anthropic => "messages",
+        Dialect::OpenAi | Dialect::Echo => "chat/completions",
+    };
+    let path = format!("{path}{version}/{resource}");
+    base_url.set_path(&path);
+    base_url.set_fragment(None);
+    base_url
+}
+
+/// The proxy that the environment names. One that makes no sense is left out.
+fn proxy_from(lookup: &impl Fn(&str) -> Option<String>) -> Option<Proxy> {
+    let either = |name: &str| lookup(name).or_else(|| lookup(&name.to_lowercase()));
+    let text = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"]
+        .into_iter()
+        .find_map(either)?;
+    let plain = Proxy::new(text.trim()).ok()?;
+    let mut proxy = Proxy::builder(plain.protocol())
+        .host(plain.host())
+        .port(plain.port())
+        .resolve_target(plain.resolve_target());
+    if let Some(username) = plain.username() {
+        proxy = proxy.username(username);
+    }
+    if let Some(password) = plain.password() {
+        proxy = proxy.password(password);
+    }
+    for exception in either("NO_PROXY").unwrap_or_default().split(',') {
+        proxy = proxy.no_proxy(exception.trim());
+    }
+    proxy.build().ok()
+}
+
+#[cfg(test)]
+mod tests;

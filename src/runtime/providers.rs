@@ -1,0 +1,132 @@
+//! The models' providers, from the environment and the owner's file.
+
+use crate::base::text;
+use crate::config::Config;
+use crate::domain::providers::{KeySource, Provider};
+use crate::domain::secret::Secret;
+use crate::llm::settings::ProviderSettings;
+
+/// The longest key file: a key and a newline, not somebody's disk.
+const KEY_BYTES_MAX: usize = 8 << 10;
+
+/// Where the providers of this configuration are, with their keys; and what a user should know.
+pub(super) fn settings(
+    config: &Config,
+    environment: impl Fn(&str) -> Option<String>,
+) -> (ProviderSettings, Vec<String>) {
+    let mut settings = ProviderSettings {
+        idle_timeout: config.server.idle_timeout,
+        described: config.providers.clone().into_iter().collect(),
+        ..ProviderSettings::from_env(&environment)
+    };
+    let mut warnings = Vec::new();
+    for (provider, described) in &config.providers {
+        let Some(source) = &described.key else {
+            continue;
+        };
+        // The usual variable is not meant.
+        settings.keys.remove(provider);
+        match read_key(source, &environment) {
+            Ok(key) => settings.keys.extend(key.map(|key| (provider.clone(), key))),
+            Err(why) => warnings.push(format!("{provider} has no key: {why}")),
+        }
+    }
+    for (provider, origin) in settings.unencrypted() {
+        let variable = provider.base_url_variable();
+        warnings.push(format!(
+            "the key of {provider} goes to {origin} unencrypted, as {variable} says"
+        ));
+    }
+    (settings, warnings)
+}
+
+/// Names that agents may give for a provider, beside those of the table.
+pub(super) fn names(config: &Config) -> Vec<Provider> {
+    config.providers.keys().cloned().collect()
+}
+
+fn read_key(
+    source: &KeySource,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Secret>, String> {
+    let key = match source {
+        KeySource::Variable(name) => environment(name).unwrap_or_default(),
+        KeySource::File(path) => text::read(path, KEY_BYTES_MAX)
+            .map_err(|error| format!("the file {} {error}", path.display()))?,
+    };
+    let key = key.trim();
+    // What can't stand in a header would fail at each call, and be shown there.
+    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("it must be visible ASCII characters without spaces".to_owned());
+    }
+    Ok((!key.is_empty()).then(|| Secret::new(key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Overrides;
+
+    fn read(
+        file: &Path,
+        text: &str,
+        variables: &[(&str, &str)],
+    ) -> (ProviderSettings, Vec<String>) {
+        fs::write(file, text).unwrap();
+        let lookup = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let loaded = Config::load(Some(file), &Overrides::default(), &lookup).unwrap();
+        settings(&loaded.config, lookup)
+    }
+
+    #[test]
+    fn a_key_is_taken_from_where_the_file_says_and_nowhere_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("duragent.yaml");
+        fs::write(folder.path().join("lan.key"), "lan-key\n").unwrap();
+        let text = "providers:\n  lan: {base_url: \"http://10.0.0.5/v1\", api_key_file: ./lan.key}\n  \
+                    openai: {api_key_env: OFFICE_KEY}\n  groq: {api_key_file: ./none.key}\n";
+        let variables = [
+            ("OFFICE_KEY", " office-key\n"),
+            ("OPENAI_API_KEY", "private-key"),
+            ("GROQ_API_KEY", "groq-key"),
+            ("XAI_API_KEY", "xai-key"),
+        ];
+        let (settings, warnings) = read(&file, text, &variables);
+        let key = |name: &str| {
+            let key = settings.keys.get(&Provider::parse(name).unwrap());
+            key.map(Secret::reveal)
+        };
+        assert_eq!(key("lan"), Some("lan-key"));
+        assert_eq!(key("openai"), Some("office-key"));
+        assert_eq!(key("groq"), None);
+        assert_eq!(key("xai"), Some("xai-key"));
+        let [missing] = &warnings[..] else {
+            panic!("{warnings:?}");
+        };
+        assert!(missing.starts_with("groq has no key: the file "), "{missing}");
+        assert!(missing.ends_with("none.key does not exist"), "{missing}");
+    }
+
+    #[test]
+    fn a_key_that_goes_out_unencrypted_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("duragent.yaml");
+        for (url, expected) in [
+            ("http://10.0.0.5:8000", 1),
+            ("http://127.0.0.1:8000", 0),
+            ("https://llm.example", 0),
+        ] {
+            let variables = [("OPENAI_API_KEY", "a-key"), ("OPENAI_BASE_URL", url)];
+            let (_, warnings) = read(&file, "", &variables);
+            assert_eq!(warnings.len(), expected, "{url}: {warnings:?}");
+            let without_key = read(&file, "", &variables[1..]).1;
+            assert_eq!(without_key, [""; 0], "{url}");
+        }
+    }
+}
