@@ -142,12 +142,26 @@ fn model(
         .chain(providers)
         .map(|one| (one.as_str(), one))
         .collect();
-    let main = model_choice(&at, raw.provider, raw.name, raw.base_url, &providers, report);
+    let main = model_choice(
+        &at,
+        raw.provider,
+        raw.name,
+        raw.base_url,
+        &providers,
+        report,
+    );
     let fallbacks = or_default(raw.fallbacks)
         .into_iter()
         .filter_map(|fallback| {
             let (at, raw) = fallback.split();
-            model_choice(&at, raw.provider, raw.name, raw.base_url, &providers, report)
+            model_choice(
+                &at,
+                raw.provider,
+                raw.name,
+                raw.base_url,
+                &providers,
+                report,
+            )
         })
         .collect();
     let temperature = report.within(raw.temperature, 0.0..=2.0);

@@ -261,13 +261,7 @@ impl Found {
         found
     }
 
-    fn add(
-        &mut self,
-        folder: &Path,
-        shared: &[Directive],
-        last: &[Directive],
-        known: Known<'_>,
-    ) {
+    fn add(&mut self, folder: &Path, shared: &[Directive], last: &[Directive], known: Known<'_>) {
         let (spec, problems) = read_agent(
             &folder.join(AGENT_FILE),
             folder,
@@ -318,11 +312,7 @@ fn agent_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Everything that is wrong with an agent: `path` is its folder or its `agent.yaml`. It may name
 /// `providers` beside those of the table.
-pub fn validate(
-    path: &Path,
-    environment: Environment<'_>,
-    providers: &[Provider],
-) -> Vec<Problem> {
+pub fn validate(path: &Path, environment: Environment<'_>, providers: &[Provider]) -> Vec<Problem> {
     let known = Known {
         environment,
         providers,

@@ -416,7 +416,8 @@ fn providers(
     order::map(found.into_iter().filter_map(one))
 }
 
-const PROVIDER_NAME_RULE: &str = "is no name for a provider: 1 to 32 lower-case letters, digits, `-` and `_`, and not `echo`";
+const PROVIDER_NAME_RULE: &str =
+    "is no name for a provider: 1 to 32 lower-case letters, digits, `-` and `_`, and not `echo`";
 const BASE_URL_RULE: &str = "must be an address that begins with `http://` or `https://`";
 
 fn described(
@@ -426,7 +427,9 @@ fn described(
     report: &mut Report,
 ) -> Option<Described> {
     let (at, raw) = at.split();
-    let dialect = raw.dialect.and_then(|at| report.choice(&at, Dialect::WORDS));
+    let dialect = raw
+        .dialect
+        .and_then(|at| report.choice(&at, Dialect::WORDS));
     let base_url = match provider.known() {
         Some(_) => raw.base_url,
         None => Some(report.require(&at, "base_url", raw.base_url)?),
@@ -446,7 +449,7 @@ fn described(
     }
     Some(Described {
         dialect,
-        base_url: plain(base_url),
+        base_url: plain(base_url).map(Secret::new),
         key,
         allow_http,
     })

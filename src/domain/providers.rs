@@ -11,9 +11,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
-use url::Url;
+use url::{Host, Url};
 
-use crate::base::host;
+use crate::domain::secret::Secret;
 
 /// The name of a provider: of one in [`KNOWN`], or of one that `duragent.yaml` describes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,8 +97,8 @@ impl Dialect {
 pub struct Described {
     /// What it speaks; of another one `None` is OpenAI's dialect.
     pub dialect: Option<Dialect>,
-    /// Where it answers; another one has it.
-    pub base_url: Option<String>,
+    /// Where it answers; another one has it. A password may stand in it.
+    pub base_url: Option<Secret>,
     /// Where its key is to be found.
     pub key: Option<KeySource>,
     /// Whether the key may go there unencrypted.
@@ -268,6 +268,7 @@ pub struct Origin {
     is_https: bool,
     host: String,
     port: u16,
+    is_loopback: bool,
 }
 
 impl Origin {
@@ -281,10 +282,17 @@ impl Origin {
         if !matches!(url.scheme(), "http" | "https") {
             return None;
         }
+        // Other names mean tomorrow what they like.
+        let is_loopback = match url.host()? {
+            Host::Domain(name) => name == "localhost",
+            Host::Ipv4(address) => address.is_loopback(),
+            Host::Ipv6(address) => address.is_loopback(),
+        };
         Some(Origin {
             is_https: url.scheme() == "https",
             host: url.host_str()?.to_owned(),
             port: url.port_or_known_default()?,
+            is_loopback,
         })
     }
 
@@ -295,7 +303,7 @@ impl Origin {
 
     /// Whether it is this machine.
     pub fn is_loopback(&self) -> bool {
-        host::is_loopback(&self.host)
+        self.is_loopback
     }
 }
 

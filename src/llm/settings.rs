@@ -15,9 +15,7 @@ use ureq::Proxy;
 use ureq::http::Uri;
 use url::Url;
 
-use crate::domain::providers::{
-    Described, Dialect, KNOWN, KeySource, Origin, ollama_base_url,
-};
+use crate::domain::providers::{Described, Dialect, KNOWN, KeySource, Origin, ollama_base_url};
 use crate::domain::secret::Secret;
 use crate::domain::spec::{ModelChoice, Provider};
 use crate::llm::{Cause, LlmError};
@@ -90,8 +88,8 @@ impl ProviderSettings {
     fn named_url(&self, provider: &Provider) -> Option<&str> {
         let described = self.described.get(provider);
         let in_file = described.and_then(|one| one.base_url.as_ref());
-        let named = self.base_urls.get(provider).or(in_file);
-        named.map(String::as_str)
+        let in_environment = self.base_urls.get(provider).map(String::as_str);
+        in_environment.or(in_file.map(Secret::reveal))
     }
 
     /// Whether the owner's environment or file names the host of `url`, for any provider.
@@ -99,9 +97,10 @@ impl ProviderSettings {
         let Some(origin) = Origin::of(url) else {
             return false;
         };
-        let in_files = self.described.values();
-        let in_files = in_files.filter_map(|one| one.base_url.as_ref());
-        let mut named = self.base_urls.values().chain(in_files);
+        let in_file = self.described.values();
+        let in_file = in_file.filter_map(|one| one.base_url.as_ref().map(Secret::reveal));
+        let in_environment = self.base_urls.values().map(String::as_str);
+        let mut named = in_environment.chain(in_file);
         named.any(|url| Origin::of(url).as_ref() == Some(&origin))
     }
 
@@ -117,12 +116,14 @@ impl ProviderSettings {
         tried.err().map(|error| error.to_string())
     }
 
-    /// Why the key that is there for `choice` is not sent where it is asked, if it is not.
+    /// Why the key that is there for `choice` is not sent where it is asked, if it is not. Of this
+    /// machine nothing is said: what runs here often needs none.
     pub fn withheld(&self, choice: &ModelChoice) -> Option<String> {
         if choice.provider == Provider::ECHO {
             return None;
         }
-        let destination = self.destination(choice).ok()?;
+        let destination = self.destination(choice).ok();
+        let destination = destination.filter(|one| !one.origin.is_loopback())?;
         match self.key(choice, &destination).ok()? {
             Key::Withheld(why) => Some(destination.withheld(&choice.provider, why)),
             Key::None | Key::Sent(_) => None,
@@ -225,13 +226,14 @@ impl ProviderSettings {
     /// Whether the provider's key may go there.
     fn belongs(&self, provider: &Provider, destination: &Destination) -> Result<(), Withheld> {
         let origin = &destination.origin;
-        let is_at = |url: &String| Origin::of(url).as_ref() == Some(origin);
+        let is_at = |url: &str| Origin::of(url).as_ref() == Some(origin);
         let described = self.described.get(provider);
         let described_url = described.and_then(|one| one.base_url.as_ref());
         // A key that the file gives to another address is not the provider's own.
         let is_own = destination.is_own && described_url.is_none();
-        let is_in_environment = self.base_urls.get(provider).is_some_and(is_at);
-        let is_in_file = described_url.is_some_and(is_at);
+        let named = self.base_urls.get(provider);
+        let is_in_environment = named.is_some_and(|url| is_at(url));
+        let is_in_file = described_url.is_some_and(|url| is_at(url.reveal()));
         if !is_own && !is_in_environment && !is_in_file {
             return Err(Withheld::NotNamed);
         }

@@ -109,7 +109,10 @@ mod tests {
         let [missing] = &warnings[..] else {
             panic!("{warnings:?}");
         };
-        assert!(missing.starts_with("groq has no key: the file "), "{missing}");
+        assert!(
+            missing.starts_with("groq has no key: the file "),
+            "{missing}"
+        );
         assert!(missing.ends_with("none.key does not exist"), "{missing}");
     }
 

@@ -367,7 +367,7 @@ fn every_mistake_is_told_with_its_place() {
             "    fallbacks:\n    - provider: opnrouter\n    - name: x",
             vec![
                 "agent.yaml:10:7: `spec.model.fallbacks[0].name` is missing",
-                "agent.yaml:10:17: `spec.model.fallbacks[0].provider` must be one of `openrouter`, `openai`, `anthropic`, `ollama`, `echo`, not `opnrouter`; did you mean `openrouter`?",
+                "agent.yaml:10:17: `spec.model.fallbacks[0].provider` must be one of `openrouter`, `openai`, `anthropic`, `ollama`, `echo`, `deepseek`, `gemini`, `groq`, `xai`, `mistral`, `moonshot`, `together`, `fireworks`, `cerebras`, `azure`, `lmstudio`, `llamacpp`, `vllm`, not `opnrouter`; did you mean `openrouter`?",
                 "agent.yaml:11:7: `spec.model.fallbacks[1].provider` is missing",
             ],
         ),
@@ -465,7 +465,7 @@ fn what_must_be_there_is_asked_for_all_at_once() {
                 "agent.yaml:2:7: `kind` must be `Agent`, not `agent`; did you mean `Agent`?",
                 "agent.yaml:3:11: `metadata.name` is missing",
                 "agent.yaml:5:10: `spec.model.name` is missing",
-                "agent.yaml:5:21: `spec.model.provider` must be one of `openrouter`, `openai`, `anthropic`, `ollama`, `echo`, not `3`",
+                "agent.yaml:5:21: `spec.model.provider` must be one of `openrouter`, `openai`, `anthropic`, `ollama`, `echo`, `deepseek`, `gemini`, `groq`, `xai`, `mistral`, `moonshot`, `together`, `fireworks`, `cerebras`, `azure`, `lmstudio`, `llamacpp`, `vllm`, not `3`",
             ],
         ),
         (
@@ -608,7 +608,10 @@ fn an_agent_can_be_validated_by_its_file_too() {
     let agents = Agents::new();
     agents.write_echo("a", "  sytem_prompt: hello");
     let by_file = agents::validate(&agents.home("a").join("agent.yaml"), &environment, &[]);
-    assert_eq!(by_file, agents::validate(&agents.home("a"), &environment, &[]));
+    assert_eq!(
+        by_file,
+        agents::validate(&agents.home("a"), &environment, &[])
+    );
     assert!(by_file.iter().all(|one| one.is_error()));
 }
 

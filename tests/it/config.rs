@@ -9,6 +9,7 @@ use std::time::Duration;
 use duragent::base::yaml::Level;
 use duragent::config::*;
 use duragent::domain::ids::AgentName;
+use duragent::domain::providers::{Described, Dialect, KeySource, Provider};
 use duragent::domain::secret::Secret;
 use log::LevelFilter;
 use proptest::prelude::*;
@@ -85,6 +86,7 @@ fn defaults(folder: &Path, file: Option<PathBuf>) -> Config {
         },
         gateways: Gateways::default(),
         routes: Vec::new(),
+        providers: BTreeMap::new(),
         sandbox: Sandbox::default(),
         web: Web::default(),
         logging: Logging {
@@ -159,6 +161,10 @@ routes:
 sandbox: {mode: bubblewrap, network: true, writable: [out], memory_mb: 64, cpu_seconds: 5, image: debian}
 logging: {level: debug, format: json, file: duragent.log}
 web: {proxy: "http://me:${TOKEN}@proxy:3128", allow_addresses: [127.0.0.1, 10.0.0.0/8, "fd00::/8"]}
+providers:
+  groq: {api_key_env: OTHER_GROQ_KEY}
+  lan: {dialect: openai, base_url: "http://me:${TOKEN}@10.0.0.5:8000/v1", api_key_file: ./lan.key, allow_http: true}
+  claude-proxy: {dialect: anthropic, base_url: "https://llm.example"}
 compaction: later
 "#;
 
@@ -236,6 +242,34 @@ fn every_key_ends_up_in_the_configuration() {
                     agent: AgentName::parse("bob").unwrap(),
                 },
             ],
+            providers: [
+                (
+                    "groq",
+                    Described {
+                        key: Some(KeySource::Variable("OTHER_GROQ_KEY".to_owned())),
+                        ..Described::default()
+                    },
+                ),
+                (
+                    "lan",
+                    Described {
+                        dialect: Some(Dialect::OpenAi),
+                        base_url: Some(secret("http://me:hunter2@10.0.0.5:8000/v1")),
+                        key: Some(KeySource::File(home.join("lan.key"))),
+                        allow_http: true,
+                    },
+                ),
+                (
+                    "claude-proxy",
+                    Described {
+                        dialect: Some(Dialect::Anthropic),
+                        base_url: Some(secret("https://llm.example")),
+                        ..Described::default()
+                    },
+                ),
+            ]
+            .map(|(name, described)| (Provider::parse(name).unwrap(), described))
+            .into(),
             sandbox: Sandbox {
                 mode: SandboxMode::Bubblewrap,
                 network: true,
@@ -263,7 +297,7 @@ fn every_key_ends_up_in_the_configuration() {
         [
             "duragent.yaml:22:3: `gateways` has no effect yet",
             "duragent.yaml:27:3: `routes` has no effect yet",
-            "duragent.yaml:32:13: `compaction` has no effect yet",
+            "duragent.yaml:36:13: `compaction` has no effect yet",
         ]
     );
 }
@@ -290,6 +324,36 @@ fn where_the_web_tool_may_go_is_checked() {
         let folder = Folder::with(&format!("web: {{proxy: \"{wrong}\"}}\n"));
         assert!(folder.load().is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn what_is_said_of_a_provider_is_checked() {
+    let folder = Folder::with(
+        "providers:\n  Lan: {base_url: \"http://h\"}\n  echo: {}\n  a: {}\n  \
+         b: {base_url: \"ftp://h\", dialect: openapi, api_key: x}\n  \
+         c: {base_url: \"http://h/v1\", api_key_env: sk-proj-hunter2}\n  \
+         d: {base_url: \"http://h/v1\", api_key_env: PLACE}\n  \
+         e: {base_url: \"http://h/v1\", api_key_env: A_KEY, api_key_file: x}\n  \
+         f: {base_url: \"http://h/v1\", api_key_env: A_KEY}\n",
+    );
+    let name = "is no name for a provider: 1 to 32 lower-case letters, digits, `-` and `_`, and not `echo`";
+    let variable = "must be the name of a variable, not the key itself, and end in `_KEY`, `_TOKEN` or `_SECRET`: so the programs of tools do not get it";
+    assert_eq!(
+        folder.said(),
+        [
+            format!("duragent.yaml:2:8: `providers.Lan` {name}"),
+            format!("duragent.yaml:3:9: `providers.echo` {name}"),
+            "duragent.yaml:4:6: `providers.a.base_url` is missing".to_owned(),
+            "duragent.yaml:5:17: `providers.b.base_url` must be an address that begins with `http://` or `https://`".to_owned(),
+            "duragent.yaml:5:37: `providers.b.dialect` must be one of `openai`, `anthropic`, not `openapi`; did you mean `openai`?".to_owned(),
+            "duragent.yaml:5:46: unknown key `providers.b.api_key`".to_owned(),
+            format!("duragent.yaml:6:45: `providers.c.api_key_env` {variable}"),
+            format!("duragent.yaml:7:45: `providers.d.api_key_env` {variable}"),
+            "duragent.yaml:8:66: `providers.e.api_key_file` stands beside `api_key_env`: one of them is enough".to_owned(),
+            "duragent.yaml:9:17: `providers.f.base_url` is not encrypted: the key is not sent there without `allow_http: true`".to_owned(),
+        ]
+    );
+    assert!(folder.load().is_err());
 }
 
 #[test]
@@ -545,6 +609,7 @@ fn an_unknown_key_is_an_error_only_where_it_guards_something_or_when_asked() {
         ("server: {zebra: 1}", false),
         ("sandbox: {zebra: 1}", false),
         ("routes: [{match: {}, agent: a, zebra: 1}]", false),
+        ("providers: {openai: {zebra: 1}}", false),
     ] {
         let folder = Folder::with(text);
         assert_eq!(folder.load().is_ok(), loads, "{text}");

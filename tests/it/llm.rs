@@ -514,7 +514,7 @@ fn cancel_ends_a_call_that_waits_for_the_provider() {
         for step in [stall(), text("a few words").and_stall()] {
             let fake = FakeModel::start();
             fake.reply(step);
-            let model = model(provider, &fake);
+            let model = model(provider.clone(), &fake);
             let (result, time) = cancelled(model, hello(), || fake.wait_for_stalls(1));
             assert_eq!(result, Err(LlmError::Cancelled));
             assert!(time < Duration::from_secs(2), "{time:?}");

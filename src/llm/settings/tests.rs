@@ -62,7 +62,10 @@ fn the_usual_addresses_are_the_providers_own() {
         ),
     ] {
         let destination = settings.destination(&choice(provider, None)).unwrap();
-        assert_eq!((destination.url.as_str(), destination.is_own), (expected, true));
+        assert_eq!(
+            (destination.url.as_str(), destination.is_own),
+            (expected, true)
+        );
     }
 }
 
@@ -148,7 +151,11 @@ fn a_key_goes_to_its_providers_own_host_and_not_where_an_agent_likes() {
         (Some("http://localhost:8000/v1"), "not named"),
         (Some("http://[::1]:8000/v1"), "not named"),
     ] {
-        assert_eq!(key_at(&settings, "openai", base_url), expected, "{base_url:?}");
+        assert_eq!(
+            key_at(&settings, "openai", base_url),
+            expected,
+            "{base_url:?}"
+        );
     }
 }
 
@@ -171,7 +178,11 @@ fn what_the_environment_names_gets_the_key_of_that_provider_alone() {
         ("anthropic", Some("https://llm.example:443"), "sent"),
         ("anthropic", Some("http://llm.example"), "not named"),
         ("azure", None, "sent"),
-        ("azure", Some("https://other.openai.azure.com/openai/v1"), "not named"),
+        (
+            "azure",
+            Some("https://other.openai.azure.com/openai/v1"),
+            "not named",
+        ),
         ("groq", None, "sent"),
         ("ollama", None, "sent"),
         ("ollama", Some("http://127.0.0.1:1"), "not named"),
@@ -191,7 +202,7 @@ fn what_the_file_says_of_a_provider_holds_for_its_key() {
         let provider = Provider::parse(name).unwrap();
         settings.keys.insert(provider.clone(), Secret::new("sk-1"));
         let described = Described {
-            base_url: Some(base_url.to_owned()),
+            base_url: Some(Secret::new(base_url)),
             allow_http,
             ..Described::default()
         };
@@ -202,6 +213,14 @@ fn what_the_file_says_of_a_provider_holds_for_its_key() {
     describe("closed", "http://10.0.0.6:8000/v1", false);
     describe("here", "http://127.0.0.1:9/v1", false);
     describe("openai", "https://llm.example/v1", false);
+    for (url, expected) in [
+        ("https://llm.example:443/other", true),
+        ("http://10.0.0.6:8000", true),
+        ("http://llm.example", false),
+        ("https://evil.example", false),
+    ] {
+        assert_eq!(settings.names_host(url), expected, "{url}");
+    }
     for (provider, base_url, expected) in [
         ("office", None, "sent"),
         ("office", Some("https://llm.example"), "sent"),
@@ -250,9 +269,8 @@ fn every_known_provider_is_asked_at_its_address_with_its_variables() {
     for known in KNOWN.iter().filter(|known| known.base_url.is_some()) {
         let choice = choice(known.provider(), None);
         for variable in known.key_variables {
-            let settings = ProviderSettings::from_env(|name| {
-                (name == *variable).then(|| "sk-1".to_owned())
-            });
+            let settings =
+                ProviderSettings::from_env(|name| (name == *variable).then(|| "sk-1".to_owned()));
             assert_eq!(key_at(&settings, known.name, None), "sent", "{variable}");
             assert_eq!(settings.obstacle(&choice), None);
         }
