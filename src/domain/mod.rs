@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod event;
+pub mod familiar;
 pub mod history;
 pub mod ids;
 pub mod message;

@@ -9,10 +9,13 @@
 use std::sync::Arc;
 
 use crate::domain::event::{ApprovalKind, Decision, Event, ToolCall, ToolOutput};
+use crate::domain::familiar::Familiarity;
+use crate::domain::ids::Seq;
 use crate::domain::state::{CallState, Progress};
 use crate::engine::events;
 use crate::engine::inner::Agent;
 use crate::engine::live::Interrupt;
+use crate::engine::session::read_records;
 use crate::engine::tool_run::{self, Crew, Done, Job};
 use crate::engine::turn::{Leave, Worker};
 use crate::policy::{Verdict, Wish};
@@ -87,7 +90,7 @@ impl Worker<'_> {
             })
         };
         match state.progress {
-            Progress::Waiting => match agent.policy.judge(&wish) {
+            Progress::Waiting => match agent.policy.judge(&self.judged(wish, &**tool)) {
                 Verdict::Allow => run(false),
                 Verdict::Ask { command } => Plan::Ask(command, ApprovalKind::Policy),
                 Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
@@ -116,6 +119,36 @@ impl Worker<'_> {
             call,
             kind: tool.spec().kind,
             effect: tool.effect(&call.arguments),
+            is_composed: false,
+        }
+    }
+
+    /// The wish with what the log says of the address that it asks.
+    fn judged<'c>(&self, wish: Wish<'c>, tool: &dyn Tool) -> Wish<'c> {
+        let address = tool.address(&wish.call.arguments);
+        Wish {
+            is_composed: address.is_some_and(|address| !self.is_familiar(&address)),
+            ..wish
+        }
+    }
+
+    /// Whether somebody else than the model named the address in this session. Read from the whole
+    /// log, whatever of it the model is still shown: that is rare, and short beside a fetch.
+    fn is_familiar(&self, address: &str) -> bool {
+        let mut familiarity = Familiarity::of(address);
+        let Ok(last) = self.live().map(|live| live.last_seq()) else {
+            return false;
+        };
+        let (store, id) = (&*self.inner.store, &self.session.id);
+        let read = read_records(store, id, Seq(1), last, |record| {
+            familiarity.see(&record.event);
+        });
+        match read {
+            Ok(()) => familiarity.is_familiar(),
+            Err(error) => {
+                log::warn!("session {id}: a person is asked, as its log cannot be read: {error}");
+                false
+            }
         }
     }
 

@@ -92,7 +92,7 @@ impl Caller {
             tries += 1;
             let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
             let first = self.settings.first_retry_delay;
-            let Some(delay) = retry::delay(tries, &error, first, left) else {
+            let Some(delay) = retry::delay(tries, &error, first, left, fastrand::f64()) else {
                 return Err(error);
             };
             let seconds = delay.as_secs_f64();

@@ -1,4 +1,4 @@
-//! When a failed call is tried again. Pure, but for the dice.
+//! When a failed call is tried again. Pure.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,12 +15,13 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 ///
 /// The wait doubles from `first` on, give or take a fifth, so that many sessions do not come
 /// back in step; a provider that names a time is believed. `left` is what the whole call has
-/// left: a wait that outlasts it is none.
+/// left: a wait that outlasts it is none. `dice` is from 0 to 1.
 pub(super) fn delay(
     tries: u32,
     error: &LlmError,
     first: Duration,
     left: Option<Duration>,
+    dice: f64,
 ) -> Option<Duration> {
     if tries >= TRIES_MAX || !error.is_retryable() {
         return None;
@@ -31,7 +32,7 @@ pub(super) fn delay(
         Some(asked) => asked.max(own),
         None => own,
     };
-    let delay = delay.mul_f64(0.8 + 0.4 * fastrand::f64());
+    let delay = delay.mul_f64(0.8 + 0.4 * dice);
     // Never earlier than the provider said.
     let delay = delay.max(asked_for(error).unwrap_or_default());
     left.is_none_or(|left| delay < left).then_some(delay)
@@ -114,23 +115,88 @@ mod tests {
         }
     }
 
+    /// The wait after a try, for some dice.
+    fn wait(tries: u32, error: &LlmError, left: Option<Duration>, dice: f64) -> Option<f64> {
+        let wait = delay(tries, error, SECOND, left, dice)?;
+        // To the millisecond.
+        Some((wait.as_secs_f64() * 1e3).round() / 1e3)
+    }
+
     #[test]
-    fn waits_double_and_end_after_the_third_try() {
+    fn waits_double_are_scattered_by_a_fifth_and_end_after_the_third_try() {
         let error = status(503, None);
-        let first = delay(1, &error, SECOND, None).unwrap();
-        assert!((0.8..1.21).contains(&first.as_secs_f64()), "{first:?}");
-        let second = delay(2, &error, SECOND, None).unwrap();
-        assert!((1.6..2.41).contains(&second.as_secs_f64()), "{second:?}");
-        assert_eq!(delay(3, &error, SECOND, None), None);
+        for (tries, dice, expected) in [
+            (1, 0.0, Some(0.8)),
+            (1, 0.5, Some(1.0)),
+            (1, 1.0, Some(1.2)),
+            (2, 0.0, Some(1.6)),
+            (2, 1.0, Some(2.4)),
+            (3, 0.5, None),
+        ] {
+            assert_eq!(wait(tries, &error, None, dice), expected, "{tries} {dice}");
+        }
     }
 
     #[test]
     fn a_provider_that_names_a_time_is_believed_within_reason() {
         let after = |seconds| status(429, Some(SECOND * seconds));
-        assert!(delay(1, &after(7), SECOND, None).unwrap() >= SECOND * 7);
-        assert!(delay(1, &after(0), SECOND, None).unwrap() > Duration::from_millis(700));
-        assert_eq!(delay(1, &after(61), SECOND, None), None);
-        assert_eq!(delay(1, &after(7), SECOND, Some(SECOND * 5)), None);
+        for (seconds, left, dice, expected) in [
+            // Never earlier than it said, and never sooner than we would have.
+            (7, None, 0.0, Some(7.0)),
+            (7, None, 0.5, Some(7.0)),
+            (7, None, 1.0, Some(8.4)),
+            (0, None, 0.0, Some(0.8)),
+            (60, None, 0.0, Some(60.0)),
+            (61, None, 0.0, None),
+            (7, Some(5), 0.0, None),
+            (7, Some(7), 0.0, None),
+            (7, Some(8), 0.0, Some(7.0)),
+        ] {
+            let left = left.map(|seconds| SECOND * seconds);
+            let found = wait(1, &after(seconds), left, dice);
+            assert_eq!(found, expected, "{seconds} {left:?} {dice}");
+        }
+    }
+
+    #[test]
+    fn another_model_is_asked_where_a_key_is_missing_and_not_where_the_same_can_answer_less() {
+        let provider = Provider::OPENAI;
+        let text = String::new;
+        for (error, expected) in [
+            (
+                LlmError::MissingKey {
+                    provider: provider.clone(),
+                    remedy: text(),
+                },
+                true,
+            ),
+            (
+                LlmError::NoAddress {
+                    provider: provider.clone(),
+                    why: text(),
+                },
+                true,
+            ),
+            (
+                LlmError::ContextOverflow {
+                    provider: provider.clone(),
+                    message: text(),
+                },
+                false,
+            ),
+            (
+                LlmError::Malformed {
+                    provider,
+                    message: text(),
+                },
+                false,
+            ),
+            (LlmError::Cancelled, false),
+            (LlmError::Sink(text()), false),
+        ] {
+            assert_eq!(is_for_fallback(&error), expected, "{error:?}");
+            assert_eq!(delay(1, &error, SECOND, None, 0.5), None, "{error:?}");
+        }
     }
 
     #[test]
@@ -146,7 +212,11 @@ mod tests {
             (529, true),
         ] {
             let error = status(code, None);
-            assert_eq!(delay(1, &error, SECOND, None).is_some(), retried, "{code}");
+            assert_eq!(
+                delay(1, &error, SECOND, None, 0.5).is_some(),
+                retried,
+                "{code}"
+            );
             assert_eq!(is_for_fallback(&error), retried, "{code}");
         }
     }

@@ -343,7 +343,7 @@ fn call_of<'a>(wish: &'a Wish<'_>, script: Option<&'a str>) -> Call<'a> {
         name: &wish.call.tool_name,
         arguments: &wish.call.arguments,
         is_found: wish.kind == ToolKind::FoundCli,
-        only_reads: wish.effect == ToolEffect::Read,
+        only_reads: wish.effect == ToolEffect::Read && !wish.is_composed,
     })
 }
 

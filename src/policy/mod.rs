@@ -57,6 +57,9 @@ pub struct Wish<'a> {
     pub kind: ToolKind,
     /// What running the call twice would mean.
     pub effect: ToolEffect,
+    /// Whether it asks a stranger's server at an address that the model may have composed itself,
+    /// with what it was told in it: then it does more than read.
+    pub is_composed: bool,
 }
 
 impl Wish<'_> {

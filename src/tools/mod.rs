@@ -39,6 +39,13 @@ pub trait Tool: Send + Sync {
         self.spec().effect
     }
 
+    /// The address that a call would ask, as the model wrote it; of a tool that goes wherever a
+    /// model likes.
+    fn address(&self, arguments: &str) -> Option<String> {
+        let _goes_nowhere = arguments;
+        None
+    }
+
     /// Runs it. It ends soon after `run.cancel` closes, and takes the processes it started with
     /// it. What it can't do it says in its output, which the model reads.
     fn run(&self, run: &Run<'_>) -> ToolOutput;

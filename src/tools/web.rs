@@ -22,12 +22,12 @@ use crossbeam_channel::{Receiver, bounded, select};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use ureq::{Agent, Proxy};
-use url::Url;
 
 use crate::base::address::AddressRange;
-use crate::base::host::is_loopback;
 use crate::base::thread::{self, STACK_WORK};
 use crate::domain::event::ToolOutput;
+use crate::domain::familiar::WEB_TOOL;
+use crate::domain::providers::Origin;
 use crate::domain::secret::Secret;
 use crate::tools::web::client::{Client, Rules, WebError};
 use crate::tools::web::fetch::Format;
@@ -35,7 +35,7 @@ use crate::tools::web::search::{COUNT_MAX, COUNT_USUAL, Service};
 use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec};
 
 /// The name of the tool.
-pub const NAME: &str = "web";
+pub const NAME: &str = WEB_TOOL;
 /// The variable with the key of the search service.
 pub const SEARCH_KEY_VARIABLE: &str = "BRAVE_API_KEY";
 const SEARCH_BASE_URL_VARIABLE: &str = "BRAVE_BASE_URL";
@@ -84,11 +84,35 @@ impl WebSettings {
         }
     }
 
+    /// Where the search service answers, if that is said and can be read.
+    fn search_origin(&self) -> Option<Origin> {
+        Origin::of(self.search_base_url.as_deref()?)
+    }
+
     /// The way to the search service: no proxy helps on this machine.
     fn search_proxy(&self) -> Option<&Proxy> {
-        let url = self.search_base_url.as_deref().map(Url::parse);
-        let is_local = matches!(url, Some(Ok(url)) if url.host_str().is_some_and(is_loopback));
+        let is_local = self
+            .search_origin()
+            .is_some_and(|origin| origin.is_loopback());
         self.proxy.as_ref().filter(|_| !is_local)
+    }
+
+    /// Where the key of the search service goes unencrypted, because `BRAVE_BASE_URL` says so.
+    pub fn unencrypted(&self) -> Option<Origin> {
+        let origin = self.search_origin().filter(|_| self.search_key.is_some());
+        origin.filter(|origin| !origin.is_https() && !origin.is_loopback())
+    }
+
+    /// Why nothing can be searched for.
+    fn search_obstacle(&self) -> Option<String> {
+        if self.search_key.is_none() {
+            return Some(format!("the operator has not set {SEARCH_KEY_VARIABLE}"));
+        }
+        // Nobody on the way to a server may have the key, and a proxy is one.
+        let is_seen = self.proxy.is_some() && self.unencrypted().is_some();
+        is_seen.then(|| {
+            format!("{SEARCH_BASE_URL_VARIABLE} is not encrypted, and the proxy would see the key")
+        })
     }
 }
 
@@ -125,11 +149,9 @@ impl Web {
 
     fn request(&self, arguments: &str) -> Result<Request, String> {
         let request = Request::parse(arguments)?;
-        match request {
-            Request::Search { .. } if self.settings.search_key.is_none() => Err(format!(
-                "searching is not possible: the operator has not set {SEARCH_KEY_VARIABLE}"
-            )),
-            request => Ok(request),
+        match (&request, self.settings.search_obstacle()) {
+            (Request::Search { .. }, Some(why)) => Err(format!("searching is not possible: {why}")),
+            (Request::Search { .. } | Request::Fetch { .. }, _) => Ok(request),
         }
     }
 
@@ -146,6 +168,13 @@ impl Web {
 impl Tool for Web {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    fn address(&self, arguments: &str) -> Option<String> {
+        match Request::parse(arguments) {
+            Ok(Request::Fetch { url, .. }) => Some(url),
+            Ok(Request::Search { .. }) | Err(_) => None,
+        }
     }
 
     fn run(&self, run: &Run<'_>) -> ToolOutput {

@@ -13,7 +13,7 @@ use duragent::domain::secret::Secret;
 use duragent::domain::spec::{ModelChoice, ModelSpec, Provider};
 use duragent::llm::providers::{ProviderSettings, Providers};
 use duragent::llm::{
-    LlmError, Model, Models, RawToolCall, Reply, Request, Sink, ToolChoice, ToolDefinition,
+    Cancel, LlmError, Model, Models, RawToolCall, Reply, Request, Sink, ToolChoice, ToolDefinition,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -562,10 +562,11 @@ fn silence_is_a_timeout_and_tried_again() {
         idle_timeout: Duration::from_secs(1),
         ..settings()
     };
-    let mut heard = Heard::default();
-    let result = Providers::new(settings)
-        .model(&spec(OPENAI, &fake))
-        .call(&hello(), &mut heard);
+    let mut model = Providers::new(settings).model(&spec(OPENAI, &fake));
+    let (result, heard) = in_time(move || {
+        let mut heard = Heard::default();
+        (model.call(&hello(), &mut heard), heard)
+    });
     assert!(result.is_ok(), "{result:?}");
     assert_eq!(heard.codes(), ["retry"]);
     assert!(
@@ -573,6 +574,207 @@ fn silence_is_a_timeout_and_tried_again() {
         "{:?}",
         heard.notices
     );
+}
+
+/// What comes of work that could hang: then the test ends, and does not wait for it.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done_tx, done_rx) = crossbeam_channel::bounded(1);
+    std::thread::spawn(move || done_tx.send(work()));
+    let limit = Duration::from_secs(60);
+    done_rx.recv_timeout(limit).expect("it hangs")
+}
+
+/// A sink that cancels the call with its first words.
+struct Hasty(Arc<dyn Cancel>);
+
+impl Sink for Hasty {
+    fn text(&mut self, _text: &str) {}
+
+    fn flush(&mut self) -> Result<(), String> {
+        self.0.cancel();
+        Ok(())
+    }
+
+    fn notice(&mut self, _code: &'static str, _message: String) {}
+}
+
+#[test]
+fn a_cancelled_call_is_cancelled_though_all_of_its_answer_came() {
+    let stream = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n\
+                  data: [DONE]\n\n";
+    for step in [raw("text/event-stream", stream), text("a").whole()] {
+        let fake = FakeModel::start();
+        fake.reply(step);
+        let mut model = model(OPENAI, &fake);
+        let mut sink = Hasty(model.canceller());
+        assert_eq!(model.call(&hello(), &mut sink), Err(LlmError::Cancelled));
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_streamed_has_at_most_8_mib() {
+    for (mib, expected) in [(7, true), (9, false)] {
+        let fake = FakeModel::start();
+        let words = "a".repeat(mib << 20);
+        fake.reply(text(&words).whole());
+        let (result, heard) = ask(OPENAI, &fake);
+        assert_eq!(result.is_ok(), expected, "{mib} MiB");
+        assert_eq!(heard.text.len(), if expected { words.len() } else { 0 });
+        if let Err(error) = result {
+            assert!(error.to_string().contains("more than 8 MiB"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_redirect_of_a_models_call_is_an_error_and_asks_nobody_else() {
+    for provider in [OPENAI, ANTHROPIC] {
+        for status in [301, 302, 303, 307, 308] {
+            let other = FakeModel::start();
+            let url = format!("http://{}/v1", server_that_redirects(status, &other.url()));
+            let settings = ProviderSettings {
+                base_urls: [(provider.clone(), url)].into(),
+                ..settings()
+            };
+            let spec = ModelSpec {
+                main: choice(provider.clone(), None),
+                ..spec(OPENAI, &other)
+            };
+            let mut model = Providers::new(settings).model(&spec);
+            let result = in_time(move || model.call(&hello(), &mut Heard::default()));
+            let error = result.unwrap_err();
+            assert!(
+                matches!(error, LlmError::Status { status: said, .. } if said == status),
+                "{error}"
+            );
+            assert!(error.to_string().contains("not followed"), "{error}");
+            assert_eq!(other.request_count(), 0, "{provider} {status}");
+        }
+    }
+}
+
+/// Sends whoever asks to `target`.
+fn server_that_redirects(status: u16, target: &str) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let head = format!(
+        "HTTP/1.1 {status} Elsewhere\r\nLocation: {target}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = [0; 16 << 10];
+        assert!(stream.read(&mut asked).unwrap() > 0);
+        stream.write_all(head.as_bytes()).unwrap();
+    });
+    address
+}
+
+/// A proxy for one connection, and what it is sent beside the `CONNECT`.
+fn proxy_that_listens() -> (std::net::SocketAddr, crossbeam_channel::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (seen_tx, seen_rx) = crossbeam_channel::bounded(1);
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = vec![0; 16 << 10];
+        let mut seen = String::new();
+        for answer in [
+            "HTTP/1.1 200 Connected\r\n\r\n",
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+        ] {
+            let count = stream.read(&mut bytes).unwrap();
+            seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+        seen_tx.send(seen).unwrap();
+    });
+    (address, seen_rx)
+}
+
+#[test]
+fn a_proxy_is_sent_no_key_in_the_clear() {
+    for (provider, header) in [(OPENAI, "authorization"), (ANTHROPIC, "x-api-key")] {
+        let (proxy, seen_rx) = proxy_that_listens();
+        let named = "http://provider.example:8000/v1".to_owned();
+        let settings = ProviderSettings {
+            base_urls: [(provider.clone(), named)].into(),
+            proxy: Some(ureq::Proxy::new(&format!("http://{proxy}")).unwrap()),
+            ..settings()
+        };
+        let spec = ModelSpec {
+            main: choice(provider, None),
+            ..spec(OPENAI, &FakeModel::start())
+        };
+        let mut model = Providers::new(settings).model(&spec);
+        let result = in_time(move || model.call(&hello(), &mut Heard::default()));
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("unencrypted through a proxy"), "{error}");
+        let seen = seen_rx.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(seen.contains("hello"), "{seen}");
+        assert!(!seen.contains(KEY) && !seen.contains(header), "{seen}");
+    }
+}
+
+#[test]
+fn what_cannot_be_reached_is_told_with_what_may_help() {
+    // Nobody listens where somebody did.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = listener.local_addr().unwrap();
+    drop(listener);
+    for (url, expected) in [
+        (
+            format!("http://{gone}/v1"),
+            format!("nothing listens at {gone}"),
+        ),
+        (
+            "http://no-such-host.invalid/v1".to_owned(),
+            "is OLLAMA_BASE_URL or `providers.ollama.base_url` right?".to_owned(),
+        ),
+    ] {
+        let spec = ModelSpec {
+            main: choice(Provider::OLLAMA, Some(url)),
+            ..spec(OPENAI, &FakeModel::start())
+        };
+        let mut model = Providers::new(settings()).model(&spec);
+        let result = in_time(move || model.call(&hello(), &mut Heard::default()));
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+#[test]
+fn a_refusal_says_which_key_was_sent_or_why_none_was() {
+    let fake = FakeModel::start();
+    fake.default_reply(error(401, "no"));
+    let host = fake.url().trim_start_matches("http://").to_owned();
+    let asked = |settings: ProviderSettings, provider: Provider| {
+        let result = Providers::new(settings)
+            .model(&spec(provider, &fake))
+            .call(&hello(), &mut Heard::default());
+        result.unwrap_err().to_string()
+    };
+    let sent = asked(settings_at(&fake), OPENAI);
+    assert!(
+        sent.starts_with("openai answered 401: no; is OPENAI_API_KEY right?"),
+        "{sent}"
+    );
+    let withheld = asked(settings(), ANTHROPIC);
+    let expected = format!(
+        "the key of anthropic is not sent to {host}, which only the agent's file names: name that \
+         address in ANTHROPIC_BASE_URL, or in `providers.anthropic.base_url` of duragent.yaml"
+    );
+    assert!(withheld.contains(&expected), "{withheld}");
+    let none = asked(ProviderSettings::default(), Provider::OLLAMA);
+    assert!(
+        none.contains("no key was sent: set OLLAMA_API_KEY"),
+        "{none}"
+    );
+    let keys: Vec<bool> = fake
+        .requests()
+        .iter()
+        .map(|asked| asked.header("authorization").is_some() || asked.header("x-api-key").is_some())
+        .collect();
+    assert_eq!(keys, [true, false, false]);
 }
 
 #[test]

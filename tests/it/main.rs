@@ -22,6 +22,7 @@ mod engine;
 mod gate;
 mod guarantees;
 mod http;
+mod keys;
 mod limits;
 mod llm;
 mod manage;

@@ -20,7 +20,8 @@ use duragent::tools::{Caller, Effect, Run, Tool};
 use serde_json::json;
 use ureq::Proxy;
 
-use crate::support::server::{Launch, Workspace, eventually};
+use crate::support::fake_model::{FakeModel, Step, text, tool_call};
+use crate::support::server::{Launch, Server, Workspace, eventually};
 
 /// The longest that a cancelled run may go on.
 const CANCEL_MAX: Duration = Duration::from_millis(250);
@@ -305,11 +306,14 @@ fn addresses_that_are_none_of_the_web_are_refused_in_words() {
 fn every_step_of_a_redirect_is_judged() {
     let inner = Site::saying("127.0.0.2", "", "secret");
     let target = inner.url("/");
+    let other = Site::saying("127.0.0.1", "", "secret");
+    let elsewhere = other.url("/x");
     let site = Site::new("127.0.0.1", move |asked, socket| match &*asked.line {
         "GET /a" => redirect(socket, "b/c?d"),
         "GET /b/c?d" => redirect(socket, "/end#x"),
         "GET /end" => say(socket, "200 OK", "Content-Type: text/plain\r\n", b"here"),
         "GET /private" => redirect(socket, &target),
+        "GET /other" => redirect(socket, &elsewhere),
         "GET /file" => redirect(socket, "file:///etc/passwd"),
         "GET /userinfo" => redirect(socket, "http://me@127.0.0.1/"),
         "GET /nowhere" => say(socket, "302 Found", "Content-Type: text/plain\r\n", b"stay"),
@@ -329,6 +333,15 @@ fn every_step_of_a_redirect_is_judged() {
         output.content.starts_with(&format!("URL: {end}\n")),
         "{output:?}"
     );
+    // Whether another host is asked is for whoever judges calls.
+    let output = fetch("/other");
+    assert!(
+        output
+            .content
+            .starts_with(&format!("URL: {}\nStatus: 302", site.url("/other")))
+    );
+    assert!(output.content.contains(&other.url("/x")), "{output:?}");
+    assert_eq!(other.lines(), Vec::<String>::new());
     assert_failed(&fetch("/private"), "it leads to 127.0.0.2");
     assert_eq!(inner.lines(), Vec::<String>::new());
     assert_failed(&fetch("/file"), "only http");
@@ -482,6 +495,20 @@ fn a_search_lists_what_was_found_and_never_tells_the_key() {
     assert_failed(&without_key, "BRAVE_API_KEY");
 }
 
+#[test]
+fn a_proxy_never_sees_the_key_of_the_search_service() {
+    let proxy = proxy();
+    let settings = WebSettings {
+        proxy: Some(Proxy::new(&proxy.url("")).unwrap()),
+        search_key: Some(Secret::new("key-0123456789")),
+        search_base_url: Some("http://search.example".to_owned()),
+        ..settings(&[])
+    };
+    let output = run(settings, &json!({"action": "search", "query": "x"}));
+    assert_failed(&output, "the proxy would see the key");
+    assert_eq!(proxy.lines(), Vec::<String>::new());
+}
+
 /// A proxy that connects to wherever it is told.
 fn proxy() -> Site {
     Site::new("127.0.0.1", |asked, socket| {
@@ -588,4 +615,76 @@ fn an_agent_that_asks_for_it_reads_the_web() {
     );
     assert!(answer.contains("inside"), "{answer}");
     assert_eq!(site.lines(), ["GET /"]);
+}
+
+/// An agent with the tool whose model is `model`, and a search service.
+fn reader(workspace: &Workspace, model: &FakeModel, brave: &Site) -> Server {
+    workspace.agent(
+        "reader",
+        &format!(
+            "  model: {{provider: openai, name: fake, base_url: \"{}\"}}\n  \
+             session: {{on_disconnect: continue}}\n  \
+             tools:\n    - {{type: builtin, name: web}}\n",
+            model.url()
+        ),
+    );
+    workspace.config("web: {allow_addresses: [127.0.0.1]}\n");
+    Launch::new(workspace)
+        .env("BRAVE_API_KEY", "key-0123456789")
+        .env("BRAVE_BASE_URL", &brave.url(""))
+        .start()
+}
+
+fn fetches(url: &str) -> Step {
+    tool_call("web", &json!({"action": "fetch", "url": url}).to_string())
+}
+
+#[test]
+fn a_model_fetches_what_it_was_sent_to_and_asks_before_it_goes_elsewhere_after_a_restart_too() {
+    let page = |ip| Site::saying(ip, "Content-Type: text/plain\r\n", "a page");
+    let (site, found, other) = (page("127.0.0.1"), page("127.0.0.1"), page("127.0.0.1"));
+    let results = json!({"web": {"results": [
+        {"title": "One", "url": found.url("/found"), "description": "It"},
+    ]}});
+    let brave = Site::new("127.0.0.1", move |_, socket| {
+        say(socket, "200 OK", "", results.to_string().as_bytes());
+    });
+    let model = FakeModel::start();
+    let workspace = Workspace::new();
+    let mut server = reader(&workspace, &model, &brave);
+    let session = server.create_session("reader");
+    let asked = |server: &Server, message: &str, step: Step| {
+        model.reply(step).then(text("done"));
+        let answer = server.say(&session, message).json();
+        match answer["status"].as_str() {
+            Some("approval_required") => answer["command"].as_str().map(str::to_owned),
+            _ => {
+                assert_eq!(answer["content"], "done", "{answer}");
+                None
+            }
+        }
+    };
+    // The user named it; then its host has answered.
+    let url = site.url("/a?b=c");
+    let message = format!("read {url}, please");
+    assert_eq!(asked(&server, &message, fetches(&url)), None);
+    assert_eq!(asked(&server, "go on", fetches(&site.url("/next"))), None);
+    // A search is free, and so is what it found.
+    let search = tool_call("web", r#"{"action":"search","query":"q"}"#);
+    assert_eq!(asked(&server, "search", search), None);
+    assert_eq!(
+        asked(&server, "open it", fetches(&found.url("/found"))),
+        None
+    );
+
+    server.kill();
+    let server = reader(&workspace, &model, &brave);
+    assert_eq!(asked(&server, "again", fetches(&found.url("/later"))), None);
+    // Nobody named that: it may hold what the model was told.
+    let composed = other.url("/?told=secret");
+    let question = asked(&server, "and now", fetches(&composed));
+    assert!(question.is_some_and(|shown| shown.contains(&composed)));
+    assert_eq!(other.lines(), Vec::<String>::new());
+    assert_eq!(site.lines(), ["GET /a?b=c", "GET /next"]);
+    assert_eq!(found.lines(), ["GET /found", "GET /later"]);
 }

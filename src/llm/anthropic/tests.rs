@@ -210,3 +210,68 @@ proptest! {
         prop_assert_eq!(decode(&pieces), decode(&[body]));
     }
 }
+
+#[test]
+fn a_block_ends_where_the_next_begins_or_the_message_does() {
+    let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "date", "input": {}});
+    let arguments =
+        |text: &str| delta(0, json!({"type": "input_json_delta", "partial_json": text}));
+    let mut events = vec![
+        start(0, call("t1")),
+        arguments("{\"a\":1}"),
+        start(1, call("t2")),
+        arguments("{\"b\":2}"),
+    ];
+    events.extend(end("tool_use"));
+    let answer = decode(&[stream(&events).as_bytes()]).1.unwrap();
+    let calls: Vec<(&str, &str)> = answer
+        .tool_calls
+        .iter()
+        .map(|call| (call.id.as_str(), call.arguments.as_str()))
+        .collect();
+    assert_eq!(calls, [("t1", "{\"a\":1}"), ("t2", "{\"b\":2}")]);
+}
+
+#[test]
+fn a_whole_message_says_why_it_ended() {
+    for (body, is_whole) in [
+        (
+            json!({"content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn"}),
+            true,
+        ),
+        (
+            json!({"content": [{"type": "text", "text": "a"}], "stop_reason": null}),
+            false,
+        ),
+        (json!({"content": [{"type": "text", "text": "a"}]}), false),
+    ] {
+        let mut blocks = Blocks::default();
+        let mut sink = testing::Pieces::default();
+        blocks
+            .whole(body.to_string().as_bytes(), &mut sink)
+            .unwrap();
+        assert_eq!(blocks.finish().is_ok(), is_whole, "{body}");
+    }
+}
+
+#[test]
+fn a_later_count_that_leaves_something_out_takes_nothing_away() {
+    for (last, expected) in [
+        (json!({"output_tokens": 7}), 110),
+        (json!({"input_tokens": 10, "output_tokens": 7}), 110),
+        (
+            json!({"input_tokens": 10, "cache_read_input_tokens": 200, "output_tokens": 7}),
+            210,
+        ),
+    ] {
+        let events = [
+            json!({"type": "message_start", "message": {"usage": {
+                "input_tokens": 10, "cache_read_input_tokens": 100, "output_tokens": 1,
+            }}}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last}),
+            json!({"type": "message_stop"}),
+        ];
+        let answer = decode(&[stream(&events).as_bytes()]).1.unwrap();
+        assert_eq!(answer.usage, Some(Usage::new(expected, 7)), "{last}");
+    }
+}

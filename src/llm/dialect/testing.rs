@@ -14,7 +14,7 @@ use crate::llm::{Request, Sink, ToolChoice, ToolDefinition};
 
 /// A sink that keeps the pieces.
 #[derive(Debug, Default)]
-struct Pieces(Vec<String>);
+pub(in crate::llm) struct Pieces(Vec<String>);
 
 impl Sink for Pieces {
     fn text(&mut self, text: &str) {

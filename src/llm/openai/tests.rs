@@ -246,3 +246,53 @@ proptest! {
         let (_text, _answer) = decode(&[body.as_bytes()]);
     }
 }
+
+#[test]
+fn pieces_of_one_block_of_reasoning_are_joined_and_no_others() {
+    let piece = |piece: Value| delta(json!({"reasoning_details": [piece]}));
+    let answer = answer(&[
+        piece(json!({"type": "reasoning.text", "index": 0, "text": "a", "format": "x"})),
+        piece(json!({"type": "reasoning.text", "index": 0, "text": "b", "format": null})),
+        piece(json!({"type": "reasoning.text", "index": 0, "signature": "s", "format": "y"})),
+        piece(json!({"type": "reasoning.text", "index": 1, "text": "c"})),
+        piece(json!({"type": "reasoning.summary", "index": 1, "summary": "d"})),
+        piece(json!({"type": "reasoning.summary", "index": 1, "summary": "e"})),
+        piece(json!({"type": "reasoning.encrypted", "index": 1, "data": "f"})),
+        piece(json!({"type": "reasoning.encrypted", "index": 1, "data": "g"})),
+        delta(json!({"content": "so"})),
+    ]);
+    assert_eq!(
+        answer.provider_data.unwrap(),
+        json!({"reasoning_details": [
+            {"type": "reasoning.text", "index": 0, "text": "ab", "format": "y", "signature": "s"},
+            {"type": "reasoning.text", "index": 1, "text": "c"},
+            {"type": "reasoning.summary", "index": 1, "summary": "de"},
+            {"type": "reasoning.encrypted", "index": 1, "data": "fg"},
+        ]})
+    );
+}
+
+#[test]
+fn only_a_code_that_is_a_failed_status_stands_for_one() {
+    for (code, expected) in [
+        (json!(429), Some(429)),
+        (json!("503"), Some(503)),
+        (json!(400), Some(400)),
+        (json!(599), Some(599)),
+        (json!(399), None),
+        (json!(600), None),
+        (json!(-1), None),
+        (json!("busy"), None),
+        (json!(65_536 + 429), None),
+        (Value::Null, None),
+    ] {
+        let body = stream(&[json!({"error": {"code": code, "message": "no"}})]);
+        let message = "no".to_owned();
+        let status = expected;
+        assert_eq!(
+            decode(&[body.as_bytes()]).1,
+            Err(Fault::Reported { status, message }),
+            "{code}"
+        );
+    }
+}

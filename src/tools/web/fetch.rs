@@ -8,6 +8,7 @@ use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderN
 use url::Url;
 
 use crate::domain::event::ToolOutput;
+use crate::domain::familiar::{ANSWERED, Host};
 use crate::tools::web::charset::{self, Kind};
 use crate::tools::web::client::{BodyEnd, Client, Rules, WebError};
 use crate::tools::web::client::{host_of, parse_url, read_body, shown};
@@ -39,9 +40,24 @@ pub(super) fn fetch(
     url: &str,
     format: Format,
 ) -> Result<ToolOutput, WebError> {
-    let (url, response) = follow(client, rules, is_proxied, parse_url(url, None)?)?;
+    let url = parse_url(url, None)?;
+    let Answer {
+        url,
+        response,
+        elsewhere,
+    } = follow(client, rules, is_proxied, url)?;
     let status = response.status();
     let mut shown = Shown::new(&url, &response);
+    if let Some(target) = elsewhere {
+        shown.text = format!(
+            "It sends its readers on to another host, which was not asked:\n\n{target}\n\n\
+             Fetch that address if it is wanted."
+        );
+        return Ok(ToolOutput {
+            success: true,
+            content: shown.finish(),
+        });
+    }
     shown.add_body(&url, response, format)?;
     Ok(ToolOutput {
         success: status.is_success(),
@@ -49,19 +65,41 @@ pub(super) fn fetch(
     })
 }
 
-/// Asks for `url` and wherever it leads. Each step is judged like the first.
+/// What a host answered that was asked.
+struct Answer {
+    url: Url,
+    response: Response<Body>,
+    /// Where it sends its readers, if that is another host.
+    elsewhere: Option<Url>,
+}
+
+/// Asks for `url` and wherever it leads on the same host. Each step is judged like the first;
+/// whether another host may be asked is for the caller's policy, which judges calls.
 fn follow(
     client: &Client,
     rules: &Rules,
     is_proxied: bool,
     mut url: Url,
-) -> Result<(Url, Response<Body>), WebError> {
+) -> Result<Answer, WebError> {
     for _ in 0..=REDIRECTS_MAX {
         rules.check(&url, is_proxied)?;
         let response = client.get(&url, &[("accept", ACCEPT)])?;
-        match target(&response) {
-            Some(target) => url = parse_url(&target, Some(&url))?,
-            None => return Ok((url, response)),
+        let target = match target(&response) {
+            Some(target) => Some(parse_url(&target, Some(&url))?),
+            None => None,
+        };
+        if let Some(target) = &target {
+            rules.check(target, is_proxied)?;
+        }
+        match target {
+            Some(target) if Host::of_url(&target) == Host::of_url(&url) => url = target,
+            elsewhere => {
+                return Ok(Answer {
+                    url,
+                    response,
+                    elsewhere,
+                });
+            }
         }
     }
     Err(WebError::Redirects(REDIRECTS_MAX))
@@ -87,7 +125,9 @@ impl Shown {
             head: String::new(),
             text: String::new(),
         };
-        shown.line("URL", url.as_str());
+        shown.head.push_str(ANSWERED);
+        shown.head.push_str(url.as_str());
+        shown.head.push('\n');
         shown.line("Status", &response.status().to_string());
         let content_type = header(response, &CONTENT_TYPE);
         if !content_type.is_empty() {

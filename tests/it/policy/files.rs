@@ -84,6 +84,7 @@ pub fn with_wish<T>(
         call: &call,
         kind,
         effect,
+        is_composed: false,
     })
 }
 
