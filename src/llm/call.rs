@@ -487,8 +487,14 @@ fn connection_error(provider: &Provider, error: ureq::Error) -> LlmError {
 
 fn cause_of(error: &ureq::Error) -> Cause {
     match error {
-        ureq::Error::HostNotFound => Cause::NoHost,
+        ureq::Error::HostNotFound | ureq::Error::Timeout(ureq::Timeout::Resolve) => Cause::NoHost,
         ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => Cause::Refused,
+        ureq::Error::Io(error) if is_lookup_failure(error) => Cause::NoHost,
         _ => Cause::Other,
     }
+}
+
+/// Whether the system's resolver failed: the library has no kind of its own for that, only words.
+fn is_lookup_failure(error: &io::Error) -> bool {
+    error.to_string().starts_with("failed to lookup address")
 }

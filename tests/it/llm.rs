@@ -678,12 +678,18 @@ fn proxy_that_listens() -> (std::net::SocketAddr, crossbeam_channel::Receiver<St
         let (mut stream, _) = listener.accept().unwrap();
         let mut bytes = vec![0; 16 << 10];
         let mut seen = String::new();
-        for answer in [
-            "HTTP/1.1 200 Connected\r\n\r\n",
-            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+        for (until, answer) in [
+            ("\r\n\r\n", "HTTP/1.1 200 Connected\r\n\r\n"),
+            (
+                "hello",
+                "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+            ),
         ] {
-            let count = stream.read(&mut bytes).unwrap();
-            seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            while !seen.contains(until) {
+                let count = stream.read(&mut bytes).unwrap();
+                assert!(count > 0, "{seen}");
+                seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
             stream.write_all(answer.as_bytes()).unwrap();
         }
         seen_tx.send(seen).unwrap();
