@@ -214,7 +214,41 @@ fn host(url: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
     use super::*;
+
+    #[test]
+    fn nobody_but_the_address_is_told_wherever_it_leads() {
+        let asked = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        other.set_nonblocking(true).unwrap();
+        let target = other.local_addr().unwrap();
+        let url = format!("http://{}/secret", asked.local_addr().unwrap());
+        let sending = std::thread::spawn(move || {
+            let post = Post {
+                url: Secret::new(url),
+                note: Note {
+                    agent: AgentName::parse("ada").unwrap(),
+                    session_id: SessionId::mint(1, 1),
+                    call_id: CallId::parse("call_1").unwrap(),
+                    tool: "bash".to_owned(),
+                    command: "ls".to_owned(),
+                    timestamp: SystemTime::UNIX_EPOCH.into(),
+                },
+            };
+            send(&agent(), &post);
+        });
+        let (mut socket, _) = asked.accept().unwrap();
+        assert!(socket.read(&mut [0; 4096]).unwrap() > 0);
+        let head = format!(
+            "HTTP/1.1 307 Elsewhere\r\nLocation: http://{target}/\r\nContent-Length: 0\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).unwrap();
+        sending.join().unwrap();
+        assert!(other.accept().is_err(), "the redirect was followed");
+    }
 
     #[test]
     fn of_an_address_only_the_host_is_shown() {

@@ -171,6 +171,9 @@ impl Core {
         let tool_parts = ToolParts::new(config, fs, Arc::clone(&store) as Arc<_>)?;
         let programs = Arc::clone(&tool_parts.programs);
         programs::say_sandbox(&programs);
+        if let Some(origin) = tool_parts.web.unencrypted() {
+            log::warn!("BRAVE_API_KEY goes to {origin} unencrypted, as BRAVE_BASE_URL says");
+        }
         let sessions = Sessions::start(Parts {
             store: Arc::clone(&store) as Arc<_>,
             agents: LoadedAgents::new(Arc::clone(&agents), Arc::clone(&policies), tool_parts),

@@ -57,13 +57,9 @@ fn web_settings(web: &config::Web) -> anyhow::Result<WebSettings> {
     let proxy = proxy
         .map(|address| Proxy::new(address.reveal()))
         .transpose();
-    let settings = WebSettings {
+    Ok(WebSettings {
         proxy: proxy.context("`web.proxy` cannot be used")?,
         allow_addresses: web.allow_addresses.clone(),
         ..WebSettings::from_env(|name| std::env::var(name).ok())
-    };
-    if let Some(origin) = settings.unencrypted() {
-        log::warn!("BRAVE_API_KEY goes to {origin} unencrypted, as BRAVE_BASE_URL says");
-    }
-    Ok(settings)
+    })
 }

@@ -126,9 +126,15 @@ fn a_key_that_leaves_unencrypted_is_told_of_once() {
     let server = Launch::new(&workspace)
         .env("XAI_API_KEY", KEY)
         .env("XAI_BASE_URL", "http://192.0.2.1:8000/v1")
+        .env("BRAVE_API_KEY", KEY)
+        .env("BRAVE_BASE_URL", "http://192.0.2.1:8001")
         .start();
-    let told = "the key of xai goes to 192.0.2.1:8000 unencrypted, as XAI_BASE_URL says";
-    assert_eq!(server.log().matches(told).count(), 1, "{}", server.log());
+    for told in [
+        "the key of xai goes to 192.0.2.1:8000 unencrypted, as XAI_BASE_URL says",
+        "BRAVE_API_KEY goes to 192.0.2.1:8001 unencrypted, as BRAVE_BASE_URL says",
+    ] {
+        assert_eq!(server.log().matches(told).count(), 1, "{}", server.log());
+    }
 }
 
 #[test]

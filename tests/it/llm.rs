@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, bounded};
 use duragent::domain::event::{AssistantResponse, FinishReason, ToolCall, ToolOutput, Usage};
 use duragent::domain::ids::{CallId, MessageId, Seq, TurnId};
 use duragent::domain::message::{self, Message};
@@ -119,9 +120,22 @@ fn hello() -> Request {
 
 /// One call to a fresh model.
 fn ask(provider: Provider, fake: &FakeModel) -> (Result<Reply, LlmError>, Heard) {
-    let mut heard = Heard::default();
-    let result = model(provider, fake).call(&hello(), &mut heard);
-    (result, heard)
+    called(model(provider, fake), Heard::default())
+}
+
+/// One call, which must come to an end.
+fn called(mut model: Box<dyn Model>, mut heard: Heard) -> (Result<Reply, LlmError>, Heard) {
+    in_time(move || (model.call(&hello(), &mut heard), heard))
+}
+
+/// What comes of work that could hang: then the test ends, and does not wait for it.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done_tx, done_rx) = bounded(1);
+    std::thread::spawn(move || done_tx.send(work()));
+    let limit = Duration::from_secs(60);
+    done_rx
+        .recv_timeout(limit)
+        .expect("it hangs or has panicked")
 }
 
 fn raw_call(id: &str, name: &str, arguments: &str) -> RawToolCall {
@@ -492,19 +506,21 @@ fn cancelled(
     ready: impl FnOnce(),
 ) -> (Result<Reply, LlmError>, Duration) {
     let canceller = model.canceller();
-    let worker = std::thread::spawn(move || {
+    let (done_tx, done_rx) = bounded(1);
+    std::thread::spawn(move || {
         let result = model.call(&request, &mut Heard::default());
         assert_eq!(
             model.call(&request, &mut Heard::default()),
             Err(LlmError::Cancelled),
             "later calls end at once"
         );
-        (result, Instant::now())
+        done_tx.send((result, Instant::now())).unwrap();
     });
     ready();
     let start = Instant::now();
     canceller.cancel();
-    let (result, end) = worker.join().unwrap();
+    let ended = done_rx.recv_timeout(Duration::from_secs(60));
+    let (result, end) = ended.expect("the cancel is not heard");
     (result, end.saturating_duration_since(start))
 }
 
@@ -542,8 +558,11 @@ fn the_time_for_a_whole_reply_is_limited_however_it_drips() {
         timeout: Some(Duration::from_secs(1)),
         ..hello()
     };
-    let mut heard = Heard::default();
-    let result = model(OPENAI, &fake).call(&request, &mut heard);
+    let mut model = model(OPENAI, &fake);
+    let (result, heard) = in_time(move || {
+        let mut heard = Heard::default();
+        (model.call(&request, &mut heard), heard)
+    });
     assert_eq!(
         result,
         Err(LlmError::Timeout {
@@ -562,11 +581,8 @@ fn silence_is_a_timeout_and_tried_again() {
         idle_timeout: Duration::from_secs(1),
         ..settings()
     };
-    let mut model = Providers::new(settings).model(&spec(OPENAI, &fake));
-    let (result, heard) = in_time(move || {
-        let mut heard = Heard::default();
-        (model.call(&hello(), &mut heard), heard)
-    });
+    let model = Providers::new(settings).model(&spec(OPENAI, &fake));
+    let (result, heard) = called(model, Heard::default());
     assert!(result.is_ok(), "{result:?}");
     assert_eq!(heard.codes(), ["retry"]);
     assert!(
@@ -574,14 +590,6 @@ fn silence_is_a_timeout_and_tried_again() {
         "{:?}",
         heard.notices
     );
-}
-
-/// What comes of work that could hang: then the test ends, and does not wait for it.
-fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done_tx, done_rx) = crossbeam_channel::bounded(1);
-    std::thread::spawn(move || done_tx.send(work()));
-    let limit = Duration::from_secs(60);
-    done_rx.recv_timeout(limit).expect("it hangs")
 }
 
 /// A sink that cancels the call with its first words.
@@ -607,7 +615,8 @@ fn a_cancelled_call_is_cancelled_though_all_of_its_answer_came() {
         fake.reply(step);
         let mut model = model(OPENAI, &fake);
         let mut sink = Hasty(model.canceller());
-        assert_eq!(model.call(&hello(), &mut sink), Err(LlmError::Cancelled));
+        let result = in_time(move || model.call(&hello(), &mut sink));
+        assert_eq!(result, Err(LlmError::Cancelled));
     }
 }
 
@@ -640,8 +649,8 @@ fn a_redirect_of_a_models_call_is_an_error_and_asks_nobody_else() {
                 main: choice(provider.clone(), None),
                 ..spec(OPENAI, &other)
             };
-            let mut model = Providers::new(settings).model(&spec);
-            let result = in_time(move || model.call(&hello(), &mut Heard::default()));
+            let model = Providers::new(settings).model(&spec);
+            let (result, _heard) = called(model, Heard::default());
             let error = result.unwrap_err();
             assert!(
                 matches!(error, LlmError::Status { status: said, .. } if said == status),
@@ -670,10 +679,10 @@ fn server_that_redirects(status: u16, target: &str) -> std::net::SocketAddr {
 }
 
 /// A proxy for one connection, and what it is sent beside the `CONNECT`.
-fn proxy_that_listens() -> (std::net::SocketAddr, crossbeam_channel::Receiver<String>) {
+fn proxy_that_listens() -> (std::net::SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (seen_tx, seen_rx) = crossbeam_channel::bounded(1);
+    let (seen_tx, seen_rx) = bounded(1);
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut bytes = vec![0; 16 << 10];
@@ -711,8 +720,8 @@ fn a_proxy_is_sent_no_key_in_the_clear() {
             main: choice(provider, None),
             ..spec(OPENAI, &FakeModel::start())
         };
-        let mut model = Providers::new(settings).model(&spec);
-        let result = in_time(move || model.call(&hello(), &mut Heard::default()));
+        let model = Providers::new(settings).model(&spec);
+        let (result, _heard) = called(model, Heard::default());
         let error = result.unwrap_err().to_string();
         assert!(error.contains("unencrypted through a proxy"), "{error}");
         let seen = seen_rx.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -741,8 +750,8 @@ fn what_cannot_be_reached_is_told_with_what_may_help() {
             main: choice(Provider::OLLAMA, Some(url)),
             ..spec(OPENAI, &FakeModel::start())
         };
-        let mut model = Providers::new(settings()).model(&spec);
-        let result = in_time(move || model.call(&hello(), &mut Heard::default()));
+        let model = Providers::new(settings()).model(&spec);
+        let (result, _heard) = called(model, Heard::default());
         let error = result.unwrap_err().to_string();
         assert!(error.contains(&expected), "{error}");
     }
@@ -787,11 +796,11 @@ fn a_refusal_says_which_key_was_sent_or_why_none_was() {
 fn a_reply_that_cannot_be_stored_ends_the_call() {
     let fake = FakeModel::start();
     fake.reply(text("a few words").and_stall());
-    let mut heard = Heard {
+    let heard = Heard {
         disk_full: true,
         ..Heard::default()
     };
-    let result = model(OPENAI, &fake).call(&hello(), &mut heard);
+    let (result, _heard) = called(model(OPENAI, &fake), heard);
     assert_eq!(result, Err(LlmError::Sink("no space left".into())));
 }
 
