@@ -3,43 +3,37 @@ use crate::domain::event::{AssistantResponse, FinishReason, ToolOutput, UserMess
 use crate::domain::ids::{MessageId, Seq, TurnId};
 
 fn said(content: &str) -> Event {
-    Event::UserMessage(
-        UserMessage {
-            message_id: MessageId::mint(1, 1),
-            content: content.to_owned(),
-            sender_id: None,
-            sender_name: None,
-            source_id: None,
-            detached: false,
-            passive: false,
-            attachments: Vec::new(),
-        }
-        .into(),
-    )
+    Event::UserMessage(UserMessage {
+        message_id: MessageId::mint(1, 1),
+        content: content.to_owned(),
+        sender_id: None,
+        sender_name: None,
+        source_id: None,
+        detached: false,
+        passive: false,
+        attachments: Vec::new(),
+    })
 }
 
 fn called(tool: &str, arguments: &str) -> Event {
-    Event::AssistantResponse(
-        AssistantResponse {
-            turn_id: TurnId::mint(1, 1),
-            message_id: MessageId::mint(1, 1),
-            agent: "a".into(),
-            model: "m".into(),
-            input_seq: Seq(1),
-            // What a model says itself makes nothing familiar.
-            content: "https://said.example/".into(),
-            tool_calls: vec![ToolCall {
-                call_id: CallId::parse("call_1").unwrap(),
-                tool_name: tool.to_owned(),
-                arguments: arguments.to_owned(),
-            }],
-            usage: None,
-            finish_reason: FinishReason::ToolCalls,
-            continues: None,
-            provider_data: None,
-        }
-        .into(),
-    )
+    Event::AssistantResponse(AssistantResponse {
+        turn_id: TurnId::mint(1, 1),
+        message_id: MessageId::mint(1, 1),
+        agent: "a".into(),
+        model: "m".into(),
+        input_seq: Seq(1),
+        // What a model says itself makes nothing familiar.
+        content: "https://said.example/".into(),
+        tool_calls: vec![ToolCall {
+            call_id: CallId::parse("call_1").unwrap(),
+            tool_name: tool.to_owned(),
+            arguments: arguments.to_owned(),
+        }],
+        usage: None,
+        finish_reason: FinishReason::ToolCalls,
+        continues: None,
+        provider_data: None,
+    })
 }
 
 fn result(success: bool, content: &str) -> Event {
