@@ -130,7 +130,7 @@ impl AgentDirectory {
         let found = Found::read(
             &self.folder,
             self.shared_directives.as_deref(),
-            Known {
+            Surroundings {
                 environment: &*self.environment,
                 providers: &self.providers,
             },
@@ -194,7 +194,7 @@ impl State {
 
 /// What agents' files may name.
 #[derive(Clone, Copy)]
-struct Known<'a> {
+struct Surroundings<'a> {
     environment: Environment<'a>,
     /// Providers beside those of the table.
     providers: &'a [Provider],
@@ -228,7 +228,7 @@ impl Found {
     fn read(
         folder: &Path,
         shared: Option<&Path>,
-        known: Known<'_>,
+        around: Surroundings<'_>,
         before: &BTreeMap<AgentName, Arc<AgentSpec>>,
     ) -> Found {
         let mut found = Found {
@@ -256,16 +256,22 @@ impl Found {
             directives::read(shared, &last, &mut found.problems)
         });
         for folder in folders {
-            found.add(&folder, &shared, &last, known);
+            found.add(&folder, &shared, &last, around);
         }
         found
     }
 
-    fn add(&mut self, folder: &Path, shared: &[Directive], last: &[Directive], known: Known<'_>) {
+    fn add(
+        &mut self,
+        folder: &Path,
+        shared: &[Directive],
+        last: &[Directive],
+        around: Surroundings<'_>,
+    ) {
         let (spec, problems) = read_agent(
             &folder.join(AGENT_FILE),
             folder,
-            known,
+            around,
             Level::Warning,
             last,
         );
@@ -313,18 +319,18 @@ fn agent_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// Everything that is wrong with an agent: `path` is its folder or its `agent.yaml`. It may name
 /// `providers` beside those of the table.
 pub fn validate(path: &Path, environment: Environment<'_>, providers: &[Provider]) -> Vec<Problem> {
-    let known = Known {
+    let around = Surroundings {
         environment,
         providers,
     };
     if path.is_dir() {
-        return read_agent(&path.join(AGENT_FILE), path, known, Level::Error, &[]).1;
+        return read_agent(&path.join(AGENT_FILE), path, around, Level::Error, &[]).1;
     }
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    read_agent(path, folder, known, Level::Error, &[]).1
+    read_agent(path, folder, around, Level::Error, &[]).1
 }
 
 /// Everything that is wrong with the agents in `folder`, each with the name of its folder; see
@@ -356,7 +362,7 @@ pub fn keys() -> Vec<String> {
 fn read_agent(
     file: &Path,
     folder: &Path,
-    known: Known<'_>,
+    around: Surroundings<'_>,
     unknown_keys: Level,
     last: &[Directive],
 ) -> (Option<AgentSpec>, Vec<Problem>) {
@@ -366,12 +372,12 @@ fn read_agent(
     };
     let folder = named(folder);
     let mut report = Report::new(unknown_keys);
-    let read = read::read_document(text, file, known.environment, &mut report);
+    let read = read::read_document(text, file, around.environment, &mut report);
     let (document, read) = match read {
         Ok(read) => read,
         Err(problem) => return (None, vec![problem]),
     };
-    let mut spec = read.and_then(|at| checked::agent(at, &folder, known.providers, &mut report));
+    let mut spec = read.and_then(|at| checked::agent(at, &folder, around.providers, &mut report));
     let mut beside = Vec::new();
     if let Some(spec) = &mut spec {
         let own = folder.join(directives::FOLDER);

@@ -62,7 +62,7 @@ fn carry_out(cli: Cli) -> Outcome {
         Command::Agent(command) => agent::run(&command, &global),
         Command::Policy(command) => policy::run(&command, &client_settings(&global)?),
         Command::Init(args) => init::run(&args, &client_settings(&global)?),
-        Command::Validate(args) => validate::run(&args),
+        Command::Validate(args) => validate::run(&args, global.config.as_deref()),
         Command::Doctor(args) => doctor::run(&args, &global),
         Command::Completions(args) => completions::run(&args),
         Command::Torture(args) => torture::run(&args),

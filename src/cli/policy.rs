@@ -18,6 +18,7 @@ fn test(args: &PolicyTestArgs, settings: &ClientSettings) -> Outcome {
     let explained = policy::explain(&Question {
         workspace: &settings.workspace,
         agents_dir: &settings.agents_dir,
+        providers: &settings.providers,
         agent: &args.agent,
         call: &args.call,
         only_reads: args.effect == "read",

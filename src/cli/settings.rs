@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::args::Global;
 use crate::cli::failure::Failure;
 use crate::config::{self, Config, Overrides};
+use crate::domain::spec::Provider;
 use crate::runtime::offline::Files;
 
 /// Settings of the commands that talk to a server.
@@ -18,6 +19,8 @@ pub(super) struct ClientSettings {
     pub(super) sessions_dir: PathBuf,
     /// Where the agents are.
     pub(super) agents_dir: PathBuf,
+    /// Providers that the configuration describes.
+    pub(super) providers: Vec<Provider>,
     /// The token of the workspace's own server.
     pub(super) token: Option<String>,
     /// Whether to say more than usual.
@@ -37,6 +40,7 @@ pub(super) fn client_settings(global: &Global) -> Result<ClientSettings, Failure
         workspace: config.workspace,
         sessions_dir: config.sessions_dir,
         agents_dir: config.agents_dir,
+        providers: config.providers.into_keys().collect(),
         token: config
             .server
             .api_token

@@ -1,17 +1,20 @@
 //! `duragent validate`: is what a user wrote what the server expects?
 
+use std::path::Path;
+
 use crate::cli::args::ValidateArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
 use crate::runtime;
 
-/// Prints every problem of a file or an agent's folder, one line each.
-pub(super) fn run(args: &ValidateArgs) -> Outcome {
+/// Prints every problem of a file or an agent's folder, one line each. `config` is the configuration
+/// that was named.
+pub(super) fn run(args: &ValidateArgs, config: Option<&Path>) -> Outcome {
     let shown = args.path.display();
     if !args.path.exists() {
         return Err(Failure::usage(format!("{shown} does not exist")));
     }
-    let problems = runtime::validate(&args.path);
+    let problems = runtime::validate_with(&args.path, config);
     if problems.is_empty() {
         output::print(&format!("{shown} is valid\n"))?;
         return Ok(());

@@ -59,9 +59,15 @@ const POLICY_FILES: [&str; 2] = [POLICY_FILE, LOCAL_FILE];
 /// Everything that is wrong with a `duragent.yaml`, an `agent.yaml`, a policy or an agent's folder,
 /// one line each, with file, line and column.
 pub fn validate(path: &Path) -> Vec<String> {
+    validate_with(path, None)
+}
+
+/// As [`validate`], where `config` describes providers that agents may name, and not `duragent.yaml`
+/// in the current folder.
+pub fn validate_with(path: &Path, config: Option<&Path>) -> Vec<String> {
     let environment = |name: &str| std::env::var(name).ok();
     // Of a file that is wrong, nothing: it is told of where it is looked at itself.
-    let config = Config::load(None, &Overrides::default(), &environment);
+    let config = Config::load(config, &Overrides::default(), &environment);
     let providers = config.map_or(Vec::new(), |loaded| providers::names(&loaded.config));
     let is_policy = |path: &Path| POLICY_FILES.iter().any(|name| path.ends_with(name));
     let problems = if path.is_dir() {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::agents::AgentDirectory;
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
-use crate::domain::spec::ToolRef;
+use crate::domain::spec::{Provider, ToolRef};
 use crate::policy::judge::{self, Call, Part, ToolUse, Why};
 use crate::policy::{Files, POLICY_FILE, Rules, Subject};
 
@@ -19,6 +19,8 @@ pub struct Question<'a> {
     pub workspace: &'a Path,
     /// Where its agents are.
     pub agents_dir: &'a Path,
+    /// Providers that they may name beside those of the table.
+    pub providers: &'a [Provider],
     /// Who would call.
     pub agent: &'a AgentName,
     /// `type:what`, as `bash:git push`.
@@ -85,7 +87,12 @@ pub fn explain(question: &Question<'_>) -> Result<Explained, QuestionError> {
         .filter(|(subject, _)| *subject != Subject::Any)
         .ok_or(QuestionError::NoCall)?;
     let environment = |name: &str| std::env::var(name).ok();
-    let agents = AgentDirectory::load(question.agents_dir, Arc::new(environment));
+    let agents = AgentDirectory::load_in(
+        question.workspace,
+        question.agents_dir,
+        question.providers.to_vec(),
+        Arc::new(environment),
+    );
     let agent = agents
         .get(question.agent)
         .ok_or_else(|| QuestionError::NoAgent(question.agent.clone()))?;

@@ -143,9 +143,9 @@ fn an_agent_may_name_what_the_owner_describes_and_is_helped_with_the_rest() {
     workspace.config("providers: {office: {base_url: \"https://llm.example\"}}\n");
     agent(&workspace, "good", "{provider: office, name: m}");
     agent(&workspace, "bad", "{provider: ofice, name: m}");
-    let validate = |name: &str| {
+    let run = |args: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_duragent"))
-            .args(["validate", &format!(".duragent/agents/{name}")])
+            .args(args)
             .current_dir(workspace.path())
             .env_clear()
             .env("HOME", workspace.path())
@@ -153,17 +153,73 @@ fn an_agent_may_name_what_the_owner_describes_and_is_helped_with_the_rest() {
             .unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    let good = validate("good");
+    let good = run(&["validate", ".duragent/agents/good"]);
     assert!(good.contains("is valid"), "{good}");
-    let bad = validate("bad");
+    let bad = run(&["validate", ".duragent/agents/bad"]);
     assert!(
         bad.contains("`vllm`, `office`, not `ofice`; did you mean `office`?"),
         "{bad}"
     );
+    workspace.write(
+        "other.yaml",
+        "providers: {ofice: {base_url: \"https://h\"}}\n",
+    );
+    let other = run(&["validate", ".duragent/agents/bad", "--config", "other.yaml"]);
+    assert!(other.contains("is valid"), "{other}");
+    let judged = run(&["policy", "test", "bash:ls", "--agent", "good"]);
+    assert!(judged.starts_with("ask"), "{judged}");
+    let shown = run(&["agent", "show", "good"]);
+    assert!(shown.contains("office"), "{shown}");
     let server = Server::start(&workspace, &[]);
     let agents = server.get("/api/v1/agents").text();
     assert!(
         agents.contains("good") && !agents.contains("bad"),
         "{agents}"
     );
+}
+
+#[test]
+fn doctor_and_init_know_every_provider() {
+    let workspace = Workspace::new();
+    workspace.config("server: {min_free_mb: 0}\n");
+    agent(
+        &workspace,
+        "far",
+        "{provider: openai, name: m, base_url: \"https://llm.example/v1\", \
+         fallbacks: [{provider: azure, name: m}]}",
+    );
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_duragent"))
+            .args(args)
+            .current_dir(workspace.path())
+            .env_clear()
+            .env("HOME", workspace.path())
+            .env("OPENAI_API_KEY", KEY)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    };
+    let found = run(&["doctor"]);
+    let withheld = "warning  agent far: the key of openai is not sent to llm.example, which only";
+    assert!(found.contains(withheld), "{found}");
+    let nowhere = "the fallback azure/m cannot be asked: azure has no address: set AZURE_BASE_URL";
+    assert!(found.contains(nowhere), "{found}");
+    let init = [
+        "init",
+        "--no-interactive",
+        "--agent-name",
+        "new",
+        "--provider",
+        "groq",
+    ];
+    let unnamed = run(&init);
+    assert!(
+        unnamed.contains("which of the models of groq?"),
+        "{unnamed}"
+    );
+    assert!(!workspace.file(".duragent/agents/new").exists());
+    let made = run(&[&init[..], &["--model", "llama-3"]].concat());
+    assert!(made.contains("new uses groq/llama-3"), "{made}");
+    assert!(made.contains("export GROQ_API_KEY=…"), "{made}");
 }
