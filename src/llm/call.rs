@@ -473,7 +473,11 @@ fn connection_error(provider: &Provider, error: ureq::Error) -> LlmError {
         _ => {
             return LlmError::Unreachable {
                 provider: provider.clone(),
-                message: error.to_string(),
+                message: match &error {
+                    // Its words would show the address, in which a password may stand.
+                    ureq::Error::BadUri(_) => "its address cannot be used".to_owned(),
+                    error => error.to_string(),
+                },
                 cause: cause_of(&error),
                 hint: None,
             };

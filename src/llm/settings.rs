@@ -84,12 +84,24 @@ impl ProviderSettings {
         settings
     }
 
-    /// The address that the owner has named for `provider` instead of its own, environment first.
-    fn named_url(&self, provider: &Provider) -> Option<&str> {
-        let described = self.described.get(provider);
-        let in_file = described.and_then(|one| one.base_url.as_ref());
-        let in_environment = self.base_urls.get(provider).map(String::as_str);
-        in_environment.or(in_file.map(Secret::reveal))
+    /// The base URL of `choice`, and where it is named: by the agent, else by the environment, else
+    /// by the owner's file, else by the table.
+    fn base_url<'a>(&'a self, choice: &'a ModelChoice) -> Option<(&'a str, String)> {
+        let provider = &choice.provider;
+        let by_agent = || Some((choice.base_url.as_deref()?, "`base_url`".to_owned()));
+        let by_environment = || {
+            let url = self.base_urls.get(provider)?;
+            Some((url.as_str(), provider.base_url_variable()))
+        };
+        let by_file = || {
+            let url = self.described.get(provider)?.base_url.as_ref()?;
+            Some((url.reveal(), format!("`providers.{provider}.base_url`")))
+        };
+        let by_table = || Some((provider.known()?.base_url?, String::new()));
+        by_agent()
+            .or_else(by_environment)
+            .or_else(by_file)
+            .or_else(by_table)
     }
 
     /// Whether the owner's environment or file names the host of `url`, for any provider.
@@ -154,21 +166,21 @@ impl ProviderSettings {
         let provider = &choice.provider;
         let known = provider.known();
         let usual = known.and_then(|known| known.base_url);
-        let own = choice.base_url.as_deref();
         let no_address = |why: String| LlmError::NoAddress {
             provider: provider.clone(),
             why,
         };
-        let base_url = own.or(self.named_url(provider)).or(usual).ok_or_else(|| {
+        let Some((base_url, place)) = self.base_url(choice) else {
             let variable = provider.base_url_variable();
-            no_address(format!(
+            return Err(no_address(format!(
                 "set {variable}, or `providers.{provider}.base_url` in duragent.yaml"
-            ))
-        })?;
+            )));
+        };
         let base_url = Url::parse(base_url)
-            .map_err(|error| no_address(format!("its base URL cannot be read: {error}")))?;
-        let origin = Origin::of_url(&base_url)
-            .ok_or_else(|| no_address("its base URL is none of http:// or https://".into()))?;
+            .map_err(|error| no_address(format!("{place} cannot be read: {error}")))?;
+        let origin = Origin::of_url(&base_url).ok_or_else(|| {
+            no_address(format!("{place} must begin with `http://` or `https://`"))
+        })?;
         let dialect = self.dialect(provider);
         let usual_path = usual.and_then(|url| Url::parse(url).ok());
         let usual_path = usual_path.as_ref().map_or(USUAL_PATH, |url| url.path());

@@ -287,6 +287,27 @@ fn every_known_provider_is_asked_at_its_address_with_its_variables() {
 }
 
 #[test]
+fn an_address_that_cannot_be_read_is_told_by_where_it_stands() {
+    let settings = with_keys(&[
+        ("XAI_BASE_URL", "api.example:hunter2"),
+        ("GROQ_BASE_URL", "me:hunter2@api.example"),
+    ]);
+    for (provider, base_url, expected) in [
+        ("xai", None, "XAI_BASE_URL"),
+        ("groq", None, "GROQ_BASE_URL"),
+        ("groq", Some("http://:hunter2"), "`base_url`"),
+    ] {
+        let choice = choice(Provider::parse(provider).unwrap(), base_url);
+        let said = settings.obstacle(&choice).unwrap();
+        let start = format!("{provider} has no address: {expected} ");
+        assert!(
+            said.starts_with(&start) && !said.contains("hunter2"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_base_url_keeps_its_query() {
     let settings = ProviderSettings::default();
     let url = "https://mine.example/openai?api-version=1#x";
