@@ -9,6 +9,7 @@
 //! All in the thread of the caller, which must stay: a child dies with the thread that started it.
 
 mod capped;
+mod descent;
 mod own;
 mod session;
 
@@ -28,7 +29,8 @@ use rustix::process::{
 
 use crate::base::child::capped::Capped;
 use crate::base::child::own::{Own, Starting};
-pub use crate::base::child::own::{adopt, output, reap, runs_for};
+pub use crate::base::child::descent::{Holder, holder_of};
+pub use crate::base::child::own::{adopt, has_any, output, reap};
 use crate::base::os::{self, ChildRules};
 use crate::base::shown::shown_by_name;
 

@@ -1,5 +1,6 @@
 //! Plain tools for threads, files, time and YAML. No Duragent words in here.
 
+pub mod accounts;
 pub mod address;
 pub mod child;
 pub mod clock;
@@ -11,6 +12,7 @@ pub mod order;
 pub mod os;
 pub(crate) mod shown;
 pub mod signals;
+pub mod socket_owner;
 pub mod sse;
 pub mod stop;
 pub mod text;

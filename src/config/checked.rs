@@ -1,6 +1,7 @@
 //! From what the file says to what the program may rely on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,13 +9,14 @@ use std::time::Duration;
 use log::LevelFilter;
 use url::Url;
 
+use crate::base::accounts;
 use crate::base::order;
 use crate::base::text;
 use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
-use crate::base::yaml::read::{At, Report, or_default, plain};
+use crate::base::yaml::read::{At, Report, WordOrList, or_default, plain};
 use crate::config::{
-    Config, ExternalGateway, Gateways, LogFormat, Logging, Overrides, Restart, Route, Sandbox,
+    Config, ExternalGateway, Gateways, LocalUsers, LogFormat, Logging, Overrides, Restart, Route, Sandbox,
     SandboxMode, Server, Sessions, Telegram, Web, raw,
 };
 use crate::domain::ids::AgentName;
@@ -181,6 +183,7 @@ fn server(raw: raw::Server, sources: &Sources<'_>, report: &mut Report) -> Serve
         port: first_of(flags.port, variables.port, file_port, 8080),
         api_token,
         admin_token: raw.admin_token.and_then(|at| token(at, report)),
+        local_users: local_users(raw.local_users, report),
         allowed_hosts: words(
             raw.allowed_hosts,
             is_host,
@@ -216,6 +219,42 @@ fn guard_reachable(host: IpAddr, has_token: bool, report: &mut Report) {
     let message = format!("{host} can be reached by others, so `server.api_token` must be set");
     let hint = "add `server.api_token`, or listen on 127.0.0.1".to_owned();
     report.add_to_file(Level::Error, message, Some(hint));
+}
+
+fn local_users(raw: Option<At<WordOrList>>, report: &mut Report) -> LocalUsers {
+    match raw.map(|at| at.value) {
+        None => LocalUsers::OwnerAnd(Vec::new()),
+        Some(WordOrList::Word(word)) => {
+            let choices = [
+                ("owner", LocalUsers::OwnerAnd(Vec::new())),
+                ("any", LocalUsers::Any),
+            ];
+            let chosen = choices.into_iter().find(|(name, _)| *name == word.value);
+            chosen.map(|(_, users)| users).unwrap_or_else(|| {
+                report.error(&word, "must be `owner`, `any`, or a list of accounts");
+                LocalUsers::OwnerAnd(Vec::new())
+            })
+        }
+        Some(WordOrList::List(words)) => {
+            let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+            let accounts = words.iter().filter_map(|at| account(at, &passwd, report));
+            LocalUsers::OwnerAnd(accounts.collect())
+        }
+    }
+}
+
+fn account(at: &At<String>, passwd: &str, report: &mut Report) -> Option<u32> {
+    let Some(uid) = accounts::parse(&at.value, passwd) else {
+        let must = "names no account of /etc/passwd; one of elsewhere can be given by its number";
+        report.error(at, must);
+        return None;
+    };
+    if uid == accounts::overflow() {
+        let must = "stands for every account that this system has no number for, and is never let in";
+        report.error(at, must);
+        return None;
+    }
+    Some(uid)
 }
 
 /// A token has to fit into a header.

@@ -73,6 +73,8 @@ pub struct Server {
     pub api_token: Option<Secret>,
     /// What administrators must show, instead of the `api_token`.
     pub admin_token: Option<Secret>,
+    /// Which accounts of this machine may call without a token.
+    pub local_users: LocalUsers,
     /// Names that a request may give as `Host`, beside those of the machine itself.
     pub allowed_hosts: Vec<String>,
     /// Web pages that may call the API from a browser.
@@ -91,6 +93,15 @@ pub struct Server {
     pub max_body_bytes: usize,
     /// How long turns may take to end at shutdown.
     pub shutdown_grace: Duration,
+}
+
+/// Which accounts of this machine may call without a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalUsers {
+    /// All of them.
+    Any,
+    /// The server's own, root, and these.
+    OwnerAnd(Vec<u32>),
 }
 
 /// The sessions.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::yaml::read::{Anything, At, section};
+use crate::base::yaml::read::{Anything, At, WordOrList, section};
 
 section! {
     /// The whole file.
@@ -51,6 +51,7 @@ section! {
         "port" => port: u64,
         "api_token" => api_token: String,
         "admin_token" => admin_token: String,
+        "local_users" => local_users: WordOrList,
         "allowed_hosts" => allowed_hosts: Vec<At<String>>,
         "allowed_origins" => allowed_origins: Vec<At<String>>,
         "min_free_mb" => min_free_mb: u64,

@@ -71,8 +71,14 @@ pub fn reap() {
     lock(&CHILDREN).reap();
 }
 
+/// Whether this process has any child, of its own or adopted, that was not reaped.
+pub fn has_any() -> bool {
+    let no_child = rustix::io::Errno::CHILD.raw_os_error();
+    !os::ended_child().is_err_and(|error| error.raw_os_error() == Some(no_child))
+}
+
 /// For whom a child of this process's own runs; `None` for what is not its own, or not any more.
-pub fn runs_for(pid: Pid) -> Option<Arc<str>> {
+pub(super) fn runs_for(pid: Pid) -> Option<Arc<str>> {
     lock(&CHILDREN).own.get(&pid.as_raw_pid()).cloned()
 }
 

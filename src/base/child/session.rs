@@ -53,13 +53,18 @@ fn is_member(pid: Pid, session: Pid) -> bool {
 
 /// The session of a process that has not ended, from its `stat`. Source: proc_pid_stat(5).
 fn session_of(stat: &str) -> Option<Pid> {
-    // Its name stands in parentheses and may hold any character.
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_whitespace();
+    let mut fields = fields(stat)?;
     let has_ended = matches!(fields.next()?, "Z" | "X");
     // Of one that is just ending the kernel knows no session, and says -1.
     let session = fields.nth(2)?.parse().ok().filter(|session| *session > 0)?;
     Pid::from_raw(session).filter(|_| !has_ended)
+}
+
+/// The fields of a process's `stat` from its state on.
+pub(super) fn fields(stat: &str) -> Option<impl Iterator<Item = &str>> {
+    // Its name stands in parentheses and may hold any character.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    Some(after_name.split_whitespace())
 }
 
 #[cfg(test)]

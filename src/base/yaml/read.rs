@@ -599,6 +599,27 @@ impl<T: FromYaml> FromYaml for Vec<At<T>> {
     }
 }
 
+/// A word, or a list of them.
+#[derive(Debug)]
+pub enum WordOrList {
+    /// A word.
+    Word(At<String>),
+    /// A list.
+    List(Vec<At<String>>),
+}
+
+impl FromYaml for WordOrList {
+    const EXPECTED: &'static str = "a text or a list";
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<WordOrList> {
+        match &place.node.value {
+            Value::Scalar(_) => place.at(report).map(WordOrList::Word),
+            Value::List(_) => Vec::read(place, report).map(WordOrList::List),
+            Value::Map(_) => place.refuse(Self::EXPECTED, report),
+        }
+    }
+}
+
 /// A mapping whose keys the user chooses.
 impl<T: FromYaml> FromYaml for BTreeMap<String, At<T>> {
     const EXPECTED: &'static str = "a mapping";
