@@ -6,11 +6,13 @@
 //!
 //! Elsewhere: how a head is parsed (`http::gate::head`), what a route answers (handlers).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
 use subtle::ConstantTimeEq;
 
+use crate::base::accounts;
 use crate::base::host::is_loopback;
 use crate::base::text::percent_decode;
 use crate::http::problem::Problem;
@@ -22,11 +24,95 @@ pub struct AccessSettings {
     pub api_token: Option<Token>,
     /// Guards the administration; without one, the rule of the API holds there too.
     pub admin_token: Option<Token>,
+    /// Which accounts of this machine may do without a token.
+    pub local_users: LocalUsers,
     /// Names beside `localhost` and the loopback addresses by which clients without a token may call
     /// us: `name` or `name:port`.
     pub allowed_hosts: Vec<String>,
     /// Origins (`https://app.example`) whose pages may use the API from a browser.
     pub allowed_origins: Vec<String>,
+}
+
+impl AccessSettings {
+    /// Whether it matters to which account the client at `peer` belongs.
+    pub fn asks_for_account(&self, peer: IpAddr) -> bool {
+        let asks = matches!(self.local_users, LocalUsers::These(_));
+        asks && self.api_token.is_none() && is_local(peer)
+    }
+}
+
+/// Which accounts of this machine may do without a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalUsers {
+    /// All.
+    Any,
+    /// Those with these numbers.
+    These(BTreeSet<u32>),
+}
+
+impl LocalUsers {
+    /// The server's own account, root, and those with these numbers.
+    pub fn owner_and(uids: &[u32]) -> LocalUsers {
+        let mut all: BTreeSet<u32> = [0, accounts::own()].into();
+        all.extend(uids);
+        // It stands for whoever has no number here: also for others than the one that was meant.
+        all.remove(&accounts::overflow());
+        LocalUsers::These(all)
+    }
+
+    fn let_in(&self, account: Account) -> bool {
+        match (self, account) {
+            (LocalUsers::Any, _) => true,
+            (LocalUsers::These(uids), Account::Number(uid)) => uids.contains(&uid),
+            (LocalUsers::These(_), Account::Stranger) => false,
+        }
+    }
+}
+
+impl Default for LocalUsers {
+    fn default() -> LocalUsers {
+        LocalUsers::owner_and(&[])
+    }
+}
+
+/// To whom a connection belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Account {
+    /// The account of this machine with this number.
+    Number(u32),
+    /// Nobody who could be found, or nobody asked.
+    Stranger,
+}
+
+/// Who sent a request that was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// Whoever: it may do no more than what everybody may.
+    Anyone,
+    /// A program of an account that needs no token.
+    Local,
+    /// Whoever has a token.
+    Token,
+}
+
+impl Caller {
+    const WORDS: [(Caller, &str); 3] = [
+        (Caller::Anyone, "anyone"),
+        (Caller::Local, "local"),
+        (Caller::Token, "token"),
+    ];
+
+    /// The word for it between the gate and the server.
+    pub fn word(self) -> &'static str {
+        let word = Caller::WORDS.iter().find(|(caller, _)| *caller == self);
+        word.map_or("anyone", |(_, word)| word)
+    }
+
+    /// The caller that a word stands for.
+    pub fn of_word(word: &str) -> Option<Caller> {
+        let caller = Caller::WORDS.iter().find(|(_, known)| *known == word);
+        caller.map(|(caller, _)| *caller)
+    }
 }
 
 /// A secret that a client shows. Its `Debug` text hides it.
@@ -73,6 +159,9 @@ pub struct HeadView<'a> {
     pub headers: &'a [(&'a str, &'a str)],
     /// Where the connection comes from.
     pub peer: IpAddr,
+    /// To whom its other end belongs, where [`AccessSettings::asks_for_account`] says that it
+    /// matters.
+    pub account: Account,
 }
 
 impl<'a> HeadView<'a> {
@@ -95,22 +184,27 @@ impl<'a> HeadView<'a> {
     }
 }
 
-/// Decides whether a request may go on to its handler.
+/// Decides whether a request may go on to its handler, and tells who sent it.
 ///
 /// Errors: 401 with `WWW-Authenticate` where a token is set, 403 with the setting to change where
 /// none is.
-pub fn check(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Problem> {
-    let token = match area(head.target) {
-        Area::Open => return Ok(()),
-        Area::Api => settings.api_token.as_ref(),
-        Area::Admin => settings
-            .admin_token
-            .as_ref()
-            .or(settings.api_token.as_ref()),
-    };
+pub fn check(settings: &AccessSettings, head: &HeadView<'_>) -> Result<Caller, Problem> {
+    let api = settings.api_token.as_ref();
+    match area(head.target) {
+        Area::Open => Ok(admitted(settings, api, head).unwrap_or(Caller::Anyone)),
+        Area::Api => admitted(settings, api, head),
+        Area::Admin => admitted(settings, settings.admin_token.as_ref().or(api), head),
+    }
+}
+
+fn admitted(
+    settings: &AccessSettings,
+    token: Option<&Token>,
+    head: &HeadView<'_>,
+) -> Result<Caller, Problem> {
     match token {
-        Some(token) => check_token(token, head),
-        None => check_local(settings, head),
+        Some(token) => check_token(token, head).map(|()| Caller::Token),
+        None => check_local(settings, head).map(|()| Caller::Local),
     }
 }
 
@@ -216,10 +310,16 @@ fn unauthorized(detail: &'static str) -> Problem {
 }
 
 /// Without a token the only thing that tells friend from foe is where a request comes from: it
-/// must be a program of this machine that calls us directly, and no page of a foreign site.
+/// must be a program of ours on this machine that calls us directly, and no page of a foreign site.
 fn check_local(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Problem> {
-    if !head.peer.to_canonical().is_loopback() {
+    if !is_local(head.peer) {
         return Err(forbidden("requests from other machines need a token"));
+    }
+    if !settings.local_users.let_in(head.account) {
+        let what = "requests of other accounts of this machine need a token";
+        let hint = "or name the accounts that may do without one in server.local_users \
+                    (`any`: all of them)";
+        return Err(forbidden(what).with_member("hint", hint));
     }
     if came_through_a_proxy(head) {
         return Err(forbidden("requests that came through a proxy need a token"));
@@ -240,6 +340,10 @@ fn check_local(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Pro
 
 fn forbidden(what: &str) -> Problem {
     Problem::new(403, format!("{what}: set server.api_token, and send it"))
+}
+
+fn is_local(peer: IpAddr) -> bool {
+    peer.to_canonical().is_loopback()
 }
 
 fn came_through_a_proxy(head: &HeadView<'_>) -> bool {

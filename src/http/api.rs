@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::base::socket_owner::Ends;
+use crate::http::access::Caller;
 use crate::http::context::Context;
 use crate::http::failure::{self, RETRY_SOON};
 use crate::http::handlers::{self, Request, Work};
@@ -90,5 +92,13 @@ impl Request for Incoming {
 
     fn body(&self) -> &[u8] {
         Incoming::body(self)
+    }
+
+    fn caller(&self) -> Caller {
+        Incoming::caller(self)
+    }
+
+    fn ends(&self) -> Ends {
+        Incoming::ends(self)
     }
 }

@@ -10,6 +10,7 @@
 pub mod access;
 pub mod answer;
 pub mod api;
+mod callers;
 pub mod context;
 pub mod failure;
 pub mod front;

@@ -17,13 +17,13 @@ use crate::base::fs::{FaultFs, Fs, RealFs};
 use crate::base::signals::{self, Blocked, Received};
 use crate::base::stop::{self, Stop};
 use crate::base::thread::{self, Joined, STACK_WORK};
-use crate::config::{self, Config, Server};
+use crate::config::{self, Config, LocalUsers, Server};
 use crate::domain::redact::Redactor;
 use crate::domain::secret::Secret;
 use crate::domain::spec::LimitsSpec;
 use crate::domain::time::Timestamp;
 use crate::engine::{Lifetimes, Parts, Recovery, Sessions, Settings};
-use crate::http::access::{AccessSettings, Token};
+use crate::http::access::{self, AccessSettings, Token};
 use crate::http::api::Api;
 use crate::http::context::{ApiSettings, Context};
 use crate::http::front::{Back, Front, FrontSettings};
@@ -374,6 +374,10 @@ fn front_settings(server: &Server) -> FrontSettings {
         access: AccessSettings {
             api_token: server.api_token.as_ref().map(token),
             admin_token: server.admin_token.as_ref().map(token),
+            local_users: match &server.local_users {
+                LocalUsers::Any => access::LocalUsers::Any,
+                LocalUsers::OwnerAnd(uids) => access::LocalUsers::owner_and(uids),
+            },
             allowed_hosts: server.allowed_hosts.clone(),
             allowed_origins: server.allowed_origins.clone(),
         },

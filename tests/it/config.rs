@@ -69,6 +69,7 @@ fn defaults(folder: &Path, file: Option<PathBuf>) -> Config {
             port: 8080,
             api_token: None,
             admin_token: None,
+            local_users: LocalUsers::OwnerAnd(Vec::new()),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             min_free_bytes: 64 << 20,
@@ -140,6 +141,7 @@ server:
   port: ${PORT}
   api_token: ${TOKEN}
   admin_token: admin-${TOKEN}
+  local_users: [root, 1234]
   allowed_hosts: [duragent.local]
   allowed_origins: ["https://example.org:8443"]
   min_free_mb: 1
@@ -191,6 +193,7 @@ fn every_key_ends_up_in_the_configuration() {
                 port: 9000,
                 api_token: Some(secret("hunter2")),
                 admin_token: Some(secret("admin-hunter2")),
+                local_users: LocalUsers::OwnerAnd(vec![0, 1234]),
                 allowed_hosts: vec!["duragent.local".to_owned()],
                 allowed_origins: vec!["https://example.org:8443".to_owned()],
                 min_free_bytes: 1 << 20,
@@ -530,6 +533,23 @@ fn every_mistake_is_told_with_its_place() {
                 "duragent.yaml:1:33: `server.allowed_origins[1]` must be like `https://example.org`, without a path",
                 "duragent.yaml:1:64: `server.allowed_hosts[0]` must be a host's name alone",
             ],
+        ),
+        (
+            "server: {local_users: [root, no such one, 65534]}",
+            vec![
+                "duragent.yaml:1:30: `server.local_users[1]` names no account of /etc/passwd; one of elsewhere can be given by its number",
+                "duragent.yaml:1:43: `server.local_users[2]` stands for every account that this system has no number for, and is never let in",
+            ],
+        ),
+        (
+            "server: {local_users: all}",
+            vec![
+                "duragent.yaml:1:23: `server.local_users` must be `owner`, `any`, or a list of accounts",
+            ],
+        ),
+        (
+            "server: {local_users: {a: b}}",
+            vec!["duragent.yaml:1:23: `server.local_users` must be a text or a list, not a mapping"],
         ),
         (
             "server: {request_timeout_seconds: 0, max_connections: 0}",

@@ -3,7 +3,7 @@ use super::*;
 const HOST: (&str, &str) = ("Host", "localhost:8080");
 
 fn status(settings: &AccessSettings, head: &HeadView<'_>) -> u16 {
-    check(settings, head).map_or_else(|problem| problem.status(), |()| 200)
+    check(settings, head).map_or_else(|problem| problem.status(), |_| 200)
 }
 
 fn get<'a>(target: &'a str, headers: &'a [(&'a str, &'a str)]) -> HeadView<'a> {
@@ -13,6 +13,7 @@ fn get<'a>(target: &'a str, headers: &'a [(&'a str, &'a str)]) -> HeadView<'a> {
         version: Version::Http11,
         headers,
         peer: IpAddr::from([127, 0, 0, 1]),
+        account: Account::Number(accounts::own()),
     }
 }
 
@@ -236,4 +237,87 @@ fn only_allowed_origins_get_cors_headers() {
         [("Vary", "Origin".to_owned())]
     );
     assert_eq!(cors_headers(&AccessSettings::default(), &head), []);
+}
+
+#[test]
+fn without_a_token_only_the_owner_root_and_who_is_named_may_call() {
+    let own = accounts::own();
+    let these = |uids: &[u32]| LocalUsers::These(uids.iter().copied().collect());
+    let default = LocalUsers::default();
+    let table = [
+        (default.clone(), Account::Number(own), 200),
+        (default.clone(), Account::Number(0), 200),
+        (default.clone(), Account::Number(own + 1), 403),
+        (default.clone(), Account::Stranger, 403),
+        (LocalUsers::owner_and(&[own + 1]), Account::Number(own + 1), 200),
+        (LocalUsers::owner_and(&[own + 1]), Account::Number(own), 200),
+        (LocalUsers::owner_and(&[own + 1]), Account::Number(own + 2), 403),
+        (these(&[7]), Account::Stranger, 403),
+        (LocalUsers::Any, Account::Number(own + 1), 200),
+        (LocalUsers::Any, Account::Stranger, 200),
+    ];
+    for (local_users, account, expected) in table {
+        let settings = AccessSettings {
+            local_users: local_users.clone(),
+            ..AccessSettings::default()
+        };
+        for path in ["/api/v1/agents", "/api/admin/v1/shutdown", "/nothing"] {
+            let mut head = get(path, &[HOST]);
+            head.account = account;
+            assert_eq!(status(&settings, &head), expected, "{local_users:?} {account:?}");
+        }
+        let mut open = get("/readyz", &[HOST]);
+        open.account = account;
+        let caller = match expected {
+            200 => Caller::Local,
+            _ => Caller::Anyone,
+        };
+        assert_eq!(check(&settings, &open), Ok(caller), "{account:?}");
+    }
+    let mut head = get("/api/v1/agents", &[HOST]);
+    head.account = Account::Stranger;
+    let problem = check(&AccessSettings::default(), &head).unwrap_err();
+    let text = String::from_utf8(problem.body()).unwrap();
+    for name in ["server.api_token", "server.local_users"] {
+        assert!(text.contains(name), "{text}");
+    }
+}
+
+#[test]
+fn the_number_that_stands_for_strangers_lets_nobody_in() {
+    let overflow = accounts::overflow();
+    let LocalUsers::These(uids) = LocalUsers::owner_and(&[overflow, 7]) else {
+        panic!("not all");
+    };
+    assert!(uids.contains(&7) && !uids.contains(&overflow));
+}
+
+#[test]
+fn a_token_decides_alone_and_the_account_is_asked_for_only_where_it_counts() {
+    let settings = with_tokens(Some("a"), None);
+    let mut head = get("/api/v1/agents", &[HOST, ("Authorization", "Bearer a")]);
+    head.account = Account::Stranger;
+    assert_eq!(check(&settings, &head), Ok(Caller::Token));
+    assert_eq!(check(&settings, &get("/livez", &[HOST])), Ok(Caller::Anyone));
+    let here = IpAddr::from([127, 0, 0, 1]);
+    assert!(!settings.asks_for_account(here));
+    let without = AccessSettings::default();
+    assert!(without.asks_for_account(here));
+    assert!(without.asks_for_account("::ffff:127.0.0.1".parse().unwrap()));
+    assert!(!without.asks_for_account(IpAddr::from([10, 0, 0, 1])));
+    // What the administration asks for does not help the rest.
+    assert!(with_tokens(None, Some("b")).asks_for_account(here));
+    let any = AccessSettings {
+        local_users: LocalUsers::Any,
+        ..AccessSettings::default()
+    };
+    assert!(!any.asks_for_account(here));
+}
+
+#[test]
+fn callers_survive_the_way_to_the_server() {
+    for caller in [Caller::Anyone, Caller::Local, Caller::Token] {
+        assert_eq!(Caller::of_word(caller.word()), Some(caller));
+    }
+    assert_eq!(Caller::of_word("root"), None);
 }

@@ -1,6 +1,6 @@
 //! What becomes of a head: a request that may send its body, or an answer at once. Pure.
 
-use crate::http::access::{self, AccessSettings, HeadView};
+use crate::http::access::{self, AccessSettings, Account, HeadView};
 use crate::http::gate::body::Body;
 use crate::http::gate::framing::AnswerSettings;
 use crate::http::gate::head::{self, Head, Stamp};
@@ -11,6 +11,8 @@ use crate::http::problem::Problem;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) access: &'a AccessSettings,
+    /// To whom the connection belongs.
+    pub(super) account: Account,
     pub(super) head_bytes_max: usize,
     pub(super) body_bytes_max: usize,
     /// The `Date` line of an answer given now.
@@ -67,7 +69,7 @@ pub(super) fn judge(input: &[u8], stamp: Stamp<'_>, rules: &Rules<'_>) -> Admiss
             return Admission::Answered(reply::refusal(&problem, &to));
         }
     };
-    let view = head.view(stamp.peer.ip());
+    let view = head.view(stamp.ends.theirs.ip(), rules.account);
     if let Some(headers) = access::preflight(rules.access, &view) {
         return Admission::Answered(reply::no_content(&reply_to(rules, &view, &headers)));
     }
@@ -85,10 +87,10 @@ fn admit(
     stamp: Stamp<'_>,
     rules: &Rules<'_>,
 ) -> Result<Arriving, Problem> {
-    access::check(rules.access, view)?;
+    let caller = access::check(rules.access, view)?;
     Ok(Arriving {
         head_bytes: head.bytes,
-        head: head.forwarded(stamp),
+        head: head.forwarded(stamp, caller),
         body: Body::new(head.framing, rules.body_bytes_max)?,
         has_length: head.framing != head::Framing::None,
         expects_continue: head.expects_continue,

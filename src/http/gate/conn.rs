@@ -8,6 +8,7 @@
 //! ```
 //!
 //! Invariants:
+//! - nothing is read before it is known, where it matters, whose the client is;
 //! - one request at a time: what a client sends ahead waits, unread or in `inbound`;
 //! - the server is read only when the client has taken everything, so a connection buffers no more
 //!   than one read of an answer;
@@ -20,7 +21,9 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::http::access::AccessSettings;
+use crate::base::socket_owner::Ends;
+use crate::http::access::{AccessSettings, Account};
+use crate::http::gate::accounts::Accounts;
 use crate::http::gate::admission::{self, Admission, Arriving, Rules};
 use crate::http::gate::framing::{Answer, AnswerSettings, BadAnswer};
 use crate::http::gate::head::Stamp;
@@ -40,6 +43,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(10);
 pub(super) struct Env {
     pub(super) limits: GateLimits,
     pub(super) access: AccessSettings,
+    pub(super) accounts: Accounts,
     pub(super) upstream: Box<dyn Upstream>,
     pub(super) presence: Presence,
     /// The secret that proves to the server that a request came through the gate.
@@ -74,6 +78,8 @@ pub(super) struct Conn {
     id: u64,
     client: Watched<TcpStream>,
     peer: SocketAddr,
+    /// To whom it belongs; `None` until that is known.
+    account: Option<Account>,
     state: State,
     /// Since when it is in what its rank says.
     since: Instant,
@@ -149,6 +155,7 @@ impl Conn {
             id,
             client: Watched::new(client, client_token(id)),
             peer,
+            account: Some(Account::Stranger),
             state: State::Waiting { is_idle: false },
             since: env.now,
             inbound: Vec::new(),
@@ -158,6 +165,29 @@ impl Conn {
             deadline: Some(env.now + env.limits.head_time),
             stall: None,
         }
+    }
+
+    /// Finds out to whom it belongs, if that matters.
+    pub(super) fn ask_for_account(&mut self, env: &mut Env) {
+        if !env.access.asks_for_account(self.peer.ip()) {
+            return;
+        }
+        self.account = match self.ends() {
+            Ok(ends) => env.accounts.look_up(self.id, ends),
+            Err(_) => Some(Account::Stranger),
+        };
+    }
+
+    /// What was found out.
+    pub(super) fn belongs_to(&mut self, account: Account) {
+        self.account = Some(account);
+    }
+
+    fn ends(&self) -> io::Result<Ends> {
+        Ok(Ends {
+            theirs: self.peer,
+            ours: self.client.socket.local_addr()?,
+        })
     }
 
     /// Says that there is no room.
@@ -232,6 +262,7 @@ impl Conn {
             false => Ready::OUT,
         };
         let reads = match &self.state {
+            State::Waiting { .. } if self.account.is_none() => Ready::empty(),
             State::Waiting { .. } | State::Body(_) => Ready::IN,
             State::Lingering { .. } if !self.has_left => Ready::IN,
             State::Connecting(_) | State::Relaying(_) if !self.has_left => Ready::RDHUP,
@@ -382,13 +413,17 @@ impl Conn {
         if let State::Waiting { is_idle: true } = self.state {
             self.wait_for_head(false, env.limits.head_time, env.now);
         }
+        let (Some(account), Ok(ends)) = (self.account, self.ends()) else {
+            return self.close();
+        };
         let stamp = Stamp {
-            peer: self.peer,
+            ends,
             conn: self.id,
             key: &env.key,
         };
         let rules = Rules {
             access: &env.access,
+            account,
             head_bytes_max: env.limits.head_bytes_max,
             body_bytes_max: env.limits.body_bytes_max,
             date: env.date.at(SystemTime::now()),

@@ -166,9 +166,13 @@ impl EventLoop {
         }
     }
 
-    /// Drains, if that was asked for; a stop ends [`EventLoop::run`] by itself.
+    /// Takes what others found out, and drains, if that was asked for; a stop ends
+    /// [`EventLoop::run`] by itself.
     fn obey(&mut self) {
         self.waker.socket.reset();
+        for (id, account) in self.env.accounts.take_found() {
+            self.with_conn(id, |conn, _| conn.belongs_to(account));
+        }
         if self.shared.phase() != Phase::Draining {
             return;
         }
@@ -217,7 +221,7 @@ impl EventLoop {
         };
         self.conns.insert(id, slot);
         match has_room {
-            true => self.settle(id),
+            true => self.with_conn(id, Conn::ask_for_account),
             false => self.turn_away(id),
         }
     }

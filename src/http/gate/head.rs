@@ -9,9 +9,10 @@
 //! Source: RFC 9112, sections 2 to 6 and 11.2.
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use crate::http::access::{HeadView, Version};
+use crate::base::socket_owner::Ends;
+use crate::http::access::{Account, Caller, HeadView, Version};
 use crate::http::problem::Problem;
 
 /// The most headers a head may have.
@@ -66,7 +67,8 @@ pub(super) enum Framing {
 /// What the gate tells the server about a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stamp<'a> {
-    pub(super) peer: SocketAddr,
+    /// The connection's two addresses.
+    pub(super) ends: Ends,
     pub(super) conn: u64,
     pub(super) key: &'a str,
 }
@@ -95,8 +97,9 @@ pub(super) fn parse(input: &[u8], head_bytes_max: usize) -> Result<Option<Head<'
         target,
         version,
         headers: &headers,
-        // No rule of this file looks at it.
+        // No rule of this file looks at them.
         peer: IpAddr::from([0, 0, 0, 0]),
+        account: Account::Stranger,
     };
     check_host(&view)?;
     let framing = framing(&view)?;
@@ -114,13 +117,14 @@ pub(super) fn parse(input: &[u8], head_bytes_max: usize) -> Result<Option<Head<'
 
 impl<'a> Head<'a> {
     /// The view that the access rules take.
-    pub(super) fn view(&self, peer: IpAddr) -> HeadView<'_> {
+    pub(super) fn view(&self, peer: IpAddr, account: Account) -> HeadView<'_> {
         HeadView {
             method: self.method,
             target: self.target,
             version: self.version,
             headers: &self.headers,
             peer,
+            account,
         }
     }
 
@@ -130,9 +134,9 @@ impl<'a> Head<'a> {
     }
 
     /// The head for the server, without its empty line: the body's length is still to come.
-    pub(super) fn forwarded(&self, stamp: Stamp<'_>) -> Vec<u8> {
+    pub(super) fn forwarded(&self, stamp: Stamp<'_>, caller: Caller) -> Vec<u8> {
         let named: Vec<String> = self.connection_options().collect();
-        let mut text = Vec::with_capacity(self.bytes + 160);
+        let mut text = Vec::with_capacity(self.bytes + 240);
         let version = match self.version {
             Version::Http10 => "1.0",
             Version::Http11 => "1.1",
@@ -146,11 +150,14 @@ impl<'a> Head<'a> {
                 put(&mut text, format_args!("{name}: {value}\r\n"));
             }
         }
-        let Stamp { peer, conn, key } = stamp;
+        let Stamp { ends, conn, key } = stamp;
+        let Ends { theirs, ours } = ends;
+        let caller = caller.word();
         put(
             &mut text,
             format_args!(
-                "Connection: close\r\nX-Gate-Peer: {peer}\r\nX-Gate-Conn: {conn}\r\nX-Gate-Key: {key}\r\n"
+                "Connection: close\r\nX-Gate-Peer: {theirs}\r\nX-Gate-Local: {ours}\r\n\
+                 X-Gate-Caller: {caller}\r\nX-Gate-Conn: {conn}\r\nX-Gate-Key: {key}\r\n"
             ),
         );
         text

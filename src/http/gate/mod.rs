@@ -24,6 +24,7 @@ use crate::base::thread::{self, Joined};
 use crate::http::access::AccessSettings;
 use crate::http::poll::Waker;
 
+mod accounts;
 mod admission;
 mod body;
 mod conn;
@@ -37,6 +38,7 @@ mod presence;
 pub(in crate::http) mod reply;
 mod sys;
 
+use accounts::Accounts;
 use conn::Env;
 use event_loop::EventLoop;
 pub use lent::LentSocket;
@@ -169,7 +171,7 @@ impl Gate {
             listener,
             waker.clone(),
             connections_max,
-            env(settings),
+            env(settings, Accounts::new(local_addr, waker.clone())),
             Arc::clone(&shared),
             drained_source,
         )?;
@@ -233,10 +235,11 @@ impl Shared {
     }
 }
 
-fn env(settings: GateSettings) -> Env {
+fn env(settings: GateSettings, accounts: Accounts) -> Env {
     Env {
         limits: settings.limits,
         access: settings.access,
+        accounts,
         upstream: settings.upstream,
         presence: settings.presence,
         key: settings.key,

@@ -5,8 +5,11 @@ mod conversation;
 mod process;
 mod sessions;
 
+use crate::base::socket_owner::Ends;
 use crate::domain::ids::SourceId;
+use crate::http::access::Caller;
 use crate::http::answer::Answer;
+use crate::http::callers;
 use crate::http::context::Context;
 use crate::http::headers::{self, EVENT_STREAM, JSON};
 use crate::http::jobs::Job;
@@ -26,6 +29,10 @@ pub trait Request {
     fn header(&self, name: &str) -> Option<&str>;
     /// The whole body.
     fn body(&self) -> &[u8];
+    /// By what right it was let in.
+    fn caller(&self) -> Caller;
+    /// The two addresses of its connection.
+    fn ends(&self) -> Ends;
 }
 
 /// What a request leads to.
@@ -42,6 +49,7 @@ pub enum Work {
 /// Errors: the problem to answer.
 pub fn work(context: &Context, request: &dyn Request) -> Result<Work, Problem> {
     let route = Route::parse(request.method(), request.path())?;
+    callers::check(&route, request.caller(), request.ends())?;
     check_accept(&route, request.header("Accept"))?;
     if !request.body().is_empty() {
         headers::check_json(request.header("Content-Type"))?;

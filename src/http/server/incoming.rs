@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use crossbeam_channel::Receiver;
 use tiny_http::{HTTPVersion, Header, Method, Request};
 
-use crate::http::access::Version;
+use crate::base::socket_owner::Ends;
+use crate::http::access::{Caller, Version};
 use crate::http::gate::Presence;
 use crate::http::gate::reply::put_header;
 use crate::http::problem::{self, Problem};
@@ -19,7 +20,8 @@ use crate::http::server::stream::{Coding, StreamWriter};
 /// It may move to another thread.
 pub struct Incoming {
     head: Head,
-    peer: SocketAddr,
+    ends: Ends,
+    caller: Caller,
     body: Vec<u8>,
     conn: u64,
     presence: Presence,
@@ -45,13 +47,19 @@ impl Incoming {
         senders: Senders,
     ) -> io::Result<Incoming> {
         let note = |name: &str| header(&request, name).unwrap_or_default();
-        let peer = note("X-Gate-Peer").parse().map_err(io::Error::other)?;
+        let address = |name: &str| note(name).parse().map_err(io::Error::other);
+        let ends = Ends {
+            theirs: address("X-Gate-Peer")?,
+            ours: address("X-Gate-Local")?,
+        };
+        let caller = Caller::of_word(note("X-Gate-Caller"));
         let conn = note("X-Gate-Conn").parse().map_err(io::Error::other)?;
         let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
         request.as_reader().read_to_end(&mut body)?;
         Ok(Incoming {
             head: Head::of(&request),
-            peer,
+            ends,
+            caller: caller.unwrap_or(Caller::Anyone),
             body,
             conn,
             presence: presence.clone(),
@@ -84,7 +92,17 @@ impl Incoming {
 
     /// Where the client's connection comes from.
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.ends.theirs
+    }
+
+    /// The two addresses of the client's connection.
+    pub fn ends(&self) -> Ends {
+        self.ends
+    }
+
+    /// By what right the client was let in.
+    pub fn caller(&self) -> Caller {
+        self.caller
     }
 
     /// The version of the protocol that the client speaks.

@@ -1,7 +1,12 @@
 use super::*;
+use std::net::{Ipv4Addr, SocketAddr};
 use proptest::prelude::*;
 
 const MAX: usize = 16 << 10;
+const ENDS: Ends = Ends {
+    theirs: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9),
+    ours: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8),
+};
 
 fn refused(text: &str) -> u16 {
     match parse(text.as_bytes(), MAX) {
@@ -16,11 +21,11 @@ fn parsed(text: &str) -> Head<'_> {
 
 fn forwarded(text: &str) -> String {
     let stamp = Stamp {
-        peer: SocketAddr::from(([127, 0, 0, 1], 9)),
+        ends: ENDS,
         conn: 7,
         key: "k",
     };
-    String::from_utf8(parsed(text).forwarded(stamp)).unwrap()
+    String::from_utf8(parsed(text).forwarded(stamp, Caller::Local)).unwrap()
 }
 
 #[test]
@@ -122,7 +127,7 @@ fn hop_by_hop_headers_and_tokens_end_here_and_our_own_cannot_be_forged() {
     assert_eq!(
         forwarded(text),
         "POST /a?b HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nConnection: close\r\n\
-         X-Gate-Peer: 127.0.0.1:9\r\nX-Gate-Conn: 7\r\nX-Gate-Key: k\r\n"
+         X-Gate-Peer: 127.0.0.1:9\r\nX-Gate-Local: 127.0.0.1:8\r\nX-Gate-Caller: local\r\nX-Gate-Conn: 7\r\nX-Gate-Key: k\r\n"
     );
     assert!(parsed(text).expects_continue);
 }
@@ -161,8 +166,8 @@ proptest! {
     #[test]
     fn what_it_takes_is_forwarded_as_one_head(text in "(GET|POST) /[ -~]{0,20} HTTP/1.[01]\r\n([A-Za-z-]{1,8}:[ -~\r\n\t]{0,12}\r\n){0,4}\r\n") {
         if let Ok(Some(head)) = parse(text.as_bytes(), MAX) {
-            let stamp = Stamp { peer: SocketAddr::from(([127, 0, 0, 1], 9)), conn: 7, key: "k" };
-            let text = String::from_utf8(head.forwarded(stamp)).unwrap();
+            let stamp = Stamp { ends: ENDS, conn: 7, key: "k" };
+            let text = String::from_utf8(head.forwarded(stamp, Caller::Local)).unwrap();
             prop_assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
             prop_assert!(!text.contains("\r\n\r\n"));
         }
