@@ -28,8 +28,8 @@ use rustix::process::{
 };
 
 use crate::base::child::capped::Capped;
-use crate::base::child::own::{Own, Starting};
 pub use crate::base::child::descent::{Holder, holder_of};
+use crate::base::child::own::{Own, Starting};
 pub use crate::base::child::own::{adopt, has_any, output, reap};
 use crate::base::os::{self, ChildRules};
 use crate::base::shown::shown_by_name;

@@ -157,7 +157,9 @@ fn request(seq: u32, local: SocketAddr, remote: SocketAddr) -> [u8; REQUEST_BYTE
     bytes.extend(0_u32.to_ne_bytes());
     // No cookie.
     bytes.extend([0xff; 8]);
-    bytes.try_into().expect("the parts are as long as the whole")
+    bytes
+        .try_into()
+        .expect("the parts are as long as the whole")
 }
 
 fn address_bytes(ip: IpAddr) -> [u8; 16] {
@@ -247,7 +249,11 @@ pub fn find_in_list(wanted: &[Ends]) -> io::Result<Vec<Option<OpenSocket>>> {
         // Not there where the system has no IPv6.
         fs::read_to_string("/proc/self/net/tcp6").unwrap_or_default(),
     ];
-    for (ends, socket) in lists.iter().flat_map(|list| list.lines()).filter_map(listed) {
+    for (ends, socket) in lists
+        .iter()
+        .flat_map(|list| list.lines())
+        .filter_map(listed)
+    {
         for (wanted, found) in wanted.iter().zip(&mut found) {
             if *wanted == ends {
                 *found = Some(socket);
@@ -328,7 +334,11 @@ mod tests {
         let mut pairs = vec![("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.2")];
         if has_ipv6() {
             // The last shows an IPv4 client in the shape of IPv6.
-            pairs.extend([("[::1]:0", "::1"), ("[::]:0", "::1"), ("[::]:0", "127.0.0.1")]);
+            pairs.extend([
+                ("[::1]:0", "::1"),
+                ("[::]:0", "::1"),
+                ("[::]:0", "127.0.0.1"),
+            ]);
         }
         for (listening_on, called) in pairs {
             let (client, _server, ends) = connected(listening_on, called);
@@ -428,7 +438,12 @@ mod tests {
         let line = "  1: 0100007F:1F90 0100007F:D431 01 00000000:00000000 00:00000000 00000000  \
                     1001        0 4711 1 0 20 4 30 10 -1";
         assert!(listed(line).is_some());
-        for (from, to) in [("4711", "0"), ("1F90", "x"), ("0100007F:D", "7F:D"), (" 1001", "")] {
+        for (from, to) in [
+            ("4711", "0"),
+            ("1F90", "x"),
+            ("0100007F:D", "7F:D"),
+            (" 1001", " x"),
+        ] {
             assert_eq!(listed(&line.replacen(from, to, 1)), None, "{from}");
         }
         assert_eq!(listed("  sl  local_address rem_address   st"), None);

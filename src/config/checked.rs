@@ -16,8 +16,8 @@ use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{At, Report, WordOrList, or_default, plain};
 use crate::config::{
-    Config, ExternalGateway, Gateways, LocalUsers, LogFormat, Logging, Overrides, Restart, Route, Sandbox,
-    SandboxMode, Server, Sessions, Telegram, Web, raw,
+    Config, ExternalGateway, Gateways, LocalUsers, LogFormat, Logging, Overrides, Restart, Route,
+    Sandbox, SandboxMode, Server, Sessions, Telegram, Web, raw,
 };
 use crate::domain::ids::AgentName;
 use crate::domain::providers::{Described, Dialect, KeySource, Origin, Provider};
@@ -250,7 +250,8 @@ fn account(at: &At<String>, passwd: &str, report: &mut Report) -> Option<u32> {
         return None;
     };
     if uid == accounts::overflow() {
-        let must = "stands for every account that this system has no number for, and is never let in";
+        let must =
+            "stands for every account that this system has no number for, and is never let in";
         report.error(at, must);
         return None;
     }

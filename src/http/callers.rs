@@ -27,7 +27,7 @@ const KIND: &str = "tool-may-not";
 /// Errors: 403.
 pub(super) fn check(route: &Route, caller: Caller, ends: Ends) -> Result<(), Problem> {
     match Deed::of(route) {
-        Some(deed) => deed.judge(caller, || look(deed, ends)),
+        Some(deed) => deed.judge(caller, || look(ends)),
         None => Ok(()),
     }
 }
@@ -101,14 +101,14 @@ impl<'a> Deed<'a> {
     }
 }
 
-fn look(deed: Deed<'_>, ends: Ends) -> Behind {
-    // Messages are many, and without a child there is no program of a tool that could send one.
-    if matches!(deed, Deed::InSession(_)) && !child::has_any() {
-        return Behind::Other;
-    }
+fn look(ends: Ends) -> Behind {
+    // In this order: without a child there is no program of a tool, and whoever holds a socket
+    // after that held it before. One that is closed may have been that of a program that has ended.
+    let has_child = child::has_any();
     let socket = match socket_owner::find(ends) {
-        Ok(Some(socket)) => socket,
-        // Of another machine, or closed already.
+        Ok(Some(socket)) if has_child => socket,
+        Ok(Some(_)) => return Behind::Other,
+        // Of another machine, or closed.
         Ok(None) => return Behind::Unseen,
         Err(error) => {
             log::warn!("it is not known who sends requests: {error}");

@@ -298,9 +298,9 @@ fn every_key_ends_up_in_the_configuration() {
     assert_eq!(
         folder.said(),
         [
-            "duragent.yaml:22:3: `gateways` has no effect yet",
-            "duragent.yaml:27:3: `routes` has no effect yet",
-            "duragent.yaml:36:13: `compaction` has no effect yet",
+            "duragent.yaml:23:3: `gateways` has no effect yet",
+            "duragent.yaml:28:3: `routes` has no effect yet",
+            "duragent.yaml:37:13: `compaction` has no effect yet",
         ]
     );
 }
@@ -549,7 +549,9 @@ fn every_mistake_is_told_with_its_place() {
         ),
         (
             "server: {local_users: {a: b}}",
-            vec!["duragent.yaml:1:23: `server.local_users` must be a text or a list, not a mapping"],
+            vec![
+                "duragent.yaml:1:23: `server.local_users` must be a text or a list, not a mapping",
+            ],
         ),
         (
             "server: {request_timeout_seconds: 0, max_connections: 0}",

@@ -12,6 +12,7 @@
 mod agents;
 mod architecture;
 mod arrivals;
+mod callers;
 mod cli;
 mod clients;
 mod config;

@@ -89,11 +89,18 @@ fn process_folder(pid: Pid) -> PathBuf {
 /// The threads of a process: each may have files of its own, also after the first one has ended.
 fn tasks(pid: Pid) -> impl Iterator<Item = PathBuf> {
     let tasks = fs::read_dir(process_folder(pid).join("task"));
-    tasks.into_iter().flatten().flatten().map(|task| task.path())
+    tasks
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|task| task.path())
 }
 
 fn holds(task: &Path, link: &Path) -> bool {
-    let files = fs::read_dir(task.join("fd")).into_iter().flatten().flatten();
+    let files = fs::read_dir(task.join("fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
     files
         .map(|file| fs::read_link(file.path()))
         .any(|target| target.is_ok_and(|target| target == link))
@@ -178,9 +185,9 @@ mod tests {
     fn a_descendant_is_known_with_what_it_runs_for() {
         let runs_for = Some(Arc::from("ana"));
         for script in [
-            "echo; exec sleep 60",
-            "(echo; exec sleep 60) 0<&0 & exec <&-; wait",
-            "setsid sh -c 'echo; exec sleep 60'",
+            "echo; exec sleep 5",
+            "exec 3<&0; (echo; exec sleep 5) & exec 0<&- 3<&-; wait",
+            "setsid sh -c 'echo; exec sleep 5'",
         ] {
             let expected = Holder::Descendant {
                 runs_for: runs_for.clone(),

@@ -249,9 +249,17 @@ fn without_a_token_only_the_owner_root_and_who_is_named_may_call() {
         (default.clone(), Account::Number(0), 200),
         (default.clone(), Account::Number(own + 1), 403),
         (default.clone(), Account::Stranger, 403),
-        (LocalUsers::owner_and(&[own + 1]), Account::Number(own + 1), 200),
+        (
+            LocalUsers::owner_and(&[own + 1]),
+            Account::Number(own + 1),
+            200,
+        ),
         (LocalUsers::owner_and(&[own + 1]), Account::Number(own), 200),
-        (LocalUsers::owner_and(&[own + 1]), Account::Number(own + 2), 403),
+        (
+            LocalUsers::owner_and(&[own + 1]),
+            Account::Number(own + 2),
+            403,
+        ),
         (these(&[7]), Account::Stranger, 403),
         (LocalUsers::Any, Account::Number(own + 1), 200),
         (LocalUsers::Any, Account::Stranger, 200),
@@ -264,7 +272,11 @@ fn without_a_token_only_the_owner_root_and_who_is_named_may_call() {
         for path in ["/api/v1/agents", "/api/admin/v1/shutdown", "/nothing"] {
             let mut head = get(path, &[HOST]);
             head.account = account;
-            assert_eq!(status(&settings, &head), expected, "{local_users:?} {account:?}");
+            assert_eq!(
+                status(&settings, &head),
+                expected,
+                "{local_users:?} {account:?}"
+            );
         }
         let mut open = get("/readyz", &[HOST]);
         open.account = account;
@@ -298,7 +310,10 @@ fn a_token_decides_alone_and_the_account_is_asked_for_only_where_it_counts() {
     let mut head = get("/api/v1/agents", &[HOST, ("Authorization", "Bearer a")]);
     head.account = Account::Stranger;
     assert_eq!(check(&settings, &head), Ok(Caller::Token));
-    assert_eq!(check(&settings, &get("/livez", &[HOST])), Ok(Caller::Anyone));
+    assert_eq!(
+        check(&settings, &get("/livez", &[HOST])),
+        Ok(Caller::Anyone)
+    );
     let here = IpAddr::from([127, 0, 0, 1]);
     assert!(!settings.asks_for_account(here));
     let without = AccessSettings::default();

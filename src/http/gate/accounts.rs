@@ -160,7 +160,8 @@ mod tests {
         let mut found = Vec::new();
         while found.len() < 3 {
             let mut ready = Vec::new();
-            poll.wait(Some(Duration::from_secs(20)), &mut ready).unwrap();
+            poll.wait(Some(Duration::from_secs(20)), &mut ready)
+                .unwrap();
             assert!(!ready.is_empty(), "nothing comes: {found:?}");
             waker.reset();
             found.extend(accounts.take_found());

@@ -158,6 +158,7 @@ pub struct Launch<'a> {
     workspace: &'a Workspace,
     args: Vec<String>,
     env: BTreeMap<String, String>,
+    under: Vec<String>,
 }
 
 impl<'a> Launch<'a> {
@@ -175,7 +176,14 @@ impl<'a> Launch<'a> {
             workspace,
             args: Vec::new(),
             env: env.map(|(name, value)| (name.into(), value.into())).into(),
+            under: Vec::new(),
         }
+    }
+
+    /// Started by this program with these arguments, to which its own are added.
+    pub fn under(mut self, program: &[&str]) -> Launch<'a> {
+        self.under = program.iter().map(|word| (*word).to_owned()).collect();
+        self
     }
 
     /// More arguments of `serve`.
@@ -201,9 +209,12 @@ impl<'a> Launch<'a> {
             .append(true)
             .open(self.workspace.file("serve.log"))
             .unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_duragent"));
+        let serve = [env!("CARGO_BIN_EXE_duragent"), "serve", "--port", "0"];
+        let words = self.under.iter().map(String::as_str).chain(serve);
+        let words: Vec<&str> = words.collect();
+        let mut command = Command::new(words[0]);
         command
-            .args(["serve", "--port", "0"])
+            .args(&words[1..])
             .args(&self.args)
             .current_dir(self.workspace.path())
             .env_clear()

@@ -1,6 +1,6 @@
 use super::*;
-use std::net::{Ipv4Addr, SocketAddr};
 use proptest::prelude::*;
+use std::net::{Ipv4Addr, SocketAddr};
 
 const MAX: usize = 16 << 10;
 const ENDS: Ends = Ends {
