@@ -27,7 +27,7 @@ const KIND: &str = "tool-may-not";
 /// Errors: 403.
 pub(super) fn check(route: &Route, caller: Caller, ends: Ends) -> Result<(), Problem> {
     match Deed::of(route) {
-        Some(deed) => deed.judge(caller, || look(ends)),
+        Some(deed) => deed.judge(caller, || look(deed, ends)),
         None => Ok(()),
     }
 }
@@ -101,13 +101,12 @@ impl<'a> Deed<'a> {
     }
 }
 
-fn look(ends: Ends) -> Behind {
-    // In this order: without a child there is no program of a tool, and whoever holds a socket
+fn look(deed: Deed<'_>, ends: Ends) -> Behind {
+    // Before the socket: without a child there is no program of a tool, and whoever holds the socket
     // after that held it before. One that is closed may have been that of a program that has ended.
     let has_child = child::has_any();
     let socket = match socket_owner::find(ends) {
-        Ok(Some(socket)) if has_child => socket,
-        Ok(Some(_)) => return Behind::Other,
+        Ok(Some(socket)) => socket,
         // Of another machine, or closed.
         Ok(None) => return Behind::Unseen,
         Err(error) => {
@@ -115,13 +114,17 @@ fn look(ends: Ends) -> Behind {
             return Behind::Unseen;
         }
     };
+    // Messages are many, and nothing in this server itself would send one.
+    if !has_child && matches!(deed, Deed::InSession(_)) {
+        return Behind::Other;
+    }
     match child::holder_of(socket.inode) {
         Holder::Descendant { runs_for } => {
             Behind::Tool(runs_for.map(|session| session.to_string()))
         }
         Holder::Other => Behind::Other,
         // The programs of tools run as we do.
-        Holder::Unseen if socket.uid != accounts::own() => Behind::Other,
+        Holder::Unseen if !has_child || socket.uid != accounts::own() => Behind::Other,
         Holder::Unseen => Behind::Unseen,
     }
 }

@@ -6,6 +6,7 @@
 //! |---|---|---|---|
 //! | `main` | the process | the stop signal | all the others are joined |
 //! | `gate` | `http::Front` | epoll | stop, by its wake-up descriptor |
+//! | `accounts` | `http::Front`, where the kernel does not answer | connections, a list of sockets | the gate's end |
 //! | `http-0…n` | `http::Front` | the server's queue | one `unblock()` for each of them |
 //! | `s-7QW3FZ` | `engine::Sessions` | a model's socket, a tool | nothing left to do, or stop |
 //! | `tool-7QW3FZ` | a session's worker, for each of several calls that read | its tool | the tool's end, which cancel and stop force |

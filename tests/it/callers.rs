@@ -7,6 +7,7 @@ use std::os::unix::fs::fchown;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType};
 use serde_json::{Value, json};
 
 use crate::support::desk::which;
@@ -53,8 +54,11 @@ fn request(method: &str, path: &str, headers: &[&str], body: &str) -> String {
 
 /// The end of a connection that belongs to another account.
 fn strangers_socket(address: SocketAddr) -> TcpStream {
-    let socket = TcpStream::connect(address).unwrap();
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    // Before it is accepted.
     fchown(&socket, Some(STRANGER), None).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    let socket = TcpStream::from(socket);
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
@@ -301,10 +305,12 @@ impl<'a> Attack<'a> {
         let work = self.work();
         fs::write(work.join("request"), request).unwrap();
         let port = self.server.address.port();
+        // By the shell alone: each program that it starts would hold the socket as well.
         let script = format!(
-            "touch begun; exec 3<>/dev/tcp/127.0.0.1/{port}\nsend() {{ cat request >&3; cat <&3 > answer.new; mv \
-             answer.new answer; }}\ncase $1 in (hand-over) (sleep 0.2; send) 1>&- 2>&- & disown;; \
-             (*) send;; esac\n"
+            "touch begun; exec 3<>/dev/tcp/127.0.0.1/{port}\nsend() {{\nIFS= read -r -d '' text < \
+             request; printf %s \"$text\" >&3\nIFS= read -r -d '' text <&3; printf %s \"$text\" > \
+             answer.new; mv answer.new answer 3>&-\n}}\ncase $1 in (hand-over) (sleep 0.2; send) 1>&- \
+             2>&- & disown;; (*) send;; esac\n"
         );
         fs::write(work.join("attack.sh"), script).unwrap();
         let answer = work.join("answer");
@@ -370,6 +376,59 @@ fn a_program_of_a_tool_decides_nothing_however_far_it_has_gone_from_its_parents(
     assert!(list.starts_with("HTTP/1.1 200"), "{list}");
     assert!(is_asking(&server, &victim));
     assert_eq!(decide(&server, &victim, &question).status, 200);
+}
+
+#[test]
+fn a_program_of_a_tool_that_cannot_be_looked_into_decides_nothing_without_a_token() {
+    let workspace = workspace();
+    let server = unprivileged(&workspace).start();
+    let (victim, question) = ask(&server, "shy", "touch deed");
+    let attack = Attack::new(&workspace, &server, "bold");
+    let path = format!("/api/v1/sessions/{victim}/approve");
+    let approve = request("POST", &path, &[], &decision(&question).to_string());
+    // Of a program whose file it may not read, a user may not see what it has open either.
+    let hides = "cp \"$(command -v bash)\" hidden; chmod 111 hidden; ./hidden attack.sh";
+    let seen = attack.answer("{}", &approve);
+    assert!(seen.contains("a program that a tool has started"), "{seen}");
+    let unseen = attack.answer(hides, &approve);
+    assert!(unseen.starts_with("HTTP/1.1 403"), "{unseen}");
+    assert!(unseen.contains("cannot be seen"), "{unseen}");
+    assert_eq!(decide(&server, &victim, &question).status, 200);
+}
+
+/// A server that is not root, which may look into everybody.
+fn unprivileged(workspace: &Workspace) -> Launch<'_> {
+    let launch = Launch::new(workspace);
+    if !rustix::process::geteuid().is_root() {
+        return launch;
+    }
+    // The account may not reach the checkout. Another process writes the copy: a child that another
+    // test starts meanwhile would hold it open here.
+    let copy = Command::new("cp")
+        .args([env!("CARGO_BIN_EXE_duragent"), "duragent"])
+        .current_dir(workspace.path())
+        .status();
+    assert!(copy.unwrap().success());
+    fs::create_dir_all(workspace.file(".duragent/agents/bold/work")).unwrap();
+    let uid = STRANGER.to_string();
+    let give = Command::new("chown")
+        .args(["-R", &uid])
+        .arg(workspace.path())
+        .status();
+    assert!(give.unwrap().success());
+    let run_copy = "shift; exec ./duragent \"$@\"";
+    launch.under(&[
+        "setpriv",
+        "--reuid",
+        &uid,
+        "--regid",
+        &uid,
+        "--clear-groups",
+        "sh",
+        "-c",
+        run_copy,
+        "sh",
+    ])
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::base::order;
 /// Who holds a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
-    /// A descendant of this process, or this process itself.
+    /// A descendant of this process, or this process itself if it [adopts](super::adopt).
     Descendant {
         /// For whom the child runs that it descends from, while that runs.
         runs_for: Option<Arc<str>>,
@@ -119,7 +119,7 @@ fn descent(pid: Pid, this: Pid) -> Option<Descent> {
     let mut parent = parent_of(child)?;
     for _ in 0..STEPS_MAX {
         let Some(known_parent) = parent.filter(|_| child != this) else {
-            return Some(match child == this {
+            return Some(match child == this && (pid != this || own::adopts()) {
                 true => Descent::Ours(None),
                 false => Descent::Other,
             });
@@ -197,9 +197,10 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_its_own_descendant_and_its_parents_are_none() {
+    fn the_parents_of_this_process_are_none_of_its_descendants() {
         let this = getpid();
-        assert_eq!(descent(this, this), Some(Descent::Ours(None)));
+        // It adopts nobody.
+        assert_eq!(descent(this, this), Some(Descent::Other));
         let parent = parent_of(this).unwrap().unwrap();
         assert_eq!(descent(parent, this), Some(Descent::Other));
         assert_eq!(descent(Pid::INIT, this), Some(Descent::Other));

@@ -71,10 +71,17 @@ pub fn reap() {
     lock(&CHILDREN).reap();
 }
 
-/// Whether this process has any child, of its own or adopted, that was not reaped.
+/// Whether this process [adopts](adopt), and so can tell who descends from it.
+pub(super) fn adopts() -> bool {
+    lock(&CHILDREN).adopts
+}
+
+/// Whether any descendant is known to be there: this process adopts, and has a child, of its own or
+/// adopted, that was not reaped.
 pub fn has_any() -> bool {
     let no_child = rustix::io::Errno::CHILD.raw_os_error();
-    !os::ended_child().is_err_and(|error| error.raw_os_error() == Some(no_child))
+    let has_none = os::ended_child().is_err_and(|error| error.raw_os_error() == Some(no_child));
+    adopts() && !has_none
 }
 
 /// For whom a child of this process's own runs; `None` for what is not its own, or not any more.
