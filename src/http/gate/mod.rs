@@ -260,3 +260,58 @@ fn connections_max(wanted: usize) -> usize {
     }
     wanted.min(possible)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::{Shutdown, TcpStream};
+
+    #[derive(Debug)]
+    struct NoServer;
+
+    impl Upstream for NoServer {
+        fn address(&self) -> PathBuf {
+            PathBuf::from("/nowhere")
+        }
+
+        fn report_down(&self, _: &Path) {}
+    }
+
+    #[test]
+    fn a_request_waits_for_the_list_of_sockets_where_the_kernel_does_not_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        sys::prepare_listener(&listener).unwrap();
+        let address = listener.local_addr().unwrap();
+        let waker = Waker::new().unwrap();
+        let settings = GateSettings {
+            limits: GateLimits::default(),
+            access: AccessSettings::default(),
+            key: "k".to_owned(),
+            upstream: Box::new(NoServer),
+            presence: Presence::default(),
+        };
+        let env = env(settings, Accounts::from_lists(waker.clone()));
+        let shared = Arc::new(Shared::default());
+        let (drained, _) = stop::pair();
+        let inner = Arc::clone(&shared);
+        let event_loop = EventLoop::new(listener, waker.clone(), 9, env, inner, drained).unwrap();
+        let thread = thread::spawn("gate", thread::STACK_WORK, move || event_loop.run()).unwrap();
+        // Half-closed at once: it is not known yet whose it is.
+        let mut client = TcpStream::connect(address).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        client
+            .write_all(b"GET /api HTTP/1.1\r\nHost: foreign\r\n\r\n")
+            .unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        let read = client.read_to_string(&mut answer);
+        shared.enter(Phase::Stopped);
+        waker.wake();
+        drop(thread);
+        // Past the account, which is ours, and refused for the next reason.
+        assert!(answer.contains("this `Host`"), "{answer} {read:?}");
+    }
+}
