@@ -26,6 +26,7 @@ mod recovery;
 mod registry;
 mod reply;
 mod requests;
+mod room;
 mod session;
 mod sessions;
 mod subscription;
@@ -38,7 +39,7 @@ pub mod view;
 mod workers;
 
 pub use cursor::Cursor;
-pub use error::EngineError;
+pub use error::{EngineError, Space};
 pub use feed::{FeedEvent, FeedItem};
 pub use inner::{Agent, Agents, Parts, Settings};
 pub use live::Cut;

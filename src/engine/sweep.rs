@@ -124,6 +124,7 @@ impl Inner {
                 swept.is_more_to_come |= self.lifetimes().ended.is_some();
             }
             Ok(Fate::Goes) => swept.removed += 1,
+            Err(error) if error.is_passing() => swept.is_more_to_come = true,
             // Gone in between, or damaged, which the start has told.
             Err(error) => log::debug!("session {id} is not swept: {}", chain(&error)),
         })?;

@@ -87,6 +87,10 @@ impl Host for Program {
             let text = format!("{read_only} sessions are read-only since a failed write");
             readiness.warnings.push(text);
         }
+        if let Some((turns, why)) = self.sessions.waiting_for_room() {
+            let text = format!("{turns} turns wait, and go on by themselves: {why}");
+            readiness.warnings.push(text);
+        }
         if self.are_turns_waiting {
             let text = "turns that were unfinished at the start wait until a client attaches; \
                         `duragent serve --resume always` takes them up";
@@ -117,9 +121,10 @@ impl Program {
         match self.sessions.can_store() {
             Ok(()) => {}
             // Whoever wants to make room by deleting sessions must be let in.
-            Err(EngineError::DiskFull) => {
-                let text = "the disk is nearly full: no new turn starts";
-                readiness.warnings.push(text.to_owned());
+            Err(error @ EngineError::DiskFull(_)) => {
+                readiness
+                    .warnings
+                    .push(format!("{error}: no new turn starts"));
             }
             Err(error) => {
                 log::debug!("the storage cannot be measured: {error}");

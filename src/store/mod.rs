@@ -71,8 +71,12 @@ pub trait SessionStore: Send + Sync {
     /// How many sessions can't be written as long as the process lives: [`StoreError::ReadOnly`].
     fn read_only(&self) -> usize;
 
-    /// Bytes that can still be written where sessions are kept.
+    /// Bytes that can still be written where sessions are kept, as far as the system tells.
     fn free_bytes(&self) -> Result<u64, StoreError>;
+
+    /// Writes so many bytes where sessions are kept, syncs and removes them: what a quota or a
+    /// read-only disk forbids, nothing else tells.
+    fn try_write(&self, bytes: usize) -> Result<(), StoreError>;
 }
 
 shown_by_name!(SessionStore);

@@ -37,11 +37,19 @@ impl Layout {
         Folder(self.sessions.join(format!("{NEW_PREFIX}{id}")))
     }
 
+    /// Where it is tried whether anything can be written.
+    pub(super) fn trial(&self) -> PathBuf {
+        self.sessions.join(TRIAL)
+    }
+
     /// The folder of a session that is no longer in the list.
     pub(super) fn deleted_session(&self, id: &SessionId) -> Folder {
         Folder(self.sessions.join(format!("{DELETED_PREFIX}{id}")))
     }
 }
+
+/// A file that is written to see whether one can be.
+const TRIAL: &str = ".trial";
 
 /// What follows the mark in a name that a creation or a deletion left behind: the session's id.
 pub(super) fn leftover_of(name: &str) -> Option<&str> {

@@ -356,6 +356,18 @@ impl SessionStore for FileStore {
         self.settle_folder()?;
         self.fs.free_bytes(sessions).doing("measure", sessions)
     }
+
+    fn try_write(&self, bytes: usize) -> Result<(), StoreError> {
+        self.settle_folder()?;
+        let trial = self.layout.trial();
+        let written = self.fs.open(&trial, Open::Empty).and_then(|mut file| {
+            // Not zeros, of which some file systems store nothing.
+            file.write_all(&vec![b'x'; bytes])?;
+            file.sync_data()
+        });
+        let removed = self.fs.remove_file(&trial);
+        written.and(removed).doing("write", &trial)
+    }
 }
 
 /// Refuses a session of a newer version. A first line that cannot be read is reported only by
