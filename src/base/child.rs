@@ -3,11 +3,13 @@
 //! Invariants:
 //! - when [`run`] returns, the child was waited for, and its process group was killed; if it was
 //!   ended early, all of its session was;
+//! - nobody else waits for it, also where this process [adopts](adopt) those of others;
 //! - memory does not grow with the output: `Capped` keeps its beginning and its end.
 //!
 //! All in the thread of the caller, which must stay: a child dies with the thread that started it.
 
 mod capped;
+mod own;
 mod session;
 
 use std::convert::Infallible;
@@ -25,6 +27,8 @@ use rustix::process::{
 };
 
 use crate::base::child::capped::Capped;
+use crate::base::child::own::{Own, Starting};
+pub use crate::base::child::own::{adopt, output, reap, runs_for};
 use crate::base::os::{self, ChildRules};
 use crate::base::shown::shown_by_name;
 
@@ -112,7 +116,7 @@ impl Display for End {
 }
 
 /// Starts a child and waits for its end, at most `limit`, and no longer than until `cancel`
-/// closes. `input` is its standard input.
+/// closes. `input` is its standard input; `for_whom` is what [`runs_for`] says of it meanwhile.
 ///
 /// Errors: it cannot be started, or not be watched; it is not left running then.
 pub fn run(
@@ -120,6 +124,7 @@ pub fn run(
     input: Stdio,
     limit: Duration,
     cancel: &Receiver<Infallible>,
+    for_whom: &str,
 ) -> io::Result<Ended> {
     let Prepared {
         mut command,
@@ -129,12 +134,11 @@ pub fn run(
     let (pipe_rx, pipe_tx) = io::pipe()?;
     ioctl_fionbio(&pipe_rx, true)?;
     os::bind_child(&mut command, rules);
-    let child = command
+    command
         .stdin(input)
         .stdout(pipe_tx.try_clone()?)
-        .stderr(pipe_tx)
-        .spawn()?;
-    let group = Group::of(child);
+        .stderr(pipe_tx);
+    let group = Group::start(&mut command, for_whom)?;
     // The command holds the writing ends of the pipe, whose last closing is its end.
     drop(command);
     warden.started()?;
@@ -161,15 +165,20 @@ struct Group {
     child: Child,
     pid: Pid,
     is_reaped: bool,
+    /// Dropped when the child was waited for.
+    _own: Own,
 }
 
 impl Group {
-    fn of(child: Child) -> Group {
-        Group {
+    fn start(command: &mut Command, for_whom: &str) -> io::Result<Group> {
+        let starting = Starting::begin();
+        let child = command.spawn()?;
+        Ok(Group {
             pid: Pid::from_child(&child),
+            _own: starting.started(&child, for_whom),
             child,
             is_reaped: false,
-        }
+        })
     }
 
     /// Whether the child has ended; it stays a zombie, so that its number stays its own.
@@ -342,7 +351,7 @@ mod tests {
         let mut command = Command::new("head");
         command.args(["-c", "60000", "/dev/zero"]).stdout(pipe_tx);
         let mut watch = Watch {
-            group: Group::of(command.spawn().unwrap()),
+            group: Group::start(&mut command, "").unwrap(),
             exit: None,
             pipe: Some(pipe_rx),
             output: Capped::default(),

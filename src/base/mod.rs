@@ -10,6 +10,7 @@ pub mod lock;
 pub mod order;
 pub mod os;
 pub(crate) mod shown;
+pub mod signals;
 pub mod sse;
 pub mod stop;
 pub mod text;

@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use nix::libc;
+use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::mm::{Advice, madvise};
 use rustix::process::{
-    Resource, Rlimit, Signal, getpid, getppid, set_parent_process_death_signal, setrlimit, setsid,
+    Pid, Resource, Rlimit, Signal, getpid, getppid, set_parent_process_death_signal, setrlimit,
+    setsid,
 };
 
 /// An address in the stack of the calling thread, beneath whatever the caller keeps there.
@@ -56,7 +60,7 @@ pub struct ChildRules {
 }
 
 /// Makes the child of `command` the first of a session and a process group of its own, without a
-/// terminal, and lets it die with the thread that starts it.
+/// terminal, with no signal blocked, and lets it die with the thread that starts it.
 ///
 /// Source: prctl(2), `PR_SET_PDEATHSIG`: it is the thread that counts, not the process.
 #[expect(unsafe_code, reason = "what must be done between fork and exec")]
@@ -64,6 +68,7 @@ pub fn bind_child(command: &mut Command, rules: ChildRules) {
     let parent = getpid();
     let bind = move || -> io::Result<()> {
         setsid()?;
+        SigSet::empty().thread_set_mask()?;
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // The parent may have died before that: nobody would send the signal then.
         if getppid() != Some(parent) {
@@ -90,6 +95,48 @@ pub fn bind_child(command: &mut Command, rules: ChildRules) {
     // threads may have held any lock at the fork. `bind` makes system calls, reads memory that was
     // allocated before, and turns error numbers into errors, which allocates nothing.
     unsafe { command.pre_exec(bind) };
+}
+
+/// Lets the child of `command` begin with no signal blocked, whatever is blocked here.
+#[expect(unsafe_code, reason = "what must be done between fork and exec")]
+pub(in crate::base) fn unblock_signals(command: &mut Command) {
+    let unblock = || Ok(SigSet::empty().thread_set_mask()?);
+    // SAFETY: one system call that is safe in a signal handler; an error number becomes an error
+    // without allocating.
+    unsafe { command.pre_exec(unblock) };
+}
+
+/// Makes sure that the ends of children are told: whoever started this process may have ignored
+/// them, and nobody could wait for a child then.
+///
+/// Source: sigaction(2), "SIG_IGN".
+#[expect(unsafe_code, reason = "the standard library does not know signals")]
+pub(in crate::base) fn take_ends_of_children() -> io::Result<()> {
+    let usual = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler is installed that could run at a bad moment.
+    unsafe { signal::sigaction(signal::Signal::SIGCHLD, &usual) }?;
+    Ok(())
+}
+
+/// A child, of any thread, that has ended and was not waited for; it stays so.
+///
+/// Errors: `ECHILD` when this process has no child at all.
+///
+/// Source: waitid(2), `P_ALL` and `WNOWAIT`.
+#[expect(unsafe_code, reason = "rustix does not tell whose end it was")]
+pub fn ended_child() -> io::Result<Option<Pid>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` has room for what is written to it. Zeroes are a `siginfo_t`, and say 0 for the
+    // number of the process, as the system does when no child has ended.
+    let (code, pid) = unsafe {
+        let code = libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options);
+        (code, info.assume_init_ref().si_pid())
+    };
+    match code {
+        0 => Ok(Pid::from_raw(pid)),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Keeps from children what this process was given open by whoever started it. All that it opens

@@ -20,7 +20,8 @@
 //! | `timer`, `reaper` | `engine::Sessions` | what is due; a join | stop |
 //! | `sweep` | `engine::Sessions` | the disk | every session seen, or stop |
 //! | `scan` | [`serve`](serve::serve) | the disk | every session seen, or stop |
-//! | `ctrl-c` | the ctrlc crate | a signal | the process |
+//! | `ctrl-c` | the ctrlc crate | SIGINT, SIGTERM | the process |
+//! | `signals` | [`serve`](serve::serve) | SIGHUP, SIGCHLD | the process |
 //!
 //! Stopping goes from the sources inwards: no new connections, streams end, replies in flight
 //! finish or are parked, threads are joined, the workspace is unlocked.

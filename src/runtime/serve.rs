@@ -11,8 +11,10 @@ use crossbeam_channel::Receiver;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::agents::AgentDirectory;
+use crate::base::child;
 use crate::base::clock::SystemClock;
 use crate::base::fs::{FaultFs, Fs, RealFs};
+use crate::base::signals::{self, Blocked, Received};
 use crate::base::stop::{self, Stop};
 use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::config::{self, Config, Server};
@@ -74,6 +76,7 @@ pub fn serve_faulty(options: &ServeOptions, plan: FaultPlan) -> anyhow::Result<(
 
 fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     hide_memory().context("cannot hide the memory from other programs")?;
+    let signals = signals::block().context("cannot block signals")?;
     let (config, warnings) = options::load(options)?;
     let environment = |name: &str| std::env::var(name).ok();
     let (settings, of_keys) = providers::settings(&config, environment);
@@ -88,6 +91,7 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     }
     let (stop_requests, asked_rx) = StopRequests::new();
     stop_requests.ask_on_signals()?;
+    hear(signals, stop_requests.clone())?;
     let lock = workspace::lock(&config.workspace, &config.sessions_dir)?;
     let listener = bind(&config.server, options.takes_any_port)?;
     let address = listener.local_addr().context("cannot tell the address")?;
@@ -123,6 +127,17 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
 /// Source: PR_SET_DUMPABLE(2const), ptrace(2).
 fn hide_memory() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// Deals with the signals that are blocked: reaps what programs of tools left behind, and stops when
+/// the terminal is gone.
+fn hear(signals: Blocked, stop_requests: StopRequests) -> anyhow::Result<()> {
+    child::adopt().context("cannot adopt what programs leave behind")?;
+    let hear = move |received| match received {
+        Received::Hangup => stop_requests.on_signal(),
+        Received::ChildEnded => child::reap(),
+    };
+    signals.listen(hear).context("cannot listen for signals")
 }
 
 /// The environment; what is not text can't stand in one.

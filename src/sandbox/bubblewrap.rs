@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use rustix::process::Resource;
 
-use crate::base::child::Prepared;
+use crate::base::child::{self, Prepared};
 use crate::base::os::ChildRules;
 use crate::sandbox::bubblewrap::keeper::Keeper;
 use crate::sandbox::bubblewrap::plan::{Machine, arguments};
@@ -95,11 +95,9 @@ fn remark(settings: &SandboxSettings) -> String {
 
 /// What `bwrap` says of itself.
 fn help() -> Result<String, SandboxError> {
-    let asked = Command::new(PROGRAM)
-        .arg("--help")
-        .stdin(Stdio::null())
-        .output();
-    match asked {
+    let mut command = Command::new(PROGRAM);
+    command.arg("--help").stdin(Stdio::null());
+    match child::output(&mut command) {
         Ok(output) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr)),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(SandboxError::Missing {

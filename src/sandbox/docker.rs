@@ -201,7 +201,7 @@ impl Warden for Container {
             rules: ChildRules::default(),
             warden: Box::new(NoWarden),
         };
-        match child::run(removal, Stdio::null(), REMOVAL_WITHIN, &never()) {
+        match child::run(removal, Stdio::null(), REMOVAL_WITHIN, &never(), "") {
             Ok(ended) if is_gone(&ended) => log::debug!("container {} is gone", self.name),
             Ok(ended) => {
                 let said = ended.output.trim();

@@ -120,7 +120,7 @@ impl Programs {
             work: folder.path().to_owned(),
             readable: Vec::new(),
         };
-        match self.run_job(&job, None, TRIAL, &never()) {
+        match self.run_job(&job, None, TRIAL, &never(), "") {
             Ok(ended) if is_success(&ended.end) => Ok(()),
             Ok(ended) => {
                 let words: Vec<&str> = ended.output.split_whitespace().collect();
@@ -173,7 +173,9 @@ impl Programs {
             work,
             readable: readable.filter(|path| path.exists()).cloned().collect(),
         };
-        self.run_job(&job, order.input.as_deref(), order.timeout, run.cancel)
+        let input = order.input.as_deref();
+        let session = run.caller.session.as_str();
+        self.run_job(&job, input, order.timeout, run.cancel, session)
     }
 
     fn run_job(
@@ -182,6 +184,7 @@ impl Programs {
         input: Option<&str>,
         timeout: Duration,
         cancel: &Receiver<Infallible>,
+        session: &str,
     ) -> Result<Ended, ProgramError> {
         let not_run = |source| ProgramError::NotRun {
             program: PathBuf::from(&job.program),
@@ -189,7 +192,8 @@ impl Programs {
         };
         let prepared = self.sandbox.prepare(job)?;
         let input = input.map_or_else(|| Ok(Stdio::null()), in_memory);
-        child::run(prepared, input.map_err(not_run)?, timeout, cancel).map_err(not_run)
+        let input = input.map_err(not_run)?;
+        child::run(prepared, input, timeout, cancel, session).map_err(not_run)
     }
 }
 
