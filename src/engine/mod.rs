@@ -31,6 +31,7 @@ mod session;
 mod sessions;
 mod subscription;
 mod sweep;
+mod timeline;
 mod timer;
 mod tool_run;
 mod transcript;

@@ -111,6 +111,10 @@ impl Sessions {
             }
         }
         self.workers.stop(Instant::now() + PARKING);
+        // A leap since the last look is seen now, or the next process could not tell it from time.
+        if let Err(error) = self.inner.look_at_clock() {
+            log::debug!("what the clock shows is not kept: {}", chain(&error));
+        }
         drop(lock(&self.tending).take());
         self.inner.join_sweep();
         for session in self.inner.registry.all() {

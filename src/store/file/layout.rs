@@ -11,6 +11,8 @@ pub(super) struct Layout {
     pub(super) sessions: PathBuf,
     /// The keys of session creation.
     pub(super) keys: PathBuf,
+    /// What the clock last showed.
+    pub(super) clock: PathBuf,
 }
 
 /// Marks the folder of a session that is being created, or is being deleted: no session's name, so
@@ -24,6 +26,7 @@ impl Layout {
         Layout {
             sessions: root.join("sessions"),
             keys: root.join("keys"),
+            clock: root.join("clock"),
         }
     }
 

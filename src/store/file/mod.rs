@@ -347,6 +347,24 @@ impl SessionStore for FileStore {
         self.keys.put(&*self.fs, key, value)
     }
 
+    fn clock_seen(&self) -> Result<Option<String>, StoreError> {
+        /// Ours has some hundred.
+        const BYTES_MAX: u64 = 4096;
+        let path = &self.layout.clock;
+        match fs::read_file(&*self.fs, path, BYTES_MAX) {
+            Ok(bytes) => Ok(String::from_utf8(bytes).ok()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).doing("read", path),
+        }
+    }
+
+    fn put_clock_seen(&self, text: &str) -> Result<(), StoreError> {
+        // Beside the folder of the sessions, which is made with it.
+        self.settle_folder()?;
+        let path = &self.layout.clock;
+        fs::replace_file(&*self.fs, path, text.as_bytes()).doing("write", path)
+    }
+
     fn read_only(&self) -> usize {
         self.unsure.count()
     }
