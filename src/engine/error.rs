@@ -1,5 +1,6 @@
 //! Why the engine did not do what was asked.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ pub enum EngineError {
     #[error("the server is shutting down")]
     Draining,
     /// The disk is full, or nearly; nothing was stored.
-    #[error("the disk is full{}", told(*.0))]
+    #[error("the disk is full{}", told(.0.as_ref()))]
     DiskFull(Option<Space>),
     /// A write may or may not have reached the disk.
     #[error(
@@ -84,6 +85,13 @@ pub struct Space {
     pub free_bytes: u64,
     /// Wanted bytes.
     pub wanted_bytes: u64,
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (free, wanted) = (size(self.free_bytes), size(self.wanted_bytes));
+        write!(f, "{free} are free, {wanted} are wanted")
+    }
 }
 
 impl EngineError {
@@ -140,19 +148,12 @@ fn trouble(error: &StoreError) -> &'static str {
 }
 
 /// The numbers of a full disk, in words.
-fn told(space: Option<Space>) -> String {
-    let Some(Space {
-        free_bytes,
-        wanted_bytes,
-    }) = space
-    else {
-        return String::new();
-    };
-    let (free, wanted) = (size(free_bytes), size(wanted_bytes));
-    if free_bytes < wanted_bytes {
-        return format!(": {free} are free, {wanted} are wanted");
+fn told(space: Option<&Space>) -> String {
+    match space {
+        None => String::new(),
+        Some(space) if space.free_bytes < space.wanted_bytes => format!(": {space}"),
+        Some(space) => format!(", or a quota is used up: {space}"),
     }
-    format!(", or a quota is used up: {free} are free, {wanted} are wanted")
 }
 
 /// Bytes as people say them; never more than there are.

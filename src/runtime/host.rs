@@ -121,10 +121,10 @@ impl Program {
         match self.sessions.can_store() {
             Ok(()) => {}
             // Whoever wants to make room by deleting sessions must be let in.
-            Err(error @ EngineError::DiskFull(_)) => {
-                readiness
-                    .warnings
-                    .push(format!("{error}: no new turn starts"));
+            Err(EngineError::DiskFull(space)) => {
+                let space = space.map_or(String::new(), |space| format!(" ({space})"));
+                let text = format!("the disk is nearly full{space}: no new turn starts");
+                readiness.warnings.push(text);
             }
             Err(error) => {
                 log::debug!("the storage cannot be measured: {error}");

@@ -158,6 +158,38 @@ pub struct Launch<'a> {
     workspace: &'a Workspace,
     args: Vec<String>,
     env: BTreeMap<String, String>,
+    before: Option<(Room, String)>,
+}
+
+/// What a shell that starts the program may change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Only itself: its limits, its umask.
+    Own,
+    /// What is mounted, too, for itself and the program.
+    Mounts,
+}
+
+impl Room {
+    /// Whether there is such a thing here: not every machine lets everybody mount.
+    pub fn exists(self) -> bool {
+        let mut shell = self.shell("mount -t tmpfs none /mnt");
+        self == Room::Own || shell.output().is_ok_and(|output| output.status.success())
+    }
+
+    /// A shell without a terminal, which has the program's arguments as its own.
+    fn shell(self, script: &str) -> Command {
+        let mut command = Command::new("setsid");
+        if self == Room::Mounts {
+            command.args(["unshare", "--mount"]);
+            if !rustix::process::geteuid().is_root() {
+                command.args(["--user", "--map-root-user"]);
+            }
+            command.arg("--");
+        }
+        command.args(["sh", "-ec", script, "sh"]);
+        command
+    }
 }
 
 impl<'a> Launch<'a> {
@@ -174,6 +206,7 @@ impl<'a> Launch<'a> {
         Launch {
             workspace,
             args: Vec::new(),
+            before: None,
             env: env.map(|(name, value)| (name.into(), value.into())).into(),
         }
     }
@@ -194,6 +227,12 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// What a shell without a terminal does first; it then becomes the program.
+    pub fn after(mut self, room: Room, script: &str) -> Launch<'a> {
+        self.before = Some((room, format!("{script}\nexec \"$@\"")));
+        self
+    }
+
     /// `duragent serve --port 0 …`, with its output in `serve.log`; not started yet.
     pub fn command(&self) -> Command {
         let log = File::options()
@@ -201,7 +240,15 @@ impl<'a> Launch<'a> {
             .append(true)
             .open(self.workspace.file("serve.log"))
             .unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_duragent"));
+        let program = env!("CARGO_BIN_EXE_duragent");
+        let mut command = match &self.before {
+            None => Command::new(program),
+            Some((room, script)) => {
+                let mut shell = room.shell(script);
+                shell.arg(program);
+                shell
+            }
+        };
         command
             .args(["serve", "--port", "0"])
             .args(&self.args)
@@ -280,8 +327,12 @@ impl Server {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// Waits for the program to end by itself.
