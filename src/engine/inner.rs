@@ -222,12 +222,13 @@ impl Inner {
     /// Deletes a session's files, whoever looks at it still.
     pub(super) fn delete_files(&self, id: &SessionId) -> Result<(), EngineError> {
         self.ledger.forget(id);
-        self.room.forget(id);
         let Some(session) = self.registry.get(id) else {
+            self.room.forget(id);
             return Ok(self.store.delete(id)?);
         };
         let _nobody_writes = session.log();
         session.live().break_off("the session was deleted");
+        self.room.forget(id);
         // It stays in its place until its files are gone: nobody opens them anew meanwhile.
         let deleted = self.store.delete(id);
         self.registry.remove(&session);

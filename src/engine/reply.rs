@@ -151,12 +151,19 @@ impl Worker<'_> {
             no_room: None,
         };
         let result = model.call(&call.request, &mut sink);
-        let ended = match result {
+        let mut ended = match result {
             Err(LlmError::Cancelled) if self.interrupt()? == Some(Interrupt::Shutdown) => {
                 sink.break_off()
             }
             Ok(_) | Err(_) => sink.end(),
         };
+        if result.is_ok() {
+            // All of it came, and is worth waiting for.
+            while let Some(error) = sink.no_room.take() {
+                self.wait_for_room(error)?;
+                ended = sink.flush();
+            }
+        }
         if let Some(error) = sink.no_room {
             self.break_reply_off(error)?;
             return Ok(None);

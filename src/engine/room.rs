@@ -160,9 +160,11 @@ impl Room {
         lock(&self.waiting).parked.get(id).copied()
     }
 
-    /// Forgets a session that is gone.
+    /// Forgets a session: it is gone, or looked after. A worker of it that waits is woken.
     pub(super) fn forget(&self, id: &SessionId) {
-        lock(&self.waiting).parked.remove(id);
+        let mut waiting = lock(&self.waiting);
+        waiting.parked.remove(id);
+        waiting.workers.remove(id);
     }
 
     /// Wakes every worker that waits: the engine drains.

@@ -54,6 +54,11 @@ impl Layout {
 /// A file that is written to see whether one can be.
 const TRIAL: &str = ".trial";
 
+/// Whether a file of that name was left by such a trial.
+pub(super) fn is_trial(name: &str) -> bool {
+    name == TRIAL
+}
+
 /// What follows the mark in a name that a creation or a deletion left behind: the session's id.
 pub(super) fn leftover_of(name: &str) -> Option<&str> {
     name.strip_prefix(NEW_PREFIX)

@@ -91,6 +91,10 @@ impl FileStore {
     /// workspace, who may create and delete sessions meanwhile.
     pub fn finish_deletions(&self) -> Result<(), StoreError> {
         for name in self.names()? {
+            if layout::is_trial(&name) {
+                let trial = self.layout.trial();
+                self.fs.remove_file(&trial).doing("remove", &trial)?;
+            }
             // One in hand was named before it was listed: either it still is in hand, or it is done
             // and the name is gone.
             if layout::leftover_of(&name).is_some_and(|of| !self.is_in_hand(of)) {

@@ -240,6 +240,44 @@ fn a_cancel_that_cannot_be_written_says_so_and_the_turn_goes_on() {
 }
 
 #[test]
+fn a_session_whose_turn_waits_can_be_deleted_which_makes_room() {
+    let (world, id) = waiting();
+    world.sessions.delete(&id).unwrap();
+    world.wait_until("it is still said to wait", |world| !world.is_waiting());
+    let gone = world.sessions.show(&id);
+    assert!(matches!(gone, Err(EngineError::SessionNotFound(_))));
+}
+
+#[test]
+fn a_reply_that_came_whole_is_not_asked_for_again() {
+    let mut asked = Vec::new();
+    for ahead in 1.. {
+        let world = FullWorld::new(Errno::NOSPC, Toolbox::default());
+        world.model.reply(stall().and_text("well"));
+        world.model.default_reply(text("asked again"));
+        let id = world.sessions.create("helper", None).unwrap().id;
+        world.sessions.submit(&id, detached("k-1")).unwrap();
+        world.model.wait_for_stalls(1);
+        let from = world.fill_after(ahead);
+        world.model.release();
+        world.wait_until("it neither waits nor ends", |world| {
+            world.is_waiting() || world.has_ended(&id)
+        });
+        let has_waited = world.is_waiting();
+        world.make_room();
+        world.wait_until("it does not go on", |world| world.has_ended(&id));
+        if has_waited {
+            asked.push(world.model.request_count());
+        }
+        if world.fs.operations() < from {
+            break;
+        }
+    }
+    // The last to find no room is the log, with all of the reply in hand.
+    assert_eq!(asked.last(), Some(&1), "{asked:?}");
+}
+
+#[test]
 fn a_stop_does_not_wait_for_a_turn_that_waits_and_the_next_start_takes_it_up() {
     let (mut world, id) = waiting();
     let began = Instant::now();
