@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -30,9 +30,10 @@ mkdir -p "$sessions"
 mount -t tmpfs -o size=1m,mode=700 none "$sessions"
 outside="$PWD"
 (
-    until [ -e "$outside/fill" ]; do sleep 0.02; done
+    # At most half a minute for each, whatever becomes of the test.
+    for try in $(seq 1500); do [ -e "$outside/fill" ] && break; sleep 0.02; done
     cat /dev/zero > "$sessions/filler" 2>/dev/null || touch "$outside/full"
-    until [ -e "$outside/room" ]; do sleep 0.02; done
+    for try in $(seq 1500); do [ -e "$outside/room" ] && break; sleep 0.02; done
     rm "$sessions/filler"
 ) > /dev/null 2>&1 &
 "#;
@@ -283,10 +284,8 @@ fn with_too_few_files_the_server_refuses_to_start_and_at_the_edge_it_works() {
         "apiVersion: duragent/v1alpha1\nkind: Policy\nmode: dangerous\n",
     );
     for few in [12, FILES_MIN - 1] {
-        let mut command = Launch::new(&workspace)
-            .after(Room::Own, &format!("ulimit -n {few}"))
-            .command();
-        assert_eq!(command.status().unwrap().code(), Some(1));
+        let launch = Launch::new(&workspace).after(Room::Own, &format!("ulimit -n {few}"));
+        assert_eq!(launch.end().code(), Some(1));
         let said = workspace.read("serve.log");
         let words = format!("only {few} open files are allowed, and {FILES_MIN} are needed");
         assert!(said.contains(&words), "{said}");
@@ -340,34 +339,30 @@ fn a_server_whose_terminal_closes_stops() {
     unlockpt(&master).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
     let workspace = Workspace::new();
-    let start = |before: &str| {
-        let command = Launch::new(&workspace).after(Room::Own, before).command();
-        // A shell that has the terminal for its own starts the program.
-        let mut on_terminal = Command::new("setsid");
-        on_terminal.arg("--ctty").args(command.get_args());
-        for (name, value) in command.get_envs() {
-            on_terminal.env(name, value.unwrap_or_default());
-        }
-        let slave = fs::File::options()
-            .read(true)
-            .write(true)
-            .open(name.to_str().unwrap())
-            .unwrap();
-        on_terminal
-            .current_dir(workspace.path())
-            .stdin(slave)
-            .stdout(std::process::Stdio::null())
-            .stderr(fs::File::create(workspace.file("serve.log")).unwrap())
-            .spawn()
-            .unwrap()
-    };
-    let mut child = start(":");
-    let said = || workspace.read("serve.log");
-    wait_for("a server", || said().contains("listening"));
+    let launch = Launch::new(&workspace).after(Room::Own, ":");
+    let command = launch.command();
+    // A shell that has the terminal for its own becomes the program.
+    let mut on_terminal = Command::new("setsid");
+    let slave = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    on_terminal
+        .arg("--ctty")
+        .args(command.get_args())
+        .current_dir(workspace.path())
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", workspace.path())
+        .stdin(slave)
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(workspace.file("serve.log")).unwrap());
+    let mut server = launch.spawn(&mut on_terminal);
+    wait_for("a server", || server.log().contains("listening"));
     drop(master);
-    let status = eventually("its end", || child.try_wait().unwrap());
-    assert!(status.success(), "{}", said());
-    assert!(said().contains("stopped"), "{}", said());
+    let status = server.wait_for_exit();
+    assert!(status.success(), "{}", server.log());
+    assert!(server.log().contains("stopped"), "{}", server.log());
 }
 
 /// What a service manager is told.
@@ -450,14 +445,10 @@ fn a_taken_port_is_told_with_what_helps() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let workspace = Workspace::new();
-    let refused = Command::new(env!("CARGO_BIN_EXE_duragent"))
-        .args(["serve", "--port", &port])
-        .current_dir(workspace.path())
-        .env("HOME", workspace.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(1), "{said}");
+    let wanted = format!("set -- \"$1\" serve --port {port}");
+    let refused = Launch::new(&workspace).after(Room::Own, &wanted).end();
+    let said = workspace.read("serve.log");
+    assert_eq!(refused.code(), Some(1), "{said}");
     assert!(
         said.contains("hint: another program listens there"),
         "{said}"

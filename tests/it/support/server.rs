@@ -261,15 +261,25 @@ impl<'a> Launch<'a> {
         command
     }
 
+    /// Starts it, and waits until it ends by itself.
+    pub fn end(&self) -> ExitStatus {
+        self.spawn(&mut self.command()).wait_for_exit()
+    }
+
+    /// Starts it as `command`, and waits for nothing.
+    pub fn spawn(&self, command: &mut Command) -> Server {
+        Server {
+            child: command.spawn().unwrap(),
+            remote: Remote::at(SocketAddr::from(([127, 0, 0, 1], 0))),
+            workspace: self.workspace.path().to_owned(),
+        }
+    }
+
     /// Starts it and waits until it is ready.
     pub fn start(self) -> Server {
         // A server that was killed left its lock file, with its address in it.
         let stale = address_in(self.workspace);
-        let mut server = Server {
-            child: self.command().spawn().unwrap(),
-            remote: Remote::at(SocketAddr::from(([127, 0, 0, 1], 0))),
-            workspace: self.workspace.path().to_owned(),
-        };
+        let mut server = self.spawn(&mut self.command());
         server.address = server.wait_until_ready(self.workspace, stale);
         server
     }
