@@ -129,6 +129,7 @@ impl Starts {
             .write(true)
             .truncate(true)
             .mode(MODE)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&temporary)?;
         file.set_permissions(Permissions::from_mode(MODE))?;
         file.write_all(text.as_bytes())?;
