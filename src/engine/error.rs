@@ -139,11 +139,15 @@ fn trouble(error: &StoreError) -> &'static str {
     let StoreError::Io { source, .. } = error else {
         return "the session's files cannot be read";
     };
-    match source.kind() {
-        ErrorKind::ReadOnlyFilesystem => "the disk is read-only",
-        ErrorKind::OutOfMemory => "the system has no memory to spare",
-        _ if is_passing(source) => "the system has no files to spare",
-        _ => "the session's files cannot be read or written",
+    let kind = source.kind();
+    if kind == ErrorKind::ReadOnlyFilesystem {
+        "the disk is read-only"
+    } else if kind == ErrorKind::OutOfMemory {
+        "the system has no memory to spare"
+    } else if is_passing(source) {
+        "the system has no files to spare"
+    } else {
+        "the session's files cannot be read or written"
     }
 }
 

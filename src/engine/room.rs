@@ -108,13 +108,11 @@ impl Room {
 
     /// The error, with the numbers of a disk that is full.
     pub(super) fn explain(&self, error: EngineError) -> EngineError {
-        match error {
-            EngineError::DiskFull(None) => {
-                let free = self.store.free_bytes().ok();
-                EngineError::DiskFull(free.map(|free| self.space(free)))
-            }
-            other => other,
+        if !matches!(error, EngineError::DiskFull(None)) {
+            return error;
         }
+        let free = self.store.free_bytes().ok();
+        EngineError::DiskFull(free.map(|free| self.space(free)))
     }
 
     fn space(&self, free_bytes: u64) -> Space {
