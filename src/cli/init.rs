@@ -5,6 +5,7 @@
 use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use ureq::Agent;
 
+use crate::base::fs::create_private_dirs;
 use crate::cli::args::InitArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
@@ -238,10 +240,15 @@ spec:
 fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     let shown = path.display();
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)
+        create_private_dirs(folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    let opened = OpenOptions::new().write(true).create_new(true).open(path);
+    // Keys may come to stand in it.
+    let opened = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
     let mut file: File = match opened {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         other => other.with_context(|| format!("cannot create {shown}"))?,

@@ -1,5 +1,6 @@
 //! `duragent serve`, and what else is done with the workspace's server.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -51,7 +52,31 @@ fn serve(args: ServeArgs, global: &Global) -> Outcome {
 fn serve_failure(error: anyhow::Error) -> Failure {
     match error.downcast::<ConfigError>() {
         Ok(error) => Failure::usage(error.to_string()),
-        Err(error) => Failure::from(error),
+        Err(error) => {
+            let hint = hint(&error);
+            let failure = Failure::from(error);
+            match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        }
+    }
+}
+
+/// What helps where the system refuses what a server needs.
+fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    let cause = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<io::Error>())?;
+    match cause.kind() {
+        ErrorKind::AddrInUse => Some(
+            "another program listens there: name another port (`--port`, `server.port`), or 0 for \
+             any free one; `ss -ltnp` says who it is",
+        ),
+        ErrorKind::AddrNotAvailable => {
+            Some("this machine has no such address; `ip address` lists those it has")
+        }
+        _ => None,
     }
 }
 

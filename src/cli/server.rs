@@ -3,7 +3,7 @@
 //! Two clients that start servers at the same time end up on one: only one server gets the
 //! workspace's lock, the other exits, and both clients then read the address in the lock file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::base::fs::create_private_dirs;
 use crate::cli::args::ServerArgs;
 use crate::cli::failure::Failure;
 use crate::cli::output::tell;
@@ -207,7 +208,7 @@ impl Started {
 }
 
 fn open_log(workspace: &Path, log: &Path) -> std::io::Result<File> {
-    fs::create_dir_all(workspace)?;
+    create_private_dirs(workspace)?;
     OpenOptions::new()
         .append(true)
         .create(true)

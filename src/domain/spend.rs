@@ -37,9 +37,15 @@ impl Tally {
         Timestamp::from_micros(self.day * DAY)
     }
 
-    /// Begins new windows if `now` is after the current ones; whether one has begun.
+    /// Begins new windows if `now` is after the current ones; whether one has begun. So it does when
+    /// the clock was set back by more than an hour: it would refuse until that time comes again, or
+    /// count nothing until then.
     pub fn move_to(&mut self, now: Timestamp) -> bool {
         let new = Tally::new(now);
+        if new.hour + 1 < self.hour {
+            *self = new;
+            return true;
+        }
         let moves = new.hour > self.hour;
         if new.day > self.day {
             (self.day, self.tokens) = (new.day, 0);
@@ -194,6 +200,19 @@ mod tests {
             reply.usage = usage.map(|tokens| Usage::new(tokens, 0));
         }
         reply
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_neither_refuses_for_years_nor_stops_counting() {
+        let late = Timestamp::parse("2038-01-01T00:00:00Z").unwrap();
+        let mut tally = Tally::new(late);
+        assert!(tally.move_to(at("10:00:00")));
+        tally.note(&turn("10:30:00", "message"));
+        let limits = LimitsSpec {
+            turns_per_hour: Some(1),
+            tokens_per_day: None,
+        };
+        assert!(tally.turns_reached(&limits, 0).is_some());
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Why the engine did not do what was asked.
 
+use std::fmt;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use crate::domain::ids::{InvalidId, SessionId};
 use crate::domain::spend::Reached;
@@ -61,17 +65,110 @@ pub enum EngineError {
     /// The process is about to end.
     #[error("the server is shutting down")]
     Draining,
-    /// The disk is full, or nearly.
-    #[error("the disk is full")]
-    DiskFull,
+    /// The disk is full, or nearly; nothing was stored.
+    #[error("the disk is full{}", told(.0.as_ref()))]
+    DiskFull(Option<Space>),
     /// A write may or may not have reached the disk.
     #[error(
         "the session cannot be written since a failed write; the message may have been stored: retry with the same key"
     )]
     ReadOnly,
     /// The session's files are damaged or unreadable.
-    #[error("the session's files cannot be read")]
+    #[error("{}", trouble(.0))]
     Store(#[source] StoreError),
+}
+
+/// How much of a disk is free, and how much is wanted before anything new begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Free bytes.
+    pub free_bytes: u64,
+    /// Wanted bytes.
+    pub wanted_bytes: u64,
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (free, wanted) = (size(self.free_bytes), size(self.wanted_bytes));
+        write!(f, "{free} are free, {wanted} are wanted")
+    }
+}
+
+impl EngineError {
+    /// Whether nothing was stored and the same may succeed later without a restart, once somebody
+    /// has made room: no space, a disk that is read-only for now, no file or memory to be had.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            EngineError::DiskFull(_) => true,
+            EngineError::Store(StoreError::Io { source, .. }) => is_passing(source),
+            EngineError::Store(_)
+            | EngineError::AgentNotFound(_)
+            | EngineError::AgentGone(_)
+            | EngineError::SessionNotFound(_)
+            | EngineError::SessionEnded(_)
+            | EngineError::KeyReused
+            | EngineError::MessageNotFound(_)
+            | EngineError::Invalid(_)
+            | EngineError::NothingToApprove
+            | EngineError::WrongCall(_)
+            | EngineError::AlreadyAnswered
+            | EngineError::WrongCommand
+            | EngineError::Busy { .. }
+            | EngineError::LimitReached { .. }
+            | EngineError::Draining
+            | EngineError::ReadOnly => false,
+        }
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    let is_out_of_files = |number| {
+        matches!(
+            Errno::from_raw_os_error(number),
+            Errno::MFILE | Errno::NFILE
+        )
+    };
+    matches!(
+        error.kind(),
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::OutOfMemory
+    ) || error.raw_os_error().is_some_and(is_out_of_files)
+}
+
+/// What a client is told of trouble with files: no path, and no more than helps.
+fn trouble(error: &StoreError) -> &'static str {
+    let StoreError::Io { source, .. } = error else {
+        return "the session's files cannot be read";
+    };
+    let kind = source.kind();
+    if kind == ErrorKind::ReadOnlyFilesystem {
+        "the disk is read-only"
+    } else if kind == ErrorKind::OutOfMemory {
+        "the system has no memory to spare"
+    } else if is_passing(source) {
+        "the system has no files to spare"
+    } else {
+        "the session's files cannot be read or written"
+    }
+}
+
+/// The numbers of a full disk, in words.
+fn told(space: Option<&Space>) -> String {
+    match space {
+        None => String::new(),
+        Some(space) if space.free_bytes < space.wanted_bytes => format!(": {space}"),
+        Some(space) => format!(", or a quota is used up: {space}"),
+    }
+}
+
+/// Bytes as people say them; never more than there are.
+fn size(bytes: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
+    match bytes {
+        0..0x400 => format!("{bytes} bytes"),
+        0x400..0x10_0000 => format!("{} KB", tenths(1 << 10)),
+        0x10_0000..0x4000_0000 => format!("{} MB", tenths(1 << 20)),
+        _ => format!("{} GB", tenths(1 << 30)),
+    }
 }
 
 impl From<InvalidId> for EngineError {
@@ -84,12 +181,61 @@ impl From<StoreError> for EngineError {
     fn from(error: StoreError) -> EngineError {
         match error {
             StoreError::NotFound(id) => EngineError::SessionNotFound(id),
-            StoreError::Full => EngineError::DiskFull,
+            StoreError::Full => EngineError::DiskFull(None),
             StoreError::ReadOnly(_) => EngineError::ReadOnly,
             StoreError::Damaged { .. }
             | StoreError::NewerFormat { .. }
             | StoreError::Conflict { .. }
             | StoreError::Io { .. } => EngineError::Store(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_tells_what_is_free_and_what_is_wanted() {
+        let said = |free_bytes, wanted_bytes| {
+            EngineError::DiskFull(Some(Space {
+                free_bytes,
+                wanted_bytes,
+            }))
+            .to_string()
+        };
+        assert_eq!(
+            said(1023, 64 << 20),
+            "the disk is full: 1023 bytes are free, 64.0 MB are wanted"
+        );
+        assert_eq!(
+            said(3 << 30, 256 << 10),
+            "the disk is full, or a quota is used up: 3.0 GB are free, 256.0 KB are wanted"
+        );
+        assert_eq!(EngineError::DiskFull(None).to_string(), "the disk is full");
+    }
+
+    #[test]
+    fn what_somebody_can_mend_without_a_restart_passes() {
+        let io = |errno: Errno| {
+            EngineError::Store(StoreError::Io {
+                action: "write",
+                target: "log".to_owned(),
+                source: errno.into(),
+            })
+        };
+        for (error, expected) in [
+            (EngineError::DiskFull(None), true),
+            (io(Errno::ROFS), true),
+            (io(Errno::MFILE), true),
+            (io(Errno::NFILE), true),
+            (io(Errno::NOMEM), true),
+            (io(Errno::IO), false),
+            (io(Errno::ACCESS), false),
+            (EngineError::ReadOnly, false),
+            (EngineError::Draining, false),
+        ] {
+            assert_eq!(error.is_passing(), expected, "{error:?}");
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
 use crate::engine::registry::Registry;
 use crate::engine::requests::NewMessage;
+use crate::engine::room::{Parked, Room};
 use crate::engine::session::{Kit, PAGE, Session};
 use crate::engine::sweep::{Lifetimes, Sweeper};
 use crate::engine::transcript;
@@ -87,6 +88,7 @@ pub(super) struct Inner {
     pub(super) ledger: Arc<Ledger>,
     pub(super) sweeper: Sweeper,
     pub(super) strangers: Strangers,
+    pub(super) room: Arc<Room>,
 }
 
 /// Agents as the engine needs them; implemented where they are loaded.
@@ -111,7 +113,15 @@ pub struct Agent {
 impl Inner {
     /// Errors: the system has no thread for the flusher.
     pub(super) fn new(parts: Parts) -> std::io::Result<Inner> {
+        let looks = Arc::new(Looks::default());
+        let room = Room::new(
+            Arc::clone(&parts.store),
+            Arc::clone(&looks),
+            parts.settings.min_free_bytes,
+        );
         Ok(Inner {
+            room: Arc::new(room),
+            looks,
             store: parts.store,
             agents: parts.agents,
             models: parts.models,
@@ -121,7 +131,6 @@ impl Inner {
             settings: parts.settings,
             creating: (0..CREATION_LOCKS).map(|_| Mutex::default()).collect(),
             is_draining: AtomicBool::new(false),
-            looks: Arc::default(),
             ledger: Arc::default(),
             sweeper: Sweeper::default(),
             strangers: Strangers::default(),
@@ -132,6 +141,7 @@ impl Inner {
     /// Takes no more work.
     pub(super) fn drain(&self) {
         self.is_draining.store(true, Ordering::SeqCst);
+        self.room.wake_all();
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -153,7 +163,12 @@ impl Inner {
 
     pub(super) fn session(&self, id: &SessionId) -> Result<Arc<Session>, EngineError> {
         self.registry.get_or_open(id, || {
-            let session = self.open_session(id)?;
+            let session = self.open_session(id);
+            let session = session.map_err(|error| self.room.explain(error))?;
+            if self.room.parked(id) == Some(Parked::Begun) {
+                // It waited, and nothing has died of it: not one more try.
+                session.live().is_left_over = false;
+            }
             session.look_later();
             Ok(session)
         })
@@ -167,6 +182,7 @@ impl Inner {
             looks: Arc::clone(&self.looks),
             redactor: Arc::clone(&self.redactor),
             ledger: Arc::clone(&self.ledger),
+            room: Arc::clone(&self.room),
         }
     }
 
@@ -207,10 +223,12 @@ impl Inner {
     pub(super) fn delete_files(&self, id: &SessionId) -> Result<(), EngineError> {
         self.ledger.forget(id);
         let Some(session) = self.registry.get(id) else {
+            self.room.forget(id);
             return Ok(self.store.delete(id)?);
         };
         let _nobody_writes = session.log();
         session.live().break_off("the session was deleted");
+        self.room.forget(id);
         // It stays in its place until its files are gone: nobody opens them anew meanwhile.
         let deleted = self.store.delete(id);
         self.registry.remove(&session);
@@ -229,20 +247,13 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) fn refuse_when_full(&self) -> Result<(), EngineError> {
-        if self.store.free_bytes()? < self.settings.min_free_bytes {
-            return Err(EngineError::DiskFull);
-        }
-        Ok(())
-    }
-
     pub(super) fn refuse_new_turn(
         &self,
         session: &Session,
         workers: &Workers,
     ) -> Result<(), EngineError> {
         self.refuse_when_draining()?;
-        self.refuse_when_full()?;
+        self.room.refuse_when_full()?;
         let agent = {
             let live = session.live();
             if live.state.is_over() {

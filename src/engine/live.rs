@@ -169,6 +169,9 @@ pub enum Cut {
     TakenOver,
     /// The session can't go on as it is; the reason, in words.
     Broken(String),
+    /// The turn waits until something can be written or begun, and goes on by itself then; for
+    /// what, in words.
+    Waits(String),
 }
 
 impl fmt::Display for Cut {
@@ -176,6 +179,7 @@ impl fmt::Display for Cut {
         match self {
             Cut::TakenOver => f.write_str("another client took over"),
             Cut::Broken(reason) => f.write_str(reason),
+            Cut::Waits(reason) => write!(f, "the turn waits, and goes on by itself: {reason}"),
         }
     }
 }
@@ -273,6 +277,17 @@ impl Live {
         }
     }
 
+    /// Says how what the worker does now can be ended from outside; returns what was said before.
+    pub(super) fn set_cancel(
+        &mut self,
+        cancel: Option<Arc<dyn Cancel>>,
+    ) -> Option<Arc<dyn Cancel>> {
+        match &mut self.work {
+            Work::Running(running) => std::mem::replace(&mut running.cancel, cancel),
+            Work::Queued | Work::None => None,
+        }
+    }
+
     /// Shows more text, which is in the journal. `ends` are relative to `text`.
     pub(super) fn publish_text(&mut self, text: &str, ends: &[usize]) {
         let Some(in_flight) = &mut self.in_flight else {
@@ -289,10 +304,9 @@ impl Live {
     }
 
     /// Sends everybody away, for instance because a turn cannot be written down.
-    pub(super) fn cut_watchers(&mut self, reason: &str) {
+    pub(super) fn cut_watchers(&mut self, why: Cut) {
         for watcher in &mut self.watchers {
-            let cut = || Cut::Broken(reason.to_owned());
-            watcher.cut.get_or_insert_with(cut);
+            watcher.cut.get_or_insert_with(|| why.clone());
         }
         self.wake_all();
     }

@@ -19,6 +19,8 @@ pub(super) enum Due {
     Look(SessionId),
     /// A sweep over all sessions.
     Sweep,
+    /// A look whether there is room for turns that wait for it.
+    Room,
 }
 
 /// Where to ask; nowhere before the engine's timer runs and after it has stopped.
@@ -45,7 +47,8 @@ impl Looks {
         self.ask_for(after, Due::Sweep)
     }
 
-    fn ask_for(&self, after: Duration, what: Due) -> bool {
+    /// Asks for anything; whether it will come.
+    pub(super) fn ask_for(&self, after: Duration, what: Due) -> bool {
         let due = (Instant::now() + after, what);
         let asked_tx = lock(&self.0);
         asked_tx.as_ref().is_some_and(|tx| tx.try_send(due).is_ok())

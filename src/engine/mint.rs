@@ -17,6 +17,11 @@ impl Mint {
         Mint { clock }
     }
 
+    /// Where the times come from.
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now().into()
     }

@@ -29,7 +29,7 @@ impl Sessions {
             return Ok(known.seq);
         }
         self.inner.refuse_when_draining()?;
-        self.inner.refuse_when_full()?;
+        self.inner.room.refuse_when_full()?;
         let event = match kept {
             Overheard::Shown => Event::UserMessage(UserMessage {
                 message_id: self.inner.mint.message_id(),

@@ -1,15 +1,18 @@
-//! Taking up what the process before this one left unfinished.
+//! Taking up what the process before this one left unfinished, and what waited for room.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::domain::event::{Event, Status};
 use crate::domain::ids::SessionId;
 use crate::engine::error::EngineError;
-use crate::engine::inner::chain;
+use crate::engine::inner::{Inner, chain};
 use crate::engine::live::Live;
+use crate::engine::room::Parked;
 use crate::engine::session::Session;
 use crate::engine::sessions::Sessions;
 use crate::engine::turn;
+use crate::engine::workers::Workers;
 
 /// What becomes of turns that the process before this one left unfinished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +36,13 @@ impl Sessions {
         self.inner
             .each_session(is_stopped, |id| match self.recover_session(id, how) {
                 Ok(unfinished) => found += usize::from(unfinished),
-                Err(error) => log::warn!("session {id} is left as it is: {}", chain(&error)),
+                Err(error) => {
+                    log::warn!("session {id} is left as it is: {}", chain(&error));
+                    if error.is_passing() && how == Recovery::TakeUp {
+                        let why = self.inner.room.explain(error).to_string();
+                        self.inner.room.park(id, Parked::Untouched, why);
+                    }
+                }
             })?;
         Ok(found)
     }
@@ -45,17 +54,10 @@ impl Sessions {
         }
         let session = self.inner.session(id)?;
         match how {
-            Recovery::TakeUp => self.take_up(&session)?,
+            Recovery::TakeUp => take_up(&self.workers, &session)?,
             Recovery::LeaveWaiting => self.leave_waiting(&session)?,
         }
         Ok(true)
-    }
-
-    fn take_up(&self, session: &Arc<Session>) -> Result<(), EngineError> {
-        // One that waits although it wants no client was left waiting by an earlier start.
-        session.wake_if_attended()?;
-        self.workers.ensure(session);
-        Ok(())
     }
 
     /// Pauses an unfinished turn, unless a client was quicker and it is at work already. When it
@@ -76,4 +78,39 @@ impl Sessions {
         })?;
         Ok(())
     }
+}
+
+/// Sees to it that somebody works for a session if there is work; one that pauses goes on if it may.
+/// Where there is no room to write that down, it is tried again.
+///
+/// Errors: the store's.
+pub(super) fn take_up(workers: &Workers, session: &Arc<Session>) -> Result<(), EngineError> {
+    // One that waits although it wants no client was left waiting by an earlier start.
+    if let Err(error) = session.wake_if_attended() {
+        if error.is_passing() {
+            session.park(Parked::Begun, &error.to_string());
+        }
+        return Err(error);
+    }
+    workers.ensure(session);
+    Ok(())
+}
+
+/// Sets going what waits for room, if there is some; returns when to look again.
+pub(super) fn look_for_room(inner: &Inner, workers: &Workers) -> Option<Instant> {
+    let look = inner.room.look();
+    for (id, how) in look.ready {
+        // Opened while it is known as one that waited.
+        let opened = inner.session(&id);
+        inner.room.forget(&id);
+        match opened {
+            Ok(session) => match take_up(workers, &session) {
+                Ok(()) => {}
+                Err(error) => log::debug!("session {id} waits on: {}", chain(&error)),
+            },
+            Err(error) if error.is_passing() => inner.room.park(&id, how, error.to_string()),
+            Err(error) => log::warn!("session {id} is left as it is: {}", chain(&error)),
+        }
+    }
+    look.next
 }

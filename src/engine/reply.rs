@@ -52,12 +52,17 @@ impl Worker<'_> {
             return self.end_turn(Ending::failed(failure));
         }
         let mut call = self.prepare(&agent)?;
-        let mut result = self.stream(&call)?;
+        let Some(mut result) = self.stream(&call)? else {
+            return Ok(());
+        };
         if let Err(error @ LlmError::ContextOverflow { .. }) = &result
             && let Some(shorter) = self.shorten(&agent, &call, error)?
         {
             call = shorter;
-            result = self.stream(&call)?;
+            match self.stream(&call)? {
+                Some(again) => result = again,
+                None => return Ok(()),
+            }
         }
         self.end_call(&call, result)
     }
@@ -125,15 +130,16 @@ impl Worker<'_> {
         Ok((shorter.request.messages != call.request.messages).then_some(shorter))
     }
 
-    /// Makes the call; its text goes to the journal, then to whoever watches.
-    fn stream(&mut self, call: &Call) -> Result<Result<Reply, LlmError>, Leave> {
+    /// Makes the call; its text goes to the journal, then to whoever watches. `None` when there was
+    /// no room for more of it: what came is in the log, and the next call goes on with it.
+    fn stream(&mut self, call: &Call) -> Result<Option<Result<Reply, LlmError>>, Leave> {
         let model = self
             .model
             .take()
             .unwrap_or_else(|| self.inner.models.model(&call.model));
         self.begin_journal(call)?;
         if !self.allow_cancel(Some(model.canceller()))? {
-            return Ok(Err(LlmError::Cancelled));
+            return Ok(Some(Err(LlmError::Cancelled)));
         }
         let mut model = model;
         let mut sink = ReplySink {
@@ -142,16 +148,47 @@ impl Worker<'_> {
             text: String::new(),
             ends: Vec::new(),
             synced_at: Instant::now(),
+            no_room: None,
         };
         let result = model.call(&call.request, &mut sink);
-        let ended = match result {
+        let mut ended = match result {
             Err(LlmError::Cancelled) if self.interrupt()? == Some(Interrupt::Shutdown) => {
                 sink.break_off()
             }
             Ok(_) | Err(_) => sink.end(),
         };
+        if result.is_ok() {
+            // All of it came, and is worth waiting for.
+            while let Some(error) = sink.no_room.take() {
+                self.wait_for_room(error)?;
+                ended = sink.flush();
+            }
+        }
+        if let Some(error) = sink.no_room {
+            self.break_reply_off(error)?;
+            return Ok(None);
+        }
         self.model = Some(model);
-        Ok(result.and_then(|reply| ended.map_err(LlmError::Sink).map(|()| reply)))
+        Ok(Some(result.and_then(|reply| {
+            ended.map_err(LlmError::Sink).map(|()| reply)
+        })))
+    }
+
+    /// Waits for room, and keeps what had come of a reply that found none. The rest of it is the
+    /// next call's: a provider does not wait.
+    #[inline(never)]
+    fn break_reply_off(&self, error: EngineError) -> Result<(), Leave> {
+        self.wait_for_room(error)?;
+        self.keep_part()
+    }
+
+    fn keep_part(&self) -> Result<(), Leave> {
+        self.write(|live| {
+            events::partial_reply(live, FinishReason::Interrupted)
+                .into_iter()
+                .collect()
+        })?;
+        self.forget_journal()
     }
 
     fn begin_journal(&self, call: &Call) -> Result<(), Leave> {
@@ -165,8 +202,7 @@ impl Worker<'_> {
             input_seq: call.input_seq,
             model: call.model.main.label(),
         };
-        let begun = self.journal()?.begin(&head);
-        begun.map_err(EngineError::from)?;
+        self.insist(|| Ok(self.journal()?.begin(&head).map_err(EngineError::from)?))?;
         self.live()?.in_flight = Some(InFlight::new(
             call.message_id.clone(),
             call.input_seq,
@@ -249,12 +285,7 @@ impl Worker<'_> {
         if self.interrupt()? != Some(Interrupt::Shutdown) {
             return self.cancel_turn();
         }
-        self.write(|live| {
-            events::partial_reply(live, FinishReason::Interrupted)
-                .into_iter()
-                .collect()
-        })?;
-        self.forget_journal()
+        self.keep_part()
     }
 
     fn forget_journal(&self) -> Result<(), Leave> {
@@ -273,6 +304,8 @@ struct ReplySink<'a, 'w> {
     /// Where each piece ends in `text`.
     ends: Vec<usize>,
     synced_at: Instant,
+    /// Why no more is taken: there is no room for it just now.
+    no_room: Option<EngineError>,
 }
 
 impl ReplySink<'_, '_> {
@@ -326,9 +359,11 @@ impl Sink for ReplySink<'_, '_> {
             let Ok(mut journal) = self.worker.journal() else {
                 return Err("the turn was given up".to_owned());
             };
-            journal
-                .push(&self.text)
-                .map_err(|error| error.to_string())?;
+            if let Err(error) = journal.push(&self.text) {
+                let words = error.to_string();
+                self.no_room = Some(EngineError::from(error)).filter(EngineError::is_passing);
+                return Err(words);
+            }
             self.sync_when_due(&mut **journal)?;
             session.live().publish_text(&self.text, &self.ends);
         }
@@ -339,7 +374,7 @@ impl Sink for ReplySink<'_, '_> {
 
     fn notice(&mut self, code: &'static str, message: String) {
         log::info!("session {}: {code}: {message}", self.worker.session.id);
-        let written = self.worker.write(|_| {
+        let written = self.worker.write_now(|_| {
             vec![Event::Error {
                 code: code.to_owned(),
                 message,

@@ -21,9 +21,10 @@ use crate::engine::error::EngineError;
 use crate::engine::events::{self, goes_on};
 use crate::engine::keys::Keys;
 use crate::engine::ledger::Ledger;
-use crate::engine::live::{Live, LiveGuard};
+use crate::engine::live::{Cut, Live, LiveGuard};
 use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
+use crate::engine::room::{Parked, Room};
 use crate::store::{
     Journal, Limit, OpenSession, Partial, SessionLog, SessionStore, Snapshot, StoreError,
 };
@@ -59,6 +60,7 @@ pub(super) struct Kit {
     pub(super) looks: Arc<Looks>,
     pub(super) redactor: Arc<Redactor>,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) room: Arc<Room>,
 }
 
 /// What is needed to append.
@@ -151,7 +153,16 @@ impl Session {
         log: &mut LogSide,
         mut events: Vec<Event>,
     ) -> Result<Vec<Arc<Record>>, EngineError> {
-        for event in &mut events {
+        self.commit_kept(log, &mut events)
+    }
+
+    /// As [`commit`](Session::commit), for one who tries again with the same events.
+    pub(super) fn commit_kept(
+        &self,
+        log: &mut LogSide,
+        events: &mut [Event],
+    ) -> Result<Vec<Arc<Record>>, EngineError> {
+        for event in &mut *events {
             self.kit.redactor.redact_event(event);
         }
         let Some(first) = events.first() else {
@@ -169,11 +180,11 @@ impl Session {
             allowed.map_err(|illegal| EngineError::Invalid(illegal.to_string()))?;
             live.last_seq()
         };
-        let appended = log.log.append(expected_last, self.kit.mint.now(), &events);
+        let appended = log.log.append(expected_last, self.kit.mint.now(), events);
         if matches!(appended, Err(StoreError::ReadOnly(_))) {
             self.live().is_read_only = true;
         }
-        let records = appended?;
+        let records = appended.map_err(|error| self.kit.room.explain(error.into()))?;
         if let Some(keys) = &mut log.keys {
             records.iter().for_each(|record| keys.learn(record));
         }
@@ -241,6 +252,13 @@ impl Session {
             }
             Step::Idle | Step::AwaitApproval | Step::Paused => false,
         }
+    }
+
+    /// Has the session looked after, whom nobody works for although there is work, and sends those
+    /// who watch away with the reason.
+    pub(super) fn park(&self, how: Parked, why: &str) {
+        self.live().cut_watchers(Cut::Waits(why.to_owned()));
+        self.kit.room.park(&self.id, how, why.to_owned());
     }
 
     /// Asks for a look at the session when it may have become idle, unless one is due already.

@@ -19,7 +19,9 @@ use crate::engine::feed::{Feed, FeedEvent, FeedItem};
 use crate::engine::inner::{Agent, Inner, Parts, chain};
 use crate::engine::live::{Interrupt, Live, Role};
 use crate::engine::looks::{Due, Looks};
+use crate::engine::recovery;
 use crate::engine::requests::{Accepted, Begin, Decided, ListQuery, NewMessage, Presence};
+use crate::engine::room::Parked;
 use crate::engine::session::{PAGE, Session, read_records};
 use crate::engine::subscription::{Seat, Subscription, cursor_now, feed_after};
 use crate::engine::timer::Timer;
@@ -67,9 +69,21 @@ impl Sessions {
             Arc::new(move |session, generation| turn::work(&working, session, generation)),
         )?;
         let tended = Arc::clone(&inner);
+        let workers = Arc::new(workers);
+        let tending_workers = Arc::clone(&workers);
         let timer = Timer::start(move |due| match due {
-            Due::Look(id) => tended.look_at(&id),
-            Due::Sweep => tended.start_sweep(),
+            Due::Look(id) => {
+                tended.look_at(&id);
+                None
+            }
+            Due::Sweep => {
+                tended.start_sweep();
+                None
+            }
+            Due::Room => {
+                let next = recovery::look_for_room(&tended, &tending_workers);
+                next.map(|at| (at, Due::Room))
+            }
         })?;
         inner.looks.begin(timer.asked_tx());
         let tending = Tending {
@@ -78,7 +92,7 @@ impl Sessions {
         };
         Ok(Sessions {
             inner,
-            workers: Arc::new(workers),
+            workers,
             tending: Arc::new(Mutex::new(Some(tending))),
         })
     }
@@ -97,6 +111,10 @@ impl Sessions {
             }
         }
         self.workers.stop(Instant::now() + PARKING);
+        // A leap since the last look is seen now, or the next process could not tell it from time.
+        if let Err(error) = self.inner.look_at_clock() {
+            log::debug!("what the clock shows is not kept: {}", chain(&error));
+        }
         drop(lock(&self.tending).take());
         self.inner.join_sweep();
         for session in self.inner.registry.all() {
@@ -119,7 +137,13 @@ impl Sessions {
     /// Errors: [`EngineError::DiskFull`] when too little space is left; the store's when it cannot
     /// tell.
     pub fn can_store(&self) -> Result<(), EngineError> {
-        self.inner.refuse_when_full()
+        self.inner.room.refuse_when_full()
+    }
+
+    /// How many turns wait until something can be written or begun, and why the last of them does;
+    /// `None` when there are none.
+    pub fn waiting_for_room(&self) -> Option<(usize, String)> {
+        self.inner.room.waiting()
     }
 
     /// Whether new messages are refused.
@@ -150,12 +174,22 @@ impl Sessions {
             session_id: view.id.clone(),
             created_at,
         };
-        self.inner.store.put_creation_key(key.as_str(), &stored)?;
+        if let Err(error) = self.inner.store.put_creation_key(key.as_str(), &stored) {
+            // Who is told that there is none, and asks again, would have two; unless the key is there
+            // by now, which then leads to this one.
+            let known = self.inner.store.creation_key(key.as_str(), now);
+            if known.is_ok_and(|known| known.is_none())
+                && let Err(error) = self.inner.delete_files(&view.id)
+            {
+                log::warn!("session {} stays: {}", view.id, chain(&error));
+            }
+            return Err(self.inner.room.explain(error.into()));
+        }
         Ok(view)
     }
 
     fn create_new(&self, agent: &Agent) -> Result<(SessionView, Timestamp), EngineError> {
-        self.inner.refuse_when_full()?;
+        self.inner.room.refuse_when_full()?;
         let id = self.inner.mint.session_id();
         let at = self.inner.mint.now();
         let event = Event::SessionStart(SessionStart {
@@ -165,9 +199,11 @@ impl Sessions {
             gateway: None,
             gateway_chat_id: None,
         });
-        self.inner
+        let created = self
+            .inner
             .store
-            .create(&id, at, std::slice::from_ref(&event))?;
+            .create(&id, at, std::slice::from_ref(&event));
+        created.map_err(|error| self.inner.room.explain(error.into()))?;
         if self.inner.is_ever_due(agent.spec.name.as_str()) {
             self.inner.sweep_later();
         }
@@ -280,7 +316,7 @@ impl Sessions {
             Ok(()) | Err(EngineError::SessionEnded(_)) => {}
             // What cannot be read or written can still be deleted.
             Err(
-                error @ (EngineError::Store(_) | EngineError::ReadOnly | EngineError::DiskFull),
+                error @ (EngineError::Store(_) | EngineError::ReadOnly | EngineError::DiskFull(_)),
             ) => {
                 log::warn!("session {id} is deleted as it is: {}", chain(&error));
             }
@@ -351,8 +387,7 @@ impl Sessions {
             open.filter(|open| open.seq < accepted.seq)
                 .map(PendingApproval::from)
         };
-        session.wake_if_attended()?;
-        self.workers.ensure(&session);
+        self.set_going(&session);
         let feed = Feed::of_message(accepted.seq);
         let subscription = seat.show(&self.inner.store, feed).asked_before(asked);
         Ok((accepted, subscription))
@@ -377,14 +412,19 @@ impl Sessions {
         }
         if !presence.is_readonly && !session.live().state.is_over() {
             // What cannot be written can be read all the same.
-            if let Err(error) = session.wake_if_attended() {
-                log::warn!("session {id} stays as it is: {}", chain(&error));
-            }
-            self.workers.ensure(&session);
+            self.set_going(&session);
         }
         match begin {
             Begin::Now { history } => self.subscribe_now(&session, seat, history),
             Begin::After(cursor) => self.subscribe_after(&session, seat, cursor),
+        }
+    }
+
+    /// Sees to it that somebody works for a session that somebody has come for, or has said
+    /// something in: that is stored, and not to be called a failure when this is.
+    fn set_going(&self, session: &Arc<Session>) {
+        if let Err(error) = recovery::take_up(&self.workers, session) {
+            log::warn!("session {} stays as it is: {}", session.id, chain(&error));
         }
     }
 
@@ -476,8 +516,7 @@ impl Sessions {
             Ok((vec![event], ()))
         })?;
         let seq = records.first().map_or(Seq::ZERO, |record| record.seq);
-        session.wake_if_attended()?;
-        self.workers.ensure(&session);
+        self.set_going(&session);
         let subscription = seat.show(&self.inner.store, Feed::of_message(seq));
         Ok((Decided { seq }, subscription))
     }
@@ -517,11 +556,20 @@ impl Sessions {
             );
         }
         self.workers.take_away(session);
+        // A worker that waited for room leaves the session to be opened anew.
+        let session = &self.inner.session(&session.id)?;
         let turn_id = self.inner.mint.turn_id();
-        session.decide(|live| {
+        let ended = session.decide(|live| {
             let ending = Ending::cancelled(CANCELLED);
             Ok((events::end_of_all(live, turn_id, ending), ()))
-        })?;
+        });
+        if let Err(error) = &ended
+            && error.is_passing()
+        {
+            // The turn is as open as before, and goes on.
+            session.park(Parked::Begun, &error.to_string());
+        }
+        ended?;
         // Messages may have come in between.
         self.workers.ensure(session);
         Ok(true)

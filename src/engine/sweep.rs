@@ -4,6 +4,8 @@
 //! One is due an hour after the last as long as there is a session that a later one may end or
 //! remove; without any, nothing ever wakes up. It runs on a thread of its own, `sweep`, which ends
 //! when the engine drains.
+//!
+//! A clock that has leapt makes nothing old: ages are those that the [timeline](super::timeline) trusts.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,6 +22,7 @@ use crate::engine::events::{self, Ending};
 use crate::engine::inner::{Inner, chain};
 use crate::engine::live::Live;
 use crate::engine::sessions::Sessions;
+use crate::engine::timeline::Seen;
 
 const EVERY: Duration = Duration::from_secs(3600);
 
@@ -115,8 +118,9 @@ impl Inner {
 
     fn sweep(&self, is_stopped: impl Fn() -> bool) -> Result<Swept, EngineError> {
         let mut swept = Swept::default();
+        let seen = self.look_at_clock()?;
         let is_stopped = || is_stopped() || self.is_draining();
-        self.each_session(is_stopped, |id| match self.sweep_session(id) {
+        self.each_session(is_stopped, |id| match self.sweep_session(id, &seen) {
             Ok(Fate::Stays) => {}
             Ok(Fate::Waits) => swept.is_more_to_come = true,
             Ok(Fate::Ends) => {
@@ -124,6 +128,7 @@ impl Inner {
                 swept.is_more_to_come |= self.lifetimes().ended.is_some();
             }
             Ok(Fate::Goes) => swept.removed += 1,
+            Err(error) if error.is_passing() => swept.is_more_to_come = true,
             // Gone in between, or damaged, which the start has told.
             Err(error) => log::debug!("session {id} is not swept: {}", chain(&error)),
         })?;
@@ -140,27 +145,67 @@ impl Inner {
         Ok(swept)
     }
 
+    /// Looks whether the clock has leapt since the look before, and keeps what it has seen.
+    pub(super) fn look_at_clock(&self) -> Result<Seen, EngineError> {
+        let before = self.store.clock_seen()?;
+        let before: Option<Seen> = before.and_then(|text| serde_json::from_str(&text).ok());
+        let newest = match &before {
+            Some(_) => None,
+            None => self.newest()?,
+        };
+        let (seen, has_leapt) = Seen::look(self.mint.clock(), before.as_ref(), newest);
+        if has_leapt {
+            log::warn!(
+                "the clock has leapt, to {}: what was idle before counts as used just now",
+                seen.at()
+            );
+        }
+        let text = serde_json::to_string(&seen).unwrap_or_default();
+        if let Err(error) = self.store.put_clock_seen(&text) {
+            log::warn!("what the clock showed is not kept: {}", chain(&error));
+        }
+        Ok(seen)
+    }
+
+    /// When something was last written, in any session.
+    fn newest(&self) -> Result<Option<Timestamp>, EngineError> {
+        let mut newest = None;
+        self.each_session(
+            || self.is_draining(),
+            |id| {
+                let updated_at = self.store.summary(id).map(|summary| summary.updated_at);
+                newest = newest.max(updated_at.ok());
+            },
+        )?;
+        Ok(newest)
+    }
+
     /// Looks at one session and does what is due; returns what was done.
-    fn sweep_session(&self, id: &SessionId) -> Result<Fate, EngineError> {
+    fn sweep_session(&self, id: &SessionId, seen: &Seen) -> Result<Fate, EngineError> {
         let summary = match self.registry.get(id) {
             Some(session) => session.live().state.summary.clone(),
             None => self.store.summary(id)?,
         };
         let limit = self.idle_limit(&summary.agent);
-        let fate = fate(&summary, limit, self.lifetimes().ended, self.mint.now());
+        let fate = fate(&summary, limit, self.lifetimes().ended, seen);
         let is_done = match fate {
             Fate::Stays | Fate::Waits => true,
-            Fate::Ends => self.end_idle(id, limit)?,
+            Fate::Ends => self.end_idle(id, limit, seen)?,
             Fate::Goes => self.remove_ended(id)?,
         };
         Ok(if is_done { fate } else { Fate::Waits })
     }
 
     /// Ends a session unless it is in use by now; whether it was ended.
-    fn end_idle(&self, id: &SessionId, limit: Option<Duration>) -> Result<bool, EngineError> {
+    fn end_idle(
+        &self,
+        id: &SessionId,
+        limit: Option<Duration>,
+        seen: &Seen,
+    ) -> Result<bool, EngineError> {
         let session = self.session(id)?;
         let (records, ()) = session.decide(|live| {
-            let fate = fate(&live.state.summary, limit, None, self.mint.now());
+            let fate = fate(&live.state.summary, limit, None, seen);
             if fate != Fate::Ends || is_in_use(live) {
                 return Ok((Vec::new(), ()));
             }
@@ -206,14 +251,9 @@ fn is_in_use(live: &Live) -> bool {
 }
 
 /// Decides on a session that nobody uses.
-fn fate(
-    summary: &Summary,
-    idle: Option<Duration>,
-    ended: Option<Duration>,
-    now: Timestamp,
-) -> Fate {
+fn fate(summary: &Summary, idle: Option<Duration>, ended: Option<Duration>, seen: &Seen) -> Fate {
     // The end of a session is its last event.
-    let age = now.since(summary.updated_at);
+    let age = seen.at().since(seen.trusted(summary.updated_at));
     match (summary.end_reason.is_some(), idle, ended) {
         (true, _, Some(limit)) if age >= limit => Fate::Goes,
         (true, _, Some(_)) => Fate::Waits,
@@ -294,6 +334,8 @@ mod tests {
     fn a_session_is_due_by_its_last_event() {
         let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
         let now = Timestamp::from_micros(1_000 * 3_600_000_000);
+        let clock = FakeClock::at(std::time::UNIX_EPOCH + Duration::from_secs(1_000 * 3600));
+        let (seen, _) = Seen::look(&clock, None, None);
         for (age, is_over, idle, ended, expected) in [
             (9, false, hours(10), None, Fate::Waits),
             (10, false, hours(10), None, Fate::Ends),
@@ -306,7 +348,7 @@ mod tests {
             let mut summary = SessionState::new(crate::domain::window::Limits::none()).summary;
             summary.updated_at = Timestamp::from_micros(now.as_micros() - age * 3_600_000_000);
             summary.end_reason = is_over.then_some(EndReason::Completed);
-            let found = fate(&summary, idle, ended, now);
+            let found = fate(&summary, idle, ended, &seen);
             assert_eq!(found, expected, "{age} {is_over} {idle:?} {ended:?}");
         }
     }

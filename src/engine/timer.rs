@@ -20,10 +20,12 @@ pub(super) struct Timer<T> {
 }
 
 impl<T: Ord + Send + 'static> Timer<T> {
-    /// Starts the thread; `fire` is called with what is due.
+    /// Starts the thread; `fire` is called with what is due, and returns what is to follow it.
     ///
     /// Errors: the system has no thread to give.
-    pub(super) fn start(fire: impl FnMut(T) + Send + 'static) -> std::io::Result<Timer<T>> {
+    pub(super) fn start(
+        fire: impl FnMut(T) -> Option<(Instant, T)> + Send + 'static,
+    ) -> std::io::Result<Timer<T>> {
         let (asked_tx, asked_rx) = bounded(ASKED_MAX);
         let thread = thread::spawn("timer", STACK_WORK, move || run(&asked_rx, fire))?;
         Ok(Timer {
@@ -38,7 +40,7 @@ impl<T: Ord + Send + 'static> Timer<T> {
     }
 }
 
-fn run<T: Ord>(asked_rx: &Receiver<(Instant, T)>, mut fire: impl FnMut(T)) {
+fn run<T: Ord>(asked_rx: &Receiver<(Instant, T)>, mut fire: impl FnMut(T) -> Option<(Instant, T)>) {
     let mut due: BinaryHeap<Reverse<(Instant, T)>> = BinaryHeap::new();
     loop {
         let asked = match due.peek() {
@@ -49,7 +51,7 @@ fn run<T: Ord>(asked_rx: &Receiver<(Instant, T)>, mut fire: impl FnMut(T)) {
             Ok(entry) => due.push(Reverse(entry)),
             Err(RecvTimeoutError::Timeout) => {
                 if let Some(Reverse((_, what))) = due.pop() {
-                    fire(what);
+                    due.extend(fire(what).map(Reverse));
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,

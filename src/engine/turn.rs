@@ -8,9 +8,11 @@ use crate::domain::event::{Event, Outcome, Record, Status, Trigger};
 use crate::domain::step::{Step, next_step};
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, CANCELLED, Ending};
-use crate::engine::inner::{Agent, Inner};
-use crate::engine::live::{Interrupt, Live, LiveGuard, Running, Work};
+use crate::engine::inner::{Agent, Inner, chain};
+use crate::engine::live::{Cut, Interrupt, Live, LiveGuard, Running, Work};
+use crate::engine::room::Parked;
 use crate::engine::session::Session;
+use crate::engine::tool_run;
 use crate::llm::{Cancel, Model};
 use crate::store::Journal;
 
@@ -179,9 +181,7 @@ impl Worker<'_> {
     /// Says how what is done now can be ended from outside; `false` when it is to end already.
     pub(super) fn allow_cancel(&self, cancel: Option<Arc<dyn Cancel>>) -> Result<bool, Leave> {
         let (mut live, interrupt) = self.mine()?;
-        if let Work::Running(running) = &mut live.work {
-            running.cancel = cancel;
-        }
+        live.set_cancel(cancel);
         Ok(interrupt.is_none())
     }
 
@@ -194,11 +194,32 @@ impl Worker<'_> {
 
     /// Forgets the text of a reply that the log has.
     pub(super) fn clear_journal(&self) -> Result<(), Leave> {
-        Ok(self.journal()?.clear().map_err(EngineError::from)?)
+        self.insist(|| Ok(self.journal()?.clear().map_err(EngineError::from)?))
     }
 
     /// Decides on the state as it is and writes what was decided, unless another has the session.
+    /// Where there is no room it waits, and writes the same then: it may be all that is known of a
+    /// deed that is done.
     pub(super) fn write(
+        &self,
+        decision: impl FnOnce(&Live) -> Vec<Event>,
+    ) -> Result<Vec<Arc<Record>>, Leave> {
+        let mut decision = Some(decision);
+        let mut events = Vec::new();
+        self.insist(|| {
+            let mut log = self.session.log();
+            {
+                let (live, _) = self.mine()?;
+                if let Some(decision) = decision.take() {
+                    events = decision(&live);
+                }
+            }
+            Ok(self.session.commit_kept(&mut log, &mut events)?)
+        })
+    }
+
+    /// As [`write`](Worker::write), but it never waits: for what may as well be lost.
+    pub(super) fn write_now(
         &self,
         decision: impl FnOnce(&Live) -> Vec<Event>,
     ) -> Result<Vec<Arc<Record>>, Leave> {
@@ -208,6 +229,50 @@ impl Worker<'_> {
             decision(&live)
         };
         Ok(self.session.commit(&mut log, events)?)
+    }
+
+    /// Tries until it succeeds, or fails for a reason that does not pass.
+    pub(super) fn insist<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, Leave>,
+    ) -> Result<T, Leave> {
+        loop {
+            match attempt() {
+                Err(Leave::Failed(error)) if error.is_passing() => self.wait_for_room(error)?,
+                other => return other,
+            }
+        }
+    }
+
+    /// Waits until there may be room, with no lock held.
+    ///
+    /// Errors: somebody cancels the turn, or the process is about to end; the turn then waits
+    /// without a worker.
+    #[inline(never)]
+    pub(super) fn wait_for_room(&self, error: EngineError) -> Result<(), Leave> {
+        let error = self.inner.room.explain(error);
+        let why = error.to_string();
+        log::warn!(
+            "session {}: the turn waits: {}",
+            self.session.id,
+            chain(&error)
+        );
+        let (cancel, cancel_rx) = tool_run::canceller();
+        let (before, is_asked_to_stop) = {
+            let (mut live, interrupt) = self.mine()?;
+            live.cut_watchers(Cut::Waits(why.clone()));
+            (live.set_cancel(Some(cancel)), interrupt.is_some())
+        };
+        if is_asked_to_stop || self.inner.is_draining() {
+            return Err(Leave::Failed(error));
+        }
+        self.inner.room.wait(&self.session.id, why, &cancel_rx);
+        let (mut live, interrupt) = self.mine()?;
+        live.set_cancel(before);
+        if interrupt.is_some() || self.inner.is_draining() {
+            return Err(Leave::Failed(error));
+        }
+        Ok(())
     }
 
     /// Takes a turn up that the process before this one left unfinished.
@@ -283,18 +348,27 @@ impl Worker<'_> {
     /// Leaves the turn as it is, because what happens can't be written down. It is taken up again
     /// when somebody comes: from the files, which have the text that was shown of a reply.
     fn give_up(&self, error: &EngineError) {
-        log::error!("session {}: the turn stops: {error}", self.session.id);
+        log::error!(
+            "session {}: the turn stops: {}",
+            self.session.id,
+            chain(error)
+        );
         {
             let Ok(mut live) = self.live() else { return };
             if live.is_read_only {
                 // It stays in memory, to remember that until the process starts anew.
                 live.work = Work::None;
-                live.cut_watchers(&error.to_string());
+                live.cut_watchers(Cut::Broken(error.to_string()));
                 return;
             }
         }
         // It stays this worker's until it is broken off: another would write to its journal beside
         // those who open it anew.
+        if error.is_passing() && !self.inner.is_draining() {
+            // Before it can be opened anew.
+            let id = &self.session.id;
+            self.inner.room.park(id, Parked::Begun, error.to_string());
+        }
         self.inner.throw_away(self.session, &error.to_string());
     }
 }

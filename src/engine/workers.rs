@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::base::lock::lock;
 use crate::base::thread::{self, Joined, STACK_SMALL, STACK_WORK};
 use crate::engine::live::{Interrupt, Running, Work};
+use crate::engine::room::Parked;
 use crate::engine::session::Session;
 
 /// Ended workers wait here for the reaper for microseconds.
@@ -222,10 +223,8 @@ impl Shared {
             }
             Err(error) => {
                 log::error!("session {}: no thread to work in: {error}", session.id);
-                let mut live = session.live();
-                live.work = Work::None;
-                // They come again, and with them another try.
-                live.cut_watchers("the server has no thread to spare");
+                session.live().work = Work::None;
+                session.park(Parked::Begun, "the server has no thread to spare");
                 false
             }
         }

@@ -43,7 +43,11 @@ impl From<EngineError> for Problem {
             EngineError::ReadOnly => {
                 retry_later(Problem::new(503, detail).with_kind("read-only"), RETRY_SOON)
             }
-            EngineError::DiskFull => Problem::new(507, detail),
+            EngineError::DiskFull(_) => Problem::new(507, detail),
+            EngineError::Store(ref source) if error.is_passing() => {
+                log::warn!("{detail}: {source}");
+                retry_later(Problem::new(503, detail), RETRY_SOON)
+            }
             EngineError::Store(ref source) => {
                 // Paths are for the operator, who reads the log.
                 let cause = source.source().map(ToString::to_string);
@@ -58,6 +62,13 @@ impl From<EngineError> for Problem {
 pub fn retry_later(problem: Problem, after: Duration) -> Problem {
     let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
     problem.with_header("Retry-After", seconds.max(1).to_string())
+}
+
+/// A turn that waits until something can be written or begun; it goes on by itself. `reason` says
+/// so, and for what.
+pub fn turn_waits(reason: &str) -> Problem {
+    let detail = format!("what was sent is stored; {reason}");
+    Problem::new(507, detail).with_kind("turn-waits")
 }
 
 /// A turn that could not go on. `code` is the word of the turn's error, which clients get too.
@@ -113,7 +124,7 @@ mod tests {
             (spent(90_500), 429, Some("91")),
             (EngineError::Draining, 503, Some("5")),
             (EngineError::ReadOnly, 503, Some("5")),
-            (EngineError::DiskFull, 507, None),
+            (EngineError::DiskFull(None), 507, None),
         ] {
             let name = error.to_string();
             let problem = Problem::from(error);

@@ -1,18 +1,17 @@
 //! The gate and the server behind it, as one thing to start and stop.
 
-use std::env;
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tempfile::TempDir;
-
 use crate::http::access::AccessSettings;
 use crate::http::gate::{Gate, GateLimits, GateSettings, Presence};
+pub use crate::http::gate::{TooFewFiles, refuse_too_few_files};
+use crate::http::inner_folder::{self, InnerFolder};
 use crate::http::server::{Handler, Listening, Server, ServerSettings};
 
 /// What the front works with.
@@ -41,16 +40,31 @@ impl Default for FrontSettings {
 pub struct Back {
     // Above the folder, in which it removes its socket at its end.
     listening: Listening,
-    folder: TempDir,
+    folder: InnerFolder,
 }
 
 impl Back {
-    /// Starts it, in a new private folder.
-    pub fn start() -> io::Result<Back> {
-        let folder = private_folder()?;
-        let listening = Listening::start(folder.path())?;
+    /// Starts it, in a new private folder: in that for temporary files (`TMPDIR`), or where else
+    /// one can be made, at last in `workspace`.
+    pub fn start(workspace: Option<&Path>) -> io::Result<Back> {
+        let (folder, listening) = InnerFolder::make(workspace, Listening::start)?;
         Ok(Back { listening, folder })
     }
+}
+
+/// Where a server of `workspace` would make its private folder.
+///
+/// Errors: nowhere; why, and what helps.
+pub fn temporary_folder(workspace: Option<&Path>) -> io::Result<PathBuf> {
+    let bind = |folder: &Path| UnixListener::bind(folder.join("0")).map(drop);
+    let (folder, ()) = InnerFolder::make(workspace, bind)?;
+    Ok(folder.place().parent().unwrap_or(Path::new("/")).to_owned())
+}
+
+/// Removes the private folders of servers of this account that were killed, which could not do it
+/// themselves; returns how many there were.
+pub fn remove_leftovers(workspace: Option<&Path>) -> usize {
+    inner_folder::remove_leftovers(workspace)
 }
 
 /// The running HTTP front. Dropping it closes every connection, and returns when its threads have
@@ -62,7 +76,7 @@ pub struct Front {
     // the server then finds its threads free, and the folder is of no more use.
     gate: Gate,
     _server: Server,
-    _folder: TempDir,
+    _folder: InnerFolder,
 }
 
 impl Front {
@@ -78,7 +92,7 @@ impl Front {
         let key = random_key()?;
         let server = Server::start(
             ServerSettings {
-                folder: folder.path().to_owned(),
+                folder: folder.path(),
                 handlers: settings.handlers,
                 key: key.clone(),
                 presence: presence.clone(),
@@ -133,22 +147,6 @@ impl Front {
 
     /// Closes every connection and ends the threads; the same as dropping it.
     pub fn stop(self) {}
-}
-
-/// The longest path of a temporary folder in which a socket of ours has room: a socket's path ends
-/// at 107 bytes.
-const FOLDER_BYTES_MAX: usize = 70;
-
-/// A new folder that only we may enter; never in the workspace, whose path may be long.
-fn private_folder() -> io::Result<TempDir> {
-    let mut wanted = env::temp_dir();
-    if wanted.as_os_str().len() > FOLDER_BYTES_MAX {
-        wanted = PathBuf::from("/tmp");
-    }
-    tempfile::Builder::new()
-        .prefix("duragent-")
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir_in(wanted)
 }
 
 /// 128 bits that nobody outside can guess, in hex.

@@ -17,6 +17,7 @@ pub mod front;
 pub mod gate;
 pub mod handlers;
 pub mod headers;
+mod inner_folder;
 pub mod jobs;
 mod poll;
 pub mod problem;

@@ -40,6 +40,17 @@ pub fn push_event(out: &mut Vec<u8>, audience: Audience, item: &FeedItem) {
     out.extend_from_slice(b"\n\n");
 }
 
+/// Appends the end of a stream whose turn waits, and goes on by itself. It has no id: nothing of the
+/// session was shown.
+pub fn push_turn_waits(out: &mut Vec<u8>, reason: &str) {
+    out.extend_from_slice(b"event: error\ndata: ");
+    let data = Object::new(out);
+    data.field("message", reason)
+        .field("code", "turn_waits")
+        .end();
+    out.extend_from_slice(b"\n\n");
+}
+
 /// Appends a comment, which clients pass over; line breaks in it become spaces.
 pub fn push_comment(out: &mut Vec<u8>, text: &str) {
     let line = text.replace(['\r', '\n'], " ");

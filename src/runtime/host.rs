@@ -87,6 +87,10 @@ impl Host for Program {
             let text = format!("{read_only} sessions are read-only since a failed write");
             readiness.warnings.push(text);
         }
+        if let Some((turns, why)) = self.sessions.waiting_for_room() {
+            let text = format!("{turns} turns wait, and go on by themselves: {why}");
+            readiness.warnings.push(text);
+        }
         if self.are_turns_waiting {
             let text = "turns that were unfinished at the start wait until a client attaches; \
                         `duragent serve --resume always` takes them up";
@@ -117,9 +121,10 @@ impl Program {
         match self.sessions.can_store() {
             Ok(()) => {}
             // Whoever wants to make room by deleting sessions must be let in.
-            Err(EngineError::DiskFull) => {
-                let text = "the disk is nearly full: no new turn starts";
-                readiness.warnings.push(text.to_owned());
+            Err(EngineError::DiskFull(space)) => {
+                let space = space.map_or(String::new(), |space| format!(" ({space})"));
+                let text = format!("the disk is nearly full{space}: no new turn starts");
+                readiness.warnings.push(text);
             }
             Err(error) => {
                 log::debug!("the storage cannot be measured: {error}");

@@ -2,11 +2,12 @@
 //! both.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::SystemTime;
 
@@ -14,14 +15,70 @@ use anyhow::Context as _;
 use env_logger::{Builder, Target};
 use log::Record;
 
+use crate::base::lock::lock;
 use crate::config::{LogFormat, Logging};
 use crate::domain::redact::Redactor;
 use crate::domain::time::Timestamp;
 
-/// Starts the log as configured. Lines of libraries are shown from warnings on.
+/// The file that the log goes to, if it goes to one. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LogFile(Option<Arc<Opened>>);
+
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<LogFile> {
+        Ok(LogFile(Some(Arc::new(Opened {
+            path: path.to_owned(),
+            file: Mutex::new(open(path)?),
+        }))))
+    }
+
+    /// Goes on in the file that has the configured name now: whoever rotates logs has given the one
+    /// before another. Where there is none to be had, the log goes on where it was.
+    pub(super) fn reopen(&self) {
+        let Some(Opened { path, file }) = self.0.as_deref() else {
+            return;
+        };
+        match open(path) {
+            Ok(next) => drop(std::mem::replace(&mut *lock(file), next)),
+            Err(error) => log::error!("cannot open the log {} anew: {error}", path.display()),
+        }
+    }
+}
+
+/// Lines go to whichever file is open now. A line that cannot be written is lost, and nothing else.
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.as_deref() {
+            Some(opened) => lock(&opened.file).write(bytes),
+            None => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whoever cuts the file (`copytruncate`) finds that the next line stands at its new end.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Starts the log as configured. Lines of libraries are shown from warnings on. On a disk that is
+/// full or read-only the log goes to the standard error, and the server starts all the same.
 ///
 /// Errors: the file can't be opened.
-pub(super) fn start(logging: &Logging, redactor: Arc<Redactor>) -> anyhow::Result<()> {
+pub(super) fn start(logging: &Logging, redactor: Arc<Redactor>) -> anyhow::Result<LogFile> {
     let mut builder = Builder::new();
     builder
         .filter_level(logging.level.min(log::LevelFilter::Warn))
@@ -34,18 +91,34 @@ pub(super) fn start(logging: &Logging, redactor: Arc<Redactor>) -> anyhow::Resul
         let now = Timestamp::from(SystemTime::now());
         writeln!(out, "{}", line(now, record, &redactor))
     });
-    if let Some(path) = &logging.file {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .with_context(|| format!("cannot open the log {}", path.display()))?;
-        builder.target(Target::Pipe(Box::new(file)));
+    let opened = logging.file.as_deref().map(LogFile::open).transpose();
+    let (file, refused) = match opened {
+        Ok(file) => (file.unwrap_or_default(), None),
+        Err(error) if is_passing(&error) => (LogFile::default(), Some(error)),
+        Err(error) => return Err(error).with_context(|| cannot_open(logging)),
+    };
+    if file.0.is_some() {
+        builder.target(Target::Pipe(Box::new(file.clone())));
     }
     // A second start, as in a test, keeps the first log.
     builder.try_init().ok();
-    Ok(())
+    if let Some(error) = refused {
+        log::error!("{}: {error}", cannot_open(logging));
+    }
+    Ok(file)
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    use ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        StorageFull | QuotaExceeded | ReadOnlyFilesystem
+    )
+}
+
+fn cannot_open(logging: &Logging) -> String {
+    let path = logging.file.as_deref().unwrap_or(Path::new(""));
+    format!("cannot open the log {}", path.display())
 }
 
 /// Has panics written to the log, which covers secrets; by itself the standard library prints them.
@@ -87,6 +160,36 @@ mod tests {
     use super::*;
 
     const KEY: &str = "sk-\"quoted\"";
+
+    #[test]
+    fn a_log_that_was_renamed_goes_on_under_its_name_and_one_that_was_cut_at_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, rotated) = (folder.path().join("log"), folder.path().join("log.1"));
+        let mut log = LogFile::open(&path).unwrap();
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        log.write_all(b"one\n").unwrap();
+        std::fs::rename(&path, &rotated).unwrap();
+        log.write_all(b"two\n").unwrap();
+        log.reopen();
+        log.write_all(b"three\n").unwrap();
+        assert_eq!(read(&rotated), "one\ntwo\n");
+        assert_eq!(read(&path), "three\n");
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(0)
+            .unwrap();
+        log.write_all(b"four\n").unwrap();
+        assert_eq!(read(&path), "four\n");
+        // Its folder is gone: it goes on where it was.
+        std::fs::rename(folder.path(), folder.path().with_extension("away")).unwrap();
+        log.reopen();
+        log.write_all(b"five\n").unwrap();
+        let away = folder.path().with_extension("away");
+        assert_eq!(read(&away.join("log")), "four\nfive\n");
+        std::fs::rename(away, folder.path()).unwrap();
+    }
 
     fn redactor() -> Redactor {
         Redactor::new([("A_KEY".to_owned(), KEY.to_owned())])

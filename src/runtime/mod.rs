@@ -20,6 +20,7 @@
 //! | `notify` | `policy::Policies`, from the first webhook on | its queue, a socket | stop |
 //! | `timer`, `reaper` | `engine::Sessions` | what is due; a join | stop |
 //! | `sweep` | `engine::Sessions` | the disk | every session seen, or stop |
+//! | `watchdog` | [`serve`](serve::serve), where a service manager wants signs of life | a pause; its own server's answer | stop |
 //! | `scan` | [`serve`](serve::serve) | the disk | every session seen, or stop |
 //! | `ctrl-c` | the ctrlc crate | SIGINT, SIGTERM | the process |
 //! | `signals` | [`serve`](serve::serve) | SIGHUP, SIGCHLD | the process |
@@ -39,6 +40,7 @@ mod programs;
 mod providers;
 mod secrets;
 pub mod serve;
+mod service_manager;
 mod shelf;
 pub mod shown_agent;
 mod signals;
@@ -47,6 +49,7 @@ mod state_home;
 mod tool_parts;
 pub mod torture;
 pub mod version;
+mod watchdog;
 pub mod workspace;
 
 use std::path::Path;

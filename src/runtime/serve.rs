@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::agents::AgentDirectory;
@@ -25,8 +26,8 @@ use crate::domain::time::Timestamp;
 use crate::engine::{Lifetimes, Parts, Recovery, Sessions, Settings};
 use crate::http::access::{self, AccessSettings, Token};
 use crate::http::api::Api;
-use crate::http::context::{ApiSettings, Context};
-use crate::http::front::{Back, Front, FrontSettings};
+use crate::http::context::{ApiSettings, Context, Host as _};
+use crate::http::front::{self, Back, Front, FrontSettings};
 use crate::http::gate::GateLimits;
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::policy::Policies;
@@ -38,9 +39,11 @@ use crate::runtime::options::{self, Resume, ServeOptions};
 use crate::runtime::programs;
 use crate::runtime::providers;
 use crate::runtime::secrets;
-use crate::runtime::signals::StopRequests;
+use crate::runtime::service_manager::ServiceManager;
+use crate::runtime::signals::{StopRequests, has_terminal};
 use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
 use crate::runtime::tool_parts::ToolParts;
+use crate::runtime::watchdog::Watchdog;
 use crate::runtime::workspace;
 use crate::store::file::FileStore;
 use crate::store::lock;
@@ -76,12 +79,13 @@ pub fn serve_faulty(options: &ServeOptions, plan: FaultPlan) -> anyhow::Result<(
 
 fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     hide_memory().context("cannot hide the memory from other programs")?;
+    let has_terminal = has_terminal();
     let signals = signals::block().context("cannot block signals")?;
     let (config, warnings) = options::load(options)?;
     let environment = |name: &str| std::env::var(name).ok();
     let (settings, of_keys) = providers::settings(&config, environment);
     let redactor = Arc::new(secrets::redactor(&config, &settings, variables()));
-    logging::start(&config.logging, Arc::clone(&redactor))?;
+    let log_file = logging::start(&config.logging, Arc::clone(&redactor))?;
     logging::take_panics();
     for warning in warnings {
         log::warn!("{warning}");
@@ -91,7 +95,11 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     }
     let (stop_requests, asked_rx) = StopRequests::new();
     stop_requests.ask_on_signals()?;
-    hear(signals, stop_requests.clone())?;
+    // One request is as good as many.
+    let (hangup_tx, hangup_rx) = bounded(1);
+    let at_hangup = if has_terminal { None } else { Some(hangup_tx) };
+    hear(signals, stop_requests.clone(), at_hangup)?;
+    front::refuse_too_few_files()?;
     let lock = workspace::lock(&config.workspace, &config.sessions_dir)?;
     let listener = bind(&config.server, options.takes_any_port)?;
     let address = listener.local_addr().context("cannot tell the address")?;
@@ -112,9 +120,20 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     }
     let running = started?;
     lock.set_address(&address)?;
-    log::info!("listening on http://{address}");
-    wait(&asked_rx);
+    let manager = ServiceManager::from_env();
+    let watchdog = Watchdog::start(&manager, address).context("cannot start the watchdog")?;
+    let status = format!("listening on http://{address}");
+    log::info!("{status}");
+    manager.ready(&status);
+    while let Asked::Reload = wait(&asked_rx, &hangup_rx) {
+        manager.reloading();
+        log_file.reopen();
+        running.reload();
+        manager.ready(&status);
+    }
     log::info!("shutting down");
+    manager.stopping();
+    drop(watchdog);
     running.stop(config.server.shutdown_grace);
     starts.end(now());
     log::info!("stopped");
@@ -130,11 +149,19 @@ fn hide_memory() -> io::Result<()> {
 }
 
 /// Deals with the signals that are blocked: reaps what programs of tools left behind, and stops when
-/// the terminal is gone.
-fn hear(signals: Blocked, stop_requests: StopRequests) -> anyhow::Result<()> {
+/// the terminal is gone. Where there is none to lose, a hangup goes to `at_hangup`.
+fn hear(
+    signals: Blocked,
+    stop_requests: StopRequests,
+    at_hangup: Option<Sender<()>>,
+) -> anyhow::Result<()> {
     child::adopt().context("cannot adopt what programs leave behind")?;
     let hear = move |received| match received {
-        Received::Hangup => stop_requests.on_signal(),
+        Received::Hangup => match &at_hangup {
+            // Full: somebody has asked already.
+            Some(hangup_tx) => drop(hangup_tx.try_send(())),
+            None => stop_requests.on_signal(),
+        },
         Received::ChildEnded => child::reap(),
     };
     signals.listen(hear).context("cannot listen for signals")
@@ -214,33 +241,37 @@ impl Core {
         })
     }
 
-    /// What answers requests; `stop` ends its streams.
-    fn api(
+    /// The program, as the API sees it.
+    fn program(
         &self,
         config: &Config,
         stop_requests: StopRequests,
         recovery: Recovery,
-        stop: Stop,
-    ) -> anyhow::Result<Arc<Api>> {
+    ) -> anyhow::Result<Arc<Program>> {
         let hash = lock::workspace_hash(&config.workspace).context("cannot name the workspace")?;
-        Ok(Arc::new(Api::new(Context {
+        Ok(Arc::new(Program {
+            agents: Arc::clone(&self.agents),
+            policies: Arc::clone(&self.policies),
             sessions: self.sessions.clone(),
-            host: Arc::new(Program {
-                agents: Arc::clone(&self.agents),
-                policies: Arc::clone(&self.policies),
-                sessions: self.sessions.clone(),
-                stop: stop_requests,
-                workspace: config.workspace.clone(),
-                sandbox: self.programs.sandbox_name(),
-                are_turns_waiting: recovery == Recovery::LeaveWaiting,
-                workspace_hash: hash,
-            }),
+            stop: stop_requests,
+            workspace: config.workspace.clone(),
+            sandbox: self.programs.sandbox_name(),
+            are_turns_waiting: recovery == Recovery::LeaveWaiting,
+            workspace_hash: hash,
+        }))
+    }
+
+    /// What answers requests; `stop` ends its streams.
+    fn api(&self, config: &Config, program: Arc<Program>, stop: Stop) -> Arc<Api> {
+        Arc::new(Api::new(Context {
+            sessions: self.sessions.clone(),
+            host: program,
             settings: ApiSettings {
                 request_timeout: config.server.request_timeout,
                 keep_alive_interval: config.server.keep_alive_interval,
             },
             stop,
-        })))
+        }))
     }
 }
 
@@ -248,6 +279,7 @@ impl Core {
 struct Running {
     front: Front,
     api: Arc<Api>,
+    program: Arc<Program>,
     sessions: Sessions,
     streams: stop::StopSource,
     scan: Joined,
@@ -263,10 +295,11 @@ impl Running {
     ) -> anyhow::Result<Running> {
         let no_server = "cannot start the HTTP server";
         // First, so that its threads start while the agents are read.
-        let back = Back::start().context(no_server)?;
+        let back = Back::start(Some(&config.workspace)).context(no_server)?;
         let core = Core::start(config, means.fs, means.redactor, means.settings, starts)?;
         let (streams, streams_stop) = stop::pair();
-        let api = core.api(config, means.stop_requests, recovery, streams_stop.clone())?;
+        let program = core.program(config, means.stop_requests, recovery)?;
+        let api = core.api(config, Arc::clone(&program), streams_stop.clone());
         let handler = Arc::clone(&api) as _;
         let front = Front::start(
             front_settings(&config.server),
@@ -276,15 +309,31 @@ impl Running {
         )
         .context(no_server)?;
         let (sessions, policies) = (core.sessions.clone(), Arc::clone(&core.policies));
-        let scan = start_scan(core, recovery, streams_stop)?;
+        let scan = start_scan(core, recovery, config.workspace.clone(), streams_stop)?;
         Ok(Running {
             front,
             api,
+            program,
             sessions,
             streams,
             scan,
             policies,
         })
+    }
+
+    /// Reads agents and policies again, as `POST /api/admin/v1/reload-agents` does.
+    fn reload(&self) {
+        let report = self.program.reload_agents();
+        for error in &report.errors {
+            log::error!("{}: {}", error.file, error.message);
+        }
+        log::info!(
+            "agents are read again: {} new, {} changed, {} gone, {} errors",
+            report.added.len(),
+            report.changed.len(),
+            report.removed.len(),
+            report.errors.len()
+        );
     }
 
     /// From the sources inwards: each step leaves nothing that feeds the next.
@@ -415,7 +464,12 @@ fn lifetimes(sessions: &config::Sessions) -> Lifetimes {
 
 /// Looks for what the process before this one left unfinished, and for sessions that are due, while
 /// the server answers already.
-fn start_scan(core: Core, recovery: Recovery, stop: Stop) -> anyhow::Result<Joined> {
+fn start_scan(
+    core: Core,
+    recovery: Recovery,
+    workspace: PathBuf,
+    stop: Stop,
+) -> anyhow::Result<Joined> {
     let Core {
         store,
         sessions,
@@ -441,6 +495,11 @@ fn start_scan(core: Core, recovery: Recovery, stop: Stop) -> anyhow::Result<Join
         if let Err(error) = sessions.sweep(|| stop.is_stopped()) {
             log::warn!("idle sessions are not swept: {error}");
         }
+        // Last: nobody waits for it.
+        match front::remove_leftovers(Some(&workspace)) {
+            0 => {}
+            gone => log::info!("{gone} folders of servers that were killed are removed"),
+        }
     })
     .context("cannot start the scan for unfinished turns")
 }
@@ -457,9 +516,25 @@ fn adopt(sessions: &Sessions, arrivals: Arrivals, stop: &Stop) {
     arrivals.note_left(sessions.adopt_all(|| stop.is_stopped()));
 }
 
-fn wait(asked_rx: &Receiver<()>) {
-    // An error means that nobody can ask any more, which is as good as being asked.
-    asked_rx.recv().ok();
+/// What a running server is asked for.
+enum Asked {
+    Stop,
+    Reload,
+}
+
+/// An error means that nobody can ask any more: to stop is then as good as asked, and nothing else
+/// ever will be.
+fn wait(asked_rx: &Receiver<()>, hangup_rx: &Receiver<()>) -> Asked {
+    select_biased! {
+        recv(asked_rx) -> _ => Asked::Stop,
+        recv(hangup_rx) -> hangup => {
+            if hangup.is_err() {
+                asked_rx.recv().ok();
+                return Asked::Stop;
+            }
+            Asked::Reload
+        }
+    }
 }
 
 fn now() -> Timestamp {

@@ -1,10 +1,27 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first asks for an orderly stop, the second exits at once.
+//! Signals. Ctrl-C and SIGTERM: the first asks for an orderly stop, the second exits at once. SIGHUP
+//! does the same where it says that the terminal is gone, so that a closed window leaves no server
+//! behind; where there was none, it asks for files to be opened and read again.
 
+use std::fs::{self, File};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, bounded};
+
+/// Whether a SIGHUP would say that the terminal is gone: this process has one, and whoever started it
+/// did not have it ignore that (`nohup`). Asked at the start: a process that has lost its terminal
+/// looks like one that never had any.
+///
+/// Source: tty(4); proc_pid_status(5), `SigIgn`.
+pub(super) fn has_terminal() -> bool {
+    const HANGUP: u64 = 1;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let is_ignored = ignored.is_some_and(|mask| mask & HANGUP != 0);
+    !is_ignored && File::open("/dev/tty").is_ok()
+}
 
 /// Who asks the process to stop.
 #[derive(Debug, Clone)]

@@ -4,9 +4,9 @@
 //! One line per event, `started TIME` or `stopped TIME`; the last of them are kept. A start adds its
 //! line to the file, an end in good order writes the file anew.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ const LINES_MAX: usize = 40;
 pub(super) const LOOP_STARTS: usize = 3;
 /// … within so long are a loop of crashes.
 pub(super) const LOOP_WITHIN: Duration = Duration::from_secs(300);
+/// For the owner alone, as all else in the workspace, whatever the umask.
+const MODE: u32 = 0o600;
 const STARTED: &str = "started";
 const STOPPED: &str = "stopped";
 
@@ -108,9 +110,11 @@ impl Starts {
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)
-            .mode(0o600)
+            .mode(MODE)
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&self.path)?;
+        // An older version left it readable.
+        file.set_permissions(Permissions::from_mode(MODE))?;
         file.write_all(format!("{line}\n").as_bytes())
     }
 
@@ -119,7 +123,16 @@ impl Starts {
         let surplus = self.lines.len().saturating_sub(LINES_KEPT);
         self.lines.drain(..surplus);
         let temporary = self.path.with_extension("new");
-        fs::write(&temporary, self.lines.join("\n") + "\n")?;
+        let text = self.lines.join("\n") + "\n";
+        let mut file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(MODE)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&temporary)?;
+        file.set_permissions(Permissions::from_mode(MODE))?;
+        file.write_all(text.as_bytes())?;
         fs::rename(&temporary, &self.path)
     }
 }
@@ -130,7 +143,8 @@ fn unclean_starts(lines: &[String], now: Timestamp) -> usize {
         let time = line.strip_prefix(STARTED)?;
         Timestamp::parse(time.trim_start()).ok()
     };
-    let is_recent = |at: &Timestamp| now.since(*at) <= LOOP_WITHIN;
+    // A clock that was set back since is no reason to take them for recent.
+    let is_recent = |at: &Timestamp| now.since(*at).max(at.since(now)) <= LOOP_WITHIN;
     let in_a_row = lines.iter().rev().map_while(started);
     // The first of them followed a clean end, or nothing.
     let pairs = in_a_row.clone().zip(in_a_row.skip(1));
@@ -153,6 +167,7 @@ mod tests {
             ("+0 +1 +8 +9 +10", 3),
             ("+0 +1 +9 +10", 2),
             ("nonsense +1 +2", 1),
+            ("+100 +101 +102 +1", 1),
         ] {
             let mut now = minute(0);
             let mut lines = Vec::new();

@@ -6,14 +6,14 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use crate::base::fs::{RealFs, replace_file};
+use crate::base::fs::{RealFs, create_private_dirs, replace_file};
 
 /// Held as long as it lives.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ pub fn workspace_hash(workspace: &Path) -> io::Result<String> {
         Ok(_) | Err(_) => {}
     }
     let hash = format!("{:016x}", fastrand::u64(..));
-    create_folder(workspace)?;
+    create_private_dirs(workspace)?;
     replace_file(&RealFs, &path, format!("{hash}\n").as_bytes())?;
     Ok(hash)
 }
@@ -152,19 +152,12 @@ fn lock_path(workspace: &Path) -> PathBuf {
 }
 
 fn open_or_create(workspace: &Path, path: &Path) -> io::Result<File> {
-    create_folder(workspace)?;
+    create_private_dirs(workspace)?;
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
     // It will be emptied: not what a link of that name leads to.
     let no_link = OFlags::NOFOLLOW.bits().cast_signed();
     options.mode(0o600).custom_flags(no_link).open(path)
-}
-
-fn create_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
 }
 
 fn read_text(file: &File) -> io::Result<String> {

@@ -68,11 +68,21 @@ pub trait SessionStore: Send + Sync {
     /// Stores the outcome of a keyed session creation; synced on return.
     fn put_creation_key(&self, key: &str, value: &CreationKey) -> Result<(), StoreError>;
 
+    /// What was last kept with [`put_clock_seen`](SessionStore::put_clock_seen).
+    fn clock_seen(&self) -> Result<Option<String>, StoreError>;
+
+    /// Keeps a text about the clock. Nothing depends on it but how long idle sessions are kept.
+    fn put_clock_seen(&self, text: &str) -> Result<(), StoreError>;
+
     /// How many sessions can't be written as long as the process lives: [`StoreError::ReadOnly`].
     fn read_only(&self) -> usize;
 
-    /// Bytes that can still be written where sessions are kept.
+    /// Bytes that can still be written where sessions are kept, as far as the system tells.
     fn free_bytes(&self) -> Result<u64, StoreError>;
+
+    /// Writes so many bytes where sessions are kept, syncs and removes them: what a quota or a
+    /// read-only disk forbids, nothing else tells.
+    fn try_write(&self, bytes: usize) -> Result<(), StoreError>;
 }
 
 shown_by_name!(SessionStore);

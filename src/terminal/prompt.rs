@@ -3,7 +3,7 @@
 //! The history file holds one entry per line, `\` and newlines escaped, readable by its owner
 //! alone: what is typed at an agent is nobody else's business.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{Config, Editor};
+
+use crate::base::fs::create_private_dirs;
 
 /// Entries that are remembered.
 const ENTRIES_MAX: usize = 1000;
@@ -133,7 +135,7 @@ fn shorten(path: &Path, lines: &[String]) -> io::Result<()> {
 
 fn append(path: &Path, entry: &str) -> io::Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        create_private_dirs(folder)?;
     }
     let mut file = OpenOptions::new()
         .append(true)
@@ -165,6 +167,7 @@ fn unescaped(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

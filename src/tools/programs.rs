@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind, Seek as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -111,7 +111,13 @@ impl Programs {
     ///
     /// Errors: why no program will run, in a sentence.
     pub fn try_sandbox(&self) -> Result<(), String> {
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        // Where the first is read-only, the second may not be.
+        let mut private = tempfile::Builder::new();
+        private.permissions(fs::Permissions::from_mode(0o700));
+        let folder = private
+            .tempdir()
+            .or_else(|_| private.tempdir_in("/dev/shm"));
+        let folder = folder.map_err(|error| error.to_string())?;
         let job = Job {
             program: "true".into(),
             args: Vec::new(),
@@ -212,13 +218,26 @@ fn work_folder(home: &Path) -> Result<PathBuf, ProgramError> {
     }
 }
 
-/// What a program may know of this one's environment: everything but secrets, and what would have
-/// a shell run or read something else than the command it is given.
+/// What a program may know of this one's environment: everything but secrets, what would have a
+/// shell run or read something else than the command it is given, and what is between this process
+/// and whoever started it.
 fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
     let is_secret = |name: &OsStr| names_a_secret(&name.to_string_lossy());
-    all.filter(|(name, value)| !is_secret(name) && !steers_shell(name, value))
+    let is_ours = |name: &OsStr| OF_THE_SERVICE.iter().any(|of| name == *of);
+    all.filter(|(name, value)| !is_secret(name) && !is_ours(name) && !steers_shell(name, value))
         .collect()
 }
+
+/// A program that was given these could tell the service manager that the server is ready, lives, or
+/// has another process.
+const OF_THE_SERVICE: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+];
 
 /// Whether a variable changes what bash makes of a command that a policy has judged.
 fn steers_shell(name: &OsStr, value: &OsStr) -> bool {

@@ -3,6 +3,7 @@
 mod at_most_once;
 mod client;
 mod failed_writes;
+mod full_disk;
 mod limits;
 mod panics;
 mod power_cut;

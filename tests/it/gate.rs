@@ -198,7 +198,7 @@ impl Fixture {
             seen_tx,
             meeting: Meeting::default(),
         });
-        let front = Front::start(settings, Back::start().unwrap(), listener, handler).unwrap();
+        let front = Front::start(settings, Back::start(None).unwrap(), listener, handler).unwrap();
         Fixture { front, seen_rx }
     }
 
@@ -1262,7 +1262,7 @@ fn vanished_clients_are_probed_on_every_connection() {
     });
     let _front = Front::start(
         FrontSettings::default(),
-        Back::start().unwrap(),
+        Back::start(None).unwrap(),
         listener,
         handler,
     )

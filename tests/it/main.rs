@@ -20,6 +20,7 @@ mod crash;
 mod crate_facts;
 mod doctor;
 mod engine;
+mod faults;
 mod gate;
 mod guarantees;
 mod http;

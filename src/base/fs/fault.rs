@@ -69,6 +69,13 @@ impl FaultFs {
         )
     }
 
+    /// Takes nothing new from the operation on whose number stands in `from`, which may change:
+    /// writes, and files that would be created, fail with `errno`. Other operations go on, as on a
+    /// disk that is full.
+    pub fn full_from(inner: Arc<dyn Fs>, errno: Errno, from: Arc<AtomicU64>) -> FaultFs {
+        FaultFs::with_faults(inner, Faults::Full { errno, from })
+    }
+
     /// How many operations were asked for.
     pub fn operations(&self) -> u64 {
         self.plan.asked.load(Ordering::SeqCst)
@@ -98,6 +105,7 @@ enum Faults {
     None,
     One(Fault),
     Random { rng: Mutex<Rng>, one_in: u32 },
+    Full { errno: Errno, from: Arc<AtomicU64> },
 }
 
 /// What an operation does to the disk.
@@ -105,6 +113,8 @@ enum Faults {
 enum Deed {
     Read,
     Write,
+    /// A file or folder that may not be there yet.
+    Create,
     /// Names, lengths, syncs: what is done whole or not at all.
     Change,
 }
@@ -113,7 +123,7 @@ impl Deed {
     fn of_open(how: Open) -> Deed {
         match how {
             Open::Read | Open::Append => Deed::Read,
-            Open::AppendOrCreate | Open::CreateNew | Open::Empty => Deed::Change,
+            Open::AppendOrCreate | Open::CreateNew | Open::Empty => Deed::Create,
         }
     }
 }
@@ -129,6 +139,11 @@ impl Plan {
                 let mut rng = rng.lock().unwrap_or_else(PoisonError::into_inner);
                 let strikes = deed != Deed::Read && rng.u32(..*one_in) == 0;
                 strikes.then(|| random_fault(&mut rng, number))
+            }
+            Faults::Full { errno, from } => {
+                let is_new = matches!(deed, Deed::Write | Deed::Create);
+                let is_full = number >= from.load(Ordering::SeqCst);
+                (is_new && is_full).then_some(FaultKind::Error(*errno))
             }
         }
     }
@@ -177,7 +192,7 @@ impl FaultKind {
 
 impl Fs for FaultFs {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.plan.check(Deed::Change)?;
+        self.plan.check(Deed::Create)?;
         self.inner.create_dir(path)
     }
 

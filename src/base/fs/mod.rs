@@ -18,7 +18,7 @@ use crate::base::shown::shown_by_name;
 
 pub use dir_sync::DirSync;
 pub use fault::{Fault, FaultFs, FaultKind};
-pub use real::RealFs;
+pub use real::{RealFs, create_private_dirs};
 pub use sim::SimDisk;
 
 /// Files and folders, shared by all threads.

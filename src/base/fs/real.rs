@@ -13,6 +13,15 @@ use crate::base::fs::{File, Fs, Open};
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
+/// Creates a folder and those above it, as far as they are missing, for their owner alone. They need
+/// not survive a power cut.
+pub fn create_private_dirs(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(DIR_MODE)
+        .create(path)
+}
+
 /// Files of the system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs;

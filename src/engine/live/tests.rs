@@ -405,7 +405,9 @@ fn those_who_are_sent_away_are_told_why_and_count_no_more() {
     assert_eq!(cut(&scene, other.id).unwrap(), "another client took over");
     assert_eq!(scene.live.attached(), 2);
 
-    scene.live.cut_watchers("the disk is full");
+    scene
+        .live
+        .cut_watchers(Cut::Broken("the disk is full".to_owned()));
     assert_eq!(cut(&scene, mine.id).unwrap(), "the disk is full");
     assert_eq!(cut(&scene, other.id).unwrap(), "another client took over");
     assert_eq!(scene.live.attached(), 0);
@@ -439,7 +441,7 @@ fn whatever_happens_wakes_all_who_watch_once_the_lock_is_free() {
             scene.asks_the_model();
             scene.streams(&["a", "b"]);
         },
-        |scene: &mut Scene| scene.live.cut_watchers("bye"),
+        |scene: &mut Scene| scene.live.cut_watchers(Cut::Broken("bye".to_owned())),
         |scene: &mut Scene| scene.live.break_off("bye"),
     ] {
         happens(&mut scene);

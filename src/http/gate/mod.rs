@@ -44,6 +44,7 @@ use event_loop::EventLoop;
 pub use lent::LentSocket;
 pub use presence::Presence;
 use reply::DateLine;
+pub(in crate::http) use sys::connect_unix as connect_inner;
 
 /// One read of an answer, and so the most that a connection buffers of it.
 const SCRATCH_BYTES: usize = 16 << 10;
@@ -248,6 +249,30 @@ fn env(settings: GateSettings, accounts: Accounts) -> Env {
         date: DateLine::default(),
         scratch: vec![0; SCRATCH_BYTES],
     }
+}
+
+/// The fewest open files with which a client is answered while tools run and others wait.
+const FILES_MIN: u64 = OTHER_FILES + CONNECTIONS_MIN * FILES_PER_CONNECTION;
+/// One that watches, one that says something, and one that asks how things are.
+const CONNECTIONS_MIN: u64 = 4;
+
+/// The system gives us too few files to work with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "only {given} open files are allowed, and {FILES_MIN} are needed (`ulimit -n`, `LimitNOFILE=`)"
+)]
+pub struct TooFewFiles {
+    given: u64,
+}
+
+/// Raises the process's limit of open files to what the system allows, and refuses to go on with
+/// fewer than what works.
+pub fn refuse_too_few_files() -> Result<(), TooFewFiles> {
+    let given = sys::raise_open_files();
+    if given < FILES_MIN {
+        return Err(TooFewFiles { given });
+    }
+    Ok(())
 }
 
 /// As many connections as are wanted, or as the system has files for.

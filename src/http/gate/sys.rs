@@ -44,7 +44,7 @@ pub(super) fn prepare_listener(listener: &TcpListener) -> io::Result<()> {
 /// Begins a connection without waiting; one to a Unix socket stands at once or not at all.
 ///
 /// Errors: `WouldBlock` when its backlog is full, `ConnectionRefused` when nobody listens.
-pub(super) fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+pub(in crate::http) fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;

@@ -9,7 +9,7 @@ use crate::domain::event::{Status, Usage};
 use crate::domain::ids::SessionId;
 use crate::engine::EngineError;
 use crate::engine::view::PendingApproval;
-use crate::engine::{Accepted, Decided, Flow, NewMessage};
+use crate::engine::{Accepted, Cut, Decided, Flow, NewMessage};
 use crate::http::answer::Answer;
 use crate::http::context::Context;
 use crate::http::failure::{self, RETRY_SOON};
@@ -95,6 +95,7 @@ fn wait_for_turn(
             Flow::More => watch.look(),
             Flow::Open => watch.wait_until(deadline),
             Flow::Over => return Err(no_more(context, id, "its events have ended")),
+            Flow::Cut(cut @ Cut::Waits(_)) => return Err(failure::turn_waits(&cut.to_string())),
             Flow::Cut(cut) => return Err(no_more(context, id, &cut.to_string())),
         };
         match wake {

@@ -200,7 +200,10 @@ impl Relay {
         if turn_has_ended && self.audience == Audience::Turn {
             return Progress::Ended;
         }
-        pulled.map_or(Progress::Behind, |pulled| after_pull(desk, pulled))
+        let audience = self.audience;
+        pulled.map_or(Progress::Behind, |pulled| {
+            after_pull(desk, audience, pulled)
+        })
     }
 
     /// Whether all has left.
@@ -222,11 +225,16 @@ impl Desk {
     }
 }
 
-fn after_pull(desk: &mut Desk, pulled: Result<Flow, EngineError>) -> Progress {
+fn after_pull(desk: &mut Desk, audience: Audience, pulled: Result<Flow, EngineError>) -> Progress {
     match pulled {
         Ok(Flow::Open) => Progress::Quiet,
         Ok(Flow::More) => Progress::More,
         Ok(Flow::Over) => Progress::Ended,
+        // One who watches a session comes back, and sees the turn go on.
+        Ok(Flow::Cut(cut @ Cut::Waits(_))) if audience == Audience::Turn => {
+            sse::push_turn_waits(&mut desk.bytes, &cut.to_string());
+            Progress::Ended
+        }
         Ok(Flow::Cut(cut)) => {
             // Told as an event: a client that came back would send the other one away.
             if cut == Cut::TakenOver {

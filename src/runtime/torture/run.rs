@@ -1,7 +1,8 @@
 //! Starts servers, ends them, and looks at what they left, until the time is over.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,6 +48,7 @@ pub fn torture(
     asked.ask_on_signals()?;
     let folder = tempfile::Builder::new()
         .prefix("duragent-torture-")
+        .permissions(Permissions::from_mode(0o700))
         .tempdir_in(&options.folder)
         .with_context(|| format!("cannot use {}", options.folder.display()))?;
     let workspace = Workspace(folder.path().to_owned());

@@ -11,6 +11,8 @@ pub(super) struct Layout {
     pub(super) sessions: PathBuf,
     /// The keys of session creation.
     pub(super) keys: PathBuf,
+    /// What the clock last showed.
+    pub(super) clock: PathBuf,
 }
 
 /// Marks the folder of a session that is being created, or is being deleted: no session's name, so
@@ -24,6 +26,7 @@ impl Layout {
         Layout {
             sessions: root.join("sessions"),
             keys: root.join("keys"),
+            clock: root.join("clock"),
         }
     }
 
@@ -37,10 +40,23 @@ impl Layout {
         Folder(self.sessions.join(format!("{NEW_PREFIX}{id}")))
     }
 
+    /// Where it is tried whether anything can be written.
+    pub(super) fn trial(&self) -> PathBuf {
+        self.sessions.join(TRIAL)
+    }
+
     /// The folder of a session that is no longer in the list.
     pub(super) fn deleted_session(&self, id: &SessionId) -> Folder {
         Folder(self.sessions.join(format!("{DELETED_PREFIX}{id}")))
     }
+}
+
+/// A file that is written to see whether one can be.
+const TRIAL: &str = ".trial";
+
+/// Whether a file of that name was left by such a trial.
+pub(super) fn is_trial(name: &str) -> bool {
+    name == TRIAL
 }
 
 /// What follows the mark in a name that a creation or a deletion left behind: the session's id.

@@ -83,8 +83,12 @@ impl Log {
     }
 
     /// Takes back a short write. The cut is synced, so that "nothing was stored" stays true after a
-    /// power cut.
+    /// power cut. Where nothing was written, as on a disk that has become read-only, there is nothing
+    /// to cut.
     fn cut_back(&mut self, cause: &io::Error) -> Result<(), StoreError> {
+        if self.file.len().is_ok_and(|len| len == self.len) {
+            return Ok(());
+        }
         let cut = self.file.truncate(self.len);
         match cut.and_then(|()| self.file.sync_data()) {
             Ok(()) => Ok(()),

@@ -91,6 +91,10 @@ impl FileStore {
     /// workspace, who may create and delete sessions meanwhile.
     pub fn finish_deletions(&self) -> Result<(), StoreError> {
         for name in self.names()? {
+            if layout::is_trial(&name) {
+                let trial = self.layout.trial();
+                self.fs.remove_file(&trial).doing("remove", &trial)?;
+            }
             // One in hand was named before it was listed: either it still is in hand, or it is done
             // and the name is gone.
             if layout::leftover_of(&name).is_some_and(|of| !self.is_in_hand(of)) {
@@ -347,6 +351,24 @@ impl SessionStore for FileStore {
         self.keys.put(&*self.fs, key, value)
     }
 
+    fn clock_seen(&self) -> Result<Option<String>, StoreError> {
+        /// Ours has some hundred.
+        const BYTES_MAX: u64 = 4096;
+        let path = &self.layout.clock;
+        match fs::read_file(&*self.fs, path, BYTES_MAX) {
+            Ok(bytes) => Ok(String::from_utf8(bytes).ok()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).doing("read", path),
+        }
+    }
+
+    fn put_clock_seen(&self, text: &str) -> Result<(), StoreError> {
+        // Beside the folder of the sessions, which is made with it.
+        self.settle_folder()?;
+        let path = &self.layout.clock;
+        fs::replace_file(&*self.fs, path, text.as_bytes()).doing("write", path)
+    }
+
     fn read_only(&self) -> usize {
         self.unsure.count()
     }
@@ -355,6 +377,18 @@ impl SessionStore for FileStore {
         let sessions = &self.layout.sessions;
         self.settle_folder()?;
         self.fs.free_bytes(sessions).doing("measure", sessions)
+    }
+
+    fn try_write(&self, bytes: usize) -> Result<(), StoreError> {
+        self.settle_folder()?;
+        let trial = self.layout.trial();
+        let written = self.fs.open(&trial, Open::Empty).and_then(|mut file| {
+            // Not zeros, of which some file systems store nothing.
+            file.write_all(&vec![b'x'; bytes])?;
+            file.sync_data()
+        });
+        let removed = self.fs.remove_file(&trial);
+        written.and(removed).doing("write", &trial)
     }
 }
 

@@ -167,3 +167,64 @@ fn a_turn_that_is_left_waiting_goes_on_with_a_message_or_a_better_start() {
     world.sessions.recover(Recovery::TakeUp, || false).unwrap();
     world.wait_for(&id, is_turn_end);
 }
+
+/// A session that was used at `start`, on a clock that then does as `leap` says; how a sweep a day
+/// later finds it.
+fn swept_after(leap: impl Fn(&FakeClock)) -> Option<EndReason> {
+    let (world, clock) = world();
+    world.model.default_reply(text("yes"));
+    let id = world.session();
+    assert_eq!(sweep(&world), (0, 0));
+    read_all(&mut world.say(&id, "are you there"));
+    leap(&clock);
+    assert_eq!(sweep(&world), (0, 0));
+    // A process after this one knows of it.
+    let world = world.restarted();
+    assert_eq!(sweep(&world), (0, 0));
+    clock.advance(9 * HOUR);
+    assert_eq!(sweep(&world), (0, 0));
+    clock.advance(HOUR);
+    assert_eq!(sweep(&world), (1, 0));
+    end_reason(&world, &id)
+}
+
+#[test]
+fn a_clock_that_leaps_ends_nothing_before_its_time() {
+    const YEARS: i64 = 27 * 365 * 86400;
+    for leap in [YEARS, -YEARS] {
+        let reason = swept_after(|clock| clock.leap(leap));
+        assert_eq!(reason, Some(EndReason::Timeout), "{leap}");
+        let reason = swept_after(|clock| {
+            clock.reboot();
+            clock.leap(leap);
+        });
+        assert_eq!(reason, Some(EndReason::Timeout), "a boot and {leap}");
+    }
+}
+
+#[test]
+fn a_clock_that_leaps_removes_no_ended_session_before_its_time() {
+    let (world, clock) = world();
+    let id = world.session();
+    assert_eq!(sweep(&world), (0, 0));
+    world.sessions.end(&id).unwrap();
+    clock.leap(39 * 365 * 86400);
+    assert_eq!(sweep(&world), (0, 0));
+    clock.advance(2 * HOUR);
+    assert_eq!(sweep(&world), (0, 1));
+}
+
+#[test]
+fn sessions_of_an_older_version_are_not_ended_by_a_clock_that_is_years_off() {
+    let (world, clock) = world();
+    let id = world.session();
+    world.sessions.stop(Duration::ZERO);
+    std::fs::remove_file(world.folder.path().join("clock")).unwrap();
+    clock.reboot();
+    clock.leap(-27 * 365 * 86400);
+    let world = world.restarted();
+    assert_eq!(sweep(&world), (0, 0));
+    clock.leap(27 * 365 * 86400);
+    assert_eq!(sweep(&world), (0, 0));
+    assert_eq!(end_reason(&world, &id), None);
+}

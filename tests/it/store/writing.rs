@@ -2,6 +2,8 @@
 
 use super::*;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use duragent::base::fs::{Fault, FaultFs, FaultKind, RealFs};
 use duragent::domain::ids::TurnId;
 use duragent::store::{CreationKey, PartialHead};
@@ -260,6 +262,22 @@ fn a_full_disk_stores_nothing_and_the_log_goes_on_afterwards() {
 }
 
 #[test]
+fn a_write_that_wrote_nothing_needs_no_cut_which_a_read_only_disk_would_refuse() {
+    let from = Arc::new(AtomicU64::new(u64::MAX));
+    let disk = disk_after(&appends());
+    let fs = FaultFs::full_from(Arc::new(disk), Errno::ROFS, Arc::clone(&from));
+    let store = store_on(fs.clone());
+    let mut open = store.open(&id(1)).unwrap();
+    from.store(0, Ordering::SeqCst);
+    let before = fs.operations();
+    let refused = open.log.append(Seq(9), at(1), &[message(20, "x")]);
+    assert!(matches!(refused, Err(StoreError::Io { .. })), "{refused:?}");
+    assert_eq!(fs.operations(), before + 2, "a write and a length");
+    from.store(u64::MAX, Ordering::SeqCst);
+    open.log.append(Seq(9), at(1), &[message(20, "x")]).unwrap();
+}
+
+#[test]
 fn after_a_failed_sync_nothing_is_written_or_synced_until_the_next_process() {
     let (disk, store, mut open) = open_with_fault(2, FaultKind::Error(Errno::IO));
     let events = [message(20, "x")];
@@ -286,7 +304,7 @@ fn a_failed_cut_after_a_short_write_gives_the_log_up() {
     let counting = FaultFs::counting(Arc::new(disk.clone()));
     store_on(counting.clone()).open(&id(1)).unwrap();
     let opening = counting.operations();
-    // The write and all after it fail, with half a line written.
+    // The write fails with half a line written, and so does the cut, after a look at the length.
     let kind = FaultKind::ShortWrite {
         bytes: 30,
         errno: Errno::IO,
@@ -302,7 +320,7 @@ fn a_failed_cut_after_a_short_write_gives_the_log_up() {
     let both = FaultFs::new(
         Arc::new(short),
         Fault {
-            at: opening + 2,
+            at: opening + 3,
             kind,
         },
     );

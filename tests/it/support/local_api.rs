@@ -45,7 +45,7 @@ impl LocalApi {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let front = Front::start(
             FrontSettings::default(),
-            Back::start().unwrap(),
+            Back::start(None).unwrap(),
             listener,
             Arc::clone(&api) as _,
         );

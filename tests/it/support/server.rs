@@ -159,6 +159,38 @@ pub struct Launch<'a> {
     args: Vec<String>,
     env: BTreeMap<String, String>,
     under: Vec<String>,
+    before: Option<(Room, String)>,
+}
+
+/// What a shell that starts the program may change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Only itself: its limits, its umask.
+    Own,
+    /// What is mounted, too, for itself and the program.
+    Mounts,
+}
+
+impl Room {
+    /// Whether there is such a thing here: not every machine lets everybody mount.
+    pub fn exists(self) -> bool {
+        let mut shell = self.shell("mount -t tmpfs none /mnt");
+        self == Room::Own || shell.output().is_ok_and(|output| output.status.success())
+    }
+
+    /// A shell without a terminal, which has the program's arguments as its own.
+    fn shell(self, script: &str) -> Command {
+        let mut command = Command::new("setsid");
+        if self == Room::Mounts {
+            command.args(["unshare", "--mount"]);
+            if !rustix::process::geteuid().is_root() {
+                command.args(["--user", "--map-root-user"]);
+            }
+            command.arg("--");
+        }
+        command.args(["sh", "-ec", script, "sh"]);
+        command
+    }
 }
 
 impl<'a> Launch<'a> {
@@ -175,6 +207,7 @@ impl<'a> Launch<'a> {
         Launch {
             workspace,
             args: Vec::new(),
+            before: None,
             env: env.map(|(name, value)| (name.into(), value.into())).into(),
             under: Vec::new(),
         }
@@ -202,6 +235,12 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// What a shell without a terminal does first; it then becomes the program.
+    pub fn after(mut self, room: Room, script: &str) -> Launch<'a> {
+        self.before = Some((room, format!("{script}\nexec \"$@\"")));
+        self
+    }
+
     /// `duragent serve --port 0 …`, with its output in `serve.log`; not started yet.
     pub fn command(&self) -> Command {
         let log = File::options()
@@ -209,12 +248,19 @@ impl<'a> Launch<'a> {
             .append(true)
             .open(self.workspace.file("serve.log"))
             .unwrap();
-        let serve = [env!("CARGO_BIN_EXE_duragent"), "serve", "--port", "0"];
-        let words = self.under.iter().map(String::as_str).chain(serve);
-        let words: Vec<&str> = words.collect();
-        let mut command = Command::new(words[0]);
+        let program = [env!("CARGO_BIN_EXE_duragent")];
+        let words: Vec<&str> = self.under.iter().map(String::as_str).chain(program).collect();
+        let mut command = match &self.before {
+            None => Command::new(words[0]),
+            Some((room, script)) => {
+                let mut shell = room.shell(script);
+                shell.arg(words[0]);
+                shell
+            }
+        };
         command
             .args(&words[1..])
+            .args(["serve", "--port", "0"])
             .args(&self.args)
             .current_dir(self.workspace.path())
             .env_clear()
@@ -225,15 +271,25 @@ impl<'a> Launch<'a> {
         command
     }
 
+    /// Starts it, and waits until it ends by itself.
+    pub fn end(&self) -> ExitStatus {
+        self.spawn(&mut self.command()).wait_for_exit()
+    }
+
+    /// Starts it as `command`, and waits for nothing.
+    pub fn spawn(&self, command: &mut Command) -> Server {
+        Server {
+            child: command.spawn().unwrap(),
+            remote: Remote::at(SocketAddr::from(([127, 0, 0, 1], 0))),
+            workspace: self.workspace.path().to_owned(),
+        }
+    }
+
     /// Starts it and waits until it is ready.
     pub fn start(self) -> Server {
         // A server that was killed left its lock file, with its address in it.
         let stale = address_in(self.workspace);
-        let mut server = Server {
-            child: self.command().spawn().unwrap(),
-            remote: Remote::at(SocketAddr::from(([127, 0, 0, 1], 0))),
-            workspace: self.workspace.path().to_owned(),
-        };
+        let mut server = self.spawn(&mut self.command());
         server.address = server.wait_until_ready(self.workspace, stale);
         server
     }
