@@ -63,7 +63,42 @@ fn refuse_long(text: &str) -> Result<(), YamlError> {
 /// the value at which it was made.
 fn drive<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Value, YamlError> {
     seed.deserialize(serde_yaml::Deserializer::from_str(text))
-        .map_err(YamlError::from)
+        .map_err(|error| name_tab(text, YamlError::from(error)))
+}
+
+/// Calls a tab a tab: the parser only says that something cannot stand there, and nobody sees what.
+fn name_tab(text: &str, error: YamlError) -> YamlError {
+    /// What the parser says of the first word behind a tab.
+    const SAID: [&str; 4] = [
+        "found a tab character that violates indentation",
+        "found character that cannot start any token",
+        "mapping values are not allowed in this context",
+        "could not find expected ':'",
+    ];
+    let Some(at) = error
+        .position
+        .filter(|_| SAID.iter().any(|said| error.message.contains(said)))
+    else {
+        return error;
+    };
+    // The parser may only notice at the line after it.
+    let lines = text
+        .lines()
+        .enumerate()
+        .skip(at.line.saturating_sub(2))
+        .take(2);
+    let tab = lines.into_iter().find_map(|(index, line)| {
+        let indent = line.len() - line.trim_start().len();
+        let column = line[..indent].chars().position(|letter| letter == '\t')?;
+        Some(Position {
+            line: index + 1,
+            column: column + 1,
+        })
+    });
+    tab.map_or(error, |position| YamlError {
+        position: Some(position),
+        message: "a tab stands here: YAML is indented with spaces".to_owned(),
+    })
 }
 
 impl From<serde_yaml::Error> for YamlError {

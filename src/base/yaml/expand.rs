@@ -67,6 +67,20 @@ pub fn expand(text: &str, environment: Environment<'_>) -> Result<Option<Expande
     }))
 }
 
+/// The names of the variables in `text`, in their order; what could not be filled in is left out.
+pub fn names(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let pieces = text.split("${").collect::<Vec<_>>();
+    for pair in pieces.windows(2) {
+        let inside = pair[1].split_once('}').map(|(inside, _)| inside);
+        if let Some(inside) = inside.filter(|_| !pair[0].ends_with('$')) {
+            let name = inside.split_once(":-").map_or(inside, |(name, _)| name);
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
 /// The value of what stands between the braces.
 fn value_of(inside: &str, environment: Environment<'_>) -> Result<String, ExpandError> {
     if inside.contains("${") {
@@ -107,6 +121,17 @@ mod tests {
 
     fn expanded(text: &str) -> Result<Option<(String, bool)>, ExpandError> {
         expand(text, &environment).map(|found| found.map(|one| (one.text, one.is_all_variables)))
+    }
+
+    #[test]
+    fn the_names_of_variables_are_known_without_their_values() {
+        for (text, expected) in [
+            ("a ${B}${C:-d} e", &["B", "C"][..]),
+            ("$${B} ${", &[]),
+            ("plain", &[]),
+        ] {
+            assert_eq!(names(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -472,3 +472,27 @@ proptest! {
         prop_assert_eq!(plain(plain(file).unwrap().name).unwrap(), value);
     }
 }
+
+#[test]
+fn a_tab_is_called_a_tab() {
+    for (text, line, column) in [
+        ("a:\n\tb: 1\n", 2, 1),
+        ("a:\n  b: 1\n\tc: 2\n", 3, 1),
+        ("a: 1\n\tb: 2\n", 2, 1),
+        ("\ta: 1\n", 1, 1),
+        ("a:\n  \tb: 1\n", 2, 3),
+        ("a:\n\t- b\n", 2, 1),
+    ] {
+        let error = Document::parse(text.to_owned()).unwrap_err();
+        assert!(
+            error.message.contains("a tab stands here"),
+            "{text:?}: {error}"
+        );
+        assert_eq!(error.position, Some(Position { line, column }), "{text:?}");
+    }
+    for text in ["a: \"\tb\"\n", "a: [\n\tb]\n", "a: x\ty\n"] {
+        assert!(Document::parse(text.to_owned()).is_ok(), "{text:?}");
+    }
+    let other = Document::parse("a: b: c\n".to_owned()).unwrap_err();
+    assert!(!other.message.contains("tab"), "{other}");
+}
