@@ -9,13 +9,17 @@ AGENT ?=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Only when there is something to build: cargo says nothing while it optimises the last crate.
 build: ## Build the program: target/release/duragent
+	@echo "building; the last step, duragent itself, says nothing for a minute or more"
 	cargo build --release
 
 # `chat` starts the server, which goes on after it: `duragent serve stop` ends it.
+# The workspace is named: who runs what lies in this folder trusts it, whoever owns it.
+run: WORKSPACE = --workspace $(or $(DURAGENT_WORKSPACE),.duragent)
 run: build ## Build, set up a workspace if there is none, start the server and chat
-	@cargo run --release --quiet -- init --no-interactive
-	@cargo run --release --quiet -- chat $(if $(AGENT),--agent $(AGENT))
+	@cargo run --release --quiet -- $(WORKSPACE) init --no-interactive
+	@cargo run --release --quiet -- $(WORKSPACE) chat $(if $(AGENT),--agent $(AGENT))
 
 test: ## Run all tests
 	cargo test
