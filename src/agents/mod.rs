@@ -52,6 +52,17 @@ pub type OwnedEnvironment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 struct State {
     agents: BTreeMap<AgentName, Arc<AgentSpec>>,
     problems: Vec<Problem>,
+    /// The folders whose `agent.yaml` could not be used.
+    broken: Vec<String>,
+}
+
+/// An agent whose files cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenAgent {
+    /// The name of its folder.
+    pub name: String,
+    /// What is wrong, a line each; files are named from the folder of all agents.
+    pub mistakes: Vec<String>,
 }
 
 /// What a reload did.
@@ -118,6 +129,35 @@ impl AgentDirectory {
     /// What was wrong at the last reading, warnings included.
     pub fn problems(&self) -> Vec<Problem> {
         self.read_state(|state| state.problems.clone())
+    }
+
+    /// The agents that could not be read the last time, sorted by name. One that could before is in
+    /// the [list](Self::list) as it was then.
+    pub fn broken(&self) -> Vec<BrokenAgent> {
+        let found = |state: &State| {
+            let broken = state.broken.iter();
+            let named = broken.map(|name| BrokenAgent {
+                name: name.clone(),
+                mistakes: self.mistakes(name, &state.problems),
+            });
+            named.collect()
+        };
+        self.read_state(found)
+    }
+
+    fn mistakes(&self, name: &str, problems: &[Problem]) -> Vec<String> {
+        let home = self.folder.join(name);
+        let errors = problems
+            .iter()
+            .filter(|one| one.is_error() && one.file.starts_with(&home));
+        let shown = errors.map(|one| {
+            let file = one.file.strip_prefix(&self.folder);
+            Problem {
+                file: file.unwrap_or(&one.file).to_owned(),
+                ..one.clone()
+            }
+        });
+        shown.map(|one| one.to_string()).collect()
     }
 
     /// Reads the folder again.
@@ -187,8 +227,12 @@ impl State {
                 report.removed.push(name.clone());
             }
         }
-        let problems = found.problems;
-        (State { agents, problems }, report)
+        let next = State {
+            agents,
+            problems: found.problems,
+            broken: found.broken.names(),
+        };
+        (next, report)
     }
 }
 
@@ -216,6 +260,13 @@ enum Broken {
 }
 
 impl Broken {
+    fn names(self) -> Vec<String> {
+        match self {
+            Broken::All => Vec::new(),
+            Broken::These(names) => names,
+        }
+    }
+
     fn is_kept(&self, name: &AgentName) -> bool {
         match self {
             Broken::All => true,

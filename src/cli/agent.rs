@@ -2,15 +2,15 @@
 
 use crate::base::yaml;
 use crate::cli::args::{AgentCommand, AgentListArgs, AgentShowArgs, Global};
+use crate::cli::chat::broken;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
 use crate::cli::server::connect_running;
-use crate::cli::session::none_runs;
 use crate::cli::settings::{ClientSettings, client_settings};
 use crate::client::wire::AgentInfo;
 use crate::domain::ids::AgentName;
 use crate::runtime::options::ServeOptions;
-use crate::runtime::shown_agent::{SentPrompt, ShownAgent};
+use crate::runtime::shown_agent::{self, SentPrompt, ShownAgent};
 use crate::terminal::clean::{clean, one_line};
 use crate::terminal::table::table;
 
@@ -27,12 +27,17 @@ pub(super) fn run(command: &AgentCommand, global: &Global) -> Outcome {
 }
 
 fn list(args: &AgentListArgs, settings: &ClientSettings) -> Outcome {
-    let client = connect_running(&args.server, settings)?.ok_or_else(|| none_runs(settings))?;
-    let agents = client.agents()?;
+    let list = match connect_running(&args.server, settings)? {
+        Some(client) => client.agents()?,
+        None => shown_agent::list(&settings.config),
+    };
     if args.json {
-        output::print_json(&agents)?;
+        output::print_json(&list.agents)?;
     } else {
-        output::print(&agent_table(&agents))?;
+        output::print(&agent_table(&list.agents))?;
+    }
+    for agent in &list.broken {
+        output::tell(&clean(&format!("duragent: {}", broken(agent))));
     }
     Ok(())
 }
@@ -55,8 +60,9 @@ fn agent_table(agents: &[AgentInfo]) -> String {
 }
 
 fn show(args: &AgentShowArgs, global: &Global, settings: &ClientSettings) -> Outcome {
+    settings.check_found()?;
     let options = ServeOptions {
-        config: global.config.clone(),
+        origin: settings.origin.clone(),
         workspace: global.workspace.clone(),
         ..ServeOptions::default()
     };

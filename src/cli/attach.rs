@@ -5,26 +5,31 @@ use std::io::{self, BufRead, IsTerminal};
 use crate::cli::args::AttachArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::tell;
+use crate::cli::session::place::Place;
 use crate::cli::settings::ClientSettings;
 use crate::cli::{chat, server, session};
 use crate::client::Client;
 use crate::client::stream::Attaching;
 use crate::client::wire::Session;
 use crate::domain::ids::SessionId;
+use crate::runtime::offline::Filter;
 use crate::terminal::clean::one_line;
 use crate::terminal::watch;
 
 /// Lists what can be attached to, or attaches.
 pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
-    let client = server::connect(&args.server, settings)?;
     if args.list {
-        return session::print(&session::attachable(&client)?, args.json);
+        let mut sessions =
+            Place::find(&args.server, settings)?.list(Filter::default(), usize::MAX)?;
+        sessions.retain(session::is_attachable);
+        return session::print(&sessions, args.json);
     }
+    let client = server::connect(&args.server, settings)?;
     let id = match &args.session {
         Some(text) => session::find(&client, text)?,
         None => only_one(session::attachable(&client)?)?,
     };
-    check(&client, &id)?;
+    let agent = check(&client, &id)?.agent;
     let attaching = Attaching {
         history: args.history.into(),
         is_readonly: args.readonly,
@@ -38,13 +43,14 @@ pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
         return Err(Failure::usage("attach needs a terminal")
             .hint("a program sends one message with: duragent chat --session ID"));
     }
+    let client = chat::with_key(client, &agent, &args.server, settings)?;
     chat::talk(client, id, attaching, settings)
 }
 
 /// A session that does not exist is said before the screen is taken over.
-fn check(client: &Client, id: &SessionId) -> Outcome {
+fn check(client: &Client, id: &SessionId) -> Result<Session, Failure> {
     match client.session(id) {
-        Ok(_) => Ok(()),
+        Ok(session) => Ok(session),
         Err(error) if error.status() == Some(404) => {
             Err(Failure::new(format!("there is no session {id}"))
                 .hint("duragent attach --list shows what there is"))

@@ -1,15 +1,17 @@
 //! `duragent chat`: talk to an agent, or let a program do so.
 
-use std::io::{self, IsTerminal, Read};
+use std::env;
+use std::io::{self, Read};
 
-use crate::cli::args::ChatArgs;
+use crate::cli::args::{ChatArgs, Global, ServerArgs};
 use crate::cli::failure::{Failure, Outcome};
+use crate::cli::new_workspace::settings_or_new;
 use crate::cli::output::tell;
-use crate::cli::settings::ClientSettings;
-use crate::cli::{server, session};
+use crate::cli::settings::{ClientSettings, is_interactive};
+use crate::cli::{ask, serve, server, session};
 use crate::client::Client;
 use crate::client::stream::Attaching;
-use crate::client::wire::AgentInfo;
+use crate::client::wire::{AgentInfo, AgentList, BrokenAgent};
 use crate::domain::ids::SessionId;
 use crate::terminal::chat::{self, Left};
 use crate::terminal::clean::{one_line, spelled_out};
@@ -17,20 +19,29 @@ use crate::terminal::oneshot::{self, Answer};
 
 /// What is shown of a session that `chat --session` goes on with.
 const HISTORY: usize = 20;
+const NAME_WIDTH: usize = 64;
 
 /// Opens a session and talks in it.
-pub(super) fn run(args: &ChatArgs, settings: &ClientSettings) -> Outcome {
-    let is_interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
+pub(super) fn run(args: &ChatArgs, global: &Global) -> Outcome {
     // Before a server is started for nothing.
-    let piped = if is_interactive {
+    let piped = if is_interactive() {
         None
     } else {
         Some(read_message()?)
     };
+    let settings = &settings_or_new(global, &args.server)?;
     let client = server::connect(&args.server, settings)?;
-    let id = match &args.session {
-        Some(text) => session::find(&client, text)?,
-        None => create(&client, args.agent.as_deref())?,
+    let (client, id) = match &args.session {
+        Some(text) => {
+            let id = session::find(&client, text)?;
+            (client, id)
+        }
+        None => {
+            let agent = chosen(&client, args.agent.as_deref())?;
+            let client = with_key(client, &agent, &args.server, settings)?;
+            let id = create(&client, &agent)?;
+            (client, id)
+        }
     };
     match piped {
         Some(text) => one_message(&client, &id, &text),
@@ -46,29 +57,75 @@ pub(super) fn talk(
     settings: &ClientSettings,
 ) -> Outcome {
     tell(&format!("{id}   /help, Ctrl+D leaves"));
-    let typed_before = settings.workspace.join("chat_history");
-    match chat::run(client, id.clone(), attaching, &typed_before)? {
+    let typed_before = settings.chat_history();
+    match chat::run(client, id.clone(), attaching, typed_before.as_deref())? {
         Left::Detached => tell(&format!("detached; come back with: duragent attach {id}")),
         Left::Ended => {}
     }
     Ok(())
 }
 
-fn create(client: &Client, agent: Option<&str>) -> Result<SessionId, Failure> {
-    let agent = match agent {
-        Some(agent) => agent.to_owned(),
-        None => only_agent(client.agents()?)?,
-    };
-    match client.create_session(&agent) {
+fn chosen(client: &Client, agent: Option<&str>) -> Result<String, Failure> {
+    match agent {
+        Some(agent) => Ok(agent.to_owned()),
+        None => only_agent(client.agents()?),
+    }
+}
+
+fn create(client: &Client, agent: &str) -> Result<SessionId, Failure> {
+    match client.create_session(agent) {
         Ok(created) => Ok(created.session_id),
-        Err(error) if error.status() == Some(404) => Err(missing(&agent, &client.agents()?)),
+        Err(error) if error.status() == Some(404) => Err(missing(agent, &client.agents()?.agents)),
         Err(error) => Err(error.into()),
     }
 }
 
-fn only_agent(mut agents: Vec<AgentInfo>) -> Result<String, Failure> {
+/// The client, of a server that was started again where that gives the agent's model its key.
+pub(super) fn with_key(
+    client: Client,
+    agent: &str,
+    server: &ServerArgs,
+    settings: &ClientSettings,
+) -> Result<Client, Failure> {
+    match server.server.is_none() && lacks_key(&client, agent, settings)? {
+        true => server::connect(server, settings),
+        false => Ok(client),
+    }
+}
+
+/// Whether the server was stopped because the agent's model needs a key that is set here, and was
+/// not where the server was started: it keeps the variables that it was born with.
+fn lacks_key(client: &Client, agent: &str, settings: &ClientSettings) -> Result<bool, Failure> {
+    let agents = client.agents()?.agents.into_iter();
+    let missing = agents
+        .filter(|one| one.name == agent)
+        .find_map(|one| one.missing_key);
+    let is_set = |name: &String| env::var(name).is_ok_and(|value| !value.trim().is_empty());
+    let Some(variable) = missing.filter(is_set).filter(|_| is_interactive()) else {
+        // Where nobody can be asked, the turn's failure says it.
+        return Ok(false);
+    };
+    let variable = one_line(&variable, NAME_WIDTH);
+    let lacks = format!("The server was started without {variable}, which is set here");
+    if !server::is_started_by_client(settings) {
+        tell(&format!("{lacks}: start it again where it is set"));
+        return Ok(false);
+    }
+    let is_wanted = ask::yes_or_no(&format!("{lacks}. Restart it?"))?;
+    if is_wanted {
+        serve::stop(&settings.workspace)?;
+    }
+    Ok(is_wanted)
+}
+
+fn only_agent(list: AgentList) -> Result<String, Failure> {
+    let mut agents = list.agents;
     match (agents.pop(), agents.len()) {
         (Some(agent), 0) => Ok(agent.name),
+        (None, _) if !list.broken.is_empty() => {
+            let named = list.broken.iter().map(broken);
+            Err(Failure::new(named.collect::<Vec<_>>().join("; ")))
+        }
         (None, _) => {
             Err(Failure::new("there is no agent yet").hint("make one with: duragent init"))
         }
@@ -88,8 +145,13 @@ fn missing(agent: &str, agents: &[AgentInfo]) -> Failure {
     failure.hint(format!("there are: {}", names(agents)))
 }
 
+/// An agent that cannot be used, with its mistakes.
+pub(super) fn broken(agent: &BrokenAgent) -> String {
+    let name = one_line(&agent.name, NAME_WIDTH);
+    format!("agent {name} cannot be used: {}", agent.errors.join("; "))
+}
+
 fn names(agents: &[AgentInfo]) -> String {
-    const NAME_WIDTH: usize = 64;
     let names: Vec<String> = agents
         .iter()
         .map(|agent| one_line(&agent.name, NAME_WIDTH))
@@ -116,7 +178,10 @@ fn one_message(client: &Client, id: &SessionId, text: &str) -> Outcome {
     match oneshot::send(client, id, text, &mut io::stdout().lock())? {
         Answer::Complete => Ok(()),
         Answer::Cancelled => Err(Failure::new("the reply was cancelled")),
-        Answer::Failed(message) => Err(Failure::new(message)),
+        Answer::Failed(failure) => Err(match failure.hint() {
+            Some(hint) => Failure::new(failure.message.clone()).hint(hint),
+            None => Failure::new(failure.message),
+        }),
         Answer::NeedsApproval(asked) => {
             let command = spelled_out(&asked.command);
             Err(
@@ -136,16 +201,33 @@ mod tests {
             name: (*name).to_owned(),
             description: None,
             version: None,
+            missing_key: None,
         };
         names.iter().map(agent).collect()
     }
 
+    fn list(names: &[&str], broken: &[&str]) -> AgentList {
+        let broken = broken.iter().map(|name| BrokenAgent {
+            name: (*name).to_owned(),
+            errors: vec!["a.yaml:1:1: no".to_owned()],
+        });
+        AgentList {
+            agents: agents(names),
+            broken: broken.collect(),
+        }
+    }
+
     #[test]
     fn the_only_agent_is_taken_and_several_are_listed() {
-        assert_eq!(only_agent(agents(&["a"])).unwrap(), "a");
-        let several = only_agent(agents(&["a", "b"])).unwrap_err().lines();
+        assert_eq!(only_agent(list(&["a"], &["c"])).unwrap(), "a");
+        let several = only_agent(list(&["a", "b"], &[])).unwrap_err().lines();
         assert!(several.contains("a, b"), "{several}");
-        let none = only_agent(agents(&[])).unwrap_err().lines();
+        let none = only_agent(list(&[], &[])).unwrap_err().lines();
         assert!(none.contains("duragent init"), "{none}");
+        let broken = only_agent(list(&[], &["c"])).unwrap_err().lines();
+        assert!(
+            broken.contains("agent c cannot be used: a.yaml:1:1: no"),
+            "{broken}"
+        );
     }
 }

@@ -53,9 +53,10 @@ impl Failure {
         let mut lines = format!("duragent: {text}\n");
         let of_client = || {
             let client_error = |cause: &(dyn std::error::Error + 'static)| {
-                cause.downcast_ref::<ClientError>()?.hint()
+                let hint = cause.downcast_ref::<ClientError>()?.hint();
+                hint.map(str::to_owned)
             };
-            self.error.chain().find_map(client_error).map(str::to_owned)
+            self.error.chain().find_map(client_error)
         };
         if let Some(hint) = self.hint.clone().or_else(of_client) {
             lines.push_str(&format!("hint: {hint}\n"));

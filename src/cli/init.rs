@@ -4,7 +4,7 @@
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -14,10 +14,11 @@ use serde::Deserialize;
 use ureq::Agent;
 
 use crate::base::fs::create_private_dirs;
-use crate::cli::args::InitArgs;
+use crate::cli::args::{Global, InitArgs};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
-use crate::cli::settings::ClientSettings;
+use crate::cli::settings::{is_interactive, locate, names_workspace, settings_here};
+use crate::config::lookup;
 use crate::domain::ids::AgentName;
 use crate::domain::providers::{KNOWN, ollama_base_url};
 use crate::domain::spec::Provider;
@@ -28,8 +29,12 @@ const PROMPT: &str = "You are a helpful assistant. Be concise and actionable.\n"
 const CONFIG: &str = include_str!("init/duragent.yaml");
 
 /// Writes what is missing, and says what that was.
-pub(super) fn run(args: &InitArgs, settings: &ClientSettings) -> Outcome {
-    let is_asking = !args.no_interactive && io::stdin().is_terminal() && io::stdout().is_terminal();
+///
+/// Errors: the current folder is one that no command would look for a workspace in.
+pub(super) fn run(args: &InitArgs, global: &Global) -> Outcome {
+    check_place(global)?;
+    let settings = &settings_here(global)?;
+    let is_asking = !args.no_interactive && is_interactive();
     let agents_dir = &settings.agents_dir;
     if args.agent_name.is_none() && has_agents(agents_dir) {
         output::print("there are agents already; nothing to do\n")?;
@@ -48,8 +53,29 @@ pub(super) fn run(args: &InitArgs, settings: &ClientSettings) -> Outcome {
     write_new(&folder.join("SYSTEM_PROMPT.md"), PROMPT)?;
     // Last of the agent's files: it is what makes the folder an agent.
     write_new(&folder.join(AGENT_FILE), &agent_yaml(&name, &choice))?;
-    write_new(settings.config_file(), CONFIG)?;
+    write_new(&settings.config_file(), CONFIG)?;
     output::print(&next_steps(&name, &choice))?;
+    Ok(())
+}
+
+/// Refuses a folder whose workspace others could change, and tells of one above that is used no
+/// longer from here.
+fn check_place(global: &Global) -> Outcome {
+    if names_workspace(global) {
+        return Ok(());
+    }
+    let here = env::current_dir().context("there is no current folder")?;
+    if !lookup::is_ours(&here) {
+        let why = "another account owns it or can write it, so no workspace in it would be used";
+        return Err(Failure::new(format!("{}: {why}", here.display()))
+            .hint("make a folder of your own, or name a workspace with --workspace"));
+    }
+    let above = locate(global);
+    let folder = above.origin.folder();
+    if above.missing.is_none() && folder != Path::new("") {
+        let note = "note: until now, commands here used the workspace of";
+        output::print(&format!("{note} {}\n", folder.display()))?;
+    }
     Ok(())
 }
 

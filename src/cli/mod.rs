@@ -7,12 +7,14 @@
 pub mod args;
 
 mod agent;
+mod ask;
 mod attach;
 mod chat;
 mod completions;
 mod doctor;
 mod failure;
 mod init;
+mod new_workspace;
 mod output;
 mod policy;
 mod serve;
@@ -56,13 +58,13 @@ fn carry_out(cli: Cli) -> Outcome {
     }
     match command {
         Command::Serve(args) => serve::run(args, &global),
-        Command::Chat(args) => chat::run(&args, &client_settings(&global)?),
+        Command::Chat(args) => chat::run(&args, &global),
         Command::Attach(args) => attach::run(&args, &client_settings(&global)?),
         Command::Session(command) => session::run(&command, &client_settings(&global)?),
         Command::Agent(command) => agent::run(&command, &global),
         Command::Policy(command) => policy::run(&command, &client_settings(&global)?),
-        Command::Init(args) => init::run(&args, &client_settings(&global)?),
-        Command::Validate(args) => validate::run(&args, global.config.as_deref()),
+        Command::Init(args) => init::run(&args, &global),
+        Command::Validate(args) => validate::run(&args, &settings::locate(&global).origin),
         Command::Doctor(args) => doctor::run(&args, &global),
         Command::Completions(args) => completions::run(&args),
         Command::Torture(args) => torture::run(&args),

@@ -15,6 +15,7 @@ pub(super) fn run(command: &PolicyCommand, settings: &ClientSettings) -> Outcome
 }
 
 fn test(args: &PolicyTestArgs, settings: &ClientSettings) -> Outcome {
+    settings.check_found()?;
     let explained = policy::explain(&Question {
         workspace: &settings.workspace,
         agents_dir: &settings.agents_dir,

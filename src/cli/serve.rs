@@ -11,14 +11,14 @@ use serde::Serialize;
 
 use crate::cli::args::{Global, ServeAction, ServeArgs};
 use crate::cli::failure::{Failure, Outcome};
+use crate::cli::new_workspace::make_workspace;
 use crate::cli::output::{self, tell};
-use crate::cli::server::url_of;
 use crate::cli::settings;
 use crate::client::Client;
 use crate::config::ConfigError;
 use crate::runtime;
 use crate::runtime::options::ServeOptions;
-use crate::runtime::workspace::{self, Holder};
+use crate::runtime::workspace::{self, Holder, Starter, url_of};
 
 /// Runs the server until it is stopped, or does something with the one that runs.
 pub(super) fn run(args: ServeArgs, global: &Global) -> Outcome {
@@ -30,22 +30,37 @@ pub(super) fn run(args: ServeArgs, global: &Global) -> Outcome {
 }
 
 fn serve(args: ServeArgs, global: &Global) -> Outcome {
+    let located = settings::locate(global);
+    // Whoever names the agents says where they are: a workspace beside them may be made.
+    let is_named = args.agents_dir.is_some() || agents_are_named();
+    if let Some(missing) = located.missing.as_ref().filter(|_| !is_named) {
+        if !settings::is_interactive() {
+            return Err(settings::no_workspace(missing));
+        }
+        make_workspace(missing, global)?;
+    }
     if args.detached {
         // So that closing the terminal, or Ctrl+C in it, does not reach this process.
         setsid().context("cannot leave the terminal")?;
     }
     runtime::serve::serve(&ServeOptions {
-        config: global.config.clone(),
+        origin: settings::locate(global).origin,
         workspace: global.workspace.clone(),
         host: args.host,
         port: args.port,
-        // Clients read the address from the workspace's lock.
-        takes_any_port: args.detached,
+        starter: match args.detached {
+            true => Starter::Client,
+            false => Starter::Person,
+        },
         agents_dir: args.agents_dir,
         log_level: global.log_level(),
         resume: args.resume.into(),
     })
     .map_err(serve_failure)
+}
+
+fn agents_are_named() -> bool {
+    std::env::var_os("DURAGENT_AGENTS_DIR").is_some_and(|value| !value.is_empty())
 }
 
 /// A configuration that is wrong is wrong usage.
@@ -81,7 +96,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
 }
 
 /// Asks the server to stop, and waits until it has.
-fn stop(folder: &Path) -> Outcome {
+pub(super) fn stop(folder: &Path) -> Outcome {
     /// A server drains for 10 seconds by default, and longer where it was told to.
     const STOP_LIMIT: Duration = Duration::from_secs(60);
     let holder = workspace::holder(folder).ok_or_else(|| none_runs(folder))?;

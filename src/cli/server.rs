@@ -1,26 +1,33 @@
 //! Finds the server of a workspace, and starts one where there is none.
 //!
-//! Two clients that start servers at the same time end up on one: only one server gets the
-//! workspace's lock, the other exits, and both clients then read the address in the lock file.
+//! Invariants:
+//! - two clients that start servers at the same time end up on one: only one server gets the
+//!   workspace's lock, the other exits, and both clients then read the address in the lock file;
+//! - the lock says where the server is, at each request: nothing is sent to an address whose server
+//!   has gone, where another program may listen by now;
+//! - no server is started for files that ask for more than this account has agreed to.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
 use crate::base::fs::create_private_dirs;
+use crate::base::lock::lock;
 use crate::cli::args::ServerArgs;
+use crate::cli::ask;
 use crate::cli::failure::Failure;
 use crate::cli::output::tell;
-use crate::cli::settings::ClientSettings;
-use crate::client::Client;
-use crate::runtime::workspace::{self, Holder};
+use crate::cli::settings::{ClientSettings, is_interactive};
+use crate::client::{Client, Locate, NoServer};
+use crate::runtime::consent;
+use crate::runtime::workspace::{self, Holder, Starter, url_of};
 
 /// A server that is not ready by then is not going to be.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -36,11 +43,14 @@ pub(super) fn connect(args: &ServerArgs, settings: &ClientSettings) -> Result<Cl
     if let Some(url) = &args.server {
         return named(url, args);
     }
-    let token = token(args, settings);
-    match workspace::holder(&settings.workspace) {
-        Some(_) => wait_until_ready(settings, token, None),
-        None => start(settings, token),
+    settings.check_found()?;
+    if workspace::holder(&settings.workspace).is_some() {
+        wait_until_ready(settings, None)?;
+    } else {
+        agree(settings)?;
+        tell(&start(settings)?);
     }
+    Ok(own_server(args, settings))
 }
 
 /// The named server, or the workspace's if it runs.
@@ -51,24 +61,144 @@ pub(super) fn connect_running(
     if let Some(url) = &args.server {
         return named(url, args).map(Some);
     }
+    settings.check_found()?;
     if workspace::holder(&settings.workspace).is_none() {
         return Ok(None);
     }
-    wait_until_ready(settings, token(args, settings), None).map(Some)
+    wait_until_ready(settings, None)?;
+    Ok(Some(own_server(args, settings)))
 }
 
-/// The address of a server as a URL; one that listens everywhere is reached on this machine.
-pub(super) fn url_of(address: SocketAddr) -> String {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+/// Asks whether a server may be started, where the workspace's files make it do more than answer
+/// and this account has not served it so before.
+///
+/// Errors: the user said no, or there is nobody to ask.
+fn agree(settings: &ClientSettings) -> Result<(), Failure> {
+    let claims = consent::claims(&settings.config);
+    if consent::is_agreed(&settings.config, &claims) {
+        return Ok(());
+    }
+    let sentence = consent::sentence(&claims);
+    let hint = "look at its files; whoever starts it with `duragent serve` agrees to that";
+    if is_interactive() && ask::yes_or_no(&format!("{sentence}. Start?"))? {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{sentence}, and was not started")).hint(hint))
+}
+
+/// The workspace's server, wherever it is at the time.
+fn own_server(args: &ServerArgs, settings: &ClientSettings) -> Client {
+    let token = args.token.clone().or_else(|| settings.token.clone());
+    let seen = Seen {
+        last: workspace::holder(&settings.workspace),
+        ..Seen::default()
     };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
+    let server = OwnServer {
+        settings: settings.clone(),
+        seen: Mutex::new(seen),
+    };
+    Client::of(Arc::new(server), token)
 }
 
-fn token(args: &ServerArgs, settings: &ClientSettings) -> Option<String> {
-    args.token.clone().or_else(|| settings.token.clone())
+/// The server of a workspace, found by the workspace's lock.
+struct OwnServer {
+    settings: ClientSettings,
+    /// Held while one is started: of two threads that miss it, one starts it.
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// The server that was there last.
+    last: Option<Holder>,
+    started_at: Option<Instant>,
+    news: Option<String>,
+}
+
+impl Locate for OwnServer {
+    fn locate(&self) -> Result<String, NoServer> {
+        let mut seen = lock(&self.seen);
+        match workspace::holder(&self.settings.workspace) {
+            Some(holder) => {
+                let address = holder.address;
+                seen.last = Some(holder);
+                address.map(url_of).ok_or_else(is_starting)
+            }
+            // One that was stopped was stopped by somebody.
+            None if has_crashed(&self.settings, &seen) => self.start_again(&mut seen),
+            None => Err(is_gone()),
+        }
+    }
+
+    fn wake(&self) {
+        let mut seen = lock(&self.seen);
+        let was_by_client = seen.last.as_ref().is_some_and(is_by_client);
+        if workspace::holder(&self.settings.workspace).is_none() && was_by_client {
+            // The request that follows says what is wrong.
+            drop(self.start_again(&mut seen));
+        }
+    }
+
+    fn news(&self) -> Option<String> {
+        lock(&self.seen).news.take()
+    }
+}
+
+impl OwnServer {
+    fn start_again(&self, seen: &mut Seen) -> Result<String, NoServer> {
+        seen.started_at = Some(Instant::now());
+        let settings = &self.settings;
+        let is_agreed = consent::is_agreed(&settings.config, &consent::claims(&settings.config));
+        let started = is_agreed.then(|| start(settings));
+        match started {
+            Some(Ok(news)) => seen.news = Some(format!("(the server had gone: {news})")),
+            Some(Err(failure)) => {
+                log::debug!("{}", failure.lines());
+                return Err(is_gone());
+            }
+            None => return Err(is_gone()),
+        }
+        seen.last = workspace::holder(&settings.workspace);
+        let address = seen.last.as_ref().and_then(|holder| holder.address);
+        address.map(url_of).ok_or_else(is_starting)
+    }
+}
+
+/// Whether the server that was there last ended without an order to, and may be started again.
+fn has_crashed(settings: &ClientSettings, seen: &Seen) -> bool {
+    /// One that dies sooner would die again.
+    const LIVES_AT_LEAST: Duration = Duration::from_secs(5);
+    let started_at = seen.started_at;
+    if started_at.is_some_and(|started| started.elapsed() < LIVES_AT_LEAST) {
+        return false;
+    }
+    let crashed = workspace::crashed(&settings.workspace);
+    let pid = |holder: &Holder| holder.pid;
+    crashed.as_ref().is_some_and(is_by_client)
+        && crashed.as_ref().map(pid) == seen.last.as_ref().map(pid)
+}
+
+fn is_by_client(holder: &Holder) -> bool {
+    holder.starter == Starter::Client
+}
+
+fn is_starting() -> NoServer {
+    NoServer {
+        message: "the server of this workspace is just starting".to_owned(),
+        hint: "try again".to_owned(),
+    }
+}
+
+fn is_gone() -> NoServer {
+    NoServer {
+        message: "the server of this workspace has gone".to_owned(),
+        hint: "start it in another terminal, with: duragent serve".to_owned(),
+    }
+}
+
+/// Whether a client started the server that runs: a person's server is not a client's to end.
+pub(super) fn is_started_by_client(settings: &ClientSettings) -> bool {
+    workspace::holder(&settings.workspace).is_some_and(|holder| is_by_client(&holder))
 }
 
 /// The workspace's own token is for its own server: it is not sent anywhere else.
@@ -85,37 +215,36 @@ fn named(url: &str, args: &ServerArgs) -> Result<Client, Failure> {
     Ok(Client::new(&url, args.token.clone()))
 }
 
-/// Starts a server, on any port if another program has the configured one.
-fn start(settings: &ClientSettings, token: Option<String>) -> Result<Client, Failure> {
+/// Starts a server, on any port if another program has the configured one; returns what a user
+/// should know of it.
+fn start(settings: &ClientSettings) -> Result<String, Failure> {
     let child = Started::spawn(settings)?;
     let pid = child.child.id();
-    let client = wait_until_ready(settings, token, Some(child))?;
+    let url = wait_until_ready(settings, Some(child))?;
     // Another client's server may have been quicker, and then it is that one's.
     let holder = workspace::holder(&settings.workspace);
-    if holder.is_some_and(|holder| holder.pid == pid) {
-        tell(&format!(
-            "started a server at {} (log: {}; stop it with: duragent serve stop)",
-            client.base_url(),
-            settings.serve_log().display()
-        ));
-    }
-    Ok(client)
+    let is_own = holder.is_some_and(|holder| holder.pid == pid);
+    Ok(format!(
+        "{} a server at {url} (log: {}; stop it with: duragent serve stop)",
+        if is_own { "started" } else { "found" },
+        settings.serve_log().display()
+    ))
 }
 
-/// Waits for whoever holds the workspace's lock, be it `child` or a server that was quicker.
+/// Waits for whoever holds the workspace's lock, be it `child` or a server that was quicker; returns
+/// where it is.
 fn wait_until_ready(
     settings: &ClientSettings,
-    token: Option<String>,
     mut child: Option<Started>,
-) -> Result<Client, Failure> {
+) -> Result<String, Failure> {
     let deadline = Instant::now() + START_LIMIT;
     let mut seen_at = Instant::now();
     loop {
         let holder = workspace::holder(&settings.workspace);
         if let Some(address) = holder.as_ref().and_then(|holder| holder.address) {
-            let client = Client::new(&url_of(address), token.clone());
-            if client.is_ready(LOOK_LIMIT) {
-                return Ok(client);
+            let url = url_of(address);
+            if Client::new(&url, None).is_ready(LOOK_LIMIT) {
+                return Ok(url);
             }
         }
         let is_running = match &mut child {
@@ -140,11 +269,25 @@ fn did_not_start(settings: &ClientSettings, child: Option<&Started>) -> Failure 
             .hint("try again, and a new one is started");
     };
     let log = settings.serve_log();
-    let tail = child.log_tail(&log);
-    let why = tail.lines().last().unwrap_or("it said nothing").trim();
+    let (why, hint) = last_words(&child.log_tail(&log));
+    let hint = hint.unwrap_or_else(|| format!("all it said is in {}", log.display()));
+    Failure::new(format!("the server did not start: {why}")).hint(hint)
+}
+
+/// Why a server ended, and what can be done about it, by the end of its log.
+fn last_words(tail: &str) -> (String, Option<String>) {
+    let mut lines = tail
+        .lines()
+        .rev()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let last = lines.next().unwrap_or("it said nothing");
+    let (why, hint) = match last.strip_prefix("hint: ") {
+        Some(hint) => (lines.next().unwrap_or(last), Some(hint.to_owned())),
+        None => (last, None),
+    };
     let why = why.strip_prefix("duragent: ").unwrap_or(why);
-    Failure::new(format!("the server did not start: {why}"))
-        .hint(format!("all it said is in {}", log.display()))
+    (why.to_owned(), hint)
 }
 
 fn not_ready(settings: &ClientSettings, holder: Option<&Holder>) -> Failure {
@@ -174,7 +317,7 @@ impl Started {
         let mut command = Command::new(program);
         command.args(["serve", "--detached", "--workspace"]);
         command.arg(&settings.workspace);
-        if let Some(config) = &settings.config {
+        if let Some(config) = settings.origin.file() {
             command.arg("--config").arg(config);
         }
         let child = command
@@ -221,14 +364,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_listens_everywhere_is_reached_here() {
-        for (address, url) in [
-            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
-            ("0.0.0.0:80", "http://127.0.0.1:80"),
-            ("[::]:80", "http://[::1]:80"),
-            ("[::1]:80", "http://[::1]:80"),
+    fn a_server_that_did_not_start_is_quoted_with_its_hint() {
+        for (tail, why, hint) in [
+            ("", "it said nothing", None),
+            ("x\nduragent: no port\n", "no port", None),
+            (
+                "duragent: no port\nhint: take another\n",
+                "no port",
+                Some("take another"),
+            ),
+            ("a log line\n\n", "a log line", None),
         ] {
-            assert_eq!(url_of(address.parse().unwrap()), url);
+            let expected = (why.to_owned(), hint.map(str::to_owned));
+            assert_eq!(last_words(tail), expected, "{tail:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod check;
 mod export;
-mod place;
+pub(super) mod place;
 mod show;
 mod story;
 
@@ -78,8 +78,13 @@ pub(super) fn print(sessions: &[Session], as_json: bool) -> Outcome {
 /// Sessions that somebody can attach to, newest first.
 pub(super) fn attachable(client: &Client) -> Result<Vec<Session>, Failure> {
     let mut sessions = client.sessions(&[], SEARCHED_MAX)?;
-    sessions.retain(|session| session.status != Status::Completed);
+    sessions.retain(is_attachable);
     Ok(sessions)
+}
+
+/// Whether a session is not over.
+pub(super) fn is_attachable(session: &Session) -> bool {
+    session.status != Status::Completed
 }
 
 /// The session that `text` names: its id, or the beginning or the end of the id of only one that
@@ -104,15 +109,6 @@ fn pick(ids: impl Iterator<Item = SessionId>, text: &str) -> Result<SessionId, F
         ))),
         (None, _) => Err(Failure::new(format!("there is no session {text}"))),
     }
-}
-
-/// That no server runs whom a list could be read from.
-pub(super) fn none_runs(settings: &ClientSettings) -> Failure {
-    Failure::new(format!(
-        "no server runs for {}",
-        settings.workspace.display()
-    ))
-    .hint("start one with: duragent serve")
 }
 
 /// Whether `text` is the beginning or the end of an id. Ids of one time begin alike, so that their

@@ -1,18 +1,22 @@
-//! What clients take from the configuration: where the workspace is, and how to be let in.
+//! What commands take from the configuration: which workspace they are about, and how to be let in.
 
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::Global;
 use crate::cli::failure::Failure;
-use crate::config::{self, Config, Overrides};
+use crate::config::lookup::{self, NoWorkspace};
+use crate::config::{self, Config, ConfigSource, DEFAULT_FILE, Overrides};
 use crate::domain::spec::Provider;
 use crate::runtime::offline::Files;
 
-/// Settings of the commands that talk to a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Settings of the commands that are about a workspace.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct ClientSettings {
-    /// The configuration file that was named.
-    pub(super) config: Option<PathBuf>,
+    /// What the configuration was read from.
+    pub(super) origin: ConfigSource,
+    /// The configuration.
+    pub(super) config: Config,
     /// The workspace.
     pub(super) workspace: PathBuf,
     /// Where sessions are kept.
@@ -25,39 +29,119 @@ pub(super) struct ClientSettings {
     pub(super) token: Option<String>,
     /// Whether to say more than usual.
     pub(super) is_verbose: bool,
+    /// That the places above are only where a workspace would be.
+    pub(super) missing: Option<NoWorkspace>,
+}
+
+/// Where a command's workspace is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Located {
+    /// What its configuration is read from.
+    pub(super) origin: ConfigSource,
+    /// That none was named, and there is none.
+    pub(super) missing: Option<NoWorkspace>,
+}
+
+/// Finds what the command line is about: the workspace that it names, or the one that the current
+/// folder lies in.
+pub(super) fn locate(global: &Global) -> Located {
+    if let Some(file) = &global.config {
+        return Located {
+            origin: ConfigSource::File(file.clone()),
+            missing: None,
+        };
+    }
+    // A current folder that was removed has nothing above it either.
+    let here = std::env::current_dir().unwrap_or_default();
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    match lookup::find(&here, home.as_deref()) {
+        Ok(folder) => Located {
+            origin: ConfigSource::of(if folder == here {
+                Path::new("")
+            } else {
+                &folder
+            }),
+            missing: None,
+        },
+        Err(missing) => Located {
+            origin: ConfigSource::default(),
+            missing: Some(missing).filter(|_| !names_workspace(global)),
+        },
+    }
+}
+
+/// Whether the workspace is named, so that it need not exist.
+pub(super) fn names_workspace(global: &Global) -> bool {
+    let variable = || environment("DURAGENT_WORKSPACE").is_some_and(|value| !value.is_empty());
+    global.config.is_some() || global.workspace.is_some() || variable()
 }
 
 /// The settings for this command line, and the folder it is run in.
 ///
 /// Errors: the configuration is wrong, or the file that was named does not exist.
 pub(super) fn client_settings(global: &Global) -> Result<ClientSettings, Failure> {
-    let loaded = Config::load(global.config.as_deref(), &flags(global), &environment);
-    let config = loaded
+    settings_of(locate(global), global)
+}
+
+/// Settings for a workspace in the current folder, whatever lies above it.
+pub(super) fn settings_here(global: &Global) -> Result<ClientSettings, Failure> {
+    let located = Located {
+        origin: match &global.config {
+            Some(file) => ConfigSource::File(file.clone()),
+            None => ConfigSource::of(Path::new("")),
+        },
+        missing: None,
+    };
+    settings_of(located, global)
+}
+
+/// Whether there is a user who can be asked, and sees the question.
+pub(super) fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// That nothing can be done without a workspace, and how to have one.
+pub(super) fn no_workspace(missing: &NoWorkspace) -> Failure {
+    let hint = match &missing.untrusted {
+        None => "make one with: duragent init; or name one with --workspace or --config",
+        Some(_) => "name it with --workspace or --config if you trust it",
+    };
+    Failure::new(missing.to_string()).hint(hint)
+}
+
+fn settings_of(located: Located, global: &Global) -> Result<ClientSettings, Failure> {
+    let Located { origin, missing } = located;
+    let config = Config::load(&origin, &flags(global), &environment)
         .map_err(|error| Failure::usage(error.to_string()))?
         .config;
+    let token = config.server.api_token.as_ref();
     Ok(ClientSettings {
-        config: global.config.clone(),
-        workspace: config.workspace,
-        sessions_dir: config.sessions_dir,
-        agents_dir: config.agents_dir,
-        providers: config.providers.into_keys().collect(),
-        token: config
-            .server
-            .api_token
-            .map(|token| token.reveal().to_owned()),
+        origin,
+        workspace: config.workspace.clone(),
+        sessions_dir: config.sessions_dir.clone(),
+        agents_dir: config.agents_dir.clone(),
+        providers: config.providers.keys().cloned().collect(),
+        token: token.map(|token| token.reveal().to_owned()),
+        config,
         is_verbose: global.verbose > 0,
+        missing,
     })
 }
 
 /// Where the workspace is: all that is needed to find its server.
 ///
-/// Errors: the file that was named does not exist, or does not tell.
+/// Errors: there is none; the file that was named does not exist, or does not tell.
 pub(super) fn workspace(global: &Global) -> Result<PathBuf, Failure> {
-    config::workspace(global.config.as_deref(), &flags(global), &environment)
+    let located = locate(global);
+    if let Some(missing) = &located.missing {
+        return Err(no_workspace(missing));
+    }
+    config::workspace(&located.origin, &flags(global), &environment)
         .map_err(|error| Failure::usage(error.to_string()))
 }
 
-fn flags(global: &Global) -> Overrides {
+/// What the flags of every command say instead of the file.
+pub(super) fn flags(global: &Global) -> Overrides {
     Overrides {
         workspace: global.workspace.clone(),
         ..Overrides::default()
@@ -69,6 +153,15 @@ fn environment(name: &str) -> Option<String> {
 }
 
 impl ClientSettings {
+    /// That there is a workspace.
+    ///
+    /// Errors: none was named, and there is none.
+    pub(super) fn check_found(&self) -> Result<(), Failure> {
+        self.missing
+            .as_ref()
+            .map_or(Ok(()), |missing| Err(no_workspace(missing)))
+    }
+
     /// The sessions of the workspace, on their files.
     pub(super) fn files(&self) -> Files {
         Files::new(&self.workspace, &self.sessions_dir)
@@ -79,8 +172,18 @@ impl ClientSettings {
         self.workspace.join("serve.log")
     }
 
+    /// Where what a user types in chats is remembered, if that can be.
+    pub(super) fn chat_history(&self) -> Option<PathBuf> {
+        // Nothing is made in a folder only because somebody talks to a server elsewhere.
+        let is_there = self.missing.is_none() && self.workspace.is_dir();
+        is_there.then(|| self.workspace.join("chat_history"))
+    }
+
     /// Where the configuration is, or would be.
-    pub(super) fn config_file(&self) -> &Path {
-        self.config.as_deref().unwrap_or(Path::new("duragent.yaml"))
+    pub(super) fn config_file(&self) -> PathBuf {
+        match &self.origin {
+            ConfigSource::File(file) => file.clone(),
+            ConfigSource::Defaults(folder) => folder.join(DEFAULT_FILE),
+        }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::cli::args::{Global, ServeFaultyArgs, TortureArgs};
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::output;
+use crate::cli::{output, settings};
 use crate::runtime::options::{Resume, ServeOptions};
 use crate::runtime::serve::{FaultPlan, serve_faulty};
 use crate::runtime::torture::report::Report;
@@ -46,7 +46,7 @@ pub(super) fn run(args: &TortureArgs) -> Outcome {
 /// Runs a server whose disk fails.
 pub(super) fn run_faulty(args: &ServeFaultyArgs, global: &Global) -> Outcome {
     let options = ServeOptions {
-        config: global.config.clone(),
+        origin: settings::locate(global).origin,
         port: Some(0),
         resume: Resume::Always,
         log_level: global.log_level(),

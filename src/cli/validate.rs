@@ -1,15 +1,14 @@
 //! `duragent validate`: is what a user wrote what the server expects?
 
-use std::path::Path;
-
 use crate::cli::args::ValidateArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
+use crate::config::ConfigSource;
 use crate::runtime;
 
-/// Prints every problem of a file or an agent's folder, one line each. `config` is the configuration
-/// that was named.
-pub(super) fn run(args: &ValidateArgs, config: Option<&Path>) -> Outcome {
+/// Prints every problem of a file or an agent's folder, one line each. `config` describes
+/// providers that agents may name.
+pub(super) fn run(args: &ValidateArgs, config: &ConfigSource) -> Outcome {
     let shown = args.path.display();
     if !args.path.exists() {
         return Err(Failure::usage(format!("{shown} does not exist")));

@@ -138,6 +138,20 @@ pub struct Done {
 pub struct Failure {
     /// A sentence for people.
     pub message: String,
+    /// A word for programs.
+    #[serde(default)]
+    pub code: String,
+}
+
+impl Failure {
+    /// What a user can do about it, when that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        // The server has the variables of the shell that started it, which may be long closed.
+        (self.code == "missing_key").then_some(
+            "set it, and end the server that was started without it: duragent serve stop; \
+             the next chat starts one that has it",
+        )
+    }
 }
 
 /// The session at the start of an attach.

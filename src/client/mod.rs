@@ -16,7 +16,7 @@ pub mod stream;
 pub mod tries;
 pub mod wire;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
@@ -31,7 +31,7 @@ use crate::base::stop::{self, Stop, StopSource};
 use crate::client::event::PendingApproval;
 use crate::client::stream::{Attaching, EventStream};
 use crate::client::wire::{
-    AgentInfo, AgentList, Cancelled, CreatedSession, MessageList, Problem, Session, SessionPage,
+    AgentList, Cancelled, CreatedSession, MessageList, Problem, Readiness, Session, SessionPage,
     ShownMessage,
 };
 use crate::domain::event::Decision;
@@ -56,29 +56,88 @@ const PAGE_LIMIT: usize = 200;
 /// A server, and how to be let in.
 #[derive(Clone)]
 pub struct Client {
-    base_url: String,
+    locate: Arc<dyn Locate>,
     token: Option<String>,
+}
+
+/// Says where a server is. It is asked before each request: a server that was started again may be
+/// elsewhere, and another program may be where it was.
+pub trait Locate: Send + Sync {
+    /// The address as `http://HOST:PORT`, without a `/` at the end.
+    ///
+    /// Errors: there is no server now.
+    fn locate(&self) -> Result<String, NoServer>;
+
+    /// A user is about to ask for something: a server that a client started may be started again.
+    fn wake(&self) {}
+
+    /// What a user should know of the server since this was last called.
+    fn news(&self) -> Option<String> {
+        None
+    }
+}
+
+/// An address that stays.
+impl Locate for String {
+    fn locate(&self) -> Result<String, NoServer> {
+        Ok(self.clone())
+    }
+}
+
+/// That there is no server, and what a user can do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct NoServer {
+    /// Why.
+    pub message: String,
+    /// What helps.
+    pub hint: String,
+}
+
+/// A server for one request.
+struct Target {
+    base_url: String,
+    agent: Agent,
 }
 
 impl Client {
     /// A client of `base_url` (`http://HOST:PORT`, a trailing `/` is dropped).
     pub fn new(base_url: &str, token: Option<String>) -> Client {
-        Client {
-            base_url: base_url.trim_end_matches('/').to_owned(),
-            token,
-        }
+        let base_url = base_url.trim_end_matches('/').to_owned();
+        Client::of(Arc::new(base_url), token)
     }
 
-    /// Where the server is.
-    pub fn base_url(&self) -> &str {
-        &self.base_url
+    /// A client of the server that `locate` finds, wherever that is at the time.
+    pub fn of(locate: Arc<dyn Locate>, token: Option<String>) -> Client {
+        Client { locate, token }
+    }
+
+    /// Says that a user is about to ask for something: see [`Locate::wake`].
+    pub fn wake(&self) {
+        self.locate.wake();
+    }
+
+    /// What a user should know of the server since this was last called.
+    pub fn news(&self) -> Option<String> {
+        self.locate.news()
     }
 
     /// Whether the server takes requests now; waits at most `limit`.
     pub fn is_ready(&self, limit: Duration) -> bool {
-        let agent = self.agent(Some(limit));
-        self.send(&agent, Method::GET, "/readyz", None)
+        self.target(Some(limit))
+            .and_then(|target| self.send(&target, Method::GET, "/readyz", None))
             .is_ok_and(|response| response.status() == StatusCode::OK)
+    }
+
+    /// What the server says of its state; waits at most `limit`.
+    pub fn readiness(&self, limit: Duration) -> Result<Readiness, ClientError> {
+        let target = self.target(Some(limit))?;
+        let response = self.send(&target, Method::GET, "/readyz", None)?;
+        // One that takes no requests says why in the same form.
+        match response.status() {
+            StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => parsed(response),
+            _ => parsed(checked(response)?),
+        }
     }
 
     /// What the server says of its build.
@@ -87,9 +146,8 @@ impl Client {
     }
 
     /// All agents.
-    pub fn agents(&self) -> Result<Vec<AgentInfo>, ClientError> {
-        let list: AgentList = self.call(Method::GET, "/api/v1/agents", None)?;
-        Ok(list.agents)
+    pub fn agents(&self) -> Result<AgentList, ClientError> {
+        self.call(Method::GET, "/api/v1/agents", None)
     }
 
     /// Sessions, newest first, at most `limit`, read page by page.
@@ -151,8 +209,8 @@ impl Client {
         let body = json!({ "content": content });
         let path = session_path(id, "/stream");
         let headers = [("accept", "text/event-stream"), ("idempotency-key", key)];
-        let agent = cancel.register(self.agent(None))?;
-        let response = self.exchange(&agent, Method::POST, &path, &headers, Some(&body))?;
+        let target = cancel.register(self.target(None)?)?;
+        let response = self.exchange(&target, Method::POST, &path, &headers, Some(&body))?;
         Ok(EventStream::new(checked(response)?, cancel.clone()))
     }
 
@@ -175,8 +233,8 @@ impl Client {
         let path = with_query(&session_path(id, "/events"), &query);
         let mut headers = vec![("accept", "text/event-stream")];
         headers.extend(last_event_id.map(|id| ("last-event-id", id)));
-        let agent = cancel.register(self.agent(None))?;
-        let response = self.exchange(&agent, Method::GET, &path, &headers, None)?;
+        let target = cancel.register(self.target(None)?)?;
+        let response = self.exchange(&target, Method::GET, &path, &headers, None)?;
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(None);
         }
@@ -185,9 +243,9 @@ impl Client {
 
     /// Stops the running turn; returns whether there was one.
     pub fn cancel_turn(&self, cancel: &Cancel, id: &SessionId) -> Result<bool, ClientError> {
-        let agent = cancel.register(self.agent(Some(CALL_LIMIT)))?;
+        let target = cancel.register(self.target(Some(CALL_LIMIT))?)?;
         let path = session_path(id, "/cancel");
-        let response = checked(self.send(&agent, Method::POST, &path, Some(&json!({})))?)?;
+        let response = checked(self.send(&target, Method::POST, &path, Some(&json!({})))?)?;
         let answer: Cancelled = parsed(response)?;
         Ok(answer.cancelled)
     }
@@ -205,24 +263,24 @@ impl Client {
             "command": asked.command,
             "decision": decision,
         });
-        let agent = cancel.register(self.agent(Some(TURN_LIMIT)))?;
+        let target = cancel.register(self.target(Some(TURN_LIMIT))?)?;
         let path = session_path(id, "/approve");
-        checked(self.send(&agent, Method::POST, &path, Some(&body))?)?;
+        checked(self.send(&target, Method::POST, &path, Some(&body))?)?;
         Ok(())
     }
 
     /// Ends a session and deletes its files.
     pub fn delete_session(&self, id: &SessionId) -> Result<(), ClientError> {
-        let agent = self.agent(Some(CALL_LIMIT));
-        checked(self.send(&agent, Method::DELETE, &session_path(id, ""), None)?)?;
+        let target = self.target(Some(CALL_LIMIT))?;
+        checked(self.send(&target, Method::DELETE, &session_path(id, ""), None)?)?;
         Ok(())
     }
 
     /// Asks the server to finish what it does and exit.
     pub fn shutdown(&self) -> Result<(), ClientError> {
-        let agent = self.agent(Some(CALL_LIMIT));
+        let target = self.target(Some(CALL_LIMIT))?;
         let path = "/api/admin/v1/shutdown";
-        checked(self.send(&agent, Method::POST, path, Some(&json!({})))?)?;
+        checked(self.send(&target, Method::POST, path, Some(&json!({})))?)?;
         Ok(())
     }
 
@@ -232,14 +290,14 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<T, ClientError> {
-        let agent = self.agent(Some(CALL_LIMIT));
-        parsed(checked(self.send(&agent, method, path, body)?)?)
+        let target = self.target(Some(CALL_LIMIT))?;
+        parsed(checked(self.send(&target, method, path, body)?)?)
     }
 
     /// One request with a key of its own.
     fn send(
         &self,
-        agent: &Agent,
+        target: &Target,
         method: Method,
         path: &str,
         body: Option<&Value>,
@@ -247,20 +305,21 @@ impl Client {
         let key = new_key();
         let keyed = [("idempotency-key", key.as_str())];
         let headers: &[_] = if method == Method::POST { &keyed } else { &[] };
-        self.exchange(agent, method, path, headers, body)
+        self.exchange(target, method, path, headers, body)
     }
 
     fn exchange(
         &self,
-        agent: &Agent,
+        target: &Target,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Response<Body>, ClientError> {
+        let Target { base_url, agent } = target;
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.base_url));
+            .uri(format!("{base_url}{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -278,8 +337,9 @@ impl Client {
         answer.map_err(ClientError::Unreachable)
     }
 
-    /// An agent for one request. `limit` bounds all of it; without one, only silence is bounded.
-    fn agent(&self, limit: Option<Duration>) -> Agent {
+    /// The server, for one request. `limit` bounds all of it; without one, only silence is bounded.
+    fn target(&self, limit: Option<Duration>) -> Result<Target, ClientError> {
+        let base_url = self.locate.locate()?;
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -294,10 +354,11 @@ impl Client {
             Some(limit) => config.timeout_global(Some(limit)),
             None => config.timeout_per_read(Some(SILENCE_LIMIT)),
         };
-        if is_loopback(&self.base_url) {
+        if is_loopback(&base_url) {
             config = config.proxy(None);
         }
-        config.build().new_agent()
+        let agent = config.build().new_agent();
+        Ok(Target { base_url, agent })
     }
 }
 
@@ -305,7 +366,7 @@ impl std::fmt::Debug for Client {
     /// Leaves the token out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client")
-            .field("base_url", &self.base_url)
+            .field("at", &self.locate.locate())
             .finish_non_exhaustive()
     }
 }
@@ -353,19 +414,22 @@ impl Cancel {
         self.0.stop.wait(limit)
     }
 
-    fn register(&self, agent: Agent) -> Result<Agent, ClientError> {
+    fn register(&self, target: Target) -> Result<Target, ClientError> {
         let mut slot = lock(&self.0.agent);
         if self.is_cancelled() {
             return Err(ClientError::Cancelled);
         }
-        *slot = Some(agent.clone());
-        Ok(agent)
+        *slot = Some(target.agent.clone());
+        Ok(target)
     }
 }
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// There is no server.
+    #[error(transparent)]
+    NoServer(#[from] NoServer),
     /// No answer, or only a part of one.
     #[error("cannot reach the server")]
     Unreachable(#[source] ureq::Error),
@@ -409,13 +473,21 @@ impl ClientError {
     /// Whether the same request, with the same key, may succeed a little later.
     pub fn is_passing(&self) -> bool {
         match self {
-            ClientError::Unreachable(_) | ClientError::Lost(_) | ClientError::Closed => true,
+            ClientError::NoServer(_)
+            | ClientError::Unreachable(_)
+            | ClientError::Lost(_)
+            | ClientError::Closed => true,
             ClientError::Refused { problem, .. } => problem.status == 503,
             ClientError::NotOurs(_)
             | ClientError::NotEvents(_)
             | ClientError::NotARequest(_)
             | ClientError::Cancelled => false,
         }
+    }
+
+    /// Whether no server was there to hear of it.
+    pub fn is_away(&self) -> bool {
+        matches!(self, ClientError::NoServer(_) | ClientError::Unreachable(_))
     }
 
     /// The message with its causes, in one line.
@@ -430,7 +502,14 @@ impl ClientError {
     }
 
     /// What a user can do about it, when that is known.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            ClientError::NoServer(none) => return Some(&none.hint),
+            ClientError::Unreachable(_) => {
+                return Some("see whether a server runs there: duragent serve status");
+            }
+            _ => {}
+        }
         match self.status()? {
             401 => Some("give the server's token with --token or in DURAGENT_TOKEN"),
             403 => Some("the server takes strangers only with a token: set server.api_token there"),
@@ -542,6 +621,6 @@ mod tests {
     fn the_token_stays_out_of_debug_output() {
         let client = Client::new("http://x/", Some("secret".to_owned()));
         assert!(!format!("{client:?}").contains("secret"));
-        assert_eq!(client.base_url(), "http://x");
+        assert!(format!("{client:?}").contains("http://x\""));
     }
 }

@@ -51,9 +51,9 @@ impl Client {
 
     /// Ends a session and keeps its files.
     pub fn end_session(&self, id: &SessionId) -> Result<(), ClientError> {
-        let agent = self.agent(Some(CALL_LIMIT));
+        let target = self.target(Some(CALL_LIMIT))?;
         let path = with_query(&session_path(id, ""), &[("keep", "true")]);
-        checked(self.send(&agent, Method::DELETE, &path, None)?)?;
+        checked(self.send(&target, Method::DELETE, &path, None)?)?;
         Ok(())
     }
 }

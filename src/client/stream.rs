@@ -101,10 +101,13 @@ fn received(event: Event<'_>) -> Result<Received, BadEvent> {
 pub enum Followed {
     /// An event.
     Event(Received),
-    /// The connection is lost and did not come back at once; said once per loss.
-    Lost,
+    /// The connection is lost and did not come back at once, for this reason; said once per loss.
+    Lost(ClientError),
     /// It is back, exactly where it broke.
-    Back,
+    Back {
+        /// Whether its loss was said; it may have come back at once.
+        was_said: bool,
+    },
     /// The session is over and everything was shown.
     Ended,
 }
@@ -220,8 +223,9 @@ impl Follower {
                 self.stream = Some(stream);
                 // Once: who attaches later stays when this one comes back from a lost connection.
                 self.attaching.detaches_others = false;
-                let was_lost = std::mem::take(&mut self.said_lost);
-                Ok(was_lost.then_some(Followed::Back))
+                let was_said = std::mem::take(&mut self.said_lost);
+                let was_lost = self.failures > 0;
+                Ok(was_lost.then_some(Followed::Back { was_said }))
             }
             Ok(None) => {
                 self.ended = true;
@@ -230,7 +234,11 @@ impl Follower {
             Err(error) if error.is_passing() => {
                 let step = self.failed()?;
                 let is_news = !std::mem::replace(&mut self.said_lost, true);
-                Ok(if is_news { Some(Followed::Lost) } else { step })
+                Ok(if is_news {
+                    Some(Followed::Lost(error))
+                } else {
+                    step
+                })
             }
             Err(error) => Err(error),
         }

@@ -12,6 +12,30 @@ use crate::domain::time::Timestamp;
 pub struct AgentList {
     /// In the server's order.
     pub agents: Vec<AgentInfo>,
+    /// Those whose files cannot be used.
+    #[serde(default)]
+    pub broken: Vec<BrokenAgent>,
+}
+
+/// An agent whose files cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenAgent {
+    /// Its name.
+    pub name: String,
+    /// What is wrong, a line each.
+    #[serde(default)]
+    pub errors: Vec<String>,
+}
+
+/// `GET /readyz`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Readiness {
+    /// Why it takes no requests.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+    /// What an operator should know all the same.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// An agent in a list.
@@ -25,6 +49,9 @@ pub struct AgentInfo {
     /// Its version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The variable without which its model cannot be asked, if the server has it not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_key: Option<String>,
 }
 
 /// `GET /api/v1/sessions`.

@@ -16,8 +16,8 @@ use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{At, Report, WordOrList, or_default, plain};
 use crate::config::{
-    Config, ExternalGateway, Gateways, LocalUsers, LogFormat, Logging, Overrides, Restart, Route,
-    Sandbox, SandboxMode, Server, Sessions, Telegram, Web, raw,
+    Config, ConfigSource, DEFAULT_WORKSPACE, ExternalGateway, Gateways, LocalUsers, LogFormat,
+    Logging, Overrides, Restart, Route, Sandbox, SandboxMode, Server, Sessions, Telegram, Web, raw,
 };
 use crate::domain::ids::AgentName;
 use crate::domain::providers::{Described, Dialect, KeySource, Origin, Provider};
@@ -32,8 +32,8 @@ const HOURS_MAX: u64 = 10 * 366 * 24;
 
 /// Where values come from, beside the file's own.
 pub(super) struct Sources<'a> {
-    /// The file, if there is one.
-    pub(super) file: Option<&'a Path>,
+    /// The file, or the folder without one.
+    pub(super) origin: &'a ConfigSource,
     /// The command line.
     pub(super) flags: &'a Overrides,
     /// The environment.
@@ -108,12 +108,12 @@ pub(super) fn config(
 ) -> Config {
     let raw = raw.value;
     note_what_has_no_effect(&raw, report);
-    let folder = sources.file.map_or(PathBuf::new(), folder_of);
+    let folder = sources.origin.folder();
     let workspace = first_of(
         sources.flags.workspace.clone(),
         sources.variables.workspace.clone(),
         raw.workspace.map(|at| folder.join(at.value)),
-        folder.join(".duragent"),
+        folder.join(DEFAULT_WORKSPACE),
     );
     let workspace = absolute(&workspace);
     let agents_dir = first_of(
@@ -128,18 +128,18 @@ pub(super) fn config(
     };
     let sessions_path = plain(raw.services).and_then(|services| plain(services.session));
     Config {
-        file: sources.file.map(absolute),
+        file: sources.origin.file().map(absolute),
         agents_dir: absolute(&agents_dir),
         sessions_dir: inside(sessions_path.and_then(|session| session.path), "sessions"),
         world_memory_dir: inside(or_default(raw.world_memory).path, "memory/world"),
         server: server(or_default(raw.server), sources, report),
         sessions: sessions(or_default(raw.sessions), report),
-        gateways: gateways(or_default(raw.gateways), &folder, report),
+        gateways: gateways(or_default(raw.gateways), folder, report),
         routes: routes(or_default(raw.routes), report),
-        providers: providers(or_default(raw.providers), &folder, report),
-        sandbox: sandbox(or_default(raw.sandbox), &folder, report),
+        providers: providers(or_default(raw.providers), folder, report),
+        sandbox: sandbox(or_default(raw.sandbox), folder, report),
         web: web(or_default(raw.web), report),
-        logging: logging(or_default(raw.logging), sources, &folder, report),
+        logging: logging(or_default(raw.logging), sources, folder, report),
         workspace,
     }
 }
@@ -150,10 +150,6 @@ fn note_what_has_no_effect(raw: &raw::ConfigFile, report: &mut Report) {
     report.no_effect(raw.gateways.as_ref());
     report.no_effect(raw.routes.as_ref());
     report.no_effect(raw.compaction.as_ref());
-}
-
-fn folder_of(file: &Path) -> PathBuf {
-    file.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// Relative to the current folder, if it is relative. Only an empty path or a lost current

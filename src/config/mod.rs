@@ -7,9 +7,11 @@
 //!   `providers`) are errors;
 //!   elsewhere they are warnings at load and errors in [`validate`].
 //!
-//! Elsewhere: what an agent may do (`agents`), where the keys of providers may go (`llm`).
+//! Elsewhere: what an agent may do (`agents`), where the keys of providers may go (`llm`), where the
+//! file is looked for ([`lookup`]).
 
 mod checked;
+pub mod lookup;
 mod raw;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::address::AddressRange;
-use crate::base::text::{self, TextError};
+use crate::base::text;
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
@@ -28,8 +30,53 @@ use crate::domain::ids::AgentName;
 use crate::domain::providers::{Described, Provider};
 use crate::domain::secret::Secret;
 
-/// The file that is read when none is named.
+/// The name of the file that is looked for when none is named.
 pub const DEFAULT_FILE: &str = "duragent.yaml";
+/// The folder in which everything is kept when no other is named.
+pub const DEFAULT_WORKSPACE: &str = ".duragent";
+
+/// What a configuration is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// A file, which must exist; its paths are relative to its folder.
+    File(PathBuf),
+    /// No file: the defaults hold, relative to this folder.
+    Defaults(PathBuf),
+}
+
+impl ConfigSource {
+    /// What `folder` holds: its file, if there is one.
+    pub fn of(folder: &Path) -> ConfigSource {
+        let file = folder.join(DEFAULT_FILE);
+        match file.exists() {
+            true => ConfigSource::File(file),
+            false => ConfigSource::Defaults(folder.to_owned()),
+        }
+    }
+
+    /// The configuration file, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            ConfigSource::File(file) => Some(file),
+            ConfigSource::Defaults(_) => None,
+        }
+    }
+
+    /// What relative paths are relative to; empty for the current folder.
+    pub fn folder(&self) -> &Path {
+        match self {
+            ConfigSource::File(file) => file.parent().unwrap_or(Path::new("")),
+            ConfigSource::Defaults(folder) => folder,
+        }
+    }
+}
+
+impl Default for ConfigSource {
+    /// The defaults, in the current folder.
+    fn default() -> ConfigSource {
+        ConfigSource::Defaults(PathBuf::new())
+    }
+}
 
 /// What the program may rely on.
 #[derive(Debug, Clone, PartialEq)]
@@ -283,16 +330,15 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// Reads the configuration: from `path`, which must exist, or from `duragent.yaml` in the
-    /// current folder if there is one.
+    /// Reads the configuration.
     ///
     /// Errors: all problems of the file at once.
     pub fn load(
-        path: Option<&Path>,
+        origin: &ConfigSource,
         overrides: &Overrides,
         environment: Environment<'_>,
     ) -> Result<Loaded, ConfigError> {
-        let (config, problems) = read_config(path, overrides, environment, Level::Warning);
+        let (config, problems) = read_config(origin, overrides, environment, Level::Warning);
         match config {
             Some(config) => Ok(Loaded {
                 config,
@@ -308,11 +354,11 @@ impl Config {
 ///
 /// Errors: the file cannot be read at all, or the workspace itself is what is wrong.
 pub fn workspace(
-    path: Option<&Path>,
+    origin: &ConfigSource,
     overrides: &Overrides,
     environment: Environment<'_>,
 ) -> Result<PathBuf, ConfigError> {
-    let (config, problems) = read_unchecked(path, overrides, environment, Level::Warning);
+    let (config, problems) = read_unchecked(origin, overrides, environment, Level::Warning);
     let is_of_workspace =
         |problem: &Problem| problem.is_error() && problem.message.starts_with("`workspace`");
     match config {
@@ -323,7 +369,8 @@ pub fn workspace(
 
 /// Everything that is wrong with a configuration file.
 pub fn validate(path: &Path, environment: Environment<'_>) -> Vec<Problem> {
-    read_config(Some(path), &Overrides::default(), environment, Level::Error).1
+    let origin = ConfigSource::File(path.to_owned());
+    read_config(&origin, &Overrides::default(), environment, Level::Error).1
 }
 
 /// Every key that the file may have, as `server.port`; lists as `routes[].agent`, names of the user's
@@ -335,28 +382,28 @@ pub fn keys() -> Vec<String> {
 }
 
 fn read_config(
-    path: Option<&Path>,
+    origin: &ConfigSource,
     flags: &Overrides,
     environment: Environment<'_>,
     unknown_keys: Level,
 ) -> (Option<Config>, Vec<Problem>) {
-    let (config, problems) = read_unchecked(path, flags, environment, unknown_keys);
+    let (config, problems) = read_unchecked(origin, flags, environment, unknown_keys);
     let has_errors = problems.iter().any(Problem::is_error);
     (config.filter(|_| !has_errors), problems)
 }
 
 /// Values that were refused are defaults in the configuration.
 fn read_unchecked(
-    path: Option<&Path>,
+    origin: &ConfigSource,
     flags: &Overrides,
     environment: Environment<'_>,
     unknown_keys: Level,
 ) -> (Option<Config>, Vec<Problem>) {
-    let file = path.unwrap_or(Path::new(DEFAULT_FILE));
-    let (text, exists) = match text::read(file, TEXT_BYTES_MAX) {
-        Ok(text) => (text, true),
-        Err(TextError::Missing) if path.is_none() => (String::new(), false),
-        Err(error) => return (None, vec![Problem::of_file(file, error.to_string())]),
+    let file = origin.file().unwrap_or(Path::new(DEFAULT_FILE));
+    let text = match origin.file().map(|file| text::read(file, TEXT_BYTES_MAX)) {
+        None => String::new(),
+        Some(Ok(text)) => text,
+        Some(Err(error)) => return (None, vec![Problem::of_file(file, error.to_string())]),
     };
     let variables = match checked::variables(environment) {
         Ok(variables) => variables,
@@ -368,7 +415,7 @@ fn read_unchecked(
         Err(problem) => return (None, vec![problem]),
     };
     let sources = checked::Sources {
-        file: exists.then_some(file),
+        origin,
         flags,
         variables: &variables,
     };

@@ -16,6 +16,14 @@ pub enum EngineError {
     /// There is no agent of that name.
     #[error("Agent '{0}' not found")]
     AgentNotFound(String),
+    /// The agent is there, and its files cannot be used.
+    #[error("agent '{agent}' cannot be used: {mistake}")]
+    AgentBroken {
+        /// The agent.
+        agent: String,
+        /// What is wrong with its files, and where.
+        mistake: String,
+    },
     /// The session's agent is no longer there.
     #[error("the session's agent '{0}' is gone")]
     AgentGone(String),
@@ -104,6 +112,7 @@ impl EngineError {
             EngineError::Store(_)
             | EngineError::AgentNotFound(_)
             | EngineError::AgentGone(_)
+            | EngineError::AgentBroken { .. }
             | EngineError::SessionNotFound(_)
             | EngineError::SessionEnded(_)
             | EngineError::KeyReused

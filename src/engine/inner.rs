@@ -95,6 +95,30 @@ pub(super) struct Inner {
 pub trait Agents: Send + Sync {
     /// The agent of that name, as last loaded.
     fn get(&self, name: &str) -> Option<Agent>;
+
+    /// What is wrong with the files of an agent that there would be without that.
+    fn mistake(&self, _name: &str) -> Option<String> {
+        None
+    }
+}
+
+impl dyn Agents {
+    /// The agent of that name.
+    ///
+    /// Errors: [`EngineError::AgentBroken`]; else what `missing` makes of the name.
+    pub(super) fn find(
+        &self,
+        name: &str,
+        missing: impl FnOnce(String) -> EngineError,
+    ) -> Result<Agent, EngineError> {
+        self.get(name).ok_or_else(|| match self.mistake(name) {
+            Some(mistake) => EngineError::AgentBroken {
+                agent: name.to_owned(),
+                mistake,
+            },
+            None => missing(name.to_owned()),
+        })
+    }
 }
 
 shown_by_name!(Agents);
@@ -261,9 +285,7 @@ impl Inner {
             }
             live.state.summary.agent.clone()
         };
-        if self.agents.get(&agent).is_none() {
-            return Err(EngineError::AgentGone(agent));
-        }
+        self.agents.find(&agent, EngineError::AgentGone)?;
         if workers.waiting() >= self.settings.max_active.saturating_mul(WAITING_PER_SLOT) {
             return Err(EngineError::Busy {
                 retry_after: BUSY_RETRY_AFTER,

@@ -154,8 +154,7 @@ impl Sessions {
     /// Creates a session of `agent`; a repeated `key` returns the session it created before.
     pub fn create(&self, agent: &str, key: Option<&SourceId>) -> Result<SessionView, EngineError> {
         self.inner.refuse_when_draining()?;
-        let found = self.inner.agents.get(agent);
-        let agent = found.ok_or_else(|| EngineError::AgentNotFound(agent.to_owned()))?;
+        let agent = self.inner.agents.find(agent, EngineError::AgentNotFound)?;
         let Some(key) = key else {
             return self.create_new(&agent).map(|(view, _)| view);
         };

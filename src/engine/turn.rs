@@ -310,13 +310,15 @@ impl Worker<'_> {
     /// The session's agent; without it the turn fails.
     pub(super) fn agent(&self) -> Result<Option<Agent>, Leave> {
         let name = self.live()?.state.summary.agent.clone();
-        let agent = self.inner.agents.get(&name);
-        if agent.is_none() {
-            let gone = EngineError::AgentGone(name).to_string();
-            self.start_turn()?;
-            self.end_turn(Ending::failed(events::failure("agent_gone", gone)))?;
+        match self.inner.agents.find(&name, EngineError::AgentGone) {
+            Ok(agent) => Ok(Some(agent)),
+            Err(gone) => {
+                self.start_turn()?;
+                let failure = events::failure("agent_gone", gone.to_string());
+                self.end_turn(Ending::failed(failure))?;
+                Ok(None)
+            }
         }
-        Ok(agent)
     }
 
     pub(super) fn end_turn(&self, ending: Ending) -> Result<(), Leave> {

@@ -18,6 +18,12 @@ pub trait Host: Send + Sync {
     /// The agent of that name.
     fn agent(&self, name: &str) -> Option<Arc<AgentSpec>>;
 
+    /// The agents whose files cannot be used, sorted by name.
+    fn broken_agents(&self) -> Vec<BrokenAgent>;
+
+    /// The variable without which an agent's model cannot be asked, if it is not set here.
+    fn missing_key(&self, agent: &AgentSpec) -> Option<String>;
+
     /// Reads the agents again.
     fn reload_agents(&self) -> ReloadReport;
 
@@ -42,6 +48,15 @@ pub struct Readiness {
     pub reasons: Vec<String>,
     /// What an operator should know all the same.
     pub warnings: Vec<String>,
+}
+
+/// An agent whose files cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BrokenAgent {
+    /// The name of its folder.
+    pub name: String,
+    /// What is wrong, a line each.
+    pub errors: Vec<String>,
 }
 
 /// Which program this is.

@@ -20,6 +20,7 @@ impl From<EngineError> for Problem {
             | EngineError::Invalid(_)
             | EngineError::WrongCall(_) => Problem::new(400, detail),
             EngineError::AgentGone(_) => Problem::new(409, detail).with_kind("agent-gone"),
+            EngineError::AgentBroken { .. } => Problem::new(409, detail).with_kind("agent-broken"),
             EngineError::KeyReused => Problem::new(409, detail).with_kind("key-reused"),
             EngineError::AlreadyAnswered => Problem::new(409, detail).with_kind("already-answered"),
             EngineError::WrongCommand => Problem::new(409, detail).with_kind("command-differs"),
@@ -115,6 +116,14 @@ mod tests {
             (EngineError::Invalid("no".into()), 400, None),
             (EngineError::WrongCall("x".into()), 400, None),
             (EngineError::AgentGone("x".into()), 409, None),
+            (
+                EngineError::AgentBroken {
+                    agent: "x".into(),
+                    mistake: "x/agent.yaml:1:1: no".into(),
+                },
+                409,
+                None,
+            ),
             (EngineError::KeyReused, 409, None),
             (EngineError::AlreadyAnswered, 409, None),
             (EngineError::WrongCommand, 409, None),

@@ -11,6 +11,7 @@ use crate::domain::ids::{AgentName, CallId, MessageId, Seq, SessionId};
 use crate::domain::spec::AgentSpec;
 use crate::domain::time::Timestamp;
 use crate::engine::view::{PendingApproval, Role, SessionPage, SessionView, ShownMessage};
+use crate::http::context::BrokenAgent;
 use crate::http::problem::Problem;
 use crate::http::turn::Reply;
 
@@ -371,6 +372,8 @@ impl EventPage {
 #[derive(Debug, Serialize)]
 pub struct AgentList<'a> {
     agents: Vec<AgentBrief<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    broken: Vec<BrokenAgent>,
 }
 
 #[derive(Debug, Serialize)]
@@ -380,18 +383,26 @@ struct AgentBrief<'a> {
     description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_key: Option<String>,
 }
 
 impl<'a> AgentList<'a> {
-    /// In the order given.
-    pub fn new(agents: impl IntoIterator<Item = &'a AgentSpec>) -> AgentList<'a> {
-        let agents = agents.into_iter().map(|agent| AgentBrief {
+    /// In the order given, each with the variable that its model misses, and those that cannot be
+    /// used.
+    pub fn new(
+        agents: impl IntoIterator<Item = (&'a AgentSpec, Option<String>)>,
+        broken: Vec<BrokenAgent>,
+    ) -> AgentList<'a> {
+        let agents = agents.into_iter().map(|(agent, missing_key)| AgentBrief {
             name: agent.name.as_str(),
             description: agent.description.as_deref(),
             version: agent.version.as_deref(),
+            missing_key,
         });
         AgentList {
             agents: agents.collect(),
+            broken,
         }
     }
 }

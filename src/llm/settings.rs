@@ -128,6 +128,22 @@ impl ProviderSettings {
         tried.err().map(|error| error.to_string())
     }
 
+    /// The variable of the key without which `choice` cannot be asked, if it is a variable, and is not
+    /// set.
+    pub fn missing_key(&self, choice: &ModelChoice) -> Option<String> {
+        let destination = self.destination(choice).ok()?;
+        let is_missing = self.key(choice, &destination).is_err();
+        match self.key_source(&choice.provider).filter(|_| is_missing)? {
+            KeySource::Variable(name) => Some(name),
+            KeySource::File(_) => None,
+        }
+    }
+
+    /// Where `choice` is asked, if that is known.
+    pub fn address<'a>(&'a self, choice: &'a ModelChoice) -> Option<&'a str> {
+        self.base_url(choice).map(|(url, _)| url)
+    }
+
     /// Why the key that is there for `choice` is not sent where it is asked, if it is not. Of this
     /// machine nothing is said: what runs here often needs none.
     pub fn withheld(&self, choice: &ModelChoice) -> Option<String> {

@@ -38,7 +38,7 @@ struct Record {
 /// What tells a folder from another of the same name. A number is given again when its folder is
 /// gone, the time of birth is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Identity {
+pub(super) struct Identity {
     inode: u64,
     born_micros: Option<u64>,
 }
@@ -110,7 +110,8 @@ pub(super) enum ArrivalsError {
 }
 
 impl Identity {
-    fn of(folder: &Path) -> io::Result<Identity> {
+    /// Looks at the folder.
+    pub(super) fn of(folder: &Path) -> io::Result<Identity> {
         let metadata = fs::metadata(folder)?;
         // Not every file system knows it.
         let born = metadata.created().ok();

@@ -1,21 +1,28 @@
 //! `duragent doctor`: what could keep a server, or an agent of it, from working.
 //!
-//! Looks, and changes nothing. What it knows of the environment is that of the process that it runs
-//! in, which may differ from the server's.
+//! Looks, and changes nothing. Where a server runs, it is asked for its own view: it has the
+//! environment of whoever started it, which may differ from that of this process.
+
+mod check;
+mod files;
+mod network;
+mod server;
+mod tools;
 
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::fs::{Access, access};
-use serde::Serialize;
+
+pub use check::{Check, Health};
 
 use crate::agents::{self, AgentDirectory};
 use crate::base::fs::{Fs as _, RealFs};
-use crate::base::yaml::problem::Problem;
-use crate::config::{self, Config, DEFAULT_FILE, Overrides, SandboxMode};
+use crate::client::wire::AgentList;
+use crate::config::{self, Config, ConfigSource, DEFAULT_FILE, Overrides, SandboxMode};
 use crate::domain::spec::AgentSpec;
 use crate::domain::time::Timestamp;
 use crate::llm::providers::ProviderSettings;
@@ -24,101 +31,30 @@ use crate::runtime::programs::programs;
 use crate::runtime::providers;
 use crate::tools::web;
 
-/// One thing that was looked at, and how it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// What it is about: `config`, `agent ada`, `disk`.
-    pub subject: String,
-    /// How it is.
-    pub status: Health,
-    /// What was found.
-    pub message: String,
-    /// What can be done about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
+use self::check::environment;
+use self::tools::is_on_path;
 
-/// How something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Health {
-    /// As it should be.
-    Ok,
-    /// It works, and may not do what is expected.
-    Warning,
-    /// It does not work.
-    Error,
-}
-
-impl Health {
-    /// As it is printed.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Health::Ok => "ok",
-            Health::Warning => "warning",
-            Health::Error => "error",
-        }
-    }
-}
-
-impl Check {
-    /// Something as it should be.
-    pub fn ok(subject: impl Into<String>, message: impl Into<String>) -> Check {
-        Check::new(subject, Health::Ok, message)
-    }
-
-    /// Something that works, and may not do what is expected.
-    pub fn warning(subject: impl Into<String>, message: impl Into<String>) -> Check {
-        Check::new(subject, Health::Warning, message)
-    }
-
-    /// Something that does not work.
-    pub fn error(subject: impl Into<String>, message: impl Into<String>) -> Check {
-        Check::new(subject, Health::Error, message)
-    }
-
-    fn new(subject: impl Into<String>, status: Health, message: impl Into<String>) -> Check {
-        Check {
-            subject: subject.into(),
-            status,
-            message: message.into(),
-            hint: None,
-        }
-    }
-
-    /// The same, with what can be done about it.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Check {
-        self.hint = Some(hint.into());
-        self
-    }
-
-    fn of_problem(subject: &str, problem: &Problem) -> Check {
-        // Its own hint stands in its line.
-        let status = match problem.is_error() {
-            true => Health::Error,
-            false => Health::Warning,
-        };
-        Check::new(subject, status, problem.to_string())
-    }
-}
-
-/// Looks at everything but the server. `file` is the configuration that was named; without one, or
-/// with one that is wrong, the configuration that holds is missing, and what depends on it is not
-/// looked at.
-pub fn examine(file: Option<&Path>, flags: &Overrides) -> (Vec<Check>, Option<Config>) {
-    let mut checks = config_checks(file);
-    let config = match Config::load(file, flags, &environment) {
+/// Looks at everything. Where the configuration is wrong, what depends on it is not looked at.
+pub fn examine(origin: &ConfigSource, flags: &Overrides, token: Option<&str>) -> Vec<Check> {
+    let mut checks = config_checks(origin);
+    let config = match Config::load(origin, flags, &environment) {
         Ok(loaded) => loaded.config,
         Err(error) => {
             if !checks.iter().any(|check| check.status == Health::Error) {
                 let found = error.problems.iter();
                 checks.extend(found.map(|problem| Check::of_problem("config", problem)));
             }
-            return (checks, None);
+            let rest = "is not looked at before the configuration is right";
+            checks.push(Check::warning("the rest", rest));
+            return checks;
         }
     };
+    let server = server::look(&config, token);
+    let (settings, _) = providers::settings(&config, environment);
     checks.extend(folder_checks(&config));
+    checks.extend(files::owners(&config));
+    checks.extend(files::log_file(&config));
+    checks.push(files::temporary());
     checks.push(disk(&config));
     checks.push(clock(&config));
     let (workspace, agents_dir) = (&config.workspace, &config.agents_dir);
@@ -126,22 +62,23 @@ pub fn examine(file: Option<&Path>, flags: &Overrides) -> (Vec<Check>, Option<Co
     let loaded = AgentDirectory::load_in(workspace, agents_dir, names, Arc::new(environment));
     checks.extend(directive_checks(agents_dir, &loaded));
     let agents = loaded.list();
-    checks.extend(agent_checks(&config, &agents));
+    checks.extend(agent_checks(&config, &agents, server.agents()));
+    checks.extend(files::policies(&config, &agents));
+    checks.extend(files::routes(&config, &agents));
+    checks.extend(network::models(&agents, &settings));
     checks.extend(tool_checks(&config, &agents));
-    (checks, Some(config))
+    checks.extend(tools::checks(&config, &agents));
+    checks.push(files::sessions(&config, &agents));
+    checks.extend(server.checks(&config));
+    checks
 }
 
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-fn config_checks(file: Option<&Path>) -> Vec<Check> {
+fn config_checks(origin: &ConfigSource) -> Vec<Check> {
     const SUBJECT: &str = "config";
-    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-    if file.is_none() && !path.exists() {
-        let message = format!("there is no {DEFAULT_FILE} here: the defaults hold");
+    let Some(path) = origin.file() else {
+        let message = format!("there is no {DEFAULT_FILE}: the defaults hold");
         return vec![Check::ok(SUBJECT, message)];
-    }
+    };
     let problems = config::validate(path, &environment);
     if problems.is_empty() {
         return vec![Check::ok(SUBJECT, format!("{} is valid", path.display()))];
@@ -259,7 +196,12 @@ fn directive_checks(agents_dir: &Path, loaded: &AgentDirectory) -> Vec<Check> {
         .collect()
 }
 
-fn agent_checks(config: &Config, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
+/// `served` are the agents as a running server sees them.
+fn agent_checks(
+    config: &Config,
+    agents: &[Arc<AgentSpec>],
+    served: Option<&AgentList>,
+) -> Vec<Check> {
     const SUBJECT: &str = "agents";
     const HINT: &str = "`duragent init` makes one";
     let folder = &config.agents_dir;
@@ -285,7 +227,10 @@ fn agent_checks(config: &Config, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
         let Some(spec) = agents.iter().find(|spec| spec.name.as_str() == name) else {
             continue;
         };
-        checks.extend(key_checks(&subject, spec, &providers));
+        checks.extend(match served {
+            Some(served) => server::key_check(&subject, spec, served),
+            None => key_checks(&subject, spec, &providers),
+        });
         if checks.len() == before {
             let model = spec.model.main.label();
             checks.push(Check::ok(subject, format!("asks {model}")));
@@ -389,15 +334,10 @@ fn search(agents: &[&str]) -> Option<Check> {
     })
 }
 
-fn is_on_path(program: &str, path: &std::ffi::OsStr) -> bool {
-    std::env::split_paths(path).any(|folder| {
-        let found = folder.join(program).metadata();
-        found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

@@ -10,7 +10,8 @@ use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
 use crate::engine::{EngineError, Sessions};
-use crate::http::context::{FileError, Host, Readiness, ReloadReport, Version};
+use crate::http::context::{BrokenAgent, FileError, Host, Readiness, ReloadReport, Version};
+use crate::llm::settings::ProviderSettings;
 use crate::policy::Policies;
 use crate::runtime::serve::warn_of_danger;
 use crate::runtime::signals::StopRequests;
@@ -27,6 +28,8 @@ pub(super) struct Program {
     pub(super) workspace_hash: String,
     /// What the programs of tools are locked into.
     pub(super) sandbox: &'static str,
+    /// Which models can be asked.
+    pub(super) providers: ProviderSettings,
     /// Whether unfinished turns were left waiting at the start.
     pub(super) are_turns_waiting: bool,
 }
@@ -38,6 +41,19 @@ impl Host for Program {
 
     fn agent(&self, name: &str) -> Option<Arc<AgentSpec>> {
         self.agents.get(&AgentName::parse(name).ok()?)
+    }
+
+    fn broken_agents(&self) -> Vec<BrokenAgent> {
+        let broken = self.agents.broken().into_iter();
+        let shown = broken.map(|one| BrokenAgent {
+            name: one.name,
+            errors: one.mistakes,
+        });
+        shown.collect()
+    }
+
+    fn missing_key(&self, agent: &AgentSpec) -> Option<String> {
+        self.providers.missing_key(&agent.model.main)
     }
 
     fn reload_agents(&self) -> ReloadReport {

@@ -107,6 +107,12 @@ impl Agents for LoadedAgents {
         let made = self.made.get(&spec);
         Some(made.unwrap_or_else(|| self.made.add(|| self.make(spec))))
     }
+
+    fn mistake(&self, name: &str) -> Option<String> {
+        let broken = self.directory.broken().into_iter();
+        let found = broken.into_iter().find(|one| one.name == name)?;
+        Some(found.mistakes.join("; "))
+    }
 }
 
 /// Has tools made anew for the one who asks, which is a tool itself: so it must not keep the agents.
@@ -132,7 +138,7 @@ mod tests {
 
     use super::*;
     use crate::base::fs::{Fs, RealFs};
-    use crate::config::{Config, Overrides};
+    use crate::config::{Config, ConfigSource, Overrides};
     use crate::store::file::FileStore;
 
     fn loaded(folder: &TempDir) -> Arc<LoadedAgents> {
@@ -149,7 +155,9 @@ mod tests {
             workspace: Some(folder.path().join(".duragent")),
             ..Overrides::default()
         };
-        let config = Config::load(None, &flags, &|_| None).unwrap().config;
+        let config = Config::load(&ConfigSource::default(), &flags, &|_| None)
+            .unwrap()
+            .config;
         let directory = AgentDirectory::load(&config.agents_dir, Arc::new(|_: &str| None));
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let store = Arc::new(FileStore::new(Arc::clone(&fs), config.workspace.clone()));

@@ -29,6 +29,7 @@
 //! finish or are parked, threads are joined, the workspace is unlocked.
 
 mod arrivals;
+pub mod consent;
 pub mod doctor;
 mod host;
 mod loaded;
@@ -55,7 +56,7 @@ pub mod workspace;
 use std::path::Path;
 
 use crate::agents;
-use crate::config::{self, Config, Overrides};
+use crate::config::{self, Config, ConfigSource, Overrides};
 use crate::policy::{LOCAL_FILE, POLICY_FILE, validate as validate_policy};
 
 /// The policies of an agent's folder.
@@ -64,12 +65,11 @@ const POLICY_FILES: [&str; 2] = [POLICY_FILE, LOCAL_FILE];
 /// Everything that is wrong with a `duragent.yaml`, an `agent.yaml`, a policy or an agent's folder,
 /// one line each, with file, line and column.
 pub fn validate(path: &Path) -> Vec<String> {
-    validate_with(path, None)
+    validate_with(path, &ConfigSource::default())
 }
 
-/// As [`validate`], where `config` describes providers that agents may name, and not `duragent.yaml`
-/// in the current folder.
-pub fn validate_with(path: &Path, config: Option<&Path>) -> Vec<String> {
+/// As [`validate`], where `config` describes providers that agents may name.
+pub fn validate_with(path: &Path, config: &ConfigSource) -> Vec<String> {
     let environment = |name: &str| std::env::var(name).ok();
     // Of a file that is wrong, nothing: it is told of where it is looked at itself.
     let config = Config::load(config, &Overrides::default(), &environment);

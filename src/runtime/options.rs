@@ -7,21 +7,23 @@ use anyhow::Context as _;
 use log::LevelFilter;
 
 use crate::base::yaml::problem::Problem;
-use crate::config::{Config, Loaded, Overrides};
+use crate::config::{Config, ConfigSource, Loaded, Overrides};
+use crate::runtime::workspace::Starter;
 
 /// Flags of `serve`; what is `None` comes from the environment, the file or the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServeOptions {
-    /// The configuration file; one that is named must exist.
-    pub config: Option<PathBuf>,
+    /// What the configuration is read from.
+    pub origin: ConfigSource,
     /// Where everything is kept.
     pub workspace: Option<PathBuf>,
     /// The address or name to listen on.
     pub host: Option<String>,
     /// The port to listen on; 0 takes any free one.
     pub port: Option<u16>,
-    /// Whether any free port will do when another program has the wanted one.
-    pub takes_any_port: bool,
+    /// Who starts it. For a client, which reads the address from the workspace's lock, any free
+    /// port will do when another program has the wanted one.
+    pub starter: Starter,
     /// Where the agents are.
     pub agents_dir: Option<PathBuf>,
     /// How much to log, from `-v` and `-q`.
@@ -55,8 +57,7 @@ pub fn load(options: &ServeOptions) -> anyhow::Result<(Config, Vec<Problem>)> {
         workspace: options.workspace.clone(),
     };
     let environment = |name: &str| std::env::var(name).ok();
-    let Loaded { config, warnings } =
-        Config::load(options.config.as_deref(), &overrides, &environment)?;
+    let Loaded { config, warnings } = Config::load(&options.origin, &overrides, &environment)?;
     Ok((config, warnings))
 }
 

@@ -68,7 +68,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::Overrides;
+    use crate::config::{ConfigSource, Overrides};
 
     fn read(
         file: &Path,
@@ -80,7 +80,12 @@ mod tests {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        let loaded = Config::load(Some(file), &Overrides::default(), &lookup).unwrap();
+        let loaded = Config::load(
+            &ConfigSource::File(file.to_owned()),
+            &Overrides::default(),
+            &lookup,
+        )
+        .unwrap();
         settings(&loaded.config, lookup)
     }
 

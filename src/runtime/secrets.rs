@@ -57,7 +57,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::Overrides;
+    use crate::config::{ConfigSource, Overrides};
     use crate::runtime::providers;
 
     #[test]
@@ -67,7 +67,12 @@ mod tests {
         std::fs::write(folder.path().join("lan.key"), "the-key-of-the-lan\n").unwrap();
         let text = "providers: {lan: {base_url: \"http://10.0.0.5\", api_key_file: lan.key}}\n";
         std::fs::write(&file, text).unwrap();
-        let loaded = Config::load(Some(&file), &Overrides::default(), &|_| None).unwrap();
+        let loaded = Config::load(
+            &ConfigSource::File(file.clone()),
+            &Overrides::default(),
+            &|_| None,
+        )
+        .unwrap();
         let (settings, _) = providers::settings(&loaded.config, |_| None);
         let redactor = redactor(&loaded.config, &settings, []);
         assert_eq!(
@@ -89,7 +94,12 @@ mod tests {
         )
         .unwrap();
         let file: &Path = &file;
-        let loaded = Config::load(Some(file), &Overrides::default(), &|_| None).unwrap();
+        let loaded = Config::load(
+            &ConfigSource::File(file.to_owned()),
+            &Overrides::default(),
+            &|_| None,
+        )
+        .unwrap();
         let variables = [
             ("BRAVE_API_KEY", "the-brave-key"),
             ("db_password", "the-password"),

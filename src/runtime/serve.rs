@@ -32,6 +32,7 @@ use crate::http::gate::GateLimits;
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::policy::Policies;
 use crate::runtime::arrivals::Arrivals;
+use crate::runtime::consent;
 use crate::runtime::host::Program;
 use crate::runtime::loaded::LoadedAgents;
 use crate::runtime::logging;
@@ -44,7 +45,7 @@ use crate::runtime::signals::{StopRequests, has_terminal};
 use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
 use crate::runtime::tool_parts::ToolParts;
 use crate::runtime::watchdog::Watchdog;
-use crate::runtime::workspace;
+use crate::runtime::workspace::{self, Starter};
 use crate::store::file::FileStore;
 use crate::store::lock;
 use crate::tools::programs::Programs;
@@ -101,7 +102,7 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     hear(signals, stop_requests.clone(), at_hangup)?;
     front::refuse_too_few_files()?;
     let lock = workspace::lock(&config.workspace, &config.sessions_dir)?;
-    let listener = bind(&config.server, options.takes_any_port)?;
+    let listener = bind(&config.server, options.starter)?;
     let address = listener.local_addr().context("cannot tell the address")?;
     // After the port: a start that fails for want of one took nothing up, and is no crash.
     let mut starts = Starts::begin(&config.workspace, now());
@@ -119,7 +120,9 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
         starts.end(now());
     }
     let running = started?;
-    lock.set_address(&address)?;
+    // Before clients find it: whoever finds a server finds that it was agreed to.
+    consent::record(&config);
+    lock.set_address(&address, options.starter)?;
     let manager = ServiceManager::from_env();
     let watchdog = Watchdog::start(&manager, address).context("cannot start the watchdog")?;
     let status = format!("listening on http://{address}");
@@ -191,6 +194,7 @@ struct Core {
     store: Arc<FileStore>,
     programs: Arc<Programs>,
     sessions: Sessions,
+    providers: ProviderSettings,
     arrivals: Arrivals,
 }
 
@@ -219,7 +223,7 @@ impl Core {
         let sessions = Sessions::start(Parts {
             store: Arc::clone(&store) as Arc<_>,
             agents: LoadedAgents::new(Arc::clone(&agents), Arc::clone(&policies), tool_parts),
-            models: Arc::new(Providers::new(settings)),
+            models: Arc::new(Providers::new(settings.clone())),
             clock: Arc::new(SystemClock),
             redactor,
             settings: Settings {
@@ -237,6 +241,7 @@ impl Core {
             store,
             programs,
             sessions,
+            providers: settings,
             arrivals,
         })
     }
@@ -256,6 +261,7 @@ impl Core {
             stop: stop_requests,
             workspace: config.workspace.clone(),
             sandbox: self.programs.sandbox_name(),
+            providers: self.providers.clone(),
             are_turns_waiting: recovery == Recovery::LeaveWaiting,
             workspace_hash: hash,
         }))
@@ -354,10 +360,10 @@ impl Running {
     }
 }
 
-fn bind(server: &Server, takes_any_port: bool) -> anyhow::Result<TcpListener> {
+fn bind(server: &Server, starter: Starter) -> anyhow::Result<TcpListener> {
     let address = SocketAddr::new(server.host, server.port);
     let bound = match TcpListener::bind(address) {
-        Err(error) if takes_any_port && error.kind() == ErrorKind::AddrInUse => {
+        Err(error) if starter == Starter::Client && error.kind() == ErrorKind::AddrInUse => {
             log::info!("{address} is taken: any free port will do");
             TcpListener::bind((server.host, 0))
         }

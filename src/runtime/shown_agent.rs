@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::base::fs::RealFs;
+use crate::client::wire::{AgentInfo, AgentList, BrokenAgent};
+use crate::config::Config;
 use crate::domain::prompt;
 use crate::domain::providers::Dialect;
 use crate::domain::window::tokens_of_bytes;
@@ -20,6 +22,26 @@ use crate::runtime::providers;
 use crate::runtime::serve::read_agents;
 use crate::runtime::tool_parts::ToolParts;
 use crate::store::file::FileStore;
+
+/// The agents as their files describe them now, for when no server can be asked.
+pub fn list(config: &Config) -> AgentList {
+    let directory = read_agents(config);
+    let agents = directory.list();
+    let agents = agents.iter().map(|agent| AgentInfo {
+        name: agent.name.to_string(),
+        description: agent.description.clone(),
+        version: agent.version.clone(),
+        missing_key: None,
+    });
+    let broken = directory.broken().into_iter().map(|one| BrokenAgent {
+        name: one.name,
+        errors: one.mistakes,
+    });
+    AgentList {
+        agents: agents.collect(),
+        broken: broken.collect(),
+    }
+}
 
 /// What a model is sent before the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,7 +1,7 @@
 //! Who serves a workspace, and how it is taken.
 
-pub use crate::store::lock::Holder;
-use std::net::SocketAddr;
+pub use crate::store::lock::{Holder, Starter};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +12,21 @@ pub fn holder(workspace: &Path) -> Option<Holder> {
     lock::read_holder(workspace)
 }
 
+/// The server of `workspace` that was killed or crashed, where none runs now.
+pub fn crashed(workspace: &Path) -> Option<Holder> {
+    lock::read_crashed(workspace)
+}
+
+/// The address of a server as a URL; one that listens everywhere is reached on this machine.
+pub fn url_of(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
 /// A workspace that this process has taken, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Taken {
@@ -20,9 +35,13 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Tells others where this process listens.
-    pub(super) fn set_address(&self, address: &SocketAddr) -> Result<(), LockError> {
-        self.workspace.set_address(address)
+    /// Tells others where this process listens, and who started it.
+    pub(super) fn set_address(
+        &self,
+        address: &SocketAddr,
+        starter: Starter,
+    ) -> Result<(), LockError> {
+        self.workspace.set_address(address, starter)
     }
 }
 
@@ -49,4 +68,21 @@ fn lock_folder(folder: &Path) -> Result<WorkspaceLock, LockError> {
         }
     }
     WorkspaceLock::acquire(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_reached_here() {
+        for (address, url) in [
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("0.0.0.0:80", "http://127.0.0.1:80"),
+            ("[::]:80", "http://[::1]:80"),
+            ("[::1]:80", "http://[::1]:80"),
+        ] {
+            assert_eq!(url_of(address.parse().unwrap()), url);
+        }
+    }
 }

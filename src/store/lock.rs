@@ -29,7 +29,22 @@ pub struct Holder {
     pub pid: u32,
     /// Where it listens; a process that does not serve has none.
     pub address: Option<SocketAddr>,
+    /// Who started it; known once it has an address.
+    pub starter: Starter,
 }
+
+/// Who started a server: what a client has started, a client may start again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Starter {
+    /// A person or a service manager, who would be surprised to find another one running.
+    #[default]
+    Person,
+    /// A client that found none.
+    Client,
+}
+
+/// The line in the lock of a server that a client started.
+const BY_CLIENT: &str = "started_by: client";
 
 /// Why a workspace cannot be locked.
 #[derive(Debug, thiserror::Error)]
@@ -76,20 +91,21 @@ impl WorkspaceLock {
         // What a killed process left must not be mixed with ours.
         file.set_len(0).map_err(failed)?;
         let lock = WorkspaceLock { file, path };
-        lock.write(None)?;
+        lock.write("")?;
         Ok(lock)
     }
 
-    /// Tells others where this process listens.
-    pub fn set_address(&self, address: &SocketAddr) -> Result<(), LockError> {
-        self.write(Some(address))
+    /// Tells others where this process listens, and who started it.
+    pub fn set_address(&self, address: &SocketAddr, starter: Starter) -> Result<(), LockError> {
+        let by = match starter {
+            Starter::Person => String::new(),
+            Starter::Client => format!("{BY_CLIENT}\n"),
+        };
+        self.write(&format!("address: {address}\n{by}"))
     }
 
-    fn write(&self, address: Option<&SocketAddr>) -> Result<(), LockError> {
-        let mut text = format!("pid: {}\n", std::process::id());
-        if let Some(address) = address {
-            text.push_str(&format!("address: {address}\n"));
-        }
+    fn write(&self, more: &str) -> Result<(), LockError> {
+        let text = format!("pid: {}\n{more}", std::process::id());
         self.replace_text(&text).map_err(|source| LockError::Io {
             path: self.path.clone(),
             source,
@@ -126,6 +142,13 @@ pub fn read_holder(workspace: &Path) -> Option<Holder> {
         // Nobody has it; this process gives it back by closing the file.
         Ok(()) | Err(TryLockError::Error(_)) => None,
     }
+}
+
+/// Who held the workspace last, if it ended without giving it back: it was killed, or crashed. For
+/// those who found that nobody holds it now.
+pub fn read_crashed(workspace: &Path) -> Option<Holder> {
+    let file = File::open(lock_path(workspace)).ok()?;
+    parse(&read_text(&file).ok()?)
 }
 
 /// The random identifier of a workspace, kept in its file `id` and made at the first call, which is
@@ -175,6 +198,10 @@ fn parse(text: &str) -> Option<Holder> {
     Some(Holder {
         pid: value("pid:")?.parse().ok()?,
         address: value("address:").and_then(|address| address.parse().ok()),
+        starter: match text.lines().any(|line| line == BY_CLIENT) {
+            true => Starter::Client,
+            false => Starter::Person,
+        },
     })
 }
 
@@ -191,8 +218,9 @@ fn describe(holder: Option<&Holder>) -> String {
         Some(Holder {
             pid,
             address: Some(address),
+            ..
         }) => format!("the server at {address} (process {pid})"),
-        Some(Holder { pid, address: None }) => format!("process {pid}"),
+        Some(Holder { pid, .. }) => format!("process {pid}"),
         None => "another process".to_owned(),
     }
 }

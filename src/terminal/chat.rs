@@ -12,7 +12,7 @@
 use std::io::{self, PipeReader, Stdout};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustyline::error::ReadlineError;
 
@@ -31,6 +31,7 @@ use crate::terminal::paint::{Paint, Tone};
 use crate::terminal::prompt::{Input, Prompt};
 use crate::terminal::screen::Screen;
 use crate::terminal::transcript::Transcript;
+use crate::terminal::watch::lost;
 
 const HELP: &str = "/help    shows this
 /cancel  stops the reply, as Ctrl+C does while it comes
@@ -60,12 +61,13 @@ pub enum ChatError {
     Server(#[from] ClientError),
 }
 
-/// Holds a conversation in `session` until the user leaves or the session ends. What is typed is remembered in the file `typed_before`.
+/// Holds a conversation in `session` until the user leaves or the session ends. What is typed is
+/// remembered in the file `typed_before`, if there is one.
 pub fn run(
     client: Client,
     session: SessionId,
     attaching: Attaching,
-    typed_before: &Path,
+    typed_before: Option<&Path>,
 ) -> Result<Left, ChatError> {
     /// Long enough for a slow disk to read the history; then the prompt comes without it.
     const ATTACH_LIMIT: Duration = Duration::from_secs(5);
@@ -79,6 +81,7 @@ pub fn run(
         board: Board::new(wake_tx),
         screen: Mutex::new(Screen::new(io::stdout(), paint)),
         failure: Mutex::new(None),
+        undelivered: Mutex::new(None),
     });
     let mut jobs = Jobs::default();
     jobs.start("events", &room, move |room, cancel| {
@@ -92,6 +95,7 @@ pub fn run(
         jobs,
         wake: wake_rx,
         interrupts: 0,
+        again: None,
     };
     keyboard.run()
 }
@@ -104,6 +108,15 @@ struct Room {
     screen: Mutex<Screen<Stdout>>,
     /// Why no more events come, if it is not that the session is over; set before the board's end.
     failure: Mutex<Option<ClientError>>,
+    /// What was typed last and could not be delivered.
+    undelivered: Mutex<Option<Message>>,
+}
+
+/// What a user typed, and the key that keeps it from being stored twice.
+#[derive(Debug, Clone)]
+struct Message {
+    text: String,
+    key: String,
 }
 
 impl Room {
@@ -121,7 +134,7 @@ impl Room {
     fn complain(&self, error: &ClientError) {
         self.say(Tone::Alarm, &clean(&error.in_full()));
         if let Some(hint) = error.hint() {
-            self.say(Tone::Dim, &format!("hint: {hint}"));
+            self.say(Tone::Dim, &clean(&format!("hint: {hint}")));
         }
     }
 }
@@ -173,10 +186,15 @@ fn show_events(room: &Room, attaching: Attaching, cancel: &Cancel) {
     let mut follower = Follower::new(client, session, attaching, cancel.clone());
     let mut transcript = Transcript::default();
     loop {
-        match follower.next_step() {
+        let step = follower.next_step();
+        if let Some(news) = room.client.news() {
+            room.say(Tone::Dim, &clean(&news));
+        }
+        match step {
             Ok(Followed::Event(received)) => show(room, &mut transcript, &received),
-            Ok(Followed::Lost) => room.say(Tone::Dim, "connection lost, reconnecting…"),
-            Ok(Followed::Back) => room.say(Tone::Dim, "reconnected"),
+            Ok(Followed::Lost(error)) => room.say(Tone::Dim, &clean(&lost(&error))),
+            Ok(Followed::Back { was_said: true }) => room.say(Tone::Dim, "reconnected"),
+            Ok(Followed::Back { was_said: false }) => {}
             Ok(Followed::Ended) => break,
             Err(ClientError::Cancelled) => return,
             Err(error) => {
@@ -206,11 +224,12 @@ fn show(room: &Room, transcript: &mut Transcript, received: &Received) {
 struct Delivery<'a> {
     room: &'a Room,
     cancel: &'a Cancel,
-    text: String,
-    /// The same for every try, so that the message is stored once.
-    key: String,
+    /// The same for every try, so that it is stored once.
+    message: Message,
     is_named: bool,
     tries: Tries,
+    /// Since when there has been no server to talk to.
+    away_since: Option<Instant>,
 }
 
 /// About half a minute: a server that restarts is back by then.
@@ -227,13 +246,28 @@ impl Delivery<'_> {
         match outcome {
             Ok(end_id) => self.room.board.wait_for_end(&end_id, SHOWN_LIMIT),
             Err(ClientError::Cancelled) => {}
-            Err(error) => self.room.complain(&error),
+            Err(error) => self.give_up(&error),
         }
         self.room.board.end_send();
     }
 
+    /// Says why, and gives the message back to whoever typed it, unless the server has it.
+    fn give_up(&self, error: &ClientError) {
+        self.room.complain(error);
+        if self.is_named {
+            let note = "(your message is stored; the reply is shown when the server is back)";
+            return self.room.say(Tone::Dim, note);
+        }
+        let note = "(your message stands at the prompt again: Enter sends it, once)";
+        self.room.say(Tone::Dim, note);
+        *lock(&self.room.undelivered) = Some(self.message.clone());
+    }
+
     /// Tries again while the server is away; returns the id of the turn's end.
     fn until_the_turn_ends(&mut self) -> Result<String, ClientError> {
+        /// Whoever has typed something wants to know within three seconds that nobody heard it.
+        const AWAY_LIMIT: Duration = Duration::from_millis(2500);
+        self.room.client.wake();
         loop {
             let outcome = self.one_try();
             let pause = match &outcome {
@@ -243,6 +277,15 @@ impl Delivery<'_> {
             let Some(pause) = pause else {
                 return outcome;
             };
+            match &outcome {
+                Err(error) if error.is_away() => {
+                    let since = *self.away_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() + pause > AWAY_LIMIT {
+                        return outcome;
+                    }
+                }
+                _ => self.away_since = None,
+            }
             if self.cancel.wait(pause) {
                 return Err(ClientError::Cancelled);
             }
@@ -251,9 +294,8 @@ impl Delivery<'_> {
 
     fn one_try(&mut self) -> Result<String, ClientError> {
         let room = self.room;
-        let mut stream = room
-            .client
-            .stream(self.cancel, &room.session, &self.text, &self.key)?;
+        let Message { text, key } = &self.message;
+        let mut stream = room.client.stream(self.cancel, &room.session, text, key)?;
         while let Some(received) = stream.next_event()? {
             self.tries.note(&received.event);
             if let SessionEvent::Start(message) = &received.event
@@ -278,6 +320,9 @@ struct Keyboard {
     wake: PipeReader,
     /// Ctrl+C in a row at the prompt.
     interrupts: u32,
+    /// A message that stands at the prompt again. Sent unchanged it keeps its key: the server may
+    /// have it already.
+    again: Option<Message>,
 }
 
 /// Whether the user stays.
@@ -383,7 +428,7 @@ impl Keyboard {
     /// Reads one entry; `None` when there is something else to do than `now` before the user has
     /// begun to type.
     fn read(&mut self, label: &str, now: &Next) -> Result<Option<Input>, ChatError> {
-        let typed = self.keys.take_typed();
+        let typed = self.already_typed(now);
         if typed.is_empty() && !self.wait_for_a_key(label, now)? {
             return Ok(None);
         }
@@ -398,6 +443,20 @@ impl Keyboard {
             }
         }
         Ok(Some(input))
+    }
+
+    /// What stands at the next prompt: a message that comes back, and what was typed beside. It
+    /// comes back as a message only, and never as the answer to a question.
+    fn already_typed(&mut self, now: &Next) -> String {
+        let mut typed = self.keys.take_typed();
+        self.again = None;
+        if *now == Next::Prompt
+            && let Some(message) = lock(&self.room.undelivered).take()
+        {
+            typed.insert_str(0, &message.text);
+            self.again = Some(message);
+        }
+        typed
     }
 
     /// Shows a prompt until a key is pressed; `false` when there is something else to do first.
@@ -426,15 +485,20 @@ impl Keyboard {
     }
 
     fn send(&mut self, text: String) -> Result<(), ChatError> {
+        let again = self.again.take().filter(|message| message.text == text);
+        let message = again.unwrap_or_else(|| Message {
+            text,
+            key: new_key(),
+        });
         self.room.board.begin_send();
         self.jobs.start("send", &self.room, |room, cancel| {
             let delivery = Delivery {
                 room,
                 cancel,
-                text,
-                key: new_key(),
+                message,
                 is_named: false,
                 tries: Tries::new(FAILURES_MAX),
+                away_since: None,
             };
             delivery.run();
         })?;

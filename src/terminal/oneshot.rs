@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::client::event::{PendingApproval, SessionEvent};
+use crate::client::event::{Failure, PendingApproval, SessionEvent};
 use crate::client::stream::EventStream;
 use crate::client::tries::Tries;
 use crate::client::{Cancel, Client, ClientError, new_key};
@@ -17,7 +17,7 @@ pub enum Answer {
     /// Somebody cancelled it.
     Cancelled,
     /// It could not go on.
-    Failed(String),
+    Failed(Failure),
     /// It waits for a decision, which a program cannot make.
     NeedsApproval(PendingApproval),
 }
@@ -79,7 +79,7 @@ fn relay(
             SessionEvent::ToolCall(_) => reply.end()?,
             SessionEvent::Done(_) => return Ok(Answer::Complete),
             SessionEvent::Cancelled => return Ok(Answer::Cancelled),
-            SessionEvent::Error(failure) => return Ok(Answer::Failed(failure.message)),
+            SessionEvent::Error(failure) => return Ok(Answer::Failed(failure)),
             SessionEvent::ApprovalRequired(asked) => return Ok(Answer::NeedsApproval(asked)),
             _ => {}
         }

@@ -12,8 +12,6 @@ use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{Config, Editor};
 
-use crate::base::fs::create_private_dirs;
-
 /// Entries that are remembered.
 const ENTRIES_MAX: usize = 1000;
 /// The file may grow to so many entries before it is shortened.
@@ -22,7 +20,7 @@ const FILE_ENTRIES_MAX: usize = 2 * ENTRIES_MAX;
 /// The line editor and its history.
 pub struct Prompt {
     editor: Editor<(), MemHistory>,
-    history: PathBuf,
+    history: Option<PathBuf>,
 }
 
 /// What the user did.
@@ -38,24 +36,20 @@ pub enum Input {
 
 impl Prompt {
     /// An editor whose history is in the file `history`; one that cannot be read is left out.
-    pub fn new(history: &Path) -> Result<Prompt, ReadlineError> {
+    /// Without a file the history ends with the editor.
+    pub fn new(history: Option<&Path>) -> Result<Prompt, ReadlineError> {
         let config = Config::builder()
             .max_history_size(ENTRIES_MAX)?
             .history_ignore_dups(true)?
             .build();
         let entries = MemHistory::with_config(&config);
         let mut editor = Editor::with_history(config, entries)?;
-        match load(history) {
-            Ok(entries) => {
-                for entry in entries {
-                    editor.add_history_entry(entry)?;
-                }
-            }
-            Err(error) => log::debug!("cannot read {}: {error}", history.display()),
+        for entry in history.map(remembered).unwrap_or_default() {
+            editor.add_history_entry(entry)?;
         }
         Ok(Prompt {
             editor,
-            history: history.to_owned(),
+            history: history.map(Path::to_owned),
         })
     }
 
@@ -82,8 +76,11 @@ impl Prompt {
     /// Keeps an entry for later.
     pub fn remember(&mut self, entry: &str) {
         let is_new = self.editor.add_history_entry(entry).unwrap_or(false);
-        if is_new && let Err(error) = append(&self.history, entry) {
-            log::debug!("cannot write {}: {error}", self.history.display());
+        let Some(history) = self.history.as_ref().filter(|_| is_new) else {
+            return;
+        };
+        if let Err(error) = append(history, entry) {
+            log::debug!("cannot write {}: {error}", history.display());
         }
     }
 
@@ -103,6 +100,13 @@ impl std::fmt::Debug for Prompt {
             .field("history", &self.history)
             .finish_non_exhaustive()
     }
+}
+
+fn remembered(history: &Path) -> Vec<String> {
+    load(history).unwrap_or_else(|error| {
+        log::debug!("cannot read {}: {error}", history.display());
+        Vec::new()
+    })
 }
 
 /// The last entries of the file, oldest first; a file that has grown too long is shortened.
@@ -134,9 +138,6 @@ fn shorten(path: &Path, lines: &[String]) -> io::Result<()> {
 }
 
 fn append(path: &Path, entry: &str) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        create_private_dirs(folder)?;
-    }
     let mut file = OpenOptions::new()
         .append(true)
         .create(true)
@@ -173,7 +174,7 @@ mod tests {
     #[test]
     fn entries_come_back_as_they_were() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("deep/history");
+        let path = folder.path().join("history");
         for entry in ["one", "two\nlines", r"a\n", "\\"] {
             append(&path, entry).unwrap();
         }

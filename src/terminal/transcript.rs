@@ -49,7 +49,11 @@ impl Transcript {
             SessionEvent::Done(done) => self.ended(done.finish_reason.as_deref()),
             SessionEvent::Cancelled => self.broken(Tone::Dim, "(cancelled)".to_owned()),
             SessionEvent::Error(failure) => {
-                self.broken(Tone::Alarm, format!("failed: {}", clean(&failure.message)))
+                let mut text = format!("failed: {}", clean(&failure.message));
+                if let Some(hint) = failure.hint() {
+                    text.push_str(&format!("\nhint: {hint}"));
+                }
+                self.broken(Tone::Alarm, text)
             }
             SessionEvent::Session(attached) => self.attached(attached),
             SessionEvent::Status(change) if change.to == "completed" => {

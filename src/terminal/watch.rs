@@ -20,6 +20,16 @@ pub enum WatchError {
     Output(#[from] io::Error),
 }
 
+/// What is said of a lost connection: what helps, where waiting alone does not.
+pub(super) fn lost(error: &ClientError) -> String {
+    match error {
+        ClientError::NoServer(none) => {
+            format!("connection lost, reconnecting… ({none}; {})", none.hint)
+        }
+        _ => "connection lost, reconnecting…".to_owned(),
+    }
+}
+
 /// Shows what happens in `session` until it ends.
 pub fn run(client: Client, session: SessionId, attaching: Attaching) -> Result<(), WatchError> {
     let paint = Paint::for_stream(&io::stdout());
@@ -29,8 +39,9 @@ pub fn run(client: Client, session: SessionId, attaching: Attaching) -> Result<(
     loop {
         match follower.next_step()? {
             Followed::Event(received) => screen.show(&transcript.show(&received.event, false))?,
-            Followed::Lost => screen.lines(Tone::Dim, "connection lost, reconnecting…")?,
-            Followed::Back => screen.lines(Tone::Dim, "reconnected")?,
+            Followed::Lost(error) => screen.lines(Tone::Dim, &lost(&error))?,
+            Followed::Back { was_said: true } => screen.lines(Tone::Dim, "reconnected")?,
+            Followed::Back { was_said: false } => {}
             Followed::Ended => return Ok(()),
         }
     }

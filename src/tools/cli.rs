@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::domain::event::ToolOutput;
+use crate::tools::found::is_executable;
 use crate::tools::programs::{Order, Place, Programs, TIMEOUT_SECONDS_MAX, TIMEOUT_USUAL};
 use crate::tools::readme;
 use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec};
@@ -101,6 +102,12 @@ impl Cli {
     }
 }
 
+/// Whether a shell would find the program.
+fn is_on_path(program: &Path) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| is_executable(&folder.join(program)))
+}
+
 impl Tool for Cli {
     fn spec(&self) -> &ToolSpec {
         &self.spec
@@ -115,6 +122,18 @@ impl Tool for Cli {
 }
 
 impl CommandLine {
+    /// Why the program cannot be run, if it cannot.
+    pub(super) fn missing(&self) -> Option<String> {
+        let is_path = self.program.as_os_str().as_encoded_bytes().contains(&b'/');
+        let shown = self.program.display();
+        match is_path {
+            true if !self.program.is_file() => Some(format!("there is no {shown}")),
+            true if !is_executable(&self.program) => Some(format!("{shown} may not be executed")),
+            false if !is_on_path(&self.program) => Some(format!("{shown} is not in PATH")),
+            true | false => None,
+        }
+    }
+
     /// Reads `command:` of an agent's file: split into words as a shell does it, and never given
     /// to one. A program with a `/` in its name is relative to the agent's folder.
     ///

@@ -83,9 +83,10 @@ fn is_run(path: &Path) -> bool {
     (name == b"run" || name.starts_with(b"run.")) && path.is_file()
 }
 
-fn is_executable(path: &Path) -> bool {
+/// Whether it is a file that somebody may run.
+pub(super) fn is_executable(path: &Path) -> bool {
     let about = fs::metadata(path);
-    about.is_ok_and(|about| about.permissions().mode() & 0o111 != 0)
+    about.is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

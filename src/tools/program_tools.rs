@@ -43,6 +43,28 @@ impl ProgramTools {
             .fold(Toolbox::default(), Toolbox::with)
     }
 
+    /// What is wrong with the programs of an agent's tools, a line each.
+    pub fn problems(&self, spec: &AgentSpec) -> Vec<String> {
+        let declared = spec.tools.iter().filter_map(|tool| match tool {
+            ToolRef::Cli { name, command, .. } => {
+                let wrong = match CommandLine::parse(command, &spec.home) {
+                    Ok(command) => command.missing()?,
+                    Err(problem) => format!("its command {problem}"),
+                };
+                Some(format!("the tool `{name}` cannot run: {wrong}"))
+            }
+            ToolRef::Builtin { .. } | ToolRef::Mcp { .. } => None,
+        });
+        let own = found::look(&spec.home.join(found::TOOLS)).1;
+        declared.chain(own).collect()
+    }
+
+    /// What is wrong with the tools for all agents, a line each.
+    pub fn shared_problems(&self) -> Vec<String> {
+        let folder = self.workspace.as_deref().map(|it| it.join(found::TOOLS));
+        folder.map_or_else(Vec::new, |folder| found::look(&folder).1)
+    }
+
     /// Where the programs of an agent run, and what they see there.
     fn place(&self, spec: &AgentSpec) -> Place {
         let own = [spec.home.join(found::TOOLS), spec.skills_dir.clone()];

@@ -75,7 +75,7 @@ fn workspace(model: &FakeModel) -> Workspace {
 
 fn touch(workspace: &Workspace, name: &str) -> (String, std::path::PathBuf) {
     let path = workspace.file(name);
-    let command = format!("touch {}", path.display());
+    let command = format!("touch '{}'", path.display());
     (json!({ "command": command }).to_string(), path)
 }
 

@@ -1,8 +1,10 @@
 //! The built command, as a user runs it, against servers that follow a script.
 
+mod own_server;
 mod scripted_server;
 mod terminal;
 
+use crate::support::process::{self, Limited as _, output_of};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -23,24 +25,14 @@ const OTHER: &str = "session_01J0000000000000000000WXYZ";
 
 /// The command in an empty folder, with none of this machine's keys.
 fn duragent(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_duragent"));
-    command.args(arguments).current_dir(folder);
-    for variable in [
-        "OPENROUTER_API_KEY",
-        "ANTHROPIC_API_KEY",
-        "OPENAI_API_KEY",
-        "DURAGENT_TOKEN",
-    ] {
-        command.env_remove(variable);
-    }
+    let mut command = process::duragent(folder);
     // Nothing listens there.
-    command.env("OLLAMA_HOST", "127.0.0.1:1");
-    command.stdin(Stdio::null());
+    command.args(arguments).env("OLLAMA_HOST", "127.0.0.1:1");
     command
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
-    duragent(folder, arguments).output().unwrap()
+    duragent(folder, arguments).output_in_time().unwrap()
 }
 
 fn run_with_input(folder: &Path, arguments: &[&str], input: &str) -> Output {
@@ -52,7 +44,7 @@ fn run_with_input(folder: &Path, arguments: &[&str], input: &str) -> Output {
     // A command that does not read it has failed for another reason.
     drop(stdin.write_all(input.as_bytes()));
     drop(stdin);
-    child.wait_with_output().unwrap()
+    output_of(child)
 }
 
 fn code(output: &Output) -> i32 {
@@ -71,6 +63,13 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
+/// A folder that holds a workspace without agents.
+fn workspace_folder() -> TempDir {
+    let folder = folder();
+    fs::create_dir_all(folder.path().join(".duragent/agents")).unwrap();
+    folder
+}
+
 fn session(id: &str, title: &str) -> String {
     format!(
         r#"{{"session_id":"{id}","agent":"helper","status":"active","message_count":2,
@@ -87,7 +86,7 @@ fn the_version_is_true() {
     assert_eq!(lines[0], concat!("duragent ", env!("CARGO_PKG_VERSION")));
     let git = Command::new("git")
         .args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "HEAD"])
-        .output();
+        .output_in_time();
     let head = git.ok().filter(|git| git.status.success());
     let head = head.map(|git| String::from_utf8(git.stdout).unwrap());
     let commit = lines[1].strip_prefix("commit: ").unwrap();
@@ -127,8 +126,8 @@ fn wrong_usage_is_one_line_and_code_2() {
 
 #[test]
 fn without_a_server_lists_and_stop_say_so() {
-    let folder = folder();
-    for line in ["agent list", "serve stop", "serve status"] {
+    let folder = workspace_folder();
+    for line in ["serve stop", "serve status"] {
         let arguments: Vec<&str> = line.split(' ').collect();
         let output = run(folder.path(), &arguments);
         assert_eq!(code(&output), 1, "{line}");
@@ -228,7 +227,11 @@ fn init_takes_the_provider_that_is_there() {
         let arguments: Vec<&str> = line.split_whitespace().collect();
         let mut command = duragent(folder.path(), &arguments);
         command.env("OLLAMA_HOST", ollama.address()).envs(variable);
-        assert_eq!(command.output().unwrap().status.code(), Some(0), "{line}");
+        assert_eq!(
+            command.output_in_time().unwrap().status.code(),
+            Some(0),
+            "{line}"
+        );
         let agent = folder.path().join(".duragent/agents/x/agent.yaml");
         let written = fs::read_to_string(agent).unwrap();
         let expected = format!("provider: {provider}\n    name: \"{model}\"\n");
@@ -295,14 +298,14 @@ fn a_reader_that_has_enough_is_no_failure() {
     let mut reader = BufReader::with_capacity(16, child.stdout.take().unwrap());
     reader.read_line(&mut first).unwrap();
     drop(reader);
-    let output = child.wait_with_output().unwrap();
+    let output = output_of(child);
     assert_eq!((code(&output), err(&output)), (0, String::new()));
 }
 
 /// A server that holds the lock of `folder`'s workspace, as a running one does.
 fn hold_workspace(folder: &Path, server: &ScriptedServer) -> File {
     let workspace = folder.join(".duragent");
-    fs::create_dir_all(&workspace).unwrap();
+    fs::create_dir_all(workspace.join("agents")).unwrap();
     let pid = std::process::id();
     let text = format!("pid: {pid}\naddress: {}\n", server.address());
     fs::write(workspace.join("lock"), text).unwrap();
@@ -336,7 +339,7 @@ fn the_server_of_the_workspace_is_found_by_its_lock() {
     assert!(out(&output).contains("ready  9.9.9"), "{}", out(&output));
     // Not only dropped: a child that another test is just starting may have the file, too.
     lock.unlock().unwrap();
-    assert_eq!(code(&run(folder.path(), &["agent", "list"])), 1);
+    assert_eq!(code(&run(folder.path(), &["serve", "status"])), 1);
 }
 
 #[test]
@@ -518,7 +521,7 @@ fn live_answer(
                 events.send("0", "session", &opening);
             }
             let source = source.lock().unwrap();
-            while let Ok((id, name, data)) = source.recv() {
+            while let Ok((id, name, data)) = source.recv_timeout(Duration::from_secs(120)) {
                 if name == "hang up" || !events.send(id, name, data) {
                     return;
                 }
@@ -539,7 +542,7 @@ fn times(text: &str, what: &str) -> usize {
 
 #[test]
 fn a_conversation_shows_everything_once_and_is_left_with_ctrl_d() {
-    let (folder, live) = (folder(), live_session());
+    let (folder, live) = (workspace_folder(), live_session());
     let mut terminal = attach(folder.path(), &live);
     let send = |id, name, data| live.feed.send((id, name, data)).unwrap();
     terminal.wait_for("> before");
@@ -783,6 +786,46 @@ fn a_server_that_goes_away_is_said_once_and_waited_for() {
         .send(("7", "token", r#"{"content":"here again\n"}"#))
         .unwrap();
     terminal.wait_for("here again");
+    terminal.type_in("\u{4}");
+    assert_eq!(terminal.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_message_that_comes_back_to_the_prompt_keeps_its_key_until_it_is_changed() {
+    let (folder, live) = (folder(), live_session());
+    let is_deaf = Arc::new(AtomicBool::new(true));
+    let (deaf, inner) = (Arc::clone(&is_deaf), live.server.address());
+    // It may have stored the message, and dies before it says so.
+    let front = ScriptedServer::start(move |asked, answer| {
+        if asked.line.contains("/stream") && deaf.load(Ordering::SeqCst) {
+            return;
+        }
+        answer.pass_on(asked, &inner);
+    });
+    let url = front.url();
+    let mut terminal = Terminal::start(folder.path(), &["attach", SESSION, "--server", &url]);
+    terminal.wait_for_prompt("> ");
+    terminal.type_in("my words\r");
+    terminal.wait_for("stands at the prompt again");
+    terminal.wait_for_prompt("> my words");
+    is_deaf.store(false, Ordering::SeqCst);
+    terminal.type_in("\r");
+    wait_until_asked(&live.server, "/stream");
+    let keys = || {
+        let asked = front.asked().into_iter();
+        let streams = asked.filter(|asked| asked.line.contains("/stream"));
+        streams
+            .map(|asked| asked.header("idempotency-key").unwrap().to_owned())
+            .collect::<std::collections::BTreeSet<String>>()
+    };
+    assert_eq!(keys().len(), 1);
+    // The same words, said again, are another message.
+    terminal.type_in("\u{3}");
+    wait_until_asked(&live.server, "/cancel");
+    terminal.type_in("\u{3}");
+    terminal.wait_for_prompt("> ");
+    terminal.type_in("my words\r");
+    wait_until(|| keys().len() == 2);
     terminal.type_in("\u{4}");
     assert_eq!(terminal.wait_for_exit().code(), Some(0));
 }

@@ -33,8 +33,12 @@ impl Folder {
         self.path().join("duragent.yaml")
     }
 
+    fn origin(&self) -> ConfigSource {
+        ConfigSource::File(self.file())
+    }
+
     fn load(&self) -> Result<Loaded, ConfigError> {
-        Config::load(Some(&self.file()), &Overrides::default(), &environment)
+        Config::load(&self.origin(), &Overrides::default(), &environment)
     }
 
     /// What is said at load, without the path of the folder.
@@ -113,18 +117,29 @@ fn an_empty_file_is_the_defaults() {
 }
 
 #[test]
-fn without_a_file_the_current_folder_counts() {
-    // The tests run in the folder of the sources, which has no configuration.
-    let loaded = Config::load(None, &Overrides::default(), &|_| None).unwrap();
+fn without_a_file_the_defaults_lie_in_the_folder() {
     let here = std::env::current_dir().unwrap();
-    assert_eq!(loaded.config, defaults(&here, None));
+    for (folder, expected) in [
+        (Path::new("/some/where"), Path::new("/some/where")),
+        (Path::new(""), &here),
+    ] {
+        // Whatever lies in the current folder: a file counts only where it is named.
+        let origin = ConfigSource::Defaults(folder.to_owned());
+        let loaded = Config::load(&origin, &Overrides::default(), &|_| None).unwrap();
+        assert_eq!(loaded.config, defaults(expected, None));
+    }
 }
 
 #[test]
 fn a_file_that_was_named_must_exist() {
     let folder = Folder::with("");
     let path = folder.path().join("other.yaml");
-    let error = Config::load(Some(&path), &Overrides::default(), &|_| None).unwrap_err();
+    let error = Config::load(
+        &ConfigSource::File(path.clone()),
+        &Overrides::default(),
+        &|_| None,
+    )
+    .unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("{}: does not exist", path.display())
@@ -385,7 +400,7 @@ fn a_flag_comes_before_the_environment_the_file_and_the_default() {
     // A variable that is set to nothing says nothing.
     let empty_variables = |_: &str| Some(String::new());
     let seen = |file: &Folder, flags: &Overrides, environment: &dyn Fn(&str) -> Option<String>| {
-        let config = Config::load(Some(&file.file()), flags, environment)
+        let config = Config::load(&file.origin(), flags, environment)
             .unwrap()
             .config;
         (
@@ -464,7 +479,7 @@ fn a_variable_that_makes_no_sense_is_an_error() {
     ] {
         let environment = |name: &str| (name == variable).then(|| value.to_owned());
         let error =
-            Config::load(Some(&folder.file()), &Overrides::default(), &environment).unwrap_err();
+            Config::load(&folder.origin(), &Overrides::default(), &environment).unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
 }
@@ -499,7 +514,7 @@ fn a_port_that_others_reach_needs_a_token() {
         host: Some(Ipv4Addr::UNSPECIFIED.into()),
         ..Overrides::default()
     };
-    assert!(Config::load(None, &flags, &|_| None).is_err());
+    assert!(Config::load(&ConfigSource::default(), &flags, &|_| None).is_err());
 }
 
 #[test]

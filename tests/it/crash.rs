@@ -1,6 +1,7 @@
 //! The real program, killed with SIGKILL and stopped with SIGTERM, and started again on the same
 //! files: what was said stays said, and turns go on.
 
+use crate::support::process::Limited as _;
 use std::fs;
 use std::process::Stdio;
 use std::thread;
@@ -568,7 +569,7 @@ fn a_second_server_on_a_workspace_names_the_first_and_exits() {
     let refused = Launch::new(&workspace)
         .command()
         .stderr(Stdio::piped())
-        .output()
+        .output_in_time()
         .unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let words = String::from_utf8(refused.stderr).unwrap();

@@ -28,10 +28,15 @@ struct Pieces(Receiver<&'static str>);
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let piece = self.0.recv().unwrap_or_default();
+        let piece = self.0.recv_timeout(PATIENCE).unwrap_or_default();
         buffer[..piece.len()].copy_from_slice(piece.as_bytes());
         Ok(piece.len())
     }
+}
+
+/// The next request.
+fn received(server: &Server) -> tiny_http::Request {
+    server.recv_timeout(PATIENCE).unwrap().unwrap()
 }
 
 fn read_some(client: &mut UnixStream) -> String {
@@ -45,7 +50,7 @@ fn read_some(client: &mut UnixStream) -> String {
 fn a_response_of_tiny_http_holds_a_streamed_body_back() {
     let folder = tempfile::tempdir().unwrap();
     let (server, mut client) = tiny_server(folder.path());
-    let request = server.recv().unwrap();
+    let request = received(&server);
     let (piece_tx, piece_rx) = bounded(1);
     let body = Pieces(piece_rx);
     let thread = std::thread::spawn(move || {
@@ -70,7 +75,7 @@ fn a_response_of_tiny_http_holds_a_streamed_body_back() {
 fn a_writer_of_tiny_http_sends_with_each_flush() {
     let folder = tempfile::tempdir().unwrap();
     let (server, mut client) = tiny_server(folder.path());
-    let mut writer = server.recv().unwrap().into_writer();
+    let mut writer = received(&server).into_writer();
     for token in ["one", "two"] {
         writer.write_all(token.as_bytes()).unwrap();
         writer.flush().unwrap();
@@ -100,7 +105,7 @@ fn unblock_wakes_one_thread() {
 fn a_request_dropped_by_a_handler_is_answered_with_500() {
     let folder = tempfile::tempdir().unwrap();
     let (server, mut client) = tiny_server(folder.path());
-    drop(server.recv().unwrap());
+    drop(received(&server));
     assert!(read_some(&mut client).starts_with("HTTP/1.1 500 "));
 }
 

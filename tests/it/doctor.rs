@@ -1,8 +1,9 @@
 //! `duragent doctor`, as a user runs it.
 
+use crate::support::process::{Limited as _, duragent};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use serde_json::{Value, json};
 
@@ -10,15 +11,11 @@ use crate::support::server::{Server, Workspace};
 
 /// The command with these variables and PATH, and no others.
 fn doctor(workspace: &Workspace, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_duragent"))
+    duragent(workspace.path())
         .arg("doctor")
         .args(arguments)
-        .current_dir(workspace.path())
-        .env_clear()
-        .env("PATH", std::env::var("PATH").unwrap_or_default())
         .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .output()
+        .output_in_time()
         .unwrap()
 }
 
@@ -40,7 +37,7 @@ fn code(output: &Output) -> i32 {
 #[test]
 fn a_workspace_where_all_is_well_gets_a_line_for_each_check() {
     let workspace = Workspace::new();
-    workspace.config("server: {min_free_mb: 0}\n");
+    workspace.config("server: {min_free_mb: 0, port: 0}\n");
     workspace.echo_agent("echo");
     let output = doctor(&workspace, &[], &[]);
     assert_eq!(code(&output), 0, "{output:?}");
@@ -56,11 +53,13 @@ fn a_workspace_where_all_is_well_gets_a_line_for_each_check() {
             "config",
             "workspace",
             "sessions",
+            "temporary files",
             "disk",
             "clock",
             "agent echo",
             "bash",
             "sandbox",
+            "logs",
             "server"
         ]
     );
@@ -121,16 +120,18 @@ fn a_wrong_configuration_is_told_line_by_line() {
 #[test]
 fn agents_are_checked_with_the_keys_that_they_need() {
     let workspace = Workspace::new();
-    workspace.config("server: {min_free_mb: 0}\n");
+    workspace.config("server: {min_free_mb: 0, port: 0}\n");
     workspace.agent(
         "ada",
         "  model:\n    provider: openai\n    name: gpt\n    fallbacks:\n      \
          - {provider: anthropic, name: claude}\n      - {provider: echo, name: echo}\n  \
          tools:\n    - {type: builtin, name: web}\n",
     );
+    let local = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", local.local_addr().unwrap());
     workspace.agent(
         "local",
-        "  model: {provider: openai, name: gpt, base_url: \"http://127.0.0.1:1/v1\"}\n",
+        &format!("  model: {{provider: openai, name: gpt, base_url: \"{url}\"}}\n"),
     );
     workspace.agent(
         "typo",
@@ -171,7 +172,7 @@ fn agents_are_checked_with_the_keys_that_they_need() {
 #[test]
 fn a_directive_for_all_agents_that_cannot_be_read_is_told() {
     let workspace = Workspace::new();
-    workspace.config("server: {min_free_mb: 0}\n");
+    workspace.config("server: {min_free_mb: 0, port: 0}\n");
     workspace.echo_agent("echo");
     workspace.write(".duragent/directives/good.md", "Be brief.\n");
     let file = workspace.file(".duragent/directives/tone.md");
@@ -191,7 +192,7 @@ fn a_directive_for_all_agents_that_cannot_be_read_is_told() {
 fn the_machine_is_looked_at() {
     let workspace = Workspace::new();
     // More than any disk has: 2^20 MiB are a TiB, and the most that can be asked for.
-    workspace.config("server: {min_free_mb: 1048576}\nsandbox: {mode: bubblewrap}\n");
+    workspace.config("server: {min_free_mb: 1048576, port: 0}\nsandbox: {mode: bubblewrap}\n");
     let sessions = workspace.file(".duragent/sessions");
     fs::create_dir_all(&sessions).unwrap();
     fs::set_permissions(&sessions, fs::Permissions::from_mode(0o755)).unwrap();
@@ -232,5 +233,251 @@ fn the_machine_is_looked_at() {
             .as_str()
             .unwrap()
             .contains("MiB are free")
+    );
+}
+
+/// A workspace in which all is well but for what `break_it` does, and what the doctor says then.
+fn seeded(break_it: impl FnOnce(&Workspace)) -> Vec<String> {
+    let workspace = Workspace::new();
+    workspace.config("server: {min_free_mb: 0, port: 0}\n");
+    workspace.echo_agent("echo");
+    break_it(&workspace);
+    // No Ollama of this machine's is meant.
+    complaints(&doctor(&workspace, &[], &[("OLLAMA_HOST", "127.0.0.1:1")]))
+}
+
+fn write_tool(workspace: &Workspace, spec: &str) {
+    let model = "  model: {provider: echo, name: echo}\n";
+    workspace.agent("echo", &format!("{model}{spec}"));
+}
+
+/// A log of which one line is damaged.
+fn damage_a_log(workspace: &Workspace) {
+    let server = Server::start(workspace, &[]);
+    let session = server.create_session("echo");
+    assert_eq!(server.say(&session, "words to be lost").status, 200);
+    server.terminate();
+    let mut server = server;
+    server.wait_for_exit();
+    let log = format!(".duragent/sessions/{session}/events.jsonl");
+    let text = workspace.read(&log);
+    workspace.write(
+        &log,
+        &text.replace("words to be lost", "words that are lost"),
+    );
+}
+
+#[test]
+fn every_fault_that_is_seeded_is_found() {
+    const POLICY: &str = "apiVersion: duragent/v1alpha1\nkind: Policy\n";
+    let agent = ".duragent/agents/echo";
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    type Seed<'a> = (&'a str, Box<dyn FnOnce(&Workspace) + 'a>);
+    let seeds: Vec<Seed<'_>> = vec![
+        (
+            "policy.yaml:3:1: unknown key `alow`",
+            Box::new(|w| {
+                w.write(".duragent/policy.yaml", &format!("{POLICY}alow: []\n"));
+            }),
+        ),
+        (
+            "error    policy: ",
+            Box::new(|w| {
+                w.write(&format!("{agent}/policy.yaml"), "mode: [\n");
+            }),
+        ),
+        (
+            "the tool `deploy` cannot run: there is no ",
+            Box::new(|w| {
+                write_tool(
+                    w,
+                    "  tools: [{type: cli, name: deploy, command: ./deploy.sh}]\n",
+                );
+            }),
+        ),
+        (
+            "cannot run: no-such-program is not in PATH",
+            Box::new(|w| {
+                write_tool(
+                    w,
+                    "  tools: [{type: cli, name: x, command: no-such-program -v}]\n",
+                );
+            }),
+        ),
+        (
+            "script.sh may not be executed",
+            Box::new(|w| {
+                w.write(&format!("{agent}/script.sh"), "echo\n");
+                write_tool(w, "  tools: [{type: cli, name: x, command: ./script.sh}]\n");
+            }),
+        ),
+        (
+            "tools/found/run.sh may not be executed",
+            Box::new(|w| {
+                w.write(&format!("{agent}/tools/found/run.sh"), "echo\n");
+            }),
+        ),
+        (
+            "error    tools: ",
+            Box::new(|w| {
+                w.write(".duragent/tools/shared/run.sh", "echo\n");
+            }),
+        ),
+        (
+            "no Ollama answers at",
+            Box::new(|w| {
+                w.agent("echo", "  model: {provider: ollama, name: llama3.2}\n");
+            }),
+        ),
+        (
+            "nothing answers at http://127.0.0.1:1/v1",
+            Box::new(|w| {
+                w.agent(
+                    "echo",
+                    "  model: {provider: openai, name: x, base_url: \"http://127.0.0.1:1/v1\"}\n",
+                );
+            }),
+        ),
+        (
+            "error    logs: 1 of 1 are damaged: session_",
+            Box::new(damage_a_log),
+        ),
+        (
+            "sessions belong to the agent echo, which is not there",
+            Box::new(|w| {
+                let server = Server::start(w, &[]);
+                server.create_session("echo");
+                drop(server);
+                fs::remove_dir_all(w.file(agent)).unwrap();
+                w.echo_agent("other");
+            }),
+        ),
+        (
+            "another program has 127.0.0.1:",
+            Box::new(|w| {
+                w.config(&format!("server: {{min_free_mb: 0, port: {port}}}\n"));
+            }),
+        ),
+        (
+            "cannot listen on 192.0.2.1:",
+            Box::new(|w| {
+                w.config("server: {min_free_mb: 0, port: 0, host: 192.0.2.1, api_token: abc}\n");
+            }),
+        ),
+        (
+            "a tab stands here",
+            Box::new(|w| {
+                w.write(&format!("{agent}/agent.yaml"), "kind:\n\tAgent\n");
+            }),
+        ),
+        (
+            "is no folder of its own",
+            Box::new(|w| {
+                w.write(&format!("{agent}/work"), "");
+            }),
+        ),
+        (
+            "error    log: ",
+            Box::new(|w| {
+                w.config(
+                    "server: {min_free_mb: 0, port: 0}\nlogging: {file: no/such/folder.log}\n",
+                );
+            }),
+        ),
+        (
+            "`sandbox.writable` names",
+            Box::new(|w| {
+                w.config("server: {min_free_mb: 0, port: 0}\nsandbox: {mode: bubblewrap, writable: [none]}\n");
+            }),
+        ),
+        (
+            "`routes` names the agent nobody",
+            Box::new(|w| {
+                w.config(
+                    "server: {min_free_mb: 0, port: 0}\nroutes: [{match: {}, agent: nobody}]\n",
+                );
+            }),
+        ),
+        (
+            "gateway irc: there is no program",
+            Box::new(|w| {
+                let gateway = "gateways: {external: [{name: irc, command: ./none}]}\n";
+                w.config(&format!("server: {{min_free_mb: 0, port: 0}}\n{gateway}"));
+            }),
+        ),
+    ];
+    for (wanted, break_it) in seeds {
+        let found = seeded(break_it);
+        assert!(
+            found.iter().any(|line| line.contains(wanted)),
+            "{wanted}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_temporary_folder_that_cannot_be_used_is_an_error() {
+    let workspace = Workspace::new();
+    workspace.config("server: {min_free_mb: 0, port: 0}\n");
+    workspace.echo_agent("echo");
+    for folder in ["/nowhere/at/all", "/dev/null"] {
+        let found = complaints(&doctor(&workspace, &[], &[("TMPDIR", folder)]));
+        let wanted = format!("error    temporary files: {folder} cannot be written");
+        assert!(found.concat().contains(&wanted), "{found:#?}");
+        assert!(found.concat().contains("TMPDIR"), "{found:#?}");
+    }
+}
+
+#[test]
+fn outside_of_a_workspace_the_doctor_says_so_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = duragent(folder.path())
+        .arg("doctor")
+        .output_in_time()
+        .unwrap();
+    let first = lines(&output).remove(0);
+    assert!(
+        first.starts_with("warning  workspace: there is no workspace in"),
+        "{first}"
+    );
+    assert!(first.contains("duragent init"), "{first}");
+}
+
+#[test]
+fn what_a_running_server_says_of_itself_is_told() {
+    let workspace = Workspace::new();
+    // More than any disk has.
+    workspace.config("server: {min_free_mb: 1048576, port: 0, api_token: abc}\n");
+    workspace.echo_agent("echo");
+    let server = Server::start(&workspace, &[]);
+    workspace.echo_agent("later");
+    let said = complaints(&doctor(&workspace, &[], &[])).join("\n");
+    if server.get("/readyz").text().contains("nearly full") {
+        assert!(
+            said.contains("server: it says: the disk is nearly full"),
+            "{said}"
+        );
+    }
+    assert!(
+        said.contains("agent later: the server that runs does not have it"),
+        "{said}"
+    );
+}
+
+#[test]
+fn files_of_another_account_are_told() {
+    if !rustix::process::geteuid().is_root() {
+        // Nobody else can give a file away.
+        return;
+    }
+    let found = seeded(|workspace| {
+        let lock = workspace.file(".duragent/lock");
+        fs::write(&lock, "").unwrap();
+        std::os::unix::fs::chown(lock, Some(65534), None).unwrap();
+    });
+    assert!(
+        found.concat().contains("belongs to the account 65534"),
+        "{found:#?}"
     );
 }

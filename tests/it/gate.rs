@@ -1,5 +1,6 @@
 //! The gate, with tiny_http behind it and a small handler, on real sockets.
 
+use crate::support::process::Limited as _;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -123,6 +124,15 @@ fn show(request: Incoming) {
     request.respond(200, &[], text.as_bytes());
 }
 
+/// Waits for the end of the other side.
+fn wait_until_gone(gone: Receiver<std::convert::Infallible>) {
+    let ended = gone.recv_timeout(PATIENCE);
+    assert_eq!(
+        ended,
+        Err(crossbeam_channel::RecvTimeoutError::Disconnected)
+    );
+}
+
 /// A stream that writes once and then only listens.
 fn stream_until_gone(request: Incoming, seen_tx: Sender<Seen>) {
     let mut stream = request
@@ -130,7 +140,7 @@ fn stream_until_gone(request: Incoming, seen_tx: Sender<Seen>) {
         .unwrap();
     stream.write(b": hello\n\n").unwrap();
     seen_tx.send(Seen::StreamBegan).unwrap();
-    assert!(stream.gone().recv().is_err());
+    wait_until_gone(stream.gone());
     seen_tx.send(Seen::ClientGone).unwrap();
 }
 
@@ -164,7 +174,7 @@ fn stream_until_error(request: Incoming, seen_tx: Sender<Seen>) {
 
 /// Answers only once the client has ended its side.
 fn answer_after_gone(request: Incoming, _: Sender<Seen>) {
-    assert!(request.gone().recv().is_err());
+    wait_until_gone(request.gone());
     request.respond(200, &[], b"still there");
 }
 
@@ -1286,7 +1296,7 @@ fn is_own_process(name: &str) -> bool {
         .args(["--exact", name])
         .env(MARK, "1")
         .env("TMPDIR", temporary.path())
-        .output()
+        .output_in_time()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(

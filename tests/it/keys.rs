@@ -171,11 +171,9 @@ fn an_agent_may_name_what_the_owner_describes_and_is_helped_with_the_rest() {
     let shown = run(&["agent", "show", "good"]);
     assert!(shown.contains("office"), "{shown}");
     let server = Server::start(&workspace, &[]);
-    let agents = server.get("/api/v1/agents").text();
-    assert!(
-        agents.contains("good") && !agents.contains("bad"),
-        "{agents}"
-    );
+    let list = server.get("/api/v1/agents").json();
+    assert_eq!(list["agents"], serde_json::json!([{"name": "good"}]));
+    assert_eq!(list["broken"][0]["name"], "bad");
 }
 
 #[test]

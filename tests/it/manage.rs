@@ -1,7 +1,7 @@
 //! Managing sessions with the built command, with a server and without, and mending their files.
 
+use crate::support::process::{Limited as _, duragent, end_of, lines_of};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,19 +11,13 @@ use crate::support::fake_model::{FakeModel, stall, text};
 use crate::support::server::{Launch, PATIENCE, Server, Workspace};
 
 fn command(workspace: &Workspace, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_duragent"));
-    command
-        .args(arguments)
-        .current_dir(workspace.path())
-        .env_clear()
-        .env("PATH", std::env::var("PATH").unwrap_or_default())
-        .env("HOME", workspace.path())
-        .stdin(Stdio::null());
+    let mut command = duragent(workspace.path());
+    command.args(arguments);
     command
 }
 
 fn run(workspace: &Workspace, arguments: &[&str]) -> Output {
-    command(workspace, arguments).output().unwrap()
+    command(workspace, arguments).output_in_time().unwrap()
 }
 
 /// Runs a command that must succeed; returns what it printed.
@@ -165,17 +159,17 @@ fn a_session_is_followed_until_it_ends() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut wait_for = |wanted: &str| {
-        let found = lines.any(|line| line.unwrap() == wanted);
-        assert!(found, "no line {wanted}");
+    let lines = lines_of(child.stdout.take().unwrap());
+    let wait_for = |wanted: &str| {
+        let next = || lines.recv_timeout(PATIENCE);
+        while next().unwrap_or_else(|_| panic!("no line {wanted}")) != wanted {}
     };
     wait_for("you: second words");
     assert_eq!(server.say(&session, "something new").status, 200);
     wait_for("you: something new");
     ok(&workspace, &["session", "end", &session]);
     wait_for("(ended: terminated)");
-    assert!(child.wait().unwrap().success());
+    assert!(end_of(&mut child).success());
 }
 
 #[test]

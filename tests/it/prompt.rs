@@ -1,7 +1,8 @@
 //! What a model is sent: `agent show --prompt` prints it, and it stays the same.
 
+use crate::support::process::{Limited as _, duragent};
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use serde_json::{Value, json};
 
@@ -52,13 +53,9 @@ fn serve(workspace: &Workspace) -> Server {
 }
 
 fn run(workspace: &Workspace, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_duragent"))
+    duragent(workspace.path())
         .args(arguments)
-        .current_dir(workspace.path())
-        .env_clear()
-        .env("PATH", std::env::var("PATH").unwrap_or_default())
-        .stdin(Stdio::null())
-        .output()
+        .output_in_time()
         .unwrap()
 }
 

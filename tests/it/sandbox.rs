@@ -118,7 +118,7 @@ fn it_reads_nothing_of_other_agents_and_no_session() {
     symlink(desk.path().join("secret"), desk.work("link")).unwrap();
     assert!(desk.refused("cat link").contains("No such file"));
     let seen = desk.bash(&format!(
-        "ls -A {}/.duragent {}",
+        "ls -A '{}/.duragent' '{}'",
         desk.path().display(),
         desk.spec.home.display()
     ));
@@ -149,7 +149,7 @@ fn what_may_be_written_does_not_show_the_workspace_that_it_holds() {
     let secret = desk.write(".duragent/agents/bob/agent.yaml", "hunter2");
     let config = desk.write("duragent.yaml", "hunter2");
     let folder = desk.path().display();
-    desk.bash(&format!("echo x > {folder}/shared; echo y > here"));
+    desk.bash(&format!("echo x > '{folder}/shared'; echo y > here"));
     assert_eq!(
         fs::read_to_string(desk.path().join("shared")).unwrap(),
         "x\n"
@@ -158,9 +158,9 @@ fn what_may_be_written_does_not_show_the_workspace_that_it_holds() {
     desk.refused(&format!("cat '{}'", config.display()));
     desk.refused(&format!("echo changed > '{}'", config.display()));
     desk.refused(&format!(
-        "rm -r {folder}/.duragent/agents/ada/agent.yaml {folder}/.duragent/sessions"
+        "rm -r '{folder}/.duragent/agents/ada/agent.yaml' '{folder}/.duragent/sessions'"
     ));
-    desk.refused(&format!("echo x > {folder}/.duragent/policy.yaml"));
+    desk.refused(&format!("echo x > '{folder}/.duragent/policy.yaml'"));
     assert_eq!(fs::read_to_string(config).unwrap(), "hunter2");
     assert!(!desk.path().join(".duragent/policy.yaml").exists());
 }
@@ -182,12 +182,12 @@ fn what_may_be_written_cannot_be_moved_to_uncover_what_it_holds() {
         ("a/b", "hidden/secret"),
         ("c", "file"),
     ] {
-        let said = desk.refused(&format!("cd {out}; mv {from} x"));
+        let said = desk.refused(&format!("cd '{out}'; mv {from} x"));
         assert!(said.contains("busy"), "{said}");
         assert!(!desk.path().join("out/x").join(seen).exists());
     }
     desk.bash(&format!(
-        "cd {out}; mv d e; echo x > a/b/new; echo x > c/new"
+        "cd '{out}'; mv d e; echo x > a/b/new; echo x > c/new"
     ));
     assert!(desk.path().join("out/e/free").exists());
 }
@@ -206,8 +206,8 @@ fn what_may_be_written_shows_nothing_hidden_by_another_name() {
     desk.write("real/hidden/secret", "hunter2");
     let link = desk.path().join("link");
     let link = link.display();
-    desk.refused(&format!("cat {link}/hidden/secret"));
-    assert_eq!(desk.bash(&format!("cd {link}; echo x > y; cat y")), "x");
+    desk.refused(&format!("cat '{link}/hidden/secret'"));
+    assert_eq!(desk.bash(&format!("cd '{link}'; echo x > y; cat y")), "x");
 }
 
 #[test]
@@ -227,11 +227,11 @@ fn a_folder_of_the_workspace_can_be_written_if_that_is_asked_for() {
     desk.bash(&format!("echo after > '{}'", file.display()));
     assert_eq!(fs::read_to_string(file).unwrap(), "after\n");
     let seen = desk.bash(&format!(
-        "cd {}; ls -A . shared/but/not/this",
+        "cd '{}'; ls -A . shared/but/not/this",
         workspace.display()
     ));
     assert_eq!(seen, ".:\nagents\nshared\n\nshared/but/not/this:");
-    desk.refused(&format!("cd {}/shared; mv but x", workspace.display()));
+    desk.refused(&format!("cd '{}/shared'; mv but x", workspace.display()));
 }
 
 #[test]
@@ -494,7 +494,7 @@ fn where_there_is_no_bubblewrap_nothing_runs() {
 fn fake_docker(workspace: &Workspace, script: &str) -> String {
     let calls = workspace.file("calls");
     let text = format!(
-        "#!/bin/sh\nprintf '%s\\n' \"$*\" >> {}\n{script}\n",
+        "#!/bin/sh\nprintf '%s\\n' \"$*\" >> '{}'\n{script}\n",
         calls.display()
     );
     fs::create_dir(workspace.file("bin")).unwrap();

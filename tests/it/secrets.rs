@@ -1,6 +1,7 @@
 //! Secrets of the server's environment come into no file of a session, to no client and into no
 //! log, whichever way they take.
 
+use crate::support::process::Limited as _;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -188,7 +189,7 @@ struct Killed(Child);
 impl Drop for Killed {
     fn drop(&mut self) {
         let _ = self.0.kill();
-        let _ = self.0.wait();
+        crate::support::process::end_of(&mut self.0);
     }
 }
 
@@ -220,7 +221,7 @@ fn server_of_a_user(workspace: &Workspace) -> Command {
     let copied = Command::new("cp")
         .arg(env!("CARGO_BIN_EXE_duragent"))
         .arg(&program)
-        .status();
+        .status_in_time();
     assert!(copied.unwrap().success());
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     give_away(workspace.path());
@@ -228,6 +229,8 @@ fn server_of_a_user(workspace: &Workspace) -> Command {
     command
         .args(["serve", "--port", "0"])
         .current_dir(workspace.path())
+        .env_clear()
+        .env("HOME", workspace.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

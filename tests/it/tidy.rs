@@ -1,5 +1,6 @@
 //! Keeps house: what the documentation says is there, and nothing lies about.
 
+use crate::support::process::{Limited as _, duragent};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -255,7 +256,7 @@ fn the_quick_start_makes_an_agent_without_a_flaw() {
     let made = Command::new("sh")
         .args(["-e", "-c", block])
         .current_dir(&folder)
-        .status()
+        .status_in_time()
         .unwrap();
     assert!(made.success());
     let agent = folder.path().join(".duragent/agents/my-assistant");
@@ -264,10 +265,7 @@ fn the_quick_start_makes_an_agent_without_a_flaw() {
 
 #[test]
 fn the_version_that_is_shown_is_the_one_of_the_package() {
-    let shown = Command::new(env!("CARGO_BIN_EXE_duragent"))
-        .arg("--version")
-        .output()
-        .unwrap();
+    let shown = duragent(root()).arg("--version").output_in_time().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(shown.lines().next(), Some(&*format!("duragent {version}")));
@@ -320,9 +318,10 @@ fn nothing_lies_about_at_the_top() {
         return;
     }
     let listed = Command::new("git")
+        .env_remove("GIT_DIR")
         .args(["-c", "safe.directory=*", "ls-files", "--cached"])
         .current_dir(root())
-        .output()
+        .output_in_time()
         .unwrap();
     assert!(listed.status.success(), "{listed:?}");
     let listed = String::from_utf8(listed.stdout).unwrap();

@@ -21,7 +21,7 @@ fn workspace(effect: &str, mode: &str) -> Workspace {
         "ada",
         &format!(
             "  model: {{provider: echo, name: echo}}\n  session: {{on_disconnect: continue}}\n  tools:\n    - \
-             {{type: cli, name: pay, command: \"/bin/sh {}\", effect: {effect}}}\n",
+             {{type: cli, name: pay, command: \"/bin/sh '{}'\", effect: {effect}}}\n",
             script.display()
         ),
     );

@@ -1,17 +1,18 @@
 //! `duragent torture` itself: a short run keeps every promise, and leaves nothing behind.
 
+use crate::support::process::{Limited as _, duragent, end_of};
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 fn torture(folder: &TempDir, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_duragent"))
+    duragent(folder.path())
         .args(["torture", "--dir", folder.path().to_str().unwrap()])
         .args(args)
-        .output()
+        .output_in_time()
         .unwrap()
 }
 
@@ -38,7 +39,7 @@ fn a_short_run_breaks_no_promise() {
 #[test]
 fn ctrl_c_ends_it_early_and_in_good_order() {
     let folder = TempDir::new().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_duragent"))
+    let mut child = duragent(folder.path())
         .args(["torture", "--seconds", "600", "--dir"])
         .arg(folder.path())
         .stdout(std::process::Stdio::null())
@@ -52,7 +53,7 @@ fn ctrl_c_ends_it_early_and_in_good_order() {
     }
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert!(child.wait().unwrap().success());
+    assert!(end_of(&mut child).success());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -60,9 +61,9 @@ fn ctrl_c_ends_it_early_and_in_good_order() {
 fn a_folder_that_is_not_there_is_refused_in_one_line() {
     let folder = TempDir::new().unwrap();
     let missing = folder.path().join("missing");
-    let output = Command::new(env!("CARGO_BIN_EXE_duragent"))
+    let output = duragent(std::path::Path::new("/"))
         .args(["torture", "--dir", missing.to_str().unwrap()])
-        .output()
+        .output_in_time()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");

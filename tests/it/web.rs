@@ -1,5 +1,6 @@
 //! The tool `web`, against real servers on loopback: where it goes, what it reads, how it ends.
 
+use crate::support::process::Limited as _;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -591,7 +592,7 @@ fn a_proxy_of_the_environment_is_not_used() {
     ] {
         command.env(name, proxy.url(""));
     }
-    let output = command.output().unwrap();
+    let output = command.output_in_time().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(site.lines(), ["GET /"]);
     assert_eq!(proxy.lines(), Vec::<String>::new());

@@ -19,6 +19,7 @@ const WHY_WIDTH: usize = 200;
 ///
 /// Errors: something is wrong, and was not mended; with `--repair`, a server has the workspace.
 pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> Outcome {
+    settings.check_found()?;
     let files = settings.files();
     let owner = args.repair.then(|| own(&files)).transpose()?;
     let ids = match &args.session {

@@ -13,7 +13,7 @@ use crate::domain::ids::{Seq, SessionId};
 use crate::runtime::offline::{Files, Filter, LockError, Owner, StoreError};
 
 /// See the [module](self).
-pub(super) enum Place {
+pub(in crate::cli) enum Place {
     /// A server holds the sessions.
     Server(Client),
     /// Nobody does.
@@ -22,7 +22,10 @@ pub(super) enum Place {
 
 impl Place {
     /// The server that is named or runs; else the workspace's files.
-    pub(super) fn find(args: &ServerArgs, settings: &ClientSettings) -> Result<Place, Failure> {
+    pub(in crate::cli) fn find(
+        args: &ServerArgs,
+        settings: &ClientSettings,
+    ) -> Result<Place, Failure> {
         Ok(match connect_running(args, settings)? {
             Some(client) => Place::Server(client),
             None => Place::Files(settings.files()),
@@ -46,7 +49,11 @@ impl Place {
     }
 
     /// Sessions, newest first.
-    pub(super) fn list(&self, filter: Filter<'_>, limit: usize) -> Result<Vec<Session>, Failure> {
+    pub(in crate::cli) fn list(
+        &self,
+        filter: Filter<'_>,
+        limit: usize,
+    ) -> Result<Vec<Session>, Failure> {
         match self {
             Place::Server(client) => {
                 let agent = filter.agent.map(|agent| ("agent", agent));

@@ -1,5 +1,6 @@
 //! Agents: what there is, and reading it again.
 
+use crate::engine::EngineError;
 use crate::http::answer::Answer;
 use crate::http::context::Context;
 use crate::http::problem::Problem;
@@ -7,14 +8,31 @@ use crate::http::wire::{self, AgentList};
 
 pub(super) fn list(context: &Context) -> Answer {
     let agents = context.host.agents();
-    Answer::json(200, &AgentList::new(agents.iter().map(AsRef::as_ref)))
+    let host = &context.host;
+    let listed = agents
+        .iter()
+        .map(|agent| (&**agent, host.missing_key(agent)));
+    Answer::json(200, &AgentList::new(listed, host.broken_agents()))
 }
 
 pub(super) fn show(context: &Context, name: &str) -> Result<Answer, Problem> {
     match context.host.agent(name) {
         Some(agent) => Ok(Answer::json(200, &agent.public_json())),
-        None => Err(wire::agent_not_found(name)),
+        None => Err(not_shown(context, name)),
     }
+}
+
+fn not_shown(context: &Context, name: &str) -> Problem {
+    let broken = context.host.broken_agents();
+    let found = broken.into_iter().find(|one| one.name == name);
+    found.map_or_else(
+        || wire::agent_not_found(name),
+        |one| {
+            let mistake = one.errors.join("; ");
+            let agent = one.name;
+            EngineError::AgentBroken { agent, mistake }.into()
+        },
+    )
 }
 
 pub(super) fn reload(context: &Context) -> Answer {

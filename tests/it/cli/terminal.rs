@@ -1,14 +1,17 @@
 //! The binary on a terminal of its own, with a user who types.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::support::process::{duragent, end_of};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -20,21 +23,25 @@ pub struct Terminal {
 
 impl Terminal {
     pub fn start(folder: &Path, arguments: &[&str]) -> Terminal {
+        Terminal::start_with(folder, arguments, &[])
+    }
+
+    /// With these variables.
+    pub fn start_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
-        let slave = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(name.to_str().unwrap())
-            .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_duragent"))
+        // A test run that leads a session must not get the terminal for its own: its end would be
+        // the run's.
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let slave = File::from(open(name, flags, Mode::empty()).unwrap());
+        let child = duragent(folder)
             .args(arguments)
-            .current_dir(folder)
             .env("TERM", "xterm")
             .env("NO_COLOR", "1")
-            .env_remove("DURAGENT_TOKEN")
+            .env("OLLAMA_HOST", "127.0.0.1:1")
+            .envs(variables.iter().copied())
             .stdin(slave.try_clone().unwrap())
             .stdout(slave.try_clone().unwrap())
             .stderr(slave)
@@ -65,6 +72,11 @@ impl Terminal {
     /// Waits until `text` was shown, anywhere so far; returns all that was.
     pub fn wait_for(&self, text: &str) -> String {
         self.wait(text, |shown| shown.contains(text))
+    }
+
+    /// Waits until `text` was shown so often, as what is typed and comes back as a reply.
+    pub fn wait_for_times(&self, text: &str, times: usize) {
+        self.wait(text, |shown| shown.matches(text).count() >= times);
     }
 
     /// Waits until the last thing shown is a prompt.
@@ -108,6 +120,6 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         // It has ended already where the test went well.
         drop(self.child.kill());
-        drop(self.child.wait());
+        end_of(&mut self.child);
     }
 }

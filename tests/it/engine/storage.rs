@@ -75,7 +75,9 @@ impl Disk {
         let Some(slow) = slow else { return Ok(()) };
         slow.begun_tx.send(()).unwrap();
         // Given up by a test that failed: nothing hangs for that.
-        slow.result_rx.recv().unwrap_or(Ok(()))
+        slow.result_rx
+            .recv_timeout(Duration::from_secs(120))
+            .unwrap_or(Ok(()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Policies at work: in conversations over HTTP, in the server, on the command line.
 
+use crate::support::process::{Limited as _, duragent};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -34,7 +35,10 @@ impl Tool for Shell {
     fn run(&self, run: &Run<'_>) -> ToolOutput {
         let arguments: Value = serde_json::from_str(run.arguments).unwrap();
         let script = arguments["command"].as_str().unwrap();
-        let output = Command::new("bash").args(["-c", script]).output().unwrap();
+        let output = Command::new("bash")
+            .args(["-c", script])
+            .output_in_time()
+            .unwrap();
         ToolOutput {
             success: output.status.success(),
             content: String::from_utf8(output.stdout).unwrap(),
@@ -301,11 +305,10 @@ fn a_running_server_reads_policies_again_with_the_agents() {
 }
 
 fn test(workspace: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_duragent"))
+    duragent(workspace)
         .args(["policy", "test"])
         .args(arguments)
-        .current_dir(workspace)
-        .output()
+        .output_in_time()
         .unwrap()
 }
 

@@ -3,6 +3,7 @@
 //! Scripts are made from a grammar, and spoilt at random; real bash runs them with a `PATH` of stubs
 //! that take down their names and arguments. Whatever they took down must have been found.
 
+use crate::support::process::Limited as _;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -95,7 +96,7 @@ impl Stage {
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .stdout(Stdio::piped())
-            .output();
+            .output_in_time();
         drop(ended.unwrap());
         let ran = fs::read(self.path("ran")).unwrap_or_default();
         String::from_utf8_lossy(&ran)

@@ -1,12 +1,15 @@
 //! One server for each workspace, with real processes.
 
 use super::*;
+use crate::support::process::{Limited as _, end_of};
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use duragent::store::lock::{Holder, LockError, WorkspaceLock, read_holder, workspace_hash};
+use duragent::store::lock::{
+    Holder, LockError, Starter, WorkspaceLock, read_crashed, read_holder, workspace_hash,
+};
 
 /// Another process that holds the lock until its input ends.
 fn other_process(workspace: &Path) -> Child {
@@ -41,34 +44,43 @@ fn a_second_server_is_told_who_the_first_is_and_gets_the_lock_after_it() {
     assert!(text.contains(&wanted), "{text}");
 
     drop(first.stdin.take());
-    first.wait().unwrap();
+    end_of(&mut first);
     assert_eq!(
         read_holder(workspace.path()),
         None,
         "its words outlive it, its lock does not"
     );
     let lock = WorkspaceLock::acquire(workspace.path()).unwrap();
-    let pid = std::process::id();
-    assert_eq!(
-        read_holder(workspace.path()),
-        Some(Holder { pid, address: None })
-    );
-    lock.set_address(&address).unwrap();
-    let address = Some(address);
-    assert_eq!(read_holder(workspace.path()), Some(Holder { pid, address }));
-    let text = std::fs::read_to_string(workspace.path().join("lock")).unwrap();
-    assert_eq!(text, format!("pid: {pid}\naddress: 127.0.0.1:8080\n"));
+    let mut own = Holder {
+        pid: std::process::id(),
+        address: None,
+        starter: Starter::Person,
+    };
+    assert_eq!(read_holder(workspace.path()).as_ref(), Some(&own));
+    own.address = Some(address);
+    for (starter, line) in [
+        (Starter::Client, "started_by: client\n"),
+        (Starter::Person, ""),
+    ] {
+        lock.set_address(&address, starter).unwrap();
+        own.starter = starter;
+        assert_eq!(read_holder(workspace.path()).as_ref(), Some(&own));
+        let text = std::fs::read_to_string(workspace.path().join("lock")).unwrap();
+        let pid = own.pid;
+        assert_eq!(text, format!("pid: {pid}\naddress: 127.0.0.1:8080\n{line}"));
+    }
 
     // A real second process finds it taken.
     let tried = Command::new("flock")
         .arg("-n")
         .arg(workspace.path().join("lock"))
         .arg("true")
-        .status()
+        .status_in_time()
         .unwrap();
     assert_eq!(tried.code(), Some(1));
     drop(lock);
     assert_eq!(read_holder(workspace.path()), None);
+    assert_eq!(read_crashed(workspace.path()), None);
     assert_eq!(std::fs::read(workspace.path().join("lock")).unwrap(), b"");
 }
 
@@ -82,12 +94,13 @@ fn a_killed_server_holds_no_lock() {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     let mut child = child;
     child.kill().unwrap();
-    child.wait().unwrap();
+    end_of(&mut child);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while read_holder(workspace.path()).is_some() {
         assert!(std::time::Instant::now() < deadline);
         std::thread::yield_now();
     }
+    assert_eq!(read_crashed(workspace.path()), Some(holder));
     WorkspaceLock::acquire(workspace.path()).unwrap();
 }
 

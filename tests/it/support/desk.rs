@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "a kit for several topics: each uses a part of it")]
 
+use super::process::Limited as _;
 use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -198,7 +199,7 @@ pub fn allow(server: &Remote, session: &str, asked: &Value) -> Answer {
 pub fn which(program: &str) -> PathBuf {
     let found = Command::new("sh")
         .args(["-c", &format!("command -v {program}")])
-        .output()
+        .output_in_time()
         .unwrap();
     assert!(found.status.success(), "{program} is not installed");
     PathBuf::from(String::from_utf8(found.stdout).unwrap().trim())

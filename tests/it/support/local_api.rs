@@ -11,7 +11,9 @@ use duragent::base::stop;
 use duragent::domain::spec::AgentSpec;
 use duragent::engine::{Recovery, Sessions};
 use duragent::http::api::Api;
-use duragent::http::context::{ApiSettings, Context, Host, Readiness, ReloadReport, Version};
+use duragent::http::context::{
+    ApiSettings, BrokenAgent, Context, Host, Readiness, ReloadReport, Version,
+};
 use duragent::http::front::{Back, Front, FrontSettings};
 
 use super::fake_model::FakeModel;
@@ -88,6 +90,14 @@ impl Host for NoHost {
     }
 
     fn agent(&self, _name: &str) -> Option<Arc<AgentSpec>> {
+        None
+    }
+
+    fn broken_agents(&self) -> Vec<BrokenAgent> {
+        Vec::new()
+    }
+
+    fn missing_key(&self, _agent: &AgentSpec) -> Option<String> {
         None
     }
 

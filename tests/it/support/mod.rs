@@ -5,6 +5,7 @@ pub mod desk;
 pub mod fake_model;
 pub mod local_api;
 pub mod own_model;
+pub mod process;
 pub mod server;
 pub mod sessions;
 pub mod tools;

@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::process::end_of;
+
 /// How long a test waits for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// How often something is looked at that tells nobody when it changes.
@@ -66,7 +68,7 @@ pub fn write_program(path: &Path, text: &str) {
     let mut input = writer.stdin.take().unwrap();
     input.write_all(text.as_bytes()).unwrap();
     drop(input);
-    assert!(writer.wait().unwrap().success());
+    assert!(end_of(&mut writer).success());
 }
 
 /// A folder with a `.duragent/` in it, gone when it is dropped.
@@ -74,7 +76,9 @@ pub struct Workspace(TempDir);
 
 impl Workspace {
     pub fn new() -> Workspace {
-        Workspace(TempDir::new().unwrap())
+        let workspace = Workspace(TempDir::new().unwrap());
+        fs::create_dir_all(workspace.file(".duragent/agents")).unwrap();
+        workspace
     }
 
     /// The folder that holds `duragent.yaml` and `.duragent/`.
@@ -249,7 +253,12 @@ impl<'a> Launch<'a> {
             .open(self.workspace.file("serve.log"))
             .unwrap();
         let program = [env!("CARGO_BIN_EXE_duragent")];
-        let words: Vec<&str> = self.under.iter().map(String::as_str).chain(program).collect();
+        let words: Vec<&str> = self
+            .under
+            .iter()
+            .map(String::as_str)
+            .chain(program)
+            .collect();
         let mut command = match &self.before {
             None => Command::new(words[0]),
             Some((room, script)) => {
@@ -342,7 +351,7 @@ impl Server {
     pub fn kill(&mut self) {
         // It may have ended by itself, which is as good.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        end_of(&mut self.child);
     }
 
     /// Sends SIGTERM.
@@ -702,9 +711,11 @@ pub struct EventStream {
 
 impl EventStream {
     /// The next event; `None` when the stream has ended, cleanly or not. Panics when neither
-    /// comes in time.
+    /// comes in time, whatever else does: signs of life are none of the stream's progress.
     pub fn next(&mut self) -> Option<Event> {
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "no event came for {PATIENCE:?}");
             while let Some(block) = self.take_block() {
                 if let Some(event) = self.read_block(&block) {
                     return Some(event);
@@ -726,7 +737,9 @@ impl EventStream {
     /// Everything up to an event of that name, itself included.
     pub fn until(&mut self, name: &str) -> Vec<Event> {
         let mut events = Vec::new();
+        let deadline = Instant::now() + 6 * PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "no `{name}` among {events:#?}");
             let event = self.next();
             let event = event.unwrap_or_else(|| panic!("no `{name}` after {events:#?}"));
             let is_last = event.name == name;
@@ -739,7 +752,9 @@ impl EventStream {
 
     /// Reads until this comment has come; no event may come before it.
     pub fn expect_comment(&mut self, comment: &str) {
+        let deadline = Instant::now() + 6 * PATIENCE;
         while !self.comments.iter().any(|known| known == comment) {
+            assert!(Instant::now() < deadline, "no comment {comment:?}");
             if let Some(block) = self.take_block() {
                 let event = self.read_block(&block);
                 assert_eq!(event, None, "before the comment {comment:?}");
@@ -753,7 +768,12 @@ impl EventStream {
 
     /// Everything up to the end of the stream.
     pub fn rest(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.next()).collect()
+        let deadline = Instant::now() + 6 * PATIENCE;
+        let in_time = || {
+            assert!(Instant::now() < deadline, "the stream has no end");
+            self.next()
+        };
+        std::iter::from_fn(in_time).collect()
     }
 
     /// The bytes of one block, without the empty line that ends it.

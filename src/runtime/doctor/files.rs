@@ -1,0 +1,142 @@
+//! The files of a workspace, beside the agents' own.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Access, access};
+use rustix::process::geteuid;
+
+use super::check::{Check, environment};
+use crate::config::Config;
+use crate::domain::spec::AgentSpec;
+use crate::policy::{LOCAL_FILE, POLICY_FILE, validate};
+use crate::runtime::offline::{Files, Report};
+
+/// Files of another account in the workspace, as one that was once served by root has them: this
+/// account's server could not write them.
+pub(super) fn owners(config: &Config) -> Option<Check> {
+    let account = geteuid().as_raw();
+    let places = [&config.workspace, &config.agents_dir, &config.sessions_dir];
+    let inside = places.iter().filter_map(|place| fs::read_dir(place).ok());
+    let inside = inside.flatten().flatten().map(|entry| entry.path());
+    let mut all = places.iter().map(|place| place.to_path_buf()).chain(inside);
+    let foreign = all.find_map(|path| {
+        let owner = path.metadata().ok()?.uid();
+        (owner != account).then_some((path, owner))
+    });
+    let (path, owner) = foreign?;
+    let message = format!(
+        "{} belongs to the account {owner}, and this is {account}",
+        path.display()
+    );
+    let hint = "give all of the workspace to the account that runs the server, with chown -R";
+    Some(Check::warning("owner", message).hint(hint))
+}
+
+/// Whether the log can be written, where it has a file.
+pub(super) fn log_file(config: &Config) -> Option<Check> {
+    const SUBJECT: &str = "log";
+    let file = config.logging.file.as_ref()?;
+    let shown = file.display();
+    let tried = match file.exists() {
+        true => OpenOptions::new().append(true).open(file).map(drop),
+        // It is made at the start; its folder is not.
+        false => may_write(file.parent().unwrap_or(Path::new("/"))),
+    };
+    Some(match tried {
+        Ok(()) => Check::ok(SUBJECT, shown.to_string()),
+        Err(error) => Check::error(SUBJECT, format!("{shown} cannot be written: {error}"))
+            .hint("see `logging.file`"),
+    })
+}
+
+/// Whether a server has a place for its socket, and tools for what they need for a while.
+pub(super) fn temporary() -> Check {
+    const SUBJECT: &str = "temporary files";
+    let folder = env::temp_dir();
+    let shown = folder.display();
+    match may_write(&folder) {
+        Ok(()) => Check::ok(SUBJECT, shown.to_string()),
+        Err(error) => Check::error(SUBJECT, format!("{shown} cannot be written: {error}"))
+            .hint("set TMPDIR to a folder that this user can write"),
+    }
+}
+
+fn may_write(folder: &Path) -> std::io::Result<()> {
+    if !folder.metadata()?.is_dir() {
+        return Err(std::io::ErrorKind::NotADirectory.into());
+    }
+    Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// Everything that is wrong with the policies: every call of whoever has a broken one is refused.
+pub(super) fn policies(config: &Config, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
+    let homes = agents.iter().map(|agent| &agent.home);
+    let own = homes.flat_map(|home| [home.join(POLICY_FILE), home.join(LOCAL_FILE)]);
+    let all = std::iter::once(config.workspace.join(POLICY_FILE)).chain(own);
+    let there = all.filter(|path| path.symlink_metadata().is_ok());
+    let problems = there.flat_map(|path: PathBuf| validate(&path, &environment));
+    problems
+        .map(|problem| Check::of_problem("policy", &problem))
+        .collect()
+}
+
+/// Routes that lead to nobody.
+pub(super) fn routes(config: &Config, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
+    let is_there = |name: &str| agents.iter().any(|agent| agent.name.as_str() == name);
+    let named = config.routes.iter().map(|route| route.agent.as_str());
+    let lost = named.filter(|name| !is_there(name));
+    lost.map(|name| {
+        let message = format!("`routes` names the agent {name}, which is not there");
+        Check::error("config", message)
+    })
+    .collect()
+}
+
+/// Whether the sessions can be read, and their agents are there.
+pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
+    const SUBJECT: &str = "logs";
+    /// Logs may be long; `session check --all` has the time.
+    const LIMIT: Duration = Duration::from_secs(5);
+    let files = Files::new(&config.workspace, &config.sessions_dir);
+    let ids = match files.ids() {
+        Ok(ids) => ids,
+        Err(error) => return Check::error(SUBJECT, error.to_string()),
+    };
+    let deadline = Instant::now() + LIMIT;
+    let all = ids.len();
+    let mut looked_at = 0;
+    let mut damaged = Vec::new();
+    let mut orphans: BTreeMap<String, usize> = BTreeMap::new();
+    for id in ids.into_iter().take_while(|_| Instant::now() < deadline) {
+        looked_at += 1;
+        match files.check(&id) {
+            Ok(report) if !is_damaged(&report) => {}
+            Ok(_) | Err(_) => damaged.push(id.to_string()),
+        }
+        let agent = files.session(&id).ok().map(|session| session.agent);
+        let is_there = |name: &str| agents.iter().any(|agent| agent.name.as_str() == name);
+        if let Some(agent) = agent.filter(|name| !is_there(name)) {
+            *orphans.entry(agent).or_default() += 1;
+        }
+    }
+    let repair = "`duragent session check --all` tells more, and with --repair mends it";
+    if let Some(first) = damaged.first() {
+        let message = format!("{} of {looked_at} are damaged: {first}", damaged.len());
+        return Check::error(SUBJECT, message).hint(repair);
+    }
+    if let Some((agent, count)) = orphans.first_key_value() {
+        let message = format!("{count} sessions belong to the agent {agent}, which is not there");
+        return Check::warning(SUBJECT, message);
+    }
+    Check::ok(SUBJECT, format!("{looked_at} of {all} sessions were read"))
+}
+
+fn is_damaged(report: &Report) -> bool {
+    report.damaged_places > 0
+}
