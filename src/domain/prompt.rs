@@ -234,6 +234,7 @@ mod tests {
             description: None,
             readme: None,
             effect: crate::domain::spec::ToolEffect::Write,
+            env: Vec::new(),
         }];
         assert_eq!(rendered(&spec), "", "a tool of the user's has that name");
         spec.memory.enabled = false;

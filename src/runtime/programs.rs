@@ -1,7 +1,11 @@
 //! The programs that tools run, locked in as the configuration says.
 
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::base::fs::{RealFs, create_dirs};
 use crate::config::{Config, SandboxMode};
 use crate::sandbox::{self, Mode, SandboxSettings};
 use crate::tools::programs::Programs;
@@ -35,8 +39,17 @@ fn settings(config: &Config) -> SandboxSettings {
         &config.sessions_dir,
         &config.world_memory_dir,
     ];
-    // The log as well, which tells of all sessions.
-    let files = config.file.iter().chain(&config.logging.file);
+    let folders: Vec<PathBuf> = folders.into_iter().cloned().chain(own_folders()).collect();
+    let is_in_writable = |path: &PathBuf| sandbox.writable.iter().any(|it| path.starts_with(it));
+    // What is not there could be made by a program.
+    for folder in folders.iter().filter(|path| is_in_writable(path)) {
+        if let Err(error) = create_dirs(&RealFs, folder) {
+            log::warn!("{} cannot be made: {error}", folder.display());
+        }
+    }
+    // The log as well, which tells of all sessions, and this program.
+    let files = config.file.iter().chain(&config.logging.file).cloned();
+    let program = env::current_exe().ok().filter(is_in_writable);
     SandboxSettings {
         mode: match sandbox.mode {
             SandboxMode::Trust => Mode::Trust,
@@ -45,9 +58,29 @@ fn settings(config: &Config) -> SandboxSettings {
         },
         network: sandbox.network,
         writable: sandbox.writable.clone(),
-        hidden: folders.into_iter().chain(files).cloned().collect(),
+        hidden: folders.into_iter().chain(files).chain(program).collect(),
+        env: sandbox.env.clone(),
         memory_bytes: sandbox.memory_bytes,
         cpu_seconds: sandbox.cpu_seconds,
         image: sandbox.image.clone().unwrap_or_default(),
     }
+}
+
+/// Where this account keeps what it trusts, and how it wants it: for all workspaces.
+fn own_folders() -> Vec<PathBuf> {
+    let home = env::var_os("HOME").map(PathBuf::from);
+    let places = [
+        ("XDG_STATE_HOME", ".local/state"),
+        ("XDG_CONFIG_HOME", ".config"),
+    ];
+    let place = |(variable, usual): (&str, &str)| {
+        let named = env::var_os(variable).filter(|named: &OsString| !named.is_empty());
+        let folder = named.map(PathBuf::from).filter(|path| path.is_absolute());
+        Some(
+            folder
+                .or_else(|| Some(home.as_ref()?.join(usual)))?
+                .join("duragent"),
+        )
+    };
+    places.into_iter().filter_map(place).collect()
 }

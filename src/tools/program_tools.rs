@@ -55,6 +55,7 @@ impl ProgramTools {
             agent: spec.name.clone(),
             home: spec.home.clone(),
             readable: shared.into_iter().chain(own).collect(),
+            env: Vec::new(),
         }
     }
 
@@ -73,6 +74,7 @@ impl ProgramTools {
                 kind: ToolKind::FoundCli,
                 description: found.description,
                 effect: Effect::Write,
+                env: Vec::new(),
             };
             Arc::new(Cli::new(
                 self.programs.clone(),
@@ -121,6 +123,7 @@ impl ProgramTools {
             description,
             readme,
             effect,
+            env,
             ..
         } = tool
         else {
@@ -138,6 +141,7 @@ impl ProgramTools {
                 false => texts.join("\n\n"),
             },
             effect: *effect,
+            env: env.clone(),
         };
         let cli = Cli::new(self.programs.clone(), place.clone(), command, about);
         Some(Arc::new(cli))

@@ -180,7 +180,7 @@ const EVERYTHING: &str = r#"
   limits: {tokens_per_day: 1000, turns_per_hour: 10}
   tools:
     - {type: builtin, name: bash}
-    - {type: cli, name: date, command: date -u, description: The time, effect: read}
+    - {type: cli, name: date, command: date -u, description: The time, effect: read, env: [TOKEN]}
     - {type: mcp, name: files, command: mcp-files, args: [--root, /], env: {TOKEN: "${TOKEN}"}}
     - {type: mcp, name: far, url: "https://example.org/${TOKEN}"}
   skills_dir: ../shared/skills
@@ -269,6 +269,7 @@ fn every_key_ends_up_in_the_spec() {
                 description: text("The time"),
                 readme: None,
                 effect: ToolEffect::Read,
+                env: vec!["TOKEN".to_owned()],
             },
             ToolRef::Mcp {
                 name: "files".to_owned(),

@@ -160,7 +160,7 @@ gateways:
 routes:
   - {match: {gateway: telegram, chat_type: dm, topic: "7"}, agent: ada}
   - {match: {}, agent: bob}
-sandbox: {mode: bubblewrap, network: true, writable: [out], memory_mb: 64, cpu_seconds: 5, image: debian}
+sandbox: {mode: bubblewrap, network: true, writable: [out], env: [CI], memory_mb: 64, cpu_seconds: 5, image: debian}
 logging: {level: debug, format: json, file: duragent.log}
 web: {proxy: "http://me:${TOKEN}@proxy:3128", allow_addresses: [127.0.0.1, 10.0.0.0/8, "fd00::/8"]}
 providers:
@@ -277,6 +277,7 @@ fn every_key_ends_up_in_the_configuration() {
                 mode: SandboxMode::Bubblewrap,
                 network: true,
                 writable: vec![home.join("out")],
+                env: vec!["CI".to_owned()],
                 memory_bytes: 64 << 20,
                 cpu_seconds: Some(5),
                 image: Some("debian".to_owned()),
@@ -514,6 +515,15 @@ fn every_mistake_is_told_with_its_place() {
             vec![
                 "duragent.yaml:2:3: unknown key `server.prot`; did you mean `port`?",
                 "duragent.yaml:3:9: `server.port` must be from 0 to 65535, not 65536",
+            ],
+        ),
+        (
+            "sandbox:\n  writable: [a/b, a, ab, .duragent/agents/ada, a/./b/c]\n  env: [A=1, _B2]",
+            vec![
+                "duragent.yaml:2:14: `sandbox.writable[0]` is left out: it lies in a",
+                "duragent.yaml:2:26: `sandbox.writable[3]` is an agent's own folder, which holds its policy: name one in it",
+                "duragent.yaml:2:48: `sandbox.writable[4]` is left out: it lies in a/b",
+                "duragent.yaml:3:9: `sandbox.env[0]` must be the name of a variable",
             ],
         ),
         (

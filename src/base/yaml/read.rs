@@ -647,6 +647,30 @@ impl<T: FromYaml> FromYaml for BTreeMap<String, At<T>> {
     }
 }
 
+/// A list, or whatever else may stand in its place.
+#[derive(Debug)]
+pub enum ListOr<T, O> {
+    /// A list.
+    List(Vec<At<T>>),
+    /// Something else.
+    Other(O),
+}
+
+impl<T: FromYaml, O: FromYaml> FromYaml for ListOr<T, O> {
+    const EXPECTED: &'static str = O::EXPECTED;
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<ListOr<T, O>> {
+        match &place.node.value {
+            Value::List(_) => Vec::read(place, report).map(ListOr::List),
+            Value::Map(_) | Value::Scalar(_) => O::read(place, report).map(ListOr::Other),
+        }
+    }
+
+    fn keys(prefix: &str, found: &mut Vec<String>) {
+        O::keys(prefix, found);
+    }
+}
+
 /// Whatever stands there: for keys that are accepted and not looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Anything;
