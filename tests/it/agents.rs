@@ -472,7 +472,7 @@ fn what_must_be_there_is_asked_for_all_at_once() {
         (
             "spec: [1",
             vec![
-                "agent.yaml:2:1: did not find expected ',' or ']', while parsing a flow sequence at line 1 column 7",
+                "agent.yaml:2:1: while parsing a flow sequence, expected ',' or ']'",
             ],
         ),
     ] {

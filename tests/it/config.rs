@@ -592,7 +592,7 @@ fn every_mistake_is_told_with_its_place() {
         (
             "routes:\n- {match: {chat_type: dn}, agent: x y}\n- {agent: ada}",
             vec![
-                "duragent.yaml:2:1: `routes` has no effect yet",
+                "duragent.yaml:2:3: `routes` has no effect yet",
                 "duragent.yaml:2:23: `routes[0].match.chat_type` must be one of `dm`, `group`, `channel`, not `dn`; did you mean `dm`?",
                 "duragent.yaml:2:35: `routes[0].agent` must be the name of an agent",
                 "duragent.yaml:3:3: `routes[1].match` is missing",
@@ -619,7 +619,7 @@ fn every_mistake_is_told_with_its_place() {
         (
             "server: {api_token: ${NONE}}",
             vec![
-                "duragent.yaml:1:22: did not find expected ',' or '}', while parsing a flow mapping at line 1 column 9; put quotes around `${…}` inside `{}` and `[]`",
+                "duragent.yaml:1:22: while parsing a flow mapping, did not find expected ',' or '}'; put quotes around `${…}` inside `{}` and `[]`",
             ],
         ),
         (
