@@ -264,6 +264,7 @@ impl Policy for AgentPolicy {
             Ruling::Allow => Verdict::Allow,
             Ruling::Ask => Verdict::Ask {
                 command: wish.command(),
+                commands: wish.commands(),
             },
             Ruling::Deny => Verdict::Deny {
                 reason: refusal(&judgement),

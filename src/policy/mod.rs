@@ -70,6 +70,14 @@ impl Wish<'_> {
             .unwrap_or_else(|| format!("{} {}", self.call.tool_name, self.call.arguments))
     }
 
+    /// What would run, one by one: the simple commands of a shell's script, else the whole.
+    pub fn commands(&self) -> Vec<String> {
+        match self.script() {
+            Some(script) => judge::simple_commands(&script),
+            None => vec![self.command()],
+        }
+    }
+
     /// The command of a shell; `None` for another tool, and for arguments that hold none.
     pub fn script(&self) -> Option<String> {
         #[derive(serde::Deserialize)]
@@ -92,6 +100,8 @@ pub enum Verdict {
     Ask {
         /// What would run.
         command: String,
+        /// The simple commands of that.
+        commands: Vec<String>,
     },
     /// It does not run; the model is told why.
     Deny {
