@@ -1,12 +1,13 @@
 //! The programs that tools run, locked in as the configuration says.
 
 use std::env;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::fs::{RealFs, create_dirs};
 use crate::config::{Config, SandboxMode};
+use crate::domain::providers::KeySource;
+use crate::runtime::state_home;
 use crate::sandbox::{self, Mode, SandboxSettings};
 use crate::tools::programs::Programs;
 
@@ -39,7 +40,13 @@ fn settings(config: &Config) -> SandboxSettings {
         &config.sessions_dir,
         &config.world_memory_dir,
     ];
-    let folders: Vec<PathBuf> = folders.into_iter().cloned().chain(own_folders()).collect();
+    // What this account trusts, and how it wants it, for all workspaces.
+    let own = [state_home::folder().ok(), state_home::config_folder()];
+    let folders = folders
+        .into_iter()
+        .cloned()
+        .chain(own.into_iter().flatten());
+    let folders: Vec<PathBuf> = folders.collect();
     let is_in_writable = |path: &PathBuf| sandbox.writable.iter().any(|it| path.starts_with(it));
     // What is not there could be made by a program.
     for folder in folders.iter().filter(|path| is_in_writable(path)) {
@@ -47,8 +54,13 @@ fn settings(config: &Config) -> SandboxSettings {
             log::warn!("{} cannot be made: {error}", folder.display());
         }
     }
-    // The log as well, which tells of all sessions, and this program.
-    let files = config.file.iter().chain(&config.logging.file).cloned();
+    // The log as well, which tells of all sessions, keys, and this program.
+    let keys = config.providers.values().filter_map(|one| match &one.key {
+        Some(KeySource::File(path)) => Some(path),
+        Some(KeySource::Variable(_)) | None => None,
+    });
+    let files = config.file.iter().chain(&config.logging.file).chain(keys);
+    let files = files.cloned();
     let program = env::current_exe().ok().filter(is_in_writable);
     SandboxSettings {
         mode: match sandbox.mode {
@@ -64,23 +76,4 @@ fn settings(config: &Config) -> SandboxSettings {
         cpu_seconds: sandbox.cpu_seconds,
         image: sandbox.image.clone().unwrap_or_default(),
     }
-}
-
-/// Where this account keeps what it trusts, and how it wants it: for all workspaces.
-fn own_folders() -> Vec<PathBuf> {
-    let home = env::var_os("HOME").map(PathBuf::from);
-    let places = [
-        ("XDG_STATE_HOME", ".local/state"),
-        ("XDG_CONFIG_HOME", ".config"),
-    ];
-    let place = |(variable, usual): (&str, &str)| {
-        let named = env::var_os(variable).filter(|named: &OsString| !named.is_empty());
-        let folder = named.map(PathBuf::from).filter(|path| path.is_absolute());
-        Some(
-            folder
-                .or_else(|| Some(home.as_ref()?.join(usual)))?
-                .join("duragent"),
-        )
-    };
-    places.into_iter().filter_map(place).collect()
 }
