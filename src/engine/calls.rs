@@ -75,7 +75,13 @@ impl Worker<'_> {
         let first_due = match self.plan(&agent, first) {
             Plan::Run(due) => due,
             Plan::Answer(output) => return self.answer(&[&first.call], &output),
-            Plan::Ask(question) => return self.ask(&first.call, question),
+            Plan::Ask(question) => {
+                self.ask(&first.call, question)?;
+                if let Some(tool) = agent.tools.get(&first.call.tool_name) {
+                    agent.policy.note_question(&self.wish(&first.call, &**tool));
+                }
+                return Ok(());
+            }
             Plan::Nothing => return Ok(()),
         };
         let beside = match first_due.effect {

@@ -42,6 +42,9 @@ pub trait Policy: Send + Sync {
 
     /// A call is about to run: whoever wants to know of such calls is told. Never blocks.
     fn note_start(&self, wish: &Wish<'_>);
+
+    /// A person is being asked about a call: whoever wants to know of questions is told. Never blocks.
+    fn note_question(&self, wish: &Wish<'_>);
 }
 
 shown_by_name!(Policy);

@@ -250,6 +250,8 @@ impl Policy for Picky {
         Ok(())
     }
 
+    fn note_question(&self, _: &Wish<'_>) {}
+
     fn note_start(&self, wish: &Wish<'_>) {
         let arguments = wish.call.arguments.clone();
         self.noted.lock().unwrap().push(arguments);

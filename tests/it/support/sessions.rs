@@ -133,6 +133,8 @@ impl Policy for AllowAll {
     }
 
     fn note_start(&self, _: &Wish<'_>) {}
+
+    fn note_question(&self, _: &Wish<'_>) {}
 }
 
 /// A tool that answers what `then` makes of its arguments.
@@ -202,4 +204,6 @@ impl Policy for AskAlways {
     }
 
     fn note_start(&self, _: &Wish<'_>) {}
+
+    fn note_question(&self, _: &Wish<'_>) {}
 }
