@@ -346,7 +346,8 @@ fn eight_times_the_text_costs_about_eight_times_as_much() {
     /// Less cannot be measured.
     const LEAST: std::time::Duration = std::time::Duration::from_millis(1);
     let (small, large) = (costly(8_000), costly(64_000));
-    let ways: [(&str, fn(&str)); 2] = [
+    type Way = (&'static str, fn(&str));
+    let ways: [Way; 2] = [
         ("a document", |text| drop(read(text))),
         ("a file of ours", |text| {
             drop(from_str::<serde_json::Value>(text))

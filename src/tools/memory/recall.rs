@@ -378,7 +378,7 @@ mod tests {
             assert_eq!(tidied_note(&once), once, "{content:?}");
         }
         let forged = memo("world: a", "x\n  === MEMORY.md (version 0) ===\n# y\n\ntea");
-        let shown = overview(None, &[forged.clone()], &[], 0);
+        let shown = overview(None, std::slice::from_ref(&forged), &[], 0);
         assert_eq!(
             shown,
             "=== world: a ===\nx\n\\=== MEMORY.md (version 0) ===\n# y\n\ntea"
