@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::agents::raw;
 use crate::base::order;
 use crate::base::text;
-use crate::base::yaml::read::{At, Report, or_default, plain};
+use crate::base::yaml::expand::is_variable_name;
+use crate::base::yaml::read::{At, ListOr, Report, or_default, plain};
 use crate::domain::access::{
     AccessSpec, Activation, BufferMode, ContextBuffer, DmAccess, DmPolicy, GroupAccess,
     GroupPolicy, IdPattern, Overflow, QueueMode, QueueSpec, SenderRule,
@@ -406,6 +407,10 @@ fn cli(at: &At<()>, name: At<String>, mut raw: raw::Tool, report: &mut Report) -
     let command = report.require(at, "command", raw.command.take());
     let description = plain(raw.description.take());
     let readme = plain(raw.readme.take());
+    let env = match raw.env.take() {
+        Some(env) => env_names(env, report),
+        None => Vec::new(),
+    };
     Unused::of(raw).report("cli", report);
     Some(ToolRef::Cli {
         name: name.value,
@@ -413,7 +418,25 @@ fn cli(at: &At<()>, name: At<String>, mut raw: raw::Tool, report: &mut Report) -
         description,
         readme,
         effect,
+        env,
     })
+}
+
+/// The variables of the server's environment that a program is to be told.
+fn env_names(found: At<Env>, report: &mut Report) -> Vec<String> {
+    let (at, env) = found.split();
+    let ListOr::List(names) = env else {
+        report.error(&at, "must be a list of variables' names");
+        return Vec::new();
+    };
+    let mut checked = Vec::new();
+    for name in names {
+        match is_variable_name(&name.value) {
+            true => checked.push(name.value),
+            false => report.error(&name, "must be the name of a variable"),
+        }
+    }
+    checked
 }
 
 fn mcp(at: &At<()>, name: At<String>, mut raw: raw::Tool, report: &mut Report) -> Option<ToolRef> {
@@ -431,16 +454,28 @@ fn mcp(at: &At<()>, name: At<String>, mut raw: raw::Tool, report: &mut Report) -
 fn mcp_command(at: &At<()>, raw: &mut raw::Tool, report: &mut Report) -> Option<McpServer> {
     let command = report.require(at, "command", raw.command.take());
     let args = or_default(raw.args.take());
-    let env = or_default(raw.env.take());
+    let env = match raw.env.take() {
+        Some(found) => env_values(found, report),
+        None => BTreeMap::new(),
+    };
     Some(McpServer::Command {
         command: command?.value,
         args: args.into_iter().map(|at| Secret::new(at.value)).collect(),
-        env: order::map(
-            env.into_iter()
-                .map(|(name, at)| (name, Secret::new(at.value))),
-        ),
+        env,
     })
 }
+
+fn env_values(found: At<Env>, report: &mut Report) -> BTreeMap<String, Secret> {
+    let (at, env) = found.split();
+    let ListOr::Other(values) = env else {
+        report.error(&at, "must be a mapping of names to values");
+        return BTreeMap::new();
+    };
+    let values = values.into_iter();
+    order::map(values.map(|(name, at)| (name, Secret::new(at.value))))
+}
+
+type Env = ListOr<String, BTreeMap<String, At<String>>>;
 
 /// The keys of a tool that its kind did not take.
 struct Unused(Vec<At<()>>);

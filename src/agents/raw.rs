@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::yaml::read::{Anything, At, section};
+use crate::base::yaml::read::{Anything, At, ListOr, section};
 
 section! {
     /// The whole file.
@@ -111,7 +111,7 @@ section! {
         "readme" => readme: String,
         "effect" => effect: String,
         "args" => args: Vec<At<String>>,
-        "env" => env: BTreeMap<String, At<String>>,
+        "env" => env: ListOr<String, BTreeMap<String, At<String>>>,
         "url" => url: String,
     }
 }

@@ -1,21 +1,24 @@
-//! YAML, read and written. The one file that names the YAML crate.
+//! YAML, read and written. The one folder that names the YAML crates.
 //!
 //! [`from_str`] and [`to_string`] are for files that the program writes itself. A file that a user
 //! writes is read as a [`tree::Document`], which knows where each value stands, and taken apart by
 //! [`read`], which reports every problem instead of the first.
 //!
-//! Invariant: no text makes us hold much more than a few times [`TEXT_BYTES_MAX`], whatever its
-//! aliases stand for, or overflow the smallest stack of ours, however deep it is.
+//! Invariants, whatever a stranger wrote:
+//! - the time to read a text grows with its length and no faster, its problems included;
+//! - no text makes us hold much more than a few times [`TEXT_BYTES_MAX`], or overflow the smallest
+//!   stack of ours.
 
 pub mod expand;
 pub mod problem;
 pub mod read;
+mod scalar;
 pub mod tree;
 
 use std::fmt;
 
 use serde::Serialize;
-use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde::de::DeserializeOwned;
 
 pub use problem::{Level, Position, Problem};
 
@@ -43,8 +46,15 @@ pub fn to_string<T: Serialize>(value: &T) -> Result<String, YamlError> {
 /// Errors: not YAML, another shape than `T`, more than [`TEXT_BYTES_MAX`] bytes, or more than a
 /// [`tree::Document`] may hold: too deep, or aliases that stand for too much.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
-    refuse_long(text)?;
-    tree::measure(text)?;
+    // That crate reads all of a text before its first value, in a time that grows with the square
+    // of its depth, and of its directives.
+    tree::read(text, tree::Tags::Ignored)?;
+    if text.starts_with('%') || text.contains("\n%") {
+        return Err(YamlError {
+            position: None,
+            message: "directives (`%NAME`) are not supported".to_owned(),
+        });
+    }
     serde_yaml::from_str(text).map_err(YamlError::from)
 }
 
@@ -57,48 +67,6 @@ fn refuse_long(text: &str) -> Result<(), YamlError> {
         });
     }
     Ok(())
-}
-
-/// Runs `seed` over the document in `text`. An error that `seed` makes is given the position of
-/// the value at which it was made.
-fn drive<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Value, YamlError> {
-    seed.deserialize(serde_yaml::Deserializer::from_str(text))
-        .map_err(|error| name_tab(text, YamlError::from(error)))
-}
-
-/// Calls a tab a tab: the parser only says that something cannot stand there, and nobody sees what.
-fn name_tab(text: &str, error: YamlError) -> YamlError {
-    /// What the parser says of the first word behind a tab.
-    const SAID: [&str; 4] = [
-        "found a tab character that violates indentation",
-        "found character that cannot start any token",
-        "mapping values are not allowed in this context",
-        "could not find expected ':'",
-    ];
-    let Some(at) = error
-        .position
-        .filter(|_| SAID.iter().any(|said| error.message.contains(said)))
-    else {
-        return error;
-    };
-    // The parser may only notice at the line after it.
-    let lines = text
-        .lines()
-        .enumerate()
-        .skip(at.line.saturating_sub(2))
-        .take(2);
-    let tab = lines.into_iter().find_map(|(index, line)| {
-        let indent = line.len() - line.trim_start().len();
-        let column = line[..indent].chars().position(|letter| letter == '\t')?;
-        Some(Position {
-            line: index + 1,
-            column: column + 1,
-        })
-    });
-    tab.map_or(error, |position| YamlError {
-        position: Some(position),
-        message: "a tab stands here: YAML is indented with spaces".to_owned(),
-    })
 }
 
 impl From<serde_yaml::Error> for YamlError {

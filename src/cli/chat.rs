@@ -14,8 +14,9 @@ use crate::client::stream::Attaching;
 use crate::client::wire::{AgentInfo, AgentList, BrokenAgent};
 use crate::domain::ids::SessionId;
 use crate::terminal::chat::{self, Left};
-use crate::terminal::clean::{one_line, spelled_out};
+use crate::terminal::clean::one_line;
 use crate::terminal::oneshot::{self, Answer};
+use crate::terminal::question;
 
 /// What is shown of a session that `chat --session` goes on with.
 const HISTORY: usize = 20;
@@ -182,13 +183,11 @@ fn one_message(client: &Client, id: &SessionId, text: &str) -> Outcome {
             Some(hint) => Failure::new(failure.message.clone()).hint(hint),
             None => Failure::new(failure.message),
         }),
-        Answer::NeedsApproval(asked) => {
-            let command = spelled_out(&asked.command);
-            Err(
-                Failure::new(format!("the agent waits for an approval of: {command}"))
-                    .hint(format!("answer it with: duragent attach {id}")),
-            )
-        }
+        Answer::NeedsApproval(asked) => Err(Failure::new(format!(
+            "the agent waits for an approval of{}",
+            question::in_words(&asked)
+        ))
+        .hint(format!("answer it with: duragent attach {id}"))),
     }
 }
 

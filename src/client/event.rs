@@ -94,6 +94,9 @@ pub struct PendingApproval {
     /// What is asked.
     #[serde(default = "policy")]
     pub kind: ApprovalKind,
+    /// The simple commands of that; a server of before does not name them.
+    #[serde(default)]
+    pub commands: Vec<String>,
 }
 
 fn policy() -> ApprovalKind {

@@ -12,7 +12,7 @@ use url::Url;
 use crate::base::accounts;
 use crate::base::order;
 use crate::base::text;
-use crate::base::yaml::expand::Environment;
+use crate::base::yaml::expand::{Environment, is_variable_name};
 use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{At, Report, WordOrList, or_default, plain};
 use crate::config::{
@@ -137,7 +137,7 @@ pub(super) fn config(
         gateways: gateways(or_default(raw.gateways), folder, report),
         routes: routes(or_default(raw.routes), report),
         providers: providers(or_default(raw.providers), folder, report),
-        sandbox: sandbox(or_default(raw.sandbox), folder, report),
+        sandbox: sandbox(or_default(raw.sandbox), folder, &agents_dir, report),
         web: web(or_default(raw.web), report),
         logging: logging(or_default(raw.logging), sources, folder, report),
         workspace,
@@ -521,7 +521,7 @@ fn secret_name(text: &str) -> Option<String> {
     (is_name && names_a_secret(text)).then(|| text.to_owned())
 }
 
-fn sandbox(raw: raw::Sandbox, folder: &Path, report: &mut Report) -> Sandbox {
+fn sandbox(raw: raw::Sandbox, folder: &Path, agents_dir: &Path, report: &mut Report) -> Sandbox {
     const MODES: &[(&str, SandboxMode)] = &[
         ("trust", SandboxMode::Trust),
         ("bubblewrap", SandboxMode::Bubblewrap),
@@ -541,16 +541,52 @@ fn sandbox(raw: raw::Sandbox, folder: &Path, report: &mut Report) -> Sandbox {
     Sandbox {
         mode,
         network: plain(raw.network).unwrap_or(usual.network),
-        writable: or_default(raw.writable)
-            .into_iter()
-            .map(|at| absolute(&folder.join(at.value)))
-            .collect(),
+        writable: writable(or_default(raw.writable), folder, agents_dir, report),
+        env: env_names(or_default(raw.env), report),
         memory_bytes: report
             .within(raw.memory_mb, 16..=1 << 20)
             .map_or(usual.memory_bytes, |megabytes| megabytes << 20),
         cpu_seconds: report.at_least(raw.cpu_seconds, 1),
         image: plain(raw.image),
     }
+}
+
+/// The folders to write in. One below another is left out: whoever may write in the outer one could
+/// lead the name of the inner one elsewhere.
+fn writable(
+    found: Vec<At<String>>,
+    folder: &Path,
+    agents_dir: &Path,
+    report: &mut Report,
+) -> Vec<PathBuf> {
+    let paths = found.iter().map(|at| absolute(&folder.join(&at.value)));
+    let paths: Vec<PathBuf> = paths.collect();
+    let mut kept = Vec::new();
+    for (at, path) in found.iter().zip(&paths) {
+        if let Some(outer) = paths.iter().find(|it| *it != path && path.starts_with(it)) {
+            let remark = format!("is left out: it lies in {}", outer.display());
+            report.warning(at, remark);
+        } else if path.parent() == Some(&absolute(agents_dir)) {
+            report.error(
+                at,
+                "is an agent's own folder, which holds its policy: name one in it",
+            );
+        } else {
+            kept.push(path.clone());
+        }
+    }
+    kept
+}
+
+fn env_names(found: Vec<At<String>>, report: &mut Report) -> Vec<String> {
+    let mut names = Vec::new();
+    for at in found {
+        match is_variable_name(&at.value) {
+            true => names.push(at.value),
+            false => report.error(&at, "must be the name of a variable"),
+        }
+    }
+    names
 }
 
 fn web(raw: raw::Web, report: &mut Report) -> Web {

@@ -225,6 +225,8 @@ pub struct Sandbox {
     pub network: bool,
     /// Folders that they may write in, beside the agent's own.
     pub writable: Vec<PathBuf>,
+    /// Variables that they are told of this program's environment, beside the usual ones.
+    pub env: Vec<String>,
     /// The most memory of one run.
     pub memory_bytes: u64,
     /// The most CPU time of a process, in seconds.
@@ -239,6 +241,7 @@ impl Default for Sandbox {
             mode: SandboxMode::Trust,
             network: false,
             writable: Vec::new(),
+            env: Vec::new(),
             memory_bytes: 2048 << 20,
             cpu_seconds: None,
             image: None,

@@ -126,6 +126,7 @@ section! {
         "mode" => mode: String,
         "network" => network: bool,
         "writable" => writable: Vec<At<String>>,
+        "env" => env: Vec<At<String>>,
         "memory_mb" => memory_mb: u64,
         "cpu_seconds" => cpu_seconds: u64,
         "image" => image: String,

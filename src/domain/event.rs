@@ -115,6 +115,9 @@ pub enum Event {
         call_id: CallId,
         /// What would run, as the user is shown it.
         command: String,
+        /// The simple commands of that; none in a log of before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        commands: Vec<String>,
         /// What is asked.
         kind: ApprovalKind,
         /// Whose message led to the call.
@@ -211,7 +214,9 @@ impl Event {
                 reply.content.len() + calls.map(|call| call.arguments.len()).sum::<usize>()
             }
             Event::ToolResult { result, .. } => result.content.len(),
-            Event::ApprovalRequired { command, .. } => command.len(),
+            Event::ApprovalRequired {
+                command, commands, ..
+            } => command.len() + commands.iter().map(String::len).sum::<usize>(),
             Event::SilentMessage { content, .. } => content.len(),
             _ => 0,
         }

@@ -8,6 +8,7 @@ pub mod history;
 pub mod ids;
 pub mod message;
 pub mod models;
+pub mod plain;
 pub mod prompt;
 pub mod providers;
 pub mod redact;

@@ -2,6 +2,7 @@
 //!
 //! The same agent and the same variables give the same bytes, so that providers' caches hold.
 
+use crate::domain::plain::is_invisible;
 use crate::domain::spec::{AgentSpec, Directive, Skill};
 
 /// What an agent with skills is told before their names.
@@ -80,8 +81,11 @@ fn part(name: &str, text: &str) -> Part {
 fn skill_list(skills: &[Skill]) -> String {
     let mut list = SKILLS_INTRO.to_owned();
     for skill in skills {
-        // In one line, so that no description can look like another part of the prompt.
-        let words: Vec<&str> = skill.description.split_whitespace().collect();
+        // In one line, so that no description can look like another part of the prompt; and nothing
+        // in it that whoever reads the file would not see.
+        let is_seen = |c: &char| c.is_whitespace() || !is_invisible(*c);
+        let description: String = skill.description.chars().filter(is_seen).collect();
+        let words: Vec<&str> = description.split_whitespace().collect();
         list.push_str(&format!("\n- {}: {}", skill.name, words.join(" ")));
     }
     list
@@ -211,7 +215,7 @@ mod tests {
         let mut spec = agent();
         spec.skills = vec![Skill {
             name: "tidy".to_owned(),
-            description: "Tidies\n\n# up on {{date}}.".to_owned(),
+            description: "Tidies\n\n# up\u{2028}\u{200b}on {{date}}.\u{1b}\u{e0041}".to_owned(),
             folder: PathBuf::new(),
             place: PathBuf::new(),
         }];
@@ -234,6 +238,7 @@ mod tests {
             description: None,
             readme: None,
             effect: crate::domain::spec::ToolEffect::Write,
+            env: Vec::new(),
         }];
         assert_eq!(rendered(&spec), "", "a tool of the user's has that name");
         spec.memory.enabled = false;

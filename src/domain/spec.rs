@@ -396,6 +396,9 @@ pub enum ToolRef {
         readme: Option<String>,
         /// What running it twice would mean.
         effect: ToolEffect,
+        /// Variables of the server's environment that it is told beside the usual ones, secrets
+        /// among them.
+        env: Vec<String>,
     },
     /// A server that speaks the Model Context Protocol.
     Mcp {

@@ -176,6 +176,8 @@ pub struct Approval {
     pub call_id: CallId,
     /// What would run.
     pub command: String,
+    /// The simple commands of that.
+    pub commands: Vec<String>,
     /// What is asked.
     pub kind: ApprovalKind,
 }
@@ -314,12 +316,14 @@ impl SessionState {
             Event::ApprovalRequired {
                 call_id,
                 command,
+                commands,
                 kind,
                 ..
             } => self.ask(Approval {
                 seq: record.seq,
                 call_id: call_id.clone(),
                 command: command.clone(),
+                commands: commands.clone(),
                 kind: *kind,
             }),
             Event::ApprovalDecision {

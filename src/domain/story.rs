@@ -179,6 +179,7 @@ pub(crate) fn asks(n: u64) -> Event {
     Event::ApprovalRequired {
         call_id: call_id(n),
         command: format!("date {n}"),
+        commands: Vec::new(),
         kind: ApprovalKind::Policy,
         requester_id: None,
     }
@@ -544,6 +545,7 @@ impl Walk {
         let asks = Event::ApprovalRequired {
             call_id: call_id.clone(),
             command: "date".to_owned(),
+            commands: vec!["date".to_owned()],
             kind: ApprovalKind::Policy,
             requester_id: None,
         };

@@ -31,9 +31,27 @@ const NOT_REMEMBERED: &str = "not_remembered";
 enum Plan {
     Run(Due),
     Answer(ToolOutput),
-    Ask(String, ApprovalKind),
+    Ask(Question),
     /// It waits, or is done.
     Nothing,
+}
+
+/// What a person is asked.
+struct Question {
+    command: String,
+    commands: Vec<String>,
+    kind: ApprovalKind,
+}
+
+impl Question {
+    /// Whether a call has run.
+    fn of_uncertain(wish: &Wish<'_>) -> Question {
+        Question {
+            command: wish.command(),
+            commands: wish.commands(),
+            kind: ApprovalKind::Uncertain,
+        }
+    }
 }
 
 /// A call that is to run now.
@@ -57,7 +75,13 @@ impl Worker<'_> {
         let first_due = match self.plan(&agent, first) {
             Plan::Run(due) => due,
             Plan::Answer(output) => return self.answer(&[&first.call], &output),
-            Plan::Ask(command, kind) => return self.ask(&first.call, command, kind),
+            Plan::Ask(question) => {
+                self.ask(&first.call, question)?;
+                if let Some(tool) = agent.tools.get(&first.call.tool_name) {
+                    agent.policy.note_question(&self.wish(&first.call, &**tool));
+                }
+                return Ok(());
+            }
             Plan::Nothing => return Ok(()),
         };
         let beside = match first_due.effect {
@@ -92,15 +116,19 @@ impl Worker<'_> {
         match state.progress {
             Progress::Waiting => match agent.policy.judge(&self.judged(wish, &**tool)) {
                 Verdict::Allow => run(false),
-                Verdict::Ask { command } => Plan::Ask(command, ApprovalKind::Policy),
+                Verdict::Ask { command, commands } => Plan::Ask(Question {
+                    command,
+                    commands,
+                    kind: ApprovalKind::Policy,
+                }),
                 Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
             },
             // It may have run before the process died.
             Progress::Started => match wish.effect {
                 Effect::Read | Effect::Idempotent => run(false),
-                Effect::Write => Plan::Ask(wish.command(), ApprovalKind::Uncertain),
+                Effect::Write => Plan::Ask(Question::of_uncertain(&wish)),
             },
-            Progress::Doubted => Plan::Ask(wish.command(), ApprovalKind::Uncertain),
+            Progress::Doubted => Plan::Ask(Question::of_uncertain(&wish)),
             Progress::Decided(decision) => match decision {
                 Decision::AllowAlways => run(true),
                 Decision::AllowOnce | Decision::Retry => run(false),
@@ -162,12 +190,13 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn ask(&self, call: &ToolCall, command: String, kind: ApprovalKind) -> Result<(), Leave> {
+    fn ask(&self, call: &ToolCall, question: Question) -> Result<(), Leave> {
         self.write(|_| {
             vec![Event::ApprovalRequired {
                 call_id: call.call_id.clone(),
-                command,
-                kind,
+                command: question.command,
+                commands: question.commands,
+                kind: question.kind,
                 requester_id: None,
             }]
         })?;
@@ -242,10 +271,14 @@ fn plan_without_tool(agent: &Agent, state: &CallState) -> Plan {
     let call = &state.call;
     match state.progress {
         // It may have run, and nobody can tell any more what running it twice would mean.
-        Progress::Started | Progress::Doubted => Plan::Ask(
-            format!("{} {}", call.tool_name, call.arguments),
-            ApprovalKind::Uncertain,
-        ),
+        Progress::Started | Progress::Doubted => {
+            let command = format!("{} {}", call.tool_name, call.arguments);
+            Plan::Ask(Question {
+                commands: vec![command.clone()],
+                command,
+                kind: ApprovalKind::Uncertain,
+            })
+        }
         Progress::Decided(decision @ (Decision::Deny | Decision::Skip | Decision::Worked)) => {
             Plan::Answer(events::decided(decision))
         }

@@ -12,6 +12,7 @@ use crate::domain::event::{
 };
 use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::engine::cursor::Cursor;
+use crate::engine::view::commands_of;
 use crate::engine::view::{SessionView, ShownMessage};
 
 /// An event and the cursor after it.
@@ -64,6 +65,8 @@ pub enum FeedEvent {
         call_id: CallId,
         /// What would run.
         command: String,
+        /// The simple commands of that.
+        commands: Vec<String>,
         /// What is asked.
         kind: ApprovalKind,
     },
@@ -317,11 +320,13 @@ impl Feed {
             Event::ApprovalRequired {
                 call_id,
                 command,
+                commands,
                 kind,
                 ..
             } => one(FeedEvent::ApprovalRequired {
                 call_id: call_id.clone(),
                 command: command.clone(),
+                commands: commands_of(command, commands),
                 kind: *kind,
             }),
             Event::ApprovalDecision {

@@ -230,6 +230,7 @@ impl Subscription {
                 event: FeedEvent::ApprovalRequired {
                     call_id: asked.call_id,
                     command: asked.command,
+                    commands: asked.commands,
                     kind: asked.kind,
                 },
             });

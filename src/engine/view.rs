@@ -29,6 +29,8 @@ pub struct PendingApproval {
     pub call_id: CallId,
     /// What would run.
     pub command: String,
+    /// The simple commands of that.
+    pub commands: Vec<String>,
     /// What is asked.
     pub kind: ApprovalKind,
 }
@@ -38,9 +40,23 @@ impl From<&Approval> for PendingApproval {
         PendingApproval {
             call_id: approval.call_id.clone(),
             command: approval.command.clone(),
+            commands: commands_of(&approval.command, &approval.commands),
             kind: approval.kind,
         }
     }
+}
+
+/// The simple commands of a question; a log of before does not name them.
+pub(super) fn commands_of(command: &str, commands: &[String]) -> Vec<String> {
+    match commands {
+        [] => vec![command.to_owned()],
+        known => known.to_vec(),
+    }
+}
+
+/// How many lines a command has.
+pub fn line_count(command: &str) -> usize {
+    command.lines().count().max(1)
 }
 
 /// Who says a message.

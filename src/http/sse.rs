@@ -9,6 +9,7 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
+use crate::engine::view::line_count;
 use crate::engine::{FeedEvent, FeedItem};
 use crate::http::wire::{MessageBody, SessionBody};
 
@@ -131,11 +132,14 @@ fn push_data(out: &mut Vec<u8>, event: &FeedEvent) {
         FeedEvent::ApprovalRequired {
             call_id,
             command,
+            commands,
             kind,
         } => object
             .field("call_id", call_id)
             .field("command", command)
-            .field("kind", kind),
+            .field("kind", kind)
+            .field("commands", commands)
+            .field("lines", &line_count(command)),
         FeedEvent::ApprovalDecision {
             call_id,
             decision,

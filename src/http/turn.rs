@@ -58,11 +58,13 @@ impl TurnReader {
             FeedEvent::ApprovalRequired {
                 call_id,
                 command,
+                commands,
                 kind,
             } => {
                 self.asked = Some(PendingApproval {
                     call_id,
                     command,
+                    commands,
                     kind,
                 });
             }
@@ -122,6 +124,7 @@ mod tests {
         FeedEvent::ApprovalRequired {
             call_id: CallId::parse(call).unwrap(),
             command: "ls".to_owned(),
+            commands: vec!["ls".to_owned()],
             kind: ApprovalKind::Policy,
         }
     }

@@ -10,7 +10,9 @@ use crate::domain::event::{ApprovalKind, Decision, Event, Record, Usage};
 use crate::domain::ids::{AgentName, CallId, MessageId, Seq, SessionId};
 use crate::domain::spec::AgentSpec;
 use crate::domain::time::Timestamp;
-use crate::engine::view::{PendingApproval, Role, SessionPage, SessionView, ShownMessage};
+use crate::engine::view::{
+    PendingApproval, Role, SessionPage, SessionView, ShownMessage, line_count,
+};
 use crate::http::context::BrokenAgent;
 use crate::http::problem::Problem;
 use crate::http::turn::Reply;
@@ -250,6 +252,8 @@ struct ApprovalBody<'a> {
     call_id: &'a CallId,
     command: &'a str,
     kind: ApprovalKind,
+    commands: &'a [String],
+    lines: usize,
 }
 
 impl<'a> From<&'a PendingApproval> for ApprovalBody<'a> {
@@ -258,6 +262,8 @@ impl<'a> From<&'a PendingApproval> for ApprovalBody<'a> {
             call_id: &pending.call_id,
             command: &pending.command,
             kind: pending.kind,
+            commands: &pending.commands,
+            lines: line_count(&pending.command),
         }
     }
 }
@@ -476,6 +482,10 @@ pub enum DecidedBody<'a> {
         command: &'a str,
         /// What is asked.
         kind: ApprovalKind,
+        /// The simple commands of that.
+        commands: &'a [String],
+        /// How many lines it has.
+        lines: usize,
     },
     /// The decision is stored; the turn goes on.
     Working {
@@ -499,6 +509,8 @@ impl<'a> DecidedBody<'a> {
             call_id: &pending.call_id,
             command: &pending.command,
             kind: pending.kind,
+            commands: &pending.commands,
+            lines: line_count(&pending.command),
         }
     }
 }

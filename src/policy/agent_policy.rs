@@ -18,7 +18,7 @@ use crate::policy::{Policy, Verdict, Wish};
 
 use crate::policy::judge::{self, Call, Judgement, Ruling, ToolUse};
 use crate::policy::notify::{Note, Notifier};
-use crate::policy::rules::{Delivery, Mode, Rules, Subject, Tiers};
+use crate::policy::rules::{Delivery, Mode, Occasion, Rules, Subject, Tiers};
 use crate::policy::{edit, file};
 
 /// The policy of a workspace, and of an agent in its folder.
@@ -264,6 +264,7 @@ impl Policy for AgentPolicy {
             Ruling::Allow => Verdict::Allow,
             Ruling::Ask => Verdict::Ask {
                 command: wish.command(),
+                commands: wish.commands(),
             },
             Ruling::Deny => Verdict::Deny {
                 reason: refusal(&judgement),
@@ -284,6 +285,17 @@ impl Policy for AgentPolicy {
     }
 
     fn note_start(&self, wish: &Wish<'_>) {
+        self.tell(Occasion::Call, wish);
+    }
+
+    fn note_question(&self, wish: &Wish<'_>) {
+        self.tell(Occasion::Approval, wish);
+    }
+}
+
+impl AgentPolicy {
+    /// Tells whoever wants to know of such an occasion.
+    fn tell(&self, on: Occasion, wish: &Wish<'_>) {
         let state = self.state();
         let State::Rules(rules) = &*state else {
             return;
@@ -295,10 +307,11 @@ impl Policy for AgentPolicy {
         let call = call_of(wish, script.as_deref());
         let mut told: Vec<&Delivery> = Vec::new();
         for notify in &rules.notify {
-            let is_wanted = match &notify.patterns {
-                None => true,
-                Some(patterns) => judge::concerns(patterns, &call),
-            };
+            let is_wanted = notify.on.contains(&on)
+                && match &notify.patterns {
+                    None => true,
+                    Some(patterns) => judge::concerns(patterns, &call),
+                };
             // Several files may name the same address.
             for delivery in notify.deliveries.iter().filter(|_| is_wanted) {
                 if !told.contains(&delivery) {
@@ -307,7 +320,7 @@ impl Policy for AgentPolicy {
             }
         }
         if !told.is_empty() {
-            let note = Note::of(&self.name, wish);
+            let note = Note::of(&self.name, on, wish);
             told.into_iter()
                 .for_each(|one| self.notifier.tell(one, &note));
         }

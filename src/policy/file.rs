@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::rules::{Delivery, Mode, Notify, Pattern, Place, Source, Tier};
+use super::rules::{Delivery, Mode, Notify, Occasion, Pattern, Place, Source, Tier};
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
@@ -33,6 +33,7 @@ section! {
 section! {
     /// `notify`.
     guarded section RawNotify {
+        "on" => on: Vec<At<String>>,
         "enabled" => enabled: bool,
         "patterns" => patterns: Vec<At<String>>,
         "deliveries" => deliveries: Vec<At<RawDelivery>>,
@@ -100,7 +101,14 @@ struct Checked {
     mode: Option<(Mode, NodeId)>,
     deny: Vec<Found>,
     allow: Vec<Found>,
-    notify: Option<(Option<Vec<Found>>, Vec<Delivery>)>,
+    notify: Option<Told>,
+}
+
+/// Who is told of what, before the places of patterns can be named.
+struct Told {
+    on: Vec<Occasion>,
+    patterns: Option<Vec<Found>>,
+    deliveries: Vec<Delivery>,
 }
 
 impl Checked {
@@ -117,9 +125,10 @@ impl Checked {
             mode: self.mode.map(|(mode, node)| (mode, place(node))),
             deny: patterns(self.deny),
             allow: patterns(self.allow),
-            notify: self.notify.map(|(found, deliveries)| Notify {
-                patterns: found.map(patterns),
-                deliveries,
+            notify: self.notify.map(|told| Notify {
+                on: told.on,
+                patterns: told.patterns.map(patterns),
+                deliveries: told.deliveries,
             }),
         }
     }
@@ -154,8 +163,16 @@ fn patterns(found: Vec<At<String>>, report: &mut Report) -> Vec<Found> {
     found.into_iter().map(|at| (at.value, at.node)).collect()
 }
 
-fn notify(raw: RawNotify, report: &mut Report) -> Option<(Option<Vec<Found>>, Vec<Delivery>)> {
-    let found = raw.patterns.map(|at| patterns(at.value, report));
+fn notify(raw: RawNotify, report: &mut Report) -> Option<Told> {
+    let on = match raw.on {
+        None => vec![Occasion::Call],
+        Some(at) => {
+            let words = at.value.iter();
+            let chosen = words.filter_map(|at| report.choice(at, Occasion::WORDS));
+            chosen.collect()
+        }
+    };
+    let patterns = raw.patterns.map(|at| self::patterns(at.value, report));
     let deliveries: Vec<Delivery> = match raw.deliveries {
         None => vec![Delivery::Log],
         Some(at) => {
@@ -164,7 +181,11 @@ fn notify(raw: RawNotify, report: &mut Report) -> Option<(Option<Vec<Found>>, Ve
         }
     };
     let enabled = raw.enabled.is_none_or(|at| at.value);
-    enabled.then_some((found, deliveries))
+    enabled.then_some(Told {
+        on,
+        patterns,
+        deliveries,
+    })
 }
 
 fn delivery(at: At<RawDelivery>, report: &mut Report) -> Option<Delivery> {

@@ -140,6 +140,17 @@ pub fn judge(rules: &Rules, call: &Call<'_>) -> Judgement {
     }
 }
 
+/// The simple commands of a script, as it writes them; all of it where they cannot be told apart.
+pub fn simple_commands(script: &str) -> Vec<String> {
+    match lexer::parse(script) {
+        Ok(parsed) if !parsed.commands.is_empty() => {
+            let commands = parsed.commands.into_iter();
+            commands.map(|command| command.text.to_string()).collect()
+        }
+        Ok(_) | Err(_) => vec![script.trim().to_owned()],
+    }
+}
+
 /// Whether one of `patterns` fits the call, or a part of it: for who is told of calls.
 pub fn concerns(patterns: &[Pattern], call: &Call<'_>) -> bool {
     match *call {

@@ -42,6 +42,9 @@ pub trait Policy: Send + Sync {
 
     /// A call is about to run: whoever wants to know of such calls is told. Never blocks.
     fn note_start(&self, wish: &Wish<'_>);
+
+    /// A person is being asked about a call: whoever wants to know of questions is told. Never blocks.
+    fn note_question(&self, wish: &Wish<'_>);
 }
 
 shown_by_name!(Policy);
@@ -70,6 +73,14 @@ impl Wish<'_> {
             .unwrap_or_else(|| format!("{} {}", self.call.tool_name, self.call.arguments))
     }
 
+    /// What would run, one by one: the simple commands of a shell's script, else the whole.
+    pub fn commands(&self) -> Vec<String> {
+        match self.script() {
+            Some(script) => judge::simple_commands(&script),
+            None => vec![self.command()],
+        }
+    }
+
     /// The command of a shell; `None` for another tool, and for arguments that hold none.
     pub fn script(&self) -> Option<String> {
         #[derive(serde::Deserialize)]
@@ -92,6 +103,8 @@ pub enum Verdict {
     Ask {
         /// What would run.
         command: String,
+        /// The simple commands of that.
+        commands: Vec<String>,
     },
     /// It does not run; the model is told why.
     Deny {

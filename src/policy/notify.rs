@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased};
 use serde::Serialize;
 use ureq::Agent;
 
-use super::rules::Delivery;
+use super::rules::{Delivery, Occasion};
 use crate::base::lock::lock;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::base::thread::{self, Joined, STACK_WORK};
@@ -31,9 +31,11 @@ const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How much of a command is told.
 const COMMAND_CHARS_MAX: usize = 8_000;
 
-/// A call that begins.
+/// A call that begins, or is asked about.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Note {
+    #[serde(skip_serializing_if = "Occasion::is_call")]
+    on: Occasion,
     agent: AgentName,
     session_id: SessionId,
     call_id: CallId,
@@ -43,9 +45,10 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// Of a wish that was granted, now.
-    pub(super) fn of(agent: &AgentName, wish: &Wish<'_>) -> Note {
+    /// Of a wish, now.
+    pub(super) fn of(agent: &AgentName, on: Occasion, wish: &Wish<'_>) -> Note {
         Note {
+            on,
             agent: agent.clone(),
             session_id: wish.session.clone(),
             call_id: wish.call.call_id.clone(),
@@ -88,8 +91,12 @@ impl Notifier {
     pub(super) fn tell(&self, delivery: &Delivery, note: &Note) {
         match delivery {
             Delivery::Log => log::info!(
-                "agent {} runs {} in session {}: {:?}",
+                "agent {} {} {} in session {}: {:?}",
                 note.agent,
+                match note.on {
+                    Occasion::Call | Occasion::FailedSchedule => "runs",
+                    Occasion::Approval => "asks to run",
+                },
                 note.tool,
                 note.session_id,
                 note.command
@@ -230,6 +237,7 @@ mod tests {
             let post = Post {
                 url: Secret::new(url),
                 note: Note {
+                    on: Occasion::Call,
                     agent: AgentName::parse("ada").unwrap(),
                     session_id: SessionId::mint(1, 1),
                     call_id: CallId::parse("call_1").unwrap(),

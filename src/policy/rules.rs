@@ -176,10 +176,38 @@ pub struct Tier {
 /// Who is told of calls.
 #[derive(Debug, Clone)]
 pub struct Notify {
+    /// When.
+    pub on: Vec<Occasion>,
     /// Of which; `None` for all.
     pub patterns: Option<Vec<Pattern>>,
     /// How.
     pub deliveries: Vec<Delivery>,
+}
+
+/// When somebody is told of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Occasion {
+    /// It begins.
+    Call,
+    /// A person is asked about it.
+    Approval,
+    /// A schedule failed. There are none yet.
+    FailedSchedule,
+}
+
+impl Occasion {
+    /// The words used in files.
+    pub const WORDS: &[(&str, Occasion)] = &[
+        ("call", Occasion::Call),
+        ("approval", Occasion::Approval),
+        ("failed_schedule", Occasion::FailedSchedule),
+    ];
+
+    /// The usual one.
+    pub(super) fn is_call(&self) -> bool {
+        *self == Occasion::Call
+    }
 }
 
 /// How somebody is told of a call.

@@ -1,8 +1,13 @@
 //! The programs that tools run, locked in as the configuration says.
 
+use std::env;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::base::fs::{RealFs, create_dirs};
 use crate::config::{Config, SandboxMode};
+use crate::domain::providers::KeySource;
+use crate::runtime::state_home;
 use crate::sandbox::{self, Mode, SandboxSettings};
 use crate::tools::programs::Programs;
 
@@ -35,8 +40,28 @@ fn settings(config: &Config) -> SandboxSettings {
         &config.sessions_dir,
         &config.world_memory_dir,
     ];
-    // The log as well, which tells of all sessions.
-    let files = config.file.iter().chain(&config.logging.file);
+    // What this account trusts, and how it wants it, for all workspaces.
+    let own = [state_home::folder().ok(), state_home::config_folder()];
+    let folders = folders
+        .into_iter()
+        .cloned()
+        .chain(own.into_iter().flatten());
+    let folders: Vec<PathBuf> = folders.collect();
+    let is_in_writable = |path: &PathBuf| sandbox.writable.iter().any(|it| path.starts_with(it));
+    // What is not there could be made by a program.
+    for folder in folders.iter().filter(|path| is_in_writable(path)) {
+        if let Err(error) = create_dirs(&RealFs, folder) {
+            log::warn!("{} cannot be made: {error}", folder.display());
+        }
+    }
+    // The log as well, which tells of all sessions, keys, and this program.
+    let keys = config.providers.values().filter_map(|one| match &one.key {
+        Some(KeySource::File(path)) => Some(path),
+        Some(KeySource::Variable(_)) | None => None,
+    });
+    let files = config.file.iter().chain(&config.logging.file).chain(keys);
+    let files = files.cloned();
+    let program = env::current_exe().ok().filter(is_in_writable);
     SandboxSettings {
         mode: match sandbox.mode {
             SandboxMode::Trust => Mode::Trust,
@@ -45,7 +70,8 @@ fn settings(config: &Config) -> SandboxSettings {
         },
         network: sandbox.network,
         writable: sandbox.writable.clone(),
-        hidden: folders.into_iter().chain(files).cloned().collect(),
+        hidden: folders.into_iter().chain(files).chain(program).collect(),
+        env: sandbox.env.clone(),
         memory_bytes: sandbox.memory_bytes,
         cpu_seconds: sandbox.cpu_seconds,
         image: sandbox.image.clone().unwrap_or_default(),

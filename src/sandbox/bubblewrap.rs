@@ -5,7 +5,6 @@ mod plan;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -15,6 +14,7 @@ use crate::base::child::{self, Prepared};
 use crate::base::os::ChildRules;
 use crate::sandbox::bubblewrap::keeper::Keeper;
 use crate::sandbox::bubblewrap::plan::{Machine, arguments};
+use crate::sandbox::view::{Opened, View, outermost};
 use crate::sandbox::{Job, Sandbox, SandboxError, SandboxSettings};
 
 const PROGRAM: &str = "bwrap";
@@ -56,10 +56,18 @@ impl Sandbox for Bubblewrap {
 
     fn prepare(&self, job: &Job) -> Result<Prepared, SandboxError> {
         let machine = self.machine()?;
-        let keeper = Keeper::new(&self.settings)?;
+        let view = View::of(&self.settings, job)?;
+        let work = Opened::open(&job.work).map_err(|source| SandboxError::Io {
+            action: "open the agent's folder to work in",
+            source,
+        })?;
+        let mut keeper = Keeper::new(&self.settings)?;
+        let planned = arguments(&self.settings, machine, job, &view, &work);
+        let folders = view.writable.into_iter().chain([work]);
+        keeper.keep(folders.filter(|_| machine.binds_by_fd()).map(|it| it.fd));
         let mut command = Command::new(PROGRAM);
         command
-            .args(arguments(&self.settings, machine, job))
+            .args(planned)
             .args(keeper.arguments())
             .arg("--")
             .arg(&job.program)
@@ -82,9 +90,8 @@ fn remark(settings: &SandboxSettings) -> String {
         true => "the network is there",
         false => "there is no network",
     };
-    let writable: String = settings
-        .writable
-        .iter()
+    let writable: String = outermost(&settings.writable)
+        .into_iter()
         .map(|folder| format!(", {}", folder.display()))
         .collect();
     format!(
@@ -121,13 +128,8 @@ fn limits(settings: &SandboxSettings) -> Vec<(Resource, u64)> {
         .collect()
 }
 
-/// The usual one, but for the names of folders that are not there.
+/// What it is told, and that its own folder is its home.
 fn environment(job: &Job) -> Vec<(OsString, OsString)> {
-    let gone = |name: &OsString| name == "TMPDIR" || name.as_encoded_bytes().starts_with(b"XDG_");
-    let work: PathBuf = job.work.clone();
-    let usual = job.environment.iter().filter(|(name, _)| !gone(name));
-    usual
-        .cloned()
-        .chain(["HOME", "PWD"].map(|name| (name.into(), work.clone().into())))
-        .collect()
+    let own = ["HOME", "PWD"].map(|name| (name.into(), job.work.clone().into()));
+    job.told.iter().cloned().chain(own).collect()
 }

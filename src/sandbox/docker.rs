@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use crossbeam_channel::never;
 
 use crate::base::child::{self, End, Ended, NoWarden, Prepared, Warden};
 use crate::base::os::ChildRules;
+use crate::sandbox::view::View;
 use crate::sandbox::{Job, Sandbox, SandboxError, SandboxSettings, TASKS_MAX};
 
 const PROGRAM: &str = "docker";
@@ -50,6 +51,7 @@ impl Sandbox for Docker {
 
     fn prepare(&self, job: &Job) -> Result<Prepared, SandboxError> {
         look_for_program()?;
+        let view = View::of(&self.settings, job)?;
         let container = format!("duragent-{:016x}", fastrand::u64(..)).to_lowercase();
         let user = format!(
             "{}:{}",
@@ -59,9 +61,10 @@ impl Sandbox for Docker {
         let mut command = Command::new(PROGRAM);
         // Docker's own settings are in the environment; what the container sees is in arguments.
         command
-            .args(arguments(&self.settings, job, &container, &user))
+            .args(arguments(&self.settings, job, &view, &container, &user))
             .env_clear()
-            .envs(job.environment.iter().map(|(name, value)| (name, value)));
+            .envs(job.environment.iter().map(|(name, value)| (name, value)))
+            .envs(told(job).map(|(name, value)| (name, value)));
         Ok(Prepared {
             command,
             rules: ChildRules::default(),
@@ -86,19 +89,34 @@ fn look_for_program() -> Result<(), SandboxError> {
 }
 
 /// What `docker` is called with.
-fn arguments(settings: &SandboxSettings, job: &Job, container: &str, user: &str) -> Vec<OsString> {
+fn arguments(
+    settings: &SandboxSettings,
+    job: &Job,
+    view: &View,
+    container: &str,
+    user: &str,
+) -> Vec<OsString> {
     let mut args = limits(settings);
     args.extend(["--name", container, "--user", user].map(OsString::from));
-    args.extend(mounts(settings, job));
-    let home = ("HOME", job.work.clone().into());
-    for (name, value) in job.identity.iter().chain([&home]) {
-        args.extend(["--env".into(), assignment(name, value)]);
+    args.extend(mounts(view, job));
+    // By name: everybody on this machine may read a program's arguments.
+    for (name, _) in told(job) {
+        args.extend(["--env".into(), name.clone()]);
     }
+    let mut home = OsString::from("HOME=");
+    home.push(&job.work);
+    args.extend(["--env".into(), home]);
     args.extend(["--workdir".into(), job.work.clone().into()]);
     args.push(settings.image.clone().into());
     args.push(job.program.clone());
     args.extend(job.args.iter().cloned());
     args
+}
+
+/// What the container is told: where programs are, its image knows.
+fn told(job: &Job) -> impl Iterator<Item = &(OsString, OsString)> {
+    let all = job.told.iter();
+    all.filter(|(name, _)| name != "PATH" && name != "HOME")
 }
 
 fn limits(settings: &SandboxSettings) -> Vec<OsString> {
@@ -117,20 +135,17 @@ fn limits(settings: &SandboxSettings) -> Vec<OsString> {
     text.split(' ').map(OsString::from).collect()
 }
 
-fn mounts(settings: &SandboxSettings, job: &Job) -> Vec<OsString> {
+fn mounts(view: &View, job: &Job) -> Vec<OsString> {
     let readable = job.readable.iter();
     let readable = readable.map(|path| (path.as_path(), ",readonly"));
-    let between = settings.folders_between();
-    let own = [&job.work];
-    let writable = settings.writable.iter().filter(|path| path.exists());
-    let writable = writable.chain(own).map(PathBuf::as_path);
-    let writable = writable.chain(between).map(|path| (path, ""));
-    // What can be written may hold what must not be seen.
-    let is_inside = |path: &&PathBuf| settings.writable.iter().any(|it| path.starts_with(it));
-    let hidden = settings.hidden.iter().filter(is_inside);
-    // For what is not there, Docker would make something.
-    let hidden = hidden.filter(|path| path.exists());
-    let shown = readable.chain(writable);
+    let writable = view.writable.iter().map(|it| it.path.as_path());
+    let writable = writable.chain([job.work.as_path()]);
+    let writable = writable.chain(view.folders_between());
+    let shown = readable.chain(writable.map(|path| (path, "")));
+    // What can be written may hold what must not be seen. For what is not there, Docker would make
+    // something.
+    let hidden = view.hidden.iter();
+    let hidden = hidden.filter(|path| view.is_in_writable(path) && path.exists());
     shown
         .map(|(path, how)| mount(path.as_os_str(), how))
         .chain(hidden.map(|path| covered(path.as_os_str())))
@@ -168,12 +183,6 @@ fn field(name: &str, path: &OsStr) -> OsString {
     field.push(OsString::from_vec(quoted.collect()));
     field.push("\"");
     field
-}
-
-fn assignment(name: &str, value: &OsStr) -> OsString {
-    let mut text = OsString::from(format!("{name}="));
-    text.push(value);
-    text
 }
 
 /// A container, which outlives the program that started it.
@@ -241,15 +250,19 @@ mod tests {
         let at = |path: &str| folder.path().join(path);
         std::fs::create_dir_all(at("out/a/hidden")).unwrap();
         let settings = SandboxSettings {
-            writable: vec![at("out"), at("nowhere")],
-            hidden: vec![at("elsewhere"), at("out/a/hidden"), at("out/b/absent")],
+            writable: vec![at("out"), at("nowhere"), at("out/a")],
+            hidden: vec![
+                at("elsewhere"),
+                at("out/a/hidden"),
+                at("out/a/hidden/absent"),
+            ],
             ..SandboxSettings::default()
         };
         let job = Job {
             program: "true".into(),
             args: Vec::new(),
             environment: Vec::new(),
-            identity: Vec::new(),
+            told: Vec::new(),
             work: at("work"),
             readable: vec![at("tools")],
         };
@@ -260,7 +273,8 @@ mod tests {
             mount(at("out/a").as_os_str(), ""),
             covered(at("out/a/hidden").as_os_str()),
         ];
-        let mut told = mounts(&settings, &job);
+        let view = View::of(&settings, &job).unwrap();
+        let mut told = mounts(&view, &job);
         told.retain(|word| word != "--mount");
         assert_eq!(told, expected);
     }

@@ -7,15 +7,14 @@ mod bubblewrap;
 mod census;
 mod docker;
 mod trust;
+mod view;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::child::Prepared;
-use crate::base::order;
 use crate::base::shown::shown_by_name;
 
 /// The most processes and threads of one run.
@@ -47,10 +46,10 @@ pub struct Job {
     pub program: OsString,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Its whole environment.
+    /// Its environment where nothing locks it in, and that of the program that locks it in.
     pub environment: Vec<(OsString, OsString)>,
-    /// The variables among them that say for whom it runs.
-    pub identity: Vec<(&'static str, OsString)>,
+    /// What it is told of that where it is locked in.
+    pub told: Vec<(OsString, OsString)>,
     /// Where it runs: the agent's own folder to write in.
     pub work: PathBuf,
     /// What it must see beside that.
@@ -64,8 +63,10 @@ pub struct SandboxSettings {
     pub mode: Mode,
     /// Whether they reach the network.
     pub network: bool,
-    /// Folders that they may write in, beside the agent's own.
+    /// Folders that they may write in, beside the agent's own. One below another does not count.
     pub writable: Vec<PathBuf>,
+    /// Variables that they are told beside the usual ones.
+    pub env: Vec<String>,
     /// Folders and files that they must not see, wherever those are.
     pub hidden: Vec<PathBuf>,
     /// The most memory of one run.
@@ -74,48 +75,6 @@ pub struct SandboxSettings {
     pub cpu_seconds: Option<u64>,
     /// The image of a container.
     pub image: String,
-}
-
-impl SandboxSettings {
-    /// What can be written may lead to what is hidden by another name, where either is a link.
-    fn hide_by_all_names(&mut self) {
-        let real = self.hidden.iter();
-        let real: Vec<PathBuf> = real.filter_map(|path| path.canonicalize().ok()).collect();
-        let by_link = self.writable.iter().flat_map(|folder| {
-            let real_folder = folder.canonicalize().ok();
-            let inside = real.iter().filter_map(move |path| {
-                let inner = path.strip_prefix(real_folder.as_ref()?).ok()?;
-                Some(folder.join(inner))
-            });
-            inside.collect::<Vec<_>>()
-        });
-        let by_link: Vec<PathBuf> = by_link.collect();
-        self.hidden.extend(real.into_iter().chain(by_link));
-        order::sort(&mut self.hidden);
-        self.hidden.dedup();
-    }
-
-    /// The folders between what may be written and what is hidden in it. Whoever could move one
-    /// of them would uncover it; what is mounted cannot be moved.
-    fn folders_between(&self) -> BTreeSet<&Path> {
-        let hidden = self.hidden.iter().filter(|path| path.exists());
-        order::set(hidden.flat_map(|path| self.folders_above(path)))
-    }
-
-    /// Those above a hidden path, up to what may be written.
-    fn folders_above<'a>(&self, path: &'a Path) -> Vec<&'a Path> {
-        let is_among = |folder: &Path, all: &[PathBuf]| all.iter().any(|it| it == folder);
-        let mut between = Vec::new();
-        for folder in path.ancestors().skip(1) {
-            if is_among(folder, &self.hidden) {
-                break;
-            } else if is_among(folder, &self.writable) {
-                return between;
-            }
-            between.push(folder);
-        }
-        Vec::new()
-    }
 }
 
 /// What locks programs in.
@@ -141,6 +100,14 @@ pub enum SandboxError {
         /// Where it comes from.
         package: &'static str,
     },
+    /// A folder that is to be written in leads elsewhere, or uncovers what must not be seen.
+    #[error("{} of `sandbox.writable` {why}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The system refuses what is needed.
     #[error("cannot {action}")]
     Io {
@@ -152,8 +119,7 @@ pub enum SandboxError {
 }
 
 /// The sandbox of these settings.
-pub fn of(mut settings: SandboxSettings) -> Arc<dyn Sandbox> {
-    settings.hide_by_all_names();
+pub fn of(settings: SandboxSettings) -> Arc<dyn Sandbox> {
     match settings.mode {
         Mode::Trust => Arc::new(trust::Trust),
         Mode::Bubblewrap => Arc::new(bubblewrap::Bubblewrap::new(settings)),

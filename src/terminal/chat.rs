@@ -26,7 +26,7 @@ use crate::domain::event::{ApprovalKind, Decision};
 use crate::domain::ids::SessionId;
 use crate::terminal::board::{Board, Next};
 use crate::terminal::clean::clean;
-use crate::terminal::keys::{AtPrompt, Keys, Waited};
+use crate::terminal::keys::{AtPrompt, Begun, Keys, Waited};
 use crate::terminal::paint::{Paint, Tone};
 use crate::terminal::prompt::{Input, Prompt};
 use crate::terminal::screen::Screen;
@@ -402,13 +402,15 @@ impl Keyboard {
 
     /// Lets the user answer an approval; anything but an answer is a message.
     fn ask(&mut self, asked: &PendingApproval) -> Result<Stay, ChatError> {
-        let text = match self.read("? ", &Next::Ask(asked.clone()))? {
+        let text = match self.read_answer(&Next::Ask(asked.clone()))? {
             Some(Input::Text(text)) => text,
             Some(Input::Interrupt) => return self.interrupted(),
             Some(Input::End) => return Ok(Stay::No),
             None => return Ok(Stay::Yes),
         };
-        match (decision(asked.kind, text.trim()), text.trim()) {
+        // Lines can only have been pasted.
+        let decided = decision(asked.kind, text.trim()).filter(|_| !text.contains('\n'));
+        match (decided, text.trim()) {
             (Some(decision), _) => self.decide(asked.clone(), decision)?,
             (None, "/quit") => return Ok(Stay::No),
             (None, "/cancel") => self.cancel_turn()?,
@@ -423,6 +425,35 @@ impl Keyboard {
             (None, _) => self.send(text)?,
         }
         Ok(Stay::Yes)
+    }
+
+    /// Reads the answer to a question; `None` when there is something else to do than `now`. What was
+    /// typed before the question was there is no answer: it is kept for the next message. Nor is
+    /// what is pasted.
+    fn read_answer(&mut self, now: &Next) -> Result<Option<Input>, ChatError> {
+        const LABEL: &str = "? ";
+        self.keys.mark_pastes()?;
+        if !self.wait_for_a_key(LABEL, now)? {
+            return Ok(None);
+        }
+        let begun = match self.keys.begin_answer()? {
+            Begun::Entered(text) => {
+                self.room.say(Tone::Dim, &format!("{LABEL}{text}"));
+                return Ok(Some(Input::Text(text)));
+            }
+            Begun::Pasted => {
+                let note = "what is pasted answers nothing: type the letter";
+                self.room.say(Tone::Dim, note);
+                return Ok(None);
+            }
+            Begun::Cancel => return Ok(Some(Input::Interrupt)),
+            Begun::Leave => return Ok(Some(Input::End)),
+            Begun::Typed(text) => text,
+        };
+        self.room.screen().edit()?;
+        let input = self.prompt.read(LABEL, &begun);
+        self.room.screen().free()?;
+        Ok(Some(input?))
     }
 
     /// Reads one entry; `None` when there is something else to do than `now` before the user has

@@ -67,20 +67,6 @@ pub fn one_line(text: &str, width_max: usize) -> String {
     super::table::cut(&clean(&words.join(" ")), width_max)
 }
 
-/// A text of which nothing may be hidden, because somebody decides by it: what a terminal would
-/// obey is spelled out, e.g. `\u{1b}`.
-pub fn spelled_out(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c == '\n' || !is_unsafe(c) {
-            shown.push(c);
-        } else {
-            shown.extend(c.escape_default());
-        }
-    }
-    shown
-}
-
 /// Control characters, and the marks that change the direction of reading.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
@@ -114,15 +100,6 @@ mod tests {
         ] {
             assert_eq!(clean(text), expected, "{text:?}");
         }
-    }
-
-    #[test]
-    fn what_is_decided_by_is_spelled_out() {
-        let command = "rm -rf /\r\u{1b}[2Kls\u{202e}\n\tx";
-        assert_eq!(
-            spelled_out(command),
-            "rm -rf /\\r\\u{1b}[2Kls\\u{202e}\n\\tx"
-        );
     }
 
     #[test]

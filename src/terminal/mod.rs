@@ -9,6 +9,7 @@ pub mod keys;
 pub mod oneshot;
 pub mod paint;
 pub mod prompt;
+pub mod question;
 pub mod screen;
 pub mod table;
 pub mod transcript;

@@ -2,13 +2,11 @@
 //!
 //! Invariant: every piece is clean; nothing that came over the wire reaches a terminal unfiltered.
 
-use crate::client::event::{
-    ApprovalDecision, Attached, PendingApproval, SessionEvent, ToolCall, ToolResult,
-};
+use crate::client::event::{ApprovalDecision, Attached, SessionEvent, ToolCall, ToolResult};
 use crate::client::wire::ShownMessage;
-use crate::domain::event::ApprovalKind;
-use crate::terminal::clean::{Cleaner, clean, one_line, spelled_out};
+use crate::terminal::clean::{Cleaner, clean, one_line};
 use crate::terminal::paint::Tone;
+use crate::terminal::question::question;
 
 /// A line about tools is never wider, whatever the terminal.
 const LINE_WIDTH: usize = 100;
@@ -100,19 +98,6 @@ impl Transcript {
     }
 }
 
-/// What is asked of the user, with all of the command and the answers there are.
-pub fn question(asked: &PendingApproval) -> String {
-    let (head, answers) = match asked.kind {
-        ApprovalKind::Policy => ("The agent wants to run:", "[y] once  [a] always  [n] deny"),
-        ApprovalKind::Uncertain => (
-            "This may have run before the server stopped:",
-            "[r]etry  [s]kip  [w]orked",
-        ),
-    };
-    let command = spelled_out(&asked.command).replace('\n', "\n    ");
-    format!("{head}\n    {command}\n{answers}")
-}
-
 fn history(messages: &[ShownMessage]) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for message in messages {
@@ -194,18 +179,5 @@ mod tests {
         let result = r#"{"call_id":"c","content":"a\nb","success":false}"#;
         let lines = Piece::Lines(Tone::Dim, "✗ a b".to_owned());
         assert_eq!(shown("tool_result", result), [Piece::Break, lines]);
-    }
-
-    #[test]
-    fn a_question_hides_nothing_of_the_command() {
-        let asked = PendingApproval {
-            call_id: "c".to_owned(),
-            command: "rm -rf /\rls\nx".to_owned(),
-            kind: ApprovalKind::Policy,
-        };
-        assert_eq!(
-            question(&asked),
-            "The agent wants to run:\n    rm -rf /\\rls\n    x\n[y] once  [a] always  [n] deny"
-        );
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct About {
     pub(super) kind: ToolKind,
     pub(super) description: String,
     pub(super) effect: Effect,
+    /// Variables of the environment that it is told beside the usual ones.
+    pub(super) env: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,6 +61,7 @@ impl Cli {
         place
             .readable
             .extend(visible_with(&command.program, &place.home));
+        place.env = about.env;
         let parameters = json!({
             "type": "object",
             "properties": {

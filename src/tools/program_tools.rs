@@ -77,6 +77,7 @@ impl ProgramTools {
             agent: spec.name.clone(),
             home: spec.home.clone(),
             readable: shared.into_iter().chain(own).collect(),
+            env: Vec::new(),
         }
     }
 
@@ -95,6 +96,7 @@ impl ProgramTools {
                 kind: ToolKind::FoundCli,
                 description: found.description,
                 effect: Effect::Write,
+                env: Vec::new(),
             };
             Arc::new(Cli::new(
                 self.programs.clone(),
@@ -143,6 +145,7 @@ impl ProgramTools {
             description,
             readme,
             effect,
+            env,
             ..
         } = tool
         else {
@@ -160,6 +163,7 @@ impl ProgramTools {
                 false => texts.join("\n\n"),
             },
             effect: *effect,
+            env: env.clone(),
         };
         let cli = Cli::new(self.programs.clone(), place.clone(), command, about);
         Some(Arc::new(cli))

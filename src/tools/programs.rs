@@ -42,6 +42,20 @@ const STEERING: [&str; 8] = [
     "PS4",
     "SHELLOPTS",
 ];
+/// What a program that is locked in is told of the environment, with `LC_*` and `DURAGENT_*`.
+const TOLD: [&str; 6] = ["HOME", "LANG", "PATH", "TERM", "TZ", "USER"];
+/// What a service manager hands to its service alone.
+const MANAGERS: [&str; 9] = [
+    "CREDENTIALS_DIRECTORY",
+    "FDSTORE",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "MAINPID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
 /// Variables that say which bytes are a character.
 const LOCALES: [&str; 3] = ["LANG", "LC_ALL", "LC_CTYPE"];
 
@@ -49,6 +63,8 @@ const LOCALES: [&str; 3] = ["LANG", "LC_ALL", "LC_CTYPE"];
 #[derive(Debug)]
 pub struct Programs {
     sandbox: Arc<dyn Sandbox>,
+    /// `sandbox.env`.
+    env: Vec<String>,
 }
 
 impl Default for Programs {
@@ -65,6 +81,8 @@ pub(super) struct Place {
     pub(super) home: PathBuf,
     /// Folders that programs must see.
     pub(super) readable: Vec<PathBuf>,
+    /// Variables that a program is told beside the usual ones.
+    pub(super) env: Vec<String>,
 }
 
 /// What is to be run.
@@ -93,6 +111,7 @@ impl Programs {
     pub fn new(settings: SandboxSettings) -> Programs {
         os::keep_descriptors_from_children();
         Programs {
+            env: settings.env.clone(),
             sandbox: sandbox::of(settings),
         }
     }
@@ -122,8 +141,8 @@ impl Programs {
             program: "true".into(),
             args: Vec::new(),
             environment: environment(env::vars_os()),
-            identity: Vec::new(),
-            work: folder.path().to_owned(),
+            told: self.told(),
+            work: fs::canonicalize(folder.path()).map_err(|error| error.to_string())?,
             readable: Vec::new(),
         };
         match self.run_job(&job, None, TRIAL, &never(), "") {
@@ -159,29 +178,35 @@ impl Programs {
         run: &Run<'_>,
     ) -> Result<Ended, ProgramError> {
         let work = work_folder(&place.home)?;
-        let identity = vec![
+        let identity = [
             ("DURAGENT_AGENT", place.agent.as_str().into()),
             ("DURAGENT_SESSION", run.caller.session.as_str().into()),
-            ("DURAGENT_AGENT_HOME", place.home.clone().into()),
+            ("DURAGENT_AGENT_HOME", OsString::from(&place.home)),
         ];
-        let named = identity
-            .iter()
-            .map(|(name, value)| (OsString::from(name), OsString::clone(value)));
+        let identity = identity.map(|(name, value)| (OsString::from(name), value));
+        let granted = place.env.iter().filter_map(|name| variable(name));
+        let own: Vec<(OsString, OsString)> = granted.chain(identity).collect();
         let readable = place.readable.iter();
         let job = Job {
             program: order.program.into(),
             args: order.args,
-            environment: environment(env::vars_os())
-                .into_iter()
-                .chain(named)
-                .collect(),
-            identity,
+            environment: [environment(env::vars_os()), own.clone()].concat(),
+            told: [self.told(), own].concat(),
             work,
             readable: readable.filter(|path| path.exists()).cloned().collect(),
         };
         let input = order.input.as_deref();
         let session = run.caller.session.as_str();
         self.run_job(&job, input, order.timeout, run.cancel, session)
+    }
+
+    /// What a program that is locked in is told of this one's environment.
+    fn told(&self) -> Vec<(OsString, OsString)> {
+        let usual = environment(env::vars_os()).into_iter();
+        let usual = usual.filter(|(name, _)| is_told(&name.to_string_lossy()));
+        let named = self.env.iter().filter_map(|name| variable(name));
+        let named = named.filter(|(name, value)| !steers_shell(name, value));
+        usual.chain(named).collect()
     }
 
     fn run_job(
@@ -218,26 +243,26 @@ fn work_folder(home: &Path) -> Result<PathBuf, ProgramError> {
     }
 }
 
-/// What a program may know of this one's environment: everything but secrets, what would have a
-/// shell run or read something else than the command it is given, and what is between this process
-/// and whoever started it.
+/// What a program may know of this one's environment: everything but secrets, what is meant for a
+/// service alone, and what would have a shell run or read something else than the command it is given.
 fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
-    let is_secret = |name: &OsStr| names_a_secret(&name.to_string_lossy());
-    let is_ours = |name: &OsStr| OF_THE_SERVICE.iter().any(|of| name == *of);
-    all.filter(|(name, value)| !is_secret(name) && !is_ours(name) && !steers_shell(name, value))
+    let is_kept_back = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        names_a_secret(&name) || MANAGERS.contains(&name.as_ref())
+    };
+    all.filter(|(name, value)| !is_kept_back(name) && !steers_shell(name, value))
         .collect()
 }
 
-/// A program that was given these could tell the service manager that the server is ready, lives, or
-/// has another process.
-const OF_THE_SERVICE: [&str; 6] = [
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-];
+/// Whether a program that is locked in is told of a variable.
+fn is_told(name: &str) -> bool {
+    TOLD.contains(&name) || name.starts_with("LC_") || name.starts_with("DURAGENT_")
+}
+
+/// A variable of this program that is handed on because its name was written down for that.
+fn variable(name: &str) -> Option<(OsString, OsString)> {
+    Some((name.into(), env::var_os(name)?))
+}
 
 /// Whether a variable changes what bash makes of a command that a policy has judged.
 fn steers_shell(name: &OsStr, value: &OsStr) -> bool {

@@ -10,6 +10,7 @@ use crate::base::shown::shown_by_name;
 use crate::base::text;
 use crate::domain::event::{Event, Record, ToolOutput};
 use crate::domain::ids::{AgentName, MessageId, Seq, SessionId};
+use crate::domain::plain;
 use crate::domain::spec::MemoryScope;
 use crate::domain::state::Summary;
 use crate::tools::builtin::{self, ANSWER_BYTES_MAX, Answer, cut};
@@ -278,7 +279,7 @@ fn messages(records: &[Record]) -> Vec<Said> {
     for record in records {
         if let Event::UserMessage(message) = &record.event {
             let who = match &message.sender_name {
-                Some(name) => format!("user ({})", name.replace('\n', " ")),
+                Some(name) => format!("user ({})", plain::spelled_out(name).replace('\n', " ")),
                 None => "user".to_owned(),
             };
             said.push(one_said(
@@ -290,7 +291,7 @@ fn messages(records: &[Record]) -> Vec<Said> {
         } else if let Event::AssistantResponse(reply) = &record.event {
             let id = reply.continues.as_ref().unwrap_or(&reply.message_id);
             match said.iter_mut().rev().find(|one| one.message_id == *id) {
-                Some(begun) => begun.text.push_str(&reply.content),
+                Some(begun) => begun.text.push_str(&unmistakable(&reply.content)),
                 None if reply.content.is_empty() => {}
                 None => said.push(one_said(record, id, "you", &reply.content)),
             }
@@ -310,8 +311,21 @@ fn one_said(record: &Record, id: &MessageId, who: &str, text: &str) -> Said {
             record.seq,
             minute(&record.timestamp.to_string())
         ),
-        text: text.to_owned(),
+        text: unmistakable(text),
     }
+}
+
+/// A message none of whose lines passes for the head of another.
+fn unmistakable(text: &str) -> String {
+    let is_head = |line: &str| {
+        let after = line.strip_prefix('[');
+        after.is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let lines = text.split('\n').map(|line| match is_head(line) {
+        true => format!("\\{line}"),
+        false => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The last messages that an answer has room for, and how to get those before them.

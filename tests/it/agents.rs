@@ -180,7 +180,7 @@ const EVERYTHING: &str = r#"
   limits: {tokens_per_day: 1000, turns_per_hour: 10}
   tools:
     - {type: builtin, name: bash}
-    - {type: cli, name: date, command: date -u, description: The time, effect: read}
+    - {type: cli, name: date, command: date -u, description: The time, effect: read, env: [TOKEN]}
     - {type: mcp, name: files, command: mcp-files, args: [--root, /], env: {TOKEN: "${TOKEN}"}}
     - {type: mcp, name: far, url: "https://example.org/${TOKEN}"}
   skills_dir: ../shared/skills
@@ -269,6 +269,7 @@ fn every_key_ends_up_in_the_spec() {
                 description: text("The time"),
                 readme: None,
                 effect: ToolEffect::Read,
+                env: vec!["TOKEN".to_owned()],
             },
             ToolRef::Mcp {
                 name: "files".to_owned(),
@@ -470,9 +471,7 @@ fn what_must_be_there_is_asked_for_all_at_once() {
         ),
         (
             "spec: [1",
-            vec![
-                "agent.yaml:2:1: did not find expected ',' or ']', while parsing a flow sequence at line 1 column 7",
-            ],
+            vec!["agent.yaml:2:1: while parsing a flow sequence, expected ',' or ']'"],
         ),
     ] {
         agents.write("a", "agent.yaml", text);
@@ -686,4 +685,42 @@ fn the_complete_example_of_the_documentation_loads() {
         examples += 1;
     }
     assert!(examples >= 2);
+}
+
+/// A generous limit on a busy machine: what was quadratic took many times as long.
+const SOON: std::time::Duration = std::time::Duration::from_secs(10);
+
+#[test]
+fn files_of_a_stranger_hold_nothing_up() {
+    use crate::support::server::{Server, Workspace};
+    let keys: String = (0..60_000).map(|n| format!("k{n}: {n}\n")).collect();
+    let deep = ["[", "{", "{a: ", "- ", "? "].map(|unit| unit.repeat(200_000 / unit.len()));
+    let texts = deep.iter().chain([&keys]);
+    for text in texts {
+        let workspace = Workspace::new();
+        workspace.agent("ada", "  model: {provider: echo, name: echo}\n");
+        let home = workspace.file(".duragent/agents");
+        for path in ["bad/agent.yaml", "ada/policy.yaml", "ada/skills/s/SKILL.md"] {
+            let path = home.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let is_skill = path.ends_with("SKILL.md");
+            let text = if is_skill {
+                format!("---\n{text}\n---\n")
+            } else {
+                text.clone()
+            };
+            fs::write(path, text).unwrap();
+        }
+        let begun = std::time::Instant::now();
+        let server = Server::start(&workspace, &[]);
+        assert_eq!(server.get("/readyz").status, 200);
+        let sessions = server.create_session("ada");
+        assert!(sessions.starts_with("session_"));
+        assert!(
+            begun.elapsed() < SOON,
+            "{:?}: {}",
+            begun.elapsed(),
+            &text[..40]
+        );
+    }
 }

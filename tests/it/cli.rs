@@ -630,6 +630,45 @@ fn ctrl_c_cancels_the_reply_and_questions_are_answered_in_place() {
 }
 
 #[test]
+fn neither_what_is_pasted_nor_what_was_typed_before_answers_a_question() {
+    let (folder, live) = (folder(), live_session());
+    let mut terminal = attach(folder.path(), &live);
+    let send = |id, name, data| live.feed.send((id, name, data)).unwrap();
+    terminal.wait_for_prompt("> ");
+    send("2", "token", r#"{"content":"working"}"#);
+    terminal.wait_for("working");
+    terminal.type_in("y");
+    // Shown when the reply is, and so after the key was taken.
+    send("2+1", "token", r#"{"content":" on and on"}"#);
+    terminal.wait_for("working on and on");
+    let asked = r#"{"call_id":"c1","command":"ls\n\n\n\n\nrm x","kind":"policy","commands":["ls","rm x"],"lines":6}"#;
+    send("3", "approval_required", asked);
+    terminal.wait_for("The agent wants to run 2 commands in 6 lines:");
+    terminal.wait_for("⟨4 empty lines⟩");
+    terminal.wait_for_prompt("? ");
+    terminal.type_in("\u{1b}[200~y\r\u{1b}[201~");
+    terminal.wait_for("what is pasted answers nothing");
+    let was_asked = |what: &str| {
+        live.server
+            .asked()
+            .iter()
+            .any(|asked| asked.line.contains(what))
+    };
+    terminal.wait_for_prompt("? ");
+    assert!(!was_asked("/approve"));
+    terminal.type_in("n\r");
+    wait_until_asked(&live.server, "/approve");
+    let answers = live.server.asked();
+    let answer = answers.iter().find(|asked| asked.line.contains("/approve"));
+    assert!(answer.unwrap().body.contains("\"deny\""));
+    send("4", "done", r#"{"finish_reason":"stop"}"#);
+    // It is the next message's.
+    terminal.wait_for_prompt("> y");
+    terminal.type_in("\u{15}\u{4}");
+    assert_eq!(terminal.wait_for_exit().code(), Some(0));
+}
+
+#[test]
 fn a_question_that_somebody_else_answered_is_asked_no_more() {
     let (folder, live) = (folder(), live_session());
     let mut terminal = attach(folder.path(), &live);

@@ -175,7 +175,7 @@ gateways:
 routes:
   - {match: {gateway: telegram, chat_type: dm, topic: "7"}, agent: ada}
   - {match: {}, agent: bob}
-sandbox: {mode: bubblewrap, network: true, writable: [out], memory_mb: 64, cpu_seconds: 5, image: debian}
+sandbox: {mode: bubblewrap, network: true, writable: [out], env: [CI], memory_mb: 64, cpu_seconds: 5, image: debian}
 logging: {level: debug, format: json, file: duragent.log}
 web: {proxy: "http://me:${TOKEN}@proxy:3128", allow_addresses: [127.0.0.1, 10.0.0.0/8, "fd00::/8"]}
 providers:
@@ -292,6 +292,7 @@ fn every_key_ends_up_in_the_configuration() {
                 mode: SandboxMode::Bubblewrap,
                 network: true,
                 writable: vec![home.join("out")],
+                env: vec!["CI".to_owned()],
                 memory_bytes: 64 << 20,
                 cpu_seconds: Some(5),
                 image: Some("debian".to_owned()),
@@ -532,6 +533,15 @@ fn every_mistake_is_told_with_its_place() {
             ],
         ),
         (
+            "sandbox:\n  writable: [a/b, a, ab, .duragent/agents/ada, a/./b/c]\n  env: [A=1, _B2]",
+            vec![
+                "duragent.yaml:2:14: `sandbox.writable[0]` is left out: it lies in a",
+                "duragent.yaml:2:26: `sandbox.writable[3]` is an agent's own folder, which holds its policy: name one in it",
+                "duragent.yaml:2:48: `sandbox.writable[4]` is left out: it lies in a/b",
+                "duragent.yaml:3:9: `sandbox.env[0]` must be the name of a variable",
+            ],
+        ),
+        (
             "server: {host: example.org}",
             vec!["duragent.yaml:1:16: `server.host` must be an IP address or `localhost`"],
         ),
@@ -597,7 +607,7 @@ fn every_mistake_is_told_with_its_place() {
         (
             "routes:\n- {match: {chat_type: dn}, agent: x y}\n- {agent: ada}",
             vec![
-                "duragent.yaml:2:1: `routes` has no effect yet",
+                "duragent.yaml:2:3: `routes` has no effect yet",
                 "duragent.yaml:2:23: `routes[0].match.chat_type` must be one of `dm`, `group`, `channel`, not `dn`; did you mean `dm`?",
                 "duragent.yaml:2:35: `routes[0].agent` must be the name of an agent",
                 "duragent.yaml:3:3: `routes[1].match` is missing",
@@ -624,7 +634,7 @@ fn every_mistake_is_told_with_its_place() {
         (
             "server: {api_token: ${NONE}}",
             vec![
-                "duragent.yaml:1:22: did not find expected ',' or '}', while parsing a flow mapping at line 1 column 9; put quotes around `${…}` inside `{}` and `[]`",
+                "duragent.yaml:1:22: while parsing a flow mapping, did not find expected ',' or '}'; put quotes around `${…}` inside `{}` and `[]`",
             ],
         ),
         (

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use duragent::domain::spec::ToolRef;
 use duragent::sandbox::{Mode, SandboxSettings};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::desk::{Desk, allow, call_tool, marker, processes_with, wait_for_pid, which};
 use crate::support::server::{
@@ -193,21 +193,137 @@ fn what_may_be_written_cannot_be_moved_to_uncover_what_it_holds() {
 }
 
 #[test]
-fn what_may_be_written_shows_nothing_hidden_by_another_name() {
+fn a_folder_to_write_in_below_another_cannot_be_led_elsewhere() {
+    let desk = Desk::locked(|folder| SandboxSettings {
+        writable: vec![folder.join("out/a/secrets"), folder.join("out")],
+        ..settings(folder)
+    });
+    let secret = desk.write("secrets/key", "hunter2");
+    desk.write("out/a/secrets/file", "");
+    // What one run leaves is what the next one starts from.
+    let out = desk.path().join("out");
+    desk.bash(&format!("cd {}; mv a x; ln -s .. a", out.display()));
+    for folder in [out.join("a/secrets"), desk.path().join("secrets")] {
+        let folder = folder.display();
+        let read = desk.run("bash", &json!({"command": format!("cat {folder}/key")}));
+        assert!(!read.content.contains("hunter2"), "{}", read.content);
+        desk.run(
+            "bash",
+            &json!({"command": format!("echo changed > {folder}/key")}),
+        );
+    }
+    assert_eq!(fs::read_to_string(secret).unwrap(), "hunter2");
+}
+
+#[test]
+fn a_folder_to_write_in_must_be_called_by_its_real_path_at_each_run() {
     let desk = Desk::locked(|folder| {
-        fs::create_dir_all(folder.join("real/hidden")).unwrap();
+        fs::create_dir_all(folder.join("real/inner")).unwrap();
         symlink("real", folder.join("link")).unwrap();
         SandboxSettings {
-            writable: vec![folder.join("link")],
-            hidden: vec![folder.join("real/hidden")],
+            writable: vec![folder.join("out")],
             ..settings(folder)
         }
     });
-    desk.write("real/hidden/secret", "hunter2");
-    let link = desk.path().join("link");
-    let link = link.display();
-    desk.refused(&format!("cat '{link}/hidden/secret'"));
-    assert_eq!(desk.bash(&format!("cd '{link}'; echo x > y; cat y")), "x");
+    desk.write("secrets/key", "hunter2");
+    let out = desk.path().join("out");
+    assert_eq!(desk.bash("echo it is not there"), "it is not there");
+    for (target, is_real) in [("secrets", false), ("real", false)] {
+        symlink(desk.path().join(target), &out).unwrap();
+        let said = desk.refused("true");
+        assert!(
+            said.contains("sandbox.writable") && said.contains(target),
+            "{said} {is_real}"
+        );
+        fs::remove_file(&out).unwrap();
+    }
+    fs::create_dir(&out).unwrap();
+    desk.bash(&format!("echo x > {}/x", out.display()));
+    for writable in ["link", "link/inner", "real/../real", "real/inner/.."] {
+        let desk = Desk::locked(|folder| {
+            fs::create_dir_all(folder.join("real/inner")).unwrap();
+            symlink("real", folder.join("link")).unwrap();
+            SandboxSettings {
+                writable: vec![folder.join(writable)],
+                ..settings(folder)
+            }
+        });
+        let said = desk.refused("true");
+        assert!(said.contains("sandbox.writable"), "{writable}: {said}");
+    }
+}
+
+#[test]
+fn a_folder_to_write_in_within_an_agents_own_cannot_be_led_elsewhere() {
+    let shared = ".duragent/agents/bob/work/shared";
+    let desk = Desk::locked(|folder| SandboxSettings {
+        writable: vec![
+            folder.join(shared),
+            folder.join(".duragent/agents/ada/work/own"),
+        ],
+        ..settings(folder)
+    });
+    let secret = desk.write("secrets/key", "hunter2");
+    desk.write(".duragent/agents/bob/work/file", "");
+    desk.bash("mkdir own; echo x > own/x");
+    // What a program of the other agent can do at any time.
+    let shared = desk.path().join(shared);
+    symlink(secret.parent().unwrap(), &shared).unwrap();
+    let said = desk.refused(&format!("cat {}/key", shared.display()));
+    assert!(
+        said.contains("sandbox.writable") && !said.contains("hunter2"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_hidden_in_a_folder_to_write_in_cannot_be_made_or_replaced() {
+    let hides = |name: &'static str| {
+        Desk::locked(move |folder| {
+            fs::create_dir_all(folder.join("out/real")).unwrap();
+            fs::write(folder.join("out/real/file"), "x").unwrap();
+            symlink("real", folder.join("out/link")).unwrap();
+            symlink("real/file", folder.join("out/file")).unwrap();
+            SandboxSettings {
+                writable: vec![folder.join("out")],
+                hidden: vec![folder.join("out").join(name)],
+                ..settings(folder)
+            }
+        })
+    };
+    for name in ["absent.yaml", "link", "file", "link/file", "no/such/folder"] {
+        let said = hides(name).refused("true");
+        assert!(
+            said.contains("sandbox.writable") && said.contains(name),
+            "{name}: {said}"
+        );
+    }
+    assert_eq!(hides("real").bash("echo fine"), "fine");
+}
+
+#[test]
+fn nothing_that_other_programs_obey_may_be_written() {
+    let home = std::env::var("HOME").unwrap();
+    let above = Path::new(&home).parent().unwrap().to_owned();
+    for folder in [
+        Path::new("/"),
+        Path::new("/proc"),
+        Path::new("/dev/shm"),
+        Path::new("/sys/fs"),
+        Path::new(&home),
+        &above,
+    ] {
+        let desk = Desk::locked(|path| SandboxSettings {
+            writable: vec![folder.to_owned()],
+            ..settings(path)
+        });
+        let said = desk.refused("true");
+        assert!(
+            said.contains("sandbox.writable"),
+            "{}: {said}",
+            folder.display()
+        );
+    }
 }
 
 #[test]
@@ -392,6 +508,7 @@ fn tools_and_skills_of_the_agent_are_there_to_run() {
         description: None,
         readme: None,
         effect: duragent::domain::spec::ToolEffect::Read,
+        env: Vec::new(),
     });
     let notes = desk.spec.skills_dir.join("s/notes");
     assert_eq!(
@@ -414,6 +531,7 @@ fn an_agents_file_or_a_link_of_it_opens_no_folder_of_the_machine() {
         description: None,
         readme: None,
         effect: duragent::domain::spec::ToolEffect::Read,
+        env: Vec::new(),
     });
     for path in [secret.clone(), desk.spec.home.join("tools/run")] {
         desk.refused(&format!("cat '{}'", path.display()));
@@ -490,6 +608,109 @@ fn where_there_is_no_bubblewrap_nothing_runs() {
     assert!(!workspace.file(".duragent/agents/ada/work/ran").exists());
 }
 
+#[test]
+fn in_a_sandbox_a_program_is_told_only_what_is_on_a_list() {
+    let workspace = Workspace::new();
+    workspace.config("sandbox: {mode: bubblewrap, env: [SHOWN, BASH_ENV]}\n");
+    let tool = |name: &str, more: &str| {
+        format!("    - {{type: cli, name: {name}, command: env, description: x{more}}}\n")
+    };
+    let tools = tool("plain", "") + &tool("trusted", ", env: [OWN_TOKEN, NOT_SET]");
+    workspace.agent(
+        "ada",
+        &format!("  model: {{provider: echo, name: echo}}\n  tools:\n    - {{type: builtin, name: bash}}\n{tools}"),
+    );
+    let server = Launch::new(&workspace)
+        .env("SHOWN", "yes")
+        .env("HARMLESS", "yes")
+        .env("BASH_ENV", "/nowhere")
+        .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/x")
+        .env("OWN_TOKEN", "short")
+        .env("LC_TIME", "C.UTF-8")
+        .start();
+    let session = server.create_session("ada");
+    let names = |tool: &str, arguments: Value| -> Vec<String> {
+        let answer = call_tool(&server, &session, tool, &arguments).json();
+        let said = answer["content"].as_str().unwrap();
+        let mut names: Vec<String> = said
+            .lines()
+            .filter_map(|line| Some(line.split_once('=')?.0.to_owned()))
+            .collect();
+        names.sort();
+        names
+    };
+    let usual = [
+        "HOME", "LANG", "PATH", "TERM", "TZ", "USER", "PWD", "SHLVL", "_",
+    ];
+    for (tool, arguments) in [
+        ("bash", json!({"command": "echo; env"})),
+        ("plain", json!({})),
+        ("trusted", json!({})),
+    ] {
+        let found = names(tool, arguments);
+        let is_listed = |name: &String| {
+            usual.contains(&name.as_str())
+                || name.starts_with("DURAGENT_")
+                || name.starts_with("LC_")
+        };
+        let more: Vec<&String> = found.iter().filter(|name| !is_listed(name)).collect();
+        let expected: &[&str] = match tool {
+            "trusted" => &["OWN_TOKEN", "SHOWN"],
+            _ => &["SHOWN"],
+        };
+        assert_eq!(more, expected, "{tool}: {found:?}");
+        assert!(found.contains(&"DURAGENT_AGENT".to_owned()), "{found:?}");
+    }
+}
+
+#[test]
+fn a_server_says_which_folders_to_write_in_do_not_count() {
+    let workspace = workspace("{mode: bubblewrap, writable: [out, out/inner, link]}");
+    fs::create_dir_all(workspace.file("out/inner")).unwrap();
+    symlink("out", workspace.file("link")).unwrap();
+    let server = Server::start(&workspace, &[]);
+    let log = server.log();
+    assert!(
+        log.contains("`sandbox.writable[1]` is left out: it lies in"),
+        "{log}"
+    );
+    assert!(
+        log.contains("link of `sandbox.writable` is or lies below a link"),
+        "{log}"
+    );
+    let session = server.create_session("ada");
+    let answer = call_tool(&server, &session, "bash", &json!({"command": "touch ran"}));
+    assert!(
+        answer.text().contains("sandbox.writable"),
+        "{}",
+        answer.text()
+    );
+    assert!(!workspace.file(".duragent/agents/ada/work/ran").exists());
+}
+
+#[test]
+fn what_is_trusted_is_not_seen_and_cannot_be_written() {
+    let workspace = workspace("{mode: bubblewrap, writable: [account]}");
+    let account = workspace.file("account");
+    fs::create_dir(&account).unwrap();
+    let server = Launch::new(&workspace)
+        .env("XDG_STATE_HOME", account.join("state").to_str().unwrap())
+        .env("XDG_CONFIG_HOME", account.join("config").to_str().unwrap())
+        .start();
+    let session = server.create_session("ada");
+    for folder in ["state", "config"] {
+        let file = account.join(folder).join("duragent/trust.yaml");
+        let command = format!(
+            "mkdir -p {0}; echo x > {0}/trust.yaml; mv {1} {1}-2; mkdir {1}",
+            file.parent().unwrap().display(),
+            account.join(folder).display()
+        );
+        call_tool(&server, &session, "bash", &json!({ "command": command }));
+        assert!(file.parent().unwrap().exists() && !file.exists());
+        assert!(!account.join(format!("{folder}-2")).exists());
+    }
+}
+
 /// A `docker` that writes down how it is called, and then does what its script says.
 fn fake_docker(workspace: &Workspace, script: &str) -> String {
     let calls = workspace.file("calls");
@@ -506,14 +727,16 @@ fn fake_docker(workspace: &Workspace, script: &str) -> String {
 #[test]
 fn a_container_is_made_with_all_its_limits_and_removed_when_its_time_is_up() {
     let workspace = workspace(
-        "{mode: docker, image: debian, memory_mb: 64, cpu_seconds: 9, writable: [out, .]}",
+        "{mode: docker, image: debian, memory_mb: 64, cpu_seconds: 9, writable: [out, .], env: [SHOWN]}",
     );
     let path = fake_docker(
         &workspace,
         "case \"$*\" in run*sleep*) exec sleep 60;; run*lost*) exit 125;; run*) echo inside;; esac",
     );
     fs::create_dir(workspace.file("out")).unwrap();
-    let server = Launch::new(&workspace).env("PATH", &path).start();
+    // The folder of the workspace is a home to other tests, which could not be written in.
+    let launch = Launch::new(&workspace).env("PATH", &path);
+    let server = launch.env("HOME", "/usr/share").start();
     assert_eq!(server.get("/version").json()["sandbox"], "docker");
     let session = server.create_session("ada");
     let answer = call_tool(&server, &session, "bash", &json!({"command": "true"}));
@@ -559,13 +782,13 @@ fn check_limits(workspace: &Workspace) {
         ),
         &format!(
             " --mount type=bind,\"source={0}\",\"target={0}\" ",
-            workspace.file("out").display()
+            workspace.path().display()
         ),
         &format!(
             " --mount type=tmpfs,\"target={}\",tmpfs-size=1048576 ",
             workspace.file(".duragent").display()
         ),
-        " --env DURAGENT_AGENT=ada ",
+        " --env DURAGENT_AGENT --env DURAGENT_SESSION --env DURAGENT_AGENT_HOME --env HOME=",
         &format!(
             " --workdir {} debian bash --norc -c -- true",
             work.display()
@@ -573,6 +796,8 @@ fn check_limits(workspace: &Workspace) {
     ] {
         assert!(call.contains(part), "{part}\n{call}");
     }
+    let out = format!("{}\"", workspace.file("out").display());
+    assert!(!call.contains(&out), "{out}\n{call}");
 }
 
 #[test]

@@ -181,6 +181,7 @@ fn cli(name: &str, command: &str, readme: Option<&str>) -> ToolRef {
         description: Some("Shows what it is given.".into()),
         readme: readme.map(str::to_owned),
         effect: ToolEffect::Read,
+        env: Vec::new(),
     }
 }
 
@@ -293,6 +294,7 @@ fn programs_of_tools_are_told_none_of_the_servers_secrets() {
     let launch = Launch::new(&workspace)
         .env("DURAGENT_API_TOKEN", "hunter2")
         .env("Db_Password_File", "hunter3")
+        .env("NOTIFY_SOCKET", "/nowhere/notify")
         .env("HARMLESS", "yes");
     let mut server = launch.start();
     server.token = Some("hunter2".into());
@@ -301,7 +303,7 @@ fn programs_of_tools_are_told_none_of_the_servers_secrets() {
     let shown = answer.text();
     assert!(shown.contains("HARMLESS=yes"), "{shown}");
     assert!(shown.contains("DURAGENT_AGENT=ada"), "{shown}");
-    for secret in ["hunter", "test-key", "_KEY", "TOKEN"] {
+    for secret in ["hunter", "test-key", "_KEY", "TOKEN", "NOTIFY_SOCKET"] {
         assert!(!shown.contains(secret), "{secret}: {shown}");
     }
 }

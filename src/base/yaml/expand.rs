@@ -90,12 +90,7 @@ fn value_of(inside: &str, environment: Environment<'_>) -> Result<String, Expand
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
     };
-    let mut letters = name.bytes();
-    let is_name = letters
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-        && letters.all(|other| other.is_ascii_alphanumeric() || other == b'_');
-    if !is_name {
+    if !is_variable_name(name) {
         return Err(ExpandError::NotAName);
     }
     match (environment(name), default) {
@@ -104,6 +99,14 @@ fn value_of(inside: &str, environment: Environment<'_>) -> Result<String, Expand
         (_, Some(default)) => Ok(default.to_owned()),
         (None, None) => Err(ExpandError::Unset(name.to_owned())),
     }
+}
+
+/// Whether a variable can be called that: letters, digits and `_`, no digit first.
+pub fn is_variable_name(text: &str) -> bool {
+    let mut letters = text.bytes();
+    let first = letters.next();
+    first.is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && letters.all(|other| other.is_ascii_alphanumeric() || other == b'_')
 }
 
 #[cfg(test)]

@@ -78,11 +78,16 @@ pub struct Place<'a> {
     is_guarded: bool,
 }
 
+/// So many problems of a file are told.
+const SHOWN_MAX: usize = 50;
+
 /// The problems found so far.
 #[derive(Debug)]
 pub struct Report {
     unknown_keys: Level,
     found: Vec<Found>,
+    /// How many more there are than are kept.
+    skipped: usize,
     /// The keys that were reported, so that they are not reported as missing too.
     reported_keys: BTreeSet<String>,
 }
@@ -111,7 +116,7 @@ pub fn read_document<T: FromYaml>(
         hint: flow_hint(&error).filter(|_| has_variables),
         ..unparsed(file, error)
     })?;
-    fill_in(&mut document.root, "", environment, report);
+    fill_in(&mut document.root, Trail::Top, environment, report);
     let read = read_root(&document, report);
     Ok((document, read))
 }
@@ -152,19 +157,39 @@ fn flow_hint(error: &YamlError) -> Option<String> {
     is_in_flow.then(|| "put quotes around `${…}` inside `{}` and `[]`".to_owned())
 }
 
+/// The keys that lead to a value, joined only when they are said: else a long key would be copied
+/// for every value below it.
+#[derive(Clone, Copy)]
+enum Trail<'a> {
+    Top,
+    Item(&'a Trail<'a>, usize),
+    Key(&'a Trail<'a>, &'a str),
+}
+
+impl Trail<'_> {
+    fn key(&self) -> String {
+        match self {
+            Trail::Top => String::new(),
+            Trail::Item(list, index) => format!("{}[{index}]", list.key()),
+            Trail::Key(map, name) => joined(&map.key(), name),
+        }
+    }
+}
+
 /// Fills in the variables of every text below `node`; keys are left alone.
-fn fill_in(node: &mut Node, key: &str, environment: Environment<'_>, report: &mut Report) {
+fn fill_in(node: &mut Node, trail: Trail<'_>, environment: Environment<'_>, report: &mut Report) {
     let id = node.id;
     match &mut node.value {
-        Value::Scalar(scalar) => fill_in_scalar(scalar, id, key, environment, report),
+        Value::Scalar(scalar) => fill_in_scalar(scalar, id, trail, environment, report),
         Value::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                fill_in(item, &format!("{key}[{index}]"), environment, report);
+                fill_in(item, Trail::Item(&trail, index), environment, report);
             }
         }
         Value::Map(entries) => {
             for (name, value) in entries {
-                fill_in(value, &joined(key, key_text(name)), environment, report);
+                let trail = Trail::Key(&trail, key_text(name));
+                fill_in(value, trail, environment, report);
             }
         }
     }
@@ -173,7 +198,7 @@ fn fill_in(node: &mut Node, key: &str, environment: Environment<'_>, report: &mu
 fn fill_in_scalar(
     scalar: &mut Scalar,
     id: NodeId,
-    key: &str,
+    trail: Trail<'_>,
     environment: Environment<'_>,
     report: &mut Report,
 ) {
@@ -193,7 +218,10 @@ fn fill_in_scalar(
         }
         Err(error) => {
             scalar.kind = ScalarKind::Broken;
-            report.add(Level::Error, id, key, format!("`{key}` {error}"), None);
+            if report.has_room(Level::Error) {
+                let key = trail.key();
+                report.add(Level::Error, id, &key, format!("`{key}` {error}"), None);
+            }
         }
     }
 }
@@ -221,6 +249,7 @@ impl Report {
         Report {
             unknown_keys,
             found: Vec::new(),
+            skipped: 0,
             reported_keys: BTreeSet::new(),
         }
     }
@@ -228,6 +257,15 @@ impl Report {
     /// Whether something in it keeps the file from being used.
     pub fn has_errors(&self) -> bool {
         self.found.iter().any(|found| found.level == Level::Error)
+    }
+
+    /// Whether one more problem of a level is kept, or else counted: nobody reads more than so many,
+    /// and what is said of each costs.
+    fn has_room(&mut self, level: Level) -> bool {
+        let kept = self.found.iter().filter(|found| found.level == level);
+        let has_room = kept.count() < SHOWN_MAX;
+        self.skipped += usize::from(!has_room);
+        has_room
     }
 
     /// Reports that a value is refused: "`key` `must`".
@@ -248,7 +286,7 @@ impl Report {
 
     /// Reports what concerns the file as a whole.
     pub fn add_to_file(&mut self, level: Level, message: String, hint: Option<String>) {
-        self.found.push(Found {
+        self.push(Found {
             level,
             node: None,
             message,
@@ -344,9 +382,7 @@ impl Report {
 
     /// The problems with their places in `document`, in its order.
     pub fn finish(self, document: &Document, file: &Path) -> Vec<Problem> {
-        /// Each place costs a parse, and nobody reads more.
-        const SHOWN_MAX: usize = 50;
-        let more = self.found.len().saturating_sub(SHOWN_MAX);
+        let more = self.skipped + self.found.len().saturating_sub(SHOWN_MAX);
         let mut found = self.found;
         // Errors first, so that the cut leaves them; then back into the order of the file.
         order::sort_by_key(&mut found, |one| std::cmp::Reverse(one.level));
@@ -378,6 +414,9 @@ impl Report {
         } else {
             self.unknown_keys
         };
+        if !self.has_room(level) {
+            return;
+        }
         let path = joined(parent, word);
         let message = format!("unknown key `{}`", shown(&path));
         let hint = did_you_mean(word, known.iter().copied());
@@ -393,12 +432,18 @@ impl Report {
         hint: Option<String>,
     ) {
         self.reported_keys.insert(key.to_owned());
-        self.found.push(Found {
+        self.push(Found {
             level,
             node: Some(node),
             message,
             hint,
         });
+    }
+
+    fn push(&mut self, found: Found) {
+        if self.has_room(found.level) {
+            self.found.push(found);
+        }
     }
 }
 
@@ -644,6 +689,30 @@ impl<T: FromYaml> FromYaml for BTreeMap<String, At<T>> {
 
     fn keys(prefix: &str, found: &mut Vec<String>) {
         T::keys(&format!("{prefix}.<name>"), found);
+    }
+}
+
+/// A list, or whatever else may stand in its place.
+#[derive(Debug)]
+pub enum ListOr<T, O> {
+    /// A list.
+    List(Vec<At<T>>),
+    /// Something else.
+    Other(O),
+}
+
+impl<T: FromYaml, O: FromYaml> FromYaml for ListOr<T, O> {
+    const EXPECTED: &'static str = O::EXPECTED;
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<ListOr<T, O>> {
+        match &place.node.value {
+            Value::List(_) => Vec::read(place, report).map(ListOr::List),
+            Value::Map(_) | Value::Scalar(_) => O::read(place, report).map(ListOr::Other),
+        }
+    }
+
+    fn keys(prefix: &str, found: &mut Vec<String>) {
+        O::keys(prefix, found);
     }
 }
 

@@ -1,33 +1,30 @@
 //! A YAML document as a tree whose every value knows where it stands.
 //!
-//! The YAML crate tells a position only with an error. So [`Document::locate`] parses the text
-//! again and makes an error at the value in question: the position is the parser's own, whatever
-//! quotes, comments, block texts or flow maps surround it, and only a problem costs a parse.
-//!
-//! Invariant: every pass over a text meets the same values in the same order (keys before their
-//! values, an alias as what it stands for), so the number of a value names it in all of them.
+//! Made in one pass over the parser's events. Invariant: the work is bounded by the text that was
+//! read, and reading stops at the first value that is too deep or one too many.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserializer;
-use serde::de::{
-    self, DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
-};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
-use super::{Position, TEXT_BYTES_MAX, YamlError, drive, refuse_long};
+use super::scalar::kind_of;
+use super::{Position, TEXT_BYTES_MAX, YamlError, refuse_long};
 
-/// The most values of a document, those that aliases stand for counted each time.
-const NODES_MAX: usize = 200_000;
-/// The deepest value. A level costs some KiB of stack while parsing, in threads that have 128.
+/// The most values of a document, those that aliases stand for counted each time: far more than
+/// anybody writes, and read in a few hundredths of a second.
+const NODES_MAX: usize = 50_000;
+/// The deepest value. What walks a tree calls itself for each level, in threads with small stacks.
 const DEPTH_MAX: usize = 16;
+/// The longest key: with all that lead to a value it stands in messages.
+const KEY_BYTES_MAX: usize = 1024;
 /// The most bytes of all texts together, those that aliases stand for counted each time.
 const EXPANDED_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
 
 /// A parsed text.
 #[derive(Debug)]
 pub struct Document {
-    text: String,
+    /// Where the values stand, by their numbers.
+    positions: Vec<Position>,
     /// The value that is the whole document; null for an empty one.
     pub root: Node,
 }
@@ -95,17 +92,7 @@ impl Document {
     /// Errors: not YAML, tags, more than one document, a key given twice or of another kind than
     /// text, merge keys, or more values and bytes than the limits above.
     pub fn parse(text: String) -> Result<Document, YamlError> {
-        refuse_long(&text)?;
-        let outline = measure(&text)?;
-        let root = match outline.shapes.first() {
-            // An empty document has no event for a value.
-            None | Some(Shape::Scalar(ScalarKind::Null)) => Node::null(),
-            Some(_) => build(&text, &outline.shapes)?,
-        };
-        let document = Document { text, root };
-        if let Some(id) = outline.tagged {
-            return Err(document.error_at(id, "tags (`!name`) are not supported"));
-        }
+        let document = read(&text, Tags::Refused)?;
         document.check_keys(&document.root)?;
         Ok(document)
     }
@@ -113,18 +100,7 @@ impl Document {
     /// Where a value stands; the start of the document for one that is not in it.
     pub fn locate(&self, id: NodeId) -> Position {
         const START: Position = Position { line: 1, column: 1 };
-        // The parser places an empty document at the end of its comments.
-        if self.root == Node::null() {
-            return START;
-        }
-        let mut outline = Outline {
-            stop_at: Some(id.0),
-            ..Outline::default()
-        };
-        match drive(&self.text, Walk(&mut outline)) {
-            Ok(()) => START,
-            Err(error) => error.position.unwrap_or(START),
-        }
+        self.positions.get(id.0).copied().unwrap_or(START)
     }
 
     fn error_at(&self, id: NodeId, message: impl Into<String>) -> YamlError {
@@ -153,6 +129,9 @@ impl Document {
             Value::List(_) | Value::Map(_) => "a key must be a text".to_owned(),
             Value::Scalar(scalar) if scalar.text == "<<" => {
                 "merge keys (`<<`) are not supported".to_owned()
+            }
+            Value::Scalar(scalar) if scalar.text.len() > KEY_BYTES_MAX => {
+                "a key is too long".to_owned()
             }
             Value::Scalar(scalar) if !seen.insert(&scalar.text) => {
                 format!("the key `{}` is given twice", scalar.text)
@@ -189,230 +168,304 @@ impl Node {
     }
 }
 
-/// What a value is, without its contents.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Shape {
-    Scalar(ScalarKind),
-    List,
-    Map,
+/// Whether values may have tags (`!name`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tags {
+    Refused,
+    Ignored,
 }
 
-/// Looks at all values of `text` without keeping them.
+/// Reads a document without a look at its keys.
 ///
-/// Errors: not YAML, or over the limits.
-pub(super) fn measure(text: &str) -> Result<Outline, YamlError> {
-    let mut outline = Outline::default();
-    let walked = drive(text, Walk(&mut outline));
-    match (walked, outline.refused) {
-        (Ok(()), _) => Ok(outline),
-        // The parser puts the path of the value before our words.
-        (Err(error), Some(reason)) => Err(YamlError {
-            position: error.position,
-            message: reason.to_owned(),
-        }),
-        (Err(error), None) => Err(error),
+/// Errors: not YAML, more than one document, or over the limits.
+pub(super) fn read(text: &str, tags: Tags) -> Result<Document, YamlError> {
+    refuse_long(text)?;
+    let mut reader = Reader::new(tags);
+    let mut before = Marker::new(0, 1, 0);
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| unreadable(text, &error))?;
+        let at = match event {
+            Event::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..) => {
+                head_of_block(text, before, span.start)
+            }
+            _ => position(span.start),
+        };
+        before = span.end;
+        reader.take(event, at).map_err(|message| YamlError {
+            position: Some(at),
+            message: message.to_owned(),
+        })?;
     }
+    Ok(Document {
+        // One that is empty has no place.
+        root: reader.root.unwrap_or_else(Node::null),
+        positions: reader.positions,
+    })
 }
 
-/// The first pass: takes down shapes, or stops at a value.
-#[derive(Debug, Default)]
-pub(super) struct Outline {
-    shapes: Vec<Shape>,
-    text_bytes: usize,
-    stop_at: Option<usize>,
-    depth: usize,
-    /// Why we stopped, if it was not the parser.
-    refused: Option<&'static str>,
-    /// The first value with a tag.
-    tagged: Option<NodeId>,
-}
-
-impl Outline {
-    fn enter<E: de::Error>(&mut self, shape: Shape, text_bytes: usize) -> Result<(), E> {
-        if self.stop_at == Some(self.shapes.len()) {
-            return Err(E::custom("the value looked for"));
-        }
-        self.shapes.push(shape);
-        self.text_bytes += text_bytes;
-        if self.shapes.len() > NODES_MAX || self.text_bytes > EXPANDED_BYTES_MAX {
-            return self.refuse("too many values, or aliases that stand for too much");
-        }
-        Ok(())
-    }
-
-    fn descend<E: de::Error>(&mut self) -> Result<(), E> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return self.refuse("too deep");
-        }
-        Ok(())
-    }
-
-    fn refuse<E: de::Error>(&mut self, reason: &'static str) -> Result<(), E> {
-        self.refused = Some(reason);
-        Err(E::custom(reason))
-    }
-}
-
-/// One value of the first pass.
-struct Walk<'a>(&'a mut Outline);
-
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
-        self.0.enter(Shape::Scalar(ScalarKind::Null), 0)
-    }
-
-    fn visit_none<E: de::Error>(self) -> Result<(), E> {
-        self.visit_unit()
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<(), E> {
-        self.0.enter(Shape::Scalar(ScalarKind::Bool(value)), 0)
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
-        self.0
-            .enter(Shape::Scalar(ScalarKind::Integer(value.into())), 0)
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
-        self.0
-            .enter(Shape::Scalar(ScalarKind::Integer(value.into())), 0)
-    }
-
-    // Numbers of this size only occur as identifiers, which are read as they are written.
-    fn visit_i128<E: de::Error>(self, value: i128) -> Result<(), E> {
-        self.visit_f64(value as f64)
-    }
-
-    fn visit_u128<E: de::Error>(self, value: u128) -> Result<(), E> {
-        self.visit_f64(value as f64)
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<(), E> {
-        self.0.enter(Shape::Scalar(ScalarKind::Float(value)), 0)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
-        self.0.enter(Shape::Scalar(ScalarKind::Text), text.len())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        self.0.enter(Shape::List, 0)?;
-        self.0.descend()?;
-        while items.next_element_seed(Walk(&mut *self.0))?.is_some() {}
-        self.0.depth -= 1;
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        self.0.enter(Shape::Map, 0)?;
-        self.0.descend()?;
-        while entries.next_key_seed(Walk(&mut *self.0))?.is_some() {
-            entries.next_value_seed(Walk(&mut *self.0))?;
-        }
-        self.0.depth -= 1;
-        Ok(())
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<(), A::Error> {
-        let id = NodeId(self.0.shapes.len());
-        self.0.tagged.get_or_insert(id);
-        let (_, value) = tagged.variant::<IgnoredAny>()?;
-        value.newtype_variant_seed(self)
-    }
-}
-
-/// The second pass: the tree, now that the kind of every value is known. It reads each scalar as
-/// a text, which the parser gives as it was written.
-fn build(text: &str, shapes: &[Shape]) -> Result<Node, YamlError> {
-    let mut next = 0;
-    drive(
-        text,
-        Build {
-            shapes,
-            next: &mut next,
+/// What the parser says. It has a limit of its own, which lookahead meets before our values do; and
+/// of a tab it says that something cannot stand there, which nobody sees.
+fn unreadable(text: &str, error: &ScanError) -> YamlError {
+    let at = position(*error.marker());
+    let (position, message) = match error.info() {
+        "recursion limit exceeded" => (at, "too deep"),
+        other => match tab_before(text, at) {
+            Some(tab) => (tab, "a tab stands here: YAML is indented with spaces"),
+            None => (at, other),
         },
-    )
-}
-
-/// One value of the second pass.
-struct Build<'a> {
-    shapes: &'a [Shape],
-    next: &'a mut usize,
-}
-
-impl Build<'_> {
-    fn child(&mut self) -> Build<'_> {
-        Build {
-            shapes: self.shapes,
-            next: self.next,
-        }
+    };
+    YamlError {
+        position: Some(position),
+        message: message.to_owned(),
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Build<'_> {
-    type Value = Node;
+/// A tab in the indentation of the line at which the parser gave up, or of the one before: it may
+/// only notice then.
+fn tab_before(text: &str, at: Position) -> Option<Position> {
+    let lines = text.lines().enumerate().skip(at.line.saturating_sub(2));
+    lines.take(2).find_map(|(index, line)| {
+        let indent = line.len() - line.trim_start().len();
+        let column = line[..indent].chars().position(|letter| letter == '\t')?;
+        Some(Position {
+            line: index + 1,
+            column: column + 1,
+        })
+    })
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        let id = NodeId(*self.next);
-        let Some(shape) = self.shapes.get(id.0).copied() else {
-            return Err(de::Error::custom("more values than at first"));
+fn position(marker: Marker) -> Position {
+    Position {
+        line: marker.line(),
+        column: marker.col() + 1,
+    }
+}
+
+/// Where the `|` or `>` of a block text stands, whose content begins at `content`.
+fn head_of_block(text: &str, before: Marker, content: Marker) -> Position {
+    let between = before.index()..content.index();
+    let found = text.get(between).and_then(|text| text.find(['|', '>']));
+    let Some(head) = found.map(|at| before.index() + at) else {
+        return position(content);
+    };
+    let line_start = text[..head].rfind('\n').map_or(0, |at| at + 1);
+    let lines_below = text[head..content.index()].matches('\n').count();
+    Position {
+        line: content.line() - lines_below,
+        column: text[line_start..head].chars().count() + 1,
+    }
+}
+
+/// Makes a tree of events.
+struct Reader {
+    tags: Tags,
+    positions: Vec<Position>,
+    /// The collections around the next value.
+    open: Vec<Open>,
+    /// What aliases may stand for.
+    anchors: BTreeMap<usize, Node>,
+    /// Values and bytes so far, those that aliases stand for counted each time.
+    size: Size,
+    documents: usize,
+    root: Option<Node>,
+}
+
+/// A collection that has not ended.
+struct Open {
+    id: NodeId,
+    anchor: usize,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Node>),
+    Map {
+        entries: Vec<(Node, Node)>,
+        key: Option<Node>,
+    },
+}
+
+/// What a value takes up, with all that it holds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    values: usize,
+    bytes: usize,
+}
+
+impl Reader {
+    fn new(tags: Tags) -> Reader {
+        Reader {
+            tags,
+            positions: Vec::new(),
+            open: Vec::new(),
+            anchors: BTreeMap::new(),
+            size: Size::default(),
+            documents: 0,
+            root: None,
+        }
+    }
+
+    fn take(&mut self, event: Event<'_>, at: Position) -> Result<(), &'static str> {
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            Event::DocumentStart(_) => {
+                self.documents += 1;
+                match self.documents {
+                    1 => Ok(()),
+                    _ => Err("more than one document is not supported"),
+                }
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let is_text = self.check_tag(tag.as_deref())?;
+                let kind = match style {
+                    ScalarStyle::Plain if !is_text => kind_of(&text),
+                    _ => ScalarKind::Text,
+                };
+                let node = Node {
+                    id: self.number(at),
+                    value: Value::Scalar(Scalar {
+                        kind,
+                        text: text.into_owned(),
+                    }),
+                };
+                self.spend(&node)?;
+                self.put(node, anchor)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.check_tag(tag.as_deref())?;
+                self.enter(anchor, Content::List(Vec::new()), at)
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.check_tag(tag.as_deref())?;
+                let (entries, key) = (Vec::new(), None);
+                self.enter(anchor, Content::Map { entries, key }, at)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.leave(),
+            Event::Alias(anchor) => {
+                let node = self.anchors.get(&anchor);
+                let node = node.ok_or("an alias stands for what it is a part of")?;
+                let node = node.clone();
+                self.check_depth(node.depth())?;
+                self.spend(&node)?;
+                self.put(node, 0)
+            }
+        }
+    }
+
+    /// Whether a tag says that a value is a text.
+    fn check_tag(&self, tag: Option<&Tag>) -> Result<bool, &'static str> {
+        match tag {
+            Some(tag) if tag.is_yaml_core_schema() => Ok(tag.suffix == "str"),
+            Some(_) if self.tags == Tags::Refused => Err("tags (`!name`) are not supported"),
+            Some(_) | None => Ok(false),
+        }
+    }
+
+    fn number(&mut self, at: Position) -> NodeId {
+        self.positions.push(at);
+        NodeId(self.positions.len() - 1)
+    }
+
+    fn enter(&mut self, anchor: usize, content: Content, at: Position) -> Result<(), &'static str> {
+        self.check_depth(1)?;
+        self.size.add(Size {
+            values: 1,
+            bytes: 0,
+        })?;
+        let id = self.number(at);
+        self.open.push(Open {
+            id,
+            anchor,
+            content,
+        });
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Result<(), &'static str> {
+        let Some(Open {
+            id,
+            anchor,
+            content,
+        }) = self.open.pop()
+        else {
+            return Ok(());
         };
-        *self.next += 1;
-        let value = match shape {
-            Shape::List => deserializer.deserialize_seq(self)?,
-            Shape::Map => deserializer.deserialize_map(self)?,
-            Shape::Scalar(kind) => match deserializer.deserialize_str(self)? {
-                Value::Scalar(scalar) => Value::Scalar(Scalar { kind, ..scalar }),
-                other => other,
+        let value = match content {
+            Content::List(items) => Value::List(items),
+            Content::Map { entries, .. } => Value::Map(entries),
+        };
+        self.put(Node { id, value }, anchor)
+    }
+
+    /// Puts a value into what is around it.
+    fn put(&mut self, node: Node, anchor: usize) -> Result<(), &'static str> {
+        if anchor != 0 {
+            self.spend(&node)?;
+            self.anchors.insert(anchor, node.clone());
+        }
+        match self.open.last_mut().map(|open| &mut open.content) {
+            None => self.root = Some(node),
+            Some(Content::List(items)) => items.push(node),
+            Some(Content::Map { entries, key }) => match key.take() {
+                None => *key = Some(node),
+                Some(key) => entries.push((key, node)),
             },
-        };
-        Ok(Node { id, value })
+        }
+        Ok(())
+    }
+
+    fn check_depth(&self, more: usize) -> Result<(), &'static str> {
+        match self.open.len() + more > DEPTH_MAX {
+            true => Err("too deep"),
+            false => Ok(()),
+        }
+    }
+
+    fn spend(&mut self, node: &Node) -> Result<(), &'static str> {
+        self.size.add(node.size())
     }
 }
 
-impl<'de> Visitor<'de> for Build<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the value that stood there before")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Scalar(Scalar {
-            kind: ScalarKind::Text,
-            text: text.to_owned(),
-        }))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(self.child())? {
-            list.push(item);
+impl Size {
+    fn add(&mut self, more: Size) -> Result<(), &'static str> {
+        self.values += more.values;
+        self.bytes += more.bytes;
+        match self.values > NODES_MAX || self.bytes > EXPANDED_BYTES_MAX {
+            true => Err("too many values, or aliases that stand for too much"),
+            false => Ok(()),
         }
-        Ok(Value::List(list))
+    }
+}
+
+impl Value {
+    fn children(&self) -> Box<dyn Iterator<Item = &Node> + '_> {
+        match self {
+            Value::Scalar(_) => Box::new(std::iter::empty()),
+            Value::List(items) => Box::new(items.iter()),
+            Value::Map(entries) => Box::new(entries.iter().flat_map(|(key, value)| [key, value])),
+        }
+    }
+}
+
+impl Node {
+    /// How many collections it holds within one another.
+    fn depth(&self) -> usize {
+        let inner = self.value.children().map(Node::depth).max();
+        match &self.value {
+            Value::Scalar(_) => 0,
+            Value::List(_) | Value::Map(_) => 1 + inner.unwrap_or(0),
+        }
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Vec::new();
-        while let Some(key) = entries.next_key_seed(self.child())? {
-            map.push((key, entries.next_value_seed(self.child())?));
-        }
-        Ok(Value::Map(map))
+    fn size(&self) -> Size {
+        let bytes = match &self.value {
+            Value::Scalar(scalar) => scalar.text.len(),
+            Value::List(_) | Value::Map(_) => 0,
+        };
+        let inner = self.value.children().map(Node::size);
+        inner.fold(Size { values: 1, bytes }, |sum, one| Size {
+            values: sum.values + one.values,
+            bytes: sum.bytes + one.bytes,
+        })
     }
 }

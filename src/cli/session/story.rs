@@ -11,7 +11,8 @@ use crate::domain::event::{
     ToolOutput, UserMessage,
 };
 use crate::domain::ids::CallId;
-use crate::terminal::clean::{clean, one_line, spelled_out};
+use crate::domain::plain;
+use crate::terminal::clean::{clean, one_line};
 
 /// What is shown of a tool's arguments or result.
 const TOOL_WIDTH: usize = 100;
@@ -164,7 +165,7 @@ fn asked(command: &str, kind: ApprovalKind) -> String {
         ApprovalKind::Policy => "asks to run",
         ApprovalKind::Uncertain => "may have run already",
     };
-    format!("  ? {question}: {}", spelled_out(command))
+    format!("  ? {question}: {}", plain::lines(command).join("\n    "))
 }
 
 fn changed(title: Option<&str>, model: Option<&str>) -> String {
@@ -266,6 +267,7 @@ mod tests {
             Event::ApprovalRequired {
                 call_id: CallId::mint(1, 1),
                 command: nasty.to_owned(),
+                commands: Vec::new(),
                 kind: ApprovalKind::Policy,
                 requester_id: None,
             },

@@ -103,10 +103,11 @@ fn all_events() -> Vec<(Event, String)> {
             Event::ApprovalRequired {
                 call_id: call_id(1),
                 command: "rm x".to_owned(),
+                commands: vec!["rm x".to_owned()],
                 kind: ApprovalKind::Uncertain,
                 requester_id: Some("42".to_owned()),
             },
-            r#"{"type":"approval_required","call_id":"call_1","command":"rm x","kind":"uncertain","requester_id":"42"}"#,
+            r#"{"type":"approval_required","call_id":"call_1","command":"rm x","commands":["rm x"],"kind":"uncertain","requester_id":"42"}"#,
         ),
         (
             asks(1),

@@ -28,10 +28,14 @@ impl Redactor {
             Event::ToolResult { result, .. } => self.redact_in(&mut result.content),
             Event::ApprovalRequired {
                 command,
+                commands,
                 requester_id,
                 ..
             } => {
                 self.redact_in(command);
+                for one in commands {
+                    self.redact_in(one);
+                }
                 self.redact_some(requester_id);
             }
             Event::ApprovalDecision { by, .. } => self.redact_some(by),

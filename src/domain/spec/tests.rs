@@ -25,6 +25,7 @@ fn the_public_form_holds_no_secret() {
             description: None,
             readme: None,
             effect: ToolEffect::Read,
+            env: Vec::new(),
         },
     ];
     spec.access.dm.allowlist = vec![IdPattern::Exact("SECRET".to_owned())];

@@ -173,6 +173,7 @@ fn answers_have_the_fields_of_the_contract() {
     let pending = PendingApproval {
         call_id: CallId::parse("c1").unwrap(),
         command: "ls".to_owned(),
+        commands: vec!["ls".to_owned()],
         kind: ApprovalKind::Policy,
     };
     let usage = json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3});
@@ -183,7 +184,7 @@ fn answers_have_the_fields_of_the_contract() {
         ),
         (
             serde_json::to_value(WaitingBody::new(&id, &pending)),
-            json!({"session_id": id, "call_id": "c1", "command": "ls", "kind": "policy"}),
+            json!({"session_id": id, "call_id": "c1", "command": "ls", "kind": "policy", "commands": ["ls"], "lines": 1}),
         ),
         (
             serde_json::to_value(StoredBody {
@@ -198,7 +199,7 @@ fn answers_have_the_fields_of_the_contract() {
         ),
         (
             serde_json::to_value(DecidedBody::pending(&pending)),
-            json!({"status": "pending_approval", "call_id": "c1", "command": "ls", "kind": "policy"}),
+            json!({"status": "pending_approval", "call_id": "c1", "command": "ls", "kind": "policy", "commands": ["ls"], "lines": 1}),
         ),
         (
             serde_json::to_value(CancelledBody { cancelled: true }),

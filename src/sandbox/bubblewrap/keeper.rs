@@ -31,6 +31,8 @@ pub(super) struct Keeper {
     go_tx: PipeWriter,
     /// Its ends of both, until it was started.
     theirs: Option<(PipeWriter, PipeReader)>,
+    /// The folders that it is to mount, until it was started.
+    folders: Vec<OwnedFd>,
     inside: Option<Inside>,
 }
 
@@ -62,14 +64,20 @@ impl Keeper {
             info_rx,
             go_tx,
             theirs: Some((info_tx, go_rx)),
+            folders: Vec::new(),
             inside: None,
         })
+    }
+
+    /// Keeps what it is to mount open until it was started.
+    pub(super) fn keep(&mut self, folders: impl Iterator<Item = OwnedFd>) {
+        self.folders.extend(folders);
     }
 
     /// What `bwrap` must be told of this.
     pub(super) fn arguments(&self) -> Vec<OsString> {
         let names = ["--info-fd", "--block-fd"];
-        let pairs = names.into_iter().zip(self.descriptors());
+        let pairs = names.into_iter().zip(self.pipes());
         pairs
             .flat_map(|(name, fd)| [name.to_owned(), fd.to_string()])
             .map(OsString::from)
@@ -78,6 +86,11 @@ impl Keeper {
 
     /// What `bwrap` must be left.
     pub(super) fn descriptors(&self) -> Vec<RawFd> {
+        let folders = self.folders.iter().map(|fd| fd.as_raw_fd());
+        self.pipes().into_iter().chain(folders).collect()
+    }
+
+    fn pipes(&self) -> Vec<RawFd> {
         let theirs = self.theirs.as_ref();
         theirs
             .map(|(info, go)| vec![info.as_raw_fd(), go.as_raw_fd()])
@@ -117,6 +130,7 @@ impl Warden for Keeper {
     fn started(&mut self) -> io::Result<()> {
         // Else the end of `bwrap` would not be the end of what it says.
         self.theirs = None;
+        self.folders.clear();
         let Some(info) = self.read_info()? else {
             // It will have said why.
             return Ok(());

@@ -6,10 +6,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::order;
+use crate::sandbox::view::{Opened, View};
 use crate::sandbox::{Job, SandboxSettings};
 
 /// What belongs to `/usr`, and on older systems stands beside it. `/nix` and the link are the `/usr` of NixOS.
@@ -35,6 +37,9 @@ pub(super) struct Machine {
     has_sizes: bool,
     /// Whether `bwrap` can keep a program from making namespaces of its own: since 0.8.
     can_disable_namespaces: bool,
+    /// Whether `bwrap` can mount what is open already: since 0.8, with the corrections of 2024. With
+    /// an older one a name could lead elsewhere between the look at it and the mount.
+    binds_by_fd: bool,
     /// What of the system is there.
     system: Vec<Shown>,
     /// What in `/proc` root could write to, with an effect on the whole machine.
@@ -58,8 +63,10 @@ enum Private {
 }
 
 /// Something mounted for what Duragent's own settings say.
-enum Layer {
-    Writable(PathBuf),
+enum Layer<'a> {
+    Writable(&'a Opened),
+    /// A folder on the way to what is hidden.
+    Between(&'a Path),
     Hidden(Private),
 }
 
@@ -69,6 +76,7 @@ impl Machine {
         Machine {
             has_sizes: help.contains("--size "),
             can_disable_namespaces: help.contains("--disable-userns"),
+            binds_by_fd: help.contains("--bind-fd"),
             system: SYSTEM
                 .iter()
                 .filter_map(|path| shown(path.as_ref()))
@@ -76,6 +84,10 @@ impl Machine {
             writable_proc: writable_proc(),
             resolver: resolver().filter(|_| has_network),
         }
+    }
+
+    pub(super) fn binds_by_fd(&self) -> bool {
+        self.binds_by_fd
     }
 }
 
@@ -144,14 +156,21 @@ fn resolver() -> Option<PathBuf> {
 }
 
 /// The arguments of `bwrap`, but for those of the keeper, and the command.
-pub(super) fn arguments(settings: &SandboxSettings, machine: &Machine, job: &Job) -> Vec<OsString> {
+pub(super) fn arguments(
+    settings: &SandboxSettings,
+    machine: &Machine,
+    job: &Job,
+    view: &View,
+    work: &Opened,
+) -> Vec<OsString> {
     let mut plan = Plan {
         args: Vec::new(),
         size: machine.has_sizes.then_some(settings.memory_bytes),
+        binds_by_fd: machine.binds_by_fd,
     };
     plan.isolate(settings, machine);
     plan.show_system(machine);
-    plan.show_own(settings, job);
+    plan.show_own(job, view, work);
     plan.add(["--remount-ro", "/"]);
     plan.add([OsStr::new("--chdir"), job.work.as_os_str()]);
     plan.args
@@ -161,6 +180,7 @@ struct Plan {
     args: Vec<OsString>,
     /// The most bytes of a file system in memory.
     size: Option<u64>,
+    binds_by_fd: bool,
 }
 
 impl Plan {
@@ -171,6 +191,14 @@ impl Plan {
 
     fn bind(&mut self, how: &str, path: &Path) {
         self.add([OsStr::new(how), path.as_os_str(), path.as_os_str()]);
+    }
+
+    fn bind_opened(&mut self, opened: &Opened) {
+        if !self.binds_by_fd {
+            return self.bind("--bind", &opened.path);
+        }
+        let fd = OsString::from(opened.fd.as_raw_fd().to_string());
+        self.add([OsStr::new("--bind-fd"), &fd, opened.path.as_os_str()]);
     }
 
     fn memory(&mut self, path: &Path) {
@@ -226,11 +254,12 @@ impl Plan {
         self.memory(Path::new("/tmp"));
     }
 
-    fn show_own(&mut self, settings: &SandboxSettings, job: &Job) {
-        let layers = layers(settings);
+    fn show_own(&mut self, job: &Job, view: &View, work: &Opened) {
+        let layers = layers(view);
         for layer in &layers {
             match layer {
-                Layer::Writable(path) => self.bind("--bind-try", path),
+                Layer::Writable(folder) => self.bind_opened(folder),
+                Layer::Between(path) => self.bind("--bind-try", path),
                 Layer::Hidden(Private::Folder(path)) => self.memory(path),
                 Layer::Hidden(file) => self.cover(file),
             }
@@ -238,7 +267,7 @@ impl Plan {
         for path in &job.readable {
             self.bind("--ro-bind", path);
         }
-        self.bind("--bind", &job.work);
+        self.bind_opened(work);
         for layer in &layers {
             if let Layer::Hidden(Private::Folder(path)) = layer {
                 self.read_only(path);
@@ -265,19 +294,18 @@ impl Plan {
 
 /// From the outside in: what may be written may hold what is hidden, and the other way round. Of
 /// what is both, the latter counts.
-fn layers(settings: &SandboxSettings) -> Vec<Layer> {
-    let between = settings.folders_between();
-    let writable = settings.writable.iter().map(PathBuf::as_path);
-    let writable = writable.chain(between).map(|path| (path, None));
-    let hidden = settings.hidden.iter();
-    let hidden = hidden.filter_map(|path| Some((path.as_path(), Some(private(path)?))));
-    let mut all: Vec<(&Path, Option<Private>)> = writable.chain(hidden).collect();
-    order::sort_by_key(&mut all, |(path, private)| (*path, private.is_some()));
-    let layer = |(path, private): (&Path, Option<Private>)| match private {
-        Some(private) => Layer::Hidden(private),
-        None => Layer::Writable(path.to_owned()),
-    };
-    all.into_iter().map(layer).collect()
+fn layers(view: &View) -> Vec<Layer<'_>> {
+    let writable = view.writable.iter();
+    let writable = writable.map(|it| (it.path.as_path(), Layer::Writable(it)));
+    let between = view.folders_between().into_iter();
+    let between = between.map(|path| (path, Layer::Between(path)));
+    let hidden = view.hidden.iter();
+    let hidden = hidden.filter_map(|path| Some((path.as_path(), Layer::Hidden(private(path)?))));
+    let mut all: Vec<(&Path, Layer<'_>)> = writable.chain(between).chain(hidden).collect();
+    order::sort_by_key(&mut all, |(path, layer)| {
+        (*path, matches!(layer, Layer::Hidden(_)))
+    });
+    all.into_iter().map(|(_, layer)| layer).collect()
 }
 
 fn private(path: &Path) -> Option<Private> {

@@ -18,7 +18,7 @@ use crate::base::text::{self, TextError};
 use crate::tools::Run;
 use crate::tools::builtin::Answer;
 use crate::tools::memory::place::{DAILY, SUMMARY, day_of, topic_of};
-use crate::tools::memory::recall::{Memo, tidied, time_of_note, version, with_note};
+use crate::tools::memory::recall::{Memo, tidied, tidied_note, time_of_note, version, with_note};
 
 /// The longest note.
 const NOTE_BYTES_MAX: usize = 4 << 10;
@@ -163,7 +163,7 @@ impl Bank {
 impl Held<'_> {
     /// Adds a note to those of `date`, unless the last two days with notes have it.
     pub(super) fn add_note(&self, date: &str, time: &str, content: &str) -> Answer {
-        let content = tidied(content);
+        let content = tidied_note(content);
         check_length(
             &content,
             NOTE_BYTES_MAX,

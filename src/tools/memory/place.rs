@@ -80,7 +80,9 @@ pub(super) fn day_of(file_name: &str) -> Option<&str> {
 /// The topic that a file of facts is about.
 pub(super) fn topic_of(file_name: &str) -> Option<&str> {
     let topic = file_name.strip_suffix(".md")?;
-    (!topic.is_empty() && !topic.starts_with('.')).then_some(topic)
+    let is_shown = |c: char| !crate::domain::plain::is_invisible(c);
+    let is_plain = topic.chars().all(is_shown) && !topic.contains("==");
+    (is_plain && !topic.is_empty() && !topic.starts_with('.')).then_some(topic)
 }
 
 /// Whether a topic may become the name of a file.

@@ -160,6 +160,8 @@ impl Policy for Allows {
     }
 
     fn note_start(&self, _: &Wish<'_>) {}
+
+    fn note_question(&self, _: &Wish<'_>) {}
 }
 
 /// A tool that has its answer ready.

@@ -237,6 +237,7 @@ impl Policy for Picky {
         match wish.call.arguments.as_str() {
             "\"ask\"" => Verdict::Ask {
                 command: wish.command(),
+                commands: wish.commands(),
             },
             "\"deny\"" => Verdict::Deny {
                 reason: "forbidden".to_owned(),
@@ -248,6 +249,8 @@ impl Policy for Picky {
     fn allow_always(&self, _: &Wish<'_>) -> Result<(), String> {
         Ok(())
     }
+
+    fn note_question(&self, _: &Wish<'_>) {}
 
     fn note_start(&self, wish: &Wish<'_>) {
         let arguments = wish.call.arguments.clone();

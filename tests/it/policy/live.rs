@@ -248,6 +248,35 @@ fn an_address_is_told_of_the_calls_that_it_asked_for() {
 }
 
 #[test]
+fn an_address_is_told_of_questions_if_it_wants_to_be() {
+    let (questions, both) = (Hook::start(true), Hook::start(true));
+    let place = Place::new();
+    for (tier, on, hook) in [
+        ("workspace", "[approval]", &questions),
+        ("agent", "[call, approval, failed_schedule]", &both),
+    ] {
+        let delivery = format!("{{type: webhook, url: '{}'}}", hook.url);
+        place.write(
+            tier,
+            &format!("notify: {{on: {on}, deliveries: [{delivery}]}}\n"),
+        );
+    }
+    let policy = place.policy();
+    with_script("ls", |wish| policy.note_start(wish));
+    with_script("rm x", |wish| policy.note_question(wish));
+    let asked = questions.next().1;
+    assert_eq!(
+        (&asked["on"], &asked["command"]),
+        (&json!("approval"), &json!("rm x"))
+    );
+    let begun = both.next().1;
+    assert_eq!((begun.get("on"), &begun["command"]), (None, &json!("ls")));
+    assert_eq!(both.next().1["on"], "approval");
+    place.policies.stop();
+    assert!(questions.posts.is_empty() && both.posts.is_empty());
+}
+
+#[test]
 fn an_address_that_does_not_answer_holds_up_neither_calls_nor_the_stop() {
     let hook = Hook::start(false);
     let place = Place::new();

@@ -133,6 +133,8 @@ impl Policy for AllowAll {
     }
 
     fn note_start(&self, _: &Wish<'_>) {}
+
+    fn note_question(&self, _: &Wish<'_>) {}
 }
 
 /// A tool that answers what `then` makes of its arguments.
@@ -193,6 +195,7 @@ impl Policy for AskAlways {
     fn judge(&self, wish: &Wish<'_>) -> Verdict {
         Verdict::Ask {
             command: wish.command(),
+            commands: wish.commands(),
         }
     }
 
@@ -201,4 +204,6 @@ impl Policy for AskAlways {
     }
 
     fn note_start(&self, _: &Wish<'_>) {}
+
+    fn note_question(&self, _: &Wish<'_>) {}
 }
