@@ -220,11 +220,11 @@ fn unreadable(text: &str, error: &ScanError) -> YamlError {
     }
 }
 
-/// A tab in the indentation of the line at which the parser gave up, or of the one before: it may
-/// only notice then.
+/// A tab in the indentation of the line at which the parser gave up, or beside it: a word that goes on
+/// is told by its beginning, and other tabs only behind them.
 fn tab_before(text: &str, at: Position) -> Option<Position> {
     let lines = text.lines().enumerate().skip(at.line.saturating_sub(2));
-    lines.take(2).find_map(|(index, line)| {
+    lines.take(3).find_map(|(index, line)| {
         let indent = line.len() - line.trim_start().len();
         let column = line[..indent].chars().position(|letter| letter == '\t')?;
         Some(Position {
