@@ -100,7 +100,13 @@ impl Worker<'_> {
                 Effect::Read | Effect::Idempotent => run(false),
                 Effect::Write => Plan::Ask(wish.command(), ApprovalKind::Uncertain),
             },
-            Progress::Doubted => Plan::Ask(wish.command(), ApprovalKind::Uncertain),
+            // Nobody may allow what a policy denies, and no policy has judged it yet.
+            Progress::Doubted => match agent.policy.judge(&wish) {
+                Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
+                Verdict::Allow | Verdict::Ask { .. } => {
+                    Plan::Ask(wish.command(), ApprovalKind::Uncertain)
+                }
+            },
             Progress::Decided(decision) => match decision {
                 Decision::AllowAlways => run(true),
                 Decision::AllowOnce | Decision::Retry => run(false),
