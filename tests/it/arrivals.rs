@@ -272,6 +272,16 @@ fn sessions_that_were_begun_here_are_not_strangers_until_they_are_copied() {
     eventually("the copy is adopted", || {
         adopted(copied.log_of(&session)).then_some(())
     });
+
+    // Nor do the agents of another workspace go on with what ours began.
+    let leading = workspace(&model);
+    let sessions = leading.file(".duragent/sessions");
+    assert!(!sessions.exists());
+    symlink(ours.file(".duragent/sessions"), sessions).unwrap();
+    let _server = Launch::new(&leading).env("HOME", home).start();
+    eventually("what a link leads to is adopted", || {
+        adopted(ours.log_of(&session)).then_some(())
+    });
 }
 
 #[test]
