@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 /// A lock that is held as long as this lives.
 #[derive(Debug)]
 pub struct FileLock {
@@ -22,6 +24,8 @@ impl FileLock {
             .append(true)
             .create(true)
             .mode(0o600)
+            // A link of that name would have a file made elsewhere.
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(FileLock { _file: file })),
@@ -34,6 +38,15 @@ impl FileLock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_file_is_made_where_a_link_leads() {
+        let folder = tempfile::tempdir().unwrap();
+        let (elsewhere, path) = (folder.path().join("elsewhere"), folder.path().join(".lock"));
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert!(FileLock::try_take(&path).is_err());
+        assert!(!elsewhere.exists());
+    }
 
     #[test]
     fn one_at_a_time_has_it() {

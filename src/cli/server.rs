@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rustix::fs::OFlags;
 
 use crate::base::fs::create_private_dirs;
 use crate::base::lock::lock;
@@ -356,12 +357,28 @@ fn open_log(workspace: &Path, log: &Path) -> std::io::Result<File> {
         .append(true)
         .create(true)
         .mode(0o600)
+        // A workspace from elsewhere may hold a link of that name, or a pipe.
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(log)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_log_is_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (precious, log) = (
+            folder.path().join("precious"),
+            folder.path().join("serve.log"),
+        );
+        std::fs::write(&precious, "mine\n").unwrap();
+        std::os::unix::fs::symlink(&precious, &log).unwrap();
+        assert!(open_log(folder.path(), &log).is_err());
+        std::fs::remove_file(&log).unwrap();
+        assert!(open_log(folder.path(), &log).is_ok());
+    }
 
     #[test]
     fn a_server_that_did_not_start_is_quoted_with_its_hint() {

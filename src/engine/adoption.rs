@@ -14,7 +14,7 @@ use crate::domain::event::Event;
 use crate::domain::ids::SessionId;
 use crate::engine::error::EngineError;
 use crate::engine::inner::{Inner, chain};
-use crate::engine::session::Session;
+use crate::engine::session::{Session, read_records};
 use crate::engine::sessions::Sessions;
 
 /// The sessions that are still to be adopted.
@@ -74,15 +74,27 @@ impl Inner {
         }
         let session = Session::open(self.kit(), id, |agent| self.limits(agent))?;
         if is_stranger {
+            let is_adopted = self.ends_with_adoption(&session)?;
             session.decide(|live| {
-                // A kill may have come between this event and the note that it was written.
-                let is_known = live.state.is_over() || live.state.is_dormant;
-                let event = (!is_known).then_some(Event::SessionAdopted {});
+                let is_done = live.state.is_over() || is_adopted;
+                let event = (!is_done).then_some(Event::SessionAdopted {});
                 Ok((event.into_iter().collect(), ()))
             })?;
             session.live().is_left_over = false;
             self.strangers.forget(id);
         }
         Ok(session)
+    }
+
+    /// Whether nothing was written since the session was adopted: a kill may have come between that
+    /// event and the note that it was written. One further up may be the stranger's own, and so may
+    /// what follows it.
+    fn ends_with_adoption(&self, session: &Session) -> Result<bool, EngineError> {
+        let last = session.live().last_seq();
+        let mut is_adoption = false;
+        read_records(&*self.store, &session.id, last, last, |record| {
+            is_adoption = matches!(record.event, Event::SessionAdopted {});
+        })?;
+        Ok(is_adoption)
     }
 }

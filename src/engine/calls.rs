@@ -128,7 +128,11 @@ impl Worker<'_> {
                 Effect::Read | Effect::Idempotent => run(false),
                 Effect::Write => Plan::Ask(Question::of_uncertain(&wish)),
             },
-            Progress::Doubted => Plan::Ask(Question::of_uncertain(&wish)),
+            // Nobody may allow what a policy denies, and no policy has judged it yet.
+            Progress::Doubted => match agent.policy.judge(&wish) {
+                Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
+                Verdict::Allow | Verdict::Ask { .. } => Plan::Ask(Question::of_uncertain(&wish)),
+            },
             Progress::Decided(decision) => match decision {
                 Decision::AllowAlways => run(true),
                 Decision::AllowOnce | Decision::Retry => run(false),

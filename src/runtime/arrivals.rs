@@ -1,9 +1,10 @@
 //! Which sessions lay in a folder when this account first served it.
 //!
 //! Their logs may say anything, so the account's own state folder remembers which folders it has
-//! served: `sessions/<checksum of the path>.json`, with the folder's path and number, and with the
-//! sessions that are still to be adopted. A folder that was copied, moved or put in the place of
-//! another is one that was never served.
+//! served, and from which workspace: `sessions/<checksum of both paths>.json`, with the paths and the
+//! folder's number, and with the sessions that are still to be adopted. A folder that was copied,
+//! moved or put in the place of another is one that was never served, and so is one that a
+//! stranger's workspace leads to: the agents there are not those that began its sessions.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -29,6 +30,7 @@ pub(super) struct Arrivals {
 /// What is noted of a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
+    workspace: PathBuf,
     folder: PathBuf,
     identity: Identity,
     /// Sessions that lay there and were not adopted yet.
@@ -44,17 +46,25 @@ pub(super) struct Identity {
 }
 
 impl Arrivals {
-    /// Looks whether `folder`, which `store` keeps its sessions in, was served before. Makes the
-    /// folder if it is missing: one made later could not be told from one that somebody brought.
+    /// Looks whether `folder`, which `store` keeps the sessions of `workspace` in, was served from
+    /// there before. Makes the folder if it is missing: one made later could not be told from one
+    /// that somebody brought.
     ///
     /// Errors: the folder cannot be made, looked at or listed.
-    pub(super) fn look(folder: &Path, store: &dyn SessionStore) -> Result<Arrivals, ArrivalsError> {
+    pub(super) fn look(
+        workspace: &Path,
+        folder: &Path,
+        store: &dyn SessionStore,
+    ) -> Result<Arrivals, ArrivalsError> {
+        let in_workspace = |source| ArrivalsError::Folder(workspace.to_owned(), source);
+        let workspace = workspace.canonicalize().map_err(in_workspace)?;
         let at = |source| ArrivalsError::Folder(folder.to_owned(), source);
         create_dirs(&RealFs, folder).map_err(at)?;
         let folder = folder.canonicalize().map_err(at)?;
         let identity = Identity::of(&folder).map_err(at)?;
-        let file = file_of(&folder);
+        let file = file_of(&workspace, &folder);
         if let Some(known) = file.as_deref().and_then(read)
+            && known.workspace == workspace
             && known.folder == folder
             && known.identity == identity
         {
@@ -65,6 +75,7 @@ impl Arrivals {
         }
         let arrivals = Arrivals {
             record: Record {
+                workspace,
                 folder,
                 identity,
                 arrived: store.list(None, usize::MAX)?,
@@ -123,10 +134,11 @@ impl Identity {
     }
 }
 
-fn file_of(folder: &Path) -> Option<PathBuf> {
+fn file_of(workspace: &Path, folder: &Path) -> Option<PathBuf> {
     match state_home::folder() {
         Ok(state) => {
-            let sum = crc32fast::hash(folder.as_os_str().as_encoded_bytes());
+            let paths = [workspace, folder].map(|path| path.as_os_str().as_encoded_bytes());
+            let sum = crc32fast::hash(&paths.join(&0));
             Some(state.join(format!("sessions/{sum:08x}.json")))
         }
         Err(error) => {

@@ -213,7 +213,7 @@ impl Core {
             &config.workspace,
             config.sessions_dir.clone(),
         ));
-        let arrivals = Arrivals::look(&config.sessions_dir, &*store)?;
+        let arrivals = Arrivals::look(&config.workspace, &config.sessions_dir, &*store)?;
         let tool_parts = ToolParts::new(config, fs, Arc::clone(&store) as Arc<_>)?;
         let programs = Arc::clone(&tool_parts.programs);
         programs::say_sandbox(&programs);

@@ -4,7 +4,7 @@
 //! One line per event, `started TIME` or `stopped TIME`; the last of them are kept. A start adds its
 //! line to the file, an end in good order writes the file anew.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
+use crate::base::text::{self, TextError};
 use crate::domain::time::Timestamp;
 
 /// Lines kept when the file is written anew.
@@ -24,6 +25,8 @@ pub(super) const LOOP_STARTS: usize = 3;
 pub(super) const LOOP_WITHIN: Duration = Duration::from_secs(300);
 /// For the owner alone, as all else in the workspace, whatever the umask.
 const MODE: u32 = 0o600;
+/// Far more than those take.
+const FILE_BYTES_MAX: usize = 64 << 10;
 const STARTED: &str = "started";
 const STOPPED: &str = "stopped";
 
@@ -41,8 +44,8 @@ impl Starts {
     /// written, on a full disk, must not keep the server from showing what it has.
     pub(super) fn begin(workspace: &Path, now: Timestamp) -> Starts {
         let path = workspace.join("starts");
-        let read = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        let read = match text::read(&path, FILE_BYTES_MAX) {
+            Err(TextError::Missing) => Ok(String::new()),
             read => read,
         };
         let is_known = read.is_ok();
@@ -107,14 +110,7 @@ impl Starts {
     /// processes that die, and what a power cut takes of it costs a try that is not counted. Nor
     /// is the file replaced, at which ext4 waits for the disk as well.
     fn add(&self, line: &str) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(MODE)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&self.path)?;
-        // An older version left it readable.
-        file.set_permissions(Permissions::from_mode(MODE))?;
+        let mut file = private(OpenOptions::new().append(true), &self.path)?;
         file.write_all(format!("{line}\n").as_bytes())
     }
 
@@ -123,18 +119,21 @@ impl Starts {
         let surplus = self.lines.len().saturating_sub(LINES_KEPT);
         self.lines.drain(..surplus);
         let temporary = self.path.with_extension("new");
-        let text = self.lines.join("\n") + "\n";
-        let mut file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(MODE)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&temporary)?;
-        file.set_permissions(Permissions::from_mode(MODE))?;
-        file.write_all(text.as_bytes())?;
+        let mut file = private(OpenOptions::new().write(true).truncate(true), &temporary)?;
+        file.write_all((self.lines.join("\n") + "\n").as_bytes())?;
         fs::rename(&temporary, &self.path)
     }
+}
+
+/// Opens a file of the workspace to write in it, and never what a link or a pipe of that name leads
+/// to: a workspace may come from elsewhere.
+fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let options = options.create(true).mode(MODE).custom_flags(flags);
+    let file = options.open(path)?;
+    // An older version left it readable.
+    file.set_permissions(Permissions::from_mode(MODE))?;
+    Ok(file)
 }
 
 /// How many of the last starts followed an unclean end, without a clean one in between, of late.
@@ -153,7 +152,38 @@ fn unclean_starts(lines: &[String], now: Timestamp) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
+
+    #[test]
+    fn no_link_beside_it_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = folder.path().join("starts.new");
+        let now = Timestamp::from_micros(0);
+        let precious = folder.path().join("precious");
+        fs::write(&precious, "mine\n").unwrap();
+        symlink(&precious, &new).unwrap();
+        Starts::begin(folder.path(), now).end(now);
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "mine\n");
+    }
+
+    #[test]
+    fn a_pipe_in_its_place_holds_no_start_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("starts");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let (done_tx, done_rx) = crossbeam_channel::bounded(1);
+        let workspace = folder.path().to_owned();
+        std::thread::spawn(move || {
+            let starts = Starts::begin(&workspace, Timestamp::from_micros(0));
+            done_tx.send(starts.previous_stop_was_clean()).unwrap();
+        });
+        let was_clean = done_rx.recv_timeout(Duration::from_secs(10));
+        assert_eq!(was_clean, Ok(false));
+    }
 
     #[test]
     fn three_unclean_starts_in_five_minutes_are_a_loop() {

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{Config, Editor};
@@ -142,6 +143,8 @@ fn append(path: &Path, entry: &str) -> io::Result<()> {
         .append(true)
         .create(true)
         .mode(0o600)
+        // A workspace from elsewhere may hold a link of that name, or a pipe.
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path)?;
     file.write_all(format!("{}\n", escaped(entry)).as_bytes())
 }
@@ -181,6 +184,19 @@ mod tests {
         assert_eq!(load(&path).unwrap(), ["one", "two\nlines", r"a\n", "\\"]);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_typed_is_not_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (precious, path) = (
+            folder.path().join("precious"),
+            folder.path().join("history"),
+        );
+        fs::write(&precious, "mine\n").unwrap();
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        assert!(append(&path, "hello").is_err());
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "mine\n");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::fake_model::{FakeModel, text};
 use crate::support::server::{Launch, Server, Workspace, eventually};
 
+const POLICY: &str = "apiVersion: duragent/v1alpha1\nkind: Policy\ndeny: ['bash:touch *']\n";
 const SESSION: &str = "session_01KAM6VJT0000000000000000A";
 
 fn turn() -> &'static str {
@@ -147,6 +148,54 @@ fn what_a_strangers_log_allows_does_not_run_and_each_of_its_calls_is_asked_about
 }
 
 #[test]
+fn a_log_that_says_itself_that_it_was_adopted_allows_nothing() {
+    let model = FakeModel::start();
+    model.default_reply(text("all right"));
+    let workspace = workspace(&model);
+    let (command, file) = touch(&workspace, "file");
+    let adopted = vec![json!({"type": "session_adopted"})];
+    let events = [
+        beginning(),
+        calls(&[("bash", &command)]),
+        adopted,
+        allowed("call_0"),
+    ];
+    let written = events.concat();
+    let last = json!(written.len() + 1);
+    write_session(&workspace, written);
+    let server = Server::start(&workspace, &["--resume", "always"]);
+    eventually("the session is adopted by us", || {
+        let log = workspace.log_of(SESSION);
+        let is_ours = |line: &Value| line["type"] == "session_adopted" && line["seq"] == last;
+        log.iter().any(is_ours).then_some(())
+    });
+    post(&server, "what is this?");
+    let asked = eventually("the call is asked about", || pending(&server));
+    assert_eq!(asked["kind"], "uncertain", "{asked}");
+    decide(&server, &asked, "skip");
+    model.wait_for_requests(1);
+    assert!(!file.exists(), "nobody allowed it");
+}
+
+#[test]
+fn what_a_policy_denies_is_not_asked_about_because_a_strangers_log_names_it() {
+    let model = FakeModel::start();
+    model.default_reply(text("all right"));
+    let workspace = workspace(&model);
+    workspace.write(".duragent/policy.yaml", POLICY);
+    let (command, file) = touch(&workspace, "file");
+    let calls = calls(&[("bash", &command)]);
+    write_session(&workspace, [beginning(), calls].concat());
+    let server = serve(&workspace);
+    post(&server, "what is this?");
+    let asked = model.wait_for_requests(1);
+    let told = asked[0].body.to_string();
+    assert!(told.contains("touch *"), "{told}");
+    assert_eq!(pending(&server), None);
+    assert!(!file.exists());
+}
+
+#[test]
 fn a_strangers_message_and_an_interrupted_turn_wait_for_a_persons_word() {
     for unfinished in [
         beginning(),
@@ -222,6 +271,16 @@ fn sessions_that_were_begun_here_are_not_strangers_until_they_are_copied() {
     let _server = Launch::new(&copied).env("HOME", home).start();
     eventually("the copy is adopted", || {
         adopted(copied.log_of(&session)).then_some(())
+    });
+
+    // Nor do the agents of another workspace go on with what ours began.
+    let leading = workspace(&model);
+    let sessions = leading.file(".duragent/sessions");
+    assert!(!sessions.exists());
+    symlink(ours.file(".duragent/sessions"), sessions).unwrap();
+    let _server = Launch::new(&leading).env("HOME", home).start();
+    eventually("what a link leads to is adopted", || {
+        adopted(ours.log_of(&session)).then_some(())
     });
 }
 

@@ -647,8 +647,14 @@ fn a_model_fetches_what_it_was_sent_to_and_asks_before_it_goes_elsewhere_after_a
     let results = json!({"web": {"results": [
         {"title": "One", "url": found.url("/found"), "description": "It"},
     ]}});
-    let brave = Site::new("127.0.0.1", move |_, socket| {
-        say(socket, "200 OK", "", results.to_string().as_bytes());
+    let nothing = json!({"web": {"results": []}});
+    let brave = Site::new("127.0.0.1", move |asked, socket| {
+        let answer = if asked.line.contains("q=q&") {
+            &results
+        } else {
+            &nothing
+        };
+        say(socket, "200 OK", "", answer.to_string().as_bytes());
     });
     let model = FakeModel::start();
     let workspace = Workspace::new();
@@ -682,6 +688,8 @@ fn a_model_fetches_what_it_was_sent_to_and_asks_before_it_goes_elsewhere_after_a
     assert_eq!(asked(&server, "again", fetches(&found.url("/later"))), None);
     // Nobody named that: it may hold what the model was told.
     let composed = other.url("/?told=secret");
+    let searched = json!({"action": "search", "query": composed}).to_string();
+    assert_eq!(asked(&server, "search", tool_call("web", &searched)), None);
     let question = asked(&server, "and now", fetches(&composed));
     assert!(question.is_some_and(|shown| shown.contains(&composed)));
     assert_eq!(other.lines(), Vec::<String>::new());
