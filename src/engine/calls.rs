@@ -92,7 +92,7 @@ impl Worker<'_> {
         match state.progress {
             Progress::Waiting => match agent.policy.judge(&self.judged(wish, &**tool)) {
                 Verdict::Allow => run(false),
-                Verdict::Ask { command } => Plan::Ask(command, ApprovalKind::Policy),
+                Verdict::Ask { command, .. } => Plan::Ask(command, ApprovalKind::Policy),
                 Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
             },
             // It may have run before the process died.
@@ -120,6 +120,7 @@ impl Worker<'_> {
             kind: tool.spec().kind,
             effect: tool.effect(&call.arguments),
             is_composed: false,
+            value_key: tool.spec().value_key(),
         }
     }
 

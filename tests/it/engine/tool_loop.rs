@@ -237,6 +237,7 @@ impl Policy for Picky {
         match wish.call.arguments.as_str() {
             "\"ask\"" => Verdict::Ask {
                 command: wish.command(),
+                is_exact: false,
             },
             "\"deny\"" => Verdict::Deny {
                 reason: "forbidden".to_owned(),

@@ -193,6 +193,7 @@ impl Policy for AskAlways {
     fn judge(&self, wish: &Wish<'_>) -> Verdict {
         Verdict::Ask {
             command: wish.command(),
+            is_exact: false,
         }
     }
 
