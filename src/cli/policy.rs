@@ -47,6 +47,17 @@ fn text(explained: &Explained) -> String {
         let indented = part.text.replace('\n', "\n          ");
         lines.push_str(&format!("  {:<6}  {indented}\n", part.verdict));
         lines.push_str(&format!("          {}{place}\n", part.reason));
+        if let Some(missed) = &part.missed {
+            let place = format!("{}:{}", missed.file.display(), missed.line);
+            let reason = &missed.reason;
+            lines.push_str(&format!(
+                "          `{}` ({place}) does not count: {reason}\n",
+                missed.pattern
+            ));
+        }
+    }
+    if let Some(remark) = &explained.remark {
+        lines.push_str(&format!("note: {remark}\n"));
     }
     lines
 }

@@ -116,7 +116,9 @@ impl Worker<'_> {
         match state.progress {
             Progress::Waiting => match agent.policy.judge(&self.judged(wish, &**tool)) {
                 Verdict::Allow => run(false),
-                Verdict::Ask { command, commands } => Plan::Ask(Question {
+                Verdict::Ask {
+                    command, commands, ..
+                } => Plan::Ask(Question {
                     command,
                     commands,
                     kind: ApprovalKind::Policy,
@@ -152,6 +154,7 @@ impl Worker<'_> {
             kind: tool.spec().kind,
             effect: tool.effect(&call.arguments),
             is_composed: false,
+            value_key: tool.spec().value_key(),
         }
     }
 

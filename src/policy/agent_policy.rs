@@ -11,12 +11,12 @@ use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
-use crate::base::yaml::problem::Problem;
+use crate::base::yaml::problem::{Level, Problem};
 use crate::domain::ids::AgentName;
 use crate::domain::spec::{AgentSpec, ToolEffect, ToolKind};
 use crate::policy::{Policy, Verdict, Wish};
 
-use crate::policy::judge::{self, Call, Judgement, Ruling, ToolUse};
+use crate::policy::judge::{self, Call, Context, Judgement, Literal, Ruling, ToolUse};
 use crate::policy::notify::{Note, Notifier};
 use crate::policy::rules::{Delivery, Mode, Occasion, Rules, Subject, Tiers};
 use crate::policy::{edit, file};
@@ -25,6 +25,9 @@ use crate::policy::{edit, file};
 pub const POLICY_FILE: &str = "policy.yaml";
 /// What the user of an agent adds to its policy, and what "allow always" writes.
 pub const LOCAL_FILE: &str = "policy.local.yaml";
+
+/// The folder in an agent's in which its commands start.
+const WORK_FOLDER: &str = "work";
 
 /// The environment that policies are read in.
 pub type OwnedEnvironment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -207,7 +210,12 @@ impl AgentPolicy {
 
     fn reload_while_editing(&self) {
         let state = match self.files.read(&*self.environment) {
-            Ok(tiers) => State::Rules(tiers.merged()),
+            Ok(tiers) => {
+                for warning in tiers.warnings() {
+                    log::warn!("agent {}: {warning}", self.name);
+                }
+                State::Rules(tiers.merged())
+            }
             Err(problems) => {
                 for problem in &problems {
                     log::error!("agent {}: nothing runs: {problem}", self.name);
@@ -228,8 +236,8 @@ impl AgentPolicy {
         is_mode(&self.state()) && !self.files.workspace.exists()
     }
 
-    /// Adds patterns to `policy.local.yaml`.
-    fn remember(&self, patterns: &[String]) -> Result<(), String> {
+    /// Adds rules to `policy.local.yaml`.
+    fn remember(&self, literal: &Literal) -> Result<(), String> {
         let _editing = lock(&self.editing);
         let path = &self.files.local;
         let said = |error: String| format!("{}: {error}", path.display());
@@ -238,7 +246,7 @@ impl AgentPolicy {
             Err(TextError::Missing) => None,
             Err(error) => return Err(said(error.to_string())),
         };
-        let edited = edit::with_allowed(text.as_deref(), patterns).map_err(said)?;
+        let edited = edit::with_allowed(text.as_deref(), literal).map_err(said)?;
         if let Some(edited) = edited {
             // What would not load would refuse everything from now on.
             file::parse(edited.clone(), path, &*self.environment)
@@ -259,12 +267,19 @@ impl Policy for AgentPolicy {
             State::Broken(problems) => return refused_by_broken(problems),
         };
         let script = wish.script();
-        let judgement = judge::judge(rules, &call_of(wish, script.as_deref()));
+        let call = call_of(wish, script.as_deref());
+        let work = self.files.agent.with_file_name(WORK_FOLDER);
+        let context = Context {
+            work: Some(&work),
+            is_variable: &|name| (self.environment)(name).is_some(),
+        };
+        let judgement = judge::judge_in(rules, &call, &context);
         match judgement.ruling {
             Ruling::Allow => Verdict::Allow,
             Ruling::Ask => Verdict::Ask {
                 command: wish.command(),
                 commands: wish.commands(),
+                is_exact: judge::literal_patterns(&call).exact.is_some(),
             },
             Ruling::Deny => Verdict::Deny {
                 reason: refusal(&judgement),
@@ -275,8 +290,8 @@ impl Policy for AgentPolicy {
     fn allow_always(&self, wish: &Wish<'_>) -> Result<(), String> {
         let script = wish.script();
         let literal = judge::literal_patterns(&call_of(wish, script.as_deref()));
-        if !literal.patterns.is_empty() {
-            self.remember(&literal.patterns)?;
+        if !literal.patterns.is_empty() || literal.exact.is_some() {
+            self.remember(&literal)?;
         }
         match literal.refused.is_empty() {
             true => Ok(()),
@@ -339,7 +354,15 @@ impl fmt::Debug for AgentPolicy {
 /// Everything that is wrong with a policy file.
 pub fn validate(path: &Path, environment: Environment<'_>) -> Vec<Problem> {
     match file::read(path, environment) {
-        Ok(_) => Vec::new(),
+        // Somebody who looks should not have to look for it in a log.
+        Ok(tier) => {
+            let warnings = tier.map(|tier| tier.warnings).unwrap_or_default();
+            let as_error = |problem| Problem {
+                level: Level::Error,
+                ..problem
+            };
+            warnings.into_iter().map(as_error).collect()
+        }
         Err(problems) => problems,
     }
 }
@@ -357,6 +380,8 @@ fn call_of<'a>(wish: &'a Wish<'_>, script: Option<&'a str>) -> Call<'a> {
         arguments: &wish.call.arguments,
         is_found: wish.kind == ToolKind::FoundCli,
         only_reads: wish.effect == ToolEffect::Read && !wish.is_composed,
+        is_changed: false,
+        value_key: wish.value_key,
     })
 }
 
@@ -377,7 +402,14 @@ fn refusal(judgement: &Judgement) -> String {
         .iter()
         .find(|part| part.ruling == Ruling::Deny);
     match refused {
-        Some(part) => format!("the policy refuses `{}`: {}", part.text, part.why),
+        Some(part) => {
+            let place = part
+                .why
+                .pattern()
+                .map(|pattern| format!(" ({})", pattern.place));
+            let place = place.unwrap_or_default();
+            format!("the policy refuses `{}`: {}{place}", part.text, part.why)
+        }
         None => "the policy refuses it".to_owned(),
     }
 }

@@ -4,6 +4,7 @@
 //! tried, and what comes out is read again: an edit counts only if the file then says what it said
 //! before, and the new patterns.
 
+use super::judge::Literal;
 use crate::base::yaml::tree::{Document, Node, Value};
 
 /// How many places are tried: an item may go over some lines.
@@ -14,30 +15,75 @@ const TRIES_MAX: usize = 200;
 /// Errors: why it can't be edited.
 pub(super) fn with_allowed(
     text: Option<&str>,
-    patterns: &[String],
+    literal: &Literal,
 ) -> Result<Option<String>, String> {
-    let Some(text) = text else {
-        return Ok(Some(new_file(patterns)));
-    };
-    let mut edited = text.to_owned();
-    for pattern in patterns {
-        // A `${` would be a variable.
-        let pattern = pattern.replace("${", "$${");
-        if !allowed(&parse(&edited)?).contains(&pattern) {
-            edited = with_item(&edited, &pattern)?;
+    let patterns = literal.patterns.iter().map(|text| Item::new(text, false));
+    let items = patterns.chain(literal.exact.iter().map(|text| Item::new(text, true)));
+    let before = text.unwrap_or(NEW_FILE);
+    let mut edited = before.to_owned();
+    for item in items {
+        if !allowed(&parse(&edited)?).contains(&item.shape()) {
+            edited = with_item(&edited, &item)?;
         }
     }
-    Ok((edited != text).then_some(edited))
+    Ok((text.is_none() || edited != before).then_some(edited))
 }
 
-fn new_file(patterns: &[String]) -> String {
-    let mut text = "# What was allowed for good. Yours to change.\n\
-                    apiVersion: duragent/v1alpha1\nkind: Policy\nallow:\n"
-        .to_owned();
-    for pattern in patterns {
-        text.push_str(&format!("  - {}\n", quoted(&pattern.replace("${", "$${"))));
+const NEW_FILE: &str = "# What was allowed for good. Yours to change.\n\
+                        apiVersion: duragent/v1alpha1\nkind: Policy\n";
+
+/// One more rule of the list.
+struct Item {
+    text: String,
+    /// Whether it is a script, `exact: …`.
+    is_exact: bool,
+}
+
+impl Item {
+    fn new(text: &str, is_exact: bool) -> Item {
+        Item {
+            // A `${` would be a variable.
+            text: text.replace("${", "$${"),
+            is_exact,
+        }
     }
-    text
+
+    /// As it is once it was read.
+    fn shape(&self) -> String {
+        match self.is_exact {
+            true => format!("{:?}", [("exact".to_owned(), self.text.clone())]),
+            false => self.text.clone(),
+        }
+    }
+
+    /// As it is written in a list of lines, behind a `-` that stands behind `indent`.
+    fn in_lines(&self, indent: &str) -> String {
+        if !self.is_exact {
+            return format!("{indent}- {}", quoted(&self.text));
+        }
+        // Only so much text is one that YAML's blocks keep as it is.
+        let is_block = !self.text.starts_with([' ', '\t', '\n'])
+            && !self.text.ends_with('\n')
+            && !self.text.contains("\n ")
+            && self
+                .text
+                .chars()
+                .all(|letter| letter == '\n' || !letter.is_control());
+        if !is_block {
+            return format!("{indent}- exact: {}", quoted(&self.text));
+        }
+        let lines = self.text.replace('\n', &format!("\n{indent}    "));
+        format!("{indent}- exact: |-\n{indent}    {lines}")
+    }
+
+    /// As it is written between brackets.
+    fn in_brackets(&self) -> String {
+        let text = quoted(&self.text);
+        match self.is_exact {
+            true => format!("{{exact: {text}}}"),
+            false => text,
+        }
+    }
 }
 
 fn parse(text: &str) -> Result<Document, String> {
@@ -45,15 +91,15 @@ fn parse(text: &str) -> Result<Document, String> {
 }
 
 /// One more item. Each candidate costs a parse; nearly always the first one is right.
-fn with_item(text: &str, pattern: &str) -> Result<String, String> {
+fn with_item(text: &str, item: &Item) -> Result<String, String> {
     let document = parse(text)?;
     let mut wanted = allowed(&document);
-    wanted.push(pattern.to_owned());
+    wanted.push(item.shape());
     let others = others(&document);
     let is_right = |edited: &String| {
         parse(edited).is_ok_and(|now| allowed(&now) == wanted && self::others(&now) == others)
     };
-    candidates(text, &document, pattern)
+    candidates(text, &document, item)
         .into_iter()
         .take(TRIES_MAX)
         .find(is_right)
@@ -61,10 +107,12 @@ fn with_item(text: &str, pattern: &str) -> Result<String, String> {
 }
 
 /// Texts that may be right, the most likely first.
-fn candidates(text: &str, document: &Document, pattern: &str) -> Vec<String> {
-    let item = quoted(pattern);
+fn candidates(text: &str, document: &Document, item: &Item) -> Vec<String> {
     let Some((key, list)) = allow_entry(document) else {
-        return vec![appended(text, &format!("allow:\n  - {item}\n"))];
+        return vec![appended(
+            text,
+            &format!("allow:\n{}\n", item.in_lines("  ")),
+        )];
     };
     let items: &[Node] = match &list.value {
         Value::List(items) => items,
@@ -77,11 +125,17 @@ fn candidates(text: &str, document: &Document, pattern: &str) -> Vec<String> {
         .first()
         .and_then(|first| indent_of_dash(text, document, first));
     if let Some(indent) = dash {
-        found.extend(below_lines(text, first_line, &format!("{indent}- {item}")));
+        found.extend(below_lines(text, first_line, &item.in_lines(&indent)));
     } else if items.is_empty() {
-        found.extend(below_lines(text, first_line, &format!("  - {item}")));
+        found.extend(below_lines(text, first_line, &item.in_lines("  ")));
     }
-    found.extend(before_brackets(text, first_line, &item, !items.is_empty()));
+    let inside = item.in_brackets();
+    found.extend(before_brackets(
+        text,
+        first_line,
+        &inside,
+        !items.is_empty(),
+    ));
     found
 }
 
@@ -197,8 +251,15 @@ fn shape(node: &Node) -> String {
 mod tests {
     use super::*;
 
+    fn patterns(pattern: &str) -> Literal {
+        Literal {
+            patterns: vec![pattern.to_owned()],
+            ..Literal::default()
+        }
+    }
+
     fn added(text: &str, pattern: &str) -> Result<Option<String>, String> {
-        with_allowed(Some(text), &[pattern.to_owned()])
+        with_allowed(Some(text), &patterns(pattern))
     }
 
     #[test]
@@ -252,10 +313,45 @@ mod tests {
             let text = added("allow: [a]\n", pattern).unwrap().unwrap();
             assert_eq!(allowed(&parse(&text).unwrap()), ["a", pattern]);
         }
-        let text = with_allowed(None, &["bash:echo ${x}".to_owned()])
+        let text = with_allowed(None, &patterns("bash:echo ${x}"))
             .unwrap()
             .unwrap();
         assert_eq!(allowed(&parse(&text).unwrap()), ["bash:echo $${x}"]);
+    }
+
+    #[test]
+    fn any_script_comes_back_as_it_was() {
+        for script in [
+            "ls > x",
+            "for f in a b; do\n\trm \"$f\"\ndone",
+            "a\n  b\n\nc # 'd' \"e\": {f}",
+            " a",
+            "a\n",
+            "a\r\u{1}",
+            "echo ${x:-1}",
+            "- x: |",
+        ] {
+            let literal = Literal {
+                exact: Some(script.to_owned()),
+                ..Literal::default()
+            };
+            let shape = Item::new(script, true).shape();
+            for before in [
+                "allow:\n  - a\n# b\n",
+                "allow: [a]\n",
+                "x: 1\n",
+                "allow:\n- exact: a\n",
+            ] {
+                let text = with_allowed(Some(before), &literal).unwrap().unwrap();
+                assert_eq!(
+                    allowed(&parse(&text).unwrap()).last(),
+                    Some(&shape),
+                    "{text}"
+                );
+                assert_eq!(with_allowed(Some(&text), &literal), Ok(None), "{text}");
+            }
+            assert!(with_allowed(None, &literal).unwrap().is_some());
+        }
     }
 
     #[test]

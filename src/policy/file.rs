@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::check;
 use super::rules::{Delivery, Mode, Notify, Occasion, Pattern, Place, Source, Tier};
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
@@ -25,7 +26,7 @@ section! {
         "kind" => kind: String,
         "mode" => mode: String,
         "deny" => deny: Vec<At<String>>,
-        "allow" => allow: Vec<At<String>>,
+        "allow" => allow: Vec<At<RawRule>>,
         "notify" => notify: RawNotify,
     }
 }
@@ -47,6 +48,40 @@ section! {
         "url" => url: String,
     }
 }
+
+section! {
+    /// A rule of `allow` that is no pattern.
+    guarded section RawExact {
+        "exact" => exact: String,
+    }
+}
+
+/// One of `allow`.
+#[derive(Debug)]
+pub(super) enum RawRule {
+    Pattern(String),
+    /// A script; `None` where the key is missing.
+    Exact(Option<String>),
+}
+
+impl FromYaml for RawRule {
+    const EXPECTED: &'static str = "a pattern, or a mapping with the key `exact`";
+
+    fn read(place: read::Place<'_>, report: &mut Report) -> Option<RawRule> {
+        if place.is_mapping() {
+            let raw = RawExact::read(place, report)?;
+            return Some(RawRule::Exact(raw.exact.map(|at| at.value)));
+        }
+        String::read(place, report).map(RawRule::Pattern)
+    }
+
+    fn keys(prefix: &str, found: &mut Vec<String>) {
+        RawExact::keys(prefix, found);
+    }
+}
+
+/// The most rules of a list: a call is compared with each.
+const RULES_MAX: usize = 1_000;
 
 /// A pattern as it stands in a file.
 type Found = (String, NodeId);
@@ -100,7 +135,7 @@ pub fn parse(
 struct Checked {
     mode: Option<(Mode, NodeId)>,
     deny: Vec<Found>,
-    allow: Vec<Found>,
+    allow: Vec<(RawRule, NodeId)>,
     notify: Option<Told>,
 }
 
@@ -121,16 +156,23 @@ impl Checked {
             let pattern = |(text, node): Found| Pattern::parse(&text, place(node)).ok();
             found.into_iter().filter_map(pattern).collect()
         };
-        Tier {
+        let rule = |(rule, node): (RawRule, NodeId)| match rule {
+            RawRule::Pattern(text) => Pattern::parse(&text, place(node)).ok(),
+            RawRule::Exact(script) => Some(Pattern::exact(script?, place(node))),
+        };
+        let mut tier = Tier {
             mode: self.mode.map(|(mode, node)| (mode, place(node))),
             deny: patterns(self.deny),
-            allow: patterns(self.allow),
+            allow: self.allow.into_iter().filter_map(rule).collect(),
             notify: self.notify.map(|told| Notify {
                 on: told.on,
                 patterns: told.patterns.map(patterns),
                 deliveries: told.deliveries,
             }),
-        }
+            warnings: Vec::new(),
+        };
+        tier.warnings = check::idle(&tier);
+        tier
     }
 }
 
@@ -149,16 +191,42 @@ fn check(file: At<PolicyFile>, report: &mut Report) -> Checked {
     Checked {
         mode,
         deny: patterns(or_default(raw.deny), report),
-        allow: patterns(or_default(raw.allow), report),
+        allow: rules(or_default(raw.allow), report),
         notify: raw.notify.and_then(|at| notify(at.value, report)),
     }
 }
 
-fn patterns(found: Vec<At<String>>, report: &mut Report) -> Vec<Found> {
+fn rules(found: Vec<At<RawRule>>, report: &mut Report) -> Vec<(RawRule, NodeId)> {
+    refuse_many(&found, report);
     for at in &found {
-        if let Err(why) = Pattern::check(&at.value) {
-            report.error(at, why);
+        match &at.value {
+            RawRule::Pattern(text) => check_pattern(at, text, report),
+            RawRule::Exact(None) => report.error(at, "needs the key `exact`"),
+            RawRule::Exact(Some(script)) if script.len() > Pattern::SCRIPT_BYTES_MAX => {
+                report.error(at, "is longer than 64 KiB");
+            }
+            RawRule::Exact(Some(_)) => {}
         }
+    }
+    found.into_iter().map(|at| (at.value, at.node)).collect()
+}
+
+fn check_pattern<T>(at: &At<T>, text: &str, report: &mut Report) {
+    if let Err(why) = Pattern::check(text) {
+        report.error(at, why);
+    }
+}
+
+fn refuse_many<T>(found: &[At<T>], report: &mut Report) {
+    if let Some(at) = found.get(RULES_MAX) {
+        report.error(at, format!("is one of more than {RULES_MAX} rules"));
+    }
+}
+
+fn patterns(found: Vec<At<String>>, report: &mut Report) -> Vec<Found> {
+    refuse_many(&found, report);
+    for at in &found {
+        check_pattern(at, &at.value, report);
     }
     found.into_iter().map(|at| (at.value, at.node)).collect()
 }

@@ -3,6 +3,10 @@
 //!
 //! A blank in a glob stands between two words of a command, never within one: `git commit -m *`
 //! says nothing of a quoted `-m` in the middle of a message. An escaped blank is one in a word.
+//!
+//! Cost: a comparison follows the places of the glob that are still possible, so it is linear in
+//! the length of what is compared, whatever the glob. Of several `*` only the last one that was
+//! reached is followed where that changes nothing.
 
 /// A pattern, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,8 @@ enum Token {
 pub enum Symbol {
     /// A character of a word.
     Letter(char),
+    /// A character of an option that must be written out: neither `*` nor `?` grants it.
+    Guarded(char),
     /// Between two words.
     Border,
     /// Anything, also nothing and several words.
@@ -40,6 +46,26 @@ pub enum Match {
     Loosely,
     /// For what would forbid something: what is unknown fits whatever could stand there.
     Perhaps,
+}
+
+/// Which part of a subject a glob must fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Its beginning.
+    Start,
+    /// A rest that begins with a later word, or behind a `/` or `=` in one: what a program that is given
+    /// a command may run.
+    Later,
+    /// The beginning of such a rest.
+    LaterStart,
+    /// A rest that begins with any word.
+    FromAnyWord,
+    /// Any part.
+    Inside,
+    /// Any part that begins a word, or stands behind `/ = : -` or a quote in one.
+    InsideWord,
 }
 
 impl Glob {
@@ -80,85 +106,201 @@ impl Glob {
 
     /// Whether it fits one text alone.
     pub fn is_exact(&self) -> bool {
-        !self
-            .0
-            .iter()
-            .any(|token| matches!(token, Token::One | Token::Any))
+        let is_open = |token: &Token| matches!(token, Token::One | Token::Any);
+        !self.0.iter().any(is_open)
+    }
+
+    /// Whether it has a `*`.
+    pub fn has_star(&self) -> bool {
+        self.0.contains(&Token::Any)
+    }
+
+    /// Whether it fits nothing but nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it is one word of letters and digits.
+    pub fn is_plain_word(&self) -> bool {
+        let is_plain = |token: &Token| matches!(token, Token::Letter(one) if one.is_alphanumeric());
+        self.0.iter().all(is_plain)
+    }
+
+    /// What it says before its first `*` or `?`.
+    pub fn literal_start(&self) -> String {
+        let letter = |token: &Token| match token {
+            Token::Letter(letter) => Some(*letter),
+            Token::Gap => Some(' '),
+            Token::One | Token::Any => None,
+        };
+        self.0.iter().map_while(letter).collect()
     }
 
     /// Whether it fits all of `subject`.
     pub fn fits(&self, subject: &[Symbol], how: Match) -> bool {
-        let mut states = vec![false; self.0.len() + 1];
-        states[0] = true;
-        self.skip_anys(&mut states);
-        let mut next = states.clone();
-        for symbol in subject {
-            self.step(&states, *symbol, how, &mut next);
-            std::mem::swap(&mut states, &mut next);
-            if !states.contains(&true) {
-                return false;
-            }
-        }
-        states[self.0.len()]
+        self.find(subject, how, Extent::Whole).is_some()
     }
 
-    /// Whether it fits a rest of `subject` that begins with one of its later words, or behind a
-    /// `/` in one: what a program that is given a command may run.
-    pub fn fits_rest(&self, subject: &[Symbol], how: Match) -> bool {
-        let mut states = vec![false; self.0.len() + 1];
-        let mut next = states.clone();
-        let mut is_first = true;
-        for symbol in subject {
-            self.step(&states, *symbol, how, &mut next);
-            std::mem::swap(&mut states, &mut next);
-            is_first &= *symbol != Symbol::Border;
-            if matches!(symbol, Symbol::Border | Symbol::Letter('/')) && !is_first {
-                states[0] = true;
-                self.skip_anys(&mut states);
+    /// Where a part of `subject` ends that the glob fits, as a number of symbols.
+    pub fn find(&self, subject: &[Symbol], how: Match, extent: Extent) -> Option<usize> {
+        let is_guarded = |symbol: &Symbol| matches!(symbol, Symbol::Guarded(_));
+        let mut follower = Follower::new(self, how);
+        follower.stars_take_all = how != Match::Surely || !subject.iter().any(is_guarded);
+        let (begins_first, has_open_end) = match extent {
+            Extent::Whole | Extent::FromAnyWord => (true, false),
+            Extent::Start | Extent::Inside | Extent::InsideWord => (true, true),
+            Extent::Later => (false, false),
+            Extent::LaterStart => (false, true),
+        };
+        if begins_first {
+            follower.begin();
+        }
+        let mut is_first_word = true;
+        for (at, symbol) in subject.iter().enumerate() {
+            if has_open_end && follower.is_done() {
+                return Some(at);
+            }
+            follower.step(*symbol);
+            is_first_word &= *symbol != Symbol::Border;
+            if begins_behind(*symbol, is_first_word, extent) {
+                follower.begin();
+            } else if follower.active.is_empty() && extent == Extent::Whole {
+                return None;
             }
         }
-        states[self.0.len()]
+        follower.is_done().then_some(subject.len())
     }
 
-    /// A `*` may stand for nothing.
-    fn skip_anys(&self, states: &mut [bool]) {
-        for (at, token) in self.0.iter().enumerate() {
-            states[at + 1] |= states[at] && *token == Token::Any;
+    /// How many symbols it fits at the least.
+    pub fn least_symbols(&self) -> usize {
+        self.0.iter().filter(|one| **one != Token::Any).count()
+    }
+}
+
+/// Whether a part may begin behind `symbol`.
+fn begins_behind(symbol: Symbol, is_first_word: bool, extent: Extent) -> bool {
+    let is_border = symbol == Symbol::Border;
+    let is_one_of = |letters: &str| match symbol {
+        Symbol::Letter(one) | Symbol::Guarded(one) => letters.contains(one),
+        Symbol::Border | Symbol::Unknown => false,
+    };
+    match extent {
+        Extent::Whole | Extent::Start => false,
+        // `alias a='rm x'` names what it runs behind a `=`.
+        Extent::Later | Extent::LaterStart => !is_first_word && (is_border || is_one_of("/=")),
+        Extent::FromAnyWord => is_border || is_one_of("/="),
+        Extent::Inside => true,
+        Extent::InsideWord => is_border || is_one_of("/=:-'\"` \t\n;&|(){}<>"),
+    }
+}
+
+/// The places of a glob that a subject may have come to.
+struct Follower<'g> {
+    tokens: &'g [Token],
+    how: Match,
+    /// Whether there is no symbol that a `*` does not take.
+    stars_take_all: bool,
+    active: Vec<usize>,
+    next: Vec<usize>,
+    /// Of each place the step in which it was last noted, so that none is noted twice.
+    noted: Vec<usize>,
+    steps: usize,
+}
+
+impl<'g> Follower<'g> {
+    fn new(glob: &'g Glob, how: Match) -> Follower<'g> {
+        Follower {
+            tokens: &glob.0,
+            how,
+            stars_take_all: false,
+            active: Vec::new(),
+            next: Vec::new(),
+            noted: vec![0; glob.0.len() + 1],
+            steps: 1,
         }
     }
 
-    /// Marks the places of the glob that may follow those in `states` with a symbol.
-    fn step(&self, states: &[bool], symbol: Symbol, how: Match, next: &mut [bool]) {
-        next.fill(false);
-        if symbol == Symbol::Unknown && how == Match::Perhaps {
-            let first = states.iter().position(|state| *state);
-            next[first.unwrap_or(states.len())..].fill(true);
-            return;
-        }
-        for (at, token) in self.0.iter().enumerate() {
-            if !states[at] {
-                continue;
+    /// The glob may begin here.
+    fn begin(&mut self) {
+        std::mem::swap(&mut self.active, &mut self.next);
+        self.note(0);
+        std::mem::swap(&mut self.active, &mut self.next);
+    }
+
+    fn is_done(&self) -> bool {
+        self.active.contains(&self.tokens.len())
+    }
+
+    /// Notes a place for the next step, and the one behind it if a `*` is there.
+    fn note(&mut self, place: usize) {
+        for place in place..=self.tokens.len() {
+            if self.noted[place] != self.steps {
+                self.noted[place] = self.steps;
+                self.next.push(place);
             }
-            match token {
-                Token::Any => next[at] = true,
+            if self.tokens.get(place) != Some(&Token::Any) {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self, symbol: Symbol) {
+        self.steps += 1;
+        self.next.clear();
+        let active = std::mem::take(&mut self.active);
+        if symbol == Symbol::Unknown && self.how == Match::Perhaps {
+            let first = active.iter().min().copied();
+            (first.unwrap_or(self.tokens.len() + 1)..=self.tokens.len())
+                .for_each(|place| self.note(place));
+        } else {
+            active.iter().for_each(|place| self.advance(*place, symbol));
+        }
+        self.active = std::mem::replace(&mut self.next, active);
+        self.forget_what_a_star_covers();
+    }
+
+    fn advance(&mut self, place: usize, symbol: Symbol) {
+        match (self.tokens.get(place), symbol) {
+            (Some(Token::Any), Symbol::Guarded(_)) if self.how == Match::Surely => {}
+            (Some(Token::Any), _) => self.note(place),
+            (Some(Token::Gap), _) if is_gap(symbol, self.how) => {
+                self.note(place + 1);
                 // Of several blanks, the rest.
-                Token::Gap if is_gap(symbol, how) => {
-                    next[at + 1] = true;
-                    next[at] |= how != Match::Surely;
+                if self.how != Match::Surely {
+                    self.note(place);
                 }
-                Token::One if matches!(symbol, Symbol::Letter(_)) => next[at + 1] = true,
-                Token::Letter(letter) if symbol == Symbol::Letter(*letter) => next[at + 1] = true,
-                Token::Gap | Token::One | Token::Letter(_) => {}
             }
+            (Some(Token::One), Symbol::Letter(_)) => self.note(place + 1),
+            (Some(Token::One), Symbol::Guarded(_)) if self.how != Match::Surely => {
+                self.note(place + 1);
+            }
+            (Some(Token::Letter(letter)), Symbol::Letter(other) | Symbol::Guarded(other))
+                if *letter == other =>
+            {
+                self.note(place + 1);
+            }
+            (Some(_) | None, _) => {}
         }
-        self.skip_anys(next);
+    }
+
+    /// Whatever an earlier place leads to goes through the last `*` that was reached, which stays
+    /// there as long as one likes.
+    fn forget_what_a_star_covers(&mut self) {
+        let is_star = |place: &usize| self.tokens.get(*place) == Some(&Token::Any);
+        if self.stars_take_all
+            && let Some(last) = self.active.iter().copied().filter(is_star).max()
+        {
+            self.active.retain(|place| *place >= last);
+        }
     }
 }
 
 fn is_gap(symbol: Symbol, how: Match) -> bool {
     match symbol {
         Symbol::Border => true,
-        Symbol::Letter(letter) => how != Match::Surely && letter.is_whitespace(),
+        Symbol::Letter(letter) | Symbol::Guarded(letter) => {
+            how != Match::Surely && letter.is_whitespace()
+        }
         Symbol::Unknown => false,
     }
 }
@@ -178,7 +320,7 @@ pub(super) fn escaped(subject: &[Symbol]) -> String {
     for symbol in subject {
         match symbol {
             Symbol::Border => text.push(' '),
-            Symbol::Letter(letter) => {
+            Symbol::Letter(letter) | Symbol::Guarded(letter) => {
                 if matches!(letter, '*' | '?' | '\\' | '[' | '{' | ' ') {
                     text.push('\\');
                 }
@@ -258,9 +400,61 @@ mod tests {
             ("a/rm x", false),
         ] {
             let glob = Glob::parse("rm *").unwrap();
-            let fits = glob.fits_rest(&symbols(subject), Match::Loosely);
-            assert_eq!(fits, expected, "{subject}");
+            let fits = glob.find(&symbols(subject), Match::Loosely, Extent::Later);
+            assert_eq!(fits.is_some(), expected, "{subject}");
         }
+    }
+
+    #[test]
+    fn a_part_begins_a_word_where_it_must() {
+        for (pattern, subject, in_word, anywhere) in [
+            ("rm", "rm x", true, true),
+            ("rm", "/bin/rm", true, true),
+            ("rm", "npm run format", false, true),
+            ("rm", "echo --rm", true, true),
+            ("rm", "a=rm", true, true),
+            ("rm -rf", "sudo rm -rf x", true, true),
+            ("rm -rf", "sudo rm -r x", false, false),
+        ] {
+            let glob = Glob::parse(pattern).unwrap();
+            for (extent, expected) in [(Extent::InsideWord, in_word), (Extent::Inside, anywhere)] {
+                let found = glob.find(&symbols(subject), Match::Loosely, extent);
+                assert_eq!(found.is_some(), expected, "{pattern} {subject} {extent:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_must_be_written_out_fits_no_star() {
+        let subject: Vec<Symbol> = [
+            symbols("sort "),
+            vec![Symbol::Guarded('-'), Symbol::Guarded('o')],
+            symbols(" x"),
+        ]
+        .concat();
+        for (pattern, expected) in [
+            ("sort *", false),
+            ("sort -? x", false),
+            ("sort -o *", true),
+            ("sort -o x", true),
+        ] {
+            let glob = Glob::parse(pattern).unwrap();
+            assert_eq!(glob.fits(&subject, Match::Surely), expected, "{pattern}");
+            assert!(glob.fits(&subject, Match::Loosely), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn many_stars_cost_no_more_than_few() {
+        let glob = Glob::parse(&("*a".repeat(500) + "b")).unwrap();
+        let mut follower = Follower::new(&glob, Match::Loosely);
+        follower.stars_take_all = true;
+        follower.begin();
+        let followed = (0..5_000).map(|_| {
+            follower.step(Symbol::Letter('a'));
+            follower.active.len()
+        });
+        assert!(followed.max() < Some(6));
     }
 
     #[test]

@@ -8,17 +8,22 @@
 //! - a policy that can't be read refuses everything, and says so;
 //! - `policy.local.yaml` is the only one of these files that the program writes.
 //!
-//! Elsewhere: what a script runs (`lexer`), what becomes of a call (`judge`).
+//! Elsewhere: what a script runs (`shell`), what is known of programs (`programs`), what becomes of
+//! a call (`judge`).
 
 mod agent_policy;
+mod call;
+pub mod check;
+mod denied;
 mod edit;
 pub mod file;
 mod glob;
+mod granted;
 pub mod judge;
-pub mod lexer;
 mod notify;
 pub mod programs;
 mod rules;
+pub mod shell;
 
 use crate::base::shown::shown_by_name;
 use crate::domain::event::ToolCall;
@@ -63,6 +68,8 @@ pub struct Wish<'a> {
     /// Whether it asks a stranger's server at an address that the model may have composed itself,
     /// with what it was told in it: then it does more than read.
     pub is_composed: bool,
+    /// The argument that a pattern may name behind the action, by the tool's schema: `url`.
+    pub value_key: Option<&'a str>,
 }
 
 impl Wish<'_> {
@@ -105,6 +112,9 @@ pub enum Verdict {
         command: String,
         /// The simple commands of that.
         commands: Vec<String>,
+        /// Whether "allow always" would allow this text alone, whatever the files it reads hold,
+        /// because no pattern covers it.
+        is_exact: bool,
     },
     /// It does not run; the model is told why.
     Deny {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::glob::Glob;
+use crate::base::yaml::problem::{Problem, did_you_mean};
 use crate::base::yaml::tree::{Document, NodeId};
 use crate::domain::secret::Secret;
 
@@ -111,20 +112,34 @@ impl fmt::Display for Place {
     }
 }
 
-/// `type:glob`, and where it stands.
+/// A rule of a list, and where it stands.
 #[derive(Debug, Clone)]
 pub struct Pattern {
     /// What it is about.
     pub subject: Subject,
     /// What it fits.
-    pub glob: Glob,
-    /// As it is written.
+    pub fits: Fits,
+    /// As it is written; of a script its first line.
     pub text: String,
     /// Where.
     pub place: Place,
 }
 
+/// What a rule fits.
+#[derive(Debug, Clone)]
+pub enum Fits {
+    /// What a glob fits: `type:glob`.
+    Glob(Glob),
+    /// One script of the shell, byte for byte: `exact: …`.
+    Script(String),
+}
+
 impl Pattern {
+    /// The longest script that is allowed as it stands.
+    pub const SCRIPT_BYTES_MAX: usize = 64 << 10;
+    /// The longest glob: what a call is compared with costs its length and the glob's.
+    const TEXT_CHARS_MAX: usize = 2_000;
+
     /// Reads `type:glob`.
     ///
     /// Errors: why not, after "the pattern".
@@ -132,10 +147,22 @@ impl Pattern {
         let (subject, glob) = split(text)?;
         Ok(Pattern {
             subject,
-            glob,
+            fits: Fits::Glob(glob),
             text: text.to_owned(),
             place,
         })
+    }
+
+    /// A rule that allows `script` as it stands.
+    pub fn exact(script: String, place: Place) -> Pattern {
+        let first = script.trim().lines().next().unwrap_or_default();
+        let more = if script.trim() == first { "" } else { " …" };
+        Pattern {
+            subject: Subject::Bash,
+            text: format!("exact: {first}{more}"),
+            fits: Fits::Script(script),
+            place,
+        }
     }
 
     /// Whether `text` is a pattern.
@@ -144,13 +171,61 @@ impl Pattern {
     pub fn check(text: &str) -> Result<(), &'static str> {
         split(text).map(drop)
     }
+
+    /// The glob, unless it is a script.
+    pub fn glob(&self) -> Option<&Glob> {
+        match &self.fits {
+            Fits::Glob(glob) => Some(glob),
+            Fits::Script(_) => None,
+        }
+    }
+
+    /// Whether it allows a script as it stands. A line's end at its end counts for nothing, because
+    /// YAML's `|` adds one.
+    pub fn is_script(&self, text: &str) -> bool {
+        let plain = |text: &str| -> String {
+            let shorter = text.strip_suffix('\n').unwrap_or(text);
+            // Behind a backslash it is no line's end.
+            if shorter.ends_with('\\') {
+                text
+            } else {
+                shorter
+            }
+            .to_owned()
+        };
+        match &self.fits {
+            Fits::Glob(_) => false,
+            Fits::Script(script) => plain(script) == plain(text),
+        }
+    }
 }
 
+/// A pattern without a type is about all of them.
 fn split(text: &str) -> Result<(Subject, Glob), &'static str> {
-    const RULE: &str = "must begin with `bash:`, `builtin:`, `cli:`, `mcp:` or `*:`";
-    let (word, glob) = text.split_once(':').ok_or(RULE)?;
-    let subject = Subject::parse(word).ok_or(RULE)?;
+    if text.chars().count() > Pattern::TEXT_CHARS_MAX {
+        return Err("is longer than 2,000 characters");
+    }
+    let typed = text
+        .split_once(':')
+        .and_then(|(word, glob)| Some((Subject::parse(word)?, glob)));
+    let (subject, glob) = match typed {
+        Some(typed) => typed,
+        None if is_mistyped(text) => {
+            return Err("must begin with `bash:`, `builtin:`, `cli:`, `mcp:` or `*:`");
+        }
+        None => (Subject::Any, text),
+    };
     Ok((subject, Glob::parse(glob)?))
+}
+
+/// Whether a text begins with what is nearly a type. As a rule for everything it would be none.
+fn is_mistyped(text: &str) -> bool {
+    let types = Subject::WORDS
+        .iter()
+        .map(|(word, _)| *word)
+        .filter(|word| word.len() > 1);
+    text.split_once(':')
+        .is_some_and(|(word, _)| did_you_mean(word.trim(), types).is_some())
 }
 
 /// `file:line: pattern`.
@@ -171,6 +246,8 @@ pub struct Tier {
     pub allow: Vec<Pattern>,
     /// Its `notify`, when it is enabled.
     pub notify: Option<Notify>,
+    /// What in it does not do what somebody may think.
+    pub warnings: Vec<Problem>,
 }
 
 /// Who is told of calls.
@@ -250,6 +327,12 @@ pub struct Rules {
 }
 
 impl Tiers {
+    /// What in the files does not do what somebody may think.
+    pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
+        let tiers = [&self.workspace, &self.agent, &self.local];
+        tiers.into_iter().flatten().flat_map(|tier| &tier.warnings)
+    }
+
     /// The three merged.
     pub fn merged(self) -> Rules {
         let (mode, mode_place) = self.mode();

@@ -6,6 +6,7 @@
 mod check;
 mod files;
 mod network;
+mod rules;
 mod server;
 mod tools;
 
@@ -67,6 +68,7 @@ pub fn examine(origin: &ConfigSource, flags: &Overrides, token: Option<&str>) ->
     checks.extend(files::routes(&config, &agents));
     checks.extend(network::models(&agents, &settings));
     checks.extend(tool_checks(&config, &agents));
+    checks.extend(rules::checks(workspace, &agents));
     checks.extend(tools::checks(&config, &agents));
     checks.push(files::sessions(&config, &agents));
     checks.extend(server.checks(&config));

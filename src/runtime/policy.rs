@@ -9,8 +9,10 @@ use crate::agents::AgentDirectory;
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::{Provider, ToolRef};
-use crate::policy::judge::{self, Call, Part, ToolUse, Why};
+use crate::policy::check;
+use crate::policy::judge::{self, Call, Context, Part, ToolUse, Why};
 use crate::policy::{Files, POLICY_FILE, Rules, Subject};
+use crate::tools;
 
 /// A call that an agent might make.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +42,8 @@ pub struct Explained {
     pub mode_set_at: Option<String>,
     /// A script's simple commands, or the call.
     pub parts: Vec<ExplainedPart>,
+    /// What rules allow together that none of them says.
+    pub remark: Option<String>,
 }
 
 /// One thing that is judged by itself.
@@ -57,6 +61,21 @@ pub struct ExplainedPart {
     pub file: Option<PathBuf>,
     /// The line.
     pub line: Option<usize>,
+    /// The rule that would allow it.
+    pub missed: Option<Missed>,
+}
+
+/// A rule that would allow something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missed {
+    /// The rule.
+    pub pattern: String,
+    /// Its file.
+    pub file: PathBuf,
+    /// Its line.
+    pub line: usize,
+    /// Why it does not count.
+    pub reason: String,
 }
 
 /// Why there is no answer.
@@ -110,9 +129,19 @@ pub fn explain(question: &Question<'_>) -> Result<Explained, QuestionError> {
             arguments,
             is_found: subject == Subject::Cli && !is_declared(&agent.tools, name),
             only_reads: question.only_reads,
+            is_changed: false,
+            value_key: match subject {
+                Subject::Builtin => tools::value_key(name),
+                Subject::Bash | Subject::Cli | Subject::Mcp | Subject::Any => None,
+            },
         }),
     };
-    Ok(explained(&rules, &call))
+    let work = agent.home.join("work");
+    let context = Context {
+        work: Some(&work),
+        is_variable: &|name| std::env::var_os(name).is_some(),
+    };
+    Ok(explained(&rules, &call, &context))
 }
 
 fn is_declared(tools: &[ToolRef], wanted: &str) -> bool {
@@ -122,14 +151,17 @@ fn is_declared(tools: &[ToolRef], wanted: &str) -> bool {
     })
 }
 
-fn explained(rules: &Rules, call: &Call<'_>) -> Explained {
-    let judgement = judge::judge(rules, call);
+fn explained(rules: &Rules, call: &Call<'_>, context: &Context<'_>) -> Explained {
+    let judgement = judge::judge_in(rules, call, context);
     let parts = judgement.parts.iter();
+    let mut deciding = judgement.parts.iter().filter_map(|part| part.why.pattern());
+    let obeys = deciding.any(check::obeys_folder);
     Explained {
         verdict: judgement.ruling.as_str(),
         mode: rules.mode.as_str(),
         mode_set_at: rules.mode_place.as_ref().map(ToString::to_string),
         parts: parts.map(|part| explained_part(rules, part)).collect(),
+        remark: check::free_hand(rules).filter(|_| obeys),
     }
 }
 
@@ -137,10 +169,20 @@ fn explained_part(rules: &Rules, part: &Part) -> ExplainedPart {
     let pattern = part.why.pattern();
     let place = match &part.why {
         Why::Never(..) | Why::Unnamed(_) => rules.mode_place.as_ref(),
-        Why::Denied(_) | Why::PerhapsDenied(_) | Why::Allowed(_) | Why::OnlyReads | Why::Found => {
-            pattern.map(|pattern| &pattern.place)
-        }
+        Why::Denied(..)
+        | Why::PerhapsDenied(_)
+        | Why::Allowed(_)
+        | Why::OnlyReads
+        | Why::Unnoticed
+        | Why::Changed
+        | Why::Found => pattern.map(|pattern| &pattern.place),
     };
+    let missed = part.missed.as_ref().map(|(pattern, reason)| Missed {
+        pattern: pattern.text.clone(),
+        file: pattern.place.source.path.clone(),
+        line: pattern.place.line(),
+        reason: reason.clone(),
+    });
     ExplainedPart {
         text: part.text.clone(),
         verdict: part.ruling.as_str(),
@@ -148,5 +190,6 @@ fn explained_part(rules: &Rules, part: &Part) -> ExplainedPart {
         pattern: pattern.map(|pattern| pattern.text.clone()),
         file: place.map(|place| place.source.path.clone()),
         line: place.map(|place| place.line()),
+        missed,
     }
 }

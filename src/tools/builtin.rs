@@ -26,6 +26,15 @@ pub(super) fn spec(name: &str, description: &str, parameters: Value, effect: Eff
     }
 }
 
+/// Of a tool the argument that a policy may name behind the action.
+pub(super) fn value_key(tool: &str) -> Option<&'static str> {
+    match tool {
+        "web" => Some("url"),
+        "skill" => Some("name"),
+        _ => None,
+    }
+}
+
 /// The model's arguments. Those that a tool does not know are ignored: some models fill in all
 /// that they have seen.
 pub(super) fn arguments<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {
@@ -64,6 +73,33 @@ pub(super) fn cut(text: &str, bytes_max: usize, remedy: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn policies_know_the_actions_and_the_values_of_the_tools() {
+        use crate::policy::check::BUILTINS;
+        use crate::tools::{Tool as _, memory, session, skill::SkillTool, web};
+        let skill = SkillTool::new(Vec::new()).spec().parameters.clone();
+        let tools = [
+            ("memory", memory::parameters()),
+            ("session", session::parameters()),
+            ("skill", skill),
+            ("web", web::parameters(true)),
+        ];
+        for (name, parameters) in tools {
+            let (_, actions) = BUILTINS.iter().find(|(known, _)| *known == name).unwrap();
+            let properties = &parameters["properties"];
+            assert_eq!(
+                properties["action"]["enum"],
+                serde_json::json!(actions),
+                "{name}"
+            );
+            let value = value_key(name);
+            assert!(
+                value.is_none_or(|key| properties[key].is_object()),
+                "{name}"
+            );
+        }
+    }
 
     #[test]
     fn a_long_text_says_that_it_was_cut() {

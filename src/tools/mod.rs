@@ -88,6 +88,18 @@ pub struct ToolSpec {
     pub effect: Effect,
 }
 
+/// Of a tool that is part of Duragent the argument that a policy's pattern may name behind the action.
+pub fn value_key(tool: &str) -> Option<&'static str> {
+    builtin::value_key(tool)
+}
+
+impl ToolSpec {
+    /// The argument that a policy's pattern may name behind the action, `builtin:web:fetch:URL`.
+    pub fn value_key(&self) -> Option<&'static str> {
+        builtin::value_key(&self.name).filter(|_| self.kind == ToolKind::Builtin)
+    }
+}
+
 /// The tools of an agent, by name.
 #[derive(Debug, Clone, Default)]
 pub struct Toolbox(BTreeMap<String, Arc<dyn Tool>>);

@@ -355,7 +355,7 @@ fn shown(said: &[Said], has_older: bool) -> String {
     answer + &blocks.join("\n\n")
 }
 
-fn parameters() -> Value {
+pub(super) fn parameters() -> Value {
     json!({
         "type": "object",
         "properties": {

@@ -308,7 +308,7 @@ fn spec(has_search: bool) -> ToolSpec {
     }
 }
 
-fn parameters(has_search: bool) -> Value {
+pub(super) fn parameters(has_search: bool) -> Value {
     let mut properties = json!({
         "action": {"type": "string", "enum": ["fetch"]},
         "url": {"type": "string", "description": "fetch: an http:// or https:// address"},

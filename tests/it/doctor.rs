@@ -481,3 +481,32 @@ fn files_of_another_account_are_told() {
         "{found:#?}"
     );
 }
+
+#[test]
+fn rules_that_do_not_do_what_they_seem_to_are_told() {
+    let workspace = Workspace::new();
+    workspace.echo_agent("ada");
+    let head = "apiVersion: duragent/v1alpha1\nkind: Policy\n";
+    let policy = |text: &str| {
+        workspace.write(
+            ".duragent/agents/ada/policy.yaml",
+            &format!("{head}{text}\n"),
+        )
+    };
+    for (text, expected) in [
+        ("allow: ['bash:sudo *']", "error    policy: "),
+        ("alow: []", "unknown key `alow`"),
+        ("deny: ['bash:rm']", "`bash:rm *` names the program alone"),
+        (
+            "allow: ['bash:make *', 'bash:cp *']",
+            "the two together allow any code",
+        ),
+    ] {
+        policy(text);
+        let told = String::from_utf8(doctor(&workspace, &[], &[]).stdout).unwrap();
+        assert!(told.contains(expected), "{told}");
+    }
+    policy("allow: ['bash:ls *', 'bash:make *', 'bash:git status']\ndeny: ['bash:rm *']");
+    let told = String::from_utf8(doctor(&workspace, &[], &[]).stdout).unwrap();
+    assert!(!told.contains("policy:"), "{told}");
+}

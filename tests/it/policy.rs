@@ -1,5 +1,6 @@
 //! Policies: from their files to what runs.
 
+mod corpora;
 mod files;
 mod live;
 mod shell;

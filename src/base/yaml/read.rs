@@ -531,6 +531,11 @@ impl<'a> Place<'a> {
         None
     }
 
+    /// Whether a mapping stands there.
+    pub fn is_mapping(self) -> bool {
+        matches!(&self.node.value, Value::Map(_))
+    }
+
     fn is_null(self) -> bool {
         matches!(&self.node.value, Value::Scalar(scalar) if scalar.kind == ScalarKind::Null)
     }

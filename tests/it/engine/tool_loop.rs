@@ -238,6 +238,7 @@ impl Policy for Picky {
             "\"ask\"" => Verdict::Ask {
                 command: wish.command(),
                 commands: wish.commands(),
+                is_exact: false,
             },
             "\"deny\"" => Verdict::Deny {
                 reason: "forbidden".to_owned(),

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, unbounded};
 use duragent::domain::event::{OnDisconnect, ToolOutput};
 use duragent::policy::Policy;
-use duragent::policy::programs::{FIND_ACTIONS, RUNNERS};
-use duragent::policy::{Policies, file};
+use duragent::policy::programs::{HARMLESS, PROGRAMS, RUNNERS};
+use duragent::policy::{Policies, Verdict, file};
 use duragent::tools::{Effect, Run, Tool, ToolKind, ToolSpec, Toolbox};
 use serde_json::{Value, json};
 
@@ -362,7 +362,8 @@ fn the_command_line_says_what_would_happen_and_which_line_decides() {
     assert_eq!(answer.status.code(), Some(0), "{answer:?}");
     let expected = format!(
         "ask\n  allow   git status\n          allow `bash:git status` ({file}:5)\n  \
-         ask     echo $(git log) > x\n          it may write: `> x`; mode `ask` ({file}:3)\n  \
+         ask     echo $(git log) > x\n          it may write: `> x`; mode `ask` ({file}:3)\n          \
+         `bash:echo *` ({file}:6) does not count: it may write: `> x`\n  \
          ask     git log\n          no rule fits; mode `ask` ({file}:3)\n"
     );
     assert_eq!(out(&answer), expected);
@@ -380,11 +381,13 @@ fn the_command_line_says_what_would_happen_and_which_line_decides() {
         "parts": [{
             "text": "/usr/bin/git push",
             "verdict": "deny",
-            "reason": "deny `bash:git push*`",
+            "reason": "deny `bash:git push*` fits `git push`",
             "pattern": "bash:git push*",
             "file": file.to_string(),
             "line": 8,
+            "missed": null,
         }],
+        "remark": null,
     });
     assert_eq!(answer, expected);
 
@@ -427,6 +430,65 @@ fn the_command_line_says_what_would_happen_and_which_line_decides() {
 }
 
 #[test]
+fn the_command_line_says_which_rule_does_not_count_and_what_two_allow_together() {
+    let workspace = Workspace::new();
+    workspace.echo_agent("helper");
+    let policy = ".duragent/agents/helper/policy.yaml";
+    workspace.write(
+        policy,
+        &format!("{HEAD}allow: ['bash:make *', 'bash:cp *', 'bash:sort *']\n"),
+    );
+    let ask = |call: &str| out(&test(workspace.path(), &["-a", "helper", call]));
+    let file = workspace.file(policy);
+    let missed = format!(
+        "`bash:sort *` ({}:3) does not count: `-uo` makes `sort` do more, and must be written out: no `*` covers it",
+        file.display()
+    );
+    let told = ask("bash:sort -uo x y");
+    assert!(
+        told.starts_with("ask\n") && told.contains(&missed),
+        "{told}"
+    );
+    let remark = "note: `bash:make *` does what files of the folder say, and `bash:cp *` may write them: \
+                  the two together allow any code\n";
+    assert!(
+        ask("bash:make all").ends_with(remark),
+        "{}",
+        ask("bash:make all")
+    );
+    assert!(!ask("bash:sort x").contains("note:"));
+
+    let refused = |deny: &str, call: &str| {
+        workspace.write(policy, &format!("{HEAD}deny: ['{deny}']\n"));
+        ask(call)
+    };
+    let told = refused("bash:rm", "bash:ls && sudo rmdir x");
+    let expected = format!("deny `bash:rm` fits `rmdir` ({}:3)\n", file.display());
+    assert!(told.ends_with(&expected), "{told}");
+    let told = refused(
+        "builtin:web:fetch:http://x*",
+        "builtin:web {\"action\":\"fetch\",\"url\":\"http://x/y\"}",
+    );
+    assert!(told.contains("fits `web:fetch:http://x/y`"), "{told}");
+}
+
+#[test]
+fn a_refusal_tells_the_model_pattern_file_line_and_part() {
+    let place = Place::new();
+    place.write("agent", "deny:\n  - bash:rm\n");
+    let Verdict::Deny { reason } = with_script("ls; rm -f x", |wish| place.policy().judge(wish))
+    else {
+        panic!("it is not denied");
+    };
+    let file = place.file("agent");
+    let expected = format!(
+        "the policy refuses `rm -f x`: deny `bash:rm` fits `rm` ({}:4)",
+        file.display()
+    );
+    assert_eq!(reason, expected);
+}
+
+#[test]
 fn without_a_policy_the_command_line_tells_reading_from_writing() {
     let workspace = Workspace::new();
     workspace.echo_agent("helper");
@@ -454,9 +516,10 @@ fn every_key_is_in_the_documentation() {
 }
 
 #[test]
-fn every_program_that_is_never_allowed_is_in_the_documentation() {
+fn every_program_that_something_is_known_of_is_in_the_documentation() {
     let page = page();
-    let known = RUNNERS.iter().chain(FIND_ACTIONS);
+    let guarded = PROGRAMS.iter().flat_map(|program| program.names);
+    let known = RUNNERS.iter().chain(HARMLESS).chain(guarded);
     let missing: Vec<&&str> = known
         .filter(|name| !page.contains(&format!("`{name}`")))
         .collect();

@@ -196,6 +196,7 @@ impl Policy for AskAlways {
         Verdict::Ask {
             command: wish.command(),
             commands: wish.commands(),
+            is_exact: false,
         }
     }
 

@@ -1,0 +1,40 @@
+//! Rules of policies that do more than their author may think.
+//!
+//! Elsewhere: what is wrong with a policy (`files`).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::check::{Check, environment};
+use crate::domain::spec::AgentSpec;
+use crate::policy::{Files, POLICY_FILE, check};
+
+/// The rules that forbid much, and those that together allow any code. What stands in the
+/// workspace's policy is told once.
+pub(super) fn checks(workspace: &Path, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
+    let mut checks: Vec<Check> = Vec::new();
+    for agent in agents {
+        let files = Files::of(&workspace.join(POLICY_FILE), &agent.home);
+        for check in checks_of(&files, agent) {
+            if !checks.iter().any(|known| known.message == check.message) {
+                checks.push(check);
+            }
+        }
+    }
+    checks
+}
+
+fn checks_of(files: &Files, agent: &AgentSpec) -> Vec<Check> {
+    let Ok(tiers) = files.read(&environment) else {
+        return Vec::new();
+    };
+    let all = [&tiers.workspace, &tiers.agent, &tiers.local];
+    let broad = all.into_iter().flatten().flat_map(check::broad);
+    let mut checks: Vec<Check> = broad
+        .map(|problem| Check::of_problem("policy", &problem))
+        .collect();
+    let remark = check::free_hand(&tiers.merged());
+    checks
+        .extend(remark.map(|remark| Check::warning("policy", format!("{}: {remark}", agent.name))));
+    checks
+}

@@ -1,0 +1,98 @@
+//! Scripts as people and models write them, held against a generous list of rules: attacks, none of
+//! which may run unasked, and the work of a developer, little of which may ask.
+//!
+//! A script is a line of `tests/data/policy`; `⏎`, `␍` and `␀` stand for what a line cannot hold.
+
+use duragent::policy::judge::{Call, Judgement, Ruling, judge};
+use duragent::policy::{Rules, Tiers, file};
+
+const ATTACKS: &str = include_str!("../../data/policy/attacks.txt");
+const ORDINARY: &str = include_str!("../../data/policy/ordinary.txt");
+const GENEROUS: &str = include_str!("../../data/policy/generous.txt");
+
+fn scripts(corpus: &str) -> Vec<String> {
+    let script = |line: &str| {
+        line.replace('⏎', "\n")
+            .replace('␍', "\r")
+            .replace('␀', "\0")
+    };
+    corpus.lines().map(script).collect()
+}
+
+/// Rules that allow what a developer usually does.
+fn rules(mode: &str) -> Rules {
+    let patterns: Vec<String> = GENEROUS
+        .lines()
+        .map(|line| format!("bash:{line}"))
+        .collect();
+    let list = serde_json::to_string(&patterns).unwrap();
+    let text =
+        format!("apiVersion: duragent/v1alpha1\nkind: Policy\nmode: {mode}\nallow: {list}\n");
+    let tiers = Tiers {
+        agent: Some(file::parse(text, "policy.yaml".as_ref(), &|_| None).unwrap()),
+        ..Tiers::default()
+    };
+    tiers.merged()
+}
+
+fn judged(rules: &Rules, script: &str) -> Judgement {
+    judge(rules, &Call::Shell(Some(script)))
+}
+
+#[test]
+fn no_attack_runs_unasked() {
+    let attacks = scripts(ATTACKS);
+    assert!(attacks.len() > 500, "{}", attacks.len());
+    for (mode, expected) in [("ask", Ruling::Ask), ("restrict", Ruling::Deny)] {
+        let rules = rules(mode);
+        let others = |script: &&String| judged(&rules, script).ruling != expected;
+        let others: Vec<&String> = attacks.iter().filter(others).collect();
+        assert!(
+            others.is_empty(),
+            "{} of {}: {others:#?}",
+            others.len(),
+            attacks.len()
+        );
+    }
+}
+
+#[test]
+fn of_a_developers_ordinary_work_little_asks() {
+    let rules = rules("ask");
+    let ordinary = scripts(ORDINARY);
+    assert!(ordinary.len() >= 190, "{}", ordinary.len());
+    let asks = |script: &String| {
+        let judgement = judged(&rules, script);
+        let part = judgement
+            .parts
+            .into_iter()
+            .find(|part| part.ruling != Ruling::Allow)?;
+        Some(format!("{script:?}: {}", part.why))
+    };
+    let asking: Vec<String> = ordinary.iter().filter_map(asks).collect();
+    assert!(
+        asking.len() * 190 <= 30 * ordinary.len(),
+        "{} of {}: {asking:#?}",
+        asking.len(),
+        ordinary.len()
+    );
+}
+
+#[test]
+fn a_deny_holds_in_every_attack_that_names_what_it_forbids() {
+    let text =
+        "apiVersion: duragent/v1alpha1\nkind: Policy\nmode: dangerous\ndeny: ['bash:evil*']\n";
+    let tiers = Tiers {
+        agent: Some(file::parse(text.to_owned(), "policy.yaml".as_ref(), &|_| None).unwrap()),
+        ..Tiers::default()
+    };
+    let rules = tiers.merged();
+    let is_named = |script: &&String| script.contains("$(evil)") || script.contains("`evil`");
+    let attacks = scripts(ATTACKS);
+    let named: Vec<&String> = attacks.iter().filter(is_named).collect();
+    assert!(named.len() > 30);
+    for script in named {
+        let ruling = judged(&rules, script).ruling;
+        assert_eq!(ruling, Ruling::Deny, "{script}");
+    }
+}
