@@ -328,3 +328,243 @@ fn unknown_tool(call: &ToolCall, agent: &Agent) -> ToolOutput {
         call.tool_name
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::domain::event::Trigger;
+    use crate::domain::story::{self, output, user};
+    use crate::engine::testing::{Bench, Does, WRITES, agent};
+    use crate::engine::workers;
+
+    /// An engine whose `ada` has a tool `date` of that effect; what it answers is counted.
+    fn bench(effect: Effect) -> (Bench, Arc<AtomicUsize>) {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&runs);
+        let bench = Bench::with(|plan| {
+            let tools = Does::tool(effect, move |_| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                output(true, "noon")
+            });
+            plan.agents = vec![Agent {
+                tools,
+                ..agent("ada")
+            }];
+        });
+        (bench, runs)
+    }
+
+    /// Turn 1, whose reply asks for these calls.
+    fn asking(calls: &[u64]) -> Vec<Event> {
+        vec![
+            user(1, "when?"),
+            story::started(1, Trigger::Message),
+            story::reply(11, 3, "").asking(calls).event(),
+        ]
+    }
+
+    fn open_calls(worker: &Worker<'_>) -> Vec<CallState> {
+        let live = worker.live().ok().unwrap();
+        live.state
+            .turn
+            .as_ref()
+            .unwrap()
+            .open_calls()
+            .cloned()
+            .collect()
+    }
+
+    /// What the results of a session's calls say.
+    fn results(bench: &Bench, worker: &Worker<'_>) -> Vec<String> {
+        let events = bench.events(&worker.session.id).into_iter();
+        let mut results = Vec::new();
+        for event in events {
+            if let Event::ToolResult {
+                call_id, result, ..
+            } = event
+            {
+                results.push(format!("{call_id} {}", result.content));
+            }
+        }
+        results
+    }
+
+    /// The events that tell of runs, by what they tell.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "it looks at two of them")]
+    fn told_of_runs(bench: &Bench, worker: &Worker<'_>) -> String {
+        let events = bench.events(&worker.session.id).into_iter();
+        let letters = events.map(|event| match event {
+            Event::ToolStarted { .. } => "s",
+            Event::ToolResult { .. } => "r",
+            _ => "",
+        });
+        letters.collect()
+    }
+
+    #[test]
+    fn neighbours_that_only_read_run_in_one_step_and_any_other_call_runs_alone() {
+        // Each letter is a call that reads or writes, each word a step.
+        for steps in ["r", "w", "rrr", "w w w", "rr w rr", "w rrr w", "r w r"] {
+            let (bench, runs) = bench(Effect::Read);
+            let mut asked = story::reply(11, 3, "");
+            let letters = steps.bytes().filter(|letter| *letter != b' ');
+            for (n, letter) in (1..).zip(letters) {
+                let mut call = story::tool_call(n);
+                if letter == b'w' {
+                    call.arguments = WRITES.to_owned();
+                }
+                asked.tool_calls.push(call);
+            }
+            asked.finish_reason = crate::domain::event::FinishReason::ToolCalls;
+            let session = bench.session([
+                user(1, "when?"),
+                story::started(1, Trigger::Message),
+                asked.event(),
+            ]);
+            let mut worker = bench.worker(&session);
+            let mut expected = String::new();
+            let mut ran = 0;
+            for step in steps.split(' ') {
+                let calls = open_calls(&worker);
+                assert!(worker.advance(&calls).is_ok());
+                ran += step.len();
+                assert_eq!(runs.load(Ordering::SeqCst), ran, "{steps}");
+                // That they start is written before any of them has a result.
+                expected += &format!("{}{}", "s".repeat(step.len()), "r".repeat(step.len()));
+                assert_eq!(told_of_runs(&bench, &worker), expected, "{steps}");
+            }
+            assert_eq!(open_calls(&worker), []);
+        }
+    }
+
+    #[test]
+    fn a_call_that_need_not_be_asked_about_again_still_runs_alone() {
+        let (bench, runs) = bench(Effect::Idempotent);
+        let session = bench.session(asking(&[1, 2]));
+        let mut worker = bench.worker(&session);
+        let calls = open_calls(&worker);
+        assert!(worker.advance(&calls).is_ok());
+        assert_eq!(runs.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn no_more_than_eight_run_beside_one_another() {
+        let (bench, runs) = bench(Effect::Read);
+        let session = bench.session(asking(&(1..=10).collect::<Vec<_>>()));
+        let mut worker = bench.worker(&session);
+        let calls = open_calls(&worker);
+        assert!(worker.advance(&calls).is_ok());
+        assert_eq!(runs.load(Ordering::SeqCst), PARALLEL_MAX);
+    }
+
+    #[test]
+    fn a_call_that_is_stopped_before_it_began_does_not_run_and_is_answered() {
+        for why in [Interrupt::Shutdown, Interrupt::Cancelled] {
+            let (bench, runs) = bench(Effect::Read);
+            let session = bench.session(asking(&[1, 2]));
+            let mut worker = bench.worker(&session);
+            let calls = open_calls(&worker);
+            workers::interrupt(&session, why);
+            assert!(worker.advance(&calls).is_ok());
+            assert_eq!(runs.load(Ordering::SeqCst), 0, "{why:?}");
+            let stopped = [
+                "call_1 stopped before it ran",
+                "call_2 stopped before it ran",
+            ];
+            assert_eq!(results(&bench, &worker), stopped);
+        }
+    }
+
+    #[test]
+    fn what_is_done_about_a_call_depends_on_how_far_it_came_and_on_what_twice_would_mean() {
+        let decided = |decision| vec![story::asks(1), story::decides(1, decision)];
+        for (effect, more, ran, asked) in [
+            (Effect::Write, vec![], 1, 0),
+            // It may have run before the process died.
+            (Effect::Read, vec![story::runs(1)], 1, 0),
+            (Effect::Idempotent, vec![story::runs(1)], 1, 0),
+            (Effect::Write, vec![story::runs(1)], 0, 1),
+            (Effect::Write, decided(Decision::AllowOnce), 1, 0),
+            (Effect::Write, decided(Decision::AllowAlways), 1, 0),
+            (Effect::Write, decided(Decision::Retry), 1, 0),
+            (Effect::Read, decided(Decision::Deny), 0, 0),
+            (Effect::Read, decided(Decision::Skip), 0, 0),
+            (Effect::Read, decided(Decision::Worked), 0, 0),
+        ] {
+            let (bench, runs) = bench(effect);
+            let events = [asking(&[1]), more.clone()].concat();
+            let questions = |events: &[Event]| {
+                let questions = events.iter().filter(|event| {
+                    matches!(
+                        event,
+                        Event::ApprovalRequired {
+                            kind: ApprovalKind::Uncertain,
+                            ..
+                        }
+                    )
+                });
+                questions.count()
+            };
+            let session = bench.session(events);
+            let mut worker = bench.worker(&session);
+            let calls = open_calls(&worker);
+            assert!(worker.advance(&calls).is_ok());
+            assert_eq!(runs.load(Ordering::SeqCst), ran, "{effect:?} {more:?}");
+            assert_eq!(
+                questions(&bench.events(&session.id)),
+                asked,
+                "{effect:?} {more:?}"
+            );
+            assert_eq!(
+                results(&bench, &worker).len(),
+                1 - asked,
+                "{effect:?} {more:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_tool_that_is_not_there_is_named_with_those_that_are_and_is_asked_about_if_it_may_have_run()
+    {
+        for (more, answer) in [
+            (
+                vec![],
+                Some("call_1 there is no tool called 'date'; there are no tools"),
+            ),
+            (vec![story::runs(1)], None),
+        ] {
+            let bench = Bench::new();
+            let session = bench.session([asking(&[1]), more].concat());
+            let mut worker = bench.worker(&session);
+            let calls = open_calls(&worker);
+            assert!(worker.advance(&calls).is_ok());
+            assert_eq!(results(&bench, &worker), Vec::from_iter(answer));
+            assert_eq!(session.live().state.approval().is_some(), answer.is_none());
+        }
+    }
+
+    #[test]
+    fn a_tool_that_failed_while_it_was_to_stop_says_so_and_one_that_succeeded_does_not() {
+        for (success, interrupt, expected) in [
+            (true, None, "out"),
+            (false, None, "out"),
+            (true, Some(Interrupt::Shutdown), "out"),
+            (true, Some(Interrupt::Cancelled), "out"),
+            (
+                false,
+                Some(Interrupt::Shutdown),
+                "out\n(stopped by shutdown)",
+            ),
+            (
+                false,
+                Some(Interrupt::Cancelled),
+                "out\n(cancelled by the user)",
+            ),
+        ] {
+            let marked = marked(output(success, "out"), interrupt);
+            assert_eq!(marked.content, expected, "{success} {interrupt:?}");
+        }
+    }
+}

@@ -115,10 +115,11 @@ impl Account {
         now: Timestamp,
     ) -> Result<Admitted<'_>, Reached> {
         let mut book = lock(&self.book);
+        // Before anything is looked up: in a new hour no turn of the last one is expected any more.
+        book.move_to(now);
         let is_new = begins_turn && !book.expected.contains(session);
-        let expected = book.expected.len();
-        if let Some(tally) = book.tally(now) {
-            let turns = is_new.then(|| tally.turns_reached(limits, expected));
+        if let Pages::Read { tally, .. } = &book.pages {
+            let turns = is_new.then(|| tally.turns_reached(limits, book.expected.len()));
             if let Some(reached) = tally.tokens_reached(limits).or(turns.flatten()) {
                 return Err(reached);
             }
@@ -147,16 +148,23 @@ impl Account {
 }
 
 impl Book {
-    /// What was spent in the windows of `now`, if that is known.
-    fn tally(&mut self, now: Timestamp) -> Option<&mut Tally> {
-        let Pages::Read { tally, .. } = &mut self.pages else {
-            return None;
-        };
-        if tally.move_to(now) {
+    /// Begins the windows of `now`, if what was spent is known.
+    fn move_to(&mut self, now: Timestamp) {
+        if let Pages::Read { tally, .. } = &mut self.pages
+            && tally.move_to(now)
+        {
             // A turn that waits for long, for its client perhaps, must not hold a place for ever.
             self.expected.clear();
         }
-        Some(tally)
+    }
+
+    /// What was spent in the windows of `now`, if that is known.
+    fn tally(&mut self, now: Timestamp) -> Option<&mut Tally> {
+        self.move_to(now);
+        match &mut self.pages {
+            Pages::Read { tally, .. } => Some(tally),
+            Pages::Unread | Pages::Reading(_) => None,
+        }
     }
 
     fn note(&mut self, session: &SessionId, record: &Arc<Record>) {
@@ -378,7 +386,12 @@ fn ends_waiting(event: &Event) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::base::clock::{Clock, FakeClock};
+    use crate::domain::story;
+    use crate::engine::testing::{Bench, agent, noon};
 
     fn book(limit_of_turns: u64) -> (Account, LimitsSpec, Timestamp) {
         let now = Timestamp::parse("2026-05-01T10:30:00Z").unwrap();
@@ -434,5 +447,101 @@ mod tests {
         let last = account.admit(&a, true, &limits, now).unwrap();
         assert!(account.admit(&b, true, &limits, now).is_err());
         drop(last);
+    }
+
+    #[test]
+    fn a_place_is_given_back_when_the_hour_is_over() {
+        let (account, limits, now) = book(1);
+        let [a, b] = [1, 2].map(|random| SessionId::mint(1, random));
+        account.admit(&a, true, &limits, now).unwrap().keep();
+        let later = |minutes: u64| Timestamp::from_micros(now.as_micros() + minutes * 60_000_000);
+        assert!(account.admit(&b, true, &limits, later(29)).is_err());
+        // It has not begun, and may wait for long.
+        account.admit(&b, true, &limits, later(30)).unwrap().keep();
+        assert!(account.admit(&a, true, &limits, later(30)).is_err());
+    }
+
+    /// An engine of two agents that may begin two turns an hour.
+    fn two_agents(clock: Arc<dyn Clock>) -> Bench {
+        let limited = |name| {
+            let mut agent = agent(name);
+            Arc::make_mut(&mut agent.spec).limits.turns_per_hour = Some(2);
+            agent
+        };
+        Bench::with(|plan| {
+            plan.clock = clock;
+            plan.agents = vec![limited("ada"), limited("bob")];
+        })
+    }
+
+    /// A session of `agent` with a turn, in the store alone.
+    fn with_turn(bench: &Bench, agent: &str, at: Timestamp) {
+        let id = bench.inner().mint.session_id();
+        let mut start = story::start();
+        if let Event::SessionStart(start) = &mut start {
+            start.agent = agent.to_owned();
+        }
+        let turn = story::started(1, crate::domain::event::Trigger::Message);
+        let store = &bench.inner().store;
+        store.create(&id, at, &[start]).unwrap();
+        let mut log = store.open(&id).unwrap().log;
+        log.append(Seq(1), at, &[turn]).unwrap();
+    }
+
+    /// How many turns more an agent may begin.
+    fn left(bench: &Bench, agent: &str) -> usize {
+        let agent = bench.inner().agents.get(agent).unwrap();
+        let purse = bench.inner().purse(&agent).unwrap().unwrap();
+        let now = bench.inner().mint.now();
+        let admits = |n: &u128| {
+            let id = SessionId::mint(1, *n);
+            purse
+                .account
+                .admit(&id, true, &purse.limits, now)
+                .map(Admitted::keep)
+                .is_ok()
+        };
+        (0..10).take_while(admits).count()
+    }
+
+    #[test]
+    fn what_an_agent_spends_counts_for_no_other() {
+        let bench = two_agents(Arc::new(FakeClock::at(noon())));
+        let now = bench.inner().mint.now();
+        for agent in ["ada", "ada", "bob", "carl"] {
+            with_turn(&bench, agent, now);
+        }
+        assert_eq!((left(&bench, "ada"), left(&bench, "bob")), (0, 1));
+    }
+
+    /// A clock on which an hour begins after its first look.
+    #[derive(Debug)]
+    struct Strikes(std::sync::atomic::AtomicBool);
+
+    impl Clock for Strikes {
+        fn now(&self) -> std::time::SystemTime {
+            let before = Duration::from_secs(1);
+            match self.0.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                false => noon() - before,
+                true => noon() + before,
+            }
+        }
+
+        fn since_boot(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn boot(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn logs_are_read_again_when_an_hour_began_meanwhile() {
+        let clock = Arc::new(Strikes(true.into()));
+        let bench = two_agents(Arc::clone(&clock) as Arc<_>);
+        with_turn(&bench, "ada", noon().into());
+        clock.0.store(false, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(left(&bench, "ada"), 1);
     }
 }

@@ -49,3 +49,6 @@ pub use requests::{Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, P
 pub use sessions::Sessions;
 pub use subscription::{Flow, Subscription};
 pub use sweep::{Lifetimes, Swept};
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -411,3 +411,274 @@ fn is_used(state: &SessionState, id: &CallId) -> bool {
         Entry::User(_) | Entry::Tool { .. } => false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::fs::SimDisk;
+    use crate::domain::event::Trigger;
+    use crate::domain::providers::Provider;
+    use crate::domain::story::{self, user};
+    use crate::engine::session::Session;
+    use crate::engine::testing::{Bench, reply, says};
+
+    /// Turn 1 with message 1, which waits for a reply.
+    fn asked() -> [Event; 2] {
+        [user(1, "hi"), story::started(1, Trigger::Message)]
+    }
+
+    /// The replies of a session.
+    fn replies(bench: &Bench, session: &Session) -> Vec<AssistantResponse> {
+        let events = bench.events(&session.id).into_iter();
+        let replies = events.filter_map(|event| event.as_reply().cloned());
+        replies.collect()
+    }
+
+    /// What is left of the reply in flight on a disk.
+    fn left(disk: SimDisk, session: &Session) -> String {
+        use crate::store::SessionStore as _;
+        let root = std::path::PathBuf::from("/workspace");
+        let store = crate::store::file::FileStore::new(Arc::new(disk), root);
+        let partial = store.open(&session.id).unwrap().partial;
+        partial.map_or(String::new(), |partial| partial.text)
+    }
+
+    /// A sink of a reply that has begun, synced last so long ago.
+    fn sink<'a, 'w>(worker: &'a Worker<'w>, synced_before: Duration) -> ReplySink<'a, 'w> {
+        let agent = worker.agent().ok().flatten().unwrap();
+        let call = worker.prepare(&agent).ok().unwrap();
+        assert!(worker.begin_journal(&call).is_ok());
+        ReplySink {
+            worker,
+            redacted: Stream::new(Arc::clone(&worker.inner.redactor)),
+            text: String::new(),
+            ends: Vec::new(),
+            synced_at: Instant::now().checked_sub(synced_before).unwrap(),
+            no_room: None,
+        }
+    }
+
+    #[test]
+    fn of_a_reply_in_flight_a_power_cut_takes_a_second_at_most() {
+        for (synced_before, survives) in [(JOURNAL_SYNC_EVERY, "one two"), (Duration::ZERO, "")] {
+            let bench = Bench::new();
+            let session = bench.session(asked());
+            {
+                let worker = bench.worker(&session);
+                let mut sink = sink(&worker, synced_before);
+                sink.text("one ");
+                sink.text("two");
+                sink.flush().unwrap();
+                sink.text("three");
+            }
+            let disk = bench.disk.clone();
+            // Dropped, the engine has done all syncs that it was asked for.
+            let session_id = Arc::clone(&session);
+            session.live().work = crate::engine::live::Work::None;
+            drop(session);
+            drop(bench);
+            assert_eq!(left(disk.harshest_cut(), &session_id), survives);
+        }
+    }
+
+    #[test]
+    fn a_reply_ends_with_its_next_text_when_a_sync_of_its_journal_failed() {
+        let bench = Bench::new();
+        let session = bench.session(asked());
+        {
+            let worker = bench.worker(&session);
+            let mut sink = sink(&worker, Duration::ZERO);
+            sink.text("one ");
+            assert_eq!(sink.flush(), Ok(()));
+            let flusher = crate::engine::flusher::Flusher::start().unwrap();
+            assert!(flusher.ask(&session, Box::new(|| Err(crate::store::StoreError::Full))));
+            // Its thread ends when it has done what it was asked for.
+            drop(flusher);
+            sink.text("two");
+            assert!(sink.flush().is_err());
+            let live = session.live();
+            assert_eq!(
+                live.in_flight.as_ref().unwrap().text,
+                "one ",
+                "it was not shown"
+            );
+        }
+        let bench = Bench::new();
+        let session = bench.session(asked());
+        bench.model.then(|_, sink| says(sink, "one two"));
+        session.distrust_journal();
+        assert!(bench.worker(&session).call_model().is_ok());
+        let events = bench.events(&session.id);
+        let Some(Event::TurnEnded { outcome, error, .. }) = events.last() else {
+            panic!("{events:?}");
+        };
+        let code = error.as_ref().unwrap().code.as_str();
+        assert_eq!((*outcome, code), (Outcome::Failed, "storage_error"));
+    }
+
+    #[test]
+    fn no_two_calls_of_a_session_have_one_id() {
+        let bench = Bench::new();
+        let earlier = story::reply(11, 3, "").asking(&[1]).event();
+        let session = bench.session([user(1, "hi"), story::started(1, Trigger::Message), earlier]);
+        let worker = bench.worker(&session);
+        for (given, kept) in [
+            (vec!["a", "b"], vec![true, true]),
+            // Twice in one reply, used before, none, and no id at all.
+            (vec!["a", "a", "b", "a"], vec![true, false, true, false]),
+            (vec!["call_1", "a"], vec![false, true]),
+            (vec!["", "", "a\n"], vec![false, false, false]),
+        ] {
+            let live = session.live();
+            let named = worker.name_calls(&live.state, reply(&given).tool_calls);
+            let ids: Vec<&str> = named.iter().map(|call| call.call_id.as_str()).collect();
+            let same: Vec<bool> = ids.iter().zip(&given).map(|(id, was)| id == was).collect();
+            assert_eq!(same, kept, "{given:?} became {ids:?}");
+            let different: std::collections::HashSet<&&str> = ids.iter().collect();
+            assert_eq!(different.len(), ids.len(), "{ids:?}");
+            assert!(!ids.contains(&"call_1"), "{ids:?}");
+        }
+    }
+
+    #[test]
+    fn why_a_reply_ended_fits_the_calls_that_are_kept_of_it() {
+        use FinishReason::{Length, Stop, ToolCalls};
+        let calls = [story::tool_call(1)];
+        for (calls, said, expected) in [
+            (&calls[..], Stop, ToolCalls),
+            (&calls[..], ToolCalls, ToolCalls),
+            (&calls[..], Length, ToolCalls),
+            // It asked where it may not, or for nothing.
+            (&[], ToolCalls, Stop),
+            (&[], Stop, Stop),
+            (&[], Length, Length),
+        ] {
+            assert_eq!(finish_reason(calls, said), expected, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_reply_ends_its_turn_unless_calls_or_messages_want_another() {
+        for (calls, message, is_end) in [
+            (vec![], None, true),
+            (vec!["a"], None, false),
+            (vec![], Some(user(2, "and?")), false),
+            (vec![], Some(overheard()), true),
+        ] {
+            let bench = Bench::new();
+            let session = bench.session(asked());
+            let heard = Arc::clone(&session);
+            let is_asking = message.clone();
+            let ids = calls.clone();
+            bench.model.then(move |_, sink| {
+                let events = message.into_iter().collect();
+                heard.decide(|_| Ok((events, ()))).unwrap();
+                sink.text("so");
+                sink.flush().map_err(LlmError::Sink)?;
+                Ok(reply(&ids))
+            });
+            assert!(bench.worker(&session).call_model().is_ok());
+            let is_over = session.live().state.turn.is_none();
+            assert_eq!(is_over, is_end, "{calls:?} {is_asking:?}");
+            assert_eq!(replies(&bench, &session)[0].content, "so");
+        }
+    }
+
+    /// Said in passing.
+    fn overheard() -> Event {
+        Event::UserMessage(crate::domain::event::UserMessage {
+            passive: true,
+            ..story::user_message(2, "it rains")
+        })
+    }
+
+    #[test]
+    fn after_the_last_round_of_tools_the_model_may_ask_for_none() {
+        let bench = Bench::new();
+        let rounds = bench
+            .inner()
+            .agents
+            .get("ada")
+            .unwrap()
+            .spec
+            .session
+            .max_tool_iterations;
+        let session = bench.session([user(1, "hi"), story::started(1, Trigger::Message)]);
+        for n in 0..u64::from(rounds) {
+            let seq = session.live().last_seq().0;
+            for event in [
+                story::reply(100 + n, seq, "").asking(&[n]).event(),
+                story::result(n, "r"),
+            ] {
+                session.decide(|_| Ok((vec![event], ()))).unwrap();
+            }
+        }
+        bench.model.then(|request, sink| {
+            assert_eq!(request.tool_choice, ToolChoice::None);
+            sink.text("enough");
+            sink.flush().map_err(LlmError::Sink)?;
+            Ok(reply(&["a"]))
+        });
+        assert!(bench.worker(&session).call_model().is_ok());
+        let last = replies(&bench, &session).pop().unwrap();
+        assert_eq!(
+            (last.finish_reason, last.tool_calls.len()),
+            (FinishReason::Stop, 0)
+        );
+        assert!(session.live().state.turn.is_none());
+    }
+
+    #[test]
+    fn what_came_of_a_reply_before_it_failed_is_kept() {
+        for (text, interrupt, expected) in [
+            ("half", None, vec![FinishReason::Error]),
+            ("", None, vec![]),
+            (
+                "half",
+                Some(Interrupt::Cancelled),
+                vec![FinishReason::Cancelled],
+            ),
+            (
+                "half",
+                Some(Interrupt::Shutdown),
+                vec![FinishReason::Interrupted],
+            ),
+        ] {
+            let bench = Bench::new();
+            let session = bench.session(asked());
+            let told = Arc::clone(&session);
+            bench.model.then(move |_, sink| {
+                sink.text(text);
+                sink.flush().map_err(LlmError::Sink)?;
+                let Some(why) = interrupt else {
+                    return Err(LlmError::Truncated {
+                        provider: Provider::ECHO,
+                    });
+                };
+                crate::engine::workers::interrupt(&told, why);
+                Err(LlmError::Cancelled)
+            });
+            assert!(bench.worker(&session).call_model().is_ok());
+            let kept = replies(&bench, &session);
+            let reasons: Vec<FinishReason> = kept.iter().map(|one| one.finish_reason).collect();
+            assert_eq!(reasons, expected, "{interrupt:?}");
+            assert!(kept.iter().all(|one| one.content == text));
+            let goes_on = interrupt == Some(Interrupt::Shutdown);
+            assert_eq!(session.live().state.turn.is_some(), goes_on);
+            // The log has it: the journal is empty, and nothing is in flight.
+            assert!(session.live().in_flight.is_none());
+            assert_eq!(left(bench.disk.fork(), &session), "");
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_cancelled_before_it_began_is_not_made() {
+        let bench = Bench::new();
+        let session = bench.session(asked());
+        bench.model.then(|_, _| panic!("the model was asked"));
+        let mut worker = bench.worker(&session);
+        crate::engine::workers::interrupt(&session, Interrupt::Shutdown);
+        assert!(worker.call_model().is_ok());
+        assert_eq!(replies(&bench, &session), []);
+    }
+}

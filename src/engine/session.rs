@@ -416,3 +416,59 @@ pub(super) fn read_records(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::fs::Fs as _;
+    use crate::domain::story::{records_of, tight, walk};
+    use crate::engine::testing::Bench;
+
+    /// Opens a session beside whatever is in memory, with limits that it runs into.
+    fn open(bench: &Bench, id: &SessionId) -> Session {
+        let inner = bench.inner();
+        let kit = Kit {
+            store: Arc::clone(&inner.store),
+            mint: Arc::clone(&inner.mint),
+            looks: Arc::clone(&inner.looks),
+            redactor: Arc::clone(&inner.redactor),
+            ledger: Arc::clone(&inner.ledger),
+            room: Arc::clone(&inner.room),
+        };
+        Session::open(kit, id, |_| tight(300)).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_session_opened_from_any_snapshot_or_none_is_what_it_was_in_memory(
+            choices in proptest::collection::vec(any::<u8>(), 0..150),
+            snapshots in proptest::collection::vec(any::<prop::sample::Index>(), 0..4),
+        ) {
+            let bench = Bench::new();
+            let records = records_of(&walk(&choices));
+            let id = bench.inner().mint.session_id();
+            let (first, rest) = records.split_first().unwrap();
+            let now = bench.inner().mint.now();
+            bench.inner().store.create(&id, now, std::slice::from_ref(&first.event)).unwrap();
+            let session = open(&bench, &id);
+            let moments: Vec<usize> = snapshots.iter().map(|one| one.index(records.len())).collect();
+            for (n, record) in rest.iter().enumerate() {
+                session.decide(|_| Ok((vec![record.event.clone()], ()))).unwrap();
+                if moments.contains(&n) {
+                    session.save_snapshot(&mut session.log());
+                }
+            }
+            let expected = session.live().state.clone();
+            drop(session);
+            let from_snapshot = open(&bench, &id).live().state.clone();
+            prop_assert_eq!(&from_snapshot, &expected);
+            let snapshot = format!("/workspace/sessions/{id}/state.yaml");
+            bench.disk.remove_file(snapshot.as_ref()).ok();
+            let from_log = open(&bench, &id).live().state.clone();
+            prop_assert_eq!(&from_log, &expected);
+        }
+    }
+}

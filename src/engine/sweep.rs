@@ -268,66 +268,70 @@ fn fate(summary: &Summary, idle: Option<Duration>, ended: Option<Duration>, seen
 mod tests {
     use super::*;
     use crate::base::clock::FakeClock;
-    use crate::base::fs::RealFs;
-    use crate::domain::event::{FORMAT, OnDisconnect, SessionStart};
     use crate::domain::state::SessionState;
-    use crate::engine::{Agent, Agents, Parts, Settings};
-    use crate::llm::providers::{ProviderSettings, Providers};
-    use crate::store::SessionStore as _;
-    use crate::store::file::FileStore;
+    use crate::engine::live::Role;
+    use crate::engine::testing::{Bench, noon};
 
-    #[derive(Debug)]
-    struct NoAgents;
+    /// An engine whose clock a test moves.
+    fn bench(lifetimes: Lifetimes) -> (Bench, Arc<FakeClock>) {
+        let clock = Arc::new(FakeClock::at(noon()));
+        let bench = Bench::with(|plan| {
+            plan.clock = Arc::clone(&clock) as Arc<_>;
+            plan.lifetimes = lifetimes;
+        });
+        (bench, clock)
+    }
 
-    impl Agents for NoAgents {
-        fn get(&self, _name: &str) -> Option<Agent> {
-            None
-        }
+    /// Runs a sweep on its thread; whether another is to come.
+    fn sweep(bench: &Bench) -> bool {
+        let inner = &bench.sessions.inner;
+        inner.start_sweep();
+        inner.join_sweep();
+        inner.sweeper.is_due.load(Ordering::SeqCst)
     }
 
     #[test]
     fn a_sweep_that_is_due_runs_on_its_thread_and_another_comes_only_while_it_is_needed() {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(FakeClock::at(std::time::SystemTime::now()));
-        let store = Arc::new(FileStore::new(Arc::new(RealFs), folder.path().to_owned()));
-        let sessions = Sessions::start(Parts {
-            store: Arc::clone(&store) as Arc<_>,
-            agents: Arc::new(NoAgents),
-            models: Arc::new(Providers::new(ProviderSettings::default())),
-            clock: Arc::clone(&clock) as Arc<_>,
-            redactor: Arc::default(),
-            settings: Settings {
-                max_active: 1,
-                min_free_bytes: 0,
-                previous_stop_was_clean: true,
-                lifetimes: Lifetimes {
-                    idle: Some(EVERY),
-                    ended: None,
-                },
-            },
-        })
-        .unwrap();
-        let inner = &sessions.inner;
-        let id = inner.mint.session_id();
-        let start = Event::SessionStart(SessionStart {
-            format: FORMAT,
-            agent: "a".to_owned(),
-            on_disconnect: OnDisconnect::Pause,
-            gateway: None,
-            gateway_chat_id: None,
+        for ended in [None, Some(EVERY)] {
+            let (bench, clock) = bench(Lifetimes {
+                idle: Some(EVERY),
+                ended,
+            });
+            let id = bench.sessions.create("ada", None).unwrap().id;
+            bench.inner().look_at(&id);
+            let store = &bench.inner().store;
+            let reason = || store.summary(&id).unwrap().end_reason;
+            assert_eq!((sweep(&bench), reason()), (true, None));
+            clock.advance(EVERY);
+            // What was ended is to be removed, where that is wanted.
+            let is_more_to_come = ended.is_some();
+            let timeout = Some(EndReason::Timeout);
+            assert_eq!((sweep(&bench), reason()), (is_more_to_come, timeout));
+            assert!(bench.inner().registry.get(&id).is_none(), "it was let go");
+            clock.advance(EVERY);
+            assert!(!sweep(&bench));
+            assert_eq!(store.contains(&id).unwrap(), ended.is_none());
+        }
+    }
+
+    #[test]
+    fn an_ended_session_stays_while_somebody_looks_at_it() {
+        let (bench, clock) = bench(Lifetimes {
+            idle: None,
+            ended: Some(EVERY),
         });
-        store.create(&id, inner.mint.now(), &[start]).unwrap();
-        let sweep = || {
-            inner.start_sweep();
-            inner.join_sweep();
-            let is_due = inner.sweeper.is_due.load(Ordering::SeqCst);
-            (store.summary(&id).unwrap().end_reason, is_due)
+        let end = Event::SessionEnd {
+            reason: EndReason::Completed,
         };
-        assert_eq!(sweep(), (None, true));
+        let session = bench.session([end]);
+        let store = &bench.inner().store;
+        let (watcher, _wake_rx) = session.live().watch(Role::Readonly);
         clock.advance(EVERY);
-        assert_eq!(sweep(), (Some(EndReason::Timeout), false));
-        assert!(inner.registry.get(&id).is_none(), "it was let go");
-        sessions.stop(Duration::ZERO);
+        assert!(sweep(&bench), "it waits");
+        assert!(store.contains(&session.id).unwrap());
+        session.unwatch(watcher);
+        assert!(!sweep(&bench));
+        assert!(!store.contains(&session.id).unwrap());
     }
 
     #[test]

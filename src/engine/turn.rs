@@ -22,12 +22,7 @@ const TRIES_MAX: u32 = 3;
 /// Works for `session` as worker `generation` until nothing is left to do. A panic fails the
 /// session's turn and nothing else.
 pub(super) fn work(inner: &Inner, session: &Arc<Session>, generation: u64) {
-    let mut worker = Worker {
-        inner,
-        session,
-        generation,
-        model: None,
-    };
+    let mut worker = Worker::new(inner, session, generation);
     let end = catch_unwind(AssertUnwindSafe(|| worker.run()));
     worker.leave(end);
 }
@@ -70,7 +65,17 @@ enum Found {
 
 /// A call of the model may last, and hundreds may at once. So what the other steps take of the stack
 /// is not kept for them: they are functions of their own, in the program too.
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    /// Worker `generation` of `session`, which is this worker's already.
+    pub(super) fn new(inner: &'a Inner, session: &'a Arc<Session>, generation: u64) -> Worker<'a> {
+        Worker {
+            inner,
+            session,
+            generation,
+            model: None,
+        }
+    }
+
     fn run(&mut self) -> Result<(), Leave> {
         while let Some(step) = self.claim_step()? {
             if matches!(step, Step::CallModel) {
@@ -401,5 +406,252 @@ fn ending(outcome: Outcome) -> Ending {
             "provider_error",
             "the model's provider failed".to_owned(),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::EndReason;
+    use crate::domain::story::{self, user};
+    use crate::engine::live::Role;
+    use crate::engine::testing::{Bench, agent};
+
+    /// The story's turn 1 with message 1, unfinished.
+    fn begun() -> [Event; 2] {
+        [user(1, "hi"), story::started(1, Trigger::Message)]
+    }
+
+    fn told(found: &Found) -> String {
+        match found {
+            Found::Step(step) => format!("{step:?}"),
+            Found::Retired => "retired".to_owned(),
+            Found::Cancelled => "cancelled".to_owned(),
+            Found::NobodyThere => "nobody there".to_owned(),
+            Found::SomebodyCame => "somebody came".to_owned(),
+        }
+    }
+
+    fn look(worker: &Worker<'_>) -> String {
+        worker
+            .look()
+            .map_or("superseded".to_owned(), |found| told(&found))
+    }
+
+    /// An engine whose sessions wait for clients.
+    fn pausing() -> Bench {
+        Bench::with(|plan| {
+            let mut ada = agent("ada");
+            let spec = Arc::make_mut(&mut ada.spec);
+            spec.session.on_disconnect = crate::domain::event::OnDisconnect::Pause;
+            plan.agents = vec![ada];
+        })
+    }
+
+    #[test]
+    fn what_a_worker_finds_depends_on_the_session_its_clients_and_the_process() {
+        for (events, is_attended, is_draining, expected) in [
+            (vec![], true, false, "retired"),
+            (vec![], true, true, "retired"),
+            (begun().to_vec(), true, false, "CallModel"),
+            (begun().to_vec(), false, false, "nobody there"),
+            (begun().to_vec(), true, true, "retired"),
+            (begun().to_vec(), false, true, "retired"),
+            (
+                [&begun()[..], &[story::pauses()]].concat(),
+                true,
+                false,
+                "somebody came",
+            ),
+            (
+                [&begun()[..], &[story::pauses()]].concat(),
+                false,
+                false,
+                "retired",
+            ),
+            // It would go on for nobody: a process that ends takes nothing up.
+            (
+                [&begun()[..], &[story::pauses()]].concat(),
+                true,
+                true,
+                "retired",
+            ),
+        ] {
+            let bench = pausing();
+            let session = bench.session(events.clone());
+            let worker = bench.worker(&session);
+            if is_attended {
+                session.live().watch(Role::Attached);
+            }
+            if is_draining {
+                bench.inner().drain();
+            }
+            let found = look(&worker);
+            assert_eq!(found, expected, "{events:?} {is_attended} {is_draining}");
+            let is_working = session.live().is_working();
+            assert_eq!(is_working, expected != "retired", "{events:?}");
+        }
+    }
+
+    /// Whether a worker can do anything at all to its session.
+    fn is_superseded(worker: &Worker<'_>) -> [bool; 5] {
+        fn refused<T>(result: Result<T, Leave>) -> bool {
+            matches!(result, Err(Leave::Superseded))
+        }
+        [
+            refused(worker.look()),
+            refused(worker.live().map(drop)),
+            refused(worker.journal().map(drop)),
+            refused(worker.allow_cancel(None)),
+            refused(worker.write(|_| vec![story::notice()])),
+        ]
+    }
+
+    #[test]
+    fn a_worker_whose_session_was_taken_from_it_does_nothing_more() {
+        type Take = fn(&mut Live);
+        let taken: [(&str, Take); 4] = [
+            ("given to nobody", |live| live.work = Work::None),
+            ("in the queue", |live| live.work = Work::Queued),
+            ("given to the next", |live| {
+                live.work = Work::Running(Running {
+                    generation: 7,
+                    cancel: None,
+                    interrupt: None,
+                });
+            }),
+            ("opened anew", |live| live.break_off("in a test")),
+        ];
+        for (how, take) in taken {
+            let bench = Bench::new();
+            let session = bench.session(begun());
+            let worker = bench.worker(&session);
+            assert_eq!(is_superseded(&worker), [false; 5]);
+            let written = bench.events(&session.id);
+            take(&mut session.live());
+            assert_eq!(is_superseded(&worker), [true; 5], "{how}");
+            assert_eq!(bench.events(&session.id), written, "{how}");
+        }
+    }
+
+    #[test]
+    fn a_cancel_ends_the_turn_and_leaves_the_next_one_alone() {
+        for events in [vec![], vec![user(1, "hi")], begun().to_vec()] {
+            let bench = Bench::new();
+            let session = bench.session(events.clone());
+            let mut worker = bench.worker(&session);
+            crate::engine::workers::interrupt(&session, Interrupt::Cancelled);
+            assert_eq!(look(&worker), "cancelled");
+            assert!(worker.cancel_turn().is_ok());
+            assert!(!session.live().state.summary.unfinished);
+            // Also where no event told of the end, as nothing was unfinished.
+            assert!(matches!(worker.interrupt(), Ok(None)), "{events:?}");
+            session.decide(|_| Ok((vec![user(2, "more")], ()))).unwrap();
+            assert_eq!(look(&worker), "CallModel", "{events:?}");
+        }
+    }
+
+    #[test]
+    fn a_shutdown_is_not_forgotten_with_a_turn() {
+        let bench = Bench::new();
+        let session = bench.session(begun());
+        let worker = bench.worker(&session);
+        crate::engine::workers::interrupt(&session, Interrupt::Shutdown);
+        assert!(worker.end_turn(Ending::completed()).is_ok());
+        assert!(matches!(worker.interrupt(), Ok(Some(Interrupt::Shutdown))));
+    }
+
+    #[test]
+    fn a_turn_pauses_only_while_nobody_is_there() {
+        for is_attended in [false, true] {
+            let bench = pausing();
+            let session = bench.session(begun());
+            let worker = bench.worker(&session);
+            assert_eq!(look(&worker), "nobody there");
+            // Somebody comes between the look and the deed.
+            if is_attended {
+                session.live().watch(Role::Attached);
+            }
+            assert!(worker.pause().is_ok());
+            let status = session.live().state.summary.status;
+            assert_eq!(status == Status::Paused, !is_attended);
+        }
+    }
+
+    #[test]
+    fn only_a_turn_that_was_left_over_is_tried_again_and_three_times_at_most() {
+        let tries = |n: usize| vec![story::started(1, Trigger::Resume); n];
+        for (events, is_left_over, is_tried) in [
+            (vec![], true, false),
+            (begun().to_vec(), false, false),
+            (begun().to_vec(), true, true),
+            ([begun().to_vec(), tries(2)].concat(), true, true),
+            ([begun().to_vec(), tries(2)].concat(), false, false),
+            ([begun().to_vec(), tries(3)].concat(), true, false),
+        ] {
+            let bench = Bench::new();
+            let session = bench.session(events.clone());
+            session.live().is_left_over = is_left_over;
+            let next = next_try(&session.live(), Trigger::Resume);
+            assert_eq!(next.is_some(), is_tried, "{events:?} {is_left_over}");
+        }
+    }
+
+    #[test]
+    fn a_turn_that_was_tried_too_often_is_given_up() {
+        let bench = Bench::new();
+        let tries = vec![story::started(1, Trigger::Resume); 3];
+        let session = bench.session([begun().to_vec(), tries].concat());
+        session.live().is_left_over = true;
+        let mut worker = bench.worker(&session);
+        assert!(worker.run().is_ok());
+        let events = bench.events(&session.id);
+        let Some(Event::TurnEnded { outcome, error, .. }) = events.last() else {
+            panic!("{events:?}");
+        };
+        let code = error.as_ref().map(|error| error.code.as_str());
+        assert_eq!((*outcome, code), (Outcome::Failed, Some("too_many_tries")));
+    }
+
+    #[test]
+    fn what_can_be_written_no_more_stays_in_memory_and_everything_else_is_opened_anew() {
+        for is_read_only in [true, false] {
+            let bench = Bench::new();
+            let session = bench.session(begun());
+            let worker = bench.worker(&session);
+            session.live().is_read_only = is_read_only;
+            worker.give_up(&EngineError::ReadOnly);
+            let is_here = bench.inner().registry.get(&session.id).is_some();
+            assert_eq!(is_here, is_read_only);
+            assert_eq!(session.live().broken.is_some(), !is_read_only);
+            assert_eq!(session.live().is_working(), !is_read_only);
+        }
+    }
+
+    #[test]
+    fn a_turn_of_an_agent_that_is_gone_fails_and_says_so() {
+        let bench = Bench::new();
+        let session = bench.session([user(1, "hi")]);
+        session.live().state.summary.agent = "bob".to_owned();
+        let mut worker = bench.worker(&session);
+        assert!(worker.run().is_ok());
+        let events = bench.events(&session.id);
+        let Some(Event::TurnEnded { error, .. }) = events.last() else {
+            panic!("{events:?}");
+        };
+        assert_eq!(error.as_ref().unwrap().code, "agent_gone");
+    }
+
+    #[test]
+    fn a_session_that_is_over_has_no_worker() {
+        let bench = Bench::new();
+        let end = Event::SessionEnd {
+            reason: EndReason::Completed,
+        };
+        let session = bench.session([user(1, "hi"), end]);
+        assert!(!Session::needs_worker(&session.live()));
+        let mut worker = bench.worker(&session);
+        assert!(worker.run().is_ok());
+        assert!(!session.live().is_working());
     }
 }

@@ -29,3 +29,6 @@ pub mod streams;
 pub mod threads;
 pub mod turn;
 pub mod wire;
+
+#[cfg(test)]
+mod testing;

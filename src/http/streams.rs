@@ -418,3 +418,6 @@ impl Guest {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use tiny_http::{Response, Server, StatusCode};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 /// A tiny_http server on a socket in `folder`, and a client that has sent a request.
@@ -221,17 +221,18 @@ mod ureq_facts {
 
     #[test]
     fn timeout_per_read_limits_silence_and_not_the_whole() {
-        let url = server(|_, mut stream| {
+        let limit = Duration::from_secs(3);
+        let url = server(move |_, mut stream| {
             read_head(&mut stream);
             stream.write_all(HEAD.as_bytes()).unwrap();
+            // Each pause is short, even on a busy machine, and all of them together are too long.
             for _ in 0..8 {
-                thread::sleep(Duration::from_millis(250));
+                thread::sleep(limit / 6);
                 stream.write_all(b"a").unwrap();
             }
             // The rest never comes, and the connection stays.
             let _gone = stream.read(&mut [0]);
         });
-        let limit = Duration::from_millis(1500);
         let agent = builder().timeout_per_read(Some(limit)).build().new_agent();
         let mut response = agent.get(url).call().unwrap();
         let mut got = Vec::new();
@@ -250,17 +251,18 @@ mod ureq_facts {
 
     #[test]
     fn timeout_global_of_one_request_ends_a_body_that_drips() {
-        let url = server(|_, mut stream| {
+        // Long enough for the head to come on a busy machine, and too short for ten bytes.
+        let limit = Duration::from_secs(2);
+        let url = server(move |_, mut stream| {
             read_head(&mut stream);
             stream.write_all(HEAD.as_bytes()).unwrap();
             while stream.write_all(b"a").is_ok() {
-                thread::sleep(Duration::from_millis(100));
+                thread::sleep(limit / 5);
             }
         });
         let agent = builder().build().new_agent();
         let request = agent.get(url).config();
-        let limit = Some(Duration::from_millis(300));
-        let mut response = request.timeout_global(limit).build().call().unwrap();
+        let mut response = request.timeout_global(Some(limit)).build().call().unwrap();
         let error = response
             .body_mut()
             .as_reader()

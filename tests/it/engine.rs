@@ -35,7 +35,7 @@ use tempfile::TempDir;
 use crate::support::fake_model::{FakeModel, error, pieces, stall, text, tool_call};
 use crate::support::sessions::{Says, Setup, providers, repeats, start, start_with, tool};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 // --- a small world ---
 

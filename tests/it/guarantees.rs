@@ -27,15 +27,21 @@ fn is_test_path(word: &str) -> bool {
     word.contains("::") && word.bytes().all(|byte| is_name(byte) || byte == b':')
 }
 
-/// Whether `module::…::name` is a test that runs with all others.
+/// Whether `module::…::name` is a test that runs with all others; with `src::` before it, one beside
+/// the code.
 fn runs(path: &str) -> bool {
     let (module, name) = path.rsplit_once("::").unwrap();
-    let file = root().join(format!("tests/it/{}.rs", module.replace("::", "/")));
-    let source = fs::read_to_string(file).unwrap_or_default();
-    let Some((before, _)) = source.split_once(&format!("\nfn {name}() {{")) else {
-        return false;
+    let file = module.replace("::", "/");
+    let files = match module.starts_with("src::") {
+        true => vec![format!("{file}.rs"), format!("{file}/tests.rs")],
+        false => vec![format!("tests/it/{file}.rs")],
     };
-    before.lines().last() == Some("#[test]")
+    let head = format!("fn {name}() {{");
+    files.iter().any(|file| {
+        let source = fs::read_to_string(root().join(file)).unwrap_or_default();
+        let lines: Vec<&str> = source.lines().map(str::trim).collect();
+        lines.windows(2).any(|pair| pair == ["#[test]", &head])
+    })
 }
 
 #[test]
@@ -53,6 +59,10 @@ fn each_promise_names_tests_and_they_all_run() {
 #[test]
 fn a_test_that_is_missing_or_ignored_does_not_count() {
     assert!(runs("crash::a_kill_right_after_done_repeats_nothing"));
+    assert!(runs(
+        "src::engine::reply::of_a_reply_in_flight_a_power_cut_takes_a_second_at_most"
+    ));
+    assert!(!runs("src::engine::reply::of_a_reply_in_flight"));
     assert!(!runs("crash::a_kill_right_after_done"));
     assert!(!runs("nowhere::a_kill_right_after_done_repeats_nothing"));
     assert!(!runs("clients::a_client_that_reads_nothing_is_cut_off"));

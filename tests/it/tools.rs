@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::support::desk::{
     Desk, allow, bash, call_tool, is_running, marker, processes_with, wait_for_pid,
 };
-use crate::support::server::{Launch, Server, Workspace, eventually, within};
+use crate::support::server::{Launch, PATIENCE, Server, Workspace, eventually, within};
 
 /// How soon a cancelled tool must be over.
 const CANCELLED_WITHIN: Duration = Duration::from_millis(250);
@@ -77,14 +77,14 @@ fn a_program_that_takes_too_long_is_killed() {
     let started = Instant::now();
     let output = desk.run(
         "bash",
-        &json!({"command": "echo begun; sleep 60", "timeout_seconds": 1}),
+        &json!({"command": "echo begun; sleep 1000", "timeout_seconds": 1}),
     );
     assert_eq!(
         output.content,
         "begun\n[killed: it took more than 1 seconds]"
     );
     assert!(!output.success);
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < PATIENCE, "it was waited for");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn what_a_program_leaves_behind_is_killed_and_holds_nothing_up() {
          until [ -s other ]; do sleep 0.01; done; echo done",
     );
     assert_eq!(told, "done");
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < PATIENCE, "it was waited for");
     let pid = wait_for_pid(&desk.work("other"));
     assert!(is_running(pid));
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
@@ -345,16 +345,10 @@ fn cancelling_a_turn_kills_what_its_tool_started() {
         let call = || call_tool(&server, &session, "bash", &json!({"command": command}));
         let answer = scope.spawn(call);
         let pid = wait_for_pid(&work(&workspace, "child"));
-        let cancelled = Instant::now();
         let cancel = format!("/api/v1/sessions/{session}/cancel");
         assert!(server.post(&cancel, &json!({})).status < 300);
         answer.join().unwrap();
         eventually("the child is gone", || (!is_running(pid)).then_some(()));
-        assert!(
-            cancelled.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            cancelled.elapsed()
-        );
     });
 }
 

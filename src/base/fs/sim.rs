@@ -35,12 +35,22 @@ impl SimDisk {
         /// How likely a change survives: both extremes find faults that a fair coin hardly does.
         const KEPT: [f64; 5] = [0.0, 0.15, 0.5, 0.85, 1.0];
         let kept = KEPT[rng.usize(..KEPT.len())];
-        let mut coin = Coin { rng, kept };
+        self.cut_with(&mut Coin { rng, kept })
+    }
+
+    fn cut_with(&self, coin: &mut Coin<'_>) -> SimDisk {
         let nodes = self.lock();
-        let nodes = nodes.0.iter().map(|node| node.cut(&mut coin)).collect();
+        let nodes = nodes.0.iter().map(|node| node.cut(coin)).collect();
         SimDisk {
             nodes: Arc::new(Mutex::new(Nodes(nodes))),
         }
+    }
+
+    /// A disk as this one is found when power is lost now and nothing survives that was not synced.
+    pub fn harshest_cut(&self) -> SimDisk {
+        // No coin is thrown where none can show heads.
+        let rng = &mut Rng::with_seed(0);
+        self.cut_with(&mut Coin { rng, kept: 0.0 })
     }
 
     /// A disk of its own in the same state, unsynced changes included.

@@ -51,7 +51,10 @@ fn told(entries: &[Entry]) -> Vec<String> {
         }
         Message::Tool {
             call_id, output, ..
-        } => format!("{call_id} {:?}", output.content),
+        } => {
+            let verb = if output.success { "says" } else { "fails:" };
+            format!("{call_id} {verb} {:?}", output.content)
+        }
     });
     words.map(|text| text.trim_end().to_owned()).collect()
 }
@@ -90,8 +93,8 @@ fn messages_are_what_every_provider_accepts() {
             vec![
                 r#"user "a" +0"#,
                 r#"model "" call_1 call_2"#,
-                r#"call_2 "r""#,
-                r#"call_1 "not run""#,
+                r#"call_2 says "r""#,
+                r#"call_1 fails: "not run""#,
                 r#"user "b" +0"#,
             ],
         ),
@@ -106,7 +109,7 @@ fn messages_are_what_every_provider_accepts() {
             vec![
                 r#"user "a" +0"#,
                 r#"model "" call_1"#,
-                r#"call_1 "(no output)""#,
+                r#"call_1 says "(no output)""#,
             ],
         ),
         (
@@ -241,6 +244,16 @@ fn many_small_results_are_masked_in_no_time() {
 #[test]
 fn a_turn_that_left_nothing_is_not_remembered() {
     let mut history = history_of(1, 17);
+    history.end_turn(Seq(3));
+    history.push(user(2, &"x".repeat(24)));
+    history.end_turn(Seq(4));
+    history.settle(0, None);
+    assert_eq!(history.tokens(), 10);
+    assert_eq!(history.first_seq(), Seq(3));
+    // Nor does the window begin with it, when there was room for it.
+    let mut history = empty(Limits::of_history(35));
+    history.push(user(1, &"x".repeat(104)));
+    history.end_turn(Seq(2));
     history.end_turn(Seq(3));
     history.push(user(2, &"x".repeat(24)));
     history.end_turn(Seq(4));
@@ -515,4 +528,34 @@ fn the_last_turn_goes_when_what_waits_would_not_fit_beside_it() {
     history.settle(100, None);
     assert_eq!(history.first_seq(), Seq(5));
     assert_eq!(history.tokens(), 0);
+}
+
+#[test]
+fn what_waits_takes_its_room_from_what_is_kept() {
+    for (waiting, kept) in [(0, 10), (90, 1), (10, 5), (30, 3)] {
+        let mut history = empty(Limits::of_history(100));
+        for n in 1..=10 {
+            history.push(user(n, &"x".repeat(24)));
+            history.end_turn(Seq(n + 1));
+        }
+        history.settle(waiting, None);
+        // Ten turns of ten tokens: more than a hundred are made sixty, with what waits.
+        assert_eq!(history.tokens(), 10 * kept, "beside {waiting}");
+    }
+}
+
+#[test]
+fn an_estimate_is_corrected_by_all_that_was_sent() {
+    const TEXT_TOKENS: u64 = 3_000;
+    for (fixed_tokens, waiting) in [(0, 0), (5_000, 0), (0, 7_000), (2_000, 1_000)] {
+        let mut history = empty(Limits {
+            fixed_tokens,
+            ..Limits::none()
+        });
+        let frame = 16;
+        history.push(user(1, &"x".repeat(4 * TEXT_TOKENS as usize - frame)));
+        let sent = TEXT_TOKENS + fixed_tokens + waiting;
+        history.learn(waiting, Usage::new(sent * 3 / 2, 1));
+        assert_eq!(history.marks().percent, 150, "{fixed_tokens} {waiting}");
+    }
 }

@@ -31,6 +31,9 @@ fn every_secret_is_covered_wherever_it_stands() {
         ("A_KEY", "abcdefgh"),
         ("LONG_KEY", "abcdefgh-and-more"),
         ("TAIL_KEY", "efghijklmnop"),
+        ("OUTER_KEY", "0123456789abcdef"),
+        ("INNER_KEY", "3456789a"),
+        ("FRONT_KEY", "01234567"),
         ("SHORT_KEY", "1234567"),
         ("SPACE_KEY", "  spaced out \n"),
         ("UMLAUT_PASSWORD", "Schlüssel"),
@@ -47,6 +50,10 @@ fn every_secret_is_covered_wherever_it_stands() {
         ("abcdefgh-and-mor", "[redacted:A_KEY]-and-mor"),
         // Two that overlap: no part of either is left.
         ("<abcdefghijklmnop>", "<[redacted:TAIL_KEY]>"),
+        // One within another, and one more that begins within both and ends later.
+        ("<0123456789abcdef>", "<[redacted:OUTER_KEY]>"),
+        ("<0123456789abcdefghijklmnop>", "<[redacted:OUTER_KEY]>"),
+        ("<0123456789abcde>", "<[redacted:FRONT_KEY]bcde>"),
         ("spaced out", "[redacted:SPACE_KEY]"),
         ("der Schlüssel!", "der [redacted:UMLAUT_PASSWORD]!"),
     ] {
@@ -229,6 +236,29 @@ fn covered(text: &str, secrets: &[String]) -> Vec<bool> {
     covered
 }
 
+/// The bytes of `text` that stand in no secret.
+fn outside(text: &str, secrets: &[String]) -> Vec<u8> {
+    let bytes = text.bytes().zip(covered(text, secrets));
+    let kept = bytes.filter(|(_, covered)| !covered);
+    kept.map(|(byte, _)| byte).collect()
+}
+
+/// A text without the covers in it.
+fn uncovered(mut text: String) -> Vec<u8> {
+    while let Some(start) = text.find("[redacted:") {
+        let end = start + text[start..].find(']').unwrap() + 1;
+        text.replace_range(start..end, "");
+    }
+    text.into_bytes()
+}
+
+/// A redactor of secrets that are numbered.
+fn numbered(secrets: &[String]) -> Arc<Redactor> {
+    let named = secrets.iter().enumerate();
+    let named = named.map(|(n, value)| (format!("N{n}_KEY"), value.clone()));
+    Arc::new(Redactor::new(named))
+}
+
 proptest! {
     /// Secrets and texts of two letters, so that they meet and overlap all the time.
     #[test]
@@ -237,8 +267,7 @@ proptest! {
         text in "([abé]{0,5}|a{9}|(ab){6}){0,12}",
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..20),
     ) {
-        let named = secrets.iter().enumerate();
-        let redactor = Arc::new(Redactor::new(named.map(|(n, value)| (format!("N{n}_KEY"), value.clone()))));
+        let redactor = numbered(&secrets);
         let whole = redactor.redact(&text).into_owned();
 
         let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
@@ -250,13 +279,23 @@ proptest! {
         prop_assert_eq!(&streamed(&redactor, &pieces), &whole);
 
         // What is left outside of the covers is exactly what stands in no secret.
-        let covered = covered(&text, &secrets);
-        let kept: Vec<u8> = text.bytes().zip(&covered).filter(|(_, covered)| !**covered).map(|(byte, _)| byte).collect();
-        let mut rest = whole;
-        while let Some(start) = rest.find("[redacted:") {
-            let end = start + rest[start..].find(']').unwrap() + 1;
-            rest.replace_range(start..end, "");
-        }
-        prop_assert_eq!(rest.into_bytes(), kept);
+        prop_assert_eq!(uncovered(whole), outside(&text, &secrets));
+    }
+
+    /// Secrets that are parts of one another, and a text that is made of parts of them.
+    #[test]
+    fn no_byte_of_a_secret_is_left_where_secrets_contain_one_another(
+        parts in proptest::collection::vec((0..16usize, 8..25usize), 1..6),
+        spans in proptest::collection::vec((0..24usize, 0..25usize), 0..6),
+    ) {
+        const LETTERS: &str = "abcdefghijklmnopqrstuvwx";
+        let part = |(from, len): &(usize, usize)| LETTERS[*from..LETTERS.len().min(from + len)].to_owned();
+        let secrets: Vec<String> = parts.iter().map(part).collect();
+        let text: String = spans.iter().map(part).collect();
+        let redactor = numbered(&secrets);
+        let kept = outside(&text, &secrets);
+        prop_assert_eq!(uncovered(redactor.redact(&text).into_owned()), &kept[..]);
+        let letters: Vec<&str> = text.split("").collect();
+        prop_assert_eq!(uncovered(streamed(&redactor, &letters)), kept);
     }
 }

@@ -157,6 +157,52 @@ fn tries_are_counted_until_the_turn_gets_anywhere() {
 }
 
 #[test]
+fn only_replies_that_ask_for_tools_are_rounds() {
+    let both = || [result(1, "r"), result(2, "r")];
+    let then = |more: Vec<Event>| both().into_iter().chain(more).collect::<Vec<_>>();
+    for (events, rounds) in [
+        (vec![], 1),
+        (then(vec![]), 1),
+        (then(vec![reply(12, 6, "so").event()]), 1),
+        (then(vec![reply(12, 6, "").asking(&[3]).event()]), 2),
+        (
+            then(vec![
+                reply(12, 6, "so").event(),
+                user(2, "and?"),
+                reply(13, 8, "").asking(&[3]).event(),
+            ]),
+            2,
+        ),
+        // Calls of half a reply never run.
+        (
+            then(vec![
+                reply(12, 6, "so")
+                    .asking(&[3])
+                    .but(FinishReason::Interrupted)
+                    .event(),
+            ]),
+            1,
+        ),
+    ] {
+        let state = fold(&with_two_calls(events.clone()));
+        assert_eq!(state.turn.unwrap().tool_rounds, rounds, "{events:?}");
+    }
+}
+
+#[test]
+fn an_estimate_is_corrected_by_what_the_call_contained_and_not_by_what_came_later() {
+    let words = "x".repeat(40_000);
+    let state = fold(&log([
+        user(1, &words),
+        started(1, Trigger::Message),
+        user(2, &words),
+        reply(11, 3, "so").costing(20_000, 1).event(),
+    ]));
+    // 40,016 bytes are 10,004 tokens: the message that the call did not contain does not count.
+    assert_eq!(state.history.marks().percent, 199);
+}
+
+#[test]
 fn a_call_progresses_by_its_own_events_only() {
     use Progress::*;
     let once = Decision::AllowOnce;
@@ -746,4 +792,23 @@ fn walks_come_to_masks_and_to_turns_that_are_given_up() {
         masked > 20 && given_up > 20 && refused > 20,
         "{masked} {given_up} {refused}"
     );
+}
+
+#[test]
+fn of_what_was_overheard_so_many_bytes_are_kept_and_no_more() {
+    for (sizes, kept) in [
+        (vec![TALK_BYTES_MAX], 1),
+        (vec![TALK_BYTES_MAX + 1], 0),
+        (vec![TALK_BYTES_MAX - 1, 1], 2),
+        (vec![TALK_BYTES_MAX, 1], 1),
+        // From the newest on, until one is too long: an older one that would fit is no use alone.
+        (vec![1, TALK_BYTES_MAX, 1], 1),
+        (vec![1, TALK_BYTES_MAX + 1], 0),
+    ] {
+        let mut state = fold(&log([]));
+        for (seq, bytes) in (2..).zip(&sizes) {
+            state.apply(&overheard(seq, seq, &"x".repeat(*bytes), 0));
+        }
+        assert_eq!(state.inbox.len(), kept, "{sizes:?}");
+    }
 }

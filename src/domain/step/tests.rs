@@ -111,6 +111,31 @@ fn calls_come_to_their_results_before_the_model_is_asked_again() {
         (vec![result(1, "r"), result(2, "r")], "call the model"),
         (vec![result(1, "r"), skipped(&[2])], "call the model"),
         (vec![skipped(&[1, 2]), ended(1, Outcome::Cancelled)], "idle"),
+        // The end of the turn was torn off: calls of an earlier reply want no answer any more.
+        (
+            vec![result(1, "r"), result(2, "r"), reply(12, 6, "so").event()],
+            "end: Completed",
+        ),
+        (
+            vec![skipped(&[1, 2]), reply(12, 5, "so").event()],
+            "end: Completed",
+        ),
+        (
+            vec![
+                result(1, "r"),
+                result(2, "r"),
+                reply(12, 6, "half").but(FinishReason::Error).event(),
+            ],
+            "end: Failed",
+        ),
+        (
+            vec![
+                result(1, "r"),
+                result(2, "r"),
+                reply(12, 6, "more").asking(&[3]).event(),
+            ],
+            "call_3 waiting",
+        ),
     ] {
         assert_eq!(next(asked(more.clone())), step, "{more:?}");
     }

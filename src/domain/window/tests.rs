@@ -115,6 +115,26 @@ fn the_estimate_is_corrected_by_what_was_counted_within_reason() {
 }
 
 #[test]
+fn what_is_masked_once_stays_masked() {
+    let hidden = |marks: Marks| {
+        let seqs = (1..10).filter(|n| marks.hides(Seq(*n)));
+        seqs.collect::<Vec<_>>()
+    };
+    let none = Marks::default();
+    assert_eq!(hidden(none), [0; 0]);
+    let some = none.masking(Seq(3), Seq(6));
+    assert_eq!(hidden(some), [3, 4, 5]);
+    for (from, before, expected) in [
+        (2, 4, vec![2, 3, 4, 5]),
+        (4, 5, vec![3, 4, 5]),
+        (4, 8, vec![3, 4, 5, 6, 7]),
+        (1, 8, vec![1, 2, 3, 4, 5, 6, 7]),
+    ] {
+        assert_eq!(hidden(some.masking(Seq(from), Seq(before))), expected);
+    }
+}
+
+#[test]
 fn a_ceiling_only_sinks() {
     let mut marks = Marks::default();
     marks.lower_ceiling(1_000);

@@ -743,3 +743,6 @@ fn server_down() -> Problem {
 fn server_broke() -> Problem {
     Problem::new(502, "the server gave no answer")
 }
+
+#[cfg(test)]
+mod tests;

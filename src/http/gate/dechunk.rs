@@ -195,9 +195,44 @@ mod tests {
             b"0\r\nX: \0\r\n\r\n",
             b"0\r\nX: 1\n\r\n",
             b"FFFFFFFFF\r\n",
+            // Without a size, or with a character that no text has.
+            b";\r\n\r\n",
+            b";a\r\n\r\n",
+            b";a=b\r\nhello",
+            b"2\r\nhi\r\n;a\r\n\r\n",
+            b"5;a\x7f\r\nhello",
+            b"5;\x1f\r\nhello",
+            b"0\r\nX: \x7f\r\n\r\n",
         ];
         for text in table {
             assert_eq!(whole(text), Err(BadChunk), "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_the_standard_allows_is_taken() {
+        for text in [
+            &b"00000005\r\nhello\r\n00000000\r\n\r\n"[..],
+            b"5;a\t=\t\"b\"\r\nhello\r\n0;\r\n\r\n",
+            b"5\r\nhello\r\n0\r\nX:\ty \r\n\r\n",
+            "5;ä\r\nhello\r\n0\r\nX: ä\r\n\r\n".as_bytes(),
+        ] {
+            let expected = (true, b"hello".to_vec(), Vec::new());
+            assert_eq!(whole(text), Ok(expected), "{}", text.escape_ascii());
+        }
+        // The last bytes that there is room for, and one more.
+        for (bytes, is_good) in [
+            (EXTENSION_BYTES_MAX, true),
+            (EXTENSION_BYTES_MAX + 1, false),
+        ] {
+            let extension = vec![b'a'; bytes as usize];
+            let text = [b"5;", &extension[..], b"\r\nhello\r\n0\r\n\r\n"].concat();
+            assert_eq!(whole(&text).is_ok(), is_good, "{bytes} bytes");
+        }
+        for (bytes, is_good) in [(TRAILER_BYTES_MAX, true), (TRAILER_BYTES_MAX + 1, false)] {
+            let trailer = vec![b'a'; bytes as usize];
+            let text = [b"0\r\n", &trailer[..], b"\r\n\r\n"].concat();
+            assert_eq!(whole(&text).is_ok(), is_good, "{bytes} bytes");
         }
     }
 

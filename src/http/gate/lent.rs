@@ -65,6 +65,12 @@ impl LentSocket {
         })
     }
 
+    /// As [`new`](LentSocket::new), of a client whose leaving nobody tells of.
+    #[cfg(test)]
+    pub(in crate::http) fn of(socket: &TcpStream, stall_time: Duration) -> LentSocket {
+        LentSocket::new(socket, stall_time, Leaving::default()).unwrap()
+    }
+
     /// Sends the parts, one after the other, as far as the client takes them; the rest waits.
     /// Whether all has left.
     ///
@@ -172,6 +178,8 @@ mod tests {
     use std::io::Read as _;
     use std::net::TcpListener;
 
+    use crate::http::testing::{TOO_MUCH, narrow};
+
     const SOON: Duration = Duration::from_secs(20);
 
     /// A lent socket, and the client at its other end.
@@ -179,15 +187,16 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().unwrap();
+        narrow(&socket, &client);
         let lent = LentSocket::new(&socket, stall_time, Leaving::default()).unwrap();
         (lent, client)
     }
 
-    /// Sends numbered lines until the client's buffers are full; what was sent.
+    /// Sends numbered lines until the client's buffers are full, and much is left; what was sent.
     fn fill(lent: &mut LentSocket) -> String {
         let mut sent = String::new();
         for number in 0_u64.. {
-            let line = format!("{number:>1000}");
+            let line = format!("{number}{}", "x".repeat(TOO_MUCH));
             sent.push_str(&line);
             sent.push('\n');
             if !lent.send([b"", line.as_bytes(), b"\n"]).unwrap() {

@@ -102,6 +102,26 @@ impl Relay {
         }))
     }
 
+    /// A stream of all that `watch` shows, by `writer`.
+    #[cfg(test)]
+    pub(in crate::http) fn of(
+        subscription: crate::engine::Subscription,
+        writer: StreamWriter,
+        keep_alive: Duration,
+        stop: &crate::base::stop::Stop,
+    ) -> Box<Relay> {
+        Box::new(Relay {
+            name: "sse-test".to_owned(),
+            watch: Watch::new(subscription, writer.gone(), stop),
+            writer,
+            audience: Audience::Session,
+            keep_alive,
+            quiet_since: Instant::now(),
+            greeting: sse::RETRY,
+            is_ending: false,
+        })
+    }
+
     /// Streams until all there is was shown and `streams` takes the rest over, or to the end.
     pub fn run(mut self: Box<Self>, streams: &Streams) {
         self.watch.wake_by_channel();

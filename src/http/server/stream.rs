@@ -10,7 +10,7 @@ use crate::http::gate::LentSocket;
 
 /// How the client learns where the body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(in crate::http) enum Coding {
     /// The chunked coding.
     Chunked,
     /// By the end of the connection, for HTTP/1.0.
@@ -36,7 +36,7 @@ pub struct StreamWriter {
 const LEND_LIMIT: Duration = Duration::from_secs(1);
 
 impl StreamWriter {
-    pub(super) fn begin(
+    pub(in crate::http) fn begin(
         mut writer: Box<dyn Write + Send>,
         head: &[u8],
         coding: Coding,

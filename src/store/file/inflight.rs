@@ -92,6 +92,8 @@ impl Inflight {
         }
         self.len = Some(len + self.buffer.len() as u64);
         self.text_bytes += text.len() as u64;
+        // What it holds it keeps.
+        self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         Ok(())
     }
@@ -288,5 +290,13 @@ mod tests {
         let mixed = [&first[..head_end], &second[head_end..]].concat();
         assert_eq!(parse(&first).unwrap().text, "text");
         assert_eq!(parse(&mixed).unwrap().text, "");
+    }
+
+    #[test]
+    fn a_large_piece_leaves_no_large_buffer() {
+        let (_, _, mut journal) = journal();
+        journal.begin(&head(1)).unwrap();
+        journal.push(&"x".repeat(10 * BUFFER_BYTES_KEPT)).unwrap();
+        assert!(journal.buffer.capacity() <= BUFFER_BYTES_KEPT);
     }
 }

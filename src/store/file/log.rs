@@ -20,7 +20,7 @@ use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
 use crate::store::file::line;
 use crate::store::file::read::Place;
-use crate::store::file::snapshot::{self, Offsets};
+use crate::store::file::snapshot;
 use crate::store::file::unsure::Unsure;
 use crate::store::file::walk::Source;
 use crate::store::{SessionLog, Snapshot, StoreError};
@@ -106,23 +106,17 @@ impl Log {
         StoreError::ReadOnly(why)
     }
 
-    fn offsets(&self, snapshot: &Snapshot) -> Result<Offsets, StoreError> {
+    /// Where the line of `seq` begins, or would.
+    fn offset_of(&self, seq: Seq) -> Result<u64, StoreError> {
+        if seq > self.last_seq {
+            return Ok(self.len);
+        }
         let source = Source {
             file: &*self.file,
             path: &self.path,
             end: self.len,
         };
-        let offset_of = |seq: Seq| {
-            if seq > self.last_seq {
-                return Ok(self.len);
-            }
-            Ok::<u64, StoreError>(source.locate(seq)?.offset)
-        };
-        Ok(Offsets {
-            covered: offset_of(snapshot.summary.last_seq.next())?,
-            window: offset_of(snapshot.window_seq)?,
-            keys: offset_of(snapshot.summary.keys_from())?,
-        })
+        Ok(source.locate(seq)?.offset)
     }
 }
 
@@ -156,8 +150,8 @@ impl SessionLog for Log {
     }
 
     fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let offsets = self.offsets(snapshot)?;
-        snapshot::save(&*self.fs, &self.folder, &self.id, snapshot, offsets)
+        let end = self.offset_of(snapshot.summary.last_seq.next())?;
+        snapshot::save(&*self.fs, &self.folder, &self.id, snapshot, end)
     }
 
     fn len_bytes(&self) -> u64 {
@@ -188,4 +182,157 @@ pub(super) fn encode_all(records: &[Arc<Record>], buffer: &mut Vec<u8>) -> io::R
         line::encode(&**record, 0, buffer)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::fs::{Fault, FaultFs, FaultKind, Open, SimDisk};
+    use crate::store::file::testing::{at, bytes_of, disk_of, event, folder, id, line, lines};
+    use rustix::io::Errno;
+
+    /// The log of a disk whose two events are there, opened on `fs`.
+    fn open(fs: impl Fs + 'static) -> Log {
+        let fs: Arc<dyn Fs> = Arc::new(fs);
+        let file = fs.open(&folder().log(), Open::Append).unwrap();
+        let end = Place {
+            offset: lines(&[2]).concat().len() as u64,
+            seq: Seq(3),
+        };
+        Log::new(fs, folder(), id(), file, end, Unsure::default())
+    }
+
+    fn disk() -> SimDisk {
+        disk_of(&lines(&[2]).concat())
+    }
+
+    fn append(log: &mut Log, texts: &[&str]) -> Result<Vec<Arc<Record>>, StoreError> {
+        let events: Vec<Event> = texts.iter().map(|text| event(9, text)).collect();
+        let last = log.last_seq;
+        log.append(last, at(last.0 + 1), &events)
+    }
+
+    #[test]
+    fn an_append_is_on_disk_and_its_lines_tell_where_it_began() {
+        let disk = disk();
+        let mut log = open(disk.clone());
+        let stored = append(&mut log, &["a", "b"]).unwrap();
+        append(&mut log, &["c"]).unwrap();
+        let told: Vec<(u64, bool)> = stored.iter().map(|one| (one.seq.0, one.cont)).collect();
+        assert_eq!(told, [(3, false), (4, true)]);
+        let mut all = lines(&[2]).concat();
+        let mut second = line(4, true, "b");
+        // Of one append all bear one time.
+        let b = Record {
+            timestamp: at(3),
+            ..line::decode(&second[..second.len() - 1]).unwrap().record
+        };
+        second.clear();
+        line::encode(&b, 0, &mut second).unwrap();
+        all.extend([line(3, false, "a"), second, line(5, false, "c")].concat());
+        let found = bytes_of(&disk.harshest_cut(), &folder().log()).unwrap();
+        assert_eq!(String::from_utf8(found), String::from_utf8(all.clone()));
+        assert_eq!(log.len_bytes(), all.len() as u64);
+    }
+
+    #[test]
+    fn who_believes_in_another_end_is_refused_and_nothing_is_written() {
+        let disk = disk();
+        let mut log = open(disk.clone());
+        for wrong in [Seq(1), Seq(3)] {
+            let refused = log.append(wrong, at(3), &[event(9, "a")]);
+            assert!(matches!(
+                refused,
+                Err(StoreError::Conflict { actual: Seq(2), .. })
+            ));
+        }
+        assert!(log.append(Seq(2), at(3), &[]).unwrap().is_empty());
+        assert_eq!(
+            bytes_of(&disk, &folder().log()).unwrap(),
+            lines(&[2]).concat()
+        );
+    }
+
+    /// What an append comes to when its operation of that number (the write, the sync, …) fails.
+    fn append_failing(nth: u64, kind: FaultKind) -> (SimDisk, Log, Result<(), StoreError>) {
+        let disk = disk();
+        // The first is the opening.
+        let fault = Fault { at: 1 + nth, kind };
+        let mut log = open(FaultFs::new(Arc::new(disk.clone()), fault));
+        let result = append(&mut log, &["a", "b"]).map(drop);
+        (disk, log, result)
+    }
+
+    #[test]
+    fn a_short_write_is_taken_back_and_the_next_append_is_a_good_one() {
+        for bytes in [0, 1, 100, 400] {
+            for errno in [Errno::NOSPC, Errno::IO] {
+                let kind = FaultKind::ShortWrite { bytes, errno };
+                let (disk, mut log, result) = append_failing(1, kind);
+                assert_eq!(
+                    matches!(result, Err(StoreError::Full)),
+                    errno == Errno::NOSPC
+                );
+                assert!(matches!(
+                    result,
+                    Err(StoreError::Full | StoreError::Io { .. })
+                ));
+                let before = lines(&[2]).concat();
+                assert_eq!(
+                    bytes_of(&disk.harshest_cut(), &folder().log()).unwrap(),
+                    before
+                );
+                // Whatever of it reached the disk meanwhile, and in whatever order.
+                for seed in 0..20 {
+                    let cut = disk.cut(&mut fastrand::Rng::with_seed(seed));
+                    assert_eq!(bytes_of(&cut, &folder().log()).unwrap(), before);
+                }
+                append(&mut log, &["c"]).unwrap();
+                let after = [before, line(3, false, "c")].concat();
+                assert_eq!(
+                    bytes_of(&disk.harshest_cut(), &folder().log()).unwrap(),
+                    after
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn after_a_failed_sync_or_cut_nothing_more_is_written() {
+        let failed_sync = (2, FaultKind::Error(Errno::IO));
+        // All after the write fails too, and so does what would take it back.
+        let failed_cut = (1, FaultKind::Dead);
+        for (nth, kind) in [failed_sync, failed_cut] {
+            let (disk, mut log, result) = append_failing(nth, kind);
+            assert!(matches!(result, Err(StoreError::ReadOnly(_))), "{result:?}");
+            let left = bytes_of(&disk, &folder().log());
+            let again = append(&mut log, &["c"]);
+            assert!(matches!(again, Err(StoreError::ReadOnly(_))), "{again:?}");
+            assert_eq!(bytes_of(&disk, &folder().log()), left);
+            assert!(
+                log.unsure.why(&id()).is_some(),
+                "it is known beyond this log"
+            );
+        }
+    }
+
+    #[test]
+    fn a_large_append_leaves_no_large_buffer() {
+        let mut log = open(disk());
+        append(&mut log, &[&"x".repeat(10 * BUFFER_BYTES_KEPT)]).unwrap();
+        assert!(log.buffer.capacity() <= BUFFER_BYTES_KEPT);
+    }
+
+    #[test]
+    fn a_place_is_told_for_every_event_and_for_the_one_to_come() {
+        let mut log = open(disk());
+        append(&mut log, &["a", "b"]).unwrap();
+        let found = bytes_of(&disk(), &folder().log()).unwrap();
+        let ends = lines(&[2]);
+        let places = [0, ends[0].len() as u64, found.len() as u64];
+        for (seq, place) in (1..).zip(places) {
+            assert_eq!(log.offset_of(Seq(seq)).unwrap(), place, "{seq}");
+        }
+        assert_eq!(log.offset_of(Seq(5)).unwrap(), log.len);
+    }
 }

@@ -421,3 +421,6 @@ fn summary_of(source: Source<'_>, fitting: Option<Fitting>) -> Result<Summary, S
     }
     Ok(summary)
 }
+
+#[cfg(test)]
+mod testing;

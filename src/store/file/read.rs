@@ -255,3 +255,190 @@ fn message_id(event: &Event) -> Option<&MessageId> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::base::fs::{File, Fs as _, Open};
+    use crate::store::file::testing::{disk_of, folder, line, lines};
+
+    const ALL: Limit = Limit {
+        records: usize::MAX,
+        bytes: usize::MAX,
+    };
+
+    fn opened(log: &[u8]) -> Box<dyn File> {
+        disk_of(log).open(&folder().log(), Open::Read).unwrap()
+    }
+
+    fn source(file: &dyn File) -> Source<'_> {
+        Source::new(file, Path::new("events.jsonl")).unwrap()
+    }
+
+    /// Appends of very different lengths, several times what is read at once.
+    fn long_log() -> (Vec<Vec<u8>>, Vec<u64>) {
+        let appends: Vec<u64> = (0..60).map(|n| [1, 2, 40, 3][n % 4]).collect();
+        (lines(&appends), appends)
+    }
+
+    /// Where the lines begin.
+    fn offsets(lines: &[Vec<u8>]) -> Vec<u64> {
+        let mut next = 0;
+        let starts = lines.iter().map(|line| {
+            let start = next;
+            next += line.len() as u64;
+            start
+        });
+        starts.collect()
+    }
+
+    #[test]
+    fn every_event_is_found_in_its_place_and_what_comes_after_the_last_at_the_end() {
+        let (lines, _) = long_log();
+        let log = opened(&lines.concat());
+        assert!(log.len().unwrap() > 4 * NEAR_BYTES);
+        for (seq, offset) in (1..).zip(offsets(&lines)) {
+            let seq = Seq(seq);
+            assert_eq!(source(&*log).locate(seq).unwrap(), Place { offset, seq });
+        }
+        let end = Place {
+            offset: log.len().unwrap(),
+            seq: Seq(lines.len() as u64 + 1),
+        };
+        for beyond in [end.seq, Seq(u64::MAX)] {
+            assert_eq!(source(&*log).locate(beyond).unwrap(), end);
+        }
+    }
+
+    #[test]
+    fn a_search_ends_where_an_append_begins() {
+        let (lines, appends) = long_log();
+        let log = opened(&lines.concat());
+        let starts = offsets(&lines);
+        let mut first = 0;
+        let begins: Vec<u64> = appends
+            .iter()
+            .map(|events| {
+                let at = starts[first];
+                first += *events as usize;
+                at
+            })
+            .collect();
+        for (seq, offset) in (1..).zip(&starts) {
+            let near = source(&*log).halve(|head| head.seq <= Seq(seq)).unwrap();
+            assert!(
+                begins.contains(&near),
+                "event {seq}: {near} is within an append"
+            );
+            assert!(near <= *offset && offset - near <= 2 * NEAR_BYTES);
+        }
+    }
+
+    #[test]
+    fn pages_go_on_from_one_another_in_both_directions() {
+        let (lines, _) = long_log();
+        let log = opened(&lines.concat());
+        let all: Vec<u64> = (1..=lines.len() as u64).collect();
+        let seqs = |page: Vec<Record>| page.into_iter().map(|one| one.seq.0).collect::<Vec<_>>();
+        for limit in [
+            ALL,
+            Limit { records: 7, ..ALL },
+            Limit {
+                bytes: 1_000,
+                ..ALL
+            },
+            // Less than any record has: one is returned all the same.
+            Limit { bytes: 1, ..ALL },
+        ] {
+            let mut forwards: Vec<u64> = Vec::new();
+            while forwards.len() < all.len() {
+                let from = Seq(forwards.len() as u64 + 1);
+                let page = seqs(source(&*log).page(from, limit).unwrap());
+                assert!(!page.is_empty() && page.len() <= limit.records);
+                forwards.extend(page);
+            }
+            assert_eq!(forwards, all, "{limit:?}");
+            let mut backwards: Vec<u64> = Vec::new();
+            let mut before = Seq(lines.len() as u64 + 1);
+            while before > Seq(1) {
+                let page = source(&*log).page_before(before, limit);
+                let page = seqs(page.unwrap());
+                assert!(!page.is_empty() && page.len() <= limit.records);
+                before = Seq(page[0]);
+                backwards.splice(..0, page);
+            }
+            assert_eq!(backwards, all, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_tells_of_damage_within_it_and_of_none_elsewhere() {
+        let mut log = lines(&[1; 20]);
+        log[9][40] ^= 1;
+        let log = opened(&log.concat());
+        let page = |from, records| {
+            let limit = Limit { records, ..ALL };
+            source(&*log).page(Seq(from), limit)
+        };
+        assert_eq!(page(1, 9).unwrap().len(), 9);
+        assert!(matches!(
+            page(1, 10),
+            Err(StoreError::Damaged { line: 10, .. })
+        ));
+        assert!(matches!(
+            page(10, 1),
+            Err(StoreError::Damaged { line: 10, .. })
+        ));
+        assert_eq!(page(11, 10).unwrap().len(), 10);
+    }
+
+    #[test]
+    fn what_a_torn_append_left_is_no_place_to_read_from() {
+        // Of the second append the first line is bad, and the others are as they were written.
+        let mut log = lines(&[2, 3]);
+        log[2][40] ^= 1;
+        let end = Place {
+            offset: log[..2].concat().len() as u64,
+            seq: Seq(3),
+        };
+        let log = opened(&log.concat());
+        for seq in 3..7 {
+            assert_eq!(source(&*log).locate(Seq(seq)).unwrap(), end, "{seq}");
+        }
+        let page = source(&*log).page(Seq(1), ALL).unwrap();
+        assert_eq!(page.len(), 2);
+    }
+
+    #[test]
+    fn a_message_is_found_by_its_time_and_also_where_the_clock_was_set_back() {
+        let minted = |seq: u64| Timestamp::from_micros(seq * 1_000_000);
+        let message = |seq: u64| crate::domain::story::user(seq, &"words ".repeat(20));
+        let line_at = |seq: u64, second: u64| {
+            let record = Record {
+                seq: Seq(seq),
+                timestamp: minted(second),
+                cont: false,
+                event: message(seq),
+            };
+            let mut bytes = Vec::new();
+            line::encode(&record, 0, &mut bytes).unwrap();
+            bytes
+        };
+        let mut log = line(1, false, "");
+        (2..400).for_each(|seq| log.extend(line_at(seq, 1_000 + seq)));
+        let log = opened(&log);
+        for seq in [2, 77, 399] {
+            let id = crate::domain::story::message_id(seq);
+            // From the time when it was written, and from one long after.
+            for second in [1_000 + seq, 5_000] {
+                let found = source(&*log).find_message(&id, minted(second));
+                assert_eq!(found.unwrap().unwrap().seq, Seq(seq), "{second}");
+            }
+        }
+        let unknown = crate::domain::story::message_id(1_000);
+        let found = source(&*log).find_message(&unknown, minted(1_100));
+        assert_eq!(found.unwrap(), None);
+    }
+}

@@ -68,3 +68,116 @@ fn save_torn(fs: &dyn Fs, folder: &Folder, log: &dyn File, offset: u64) -> io::R
     fs.sync_dir(folder.path())?;
     Ok(copied)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::fs::SimDisk;
+    use crate::store::file::testing::{bytes_of, disk_of, folder, line, lines};
+
+    /// Mends the end of a log from `covered` on; the disk after the harshest power cut, and the end.
+    fn recovered(log: &[u8], covered: Place) -> (SimDisk, Result<Place, StoreError>) {
+        let disk = disk_of(log);
+        let mut file = disk.open(&folder().log(), Open::Append).unwrap();
+        let end = recover(&disk, &folder(), &mut *file, covered);
+        (disk.harshest_cut(), end)
+    }
+
+    fn log_and_torn(disk: &SimDisk) -> (Vec<u8>, Option<Vec<u8>>) {
+        let log = bytes_of(disk, &folder().log()).unwrap();
+        (log, bytes_of(disk, &folder().torn()))
+    }
+
+    #[test]
+    fn of_an_interrupted_append_the_good_beginning_stays_and_the_rest_is_kept_aside() {
+        let all = lines(&[2, 3]);
+        let good = |lines: usize| all[..lines].concat();
+        let mut flipped = all.clone();
+        flipped[2][40] ^= 1;
+        for (why, log, kept) in [
+            ("nothing is wrong", good(5), 5),
+            ("half a line", [good(4), all[4][..20].to_vec()].concat(), 4),
+            (
+                "a line of rubbish",
+                [good(5), b"rubbish\n".to_vec()].concat(),
+                5,
+            ),
+            ("a bad line with others of its append", flipped.concat(), 2),
+            ("an empty line", [good(5), b"\n".to_vec()].concat(), 5),
+        ] {
+            let (disk, end) = recovered(&log, Place::START);
+            let expected = Place {
+                offset: good(kept).len() as u64,
+                seq: Seq(kept as u64 + 1),
+            };
+            assert_eq!(end.unwrap(), expected, "{why}");
+            let rest = log[good(kept).len()..].to_vec();
+            let torn = (!rest.is_empty()).then_some(rest);
+            assert_eq!(log_and_torn(&disk), (good(kept), torn), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_lacks_only_its_newline_gets_it() {
+        let good = lines(&[2, 1]).concat();
+        let (disk, end) = recovered(&good[..good.len() - 1], Place::START);
+        let expected = Place {
+            offset: good.len() as u64,
+            seq: Seq(4),
+        };
+        assert_eq!(end.unwrap(), expected);
+        assert_eq!(log_and_torn(&disk), (good, None));
+    }
+
+    #[test]
+    fn damage_before_a_later_append_is_told_and_changes_nothing() {
+        for place in 1..4 {
+            let mut log = lines(&[2, 1, 1, 1]);
+            log[place][40] ^= 1;
+            let (disk, end) = recovered(&log.concat(), Place::START);
+            let line = place as u64 + 1;
+            assert!(matches!(end, Err(StoreError::Damaged { line: told, .. }) if told == line));
+            assert_eq!(log_and_torn(&disk), (log.concat(), None));
+        }
+    }
+
+    #[test]
+    fn a_gap_is_damage_wherever_the_reading_begins() {
+        let log = [lines(&[2]), vec![line(4, false, "a"), line(5, false, "b")]].concat();
+        let (_, end) = recovered(&log.concat(), Place::START);
+        assert!(
+            matches!(end, Err(StoreError::Damaged { line: 3, .. })),
+            "{end:?}"
+        );
+        // And what a snapshot covers is not read.
+        let covered = Place {
+            offset: log[..3].concat().len() as u64,
+            seq: Seq(5),
+        };
+        let (_, end) = recovered(&log.concat(), covered);
+        assert_eq!(end.unwrap().seq, Seq(6));
+    }
+
+    #[test]
+    fn bytes_that_were_cut_before_stay_before_those_of_this_time() {
+        let good = lines(&[2]).concat();
+        let disk = disk_of(&[good.clone(), b"one".to_vec()].concat());
+        for more in ["", "two"] {
+            let mut file = disk.open(&folder().log(), Open::Append).unwrap();
+            file.write_all(more.as_bytes()).unwrap();
+            recover(&disk, &folder(), &mut *file, Place::START).unwrap();
+        }
+        assert_eq!(log_and_torn(&disk), (good, Some(b"onetwo".to_vec())));
+    }
+
+    #[test]
+    fn what_a_killed_process_wrote_without_a_sync_is_synced() {
+        let good = lines(&[2, 1]);
+        let disk = disk_of(&good[..2].concat());
+        let mut file = disk.open(&folder().log(), Open::Append).unwrap();
+        file.write_all(&good[2]).unwrap();
+        assert_eq!(log_and_torn(&disk.harshest_cut()).0, good[..2].concat());
+        recover(&disk, &folder(), &mut *file, Place::START).unwrap();
+        assert_eq!(log_and_torn(&disk.harshest_cut()).0, good.concat());
+    }
+}

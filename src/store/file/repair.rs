@@ -290,3 +290,228 @@ fn len_of(fs: &dyn Fs, path: &Path) -> u64 {
     let opened = fs.open(path, Open::Read);
     opened.and_then(|file| file.len()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use crate::base::fs::{Fault, FaultFs, FaultKind, SimDisk};
+    use crate::domain::ids::Seq;
+    use crate::store::file::testing::{
+        at, bytes_of, disk_of, disk_with, folder, id, line, lines, store_on,
+    };
+    use crate::store::{Limit, Snapshot};
+    use rustix::io::Errno;
+
+    /// All records of a log.
+    fn records(disk: &SimDisk) -> Vec<Record> {
+        let all = Limit {
+            records: usize::MAX,
+            bytes: usize::MAX,
+        };
+        store_on(disk.clone()).records(&id(), Seq(1), all).unwrap()
+    }
+
+    /// What the marks of a mended log say, by the numbers of the events that they stand for.
+    fn marks(disk: &SimDisk) -> Vec<(u64, Timestamp, String)> {
+        let marks = records(disk)
+            .into_iter()
+            .filter_map(|record| match record.event {
+                Event::Error { code, message } if code == EVENT_LOST => {
+                    Some((record.seq.0, record.timestamp, message))
+                }
+                _ => None,
+            });
+        marks.collect()
+    }
+
+    /// A log with one damaged place for each of these lines, from 0.
+    fn damaged(places: &[usize]) -> Vec<Vec<u8>> {
+        let mut log = lines(&[1; 12]);
+        for place in places {
+            log[*place][40] ^= 1;
+        }
+        log
+    }
+
+    /// The snapshot of a good log.
+    fn snapshot_bytes(log: &[u8]) -> Vec<u8> {
+        let disk = disk_of(log);
+        let store = store_on(disk.clone());
+        let summary = store.summary(&id()).unwrap();
+        let snapshot = Snapshot {
+            summary,
+            window_seq: Seq(1),
+            marks: crate::domain::window::Marks::default(),
+        };
+        store
+            .open(&id())
+            .unwrap()
+            .log
+            .save_snapshot(&snapshot)
+            .unwrap();
+        bytes_of(&disk, &folder().snapshot()).unwrap()
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_neither_examined_nor_mended() {
+        let newer = r#"{"seq":1,"timestamp":"2026-11-22T06:00:00Z","type":"session_start","format":2,"agent":"a","on_disconnect":"pause"}"#;
+        let log = format!("{newer}\nsomething else entirely\n{newer}\n");
+        let disk = disk_of(log.as_bytes());
+        let store = store_on(disk.clone());
+        let refused = store.repair(&id());
+        let is_newer =
+            |error: &StoreError| matches!(error, StoreError::NewerFormat { format: 2, .. });
+        assert!(
+            matches!(&refused, Err(RepairError::Store(error)) if is_newer(error)),
+            "{refused:?}"
+        );
+        assert!(is_newer(&store.examine(&id()).unwrap_err()));
+        assert!(is_newer(&store.check(&id()).unwrap_err()));
+        let names = disk.list_dir(folder().path()).unwrap();
+        assert_eq!(names, ["events.jsonl"], "no copy, nothing new");
+        assert_eq!(bytes_of(&disk, &folder().log()).unwrap(), log.as_bytes());
+    }
+
+    #[test]
+    fn each_mark_names_the_line_that_was_bad_in_its_place_and_bears_the_time_before_it() {
+        let disk = disk_of(&damaged(&[2, 5, 6, 9]).concat());
+        store_on(disk.clone()).repair(&id()).unwrap().unwrap();
+        let mut told = Vec::new();
+        for (seq, time, message) in marks(&disk) {
+            let (_, line) = message.split_once("damaged-1:").unwrap();
+            told.push((seq, time, line.split(':').next().unwrap().to_owned()));
+        }
+        let mark = |seq, second, line: &str| (seq, at(second), line.to_owned());
+        // Of two in a row the first is named.
+        let expected = [
+            mark(3, 2, "3"),
+            mark(6, 5, "6"),
+            mark(7, 5, "6"),
+            mark(10, 9, "10"),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn an_event_that_no_line_has_is_not_blamed_on_an_earlier_bad_one() {
+        let mut log = damaged(&[2]);
+        log.remove(6);
+        let disk = disk_of(&log.concat());
+        store_on(disk.clone()).repair(&id()).unwrap().unwrap();
+        let marks = marks(&disk);
+        assert_eq!(marks.len(), 2, "{marks:?}");
+        assert_eq!(marks[1].0, 7);
+        assert!(marks[1].2.contains("no line had its number"), "{marks:?}");
+    }
+
+    #[test]
+    fn times_of_a_mended_log_never_go_back() {
+        let mut log = damaged(&[]);
+        let text = String::from_utf8(log[4].clone()).unwrap();
+        let (_, rest) = text.split_once("\"seq\"").unwrap();
+        // An event from a time when the clock was ahead, by hand; the next one is lost.
+        let ahead =
+            format!("{{\"seq\"{rest}").replace("1970-01-01T00:00:05", "1970-01-01T00:01:00");
+        log[4] = ahead.into_bytes();
+        log[6][40] ^= 1;
+        let disk = disk_of(&log.concat());
+        store_on(disk.clone()).repair(&id()).unwrap().unwrap();
+        let marks = marks(&disk);
+        assert_eq!((marks[0].0, marks[0].1), (7, at(60)), "{marks:?}");
+    }
+
+    #[test]
+    fn a_lost_beginning_bears_the_time_that_the_snapshot_knows_and_what_follows_no_earlier_one() {
+        let good = lines(&[1; 12]).concat();
+        let snapshot = snapshot_bytes(&good);
+        // Nothing is left, or the second event is lost too.
+        for (log, lost) in [
+            (Vec::new(), vec![]),
+            (lines(&[1; 12])[2..].concat(), vec![2]),
+        ] {
+            let disk = disk_with(&[(folder().log(), &log), (folder().snapshot(), &snapshot)]);
+            store_on(disk.clone()).repair(&id()).unwrap().unwrap();
+            assert_eq!(records(&disk)[0].timestamp, at(1));
+            let marks = marks(&disk);
+            let seqs: Vec<u64> = marks.iter().map(|(seq, ..)| *seq).collect();
+            assert_eq!(seqs, lost);
+            assert!(marks.iter().all(|(_, time, _)| *time == at(1)));
+        }
+    }
+
+    #[test]
+    fn a_log_without_any_event_is_damaged_and_not_torn() {
+        for (log, places) in [("", 1), ("rubbish", 2), ("rubbish\nmore\n", 3)] {
+            let disk = disk_of(log.as_bytes());
+            let report = store_on(disk).examine(&id()).unwrap();
+            assert_eq!(
+                (report.damaged_places, report.torn_bytes),
+                (places, 0),
+                "{log:?}"
+            );
+            assert!(!report.is_whole());
+        }
+    }
+
+    #[test]
+    fn the_snapshot_goes_with_what_it_counted_and_a_failure_to_remove_it_is_told() {
+        let snapshot = snapshot_bytes(&lines(&[1; 12]).concat());
+        let log = damaged(&[4]).concat();
+        let disk = || disk_with(&[(folder().log(), &log), (folder().snapshot(), &snapshot)]);
+        let mended = disk();
+        store_on(mended.clone()).repair(&id()).unwrap().unwrap();
+        assert_eq!(bytes_of(&mended.harshest_cut(), &folder().snapshot()), None);
+        let counting = FaultFs::counting(Arc::new(disk()));
+        store_on(counting.clone()).repair(&id()).unwrap();
+        for at in 1..=counting.operations() {
+            let kind = FaultKind::Error(Errno::IO);
+            let disk = disk();
+            let faulty = FaultFs::new(Arc::new(disk.clone()), Fault { at, kind });
+            let result = store_on(faulty).repair(&id());
+            let is_here = bytes_of(&disk, &folder().snapshot()).is_some();
+            // It says yes only when no snapshot is left that knows another log.
+            assert!(result.is_err() || !is_here, "operation {at}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_that_was_never_snapshot_is_mended_like_any_other() {
+        let disk = disk_of(&damaged(&[4]).concat());
+        let mended = store_on(disk.clone()).repair(&id()).unwrap().unwrap();
+        assert_eq!((mended.lost, mended.torn_bytes), (1, 0));
+        assert_eq!(
+            bytes_of(&disk, &folder().damaged(1)).unwrap(),
+            damaged(&[4]).concat()
+        );
+    }
+
+    #[test]
+    fn the_agent_of_a_lost_beginning_is_found_in_the_first_reply() {
+        use crate::domain::story;
+        let event = |seq: u64, event: Event| {
+            let record = Record {
+                timestamp: at(seq),
+                ..story::record(seq, event)
+            };
+            let mut bytes = Vec::new();
+            crate::store::file::line::encode(&record, 0, &mut bytes).unwrap();
+            bytes
+        };
+        let log = [
+            b"rubbish\n".to_vec(),
+            event(2, story::user(1, "hi")),
+            event(3, story::started(1, crate::domain::event::Trigger::Message)),
+            event(4, story::reply(2, 3, "yes").event()),
+            line(5, false, "more"),
+        ];
+        let disk = disk_of(&log.concat());
+        store_on(disk.clone()).repair(&id()).unwrap().unwrap();
+        let first = records(&disk).remove(0);
+        let Event::SessionStart(start) = &first.event else {
+            panic!("{first:?}");
+        };
+        assert_eq!((start.agent.as_str(), first.timestamp), ("ada", at(4)));
+    }
+}

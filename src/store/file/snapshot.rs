@@ -25,20 +25,6 @@ pub(super) const BYTES_MAX: usize = 4 << 10;
 
 const SCHEMA_VERSION: u32 = 1;
 
-/// Byte offsets in the log that a snapshot names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Offsets {
-    /// The end of what the snapshot covers.
-    #[serde(rename = "log_offset")]
-    pub(super) covered: u64,
-    /// From where the window of the next model call is read.
-    #[serde(rename = "window_offset")]
-    pub(super) window: u64,
-    /// From where the last messages are whose keys count.
-    #[serde(rename = "keys_offset")]
-    pub(super) keys: u64,
-}
-
 /// A snapshot that fits its log.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fitting {
@@ -56,19 +42,19 @@ struct StateFile {
     window_seq: Seq,
     #[serde(default)]
     window: Marks,
-    #[serde(flatten)]
-    offsets: Offsets,
+    /// Where what it covers ends in the log.
+    log_offset: u64,
     #[serde(flatten)]
     summary: Summary,
 }
 
-/// Replaces the snapshot of a session.
+/// Replaces the snapshot of a session; what it covers ends at `log_offset`.
 pub(super) fn save(
     fs: &dyn Fs,
     folder: &Folder,
     id: &SessionId,
     snapshot: &Snapshot,
-    offsets: Offsets,
+    log_offset: u64,
 ) -> Result<(), StoreError> {
     let path = folder.snapshot();
     let file = StateFile {
@@ -76,7 +62,7 @@ pub(super) fn save(
         session_id: id.clone(),
         window_seq: snapshot.window_seq,
         window: snapshot.marks,
-        offsets,
+        log_offset,
         summary: snapshot.summary.clone(),
     };
     let text = yaml::to_string(&file)
@@ -148,7 +134,7 @@ fn parse(fs: &dyn Fs, folder: &Folder, id: &SessionId) -> Result<StateFile, Unfi
 fn read(fs: &dyn Fs, folder: &Folder, id: &SessionId, log: &dyn File) -> Result<Fitting, Unfit> {
     let file = parse(fs, folder, id)?;
     let covered = Place {
-        offset: file.offsets.covered,
+        offset: file.log_offset,
         seq: file.summary.last_seq.next(),
     };
     check_fit(log, covered)?;
@@ -174,4 +160,139 @@ fn check_fit(log: &dyn File, covered: Place) -> Result<(), Unfit> {
         return Err(Unfit::Other("the log has another record there"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::fs::SimDisk;
+    use crate::domain::state::SessionState;
+    use crate::domain::window::Limits;
+    use crate::store::file::testing::{bytes_of, disk_of, folder, id, lines};
+    use crate::store::file::walk::Source;
+
+    /// A snapshot of all of a log.
+    fn snapshot_of(disk: &SimDisk) -> Snapshot {
+        let log = disk.open(&folder().log(), fs::Open::Read).unwrap();
+        let path = folder().log();
+        let mut state = SessionState::new(Limits::none());
+        let mut walk = Source::new(&*log, &path).unwrap().walk(0, None);
+        while let Some(found) = walk.next().unwrap() {
+            state.apply(&found.record);
+        }
+        Snapshot {
+            summary: state.summary,
+            window_seq: Seq(2),
+            marks: Marks::default(),
+        }
+    }
+
+    /// A disk with a log, and the snapshot of all of it.
+    fn saved(lines: &[Vec<u8>]) -> (SimDisk, Snapshot) {
+        let log = lines.concat();
+        let disk = disk_of(&log);
+        let snapshot = snapshot_of(&disk);
+        save(&disk, &folder(), &id(), &snapshot, log.len() as u64).unwrap();
+        (disk, snapshot)
+    }
+
+    fn loaded(disk: &SimDisk) -> Option<Fitting> {
+        let log = disk.open(&folder().log(), fs::Open::Read).unwrap();
+        load(disk, &folder(), &id(), &*log)
+    }
+
+    /// The same disk with another log beside the snapshot.
+    fn with_log(disk: &SimDisk, lines: &[Vec<u8>]) -> SimDisk {
+        let disk = disk.fork();
+        let mut log = disk.open(&folder().log(), fs::Open::Empty).unwrap();
+        log.write_all(&lines.concat()).unwrap();
+        disk
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_and_says_where_the_log_goes_on() {
+        let lines = lines(&[2, 3, 1]);
+        let (disk, snapshot) = saved(&lines[..5]);
+        let covered = Place {
+            offset: lines[..5].concat().len() as u64,
+            seq: Seq(6),
+        };
+        // More may have been written since.
+        for end in [5, 6] {
+            let found = loaded(&with_log(&disk, &lines[..end])).unwrap();
+            assert_eq!((&found.snapshot, found.covered), (&snapshot, covered));
+        }
+        let after_a_cut = loaded(&disk.harshest_cut()).unwrap();
+        assert_eq!(after_a_cut.snapshot, snapshot);
+    }
+
+    #[test]
+    fn a_snapshot_fits_only_a_log_that_has_its_last_event_in_that_place() {
+        let all = lines(&[2, 3, 1]);
+        let (disk, _) = saved(&all[..5]);
+        let mut longer = all.clone();
+        longer[1] = crate::store::file::testing::line(2, true, "some longer words");
+        let mut damaged = all.clone();
+        damaged[4][40] ^= 1;
+        for (why, log) in [
+            ("it is shorter", &all[..4]),
+            (
+                "it ends within the last line",
+                &[all[..4].to_vec(), vec![all[4][..9].to_vec()]].concat(),
+            ),
+            ("it is empty", &[]),
+            ("other lines stand before", &longer[..]),
+            ("its last event is damaged", &damaged[..]),
+            (
+                "its last event is another",
+                &[all[..4].to_vec(), vec![all[5].clone()]].concat(),
+            ),
+        ] {
+            assert_eq!(loaded(&with_log(&disk, log)), None, "{why}");
+        }
+        assert!(loaded(&disk).is_some());
+    }
+
+    #[test]
+    fn a_snapshot_of_another_session_or_version_or_place_is_of_no_use() {
+        let (disk, _) = saved(&lines(&[2, 3]));
+        let path = folder().snapshot();
+        let good = String::from_utf8(bytes_of(&disk, &path).unwrap()).unwrap();
+        let len = lines(&[2, 3]).concat().len();
+        let offset = |n: usize| format!("log_offset: {n}");
+        for (from, to) in [
+            ("schema_version: 1", "schema_version: 2".to_owned()),
+            (id().as_str(), SessionId::mint(1, 1).to_string()),
+            ("last_seq: 5", "last_seq: 4".to_owned()),
+            (&offset(len), offset(len - 1)),
+            (&offset(len), offset(len + 1)),
+            (&offset(len), offset(0)),
+            (&good, String::new()),
+        ] {
+            assert!(good.contains(from), "{from} in {good}");
+            fs::replace_file(&disk, &path, good.replace(from, &to).as_bytes()).unwrap();
+            assert_eq!(loaded(&disk), None, "{from} as {to}");
+        }
+    }
+
+    #[test]
+    fn the_file_holds_one_offset_and_those_of_older_versions_are_not_missed() {
+        let (disk, snapshot) = saved(&lines(&[2, 3]));
+        let path = folder().snapshot();
+        let text = String::from_utf8(bytes_of(&disk, &path).unwrap()).unwrap();
+        assert_eq!(text.matches("_offset:").count(), 1, "{text}");
+        let older = text.replace("log_offset", "window_offset: 7\nkeys_offset: 9\nlog_offset");
+        fs::replace_file(&disk, &path, older.as_bytes()).unwrap();
+        assert_eq!(loaded(&disk).unwrap().snapshot, snapshot);
+    }
+
+    #[test]
+    fn what_would_be_too_large_is_not_written_and_the_older_one_stays() {
+        let (disk, snapshot) = saved(&lines(&[2, 3]));
+        let mut large = snapshot.clone();
+        large.summary.title = Some("x".repeat(BYTES_MAX));
+        let len = lines(&[2, 3]).concat().len() as u64;
+        save(&disk, &folder(), &id(), &large, len).unwrap();
+        assert_eq!(loaded(&disk).unwrap().snapshot, snapshot);
+    }
 }

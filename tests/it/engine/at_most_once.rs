@@ -395,7 +395,7 @@ fn a_cancel_stops_a_tool_and_its_turn() {
     let paying = Paying::start(Effect::Write);
     let asked_at = Instant::now();
     assert!(paying.world.sessions.cancel(&paying.id).unwrap());
-    assert!(asked_at.elapsed() < Duration::from_secs(5));
+    assert!(asked_at.elapsed() < PATIENCE, "it was waited for");
     let kinds = paying.world.kinds(&paying.id);
     assert_eq!(kinds[kinds.len() - 2..], ["tool_result", "turn_ended"]);
     paying.world.model.reply(text("fresh"));

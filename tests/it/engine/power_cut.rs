@@ -26,14 +26,6 @@ fn world_on(disk: &SimDisk) -> World {
     }
 }
 
-/// The disk after a power cut that took all that was not synced.
-fn harshest_cut(disk: &SimDisk) -> SimDisk {
-    // The first number says how likely an unsynced change survives, with 0 for never.
-    let takes_all = |seed: &u64| fastrand::Rng::with_seed(*seed).usize(..5) == 0;
-    let seed = (0..).find(takes_all).unwrap();
-    disk.cut(&mut fastrand::Rng::with_seed(seed))
-}
-
 #[test]
 fn text_that_a_power_cut_took_is_taken_back_and_said_again() {
     for comes_back_early in [true, false] {
@@ -46,7 +38,7 @@ fn text_that_a_power_cut_took_is_taken_back_and_said_again() {
         world.sessions.submit(&id, message("hello")).unwrap();
         client.read_until_said(&mut attached, "lost words ");
 
-        let after = world_on(&harshest_cut(&disk));
+        let after = world_on(&disk.harshest_cut());
         let reply = "quite other words, and many more of them";
         after.model.reply(match comes_back_early {
             true => stall().and_text(reply),
@@ -87,7 +79,7 @@ fn a_power_cut_in_a_continuation_takes_back_no_more_than_it_took() {
         .unwrap();
     client.read_until_said(&mut attached, "one two ");
 
-    let world = world_on(&harshest_cut(&disk));
+    let world = world_on(&disk.harshest_cut());
     world.model.reply(text("three"));
     world.sessions.recover(Recovery::TakeUp, || false).unwrap();
     client.read_on(&world, &id);

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use duragent::base::fs::{Fault, FaultFs, FaultKind, Fs, SimDisk};
 use duragent::domain::event::ToolCall;
+use duragent::store::{Limit, SessionStore as _};
 use duragent::tools::{Run, ToolKind};
 use rustix::io::Errno;
 
@@ -266,7 +267,7 @@ fn without_power_from_any_operation_on_nothing_runs_once_too_often() {
             let disk = SimDisk::new();
             let tool = deeds(effect, &disk);
             let fs = FaultFs::new(Arc::new(disk.clone()), Fault { at, kind });
-            let is_whole = runs_until_dead(engine_on(fs.clone(), &tool), &fs, at);
+            let is_whole = runs_until_dead(engine_on(fs.clone(), &tool), &fs, &disk, at);
             let disk = disk.cut(&mut fastrand::Rng::with_seed(at));
             let mut user = User {
                 sessions: engine_on(disk.clone(), &tool),
@@ -294,8 +295,14 @@ fn without_power_from_any_operation_on_nothing_runs_once_too_often() {
     }
 }
 
-/// Lets the turn go on until the disk does nothing more; whether it came to its end.
-fn runs_until_dead(sessions: Sessions, fs: &FaultFs, at: u64) -> bool {
+/// Lets the turn go on until the disk does nothing more; whether it came to its end. It looks at the
+/// `disk` itself: its own reads would be operations too, and each run would die at another step.
+fn runs_until_dead(sessions: Sessions, fs: &FaultFs, disk: &SimDisk, at: u64) -> bool {
+    let store = FileStore::new(Arc::new(disk.clone()), PathBuf::from("/workspace"));
+    let all = Limit {
+        records: usize::MAX,
+        bytes: usize::MAX,
+    };
     let key = SourceId::parse("c-1").unwrap();
     let is_dead = || fs.operations() >= at;
     let deadline = Instant::now() + PATIENCE;
@@ -310,7 +317,7 @@ fn runs_until_dead(sessions: Sessions, fs: &FaultFs, at: u64) -> bool {
             if is_idle && is_dead() {
                 break;
             }
-            let log = sessions.events(&id, Seq::ZERO, 1_000).unwrap_or_default();
+            let log = store.records(&id, Seq(1), all).unwrap_or_default();
             is_whole = log.iter().any(|record| is_turn_end(&record.event));
             if is_whole && !is_dead() {
                 break;

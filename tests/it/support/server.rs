@@ -29,8 +29,8 @@ use tempfile::TempDir;
 
 use super::process::end_of;
 
-/// How long a test waits for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for what must happen: long enough for a machine that has much else to do.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How often something is looked at that tells nobody when it changes.
 const GLANCE: Duration = Duration::from_millis(10);
 
@@ -46,14 +46,12 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Does something that must take less than `limit`, and again where it took longer: the machine
-/// may have been busy with something else.
+/// Does something that must take less than `limit`, and again where it took longer, since the machine
+/// may have been busy with something else: for as long as [`PATIENCE`] lasts.
 pub fn within(limit: Duration, mut attempt: impl FnMut() -> Duration) {
-    let took: Vec<Duration> = (0..5)
-        .map(|_| attempt())
-        .take_while(|took| *took >= limit)
-        .collect();
-    assert!(took.len() < 5, "never within {limit:?}: {took:?}");
+    eventually(&format!("something takes less than {limit:?}"), || {
+        (attempt() < limit).then_some(())
+    });
 }
 
 /// Makes a program, in a process of its own: a child that another test starts meanwhile would hold

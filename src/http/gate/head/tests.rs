@@ -111,6 +111,18 @@ fn the_body_ends_where_the_head_says() {
 fn heads_are_limited_in_bytes_and_in_headers() {
     let long = format!("GET /{} HTTP/1.1\r\n", "a".repeat(MAX));
     assert_eq!(refused(&long), 431);
+    // To the byte: a head of so many is one, and one more is too much, whole or not.
+    let text = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".as_bytes();
+    let statuses = |text: &[u8], max: usize| match parse(text, max) {
+        Ok(head) => u16::from(head.is_some()),
+        Err(problem) => problem.status(),
+    };
+    let len = text.len();
+    assert_eq!(statuses(text, len), 1);
+    assert_eq!(statuses(text, len - 1), 431);
+    assert_eq!(statuses(&text[..len - 1], len), 0);
+    assert_eq!(statuses(&text[..len - 1], len - 1), 431);
+    assert_eq!(statuses(&text[..len - 2], len - 1), 0);
     let headers = |count: usize| {
         let lines = "X: y\r\n".repeat(count - 1);
         format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
@@ -130,6 +142,23 @@ fn hop_by_hop_headers_and_tokens_end_here_and_our_own_cannot_be_forged() {
          X-Gate-Peer: 127.0.0.1:9\r\nX-Gate-Local: 127.0.0.1:8\r\nX-Gate-Caller: local\r\nX-Gate-Conn: 7\r\nX-Gate-Key: k\r\n"
     );
     assert!(parsed(text).expects_continue);
+}
+
+#[test]
+fn only_a_client_of_http_1_1_waits_for_leave_to_send() {
+    let expects = |version: &str, line: &str| {
+        let text = format!("POST / HTTP/{version}\r\nHost: a\r\nContent-Length: 1\r\n{line}\r\n");
+        parsed(&text).expects_continue
+    };
+    for (version, line, expected) in [
+        ("1.1", "", false),
+        ("1.1", "Expect: 100-continue\r\n", true),
+        ("1.1", "expect: 100-Continue\r\n", true),
+        ("1.0", "Expect: 100-continue\r\n", false),
+        ("1.0", "", false),
+    ] {
+        assert_eq!(expects(version, line), expected, "{version} {line:?}");
+    }
 }
 
 #[test]

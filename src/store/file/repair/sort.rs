@@ -145,6 +145,15 @@ mod tests {
                 vec![by_hand(1), by_hand(9), by_hand(2)],
                 vec!["by hand", "its seq is 9, not 2", "by hand"],
             ),
+            // As many as may be missing, and one more.
+            (
+                vec![line_of(1, false), line_of(2 + MISSING_MAX, false)],
+                vec!["good+0", "good+100000"],
+            ),
+            (
+                vec![line_of(1, false), line_of(3 + MISSING_MAX, false)],
+                vec!["good+0", "its seq is 100003, not 2"],
+            ),
             (
                 vec![line_of(1, false), line_of(far, false), line_of(2, false)],
                 vec!["good+0", "its seq is 100005, not 2", "good+0"],

@@ -1,0 +1,281 @@
+//! An engine in memory for the unit tests of its parts: a disk that forgets what was not synced, a
+//! model that says what a test has it say, a clock that stands still, and sessions whose worker is
+//! the test itself, so that it can stop between any two steps.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use crate::base::clock::{Clock, FakeClock};
+use crate::base::fs::{Fs, SimDisk};
+use crate::base::lock::lock;
+use crate::domain::event::{Event, OnDisconnect, ToolOutput};
+use crate::domain::ids::{AgentName, Seq, SessionId};
+use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
+use crate::engine::inner::{Agent, Agents, Inner, Parts, Settings};
+use crate::engine::live::{Running, Work};
+use crate::engine::session::Session;
+use crate::engine::sessions::Sessions;
+use crate::engine::sweep::Lifetimes;
+use crate::engine::turn::Worker;
+use crate::llm::{Cancel, LlmError, Model, Models, RawToolCall, Reply, Request, Sink};
+use crate::policy::{Policy, Verdict, Wish};
+use crate::store::file::FileStore;
+use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec, Toolbox};
+
+/// What an engine is made of; a test changes what it is about.
+pub(super) struct Plan {
+    /// On what the sessions lie; the disk of the [`Bench`] unless a test wraps it.
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) agents: Vec<Agent>,
+    pub(super) lifetimes: Lifetimes,
+}
+
+/// An engine, and what is around it.
+pub(crate) struct Bench {
+    pub(crate) sessions: Sessions,
+    pub(super) disk: SimDisk,
+    pub(crate) model: Arc<Script>,
+}
+
+impl Bench {
+    /// An engine whose one agent is `ada`.
+    pub(crate) fn new() -> Bench {
+        Bench::with(|_| {})
+    }
+
+    /// The same, changed by `adapt`.
+    pub(super) fn with(adapt: impl FnOnce(&mut Plan)) -> Bench {
+        let disk = SimDisk::new();
+        let mut plan = Plan {
+            fs: Arc::new(disk.clone()),
+            clock: Arc::new(FakeClock::at(noon())),
+            agents: vec![agent("ada")],
+            lifetimes: Lifetimes::default(),
+        };
+        adapt(&mut plan);
+        let model = Arc::new(Script::default());
+        let agents = plan.agents.into_iter();
+        let named = agents.map(|agent| (agent.spec.name.as_str().to_owned(), agent));
+        let sessions = Sessions::start(Parts {
+            store: Arc::new(FileStore::new(plan.fs, PathBuf::from("/workspace"))),
+            agents: Arc::new(Cast(named.collect())),
+            models: Arc::clone(&model) as Arc<_>,
+            clock: plan.clock,
+            redactor: Arc::default(),
+            settings: Settings {
+                max_active: 4,
+                min_free_bytes: 0,
+                previous_stop_was_clean: true,
+                lifetimes: plan.lifetimes,
+            },
+        });
+        Bench {
+            sessions: sessions.unwrap(),
+            disk,
+            model,
+        }
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.sessions.inner
+    }
+
+    /// A new session of `ada` that goes on without clients, and in whose log `events` come after
+    /// the first. Nobody works for it.
+    pub(super) fn session(&self, events: impl IntoIterator<Item = Event>) -> Arc<Session> {
+        let id = self.sessions.create("ada", None).unwrap().id;
+        let session = self.inner().session(&id).unwrap();
+        for event in events {
+            session.decide(|_| Ok((vec![event], ()))).unwrap();
+        }
+        session
+    }
+
+    /// A worker for a session, on no thread of its own.
+    pub(super) fn worker<'a>(&'a self, session: &'a Arc<Session>) -> Worker<'a> {
+        const GENERATION: u64 = 1_000;
+        session.live().work = Work::Running(Running {
+            generation: GENERATION,
+            cancel: None,
+            interrupt: None,
+        });
+        Worker::new(self.inner(), session, GENERATION)
+    }
+
+    /// The events of a session after its first.
+    pub(super) fn events(&self, id: &SessionId) -> Vec<Event> {
+        let records = self.sessions.events(id, Seq(1), 1_000).unwrap();
+        records.into_iter().map(|record| record.event).collect()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.sessions.stop(Duration::ZERO);
+    }
+}
+
+/// Noon of some day: no test comes near the end of a day or an hour by itself.
+pub(super) fn noon() -> SystemTime {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    SystemTime::UNIX_EPOCH + 20_000 * DAY + DAY / 2
+}
+
+/// An agent without tools, that may do everything.
+pub(super) fn agent(name: &str) -> Agent {
+    let model = ModelChoice {
+        provider: Provider::ECHO,
+        name: "script".to_owned(),
+        base_url: None,
+    };
+    let mut spec = AgentSpec::new(AgentName::parse(name).unwrap(), model);
+    spec.session.on_disconnect = OnDisconnect::Continue;
+    Agent {
+        spec: Arc::new(spec),
+        tools: Toolbox::default(),
+        policy: Arc::new(AllowAll),
+    }
+}
+
+#[derive(Debug)]
+struct Cast(HashMap<String, Agent>);
+
+impl Agents for Cast {
+    fn get(&self, name: &str) -> Option<Agent> {
+        self.0.get(name).cloned()
+    }
+}
+
+#[derive(Debug)]
+struct AllowAll;
+
+impl Policy for AllowAll {
+    fn judge(&self, _: &Wish<'_>) -> Verdict {
+        Verdict::Allow
+    }
+
+    fn allow_always(&self, _: &Wish<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn note_start(&self, _: &Wish<'_>) {}
+}
+
+/// Arguments with which the tool of a test may run once only, whatever its effect is otherwise.
+pub(super) const WRITES: &str = "{\"writes\": true}";
+
+/// A tool `date` that does what a test says.
+pub(super) struct Does {
+    spec: ToolSpec,
+    deed: Box<dyn Fn(&Run<'_>) -> ToolOutput + Send + Sync>,
+}
+
+impl Does {
+    /// One of that effect.
+    pub(super) fn tool(
+        effect: Effect,
+        deed: impl Fn(&Run<'_>) -> ToolOutput + Send + Sync + 'static,
+    ) -> Toolbox {
+        let spec = ToolSpec {
+            name: "date".to_owned(),
+            kind: ToolKind::Builtin,
+            description: "for tests".to_owned(),
+            parameters: serde_json::json!({"type": "object"}),
+            effect,
+        };
+        Toolbox::default().with(Arc::new(Does {
+            spec,
+            deed: Box::new(deed),
+        }))
+    }
+}
+
+impl Tool for Does {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn effect(&self, arguments: &str) -> Effect {
+        match arguments {
+            WRITES => Effect::Write,
+            _ => self.spec.effect,
+        }
+    }
+
+    fn run(&self, run: &Run<'_>) -> ToolOutput {
+        (self.deed)(run)
+    }
+}
+
+/// What the model says to one call.
+pub(super) type Line =
+    Box<dyn FnOnce(&Request, &mut dyn Sink) -> Result<Reply, LlmError> + Send + Sync>;
+
+/// What the model says, call by call; `ok` when nothing is left. Cloning it shares it.
+#[derive(Clone, Default)]
+pub(crate) struct Script {
+    lines: Arc<Mutex<VecDeque<Line>>>,
+}
+
+impl Script {
+    /// Adds what it says next.
+    pub(crate) fn then(
+        &self,
+        line: impl FnOnce(&Request, &mut dyn Sink) -> Result<Reply, LlmError> + Send + Sync + 'static,
+    ) {
+        lock(&self.lines).push_back(Box::new(line));
+    }
+}
+
+/// Says a text, which is a whole reply.
+pub(crate) fn says(sink: &mut dyn Sink, text: &str) -> Result<Reply, LlmError> {
+    sink.text(text);
+    sink.flush().map_err(LlmError::Sink)?;
+    Ok(reply(&[]))
+}
+
+/// A reply that asks the tool `date` under these ids.
+pub(crate) fn reply(ids: &[&str]) -> Reply {
+    let calls = ids.iter().map(|id| RawToolCall {
+        id: (*id).to_owned(),
+        name: "date".to_owned(),
+        arguments: "{}".to_owned(),
+    });
+    Reply {
+        model: "echo/script".to_owned(),
+        tool_calls: calls.collect(),
+        usage: None,
+        finish_reason: crate::domain::event::FinishReason::Stop,
+        provider_data: None,
+    }
+}
+
+impl Models for Script {
+    fn model(&self, _: &ModelSpec) -> Box<dyn Model> {
+        Box::new(self.clone())
+    }
+}
+
+impl Model for Script {
+    fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<Reply, LlmError> {
+        let next = lock(&self.lines).pop_front();
+        match next {
+            Some(line) => line(request, sink),
+            None => says(sink, "ok"),
+        }
+    }
+
+    fn canceller(&self) -> Arc<dyn Cancel> {
+        Arc::new(Nothing)
+    }
+}
+
+/// A line of a test ends by itself.
+struct Nothing;
+
+impl Cancel for Nothing {
+    fn cancel(&self) {}
+}

@@ -1,0 +1,388 @@
+//! Streams on real sockets, of sessions in memory.
+
+use std::convert::Infallible;
+use std::io::{Read as _, Write};
+use std::net::{TcpListener, TcpStream};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::*;
+use crate::domain::ids::SessionId;
+use crate::engine::testing::{Bench, reply};
+use crate::engine::{Begin, NewMessage, Presence, Subscription};
+use crate::http::gate::LentSocket;
+use crate::http::server::StreamWriter;
+use crate::http::server::stream::Coding;
+use crate::http::testing::{TOO_MUCH, narrow};
+use crate::llm::LlmError;
+
+/// No wait of a test is longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A time that does not come.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// A stream's far end.
+struct Client {
+    socket: TcpStream,
+    /// Closes when the test says that the client has left.
+    gone_tx: Option<Sender<Infallible>>,
+    /// The server's own handle of the socket, as the gate has one.
+    gate: TcpStream,
+}
+
+impl Client {
+    /// Reads until that was sent.
+    fn reads_until(&mut self, end: &str) {
+        let mut read = Vec::new();
+        let mut piece = vec![0; 1 << 16];
+        let begins_at = |read: &[u8], bytes: usize| read.len().saturating_sub(bytes + end.len());
+        loop {
+            let bytes = self.socket.read(&mut piece).unwrap();
+            assert!(bytes > 0, "the end after {} bytes", read.len());
+            read.extend_from_slice(&piece[..bytes]);
+            let tail = &read[begins_at(&read, bytes)..];
+            if tail
+                .windows(end.len())
+                .any(|window| window == end.as_bytes())
+            {
+                return;
+            }
+        }
+    }
+
+    /// Whether its stream ends, or breaks off.
+    fn reads_to_the_end(mut self) -> bool {
+        // The gate lets go of it, too.
+        drop(self.gate);
+        let mut piece = vec![0; 1 << 16];
+        loop {
+            match self.socket.read(&mut piece) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() == io::ErrorKind::ConnectionReset,
+            }
+        }
+    }
+}
+
+/// What a stream of a test is like.
+#[derive(Clone, Copy)]
+struct Kind {
+    has_socket: bool,
+    keep_alive: Duration,
+    stall_time: Duration,
+}
+
+const USUAL: Kind = Kind {
+    has_socket: true,
+    keep_alive: NEVER,
+    stall_time: NEVER,
+};
+
+/// Sessions and their streams.
+struct Scene {
+    bench: Bench,
+    streams: Streams,
+    stop: Stop,
+    _stop_source: StopSource,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let (stop_source, stop) = stop::pair();
+        Scene {
+            bench: Bench::new(),
+            streams: Streams::new(Threads::default()),
+            stop,
+            _stop_source: stop_source,
+        }
+    }
+
+    fn session(&self) -> SessionId {
+        self.bench.sessions.create("ada", None).unwrap().id
+    }
+
+    fn subscribe(&self, id: &SessionId) -> Subscription {
+        let begin = Begin::Now { history: 0 };
+        let subscription = self
+            .bench
+            .sessions
+            .subscribe(id, begin, Presence::default());
+        subscription.unwrap()
+    }
+
+    /// A stream of a session, and its client.
+    fn stream(&self, id: &SessionId, kind: Kind) -> (Box<Relay>, Client) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (gate, _) = listener.accept().unwrap();
+        gate.set_nonblocking(true).unwrap();
+        narrow(&gate, &socket);
+        let (lend_tx, lend_rx) = bounded(1);
+        if kind.has_socket {
+            lend_tx
+                .send(LentSocket::of(&gate, kind.stall_time))
+                .unwrap();
+        }
+        drop(lend_tx);
+        let (gone_tx, gone_rx): (_, Receiver<Infallible>) = bounded(0);
+        let through_the_gate: Box<dyn Write + Send> = Box::new(io::sink());
+        let coding = Coding::UntilClose;
+        let writer = StreamWriter::begin(through_the_gate, b"", coding, lend_rx, gone_rx).unwrap();
+        let client = Client {
+            socket,
+            gone_tx: Some(gone_tx),
+            gate,
+        };
+        let relay = Relay::of(self.subscribe(id), writer, kind.keep_alive, &self.stop);
+        (relay, client)
+    }
+
+    /// The last client of a session leaves, and all streams end.
+    fn ends(&self, id: &SessionId, client: Client) {
+        drop(client);
+        self.streams.close();
+        // That it has left is noticed with the next news.
+        self.bench.sessions.submit(id, message("bye")).unwrap();
+        assert!(self.streams.join(PATIENCE));
+    }
+
+    /// A thread's data without the thread, so that a test takes its steps.
+    fn house(&self) -> House {
+        let (ended_source, _) = stop::pair();
+        House::new(self.streams.clone(), Waker::new().unwrap(), ended_source).unwrap()
+    }
+
+    /// The model says so many bytes of text and is then silent until what is returned is dropped.
+    fn is_in_the_middle_of_a_reply(&self, id: &SessionId, bytes: usize) -> Sender<Infallible> {
+        const PIECE: usize = 1 << 10;
+        let (silence_tx, silence_rx) = bounded(0);
+        let (said_tx, said_rx) = bounded(1);
+        self.bench.model.then(move |_, sink| {
+            for _ in 0..bytes / PIECE {
+                sink.text(&"x".repeat(PIECE));
+            }
+            sink.text("that was all");
+            sink.flush().map_err(LlmError::Sink)?;
+            said_tx
+                .send(())
+                .map_err(|error| LlmError::Sink(error.to_string()))?;
+            silence_rx
+                .recv_timeout(PATIENCE)
+                .map_err(|_| LlmError::Cancelled)
+                .map(|never| match never {})
+                .or_else(|_| Ok(reply(&[])))
+        });
+        self.bench.sessions.submit(id, message("hi")).unwrap();
+        said_rx.recv_timeout(PATIENCE).unwrap();
+        silence_tx
+    }
+}
+
+fn message(content: &str) -> NewMessage {
+    NewMessage {
+        content: content.to_owned(),
+        ..NewMessage::default()
+    }
+}
+
+/// The one stream of a thread's data.
+const ONLY: u64 = DOORBELL + 1;
+
+#[test]
+fn a_stream_that_would_have_others_wait_is_not_taken() {
+    let scene = Scene::new();
+    let id = scene.session();
+    let (relay, _client) = scene.stream(
+        &id,
+        Kind {
+            has_socket: false,
+            ..USUAL
+        },
+    );
+    assert!(scene.streams.adopt(relay).is_err());
+    let (relay, mut client) = scene.stream(&id, USUAL);
+    assert!(scene.streams.adopt(relay).is_ok());
+    client.reads_until("retry:");
+    scene.ends(&id, client);
+}
+
+#[test]
+fn none_is_taken_once_all_are_to_end() {
+    let scene = Scene::new();
+    let id = scene.session();
+    let (relay, mut client) = scene.stream(&id, USUAL);
+    assert!(scene.streams.adopt(relay).is_ok());
+    client.reads_until("retry:");
+    // No stop was given: the stream has no reason to end, and its thread runs.
+    scene.streams.close();
+    let (late, _client) = scene.stream(&id, USUAL);
+    assert!(scene.streams.adopt(late).is_err());
+    scene.ends(&id, client);
+    let (later, _client) = scene.stream(&id, USUAL);
+    assert!(scene.streams.adopt(later).is_err(), "its thread is gone");
+}
+
+#[test]
+fn a_stream_that_has_more_is_stepped_until_it_has_shown_all() {
+    let scene = Scene::new();
+    let id = scene.session();
+    let (relay, mut client) = scene.stream(&id, USUAL);
+    let mut house = scene.house();
+    house.take_in(relay);
+    house.step(ONLY);
+    // More than one step shows, and nothing that would ring again.
+    let _silence = scene.is_in_the_middle_of_a_reply(&id, 1 << 20);
+    let reader = std::thread::spawn(move || {
+        client.reads_until("that was all");
+        client
+    });
+    let mut steps = 0;
+    house.collect(false);
+    loop {
+        for id in std::mem::take(&mut house.next) {
+            house.step(id);
+            steps += 1;
+        }
+        if house.next.is_empty() && !house.guests[&ONLY].waits_for_room {
+            break;
+        }
+        house.collect(false);
+    }
+    assert!(steps > 4, "{steps} steps");
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_stream_that_panics_ends_alone() {
+    let scene = Scene::new();
+    let id = scene.session();
+    let (good, mut other) = scene.stream(&id, USUAL);
+    assert!(scene.streams.adopt(good).is_ok());
+    other.reads_until("retry:");
+    // When it is due cannot be told: no such time exists.
+    let (bad, client) = scene.stream(
+        &id,
+        Kind {
+            keep_alive: Duration::MAX,
+            ..USUAL
+        },
+    );
+    assert!(scene.streams.adopt(bad).is_ok());
+    assert!(client.reads_to_the_end(), "it stays");
+    let _silence = scene.is_in_the_middle_of_a_reply(&id, 0);
+    other.reads_until("that was all");
+    scene.ends(&id, other);
+}
+
+/// A thread's data with a stream whose client has no room for what the model says.
+fn full(scene: &Scene, kind: Kind) -> (House, Client, Sender<Infallible>) {
+    let id = scene.session();
+    let (relay, client) = scene.stream(&id, kind);
+    let mut house = scene.house();
+    house.take_in(relay);
+    house.step(ONLY);
+    let silence = scene.is_in_the_middle_of_a_reply(&id, TOO_MUCH);
+    // Each shows a part of it.
+    let steps = (0..TOO_MUCH >> 10).take_while(|_| {
+        house.step(ONLY);
+        !house.guests[&ONLY].waits_for_room
+    });
+    assert!(steps.count() < TOO_MUCH >> 10, "the way is never full");
+    (house, client, silence)
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_given_up_in_its_own_time_and_not_when_a_sign_of_life_is_due() {
+    let scene = Scene::new();
+    let stall_time = Duration::from_secs(30);
+    let (house, _client, _silence) = full(
+        &scene,
+        Kind {
+            stall_time,
+            ..USUAL
+        },
+    );
+    assert!(house.guests[&ONLY].waits_for_room);
+    let (due, due_of) = *house.due.first().unwrap();
+    assert_eq!(due_of, ONLY);
+    assert!(due <= Instant::now() + stall_time);
+    assert_eq!(house.due.len(), 1, "the later one is forgotten");
+    // Deaf to news, of which it could show none.
+    let rung = lock(&scene.streams.shared.inbox).rung.len();
+    house.guests[&ONLY].bell.wake_by_ref();
+    assert_eq!(lock(&scene.streams.shared.inbox).rung.len(), rung);
+}
+
+#[test]
+fn a_stream_that_waits_for_room_goes_on_when_there_is_some() {
+    let scene = Scene::new();
+    let (mut house, mut client, _silence) = full(&scene, USUAL);
+    let reader = std::thread::spawn(move || {
+        client.reads_until("that was all");
+        client
+    });
+    let deadline = Instant::now() + PATIENCE;
+    while house.guests[&ONLY].waits_for_room {
+        assert!(Instant::now() < deadline, "nobody told of the room");
+        house.collect(false);
+        for id in std::mem::take(&mut house.next) {
+            house.step(id);
+        }
+    }
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_stream_that_has_gone_leaves_nothing_in_the_poll_set_or_among_what_is_due() {
+    let scene = Scene::new();
+    let (mut house, mut client, _silence) = full(&scene, USUAL);
+    assert!(house.guests[&ONLY].waits_for_room);
+    assert!(house.part_with(ONLY).is_some());
+    assert!(house.due.is_empty());
+    assert!(house.part_with(ONLY).is_none());
+    // The gate has the socket still, and there is room again: nobody is told of that.
+    client.socket.set_nonblocking(true).unwrap();
+    let mut piece = vec![0; 1 << 16];
+    while matches!(client.socket.read(&mut piece), Ok(1..)) {}
+    assert!(client.gate.write(b"room").is_ok());
+    let mut ready = Vec::new();
+    house.poll.wait(Some(Duration::ZERO), &mut ready).unwrap();
+    assert_eq!(ready, []);
+}
+
+#[test]
+fn a_client_that_has_left_takes_its_stream_with_it() {
+    let scene = Scene::new();
+    let id = scene.session();
+    let (relay, mut client) = scene.stream(&id, USUAL);
+    let mut house = scene.house();
+    house.take_in(relay);
+    house.step(ONLY);
+    assert_eq!(house.guests.len(), 1);
+    client.gone_tx = None;
+    house.step(ONLY);
+    assert!(house.guests.is_empty() && house.due.is_empty());
+}
+
+#[test]
+fn a_bell_rings_once_until_it_is_answered() {
+    let scene = Scene::new();
+    let id = scene.session();
+    let (relay, _client) = scene.stream(&id, USUAL);
+    let mut house = scene.house();
+    house.take_in(relay);
+    house.step(ONLY);
+    let bell = Arc::clone(&house.guests[&ONLY].bell);
+    let rung = || lock(&scene.streams.shared.inbox).rung.len();
+    assert_eq!(rung(), 0);
+    bell.wake_by_ref();
+    bell.wake_by_ref();
+    assert_eq!(rung(), 1);
+    house.collect(false);
+    assert_eq!(house.next, BTreeSet::from([ONLY]));
+    house.step(ONLY);
+    bell.wake_by_ref();
+    assert_eq!(rung(), 1, "after an answer it rings again");
+}
