@@ -1,13 +1,13 @@
 # Needs only cargo (and the C compiler that Rust links with).
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-slow check bench fmt clean
+.PHONY: help build run test test-slow prove-shell check bench fmt clean
 
 # The agent that `make run` talks to; needed only where there is more than one.
 AGENT ?=
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Only when there is something to build: cargo says nothing while it optimises the last crate.
 build: ## Build the program: target/release/duragent
@@ -28,8 +28,14 @@ test: ## Run all tests
 TORTURE_SECONDS ?= 60
 
 test-slow: ## Run the tests that take minutes, and are left out of `test`
-	cargo test --test it -- --ignored
+	cargo test --test it -- --ignored --skip shell_proof::
 	cargo run -- torture --seconds $(TORTURE_SECONDS)
+
+# How long scripts are made, judged and run.
+PROOF_SECONDS ?= 3600
+
+prove-shell: ## Hold the judge of shell scripts against bash, for an hour
+	SHELL_PROOF_SECONDS=$(PROOF_SECONDS) cargo test --test it -- --ignored --nocapture shell_proof::
 
 check: ## Everything that a change must pass: format, lints, tests, documentation
 	cargo fmt --check

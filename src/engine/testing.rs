@@ -161,6 +161,8 @@ impl Policy for AllowAll {
         Ok(())
     }
 
+    fn note_question(&self, _: &Wish<'_>) {}
+
     fn note_start(&self, _: &Wish<'_>) {}
 }
 

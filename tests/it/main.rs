@@ -33,6 +33,7 @@ mod policy;
 mod prompt;
 mod sandbox;
 mod secrets;
+mod shell_proof;
 mod skills;
 mod store;
 mod support;

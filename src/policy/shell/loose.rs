@@ -149,9 +149,10 @@ impl Reader<'_> {
             Some('(') => self.word().pieces.push(Piece::Splitting),
             Some('{') => {
                 let rest = &self.text[self.at + 1..];
-                let name = rest.split('}').next().unwrap_or_default();
                 // Of others, the words within are looked at too.
-                self.at += if is_name(name) { name.len() + 2 } else { 1 };
+                let name = rest.split_once('}').map(|(name, _)| name);
+                let is_plain = |name: &&str| is_name(name);
+                self.at += name.filter(is_plain).map_or(1, |name| name.len() + 2);
                 self.word().pieces.push(Piece::Splitting);
             }
             Some(letter) if letter.is_ascii_alphanumeric() || letter == '_' => {
