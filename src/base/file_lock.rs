@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 /// A lock that is held as long as this lives.
 #[derive(Debug)]
 pub struct FileLock {
@@ -22,6 +24,8 @@ impl FileLock {
             .append(true)
             .create(true)
             .mode(0o600)
+            // A link could have any file be made.
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(FileLock { _file: file })),

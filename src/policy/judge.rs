@@ -35,6 +35,8 @@ pub struct ToolUse<'a> {
     pub arguments: &'a str,
     /// Whether nobody declared it.
     pub is_found: bool,
+    /// Whether its program is not the one that was allowed.
+    pub is_changed: bool,
     /// Whether the call changes nothing.
     pub only_reads: bool,
 }
@@ -94,6 +96,8 @@ pub enum Why {
     OnlyReads,
     /// Nobody declared the tool, and no pattern names it.
     Found,
+    /// Its program has another content than the one that was allowed, if any was.
+    Changed,
     /// No `allow` ever fits it, and so the mode decides.
     Never(Mode, String),
     /// No pattern fits, and so the mode decides.
@@ -107,7 +111,7 @@ impl Why {
             Why::Denied(pattern) | Why::PerhapsDenied(pattern) | Why::Allowed(pattern) => {
                 Some(pattern)
             }
-            Why::OnlyReads | Why::Found | Why::Never(..) | Why::Unnamed(_) => None,
+            Why::OnlyReads | Why::Found | Why::Changed | Why::Never(..) | Why::Unnamed(_) => None,
         }
     }
 }
@@ -121,6 +125,7 @@ impl fmt::Display for Why {
             Why::Allowed(pattern) => write!(f, "allow `{}`", pattern.text),
             Why::OnlyReads => write!(f, "there is no policy, and it only reads"),
             Why::Found => write!(f, "nobody declared this tool"),
+            Why::Changed => write!(f, "its program is not one that was allowed"),
             Why::Never(mode, why) => write!(f, "{why}; mode `{}`", mode.as_str()),
             Why::Unnamed(mode) => write!(f, "no rule fits; mode `{}`", mode.as_str()),
         }
@@ -222,6 +227,13 @@ fn judge_tool(rules: &Rules, tool: &ToolUse<'_>) -> Part {
     let text = text.trim_end().to_owned();
     if let Some(pattern) = fitting(&rules.deny, tool.subject, &tool_forms(tool), Match::Loosely) {
         return part(text, Ruling::Deny, Why::Denied(pattern.clone()));
+    }
+    if tool.is_changed {
+        let ruling = match rules.mode {
+            Mode::Restrict => Ruling::Deny,
+            Mode::Ask | Mode::Dangerous => Ruling::Ask,
+        };
+        return part(text, ruling, Why::Changed);
     }
     if tool.is_found {
         return judge_found(rules, tool, text);

@@ -40,4 +40,5 @@ mod tidy;
 mod tool_kill;
 mod tools;
 mod torture;
+mod trust;
 mod web;

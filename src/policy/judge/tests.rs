@@ -253,6 +253,7 @@ fn tool<'a>(subject: Subject, name: &'a str, arguments: &'a str) -> Call<'a> {
         name,
         arguments,
         is_found: false,
+        is_changed: false,
         only_reads: false,
     })
 }
@@ -286,6 +287,7 @@ fn a_found_tool_asks_until_it_is_named_by_the_workspace_or_the_user() {
             workspace: None,
             agent: tier(&format!("mode: {mode}\nallow: ['cli:sync', '*:*']")),
             local: tier(local),
+            own: None,
         }
         .merged()
     };
@@ -294,6 +296,7 @@ fn a_found_tool_asks_until_it_is_named_by_the_workspace_or_the_user() {
         name: "sync",
         arguments: "{}",
         is_found: true,
+        is_changed: false,
         only_reads: false,
     });
     for (local, mode, expected) in [
