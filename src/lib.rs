@@ -16,3 +16,4 @@ pub mod sandbox;
 pub mod store;
 pub mod terminal;
 pub mod tools;
+pub mod trust;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::agents::raw;
 use crate::base::order;
-use crate::base::text;
+use crate::base::text::{self, TextError};
 use crate::base::yaml::expand::is_variable_name;
 use crate::base::yaml::read::{At, ListOr, Report, or_default, plain};
 use crate::domain::access::{
@@ -22,6 +22,8 @@ use crate::domain::spec::{
     ModelChoice, ModelSpec, Prompts, Provider, SessionSpec, ToolEffect, ToolRef, ToolResultSpec,
     Truncation, is_tool_name,
 };
+use crate::domain::trust::Kind;
+use crate::trust::{Folder, ReadError};
 
 /// The longest prompt file.
 const PROMPT_BYTES_MAX: usize = 1 << 20;
@@ -40,6 +42,7 @@ pub(super) fn agent(
     file: At<raw::AgentFile>,
     folder: &Path,
     providers: &[Provider],
+    files: &Folder<'_>,
     report: &mut Report,
 ) -> Option<AgentSpec> {
     note_what_has_no_effect(&file.value, report);
@@ -55,16 +58,16 @@ pub(super) fn agent(
     let name = metadata.and_then(|at| agent_name(&at, about.name, folder, report));
     let model = spec.and_then(|at| model(&at, raw.model, providers, report));
     let prompts = Prompts {
-        soul: prompt(raw.soul, "SOUL.md", folder, report),
-        system_prompt: prompt(raw.system_prompt, "SYSTEM_PROMPT.md", folder, report),
-        instructions: prompt(raw.instructions, "INSTRUCTIONS.md", folder, report),
+        soul: prompt(raw.soul, "SOUL.md", folder, files, report),
+        system_prompt: prompt(raw.system_prompt, "SYSTEM_PROMPT.md", folder, files, report),
+        instructions: prompt(raw.instructions, "INSTRUCTIONS.md", folder, files, report),
     };
     let access = access(or_default(raw.access), report);
     let skills_dir = skills_dir(raw.skills_dir, folder, report);
     let session = session(or_default(raw.session), report);
     let memory = memory(raw.memory, &access, report);
     let limits = limits(raw.limits, report);
-    let tools = tools(or_default(raw.tools), report);
+    let tools = tools(or_default(raw.tools), files, report);
     Some(AgentSpec {
         name: name?,
         description: plain(about.description),
@@ -212,15 +215,16 @@ fn prompt(
     found: Option<At<String>>,
     usual_name: &str,
     folder: &Path,
+    files: &Folder<'_>,
     report: &mut Report,
 ) -> Option<String> {
     let Some(at) = found else {
-        return usual_prompt(usual_name, folder, report);
+        return usual_prompt(usual_name, folder, files, report);
     };
     if !is_path(&at.value) {
         return Some(at.value);
     }
-    match text::read(&folder.join(&at.value), PROMPT_BYTES_MAX) {
+    match files.read(&folder.join(&at.value), PROMPT_BYTES_MAX) {
         Ok(text) => Some(text),
         Err(error) => {
             report.error(&at, format!("names the file {}, which {error}", at.value));
@@ -229,10 +233,15 @@ fn prompt(
     }
 }
 
-fn usual_prompt(name: &str, folder: &Path, report: &mut Report) -> Option<String> {
-    match text::read(&folder.join(name), PROMPT_BYTES_MAX) {
+fn usual_prompt(
+    name: &str,
+    folder: &Path,
+    files: &Folder<'_>,
+    report: &mut Report,
+) -> Option<String> {
+    match files.read(&folder.join(name), PROMPT_BYTES_MAX) {
         Ok(text) => Some(text),
-        Err(text::TextError::Missing) => None,
+        Err(ReadError::Text(TextError::Missing)) => None,
         Err(error) => {
             report.error_of_file(format!("the file {name} beside it {error}"));
             None
@@ -323,12 +332,12 @@ fn limits(found: Option<At<raw::Limits>>, report: &mut Report) -> LimitsSpec {
     }
 }
 
-fn tools(found: Vec<At<raw::Tool>>, report: &mut Report) -> Vec<ToolRef> {
+fn tools(found: Vec<At<raw::Tool>>, files: &Folder<'_>, report: &mut Report) -> Vec<ToolRef> {
     let mut names = BTreeSet::new();
     let mut tools = Vec::new();
     for found in found {
         let (at, raw) = found.split();
-        let Some(tool) = tool(&at, raw, &mut names, report) else {
+        let Some(tool) = tool(&at, raw, &mut names, files, report) else {
             continue;
         };
         if !is_offered(&tool) {
@@ -344,6 +353,7 @@ fn tool(
     at: &At<()>,
     mut raw: raw::Tool,
     names: &mut BTreeSet<String>,
+    files: &Folder<'_>,
     report: &mut Report,
 ) -> Option<ToolRef> {
     let kind = report.require(at, "type", raw.kind.take());
@@ -351,7 +361,7 @@ fn tool(
     match report.choice(&kind?, TOOL_KINDS)? {
         ToolKind::Builtin => builtin(name?, raw, report),
         ToolKind::Cli => cli(at, name?, raw, report),
-        ToolKind::Mcp => mcp(at, name?, raw, report),
+        ToolKind::Mcp => mcp(at, name?, raw, files, report),
     }
 }
 
@@ -439,15 +449,24 @@ fn env_names(found: At<Env>, report: &mut Report) -> Vec<String> {
     checked
 }
 
-fn mcp(at: &At<()>, name: At<String>, mut raw: raw::Tool, report: &mut Report) -> Option<ToolRef> {
-    let server = match raw.url.take() {
-        Some(url) => Some(McpServer::Url(Secret::new(url.value))),
-        None => mcp_command(at, &mut raw, report),
+fn mcp(
+    at: &At<()>,
+    name: At<String>,
+    mut raw: raw::Tool,
+    files: &Folder<'_>,
+    report: &mut Report,
+) -> Option<ToolRef> {
+    let server = if files.waits_for_trust(Kind::Mcp, &format!("spec.tools[{}]", name.value)) {
+        None
+    } else if let Some(url) = raw.url.take() {
+        Some(McpServer::Url(Secret::new(url.value)))
+    } else {
+        Some(mcp_command(at, &mut raw, report)?)
     };
     Unused::of(raw).report("mcp", report);
     Some(ToolRef::Mcp {
         name: name.value,
-        server: server?,
+        server,
     })
 }
 

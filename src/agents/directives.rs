@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::agents::unreadable;
 use crate::base::order;
-use crate::base::text;
 use crate::base::yaml::problem::Problem;
 use crate::domain::spec::Directive;
+use crate::trust::ReadError;
 
 /// The name of a folder of directives.
 pub(super) const FOLDER: &str = "directives";
@@ -20,6 +20,7 @@ const BYTES_MAX: usize = 1 << 20;
 /// means to take a rule away.
 pub(super) fn read(
     folder: &Path,
+    read_file: &dyn Fn(&Path, usize) -> Result<String, ReadError>,
     last: &[Directive],
     problems: &mut Vec<Problem>,
 ) -> Vec<Directive> {
@@ -34,7 +35,7 @@ pub(super) fn read(
     };
     let mut found = Vec::new();
     for (name, path) in files {
-        match text::read(&path, BYTES_MAX) {
+        match read_file(&path, BYTES_MAX) {
             Ok(text) => found.push(Directive {
                 name,
                 text,

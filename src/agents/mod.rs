@@ -3,6 +3,8 @@
 //! Invariants:
 //! - a bad agent never hides a good one, and a bad skill or directive no agent;
 //! - a reload that fails leaves the last good version in place;
+//! - what an agent's folder wants of this machine counts only as far as its owner trusts it, and what
+//!   does not is left out here;
 //! - unknown keys in what guards something (`access`) are errors; elsewhere they are warnings at
 //!   load and errors in [`validate`].
 //!
@@ -20,13 +22,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::order;
-use crate::base::text::{self, TextError};
+use crate::base::text::TextError;
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Position, Problem};
 use crate::base::yaml::read::{self, FromYaml, Report};
 use crate::domain::ids::AgentName;
 use crate::domain::spec::{AgentSpec, Directive, Provider};
+use crate::domain::trust::{AGENT_PARTS, Brought};
+use crate::trust::{Filter, Folder, Grants, ReadError, Trust};
 
 /// The name of an agent's file in its folder.
 pub const AGENT_FILE: &str = "agent.yaml";
@@ -38,6 +42,7 @@ pub struct AgentDirectory {
     shared_directives: Option<PathBuf>,
     environment: OwnedEnvironment,
     providers: Vec<Provider>,
+    trust: Arc<Trust>,
     /// Held by a reload from its first look at a file to its end, so that the files as they are
     /// last are what is kept. Taken before `state`.
     reloading: Mutex<()>,
@@ -82,8 +87,8 @@ pub struct ReloadReport {
 impl AgentDirectory {
     /// Reads the agents in `folder`. Never fails as a whole: what went wrong is in
     /// [`problems`](Self::problems).
-    pub fn load(folder: &Path, environment: OwnedEnvironment) -> AgentDirectory {
-        AgentDirectory::read_all(folder, None, Vec::new(), environment)
+    pub fn load(folder: &Path, environment: OwnedEnvironment, trust: Arc<Trust>) -> AgentDirectory {
+        AgentDirectory::read_all(folder, None, Vec::new(), environment, trust)
     }
 
     /// As [`load`](Self::load), with the directives in `workspace` for all of them, and `providers`
@@ -93,9 +98,10 @@ impl AgentDirectory {
         folder: &Path,
         providers: Vec<Provider>,
         environment: OwnedEnvironment,
+        trust: Arc<Trust>,
     ) -> AgentDirectory {
         let shared = workspace.join(directives::FOLDER);
-        AgentDirectory::read_all(folder, Some(shared), providers, environment)
+        AgentDirectory::read_all(folder, Some(shared), providers, environment, trust)
     }
 
     fn read_all(
@@ -103,12 +109,14 @@ impl AgentDirectory {
         shared_directives: Option<PathBuf>,
         providers: Vec<Provider>,
         environment: OwnedEnvironment,
+        trust: Arc<Trust>,
     ) -> AgentDirectory {
         let directory = AgentDirectory {
             folder: folder.to_owned(),
             shared_directives,
             environment,
             providers,
+            trust,
             reloading: Mutex::default(),
             state: RwLock::default(),
         };
@@ -170,9 +178,9 @@ impl AgentDirectory {
         let found = Found::read(
             &self.folder,
             self.shared_directives.as_deref(),
-            Surroundings {
-                environment: &*self.environment,
+            Reading {
                 providers: &self.providers,
+                ..Reading::of(&*self.environment, &self.trust)
             },
             &before,
         );
@@ -236,14 +244,6 @@ impl State {
     }
 }
 
-/// What agents' files may name.
-#[derive(Clone, Copy)]
-struct Surroundings<'a> {
-    environment: Environment<'a>,
-    /// Providers beside those of the table.
-    providers: &'a [Provider],
-}
-
 /// What one reading of the folder found.
 struct Found {
     agents: Vec<AgentSpec>,
@@ -279,7 +279,7 @@ impl Found {
     fn read(
         folder: &Path,
         shared: Option<&Path>,
-        around: Surroundings<'_>,
+        reading: Reading<'_>,
         before: &BTreeMap<AgentName, Arc<AgentSpec>>,
     ) -> Found {
         let mut found = Found {
@@ -304,28 +304,22 @@ impl Found {
         order::sort_by(&mut last, |one, other| one.file.cmp(&other.file));
         last.dedup_by(|one, other| one.file == other.file);
         let shared = shared.map_or_else(Vec::new, |shared| {
-            directives::read(shared, &last, &mut found.problems)
+            let read = |path: &Path, bytes_max| reading.trust.read_shared(path, bytes_max);
+            directives::read(shared, &read, &last, &mut found.problems)
         });
+        let reading = Reading {
+            last: &last,
+            ..reading
+        };
         for folder in folders {
-            found.add(&folder, &shared, &last, around);
+            found.add(&folder, &shared, reading);
         }
         found
     }
 
-    fn add(
-        &mut self,
-        folder: &Path,
-        shared: &[Directive],
-        last: &[Directive],
-        around: Surroundings<'_>,
-    ) {
-        let (spec, problems) = read_agent(
-            &folder.join(AGENT_FILE),
-            folder,
-            around,
-            Level::Warning,
-            last,
-        );
+    fn add(&mut self, folder: &Path, shared: &[Directive], reading: Reading<'_>) {
+        let file = folder.join(AGENT_FILE);
+        let (spec, problems, _) = read_agent(&file, folder, reading);
         self.problems.extend(problems);
         match (spec, &mut self.broken) {
             (Some(mut spec), _) => {
@@ -369,19 +363,47 @@ fn agent_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Everything that is wrong with an agent: `path` is its folder or its `agent.yaml`. It may name
 /// `providers` beside those of the table.
-pub fn validate(path: &Path, environment: Environment<'_>, providers: &[Provider]) -> Vec<Problem> {
-    let around = Surroundings {
-        environment,
+pub fn validate(
+    path: &Path,
+    environment: Environment<'_>,
+    providers: &[Provider],
+    trust: &Trust,
+) -> Vec<Problem> {
+    let reading = Reading {
+        unknown_keys: Level::Error,
         providers,
+        ..Reading::of(environment, trust)
     };
     if path.is_dir() {
-        return read_agent(&path.join(AGENT_FILE), path, around, Level::Error, &[]).1;
+        return read_agent(&path.join(AGENT_FILE), path, reading).1;
     }
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    read_agent(path, folder, around, Level::Error, &[]).1
+    read_agent(path, folder, reading).1
+}
+
+/// The agent in `home` as it would be with all that it brings, and what of that needs trust; its
+/// policies and tools are others' matter.
+pub fn parts(
+    home: &Path,
+    environment: Environment<'_>,
+    providers: &[Provider],
+    trust: &Trust,
+) -> (Option<AgentSpec>, Vec<Brought>) {
+    let trust = trust.with_grants(Grants::All);
+    let reading = Reading {
+        providers,
+        ..Reading::of(environment, &trust)
+    };
+    let (spec, _, brought) = read_agent(&home.join(AGENT_FILE), home, reading);
+    (spec, brought)
+}
+
+/// The folders of the agents in `folder`, sorted; none if it cannot be read.
+pub fn homes(folder: &Path) -> Vec<PathBuf> {
+    agent_folders(folder).unwrap_or_default()
 }
 
 /// Everything that is wrong with the agents in `folder`, each with the name of its folder; see
@@ -392,11 +414,15 @@ pub fn validate_all(
     folder: &Path,
     environment: Environment<'_>,
     providers: &[Provider],
+    trust: &Trust,
 ) -> Result<Vec<(String, Vec<Problem>)>, Problem> {
     let folders = agent_folders(folder).map_err(|error| no_folder(folder, &error))?;
     let named = folders.iter().map(|folder| {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        (name.into_owned(), validate(folder, environment, providers))
+        (
+            name.into_owned(),
+            validate(folder, environment, providers, trust),
+        )
     });
     Ok(named.collect())
 }
@@ -408,32 +434,68 @@ pub fn keys() -> Vec<String> {
     found
 }
 
-/// Reads an agent's `file` in its `folder`, and tells what is wrong with it. `last` are directives
-/// as they were read before.
+/// How the files of agents are read.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    environment: Environment<'a>,
+    /// Providers that they may name beside those of the table.
+    providers: &'a [Provider],
+    trust: &'a Trust,
+    unknown_keys: Level,
+    /// Directives as they were read before.
+    last: &'a [Directive],
+}
+
+impl<'a> Reading<'a> {
+    fn of(environment: Environment<'a>, trust: &'a Trust) -> Reading<'a> {
+        Reading {
+            environment,
+            providers: &[],
+            trust,
+            unknown_keys: Level::Warning,
+            last: &[],
+        }
+    }
+}
+
+/// Reads an agent's `file` in its `folder`, and tells what is wrong with it and what it brings that
+/// needs trust.
 fn read_agent(
     file: &Path,
     folder: &Path,
-    around: Surroundings<'_>,
-    unknown_keys: Level,
-    last: &[Directive],
+    reading: Reading<'_>,
+) -> (Option<AgentSpec>, Vec<Problem>, Vec<Brought>) {
+    let home = named(folder);
+    let folder = Folder::new(reading.trust, &home);
+    let (spec, problems) = read_in_folder(file, &home, &folder, reading);
+    (spec, problems, folder.brought())
+}
+
+fn read_in_folder(
+    file: &Path,
+    home: &Path,
+    folder: &Folder<'_>,
+    reading: Reading<'_>,
 ) -> (Option<AgentSpec>, Vec<Problem>) {
-    let text = match text::read(file, TEXT_BYTES_MAX) {
+    let text = match folder.read(file, TEXT_BYTES_MAX) {
         Ok(text) => text,
         Err(error) => return (None, vec![unreadable(file, &error)]),
     };
-    let folder = named(folder);
-    let mut report = Report::new(unknown_keys);
-    let read = read::read_document(text, file, around.environment, &mut report);
+    let mut report = Report::new(reading.unknown_keys);
+    let filter = Filter::new(folder, AGENT_FILE, AGENT_PARTS, reading.environment);
+    let read = read::read_sifted_document(text, file, &filter, &mut report);
     let (document, read) = match read {
         Ok(read) => read,
         Err(problem) => return (None, vec![problem]),
     };
-    let mut spec = read.and_then(|at| checked::agent(at, &folder, around.providers, &mut report));
+    let mut spec =
+        read.and_then(|at| checked::agent(at, home, reading.providers, folder, &mut report));
     let mut beside = Vec::new();
     if let Some(spec) = &mut spec {
-        let own = folder.join(directives::FOLDER);
-        spec.directives = directives::read(&own, last, &mut beside);
-        spec.skills = skills::read(&spec.skills_dir, unknown_keys, &mut beside);
+        let own = home.join(directives::FOLDER);
+        let read = |path: &Path, bytes_max| folder.read(path, bytes_max);
+        spec.directives = directives::read(&own, &read, reading.last, &mut beside);
+        spec.skills = skills::read(&spec.skills_dir, folder, reading.unknown_keys, &mut beside);
     }
     let spec = spec.filter(|_| !report.has_errors());
     let mut problems = report.finish(&document, file);
@@ -451,9 +513,9 @@ fn named(folder: &Path) -> PathBuf {
     named.unwrap_or_else(|_| folder.to_owned())
 }
 
-fn unreadable(file: &Path, error: &TextError) -> Problem {
+fn unreadable(file: &Path, error: &ReadError) -> Problem {
     match *error {
-        TextError::NotUtf8 { line, column } => Problem {
+        ReadError::Text(TextError::NotUtf8 { line, column }) => Problem {
             position: Some(Position { line, column }),
             ..Problem::of_file(file, "is not UTF-8 from here on")
         },

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use crate::agents::unreadable;
 use crate::base::order;
-use crate::base::text;
+use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::problem::{Level, Position, Problem};
 use crate::base::yaml::read::{self, Anything, At, Report, section};
 use crate::domain::spec::Skill;
+use crate::trust::{Folder, ReadError};
 
 /// The file that makes a folder a skill.
 pub(super) const SKILL_FILE: &str = "SKILL.md";
@@ -35,7 +36,20 @@ section! {
 
 /// The skills in `folder`, sorted by name; none if there is no such folder. One with an error is
 /// left out, and all that is wrong is reported.
-pub(super) fn read(folder: &Path, unknown_keys: Level, problems: &mut Vec<Problem>) -> Vec<Skill> {
+pub(super) fn read(
+    folder: &Path,
+    files: &Folder<'_>,
+    unknown_keys: Level,
+    problems: &mut Vec<Problem>,
+) -> Vec<Skill> {
+    match files.check_folder(folder) {
+        Ok(_) => {}
+        Err(ReadError::Text(TextError::Missing)) => return Vec::new(),
+        Err(error) => {
+            problems.push(unreadable(folder, &error));
+            return Vec::new();
+        }
+    }
     let folders = match skill_folders(folder) {
         Ok(folders) => folders,
         Err(error) => {
@@ -47,7 +61,7 @@ pub(super) fn read(folder: &Path, unknown_keys: Level, problems: &mut Vec<Proble
     folders
         .into_iter()
         .filter_map(|folder| {
-            let (skill, found) = read_skill(folder, unknown_keys);
+            let (skill, found) = read_skill(folder, files, unknown_keys);
             problems.extend(found);
             skill
         })
@@ -72,9 +86,18 @@ fn skill_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-fn read_skill(folder: PathBuf, unknown_keys: Level) -> (Option<Skill>, Vec<Problem>) {
+fn read_skill(
+    folder: PathBuf,
+    files: &Folder<'_>,
+    unknown_keys: Level,
+) -> (Option<Skill>, Vec<Problem>) {
+    // A link may be another one when the files of the skill are read.
+    let place = match files.check_folder(&folder) {
+        Ok(place) => place,
+        Err(error) => return (None, vec![unreadable(&folder, &error)]),
+    };
     let file = folder.join(SKILL_FILE);
-    let text = match text::read(&file, TEXT_BYTES_MAX) {
+    let text = match files.read(&file, TEXT_BYTES_MAX) {
         Ok(text) => text,
         Err(error) => return (None, vec![unreadable(&file, &error)]),
     };
@@ -95,12 +118,17 @@ fn read_skill(folder: PathBuf, unknown_keys: Level) -> (Option<Skill>, Vec<Probl
         Ok(read) => read,
         Err(problem) => return (None, vec![problem]),
     };
-    let skill = read.and_then(|at| skill(at, folder, &mut report));
+    let skill = read.and_then(|at| skill(at, folder, place, &mut report));
     let skill = skill.filter(|_| !report.has_errors());
     (skill, report.finish(&document, &file))
 }
 
-fn skill(found: At<FrontMatter>, folder: PathBuf, report: &mut Report) -> Option<Skill> {
+fn skill(
+    found: At<FrontMatter>,
+    folder: PathBuf,
+    place: PathBuf,
+    report: &mut Report,
+) -> Option<Skill> {
     let (at, raw) = found.split();
     // Both are looked at before either is given up.
     let name = report.require(&at, "name", raw.name);
@@ -126,8 +154,7 @@ fn skill(found: At<FrontMatter>, folder: PathBuf, report: &mut Report) -> Option
     Some(Skill {
         name: name?.value,
         description: description?.value,
-        // A link may be another one when its files are read.
-        place: folder.canonicalize().unwrap_or_else(|_| folder.clone()),
+        place,
         folder,
     })
 }
@@ -168,7 +195,9 @@ mod tests {
         fs::create_dir(&home).unwrap();
         fs::write(home.join(SKILL_FILE), text).unwrap();
         let mut problems = Vec::new();
-        let mut skills = read(folder.path(), Level::Warning, &mut problems);
+        let trust = crate::trust::testing::nothing(folder.path());
+        let files = Folder::new(&trust, folder.path());
+        let mut skills = read(folder.path(), &files, Level::Warning, &mut problems);
         let prefix = format!("{}/", home.display());
         let said = problems
             .iter()

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod address;
 pub mod child;
 pub mod clock;
+pub mod digest;
 pub mod file_lock;
 pub mod fs;
 pub mod host;

@@ -18,6 +18,9 @@ pub enum TextError {
     /// A folder, a pipe or a device.
     #[error("is not a file")]
     NotAFile,
+    /// It is reached by a link where none is followed.
+    #[error("is a link or lies behind one, and is left alone")]
+    Linked,
     /// More than the caller takes.
     #[error("is longer than {} KiB", .0 >> 10)]
     TooLong(usize),
@@ -65,6 +68,37 @@ fn open_at_once(path: &Path) -> Result<File, TextError> {
 /// Source: proc(5), `/proc/self/fd`.
 pub fn place_of(file: &File) -> io::Result<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Opens the file `inner` in the folder `root`, below which no link is followed.
+pub fn open_unlinked(root: &Path, inner: &Path) -> Result<File, TextError> {
+    let file = open(&root.join(inner))?;
+    let expected = root.canonicalize()?.join(inner);
+    let place = place_of(&file)?;
+    // One that was replaced just now is shown with a word behind its name.
+    let mut replaced = expected.clone().into_os_string();
+    replaced.push(" (deleted)");
+    match place == expected || place == replaced {
+        true => Ok(file),
+        false => Err(TextError::Linked),
+    }
+}
+
+/// Whether no link leads from the folder `root` to what is at `inner` in it, as far as that exists.
+///
+/// Errors: [`TextError::Linked`]; the system refused.
+pub fn check_unlinked(root: &Path, inner: &Path) -> Result<(), TextError> {
+    let mut path = root.to_owned();
+    for name in inner {
+        path.push(name);
+        match path.symlink_metadata() {
+            Ok(found) if found.is_symlink() => return Err(TextError::Linked),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// As [`read`], of a file that was [opened](open).
@@ -167,6 +201,7 @@ impl From<io::Error> for TextError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
     use std::time::Duration;
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -244,5 +279,36 @@ mod tests {
         fs::write(&file, "").unwrap();
         std::os::unix::fs::symlink("file", &link).unwrap();
         assert_eq!(place_of(&open(&link).unwrap()).unwrap(), file);
+    }
+
+    #[test]
+    fn no_link_is_followed_below_a_folder() {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("root");
+        fs::create_dir_all(root.join("a")).unwrap();
+        fs::write(root.join("a/file"), "x").unwrap();
+        fs::write(outer.path().join("secret"), "y").unwrap();
+        symlink("../../secret", root.join("a/link")).unwrap();
+        symlink("file", root.join("a/inner")).unwrap();
+        symlink("a", root.join("b")).unwrap();
+        symlink("root", outer.path().join("alias")).unwrap();
+        let alias = outer.path().join("alias");
+        for (inner, is_unlinked) in [
+            ("a/file", true),
+            ("a/link", false),
+            ("a/inner", false),
+            ("b/file", false),
+        ] {
+            let inner = Path::new(inner);
+            let opened = open_unlinked(&alias, inner);
+            assert_eq!(opened.is_ok(), is_unlinked, "{inner:?} {opened:?}");
+            let checked = check_unlinked(&alias, inner);
+            assert_eq!(checked.is_ok(), is_unlinked, "{inner:?} {checked:?}");
+        }
+        assert!(matches!(
+            open_unlinked(&root, Path::new("none")),
+            Err(TextError::Missing)
+        ));
+        assert!(check_unlinked(&root, Path::new("none/at/all")).is_ok());
     }
 }

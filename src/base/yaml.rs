@@ -10,6 +10,7 @@
 //!   stack of ours.
 
 pub mod expand;
+pub mod pick;
 pub mod problem;
 pub mod read;
 mod scalar;

@@ -1,12 +1,12 @@
-//! `duragent agent`: what there is to talk to.
+//! `duragent agent`: what there is to talk to, and what it may do.
 
 use crate::base::yaml;
 use crate::cli::args::{AgentCommand, AgentListArgs, AgentShowArgs, Global};
 use crate::cli::chat::broken;
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::output;
 use crate::cli::server::connect_running;
 use crate::cli::settings::{ClientSettings, client_settings};
+use crate::cli::{init, output, trust};
 use crate::client::wire::AgentInfo;
 use crate::domain::ids::AgentName;
 use crate::runtime::options::ServeOptions;
@@ -15,6 +15,7 @@ use crate::terminal::clean::{clean, one_line};
 use crate::terminal::table::table;
 
 const DESCRIPTION_WIDTH: usize = 60;
+const SENTENCE_WIDTH: usize = 300;
 
 /// Looks at agents.
 pub(super) fn run(command: &AgentCommand, global: &Global) -> Outcome {
@@ -23,6 +24,9 @@ pub(super) fn run(command: &AgentCommand, global: &Global) -> Outcome {
     match command {
         AgentCommand::List(args) => list(args, &settings),
         AgentCommand::Show(args) => show(args, global, &settings),
+        AgentCommand::Create(args) => init::create(args, &settings),
+        AgentCommand::Trust(args) => trust::trust(args, global),
+        AgentCommand::Untrust(args) => trust::untrust(args, global),
     }
 }
 
@@ -35,6 +39,10 @@ fn list(args: &AgentListArgs, settings: &ClientSettings) -> Outcome {
         output::print_json(&list.agents)?;
     } else {
         output::print(&agent_table(&list.agents))?;
+        let said = list.agents.iter();
+        for said in said.filter_map(|agent| agent.not_counted.as_deref()) {
+            output::print(&format!("{}\n", one_line(said, SENTENCE_WIDTH)))?;
+        }
     }
     for agent in &list.broken {
         output::tell(&clean(&format!("duragent: {}", broken(agent))));

@@ -341,6 +341,49 @@ pub enum AgentCommand {
     List(AgentListArgs),
     /// Show an agent as its files describe it now; no server is needed
     Show(AgentShowArgs),
+    /// Make an agent
+    Create(AgentCreateArgs),
+    /// Let agents do what their folders want and may not by themselves; shows it first
+    Trust(AgentTrustArgs),
+    /// Take back what an agent was trusted with, and what was allowed to it for good
+    Untrust(AgentUntrustArgs),
+}
+
+/// `duragent agent create`.
+#[derive(Debug, Args)]
+pub struct AgentCreateArgs {
+    /// Its name
+    #[arg(value_name = "NAME", value_parser = agent_name)]
+    pub name: AgentName,
+    /// Its model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// `duragent agent trust`.
+#[derive(Debug, Args)]
+pub struct AgentTrustArgs {
+    /// The agents
+    #[arg(
+        value_name = "NAME",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub names: Vec<String>,
+    /// All agents of the workspace
+    #[arg(long)]
+    pub all: bool,
+    /// Agree to what is listed, without being asked
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `duragent agent untrust`.
+#[derive(Debug, Args)]
+pub struct AgentUntrustArgs {
+    /// The agent
+    #[arg(value_name = "NAME", value_parser = agent_name)]
+    pub name: AgentName,
 }
 
 /// `duragent agent show`.
@@ -399,6 +442,14 @@ pub struct InitArgs {
     /// The name of the agent [default: my-assistant, unless there are agents already]
     #[arg(long, value_name = "NAME", value_parser = agent_name)]
     pub agent_name: Option<AgentName>,
+    /// Its model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// Which model an agent that is made has.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
     /// Who runs the model [default: whose key is set, else a local Ollama, else the built-in echo]
     #[arg(long, value_parser = provider())]
     pub provider: Option<Provider>,
@@ -500,6 +551,12 @@ mod tests {
             ("duragent agent show x --prompt --json", true),
             ("duragent agent show", false),
             ("duragent init --agent-name ../x", false),
+            ("duragent agent create ../x", false),
+            ("duragent agent create x --provider echo", true),
+            ("duragent agent trust", false),
+            ("duragent agent trust x y -y", true),
+            ("duragent agent trust --all", true),
+            ("duragent agent trust x --all", false),
             ("duragent attach --json", false),
             ("duragent attach x --history 1000", true),
             ("duragent attach x --history 1001", false),

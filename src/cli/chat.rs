@@ -8,7 +8,7 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::new_workspace::settings_or_new;
 use crate::cli::output::tell;
 use crate::cli::settings::{ClientSettings, is_interactive};
-use crate::cli::{ask, serve, server, session};
+use crate::cli::{ask, serve, server, session, trust};
 use crate::client::Client;
 use crate::client::stream::Attaching;
 use crate::client::wire::{AgentInfo, AgentList, BrokenAgent};
@@ -21,6 +21,8 @@ use crate::terminal::question;
 /// What is shown of a session that `chat --session` goes on with.
 const HISTORY: usize = 20;
 const NAME_WIDTH: usize = 64;
+/// The longest sentence above a conversation.
+const SENTENCE_WIDTH: usize = 300;
 
 /// Opens a session and talks in it.
 pub(super) fn run(args: &ChatArgs, global: &Global) -> Outcome {
@@ -31,6 +33,9 @@ pub(super) fn run(args: &ChatArgs, global: &Global) -> Outcome {
         Some(read_message()?)
     };
     let settings = &settings_or_new(global, &args.server)?;
+    if args.server.server.is_none() {
+        trust::offer(settings)?;
+    }
     let client = server::connect(&args.server, settings)?;
     let (client, id) = match &args.session {
         Some(text) => {
@@ -58,12 +63,25 @@ pub(super) fn talk(
     settings: &ClientSettings,
 ) -> Outcome {
     tell(&format!("{id}   /help, Ctrl+D leaves"));
+    if let Some(said) = not_counted(&client, &id) {
+        tell(&one_line(&said, SENTENCE_WIDTH));
+    }
     let typed_before = settings.chat_history();
     match chat::run(client, id.clone(), attaching, typed_before.as_deref())? {
         Left::Detached => tell(&format!("detached; come back with: duragent attach {id}")),
         Left::Ended => {}
     }
     Ok(())
+}
+
+/// What does not count of the session's agent. Whoever may not know it is not told.
+fn not_counted(client: &Client, id: &SessionId) -> Option<String> {
+    let agent = client.session(id).ok()?.agent;
+    let agents = client.agents().ok()?.agents;
+    agents
+        .into_iter()
+        .find(|one| one.name == agent)?
+        .not_counted
 }
 
 fn chosen(client: &Client, agent: Option<&str>) -> Result<String, Failure> {
@@ -201,6 +219,7 @@ mod tests {
             description: None,
             version: None,
             missing_key: None,
+            not_counted: None,
         };
         names.iter().map(agent).collect()
     }

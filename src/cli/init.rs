@@ -1,4 +1,4 @@
-//! `duragent init`: a workspace with a first agent.
+//! `duragent init`: a workspace with a first agent; `duragent agent create`: one more.
 //!
 //! Invariant: nothing that exists is overwritten or changed, so it can be run again at any time.
 
@@ -14,10 +14,12 @@ use serde::Deserialize;
 use ureq::Agent;
 
 use crate::base::fs::create_private_dirs;
-use crate::cli::args::{Global, InitArgs};
+use crate::cli::args::{AgentCreateArgs, Global, InitArgs, ModelArgs};
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::output;
-use crate::cli::settings::{is_interactive, locate, names_workspace, settings_here};
+use crate::cli::settings::{
+    ClientSettings, is_interactive, locate, names_workspace, settings_here,
+};
+use crate::cli::{output, trust};
 use crate::config::lookup;
 use crate::domain::ids::AgentName;
 use crate::domain::providers::{KNOWN, ollama_base_url};
@@ -34,7 +36,6 @@ const CONFIG: &str = include_str!("init/duragent.yaml");
 pub(super) fn run(args: &InitArgs, global: &Global) -> Outcome {
     check_place(global)?;
     let settings = &settings_here(global)?;
-    let is_asking = !args.no_interactive && is_interactive();
     let agents_dir = &settings.agents_dir;
     if args.agent_name.is_none() && has_agents(agents_dir) {
         output::print("there are agents already; nothing to do\n")?;
@@ -42,19 +43,42 @@ pub(super) fn run(args: &InitArgs, global: &Global) -> Outcome {
     }
     let name = match &args.agent_name {
         Some(name) => name.clone(),
-        None => default_name(is_asking)?,
+        None => default_name(asks(&args.model))?,
     };
     let folder = agents_dir.join(name.as_str());
     if folder.join(AGENT_FILE).exists() {
         output::print(&format!("{} exists already\n", folder.display()))?;
         return Ok(());
     }
-    let choice = choose(args, is_asking)?;
-    write_new(&folder.join("SYSTEM_PROMPT.md"), PROMPT)?;
-    // Last of the agent's files: it is what makes the folder an agent.
-    write_new(&folder.join(AGENT_FILE), &agent_yaml(&name, &choice))?;
+    let choice = choose(&args.model)?;
+    write_agent(&name, &choice, settings)?;
     write_new(&settings.config_file(), CONFIG)?;
     output::print(&next_steps(&name, &choice))?;
+    Ok(())
+}
+
+/// `duragent agent create`: one more agent.
+pub(super) fn create(args: &AgentCreateArgs, settings: &ClientSettings) -> Outcome {
+    let folder = settings.agents_dir.join(args.name.as_str());
+    if folder.exists() {
+        return Err(Failure::new(format!("{} exists already", folder.display())));
+    }
+    let choice = choose(&args.model)?;
+    write_agent(&args.name, &choice, settings)?;
+    output::print(&next_steps(&args.name, &choice))?;
+    Ok(())
+}
+
+/// Writes the files of an agent. Its folder is its owner's own, and trusted, unless there was one.
+fn write_agent(name: &AgentName, choice: &Choice, settings: &ClientSettings) -> anyhow::Result<()> {
+    let folder = settings.agents_dir.join(name.as_str());
+    let is_own = !folder.exists();
+    write_new(&folder.join("SYSTEM_PROMPT.md"), PROMPT)?;
+    // Last of the agent's files: it is what makes the folder an agent.
+    write_new(&folder.join(AGENT_FILE), &agent_yaml(name, choice))?;
+    if is_own {
+        trust::trust_own(settings, name.as_str());
+    }
     Ok(())
 }
 
@@ -79,6 +103,11 @@ fn check_place(global: &Global) -> Outcome {
     Ok(())
 }
 
+/// Whether there is somebody to be asked.
+fn asks(args: &ModelArgs) -> bool {
+    !args.no_interactive && is_interactive()
+}
+
 /// A model and who runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Choice {
@@ -99,7 +128,8 @@ fn default_model(provider: &Provider) -> &'static str {
     }
 }
 
-fn choose(args: &InitArgs, is_asking: bool) -> Result<Choice, Failure> {
+fn choose(args: &ModelArgs) -> Result<Choice, Failure> {
+    let is_asking = asks(args);
     let mut choice = match args.provider.clone() {
         Some(provider) => named_choice(provider),
         None => found_choice(),

@@ -22,6 +22,7 @@ mod server;
 mod session;
 mod settings;
 mod torture;
+mod trust;
 mod validate;
 
 use std::ffi::OsString;
@@ -64,7 +65,7 @@ fn carry_out(cli: Cli) -> Outcome {
         Command::Agent(command) => agent::run(&command, &global),
         Command::Policy(command) => policy::run(&command, &client_settings(&global)?),
         Command::Init(args) => init::run(&args, &global),
-        Command::Validate(args) => validate::run(&args, &settings::locate(&global).origin),
+        Command::Validate(args) => validate::run(&args, &global),
         Command::Doctor(args) => doctor::run(&args, &global),
         Command::Completions(args) => completions::run(&args),
         Command::Torture(args) => torture::run(&args),

@@ -1,6 +1,6 @@
 //! A workspace for who stands where there is none, and wants one.
 
-use crate::cli::args::{Global, InitArgs, ServerArgs};
+use crate::cli::args::{Global, InitArgs, ModelArgs, ServerArgs};
 use crate::cli::failure::Failure;
 use crate::cli::settings::{ClientSettings, client_settings, is_interactive, no_workspace};
 use crate::cli::{ask, init};
@@ -32,9 +32,11 @@ pub(super) fn make_workspace(missing: &NoWorkspace, global: &Global) -> Result<(
     }
     let args = InitArgs {
         agent_name: None,
-        provider: None,
-        model: None,
-        no_interactive: false,
+        model: ModelArgs {
+            provider: None,
+            model: None,
+            no_interactive: false,
+        },
     };
     init::run(&args, global)
 }

@@ -13,7 +13,7 @@ use crate::cli::args::{Global, ServeAction, ServeArgs};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::new_workspace::make_workspace;
 use crate::cli::output::{self, tell};
-use crate::cli::settings;
+use crate::cli::{settings, trust};
 use crate::client::Client;
 use crate::config::ConfigError;
 use crate::runtime;
@@ -42,6 +42,11 @@ fn serve(args: ServeArgs, global: &Global) -> Outcome {
     if args.detached {
         // So that closing the terminal, or Ctrl+C in it, does not reach this process.
         setsid().context("cannot leave the terminal")?;
+    } else {
+        // Whoever needs the settings says what is wrong with them.
+        if let Ok(settings) = settings::client_settings(global) {
+            trust::offer(&settings)?;
+        }
     }
     runtime::serve::serve(&ServeOptions {
         origin: settings::locate(global).origin,

@@ -1,5 +1,6 @@
 //! What commands take from the configuration: which workspace they are about, and how to be let in.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
@@ -7,8 +8,10 @@ use crate::cli::args::Global;
 use crate::cli::failure::Failure;
 use crate::config::lookup::{self, NoWorkspace};
 use crate::config::{self, Config, ConfigSource, DEFAULT_FILE, Overrides};
+use crate::domain::providers::Described;
 use crate::domain::spec::Provider;
 use crate::runtime::offline::Files;
+use crate::runtime::trust::Workspace;
 
 /// Settings of the commands that are about a workspace.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +27,7 @@ pub(super) struct ClientSettings {
     /// Where the agents are.
     pub(super) agents_dir: PathBuf,
     /// Providers that the configuration describes.
-    pub(super) providers: Vec<Provider>,
+    pub(super) providers: BTreeMap<Provider, Described>,
     /// The token of the workspace's own server.
     pub(super) token: Option<String>,
     /// Whether to say more than usual.
@@ -120,7 +123,7 @@ fn settings_of(located: Located, global: &Global) -> Result<ClientSettings, Fail
         workspace: config.workspace.clone(),
         sessions_dir: config.sessions_dir.clone(),
         agents_dir: config.agents_dir.clone(),
-        providers: config.providers.keys().cloned().collect(),
+        providers: config.providers.clone(),
         token: token.map(|token| token.reveal().to_owned()),
         config,
         is_verbose: global.verbose > 0,
@@ -153,6 +156,11 @@ fn environment(name: &str) -> Option<String> {
 }
 
 impl ClientSettings {
+    /// What of it decides on trust.
+    pub(super) fn trust(&self) -> Workspace<'_> {
+        Workspace::of(&self.config)
+    }
+
     /// That there is a workspace.
     ///
     /// Errors: none was named, and there is none.

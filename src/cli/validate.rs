@@ -1,19 +1,26 @@
 //! `duragent validate`: is what a user wrote what the server expects?
 
-use crate::cli::args::ValidateArgs;
+use crate::cli::args::{Global, ValidateArgs};
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::output;
-use crate::config::ConfigSource;
-use crate::runtime;
+use crate::cli::{output, settings};
+use crate::runtime::{self, Validated};
+use crate::terminal::clean::clean;
 
-/// Prints every problem of a file or an agent's folder, one line each. `config` describes
-/// providers that agents may name.
-pub(super) fn run(args: &ValidateArgs, config: &ConfigSource) -> Outcome {
+/// Prints every problem of a file or an agent's folder, one line each.
+pub(super) fn run(args: &ValidateArgs, global: &Global) -> Outcome {
     let shown = args.path.display();
     if !args.path.exists() {
         return Err(Failure::usage(format!("{shown} does not exist")));
     }
-    let problems = runtime::validate_with(&args.path, config);
+    let config = settings::client_settings(global).ok();
+    let config = config.map(|settings| settings.config);
+    let Validated {
+        problems,
+        not_counted,
+    } = runtime::validate(&args.path, config.as_ref());
+    if let Some(said) = not_counted {
+        output::print(&clean(&format!("{said}\n")))?;
+    }
     if problems.is_empty() {
         output::print(&format!("{shown} is valid\n"))?;
         return Ok(());

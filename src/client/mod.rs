@@ -276,6 +276,14 @@ impl Client {
         Ok(())
     }
 
+    /// Has the server read the agents again.
+    pub fn reload_agents(&self) -> Result<(), ClientError> {
+        let target = self.target(Some(CALL_LIMIT))?;
+        let path = "/api/admin/v1/reload-agents";
+        checked(self.send(&target, Method::POST, path, Some(&json!({})))?)?;
+        Ok(())
+    }
+
     /// Asks the server to finish what it does and exit.
     pub fn shutdown(&self) -> Result<(), ClientError> {
         let target = self.target(Some(CALL_LIMIT))?;

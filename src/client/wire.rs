@@ -52,6 +52,9 @@ pub struct AgentInfo {
     /// The variable without which its model cannot be asked, if the server has it not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_key: Option<String>,
+    /// What does not count of it for want of its owner's trust, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_counted: Option<String>,
 }
 
 /// `GET /api/v1/sessions`.

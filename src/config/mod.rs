@@ -12,6 +12,7 @@
 
 mod checked;
 pub mod lookup;
+pub mod owner;
 mod raw;
 
 use std::collections::BTreeMap;

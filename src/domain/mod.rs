@@ -20,4 +20,5 @@ pub mod step;
 #[cfg(test)]
 pub(crate) mod story;
 pub mod time;
+pub mod trust;
 pub mod window;

@@ -404,8 +404,9 @@ pub enum ToolRef {
     Mcp {
         /// Its name.
         name: String,
-        /// How it is reached.
-        server: McpServer,
+        /// How it is reached; `None` while the agent's folder is not trusted with it: then it is
+        /// known by its name alone, and never started.
+        server: Option<McpServer>,
     },
 }
 

@@ -1,5 +1,6 @@
 //! What every answer is made from: the engine, and the rest of the program as the API sees it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ use crate::engine::Sessions;
 pub trait Host: Send + Sync {
     /// All agents, sorted by name.
     fn agents(&self) -> Vec<Arc<AgentSpec>>;
+
+    /// What does not count of agents for want of their owner's trust: a sentence by agent, for those
+    /// of which there is something.
+    fn not_counted(&self) -> BTreeMap<String, String>;
 
     /// The agent of that name.
     fn agent(&self, name: &str) -> Option<Arc<AgentSpec>>;

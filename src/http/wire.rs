@@ -3,6 +3,8 @@
 //! Names of fields are the API (`docs/api.md`): new ones may come, none is renamed. Fields of a
 //! request that we do not know are ignored; those we know must have their type.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -391,13 +393,16 @@ struct AgentBrief<'a> {
     version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_counted: Option<&'a str>,
 }
 
 impl<'a> AgentList<'a> {
     /// In the order given, each with the variable that its model misses, and those that cannot be
-    /// used.
+    /// used. `not_counted` says of some what does not count for want of trust.
     pub fn new(
         agents: impl IntoIterator<Item = (&'a AgentSpec, Option<String>)>,
+        not_counted: &'a BTreeMap<String, String>,
         broken: Vec<BrokenAgent>,
     ) -> AgentList<'a> {
         let agents = agents.into_iter().map(|(agent, missing_key)| AgentBrief {
@@ -405,6 +410,7 @@ impl<'a> AgentList<'a> {
             description: agent.description.as_deref(),
             version: agent.version.as_deref(),
             missing_key,
+            not_counted: not_counted.get(agent.name.as_str()).map(String::as_str),
         });
         AgentList {
             agents: agents.collect(),

@@ -1,6 +1,6 @@
-//! The policies of a workspace: of each agent the one that its three files make.
+//! The policies of a workspace: of each agent the one that its files make.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -14,16 +14,18 @@ use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
 use crate::domain::ids::AgentName;
 use crate::domain::spec::{AgentSpec, ToolEffect, ToolKind};
-use crate::policy::{Policy, Verdict, Wish};
+use crate::domain::trust::{Brought, Granted, Kind, POLICY_PARTS, Part};
+use crate::policy::{Digests, Pin, Policy, Verdict, Wish};
+use crate::trust::{Filter, Folder, Grants, ReadError, Trust};
 
 use crate::policy::judge::{self, Call, Context, Judgement, Literal, Ruling, ToolUse};
 use crate::policy::notify::{Note, Notifier};
-use crate::policy::rules::{Delivery, Mode, Occasion, Rules, Subject, Tiers};
+use crate::policy::rules::{Delivery, Mode, Occasion, Rules, Subject, Tier, Tiers};
 use crate::policy::{edit, file};
 
 /// The policy of a workspace, and of an agent in its folder.
 pub const POLICY_FILE: &str = "policy.yaml";
-/// What the user of an agent adds to its policy, and what "allow always" writes.
+/// What the user of an agent added to its policy, and what "allow always" wrote, in earlier versions.
 pub const LOCAL_FILE: &str = "policy.local.yaml";
 
 /// The folder in an agent's in which its commands start.
@@ -36,7 +38,9 @@ pub type OwnedEnvironment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct Policies {
     workspace_file: PathBuf,
     environment: OwnedEnvironment,
+    trust: Arc<Trust>,
     notifier: Arc<Notifier>,
+    digests: Arc<Digests>,
     /// Each once, so that a reload reaches whoever has it.
     agents: Mutex<HashMap<AgentName, Arc<AgentPolicy>>>,
 }
@@ -46,10 +50,8 @@ pub struct Policies {
 pub struct Files {
     /// The workspace's.
     pub workspace: PathBuf,
-    /// The agent's.
-    pub agent: PathBuf,
-    /// The user's additions.
-    pub local: PathBuf,
+    /// The folder of the agent, with its own.
+    pub home: PathBuf,
 }
 
 /// The policy of an agent.
@@ -57,27 +59,33 @@ pub struct AgentPolicy {
     name: AgentName,
     files: Files,
     environment: OwnedEnvironment,
+    trust: Arc<Trust>,
     notifier: Arc<Notifier>,
+    digests: Arc<Digests>,
     state: RwLock<Arc<State>>,
-    /// Held while `policy.local.yaml` is read, written and read again: of two who add to it at
-    /// once, the second must see what the first wrote.
+    /// What the tools run whose programs are told apart, by their names.
+    pins: RwLock<BTreeMap<String, Pin>>,
+    /// Held while the owner's file is read, written and read again: of two who add to it at once, the
+    /// second must see what the first wrote.
     editing: Mutex<()>,
 }
 
 /// What the files say, or that they can't be read.
 #[derive(Debug)]
 enum State {
-    Rules(Rules),
+    Rules(Rules, Granted),
     Broken(Vec<Problem>),
 }
 
 impl Policies {
     /// Those of the workspace in `folder`. Reads nothing yet.
-    pub fn new(folder: &Path, environment: OwnedEnvironment) -> Policies {
+    pub fn new(folder: &Path, environment: OwnedEnvironment, trust: Arc<Trust>) -> Policies {
         Policies {
             workspace_file: folder.join(POLICY_FILE),
             environment,
+            trust,
             notifier: Arc::default(),
+            digests: Arc::default(),
             agents: Mutex::default(),
         }
     }
@@ -88,12 +96,19 @@ impl Policies {
             return Arc::clone(known);
         }
         let files = Files::of(&self.workspace_file, &agent.home);
-        let read = Arc::new(AgentPolicy::read(
-            agent.name.clone(),
+        let policy = AgentPolicy {
+            name: agent.name.clone(),
             files,
-            Arc::clone(&self.environment),
-            Arc::clone(&self.notifier),
-        ));
+            environment: Arc::clone(&self.environment),
+            trust: Arc::clone(&self.trust),
+            notifier: Arc::clone(&self.notifier),
+            digests: Arc::clone(&self.digests),
+            state: RwLock::new(Arc::new(State::Broken(Vec::new()))),
+            pins: RwLock::default(),
+            editing: Mutex::default(),
+        };
+        policy.reload();
+        let read = Arc::new(policy);
         // Another thread may have been quicker: all must have the same one.
         Arc::clone(lock(&self.agents).entry(agent.name.clone()).or_insert(read))
     }
@@ -154,27 +169,30 @@ impl Files {
     pub fn of(workspace_file: &Path, home: &Path) -> Files {
         Files {
             workspace: workspace_file.to_owned(),
-            agent: home.join(POLICY_FILE),
-            local: home.join(LOCAL_FILE),
+            home: home.to_owned(),
         }
     }
 
-    /// Reads them.
+    /// Reads them, as far as the agent's folder is trusted with what it says.
     ///
     /// Errors: everything that is wrong with any of them.
-    pub fn read(&self, environment: Environment<'_>) -> Result<Tiers, Vec<Problem>> {
+    pub fn read(&self, environment: Environment<'_>, trust: &Trust) -> Result<Tiers, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut tier = |path: &Path| match file::read(path, environment) {
+        let mut tier = |read: Result<Option<Tier>, Vec<Problem>>| match read {
             Ok(tier) => tier,
             Err(found) => {
                 problems.extend(found);
                 None
             }
         };
+        let folder = Folder::new(trust, &self.home);
+        let own = trust.own_policy(&self.home);
+        let own = own.map_or(Ok(None), |path| file::read(&path, environment));
         let tiers = Tiers {
-            workspace: tier(&self.workspace),
-            agent: tier(&self.agent),
-            local: tier(&self.local),
+            workspace: tier(file::read(&self.workspace, environment)),
+            agent: tier(read_in(&folder, &self.home, POLICY_FILE, environment)),
+            local: tier(read_in(&folder, &self.home, LOCAL_FILE, environment)),
+            own: tier(own),
         };
         match problems.is_empty() {
             true => Ok(tiers),
@@ -183,25 +201,70 @@ impl Files {
     }
 }
 
-impl AgentPolicy {
-    fn read(
-        name: AgentName,
-        files: Files,
-        environment: OwnedEnvironment,
-        notifier: Arc<Notifier>,
-    ) -> AgentPolicy {
-        let policy = AgentPolicy {
-            name,
-            files,
-            environment,
-            notifier,
-            state: RwLock::new(Arc::new(State::Broken(Vec::new()))),
-            editing: Mutex::default(),
-        };
-        policy.reload();
-        policy
+/// Reads a policy of the folder of an agent; `None` when there is none.
+fn read_in(
+    folder: &Folder<'_>,
+    home: &Path,
+    name: &'static str,
+    environment: Environment<'_>,
+) -> Result<Option<Tier>, Vec<Problem>> {
+    let path = home.join(name);
+    match folder.read(&path, TEXT_BYTES_MAX) {
+        Ok(text) => {
+            let filter = Filter::new(folder, name, POLICY_PARTS, environment);
+            file::parse_sifted(text, &path, &filter).map(Some)
+        }
+        Err(ReadError::Text(TextError::Missing)) if !file::is_dangling(&path) => Ok(None),
+        Err(error) => Err(vec![Problem::of_file(path, error.to_string())]),
     }
+}
 
+/// What the policies in the folder of an agent bring that needs trust, all of it.
+pub fn parts(home: &Path, environment: Environment<'_>, trust: &Trust) -> Vec<Brought> {
+    let trust = trust.with_grants(Grants::All);
+    let folder = Folder::new(&trust, home);
+    for name in [POLICY_FILE, LOCAL_FILE] {
+        // What is wrong with them is said by those who use them.
+        drop(read_in(&folder, home, name, environment));
+    }
+    folder.brought()
+}
+
+/// Everything that is wrong with the policies in the folder of an agent.
+pub fn validate_in(home: &Path, environment: Environment<'_>, trust: &Trust) -> Vec<Problem> {
+    let folder = Folder::new(trust, home);
+    let found = [POLICY_FILE, LOCAL_FILE].into_iter().map(|name| {
+        match read_in(&folder, home, name, environment) {
+            Err(problems) => problems,
+            Ok(None) => Vec::new(),
+            Ok(Some(_)) => validate_whole(&folder, &home.join(name), environment),
+        }
+    });
+    found.flatten().collect()
+}
+
+/// What is wrong with a file of an agent's folder, in what does not count yet as well.
+fn validate_whole(folder: &Folder<'_>, path: &Path, environment: Environment<'_>) -> Vec<Problem> {
+    match folder.read(path, TEXT_BYTES_MAX) {
+        Ok(text) => all_problems(file::parse(text, path, environment)),
+        Err(error) => vec![Problem::of_file(path, error.to_string())],
+    }
+}
+
+/// Its mistakes; else its warnings as such. Somebody who looks should not have to look for them in a
+/// log.
+fn all_problems(read: Result<Tier, Vec<Problem>>) -> Vec<Problem> {
+    let as_error = |problem| Problem {
+        level: Level::Error,
+        ..problem
+    };
+    match read {
+        Ok(tier) => tier.warnings.into_iter().map(as_error).collect(),
+        Err(problems) => problems,
+    }
+}
+
+impl AgentPolicy {
     /// Reads the files again.
     fn reload(&self) {
         let _editing = lock(&self.editing);
@@ -209,12 +272,12 @@ impl AgentPolicy {
     }
 
     fn reload_while_editing(&self) {
-        let state = match self.files.read(&*self.environment) {
+        let state = match self.files.read(&*self.environment, &self.trust) {
             Ok(tiers) => {
                 for warning in tiers.warnings() {
                     log::warn!("agent {}: {warning}", self.name);
                 }
-                State::Rules(tiers.merged())
+                State::Rules(tiers.merged(), self.trust.granted(&self.files.home))
             }
             Err(problems) => {
                 for problem in &problems {
@@ -231,15 +294,71 @@ impl AgentPolicy {
     }
 
     fn is_dangerous(&self) -> bool {
-        let is_mode =
-            |state: &State| matches!(state, State::Rules(rules) if rules.mode == Mode::Dangerous);
+        let is_mode = |state: &State| matches!(state, State::Rules(rules, _) if rules.mode == Mode::Dangerous);
         is_mode(&self.state()) && !self.files.workspace.exists()
     }
 
-    /// Adds rules to `policy.local.yaml`.
-    fn remember(&self, literal: &Literal) -> Result<(), String> {
+    /// Says what the agent's tools run now.
+    pub fn set_pins(&self, pins: impl IntoIterator<Item = Pin>) {
+        let pins = pins.into_iter().map(|pin| (pin.tool.clone(), pin));
+        let pins = order::map(pins);
+        *self.pins.write().unwrap_or_else(PoisonError::into_inner) = pins;
+    }
+
+    /// What the tool of that name runs now, and whether that is the agent's own.
+    fn program(&self, tool: &str) -> Option<(Part, bool)> {
+        let pins = self.pins.read().unwrap_or_else(PoisonError::into_inner);
+        let pin = pins.get(tool)?;
+        Some((pin.part(&self.digests), pin.is_agents))
+    }
+
+    /// Whether a tool runs something else than what was granted.
+    fn is_changed(&self, tool: &str, granted: &Granted) -> bool {
+        let Some((program, is_agents)) = self.program(tool) else {
+            return false;
+        };
+        let is_pinned = || match granted {
+            Granted::Nothing | Granted::Everything => false,
+            Granted::Parts(parts) => {
+                let is_of_tool =
+                    |part: &Part| part.kind == Kind::Program && part.place == program.place;
+                parts.iter().any(is_of_tool)
+            }
+        };
+        // What the workspace brings is its owner's, until one content of it was allowed.
+        (is_agents || is_pinned()) && !granted.counts(&program)
+    }
+
+    /// A wish, as far as rules are concerned.
+    fn call_of<'a>(
+        &self,
+        wish: &'a Wish<'_>,
+        script: Option<&'a str>,
+        granted: &Granted,
+    ) -> Call<'a> {
+        let subject = match wish.kind {
+            ToolKind::Bash => return Call::Shell(script),
+            ToolKind::Builtin => Subject::Builtin,
+            ToolKind::Cli | ToolKind::FoundCli => Subject::Cli,
+        };
+        let name = wish.call.tool_name.as_str();
+        Call::Tool(ToolUse {
+            subject,
+            name,
+            arguments: &wish.call.arguments,
+            is_found: wish.kind == ToolKind::FoundCli,
+            is_changed: subject == Subject::Cli && self.is_changed(name, granted),
+            only_reads: wish.effect == ToolEffect::Read && !wish.is_composed,
+            value_key: wish.value_key,
+        })
+    }
+
+    /// Adds rules to what the owner allowed for good, and to the grants what `program` is now.
+    fn remember(&self, literal: &Literal, program: Option<Part>) -> Result<(), String> {
         let _editing = lock(&self.editing);
-        let path = &self.files.local;
+        let program: Vec<Part> = program.into_iter().collect();
+        let path = self.trust.keep(&self.files.home, &program);
+        let path = &path.map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
         let said = |error: String| format!("{}: {error}", path.display());
         let text = match text::read(path, TEXT_BYTES_MAX) {
             Ok(text) => Some(text),
@@ -262,13 +381,13 @@ impl AgentPolicy {
 impl Policy for AgentPolicy {
     fn judge(&self, wish: &Wish<'_>) -> Verdict {
         let state = self.state();
-        let rules = match &*state {
-            State::Rules(rules) => rules,
+        let (rules, granted) = match &*state {
+            State::Rules(rules, granted) => (rules, granted),
             State::Broken(problems) => return refused_by_broken(problems),
         };
         let script = wish.script();
-        let call = call_of(wish, script.as_deref());
-        let work = self.files.agent.with_file_name(WORK_FOLDER);
+        let call = self.call_of(wish, script.as_deref(), granted);
+        let work = self.files.home.join(WORK_FOLDER);
         let context = Context {
             work: Some(&work),
             is_variable: &|name| (self.environment)(name).is_some(),
@@ -289,9 +408,14 @@ impl Policy for AgentPolicy {
 
     fn allow_always(&self, wish: &Wish<'_>) -> Result<(), String> {
         let script = wish.script();
-        let literal = judge::literal_patterns(&call_of(wish, script.as_deref()));
+        let call = self.call_of(wish, script.as_deref(), &Granted::Everything);
+        let literal = judge::literal_patterns(&call);
         if !literal.patterns.is_empty() || literal.exact.is_some() {
-            self.remember(&literal)?;
+            let program = match wish.kind {
+                ToolKind::Cli | ToolKind::FoundCli => self.program(&wish.call.tool_name),
+                ToolKind::Bash | ToolKind::Builtin => None,
+            };
+            self.remember(&literal, program.map(|(program, _)| program))?;
         }
         match literal.refused.is_empty() {
             true => Ok(()),
@@ -312,14 +436,14 @@ impl AgentPolicy {
     /// Tells whoever wants to know of such an occasion.
     fn tell(&self, on: Occasion, wish: &Wish<'_>) {
         let state = self.state();
-        let State::Rules(rules) = &*state else {
+        let State::Rules(rules, granted) = &*state else {
             return;
         };
         if rules.notify.is_empty() {
             return;
         }
         let script = wish.script();
-        let call = call_of(wish, script.as_deref());
+        let call = self.call_of(wish, script.as_deref(), granted);
         let mut told: Vec<&Delivery> = Vec::new();
         for notify in &rules.notify {
             let is_wanted = notify.on.contains(&on)
@@ -353,36 +477,8 @@ impl fmt::Debug for AgentPolicy {
 
 /// Everything that is wrong with a policy file.
 pub fn validate(path: &Path, environment: Environment<'_>) -> Vec<Problem> {
-    match file::read(path, environment) {
-        // Somebody who looks should not have to look for it in a log.
-        Ok(tier) => {
-            let warnings = tier.map(|tier| tier.warnings).unwrap_or_default();
-            let as_error = |problem| Problem {
-                level: Level::Error,
-                ..problem
-            };
-            warnings.into_iter().map(as_error).collect()
-        }
-        Err(problems) => problems,
-    }
-}
-
-/// A wish, as far as rules are concerned.
-fn call_of<'a>(wish: &'a Wish<'_>, script: Option<&'a str>) -> Call<'a> {
-    let subject = match wish.kind {
-        ToolKind::Bash => return Call::Shell(script),
-        ToolKind::Builtin => Subject::Builtin,
-        ToolKind::Cli | ToolKind::FoundCli => Subject::Cli,
-    };
-    Call::Tool(ToolUse {
-        subject,
-        name: &wish.call.tool_name,
-        arguments: &wish.call.arguments,
-        is_found: wish.kind == ToolKind::FoundCli,
-        only_reads: wish.effect == ToolEffect::Read && !wish.is_composed,
-        is_changed: false,
-        value_key: wish.value_key,
-    })
+    let read = file::read(path, environment).transpose();
+    read.map(all_problems).unwrap_or_default()
 }
 
 fn refused_by_broken(problems: &[Problem]) -> Verdict {

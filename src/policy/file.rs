@@ -11,8 +11,8 @@ use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
-use crate::base::yaml::read::{self, At, FromYaml, Report, or_default, section};
-use crate::base::yaml::tree::NodeId;
+use crate::base::yaml::read::{self, At, FromYaml, Report, Sift, or_default, section};
+use crate::base::yaml::tree::{Document, NodeId};
 use crate::domain::secret::Secret;
 use crate::domain::spec::API_VERSION;
 
@@ -105,7 +105,7 @@ pub fn read(path: &Path, environment: Environment<'_>) -> Result<Option<Tier>, V
 }
 
 /// Whether it is a link to nothing, which somebody meant to be a policy.
-fn is_dangling(path: &Path) -> bool {
+pub(super) fn is_dangling(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
@@ -118,8 +118,27 @@ pub fn parse(
     environment: Environment<'_>,
 ) -> Result<Tier, Vec<Problem>> {
     let mut report = Report::new(Level::Error);
-    let (document, file) = read::read_document::<PolicyFile>(text, path, environment, &mut report)
-        .map_err(|problem| vec![problem])?;
+    let read = read::read_document(text, path, environment, &mut report);
+    placed(read, report, path)
+}
+
+/// As [`parse`], of a document that is looked through first.
+pub(super) fn parse_sifted(
+    text: String,
+    path: &Path,
+    sift: &dyn Sift,
+) -> Result<Tier, Vec<Problem>> {
+    let mut report = Report::new(Level::Error);
+    let read = read::read_sifted_document(text, path, sift, &mut report);
+    placed(read, report, path)
+}
+
+fn placed(
+    read: Result<(Document, Option<At<PolicyFile>>), Problem>,
+    mut report: Report,
+    path: &Path,
+) -> Result<Tier, Vec<Problem>> {
+    let (document, file) = read.map_err(|problem| vec![problem])?;
     let checked = file.map(|file| check(file, &mut report));
     let Some(checked) = checked.filter(|_| !report.has_errors()) else {
         return Err(report.finish(&document, path));

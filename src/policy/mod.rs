@@ -1,12 +1,15 @@
 //! What agents may do: policies, from their files to a verdict.
 //!
-//! Three files make the policy of an agent: the workspace's `policy.yaml`, the agent's, and the
-//! user's additions in `policy.local.yaml`. They are read when an agent is first used, when agents
-//! are reloaded, and after "allow always".
+//! Four files make the policy of an agent: the workspace's `policy.yaml`, two in the agent's folder
+//! (`policy.yaml`, and `policy.local.yaml` of earlier versions), and what "allow always" wrote into the
+//! owner's own folder. They are read when an agent is first used, when agents are reloaded, and after
+//! "allow always".
 //!
 //! Invariants:
 //! - a policy that can't be read refuses everything, and says so;
-//! - `policy.local.yaml` is the only one of these files that the program writes.
+//! - what an agent's folder says beyond `deny` and a stricter `mode` counts only as far as its owner
+//!   trusts it;
+//! - the program writes none of these files but the owner's own.
 //!
 //! Elsewhere: what a script runs (`shell`), what is known of programs (`programs`), what becomes of
 //! a call (`judge`).
@@ -21,6 +24,7 @@ mod glob;
 mod granted;
 pub mod judge;
 mod notify;
+mod pin;
 pub mod programs;
 mod rules;
 pub mod shell;
@@ -31,8 +35,10 @@ use crate::domain::ids::SessionId;
 use crate::domain::spec::{ToolEffect, ToolKind};
 
 pub use agent_policy::{
-    AgentPolicy, Files, LOCAL_FILE, OwnedEnvironment, POLICY_FILE, Policies, validate,
+    AgentPolicy, Files, LOCAL_FILE, OwnedEnvironment, POLICY_FILE, Policies, parts, validate,
+    validate_in,
 };
+pub use pin::{Digests, Pin};
 pub use rules::{Mode, Pattern, Rules, Subject, Tiers};
 
 /// Says what an agent may do.

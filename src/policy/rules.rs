@@ -1,4 +1,4 @@
-//! The rules of an agent: those of its three files, merged. Pure.
+//! The rules of an agent: those of its files, merged. Pure.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -303,8 +303,10 @@ pub struct Tiers {
     pub workspace: Option<Tier>,
     /// The agent's.
     pub agent: Option<Tier>,
-    /// The user's additions.
+    /// The user's additions to it, of earlier versions.
     pub local: Option<Tier>,
+    /// What its owner allowed for good.
+    pub own: Option<Tier>,
 }
 
 /// The rules of an agent.
@@ -329,32 +331,32 @@ pub struct Rules {
 impl Tiers {
     /// What in the files does not do what somebody may think.
     pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
-        let tiers = [&self.workspace, &self.agent, &self.local];
+        let tiers = [&self.workspace, &self.agent, &self.local, &self.own];
         tiers.into_iter().flatten().flat_map(|tier| &tier.warnings)
     }
 
-    /// The three merged.
+    /// All of them merged.
     pub fn merged(self) -> Rules {
         let (mode, mode_place) = self.mode();
         let is_bare = self.workspace.is_none() && self.agent.is_none();
-        let sets_mode = self.local.as_ref().is_some_and(|tier| tier.mode.is_some());
-        let has_workspace = self.workspace.is_some();
+        let sets = |tier: &Option<Tier>| tier.as_ref().is_some_and(|tier| tier.mode.is_some());
+        let sets_mode = sets(&self.local) || sets(&self.own);
         let workspace = self.workspace.unwrap_or_default();
         let agent = self.agent.unwrap_or_default();
         let local = self.local.unwrap_or_default();
-        let allow_found = [workspace.allow, local.allow].concat();
-        // Within what the workspace and the user allow, an agent's own list adds nothing.
-        let own = if has_workspace {
-            Vec::new()
-        } else {
-            agent.allow
+        let own = self.own.unwrap_or_default();
+        // Within what the workspace allows, an agent's own list adds nothing.
+        let agents = match workspace.allow.is_empty() {
+            true => agent.allow,
+            false => Vec::new(),
         };
-        let notify = [workspace.notify, agent.notify, local.notify];
+        let allow_found = [workspace.allow, local.allow, own.allow].concat();
+        let notify = [workspace.notify, agent.notify, local.notify, own.notify];
         Rules {
             mode,
             mode_place,
-            deny: [workspace.deny, agent.deny, local.deny].concat(),
-            allow: [allow_found.clone(), own].concat(),
+            deny: [workspace.deny, agent.deny, local.deny, own.deny].concat(),
+            allow: [allow_found.clone(), agents].concat(),
             allow_found,
             // What "allow always" writes beside nothing takes nothing away.
             allows_reading_builtins: is_bare && !sets_mode,
@@ -373,7 +375,7 @@ impl Tiers {
             (Some(_), None) => Some((Mode::Ask, None)),
             (_, mode) => mode,
         };
-        let modes = [of(&self.local), of(&self.agent), workspace];
+        let modes = [of(&self.own), of(&self.local), of(&self.agent), workspace];
         let strictest = modes.into_iter().flatten().max_by_key(|(mode, _)| *mode);
         strictest.unwrap_or((Mode::Ask, None))
     }

@@ -22,6 +22,7 @@ pub use check::{Check, Health};
 
 use crate::agents::{self, AgentDirectory};
 use crate::base::fs::{Fs as _, RealFs};
+use crate::base::yaml::problem::Problem;
 use crate::client::wire::AgentList;
 use crate::config::{self, Config, ConfigSource, DEFAULT_FILE, Overrides, SandboxMode};
 use crate::domain::spec::AgentSpec;
@@ -30,7 +31,9 @@ use crate::llm::providers::ProviderSettings;
 use crate::runtime::offline::Files;
 use crate::runtime::programs::programs;
 use crate::runtime::providers;
+use crate::runtime::trust::{self, Surveyor, Workspace};
 use crate::tools::web;
+use crate::trust::Trust;
 
 use self::check::environment;
 use self::tools::is_on_path;
@@ -59,16 +62,21 @@ pub fn examine(origin: &ConfigSource, flags: &Overrides, token: Option<&str>) ->
     checks.push(disk(&config));
     checks.push(clock(&config));
     let (workspace, agents_dir) = (&config.workspace, &config.agents_dir);
-    let names = providers::names(&config);
-    let loaded = AgentDirectory::load_in(workspace, agents_dir, names, Arc::new(environment));
+    let place = Workspace::of(&config);
+    let (trust, problems) = trust::of_workspace(&place);
+    checks.extend(trust_checks(&trust, &problems));
+    let names = place.names();
+    let own = Arc::clone(&trust);
+    let loaded = AgentDirectory::load_in(workspace, agents_dir, names, Arc::new(environment), own);
     checks.extend(directive_checks(agents_dir, &loaded));
     let agents = loaded.list();
-    checks.extend(agent_checks(&config, &agents, server.agents()));
-    checks.extend(files::policies(&config, &agents));
+    checks.extend(agent_checks(&config, &agents, server.agents(), &trust));
+    checks.extend(files::policies(&config, &agents, &trust));
     checks.extend(files::routes(&config, &agents));
     checks.extend(network::models(&agents, &settings));
+    checks.extend(rules::checks(workspace, &agents, &trust));
+    checks.extend(not_counted(&Surveyor::new(&place, trust)));
     checks.extend(tool_checks(&config, &agents));
-    checks.extend(rules::checks(workspace, &agents));
     checks.extend(tools::checks(&config, &agents));
     checks.push(files::sessions(&config, &agents));
     checks.extend(server.checks(&config));
@@ -198,16 +206,47 @@ fn directive_checks(agents_dir: &Path, loaded: &AgentDirectory) -> Vec<Check> {
         .collect()
 }
 
+/// What is wrong with the owner's own files, which say whom they trust; nothing when all is well.
+fn trust_checks(trust: &Trust, problems: &[Problem]) -> Vec<Check> {
+    const SUBJECT: &str = "trust";
+    let of_files = problems.iter();
+    let mut checks: Vec<Check> = of_files
+        .map(|problem| Check::of_problem(SUBJECT, problem))
+        .collect();
+    if let Err(error) = trust.store().read() {
+        let message = format!("no agent is trusted: {:#}", anyhow::Error::new(error));
+        checks.push(Check::error(SUBJECT, message));
+    }
+    if trust.is_everything() {
+        let message = "every agent is trusted with all that it brings (`agents.trust: all`)";
+        checks.push(Check::ok(SUBJECT, message));
+    }
+    checks
+}
+
+/// What does not count of agents for want of trust.
+fn not_counted(surveyor: &Surveyor) -> Vec<Check> {
+    let found = surveyor.all().into_iter();
+    found
+        .filter_map(|survey| {
+            let said = survey.said()?;
+            Some(Check::warning("trust", said))
+        })
+        .collect()
+}
+
 /// `served` are the agents as a running server sees them.
 fn agent_checks(
     config: &Config,
     agents: &[Arc<AgentSpec>],
     served: Option<&AgentList>,
+    trust: &Trust,
 ) -> Vec<Check> {
     const SUBJECT: &str = "agents";
     const HINT: &str = "`duragent init` makes one";
     let folder = &config.agents_dir;
-    let found = match agents::validate_all(folder, &environment, &providers::names(config)) {
+    let names = providers::names(config);
+    let found = match agents::validate_all(folder, &environment, &names, trust) {
         Ok(found) => found,
         Err(problem) => return vec![Check::of_problem(SUBJECT, &problem).hint(HINT)],
     };

@@ -1,20 +1,24 @@
 //! What the API asks of the rest of the program.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::Access;
 
 use crate::agents::AgentDirectory;
+use crate::base::order;
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
+use crate::domain::trust;
 use crate::engine::{EngineError, Sessions};
 use crate::http::context::{BrokenAgent, FileError, Host, Readiness, ReloadReport, Version};
 use crate::llm::settings::ProviderSettings;
 use crate::policy::Policies;
 use crate::runtime::serve::warn_of_danger;
 use crate::runtime::signals::StopRequests;
+use crate::runtime::trust::Standing;
 use crate::runtime::version;
 
 /// The program, as the API sees it.
@@ -22,6 +26,7 @@ use crate::runtime::version;
 pub(super) struct Program {
     pub(super) agents: Arc<AgentDirectory>,
     pub(super) policies: Arc<Policies>,
+    pub(super) standing: Standing,
     pub(super) sessions: Sessions,
     pub(super) stop: StopRequests,
     pub(super) workspace: PathBuf,
@@ -37,6 +42,15 @@ pub(super) struct Program {
 impl Host for Program {
     fn agents(&self) -> Vec<Arc<AgentSpec>> {
         self.agents.list()
+    }
+
+    fn not_counted(&self) -> BTreeMap<String, String> {
+        let waiting = self.standing.waiting().into_iter();
+        let said = waiting.filter_map(|(agent, parts)| {
+            let said = trust::said_of(&agent, &parts)?;
+            Some((agent, said))
+        });
+        order::map(said)
     }
 
     fn agent(&self, name: &str) -> Option<Arc<AgentSpec>> {
@@ -59,6 +73,7 @@ impl Host for Program {
     fn reload_agents(&self) -> ReloadReport {
         let report = self.agents.reload();
         self.policies.reload(&self.agents.list());
+        self.standing.forget();
         warn_of_danger(&self.policies);
         let policies = self.policies.problems();
         let names = |names: &[AgentName]| names.iter().map(AgentName::to_string).collect();
@@ -96,6 +111,15 @@ impl Host for Program {
         if broken > 0 {
             let text =
                 format!("{broken} errors in policies: the tools of their agents are refused");
+            readiness.warnings.push(text);
+        }
+        let waiting = self.standing.waiting();
+        if !waiting.is_empty() {
+            let parts: usize = waiting.values().map(Vec::len).sum();
+            let text = format!(
+                "untrusted: {parts} parts of {} agents do not count; `duragent agent trust` shows them",
+                waiting.len()
+            );
             readiness.warnings.push(text);
         }
         let read_only = self.sessions.read_only();

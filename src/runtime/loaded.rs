@@ -89,9 +89,11 @@ impl LoadedAgents {
     }
 
     fn make(&self, spec: Arc<AgentSpec>) -> Agent {
+        let (tools, policy) = (self.workshop.toolbox(&spec), self.policies.of(&spec));
+        policy.set_pins(tools.pins());
         Agent {
-            tools: self.workshop.toolbox(&spec),
-            policy: self.policies.of(&spec),
+            tools,
+            policy,
             spec,
         }
     }
@@ -158,11 +160,13 @@ mod tests {
         let config = Config::load(&ConfigSource::default(), &flags, &|_| None)
             .unwrap()
             .config;
-        let directory = AgentDirectory::load(&config.agents_dir, Arc::new(|_: &str| None));
+        let trust = Arc::new(crate::trust::testing::everything(&config.workspace));
+        let environment = Arc::new(|_: &str| None);
+        let directory = AgentDirectory::load(&config.agents_dir, environment, Arc::clone(&trust));
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let store = Arc::new(FileStore::new(Arc::clone(&fs), config.workspace.clone()));
         let parts = ToolParts::new(&config, fs, store).unwrap();
-        let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None));
+        let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None), trust);
         LoadedAgents::new(Arc::new(directory), Arc::new(policies), parts)
     }
 

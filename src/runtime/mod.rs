@@ -49,44 +49,69 @@ mod starts;
 mod state_home;
 mod tool_parts;
 pub mod torture;
+pub mod trust;
 pub mod version;
 mod watchdog;
 pub mod workspace;
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::agents;
-use crate::config::{self, Config, ConfigSource, Overrides};
-use crate::policy::{LOCAL_FILE, POLICY_FILE, validate as validate_policy};
+use crate::config::{self, Config};
+use crate::policy::{LOCAL_FILE, POLICY_FILE, validate as validate_policy, validate_in};
+use crate::runtime::trust::{Surveyor, Workspace};
 
-/// The policies of an agent's folder.
-const POLICY_FILES: [&str; 2] = [POLICY_FILE, LOCAL_FILE];
-
-/// Everything that is wrong with a `duragent.yaml`, an `agent.yaml`, a policy or an agent's folder,
-/// one line each, with file, line and column.
-pub fn validate(path: &Path) -> Vec<String> {
-    validate_with(path, &ConfigSource::default())
+/// What `validate` has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Validated {
+    /// Everything that is wrong, one line each, with file, line and column.
+    pub problems: Vec<String>,
+    /// What does not count of an agent for want of its owner's trust.
+    pub not_counted: Option<String>,
 }
 
-/// As [`validate`], where `config` describes providers that agents may name.
-pub fn validate_with(path: &Path, config: &ConfigSource) -> Vec<String> {
+/// Looks at a `duragent.yaml`, an `agent.yaml`, a policy or an agent's folder. `config` is that of the
+/// workspace, in which an agent may be trusted; without one, nobody is.
+pub fn validate(path: &Path, config: Option<&Config>) -> Validated {
     let environment = |name: &str| std::env::var(name).ok();
-    // Of a file that is wrong, nothing: it is told of where it is looked at itself.
-    let config = Config::load(config, &Overrides::default(), &environment);
-    let providers = config.map_or(Vec::new(), |loaded| providers::names(&loaded.config));
-    let is_policy = |path: &Path| POLICY_FILES.iter().any(|name| path.ends_with(name));
-    let problems = if path.is_dir() {
-        let mut problems = agents::validate(path, &environment, &providers);
-        for name in POLICY_FILES {
-            problems.extend(validate_policy(&path.join(name), &environment));
-        }
-        problems
-    } else if is_policy(path) {
-        validate_policy(path, &environment)
-    } else if path.ends_with(agents::AGENT_FILE) {
-        agents::validate(path, &environment, &providers)
-    } else {
-        config::validate(path, &environment)
+    let is_policy = [POLICY_FILE, LOCAL_FILE]
+        .iter()
+        .any(|name| path.ends_with(name));
+    let is_agent = path.is_dir() || path.ends_with(agents::AGENT_FILE);
+    if !is_agent {
+        let problems = match is_policy {
+            true => validate_policy(path, &environment),
+            false => config::validate(path, &environment),
+        };
+        return Validated {
+            problems: problems.iter().map(ToString::to_string).collect(),
+            not_counted: None,
+        };
+    }
+    let nowhere = BTreeMap::new();
+    let workspace = config.map_or(
+        Workspace {
+            folder: Path::new("."),
+            agents_dir: Path::new("."),
+            providers: &nowhere,
+        },
+        Workspace::of,
+    );
+    let trust = match config {
+        Some(_) => trust::of_workspace(&workspace).0,
+        None => Arc::new(trust::nothing()),
     };
-    problems.iter().map(ToString::to_string).collect()
+    let mut problems = agents::validate(path, &environment, &workspace.names(), &trust);
+    let mut not_counted = None;
+    if path.is_dir() {
+        problems.extend(validate_in(path, &environment, &trust));
+        let home = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        not_counted = Surveyor::new(&workspace, trust).agent(&home).said();
+    }
+    Validated {
+        problems: problems.iter().map(ToString::to_string).collect(),
+        not_counted,
+    }
 }

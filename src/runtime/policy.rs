@@ -1,5 +1,6 @@
 //! What would become of a call, by the files as they are now. Works without a server.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,11 +9,15 @@ use serde::Serialize;
 use crate::agents::AgentDirectory;
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
+use crate::domain::providers::Described;
 use crate::domain::spec::{Provider, ToolRef};
+use crate::domain::trust::Kind;
 use crate::policy::check;
 use crate::policy::judge::{self, Call, Context, Part, ToolUse, Why};
 use crate::policy::{Files, POLICY_FILE, Rules, Subject};
+use crate::runtime::trust::{self, Surveyor, Workspace};
 use crate::tools;
+use crate::trust::Trust;
 
 /// A call that an agent might make.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +27,7 @@ pub struct Question<'a> {
     /// Where its agents are.
     pub agents_dir: &'a Path,
     /// Providers that they may name beside those of the table.
-    pub providers: &'a [Provider],
+    pub providers: &'a BTreeMap<Provider, Described>,
     /// Who would call.
     pub agent: &'a AgentName,
     /// `type:what`, as `bash:git push`.
@@ -106,18 +111,28 @@ pub fn explain(question: &Question<'_>) -> Result<Explained, QuestionError> {
         .filter(|(subject, _)| *subject != Subject::Any)
         .ok_or(QuestionError::NoCall)?;
     let environment = |name: &str| std::env::var(name).ok();
+    let workspace = Workspace {
+        folder: question.workspace,
+        agents_dir: question.agents_dir,
+        providers: question.providers,
+    };
+    let (trust, problems) = trust::of_workspace(&workspace);
+    if !problems.is_empty() {
+        return Err(QuestionError::Policy(problems));
+    }
     let agents = AgentDirectory::load_in(
         question.workspace,
         question.agents_dir,
-        question.providers.to_vec(),
+        workspace.names(),
         Arc::new(environment),
+        Arc::clone(&trust),
     );
     let agent = agents
         .get(question.agent)
         .ok_or_else(|| QuestionError::NoAgent(question.agent.clone()))?;
     let files = Files::of(&question.workspace.join(POLICY_FILE), &agent.home);
     let rules = files
-        .read(&environment)
+        .read(&environment, &trust)
         .map_err(QuestionError::Policy)?
         .merged();
     let (name, arguments) = what.split_once(' ').unwrap_or((what, ""));
@@ -128,8 +143,9 @@ pub fn explain(question: &Question<'_>) -> Result<Explained, QuestionError> {
             name,
             arguments,
             is_found: subject == Subject::Cli && !is_declared(&agent.tools, name),
+            is_changed: subject == Subject::Cli
+                && is_changed(&workspace, &trust, &agent.home, name),
             only_reads: question.only_reads,
-            is_changed: false,
             value_key: match subject {
                 Subject::Builtin => tools::value_key(name),
                 Subject::Bash | Subject::Cli | Subject::Mcp | Subject::Any => None,
@@ -142,6 +158,15 @@ pub fn explain(question: &Question<'_>) -> Result<Explained, QuestionError> {
         is_variable: &|name| std::env::var_os(name).is_some(),
     };
     Ok(explained(&rules, &call, &context))
+}
+
+/// Whether a tool of the agent runs something else than what its owner trusts it with.
+fn is_changed(workspace: &Workspace<'_>, trust: &Arc<Trust>, home: &Path, tool: &str) -> bool {
+    let surveyor = Surveyor::new(workspace, Arc::clone(trust));
+    let waiting = surveyor.agent(home).waiting;
+    waiting
+        .iter()
+        .any(|part| part.kind == Kind::Program && part.place == tool)
 }
 
 fn is_declared(tools: &[ToolRef], wanted: &str) -> bool {
@@ -169,12 +194,12 @@ fn explained_part(rules: &Rules, part: &Part) -> ExplainedPart {
     let pattern = part.why.pattern();
     let place = match &part.why {
         Why::Never(..) | Why::Unnamed(_) => rules.mode_place.as_ref(),
+        Why::Changed => None,
         Why::Denied(..)
         | Why::PerhapsDenied(_)
         | Why::Allowed(_)
         | Why::OnlyReads
         | Why::Unnoticed
-        | Why::Changed
         | Why::Found => pattern.map(|pattern| &pattern.place),
     };
     let missed = part.missed.as_ref().map(|(pattern, reason)| Missed {

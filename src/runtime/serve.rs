@@ -44,11 +44,13 @@ use crate::runtime::service_manager::ServiceManager;
 use crate::runtime::signals::{StopRequests, has_terminal};
 use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
 use crate::runtime::tool_parts::ToolParts;
+use crate::runtime::trust::{self, Standing, Surveyor, Workspace};
 use crate::runtime::watchdog::Watchdog;
 use crate::runtime::workspace::{self, Starter};
 use crate::store::file::FileStore;
 use crate::store::lock;
 use crate::tools::programs::Programs;
+use crate::trust::Trust;
 
 /// How long streams and waiting answers may take to end once they were told.
 const STREAMS_END: Duration = Duration::from_secs(5);
@@ -105,6 +107,9 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     let listener = bind(&config.server, options.starter)?;
     let address = listener.local_addr().context("cannot tell the address")?;
     // After the port: a start that fails for want of one took nothing up, and is no crash.
+    if !Starts::any(&config.workspace) {
+        trust::note_new_workspace(&config.workspace);
+    }
     let mut starts = Starts::begin(&config.workspace, now());
     let recovery = recovery(options.resume, &starts);
     let means = Means {
@@ -189,6 +194,7 @@ struct Means {
 
 /// What decides and what it works with: the program without its surface.
 struct Core {
+    standing: Standing,
     agents: Arc<AgentDirectory>,
     policies: Arc<Policies>,
     store: Arc<FileStore>,
@@ -206,8 +212,9 @@ impl Core {
         settings: ProviderSettings,
         starts: &Starts,
     ) -> anyhow::Result<Core> {
-        let agents = load_agents(config);
-        let policies = load_policies(config, &agents);
+        let trust = load_trust(config)?;
+        let agents = load_agents(config, &trust);
+        let policies = load_policies(config, &agents, &trust);
         let store = Arc::new(FileStore::with_sessions_in(
             Arc::clone(&fs),
             &config.workspace,
@@ -236,6 +243,7 @@ impl Core {
         let sessions = sessions.context("cannot start the engine")?;
         sessions.distrust(arrivals.strangers().iter().cloned());
         Ok(Core {
+            standing: Standing::new(Surveyor::new(&Workspace::of(config), trust)),
             agents,
             policies,
             store,
@@ -257,6 +265,7 @@ impl Core {
         Ok(Arc::new(Program {
             agents: Arc::clone(&self.agents),
             policies: Arc::clone(&self.policies),
+            standing: self.standing.clone(),
             sessions: self.sessions.clone(),
             stop: stop_requests,
             workspace: config.workspace.clone(),
@@ -373,18 +382,32 @@ fn bind(server: &Server, starter: Starter) -> anyhow::Result<TcpListener> {
 }
 
 /// The agents of the workspace, as their files say.
-pub(super) fn read_agents(config: &Config) -> AgentDirectory {
+pub(super) fn read_agents(config: &Config, trust: &Arc<Trust>) -> AgentDirectory {
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     AgentDirectory::load_in(
         &config.workspace,
         &config.agents_dir,
         providers::names(config),
         environment,
+        Arc::clone(trust),
     )
 }
 
-fn load_agents(config: &Config) -> Arc<AgentDirectory> {
-    let agents = read_agents(config);
+/// The trust of the workspace, which has an identifier by now.
+fn load_trust(config: &Config) -> anyhow::Result<Arc<Trust>> {
+    lock::workspace_hash(&config.workspace).context("cannot name the workspace")?;
+    let (trust, problems) = trust::of_workspace(&Workspace::of(config));
+    for problem in problems {
+        log::error!("{problem}");
+    }
+    if let Err(error) = trust.store().read() {
+        log::error!("no agent is trusted: {:#}", anyhow::Error::new(error));
+    }
+    Ok(trust)
+}
+
+fn load_agents(config: &Config, trust: &Arc<Trust>) -> Arc<AgentDirectory> {
+    let agents = read_agents(config, trust);
     for problem in agents.problems() {
         if problem.is_error() {
             log::error!("{problem}");
@@ -401,9 +424,9 @@ fn load_agents(config: &Config) -> Arc<AgentDirectory> {
 }
 
 /// Reads the policies, so that mistakes in them are told now and not with the first call.
-fn load_policies(config: &Config, agents: &AgentDirectory) -> Arc<Policies> {
+fn load_policies(config: &Config, agents: &AgentDirectory, trust: &Arc<Trust>) -> Arc<Policies> {
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
-    let policies = Policies::new(&config.workspace, environment);
+    let policies = Policies::new(&config.workspace, environment, Arc::clone(trust));
     policies.reload(&agents.list());
     warn_of_danger(&policies);
     Arc::new(policies)

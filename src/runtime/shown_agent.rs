@@ -21,17 +21,22 @@ use crate::runtime::options::{self, ServeOptions};
 use crate::runtime::providers;
 use crate::runtime::serve::read_agents;
 use crate::runtime::tool_parts::ToolParts;
+use crate::runtime::trust::{self, Surveyor, Workspace};
 use crate::store::file::FileStore;
 
 /// The agents as their files describe them now, for when no server can be asked.
 pub fn list(config: &Config) -> AgentList {
-    let directory = read_agents(config);
+    let place = Workspace::of(config);
+    let (trust, _) = trust::of_workspace(&place);
+    let directory = read_agents(config, &trust);
+    let surveyor = Surveyor::new(&place, trust);
     let agents = directory.list();
     let agents = agents.iter().map(|agent| AgentInfo {
         name: agent.name.to_string(),
         description: agent.description.clone(),
         version: agent.version.clone(),
         missing_key: None,
+        not_counted: surveyor.agent(&agent.home).said(),
     });
     let broken = directory.broken().into_iter().map(|one| BrokenAgent {
         name: one.name,
@@ -89,7 +94,11 @@ impl ShownAgent {
         name: &str,
     ) -> anyhow::Result<(Option<ShownAgent>, Vec<String>)> {
         let (config, _) = options::load(options)?;
-        let directory = Arc::new(read_agents(&config));
+        let (trust, problems) = trust::of_workspace(&Workspace::of(&config));
+        for problem in problems {
+            log::warn!("{problem}");
+        }
+        let directory = Arc::new(read_agents(&config, &trust));
         let home = config.agents_dir.join(name);
         let problems = directory.problems();
         let problems = problems.iter().filter(|one| {
@@ -102,7 +111,7 @@ impl ShownAgent {
             &config.workspace,
             config.sessions_dir.clone(),
         );
-        let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None));
+        let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None), trust);
         let parts = ToolParts::new(&config, Arc::new(RealFs), Arc::new(store))?;
         let agent = LoadedAgents::new(directory, Arc::new(policies), parts).get(name);
         let settings = providers::settings(&config, |_| None).0;

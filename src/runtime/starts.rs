@@ -40,6 +40,11 @@ pub(super) struct Starts {
 }
 
 impl Starts {
+    /// Whether a server has ever started in the workspace.
+    pub(super) fn any(workspace: &Path) -> bool {
+        workspace.join("starts").exists()
+    }
+
     /// Notes the start. A file that can't be read tells of no clean stop; one that can't be
     /// written, on a full disk, must not keep the server from showing what it has.
     pub(super) fn begin(workspace: &Path, now: Timestamp) -> Starts {

@@ -3,7 +3,7 @@
 //! The lock is the system's (`flock`), so it ends with the process whatever happens. The text in the
 //! file tells others whom to ask; it counts only while the lock is held.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::base::fs::{RealFs, create_private_dirs, replace_file};
+use crate::base::text::{self, TextError};
 
 /// Held as long as it lives.
 #[derive(Debug)]
@@ -152,18 +153,31 @@ pub fn read_crashed(workspace: &Path) -> Option<Holder> {
 }
 
 /// The random identifier of a workspace, kept in its file `id` and made at the first call, which is
-/// for the holder of the lock.
+/// for the holder of the lock, or where no server runs.
 pub fn workspace_hash(workspace: &Path) -> io::Result<String> {
     let path = workspace.join("id");
-    match fs::read_to_string(&path) {
-        Ok(text) if is_hash(text.trim()) => return Ok(text.trim().to_owned()),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(_) | Err(_) => {}
+    if let Some(hash) = read_hash(&path)? {
+        return Ok(hash);
     }
     let hash = format!("{:016x}", fastrand::u64(..));
     create_private_dirs(workspace)?;
     replace_file(&RealFs, &path, format!("{hash}\n").as_bytes())?;
     Ok(hash)
+}
+
+/// As [`workspace_hash`], of a workspace that may have none yet.
+pub fn known_hash(workspace: &Path) -> Option<String> {
+    read_hash(&workspace.join("id")).ok().flatten()
+}
+
+fn read_hash(path: &Path) -> io::Result<Option<String>> {
+    const BYTES_MAX: usize = 64;
+    match text::read(path, BYTES_MAX) {
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| is_hash(text))),
+        Err(TextError::Io(error)) => Err(error),
+        // Made anew.
+        Err(_) => Ok(None),
+    }
 }
 
 fn is_hash(text: &str) -> bool {

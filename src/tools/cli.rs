@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::domain::event::ToolOutput;
+use crate::policy::Pin;
 use crate::tools::found::is_executable;
-use crate::tools::programs::{Order, Place, Programs, TIMEOUT_SECONDS_MAX, TIMEOUT_USUAL};
+use crate::tools::programs::{Order, Place, Programs, TIMEOUT_SECONDS_MAX, TIMEOUT_USUAL, WORK};
 use crate::tools::readme;
 use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec};
 
@@ -114,6 +115,30 @@ fn is_on_path(program: &Path) -> bool {
 impl Tool for Cli {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    fn pin(&self) -> Option<Pin> {
+        let home = &self.place.home;
+        let program = &self.command.program;
+        let shown = program.strip_prefix(home).unwrap_or(program);
+        let mut line = shown.display().to_string();
+        for word in &self.command.args {
+            line.push_str(&format!(" {word:?}"));
+        }
+        // A bare name is a program of the system's, which its updates may change.
+        let own = program.is_absolute().then(|| program.clone());
+        let named = self
+            .command
+            .args
+            .iter()
+            .map(|word| home.join(WORK).join(word));
+        let named = named.filter(|path| path.is_file());
+        Some(Pin {
+            tool: self.spec.name.clone(),
+            line,
+            files: own.into_iter().chain(named).collect(),
+            is_agents: self.spec.kind == ToolKind::Cli || program.starts_with(home),
+        })
     }
 
     fn run(&self, run: &Run<'_>) -> ToolOutput {

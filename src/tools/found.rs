@@ -60,13 +60,11 @@ fn look_into(folder: &Path) -> Result<Option<Found>, String> {
     };
     let file = folder.join("README.md");
     // It goes to a model: a link could name any file of the machine.
-    let text = readme::is_inside(&file, folder).then(|| readme::read(&file).ok());
+    let text = readme::read(&file, folder).ok();
     Ok(Some(Found {
         name: name.clone().into_owned(),
         program: program.clone(),
-        description: text
-            .flatten()
-            .unwrap_or_else(|| format!("The program `{name}`.")),
+        description: text.unwrap_or_else(|| format!("The program `{name}`.")),
     }))
 }
 

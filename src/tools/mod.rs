@@ -24,6 +24,7 @@ use crossbeam_channel::Receiver;
 use crate::base::shown::shown_by_name;
 use crate::domain::event::ToolOutput;
 use crate::domain::ids::SessionId;
+use crate::policy::Pin;
 
 pub use crate::domain::spec::{ToolEffect as Effect, ToolKind};
 
@@ -43,6 +44,11 @@ pub trait Tool: Send + Sync {
     /// model likes.
     fn address(&self, arguments: &str) -> Option<String> {
         let _goes_nowhere = arguments;
+        None
+    }
+
+    /// What it runs, for a tool that is a program of somebody's.
+    fn pin(&self) -> Option<Pin> {
         None
     }
 
@@ -115,6 +121,11 @@ impl Toolbox {
     /// The tool of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
         self.0.get(name)
+    }
+
+    /// What those run that are programs of somebody's.
+    pub fn pins(&self) -> Vec<Pin> {
+        self.0.values().filter_map(|tool| tool.pin()).collect()
     }
 
     /// All of them, sorted by name.

@@ -178,10 +178,7 @@ fn is_on_disk(spec: &AgentSpec) -> bool {
 /// What `readme:` names, which is shown to a model: only files of the agent's own.
 fn declared_readme(file: &str, tool: &str, spec: &AgentSpec) -> Option<String> {
     let path = spec.home.join(file);
-    let read = match readme::is_inside(&path, &spec.home) {
-        true => readme::read(&path).map_err(|error| error.to_string()),
-        false => Err("it is not in the agent's folder".to_owned()),
-    };
+    let read = readme::read(&path, &spec.home);
     let path = path.display();
     read.inspect_err(|error| {
         log::warn!(

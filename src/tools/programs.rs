@@ -29,7 +29,7 @@ pub(super) const TIMEOUT_SECONDS_MAX: u64 = 3600;
 /// How long the trial of a sandbox may take.
 const TRIAL: Duration = Duration::from_secs(10);
 /// The agent's folder for what its programs write.
-const WORK: &str = "work";
+pub(super) const WORK: &str = "work";
 
 /// Variables that say what bash runs first, and how it reads.
 const STEERING: [&str; 8] = [

@@ -9,13 +9,18 @@ use crate::base::text::{self, TextError};
 /// The most of a README that a model is shown with each call.
 const README_BYTES_MAX: usize = 8 << 10;
 
-/// The beginning of a file.
+/// The beginning of a file that lies in `folder`, wherever links lead.
 ///
-/// Errors: it cannot be read, or is no file.
-pub(super) fn read(path: &Path) -> Result<String, TextError> {
+/// Errors: it cannot be read, is no file, or lies elsewhere.
+pub(super) fn read(path: &Path, folder: &Path) -> Result<String, TextError> {
+    let file = text::open(path)?;
+    // What is judged is what was opened: a link could be another one by a second look.
+    if !text::place_of(&file)?.starts_with(folder.canonicalize()?) {
+        return Err(TextError::Linked);
+    }
     let mut bytes = Vec::new();
     let most = README_BYTES_MAX as u64 + 1;
-    text::open(path)?.take(most).read_to_end(&mut bytes)?;
+    file.take(most).read_to_end(&mut bytes)?;
     let is_cut = bytes.len() > README_BYTES_MAX;
     bytes.truncate(README_BYTES_MAX);
     let text = String::from_utf8_lossy(&bytes);
@@ -46,6 +51,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("README.md");
         fs::write(&file, " short\n").unwrap();
+        let read = |path: &Path| read(path, folder.path());
         assert_eq!(read(&file).unwrap(), "short");
         fs::write(&file, format!("a{}", "é".repeat(README_BYTES_MAX))).unwrap();
         let text = read(&file).unwrap();

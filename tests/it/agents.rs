@@ -12,6 +12,7 @@ use duragent::domain::event::OnDisconnect;
 use duragent::domain::ids::AgentName;
 use duragent::domain::secret::Secret;
 use duragent::domain::spec::*;
+use duragent::trust::{Grants, Store, Trust};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -58,13 +59,13 @@ impl Agents {
     }
 
     fn load(&self) -> AgentDirectory {
-        AgentDirectory::load(self.path(), Arc::new(environment))
+        AgentDirectory::load(self.path(), Arc::new(environment), trust(self.path()))
     }
 
     /// What is said about the agent called `a`, without its path.
     fn problems(&self) -> Vec<String> {
         let home = self.home("a");
-        agents::validate(&home, &environment, &[])
+        agents::validate(&home, &environment, &[], &trust(self.path()))
             .iter()
             .map(|problem| {
                 problem
@@ -89,6 +90,17 @@ fn environment(name: &str) -> Option<String> {
         "TOKEN" => Some("hunter2".to_owned()),
         _ => None,
     }
+}
+
+/// An owner who trusts all agents.
+fn trust(workspace: &Path) -> Arc<Trust> {
+    let store = Store::new(None, workspace, None);
+    Arc::new(Trust::new(
+        workspace,
+        store,
+        Grants::All,
+        Arc::new(|_| true),
+    ))
 }
 
 fn name(text: &str) -> AgentName {
@@ -273,15 +285,15 @@ fn every_key_ends_up_in_the_spec() {
             },
             ToolRef::Mcp {
                 name: "files".to_owned(),
-                server: McpServer::Command {
+                server: Some(McpServer::Command {
                     command: "mcp-files".to_owned(),
                     args: vec![Secret::new("--root"), Secret::new("/")],
                     env: BTreeMap::from([("TOKEN".to_owned(), Secret::new("hunter2"))]),
-                },
+                }),
             },
             ToolRef::Mcp {
                 name: "far".to_owned(),
-                server: McpServer::Url(Secret::new("https://example.org/hunter2")),
+                server: Some(McpServer::Url(Secret::new("https://example.org/hunter2"))),
             },
         ]
     );
@@ -525,7 +537,11 @@ fn a_bad_agent_does_not_hide_a_good_one() {
 #[test]
 fn a_folder_that_is_not_there_is_no_agents_and_a_warning() {
     let agents = Agents::new();
-    let directory = AgentDirectory::load(&agents.home("none"), Arc::new(environment));
+    let directory = AgentDirectory::load(
+        &agents.home("none"),
+        Arc::new(environment),
+        trust(agents.path()),
+    );
     assert_eq!(names(&directory.list()), [""; 0]);
     assert_eq!(directory.problems().len(), 1);
     assert!(!directory.problems()[0].is_error());
@@ -593,7 +609,7 @@ fn agents_that_cannot_be_looked_for_are_not_lost() {
     fs::create_dir(&folder).unwrap();
     fs::create_dir(folder.join("a")).unwrap();
     fs::write(folder.join("a/agent.yaml"), echo("a", "")).unwrap();
-    let directory = AgentDirectory::load(&folder, Arc::new(environment));
+    let directory = AgentDirectory::load(&folder, Arc::new(environment), trust(&folder));
     fs::rename(&folder, agents.home("aside")).unwrap();
     fs::write(&folder, "a file now").unwrap();
     let report = directory.reload();
@@ -606,10 +622,16 @@ fn agents_that_cannot_be_looked_for_are_not_lost() {
 fn an_agent_can_be_validated_by_its_file_too() {
     let agents = Agents::new();
     agents.write_echo("a", "  sytem_prompt: hello");
-    let by_file = agents::validate(&agents.home("a").join("agent.yaml"), &environment, &[]);
+    let trusted = trust(agents.path());
+    let by_file = agents::validate(
+        &agents.home("a").join("agent.yaml"),
+        &environment,
+        &[],
+        &trusted,
+    );
     assert_eq!(
         by_file,
-        agents::validate(&agents.home("a"), &environment, &[])
+        agents::validate(&agents.home("a"), &environment, &[], &trusted)
     );
     assert!(by_file.iter().all(|one| one.is_error()));
 }
@@ -675,7 +697,12 @@ fn the_complete_example_of_the_documentation_loads() {
         for prompt in ["SOUL.md", "SYSTEM_PROMPT.md", "INSTRUCTIONS.md"] {
             agents.write("my-assistant", prompt, "A prompt.");
         }
-        let problems = agents::validate(&agents.home("my-assistant"), &environment, &[]);
+        let problems = agents::validate(
+            &agents.home("my-assistant"),
+            &environment,
+            &[],
+            &trust(agents.path()),
+        );
         let errors: Vec<String> = problems
             .iter()
             .filter(|one| one.is_error())

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("domain", &[]),
-    ("agents", &["base", "domain"]),
+    ("agents", &["base", "domain", "trust"]),
     ("client", &["base", "domain"]),
     ("config", &["base", "domain"]),
     ("llm", &["base", "domain"]),
-    ("policy", &["base", "domain"]),
+    ("policy", &["base", "domain", "trust"]),
     ("sandbox", &["base", "domain"]),
     ("store", &["base", "domain"]),
+    ("trust", &["base", "domain"]),
     ("tools", &["base", "domain", "policy", "sandbox"]),
     (
         "engine",
@@ -26,7 +27,7 @@ pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
         "runtime",
         &[
             "base", "domain", "agents", "client", "config", "engine", "http", "llm", "policy",
-            "sandbox", "store", "tools",
+            "sandbox", "store", "tools", "trust",
         ],
     ),
     (

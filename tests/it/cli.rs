@@ -2,7 +2,7 @@
 
 mod own_server;
 mod scripted_server;
-mod terminal;
+pub mod terminal;
 
 use crate::support::process::{self, Limited as _, output_of};
 use std::fs::{self, File};

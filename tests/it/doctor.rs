@@ -56,6 +56,7 @@ fn a_workspace_where_all_is_well_gets_a_line_for_each_check() {
             "temporary files",
             "disk",
             "clock",
+            "trust",
             "agent echo",
             "bash",
             "sandbox",

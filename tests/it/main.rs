@@ -41,4 +41,5 @@ mod tidy;
 mod tool_kill;
 mod tools;
 mod torture;
+mod trust;
 mod web;

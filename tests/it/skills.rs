@@ -60,7 +60,10 @@ fn read(name: &str, file: Option<&str>) -> Value {
 fn the_skill_of_the_documentation_is_without_a_flaw() {
     let workspace = with_example(&[]);
     let home = workspace.file(".duragent/agents/ada");
-    assert_eq!(runtime::validate(&home), Vec::<String>::new());
+    assert_eq!(
+        runtime::validate(&home, None).problems,
+        Vec::<String>::new()
+    );
 }
 
 #[test]

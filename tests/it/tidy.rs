@@ -260,7 +260,10 @@ fn the_quick_start_makes_an_agent_without_a_flaw() {
         .unwrap();
     assert!(made.success());
     let agent = folder.path().join(".duragent/agents/my-assistant");
-    assert_eq!(runtime::validate(&agent), Vec::<String>::new());
+    assert_eq!(
+        runtime::validate(&agent, None).problems,
+        Vec::<String>::new()
+    );
 }
 
 #[test]

@@ -34,6 +34,10 @@ impl Fs for RealFs {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
         let mut options = fs::OpenOptions::new();
         options.read(true).mode(FILE_MODE);
+        if how != Open::Read {
+            // The folder may have come from a stranger: a link in it could name any file of ours.
+            options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        }
         match how {
             Open::Read => &mut options,
             Open::Append => options.append(true),

@@ -3,13 +3,14 @@
 //! `section!` declares a mapping once: its struct, how it is read,
 //! which keys are near misses, and the list of keys that the documentation must name.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::YamlError;
-use super::expand::{Environment, expand};
+use super::expand::{Environment, ExpandError, expand};
 use super::problem::{Level, Problem, did_you_mean};
 use super::tree::{Document, Node, NodeId, Scalar, ScalarKind, Value};
 
@@ -101,6 +102,37 @@ struct Found {
     hint: Option<String>,
 }
 
+/// Looks through a document before it is read.
+pub trait Sift {
+    /// Changes what stands in it; nothing is filled in yet.
+    fn sift(&self, root: &mut Node, report: &mut Report);
+
+    /// The variable `name`, for the value at `key`.
+    fn variable(&self, key: &str, name: &str) -> Variable;
+}
+
+/// What a variable is to a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Variable {
+    /// It holds this.
+    Set(String),
+    /// It does not exist.
+    Unset,
+    /// It is not for this file: a default counts, and without one the hint is told.
+    Withheld(String),
+}
+
+/// Changes nothing, and has all variables of an environment.
+struct AllOf<'a>(Environment<'a>);
+
+impl Sift for AllOf<'_> {
+    fn sift(&self, _: &mut Node, _: &mut Report) {}
+
+    fn variable(&self, _: &str, name: &str) -> Variable {
+        self.0(name).map_or(Variable::Unset, Variable::Set)
+    }
+}
+
 /// Parses `text`, fills in its variables and reads it as a `T`. Problems of its values go into
 /// `report`; the document is what [`Report::finish`] needs to place them.
 ///
@@ -111,12 +143,23 @@ pub fn read_document<T: FromYaml>(
     environment: Environment<'_>,
     report: &mut Report,
 ) -> Result<(Document, Option<At<T>>), Problem> {
+    read_sifted_document(text, file, &AllOf(environment), report)
+}
+
+/// As [`read_document`], of a document that is looked through first.
+pub fn read_sifted_document<T: FromYaml>(
+    text: String,
+    file: &Path,
+    sift: &dyn Sift,
+    report: &mut Report,
+) -> Result<(Document, Option<At<T>>), Problem> {
     let has_variables = text.contains("${");
     let mut document = Document::parse(text).map_err(|error| Problem {
         hint: flow_hint(&error).filter(|_| has_variables),
         ..unparsed(file, error)
     })?;
-    fill_in(&mut document.root, Trail::Top, environment, report);
+    sift.sift(&mut document.root, report);
+    fill_in(&mut document.root, Trail::Top, sift, report);
     let read = read_root(&document, report);
     Ok((document, read))
 }
@@ -177,19 +220,19 @@ impl Trail<'_> {
 }
 
 /// Fills in the variables of every text below `node`; keys are left alone.
-fn fill_in(node: &mut Node, trail: Trail<'_>, environment: Environment<'_>, report: &mut Report) {
+fn fill_in(node: &mut Node, trail: Trail<'_>, sift: &dyn Sift, report: &mut Report) {
     let id = node.id;
     match &mut node.value {
-        Value::Scalar(scalar) => fill_in_scalar(scalar, id, trail, environment, report),
+        Value::Scalar(scalar) => fill_in_scalar(scalar, id, trail, sift, report),
         Value::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                fill_in(item, Trail::Item(&trail, index), environment, report);
+                fill_in(item, Trail::Item(&trail, index), sift, report);
             }
         }
         Value::Map(entries) => {
             for (name, value) in entries {
                 let trail = Trail::Key(&trail, key_text(name));
-                fill_in(value, trail, environment, report);
+                fill_in(value, trail, sift, report);
             }
         }
     }
@@ -199,13 +242,22 @@ fn fill_in_scalar(
     scalar: &mut Scalar,
     id: NodeId,
     trail: Trail<'_>,
-    environment: Environment<'_>,
+    sift: &dyn Sift,
     report: &mut Report,
 ) {
     if scalar.kind != ScalarKind::Text {
         return;
     }
-    match expand(&scalar.text, environment) {
+    let hint = Cell::new(None);
+    let variable = |name: &str| match sift.variable(&trail.key(), name) {
+        Variable::Set(value) => Some(value),
+        Variable::Unset => None,
+        Variable::Withheld(mend) => {
+            hint.set(Some(mend));
+            None
+        }
+    };
+    match expand(&scalar.text, &variable) {
         Ok(None) => {}
         Ok(Some(expanded)) => {
             scalar.kind = match (expanded.is_all_variables, expanded.text.is_empty()) {
@@ -220,7 +272,16 @@ fn fill_in_scalar(
             scalar.kind = ScalarKind::Broken;
             if report.has_room(Level::Error) {
                 let key = trail.key();
-                report.add(Level::Error, id, &key, format!("`{key}` {error}"), None);
+                let (message, hint) = match (error, hint.take()) {
+                    (ExpandError::Unset(name), Some(hint)) => {
+                        let why = "is given only to those that their owner trusts";
+                        let message =
+                            format!("`{key}` needs the environment variable `{name}`, which {why}");
+                        (message, Some(hint))
+                    }
+                    (error, _) => (format!("`{key}` {error}"), None),
+                };
+                report.add(Level::Error, id, &key, message, hint);
             }
         }
     }
@@ -236,7 +297,7 @@ pub fn joined(prefix: &str, name: &str) -> String {
 }
 
 /// Keys were checked to be scalars when the document was parsed.
-fn key_text(key: &Node) -> &str {
+pub(super) fn key_text(key: &Node) -> &str {
     match &key.value {
         Value::Scalar(scalar) => &scalar.text,
         Value::List(_) | Value::Map(_) => "",

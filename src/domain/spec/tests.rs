@@ -13,11 +13,11 @@ fn the_public_form_holds_no_secret() {
     spec.tools = vec![
         ToolRef::Mcp {
             name: "files".to_owned(),
-            server: McpServer::Command {
+            server: Some(McpServer::Command {
                 command: "SECRET".to_owned(),
                 args: vec![Secret::new("SECRET")],
                 env: BTreeMap::from([("TOKEN".to_owned(), Secret::new("SECRET"))]),
-            },
+            }),
         },
         ToolRef::Cli {
             name: "date".to_owned(),

@@ -7,12 +7,13 @@ use crate::http::problem::Problem;
 use crate::http::wire::{self, AgentList};
 
 pub(super) fn list(context: &Context) -> Answer {
-    let agents = context.host.agents();
+    let (agents, not_counted) = (context.host.agents(), context.host.not_counted());
     let host = &context.host;
     let listed = agents
         .iter()
         .map(|agent| (&**agent, host.missing_key(agent)));
-    Answer::json(200, &AgentList::new(listed, host.broken_agents()))
+    let list = AgentList::new(listed, &not_counted, host.broken_agents());
+    Answer::json(200, &list)
 }
 
 pub(super) fn show(context: &Context, name: &str) -> Result<Answer, Problem> {

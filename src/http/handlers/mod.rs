@@ -72,7 +72,7 @@ pub fn work(context: &Context, request: &dyn Request) -> Result<Work, Problem> {
         Route::ReloadAgents => agents::reload(context),
         Route::Home => process::home(),
         Route::Livez => process::livez(),
-        Route::Readyz => process::readyz(context),
+        Route::Readyz => process::readyz(context, request.caller()),
         Route::Version => process::version(context),
         Route::Shutdown => process::shutdown(context),
         Route::Options(allow) => Answer::nothing().with_header("Allow", allow),

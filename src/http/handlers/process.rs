@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::http::access::Caller;
 use crate::http::answer::Answer;
 use crate::http::context::Context;
 use crate::http::failure::{self, RETRY_SOON};
@@ -25,7 +26,8 @@ pub(super) fn livez() -> Answer {
     Answer::text("ok")
 }
 
-pub(super) fn readyz(context: &Context) -> Answer {
+/// With names of agents for those who may use the API; for others there are codes and counts alone.
+pub(super) fn readyz(context: &Context, caller: Caller) -> Answer {
     let readiness = context.host.readiness();
     if !readiness.reasons.is_empty() {
         let problem = Problem::new(503, readiness.reasons.join("; "))
@@ -36,6 +38,13 @@ pub(super) fn readyz(context: &Context) -> Answer {
     let mut body = json!({"status": "ok", "workspace_hash": readiness.workspace_hash});
     if !readiness.warnings.is_empty() {
         body["warnings"] = json!(readiness.warnings);
+    }
+    let not_counted: Vec<String> = match caller {
+        Caller::Anyone => Vec::new(),
+        Caller::Local | Caller::Token => context.host.not_counted().into_values().collect(),
+    };
+    if !not_counted.is_empty() {
+        body["not_counted"] = json!(not_counted);
     }
     Answer::json(200, &body)
 }

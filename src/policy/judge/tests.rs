@@ -333,6 +333,7 @@ fn a_found_tool_asks_until_it_is_named_by_the_workspace_or_the_user() {
             workspace: None,
             agent: tier(&format!("mode: {mode}\nallow: ['cli:sync', '*:*']")),
             local: tier(local),
+            own: None,
         }
         .merged()
     };

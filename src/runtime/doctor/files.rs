@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,9 @@ use rustix::process::geteuid;
 use super::check::{Check, environment};
 use crate::config::Config;
 use crate::domain::spec::AgentSpec;
-use crate::policy::{LOCAL_FILE, POLICY_FILE, validate};
+use crate::policy::{POLICY_FILE, validate, validate_in};
 use crate::runtime::offline::{Files, Report};
+use crate::trust::Trust;
 
 /// Files of another account in the workspace, as one that was once served by root has them: this
 /// account's server could not write them.
@@ -75,13 +76,13 @@ fn may_write(folder: &Path) -> std::io::Result<()> {
 }
 
 /// Everything that is wrong with the policies: every call of whoever has a broken one is refused.
-pub(super) fn policies(config: &Config, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
+pub(super) fn policies(config: &Config, agents: &[Arc<AgentSpec>], trust: &Trust) -> Vec<Check> {
+    let shared = validate(&config.workspace.join(POLICY_FILE), &environment);
     let homes = agents.iter().map(|agent| &agent.home);
-    let own = homes.flat_map(|home| [home.join(POLICY_FILE), home.join(LOCAL_FILE)]);
-    let all = std::iter::once(config.workspace.join(POLICY_FILE)).chain(own);
-    let there = all.filter(|path| path.symlink_metadata().is_ok());
-    let problems = there.flat_map(|path: PathBuf| validate(&path, &environment));
-    problems
+    let own = homes.flat_map(|home| validate_in(home, &environment, trust));
+    shared
+        .into_iter()
+        .chain(own)
         .map(|problem| Check::of_problem("policy", &problem))
         .collect()
 }

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use super::check::{Check, environment};
 use crate::domain::spec::AgentSpec;
 use crate::policy::{Files, POLICY_FILE, check};
+use crate::trust::Trust;
 
 /// The rules that forbid much, and those that together allow any code. What stands in the
 /// workspace's policy is told once.
-pub(super) fn checks(workspace: &Path, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
+pub(super) fn checks(workspace: &Path, agents: &[Arc<AgentSpec>], trust: &Trust) -> Vec<Check> {
     let mut checks: Vec<Check> = Vec::new();
     for agent in agents {
         let files = Files::of(&workspace.join(POLICY_FILE), &agent.home);
-        for check in checks_of(&files, agent) {
+        for check in checks_of(&files, agent, trust) {
             if !checks.iter().any(|known| known.message == check.message) {
                 checks.push(check);
             }
@@ -24,11 +25,11 @@ pub(super) fn checks(workspace: &Path, agents: &[Arc<AgentSpec>]) -> Vec<Check> 
     checks
 }
 
-fn checks_of(files: &Files, agent: &AgentSpec) -> Vec<Check> {
-    let Ok(tiers) = files.read(&environment) else {
+fn checks_of(files: &Files, agent: &AgentSpec, trust: &Trust) -> Vec<Check> {
+    let Ok(tiers) = files.read(&environment, trust) else {
         return Vec::new();
     };
-    let all = [&tiers.workspace, &tiers.agent, &tiers.local];
+    let all = [&tiers.workspace, &tiers.agent, &tiers.local, &tiers.own];
     let broad = all.into_iter().flatten().flat_map(check::broad);
     let mut checks: Vec<Check> = broad
         .map(|problem| Check::of_problem("policy", &problem))

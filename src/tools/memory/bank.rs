@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - a file is replaced as a whole: a crash at any moment leaves the old one or the new one;
+//! - no link below its root is followed: the folder may have come from a stranger;
 //! - who changes a folder's files holds its lock, from reading what is there to the end.
 
 use std::fs;
@@ -42,6 +43,8 @@ const LOCK_EVERY: Duration = Duration::from_millis(5);
 pub(super) struct Bank {
     fs: Arc<dyn Fs>,
     folder: PathBuf,
+    /// The folder above, or itself, to which links may lead.
+    root: PathBuf,
 }
 
 /// A bank whose files nobody else changes meanwhile.
@@ -52,8 +55,9 @@ pub(super) struct Held<'b> {
 }
 
 impl Bank {
-    pub(super) fn new(fs: Arc<dyn Fs>, folder: PathBuf) -> Bank {
-        Bank { fs, folder }
+    /// The bank in `folder`, which lies in `root` or is it.
+    pub(super) fn new(fs: Arc<dyn Fs>, folder: PathBuf, root: PathBuf) -> Bank {
+        Bank { fs, folder, root }
     }
 
     /// The summary, if there is one.
@@ -112,6 +116,7 @@ impl Bank {
     ///
     /// Errors: another has it for too long, the run is to end, or the system refuses.
     pub(super) fn hold(&self, run: &Run<'_>) -> Result<Held<'_>, String> {
+        self.check("")?;
         create_dirs(&*self.fs, &self.folder).map_err(|error| self.failed(&self.folder, &error))?;
         let path = self.folder.join(".lock");
         let deadline = Instant::now() + LOCK_PATIENCE;
@@ -136,14 +141,28 @@ impl Bank {
     }
 
     fn read(&self, name: &str) -> Result<Option<String>, String> {
-        match text::read(&self.folder.join(name), FILE_BYTES_MAX) {
+        let opened = text::open_unlinked(&self.root, &self.inner(name));
+        match opened.and_then(|file| text::read_open(file, FILE_BYTES_MAX)) {
             Ok(text) => Ok(Some(text)),
             Err(TextError::Missing) => Ok(None),
             Err(error) => Err(format!("the file {name} of the memory {error}")),
         }
     }
 
+    /// Where a file or folder of it lies in the root.
+    fn inner(&self, name: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        path.strip_prefix(&self.root).unwrap_or(&path).to_owned()
+    }
+
+    /// Whether a file or folder of it is reached without links.
+    fn check(&self, name: &str) -> Result<(), String> {
+        text::check_unlinked(&self.root, &self.inner(name))
+            .map_err(|error| format!("the folder of the memory {error}"))
+    }
+
     fn names(&self, folder: &str) -> Result<Vec<String>, String> {
+        self.check(folder)?;
         let folder = self.folder.join(folder);
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -183,6 +202,7 @@ impl Held<'_> {
                 notes.len()
             ));
         }
+        self.bank.check(DAILY)?;
         let daily = self.bank.folder.join(DAILY);
         create_dirs(&*self.bank.fs, &daily).map_err(|error| self.bank.failed(&daily, &error))?;
         self.replace(&day_file(date), &notes)?;

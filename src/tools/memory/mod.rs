@@ -94,13 +94,18 @@ impl MemoryTool {
         }
     }
 
+    /// The facts that all agents share, where the owner says that they are.
+    fn world(&self) -> Bank {
+        let folder = self.parts.world.clone();
+        Bank::new(Arc::clone(&self.parts.fs), folder.clone(), folder)
+    }
+
     fn answer(&self, run: &Run<'_>) -> Answer {
         let arguments: Arguments = builtin::arguments(run.arguments)?;
         let place = Place::of(&run.caller, self.scope, &self.folder)?;
-        let bank = Bank::new(Arc::clone(&self.parts.fs), place.folder.clone());
-        let world = place
-            .sees_world
-            .then(|| Bank::new(Arc::clone(&self.parts.fs), self.parts.world.clone()));
+        let home = self.folder.parent().unwrap_or(&self.folder).to_owned();
+        let bank = Bank::new(Arc::clone(&self.parts.fs), place.folder.clone(), home);
+        let world = place.sees_world.then(|| self.world());
         match arguments {
             Arguments::Recall { query } => {
                 let query = query.unwrap_or_default();

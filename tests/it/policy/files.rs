@@ -11,6 +11,7 @@ use duragent::domain::spec::{AgentSpec, ModelChoice, Provider};
 use duragent::policy::{AgentPolicy, Policies};
 use duragent::policy::{Policy, Verdict, Wish};
 use duragent::tools::{Effect, ToolKind};
+use duragent::trust::{Grants, Store, Trust};
 use tempfile::TempDir;
 
 pub const HEAD: &str = "apiVersion: duragent/v1alpha1\nkind: Policy\n";
@@ -21,13 +22,30 @@ pub struct Place {
     pub policies: Policies,
 }
 
+/// The identifier of the workspace.
+const ID: &str = "0123456789abcdef";
+
+/// What an owner trusts the agents of a workspace with, kept in a folder of it.
+fn trust(workspace: &std::path::Path, grants: Grants) -> Arc<Trust> {
+    let store = Store::new(
+        Some(&workspace.join("state/duragent")),
+        workspace,
+        Some(ID.to_owned()),
+    );
+    Arc::new(Trust::new(workspace, store, grants, Arc::new(|_| true)))
+}
+
 impl Place {
     pub fn new() -> Place {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("agents/helper")).unwrap();
         let environment = Arc::new(|name: &str| (name == "HOOK").then(|| "http://h/".to_owned()));
         Place {
-            policies: Policies::new(folder.path(), environment),
+            policies: Policies::new(
+                folder.path(),
+                environment,
+                trust(folder.path(), Grants::All),
+            ),
             folder,
         }
     }
@@ -36,12 +54,17 @@ impl Place {
         self.folder.path().join(match which {
             "workspace" => "policy.yaml",
             "agent" => "agents/helper/policy.yaml",
+            "own" => "state/duragent/trust/0123456789abcdef/helper.policy.yaml",
             _ => "agents/helper/policy.local.yaml",
         })
     }
 
     pub fn write(&self, which: &str, text: &str) {
         fs::write(self.file(which), format!("{HEAD}{text}")).unwrap();
+    }
+
+    pub fn trust(&self) -> Arc<Trust> {
+        trust(self.folder.path(), Grants::All)
     }
 
     pub fn spec(&self) -> Arc<AgentSpec> {
@@ -145,15 +168,17 @@ fn errors_are_told_with_their_place_and_near_misses() {
             "notify: {deliveries: [{type: log, url: 'http://h'}]}\n",
             "3:40: `notify.deliveries[0].url` means nothing for a delivery of type `log`",
         ),
-        ("allow: ['bash:echo ${NOWHERE}']\n", "3:9: `allow[0]` "),
+        ("deny: ['bash:echo ${NOWHERE}']\n", "3:8: `deny[0]` "),
     ] {
         place.write("agent", text);
-        let problems = duragent::runtime::validate(&file);
+        let problems = duragent::runtime::validate(&file, None).problems;
         assert_eq!(problems.len(), 1, "{problems:?}");
         let start = format!("{}:{expected}", file.display());
         assert!(problems[0].starts_with(&start), "{}\n{start}", problems[0]);
-        let of_folder = duragent::runtime::validate(file.parent().unwrap());
-        assert!(of_folder.contains(&problems[0]), "{of_folder:?}");
+        let of_folder = duragent::runtime::validate(file.parent().unwrap(), None).problems;
+        // Of what does not count anyway nothing is said, and of variables something else.
+        let counts = !text.starts_with("notify") && !text.contains("${");
+        assert_eq!(of_folder.contains(&problems[0]), counts, "{of_folder:?}");
     }
 }
 
@@ -205,7 +230,10 @@ fn without_a_file_reading_builtins_run_and_all_else_asks() {
     };
     check(&place.policy());
     // What "allow always" writes takes nothing away.
-    place.write("local", "allow: ['cli:y']\n");
+    with_wish(ToolKind::Cli, "y", "{}", Effect::Write, |wish| {
+        place.policy().allow_always(wish)
+    })
+    .unwrap();
     place.reload();
     check(&place.policy());
     place.write("agent", "");
@@ -257,10 +285,17 @@ fn the_files_add_up_and_the_strictest_mode_stands() {
             Some(ls),
             "deny",
         ),
-        // An agent's own list reaches no further than the workspace's and the user's.
-        (Some(""), Some(ls), None, "ask"),
-        (Some("mode: restrict"), Some("allow: ['*:*']"), None, "deny"),
-        (Some(""), Some(ls), Some(ls), "allow"),
+        // A workspace's list caps an agent's own; one that only denies does not.
+        (Some(""), Some(ls), None, "allow"),
+        (Some("deny: ['bash:rm *']"), Some(ls), None, "allow"),
+        (Some("allow: ['bash:pwd']"), Some(ls), None, "ask"),
+        (
+            Some("mode: restrict\nallow: ['bash:pwd']"),
+            Some("allow: ['*:*']"),
+            None,
+            "deny",
+        ),
+        (Some("allow: ['bash:pwd']"), Some(ls), Some(ls), "allow"),
         (Some("allow: ['bash:l*']"), Some(ls), None, "allow"),
     ] {
         let place = Place::new();
@@ -287,16 +322,17 @@ fn what_is_allowed_for_good_is_written_down_and_runs_from_then_on() {
     assert_eq!(bash(&policy, script), "allow");
     assert_eq!(bash(&policy, "ls *.rs"), "allow");
     assert_eq!(bash(&policy, "ls a.rs"), "ask");
-    let file = place.file("local");
+    let file = place.file("own");
     let written = fs::read_to_string(&file).unwrap();
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(duragent::runtime::validate(&file), Vec::<String>::new());
+    let found = duragent::policy::validate(&file, &|_| None);
+    assert_eq!(found, []);
     // Told twice, it is written once.
     with_script(script, |wish| policy.allow_always(wish)).unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), written);
     // Somebody who starts anew reads the same.
     let environment = Arc::new(|_: &str| None);
-    let others = Policies::new(place.folder.path(), environment);
+    let others = Policies::new(place.folder.path(), environment, place.trust());
     assert_eq!(bash(&others.of(&place.spec()), script), "allow");
 }
 
@@ -306,11 +342,12 @@ fn what_stands_in_the_users_file_stays_there() {
     let before = format!(
         "# mine\n{HEAD}mode: ask # really\nallow:\n  # first\n  - 'bash:ls' # l\n\ndeny: [\"bash:rm *\"]\n"
     );
-    fs::write(place.file("local"), &before).unwrap();
     let policy = place.policy();
+    with_script("ls", |wish| policy.allow_always(wish)).unwrap();
+    fs::write(place.file("own"), &before).unwrap();
     with_script("pwd", |wish| policy.allow_always(wish)).unwrap();
     let after = before.replace("# l\n", "# l\n  - 'bash:pwd'\n");
-    assert_eq!(fs::read_to_string(place.file("local")).unwrap(), after);
+    assert_eq!(fs::read_to_string(place.file("own")).unwrap(), after);
     // What is denied stays so.
     with_script("rm x", |wish| policy.allow_always(wish)).unwrap();
     assert_eq!(bash(&policy, "rm x"), "deny");
@@ -358,10 +395,10 @@ fn what_cannot_be_remembered_is_said() {
     assert_eq!(bash(&policy, &script), "ask");
 
     let flow = "{apiVersion: duragent/v1alpha1, kind: Policy} # mine\n";
-    fs::write(place.file("local"), flow).unwrap();
+    fs::write(place.file("own"), flow).unwrap();
     let told = with_script("pwd", |wish| policy.allow_always(wish)).unwrap_err();
-    assert!(told.contains("policy.local.yaml"), "{told}");
-    assert_eq!(fs::read_to_string(place.file("local")).unwrap(), flow);
+    assert!(told.contains("helper.policy.yaml"), "{told}");
+    assert_eq!(fs::read_to_string(place.file("own")).unwrap(), flow);
 }
 
 #[test]
@@ -400,7 +437,7 @@ fn a_found_tool_is_allowed_by_its_name_alone() {
         policy.allow_always(wish)
     })
     .unwrap();
-    let written = fs::read_to_string(place.file("local")).unwrap();
+    let written = fs::read_to_string(place.file("own")).unwrap();
     assert!(written.ends_with("allow:\n  - 'cli:sync'\n"), "{written}");
     assert_eq!(judge("{\"a\":1}"), "allow");
 }
@@ -505,7 +542,7 @@ fn a_rule_that_can_never_fit_is_an_error_to_who_looks_and_none_to_who_runs() {
         ("deny: ['bash:']", "never fits: it is empty"),
     ] {
         place.write("agent", &format!("{text}\n"));
-        let problems = duragent::runtime::validate(&place.file("agent"));
+        let problems = duragent::runtime::validate(&place.file("agent"), None).problems;
         assert_eq!(problems.len(), 1, "{text}: {problems:?}");
         assert!(problems[0].contains(":3:"), "{}", problems[0]);
         assert!(problems[0].contains(expected), "{}", problems[0]);
@@ -519,7 +556,7 @@ fn a_rule_that_can_never_fit_is_an_error_to_who_looks_and_none_to_who_runs() {
     ] {
         place.write("agent", &format!("{text}\n"));
         assert_eq!(
-            duragent::runtime::validate(&place.file("agent")),
+            duragent::runtime::validate(&place.file("agent"), None).problems,
             Vec::<String>::new()
         );
     }
@@ -546,7 +583,7 @@ fn rules_are_limited_in_number_and_length() {
         ("[{exakt: a}]".to_owned(), "unknown key"),
     ] {
         place.write("agent", &format!("allow: {rules}\n"));
-        let problems = duragent::runtime::validate(&place.file("agent"));
+        let problems = duragent::runtime::validate(&place.file("agent"), None).problems;
         assert!(
             problems.iter().any(|one| one.contains(expected)),
             "{expected}: {problems:?}"

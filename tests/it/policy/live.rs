@@ -110,7 +110,7 @@ fn calls_run_wait_or_are_refused_as_the_policy_says() {
     let decided = decide(&asked, "allow_always");
     assert_eq!(decided.json()["content"], "three", "{}", decided.text());
     assert_eq!(told(&model), "b\nasked");
-    let written = fs::read_to_string(place.file("local")).unwrap();
+    let written = fs::read_to_string(place.file("own")).unwrap();
     let items = "allow:\n  - 'bash:echo b'\n  - 'bash:printf %s asked'\n";
     assert!(written.ends_with(items), "{written}");
 
@@ -535,7 +535,7 @@ fn the_examples_of_the_documentation_load() {
         let text = part.split("```").next().unwrap();
         fs::write(place.file("agent"), text).unwrap();
         let environment = Arc::new(|_: &str| Some("https://example.com/hook".to_owned()));
-        let policies = Policies::new(place.folder.path(), environment);
+        let policies = Policies::new(place.folder.path(), environment, place.trust());
         policies.reload(&[place.spec()]);
         assert_eq!(policies.problems(), []);
         examples += 1;

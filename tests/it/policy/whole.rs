@@ -8,8 +8,13 @@ use super::files::HEAD;
 use crate::support::server::{Answer, Launch, Remote, Server, Workspace};
 
 const POLICY: &str = ".duragent/agents/ada/policy.yaml";
-const LOCAL: &str = ".duragent/agents/ada/policy.local.yaml";
 const WORK: &str = ".duragent/agents/ada/work";
+
+/// What its owner allowed to it for good.
+fn own(workspace: &Workspace) -> String {
+    let id = workspace.read(".duragent/id");
+    format!(".local/state/duragent/trust/{}/ada.policy.yaml", id.trim())
+}
 
 /// An agent that calls what it is told to.
 fn workspace(policy: Option<&str>) -> Workspace {
@@ -87,7 +92,7 @@ fn a_question_outlives_a_crash_and_its_answer_is_remembered() {
     assert_eq!(decide(&server, &session, &asked, "deny").status, 409);
     let seen = watcher.until("done");
     assert!(seen.iter().all(|event| event.name != "notice"), "{seen:?}");
-    let written = workspace.read(LOCAL);
+    let written = workspace.read(&own(&workspace));
     let items = "allow:\n  - 'bash:touch made'\n  - 'bash:echo done'\n";
     assert!(written.ends_with(items), "{written}");
 
@@ -100,11 +105,15 @@ fn a_question_outlives_a_crash_and_its_answer_is_remembered() {
 #[test]
 fn who_allows_always_is_told_of_what_is_not_remembered() {
     let workspace = workspace(None);
-    // Nothing can be added behind its end.
-    let local = format!("{HEAD}# mine\n...\n");
-    workspace.write(LOCAL, &local);
     let server = Server::start(&workspace, &[]);
     let session = server.create_session("ada");
+    let asked = is_asked(&bash(&server, &session, "echo a"));
+    decide(&server, &session, &asked, "allow_always");
+    // Nothing can be added behind its end.
+    let file = own(&workspace);
+    let local = format!("{HEAD}# mine\n...\n");
+    assert_ne!(workspace.read(&file), "");
+    workspace.write(&file, &local);
     for (command, expected) in [
         ("echo x > file", "cannot be added to"),
         ("touch file2", "cannot be added to"),
@@ -122,7 +131,7 @@ fn who_allows_always_is_told_of_what_is_not_remembered() {
     }
     let made = |name: &str| workspace.file(WORK).join(name).exists();
     assert!(made("file") && made("file2"));
-    assert_eq!(workspace.read(LOCAL), local);
+    assert_eq!(workspace.read(&file), local);
 }
 
 #[test]
@@ -162,5 +171,5 @@ fn without_a_policy_what_reads_runs_unasked_and_the_shell_asks() {
     let asked = is_asked(&bash(&server, &session, "pwd"));
     let answer = decide(&server, &session, &asked, "allow_once");
     assert!(said(&answer).contains("work"), "{}", answer.text());
-    assert!(!workspace.file(LOCAL).exists());
+    assert!(!workspace.file(&own(&workspace)).exists());
 }

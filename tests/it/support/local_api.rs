@@ -1,6 +1,7 @@
 //! The API over HTTP in this process, for what a configuration cannot say: an agent with tools of a
 //! test's own.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::ops::Deref;
 use std::path::Path;
@@ -85,6 +86,10 @@ impl Drop for LocalApi {
 struct NoHost;
 
 impl Host for NoHost {
+    fn not_counted(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
     fn agents(&self) -> Vec<Arc<AgentSpec>> {
         Vec::new()
     }

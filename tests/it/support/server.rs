@@ -73,10 +73,45 @@ pub fn write_program(path: &Path, text: &str) {
 pub struct Workspace(TempDir);
 
 impl Workspace {
+    /// Of an owner who trusts all agents.
     pub fn new() -> Workspace {
+        let workspace = Workspace::of_strangers();
+        workspace.write(".config/duragent/config.yaml", "agents:\n  trust: all\n");
+        workspace
+    }
+
+    /// Whose agents nobody trusts yet.
+    pub fn of_strangers() -> Workspace {
         let workspace = Workspace(TempDir::new().unwrap());
         fs::create_dir_all(workspace.file(".duragent/agents")).unwrap();
         workspace
+    }
+
+    /// A command of the program, in the folder and with it for a home: of this machine's own
+    /// environment it has nothing but `PATH`.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_duragent"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .env("HOME", self.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// What a command that must succeed prints.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {told}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Trusts an agent with what it brings.
+    pub fn trust(&self, agent: &str) {
+        self.run(&["agent", "trust", agent, "--yes"]);
     }
 
     /// The folder that holds `duragent.yaml` and `.duragent/`.

@@ -36,7 +36,11 @@ impl Call {
 }
 
 fn bank(folder: &TempDir) -> Bank {
-    Bank::new(Arc::new(RealFs), folder.path().join("memory"))
+    Bank::new(
+        Arc::new(RealFs),
+        folder.path().join("memory"),
+        folder.path().to_owned(),
+    )
 }
 
 /// Has `work` done under the lock.
@@ -180,6 +184,58 @@ fn writers_at_once_lose_nothing() {
     }
 }
 
+#[test]
+fn no_link_leads_out_of_a_memory() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let outside = folder.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    for name in [SUMMARY, "2026-03-01.md"] {
+        fs::write(outside.join(name), "secret\n").unwrap();
+    }
+    let home = |name: &str| {
+        let home = folder.path().join(name);
+        fs::create_dir(&home).unwrap();
+        home
+    };
+    let of = |home: &PathBuf| Bank::new(Arc::new(RealFs), home.join("memory"), home.clone());
+    let whole = home("whole");
+    symlink(&outside, whole.join("memory")).unwrap();
+    let inner = home("inner");
+    fs::create_dir(inner.join("memory")).unwrap();
+    symlink(&outside, inner.join("memory/daily")).unwrap();
+    symlink(outside.join(SUMMARY), inner.join("memory").join(SUMMARY)).unwrap();
+    // Where a new text is written before it takes its place.
+    let later = home("later");
+    fs::create_dir(later.join("memory")).unwrap();
+    symlink(outside.join("made"), later.join("memory/MEMORY.md.tmp")).unwrap();
+    let locked = home("locked");
+    fs::create_dir(locked.join("memory")).unwrap();
+    symlink(outside.join("made"), locked.join("memory/.lock")).unwrap();
+    for home in [&whole, &inner] {
+        let bank = of(home);
+        assert!(bank.summary().is_err(), "{home:?}");
+        assert!(bank.days().is_err(), "{home:?}");
+    }
+    assert!(of(&inner).notes(DATE).is_err());
+    let (call, _cancel_tx) = Call::new();
+    for home in [&whole, &inner, &later, &locked] {
+        let bank = of(home);
+        let noted = bank
+            .hold(&call.run())
+            .and_then(|held| held.add_note(DATE, "09:30:00", "x"));
+        let written = bank
+            .hold(&call.run())
+            .and_then(|held| held.replace_summary("x", Some(&version("secret\n"))));
+        assert_eq!(noted.is_ok(), home == &later, "{home:?} {noted:?}");
+        assert!(written.is_err(), "{home:?} {written:?}");
+    }
+    for name in [SUMMARY, "2026-03-01.md"] {
+        assert_eq!(fs::read_to_string(outside.join(name)).unwrap(), "secret\n");
+    }
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 2);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
@@ -189,6 +245,7 @@ proptest! {
         let bank = Bank::new(
             Arc::new(FaultFs::random(Arc::new(RealFs), seed, 4)),
             folder.path().join("memory"),
+            folder.path().to_owned(),
         );
         let (call, _cancel_tx) = Call::new();
         let mut kept = Vec::new();

@@ -1,0 +1,183 @@
+//! `duragent agent trust` and `untrust`: what an owner lets agents' folders do.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::sync::Arc;
+
+use crate::base::order;
+use crate::cli::args::{AgentTrustArgs, AgentUntrustArgs, Global, ServerArgs};
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::output::{self, tell};
+use crate::cli::server::connect_running;
+use crate::cli::settings::{ClientSettings, client_settings, is_interactive};
+use crate::domain::plain::spelled_out;
+use crate::domain::trust::Part;
+use crate::runtime::trust::{self, Survey, Surveyor, Trust};
+
+/// Trusts agents with what they bring, after showing it.
+pub(super) fn trust(args: &AgentTrustArgs, global: &Global) -> Outcome {
+    let settings = client_settings(global)?;
+    settings.check_found()?;
+    let (_, surveyor) = surveyor(&settings)?;
+    let surveys = match args.all {
+        true => surveyor.all(),
+        false => named(&surveyor, &args.names, &settings)?,
+    };
+    let (new, old): (Vec<&Survey>, Vec<&Survey>) =
+        surveys.iter().partition(|survey| is_new(survey));
+    for survey in old {
+        output::print(&format!("{} brings nothing that waits\n", survey.agent))?;
+    }
+    output::print(&new.iter().map(|survey| shown(survey)).collect::<String>())?;
+    if !new.is_empty() && !args.yes && !agrees(&new)? {
+        return Err(Failure::new("nothing was changed"));
+    }
+    grant(&surveys, &settings)?;
+    reload(&settings);
+    Ok(())
+}
+
+/// Takes back what was granted to an agent.
+pub(super) fn untrust(args: &AgentUntrustArgs, global: &Global) -> Outcome {
+    let settings = client_settings(global)?;
+    settings.check_found()?;
+    let trust = trust::to_be_given(&settings.trust())?;
+    trust.withdraw(&args.name)?;
+    output::print(&format!("{} is trusted with nothing\n", args.name))?;
+    if trust.is_everything() {
+        tell("duragent: `agents.trust: all` in your config.yaml still trusts every agent");
+    }
+    reload(&settings);
+    Ok(())
+}
+
+/// Trusts an agent whose folder was just written here.
+pub(super) fn trust_own(settings: &ClientSettings, name: &str) {
+    let granted = || -> Outcome {
+        let (trust, surveyor) = surveyor(settings)?;
+        if let Some(survey) = surveyor.named(name) {
+            survey.grant(&trust)?;
+        }
+        Ok(())
+    };
+    // The agent is there all the same, and what it brings later is asked about.
+    if let Err(failure) = granted() {
+        tell(failure.lines().trim_end());
+    }
+}
+
+/// At the first start of a workspace that a version before trust made, shows its owner what does not
+/// count any more, and asks once.
+pub(super) fn offer(settings: &ClientSettings) -> Outcome {
+    if !is_interactive() {
+        return Ok(());
+    }
+    let (known, _) = trust::of_workspace(&settings.trust());
+    if known.is_everything() || !trust::is_from_before(&settings.workspace, &known) {
+        return Ok(());
+    }
+    let (trust, surveyor) = surveyor(settings)?;
+    let surveys = surveyor.all();
+    let new: Vec<&Survey> = surveys.iter().filter(|survey| is_new(survey)).collect();
+    if !new.is_empty() {
+        output::print(
+            "Agents' folders grant nothing by themselves any more. Those of this workspace bring:\n",
+        )?;
+        output::print(&new.iter().map(|survey| shown(survey)).collect::<String>())?;
+        match agrees(&new)? {
+            true => grant(&surveys, settings)?,
+            false => tell("they wait; `duragent agent trust --all` asks again"),
+        }
+    }
+    trust.store().begin()?;
+    Ok(())
+}
+
+fn surveyor(settings: &ClientSettings) -> Result<(Arc<Trust>, Surveyor), Failure> {
+    let trust = trust::to_be_given(&settings.trust())?;
+    let surveyor = Surveyor::new(&settings.trust(), Arc::clone(&trust));
+    Ok((trust, surveyor))
+}
+
+fn named(
+    surveyor: &Surveyor,
+    names: &[String],
+    settings: &ClientSettings,
+) -> Result<Vec<Survey>, Failure> {
+    let mut names = names.to_vec();
+    order::sort(&mut names);
+    names.dedup();
+    let found = names.iter().map(|name| {
+        let missing = || {
+            let folder = settings.agents_dir.display();
+            Failure::usage(format!("there is no agent {name} in {folder}"))
+        };
+        surveyor.named(name).ok_or_else(missing)
+    });
+    found.collect()
+}
+
+fn is_new(survey: &Survey) -> bool {
+    !survey.waiting.is_empty() || !survey.gone.is_empty()
+}
+
+/// What an agent brings that is new, and what it brought and does not any more.
+fn shown(survey: &Survey) -> String {
+    let mut text = format!("{}\n", spelled_out(&survey.agent));
+    let lines = |mark: &str, parts: &[Part]| -> String {
+        let line = |part: &Part| format!("  {mark} {}\n", spelled_out(&part.to_string()));
+        parts.iter().map(line).collect()
+    };
+    text.push_str(&lines("+", &survey.waiting));
+    text.push_str(&lines("-", &survey.gone));
+    let needed = survey.brought.iter().filter(|one| one.needs_trust).count();
+    let stays = needed.saturating_sub(survey.waiting.len());
+    if stays > 0 {
+        text.push_str(&format!("    and {stays} more, as before\n"));
+    }
+    text
+}
+
+/// Asks; only a `y` is a yes.
+fn agrees(surveys: &[&Survey]) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage("a person has to agree").hint("--yes agrees to what is listed"));
+    }
+    let whom = match surveys {
+        [only] => only.agent.clone(),
+        several => format!("these {} agents", several.len()),
+    };
+    output::print(&format!("Trust {whom} with that? [y/N] "))?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn grant(surveys: &[Survey], settings: &ClientSettings) -> Outcome {
+    let trust = trust::to_be_given(&settings.trust())?;
+    for survey in surveys {
+        survey.grant(&trust)?;
+    }
+    let names: Vec<&str> = surveys.iter().map(|survey| survey.agent.as_str()).collect();
+    output::print(&format!("trusted: {}\n", names.join(", ")))?;
+    Ok(())
+}
+
+/// Has the server of the workspace read the agents again, if it runs.
+fn reload(settings: &ClientSettings) {
+    let server = &settings.config.server;
+    let token = server.admin_token.as_ref().or(server.api_token.as_ref());
+    let token = token.map(|token| token.reveal().to_owned());
+    let args = ServerArgs {
+        server: None,
+        token,
+    };
+    let reloaded = match connect_running(&args, settings) {
+        Ok(Some(client)) => client.reload_agents().map_err(Failure::from),
+        Ok(None) => Ok(()),
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = reloaded {
+        tell(failure.lines().trim_end());
+        tell("duragent: the server does not know it yet: it does when it reads the agents again");
+    }
+}

@@ -1,0 +1,260 @@
+//! What agents bring that needs their owner's trust, and giving it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
+
+use crate::agents;
+use crate::base::lock::lock as locked;
+use crate::base::order;
+use crate::base::yaml::problem::Problem;
+use crate::config::Config;
+use crate::config::owner::Owner;
+use crate::domain::providers::{self, Described, Origin, ollama_base_url};
+use crate::domain::spec::{AgentSpec, Provider};
+use crate::domain::trust::{self, Brought, Granted, Part};
+use crate::policy::{self, Digests};
+use crate::runtime::starts::Starts;
+use crate::runtime::state_home;
+use crate::store::lock;
+use crate::tools::program_tools::ProgramTools;
+use crate::trust::{Grants, KnownAddress, Store};
+
+pub use crate::trust::{StoreError, Trust};
+
+/// What of a configuration decides on trust.
+#[derive(Debug, Clone, Copy)]
+pub struct Workspace<'a> {
+    /// Where everything is kept.
+    pub folder: &'a Path,
+    /// Where the agents are.
+    pub agents_dir: &'a Path,
+    /// What its owner says of providers.
+    pub providers: &'a BTreeMap<Provider, Described>,
+}
+
+impl<'a> Workspace<'a> {
+    /// That of a configuration.
+    pub fn of(config: &'a Config) -> Workspace<'a> {
+        Workspace {
+            folder: &config.workspace,
+            agents_dir: &config.agents_dir,
+            providers: &config.providers,
+        }
+    }
+
+    /// Names that agents may give for a provider, beside those of the table.
+    pub fn names(&self) -> Vec<Provider> {
+        self.providers.keys().cloned().collect()
+    }
+}
+
+/// The trust of a workspace, and what is wrong with the owner's own files.
+pub fn of_workspace(workspace: &Workspace<'_>) -> (Arc<Trust>, Vec<Problem>) {
+    let folder = workspace.folder;
+    let (grants, problems) = match state_home::owners_file().as_deref().map(Owner::read) {
+        Some(Ok(Owner { trusts_all: true })) => (Grants::All, Vec::new()),
+        Some(Ok(Owner { trusts_all: false })) | None => (Grants::Recorded, Vec::new()),
+        Some(Err(problems)) => (Grants::Recorded, problems),
+    };
+    let known = known_address(workspace.providers);
+    let trust = Trust::new(folder, store_of(folder), grants, known);
+    (Arc::new(trust), problems)
+}
+
+/// As [`of_workspace`], for those who may give trust: the workspace gets its identifier if it has none.
+pub fn to_be_given(workspace: &Workspace<'_>) -> anyhow::Result<Arc<Trust>> {
+    lock::workspace_hash(workspace.folder).context("cannot name the workspace")?;
+    Ok(of_workspace(workspace).0)
+}
+
+/// Where what is granted in a workspace is kept.
+fn store_of(workspace: &Path) -> Store {
+    let ours = state_home::folder().ok();
+    Store::new(ours.as_deref(), workspace, lock::known_hash(workspace))
+}
+
+/// Notes that a workspace is not one of a version before trust, whose owner would be asked about all
+/// that it has.
+pub(super) fn note_new_workspace(workspace: &Path) {
+    let noted = || -> anyhow::Result<()> {
+        lock::workspace_hash(workspace).context("cannot name the workspace")?;
+        Ok(store_of(workspace).begin()?)
+    };
+    if let Err(error) = noted() {
+        log::debug!("the workspace is not noted as a new one: {error:#}");
+    }
+}
+
+/// Whether a workspace was served by a version before trust, and its owner not asked since.
+pub fn is_from_before(workspace: &Path, trust: &Trust) -> bool {
+    Starts::any(workspace) && matches!(trust.store().read(), Ok(None))
+}
+
+/// What nobody trusts: for those who have no configuration.
+pub(super) fn nothing() -> Trust {
+    let here = Path::new(".");
+    let known = known_address(&BTreeMap::new());
+    Trust::new(here, Store::new(None, here, None), Grants::None, known)
+}
+
+/// Addresses that an agent may name without trust: no stranger is there, or the owner named them.
+fn known_address(described: &BTreeMap<Provider, Described>) -> KnownAddress {
+    let variable = |name: &str| std::env::var(name).ok();
+    let known = providers::KNOWN.iter();
+    let known = known.filter_map(|known| Provider::parse(known.name));
+    let named = known.chain(described.keys().cloned());
+    let by_variable = named.filter_map(|provider| variable(&provider.base_url_variable()));
+    let by_file = described.values().filter_map(|one| one.base_url.as_ref());
+    let by_file = by_file.map(|url| url.reveal().to_owned());
+    let ollama = variable("OLLAMA_HOST").map(|host| ollama_base_url(&host));
+    let urls = by_variable.chain(by_file).chain(ollama);
+    let named: Vec<Origin> = urls.filter_map(|url| Origin::of(&url)).collect();
+    Arc::new(move |url: &str| {
+        providers::is_known_host(url)
+            || providers::is_loopback_url(url)
+            || Origin::of(url).is_some_and(|origin| named.contains(&origin))
+    })
+}
+
+/// Looks at what the agents of a workspace bring.
+#[derive(Debug, Clone)]
+pub struct Surveyor {
+    agents_dir: PathBuf,
+    providers: Vec<Provider>,
+    programs: ProgramTools,
+    trust: Arc<Trust>,
+}
+
+/// What an agent brings.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// Its name.
+    pub agent: String,
+    /// Its folder.
+    pub home: PathBuf,
+    /// All that needs trust, or is missed when it goes.
+    pub brought: Vec<Brought>,
+    /// What does not count.
+    pub waiting: Vec<Part>,
+    /// What was granted of it, and is not there any more.
+    pub gone: Vec<Part>,
+}
+
+impl Surveyor {
+    /// For the agents of a workspace.
+    pub fn new(workspace: &Workspace<'_>, trust: Arc<Trust>) -> Surveyor {
+        Surveyor {
+            agents_dir: workspace.agents_dir.to_owned(),
+            providers: workspace.names(),
+            // None of them is run.
+            programs: ProgramTools::new(Arc::default(), workspace.folder.to_owned()),
+            trust,
+        }
+    }
+
+    /// All agents, sorted by name.
+    pub fn all(&self) -> Vec<Survey> {
+        let homes = agents::homes(&self.agents_dir);
+        homes.iter().map(|home| self.agent(home)).collect()
+    }
+
+    /// The agent of that name, if there is its folder.
+    pub fn named(&self, name: &str) -> Option<Survey> {
+        let homes = agents::homes(&self.agents_dir);
+        let is_it = |home: &&PathBuf| home.file_name().is_some_and(|found| found == name);
+        homes.iter().find(is_it).map(|home| self.agent(home))
+    }
+
+    /// The agent in the folder `home`.
+    pub fn agent(&self, home: &Path) -> Survey {
+        let (spec, mut brought) = agents::parts(home, &environment, &self.providers, &self.trust);
+        brought.extend(policy::parts(home, &environment, &self.trust));
+        if let Some(spec) = spec {
+            brought.extend(self.programs_of(&spec));
+        }
+        let granted = self.trust.granted(home);
+        let gone = match &granted {
+            Granted::Nothing | Granted::Everything => Vec::new(),
+            Granted::Parts(parts) => {
+                let is_gone = |part: &&Part| !brought.iter().any(|one| one.part == **part);
+                parts.iter().filter(is_gone).cloned().collect()
+            }
+        };
+        let name = home.file_name().unwrap_or_default().to_string_lossy();
+        Survey {
+            agent: name.into_owned(),
+            home: home.to_owned(),
+            waiting: granted.waiting(&brought),
+            brought,
+            gone,
+        }
+    }
+
+    fn programs_of(&self, spec: &AgentSpec) -> Vec<Brought> {
+        let digests = Digests::default();
+        let pins = self.programs.toolbox(spec).pins();
+        let own = pins.into_iter().filter(|pin| pin.is_agents);
+        own.map(|pin| Brought {
+            part: pin.part(&digests),
+            needs_trust: true,
+        })
+        .collect()
+    }
+}
+
+impl Survey {
+    /// Says what does not count; `None` when all does.
+    pub fn said(&self) -> Option<String> {
+        trust::said_of(&self.agent, &self.waiting)
+    }
+
+    /// Trusts the agent with what was found, and with nothing else.
+    pub fn grant(&self, trust: &Trust) -> Result<(), StoreError> {
+        let parts: Vec<Part> = self.brought.iter().map(|one| one.part.clone()).collect();
+        trust.grant(&self.home, &parts)
+    }
+}
+
+/// Parts of agents, by the agents' names.
+type ByAgent = BTreeMap<String, Vec<Part>>;
+
+/// What does not count of the agents of a server, as of the last time that they were read. It is
+/// looked for when it is first asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    surveyor: Surveyor,
+    /// By agent, for those of which something does not count.
+    waiting: Arc<Mutex<Option<ByAgent>>>,
+}
+
+impl Standing {
+    pub(super) fn new(surveyor: Surveyor) -> Standing {
+        Standing {
+            surveyor,
+            waiting: Arc::default(),
+        }
+    }
+
+    /// Has it looked for anew.
+    pub(super) fn forget(&self) {
+        *locked(&self.waiting) = None;
+    }
+
+    /// By agent, for those of which something does not count.
+    pub(super) fn waiting(&self) -> ByAgent {
+        let mut known = locked(&self.waiting);
+        let look = || {
+            let all = self.surveyor.all().into_iter();
+            let found = all.map(|survey| (survey.agent, survey.waiting));
+            order::map(found.filter(|(_, waiting)| !waiting.is_empty()))
+        };
+        known.get_or_insert_with(look).clone()
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -1,0 +1,213 @@
+//! What an owner trusts agents' folders with: reading their files with it, and keeping it.
+//!
+//! A folder may have been downloaded. What it grants itself, or wants of this machine, counts only
+//! as far as the owner said yes to it, and what does not count is left out *where the files are read*:
+//! nobody downstream sees it.
+//!
+//! Invariants:
+//! - what cannot be read, or is not surely the owner's, grants nothing;
+//! - a grant is of one folder in one workspace: copies of either begin with none;
+//! - what was opened is judged, not the name by which it was asked for.
+//!
+//! Elsewhere: which values need trust, and what a grant is (`domain::trust`).
+
+mod filter;
+mod folder;
+mod store;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+use std::{fmt, fs, io};
+
+use crate::base::text::{self, TextError};
+use crate::domain::ids::AgentName;
+use crate::domain::trust::{Granted, Part};
+
+pub use filter::Filter;
+pub use folder::{Folder, ReadError};
+pub use store::{Store, StoreError};
+
+/// Says whether an address is one that the program or the owner knows.
+pub type KnownAddress = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// What the owner of a workspace trusts its agents' folders with.
+pub struct Trust {
+    store: Store,
+    grants: Grants,
+    /// The folder that holds the workspace: how far trusted agents may name files.
+    reach: Option<PathBuf>,
+    is_known_address: KnownAddress,
+}
+
+/// Where grants come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grants {
+    /// From the owner's record.
+    Recorded,
+    /// There are none.
+    None,
+    /// Everything is granted.
+    All,
+}
+
+impl Trust {
+    /// For the agents of `workspace`, by what is in `store`.
+    pub fn new(
+        workspace: &Path,
+        store: Store,
+        grants: Grants,
+        is_known_address: KnownAddress,
+    ) -> Trust {
+        let real = workspace.canonicalize().ok();
+        Trust {
+            store,
+            grants,
+            reach: real.and_then(|real| Some(real.parent()?.to_owned())),
+            is_known_address,
+        }
+    }
+
+    /// The same where something else is granted.
+    pub fn with_grants(&self, grants: Grants) -> Trust {
+        Trust {
+            store: self.store.clone(),
+            grants,
+            reach: self.reach.clone(),
+            is_known_address: Arc::clone(&self.is_known_address),
+        }
+    }
+
+    /// What is granted to the agent in the folder `home`.
+    pub fn granted(&self, home: &Path) -> Granted {
+        match self.grants {
+            Grants::All => Granted::Everything,
+            Grants::None => Granted::Nothing,
+            Grants::Recorded => self.recorded(home),
+        }
+    }
+
+    fn recorded(&self, home: &Path) -> Granted {
+        let (Some(name), Ok(folder)) = (name_of(home), folder_id(home)) else {
+            return Granted::Nothing;
+        };
+        match self.store.read() {
+            Ok(Some(record)) => record.granted(&name, &folder),
+            Ok(None) => Granted::Nothing,
+            Err(error) => {
+                // Said where the agents are loaded.
+                log::debug!("no agent is trusted: {error}");
+                Granted::Nothing
+            }
+        }
+    }
+
+    /// Whether every agent is trusted with everything.
+    pub fn is_everything(&self) -> bool {
+        self.grants == Grants::All
+    }
+
+    /// What the owner allowed to the agent in `home` for good, if the file is of that folder.
+    pub fn own_policy(&self, home: &Path) -> Option<PathBuf> {
+        let (name, folder) = (name_of(home)?, folder_id(home).ok()?);
+        let record = self.store.read().ok().flatten()?;
+        let is_granted = record.granted(&name, &folder) != Granted::Nothing;
+        is_granted.then(|| self.store.policy_file(&name)).flatten()
+    }
+
+    /// Grants parts beside those that are; returns the file for what the owner allows the agent in
+    /// `home` for good, whose folder exists then.
+    pub fn keep(&self, home: &Path, parts: &[Part]) -> Result<PathBuf, StoreError> {
+        let (name, folder) = identity(home)?;
+        self.store
+            .change(&name, |record| record.add(&name, &folder, parts))
+    }
+
+    /// Grants exactly these parts to the agent in `home`.
+    pub fn grant(&self, home: &Path, parts: &[Part]) -> Result<(), StoreError> {
+        let (name, folder) = identity(home)?;
+        self.store
+            .change(&name, |record| record.set(&name, &folder, parts))?;
+        Ok(())
+    }
+
+    /// Takes back all that was granted to an agent, and what was allowed to it for good.
+    pub fn withdraw(&self, name: &AgentName) -> Result<(), StoreError> {
+        self.store.change(name, |record| {
+            record.agents.remove(name);
+            true
+        })?;
+        Ok(())
+    }
+
+    /// Reads a file that is for all agents: wherever links lead, it lies below the folder that holds
+    /// the workspace, which may have been downloaded as well.
+    pub fn read_shared(&self, path: &Path, bytes_max: usize) -> Result<String, ReadError> {
+        let file = text::open(path)?;
+        let place = text::place_of(&file).map_err(TextError::from)?;
+        match &self.reach {
+            Some(reach) if place.starts_with(reach) => Ok(text::read_open(file, bytes_max)?),
+            Some(_) => Err(ReadError::Elsewhere(place)),
+            None => Err(ReadError::Unknown),
+        }
+    }
+
+    /// Where grants are kept.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust")
+            .field("store", &self.store)
+            .field("grants", &self.grants)
+            .field("reach", &self.reach)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name that the folder of an agent gives it.
+fn name_of(home: &Path) -> Option<AgentName> {
+    AgentName::parse(home.file_name()?.to_str()?).ok()
+}
+
+fn identity(home: &Path) -> Result<(AgentName, String), StoreError> {
+    let name = name_of(home).ok_or_else(|| StoreError::NoAgent(home.to_owned()))?;
+    let folder = folder_id(home).map_err(|source| StoreError::Io {
+        action: "look at",
+        path: home.to_owned(),
+        source,
+    })?;
+    Ok((name, folder))
+}
+
+/// Names a folder as this file system knows it: a copy of it has another, and so has one that takes
+/// its place. The device is left out, because its number may change with a restart.
+fn folder_id(home: &Path) -> io::Result<String> {
+    let about = fs::metadata(home)?;
+    // Not every file system knows when a folder was made.
+    let made = about.created().ok();
+    let made = made.and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+    let made = made.map_or(0, |made| made.as_nanos());
+    Ok(format!("{:x}-{made:x}", about.ino()))
+}
+
+/// For the tests of those who read agents' files.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// Grants nothing.
+    pub(crate) fn nothing(workspace: &Path) -> Trust {
+        let store = Store::new(None, workspace, None);
+        Trust::new(workspace, store, Grants::None, Arc::new(|_| false))
+    }
+
+    /// Grants everything.
+    pub(crate) fn everything(workspace: &Path) -> Trust {
+        nothing(workspace).with_grants(Grants::All)
+    }
+}
