@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::event::{
-    AssistantResponse, CONTEXT_TRUNCATED, Event, FinishReason, Outcome, ToolCall,
+    AssistantResponse, CONTEXT_TRUNCATED, Event, FinishReason, Outcome, ToolCall, Trigger,
 };
 use crate::domain::history::Entry;
 use crate::domain::ids::{CallId, MessageId, Seq};
@@ -179,7 +179,16 @@ impl Worker<'_> {
     #[inline(never)]
     fn break_reply_off(&self, error: EngineError) -> Result<(), Leave> {
         self.wait_for_room(error)?;
-        self.keep_part()
+        self.write(|live| {
+            let kept = events::partial_reply(live, FinishReason::Interrupted);
+            let turn = live.state.turn.as_ref().filter(|_| kept.is_some());
+            let goes_on = turn.map(|turn| Event::TurnStarted {
+                turn_id: turn.id.clone(),
+                trigger: Trigger::Restart,
+            });
+            kept.into_iter().chain(goes_on).collect()
+        })?;
+        self.forget_journal()
     }
 
     fn keep_part(&self) -> Result<(), Leave> {
@@ -416,7 +425,6 @@ fn is_used(state: &SessionState, id: &CallId) -> bool {
 mod tests {
     use super::*;
     use crate::base::fs::SimDisk;
-    use crate::domain::event::Trigger;
     use crate::domain::providers::Provider;
     use crate::domain::story::{self, user};
     use crate::engine::session::Session;

@@ -19,7 +19,7 @@ use crate::runtime::torture::arena::{Arena, Place};
 use crate::runtime::torture::http::{self, Answer, Ask, Events, Reached};
 use crate::runtime::torture::ledger::{Fate, Outcome, Seen, Sent, SessionLedger, Violation};
 use crate::runtime::torture::plan::{self, Act, Farewell, Line, Manner};
-use crate::runtime::torture::shown::place_of;
+use crate::runtime::torture::shown::{self, place_of};
 
 /// How long a message may be without an outcome, over all kills.
 const OUTCOME_LIMIT: Duration = Duration::from_secs(120);
@@ -363,6 +363,8 @@ impl Talker<'_> {
                 let text = std::mem::take(&mut heard.text);
                 return Ok(Some(Outcome::Answered { message_id, text }));
             }
+            // It is no end: the turn goes on, and who comes back sees it.
+            "error" if shown::is_waiting(seen) => {}
             "error" | "cancelled" => return Ok(Some(Outcome::Ended)),
             "rewind" | "gap" => {
                 let what = format!("a {} after a mere kill, id {}", seen.name, seen.id);

@@ -103,6 +103,7 @@ impl Watched {
             "message" => self.take_message(word("message_id")?, &word("content")?)?,
             "done" => self.end_turn("done"),
             "cancelled" => self.end_turn("cancelled"),
+            "error" if is_waiting(event) => {}
             "error" => self.end_turn("error"),
             "status" => self.shown.push(Shown::Status(word("to")?)),
             "notice" => self.shown.push(Shown::Notice(word("code")?)),
@@ -126,6 +127,12 @@ impl Watched {
         let text = std::mem::take(&mut self.text);
         self.shown.push(Shown::TurnEnd(name, text));
     }
+}
+
+/// Whether an `error` says that a turn waits for room on the disk: its stream ends there, and the turn
+/// goes on later.
+pub fn is_waiting(event: &Seen) -> bool {
+    event.data.get("code").and_then(|code| code.as_str()) == Some("turn_waits")
 }
 
 /// An id `SEQ[.PART][+BYTES]` in an order in which they only rise.
