@@ -164,6 +164,8 @@ fn what_is_created_is_for_its_owner_alone_whatever_the_umask() {
         let shell = format!(
             "umask {umask}; exec \"$0\" init --agent-name helper --provider openai --no-interactive"
         );
+        // All of it is to be made.
+        fs::remove_dir_all(workspace.file(".duragent")).unwrap();
         let made = Command::new("sh")
             .args(["-c", &shell, env!("CARGO_BIN_EXE_duragent")])
             .current_dir(workspace.path())
