@@ -8,7 +8,7 @@
 //! The timer looks whether there is room as long as anybody waits, and not otherwise. A look writes
 //! something: the free space says nothing of a quota, or of a disk that was made read-only.
 //!
-//! Locks: `waiting` is taken last, and no call leaves this file while it is held.
+//! Locks: `waiting` is taken last; while it is held the timer is asked, which waits for nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;

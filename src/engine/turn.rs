@@ -123,7 +123,7 @@ impl Worker<'_> {
                 Found::Cancelled => self.cancel_turn()?,
                 Found::NobodyThere => self.pause()?,
                 Found::SomebodyCame => {
-                    self.session.wake_if_attended()?;
+                    self.insist(|| Ok(self.session.wake_if_attended()?))?;
                 }
             }
         }
