@@ -167,9 +167,8 @@ pub fn run(
 struct Group {
     child: Child,
     pid: Pid,
-    is_reaped: bool,
-    /// Dropped when the child was waited for.
-    _own: Own,
+    /// `None` when the child was waited for.
+    own: Option<Own>,
 }
 
 impl Group {
@@ -178,9 +177,8 @@ impl Group {
         let child = command.spawn()?;
         Ok(Group {
             pid: Pid::from_child(&child),
-            _own: starting.started(&child, for_whom),
+            own: Some(starting.started(&child, for_whom)),
             child,
-            is_reaped: false,
         })
     }
 
@@ -202,14 +200,14 @@ impl Group {
     fn end(&mut self) -> io::Result<ExitStatus> {
         self.kill();
         let status = self.child.wait()?;
-        self.is_reaped = true;
+        self.own = None;
         Ok(status)
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if !self.is_reaped
+        if self.own.is_some()
             && let Err(error) = self.end()
         {
             log::warn!("a child could not be waited for: {error}");
@@ -361,7 +359,7 @@ mod tests {
             chunk: vec![0; 1000],
         };
         watch.group.child.wait().unwrap();
-        watch.group.is_reaped = true;
+        watch.group.own = None;
         watch.drain(Duration::ZERO).unwrap();
         assert_eq!(watch.output.into_text().len(), 60_000);
         drop(held);

@@ -165,7 +165,7 @@ impl Inner {
     /// Takes no more work.
     pub(super) fn drain(&self) {
         self.is_draining.store(true, Ordering::SeqCst);
-        self.room.wake_all();
+        self.room.close();
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -303,8 +303,10 @@ impl Live {
         self.wake_all();
     }
 
-    /// Sends everybody away, for instance because a turn cannot be written down.
+    /// Sends everybody away, for instance because a turn cannot be written down. Those who are told
+    /// that it goes on by itself are not waited for then.
     pub(super) fn cut_watchers(&mut self, why: Cut) {
+        self.runs_on |= matches!(why, Cut::Waits(_)) && self.attached() > 0;
         for watcher in &mut self.watchers {
             watcher.cut.get_or_insert_with(|| why.clone());
         }

@@ -106,7 +106,10 @@ pub(super) fn look_for_room(inner: &Inner, workers: &Workers) -> Option<Instant>
         match opened {
             Ok(session) => match take_up(workers, &session) {
                 Ok(()) => {}
-                Err(error) => log::debug!("session {id} waits on: {}", chain(&error)),
+                Err(error) if error.is_passing() => {
+                    log::debug!("session {id} waits on: {}", chain(&error));
+                }
+                Err(error) => log::warn!("session {id} is left as it is: {}", chain(&error)),
             },
             Err(error) if error.is_passing() => inner.room.park(&id, how, error.to_string()),
             Err(error) => log::warn!("session {id} is left as it is: {}", chain(&error)),

@@ -8,7 +8,7 @@
 //! The timer looks whether there is room as long as anybody waits, and not otherwise. A look writes
 //! something: the free space says nothing of a quota, or of a disk that was made read-only.
 //!
-//! Locks: `waiting` is taken last, and no call leaves this file while it is held.
+//! Locks: `waiting` is taken last; while it is held the timer is asked, which waits for nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -55,6 +55,8 @@ struct Waiting {
     /// Why the last of them waits.
     why: String,
     is_look_due: bool,
+    /// Nobody waits any more.
+    is_closed: bool,
     rest: Duration,
     rest_max: Duration,
     had_room_at: Option<Instant>,
@@ -85,6 +87,7 @@ impl Room {
             parked: BTreeMap::new(),
             why: String::new(),
             is_look_due: false,
+            is_closed: false,
             rest: REST_MIN,
             rest_max: REST_MAX,
             had_room_at: None,
@@ -129,12 +132,15 @@ impl Room {
         (count > 0).then(|| (count, waiting.why.clone()))
     }
 
-    /// Waits on a worker's thread until there may be room, or until `cancel_rx` closes or everybody
-    /// is woken. What is true then is for the caller to find out.
+    /// Waits on a worker's thread until there may be room, or until `cancel_rx` or all of it
+    /// closes. What is true then is for the caller to find out.
     pub(super) fn wait(&self, id: &SessionId, why: String, cancel_rx: &Receiver<Infallible>) {
         let (wake_tx, wake_rx) = bounded(0);
         {
             let mut waiting = lock(&self.waiting);
+            if waiting.is_closed {
+                return;
+            }
             waiting.workers.insert(id.clone(), wake_tx);
             waiting.why = why;
             waiting.see_to_a_look(&self.looks);
@@ -165,9 +171,11 @@ impl Room {
         waiting.workers.remove(id);
     }
 
-    /// Wakes every worker that waits: the engine drains.
-    pub(super) fn wake_all(&self) {
-        lock(&self.waiting).workers.clear();
+    /// Wakes every worker that waits, and lets none wait from here on: the engine drains.
+    pub(super) fn close(&self) {
+        let mut waiting = lock(&self.waiting);
+        waiting.is_closed = true;
+        waiting.workers.clear();
     }
 
     /// Looks whether there is room. If so, workers that wait are woken, and the sessions that nobody
@@ -191,6 +199,18 @@ impl Room {
         }
     }
 
+    /// When to look for those who began to wait while the timer could not be asked: it takes only so
+    /// many requests while it is busy, and none of its own.
+    pub(super) fn missed_look(&self) -> Option<Instant> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.is_look_due || waiting.is_empty() {
+            return None;
+        }
+        waiting.pace();
+        waiting.is_look_due = true;
+        Some(Instant::now() + waiting.rest)
+    }
+
     fn has_room(&self) -> bool {
         let free = self.store.free_bytes();
         let is_free = free.is_ok_and(|free| free >= self.space(free).wanted_bytes);
@@ -199,6 +219,10 @@ impl Room {
 }
 
 impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.workers.is_empty() && self.parked.is_empty()
+    }
+
     /// Asks the timer for a look, unless one is due.
     fn see_to_a_look(&mut self, looks: &Looks) {
         if self.is_look_due {
@@ -211,7 +235,7 @@ impl Waiting {
 
     /// When the timer is to look again: not at all when nobody waits.
     fn begin_rest(&mut self) -> Option<Instant> {
-        if self.is_look_due || self.workers.is_empty() && self.parked.is_empty() {
+        if self.is_look_due || self.is_empty() {
             return None;
         }
         self.rest = (self.rest * 2).min(self.rest_max);
@@ -229,5 +253,56 @@ impl Waiting {
             self.rest_max = REST_MAX;
             self.rest = REST_MIN;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::fs::SimDisk;
+    use crate::base::thread::{self, STACK_SMALL};
+    use crate::store::file::FileStore;
+    use crossbeam_channel::never;
+
+    /// One whose timer takes no requests.
+    fn room() -> Room {
+        let store = FileStore::new(Arc::new(SimDisk::new()), "/workspace".into());
+        Room::new(Arc::new(store), Arc::default(), 0)
+    }
+
+    fn id() -> SessionId {
+        SessionId::parse("session_01J0000000000000000000000A").unwrap()
+    }
+
+    #[test]
+    fn who_waits_while_the_timer_takes_no_request_is_looked_after_all_the_same() {
+        let room = room();
+        assert_eq!(room.missed_look(), None);
+        room.park(&id(), Parked::Begun, "why".to_owned());
+        assert!(room.missed_look().is_some());
+        // Once, and no more than anybody waits.
+        assert_eq!(room.missed_look(), None);
+        let look = room.look();
+        assert_eq!(look.ready, [(id(), Parked::Begun)]);
+        room.forget(&id());
+        assert_eq!(room.missed_look(), None);
+    }
+
+    #[test]
+    fn who_comes_after_the_end_does_not_begin_to_wait() {
+        let room = Arc::new(room());
+        room.close();
+        let (done_tx, done_rx) = bounded(1);
+        let waits = Arc::clone(&room);
+        let thread = thread::spawn("s-late", STACK_SMALL, move || {
+            waits.wait(&id(), "why".to_owned(), &never());
+            done_tx.send(()).unwrap();
+        });
+        let done = done_rx.recv_timeout(Duration::from_secs(20));
+        if done.is_err() {
+            thread.unwrap().abandon();
+        }
+        assert_eq!(done, Ok(()));
+        assert_eq!(room.waiting(), None);
     }
 }

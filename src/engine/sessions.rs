@@ -71,19 +71,20 @@ impl Sessions {
         let tended = Arc::clone(&inner);
         let workers = Arc::new(workers);
         let tending_workers = Arc::clone(&workers);
-        let timer = Timer::start(move |due| match due {
-            Due::Look(id) => {
-                tended.look_at(&id);
-                None
-            }
-            Due::Sweep => {
-                tended.start_sweep();
-                None
-            }
-            Due::Room => {
-                let next = recovery::look_for_room(&tended, &tending_workers);
-                next.map(|at| (at, Due::Room))
-            }
+        let timer = Timer::start(move |due| {
+            let next_look = match due {
+                Due::Look(id) => {
+                    tended.look_at(&id);
+                    None
+                }
+                Due::Sweep => {
+                    tended.start_sweep();
+                    None
+                }
+                Due::Room => recovery::look_for_room(&tended, &tending_workers),
+            };
+            let next_look = next_look.or_else(|| tended.room.missed_look());
+            next_look.map(|at| (at, Due::Room))
         })?;
         inner.looks.begin(timer.asked_tx());
         let tending = Tending {

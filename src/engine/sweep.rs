@@ -177,6 +177,8 @@ impl Inner {
                 newest = newest.max(updated_at.ok());
             },
         )?;
+        // Not all were looked at: the next process finds out.
+        self.refuse_when_draining()?;
         Ok(newest)
     }
 

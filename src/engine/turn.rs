@@ -128,7 +128,7 @@ impl<'a> Worker<'a> {
                 Found::Cancelled => self.cancel_turn()?,
                 Found::NobodyThere => self.pause()?,
                 Found::SomebodyCame => {
-                    self.session.wake_if_attended()?;
+                    self.insist(|| Ok(self.session.wake_if_attended()?))?;
                 }
             }
         }

@@ -123,9 +123,10 @@ fn look(deed: Deed<'_>, ends: Ends) -> Behind {
             Behind::Tool(runs_for.map(|session| session.to_string()))
         }
         Holder::Other => Behind::Other,
-        // The programs of tools run as we do.
-        Holder::Unseen if !has_child || socket.uid != accounts::own() => Behind::Other,
-        Holder::Unseen => Behind::Unseen,
+        Holder::Unseen { .. } if !has_child => Behind::Other,
+        // The programs of tools run as we do, but for those that became somebody else.
+        Holder::Unseen { may_descend: false } if socket.uid != accounts::own() => Behind::Other,
+        Holder::Unseen { .. } => Behind::Unseen,
     }
 }
 

@@ -85,13 +85,18 @@ impl InnerFolder {
         if path.as_os_str().len() <= PATH_BYTES_MAX {
             return path.to_owned();
         }
-        PathBuf::from(format!("/proc/self/fd/{}", self.held.as_raw_fd()))
+        through(&self.held)
     }
 
     /// Where it really is.
     pub(in crate::http) fn place(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// A short path of an open folder.
+fn through(folder: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))
 }
 
 /// Where a private folder may be, the usual place first.
@@ -151,7 +156,7 @@ fn remove_if_left(folder: &Path) -> io::Result<bool> {
     if held.try_lock().is_err() {
         return Ok(false);
     }
-    let Some(sockets) = sockets_in(folder)? else {
+    let Some(sockets) = sockets_in(&through(&held))? else {
         return Ok(false);
     };
     // Versions that do not lock theirs: whoever listens is there.
@@ -249,6 +254,12 @@ mod tests {
         // It is in use, and not for us to remove.
         assert_eq!(remove_in(&long), 0);
         drop(folder);
+        let gone = long.join("duragent-aaaaaa");
+        fs::create_dir(&gone).unwrap();
+        fs::set_permissions(&gone, Permissions::from_mode(0o700)).unwrap();
+        let held = File::open(&gone).unwrap();
+        drop(UnixListener::bind(through(&held).join("0")).unwrap());
+        assert_eq!(remove_in(&long), 1);
         assert_eq!(fs::read_dir(&long).unwrap().count(), 0);
     }
 

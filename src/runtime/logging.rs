@@ -27,15 +27,16 @@ pub(super) struct LogFile(Option<Arc<Opened>>);
 #[derive(Debug)]
 struct Opened {
     path: PathBuf,
-    file: Mutex<File>,
+    /// `None` where it could not be opened yet: lines go to the standard error.
+    file: Mutex<Option<File>>,
 }
 
 impl LogFile {
-    fn open(path: &Path) -> io::Result<LogFile> {
-        Ok(LogFile(Some(Arc::new(Opened {
+    fn at(path: &Path, file: Option<File>) -> LogFile {
+        LogFile(Some(Arc::new(Opened {
             path: path.to_owned(),
-            file: Mutex::new(open(path)?),
-        }))))
+            file: Mutex::new(file),
+        })))
     }
 
     /// Goes on in the file that has the configured name now: whoever rotates logs has given the one
@@ -45,7 +46,7 @@ impl LogFile {
             return;
         };
         match open(path) {
-            Ok(next) => drop(std::mem::replace(&mut *lock(file), next)),
+            Ok(next) => drop(lock(file).replace(next)),
             Err(error) => log::error!("cannot open the log {} anew: {error}", path.display()),
         }
     }
@@ -54,9 +55,12 @@ impl LogFile {
 /// Lines go to whichever file is open now. A line that cannot be written is lost, and nothing else.
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.0.as_deref() {
-            Some(opened) => lock(&opened.file).write(bytes),
-            None => Ok(bytes.len()),
+        let Some(opened) = self.0.as_deref() else {
+            return Ok(bytes.len());
+        };
+        match &mut *lock(&opened.file) {
+            Some(file) => file.write(bytes),
+            None => io::stderr().write(bytes),
         }
     }
 
@@ -75,7 +79,8 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Starts the log as configured. Lines of libraries are shown from warnings on. On a disk that is
-/// full or read-only the log goes to the standard error, and the server starts all the same.
+/// full or read-only the log goes to the standard error until it is opened anew, and the server starts
+/// all the same.
 ///
 /// Errors: the file can't be opened.
 pub(super) fn start(logging: &Logging, redactor: Arc<Redactor>) -> anyhow::Result<LogFile> {
@@ -91,19 +96,22 @@ pub(super) fn start(logging: &Logging, redactor: Arc<Redactor>) -> anyhow::Resul
         let now = Timestamp::from(SystemTime::now());
         writeln!(out, "{}", line(now, record, &redactor))
     });
-    let opened = logging.file.as_deref().map(LogFile::open).transpose();
-    let (file, refused) = match opened {
-        Ok(file) => (file.unwrap_or_default(), None),
-        Err(error) if is_passing(&error) => (LogFile::default(), Some(error)),
-        Err(error) => return Err(error).with_context(|| cannot_open(logging)),
-    };
-    if file.0.is_some() {
+    let mut file = LogFile::default();
+    let mut refused = None;
+    if let Some(path) = &logging.file {
+        let opened = match open(path) {
+            Err(error) if is_passing(&error) => Err(error),
+            opened => Ok(opened.with_context(|| cannot_open(path))?),
+        };
+        let opened =
+            opened.map_err(|error| refused = Some(format!("{}: {error}", cannot_open(path))));
+        file = LogFile::at(path, opened.ok());
         builder.target(Target::Pipe(Box::new(file.clone())));
     }
     // A second start, as in a test, keeps the first log.
     builder.try_init().ok();
-    if let Some(error) = refused {
-        log::error!("{}: {error}", cannot_open(logging));
+    if let Some(refused) = refused {
+        log::error!("{refused}");
     }
     Ok(file)
 }
@@ -116,8 +124,7 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-fn cannot_open(logging: &Logging) -> String {
-    let path = logging.file.as_deref().unwrap_or(Path::new(""));
+fn cannot_open(path: &Path) -> String {
     format!("cannot open the log {}", path.display())
 }
 
@@ -165,7 +172,8 @@ mod tests {
     fn a_log_that_was_renamed_goes_on_under_its_name_and_one_that_was_cut_at_its_end() {
         let folder = tempfile::tempdir().unwrap();
         let (path, rotated) = (folder.path().join("log"), folder.path().join("log.1"));
-        let mut log = LogFile::open(&path).unwrap();
+        let mut log = LogFile::at(&path, None);
+        log.reopen();
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
         log.write_all(b"one\n").unwrap();
         std::fs::rename(&path, &rotated).unwrap();

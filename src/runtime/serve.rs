@@ -168,7 +168,7 @@ fn hear(
         Received::Hangup => match &at_hangup {
             // Full: somebody has asked already.
             Some(hangup_tx) => drop(hangup_tx.try_send(())),
-            None => stop_requests.on_signal(),
+            None => stop_requests.ask(),
         },
         Received::ChildEnded => child::reap(),
     };

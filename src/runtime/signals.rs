@@ -1,6 +1,7 @@
 //! Signals. Ctrl-C and SIGTERM: the first asks for an orderly stop, the second exits at once. SIGHUP
-//! does the same where it says that the terminal is gone, so that a closed window leaves no server
-//! behind; where there was none, it asks for files to be opened and read again.
+//! asks for a stop where it says that the terminal is gone, so that a closed window leaves no server
+//! behind; it does not hurry one, as the shell and the system each send theirs. Where there was no
+//! terminal, it asks for files to be opened and read again.
 
 use std::fs::{self, File};
 use std::sync::Arc;
@@ -49,7 +50,7 @@ impl StopRequests {
     }
 
     /// A signal asks for the stop: the second one does not wait for it.
-    pub(super) fn on_signal(&self) {
+    fn on_signal(&self) {
         /// As a shell reports a process that Ctrl-C ended.
         const EXIT_CODE: i32 = 130;
         if self.signalled.swap(true, Ordering::SeqCst) {

@@ -1,9 +1,9 @@
 //! Who may call the server without a token, and what the programs of tools may ask of it.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::unix::fs::fchown;
+use std::os::unix::fs::{PermissionsExt as _, fchown};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -398,6 +398,28 @@ fn a_program_of_a_tool_that_cannot_be_looked_into_decides_nothing_without_a_toke
     let unseen = attack.answer(hides, &approve);
     assert!(unseen.starts_with("HTTP/1.1 403"), "{unseen}");
     assert!(unseen.contains("cannot be seen"), "{unseen}");
+    assert_eq!(decide(&server, &victim, &question).status, 200);
+}
+
+#[test]
+fn a_program_of_a_tool_that_becomes_root_decides_nothing_without_a_token() {
+    if !geteuid().is_root() {
+        return eprintln!("nothing is to be had here that makes a program root's");
+    }
+    let workspace = workspace();
+    let server = unprivileged(&workspace).start();
+    let (victim, question) = ask(&server, "shy", "touch deed");
+    let attack = Attack::new(&workspace, &server, "bold");
+    // As `sudo` does where it asks for no password.
+    let rooted = attack.work().join("rooted");
+    fs::copy(which("bash"), &rooted).unwrap();
+    fs::set_permissions(&rooted, Permissions::from_mode(0o4755)).unwrap();
+    let path = format!("/api/v1/sessions/{victim}/approve");
+    let approve = request("POST", &path, &[], &decision(&question).to_string());
+    let answer = attack.answer("./rooted -p attack.sh", &approve);
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert!(answer.contains("cannot be seen"), "{answer}");
+    // Root itself, with nothing hidden, is let in as before.
     assert_eq!(decide(&server, &victim, &question).status, 200);
 }
 

@@ -6,12 +6,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::fake_model::{FakeModel, text, tool_call};
-use crate::support::server::{Launch, PATIENCE, Room, Server, Workspace, eventually};
+use crate::support::server::{Launch, PATIENCE, Remote, Room, Server, Workspace, eventually};
 
 fn warnings(server: &Server) -> String {
     server.get("/readyz").json()["warnings"].to_string()
@@ -163,6 +164,8 @@ fn what_is_created_is_for_its_owner_alone_whatever_the_umask() {
         let shell = format!(
             "umask {umask}; exec \"$0\" init --agent-name helper --provider openai --no-interactive"
         );
+        // All of it is to be made.
+        fs::remove_dir_all(workspace.file(".duragent")).unwrap();
         let made = Command::new("sh")
             .args(["-c", &shell, env!("CARGO_BIN_EXE_duragent")])
             .current_dir(workspace.path())
@@ -221,6 +224,9 @@ fn used_long_ago() -> (Workspace, String, Value) {
     workspace.echo_agent("echo");
     let mut server = Server::start(&workspace, &[]);
     let session = server.create_session("echo");
+    wait_for("a look at the clock", || {
+        workspace.file(".duragent/clock").exists()
+    });
     server.terminate();
     assert!(server.wait_for_exit().success());
     workspace.change_start(&session, |event| {
@@ -332,13 +338,16 @@ fn a_hangup_without_a_terminal_reopens_the_log_and_reads_the_agents_again() {
 }
 
 #[test]
-fn a_server_whose_terminal_closes_stops() {
+fn a_server_whose_terminal_closes_stops_in_good_order_however_often_it_is_told() {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
+    let model = FakeModel::start();
+    model.reply(text("one ").and_stall().and_text("two"));
     let workspace = Workspace::new();
+    workspace.openai_agent("helper", &model.url());
     let launch = Launch::new(&workspace).after(Room::Own, ":");
     let command = launch.command();
     // A shell that has the terminal for its own becomes the program.
@@ -359,7 +368,20 @@ fn a_server_whose_terminal_closes_stops() {
         .stderr(fs::File::create(workspace.file("serve.log")).unwrap());
     let mut server = launch.spawn(&mut on_terminal);
     wait_for("a server", || server.log().contains("listening"));
+    // It has something to wait for.
+    let log = server.log();
+    let (_, address) = log.split_once("listening on http://").unwrap();
+    let address = address.lines().next().unwrap().parse().unwrap();
+    let remote = Remote::at(address);
+    let session = remote.create_session("helper");
+    let mut stream = remote.stream(&session, "say it");
+    stream.until("token");
     drop(master);
+    wait_for("the stop", || server.log().contains("shutting down"));
+    // A shell hands it on, and the system tells those who are left once the shell is gone.
+    server.signal(Signal::HUP);
+    std::thread::sleep(Duration::from_millis(200));
+    model.release();
     let status = server.wait_for_exit();
     assert!(status.success(), "{}", server.log());
     assert!(server.log().contains("stopped"), "{}", server.log());

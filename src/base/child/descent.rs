@@ -7,6 +7,7 @@
 //! so whoever slips through is held for nobody, never for another one.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +28,11 @@ pub enum Holder {
     /// Others alone.
     Other,
     /// Nobody who can be looked into.
-    Unseen,
+    Unseen {
+        /// Whether a descendant cannot be, and so may be the one: one that became another account,
+        /// as `sudo` does, or that hides.
+        may_descend: bool,
+    },
 }
 
 /// How often what was born meanwhile is looked for.
@@ -38,24 +43,39 @@ const STEPS_MAX: usize = 1000;
 /// Finds who holds the socket with that number. Costs some milliseconds: all processes are looked at.
 pub fn holder_of(inode: NonZeroU32) -> Holder {
     let link = PathBuf::from(format!("socket:[{inode}]"));
-    let mut rounds = (0..ROUNDS).map(|_| look(&link));
-    let seen = rounds.find(|holder| *holder != Holder::Unseen);
-    seen.unwrap_or(Holder::Unseen)
+    let mut is_any_hidden = false;
+    for _ in 0..ROUNDS {
+        match look(&link) {
+            Holder::Unseen { may_descend } => is_any_hidden |= may_descend,
+            seen @ (Holder::Descendant { .. } | Holder::Other) => return seen,
+        }
+    }
+    Holder::Unseen {
+        may_descend: is_any_hidden,
+    }
 }
 
 fn look(link: &Path) -> Holder {
     let Some(this) = this_process() else {
-        return Holder::Unseen;
+        return Holder::Unseen { may_descend: true };
     };
     let mut others = Vec::new();
+    let mut may_descend = false;
     for pid in processes() {
-        match descent(pid, this) {
-            Some(Descent::Other) => others.push(pid),
-            Some(Descent::Ours(runs_for)) if tasks(pid).any(|task| holds(&task, link)) => {
-                return Holder::Descendant { runs_for };
+        let runs_for = match descent(pid, this) {
+            Some(Descent::Ours(runs_for)) => runs_for,
+            Some(Descent::Other) => {
+                others.push(pid);
+                continue;
             }
             // Of one that is gone nothing is left to hold.
-            Some(Descent::Ours(_)) | None => {}
+            None => continue,
+        };
+        for task in tasks(pid) {
+            if holds(&task, link) {
+                return Holder::Descendant { runs_for };
+            }
+            may_descend |= is_hidden(&task);
         }
     }
     // The youngest first: clients live shorter than services. Its number may have become another's
@@ -65,7 +85,7 @@ fn look(link: &Path) -> Holder {
     };
     match others.iter().rev().any(is_other) {
         true => Holder::Other,
-        false => Holder::Unseen,
+        false => Holder::Unseen { may_descend },
     }
 }
 
@@ -104,6 +124,12 @@ fn holds(task: &Path, link: &Path) -> bool {
     files
         .map(|file| fs::read_link(file.path()))
         .any(|target| target.is_ok_and(|target| target == link))
+}
+
+/// Whether it is not for us to see what a thread has open.
+fn is_hidden(task: &Path) -> bool {
+    let files = fs::read_dir(task.join("fd"));
+    files.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,6 +239,7 @@ mod tests {
         let pid = Pid::from_child(&child);
         child.wait().unwrap();
         assert_eq!(descent(pid, getpid()), None);
-        assert_eq!(holder_of(NonZeroU32::MAX), Holder::Unseen);
+        let holder = holder_of(NonZeroU32::MAX);
+        assert!(matches!(holder, Holder::Unseen { .. }), "{holder:?}");
     }
 }

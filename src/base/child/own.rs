@@ -117,10 +117,11 @@ impl Starting {
     /// The start has succeeded. What is returned is dropped after the child was waited for.
     pub(super) fn started(self, child: &Child, runs_for: &str) -> Own {
         let pid = Pid::from_child(child);
+        let runs_for = Arc::from(runs_for);
         let mut children = lock(&CHILDREN);
-        children.own.insert(pid.as_raw_pid(), runs_for.into());
+        children.own.insert(pid.as_raw_pid(), Arc::clone(&runs_for));
         drop(children);
-        Own(pid)
+        Own { pid, runs_for }
     }
 }
 
@@ -134,12 +135,38 @@ impl Drop for Starting {
 
 /// A child of this process's own, until it was waited for.
 #[derive(Debug)]
-pub(super) struct Own(Pid);
+pub(super) struct Own {
+    pid: Pid,
+    runs_for: Arc<str>,
+}
 
 impl Drop for Own {
     fn drop(&mut self) {
         let mut children = lock(&CHILDREN);
-        children.own.remove(&self.0.as_raw_pid());
+        let number = self.pid.as_raw_pid();
+        // It was waited for: its number may be another's already.
+        let known = children.own.get(&number);
+        if known.is_some_and(|known| Arc::ptr_eq(known, &self.runs_for)) {
+            children.own.remove(&number);
+        }
         children.reap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_became_anothers_stays_that_ones() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let first = Starting::begin().started(&child, "first");
+        child.wait().unwrap();
+        let second = Starting::begin().started(&child, "second");
+        drop(first);
+        assert_eq!(runs_for(pid).as_deref(), Some("second"));
+        drop(second);
+        assert_eq!(runs_for(pid), None);
     }
 }

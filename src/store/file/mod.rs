@@ -93,7 +93,11 @@ impl FileStore {
         for name in self.names()? {
             if layout::is_trial(&name) {
                 let trial = self.layout.trial();
-                self.fs.remove_file(&trial).doing("remove", &trial)?;
+                match self.fs.remove_file(&trial) {
+                    // It was one of this process's own.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    removed => removed.doing("remove", &trial)?,
+                }
             }
             // One in hand was named before it was listed: either it still is in hand, or it is done
             // and the name is gone.

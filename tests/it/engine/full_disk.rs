@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::*;
 
-/// An engine on a disk that can be full; its one agent goes on without a client.
+/// An engine on a disk that can be full; its one agent goes on without a client, unless told otherwise.
 struct FullWorld {
     sessions: Sessions,
     model: FakeModel,
@@ -21,11 +21,15 @@ struct FullWorld {
 
 impl FullWorld {
     fn new(errno: Errno, tools: Toolbox) -> FullWorld {
+        FullWorld::with(errno, tools, OnDisconnect::Continue)
+    }
+
+    fn with(errno: Errno, tools: Toolbox, on_disconnect: OnDisconnect) -> FullWorld {
         let full_from = Arc::new(AtomicU64::new(u64::MAX));
         let fs = FaultFs::full_from(Arc::new(SimDisk::new()), errno, Arc::clone(&full_from));
         let model = FakeModel::start();
         let setup = Setup {
-            on_disconnect: OnDisconnect::Continue,
+            on_disconnect,
             tools,
             ..Setup::default()
         };
@@ -186,6 +190,8 @@ fn text_that_was_shown_before_the_disk_was_full_stays_and_the_rest_follows() {
         why.contains("are free") && why.contains("are wanted"),
         "{why}"
     );
+    // Told a moment before it waits.
+    world.wait_until("it does not wait", FullWorld::is_waiting);
     assert_eq!(world.sessions.waiting_for_room(), Some((1, why)));
     // Who comes meanwhile can read, and sees it go on.
     let begin = Begin::Now { history: 20 };
@@ -198,6 +204,40 @@ fn text_that_was_shown_before_the_disk_was_full_stays_and_the_rest_follows() {
     let messages = world.sessions.messages(&id, 10, None).unwrap();
     assert_eq!(messages.last().unwrap().content, "one two");
     assert_eq!(world.model.request_count(), 2);
+}
+
+#[test]
+fn a_turn_does_not_pause_for_want_of_those_who_were_told_that_it_goes_on() {
+    let world = FullWorld::with(Errno::NOSPC, Toolbox::default(), OnDisconnect::Pause);
+    world
+        .model
+        .reply(text("one ").and_stall().and_text("lost"))
+        .then(text("two"));
+    let id = world.sessions.create("helper", None).unwrap().id;
+    let (_, mut stream) = world
+        .sessions
+        .submit_and_follow(&id, keyed("do it", "k-1"))
+        .unwrap();
+    read_until(
+        &mut stream,
+        |event| matches!(event, FeedEvent::Token(text) if text == "one "),
+    );
+    world.fill_after(1);
+    world.model.release();
+    let cut = read_to_the_cut(&mut stream);
+    assert!(matches!(cut, Cut::Waits(_)), "{cut:?}");
+    drop(stream);
+    world.make_room();
+    world.wait_until("it does not go on", |world| world.has_ended(&id));
+    // The next one is for its own client again.
+    world.model.default_reply(text("three"));
+    world
+        .sessions
+        .submit(&id, keyed("once more", "k-2"))
+        .unwrap();
+    world.wait_until("it does not pause", |world| {
+        world.sessions.show(&id).unwrap().status == Status::Paused
+    });
 }
 
 fn read_to_the_cut(stream: &mut Subscription) -> Cut {

@@ -218,6 +218,7 @@ fn a_clock_that_leaps_removes_no_ended_session_before_its_time() {
 fn sessions_of_an_older_version_are_not_ended_by_a_clock_that_is_years_off() {
     let (world, clock) = world();
     let id = world.session();
+    assert_eq!(sweep(&world), (0, 0));
     world.sessions.stop(Duration::ZERO);
     std::fs::remove_file(world.folder.path().join("clock")).unwrap();
     clock.reboot();
@@ -225,6 +226,21 @@ fn sessions_of_an_older_version_are_not_ended_by_a_clock_that_is_years_off() {
     let world = world.restarted();
     assert_eq!(sweep(&world), (0, 0));
     clock.leap(27 * 365 * 86400);
+    assert_eq!(sweep(&world), (0, 0));
+    assert_eq!(end_reason(&world, &id), None);
+}
+
+#[test]
+fn a_process_that_ends_before_it_has_looked_at_all_sessions_hides_no_leap() {
+    let (world, clock) = world();
+    let id = world.session();
+    world.sessions.stop(Duration::ZERO);
+    std::fs::remove_file(world.folder.path().join("clock")).ok();
+    clock.reboot();
+    clock.leap(27 * 365 * 86400);
+    let world = world.restarted();
+    world.sessions.stop(Duration::ZERO);
+    let world = world.restarted();
     assert_eq!(sweep(&world), (0, 0));
     assert_eq!(end_reason(&world, &id), None);
 }
