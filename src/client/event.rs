@@ -97,6 +97,9 @@ pub struct PendingApproval {
     /// The simple commands of that; a server of before does not name them.
     #[serde(default)]
     pub commands: Vec<String>,
+    /// Whether "allow always" would allow this text alone.
+    #[serde(default)]
+    pub exact: bool,
 }
 
 fn policy() -> ApprovalKind {

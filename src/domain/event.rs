@@ -120,6 +120,10 @@ pub enum Event {
         commands: Vec<String>,
         /// What is asked.
         kind: ApprovalKind,
+        /// Whether "allow always" would allow this very text, and nothing but that: no pattern
+        /// covers it.
+        #[serde(default, skip_serializing_if = "is_false")]
+        exact: bool,
         /// Whose message led to the call.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         requester_id: Option<String>,

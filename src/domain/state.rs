@@ -180,6 +180,8 @@ pub struct Approval {
     pub commands: Vec<String>,
     /// What is asked.
     pub kind: ApprovalKind,
+    /// Whether "allow always" would allow this text alone.
+    pub exact: bool,
 }
 
 /// An event that cannot happen now.
@@ -318,6 +320,7 @@ impl SessionState {
                 command,
                 commands,
                 kind,
+                exact,
                 ..
             } => self.ask(Approval {
                 seq: record.seq,
@@ -325,6 +328,7 @@ impl SessionState {
                 command: command.clone(),
                 commands: commands.clone(),
                 kind: *kind,
+                exact: *exact,
             }),
             Event::ApprovalDecision {
                 call_id, decision, ..

@@ -181,6 +181,7 @@ pub(crate) fn asks(n: u64) -> Event {
         command: format!("date {n}"),
         commands: Vec::new(),
         kind: ApprovalKind::Policy,
+        exact: false,
         requester_id: None,
     }
 }
@@ -547,6 +548,7 @@ impl Walk {
             command: "date".to_owned(),
             commands: vec!["date".to_owned()],
             kind: ApprovalKind::Policy,
+            exact: false,
             requester_id: None,
         };
         let starts = Event::ToolStarted {

@@ -41,6 +41,8 @@ struct Question {
     command: String,
     commands: Vec<String>,
     kind: ApprovalKind,
+    /// Whether "allow always" would allow this text alone.
+    exact: bool,
 }
 
 impl Question {
@@ -50,6 +52,7 @@ impl Question {
             command: wish.command(),
             commands: wish.commands(),
             kind: ApprovalKind::Uncertain,
+            exact: false,
         }
     }
 }
@@ -117,11 +120,14 @@ impl Worker<'_> {
             Progress::Waiting => match agent.policy.judge(&self.judged(wish, &**tool)) {
                 Verdict::Allow => run(false),
                 Verdict::Ask {
-                    command, commands, ..
+                    command,
+                    commands,
+                    is_exact,
                 } => Plan::Ask(Question {
                     command,
                     commands,
                     kind: ApprovalKind::Policy,
+                    exact: is_exact,
                 }),
                 Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
             },
@@ -204,6 +210,7 @@ impl Worker<'_> {
                 command: question.command,
                 commands: question.commands,
                 kind: question.kind,
+                exact: question.exact,
                 requester_id: None,
             }]
         })?;
@@ -284,6 +291,7 @@ fn plan_without_tool(agent: &Agent, state: &CallState) -> Plan {
                 commands: vec![command.clone()],
                 command,
                 kind: ApprovalKind::Uncertain,
+                exact: false,
             })
         }
         Progress::Decided(decision @ (Decision::Deny | Decision::Skip | Decision::Worked)) => {

@@ -69,6 +69,8 @@ pub enum FeedEvent {
         commands: Vec<String>,
         /// What is asked.
         kind: ApprovalKind,
+        /// Whether "allow always" would allow this text alone.
+        exact: bool,
     },
     /// A person has answered.
     ApprovalDecision {
@@ -322,12 +324,14 @@ impl Feed {
                 command,
                 commands,
                 kind,
+                exact,
                 ..
             } => one(FeedEvent::ApprovalRequired {
                 call_id: call_id.clone(),
                 command: command.clone(),
                 commands: commands_of(command, commands),
                 kind: *kind,
+                exact: *exact,
             }),
             Event::ApprovalDecision {
                 call_id,

@@ -232,6 +232,7 @@ impl Subscription {
                     command: asked.command,
                     commands: asked.commands,
                     kind: asked.kind,
+                    exact: asked.exact,
                 },
             });
         }

@@ -33,6 +33,8 @@ pub struct PendingApproval {
     pub commands: Vec<String>,
     /// What is asked.
     pub kind: ApprovalKind,
+    /// Whether "allow always" would allow this text alone.
+    pub exact: bool,
 }
 
 impl From<&Approval> for PendingApproval {
@@ -42,6 +44,7 @@ impl From<&Approval> for PendingApproval {
             command: approval.command.clone(),
             commands: commands_of(&approval.command, &approval.commands),
             kind: approval.kind,
+            exact: approval.exact,
         }
     }
 }

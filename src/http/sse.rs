@@ -134,12 +134,14 @@ fn push_data(out: &mut Vec<u8>, event: &FeedEvent) {
             command,
             commands,
             kind,
+            exact,
         } => object
             .field("call_id", call_id)
             .field("command", command)
             .field("kind", kind)
             .field("commands", commands)
-            .field("lines", &line_count(command)),
+            .field("lines", &line_count(command))
+            .field("exact", exact),
         FeedEvent::ApprovalDecision {
             call_id,
             decision,

@@ -60,12 +60,14 @@ impl TurnReader {
                 command,
                 commands,
                 kind,
+                exact,
             } => {
                 self.asked = Some(PendingApproval {
                     call_id,
                     command,
                     commands,
                     kind,
+                    exact,
                 });
             }
             FeedEvent::ApprovalDecision { .. } => self.asked = None,
@@ -126,6 +128,7 @@ mod tests {
             command: "ls".to_owned(),
             commands: vec!["ls".to_owned()],
             kind: ApprovalKind::Policy,
+            exact: false,
         }
     }
 

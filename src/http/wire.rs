@@ -256,6 +256,7 @@ struct ApprovalBody<'a> {
     kind: ApprovalKind,
     commands: &'a [String],
     lines: usize,
+    exact: bool,
 }
 
 impl<'a> From<&'a PendingApproval> for ApprovalBody<'a> {
@@ -266,6 +267,7 @@ impl<'a> From<&'a PendingApproval> for ApprovalBody<'a> {
             kind: pending.kind,
             commands: &pending.commands,
             lines: line_count(&pending.command),
+            exact: pending.exact,
         }
     }
 }
@@ -492,6 +494,8 @@ pub enum DecidedBody<'a> {
         commands: &'a [String],
         /// How many lines it has.
         lines: usize,
+        /// Whether "allow always" would allow this text alone.
+        exact: bool,
     },
     /// The decision is stored; the turn goes on.
     Working {
@@ -517,6 +521,7 @@ impl<'a> DecidedBody<'a> {
             kind: pending.kind,
             commands: &pending.commands,
             lines: line_count(&pending.command),
+            exact: pending.exact,
         }
     }
 }

@@ -58,7 +58,7 @@ pub fn examine(origin: &ConfigSource, flags: &Overrides, token: Option<&str>) ->
     checks.extend(folder_checks(&config));
     checks.extend(files::owners(&config));
     checks.extend(files::log_file(&config));
-    checks.push(files::temporary());
+    checks.push(files::temporary(&config.workspace));
     checks.push(disk(&config));
     checks.push(clock(&config));
     let (workspace, agents_dir) = (&config.workspace, &config.agents_dir);

@@ -44,6 +44,10 @@ impl Fold {
 /// The question with its answers.
 pub fn question(asked: &PendingApproval) -> String {
     let (head, answers) = match asked.kind {
+        ApprovalKind::Policy if asked.exact => (
+            "The agent wants to run",
+            "[y] once  [a] always this text, whatever the files it reads hold  [n] deny",
+        ),
         ApprovalKind::Policy => ("The agent wants to run", "[y] once  [a] always  [n] deny"),
         ApprovalKind::Uncertain => (
             "This may have run before the server stopped",
@@ -121,6 +125,7 @@ mod tests {
             call_id: "c".to_owned(),
             command: command.to_owned(),
             kind: ApprovalKind::Policy,
+            exact: false,
             commands: commands.iter().map(|one| (*one).to_owned()).collect(),
         }
     }
@@ -172,5 +177,17 @@ mod tests {
             );
             assert!(question.contains("rm -rf ~"), "{question}");
         }
+    }
+
+    #[test]
+    fn what_is_allowed_for_good_is_said_where_it_is_the_text_alone() {
+        let always = |exact| {
+            let asked = PendingApproval {
+                exact,
+                ..asked("ls > x", &["ls"])
+            };
+            question(&asked).contains("whatever the files it reads hold")
+        };
+        assert_eq!([false, true].map(always), [false, true]);
     }
 }

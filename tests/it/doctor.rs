@@ -418,13 +418,13 @@ fn every_fault_that_is_seeded_is_found() {
 }
 
 #[test]
-fn a_temporary_folder_that_cannot_be_used_is_an_error() {
+fn a_temporary_folder_that_cannot_be_used_is_named_with_the_one_that_is_used_instead() {
     let workspace = Workspace::new();
     workspace.config("server: {min_free_mb: 0, port: 0}\n");
     workspace.echo_agent("echo");
     for folder in ["/nowhere/at/all", "/dev/null"] {
         let found = complaints(&doctor(&workspace, &[], &[("TMPDIR", folder)]));
-        let wanted = format!("error    temporary files: {folder} cannot be written");
+        let wanted = format!("warning  temporary files: {folder} cannot be used; a server takes ");
         assert!(found.concat().contains(&wanted), "{found:#?}");
         assert!(found.concat().contains("TMPDIR"), "{found:#?}");
     }

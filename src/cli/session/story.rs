@@ -269,6 +269,7 @@ mod tests {
                 command: nasty.to_owned(),
                 commands: Vec::new(),
                 kind: ApprovalKind::Policy,
+                exact: false,
                 requester_id: None,
             },
         ] {

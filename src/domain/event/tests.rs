@@ -105,6 +105,7 @@ fn all_events() -> Vec<(Event, String)> {
                 command: "rm x".to_owned(),
                 commands: vec!["rm x".to_owned()],
                 kind: ApprovalKind::Uncertain,
+                exact: false,
                 requester_id: Some("42".to_owned()),
             },
             r#"{"type":"approval_required","call_id":"call_1","command":"rm x","commands":["rm x"],"kind":"uncertain","requester_id":"42"}"#,

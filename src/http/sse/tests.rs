@@ -74,10 +74,11 @@ fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
                 command: text("rm x"),
                 commands: vec![text("rm x")],
                 kind: ApprovalKind::Uncertain,
+                exact: false,
             },
             "approval_required",
             text(
-                r#"{"call_id":"c1","command":"rm x","kind":"uncertain","commands":["rm x"],"lines":1}"#,
+                r#"{"call_id":"c1","command":"rm x","kind":"uncertain","commands":["rm x"],"lines":1,"exact":false}"#,
             ),
             true,
         ),
@@ -257,6 +258,7 @@ fn the_session_comes_with_its_last_messages() {
             command: "ls".to_owned(),
             commands: vec!["ls".to_owned()],
             kind: ApprovalKind::Policy,
+            exact: false,
         }),
     };
     let messages = vec![ShownMessage {
@@ -276,7 +278,7 @@ fn the_session_comes_with_its_last_messages() {
         r#""created_at":"1970-01-01T00:00:00.000001Z","updated_at":"1970-01-01T00:00:00.000001Z","#,
         r#""message_count":1,"working":true,"#,
         r#""usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0},"#,
-        r#""pending_approval":{"call_id":"c1","command":"ls","kind":"policy","commands":["ls"],"lines":1},"attached":2,"#,
+        r#""pending_approval":{"call_id":"c1","command":"ls","kind":"policy","commands":["ls"],"lines":1,"exact":false},"attached":2,"#,
         r#""last_seq":4,"messages":[{"role":"user","content":"hi","#,
         r#""message_id":"msg_01J0000000000000000000000A","#,
         r#""created_at":"1970-01-01T00:00:00.000001Z"}]}"#,

@@ -175,6 +175,7 @@ fn answers_have_the_fields_of_the_contract() {
         command: "ls".to_owned(),
         commands: vec!["ls".to_owned()],
         kind: ApprovalKind::Policy,
+        exact: false,
     };
     let usage = json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3});
     for (body, want) in [
@@ -184,7 +185,7 @@ fn answers_have_the_fields_of_the_contract() {
         ),
         (
             serde_json::to_value(WaitingBody::new(&id, &pending)),
-            json!({"session_id": id, "call_id": "c1", "command": "ls", "kind": "policy", "commands": ["ls"], "lines": 1}),
+            json!({"session_id": id, "call_id": "c1", "command": "ls", "kind": "policy", "commands": ["ls"], "lines": 1, "exact": false}),
         ),
         (
             serde_json::to_value(StoredBody {
@@ -199,7 +200,7 @@ fn answers_have_the_fields_of_the_contract() {
         ),
         (
             serde_json::to_value(DecidedBody::pending(&pending)),
-            json!({"status": "pending_approval", "call_id": "c1", "command": "ls", "kind": "policy", "commands": ["ls"], "lines": 1}),
+            json!({"status": "pending_approval", "call_id": "c1", "command": "ls", "kind": "policy", "commands": ["ls"], "lines": 1, "exact": false}),
         ),
         (
             serde_json::to_value(CancelledBody { cancelled: true }),

@@ -14,6 +14,7 @@ use rustix::process::geteuid;
 use super::check::{Check, environment};
 use crate::config::Config;
 use crate::domain::spec::AgentSpec;
+use crate::http::front;
 use crate::policy::{POLICY_FILE, validate, validate_in};
 use crate::runtime::offline::{Files, Report};
 use crate::trust::Trust;
@@ -57,14 +58,18 @@ pub(super) fn log_file(config: &Config) -> Option<Check> {
 }
 
 /// Whether a server has a place for its socket, and tools for what they need for a while.
-pub(super) fn temporary() -> Check {
+pub(super) fn temporary(workspace: &Path) -> Check {
     const SUBJECT: &str = "temporary files";
-    let folder = env::temp_dir();
-    let shown = folder.display();
-    match may_write(&folder) {
-        Ok(()) => Check::ok(SUBJECT, shown.to_string()),
-        Err(error) => Check::error(SUBJECT, format!("{shown} cannot be written: {error}"))
-            .hint("set TMPDIR to a folder that this user can write"),
+    const HINT: &str = "set TMPDIR to a folder that this user can write";
+    let wanted = env::temp_dir();
+    match front::temporary_folder(Some(workspace)) {
+        Ok(found) if found == wanted => Check::ok(SUBJECT, found.display().to_string()),
+        Ok(found) => {
+            let (wanted, found) = (wanted.display(), found.display());
+            let message = format!("{wanted} cannot be used; a server takes {found}");
+            Check::warning(SUBJECT, message).hint(HINT)
+        }
+        Err(error) => Check::error(SUBJECT, error.to_string()).hint(HINT),
     }
 }
 
