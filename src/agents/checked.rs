@@ -22,6 +22,7 @@ use crate::domain::spec::{
     ModelChoice, ModelSpec, Prompts, Provider, SessionSpec, ToolEffect, ToolRef, ToolResultSpec,
     Truncation, is_tool_name,
 };
+use crate::domain::time;
 use crate::domain::trust::Kind;
 use crate::trust::{Folder, ReadError};
 
@@ -287,9 +288,23 @@ fn session(raw: raw::Session, report: &mut Report) -> SessionSpec {
             .unwrap_or(usual.max_tool_iterations),
         llm_timeout: timeout.map_or(usual.llm_timeout, Duration::from_secs),
         ttl_hours: report.within(raw.ttl_hours, 0..=HOURS_MAX),
+        approval_timeout: duration(raw.approval_timeout, report),
         max_history_tokens: max_history_tokens.unwrap_or(usual.max_history_tokens),
         tool_results: tool_results(context, report),
     }
+}
+
+/// A time as a number with its unit.
+fn duration(found: Option<At<String>>, report: &mut Report) -> Option<Duration> {
+    const RULE: &str =
+        "must be a number with its unit, from 1s to 3660d: `90s`, `30m`, `24h`, `7d`";
+    let at = found?;
+    let duration = time::parse_duration(&at.value)
+        .filter(|time| (1..=HOURS_MAX * 3600).contains(&time.as_secs()));
+    if duration.is_none() {
+        report.error(&at, RULE);
+    }
+    duration
 }
 
 fn tool_results(raw: raw::Context, report: &mut Report) -> ToolResultSpec {

@@ -69,6 +69,7 @@ section! {
         "max_tool_iterations" => max_tool_iterations: u64,
         "llm_timeout_seconds" => llm_timeout_seconds: u64,
         "ttl_hours" => ttl_hours: u64,
+        "approval_timeout" => approval_timeout: String,
         "compaction" => compaction: Anything,
         "context" => context: Context,
     }

@@ -35,7 +35,8 @@ impl Clock for SystemClock {
 
     fn since_boot(&self) -> Duration {
         let time = clock_gettime(ClockId::Boottime);
-        Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or_default())
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
     }
 
     /// Source: random(4). In a container it is the boot of the machine around it, as is the time.

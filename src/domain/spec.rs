@@ -244,6 +244,8 @@ pub struct SessionSpec {
     pub llm_timeout: Duration,
     /// How long a session may lie idle, 0 for ever; `None` takes the server's rule.
     pub ttl_hours: Option<u64>,
+    /// After how long a question that nobody has answered is denied; `None` never.
+    pub approval_timeout: Option<Duration>,
     /// How much history goes to the model; 0 for no limit.
     pub max_history_tokens: u64,
     /// How much of a tool's result goes to the model.
@@ -257,6 +259,7 @@ impl SessionSpec {
             "max_tool_iterations": self.max_tool_iterations,
             "llm_timeout_seconds": self.llm_timeout.as_secs(),
             "ttl_hours": self.ttl_hours,
+            "approval_timeout_seconds": self.approval_timeout.map(|time| time.as_secs()),
             "context": { "max_history_tokens": self.max_history_tokens },
         })
     }
@@ -314,6 +317,7 @@ impl Default for SessionSpec {
             max_tool_iterations: 10,
             llm_timeout: Duration::from_secs(300),
             ttl_hours: None,
+            approval_timeout: None,
             max_history_tokens: 20_000,
             tool_results: ToolResultSpec::default(),
         }

@@ -172,6 +172,8 @@ pub enum Progress {
 pub struct Approval {
     /// The event that asked.
     pub seq: Seq,
+    /// When it was asked.
+    pub at: Timestamp,
     /// The call.
     pub call_id: CallId,
     /// What would run.
@@ -235,6 +237,13 @@ impl SessionState {
     /// The question that is open.
     pub fn approval(&self) -> Option<&Approval> {
         self.turn.as_ref()?.approval.as_ref()
+    }
+
+    /// Since when a person is asked whether a call may run; not whether one has run.
+    pub fn permission_asked_at(&self) -> Option<Timestamp> {
+        let open = self.approval();
+        let open = open.filter(|open| open.kind == ApprovalKind::Policy);
+        open.map(|open| open.at)
     }
 
     /// The conversation as the next model call gets it.
@@ -324,6 +333,7 @@ impl SessionState {
                 ..
             } => self.ask(Approval {
                 seq: record.seq,
+                at: record.timestamp,
                 call_id: call_id.clone(),
                 command: command.clone(),
                 commands: commands.clone(),

@@ -19,6 +19,21 @@ pub struct InvalidTimestamp;
 const MICROS: u64 = 1_000_000;
 const DAY_SECONDS: u64 = 86_400;
 
+/// The time that a number with its unit stands for: `90s`, `30m`, `24h`, `7d`. `None` for any other text,
+/// and for more than a `Duration` holds.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => DAY_SECONDS,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
 impl Timestamp {
     /// The last microsecond of the year 9999.
     const MAX: u64 = 253_402_300_800 * MICROS - 1;
@@ -185,6 +200,37 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_duration_is_a_number_with_its_unit_and_nothing_else() {
+        let seconds = |text| parse_duration(text).map(|time| time.as_secs());
+        for (text, expected) in [
+            ("0s", 0),
+            ("90s", 90),
+            ("30m", 1800),
+            ("24h", 86_400),
+            ("7d", 604_800),
+        ] {
+            assert_eq!(seconds(text), Some(expected), "{text}");
+        }
+        for text in [
+            "",
+            "30",
+            "m",
+            "-1s",
+            "+1s",
+            "1.5h",
+            "1 h",
+            " 1h",
+            "1H",
+            "1ms",
+            "1h30m",
+            "9999999999999999999999s",
+            "18446744073709551615d",
+        ] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn known_times_are_written_and_read() {

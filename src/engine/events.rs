@@ -162,6 +162,22 @@ pub(super) fn refused(content: String) -> ToolOutput {
     }
 }
 
+/// The end of a question whether a call may run that nobody has answered: in one append, so that what the
+/// model is told does not depend on who writes next.
+pub(super) fn unanswered(call_id: &CallId) -> [Event; 2] {
+    let decision = Event::ApprovalDecision {
+        call_id: call_id.clone(),
+        decision: Decision::Deny,
+        by: None,
+    };
+    let result = Event::ToolResult {
+        call_id: call_id.clone(),
+        result: refused("nobody answered, so it did not run".to_owned()),
+        duration_ms: None,
+    };
+    [decision, result]
+}
+
 /// What the model is told of a call that a person decided not to run.
 pub(super) fn decided(decision: Decision) -> ToolOutput {
     match decision {

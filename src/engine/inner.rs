@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use crate::base::clock::Clock;
@@ -21,6 +21,8 @@ use crate::engine::flusher::Flusher;
 use crate::engine::ledger::Ledger;
 use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
+use crate::engine::questions::Questions;
+use crate::engine::recovery::Recovery;
 use crate::engine::registry::Registry;
 use crate::engine::requests::NewMessage;
 use crate::engine::room::{Parked, Room};
@@ -89,6 +91,9 @@ pub(super) struct Inner {
     pub(super) sweeper: Sweeper,
     pub(super) strangers: Strangers,
     pub(super) room: Arc<Room>,
+    pub(super) questions: Arc<Questions>,
+    /// What becomes of unfinished turns; unset until they are looked for.
+    pub(super) recovery: OnceLock<Recovery>,
 }
 
 /// Agents as the engine needs them; implemented where they are loaded.
@@ -145,6 +150,8 @@ impl Inner {
         );
         Ok(Inner {
             room: Arc::new(room),
+            questions: Arc::new(Questions::new(Arc::clone(&looks))),
+            recovery: OnceLock::new(),
             looks,
             store: parts.store,
             agents: parts.agents,
@@ -193,9 +200,21 @@ impl Inner {
                 // It waited, and nothing has died of it: not one more try.
                 session.live().is_left_over = false;
             }
+            self.note_question(&session);
             session.look_later();
             Ok(session)
         })
+    }
+
+    /// Notes what a person was asked in a session that was just opened.
+    fn note_question(&self, session: &Session) {
+        let live = session.live();
+        let asked_at = live.state.permission_asked_at();
+        let agent = asked_at.map(|_| live.state.summary.agent.clone());
+        drop(live);
+        if let (Some(asked_at), Some(agent)) = (asked_at, agent) {
+            self.questions.note_found(&session.id, asked_at, agent);
+        }
     }
 
     /// What a session works with.
@@ -207,6 +226,7 @@ impl Inner {
             redactor: Arc::clone(&self.redactor),
             ledger: Arc::clone(&self.ledger),
             room: Arc::clone(&self.room),
+            questions: Arc::clone(&self.questions),
         }
     }
 
@@ -246,6 +266,7 @@ impl Inner {
     /// Deletes a session's files, whoever looks at it still.
     pub(super) fn delete_files(&self, id: &SessionId) -> Result<(), EngineError> {
         self.ledger.forget(id);
+        self.questions.forget(id);
         let Some(session) = self.registry.get(id) else {
             self.room.forget(id);
             return Ok(self.store.delete(id)?);

@@ -1,5 +1,5 @@
 //! What the engine's timer is asked for: a look at a session some time after it was last used, so
-//! that an idle one is written down and let go; and sweeps over all of them.
+//! that an idle one is written down and let go; sweeps over all of them; and looks at what waits.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ pub(super) enum Due {
     Sweep,
     /// A look whether there is room for turns that wait for it.
     Room,
+    /// A look at the questions that wait for a person.
+    Questions,
 }
 
 /// Where to ask; nowhere before the engine's timer runs and after it has stopped.

@@ -22,6 +22,7 @@ mod looks;
 mod mint;
 mod overhear;
 pub mod prompt;
+mod questions;
 mod recovery;
 mod registry;
 mod reply;

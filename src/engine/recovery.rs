@@ -32,6 +32,9 @@ impl Sessions {
         how: Recovery,
         is_stopped: impl Fn() -> bool,
     ) -> Result<usize, EngineError> {
+        self.inner.recovery.set(how).ok();
+        // Those of sessions that a client was quicker to open.
+        self.inner.questions.look_now();
         let mut found = 0;
         self.inner
             .each_session(is_stopped, |id| match self.recover_session(id, how) {

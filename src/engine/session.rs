@@ -24,6 +24,7 @@ use crate::engine::ledger::Ledger;
 use crate::engine::live::{Cut, Live, LiveGuard};
 use crate::engine::looks::Looks;
 use crate::engine::mint::Mint;
+use crate::engine::questions::Questions;
 use crate::engine::room::{Parked, Room};
 use crate::store::{
     Journal, Limit, OpenSession, Partial, SessionLog, SessionStore, Snapshot, StoreError,
@@ -61,6 +62,7 @@ pub(super) struct Kit {
     pub(super) redactor: Arc<Redactor>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) room: Arc<Room>,
+    pub(super) questions: Arc<Questions>,
 }
 
 /// What is needed to append.
@@ -191,9 +193,31 @@ impl Session {
         // Who sees the end of a turn, and says more, finds it counted.
         let agent = || self.live().state.summary.agent.clone();
         self.kit.ledger.note(&self.id, &records, agent);
-        self.live().publish(&records);
+        self.publish(&records);
         self.snapshot_when_due(log);
         Ok(records)
+    }
+
+    /// Folds in and shows what is on disk. The caller holds `log`.
+    fn publish(&self, records: &[Arc<Record>]) {
+        let (before, asked_at, agent) = {
+            let mut live = self.live();
+            let before = live.state.permission_asked_at();
+            live.publish(records);
+            let asked_at = live.state.permission_asked_at();
+            if before == asked_at {
+                return;
+            }
+            (before, asked_at, live.state.summary.agent.clone())
+        };
+        if before.is_some() {
+            self.kit.questions.forget(&self.id);
+        }
+        if let Some(asked_at) = asked_at {
+            let since_boot = self.kit.mint.clock().since_boot();
+            let questions = &self.kit.questions;
+            questions.note_asked(&self.id, asked_at, agent, since_boot);
+        }
     }
 
     /// Decides on the state as it is and writes what was decided, as one step: nobody writes in
@@ -436,6 +460,7 @@ mod tests {
             redactor: Arc::clone(&inner.redactor),
             ledger: Arc::clone(&inner.ledger),
             room: Arc::clone(&inner.room),
+            questions: Arc::clone(&inner.questions),
         };
         Session::open(kit, id, |_| tight(300)).unwrap()
     }

@@ -72,7 +72,7 @@ impl Sessions {
         let workers = Arc::new(workers);
         let tending_workers = Arc::clone(&workers);
         let timer = Timer::start(move |due| {
-            let next_look = match due {
+            let next = match due {
                 Due::Look(id) => {
                     tended.look_at(&id);
                     None
@@ -81,10 +81,18 @@ impl Sessions {
                     tended.start_sweep();
                     None
                 }
-                Due::Room => recovery::look_for_room(&tended, &tending_workers),
+                Due::Room => {
+                    let next = recovery::look_for_room(&tended, &tending_workers);
+                    next.map(|at| (at, Due::Room))
+                }
+                Due::Questions => {
+                    let next = tended.look_at_questions(&tending_workers);
+                    next.map(|at| (at, Due::Questions))
+                }
             };
-            let next_look = next_look.or_else(|| tended.room.missed_look());
-            next_look.map(|at| (at, Due::Room))
+            tended.questions.look_if_missed();
+            let missed = || Some((tended.room.missed_look()?, Due::Room));
+            next.or_else(missed)
         })?;
         inner.looks.begin(timer.asked_tx());
         let tending = Tending {

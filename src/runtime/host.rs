@@ -74,6 +74,7 @@ impl Host for Program {
         let report = self.agents.reload();
         self.policies.reload(&self.agents.list());
         self.standing.forget();
+        self.sessions.agents_changed();
         warn_of_danger(&self.policies);
         let policies = self.policies.problems();
         let names = |names: &[AgentName]| names.iter().map(AgentName::to_string).collect();

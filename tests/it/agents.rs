@@ -148,6 +148,7 @@ fn the_example_of_the_readme_loads() {
             max_tool_iterations: 10,
             llm_timeout: Duration::from_secs(300),
             ttl_hours: None,
+            approval_timeout: None,
             max_history_tokens: 20_000,
             tool_results: ToolResultSpec {
                 max_tokens: 8_000,
@@ -181,6 +182,7 @@ const EVERYTHING: &str = r#"
     max_tool_iterations: 3
     llm_timeout_seconds: 60
     ttl_hours: 24
+    approval_timeout: 90m
     compaction: summarize
     context:
       max_history_tokens: 0
@@ -246,6 +248,7 @@ fn every_key_ends_up_in_the_spec() {
             max_tool_iterations: 3,
             llm_timeout: Duration::from_secs(60),
             ttl_hours: Some(24),
+            approval_timeout: Some(Duration::from_secs(90 * 60)),
             max_history_tokens: 0,
             tool_results: ToolResultSpec {
                 max_tokens: 100,
@@ -355,7 +358,7 @@ fn what_has_no_effect_yet_is_said() {
             "{wanted}\n{said:#?}"
         );
     }
-    let wanted = "agent.yaml:31:7: `spec.tools[2]` (`files`) is not offered by this version";
+    let wanted = "agent.yaml:32:7: `spec.tools[2]` (`files`) is not offered by this version";
     assert!(said.iter().any(|one| one == wanted), "{said:#?}");
 }
 
@@ -413,6 +416,12 @@ fn every_mistake_is_told_with_its_place() {
             vec![
                 "agent.yaml:9:34: `spec.session.llm_timeout_seconds` must be from 1 to 86400, not 0",
                 "agent.yaml:9:48: `spec.session.ttl_hours` must be from 0 to 87840, not 90000",
+            ],
+        ),
+        (
+            "  session: {approval_timeout: 30}",
+            vec![
+                "agent.yaml:9:31: `spec.session.approval_timeout` must be a number with its unit, from 1s to 3660d: `90s`, `30m`, `24h`, `7d`",
             ],
         ),
         (

@@ -12,6 +12,7 @@ mod storage;
 mod sweep;
 mod tool_crash;
 mod tool_loop;
+mod unanswered;
 mod window;
 
 use std::sync::Arc;

@@ -25,14 +25,20 @@ impl FullWorld {
     }
 
     fn with(errno: Errno, tools: Toolbox, on_disconnect: OnDisconnect) -> FullWorld {
+        FullWorld::of(
+            errno,
+            Setup {
+                on_disconnect,
+                tools,
+                ..Setup::default()
+            },
+        )
+    }
+
+    fn of(errno: Errno, setup: Setup) -> FullWorld {
         let full_from = Arc::new(AtomicU64::new(u64::MAX));
         let fs = FaultFs::full_from(Arc::new(SimDisk::new()), errno, Arc::clone(&full_from));
         let model = FakeModel::start();
-        let setup = Setup {
-            on_disconnect,
-            tools,
-            ..Setup::default()
-        };
         FullWorld {
             sessions: engine(fs.clone(), &model, &setup),
             model,
@@ -375,4 +381,32 @@ fn a_creation_whose_key_cannot_be_stored_leaves_no_second_session() {
         at += 1;
     }
     assert!(at > 5, "{at}");
+}
+
+#[test]
+fn a_question_that_nobody_answered_is_denied_when_there_is_room() {
+    let world = FullWorld::of(
+        Errno::NOSPC,
+        Setup {
+            on_disconnect: OnDisconnect::Continue,
+            tools: tool("deed", |_| panic!("nobody allowed it")),
+            policy: Arc::new(AskAlways),
+            adapt: |spec| spec.session.approval_timeout = Some(Duration::from_secs(1)),
+            ..Setup::default()
+        },
+    );
+    world.model.reply(tool_call("deed", "{}"));
+    world.model.default_reply(text("so be it"));
+    let id = world.sessions.create("helper", None).unwrap().id;
+    world.sessions.submit(&id, detached("k-1")).unwrap();
+    world.wait_until("it is not asked", |world| {
+        world.is_idle(&id) && world.log(&id).len() > 3
+    });
+    let from = world.fill_after(0);
+    // It has tried to write.
+    world.wait_until("it is not due", |world| world.fs.operations() > from + 1);
+    world.make_room();
+    world.wait_until("it is not denied", |world| world.has_ended(&id));
+    let told = world.model.requests().last().unwrap().last_message();
+    assert!(told.contains("nobody answered"), "{told}");
 }

@@ -333,6 +333,85 @@ fn a_running_server_reads_policies_again_with_the_agents() {
     assert!(server.wait_for_exit().success());
 }
 
+/// A server whose agent asks before it runs a shell, and waits a second for the answer.
+fn impatient(workspace: &Workspace, model: &FakeModel) {
+    let spec = format!(
+        "  model: {{provider: openai, name: fake, base_url: {}}}\n  session: {{on_disconnect: continue, \
+         approval_timeout: 1s}}\n  tools: [{{type: builtin, name: bash}}]\n",
+        model.url()
+    );
+    workspace.agent("helper", &spec);
+}
+
+fn wait_for_the_end(workspace: &Workspace, session: &str) -> Vec<Value> {
+    eventually("the end of the turn", || {
+        let log = workspace.log_of(session);
+        let is_over = log
+            .last()
+            .is_some_and(|event| event["type"] == "turn_ended");
+        is_over.then_some(log)
+    })
+}
+
+#[test]
+fn a_server_denies_what_nobody_answers_in_time_and_tells_everybody() {
+    let workspace = Workspace::new();
+    let model = FakeModel::start();
+    impatient(&workspace, &model);
+    let server = Launch::new(&workspace).start();
+    let session = server.create_session("helper");
+    let mut watcher = server.events(&session, "", None);
+    model.reply(bash("touch ran")).then(text("a pity"));
+    let asked = server.say(&session, "run").json();
+    assert_eq!(asked["command"], "touch ran", "{asked}");
+    let decided = watcher.until("approval_decision").pop().unwrap().data;
+    assert_eq!(
+        decided,
+        json!({"call_id": asked["call_id"], "decision": "deny"})
+    );
+    let result = watcher.until("tool_result").pop().unwrap().data;
+    assert!(result.to_string().contains("nobody answered"), "{result}");
+    watcher.until("done");
+    assert!(told(&model).contains("nobody answered"), "{}", told(&model));
+    let body =
+        json!({"call_id": asked["call_id"], "command": "touch ran", "decision": "allow_once"});
+    let late = server.post(&format!("/api/v1/sessions/{session}/approve"), &body);
+    assert_eq!(late.status, 409, "{}", late.text());
+    let log = wait_for_the_end(&workspace, &session);
+    assert!(
+        log.iter().all(|event| event["type"] != "tool_started"),
+        "{log:?}"
+    );
+}
+
+#[test]
+fn a_question_whose_time_passed_while_the_server_was_dead_is_denied_at_the_start() {
+    let workspace = Workspace::new();
+    let model = FakeModel::start();
+    impatient(&workspace, &model);
+    let mut server = Launch::new(&workspace).start();
+    let session = server.create_session("helper");
+    model.reply(bash("touch ran")).then(text("a pity"));
+    let asked = server.say(&session, "run").json();
+    assert_eq!(asked["command"], "touch ran", "{asked}");
+    server.kill();
+    let decisions = |log: &[Value]| {
+        let decided = log
+            .iter()
+            .filter(|event| event["type"] == "approval_decision");
+        decided.count()
+    };
+    assert_eq!(decisions(&workspace.log_of(&session)), 0);
+    let asked_at = Instant::now();
+    eventually("a second", || {
+        (asked_at.elapsed() > Duration::from_secs(1)).then_some(())
+    });
+    let _server = Launch::new(&workspace).start();
+    let log = wait_for_the_end(&workspace, &session);
+    assert_eq!(decisions(&log), 1);
+    assert!(told(&model).contains("nobody answered"), "{}", told(&model));
+}
+
 fn test(workspace: &Path, arguments: &[&str]) -> Output {
     duragent(workspace)
         .args(["policy", "test"])

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duragent::base::clock::{Clock, SystemClock};
@@ -35,6 +36,47 @@ pub struct Setup {
     pub limits: LimitsSpec,
     /// Changes what its file would say, last of all.
     pub adapt: fn(&mut AgentSpec),
+    /// What was loaded since.
+    pub reloaded: Arc<Reloads>,
+}
+
+/// What the agent has become since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Reloaded {
+    #[default]
+    AsItWas,
+    Gone,
+    /// It waits so long for an answer.
+    Waits(Option<Duration>),
+}
+
+/// The agent as it is by now, and how often the engine has asked for it.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    now: Mutex<Reloaded>,
+    asked: AtomicUsize,
+}
+
+impl Reloads {
+    pub fn set(&self, reloaded: Reloaded) {
+        *self.now.lock().unwrap() = reloaded;
+    }
+
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    fn apply(&self, mut agent: Agent) -> Option<Agent> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        match *self.now.lock().unwrap() {
+            Reloaded::AsItWas => {}
+            Reloaded::Gone => return None,
+            Reloaded::Waits(timeout) => {
+                Arc::make_mut(&mut agent.spec).session.approval_timeout = timeout;
+            }
+        }
+        Some(agent)
+    }
 }
 
 impl Default for Setup {
@@ -51,6 +93,7 @@ impl Default for Setup {
             redactor: Arc::default(),
             limits: LimitsSpec::default(),
             adapt: |_| {},
+            reloaded: Arc::default(),
         }
     }
 }
@@ -87,7 +130,7 @@ pub fn start_with(
     };
     Sessions::start(Parts {
         store: Arc::new(store),
-        agents: Arc::new(OneAgent(agent)),
+        agents: Arc::new(OneAgent(agent, Arc::clone(&setup.reloaded))),
         models,
         clock: Arc::clone(&setup.clock),
         redactor: Arc::clone(&setup.redactor),
@@ -111,11 +154,11 @@ pub fn providers() -> Arc<dyn Models> {
 }
 
 #[derive(Debug)]
-struct OneAgent(Agent);
+struct OneAgent(Agent, Arc<Reloads>);
 
 impl Agents for OneAgent {
     fn get(&self, name: &str) -> Option<Agent> {
-        (name == "helper").then(|| self.0.clone())
+        (name == "helper").then(|| self.1.apply(self.0.clone()))?
     }
 }
 
