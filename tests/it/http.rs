@@ -694,7 +694,7 @@ fn a_decision_must_fit_the_question_and_leads_to_the_answer() {
     let command = asked["command"].as_str().unwrap();
     assert_eq!(command, r#"note {"a":1}"#);
     let shown = api.get(&of(&session, "")).json();
-    let pending = json!({"call_id": call_id, "command": command, "kind": "policy", "commands": [command], "lines": 1});
+    let pending = json!({"call_id": call_id, "command": command, "kind": "policy", "commands": [command], "lines": 1, "exact": false});
     assert_eq!(shown["pending_approval"], pending);
     let seen = watcher.until("approval_required");
     assert_eq!(seen.last().unwrap().data, pending);

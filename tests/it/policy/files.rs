@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use duragent::domain::event::ToolCall;
 use duragent::domain::ids::{AgentName, CallId, SessionId};
@@ -12,6 +13,7 @@ use duragent::policy::{AgentPolicy, Policies};
 use duragent::policy::{Policy, Verdict, Wish};
 use duragent::tools::{Effect, ToolKind};
 use duragent::trust::{Grants, Store, Trust};
+use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 
 pub const HEAD: &str = "apiVersion: duragent/v1alpha1\nkind: Policy\n";
@@ -366,7 +368,7 @@ fn a_script_that_no_pattern_covers_is_remembered_as_it_stands() {
     assert_eq!(bash(&policy, "pwd"), "ask");
     assert_eq!(bash(&policy, &script.replace("ls", "ls -l")), "ask");
     with_script("ls > x", |wish| policy.allow_always(wish)).unwrap();
-    let written = fs::read_to_string(place.file("local")).unwrap();
+    let written = fs::read_to_string(place.file("own")).unwrap();
     assert!(
         written.ends_with("  - exact: |-\n      ls > x\n"),
         "{written}"
@@ -395,7 +397,7 @@ fn what_cannot_be_remembered_is_said() {
     assert_eq!(bash(&policy, &script), "ask");
 
     let flow = "{apiVersion: duragent/v1alpha1, kind: Policy} # mine\n";
-    fs::create_dir_all(place.file("own").parent().unwrap()).unwrap();
+    with_script("ls", |wish| policy.allow_always(wish)).unwrap();
     fs::write(place.file("own"), flow).unwrap();
     let told = with_script("pwd", |wish| policy.allow_always(wish)).unwrap_err();
     assert!(told.contains("helper.policy.yaml"), "{told}");
@@ -463,8 +465,8 @@ fn arguments_that_hold_no_command_are_never_allowed() {
 
 /// How long this thread has computed, whatever else the machine does.
 fn computed_ns() -> u64 {
-    let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    stat.split(' ').next().unwrap().parse().unwrap()
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(now).unwrap().as_nanos() as u64
 }
 
 #[test]
