@@ -22,7 +22,7 @@ use url::Url;
 use crate::base::fs::{RealFs, create_dirs, replace_file};
 use crate::base::yaml::expand;
 use crate::base::yaml::tree::{Document, Node, Value};
-use crate::config::{Config, DEFAULT_WORKSPACE, SandboxMode, lookup};
+use crate::config::{Config, DEFAULT_WORKSPACE, LocalUsers, SandboxMode, lookup};
 use crate::domain::providers::Provider;
 use crate::policy::{Mode, POLICY_FILE, Subject, file as policy_file};
 use crate::runtime::arrivals::Identity;
@@ -69,7 +69,7 @@ pub fn claims(config: &Config) -> Vec<Claim> {
     let written = Written::of(text.unwrap_or_default());
     let mut claims = programs(config, &written);
     claims.extend(sent(config, &written));
-    claims.extend(opened(config));
+    claims.extend(opened(config, &written));
     claims.extend(outside(config, &written));
     claims.extend(of_policy(&config.workspace.join(POLICY_FILE)));
     claims
@@ -257,6 +257,11 @@ fn programs(config: &Config, written: &Written) -> Vec<Claim> {
         let image = config.sandbox.image.as_deref().unwrap_or_default();
         claims.push(Claim::Starts(format!("docker, with the image {image}")));
     }
+    // Without a sandbox programs are told of it all, but for what is secret by its name.
+    if config.sandbox.mode != SandboxMode::Trust {
+        let told = config.sandbox.env.to_vec();
+        claims.extend(sends(told, "the programs that agents run"));
+    }
     claims
 }
 
@@ -272,7 +277,9 @@ fn sent(config: &Config, written: &Written) -> Vec<Claim> {
         claims.extend(sends(what, &host.unwrap_or("api.telegram.org".to_owned())));
     }
     if let Some(proxy) = written.at("web.proxy") {
-        claims.extend(sends(written.variables("web.proxy"), &host_of(proxy)));
+        let what = "what agents ask of the web".to_owned();
+        let what = [vec![what], written.variables("web.proxy")].concat();
+        claims.extend(sends(what, &host_of(proxy)));
     }
     for name in written.names("providers") {
         let key = format!("providers.{name}");
@@ -311,7 +318,7 @@ fn host_of(url: &str) -> String {
     host.map_or_else(|| url.to_owned(), str::to_owned)
 }
 
-fn opened(config: &Config) -> Vec<Claim> {
+fn opened(config: &Config, written: &Written) -> Vec<Claim> {
     let server = &config.server;
     let mut claims = Vec::new();
     if !server.host.is_loopback() {
@@ -322,31 +329,64 @@ fn opened(config: &Config) -> Vec<Claim> {
     claims.extend(origins.map(|one| Claim::Opens(format!("lets web pages of {one} in"))));
     let hosts = server.allowed_hosts.iter();
     claims.extend(hosts.map(|one| Claim::Opens(format!("answers under the name {one}"))));
+    match &server.local_users {
+        LocalUsers::Any => {
+            let way = "lets every account of this machine in".to_owned();
+            claims.push(Claim::Opens(way));
+        }
+        LocalUsers::OwnerAnd(others) => {
+            let way = |uid: &u32| Claim::Opens(format!("lets the account {uid} in"));
+            claims.extend(others.iter().map(way));
+        }
+    }
+    let inner = written.below("web.allow_addresses");
+    let way = |one: &str| Claim::Opens(format!("lets agents ask {one}, as the web"));
+    claims.extend(inner.map(|(_, one)| way(one)));
     claims
 }
 
-/// Paths that the file names, and that lead out of its folder.
+/// Paths that the file names, and that lead out of its folder; and what of the workspace is a link
+/// that does.
 fn outside(config: &Config, written: &Written) -> Vec<Claim> {
-    const KEYS: [&str; 5] = [
+    const KEYS: [&str; 6] = [
         "workspace",
+        "agents_dir",
         "services.session.path",
         "world_memory.path",
         "logging.file",
         "sandbox.writable",
     ];
-    let folder = match config.file.as_deref().and_then(Path::parent) {
-        Some(folder) => folder,
-        None => return Vec::new(),
-    };
-    let Ok(inside) = folder.canonicalize() else {
-        return Vec::new();
-    };
-    let named = KEYS.iter().flat_map(|key| written.below(key));
-    let named = named.map(|(_, text)| folder.join(text));
-    let usual = folder.join(DEFAULT_WORKSPACE);
-    let paths = named.chain((config.workspace == usual).then_some(usual));
-    let paths = paths.filter(|path| !is_within(path, &inside));
-    paths.map(Claim::Writes).collect()
+    let mut found: Vec<PathBuf> = Vec::new();
+    // A workspace that was named, on the command line say, is where it is.
+    let workspace = config.workspace.canonicalize().ok();
+    let mut insides: Vec<PathBuf> = workspace.iter().cloned().collect();
+    if let Some(folder) = config.file.as_deref().and_then(Path::parent)
+        && let Ok(inside) = folder.canonicalize()
+    {
+        let named = KEYS.iter().flat_map(|key| written.below(key));
+        // What is filled in may lead anywhere, and is not shown.
+        let (filled, plain): (Vec<&str>, Vec<&str>) = named
+            .map(|(_, text)| text)
+            .partition(|text| text.contains("${"));
+        found.extend(filled.into_iter().map(PathBuf::from));
+        let usual = folder.join(DEFAULT_WORKSPACE);
+        let plain = plain.into_iter().map(|text| folder.join(text));
+        let plain = plain.chain((config.workspace == usual).then_some(usual));
+        found.extend(plain.filter(|path| !is_within(path, &inside)));
+        insides.push(inside);
+    }
+    let parts = [
+        &config.agents_dir,
+        &config.sessions_dir,
+        &config.world_memory_dir,
+    ];
+    let parts = parts
+        .into_iter()
+        .filter(|path| workspace.is_some() && path.starts_with(&config.workspace));
+    let leads_out = |path: &&PathBuf| !insides.iter().any(|inside| is_within(path, inside));
+    found.extend(parts.filter(leads_out).cloned());
+    found.dedup();
+    found.into_iter().map(Claim::Writes).collect()
 }
 
 /// Whether a path lies in `folder`, which is a real path, with the links of its existing part
@@ -468,6 +508,33 @@ mod tests {
                 ],
             ),
             (
+                "web: {proxy: \"http://p.example:1\", allow_addresses: [10.0.0.0/8]}\n",
+                &[
+                    "sends what agents ask of the web to p.example",
+                    "lets agents ask 10.0.0.0/8, as the web",
+                ],
+            ),
+            (
+                "server: {local_users: any}\n",
+                &["lets every account of this machine in"],
+            ),
+            (
+                "server: {local_users: [root, 0]}\n",
+                &["lets the account 0 in"],
+            ),
+            (
+                "sandbox: {mode: bubblewrap, env: [GITHUB_TOKEN]}\n",
+                &["sends GITHUB_TOKEN to the programs that agents run"],
+            ),
+            (
+                "logging: {file: \"${HOME}/.bashrc\"}\nagents_dir: /nowhere/agents\n",
+                &["writes to ${HOME}/.bashrc", "writes to /nowhere/agents"],
+            ),
+            (
+                "sandbox: {writable: [\"${HOME}/.ssh\"]}\n",
+                &["writes to ${HOME}/.ssh"],
+            ),
+            (
                 "logging: {file: /nowhere/.bashrc}\nworkspace: a/../../b\n",
                 &["writes to /nowhere/.bashrc"],
             ),
@@ -479,6 +546,27 @@ mod tests {
             assert!(!found.concat().contains("secret"), "{found:?}");
         }
         assert_eq!(listed("workspace: a/../../b\n").len(), 1);
+    }
+
+    #[test]
+    fn a_link_in_the_workspace_that_leads_out_is_listed() {
+        let [folder, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let config = config(folder.path(), "");
+        fs::create_dir(&config.workspace).unwrap();
+        assert_eq!(claims(&config), []);
+        std::os::unix::fs::symlink(other.path(), &config.sessions_dir).unwrap();
+        let without_file = Config {
+            file: None,
+            ..config.clone()
+        };
+        let expected = [Claim::Writes(config.sessions_dir.clone())];
+        assert_eq!(claims(&config), expected);
+        assert_eq!(claims(&without_file), expected);
+        // One that leads to another place of the folder changes nothing outside.
+        fs::remove_file(&config.sessions_dir).unwrap();
+        fs::create_dir(folder.path().join("kept")).unwrap();
+        std::os::unix::fs::symlink("../kept", &config.sessions_dir).unwrap();
+        assert_eq!(claims(&config), []);
     }
 
     #[test]
