@@ -149,7 +149,10 @@ impl OwnServer {
     fn start_again(&self, seen: &mut Seen) -> Result<String, NoServer> {
         seen.started_at = Some(Instant::now());
         let settings = &self.settings;
-        let is_agreed = consent::is_agreed(&settings.config, &consent::claims(&settings.config));
+        // An agent may have written in the files since: what the new one would read is judged.
+        let is_agreed = settings
+            .config_now()
+            .is_ok_and(|config| consent::is_agreed(&config, &consent::claims(&config)));
         let started = is_agreed.then(|| start(settings));
         match started {
             Some(Ok(news)) => seen.news = Some(format!("(the server had gone: {news})")),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::args::Global;
 use crate::cli::failure::Failure;
 use crate::config::lookup::{self, NoWorkspace};
-use crate::config::{self, Config, ConfigSource, DEFAULT_FILE, Overrides};
+use crate::config::{self, Config, ConfigError, ConfigSource, DEFAULT_FILE, Overrides};
 use crate::domain::providers::Described;
 use crate::domain::spec::Provider;
 use crate::runtime::offline::Files;
@@ -54,16 +54,9 @@ pub(super) fn locate(global: &Global) -> Located {
             missing: None,
         };
     }
-    // A current folder that was removed has nothing above it either.
-    let here = std::env::current_dir().unwrap_or_default();
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    match lookup::find(&here, home.as_deref()) {
-        Ok(folder) => Located {
-            origin: ConfigSource::of(if folder == here {
-                Path::new("")
-            } else {
-                &folder
-            }),
+    match nearest() {
+        Ok(origin) => Located {
+            origin,
             missing: None,
         },
         Err(missing) => Located {
@@ -71,6 +64,20 @@ pub(super) fn locate(global: &Global) -> Located {
             missing: Some(missing).filter(|_| !names_workspace(global)),
         },
     }
+}
+
+/// What the nearest workspace's configuration is read from.
+fn nearest() -> Result<ConfigSource, NoWorkspace> {
+    // A current folder that was removed has nothing above it either.
+    let here = std::env::current_dir().unwrap_or_default();
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let folder = lookup::find(&here, home.as_deref())?;
+    let is_here = folder == here;
+    Ok(ConfigSource::of(if is_here {
+        Path::new("")
+    } else {
+        &folder
+    }))
 }
 
 /// Whether the workspace is named, so that it need not exist.
@@ -170,6 +177,22 @@ impl ClientSettings {
             .map_or(Ok(()), |missing| Err(no_workspace(missing)))
     }
 
+    /// The configuration that a server would have which is started now: the files may have changed
+    /// since these settings were read, and there may be one by now.
+    ///
+    /// Errors: it is wrong.
+    pub(super) fn config_now(&self) -> Result<Config, ConfigError> {
+        let origin = match &self.origin {
+            ConfigSource::File(_) => self.origin.clone(),
+            ConfigSource::Defaults(_) => nearest().unwrap_or_default(),
+        };
+        let flags = Overrides {
+            workspace: Some(self.workspace.clone()),
+            ..Overrides::default()
+        };
+        Ok(Config::load(&origin, &flags, &environment)?.config)
+    }
+
     /// The sessions of the workspace, on their files.
     pub(super) fn files(&self) -> Files {
         Files::new(&self.workspace, &self.sessions_dir)
@@ -193,5 +216,32 @@ impl ClientSettings {
             ConfigSource::File(file) => file.clone(),
             ConfigSource::Defaults(folder) => folder.join(DEFAULT_FILE),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_started_later_is_judged_by_the_files_of_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(DEFAULT_FILE);
+        std::fs::write(&file, "").unwrap();
+        let global = Global {
+            verbose: 0,
+            quiet: false,
+            config: Some(file.clone()),
+            workspace: None,
+        };
+        let settings = client_settings(&global).unwrap();
+        let before = settings.config.server.allowed_hosts.clone();
+        std::fs::write(&file, "server: {allowed_hosts: [evil.example]}\n").unwrap();
+        let now = settings.config_now().unwrap();
+        assert_eq!(before, Vec::<String>::new());
+        assert_eq!(now.server.allowed_hosts, ["evil.example"]);
+        assert_eq!(now.workspace, settings.workspace);
+        std::fs::write(&file, "[").unwrap();
+        assert!(settings.config_now().is_err());
     }
 }
