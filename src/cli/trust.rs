@@ -1,10 +1,10 @@
 //! `duragent agent trust` and `untrust`: what an owner lets agents' folders do.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
 use std::sync::Arc;
 
 use crate::base::order;
 use crate::cli::args::{AgentTrustArgs, AgentUntrustArgs, Global, ServerArgs};
+use crate::cli::ask;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{self, tell};
 use crate::cli::server::connect_running;
@@ -137,19 +137,16 @@ fn shown(survey: &Survey) -> String {
     text
 }
 
-/// Asks; only a `y` is a yes.
+/// Asks.
 fn agrees(surveys: &[&Survey]) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() {
+    if !is_interactive() {
         return Err(Failure::usage("a person has to agree").hint("--yes agrees to what is listed"));
     }
     let whom = match surveys {
         [only] => only.agent.clone(),
         several => format!("these {} agents", several.len()),
     };
-    output::print(&format!("Trust {whom} with that? [y/N] "))?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    Ok(ask::yes_or_no(&format!("Trust {whom} with that?"))?)
 }
 
 fn grant(surveys: &[Survey], settings: &ClientSettings) -> Outcome {
