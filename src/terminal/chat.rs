@@ -245,7 +245,7 @@ impl Delivery<'_> {
         }
         match outcome {
             Ok(end_id) => self.room.board.wait_for_end(&end_id, SHOWN_LIMIT),
-            Err(ClientError::Cancelled) => {}
+            Err(ClientError::Cancelled) => self.give_back(),
             Err(error) => self.give_up(&error),
         }
         self.room.board.end_send();
@@ -260,7 +260,14 @@ impl Delivery<'_> {
         }
         let note = "(your message stands at the prompt again: Enter sends it, once)";
         self.room.say(Tone::Dim, note);
-        *lock(&self.room.undelivered) = Some(self.message.clone());
+        self.give_back();
+    }
+
+    /// What nobody has heard of stands at the next prompt.
+    fn give_back(&self) {
+        if !self.is_named {
+            *lock(&self.room.undelivered) = Some(self.message.clone());
+        }
     }
 
     /// Tries again while the server is away; returns the id of the turn's end.
@@ -460,6 +467,8 @@ impl Keyboard {
     /// begun to type.
     fn read(&mut self, label: &str, now: &Next) -> Result<Option<Input>, ChatError> {
         let typed = self.already_typed(now);
+        // Else the first line of several would be all that is sent.
+        self.keys.mark_pastes()?;
         if typed.is_empty() && !self.wait_for_a_key(label, now)? {
             return Ok(None);
         }

@@ -793,6 +793,58 @@ fn what_is_typed_at_once_is_read_at_once_and_lines_go_on_after_a_backslash() {
 }
 
 #[test]
+fn lines_that_are_pasted_are_one_message() {
+    let (folder, live) = (folder(), live_session());
+    let mut terminal = attach(folder.path(), &live);
+    terminal.wait_for_prompt("> ");
+    terminal.paste("one\rtwo\rthree");
+    terminal.wait_for("three");
+    terminal.type_in("\r");
+    wait_until_asked(&live.server, "/stream");
+    let asked = live.server.asked();
+    let sent = asked.iter().find(|asked| asked.line.contains("/stream"));
+    assert_eq!(sent.unwrap().body, r#"{"content":"one\ntwo\nthree"}"#);
+    terminal.type_in("\u{4}");
+    assert_eq!(terminal.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn what_nobody_has_heard_of_is_not_lost_to_who_waits_no_longer() {
+    let (folder, live) = (folder(), live_session());
+    let (is_over, inner) = (Arc::new(AtomicBool::new(false)), live.server.address());
+    let over = Arc::clone(&is_over);
+    let front = ScriptedServer::start(move |asked, answer| {
+        if asked.line.contains("/stream") {
+            wait_until(|| over.load(Ordering::SeqCst));
+            return;
+        }
+        answer.pass_on(asked, &inner);
+    });
+    let url = front.url();
+    let mut terminal = Terminal::start(folder.path(), &["attach", SESSION, "--server", &url]);
+    let keys = || {
+        let asked = front.asked().into_iter();
+        let streams = asked.filter(|asked| asked.line.contains("/stream"));
+        let key = |asked: Asked| asked.header("idempotency-key").unwrap().to_owned();
+        streams.map(key).collect::<Vec<String>>()
+    };
+    terminal.wait_for_prompt("> ");
+    terminal.type_in("my words\r");
+    wait_until(|| keys().len() == 1);
+    terminal.type_in("\u{3}");
+    wait_until_asked(&live.server, "/cancel");
+    terminal.type_in("\u{3}");
+    terminal.wait_for("(no longer waiting");
+    terminal.wait_for_prompt("> my words");
+    terminal.type_in("\r");
+    wait_until(|| keys().len() == 2);
+    assert_eq!(keys()[0], keys()[1]);
+    is_over.store(true, Ordering::SeqCst);
+    terminal.type_in("\u{4}");
+    assert_eq!(terminal.wait_for_exit().code(), Some(0));
+}
+
+#[test]
 fn a_server_that_goes_away_is_said_once_and_waited_for() {
     let (folder, live) = (folder(), live_session());
     let is_away = Arc::new(AtomicBool::new(false));

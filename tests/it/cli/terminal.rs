@@ -69,6 +69,16 @@ impl Terminal {
         self.keyboard.write_all(text.as_bytes()).unwrap();
     }
 
+    /// Pastes, as a terminal does it: with marks around the text where it was last asked for them.
+    pub fn paste(&mut self, text: &str) {
+        let shown = self.shown();
+        let last = |switch: &str| shown.rfind(switch);
+        match last("\u{1b}[?2004h") > last("\u{1b}[?2004l") {
+            true => self.type_in(&format!("\u{1b}[200~{text}\u{1b}[201~")),
+            false => self.type_in(text),
+        }
+    }
+
     /// Waits until `text` was shown, anywhere so far; returns all that was.
     pub fn wait_for(&self, text: &str) -> String {
         self.wait(text, |shown| shown.contains(text))
