@@ -3,7 +3,7 @@
 //! The history file holds one entry per line, `\` and newlines escaped, readable by its owner
 //! alone: what is typed at an agent is nobody else's business.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use rustix::fs::OFlags;
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{Config, Editor};
+
+use crate::base::text::{self, TextError};
 
 /// Entries that are remembered.
 const ENTRIES_MAX: usize = 1000;
@@ -112,9 +114,10 @@ fn remembered(history: &Path) -> Vec<String> {
 
 /// The last entries of the file, oldest first; a file that has grown too long is shortened.
 fn load(path: &Path) -> io::Result<Vec<String>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other?,
+    // In a workspace from elsewhere it may be a pipe, or a device without an end.
+    let file = match text::open(path) {
+        Err(TextError::Missing) => return Ok(Vec::new()),
+        other => other.map_err(io::Error::other)?,
     };
     let mut lines = Vec::new();
     for line in BufReader::new(file).lines() {
@@ -197,6 +200,14 @@ mod tests {
         std::os::unix::fs::symlink(&precious, &path).unwrap();
         assert!(append(&path, "hello").is_err());
         assert_eq!(fs::read_to_string(&precious).unwrap(), "mine\n");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert!(load(&path).is_err());
     }
 
     #[test]
