@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +46,9 @@ pub(super) fn log_file(config: &Config) -> Option<Check> {
     let file = config.logging.file.as_ref()?;
     let shown = file.display();
     let tried = match file.exists() {
-        true => OpenOptions::new().append(true).open(file).map(drop),
+        true if file.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+        // Not opened: a pipe would wait for its other end.
+        true => access(file, Access::WRITE_OK).map_err(Into::into),
         // It is made at the start; its folder is not.
         false => may_write(file.parent().unwrap_or(Path::new("/"))),
     };
@@ -145,4 +147,36 @@ pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
 
 fn is_damaged(report: &Report) -> bool {
     report.damaged_places > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use rustix::fs::{FileType, Mode, mknodat};
+
+    use super::*;
+    use crate::config::{ConfigSource, Overrides};
+    use crate::runtime::doctor::Health;
+
+    #[test]
+    fn a_log_is_looked_at_without_being_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("duragent.yaml");
+        for (name, expected) in [("pipe", Health::Ok), ("folder", Health::Error)] {
+            fs::write(&file, format!("logging: {{file: {name}}}\n")).unwrap();
+            let source = ConfigSource::File(file.clone());
+            let loaded = Config::load(&source, &Overrides::default(), &environment);
+            let log = folder.path().join(name);
+            match name {
+                "pipe" => {
+                    let place = File::open(folder.path()).unwrap();
+                    mknodat(place, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+                }
+                _ => fs::create_dir(log).unwrap(),
+            }
+            let check = log_file(&loaded.unwrap().config).unwrap();
+            assert_eq!(check.status, expected, "{name}");
+        }
+    }
 }
