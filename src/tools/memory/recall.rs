@@ -285,7 +285,9 @@ fn note_line(line: &str) -> String {
         marks.clone().count() >= 3 && marks.clone().all(|c| c == mark)
     });
     let is_mark = is_run('#', 1) || is_run('=', 1) || is_run('`', 3) || is_run('~', 3);
-    match is_mark || is_rule || is_run('-', 3) {
+    // One alone makes a heading of the line above it.
+    let is_underline = words.starts_with('-') && words.trim_end().chars().all(|c| c == '-');
+    match is_mark || is_rule || is_underline || is_run('-', 3) {
         true => format!("{indent}\\{words}"),
         false => line.to_owned(),
     }
@@ -357,6 +359,10 @@ mod tests {
                 "\\# 2026-01-01\n\\## 09:00:00\n\nmine",
             ),
             ("a\n===\nb\n---\nc", "a\n\\===\nb\n\\---\nc"),
+            (
+                "09:00:00\n-\na\n  -- \n- ",
+                "09:00:00\n\\-\na\n  \\-- \n\\-",
+            ),
             (
                 "=== MEMORY.md (version 0) ===",
                 "\\=== MEMORY.md (version 0) ===",
