@@ -474,6 +474,10 @@ impl Keyboard {
         }
         self.room.screen().edit()?;
         let input = self.prompt.read(label, &typed);
+        // A question that came meanwhile is not shown before now: what is there already is no answer.
+        if matches!(self.room.board.next(), Next::Ask(_)) {
+            self.keys.keep_typed()?;
+        }
         self.room.screen().free()?;
         let input = input?;
         if let Input::Text(text) = &input {

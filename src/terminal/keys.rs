@@ -161,6 +161,26 @@ impl Keys {
         Ok(bytes[..length].to_vec())
     }
 
+    /// Keeps what was typed so far for the next prompt.
+    pub fn keep_typed(&mut self) -> io::Result<()> {
+        const AT_ONCE: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let is_there = |stdin: &Stdin| {
+            let mut watched = [PollFd::new(stdin, PollFlags::IN)];
+            poll(&mut watched, Some(&AT_ONCE)).map(|ready| ready > 0)
+        };
+        while is_there(&self.stdin)? {
+            let bytes = self.read_some()?;
+            if bytes.is_empty() {
+                break;
+            }
+            self.typed.extend(bytes);
+        }
+        Ok(())
+    }
+
     /// Gives away what was typed beside, for the next prompt.
     pub fn take_typed(&mut self) -> String {
         let typed = std::mem::take(&mut self.typed);

@@ -793,6 +793,33 @@ fn what_is_typed_at_once_is_read_at_once_and_lines_go_on_after_a_backslash() {
 }
 
 #[test]
+fn what_was_typed_before_a_question_was_shown_is_no_answer() {
+    let (folder, live) = (folder(), live_session());
+    let mut terminal = attach(folder.path(), &live);
+    let send = |id, name, data| live.feed.send((id, name, data)).unwrap();
+    terminal.wait_for_prompt("> ");
+    terminal.type_in("words");
+    terminal.wait_for("words");
+    let asked = r#"{"call_id":"c1","command":"rm x","kind":"policy"}"#;
+    send("2", "approval_required", asked);
+    // Long enough for the events to be taken; they are not shown while a line is edited.
+    std::thread::sleep(Duration::from_millis(300));
+    // The editor takes 1024 bytes at a time.
+    let typed = format!("\r{}y\r", " ".repeat(1023));
+    terminal.type_in(&typed);
+    terminal.wait_for("    rm x");
+    terminal.wait_for_prompt("? ");
+    std::thread::sleep(Duration::from_millis(300));
+    terminal.type_in("n\r");
+    wait_until_asked(&live.server, "/approve");
+    let answers = live.server.asked();
+    let answer = answers.iter().find(|asked| asked.line.contains("/approve"));
+    assert!(answer.unwrap().body.contains("\"deny\""));
+    terminal.type_in("\u{4}");
+    assert_eq!(terminal.wait_for_exit().code(), Some(0));
+}
+
+#[test]
 fn lines_that_are_pasted_are_one_message() {
     let (folder, live) = (folder(), live_session());
     let mut terminal = attach(folder.path(), &live);
