@@ -59,7 +59,10 @@ impl Arrivals {
         let in_workspace = |source| ArrivalsError::Folder(workspace.to_owned(), source);
         let workspace = workspace.canonicalize().map_err(in_workspace)?;
         let at = |source| ArrivalsError::Folder(folder.to_owned(), source);
-        create_dirs(&RealFs, folder).map_err(at)?;
+        // A folder that is there costs no sync: starts are many.
+        if !folder.is_dir() {
+            create_dirs(&RealFs, folder).map_err(at)?;
+        }
         let folder = folder.canonicalize().map_err(at)?;
         let identity = Identity::of(&folder).map_err(at)?;
         let file = file_of(&workspace, &folder);
