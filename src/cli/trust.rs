@@ -124,7 +124,9 @@ fn is_new(survey: &Survey) -> bool {
 fn shown(survey: &Survey) -> String {
     let mut text = format!("{}\n", spelled_out(&survey.agent));
     let lines = |mark: &str, parts: &[Part]| -> String {
-        let line = |part: &Part| format!("  {mark} {}\n", spelled_out(&part.to_string()));
+        // A line of its own would pass for a part.
+        let told = |part: &Part| spelled_out(&part.to_string()).replace('\n', "\\n");
+        let line = |part: &Part| format!("  {mark} {}\n", told(part));
         parts.iter().map(line).collect()
     };
     text.push_str(&lines("+", &survey.waiting));
@@ -176,5 +178,34 @@ fn reload(settings: &ClientSettings) {
     if let Err(failure) = reloaded {
         tell(failure.lines().trim_end());
         tell("duragent: the server does not know it yet: it does when it reads the agents again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::trust::{Brought, Kind};
+
+    #[test]
+    fn no_part_is_shown_as_several() {
+        let part = Part {
+            kind: Kind::Rule,
+            place: "policy.yaml".to_owned(),
+            content: "bash:*\n  + may not: x".to_owned(),
+        };
+        let survey = Survey {
+            agent: "ada".to_owned(),
+            home: "/ada".into(),
+            brought: vec![Brought {
+                part: part.clone(),
+                needs_trust: true,
+            }],
+            waiting: vec![part],
+            gone: Vec::new(),
+        };
+        assert_eq!(
+            shown(&survey),
+            "ada\n  + may without asking: bash:*\\n  + may not: x (policy.yaml)\n"
+        );
     }
 }

@@ -271,6 +271,12 @@ fn add_without_options(words: &[Word], forms: &mut Vec<Form>) {
             at += usize::from(is_option(at + 1) && !is_option(at));
             forms_left -= 1;
         }
+        if is_option(at) {
+            // What stands behind so many is not looked for: it may be anything.
+            let mut form = joined(&words[..kept]);
+            form.extend([Symbol::Border, Symbol::Unknown]);
+            forms.push(Form::whole(form));
+        }
     }
 }
 

@@ -19,9 +19,10 @@ pub struct Pin {
     pub tool: String,
     /// Its command, as its agent's file or folder says.
     pub line: String,
-    /// The files in it: its program, unless that is one of the system's, and those that its
-    /// arguments name.
-    pub files: Vec<PathBuf>,
+    /// Its program, unless that is one of the system's.
+    pub own: Option<PathBuf>,
+    /// What its arguments name, where that is a file: it may become one at any time.
+    pub named: Vec<PathBuf>,
     /// Whether it came with the agent's folder, and not with the workspace.
     pub is_agents: bool,
 }
@@ -30,7 +31,8 @@ impl Pin {
     /// The part of a folder that it is now.
     pub fn part(&self, digests: &Digests) -> Part {
         let mut content = self.line.clone();
-        for file in &self.files {
+        let named = self.named.iter().filter(|path| path.is_file());
+        for file in self.own.iter().chain(named) {
             let digest = match digests.of(file) {
                 Ok(digest) => format!("sha256:{digest}"),
                 // No later content is the same as none.
@@ -100,7 +102,8 @@ mod tests {
         let pin = Pin {
             tool: "sync".to_owned(),
             line: "bin/sync".to_owned(),
-            files: vec![file.clone()],
+            own: Some(file.clone()),
+            named: Vec::new(),
             is_agents: true,
         };
         let digests = Digests::default();
@@ -117,5 +120,23 @@ mod tests {
         assert_ne!(pin.part(&digests), abc);
         fs::write(&file, "abc").unwrap();
         assert_eq!(pin.part(&digests), abc);
+    }
+
+    #[test]
+    fn an_argument_that_becomes_a_file_makes_another_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("run.py");
+        let pin = Pin {
+            tool: "sync".to_owned(),
+            line: "python3 \"run.py\"".to_owned(),
+            own: None,
+            named: vec![file.clone()],
+            is_agents: true,
+        };
+        let digests = Digests::default();
+        let none = pin.part(&digests);
+        assert_eq!(none.content, pin.line);
+        fs::write(&file, "abc").unwrap();
+        assert_ne!(pin.part(&digests), none);
     }
 }

@@ -72,12 +72,16 @@ pub struct Program {
     /// - `word`: a subcommand; `word word`, one of its own; `word -x`: an option of a subcommand;
     /// - `^-x`: an option before the subcommand;
     /// - `text*`: every word that begins so; `*=`: every word with a `=` that is no option;
-    /// - `::`: of a subcommand, an address that names a transport.
+    /// - `*text*`: a subcommand in which that stands;
+    /// - `::`: of a subcommand, an address that names a transport;
+    /// - `:`: a word that names another machine, `host:path`.
     pub guarded: &'static [&'static str],
     /// How many words it takes that are no options; those behind are written to.
     pub words_max: Option<usize>,
     /// Options whose value is not one of these words.
     pub valued: &'static [&'static str],
+    /// The subcommands without harm, where any other word may be a program; empty where none is.
+    pub subcommands: &'static [&'static str],
     /// Whether `--outp` is `--output`.
     pub abbreviates: bool,
     /// Whether options are whole words, `-name`: no letters behind one dash.
@@ -91,6 +95,7 @@ const PLAIN: Program = Program {
     guarded: &[],
     words_max: None,
     valued: &[],
+    subcommands: &[],
     abbreviates: true,
     has_long_options_only: false,
     obeys_folder: false,
@@ -106,6 +111,16 @@ macro_rules! programs {
         } ),* ]
     };
 }
+
+/// What `pnpm` does itself, and usual names of scripts: for a word that is neither it looks in `PATH`.
+#[rustfmt::skip]
+const PNPM: &[&str] = &[
+    "add", "audit", "bin", "build", "check", "ci", "clean", "coverage", "dedupe", "dev", "fetch",
+    "format", "i", "import", "install", "install-test", "it", "la", "licenses", "lint", "list", "ll",
+    "ls", "outdated", "prepare", "preview", "prune", "rb", "rebuild", "remove", "rm", "root", "run",
+    "run-script", "start", "stop", "storybook", "t", "test", "tst", "type-check", "typecheck", "un",
+    "uninstall", "up", "update", "upgrade", "why",
+];
 
 /// Programs with words that make them run or write something else, and those that obey the folder.
 pub const PROGRAMS: &[Program] = programs! {
@@ -132,11 +147,12 @@ pub const PROGRAMS: &[Program] = programs! {
         "-fprint0" "-fprintf"] @has_long_options_only = true;
     ["bat" "batcat"] guarded ["--pager" "--paging" "cache"] @abbreviates = false;
     ["less" "more" "most"] guarded ["-o" "-O" "--log-file" "--LOG-FILE" "-k" "--lesskey-file"
-        "--lesskey-src" "--lesskey-content" "-T" "--tag-file" "-t" "--tag" "+*"];
+        "--lesskey-src" "--lesskey-content" "-T" "--tag-file" "-t" "--tag" "--cmd" "+*"];
     ["man"] guarded ["-P" "--pager" "-H" "--html" "-X" "--gxditview" "-C" "--config-file" "-M"
         "--manpath" "-p" "--preprocessor" "-l" "--local-file" "-t" "--troff" "-T"
         "--troff-device" "-Z" "--ditroff" "-E" "-m" "--systems" "-B" "-U"];
-    ["yq"] guarded ["-i" "--inplace" "--in-place" "-s" "--split-exp" "--split-exp-file"] @abbreviates = false;
+    ["yq"] guarded ["-i" "--inplace" "--in-place" "-s" "--split-exp" "--split-exp-file"
+        "--security-enable-system-operator"] @abbreviates = false;
     ["journalctl"] guarded ["--vacuum-size" "--vacuum-time" "--vacuum-files" "--rotate"
         "--flush" "--setup-keys" "--update-catalog" "--relinquish-var" "--cursor-file"];
     ["lsof"] guarded ["-D"];
@@ -149,9 +165,10 @@ pub const PROGRAMS: &[Program] = programs! {
     ["tar" "gtar" "bsdtar"] guarded ["-I" "--use-compress-program" "--to-command"
         "--checkpoint-action" "--rmt-command" "--rsh-command" "-F" "--info-script"
         "--new-volume-script" "--index-file" "-g" "--listed-incremental" "--volno-file" "-P"
-        "--absolute-names"];
+        "--absolute-names" "--remove-files" "-T" "--files-from" ":"];
     ["cpio"] guarded ["--rsh-command" "-F" "--file" "-O" "-I" "--absolute-filenames"];
-    ["zip"] guarded ["-T" "--test" "-TT" "--unzip-command" "-O" "--output-file" "-lf" "-b"];
+    ["zip"] guarded ["-T" "--test" "-TT" "--unzip-command" "-O" "--output-file" "-lf" "-b" "-m"
+        "--move"];
     ["unzip"] guarded ["-d" "-:"];
     ["rsync"] guarded ["-e" "--rsh" "--rsync-path" "--log-file" "--daemon" "--config" "-M"
         "--remote-option" "--write-batch" "--only-write-batch" "--backup-dir" "-T"
@@ -162,7 +179,8 @@ pub const PROGRAMS: &[Program] = programs! {
         "--cookie-jar" "--trace" "--trace-ascii" "--stderr" "--libcurl" "--etag-save" "--hsts"
         "--alt-svc" "-w" "--write-out" "-T" "--upload-file" "-F" "--form" "-x" "--proxy"
         "--preproxy" "--unix-socket" "--abstract-unix-socket" "--connect-to" "--resolve"
-        "--engine" "-E" "--cert" "--netrc-file" "--next" "--socks*" "-d@*" "@*"];
+        "--engine" "-E" "--cert" "--netrc-file" "--next" "--socks*" "-d@*" "@*" "--variable"
+        "--expand-*" "--ssl-sessions" "--proto-default" "telnet:*"];
     ["wget" "wget2"] guarded ["-O" "--output-document" "-o" "--output-file" "-a"
         "--append-output" "-P" "--directory-prefix" "-e" "--execute" "--config"
         "--use-askpass" "--post-file" "--body-file" "-i" "--input-file" "--save-cookies"
@@ -193,11 +211,12 @@ pub const PROGRAMS: &[Program] = programs! {
         "send-email" "imap-send" "credential" "credential-cache" "credential-store" "hook"
         "maintenance" "for-each-repo" "fast-import" "fast-export" "upload-pack"
         "upload-archive" "receive-pack" "send-pack" "fetch-pack" "shell" "http-backend"
-        "remote-ext" "remote-fd" "web--browse" "help" "svn" "p4" "cvsserver" "cvsimport"
-        "archimport" "interpret-trailers" "merge-index" "merge-one-file" "difftool--helper"
-        "quiltimport" "request-pull" "sh-setup" "var" "scalar"
+        "remote-ext" "remote-fd" "help" "svn" "p4" "cvsserver" "cvsimport"
+        "archimport" "interpret-trailers" "merge-index" "merge-one-file" "quiltimport"
+        "request-pull" "sh-setup" "var" "scalar" "*--*" "credential-*" "--unsafe-paths"
+        "checkout-index" "merge-file" "mailinfo" "mailsplit" "bugreport" "diagnose"
         "clone ::" "fetch ::" "pull ::" "push ::" "ls-remote ::" "remote ::" "submodule ::"
-        "archive ::"] @obeys_folder = true;
+        "subtree ::" "archive ::"] @obeys_folder = true;
     ["hg"] guarded ["--config" "--debugger" "--cwd" "-R" "--repository" "--tool" "-t" "serve"
         "extdiff" "histedit" "--ssh" "-e" "--remotecmd"] @obeys_folder = true;
     ["svn"] guarded ["--editor-cmd" "--diff-cmd" "--diff3-cmd" "--config-option"
@@ -206,7 +225,7 @@ pub const PROGRAMS: &[Program] = programs! {
         "secret" "variable" "ssh-key" "gpg-key" "copilot" "--editor" "-e" "--"] @abbreviates = false;
     // Building and testing.
     ["make" "gmake" "bmake"] guarded ["--eval" "-E" "-f" "--file" "--makefile" "-C" "--directory"
-        "-I" "--include-dir" "*="] @obeys_folder = true;
+        "-I" "--include-dir" "*=" "-V" "-v" "-J" "-m"] @obeys_folder = true;
     ["just"] guarded ["-f" "--justfile" "-d" "--working-directory" "--shell" "--shell-arg"
         "--shell-command" "--set" "-c" "--command" "-e" "--edit" "--chooser" "--choose"
         "--dotenv-path" "--dotenv-filename" "-E" "--init" "*="] @abbreviates = false, @obeys_folder = true;
@@ -215,26 +234,28 @@ pub const PROGRAMS: &[Program] = programs! {
         "*="] @obeys_folder = true;
     ["cargo"] guarded ["--config" "-Z" "^-C" "^+*" "--manifest-path" "--target-dir"
         "--artifact-dir" "--out-dir" "--lockfile-path" "--open" "--config-file" "--tool-config-file" "--extract-to" "--root" "rustc" "rustdoc"
-        "install" "publish" "yank" "owner" "login" "logout" "watch" "generate" "binstall" "script"] @abbreviates = false, @obeys_folder = true;
+        "install" "publish" "yank" "owner" "login" "logout" "watch" "generate" "binstall" "script" "--logfile"] @abbreviates = false, @obeys_folder = true;
     ["rustup"] guarded ["run" "default" "override" "toolchain" "set" "self"] @abbreviates = false;
     ["go"] guarded ["-exec" "-toolexec" "-o" "-overlay" "-modfile" "-C" "-vettool" "-outputdir"
         "-cpuprofile" "-memprofile" "-blockprofile" "-mutexprofile" "-trace" "-coverprofile"
-        "-ldflags" "-gccgoflags" "-gcflags" "-asmflags" "-pkgdir" "-w" "-u" "-n" "run"
+        "-ldflags" "-gccgoflags" "-gcflags" "-asmflags" "-pkgdir" "-test.*" "--test.*" "-w" "-u" "-n" "run"
         "generate" "tool" "install" "get" "bug"] @has_long_options_only = true, @obeys_folder = true;
     ["npm"] guarded ["exec" "x" "explore" "config" "c" "set" "get" "init" "create" "innit" "edit"
         "publish" "login" "adduser" "token" "access" "owner" "cache" "link" "--script-shell"
         "--shell" "--prefix" "-C" "--globalconfig" "--userconfig" "--node-options" "--git"
         "--viewer" "--browser" "-c" "--call" "--editor" "--cache" "--node-gyp" "--init-module"
-        "--onload-script" "--registry"] @obeys_folder = true;
+        "--onload-script" "--registry" "pkg set" "pkg delete" "pkg fix" "--pack-destination"]
+        @obeys_folder = true;
     ["pnpm"] guarded ["exec" "dlx" "create" "config" "env" "publish" "init" "--dir" "-C"
         "--script-shell" "--shell-emulator" "--node-options" "--config*" "--pnpmfile" "--registry"]
-        @abbreviates = false, @obeys_folder = true;
+        @valued = &["-F", "--filter"], @subcommands = PNPM, @abbreviates = false,
+        @obeys_folder = true;
     ["yarn"] guarded ["dlx" "exec" "node" "config" "create" "plugin" "publish" "init" "link"
         "global" "--cwd" "--use-yarnrc" "--script-shell" "--modules-folder" "--registry"]
         @abbreviates = false, @obeys_folder = true;
     ["pytest" "py.test"] guarded ["-c" "--config-file" "--rootdir" "-p" "--confcutdir" "-o"
         "--override-ini" "--basetemp" "--junitxml" "--junit-xml" "--log-file" "--pastebin"
-        "--pdbcls" "--import-mode"] @abbreviates = false, @obeys_folder = true;
+        "--pdbcls" "--import-mode" "--debug" "--html" "--report-log" "--result-log"] @abbreviates = false, @obeys_folder = true;
     ["tox" "nox"] guarded ["-c" "--conf" "-x" "--override" "--workdir" "--root" "-f"
         "--noxfile" "--sitepackages"] @obeys_folder = true;
     ["mypy" "pylint" "flake8" "ruff" "black" "isort"] guarded ["--config-file" "--rcfile"
@@ -281,14 +302,15 @@ pub const PROGRAMS: &[Program] = programs! {
         "--connection" "provision"] @obeys_folder = true;
     ["docker" "podman" "nerdctl"] guarded ["run" "exec" "build" "buildx" "builder" "compose" "create"
         "cp" "commit" "load" "import" "save" "export" "plugin" "swarm" "stack" "service" "start"
-        "container" "volume" "context" "login" "push" "secret" "config" "machine" "play"
-        "kube" "^-H" "^--host" "^-c" "^--context" "^--config" "^--connection" "^--url"]
+        "container" "volume" "context" "login" "push" "secret" "config" "machine" "play" "debug"
+        "sandbox" "model" "mcp" "init" "image build" "image load" "image import" "image save"
+        "image push" "manifest push" "kube" "^-H" "^--host" "^-c" "^--context" "^--config" "^--connection" "^--url"]
         @abbreviates = false, @obeys_folder = true;
     ["docker-compose" "podman-compose"] guarded ["run" "exec" "-f" "--file" "--project-directory"
         "--env-file" "-H" "--host"] @abbreviates = false, @obeys_folder = true;
     ["kubectl" "oc" "k9s"] guarded ["exec" "run" "cp" "apply" "create" "edit" "debug" "attach"
         "plugin" "proxy" "port-forward" "config" "delete" "replace" "patch" "set" "kustomize"
-        "diff" "--kubeconfig" "--server" "-s" "--token" "--cache-dir"] @abbreviates = false;
+        "diff" "--kubeconfig" "--server" "-s" "--token" "--cache-dir" "--output-directory"] @abbreviates = false;
 };
 
 /// Variables that steer nothing but how something is shown or told: they may be set to any text.
@@ -312,7 +334,10 @@ pub fn is_steerless(name: &str, value: &str) -> bool {
             .to_ascii_lowercase()
             .replace('-', "")
             .ends_with(".utf8");
-    STEERLESS.contains(&name) || (is_locale && is_usual)
+    // `debconf` evaluates it as the name of a module.
+    let is_word = value.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    (STEERLESS.contains(&name) && (name != "DEBIAN_FRONTEND" || is_word))
+        || (is_locale && is_usual && !value.contains('/'))
 }
 
 /// What is known of a program.
@@ -440,12 +465,18 @@ impl Program {
             {
                 lengths[at] = ALL;
             }
+            let is_command = place.is_in_front && !place.is_option() && !is_value;
+            if is_command && !self.subcommands.is_empty() && !self.subcommands.contains(&place.text)
+            {
+                lengths[at] = ALL;
+            }
         });
         match self.names[0] {
             // `tar xIf prog file`: its options without a dash.
             "tar" => guard_cluster(self, words, &mut lengths),
             "sed" => guard_scripts(words, &mut lengths, "nErsuz", "", is_safe_sed),
             "awk" => guard_scripts(words, &mut lengths, "", "Fv", is_safe_awk),
+            "curl" => guard_files(words, &mut lengths),
             _ => {}
         }
         lengths
@@ -468,7 +499,15 @@ impl Program {
                 rest => (place.follows_head && place.text == rest).then_some(rest.len()),
             };
         }
+        if let Some(part) = rule
+            .strip_prefix('*')
+            .and_then(|rule| rule.strip_suffix('*'))
+        {
+            let is_it = place.is_in_front && !place.is_option() && place.text.contains(part);
+            return is_it.then_some(ALL);
+        }
         match rule {
+            ":" => may_name_machine(place).then_some(ALL),
             "*=" => may_hold_equals(place).then_some(ALL),
             rule if rule.starts_with('-') || rule.ends_with('*') => self.option(rule, place),
             rule => (place.is_in_front && self.is_subcommand(place.text, rule)).then_some(ALL),
@@ -518,6 +557,14 @@ fn may_name_transport(place: &Place<'_>) -> bool {
     }
 }
 
+/// `host:path`, also as the value of an option: `tar` starts a shell there.
+fn may_name_machine(place: &Place<'_>) -> bool {
+    match place.text.split_once('/') {
+        Some((start, _)) => start.contains(':'),
+        None => place.text.contains(':') || !place.is_literal,
+    }
+}
+
 fn may_hold_equals(place: &Place<'_>) -> bool {
     !place.is_option() && (place.text.contains('=') || !place.is_literal)
 }
@@ -533,6 +580,23 @@ fn guard_cluster(program: &Program, words: &[Word], lengths: &mut [usize]) {
     let is_guarded = |rule: &str| rule.len() == 2 && letters.contains(&rule[1..]);
     if program.guarded.iter().any(|rule| is_guarded(rule)) {
         lengths[1] = ALL;
+    }
+}
+
+/// `curl --data-urlencode name@file` sends the file, and `TELNET://host` what it is given to read.
+fn guard_files(words: &[Word], lengths: &mut [usize]) {
+    for at in 1..words.len() {
+        let option = words[at - 1].start();
+        let takes_name = ["--data-u", "--url-q"]
+            .iter()
+            .any(|start| option.starts_with(start));
+        let text = words[at].start();
+        let name = text.split('=').next().unwrap_or_default();
+        let is_literal = words[at].value().is_some() || text.contains('=');
+        let is_file = takes_name && (name.contains('@') || !is_literal);
+        if is_file || text.to_ascii_lowercase().contains("telnet:") {
+            lengths[at] = ALL;
+        }
     }
 }
 

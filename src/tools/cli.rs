@@ -132,11 +132,11 @@ impl Tool for Cli {
             .args
             .iter()
             .map(|word| home.join(WORK).join(word));
-        let named = named.filter(|path| path.is_file());
         Some(Pin {
             tool: self.spec.name.clone(),
             line,
-            files: own.into_iter().chain(named).collect(),
+            own,
+            named: named.collect(),
             is_agents: self.spec.kind == ToolKind::Cli || program.starts_with(home),
         })
     }

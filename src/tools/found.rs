@@ -20,8 +20,9 @@ pub(super) struct Found {
     pub(super) description: String,
 }
 
-/// The tools in a folder, sorted by name, and what is wrong with others.
-pub(super) fn look(folder: &Path) -> (Vec<Found>, Vec<String>) {
+/// The tools in a folder, sorted by name, and what is wrong with others. Of the folder of an agent, its
+/// `home` bounds what is told of them.
+pub(super) fn look(folder: &Path, home: Option<&Path>) -> (Vec<Found>, Vec<String>) {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     let folders = match sorted_entries(folder) {
         Ok(folders) => folders,
@@ -32,7 +33,7 @@ pub(super) fn look(folder: &Path) -> (Vec<Found>, Vec<String>) {
         }
     };
     for folder in folders.into_iter().filter(|path| path.is_dir()) {
-        match look_into(&folder) {
+        match look_into(&folder, home) {
             Ok(Some(tool)) => found.push(tool),
             Ok(None) => {}
             Err(problem) => problems.push(format!("{} is no tool: {problem}", folder.display())),
@@ -42,7 +43,7 @@ pub(super) fn look(folder: &Path) -> (Vec<Found>, Vec<String>) {
 }
 
 /// The tool in a folder; `None` for a folder without a program.
-fn look_into(folder: &Path) -> Result<Option<Found>, String> {
+fn look_into(folder: &Path, home: Option<&Path>) -> Result<Option<Found>, String> {
     let files = sorted_entries(folder).map_err(|error| error.to_string())?;
     let runs: Vec<PathBuf> = files.into_iter().filter(|path| is_run(path)).collect();
     if runs.is_empty() {
@@ -60,7 +61,8 @@ fn look_into(folder: &Path) -> Result<Option<Found>, String> {
     };
     let file = folder.join("README.md");
     // It goes to a model: a link could name any file of the machine.
-    let text = readme::read(&file, folder).ok();
+    let bounds: Vec<&Path> = home.into_iter().chain([folder]).collect();
+    let text = readme::read(&file, &bounds).ok();
     Ok(Some(Found {
         name: name.clone().into_owned(),
         program: program.clone(),
@@ -109,7 +111,7 @@ mod tests {
         file(&at("bash/run"), "", 0o755);
         file(&at("bad name/run"), "", 0o755);
         file(&at("run"), "", 0o755);
-        let (found, problems) = look(folder.path());
+        let (found, problems) = look(folder.path(), None);
         let tool = |name: &str, program: &str, description: &str| Found {
             name: name.into(),
             program: at(program),
@@ -154,14 +156,17 @@ mod tests {
         file(&folder.path().join("elsewhere/run"), "", 0o755);
         file(&folder.path().join("elsewhere/README.md"), "Does b.", 0o644);
         std::os::unix::fs::symlink("../elsewhere", tools.join("b")).unwrap();
-        let (found, problems) = look(&tools);
+        let (found, problems) = look(&tools, None);
         let told: Vec<&str> = found.iter().map(|it| &*it.description).collect();
         assert_eq!(told, ["The program `a`.", "Does b."]);
+        // Nor where one comes with the folder of an agent.
+        let (found, _) = look(&tools, Some(&tools));
+        assert_eq!(found[1].description, "The program `b`.");
         assert_eq!(problems, [] as [String; 0]);
     }
 
     #[test]
     fn no_folder_is_no_tool_and_no_problem() {
-        assert_eq!(look(Path::new("/nowhere/tools")), (vec![], vec![]));
+        assert_eq!(look(Path::new("/nowhere/tools"), None), (vec![], vec![]));
     }
 }

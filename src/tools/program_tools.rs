@@ -55,14 +55,14 @@ impl ProgramTools {
             }
             ToolRef::Builtin { .. } | ToolRef::Mcp { .. } => None,
         });
-        let own = found::look(&spec.home.join(found::TOOLS)).1;
+        let own = found::look(&spec.home.join(found::TOOLS), Some(&spec.home)).1;
         declared.chain(own).collect()
     }
 
     /// What is wrong with the tools for all agents, a line each.
     pub fn shared_problems(&self) -> Vec<String> {
         let folder = self.workspace.as_deref().map(|it| it.join(found::TOOLS));
-        folder.map_or_else(Vec::new, |folder| found::look(&folder).1)
+        folder.map_or_else(Vec::new, |folder| found::look(&folder, None).1)
     }
 
     /// Where the programs of an agent run, and what they see there.
@@ -82,7 +82,8 @@ impl ProgramTools {
     }
 
     fn found(&self, folder: &Path, place: &Place, spec: &AgentSpec) -> Vec<Arc<dyn Tool>> {
-        let (found, problems) = found::look(folder);
+        let home = folder.starts_with(&spec.home).then_some(&*spec.home);
+        let (found, problems) = found::look(folder, home);
         for problem in problems {
             log::warn!("agent {}: {problem}", spec.name);
         }
@@ -178,7 +179,7 @@ fn is_on_disk(spec: &AgentSpec) -> bool {
 /// What `readme:` names, which is shown to a model: only files of the agent's own.
 fn declared_readme(file: &str, tool: &str, spec: &AgentSpec) -> Option<String> {
     let path = spec.home.join(file);
-    let read = readme::read(&path, &spec.home);
+    let read = readme::read(&path, &[&spec.home]);
     let path = path.display();
     read.inspect_err(|error| {
         log::warn!(

@@ -9,14 +9,17 @@ use crate::base::text::{self, TextError};
 /// The most of a README that a model is shown with each call.
 const README_BYTES_MAX: usize = 8 << 10;
 
-/// The beginning of a file that lies in `folder`, wherever links lead.
+/// The beginning of a file that lies in each of `folders`, wherever links lead.
 ///
 /// Errors: it cannot be read, is no file, or lies elsewhere.
-pub(super) fn read(path: &Path, folder: &Path) -> Result<String, TextError> {
+pub(super) fn read(path: &Path, folders: &[&Path]) -> Result<String, TextError> {
     let file = text::open(path)?;
     // What is judged is what was opened: a link could be another one by a second look.
-    if !text::place_of(&file)?.starts_with(folder.canonicalize()?) {
-        return Err(TextError::Linked);
+    let place = text::place_of(&file)?;
+    for folder in folders {
+        if !place.starts_with(folder.canonicalize()?) {
+            return Err(TextError::Linked);
+        }
     }
     let mut bytes = Vec::new();
     let most = README_BYTES_MAX as u64 + 1;
@@ -51,7 +54,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("README.md");
         fs::write(&file, " short\n").unwrap();
-        let read = |path: &Path| read(path, folder.path());
+        let read = |path: &Path| read(path, &[folder.path()]);
         assert_eq!(read(&file).unwrap(), "short");
         fs::write(&file, format!("a{}", "é".repeat(README_BYTES_MAX))).unwrap();
         let text = read(&file).unwrap();

@@ -532,7 +532,8 @@ fn a_deny_sees_through_global_options_and_looks_at_every_word_of_what_is_not_rea
     ] {
         assert_eq!(ruled(&denied, script), "deny", "{script}");
     }
-    for script in ["echo $[1]", "$x git x", "ls | xargs git"] {
+    let many = format!("git {}push", "-c a=b ".repeat(20));
+    for script in ["echo $[1]", "$x git x", "ls | xargs git", &many] {
         assert_eq!(ruled(&denied, script), "ask", "{script}");
     }
     for script in [

@@ -290,6 +290,11 @@ fn brace_words(units: &[Unit]) -> Option<Vec<Vec<Unit>>> {
         return Some(vec![units.to_vec()]);
     }
     let (close, commas) = braced(units, open)?;
+    // Bash takes no `}` for the end before it met a `,` or `..`: `{a},b}` is `a}` and `b`.
+    let is_no_list = commas.is_empty() && !(open..close).any(is_list);
+    if is_no_list && (close..units.len()).any(|at| is(at, ',')) {
+        return None;
+    }
     let items = match commas.is_empty() {
         true => numbers(&units[open + 1..close])?,
         false => items(units, open, close, &commas)?,
