@@ -187,7 +187,7 @@ impl Hook {
                     return;
                 }
                 if answers {
-                    drop(stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"));
+                    drop(stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"));
                 } else {
                     // Until the client goes away.
                     drop(stream.read(&mut buffer));
