@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
+use crate::base::yaml::expand::Environment;
 use crate::cli::args::Global;
 use crate::cli::failure::Failure;
 use crate::config::lookup::{self, NoWorkspace};
@@ -182,6 +183,10 @@ impl ClientSettings {
     ///
     /// Errors: it is wrong.
     pub(super) fn config_now(&self) -> Result<Config, ConfigError> {
+        self.config_in(&environment)
+    }
+
+    fn config_in(&self, environment: Environment<'_>) -> Result<Config, ConfigError> {
         let origin = match &self.origin {
             ConfigSource::File(_) => self.origin.clone(),
             ConfigSource::Defaults(_) => nearest().unwrap_or_default(),
@@ -190,7 +195,7 @@ impl ClientSettings {
             workspace: Some(self.workspace.clone()),
             ..Overrides::default()
         };
-        Ok(Config::load(&origin, &flags, &environment)?.config)
+        Ok(Config::load(&origin, &flags, environment)?.config)
     }
 
     /// The sessions of the workspace, on their files.
@@ -228,20 +233,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(DEFAULT_FILE);
         std::fs::write(&file, "").unwrap();
-        let global = Global {
-            verbose: 0,
-            quiet: false,
-            config: Some(file.clone()),
-            workspace: None,
+        let origin = ConfigSource::File(file.clone());
+        let loaded = Config::load(&origin, &Overrides::default(), &|_| None).unwrap();
+        let settings = ClientSettings {
+            workspace: loaded.config.workspace.clone(),
+            sessions_dir: loaded.config.sessions_dir.clone(),
+            agents_dir: loaded.config.agents_dir.clone(),
+            providers: BTreeMap::new(),
+            token: None,
+            is_verbose: false,
+            missing: None,
+            config: loaded.config,
+            origin,
         };
-        let settings = client_settings(&global).unwrap();
         let before = settings.config.server.allowed_hosts.clone();
         std::fs::write(&file, "server: {allowed_hosts: [evil.example]}\n").unwrap();
-        let now = settings.config_now().unwrap();
+        let now = settings.config_in(&|_| None).unwrap();
         assert_eq!(before, Vec::<String>::new());
         assert_eq!(now.server.allowed_hosts, ["evil.example"]);
         assert_eq!(now.workspace, settings.workspace);
         std::fs::write(&file, "[").unwrap();
-        assert!(settings.config_now().is_err());
+        assert!(settings.config_in(&|_| None).is_err());
     }
 }

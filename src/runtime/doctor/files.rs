@@ -166,7 +166,7 @@ mod tests {
         for (name, expected) in [("pipe", Health::Ok), ("folder", Health::Error)] {
             fs::write(&file, format!("logging: {{file: {name}}}\n")).unwrap();
             let source = ConfigSource::File(file.clone());
-            let loaded = Config::load(&source, &Overrides::default(), &environment);
+            let loaded = Config::load(&source, &Overrides::default(), &|_| None);
             let log = folder.path().join(name);
             match name {
                 "pipe" => {
