@@ -542,9 +542,10 @@ fn what_is_granted_is_kept_for_its_owner_alone_and_outside_of_the_workspace() {
     loose
         .args(["-c", &line])
         .current_dir(workspace.path())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", workspace.path())
-        .env("XDG_STATE_HOME", &state)
-        .env_remove("XDG_CONFIG_HOME");
+        .env("XDG_STATE_HOME", &state);
     assert!(loose.output().unwrap().status.success());
     let id = workspace.read(".duragent/id").trim().to_owned();
     let mode = |path: &str| {

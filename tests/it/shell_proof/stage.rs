@@ -14,6 +14,8 @@ use super::scripts::PROGRAMS;
 const WORD: char = '\u{1f}';
 const GROUP: char = '\u{1d}';
 const COMMAND: char = '\u{1e}';
+/// Stands for a line's end in a word.
+const LINE_END: char = '\u{1c}';
 
 /// What a program does: it takes itself down in one write, and runs what it was given if that is
 /// its trade. `-p`: no file and no function of the environment is read.
@@ -22,7 +24,8 @@ l=$0$'\x1f'
 for a do l+=$a$'\x1f'; done
 l+=$'\x1d'
 for n in $(compgen -e); do l+=$n=${!n}$'\x1f'; done
-printf '%s\x1e' "$l" >> /rec/ran
+# A line's end would have it written in two pieces, between which another may write.
+printf '%s\x1e' "${l//$'\n'/$'\x1c'}" >> /rec/ran
 case ${0##*/} in
 timeout) shift; exec "$@" ;;
 nice) exec "$@" ;;
@@ -205,6 +208,7 @@ impl Stage {
 }
 
 fn taken(text: &str) -> Taken {
+    let text = text.replace(LINE_END, "\n");
     let (words, environment) = text.split_once(GROUP).unwrap();
     let mut words: Vec<String> = words.split_terminator(WORD).map(str::to_owned).collect();
     if let Some(name) = words[0].strip_prefix("/bin/") {

@@ -274,7 +274,16 @@ impl<'a> Launch<'a> {
 
     /// What a shell without a terminal does first; it then becomes the program.
     pub fn after(mut self, room: Room, script: &str) -> Launch<'a> {
-        self.before = Some((room, format!("{script}\nexec \"$@\"")));
+        let script = match room {
+            Room::Own => format!("{script}\nexec \"$@\""),
+            // What is mounted may hide the program: then it is what was opened before.
+            Room::Mounts => format!(
+                "exec 9<\"$1\"\n{script}\n\
+                 if [ -x \"$1\" ]; then exec 9<&-; exec \"$@\"; fi\n\
+                 shift; exec /proc/self/fd/9 \"$@\""
+            ),
+        };
+        self.before = Some((room, script));
         self
     }
 
