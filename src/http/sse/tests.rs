@@ -223,7 +223,24 @@ fn whatever_the_text_an_event_stays_one_event() {
 fn a_comment_is_one_line() {
     let mut out = Vec::new();
     push_comment(&mut out, "too slow\nevent: forged\r\n");
-    assert_eq!(out, b": too slow event: forged  \n\n");
+    assert_eq!(out, b": too slow event: forged  \n");
+}
+
+#[test]
+fn the_first_event_says_when_to_come_back_and_a_comment_never_makes_one() {
+    let mut out = Vec::new();
+    push_comment(&mut out, "the end");
+    let comment = out.clone();
+    assert!(!add_retry(&mut out) && !add_retry(&mut Vec::new()));
+    assert_eq!(out, comment);
+    for first in [
+        bytes_for(Audience::Turn, "1", FeedEvent::Cancelled).into_bytes(),
+        DETACHED.to_vec(),
+    ] {
+        let mut batch = [&first[..], &comment].concat();
+        assert!(add_retry(&mut batch));
+        assert_eq!(batch, [b"retry: 1000\n", &first[..], &comment].concat());
+    }
 }
 
 #[test]
