@@ -49,7 +49,12 @@ pub enum FeedEvent {
         seq: Seq,
     },
     /// A piece of a reply's text.
-    Token(String),
+    Token {
+        /// The message that it is a piece of.
+        message_id: Arc<MessageId>,
+        /// The piece.
+        content: String,
+    },
     /// The model asks for a tool.
     ToolCall(ToolCall),
     /// A tool has answered.
@@ -242,15 +247,23 @@ impl Feed {
     }
 
     /// Shows the next piece of the text in flight.
-    pub fn push_text(&mut self, piece: String, out: &mut Vec<FeedItem>) {
-        if piece.is_empty() {
+    pub fn push_text(
+        &mut self,
+        message_id: Arc<MessageId>,
+        content: String,
+        out: &mut Vec<FeedItem>,
+    ) {
+        if content.is_empty() {
             return;
         }
-        let shown = self.shown_bytes() + piece.len() as u64;
+        let shown = self.shown_bytes() + content.len() as u64;
         self.cursor.bytes = Some(shown);
         out.push(FeedItem {
             id: self.cursor,
-            event: FeedEvent::Token(piece),
+            event: FeedEvent::Token {
+                message_id,
+                content,
+            },
         });
     }
 
@@ -437,7 +450,10 @@ impl Feed {
             });
         }
         let rest = reply.content.get(shown..).unwrap_or_default();
-        (!rest.is_empty()).then(|| FeedEvent::Token(rest.to_owned()))
+        (!rest.is_empty()).then(|| FeedEvent::Token {
+            message_id: Arc::new(reply_id(reply)),
+            content: rest.to_owned(),
+        })
     }
 
     fn take_reply(&mut self, reply: &AssistantResponse) {
@@ -516,7 +532,7 @@ fn failed(error: Option<&Failure>) -> FeedEvent {
 }
 
 /// The id that readers know a reply by: of a continued one, that of its first part.
-fn reply_id(reply: &AssistantResponse) -> MessageId {
+pub(super) fn reply_id(reply: &AssistantResponse) -> MessageId {
     reply
         .continues
         .clone()

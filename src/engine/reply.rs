@@ -212,8 +212,11 @@ impl Worker<'_> {
             model: call.model.main.label(),
         };
         self.insist(|| Ok(self.journal()?.begin(&head).map_err(EngineError::from)?))?;
-        self.live()?.in_flight = Some(InFlight::new(
+        let mut live = self.live()?;
+        let continues = events::continued(&live.state);
+        live.in_flight = Some(InFlight::new(
             call.message_id.clone(),
+            continues,
             call.input_seq,
             call.model.main.label(),
         ));

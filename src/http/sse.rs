@@ -76,7 +76,7 @@ pub fn push_comment(out: &mut Vec<u8>, text: &str) {
 fn is_for_turn(event: &FeedEvent) -> bool {
     match event {
         FeedEvent::Start { .. }
-        | FeedEvent::Token(_)
+        | FeedEvent::Token { .. }
         | FeedEvent::ToolCall(_)
         | FeedEvent::ToolResult { .. }
         | FeedEvent::ApprovalRequired { .. }
@@ -99,7 +99,7 @@ fn name_of(event: &FeedEvent) -> &'static str {
         FeedEvent::Session { .. } => "session",
         FeedEvent::Start { .. } => "start",
         FeedEvent::UserMessage { .. } => "user_message",
-        FeedEvent::Token(_) => "token",
+        FeedEvent::Token { .. } => "token",
         FeedEvent::ToolCall(_) => "tool_call",
         FeedEvent::ToolResult { .. } => "tool_result",
         FeedEvent::ApprovalRequired { .. } => "approval_required",
@@ -132,7 +132,12 @@ fn push_data(out: &mut Vec<u8>, event: &FeedEvent) {
             .field("content", &message.content)
             .option("sender_name", message.sender_name.as_ref())
             .field("seq", seq),
-        FeedEvent::Token(content) => object.field("content", content),
+        FeedEvent::Token {
+            message_id,
+            content,
+        } => object
+            .field("content", content)
+            .field("message_id", &**message_id),
         FeedEvent::ToolCall(call) => object
             .field("call_id", &call.call_id)
             .field("name", &call.tool_name)

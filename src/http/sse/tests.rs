@@ -16,6 +16,13 @@ fn message_id() -> MessageId {
     MessageId::parse(MESSAGE).unwrap()
 }
 
+fn token(content: &str) -> FeedEvent {
+    FeedEvent::Token {
+        message_id: Arc::new(message_id()),
+        content: content.to_owned(),
+    }
+}
+
 fn call_id() -> CallId {
     CallId::parse("c1").unwrap()
 }
@@ -41,9 +48,9 @@ fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
             true,
         ),
         (
-            FeedEvent::Token(text("a\n\r\u{2028}\"ä\0")),
+            token("a\n\r\u{2028}\"ä\0"),
             "token",
-            text("{\"content\":\"a\\n\\r\u{2028}\\\"ä\\u0000\"}"),
+            format!("{{\"content\":\"a\\n\\r\u{2028}\\\"ä\\u0000\",\"message_id\":\"{MESSAGE}\"}}"),
             true,
         ),
         (
@@ -211,7 +218,7 @@ fn a_turn_is_shown_what_belongs_to_it_and_nothing_else() {
 #[test]
 fn whatever_the_text_an_event_stays_one_event() {
     let text = "\n\ndata: forged\r\rid: 1\u{85}\u{2029}\n\n";
-    let shown = bytes_for(Audience::Turn, "1", FeedEvent::Token(text.to_owned()));
+    let shown = bytes_for(Audience::Turn, "1", token(text));
     let lines: Vec<&str> = shown.trim_end().split(['\n', '\r']).collect();
     assert_eq!(lines.len(), 3, "{shown:?}");
     let data = lines[2].strip_prefix("data: ").unwrap();

@@ -668,6 +668,7 @@ fn open_stream(
         text: Vec::new(),
         fields: BTreeMap::new(),
         has_begun: false,
+        message: None,
         comments: Vec::new(),
     })
 }
@@ -753,6 +754,8 @@ pub struct EventStream {
     fields: BTreeMap<String, String>,
     /// Whether an event came.
     has_begun: bool,
+    /// The message whose pieces are coming.
+    message: Option<String>,
     /// The comments so far, keep-alives among them.
     pub comments: Vec<String>,
 }
@@ -849,10 +852,32 @@ impl EventStream {
         assert_eq!(retry.as_deref(), is_first.then_some("1000"), "{fields:?}");
         let data = fields.remove("data");
         let data = data.unwrap_or_else(|| panic!("an event without data: {fields:?}"));
-        Event {
+        let event = Event {
             id: fields.remove("id").unwrap_or_default(),
             name: fields.remove("event").unwrap_or_default(),
             data: serde_json::from_str(&data).unwrap(),
+        };
+        self.check_message(&event);
+        event
+    }
+
+    /// All pieces of a message name it, and are known by what follows them.
+    fn check_message(&mut self, event: &Event) {
+        let id = event.data["message_id"].as_str();
+        match event.name.as_str() {
+            "token" => {
+                let id = id.unwrap_or_else(|| panic!("of which message is {event:?}"));
+                let known = self.message.get_or_insert_with(|| id.to_owned());
+                assert_eq!(known, id, "two messages at once");
+            }
+            "message" | "done" => {
+                if let Some(known) = self.message.take() {
+                    assert_eq!(id, Some(known.as_str()), "{event:?}");
+                }
+            }
+            // A `…/stream` shows no `message`: the next reply begins after the results.
+            "rewind" | "tool_result" | "cancelled" | "error" => self.message = None,
+            _ => {}
         }
     }
 
@@ -891,7 +916,7 @@ pub fn text_of(events: &[Event]) -> String {
 #[test]
 fn the_kit_reads_events_however_they_are_cut() {
     let body = "retry: 1000\nid: 1\nevent: start\ndata: {\"n\":1}\n\n: a comment\n\
-                id: 2\nevent: token\ndata: {\"content\":\"\u{e4}\"}\n\n: the end\n";
+                id: 2\nevent: token\ndata: {\"content\":\"\u{e4}\",\"message_id\":\"m\"}\n\n: the end\n";
     for size in 1..body.len() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
