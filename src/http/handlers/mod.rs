@@ -63,8 +63,8 @@ pub fn work(context: &Context, request: &dyn Request) -> Result<Work, Problem> {
     callers::check(&route, request.caller(), request.ends())?;
     headers::check_single(|name| request.values(name))?;
     check_accept(&route, request.list("Accept").as_deref())?;
-    headers::check_coding(request.list("Content-Encoding").as_deref())?;
     if !request.body().is_empty() {
+        headers::check_coding(request.list("Content-Encoding").as_deref())?;
         headers::check_json(request.header("Content-Type"))?;
     }
     let query = Query::parse(request.query())?;
