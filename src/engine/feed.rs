@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::code::FailureCode;
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Record,
     Status, ToolCall, ToolOutput, Usage, UserMessage,
@@ -389,7 +390,7 @@ impl Feed {
                     }
                 } else {
                     FeedEvent::Error {
-                        code: "session_ended".to_owned(),
+                        code: FailureCode::SessionEnded.as_str().to_owned(),
                         message: "the session has ended".to_owned(),
                     }
                 };
@@ -524,7 +525,9 @@ pub(super) fn ends_reply(event: &Event) -> bool {
 
 fn failed(error: Option<&Failure>) -> FeedEvent {
     FeedEvent::Error {
-        code: error.map_or("failed", |error| &error.code).to_owned(),
+        code: error
+            .map_or(FailureCode::Failed.as_str(), |error| &error.code)
+            .to_owned(),
         message: error
             .map_or("the turn failed", |error| &error.message)
             .to_owned(),

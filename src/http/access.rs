@@ -362,10 +362,7 @@ fn check_page(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Prob
 /// Without a token the only thing that tells friend from foe is where a request comes from: it
 /// must be a program of ours on this machine that calls us directly, and no page of a foreign site.
 fn check_local(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Problem> {
-    if !is_local(head.peer) {
-        return Err(forbidden("requests from other machines need a token"));
-    }
-    if !settings.local_users.let_in(head.account) {
+    if is_local(head.peer) && !settings.local_users.let_in(head.account) {
         let what = "requests of other accounts of this machine need a token";
         let hint = "or name the accounts that may do without one in server.local_users \
                     (`any`: all of them)";
@@ -374,8 +371,12 @@ fn check_local(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Pro
     check_way(settings, head)
 }
 
-/// Whether a request came to us directly, by a name of ours, and from no page of a foreign site.
+/// Whether a request came to us directly, from this machine, by a name of ours, and from no page of a
+/// foreign site.
 fn check_way(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Problem> {
+    if !is_local(head.peer) {
+        return Err(forbidden("requests from other machines need a token"));
+    }
     if came_through_a_proxy(head) {
         return Err(forbidden("requests that came through a proxy need a token"));
     }

@@ -9,6 +9,7 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
+use crate::domain::code::FailureCode;
 use crate::engine::view::line_count;
 use crate::engine::{FeedEvent, FeedItem};
 use crate::http::wire::{MessageBody, SessionBody};
@@ -49,7 +50,7 @@ pub fn push_turn_waits(out: &mut Vec<u8>, reason: &str) {
     out.extend_from_slice(b"event: error\ndata: ");
     let data = Object::new(out);
     data.field("message", reason)
-        .field("code", "turn_waits")
+        .field("code", FailureCode::TurnWaits.as_str())
         .end();
     out.extend_from_slice(b"\n\n");
 }

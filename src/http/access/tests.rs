@@ -471,6 +471,10 @@ fn a_ticket_lets_its_holder_in_and_the_rules_for_pages_hold() {
     for (headers, want) in table {
         assert_eq!(answers(&target, headers), *want, "{headers:?}");
     }
+    let mut from_elsewhere = get(&target, &[HOST]);
+    from_elsewhere.peer = IpAddr::from([192, 168, 1, 7]);
+    assert_eq!(status(&local, &from_elsewhere), 403);
+    assert_eq!(status(&guarded, &from_elsewhere), 200);
     let without_key = AccessSettings::default();
     assert_eq!(status(&without_key, &get(&target, &[HOST])), 401);
 }

@@ -311,3 +311,25 @@ fn the_session_comes_with_its_last_messages() {
     assert_eq!(bytes_for(Audience::Session, "4+0", event.clone()), want);
     assert_eq!(bytes_for(Audience::Turn, "4+0", event), "");
 }
+
+#[test]
+fn the_documentation_has_every_event_and_whom_it_is_for() {
+    const PAGE: &str = include_str!("../../../docs/api.md");
+    let (_, events) = PAGE
+        .split_once("| event | | data |\n|---|---|---|\n")
+        .unwrap();
+    let rows = events.lines().take_while(|line| line.starts_with('|'));
+    let mut of_page: Vec<(&str, bool)> = rows
+        .map(|row| (row.split('`').nth(1).unwrap(), row.contains("` | ● |")))
+        .collect();
+    let events = table();
+    let mut known: Vec<(&str, bool)> = events
+        .iter()
+        .map(|(_, name, _, is_for_turn)| (*name, *is_for_turn))
+        .chain([("session", false), ("detached", false)])
+        .collect();
+    known.sort_unstable();
+    known.dedup();
+    of_page.sort_unstable();
+    assert_eq!(of_page, known);
+}
