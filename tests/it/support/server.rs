@@ -548,9 +548,20 @@ impl Remote {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> EventStream {
+        self.try_stream(method, path, headers, body)
+            .unwrap_or_else(|answer| panic!("{method} {path}: {} {}", answer.status, answer.text()))
+    }
+
+    /// Opens what may be a stream of events. Errors: the answer, when it is none.
+    pub fn try_stream(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<EventStream, Answer> {
         let headers = self.with_token(headers);
         open_stream(self.address, method, path, &headers, body)
-            .unwrap_or_else(|answer| panic!("{method} {path}: {} {}", answer.status, answer.text()))
     }
 
     fn with_token<'h>(&'h self, headers: &[(&'h str, &'h str)]) -> Vec<(&'h str, String)> {
