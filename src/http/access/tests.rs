@@ -2,6 +2,8 @@ use super::*;
 
 const HOST: (&str, &str) = ("Host", "localhost:8080");
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// When all requests of these tests come.
 const NOW: u64 = 1_700_000_000_000_000;
 
@@ -132,7 +134,7 @@ fn the_name_in_a_target_must_be_known_as_well_as_the_host() {
         ..AccessSettings::default()
     };
     let ours = ("Origin", "http://127.0.0.1:8080");
-    let table: &[(Option<&str>, &[(&str, &str)], u16)] = &[
+    let table: &[(Option<&str>, Headers<'_>, u16)] = &[
         (Some("localhost:8080"), &[HOST], 200),
         (Some("127.0.0.1:8080"), &[HOST], 200),
         (Some("[::1]"), &[HOST], 200),
@@ -454,7 +456,7 @@ fn a_ticket_lets_its_holder_in_and_the_rules_for_pages_hold() {
         let target = format!("/api/v1/sessions/{ID}{elsewhere}?ticket={good}");
         assert_eq!(answers(&target, &[HOST]), [403, 401], "{target}");
     }
-    let table: &[(&[(&str, &str)], [u16; 2])] = &[
+    let table: &[(Headers<'_>, [u16; 2])] = &[
         (&[("Host", "box.lan:1")], [200, 200]),
         // With a token, the name is a proxy's matter.
         (&[("Host", "evil.example")], [403, 200]),
