@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::code::NoticeCode;
 use crate::domain::ids::{CallId, MessageId, Seq, SourceId, TurnId};
 use crate::domain::time::Timestamp;
 
@@ -59,7 +60,7 @@ impl Record {
 
 /// The code of the [`Event::Error`] that says: the provider found the conversation too long, and
 /// from here on less of it goes to the model.
-pub const CONTEXT_TRUNCATED: &str = "context_truncated";
+pub const CONTEXT_TRUNCATED: &str = NoticeCode::ContextTruncated.as_str();
 
 /// Something that happened to a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -413,6 +414,16 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
+    /// All there are.
+    pub const ALL: [FinishReason; 6] = [
+        FinishReason::Stop,
+        FinishReason::ToolCalls,
+        FinishReason::Length,
+        FinishReason::Cancelled,
+        FinishReason::Interrupted,
+        FinishReason::Error,
+    ];
+
     /// The word used in files and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 //! out: no clock, no file, no thread.
 
 pub mod access;
+pub mod code;
 pub mod event;
 pub mod familiar;
 pub mod history;

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::code::NoticeCode;
 use crate::domain::event::{ApprovalKind, Decision, Event, ToolCall, ToolOutput};
 use crate::domain::familiar::Familiarity;
 use crate::domain::ids::Seq;
@@ -23,9 +24,6 @@ use crate::tools::{Effect, Tool};
 
 /// At most so many calls run beside one another.
 const PARALLEL_MAX: usize = 8;
-
-/// The code of the notice that a call will be asked about again.
-const NOT_REMEMBERED: &str = "not_remembered";
 
 /// What is to be done about a call.
 enum Plan {
@@ -227,7 +225,7 @@ impl Worker<'_> {
         log::warn!("session {}: {message}", self.session.id);
         self.write(|_| {
             vec![Event::Error {
-                code: NOT_REMEMBERED.to_owned(),
+                code: NoticeCode::NotRemembered.as_str().to_owned(),
                 message,
             }]
         })?;

@@ -1,5 +1,6 @@
 //! What is written at the turning points of a turn. Pure.
 
+use crate::domain::code::FailureCode;
 use crate::domain::event::{
     AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Status, ToolOutput,
     Trigger, Usage,
@@ -147,9 +148,9 @@ pub(super) fn continued(state: &SessionState) -> Option<MessageId> {
 }
 
 /// A failure.
-pub(super) fn failure(code: &str, message: String) -> Failure {
+pub(super) fn failure(code: FailureCode, message: String) -> Failure {
     Failure {
-        code: code.to_owned(),
+        code: code.as_str().to_owned(),
         message,
     }
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::code::FailureCode;
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Record,
     Status, ToolCall, ToolOutput, Usage, UserMessage,
@@ -49,7 +50,12 @@ pub enum FeedEvent {
         seq: Seq,
     },
     /// A piece of a reply's text.
-    Token(String),
+    Token {
+        /// The message that it is a piece of.
+        message_id: Arc<MessageId>,
+        /// The piece.
+        content: String,
+    },
     /// The model asks for a tool.
     ToolCall(ToolCall),
     /// A tool has answered.
@@ -242,15 +248,23 @@ impl Feed {
     }
 
     /// Shows the next piece of the text in flight.
-    pub fn push_text(&mut self, piece: String, out: &mut Vec<FeedItem>) {
-        if piece.is_empty() {
+    pub fn push_text(
+        &mut self,
+        message_id: Arc<MessageId>,
+        content: String,
+        out: &mut Vec<FeedItem>,
+    ) {
+        if content.is_empty() {
             return;
         }
-        let shown = self.shown_bytes() + piece.len() as u64;
+        let shown = self.shown_bytes() + content.len() as u64;
         self.cursor.bytes = Some(shown);
         out.push(FeedItem {
             id: self.cursor,
-            event: FeedEvent::Token(piece),
+            event: FeedEvent::Token {
+                message_id,
+                content,
+            },
         });
     }
 
@@ -376,7 +390,7 @@ impl Feed {
                     }
                 } else {
                     FeedEvent::Error {
-                        code: "session_ended".to_owned(),
+                        code: FailureCode::SessionEnded.as_str().to_owned(),
                         message: "the session has ended".to_owned(),
                     }
                 };
@@ -437,7 +451,10 @@ impl Feed {
             });
         }
         let rest = reply.content.get(shown..).unwrap_or_default();
-        (!rest.is_empty()).then(|| FeedEvent::Token(rest.to_owned()))
+        (!rest.is_empty()).then(|| FeedEvent::Token {
+            message_id: Arc::new(reply_id(reply)),
+            content: rest.to_owned(),
+        })
     }
 
     fn take_reply(&mut self, reply: &AssistantResponse) {
@@ -508,7 +525,9 @@ pub(super) fn ends_reply(event: &Event) -> bool {
 
 fn failed(error: Option<&Failure>) -> FeedEvent {
     FeedEvent::Error {
-        code: error.map_or("failed", |error| &error.code).to_owned(),
+        code: error
+            .map_or(FailureCode::Failed.as_str(), |error| &error.code)
+            .to_owned(),
         message: error
             .map_or("the turn failed", |error| &error.message)
             .to_owned(),
@@ -516,7 +535,7 @@ fn failed(error: Option<&Failure>) -> FeedEvent {
 }
 
 /// The id that readers know a reply by: of a continued one, that of its first part.
-fn reply_id(reply: &AssistantResponse) -> MessageId {
+pub(super) fn reply_id(reply: &AssistantResponse) -> MessageId {
     reply
         .continues
         .clone()

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::base::clock::Clock;
 use crate::base::lock::lock;
 use crate::base::shown::shown_by_name;
+use crate::domain::code::FailureCode;
 use crate::domain::event::{Event, Record, Trigger};
 use crate::domain::ids::{Seq, SessionId, SourceId};
 use crate::domain::redact::Redactor;
@@ -426,7 +427,7 @@ impl Inner {
     pub(super) fn reopen_after_panic(&self, session: &Arc<Session>) {
         self.throw_away(session, "an internal error; connect again");
         let failed = self.session(&session.id).and_then(|session| {
-            let error = events::failure("internal_error", "an internal error".to_owned());
+            let error = events::failure(FailureCode::InternalError, "an internal error".to_owned());
             let turn_id = self.mint.turn_id();
             session.live().is_left_over = false;
             // Messages too that no turn has begun to answer: they would lead to the same panic.

@@ -91,6 +91,8 @@ pub(super) enum Interrupt {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) message_id: MessageId,
+    /// The id that readers know it by: of a continued one, that of its first part.
+    known_as: Arc<MessageId>,
     pub(super) input_seq: Seq,
     /// The model that was asked first.
     pub(super) model: String,
@@ -105,8 +107,15 @@ pub(super) struct InFlight {
 type PieceEnd = u32;
 
 impl InFlight {
-    pub(super) fn new(message_id: MessageId, input_seq: Seq, model: String) -> InFlight {
+    /// `continues` is the message that it goes on with.
+    pub(super) fn new(
+        message_id: MessageId,
+        continues: Option<MessageId>,
+        input_seq: Seq,
+        model: String,
+    ) -> InFlight {
         InFlight {
+            known_as: Arc::new(continues.unwrap_or_else(|| message_id.clone())),
             message_id,
             input_seq,
             model,
@@ -217,8 +226,8 @@ pub(super) enum Taken {
 pub(super) enum Piece {
     /// A reply to a call that contained the events up to here is in flight.
     ReplyBegins(Seq),
-    /// More of its text.
-    Text(String),
+    /// More of the text of this message.
+    Text(Arc<MessageId>, String),
     /// A record.
     Record(Arc<Record>),
 }
@@ -440,9 +449,10 @@ impl Live {
             if let Some(place) = wanted {
                 pieces.push(Piece::ReplyBegins(place.input_seq));
                 // Everybody sees the text that came before a record before that record.
-                let text = self.text_in_flight_at(at);
-                if let Some(text) = text.and_then(|text| text.get(*shown..place.bytes)) {
-                    pieces.push(Piece::Text(text.to_owned()));
+                if let Some((id, text)) = self.reply_in_flight_at(at)
+                    && let Some(text) = text.get(*shown..place.bytes)
+                {
+                    pieces.push(Piece::Text(id, text.to_owned()));
                     *shown = place.bytes;
                 }
             }
@@ -453,14 +463,15 @@ impl Live {
         }
     }
 
-    /// The text of the reply that was in flight when the record at `at` was published.
-    fn text_in_flight_at(&self, at: usize) -> Option<&str> {
+    /// The reply that was in flight when the record at `at` was published: its message, and its text.
+    fn reply_in_flight_at(&self, at: usize) -> Option<(Arc<MessageId>, &str)> {
         let mut later = self.tail.iter().skip(at + 1);
         let logged = later.find_map(|published| published.record.event.as_reply());
-        let in_flight = self.in_flight.as_ref();
-        logged
-            .map(|reply| reply.content.as_str())
-            .or(in_flight.map(|reply| reply.text.as_str()))
+        if let Some(reply) = logged {
+            return Some((Arc::new(feed::reply_id(reply)), &reply.content));
+        }
+        let in_flight = self.in_flight.as_ref()?;
+        Some((Arc::clone(&in_flight.known_as), &in_flight.text))
     }
 
     /// Takes text of the reply in flight; whether there is more.
@@ -474,14 +485,14 @@ impl Live {
         pieces.push(Piece::ReplyBegins(reply.input_seq));
         if whole {
             let rest = reply.text.get(shown..).unwrap_or_default();
-            pieces.push(Piece::Text(rest.to_owned()));
+            pieces.push(Piece::Text(Arc::clone(&reply.known_as), rest.to_owned()));
             return false;
         }
         let mut taken = shown;
         for piece in reply.pieces_after(shown) {
             taken = piece.end;
             let text = reply.text.get(piece).unwrap_or_default();
-            pieces.push(Piece::Text(text.to_owned()));
+            pieces.push(Piece::Text(Arc::clone(&reply.known_as), text.to_owned()));
         }
         taken < reply.text.len()
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
     AssistantResponse, CONTEXT_TRUNCATED, Event, FinishReason, Outcome, ToolCall, Trigger,
 };
@@ -27,9 +28,6 @@ const JOURNAL_SYNC_EVERY: Duration = Duration::from_secs(1);
 const OVERFLOW_HINT: &str = "; a shorter message may help, or the right \
      `spec.model.max_input_tokens`";
 
-/// Why a turn ends that may not ask the model once more.
-const LIMIT_REACHED: &str = "limit_reached";
-
 /// A call that is about to be made.
 struct Call {
     request: Request,
@@ -48,7 +46,7 @@ impl Worker<'_> {
         self.start_turn()?;
         let purse = self.inner.purse(&agent)?;
         if let Some(Err(refused)) = purse.map(|purse| purse.refuse_call()) {
-            let failure = events::failure(LIMIT_REACHED, refused.to_string());
+            let failure = events::failure(FailureCode::LimitReached, refused.to_string());
             return self.end_turn(Ending::failed(failure));
         }
         let mut call = self.prepare(&agent)?;
@@ -212,8 +210,11 @@ impl Worker<'_> {
             model: call.model.main.label(),
         };
         self.insist(|| Ok(self.journal()?.begin(&head).map_err(EngineError::from)?))?;
-        self.live()?.in_flight = Some(InFlight::new(
+        let mut live = self.live()?;
+        let continues = events::continued(&live.state);
+        live.in_flight = Some(InFlight::new(
             call.message_id.clone(),
+            continues,
             call.input_seq,
             call.model.main.label(),
         ));
@@ -381,7 +382,8 @@ impl Sink for ReplySink<'_, '_> {
         Ok(())
     }
 
-    fn notice(&mut self, code: &'static str, message: String) {
+    fn notice(&mut self, code: NoticeCode, message: String) {
+        let code = code.as_str();
         log::info!("session {}: {code}: {message}", self.worker.session.id);
         let written = self.worker.write_now(|_| {
             vec![Event::Error {

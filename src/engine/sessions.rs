@@ -468,21 +468,30 @@ impl Sessions {
         seat: Seat,
         cursor: Cursor,
     ) -> Result<Subscription, EngineError> {
-        let last = session.live().last_seq();
+        let (last, is_over) = {
+            let live = session.live();
+            (live.last_seq(), live.state.is_over())
+        };
         if cursor.seq <= last {
             let feed = feed_after(&*self.inner.store, session, cursor)?;
             return Ok(seat.show(&self.inner.store, feed));
         }
         // It has seen what is no longer there.
-        let feed = feed_after(&*self.inner.store, session, Cursor::after(last))?;
-        let gap = FeedItem {
-            id: Cursor::after(last),
-            event: FeedEvent::Gap {
-                from_seq: last.next(),
-                to_seq: cursor.seq,
-            },
+        let mut feed = feed_after(&*self.inner.store, session, Cursor::after(last))?;
+        feed.is_over_if(is_over);
+        let gap = FeedEvent::Gap {
+            from_seq: last.next(),
+            to_seq: cursor.seq,
         };
-        Ok(seat.show(&self.inner.store, feed).opening_with(vec![gap]))
+        // Its end, too, is among what is not shown again.
+        let end = is_over.then_some(FeedEvent::Status {
+            from: None,
+            to: Status::Completed,
+        });
+        let id = Cursor::after(last);
+        let opening = [gap].into_iter().chain(end);
+        let opening = opening.map(|event| FeedItem { id, event }).collect();
+        Ok(seat.show(&self.inner.store, feed).opening_with(opening))
     }
 
     /// Decides the open question, and follows what comes of it until the turn ends or asks again:

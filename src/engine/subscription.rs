@@ -213,7 +213,7 @@ impl Subscription {
         }
         match piece {
             Piece::ReplyBegins(input_seq) => self.feed.reply_in_flight(input_seq),
-            Piece::Text(text) => self.feed.push_text(text, out),
+            Piece::Text(id, text) => self.feed.push_text(id, text, out),
             Piece::Record(record) => self.show_record(&record, out),
         }
     }

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard};
 
 use crate::base::thread::panic_text;
+use crate::domain::code::FailureCode;
 use crate::domain::event::{Event, Outcome, Record, Status, Trigger};
 use crate::domain::step::{Step, next_step};
 use crate::engine::error::EngineError;
@@ -285,7 +286,7 @@ impl<'a> Worker<'a> {
         let is_last = was_tried_too_often(&*self.live()?);
         if is_last {
             let error = events::failure(
-                "too_many_tries",
+                FailureCode::TooManyTries,
                 format!(
                     "the turn was given up after {TRIES_MAX} tries that the server did not survive"
                 ),
@@ -319,7 +320,7 @@ impl<'a> Worker<'a> {
             Ok(agent) => Ok(Some(agent)),
             Err(gone) => {
                 self.start_turn()?;
-                let failure = events::failure("agent_gone", gone.to_string());
+                let failure = events::failure(FailureCode::AgentGone, gone.to_string());
                 self.end_turn(Ending::failed(failure))?;
                 Ok(None)
             }
@@ -403,7 +404,7 @@ fn ending(outcome: Outcome) -> Ending {
         Outcome::Completed => Ending::completed(),
         Outcome::Cancelled => Ending::cancelled(CANCELLED),
         Outcome::Failed => Ending::failed(events::failure(
-            "provider_error",
+            FailureCode::ProviderError,
             "the model's provider failed".to_owned(),
         )),
     }

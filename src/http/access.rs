@@ -1,11 +1,12 @@
 //! Who may ask for what: decided on the head of a request alone, before its body is read. Pure.
 //!
 //! Invariants:
-//! - no token is ever part of a [`Problem`], a log line or a `Debug` text;
+//! - no token and no ticket is ever part of a [`Problem`], a log line or a `Debug` text;
 //! - what no rule opens is guarded like the API.
 //!
 //! Elsewhere: how a head is parsed (`http::gate::head`), what a route answers (handlers).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -15,7 +16,10 @@ use subtle::ConstantTimeEq;
 use crate::base::accounts;
 use crate::base::host::is_loopback;
 use crate::base::text::percent_decode;
+use crate::domain::ids::SessionId;
+use crate::domain::time::Timestamp;
 use crate::http::problem::Problem;
+use crate::http::ticket::{self, TicketKey};
 
 /// The rules, as they were configured.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +35,8 @@ pub struct AccessSettings {
     pub allowed_hosts: Vec<String>,
     /// Origins (`https://app.example`) whose pages may use the API from a browser.
     pub allowed_origins: Vec<String>,
+    /// Knows the tickets that were given out; without it none is good.
+    pub tickets: Option<TicketKey>,
 }
 
 impl AccessSettings {
@@ -93,13 +99,16 @@ pub enum Caller {
     Local,
     /// Whoever has a token.
     Token,
+    /// Whoever has a ticket for the stream that is asked for: it may see that, and nothing else.
+    Ticket,
 }
 
 impl Caller {
-    const WORDS: [(Caller, &str); 3] = [
+    const WORDS: [(Caller, &str); 4] = [
         (Caller::Anyone, "anyone"),
         (Caller::Local, "local"),
         (Caller::Token, "token"),
+        (Caller::Ticket, "ticket"),
     ];
 
     /// The word for it between the gate and the server.
@@ -151,8 +160,10 @@ pub enum Version {
 pub struct HeadView<'a> {
     /// The method, as sent.
     pub method: &'a str,
-    /// The target, with its query if it has one.
+    /// The target, with its query if it has one: a path, or `*`.
     pub target: &'a str,
+    /// `name` or `name:port` of a target that was sent in absolute form.
+    pub authority: Option<&'a str>,
     /// The protocol's version.
     pub version: Version,
     /// Names as sent and trimmed values, in order.
@@ -184,11 +195,19 @@ impl<'a> HeadView<'a> {
     }
 }
 
-/// Decides whether a request may go on to its handler, and tells who sent it.
+/// Decides whether a request that came at `now` may go on to its handler, and tells who sent it.
 ///
-/// Errors: 401 with `WWW-Authenticate` where a token is set, 403 with the setting to change where
-/// none is.
-pub fn check(settings: &AccessSettings, head: &HeadView<'_>) -> Result<Caller, Problem> {
+/// Errors: 401 with `WWW-Authenticate` where a token is set or a ticket was shown, 403 with the
+/// setting to change where none is.
+pub fn check(
+    settings: &AccessSettings,
+    head: &HeadView<'_>,
+    now: Timestamp,
+) -> Result<Caller, Problem> {
+    if let Some((session, shown)) = ticket::shown(head.method, head.target) {
+        check_page(settings, head)?;
+        return check_ticket(settings, &session, &shown, now).map(|()| Caller::Ticket);
+    }
     let api = settings.api_token.as_ref();
     match area(head.target) {
         Area::Open => Ok(admitted(settings, api, head).unwrap_or(Caller::Anyone)),
@@ -256,7 +275,8 @@ enum Area {
     Admin,
 }
 
-const OPEN_PATHS: &[&str] = &["/", "/livez", "/readyz", "/version", "/openapi.yaml"];
+/// `*` is the server as a whole, which `OPTIONS` asks for.
+const OPEN_PATHS: &[&str] = &["*", "/", "/livez", "/readyz", "/version", "/openapi.yaml"];
 
 /// Sorts a target, strictly: an odd spelling of a path is never less guarded than the plain one.
 fn area(target: &str) -> Area {
@@ -305,37 +325,75 @@ fn bearer<'a>(head: &HeadView<'a>) -> Option<&'a str> {
         .then(|| shown.trim_matches(' '))
 }
 
-fn unauthorized(detail: &'static str) -> Problem {
+fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(401, detail).with_header("WWW-Authenticate", "Bearer realm=\"duragent\"")
+}
+
+/// Whoever holds the one ticket of a request is let in, of whatever account: a browser may run as
+/// another. What else there is to show is not asked for, and does not count.
+fn check_ticket(
+    settings: &AccessSettings,
+    session: &SessionId,
+    shown: &[String],
+    now: Timestamp,
+) -> Result<(), Problem> {
+    let (Some(key), [shown]) = (&settings.tickets, shown) else {
+        return Err(unauthorized("show one ticket"));
+    };
+    match key.check(session, shown, now) {
+        Ok(ticket::Principal::Owner) => Ok(()),
+        Err(bad) => Err(unauthorized(bad.to_string())),
+    }
+}
+
+/// What holds for pages also where a ticket is shown. With a token, the name by which we are called is
+/// a proxy's matter, and so is TLS.
+fn check_page(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Problem> {
+    if settings.api_token.is_none() {
+        return check_way(settings, head);
+    }
+    let host = head.single("Host").unwrap_or_default();
+    match knows_origin(settings, head, host, &["http", "https"]) {
+        true => Ok(()),
+        false => Err(foreign_page()),
+    }
 }
 
 /// Without a token the only thing that tells friend from foe is where a request comes from: it
 /// must be a program of ours on this machine that calls us directly, and no page of a foreign site.
 fn check_local(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Problem> {
-    if !is_local(head.peer) {
-        return Err(forbidden("requests from other machines need a token"));
-    }
-    if !settings.local_users.let_in(head.account) {
+    if is_local(head.peer) && !settings.local_users.let_in(head.account) {
         let what = "requests of other accounts of this machine need a token";
         let hint = "or name the accounts that may do without one in server.local_users \
                     (`any`: all of them)";
         return Err(forbidden(what).with_member("hint", hint));
     }
+    check_way(settings, head)
+}
+
+/// Whether a request came to us directly, from this machine, by a name of ours, and from no page of a
+/// foreign site.
+fn check_way(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Problem> {
+    if !is_local(head.peer) {
+        return Err(forbidden("requests from other machines need a token"));
+    }
     if came_through_a_proxy(head) {
         return Err(forbidden("requests that came through a proxy need a token"));
     }
-    let Some(host) = head
-        .single("Host")
-        .filter(|host| knows_host(settings, host))
-    else {
+    let Some(host) = known_host(settings, head) else {
         return Err(forbidden("this `Host` is not one of ours")
             .with_member("hint", "or add the name to server.allowed_hosts"));
     };
-    if !knows_origin(settings, head, host) {
-        return Err(forbidden("pages of this `Origin` may not use the API")
-            .with_member("hint", "or add the origin to server.allowed_origins"));
+    // What speaks TLS under our name is none of ours.
+    if !knows_origin(settings, head, host, &["http"]) {
+        return Err(foreign_page());
     }
     Ok(())
+}
+
+fn foreign_page() -> Problem {
+    forbidden("pages of this `Origin` may not use the API")
+        .with_member("hint", "or add the origin to server.allowed_origins")
 }
 
 fn forbidden(what: &str) -> Problem {
@@ -355,20 +413,39 @@ fn came_through_a_proxy(head: &HeadView<'_>) -> bool {
     head.version == Version::Http10 || head.headers.iter().any(|(name, _)| is_mark(name))
 }
 
-/// Whether a `Host` is a name of ours: by default with any port, since ports get forwarded.
+/// By what name a request calls us, if that is one of ours. A target in absolute form counts before the
+/// `Host`, and both must be known: what stands between may have looked at either.
+///
+/// Source: RFC 9112, section 3.2.2.
+fn known_host<'a>(settings: &AccessSettings, head: &HeadView<'a>) -> Option<&'a str> {
+    let host = head.single("Host")?;
+    let called = head.authority.unwrap_or(host);
+    let are_known = [host, called].iter().all(|name| knows_host(settings, name));
+    are_known.then_some(called)
+}
+
+/// Whether a `Host` is a name of ours: by default with any port, since ports get forwarded. A name
+/// without one stands for the port that its scheme has.
 fn knows_host(settings: &AccessSettings, host: &str) -> bool {
-    let Some(name) = without_port(host) else {
+    let Some(name) = host_of(host) else {
         return false;
     };
-    let is_allowed = settings
-        .allowed_hosts
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(host) || known.eq_ignore_ascii_case(name));
-    is_loopback(name) || is_allowed
+    let is_it = |known: &String| {
+        let usual = [":80", ":443"]
+            .iter()
+            .find_map(|port| known.strip_suffix(port));
+        let spellings = [Some(known.as_str()), usual.filter(|_| name == host)];
+        known.eq_ignore_ascii_case(name)
+            || spellings
+                .iter()
+                .flatten()
+                .any(|known| known.eq_ignore_ascii_case(host))
+    };
+    is_loopback(name) || settings.allowed_hosts.iter().any(is_it)
 }
 
 /// The name in `name`, `name:port` or `[address]:port`; `None` when the rest is no port.
-fn without_port(host: &str) -> Option<&str> {
+pub(in crate::http) fn host_of(host: &str) -> Option<&str> {
     let name_end = match host.starts_with('[') {
         true => host.find(']')? + 1,
         false => host.find(':').unwrap_or(host.len()),
@@ -382,15 +459,20 @@ fn without_port(host: &str) -> Option<&str> {
     is_port.then_some(name)
 }
 
-/// Whether the page behind a request, if there is one, is ours or allowed.
-fn knows_origin(settings: &AccessSettings, head: &HeadView<'_>, host: &str) -> bool {
+/// Whether the page behind a request, if there is one, is allowed, or ours: by one of `schemes`.
+fn knows_origin(
+    settings: &AccessSettings,
+    head: &HeadView<'_>,
+    host: &str,
+    schemes: &[&str],
+) -> bool {
     if allowed_origin(settings, head).is_some() {
         return true;
     }
     let is_ours = |origin: &str| {
-        origin
-            .split_once("://")
-            .is_some_and(|(scheme, name)| scheme == "http" && name.eq_ignore_ascii_case(host))
+        origin.split_once("://").is_some_and(|(scheme, name)| {
+            schemes.contains(&scheme) && name.eq_ignore_ascii_case(host)
+        })
     };
     let cross_site = |value: &str| value.eq_ignore_ascii_case("cross-site");
     head.all("Origin").all(is_ours) && !head.all("Sec-Fetch-Site").any(cross_site)

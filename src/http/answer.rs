@@ -11,7 +11,8 @@ use crate::http::server::Incoming;
 pub struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
+    /// `None` for one that would be a stream.
+    body: Option<Vec<u8>>,
 }
 
 impl Answer {
@@ -21,7 +22,7 @@ impl Answer {
         Answer {
             status,
             headers: vec![("Content-Type", JSON.to_owned())],
-            body,
+            body: Some(body),
         }
     }
 
@@ -30,7 +31,7 @@ impl Answer {
         Answer {
             status: 200,
             headers: vec![("Content-Type", "text/plain; charset=utf-8".to_owned())],
-            body: text.into().into_bytes(),
+            body: Some(text.into().into_bytes()),
         }
     }
 
@@ -39,7 +40,19 @@ impl Answer {
         Answer {
             status: 204,
             headers: Vec::new(),
-            body: Vec::new(),
+            body: Some(Vec::new()),
+        }
+    }
+
+    /// 200 to a `HEAD` whose `GET` would be answered with a stream, whose length nobody knows.
+    pub fn head_of_stream(headers: &[(&'static str, &str)]) -> Answer {
+        let owned = headers
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()));
+        Answer {
+            status: 200,
+            headers: owned.collect(),
+            body: None,
         }
     }
 
@@ -61,7 +74,7 @@ impl Answer {
 
     /// The body.
     pub fn body(&self) -> &[u8] {
-        &self.body
+        self.body.as_deref().unwrap_or_default()
     }
 
     /// Sends it. A client that has left is nobody's trouble.
@@ -71,7 +84,10 @@ impl Answer {
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        incoming.respond(self.status, &headers, &self.body);
+        match &self.body {
+            Some(body) => incoming.respond(self.status, &headers, body),
+            None => incoming.respond_without_body(self.status, &headers),
+        }
     }
 }
 
@@ -82,7 +98,7 @@ impl From<Problem> for Answer {
         Answer {
             status: problem.status(),
             headers,
-            body: problem.body(),
+            body: Some(problem.body()),
         }
     }
 }

@@ -86,8 +86,8 @@ impl Request for Incoming {
         Incoming::query(self)
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
-        Incoming::header(self, name)
+    fn values(&self, name: &str) -> Vec<&str> {
+        Incoming::values(self, name)
     }
 
     fn body(&self) -> &[u8] {

@@ -35,7 +35,7 @@ pub(super) fn check(route: &Route, caller: Caller, ends: Ends) -> Result<(), Pro
 /// What not everybody may do.
 #[derive(Debug, Clone, Copy)]
 enum Deed<'a> {
-    /// Decides, or changes by which rules is decided.
+    /// Decides, changes by which rules is decided, or lets others in.
     Rules,
     /// Changes what becomes of a session.
     InSession(&'a SessionId),
@@ -55,7 +55,11 @@ enum Behind {
 impl<'a> Deed<'a> {
     fn of(route: &'a Route) -> Option<Deed<'a>> {
         match route {
-            Route::Approve(_) | Route::ReloadAgents | Route::Shutdown => Some(Deed::Rules),
+            Route::Approve(_)
+            // It lets whoever has it in, from wherever.
+            | Route::IssueTicket(_)
+            | Route::ReloadAgents
+            | Route::Shutdown => Some(Deed::Rules),
             Route::PostMessage(id)
             | Route::Stream(id)
             | Route::Cancel(id)
@@ -93,8 +97,8 @@ impl<'a> Deed<'a> {
                  runs for"
             }
             (Behind::Tool(_), Deed::Rules) => {
-                "a program that a tool has started may not decide, change rules or stop the server: \
-                 that is for a program that this server did not start"
+                "a program that a tool has started may not decide, change rules, let others in or \
+                 stop the server: that is for a program that this server did not start"
             }
         };
         Err(Problem::new(403, refusal).with_kind(KIND))

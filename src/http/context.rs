@@ -10,6 +10,7 @@ use crate::base::shown::shown_by_name;
 use crate::base::stop::Stop;
 use crate::domain::spec::AgentSpec;
 use crate::engine::Sessions;
+use crate::http::ticket::TicketKey;
 
 /// What the API needs to know of the rest of the program.
 pub trait Host: Send + Sync {
@@ -119,6 +120,8 @@ pub struct Context {
     pub host: Arc<dyn Host>,
     /// How long things may take.
     pub settings: ApiSettings,
+    /// Makes the tickets that the gate knows.
+    pub tickets: TicketKey,
     /// Ends all streams and waits.
     pub stop: Stop,
 }

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use crate::domain::code::FailureCode;
 use crate::engine::EngineError;
 use crate::http::problem::Problem;
 
@@ -74,13 +75,26 @@ pub fn turn_waits(reason: &str) -> Problem {
 
 /// A turn that could not go on. `code` is the word of the turn's error, which clients get too.
 pub fn turn_failed(code: &str, message: String) -> Problem {
-    let status = match code {
-        "provider_timeout" => 504,
-        "provider_error" | "provider_unreachable" | "missing_key" | "context_overflow" => 502,
-        "session_ended" => 410,
+    let status = match FailureCode::parse(code) {
+        Some(FailureCode::ProviderTimeout) => 504,
+        Some(
+            FailureCode::ProviderError
+            | FailureCode::ProviderUnreachable
+            | FailureCode::MissingKey
+            | FailureCode::ContextOverflow,
+        ) => 502,
+        Some(FailureCode::SessionEnded) => 410,
         // The message is stored, but it would not help to say it again now.
-        "limit_reached" => 429,
-        _ => 500,
+        Some(FailureCode::LimitReached) => 429,
+        Some(
+            FailureCode::AgentGone
+            | FailureCode::TooManyTries
+            | FailureCode::StorageError
+            | FailureCode::InternalError
+            | FailureCode::Failed
+            | FailureCode::TurnWaits,
+        )
+        | None => 500,
     };
     Problem::new(status, message).with_member("code", code)
 }

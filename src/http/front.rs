@@ -1,13 +1,13 @@
 //! The gate and the server behind it, as one thing to start and stop.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::random;
 use crate::http::access::AccessSettings;
 use crate::http::gate::{Gate, GateLimits, GateSettings, Presence};
 pub use crate::http::gate::{TooFewFiles, refuse_too_few_files};
@@ -89,7 +89,9 @@ impl Front {
     ) -> io::Result<Front> {
         let Back { listening, folder } = back;
         let presence = Presence::default();
-        let key = random_key()?;
+        // The folder's mode keeps other users from the server's socket; the key keeps out what has come
+        // past it, such as a tool that runs as our user.
+        let key = random::secret()?;
         let server = Server::start(
             ServerSettings {
                 folder: folder.path(),
@@ -147,14 +149,4 @@ impl Front {
 
     /// Closes every connection and ends the threads; the same as dropping it.
     pub fn stop(self) {}
-}
-
-/// 128 bits that nobody outside can guess, in hex.
-///
-/// The folder's mode keeps other users from the server's socket; the key keeps out what has come
-/// past it, such as a tool that runs as our user.
-fn random_key() -> io::Result<String> {
-    let mut bits = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bits)?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(bits)))
 }

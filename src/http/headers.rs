@@ -53,6 +53,46 @@ fn ranges(accept: &str) -> impl Iterator<Item = (&str, bool)> {
     })
 }
 
+/// The headers that have one value.
+///
+/// `Host`, `Content-Length` and `Authorization` are looked at before any other.
+const SINGLE: [&str; 3] = ["Content-Type", "Idempotency-Key", "Last-Event-ID"];
+
+/// Checks that what has one value has no two: which of them counts, every reader would decide for
+/// itself. The same one twice is one.
+///
+/// Errors: 400.
+pub fn check_single<'a>(values: impl Fn(&str) -> Vec<&'a str>) -> Result<(), Problem> {
+    let differ = |name: &&str| values(name).windows(2).any(|pair| pair[0] != pair[1]);
+    match SINGLE.iter().find(|name| differ(name)) {
+        Some(name) => Err(Problem::new(
+            400,
+            format!("there are two different `{name}`"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Checks that a body comes as it is: nothing here unpacks one.
+///
+/// Errors: 415, which names what is taken.
+///
+/// Source: RFC 9110, section 8.4 and 12.5.3.
+pub fn check_coding(content_encoding: Option<&str>) -> Result<(), Problem> {
+    let mut codings = content_encoding
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim);
+    match codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity")) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            415,
+            "the body must come as it is, without a `Content-Encoding`",
+        )
+        .with_header("Accept-Encoding", "identity")),
+    }
+}
+
 /// Checks that a body is declared to be JSON in UTF-8.
 ///
 /// Errors: 415.
@@ -173,6 +213,40 @@ mod tests {
             (None, false),
         ] {
             assert_eq!(check_json(content_type).is_ok(), want, "{content_type:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_must_come_as_it_is() {
+        for (coding, want) in [
+            (None, true),
+            (Some(""), true),
+            (Some("identity"), true),
+            (Some("Identity, identity"), true),
+            (Some("gzip"), false),
+            (Some("identity, br"), false),
+            (Some("x-nothing"), false),
+        ] {
+            let checked = check_coding(coding).map_err(|problem| problem.status());
+            assert_eq!(checked, if want { Ok(()) } else { Err(415) }, "{coding:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_one_value_has_no_two() {
+        for name in SINGLE {
+            let check = |values: &'static [&'static str]| {
+                check_single(|asked| match asked == name {
+                    true => values.to_vec(),
+                    false => Vec::new(),
+                })
+            };
+            assert!(check(&[]).is_ok() && check(&["a"]).is_ok() && check(&["a", "a"]).is_ok());
+            for two in [&["a", "b"][..], &["a", ""], &["a", "a", "A"]] {
+                let problem = check(two).unwrap_err();
+                assert_eq!(problem.status(), 400, "{name} {two:?}");
+                assert!(problem.detail().contains(name), "{}", problem.detail());
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use crate::http::sse::Audience;
 use crate::http::streams::Streams;
 use crate::http::wire::{Approve, CancelledBody};
 
-pub use self::stream::{Desk, Progress, Reach, Relay, client_left};
+pub use self::stream::{Desk, Progress, Reach, Relay, STREAM_HEADERS, client_left};
 use self::watch::Watch;
 
 /// A request that takes its time, checked.

@@ -27,6 +27,7 @@ pub mod server;
 pub mod sse;
 pub mod streams;
 pub mod threads;
+pub mod ticket;
 pub mod turn;
 pub mod wire;
 

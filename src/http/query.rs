@@ -27,10 +27,13 @@ impl Query {
 
     /// The first value of that name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.all(name).next()
+    }
+
+    /// All values of that name, in order.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let named = self.0.iter().filter(move |(known, _)| known == name);
+        named.map(|(_, value)| value.as_str())
     }
 
     /// A number within `range`, or `default` where none is given.
@@ -78,6 +81,22 @@ impl Query {
         self.get(name)
             .map(|text| parse(text).ok_or_else(|| bad(name, what)))
             .transpose()
+    }
+}
+
+/// A query as it was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryText<'a>(pub &'a str);
+
+impl QueryText<'_> {
+    /// The same without the pairs of that name, however it is spelled.
+    pub fn without(self, name: &str) -> String {
+        let is_other = |pair: &&str| {
+            let known = pair.split('=').next().unwrap_or_default();
+            decoded(known).map_or(true, |known| known != name)
+        };
+        let others: Vec<&str> = self.0.split('&').filter(is_other).collect();
+        others.join("&")
     }
 }
 

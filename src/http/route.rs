@@ -45,6 +45,8 @@ pub enum Route {
     Stream(SessionId),
     /// `GET /api/v1/sessions/{id}/events`
     Events(SessionId),
+    /// `POST /api/v1/sessions/{id}/ticket`
+    IssueTicket(SessionId),
     /// `POST /api/v1/sessions/{id}/approve`
     Approve(SessionId),
     /// `POST /api/v1/sessions/{id}/cancel`
@@ -62,10 +64,14 @@ pub enum Route {
 const METHODS: [&str; 4] = ["GET", "POST", "PATCH", "DELETE"];
 
 impl Route {
-    /// The route of a request; `path` is as it was sent, without the query.
+    /// The route of a request; `path` is as it was sent, without the query, or `*` for the server as a
+    /// whole.
     ///
     /// Errors, as what to answer: 400 for a bad escape, 404, 405 with `Allow`.
     pub fn parse(method: &str, path: &str) -> Result<Route, Problem> {
+        if path == "*" {
+            return Ok(Route::Options(allow_value(&METHODS)));
+        }
         let segments = segments_of(path)?;
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let method = if method == "HEAD" { "GET" } else { method };
@@ -105,6 +111,7 @@ fn of_session(method: &str, id: SessionId, rest: &[&str]) -> Option<Route> {
         ("POST", ["messages"]) => Route::PostMessage(id),
         ("POST", ["stream"]) => Route::Stream(id),
         ("GET", ["events"]) => Route::Events(id),
+        ("POST", ["ticket"]) => Route::IssueTicket(id),
         ("POST", ["approve"]) => Route::Approve(id),
         ("POST", ["cancel"]) => Route::Cancel(id),
         _ => return None,
@@ -207,6 +214,11 @@ mod tests {
             ("GET", "/api/v1/sessions/{id}/events", Route::Events(id())),
             (
                 "POST",
+                "/api/v1/sessions/{id}/ticket",
+                Route::IssueTicket(id()),
+            ),
+            (
+                "POST",
                 "/api/v1/sessions/{id}/approve",
                 Route::Approve(id()),
             ),
@@ -265,6 +277,13 @@ mod tests {
             let options = Route::parse("OPTIONS", &path);
             assert_eq!(options, Ok(Route::Options(allow.to_owned())));
         }
+    }
+
+    #[test]
+    fn the_server_as_a_whole_has_all_methods() {
+        let all = Route::Options("GET, HEAD, POST, PATCH, DELETE, OPTIONS".to_owned());
+        assert_eq!(Route::parse("OPTIONS", "*"), Ok(all));
+        assert_eq!(Route::parse("OPTIONS", "/*").unwrap_err().status(), 404);
     }
 
     #[test]

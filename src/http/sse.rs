@@ -9,17 +9,20 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
+use crate::domain::code::FailureCode;
 use crate::engine::view::line_count;
 use crate::engine::{FeedEvent, FeedItem};
 use crate::http::wire::{MessageBody, SessionBody};
 
-/// What a stream begins with: how long a client waits before it comes back, in milliseconds.
-pub const RETRY: &[u8] = b"retry: 1000\n\n";
+/// How long a client waits before it comes back, in milliseconds: a field of a stream's first event.
+/// As a block of its own, some clients take it for an event without a name and without data.
+const RETRY: &[u8] = b"retry: 1000\n";
 /// Says that another client has sent this one away. It has no id: nothing of the session was shown.
 pub const DETACHED: &[u8] = b"event: detached\ndata: {}\n\n";
 
-/// What keeps a quiet stream alive through proxies.
-pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+/// What keeps a quiet stream alive through proxies. Without an empty line after it: that would end an
+/// event, and some clients take it for one even where there was none.
+pub const KEEP_ALIVE: &[u8] = b": keep-alive\n";
 
 /// Which stream something is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +50,19 @@ pub fn push_turn_waits(out: &mut Vec<u8>, reason: &str) {
     out.extend_from_slice(b"event: error\ndata: ");
     let data = Object::new(out);
     data.field("message", reason)
-        .field("code", "turn_waits")
+        .field("code", FailureCode::TurnWaits.as_str())
         .end();
     out.extend_from_slice(b"\n\n");
+}
+
+/// Adds what the first event of a stream says beside, if `batch` begins with an event; whether it does.
+/// A batch that begins with a comment has no event.
+pub fn add_retry(batch: &mut Vec<u8>) -> bool {
+    let has_event = batch.first().is_some_and(|byte| *byte != b':');
+    if has_event {
+        batch.splice(0..0, RETRY.iter().copied());
+    }
+    has_event
 }
 
 /// Appends a comment, which clients pass over; line breaks in it become spaces.
@@ -57,14 +70,14 @@ pub fn push_comment(out: &mut Vec<u8>, text: &str) {
     let line = text.replace(['\r', '\n'], " ");
     out.extend_from_slice(b": ");
     out.extend_from_slice(line.as_bytes());
-    out.extend_from_slice(b"\n\n");
+    out.push(b'\n');
 }
 
 /// Whether one who follows a message is shown this.
 fn is_for_turn(event: &FeedEvent) -> bool {
     match event {
         FeedEvent::Start { .. }
-        | FeedEvent::Token(_)
+        | FeedEvent::Token { .. }
         | FeedEvent::ToolCall(_)
         | FeedEvent::ToolResult { .. }
         | FeedEvent::ApprovalRequired { .. }
@@ -87,7 +100,7 @@ fn name_of(event: &FeedEvent) -> &'static str {
         FeedEvent::Session { .. } => "session",
         FeedEvent::Start { .. } => "start",
         FeedEvent::UserMessage { .. } => "user_message",
-        FeedEvent::Token(_) => "token",
+        FeedEvent::Token { .. } => "token",
         FeedEvent::ToolCall(_) => "tool_call",
         FeedEvent::ToolResult { .. } => "tool_result",
         FeedEvent::ApprovalRequired { .. } => "approval_required",
@@ -120,7 +133,12 @@ fn push_data(out: &mut Vec<u8>, event: &FeedEvent) {
             .field("content", &message.content)
             .option("sender_name", message.sender_name.as_ref())
             .field("seq", seq),
-        FeedEvent::Token(content) => object.field("content", content),
+        FeedEvent::Token {
+            message_id,
+            content,
+        } => object
+            .field("content", content)
+            .field("message_id", &**message_id),
         FeedEvent::ToolCall(call) => object
             .field("call_id", &call.call_id)
             .field("name", &call.tool_name)

@@ -82,7 +82,7 @@ impl TurnReader {
             FeedEvent::Session { .. }
             | FeedEvent::Start { .. }
             | FeedEvent::UserMessage { .. }
-            | FeedEvent::Token(_)
+            | FeedEvent::Token { .. }
             | FeedEvent::ToolCall(_)
             | FeedEvent::Notice { .. }
             | FeedEvent::Status { .. }

@@ -443,6 +443,15 @@ impl<'a> ReplyBody<'a> {
     }
 }
 
+/// `POST …/ticket`
+#[derive(Debug, Serialize)]
+pub struct TicketBody<'a> {
+    /// As it stands in a query.
+    pub ticket: &'a str,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+}
+
 /// `POST …/messages` whose turn waits for a decision.
 #[derive(Debug, Serialize)]
 pub struct WaitingBody<'a> {

@@ -1,5 +1,6 @@
 //! The sink of a call, with what trying again depends on.
 
+use crate::domain::code::NoticeCode;
 use crate::llm::{LlmError, Sink};
 
 /// The sink of a call, which remembers whether it was given anything.
@@ -45,7 +46,7 @@ impl Sink for Handover<'_> {
         self.sink.flush()
     }
 
-    fn notice(&mut self, code: &'static str, message: String) {
+    fn notice(&mut self, code: NoticeCode, message: String) {
         self.sink.notice(code, message);
     }
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::base::shown::shown_by_name;
+use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{FinishReason, ToolCall, Usage};
 use crate::domain::message::Message;
 use crate::domain::providers::Dialect;
@@ -70,7 +71,7 @@ pub trait Sink {
     fn flush(&mut self) -> Result<(), String>;
 
     /// Something that a reader should know: a retry, a fallback.
-    fn notice(&mut self, code: &'static str, message: String);
+    fn notice(&mut self, code: NoticeCode, message: String);
 }
 
 /// What a model is asked.
@@ -264,19 +265,20 @@ fn after_semicolon(hint: &Option<String>) -> String {
 
 impl LlmError {
     /// A stable word for logs and clients.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> FailureCode {
         match self {
-            LlmError::Cancelled => "cancelled",
-            LlmError::MissingKey { .. } => "missing_key",
+            // No failure: whoever cancelled it knows.
+            LlmError::Cancelled => FailureCode::Failed,
+            LlmError::MissingKey { .. } => FailureCode::MissingKey,
             LlmError::NoAddress { .. }
             | LlmError::Status { .. }
             | LlmError::MidStream { .. }
             | LlmError::Truncated { .. }
-            | LlmError::Malformed { .. } => "provider_error",
-            LlmError::ContextOverflow { .. } => "context_overflow",
-            LlmError::Unreachable { .. } => "provider_unreachable",
-            LlmError::Timeout { .. } => "provider_timeout",
-            LlmError::Sink(_) => "storage_error",
+            | LlmError::Malformed { .. } => FailureCode::ProviderError,
+            LlmError::ContextOverflow { .. } => FailureCode::ContextOverflow,
+            LlmError::Unreachable { .. } => FailureCode::ProviderUnreachable,
+            LlmError::Timeout { .. } => FailureCode::ProviderTimeout,
+            LlmError::Sink(_) => FailureCode::StorageError,
         }
     }
 

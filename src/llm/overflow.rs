@@ -53,6 +53,7 @@ impl LlmError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::code::FailureCode;
     use crate::domain::spec::Provider;
 
     fn status(status: u16, message: &str) -> LlmError {
@@ -82,7 +83,7 @@ mod tests {
              maximum context length",
         ] {
             let error = status(400, words).or_overflow(false);
-            assert_eq!(error.code(), "context_overflow", "{words}");
+            assert_eq!(error.code(), FailureCode::ContextOverflow, "{words}");
             assert!(!error.is_retryable());
             assert!(error.to_string().contains(words), "{error}");
         }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::domain::code::NoticeCode;
 use crate::domain::message::Message;
 use crate::domain::providers::Dialect;
 use crate::domain::secret::Secret;
@@ -61,7 +62,7 @@ impl Model for Caller {
                 result => return result,
             };
             sink.notice(
-                "fallback",
+                NoticeCode::Fallback,
                 format!("{error}; asking {} instead", choice.label()),
             );
             result = self.ask_patiently(choice, request, deadline, &mut sink);
@@ -96,7 +97,8 @@ impl Caller {
                 return Err(error);
             };
             let seconds = delay.as_secs_f64();
-            sink.notice("retry", format!("{error}; trying again in {seconds:.1} s"));
+            let words = format!("{error}; trying again in {seconds:.1} s");
+            sink.notice(NoticeCode::Retry, words);
             self.line.canceller().pause(delay)?;
         }
     }

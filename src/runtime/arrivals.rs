@@ -23,6 +23,8 @@ use crate::store::{SessionStore, StoreError};
 #[derive(Debug)]
 pub(super) struct Arrivals {
     record: Record,
+    /// Whether the folder was served from there before.
+    is_known: bool,
     /// `None` where nothing can be noted: all sessions are strangers at the next start again.
     file: Option<PathBuf>,
 }
@@ -73,6 +75,7 @@ impl Arrivals {
         {
             return Ok(Arrivals {
                 record: known,
+                is_known: true,
                 file,
             });
         }
@@ -83,10 +86,16 @@ impl Arrivals {
                 identity,
                 arrived: store.list(None, usize::MAX)?,
             },
+            is_known: false,
             file,
         };
         arrivals.note();
         Ok(arrivals)
+    }
+
+    /// Whether this account has served the folder before: what lies there may be another's otherwise.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known
     }
 
     /// Those that are still to be adopted.

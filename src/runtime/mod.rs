@@ -47,6 +47,7 @@ pub mod shown_agent;
 mod signals;
 mod starts;
 mod state_home;
+mod ticket_key;
 mod tool_parts;
 pub mod torture;
 pub mod trust;

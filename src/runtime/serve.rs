@@ -29,6 +29,7 @@ use crate::http::api::Api;
 use crate::http::context::{ApiSettings, Context, Host as _};
 use crate::http::front::{self, Back, Front, FrontSettings};
 use crate::http::gate::GateLimits;
+use crate::http::ticket::TicketKey;
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::policy::Policies;
 use crate::runtime::arrivals::Arrivals;
@@ -43,6 +44,7 @@ use crate::runtime::secrets;
 use crate::runtime::service_manager::ServiceManager;
 use crate::runtime::signals::{StopRequests, has_terminal};
 use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
+use crate::runtime::ticket_key;
 use crate::runtime::tool_parts::ToolParts;
 use crate::runtime::trust::{self, Standing, Surveyor, Workspace};
 use crate::runtime::watchdog::Watchdog;
@@ -202,6 +204,7 @@ struct Core {
     sessions: Sessions,
     providers: ProviderSettings,
     arrivals: Arrivals,
+    tickets: TicketKey,
 }
 
 impl Core {
@@ -221,6 +224,8 @@ impl Core {
             config.sessions_dir.clone(),
         ));
         let arrivals = Arrivals::look(&config.workspace, &config.sessions_dir, &*store)?;
+        let tickets = ticket_key::of_workspace(&config.workspace, arrivals.is_known())
+            .context("cannot make the key of the tickets")?;
         let tool_parts = ToolParts::new(config, fs, Arc::clone(&store) as Arc<_>)?;
         let programs = Arc::clone(&tool_parts.programs);
         programs::say_sandbox(&programs);
@@ -251,6 +256,7 @@ impl Core {
             sessions,
             providers: settings,
             arrivals,
+            tickets,
         })
     }
 
@@ -285,6 +291,7 @@ impl Core {
                 request_timeout: config.server.request_timeout,
                 keep_alive_interval: config.server.keep_alive_interval,
             },
+            tickets: self.tickets.clone(),
             stop,
         }))
     }
@@ -317,7 +324,7 @@ impl Running {
         let api = core.api(config, Arc::clone(&program), streams_stop.clone());
         let handler = Arc::clone(&api) as _;
         let front = Front::start(
-            front_settings(&config.server),
+            front_settings(&config.server, core.tickets.clone()),
             back,
             means.listener,
             handler,
@@ -442,7 +449,7 @@ pub(super) fn warn_of_danger(policies: &Policies) {
     }
 }
 
-fn front_settings(server: &Server) -> FrontSettings {
+fn front_settings(server: &Server, tickets: TicketKey) -> FrontSettings {
     let token = |secret: &Secret| Token::new(secret.reveal());
     FrontSettings {
         limits: GateLimits {
@@ -458,6 +465,7 @@ fn front_settings(server: &Server) -> FrontSettings {
             },
             allowed_hosts: server.allowed_hosts.clone(),
             allowed_origins: server.allowed_origins.clone(),
+            tickets: Some(tickets),
         },
         ..FrontSettings::default()
     }

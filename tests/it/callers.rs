@@ -156,6 +156,31 @@ fn another_account_creates_no_session_and_approves_nothing_however_it_sends() {
 }
 
 #[test]
+fn another_account_s_browser_gets_in_with_a_ticket_and_gives_none_out() {
+    if !may_be_others("another_account_s_browser_gets_in_with_a_ticket_and_gives_none_out") {
+        return;
+    }
+    let workspace = Workspace::new();
+    workspace.echo_agent("echo");
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("echo");
+    let path = format!("/api/v1/sessions/{session}/ticket");
+    let refused = as_stranger(server.address, &request("POST", &path, &[], ""), true);
+    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    let ticket = server.post(&path, &json!({})).json()["ticket"].clone();
+    let path = format!(
+        "/api/v1/sessions/{session}/events?ticket={}",
+        ticket.as_str().unwrap()
+    );
+    let answer = as_stranger(server.address, &request("HEAD", &path, &[], ""), true);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("text/event-stream"), "{answer}");
+    let foreign = ["Origin: https://evil.example"];
+    let answer = as_stranger(server.address, &request("HEAD", &path, &foreign, ""), true);
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+}
+
+#[test]
 fn an_account_that_is_named_is_let_in_and_so_is_any_where_any_is() {
     if !may_be_others("an_account_that_is_named_is_let_in_and_so_is_any_where_any_is") {
         return;
@@ -372,7 +397,10 @@ fn a_program_of_a_tool_decides_nothing_however_far_it_has_gone_from_its_parents(
         assert!(answer.starts_with("HTTP/1.1 403"), "{how}: {answer}");
         assert!(answer.contains("a tool"), "{how}: {answer}");
     }
-    for path in ["/api/admin/v1/reload-agents", "/api/admin/v1/shutdown"] {
+    // Not even its own session's stream is for others to have.
+    let tickets = [&victim, &attack.session].map(|id| format!("/api/v1/sessions/{id}/ticket"));
+    let admin = ["/api/admin/v1/reload-agents", "/api/admin/v1/shutdown"];
+    for path in tickets.iter().map(String::as_str).chain(admin) {
         let answer = attack.answer("{}", &request("POST", path, &[], ""));
         assert!(answer.starts_with("HTTP/1.1 403"), "{path}: {answer}");
     }

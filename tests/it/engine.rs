@@ -175,7 +175,7 @@ fn said(items: &[FeedItem]) -> String {
     items
         .iter()
         .filter_map(|item| match &item.event {
-            FeedEvent::Token(text) => Some(text.as_str()),
+            FeedEvent::Token { content: text, .. } => Some(text.as_str()),
             _ => None,
         })
         .collect()
@@ -188,7 +188,7 @@ fn shown(items: &[FeedItem]) -> Vec<&'static str> {
             FeedEvent::Session { .. } => "session",
             FeedEvent::Start { .. } => "start",
             FeedEvent::UserMessage { .. } => "user_message",
-            FeedEvent::Token(_) => "token",
+            FeedEvent::Token { .. } => "token",
             FeedEvent::ToolCall(_) => "tool_call",
             FeedEvent::ToolResult { .. } => "tool_result",
             FeedEvent::ApprovalRequired { .. } => "approval_required",
@@ -618,7 +618,7 @@ fn a_cancel_ends_a_stalled_reply_and_keeps_what_came() {
     let mut stream = world.say(&id, "hello");
     read_until(
         &mut stream,
-        |event| matches!(event, FeedEvent::Token(text) if text == "a"),
+        |event| matches!(event, FeedEvent::Token { content: text, .. } if text == "a"),
     );
     assert!(world.sessions.cancel(&id).unwrap());
     assert_eq!(shown(&read_all(&mut stream)).last(), Some(&"cancelled"));
@@ -879,7 +879,7 @@ fn a_reply_parked_by_a_stop_goes_on_after_the_start_as_one_message() {
     let mut stream = world.say(&id, "tell me");
     read_until(
         &mut stream,
-        |event| matches!(event, FeedEvent::Token(text) if text == "half"),
+        |event| matches!(event, FeedEvent::Token { content: text, .. } if text == "half"),
     );
     drop(stream);
     let world = world.restarted();
@@ -917,7 +917,7 @@ fn a_try_counts_also_when_the_turn_has_paused_through_another_start() {
     let mut stream = world.say(&id, "tell me");
     read_until(
         &mut stream,
-        |event| matches!(event, FeedEvent::Token(text) if text == "half"),
+        |event| matches!(event, FeedEvent::Token { content: text, .. } if text == "half"),
     );
     drop(stream);
     let world = world.restarted();

@@ -15,6 +15,9 @@ use crate::support::local_api::LocalApi;
 use crate::support::server::{Answer, Server, Workspace, eventually, text_of};
 use crate::support::sessions::{Setup, repeats, tool};
 
+mod page;
+mod protocol;
+
 fn echo_server() -> (Workspace, Server) {
     let workspace = Workspace::new();
     workspace.echo_agent("echo");

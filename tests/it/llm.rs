@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
+use duragent::domain::code::NoticeCode;
 use duragent::domain::event::{AssistantResponse, FinishReason, ToolCall, ToolOutput, Usage};
 use duragent::domain::ids::{CallId, MessageId, Seq, TurnId};
 use duragent::domain::message::{self, Message};
@@ -57,8 +58,8 @@ impl Sink for Heard {
         }
     }
 
-    fn notice(&mut self, code: &'static str, message: String) {
-        self.notices.push((code, message));
+    fn notice(&mut self, code: NoticeCode, message: String) {
+        self.notices.push((code.as_str(), message));
     }
 }
 
@@ -603,7 +604,7 @@ impl Sink for Hasty {
         Ok(())
     }
 
-    fn notice(&mut self, _code: &'static str, _message: String) {}
+    fn notice(&mut self, _code: NoticeCode, _message: String) {}
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod shell_proof;
 mod skills;
 mod store;
 mod support;
+mod tickets;
 mod tidy;
 mod tool_kill;
 mod tools;

@@ -25,7 +25,9 @@ fn show(feed: &mut Feed, happened: &[Shown]) -> Vec<FeedItem> {
                 is_wanted = feed.wants_reply(*input_seq);
                 feed.reply_in_flight(*input_seq);
             }
-            Shown::Text(text) if is_wanted => feed.push_text(text.clone(), &mut out),
+            Shown::Text(text) if is_wanted => {
+                feed.push_text(Arc::new(message_id(99)), text.clone(), &mut out);
+            }
             Shown::Text(_) => {}
         }
     }
@@ -66,7 +68,7 @@ fn in_words(event: &FeedEvent) -> String {
     match event {
         FeedEvent::Start { seq, .. } => format!("start {seq}"),
         FeedEvent::UserMessage { message, .. } => format!("user {}", message.content),
-        FeedEvent::Token(text) => format!("token {text}"),
+        FeedEvent::Token { content: text, .. } => format!("token {text}"),
         FeedEvent::ToolCall(call) => format!("asks {}", call.call_id),
         FeedEvent::ToolResult { call_id, output } => format!("{call_id} {}", output.content),
         FeedEvent::ApprovalRequired { command, .. } => format!("may it {command}"),
@@ -408,7 +410,7 @@ struct Reader {
 impl Reader {
     fn read(&mut self, item: &FeedItem) {
         match &item.event {
-            FeedEvent::Token(piece) => self.text.push_str(piece),
+            FeedEvent::Token { content: piece, .. } => self.text.push_str(piece),
             FeedEvent::Rewind { bytes, .. } => self.text.truncate(usize::try_from(*bytes).unwrap()),
             FeedEvent::Message { content, .. } => {
                 assert_eq!(self.text, *content, "at {}", item.id);

@@ -51,7 +51,7 @@ impl Scene {
 
     fn asks_the_model(&mut self) {
         let input_seq = self.live.last_seq();
-        let in_flight = InFlight::new(message_id(99), input_seq, "echo/echo".to_owned());
+        let in_flight = InFlight::new(message_id(99), None, input_seq, "echo/echo".to_owned());
         self.live.in_flight = Some(in_flight);
     }
 
@@ -123,7 +123,7 @@ impl Watching {
     fn takes(&mut self, piece: Piece) {
         match piece {
             Piece::ReplyBegins(input_seq) => self.feed.reply_in_flight(input_seq),
-            Piece::Text(text) => self.feed.push_text(text, &mut self.seen),
+            Piece::Text(id, text) => self.feed.push_text(id, text, &mut self.seen),
             Piece::Record(record) => self.feed.push_record(&record, &mut self.seen),
         }
     }
@@ -134,15 +134,15 @@ impl Watching {
         let mut is_text = false;
         for item in &self.seen {
             match (&item.event, told.last_mut().filter(|_| is_text)) {
-                (FeedEvent::Token(text), Some(last)) => last.push_str(text),
-                (FeedEvent::Token(text), None) => told.push(format!("text {text}")),
+                (FeedEvent::Token { content: text, .. }, Some(last)) => last.push_str(text),
+                (FeedEvent::Token { content: text, .. }, None) => told.push(format!("text {text}")),
                 (FeedEvent::UserMessage { message, .. }, _) => {
                     told.push(format!("user {}", message.content));
                 }
                 (FeedEvent::Message { content, .. }, _) => told.push(format!("message {content}")),
                 (other, _) => told.push(format!("{other:?}")),
             }
-            is_text = matches!(item.event, FeedEvent::Token(_));
+            is_text = matches!(item.event, FeedEvent::Token { .. });
         }
         told
     }
@@ -193,7 +193,7 @@ fn one_who_comes_new_is_given_the_text_so_far_in_one_piece() {
         panic!("it is up to date");
     };
     assert!(
-        matches!(&pieces[..], [Piece::ReplyBegins(Seq(3)), Piece::Text(text)] if text == "hello you")
+        matches!(&pieces[..], [Piece::ReplyBegins(Seq(3)), Piece::Text(_, text)] if text == "hello you")
     );
     assert!(!more);
 }
@@ -466,7 +466,7 @@ fn put_together(seen: &[FeedItem]) -> Vec<String> {
     let mut messages = Vec::new();
     for item in seen {
         match &item.event {
-            FeedEvent::Token(piece) => text.push_str(piece),
+            FeedEvent::Token { content: piece, .. } => text.push_str(piece),
             FeedEvent::Rewind { bytes, .. } => text.truncate(usize::try_from(*bytes).unwrap()),
             FeedEvent::Message { content, .. } => {
                 assert_eq!(text, *content, "at {}", item.id);

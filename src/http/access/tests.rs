@@ -2,6 +2,15 @@ use super::*;
 
 const HOST: (&str, &str) = ("Host", "localhost:8080");
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
+/// When all requests of these tests come.
+const NOW: u64 = 1_700_000_000_000_000;
+
+fn check(settings: &AccessSettings, head: &HeadView<'_>) -> Result<Caller, Problem> {
+    super::check(settings, head, Timestamp::from_micros(NOW))
+}
+
 fn status(settings: &AccessSettings, head: &HeadView<'_>) -> u16 {
     check(settings, head).map_or_else(|problem| problem.status(), |_| 200)
 }
@@ -10,6 +19,7 @@ fn get<'a>(target: &'a str, headers: &'a [(&'a str, &'a str)]) -> HeadView<'a> {
     HeadView {
         method: "GET",
         target,
+        authority: None,
         version: Version::Http11,
         headers,
         peer: IpAddr::from([127, 0, 0, 1]),
@@ -110,6 +120,46 @@ fn without_a_token_only_this_machine_may_call_and_only_directly() {
     for (headers, expected) in table {
         let head = get("/api/v1/agents", headers);
         assert_eq!(status(&settings, &head), *expected, "{headers:?}");
+    }
+}
+
+#[test]
+fn the_name_in_a_target_must_be_known_as_well_as_the_host() {
+    let settings = AccessSettings {
+        allowed_hosts: vec![
+            "box.lan".into(),
+            "proxy.lan:80".into(),
+            "tls.lan:443".into(),
+        ],
+        ..AccessSettings::default()
+    };
+    let ours = ("Origin", "http://127.0.0.1:8080");
+    let table: &[(Option<&str>, Headers<'_>, u16)] = &[
+        (Some("localhost:8080"), &[HOST], 200),
+        (Some("127.0.0.1:8080"), &[HOST], 200),
+        (Some("[::1]"), &[HOST], 200),
+        (Some("BOX.lan:7"), &[HOST], 200),
+        (Some("proxy.lan"), &[HOST], 200),
+        (Some("proxy.lan:80"), &[HOST], 200),
+        (Some("proxy.lan:81"), &[HOST], 403),
+        (Some("proxy.lan:443"), &[HOST], 403),
+        (None, &[("Host", "tls.lan")], 200),
+        (None, &[("Host", "tls.lan:80")], 403),
+        (Some("evil.example"), &[HOST], 403),
+        (Some("localhost"), &[("Host", "evil.example")], 403),
+        (Some("localhost"), &[], 403),
+        // A page is of the name that counts.
+        (Some("127.0.0.1:8080"), &[HOST, ours], 200),
+        (
+            Some("localhost:8080"),
+            &[("Host", "127.0.0.1:8080"), ours],
+            403,
+        ),
+    ];
+    for (authority, headers, want) in table {
+        let mut head = get("/api/v1/agents", headers);
+        head.authority = *authority;
+        assert_eq!(status(&settings, &head), *want, "{authority:?} {headers:?}");
     }
 }
 
@@ -344,4 +394,89 @@ fn callers_survive_the_way_to_the_server() {
         assert_eq!(Caller::of_word(caller.word()), Some(caller));
     }
     assert_eq!(Caller::of_word("root"), None);
+}
+
+#[test]
+fn a_ticket_lets_its_holder_in_and_the_rules_for_pages_hold() {
+    const ID: &str = "session_01J0000000000000000000000A";
+    let key = TicketKey::new("k");
+    let session = SessionId::parse(ID).unwrap();
+    let ticket = |at: u64| {
+        let now = Timestamp::from_micros(at);
+        key.issue(&session, ticket::Principal::Owner, now).text
+    };
+    let good = ticket(NOW);
+    let old = ticket(NOW - 900_000_000);
+    let events = |query: &str| format!("/api/v1/sessions/{ID}/events?{query}");
+    let local = AccessSettings {
+        tickets: Some(key.clone()),
+        allowed_hosts: vec!["box.lan".into()],
+        allowed_origins: vec!["https://app.example".into()],
+        ..AccessSettings::default()
+    };
+    let guarded = AccessSettings {
+        api_token: Some(Token::new("t")),
+        ..local.clone()
+    };
+    let answers = |target: &str, headers: &[(&str, &str)]| {
+        [&local, &guarded].map(|settings| {
+            let mut head = get(target, headers);
+            // A browser of another account.
+            head.account = Account::Stranger;
+            match check(settings, &head) {
+                Ok(caller) => {
+                    assert_eq!(caller, Caller::Ticket, "{target}");
+                    200
+                }
+                Err(problem) => {
+                    assert!(!String::from_utf8(problem.body()).unwrap().contains(&good));
+                    problem.status()
+                }
+            }
+        })
+    };
+    let bearer = ("Authorization", "Bearer t");
+    for (query, want) in [
+        (format!("ticket={good}"), [200, 200]),
+        (format!("readonly=true&ticket={good}&history=3"), [200, 200]),
+        (format!("ticket={old}"), [401, 401]),
+        (format!("ticket={good}0"), [401, 401]),
+        (format!("ticket={good}&ticket={good}"), [401, 401]),
+        ("ticket=".to_owned(), [401, 401]),
+        ("ticket".to_owned(), [401, 401]),
+        // None at all: the usual rules.
+        ("tickets=x".to_owned(), [403, 401]),
+        ("ticket=%zz".to_owned(), [403, 401]),
+    ] {
+        assert_eq!(answers(&events(&query), &[HOST]), want, "{query}");
+    }
+    // What a ticket says is not mended by a token.
+    assert_eq!(answers(&events("ticket=x"), &[HOST, bearer]), [401, 401]);
+    for elsewhere in ["", "/messages", "/stream", "/ticket"] {
+        let target = format!("/api/v1/sessions/{ID}{elsewhere}?ticket={good}");
+        assert_eq!(answers(&target, &[HOST]), [403, 401], "{target}");
+    }
+    let table: &[(Headers<'_>, [u16; 2])] = &[
+        (&[("Host", "box.lan:1")], [200, 200]),
+        // With a token, the name is a proxy's matter.
+        (&[("Host", "evil.example")], [403, 200]),
+        (&[HOST, ("X-Forwarded-For", "1.2.3.4")], [403, 200]),
+        (&[HOST, ("Origin", "https://app.example")], [200, 200]),
+        (&[HOST, ("Origin", "http://localhost:8080")], [200, 200]),
+        (&[HOST, ("Origin", "https://localhost:8080")], [403, 200]),
+        (&[HOST, ("Origin", "https://evil.example")], [403, 403]),
+        (&[HOST, ("Origin", "null")], [403, 403]),
+        (&[HOST, ("Sec-Fetch-Site", "cross-site")], [403, 403]),
+        (&[HOST, ("Sec-Fetch-Site", "same-origin")], [200, 200]),
+    ];
+    let target = events(&format!("ticket={good}"));
+    for (headers, want) in table {
+        assert_eq!(answers(&target, headers), *want, "{headers:?}");
+    }
+    let mut from_elsewhere = get(&target, &[HOST]);
+    from_elsewhere.peer = IpAddr::from([192, 168, 1, 7]);
+    assert_eq!(status(&local, &from_elsewhere), 403);
+    assert_eq!(status(&guarded, &from_elsewhere), 200);
+    let without_key = AccessSettings::default();
+    assert_eq!(status(&without_key, &get(&target, &[HOST])), 401);
 }

@@ -1,5 +1,6 @@
 //! What becomes of a head: a request that may send its body, or an answer at once. Pure.
 
+use crate::domain::time::Timestamp;
 use crate::http::access::{self, AccessSettings, Account, HeadView};
 use crate::http::gate::body::Body;
 use crate::http::gate::framing::AnswerSettings;
@@ -15,6 +16,7 @@ pub(super) struct Rules<'a> {
     pub(super) account: Account,
     pub(super) head_bytes_max: usize,
     pub(super) body_bytes_max: usize,
+    pub(super) now: Timestamp,
     /// The `Date` line of an answer given now.
     pub(super) date: &'a [u8],
 }
@@ -87,7 +89,7 @@ fn admit(
     stamp: Stamp<'_>,
     rules: &Rules<'_>,
 ) -> Result<Arriving, Problem> {
-    let caller = access::check(rules.access, view)?;
+    let caller = access::check(rules.access, view, rules.now)?;
     Ok(Arriving {
         head_bytes: head.bytes,
         head: head.forwarded(stamp, caller),

@@ -421,12 +421,14 @@ impl Conn {
             conn: self.id,
             key: &env.key,
         };
+        let now = SystemTime::now();
         let rules = Rules {
+            now: now.into(),
             access: &env.access,
             account,
             head_bytes_max: env.limits.head_bytes_max,
             body_bytes_max: env.limits.body_bytes_max,
-            date: env.date.at(SystemTime::now()),
+            date: env.date.at(now),
         };
         match admission::judge(&self.inbound, stamp, &rules) {
             Admission::Incomplete => {}

@@ -4,16 +4,18 @@
 //! - a head that two readers could take differently is refused: what tiny_http gets has one
 //!   meaning, and no client can smuggle a second request in a first;
 //! - what a client says about a hop (`Connection`, `Transfer-Encoding`, …) or in our name
-//!   (`X-Gate-…`) ends here, and so do tokens.
+//!   (`X-Gate-…`) ends here, and so do tokens and tickets.
 //!
 //! Source: RFC 9112, sections 2 to 6 and 11.2.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::net::IpAddr;
 
 use crate::base::socket_owner::Ends;
-use crate::http::access::{Account, Caller, HeadView, Version};
+use crate::http::access::{Account, Caller, HeadView, Version, host_of};
 use crate::http::problem::Problem;
+use crate::http::ticket;
 
 /// The most headers a head may have.
 pub(super) const HEADERS_MAX: usize = 64;
@@ -43,7 +45,10 @@ pub(super) struct Head<'a> {
     /// How many bytes it takes, its empty line included.
     pub(super) bytes: usize,
     pub(super) method: &'a str,
-    pub(super) target: &'a str,
+    /// A path with its query, or `*`.
+    pub(super) target: Cow<'a, str>,
+    /// The name by which a target in absolute form calls us, with its port if it has one.
+    pub(super) authority: Option<&'a str>,
     pub(super) version: Version,
     /// Names as sent, values trimmed and ASCII.
     pub(super) headers: Vec<(&'a str, &'a str)>,
@@ -90,11 +95,12 @@ pub(super) fn parse(input: &[u8], head_bytes_max: usize) -> Result<Option<Head<'
         _ => Version::Http11,
     };
     let method = known_method(request.method.unwrap_or_default())?;
-    let target = plain_target(request.path.unwrap_or_default())?;
+    let (authority, target) = target(method, request.path.unwrap_or_default())?;
     let headers = plain_headers(request.headers)?;
     let view = HeadView {
         method,
-        target,
+        target: &target,
+        authority,
         version,
         headers: &headers,
         // No rule of this file looks at them.
@@ -108,6 +114,7 @@ pub(super) fn parse(input: &[u8], head_bytes_max: usize) -> Result<Option<Head<'
         bytes,
         method,
         target,
+        authority,
         version,
         headers,
         framing,
@@ -120,7 +127,8 @@ impl<'a> Head<'a> {
     pub(super) fn view(&self, peer: IpAddr, account: Account) -> HeadView<'_> {
         HeadView {
             method: self.method,
-            target: self.target,
+            target: &self.target,
+            authority: self.authority,
             version: self.version,
             headers: &self.headers,
             peer,
@@ -136,14 +144,15 @@ impl<'a> Head<'a> {
     /// The head for the server, without its empty line: the body's length is still to come.
     pub(super) fn forwarded(&self, stamp: Stamp<'_>, caller: Caller) -> Vec<u8> {
         let named: Vec<String> = self.connection_options().collect();
-        let mut text = Vec::with_capacity(self.bytes + 240);
+        let target = ticket::without(&self.target);
+        let mut text = Vec::with_capacity(self.bytes + 280);
         let version = match self.version {
             Version::Http10 => "1.0",
             Version::Http11 => "1.1",
         };
         put(
             &mut text,
-            format_args!("{} {} HTTP/{version}\r\n", self.method, self.target),
+            format_args!("{} {target} HTTP/{version}\r\n", self.method),
         );
         for (name, value) in &self.headers {
             if !ends_here(&name.to_ascii_lowercase(), &named) {
@@ -223,14 +232,44 @@ fn known_method(method: &str) -> Result<&str, Problem> {
     }
 }
 
-fn plain_target(target: &str) -> Result<&str, Problem> {
+/// What is asked for, and of whom, where the target says that too.
+///
+/// Source: RFC 9112, section 3.2.
+fn target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a str>, Cow<'a, str>), Problem> {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\');
-    match target.starts_with('/') && target.bytes().all(is_plain) {
-        true => Ok(target),
-        false => Err(bad(
-            "the target must be a path that begins with `/`, in ASCII; percent-encode the rest",
-        )),
+    if !target.bytes().all(is_plain) {
+        return Err(bad("the target must be in ASCII; percent-encode the rest"));
     }
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return Ok((None, Cow::Borrowed(target)));
+    }
+    let (authority, rest) = absolute(target).ok_or_else(|| {
+        bad("the target must be a path that begins with `/`, or `http://host[:port]/path`")
+    })?;
+    Ok((
+        Some(authority),
+        match rest {
+            // As the last of several proxies sends it on.
+            "" if method == "OPTIONS" => Cow::Borrowed("*"),
+            rest if rest.starts_with('/') => Cow::Borrowed(rest),
+            rest => Cow::Owned(format!("/{rest}")),
+        },
+    ))
+}
+
+/// Authority and path, with its query, of a target in absolute form.
+fn absolute(target: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = target.split_once("://")?;
+    // TLS ends at a proxy, which may send on what it was sent.
+    let is_http = ["http", "https"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known));
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    // Names and passwords in URLs are for misleading people.
+    let is_good =
+        !authority.contains('@') && host_of(authority).is_some_and(|host| !host.is_empty());
+    (is_http && is_good).then_some((authority, rest))
 }
 
 fn plain_headers<'a>(headers: &[httparse::Header<'a>]) -> Result<Vec<(&'a str, &'a str)>, Problem> {

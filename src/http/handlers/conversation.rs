@@ -2,11 +2,12 @@
 
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::engine::{Begin, NewMessage, Presence};
+use crate::http::access::Caller;
 use crate::http::answer::Answer;
 use crate::http::context::Context;
 use crate::http::handlers::{Request, Work, key_of};
 use crate::http::headers::{self, EVENT_STREAM};
-use crate::http::jobs::Job;
+use crate::http::jobs::{Job, STREAM_HEADERS};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::wire::{Approve, EventPage, MessageList, Say, StoredBody};
@@ -38,7 +39,7 @@ pub(super) fn post_message(
     request: &dyn Request,
 ) -> Result<Work, Problem> {
     let message = new_message(request)?;
-    if headers::prefers_async(request.header("Prefer")) {
+    if headers::prefers_async(request.list("Prefer").as_deref()) {
         return submit(context, &id, message).map(Work::Answer);
     }
     Ok(Work::Wait(Job::Ask { id, message }))
@@ -75,17 +76,26 @@ fn new_message(request: &dyn Request) -> Result<NewMessage, Problem> {
     })
 }
 
-/// A stream for those who ask for one, else a page of the log. `HEAD` gets the head of a page: a
-/// stream without a body would never end.
+/// A stream for those who ask for one, else a page of the log.
 pub(super) fn events(
     context: &Context,
     id: SessionId,
     request: &dyn Request,
     query: &Query,
 ) -> Result<Work, Problem> {
-    let wants_stream = headers::asks_for(request.header("Accept"), EVENT_STREAM);
-    if wants_stream && request.method() != "HEAD" {
-        return attach(id, request, query).map(Work::Wait);
+    let accept = request.list("Accept");
+    let accept = accept.as_deref();
+    let has_ticket = request.caller() == Caller::Ticket;
+    if has_ticket && !headers::accepts(accept, EVENT_STREAM) {
+        let detail = "a ticket opens the stream alone: `Accept` must admit text/event-stream";
+        return Err(Problem::new(406, detail));
+    }
+    if has_ticket || headers::asks_for(accept, EVENT_STREAM) {
+        let attach = Attach::read(request, query)?;
+        return match request.method() {
+            "HEAD" => head_of_stream(context, &id, attach).map(Work::Answer),
+            _ => Ok(Work::Wait(attach.job(id))),
+        };
     }
     let limit = query.number("limit", EVENTS_DEFAULT, 1..=EVENTS_MAX)?;
     let after = query.parsed("after", "the number of an event", |text| {
@@ -98,16 +108,48 @@ pub(super) fn events(
     Ok(Work::Answer(Answer::json(200, &page)))
 }
 
-pub(super) fn attach(id: SessionId, request: &dyn Request, query: &Query) -> Result<Job, Problem> {
-    let history = query.number("history", HISTORY_DEFAULT, 0..=HISTORY_MAX)?;
-    let seen = headers::last_event_id(request.header("Last-Event-ID"), query.get("last_event_id"))?;
-    Ok(Job::Attach {
-        id,
-        begin: seen.map_or(Begin::Now { history }, Begin::After),
-        presence: Presence {
-            is_readonly: query.flag("readonly")?,
-            detaches_others: query.flag("detach_others")?,
-        },
+/// How somebody wants to watch.
+pub(super) struct Attach {
+    begin: Begin,
+    presence: Presence,
+}
+
+impl Attach {
+    /// Errors: 400.
+    pub(super) fn read(request: &dyn Request, query: &Query) -> Result<Attach, Problem> {
+        let history = query.number("history", HISTORY_DEFAULT, 0..=HISTORY_MAX)?;
+        let header = request.header("Last-Event-ID");
+        let seen = headers::last_event_id(header, query.get("last_event_id"))?;
+        let may_take_part = request.caller() != Caller::Ticket;
+        Ok(Attach {
+            begin: seen.map_or(Begin::Now { history }, Begin::After),
+            presence: Presence {
+                is_readonly: query.flag("readonly")? || !may_take_part,
+                detaches_others: query.flag("detach_others")? && may_take_part,
+            },
+        })
+    }
+
+    /// What it leads to.
+    pub(super) fn job(self, id: SessionId) -> Job {
+        Job::Attach {
+            id,
+            begin: self.begin,
+            presence: self.presence,
+        }
+    }
+}
+
+/// What the stream would begin with. Who asks for that only takes no part.
+fn head_of_stream(context: &Context, id: &SessionId, attach: Attach) -> Result<Answer, Problem> {
+    let looks_on = Presence {
+        is_readonly: true,
+        detaches_others: false,
+    };
+    let subscription = context.sessions.subscribe(id, attach.begin, looks_on)?;
+    Ok(match subscription.has_nothing_left() {
+        true => Answer::nothing(),
+        false => Answer::head_of_stream(&STREAM_HEADERS),
     })
 }
 

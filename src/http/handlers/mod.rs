@@ -25,8 +25,19 @@ pub trait Request {
     fn path(&self) -> &str;
     /// What stands after the `?`; empty without one.
     fn query(&self) -> &str;
-    /// The value of a header, if it stands there.
-    fn header(&self, name: &str) -> Option<&str>;
+    /// The values of a header, in order.
+    fn values(&self, name: &str) -> Vec<&str>;
+    /// The value of a header that has one, if it stands there; see [`headers::check_single`].
+    fn header(&self, name: &str) -> Option<&str> {
+        self.values(name).first().copied()
+    }
+    /// The list that a header is, if it stands there: it may be spread over several.
+    ///
+    /// Source: RFC 9110, section 5.3.
+    fn list(&self, name: &str) -> Option<String> {
+        let values = self.values(name);
+        (!values.is_empty()).then(|| values.join(", "))
+    }
     /// The whole body.
     fn body(&self) -> &[u8];
     /// By what right it was let in.
@@ -50,8 +61,10 @@ pub enum Work {
 pub fn work(context: &Context, request: &dyn Request) -> Result<Work, Problem> {
     let route = Route::parse(request.method(), request.path())?;
     callers::check(&route, request.caller(), request.ends())?;
-    check_accept(&route, request.header("Accept"))?;
+    headers::check_single(|name| request.values(name))?;
+    check_accept(&route, request.list("Accept").as_deref())?;
     if !request.body().is_empty() {
+        headers::check_coding(request.list("Content-Encoding").as_deref())?;
         headers::check_json(request.header("Content-Type"))?;
     }
     let query = Query::parse(request.query())?;
@@ -61,6 +74,7 @@ pub fn work(context: &Context, request: &dyn Request) -> Result<Work, Problem> {
         Route::Events(id) => return conversation::events(context, id, request, &query),
         Route::Approve(id) => return conversation::approve(id, request).map(Work::Wait),
         Route::Cancel(id) => return Ok(Work::Wait(Job::Cancel { id })),
+        Route::IssueTicket(id) => sessions::issue_ticket(context, &id)?,
         Route::ListMessages(id) => conversation::messages(context, &id, &query)?,
         Route::ListSessions => sessions::list(context, &query)?,
         Route::CreateSession => sessions::create(context, request)?,
@@ -97,6 +111,7 @@ fn check_accept(route: &Route, accept: Option<&str>) -> Result<(), Problem> {
         | Route::DeleteSession(_)
         | Route::ListMessages(_)
         | Route::PostMessage(_)
+        | Route::IssueTicket(_)
         | Route::Approve(_)
         | Route::Cancel(_)
         | Route::ReloadAgents

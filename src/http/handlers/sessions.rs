@@ -1,5 +1,7 @@
 //! Sessions: begin, list, show, change and end them.
 
+use std::time::SystemTime;
+
 use crate::domain::event::Status;
 use crate::domain::ids::SessionId;
 use crate::engine::ListQuery;
@@ -8,7 +10,8 @@ use crate::http::context::Context;
 use crate::http::handlers::{Request, key_of};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
-use crate::http::wire::{Change, NewSession, SessionBody, SessionList};
+use crate::http::ticket::Principal;
+use crate::http::wire::{Change, NewSession, SessionBody, SessionList, TicketBody};
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
@@ -50,6 +53,20 @@ fn parse_status(word: &str) -> Option<Status> {
     ]
     .into_iter()
     .find(|status| status.as_str() == word)
+}
+
+/// A ticket for the session's stream, for whom the request came from. It opens something: no cache may
+/// keep it.
+pub(super) fn issue_ticket(context: &Context, id: &SessionId) -> Result<Answer, Problem> {
+    context.sessions.show(id)?;
+    let now = SystemTime::now().into();
+    // Whoever comes so far is the owner, or has the owner's token.
+    let ticket = context.tickets.issue(id, Principal::Owner, now);
+    let body = TicketBody {
+        ticket: &ticket.text,
+        expires_at: ticket.expires_at,
+    };
+    Ok(Answer::json(200, &body).with_header("Cache-Control", "no-store"))
 }
 
 pub(super) fn show(context: &Context, id: &SessionId) -> Result<Answer, Problem> {

@@ -12,6 +12,7 @@ struct Asked {
     headers: Vec<(&'static str, &'static str)>,
     query: &'static str,
     body: &'static str,
+    caller: Option<Caller>,
 }
 
 impl Request for Asked {
@@ -27,9 +28,9 @@ impl Request for Asked {
         self.query
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| *value)
+    fn values(&self, name: &str) -> Vec<&str> {
+        let named = self.headers.iter().filter(|(known, _)| *known == name);
+        named.map(|(_, value)| *value).collect()
     }
 
     fn body(&self) -> &[u8] {
@@ -37,7 +38,7 @@ impl Request for Asked {
     }
 
     fn caller(&self) -> Caller {
-        Caller::Local
+        self.caller.unwrap_or(Caller::Local)
     }
 
     fn ends(&self) -> Ends {
@@ -80,7 +81,12 @@ fn attached(query: &'static str, last_event_id: Option<&'static str>) -> Result<
         query,
         ..Asked::default()
     };
-    conversation::attach(id(), &request, &Query::parse(query)?)
+    attaches(&request)
+}
+
+fn attaches(request: &Asked) -> Result<Job, Problem> {
+    let query = Query::parse(request.query)?;
+    Ok(conversation::Attach::read(request, &query)?.job(id()))
 }
 
 #[test]
@@ -131,6 +137,28 @@ fn an_attaching_client_says_how_it_takes_part() {
         assert_eq!(presence.is_readonly, readonly, "{query}");
         assert_eq!(presence.detaches_others, detaches, "{query}");
     }
+    let with_ticket = Asked {
+        query: "readonly=false&detach_others=true",
+        caller: Some(Caller::Ticket),
+        ..Asked::default()
+    };
+    let Job::Attach { presence, .. } = attaches(&with_ticket).unwrap() else {
+        panic!("a ticket attaches");
+    };
+    assert!(presence.is_readonly && !presence.detaches_others);
+}
+
+#[test]
+fn a_list_may_be_spread_over_several_headers() {
+    let request = Asked {
+        headers: vec![("Accept", "text/html"), ("Accept", "application/json")],
+        ..Asked::default()
+    };
+    assert_eq!(
+        request.list("Accept").as_deref(),
+        Some("text/html, application/json")
+    );
+    assert_eq!(request.list("Prefer"), None);
 }
 
 #[test]

@@ -16,6 +16,13 @@ use crate::http::server::{Incoming, StreamWriter};
 use crate::http::sse::{self, Audience};
 use crate::http::streams::Streams;
 
+/// The headers of every stream.
+pub const STREAM_HEADERS: [(&str, &str); 3] = [
+    ("Content-Type", EVENT_STREAM),
+    ("Cache-Control", "no-store"),
+    ("X-Accel-Buffering", "no"),
+];
+
 /// What a batch may leave allocated: bytes, and events.
 const BYTES_KEPT: usize = 16 << 10;
 const ITEMS_KEPT: usize = 64;
@@ -30,8 +37,8 @@ pub struct Relay {
     keep_alive: Duration,
     /// When something was last sent.
     quiet_since: Instant,
-    /// What the stream begins with, until it has begun.
-    greeting: &'static [u8],
+    /// Whether an event was sent.
+    has_begun: bool,
     /// Nothing more will come.
     is_ending: bool,
 }
@@ -78,12 +85,7 @@ impl Relay {
         audience: Audience,
         incoming: Incoming,
     ) -> Option<Box<Relay>> {
-        let headers = [
-            ("Content-Type", EVENT_STREAM),
-            ("Cache-Control", "no-store"),
-            ("X-Accel-Buffering", "no"),
-        ];
-        let writer = match incoming.into_stream(200, &headers) {
+        let writer = match incoming.into_stream(200, &STREAM_HEADERS) {
             Ok(writer) => writer,
             Err(error) => {
                 client_left(&error);
@@ -97,7 +99,7 @@ impl Relay {
             audience,
             keep_alive: context.settings.keep_alive_interval,
             quiet_since: Instant::now(),
-            greeting: sse::RETRY,
+            has_begun: false,
             is_ending: false,
         }))
     }
@@ -117,7 +119,7 @@ impl Relay {
             audience: Audience::Session,
             keep_alive,
             quiet_since: Instant::now(),
-            greeting: sse::RETRY,
+            has_begun: false,
             is_ending: false,
         })
     }
@@ -156,8 +158,6 @@ impl Relay {
             return Ok(Progress::Ended);
         }
         desk.clear();
-        desk.bytes
-            .extend_from_slice(std::mem::take(&mut self.greeting));
         let progress = match self.watch.look() {
             Wake::Gone => return Ok(Progress::Gone),
             Wake::Stopped => end_because(desk, "server is shutting down"),
@@ -167,6 +167,7 @@ impl Relay {
         if progress == Progress::Quiet && desk.bytes.is_empty() && self.due() <= Instant::now() {
             desk.bytes.extend_from_slice(sse::KEEP_ALIVE);
         }
+        self.has_begun = self.has_begun || sse::add_retry(&mut desk.bytes);
         Ok(match self.send(&desk.bytes)? {
             true => progress,
             false => Progress::Full,

@@ -84,10 +84,15 @@ impl Incoming {
         self.head.url.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// The first value of a header, by its name in any case. Headers of the hop (`Connection`) and
+    /// The values of a header, by its name in any case, in order. Headers of the hop (`Connection`) and
     /// tokens never come so far; `Content-Length` is there exactly if the client spoke of a body.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        all(&self.head.headers, name).collect()
+    }
+
+    /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        find(&self.head.headers, name)
+        all(&self.head.headers, name).next()
     }
 
     /// Where the client's connection comes from.
@@ -125,7 +130,12 @@ impl Incoming {
 
     /// Answers with a whole body; to a `HEAD`, with its headers alone.
     pub fn respond(mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
-        self.answer(status, headers, body);
+        self.answer(status, headers, Some(body));
+    }
+
+    /// Answers a `HEAD` whose `GET` would be answered with a stream.
+    pub fn respond_without_body(mut self, status: u16, headers: &[(&str, &str)]) {
+        self.answer(status, headers, None);
     }
 
     /// Answers with problem details.
@@ -164,20 +174,22 @@ impl Incoming {
                 .iter()
                 .map(|(name, value)| (*name, value.as_str())),
         );
-        self.answer(problem.status(), &headers, &problem.body());
+        self.answer(problem.status(), &headers, Some(&problem.body()));
     }
 
-    fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
+    fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: Option<&[u8]>) {
         let Some(writer) = self.writer.take() else {
             return;
         };
         let mut text = status_line(status, headers);
-        let has_body = !matches!(status, 204 | 304);
-        if has_body {
+        let body = body.filter(|_| !matches!(status, 204 | 304));
+        if let Some(body) = body {
             put_header(&mut text, "Content-Length", &body.len().to_string());
         }
         text.extend_from_slice(b"\r\n");
-        if has_body && self.head.method != Method::Head {
+        if let Some(body) = body
+            && self.head.method != Method::Head
+        {
             text.extend_from_slice(body);
         }
         self.senders.send(writer, text);
@@ -208,13 +220,13 @@ impl Head {
 
 /// The first value of a header of a request.
 pub(super) fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    find(request.headers(), name)
+    all(request.headers(), name).next()
 }
 
-fn find<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
+fn all<'a>(headers: &'a [Header], name: &str) -> impl Iterator<Item = &'a str> {
     headers
         .iter()
-        .find(|header| header.field.as_str().as_str().eq_ignore_ascii_case(name))
+        .filter(move |header| header.field.as_str().as_str().eq_ignore_ascii_case(name))
         .map(|header| header.value.as_str())
 }
 

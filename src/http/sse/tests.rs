@@ -16,6 +16,13 @@ fn message_id() -> MessageId {
     MessageId::parse(MESSAGE).unwrap()
 }
 
+fn token(content: &str) -> FeedEvent {
+    FeedEvent::Token {
+        message_id: Arc::new(message_id()),
+        content: content.to_owned(),
+    }
+}
+
 fn call_id() -> CallId {
     CallId::parse("c1").unwrap()
 }
@@ -41,9 +48,9 @@ fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
             true,
         ),
         (
-            FeedEvent::Token(text("a\n\r\u{2028}\"ä\0")),
+            token("a\n\r\u{2028}\"ä\0"),
             "token",
-            text("{\"content\":\"a\\n\\r\u{2028}\\\"ä\\u0000\"}"),
+            format!("{{\"content\":\"a\\n\\r\u{2028}\\\"ä\\u0000\",\"message_id\":\"{MESSAGE}\"}}"),
             true,
         ),
         (
@@ -211,7 +218,7 @@ fn a_turn_is_shown_what_belongs_to_it_and_nothing_else() {
 #[test]
 fn whatever_the_text_an_event_stays_one_event() {
     let text = "\n\ndata: forged\r\rid: 1\u{85}\u{2029}\n\n";
-    let shown = bytes_for(Audience::Turn, "1", FeedEvent::Token(text.to_owned()));
+    let shown = bytes_for(Audience::Turn, "1", token(text));
     let lines: Vec<&str> = shown.trim_end().split(['\n', '\r']).collect();
     assert_eq!(lines.len(), 3, "{shown:?}");
     let data = lines[2].strip_prefix("data: ").unwrap();
@@ -223,7 +230,24 @@ fn whatever_the_text_an_event_stays_one_event() {
 fn a_comment_is_one_line() {
     let mut out = Vec::new();
     push_comment(&mut out, "too slow\nevent: forged\r\n");
-    assert_eq!(out, b": too slow event: forged  \n\n");
+    assert_eq!(out, b": too slow event: forged  \n");
+}
+
+#[test]
+fn the_first_event_says_when_to_come_back_and_a_comment_never_makes_one() {
+    let mut out = Vec::new();
+    push_comment(&mut out, "the end");
+    let comment = out.clone();
+    assert!(!add_retry(&mut out) && !add_retry(&mut Vec::new()));
+    assert_eq!(out, comment);
+    for first in [
+        bytes_for(Audience::Turn, "1", FeedEvent::Cancelled).into_bytes(),
+        DETACHED.to_vec(),
+    ] {
+        let mut batch = [&first[..], &comment].concat();
+        assert!(add_retry(&mut batch));
+        assert_eq!(batch, [b"retry: 1000\n", &first[..], &comment].concat());
+    }
 }
 
 #[test]
@@ -286,4 +310,26 @@ fn the_session_comes_with_its_last_messages() {
     );
     assert_eq!(bytes_for(Audience::Session, "4+0", event.clone()), want);
     assert_eq!(bytes_for(Audience::Turn, "4+0", event), "");
+}
+
+#[test]
+fn the_documentation_has_every_event_and_whom_it_is_for() {
+    const PAGE: &str = include_str!("../../../docs/api.md");
+    let (_, events) = PAGE
+        .split_once("| event | | data |\n|---|---|---|\n")
+        .unwrap();
+    let rows = events.lines().take_while(|line| line.starts_with('|'));
+    let mut of_page: Vec<(&str, bool)> = rows
+        .map(|row| (row.split('`').nth(1).unwrap(), row.contains("` | ● |")))
+        .collect();
+    let events = table();
+    let mut known: Vec<(&str, bool)> = events
+        .iter()
+        .map(|(_, name, _, is_for_turn)| (*name, *is_for_turn))
+        .chain([("session", false), ("detached", false)])
+        .collect();
+    known.sort_unstable();
+    known.dedup();
+    of_page.sort_unstable();
+    assert_eq!(of_page, known);
 }

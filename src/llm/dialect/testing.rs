@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Answer, Decoder, Fault};
 use crate::base::sse;
+use crate::domain::code::NoticeCode;
 use crate::domain::event::{ToolCall, ToolOutput};
 use crate::domain::ids::{AgentName, CallId};
 use crate::domain::message::{Message, Reply};
@@ -25,7 +26,7 @@ impl Sink for Pieces {
         Ok(())
     }
 
-    fn notice(&mut self, _code: &'static str, _message: String) {}
+    fn notice(&mut self, _code: NoticeCode, _message: String) {}
 }
 
 /// The deltas and the answer of a body that comes in `pieces`.

@@ -20,6 +20,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use crate::base::fs::{File, Fs, Open};
+use crate::domain::code::NoticeCode;
 use crate::domain::event::{Event, FORMAT, OnDisconnect, Record, SessionStart};
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::Summary;
@@ -34,7 +35,7 @@ use self::findings::Findings;
 use self::writer::Writer;
 
 /// The code of the event that stands where one was lost.
-pub const EVENT_LOST: &str = "event_lost";
+pub const EVENT_LOST: &str = NoticeCode::EventLost.as_str();
 
 /// What a look at all of a session's files found.
 #[derive(Debug, Clone, PartialEq)]

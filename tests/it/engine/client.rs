@@ -17,7 +17,7 @@ impl Client {
         for item in items {
             self.cursor = item.id;
             match &item.event {
-                FeedEvent::Token(text) => self.text.push_str(text),
+                FeedEvent::Token { content: text, .. } => self.text.push_str(text),
                 FeedEvent::Rewind { bytes, .. } => {
                     self.rewinds += 1;
                     self.text.truncate(usize::try_from(*bytes).unwrap());
@@ -53,7 +53,7 @@ impl Client {
         let is_enough = Mutex::new(before);
         let items = read_until(subscription, |event| {
             let mut text = is_enough.lock().unwrap();
-            if let FeedEvent::Token(piece) = event {
+            if let FeedEvent::Token { content: piece, .. } = event {
                 text.push_str(piece);
             }
             *text == words

@@ -184,7 +184,7 @@ fn text_that_was_shown_before_the_disk_was_full_stays_and_the_rest_follows() {
         .unwrap();
     read_until(
         &mut stream,
-        |event| matches!(event, FeedEvent::Token(text) if text == "one "),
+        |event| matches!(event, FeedEvent::Token { content: text, .. } if text == "one "),
     );
     world.fill_after(1);
     world.model.release();
@@ -226,7 +226,7 @@ fn a_turn_does_not_pause_for_want_of_those_who_were_told_that_it_goes_on() {
         .unwrap();
     read_until(
         &mut stream,
-        |event| matches!(event, FeedEvent::Token(text) if text == "one "),
+        |event| matches!(event, FeedEvent::Token { content: text, .. } if text == "one "),
     );
     world.fill_after(1);
     world.model.release();

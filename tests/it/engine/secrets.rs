@@ -94,7 +94,9 @@ fn a_secret_that_a_stop_cuts_in_two_does_not_come_together_again() {
         .then(pieces(&["sk-abcdefghij", "."]));
     let id = world.session();
     let mut stream = world.say(&id, "what is it?");
-    read_until(&mut stream, |event| matches!(event, FeedEvent::Token(_)));
+    read_until(&mut stream, |event| {
+        matches!(event, FeedEvent::Token { .. })
+    });
     let world = world.restarted();
     world.sessions.recover(Recovery::TakeUp, || false).unwrap();
     world.wait_for(&id, |event| matches!(event, Event::TurnEnded { .. }));

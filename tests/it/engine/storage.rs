@@ -175,7 +175,7 @@ fn world_on(disk: &Disk) -> World {
 }
 
 fn is_word<'a>(word: &'a str) -> impl Fn(&FeedEvent) -> bool + 'a {
-    move |event| matches!(event, FeedEvent::Token(text) if text.trim() == word)
+    move |event| matches!(event, FeedEvent::Token { content: text, .. } if text.trim() == word)
 }
 
 #[test]

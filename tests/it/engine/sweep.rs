@@ -130,7 +130,7 @@ fn left_over() -> (World, SessionId) {
     let id = world.session();
     read_until(
         &mut world.say(&id, "tell me"),
-        |event| matches!(event, FeedEvent::Token(text) if text == "half"),
+        |event| matches!(event, FeedEvent::Token { content: text, .. } if text == "half"),
     );
     (world.restarted(), id)
 }

@@ -16,6 +16,7 @@ use duragent::http::context::{
     ApiSettings, BrokenAgent, Context, Host, Readiness, ReloadReport, Version,
 };
 use duragent::http::front::{Back, Front, FrontSettings};
+use duragent::http::ticket::TicketKey;
 
 use super::fake_model::FakeModel;
 use super::server::Remote;
@@ -43,6 +44,7 @@ impl LocalApi {
                 request_timeout: Duration::from_secs(60),
                 keep_alive_interval: Duration::from_secs(15),
             },
+            tickets: TicketKey::new("a key of the tests"),
             stop,
         }));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

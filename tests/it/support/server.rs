@@ -548,9 +548,20 @@ impl Remote {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> EventStream {
+        self.try_stream(method, path, headers, body)
+            .unwrap_or_else(|answer| panic!("{method} {path}: {} {}", answer.status, answer.text()))
+    }
+
+    /// Opens what may be a stream of events. Errors: the answer, when it is none.
+    pub fn try_stream(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<EventStream, Answer> {
         let headers = self.with_token(headers);
         open_stream(self.address, method, path, &headers, body)
-            .unwrap_or_else(|answer| panic!("{method} {path}: {} {}", answer.status, answer.text()))
     }
 
     fn with_token<'h>(&'h self, headers: &[(&'h str, &'h str)]) -> Vec<(&'h str, String)> {
@@ -666,6 +677,9 @@ fn open_stream(
         head,
         reader,
         text: Vec::new(),
+        fields: BTreeMap::new(),
+        has_begun: false,
+        message: None,
         comments: Vec::new(),
     })
 }
@@ -747,6 +761,12 @@ pub struct EventStream {
     is_chunked: bool,
     /// What has come and was not taken as an event yet.
     text: Vec<u8>,
+    /// Of an event whose end has not come.
+    fields: BTreeMap<String, String>,
+    /// Whether an event came.
+    has_begun: bool,
+    /// The message whose pieces are coming.
+    message: Option<String>,
     /// The comments so far, keep-alives among them.
     pub comments: Vec<String>,
 }
@@ -758,10 +778,8 @@ impl EventStream {
         let deadline = Instant::now() + PATIENCE;
         loop {
             assert!(Instant::now() < deadline, "no event came for {PATIENCE:?}");
-            while let Some(block) = self.take_block() {
-                if let Some(event) = self.read_block(&block) {
-                    return Some(event);
-                }
+            if let Some(event) = self.take_event() {
+                return Some(event);
             }
             let piece = self.read_piece()?;
             self.text.extend(piece);
@@ -795,16 +813,14 @@ impl EventStream {
     /// Reads until this comment has come; no event may come before it.
     pub fn expect_comment(&mut self, comment: &str) {
         let deadline = Instant::now() + 6 * PATIENCE;
+        assert_eq!(self.take_event(), None, "before the comment {comment:?}");
         while !self.comments.iter().any(|known| known == comment) {
             assert!(Instant::now() < deadline, "no comment {comment:?}");
-            if let Some(block) = self.take_block() {
-                let event = self.read_block(&block);
-                assert_eq!(event, None, "before the comment {comment:?}");
-                continue;
-            }
             let piece = self.read_piece();
             let piece = piece.unwrap_or_else(|| panic!("the stream ended without {comment:?}"));
             self.text.extend(piece);
+            let event = self.take_event();
+            assert_eq!(event, None, "before the comment {comment:?}");
         }
     }
 
@@ -818,33 +834,62 @@ impl EventStream {
         std::iter::from_fn(in_time).collect()
     }
 
-    /// The bytes of one block, without the empty line that ends it.
-    fn take_block(&mut self) -> Option<String> {
-        let end = self.text.windows(2).position(|pair| pair == b"\n\n")?;
-        let block: Vec<u8> = self.text.drain(..end + 2).collect();
-        Some(String::from_utf8(block).unwrap().trim_end().to_owned())
-    }
-
-    /// The event of a block; `None` for one of comments or settings only.
-    fn read_block(&mut self, block: &str) -> Option<Event> {
-        let mut fields = BTreeMap::new();
-        for line in block.lines() {
-            match line.split_once(':') {
+    /// Reads the lines that have come, up to the end of the next event.
+    fn take_event(&mut self) -> Option<Event> {
+        while let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.text.drain(..=end).collect();
+            let line = String::from_utf8(line).unwrap();
+            match line.trim_end_matches('\n').split_once(':') {
                 Some(("", comment)) => self.comments.push(comment.trim().to_owned()),
                 Some((name, value)) => {
-                    let value = value.strip_prefix(' ').unwrap_or(value);
-                    let before = fields.insert(name.to_owned(), value.to_owned());
-                    assert_eq!(before, None, "{name} stands twice in {block:?}");
+                    let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
+                    let before = self.fields.insert(name.to_owned(), value);
+                    assert_eq!(before, None, "{name} stands twice: {:?}", self.fields);
                 }
-                None => panic!("{line:?} is no field"),
+                None => {
+                    assert_eq!(line, "\n", "it is no field");
+                    return Some(self.end_event());
+                }
             }
         }
-        let data = fields.get("data")?;
-        Some(Event {
-            id: fields.get("id").cloned().unwrap_or_default(),
-            name: fields.get("event").cloned().unwrap_or_default(),
-            data: serde_json::from_str(data).unwrap(),
-        })
+        None
+    }
+
+    /// What an empty line ends. Some clients take whatever it ends for an event: so it always is one.
+    fn end_event(&mut self) -> Event {
+        let mut fields = std::mem::take(&mut self.fields);
+        let retry = fields.remove("retry");
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        assert_eq!(retry.as_deref(), is_first.then_some("1000"), "{fields:?}");
+        let data = fields.remove("data");
+        let data = data.unwrap_or_else(|| panic!("an event without data: {fields:?}"));
+        let event = Event {
+            id: fields.remove("id").unwrap_or_default(),
+            name: fields.remove("event").unwrap_or_default(),
+            data: serde_json::from_str(&data).unwrap(),
+        };
+        self.check_message(&event);
+        event
+    }
+
+    /// All pieces of a message name it, and are known by what follows them.
+    fn check_message(&mut self, event: &Event) {
+        let id = event.data["message_id"].as_str();
+        match event.name.as_str() {
+            "token" => {
+                let id = id.unwrap_or_else(|| panic!("of which message is {event:?}"));
+                let known = self.message.get_or_insert_with(|| id.to_owned());
+                assert_eq!(known, id, "two messages at once");
+            }
+            "message" | "done" => {
+                if let Some(known) = self.message.take() {
+                    assert_eq!(id, Some(known.as_str()), "{event:?}");
+                }
+            }
+            // A `…/stream` shows no `message`: the next reply begins after the results.
+            "rewind" | "tool_result" | "cancelled" | "error" => self.message = None,
+            _ => {}
+        }
     }
 
     /// What comes next; `None` at the end.
@@ -881,8 +926,8 @@ pub fn text_of(events: &[Event]) -> String {
 
 #[test]
 fn the_kit_reads_events_however_they_are_cut() {
-    let body = "retry: 1000\n\nid: 1\nevent: start\ndata: {\"n\":1}\n\n: a comment\n\n\
-                id: 2\nevent: token\ndata: {\"content\":\"\u{e4}\"}\n\n: the end\n\n";
+    let body = "retry: 1000\nid: 1\nevent: start\ndata: {\"n\":1}\n\n: a comment\n\
+                id: 2\nevent: token\ndata: {\"content\":\"\u{e4}\",\"message_id\":\"m\"}\n\n: the end\n";
     for size in 1..body.len() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -902,7 +947,6 @@ fn the_kit_reads_events_however_they_are_cut() {
         });
         let mut stream = open_stream(address, "GET", "/", &[], b"").ok().unwrap();
         assert_eq!(stream.expect("start").data, json!({"n": 1}));
-        stream.expect_comment("a comment");
         let rest = stream.rest();
         assert_eq!(
             (rest[0].id.as_str(), text_of(&rest)),

@@ -51,8 +51,22 @@ fn every_shape_that_readers_could_take_differently_is_refused() {
         ("GET / x HTTP/1.1\r\nHost: a\r\n\r\n", 505),
         ("GET /\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET /#a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        ("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http:///b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http://me@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http://a:80:80/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http://a:x/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http://:80/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http://[::1/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http:/a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http://a/#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http://a\\b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http://a/ HTTP/1.1\r\n\r\n", 400),
+        ("GET http://a/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("OPTIONS ** HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
         ("GET /\r\n\r\n", 400),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
@@ -142,6 +156,37 @@ fn hop_by_hop_headers_and_tokens_end_here_and_our_own_cannot_be_forged() {
          X-Gate-Peer: 127.0.0.1:9\r\nX-Gate-Local: 127.0.0.1:8\r\nX-Gate-Caller: local\r\nX-Gate-Conn: 7\r\nX-Gate-Key: k\r\n"
     );
     assert!(parsed(text).expects_continue);
+}
+
+#[test]
+fn a_target_in_absolute_form_is_a_name_and_a_path() {
+    for (method, target, authority, want) in [
+        ("GET", "/a?b", None, "/a?b"),
+        ("GET", "//a", None, "//a"),
+        ("GET", "http://a/b?c=http://d", Some("a"), "/b?c=http://d"),
+        ("GET", "HTTPS://a:8080/b", Some("a:8080"), "/b"),
+        ("GET", "hTTp://[::1]:80//b", Some("[::1]:80"), "//b"),
+        ("GET", "http://a", Some("a"), "/"),
+        ("GET", "http://a?b=@", Some("a"), "/?b=@"),
+        ("OPTIONS", "http://a", Some("a"), "*"),
+        ("OPTIONS", "http://a/", Some("a"), "/"),
+        ("OPTIONS", "http://a?b", Some("a"), "/?b"),
+        ("OPTIONS", "*", None, "*"),
+    ] {
+        let text = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let head = parsed(&text);
+        assert_eq!((head.authority, &*head.target), (authority, want), "{text}");
+        let forwarded = forwarded(&text);
+        let line = format!("{method} {want} HTTP/1.1\r\n");
+        assert!(forwarded.starts_with(&line), "{forwarded}");
+    }
+}
+
+#[test]
+fn a_ticket_ends_here() {
+    let text = forwarded("GET /a?b&ticket=secret&c HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(text.starts_with("GET /a?b&c HTTP/1.1\r\n"), "{text}");
+    assert!(!text.contains("secret"));
 }
 
 #[test]

@@ -1,0 +1,73 @@
+//! The words for programs that go with the sentences for people: one list of each, which the
+//! documentation repeats and a test compares.
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$of])* $variant,)* }
+
+        impl $name {
+            /// All there are.
+            pub const ALL: &[$name] = &[$($name::$variant,)*];
+
+            /// The word used in files and on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word,)* }
+            }
+
+            /// What a word stands for; `None` for one of another version.
+            pub fn parse(word: &str) -> Option<$name> {
+                $name::ALL.iter().copied().find(|known| known.as_str() == word)
+            }
+        }
+    };
+}
+
+words! {
+    /// What went wrong and was dealt with.
+    NoticeCode {
+        /// The model did not answer, and is asked once more.
+        Retry = "retry",
+        /// Another model is asked instead.
+        Fallback = "fallback",
+        /// The provider found the conversation too long: from here on less of it goes to the model.
+        ContextTruncated = "context_truncated",
+        /// An "allow always" could not be kept for the next time.
+        NotRemembered = "not_remembered",
+        /// A line of the log was damaged, and was taken out of it.
+        EventLost = "event_lost",
+    }
+}
+
+words! {
+    /// Why a turn could not go on.
+    FailureCode {
+        /// The provider refused, or broke off.
+        ProviderError = "provider_error",
+        /// It could not be reached.
+        ProviderUnreachable = "provider_unreachable",
+        /// It took too long.
+        ProviderTimeout = "provider_timeout",
+        /// There is no key for it.
+        MissingKey = "missing_key",
+        /// The conversation does not fit, even shortened.
+        ContextOverflow = "context_overflow",
+        /// What the agent may spend is spent.
+        LimitReached = "limit_reached",
+        /// The agent is no longer there.
+        AgentGone = "agent_gone",
+        /// The session was ended meanwhile.
+        SessionEnded = "session_ended",
+        /// The server died over it again and again.
+        TooManyTries = "too_many_tries",
+        /// The reply could not be written down.
+        StorageError = "storage_error",
+        /// A fault of the server.
+        InternalError = "internal_error",
+        /// Nobody wrote down why.
+        Failed = "failed",
+        /// It has not failed: it waits for room, and goes on by itself.
+        TurnWaits = "turn_waits",
+    }
+}
