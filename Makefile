@@ -1,7 +1,7 @@
-# Needs only cargo (and the C compiler that Rust links with).
+# Needs only cargo (and the C compiler that Rust links with), but for `test-clients`.
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-slow prove-shell check bench fmt clean
+.PHONY: help build run test test-slow test-clients clients prove-shell check bench fmt clean
 
 # The agent that `make run` talks to; needed only where there is more than one.
 AGENT ?=
@@ -28,8 +28,26 @@ test: ## Run all tests
 TORTURE_SECONDS ?= 60
 
 test-slow: ## Run the tests that take minutes, and are left out of `test`
-	cargo test --test it -- --ignored --skip shell_proof::
+	cargo test --test it -- --ignored --skip shell_proof:: --skip foreign::
 	cargo run -- torture --seconds $(TORTURE_SECONDS)
+
+# What `test-clients` drives, and the scripts that drive it: in a folder of their own.
+CLIENTS = target/clients
+
+$(CLIENTS)/installed: scripts/clients/requirements.txt scripts/clients/package-lock.json
+	@rm -rf $(CLIENTS)
+	@mkdir -p $(CLIENTS)
+	python3 -m venv $(CLIENTS)/python
+	$(CLIENTS)/python/bin/pip install --quiet --require-hashes --requirement scripts/clients/requirements.txt
+	cp scripts/clients/.npmrc scripts/clients/package*.json $(CLIENTS)
+	cd $(CLIENTS) && npm ci --silent
+	@touch $@
+
+clients: $(CLIENTS)/installed ## Install the clients of others that `test-clients` drives
+
+test-clients: clients ## Try the program with clients and proxies of others: see docs/CONTRIBUTING.md
+	@cp scripts/clients/*.* $(CLIENTS)
+	cargo test --test it -- --ignored foreign::
 
 # How long scripts are made, judged and run.
 PROOF_SECONDS ?= 3600

@@ -21,6 +21,7 @@ mod crate_facts;
 mod doctor;
 mod engine;
 mod faults;
+mod foreign;
 mod gate;
 mod guarantees;
 mod http;

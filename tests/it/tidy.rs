@@ -10,6 +10,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use duragent::cli::args::Cli;
 use duragent::runtime;
+use serde_json::Value;
 
 use crate::architecture::MAY_USE;
 
@@ -25,6 +26,7 @@ const TOP: &[&str] = &[
     "Makefile",
     "README.md",
     "docs",
+    "scripts",
     "src",
     "tests",
 ];
@@ -230,7 +232,7 @@ fn unit_lines(block: String) -> Vec<String> {
 }
 
 /// The fenced blocks of a language.
-fn blocks(markdown: &str, language: &str) -> Vec<String> {
+pub fn blocks(markdown: &str, language: &str) -> Vec<String> {
     let opening = format!("```{language}");
     let mut blocks = Vec::new();
     let mut block: Option<String> = None;
@@ -334,6 +336,21 @@ fn nothing_lies_about_at_the_top() {
         .filter(|name| !TOP.contains(name))
         .collect();
     assert!(strays.is_empty(), "{strays:?}");
+}
+
+#[test]
+fn what_the_clients_of_others_need_is_told_by_version_and_checksum_and_no_place() {
+    let clients = root().join("scripts/clients");
+    let lock: Value = serde_json::from_str(&read(&clients.join("package-lock.json"))).unwrap();
+    for (path, package) in lock["packages"].as_object().unwrap() {
+        let is_pinned = package["integrity"].is_string() && package["resolved"].is_null();
+        assert!(path.is_empty() || is_pinned, "{path}: {package}");
+    }
+    let pinned = read(&clients.join("requirements.txt")).replace("\\\n", "");
+    for line in pinned.lines().filter(|line| !line.starts_with('#')) {
+        let is_pinned = line.contains("==") && line.contains("--hash=sha256:");
+        assert!(is_pinned && !line.contains("://"), "{line}");
+    }
 }
 
 #[test]

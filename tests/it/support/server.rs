@@ -193,6 +193,7 @@ impl Workspace {
 /// How the program is started.
 pub struct Launch<'a> {
     workspace: &'a Workspace,
+    port: u16,
     args: Vec<String>,
     env: BTreeMap<String, String>,
     under: Vec<String>,
@@ -243,6 +244,7 @@ impl<'a> Launch<'a> {
         ];
         Launch {
             workspace,
+            port: 0,
             args: Vec::new(),
             before: None,
             env: env.map(|(name, value)| (name.into(), value.into())).into(),
@@ -253,6 +255,12 @@ impl<'a> Launch<'a> {
     /// Started by this program with these arguments, to which its own are added.
     pub fn under(mut self, program: &[&str]) -> Launch<'a> {
         self.under = program.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// On this port, as after a restart that clients are not to notice; on any unless given.
+    pub fn port(mut self, port: u16) -> Launch<'a> {
+        self.port = port;
         self
     }
 
@@ -287,7 +295,7 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// `duragent serve --port 0 …`, with its output in `serve.log`; not started yet.
+    /// `duragent serve --port …`, with its output in `serve.log`; not started yet.
     pub fn command(&self) -> Command {
         let log = File::options()
             .create(true)
@@ -311,7 +319,7 @@ impl<'a> Launch<'a> {
         };
         command
             .args(&words[1..])
-            .args(["serve", "--port", "0"])
+            .args(["serve", "--port", &self.port.to_string()])
             .args(&self.args)
             .current_dir(self.workspace.path())
             .env_clear()
