@@ -682,7 +682,10 @@ fn as_the_first_process_of_a_container_it_obeys_signals() {
     let mut server = Launch::new(&workspace).under(&namespace).start();
     let first = Pid::from_raw(first_process(&server)).unwrap();
     // The kernel gives the first process no signal that it has no handler for.
-    for (signal, said) in [(Signal::HUP, "agents are read again"), (Signal::TERM, "stopped")] {
+    for (signal, said) in [
+        (Signal::HUP, "agents are read again"),
+        (Signal::TERM, "stopped"),
+    ] {
         kill_process(first, signal).unwrap();
         eventually(said, || server.log().contains(said).then_some(()));
     }
