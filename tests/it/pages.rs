@@ -23,13 +23,19 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::fake_model::FakeModel;
 
 /// How long a page may take on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long what was interrupted may take to stop.
+const GRACE: Duration = Duration::from_secs(20);
+/// How often a program is looked at, which tells nobody when it ends.
+const GLANCE: Duration = Duration::from_millis(5);
 /// What readers see where a page is run at another port.
 const PORT_SHOWN: &str = "8080";
 
@@ -292,24 +298,35 @@ impl Desk {
             .process_group(0)
             .spawn()
             .unwrap();
-        let group = rustix::process::Pid::from_child(&shell);
-        let deadline = Instant::now() + PATIENCE;
-        let end = loop {
-            match shell.try_wait().unwrap() {
-                Some(status) if status.success() => break Ok(()),
-                Some(status) => {
-                    let told = fs::read_to_string(self.at("seen/stderr")).unwrap_or_default();
-                    break Err(format!("{status} {told}"));
-                }
-                None if Instant::now() > deadline => break Err("no end".to_owned()),
-                None => std::thread::sleep(Duration::from_millis(5)),
-            }
-        };
-        // Streams that nobody ends, and all of it where time was up.
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let group = Pid::from_child(&shell);
+        let status = end_within(PATIENCE, &mut shell);
+        if status.is_none() {
+            // The shell then stops the server that a `chat` has started in a session of its own.
+            let _ = kill_process_group(group, Signal::TERM);
+            end_within(GRACE, &mut shell);
+        }
+        // Streams that nobody ends.
+        let _ = kill_process_group(group, Signal::KILL);
         drop(shell.wait());
-        end
+        let told = || fs::read_to_string(self.at("seen/stderr")).unwrap_or_default();
+        match status {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(format!("{status} {}", told())),
+            None => Err("no end".to_owned()),
+        }
     }
+}
+
+/// The end of a program, if it comes in time.
+fn end_within(limit: Duration, program: &mut Child) -> Option<ExitStatus> {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        if let Some(status) = program.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(GLANCE);
+    }
+    None
 }
 
 /// A port that nobody has, and that nobody gets who asks for any: those lie above.
