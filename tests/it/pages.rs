@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::fake_model::FakeModel;
+use crate::support::process::{Limited as _, duragent};
 
 /// How long a page may take on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -543,6 +544,66 @@ fn a_workspace_in_use_has_no_file_that_the_page_does_not_name_and_each_that_it_n
             "{under}: there is no {invented:#?} among {files:#?}\n{seen}"
         );
     }
+}
+
+/// What an example is a file of, and the whole of that file: of a part of an agent, with what it needs.
+fn file_of(example: &str) -> (&'static str, String) {
+    let agent = ".duragent/agents/my-assistant/agent.yaml";
+    let head = "apiVersion: duragent/v1alpha1\nkind: Agent\nmetadata: {name: my-assistant}\n";
+    let model = "  model: {provider: echo, name: echo}\n";
+    match example {
+        whole if whole.contains("kind: Agent") => (agent, whole.to_owned()),
+        whole if whole.contains("kind: Policy") => (".duragent/policy.yaml", whole.to_owned()),
+        part if part.contains("spec:\n") => (agent, format!("{head}{part}{model}")),
+        tool if tool.starts_with("    - ") => {
+            (agent, format!("{head}spec:\n  tools:\n{tool}{model}"))
+        }
+        whole => ("duragent.yaml", whole.to_owned()),
+    }
+}
+
+#[test]
+fn every_example_of_a_file_is_one() {
+    let mut wrong = Vec::new();
+    let mut looked_at = 0;
+    for (page, text) in pages() {
+        let examples = text.split("```yaml\n").skip(1);
+        for example in examples.filter_map(|rest| rest.split("```").next()) {
+            // The owner's own file is no workspace's, and nothing looks at it alone.
+            if example.starts_with("agents:\n  trust:") {
+                continue;
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let (name, whole) = file_of(example);
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            for prompt in ["SOUL.md", "SYSTEM_PROMPT.md", "INSTRUCTIONS.md"] {
+                fs::write(file.with_file_name(prompt), "A prompt.").unwrap();
+            }
+            fs::write(&file, whole).unwrap();
+            let said = duragent(folder.path())
+                .arg("validate")
+                .arg(&file)
+                .envs(variables_of(example).map(|name| (name, "http://127.0.0.1:1234")))
+                .output_in_time()
+                .unwrap();
+            let said = String::from_utf8(said.stdout).unwrap();
+            // The last two warn of what is right, and may be meant otherwise.
+            let fine = ["is valid", "is not encrypted", "has no effect yet"];
+            let is_fine = |line: &str| fine.iter().any(|words| line.contains(words));
+            let lines = said.lines().filter(|line| !is_fine(line));
+            wrong.extend(lines.map(|line| format!("{page}: {line}")));
+            looked_at += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(looked_at > 10, "only {looked_at} examples were looked at");
+}
+
+/// The variables that a file names.
+fn variables_of(text: &str) -> impl Iterator<Item = &str> {
+    let named = text.split("${").skip(1);
+    named.filter_map(|rest| rest.split(['}', ':']).next())
 }
 
 /// What becomes of a page with these lines.
