@@ -666,8 +666,8 @@ fn what_a_tool_leaves_behind_is_adopted_and_reaped() {
     nothing_is_left_of_three_calls(&server, server_pid);
 }
 
-#[test]
-fn as_the_first_process_of_a_container_nothing_is_left_unreaped() {
+/// What makes a program the first process of a container, where this machine's users may do that.
+fn container() -> Option<Vec<&'static str>> {
     let mut namespace = vec!["unshare"];
     if !geteuid().is_root() {
         namespace.extend(["--user", "--map-root-user"]);
@@ -679,17 +679,45 @@ fn as_the_first_process_of_a_container_nothing_is_left_unreaped() {
         .output();
     if !can_make.is_ok_and(|output| output.status.success()) {
         eprintln!("this machine's users make no namespaces");
-        return;
+        return None;
     }
-    let workspace = workspace();
-    let server = Launch::new(&workspace).under(&namespace).start();
+    Some(namespace)
+}
+
+/// The server in a container, by its number outside.
+fn first_process(server: &Server) -> i32 {
     let below = children_of(server.pid().cast_signed());
     let [(first, _)] = below[..] else {
         panic!("not one process: {below:?}");
     };
-    nothing_is_left_of_three_calls(&server, first);
+    first
+}
+
+#[test]
+fn as_the_first_process_of_a_container_nothing_is_left_unreaped() {
+    let Some(namespace) = container() else { return };
+    let workspace = workspace();
+    let server = Launch::new(&workspace).under(&namespace).start();
+    nothing_is_left_of_three_calls(&server, first_process(&server));
     let (victim, question) = ask(&server, "shy", "true");
     assert_eq!(decide(&server, &victim, &question).status, 200);
+}
+
+#[test]
+fn as_the_first_process_of_a_container_it_obeys_signals() {
+    let Some(namespace) = container() else { return };
+    let workspace = workspace();
+    let mut server = Launch::new(&workspace).under(&namespace).start();
+    let first = Pid::from_raw(first_process(&server)).unwrap();
+    // The kernel gives the first process no signal that it has no handler for.
+    for (signal, said) in [
+        (Signal::HUP, "agents are read again"),
+        (Signal::TERM, "stopped"),
+    ] {
+        kill_process(first, signal).unwrap();
+        eventually(said, || server.log().contains(said).then_some(()));
+    }
+    assert!(server.wait_for_exit().success());
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod limits;
 mod llm;
 mod manage;
 mod memory;
+mod pages;
 mod policy;
 mod prompt;
 mod sandbox;
