@@ -2,7 +2,7 @@
 //!
 //! The same agent and the same variables give the same bytes, so that providers' caches hold.
 
-use crate::domain::plain::is_invisible;
+use crate::domain::plain::in_one_line;
 use crate::domain::spec::{AgentSpec, Directive, Skill};
 
 /// What an agent with skills is told before their names.
@@ -86,12 +86,8 @@ fn part(name: &str, text: &str) -> Part {
 fn skill_list(skills: &[Skill]) -> String {
     let mut list = SKILLS_INTRO.to_owned();
     for skill in skills {
-        // In one line, so that no description can look like another part of the prompt; and nothing
-        // in it that whoever reads the file would not see.
-        let is_seen = |c: &char| c.is_whitespace() || !is_invisible(*c);
-        let description: String = skill.description.chars().filter(is_seen).collect();
-        let words: Vec<&str> = description.split_whitespace().collect();
-        list.push_str(&format!("\n- {}: {}", skill.name, words.join(" ")));
+        let description = in_one_line(&skill.description);
+        list.push_str(&format!("\n- {}: {description}", skill.name));
     }
     list
 }
@@ -223,6 +219,7 @@ mod tests {
             description: "Tidies\n\n# up\u{2028}\u{200b}on {{date}}.\u{1b}\u{e0041}".to_owned(),
             folder: PathBuf::new(),
             place: PathBuf::new(),
+            is_trusted: false,
         }];
         let text = rendered(&spec);
         assert_eq!(
