@@ -5,6 +5,7 @@
 //! - a reload that fails leaves the last good version in place;
 //! - what an agent's folder wants of this machine counts only as far as its owner trusts it, and what
 //!   does not is left out here;
+//! - a skill that somebody wrote for other programs is used if it can be, with a warning;
 //! - unknown keys in what guards something (`access`) are errors; elsewhere they are warnings at
 //!   load and errors in [`validate`].
 //!
@@ -28,7 +29,7 @@ use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Position, Problem};
 use crate::base::yaml::read::{self, FromYaml, Report};
 use crate::domain::ids::AgentName;
-use crate::domain::spec::{AgentSpec, Directive, Provider};
+use crate::domain::spec::{AgentSpec, Directive, Provider, Skill};
 use crate::domain::trust::{AGENT_PARTS, Brought};
 use crate::trust::{Filter, Folder, Grants, ReadError, Trust};
 
@@ -38,8 +39,8 @@ pub const AGENT_FILE: &str = "agent.yaml";
 /// The agents of a folder, as last read. Shared by all threads.
 pub struct AgentDirectory {
     folder: PathBuf,
-    /// The folder of the directives for all agents, if there is to be one.
-    shared_directives: Option<PathBuf>,
+    /// The workspace, if there is one: its directives and skills are for all agents.
+    workspace: Option<PathBuf>,
     environment: OwnedEnvironment,
     providers: Vec<Provider>,
     trust: Arc<Trust>,
@@ -91,8 +92,8 @@ impl AgentDirectory {
         AgentDirectory::read_all(folder, None, Vec::new(), environment, trust)
     }
 
-    /// As [`load`](Self::load), with the directives in `workspace` for all of them, and `providers`
-    /// that they may name beside those of the table.
+    /// As [`load`](Self::load), with the directives and skills in `workspace` for all of them, and
+    /// `providers` that they may name beside those of the table.
     pub fn load_in(
         workspace: &Path,
         folder: &Path,
@@ -100,20 +101,20 @@ impl AgentDirectory {
         environment: OwnedEnvironment,
         trust: Arc<Trust>,
     ) -> AgentDirectory {
-        let shared = workspace.join(directives::FOLDER);
-        AgentDirectory::read_all(folder, Some(shared), providers, environment, trust)
+        let workspace = Some(workspace.to_owned());
+        AgentDirectory::read_all(folder, workspace, providers, environment, trust)
     }
 
     fn read_all(
         folder: &Path,
-        shared_directives: Option<PathBuf>,
+        workspace: Option<PathBuf>,
         providers: Vec<Provider>,
         environment: OwnedEnvironment,
         trust: Arc<Trust>,
     ) -> AgentDirectory {
         let directory = AgentDirectory {
             folder: folder.to_owned(),
-            shared_directives,
+            workspace,
             environment,
             providers,
             trust,
@@ -177,7 +178,7 @@ impl AgentDirectory {
         let before = self.read_state(|state| state.agents.clone());
         let found = Found::read(
             &self.folder,
-            self.shared_directives.as_deref(),
+            self.workspace.as_deref(),
             Reading {
                 providers: &self.providers,
                 ..Reading::of(&*self.environment, &self.trust)
@@ -278,7 +279,7 @@ impl Broken {
 impl Found {
     fn read(
         folder: &Path,
-        shared: Option<&Path>,
+        workspace: Option<&Path>,
         reading: Reading<'_>,
         before: &BTreeMap<AgentName, Arc<AgentSpec>>,
     ) -> Found {
@@ -303,9 +304,8 @@ impl Found {
         // Those for all agents stand in each of them.
         order::sort_by(&mut last, |one, other| one.file.cmp(&other.file));
         last.dedup_by(|one, other| one.file == other.file);
-        let shared = shared.map_or_else(Vec::new, |shared| {
-            let read = |path: &Path, bytes_max| reading.trust.read_shared(path, bytes_max);
-            directives::read(shared, &read, &last, &mut found.problems)
+        let shared = workspace.map_or_else(Shared::default, |workspace| {
+            Shared::read(workspace, reading.trust, &last, &mut found.problems)
         });
         let reading = Reading {
             last: &last,
@@ -317,13 +317,15 @@ impl Found {
         found
     }
 
-    fn add(&mut self, folder: &Path, shared: &[Directive], reading: Reading<'_>) {
+    fn add(&mut self, folder: &Path, shared: &Shared, reading: Reading<'_>) {
         let file = folder.join(AGENT_FILE);
         let (spec, problems, _) = read_agent(&file, folder, reading);
         self.problems.extend(problems);
         match (spec, &mut self.broken) {
             (Some(mut spec), _) => {
-                spec.directives = directives::merged(shared, spec.directives);
+                spec.directives = directives::merged(&shared.directives, spec.directives);
+                let (own, problems) = (&spec.skills, &mut self.problems);
+                spec.skills = skills::merged(own, &shared.skills, folder, problems);
                 self.agents.push(spec);
             }
             (None, Broken::These(names)) => {
@@ -331,6 +333,31 @@ impl Found {
                 names.push(name.to_string_lossy().into_owned());
             }
             (None, Broken::All) => {}
+        }
+    }
+}
+
+/// What a workspace has for all its agents.
+#[derive(Default)]
+struct Shared {
+    directives: Vec<Directive>,
+    skills: Vec<Skill>,
+}
+
+impl Shared {
+    fn read(
+        workspace: &Path,
+        trust: &Trust,
+        last: &[Directive],
+        problems: &mut Vec<Problem>,
+    ) -> Shared {
+        let read = |path: &Path, bytes_max| trust.read_shared(path, bytes_max);
+        let folder = workspace.join(directives::FOLDER);
+        let directives = directives::read(&folder, &read, last, problems);
+        let folder = workspace.join(skills::FOLDER);
+        Shared {
+            directives,
+            skills: skills::read(&folder, skills::Origin::Workspace(trust), problems),
         }
     }
 }
@@ -495,7 +522,8 @@ fn read_in_folder(
         let own = home.join(directives::FOLDER);
         let read = |path: &Path, bytes_max| folder.read(path, bytes_max);
         spec.directives = directives::read(&own, &read, reading.last, &mut beside);
-        spec.skills = skills::read(&spec.skills_dir, folder, reading.unknown_keys, &mut beside);
+        let origin = skills::Origin::Agent(folder);
+        spec.skills = skills::read(&spec.skills_dir, origin, &mut beside);
     }
     let spec = spec.filter(|_| !report.has_errors());
     let mut problems = report.finish(&document, file);

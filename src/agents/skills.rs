@@ -1,7 +1,17 @@
-//! `skills/<skill>/SKILL.md` in the Agent Skills format: the front matter of each.
+//! Skills in the Agent Skills format: `skills/<skill>/SKILL.md`, and `skills/<collection>/<skill>/SKILL.md`.
 //!
 //! Only names and descriptions are kept; what a skill says is read when an agent asks for it.
+//!
+//! Invariants:
+//! - a folder of skills may hold anything, and so much of it is looked at and no more;
+//! - whatever is left out is said.
+//!
+//! Elsewhere: what a `SKILL.md` must say (`header`), reading the rest of it (`tools::skill`).
 
+mod header;
+mod mend;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,287 +20,368 @@ use crate::agents::unreadable;
 use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
-use crate::base::yaml::problem::{Level, Position, Problem};
-use crate::base::yaml::read::{self, Anything, At, Report, section};
-use crate::domain::spec::Skill;
-use crate::trust::{Folder, ReadError};
+use crate::base::yaml::problem::{Level, Problem};
+use crate::domain::plain;
+use crate::domain::spec::{SKILL_FILES, Skill};
+use crate::domain::trust::Granted;
+use crate::trust::{Folder, ReadError, Trust};
 
-/// The file that makes a folder a skill.
-pub(super) const SKILL_FILE: &str = "SKILL.md";
-const NAME_CHARS_MAX: usize = 64;
-const DESCRIPTION_CHARS_MAX: usize = 1024;
-const COMPATIBILITY_CHARS_MAX: usize = 500;
+/// The name of a folder of skills: the workspace's, and the usual one in a collection.
+pub(super) const FOLDER: &str = "skills";
+/// A folder of what a package manager brought, which may be thousands.
+const PACKAGES: &str = "node_modules";
+/// So many folders are looked into for skills, those of collections among them.
+const FOLDERS_MAX: usize = 10_000;
+/// So many names in a folder are looked at.
+const NAMES_MAX: usize = 50_000;
+/// So many problems of a folder of skills are told.
+const TOLD_MAX: usize = 200;
 
-section! {
-    /// What stands above a skill's text.
-    #[expect(dead_code, reason = "some keys are known only so that they are not reported")]
-    plain section FrontMatter {
-        "name" => name: String,
-        "description" => description: String,
-        "license" => license: Anything,
-        "compatibility" => compatibility: String,
-        "allowed-tools" => allowed_tools: Anything,
-        "metadata" => metadata: Anything,
+/// Who brings skills.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin<'a> {
+    /// The folder of an agent, which grants itself nothing.
+    Agent(&'a Folder<'a>),
+    /// The workspace, for all agents.
+    Workspace(&'a Trust),
+}
+
+impl Origin<'_> {
+    fn check_folder(&self, path: &Path) -> Result<PathBuf, ReadError> {
+        match self {
+            Origin::Agent(folder) => folder.check_folder(path),
+            Origin::Workspace(trust) => trust.check_shared_folder(path),
+        }
+    }
+
+    fn read(&self, path: &Path) -> Result<String, ReadError> {
+        match self {
+            Origin::Agent(folder) => folder.read(path, TEXT_BYTES_MAX),
+            Origin::Workspace(trust) => trust.read_shared(path, TEXT_BYTES_MAX),
+        }
+    }
+
+    fn is_trusted(&self) -> bool {
+        match self {
+            Origin::Agent(folder) => *folder.granted() != Granted::Nothing,
+            Origin::Workspace(_) => true,
+        }
     }
 }
 
-/// The skills in `folder`, sorted by name; none if there is no such folder. One with an error is
-/// left out, and all that is wrong is reported.
-pub(super) fn read(
-    folder: &Path,
-    files: &Folder<'_>,
-    unknown_keys: Level,
-    problems: &mut Vec<Problem>,
-) -> Vec<Skill> {
-    match files.check_folder(folder) {
+/// The skills in `folder`, sorted by name; none if there is no such folder. All that is wrong is
+/// reported, and of two of one name the first one stays: those of the folder itself come before those of
+/// collections, and each by the names of the folders.
+pub(super) fn read(folder: &Path, origin: Origin<'_>, problems: &mut Vec<Problem>) -> Vec<Skill> {
+    match origin.check_folder(folder) {
         Ok(_) => {}
         Err(ReadError::Text(TextError::Missing)) => return Vec::new(),
         Err(error) => {
-            problems.push(unreadable(folder, &error));
+            problems.push(left_out(folder, &error));
             return Vec::new();
         }
     }
-    let folders = match skill_folders(folder) {
-        Ok(folders) => folders,
-        Err(error) => {
-            let message = format!("cannot read the folder of skills: {error}");
-            problems.push(Problem::of_file(folder, message));
-            return Vec::new();
-        }
+    let mut search = Search {
+        origin,
+        looked_into: 0,
+        problems: Vec::new(),
     };
-    folders
-        .into_iter()
-        .filter_map(|folder| {
-            let (skill, found) = read_skill(folder, files, unknown_keys);
-            problems.extend(found);
-            skill
-        })
-        .collect()
+    let skills = search.all(folder);
+    let mut found = search.problems;
+    let skills = distinct(skills, &mut found);
+    tell(found, folder, problems);
+    skills
 }
 
-/// The folders in `folder`, sorted. Hidden ones are no skills.
-fn skill_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
+/// The skills of the agent in `home` and those for all agents, sorted by name; of two of one name the
+/// agent's stays.
+pub(super) fn merged(
+    own: &[Skill],
+    shared: &[Skill],
+    home: &Path,
+    problems: &mut Vec<Problem>,
+) -> Vec<Skill> {
+    let mut found = Vec::new();
+    let skills = distinct([own, shared].concat(), &mut found);
+    tell(found, home, problems);
+    skills
+}
+
+/// Adds what was found in `folder`, as far as anybody reads it.
+fn tell(mut found: Vec<Problem>, folder: &Path, problems: &mut Vec<Problem>) {
+    let more = found.len().saturating_sub(TOLD_MAX);
+    found.truncate(TOLD_MAX);
+    if more > 0 {
+        found.push(warning(folder, format!("{more} more problems of skills")));
+    }
+    problems.extend(found);
+}
+
+/// Leaves out all but the first of each name, and sorts by it.
+fn distinct(skills: Vec<Skill>, problems: &mut Vec<Problem>) -> Vec<Skill> {
+    let mut first: BTreeMap<String, Skill> = BTreeMap::new();
+    for skill in skills {
+        match first.get(&skill.name) {
+            None => drop(first.insert(skill.name.clone(), skill)),
+            // The same one by two ways, as where `skills_dir` names the workspace's.
+            Some(other) if other.place == skill.place => {}
+            Some(other) => {
+                let other = other.folder.display();
+                let message = format!(
+                    "the skill is left out: {other} is called `{}` too, and comes first",
+                    skill.name
+                );
+                problems.push(warning(&skill.folder, message));
+            }
+        }
+    }
+    first.into_values().collect()
+}
+
+/// A walk through a folder of skills.
+struct Search<'a> {
+    origin: Origin<'a>,
+    looked_into: usize,
+    problems: Vec<Problem>,
+}
+
+/// A folder that may be looked into.
+struct Found {
+    path: PathBuf,
+    /// Without links on the way.
+    place: PathBuf,
+}
+
+/// What is in a folder: those that are a skill each, with the file that makes them one, and others.
+#[derive(Default)]
+struct Inside {
+    skills: Vec<(Found, PathBuf)>,
+    others: Vec<Found>,
+}
+
+impl Search<'_> {
+    /// The skills in `folder`, those that stand before others first.
+    fn all(&mut self, folder: &Path) -> Vec<Skill> {
+        let Inside { skills, others } = self.inside(folder);
+        let mut all = self.read_all(skills);
+        for other in others {
+            all.extend(self.collection(&other.path));
+        }
+        all
+    }
+
+    /// The skills of a collection, which lie in it, or in a folder `skills` of it as in most repositories.
+    fn collection(&mut self, folder: &Path) -> Vec<Skill> {
+        let Inside { mut skills, others } = self.inside(folder);
+        let inner = others.iter().find(|one| one.path.ends_with(FOLDER));
+        if let Some(inner) = inner {
+            skills.extend(self.inside(&inner.path).skills);
+        }
+        if skills.is_empty() {
+            let message = format!("has no {}, nor has a folder in it", SKILL_FILES[0]);
+            self.problems.push(warning(folder, message));
+        }
+        self.read_all(skills)
+    }
+
+    fn inside(&mut self, folder: &Path) -> Inside {
+        let mut inside = Inside::default();
+        for found in self.folders(folder) {
+            match skill_file(&found.path) {
+                Some(file) => inside.skills.push((found, file)),
+                None => inside.others.push(found),
+            }
+        }
+        inside
+    }
+
+    /// The folders in `folder` that may be looked into, sorted.
+    fn folders(&mut self, folder: &Path) -> Vec<Found> {
+        let (mut paths, mut is_all) = match folders(folder) {
+            Ok(found) => found,
+            Err(error) => {
+                let message = format!("cannot read the folder of skills: {error}");
+                self.problems.push(Problem::of_file(folder, message));
+                return Vec::new();
+            }
+        };
+        let room = FOLDERS_MAX - self.looked_into;
+        is_all &= paths.len() <= room;
+        paths.truncate(room);
+        self.looked_into += paths.len();
+        if !is_all {
+            let message = format!(
+                "has more in it than is looked at for skills: {NAMES_MAX} names in a folder, {FOLDERS_MAX} \
+                 folders in all"
+            );
+            self.problems.push(warning(folder, message));
+        }
+        let mut found = Vec::new();
+        for path in paths {
+            match self.origin.check_folder(&path) {
+                Ok(place) => found.push(Found { path, place }),
+                Err(error) => self.problems.push(left_out(&path, &error)),
+            }
+        }
+        found
+    }
+
+    fn read_all(&mut self, skills: Vec<(Found, PathBuf)>) -> Vec<Skill> {
+        let read = |(found, file): (Found, PathBuf)| self.read_skill(found, &file);
+        skills.into_iter().filter_map(read).collect()
+    }
+
+    fn read_skill(&mut self, found: Found, file: &Path) -> Option<Skill> {
+        let text = match self.origin.read(file) {
+            Ok(text) => text::with_plain_line_ends(text),
+            Err(error) => {
+                self.problems.push(left_out(file, &error));
+                return None;
+            }
+        };
+        // Nor would it be read when the agent asks for it.
+        if !file
+            .canonicalize()
+            .is_ok_and(|file| file.starts_with(&found.place))
+        {
+            let message = "leads out of the skill's folder, and is left out";
+            self.problems.push(warning(file, message));
+            return None;
+        }
+        let name = found.path.file_name().unwrap_or_default().to_string_lossy();
+        let (header, problems) = header::read(&text, file, &plain::in_one_line(&name));
+        self.problems.extend(problems);
+        let header = header?;
+        Some(Skill {
+            name: header.name,
+            description: header.description,
+            folder: found.path,
+            place: found.place,
+            is_trusted: self.origin.is_trusted(),
+        })
+    }
+}
+
+/// The file that makes a folder a skill, if it has one.
+fn skill_file(folder: &Path) -> Option<PathBuf> {
+    let files = SKILL_FILES.iter().map(|name| folder.join(name));
+    files
+        .into_iter()
+        .find(|file| file.symlink_metadata().is_ok())
+}
+
+/// The folders in `folder`, sorted, without hidden ones, and whether these are all. A link that leads
+/// nowhere is among them, so that it is told.
+fn folders(folder: &Path) -> io::Result<(Vec<PathBuf>, bool)> {
     let mut folders = Vec::new();
-    for entry in entries {
+    for (number, entry) in fs::read_dir(folder)?.enumerate() {
+        if number == NAMES_MAX {
+            order::sort(&mut folders);
+            return Ok((folders, false));
+        }
         let entry = entry?;
-        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        if !is_hidden && entry.path().is_dir() {
-            folders.push(entry.path());
+        let name = entry.file_name();
+        let is_of_others = name.as_encoded_bytes().starts_with(b".") || name == PACKAGES;
+        let path = entry.path();
+        let is_link = entry.file_type()?.is_symlink();
+        let is_folder = match is_link {
+            true => path.metadata().map_or(true, |found| found.is_dir()),
+            false => entry.file_type()?.is_dir(),
+        };
+        if is_folder && !is_of_others {
+            folders.push(path);
         }
     }
     order::sort(&mut folders);
-    Ok(folders)
+    Ok((folders, true))
 }
 
-fn read_skill(
-    folder: PathBuf,
-    files: &Folder<'_>,
-    unknown_keys: Level,
-) -> (Option<Skill>, Vec<Problem>) {
-    // A link may be another one when the files of the skill are read.
-    let place = match files.check_folder(&folder) {
-        Ok(place) => place,
-        Err(error) => return (None, vec![unreadable(&folder, &error)]),
+/// Says that something is not read. One that is elsewhere is no mistake in it.
+fn left_out(path: &Path, error: &ReadError) -> Problem {
+    let is_elsewhere = match error {
+        ReadError::Elsewhere(_) | ReadError::Untrusted { .. } | ReadError::Shared { .. } => true,
+        ReadError::Text(_) | ReadError::Unknown => path
+            .symlink_metadata()
+            .is_ok_and(|found| found.is_symlink()),
     };
-    let file = folder.join(SKILL_FILE);
-    let text = match files.read(&file, TEXT_BYTES_MAX) {
-        Ok(text) => text,
-        Err(error) => return (None, vec![unreadable(&file, &error)]),
-    };
-    let Some((head, _)) = text::split_front_matter(&text) else {
-        let problem = Problem {
-            position: Some(Position { line: 1, column: 1 }),
-            ..Problem::of_file(
-                &file,
-                "must begin with a line `---`, `name` and `description`, and another `---`",
-            )
-        };
-        return (None, vec![problem]);
-    };
-    let mut report = Report::new(unknown_keys);
-    // The line `---` is YAML's own, so that places are right without counting.
-    let read = read::read_plain_document(head.to_owned(), &file, &mut report);
-    let (document, read) = match read {
-        Ok(read) => read,
-        Err(problem) => return (None, vec![problem]),
-    };
-    let skill = read.and_then(|at| skill(at, folder, place, &mut report));
-    let skill = skill.filter(|_| !report.has_errors());
-    (skill, report.finish(&document, &file))
-}
-
-fn skill(
-    found: At<FrontMatter>,
-    folder: PathBuf,
-    place: PathBuf,
-    report: &mut Report,
-) -> Option<Skill> {
-    let (at, raw) = found.split();
-    // Both are looked at before either is given up.
-    let name = report.require(&at, "name", raw.name);
-    let description = report.require(&at, "description", raw.description);
-    if let Some(name) = &name {
-        check_name(name, &folder, report);
-    }
-    if let Some(text) = &description {
-        let chars = text.value.chars().count();
-        if text.value.trim().is_empty() {
-            report.error(text, "must not be empty");
-        } else if chars > DESCRIPTION_CHARS_MAX {
-            let must = format!("has {chars} characters, at most {DESCRIPTION_CHARS_MAX} may be");
-            report.error(text, must);
-        }
-    }
-    if let Some(text) = &raw.compatibility
-        && text.value.chars().count() > COMPATIBILITY_CHARS_MAX
-    {
-        let must = format!("has more than {COMPATIBILITY_CHARS_MAX} characters");
-        report.error(text, must);
-    }
-    Some(Skill {
-        name: name?.value,
-        description: description?.value,
-        place,
-        folder,
-    })
-}
-
-fn check_name(name: &At<String>, folder: &Path, report: &mut Report) {
-    let folder_name = folder.file_name().unwrap_or_default().to_string_lossy();
-    if !is_skill_name(&name.value) {
-        report.error(
-            name,
-            "must be 1 to 64 lower-case letters, digits and single hyphens between them",
-        );
-    } else if folder_name != name.value {
-        let must = format!(
-            "is `{}`, but the skill's folder is called `{folder_name}`",
-            name.value
-        );
-        report.error(name, must);
+    let problem = unreadable(path, error);
+    Problem {
+        level: match is_elsewhere {
+            true => Level::Warning,
+            false => problem.level,
+        },
+        ..problem
     }
 }
 
-/// Words of `a-z` and `0-9` with one hyphen between them.
-fn is_skill_name(text: &str) -> bool {
-    let is_word = |word: &str| {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        !word.is_empty() && word.bytes().all(plain)
-    };
-    text.len() <= NAME_CHARS_MAX && text.split('-').all(is_word)
+fn warning(path: &Path, message: impl Into<String>) -> Problem {
+    Problem {
+        level: Level::Warning,
+        ..Problem::of_file(path, message)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What becomes of a skill in the folder `tidy-up`, and what is said of it without its path.
-    fn read_text(text: &str) -> (Option<Skill>, Vec<String>) {
+    #[test]
+    fn so_much_is_looked_at_and_no_more() {
         let folder = tempfile::tempdir().unwrap();
-        let home = folder.path().join("tidy-up");
-        fs::create_dir(&home).unwrap();
-        fs::write(home.join(SKILL_FILE), text).unwrap();
-        let mut problems = Vec::new();
         let trust = crate::trust::testing::nothing(folder.path());
-        let files = Folder::new(&trust, folder.path());
-        let mut skills = read(folder.path(), &files, Level::Warning, &mut problems);
-        let prefix = format!("{}/", home.display());
-        let said = problems
-            .iter()
-            .map(|problem| problem.to_string().replace(&prefix, ""))
-            .collect();
-        (skills.pop(), said)
-    }
-
-    #[test]
-    fn a_skill_has_a_name_and_a_description() {
-        let (skill, said) = read_text(
-            "---\nname: tidy-up\ndescription: >\n  Tidies ${HOME}\n  up.\nlicense: MIT\n\
-             allowed-tools: bash web\nmetadata:\n  author: me\n---\n\n# Body\n",
-        );
-        assert_eq!(said, Vec::<String>::new());
-        let skill = skill.unwrap();
-        assert_eq!(skill.name, "tidy-up");
-        assert_eq!(skill.description, "Tidies ${HOME} up.\n");
-        assert!(skill.folder.ends_with("tidy-up"));
-        assert!(skill.place.ends_with("tidy-up"));
-    }
-
-    #[test]
-    fn every_mistake_has_its_place() {
-        for (text, expected) in [
-            (
-                "# Body\n",
-                "SKILL.md:1:1: must begin with a line `---`, `name` and `description`, and another `---`",
-            ),
-            (
-                "---\nname: tidy-up\n",
-                "SKILL.md:1:1: must begin with a line `---`, `name` and `description`, and another `---`",
-            ),
-            (
-                "---\nname: tidy-up\n---\n",
-                "SKILL.md:2:1: `description` is missing",
-            ),
-            (
-                "---\nname: other\ndescription: x\n---\n",
-                "SKILL.md:2:7: `name` is `other`, but the skill's folder is called `tidy-up`",
-            ),
-            (
-                "---\ndescription: x\nname: Tidy\n---\n",
-                "SKILL.md:3:7: `name` must be 1 to 64 lower-case letters, digits and single hyphens between them",
-            ),
-            (
-                "---\nname: tidy-up\ndescription: ''\n---\n",
-                "SKILL.md:3:14: `description` must not be empty",
-            ),
-            (
-                "---\nname: tidy-up\ndescription: [x]\n---\n",
-                "SKILL.md:3:14: `description` must be a text, not a list",
-            ),
-        ] {
-            let (skill, said) = read_text(text);
-            assert_eq!(said, [expected], "{text}");
-            assert_eq!(skill, None, "{text}");
+        let skills = folder.path().join("skills");
+        let collection = skills.join("many");
+        for number in 0..300 {
+            fs::create_dir_all(collection.join(format!("{number:03}"))).unwrap();
+            fs::create_dir(skills.join(format!("z{number:03}"))).unwrap();
         }
-        let long = "ä".repeat(DESCRIPTION_CHARS_MAX + 1);
-        let (_, said) = read_text(&format!("---\nname: tidy-up\ndescription: {long}\n---\n"));
-        assert_eq!(
-            said,
-            ["SKILL.md:3:14: `description` has 1025 characters, at most 1024 may be"]
+        let text = "---\nname: a\ndescription: x\n---\n";
+        fs::write(collection.join("299/SKILL.md"), text).unwrap();
+        let home = Folder::new(&trust, folder.path());
+        let mut search = Search {
+            origin: Origin::Agent(&home),
+            looked_into: FOLDERS_MAX - 301 - 299,
+            problems: Vec::new(),
+        };
+        // The last one of the collection is one too many.
+        assert_eq!(search.all(&skills), Vec::new());
+        let told = search.problems[0].to_string();
+        assert!(
+            told.contains("many: has more in it than is looked at"),
+            "{told}"
         );
+        assert_eq!(search.looked_into, FOLDERS_MAX);
+        let mut problems = Vec::new();
+        assert_eq!(read(&skills, Origin::Agent(&home), &mut problems).len(), 1);
+        assert_eq!(problems.len(), TOLD_MAX + 1);
+        let last = problems.pop().unwrap().message;
+        assert_eq!(last, "101 more problems of skills");
     }
 
     #[test]
-    fn an_unknown_key_is_a_warning() {
-        let (skill, said) =
-            read_text("---\nname: tidy-up\ndescription: x\nallowed_tools: bash\n---\n");
+    fn of_many_that_are_called_alike_some_are_told() {
+        let skills = |folder: &str| -> Vec<Skill> {
+            let skill = |number| Skill {
+                name: format!("{number:03}"),
+                description: "x".to_owned(),
+                folder: Path::new(folder).join(format!("{number:03}")),
+                place: Path::new(folder).join(format!("{number:03}")),
+                is_trusted: false,
+            };
+            (0..300).map(skill).collect()
+        };
+        let (own, shared) = (skills("own"), skills("shared"));
+        let mut problems = Vec::new();
+        let home = Path::new("home");
+        assert_eq!(merged(&own, &shared, home, &mut problems), own);
+        assert_eq!(problems.len(), TOLD_MAX + 1);
         assert_eq!(
-            said,
-            ["SKILL.md:4:1: unknown key `allowed_tools`; did you mean `allowed-tools`?"]
+            problems[TOLD_MAX].to_string(),
+            "home: 100 more problems of skills"
         );
-        assert!(skill.is_some());
-    }
-
-    #[test]
-    fn names_are_words_with_single_hyphens() {
-        for (name, is_one) in [
-            ("a", true),
-            ("task-extraction-2", true),
-            ("", false),
-            ("-a", false),
-            ("a-", false),
-            ("a--b", false),
-            ("a_b", false),
-            ("Ab", false),
-            ("a/b", false),
-            ("ä", false),
-        ] {
-            assert_eq!(is_skill_name(name), is_one, "{name}");
-        }
-        assert!(is_skill_name(&"a".repeat(64)) && !is_skill_name(&"a".repeat(65)));
+        problems.clear();
+        // The same ones by two ways are no others.
+        assert_eq!(merged(&own, &own, home, &mut problems), own);
+        assert_eq!(problems, []);
     }
 }

@@ -116,17 +116,33 @@ pub fn read_open(file: File, bytes_max: usize) -> Result<String, TextError> {
     Ok(text)
 }
 
-/// Splits a text that begins with YAML between two lines `---`: the YAML with the first of them,
-/// and what follows the second. `None` for a text that does not begin so.
+/// The text with `\n` for each of the ways to end a line: `\r\n`, `\r`.
+pub fn with_plain_line_ends(text: String) -> String {
+    match text.contains('\r') {
+        true => text.replace("\r\n", "\n").replace('\r', "\n"),
+        false => text,
+    }
+}
+
+/// Splits a text that begins with YAML between two lines `---`: the YAML with the first of them, and
+/// with empty lines before it, and what follows the second. That one may be longer (`-----`), and what
+/// stands behind it belongs to the rest. `None` for a text that does not begin so.
 pub fn split_front_matter(text: &str) -> Option<(&str, &str)> {
-    let is_fence = |line: &str| line.trim_end() == "---";
+    const FENCE: &str = "---";
     let mut end = 0;
-    for (number, line) in text.split_inclusive('\n').enumerate() {
-        match (number, is_fence(line)) {
-            (0, false) => return None,
-            (0, true) | (_, false) => end += line.len(),
-            (_, true) => return Some((&text[..end], &text[end + line.len()..])),
+    let mut is_open = false;
+    for line in text.split_inclusive('\n') {
+        if is_open && line.starts_with(FENCE) {
+            let behind = line.trim_start_matches('-');
+            let behind = if behind.trim().is_empty() { "" } else { behind };
+            return Some((&text[..end], &text[end + line.len() - behind.len()..]));
         }
+        let is_fence = line.trim_end() == FENCE;
+        if !is_open && !is_fence && !line.trim().is_empty() {
+            return None;
+        }
+        is_open |= is_fence;
+        end += line.len();
     }
     None
 }
@@ -218,12 +234,26 @@ mod tests {
                 "---\na: 1\n--- \nb\n---\nc",
                 Some(("---\na: 1\n", "b\n---\nc")),
             ),
+            ("---\na: 1\n-----\nb", Some(("---\na: 1\n", "b"))),
+            ("---\na: 1\n---# B\nc", Some(("---\na: 1\n", "# B\nc"))),
+            (
+                "---\na: b---c\n ---\n---",
+                Some(("---\na: b---c\n ---\n", "")),
+            ),
+            ("\n \n---\na: 1\n---\nb", Some(("\n \n---\na: 1\n", "b"))),
             ("---\na: 1\n", None),
             ("body\n---\n---\n", None),
             ("----\n---\n", None),
             ("", None),
         ] {
             assert_eq!(split_front_matter(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_may_end_in_each_way() {
+        for text in ["a\nb\n\nc\n", "a\r\nb\r\n\r\nc\r\n", "a\rb\r\rc\r"] {
+            assert_eq!(with_plain_line_ends(text.to_owned()), "a\nb\n\nc\n");
         }
     }
 

@@ -18,6 +18,15 @@ pub fn spelled_out(text: &str) -> String {
     shown
 }
 
+/// The words of a text in one line, of which none looks like another part of what it is put into, and
+/// without what whoever reads it would not see.
+pub fn in_one_line(text: &str) -> String {
+    let is_seen = |c: &char| c.is_whitespace() || !is_invisible(*c);
+    let seen: String = text.chars().filter(is_seen).collect();
+    let words: Vec<&str> = seen.split_whitespace().collect();
+    words.join(" ")
+}
+
 /// The lines of a text, spelled out, with runs of blanks and of empty lines counted: `⟨400 empty
 /// lines⟩`. Nothing of a text can be pushed out of sight by them.
 pub fn lines(text: &str) -> Vec<String> {

@@ -2,7 +2,7 @@
 //!
 //! The same agent and the same variables give the same bytes, so that providers' caches hold.
 
-use crate::domain::plain::is_invisible;
+use crate::domain::plain::in_one_line;
 use crate::domain::spec::{AgentSpec, Directive, Skill};
 
 /// What an agent with skills is told before their names.
@@ -13,7 +13,10 @@ You have the skills below: instructions for particular tasks. When a task fits o
 with the tool `skill` ({\"action\": \"read\", \"name\": \"…\"}) before you begin, and follow it.
 ";
 
-/// What an agent with a memory is told of it.
+/// The directive that stands in the place of [`MEMORY_DIRECTIVE`].
+const OWN_MEMORY_DIRECTIVE: &str = "memory.md";
+
+/// What an agent with a memory is told of it, unless it has a directive of its own on that.
 const MEMORY_DIRECTIVE: &str = "\
 # Memory
 
@@ -55,9 +58,11 @@ pub fn parts(spec: &AgentSpec, vars: &PromptVars<'_>) -> Vec<Part> {
         part(&name, &vars.fill_in(&one.text))
     });
     let skills = (!spec.skills.is_empty()).then(|| part("skills", &skill_list(&spec.skills)));
-    let memory = spec
-        .has_builtin("memory")
-        .then(|| part("memory", MEMORY_DIRECTIVE));
+    let has_own = spec
+        .directives
+        .iter()
+        .any(|one| one.name == OWN_MEMORY_DIRECTIVE);
+    let memory = (spec.has_builtin("memory") && !has_own).then(|| part("memory", MEMORY_DIRECTIVE));
     own.chain(directives)
         .chain(skills)
         .chain(memory)
@@ -81,12 +86,8 @@ fn part(name: &str, text: &str) -> Part {
 fn skill_list(skills: &[Skill]) -> String {
     let mut list = SKILLS_INTRO.to_owned();
     for skill in skills {
-        // In one line, so that no description can look like another part of the prompt; and nothing
-        // in it that whoever reads the file would not see.
-        let is_seen = |c: &char| c.is_whitespace() || !is_invisible(*c);
-        let description: String = skill.description.chars().filter(is_seen).collect();
-        let words: Vec<&str> = description.split_whitespace().collect();
-        list.push_str(&format!("\n- {}: {}", skill.name, words.join(" ")));
+        let description = in_one_line(&skill.description);
+        list.push_str(&format!("\n- {}: {description}", skill.name));
     }
     list
 }
@@ -96,7 +97,7 @@ fn skill_list(skills: &[Skill]) -> String {
 pub struct PromptVars<'a> {
     /// `{{date}}`.
     pub date: &'a str,
-    /// `{{time}}`.
+    /// `{{time}}`, with its zone.
     pub time: &'a str,
     /// `{{agent.name}}`.
     pub agent_name: &'a str,
@@ -139,7 +140,7 @@ mod tests {
 
     const VARS: PromptVars<'_> = PromptVars {
         date: "2026-03-01",
-        time: "09:30",
+        time: "09:30 UTC",
         agent_name: "ada",
         agent_home: "/srv/{{date}}",
     };
@@ -194,7 +195,7 @@ mod tests {
     #[test]
     fn known_variables_are_filled_in_once_and_unknown_ones_stay() {
         for (text, expected) in [
-            ("{{date}} {{time}}", "2026-03-01 09:30"),
+            ("{{date}} {{time}}", "2026-03-01 09:30 UTC"),
             ("{{ date }}", "{{ date }}"),
             ("{{agent.home}}", "/srv/{{date}}"),
             ("{{user}} {{date}}", "{{user}} 2026-03-01"),
@@ -218,6 +219,7 @@ mod tests {
             description: "Tidies\n\n# up\u{2028}\u{200b}on {{date}}.\u{1b}\u{e0041}".to_owned(),
             folder: PathBuf::new(),
             place: PathBuf::new(),
+            is_trusted: false,
         }];
         let text = rendered(&spec);
         assert_eq!(
@@ -246,5 +248,27 @@ mod tests {
             name: "memory".to_owned(),
         }];
         assert_eq!(rendered(&spec), MEMORY_DIRECTIVE);
+    }
+
+    #[test]
+    fn a_directive_on_the_memory_stands_in_the_place_of_the_built_in_one() {
+        let mut spec = agent();
+        spec.memory.enabled = true;
+        for (name, text, expected) in [
+            (
+                "memory.md",
+                "Remember since {{date}}.",
+                "Remember since 2026-03-01.",
+            ),
+            ("memory.md", "\n", ""),
+            (
+                "a.md",
+                "Be kind.",
+                &format!("Be kind.\n\n{MEMORY_DIRECTIVE}"),
+            ),
+        ] {
+            spec.directives = vec![directive(name, text)];
+            assert_eq!(rendered(&spec), expected, "{name}");
+        }
     }
 }

@@ -48,7 +48,7 @@ pub struct AgentSpec {
     pub tools: Vec<ToolRef>,
     /// `spec.skills_dir`, as an absolute path.
     pub skills_dir: PathBuf,
-    /// The skills in it, sorted by name.
+    /// The skills in it and those for all agents, sorted by name.
     pub skills: Vec<Skill>,
     /// `spec.access`.
     pub access: AccessSpec,
@@ -214,17 +214,22 @@ impl Directive {
     }
 }
 
+/// The files that may make a folder a skill; the first one that is there does.
+pub const SKILL_FILES: [&str; 2] = ["SKILL.md", "skill.md"];
+
 /// Instructions for a task, of which the prompt has only the name and the description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skill {
-    /// Its name, also its folder's: 1 to 64 lower-case letters, digits and single hyphens.
+    /// Its name: one line, not empty.
     pub name: String,
     /// What it does, and when to use it.
     pub description: String,
-    /// Its folder, which holds `SKILL.md`, as programs find it.
+    /// Its folder, which holds one of [`SKILL_FILES`], as programs find it.
     pub folder: PathBuf,
     /// Where that folder really was when it was looked at, without links on the way.
     pub place: PathBuf,
+    /// Whether files in it with other names elsewhere (hard links) count: whoever brings it is trusted.
+    pub is_trusted: bool,
 }
 
 impl Skill {

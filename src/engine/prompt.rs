@@ -10,9 +10,10 @@ use crate::tools::Toolbox;
 /// The parts of the system prompt of a session that began at `started`; times in it are UTC.
 pub fn parts(spec: &AgentSpec, started: Timestamp) -> Vec<Part> {
     let started = started.to_string();
+    let time = format!("{} UTC", started.get(11..16).unwrap_or_default());
     let vars = PromptVars {
         date: started.get(..10).unwrap_or_default(),
-        time: started.get(11..16).unwrap_or_default(),
+        time: &time,
         agent_name: spec.name.as_str(),
         agent_home: &spec.home.to_string_lossy(),
     };

@@ -16,6 +16,10 @@ use super::granted::{self, Grant};
 use super::rules::{Mode, Pattern, Rules, Subject};
 use super::shell::{self, Command, Script};
 
+/// The builtin that reads what an agent was given to be read, and does nothing else: a test compares its
+/// actions.
+const SKILL_READER: &str = "skill";
+
 /// What becomes of something. From the mildest to the strictest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ruling {
@@ -71,6 +75,8 @@ pub enum Why {
     Allowed(Pattern),
     /// There is no policy, and this only reads.
     OnlyReads,
+    /// It reads a skill's files, which the agent was given to be read.
+    ReadsSkill,
     /// Nothing outside of the script notices it.
     Unnoticed,
     /// The program is another than the one that was allowed.
@@ -91,6 +97,7 @@ impl Why {
                 Some(pattern)
             }
             Why::OnlyReads
+            | Why::ReadsSkill
             | Why::Unnoticed
             | Why::Changed
             | Why::Found
@@ -110,6 +117,10 @@ impl fmt::Display for Why {
             Why::Unnoticed => write!(f, "nothing outside of the script notices it"),
             Why::Changed => write!(f, "its program is another than the one that was allowed"),
             Why::OnlyReads => write!(f, "there is no policy, and it only reads"),
+            Why::ReadsSkill => write!(
+                f,
+                "it reads the files of a skill, which no rule has to allow"
+            ),
             Why::Found => write!(f, "nobody declared this tool"),
             Why::Never(mode, why) => write!(f, "{why}; mode `{}`", mode.as_str()),
             Why::Unnamed(mode) => write!(f, "no rule fits; mode `{}`", mode.as_str()),
@@ -217,9 +228,11 @@ fn judge_tool(rules: &Rules, tool: &ToolUse<'_>) -> Part {
     let granting = granted::of_tool(&rules.allow, tool);
     let is_known_reader =
         rules.allows_reading_builtins && tool.only_reads && tool.subject == Subject::Builtin;
+    let reads_a_skill = tool.subject == Subject::Builtin && tool.name == SKILL_READER;
     match granting {
         Some(_) if tool.is_changed => part(text, Ruling::Ask, Why::Changed),
         Some(pattern) => part(text, Ruling::Allow, Why::Allowed(pattern.clone())),
+        None if reads_a_skill => part(text, Ruling::Allow, Why::ReadsSkill),
         None if is_known_reader => part(text, Ruling::Allow, Why::OnlyReads),
         None if tool.is_changed && rules.mode == Mode::Dangerous => {
             part(text, Ruling::Ask, Why::Changed)

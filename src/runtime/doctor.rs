@@ -68,7 +68,7 @@ pub fn examine(origin: &ConfigSource, flags: &Overrides, token: Option<&str>) ->
     let names = place.names();
     let own = Arc::clone(&trust);
     let loaded = AgentDirectory::load_in(workspace, agents_dir, names, Arc::new(environment), own);
-    checks.extend(directive_checks(agents_dir, &loaded));
+    checks.extend(shared_checks(&config, &loaded));
     let agents = loaded.list();
     checks.extend(agent_checks(&config, &agents, server.agents(), &trust));
     checks.extend(files::policies(&config, &agents, &trust));
@@ -195,14 +195,21 @@ fn clock(config: &Config) -> Check {
 
 // --- agents ---
 
-/// What is wrong with the directives for all agents; nothing when all is well.
-fn directive_checks(agents_dir: &Path, loaded: &AgentDirectory) -> Vec<Check> {
+/// What is wrong with the directives and skills for all agents; nothing when all is well.
+fn shared_checks(config: &Config, loaded: &AgentDirectory) -> Vec<Check> {
+    let skills = config.workspace.join("skills");
     let problems = loaded.problems();
     let of_all = problems
         .iter()
-        .filter(|one| !one.file.starts_with(agents_dir));
+        .filter(|one| !one.file.starts_with(&config.agents_dir));
     of_all
-        .map(|problem| Check::of_problem("directives", problem))
+        .map(|problem| {
+            let subject = match problem.file.starts_with(&skills) {
+                true => "skills",
+                false => "directives",
+            };
+            Check::of_problem(subject, problem)
+        })
         .collect()
 }
 

@@ -199,6 +199,7 @@ fn explained_part(rules: &Rules, part: &Part) -> ExplainedPart {
         | Why::PerhapsDenied(_)
         | Why::Allowed(_)
         | Why::OnlyReads
+        | Why::ReadsSkill
         | Why::Unnoticed
         | Why::Found => pattern.map(|pattern| &pattern.place),
     };

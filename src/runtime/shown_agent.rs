@@ -102,7 +102,7 @@ impl ShownAgent {
         let home = config.agents_dir.join(name);
         let problems = directory.problems();
         let problems = problems.iter().filter(|one| {
-            // Of the directives for all agents too.
+            // Of the directives and skills for all agents too.
             one.file.starts_with(&home) || !one.file.starts_with(&config.agents_dir)
         });
         let problems = problems.map(ToString::to_string).collect();

@@ -11,6 +11,9 @@ use crate::tools::programs::{Place, Programs};
 use crate::tools::readme;
 use crate::tools::{Effect, Tool, ToolKind, Toolbox};
 
+/// The folder in a workspace with the skills for all agents.
+const SKILLS: &str = "skills";
+
 /// Makes them, for the agents of a workspace.
 #[derive(Debug, Clone, Default)]
 pub struct ProgramTools {
@@ -72,11 +75,15 @@ impl ProgramTools {
         let own = own
             .into_iter()
             .filter(|path| readme::is_inside(path, &spec.home));
-        let shared = self.workspace.as_ref().map(|it| it.join(found::TOOLS));
+        let shared = self.workspace.iter().flat_map(|workspace| {
+            let skills = workspace.join(SKILLS);
+            let skills = readme::is_inside(&skills, workspace).then_some(skills);
+            [workspace.join(found::TOOLS)].into_iter().chain(skills)
+        });
         Place {
             agent: spec.name.clone(),
             home: spec.home.clone(),
-            readable: shared.into_iter().chain(own).collect(),
+            readable: shared.chain(own).collect(),
             env: Vec::new(),
         }
     }

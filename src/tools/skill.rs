@@ -2,22 +2,21 @@
 //!
 //! Invariant: nothing outside of a skill's folder is read, wherever its links lead.
 
+use std::collections::VecDeque;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::domain::event::ToolOutput;
-use crate::domain::spec::Skill;
+use crate::domain::spec::{SKILL_FILES, Skill};
 use crate::tools::builtin::{self, ANSWER_BYTES_MAX, Answer};
 use crate::tools::{Effect, Run, Tool, ToolSpec};
 
-/// The file that makes a folder a skill.
-const SKILL_FILE: &str = "SKILL.md";
-/// The folders whose files a skill may come with.
-const FOLDERS: [&str; 3] = ["references", "scripts", "assets"];
 /// The longest file that is looked into.
 const FILE_BYTES_MAX: usize = 1 << 20;
 /// So many files of a skill are named, in so many bytes.
@@ -27,9 +26,9 @@ const NAMED_BYTES_MAX: usize = 8 << 10;
 const LOOKED_AT_MAX: usize = 2_000;
 
 const DESCRIPTION: &str = "Reads a skill: instructions for a task, and the files that come with them. \
-     `{\"action\": \"read\", \"name\": \"…\"}` gives what the skill says; with `file` one of its files \
-     in `references/`, `scripts/` or `assets/`. Of a long file you get the first part; `offset` says from \
-     which byte on you want the next.";
+     `{\"action\": \"read\", \"name\": \"…\"}` gives what the skill says, its folder and \
+     its files; with `file` one of these. Of a long file you get the first part; `offset` says from which \
+     byte on you want the next.";
 
 /// Reads the skills of one agent.
 #[derive(Debug)]
@@ -62,7 +61,7 @@ impl SkillTool {
                 "name": {"type": "string", "description": "The skill's name."},
                 "file": {
                     "type": "string",
-                    "description": "One of its files, as references/x.md; without it the skill itself.",
+                    "description": "One of its files, named from the skill's folder, as references/x.md; without it the skill itself.",
                 },
                 "offset": {
                     "type": "integer",
@@ -84,18 +83,17 @@ impl SkillTool {
         let skill = self.skill(&arguments.name)?;
         let offset = arguments.offset.unwrap_or(0);
         match arguments.file.as_deref() {
-            None | Some("" | SKILL_FILE) => {
-                let text = read(skill, Path::new(SKILL_FILE))?;
-                let body = text::split_front_matter(&text).map_or(&*text, |(_, body)| body);
+            file if file.is_none_or(|file| file.is_empty() || file == name_of_file(skill)) => {
+                let body = body(skill)?;
                 let files = match offset {
                     0 => belongings(skill),
                     _ => String::new(),
                 };
                 let room = ANSWER_BYTES_MAX.saturating_sub(files.len());
-                Ok(part(body.trim(), offset, room) + &files)
+                Ok(part(&body, offset, room) + &files)
             }
-            Some(file) => {
-                let text = read(skill, &inner_path(file)?)?;
+            file => {
+                let text = read(skill, &inner_path(skill, file.unwrap_or_default())?)?;
                 Ok(part(&text, offset, ANSWER_BYTES_MAX))
             }
         }
@@ -123,20 +121,42 @@ impl Tool for SkillTool {
     }
 }
 
-/// Where a file that a skill may come with stands in its folder.
-fn inner_path(file: &str) -> Result<PathBuf, String> {
-    let path = Path::new(file.strip_prefix("./").unwrap_or(file));
-    let mut parts = path.components();
-    let is_known = matches!(parts.next(), Some(Component::Normal(first))
-        if FOLDERS.iter().any(|folder| first == *folder));
-    let is_plain = parts.all(|part| matches!(part, Component::Normal(_)));
-    if !is_known || !is_plain {
-        return Err(format!(
-            "only files in {} can be read, named as references/x.md",
-            FOLDERS.map(|folder| format!("{folder}/")).join(", ")
-        ));
+/// Where a file stands in a skill's folder.
+///
+/// Errors: it is named by a way that leads out of it, or is one of git's, which may hold a password.
+fn inner_path(skill: &Skill, file: &str) -> Result<PathBuf, String> {
+    let path = Path::new(file);
+    // The model is told the folder, and may name a file from the root on.
+    let mut folders = [&skill.folder, &skill.place].into_iter();
+    let inner = folders.find_map(|folder| path.strip_prefix(folder).ok());
+    let path = inner.unwrap_or(path);
+    let is_inner = path.components().all(|part| match part {
+        Component::Normal(name) => name != ".git",
+        Component::CurDir => true,
+        Component::ParentDir | Component::RootDir | Component::Prefix(_) => false,
+    });
+    match is_inner {
+        true => Ok(path.to_owned()),
+        false => Err(
+            "only files in the skill's folder can be read, named from there without `..`, as \
+             references/x.md"
+                .to_owned(),
+        ),
     }
-    Ok(path.to_owned())
+}
+
+/// The file that makes the folder a skill.
+fn name_of_file(skill: &Skill) -> &'static str {
+    let mut names = SKILL_FILES.into_iter();
+    let there = names.find(|name| skill.place.join(name).symlink_metadata().is_ok());
+    there.unwrap_or(SKILL_FILES[0])
+}
+
+/// What the skill says, with plain line ends and without its front matter.
+fn body(skill: &Skill) -> Result<String, String> {
+    let text = text::with_plain_line_ends(read(skill, Path::new(name_of_file(skill)))?);
+    let body = text::split_front_matter(&text).map_or(&*text, |(_, body)| body);
+    Ok(body.trim().to_owned())
 }
 
 /// A file of a skill, if it lies in its folder once all links are followed.
@@ -151,6 +171,12 @@ fn read(skill: &Skill, inner: &Path) -> Result<String, String> {
     let place = text::place_of(&file).map_err(|error| failed(error.into()))?;
     if !place.starts_with(&skill.place) {
         return Err(format!("{shown} leads out of the skill's folder"));
+    }
+    let names = file.metadata().map_err(|error| failed(error.into()))?;
+    if names.nlink() > 1 && !skill.is_trusted {
+        return Err(format!(
+            "{shown} has other names elsewhere (hard links), and counts only with trust"
+        ));
     }
     text::read_open(file, FILE_BYTES_MAX).map_err(failed)
 }
@@ -170,11 +196,12 @@ fn part(text: &str, offset: usize, bytes_max: usize) -> String {
     }
 }
 
-/// Where the skill is, and what comes with it; nothing for a skill that is one file.
+/// Where the skill is, and what comes with it.
 fn belongings(skill: &Skill) -> String {
     let (files, mut is_all) = files_of(&skill.place);
+    let folder = skill.folder.display();
     if files.is_empty() {
-        return String::new();
+        return format!("\n\nThe folder of this skill: {folder}");
     }
     let mut list = String::new();
     for (named, file) in files.iter().enumerate() {
@@ -187,19 +214,16 @@ fn belongings(skill: &Skill) -> String {
     if !is_all {
         list.push_str("\n- …");
     }
-    format!(
-        "\n\nFiles of this skill, in {}:{list}",
-        skill.folder.display()
-    )
+    format!("\n\nFiles of this skill, in {folder}:{list}")
 }
 
-/// The files that a skill may come with, sorted, and whether these are all of them. Links to folders
-/// are not followed: they may lead out of the skill, or in a circle.
+/// The files that a skill comes with, those less deep first, and whether these are all of them. Hidden
+/// ones are left out, and links to folders, which may lead out of the skill or in a circle.
 fn files_of(skill: &Path) -> (Vec<String>, bool) {
     let mut files = Vec::new();
     let mut looked_at = 0;
-    let mut folders: Vec<PathBuf> = FOLDERS.iter().rev().map(PathBuf::from).collect();
-    while let Some(folder) = folders.pop() {
+    let mut folders = VecDeque::from([PathBuf::new()]);
+    while let Some(folder) = folders.pop_front() {
         let path = skill.join(&folder);
         let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
         // What cannot be read is not named; asking for it says why.
@@ -208,20 +232,43 @@ fn files_of(skill: &Path) -> (Vec<String>, bool) {
         };
         for entry in entries.flatten() {
             looked_at += 1;
+            if looked_at > LOOKED_AT_MAX {
+                return (sorted(files), false);
+            }
             let inner = folder.join(entry.file_name());
             match entry.file_type() {
-                _ if looked_at > LOOKED_AT_MAX => return (sorted(files), false),
-                Ok(kind) if kind.is_dir() => folders.push(inner),
-                _ => files.push(inner.display().to_string()),
+                _ if is_left_out(&inner) => {}
+                Ok(kind) if kind.is_dir() => folders.push_back(inner),
+                Ok(kind) if kind.is_file() || leads_to_a_file(skill, &inner) => files.push(inner),
+                _ => {}
             }
         }
     }
     (sorted(files), true)
 }
 
-fn sorted(mut names: Vec<String>) -> Vec<String> {
-    names.sort();
-    names
+/// Whether no model needs the name: hidden files, what package managers bring, the skill itself.
+fn is_left_out(inner: &Path) -> bool {
+    let name = inner.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".")
+        || name == "node_modules"
+        || SKILL_FILES.iter().any(|file| inner == Path::new(file))
+}
+
+/// Whether a link, or what else it may be, leads to a file of the skill.
+fn leads_to_a_file(skill: &Path, inner: &Path) -> bool {
+    let target = skill.join(inner).canonicalize();
+    target.is_ok_and(|target| target.starts_with(skill) && target.is_file())
+}
+
+fn sorted(files: Vec<PathBuf>) -> Vec<String> {
+    let with_depth = files
+        .iter()
+        .map(|file| (file.components().count(), file.display().to_string()));
+    order::set(with_depth)
+        .into_iter()
+        .map(|(_, name)| name)
+        .collect()
 }
 
 #[cfg(test)]
@@ -240,16 +287,17 @@ mod tests {
             let folder = home.path().canonicalize().unwrap().join("tidy");
             fs::create_dir_all(folder.join("references/deep")).unwrap();
             let body = "---\nname: tidy\ndescription: x\n---\n\n# Tidy\n";
-            fs::write(folder.join(SKILL_FILE), body).unwrap();
+            fs::write(folder.join(SKILL_FILES[0]), body).unwrap();
             fs::write(folder.join("references/a.md"), "reference").unwrap();
             fs::write(folder.join("references/deep/b.md"), "deep").unwrap();
-            fs::write(folder.join("notes.md"), "not offered").unwrap();
+            fs::write(folder.join("notes.md"), "notes").unwrap();
             fs::write(home.path().join("secret"), "secret").unwrap();
             let tool = SkillTool::new(vec![Skill {
                 name: "tidy".to_owned(),
                 description: "x".to_owned(),
                 place: folder.clone(),
                 folder,
+                is_trusted: false,
             }]);
             Home(home, tool)
         }
@@ -277,12 +325,26 @@ mod tests {
             home.1
                 .answer(r#"{"action": "read", "name": "tidy", "file": null}"#),
             Ok(format!(
-                "# Tidy\n\nFiles of this skill, in {}:\n- references/a.md\n- references/deep/b.md",
+                "# Tidy\n\nFiles of this skill, in {}:\n- notes.md\n- references/a.md\n\
+                 - references/deep/b.md",
                 folder.display()
             ))
         );
         assert_eq!(home.file("references/a.md"), Ok("reference".to_owned()));
-        assert_eq!(home.file("./references/deep/b.md"), Ok("deep".to_owned()));
+        assert_eq!(
+            home.file("./references//deep/./b.md"),
+            Ok("deep".to_owned())
+        );
+        let absolute = folder.join("references/a.md");
+        assert_eq!(
+            home.file(absolute.to_str().unwrap()),
+            Ok("reference".to_owned())
+        );
+        fs::remove_dir_all(folder.join("references")).unwrap();
+        fs::remove_file(folder.join("notes.md")).unwrap();
+        let bare = format!("# Tidy\n\nThe folder of this skill: {}", folder.display());
+        assert_eq!(home.read(), bare);
+        assert_eq!(home.file("SKILL.md"), Ok(bare));
     }
 
     #[test]
@@ -300,7 +362,6 @@ mod tests {
             "references/../notes.md",
             "../secret",
             "/etc/passwd",
-            "notes.md",
             "references",
             "scripts/none",
             ".",

@@ -145,9 +145,20 @@ impl Trust {
     /// the workspace, which may have been downloaded as well.
     pub fn read_shared(&self, path: &Path, bytes_max: usize) -> Result<String, ReadError> {
         let file = text::open(path)?;
-        let place = text::place_of(&file).map_err(TextError::from)?;
+        self.within_reach(text::place_of(&file).map_err(TextError::from)?)?;
+        Ok(text::read_open(file, bytes_max)?)
+    }
+
+    /// Where a folder that is for all agents really lies, if it may be looked into.
+    ///
+    /// Errors: as [`read_shared`](Self::read_shared).
+    pub fn check_shared_folder(&self, path: &Path) -> Result<PathBuf, ReadError> {
+        self.within_reach(fs::canonicalize(path).map_err(TextError::from)?)
+    }
+
+    fn within_reach(&self, place: PathBuf) -> Result<PathBuf, ReadError> {
         match &self.reach {
-            Some(reach) if place.starts_with(reach) => Ok(text::read_open(file, bytes_max)?),
+            Some(reach) if place.starts_with(reach) => Ok(place),
             Some(_) => Err(ReadError::Elsewhere(place)),
             None => Err(ReadError::Unknown),
         }

@@ -159,6 +159,38 @@ fn the_parts_stand_in_their_order_and_an_agents_directive_replaces_the_workspace
 }
 
 #[test]
+fn a_directive_on_the_memory_replaces_the_built_in_one_and_the_agents_the_workspaces() {
+    let model = FakeModel::start();
+    let workspace = workspace(&model, "openai");
+    let system = || {
+        shown_json(&workspace)["system"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let built_in = "You have a memory that outlives this conversation";
+    assert!(system().contains(built_in));
+    workspace.write(".duragent/directives/memory.md", "Remember for all.\n");
+    let told = system();
+    assert!(
+        told.contains("Remember for all.") && !told.contains(built_in),
+        "{told}"
+    );
+    workspace.write(
+        ".duragent/agents/ada/directives/memory.md",
+        "Remember for ada.\n",
+    );
+    let told = system();
+    assert!(
+        told.contains("Remember for ada.") && !told.contains(built_in),
+        "{told}"
+    );
+    assert!(!told.contains("Remember for all."), "{told}");
+    let tools = shown_json(&workspace)["tools"].to_string();
+    assert!(tools.contains("\"memory\""), "the tool stays: {tools}");
+}
+
+#[test]
 fn people_see_the_same_with_its_tokens() {
     let model = FakeModel::start();
     let workspace = workspace(&model, "openai");
@@ -206,7 +238,7 @@ fn the_prompt_of_a_session_keeps_its_bytes_and_the_time_of_its_start() {
     let asked = model.requests();
     let system = asked[0].system();
     assert!(
-        system.contains("It began on 2020-02-29 at 12:34."),
+        system.contains("It began on 2020-02-29 at 12:34 UTC."),
         "{system}"
     );
     let start = |asked: &Asked| (asked.system(), asked.body["tools"].to_string());

@@ -496,6 +496,7 @@ fn tools_and_skills_of_the_agent_are_there_to_run() {
     );
     desk.write(".duragent/agents/ada/tools/one/data", "beside ");
     desk.write(".duragent/agents/ada/skills/s/notes", "skill");
+    desk.write(".duragent/skills/t/notes", "skill of all");
     desk.write(
         ".duragent/agents/ada/bin/run",
         "#!/bin/sh\ncat \"${0%/*}/data\"\n",
@@ -514,6 +515,11 @@ fn tools_and_skills_of_the_agent_are_there_to_run() {
     assert_eq!(
         desk.run("one", &json!({"args": [notes]})).content,
         "beside skill"
+    );
+    let notes = desk.path().join(".duragent/skills/t/notes");
+    assert_eq!(
+        desk.run("one", &json!({"args": [notes]})).content,
+        "beside skill of all"
     );
     assert_eq!(desk.run("two", &json!({})).content, "shared\n");
     assert_eq!(desk.run("three", &json!({})).content, "declared");

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use crate::support::server::{Server, Workspace};
 
+mod quirks;
+
 /// The skill in the documentation.
 fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples/skills/task-extraction")
@@ -87,44 +89,259 @@ fn an_agent_with_skills_reads_them_and_their_files() {
 }
 
 #[test]
-fn no_link_or_path_leads_out_of_a_skill() {
+fn every_file_of_a_skill_is_read_and_its_folder_is_named() {
     let workspace = with_example(&[]);
-    let skill = workspace.file(".duragent/agents/ada/skills/task-extraction");
-    symlink("../../../agent.yaml", skill.join("references/link.md")).unwrap();
+    let home = ".duragent/agents/ada/skills/task-extraction";
+    let files = [
+        "LICENSE.txt",
+        "reference/forms.md",
+        "themes/a/b/c.json",
+        ".config",
+        "node_modules/x.js",
+        "ä b.md",
+    ];
+    for file in files {
+        workspace.write(&format!("{home}/{file}"), &format!("This is {file}."));
+    }
+    workspace.write(
+        ".duragent/skills/bare/SKILL.md",
+        "---\nname: bare\ndescription: x\n---\nBare.\n",
+    );
     let server = Server::start(&workspace, &[]);
     let session = server.create_session("ada");
-    for file in [
-        "references/link.md",
-        "references/../../../agent.yaml",
-        "../../agent.yaml",
-        "/etc/passwd",
-    ] {
-        let said = server.call(&session, "skill", &read("task-extraction", Some(file)));
-        let is_refused = said.contains("leads out of the skill's folder")
-            || said.contains("only files in references/, scripts/, assets/");
-        assert!(is_refused, "{file}: {said}");
+    let said = server.call(&session, "skill", &read("task-extraction", None));
+    let folder = workspace.file(home).canonicalize().unwrap();
+    let listed = format!(
+        "\n\nFiles of this skill, in {}:\n- LICENSE.txt\n- ä b.md\n- assets/tasks.md\n\
+         - reference/forms.md\n- references/dates.md\n- references/signals.md\n- themes/a/b/c.json",
+        folder.display()
+    );
+    assert!(said.ends_with(&listed), "{said}");
+    for file in files {
+        for path in [
+            file.to_owned(),
+            format!("./{file}"),
+            folder.join(file).display().to_string(),
+        ] {
+            let text = server.call(&session, "skill", &read("task-extraction", Some(&path)));
+            assert_eq!(text, format!("This is {file}."), "{path}");
+        }
+    }
+    // One for all agents, which is a file alone.
+    let folder = workspace
+        .file(".duragent/skills/bare")
+        .canonicalize()
+        .unwrap();
+    let bare = format!("Bare.\n\nThe folder of this skill: {}", folder.display());
+    for file in [None, Some(""), Some("SKILL.md")] {
+        assert_eq!(
+            server.call(&session, "skill", &read("bare", file)),
+            bare,
+            "{file:?}"
+        );
     }
 }
 
 #[test]
-fn a_bad_skill_is_told_with_its_place_and_stops_nothing() {
+fn no_link_or_path_leads_out_of_a_skill() {
+    let workspace = with_example(&[]);
+    let skill = workspace.file(".duragent/agents/ada/skills/task-extraction");
+    symlink("../../../agent.yaml", skill.join("references/link.md")).unwrap();
+    symlink("../../agent.yaml", skill.join("link.md")).unwrap();
+    symlink("../..", skill.join("up")).unwrap();
+    fs::create_dir(skill.join(".git")).unwrap();
+    fs::write(skill.join(".git/config"), "url = https://me:secret@host/").unwrap();
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("ada");
+    let outside = workspace.file(".duragent/agents/ada/agent.yaml");
+    for file in [
+        "references/link.md",
+        "link.md",
+        "up/agent.yaml",
+        "references/../../../agent.yaml",
+        "references/../SKILL.md",
+        "../../agent.yaml",
+        "/etc/passwd",
+        outside.to_str().unwrap(),
+        ".git/config",
+    ] {
+        let said = server.call(&session, "skill", &read("task-extraction", Some(file)));
+        let is_refused = said.contains("leads out of the skill's folder")
+            || said.contains("only files in the skill's folder can be read");
+        assert!(is_refused, "{file}: {said}");
+    }
+    let said = server.call(&session, "skill", &read("task-extraction", None));
+    for hidden in ["link.md", "up", ".git"] {
+        assert!(!said.contains(&format!("\n- {hidden}")), "{hidden}: {said}");
+    }
+}
+
+#[test]
+fn pipes_and_very_much_hold_no_reader_up() {
+    let workspace = with_example(&[]);
+    let skill = workspace.file(".duragent/agents/ada/skills/task-extraction");
+    rustix::fs::mkfifoat(rustix::fs::CWD, skill.join("pipe"), rustix::fs::Mode::RWXU).unwrap();
+    fs::write(skill.join("huge.md"), "x".repeat((1 << 20) + 1)).unwrap();
+    fs::write(skill.join("bytes"), b"\xff").unwrap();
+    fs::create_dir(skill.join("data")).unwrap();
+    for number in 0..10_000 {
+        fs::write(skill.join(format!("data/{number}")), "").unwrap();
+    }
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("ada");
+    for (file, expected) in [
+        ("pipe", "pipe is not a file"),
+        ("data", "data is not a file"),
+        (".", "is not a file"),
+        ("huge.md", "huge.md is longer than 1024 KiB"),
+        ("bytes", "bytes is not UTF-8 from 1:1 on"),
+        ("none.md", "the skill task-extraction has no file none.md"),
+    ] {
+        let said = server.call(&session, "skill", &read("task-extraction", Some(file)));
+        assert!(said.contains(expected), "{file}: {said}");
+    }
+    let said = server.call(&session, "skill", &read("task-extraction", None));
+    assert!(
+        said.contains("\n- bytes\n- huge.md\n") && said.ends_with("\n- …"),
+        "{said}"
+    );
+    assert!(said.len() < 30_000 && !said.contains("- pipe"), "{said}");
+}
+
+#[test]
+fn a_file_of_a_stranger_with_other_names_is_not_read() {
+    let workspace = Workspace::of_strangers();
+    agent(&workspace, "ada", &[]);
+    let home = ".duragent/agents/ada/skills/tidy";
+    workspace.write(
+        &format!("{home}/SKILL.md"),
+        "---\nname: tidy\ndescription: x\n---\nTidy.\n",
+    );
+    workspace.write("secret", "hunter2");
+    let link = workspace.file(&format!("{home}/notes.md"));
+    fs::hard_link(workspace.file("secret"), &link).unwrap();
+    let notes = read("tidy", Some("notes.md"));
+    {
+        let server = Server::start(&workspace, &[]);
+        let session = server.create_session("ada");
+        let said = server.call(&session, "skill", &notes);
+        assert!(
+            said.contains("has other names elsewhere (hard links)"),
+            "{said}"
+        );
+    }
+    // The owner may have made a backup that shares its files.
+    workspace.write(
+        ".duragent/agents/ada/policy.yaml",
+        "apiVersion: duragent/v1alpha1\nkind: Policy\nallow: ['bash:ls']\n",
+    );
+    workspace.trust("ada");
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("ada");
+    assert_eq!(server.call(&session, "skill", &notes), "hunter2");
+}
+
+#[test]
+fn a_skill_is_read_unasked_under_every_policy_that_does_not_deny_it() {
+    const HEAD: &str = "apiVersion: duragent/v1alpha1\nkind: Policy\n";
+    let file = r#"{"action":"read","file":"references/dates.md","name":"task-extraction"}"#;
+    let whole = r#"{"action":"read","name":"task-extraction"}"#;
+    for (shared, own, is_read) in [
+        ("mode: ask\n", "", true),
+        ("mode: restrict\n", "", true),
+        (
+            "mode: restrict\nallow: ['bash:ls']\n",
+            "mode: restrict\nallow: ['cli:x']\n",
+            true,
+        ),
+        (
+            "allow: ['builtin:web']\n",
+            "mode: ask\ndeny: ['bash:rm *']\n",
+            true,
+        ),
+        ("mode: dangerous\n", "", true),
+        ("", "mode: restrict\n", true),
+        ("", "deny: ['builtin:skill:read:other']\n", true),
+        (
+            "deny: ['builtin:skill']\n",
+            "allow: ['builtin:skill']\n",
+            false,
+        ),
+        ("mode: dangerous\ndeny: ['builtin:skill:read']\n", "", false),
+        ("", "deny: ['builtin:skill:read:task-*']\n", false),
+        ("deny: ['builtin:*']\n", "", false),
+        ("", "deny: ['*']\n", false),
+    ] {
+        let workspace = with_example(&[]);
+        let home = ".duragent/agents/ada/policy.yaml";
+        for (path, text) in [(".duragent/policy.yaml", shared), (home, own)] {
+            if !text.is_empty() {
+                workspace.write(path, &format!("{HEAD}{text}"));
+            }
+        }
+        let server = Server::start(&workspace, &[]);
+        let session = server.create_session("ada");
+        for arguments in [whole, file] {
+            let told = server.say(&session, &format!("/tool skill {arguments}"));
+            assert_eq!(told.status, 200, "{shared}{own}: {}", told.text());
+            let said = told.json()["content"].as_str().unwrap().to_owned();
+            assert_eq!(!said.contains("deny `"), is_read, "{shared}{own}: {said}");
+        }
+        let call = format!("builtin:skill {whole}");
+        let mut test = workspace.command(&["policy", "test", "--agent", "ada", "--json", &call]);
+        let output = test.output().unwrap();
+        let tested: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let verdict = if is_read { "allow" } else { "deny" };
+        assert_eq!(tested["verdict"], json!(verdict), "{shared}{own}: {tested}");
+    }
+}
+
+#[test]
+fn a_skill_that_is_not_as_it_should_be_is_told_with_its_place_and_can_be_read() {
     let workspace = with_example(&[]);
     let home = ".duragent/agents/ada/skills";
     workspace.write(
         &format!("{home}/other/SKILL.md"),
-        "---\nname: wrong\ndescription: x\n---\n",
+        "---\r\nname: Wrong One\r\ndescription: Use when: late.\r\n---\r\nWrong\r\nas it is.\r\n",
     );
+    workspace.write(
+        &format!("{home}/broken/SKILL.md"),
+        "---\nname: broken\n---\n",
+    );
+    workspace.write(".duragent/skills/unfinished/README.md", "Soon.");
     let server = Server::start(&workspace, &[]);
     let session = server.create_session("ada");
-    let place = format!("{home}/other/SKILL.md:2:7: `name` is `wrong`, but");
-    assert!(server.log().contains(&place), "{}", server.log());
-    let said = server.call(&session, "skill", &read("wrong", None));
-    assert!(said.contains("there are: task-extraction"), "{said}");
+    let log = server.log();
+    for place in [
+        format!("{home}/other/SKILL.md:2:7: `name` is `Wrong One`, but"),
+        format!("{home}/other/SKILL.md:3:22: is no YAML"),
+        format!("{home}/broken/SKILL.md:2:1: `description` is missing"),
+        ".duragent/skills/unfinished: has no SKILL.md".to_owned(),
+    ] {
+        assert!(log.contains(&place), "{place}: {log}");
+    }
+    let said = server.call(&session, "skill", &read("Wrong One", None));
+    assert!(
+        said.starts_with("Wrong\nas it is.\n\nThe folder of this skill: "),
+        "{said}"
+    );
+    let said = server.call(&session, "skill", &read("broken", None));
+    assert!(
+        said.contains("there are: Wrong One, task-extraction"),
+        "{said}"
+    );
+    // `doctor` says the same of those for all agents.
+    let told = workspace.command(&["doctor"]).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(
+        told.contains("skills/unfinished: has no SKILL.md"),
+        "{told}"
+    );
 
     // Put right, it is there after a reload, and its neighbour stays.
     workspace.write(
-        &format!("{home}/other/SKILL.md"),
-        "---\nname: other\ndescription: x\n---\nHello.\n",
+        &format!("{home}/broken/SKILL.md"),
+        "---\nname: broken\ndescription: x\n---\nHello.\n",
     );
     let report = server.post("/api/admin/v1/reload-agents", &json!({}));
     assert_eq!(
@@ -133,10 +350,8 @@ fn a_bad_skill_is_told_with_its_place_and_stops_nothing() {
         "{}",
         report.text()
     );
-    assert_eq!(
-        server.call(&session, "skill", &read("other", None)),
-        "Hello."
-    );
+    let said = server.call(&session, "skill", &read("broken", None));
+    assert!(said.starts_with("Hello.\n"), "{said}");
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub fn or_default<T: Default>(found: Option<At<T>>) -> T {
 pub trait FromYaml: Sized {
     /// What it is, for messages: `a number`.
     const EXPECTED: &'static str;
+    /// Whether a null is one, and not as if the key were missing.
+    const TAKES_NULL: bool = false;
 
     /// Reads it, or reports why not.
     fn read(place: Place<'_>, report: &mut Report) -> Option<Self>;
@@ -619,7 +621,7 @@ impl Section<'_> {
             key: &joined(self.key, name),
             is_guarded: self.is_guarded,
         };
-        if place.is_null() {
+        if place.is_null() && !T::TAKES_NULL {
             return None;
         }
         place.at(report)
@@ -791,6 +793,23 @@ impl FromYaml for Anything {
 
     fn read(_: Place<'_>, _: &mut Report) -> Option<Anything> {
         Some(Anything)
+    }
+}
+
+/// A text as it is written, also where YAML takes it for something else (`null`, `1.10`), or the kind
+/// of what is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AsWritten(pub Result<String, &'static str>);
+
+impl FromYaml for AsWritten {
+    const EXPECTED: &'static str = "anything";
+    const TAKES_NULL: bool = true;
+
+    fn read(place: Place<'_>, _: &mut Report) -> Option<AsWritten> {
+        Some(AsWritten(match &place.node.value {
+            Value::Scalar(scalar) => Ok(scalar.text.clone()),
+            Value::List(_) | Value::Map(_) => Err(place.node.kind_name()),
+        }))
     }
 }
 

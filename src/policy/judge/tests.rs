@@ -744,3 +744,50 @@ fn a_person_is_shown_the_commands_also_of_what_is_not_read() {
     let found = simple_commands("case $x in a) rm y;; esac &");
     assert!(found.iter().any(|one| one == "rm y"), "{found:?}");
 }
+
+#[test]
+fn a_skill_is_read_unless_it_is_denied() {
+    // Whoever gives the tool an action that does more has to look here.
+    let actions = super::super::check::BUILTINS
+        .iter()
+        .find(|(name, _)| *name == SKILL_READER);
+    assert_eq!(actions, Some(&(SKILL_READER, &["read"][..])));
+    let call = |subject, is_found| {
+        Call::Tool(ToolUse {
+            subject,
+            name: "skill",
+            arguments: r#"{"action":"read","name":"tidy"}"#,
+            is_found,
+            only_reads: false,
+            is_changed: false,
+            value_key: Some("name"),
+        })
+    };
+    for (text, expected) in [
+        ("mode: ask", "allow"),
+        ("mode: restrict", "allow"),
+        ("mode: restrict\nallow: ['bash:ls']", "allow"),
+        ("deny: ['builtin:skill:read:other']", "allow"),
+        ("deny: ['builtin:skill']", "deny"),
+        (
+            "deny: ['builtin:skill:read:tidy']\nallow: ['builtin:skill']",
+            "deny",
+        ),
+        ("mode: dangerous\ndeny: ['skill*']", "deny"),
+    ] {
+        let rules = rules(text);
+        assert_eq!(
+            judge(&rules, &call(Subject::Builtin, false))
+                .ruling
+                .as_str(),
+            expected,
+            "{text}"
+        );
+        // A program of that name is no reader of skills.
+        let program = judge(&rules, &call(Subject::Cli, false)).ruling;
+        assert!(
+            program == Ruling::Deny || program == Ruling::Ask,
+            "{text}: {program:?}"
+        );
+    }
+}

@@ -13,6 +13,7 @@ mod recall;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,12 +26,13 @@ use crate::domain::time::Timestamp;
 use crate::tools::builtin::{self, Answer};
 use crate::tools::memory::bank::Bank;
 use crate::tools::memory::place::{Place, is_topic};
-use crate::tools::memory::recall::{Memo, RECENT_DAYS};
+use crate::tools::memory::recall::{DAYS_MAX, Memo, RECENT_DAYS};
 use crate::tools::{Effect, Run, Tool, ToolSpec};
 
 const DESCRIPTION: &str = "Your memory, which outlives this conversation. \
      `recall`: without `query` the summary, shared facts and the notes of the last days; with it the \
-     passages that have its words, from all there is. \
+     passages that have its words, from all there is. With `days` of the notes those of so many days, \
+     today the last one. \
      `remember`: adds `content` to today's notes. \
      `reflect`: replaces the summary by `content`. \
      `update_world`: replaces what all agents know on `topic` by `content`. \
@@ -68,6 +70,8 @@ pub(super) struct MemoryTool {
 enum Arguments {
     Recall {
         query: Option<String>,
+        /// Looked at by itself, so that a bad one is answered in words that help.
+        days: Option<Value>,
     },
     Remember {
         content: String,
@@ -100,6 +104,14 @@ impl MemoryTool {
         Bank::new(Arc::clone(&self.parts.fs), folder.clone(), folder)
     }
 
+    /// The first of so many days, of which today is the last one: `2026-03-01`.
+    fn first_of(&self, days: &Value) -> Result<String, String> {
+        let before = Duration::from_secs((recall::day_count(days)? - 1) * 24 * 60 * 60);
+        let now = self.parts.clock.now();
+        let first = now.checked_sub(before).unwrap_or(UNIX_EPOCH);
+        Ok(date_of(first))
+    }
+
     fn answer(&self, run: &Run<'_>) -> Answer {
         let arguments: Arguments = builtin::arguments(run.arguments)?;
         let place = Place::of(&run.caller, self.scope, &self.folder)?;
@@ -107,9 +119,12 @@ impl MemoryTool {
         let bank = Bank::new(Arc::clone(&self.parts.fs), place.folder.clone(), home);
         let world = place.sees_world.then(|| self.world());
         match arguments {
-            Arguments::Recall { query } => {
-                let query = query.unwrap_or_default();
-                recall(run, &bank, world.as_ref(), &query)
+            Arguments::Recall { query, days } => {
+                let wanted = Wanted {
+                    query: query.unwrap_or_default(),
+                    since: days.map(|days| self.first_of(&days)).transpose()?,
+                };
+                recall(run, &bank, world.as_ref(), &wanted)
             }
             Arguments::Remember { content } => {
                 let held = bank.hold(run)?;
@@ -160,13 +175,28 @@ impl Tool for MemoryTool {
     }
 }
 
+/// What a recall is to look for.
+struct Wanted {
+    /// Words, if any.
+    query: String,
+    /// The first day of notes, if not all are wanted.
+    since: Option<String>,
+}
+
+/// The day of a time, in UTC: `2026-03-01`.
+fn date_of(time: SystemTime) -> String {
+    let mut text = Timestamp::from(time).to_string();
+    text.truncate(10);
+    text
+}
+
 /// Some models fill in what they have nothing for.
 fn given(version: &Option<String>) -> Option<&str> {
     version.as_deref().filter(|version| !version.is_empty())
 }
 
-fn recall(run: &Run<'_>, bank: &Bank, world: Option<&Bank>, query: &str) -> Answer {
-    let words = recall::words(query)?;
+fn recall(run: &Run<'_>, bank: &Bank, world: Option<&Bank>, wanted: &Wanted) -> Answer {
+    let words = recall::words(&wanted.query)?;
     let mut remarks = Vec::new();
     let summary = bank.summary().unwrap_or_else(|why| {
         remarks.push(why);
@@ -179,9 +209,10 @@ fn recall(run: &Run<'_>, bank: &Bank, world: Option<&Bank>, query: &str) -> Answ
         facts = read(run, &world.topics()?, "topics", topic, &mut remarks)?;
     }
     let days = bank.days()?;
-    let recent = match words.is_empty() {
-        true => days.len().min(RECENT_DAYS),
-        false => days.len(),
+    let recent = match (&wanted.since, words.is_empty()) {
+        (Some(since), _) => days.iter().take_while(|day| *day >= since).count(),
+        (None, true) => days.len().min(RECENT_DAYS),
+        (None, false) => days.len(),
     };
     let (recent, older) = days.split_at(recent);
     let notes = |day: &str| bank.notes(day);
@@ -190,7 +221,7 @@ fn recall(run: &Run<'_>, bank: &Bank, world: Option<&Bank>, query: &str) -> Answ
         true => recall::overview(summary.as_ref(), &facts, &notes, older.len()),
         false => {
             let memos: Vec<Memo> = summary.into_iter().chain(facts).chain(notes).collect();
-            recall::matches(query, &words, &memos)
+            recall::matches(&wanted.query, &words, &memos)
         }
     };
     Ok(recall::with_remarks(said, &remarks))
@@ -234,6 +265,12 @@ pub(super) fn parameters() -> Value {
                 "enum": ["recall", "remember", "reflect", "update_world"],
             },
             "query": {"type": "string", "description": "recall: words to look for."},
+            "days": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": DAYS_MAX,
+                "description": "recall: only the notes of so many days, today the last one.",
+            },
             "content": {
                 "type": "string",
                 "description": "remember: the note. reflect, update_world: the whole new text.",

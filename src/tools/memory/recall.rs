@@ -1,5 +1,7 @@
 //! What is said of a memory: its texts in an order that serves, and passages that fit a query. Pure.
 
+use serde_json::Value;
+
 use crate::base::order;
 use crate::base::text;
 use crate::domain::plain;
@@ -11,6 +13,8 @@ const WORLD_BYTES_MAX: usize = 6_000;
 const REMARKS_BYTES_MAX: usize = 1_800;
 /// A recall without a query shows the notes of so many days.
 pub(super) const RECENT_DAYS: usize = 3;
+/// A recall may name so many days: ten years.
+pub(super) const DAYS_MAX: u64 = 3_660;
 /// So many remarks are told.
 const REMARKS_MAX: usize = 5;
 /// What a single passage shows.
@@ -78,7 +82,8 @@ pub(super) fn overview(
     }
     if older > 0 {
         blocks.push(format!(
-            "There are notes of {older} earlier days; a `query` looks through them too."
+            "There are notes of {older} earlier days; a `query` looks through them too, and `days` \
+             shows more of them."
         ));
     }
     blocks.join("\n\n")
@@ -130,6 +135,27 @@ pub(super) fn with_remarks(said: String, remarks: &[String]) -> String {
     }
     let remarks = cut(&lines.join(";\n"), REMARKS_BYTES_MAX / 3, "there is more");
     format!("{said}\n\n[{remarks}]")
+}
+
+/// Of how many days the notes are wanted.
+///
+/// Errors: it is no number of days.
+pub(super) fn day_count(days: &Value) -> Result<u64, String> {
+    // Some models write numbers as texts, or with a fraction of nothing.
+    let number = match days {
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Number(number) => number.as_u64().or_else(|| {
+            let number = number.as_f64().filter(|number| number.fract() == 0.0)?;
+            format!("{number}").parse().ok()
+        }),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    number
+        .filter(|number| (1..=DAYS_MAX).contains(number))
+        .ok_or_else(|| {
+            let days = cut(&days.to_string(), 100, "there is more");
+            format!("`days` must be a whole number from 1 to {DAYS_MAX}, not {days}")
+        })
 }
 
 /// The words of a query, in lower case.

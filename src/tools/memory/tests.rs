@@ -103,6 +103,67 @@ fn what_is_remembered_is_recalled() {
 }
 
 #[test]
+fn a_recall_names_the_days_whose_notes_it_wants() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let home = Home::new(MemoryScope::Agent);
+    for (note, days) in [
+        ("Tea on the 1st.", 1),
+        ("Tea on the 2nd.", 7),
+        ("Cake on the 9th.", 1),
+    ] {
+        home.ask(&remember(note));
+        home.clock.advance(DAY * days);
+    }
+    home.ask(&json!({"action": "reflect", "content": "Tea, always."}));
+    // It is the 10th, of which there are no notes.
+    let shown = |more: Value| {
+        let mut arguments = json!({"action": "recall"});
+        arguments
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let said = home.ask(&arguments);
+        let has = |text: &str| said.contains(text);
+        assert!(has("Tea, always."), "the summary is no note: {said}");
+        ["1st", "2nd", "9th"].map(has)
+    };
+    for (more, expected) in [
+        (json!({"days": 1}), [false, false, false]),
+        (json!({"days": 2}), [false, false, true]),
+        (json!({"days": 9}), [false, true, true]),
+        (json!({"days": 10, "query": ""}), [true, true, true]),
+        (json!({"days": 3660}), [true, true, true]),
+        (json!({"days": "2"}), [false, false, true]),
+        (json!({"days": 2.0}), [false, false, true]),
+        (json!({"days": null}), [true, true, true]),
+        (json!({"query": "tea"}), [true, true, false]),
+        (json!({"query": "tea", "days": 9}), [false, true, false]),
+        (json!({"query": "tea", "days": 2}), [false, false, false]),
+    ] {
+        assert_eq!(shown(more.clone()), expected, "{more}");
+    }
+    let said = home.ask(&json!({"action": "recall", "days": 2}));
+    assert!(said.contains("There are notes of 2 earlier days"), "{said}");
+    for bad in [
+        json!(0),
+        json!(-1),
+        json!(1.5),
+        json!(3661),
+        json!(1e300),
+        json!("soon"),
+        json!(""),
+        json!([3]),
+        json!(true),
+    ] {
+        let arguments = json!({"action": "recall", "days": bad});
+        let said = home.ask_in(None, &arguments).unwrap_err();
+        let expected = format!("`days` must be a whole number from 1 to 3660, not {bad}");
+        assert_eq!(said, expected);
+        assert_eq!(home.tool.effect(&arguments.to_string()), Effect::Read);
+    }
+}
+
+#[test]
 fn a_chat_with_a_memory_of_its_own_sees_nothing_else() {
     let home = Home::new(MemoryScope::Chat);
     let (one, other) = (Some(("telegram", "1")), Some(("telegram", "2")));
