@@ -35,7 +35,7 @@ fn list(args: &AgentListArgs, settings: &ClientSettings) -> Outcome {
         Some(client) => client.agents()?,
         None => shown_agent::list(&settings.config),
     };
-    if args.json {
+    if args.output.is_json() {
         output::print_json(&list.agents)?;
     } else {
         output::print(&agent_table(&list.agents))?;
@@ -72,6 +72,7 @@ fn show(args: &AgentShowArgs, global: &Global, settings: &ClientSettings) -> Out
     let options = ServeOptions {
         origin: settings.origin.clone(),
         workspace: global.workspace.clone(),
+        agents_dir: global.agents_dir.clone(),
         ..ServeOptions::default()
     };
     let (agent, problems) = ShownAgent::read(&options, &args.agent)?;
@@ -89,7 +90,7 @@ fn show(args: &AgentShowArgs, global: &Global, settings: &ClientSettings) -> Out
         };
         return Err(Failure::new(why));
     };
-    match (args.prompt, args.json) {
+    match (args.prompt, args.output.is_json()) {
         (true, true) => output::print_json(&agent.prompt())?,
         (true, false) => output::print(&shown_prompt(&agent.prompt()))?,
         (false, true) => output::print_json(&agent.public_json())?,

@@ -1,5 +1,7 @@
 //! What may be typed after `duragent`.
 
+use std::convert::Infallible;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -47,6 +49,9 @@ pub struct Global {
     /// Where everything is kept [default: .duragent]
     #[arg(long, global = true, value_name = "DIR")]
     pub workspace: Option<PathBuf>,
+    /// Where the agents are [default: .duragent/agents]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub agents_dir: Option<PathBuf>,
 }
 
 impl Global {
@@ -92,6 +97,47 @@ pub enum Command {
     /// Run a server whose disk fails at random: what `torture` starts.
     #[command(hide = true)]
     ServeFaulty(ServeFaultyArgs),
+    /// There is none: the error says how it is done by hand
+    #[command(hide = true)]
+    Upgrade(AnyArgs),
+    /// There is none: the error says how it is done by hand
+    #[command(hide = true)]
+    Login(AnyArgs),
+}
+
+/// Whatever stands behind a command that is not there.
+#[derive(Debug, Args)]
+pub struct AnyArgs {
+    /// It does not matter
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub rest: Vec<OsString>,
+}
+
+/// In which form a command answers.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArgs {
+    /// As JSON
+    #[arg(long, overrides_with = "format")]
+    json: bool,
+    /// As text, or as JSON
+    #[arg(long, value_name = "FORMAT", overrides_with = "json")]
+    format: Option<OutputFormat>,
+}
+
+impl OutputArgs {
+    /// Whether a program wants to read it.
+    pub fn is_json(&self) -> bool {
+        self.json || self.format == Some(OutputFormat::Json)
+    }
+}
+
+/// A form of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
 }
 
 /// `duragent serve`.
@@ -107,12 +153,12 @@ pub struct ServeArgs {
     /// The port to listen on; 0 takes any free one [default: 8080]
     #[arg(short, long)]
     pub port: Option<u16>,
-    /// Where the agents are [default: .duragent/agents]
-    #[arg(long, value_name = "DIR")]
-    pub agents_dir: Option<PathBuf>,
     /// What to do with turns that the last server left unfinished
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub resume: ResumeArg,
+    /// End by itself after so long without a client, a turn at work or anything that is due
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub ephemeral: Option<u32>,
     /// Leave the terminal that started it: for servers that clients start.
     #[arg(long, hide = true)]
     pub detached: bool,
@@ -143,24 +189,103 @@ impl From<ResumeArg> for Resume {
 #[derive(Debug, Subcommand)]
 pub enum ServeAction {
     /// Stop the server of this workspace; work in progress is kept
-    Stop,
+    Stop(RunningArgs),
     /// Say whether a server runs for this workspace, and where
     Status {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
+        /// Which server.
+        #[command(flatten)]
+        server: RunningArgs,
+        /// In which form.
+        #[command(flatten)]
+        output: OutputArgs,
     },
+    /// Have the server read the agents and their policies again
+    ReloadAgents {
+        /// Which server.
+        #[command(flatten)]
+        server: RunningArgs,
+        /// In which form.
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+/// Which server to do something with.
+#[derive(Debug, Clone, Args)]
+pub struct RunningArgs {
+    /// The server at this port [default: the one of this workspace]
+    #[arg(short, long, conflicts_with = "server")]
+    pub port: Option<u16>,
+    /// The address or name that goes with the port [default: 127.0.0.1]
+    #[arg(long, requires = "port")]
+    pub host: Option<String>,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// Which server to talk to.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
     /// The server to talk to [default: the one of this workspace]
-    #[arg(long, value_name = "URL")]
+    #[arg(short, long, value_name = "URL")]
     pub server: Option<String>,
     /// The token it asks for
     #[arg(long, env = "DURAGENT_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+}
+
+/// Which server to talk to, for commands that are about a session, too.
+#[derive(Debug, Clone, Args)]
+#[command(mut_arg("server", |arg| arg.short(None)))]
+pub struct PlaceArgs {
+    /// A session or a server, whichever it is: what has a `:`, `/` or `.` in it is a server
+    #[arg(short = 's', value_name = "ID|URL", value_parser = |text: &str| Named::of(text))]
+    named: Vec<Named>,
+    /// Which server.
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `-s` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Named {
+    Session(String),
+    Server(String),
+}
+
+impl Named {
+    /// No id of a session has any of these in it, and few servers have none of them.
+    fn of(text: &str) -> Result<Named, Infallible> {
+        let is_server = text.contains([':', '/', '.']) || text == "localhost";
+        Ok(match is_server {
+            true => Named::Server(text.to_owned()),
+            false => Named::Session(text.to_owned()),
+        })
+    }
+}
+
+impl PlaceArgs {
+    /// The session and the server, where `session` is what was named without `-s`.
+    ///
+    /// Errors: one of them is named twice; in words.
+    pub fn told_apart(
+        &self,
+        session: Option<&str>,
+    ) -> Result<(Option<String>, ServerArgs), String> {
+        let mut session = session.map(str::to_owned);
+        let mut server = self.server.clone();
+        for named in &self.named {
+            let (slot, text, what) = match named {
+                Named::Session(text) => (&mut session, text, "session"),
+                Named::Server(text) => (&mut server.server, text, "server"),
+            };
+            if let Some(other) = slot.replace(text.clone()) {
+                return Err(format!("`-s {text}` is a {what}, and so is {other}"));
+            }
+        }
+        Ok((session, server))
+    }
 }
 
 /// `duragent chat`.
@@ -170,15 +295,17 @@ pub struct ChatArgs {
     #[arg(short, long)]
     pub agent: Option<String>,
     /// Go on with this session, or the only one whose id begins or ends so
-    #[arg(short, long, value_name = "ID", conflicts_with = "agent")]
+    #[arg(long, value_name = "ID", conflicts_with = "agent")]
     pub session: Option<String>,
     /// Which server.
     #[command(flatten)]
-    pub server: ServerArgs,
+    pub place: PlaceArgs,
 }
 
 /// `duragent attach`.
 #[derive(Debug, Args)]
+#[command(mut_arg("json", |arg| arg.requires("list")))]
+#[command(mut_arg("format", |arg| arg.requires("list")))]
 pub struct AttachArgs {
     /// The session, or how the id of only one begins or ends [default: the only one there is]
     #[arg(value_name = "ID", conflicts_with = "list")]
@@ -186,9 +313,9 @@ pub struct AttachArgs {
     /// List the sessions that can be attached to
     #[arg(short, long)]
     pub list: bool,
-    /// The list as JSON
-    #[arg(long, requires = "list")]
-    pub json: bool,
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Only look on: nothing can be said, and leaving pauses nothing
     #[arg(long, conflicts_with_all = ["list", "detach_others"])]
     pub readonly: bool,
@@ -201,7 +328,7 @@ pub struct AttachArgs {
     pub history: u16,
     /// Which server.
     #[command(flatten)]
-    pub server: ServerArgs,
+    pub place: PlaceArgs,
 }
 
 /// `duragent session`.
@@ -234,6 +361,7 @@ pub struct SessionNameArgs {
 
 /// `duragent session show`.
 #[derive(Debug, Args)]
+#[command(mut_arg("json", |arg| arg.help("The events, as one JSON object a line")))]
 pub struct SessionShowArgs {
     /// Which session.
     #[command(flatten)]
@@ -241,9 +369,9 @@ pub struct SessionShowArgs {
     /// Go on with what happens from now on, until the session ends
     #[arg(short, long)]
     pub follow: bool,
-    /// The events, as one JSON object a line
-    #[arg(long)]
-    pub json: bool,
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `duragent session export`.
@@ -253,11 +381,29 @@ pub struct SessionExportArgs {
     #[command(flatten)]
     pub name: SessionNameArgs,
     /// How it is written
-    #[arg(long, value_name = "FORMAT", default_value = "md")]
-    pub format: ExportFormat,
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "md",
+        overrides_with = "json"
+    )]
+    format: ExportFormat,
+    /// As --format jsonl
+    #[arg(long, overrides_with = "format")]
+    json: bool,
     /// Where to [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+impl SessionExportArgs {
+    /// How it is written.
+    pub fn format(&self) -> ExportFormat {
+        match self.json {
+            true => ExportFormat::Jsonl,
+            false => self.format,
+        }
+    }
 }
 
 /// How a session is written down.
@@ -266,6 +412,7 @@ pub enum ExportFormat {
     /// Markdown, for people
     Md,
     /// The events, as one JSON object a line
+    #[value(alias = "json")]
     Jsonl,
 }
 
@@ -285,9 +432,9 @@ pub struct SessionCheckArgs {
     /// Mend what can be mended; the log as it was is kept beside it
     #[arg(long)]
     pub repair: bool,
-    /// As JSON
-    #[arg(long)]
-    pub json: bool,
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `duragent session list`.
@@ -302,9 +449,9 @@ pub struct SessionListArgs {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: usize,
-    /// As JSON
-    #[arg(long)]
-    pub json: bool,
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -395,17 +542,17 @@ pub struct AgentShowArgs {
     /// Show what its model is sent: the system prompt and the tools, with tokens
     #[arg(long)]
     pub prompt: bool,
-    /// As JSON
-    #[arg(long)]
-    pub json: bool,
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `duragent agent list`.
 #[derive(Debug, Args)]
 pub struct AgentListArgs {
-    /// As JSON
-    #[arg(long)]
-    pub json: bool,
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -428,9 +575,9 @@ pub struct PolicyTestArgs {
     /// runs unasked without a policy
     #[arg(long, default_value = "write", value_parser = PossibleValuesParser::new(["read", "idempotent", "write"]))]
     pub effect: String,
-    /// As JSON
-    #[arg(long)]
-    pub json: bool,
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// The call: `bash:` and a command, or `builtin:`, `cli:` or `mcp:`, a tool's name and perhaps its arguments
     #[arg(value_name = "TYPE:CALL")]
     pub call: String,
@@ -439,6 +586,8 @@ pub struct PolicyTestArgs {
 /// `duragent init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
+    /// The folder to set up; it is made if it is missing [default: the current one]
+    pub path: Option<PathBuf>,
     /// The name of the agent [default: my-assistant, unless there are agents already]
     #[arg(long, value_name = "NAME", value_parser = agent_name)]
     pub agent_name: Option<AgentName>,
@@ -482,9 +631,9 @@ pub struct ValidateArgs {
 /// `duragent doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// As JSON
-    #[arg(long)]
-    pub json: bool,
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `duragent completions`.
@@ -503,9 +652,9 @@ pub struct TortureArgs {
     /// The folder on whose disk it happens [default: the system's folder for temporary files]
     #[arg(long, value_name = "PATH")]
     pub dir: Option<PathBuf>,
-    /// The summary as JSON
-    #[arg(long)]
-    pub json: bool,
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Decides what happens when [default: a random number, which the summary names]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -547,7 +696,24 @@ mod tests {
             ("duragent serve --port 1 stop", false),
             ("duragent serve --port 70000", false),
             ("duragent -v -q serve", false),
-            ("duragent chat -a x -s y", false),
+            ("duragent chat -a x --session y", false),
+            ("duragent serve status -p 8080", true),
+            ("duragent serve stop -p 8080 --host ::1", true),
+            ("duragent serve stop --host ::1", false),
+            ("duragent serve stop -p 1 -s http://x", false),
+            ("duragent serve reload-agents -p 1 --format json", true),
+            ("duragent serve --ephemeral 30", true),
+            ("duragent serve --ephemeral 0", false),
+            ("duragent session list -s http://x", true),
+            ("duragent doctor --format json", true),
+            ("duragent doctor --format text --json", true),
+            ("duragent doctor --format yaml", false),
+            ("duragent init there --agents-dir a", true),
+            ("duragent chat --agents-dir a", true),
+            ("duragent --agents-dir a serve", true),
+            ("duragent attach --format json", false),
+            ("duragent attach -l --format json", true),
+            ("duragent login --with claude", true),
             ("duragent agent show x --prompt --json", true),
             ("duragent agent show", false),
             ("duragent init --agent-name ../x", false),
@@ -563,6 +729,51 @@ mod tests {
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert_eq!(parsed.is_ok(), fits, "{line}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_s_is_a_session_or_a_server_by_its_look() {
+        let told = |line: &str| {
+            let Cli { command, .. } = Cli::try_parse_from(line.split(' ')).unwrap();
+            let (place, session) = match command {
+                Command::Chat(args) => (args.place, args.session),
+                Command::Attach(args) => (args.place, args.session),
+                other => panic!("{other:?}"),
+            };
+            let told = place.told_apart(session.as_deref());
+            told.map(|(session, server)| (session, server.server)).ok()
+        };
+        let both = |session: Option<&str>, server: Option<&str>| {
+            Some((session.map(str::to_owned), server.map(str::to_owned)))
+        };
+        for (line, expected) in [
+            ("chat -s 7QW3FZ", both(Some("7QW3FZ"), None)),
+            ("chat -s http://x:1", both(None, Some("http://x:1"))),
+            (
+                "chat -s localhost:80 -a x",
+                both(None, Some("localhost:80")),
+            ),
+            ("chat -s localhost", both(None, Some("localhost"))),
+            (
+                "chat -s 7QW3FZ -s example.org",
+                both(Some("7QW3FZ"), Some("example.org")),
+            ),
+            ("chat -s 7QW3FZ --server x", both(Some("7QW3FZ"), Some("x"))),
+            (
+                "chat --session 7QW3FZ -s http://x",
+                both(Some("7QW3FZ"), Some("http://x")),
+            ),
+            (
+                "attach 7QW3FZ -s http://x",
+                both(Some("7QW3FZ"), Some("http://x")),
+            ),
+            ("attach -s 7QW3FZ", both(Some("7QW3FZ"), None)),
+            ("attach 7QW3FZ -s 8QW3FZ", None),
+            ("chat --server x -s http://y", None),
+            ("chat -s http://x -s http://y", None),
+        ] {
+            assert_eq!(told(&format!("duragent {line}")), expected, "{line}");
         }
     }
 }

@@ -18,14 +18,16 @@ use crate::terminal::watch;
 
 /// Lists what can be attached to, or attaches.
 pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
+    let told = args.place.told_apart(args.session.as_deref());
+    let (named, server_args) = &told.map_err(Failure::usage)?;
     if args.list {
         let mut sessions =
-            Place::find(&args.server, settings)?.list(Filter::default(), usize::MAX)?;
+            Place::find(server_args, settings)?.list(Filter::default(), usize::MAX)?;
         sessions.retain(session::is_attachable);
-        return session::print(&sessions, args.json);
+        return session::print(&sessions, args.output.is_json());
     }
-    let client = server::connect(&args.server, settings)?;
-    let id = match &args.session {
+    let client = server::connect(server_args, settings)?;
+    let id = match named {
         Some(text) => session::find(&client, text)?,
         None => only_one(session::attachable(&client)?)?,
     };
@@ -36,6 +38,7 @@ pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
         detaches_others: args.detach_others,
     };
     if args.readonly {
+        client.refuse_older("it does not let anybody look on")?;
         tell(&format!("{id}   looking on, Ctrl+C leaves"));
         return Ok(watch::run(client, id, attaching)?);
     }
@@ -43,8 +46,10 @@ pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
         return Err(Failure::usage("attach needs a terminal")
             .hint("a program sends one message with: duragent chat --session ID"));
     }
-    let client = chat::with_key(client, &agent, &args.server, settings)?;
-    chat::talk(client, id, attaching, settings)
+    let client = chat::with_key(client, &agent, server_args, settings)?;
+    let generation = chat::note_older(&client)?;
+    let comes_back = chat::back_to(&id, server_args);
+    chat::talk(client, generation, id, attaching, settings, &comes_back)
 }
 
 /// A session that does not exist is said before the screen is taken over.

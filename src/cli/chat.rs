@@ -8,13 +8,14 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::new_workspace::settings_or_new;
 use crate::cli::output::tell;
 use crate::cli::settings::{ClientSettings, is_interactive};
-use crate::cli::{ask, serve, server, session, trust};
-use crate::client::Client;
+use crate::cli::{ask, running, server, session, trust};
 use crate::client::stream::Attaching;
 use crate::client::wire::{AgentInfo, AgentList, BrokenAgent};
+use crate::client::{Client, Generation};
 use crate::domain::ids::SessionId;
 use crate::terminal::chat::{self, Left};
 use crate::terminal::clean::one_line;
+use crate::terminal::older::WHAT_IS_MISSING;
 use crate::terminal::oneshot::{self, Answer};
 use crate::terminal::question;
 
@@ -26,49 +27,78 @@ const SENTENCE_WIDTH: usize = 300;
 
 /// Opens a session and talks in it.
 pub(super) fn run(args: &ChatArgs, global: &Global) -> Outcome {
+    let told = args.place.told_apart(args.session.as_deref());
+    let (session, server) = &told.map_err(Failure::usage)?;
+    if let (Some(agent), Some(session)) = (&args.agent, session) {
+        let why = format!("`--agent {agent}` cannot be used with the session {session}");
+        return Err(Failure::usage(why).hint("a session has its agent"));
+    }
     // Before a server is started for nothing.
     let piped = if is_interactive() {
         None
     } else {
         Some(read_message()?)
     };
-    let settings = &settings_or_new(global, &args.server)?;
-    if args.server.server.is_none() {
+    let settings = &settings_or_new(global, server)?;
+    if server.server.is_none() {
         trust::offer(settings)?;
     }
-    let client = server::connect(&args.server, settings)?;
-    let (client, id) = match &args.session {
+    let client = server::connect(server, settings)?;
+    let (client, id) = match session {
         Some(text) => {
             let id = session::find(&client, text)?;
             (client, id)
         }
         None => {
             let agent = chosen(&client, args.agent.as_deref())?;
-            let client = with_key(client, &agent, &args.server, settings)?;
+            let client = with_key(client, &agent, server, settings)?;
             let id = create(&client, &agent)?;
             (client, id)
         }
     };
+    let generation = note_older(&client)?;
+    let comes_back = back_to(&id, server);
     match piped {
-        Some(text) => one_message(&client, &id, &text),
-        None => talk(client, id, Attaching::after(HISTORY), settings),
+        Some(text) => one_message(&client, &id, &text, &comes_back),
+        None => {
+            let attaching = Attaching::after(HISTORY);
+            talk(client, generation, id, attaching, settings, &comes_back)
+        }
     }
 }
 
-/// Holds a conversation until the user leaves, and says how to come back.
+/// The command that comes back to a session.
+pub(super) fn back_to(id: &SessionId, server: &ServerArgs) -> String {
+    let place = server.server.as_ref();
+    let place = place.map_or(String::new(), |url| format!(" -s {url}"));
+    format!("duragent attach {id}{place}")
+}
+
+/// Says it where the server is one of before, once.
+pub(super) fn note_older(client: &Client) -> Result<Generation, Failure> {
+    let generation = client.generation()?;
+    if generation == Generation::Older {
+        tell(&format!("note: {WHAT_IS_MISSING}"));
+    }
+    Ok(generation)
+}
+
+/// Holds a conversation until the user leaves, and says how to come back: by the command `comes_back`.
 pub(super) fn talk(
     client: Client,
+    generation: Generation,
     id: SessionId,
     attaching: Attaching,
     settings: &ClientSettings,
+    comes_back: &str,
 ) -> Outcome {
     tell(&format!("{id}   /help, Ctrl+D leaves"));
     if let Some(said) = not_counted(&client, &id) {
         tell(&one_line(&said, SENTENCE_WIDTH));
     }
     let typed_before = settings.chat_history();
-    match chat::run(client, id.clone(), attaching, typed_before.as_deref())? {
-        Left::Detached => tell(&format!("detached; come back with: duragent attach {id}")),
+    match chat::run(client, generation, id, attaching, typed_before.as_deref())? {
+        Left::Detached => tell(&format!("detached; come back with: {comes_back}")),
         Left::Ended => {}
     }
     Ok(())
@@ -132,7 +162,7 @@ fn lacks_key(client: &Client, agent: &str, settings: &ClientSettings) -> Result<
     }
     let is_wanted = ask::yes_or_no(&format!("{lacks}. Restart it?"))?;
     if is_wanted {
-        serve::stop(&settings.workspace)?;
+        running::stop_own(&settings.workspace)?;
     }
     Ok(is_wanted)
 }
@@ -192,7 +222,7 @@ fn read_message() -> Result<String, Failure> {
     Ok(text.to_owned())
 }
 
-fn one_message(client: &Client, id: &SessionId, text: &str) -> Outcome {
+fn one_message(client: &Client, id: &SessionId, text: &str, comes_back: &str) -> Outcome {
     log::info!("session {id}");
     match oneshot::send(client, id, text, &mut io::stdout().lock())? {
         Answer::Complete => Ok(()),
@@ -205,7 +235,7 @@ fn one_message(client: &Client, id: &SessionId, text: &str) -> Outcome {
             "the agent waits for an approval of{}",
             question::in_words(&asked)
         ))
-        .hint(format!("answer it with: duragent attach {id}"))),
+        .hint(format!("answer it with: {comes_back}"))),
     }
 }
 

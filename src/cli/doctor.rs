@@ -17,7 +17,7 @@ pub(super) fn run(args: &DoctorArgs, global: &Global) -> Outcome {
     let token = std::env::var("DURAGENT_TOKEN").ok();
     let examined = doctor::examine(&located.origin, &flags(global), token.as_deref());
     let checks: Vec<Check> = missing.into_iter().chain(examined).collect();
-    if args.json {
+    if args.output.is_json() {
         output::print_json(&checks)?;
     } else {
         let lines: Vec<String> = checks.iter().map(line).collect();

@@ -16,9 +16,7 @@ use ureq::Agent;
 use crate::base::fs::create_private_dirs;
 use crate::cli::args::{AgentCreateArgs, Global, InitArgs, ModelArgs};
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::settings::{
-    ClientSettings, is_interactive, locate, names_workspace, settings_here,
-};
+use crate::cli::settings::{ClientSettings, is_interactive, locate, names_workspace, settings_in};
 use crate::cli::{output, trust};
 use crate::config::lookup;
 use crate::domain::ids::AgentName;
@@ -34,8 +32,13 @@ const CONFIG: &str = include_str!("init/duragent.yaml");
 ///
 /// Errors: the current folder is one that no command would look for a workspace in.
 pub(super) fn run(args: &InitArgs, global: &Global) -> Outcome {
-    check_place(global)?;
-    let settings = &settings_here(global)?;
+    let named = args.path.as_deref().filter(|path| *path != Path::new("."));
+    let place = named.unwrap_or(Path::new(""));
+    if named.is_some() {
+        fs::create_dir_all(place).with_context(|| format!("cannot create {}", place.display()))?;
+    }
+    check_place(place, global)?;
+    let settings = &settings_in(place, global)?;
     let agents_dir = &settings.agents_dir;
     if args.agent_name.is_none() && has_agents(agents_dir) {
         output::print("there are agents already; nothing to do\n")?;
@@ -53,7 +56,7 @@ pub(super) fn run(args: &InitArgs, global: &Global) -> Outcome {
     let choice = choose(&args.model)?;
     write_agent(&name, &choice, settings)?;
     write_new(&settings.config_file(), CONFIG)?;
-    output::print(&next_steps(&name, &choice))?;
+    output::print(&next_steps(place, &name, &choice))?;
     Ok(())
 }
 
@@ -65,7 +68,7 @@ pub(super) fn create(args: &AgentCreateArgs, settings: &ClientSettings) -> Outco
     }
     let choice = choose(&args.model)?;
     write_agent(&args.name, &choice, settings)?;
-    output::print(&next_steps(&args.name, &choice))?;
+    output::print(&next_steps(Path::new(""), &args.name, &choice))?;
     Ok(())
 }
 
@@ -84,19 +87,21 @@ fn write_agent(name: &AgentName, choice: &Choice, settings: &ClientSettings) -> 
 
 /// Refuses a folder whose workspace others could change, and tells of one above that is used no
 /// longer from here.
-fn check_place(global: &Global) -> Outcome {
+fn check_place(folder: &Path, global: &Global) -> Outcome {
     if names_workspace(global) {
         return Ok(());
     }
     let here = env::current_dir().context("there is no current folder")?;
+    let here = here.join(folder);
     if !lookup::is_ours(&here) {
         let why = "another account owns it or can write it, so no workspace in it would be used";
         return Err(Failure::new(format!("{}: {why}", here.display()))
             .hint("make a folder of your own, or name a workspace with --workspace"));
     }
     let above = locate(global);
+    let is_here = folder == Path::new("");
     let folder = above.origin.folder();
-    if above.missing.is_none() && folder != Path::new("") {
+    if is_here && above.missing.is_none() && folder != Path::new("") {
         let note = "note: until now, commands here used the workspace of";
         output::print(&format!("{note} {}\n", folder.display()))?;
     }
@@ -316,13 +321,16 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn next_steps(name: &AgentName, choice: &Choice) -> String {
+fn next_steps(folder: &Path, name: &AgentName, choice: &Choice) -> String {
     let (provider, model, why) = (choice.provider.as_str(), &choice.model, &choice.why);
     let mut text = format!("{name} uses {provider}/{model} ({why})\n");
     let known = choice.provider.known().filter(|known| known.needs_key);
     let missing = known.filter(|_| set_key(&choice.provider).is_none());
     if let Some(key) = missing.and_then(|known| known.key_variables.first()) {
         text.push_str(&format!("set its key first: export {key}=…\n"));
+    }
+    if folder != Path::new("") {
+        text.push_str(&format!("go there: cd {}\n", folder.display()));
     }
     text.push_str(&format!("talk to it: duragent chat --agent {name}\n"));
     text

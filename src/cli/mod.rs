@@ -6,6 +6,7 @@
 
 pub mod args;
 
+mod absent;
 mod agent;
 mod ask;
 mod attach;
@@ -17,6 +18,7 @@ mod init;
 mod new_workspace;
 mod output;
 mod policy;
+mod running;
 mod serve;
 mod server;
 mod session;
@@ -70,6 +72,8 @@ fn carry_out(cli: Cli) -> Outcome {
         Command::Completions(args) => completions::run(&args),
         Command::Torture(args) => torture::run(&args),
         Command::ServeFaulty(args) => torture::run_faulty(&args, &global),
+        Command::Upgrade(_) => absent::upgrade(),
+        Command::Login(_) => absent::login(),
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn make_workspace(missing: &NoWorkspace, global: &Global) -> Result<(
         return Err(no_workspace(missing));
     }
     let args = InitArgs {
+        path: None,
         agent_name: None,
         model: ModelArgs {
             provider: None,

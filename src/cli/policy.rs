@@ -28,7 +28,7 @@ fn test(args: &PolicyTestArgs, settings: &ClientSettings) -> Outcome {
         QuestionError::NoCall => Failure::usage(error.to_string()),
         QuestionError::NoAgent(_) | QuestionError::Policy(_) => Failure::from(error),
     })?;
-    if args.json {
+    if args.output.is_json() {
         output::print_json(&explained)?;
     } else {
         output::print(&clean(&text(&explained)))?;

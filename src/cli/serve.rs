@@ -1,43 +1,41 @@
-//! `duragent serve`, and what else is done with the workspace's server.
+//! `duragent serve`: the server itself. What is done with one that runs is in `running`.
 
 use std::io::{self, ErrorKind};
-use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Pid, Signal, kill_process, setsid};
-use serde::Serialize;
+use rustix::process::setsid;
 
 use crate::cli::args::{Global, ServeAction, ServeArgs};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::new_workspace::make_workspace;
-use crate::cli::output::{self, tell};
-use crate::cli::{settings, trust};
-use crate::client::Client;
+use crate::cli::{running, settings, trust};
 use crate::config::ConfigError;
 use crate::runtime;
 use crate::runtime::options::ServeOptions;
-use crate::runtime::workspace::{self, Holder, Starter, url_of};
+use crate::runtime::workspace::Starter;
 
 /// Runs the server until it is stopped, or does something with the one that runs.
 pub(super) fn run(args: ServeArgs, global: &Global) -> Outcome {
     match args.action {
-        Some(ServeAction::Stop) => stop(&settings::workspace(global)?),
-        Some(ServeAction::Status { json }) => status(&settings::workspace(global)?, json),
+        Some(ServeAction::Stop(server)) => running::stop(&server, global),
+        Some(ServeAction::Status { server, output }) => {
+            running::status(&server, global, output.is_json())
+        }
+        Some(ServeAction::ReloadAgents { server, output }) => {
+            running::reload_agents(&server, global, output.is_json())
+        }
         None => serve(args, global),
     }
 }
 
 fn serve(args: ServeArgs, global: &Global) -> Outcome {
     let located = settings::locate(global);
-    // Whoever names the agents says where they are: a workspace beside them may be made.
-    let is_named = args.agents_dir.is_some() || agents_are_named();
-    if let Some(missing) = located.missing.as_ref().filter(|_| !is_named) {
+    if let Some(missing) = located.missing.filter(|_| !agents_are_named()) {
         if !settings::is_interactive() {
-            return Err(settings::no_workspace(missing));
+            return Err(settings::no_workspace(&missing));
         }
-        make_workspace(missing, global)?;
+        make_workspace(&missing, global)?;
     }
     if args.detached {
         // So that closing the terminal, or Ctrl+C in it, does not reach this process.
@@ -57,7 +55,10 @@ fn serve(args: ServeArgs, global: &Global) -> Outcome {
             true => Starter::Client,
             false => Starter::Person,
         },
-        agents_dir: args.agents_dir,
+        agents_dir: global.agents_dir.clone(),
+        ends_after: args
+            .ephemeral
+            .map(|seconds| Duration::from_secs(seconds.into())),
         log_level: global.log_level(),
         resume: args.resume.into(),
     })
@@ -98,93 +99,4 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         _ => None,
     }
-}
-
-/// Asks the server to stop, and waits until it has.
-pub(super) fn stop(folder: &Path) -> Outcome {
-    /// A server drains for 10 seconds by default, and longer where it was told to.
-    const STOP_LIMIT: Duration = Duration::from_secs(60);
-    let holder = workspace::holder(folder).ok_or_else(|| none_runs(folder))?;
-    terminate(&holder)?;
-    let deadline = Instant::now() + STOP_LIMIT;
-    while workspace::holder(folder).is_some_and(|now| now.pid == holder.pid) {
-        if Instant::now() > deadline {
-            let pid = holder.pid;
-            return Err(Failure::new(format!(
-                "the server (pid {pid}) has not stopped yet"
-            )));
-        }
-        // Nothing tells when a process that is no child has gone.
-        thread::sleep(Duration::from_millis(20));
-    }
-    tell(&format!("stopped the server (pid {})", holder.pid));
-    Ok(())
-}
-
-/// A signal, and not a request: it needs no token, and works while the server is starting.
-fn terminate(holder: &Holder) -> Outcome {
-    let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| Failure::new("the workspace's lock names no process"))?;
-    kill_process(pid, Signal::TERM)
-        .with_context(|| format!("cannot stop the server (pid {})", holder.pid))?;
-    Ok(())
-}
-
-/// What `serve status --json` prints.
-#[derive(Debug, Serialize)]
-struct ServerStatus {
-    running: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    url: Option<String>,
-    ready: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-}
-
-fn status(folder: &Path, json: bool) -> Outcome {
-    let status = look(folder);
-    if json {
-        output::print_json(&status)?;
-    } else if let Some(pid) = status.pid {
-        let place = status.url.as_deref().unwrap_or("no address yet");
-        let version = status.version.as_deref().unwrap_or("unknown version");
-        let state = if status.ready { "ready" } else { "not ready" };
-        output::print(&format!("{place}  {state}  {version}  pid {pid}\n"))?;
-    }
-    if status.running {
-        return Ok(());
-    }
-    Err(none_runs(folder))
-}
-
-fn look(folder: &Path) -> ServerStatus {
-    const LOOK_LIMIT: Duration = Duration::from_secs(2);
-    let holder = workspace::holder(folder);
-    let url = holder
-        .as_ref()
-        .and_then(|holder| holder.address)
-        .map(url_of);
-    let client = url.as_deref().map(|url| Client::new(url, None));
-    let version = |client: &Client| {
-        let answer = client.version().ok()?;
-        Some(answer.get("version")?.as_str()?.to_owned())
-    };
-    let ready = client
-        .as_ref()
-        .is_some_and(|client| client.is_ready(LOOK_LIMIT));
-    ServerStatus {
-        running: holder.is_some(),
-        pid: holder.map(|holder| holder.pid),
-        // One that does not get ready would not tell its version either.
-        version: client.filter(|_| ready).as_ref().and_then(version),
-        url,
-        ready,
-    }
-}
-
-fn none_runs(folder: &Path) -> Failure {
-    Failure::new(format!("no server runs for {}", folder.display()))
-        .hint("start one with: duragent serve")
 }

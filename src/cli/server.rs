@@ -9,6 +9,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -23,10 +24,10 @@ use crate::base::fs::create_private_dirs;
 use crate::base::lock::lock;
 use crate::cli::args::ServerArgs;
 use crate::cli::ask;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::tell;
 use crate::cli::settings::{ClientSettings, is_interactive};
-use crate::client::{Client, Locate, NoServer};
+use crate::client::{Client, Generation, Locate, NoServer};
 use crate::runtime::consent;
 use crate::runtime::workspace::{self, Holder, Starter, url_of};
 
@@ -48,6 +49,7 @@ pub(super) fn connect(args: &ServerArgs, settings: &ClientSettings) -> Result<Cl
     if workspace::holder(&settings.workspace).is_some() {
         wait_until_ready(settings, None)?;
     } else {
+        refuse_beside_older(settings)?;
         agree(settings)?;
         tell(&start(settings)?);
     }
@@ -70,11 +72,34 @@ pub(super) fn connect_running(
     Ok(Some(own_server(args, settings)))
 }
 
+/// Refuses to start a server where one of version 0.5 listens at the workspace's own port: such a one takes no
+/// lock, so it may be at work on the same files.
+fn refuse_beside_older(settings: &ClientSettings) -> Outcome {
+    let server = &settings.config.server;
+    let url = url_of(SocketAddr::new(server.host, server.port));
+    let client = Client::new(&url, None);
+    if server.port == 0 || !client.is_alive(LOOK_LIMIT) || client.agents().is_err() {
+        return Ok(());
+    }
+    match client.generation() {
+        Ok(Generation::Older) => {
+            let why = format!("a server of an older version is at {url}, perhaps for these files");
+            let hint = format!(
+                "talk to it with `-s {url}`, or stop it with `duragent serve stop -p {}`; if it is not this \
+                 workspace's, set another `server.port`",
+                server.port
+            );
+            Err(Failure::new(why).hint(hint))
+        }
+        Ok(Generation::Current) | Err(_) => Ok(()),
+    }
+}
+
 /// Asks whether a server may be started, where the workspace's files make it do more than answer
 /// and this account has not served it so before.
 ///
 /// Errors: the user said no, or there is nobody to ask.
-fn agree(settings: &ClientSettings) -> Result<(), Failure> {
+fn agree(settings: &ClientSettings) -> Outcome {
     let claims = consent::claims(&settings.config);
     if consent::is_agreed(&settings.config, &claims) {
         return Ok(());
@@ -207,6 +232,13 @@ pub(super) fn is_started_by_client(settings: &ClientSettings) -> bool {
 
 /// The workspace's own token is for its own server: it is not sent anywhere else.
 fn named(url: &str, args: &ServerArgs) -> Result<Client, Failure> {
+    Ok(Client::new(&address_of(url)?, args.token.clone()))
+}
+
+/// What a user typed for a server, as a URL without a `/` at its end.
+///
+/// Errors: it is none of HTTP.
+pub(super) fn address_of(url: &str) -> Result<String, Failure> {
     let url = if url.contains("://") {
         url.to_owned()
     } else {
@@ -216,7 +248,7 @@ fn named(url: &str, args: &ServerArgs) -> Result<Client, Failure> {
     if !is_http {
         return Err(Failure::usage(format!("{url} is not an http address")));
     }
-    Ok(Client::new(&url, args.token.clone()))
+    Ok(url.trim_end_matches('/').to_owned())
 }
 
 /// Starts a server, on any port if another program has the configured one; returns what a user
@@ -323,6 +355,9 @@ impl Started {
         command.arg(&settings.workspace);
         if let Some(config) = settings.origin.file() {
             command.arg("--config").arg(config);
+        }
+        if let Some(folder) = &settings.named_agents_dir {
+            command.arg("--agents-dir").arg(folder);
         }
         let child = command
             .stdin(Stdio::null())

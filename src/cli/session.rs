@@ -45,7 +45,7 @@ fn list(args: &SessionListArgs, settings: &ClientSettings) -> Outcome {
         status: args.status.map(Status::from),
     };
     let sessions = Place::find(&args.server, settings)?.list(filter, args.limit)?;
-    print(&sessions, args.json)
+    print(&sessions, args.output.is_json())
 }
 
 fn end(args: &SessionNameArgs, settings: &ClientSettings) -> Outcome {

@@ -27,6 +27,8 @@ pub(super) struct ClientSettings {
     pub(super) sessions_dir: PathBuf,
     /// Where the agents are.
     pub(super) agents_dir: PathBuf,
+    /// That, where the command line says so: a server that is started here is told the same.
+    pub(super) named_agents_dir: Option<PathBuf>,
     /// Providers that the configuration describes.
     pub(super) providers: BTreeMap<Provider, Described>,
     /// The token of the workspace's own server.
@@ -62,7 +64,9 @@ pub(super) fn locate(global: &Global) -> Located {
         },
         Err(missing) => Located {
             origin: ConfigSource::default(),
-            missing: Some(missing).filter(|_| !names_workspace(global)),
+            // Whoever names the agents says where they are: a workspace beside them may be made.
+            missing: Some(missing)
+                .filter(|_| !names_workspace(global) && global.agents_dir.is_none()),
         },
     }
 }
@@ -94,12 +98,12 @@ pub(super) fn client_settings(global: &Global) -> Result<ClientSettings, Failure
     settings_of(locate(global), global)
 }
 
-/// Settings for a workspace in the current folder, whatever lies above it.
-pub(super) fn settings_here(global: &Global) -> Result<ClientSettings, Failure> {
+/// Settings for a workspace in this folder (empty: the current one), whatever lies above it.
+pub(super) fn settings_in(folder: &Path, global: &Global) -> Result<ClientSettings, Failure> {
     let located = Located {
         origin: match &global.config {
             Some(file) => ConfigSource::File(file.clone()),
-            None => ConfigSource::of(Path::new("")),
+            None => ConfigSource::of(folder),
         },
         missing: None,
     };
@@ -131,6 +135,7 @@ fn settings_of(located: Located, global: &Global) -> Result<ClientSettings, Fail
         workspace: config.workspace.clone(),
         sessions_dir: config.sessions_dir.clone(),
         agents_dir: config.agents_dir.clone(),
+        named_agents_dir: global.agents_dir.clone(),
         providers: config.providers.clone(),
         token: token.map(|token| token.reveal().to_owned()),
         config,
@@ -155,6 +160,7 @@ pub(super) fn workspace(global: &Global) -> Result<PathBuf, Failure> {
 pub(super) fn flags(global: &Global) -> Overrides {
     Overrides {
         workspace: global.workspace.clone(),
+        agents_dir: global.agents_dir.clone(),
         ..Overrides::default()
     }
 }
@@ -193,6 +199,7 @@ impl ClientSettings {
         };
         let flags = Overrides {
             workspace: Some(self.workspace.clone()),
+            agents_dir: self.named_agents_dir.clone(),
             ..Overrides::default()
         };
         Ok(Config::load(&origin, &flags, environment)?.config)
@@ -239,6 +246,7 @@ mod tests {
             workspace: loaded.config.workspace.clone(),
             sessions_dir: loaded.config.sessions_dir.clone(),
             agents_dir: loaded.config.agents_dir.clone(),
+            named_agents_dir: None,
             providers: BTreeMap::new(),
             token: None,
             is_verbose: false,

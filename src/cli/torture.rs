@@ -31,7 +31,7 @@ pub(super) fn run(args: &TortureArgs) -> Outcome {
         // The summary begins on a line of its own.
         output::tell("");
     }
-    if args.json {
+    if args.output.is_json() {
         output::print_json(&report)?;
     } else {
         output::print(&report.lines())?;

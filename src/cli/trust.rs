@@ -7,6 +7,7 @@ use crate::cli::args::{AgentTrustArgs, AgentUntrustArgs, Global, ServerArgs};
 use crate::cli::ask;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{self, tell};
+use crate::cli::running::admin_token;
 use crate::cli::server::connect_running;
 use crate::cli::settings::{ClientSettings, client_settings, is_interactive};
 use crate::domain::plain::spelled_out;
@@ -163,15 +164,12 @@ fn grant(surveys: &[Survey], settings: &ClientSettings) -> Outcome {
 
 /// Has the server of the workspace read the agents again, if it runs.
 fn reload(settings: &ClientSettings) {
-    let server = &settings.config.server;
-    let token = server.admin_token.as_ref().or(server.api_token.as_ref());
-    let token = token.map(|token| token.reveal().to_owned());
     let args = ServerArgs {
         server: None,
-        token,
+        token: admin_token(&settings.config.server),
     };
     let reloaded = match connect_running(&args, settings) {
-        Ok(Some(client)) => client.reload_agents().map_err(Failure::from),
+        Ok(Some(client)) => client.reload_agents().map(drop).map_err(Failure::from),
         Ok(None) => Ok(()),
         Err(failure) => Err(failure),
     };

@@ -1,8 +1,9 @@
 //! The events of a stream, parsed.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
-use crate::client::wire::{Session, ShownMessage};
+use crate::client::wire::{Session, ShownMessage, plain_line, said_of_error, text_or_json};
 use crate::domain::event::{ApprovalKind, Usage};
 
 /// One event of `/stream` or `/events`.
@@ -47,9 +48,10 @@ pub enum SessionEvent {
 }
 
 /// A message by its identifier.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct MessageRef {
-    /// Opaque here: it is only compared.
+    /// Opaque here: it is only compared. An older server does not give it.
+    #[serde(default)]
     pub message_id: String,
 }
 
@@ -57,6 +59,7 @@ pub struct MessageRef {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Token {
     /// The text.
+    #[serde(alias = "text", alias = "token", alias = "delta")]
     pub content: String,
 }
 
@@ -64,11 +67,13 @@ pub struct Token {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ToolCall {
     /// The call.
+    #[serde(default, alias = "id")]
     pub call_id: String,
     /// The tool.
+    #[serde(default, alias = "tool_name", alias = "tool")]
     pub name: String,
     /// A JSON text.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text_or_json")]
     pub arguments: String,
 }
 
@@ -76,11 +81,13 @@ pub struct ToolCall {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ToolResult {
     /// The call.
+    #[serde(default, alias = "id")]
     pub call_id: String,
     /// The answer.
-    #[serde(default)]
+    #[serde(default, alias = "result", deserialize_with = "text_or_json")]
     pub content: String,
     /// Whether it did what was asked.
+    #[serde(default = "yes")]
     pub success: bool,
 }
 
@@ -88,11 +95,12 @@ pub struct ToolResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingApproval {
     /// The call.
+    #[serde(alias = "id")]
     pub call_id: String,
     /// What would run; it is sent back byte for byte.
     pub command: String,
-    /// What is asked.
-    #[serde(default = "policy")]
+    /// What is asked; a word of an older server asks for permission.
+    #[serde(default = "policy", deserialize_with = "kind")]
     pub kind: ApprovalKind,
     /// The simple commands of that; a server of before does not name them.
     #[serde(default)]
@@ -104,6 +112,15 @@ pub struct PendingApproval {
 
 fn policy() -> ApprovalKind {
     ApprovalKind::Policy
+}
+
+fn kind<'de, D: Deserializer<'de>>(of: D) -> Result<ApprovalKind, D::Error> {
+    let word = Value::deserialize(of)?;
+    Ok(serde_json::from_value(word).unwrap_or(ApprovalKind::Policy))
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What somebody decided.
@@ -129,7 +146,7 @@ pub struct Notice {
 }
 
 /// A turn that ended with an answer.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Done {
     /// What the turn cost.
     #[serde(default)]
@@ -140,16 +157,30 @@ pub struct Done {
 }
 
 /// Why a turn could not go on.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// A sentence for people.
     pub message: String,
-    /// A word for programs.
-    #[serde(default)]
+    /// A word for programs; empty where there is none.
     pub code: String,
 }
 
 impl Failure {
+    /// Whatever form it has: that a turn failed must not be lost for it.
+    fn parse(data: &str) -> Failure {
+        let (said, code) = match serde_json::from_str::<Value>(data) {
+            Ok(json) => {
+                let code = json.get("code").and_then(Value::as_str);
+                (said_of_error(&json), code.map(str::to_owned))
+            }
+            Err(_) => (plain_line(data), None),
+        };
+        Failure {
+            message: said.unwrap_or_else(|| "the server does not say why".to_owned()),
+            code: code.unwrap_or_default(),
+        }
+    }
+
     /// What a user can do about it, when that is known.
     pub fn hint(&self) -> Option<&'static str> {
         // The server has the variables of the shell that started it, which may be long closed.
@@ -187,8 +218,10 @@ impl Attached {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct UserMessage {
     /// Its identifier.
+    #[serde(default)]
     pub message_id: String,
     /// The text.
+    #[serde(default, deserialize_with = "text_or_json")]
     pub content: String,
     /// Who wrote it, where that is known.
     #[serde(default)]
@@ -216,19 +249,20 @@ impl SessionEvent {
     pub fn parse(name: &str, data: &str) -> Result<SessionEvent, serde_json::Error> {
         use serde_json::from_str;
         Ok(match name {
-            "start" => SessionEvent::Start(from_str(data)?),
+            // What they say beside their name is of no weight.
+            "start" => SessionEvent::Start(from_str(data).unwrap_or_default()),
             "token" => SessionEvent::Token(from_str(data)?),
             "tool_call" => SessionEvent::ToolCall(from_str(data)?),
             "tool_result" => SessionEvent::ToolResult(from_str(data)?),
             "approval_required" => SessionEvent::ApprovalRequired(from_str(data)?),
             "approval_decision" => SessionEvent::ApprovalDecision(from_str(data)?),
             "notice" => SessionEvent::Notice(from_str(data)?),
-            "done" => SessionEvent::Done(from_str(data)?),
+            "done" => SessionEvent::Done(from_str(data).unwrap_or_default()),
             "cancelled" => SessionEvent::Cancelled,
-            "error" => SessionEvent::Error(from_str(data)?),
+            "error" => SessionEvent::Error(Failure::parse(data)),
             "session" => SessionEvent::Session(Box::new(Attached::parse(data)?)),
             "user_message" => SessionEvent::UserMessage(from_str(data)?),
-            "message" => SessionEvent::Message(from_str(data)?),
+            "message" => SessionEvent::Message(from_str(data).unwrap_or_default()),
             "status" => SessionEvent::Status(from_str(data)?),
             "rewind" => SessionEvent::Rewind(from_str(data)?),
             "gap" => SessionEvent::Gap,
@@ -272,6 +306,48 @@ mod tests {
             SessionEvent::Unknown
         );
         assert!(SessionEvent::parse("token", "{}").is_err());
+    }
+
+    #[test]
+    fn events_of_an_older_server_are_read_in_the_forms_they_may_have() {
+        for (name, data, expected) in [
+            ("start", "{}", SessionEvent::Start(MessageRef::default())),
+            ("start", "ok", SessionEvent::Start(MessageRef::default())),
+            ("done", "[DONE]", SessionEvent::Done(Done::default())),
+            (
+                "done",
+                r#"{"usage":7}"#,
+                SessionEvent::Done(Done::default()),
+            ),
+        ] {
+            assert_eq!(SessionEvent::parse(name, data).unwrap(), expected, "{data}");
+        }
+        for (data, said) in [
+            (r#"{"message":"no key","code":"x"}"#, "no key"),
+            (r#"{"error":"no key"}"#, "no key"),
+            ("no key", "no key"),
+            ("{}", "the server does not say why"),
+        ] {
+            let SessionEvent::Error(failure) = SessionEvent::parse("error", data).unwrap() else {
+                panic!("{data}");
+            };
+            assert_eq!(failure.message, said, "{data}");
+        }
+        let data = r#"{"id":"c","tool_name":"bash","arguments":{"command":"ls"},"at":"x"}"#;
+        let SessionEvent::ToolCall(call) = SessionEvent::parse("tool_call", data).unwrap() else {
+            panic!("not a call");
+        };
+        assert_eq!(
+            (&*call.call_id, &*call.name, &*call.arguments),
+            ("c", "bash", r#"{"command":"ls"}"#)
+        );
+        let data = r#"{"call_id":"c","command":"ls","kind":"tool"}"#;
+        let SessionEvent::ApprovalRequired(asked) =
+            SessionEvent::parse("approval_required", data).unwrap()
+        else {
+            panic!("not a question");
+        };
+        assert_eq!(asked.kind, ApprovalKind::Policy);
     }
 
     #[test]

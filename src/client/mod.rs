@@ -31,8 +31,8 @@ use crate::base::stop::{self, Stop, StopSource};
 use crate::client::event::PendingApproval;
 use crate::client::stream::{Attaching, EventStream};
 use crate::client::wire::{
-    AgentList, Cancelled, CreatedSession, MessageList, Problem, Readiness, Session, SessionPage,
-    ShownMessage,
+    AgentList, Approved, Cancelled, CreatedSession, MessageList, Problem, Readiness, Reloaded,
+    Session, SessionPage, ShownMessage,
 };
 use crate::domain::event::Decision;
 use crate::domain::ids::SessionId;
@@ -58,6 +58,16 @@ const PAGE_LIMIT: usize = 200;
 pub struct Client {
     locate: Arc<dyn Locate>,
     token: Option<String>,
+}
+
+/// What a server can do, as its answers tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// It keeps what this program relies on: keys, ids of events, and sessions that end.
+    Current,
+    /// It does not say that it does. It came before that (version 0.5), or something in front of it hides
+    /// its `/readyz`: to take either for the other would be a loss only in one direction.
+    Older,
 }
 
 /// Says where a server is. It is asked before each request: a server that was started again may be
@@ -140,6 +150,47 @@ impl Client {
         }
     }
 
+    /// Whether a server of Duragent answers there; waits at most `limit`, twice.
+    pub fn is_alive(&self, limit: Duration) -> bool {
+        // One of before may have the second alone.
+        ["/livez", "/api/v1/agents"].iter().any(|path| {
+            self.target(Some(limit))
+                .and_then(|target| self.send(&target, Method::GET, path, None))
+                .is_ok_and(|response| response.status() == StatusCode::OK)
+        })
+    }
+
+    /// What the server can do. It is asked each time: behind an address there may be another one
+    /// by now.
+    pub fn generation(&self) -> Result<Generation, ClientError> {
+        let target = self.target(Some(CALL_LIMIT))?;
+        let response = self.send(&target, Method::GET, "/readyz", None)?;
+        let status = response.status();
+        let text = read_text(response).map_err(ClientError::Unreachable)?;
+        let known: Option<Readiness> = serde_json::from_str(&text).ok();
+        if known.is_some_and(|readiness| readiness.workspace_hash.is_some()) {
+            return Ok(Generation::Current);
+        }
+        // One that is overloaded or behind a proxy that cannot reach it says nothing of itself.
+        if status.is_server_error() {
+            let problem = Problem::from_answer(status.as_u16(), &text);
+            return Err(ClientError::Refused {
+                problem,
+                retry_after: None,
+            });
+        }
+        Ok(Generation::Older)
+    }
+
+    /// Says no for what an older server does otherwise; `what` completes "the server is older than this
+    /// program: …".
+    pub fn refuse_older(&self, what: &'static str) -> Result<(), ClientError> {
+        match self.generation()? {
+            Generation::Current => Ok(()),
+            Generation::Older => Err(ClientError::Older(what)),
+        }
+    }
+
     /// What the server says of its build.
     pub fn version(&self) -> Result<Value, ClientError> {
         self.call(Method::GET, "/version", None)
@@ -198,7 +249,8 @@ impl Client {
     }
 
     /// Stores a message and opens the stream of its turn. The same `key` again opens the same
-    /// turn's stream again, and stores nothing.
+    /// turn's stream again, and stores nothing; an older server would store it twice: see
+    /// [`may_repeat`](Client::may_repeat).
     pub fn stream(
         &self,
         cancel: &Cancel,
@@ -212,6 +264,13 @@ impl Client {
         let target = cancel.register(self.target(None)?)?;
         let response = self.exchange(&target, Method::POST, &path, &headers, Some(&body))?;
         Ok(EventStream::new(checked(response)?, cancel.clone()))
+    }
+
+    /// Whether a message that was sent may be sent again under its key.
+    ///
+    /// Errors: an older server, which has no keys; what keeps it from being asked.
+    pub fn may_repeat(&self) -> Result<(), ClientError> {
+        self.refuse_older("a message is sent to it once, and what came of this one is unknown")
     }
 
     /// Opens the events of a session: after `last_event_id`, or from its last messages on. `None` when the session has ended and nothing is left to show.
@@ -250,14 +309,14 @@ impl Client {
         Ok(answer.cancelled)
     }
 
-    /// Answers an approval and waits until its turn ends or asks again.
+    /// Answers an approval and waits until its turn ends or asks again; returns how it went on.
     pub fn approve(
         &self,
         cancel: &Cancel,
         id: &SessionId,
         asked: &PendingApproval,
         decision: Decision,
-    ) -> Result<(), ClientError> {
+    ) -> Result<Approved, ClientError> {
         let body = json!({
             "call_id": asked.call_id,
             "command": asked.command,
@@ -265,8 +324,9 @@ impl Client {
         });
         let target = cancel.register(self.target(Some(TURN_LIMIT))?)?;
         let path = session_path(id, "/approve");
-        checked(self.send(&target, Method::POST, &path, Some(&body))?)?;
-        Ok(())
+        let response = checked(self.send(&target, Method::POST, &path, Some(&body))?)?;
+        // The decision counts, whatever is said of it.
+        Ok(parsed(response).unwrap_or_default())
     }
 
     /// Ends a session and deletes its files.
@@ -277,11 +337,9 @@ impl Client {
     }
 
     /// Has the server read the agents again.
-    pub fn reload_agents(&self) -> Result<(), ClientError> {
-        let target = self.target(Some(CALL_LIMIT))?;
+    pub fn reload_agents(&self) -> Result<Reloaded, ClientError> {
         let path = "/api/admin/v1/reload-agents";
-        checked(self.send(&target, Method::POST, path, Some(&json!({})))?)?;
-        Ok(())
+        self.call(Method::POST, path, Some(&json!({})))
     }
 
     /// Asks the server to finish what it does and exit.
@@ -464,6 +522,9 @@ pub enum ClientError {
     /// The address or the token cannot stand in a request.
     #[error("the server's address or token cannot be used")]
     NotARequest(#[source] ureq::http::Error),
+    /// The server came before this program, and would do something else than what is meant.
+    #[error("the server is older than this program: {0}")]
+    Older(&'static str),
     /// Somebody here ended the call.
     #[error("cancelled")]
     Cancelled,
@@ -489,6 +550,7 @@ impl ClientError {
             ClientError::NotOurs(_)
             | ClientError::NotEvents(_)
             | ClientError::NotARequest(_)
+            | ClientError::Older(_)
             | ClientError::Cancelled => false,
         }
     }

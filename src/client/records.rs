@@ -25,6 +25,9 @@ impl Client {
         after: Seq,
         limit: usize,
     ) -> Result<RecordPage, ClientError> {
+        if after == Seq::ZERO {
+            self.refuse_older("it does not give out what stands in a session's log")?;
+        }
         #[derive(Deserialize)]
         struct Page {
             events: Vec<Value>,
@@ -50,7 +53,10 @@ impl Client {
     }
 
     /// Ends a session and keeps its files.
+    ///
+    /// Errors: [`ClientError::Older`], of a server that knows no `keep` and would delete them.
     pub fn end_session(&self, id: &SessionId) -> Result<(), ClientError> {
+        self.refuse_older("it would delete the session with all that was said in it")?;
         let target = self.target(Some(CALL_LIMIT))?;
         let path = with_query(&session_path(id, ""), &[("keep", "true")]);
         checked(self.send(&target, Method::DELETE, &path, None)?)?;

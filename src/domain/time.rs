@@ -13,7 +13,7 @@ pub struct Timestamp(u64);
 
 /// Why a text is not a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not an RFC 3339 time in UTC")]
+#[error("not an RFC 3339 time from 1970 to 9999")]
 pub struct InvalidTimestamp;
 
 const MICROS: u64 = 1_000_000;
@@ -58,38 +58,50 @@ impl Timestamp {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// Reads `YYYY-MM-DDThh:mm:ss[.fraction]Z`; more than six decimals are cut.
+    /// Reads a time in any form of RFC 3339: with `Z` or an offset, a fraction of any length (more than
+    /// six decimals are cut) or none, letters of either case or a space before the time of day.
     pub fn parse(text: &str) -> Result<Timestamp, InvalidTimestamp> {
         let bytes = text.as_bytes();
         let shape = b"dddd-dd-ddTdd:dd:dd";
         let head = bytes.get(..shape.len()).ok_or(InvalidTimestamp)?;
         let fits = |(&byte, &want): (&u8, &u8)| match want {
             b'd' => byte.is_ascii_digit(),
+            b'T' => matches!(byte, b'T' | b't' | b' '),
             other => byte == other,
         };
         if !head.iter().zip(shape).all(fits) {
             return Err(InvalidTimestamp);
         }
-        let number = |from: usize, to: usize| {
-            head[from..to]
-                .iter()
-                .fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'))
-        };
-        let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
-        let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
+        let (year, month, day) = (
+            digits(&head[..4]),
+            digits(&head[5..7]),
+            digits(&head[8..10]),
+        );
+        let (hour, minute, second) = (
+            digits(&head[11..13]),
+            digits(&head[14..16]),
+            digits(&head[17..19]),
+        );
         let in_range = year >= 1970
             && (1..=12).contains(&month)
             && (1..=days_in_month(year, month)).contains(&day)
             && hour < 24
             && minute < 60
-            && second < 60;
+            // A leap second is the first of the next minute.
+            && second <= 60;
         if !in_range {
             return Err(InvalidTimestamp);
         }
-        let micros = fraction_micros(&bytes[shape.len()..])?;
+        let (fraction, offset) = split_offset(&bytes[shape.len()..])?;
         let days = days_since_epoch(year, month, day);
         let seconds = days * DAY_SECONDS + hour * 3600 + minute * 60 + second;
-        Ok(Timestamp(seconds * MICROS + micros))
+        let in_utc = seconds
+            .checked_add_signed(-offset)
+            .ok_or(InvalidTimestamp)?;
+        let micros = in_utc * MICROS + fraction_micros(fraction)?;
+        (micros <= Self::MAX)
+            .then_some(Timestamp(micros))
+            .ok_or(InvalidTimestamp)
     }
 }
 
@@ -136,15 +148,39 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// `rest` is what follows the seconds: `Z`, or a point, digits and `Z`.
-fn fraction_micros(rest: &[u8]) -> Result<u64, InvalidTimestamp> {
-    let Some(rest) = rest.strip_suffix(b"Z") else {
+/// The number that digits write.
+fn digits(text: &[u8]) -> u64 {
+    let next = |sum: u64, digit: &u8| sum * 10 + u64::from(digit - b'0');
+    text.iter().fold(0, next)
+}
+
+/// Takes what follows the seconds apart: the fraction, and how many seconds its clock is ahead of UTC.
+fn split_offset(rest: &[u8]) -> Result<(&[u8], i64), InvalidTimestamp> {
+    if let [fraction @ .., b'Z' | b'z'] = rest {
+        return Ok((fraction, 0));
+    }
+    let [fraction @ .., sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] = rest else {
         return Err(InvalidTimestamp);
     };
-    if rest.is_empty() {
+    let is_number = [h1, h2, m1, m2].iter().all(|byte| byte.is_ascii_digit());
+    if !is_number {
+        return Err(InvalidTimestamp);
+    }
+    let (hours, minutes) = (digits(&[*h1, *h2]), digits(&[*m1, *m2]));
+    let ahead = i64::try_from(hours * 3600 + minutes * 60).map_err(|_| InvalidTimestamp)?;
+    match (hours < 24 && minutes < 60, sign) {
+        (false, _) => Err(InvalidTimestamp),
+        (true, b'-') => Ok((fraction, -ahead)),
+        (true, _) => Ok((fraction, ahead)),
+    }
+}
+
+/// `fraction` is empty, or a point and digits.
+fn fraction_micros(fraction: &[u8]) -> Result<u64, InvalidTimestamp> {
+    if fraction.is_empty() {
         return Ok(0);
     }
-    let digits = rest.strip_prefix(b".").ok_or(InvalidTimestamp)?;
+    let digits = fraction.strip_prefix(b".").ok_or(InvalidTimestamp)?;
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(InvalidTimestamp);
     }
@@ -258,12 +294,38 @@ mod tests {
     }
 
     #[test]
+    fn every_form_of_a_time_is_the_same_time() {
+        for text in [
+            "2026-11-22T06:00:00.5Z",
+            "2026-11-22t06:00:00.500z",
+            "2026-11-22 06:00:00.5+00:00",
+            "2026-11-22T06:00:00.500000000-00:00",
+            "2026-11-22T07:30:00.5+01:30",
+            "2026-11-21T22:00:00.5-08:00",
+            "2026-11-22T05:59:60.5Z",
+        ] {
+            assert_eq!(
+                Timestamp::parse(text),
+                Ok(Timestamp(1_795_327_200_500_000)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_no_time_is_refused() {
         for text in [
             "",
             "1970-01-01",
             "1970-01-01T00:00:00",
             "1970-01-01T00:00:00+01:00",
+            "1970-01-02T00:00:00+24:00",
+            "1970-01-02T00:00:00+00:60",
+            "1970-01-02T00:00:00+0100",
+            "1970-01-02T00:00:00+1:00",
+            "1970-01-02T00:00:00.+01:00",
+            "1970-01-02T00:00:00Z+01:00",
+            "9999-12-31T23:59:59-00:01",
             "1970-01-01T00:00:00.Z",
             "1970-01-01T00:00:00.1x",
             "1970-02-29T00:00:00Z",

@@ -133,6 +133,12 @@ impl Questions {
         }
     }
 
+    /// Whether a question is open that ends by itself, as far as was looked.
+    pub(super) fn is_one_due(&self) -> bool {
+        let known = lock(&self.known);
+        !known.open.is_empty() && (known.next_look.is_some() || known.is_look_due)
+    }
+
     /// Has the timer look. In a burst it may not be told; see [`look_if_missed`](Questions::look_if_missed).
     pub(super) fn look_now(&self) {
         let mut known = lock(&self.known);

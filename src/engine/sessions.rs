@@ -136,6 +136,16 @@ impl Sessions {
         self.inner.drain();
     }
 
+    /// Whether nothing happens and nothing is due: no turn is at work or waits for a slot or for room,
+    /// nobody watches a session, and no question will end by itself.
+    pub fn is_at_rest(&self) -> bool {
+        let is_watched = |session: &Arc<Session>| session.live().has_watchers();
+        self.workers.are_idle()
+            && self.inner.room.waiting().is_none()
+            && !self.inner.questions.is_one_due()
+            && !self.inner.registry.all().iter().any(is_watched)
+    }
+
     /// How many sessions can't be written until the process starts anew, because a write failed.
     pub fn read_only(&self) -> usize {
         self.inner.store.read_only()

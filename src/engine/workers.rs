@@ -93,6 +93,12 @@ impl Workers {
         lock(&self.shared.slots).waiting.len()
     }
 
+    /// Whether no turn is at work, and none waits for a slot.
+    pub(super) fn are_idle(&self) -> bool {
+        let slots = lock(&self.shared.slots);
+        slots.holders.is_empty() && slots.waiting.is_empty()
+    }
+
     /// Sees to it that somebody works for `session` if there is work and nobody does.
     pub(super) fn ensure(&self, session: &Arc<Session>) {
         {

@@ -3,6 +3,7 @@
 //! Looks, and changes nothing. Where a server runs, it is asked for its own view: it has the
 //! environment of whoever started it, which may differ from that of this process.
 
+mod by_hand;
 mod check;
 mod files;
 mod network;
@@ -18,6 +19,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{Access, access};
 
+pub use by_hand::{BY_HAND_KEYS, BY_HAND_UPGRADE};
 pub use check::{Check, Health};
 
 use crate::agents::{self, AgentDirectory};
@@ -55,6 +57,8 @@ pub fn examine(origin: &ConfigSource, flags: &Overrides, token: Option<&str>) ->
     };
     let server = server::look(&config, token);
     let (settings, _) = providers::settings(&config, environment);
+    checks.push(by_hand::program());
+    checks.push(by_hand::keys());
     checks.extend(folder_checks(&config));
     checks.extend(files::owners(&config));
     checks.extend(files::log_file(&config));

@@ -39,6 +39,7 @@ pub mod options;
 pub mod policy;
 mod programs;
 mod providers;
+mod rest;
 mod secrets;
 pub mod serve;
 mod service_manager;

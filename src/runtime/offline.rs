@@ -134,7 +134,8 @@ impl Files {
 }
 
 impl Filter<'_> {
-    fn wants(&self, session: &Session) -> bool {
+    /// Whether it is one of those.
+    pub fn wants(&self, session: &Session) -> bool {
         self.agent.is_none_or(|agent| session.agent == agent)
             && self.status.is_none_or(|status| session.status == status)
     }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use log::LevelFilter;
@@ -30,6 +31,8 @@ pub struct ServeOptions {
     pub log_level: Option<LevelFilter>,
     /// What becomes of unfinished turns.
     pub resume: Resume,
+    /// The server ends by itself after so long with nobody there and nothing to do.
+    pub ends_after: Option<Duration>,
 }
 
 /// What a start does with turns that the process before it left unfinished.

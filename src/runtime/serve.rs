@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
@@ -40,6 +40,7 @@ use crate::runtime::logging;
 use crate::runtime::options::{self, Resume, ServeOptions};
 use crate::runtime::programs;
 use crate::runtime::providers;
+use crate::runtime::rest::Rest;
 use crate::runtime::secrets;
 use crate::runtime::service_manager::ServiceManager;
 use crate::runtime::signals::{StopRequests, has_terminal};
@@ -135,11 +136,23 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     let status = format!("listening on http://{address}");
     log::info!("{status}");
     manager.ready(&status);
-    while let Asked::Reload = wait(&asked_rx, &hangup_rx) {
-        manager.reloading();
-        log_file.reopen();
-        running.reload();
-        manager.ready(&status);
+    let mut rest = Rest::new(options.ends_after);
+    let looks = rest.looks();
+    loop {
+        match wait(&asked_rx, &hangup_rx, &looks) {
+            Asked::Stop => break,
+            Asked::Reload => {
+                manager.reloading();
+                log_file.reopen();
+                running.reload();
+                manager.ready(&status);
+            }
+            Asked::Look if rest.is_over(running.is_at_rest(), running.front.wakes()) => {
+                log::info!("nobody was here and nothing was to be done, as --ephemeral says");
+                break;
+            }
+            Asked::Look => {}
+        }
     }
     log::info!("shutting down");
     manager.stopping();
@@ -358,6 +371,11 @@ impl Running {
         );
     }
 
+    /// Whether nobody is there, nothing is done, and nothing will be due by itself.
+    fn is_at_rest(&self) -> bool {
+        self.front.open_connections() == 0 && self.scan.is_finished() && self.sessions.is_at_rest()
+    }
+
     /// From the sources inwards: each step leaves nothing that feeds the next.
     fn stop(mut self, grace: Duration) {
         self.sessions.drain();
@@ -557,11 +575,13 @@ fn adopt(sessions: &Sessions, arrivals: Arrivals, stop: &Stop) {
 enum Asked {
     Stop,
     Reload,
+    /// To see whether anybody needs it.
+    Look,
 }
 
 /// An error means that nobody can ask any more: to stop is then as good as asked, and nothing else
 /// ever will be.
-fn wait(asked_rx: &Receiver<()>, hangup_rx: &Receiver<()>) -> Asked {
+fn wait(asked_rx: &Receiver<()>, hangup_rx: &Receiver<()>, looks: &Receiver<Instant>) -> Asked {
     select_biased! {
         recv(asked_rx) -> _ => Asked::Stop,
         recv(hangup_rx) -> hangup => {
@@ -571,6 +591,7 @@ fn wait(asked_rx: &Receiver<()>, hangup_rx: &Receiver<()>) -> Asked {
             }
             Asked::Reload
         }
+        recv(looks) -> _ => Asked::Look,
     }
 }
 

@@ -21,12 +21,13 @@ use crate::base::thread::{self, Joined};
 use crate::client::event::{PendingApproval, SessionEvent};
 use crate::client::stream::{Attaching, Followed, Follower, Received};
 use crate::client::tries::Tries;
-use crate::client::{Cancel, Client, ClientError, new_key};
+use crate::client::{Cancel, Client, ClientError, Generation, new_key};
 use crate::domain::event::{ApprovalKind, Decision};
 use crate::domain::ids::SessionId;
 use crate::terminal::board::{Board, Next};
 use crate::terminal::clean::clean;
 use crate::terminal::keys::{AtPrompt, Begun, Keys, Waited};
+use crate::terminal::older::{self, Older};
 use crate::terminal::paint::{Paint, Tone};
 use crate::terminal::prompt::{Input, Prompt};
 use crate::terminal::screen::Screen;
@@ -65,6 +66,7 @@ pub enum ChatError {
 /// remembered in the file `typed_before`, if there is one.
 pub fn run(
     client: Client,
+    generation: Generation,
     session: SessionId,
     attaching: Attaching,
     typed_before: Option<&Path>,
@@ -82,10 +84,15 @@ pub fn run(
         screen: Mutex::new(Screen::new(io::stdout(), paint)),
         failure: Mutex::new(None),
         undelivered: Mutex::new(None),
+        older: match generation {
+            Generation::Current => None,
+            Generation::Older => Some(Older::default()),
+        },
     });
     let mut jobs = Jobs::default();
-    jobs.start("events", &room, move |room, cancel| {
-        show_events(room, attaching, cancel);
+    jobs.start("events", &room, move |room, cancel| match &room.older {
+        None => show_events(room, attaching, cancel),
+        Some(_) => show_beginning(room, attaching.history),
     })?;
     room.board.wait_until_attached(ATTACH_LIMIT);
     let keyboard = Keyboard {
@@ -110,6 +117,8 @@ struct Room {
     failure: Mutex<Option<ClientError>>,
     /// What was typed last and could not be delivered.
     undelivered: Mutex<Option<Message>>,
+    /// What a server of before is spoken with.
+    older: Option<Older>,
 }
 
 /// What a user typed, and the key that keeps it from being stored twice.
@@ -206,6 +215,23 @@ fn show_events(room: &Room, attaching: Attaching, cancel: &Cancel) {
     room.board.end();
 }
 
+/// Shows what was said before, which is all that a server of before can be asked for.
+fn show_beginning(room: &Room, history: usize) {
+    match older::attached(&room.client, &room.session, history) {
+        Ok(event) => show_own(room, &mut Transcript::default(), event),
+        Err(error) => {
+            *lock(&room.failure) = Some(error);
+            room.board.end();
+        }
+    }
+}
+
+/// Shows what a server of before gave no id.
+fn show_own(room: &Room, transcript: &mut Transcript, event: SessionEvent) {
+    let id = String::new();
+    show(room, transcript, &Received { event, id });
+}
+
 fn show(room: &Room, transcript: &mut Transcript, received: &Received) {
     /// The name of a message comes as soon as it is stored, on another connection.
     const NAME_LIMIT: Duration = Duration::from_secs(5);
@@ -227,6 +253,8 @@ struct Delivery<'a> {
     /// The same for every try, so that it is stored once.
     message: Message,
     is_named: bool,
+    /// Whether a try was made that may have reached the server.
+    was_sent: bool,
     tries: Tries,
     /// Since when there has been no server to talk to.
     away_since: Option<Instant>,
@@ -239,11 +267,18 @@ impl Delivery<'_> {
     fn run(mut self) {
         /// The other connection carries the same events at the same time.
         const SHOWN_LIMIT: Duration = Duration::from_secs(2);
+        if let Some(older) = &self.room.older {
+            older.begin_stream(self.cancel);
+        }
         let outcome = self.until_the_turn_ends();
+        if let Some(older) = &self.room.older {
+            older.end_stream();
+        }
         if !self.is_named {
             self.room.board.name_send(None);
         }
         match outcome {
+            Ok(_) if self.room.older.is_some() => {}
             Ok(end_id) => self.room.board.wait_for_end(&end_id, SHOWN_LIMIT),
             Err(ClientError::Cancelled) => self.give_back(),
             Err(error) => self.give_up(&error),
@@ -254,11 +289,14 @@ impl Delivery<'_> {
     /// Says why, and gives the message back to whoever typed it, unless the server has it.
     fn give_up(&self, error: &ClientError) {
         self.room.complain(error);
-        if self.is_named {
-            let note = "(your message is stored; the reply is shown when the server is back)";
-            return self.room.say(Tone::Dim, note);
-        }
-        let note = "(your message stands at the prompt again: Enter sends it, once)";
+        let note = match (self.is_named, &self.room.older) {
+            (true, None) => "(your message is stored; the reply is shown when the server is back)",
+            (true, Some(_)) => "(your message is stored; attach again to see what came of it)",
+            (false, None) => "(your message stands at the prompt again: Enter sends it, once)",
+            (false, Some(_)) => {
+                "(your message may have arrived; it stands at the prompt, and Enter sends it once more)"
+            }
+        };
         self.room.say(Tone::Dim, note);
         self.give_back();
     }
@@ -301,18 +339,37 @@ impl Delivery<'_> {
 
     fn one_try(&mut self) -> Result<String, ClientError> {
         let room = self.room;
+        if std::mem::replace(&mut self.was_sent, true) {
+            room.client.may_repeat()?;
+        }
         let Message { text, key } = &self.message;
         let mut stream = room.client.stream(self.cancel, &room.session, text, key)?;
+        let mut transcript = Transcript::default();
+        let mut is_asked = false;
         while let Some(received) = stream.next_event()? {
             self.tries.note(&received.event);
-            if let SessionEvent::Start(message) = &received.event
+            if let Some(older) = &room.older {
+                older.note(&received.event);
+                is_asked = matches!(received.event, SessionEvent::ApprovalRequired(_));
+                show(room, &mut transcript, &received);
+            }
+            let name = match &received.event {
+                SessionEvent::Start(message) => Some(message.message_id.as_str()),
+                // One of before may not begin with it.
+                _ => room.older.as_ref().map(|_| ""),
+            };
+            if let Some(name) = name
                 && !std::mem::replace(&mut self.is_named, true)
             {
-                room.board.name_send(Some(&message.message_id));
+                room.board.name_send(Some(name));
             }
             if received.event.ends_turn() {
                 return Ok(received.id);
             }
+        }
+        // One of before may end its stream with a question.
+        if is_asked {
+            return Ok(String::new());
         }
         Err(ClientError::Closed)
     }
@@ -541,6 +598,7 @@ impl Keyboard {
                 cancel,
                 message,
                 is_named: false,
+                was_sent: false,
                 tries: Tries::new(FAILURES_MAX),
                 away_since: None,
             };
@@ -551,10 +609,21 @@ impl Keyboard {
 
     fn decide(&mut self, asked: PendingApproval, decision: Decision) -> Result<(), ChatError> {
         self.room.board.answered(&asked);
+        if let Some(older) = &self.room.older {
+            older.decide();
+        }
         self.jobs.start("send", &self.room, move |room, cancel| {
             let answer = room.client.approve(cancel, &room.session, &asked, decision);
             match answer {
-                Ok(()) | Err(ClientError::Cancelled) => {}
+                Ok(approved) => {
+                    let older = room.older.as_ref();
+                    let rest = older.map(|older| older.rest(approved, cancel));
+                    let mut transcript = Transcript::default();
+                    for event in rest.unwrap_or_default() {
+                        show_own(room, &mut transcript, event);
+                    }
+                }
+                Err(ClientError::Cancelled) => {}
                 Err(error) => {
                     room.complain(&error);
                     match error.status() {
@@ -573,7 +642,14 @@ impl Keyboard {
         self.jobs.start("cancel", &self.room, |room, cancel| {
             match room.client.cancel_turn(cancel, &room.session) {
                 Ok(_) | Err(ClientError::Cancelled) => {}
-                Err(error) => room.complain(&error),
+                Err(error) => {
+                    room.complain(&error);
+                    if room.older.as_ref().is_some_and(Older::cut_stream) {
+                        let note = "(no longer waiting; the reply goes on at the server)";
+                        room.say(Tone::Dim, note);
+                        room.board.set_followed(false);
+                    }
+                }
             }
         })?;
         Ok(())

@@ -6,6 +6,7 @@ pub mod board;
 pub mod chat;
 pub mod clean;
 pub mod keys;
+pub mod older;
 pub mod oneshot;
 pub mod paint;
 pub mod prompt;

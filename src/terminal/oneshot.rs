@@ -47,8 +47,13 @@ pub fn send(
     let key = new_key();
     let mut reply = Reply::new(out);
     let mut tries = Tries::new(FAILURES_MAX);
+    let mut is_repeat = false;
     loop {
-        let opened = client.stream(&cancel, session, text, &key);
+        let is_allowed = match std::mem::replace(&mut is_repeat, true) {
+            true => client.may_repeat(),
+            false => Ok(()),
+        };
+        let opened = is_allowed.and_then(|()| client.stream(&cancel, session, text, &key));
         let outcome = opened
             .map_err(OneShotError::from)
             .and_then(|stream| relay(stream, &mut reply, &mut tries));
@@ -57,7 +62,7 @@ pub fn send(
             _ => None,
         };
         let Some(pause) = pause else {
-            reply.end()?;
+            reply.finish()?;
             return outcome;
         };
         log::info!("the connection failed; trying again");
@@ -126,9 +131,17 @@ impl<W: Write> Reply<W> {
         self.out.flush()
     }
 
-    /// Ends the line in progress.
+    /// Ends the line in progress, unless what came stands there already.
     fn end(&mut self) -> io::Result<()> {
-        if self.received_bytes < self.skip_bytes || !std::mem::take(&mut self.is_in_line) {
+        match self.received_bytes < self.skip_bytes {
+            true => Ok(()),
+            false => self.finish(),
+        }
+    }
+
+    /// Ends the line in progress: nothing more comes.
+    fn finish(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.is_in_line) {
             return Ok(());
         }
         self.out.write_all(b"\n")?;

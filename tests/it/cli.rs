@@ -1,6 +1,8 @@
 //! The built command, as a user runs it, against servers that follow a script.
 
+mod older_server;
 mod own_server;
+mod running;
 mod scripted_server;
 pub mod terminal;
 
@@ -107,6 +109,7 @@ fn wrong_usage_is_one_line_and_code_2() {
         ("bogus", "unrecognized subcommand"),
         ("serve --port x", "invalid value"),
         ("chat --agent a --session b", "cannot be used with"),
+        ("chat --agent a -s b", "cannot be used with"),
         ("agent list -c missing.yaml", "missing.yaml"),
         ("agent list --server ftp://x", "ftp://x"),
         ("validate missing", "missing does not exist"),
@@ -474,6 +477,10 @@ fn a_turn_that_fails_or_asks_is_code_1() {
         let output = run_with_input(folder().path(), &line, "hi");
         assert_eq!((code(&output), out(&output)), (1, String::new()), "{name}");
         assert!(err(&output).contains(says), "{}", err(&output));
+        if name == "approval_required" {
+            let back = format!("hint: answer it with: duragent attach {SESSION} -s {url}\n");
+            assert!(err(&output).contains(&back), "{}", err(&output));
+        }
     }
 }
 

@@ -51,6 +51,8 @@ fn a_workspace_where_all_is_well_gets_a_line_for_each_check() {
         subjects,
         [
             "config",
+            "program",
+            "keys",
             "workspace",
             "sessions",
             "temporary files",

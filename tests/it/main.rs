@@ -14,6 +14,7 @@ mod architecture;
 mod arrivals;
 mod callers;
 mod cli;
+mod cli_page;
 mod clients;
 mod config;
 mod crash;

@@ -33,13 +33,13 @@ pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> Outcome
     for id in ids {
         let one = check(&files, owner.as_ref(), id, is_written);
         bad += usize::from(!one.ok);
-        if args.json {
+        if args.output.is_json() {
             checked.push(one);
         } else {
             output::print(&one.lines())?;
         }
     }
-    if args.json {
+    if args.output.is_json() {
         output::print_json(&checked)?;
     }
     match (bad, args.repair) {

@@ -24,8 +24,8 @@ pub(super) fn run(args: &SessionExportArgs, settings: &ClientSettings) -> Outcom
     let place = Place::find(&args.name.server, settings)?;
     let id = place.named(&args.name.session)?;
     match &args.output {
-        None => write(&place, &id, args.format, &mut io::stdout().lock()),
-        Some(path) => write_file(&place, &id, args.format, path),
+        None => write(&place, &id, args.format(), &mut io::stdout().lock()),
+        Some(path) => write_file(&place, &id, args.format(), path),
     }
 }
 

@@ -59,7 +59,10 @@ impl Place {
                 let agent = filter.agent.map(|agent| ("agent", agent));
                 let status = filter.status.map(|status| ("status", status.as_str()));
                 let query: Vec<_> = agent.into_iter().chain(status).collect();
-                Ok(client.sessions(&query, limit)?)
+                let mut sessions = client.sessions(&query, limit)?;
+                // An older server may not know what it was asked for.
+                sessions.retain(|one| filter.wants(one));
+                Ok(sessions)
             }
             Place::Files(files) => Ok(files.list(filter, limit)?),
         }

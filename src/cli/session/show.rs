@@ -26,7 +26,7 @@ pub(super) fn run(args: &SessionShowArgs, settings: &ClientSettings) -> Outcome 
     loop {
         last = place.each_record(&id, last, |record| {
             is_over |= matches!(record.event, Event::SessionEnd { .. });
-            print(record, args.json, &mut story)
+            print(record, args.output.is_json(), &mut story)
         })?;
         if is_over || !args.follow {
             return Ok(());

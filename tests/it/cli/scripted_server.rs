@@ -48,6 +48,11 @@ impl Answer {
         drop(std::io::copy(&mut server, &mut self.0));
     }
 
+    /// A text, with the headers of one.
+    pub fn text(self, status: u16, body: &str) {
+        self.with_type(status, "text/plain", body);
+    }
+
     /// Begins a stream of events; it ends when this is dropped.
     pub fn events(mut self) -> Events {
         let head =
@@ -76,11 +81,24 @@ impl Events {
         self.0.write_all(event.as_bytes()).is_ok()
     }
 
+    /// Sends bytes as they are; `false` when the client has gone.
+    pub fn send_raw(&mut self, text: &str) -> bool {
+        self.0.write_all(text.as_bytes()).is_ok()
+    }
+
     /// Waits until the client has gone.
     pub fn wait_for_end(mut self) {
         let mut rest = Vec::new();
         drop(self.0.read_to_end(&mut rest));
     }
+}
+
+/// Which servers one behaves like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    Today,
+    /// Version 0.5 and those before.
+    Before,
 }
 
 pub struct ScriptedServer {
@@ -89,8 +107,17 @@ pub struct ScriptedServer {
 }
 
 impl ScriptedServer {
-    /// Answers every request with `script`, each on a thread of its own, until the test ends.
+    /// Answers every request with `script`, each on a thread of its own, until the test ends; but for
+    /// the question what it is, which it answers as a server of today.
     pub fn start(script: impl Fn(&Asked, Answer) + Send + Sync + 'static) -> ScriptedServer {
+        ScriptedServer::start_as(Age::Today, script)
+    }
+
+    /// As [`start`](ScriptedServer::start), of an age; all that a server of before is asked is in the script.
+    pub fn start_as(
+        age: Age,
+        script: impl Fn(&Asked, Answer) + Send + Sync + 'static,
+    ) -> ScriptedServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -101,6 +128,10 @@ impl ScriptedServer {
                 thread::spawn(move || {
                     let stream = stream.unwrap();
                     if let Some(request) = read_request(&stream) {
+                        if age == Age::Today && request.line == "GET /readyz" {
+                            let body = r#"{"status":"ok","workspace_hash":"00c0ffee00c0ffee"}"#;
+                            return Answer(stream).json(200, body);
+                        }
                         log.lock().unwrap().push(request.clone());
                         script(&request, Answer(stream));
                     }
