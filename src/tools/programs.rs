@@ -381,6 +381,25 @@ mod tests {
     }
 
     #[test]
+    fn no_folder_is_seen_twice_and_none_stands_over_the_one_to_write_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        for name in ["tools/x", "tools-2", "work/sub"] {
+            fs::create_dir_all(home.join(name)).unwrap();
+        }
+        let named = ["tools/x", "./tools", "tools", "tools-2", "work/sub", "none"];
+        let place = Place {
+            agent: AgentName::parse("ada").unwrap(),
+            home: home.to_owned(),
+            cwd: home.to_owned(),
+            readable: named.map(|name| home.join(name)).into(),
+            env: Vec::new(),
+        };
+        let seen = place.seen(&home.join("work"));
+        assert_eq!(seen, ["tools", "tools-2"].map(|name| home.join(name)));
+    }
+
+    #[test]
     fn a_work_folder_that_leads_elsewhere_is_refused() {
         let home = tempfile::tempdir().unwrap();
         let made = work_folder(home.path()).unwrap();
