@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::agents::raw;
+use crate::agents::{hooks, raw};
 use crate::base::order;
 use crate::base::text::{self, TextError};
+use crate::base::words;
 use crate::base::yaml::expand::is_variable_name;
 use crate::base::yaml::read::{At, ListOr, Report, or_default, plain};
 use crate::domain::access::{
@@ -20,7 +21,7 @@ use crate::domain::secret::Secret;
 use crate::domain::spec::{
     API_VERSION, AgentSpec, BUILTIN_TOOLS, KIND, LimitsSpec, McpServer, MemoryScope, MemorySpec,
     ModelChoice, ModelSpec, Prompts, Provider, SessionSpec, ToolEffect, ToolRef, ToolResultSpec,
-    Truncation, is_tool_name,
+    ToolsCwd, Truncation, is_tool_name,
 };
 use crate::domain::time;
 use crate::domain::trust::Kind;
@@ -69,6 +70,8 @@ pub(super) fn agent(
     let memory = memory(raw.memory, &access, report);
     let limits = limits(raw.limits, report);
     let tools = tools(or_default(raw.tools), files, report);
+    let hooks = hooks::hooks(raw.hooks, report);
+    let tools_cwd = report.choice_or(raw.tools_cwd, ToolsCwd::WORDS, ToolsCwd::default());
     Some(AgentSpec {
         name: name?,
         description: plain(about.description),
@@ -85,6 +88,8 @@ pub(super) fn agent(
         skills_dir,
         skills: Vec::new(),
         access,
+        hooks,
+        tools_cwd,
     })
 }
 
@@ -432,6 +437,7 @@ fn cli(at: &At<()>, name: At<String>, mut raw: raw::Tool, report: &mut Report) -
     let command = report.require(at, "command", raw.command.take());
     let description = plain(raw.description.take());
     let readme = plain(raw.readme.take());
+    let args = fixed_args(raw.args.take(), report);
     let env = match raw.env.take() {
         Some(env) => env_names(env, report),
         None => Vec::new(),
@@ -440,6 +446,7 @@ fn cli(at: &At<()>, name: At<String>, mut raw: raw::Tool, report: &mut Report) -
     Some(ToolRef::Cli {
         name: name.value,
         command: command?.value,
+        args,
         description,
         readme,
         effect,
@@ -487,16 +494,30 @@ fn mcp(
 
 fn mcp_command(at: &At<()>, raw: &mut raw::Tool, report: &mut Report) -> Option<McpServer> {
     let command = report.require(at, "command", raw.command.take());
-    let args = or_default(raw.args.take());
+    let args = fixed_args(raw.args.take(), report);
     let env = match raw.env.take() {
         Some(found) => env_values(found, report),
         None => BTreeMap::new(),
     };
     Some(McpServer::Command {
         command: command?.value,
-        args: args.into_iter().map(|at| Secret::new(at.value)).collect(),
+        args: args.into_iter().map(Secret::new).collect(),
         env,
     })
+}
+
+/// The arguments that a program always gets: a list, or a text with all of them.
+fn fixed_args(found: Option<At<ListOr<String, String>>>, report: &mut Report) -> Vec<String> {
+    let Some((at, found)) = found.map(At::split) else {
+        return Vec::new();
+    };
+    match found {
+        ListOr::List(args) => args.into_iter().map(|at| at.value).collect(),
+        ListOr::Other(text) => words::split(&text).unwrap_or_else(|why| {
+            report.error(&at, why.to_string());
+            Vec::new()
+        }),
+    }
 }
 
 fn env_values(found: At<Env>, report: &mut Report) -> BTreeMap<String, Secret> {

@@ -13,6 +13,7 @@
 
 mod checked;
 mod directives;
+mod hooks;
 mod raw;
 mod skills;
 

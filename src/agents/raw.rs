@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::yaml::read::{Anything, At, ListOr, section};
+use crate::base::yaml::read::{Anything, At, ListOr, OneOrMore, WordOr, section};
 
 section! {
     /// The whole file.
@@ -35,6 +35,8 @@ section! {
         "memory" => memory: Memory,
         "limits" => limits: Limits,
         "tools" => tools: Vec<At<Tool>>,
+        "tools_cwd" => tools_cwd: String,
+        "hooks" => hooks: Hooks,
         "skills_dir" => skills_dir: String,
         "access" => access: Access,
     }
@@ -111,9 +113,64 @@ section! {
         "description" => description: String,
         "readme" => readme: String,
         "effect" => effect: String,
-        "args" => args: Vec<At<String>>,
+        "args" => args: ListOr<String, String>,
         "env" => env: ListOr<String, BTreeMap<String, At<String>>>,
         "url" => url: String,
+    }
+}
+
+section! {
+    /// `spec.hooks`.
+    guarded section Hooks {
+        "before_tool" => before_tool: OneOrMore<BeforeTool>,
+        "after_tool" => after_tool: OneOrMore<AfterTool>,
+    }
+}
+
+section! {
+    /// One of `spec.hooks.before_tool`: its rule beside `type`, or below its name.
+    guarded section BeforeTool {
+        "match" => calls: OneOrMore<String>,
+        "type" => kind: WordOr<Rules>,
+        "prior" => prior: OneOrMore<String>,
+        "match_arg" => match_arg: OneOrMore<String>,
+        "match_args" => match_args: OneOrMore<String>,
+        "depends_on" => depends_on: DependsOn,
+        "skip_duplicate" => skip_duplicate: SkipDuplicate,
+    }
+}
+
+section! {
+    /// `spec.hooks.before_tool[].type`, where it is no word.
+    guarded section Rules {
+        "depends_on" => depends_on: DependsOn,
+        "skip_duplicate" => skip_duplicate: SkipDuplicate,
+    }
+}
+
+section! {
+    /// `spec.hooks.before_tool[].depends_on`.
+    guarded section DependsOn {
+        "prior" => prior: OneOrMore<String>,
+        "match_arg" => match_arg: OneOrMore<String>,
+        "match_args" => match_args: OneOrMore<String>,
+    }
+}
+
+section! {
+    /// `spec.hooks.before_tool[].skip_duplicate`.
+    guarded section SkipDuplicate {
+        "match_arg" => match_arg: OneOrMore<String>,
+        "match_args" => match_args: OneOrMore<String>,
+    }
+}
+
+section! {
+    /// One of `spec.hooks.after_tool`.
+    guarded section AfterTool {
+        "match" => calls: OneOrMore<String>,
+        "message" => message: String,
+        "unless" => unless: BTreeMap<String, At<OneOrMore<String>>>,
     }
 }
 

@@ -19,4 +19,5 @@ pub mod sse;
 pub mod stop;
 pub mod text;
 pub mod thread;
+pub mod words;
 pub mod yaml;

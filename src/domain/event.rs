@@ -102,6 +102,10 @@ pub enum Event {
         /// How long the tool ran.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
+        /// So many bytes at the end of the content are words of the agent's files, which a model is
+        /// shown whole however little it is shown of the rest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        appended_bytes: Option<usize>,
     },
     /// Calls whose turn ended before they ran.
     ToolsSkipped {
@@ -335,6 +339,17 @@ pub struct ToolOutput {
     pub success: bool,
     /// What the model is shown.
     pub content: String,
+}
+
+impl ToolOutput {
+    /// What the tool said, and the agent's own words behind it. Where there cannot be so many bytes,
+    /// all of it is taken for the latter: nothing relies on what the agent's files say.
+    pub fn parts(&self, appended_bytes: Option<usize>) -> (&str, &str) {
+        let appended = appended_bytes.unwrap_or(0);
+        let end = self.content.len().checked_sub(appended);
+        let parts = end.and_then(|end| self.content.split_at_checked(end));
+        parts.unwrap_or(("", &self.content))
+    }
 }
 
 /// Why a turn starts.

@@ -65,12 +65,19 @@ impl Familiarity {
                     .filter_map(|call| Some((call.call_id.clone(), action(call)?))),
             ),
             Event::ToolResult {
-                call_id, result, ..
-            } => match self.calls.remove(call_id) {
-                Some(Action::Search) if result.success => self.look_in(&result.content),
-                Some(Action::Fetch) => self.note_answer(&result.content),
-                Some(Action::Search) | None => {}
-            },
+                call_id,
+                result,
+                appended_bytes,
+                ..
+            } => {
+                // What the agent's files add to it is no result.
+                let (said, _) = result.parts(*appended_bytes);
+                match self.calls.remove(call_id) {
+                    Some(Action::Search) if result.success => self.look_in(said),
+                    Some(Action::Fetch) => self.note_answer(said),
+                    Some(Action::Search) | None => {}
+                }
+            }
             Event::SessionAdopted {} => {
                 self.calls.clear();
                 self.is_familiar = false;

@@ -15,6 +15,9 @@ use crate::domain::ids::{CallId, Seq};
 use crate::domain::message::{Message, Reply, Words, is_blank};
 use crate::domain::window::{self, Budget, Limits, Marks, tokens_of_bytes};
 
+/// More than so much that was appended to a result is cut like the rest of it.
+const APPENDED_BYTES_MAX: usize = 16 << 10;
+
 /// One thing in the conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Entry {
@@ -156,14 +159,19 @@ impl History {
         self.entries.push_back(entry);
     }
 
-    /// Adds a result, as much of it as a model is ever shown.
+    /// Adds a result, as much of it as a model is ever shown: of what was not appended to it.
     pub(super) fn push_result(
         &mut self,
         seq: Seq,
         call_id: CallId,
         tool_name: String,
         output: &ToolOutput,
+        appended_bytes: Option<usize>,
     ) {
+        let (said, appended) = match output.parts(appended_bytes) {
+            (_, appended) if appended.len() > APPENDED_BYTES_MAX => (&*output.content, ""),
+            parts => parts,
+        };
         let bytes_max = self.limits.result_bytes_max();
         let how = self.limits.tool_results.truncation;
         self.push(Entry::Tool {
@@ -172,7 +180,7 @@ impl History {
             tool_name,
             output: ToolOutput {
                 success: output.success,
-                content: window::truncated(&output.content, bytes_max, how).into_owned(),
+                content: window::truncated(said, bytes_max, how).into_owned() + appended,
             },
             bytes: output.content.len(),
         });

@@ -237,6 +237,7 @@ mod tests {
         spec.tools = vec![ToolRef::Cli {
             name: "memory".to_owned(),
             command: "./mine".to_owned(),
+            args: Vec::new(),
             description: None,
             readme: None,
             effect: crate::domain::spec::ToolEffect::Write,

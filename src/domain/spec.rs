@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::domain::access::AccessSpec;
 use crate::domain::event::OnDisconnect;
+use crate::domain::hooks::Hooks;
 use crate::domain::ids::AgentName;
 use crate::domain::secret::Secret;
 
@@ -52,6 +53,10 @@ pub struct AgentSpec {
     pub skills: Vec<Skill>,
     /// `spec.access`.
     pub access: AccessSpec,
+    /// `spec.hooks`.
+    pub hooks: Hooks,
+    /// `spec.tools_cwd`.
+    pub tools_cwd: ToolsCwd,
 }
 
 impl AgentSpec {
@@ -79,6 +84,16 @@ impl AgentSpec {
             skills_dir: PathBuf::from("skills"),
             skills: Vec::new(),
             access: AccessSpec::default(),
+            hooks: Hooks::default(),
+            tools_cwd: ToolsCwd::default(),
+        }
+    }
+
+    /// The folder in which its programs start.
+    pub fn tools_folder(&self) -> PathBuf {
+        match self.tools_cwd {
+            ToolsCwd::Work => self.home.join(WORK_FOLDER),
+            ToolsCwd::Agent => self.home.clone(),
         }
     }
 
@@ -118,6 +133,8 @@ impl AgentSpec {
                 })),
                 "limits": self.limits,
                 "tools": self.tools.iter().map(ToolRef::public_json).collect::<Vec<_>>(),
+                "tools_cwd": (self.tools_cwd != ToolsCwd::default()).then_some(self.tools_cwd),
+                "hooks": self.hooks.public_json(),
                 "skills": self.skills.iter().map(Skill::public_json).collect::<Vec<_>>(),
                 "access": {
                     "dm": { "policy": self.access.dm.policy },
@@ -366,6 +383,25 @@ pub struct LimitsSpec {
     pub turns_per_hour: Option<u64>,
 }
 
+/// The folder in an agent's for what its programs write.
+pub const WORK_FOLDER: &str = "work";
+
+/// Where programs start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolsCwd {
+    /// In the agent's folder for what they write.
+    #[default]
+    Work,
+    /// In the agent's folder.
+    Agent,
+}
+
+impl ToolsCwd {
+    /// The words used in files.
+    pub const WORDS: &[(&str, ToolsCwd)] = &[("work", ToolsCwd::Work), ("agent", ToolsCwd::Agent)];
+}
+
 /// The tools that Duragent has, or will have, under a name of their own.
 pub const BUILTIN_TOOLS: [&str; 9] = [
     "bash",
@@ -397,8 +433,10 @@ pub enum ToolRef {
     Cli {
         /// Its name.
         name: String,
-        /// What is run.
+        /// What is run: words, or a script for the shell.
         command: String,
+        /// Its first arguments, before those of the model.
+        args: Vec<String>,
         /// What the model is told of it.
         description: Option<String>,
         /// A file with more of that, relative to the agent's folder.

@@ -313,15 +313,18 @@ impl SessionState {
             Event::AssistantResponse(reply) => self.take_reply(reply),
             Event::ToolStarted { call_id, .. } => self.set_progress(call_id, Progress::Started),
             Event::ToolResult {
-                call_id, result, ..
-            } => self.finish_call(record.seq, call_id, result),
+                call_id,
+                result,
+                appended_bytes,
+                ..
+            } => self.finish_call(record.seq, call_id, result, *appended_bytes),
             Event::ToolsSkipped { call_ids, reason } => {
                 let output = ToolOutput {
                     success: false,
                     content: reason.clone(),
                 };
                 for call_id in call_ids {
-                    self.finish_call(record.seq, call_id, &output);
+                    self.finish_call(record.seq, call_id, &output, None);
                 }
             }
             Event::ApprovalRequired {
@@ -510,7 +513,13 @@ impl SessionState {
         }
     }
 
-    fn finish_call(&mut self, seq: Seq, call_id: &CallId, output: &ToolOutput) {
+    fn finish_call(
+        &mut self,
+        seq: Seq,
+        call_id: &CallId,
+        output: &ToolOutput,
+        appended_bytes: Option<usize>,
+    ) {
         let Some(turn) = &mut self.turn else { return };
         let Some(state) = turn.open_call(call_id) else {
             return;
@@ -526,7 +535,7 @@ impl SessionState {
             turn.approval = None;
         }
         self.history
-            .push_result(seq, call_id.clone(), tool_name, output);
+            .push_result(seq, call_id.clone(), tool_name, output, appended_bytes);
     }
 
     fn ask(&mut self, approval: Approval) {

@@ -155,6 +155,7 @@ pub(crate) fn result(n: u64, content: &str) -> Event {
         call_id: call_id(n),
         result: output(true, content),
         duration_ms: None,
+        appended_bytes: None,
     }
 }
 
@@ -559,6 +560,7 @@ impl Walk {
             call_id: call_id.clone(),
             result: output(success, &"it is noon ".repeat(usize::from(variant) * 3)),
             duration_ms: None,
+            appended_bytes: None,
         };
         self.write(match progress {
             Progress::Waiting if variant < 4 => asks,

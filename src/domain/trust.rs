@@ -139,6 +139,8 @@ pub const AGENT_PARTS: &[Row] = &[
         ..row("spec.tools[]", Kind::Mcp, Counts::Unless("type", "mcp"))
     },
     row("spec.tools[].env", Kind::Setting, Counts::Never),
+    // Where its tools would also write what it is made of, and where rules of a policy would hold.
+    row("spec.tools_cwd", Kind::Setting, Counts::Unless("", "agent")),
 ];
 
 /// The parts of a policy in an agent's folder.

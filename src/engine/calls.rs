@@ -45,10 +45,10 @@ struct Question {
 
 impl Question {
     /// Whether a call has run.
-    fn of_uncertain(wish: &Wish<'_>) -> Question {
+    fn of_uncertain(wish: &Wish<'_>, tool: &dyn Tool) -> Question {
         Question {
             command: wish.command(),
-            commands: wish.commands(),
+            commands: shown(tool, wish.commands()),
             kind: ApprovalKind::Uncertain,
             exact: false,
         }
@@ -75,7 +75,7 @@ impl Worker<'_> {
         };
         let first_due = match self.plan(&agent, first) {
             Plan::Run(due) => due,
-            Plan::Answer(output) => return self.answer(&[&first.call], &output),
+            Plan::Answer(output) => return self.answer(&agent, &[&first.call], &output),
             Plan::Ask(question) => {
                 self.ask(&first.call, question)?;
                 if let Some(tool) = agent.tools.get(&first.call.tool_name) {
@@ -89,12 +89,14 @@ impl Worker<'_> {
             Effect::Read => PARALLEL_MAX - 1,
             Effect::Idempotent | Effect::Write => 0,
         };
-        let others = rest
+        // What a guard says hangs on the results of the calls before.
+        let unguarded = rest
             .iter()
-            .map_while(|state| match self.plan(&agent, state) {
-                Plan::Run(due) if due.effect == Effect::Read => Some(due),
-                Plan::Run(_) | Plan::Answer(_) | Plan::Ask(..) | Plan::Nothing => None,
-            });
+            .take_while(|state| !agent.spec.hooks.guards(&state.call));
+        let others = unguarded.map_while(|state| match self.plan(&agent, state) {
+            Plan::Run(due) if due.effect == Effect::Read => Some(due),
+            Plan::Run(_) | Plan::Answer(_) | Plan::Ask(..) | Plan::Nothing => None,
+        });
         let mut group = vec![first_due];
         group.extend(others.take(beside));
         self.run_calls(&agent, &group)
@@ -105,6 +107,12 @@ impl Worker<'_> {
         let Some(tool) = agent.tools.get(&call.tool_name) else {
             return plan_without_tool(agent, state);
         };
+        // A person decides on no call that a guard turns down, and a policy judges none.
+        if matches!(state.progress, Progress::Waiting | Progress::Doubted)
+            && let Some(reason) = self.turned_down(agent, call)
+        {
+            return Plan::Answer(events::refused(reason));
+        }
         let wish = self.wish(call, &**tool);
         let run = |is_allowed_always| {
             Plan::Run(Due {
@@ -123,7 +131,7 @@ impl Worker<'_> {
                     is_exact,
                 } => Plan::Ask(Question {
                     command,
-                    commands,
+                    commands: shown(&**tool, commands),
                     kind: ApprovalKind::Policy,
                     exact: is_exact,
                 }),
@@ -132,12 +140,14 @@ impl Worker<'_> {
             // It may have run before the process died.
             Progress::Started => match wish.effect {
                 Effect::Read | Effect::Idempotent => run(false),
-                Effect::Write => Plan::Ask(Question::of_uncertain(&wish)),
+                Effect::Write => Plan::Ask(Question::of_uncertain(&wish, &**tool)),
             },
             // Nobody may allow what a policy denies, and no policy has judged it yet.
             Progress::Doubted => match agent.policy.judge(&wish) {
                 Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
-                Verdict::Allow | Verdict::Ask { .. } => Plan::Ask(Question::of_uncertain(&wish)),
+                Verdict::Allow | Verdict::Ask { .. } => {
+                    Plan::Ask(Question::of_uncertain(&wish, &**tool))
+                }
             },
             Progress::Decided(decision) => match decision {
                 Decision::AllowAlways => run(true),
@@ -191,12 +201,29 @@ impl Worker<'_> {
         }
     }
 
-    fn answer(&self, calls: &[&ToolCall], output: &ToolOutput) -> Result<(), Leave> {
-        let answers = calls.iter().map(|call| Event::ToolResult {
-            call_id: call.call_id.clone(),
-            result: output.clone(),
-            duration_ms: None,
-        });
+    /// Why a guard of the agent turns a call down.
+    fn turned_down(&self, agent: &Agent, call: &ToolCall) -> Option<String> {
+        let hooks = &agent.spec.hooks;
+        if !hooks.guards(call) {
+            return None;
+        }
+        match self
+            .session
+            .with_done_calls(hooks, |done| done.refusal(call))
+        {
+            Ok(refusal) => refusal,
+            Err(error) => {
+                let id = &self.session.id;
+                log::warn!("session {id}: a guard cannot see what ran before: {error}");
+                Some(format!("not run: what ran before cannot be read: {error}"))
+            }
+        }
+    }
+
+    fn answer(&self, agent: &Agent, calls: &[&ToolCall], output: &ToolOutput) -> Result<(), Leave> {
+        let answers = calls
+            .iter()
+            .map(|call| result_of(agent, call, output.clone(), None));
         self.write(|_| answers.collect())?;
         Ok(())
     }
@@ -243,7 +270,8 @@ impl Worker<'_> {
         if !self.allow_cancel(Some(Arc::clone(&cancel)))? {
             // Asked to stop before it began: the next look says what becomes of the turn.
             let calls: Vec<&ToolCall> = group.iter().map(|due| &due.call).collect();
-            return self.answer(&calls, &events::refused("stopped before it ran".to_owned()));
+            let stopped = events::refused("stopped before it ran".to_owned());
+            return self.answer(agent, &calls, &stopped);
         }
         for due in group {
             agent.policy.note_start(&self.wish(&due.call, &*due.tool));
@@ -259,23 +287,29 @@ impl Worker<'_> {
         // Whatever makes this return ends what still runs.
         let mut crew = Crew::new(jobs.collect(), cancel);
         while let Some(done) = crew.wait() {
-            self.keep_results(group, done)?;
+            self.keep_results(agent, group, done)?;
         }
         self.allow_cancel(None)?;
         Ok(())
     }
 
     /// Writes what has come back at the same time, in one append.
-    fn keep_results(&self, group: &[Due], done: Vec<Done>) -> Result<(), Leave> {
+    fn keep_results(&self, agent: &Agent, group: &[Due], done: Vec<Done>) -> Result<(), Leave> {
         let interrupt = self.interrupt()?;
-        let results = done.into_iter().map(|done| Event::ToolResult {
-            call_id: group[done.index].call.call_id.clone(),
-            result: marked(done.output, interrupt),
-            duration_ms: Some(u64::try_from(done.duration.as_millis()).unwrap_or(u64::MAX)),
+        let results = done.into_iter().map(|done| {
+            let duration_ms = u64::try_from(done.duration.as_millis()).unwrap_or(u64::MAX);
+            let output = marked(done.output, interrupt);
+            result_of(agent, &group[done.index].call, output, Some(duration_ms))
         });
         self.write(|_| results.collect())?;
         Ok(())
     }
+}
+
+/// The commands that a person is shown: of a tool that is a script its own, else those of the call.
+fn shown(tool: &dyn Tool, of_call: Vec<String>) -> Vec<String> {
+    let own = tool.commands();
+    if own.is_empty() { of_call } else { own }
 }
 
 /// What is to be done about a call whose tool is not there, or is not there any more.
@@ -307,6 +341,27 @@ fn started(due: &Due) -> Event {
     Event::ToolStarted {
         call_id: due.call.call_id.clone(),
         tool_name: due.call.tool_name.clone(),
+    }
+}
+
+/// What came of a call; of a success with what the agent's hooks say to it.
+fn result_of(
+    agent: &Agent,
+    call: &ToolCall,
+    mut output: ToolOutput,
+    duration_ms: Option<u64>,
+) -> Event {
+    let message = agent.spec.hooks.message_after(call);
+    let appended = message.filter(|_| output.success);
+    let appended = appended.map(|message| format!("\n\n{message}"));
+    output
+        .content
+        .push_str(appended.as_deref().unwrap_or_default());
+    Event::ToolResult {
+        call_id: call.call_id.clone(),
+        result: output,
+        duration_ms,
+        appended_bytes: appended.map(|text| text.len()),
     }
 }
 
@@ -342,6 +397,7 @@ mod tests {
     use super::*;
     use crate::domain::event::Trigger;
     use crate::domain::story::{self, output, user};
+    use crate::engine::session::Session;
     use crate::engine::testing::{Bench, Does, WRITES, agent};
     use crate::engine::workers;
 
@@ -529,6 +585,68 @@ mod tests {
                 "{effect:?} {more:?}"
             );
         }
+    }
+
+    /// A session of `ada`, whose guard wants a call of `prior` first.
+    fn guarded(prior: &str, events: Vec<Event>) -> (Bench, Arc<AtomicUsize>, Arc<Session>) {
+        use crate::domain::glob::Glob;
+        use crate::domain::hooks::{Guard, Rule, Selector};
+        let runs = Arc::new(AtomicUsize::new(0));
+        let (counted, prior) = (Arc::clone(&runs), prior.to_owned());
+        let bench = Bench::with(|plan| {
+            let mut ada = agent("ada");
+            ada.tools = Does::tool(Effect::Read, move |_| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                output(true, "noon")
+            });
+            let selector = |glob: &str| Selector(vec![Glob::parse(glob).unwrap()]);
+            Arc::make_mut(&mut ada.spec).hooks.guards = vec![Guard {
+                calls: selector("date"),
+                rule: Rule::DependsOn {
+                    prior: selector(&prior),
+                    args: Vec::new(),
+                },
+            }];
+            plan.agents = vec![ada];
+        });
+        let session = bench.session(events);
+        (bench, runs, session)
+    }
+
+    #[test]
+    fn a_guard_is_asked_before_anybody_else_and_not_again_once_a_call_was_let_through() {
+        let decided = vec![story::asks(1), story::decides(1, Decision::AllowOnce)];
+        for (more, ran) in [
+            (vec![], 0),
+            (vec![Event::SessionAdopted {}], 0),
+            (decided, 1),
+            (vec![story::runs(1)], 1),
+        ] {
+            let (bench, runs, session) = guarded("other", [asking(&[1]), more.clone()].concat());
+            let mut worker = bench.worker(&session);
+            let calls = open_calls(&worker);
+            assert!(worker.advance(&calls).is_ok());
+            assert_eq!(runs.load(Ordering::SeqCst), ran, "{more:?}");
+            let said = results(&bench, &worker);
+            assert_eq!(said[0].contains("not run: a call of `other`"), ran == 0);
+            assert_eq!(open_calls(&worker), []);
+        }
+    }
+
+    #[test]
+    fn a_guarded_call_waits_for_the_results_of_those_before_it() {
+        let earlier = vec![
+            user(1, "when?"),
+            story::started(1, Trigger::Message),
+            story::reply(11, 3, "").asking(&[1, 2, 3]).event(),
+        ];
+        let (bench, runs, session) = guarded("date", earlier);
+        let mut worker = bench.worker(&session);
+        let calls = open_calls(&worker);
+        // The first has nothing to hang on; the next ones are not run beside it.
+        assert!(worker.advance(&calls).is_ok());
+        assert_eq!(open_calls(&worker).len(), 2);
+        assert_eq!(runs.load(Ordering::SeqCst), 0);
     }
 
     #[test]

@@ -175,6 +175,7 @@ pub(super) fn unanswered(call_id: &CallId) -> [Event; 2] {
         call_id: call_id.clone(),
         result: refused("nobody answered, so it did not run".to_owned()),
         duration_ms: None,
+        appended_bytes: None,
     };
     [decision, result]
 }

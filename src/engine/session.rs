@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::base::lock::lock;
 use crate::domain::event::{AssistantResponse, Event, FinishReason, Record, Status};
 use crate::domain::history::Entry;
+use crate::domain::hooks::{DoneCalls, Hooks};
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
 use crate::domain::redact::Redactor;
 use crate::domain::state::SessionState;
@@ -51,6 +52,16 @@ pub(super) struct Session {
     live: Mutex<Live>,
     /// Whether a sync of the journal failed.
     is_journal_bad: AtomicBool,
+    /// What the agent's guards look back at; read from the log when the first call needs it, and from
+    /// then on only what is new. The worker's alone; none of the others is taken while it is held.
+    done_calls: Mutex<Option<Remembered>>,
+}
+
+/// What was done in a session, and up to which event that was looked for.
+#[derive(Debug)]
+struct Remembered {
+    calls: DoneCalls,
+    up_to: Seq,
 }
 
 /// What every session works with.
@@ -111,6 +122,7 @@ impl Session {
             journal: Mutex::new(journal),
             live: Mutex::new(Live::new(state)),
             is_journal_bad: AtomicBool::new(false),
+            done_calls: Mutex::default(),
         };
         if let Some(partial) = partial {
             session.keep_partial(partial)?;
@@ -133,6 +145,33 @@ impl Session {
 
     pub(super) fn journal(&self) -> MutexGuard<'_, Box<dyn Journal>> {
         lock(&self.journal)
+    }
+
+    /// Looks at the calls that have succeeded so far, as far as guards compare them.
+    ///
+    /// Errors: the log cannot be read.
+    pub(super) fn with_done_calls<T>(
+        &self,
+        hooks: &Hooks,
+        look: impl FnOnce(&DoneCalls) -> T,
+    ) -> Result<T, EngineError> {
+        let last = self.live().last_seq();
+        let mut kept = lock(&self.done_calls);
+        let mut known = match kept.take() {
+            Some(known) if known.calls.is_for(hooks) => known,
+            Some(_) | None => Remembered {
+                calls: DoneCalls::new(hooks),
+                up_to: Seq::ZERO,
+            },
+        };
+        let (store, from) = (&*self.kit.store, known.up_to.next());
+        read_records(store, &self.id, from, last, |record| {
+            known.calls.see(&record.event);
+            known.up_to = record.seq;
+        })?;
+        let seen = look(&known.calls);
+        *kept = Some(known);
+        Ok(seen)
     }
 
     /// Notes that a sync of the journal failed: nothing more may rely on it.

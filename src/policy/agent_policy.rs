@@ -28,9 +28,6 @@ pub const POLICY_FILE: &str = "policy.yaml";
 /// What the user of an agent added to its policy, and what "allow always" wrote, in earlier versions.
 pub const LOCAL_FILE: &str = "policy.local.yaml";
 
-/// The folder in an agent's in which its commands start.
-const WORK_FOLDER: &str = "work";
-
 /// The environment that policies are read in.
 pub type OwnedEnvironment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -65,6 +62,8 @@ pub struct AgentPolicy {
     state: RwLock<Arc<State>>,
     /// What the tools run whose programs are told apart, by their names.
     pins: RwLock<BTreeMap<String, Pin>>,
+    /// The folder in which its commands start.
+    cwd: RwLock<PathBuf>,
     /// Held while the owner's file is read, written and read again: of two who add to it at once, the
     /// second must see what the first wrote.
     editing: Mutex<()>,
@@ -105,6 +104,7 @@ impl Policies {
             digests: Arc::clone(&self.digests),
             state: RwLock::new(Arc::new(State::Broken(Vec::new()))),
             pins: RwLock::default(),
+            cwd: RwLock::new(agent.tools_folder()),
             editing: Mutex::default(),
         };
         policy.reload();
@@ -298,11 +298,12 @@ impl AgentPolicy {
         is_mode(&self.state()) && !self.files.workspace.exists()
     }
 
-    /// Says what the agent's tools run now.
-    pub fn set_pins(&self, pins: impl IntoIterator<Item = Pin>) {
+    /// Says what the agent's tools run now, and in which folder they start.
+    pub fn set_pins(&self, cwd: PathBuf, pins: impl IntoIterator<Item = Pin>) {
         let pins = pins.into_iter().map(|pin| (pin.tool.clone(), pin));
         let pins = order::map(pins);
         *self.pins.write().unwrap_or_else(PoisonError::into_inner) = pins;
+        *self.cwd.write().unwrap_or_else(PoisonError::into_inner) = cwd;
     }
 
     /// What the tool of that name runs now, and whether that is the agent's own.
@@ -387,9 +388,13 @@ impl Policy for AgentPolicy {
         };
         let script = wish.script();
         let call = self.call_of(wish, script.as_deref(), granted);
-        let work = self.files.home.join(WORK_FOLDER);
+        let cwd = self
+            .cwd
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let context = Context {
-            work: Some(&work),
+            work: Some(&cwd),
             is_variable: &|name| (self.environment)(name).is_some(),
         };
         let judgement = judge::judge_in(rules, &call, &context);

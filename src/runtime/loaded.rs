@@ -90,7 +90,7 @@ impl LoadedAgents {
 
     fn make(&self, spec: Arc<AgentSpec>) -> Agent {
         let (tools, policy) = (self.workshop.toolbox(&spec), self.policies.of(&spec));
-        policy.set_pins(tools.pins());
+        policy.set_pins(spec.tools_folder(), tools.pins());
         Agent {
             tools,
             policy,

@@ -152,7 +152,7 @@ pub fn explain(question: &Question<'_>) -> Result<Explained, QuestionError> {
             },
         }),
     };
-    let work = agent.home.join("work");
+    let work = agent.tools_folder();
     let context = Context {
         work: Some(&work),
         is_variable: &|name| std::env::var_os(name).is_some(),

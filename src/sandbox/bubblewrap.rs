@@ -95,7 +95,7 @@ fn remark(settings: &SandboxSettings) -> String {
         .map(|folder| format!(", {}", folder.display()))
         .collect();
     format!(
-        "It runs in a sandbox: only the current folder{writable} and /tmp (which is emptied after \
+        "It runs in a sandbox: only the home folder{writable} and /tmp (which is emptied after \
          each call) can be written, and {network}."
     )
 }
@@ -130,6 +130,7 @@ fn limits(settings: &SandboxSettings) -> Vec<(Resource, u64)> {
 
 /// What it is told, and that its own folder is its home.
 fn environment(job: &Job) -> Vec<(OsString, OsString)> {
-    let own = ["HOME", "PWD"].map(|name| (name.into(), job.work.clone().into()));
+    let own = [("HOME", &job.work), ("PWD", &job.cwd)];
+    let own = own.map(|(name, path)| (name.into(), path.clone().into()));
     job.told.iter().cloned().chain(own).collect()
 }

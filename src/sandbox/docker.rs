@@ -31,7 +31,7 @@ impl Docker {
         };
         Docker {
             remark: format!(
-                "It runs in a container of the image {}: only the current folder and /tmp (which \
+                "It runs in a container of the image {}: only the home folder and /tmp (which \
                  is emptied after each call) can be written, and {network}.",
                 settings.image
             ),
@@ -106,7 +106,7 @@ fn arguments(
     let mut home = OsString::from("HOME=");
     home.push(&job.work);
     args.extend(["--env".into(), home]);
-    args.extend(["--workdir".into(), job.work.clone().into()]);
+    args.extend(["--workdir".into(), job.cwd.clone().into()]);
     args.push(settings.image.clone().into());
     args.push(job.program.clone());
     args.extend(job.args.iter().cloned());
@@ -264,6 +264,7 @@ mod tests {
             environment: Vec::new(),
             told: Vec::new(),
             work: at("work"),
+            cwd: at("work"),
             readable: vec![at("tools")],
         };
         let expected = [

@@ -50,8 +50,10 @@ pub struct Job {
     pub environment: Vec<(OsString, OsString)>,
     /// What it is told of that where it is locked in.
     pub told: Vec<(OsString, OsString)>,
-    /// Where it runs: the agent's own folder to write in.
+    /// The agent's own folder to write in.
     pub work: PathBuf,
+    /// Where it starts: there, or in a folder that it sees.
+    pub cwd: PathBuf,
     /// What it must see beside that.
     pub readable: Vec<PathBuf>,
 }

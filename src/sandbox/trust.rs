@@ -24,8 +24,8 @@ impl Sandbox for Trust {
             .args(&job.args)
             .env_clear()
             .envs(job.environment.iter().map(|(name, value)| (name, value)))
-            .env("PWD", &job.work)
-            .current_dir(&job.work);
+            .env("PWD", &job.cwd)
+            .current_dir(&job.cwd);
         Ok(Prepared {
             command,
             rules: ChildRules::default(),

@@ -31,8 +31,9 @@ struct Arguments {
 impl Bash {
     pub(super) fn new(programs: Arc<Programs>, place: Place) -> Bash {
         let description = format!(
-            "Runs a command with bash, in a folder of your own whose files last. What it prints \
-             comes back: of long output the beginning and the end. {}",
+            "Runs a command with bash, in {}. What it prints comes back: of long output the beginning \
+             and the end. {}",
+            place.said(),
             programs.remark()
         );
         let spec = ToolSpec {
@@ -58,6 +59,13 @@ impl Bash {
     }
 }
 
+/// What makes the shell run a script; what follows is its `$0`, `$1` …
+pub(super) fn arguments(script: &str) -> [&str; 4] {
+    // Bash may take itself for a login through ssh, and read a person's file first. A script may
+    // begin with a dash.
+    ["--norc", "-c", "--", script]
+}
+
 impl Tool for Bash {
     fn spec(&self) -> &ToolSpec {
         &self.spec
@@ -67,11 +75,7 @@ impl Tool for Bash {
         let order = read_arguments(run.arguments).and_then(|arguments: Arguments| {
             Ok(Order {
                 program: NAME.into(),
-                // Bash may take itself for a login through ssh, and read a person's file first. A
-                // command may begin with a dash.
-                args: ["--norc", "-c", "--", &arguments.command]
-                    .map(Into::into)
-                    .into(),
+                args: self::arguments(&arguments.command).map(Into::into).into(),
                 input: None,
                 timeout: timeout(arguments.timeout_seconds)?,
             })

@@ -1,20 +1,23 @@
 //! Tools that are programs of the user's: declared in an agent's file, or found beside it.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
+use crate::base::words::{self, Unfinished};
 use crate::domain::event::ToolOutput;
 use crate::policy::Pin;
+use crate::policy::judge::simple_commands;
 use crate::tools::found::is_executable;
-use crate::tools::programs::{Order, Place, Programs, TIMEOUT_SECONDS_MAX, TIMEOUT_USUAL, WORK};
-use crate::tools::readme;
+use crate::tools::programs::{Order, Place, Programs, TIMEOUT_SECONDS_MAX, TIMEOUT_USUAL};
 use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec};
+use crate::tools::{bash, named, readme};
 
 /// A program of the user's.
 #[derive(Debug)]
@@ -30,6 +33,9 @@ pub(super) struct Cli {
 pub(super) struct CommandLine {
     pub(super) program: PathBuf,
     pub(super) args: Vec<String>,
+    /// What the shell runs, where that is the program. Arguments are never written into it: they
+    /// are its `"$@"`.
+    pub(super) script: Option<String>,
 }
 
 /// What a user says of a tool.
@@ -47,9 +53,46 @@ pub(super) struct About {
 #[serde(deny_unknown_fields)]
 struct Arguments {
     #[serde(default)]
-    args: Vec<String>,
+    args: Words,
     stdin: Option<String>,
     timeout_seconds: Option<u64>,
+}
+
+/// Arguments as a model passes them: a list, or a text that is split by its quotes.
+#[derive(Debug, Default)]
+struct Words(Vec<String>);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Words, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Words;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of texts, or a text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Words, E> {
+                let words = words::split(text);
+                words
+                    .map(Words)
+                    .map_err(|why| E::custom(format!("`args` {why}")))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Words, A::Error> {
+                let mut words = Vec::new();
+                while let Some(word) = items.next_element()? {
+                    words.push(word);
+                }
+                Ok(Words(words))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Words, E> {
+                Ok(Words::default())
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
 }
 
 impl Cli {
@@ -59,9 +102,9 @@ impl Cli {
         command: CommandLine,
         about: About,
     ) -> Cli {
-        place
-            .readable
-            .extend(visible_with(&command.program, &place.home));
+        for program in command.programs(&place.home, &place.cwd) {
+            place.readable.extend(visible_with(&program, &place.home));
+        }
         place.env = about.env;
         let parameters = json!({
             "type": "object",
@@ -69,7 +112,7 @@ impl Cli {
                 "args": {
                     "type": "array",
                     "items": {"type": "string"},
-                    "description": "Its arguments, one word each; no shell reads them",
+                    "description": command.about_arguments(),
                 },
                 "stdin": {"type": "string", "description": "What it reads from its standard input"},
                 "timeout_seconds": time_property(),
@@ -99,7 +142,7 @@ impl Cli {
         let first = self.command.args.iter().cloned();
         Ok(Order {
             program: self.command.program.clone(),
-            args: first.chain(args).map(Into::into).collect(),
+            args: first.chain(args.0).map(Into::into).collect(),
             input: stdin,
             timeout: timeout(timeout_seconds)?,
         })
@@ -120,25 +163,20 @@ impl Tool for Cli {
     fn pin(&self) -> Option<Pin> {
         let home = &self.place.home;
         let program = &self.command.program;
-        let shown = program.strip_prefix(home).unwrap_or(program);
-        let mut line = shown.display().to_string();
-        for word in &self.command.args {
-            line.push_str(&format!(" {word:?}"));
-        }
-        // A bare name is a program of the system's, which its updates may change.
-        let own = program.is_absolute().then(|| program.clone());
-        let named = self
-            .command
-            .args
-            .iter()
-            .map(|word| home.join(WORK).join(word));
         Some(Pin {
             tool: self.spec.name.clone(),
-            line,
-            own,
-            named: named.collect(),
+            line: self.command.shown(home),
+            // A bare name is a program of the system's, which its updates may change.
+            own: program.is_absolute().then(|| program.clone()),
+            named: self.command.named(&self.place.cwd),
+            globs: self.command.named_in_script(home, &self.place.cwd),
             is_agents: self.spec.kind == ToolKind::Cli || program.starts_with(home),
         })
+    }
+
+    fn commands(&self) -> Vec<String> {
+        let script = self.command.script.as_deref();
+        script.map(simple_commands).unwrap_or_default()
     }
 
     fn run(&self, run: &Run<'_>) -> ToolOutput {
@@ -162,22 +200,120 @@ impl CommandLine {
         }
     }
 
-    /// Reads `command:` of an agent's file: split into words as a shell does it, and never given
-    /// to one. A program with a `/` in its name is relative to the agent's folder.
+    /// A program without arguments.
+    pub(super) fn of(program: PathBuf) -> CommandLine {
+        CommandLine {
+            program,
+            args: Vec::new(),
+            script: None,
+        }
+    }
+
+    /// Reads `command:` of the tool `name`, with the arguments `first` that it always gets. Words
+    /// are run without a shell, and a program with a `/` in its name is relative to the agent's
+    /// folder; what a shell would make more of is given to one.
     ///
     /// Errors: what is wrong with it.
-    pub(super) fn parse(text: &str, home: &Path) -> Result<CommandLine, &'static str> {
-        let words = shlex::split(text).ok_or("has a quote that does not end")?;
-        let mut words = words.into_iter();
-        let program = words.next().ok_or("is empty")?;
+    pub(super) fn parse(
+        text: &str,
+        name: &str,
+        first: &[String],
+        home: &Path,
+    ) -> Result<CommandLine, CommandError> {
+        if words::is_script(text) {
+            let shell = bash::arguments(text).map(str::to_owned).into_iter();
+            return Ok(CommandLine {
+                program: bash::NAME.into(),
+                args: shell
+                    .chain([name.to_owned()])
+                    .chain(first.iter().cloned())
+                    .collect(),
+                script: Some(text.to_owned()),
+            });
+        }
+        let mut words = words::split(text)?.into_iter();
+        let program = words.next().ok_or(CommandError::Empty)?;
         Ok(CommandLine {
             program: match program.contains('/') {
                 true => home.join(program),
                 false => program.into(),
             },
-            args: words.collect(),
+            args: words.chain(first.iter().cloned()).collect(),
+            script: None,
         })
     }
+
+    /// As an owner is shown it: a script as it is written, with what it is always given.
+    fn shown(&self, home: &Path) -> String {
+        let program = self.program.strip_prefix(home).unwrap_or(&self.program);
+        let (mut line, args) = match &self.script {
+            None => (program.display().to_string(), &self.args[..]),
+            Some(script) => (script.clone(), self.given()),
+        };
+        for word in args {
+            line.push_str(&format!(" {word:?}"));
+        }
+        line
+    }
+
+    /// What a script is always given: behind its name.
+    fn given(&self) -> &[String] {
+        let shell = bash::arguments("").len() + 1;
+        self.args.get(shell..).unwrap_or_default()
+    }
+
+    /// What its arguments name, should that be a file.
+    fn named(&self, cwd: &Path) -> Vec<PathBuf> {
+        let words = match &self.script {
+            None => &self.args[..],
+            Some(_) => self.given(),
+        };
+        words.iter().map(|word| named::place(cwd, word)).collect()
+    }
+
+    /// What the words of its script name, should that be a file.
+    fn named_in_script(&self, home: &Path, cwd: &Path) -> Vec<PathBuf> {
+        let Some(script) = &self.script else {
+            return Vec::new();
+        };
+        let words = named::words_of(script, home);
+        words.map(|word| named::place(cwd, &word)).collect()
+    }
+
+    /// What it may run: the program, or what its script names.
+    fn programs(&self, home: &Path, cwd: &Path) -> Vec<PathBuf> {
+        match &self.script {
+            None => vec![self.program.clone()],
+            Some(_) => {
+                let named = self.named_in_script(home, cwd).into_iter();
+                named.filter(|path| path.is_file()).collect()
+            }
+        }
+    }
+
+    /// What a model is told of `args`.
+    fn about_arguments(&self) -> &'static str {
+        let takes_any = |script: &String| {
+            let mut dollars = script.match_indices('$').map(|(at, _)| &script[at + 1..]);
+            dollars.any(|rest| {
+                let rest = rest.strip_prefix('{').unwrap_or(rest);
+                rest.starts_with(|next: char| matches!(next, '@' | '*' | '#' | '1'..='9'))
+            })
+        };
+        match self.script.as_ref().is_some_and(|it| !takes_any(it)) {
+            true => "Left out: its command takes none",
+            false => "Its arguments, one word each; no shell reads them",
+        }
+    }
+}
+
+/// Why a command cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CommandError {
+    #[error("is empty")]
+    Empty,
+    #[error(transparent)]
+    Unfinished(#[from] Unfinished),
 }
 
 /// What a program needs to be there of the agent's folder: the folder that it is in. Nothing else
@@ -237,7 +373,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_split_as_a_shell_does_it_and_paths_are_the_agents() {
+    fn a_command_is_split_by_its_quotes_and_paths_are_the_agents() {
         let home = Path::new("/a/ada");
         for (text, expected) in [
             ("jq -r .name", Ok(("jq", vec!["-r", ".name"]))),
@@ -245,15 +381,39 @@ mod tests {
                 "./bin/x 'two words'",
                 Ok(("/a/ada/./bin/x", vec!["two words"])),
             ),
-            ("/usr/bin/x $HOME;y", Ok(("/usr/bin/x", vec!["$HOME;y"]))),
-            (" ", Err("is empty")),
-            ("x 'y", Err("has a quote that does not end")),
+            ("x '$HOME;y'", Ok(("x", vec!["$HOME;y"]))),
+            (" ", Err(CommandError::Empty)),
+            ("x 'y", Err(Unfinished::Quote.into())),
         ] {
             let expected = expected.map(|(program, args)| CommandLine {
                 program: program.into(),
                 args: args.into_iter().map(str::to_owned).collect(),
+                script: None,
             });
-            assert_eq!(CommandLine::parse(text, home), expected, "{text}");
+            let parsed = CommandLine::parse(text, "x", &[], home);
+            assert_eq!(parsed, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_script_is_given_to_the_shell_and_arguments_are_given_to_the_script() {
+        let first = ["a b".to_owned()];
+        let command = CommandLine::parse("sort \"$@\" | uniq", "tally", &first, Path::new("/a"));
+        let command = command.unwrap();
+        assert_eq!(command.program, Path::new("bash"));
+        assert_eq!(
+            command.args,
+            ["--norc", "-c", "--", "sort \"$@\" | uniq", "tally", "a b"]
+        );
+        assert_eq!(command.shown(Path::new("/a")), "sort \"$@\" | uniq \"a b\"");
+        for (text, takes_any) in [
+            ("sort \"$@\" | uniq", true),
+            ("echo ${1:-x}", true),
+            ("echo $HOME | wc", false),
+        ] {
+            let command = CommandLine::parse(text, "x", &[], Path::new("/a")).unwrap();
+            let about = command.about_arguments();
+            assert_eq!(about.starts_with("Its arguments"), takes_any, "{text}");
         }
     }
 
@@ -280,10 +440,17 @@ mod tests {
     #[test]
     fn mistakes_of_a_model_are_said() {
         let wrong = |text: &str| read_arguments::<Arguments>(text).unwrap_err().content;
-        assert!(wrong(r#"{"args": "x"}"#).contains("expected a sequence"));
+        assert!(wrong(r#"{"args": 7}"#).contains("expected a list of texts, or a text"));
+        assert!(wrong(r#"{"args": "a 'b"}"#).contains("`args` has a quote that does not end"));
         assert!(wrong(r#"{"arg": []}"#).contains("unknown field `arg`, expected one of `args`"));
         assert!(wrong("nonsense").starts_with("the arguments are wrong: expected"));
-        assert!(read_arguments::<Arguments>("").unwrap().args.is_empty());
+        let read = |text: &str| read_arguments::<Arguments>(text).unwrap().args.0;
+        assert!(read("").is_empty());
+        assert!(read(r#"{"args": null}"#).is_empty());
+        assert_eq!(
+            read(r#"{"args": "a 'b c' $HOME *"}"#),
+            ["a", "b c", "$HOME", "*"]
+        );
         assert!(
             timeout(Some(0))
                 .unwrap_err()

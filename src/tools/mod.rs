@@ -6,6 +6,7 @@ mod builtin;
 mod cli;
 mod found;
 pub mod memory;
+mod named;
 pub mod program_tools;
 pub mod programs;
 mod readme;
@@ -50,6 +51,12 @@ pub trait Tool: Send + Sync {
     /// What it runs, for a tool that is a program of somebody's.
     fn pin(&self) -> Option<Pin> {
         None
+    }
+
+    /// The simple commands that it runs whatever its arguments are; nothing where its calls say it
+    /// themselves.
+    fn commands(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Runs it. It ends soon after `run.cancel` closes, and takes the processes it started with

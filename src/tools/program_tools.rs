@@ -49,8 +49,13 @@ impl ProgramTools {
     /// What is wrong with the programs of an agent's tools, a line each.
     pub fn problems(&self, spec: &AgentSpec) -> Vec<String> {
         let declared = spec.tools.iter().filter_map(|tool| match tool {
-            ToolRef::Cli { name, command, .. } => {
-                let wrong = match CommandLine::parse(command, &spec.home) {
+            ToolRef::Cli {
+                name,
+                command,
+                args,
+                ..
+            } => {
+                let wrong = match CommandLine::parse(command, name, args, &spec.home) {
                     Ok(command) => command.missing()?,
                     Err(problem) => format!("its command {problem}"),
                 };
@@ -80,10 +85,14 @@ impl ProgramTools {
             let skills = readme::is_inside(&skills, workspace).then_some(skills);
             [workspace.join(found::TOOLS)].into_iter().chain(skills)
         });
+        // Below it stands the folder to write in: no more than that of it can be written.
+        let cwd = spec.tools_folder();
+        let whole = (cwd == spec.home).then(|| spec.home.clone());
         Place {
             agent: spec.name.clone(),
             home: spec.home.clone(),
-            readable: shared.chain(own).collect(),
+            cwd,
+            readable: shared.chain(whole).chain(own).collect(),
             env: Vec::new(),
         }
     }
@@ -95,10 +104,7 @@ impl ProgramTools {
             log::warn!("agent {}: {problem}", spec.name);
         }
         let tool = |found: Found| {
-            let command = CommandLine {
-                program: found.program,
-                args: Vec::new(),
-            };
+            let command = CommandLine::of(found.program);
             let about = About {
                 name: found.name,
                 kind: ToolKind::FoundCli,
@@ -120,10 +126,14 @@ impl ProgramTools {
     fn declared(&self, tool: &ToolRef, place: &Place, spec: &AgentSpec) -> Option<Arc<dyn Tool>> {
         match tool {
             ToolRef::Builtin { name } => self.builtin(name, place),
-            ToolRef::Cli { command, .. } => match CommandLine::parse(command, &spec.home) {
+            ToolRef::Cli {
+                name,
+                command,
+                args,
+                ..
+            } => match CommandLine::parse(command, name, args, &spec.home) {
                 Ok(command) => self.cli(tool, command, place, spec),
                 Err(problem) => {
-                    let name = tool.name();
                     log::warn!("agent {}: the command of `{name}` {problem}", spec.name);
                     None
                 }

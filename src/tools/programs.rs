@@ -1,4 +1,4 @@
-//! Runs programs for agents: in the agent's folder, with what they may know, in the sandbox.
+//! Runs programs for agents: in a folder of the agent's, with what they may know, in the sandbox.
 
 use std::convert::Infallible;
 use std::env;
@@ -15,10 +15,12 @@ use crossbeam_channel::{Receiver, never};
 use rustix::fs::MemfdFlags;
 
 use crate::base::child::{self, End, Ended};
+use crate::base::order;
 use crate::base::os;
 use crate::domain::event::ToolOutput;
 use crate::domain::ids::AgentName;
 use crate::domain::secret::names_a_secret;
+use crate::domain::spec::WORK_FOLDER;
 use crate::sandbox::{self, Job, Sandbox, SandboxError, SandboxSettings};
 use crate::tools::Run;
 
@@ -28,9 +30,6 @@ pub(super) const TIMEOUT_USUAL: Duration = Duration::from_secs(120);
 pub(super) const TIMEOUT_SECONDS_MAX: u64 = 3600;
 /// How long the trial of a sandbox may take.
 const TRIAL: Duration = Duration::from_secs(10);
-/// The agent's folder for what its programs write.
-pub(super) const WORK: &str = "work";
-
 /// Variables that say what bash runs first, and how it reads.
 const STEERING: [&str; 8] = [
     "BASHOPTS",
@@ -79,10 +78,36 @@ pub(super) struct Place {
     pub(super) agent: AgentName,
     /// The agent's folder.
     pub(super) home: PathBuf,
+    /// Where programs start: in the agent's folder, or in the one for what they write.
+    pub(super) cwd: PathBuf,
     /// Folders that programs must see.
     pub(super) readable: Vec<PathBuf>,
     /// Variables that a program is told beside the usual ones.
     pub(super) env: Vec<String>,
+}
+
+impl Place {
+    /// The folders that programs see, each once: of one in another nothing more is to be said, and
+    /// the one to write in is seen anyway.
+    fn seen(&self, work: &Path) -> Vec<PathBuf> {
+        let there = self.readable.iter().filter(|path| path.exists());
+        let mut seen: Vec<PathBuf> = there
+            .filter(|path| !path.starts_with(work))
+            .cloned()
+            .collect();
+        order::sort(&mut seen);
+        // Whatever lies below another one comes behind it.
+        seen.dedup_by(|inner, outer| inner.starts_with(outer));
+        seen
+    }
+
+    /// Where a command starts, for a model.
+    pub(super) fn said(&self) -> &'static str {
+        match self.cwd == self.home {
+            true => "the folder that holds what you are made of; what you write goes below `work/`",
+            false => "a folder of your own whose files last",
+        }
+    }
 }
 
 /// What is to be run.
@@ -137,12 +162,14 @@ impl Programs {
             .tempdir()
             .or_else(|_| private.tempdir_in("/dev/shm"));
         let folder = folder.map_err(|error| error.to_string())?;
+        let work = fs::canonicalize(folder.path()).map_err(|error| error.to_string())?;
         let job = Job {
             program: "true".into(),
             args: Vec::new(),
             environment: environment(env::vars_os()),
             told: self.told(),
-            work: fs::canonicalize(folder.path()).map_err(|error| error.to_string())?,
+            cwd: work.clone(),
+            work,
             readable: Vec::new(),
         };
         match self.run_job(&job, None, TRIAL, &never(), "") {
@@ -186,14 +213,14 @@ impl Programs {
         let identity = identity.map(|(name, value)| (OsString::from(name), value));
         let granted = place.env.iter().filter_map(|name| variable(name));
         let own: Vec<(OsString, OsString)> = granted.chain(identity).collect();
-        let readable = place.readable.iter();
         let job = Job {
             program: order.program.into(),
             args: order.args,
             environment: [environment(env::vars_os()), own.clone()].concat(),
             told: [self.told(), own].concat(),
+            readable: place.seen(&work),
             work,
-            readable: readable.filter(|path| path.exists()).cloned().collect(),
+            cwd: place.cwd.clone(),
         };
         let input = order.input.as_deref();
         let session = run.caller.session.as_str();
@@ -230,7 +257,7 @@ impl Programs {
 
 /// The folder for what an agent's programs write.
 fn work_folder(home: &Path) -> Result<PathBuf, ProgramError> {
-    let path = home.join(WORK);
+    let path = home.join(WORK_FOLDER);
     match DirBuilder::new().mode(0o700).create(&path) {
         Ok(()) => return Ok(path),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -351,6 +378,25 @@ mod tests {
         );
         let names: Vec<&OsStr> = told.iter().map(|(name, _)| name.as_os_str()).collect();
         assert_eq!(names, ["LANG", "LC_CTYPE", "LC_TIME", "BASH"]);
+    }
+
+    #[test]
+    fn no_folder_is_seen_twice_and_none_stands_over_the_one_to_write_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        for name in ["tools/x", "tools-2", "work/sub"] {
+            fs::create_dir_all(home.join(name)).unwrap();
+        }
+        let named = ["tools/x", "./tools", "tools", "tools-2", "work/sub", "none"];
+        let place = Place {
+            agent: AgentName::parse("ada").unwrap(),
+            home: home.to_owned(),
+            cwd: home.to_owned(),
+            readable: named.map(|name| home.join(name)).into(),
+            env: Vec::new(),
+        };
+        let seen = place.seen(&home.join("work"));
+        assert_eq!(seen, ["tools", "tools-2"].map(|name| home.join(name)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use duragent::agents::{self, AgentDirectory};
 use duragent::domain::access::*;
 use duragent::domain::event::OnDisconnect;
+use duragent::domain::hooks::Hooks;
 use duragent::domain::ids::AgentName;
 use duragent::domain::secret::Secret;
 use duragent::domain::spec::*;
@@ -167,6 +168,8 @@ fn the_example_of_the_readme_loads() {
         limits: LimitsSpec::default(),
         tools: Vec::new(),
         access: AccessSpec::default(),
+        hooks: Hooks::default(),
+        tools_cwd: ToolsCwd::Work,
     };
     assert_eq!(*directory.get(&name("my-assistant")).unwrap(), expected);
     assert_eq!(directory.problems(), []);
@@ -281,6 +284,7 @@ fn every_key_ends_up_in_the_spec() {
             ToolRef::Cli {
                 name: "date".to_owned(),
                 command: "date -u".to_owned(),
+                args: Vec::new(),
                 description: text("The time"),
                 readme: None,
                 effect: ToolEffect::Read,
@@ -438,6 +442,34 @@ fn every_mistake_is_told_with_its_place() {
                 "agent.yaml:10:25: `spec.tools[0].name` must be 1 to 64 letters, digits, `-` or `_`",
                 "agent.yaml:11:7: `spec.tools[1]` (`y`) is not offered by this version",
                 "agent.yaml:11:37: `spec.tools[1].command` means nothing for this tool of type `mcp`",
+            ],
+        ),
+        (
+            "  hooks:\n    before_tool:\n      - {match: x, type: depnds_on}\n      - {match: x, type: depends_on}\n      \
+             - {match: '[x]', type: skip_duplicate}\n      - {type: skip_duplicate, match_rgs: y}\n      \
+             - {match: x}\n      - {match: x, type: depends_on, skip_duplicate: {}}\n    after_tool: {match: y}",
+            vec![
+                "agent.yaml:11:26: `spec.hooks.before_tool[0].type` must be one of `depends_on`, `skip_duplicate`, not `depnds_on`; did you mean `depends_on`?",
+                "agent.yaml:12:9: `spec.hooks.before_tool[1].prior` is missing",
+                "agent.yaml:13:17: `spec.hooks.before_tool[2].match` is a pattern that knows only `*` and `?`, and takes a list of several",
+                "agent.yaml:14:9: `spec.hooks.before_tool[3].match` is missing",
+                "agent.yaml:14:32: unknown key `spec.hooks.before_tool[3].match_rgs`; did you mean `match_args`?",
+                "agent.yaml:15:9: `spec.hooks.before_tool[4].type` is missing",
+                "agent.yaml:16:9: `spec.hooks.before_tool[5]` must have one rule: `depends_on` or `skip_duplicate`",
+                "agent.yaml:17:17: `spec.hooks.after_tool.message` is missing",
+            ],
+        ),
+        (
+            "  hooks: {after_tool: {match: 'builtin:web:fetch', message: x}}",
+            vec![
+                "agent.yaml:9:31: `spec.hooks.after_tool.match` begins with a tool's name, unlike the rules of a policy: `web:fetch`?",
+            ],
+        ),
+        (
+            "  tools_cwd: home\n  tools: [{type: cli, name: x, command: y, args: \"a 'b\"}]",
+            vec![
+                "agent.yaml:9:14: `spec.tools_cwd` must be one of `work`, `agent`, not `home`",
+                "agent.yaml:10:50: `spec.tools[0].args` has a quote that does not end",
             ],
         ),
         (
@@ -609,6 +641,65 @@ fn a_changed_prompt_file_is_a_changed_agent() {
     assert_eq!(directory.reload().changed, [name("a")]);
     let spec = directory.get(&name("a")).unwrap();
     assert_eq!(spec.prompts.soul.as_deref(), Some("two"));
+}
+
+#[test]
+fn a_hook_is_the_same_however_it_is_written() {
+    let agents = Agents::new();
+    let read = |hooks: &str| {
+        agents.write_echo("a", &format!("  hooks:\n    {hooks}\n"));
+        let directory = agents.load();
+        let problems = directory.problems();
+        assert!(problems.is_empty(), "{hooks}: {problems:?}");
+        directory.get(&name("a")).unwrap().public_json()["spec"]["hooks"].clone()
+    };
+    let depends_on = [
+        "before_tool: [{match: edit, type: depends_on, prior: read, match_arg: path}]",
+        "before_tool: [{match: [edit], type: depends_on, prior: [read], match_args: [path]}]",
+        "before_tool: {match: edit, depends_on: {prior: read, match_arg: path}}",
+        "before_tool: [{match: edit, type: depends_on, depends_on: {prior: read, match_arg: [path]}}]",
+        "before_tool: [{match: edit, type: {depends_on: {prior: read, match_args: path}}}]",
+    ];
+    let expected = serde_json::json!([
+        {"match": ["edit"], "type": "depends_on", "prior": ["read"], "match_args": ["path"]}
+    ]);
+    for hooks in depends_on {
+        assert_eq!(read(hooks)["before_tool"], expected, "{hooks}");
+    }
+    let skip_duplicate = [
+        "before_tool: [{match: 'memory:*', type: skip_duplicate, match_args: [a, b]}]",
+        "before_tool: [{match: 'memory:*', skip_duplicate: {match_args: [a, b]}}]",
+        "before_tool: [{match: 'memory:*', type: {skip_duplicate: {match_args: [a, b]}}}]",
+    ];
+    let expected = serde_json::json!([
+        {"match": ["memory:*"], "type": "skip_duplicate", "match_args": ["a", "b"]}
+    ]);
+    for hooks in skip_duplicate {
+        assert_eq!(read(hooks)["before_tool"], expected, "{hooks}");
+    }
+    assert_eq!(
+        read("after_tool: {match: x, message: ' hi ', unless: {a: 1, b: [true, no]}}")["after_tool"],
+        serde_json::json!([{"match": ["x"], "message": "hi", "unless": {"a": ["1"], "b": ["true", "no"]}}])
+    );
+    let unless = read("after_tool: {match: x, message: hi, unless: {arg: days, value: 7}}");
+    assert_eq!(
+        unless["after_tool"][0]["unless"],
+        serde_json::json!({"days": ["7"]})
+    );
+}
+
+#[test]
+fn the_fixed_arguments_of_a_tool_are_a_list_or_a_text() {
+    let agents = Agents::new();
+    for args in ["[a, 'b c', $D]", "a 'b c' $D"] {
+        let tool = format!("  tools: [{{type: cli, name: x, command: y, args: {args:?}}}]\n");
+        agents.write_echo("a", &tool.replace("\"[", "[").replace("]\"", "]"));
+        let spec = agents.load().get(&name("a")).unwrap();
+        let [ToolRef::Cli { args, .. }] = &spec.tools[..] else {
+            panic!("{:?}", spec.tools);
+        };
+        assert_eq!(args[..], ["a", "b c", "$D"]);
+    }
 }
 
 #[test]

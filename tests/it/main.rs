@@ -25,6 +25,7 @@ mod faults;
 mod foreign;
 mod gate;
 mod guarantees;
+mod hooks;
 mod http;
 mod keys;
 mod limits;

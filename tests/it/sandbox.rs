@@ -506,6 +506,7 @@ fn tools_and_skills_of_the_agent_are_there_to_run() {
     desk.spec.tools.push(ToolRef::Cli {
         name: "three".into(),
         command: "bin/run".into(),
+        args: Vec::new(),
         description: None,
         readme: None,
         effect: duragent::domain::spec::ToolEffect::Read,
@@ -526,6 +527,45 @@ fn tools_and_skills_of_the_agent_are_there_to_run() {
 }
 
 #[test]
+fn an_agent_whose_tools_start_in_its_folder_sees_it_and_cannot_change_it() {
+    let mut desk = desk();
+    desk.write(".duragent/agents/ada/agent.yaml", "what it is");
+    desk.write(".duragent/agents/ada/tools/one/run", "#!/bin/sh\npwd\n");
+    desk.spec.tools_cwd = duragent::domain::spec::ToolsCwd::Agent;
+    let home = desk.spec.home.display().to_string();
+    assert_eq!(
+        desk.bash("pwd; cat agent.yaml"),
+        format!("{home}\nwhat it is")
+    );
+    assert_eq!(desk.run("one", &json!({})).content, format!("{home}\n"));
+    for change in ["echo x > agent.yaml", "touch x", "mv work y", "rm -r tools"] {
+        desk.refused(change);
+    }
+    assert_eq!(desk.bash("echo x > work/x; cat work/x ~/x"), "x\nx");
+    // Of the others it sees nothing.
+    desk.write(".duragent/agents/bob/agent.yaml", "another");
+    desk.refused("cat ../bob/agent.yaml");
+}
+
+#[test]
+fn what_a_script_of_a_tool_names_in_the_agents_folder_is_there() {
+    let mut desk = desk();
+    desk.write(".duragent/agents/ada/bin/run", "#!/bin/sh\necho named\n");
+    desk.spec.tools.push(ToolRef::Cli {
+        name: "script".into(),
+        command: "echo x > note; \"$DURAGENT_AGENT_HOME/bin/run\" | cat - note".into(),
+        args: Vec::new(),
+        description: None,
+        readme: None,
+        effect: duragent::domain::spec::ToolEffect::Read,
+        env: Vec::new(),
+    });
+    for _ in 0..2 {
+        assert_eq!(desk.run("script", &json!({})).content, "named\nx\n");
+    }
+}
+
+#[test]
 fn an_agents_file_or_a_link_of_it_opens_no_folder_of_the_machine() {
     let mut desk = desk();
     let secret = desk.write("secrets/run", "#!/bin/sh\necho hunter2\n");
@@ -534,6 +574,7 @@ fn an_agents_file_or_a_link_of_it_opens_no_folder_of_the_machine() {
     desk.spec.tools.push(ToolRef::Cli {
         name: "peek".into(),
         command: secret.display().to_string(),
+        args: Vec::new(),
         description: None,
         readme: None,
         effect: duragent::domain::spec::ToolEffect::Read,

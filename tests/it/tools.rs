@@ -178,6 +178,7 @@ fn cli(name: &str, command: &str, readme: Option<&str>) -> ToolRef {
     ToolRef::Cli {
         name: name.into(),
         command: command.into(),
+        args: Vec::new(),
         description: Some("Shows what it is given.".into()),
         readme: readme.map(str::to_owned),
         effect: ToolEffect::Read,
@@ -222,6 +223,107 @@ fn a_declared_program_gets_its_words_and_its_input() {
         "{}",
         none.content
     );
+}
+
+#[test]
+fn a_script_is_given_arguments_and_never_made_of_them() {
+    let mut desk = Desk::new();
+    desk.spec.tools = vec![
+        cli("sorted", "printf '%s\\n' \"$@\" | sort; echo \"$0\"", None),
+        cli(
+            "first",
+            "echo \"<$1>\" \"${2:-none}\" > out && cat out",
+            None,
+        ),
+        cli("none", "echo $DURAGENT_AGENT", None),
+        cli("files", "ls *.txt", None),
+    ];
+    let run = |tool: &str, args: &Value| desk.run(tool, &json!({ "args": args })).content;
+    let hostile = json!(["b; touch x", "$(touch x)", "a`touch x`", "*", "' \""]);
+    let said = run("sorted", &hostile);
+    let mut lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.pop(), Some("sorted"));
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        ["$(touch x)", "' \"", "*", "a`touch x`", "b; touch x"]
+    );
+    assert_eq!(run("first", &json!(["$(touch x)"])), "<$(touch x)> none\n");
+    assert!(!desk.work("x").exists());
+    // What its command does not take is not used.
+    assert_eq!(run("none", &json!(["x"])), "ada\n");
+    fs::write(desk.work("b.txt"), "").unwrap();
+    assert_eq!(run("files", &json!([])), "b.txt\n");
+}
+
+#[test]
+fn a_question_about_a_script_names_what_it_runs() {
+    let workspace = Workspace::new();
+    let script = "sort \"$@\" | uniq -c > $${OUT:-counts}; cat counts";
+    workspace.agent(
+        "ada",
+        &format!(
+            "  model: {{provider: echo, name: echo}}\n  tools:\n    - {{type: cli, name: tally, command: '{script}'}}\n"
+        ),
+    );
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("ada");
+    let input = json!({"stdin": "a\na\n"});
+    let asked = server.say(&session, &format!("/tool tally {input}")).json();
+    assert_eq!(asked["command"], format!("tally {input}"));
+    let commands = asked["commands"].as_array().unwrap();
+    assert_eq!(commands.first().unwrap(), "sort \"$@\"");
+    assert_eq!(commands.last().unwrap(), "cat counts");
+    let answer = allow(&server, &session, &asked);
+    assert_eq!(answer.json()["content"], "      2 a\n", "{}", answer.text());
+}
+
+#[test]
+fn arguments_in_one_text_are_split_by_their_quotes_alone() {
+    let mut desk = Desk::new();
+    desk.write(".duragent/agents/ada/bin/run", SHOW);
+    desk.spec.tools = vec![cli("show", "./bin/run 'a b'", None)];
+    if let ToolRef::Cli { args, .. } = &mut desk.spec.tools[0] {
+        args.push("c d".to_owned());
+    }
+    let text = r#"--at "New York" it\'s $HOME * `id` #1 a;b"#;
+    assert_eq!(
+        desk.run("show", &json!({ "args": text })).content,
+        "<a b><c d><--at><New York><it's><$HOME><*><`id`><#1><a;b>\n"
+    );
+    let wrong = desk.run("show", &json!({"args": "it's"}));
+    assert!(!wrong.success);
+    assert!(
+        wrong
+            .content
+            .contains("`args` has a quote that does not end"),
+        "{}",
+        wrong.content
+    );
+}
+
+#[test]
+fn tools_start_in_the_agents_folder_where_its_file_says_so() {
+    let mut desk = Desk::new();
+    let home = desk.spec.home.display().to_string();
+    desk.write(".duragent/agents/ada/tools/found/run", "#!/bin/sh\npwd\n");
+    desk.write(".duragent/agents/ada/notes.txt", "noted");
+    desk.spec.tools = vec![
+        bash(),
+        cli("script", "pwd; cat notes.txt", None),
+        cli("plain", "cat notes.txt", None),
+    ];
+    let run = |desk: &Desk, tool: &str| desk.run(tool, &json!({})).content;
+    assert_eq!(
+        desk.bash("pwd; echo $PWD"),
+        format!("{home}/work\n{home}/work")
+    );
+    assert!(!desk.run("plain", &json!({})).success);
+    desk.spec.tools_cwd = duragent::domain::spec::ToolsCwd::Agent;
+    assert_eq!(desk.bash("pwd; echo $PWD"), format!("{home}\n{home}"));
+    assert_eq!(run(&desk, "found"), format!("{home}\n"));
+    assert_eq!(run(&desk, "script"), format!("{home}\nnoted"));
+    assert_eq!(run(&desk, "plain"), "noted");
 }
 
 #[test]

@@ -668,6 +668,63 @@ fn another_content_of_a_program_asks_whatever_is_allowed() {
 }
 
 #[test]
+fn another_content_of_what_a_script_names_asks_whatever_is_allowed() {
+    let workspace = Workspace::of_strangers();
+    let command = "echo x >> log; cat part-*.sh \\\"$DURAGENT_AGENT_HOME\\\"/bin/last | sh";
+    let tools = format!("  tools: [{{type: cli, name: all, command: \"{command}\"}}]\n");
+    workspace.agent("ada", &format!("{ECHO}{tools}"));
+    workspace.write(
+        ".duragent/policy.yaml",
+        &format!("{HEAD}allow: ['cli:*']\n"),
+    );
+    let write = |inner: &str, word: &str| {
+        workspace.write(
+            &format!("{}/{inner}", home("ada")),
+            &format!("echo {word}\n"),
+        );
+    };
+    write("work/part-1.sh", "one");
+    write("bin/last", "last");
+    workspace.trust("ada");
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("ada");
+    let all = || call(&server, &session, "all", &json!({}));
+    // What it writes itself is no part of it.
+    for _ in 0..2 {
+        assert_eq!(said(&all()), "one\nlast\n");
+    }
+    for (inner, word) in [
+        ("bin/last", "x"),
+        ("work/part-1.sh", "y"),
+        ("work/part-2.sh", "z"),
+    ] {
+        write(inner, word);
+        deny(&server, &session, &all());
+        workspace.trust("ada");
+        assert!(said(&all()).contains(&format!("{word}\n")));
+    }
+}
+
+#[test]
+fn an_agent_starts_its_tools_in_its_own_folder_only_with_trust() {
+    let workspace = Workspace::of_strangers();
+    let tools = "  tools_cwd: agent\n  tools: [{type: builtin, name: bash}]\n";
+    workspace.agent("ada", &format!("{ECHO}{tools}"));
+    let rules = format!("{HEAD}allow: ['bash:pwd']\n");
+    workspace.write(".duragent/policy.yaml", &rules);
+    let place = |inner: &str| workspace.file(&home("ada")).join(inner);
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("ada");
+    let told = || std::path::PathBuf::from(said(&bash(&server, &session, "pwd")).trim());
+    assert_eq!(told(), place("work"));
+    let listed = workspace.run(&["agent", "trust", "ada", "--yes"]);
+    assert!(listed.contains("tools_cwd: agent"), "{listed}");
+    assert_eq!(told(), place(""));
+    workspace.run(&["agent", "untrust", "ada"]);
+    assert_eq!(told(), place("work"));
+}
+
+#[test]
 fn an_agent_that_is_made_here_is_trusted_and_what_comes_later_waits() {
     let workspace = Workspace::of_strangers();
     workspace.run(&["init", "--no-interactive", "--provider", "echo"]);

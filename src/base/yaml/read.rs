@@ -733,6 +733,45 @@ impl FromYaml for WordOrList {
     }
 }
 
+/// One, or a list of them.
+#[derive(Debug)]
+pub struct OneOrMore<T>(pub Vec<At<T>>);
+
+impl<T: FromYaml> FromYaml for OneOrMore<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<OneOrMore<T>> {
+        match &place.node.value {
+            Value::List(_) => Vec::read(place, report).map(OneOrMore),
+            Value::Map(_) | Value::Scalar(_) => Some(OneOrMore(vec![place.at(report)?])),
+        }
+    }
+
+    fn keys(prefix: &str, found: &mut Vec<String>) {
+        Vec::<At<T>>::keys(prefix, found);
+    }
+}
+
+/// A word, or whatever else may stand in its place.
+#[derive(Debug)]
+pub enum WordOr<T> {
+    /// A word.
+    Word(String),
+    /// Something else.
+    Other(T),
+}
+
+impl<T: FromYaml> FromYaml for WordOr<T> {
+    const EXPECTED: &'static str = String::EXPECTED;
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<WordOr<T>> {
+        match &place.node.value {
+            Value::Map(_) => T::read(place, report).map(WordOr::Other),
+            Value::List(_) | Value::Scalar(_) => String::read(place, report).map(WordOr::Word),
+        }
+    }
+}
+
 /// A mapping whose keys the user chooses.
 impl<T: FromYaml> FromYaml for BTreeMap<String, At<T>> {
     const EXPECTED: &'static str = "a mapping";

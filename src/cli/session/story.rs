@@ -243,6 +243,7 @@ mod tests {
                 content: "Sunday\nmorning".to_owned(),
             },
             duration_ms: None,
+            appended_bytes: None,
         };
         let mut story = Story::new(false);
         let told: String = [message("hi"), reply, result]

@@ -92,6 +92,7 @@ fn all_events() -> Vec<(Event, String)> {
                 call_id: call_id(1),
                 result: output(true, "noon"),
                 duration_ms: Some(5),
+                appended_bytes: None,
             },
             r#"{"type":"tool_result","call_id":"call_1","result":{"success":true,"content":"noon"},"duration_ms":5}"#,
         ),

@@ -44,6 +44,7 @@ fn result(success: bool, content: &str) -> Event {
             content: content.to_owned(),
         },
         duration_ms: None,
+        appended_bytes: None,
     }
 }
 
@@ -157,4 +158,23 @@ fn what_a_stranger_wrote_into_a_log_makes_nothing_familiar() {
         "https://a.org/x",
         &[Event::SessionAdopted {}, before]
     ));
+}
+
+#[test]
+fn words_of_an_agents_file_behind_a_result_make_nothing_familiar() {
+    const SEARCH: &str = r#"{"action":"search","query":"x"}"#;
+    let (found, added) = ("https://a.org/x", "\n\nhttps://b.org/x");
+    for (address, expected) in [("https://a.org/x", true), ("https://b.org/x", false)] {
+        let answer = Event::ToolResult {
+            call_id: CallId::parse("call_1").unwrap(),
+            result: ToolOutput {
+                success: true,
+                content: format!("{found}{added}"),
+            },
+            duration_ms: None,
+            appended_bytes: Some(added.len()),
+        };
+        let events = [called("web", SEARCH), answer];
+        assert_eq!(is_familiar(address, &events), expected, "{address}");
+    }
 }

@@ -368,6 +368,7 @@ fn result(history: &mut History, n: u64) {
         call_id(n),
         "date".to_owned(),
         &output(true, &content),
+        None,
     );
     history.settle(0, None);
 }

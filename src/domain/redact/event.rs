@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::domain::event::{AssistantResponse, Event};
+use crate::domain::event::{AssistantResponse, Event, ToolOutput};
 use crate::domain::redact::Redactor;
 
 impl Redactor {
@@ -25,7 +25,11 @@ impl Redactor {
             }
             Event::AssistantResponse(reply) => self.redact_reply(reply),
             Event::ToolStarted { tool_name, .. } => self.redact_in(tool_name),
-            Event::ToolResult { result, .. } => self.redact_in(&mut result.content),
+            Event::ToolResult {
+                result,
+                appended_bytes,
+                ..
+            } => self.redact_result(result, appended_bytes),
             Event::ApprovalRequired {
                 command,
                 commands,
@@ -69,6 +73,15 @@ impl Redactor {
             | Event::SessionEnd { .. }
             | Event::Unknown => {}
         }
+    }
+
+    /// What was appended keeps its place, whatever is covered.
+    fn redact_result(&self, result: &mut ToolOutput, appended_bytes: &mut Option<usize>) {
+        let (said, appended) = result.parts(*appended_bytes);
+        let (mut said, appended) = (said.to_owned(), self.redact(appended).into_owned());
+        self.redact_in(&mut said);
+        *appended_bytes = appended_bytes.map(|_| appended.len());
+        result.content = said + &appended;
     }
 
     fn redact_reply(&self, reply: &mut AssistantResponse) {

@@ -171,6 +171,32 @@ fn no_text_of_an_event_keeps_a_secret() {
 }
 
 #[test]
+fn what_was_appended_to_a_result_keeps_its_place() {
+    let redactor = redactor(&[("A_KEY", "sk-abcdefgh")]);
+    let appended = "\n\nmind sk-abcdefgh";
+    let mut event = Event::ToolResult {
+        call_id: CallId::parse("c").unwrap(),
+        result: ToolOutput {
+            success: true,
+            content: format!("is sk-abcdefgh{appended}"),
+        },
+        duration_ms: None,
+        appended_bytes: Some(appended.len()),
+    };
+    redactor.redact_event(&mut event);
+    let Event::ToolResult {
+        result,
+        appended_bytes,
+        ..
+    } = event
+    else {
+        panic!("{event:?}");
+    };
+    let parts = result.parts(appended_bytes);
+    assert_eq!(parts, ("is [redacted:A_KEY]", "\n\nmind [redacted:A_KEY]"));
+}
+
+#[test]
 fn an_event_without_secrets_stays_as_it_is() {
     let redactor = redactor(&[("A_KEY", "sk-abcdefgh")]);
     let event = Event::ToolResult {
@@ -180,6 +206,7 @@ fn an_event_without_secrets_stays_as_it_is() {
             content: "sk-abcdefg".to_owned(),
         },
         duration_ms: None,
+        appended_bytes: None,
     };
     let mut looked_through = event.clone();
     redactor.redact_event(&mut looked_through);

@@ -172,7 +172,7 @@ pub(super) fn arguments(
     plan.show_system(machine);
     plan.show_own(job, view, work);
     plan.add(["--remount-ro", "/"]);
-    plan.add([OsStr::new("--chdir"), job.work.as_os_str()]);
+    plan.add([OsStr::new("--chdir"), job.cwd.as_os_str()]);
     plan.args
 }
 
