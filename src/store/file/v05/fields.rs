@@ -62,38 +62,16 @@ pub(super) fn usage(fields: &Fields) -> Option<Usage> {
     Some(usage)
 }
 
-/// A time in any form of RFC 3339, and in those that come near it: a space for the `T`, an offset
-/// without its colon, none at all (UTC).
-pub(super) fn rfc3339(text: &str) -> Option<Timestamp> {
-    const DATE: usize = "2026-01-01".len();
-    const MINUTE_MICROS: u64 = 60_000_000;
+/// A time in any form of RFC 3339, and in two that come near it: without an offset (UTC), and with one
+/// that lacks its colon.
+fn rfc3339(text: &str) -> Option<Timestamp> {
     let text = text.trim();
-    let (date, clock) = (text.get(..DATE)?, text.get(DATE + 1..)?);
-    if !matches!(text.as_bytes()[DATE], b'T' | b't' | b' ' | b'_') {
-        return None;
-    }
-    let end = clock.find(['Z', 'z', '+', '-']).unwrap_or(clock.len());
-    let local = Timestamp::parse(&format!("{date}T{}Z", clock[..end].trim_end())).ok()?;
-    let offset = &clock[end..];
-    let (is_ahead, digits) = match offset.as_bytes().first() {
-        Some(b'+') => (true, &offset[1..]),
-        Some(b'-') => (false, &offset[1..]),
-        _ => return Some(local),
+    let with_colon = || {
+        let (rest, minutes) = text.split_at_checked(text.len().checked_sub(2)?)?;
+        Timestamp::parse(&format!("{rest}:{minutes}")).ok()
     };
-    let digits: String = digits.chars().filter(|c| *c != ':').collect();
-    let (hours, minutes) = digits.split_at_checked(2)?;
-    let hours: u64 = hours.parse().ok()?;
-    let minutes: u64 = if minutes.is_empty() {
-        0
-    } else {
-        minutes.parse().ok()?
-    };
-    let offset = (hours * 60 + minutes) * MINUTE_MICROS;
-    let micros = local.as_micros();
-    Some(Timestamp::from_micros(match is_ahead {
-        true => micros.saturating_sub(offset),
-        false => micros.saturating_add(offset),
-    }))
+    let plain = Timestamp::parse(text).or_else(|_| Timestamp::parse(&format!("{text}Z")));
+    plain.ok().or_else(with_colon)
 }
 
 /// A time as a number: its size tells seconds from milliseconds, microseconds and nanoseconds.
