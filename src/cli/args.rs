@@ -346,6 +346,19 @@ pub enum SessionCommand {
     Delete(SessionNameArgs),
     /// Look for damage in the files of sessions, and mend it
     Check(SessionCheckArgs),
+    /// Copy sessions from elsewhere, as of a workspace of Duragent 0.5
+    Import(SessionImportArgs),
+}
+
+/// `duragent session import`.
+#[derive(Debug, Args)]
+pub struct SessionImportArgs {
+    /// The folder of a session, its events.jsonl, or a folder or a workspace that holds sessions
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `duragent session end` and `delete`.

@@ -2,6 +2,7 @@
 
 mod check;
 mod export;
+mod import;
 pub(super) mod place;
 mod show;
 mod story;
@@ -36,6 +37,7 @@ pub(super) fn run(command: &SessionCommand, settings: &ClientSettings) -> Outcom
         SessionCommand::End(args) => end(args, settings),
         SessionCommand::Delete(args) => delete(args, settings),
         SessionCommand::Check(args) => check::run(args, settings),
+        SessionCommand::Import(args) => import::run(args, settings),
     }
 }
 

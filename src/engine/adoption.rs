@@ -38,6 +38,11 @@ impl Sessions {
             if is_stopped() {
                 break;
             }
+            // Nobody's opening it leaves anything undone: it is adopted when it is taken over.
+            if self.inner.store.is_older(&id).unwrap_or(false) {
+                self.inner.strangers.forget(&id);
+                continue;
+            }
             match self.inner.session(&id) {
                 Ok(session) => {
                     drop(session);
@@ -65,8 +70,11 @@ impl Strangers {
 }
 
 impl Inner {
-    /// Opens a session; one from elsewhere is adopted on the way.
+    /// Opens a session; one from elsewhere is adopted on the way, one of an older version taken over.
     pub(super) fn open_session(&self, id: &SessionId) -> Result<Session, EngineError> {
+        if self.store.take_over(id, self.mint.now())? {
+            self.sweep_later();
+        }
         let is_stranger = lock(&self.strangers.0).contains(id);
         if is_stranger {
             // It says of the log what its writer liked.
@@ -96,5 +104,25 @@ impl Inner {
             is_adoption = matches!(record.event, Event::SessionAdopted {});
         })?;
         Ok(is_adoption)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::Bench;
+
+    #[test]
+    fn a_strangers_session_of_0_5_is_left_alone_until_it_is_used_and_then_adopted() {
+        let bench = Bench::new();
+        let id = bench.session_of_0_5();
+        bench.sessions.distrust([id.clone()]);
+        assert_eq!(bench.sessions.adopt_all(|| false), []);
+        assert!(bench.inner().store.is_older(&id).unwrap());
+        let before = bench.events(&id);
+        drop(bench.inner().session(&id).unwrap());
+        assert!(!bench.inner().store.is_older(&id).unwrap());
+        let adopted = [Event::SessionAdopted {}];
+        assert_eq!(bench.events(&id), [before.as_slice(), &adopted].concat());
     }
 }

@@ -193,6 +193,8 @@ impl From<StoreError> for EngineError {
             StoreError::Full => EngineError::DiskFull(None),
             StoreError::ReadOnly(_) => EngineError::ReadOnly,
             StoreError::Damaged { .. }
+            | StoreError::OlderDamaged { .. }
+            | StoreError::Older(_)
             | StoreError::NewerFormat { .. }
             | StoreError::Conflict { .. }
             | StoreError::Io { .. } => EngineError::Store(error),

@@ -190,6 +190,10 @@ impl Inner {
         };
         let limit = self.idle_limit(&summary.agent);
         let fate = fate(&summary, limit, self.lifetimes().ended, seen);
+        if matches!(fate, Fate::Ends | Fate::Goes) && self.store.is_older(id)? {
+            // Its age is that of another program's time; here it has never been used.
+            return Ok(Fate::Stays);
+        }
         let is_done = match fate {
             Fate::Stays | Fate::Waits => true,
             Fate::Ends => self.end_idle(id, limit, seen)?,
@@ -314,6 +318,28 @@ mod tests {
             assert!(!sweep(&bench));
             assert_eq!(store.contains(&id).unwrap(), ended.is_none());
         }
+    }
+
+    #[test]
+    fn what_0_5_left_is_not_ended_by_its_age_until_it_was_used_here() {
+        let (bench, clock) = bench(Lifetimes {
+            idle: Some(EVERY),
+            ended: Some(EVERY),
+        });
+        let id = bench.session_of_0_5();
+        let store = &bench.inner().store;
+        clock.advance(1_000 * EVERY);
+        assert!(!sweep(&bench), "none is to come");
+        assert!(store.is_older(&id).unwrap());
+        drop(bench.inner().session(&id).unwrap());
+        bench.inner().look_at(&id);
+        assert!(!store.is_older(&id).unwrap());
+        assert!(sweep(&bench), "from now on its age counts");
+        assert_eq!(store.summary(&id).unwrap().end_reason, None);
+        clock.advance(EVERY);
+        sweep(&bench);
+        let reason = store.summary(&id).unwrap().end_reason;
+        assert_eq!(reason, Some(EndReason::Timeout));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crate::base::clock::{Clock, FakeClock};
-use crate::base::fs::{Fs, SimDisk};
+use crate::base::fs::{Fs, Open, SimDisk, create_dirs};
 use crate::base::lock::lock;
 use crate::domain::event::{Event, OnDisconnect, ToolOutput};
 use crate::domain::ids::{AgentName, Seq, SessionId};
@@ -92,6 +92,21 @@ impl Bench {
             session.decide(|_| Ok((vec![event], ()))).unwrap();
         }
         session
+    }
+
+    /// A session of `ada` as Duragent 0.5 left it: a message without an answer.
+    pub(super) fn session_of_0_5(&self) -> SessionId {
+        let id = SessionId::mint(1, 5);
+        let folder = PathBuf::from("/workspace/sessions").join(id.as_str());
+        create_dirs(&self.disk, &folder).unwrap();
+        let log = folder.join("events.jsonl");
+        let mut log = self.disk.open(&log, Open::CreateNew).unwrap();
+        let lines = [
+            r#"{"seq":0,"timestamp":"2024-10-04T12:00:00Z","type":"session_start","agent":"ada"}"#,
+            r#"{"seq":1,"timestamp":"2024-10-04T12:00:01Z","type":"user_message","content":"hi"}"#,
+        ];
+        log.write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
+        id
     }
 
     /// A worker for a session, on no thread of its own.

@@ -5,11 +5,12 @@
 
 pub use crate::store::StoreError;
 pub use crate::store::file::repair::{Mended, RepairError, Report, SnapshotFit};
+pub use crate::store::file::v05::import::{Import, ImportError};
 pub use crate::store::lock::LockError;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::base::clock::SystemClock;
 use crate::base::fs::RealFs;
@@ -18,10 +19,12 @@ use crate::client::wire::Session;
 use crate::domain::event::{Event, Record, Status};
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
+use crate::domain::time::Timestamp;
 use crate::engine::{Agent, Agents, EngineError, Lifetimes, Parts, Sessions, Settings};
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::runtime::workspace::{self, Taken};
 use crate::store::file::FileStore;
+use crate::store::file::v05::import;
 use crate::store::{Limit, SessionStore as _};
 
 /// What is read of a log at a time.
@@ -120,6 +123,25 @@ impl Files {
     /// Looks at all of a session's files.
     pub fn check(&self, id: &SessionId) -> Result<Report, StoreError> {
         self.store.examine(id)
+    }
+
+    /// How many sessions lie here under names that are no ids: they are not listed.
+    pub fn misnamed(&self) -> usize {
+        let found = import::find(&self.sessions_dir).unwrap_or_default();
+        let names = found.iter().filter_map(|path| path.file_name()?.to_str());
+        names.filter(|name| SessionId::parse(name).is_err()).count()
+    }
+
+    /// The sessions below a path elsewhere, for [`import`](Self::import).
+    pub fn foreign(path: &Path) -> Result<Vec<PathBuf>, ImportError> {
+        import::find(path)
+    }
+
+    /// Copies a session from elsewhere. It comes into the list as a whole, under an id that nobody
+    /// had: a server that has the workspace sees it the next time that it looks.
+    pub fn import(&self, session: &Path) -> Result<Import, ImportError> {
+        self.store
+            .import(session, Timestamp::from(SystemTime::now()))
     }
 
     /// Takes the workspace for changing its sessions.

@@ -21,11 +21,25 @@ pub trait SessionStore: Send + Sync {
     /// list, survive a power cut.
     fn create(&self, id: &SessionId, at: Timestamp, events: &[Event]) -> Result<(), StoreError>;
 
+    /// Whether an older version wrote the session, and it is as that version left it.
+    ///
+    /// Reading makes no difference: each function that reads gives its events as they are once it
+    /// is taken over.
+    fn is_older(&self, id: &SessionId) -> Result<bool, StoreError>;
+
+    /// Makes a session that an older version wrote one of this version's, adopted at `at`; `false`
+    /// if it is one already. What it was stays beside it. As with [`open`](SessionStore::open), the
+    /// caller sees to it that nobody else has it in hand.
+    ///
+    /// Errors: as of [`open`](SessionStore::open), and [`StoreError::OlderDamaged`].
+    fn take_over(&self, id: &SessionId, at: Timestamp) -> Result<bool, StoreError>;
+
     /// Opens a session for appending, after repairing what an interrupted append left. At most
     /// one [`OpenSession`] of an id exists at a time; the caller sees to that.
     ///
     /// Errors: [`StoreError::NotFound`], [`StoreError::Damaged`], [`StoreError::NewerFormat`],
-    /// [`StoreError::ReadOnly`], [`StoreError::Io`].
+    /// [`StoreError::ReadOnly`], [`StoreError::Io`]; [`StoreError::Older`] for one that was not
+    /// [taken over](SessionStore::take_over).
     fn open(&self, id: &SessionId) -> Result<OpenSession, StoreError>;
 
     /// Reads records from `from` on, in order, until `limit` is reached or the log ends.
@@ -219,6 +233,19 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// A line of an older version's log that is no event, with others after it.
+    #[error("{file}:{line} cannot be read: {why}; Duragent 0.5 wrote this session")]
+    OlderDamaged {
+        /// The file, as a user would find it.
+        file: String,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An older version wrote the session, and nobody has taken it over.
+    #[error("session {0} was written by Duragent 0.5 and is not taken over yet")]
+    Older(SessionId),
     /// The session was written by a newer version.
     #[error("session {id} has format {format}, which this version cannot read")]
     NewerFormat {

@@ -47,4 +47,5 @@ mod tool_kill;
 mod tools;
 mod torture;
 mod trust;
+mod v05;
 mod web;

@@ -228,6 +228,11 @@ impl Fs for FaultFs {
         self.inner.list_dir(path)
     }
 
+    fn make_private(&self, path: &Path) -> io::Result<()> {
+        self.plan.check(Deed::Change)?;
+        self.inner.make_private(path)
+    }
+
     fn exists(&self, path: &Path) -> io::Result<bool> {
         self.plan.check(Deed::Read)?;
         self.inner.exists(path)

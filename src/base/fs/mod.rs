@@ -44,6 +44,10 @@ pub trait Fs: Send + Sync {
     /// The names in a folder, in no order; those that are not UTF-8 are left out.
     fn list_dir(&self, path: &Path) -> io::Result<Vec<String>>;
 
+    /// Takes a file or folder from all but its owner (mode 0600 or 0700), and its owner's right to
+    /// run it; a link or anything else stays as it is.
+    fn make_private(&self, path: &Path) -> io::Result<()>;
+
     /// Whether there is a file or folder of that name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 

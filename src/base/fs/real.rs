@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -82,6 +84,19 @@ impl Fs for RealFs {
             names.extend(entry?.file_name().into_string());
         }
         Ok(names)
+    }
+
+    fn make_private(&self, path: &Path) -> io::Result<()> {
+        let metadata = fs::symlink_metadata(path)?;
+        let mode = match metadata.file_type() {
+            kind if kind.is_dir() => DIR_MODE,
+            kind if kind.is_file() => FILE_MODE,
+            _ => return Ok(()),
+        };
+        if metadata.permissions().mode() & 0o7777 == mode {
+            return Ok(());
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {

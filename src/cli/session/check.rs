@@ -6,7 +6,7 @@ use crate::cli::args::SessionCheckArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
 use crate::cli::session::pick;
-use crate::cli::session::place::own;
+use crate::cli::session::place::{MEND_OLDER, own};
 use crate::cli::settings::ClientSettings;
 use crate::domain::ids::SessionId;
 use crate::runtime::offline::{Files, Mended, Owner, Report, SnapshotFit};
@@ -30,9 +30,11 @@ pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> Outcome
     let is_written = owner.is_none() && workspace::holder(&settings.workspace).is_some();
     let mut checked = Vec::new();
     let mut bad = 0;
+    let mut is_mendable = false;
     for id in ids {
         let one = check(&files, owner.as_ref(), id, is_written);
         bad += usize::from(!one.ok);
+        is_mendable |= !one.ok && !one.is_older();
         if args.output.is_json() {
             checked.push(one);
         } else {
@@ -45,8 +47,12 @@ pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> Outcome
     match (bad, args.repair) {
         (0, _) => Ok(()),
         (bad, true) => Err(Failure::new(format!("{} not mended", sessions(bad)))),
-        (bad, false) => Err(Failure::new(format!("{} damaged", sessions(bad)))
-            .hint("duragent session check --all --repair mends what can be mended")),
+        (bad, false) => Err(Failure::new(format!("{} damaged", sessions(bad))).hint(
+            match is_mendable {
+                true => "duragent session check --all --repair mends what can be mended",
+                false => MEND_OLDER,
+            },
+        )),
     }
 }
 
@@ -83,6 +89,9 @@ struct Checked {
 #[derive(Debug, Serialize)]
 struct ReportBody {
     log: String,
+    /// Whether Duragent 0.5 wrote it, and nobody has used it since.
+    #[serde(rename = "older", skip_serializing_if = "std::ops::Not::not")]
+    is_older: bool,
     records: u64,
     unchecked: u64,
     torn_bytes: u64,
@@ -126,18 +135,24 @@ fn check(files: &Files, owner: Option<&Owner>, id: SessionId, is_written: bool) 
     };
     match files.check(&checked.session_id) {
         Ok(report) => {
-            checked.ok = report.is_whole() && (report.torn_bytes == 0 || is_written);
+            let is_torn = report.torn_bytes > 0 && !report.is_older;
+            checked.ok = report.is_whole() && (!is_torn || is_written);
             checked.report = Some(ReportBody::from(report));
         }
         Err(error) => checked.error = Some(format!("{:#}", anyhow::Error::from(error))),
     }
-    if let (Some(owner), Some(_)) = (owner, &checked.report) {
+    // What is left of one of 0.5 is mended by taking it over, or by hand.
+    if let (Some(owner), Some(_), false) = (owner, &checked.report, checked.is_older()) {
         checked.repair(owner);
     }
     checked
 }
 
 impl Checked {
+    fn is_older(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.is_older)
+    }
+
     fn repair(&mut self, owner: &Owner) {
         match owner.repair(&self.session_id) {
             Ok(mended) => {
@@ -195,6 +210,7 @@ impl From<Report> for ReportBody {
         });
         ReportBody {
             log: report.log,
+            is_older: report.is_older,
             records: report.records,
             unchecked: report.unchecked,
             torn_bytes: report.torn_bytes,
@@ -216,6 +232,11 @@ impl ReportBody {
     /// What is worth a line.
     fn lines(&self) -> String {
         let mut text = String::new();
+        if self.is_older {
+            text.push_str(&detail(
+                "written by Duragent 0.5; its first use takes it over",
+            ));
+        }
         for damage in &self.damage {
             text.push_str(&detail(&format!(
                 "{}:{}: {}",
@@ -236,7 +257,7 @@ impl ReportBody {
         for (what, number) in numbers.into_iter().filter(|(_, number)| *number > 0) {
             text.push_str(&detail(&format!("{what}: {number}")));
         }
-        if let Some(why) = &self.snapshot_why {
+        if let Some(why) = self.snapshot_why.as_ref().filter(|_| !self.is_older) {
             text.push_str(&detail(&format!("state.yaml is of no use: {why}")));
         }
         if let Some(left) = &self.in_flight {

@@ -122,14 +122,24 @@ impl Place {
     }
 }
 
+/// What can be done about a line of 0.5 that says nothing.
+pub(super) const MEND_OLDER: &str =
+    "copy the file, then mend or remove that line: numbers may be missing in a log of Duragent 0.5";
+
 /// A session that cannot be read, and what can be done about it.
 fn unread(error: StoreError) -> Failure {
-    let is_damaged = matches!(error, StoreError::Damaged { .. });
+    let hint = match &error {
+        StoreError::Damaged { .. } => {
+            Some("duragent session check --all --repair mends what can be mended")
+        }
+        StoreError::OlderDamaged { .. } => Some(MEND_OLDER),
+        _ => None,
+    };
     let failure = Failure::from(error);
-    if is_damaged {
-        return failure.hint("duragent session check --all --repair mends what can be mended");
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
-    failure
 }
 
 /// Takes the workspace, or says who has it and what to do about that.
@@ -142,4 +152,13 @@ pub(super) fn own(files: &Files) -> Result<Owner, Failure> {
         }
         failure
     })
+}
+
+/// Takes the workspace for an import, unless a server has it.
+pub(super) fn importing(files: &Files) -> Result<Option<Owner>, Failure> {
+    match files.own() {
+        Ok(owner) => Ok(Some(owner)),
+        Err(LockError::Held { .. }) => Ok(None),
+        Err(error) => Err(Failure::from(error)),
+    }
 }

@@ -120,11 +120,12 @@ pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
     let all = ids.len();
     let mut looked_at = 0;
     let mut damaged = Vec::new();
+    let mut older = 0;
     let mut orphans: BTreeMap<String, usize> = BTreeMap::new();
     for id in ids.into_iter().take_while(|_| Instant::now() < deadline) {
         looked_at += 1;
         match files.check(&id) {
-            Ok(report) if !is_damaged(&report) => {}
+            Ok(report) if !is_damaged(&report) => older += usize::from(report.is_older),
             Ok(_) | Err(_) => damaged.push(id.to_string()),
         }
         let agent = files.session(&id).ok().map(|session| session.agent);
@@ -138,11 +139,26 @@ pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
         let message = format!("{} of {looked_at} are damaged: {first}", damaged.len());
         return Check::error(SUBJECT, message).hint(repair);
     }
-    if let Some((agent, count)) = orphans.first_key_value() {
-        let message = format!("{count} sessions belong to the agent {agent}, which is not there");
-        return Check::warning(SUBJECT, message);
+    let shown = config.sessions_dir.display();
+    let orphans = orphans.first_key_value().map(|(agent, count)| {
+        format!("{count} sessions belong to the agent {agent}, which is not there")
+    });
+    let misnamed = Some(files.misnamed()).filter(|count| *count > 0);
+    let names = misnamed
+        .map(|count| format!("{count} more in {shown} have names that are no ids of sessions"));
+    let warnings: Vec<String> = orphans.into_iter().chain(names).collect();
+    if !warnings.is_empty() {
+        let check = Check::warning(SUBJECT, warnings.join("; "));
+        return match misnamed {
+            Some(_) => check.hint(format!("`duragent session import {shown}` gives them ids")),
+            None => check,
+        };
     }
-    Check::ok(SUBJECT, format!("{looked_at} of {all} sessions were read"))
+    let mut read = format!("{looked_at} of {all} sessions were read");
+    if older > 0 {
+        read += &format!("; {older} are of Duragent 0.5, and taken over when they are first used");
+    }
+    Check::ok(SUBJECT, read)
 }
 
 fn is_damaged(report: &Report) -> bool {

@@ -3,7 +3,8 @@
 //! Invariants:
 //! - a session is in the list only once its first events are synced, and no longer from the moment
 //!   its deletion begins: both are one rename;
-//! - nothing is kept in memory for a session that is not open;
+//! - nothing is kept in memory for a session that is not open, but what lists show of some sessions
+//!   of an older version;
 //! - what `open` returns survives a power cut, also if the process that wrote it was killed before
 //!   its sync.
 
@@ -20,6 +21,7 @@ mod recover;
 pub mod repair;
 mod snapshot;
 mod unsure;
+pub mod v05;
 mod walk;
 
 use std::io::{self, ErrorKind};
@@ -44,6 +46,7 @@ use self::log::Log;
 use self::read::Place;
 use self::snapshot::Fitting;
 use self::unsure::Unsure;
+use self::v05::Old;
 use self::walk::{Source, Tail};
 
 /// Sessions in files.
@@ -59,6 +62,8 @@ pub struct FileStore {
     /// Whose folders look like leftovers just now.
     busy: Busy,
     unsure: Unsure,
+    /// What is known of sessions of an older version.
+    older_known: v05::Known,
 }
 
 /// What a reading of a whole log found.
@@ -148,6 +153,7 @@ impl FileStore {
             has_folder: AtomicBool::new(false),
             busy: Busy::default(),
             unsure: Unsure::default(),
+            older_known: v05::Known::default(),
             layout,
         }
     }
@@ -206,7 +212,7 @@ impl FileStore {
         }
     }
 
-    /// Lets `work` read the log of a session whose format is ours.
+    /// Lets `work` read the log of a session: that of an older version as it is once it is taken over.
     fn with_log<T>(
         &self,
         id: &SessionId,
@@ -215,8 +221,39 @@ impl FileStore {
         let file = self.open_log(id, Open::Read)?;
         let path = self.layout.session(id).log();
         let source = Source::new(&*file, &path)?;
-        refuse_newer(source, id)?;
-        work(source)
+        match self.older_image(source, id)? {
+            None => work(source),
+            Some(image) => work(Source::new(&image, &path)?),
+        }
+    }
+
+    /// The log of an older version as it is once it is taken over; `None` if it is one of this version.
+    fn older_image(
+        &self,
+        source: Source<'_>,
+        id: &SessionId,
+    ) -> Result<Option<v05::Image>, StoreError> {
+        let Some(old) = self.older(source, id)? else {
+            return Ok(None);
+        };
+        let folder = self.layout.session(id);
+        let settings = v05::Settings::read(&*self.fs, &folder).doing("read", folder.path())?;
+        old.image(id, settings, source.path).map(Some)
+    }
+
+    /// Looks whether an older version wrote a session.
+    fn look_older(&self, id: &SessionId) -> Result<Option<Old>, StoreError> {
+        let file = self.open_log(id, Open::Read)?;
+        let path = self.layout.session(id).log();
+        self.older(Source::new(&*file, &path)?, id)
+    }
+
+    /// The log of an older version; `None` if it is one of this version.
+    fn older(&self, source: Source<'_>, id: &SessionId) -> Result<Option<Old>, StoreError> {
+        match judge(source, id)? {
+            Format::Ours => Ok(None),
+            Format::PerhapsOlder => Old::read(source),
+        }
     }
 
     fn names(&self) -> Result<Vec<String>, StoreError> {
@@ -243,6 +280,17 @@ impl SessionStore for FileStore {
         created
     }
 
+    fn is_older(&self, id: &SessionId) -> Result<bool, StoreError> {
+        let file = self.open_log(id, Open::Read)?;
+        let path = self.layout.session(id).log();
+        let source = Source::new(&*file, &path)?;
+        Ok(judge(source, id)? == Format::PerhapsOlder && Old::is(source)?)
+    }
+
+    fn take_over(&self, id: &SessionId, at: Timestamp) -> Result<bool, StoreError> {
+        self.take_over_older(id, at)
+    }
+
     fn open(&self, id: &SessionId) -> Result<OpenSession, StoreError> {
         if let Some(why) = self.unsure.why(id) {
             return Err(StoreError::ReadOnly(why));
@@ -250,7 +298,12 @@ impl SessionStore for FileStore {
         let fs = &self.fs;
         let folder = self.layout.session(id);
         let mut file = self.open_log(id, Open::Append)?;
-        refuse_newer(Source::new(&*file, &folder.log())?, id)?;
+        if self
+            .older(Source::new(&*file, &folder.log())?, id)?
+            .is_some()
+        {
+            return Err(StoreError::Older(id.clone()));
+        }
         let fitting = snapshot::load(&**fs, &folder, id, &*file);
         let covered = fitting.as_ref().map_or(Place::START, |found| found.covered);
         let recovered = recover::recover(&**fs, &folder, &mut *file, covered);
@@ -302,11 +355,20 @@ impl SessionStore for FileStore {
     }
 
     fn summary(&self, id: &SessionId) -> Result<Summary, StoreError> {
-        self.with_log(id, |source| {
-            let folder = self.layout.session(id);
+        let file = self.open_log(id, Open::Read)?;
+        let folder = self.layout.session(id);
+        let path = folder.log();
+        let source = Source::new(&*file, &path)?;
+        if let Some(known) = self.older_known.get(id, source.end) {
+            return Ok(known);
+        }
+        let Some(image) = self.older_image(source, id)? else {
             let fitting = snapshot::load(&*self.fs, &folder, id, source.file);
-            summary_of(source, fitting)
-        })
+            return summary_of(source, fitting);
+        };
+        let summary = summary_of(Source::new(&image, &path)?, None)?;
+        self.older_known.put(id, source.end, &summary);
+        Ok(summary)
     }
 
     fn forget_snapshot(&self, id: &SessionId) -> Result<(), StoreError> {
@@ -334,6 +396,7 @@ impl SessionStore for FileStore {
     }
 
     fn delete(&self, id: &SessionId) -> Result<(), StoreError> {
+        self.older_known.forget(id);
         let _in_hand = self.busy.take(id);
         let (folder, deleted) = (self.layout.session(id), self.layout.deleted_session(id));
         match self.fs.rename(folder.path(), deleted.path()) {
@@ -396,18 +459,33 @@ impl SessionStore for FileStore {
     }
 }
 
-/// Refuses a session of a newer version. A first line that cannot be read is reported only by
-/// whoever has to read it.
-fn refuse_newer(source: Source<'_>, id: &SessionId) -> Result<(), StoreError> {
+/// What the first line says of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// It is one of this version. A first line that cannot be read is reported only by whoever has
+    /// to read it.
+    Ours,
+    /// The other lines tell whether it is one of an older version.
+    PerhapsOlder,
+}
+
+/// Looks whose a log is, and refuses one of a newer version.
+fn judge(source: Source<'_>, id: &SessionId) -> Result<Format, StoreError> {
     let mut lines = lines::Lines::new(source.file, 0, source.end);
-    let first = lines.next().doing("read", source.path)?;
-    let decoded = first.and_then(|line| line::decode(line.bytes).ok());
-    match decoded.map(|found| found.record.event) {
-        Some(Event::SessionStart(start)) if start.format > FORMAT => Err(StoreError::NewerFormat {
+    let Some(first) = lines.next().doing("read", source.path)? else {
+        return Ok(Format::Ours);
+    };
+    match line::decode(first.bytes).map(|found| found.record) {
+        Ok(Record {
+            event: Event::SessionStart(start),
+            ..
+        }) if start.format > FORMAT => Err(StoreError::NewerFormat {
             id: id.clone(),
             format: start.format,
         }),
-        Some(_) | None => Ok(()),
+        Ok(record) if record.seq == Seq(1) && record.event != Event::Unknown => Ok(Format::Ours),
+        Ok(_) | Err(_) if v05::may_begin(first.bytes) => Ok(Format::PerhapsOlder),
+        Ok(_) | Err(_) => Ok(Format::Ours),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::domain::time::Timestamp;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
 use crate::store::file::walk::Source;
-use crate::store::file::{FileStore, inflight, refuse_newer, snapshot};
+use crate::store::file::{FileStore, inflight, snapshot};
 use crate::store::{SessionStore as _, StoreError};
 
 use self::findings::Findings;
@@ -42,6 +42,9 @@ pub const EVENT_LOST: &str = NoticeCode::EventLost.as_str();
 pub struct Report {
     /// The log, as a user would find it.
     pub log: String,
+    /// Whether it is one of an older version, which its first use takes over; what is told of
+    /// records is then what they become. It is not mended.
+    pub is_older: bool,
     /// Good records.
     pub records: u64,
     /// Records among them without a checksum.
@@ -122,6 +125,23 @@ pub enum RepairError {
 }
 
 impl Report {
+    /// That on a log of an older version with a line that cannot be read.
+    fn of_older(log: String, damage: Damage) -> Report {
+        Report {
+            log,
+            is_older: true,
+            records: 0,
+            unchecked: 0,
+            torn_bytes: 0,
+            damage: vec![damage],
+            damaged_places: 1,
+            missing: 0,
+            snapshot: SnapshotFit::Missing,
+            in_flight: None,
+            kept_torn_bytes: 0,
+        }
+    }
+
     /// Whether the log can be read from beginning to end.
     pub fn is_whole(&self) -> bool {
         self.damaged_places == 0
@@ -131,6 +151,13 @@ impl Report {
 impl FileStore {
     /// Looks at all of a session's files and changes nothing. Damage is no error here.
     pub fn examine(&self, id: &SessionId) -> Result<Report, StoreError> {
+        let (is_older, torn_bytes) = match self.look_older(id) {
+            Ok(old) => (old.is_some(), old.map_or(0, |old| old.torn_bytes)),
+            Err(StoreError::OlderDamaged { file, line, why }) => {
+                return Ok(Report::of_older(file, Damage { line, why }));
+            }
+            Err(error) => return Err(error),
+        };
         self.with_log(id, |source| {
             let findings = Findings::of(source)?;
             let folder = self.layout.session(id);
@@ -139,7 +166,8 @@ impl FileStore {
                 log: source.path.display().to_string(),
                 records: findings.records,
                 unchecked: findings.unchecked,
-                torn_bytes: findings.torn_bytes(source),
+                torn_bytes: findings.torn_bytes(source) + torn_bytes,
+                is_older,
                 damaged_places: findings.damage.count,
                 damage: findings.damage.named,
                 missing: findings.missing,
@@ -159,7 +187,9 @@ impl FileStore {
         let path = folder.log();
         let log = self.open_log(id, Open::Read)?;
         let source = Source::new(&*log, &path)?;
-        refuse_newer(source, id)?;
+        if self.older(source, id)?.is_some() {
+            return Ok(None);
+        }
         let findings = Findings::of(source)?;
         if findings.is_good() {
             return Ok(None);

@@ -123,6 +123,10 @@ impl Fs for Disk {
         RealFs.list_dir(path)
     }
 
+    fn make_private(&self, path: &Path) -> io::Result<()> {
+        RealFs.make_private(path)
+    }
+
     fn exists(&self, path: &Path) -> io::Result<bool> {
         RealFs.exists(path)
     }

@@ -289,6 +289,10 @@ impl Fs for Shared {
         self.0.disk.list_dir(path)
     }
 
+    fn make_private(&self, path: &Path) -> std::io::Result<()> {
+        self.0.disk.make_private(path)
+    }
+
     fn exists(&self, path: &Path) -> std::io::Result<bool> {
         self.0.disk.exists(path)
     }

@@ -9,3 +9,4 @@ pub mod process;
 pub mod server;
 pub mod sessions;
 pub mod tools;
+pub mod v05;

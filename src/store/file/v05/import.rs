@@ -1,0 +1,354 @@
+//! Bringing sessions here that lie in some other folder: those of a workspace of 0.5, or of another
+//! one of ours.
+//!
+//! Invariants:
+//! - what is imported is copied, and changed nowhere;
+//! - no link is followed, and nothing but the log and the state file is read;
+//! - a session that is here stays as it is; the new one comes into the list by one rename, so that a
+//!   server may serve the workspace meanwhile.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::base::digest::sha256;
+use crate::base::fs::{self, Fs, Open, RealFs};
+use crate::domain::event::{Event, Record};
+use crate::domain::ids::SessionId;
+use crate::domain::state::Summary;
+use crate::domain::time::Timestamp;
+use crate::store::file::error::IoContext as _;
+use crate::store::file::v05::settings::{self, STATE_BYTES_MAX, Settings};
+use crate::store::file::v05::take_over::kept;
+use crate::store::file::v05::{Image, LOG_BYTES_MAX, Old, fields, translate};
+use crate::store::file::walk::Source;
+use crate::store::file::{FileStore, Format, judge, line, summary_of};
+use crate::store::{SessionStore as _, StoreError};
+
+const LOG: &str = "events.jsonl";
+
+/// What became of a session that was to be imported.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Import {
+    /// Its id here.
+    pub id: SessionId,
+    /// What it was called there, if that is no id.
+    pub former_name: Option<String>,
+    /// Whether it was here before, with the same content: then nothing was done.
+    pub was_here: bool,
+    /// What its log says.
+    pub summary: Summary,
+}
+
+/// Why a session was not imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// A path leads nowhere, or the system refuses.
+    #[error("cannot read {}", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    /// No log lies where one may.
+    #[error(
+        "{} holds no session: no events.jsonl in it, in its folders, in sessions/ or in .duragent/sessions/",
+        .0.display()
+    )]
+    Nothing(PathBuf),
+    /// It could lead to any file.
+    #[error("{} is a link, and links are not followed", .0.display())]
+    Link(PathBuf),
+    /// Larger than any session of use.
+    #[error("{} has {bytes} bytes, more than the {max} that are read", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its bytes.
+        bytes: u64,
+        /// What is allowed.
+        max: u64,
+    },
+    /// It is no log.
+    #[error("{} is no log of a session", .0.display())]
+    Foreign(PathBuf),
+    /// One of the same id is here.
+    #[error("session {0} is here already, with other content; it stays as it is")]
+    Exists(SessionId),
+    /// Its log is damaged, or cannot be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where sessions lie below a path that a person named: the path itself, if it is a log or the folder
+/// of a session; else each folder of a session in it, or in the places that a workspace has for
+/// them. In the order of their names.
+pub fn find(path: &Path) -> Result<Vec<PathBuf>, ImportError> {
+    const PLACES: [&str; 3] = [".duragent/sessions", "sessions", "."];
+    let unread = |source| ImportError::Read(path.to_owned(), source);
+    // What a person names may be a link; what lies in it may not.
+    let root = path.canonicalize().map_err(unread)?;
+    if root.is_file() || is_session(&root) {
+        return Ok(vec![root]);
+    }
+    for place in PLACES {
+        let Ok(folder) = root.join(place).canonicalize() else {
+            continue;
+        };
+        if !folder.starts_with(&root) {
+            return Err(ImportError::Link(root.join(place)));
+        }
+        let mut found: Vec<PathBuf> = sessions_in(&folder).map_err(unread)?;
+        if !found.is_empty() {
+            found.sort();
+            return Ok(found);
+        }
+    }
+    Err(ImportError::Nothing(path.to_owned()))
+}
+
+fn sessions_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let names = RealFs.list_dir(folder)?.into_iter();
+    // Those of a session that was being made or deleted begin with a dot.
+    let names = names.filter(|name| !name.starts_with('.'));
+    Ok(names
+        .map(|name| folder.join(name))
+        .filter(|path| is_session(path))
+        .collect())
+}
+
+fn is_session(folder: &Path) -> bool {
+    folder.join(LOG).symlink_metadata().is_ok()
+}
+
+/// A session elsewhere, read.
+#[derive(Debug)]
+struct Foreign {
+    path: PathBuf,
+    /// What its folder is called there.
+    name: String,
+    log: Vec<u8>,
+    state: Option<(&'static str, Vec<u8>)>,
+}
+
+impl Foreign {
+    fn read(place: &Path) -> Result<Foreign, ImportError> {
+        refuse_link(place)?;
+        let (folder, path) = match place.is_dir() {
+            true => (Some(place), place.join(LOG)),
+            false => {
+                let is_log = place.file_name() == Some(OsStr::new(LOG));
+                (place.parent().filter(|_| is_log), place.to_owned())
+            }
+        };
+        let name = match folder {
+            Some(folder) => folder.file_name(),
+            None => path.file_stem(),
+        };
+        let log = read_plain(&path, LOG_BYTES_MAX)?;
+        let mut state = None;
+        for name in settings::NAMES {
+            let found = folder.map(|folder| folder.join(name));
+            if let Some(found) = found.filter(|found| found.symlink_metadata().is_ok()) {
+                state = Some((*name, read_plain(&found, STATE_BYTES_MAX)?));
+                break;
+            }
+        }
+        Ok(Foreign {
+            name: name.unwrap_or_default().to_string_lossy().into_owned(),
+            path,
+            log,
+            state,
+        })
+    }
+
+    fn settings(&self) -> Settings {
+        let text = self
+            .state
+            .as_ref()
+            .map(|(_, bytes)| String::from_utf8_lossy(bytes));
+        text.and_then(|text| Settings::parse(&text))
+            .unwrap_or_default()
+    }
+
+    /// Its id: what it is called there, or one that is the same whenever it is imported.
+    fn id(&self, settings: &Settings) -> (SessionId, Option<String>) {
+        let first = self
+            .log
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        let object = fields::object(first).unwrap_or_default();
+        let within = fields::inner(&object, &["payload", "data", "event"]).unwrap_or(&object);
+        let told = fields::text(&object, &["session_id"])
+            .or_else(|| fields::text(within, &["session_id"]));
+        let names = [Some(self.name.clone()), settings.session_id.clone(), told];
+        if let Some(id) = names
+            .iter()
+            .flatten()
+            .find_map(|name| SessionId::parse(name).ok())
+        {
+            let is_renamed = self.name != id.as_str();
+            return (id, is_renamed.then(|| self.name.clone()));
+        }
+        let began = fields::time(&object, &["timestamp", "ts", "time"]).or(settings.created_at);
+        let random = translate::random(&format!("{} {}", self.name, sha256(first)));
+        let id = SessionId::mint(began.unwrap_or_default().as_millis(), random);
+        (id, Some(self.name.clone()))
+    }
+}
+
+fn refuse_link(path: &Path) -> Result<(), ImportError> {
+    let unread = |source| ImportError::Read(path.to_owned(), source);
+    match path.symlink_metadata().map_err(unread)?.is_symlink() {
+        true => Err(ImportError::Link(path.to_owned())),
+        false => Ok(()),
+    }
+}
+
+/// Reads a file that is none but itself.
+fn read_plain(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ImportError> {
+    refuse_link(path)?;
+    let unread = |source| ImportError::Read(path.to_owned(), source);
+    let bytes = RealFs
+        .open(path, Open::Read)
+        .and_then(|file| file.len())
+        .map_err(unread)?;
+    if bytes > bytes_max {
+        return Err(ImportError::TooLarge {
+            path: path.to_owned(),
+            bytes,
+            max: bytes_max,
+        });
+    }
+    fs::read_file(&RealFs, path, bytes_max).map_err(unread)
+}
+
+impl FileStore {
+    /// Copies the session at `place`, which [`find`] found, into this store. One of 0.5 stays what it
+    /// is until it is used; one of this version is adopted at `at`.
+    pub fn import(&self, place: &Path, at: Timestamp) -> Result<Import, ImportError> {
+        let foreign = Foreign::read(place)?;
+        let settings = foreign.settings();
+        let (id, former_name) = foreign.id(&settings);
+        let copy = copy_of(&foreign, &id, settings, at)?;
+        let was_here = self.contains(&id)?;
+        if was_here && !self.has_same(&id, &foreign.log)? {
+            return Err(ImportError::Exists(id));
+        }
+        if !was_here {
+            // That of one of ours is a cache, in which its writer may have put anything.
+            let state = foreign.state.as_ref().filter(|_| copy.is_older);
+            self.put_foreign(&id, &copy.log, state)?;
+        }
+        Ok(Import {
+            id,
+            former_name,
+            was_here,
+            summary: copy.summary,
+        })
+    }
+
+    /// Whether a session here began with that log, or was taken over from it.
+    fn has_same(&self, id: &SessionId, log: &[u8]) -> Result<bool, StoreError> {
+        let path = self.layout.session(id).log();
+        let begins_alike = |path: &Path| match fs::read_file(&*self.fs, path, LOG_BYTES_MAX) {
+            Ok(known) => Ok(known.starts_with(log)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).doing("read", path),
+        };
+        Ok(begins_alike(&path)? || begins_alike(&kept(&path, 1))?)
+    }
+
+    fn put_foreign(
+        &self,
+        id: &SessionId,
+        log: &[u8],
+        state: Option<&(&'static str, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        self.settle_folder()?;
+        let _in_hand = self.busy.take(id);
+        let new = self.layout.new_session(id);
+        // What an import left that was killed.
+        self.remove_folder(new.path())?;
+        let written = || -> io::Result<()> {
+            self.fs.create_dir(new.path())?;
+            let state = state.map(|(name, bytes)| (*name, bytes.as_slice()));
+            for (name, bytes) in [(LOG, log)].into_iter().chain(state) {
+                let mut file = self.fs.open(&new.path().join(name), Open::CreateNew)?;
+                file.write_all(bytes)?;
+                file.sync_data()?;
+            }
+            self.fs.sync_dir(new.path())
+        };
+        let created = written()
+            .doing("create", new.path())
+            .and_then(|()| self.publish(&new, id));
+        if created.is_err() {
+            self.discard(&new, id);
+        }
+        created
+    }
+}
+
+/// What is stored of a session.
+struct Copied {
+    log: Vec<u8>,
+    is_older: bool,
+    /// What the log says.
+    summary: Summary,
+}
+
+fn copy_of(
+    foreign: &Foreign,
+    id: &SessionId,
+    settings: Settings,
+    at: Timestamp,
+) -> Result<Copied, ImportError> {
+    let path = &foreign.path;
+    let mut log = foreign.log.clone();
+    let format = judge(Source::new(&Image(log.clone()), path)?, id)?;
+    if format == Format::PerhapsOlder
+        && let Some(old) = Old::read(Source::new(&Image(log.clone()), path)?)?
+    {
+        let image = old.image(id, settings, path)?;
+        let summary = summary_of(Source::new(&image, path)?, None)?;
+        return Ok(Copied {
+            log,
+            is_older: true,
+            summary,
+        });
+    }
+    if !log.ends_with(b"\n") {
+        log.push(b'\n');
+    }
+    let image = Image(log);
+    let source = Source::new(&image, path)?;
+    let mut walk = source.walk(0, None);
+    let first = walk.next().ok().flatten();
+    let is_ours = first.is_some_and(|first| matches!(first.record.event, Event::SessionStart(_)));
+    if !is_ours {
+        return Err(ImportError::Foreign(path.clone()));
+    }
+    while walk.next()?.is_some() {}
+    let end = usize::try_from(walk.good_end()).unwrap_or(usize::MAX);
+    let summary = summary_of(source, None)?;
+    let Image(mut log) = image;
+    log.truncate(end);
+    if summary.end_reason.is_none() {
+        // Nothing that its writer decided counts here, as in any session from elsewhere.
+        let adopted = Record {
+            seq: summary.last_seq.next(),
+            timestamp: at.max(summary.updated_at),
+            cont: false,
+            event: Event::SessionAdopted {},
+        };
+        line::encode(&adopted, 0, &mut log)
+            .map_err(io::Error::from)
+            .doing("copy", path)?;
+    }
+    Ok(Copied {
+        log,
+        is_older: false,
+        summary,
+    })
+}
