@@ -201,7 +201,7 @@ impl Worker<'_> {
     fn begin_journal(&self, call: &Call) -> Result<(), Leave> {
         let turn_id = self.live()?.state.turn.as_ref().map(|turn| turn.id.clone());
         let Some(turn_id) = turn_id else {
-            return Err(Leave::Superseded);
+            return Err(Leave::Over);
         };
         let head = PartialHead {
             turn_id,
@@ -280,7 +280,10 @@ impl Worker<'_> {
 
     /// Writes what came of a reply before it failed, and that the turn has failed.
     fn fail_reply(&self, error: &LlmError) -> Result<(), Leave> {
-        log::warn!("session {}: {error}", self.session.id);
+        // Of a session that has ended nobody wants to know.
+        if !self.live()?.state.is_over() {
+            log::warn!("session {}: {error}", self.session.id);
+        }
         let is_too_long = matches!(error, LlmError::ContextOverflow { .. });
         let hint = if is_too_long { OVERFLOW_HINT } else { "" };
         let failure = events::failure(error.code(), format!("{error}{hint}"));
@@ -298,7 +301,7 @@ impl Worker<'_> {
         self.keep_part()
     }
 
-    fn forget_journal(&self) -> Result<(), Leave> {
+    pub(super) fn forget_journal(&self) -> Result<(), Leave> {
         self.live()?.in_flight = None;
         self.clear_journal()
     }
