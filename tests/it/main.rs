@@ -46,4 +46,5 @@ mod tool_kill;
 mod tools;
 mod torture;
 mod trust;
+mod validate;
 mod web;
