@@ -175,7 +175,7 @@ fn model(
         })
         .collect();
     let temperature = report.within(raw.temperature, 0.0..=2.0);
-    let max_output_tokens = report.at_least(raw.max_output_tokens, 1);
+    let max_output_tokens = output_tokens(raw.max_output_tokens, raw.max_tokens, report);
     let max_input_tokens = report.at_least(raw.max_input_tokens, 1);
     Some(ModelSpec {
         main: main?,
@@ -184,6 +184,24 @@ fn model(
         max_output_tokens,
         max_input_tokens,
     })
+}
+
+/// `max_tokens` is what many call it.
+fn output_tokens(
+    named: Option<At<u64>>,
+    alias: Option<At<u64>>,
+    report: &mut Report,
+) -> Option<u64> {
+    if let (Some(named), Some(alias)) = (&named, &alias)
+        && named.value != alias.value
+    {
+        let must = format!(
+            "is another name of `max_output_tokens`, which is {}",
+            named.value
+        );
+        report.error(alias, must);
+    }
+    report.at_least(named.or(alias), 1)
 }
 
 fn model_choice(
@@ -562,7 +580,12 @@ fn plain_map(map: BTreeMap<String, At<String>>) -> BTreeMap<String, String> {
 }
 
 fn access(raw: raw::Access, report: &mut Report) -> AccessSpec {
+    const BOTS: &[(&str, ())] = &[("allow", ()), ("ignore", ())];
     let dm = or_default(raw.dm);
+    report.no_effect(raw.requester_approves.as_ref());
+    if let Some(bots) = raw.groups.as_ref().and_then(|at| at.value.bots.as_ref()) {
+        report.choice(bots, BOTS);
+    }
     AccessSpec {
         dm: DmAccess {
             policy: report.choice_or(dm.policy, DmPolicy::WORDS, DmPolicy::default()),

@@ -49,6 +49,7 @@ section! {
         "name" => name: String,
         "temperature" => temperature: f64,
         "max_output_tokens" => max_output_tokens: u64,
+        "max_tokens" => max_tokens: u64,
         "max_input_tokens" => max_input_tokens: u64,
         "base_url" => base_url: String,
         "fallbacks" => fallbacks: Vec<At<Fallback>>,
@@ -180,6 +181,7 @@ section! {
         "dm" => dm: Dm,
         "groups" => groups: Groups,
         "approvers" => approvers: Vec<At<String>>,
+        "requester_approves" => requester_approves: bool,
     }
 }
 
@@ -197,6 +199,7 @@ section! {
         "policy" => policy: String,
         "allowlist" => allowlist: Vec<At<String>>,
         "activation" => activation: String,
+        "bots" => bots: String,
         "sender_default" => sender_default: String,
         "sender_overrides" => sender_overrides: BTreeMap<String, At<String>>,
         "context_buffer" => context_buffer: Buffer,

@@ -43,6 +43,12 @@ fn list(args: &AgentListArgs, settings: &ClientSettings) -> Outcome {
         for said in said.filter_map(|agent| agent.not_counted.as_deref()) {
             output::print(&format!("{}\n", one_line(said, SENTENCE_WIDTH)))?;
         }
+        for agent in &list.agents {
+            for remark in &agent.remarks {
+                let said = format!("{}: {remark}", agent.name);
+                output::print(&format!("{}\n", one_line(&said, SENTENCE_WIDTH)))?;
+            }
+        }
     }
     for agent in &list.broken {
         output::tell(&clean(&format!("duragent: {}", broken(agent))));

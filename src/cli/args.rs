@@ -639,6 +639,9 @@ fn agent_name(text: &str) -> Result<AgentName, String> {
 pub struct ValidateArgs {
     /// A file, or an agent's folder
     pub path: PathBuf,
+    /// Fail for warnings too
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// `duragent doctor`.

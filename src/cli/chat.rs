@@ -250,6 +250,7 @@ mod tests {
             version: None,
             missing_key: None,
             not_counted: None,
+            remarks: Vec::new(),
         };
         names.iter().map(agent).collect()
     }

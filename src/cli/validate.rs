@@ -6,7 +6,8 @@ use crate::cli::{output, settings};
 use crate::runtime::{self, Validated};
 use crate::terminal::clean::clean;
 
-/// Prints every problem of a file or an agent's folder, one line each.
+/// Prints every problem of a file or an agent's folder, one line each. Errors fail; warnings do with
+/// `--strict`.
 pub(super) fn run(args: &ValidateArgs, global: &Global) -> Outcome {
     let shown = args.path.display();
     if !args.path.exists() {
@@ -16,17 +17,35 @@ pub(super) fn run(args: &ValidateArgs, global: &Global) -> Outcome {
     let config = config.map(|settings| settings.config);
     let Validated {
         problems,
+        errors,
         not_counted,
     } = runtime::validate(&args.path, config.as_ref());
     if let Some(said) = not_counted {
         output::print(&clean(&format!("{said}\n")))?;
     }
-    if problems.is_empty() {
-        output::print(&format!("{shown} is valid\n"))?;
-        return Ok(());
+    let lines = problems.iter().map(|problem| format!("{problem}\n"));
+    output::print(&lines.collect::<String>())?;
+    let warnings = problems.len() - errors;
+    let counted: Vec<String> = [counted(errors, "error"), counted(warnings, "warning")]
+        .into_iter()
+        .flatten()
+        .collect();
+    let counted = counted.join(" and ");
+    if errors > 0 || (args.strict && warnings > 0) {
+        return Err(Failure::usage(format!("{shown} has {counted}")));
     }
-    output::print(&(problems.join("\n") + "\n"))?;
-    let count = problems.len();
-    let word = if count == 1 { "problem" } else { "problems" };
-    Err(Failure::usage(format!("{shown} has {count} {word}")))
+    match warnings {
+        0 => output::print(&format!("{shown} is valid\n"))?,
+        _ => output::print(&format!("{shown} is valid, with {counted}\n"))?,
+    }
+    Ok(())
+}
+
+/// `2 errors`; `None` for none.
+fn counted(number: usize, word: &str) -> Option<String> {
+    match number {
+        0 => None,
+        1 => Some(format!("1 {word}")),
+        several => Some(format!("{several} {word}s")),
+    }
 }

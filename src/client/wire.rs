@@ -59,6 +59,9 @@ pub struct AgentInfo {
     /// What does not count of it for want of its owner's trust, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_counted: Option<String>,
+    /// What does not work of it as it seems, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// `GET /api/v1/sessions`.

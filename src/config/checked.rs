@@ -150,7 +150,19 @@ fn note_what_has_no_effect(raw: &raw::ConfigFile, report: &mut Report) {
     report.no_effect(raw.gateways.as_ref());
     report.no_effect(raw.routes.as_ref());
     report.no_effect(raw.compaction.as_ref());
+    if let Some(At { value, .. }) = &raw.sessions {
+        report.no_effect(value.compaction.as_ref());
+    }
+    if let Some(At { value, .. }) = &raw.gateways {
+        report.no_effect(value.transcribe.as_ref());
+        if let Some(at) = &value.discord {
+            report.warning(at, DISCORD_REMARK);
+        }
+    }
 }
+
+const DISCORD_REMARK: &str =
+    "is not read: Discord is an external gateway here, whose program `gateways.external` names";
 
 /// Relative to the current folder, if it is relative. Only an empty path or a lost current
 /// folder fails, and then opening it will say so.
@@ -335,15 +347,14 @@ fn sessions(raw: raw::Sessions, report: &mut Report) -> Sessions {
 }
 
 fn gateways(raw: raw::Gateways, folder: &Path, report: &mut Report) -> Gateways {
-    let mut names = BTreeSet::from(["telegram".to_owned()]);
+    let telegram = raw.telegram.and_then(|at| telegram(at, report));
+    // Another program may take the place of the one that is built in.
+    let mut names: BTreeSet<String> = telegram.iter().map(|_| "telegram".to_owned()).collect();
     let external = or_default(raw.external)
         .into_iter()
         .filter_map(|at| external(at, folder, &mut names, report))
         .collect();
-    Gateways {
-        telegram: raw.telegram.and_then(|at| telegram(at, report)),
-        external,
-    }
+    Gateways { telegram, external }
 }
 
 fn telegram(at: At<raw::Telegram>, report: &mut Report) -> Option<Telegram> {
@@ -380,10 +391,13 @@ fn external(
     let command = report.require(&at, "command", raw.command);
     let restart = report.choice_or(raw.restart, RESTART, Restart::default());
     let (name, command) = (name?, command?);
+    if plain(raw.enabled) == Some(false) {
+        return None;
+    }
     if !names.insert(name.value.clone()) {
         report.error(
             &name,
-            format!("is `{}`, which another gateway is called", name.value),
+            format!("is `{}`, like another gateway that is on", name.value),
         );
         return None;
     }
@@ -423,9 +437,9 @@ fn routes(found: Vec<At<raw::Route>>, report: &mut Report) -> Vec<Route> {
 
 fn route(at: At<raw::Route>, report: &mut Report) -> Option<Route> {
     let (at, raw) = at.split();
-    let conditions = report.require(&at, "match", raw.conditions);
+    // A route without conditions is for every message.
+    let conditions = or_default(raw.conditions);
     let agent = report.require(&at, "agent", raw.agent);
-    let conditions = conditions?.value;
     if let Some(kind) = conditions.get("chat_type") {
         report.choice(kind, &[("dm", ()), ("group", ()), ("channel", ())]);
     }

@@ -200,9 +200,9 @@ pub struct ExternalGateway {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Restart {
     /// Whenever it ends.
-    #[default]
     Always,
     /// When it fails.
+    #[default]
     OnFailure,
     /// Not at all.
     Never,

@@ -70,6 +70,7 @@ section! {
         "ttl_hours" => ttl_hours: u64,
         "max_active" => max_active: u64,
         "delete_after_hours" => delete_after_hours: u64,
+        "compaction" => compaction: Anything,
     }
 }
 
@@ -78,6 +79,8 @@ section! {
     plain section Gateways {
         "telegram" => telegram: Telegram,
         "external" => external: Vec<At<External>>,
+        "discord" => discord: Anything,
+        "transcribe" => transcribe: Anything,
     }
 }
 
@@ -94,6 +97,7 @@ section! {
     /// One of `gateways.external`.
     plain section External {
         "name" => name: String,
+        "enabled" => enabled: bool,
         "command" => command: String,
         "args" => args: Vec<At<String>>,
         "env" => env: BTreeMap<String, At<String>>,

@@ -65,13 +65,19 @@ const WINDOWS: &[(&str, u64)] = &[
     ("phi", 16_384),
 ];
 
-/// How many tokens the model of that name takes, its answer included. A provider's or a maker's
-/// name before it (`anthropic/claude-…`) does not matter.
+/// How many tokens the model of that name takes, its answer included: for one that nobody knows, a
+/// guess.
 pub fn context_tokens(name: &str) -> u64 {
+    known_context_tokens(name).unwrap_or(UNKNOWN)
+}
+
+/// How many tokens the model of that name takes, its answer included, if that is known. A provider's
+/// or a maker's name before it (`anthropic/claude-…`) does not matter.
+pub fn known_context_tokens(name: &str) -> Option<u64> {
     let name = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
     let name = name.strip_prefix("meta-").unwrap_or(&name);
     let found = WINDOWS.iter().find(|(start, _)| name.starts_with(start));
-    found.map_or(UNKNOWN, |(_, tokens)| *tokens)
+    found.map(|(_, tokens)| *tokens)
 }
 
 #[cfg(test)]

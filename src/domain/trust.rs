@@ -133,6 +133,11 @@ pub const AGENT_PARTS: &[Row] = &[
         Counts::Saying("policy", "disabled"),
     ),
     row("spec.access.approvers", Kind::Setting, Counts::Never),
+    row(
+        "spec.access.requester_approves",
+        Kind::Setting,
+        Counts::Never,
+    ),
     Row {
         // It is listed by its name.
         waiting: Waiting::Reduced(&["type", "name"]),

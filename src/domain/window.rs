@@ -4,6 +4,7 @@
 //! ([`Marks::percent`]). The sums here are uncorrected, and what they may be is corrected.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,58 @@ pub struct Limits {
     pub tool_results: ToolResultSpec,
     /// What goes to the model of the talk that it was not asked to answer.
     pub talk: ContextBuffer,
+}
+
+/// What stands before every conversation is more than a model takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TooLong {
+    /// The model.
+    pub model: String,
+    /// The system prompt and the tools, in estimated tokens.
+    pub prompt_tokens: u64,
+    /// What the model takes without its answer.
+    pub taken_tokens: u64,
+    /// How that is known.
+    pub known_by: KnownBy,
+    /// Whether it would not fit either if the estimate were as wrong as it may be.
+    pub is_certain: bool,
+}
+
+/// How it is known what a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KnownBy {
+    /// The agent's file says it.
+    File,
+    /// The model's name tells.
+    Name,
+    /// It is not: this much is assumed of a model that nobody knows.
+    Nobody,
+}
+
+/// A sentence about "its prompt".
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TooLong {
+            model,
+            prompt_tokens,
+            taken_tokens,
+            known_by,
+            ..
+        } = self;
+        write!(
+            f,
+            "its prompt and its tools are about {prompt_tokens} tokens, and {model} "
+        )?;
+        match known_by {
+            KnownBy::File => write!(f, "takes {taken_tokens}, as `max_input_tokens` says"),
+            KnownBy::Name => write!(f, "takes {taken_tokens} beside its answer"),
+            KnownBy::Nobody => write!(
+                f,
+                "is not known: {taken_tokens} are assumed, as long as `spec.model.max_input_tokens` \
+                 does not say what it takes"
+            ),
+        }
+    }
 }
 
 /// What a conversation may come to, in uncorrected tokens.
@@ -110,6 +163,25 @@ impl Limits {
         let spare = whole / 20;
         let answer = self.output_tokens.unwrap_or(OUTPUT_TOKENS).min(whole / 4);
         whole - spare - answer
+    }
+
+    /// What keeps `model` from being told anything beside the prompt and the tools, if so.
+    pub fn too_long(&self, model: &str) -> Option<TooLong> {
+        let taken_tokens = self.taken(Some(model));
+        let known = models::known_context_tokens(model);
+        let (known_by, whole) = match (self.input_tokens, known) {
+            (Some(tokens), _) => (KnownBy::File, tokens),
+            (None, Some(tokens)) => (KnownBy::Name, tokens),
+            (None, None) => (KnownBy::Nobody, u64::MAX),
+        };
+        let at_least = self.fixed_tokens.saturating_mul(PERCENT_MIN) / 100;
+        (self.fixed_tokens >= taken_tokens).then(|| TooLong {
+            model: model.to_owned(),
+            prompt_tokens: self.fixed_tokens,
+            taken_tokens,
+            known_by,
+            is_certain: at_least >= whole,
+        })
     }
 
     /// The most bytes of a result. A round of them must fit, whatever the agent's file says.

@@ -195,7 +195,12 @@ impl Worker<'_> {
         match read {
             Ok(()) => familiarity.is_familiar(),
             Err(error) => {
-                log::warn!("session {id}: a person is asked, as its log cannot be read: {error}");
+                // Else it was deleted.
+                if self.live().is_ok() {
+                    log::warn!(
+                        "session {id}: a person is asked, as its log cannot be read: {error}"
+                    );
+                }
                 false
             }
         }

@@ -40,6 +40,7 @@ mod turn;
 pub mod view;
 mod workers;
 
+pub use budget::{LongPrompt, long_prompt};
 pub use cursor::Cursor;
 pub use error::{EngineError, Space};
 pub use feed::{FeedEvent, FeedItem};

@@ -12,6 +12,7 @@ use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::domain::redact::Stream;
 use crate::domain::spec::ModelSpec;
 use crate::domain::state::SessionState;
+use crate::engine::budget::{self, LongPrompt};
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, Ending};
 use crate::engine::inner::Agent;
@@ -35,6 +36,8 @@ struct Call {
     input_seq: Seq,
     model: ModelSpec,
     may_use_tools: bool,
+    /// What stands before the conversation, if that is too long.
+    long_prompt: Option<LongPrompt>,
 }
 
 impl Worker<'_> {
@@ -50,6 +53,12 @@ impl Worker<'_> {
             return self.end_turn(Ending::failed(failure));
         }
         let mut call = self.prepare(&agent)?;
+        // A provider would refuse it, or leave out what it likes without a word.
+        if let Some(why) = call.long_prompt.as_ref().filter(|one| one.is_hopeless) {
+            let why = format!("the model is not asked: {why}");
+            let failure = events::failure(FailureCode::ContextOverflow, why);
+            return self.end_turn(Ending::failed(failure));
+        }
         let Some(mut result) = self.stream(&call)? else {
             return Ok(());
         };
@@ -76,7 +85,7 @@ impl Worker<'_> {
         match result {
             Ok(reply) => self.keep_reply(call, reply)?,
             Err(LlmError::Cancelled) => return self.stop_reply(),
-            Err(error) => self.fail_reply(&error)?,
+            Err(error) => self.fail_reply(call, &error)?,
         }
         self.forget_journal()
     }
@@ -91,6 +100,7 @@ impl Worker<'_> {
         let rounds = state.turn.as_ref().map_or(0, |turn| turn.tool_rounds);
         let may_use_tools = rounds < agent.spec.session.max_tool_iterations;
         Ok(Box::new(Call {
+            long_prompt: budget::long_prompt_for(agent, &model),
             request: Request {
                 system: prompt::system(&agent.spec, state.summary.created_at),
                 messages: state.conversation(),
@@ -201,7 +211,7 @@ impl Worker<'_> {
     fn begin_journal(&self, call: &Call) -> Result<(), Leave> {
         let turn_id = self.live()?.state.turn.as_ref().map(|turn| turn.id.clone());
         let Some(turn_id) = turn_id else {
-            return Err(Leave::Superseded);
+            return Err(Leave::Over);
         };
         let head = PartialHead {
             turn_id,
@@ -279,11 +289,18 @@ impl Worker<'_> {
     }
 
     /// Writes what came of a reply before it failed, and that the turn has failed.
-    fn fail_reply(&self, error: &LlmError) -> Result<(), Leave> {
-        log::warn!("session {}: {error}", self.session.id);
+    fn fail_reply(&self, call: &Call, error: &LlmError) -> Result<(), Leave> {
         let is_too_long = matches!(error, LlmError::ContextOverflow { .. });
-        let hint = if is_too_long { OVERFLOW_HINT } else { "" };
+        let hint = match &call.long_prompt {
+            Some(why) if is_too_long => format!("; {why}"),
+            None if is_too_long => OVERFLOW_HINT.to_owned(),
+            Some(_) | None => String::new(),
+        };
         let failure = events::failure(error.code(), format!("{error}{hint}"));
+        // Of a session that has ended nobody wants to know.
+        if !self.live()?.state.is_over() {
+            log::warn!("session {}: {error}", self.session.id);
+        }
         self.write(|live| events::turn_end(live, Ending::failed(failure)))?;
         self.live()?.in_flight = None;
         Ok(())
@@ -298,7 +315,7 @@ impl Worker<'_> {
         self.keep_part()
     }
 
-    fn forget_journal(&self) -> Result<(), Leave> {
+    pub(super) fn forget_journal(&self) -> Result<(), Leave> {
         self.live()?.in_flight = None;
         self.clear_journal()
     }

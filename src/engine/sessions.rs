@@ -325,6 +325,8 @@ impl Sessions {
             });
             Ok((events, ()))
         })?;
+        // One that has begun since with a message which came in between.
+        workers::interrupt(&session, Interrupt::Cancelled);
         Ok(())
     }
 
@@ -577,8 +579,9 @@ impl Sessions {
             if !is_open {
                 return Ok(true);
             }
-            log::warn!(
-                "session {}: its worker hangs and is left behind",
+            // Nothing can hurry a name that is looked up, or a connection that is made.
+            log::info!(
+                "session {}: its worker does not answer and is left behind",
                 session.id
             );
         }

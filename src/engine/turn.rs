@@ -32,13 +32,18 @@ pub(super) fn work(inner: &Inner, session: &Arc<Session>, generation: u64) {
 pub(super) enum Leave {
     /// Another has its place.
     Superseded,
+    /// The session, or its turn, has ended meanwhile: there may be nothing left to do.
+    Over,
     /// What happened could not be written down.
     Failed(EngineError),
 }
 
 impl From<EngineError> for Leave {
     fn from(error: EngineError) -> Leave {
-        Leave::Failed(error)
+        match matches!(error, EngineError::SessionEnded(_)) {
+            true => Leave::Over,
+            false => Leave::Failed(error),
+        }
     }
 }
 
@@ -78,14 +83,25 @@ impl<'a> Worker<'a> {
     }
 
     fn run(&mut self) -> Result<(), Leave> {
-        while let Some(step) = self.claim_step()? {
-            if matches!(step, Step::CallModel) {
-                self.call_model()?;
-            } else {
-                self.take(step)?;
+        loop {
+            match self.advance_once() {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                // Somebody ended it while this was at work: the next look says what is left.
+                Err(Leave::Over) => self.forget_journal()?,
+                Err(leave) => return Err(leave),
             }
         }
-        Ok(())
+    }
+
+    /// Takes the next step; `false` when there is none.
+    fn advance_once(&mut self) -> Result<bool, Leave> {
+        match self.claim_step()? {
+            None => return Ok(false),
+            Some(Step::CallModel) => self.call_model()?,
+            Some(step) => self.take(step)?,
+        }
+        Ok(true)
     }
 
     #[inline(never)]
@@ -103,7 +119,8 @@ impl<'a> Worker<'a> {
     #[inline(never)]
     fn leave(&mut self, end: std::thread::Result<Result<(), Leave>>) {
         match end {
-            Ok(Ok(()) | Err(Leave::Superseded)) => {}
+            // That it is over never ends a worker: it looks once more.
+            Ok(Ok(()) | Err(Leave::Superseded | Leave::Over)) => {}
             Ok(Err(Leave::Failed(error))) => self.give_up(&error),
             Err(panic) => {
                 let words = panic_text(&*panic);
@@ -549,6 +566,32 @@ mod tests {
             assert!(matches!(worker.interrupt(), Ok(None)), "{events:?}");
             session.decide(|_| Ok((vec![user(2, "more")], ()))).unwrap();
             assert_eq!(look(&worker), "CallModel", "{events:?}");
+        }
+    }
+
+    #[test]
+    fn a_worker_whose_session_ends_under_it_leaves_without_a_word() {
+        let bench = Bench::new();
+        for begun in [vec![user(1, "hi")], begun().to_vec()] {
+            let session = bench.session(begun);
+            let mut worker = bench.worker(&session);
+            assert_eq!(look(&worker), "CallModel");
+            let end = |live: &Live| {
+                let turn_id = bench.inner().mint.turn_id();
+                let mut events = events::end_of_all(live, turn_id, Ending::cancelled(CANCELLED));
+                events.push(Event::SessionEnd {
+                    reason: EndReason::Terminated,
+                });
+                Ok((events, ()))
+            };
+            session.decide(end).unwrap();
+            assert!(matches!(worker.call_model(), Err(Leave::Over)));
+            assert!(worker.run().is_ok());
+            assert!(!session.live().is_working());
+            assert!(session.live().in_flight.is_none());
+            // It was not given up, which would be told as a failure.
+            assert!(session.live().broken.is_none());
+            assert!(bench.inner().registry.get(&session.id).is_some());
         }
     }
 

@@ -21,6 +21,9 @@ pub trait Host: Send + Sync {
     /// of which there is something.
     fn not_counted(&self) -> BTreeMap<String, String>;
 
+    /// What does not work of agents as their authors may think, a sentence each.
+    fn remarks(&self) -> BTreeMap<String, String>;
+
     /// The agent of that name.
     fn agent(&self, name: &str) -> Option<Arc<AgentSpec>>;
 

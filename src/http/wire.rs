@@ -397,14 +397,18 @@ struct AgentBrief<'a> {
     missing_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_counted: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<&'a str>,
 }
 
 impl<'a> AgentList<'a> {
     /// In the order given, each with the variable that its model misses, and those that cannot be
-    /// used. `not_counted` says of some what does not count for want of trust.
+    /// used. `not_counted` says of some what does not count for want of trust, and `remarks` what does
+    /// not work as it seems.
     pub fn new(
         agents: impl IntoIterator<Item = (&'a AgentSpec, Option<String>)>,
         not_counted: &'a BTreeMap<String, String>,
+        remarks: &'a BTreeMap<String, String>,
         broken: Vec<BrokenAgent>,
     ) -> AgentList<'a> {
         let agents = agents.into_iter().map(|(agent, missing_key)| AgentBrief {
@@ -413,6 +417,11 @@ impl<'a> AgentList<'a> {
             version: agent.version.as_deref(),
             missing_key,
             not_counted: not_counted.get(agent.name.as_str()).map(String::as_str),
+            remarks: remarks
+                .get(agent.name.as_str())
+                .map(String::as_str)
+                .into_iter()
+                .collect(),
         });
         AgentList {
             agents: agents.collect(),

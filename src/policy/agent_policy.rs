@@ -11,7 +11,7 @@ use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
-use crate::base::yaml::problem::{Level, Problem};
+use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::{AgentSpec, ToolEffect, ToolKind};
 use crate::domain::trust::{Brought, Granted, Kind, POLICY_PARTS, Part};
@@ -119,17 +119,36 @@ impl Policies {
         let is_one = |name: &AgentName| agents.iter().any(|agent| agent.name == *name);
         lock(&self.agents).retain(|name, _| is_one(name));
         for agent in agents {
-            self.of(agent).reload();
+            let known = lock(&self.agents).get(&agent.name).cloned();
+            match known {
+                Some(policy) => policy.reload(),
+                // It is read as it is made.
+                None => drop(self.of(agent)),
+            }
         }
     }
 
     /// What is wrong with the policies in use, each once.
     pub fn problems(&self) -> Vec<Problem> {
+        self.told(|state| match state {
+            State::Broken(problems) => problems.clone(),
+            State::Rules(..) => Vec::new(),
+        })
+    }
+
+    /// What in the policies in use does not do what somebody may think, each once.
+    pub fn remarks(&self) -> Vec<Problem> {
+        self.told(|state| match state {
+            State::Broken(_) => Vec::new(),
+            State::Rules(rules, _) => rules.remarks.clone(),
+        })
+    }
+
+    /// What is said of each policy, in the order of the files; that of the workspace is each agent's.
+    fn told(&self, of: impl Fn(&State) -> Vec<Problem>) -> Vec<Problem> {
         let mut found: Vec<Problem> = Vec::new();
         for policy in lock(&self.agents).values() {
-            if let State::Broken(problems) = &*policy.state() {
-                found.extend(problems.iter().cloned());
-            }
+            found.extend(of(&policy.state()));
         }
         order::sort_by(&mut found, |one, other| {
             (&one.file, one.position).cmp(&(&other.file, other.position))
@@ -251,17 +270,10 @@ fn validate_whole(folder: &Folder<'_>, path: &Path, environment: Environment<'_>
     }
 }
 
-/// Its mistakes; else its warnings as such. Somebody who looks should not have to look for them in a
-/// log.
+/// Its mistakes; else what in it can never fit. Somebody who looks should not have to look for them in
+/// a log.
 fn all_problems(read: Result<Tier, Vec<Problem>>) -> Vec<Problem> {
-    let as_error = |problem| Problem {
-        level: Level::Error,
-        ..problem
-    };
-    match read {
-        Ok(tier) => tier.warnings.into_iter().map(as_error).collect(),
-        Err(problems) => problems,
-    }
+    read.map_or_else(|problems| problems, |tier| tier.remarks)
 }
 
 impl AgentPolicy {
@@ -273,12 +285,7 @@ impl AgentPolicy {
 
     fn reload_while_editing(&self) {
         let state = match self.files.read(&*self.environment, &self.trust) {
-            Ok(tiers) => {
-                for warning in tiers.warnings() {
-                    log::warn!("agent {}: {warning}", self.name);
-                }
-                State::Rules(tiers.merged(), self.trust.granted(&self.files.home))
-            }
+            Ok(tiers) => State::Rules(tiers.merged(), self.trust.granted(&self.files.home)),
             Err(problems) => {
                 for problem in &problems {
                     log::error!("agent {}: nothing runs: {problem}", self.name);

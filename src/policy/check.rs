@@ -2,11 +2,12 @@
 //!
 //! Elsewhere: what is no policy at all (`file`).
 
-use super::glob::Glob;
+use super::glob::{Glob, Match, Symbol, symbols};
 use super::programs::{self, Known};
 use super::rules::{Mode, Pattern, Rules, Subject, Tier};
 use super::shell::Word;
 use crate::base::yaml::problem::{Level, Problem, did_you_mean};
+use crate::domain::spec::BUILTIN_TOOLS;
 
 /// The tools that are part of Duragent, and their actions. A test compares.
 pub const BUILTINS: &[(&str, &[&str])] = &[
@@ -17,6 +18,11 @@ pub const BUILTINS: &[(&str, &[&str])] = &[
     ("skill", &["read"]),
     ("web", &["fetch", "search"]),
 ];
+
+/// So many rules of a file are told of: each costs a look through it for its place.
+const TOLD_MAX: usize = 50;
+/// A longer glob is not looked into: no name is so long, and a stranger may have written it.
+const LOOKED_AT_SYMBOLS: usize = 256;
 
 /// Programs that the table does not name, and that write nothing.
 const WRITE_NOTHING: &[&str] = &[
@@ -42,18 +48,92 @@ const GIT_WRITES: &[&str] = &[
     "worktree",
 ];
 
-/// The rules that can never fit anything.
+/// The rules that can never fit anything: errors to whoever looks. Those that fit nothing in this
+/// version are warnings.
 pub fn idle(tier: &Tier) -> Vec<Problem> {
-    let deny = tier.deny.iter().map(|pattern| (pattern, why_idle(pattern)));
+    let told = tier.notify.iter().flat_map(|notify| &notify.patterns);
+    let plain = tier.deny.iter().chain(told.flatten());
+    let plain = plain.map(|pattern| (pattern, why_idle(pattern)));
     let allow = tier.allow.iter().map(|pattern| {
         let why = why_idle(pattern).or_else(|| why_grants_nothing(pattern));
         (pattern, why)
     });
-    let idle = deny
+    let idle = plain
         .chain(allow)
         .filter_map(|(pattern, why)| Some((pattern, why?)));
-    idle.map(|(pattern, (why, hint))| problem(pattern, format!("never fits: {why}"), hint))
-        .collect()
+    idle.map(|(pattern, (why, hint))| Problem {
+        level: match is_of_later_version(pattern) {
+            true => Level::Warning,
+            false => Level::Error,
+        },
+        ..problem(pattern, format!("never fits: {why}"), hint)
+    })
+    .chain(typeless(tier))
+    .take(TOLD_MAX)
+    .collect()
+}
+
+/// The rules that begin with what may be meant for a type and is none: they are about all types, and
+/// fit only what holds that word.
+fn typeless(tier: &Tier) -> impl Iterator<Item = Problem> {
+    let all = tier.deny.iter().chain(&tier.allow);
+    all.filter_map(|pattern| {
+        let word = type_like(pattern)?;
+        let remark = format!("is about calls that hold `{word}:`, as `{word}` is no type");
+        let hint = "types are `bash`, `builtin`, `cli`, `mcp` and `*`";
+        Some(problem(pattern, remark, Some(hint.to_owned())))
+    })
+}
+
+fn type_like(pattern: &Pattern) -> Option<&str> {
+    let (word, rest) = pattern.text.split_once(':')?;
+    let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let is_builtin = BUILTINS.iter().any(|(known, _)| *known == word);
+    // `https://…` is an address.
+    let is_meant = is_word && !is_builtin && !rest.starts_with('/');
+    let is_untyped = pattern.subject == Subject::Any && pattern.glob().is_some();
+    Some(word).filter(|_| is_meant && is_untyped)
+}
+
+/// What an agent's own file allows and does not count.
+pub fn capped(rules: &Rules) -> Vec<Problem> {
+    let remark = |pattern: &Pattern| {
+        let why = "allows nothing: the workspace's policy has an `allow`, and that does not reach \
+                   so far";
+        problem(
+            pattern,
+            why.to_owned(),
+            Some("add it there, if it is meant".to_owned()),
+        )
+    };
+    rules.capped.iter().take(TOLD_MAX).map(remark).collect()
+}
+
+/// The rules of a file for programs of which there is none: `tools` are all that there are.
+pub fn homeless(tier: &Tier, tools: &[String]) -> Vec<Problem> {
+    let told = tier.notify.iter().flat_map(|notify| &notify.patterns);
+    let all = tier.deny.iter().chain(&tier.allow).chain(told.flatten());
+    let named = all.filter(|pattern| pattern.subject == Subject::Cli);
+    let homeless = named.filter_map(|pattern| {
+        let glob = pattern
+            .glob()
+            .filter(|glob| !glob.literal_start().is_empty())?;
+        let is_there = tools.iter().any(|tool| may_fit(glob, tool, &[]));
+        (!is_there).then(|| {
+            let name = glob.tool_name().unwrap_or_else(|| glob.literal_start());
+            let message = "fits nothing: there is no such program among the tools".to_owned();
+            problem(pattern, message, other_name(&name, tools))
+        })
+    });
+    homeless.take(TOLD_MAX).collect()
+}
+
+/// What may be meant by the name of a program that there is not.
+fn other_name(name: &str, tools: &[String]) -> Option<String> {
+    match BUILTIN_TOOLS.contains(&name) {
+        true => Some(format!("a builtin is `builtin:{name}`")),
+        false => did_you_mean(name, tools.iter().map(String::as_str)),
+    }
 }
 
 /// The rules that forbid more than their author may think.
@@ -149,23 +229,86 @@ fn why_idle(pattern: &Pattern) -> Option<Reason> {
     if glob.is_empty() {
         return Some(("it is empty".to_owned(), None));
     }
+    match pattern.subject {
+        Subject::Builtin => why_no_builtin(glob),
+        // `web:ftch` is about a builtin, as it is written.
+        Subject::Any if is_action_of_builtin(glob) => why_no_builtin(glob),
+        Subject::Any | Subject::Bash | Subject::Cli | Subject::Mcp => None,
+    }
+}
+
+fn is_action_of_builtin(glob: &Glob) -> bool {
     let start = glob.literal_start();
-    let (name, action) = start.split_once(':').unwrap_or((&start, ""));
-    let is_whole = glob.is_exact() || start.contains([':', ' ']);
-    if pattern.subject != Subject::Builtin || !is_whole {
+    let name = start.split_once(':').map(|(name, _)| name);
+    name.is_some_and(|name| BUILTINS.iter().any(|(known, _)| *known == name))
+}
+
+fn why_no_builtin(glob: &Glob) -> Option<Reason> {
+    if BUILTINS
+        .iter()
+        .any(|(name, actions)| may_fit(glob, name, actions))
+    {
         return None;
     }
-    let name = name.split(' ').next().unwrap_or_default();
-    let known = BUILTINS.iter().find(|(known, _)| *known == name);
-    let Some((_, actions)) = known else {
-        let hint = did_you_mean(name, BUILTINS.iter().map(|(known, _)| *known));
-        return Some((format!("there is no tool `{name}`"), hint));
+    let Some(name) = glob.tool_name() else {
+        let start = glob.literal_start();
+        let hint = did_you_mean(&start, BUILTINS.iter().map(|(known, _)| *known));
+        return Some(("no tool is called so".to_owned(), hint));
     };
-    let ends = glob.is_exact() || action.contains(':');
-    let action = action.split(':').next().unwrap_or_default();
-    let is_known = action.is_empty() || !ends || actions.contains(&action);
-    let hint = did_you_mean(action, actions.iter().copied());
-    (!is_known).then(|| (format!("`{name}` has no action `{action}`"), hint))
+    let Some((_, actions)) = BUILTINS.iter().find(|(known, _)| *known == name) else {
+        let hint = did_you_mean(&name, BUILTINS.iter().map(|(known, _)| *known));
+        let yet = if BUILTIN_TOOLS.contains(&&*name) {
+            " yet"
+        } else {
+            ""
+        };
+        return Some((format!("there is no tool `{name}`{yet}"), hint));
+    };
+    let rest = glob.behind(name.chars().count() + 1);
+    let action = rest.split([':', ' ', '*', '?']).next().unwrap_or_default();
+    let hint = match name.as_str() {
+        "bash" => Some(format!("a command is `bash:{rest}`")),
+        _ => did_you_mean(action, actions.iter().copied()),
+    };
+    let why = match action {
+        "" => format!("`{name}` has no actions"),
+        action => format!("`{name}` has no action `{action}`"),
+    };
+    Some((why, hint))
+}
+
+/// Whether a glob may fit a call of a tool with these actions, as calls are compared: by the name, the
+/// name and the arguments, the name and the action, and with what is acted on.
+fn may_fit(glob: &Glob, name: &str, actions: &[&str]) -> bool {
+    if glob.least_symbols() > LOOKED_AT_SYMBOLS {
+        return true;
+    }
+    let followed = |text: String| {
+        let mut subject = symbols(&text);
+        subject.push(Symbol::Unknown);
+        subject
+    };
+    let acting = actions.iter().flat_map(|action| {
+        [
+            symbols(&format!("{name}:{action}")),
+            followed(format!("{name}:{action}:")),
+        ]
+    });
+    let plain = [symbols(name), followed(format!("{name} "))];
+    let mut all = plain.into_iter().chain(acting);
+    all.any(|subject| glob.fits(&subject, Match::Perhaps))
+}
+
+/// Whether a pattern names a builtin that is known and that this version does not have.
+fn is_of_later_version(pattern: &Pattern) -> bool {
+    let is_here = |name: &str| BUILTINS.iter().any(|(known, _)| *known == name);
+    let mut later = BUILTIN_TOOLS.iter().filter(|name| !is_here(name));
+    let glob = pattern
+        .glob()
+        .filter(|_| pattern.subject == Subject::Builtin);
+    glob.is_some_and(|glob| {
+        later.any(|name| may_fit(glob, name, &[]) || glob.tool_name().as_deref() == Some(name))
+    })
 }
 
 /// Why a pattern of an `allow` fits no call.
@@ -173,7 +316,7 @@ fn why_grants_nothing(pattern: &Pattern) -> Option<Reason> {
     let glob = pattern.glob()?;
     let start = glob.literal_start();
     match pattern.subject {
-        Subject::Builtin if start == "bash" && glob.is_exact() => {
+        Subject::Builtin | Subject::Any if start == "bash" && glob.is_exact() => {
             let hint = "allow its commands: `bash:git status`".to_owned();
             Some((
                 "the shell is no tool that can be allowed as a whole".to_owned(),
@@ -181,8 +324,21 @@ fn why_grants_nothing(pattern: &Pattern) -> Option<Reason> {
             ))
         }
         Subject::Bash => why_no_command(glob, &start),
+        Subject::Cli
+            if start
+                .split_once(' ')
+                .is_some_and(|(_, rest)| is_typed(rest)) =>
+        {
+            let hint = "allow the program: its arguments are JSON".to_owned();
+            Some(("no call of a program is written so".to_owned(), Some(hint)))
+        }
         Subject::Builtin | Subject::Cli | Subject::Mcp | Subject::Any => None,
     }
+}
+
+/// Whether arguments are as a person types them, and not the JSON of a call.
+fn is_typed(arguments: &str) -> bool {
+    !arguments.is_empty() && !arguments.starts_with('{')
 }
 
 fn why_no_command(glob: &Glob, start: &str) -> Option<Reason> {

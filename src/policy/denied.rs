@@ -38,6 +38,7 @@ impl Subjects {
     pub(super) fn of_tool(tool: &ToolUse<'_>) -> Subjects {
         let mut forms = tool_texts(tool);
         forms.push(format!("{} {}", tool.name, tool.arguments));
+        forms.extend(command_line(tool));
         Subjects {
             subject: tool.subject,
             forms: forms
@@ -96,10 +97,8 @@ impl Subjects {
     }
 
     fn fitted(&self, pattern: &Pattern, how: Match) -> Option<String> {
-        if self.subject == Subject::Bash && pattern.subject == Subject::Builtin {
-            // The shell is listed as a builtin, and may be forbidden as one.
-            let is_shell = pattern.glob()?.fits(&symbols("bash"), Match::Loosely);
-            return is_shell.then(|| "bash".to_owned());
+        if self.subject == Subject::Bash && names_shell(pattern) {
+            return Some("bash".to_owned());
         }
         let glob = pattern
             .glob()
@@ -115,12 +114,23 @@ impl Subjects {
 
 /// Whether a pattern is about the shell at all.
 pub(super) fn forbids_shell(pattern: &Pattern) -> bool {
-    let is_shell = |glob: &Glob| glob.fits(&symbols("bash"), Match::Loosely);
     match pattern.subject {
         Subject::Bash | Subject::Any => true,
-        Subject::Builtin => pattern.glob().is_some_and(is_shell),
+        Subject::Builtin => names_shell(pattern),
         Subject::Cli | Subject::Mcp => false,
     }
+}
+
+/// Whether a pattern means the shell as a tool: it is listed as a builtin, and may be forbidden as one.
+/// A `*:` that names it otherwise than by its very name is about commands.
+fn names_shell(pattern: &Pattern) -> bool {
+    let is_shell = |glob: &&Glob| glob.fits(&symbols("bash"), Match::Loosely);
+    let named = pattern.glob().filter(is_shell);
+    named.is_some_and(|glob| match pattern.subject {
+        Subject::Builtin => true,
+        Subject::Any => glob.is_exact(),
+        Subject::Bash | Subject::Cli | Subject::Mcp => false,
+    })
 }
 
 impl Form {
@@ -202,6 +212,22 @@ pub(super) fn tool_texts(tool: &ToolUse<'_>) -> Vec<String> {
         texts.push(format!("{name}:{value}"));
     }
     texts
+}
+
+/// A call of a program as a person would type it: its name and its arguments.
+fn command_line(tool: &ToolUse<'_>) -> Option<String> {
+    let arguments = serde_json::from_str::<serde_json::Value>(tool.arguments).ok();
+    let arguments = arguments.filter(|_| tool.subject == Subject::Cli)?;
+    let args = arguments.get("args")?;
+    let words: Vec<&str> = match args {
+        serde_json::Value::String(words) => vec![words],
+        _ => args
+            .as_array()?
+            .iter()
+            .filter_map(|word| word.as_str())
+            .collect(),
+    };
+    Some(format!("{} {}", tool.name, words.join(" ")))
 }
 
 fn add_command(command: &Command, depth: usize, forms: &mut Vec<Form>) {

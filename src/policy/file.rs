@@ -188,9 +188,9 @@ impl Checked {
                 patterns: told.patterns.map(patterns),
                 deliveries: told.deliveries,
             }),
-            warnings: Vec::new(),
+            remarks: Vec::new(),
         };
-        tier.warnings = check::idle(&tier);
+        tier.remarks = check::idle(&tier);
         tier
     }
 }

@@ -136,6 +136,15 @@ impl Glob {
         self.0.iter().map_while(letter).collect()
     }
 
+    /// The name of the tool that it is about, if it is about one alone: what stands before its first
+    /// `:` or blank.
+    pub fn tool_name(&self) -> Option<String> {
+        let start = self.literal_start();
+        let is_whole = self.is_exact() || start.contains([':', ' ']);
+        let name = start.split([':', ' ']).next().unwrap_or_default();
+        (is_whole && !name.is_empty()).then(|| name.to_owned())
+    }
+
     /// Whether it fits all of `subject`.
     pub fn fits(&self, subject: &[Symbol], how: Match) -> bool {
         self.find(subject, how, Extent::Whole).is_some()
@@ -169,6 +178,27 @@ impl Glob {
             }
         }
         follower.is_done().then_some(subject.len())
+    }
+
+    /// What it says behind its first characters: `rm *` of `bash:rm *` behind five.
+    pub fn behind(&self, count: usize) -> String {
+        let written = |token: &Token| match token {
+            Token::Letter(letter) => *letter,
+            Token::Gap => ' ',
+            Token::One => '?',
+            Token::Any => '*',
+        };
+        self.0.iter().skip(count).map(written).collect()
+    }
+
+    /// What it fits, as something that another glob is compared with.
+    pub fn symbols(&self) -> Vec<Symbol> {
+        let symbol = |token: &Token| match token {
+            Token::Letter(letter) => Symbol::Letter(*letter),
+            Token::Gap => Symbol::Border,
+            Token::One | Token::Any => Symbol::Unknown,
+        };
+        self.0.iter().map(symbol).collect()
     }
 
     /// How many symbols it fits at the least.

@@ -19,6 +19,11 @@ use super::shell::{self, Command, Script};
 /// The builtin that reads what an agent was given to be read, and does nothing else: a test compares its
 /// actions.
 const SKILL_READER: &str = "skill";
+/// Why a rule of an agent's own does not count.
+const CAPPED: &str = "the workspace's policy has an `allow`, and that does not reach so far";
+/// Why a rule does not allow a tool that was found.
+const NOT_BY_NAME: &str = "nobody declared the tool, and only its exact name in the workspace's policy \
+     or in what you allowed for good allows it";
 
 /// What becomes of something. From the mildest to the strictest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -237,8 +242,17 @@ fn judge_tool(rules: &Rules, tool: &ToolUse<'_>) -> Part {
         None if tool.is_changed && rules.mode == Mode::Dangerous => {
             part(text, Ruling::Ask, Why::Changed)
         }
-        None => by_mode(rules, text, None),
+        None => Part {
+            missed: missed_of_tool(&rules.capped, tool, CAPPED),
+            ..by_mode(rules, text, None)
+        },
     }
+}
+
+/// The one of `rules` that fits a call, and why it does not count.
+fn missed_of_tool(rules: &[Pattern], tool: &ToolUse<'_>, why: &str) -> Option<(Pattern, String)> {
+    let pattern = granted::of_tool(rules, tool)?;
+    Some((pattern.clone(), why.to_owned()))
 }
 
 /// A tool that nobody declared runs unasked only by its very name.
@@ -247,8 +261,17 @@ fn judge_found(rules: &Rules, tool: &ToolUse<'_>, text: String) -> Part {
     match (granting, rules.mode) {
         (Some(_), _) if tool.is_changed => part(text, Ruling::Ask, Why::Changed),
         (Some(pattern), _) => part(text, Ruling::Allow, Why::Allowed(pattern.clone())),
-        (None, Mode::Restrict) => part(text, Ruling::Deny, Why::Found),
-        (None, Mode::Ask | Mode::Dangerous) => part(text, Ruling::Ask, Why::Found),
+        (None, mode) => {
+            let ruling = match mode {
+                Mode::Restrict => Ruling::Deny,
+                Mode::Ask | Mode::Dangerous => Ruling::Ask,
+            };
+            let missed = missed_of_tool(&rules.allow, tool, NOT_BY_NAME);
+            Part {
+                missed: missed.or_else(|| missed_of_tool(&rules.capped, tool, CAPPED)),
+                ..part(text, ruling, Why::Found)
+            }
+        }
     }
 }
 
@@ -269,12 +292,19 @@ fn judge_shell(rules: &Rules, script: Option<&str>, context: &Context<'_>) -> Ve
         parts.push(by_mode(rules, text.to_owned(), None));
     }
     let is_forbidden = |part: &Part| matches!(part.why, Why::Denied(..) | Why::PerhapsDenied(_));
-    match rules.allow.iter().find(|pattern| pattern.is_script(text)) {
+    let of_script = |rules: &[Pattern]| rules.iter().find(|one| one.is_script(text)).cloned();
+    match of_script(&rules.allow) {
         Some(pattern) if !parts.iter().any(is_forbidden) => {
-            let why = Why::Allowed(pattern.clone());
+            let why = Why::Allowed(pattern);
             vec![part(text.to_owned(), Ruling::Allow, why)]
         }
-        _ => parts,
+        _ => {
+            let capped = of_script(&rules.capped);
+            if let Some((part, pattern)) = parts.first_mut().zip(capped) {
+                part.missed.get_or_insert((pattern, CAPPED.to_owned()));
+            }
+            parts
+        }
     }
 }
 
@@ -306,7 +336,9 @@ fn judge_outside(rules: &Rules, text: &str, outside: shell::Outside) -> Part {
     }
     let why = format!("the script holds {outside}");
     let mut judged = judge_unread(rules, text, why.clone());
-    judged.missed = granted::missed_of_phrases(&rules.allow, text).map(|pattern| (pattern, why));
+    let missed = granted::missed_of_phrases(&rules.allow, text)
+        .or_else(|| granted::missed_of_phrases(&rules.capped, text));
+    judged.missed = missed.map(|pattern| (pattern, why));
     judged
 }
 
@@ -342,9 +374,23 @@ fn judge_command(rules: &Rules, script: &Script, command: &Command, context: &Co
         Grant::By(pattern) => part(text, Ruling::Allow, Why::Allowed(pattern.clone())),
         Grant::Unnoticed => part(text, Ruling::Allow, Why::Unnoticed),
         Grant::Nothing { never, missed } => Part {
-            missed,
+            missed: missed.or_else(|| missed_capped(&rules.capped, script, command, context)),
             ..by_mode(rules, text, never)
         },
+    }
+}
+
+/// The rule of the agent's own that would allow a command, and why it does not count.
+fn missed_capped(
+    capped: &[Pattern],
+    script: &Script,
+    command: &Command,
+    context: &Context<'_>,
+) -> Option<(Pattern, String)> {
+    match granted::grant(capped, script, command, context) {
+        Grant::By(pattern) => Some((pattern.clone(), CAPPED.to_owned())),
+        Grant::Nothing { missed, .. } => missed,
+        Grant::Unnoticed => None,
     }
 }
 

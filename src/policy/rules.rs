@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::glob::Glob;
+use super::glob::{Glob, Match, symbols};
 use crate::base::yaml::problem::{Problem, did_you_mean};
 use crate::base::yaml::tree::{Document, NodeId};
 use crate::domain::secret::Secret;
@@ -180,6 +180,23 @@ impl Pattern {
         }
     }
 
+    /// Whether it fits whatever `other` fits; `false` where that is not certain.
+    pub fn covers(&self, other: &Pattern) -> bool {
+        let (outer, inner) = match (&self.fits, &other.fits) {
+            (Fits::Glob(outer), Fits::Glob(inner)) => (outer, inner),
+            (Fits::Script(one), Fits::Script(other)) => return one == other,
+            (Fits::Glob(_), Fits::Script(_)) | (Fits::Script(_), Fits::Glob(_)) => return false,
+        };
+        // The bare name of a tool fits all its calls.
+        let is_of_tool = || {
+            let is_tool = !matches!(other.subject, Subject::Bash | Subject::Any);
+            let name = inner.tool_name().filter(|_| is_tool);
+            name.is_some_and(|name| outer.fits(&symbols(&name), Match::Surely))
+        };
+        self.subject.covers(other.subject)
+            && (outer.fits(&inner.symbols(), Match::Surely) || is_of_tool())
+    }
+
     /// Whether it allows a script as it stands. A line's end at its end counts for nothing, because
     /// YAML's `|` adds one.
     pub fn is_script(&self, text: &str) -> bool {
@@ -200,7 +217,7 @@ impl Pattern {
     }
 }
 
-/// A pattern without a type is about all of them.
+/// A pattern without a type is about all of them; a type without a pattern is none.
 fn split(text: &str) -> Result<(Subject, Glob), &'static str> {
     if text.chars().count() > Pattern::TEXT_CHARS_MAX {
         return Err("is longer than 2,000 characters");
@@ -224,6 +241,12 @@ fn is_mistyped(text: &str) -> bool {
         .iter()
         .map(|(word, _)| *word)
         .filter(|word| word.len() > 1);
+    let is_type_alone = |word: &str| word == text.trim() && word != Subject::Bash.as_str();
+    let mut all = types.clone();
+    all.any(is_type_alone) || is_nearly_typed(text, types)
+}
+
+fn is_nearly_typed(text: &str, types: impl Iterator<Item = &'static str>) -> bool {
     text.split_once(':')
         .is_some_and(|(word, _)| did_you_mean(word.trim(), types).is_some())
 }
@@ -246,8 +269,9 @@ pub struct Tier {
     pub allow: Vec<Pattern>,
     /// Its `notify`, when it is enabled.
     pub notify: Option<Notify>,
-    /// What in it does not do what somebody may think.
-    pub warnings: Vec<Problem>,
+    /// What in it does not do what somebody may think: errors to whoever looks at the file. It is
+    /// used all the same.
+    pub remarks: Vec<Problem>,
 }
 
 /// Who is told of calls.
@@ -322,19 +346,18 @@ pub struct Rules {
     pub allow: Vec<Pattern>,
     /// Those of `allow` that may name a tool nobody declared.
     pub allow_found: Vec<Pattern>,
+    /// What an agent's own file allows and does not count, because the workspace's `allow` does not
+    /// reach so far.
+    pub capped: Vec<Pattern>,
     /// Whether builtins that only read run unasked.
     pub allows_reading_builtins: bool,
     /// Who is told, by each file.
     pub notify: Vec<Notify>,
+    /// What in the files does not do what somebody may think.
+    pub remarks: Vec<Problem>,
 }
 
 impl Tiers {
-    /// What in the files does not do what somebody may think.
-    pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
-        let tiers = [&self.workspace, &self.agent, &self.local, &self.own];
-        tiers.into_iter().flatten().flat_map(|tier| &tier.warnings)
-    }
-
     /// All of them merged.
     pub fn merged(self) -> Rules {
         let (mode, mode_place) = self.mode();
@@ -346,11 +369,14 @@ impl Tiers {
         let local = self.local.unwrap_or_default();
         let own = self.own.unwrap_or_default();
         // Within what the workspace allows, an agent's own list adds nothing.
-        let agents = match workspace.allow.is_empty() {
-            true => agent.allow,
-            false => Vec::new(),
+        let (agents, beyond) = match workspace.allow.is_empty() {
+            true => (agent.allow, Vec::new()),
+            false => (Vec::new(), agent.allow),
         };
         let allow_found = [workspace.allow, local.allow, own.allow].concat();
+        let is_beyond = |rule: &Pattern| !allow_found.iter().any(|one| one.covers(rule));
+        let capped = beyond.into_iter().filter(is_beyond).collect();
+        let remarks = [workspace.remarks, agent.remarks, local.remarks, own.remarks];
         let notify = [workspace.notify, agent.notify, local.notify, own.notify];
         Rules {
             mode,
@@ -358,9 +384,11 @@ impl Tiers {
             deny: [workspace.deny, agent.deny, local.deny, own.deny].concat(),
             allow: [allow_found.clone(), agents].concat(),
             allow_found,
+            capped,
             // What "allow always" writes beside nothing takes nothing away.
             allows_reading_builtins: is_bare && !sets_mode,
             notify: notify.into_iter().flatten().collect(),
+            remarks: remarks.concat(),
         }
     }
 

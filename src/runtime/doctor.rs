@@ -29,11 +29,14 @@ use crate::client::wire::AgentList;
 use crate::config::{self, Config, ConfigSource, DEFAULT_FILE, Overrides, SandboxMode};
 use crate::domain::spec::AgentSpec;
 use crate::domain::time::Timestamp;
+use crate::engine::long_prompt;
 use crate::llm::providers::ProviderSettings;
 use crate::runtime::offline::Files;
 use crate::runtime::programs::programs;
 use crate::runtime::providers;
+use crate::runtime::shown_agent::loaded_agents;
 use crate::runtime::trust::{self, Surveyor, Workspace};
+use crate::tools::program_tools::ProgramTools;
 use crate::tools::web;
 use crate::trust::Trust;
 
@@ -78,7 +81,9 @@ pub fn examine(origin: &ConfigSource, flags: &Overrides, token: Option<&str>) ->
     checks.extend(files::policies(&config, &agents, &trust));
     checks.extend(files::routes(&config, &agents));
     checks.extend(network::models(&agents, &settings));
-    checks.extend(rules::checks(workspace, &agents, &trust));
+    let programs = ProgramTools::new(programs(&config), workspace.clone());
+    checks.extend(rules::checks(workspace, &agents, &programs, &trust));
+    checks.extend(long_prompts(&config, loaded, &trust));
     checks.extend(not_counted(&Surveyor::new(&place, trust)));
     checks.extend(tool_checks(&config, &agents));
     checks.extend(tools::checks(&config, &agents));
@@ -233,6 +238,29 @@ fn trust_checks(trust: &Trust, problems: &[Problem]) -> Vec<Check> {
         checks.push(Check::ok(SUBJECT, message));
     }
     checks
+}
+
+/// The agents whose prompt is more than a model of theirs takes.
+fn long_prompts(config: &Config, directory: AgentDirectory, trust: &Arc<Trust>) -> Vec<Check> {
+    let agents = directory.list();
+    let Ok(made) = loaded_agents(config, Arc::new(directory), Arc::clone(trust)) else {
+        // Said by whoever uses the setting.
+        return Vec::new();
+    };
+    let found = agents.into_iter().filter_map(|spec| {
+        let subject = format!("agent {}", spec.name);
+        let hint = format!(
+            "`duragent agent show {} --prompt` names its parts",
+            spec.name
+        );
+        let found = long_prompt(&made.make(spec))?;
+        let check = match found.is_hopeless {
+            true => Check::error(subject, found.to_string()),
+            false => Check::warning(subject, found.to_string()),
+        };
+        Some(check.hint(hint))
+    });
+    found.collect()
 }
 
 /// What does not count of agents for want of trust.

@@ -16,6 +16,7 @@ use crate::engine::{EngineError, Sessions};
 use crate::http::context::{BrokenAgent, FileError, Host, Readiness, ReloadReport, Version};
 use crate::llm::settings::ProviderSettings;
 use crate::policy::Policies;
+use crate::runtime::remarks::Remarks;
 use crate::runtime::serve::warn_of_danger;
 use crate::runtime::signals::StopRequests;
 use crate::runtime::trust::Standing;
@@ -27,6 +28,7 @@ pub(super) struct Program {
     pub(super) agents: Arc<AgentDirectory>,
     pub(super) policies: Arc<Policies>,
     pub(super) standing: Standing,
+    pub(super) remarks: Arc<Remarks>,
     pub(super) sessions: Sessions,
     pub(super) stop: StopRequests,
     pub(super) workspace: PathBuf,
@@ -53,6 +55,10 @@ impl Host for Program {
         order::map(said)
     }
 
+    fn remarks(&self) -> BTreeMap<String, String> {
+        self.remarks.long_prompts()
+    }
+
     fn agent(&self, name: &str) -> Option<Arc<AgentSpec>> {
         self.agents.get(&AgentName::parse(name).ok()?)
     }
@@ -76,6 +82,7 @@ impl Host for Program {
         self.standing.forget();
         self.sessions.agents_changed();
         warn_of_danger(&self.policies);
+        self.remarks.look();
         let policies = self.policies.problems();
         let names = |names: &[AgentName]| names.iter().map(AgentName::to_string).collect();
         ReloadReport {
@@ -120,6 +127,14 @@ impl Host for Program {
             let text = format!(
                 "untrusted: {parts} parts of {} agents do not count; `duragent agent trust` shows them",
                 waiting.len()
+            );
+            readiness.warnings.push(text);
+        }
+        let long = self.remarks.long_prompts().len();
+        if long > 0 {
+            let text = format!(
+                "{long} agents have a prompt that is more than a model of theirs takes; \
+                 `duragent agent list` shows them"
             );
             readiness.warnings.push(text);
         }

@@ -88,7 +88,8 @@ impl LoadedAgents {
         })
     }
 
-    fn make(&self, spec: Arc<AgentSpec>) -> Agent {
+    /// The agent of `spec`, made anew.
+    pub(super) fn make(&self, spec: Arc<AgentSpec>) -> Agent {
         let (tools, policy) = (self.workshop.toolbox(&spec), self.policies.of(&spec));
         policy.set_pins(spec.tools_folder(), tools.pins());
         Agent {

@@ -13,11 +13,11 @@ use crate::domain::providers::Described;
 use crate::domain::spec::{Provider, ToolRef};
 use crate::domain::trust::Kind;
 use crate::policy::check;
-use crate::policy::judge::{self, Call, Context, Part, ToolUse, Why};
+use crate::policy::judge::{self, Call, Context, Judgement, Part, Ruling, ToolUse, Why};
 use crate::policy::{Files, POLICY_FILE, Rules, Subject};
 use crate::runtime::trust::{self, Surveyor, Workspace};
 use crate::tools;
-use crate::trust::Trust;
+use crate::trust::{Grants, Trust};
 
 /// A call that an agent might make.
 #[derive(Debug, Clone, Copy)]
@@ -135,6 +135,7 @@ pub fn explain(question: &Question<'_>) -> Result<Explained, QuestionError> {
         .read(&environment, &trust)
         .map_err(QuestionError::Policy)?
         .merged();
+    let trusted = files.read(&environment, &trust.with_grants(Grants::All));
     let (name, arguments) = what.split_once(' ').unwrap_or((what, ""));
     let call = match subject {
         Subject::Bash => Call::Shell(Some(what)),
@@ -157,7 +158,25 @@ pub fn explain(question: &Question<'_>) -> Result<Explained, QuestionError> {
         work: Some(&work),
         is_variable: &|name| std::env::var_os(name).is_some(),
     };
-    Ok(explained(&rules, &call, &context))
+    let mut judgement = judge::judge_in(&rules, &call, &context);
+    if let Ok(trusted) = trusted {
+        let trusted = judge::judge_in(&trusted.merged(), &call, &context);
+        note_waiting(&mut judgement, &trusted, question.agent);
+    }
+    Ok(explained(&rules, &judgement))
+}
+
+/// Notes of each part the rule that would allow it if its owner trusted the agent with it.
+fn note_waiting(judgement: &mut Judgement, trusted: &Judgement, agent: &AgentName) {
+    for (part, trusted) in judgement.parts.iter_mut().zip(&trusted.parts) {
+        let is_the_same = part.text == trusted.text && part.ruling != Ruling::Allow;
+        if let Why::Allowed(pattern) = &trusted.why
+            && is_the_same
+        {
+            let why = format!("it waits for trust: `duragent agent trust {agent}`");
+            part.missed = Some((pattern.clone(), why));
+        }
+    }
 }
 
 /// Whether a tool of the agent runs something else than what its owner trusts it with.
@@ -176,8 +195,7 @@ fn is_declared(tools: &[ToolRef], wanted: &str) -> bool {
     })
 }
 
-fn explained(rules: &Rules, call: &Call<'_>, context: &Context<'_>) -> Explained {
-    let judgement = judge::judge_in(rules, call, context);
+fn explained(rules: &Rules, judgement: &Judgement) -> Explained {
     let parts = judgement.parts.iter();
     let mut deciding = judgement.parts.iter().filter_map(|part| part.why.pattern());
     let obeys = deciding.any(check::obeys_folder);

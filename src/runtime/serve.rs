@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -40,6 +40,7 @@ use crate::runtime::logging;
 use crate::runtime::options::{self, Resume, ServeOptions};
 use crate::runtime::programs;
 use crate::runtime::providers;
+use crate::runtime::remarks::Remarks;
 use crate::runtime::rest::Rest;
 use crate::runtime::secrets;
 use crate::runtime::service_manager::ServiceManager;
@@ -52,6 +53,7 @@ use crate::runtime::watchdog::Watchdog;
 use crate::runtime::workspace::{self, Starter};
 use crate::store::file::FileStore;
 use crate::store::lock;
+use crate::tools::program_tools::ProgramTools;
 use crate::tools::programs::Programs;
 use crate::trust::Trust;
 
@@ -210,6 +212,7 @@ struct Means {
 /// What decides and what it works with: the program without its surface.
 struct Core {
     standing: Standing,
+    remarks: Arc<Remarks>,
     agents: Arc<AgentDirectory>,
     policies: Arc<Policies>,
     store: Arc<FileStore>,
@@ -241,13 +244,24 @@ impl Core {
             .context("cannot make the key of the tickets")?;
         let tool_parts = ToolParts::new(config, fs, Arc::clone(&store) as Arc<_>)?;
         let programs = Arc::clone(&tool_parts.programs);
+        let program_tools = ProgramTools::new(Arc::clone(&programs), config.workspace.clone());
         programs::say_sandbox(&programs);
         if let Some(origin) = tool_parts.web.unencrypted() {
             log::warn!("BRAVE_API_KEY goes to {origin} unencrypted, as BRAVE_BASE_URL says");
         }
+        let loaded = LoadedAgents::new(Arc::clone(&agents), Arc::clone(&policies), tool_parts);
+        let remarks = Arc::new(Remarks {
+            directory: Arc::clone(&agents),
+            agents: Arc::clone(&loaded),
+            policies: Arc::clone(&policies),
+            programs: program_tools,
+            workspace: config.workspace.clone(),
+            trust: Arc::clone(&trust),
+            long_prompts: Mutex::default(),
+        });
         let sessions = Sessions::start(Parts {
             store: Arc::clone(&store) as Arc<_>,
-            agents: LoadedAgents::new(Arc::clone(&agents), Arc::clone(&policies), tool_parts),
+            agents: loaded,
             models: Arc::new(Providers::new(settings.clone())),
             clock: Arc::new(SystemClock),
             redactor,
@@ -262,6 +276,7 @@ impl Core {
         sessions.distrust(arrivals.strangers().iter().cloned());
         Ok(Core {
             standing: Standing::new(Surveyor::new(&Workspace::of(config), trust)),
+            remarks,
             agents,
             policies,
             store,
@@ -285,6 +300,7 @@ impl Core {
             agents: Arc::clone(&self.agents),
             policies: Arc::clone(&self.policies),
             standing: self.standing.clone(),
+            remarks: Arc::clone(&self.remarks),
             sessions: self.sessions.clone(),
             stop: stop_requests,
             workspace: config.workspace.clone(),
@@ -530,6 +546,7 @@ fn start_scan(
         sessions,
         agents,
         arrivals,
+        remarks,
         ..
     } = core;
     thread::spawn("scan", STACK_WORK, move || {
@@ -543,6 +560,7 @@ fn start_scan(
             Ok(unfinished) => log::info!("{unfinished} unfinished turns found"),
             Err(error) => log::error!("unfinished turns are not found: {error}"),
         }
+        remarks.look();
         let mut limited = agents.list();
         limited.retain(|agent| agent.limits != LimitsSpec::default());
         sessions.read_spending(limited.iter().map(|agent| agent.name.as_str()));

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::agents::AgentDirectory;
 use crate::base::fs::RealFs;
 use crate::client::wire::{AgentInfo, AgentList, BrokenAgent};
 use crate::config::Config;
@@ -19,16 +20,20 @@ use crate::policy::Policies;
 use crate::runtime::loaded::LoadedAgents;
 use crate::runtime::options::{self, ServeOptions};
 use crate::runtime::providers;
+use crate::runtime::remarks;
 use crate::runtime::serve::read_agents;
 use crate::runtime::tool_parts::ToolParts;
 use crate::runtime::trust::{self, Surveyor, Workspace};
 use crate::store::file::FileStore;
+use crate::trust::Trust;
 
 /// The agents as their files describe them now, for when no server can be asked.
 pub fn list(config: &Config) -> AgentList {
     let place = Workspace::of(config);
     let (trust, _) = trust::of_workspace(&place);
     let directory = read_agents(config, &trust);
+    let directory = Arc::new(directory);
+    let made = loaded_agents(config, Arc::clone(&directory), Arc::clone(&trust)).ok();
     let surveyor = Surveyor::new(&place, trust);
     let agents = directory.list();
     let agents = agents.iter().map(|agent| AgentInfo {
@@ -37,6 +42,10 @@ pub fn list(config: &Config) -> AgentList {
         version: agent.version.clone(),
         missing_key: None,
         not_counted: surveyor.agent(&agent.home).said(),
+        remarks: made
+            .iter()
+            .filter_map(|made| remarks::long_prompt(&made.make(Arc::clone(agent))))
+            .collect(),
     });
     let broken = directory.broken().into_iter().map(|one| BrokenAgent {
         name: one.name,
@@ -46,6 +55,24 @@ pub fn list(config: &Config) -> AgentList {
         agents: agents.collect(),
         broken: broken.collect(),
     }
+}
+
+/// The agents of a directory with their tools and policies, as a server would have them.
+///
+/// Errors: a setting that cannot be used.
+pub(super) fn loaded_agents(
+    config: &Config,
+    directory: Arc<AgentDirectory>,
+    trust: Arc<Trust>,
+) -> anyhow::Result<Arc<LoadedAgents>> {
+    let store = FileStore::with_sessions_in(
+        Arc::new(RealFs),
+        &config.workspace,
+        config.sessions_dir.clone(),
+    );
+    let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None), trust);
+    let parts = ToolParts::new(config, Arc::new(RealFs), Arc::new(store))?;
+    Ok(LoadedAgents::new(directory, Arc::new(policies), parts))
 }
 
 /// What a model is sent before the conversation.
@@ -106,14 +133,7 @@ impl ShownAgent {
             one.file.starts_with(&home) || !one.file.starts_with(&config.agents_dir)
         });
         let problems = problems.map(ToString::to_string).collect();
-        let store = FileStore::with_sessions_in(
-            Arc::new(RealFs),
-            &config.workspace,
-            config.sessions_dir.clone(),
-        );
-        let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None), trust);
-        let parts = ToolParts::new(&config, Arc::new(RealFs), Arc::new(store))?;
-        let agent = LoadedAgents::new(directory, Arc::new(policies), parts).get(name);
+        let agent = loaded_agents(&config, directory, trust)?.get(name);
         let settings = providers::settings(&config, |_| None).0;
         let shown = agent.map(|agent| ShownAgent {
             dialect: settings.dialect(&agent.spec.model.main.provider),

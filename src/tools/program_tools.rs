@@ -46,6 +46,19 @@ impl ProgramTools {
             .fold(Toolbox::default(), Toolbox::with)
     }
 
+    /// The names of an agent's programs, declared or found, by which rules know them.
+    pub fn names(&self, spec: &AgentSpec) -> Vec<String> {
+        let declared = spec.tools.iter().filter_map(|tool| match tool {
+            ToolRef::Cli { name, .. } => Some(name.clone()),
+            ToolRef::Builtin { .. } | ToolRef::Mcp { .. } => None,
+        });
+        let own = found::look(&spec.home.join(found::TOOLS), Some(&spec.home)).0;
+        let shared = self.workspace.as_deref().map(|it| it.join(found::TOOLS));
+        let shared = shared.map_or_else(Vec::new, |folder| found::look(&folder, None).0);
+        let found = own.into_iter().chain(shared).map(|tool| tool.name);
+        declared.chain(found).collect()
+    }
+
     /// What is wrong with the programs of an agent's tools, a line each.
     pub fn problems(&self, spec: &AgentSpec) -> Vec<String> {
         let declared = spec.tools.iter().filter_map(|tool| match tool {

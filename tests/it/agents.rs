@@ -367,6 +367,51 @@ fn what_has_no_effect_yet_is_said() {
 }
 
 #[test]
+fn max_tokens_is_another_name_of_max_output_tokens() {
+    let agents = Agents::new();
+    for (keys, expected) in [
+        ("max_tokens: 9", Ok(Some(9))),
+        ("max_tokens: 9\n    max_output_tokens: 9", Ok(Some(9))),
+        ("max_output_tokens: 8", Ok(Some(8))),
+        (
+            "max_tokens: 9\n    max_output_tokens: 8",
+            Err(
+                "agent.yaml:9:17: `spec.model.max_tokens` is another name of `max_output_tokens`, which is 8",
+            ),
+        ),
+        (
+            "max_tokens: 0",
+            Err("agent.yaml:9:17: `spec.model.max_tokens` must be at least 1, not 0"),
+        ),
+    ] {
+        agents.write_echo("a", &format!("    {keys}\n"));
+        let problems = agents.problems();
+        match expected {
+            Ok(tokens) => {
+                assert_eq!(problems, Vec::<String>::new());
+                let spec = agents.load().get(&name("a")).unwrap();
+                assert_eq!(spec.model.max_output_tokens, tokens, "{keys}");
+            }
+            Err(expected) => assert_eq!(problems, [expected]),
+        }
+    }
+}
+
+#[test]
+fn keys_of_access_that_mean_nothing_yet_keep_no_agent_from_loading() {
+    let agents = Agents::new();
+    agents.write_echo(
+        "a",
+        "  access: {requester_approves: true, groups: {bots: allow}}\n",
+    );
+    let directory = agents.load();
+    assert_eq!(names(&directory.list()), ["a"]);
+    assert!(directory.problems().iter().all(|one| !one.is_error()));
+    agents.write_echo("a", "  access: {groups: {bots: alow}}\n");
+    assert_eq!(names(&agents.load().list()), Vec::<&str>::new());
+}
+
+#[test]
 fn every_mistake_is_told_with_its_place() {
     let agents = Agents::new();
     agents.write("a", "binary.md", b"ok\n\xff");

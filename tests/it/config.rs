@@ -242,7 +242,7 @@ fn every_key_ends_up_in_the_configuration() {
                         command: "irc-gateway".into(),
                         args: Vec::new(),
                         env: BTreeMap::new(),
-                        restart: Restart::Always,
+                        restart: Restart::OnFailure,
                     },
                 ],
             },
@@ -597,11 +597,11 @@ fn every_mistake_is_told_with_its_place() {
             ],
         ),
         (
-            "gateways:\n  external:\n  - {name: telegram, command: x}\n  - {name: y, command: z, restart: onfailure}",
+            "gateways:\n  telegram: {bot_token: x}\n  external:\n  - {name: telegram, command: x}\n  - {name: y, command: z, restart: onfailure}",
             vec![
                 "duragent.yaml:2:3: `gateways` has no effect yet",
-                "duragent.yaml:3:12: `gateways.external[0].name` is `telegram`, which another gateway is called",
-                "duragent.yaml:4:36: `gateways.external[1].restart` must be one of `always`, `on_failure`, `never`, not `onfailure`; did you mean `on_failure`?",
+                "duragent.yaml:4:12: `gateways.external[0].name` is `telegram`, like another gateway that is on",
+                "duragent.yaml:5:36: `gateways.external[1].restart` must be one of `always`, `on_failure`, `never`, not `onfailure`; did you mean `on_failure`?",
             ],
         ),
         (
@@ -610,7 +610,6 @@ fn every_mistake_is_told_with_its_place() {
                 "duragent.yaml:2:3: `routes` has no effect yet",
                 "duragent.yaml:2:23: `routes[0].match.chat_type` must be one of `dm`, `group`, `channel`, not `dn`; did you mean `dm`?",
                 "duragent.yaml:2:35: `routes[0].agent` must be the name of an agent",
-                "duragent.yaml:3:3: `routes[1].match` is missing",
             ],
         ),
         (
@@ -672,6 +671,71 @@ fn an_unknown_key_is_an_error_only_where_it_guards_something_or_when_asked() {
 fn a_disabled_telegram_needs_no_token() {
     let folder = Folder::with("gateways: {telegram: {enabled: false}}");
     assert_eq!(folder.load().unwrap().config.gateways, Gateways::default());
+}
+
+#[test]
+fn what_is_known_and_not_read_keeps_no_server_from_starting() {
+    let folder = Folder::with(
+        "sessions: {compaction: {mode: summarize}}\n\
+         gateways:\n  telegram: {enabled: false, bot_token: x}\n  discord: {bot_token: x}\n  \
+         transcribe: whisper\n  external:\n  - {name: telegram, command: x}\n  \
+         - {name: telegram, command: y, enabled: false}\n\
+         routes: [{agent: ada}, {match: , agent: bob}]\n\
+         compaction: off\n",
+    );
+    let config = folder.load().unwrap().config;
+    let external: Vec<_> = config
+        .gateways
+        .external
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
+    assert_eq!(
+        (config.gateways.telegram, external),
+        (None, vec!["telegram"])
+    );
+    assert_eq!(config.gateways.external[0].restart, Restart::OnFailure);
+    let routes: Vec<_> = config
+        .routes
+        .iter()
+        .map(|one| one.conditions.len())
+        .collect();
+    assert_eq!(routes, [0, 0]);
+    let said = [
+        "duragent.yaml:1:24: `sessions.compaction` has no effect yet",
+        "duragent.yaml:3:3: `gateways` has no effect yet",
+        "duragent.yaml:4:12: `gateways.discord` is not read: Discord is an external gateway here, whose program `gateways.external` names",
+        "duragent.yaml:5:15: `gateways.transcribe` has no effect yet",
+        "duragent.yaml:9:9: `routes` has no effect yet",
+        "duragent.yaml:10:13: `compaction` has no effect yet",
+    ];
+    assert_eq!(folder.said(), said);
+    let problems = validate(&folder.file(), &environment);
+    assert!(!problems.iter().any(|one| one.is_error()), "{problems:?}");
+}
+
+#[test]
+fn two_gateways_that_are_on_have_two_names() {
+    let list = "external: [{name: telegram, command: a}, {name: telegram, command: b}]";
+    for (text, loads) in [
+        (
+            "telegram: {bot_token: x}, external: [{name: telegram, command: a}]",
+            false,
+        ),
+        (
+            "telegram: {bot_token: x}, external: [{name: irc, command: a}]",
+            true,
+        ),
+        ("telegram: , external: [{name: telegram, command: a}]", true),
+        (list, false),
+        (
+            &list.replace("command: b", "command: b, enabled: false"),
+            true,
+        ),
+    ] {
+        let folder = Folder::with(&format!("gateways: {{{text}}}\n"));
+        assert_eq!(folder.load().is_ok(), loads, "{text}: {:?}", folder.said());
+    }
 }
 
 #[test]

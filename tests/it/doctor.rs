@@ -509,6 +509,21 @@ fn rules_that_do_not_do_what_they_seem_to_are_told() {
         let told = String::from_utf8(doctor(&workspace, &[], &[]).stdout).unwrap();
         assert!(told.contains(expected), "{told}");
     }
+    policy("deny: ['cli:dploy']");
+    let told = String::from_utf8(doctor(&workspace, &[], &[]).stdout).unwrap();
+    let expected = "`cli:dploy` fits nothing: there is no such program among the tools\n";
+    assert!(told.contains(expected), "{told}");
+    policy("allow: ['bash:ls *', 'bash:make *']");
+    workspace.write(
+        ".duragent/policy.yaml",
+        &format!("{head}allow: ['bash:ls *']\n"),
+    );
+    let told = String::from_utf8(doctor(&workspace, &[], &[]).stdout).unwrap();
+    let expected = "policy.yaml:3:22: `bash:make *` allows nothing: the workspace's policy has an `allow`, \
+                    and that does not reach so far; add it there, if it is meant\n";
+    assert!(told.contains(expected), "{told}");
+    assert!(!told.contains("`bash:ls *` allows nothing"), "{told}");
+    fs::remove_file(workspace.file(".duragent/policy.yaml")).unwrap();
     policy("allow: ['bash:ls *', 'bash:make *', 'bash:git status']\ndeny: ['bash:rm *']");
     let told = String::from_utf8(doctor(&workspace, &[], &[]).stdout).unwrap();
     assert!(!told.contains("policy:"), "{told}");

@@ -507,6 +507,29 @@ fn a_cancel_reaches_everyone_who_waits() {
 }
 
 #[test]
+fn a_session_that_is_deleted_at_work_leaves_no_complaint_in_the_log() {
+    let model = FakeModel::start();
+    for _ in 0..4 {
+        model.reply(text("I will ").and_stall());
+    }
+    let (_workspace, server) = model_server(&model, "");
+    for _ in 0..4 {
+        let session = server.create_session("helper");
+        let mut stream = server.stream(&session, "hi");
+        model.wait_for_stalls(1);
+        assert_eq!(server.delete(&of(&session, "")).status, 204);
+        let events = stream.rest();
+        assert!(names(&events).contains(&"cancelled"), "{events:?}");
+    }
+    server.terminate();
+    let log = server.log();
+    let complaints = log
+        .lines()
+        .filter(|line| line.contains(" warn ") || line.contains(" error "));
+    assert_eq!(complaints.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[test]
 fn who_waits_in_a_session_that_is_deleted_is_told_so() {
     let model = FakeModel::start();
     model.reply(text("I will ").and_stall());

@@ -48,4 +48,5 @@ mod tools;
 mod torture;
 mod trust;
 mod v05;
+mod validate;
 mod web;

@@ -94,8 +94,7 @@ fn a_folder_that_was_copied_runs_nothing_unasked_and_everybody_is_told() {
     workspace.write(".duragent/policy.yaml", &owners);
     for arguments in [vec!["validate", ".duragent/agents/evil"], vec!["doctor"]] {
         let (code, text) = output(&workspace, &arguments);
-        // `validate` also tells of what this version does not have.
-        assert_eq!(code == Some(0), arguments == ["doctor"], "{text}");
+        assert_eq!(code, Some(0), "{text}");
         assert!(text.contains(SAID), "{arguments:?}: {text}");
     }
     let server = Server::start(&workspace, &[]);

@@ -61,7 +61,8 @@ impl Problem {
 }
 
 /// `file:line:column: message; hint`, in one line: what a file holds is shown without the control
-/// characters that would let it write more, or steer a terminal.
+/// characters that would let it write more, or steer a terminal. The alternate form says which are
+/// warnings.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file.display())?;
@@ -69,6 +70,9 @@ impl fmt::Display for Problem {
             write!(f, "{position}:")?;
         }
         f.write_str(" ")?;
+        if f.alternate() && !self.is_error() {
+            f.write_str("warning: ")?;
+        }
         write_plainly(f, &self.message)?;
         if let Some(hint) = &self.hint {
             f.write_str("; ")?;

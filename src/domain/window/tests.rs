@@ -175,3 +175,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_prompt_is_too_long_for_a_model_that_takes_no_more_and_surely_so_for_one_far_smaller() {
+    let of = |fixed_tokens, input_tokens, model: &str| {
+        let limits = Limits {
+            fixed_tokens,
+            input_tokens,
+            ..Limits {
+                input_tokens: None,
+                ..Limits::none()
+            }
+        };
+        let found = limits.too_long(model)?;
+        Some((found.taken_tokens, found.known_by, found.is_certain))
+    };
+    for (fixed, input, model, expected) in [
+        (999, Some(1_000), "x", None),
+        (1_000, Some(1_000), "x", Some((1_000, KnownBy::File, false))),
+        (1_250, Some(1_000), "x", Some((1_000, KnownBy::File, true))),
+        // A guess is told, and never held against anybody.
+        (20_000, None, "x", None),
+        (90_000, None, "x", Some((22_938, KnownBy::Nobody, false))),
+        // 8192, of which a quarter is for the answer and a twentieth for what nobody counts.
+        (5_000, None, "gpt-4", None),
+        (6_000, None, "gpt-4", Some((5_735, KnownBy::Name, false))),
+        (10_240, None, "gpt-4", Some((5_735, KnownBy::Name, true))),
+    ] {
+        assert_eq!(
+            of(fixed, input, model),
+            expected,
+            "{fixed} {input:?} {model}"
+        );
+    }
+}

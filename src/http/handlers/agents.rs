@@ -12,7 +12,8 @@ pub(super) fn list(context: &Context) -> Answer {
     let listed = agents
         .iter()
         .map(|agent| (&**agent, host.missing_key(agent)));
-    let list = AgentList::new(listed, &not_counted, host.broken_agents());
+    let remarks = host.remarks();
+    let list = AgentList::new(listed, &not_counted, &remarks, host.broken_agents());
     Answer::json(200, &list)
 }
 

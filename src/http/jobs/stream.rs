@@ -8,6 +8,8 @@ use std::io;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::engine::{Cut, EngineError, FeedItem, Flow};
 use crate::http::context::Context;
 use crate::http::headers::EVENT_STREAM;
@@ -265,7 +267,10 @@ fn after_pull(desk: &mut Desk, audience: Audience, pulled: Result<Flow, EngineEr
         }
         // The status was sent long ago: a comment is what is left to say it with.
         Err(error) => {
-            log::warn!("a stream ends: {error}");
+            // A session may be deleted before all of it was read.
+            let is_gone = matches!(error, EngineError::SessionNotFound(_));
+            let level = if is_gone { Level::Debug } else { Level::Warn };
+            log::log!(level, "a stream ends: {error}");
             end_because(desk, &error.to_string())
         }
     }

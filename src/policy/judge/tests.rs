@@ -254,6 +254,17 @@ fn what_may_be_denied_does_not_run_unasked() {
 fn the_shell_can_be_denied_as_the_builtin_it_is() {
     let denied = rules("mode: dangerous\ndeny: ['builtin:bash']");
     check(&denied, &[("ls", "deny")]);
+    for pattern in ["bash", "*:bash"] {
+        check(
+            &rules(&format!("mode: dangerous\ndeny: ['{pattern}']")),
+            &[("ls", "deny")],
+        );
+    }
+    // About commands that begin so, as any other `*:`.
+    check(
+        &rules("mode: dangerous\ndeny: ['*:bas*']"),
+        &[("ls", "allow"), ("basename x", "deny")],
+    );
     let allowed = rules("allow: ['builtin:*']");
     check(&allowed, &[("ls", "ask")]);
 }
@@ -319,6 +330,86 @@ fn other_tools_are_judged_by_their_name_and_their_arguments() {
     ] {
         let ruling = judge(&rules, &tool(subject, name, arguments)).ruling;
         assert_eq!(ruling.as_str(), expected, "{name} {arguments}");
+    }
+}
+
+#[test]
+fn a_deny_of_a_program_fits_its_arguments_as_they_are_typed() {
+    for (pattern, arguments, expected) in [
+        ("cli:deploy prod*", r#"{"args":["prod","--now"]}"#, "deny"),
+        ("cli:deploy prod*", r#"{"args":"production"}"#, "deny"),
+        ("cli:deploy prod", r#"{"args":["prod"]}"#, "deny"),
+        ("deploy prod*", r#"{"args":["prod"]}"#, "deny"),
+        ("cli:deploy prod*", r#"{"args":["test"]}"#, "allow"),
+        ("cli:deploy", r#"{"args":["test"]}"#, "deny"),
+    ] {
+        let rules = rules(&format!("mode: dangerous\ndeny: ['{pattern}']"));
+        let ruling = judge(&rules, &tool(Subject::Cli, "deploy", arguments)).ruling;
+        assert_eq!(ruling.as_str(), expected, "{pattern} {arguments}");
+    }
+}
+
+/// The rules of an agent's policy beside the workspace's.
+fn capped(workspace: &str, agent: &str) -> Rules {
+    let head = "apiVersion: duragent/v1alpha1\nkind: Policy\n";
+    let tier = |text: &str| {
+        Some(file::parse(format!("{head}{text}"), "p.yaml".as_ref(), &|_| None).unwrap())
+    };
+    Tiers {
+        workspace: tier(workspace),
+        agent: tier(agent),
+        ..Tiers::default()
+    }
+    .merged()
+}
+
+#[test]
+fn what_the_workspace_does_not_let_an_agent_have_is_known() {
+    for (workspace, agent, is_capped) in [
+        ("bash:git *", "bash:git log *", false),
+        ("bash:git *", "bash:git status", false),
+        ("bash:git log", "bash:git *", true),
+        ("bash:git *", "bash:g*", true),
+        ("*:*", "cli:sync", false),
+        ("bash:*", "*:*", true),
+        ("builtin:web", "builtin:web:fetch:http://x/*", false),
+        ("builtin:web:fetch", "builtin:web", true),
+        ("cli:a?c", "cli:a*c", true),
+        ("cli:a*c", "cli:a?c", false),
+        ("bash:make", "bash:make", false),
+        ("bash:make", "bash:make test", true),
+        ("bash:make", "cli:make", true),
+    ] {
+        let rules = capped(
+            &format!("allow: ['{workspace}']"),
+            &format!("allow: ['{agent}']"),
+        );
+        assert_eq!(!rules.capped.is_empty(), is_capped, "{workspace} {agent}");
+    }
+    assert!(
+        capped("deny: ['bash:rm *']", "allow: ['bash:ls']")
+            .capped
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_rule_that_the_workspace_caps_is_named_with_the_reason() {
+    let rules = capped(
+        "allow: ['bash:ls']",
+        "allow: ['bash:make *', 'builtin:web', 'exact: x', {exact: \"a > b\"}]",
+    );
+    for (call, pattern) in [
+        (Call::Shell(Some("ls; make all")), "bash:make *"),
+        (Call::Shell(Some("a > b")), "exact: a > b"),
+        (tool(Subject::Builtin, "web", "{}"), "builtin:web"),
+    ] {
+        let judged = judge(&rules, &call);
+        assert_eq!(judged.ruling, Ruling::Ask);
+        let missed = judged.parts.iter().find_map(|part| part.missed.as_ref());
+        let (found, why) = missed.unwrap_or_else(|| panic!("{call:?}"));
+        assert_eq!(found.text, pattern);
+        assert_eq!(why, CAPPED);
     }
 }
 

@@ -8,12 +8,22 @@ use std::sync::Arc;
 use super::check::{Check, environment};
 use crate::domain::spec::AgentSpec;
 use crate::policy::{Files, POLICY_FILE, check};
+use crate::runtime::remarks;
+use crate::tools::program_tools::ProgramTools;
 use crate::trust::Trust;
 
-/// The rules that forbid much, and those that together allow any code. What stands in the
-/// workspace's policy is told once.
-pub(super) fn checks(workspace: &Path, agents: &[Arc<AgentSpec>], trust: &Trust) -> Vec<Check> {
-    let mut checks: Vec<Check> = Vec::new();
+/// The rules that no call fits, or that another policy does not let count; those that forbid much, and
+/// those that together allow any code. What stands in the workspace's policy is told once.
+pub(super) fn checks(
+    workspace: &Path,
+    agents: &[Arc<AgentSpec>],
+    programs: &ProgramTools,
+    trust: &Trust,
+) -> Vec<Check> {
+    let idle = remarks::of_rules(workspace, agents, programs, trust).into_iter();
+    let mut checks: Vec<Check> = idle
+        .map(|problem| Check::of_problem("policy", &problem))
+        .collect();
     for agent in agents {
         let files = Files::of(&workspace.join(POLICY_FILE), &agent.home);
         for check in checks_of(&files, agent, trust) {

@@ -134,7 +134,10 @@ fn sync(fs: &dyn Fs, folder: &Folder, is_name_new: &AtomicBool) -> Result<(), St
     file.sync_data().doing("sync", &path)?;
     if is_name_new.load(Ordering::Acquire) {
         let folder = folder.path();
-        fs.sync_dir(folder).doing("sync", folder)?;
+        match fs.sync_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.doing("sync", folder)?,
+        }
         is_name_new.store(false, Ordering::Release);
     }
     Ok(())

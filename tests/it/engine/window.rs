@@ -292,6 +292,44 @@ fn what_is_too_long_twice_fails_the_turn_and_says_what_may_help() {
 }
 
 #[test]
+fn a_prompt_that_no_model_takes_is_told_before_anybody_is_asked() {
+    let world = world(|spec| {
+        spec.prompts.system_prompt = Some("word ".repeat(4_000));
+        spec.model.max_input_tokens = Some(1_000);
+    });
+    let id = world.session();
+    let items = read_all(&mut world.say(&id, "hello"));
+    let Some(FeedEvent::Error { code, message }) = items.last().map(|item| &item.event) else {
+        panic!("{items:?}");
+    };
+    assert_eq!(code, "context_overflow");
+    assert!(
+        message.contains("takes 1000, as `max_input_tokens` says"),
+        "{message}"
+    );
+    assert_eq!(world.model.request_count(), 0);
+}
+
+#[test]
+fn a_prompt_that_may_fit_is_tried_and_a_refusal_names_it() {
+    let world = world(|spec| {
+        spec.prompts.system_prompt = Some("word ".repeat(4_000));
+        spec.model.max_input_tokens = Some(4_900);
+    });
+    let id = world.session();
+    world.model.reply(error(400, TOO_LONG));
+    let items = read_all(&mut world.say(&id, "hello"));
+    let Some(FeedEvent::Error { message, .. }) = items.last().map(|item| &item.event) else {
+        panic!("{items:?}");
+    };
+    assert!(
+        message.contains("its prompt and its tools are about 50"),
+        "{message}"
+    );
+    assert_eq!(world.model.request_count(), 1);
+}
+
+#[test]
 fn what_a_model_takes_bounds_the_prompt_whatever_the_agent_wants_to_keep() {
     let world = world(|spec| {
         spec.session.max_history_tokens = 0;

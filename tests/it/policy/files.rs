@@ -543,6 +543,46 @@ fn a_rule_that_can_never_fit_is_an_error_to_who_looks_and_none_to_who_runs() {
             "never fits: `web` has no action `ftch`; did you mean `fetch`?",
         ),
         ("deny: ['bash:']", "never fits: it is empty"),
+        (
+            "deny: ['builtin:web:ftch*']",
+            "never fits: `web` has no action `ftch`; did you mean `fetch`?",
+        ),
+        (
+            "deny: ['builtin:memory:forget:*']",
+            "never fits: `memory` has no action `forget`",
+        ),
+        (
+            "deny: ['web:ftch']",
+            "`web:ftch` never fits: `web` has no action `ftch`; did you mean `fetch`?",
+        ),
+        (
+            "deny: ['builtin:bash:rm *']",
+            "never fits: `bash` has no action `rm`; a command is `bash:rm *`",
+        ),
+        (
+            "deny: ['builtin:bash?']",
+            "never fits: no tool is called so",
+        ),
+        (
+            "deny: ['builtin:web?']",
+            "never fits: no tool is called so; did you mean `web`?",
+        ),
+        (
+            "deny: ['builtin:reload_tools:*']",
+            "never fits: `reload_tools` has no actions",
+        ),
+        (
+            "allow: ['bash']",
+            "never fits: the shell is no tool that can be allowed as a whole",
+        ),
+        (
+            "allow: ['cli:deploy prod*']",
+            "never fits: no call of a program is written so",
+        ),
+        (
+            "notify: {patterns: ['builtin:wbe']}",
+            "never fits: there is no tool `wbe`; did you mean `web`?",
+        ),
     ] {
         place.write("agent", &format!("{text}\n"));
         let problems = duragent::runtime::validate(&place.file("agent"), None).problems;
@@ -556,12 +596,86 @@ fn a_rule_that_can_never_fit_is_an_error_to_who_looks_and_none_to_who_runs() {
     for text in [
         "deny: ['bash:sudo *', 'bash:a && b', 'builtin:bash']",
         "allow: ['bash:sudoku', 'builtin:web:fetch', 'builtin:w*', 'rm']",
+        "deny: ['bash', 'web:fetch', 'builtin:memory:*', 'builtin:web:f*', 'builtin:web:*:http://x/*']",
+        "deny: ['builtin:*fetch*', 'builtin:web \\{*', 'cli:deploy prod', 'cli:*', 'mcp:a:b', 'memory:*']",
     ] {
         place.write("agent", &format!("{text}\n"));
         assert_eq!(
             duragent::runtime::validate(&place.file("agent"), None).problems,
             Vec::<String>::new()
         );
+    }
+}
+
+#[test]
+fn a_rule_for_a_tool_that_comes_later_is_a_warning() {
+    let place = Place::new();
+    for pattern in ["builtin:schedule", "builtin:sched*", "builtin:agent:run:x"] {
+        place.write("agent", &format!("deny: ['{pattern}']\n"));
+        let found = duragent::runtime::validate(&place.file("agent"), None);
+        assert_eq!((found.errors, found.problems.len()), (0, 1), "{pattern}");
+    }
+    place.write("agent", "deny: ['builtin:schedule:*']\n");
+    let found = duragent::runtime::validate(&place.file("agent"), None);
+    let expected = "warning: `builtin:schedule:*` never fits: there is no tool `schedule` yet";
+    assert!(
+        found.problems[0].ends_with(expected),
+        "{:?}",
+        found.problems
+    );
+}
+
+#[test]
+fn a_word_that_is_no_type_is_told() {
+    let place = Place::new();
+    for (text, is_told) in [
+        ("deny: ['shell:rm *']", true),
+        ("allow: ['tool:web']", true),
+        ("deny: ['*:shell:rm']", false),
+        (
+            "deny: ['https://x*', 'web:fetch', 'memory:*', 'rm', 'a b:c', 'bash:x:y']",
+            false,
+        ),
+    ] {
+        place.write("agent", &format!("{text}\n"));
+        let found = duragent::runtime::validate(&place.file("agent"), None);
+        assert_eq!(found.errors, 0, "{:?}", found.problems);
+        let told = found
+            .problems
+            .iter()
+            .any(|one| one.contains("is no type; types are"));
+        assert_eq!(told, is_told, "{text}: {:?}", found.problems);
+    }
+}
+
+#[test]
+fn a_type_without_a_pattern_is_none_and_refuses_everything() {
+    for text in ["deny: [builtin]", "deny: [cli]", "allow: ['mcp ']"] {
+        let place = Place::new();
+        place.write("agent", &format!("{text}\n"));
+        assert_eq!(bash(&place.policy(), "ls"), "deny", "{text}");
+        let told = place.policies.problems()[0].to_string();
+        assert!(told.contains("must begin with `bash:`"), "{told}");
+    }
+}
+
+#[test]
+fn rules_of_a_stranger_are_looked_at_in_no_time() {
+    let place = Place::new();
+    let starry = format!("*:{}b", "*a".repeat(120));
+    for rule in [
+        "builtin:none",
+        &format!("builtin:{}", &starry[2..]),
+        &starry,
+    ] {
+        let list = serde_json::to_string(&vec![rule; 1_000]).unwrap();
+        place.write("agent", &format!("deny: {list}\n"));
+        let before = computed_ns();
+        let found = duragent::runtime::validate(&place.file("agent"), None);
+        let computed = computed_ns() - before;
+        assert!(found.errors <= 50, "{}", found.errors);
+        // An unoptimised build, on a machine that does other things.
+        assert!(computed < 3_000_000_000, "{rule}: {computed} ns");
     }
 }
 

@@ -552,6 +552,40 @@ fn the_command_line_says_which_rule_does_not_count_and_what_two_allow_together()
 }
 
 #[test]
+fn the_command_line_says_which_rule_the_workspace_or_trust_holds_back() {
+    let workspace = Workspace::of_strangers();
+    workspace.echo_agent("helper");
+    let policy = ".duragent/agents/helper/policy.yaml";
+    workspace.write(policy, &format!("{HEAD}allow: ['bash:make *']\n"));
+    let ask = || out(&test(workspace.path(), &["-a", "helper", "bash:make all"]));
+    let missed = |why: &str| {
+        let file = workspace.file(policy);
+        format!("`bash:make *` ({}:3) does not count: {why}", file.display())
+    };
+    let told = ask();
+    let waits = missed("it waits for trust: `duragent agent trust helper`");
+    assert!(told.starts_with("ask\n") && told.contains(&waits), "{told}");
+    workspace.trust("helper");
+    assert!(ask().starts_with("allow\n"), "{}", ask());
+    // One with denies alone takes nothing away, one with an `allow` does.
+    workspace.write(
+        ".duragent/policy.yaml",
+        &format!("{HEAD}deny: ['bash:rm *']\n"),
+    );
+    assert!(ask().starts_with("allow\n"), "{}", ask());
+    workspace.write(
+        ".duragent/policy.yaml",
+        &format!("{HEAD}allow: ['bash:ls']\n"),
+    );
+    let told = ask();
+    let capped = missed("the workspace's policy has an `allow`, and that does not reach so far");
+    assert!(
+        told.starts_with("ask\n") && told.contains(&capped),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_refusal_tells_the_model_pattern_file_line_and_part() {
     let place = Place::new();
     place.write("agent", "deny:\n  - bash:rm\n");

@@ -88,6 +88,10 @@ impl Drop for LocalApi {
 struct NoHost;
 
 impl Host for NoHost {
+    fn remarks(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
     fn not_counted(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }

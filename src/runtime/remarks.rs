@@ -1,0 +1,146 @@
+//! What of agents does not do what their authors may think: rules that nothing fits or reaches, prompts
+//! that are more than a model takes.
+//!
+//! Looked for beside the work: by `scan` at the start, when the files are read again, and by those
+//! who only look.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::agents::{AGENT_FILE, AgentDirectory};
+use crate::base::lock::lock;
+use crate::base::order;
+use crate::base::yaml::problem::{Level, Problem};
+use crate::config::Config;
+use crate::domain::spec::AgentSpec;
+use crate::engine::{self, Agent, Agents as _};
+use crate::policy::{Files, POLICY_FILE, Policies, check};
+use crate::runtime::loaded::LoadedAgents;
+use crate::runtime::programs::programs;
+use crate::runtime::serve::read_agents;
+use crate::runtime::shown_agent::loaded_agents;
+use crate::tools::program_tools::ProgramTools;
+use crate::trust::Trust;
+
+/// Of the agents of a server, as of the last time that they were read.
+pub(super) struct Remarks {
+    /// Where they are read from.
+    pub(super) directory: Arc<AgentDirectory>,
+    /// They, with their tools.
+    pub(super) agents: Arc<LoadedAgents>,
+    /// What they may do.
+    pub(super) policies: Arc<Policies>,
+    /// What tools they have that rules may name.
+    pub(super) programs: ProgramTools,
+    /// The workspace's folder.
+    pub(super) workspace: PathBuf,
+    /// What counts of their rules.
+    pub(super) trust: Arc<Trust>,
+    /// What was found too long, by agent.
+    pub(super) long_prompts: Mutex<BTreeMap<String, String>>,
+}
+
+impl Remarks {
+    /// Looks anew, and tells the log.
+    pub(super) fn look(&self) {
+        let agents = self.directory.list();
+        let of_rules = of_rules(&self.workspace, &agents, &self.programs, &self.trust);
+        for problem in self.policies.remarks().iter().chain(&of_rules) {
+            log::warn!("{problem}");
+        }
+        let long = order::map(agents.iter().filter_map(|spec| {
+            let agent = self.agents.get(spec.name.as_str())?;
+            Some((spec.name.to_string(), long_prompt(&agent)?))
+        }));
+        for (agent, said) in &long {
+            log::warn!("agent {agent}: {said}");
+        }
+        *lock(&self.long_prompts) = long;
+    }
+
+    /// What was found too long, by agent. Nobody waits for the first look.
+    pub(super) fn long_prompts(&self) -> BTreeMap<String, String> {
+        lock(&self.long_prompts).clone()
+    }
+}
+
+impl fmt::Debug for Remarks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remarks").finish_non_exhaustive()
+    }
+}
+
+/// What is said of an agent whose prompt is too long, to those who may use it.
+pub(super) fn long_prompt(agent: &Agent) -> Option<String> {
+    engine::long_prompt(agent).map(|found| found.to_string())
+}
+
+/// What in the policy `file` does not do what its author may think, as far as that hangs on the agents
+/// of the workspace.
+pub(super) fn of_file(config: &Config, file: &Path, trust: &Arc<Trust>) -> Vec<Problem> {
+    let agents = read_agents(config, trust).list();
+    let programs = ProgramTools::new(programs(config), config.workspace.clone());
+    let rules = of_rules(&config.workspace, &agents, &programs, trust);
+    rules.into_iter().filter(|one| one.file == file).collect()
+}
+
+/// What does not do what its author may think of the agent in the folder `home`, which lies among
+/// those of the workspace; nothing of others.
+pub(super) fn of_home(config: &Config, home: &Path, trust: &Arc<Trust>) -> Vec<Problem> {
+    let directory = Arc::new(read_agents(config, trust));
+    let agents = directory.list();
+    let Some(spec) = agents.iter().find(|spec| spec.home == home) else {
+        return Vec::new();
+    };
+    let programs = ProgramTools::new(programs(config), config.workspace.clone());
+    let rules = of_rules(&config.workspace, &agents, &programs, trust);
+    let own = rules.into_iter().filter(|one| one.file.starts_with(home));
+    let made = loaded_agents(config, Arc::clone(&directory), Arc::clone(trust)).ok();
+    let long = made.and_then(|made| engine::long_prompt(&made.make(Arc::clone(spec))));
+    let long = long.map(|found| Problem {
+        level: match found.is_hopeless {
+            true => Level::Error,
+            false => Level::Warning,
+        },
+        ..Problem::of_file(home.join(AGENT_FILE), found.to_string())
+    });
+    own.chain(long).collect()
+}
+
+/// The rules in the policies of `agents`, who are all of a workspace, that no call of theirs fits or
+/// that the workspace's do not let them have.
+pub(super) fn of_rules(
+    workspace: &Path,
+    agents: &[Arc<AgentSpec>],
+    programs: &ProgramTools,
+    trust: &Trust,
+) -> Vec<Problem> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let names: Vec<Vec<String>> = agents.iter().map(|agent| programs.names(agent)).collect();
+    let all = names.concat();
+    let mut found: Vec<Problem> = Vec::new();
+    for (agent, names) in agents.iter().zip(&names) {
+        let files = Files::of(&workspace.join(POLICY_FILE), &agent.home);
+        // What is wrong with them is said by those who use them.
+        let Ok(tiers) = files.read(&environment, trust) else {
+            continue;
+        };
+        let own = [&tiers.agent, &tiers.local, &tiers.own]
+            .into_iter()
+            .flatten();
+        found.extend(own.flat_map(|tier| check::homeless(tier, names)));
+        let shared = tiers.workspace.iter();
+        found.extend(shared.flat_map(|tier| check::homeless(tier, &all)));
+        found.extend(check::capped(&tiers.merged()));
+    }
+    // That of the workspace is each agent's.
+    let mut once: Vec<Problem> = Vec::new();
+    for problem in found {
+        if !once.contains(&problem) {
+            once.push(problem);
+        }
+    }
+    once
+}
