@@ -37,6 +37,8 @@ words! {
         NotRemembered = "not_remembered",
         /// A line of the log was damaged, and was taken out of it.
         EventLost = "event_lost",
+        /// An event of a session of Duragent 0.5 could not be read.
+        Unread05 = "v05_unread",
     }
 }
 
@@ -59,6 +61,8 @@ words! {
         AgentGone = "agent_gone",
         /// The session was ended meanwhile.
         SessionEnded = "session_ended",
+        /// A turn of Duragent 0.5 had no end when its session was taken over.
+        Interrupted = "interrupted",
         /// The server died over it again and again.
         TooManyTries = "too_many_tries",
         /// The reply could not be written down.

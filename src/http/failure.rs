@@ -88,6 +88,7 @@ pub fn turn_failed(code: &str, message: String) -> Problem {
         Some(FailureCode::LimitReached) => 429,
         Some(
             FailureCode::AgentGone
+            | FailureCode::Interrupted
             | FailureCode::TooManyTries
             | FailureCode::StorageError
             | FailureCode::InternalError

@@ -382,8 +382,18 @@ fn an_old_session_is_ended_and_deleted_like_any_other() {
 #[test]
 fn the_workspace_is_valid_and_the_doctor_names_what_is_of_0_5() {
     let workspace = workspace();
-    workspace.run(&["validate", ".duragent/agents/my-assistant"]);
-    workspace.run(&["validate", "duragent.yaml"]);
+    let agent = workspace.run(&["validate", ".duragent/agents/my-assistant"]);
+    assert!(
+        agent.contains("compaction") && agent.ends_with("is valid, with 1 warning\n"),
+        "{agent}"
+    );
+    let config = workspace.run(&["validate", "duragent.yaml"]);
+    for without_effect in ["compaction", "discord", "external", "routes"] {
+        assert!(config.contains(without_effect), "{config}");
+    }
+    let strict = ["validate", "--strict", "duragent.yaml"];
+    let strict = workspace.command(&strict).output().unwrap();
+    assert_eq!(strict.status.code(), Some(2));
     let doctor = |workspace: &Workspace| {
         let output = workspace.command(&["doctor", "--json"]).output().unwrap();
         let checks: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -116,13 +116,15 @@ fn a_workspace_in_use_has_no_file_that_the_page_does_not_name_and_each_that_it_n
     ));
     let seen = fs::read_to_string(desk.at("seen/0")).unwrap();
     assert_eq!(end, Ok(()), "{seen}");
-    // What a person writes, and what is there for a moment.
+    // What a person writes, what is there for a moment, and what another version left.
     let by_hand = [
         "directives/…",
         "skills/…",
         "tools/…",
         "policy.yaml",
         "sessions/.trial",
+        "sessions/<session>/events.jsonl.v05",
+        "sessions/<session>/state.yaml.v05",
     ];
     for (under, folder) in [
         ("workspace", "home/desk/.duragent"),

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::base::digest::sha256;
+use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, EndReason, Event, FORMAT, Failure,
     FinishReason, Outcome, Record, SessionStart, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
@@ -276,7 +277,7 @@ impl Translator<'_> {
             }
             Deed::Unread => {
                 self.put(Event::Error {
-                    code: "v05_unread".to_owned(),
+                    code: NoticeCode::Unread05.as_str().to_owned(),
                     message: format!(
                         "an event of Duragent 0.5 ({name}) cannot be read; the log keeps it"
                     ),
@@ -383,6 +384,7 @@ impl Translator<'_> {
                 content: result.content,
             },
             duration_ms: result.duration_ms,
+            appended_bytes: None,
         });
     }
 
@@ -568,7 +570,7 @@ impl Translator<'_> {
     fn put_end(&mut self, turn: Turn) {
         let is_done = turn.is_answered && !self.is_unanswered;
         let failure = || Failure {
-            code: "interrupted".to_owned(),
+            code: FailureCode::Interrupted.as_str().to_owned(),
             message: INTERRUPTED.to_owned(),
         };
         self.put(Event::TurnEnded {
