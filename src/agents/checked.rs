@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::agents::{hooks, raw};
 use crate::base::order;
 use crate::base::text::{self, TextError};
@@ -25,6 +27,7 @@ use crate::domain::spec::{
 };
 use crate::domain::time;
 use crate::domain::trust::Kind;
+use crate::domain::zone::Zone;
 use crate::trust::{Folder, ReadError};
 
 /// The longest prompt file.
@@ -72,6 +75,7 @@ pub(super) fn agent(
     let tools = tools(or_default(raw.tools), files, report);
     let hooks = hooks::hooks(raw.hooks, report);
     let tools_cwd = report.choice_or(raw.tools_cwd, ToolsCwd::WORDS, ToolsCwd::default());
+    let zone = zone(raw.timezone, report);
     Some(AgentSpec {
         name: name?,
         description: plain(about.description),
@@ -90,7 +94,27 @@ pub(super) fn agent(
         access,
         hooks,
         tools_cwd,
+        zone,
     })
+}
+
+fn zone(found: Option<At<String>>, report: &mut Report) -> Zone {
+    let Some(at) = found else {
+        return Zone::default();
+    };
+    // There without any database.
+    if at.value == "UTC" {
+        return Zone::default();
+    }
+    TimeZone::get(&at.value).map_or_else(
+        |_| {
+            let must = "must be a zone of this system's database (package `tzdata`), \
+                        such as `Europe/Berlin`";
+            report.error(&at, must.to_owned());
+            Zone::default()
+        },
+        Zone::from,
+    )
 }
 
 /// What this version reads and does not use. Whoever makes one of them work takes it out of here

@@ -36,6 +36,7 @@ section! {
         "limits" => limits: Limits,
         "tools" => tools: Vec<At<Tool>>,
         "tools_cwd" => tools_cwd: String,
+        "timezone" => timezone: String,
         "hooks" => hooks: Hooks,
         "skills_dir" => skills_dir: String,
         "access" => access: Access,

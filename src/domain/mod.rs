@@ -25,3 +25,4 @@ pub(crate) mod story;
 pub mod time;
 pub mod trust;
 pub mod window;
+pub mod zone;

@@ -12,6 +12,7 @@ use crate::domain::event::OnDisconnect;
 use crate::domain::hooks::Hooks;
 use crate::domain::ids::AgentName;
 use crate::domain::secret::Secret;
+use crate::domain::zone::Zone;
 
 pub use crate::domain::providers::Provider;
 
@@ -57,6 +58,8 @@ pub struct AgentSpec {
     pub hooks: Hooks,
     /// `spec.tools_cwd`.
     pub tools_cwd: ToolsCwd,
+    /// `spec.timezone`: what dates and times it is told are of. UTC, unless it is set.
+    pub zone: Zone,
 }
 
 impl AgentSpec {
@@ -86,6 +89,7 @@ impl AgentSpec {
             access: AccessSpec::default(),
             hooks: Hooks::default(),
             tools_cwd: ToolsCwd::default(),
+            zone: Zone::default(),
         }
     }
 
@@ -134,6 +138,7 @@ impl AgentSpec {
                 "limits": self.limits,
                 "tools": self.tools.iter().map(ToolRef::public_json).collect::<Vec<_>>(),
                 "tools_cwd": (self.tools_cwd != ToolsCwd::default()).then_some(self.tools_cwd),
+                "timezone": (self.zone != Zone::default()).then(|| self.zone.name()),
                 "hooks": self.hooks.public_json(),
                 "skills": self.skills.iter().map(Skill::public_json).collect::<Vec<_>>(),
                 "access": {

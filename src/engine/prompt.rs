@@ -7,13 +7,14 @@ use crate::domain::time::Timestamp;
 use crate::llm::ToolDefinition;
 use crate::tools::Toolbox;
 
-/// The parts of the system prompt of a session that began at `started`; times in it are UTC.
+/// The parts of the system prompt of a session that began at `started`; times in it are of the
+/// agent's zone.
 pub fn parts(spec: &AgentSpec, started: Timestamp) -> Vec<Part> {
-    let started = started.to_string();
-    let time = format!("{} UTC", started.get(11..16).unwrap_or_default());
+    let clock = spec.zone.clock(started);
+    let minutes = clock.get(..5).unwrap_or_default();
     let vars = PromptVars {
-        date: started.get(..10).unwrap_or_default(),
-        time: &time,
+        date: &spec.zone.date(started),
+        time: &format!("{minutes} {}", spec.zone.name()),
         agent_name: spec.name.as_str(),
         agent_home: &spec.home.to_string_lossy(),
     };

@@ -36,7 +36,7 @@ impl Workshop {
         let scope = spec.memory.scope;
         if spec.has_builtin("memory") {
             let folder = spec.home.join(MEMORY_FOLDER);
-            let tool = MemoryTool::new(self.memory.clone(), folder, scope);
+            let tool = MemoryTool::new(self.memory.clone(), folder, scope, spec.zone.clone());
             tools = tools.with(Arc::new(tool));
         }
         if spec.has_builtin("skill") {

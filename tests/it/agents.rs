@@ -13,6 +13,7 @@ use duragent::domain::hooks::Hooks;
 use duragent::domain::ids::AgentName;
 use duragent::domain::secret::Secret;
 use duragent::domain::spec::*;
+use duragent::domain::zone::Zone;
 use duragent::trust::{Grants, Store, Trust};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -170,6 +171,7 @@ fn the_example_of_the_readme_loads() {
         access: AccessSpec::default(),
         hooks: Hooks::default(),
         tools_cwd: ToolsCwd::Work,
+        zone: Zone::default(),
     };
     assert_eq!(*directory.get(&name("my-assistant")).unwrap(), expected);
     assert_eq!(directory.problems(), []);
@@ -508,6 +510,18 @@ fn every_mistake_is_told_with_its_place() {
             "  hooks: {after_tool: {match: 'builtin:web:fetch', message: x}}",
             vec![
                 "agent.yaml:9:31: `spec.hooks.after_tool.match` begins with a tool's name, unlike the rules of a policy: `web:fetch`?",
+            ],
+        ),
+        (
+            "  timezone: Europe/Berlim",
+            vec![
+                "agent.yaml:9:13: `spec.timezone` must be a zone of this system's database (package `tzdata`), such as `Europe/Berlin`",
+            ],
+        ),
+        (
+            "  timezone: ../../../etc/localtime",
+            vec![
+                "agent.yaml:9:13: `spec.timezone` must be a zone of this system's database (package `tzdata`), such as `Europe/Berlin`",
             ],
         ),
         (

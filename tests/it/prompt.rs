@@ -246,6 +246,35 @@ fn the_prompt_of_a_session_keeps_its_bytes_and_the_time_of_its_start() {
 }
 
 #[test]
+fn the_time_that_is_told_is_that_of_the_agents_zone() {
+    let model = FakeModel::start();
+    model.default_reply(text("Hello."));
+    let workspace = workspace(&model, "openai");
+    workspace.config("sessions: {ttl_hours: 0}\n");
+    let agent = ".duragent/agents/ada/agent.yaml";
+    let spec = fs::read_to_string(workspace.file(agent)).unwrap();
+    workspace.write(agent, &format!("{spec}\n  timezone: Asia/Kathmandu\n"));
+    workspace.write(
+        ".duragent/agents/ada/directives/now.md",
+        "It began on {{date}} at {{time}}.",
+    );
+    let mut server = serve(&workspace);
+    let session = server.create_session("ada");
+    server.terminate();
+    assert!(server.wait_for_exit().success());
+    workspace.change_start(&session, |event| {
+        event["timestamp"] = json!("2020-02-29T20:34:56.000000Z");
+    });
+    let server = serve(&workspace);
+    assert_eq!(server.say(&session, "When?").status, 200);
+    let system = asked(&model).system();
+    let told = "It began on 2020-03-01 at 02:19 Asia/Kathmandu.";
+    assert!(system.contains(told), "{system}");
+    let shown = server.get("/api/v1/agents/ada").json();
+    assert_eq!(shown["spec"]["timezone"], "Asia/Kathmandu");
+}
+
+#[test]
 fn a_reload_takes_directives_up_and_a_bad_one_is_told_and_stays_as_it_was() {
     let model = FakeModel::start();
     model.default_reply(text("Hello."));

@@ -13,7 +13,6 @@ mod recall;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -23,6 +22,7 @@ use crate::base::fs::Fs;
 use crate::domain::event::ToolOutput;
 use crate::domain::spec::MemoryScope;
 use crate::domain::time::Timestamp;
+use crate::domain::zone::Zone;
 use crate::tools::builtin::{self, Answer};
 use crate::tools::memory::bank::Bank;
 use crate::tools::memory::place::{Place, is_topic};
@@ -63,6 +63,7 @@ pub(super) struct MemoryTool {
     parts: MemoryParts,
     folder: PathBuf,
     scope: MemoryScope,
+    zone: Zone,
 }
 
 #[derive(Deserialize)]
@@ -88,13 +89,19 @@ enum Arguments {
 }
 
 impl MemoryTool {
-    /// The memory in `folder`.
-    pub(super) fn new(parts: MemoryParts, folder: PathBuf, scope: MemoryScope) -> MemoryTool {
+    /// The memory in `folder`, whose days are those of `zone`.
+    pub(super) fn new(
+        parts: MemoryParts,
+        folder: PathBuf,
+        scope: MemoryScope,
+        zone: Zone,
+    ) -> MemoryTool {
         MemoryTool {
             spec: builtin::spec("memory", DESCRIPTION, parameters(), Effect::Idempotent),
             parts,
             folder,
             scope,
+            zone,
         }
     }
 
@@ -106,10 +113,9 @@ impl MemoryTool {
 
     /// The first of so many days, of which today is the last one: `2026-03-01`.
     fn first_of(&self, days: &Value) -> Result<String, String> {
-        let before = Duration::from_secs((recall::day_count(days)? - 1) * 24 * 60 * 60);
-        let now = self.parts.clock.now();
-        let first = now.checked_sub(before).unwrap_or(UNIX_EPOCH);
-        Ok(date_of(first))
+        let before = recall::day_count(days)? - 1;
+        let now = Timestamp::from(self.parts.clock.now());
+        Ok(self.zone.date_before(now, before))
     }
 
     fn answer(&self, run: &Run<'_>) -> Answer {
@@ -129,8 +135,8 @@ impl MemoryTool {
             Arguments::Remember { content } => {
                 let held = bank.hold(run)?;
                 // Looked at under the lock, so that notes stand in the order of their times.
-                let now = Timestamp::from(self.parts.clock.now()).to_string();
-                held.add_note(&now[..10], &now[11..19], &content)
+                let now = Timestamp::from(self.parts.clock.now());
+                held.add_note(&self.zone.date(now), &self.zone.clock(now), &content)
             }
             Arguments::Reflect { content, version } => {
                 bank.hold(run)?.replace_summary(&content, given(&version))
@@ -181,13 +187,6 @@ struct Wanted {
     query: String,
     /// The first day of notes, if not all are wanted.
     since: Option<String>,
-}
-
-/// The day of a time, in UTC: `2026-03-01`.
-fn date_of(time: SystemTime) -> String {
-    let mut text = Timestamp::from(time).to_string();
-    text.truncate(10);
-    text
 }
 
 /// Some models fill in what they have nothing for.

@@ -14,7 +14,7 @@ const REMARKS_BYTES_MAX: usize = 1_800;
 /// A recall without a query shows the notes of so many days.
 pub(super) const RECENT_DAYS: usize = 3;
 /// A recall may name so many days: ten years.
-pub(super) const DAYS_MAX: u64 = 3_660;
+pub(super) const DAYS_MAX: u32 = 3_660;
 /// So many remarks are told.
 const REMARKS_MAX: usize = 5;
 /// What a single passage shows.
@@ -140,14 +140,17 @@ pub(super) fn with_remarks(said: String, remarks: &[String]) -> String {
 /// Of how many days the notes are wanted.
 ///
 /// Errors: it is no number of days.
-pub(super) fn day_count(days: &Value) -> Result<u64, String> {
+pub(super) fn day_count(days: &Value) -> Result<u32, String> {
     // Some models write numbers as texts, or with a fraction of nothing.
-    let number = match days {
+    let number: Option<u32> = match days {
         Value::String(text) => text.trim().parse().ok(),
-        Value::Number(number) => number.as_u64().or_else(|| {
-            let number = number.as_f64().filter(|number| number.fract() == 0.0)?;
-            format!("{number}").parse().ok()
-        }),
+        Value::Number(number) => number
+            .as_u64()
+            .and_then(|number| number.try_into().ok())
+            .or_else(|| {
+                let number = number.as_f64().filter(|number| number.fract() == 0.0)?;
+                format!("{number}").parse().ok()
+            }),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
     number

@@ -20,6 +20,10 @@ struct Home {
 
 impl Home {
     fn new(scope: MemoryScope) -> Home {
+        Home::in_zone(scope, Zone::default())
+    }
+
+    fn in_zone(scope: MemoryScope, zone: Zone) -> Home {
         let folder = tempfile::tempdir().unwrap();
         let start = Timestamp::parse("2026-03-01T09:30:00Z").unwrap();
         let clock = Arc::new(FakeClock::at(
@@ -30,7 +34,7 @@ impl Home {
             clock: Arc::clone(&clock) as Arc<_>,
             world: folder.path().join("world"),
         };
-        let tool = MemoryTool::new(parts, folder.path().join("memory"), scope);
+        let tool = MemoryTool::new(parts, folder.path().join("memory"), scope, zone);
         Home {
             folder,
             clock,
@@ -100,6 +104,23 @@ fn what_is_remembered_is_recalled() {
     ] {
         assert!(home.path().join(file).is_file(), "{file}");
     }
+}
+
+#[test]
+fn notes_have_the_day_and_the_clock_of_the_agents_zone() {
+    // Half past nine in the morning, UTC.
+    let zone = jiff::tz::TimeZone::get("Pacific/Kiritimati").unwrap();
+    let home = Home::in_zone(MemoryScope::Agent, zone.into());
+    home.ask(&json!({"action": "remember", "content": "tea"}));
+    let today = fs::read_to_string(home.path().join("memory/daily/2026-03-01.md")).unwrap();
+    assert!(today.contains("23:30:00"), "{today}");
+    home.clock.advance(Duration::from_secs(3600));
+    home.ask(&json!({"action": "remember", "content": "sleep"}));
+    let recalled = home.ask(&json!({"action": "recall", "days": 1}));
+    assert!(
+        recalled.contains("sleep") && !recalled.contains("tea"),
+        "{recalled}"
+    );
 }
 
 #[test]
