@@ -1,5 +1,6 @@
 //! The query of a request, decoded. Pure.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
@@ -27,13 +28,8 @@ impl Query {
 
     /// The first value of that name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.all(name).next()
-    }
-
-    /// All values of that name, in order.
-    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        let named = self.0.iter().filter(move |(known, _)| known == name);
-        named.map(|(_, value)| value.as_str())
+        let pair = self.0.iter().find(|(known, _)| known == name);
+        pair.map(|(_, value)| value.as_str())
     }
 
     /// A number within `range`, or `default` where none is given.
@@ -88,16 +84,27 @@ impl Query {
 #[derive(Debug, Clone, Copy)]
 pub struct QueryText<'a>(pub &'a str);
 
-impl QueryText<'_> {
+impl<'a> QueryText<'a> {
+    /// The values of that name, in order, whatever else the query holds; one with a bad escape as it was
+    /// sent.
+    pub fn all(self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        let named = self.0.split('&').filter(move |pair| is_named(pair, name));
+        named.map(|pair| {
+            let value = pair.split_once('=').map_or("", |(_, value)| value);
+            decoded(value).map_or(Cow::Borrowed(value), Cow::Owned)
+        })
+    }
+
     /// The same without the pairs of that name, however it is spelled.
     pub fn without(self, name: &str) -> String {
-        let is_other = |pair: &&str| {
-            let known = pair.split('=').next().unwrap_or_default();
-            decoded(known).map_or(true, |known| known != name)
-        };
-        let others: Vec<&str> = self.0.split('&').filter(is_other).collect();
-        others.join("&")
+        let others = self.0.split('&').filter(|pair| !is_named(pair, name));
+        others.collect::<Vec<_>>().join("&")
     }
+}
+
+fn is_named(pair: &str, name: &str) -> bool {
+    let known = pair.split('=').next().unwrap_or_default();
+    decoded(known).is_ok_and(|known| known == name)
 }
 
 fn bad(name: &str, what: impl Display) -> Problem {

@@ -13,6 +13,7 @@
 //!
 //! Source: RFC 2104.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::domain::ids::SessionId;
 use crate::domain::time::Timestamp;
-use crate::http::query::{Query, QueryText};
+use crate::http::query::QueryText;
 use crate::http::route::Route;
 
 /// The name of the parameter.
@@ -146,8 +147,8 @@ pub(in crate::http) fn shown(method: &str, target: &str) -> Option<(SessionId, V
     let Ok(Route::Events(session)) = Route::parse(method, path) else {
         return None;
     };
-    let query = Query::parse(query).ok()?;
-    let tickets: Vec<String> = query.all(PARAMETER).map(str::to_owned).collect();
+    let tickets = QueryText(query).all(PARAMETER);
+    let tickets: Vec<String> = tickets.map(Cow::into_owned).collect();
     (!tickets.is_empty()).then_some((session, tickets))
 }
 
@@ -237,6 +238,13 @@ mod tests {
                 "GET",
                 format!("{events}?ticket=t&ticket="),
                 Some(vec!["t".to_owned(), String::new()]),
+            ),
+            // What cannot be read is a ticket too, or one that is spoilt would be passed over.
+            ("GET", format!("{events}?ticket=t&a=%zz"), one.clone()),
+            (
+                "GET",
+                format!("{events}?ticket=t%"),
+                Some(vec!["t%".to_owned()]),
             ),
             ("GET", format!("{events}?a=ticket"), None),
             ("GET", events.clone(), None),

@@ -23,8 +23,6 @@ use crate::store::{SessionStore, StoreError};
 #[derive(Debug)]
 pub(super) struct Arrivals {
     record: Record,
-    /// Whether the folder was served from there before.
-    is_known: bool,
     /// `None` where nothing can be noted: all sessions are strangers at the next start again.
     file: Option<PathBuf>,
 }
@@ -37,6 +35,9 @@ struct Record {
     identity: Identity,
     /// Sessions that lay there and were not adopted yet.
     arrived: Vec<SessionId>,
+    /// The checksum of the [key of tickets](super::ticket_key), once one was made.
+    #[serde(default)]
+    ticket_key: Option<String>,
 }
 
 /// What tells a folder from another of the same name. A number is given again when its folder is
@@ -75,7 +76,6 @@ impl Arrivals {
         {
             return Ok(Arrivals {
                 record: known,
-                is_known: true,
                 file,
             });
         }
@@ -85,17 +85,25 @@ impl Arrivals {
                 folder,
                 identity,
                 arrived: store.list(None, usize::MAX)?,
+                ticket_key: None,
             },
-            is_known: false,
             file,
         };
         arrivals.note();
         Ok(arrivals)
     }
 
-    /// Whether this account has served the folder before: what lies there may be another's otherwise.
-    pub(super) fn is_known(&self) -> bool {
-        self.is_known
+    /// The checksum of the key of tickets that this account has made for the workspace.
+    pub(super) fn ticket_key(&self) -> Option<&str> {
+        self.record.ticket_key.as_deref()
+    }
+
+    /// Notes the checksum of the key that holds now.
+    pub(super) fn note_ticket_key(&mut self, checksum: String) {
+        if self.ticket_key() != Some(&checksum) {
+            self.record.ticket_key = Some(checksum);
+            self.note();
+        }
     }
 
     /// Those that are still to be adopted.

@@ -239,9 +239,11 @@ impl Core {
             &config.workspace,
             config.sessions_dir.clone(),
         ));
-        let arrivals = Arrivals::look(&config.workspace, &config.sessions_dir, &*store)?;
-        let tickets = ticket_key::of_workspace(&config.workspace, arrivals.is_known())
-            .context("cannot make the key of the tickets")?;
+        let mut arrivals = Arrivals::look(&config.workspace, &config.sessions_dir, &*store)?;
+        let (tickets, checksum) =
+            ticket_key::of_workspace(&config.workspace, arrivals.ticket_key())
+                .context("cannot make the key of the tickets")?;
+        arrivals.note_ticket_key(checksum);
         let tool_parts = ToolParts::new(config, fs, Arc::clone(&store) as Arc<_>)?;
         let programs = Arc::clone(&tool_parts.programs);
         let program_tools = ProgramTools::new(Arc::clone(&programs), config.workspace.clone());

@@ -111,8 +111,14 @@ fn a_ticket_opens_nothing_but_its_stream() {
         assert!(answer.header("WWW-Authenticate").is_some());
         assert!(!answer.text().contains(shortened));
     }
-    // A token does not mend it.
-    refused(&owner, &of(&session, "/events?ticket=x"));
+    // A token does not mend it, nor that it cannot be read.
+    for bad in [
+        "x".to_owned(),
+        format!("{ticket}%"),
+        format!("{ticket}x&a=%"),
+    ] {
+        refused(&owner, &of(&session, &format!("/events?ticket={bad}")));
+    }
     let json = [("Accept", "application/json")];
     let answer = page.request("HEAD", &with(&session, "/events"), &json, b"");
     assert_eq!(answer.status, 406);
@@ -149,7 +155,14 @@ fn a_ticket_outlives_a_restart_and_its_key_is_for_this_account_alone() {
     assert_eq!(mode & 0o777, 0o600);
     drop(page);
     // As in a workspace that came from somebody else.
+    let own = std::fs::read_to_string(&key).unwrap();
     std::fs::remove_dir_all(workspace.file(".local")).unwrap();
+    let page = Launch::new(&workspace).start();
+    refused(&page, &of(&session, &format!("/events?{query}")));
+    drop(page);
+    // As when somebody else's files were unpacked over a workspace in use: that key is one that this
+    // account knows, and has not made last.
+    std::fs::write(&key, &own).unwrap();
     let page = Launch::new(&workspace).start();
     refused(&page, &of(&session, &format!("/events?{query}")));
 }
