@@ -43,7 +43,7 @@ impl Zone {
 }
 
 /// More than there are between any two days.
-const MAX_DAYS: i64 = 4_000_000;
+const MAX_DAYS: i64 = 7_000_000;
 
 impl From<TimeZone> for Zone {
     /// A zone that was looked up in the database; one without a name of it is called UTC.
