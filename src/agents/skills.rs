@@ -4,6 +4,7 @@
 //!
 //! Invariants:
 //! - a folder of skills may hold anything, and so much of it is looked at and no more;
+//! - all in a skill's folder can be read, and so none holds an agent, a workspace or a memory;
 //! - whatever is left out is said.
 //!
 //! Elsewhere: what a `SKILL.md` must say (`header`), reading the rest of it (`tools::skill`).
@@ -16,7 +17,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::agents::unreadable;
+use crate::agents::{AGENT_FILE, unreadable};
 use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
@@ -28,6 +29,8 @@ use crate::trust::{Folder, ReadError, Trust};
 
 /// The name of a folder of skills: the workspace's, and the usual one in a collection.
 pub(super) const FOLDER: &str = "skills";
+/// The folder of what an agent remembers.
+const MEMORY: &str = "memory";
 /// A folder of what a package manager brought, which may be thousands.
 const PACKAGES: &str = "node_modules";
 /// So many folders are looked into for skills, those of collections among them.
@@ -61,6 +64,25 @@ impl Origin<'_> {
         }
     }
 
+    /// The folder of who brings them, without links on the way.
+    fn home(&self, skills: &Path) -> Option<PathBuf> {
+        match self {
+            Origin::Agent(home) => home.place().map(Path::to_owned),
+            Origin::Workspace(_) => skills.parent()?.canonicalize().ok(),
+        }
+    }
+
+    /// Whether what lies at `inner` in their home may be a skill: not what an agent remembers, also of
+    /// other chats, nor a workspace's agents, sessions and memory.
+    fn may_hold_skills(&self, inner: &Path) -> bool {
+        match self {
+            Origin::Agent(_) => !inner.starts_with(MEMORY),
+            Origin::Workspace(_) => inner
+                .parent()
+                .is_some_and(|above| above.iter().any(|name| name == FOLDER)),
+        }
+    }
+
     fn is_trusted(&self) -> bool {
         match self {
             Origin::Agent(folder) => *folder.granted() != Granted::Nothing,
@@ -73,16 +95,18 @@ impl Origin<'_> {
 /// reported, and of two of one name the first one stays: those of the folder itself come before those of
 /// collections, and each by the names of the folders.
 pub(super) fn read(folder: &Path, origin: Origin<'_>, problems: &mut Vec<Problem>) -> Vec<Skill> {
-    match origin.check_folder(folder) {
-        Ok(_) => {}
+    let place = match origin.check_folder(folder) {
+        Ok(place) => place,
         Err(ReadError::Text(TextError::Missing)) => return Vec::new(),
         Err(error) => {
             problems.push(left_out(folder, &error));
             return Vec::new();
         }
-    }
+    };
     let mut search = Search {
         origin,
+        home: origin.home(folder),
+        place,
         looked_into: 0,
         problems: Vec::new(),
     };
@@ -141,6 +165,9 @@ fn distinct(skills: Vec<Skill>, problems: &mut Vec<Problem>) -> Vec<Skill> {
 /// A walk through a folder of skills.
 struct Search<'a> {
     origin: Origin<'a>,
+    home: Option<PathBuf>,
+    /// Where the folder of skills lies.
+    place: PathBuf,
     looked_into: usize,
     problems: Vec<Problem>,
 }
@@ -219,11 +246,29 @@ impl Search<'_> {
         let mut found = Vec::new();
         for path in paths {
             match self.origin.check_folder(&path) {
+                Ok(place) if self.holds_more(&place) => {
+                    let message = "leads to what holds more than skills, and is left out";
+                    self.problems.push(warning(&path, message));
+                }
                 Ok(place) => found.push(Found { path, place }),
                 Err(error) => self.problems.push(left_out(&path, &error)),
             }
         }
         found
+    }
+
+    /// Whether there is more in a folder than a skill or a collection, all of which could be read then.
+    fn holds_more(&self, place: &Path) -> bool {
+        let Some(home) = &self.home else {
+            return true;
+        };
+        let holds = |inner: &Path| inner.starts_with(place);
+        match place.strip_prefix(home) {
+            _ if holds(home) || holds(&self.place) => true,
+            Ok(inner) => !self.origin.may_hold_skills(inner),
+            // Another agent is no skill.
+            Err(_) => place.join(AGENT_FILE).symlink_metadata().is_ok(),
+        }
     }
 
     fn read_all(&mut self, skills: Vec<(Found, PathBuf)>) -> Vec<Skill> {
@@ -249,7 +294,7 @@ impl Search<'_> {
             return None;
         }
         let name = found.path.file_name().unwrap_or_default().to_string_lossy();
-        let (header, problems) = header::read(&text, file, &plain::in_one_line(&name));
+        let (header, problems) = header::read(&text, file, &shown(&name));
         self.problems.extend(problems);
         let header = header?;
         Some(Skill {
@@ -259,6 +304,15 @@ impl Search<'_> {
             place: found.place,
             is_trusted: self.origin.is_trusted(),
         })
+    }
+}
+
+/// The name of a folder in one line, not empty.
+fn shown(name: &str) -> String {
+    let line = plain::in_one_line(name);
+    match line.is_empty() {
+        true => plain::spelled_out(name),
+        false => line,
     }
 }
 
@@ -340,6 +394,8 @@ mod tests {
         let home = Folder::new(&trust, folder.path());
         let mut search = Search {
             origin: Origin::Agent(&home),
+            home: home.place().map(Path::to_owned),
+            place: skills.clone(),
             looked_into: FOLDERS_MAX - 301 - 299,
             problems: Vec::new(),
         };

@@ -4,11 +4,15 @@
 //! within words, and of what is not in the grammar every word. It is a best effort: what a program
 //! does with its input, or what is put together at run time, is not seen.
 
+use serde_json::Value;
+use url::Url;
+
 use super::call::ToolUse;
 use super::glob::{Extent, Glob, Match, Symbol, symbols};
 use super::programs;
 use super::rules::{Pattern, Subject};
 use super::shell::{self, Command, Piece, Word, loose};
+use crate::base::words;
 
 /// How deep scripts within words are looked into.
 const INNER_MAX: usize = 3;
@@ -38,7 +42,8 @@ impl Subjects {
     pub(super) fn of_tool(tool: &ToolUse<'_>) -> Subjects {
         let mut forms = tool_texts(tool);
         forms.push(format!("{} {}", tool.name, tool.arguments));
-        forms.extend(command_line(tool));
+        forms.extend(command_lines(tool));
+        forms.extend(address_asked(tool));
         Subjects {
             subject: tool.subject,
             forms: forms
@@ -197,7 +202,7 @@ fn told(subject: &[Symbol], glob: &Glob, end: usize, extent: Extent) -> String {
 pub(super) fn tool_texts(tool: &ToolUse<'_>) -> Vec<String> {
     let name = tool.name;
     let mut texts = vec![name.to_owned()];
-    let Ok(arguments) = serde_json::from_str::<serde_json::Value>(tool.arguments) else {
+    let Ok(arguments) = serde_json::from_str::<Value>(tool.arguments) else {
         texts.push(format!("{name} {}", tool.arguments));
         return texts;
     };
@@ -214,20 +219,38 @@ pub(super) fn tool_texts(tool: &ToolUse<'_>) -> Vec<String> {
     texts
 }
 
-/// A call of a program as a person would type it: its name and its arguments.
-fn command_line(tool: &ToolUse<'_>) -> Option<String> {
-    let arguments = serde_json::from_str::<serde_json::Value>(tool.arguments).ok();
-    let arguments = arguments.filter(|_| tool.subject == Subject::Cli)?;
-    let args = arguments.get("args")?;
-    let words: Vec<&str> = match args {
-        serde_json::Value::String(words) => vec![words],
-        _ => args
-            .as_array()?
-            .iter()
-            .filter_map(|word| word.as_str())
-            .collect(),
-    };
-    Some(format!("{} {}", tool.name, words.join(" ")))
+/// A call with an address, as far as it is one that says whom is asked: `HTTP://me@Host.:80/x` asks
+/// `http://host/x`.
+fn address_asked(tool: &ToolUse<'_>) -> Option<String> {
+    let arguments = serde_json::from_str::<Value>(tool.arguments).ok()?;
+    let text = |key: &str| arguments.get(key)?.as_str();
+    let mut url = Url::parse(tool.value_key.and_then(text)?).ok()?;
+    let host = url.host_str()?.trim_end_matches('.').to_owned();
+    url.set_host(Some(&host)).ok()?;
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
+    Some(format!("{}:{}:{url}", tool.name, text("action")?))
+}
+
+/// A call of a program as a person would type it, its name and its arguments: as they are written, and
+/// as the program is given them.
+fn command_lines(tool: &ToolUse<'_>) -> Vec<String> {
+    let arguments = serde_json::from_str::<Value>(tool.arguments).ok();
+    let arguments = arguments.filter(|_| tool.subject == Subject::Cli);
+    let mut lines = Vec::new();
+    match arguments.as_ref().and_then(|given| given.get("args")) {
+        Some(Value::String(text)) => {
+            lines.push(text.clone());
+            lines.extend(words::split(text).map(|words| words.join(" ")));
+        }
+        Some(Value::Array(list)) => {
+            let words: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+            lines.push(words.join(" "));
+        }
+        _ => {}
+    }
+    let name = tool.name;
+    lines.iter().map(|line| format!("{name} {line}")).collect()
 }
 
 fn add_command(command: &Command, depth: usize, forms: &mut Vec<Form>) {

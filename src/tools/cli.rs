@@ -17,7 +17,7 @@ use crate::policy::judge::simple_commands;
 use crate::tools::found::is_executable;
 use crate::tools::programs::{Order, Place, Programs, TIMEOUT_SECONDS_MAX, TIMEOUT_USUAL};
 use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec};
-use crate::tools::{bash, named, readme};
+use crate::tools::{bash, builtin, named, readme};
 
 /// A program of the user's.
 #[derive(Debug)]
@@ -333,7 +333,7 @@ fn visible_with(program: &Path, home: &Path) -> Option<PathBuf> {
 /// Errors: what the model is told of its mistake.
 pub(super) fn read_arguments<T: DeserializeOwned>(text: &str) -> Result<T, ToolOutput> {
     let text = if text.trim().is_empty() { "{}" } else { text };
-    serde_json::from_str(text).map_err(|error| refusal(format!("the arguments are wrong: {error}")))
+    builtin::read_object(text).map_err(|error| refusal(format!("the arguments are wrong: {error}")))
 }
 
 /// How long a program may run.

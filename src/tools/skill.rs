@@ -123,7 +123,7 @@ impl Tool for SkillTool {
 
 /// Where a file stands in a skill's folder.
 ///
-/// Errors: it is named by a way that leads out of it, or is one of git's, which may hold a password.
+/// Errors: it is named by a way that leads out of it.
 fn inner_path(skill: &Skill, file: &str) -> Result<PathBuf, String> {
     let path = Path::new(file);
     // The model is told the folder, and may name a file from the root on.
@@ -131,8 +131,7 @@ fn inner_path(skill: &Skill, file: &str) -> Result<PathBuf, String> {
     let inner = folders.find_map(|folder| path.strip_prefix(folder).ok());
     let path = inner.unwrap_or(path);
     let is_inner = path.components().all(|part| match part {
-        Component::Normal(name) => name != ".git",
-        Component::CurDir => true,
+        Component::Normal(_) | Component::CurDir => true,
         Component::ParentDir | Component::RootDir | Component::Prefix(_) => false,
     });
     match is_inner {
@@ -169,8 +168,11 @@ fn read(skill: &Skill, inner: &Path) -> Result<String, String> {
     let file = text::open(&skill.place.join(inner)).map_err(failed)?;
     // What is judged is what was opened: a link could be another one by the time of a second look.
     let place = text::place_of(&file).map_err(|error| failed(error.into()))?;
-    if !place.starts_with(&skill.place) {
+    let Ok(place) = place.strip_prefix(&skill.place) else {
         return Err(format!("{shown} leads out of the skill's folder"));
+    };
+    if place.iter().any(|name| name.eq_ignore_ascii_case(".git")) {
+        return Err(format!("{shown} is git's own, and may hold a password"));
     }
     let names = file.metadata().map_err(|error| failed(error.into()))?;
     if names.nlink() > 1 && !skill.is_trusted {

@@ -65,6 +65,11 @@ impl<'a> Folder<'a> {
         }
     }
 
+    /// Where it lies, without links on the way; `None` when that cannot be told.
+    pub fn place(&self) -> Option<&Path> {
+        self.place.as_deref()
+    }
+
     /// What is granted to it.
     pub fn granted(&self) -> &Granted {
         &self.granted

@@ -151,6 +151,7 @@ fn no_link_or_path_leads_out_of_a_skill() {
     symlink("../..", skill.join("up")).unwrap();
     fs::create_dir(skill.join(".git")).unwrap();
     fs::write(skill.join(".git/config"), "url = https://me:secret@host/").unwrap();
+    symlink(".git/config", skill.join("notes.md")).unwrap();
     let server = Server::start(&workspace, &[]);
     let session = server.create_session("ada");
     let outside = workspace.file(".duragent/agents/ada/agent.yaml");
@@ -164,10 +165,13 @@ fn no_link_or_path_leads_out_of_a_skill() {
         "/etc/passwd",
         outside.to_str().unwrap(),
         ".git/config",
+        "./references/../.git/config",
+        "notes.md",
     ] {
         let said = server.call(&session, "skill", &read("task-extraction", Some(file)));
         let is_refused = said.contains("leads out of the skill's folder")
-            || said.contains("only files in the skill's folder can be read");
+            || said.contains("only files in the skill's folder can be read")
+            || said.contains("is git's own");
         assert!(is_refused, "{file}: {said}");
     }
     let said = server.call(&session, "skill", &read("task-extraction", None));
@@ -293,6 +297,33 @@ fn a_skill_is_read_unasked_under_every_policy_that_does_not_deny_it() {
         let tested: Value = serde_json::from_slice(&output.stdout).unwrap();
         let verdict = if is_read { "allow" } else { "deny" };
         assert_eq!(tested["verdict"], json!(verdict), "{shared}{own}: {tested}");
+    }
+}
+
+#[test]
+fn a_skill_that_is_denied_is_read_in_no_other_spelling() {
+    let workspace = with_example(&[]);
+    workspace.write(
+        ".duragent/agents/ada/policy.yaml",
+        "apiVersion: duragent/v1alpha1\nkind: Policy\ndeny: ['builtin:skill:read:task-extraction']\n",
+    );
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("ada");
+    for arguments in [
+        r#"{"action":"read","name":"task-extraction"}"#,
+        r#"{"action":"read","n\u0061me":"task-extraction"}"#,
+        r#"{"action":"read","name":"other","name":"task-extraction"}"#,
+        r#"{"action":"read","name":"task-extraction","name":"other"}"#,
+        r#"["read","task-extraction"]"#,
+        r#"["read","task-extraction",null,null]"#,
+        r#"{"action":{"read":null},"name":"task-extraction"}"#,
+        r#"{"action":"read","name":["task-extraction"]}"#,
+    ] {
+        let told = server.say(&session, &format!("/tool skill {arguments}"));
+        assert_eq!(told.status, 200, "{arguments}: {}", told.text());
+        let said = told.json()["content"].as_str().unwrap().to_owned();
+        let is_refused = said.contains("deny `") || said.contains("are not understood");
+        assert!(is_refused, "{arguments}: {said}");
     }
 }
 

@@ -338,6 +338,13 @@ fn a_deny_of_a_program_fits_its_arguments_as_they_are_typed() {
     for (pattern, arguments, expected) in [
         ("cli:deploy prod*", r#"{"args":["prod","--now"]}"#, "deny"),
         ("cli:deploy prod*", r#"{"args":"production"}"#, "deny"),
+        ("cli:deploy prod*", r#"{"args":"'prod' x"}"#, "deny"),
+        (
+            "cli:deploy prod*",
+            r#"{"args":"  p\\rod\"uction\""}"#,
+            "deny",
+        ),
+        ("cli:deploy prod*", r#"{"args":"test 'a"}"#, "allow"),
         ("cli:deploy prod", r#"{"args":["prod"]}"#, "deny"),
         ("deploy prod*", r#"{"args":["prod"]}"#, "deny"),
         ("cli:deploy prod*", r#"{"args":["test"]}"#, "allow"),
@@ -810,6 +817,35 @@ fn a_builtin_is_named_with_its_action_and_its_value() {
             expected,
             "{name} {arguments}"
         );
+    }
+}
+
+#[test]
+fn a_deny_of_an_address_fits_however_it_is_spelt() {
+    let rules = rules("mode: dangerous\ndeny: ['builtin:web:fetch:http://inner/*']");
+    for (url, expected) in [
+        ("http://inner/a", "deny"),
+        ("http://inner", "deny"),
+        (" http://inner/a", "deny"),
+        ("HTTP://Inner/a", "deny"),
+        ("http:inner/a", "deny"),
+        ("http:\\\\inner\\a", "deny"),
+        ("ht\ttp://in\nner/a", "deny"),
+        ("http://me:word@inner/a", "deny"),
+        ("http://inner.:80/a", "deny"),
+        ("http://%69nner/a", "deny"),
+        ("http://inner.org/a", "allow"),
+        ("no address", "allow"),
+    ] {
+        let arguments = serde_json::json!({"action": "fetch", "url": url}).to_string();
+        let Call::Tool(tool) = tool(Subject::Builtin, "web", &arguments) else {
+            unreachable!()
+        };
+        let call = Call::Tool(ToolUse {
+            value_key: Some("url"),
+            ..tool
+        });
+        assert_eq!(judge(&rules, &call).ruling.as_str(), expected, "{url}");
     }
 }
 

@@ -362,6 +362,84 @@ fn the_workspaces_skills_reach_as_far_as_the_folder_that_holds_it() {
 }
 
 #[test]
+fn no_link_makes_a_skill_of_what_holds_more() {
+    let place = Place::new();
+    place.skill("agents/ada/skills/good");
+    place.skill("skills/fine");
+    place.agent("bob");
+    // All that is in a skill's folder can be read, and so these would give away memories, sessions
+    // and what else lies in the project.
+    for folder in [
+        "",
+        "..",
+        "agents",
+        "agents/ada",
+        "agents/ada/memory",
+        "agents/ada/memory/chats",
+    ] {
+        place.skill(folder);
+    }
+    for folder in [
+        "agents/bob",
+        "sessions",
+        "memory/world",
+        "skills",
+        "agents/ada/skills",
+    ] {
+        place.skill(folder);
+    }
+    // These are skills, wherever they lie.
+    place.skill("agents/ada/more/own");
+    place.skill("../project/near");
+    place.write("skills/fine/agent.yaml", "a form");
+    let agents = [
+        ("up", ".."),
+        ("self", "."),
+        ("all", "../.."),
+        ("memory", "../memory"),
+        ("chats", "../memory/chats"),
+        ("bob", "../../bob"),
+        ("workspace", "../../.."),
+        ("project", "../../../.."),
+        ("own", "../more/own"),
+    ];
+    let shared = [
+        ("up", ".."),
+        ("self", "."),
+        ("project", "../.."),
+        ("agents", "../agents"),
+        ("ada", "../agents/ada"),
+        ("chats", "../agents/ada/memory/chats"),
+        ("sessions", "../sessions"),
+        ("world", "../memory/world"),
+        ("near", "../../project/near"),
+        ("ada-good", "../agents/ada/skills/good"),
+    ];
+    for (name, target) in agents {
+        symlink(target, place.file("agents/ada/skills").join(name)).unwrap();
+    }
+    for (name, target) in shared {
+        symlink(target, place.file("skills").join(name)).unwrap();
+    }
+    for grants in [Grants::Recorded, Grants::All] {
+        let (names, said) = place.ada(grants);
+        assert_eq!(names, ["fine", "good", "near", "own"], "{said:?}");
+        let left_out = said
+            .iter()
+            .filter(|line| line.contains("left out") || line.contains("trust"));
+        assert_eq!(left_out.count(), 16, "{grants:?}: {said:#?}");
+    }
+}
+
+#[test]
+fn a_skill_in_a_folder_whose_name_nobody_sees_has_one() {
+    let place = Place::new();
+    let text = "---\ndescription: x\n---\n";
+    place.write("agents/ada/skills/\u{200b}/SKILL.md", text);
+    assert_eq!(place.ada(Grants::Recorded).0, ["\\u{200b}"]);
+}
+
+#[test]
 fn a_file_with_other_names_is_no_skill_without_trust() {
     let place = Place::new();
     place.skill("agents/ada/skills/tidy");
