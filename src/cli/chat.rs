@@ -59,7 +59,7 @@ pub(super) fn run(args: &ChatArgs, global: &Global) -> Outcome {
     let generation = note_older(&client)?;
     let comes_back = back_to(&id, server);
     match piped {
-        Some(text) => one_message(&client, &id, &text, &comes_back),
+        Some(text) => one_message(&client, generation, &id, &text, &comes_back),
         None => {
             let attaching = Attaching::after(HISTORY);
             talk(client, generation, id, attaching, settings, &comes_back)
@@ -222,9 +222,15 @@ fn read_message() -> Result<String, Failure> {
     Ok(text.to_owned())
 }
 
-fn one_message(client: &Client, id: &SessionId, text: &str, comes_back: &str) -> Outcome {
+fn one_message(
+    client: &Client,
+    generation: Generation,
+    id: &SessionId,
+    text: &str,
+    comes_back: &str,
+) -> Outcome {
     log::info!("session {id}");
-    match oneshot::send(client, id, text, &mut io::stdout().lock())? {
+    match oneshot::send(client, generation, id, text, &mut io::stdout().lock())? {
         Answer::Complete => Ok(()),
         Answer::Cancelled => Err(Failure::new("the reply was cancelled")),
         Answer::Failed(failure) => Err(match failure.hint() {
