@@ -31,7 +31,9 @@ pub(super) fn run(args: &ChatArgs, global: &Global) -> Outcome {
     let (session, server) = &told.map_err(Failure::usage)?;
     if let (Some(agent), Some(session)) = (&args.agent, session) {
         let why = format!("`--agent {agent}` cannot be used with the session {session}");
-        return Err(Failure::usage(why).hint("a session has its agent"));
+        return Err(Failure::usage(why).hint(
+            "a session has its agent; a server whose name has no `.`, `:` or `/` is named by --server",
+        ));
     }
     // Before a server is started for nothing.
     let piped = if is_interactive() {
