@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use log::LevelFilter;
 
+use crate::config;
 use crate::domain::event::Status;
 use crate::domain::ids::AgentName;
 use crate::domain::providers::KNOWN;
@@ -148,8 +150,8 @@ pub struct ServeArgs {
     #[command(subcommand)]
     pub action: Option<ServeAction>,
     /// The address to listen on [default: 127.0.0.1]
-    #[arg(long)]
-    pub host: Option<String>,
+    #[arg(long, value_parser = |text: &str| config::parse_host(text).ok_or(config::HOST_RULE))]
+    pub host: Option<IpAddr>,
     /// The port to listen on; 0 takes any free one [default: 8080]
     #[arg(short, long)]
     pub port: Option<u16>,
@@ -257,7 +259,7 @@ enum Named {
 impl Named {
     /// No id of a session has any of these in it, and few servers have none of them.
     fn of(text: &str) -> Result<Named, Infallible> {
-        let is_server = text.contains([':', '/', '.']) || text == "localhost";
+        let is_server = text.contains([':', '/', '.']) || text.eq_ignore_ascii_case("localhost");
         Ok(match is_server {
             true => Named::Server(text.to_owned()),
             false => Named::Session(text.to_owned()),
@@ -711,6 +713,9 @@ mod tests {
             ("duragent --workspace w chat", true),
             ("duragent serve --port 1 stop", false),
             ("duragent serve --port 70000", false),
+            ("duragent serve --host LocalHost", true),
+            ("duragent serve --host [::1]", true),
+            ("duragent serve --host example.org", false),
             ("duragent -v -q serve", false),
             ("duragent chat -a x --session y", false),
             ("duragent serve status -p 8080", true),
@@ -770,7 +775,7 @@ mod tests {
                 "chat -s localhost:80 -a x",
                 both(None, Some("localhost:80")),
             ),
-            ("chat -s localhost", both(None, Some("localhost"))),
+            ("chat -s LocalHost", both(None, Some("LocalHost"))),
             (
                 "chat -s 7QW3FZ -s example.org",
                 both(Some("7QW3FZ"), Some("example.org")),

@@ -21,6 +21,10 @@ pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
     let told = args.place.told_apart(args.session.as_deref());
     let (named, server_args) = &told.map_err(Failure::usage)?;
     if args.list {
+        if let Some(session) = named {
+            let why = format!("`--list` cannot be used with the session {session}");
+            return Err(Failure::usage(why));
+        }
         let mut sessions =
             Place::find(server_args, settings)?.list(Filter::default(), usize::MAX)?;
         sessions.retain(session::is_attachable);

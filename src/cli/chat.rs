@@ -31,7 +31,9 @@ pub(super) fn run(args: &ChatArgs, global: &Global) -> Outcome {
     let (session, server) = &told.map_err(Failure::usage)?;
     if let (Some(agent), Some(session)) = (&args.agent, session) {
         let why = format!("`--agent {agent}` cannot be used with the session {session}");
-        return Err(Failure::usage(why).hint("a session has its agent"));
+        return Err(Failure::usage(why).hint(
+            "a session has its agent; a server whose name has no `.`, `:` or `/` is named by --server",
+        ));
     }
     // Before a server is started for nothing.
     let piped = if is_interactive() {
@@ -59,7 +61,7 @@ pub(super) fn run(args: &ChatArgs, global: &Global) -> Outcome {
     let generation = note_older(&client)?;
     let comes_back = back_to(&id, server);
     match piped {
-        Some(text) => one_message(&client, &id, &text, &comes_back),
+        Some(text) => one_message(&client, generation, &id, &text, &comes_back),
         None => {
             let attaching = Attaching::after(HISTORY);
             talk(client, generation, id, attaching, settings, &comes_back)
@@ -222,9 +224,15 @@ fn read_message() -> Result<String, Failure> {
     Ok(text.to_owned())
 }
 
-fn one_message(client: &Client, id: &SessionId, text: &str, comes_back: &str) -> Outcome {
+fn one_message(
+    client: &Client,
+    generation: Generation,
+    id: &SessionId,
+    text: &str,
+    comes_back: &str,
+) -> Outcome {
     log::info!("session {id}");
-    match oneshot::send(client, id, text, &mut io::stdout().lock())? {
+    match oneshot::send(client, generation, id, text, &mut io::stdout().lock())? {
         Answer::Complete => Ok(()),
         Answer::Cancelled => Err(Failure::new("the reply was cancelled")),
         Answer::Failed(failure) => Err(match failure.hint() {

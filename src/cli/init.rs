@@ -41,8 +41,7 @@ pub(super) fn run(args: &InitArgs, global: &Global) -> Outcome {
     let settings = &settings_in(place, global)?;
     let agents_dir = &settings.agents_dir;
     if args.agent_name.is_none() && has_agents(agents_dir) {
-        output::print("there are agents already; nothing to do\n")?;
-        return Ok(());
+        return say("there are agents already; nothing to do\n", settings);
     }
     let name = match &args.agent_name {
         Some(name) => name.clone(),
@@ -50,14 +49,12 @@ pub(super) fn run(args: &InitArgs, global: &Global) -> Outcome {
     };
     let folder = agents_dir.join(name.as_str());
     if folder.join(AGENT_FILE).exists() {
-        output::print(&format!("{} exists already\n", folder.display()))?;
-        return Ok(());
+        return say(&format!("{} exists already\n", folder.display()), settings);
     }
     let choice = choose(&args.model)?;
     write_agent(&name, &choice, settings)?;
-    write_new(&settings.config_file(), CONFIG)?;
-    output::print(&next_steps(place, &name, &choice))?;
-    Ok(())
+    write_new(&settings.config_file(), CONFIG, settings)?;
+    say(&next_steps(place, &name, &choice), settings)
 }
 
 /// `duragent agent create`: one more agent.
@@ -68,17 +65,25 @@ pub(super) fn create(args: &AgentCreateArgs, settings: &ClientSettings) -> Outco
     }
     let choice = choose(&args.model)?;
     write_agent(&args.name, &choice, settings)?;
-    output::print(&next_steps(Path::new(""), &args.name, &choice))?;
+    say(&next_steps(Path::new(""), &args.name, &choice), settings)
+}
+
+/// Says what was done, unless only what goes wrong is to be said.
+fn say(text: &str, settings: &ClientSettings) -> Outcome {
+    if !settings.is_quiet {
+        output::print(text)?;
+    }
     Ok(())
 }
 
 /// Writes the files of an agent. Its folder is its owner's own, and trusted, unless there was one.
-fn write_agent(name: &AgentName, choice: &Choice, settings: &ClientSettings) -> anyhow::Result<()> {
+fn write_agent(name: &AgentName, choice: &Choice, settings: &ClientSettings) -> Outcome {
     let folder = settings.agents_dir.join(name.as_str());
     let is_own = !folder.exists();
-    write_new(&folder.join("SYSTEM_PROMPT.md"), PROMPT)?;
+    write_new(&folder.join("SYSTEM_PROMPT.md"), PROMPT, settings)?;
     // Last of the agent's files: it is what makes the folder an agent.
-    write_new(&folder.join(AGENT_FILE), &agent_yaml(name, choice))?;
+    let text = agent_yaml(name, choice);
+    write_new(&folder.join(AGENT_FILE), &text, settings)?;
     if is_own {
         trust::trust_own(settings, name.as_str());
     }
@@ -101,7 +106,7 @@ fn check_place(folder: &Path, global: &Global) -> Outcome {
     let above = locate(global);
     let is_here = folder == Path::new("");
     let folder = above.origin.folder();
-    if is_here && above.missing.is_none() && folder != Path::new("") {
+    if is_here && !global.quiet && above.missing.is_none() && folder != Path::new("") {
         let note = "note: until now, commands here used the workspace of";
         output::print(&format!("{note} {}\n", folder.display()))?;
     }
@@ -298,7 +303,7 @@ spec:
 }
 
 /// Writes a file that does not exist yet; one that does is left alone.
-fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
+fn write_new(path: &Path, text: &str, settings: &ClientSettings) -> Outcome {
     let shown = path.display();
     if let Some(folder) = path.parent() {
         create_private_dirs(folder)
@@ -317,8 +322,7 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .with_context(|| format!("cannot write {shown}"))?;
-    output::print(&format!("wrote {shown}\n"))?;
-    Ok(())
+    say(&format!("wrote {shown}\n"), settings)
 }
 
 fn next_steps(folder: &Path, name: &AgentName, choice: &Choice) -> String {

@@ -46,9 +46,14 @@ pub(super) fn connect(args: &ServerArgs, settings: &ClientSettings) -> Result<Cl
         return named(url, args);
     }
     settings.check_found()?;
-    if workspace::holder(&settings.workspace).is_some() {
-        wait_until_ready(settings, None)?;
-    } else {
+    let is_missing = || workspace::holder(&settings.workspace).is_none();
+    let is_found = !is_missing()
+        && match wait_until_ready(settings, None) {
+            // It was about to end, of itself or because it was told to.
+            Err(_) if is_missing() => false,
+            ready => ready.map(|_| true)?,
+        };
+    if !is_found {
         refuse_beside_older(settings)?;
         agree(settings)?;
         tell(&start(settings)?);

@@ -35,6 +35,8 @@ pub(super) struct ClientSettings {
     pub(super) token: Option<String>,
     /// Whether to say more than usual.
     pub(super) is_verbose: bool,
+    /// Whether to say only what went wrong.
+    pub(super) is_quiet: bool,
     /// That the places above are only where a workspace would be.
     pub(super) missing: Option<NoWorkspace>,
 }
@@ -140,6 +142,7 @@ fn settings_of(located: Located, global: &Global) -> Result<ClientSettings, Fail
         token: token.map(|token| token.reveal().to_owned()),
         config,
         is_verbose: global.verbose > 0,
+        is_quiet: global.quiet,
         missing,
     })
 }
@@ -250,6 +253,7 @@ mod tests {
             providers: BTreeMap::new(),
             token: None,
             is_verbose: false,
+            is_quiet: false,
             missing: None,
             config: loaded.config,
             origin,

@@ -150,14 +150,24 @@ impl Client {
         }
     }
 
-    /// Whether a server of Duragent answers there; waits at most `limit`, twice.
+    /// Whether a server of Duragent answers there, as far as its words tell; waits at most `limit`, twice.
     pub fn is_alive(&self, limit: Duration) -> bool {
-        // One of before may have the second alone.
-        ["/livez", "/api/v1/agents"].iter().any(|path| {
-            self.target(Some(limit))
-                .and_then(|target| self.send(&target, Method::GET, path, None))
-                .is_ok_and(|response| response.status() == StatusCode::OK)
-        })
+        // One of before may have the second alone. Many a web site has a page for browsers at any path.
+        let has_word = |text: &str| wire::plain_line(text).is_some();
+        let has_agents = |text: &str| serde_json::from_str::<AgentList>(text).is_ok();
+        self.answer_of("/livez", limit)
+            .is_some_and(|text| has_word(&text))
+            || self
+                .answer_of("/api/v1/agents", limit)
+                .is_some_and(|text| has_agents(&text))
+    }
+
+    /// What stands at `path`, if anything does.
+    fn answer_of(&self, path: &str, limit: Duration) -> Option<String> {
+        let target = self.target(Some(limit)).ok()?;
+        let response = self.send(&target, Method::GET, path, None).ok()?;
+        let is_there = response.status() == StatusCode::OK;
+        is_there.then(|| read_text(response).ok())?
     }
 
     /// What the server can do. It is asked each time: behind an address there may be another one
@@ -171,8 +181,10 @@ impl Client {
         if known.is_some_and(|readiness| readiness.workspace_hash.is_some()) {
             return Ok(Generation::Current);
         }
-        // One that is overloaded or behind a proxy that cannot reach it says nothing of itself.
-        if status.is_server_error() {
+        // One that is overloaded, lets this client not in, or is behind a proxy that cannot reach it says
+        // nothing of itself.
+        let says_no = matches!(status.as_u16(), 401 | 403 | 407 | 421 | 429);
+        if says_no || status.is_server_error() {
             let problem = Problem::from_answer(status.as_u16(), &text);
             return Err(ClientError::Refused {
                 problem,
@@ -266,11 +278,16 @@ impl Client {
         Ok(EventStream::new(checked(response)?, cancel.clone()))
     }
 
-    /// Whether a message that was sent may be sent again under its key.
+    /// Whether a message that was sent to a server of `first` may be sent again under its key. One
+    /// that has an older server's sessions by now does not know of it.
     ///
-    /// Errors: an older server, which has no keys; what keeps it from being asked.
-    pub fn may_repeat(&self) -> Result<(), ClientError> {
-        self.refuse_older("a message is sent to it once, and what came of this one is unknown")
+    /// Errors: an older server, then or now, which has no keys; what keeps it from being asked.
+    pub fn may_repeat(&self, first: Generation) -> Result<(), ClientError> {
+        const WHAT: &str = "a message is sent to it once, and what came of this one is unknown";
+        match first {
+            Generation::Older => Err(ClientError::Older(WHAT)),
+            Generation::Current => self.refuse_older(WHAT),
+        }
     }
 
     /// Opens the events of a session: after `last_event_id`, or from its last messages on. `None` when the session has ended and nothing is left to show.

@@ -1,5 +1,6 @@
 //! The JSON of the server's answers, as far as a client reads it; unknown fields are skipped.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -119,22 +120,30 @@ pub struct Session {
 struct SessionFields {
     #[serde(alias = "id")]
     session_id: SessionId,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     agent: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     status: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     created_at: Option<Timestamp>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     updated_at: Option<Timestamp>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     title: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     message_count: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     working: Option<bool>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pending_approval: Option<PendingApproval>,
+}
+
+/// What cannot be read is as good as not said: it must not hide the session.
+fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
+    of: D,
+) -> Result<T, D::Error> {
+    let said = Value::deserialize(of)?;
+    Ok(serde_json::from_value(said).unwrap_or_default())
 }
 
 impl From<SessionFields> for Session {
@@ -326,7 +335,8 @@ mod tests {
             {"session_id":"session_01J00000000000000000000000","agent":"a","status":"idle","new":[1],
              "created_at":"2026-01-01T01:00:00.123456789+01:00"},
             {"session_id":"7"},
-            {"id":"session_01J00000000000000000000001","status":"ended"}]}"#;
+            {"id":"session_01J00000000000000000000001","status":"ended","agent":null,"message_count":null,
+             "created_at":"0001-01-01T00:00:00Z","updated_at":1767225600}]}"#;
         let page: SessionPage = serde_json::from_str(text).unwrap();
         let shown: Vec<String> = page
             .sessions

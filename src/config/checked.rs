@@ -67,7 +67,8 @@ pub(super) fn variables(environment: Environment<'_>) -> Result<Overrides, Probl
     })
 }
 
-const HOST_RULE: &str = "must be an IP address or `localhost`";
+/// What the text of a host must be.
+pub const HOST_RULE: &str = "must be an IP address or `localhost`";
 const PORT_RULE: &str = "must be a port from 0 to 65535";
 const LEVEL_RULE: &str = "must be one of `off`, `error`, `warn`, `info`, `debug`, `trace`";
 
@@ -87,9 +88,10 @@ fn parsed<T>(
 
 /// An address to listen on. Other names than `localhost` could stand for several addresses, or
 /// for another one tomorrow.
-fn parse_host(text: &str) -> Option<IpAddr> {
+/// The address that `text` names: an IP address, or `localhost`.
+pub fn parse_host(text: &str) -> Option<IpAddr> {
     match text {
-        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+        name if name.eq_ignore_ascii_case("localhost") => Some(Ipv4Addr::LOCALHOST.into()),
         // IPv6 is written with brackets in URLs, and so by many users.
         text => text
             .trim_start_matches('[')

@@ -15,6 +15,7 @@ pub mod lookup;
 pub mod owner;
 mod raw;
 
+pub use checked::{HOST_RULE, parse_host};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;

@@ -146,6 +146,11 @@ impl Sessions {
             && !self.inner.registry.all().iter().any(is_watched)
     }
 
+    /// Whether a turn is at work or waits for a slot.
+    pub fn is_working(&self) -> bool {
+        !self.workers.are_idle()
+    }
+
     /// How many sessions can't be written until the process starts anew, because a write failed.
     pub fn read_only(&self) -> usize {
         self.inner.store.read_only()

@@ -169,6 +169,11 @@ impl Policies {
         found
     }
 
+    /// Whether somebody is still to be told of a call.
+    pub fn is_telling(&self) -> bool {
+        self.notifier.is_telling()
+    }
+
     /// Ends what runs for policies: the thread that posts notifications.
     pub fn stop(&self) {
         self.notifier.stop();

@@ -6,7 +6,8 @@
 //! Invariant: of an address only its host is ever logged; the rest may be a secret.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased};
@@ -76,6 +77,8 @@ enum Line {
 /// The thread, from the field that ends it to the field that waits for it.
 struct Running {
     post_tx: Sender<Post>,
+    /// Notes that wait or are on their way.
+    unsent: Arc<AtomicUsize>,
     source: StopSource,
     agent: Agent,
     _thread: Joined,
@@ -120,12 +123,25 @@ impl Notifier {
         let Line::Running(running) = &*line else {
             return;
         };
-        if let Err(TrySendError::Full(post)) = running.post_tx.try_send(post) {
+        running.unsent.fetch_add(1, Ordering::SeqCst);
+        let sent = running.post_tx.try_send(post);
+        if sent.is_err() {
+            running.unsent.fetch_sub(1, Ordering::SeqCst);
+        }
+        if let Err(TrySendError::Full(post)) = sent {
             log::warn!(
                 "{} is not told of call {}: {QUEUE_MAX} notifications wait already",
                 host(post.url.reveal()),
                 post.note.call_id
             );
+        }
+    }
+
+    /// Whether somebody is still to be told.
+    pub(super) fn is_telling(&self) -> bool {
+        match &*lock(&self.0) {
+            Line::Running(running) => running.unsent.load(Ordering::SeqCst) > 0,
+            Line::Idle | Line::Stopped => false,
         }
     }
 
@@ -142,9 +158,13 @@ impl Running {
         let (source, stop) = stop::pair();
         let agent = agent();
         let own = agent.clone();
-        let thread = thread::spawn("notify", STACK_WORK, move || run(&own, &post_rx, &stop))?;
+        let unsent = Arc::<AtomicUsize>::default();
+        let left = Arc::clone(&unsent);
+        let body = move || run(&own, &post_rx, &left, &stop);
+        let thread = thread::spawn("notify", STACK_WORK, body)?;
         Ok(Running {
             post_tx,
+            unsent,
             source,
             agent,
             _thread: thread,
@@ -166,12 +186,15 @@ impl fmt::Debug for Notifier {
     }
 }
 
-fn run(agent: &Agent, post_rx: &Receiver<Post>, stop: &Stop) {
+fn run(agent: &Agent, post_rx: &Receiver<Post>, unsent: &AtomicUsize, stop: &Stop) {
     loop {
         select_biased! {
             recv(stop.channel()) -> _ => break,
             recv(post_rx) -> post => match post {
-                Ok(post) => send(agent, &post),
+                Ok(post) => {
+                    send(agent, &post);
+                    unsent.fetch_sub(1, Ordering::SeqCst);
+                }
                 Err(_) => break,
             },
         }
@@ -226,6 +249,37 @@ mod tests {
 
     use super::*;
 
+    fn note() -> Note {
+        Note {
+            on: Occasion::Call,
+            agent: AgentName::parse("ada").unwrap(),
+            session_id: SessionId::mint(1, 1),
+            call_id: CallId::parse("call_1").unwrap(),
+            tool: "bash".to_owned(),
+            command: "ls".to_owned(),
+            timestamp: SystemTime::UNIX_EPOCH.into(),
+        }
+    }
+
+    #[test]
+    fn a_note_is_on_its_way_until_it_is_answered() {
+        let asked = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", asked.local_addr().unwrap());
+        let notifier = Notifier::default();
+        assert!(!notifier.is_telling());
+        notifier.tell(&Delivery::Webhook(Secret::new(url)), &note());
+        let (mut socket, _) = asked.accept().unwrap();
+        assert!(socket.read(&mut [0; 4096]).unwrap() > 0);
+        assert!(notifier.is_telling());
+        let answer = "HTTP/1.1 204 Gone\r\nConnection: close\r\n\r\n";
+        socket.write_all(answer.as_bytes()).unwrap();
+        let deadline = std::time::Instant::now() + POST_MAX;
+        while notifier.is_telling() {
+            assert!(std::time::Instant::now() < deadline, "it is not seen");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     #[test]
     fn nobody_but_the_address_is_told_wherever_it_leads() {
         let asked = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -236,15 +290,7 @@ mod tests {
         let sending = std::thread::spawn(move || {
             let post = Post {
                 url: Secret::new(url),
-                note: Note {
-                    on: Occasion::Call,
-                    agent: AgentName::parse("ada").unwrap(),
-                    session_id: SessionId::mint(1, 1),
-                    call_id: CallId::parse("call_1").unwrap(),
-                    tool: "bash".to_owned(),
-                    command: "ls".to_owned(),
-                    timestamp: SystemTime::UNIX_EPOCH.into(),
-                },
+                note: note(),
             };
             send(&agent(), &post);
         });

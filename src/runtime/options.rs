@@ -1,14 +1,13 @@
 //! What the command line may ask of a server, and the configuration that follows.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use log::LevelFilter;
 
 use crate::base::yaml::problem::Problem;
-use crate::config::{Config, ConfigSource, Loaded, Overrides};
+use crate::config::{Config, ConfigError, ConfigSource, Loaded, Overrides};
 use crate::runtime::workspace::Starter;
 
 /// Flags of `serve`; what is `None` comes from the environment, the file or the default.
@@ -18,8 +17,8 @@ pub struct ServeOptions {
     pub origin: ConfigSource,
     /// Where everything is kept.
     pub workspace: Option<PathBuf>,
-    /// The address or name to listen on.
-    pub host: Option<String>,
+    /// The address to listen on.
+    pub host: Option<IpAddr>,
     /// The port to listen on; 0 takes any free one.
     pub port: Option<u16>,
     /// Who starts it. For a client, which reads the address from the workspace's lock, any free
@@ -49,12 +48,11 @@ pub enum Resume {
 
 /// The configuration that holds for these flags, and what a user should know about its file.
 ///
-/// Errors: [`ConfigError`](crate::config::ConfigError) for a file that is wrong; a host that is
-/// neither an address nor `localhost`.
-pub fn load(options: &ServeOptions) -> anyhow::Result<(Config, Vec<Problem>)> {
+/// Errors: the file is wrong.
+pub fn load(options: &ServeOptions) -> Result<(Config, Vec<Problem>), ConfigError> {
     let overrides = Overrides {
         agents_dir: options.agents_dir.clone(),
-        host: options.host.as_deref().map(parse_host).transpose()?,
+        host: options.host,
         port: options.port,
         log_level: options.log_level,
         workspace: options.workspace.clone(),
@@ -62,13 +60,4 @@ pub fn load(options: &ServeOptions) -> anyhow::Result<(Config, Vec<Problem>)> {
     let environment = |name: &str| std::env::var(name).ok();
     let Loaded { config, warnings } = Config::load(&options.origin, &overrides, &environment)?;
     Ok((config, warnings))
-}
-
-fn parse_host(host: &str) -> anyhow::Result<IpAddr> {
-    if host.eq_ignore_ascii_case("localhost") {
-        return Ok(Ipv4Addr::LOCALHOST.into());
-    }
-    let host = host.trim_matches(['[', ']']);
-    host.parse()
-        .with_context(|| format!("--host {host} is not an IP address"))
 }

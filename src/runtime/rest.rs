@@ -2,8 +2,8 @@
 //!
 //! Nothing is needed while there is no connection, nobody watches, no turn is at work or waits, and nothing
 //! will be due by itself: whatever is added that works or waits without a connection belongs there
-//! ([`Sessions::is_at_rest`](crate::engine::Sessions::is_at_rest)). What ends it then is the same orderly stop as any other: a message that comes in
-//! that very moment is stored or refused, and never lost.
+//! ([`Sessions::is_at_rest`](crate::engine::Sessions::is_at_rest)). Then nobody is let in any more, what came in by that very moment is done, and the
+//! end is the same orderly stop as any other: a message is done or not taken, and never lost.
 
 use std::time::{Duration, Instant};
 

@@ -140,6 +140,7 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     manager.ready(&status);
     let mut rest = Rest::new(options.ends_after);
     let looks = rest.looks();
+    let mut is_over = false;
     loop {
         match wait(&asked_rx, &hangup_rx, &looks) {
             Asked::Stop => break,
@@ -149,11 +150,13 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
                 running.reload();
                 manager.ready(&status);
             }
-            Asked::Look if rest.is_over(running.is_at_rest(), running.front.wakes()) => {
-                log::info!("nobody was here and nothing was to be done, as --ephemeral says");
-                break;
+            Asked::Look => {
+                is_over |= rest.is_over(running.is_at_rest(), running.front.wakes());
+                if is_over && running.is_done() {
+                    log::info!("nobody was here and nothing was to be done, as --ephemeral says");
+                    break;
+                }
             }
-            Asked::Look => {}
         }
     }
     log::info!("shutting down");
@@ -391,7 +394,18 @@ impl Running {
 
     /// Whether nobody is there, nothing is done, and nothing will be due by itself.
     fn is_at_rest(&self) -> bool {
-        self.front.open_connections() == 0 && self.scan.is_finished() && self.sessions.is_at_rest()
+        self.front.open_connections() == 0
+            && self.scan.is_finished()
+            && self.sessions.is_at_rest()
+            && !self.policies.is_telling()
+    }
+
+    /// Lets nobody in any more; whether the turns are done of what came in by then. A message that came
+    /// in after the last look would else be stored, and wait for a next start that nobody may mean to make.
+    fn is_done(&self) -> bool {
+        // Whoever is only looking on then is sent away, as by any stop.
+        self.front.finish(CLIENTS_END);
+        !self.sessions.is_working()
     }
 
     /// From the sources inwards: each step leaves nothing that feeds the next.

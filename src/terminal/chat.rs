@@ -121,6 +121,16 @@ struct Room {
     older: Option<Older>,
 }
 
+impl Room {
+    /// What the server was when the conversation began.
+    fn generation(&self) -> Generation {
+        match self.older {
+            None => Generation::Current,
+            Some(_) => Generation::Older,
+        }
+    }
+}
+
 /// What a user typed, and the key that keeps it from being stored twice.
 #[derive(Debug, Clone)]
 struct Message {
@@ -340,7 +350,7 @@ impl Delivery<'_> {
     fn one_try(&mut self) -> Result<String, ClientError> {
         let room = self.room;
         if std::mem::replace(&mut self.was_sent, true) {
-            room.client.may_repeat()?;
+            room.client.may_repeat(room.generation())?;
         }
         let Message { text, key } = &self.message;
         let mut stream = room.client.stream(self.cancel, &room.session, text, key)?;
@@ -397,13 +407,20 @@ enum Stay {
 
 impl Keyboard {
     fn run(mut self) -> Result<Left, ChatError> {
+        let mut before = None;
         loop {
-            let stay = match self.room.board.next() {
+            let next = self.room.board.next();
+            // What is there before the question is no answer to it.
+            if matches!(next, Next::Ask(_)) && before.as_ref() != Some(&next) {
+                self.keys.keep_typed()?;
+            }
+            let stay = match &next {
                 Next::Over => return self.over(),
                 Next::Follow => self.follow()?,
-                Next::Ask(asked) => self.ask(&asked)?,
+                Next::Ask(asked) => self.ask(asked)?,
                 Next::Prompt => self.ask_for_a_message()?,
             };
+            before = Some(next);
             if matches!(stay, Stay::No) {
                 return Ok(Left::Detached);
             }
@@ -568,7 +585,8 @@ impl Keyboard {
                 break false;
             }
             if self.keys.wait_at_prompt(&mut self.wake)? == AtPrompt::Key {
-                break true;
+                // Both may have come: the key is for what there is now.
+                break self.room.board.next() == *now;
             }
         };
         self.room.screen().free()?;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::client::event::{Failure, PendingApproval, SessionEvent};
 use crate::client::stream::EventStream;
 use crate::client::tries::Tries;
-use crate::client::{Cancel, Client, ClientError, new_key};
+use crate::client::{Cancel, Client, ClientError, Generation, new_key};
 use crate::domain::ids::SessionId;
 use crate::terminal::clean::Cleaner;
 
@@ -37,6 +37,7 @@ pub enum OneShotError {
 /// made again, without repeating what was written.
 pub fn send(
     client: &Client,
+    generation: Generation,
     session: &SessionId,
     text: &str,
     out: &mut impl Write,
@@ -50,7 +51,7 @@ pub fn send(
     let mut is_repeat = false;
     loop {
         let is_allowed = match std::mem::replace(&mut is_repeat, true) {
-            true => client.may_repeat(),
+            true => client.may_repeat(generation),
             false => Ok(()),
         };
         let opened = is_allowed.and_then(|()| client.stream(&cancel, session, text, &key));

@@ -643,11 +643,10 @@ fn neither_what_is_pasted_nor_what_was_typed_before_answers_a_question() {
     let send = |id, name, data| live.feed.send((id, name, data)).unwrap();
     terminal.wait_for_prompt("> ");
     send("2", "token", r#"{"content":"working"}"#);
-    terminal.wait_for("working");
-    terminal.type_in("y");
-    // Shown when the reply is, and so after the key was taken.
+    // Where the second piece is shown, the first has ended the prompt: a key is no longer for that.
     send("2+1", "token", r#"{"content":" on and on"}"#);
     terminal.wait_for("working on and on");
+    terminal.type_in("y");
     let asked = r#"{"call_id":"c1","command":"ls\n\n\n\n\nrm x","kind":"policy","commands":["ls","rm x"],"lines":6}"#;
     send("3", "approval_required", asked);
     terminal.wait_for("The agent wants to run 2 commands in 6 lines:");

@@ -207,6 +207,47 @@ fn a_proxy_that_cannot_reach_the_server_says_nothing_of_its_age() {
 }
 
 #[test]
+fn a_server_that_lets_nobody_in_is_not_taken_for_an_older_one() {
+    let server = ScriptedServer::start_as(Age::Before, |_, answer| {
+        answer.problem(403, "this host is not known");
+    });
+    let (folder, url) = (folder(), server.url());
+    let line = format!("session end {SESSION}");
+    let output = run(folder.path(), &with_server(&line, &url));
+    assert_eq!(code(&output), 1);
+    let said = err(&output);
+    assert!(said.contains("this host is not known"), "{said}");
+    assert!(!said.contains("older than"), "{said}");
+}
+
+#[test]
+fn a_message_to_an_older_server_is_not_sent_again_to_the_newer_one_that_took_its_place() {
+    let turn = Turn {
+        stream: |events| {
+            events.send_raw("event: start\ndata: {}\n\n");
+        },
+        ..REPLY
+    };
+    let old = Arc::new(Old::default());
+    let known = Arc::clone(&old);
+    let server = ScriptedServer::start_as(Age::Before, move |asked, answer| {
+        let is_new = asked.line == "GET /readyz" && !known.stored.lock().unwrap().is_empty();
+        match is_new {
+            true => answer.json(
+                200,
+                r#"{"status":"ok","workspace_hash":"00c0ffee00c0ffee"}"#,
+            ),
+            false => answer_as_old(&known, &turn, asked, answer),
+        }
+    });
+    let (folder, url) = (folder(), server.url());
+    let output = run_with_input(folder.path(), &with_server("chat -a helper", &url), "hi");
+    assert_eq!(code(&output), 1, "{}", err(&output));
+    assert!(err(&output).contains("is unknown"), "{}", err(&output));
+    assert_eq!(stored(&old).len(), 1);
+}
+
+#[test]
 fn one_comes_back_to_a_session_talks_in_it_and_leaves() {
     let (server, old) = old_server(REPLY);
     let (folder, url) = (folder(), server.url());

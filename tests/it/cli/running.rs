@@ -71,10 +71,15 @@ fn where_nothing_of_ours_listens_that_is_said() {
     let foreign = ScriptedServer::start_as(scripted_server::Age::Before, |_, answer| {
         answer.text(404, "<html>");
     });
-    let address = foreign.address();
-    let (_, port) = address.rsplit_once(':').unwrap();
+    let web_site = ScriptedServer::start_as(scripted_server::Age::Before, |_, answer| {
+        answer.text(200, "<!doctype html><title>At any path</title>");
+    });
+    let port_of = |server: &ScriptedServer| {
+        let address = server.address();
+        address.rsplit_once(':').unwrap().1.to_owned()
+    };
     let folder = folder();
-    for port in [&gone, port] {
+    for port in [&gone, &port_of(&foreign), &port_of(&web_site)] {
         for command in ["status", "stop"] {
             let line = ["serve", command, "-p", port, "--token", "secret"];
             let output = run(folder.path(), &line);
@@ -83,7 +88,7 @@ fn where_nothing_of_ours_listens_that_is_said() {
         }
     }
     // No stranger was shown the token.
-    for asked in foreign.asked() {
+    for asked in foreign.asked().into_iter().chain(web_site.asked()) {
         assert_eq!(asked.header("authorization"), None, "{}", asked.line);
     }
 }
@@ -138,6 +143,34 @@ fn agents_are_read_again_and_mistakes_are_told() {
     let told: Value = serde_json::from_str(&out(&output)).unwrap();
     assert_eq!(told["errors"][0]["file"], "agents/second/agent.yaml");
     assert!(err(&output).contains("agents/second/agent.yaml: "));
+}
+
+#[test]
+fn who_comes_while_a_server_stops_gets_another_one() {
+    let model = FakeModel::start();
+    model.reply(text("a moment ").and_stall());
+    let workspace = Workspace::new();
+    workspace.config("server: {port: 0, shutdown_grace_seconds: 2}\n");
+    workspace.echo_agent("echo");
+    workspace.openai_agent("slow", &model.url());
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("slow");
+    let path = format!("/api/v1/sessions/{session}/messages");
+    let body = json!({"content": "when?"});
+    server.send_json("POST", &path, &[("Prefer", "respond-async")], &body);
+    model.wait_for_stalls(1);
+    server.terminate();
+    // It has the workspace still, and takes no requests.
+    wait_until(|| std::net::TcpStream::connect(server.address).is_err());
+    assert!(!workspace.run(&["serve", "status"]).contains("  ready"));
+    let output = run_with_input(workspace.path(), &["chat", "-a", "echo"], "hello");
+    workspace.run(&["serve", "stop"]);
+    assert!(out(&output).contains("hello"), "{}", err(&output));
+    assert!(
+        err(&output).contains("started a server"),
+        "{}",
+        err(&output)
+    );
 }
 
 // --- servers that end by themselves ---
@@ -246,6 +279,28 @@ fn what_there_is_no_command_for_is_said_with_what_is_done_instead() {
 }
 
 #[test]
+fn init_says_nothing_where_only_what_goes_wrong_is_to_be_said() {
+    let folder = folder();
+    for line in [
+        "-q init --no-interactive --provider echo",
+        "init -q --no-interactive",
+        "init -q --no-interactive --agent-name my-assistant",
+        "agent create second -q --no-interactive --provider echo",
+    ] {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let output = run(folder.path(), &arguments);
+        let said = (code(&output), out(&output), err(&output));
+        assert_eq!(said, (0, String::new(), String::new()), "{line}");
+    }
+    assert!(
+        folder
+            .path()
+            .join(".duragent/agents/second/agent.yaml")
+            .exists()
+    );
+}
+
+#[test]
 fn init_makes_the_folder_that_is_named() {
     let folder = folder();
     let line = [
@@ -324,6 +379,10 @@ fn whoever_names_a_session_and_an_agent_or_a_server_twice_is_told() {
         ),
         ("chat -s http://a -s http://b", "is a server, and so is"),
         ("attach 7QW3FZ -s 8QW3FZ", "is a session, and so is"),
+        (
+            "attach --list -s 7QW3FZ",
+            "cannot be used with the session 7QW3FZ",
+        ),
     ] {
         let arguments: Vec<&str> = line.split(' ').collect();
         let output = run_with_input(folder().path(), &arguments, "hi");

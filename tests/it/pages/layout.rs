@@ -22,7 +22,7 @@ duragent agent trust --all --yes
 # What is agreed to.
 echo 'server: {allowed_hosts: [agents.example]}' >> duragent.yaml
 duragent serve &
-until duragent serve status | grep ready; do sleep 0.02; done
+until duragent serve status | grep '  ready'; do sleep 0.02; done
 duragent serve stop
 # A terminal, and a server of its own.
 logs=.duragent/sessions/*/events.jsonl
