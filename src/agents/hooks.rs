@@ -7,6 +7,8 @@ use crate::domain::hooks::{Guard, Hooks, Note, Rule, Selector};
 
 /// So many hooks, and so many texts in one list of a hook.
 const MAX: usize = 64;
+/// So many globs in all hooks: each is compared with each call of a session's log.
+const GLOBS_MAX: usize = 256;
 /// The longest message: it goes to the model with each result.
 const MESSAGE_BYTES_MAX: usize = 4 << 10;
 
@@ -27,12 +29,20 @@ type Texts = Option<At<OneOrMore<String>>>;
 
 /// Checks `spec.hooks`.
 pub(super) fn hooks(found: Option<At<raw::Hooks>>, report: &mut Report) -> Hooks {
+    let at = found.as_ref().map(At::place);
     let raw = or_default(found);
     let guards = few(raw.before_tool, report).into_iter();
     let guards = guards.filter_map(|at| guard(at, report)).collect();
     let notes = few(raw.after_tool, report).into_iter();
     let notes = notes.filter_map(|at| note(at, report)).collect();
-    Hooks { guards, notes }
+    let hooks = Hooks { guards, notes };
+    if let Some(at) = at.filter(|_| hooks.globs() > GLOBS_MAX) {
+        report.error(
+            &at,
+            format!("must have no more than {GLOBS_MAX} patterns in all"),
+        );
+    }
+    hooks
 }
 
 /// A list that is short enough to be gone through for each call.
@@ -187,7 +197,7 @@ fn note(found: At<raw::AfterTool>, report: &mut Report) -> Option<Note> {
     let mut unless = Vec::new();
     for (arg, values) in or_default(raw.unless) {
         let values = few(Some(values), report).into_iter();
-        unless.push((arg, values.map(|at| at.value).collect()));
+        unless.push((arg, values.map(|at| at.value.0).collect()));
     }
     Some(Note {
         calls: calls?,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::yaml::read::{Anything, At, ListOr, OneOrMore, WordOr, section};
+use crate::base::yaml::read::{Anything, At, ListOr, Literal, OneOrMore, WordOr, section};
 
 section! {
     /// The whole file.
@@ -172,7 +172,7 @@ section! {
     guarded section AfterTool {
         "match" => calls: OneOrMore<String>,
         "message" => message: String,
-        "unless" => unless: BTreeMap<String, At<OneOrMore<String>>>,
+        "unless" => unless: BTreeMap<String, At<OneOrMore<Literal>>>,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Splits a text into words by a shell's rules of quoting, and nothing else of a shell: no variable,
 //! no glob and no comment means anything.
 
+use std::str::Chars;
+
 /// Words that are parts of a shell, and no programs.
-const BUILTINS: [&str; 15] = [
-    "!", ".", "[[", "builtin", "cd", "command", "eval", "exec", "exit", "export", "set", "source",
-    "trap", "ulimit", "umask",
+const BUILTINS: [&str; 21] = [
+    "!", ".", ":", "[[", "builtin", "cd", "command", "declare", "eval", "exec", "exit", "export",
+    "let", "pushd", "set", "source", "time", "trap", "type", "ulimit", "umask",
 ];
 
 /// Why a text cannot be split.
@@ -47,7 +49,7 @@ struct Lexer {
 impl Lexer {
     fn read(text: &str) -> Result<Lexer, Unfinished> {
         let mut lexer = Lexer::default();
-        let mut letters = text.chars().peekable();
+        let mut letters = text.chars();
         while let Some(letter) = letters.next() {
             match letter {
                 '\'' => lexer.single_quoted(&mut letters)?,
@@ -63,7 +65,7 @@ impl Lexer {
                     lexer.words.extend(lexer.word.take());
                 }
                 letter => {
-                    lexer.is_script |= lexer.is_syntax(letter, letters.peek());
+                    lexer.is_script = lexer.is_script || lexer.is_syntax(letter, letters.clone());
                     lexer.push(letter);
                 }
             }
@@ -114,20 +116,31 @@ impl Lexer {
     }
 
     /// Whether a character outside of quotes means something to a shell.
-    fn is_syntax(&self, letter: char, next: Option<&char>) -> bool {
+    fn is_syntax(&self, letter: char, rest: Chars<'_>) -> bool {
         let is_name = |word: &String| {
             let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
             word.bytes().all(is_plain) && !word.starts_with(|first: char| first.is_ascii_digit())
         };
         match letter {
             '|' | '&' | ';' | '<' | '>' | '(' | ')' | '$' | '`' | '*' | '?' | '[' => true,
-            '{' => next != Some(&'}'),
+            '{' => is_list(rest.as_str()),
             '~' | '#' => self.word.is_none(),
             // A variable for the program.
             '=' => self.words.is_empty() && self.word.as_ref().is_some_and(is_name),
             _ => false,
         }
     }
+}
+
+/// Whether what follows a `{` makes it a list: one without `,` or `..` is plain characters. One that
+/// is long may be anything: each `{` looks ahead.
+fn is_list(rest: &str) -> bool {
+    const LOOK_AHEAD: usize = 256;
+    let letters = rest.bytes().take(LOOK_AHEAD);
+    let word: Vec<u8> = letters.take_while(|it| !b" \t\n".contains(it)).collect();
+    word.contains(&b',')
+        || word.windows(2).any(|two| two == b"..")
+        || matches!(word.len(), 0 | LOOK_AHEAD)
 }
 
 #[cfg(test)]
@@ -182,6 +195,9 @@ mod tests {
             ". ./env",
             "a # b",
             "cat <<E\ndon't\nE",
+            "ls {1..3}",
+            "{ a",
+            "time a",
         ] {
             assert!(is_script(text), "{text}");
         }
@@ -193,6 +209,7 @@ mod tests {
             "a b=c",
             "a b~ c#d",
             "find -name {}",
+            "git show HEAD@{0} {x}y",
             "a 'it''s'",
             "a b\n",
             "./a/b -c",

@@ -35,7 +35,13 @@ impl Glob {
         }
         let mut glob = String::new();
         let mut end = None;
+        let mut literals = 0;
         for letter in word.chars() {
+            // Already it fits no text that is compared.
+            if literals > Glob::COMPARED_CHARS {
+                return Some(Glob(glob));
+            }
+            literals += usize::from(end.is_none() && !matches!(letter, '*' | '{'));
             match (end, letter) {
                 (Some(last), letter) if letter == last => end = None,
                 (Some(_), _) => {}
@@ -44,9 +50,12 @@ impl Glob {
                     end = Some(']');
                 }
                 (None, '{') if has_list => {
-                    glob.push('*');
+                    if !glob.ends_with('*') {
+                        glob.push('*');
+                    }
                     end = Some('}');
                 }
+                (None, '*') if glob.ends_with('*') => {}
                 (None, letter) => glob.push(letter),
             }
         }
@@ -135,5 +144,13 @@ mod tests {
             assert!(wider.fits(text), "{glob} {text}");
         }
         assert_eq!(Glob::wider_than_a_shells("{print"), None);
+        for long in ["*a", "[b]", "**", "{,}*"] {
+            let wider = Glob::wider_than_a_shells(&long.repeat(100_000)).unwrap();
+            assert!(wider.0.len() < 4 * Glob::COMPARED_CHARS, "{long}");
+            assert_eq!(
+                wider.fits(&"a".repeat(255)),
+                long.starts_with("**") || long.starts_with('{')
+            );
+        }
     }
 }

@@ -111,6 +111,16 @@ impl Hooks {
         (!messages.is_empty()).then(|| messages.join("\n"))
     }
 
+    /// How many globs are compared with a call.
+    pub fn globs(&self) -> usize {
+        let of_guards = self.guards.iter().map(|guard| match &guard.rule {
+            Rule::DependsOn { prior, .. } => guard.calls.0.len() + prior.0.len(),
+            Rule::SkipDuplicate { .. } => guard.calls.0.len(),
+        });
+        let of_notes = self.notes.iter().map(|note| note.calls.0.len());
+        of_guards.chain(of_notes).sum()
+    }
+
     /// What clients of the API may see.
     pub(super) fn public_json(&self) -> Option<Value> {
         let before = |guard: &Guard| match &guard.rule {
@@ -263,7 +273,8 @@ impl DoneCalls {
             Event::ToolsSkipped { call_ids, .. } => {
                 call_ids.iter().for_each(|id| drop(self.open.remove(id)));
             }
-            Event::SessionAdopted {} => *self = DoneCalls::new(&self.hooks),
+            // What is still open gets its result here.
+            Event::SessionAdopted {} => self.done.clear(),
             _ => {}
         }
     }

@@ -53,7 +53,7 @@ pub(super) struct Session {
     /// Whether a sync of the journal failed.
     is_journal_bad: AtomicBool,
     /// What the agent's guards look back at; read from the log when the first call needs it, and from
-    /// then on only what is new. The worker's alone; none of the others is taken while it is held.
+    /// then on only what is new. The worker's alone.
     done_calls: Mutex<Option<Remembered>>,
 }
 
@@ -156,8 +156,9 @@ impl Session {
         look: impl FnOnce(&DoneCalls) -> T,
     ) -> Result<T, EngineError> {
         let last = self.live().last_seq();
-        let mut kept = lock(&self.done_calls);
-        let mut known = match kept.take() {
+        // Nobody waits for a log to be read.
+        let kept = lock(&self.done_calls).take();
+        let mut known = match kept {
             Some(known) if known.calls.is_for(hooks) => known,
             Some(_) | None => Remembered {
                 calls: DoneCalls::new(hooks),
@@ -170,7 +171,7 @@ impl Session {
             known.up_to = record.seq;
         })?;
         let seen = look(&known.calls);
-        *kept = Some(known);
+        *lock(&self.done_calls) = Some(known);
         Ok(seen)
     }
 

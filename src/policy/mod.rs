@@ -38,7 +38,7 @@ pub use agent_policy::{
     AgentPolicy, Files, LOCAL_FILE, OwnedEnvironment, POLICY_FILE, Policies, parts, validate,
     validate_in,
 };
-pub use pin::{Digests, Pin};
+pub use pin::{Digests, Names, Pin, place};
 pub use rules::{Mode, Pattern, Rules, Subject, Tiers};
 
 /// Says what an agent may do.

@@ -1,15 +1,14 @@
 //! What a tool runs, told apart by its content.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::base::digest::sha256_of;
 use crate::base::lock::lock;
-use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::domain::glob::Glob;
 use crate::domain::trust::{Kind, Part};
@@ -25,8 +24,8 @@ pub struct Pin {
     pub own: Option<PathBuf>,
     /// What its arguments name, where that is a file: it may become one at any time.
     pub named: Vec<PathBuf>,
-    /// The same of the words of its script. Each part of such a path may be a glob.
-    pub globs: Vec<PathBuf>,
+    /// What its script names, where it is one.
+    pub script: Option<Names>,
     /// Whether it came with the agent's folder, and not with the workspace.
     pub is_agents: bool,
 }
@@ -35,16 +34,19 @@ impl Pin {
     /// The part of a folder that it is now.
     pub fn part(&self, digests: &Digests) -> Part {
         let mut content = self.line.clone();
-        let mut looks = LOOKS_MAX;
         let named = self.named.iter().filter(|path| path.is_file()).cloned();
         let mut files: Vec<PathBuf> = self.own.iter().cloned().chain(named).collect();
-        for path in &self.globs {
-            files.extend(files_of(path, &mut looks));
-        }
-        if looks == 0 {
-            // Others may be among them next time: what is never the same is asked about each time.
-            content.push_str(&format!(" (too many files, {:016x})", fastrand::u64(..)));
-            files.clear();
+        match self.script.as_ref().map(Names::files) {
+            None => {}
+            Some(Some(named)) => files.extend(named),
+            Some(None) => {
+                // Others may be among them next time: what is never the same is asked about each time.
+                content.push_str(&format!(
+                    " (what it runs is not known, {:016x})",
+                    fastrand::u64(..)
+                ));
+                files.clear();
+            }
         }
         for file in &files {
             let digest = match digests.of(file) {
@@ -62,43 +64,93 @@ impl Pin {
     }
 }
 
-/// So many entries of folders are looked at for what a tool names.
+/// So many places are looked at for what a script names.
 const LOOKS_MAX: usize = 10_000;
 
-/// The files that a path with globs names; the path itself is one, whatever letters it is made of.
-fn files_of(path: &Path, looks: &mut usize) -> Vec<PathBuf> {
+/// What the words of a script may name, should it be a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Where it starts.
+    pub cwd: PathBuf,
+    /// The words. Each part of such a path may be a glob.
+    pub words: BTreeSet<String>,
+    /// Whether it may go to a folder that a word names: all words are meant from there, too.
+    pub moves: bool,
+    /// Whether these are all that can be told: else nothing is.
+    pub is_whole: bool,
+}
+
+impl Names {
+    /// The files that are there now; `None` where they cannot be told.
+    pub fn files(&self) -> Option<BTreeSet<PathBuf>> {
+        if !self.is_whole {
+            return None;
+        }
+        let mut looks = LOOKS_MAX;
+        let mut found = BTreeSet::new();
+        let mut folders = vec![self.cwd.clone()];
+        let mut known = BTreeSet::from([self.cwd.clone()]);
+        while let Some(folder) = folders.pop() {
+            for word in &self.words {
+                for path in fitting(&place(&folder, word), &mut looks)? {
+                    if path.is_file() {
+                        found.insert(path);
+                    } else if self.moves && path.is_dir() && known.insert(path.clone()) {
+                        folders.push(path);
+                    }
+                }
+            }
+        }
+        Some(found)
+    }
+}
+
+/// The path of a name, without `.` and `..`: what is mounted has none.
+pub fn place(folder: &Path, name: &str) -> PathBuf {
+    let mut path = PathBuf::new();
+    for component in folder.join(name).components() {
+        match component {
+            Component::ParentDir => {
+                path.pop();
+            }
+            Component::CurDir => {}
+            other => path.push(other),
+        }
+    }
+    path
+}
+
+/// What a path with globs fits, and the path itself, whatever letters it is made of; `None` once too
+/// much was looked at.
+fn fitting(path: &Path, looks: &mut usize) -> Option<Vec<PathBuf>> {
+    *looks = looks.checked_sub(1)?;
     let mut found = vec![PathBuf::new()];
     for part in path {
         let folders = found.iter();
         found = match Glob::wider_than_a_shells(&part.to_string_lossy()) {
             None => folders.map(|folder| folder.join(part)).collect(),
-            Some(glob) => folders
-                .flat_map(|folder| entries(folder, &glob, looks))
-                .collect(),
+            Some(glob) => {
+                let mut fit = Vec::new();
+                for folder in folders {
+                    fit.extend(entries(folder, &glob, looks)?);
+                }
+                fit
+            }
         };
     }
     found.push(path.to_owned());
-    order::sort(&mut found);
-    found.dedup();
-    found.retain(|path| path.is_file());
-    found
+    Some(found)
 }
 
-fn entries(folder: &Path, glob: &Glob, looks: &mut usize) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
+fn entries(folder: &Path, glob: &Glob, looks: &mut usize) -> Option<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in entries.flatten() {
-        *looks = looks.saturating_sub(1);
-        if *looks == 0 {
-            break;
-        }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        *looks = looks.checked_sub(1)?;
         if glob.fits(&entry.file_name().to_string_lossy()) {
             found.push(entry.path());
         }
     }
-    found
+    Some(found)
 }
 
 /// The digests of files, each made once until the file is another one.
@@ -158,7 +210,12 @@ mod tests {
             line: "cat */*.sh | sh".to_owned(),
             own: None,
             named: Vec::new(),
-            globs: vec![at("*/*.sh")],
+            script: Some(Names {
+                cwd: folder.path().to_owned(),
+                words: ["*/*.sh".to_owned()].into(),
+                moves: false,
+                is_whole: true,
+            }),
             is_agents: true,
         };
         let digests = Digests::default();
@@ -175,6 +232,42 @@ mod tests {
     }
 
     #[test]
+    fn a_script_that_moves_names_files_of_where_it_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        fs::create_dir_all(at("a/b")).unwrap();
+        for file in ["run", "a/run", "a/b/run", "a/b/else"] {
+            fs::write(at(file), "").unwrap();
+        }
+        let names = |moves| Names {
+            cwd: folder.path().to_owned(),
+            words: ["a", "b", "..", "./run"].map(str::to_owned).into(),
+            moves,
+            is_whole: true,
+        };
+        let found = |moves| names(moves).files().unwrap();
+        assert_eq!(found(false), [at("run")].into());
+        let moved = found(true);
+        assert!(
+            ["run", "a/run", "a/b/run"]
+                .iter()
+                .all(|file| moved.contains(&at(file)))
+        );
+        assert!(!moved.contains(&at("a/b/else")));
+        let unknown = Names {
+            is_whole: false,
+            ..names(true)
+        };
+        assert_eq!(unknown.files(), None);
+    }
+
+    #[test]
+    fn a_place_has_no_dots() {
+        assert_eq!(place(Path::new("/a/work"), "../x/./y"), Path::new("/a/x/y"));
+        assert_eq!(place(Path::new("/a"), "/b"), Path::new("/b"));
+    }
+
+    #[test]
     fn another_content_is_another_part() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("run");
@@ -183,7 +276,7 @@ mod tests {
             line: "bin/sync".to_owned(),
             own: Some(file.clone()),
             named: Vec::new(),
-            globs: Vec::new(),
+            script: None,
             is_agents: true,
         };
         let digests = Digests::default();
@@ -211,7 +304,7 @@ mod tests {
             line: "python3 \"run.py\"".to_owned(),
             own: None,
             named: vec![file.clone()],
-            globs: Vec::new(),
+            script: None,
             is_agents: true,
         };
         let digests = Digests::default();

@@ -12,12 +12,17 @@ use serde_json::{Value, json};
 
 use crate::base::words::{self, Unfinished};
 use crate::domain::event::ToolOutput;
-use crate::policy::Pin;
 use crate::policy::judge::simple_commands;
+use crate::policy::{self, Names, Pin};
 use crate::tools::found::is_executable;
 use crate::tools::programs::{Order, Place, Programs, TIMEOUT_SECONDS_MAX, TIMEOUT_USUAL};
 use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec};
 use crate::tools::{bash, builtin, named, readme};
+
+/// Programs that run what one of their arguments says.
+const SHELLS: [&str; 10] = [
+    "ash", "bash", "busybox", "dash", "env", "fish", "ksh", "mksh", "sh", "zsh",
+];
 
 /// A program of the user's.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(super) struct Cli {
     programs: Arc<Programs>,
     place: Place,
     command: CommandLine,
+    /// What its script names.
+    names: Option<Names>,
 }
 
 /// A program and its first arguments.
@@ -97,13 +104,16 @@ impl<'de> Deserialize<'de> for Words {
 
 impl Cli {
     pub(super) fn new(
-        programs: Arc<Programs>,
+        runner: Arc<Programs>,
         mut place: Place,
         command: CommandLine,
         about: About,
     ) -> Cli {
-        for program in command.programs(&place.home, &place.cwd) {
-            place.readable.extend(visible_with(&program, &place.home));
+        let names = command.names(&place.home, &place.cwd);
+        let mut programs = names.as_ref().and_then(Names::files).unwrap_or_default();
+        programs.insert(command.program.clone());
+        for program in &programs {
+            place.readable.extend(visible_with(program, &place.home));
         }
         place.env = about.env;
         let parameters = json!({
@@ -127,9 +137,10 @@ impl Cli {
                 parameters,
                 effect: about.effect,
             },
-            programs,
+            programs: runner,
             place,
             command,
+            names,
         }
     }
 
@@ -169,7 +180,7 @@ impl Tool for Cli {
             // A bare name is a program of the system's, which its updates may change.
             own: program.is_absolute().then(|| program.clone()),
             named: self.command.named(&self.place.cwd),
-            globs: self.command.named_in_script(home, &self.place.cwd),
+            script: self.names.clone(),
             is_agents: self.spec.kind == ToolKind::Cli || program.starts_with(home),
         })
     }
@@ -198,6 +209,22 @@ impl CommandLine {
             false if !is_on_path(&self.program) => Some(format!("{shown} is not in PATH")),
             true | false => None,
         }
+    }
+
+    /// What is wrong with a script that names a file as if it started in the agent's folder.
+    pub(super) fn elsewhere(&self, home: &Path, cwd: &Path) -> Option<String> {
+        let names = self.names(home, cwd)?;
+        let is_meant = |name: &&String| {
+            let is_path = name.contains('/') && !name.starts_with(['/', '*']);
+            is_path && policy::place(home, name).is_file() && !policy::place(cwd, name).exists()
+        };
+        let name = names.words.iter().filter(|_| !names.moves).find(is_meant)?;
+        let below = name.trim_start_matches("./");
+        Some(format!(
+            "its script starts in {}, where there is no {name}: write \"$DURAGENT_AGENT_HOME/{below}\", or \
+             `tools_cwd: agent`",
+            cwd.display()
+        ))
     }
 
     /// A program without arguments.
@@ -268,27 +295,27 @@ impl CommandLine {
             None => &self.args[..],
             Some(_) => self.given(),
         };
-        words.iter().map(|word| named::place(cwd, word)).collect()
+        words.iter().map(|word| policy::place(cwd, word)).collect()
     }
 
-    /// What the words of its script name, should that be a file.
-    fn named_in_script(&self, home: &Path, cwd: &Path) -> Vec<PathBuf> {
-        let Some(script) = &self.script else {
-            return Vec::new();
+    /// What its script names, if it is one, or may give one to a shell.
+    fn names(&self, home: &Path, cwd: &Path) -> Option<Names> {
+        let words = match &self.script {
+            Some(script) => [std::slice::from_ref(script), self.given()].concat(),
+            None if self.may_run_a_shell() => self.args.clone(),
+            None => return None,
         };
-        let words = named::words_of(script, home);
-        words.map(|word| named::place(cwd, &word)).collect()
+        Some(named::names(&words.join("\n"), home, cwd))
     }
 
-    /// What it may run: the program, or what its script names.
-    fn programs(&self, home: &Path, cwd: &Path) -> Vec<PathBuf> {
-        match &self.script {
-            None => vec![self.program.clone()],
-            Some(_) => {
-                let named = self.named_in_script(home, cwd).into_iter();
-                named.filter(|path| path.is_file()).collect()
-            }
-        }
+    fn may_run_a_shell(&self) -> bool {
+        let words = self
+            .args
+            .iter()
+            .map(Path::new)
+            .chain([self.program.as_path()]);
+        let mut names = words.filter_map(|word| word.file_name()?.to_str());
+        names.any(|name| SHELLS.contains(&name))
     }
 
     /// What a model is told of `args`.
@@ -414,6 +441,34 @@ mod tests {
             let command = CommandLine::parse(text, "x", &[], Path::new("/a")).unwrap();
             let about = command.about_arguments();
             assert_eq!(about.starts_with("Its arguments"), takes_any, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_script_that_names_a_file_of_another_folder_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        let work = home.join("work");
+        for folder in ["bin", "work/lib"] {
+            fs::create_dir_all(home.join(folder)).unwrap();
+        }
+        for file in ["bin/x", "work/lib/y", "data"] {
+            fs::write(home.join(file), "").unwrap();
+        }
+        for (script, is_elsewhere) in [
+            ("./bin/x | sort", true),
+            ("sh bin/x --glob *", true),
+            ("\"$DURAGENT_AGENT_HOME/bin/x\" | sort", false),
+            ("cd \"$DURAGENT_AGENT_HOME\" && ./bin/x", false),
+            ("./lib/y | sort", false),
+            ("./none | data", false),
+            ("bash -c './bin/x | sort'", true),
+            ("echo './bin/x | sort'", false),
+        ] {
+            let command = CommandLine::parse(script, "x", &[], home).unwrap();
+            let told = command.elsewhere(home, &work);
+            assert_eq!(told.is_some(), is_elsewhere, "{script}: {told:?}");
+            assert_eq!(command.elsewhere(home, home), None, "{script}");
         }
     }
 

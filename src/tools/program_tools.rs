@@ -80,6 +80,24 @@ impl ProgramTools {
         declared.chain(own).collect()
     }
 
+    /// What may be wrong with the scripts of an agent's tools, a line each.
+    pub fn doubts(&self, spec: &AgentSpec) -> Vec<String> {
+        let declared = spec.tools.iter().filter_map(|tool| match tool {
+            ToolRef::Cli {
+                name,
+                command,
+                args,
+                ..
+            } => {
+                let command = CommandLine::parse(command, name, args, &spec.home).ok()?;
+                let doubt = command.elsewhere(&spec.home, &spec.tools_folder())?;
+                Some(format!("the tool `{name}`: {doubt}"))
+            }
+            ToolRef::Builtin { .. } | ToolRef::Mcp { .. } => None,
+        });
+        declared.collect()
+    }
+
     /// What is wrong with the tools for all agents, a line each.
     pub fn shared_problems(&self) -> Vec<String> {
         let folder = self.workspace.as_deref().map(|it| it.join(found::TOOLS));

@@ -417,6 +417,8 @@ fn keys_of_access_that_mean_nothing_yet_keep_no_agent_from_loading() {
 fn every_mistake_is_told_with_its_place() {
     let agents = Agents::new();
     agents.write("a", "binary.md", b"ok\n\xff");
+    let five = "{match: [a, b, c, d, e], type: skip_duplicate}, ".repeat(52);
+    let too_many = format!("  hooks: {{before_tool: [{five}]}}");
     for (more, expected) in [
         (
             "    temperature: 3",
@@ -523,6 +525,10 @@ fn every_mistake_is_told_with_its_place() {
             vec![
                 "agent.yaml:9:13: `spec.timezone` must be a zone of this system's database (package `tzdata`), such as `Europe/Berlin`",
             ],
+        ),
+        (
+            &too_many,
+            vec!["agent.yaml:9:10: `spec.hooks` must have no more than 256 patterns in all"],
         ),
         (
             "  tools_cwd: home\n  tools: [{type: cli, name: x, command: y, args: \"a 'b\"}]",
@@ -737,8 +743,8 @@ fn a_hook_is_the_same_however_it_is_written() {
         assert_eq!(read(hooks)["before_tool"], expected, "{hooks}");
     }
     assert_eq!(
-        read("after_tool: {match: x, message: ' hi ', unless: {a: 1, b: [true, no]}}")["after_tool"],
-        serde_json::json!([{"match": ["x"], "message": "hi", "unless": {"a": ["1"], "b": ["true", "no"]}}])
+        read("after_tool: {match: x, message: ' hi ', unless: {a: 1, b: [True, no], c: null}}")["after_tool"],
+        serde_json::json!([{"match": ["x"], "message": "hi", "unless": {"a": ["1"], "b": ["true", "no"], "c": ["null"]}}])
     );
     let unless = read("after_tool: {match: x, message: hi, unless: {arg: days, value: 7}}");
     assert_eq!(

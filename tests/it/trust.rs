@@ -705,6 +705,53 @@ fn another_content_of_what_a_script_names_asks_whatever_is_allowed() {
 }
 
 #[test]
+fn another_content_of_a_program_where_a_script_goes_asks_whatever_is_allowed() {
+    let workspace = Workspace::of_strangers();
+    let scripts = [
+        "cd bin && sh ./run",
+        "d=bin; sh $d/run",
+        "d=deep/er; sh $d/run",
+        "PATH=$PWD/bin:$PATH; . run",
+        "env -C bin sh run | cat",
+        "sh -c 'cd bin; . ./run'",
+        "sh <> bin/run",
+        "echo > \"$(sh bin/run >&2; echo log)\"",
+        "sh ${none:-bin/run}",
+        "sh $'bin/run'",
+    ];
+    let tools: Vec<String> = scripts
+        .iter()
+        .enumerate()
+        .map(|(n, script)| json!({"type": "cli", "name": format!("t{n}"), "command": script}))
+        .map(|tool| tool.to_string().replace("${", "$${"))
+        .collect();
+    let tools = format!("  tools: [{}]\n", tools.join(", "));
+    workspace.agent("ada", &format!("{ECHO}{tools}"));
+    let rules = format!("{HEAD}allow: ['cli:*']\n");
+    workspace.write(".duragent/policy.yaml", &rules);
+    let write = |word: &str| {
+        for folder in ["bin", "deep/er"] {
+            let path = format!("{}/work/{folder}/run", home("ada"));
+            workspace.write(&path, &format!("echo {word}\n"));
+        }
+    };
+    write("one");
+    workspace.trust("ada");
+    let server = Server::start(&workspace, &[]);
+    let session = server.create_session("ada");
+    let run = |n: usize| call(&server, &session, &format!("t{n}"), &json!({}));
+    for (n, script) in scripts.iter().enumerate() {
+        assert!(said(&run(n)).contains("one"), "{script}");
+    }
+    write("two");
+    for (n, script) in scripts.iter().enumerate() {
+        let answer = run(n);
+        assert!(asks(&answer), "{script}: {}", answer.text());
+        deny(&server, &session, &answer);
+    }
+}
+
+#[test]
 fn an_agent_starts_its_tools_in_its_own_folder_only_with_trust() {
     let workspace = Workspace::of_strangers();
     let tools = "  tools_cwd: agent\n  tools: [{type: builtin, name: bash}]\n";

@@ -645,6 +645,26 @@ impl FromYaml for String {
     }
 }
 
+/// A text, or a value of another kind as JSON writes it: `true` for `True`, `null` for nothing.
+#[derive(Debug)]
+pub struct Literal(pub String);
+
+impl FromYaml for Literal {
+    const EXPECTED: &'static str = "a text, a number, `true`, `false` or `null`";
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<Literal> {
+        match place.scalar::<Literal>(report)?.kind {
+            ScalarKind::Null => Some(Literal("null".to_owned())),
+            ScalarKind::Bool(value) => Some(Literal(value.to_string())),
+            ScalarKind::Text
+            | ScalarKind::Variable
+            | ScalarKind::Integer(_)
+            | ScalarKind::Float(_)
+            | ScalarKind::Broken => String::read(place, report).map(Literal),
+        }
+    }
+}
+
 impl FromYaml for bool {
     const EXPECTED: &'static str = "`true` or `false`";
 

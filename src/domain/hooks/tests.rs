@@ -153,8 +153,12 @@ fn what_came_from_elsewhere_counts_for_nothing() {
     let hooks = hooks(vec![depends_on("deploy", "test", &[])]);
     let mut done = after(&hooks, &[(&call(1, "test", "{}"), true)]);
     assert_eq!(done.refusal(&call(2, "deploy", "{}")), None);
+    done.see(&asked(&call(3, "test", "{}")));
     done.see(&Event::SessionAdopted {});
     assert!(done.refusal(&call(2, "deploy", "{}")).is_some());
+    // What came from there without a result and has one now was done here.
+    done.see(&answered(&call(3, "test", "{}"), true));
+    assert_eq!(done.refusal(&call(2, "deploy", "{}")), None);
 }
 
 #[test]

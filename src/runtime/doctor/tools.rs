@@ -21,6 +21,8 @@ pub(super) fn checks(config: &Config, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
         let subject = format!("agent {}", agent.name);
         let problems = tools.problems(agent).into_iter();
         checks.extend(problems.map(|problem| Check::error(&*subject, problem)));
+        let doubts = tools.doubts(agent).into_iter();
+        checks.extend(doubts.map(|doubt| Check::warning(&*subject, doubt)));
         checks.extend(folders(agent).map(|problem| Check::error(&*subject, problem)));
     }
     checks.extend(gateways(config));
