@@ -61,7 +61,8 @@ pub struct TooLong {
     pub taken_tokens: u64,
     /// How that is known.
     pub known_by: KnownBy,
-    /// Whether it would not fit either if the estimate were as wrong as it may be.
+    /// Whether it would not fit either if the estimate were as wrong as it may be. Only what a file says
+    /// is certain, and only where the model's name does not promise more.
     pub is_certain: bool,
 }
 
@@ -169,9 +170,10 @@ impl Limits {
     pub fn too_long(&self, model: &str) -> Option<TooLong> {
         let taken_tokens = self.taken(Some(model));
         let known = models::known_context_tokens(model);
-        let (known_by, whole) = match (self.input_tokens, known) {
-            (Some(tokens), _) => (KnownBy::File, tokens),
-            (None, Some(tokens)) => (KnownBy::Name, tokens),
+        // Of a name the least is known that such a model takes: nothing is held against it for that.
+        let (known_by, at_most) = match (self.input_tokens, known) {
+            (Some(tokens), known) => (KnownBy::File, tokens.max(known.unwrap_or_default())),
+            (None, Some(_)) => (KnownBy::Name, u64::MAX),
             (None, None) => (KnownBy::Nobody, u64::MAX),
         };
         let at_least = self.fixed_tokens.saturating_mul(PERCENT_MIN) / 100;
@@ -180,7 +182,7 @@ impl Limits {
             prompt_tokens: self.fixed_tokens,
             taken_tokens,
             known_by,
-            is_certain: at_least >= whole,
+            is_certain: at_least >= at_most,
         })
     }
 

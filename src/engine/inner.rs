@@ -273,7 +273,7 @@ impl Inner {
             return Ok(self.store.delete(id)?);
         };
         let _nobody_writes = session.log();
-        session.live().break_off("the session was deleted");
+        session.live().delete();
         self.room.forget(id);
         // It stays in its place until its files are gone: nobody opens them anew meanwhile.
         let deleted = self.store.delete(id);

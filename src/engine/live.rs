@@ -37,6 +37,8 @@ pub(super) struct Live {
     pub(super) work: Work,
     /// Why nothing more can be written here; the session must be opened anew.
     pub(super) broken: Option<String>,
+    /// Whether that is because the session was deleted.
+    pub(super) is_deleted: bool,
     /// Whether a write failed in a way that leaves open what is on disk: nothing more is written
     /// until the process starts anew.
     pub(super) is_read_only: bool,
@@ -239,6 +241,7 @@ impl Live {
             in_flight: None,
             work: Work::None,
             broken: None,
+            is_deleted: false,
             is_read_only: false,
             is_left_over: false,
             runs_on: false,
@@ -310,6 +313,12 @@ impl Live {
     pub(super) fn break_off(&mut self, reason: &str) {
         self.broken = Some(reason.to_owned());
         self.wake_all();
+    }
+
+    /// Ends everything, as the session is no more.
+    pub(super) fn delete(&mut self) {
+        self.is_deleted = true;
+        self.break_off("the session was deleted");
     }
 
     /// Sends everybody away, for instance because a turn cannot be written down. Those who are told

@@ -189,7 +189,8 @@ impl Session {
     /// order.
     ///
     /// Errors: the store's. The first event is refused as [`EngineError::SessionEnded`] or as
-    /// [`EngineError::Invalid`] when it cannot happen now.
+    /// [`EngineError::Invalid`] when it cannot happen now, and as [`EngineError::SessionNotFound`] once
+    /// the session is deleted.
     pub(super) fn commit(
         &self,
         log: &mut LogSide,
@@ -212,6 +213,9 @@ impl Session {
         };
         let expected_last = {
             let live = self.live();
+            if live.is_deleted {
+                return Err(EngineError::SessionNotFound(self.id.clone()));
+            }
             if live.broken.is_some() {
                 return Err(EngineError::ReadOnly);
             }
@@ -487,7 +491,7 @@ mod tests {
 
     use super::*;
     use crate::base::fs::Fs as _;
-    use crate::domain::story::{records_of, tight, walk};
+    use crate::domain::story::{self, records_of, tight, walk};
     use crate::engine::testing::Bench;
 
     /// Opens a session beside whatever is in memory, with limits that it runs into.
@@ -503,6 +507,20 @@ mod tests {
             questions: Arc::clone(&inner.questions),
         };
         Session::open(kit, id, |_| tight(300)).unwrap()
+    }
+
+    #[test]
+    fn who_still_holds_a_deleted_session_finds_that_it_is_gone() {
+        let bench = Bench::new();
+        let session = bench.session([]);
+        bench.inner().delete_files(&session.id).unwrap();
+        let refused = session.decide(|_| Ok((vec![story::user(1, "hi")], ())));
+        assert!(matches!(refused, Err(EngineError::SessionNotFound(_))));
+        // It may be there again from its files after any other end.
+        let other = bench.session([]);
+        bench.inner().throw_away(&other, "in a test");
+        let refused = other.decide(|_| Ok((vec![story::user(1, "hi")], ())));
+        assert!(matches!(refused, Err(EngineError::ReadOnly)));
     }
 
     proptest! {

@@ -448,8 +448,10 @@ impl Sessions {
     /// Sees to it that somebody works for a session that somebody has come for, or has said
     /// something in: that is stored, and not to be called a failure when this is.
     fn set_going(&self, session: &Arc<Session>) {
-        if let Err(error) = recovery::take_up(&self.workers, session) {
-            log::warn!("session {} stays as it is: {}", session.id, chain(&error));
+        match recovery::take_up(&self.workers, session) {
+            // Somebody ended it a moment ago.
+            Ok(()) | Err(EngineError::SessionEnded(_) | EngineError::SessionNotFound(_)) => {}
+            Err(error) => log::warn!("session {} stays as it is: {}", session.id, chain(&error)),
         }
     }
 

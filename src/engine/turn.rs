@@ -373,13 +373,14 @@ impl<'a> Worker<'a> {
     /// Leaves the turn as it is, because what happens can't be written down. It is taken up again
     /// when somebody comes: from the files, which have the text that was shown of a reply.
     fn give_up(&self, error: &EngineError) {
-        log::error!(
-            "session {}: the turn stops: {}",
-            self.session.id,
-            chain(error)
-        );
         {
+            // One that was deleted has no files to write to, which is no failure.
             let Ok(mut live) = self.live() else { return };
+            log::error!(
+                "session {}: the turn stops: {}",
+                self.session.id,
+                chain(error)
+            );
             if live.is_read_only {
                 // It stays in memory, to remember that until the process starts anew.
                 live.work = Work::None;

@@ -2,7 +2,9 @@
 //!
 //! Elsewhere: what is no policy at all (`file`).
 
+use super::denied;
 use super::glob::{Glob, Match, Symbol, symbols};
+use super::judge::SKILL_READER;
 use super::programs::{self, Known};
 use super::rules::{Mode, Pattern, Rules, Subject, Tier};
 use super::shell::Word;
@@ -19,6 +21,8 @@ pub const BUILTINS: &[(&str, &[&str])] = &[
     ("web", &["fetch", "search"]),
 ];
 
+/// What the arguments of a builtin begin with.
+const JSON: &str = "{";
 /// So many rules of a file are told of: each costs a look through it for its place.
 const TOLD_MAX: usize = 50;
 /// A longer glob is not looked into: no name is so long, and a stranger may have written it.
@@ -69,8 +73,64 @@ pub fn idle(tier: &Tier) -> Vec<Problem> {
         ..problem(pattern, format!("never fits: {why}"), hint)
     })
     .chain(typeless(tier))
+    .chain(odd(tier))
     .take(TOLD_MAX)
     .collect()
+}
+
+/// The denies that are written in a way in which commands and tools hardly ever are.
+fn odd(tier: &Tier) -> impl Iterator<Item = Problem> {
+    tier.deny.iter().filter_map(|pattern| {
+        let (why, hint) = why_odd(pattern)?;
+        Some(problem(pattern, why.to_owned(), hint))
+    })
+}
+
+fn why_odd(pattern: &Pattern) -> Option<(&'static str, Option<String>)> {
+    let glob = pattern.glob()?;
+    let is_untyped = pattern.subject == Subject::Any;
+    let start = glob.literal_start();
+    if pattern.subject == Subject::Builtin || is_untyped {
+        let host = start
+            .split_once("://")
+            .map(|(_, rest)| rest.split('/').next());
+        let is_capital = |host: &str| host.contains(|one: char| one.is_ascii_uppercase());
+        if host.flatten().is_some_and(is_capital) {
+            let hint = "write the host in small letters, as it is asked".to_owned();
+            return Some(("fits only an address that is spelt so", Some(hint)));
+        }
+    }
+    if pattern.subject != Subject::Bash && !is_untyped {
+        return None;
+    }
+    if start.starts_with(['"', '\'', '^']) {
+        let why = "fits only what begins with that very character";
+        let hint = "a command is written without quotes, and a glob fits from its start";
+        return Some((why, Some(hint.to_owned())));
+    }
+    if pattern.text.contains('\t') || pattern.text.ends_with('\n') {
+        return Some(("fits only what holds that tab or line's end", None));
+    }
+    let (name, rest) = start.split_once(' ').unwrap_or((&start, ""));
+    let lower = name.to_ascii_lowercase();
+    let (builtin, actions) = BUILTINS.iter().find(|(known, _)| *known == lower)?;
+    let action = actions.iter().find(|action| rest.starts_with(**action));
+    match action {
+        _ if !is_untyped => None,
+        Some(action) => Some((
+            "is about commands of that name",
+            Some(format!("an action of the builtin is `{builtin}:{action}`")),
+        )),
+        None if *builtin == "bash" && rest.is_empty() && !glob.is_exact() => Some((
+            "is about commands of that name",
+            Some("all that the shell runs is `bash:*`".to_owned()),
+        )),
+        None if name != lower => Some((
+            "is about commands of that name",
+            Some(format!("the builtin is `{builtin}`")),
+        )),
+        None => None,
+    }
 }
 
 /// The rules that begin with what may be meant for a type and is none: they are about all types, and
@@ -79,20 +139,23 @@ fn typeless(tier: &Tier) -> impl Iterator<Item = Problem> {
     let all = tier.deny.iter().chain(&tier.allow);
     all.filter_map(|pattern| {
         let word = type_like(pattern)?;
-        let remark = format!("is about calls that hold `{word}:`, as `{word}` is no type");
-        let hint = "types are `bash`, `builtin`, `cli`, `mcp` and `*`";
-        Some(problem(pattern, remark, Some(hint.to_owned())))
+        let remark = format!("is about calls of every type, as `{word}` is no type");
+        let hint = match word.starts_with("http") {
+            true => format!("what `web` fetches is `builtin:web:fetch:{}`", pattern.text),
+            false => "types are `bash`, `builtin`, `cli`, `mcp` and `*`".to_owned(),
+        };
+        Some(problem(pattern, remark, Some(hint)))
     })
 }
 
+/// The word before a `:`, or before a `(` as others write it.
 fn type_like(pattern: &Pattern) -> Option<&str> {
-    let (word, rest) = pattern.text.split_once(':')?;
-    let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let (word, _) = pattern.text.split_once([':', '('])?;
+    let is_word_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    let is_word = !word.is_empty() && word.bytes().all(is_word_byte);
     let is_builtin = BUILTINS.iter().any(|(known, _)| *known == word);
-    // `https://…` is an address.
-    let is_meant = is_word && !is_builtin && !rest.starts_with('/');
     let is_untyped = pattern.subject == Subject::Any && pattern.glob().is_some();
-    Some(word).filter(|_| is_meant && is_untyped)
+    Some(word).filter(|_| is_word && !is_builtin && is_untyped)
 }
 
 /// What an agent's own file allows and does not count.
@@ -106,7 +169,15 @@ pub fn capped(rules: &Rules) -> Vec<Problem> {
             Some("add it there, if it is meant".to_owned()),
         )
     };
-    rules.capped.iter().take(TOLD_MAX).map(remark).collect()
+    // Skills are read whatever the lists say.
+    let told = rules.capped.iter().filter(|rule| !reads_skill(rule));
+    told.take(TOLD_MAX).map(remark).collect()
+}
+
+fn reads_skill(pattern: &Pattern) -> bool {
+    let name = pattern.glob().and_then(Glob::tool_name);
+    let is_builtin = matches!(pattern.subject, Subject::Builtin | Subject::Any);
+    is_builtin && name.as_deref() == Some(SKILL_READER)
 }
 
 /// The rules of a file for programs of which there is none: `tools` are all that there are.
@@ -118,7 +189,7 @@ pub fn homeless(tier: &Tier, tools: &[String]) -> Vec<Problem> {
         let glob = pattern
             .glob()
             .filter(|glob| !glob.literal_start().is_empty())?;
-        let is_there = tools.iter().any(|tool| may_fit(glob, tool, &[]));
+        let is_there = tools.iter().any(|tool| may_fit(glob, tool, &[], ""));
         (!is_there).then(|| {
             let name = glob.tool_name().unwrap_or_else(|| glob.literal_start());
             let message = "fits nothing: there is no such program among the tools".to_owned();
@@ -244,10 +315,9 @@ fn is_action_of_builtin(glob: &Glob) -> bool {
 }
 
 fn why_no_builtin(glob: &Glob) -> Option<Reason> {
-    if BUILTINS
-        .iter()
-        .any(|(name, actions)| may_fit(glob, name, actions))
-    {
+    // The shell is no call with arguments as JSON.
+    let mut others = BUILTINS.iter().filter(|(name, _)| *name != "bash");
+    if denied::is_shell(glob) || others.any(|(name, actions)| may_fit(glob, name, actions, JSON)) {
         return None;
     }
     let Some(name) = glob.tool_name() else {
@@ -266,11 +336,17 @@ fn why_no_builtin(glob: &Glob) -> Option<Reason> {
     };
     let rest = glob.behind(name.chars().count() + 1);
     let action = rest.split([':', ' ', '*', '?']).next().unwrap_or_default();
+    let is_action = actions.contains(&action);
     let hint = match name.as_str() {
         "bash" => Some(format!("a command is `bash:{rest}`")),
+        _ if is_action => Some(format!(
+            "`{name}:{action}` is all of it, `{name}:{action}:…` what it is about"
+        )),
         _ => did_you_mean(action, actions.iter().copied()),
     };
     let why = match action {
+        _ if is_action => format!("no call of `{name}` is written so"),
+        "" if !actions.is_empty() => format!("no call of `{name}` is written so"),
         "" => format!("`{name}` has no actions"),
         action => format!("`{name}` has no action `{action}`"),
     };
@@ -278,8 +354,9 @@ fn why_no_builtin(glob: &Glob) -> Option<Reason> {
 }
 
 /// Whether a glob may fit a call of a tool with these actions, as calls are compared: by the name, the
-/// name and the arguments, the name and the action, and with what is acted on.
-fn may_fit(glob: &Glob, name: &str, actions: &[&str]) -> bool {
+/// name and the arguments, which begin with `arguments`, the name and the action, and with what is
+/// acted on.
+fn may_fit(glob: &Glob, name: &str, actions: &[&str], arguments: &str) -> bool {
     if glob.least_symbols() > LOOKED_AT_SYMBOLS {
         return true;
     }
@@ -294,7 +371,11 @@ fn may_fit(glob: &Glob, name: &str, actions: &[&str]) -> bool {
             followed(format!("{name}:{action}:")),
         ]
     });
-    let plain = [symbols(name), followed(format!("{name} "))];
+    let plain = [
+        symbols(name),
+        symbols(&format!("{name} ")),
+        followed(format!("{name} {arguments}")),
+    ];
     let mut all = plain.into_iter().chain(acting);
     all.any(|subject| glob.fits(&subject, Match::Perhaps))
 }
@@ -307,7 +388,8 @@ fn is_of_later_version(pattern: &Pattern) -> bool {
         .glob()
         .filter(|_| pattern.subject == Subject::Builtin);
     glob.is_some_and(|glob| {
-        later.any(|name| may_fit(glob, name, &[]) || glob.tool_name().as_deref() == Some(name))
+        later
+            .any(|name| may_fit(glob, name, &[], JSON) || glob.tool_name().as_deref() == Some(name))
     })
 }
 
@@ -316,7 +398,10 @@ fn why_grants_nothing(pattern: &Pattern) -> Option<Reason> {
     let glob = pattern.glob()?;
     let start = glob.literal_start();
     match pattern.subject {
-        Subject::Builtin | Subject::Any if start == "bash" && glob.is_exact() => {
+        Subject::Builtin | Subject::Any
+            if start.trim_end() == "bash"
+                && (glob.is_exact() || pattern.subject == Subject::Builtin) =>
+        {
             let hint = "allow its commands: `bash:git status`".to_owned();
             Some((
                 "the shell is no tool that can be allowed as a whole".to_owned(),

@@ -129,13 +129,17 @@ pub(super) fn forbids_shell(pattern: &Pattern) -> bool {
 /// Whether a pattern means the shell as a tool: it is listed as a builtin, and may be forbidden as one.
 /// A `*:` that names it otherwise than by its very name is about commands.
 fn names_shell(pattern: &Pattern) -> bool {
-    let is_shell = |glob: &&Glob| glob.fits(&symbols("bash"), Match::Loosely);
-    let named = pattern.glob().filter(is_shell);
-    named.is_some_and(|glob| match pattern.subject {
-        Subject::Builtin => true,
-        Subject::Any => glob.is_exact(),
+    pattern.glob().is_some_and(|glob| match pattern.subject {
+        Subject::Builtin => is_shell(glob),
+        Subject::Any => is_shell(glob) && glob.is_exact(),
         Subject::Bash | Subject::Cli | Subject::Mcp => false,
     })
+}
+
+/// Whether a pattern for a builtin is about the shell: by its name, or with whatever arguments.
+pub(super) fn is_shell(glob: &Glob) -> bool {
+    let fits = |text: &str| glob.fits(&symbols(text), Match::Loosely);
+    fits("bash") || fits("bash ")
 }
 
 impl Form {

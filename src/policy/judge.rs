@@ -18,7 +18,7 @@ use super::shell::{self, Command, Script};
 
 /// The builtin that reads what an agent was given to be read, and does nothing else: a test compares its
 /// actions.
-const SKILL_READER: &str = "skill";
+pub(super) const SKILL_READER: &str = "skill";
 /// Why a rule of an agent's own does not count.
 const CAPPED: &str = "the workspace's policy has an `allow`, and that does not reach so far";
 /// Why a rule does not allow a tool that was found.

@@ -241,14 +241,21 @@ fn is_mistyped(text: &str) -> bool {
         .iter()
         .map(|(word, _)| *word)
         .filter(|word| word.len() > 1);
-    let is_type_alone = |word: &str| word == text.trim() && word != Subject::Bash.as_str();
+    // `bash` alone is the shell.
+    let is_type_alone = |word: &str| {
+        word.eq_ignore_ascii_case(text.trim()) && text.trim() != Subject::Bash.as_str()
+    };
     let mut all = types.clone();
     all.any(is_type_alone) || is_nearly_typed(text, types)
 }
 
-fn is_nearly_typed(text: &str, types: impl Iterator<Item = &'static str>) -> bool {
-    text.split_once(':')
-        .is_some_and(|(word, _)| did_you_mean(word.trim(), types).is_some())
+/// Near to a type before a `:`, or one before what others write there: `bash(rm *)`.
+fn is_nearly_typed(text: &str, types: impl Iterator<Item = &'static str> + Clone) -> bool {
+    let parted = |marks: &[char]| text.split_once(marks).map(|(word, _)| word.trim());
+    let mut all = types.clone();
+    parted(&['(', '=', ';', ',', '\u{ff1a}'])
+        .is_some_and(|word| all.any(|one| one.eq_ignore_ascii_case(word)))
+        || parted(&[':']).is_some_and(|word| did_you_mean(word, types).is_some())
 }
 
 /// `file:line: pattern`.

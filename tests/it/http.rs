@@ -530,6 +530,30 @@ fn a_session_that_is_deleted_at_work_leaves_no_complaint_in_the_log() {
 }
 
 #[test]
+fn a_session_that_several_delete_at_once_is_gone_once_and_nobody_complains() {
+    let model = FakeModel::start();
+    let (_workspace, server) = model_server(&model, "");
+    for _ in 0..40 {
+        let session = server.create_session("helper");
+        let path = of(&session, "");
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let begin = || scope.spawn(|| server.delete(&path).status);
+            let all = [begin(), begin(), begin()];
+            all.map(|one| one.join().unwrap()).to_vec()
+        });
+        let deleted = statuses.iter().filter(|status| **status == 204).count();
+        let missing = statuses.iter().filter(|status| **status == 404).count();
+        assert_eq!((deleted, missing), (1, 2), "{statuses:?}");
+    }
+    server.terminate();
+    let log = server.log();
+    let complaints = log
+        .lines()
+        .filter(|line| line.contains(" warn ") || line.contains(" error "));
+    assert_eq!(complaints.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[test]
 fn who_waits_in_a_session_that_is_deleted_is_told_so() {
     let model = FakeModel::start();
     model.reply(text("I will ").and_stall());

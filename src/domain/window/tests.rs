@@ -177,7 +177,7 @@ proptest! {
 }
 
 #[test]
-fn a_prompt_is_too_long_for_a_model_that_takes_no_more_and_surely_so_for_one_far_smaller() {
+fn a_prompt_is_too_long_for_a_model_that_takes_no_more_and_surely_so_where_a_file_says_it() {
     let of = |fixed_tokens, input_tokens, model: &str| {
         let limits = Limits {
             fixed_tokens,
@@ -200,7 +200,22 @@ fn a_prompt_is_too_long_for_a_model_that_takes_no_more_and_surely_so_for_one_far
         // 8192, of which a quarter is for the answer and a twentieth for what nobody counts.
         (5_000, None, "gpt-4", None),
         (6_000, None, "gpt-4", Some((5_735, KnownBy::Name, false))),
-        (10_240, None, "gpt-4", Some((5_735, KnownBy::Name, true))),
+        // A `gpt-4` of another name after it may take more: the least that is known refuses nobody.
+        (10_240, None, "gpt-4", Some((5_735, KnownBy::Name, false))),
+        (90_000, None, "gpt-4", Some((5_735, KnownBy::Name, false))),
+        // A file may want less than the model takes.
+        (
+            1_250,
+            Some(1_000),
+            "gpt-4",
+            Some((1_000, KnownBy::File, false)),
+        ),
+        (
+            10_240,
+            Some(1_000),
+            "gpt-4",
+            Some((1_000, KnownBy::File, true)),
+        ),
     ] {
         assert_eq!(
             of(fixed, input, model),

@@ -572,6 +572,31 @@ fn a_rule_that_can_never_fit_is_an_error_to_who_looks_and_none_to_who_runs() {
             "never fits: `reload_tools` has no actions",
         ),
         (
+            "deny: ['builtin:web:fetch *']",
+            "never fits: no call of `web` is written so; `web:fetch` is all of it, `web:fetch:…` what \
+             it is about",
+        ),
+        (
+            "deny: ['builtin:web fetch*']",
+            "never fits: no call of `web` is written so; `web:fetch` is all of it",
+        ),
+        (
+            "deny: ['builtin:web: fetch']",
+            "never fits: no call of `web` is written so",
+        ),
+        (
+            "deny: ['builtin:bash *rm*']",
+            "never fits: `bash` has no action",
+        ),
+        (
+            "deny: ['builtin:bash \\{\"command\":*']",
+            "never fits: `bash` has no action",
+        ),
+        (
+            "allow: ['builtin:bash *']",
+            "never fits: the shell is no tool that can be allowed as a whole",
+        ),
+        (
             "allow: ['bash']",
             "never fits: the shell is no tool that can be allowed as a whole",
         ),
@@ -598,6 +623,7 @@ fn a_rule_that_can_never_fit_is_an_error_to_who_looks_and_none_to_who_runs() {
         "allow: ['bash:sudoku', 'builtin:web:fetch', 'builtin:w*', 'rm']",
         "deny: ['bash', 'web:fetch', 'builtin:memory:*', 'builtin:web:f*', 'builtin:web:*:http://x/*']",
         "deny: ['builtin:*fetch*', 'builtin:web \\{*', 'cli:deploy prod', 'cli:*', 'mcp:a:b', 'memory:*']",
+        "deny: ['builtin:bash *', 'bash -c *', 'kill', 'Make *', 'bash:a \"*\"', 'webpack *', 'session*']",
     ] {
         place.write("agent", &format!("{text}\n"));
         assert_eq!(
@@ -631,9 +657,11 @@ fn a_word_that_is_no_type_is_told() {
     for (text, is_told) in [
         ("deny: ['shell:rm *']", true),
         ("allow: ['tool:web']", true),
+        ("deny: ['WebFetch(domain:x)']", true),
+        ("deny: ['web_fetch:*']", true),
         ("deny: ['*:shell:rm']", false),
         (
-            "deny: ['https://x*', 'web:fetch', 'memory:*', 'rm', 'a b:c', 'bash:x:y']",
+            "deny: ['web:fetch', 'memory:*', 'rm', 'a b:c', 'bash:x:y']",
             false,
         ),
     ] {
@@ -649,8 +677,64 @@ fn a_word_that_is_no_type_is_told() {
 }
 
 #[test]
+fn a_deny_that_is_oddly_written_is_told() {
+    let place = Place::new();
+    for (rule, expected) in [
+        ("'bash:\"rm *\"'", "a command is written without quotes"),
+        ("bash:'rm' *", "a command is written without quotes"),
+        ("'bash:^rm'", "begins with that very character"),
+        ("\"bash:rm\\t*\"", "holds that tab or line's end"),
+        ("\"bash:rm *\\n\"", "holds that tab or line's end"),
+        ("web fetch", "an action of the builtin is `web:fetch`"),
+        ("Memory", "the builtin is `memory`"),
+        ("bash *", "all that the shell runs is `bash:*`"),
+        (
+            "builtin:web:fetch:https://Inner.org/*",
+            "write the host in small letters",
+        ),
+        (
+            "https://x*",
+            "what `web` fetches is `builtin:web:fetch:https://x*`",
+        ),
+    ] {
+        place.write("agent", &format!("deny: [{rule}]\n"));
+        let found = duragent::runtime::validate(&place.file("agent"), None);
+        let told = &found.problems;
+        assert_eq!((found.errors, told.len()), (0, 1), "{rule}: {told:?}");
+        assert!(told[0].contains(expected), "{told:?}");
+    }
+}
+
+#[test]
+fn what_skills_need_no_rule_for_is_not_said_to_be_capped() {
+    let place = Place::new();
+    place.write("workspace", "allow: ['bash:ls']\n");
+    let allow = "allow: ['builtin:skill', 'builtin:skill:read', 'skill:*', 'builtin:memory']\n";
+    place.write("agent", allow);
+    let read = duragent::policy::Files::of(
+        &place.file("workspace"),
+        place.file("agent").parent().unwrap(),
+    );
+    let rules = read.read(&|_| None, &place.trust()).unwrap().merged();
+    let told = duragent::policy::check::capped(&rules);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].to_string().contains("`builtin:memory`"), "{told:?}");
+}
+
+#[test]
 fn a_type_without_a_pattern_is_none_and_refuses_everything() {
-    for text in ["deny: [builtin]", "deny: [cli]", "allow: ['mcp ']"] {
+    for text in [
+        "deny: [builtin]",
+        "deny: [cli]",
+        "allow: ['mcp ']",
+        "deny: [Bash]",
+        "deny: [BUILTIN]",
+        "deny: ['BASH:rm *']",
+        "deny: ['bash(rm *)']",
+        "deny: ['Bash(rm:*)']",
+        "deny: ['bash=rm *']",
+        "deny: ['cls:x']",
+    ] {
         let place = Place::new();
         place.write("agent", &format!("{text}\n"));
         assert_eq!(bash(&place.policy(), "ls"), "deny", "{text}");
