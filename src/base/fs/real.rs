@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{
-    DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::Path;
 
@@ -54,6 +54,11 @@ impl Fs for RealFs {
                 ErrorKind::InvalidInput,
                 "it is no regular file",
             ));
+        }
+        if how == Open::Empty && file.metadata()?.nlink() > 1 {
+            // What it holds may be another file's, that somebody else gave this name.
+            fs::remove_file(path)?;
+            return self.open(path, Open::CreateNew);
         }
         if how == Open::Empty {
             // The standard library does not open for appending and truncating at once.

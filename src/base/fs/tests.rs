@@ -163,6 +163,18 @@ fn folders_and_files_are_for_their_owner_alone() {
 }
 
 #[test]
+fn what_is_emptied_is_no_other_file_under_a_second_name() {
+    let root = tempfile::tempdir().unwrap();
+    let (file, other) = (root.path().join("file"), root.path().join("other"));
+    std::fs::write(&other, b"theirs").unwrap();
+    std::fs::hard_link(&other, &file).unwrap();
+    let mut opened = RealFs.open(&file, Open::Empty).unwrap();
+    opened.write_all(b"ours").unwrap();
+    assert_eq!(std::fs::read(&other).unwrap(), b"theirs");
+    assert_eq!(std::fs::read(&file).unwrap(), b"ours");
+}
+
+#[test]
 fn one_sync_serves_all_who_wait_and_a_failed_one_serves_nobody() {
     let disk = SimDisk::new();
     let sync = DirSync::new(PathBuf::from("/"));

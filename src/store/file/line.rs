@@ -13,7 +13,8 @@ use serde::de::IgnoredAny;
 
 use crate::domain::event::Record;
 
-const OPENING: &[u8] = b"{\"crc\":\"";
+/// How each line begins that this version has written.
+pub(super) const OPENING: &[u8] = b"{\"crc\":\"";
 const DIGITS: usize = 8;
 /// The checksum is followed by `",`.
 const CLOSING: &[u8] = b"\",";

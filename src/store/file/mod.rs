@@ -221,39 +221,39 @@ impl FileStore {
         let file = self.open_log(id, Open::Read)?;
         let path = self.layout.session(id).log();
         let source = Source::new(&*file, &path)?;
-        match self.older_image(source, id)? {
+        match self.older(source, id)? {
             None => work(source),
-            Some(image) => work(Source::new(&image, &path)?),
+            Some((old, _turn)) => {
+                let image = old.image(id, self.older_settings(id)?, &path)?;
+                work(Source::new(&image, &path)?)
+            }
         }
     }
 
-    /// The log of an older version as it is once it is taken over; `None` if it is one of this version.
-    fn older_image(
-        &self,
-        source: Source<'_>,
-        id: &SessionId,
-    ) -> Result<Option<v05::Image>, StoreError> {
-        let Some(old) = self.older(source, id)? else {
-            return Ok(None);
-        };
+    fn older_settings(&self, id: &SessionId) -> Result<v05::Settings, StoreError> {
         let folder = self.layout.session(id);
-        let settings = v05::Settings::read(&*self.fs, &folder).doing("read", folder.path())?;
-        old.image(id, settings, source.path).map(Some)
+        v05::Settings::read(&*self.fs, &folder).doing("read", folder.path())
     }
 
     /// Looks whether an older version wrote a session.
     fn look_older(&self, id: &SessionId) -> Result<Option<Old>, StoreError> {
         let file = self.open_log(id, Open::Read)?;
         let path = self.layout.session(id).log();
-        self.older(Source::new(&*file, &path)?, id)
+        let older = self.older(Source::new(&*file, &path)?, id)?;
+        Ok(older.map(|(old, _turn)| old))
     }
 
-    /// The log of an older version; `None` if it is one of this version.
-    fn older(&self, source: Source<'_>, id: &SessionId) -> Result<Option<Old>, StoreError> {
-        match judge(source, id)? {
-            Format::Ours => Ok(None),
-            Format::PerhapsOlder => Old::read(source),
+    /// The log of an older version, and the turn to read it; `None` if it is one of this version.
+    fn older(
+        &self,
+        source: Source<'_>,
+        id: &SessionId,
+    ) -> Result<Option<(Old, v05::Turn<'_>)>, StoreError> {
+        if judge(source, id)? == Format::Ours {
+            return Ok(None);
         }
+        let turn = self.older_known.turn(source.end);
+        Ok(Old::read(source)?.map(|old| (old, turn)))
     }
 
     fn names(&self) -> Result<Vec<String>, StoreError> {
@@ -284,7 +284,8 @@ impl SessionStore for FileStore {
         let file = self.open_log(id, Open::Read)?;
         let path = self.layout.session(id).log();
         let source = Source::new(&*file, &path)?;
-        Ok(judge(source, id)? == Format::PerhapsOlder && Old::is(source)?)
+        let is_known = self.older_known.get(id, source.end).is_some();
+        Ok(is_known || judge(source, id)? == Format::PerhapsOlder && Old::is(source)?)
     }
 
     fn take_over(&self, id: &SessionId, at: Timestamp) -> Result<bool, StoreError> {
@@ -362,11 +363,11 @@ impl SessionStore for FileStore {
         if let Some(known) = self.older_known.get(id, source.end) {
             return Ok(known);
         }
-        let Some(image) = self.older_image(source, id)? else {
+        let Some((old, _turn)) = self.older(source, id)? else {
             let fitting = snapshot::load(&*self.fs, &folder, id, source.file);
             return summary_of(source, fitting);
         };
-        let summary = summary_of(Source::new(&image, &path)?, None)?;
+        let summary = old.summary(id, self.older_settings(id)?, &path)?;
         self.older_known.put(id, source.end, &summary);
         Ok(summary)
     }
@@ -472,21 +473,36 @@ enum Format {
 /// Looks whose a log is, and refuses one of a newer version.
 fn judge(source: Source<'_>, id: &SessionId) -> Result<Format, StoreError> {
     let mut lines = lines::Lines::new(source.file, 0, source.end);
-    let Some(first) = lines.next().doing("read", source.path)? else {
-        return Ok(Format::Ours);
-    };
-    match line::decode(first.bytes).map(|found| found.record) {
-        Ok(Record {
-            event: Event::SessionStart(start),
-            ..
-        }) if start.format > FORMAT => Err(StoreError::NewerFormat {
-            id: id.clone(),
-            format: start.format,
-        }),
-        Ok(record) if record.seq == Seq(1) && record.event != Event::Unknown => Ok(Format::Ours),
-        Ok(_) | Err(_) if v05::may_begin(first.bytes) => Ok(Format::PerhapsOlder),
-        Ok(_) | Err(_) => Ok(Format::Ours),
+    let mut is_first = true;
+    while let Some(raw) = lines.next().doing("read", source.path)? {
+        if raw.bytes.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        match line::decode(raw.bytes).map(|found| found.record) {
+            Ok(Record {
+                event: Event::SessionStart(start),
+                ..
+            }) if start.format > FORMAT => {
+                return Err(StoreError::NewerFormat {
+                    id: id.clone(),
+                    format: start.format,
+                });
+            }
+            Ok(Record { seq, event, .. }) if event != Event::Unknown => {
+                if seq == Seq(1) || !is_first {
+                    return Ok(Format::Ours);
+                }
+            }
+            Ok(_) | Err(_) => {}
+        }
+        match v05::look(raw.bytes) {
+            v05::Look::Event => return Ok(Format::PerhapsOlder),
+            v05::Look::Foreign => return Ok(Format::Ours),
+            // The next one tells whose damage it is.
+            v05::Look::Unreadable => is_first = false,
+        }
     }
+    Ok(Format::Ours)
 }
 
 fn summary_of(source: Source<'_>, fitting: Option<Fitting>) -> Result<Summary, StoreError> {

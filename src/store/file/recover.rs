@@ -5,11 +5,12 @@
 
 use std::io;
 
-use crate::base::fs::{File, Fs, Open};
+use crate::base::fs::{self, File, Fs, Open};
 use crate::domain::ids::Seq;
 use crate::store::StoreError;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
+use crate::store::file::line;
 use crate::store::file::read::Place;
 use crate::store::file::walk::{Source, Tail};
 
@@ -40,6 +41,11 @@ pub(super) fn recover(
                 seq: end.seq.next(),
             };
         }
+        // No append of ours has left this, and to cut it would leave nothing.
+        Tail::Torn if end.offset == 0 && !begins_like_ours(log).doing("read", &path)? => {
+            let why = "its first event cannot be read".to_owned();
+            return Err(Source::new(log, &path)?.damaged(0, why));
+        }
         Tail::Torn => {
             let bytes = save_torn(fs, folder, log, end.offset).doing("repair", &path)?;
             log.truncate(end.offset).doing("repair", &path)?;
@@ -53,6 +59,12 @@ pub(super) fn recover(
     }
     log.sync_data().doing("sync", &path)?;
     Ok(end)
+}
+
+fn begins_like_ours(log: &dyn File) -> io::Result<bool> {
+    let mut head = [0; line::OPENING.len()];
+    let len = fs::read_full(log, &mut head, 0)?;
+    Ok(line::OPENING.starts_with(&head[..len]))
 }
 
 /// Copies the log from `offset` on to `events.jsonl.torn`; returns how many bytes there were.
@@ -127,6 +139,18 @@ mod tests {
         };
         assert_eq!(end.unwrap(), expected);
         assert_eq!(log_and_torn(&disk), (good, None));
+    }
+
+    #[test]
+    fn what_begins_like_no_log_of_ours_is_no_interrupted_append_and_stays_as_it_is() {
+        for log in ["rubbish\n", "{}\n{}\n", "\n", "{\"seq\":1,\"ty"] {
+            let (disk, end) = recovered(log.as_bytes(), Place::START);
+            assert!(
+                matches!(end, Err(StoreError::Damaged { line: 1, .. })),
+                "{end:?}"
+            );
+            assert_eq!(log_and_torn(&disk), (log.as_bytes().to_vec(), None));
+        }
     }
 
     #[test]

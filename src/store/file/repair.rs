@@ -151,13 +151,18 @@ impl Report {
 impl FileStore {
     /// Looks at all of a session's files and changes nothing. Damage is no error here.
     pub fn examine(&self, id: &SessionId) -> Result<Report, StoreError> {
-        let (is_older, torn_bytes) = match self.look_older(id) {
-            Ok(old) => (old.is_some(), old.map_or(0, |old| old.torn_bytes)),
+        let older = self.look_older(id);
+        let older = older.map(|old| old.map(|old| old.torn_bytes));
+        match older.and_then(|torn_bytes| self.report(id, torn_bytes)) {
             Err(StoreError::OlderDamaged { file, line, why }) => {
-                return Ok(Report::of_older(file, Damage { line, why }));
+                Ok(Report::of_older(file, Damage { line, why }))
             }
-            Err(error) => return Err(error),
-        };
+            other => other,
+        }
+    }
+
+    /// `older` are the torn bytes of a log of an older version.
+    fn report(&self, id: &SessionId, older: Option<u64>) -> Result<Report, StoreError> {
         self.with_log(id, |source| {
             let findings = Findings::of(source)?;
             let folder = self.layout.session(id);
@@ -166,8 +171,8 @@ impl FileStore {
                 log: source.path.display().to_string(),
                 records: findings.records,
                 unchecked: findings.unchecked,
-                torn_bytes: findings.torn_bytes(source) + torn_bytes,
-                is_older,
+                torn_bytes: findings.torn_bytes(source) + older.unwrap_or(0),
+                is_older: older.is_some(),
                 damaged_places: findings.damage.count,
                 damage: findings.damage.named,
                 missing: findings.missing,

@@ -21,8 +21,8 @@ pub(super) struct OldEvent {
     pub(super) name: String,
     /// What happened.
     pub(super) deed: Deed,
-    /// The line, where it may be kept as it is.
-    pub(super) raw: Option<Value>,
+    /// The line, where it may be kept as it is. Not taken apart, which takes many times the memory.
+    pub(super) raw: Option<String>,
 }
 
 /// What happened.
@@ -104,12 +104,15 @@ pub(super) struct OldResult {
     pub(super) duration_ms: Option<u64>,
 }
 
-const NAME_KEYS: &[&str] = &["type", "event_type", "kind", "event"];
-const INNER_KEYS: &[&str] = &["payload", "data", "event", "body"];
-const TIME_KEYS: &[&str] = &["timestamp", "ts", "time", "at", "created_at"];
+const NAME_KEYS: &[&str] = &["type", "event_type", "kind", "event", "t"];
+const INNER_KEYS: &[&str] = &["payload", "data", "event", "event_data", "body", "c"];
+pub(super) const TIME_KEYS: &[&str] = &["timestamp", "ts", "time", "at", "created_at"];
 const AGENT_KEYS: &[&str] = &["agent", "agent_name", "agent_id"];
 const CALL_KEYS: &[&str] = &["call_id", "tool_call_id", "tool_use_id", "id"];
 const CONTENT_KEYS: &[&str] = &["content", "text", "message", "parts", "output"];
+const TOOL_KEYS: &[&str] = &["tool_name", "name", "tool"];
+/// More in one reply were made to keep us busy: each is compared with what follows.
+pub(super) const CALLS_MAX: usize = 128;
 
 /// Whether an event that begins a log is one of 0.5: ours say the format there.
 pub(super) fn begins_older(object: Fields) -> bool {
@@ -119,9 +122,8 @@ pub(super) fn begins_older(object: Fields) -> bool {
 }
 
 impl OldEvent {
-    /// Reads an object; `None` if it does not say what kind of event it is.
-    pub(super) fn of(line: u64, object: Fields) -> Option<OldEvent> {
-        let raw = Value::Object(object.clone());
+    /// Reads the object of a line, from 1; `None` if it does not say what kind of event it is.
+    pub(super) fn of(line: u64, object: Fields, text: &[u8]) -> Option<OldEvent> {
         let (name, fields) = flat(object)?;
         let name = word(&name);
         let deed = deed(&name, &fields);
@@ -134,7 +136,7 @@ impl OldEvent {
             seq: fields.get("seq").and_then(Value::as_u64).or(Some(line)),
             at: fields::time(&fields, TIME_KEYS),
             deed,
-            raw: (!is_told).then_some(raw),
+            raw: (!is_told).then(|| fields::text_of(text).into_owned()),
             name,
         })
     }
@@ -176,26 +178,49 @@ impl OldEvent {
 }
 
 /// The type of an event, and its fields out of whatever object they lie in.
-fn flat(mut object: Fields) -> Option<(String, Fields)> {
+pub(super) fn flat(mut object: Fields) -> Option<(String, Fields)> {
     let mut name = fields::text(&object, NAME_KEYS);
-    let place = INNER_KEYS
-        .iter()
-        .find(|key| object.get(**key).is_some_and(Value::is_object));
-    if let Some(Value::Object(within)) = place.and_then(|key| object.remove(*key)) {
-        name = name.or_else(|| fields::text(&within, NAME_KEYS));
+    if let Some(key) = place_of_fields(&object)
+        && let Some(Value::Object(within)) = object.remove(key)
+    {
+        // `{"type":"event","payload":{"type":"user_message"}}`
+        let inner = fields::text(&within, NAME_KEYS);
+        let is_envelope = name.as_deref().is_some_and(|name| !is_known(&word(name)))
+            && inner.as_deref().is_some_and(|inner| is_known(&word(inner)));
+        name = if is_envelope { inner } else { name.or(inner) };
         spread(&mut object, within);
     }
-    // `{"user_message": {…}}`: the type is the key.
-    let is_type = |key: &String, value: &Value| value.is_object() && is_known(&word(key));
     if name.is_none() {
-        let key = object.iter().find(|(key, value)| is_type(key, value));
-        let key = key.map(|(key, _)| key.clone())?;
+        let key = key_as_type(&object)?;
         if let Some(Value::Object(within)) = object.remove(&key) {
             spread(&mut object, within);
         }
         name = Some(key);
     }
     Some((name?, object))
+}
+
+/// Under which key the fields of an event lie, where they have an object of their own.
+fn place_of_fields(object: &Fields) -> Option<&'static str> {
+    let found = INNER_KEYS
+        .iter()
+        .find(|key| object.get(**key).is_some_and(Value::is_object));
+    // A text may be an object, too, and a result any.
+    let is_place = || {
+        let within = fields::inner(object, &["content"])?;
+        let mut keys = CONTENT_KEYS.iter().chain(AGENT_KEYS).chain(CALL_KEYS);
+        let has_type = fields::text(within, NAME_KEYS).is_some();
+        (!has_type && keys.any(|key| within.contains_key(*key))).then_some("content")
+    };
+    found.copied().or_else(is_place)
+}
+
+/// The type of `{"user_message": {…}}` is the key: one that is known, or the only one with an object.
+fn key_as_type(object: &Fields) -> Option<String> {
+    let mut keys = object.iter().filter(|(_, value)| value.is_object());
+    let known = keys.clone().find(|(key, _)| is_known(&word(key)));
+    let only = || keys.next().filter(|_| keys.next().is_none());
+    known.or_else(only).map(|(key, _)| key.clone())
 }
 
 /// Lays the fields of an inner object beside those around it, whose number and time stand.
@@ -212,17 +237,15 @@ fn spread(object: &mut Fields, within: Fields) {
 fn word(name: &str) -> String {
     const CHARS_MAX: usize = 48;
     let mut word = String::new();
+    let mut is_after_small = false;
     for c in name.chars().take(CHARS_MAX) {
         match c {
-            'A'..='Z' => {
-                if word.ends_with(|last: char| last.is_ascii_lowercase()) {
-                    word.push('_');
-                }
-                word.push(c.to_ascii_lowercase());
-            }
+            'A'..='Z' if is_after_small => word.extend(['_', c.to_ascii_lowercase()]),
+            'A'..='Z' => word.push(c.to_ascii_lowercase()),
             'a'..='z' | '0'..='9' | '_' => word.push(c),
             _ => word.push('_'),
         }
+        is_after_small = c.is_ascii_lowercase();
     }
     word
 }
@@ -269,6 +292,7 @@ fn of_role(role: &str, fields: &Fields) -> Deed {
     match role {
         "user" => said(fields).map_or(Deed::Unread, Deed::User),
         "assistant" => draft(fields).map_or(Deed::Unread, Deed::Reply),
+        "tool" => result(fields).map_or(Deed::Unread, Deed::Result),
         _ => Deed::Other,
     }
 }
@@ -279,15 +303,17 @@ fn beginning(fields: &Fields) -> Beginning {
     Beginning {
         agent: agent(fields).or_else(|| agent(config)),
         on_disconnect: find(&["on_disconnect"]).as_deref().and_then(on_disconnect),
-        gateway: find(&["gateway"]),
-        gateway_chat_id: find(&["gateway_chat_id", "chat_id"]),
+        gateway: find(&["gateway"]).map(fields::short),
+        gateway_chat_id: find(&["gateway_chat_id", "chat_id"]).map(fields::short),
     }
 }
 
 /// The agent's name, also out of an object about it.
 pub(super) fn agent(fields: &Fields) -> Option<String> {
     let within = || fields::text(fields::inner(fields, &["agent"])?, &["name", "id"]);
-    fields::text(fields, AGENT_KEYS).or_else(within)
+    fields::text(fields, AGENT_KEYS)
+        .or_else(within)
+        .map(fields::short)
 }
 
 /// What a session does when its last client leaves.
@@ -330,6 +356,9 @@ fn draft(fields: &Fields) -> Option<Draft> {
     };
     let objects = listed.into_iter().flatten().filter_map(Value::as_object);
     calls.extend(objects.filter_map(call));
+    if calls.len() > CALLS_MAX {
+        return None;
+    }
     let finish = fields::text(fields, &["finish_reason", "stop_reason"]).unwrap_or_default();
     Some(Draft {
         text,
@@ -371,15 +400,15 @@ fn of_parts(parts: &[Value]) -> (String, Vec<OldCall>) {
 }
 
 fn call(fields: &Fields) -> Option<OldCall> {
-    let within = fields::inner(fields, &["function", "call", "tool_call"]).unwrap_or(fields);
-    let keys = &["tool_name", "name", "tool"];
+    let within = &["function", "call", "tool_call", "tool"];
+    let within = fields::inner(fields, within).unwrap_or(fields);
     let arguments = &["arguments", "args", "input", "parameters"];
     let arguments = fields::any(fields, arguments).or_else(|| fields::any(within, arguments));
     Some(OldCall {
         id: fields::text(fields, CALL_KEYS)
             .or_else(|| fields::text(within, CALL_KEYS))
             .unwrap_or_default(),
-        tool: fields::text(fields, keys).or_else(|| fields::text(within, keys))?,
+        tool: fields::text(fields, TOOL_KEYS).or_else(|| fields::text(within, TOOL_KEYS))?,
         arguments: match arguments {
             Some(Value::String(text)) if !text.trim().is_empty() => text.clone(),
             None | Some(Value::String(_) | Value::Null) => "{}".to_owned(),
@@ -389,28 +418,31 @@ fn call(fields: &Fields) -> Option<OldCall> {
 }
 
 fn result(fields: &Fields) -> Option<OldResult> {
-    let within = fields::inner(fields, &["result", "output"]).unwrap_or(fields);
-    let plain = fields::any(fields, &["result"]).and_then(Value::as_str);
-    let content = match plain {
-        Some(text) => text.to_owned(),
-        None => {
-            let content = fields::any(within, &["content", "output", "text", "error", "result"]);
-            let content = content.or_else(|| fields::any(fields, &["content", "error"]))?;
-            spoken(content).map_or_else(|| content.to_string(), |(text, _)| text)
-        }
-    };
+    let within = fields::inner(fields, &["result", "output", "message"]).unwrap_or(fields);
+    let text = |keys: &[&str]| fields::text(fields, keys).or_else(|| fields::text(within, keys));
     let flag = |keys: &[&str]| {
         let found = fields::any(within, keys).or_else(|| fields::any(fields, keys));
         found.and_then(Value::as_bool)
     };
     let failed = flag(&["is_error"]).unwrap_or(false);
     Some(OldResult {
-        id: fields::text(fields, CALL_KEYS).unwrap_or_default(),
-        tool: fields::text(fields, &["tool_name", "name", "tool"]),
+        id: text(CALL_KEYS).unwrap_or_default(),
+        tool: text(TOOL_KEYS)
+            .or_else(|| fields::text(fields::inner(fields, &["tool"])?, TOOL_KEYS)),
         success: flag(&["success", "ok"]).unwrap_or(!failed),
-        content,
+        content: result_text(fields, within)?,
         duration_ms: fields::any(fields, &["duration_ms"]).and_then(Value::as_u64),
     })
+}
+
+/// What a result says; one without a text is shown as it is.
+fn result_text(fields: &Fields, within: &Fields) -> Option<String> {
+    if let Some(text) = fields::any(fields, &["result"]).and_then(Value::as_str) {
+        return Some(text.to_owned());
+    }
+    let content = fields::any(within, &["content", "output", "text", "error", "result"])
+        .or_else(|| fields::any(fields, &["content", "error", "output", "result"]))?;
+    Some(spoken(content).map_or_else(|| content.to_string(), |(text, _)| text))
 }
 
 fn decided(fields: &Fields) -> Deed {

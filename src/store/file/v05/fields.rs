@@ -1,8 +1,11 @@
 //! JSON objects whose exact shape nobody wrote down: keys are looked for under each name that they
 //! may have. Pure.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
+use crate::base::text::boundary;
 use crate::domain::event::Usage;
 use crate::domain::time::Timestamp;
 
@@ -11,11 +14,27 @@ pub(super) type Fields = Map<String, Value>;
 
 /// The object that a line holds.
 pub(super) fn object(line: &[u8]) -> Option<Fields> {
-    let line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
-    match serde_json::from_slice(line) {
+    match serde_json::from_slice(without_mark(line)) {
         Ok(Value::Object(fields)) => Some(fields),
         Ok(_) | Err(_) => None,
     }
+}
+
+/// A line as text.
+pub(super) fn text_of(line: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(without_mark(line))
+}
+
+/// Some editors begin a file with a mark of its byte order.
+fn without_mark(line: &[u8]) -> &[u8] {
+    line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line)
+}
+
+/// The beginning of what lists show: they stay bounded, whatever a log says.
+pub(super) fn short(mut text: String) -> String {
+    const BYTES_MAX: usize = 512;
+    text.truncate(boundary(&text, BYTES_MAX));
+    text
 }
 
 /// The first of `keys` that has a value.

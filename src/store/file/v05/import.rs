@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::v05::settings::{self, STATE_BYTES_MAX, Settings};
 use crate::store::file::v05::take_over::kept;
-use crate::store::file::v05::{Image, LOG_BYTES_MAX, Old, fields, translate};
+use crate::store::file::v05::{Image, LOG_BYTES_MAX, Old, event, fields, translate};
 use crate::store::file::walk::Source;
 use crate::store::file::{FileStore, Format, judge, line, summary_of};
 use crate::store::{SessionStore as _, StoreError};
@@ -172,15 +172,12 @@ impl Foreign {
 
     /// Its id: what it is called there, or one that is the same whenever it is imported.
     fn id(&self, settings: &Settings) -> (SessionId, Option<String>) {
-        let first = self
-            .log
-            .split(|byte| *byte == b'\n')
-            .next()
-            .unwrap_or_default();
-        let object = fields::object(first).unwrap_or_default();
-        let within = fields::inner(&object, &["payload", "data", "event"]).unwrap_or(&object);
-        let told = fields::text(&object, &["session_id"])
-            .or_else(|| fields::text(within, &["session_id"]));
+        let mut lines = self.log.split(|byte| *byte == b'\n');
+        let first = lines.find(|line| !line.trim_ascii().is_empty());
+        let first = first.unwrap_or_default();
+        let object = fields::object(first).and_then(event::flat);
+        let (_, object) = object.unwrap_or_default();
+        let told = fields::text(&object, &["session_id"]);
         let names = [Some(self.name.clone()), settings.session_id.clone(), told];
         if let Some(id) = names
             .iter()
@@ -190,7 +187,7 @@ impl Foreign {
             let is_renamed = self.name != id.as_str();
             return (id, is_renamed.then(|| self.name.clone()));
         }
-        let began = fields::time(&object, &["timestamp", "ts", "time"]).or(settings.created_at);
+        let began = fields::time(&object, event::TIME_KEYS).or(settings.created_at);
         let random = translate::random(&format!("{} {}", self.name, sha256(first)));
         let id = SessionId::mint(began.unwrap_or_default().as_millis(), random);
         (id, Some(self.name.clone()))
@@ -305,19 +302,18 @@ fn copy_of(
     at: Timestamp,
 ) -> Result<Copied, ImportError> {
     let path = &foreign.path;
-    let mut log = foreign.log.clone();
-    let format = judge(Source::new(&Image(log.clone()), path)?, id)?;
+    let image = Image(foreign.log.clone());
+    let format = judge(Source::new(&image, path)?, id)?;
     if format == Format::PerhapsOlder
-        && let Some(old) = Old::read(Source::new(&Image(log.clone()), path)?)?
+        && let Some(old) = Old::read(Source::new(&image, path)?)?
     {
-        let image = old.image(id, settings, path)?;
-        let summary = summary_of(Source::new(&image, path)?, None)?;
         return Ok(Copied {
-            log,
+            log: image.0,
             is_older: true,
-            summary,
+            summary: old.summary(id, settings, path)?,
         });
     }
+    let Image(mut log) = image;
     if !log.ends_with(b"\n") {
         log.push(b'\n');
     }

@@ -26,6 +26,8 @@ use std::path::Path;
 use crate::base::fs::File;
 use crate::domain::event::Record;
 use crate::domain::ids::SessionId;
+use crate::domain::state::{SessionState, Summary};
+use crate::domain::window::Limits;
 use crate::store::StoreError;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::line;
@@ -33,12 +35,14 @@ use crate::store::file::lines::Lines;
 use crate::store::file::walk::Source;
 
 use self::event::OldEvent;
-pub(super) use self::known::Known;
+pub(super) use self::known::{Known, Turn};
 pub(super) use self::settings::Settings;
 use self::translate::Line;
 
 /// Larger ones are refused: the whole of a log is held in memory to read it.
 pub(super) const LOG_BYTES_MAX: u64 = 64 << 20;
+/// So are longer lines: taken apart, one may need some twenty times its length.
+const LINE_BYTES_MAX: usize = 16 << 20;
 
 /// A log of 0.5, read.
 #[derive(Debug)]
@@ -52,13 +56,31 @@ pub(super) struct Old {
 #[derive(Debug)]
 pub(super) struct Image(Vec<u8>);
 
-/// Whether a log that begins with this line may be one of 0.5: it is an event, and nothing of what
-/// ours begin with.
-pub(super) fn may_begin(first: &[u8]) -> bool {
-    let Some(object) = fields::object(first) else {
-        return false;
+/// What the first line that says something can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// An event of 0.5, with nothing of what ours begin with.
+    Event,
+    /// Something else.
+    Foreign,
+    /// Damaged, whoever wrote it.
+    Unreadable,
+}
+
+/// Looks at a line that is no good one of ours.
+pub(super) fn look(line: &[u8]) -> Look {
+    let object = match line {
+        line if line.starts_with(OURS) => return Look::Foreign,
+        line if line.len() > LINE_BYTES_MAX => None,
+        line => fields::object(line),
     };
-    !object.contains_key("crc") && event::begins_older(object)
+    let Some(object) = object else {
+        return Look::Unreadable;
+    };
+    match !object.contains_key("crc") && event::begins_older(object) {
+        true => Look::Event,
+        false => Look::Foreign,
+    }
 }
 
 /// How each line of ours begins.
@@ -76,8 +98,7 @@ impl Old {
         Ok(true)
     }
 
-    /// Reads a log whose first line [may begin](may_begin) one of 0.5; `None` if a line of ours is in
-    /// it all the same.
+    /// Reads a log that [looks](look) like one of 0.5; `None` if a line of ours is in it all the same.
     ///
     /// Errors: [`StoreError::OlderDamaged`] for a line that is no event, unless only such lines
     /// follow: those an interrupted write has left.
@@ -98,11 +119,15 @@ impl Old {
             if raw.bytes.starts_with(OURS) {
                 return Ok(None);
             }
+            if raw.bytes.len() > LINE_BYTES_MAX {
+                let why = format!("it has more than {LINE_BYTES_MAX} bytes");
+                return Err(damaged(source.path, number, why));
+            }
             let Some(object) = fields::object(raw.bytes) else {
                 bad.get_or_insert((number, raw.offset));
                 continue;
             };
-            match (OldEvent::of(number, object), bad) {
+            match (OldEvent::of(number, object, raw.bytes), bad) {
                 (Some(event), None) => events.push(event),
                 (Some(_), Some((line, _))) => {
                     return Err(damaged(source.path, line, "it is no event".to_owned()));
@@ -128,8 +153,23 @@ impl Old {
         path: &Path,
     ) -> Result<Vec<Line>, StoreError> {
         let lines = translate::translate(id, self.events, settings);
-        let why = "nothing says which agent's session it is";
+        let why =
+            "nothing says which agent's session it is (an `agent` in a state.json beside it would)";
         lines.ok_or_else(|| damaged(path, 1, why.to_owned()))
+    }
+
+    /// What a log of ours would say of it, without writing one.
+    pub(super) fn summary(
+        self,
+        id: &SessionId,
+        settings: Settings,
+        path: &Path,
+    ) -> Result<Summary, StoreError> {
+        let mut summary = SessionState::new(Limits::none()).summary;
+        for line in self.lines(id, settings, path)? {
+            summary.apply(&line.into_record());
+        }
+        Ok(summary)
     }
 
     /// The same as a log of ours.

@@ -89,12 +89,12 @@ impl Settings {
         Settings {
             session_id: text(&["session_id", "id"]),
             agent: places.iter().find_map(|place| event::agent(place)),
-            title: text(&["title"]),
+            title: text(&["title"]).map(fields::short),
             on_disconnect: text(&["on_disconnect"])
                 .as_deref()
                 .and_then(event::on_disconnect),
-            gateway: text(&["gateway"]),
-            gateway_chat_id: text(&["gateway_chat_id", "chat_id"]),
+            gateway: text(&["gateway"]).map(fields::short),
+            gateway_chat_id: text(&["gateway_chat_id", "chat_id"]).map(fields::short),
             created_at,
             is_over,
             conversation: messages

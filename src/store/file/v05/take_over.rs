@@ -16,7 +16,7 @@ use crate::store::StoreError;
 use crate::store::file::FileStore;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
-use crate::store::file::v05::settings::{STATE_BYTES_MAX, Settings, is_no_state};
+use crate::store::file::v05::settings::{self, STATE_BYTES_MAX, is_no_state};
 use crate::store::file::v05::translate::Line;
 use crate::store::file::v05::{LOG_BYTES_MAX, encoded, last};
 use crate::store::file::walk::Source;
@@ -31,14 +31,14 @@ impl FileStore {
         let folder = self.layout.session(id);
         let path = folder.log();
         let log = self.open_log(id, Open::Read)?;
-        let Some(old) = self.older(Source::new(&*log, &path)?, id)? else {
+        let Some((old, _turn)) = self.older(Source::new(&*log, &path)?, id)? else {
             return Ok(false);
         };
         let torn_bytes = old.torn_bytes;
-        let settings = Settings::read(&*self.fs, &folder).doing("read", folder.path())?;
-        let mut lines = old.lines(id, settings, &path)?;
+        let mut lines = old.lines(id, self.older_settings(id)?, &path)?;
         adopt(&mut lines, at);
         let bytes = encoded(&lines).doing("take over", &path)?;
+        drop(lines);
         self.take_from_others(&folder);
         let replaced = self.replace_older(&folder, &bytes);
         self.older_known.forget(id);
@@ -57,22 +57,26 @@ impl FileStore {
     /// Takes the files from other accounts, as far as they are this one's: the older program left that
     /// to the umask.
     fn take_from_others(&self, folder: &Folder) {
-        let fs = &*self.fs;
-        let taken = fs.list_dir(folder.path()).and_then(|names| {
-            let files = names.iter().map(|name| folder.path().join(name));
-            let mut all = files.chain([folder.path().to_owned()]);
-            all.try_for_each(|path| fs.make_private(&path))
-        });
-        if let Err(error) = taken {
-            let path = folder.path().display();
-            log::warn!("{path}: others may be able to read it: {error}");
+        let states = settings::NAMES.iter().map(|name| folder.path().join(name));
+        // No others: the folder may be a link to one that holds anything.
+        for path in states.chain([folder.log(), folder.path().to_owned()]) {
+            match self.fs.make_private(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    let path = path.display();
+                    log::warn!("{path}: others may be able to read it: {error}");
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
     }
 
     fn replace_older(&self, folder: &Folder, bytes: &[u8]) -> io::Result<()> {
         let fs = &*self.fs;
         self.keep_before(&folder.log(), LOG_BYTES_MAX)?;
-        self.keep_before(&folder.snapshot(), STATE_BYTES_MAX)?;
+        match self.keep_before(&folder.snapshot(), STATE_BYTES_MAX) {
+            Err(error) if is_no_state(&error) => {}
+            kept => kept?,
+        }
         let mended = folder.mended();
         let mut file = fs.open(&mended, Open::Empty)?;
         file.write_all(bytes)?;
@@ -92,10 +96,7 @@ impl FileStore {
     /// whatever else, stays too.
     fn keep_before(&self, path: &Path, bytes_max: u64) -> io::Result<()> {
         let fs = &*self.fs;
-        let bytes = match fs::read_file(fs, path, bytes_max) {
-            Err(error) if is_no_state(&error) => return Ok(()),
-            read => read?,
-        };
+        let bytes = fs::read_file(fs, path, bytes_max)?;
         let names = (1..).map(|number| kept(path, number));
         for copy in names {
             match fs::read_file(fs, &copy, bytes_max) {
@@ -123,12 +124,16 @@ pub(super) fn kept(path: &Path, number: u32) -> PathBuf {
 }
 
 /// Says that what stands before was written by somebody else, wherever the session lay: no decision
-/// of it counts here.
+/// of it counts here. One that is over has nothing to decide; its end counts from now, so that it is
+/// not so old that it goes.
 fn adopt(lines: &mut Vec<Line>, at: Timestamp) {
-    let Some(last) = last(lines) else { return };
-    if matches!(last.event, Event::SessionEnd { .. }) {
+    if let Some(Line::Ours(end)) = lines.last_mut()
+        && matches!(end.event, Event::SessionEnd { .. })
+    {
+        end.timestamp = at.max(end.timestamp);
         return;
     }
+    let Some(last) = last(lines) else { return };
     let adopted = Record {
         seq: Seq(lines.len() as u64).next(),
         timestamp: at.max(last.timestamp),

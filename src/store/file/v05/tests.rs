@@ -3,6 +3,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
+use super::event::CALLS_MAX;
 use super::*;
 use crate::base::fs::{Fault, FaultFs, FaultKind, SimDisk};
 use crate::domain::event::Event;
@@ -67,7 +68,8 @@ fn records(disk: &SimDisk) -> Vec<Record> {
 /// What a log becomes, an event in a few words each; each is one that may happen there, and in the
 /// end nothing goes on by itself.
 fn told(events: &[Value]) -> Vec<String> {
-    let records = records(&disk_of(&log_of(events)));
+    let disk = disk_of(&log_of(events));
+    let records = records(&disk);
     let mut state = SessionState::new(Limits::none());
     for record in &records {
         if record.event != Event::Unknown {
@@ -75,6 +77,7 @@ fn told(events: &[Value]) -> Vec<String> {
         }
         state.apply(record);
     }
+    assert_eq!(store_on(disk).summary(&id()).unwrap(), state.summary);
     assert_eq!(next_step(&state), Step::Idle);
     assert!(!state.summary.unfinished && state.summary.pending_call.is_none());
     records.iter().map(|record| words(&record.event)).collect()
@@ -433,10 +436,163 @@ fn an_event_is_read_whatever_object_its_fields_lie_in() {
             json!({"kind": "session_started", "agent_id": "ada", "seq": 17}),
             json!({"kind": "message", "role": "user", "content": "a", "seq": 40, "timestamp": 1767323045}),
         ),
+        (
+            json!({"type": "SESSION_START", "content": {"agent": "ada"}}),
+            json!({"type": "user-message", "content": {"content": "a"}}),
+        ),
+        (
+            json!({"type": "event", "payload": {"type": "session_start", "agent": "ada"}}),
+            json!({"type": "event", "payload": {"type": "user_message", "content": "a"}}),
+        ),
+        (
+            json!({"t": "SessionStart", "c": {"agent": "ada"}}),
+            json!({"t": "UserMessage", "c": {"content": "a"}}),
+        ),
     ] {
         let expected = ["start ada", "user a", "turn", "Failed"];
         assert_eq!(told(&[begin.clone(), said]), expected, "{begin}");
     }
+}
+
+#[test]
+fn a_type_that_nobody_knows_may_be_a_key_too_and_is_kept() {
+    let log = [
+        json!({"SessionStart": {"agent": "ada"}}),
+        json!({"StatusChange": {"from": "active", "to": "paused"}}),
+        json!({"UserMessage": {"content": "a"}}),
+    ];
+    assert_eq!(
+        told(&log),
+        ["start ada", "kept", "user a", "turn", "Failed"]
+    );
+}
+
+#[test]
+fn a_result_is_read_whatever_object_it_lies_in() {
+    for (found, text) in [
+        (
+            json!({"type": "message", "role": "tool", "tool_call_id": "x", "content": "f"}),
+            "f",
+        ),
+        (
+            json!({"type": "tool_result", "message": {"role": "tool", "tool_call_id": "x", "content": "f"}}),
+            "f",
+        ),
+        (
+            json!({"type": "tool_result", "call_id": "x", "tool": {"name": "bash"}, "output": {"code": 0}}),
+            r#"{"code":0}"#,
+        ),
+    ] {
+        let call = json!({"type": "tool_call", "call_id": "x",
+            "tool": {"name": "bash", "arguments": {"command": "ls"}}});
+        let told = told(&[start(), user("a"), call, found.clone(), says("b")]);
+        let result = format!("result true {text}");
+        let expected = [
+            "start ada",
+            "user a",
+            "turn",
+            &format!("says  {LS}"),
+            &result,
+            "says b",
+            "Completed",
+        ];
+        assert_eq!(told, expected, "{found}");
+    }
+}
+
+#[test]
+fn a_log_made_to_keep_us_busy_is_read_in_time_that_grows_with_its_length() {
+    const COUNT: usize = 20_000;
+    let calls = |reply: usize| -> Vec<Value> {
+        let ids = (0..CALLS_MAX).map(|n| format!("{reply}-{n}"));
+        ids.map(|id| json!({"id": id, "name": "bash"})).collect()
+    };
+    let replies = (0..COUNT / CALLS_MAX)
+        .map(|n| json!({"type": "assistant_message", "content": "", "tool_calls": calls(n)}));
+    let one_by_one = (0..COUNT).map(|n| call(&n.to_string()));
+    let events: Vec<Value> = [start(), user("a")]
+        .into_iter()
+        .chain(replies)
+        .chain(one_by_one)
+        .collect();
+    let begun = std::time::Instant::now();
+    let told = told(&events);
+    assert!(
+        told.iter()
+            .filter(|words| words.starts_with("skipped 128"))
+            .count()
+            > 300
+    );
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+    let calls = [calls(0), calls(1)].concat();
+    let many = json!({"type": "assistant_message", "content": "", "tool_calls": calls});
+    let unread = records(&disk_of(&log_of(&[start(), many])));
+    let words: Vec<String> = unread.iter().map(|record| words(&record.event)).collect();
+    assert!(
+        words[1].starts_with("error an event of Duragent 0.5"),
+        "{words:?}"
+    );
+}
+
+#[test]
+fn what_is_kept_can_be_read_however_deep_it_is() {
+    for depth in [1, 99, 120, 126] {
+        let odd = format!(
+            r#"{{"seq":9,"type":"odd","deep":{}{}}}"#,
+            "[".repeat(depth),
+            "]".repeat(depth)
+        );
+        let log = [
+            log_of(&[start(), user("a")]),
+            odd.into_bytes(),
+            b"\n".to_vec(),
+        ]
+        .concat();
+        let disk = disk_of(&log);
+        let store = store_on(disk.clone());
+        store.take_over(&id(), now()).unwrap();
+        assert!(store.examine(&id()).unwrap().is_whole(), "{depth}");
+        assert_eq!(records(&disk).len(), 6, "{depth}");
+    }
+}
+
+#[test]
+fn what_lists_show_is_bounded_and_so_is_what_is_read_at_a_time() {
+    let long = "ä".repeat(100_000);
+    let begin = json!({"type": "session_start", "agent": long, "gateway": long, "chat_id": long});
+    let state = json!({"title": long}).to_string();
+    let disk = disk_with(&[
+        (folder().log(), &log_of(&[begin])),
+        (folder().path().join("state.json"), state.as_bytes()),
+    ]);
+    let summary = store_on(disk).summary(&id()).unwrap();
+    let shown = [
+        Some(summary.agent),
+        summary.gateway,
+        summary.gateway_chat_id,
+        summary.title,
+    ];
+    assert!(shown.iter().flatten().all(|text| text.len() == 512));
+    let long = user(&"a".repeat(LINE_BYTES_MAX));
+    let refused = store_on(disk_of(&log_of(&[start(), long]))).summary(&id());
+    assert!(
+        matches!(refused, Err(StoreError::OlderDamaged { line: 2, .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn the_end_of_a_session_counts_from_when_it_was_taken_over() {
+    let log = log_of(&[
+        start(),
+        json!({"type": "session_end", "reason": "completed"}),
+    ]);
+    let disk = disk_of(&log);
+    let store = store_on(disk.clone());
+    store.take_over(&id(), now()).unwrap();
+    let summary = store.summary(&id()).unwrap();
+    assert!(summary.end_reason.is_some());
+    assert_eq!(summary.updated_at, now(), "it is not removed for its age");
 }
 
 #[test]
@@ -530,6 +686,32 @@ fn an_older_log_is_told_from_damage_and_a_line_of_it_that_says_nothing_is_named(
         let report = store.examine(&id()).unwrap();
         assert_eq!((report.is_older, report.damage[0].line), (true, 2));
     }
+    // Its first line, too, without any that would be ours.
+    let rest = log_of(&[user("a"), says("b")]);
+    for first in [b"{\"seq\":0,\"ty\n".as_slice(), b"\0\0\n", b"\n\xff\n"] {
+        let log = [first, &rest].concat();
+        let disk = disk_of(&log);
+        let store = store_on(disk.clone());
+        let line = first.split(|byte| *byte == b'\n').count() as u64 - 1;
+        for refused in [store.summary(&id()).err(), store.open(&id()).err()] {
+            let refused = refused.unwrap();
+            assert!(
+                matches!(&refused, StoreError::OlderDamaged { line: found, .. } if *found == line),
+                "{refused}"
+            );
+        }
+        assert_eq!(bytes_of(&disk, &folder().log()).unwrap(), log);
+    }
+    let blank = [b"\n \r\n".as_slice(), &good].concat();
+    assert!(is_older(&blank).unwrap());
+    // Nobody says whose it is.
+    let report = store_on(disk_of(&rest)).examine(&id()).unwrap();
+    let told = (report.is_older, report.is_whole());
+    assert_eq!(told, (true, true), "a reply names the agent");
+    let report = store_on(disk_of(&log_of(&[user("a")])))
+        .examine(&id())
+        .unwrap();
+    assert!(report.is_older && !report.is_whole());
     // Ours, with damage.
     let ours = crate::store::file::testing::lines(&[2, 1]);
     let lost = [b"rubbish\n".to_vec(), ours[1].clone(), ours[2].clone()].concat();

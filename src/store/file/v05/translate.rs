@@ -13,7 +13,7 @@
 
 use std::mem;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::base::digest::sha256;
@@ -25,7 +25,7 @@ use crate::domain::event::{
 use crate::domain::ids::{CallId, MessageId, Seq, SessionId, SourceId, TurnId};
 use crate::domain::message::is_blank;
 use crate::domain::time::Timestamp;
-use crate::store::file::v05::event::{Deed, Draft, OldCall, OldEvent, OldResult, Said};
+use crate::store::file::v05::event::{CALLS_MAX, Deed, Draft, OldCall, OldEvent, OldResult, Said};
 use crate::store::file::v05::settings::Settings;
 
 /// What the model is told of a call without a result.
@@ -48,6 +48,21 @@ pub(super) enum Line {
     Kept(Kept),
 }
 
+impl Line {
+    /// The line as it is read.
+    pub(super) fn into_record(self) -> Record {
+        match self {
+            Line::Ours(record) => record,
+            Line::Kept(kept) => Record {
+                seq: kept.seq,
+                timestamp: kept.timestamp,
+                cont: false,
+                event: Event::Unknown,
+            },
+        }
+    }
+}
+
 /// A line without a place in our log.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Kept {
@@ -55,7 +70,27 @@ pub(super) struct Kept {
     timestamp: Timestamp,
     #[serde(rename = "type")]
     name: String,
-    event: Value,
+    #[serde(serialize_with = "as_event")]
+    event: String,
+}
+
+/// Writes a line of 0.5 as the object that it is. One too deep to be read a level further down stays a
+/// text: a line of ours that cannot be read would be damage.
+fn as_event<S: Serializer>(line: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    const DEPTH_MAX: usize = 100;
+    match serde_json::from_str::<Value>(line) {
+        Ok(event) if depth(&event) <= DEPTH_MAX => event.serialize(serializer),
+        Ok(_) | Err(_) => line.serialize(serializer),
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    let within = match value {
+        Value::Array(values) => values.iter().map(depth).max(),
+        Value::Object(fields) => fields.values().map(depth).max(),
+        _ => return 0,
+    };
+    1 + within.unwrap_or(0)
 }
 
 /// The lines of our log; `None` if nothing says whose session it is.
@@ -332,11 +367,14 @@ impl Translator<'_> {
             return;
         }
         match &mut self.draft {
-            Some(draft) => draft.reply.calls.push(call),
-            None => self.begin_reply(Draft {
-                calls: vec![call],
-                ..Draft::default()
-            }),
+            Some(draft) if draft.reply.calls.len() < CALLS_MAX => draft.reply.calls.push(call),
+            _ => {
+                self.flush();
+                self.begin_reply(Draft {
+                    calls: vec![call],
+                    ..Draft::default()
+                });
+            }
         }
     }
 
@@ -534,10 +572,17 @@ impl Translator<'_> {
             .map(|ahead| self.rest.len() - 1 - ahead)
     }
 
-    /// The next events; not all, which would take for ever in a log made for that.
+    /// The next events, and their calls; not all, which would take for ever in a log made for that.
     fn coming(&self) -> impl Iterator<Item = &OldEvent> {
         const LOOKED_AT_MAX: usize = 200;
-        self.rest.iter().rev().take(LOOKED_AT_MAX)
+        let mut looked_at = 0;
+        self.rest.iter().rev().take_while(move |next| {
+            looked_at += match &next.deed {
+                Deed::Reply(draft) => 1 + draft.calls.len(),
+                _ => 1,
+            };
+            looked_at <= LOOKED_AT_MAX
+        })
     }
 
     fn begin_turn(&mut self) {
@@ -595,13 +640,13 @@ impl Translator<'_> {
         }));
     }
 
-    fn keep(&mut self, name: &str, raw: Option<Value>) {
+    fn keep(&mut self, name: &str, raw: Option<String>) {
         self.last_at = self.now;
         self.lines.push(Line::Kept(Kept {
             seq: self.last_seq().next(),
             timestamp: self.now,
             name: format!("v05_{name}"),
-            event: raw.unwrap_or(Value::Null),
+            event: raw.unwrap_or_default(),
         }));
     }
 
