@@ -27,7 +27,8 @@ use crate::base::text;
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
-use crate::base::yaml::read::{self, FromYaml, Report};
+use crate::base::yaml::read::{self, FromYaml, Report, Sift, Variable};
+use crate::base::yaml::tree::Node;
 use crate::domain::ids::AgentName;
 use crate::domain::providers::{Described, Provider};
 use crate::domain::secret::Secret;
@@ -397,6 +398,33 @@ fn read_config(
     (config.filter(|_| !has_errors), problems)
 }
 
+/// The variables of the file: what is not looked at needs none of them.
+struct Variables<'a>(Environment<'a>);
+
+/// The keys that other versions read, and this one does not.
+const UNREAD: [&str; 4] = [
+    "compaction",
+    "gateways.discord",
+    "gateways.transcribe",
+    "sessions.compaction",
+];
+
+impl Sift for Variables<'_> {
+    fn sift(&self, _: &mut Node, _: &mut Report) {}
+
+    fn variable(&self, key: &str, name: &str) -> Variable {
+        let is_within = |unread: &&str| {
+            key.strip_prefix(*unread)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        match (self.0)(name) {
+            Some(value) => Variable::Set(value),
+            None if UNREAD.iter().any(is_within) => Variable::Set(String::new()),
+            None => Variable::Unset,
+        }
+    }
+}
+
 /// Values that were refused are defaults in the configuration.
 fn read_unchecked(
     origin: &ConfigSource,
@@ -415,7 +443,8 @@ fn read_unchecked(
         Err(problem) => return (None, vec![problem]),
     };
     let mut report = Report::new(unknown_keys);
-    let (document, raw) = match read::read_document(text, file, environment, &mut report) {
+    let sift = Variables(environment);
+    let (document, raw) = match read::read_sifted_document(text, file, &sift, &mut report) {
         Ok(read) => read,
         Err(problem) => return (None, vec![problem]),
     };

@@ -676,8 +676,8 @@ fn a_disabled_telegram_needs_no_token() {
 #[test]
 fn what_is_known_and_not_read_keeps_no_server_from_starting() {
     let folder = Folder::with(
-        "sessions: {compaction: {mode: summarize}}\n\
-         gateways:\n  telegram: {enabled: false, bot_token: x}\n  discord: {bot_token: x}\n  \
+        "sessions: {compaction: {mode: \"${NOT_SET}\"}}\n\
+         gateways:\n  telegram: {enabled: false, bot_token: x}\n  discord: {bot_token: \"${NOT_SET}\"}\n  \
          transcribe: whisper\n  external:\n  - {name: telegram, command: x}\n  \
          - {name: telegram, command: y, enabled: false}\n\
          routes: [{agent: ada}, {match: , agent: bob}]\n\
