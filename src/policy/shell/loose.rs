@@ -99,9 +99,19 @@ impl Reader<'_> {
     fn operator(&mut self, first: char) {
         self.end_word();
         self.word().push(first);
+        let mut last = first;
         while let Some(letter @ ('<' | '>')) = self.peek() {
             self.at += 1;
             self.word().push(letter);
+            last = letter;
+        }
+        // In `2>&1` and `>|` they part no commands.
+        match (last, self.peek()) {
+            (_, Some(letter @ '&')) | ('>', Some(letter @ '|')) => {
+                self.at += 1;
+                self.word().push(letter);
+            }
+            _ => {}
         }
         self.end_word();
     }

@@ -254,6 +254,10 @@ fn of_any_text_the_phrases_are_found() {
         ("a $(rm b) `c d`", vec!["a|@", "rm|b", "c|d"]),
         ("a >b<c", vec!["a|>|b|<|c"]),
         (
+            "a >b 2>&1 & c >|d <&3 | e &>f",
+            vec!["a|>|b|2|>&|1", "c|>||d|<&|3", "e", ">|f"],
+        ),
+        (
             "$'r\\x6d' \"x $(y)\" ${z} ${a:-b c}",
             vec!["rm|x $(y)|@|@a:-b|c}"],
         ),
