@@ -14,7 +14,7 @@ use crate::client::wire::{AgentInfo, AgentList, BrokenAgent};
 use crate::client::{Client, Generation};
 use crate::domain::ids::SessionId;
 use crate::terminal::chat::{self, Left};
-use crate::terminal::clean::one_line;
+use crate::terminal::clean::{clean, one_line};
 use crate::terminal::older::WHAT_IS_MISSING;
 use crate::terminal::oneshot::{self, Answer};
 use crate::terminal::question;
@@ -239,12 +239,18 @@ fn one_message(
             Some(hint) => Failure::new(failure.message.clone()).hint(hint),
             None => Failure::new(failure.message),
         }),
-        Answer::NeedsApproval(asked) => Err(Failure::new(format!(
-            "the agent waits for an approval of{}",
-            question::in_words(&asked)
-        ))
-        .hint(format!("answer it with: {comes_back}"))),
+        Answer::NeedsApproval(asked) => Err(needs_approval(&question::in_words(&asked))
+            .hint(format!("answer it with: {comes_back}"))),
     }
+}
+
+/// A failure is told in one line: what has more of them comes before it.
+fn needs_approval(what: &str) -> Failure {
+    if what.contains('\n') {
+        tell(&clean(&format!("The agent wants to run{what}")));
+        return Failure::new("the agent waits for an approval");
+    }
+    Failure::new(format!("the agent waits for an approval of{what}"))
 }
 
 #[cfg(test)]

@@ -468,6 +468,11 @@ fn a_turn_that_fails_or_asks_is_code_1() {
             r#"{"call_id":"c","command":"ls \r","kind":"policy"}"#,
             "approval of: ls \\r",
         ),
+        (
+            "approval_required",
+            r#"{"call_id":"c","command":"ls && rm x","kind":"policy","commands":["ls","rm x"]}"#,
+            "The agent wants to run 2 commands in 1 line:\n    ls\n    rm x\nThe text:\n    ls && rm x\nduragent: the agent waits for an approval\n",
+        ),
     ] {
         let server = one_turn(move |_, events| {
             events.send("2", name, data);
