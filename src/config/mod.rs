@@ -16,6 +16,7 @@ pub mod owner;
 mod raw;
 
 pub use checked::{HOST_RULE, parse_host};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -26,9 +27,10 @@ use crate::base::address::AddressRange;
 use crate::base::text;
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
+use crate::base::yaml::pick;
 use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{self, FromYaml, Report, Sift, Variable};
-use crate::base::yaml::tree::Node;
+use crate::base::yaml::tree::{Node, Value};
 use crate::domain::ids::AgentName;
 use crate::domain::providers::{Described, Provider};
 use crate::domain::secret::Secret;
@@ -398,8 +400,11 @@ fn read_config(
     (config.filter(|_| !has_errors), problems)
 }
 
-/// The variables of the file: what is not looked at needs none of them.
-struct Variables<'a>(Environment<'a>);
+/// The variables of the file: what is not looked at, or is off, needs none of them.
+struct Variables<'a> {
+    environment: Environment<'a>,
+    unread: RefCell<Vec<String>>,
+}
 
 /// The keys that other versions read, and this one does not.
 const UNREAD: [&str; 4] = [
@@ -409,17 +414,47 @@ const UNREAD: [&str; 4] = [
     "sessions.compaction",
 ];
 
+impl<'a> Variables<'a> {
+    fn new(environment: Environment<'a>) -> Variables<'a> {
+        Variables {
+            environment,
+            unread: RefCell::new(UNREAD.map(str::to_owned).to_vec()),
+        }
+    }
+}
+
 impl Sift for Variables<'_> {
-    fn sift(&self, _: &mut Node, _: &mut Report) {}
+    fn sift(&self, root: &mut Node, _: &mut Report) {
+        let look = |key: String, gateway: &Node| {
+            if pick::word(gateway, "enabled").as_deref() == Some("false") {
+                self.unread.borrow_mut().push(key);
+            }
+        };
+        pick::retain(root, "gateways.telegram", &mut |key, gateway| {
+            look(key.to_owned(), gateway);
+            true
+        });
+        pick::retain(root, "gateways.external", &mut |key, list| {
+            if let Value::List(gateways) = &list.value {
+                for (index, gateway) in gateways.iter().enumerate() {
+                    look(format!("{key}[{index}]"), gateway);
+                }
+            }
+            true
+        });
+    }
 
     fn variable(&self, key: &str, name: &str) -> Variable {
-        let is_within = |unread: &&str| {
-            key.strip_prefix(*unread)
+        let is_within = |unread: &String| {
+            key.strip_prefix(unread.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        match (self.0)(name) {
+        match (self.environment)(name) {
             Some(value) => Variable::Set(value),
-            None if UNREAD.iter().any(is_within) => Variable::Set(String::new()),
+            // An empty one would be no value at all.
+            None if self.unread.borrow().iter().any(is_within) => {
+                Variable::Set(format!("${{{name}}}"))
+            }
             None => Variable::Unset,
         }
     }
@@ -443,7 +478,7 @@ fn read_unchecked(
         Err(problem) => return (None, vec![problem]),
     };
     let mut report = Report::new(unknown_keys);
-    let sift = Variables(environment);
+    let sift = Variables::new(environment);
     let (document, raw) = match read::read_sifted_document(text, file, &sift, &mut report) {
         Ok(read) => read,
         Err(problem) => return (None, vec![problem]),

@@ -668,9 +668,19 @@ fn an_unknown_key_is_an_error_only_where_it_guards_something_or_when_asked() {
 }
 
 #[test]
-fn a_disabled_telegram_needs_no_token() {
+fn a_disabled_gateway_needs_no_token() {
     let folder = Folder::with("gateways: {telegram: {enabled: false}}");
     assert_eq!(folder.load().unwrap().config.gateways, Gateways::default());
+    let folder = Folder::with(
+        "gateways:\n  telegram: {enabled: false, bot_token: \"${NOT_SET}\"}\n  external:\n  \
+         - {name: a, command: x, enabled: false, env: {KEY: \"${NOT_SET}\"}}\n",
+    );
+    assert_eq!(folder.load().unwrap().config.gateways, Gateways::default());
+    let folder = Folder::with(
+        "gateways:\n  external:\n  - {name: a, command: x, enabled: false}\n  \
+         - {name: b, command: x, env: {KEY: \"${NOT_SET}\"}}\n",
+    );
+    assert!(folder.load().is_err());
 }
 
 #[test]
