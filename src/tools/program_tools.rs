@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::spec::{AgentSpec, ToolRef};
 use crate::tools::bash::{self, Bash};
-use crate::tools::cli::{About, Cli, CommandLine};
+use crate::tools::cli::{About, Cli, CommandError, CommandLine};
 use crate::tools::found::{self, Found};
 use crate::tools::programs::{Place, Programs};
 use crate::tools::readme;
@@ -61,20 +61,12 @@ impl ProgramTools {
 
     /// What is wrong with the programs of an agent's tools, a line each.
     pub fn problems(&self, spec: &AgentSpec) -> Vec<String> {
-        let declared = spec.tools.iter().filter_map(|tool| match tool {
-            ToolRef::Cli {
-                name,
-                command,
-                args,
-                ..
-            } => {
-                let wrong = match CommandLine::parse(command, name, args, &spec.home) {
-                    Ok(command) => command.missing()?,
-                    Err(problem) => format!("its command {problem}"),
-                };
-                Some(format!("the tool `{name}` cannot run: {wrong}"))
-            }
-            ToolRef::Builtin { .. } | ToolRef::Mcp { .. } => None,
+        let declared = commands(spec).filter_map(|(name, command)| {
+            let wrong = match command {
+                Ok(command) => command.missing()?,
+                Err(problem) => format!("its command {problem}"),
+            };
+            Some(format!("the tool `{name}` cannot run: {wrong}"))
         });
         let own = found::look(&spec.home.join(found::TOOLS), Some(&spec.home)).1;
         declared.chain(own).collect()
@@ -82,18 +74,9 @@ impl ProgramTools {
 
     /// What may be wrong with the scripts of an agent's tools, a line each.
     pub fn doubts(&self, spec: &AgentSpec) -> Vec<String> {
-        let declared = spec.tools.iter().filter_map(|tool| match tool {
-            ToolRef::Cli {
-                name,
-                command,
-                args,
-                ..
-            } => {
-                let command = CommandLine::parse(command, name, args, &spec.home).ok()?;
-                let doubt = command.elsewhere(&spec.home, &spec.tools_folder())?;
-                Some(format!("the tool `{name}`: {doubt}"))
-            }
-            ToolRef::Builtin { .. } | ToolRef::Mcp { .. } => None,
+        let declared = commands(spec).filter_map(|(name, command)| {
+            let doubt = command.ok()?.elsewhere(&spec.home, &spec.tools_folder())?;
+            Some(format!("the tool `{name}`: {doubt}"))
         });
         declared.collect()
     }
@@ -217,6 +200,22 @@ impl ProgramTools {
         let cli = Cli::new(self.programs.clone(), place.clone(), command, about);
         Some(Arc::new(cli))
     }
+}
+
+/// The commands of the tools that an agent declares, by their names.
+fn commands(spec: &AgentSpec) -> impl Iterator<Item = (&str, Result<CommandLine, CommandError>)> {
+    spec.tools.iter().filter_map(|tool| match tool {
+        ToolRef::Cli {
+            name,
+            command,
+            args,
+            ..
+        } => Some((
+            name.as_str(),
+            CommandLine::parse(command, name, args, &spec.home),
+        )),
+        ToolRef::Builtin { .. } | ToolRef::Mcp { .. } => None,
+    })
 }
 
 /// Whether it was read from a folder.

@@ -211,26 +211,28 @@ fn people_see_the_same_with_its_tokens() {
     assert!(last.starts_with("all ") && last.ends_with(&format!(" {}", json["tokens"])));
 }
 
-#[test]
-fn the_prompt_of_a_session_keeps_its_bytes_and_the_time_of_its_start() {
+/// A session that began at `time`, and whose agent is told when.
+fn begun_at(workspace: &Workspace, time: &str) -> String {
     // So that it is not idle for too long.
-    const FOR_EVER: &str = "sessions: {ttl_hours: 0}\n";
-    let model = FakeModel::start();
-    model.default_reply(text("Hello."));
-    let workspace = workspace(&model, "openai");
-    workspace.config(FOR_EVER);
+    workspace.config("sessions: {ttl_hours: 0}\n");
     workspace.write(
         ".duragent/agents/ada/directives/now.md",
         "It began on {{date}} at {{time}}.",
     );
-    let mut server = serve(&workspace);
+    let mut server = serve(workspace);
     let session = server.create_session("ada");
     server.terminate();
     assert!(server.wait_for_exit().success());
-    workspace.change_start(&session, |event| {
-        event["timestamp"] = json!("2020-02-29T12:34:56.000000Z");
-    });
+    workspace.change_start(&session, |event| event["timestamp"] = json!(time));
+    session
+}
 
+#[test]
+fn the_prompt_of_a_session_keeps_its_bytes_and_the_time_of_its_start() {
+    let model = FakeModel::start();
+    model.default_reply(text("Hello."));
+    let workspace = workspace(&model, "openai");
+    let session = begun_at(&workspace, "2020-02-29T12:34:56.000000Z");
     let server = serve(&workspace);
     for words in ["One.", "Two."] {
         assert_eq!(server.say(&session, words).status, 200);
@@ -250,21 +252,10 @@ fn the_time_that_is_told_is_that_of_the_agents_zone() {
     let model = FakeModel::start();
     model.default_reply(text("Hello."));
     let workspace = workspace(&model, "openai");
-    workspace.config("sessions: {ttl_hours: 0}\n");
     let agent = ".duragent/agents/ada/agent.yaml";
     let spec = fs::read_to_string(workspace.file(agent)).unwrap();
     workspace.write(agent, &format!("{spec}\n  timezone: Asia/Kathmandu\n"));
-    workspace.write(
-        ".duragent/agents/ada/directives/now.md",
-        "It began on {{date}} at {{time}}.",
-    );
-    let mut server = serve(&workspace);
-    let session = server.create_session("ada");
-    server.terminate();
-    assert!(server.wait_for_exit().success());
-    workspace.change_start(&session, |event| {
-        event["timestamp"] = json!("2020-02-29T20:34:56.000000Z");
-    });
+    let session = begun_at(&workspace, "2020-02-29T20:34:56.000000Z");
     let server = serve(&workspace);
     assert_eq!(server.say(&session, "When?").status, 200);
     let system = asked(&model).system();

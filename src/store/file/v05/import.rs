@@ -313,7 +313,11 @@ fn copy_of(
             summary: old.summary(id, settings, path)?,
         });
     }
-    let Image(mut log) = image;
+    copy_of_ours(image.0, path, at)
+}
+
+/// A log of this version as it goes into the workspace: without a torn end, and adopted.
+fn copy_of_ours(mut log: Vec<u8>, path: &Path, at: Timestamp) -> Result<Copied, ImportError> {
     if !log.ends_with(b"\n") {
         log.push(b'\n');
     }
@@ -323,7 +327,7 @@ fn copy_of(
     let first = walk.next().ok().flatten();
     let is_ours = first.is_some_and(|first| matches!(first.record.event, Event::SessionStart(_)));
     if !is_ours {
-        return Err(ImportError::Foreign(path.clone()));
+        return Err(ImportError::Foreign(path.to_owned()));
     }
     while walk.next()?.is_some() {}
     let end = usize::try_from(walk.good_end()).unwrap_or(usize::MAX);
