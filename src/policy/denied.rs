@@ -270,6 +270,10 @@ fn add_command(command: &Command, depth: usize, forms: &mut Vec<Form>) {
         }
         forms.push(Form::whole(form));
     }
+    let is_computed = |one: &shell::Assignment| programs::is_number(&one.name);
+    if programs::may_compute(&command.words) || command.assignments.iter().any(is_computed) {
+        forms.push(Form::whole(vec![Symbol::Unknown]));
+    }
     let is_runner = programs::may_run_others(&command.words);
     if is_runner {
         add_later(&command.words, forms);

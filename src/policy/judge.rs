@@ -13,6 +13,7 @@ pub use super::call::{Call, Context, ToolUse};
 use super::denied::{self, Subjects};
 use super::glob::{Match, Symbol, escaped};
 use super::granted::{self, Grant};
+use super::programs;
 use super::rules::{Mode, Pattern, Rules, Subject};
 use super::shell::{self, Command, Script};
 
@@ -314,7 +315,10 @@ fn judge_script(rules: &Rules, script: &Script, context: &Context<'_>) -> Vec<Pa
         .map(|command| judge_command(rules, script, command, context))
         .collect();
     for one in &script.loops {
-        if let Some(why) = granted::steers(&one.name, context) {
+        if programs::is_number(&one.name) {
+            let why = format!("the loop computes `{}`", one.name);
+            parts.push(judge_unread(rules, &one.text, why));
+        } else if let Some(why) = granted::steers(&one.name, context) {
             parts.push(by_mode(rules, one.text.clone(), Some(why)));
         }
     }

@@ -837,6 +837,64 @@ pub fn runs_others(words: &[Word]) -> Option<String> {
     }
 }
 
+/// Builtins that set, or ask for, variables that their words name.
+#[rustfmt::skip]
+const SETTERS: &[&str] = &[
+    "declare", "exec", "export", "getopts", "let", "local", "mapfile", "printf", "read",
+    "readarray", "readonly", "test", "typeset", "unset", "wait", "[",
+];
+
+/// Variables that hold numbers: what one of them is set to is computed.
+const NUMBERS: &[&str] = &["BASHPID", "HISTCMD", "OPTIND", "RANDOM", "SRANDOM"];
+
+/// Whether setting a variable computes its value. To compute is to run: bash takes a name for what the
+/// variable holds, again and again, and substitutes in a subscript that it finds on the way.
+pub fn is_number(name: &str) -> bool {
+    NUMBERS.contains(&name.trim_end_matches('+'))
+}
+
+/// Whether a builtin computes, as [`is_number`] tells it: `let A`, `declare -i x=A`, `test -v 'x[A]'`,
+/// `read RANDOM`. A word that the shell makes may be any of it.
+pub fn may_compute(words: &[Word]) -> bool {
+    let value = |word: &Word| word.value().unwrap_or_default();
+    let is_wrapper = |word: &Word| {
+        let text = value(word);
+        matches!(text.as_str(), "builtin" | "command") || text.starts_with('-')
+    };
+    let Some(start) = words.iter().position(|word| !is_wrapper(word)) else {
+        return false;
+    };
+    let words = &words[start..];
+    let name = value(&words[0]);
+    let named = || words[1..].iter().any(may_name_computed);
+    match name.as_str() {
+        "let" => true,
+        "test" | "[" => !is_plain_test(words) && (named() || words.iter().any(asks_for_variable)),
+        "printf" => !has_plain_format(words) && named(),
+        "declare" | "typeset" | "local" | "readonly" => {
+            named() || words.iter().any(|word| is_flag(word, 'i'))
+        }
+        name => SETTERS.contains(&name) && named(),
+    }
+}
+
+/// Whether a word names a variable that is computed, or the element of an array, or may.
+fn may_name_computed(word: &Word) -> bool {
+    let start = word.start();
+    let name = start.split('=').next().unwrap_or_default();
+    let is_whole = word.value().is_some() || start.contains('=');
+    !is_whole || is_number(name) || start.contains('[')
+}
+
+/// Whether `test` asks by this word for a variable.
+fn asks_for_variable(word: &Word) -> bool {
+    matches!(word.value().as_deref(), Some("-v" | "-R"))
+}
+
+fn is_flag(word: &Word, letter: char) -> bool {
+    word.start().starts_with(['-', '+']) && word.start().contains(letter)
+}
+
 /// Whether a program runs what it is given: whoever forbids something forbids it here too.
 pub fn may_run_others(words: &[Word]) -> bool {
     let Some(command) = words.first().and_then(Word::value) else {

@@ -679,6 +679,57 @@ fn a_deny_without_a_star_fits_what_contains_it() {
     );
 }
 
+/// Bash looks into the variable, and runs what a subscript in it says.
+#[test]
+fn what_computes_with_a_variable_may_run_what_is_denied() {
+    let denied = rules("mode: dangerous\ndeny: ['bash:s5']");
+    for script in [
+        "let A",
+        "let -v A",
+        "builtin let A",
+        "command -p let x=A",
+        "eval 'let A'",
+        "RANDOM=A",
+        "RANDOM+=A ls",
+        "for OPTIND in A; do ls; done",
+        "read RANDOM",
+        "printf -v SRANDOM A",
+        "export HISTCMD=A",
+        "declare -i x=A",
+        "readonly -i x=A",
+        "typeset 'x[A]=1'",
+        "test -v 'x[A]'",
+        "[ -v A ]",
+        "[ -f a -a -v x ]",
+        "[ a = $X ]",
+        "read 'x[A]'",
+        "printf -v 'x[A]' q",
+        "mapfile 'x[A]'",
+        "unset 'x[A]'",
+        "wait -p 'x[A]' -n",
+        "read $X",
+        "exec '{x[A]}'",
+        "x[A]=1",
+        "echo ${x[A]}",
+        "echo $((A))",
+    ] {
+        assert_eq!(ruled(&denied, script), "ask", "{script}");
+    }
+    for script in [
+        "export PATH=x",
+        "declare -r x=1",
+        "read -r line",
+        "printf '%s\\n' \"$A\"",
+        "[ -f a -a -d b ]",
+        "[ \"$x\" = 'a[1]' ]",
+        "test -n \"$x\"",
+        "for i in $A; do ls; done",
+        "pytest t.py::x[1]",
+    ] {
+        assert_eq!(ruled(&denied, script), "allow", "{script}");
+    }
+}
+
 #[test]
 fn a_script_is_allowed_as_it_stands_and_not_otherwise() {
     let rules = rules(
