@@ -1,7 +1,7 @@
 //! Commands that there are not, and that people type: what is to be done instead.
 
 use crate::cli::failure::{Failure, Outcome};
-use crate::runtime::doctor::{BY_HAND_KEYS, BY_HAND_UPGRADE};
+use crate::doctor::{BY_HAND_KEYS, BY_HAND_UPGRADE};
 
 /// `duragent upgrade`.
 pub(super) fn upgrade() -> Outcome {

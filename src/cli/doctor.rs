@@ -4,7 +4,7 @@ use crate::cli::args::{DoctorArgs, Global};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
 use crate::cli::settings::{flags, locate};
-use crate::runtime::doctor::{self, Check, Health};
+use crate::doctor::{self, Check, Health};
 use crate::terminal::clean::clean;
 
 /// Prints what was found, a line each; fails if something does not work.

@@ -10,8 +10,8 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::{output, settings};
 use crate::runtime::options::{Resume, ServeOptions};
 use crate::runtime::serve::{FaultPlan, serve_faulty};
-use crate::runtime::torture::report::Report;
-use crate::runtime::torture::{TortureOptions, torture};
+use crate::torture::report::Report;
+use crate::torture::{TortureOptions, torture};
 
 /// Kills servers until the time is over, and says what came of it.
 pub(super) fn run(args: &TortureArgs) -> Outcome {

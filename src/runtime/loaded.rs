@@ -19,7 +19,7 @@ use crate::tools::workshop::Workshop;
 
 /// The agents of the workspace, each with its tools and its policy.
 #[derive(Debug)]
-pub(super) struct LoadedAgents {
+pub(crate) struct LoadedAgents {
     directory: Arc<AgentDirectory>,
     workshop: Workshop,
     policies: Arc<Policies>,
@@ -89,7 +89,7 @@ impl LoadedAgents {
     }
 
     /// The agent of `spec`, made anew.
-    pub(super) fn make(&self, spec: Arc<AgentSpec>) -> Agent {
+    pub(crate) fn make(&self, spec: Arc<AgentSpec>) -> Agent {
         let (tools, policy) = (self.workshop.toolbox(&spec), self.policies.of(&spec));
         policy.set_pins(spec.tools_folder(), tools.pins());
         Agent {

@@ -12,13 +12,13 @@ use crate::sandbox::{self, Mode, SandboxSettings};
 use crate::tools::programs::Programs;
 
 /// What runs the programs of tools.
-pub(super) fn programs(config: &Config) -> Arc<Programs> {
+pub(crate) fn programs(config: &Config) -> Arc<Programs> {
     Arc::new(Programs::new(settings(config)))
 }
 
 /// Says in the log what the programs of tools are locked into, and whether that works; where it
 /// does not, no program will run.
-pub(super) fn say_sandbox(programs: &Programs) {
+pub(crate) fn say_sandbox(programs: &Programs) {
     let name = programs.sandbox_name();
     if name == sandbox::TRUST {
         log::info!("sandbox: {name}; what tools run is not locked in");

@@ -10,7 +10,7 @@ use crate::llm::settings::ProviderSettings;
 const KEY_BYTES_MAX: usize = 8 << 10;
 
 /// Where the providers of this configuration are, with their keys; and what a user should know.
-pub(super) fn settings(
+pub(crate) fn settings(
     config: &Config,
     environment: impl Fn(&str) -> Option<String>,
 ) -> (ProviderSettings, Vec<String>) {
@@ -41,7 +41,7 @@ pub(super) fn settings(
 }
 
 /// Names that agents may give for a provider, beside those of the table.
-pub(super) fn names(config: &Config) -> Vec<Provider> {
+pub(crate) fn names(config: &Config) -> Vec<Provider> {
     config.providers.keys().cloned().collect()
 }
 

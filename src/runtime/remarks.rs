@@ -25,26 +25,26 @@ use crate::tools::program_tools::ProgramTools;
 use crate::trust::Trust;
 
 /// Of the agents of a server, as of the last time that they were read.
-pub(super) struct Remarks {
+pub(crate) struct Remarks {
     /// Where they are read from.
-    pub(super) directory: Arc<AgentDirectory>,
+    pub(crate) directory: Arc<AgentDirectory>,
     /// They, with their tools.
-    pub(super) agents: Arc<LoadedAgents>,
+    pub(crate) agents: Arc<LoadedAgents>,
     /// What they may do.
-    pub(super) policies: Arc<Policies>,
+    pub(crate) policies: Arc<Policies>,
     /// What tools they have that rules may name.
-    pub(super) programs: ProgramTools,
+    pub(crate) programs: ProgramTools,
     /// The workspace's folder.
-    pub(super) workspace: PathBuf,
+    pub(crate) workspace: PathBuf,
     /// What counts of their rules.
-    pub(super) trust: Arc<Trust>,
+    pub(crate) trust: Arc<Trust>,
     /// What was found too long, by agent.
-    pub(super) long_prompts: Mutex<BTreeMap<String, String>>,
+    pub(crate) long_prompts: Mutex<BTreeMap<String, String>>,
 }
 
 impl Remarks {
     /// Looks anew, and tells the log.
-    pub(super) fn look(&self) {
+    pub(crate) fn look(&self) {
         let agents = self.directory.list();
         let of_rules = of_rules(&self.workspace, &agents, &self.programs, &self.trust);
         for problem in self.policies.remarks().iter().chain(&of_rules) {
@@ -61,7 +61,7 @@ impl Remarks {
     }
 
     /// What was found too long, by agent. Nobody waits for the first look.
-    pub(super) fn long_prompts(&self) -> BTreeMap<String, String> {
+    pub(crate) fn long_prompts(&self) -> BTreeMap<String, String> {
         lock(&self.long_prompts).clone()
     }
 }
@@ -73,13 +73,13 @@ impl fmt::Debug for Remarks {
 }
 
 /// What is said of an agent whose prompt is too long, to those who may use it.
-pub(super) fn long_prompt(agent: &Agent) -> Option<String> {
+pub(crate) fn long_prompt(agent: &Agent) -> Option<String> {
     engine::long_prompt(agent).map(|found| found.to_string())
 }
 
 /// What in the policy `file` does not do what its author may think, as far as that hangs on the agents
 /// of the workspace.
-pub(super) fn of_file(config: &Config, file: &Path, trust: &Arc<Trust>) -> Vec<Problem> {
+pub(crate) fn of_file(config: &Config, file: &Path, trust: &Arc<Trust>) -> Vec<Problem> {
     let agents = read_agents(config, trust).list();
     let programs = ProgramTools::new(programs(config), config.workspace.clone());
     let rules = of_rules(&config.workspace, &agents, &programs, trust);
@@ -88,7 +88,7 @@ pub(super) fn of_file(config: &Config, file: &Path, trust: &Arc<Trust>) -> Vec<P
 
 /// What does not do what its author may think of the agent in the folder `home`, which lies among
 /// those of the workspace; nothing of others.
-pub(super) fn of_home(config: &Config, home: &Path, trust: &Arc<Trust>) -> Vec<Problem> {
+pub(crate) fn of_home(config: &Config, home: &Path, trust: &Arc<Trust>) -> Vec<Problem> {
     let directory = Arc::new(read_agents(config, trust));
     let agents = directory.list();
     let Some(spec) = agents.iter().find(|spec| spec.home == home) else {
@@ -111,7 +111,7 @@ pub(super) fn of_home(config: &Config, home: &Path, trust: &Arc<Trust>) -> Vec<P
 
 /// The rules in the policies of `agents`, who are all of a workspace, that no call of theirs fits or
 /// that the workspace's do not let them have.
-pub(super) fn of_rules(
+pub(crate) fn of_rules(
     workspace: &Path,
     agents: &[Arc<AgentSpec>],
     programs: &ProgramTools,

@@ -60,7 +60,7 @@ pub fn list(config: &Config) -> AgentList {
 /// The agents of a directory with their tools and policies, as a server would have them.
 ///
 /// Errors: a setting that cannot be used.
-pub(super) fn loaded_agents(
+pub(crate) fn loaded_agents(
     config: &Config,
     directory: Arc<AgentDirectory>,
     trust: Arc<Trust>,

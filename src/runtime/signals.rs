@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 /// looks like one that never had any.
 ///
 /// Source: tty(4); proc_pid_status(5), `SigIgn`.
-pub(super) fn has_terminal() -> bool {
+pub(crate) fn has_terminal() -> bool {
     const HANGUP: u64 = 1;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -26,14 +26,14 @@ pub(super) fn has_terminal() -> bool {
 
 /// Who asks the process to stop.
 #[derive(Debug, Clone)]
-pub(super) struct StopRequests {
+pub(crate) struct StopRequests {
     asked_tx: Sender<()>,
     signalled: Arc<AtomicBool>,
 }
 
 impl StopRequests {
     /// A way to ask, and what the main thread waits on.
-    pub(super) fn new() -> (StopRequests, Receiver<()>) {
+    pub(crate) fn new() -> (StopRequests, Receiver<()>) {
         // One request is as good as many.
         let (asked_tx, asked_rx) = bounded(1);
         let requests = StopRequests {
@@ -44,7 +44,7 @@ impl StopRequests {
     }
 
     /// Asks for an orderly stop.
-    pub(super) fn ask(&self) {
+    pub(crate) fn ask(&self) {
         // Full: somebody has asked already.
         self.asked_tx.try_send(()).ok();
     }
@@ -63,7 +63,7 @@ impl StopRequests {
     /// [blocked](crate::base::signals).
     ///
     /// Errors: handlers are installed already.
-    pub(super) fn ask_on_signals(&self) -> anyhow::Result<()> {
+    pub(crate) fn ask_on_signals(&self) -> anyhow::Result<()> {
         let requests = self.clone();
         ctrlc::set_handler(move || requests.on_signal()).context("cannot listen for signals")
     }

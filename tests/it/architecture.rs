@@ -31,8 +31,21 @@ pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "torture",
+        &["base", "domain", "client", "config", "runtime", "store"],
+    ),
+    (
+        "doctor",
+        &[
+            "base", "domain", "agents", "client", "config", "engine", "http", "llm", "policy",
+            "runtime", "tools", "trust",
+        ],
+    ),
+    (
         "cli",
-        &["base", "domain", "client", "config", "runtime", "terminal"],
+        &[
+            "base", "domain", "client", "config", "doctor", "runtime", "terminal", "torture",
+        ],
     ),
 ];
 

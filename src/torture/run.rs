@@ -19,17 +19,17 @@ use crate::domain::event::Event;
 use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
 use crate::runtime::signals::StopRequests;
-use crate::runtime::torture::TortureOptions;
-use crate::runtime::torture::act;
-use crate::runtime::torture::arena::{Arena, Place};
-use crate::runtime::torture::check::{Stage, check_session, stood_still};
-use crate::runtime::torture::ledger::{Fate, Ledger, Violation};
-use crate::runtime::torture::plan::{self, ACTORS, Disk, End, Life};
-use crate::runtime::torture::power;
-use crate::runtime::torture::report::{Report, Times};
-use crate::runtime::torture::server::{Server, Workspace};
 use crate::store::file::FileStore;
 use crate::store::{Limit, SessionStore, StoreError};
+use crate::torture::TortureOptions;
+use crate::torture::act;
+use crate::torture::arena::{Arena, Place};
+use crate::torture::check::{Stage, check_session, stood_still};
+use crate::torture::ledger::{Fate, Ledger, Violation};
+use crate::torture::plan::{self, ACTORS, Disk, End, Life};
+use crate::torture::power;
+use crate::torture::report::{Report, Times};
+use crate::torture::server::{Server, Workspace};
 
 /// Plays of power cuts beside one run of the server: the processor is the server's.
 const PLAYS_PER_LIFE: u64 = 3;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::base::order;
-use crate::runtime::torture::ledger::Violation;
+use crate::torture::ledger::Violation;
 
 /// What clients counted.
 #[derive(Debug, Clone, Default)]

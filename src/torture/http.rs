@@ -11,7 +11,7 @@ use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body, BodyReader};
 
 use crate::base::sse::{Event, Parser, TooLong};
-use crate::runtime::torture::ledger::Seen;
+use crate::torture::ledger::Seen;
 
 /// A server that is alive answers, or says something on a stream, within this.
 const DEADLINE: Duration = Duration::from_secs(30);

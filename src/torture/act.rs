@@ -15,11 +15,11 @@ use crate::base::thread::{STACK_WORK, spawn};
 use crate::client::new_key;
 use crate::domain::event::{Event, OnDisconnect, Record};
 use crate::domain::ids::SessionId;
-use crate::runtime::torture::arena::{Arena, Place};
-use crate::runtime::torture::http::{self, Answer, Ask, Events, Reached};
-use crate::runtime::torture::ledger::{Fate, Outcome, Seen, Sent, SessionLedger, Violation};
-use crate::runtime::torture::plan::{self, Act, Farewell, Line, Manner};
-use crate::runtime::torture::shown::{self, place_of};
+use crate::torture::arena::{Arena, Place};
+use crate::torture::http::{self, Answer, Ask, Events, Reached};
+use crate::torture::ledger::{Fate, Outcome, Seen, Sent, SessionLedger, Violation};
+use crate::torture::plan::{self, Act, Farewell, Line, Manner};
+use crate::torture::shown::{self, place_of};
 
 /// How long a message may be without an outcome, over all kills.
 const OUTCOME_LIMIT: Duration = Duration::from_secs(120);

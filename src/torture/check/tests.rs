@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::event::{FORMAT, OnDisconnect, SessionStart, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SourceId};
 use crate::domain::time::Timestamp;
-use crate::runtime::torture::ledger::Seen;
+use crate::torture::ledger::Seen;
 use serde_json::json;
 
 const KEY: &str = "key-1";

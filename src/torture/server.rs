@@ -13,8 +13,8 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Client;
-use crate::runtime::torture::plan::Disk;
 use crate::store::lock::read_holder;
+use crate::torture::plan::Disk;
 
 /// How often something is looked at that tells nobody when it changes.
 const GLANCE: Duration = Duration::from_millis(2);

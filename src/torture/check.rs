@@ -7,8 +7,8 @@ use crate::domain::event::{
     AssistantResponse, Event, Failure, FinishReason, Outcome as TurnOutcome, Record, Trigger,
 };
 use crate::domain::ids::TurnId;
-use crate::runtime::torture::ledger::{Outcome, Sent, SessionLedger};
-use crate::runtime::torture::shown;
+use crate::torture::ledger::{Outcome, Sent, SessionLedger};
+use crate::torture::shown;
 
 /// How far a session must have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::base::stop::Stop;
 use crate::domain::ids::SessionId;
-use crate::runtime::torture::ledger::{Ledger, SessionLedger, Violation};
-use crate::runtime::torture::report::Counts;
+use crate::torture::ledger::{Ledger, SessionLedger, Violation};
+use crate::torture::report::Counts;
 
 /// Shared by the thread that kills and those that talk.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! Where one token ends and the next begins is left to the server, so text is compared whole.
 
 use crate::domain::event::{Event, FinishReason, Outcome, Record};
-use crate::runtime::torture::ledger::Seen;
+use crate::torture::ledger::Seen;
 
 /// Something shown, in the order of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

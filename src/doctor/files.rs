@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
     use crate::config::{ConfigSource, Overrides};
-    use crate::runtime::doctor::Health;
+    use crate::doctor::Health;
 
     #[test]
     fn a_log_is_looked_at_without_being_opened() {
