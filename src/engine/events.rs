@@ -7,7 +7,7 @@ use crate::domain::event::{
 };
 use crate::domain::ids::{CallId, MessageId, TurnId};
 use crate::domain::state::{CallState, Progress, SessionState};
-use crate::engine::live::Live;
+use crate::engine::watch::live::Live;
 
 /// A paused session goes on.
 pub(super) fn goes_on() -> Event {

@@ -6,51 +6,30 @@
 //! sync, then show.
 #![warn(clippy::wildcard_enum_match_arm)]
 
-mod adoption;
-mod budget;
-mod calls;
-pub mod cursor;
 pub mod error;
 mod events;
-pub mod feed;
-mod flusher;
 mod inner;
-mod keys;
-mod ledger;
-mod live;
 mod looks;
 mod mint;
-mod overhear;
-pub mod prompt;
-mod questions;
-mod recovery;
-mod registry;
-mod reply;
-mod requests;
-mod room;
-mod session;
-mod sessions;
-mod subscription;
-mod sweep;
-mod timeline;
-mod timer;
-mod tool_run;
-mod transcript;
-mod turn;
-pub mod view;
-mod workers;
+pub mod sessions;
+mod spending;
+pub mod turn;
+mod upkeep;
+pub mod watch;
 
-pub use budget::{LongPrompt, long_prompt};
-pub use cursor::Cursor;
 pub use error::{EngineError, Space};
-pub use feed::{FeedEvent, FeedItem};
 pub use inner::{Agent, Agents, Parts, Settings};
-pub use live::Cut;
-pub use recovery::Recovery;
-pub use requests::{Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence};
 pub use sessions::Sessions;
-pub use subscription::{Flow, Subscription};
-pub use sweep::{Lifetimes, Swept};
+pub use sessions::requests::{
+    Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence,
+};
+pub use turn::budget::{LongPrompt, long_prompt};
+pub use upkeep::recovery::Recovery;
+pub use upkeep::sweep::{Lifetimes, Swept};
+pub use watch::cursor::Cursor;
+pub use watch::feed::{FeedEvent, FeedItem};
+pub use watch::live::Cut;
+pub use watch::subscription::{Flow, Subscription};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use serde::Serialize;
 
 use crate::domain::code::FailureCode;
-use crate::engine::view::line_count;
+use crate::engine::sessions::view::line_count;
 use crate::engine::{FeedEvent, FeedItem};
 use crate::http::wire::{MessageBody, SessionBody};
 

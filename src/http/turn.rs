@@ -3,7 +3,7 @@
 use crate::domain::event::Usage;
 use crate::domain::ids::MessageId;
 use crate::engine::FeedEvent;
-use crate::engine::view::PendingApproval;
+use crate::engine::sessions::view::PendingApproval;
 
 /// Reads the events of a turn until its outcome is known.
 #[derive(Debug, Default)]

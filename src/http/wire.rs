@@ -12,7 +12,7 @@ use crate::domain::event::{ApprovalKind, Decision, Event, Record, Usage};
 use crate::domain::ids::{AgentName, CallId, MessageId, Seq, SessionId};
 use crate::domain::spec::AgentSpec;
 use crate::domain::time::Timestamp;
-use crate::engine::view::{
+use crate::engine::sessions::view::{
     PendingApproval, Role, SessionPage, SessionView, ShownMessage, line_count,
 };
 use crate::http::context::BrokenAgent;

@@ -14,7 +14,7 @@ use crate::domain::prompt;
 use crate::domain::providers::Dialect;
 use crate::domain::window::tokens_of_bytes;
 use crate::engine::Agents as _;
-use crate::engine::prompt as told;
+use crate::engine::turn::prompt as told;
 use crate::llm;
 use crate::policy::Policies;
 use crate::runtime::loaded::LoadedAgents;

@@ -60,9 +60,9 @@ fn each_promise_names_tests_and_they_all_run() {
 fn a_test_that_is_missing_or_ignored_does_not_count() {
     assert!(runs("crash::a_kill_right_after_done_repeats_nothing"));
     assert!(runs(
-        "src::engine::reply::of_a_reply_in_flight_a_power_cut_takes_a_second_at_most"
+        "src::engine::turn::reply::of_a_reply_in_flight_a_power_cut_takes_a_second_at_most"
     ));
-    assert!(!runs("src::engine::reply::of_a_reply_in_flight"));
+    assert!(!runs("src::engine::turn::reply::of_a_reply_in_flight"));
     assert!(!runs("crash::a_kill_right_after_done"));
     assert!(!runs("nowhere::a_kill_right_after_done_repeats_nothing"));
     assert!(!runs("clients::a_client_that_reads_nothing_is_cut_off"));

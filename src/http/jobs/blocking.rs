@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 use crate::domain::event::{Status, Usage};
 use crate::domain::ids::SessionId;
 use crate::engine::EngineError;
-use crate::engine::view::PendingApproval;
+use crate::engine::sessions::view::PendingApproval;
 use crate::engine::{Accepted, Cut, Decided, Flow, NewMessage};
 use crate::http::answer::Answer;
 use crate::http::context::Context;

@@ -8,7 +8,7 @@ use crate::domain::ids::{CallId, MessageId, Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::engine::Cursor;
-use crate::engine::view::{PendingApproval, Role, SessionView, ShownMessage};
+use crate::engine::sessions::view::{PendingApproval, Role, SessionView, ShownMessage};
 
 const MESSAGE: &str = "msg_01J0000000000000000000000A";
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use duragent::domain::event::ApprovalKind;
-use duragent::engine::view::PendingApproval;
+use duragent::engine::sessions::view::PendingApproval;
 
 use super::*;
 

@@ -1,0 +1,103 @@
+//! The sessions in use, by id: each is open at most once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use crate::base::lock::lock;
+use crate::domain::ids::SessionId;
+use crate::engine::error::EngineError;
+use crate::engine::sessions::session::Session;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Registry {
+    places: Mutex<HashMap<SessionId, Arc<Place>>>,
+}
+
+/// Where one session is, or is being opened: whoever comes meanwhile waits here, and not for
+/// other sessions.
+type Place = Mutex<Option<Arc<Session>>>;
+
+impl Registry {
+    /// The session, opened by `open` if it is not in use.
+    pub(in crate::engine) fn get_or_open(
+        &self,
+        id: &SessionId,
+        open: impl FnOnce() -> Result<Session, EngineError>,
+    ) -> Result<Arc<Session>, EngineError> {
+        let place = Arc::clone(lock(&self.places).entry(id.clone()).or_default());
+        let opened = {
+            let mut session = lock(&place);
+            match &*session {
+                Some(session) => Ok(Arc::clone(session)),
+                None => open().map(|opened| Arc::clone(session.insert(Arc::new(opened)))),
+            }
+        };
+        if opened.is_err() {
+            drop(place);
+            // Another may have opened it meanwhile.
+            self.forget_if(id, |_| false);
+        }
+        opened
+    }
+
+    /// The session, if it is in use.
+    pub(in crate::engine) fn get(&self, id: &SessionId) -> Option<Arc<Session>> {
+        let place = lock(&self.places).get(id).cloned()?;
+        lock(&place).clone()
+    }
+
+    /// All sessions in use; not one that is only being opened.
+    pub(in crate::engine) fn all(&self) -> Vec<Arc<Session>> {
+        let places: Vec<Arc<Place>> = lock(&self.places).values().cloned().collect();
+        places
+            .iter()
+            .filter_map(|place| place.try_lock().ok()?.clone())
+            .collect()
+    }
+
+    /// Takes a session out, whoever uses it still: it must not be written any more. One that was
+    /// opened in its place meanwhile stays.
+    pub(in crate::engine) fn remove(&self, session: &Session) {
+        let Some(place) = lock(&self.places).get(&session.id).cloned() else {
+            return;
+        };
+        {
+            let mut held = lock(&place);
+            if held
+                .as_deref()
+                .is_some_and(|one| std::ptr::eq(one, session))
+            {
+                *held = None;
+            }
+        }
+        drop(place);
+        self.forget_if(&session.id, |_| false);
+    }
+
+    /// Forgets a session that nobody holds, if `may_go` agrees; whether it is gone.
+    pub(in crate::engine) fn forget_if(
+        &self,
+        id: &SessionId,
+        may_go: impl FnOnce(&Session) -> bool,
+    ) -> bool {
+        let mut places = lock(&self.places);
+        let Some(place) = places.get(id) else {
+            return true;
+        };
+        // Under the lock of the map nobody can come by a new reference to the place, and with no
+        // other reference to the place nobody can come by one to the session.
+        let goes = Arc::strong_count(place) == 1
+            && match &*lock(place) {
+                Some(session) => Arc::strong_count(session) == 1 && may_go(session),
+                None => true,
+            };
+        if goes {
+            places.remove(id);
+            if places.is_empty() {
+                places.shrink_to_fit();
+            }
+        }
+        goes
+    }
+}

@@ -1,0 +1,97 @@
+//! What surfaces ask of the engine.
+
+use crate::domain::event::Status;
+use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
+use crate::engine::sessions::view::SessionView;
+use crate::engine::watch::cursor::Cursor;
+
+/// A message that somebody wants to say.
+#[derive(Debug, Clone, Default)]
+pub struct NewMessage {
+    /// The text.
+    pub content: String,
+    /// Who says it, where there are several.
+    pub sender_id: Option<String>,
+    /// The writer's name.
+    pub sender_name: Option<String>,
+    /// The caller's own key.
+    pub key: Option<SourceId>,
+    /// Whether its turn runs on without a client.
+    pub detached: bool,
+}
+
+/// What becomes of talk that nobody asks the agent to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overheard {
+    /// The model sees it when it is next asked something.
+    Shown,
+    /// It stands in the log, and no model ever sees it.
+    Logged,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The message.
+    pub message_id: MessageId,
+    /// Its record.
+    pub seq: Seq,
+    /// Whether its key had been seen before, so that nothing was stored.
+    pub is_repeat: bool,
+}
+
+/// Which sessions a list is to hold.
+#[derive(Debug, Clone, Default)]
+pub struct ListQuery {
+    /// At most so many.
+    pub limit: usize,
+    /// Only older ones than this.
+    pub cursor: Option<SessionId>,
+    /// Only those that stand so.
+    pub status: Option<Status>,
+    /// Only those of this agent.
+    pub agent: Option<String>,
+}
+
+/// Where a subscriber begins.
+#[derive(Debug, Clone)]
+pub enum Begin {
+    /// With the session as it stands, its last messages and the text so far.
+    Now {
+        /// How many messages.
+        history: usize,
+    },
+    /// Right after what it has seen.
+    After(Cursor),
+}
+
+/// How a subscriber takes part.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Presence {
+    /// It only watches, and does not count as attached.
+    pub is_readonly: bool,
+    /// It sends the others away.
+    pub detaches_others: bool,
+}
+
+/// What a decision led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decided {
+    /// The record of the decision.
+    pub seq: Seq,
+}
+
+impl ListQuery {
+    /// Whether not every session is wanted.
+    pub(in crate::engine) fn filters(&self) -> bool {
+        self.status.is_some() || self.agent.is_some()
+    }
+
+    pub(in crate::engine) fn wants(&self, view: &SessionView) -> bool {
+        self.status.is_none_or(|status| view.status == status)
+            && self
+                .agent
+                .as_ref()
+                .is_none_or(|agent| view.summary.agent == *agent)
+    }
+}

@@ -1,0 +1,557 @@
+//! One session in use: its log and its live state, each behind a lock of its own.
+//!
+//! Locks are taken in this order: `log`, then `journal`, then `live`. `log` is held over write and
+//! sync, by whoever appends, so the events of all come in one order; `live` is held for memory
+//! work only, so a slow disk does not hold up tokens or readers.
+//!
+//! Invariant: what `live` holds is on disk. Only the holder of `log` changes the folded state.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::base::lock::lock;
+use crate::domain::event::{AssistantResponse, Event, FinishReason, Record, Status};
+use crate::domain::history::Entry;
+use crate::domain::hooks::{DoneCalls, Hooks};
+use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
+use crate::domain::redact::Redactor;
+use crate::domain::state::SessionState;
+use crate::domain::step::{Step, next_step};
+use crate::domain::window::Limits;
+use crate::engine::error::EngineError;
+use crate::engine::events::{self, goes_on};
+use crate::engine::looks::Looks;
+use crate::engine::mint::Mint;
+use crate::engine::sessions::keys::Keys;
+use crate::engine::spending::ledger::Ledger;
+use crate::engine::turn::questions::Questions;
+use crate::engine::upkeep::room::{Parked, Room};
+use crate::engine::watch::live::{Cut, Live, LiveGuard};
+use crate::store::{
+    Journal, Limit, OpenSession, Partial, SessionLog, SessionStore, Snapshot, StoreError,
+};
+
+/// What one read of the log may return.
+pub(in crate::engine) const PAGE: Limit = Limit {
+    records: 512,
+    bytes: 512 << 10,
+};
+
+/// A snapshot is taken after so many events …
+const SNAPSHOT_EVENTS: u64 = 64;
+/// … or so many bytes of log.
+const SNAPSHOT_BYTES: u64 = 256 << 10;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(in crate::engine) struct Session {
+    pub(in crate::engine) id: SessionId,
+    kit: Kit,
+    log: Mutex<LogSide>,
+    journal: Mutex<Box<dyn Journal>>,
+    live: Mutex<Live>,
+    /// Whether a sync of the journal failed.
+    is_journal_bad: AtomicBool,
+    /// What the agent's guards look back at; read from the log when the first call needs it, and from
+    /// then on only what is new. The worker's alone.
+    done_calls: Mutex<Option<Remembered>>,
+}
+
+/// What was done in a session, and up to which event that was looked for.
+#[derive(Debug)]
+struct Remembered {
+    calls: DoneCalls,
+    up_to: Seq,
+}
+
+/// What every session works with.
+#[derive(Debug)]
+pub(in crate::engine) struct Kit {
+    pub(in crate::engine) store: Arc<dyn SessionStore>,
+    pub(in crate::engine) mint: Arc<Mint>,
+    pub(in crate::engine) looks: Arc<Looks>,
+    pub(in crate::engine) redactor: Arc<Redactor>,
+    pub(in crate::engine) ledger: Arc<Ledger>,
+    pub(in crate::engine) room: Arc<Room>,
+    pub(in crate::engine) questions: Arc<Questions>,
+}
+
+/// What is needed to append.
+#[derive(Debug)]
+pub(in crate::engine) struct LogSide {
+    log: Box<dyn SessionLog>,
+    /// Loaded when the first keyed message comes.
+    keys: Option<Keys>,
+    snapshot_seq: Seq,
+    snapshot_bytes: u64,
+}
+
+impl Session {
+    /// Opens a session: what the last snapshot and the log after it say.
+    ///
+    /// A reply that was being streamed when the process died becomes a part of the log.
+    pub(in crate::engine) fn open(
+        kit: Kit,
+        id: &SessionId,
+        limits: impl FnOnce(&str) -> Limits,
+    ) -> Result<Session, EngineError> {
+        let OpenSession {
+            log,
+            journal,
+            snapshot,
+            last_seq,
+            partial,
+        } = kit.store.open(id)?;
+        let snapshot_seq = snapshot
+            .as_ref()
+            .map_or(Seq::ZERO, |snapshot| snapshot.summary.last_seq);
+        let agent = match &snapshot {
+            Some(snapshot) => snapshot.summary.agent.clone(),
+            None => kit.store.summary(id)?.agent,
+        };
+        let state = replay(&*kit.store, id, snapshot, last_seq, limits(&agent))?;
+        let session = Session {
+            id: id.clone(),
+            kit,
+            log: Mutex::new(LogSide {
+                snapshot_bytes: log.len_bytes(),
+                log,
+                keys: None,
+                snapshot_seq,
+            }),
+            journal: Mutex::new(journal),
+            live: Mutex::new(Live::new(state)),
+            is_journal_bad: AtomicBool::new(false),
+            done_calls: Mutex::default(),
+        };
+        if let Some(partial) = partial {
+            session.keep_partial(partial)?;
+        }
+        {
+            let mut live = session.live();
+            // One that pauses was taken up, and counted, before it paused.
+            live.is_left_over = live.state.turn.is_some() && Session::needs_worker(&live);
+        }
+        Ok(session)
+    }
+
+    pub(in crate::engine) fn live(&self) -> LiveGuard<'_> {
+        LiveGuard::new(&self.live)
+    }
+
+    pub(in crate::engine) fn log(&self) -> MutexGuard<'_, LogSide> {
+        lock(&self.log)
+    }
+
+    pub(in crate::engine) fn journal(&self) -> MutexGuard<'_, Box<dyn Journal>> {
+        lock(&self.journal)
+    }
+
+    /// Looks at the calls that have succeeded so far, as far as guards compare them.
+    ///
+    /// Errors: the log cannot be read.
+    pub(in crate::engine) fn with_done_calls<T>(
+        &self,
+        hooks: &Hooks,
+        look: impl FnOnce(&DoneCalls) -> T,
+    ) -> Result<T, EngineError> {
+        let last = self.live().last_seq();
+        // Nobody waits for a log to be read.
+        let kept = lock(&self.done_calls).take();
+        let mut known = match kept {
+            Some(known) if known.calls.is_for(hooks) => known,
+            Some(_) | None => Remembered {
+                calls: DoneCalls::new(hooks),
+                up_to: Seq::ZERO,
+            },
+        };
+        let (store, from) = (&*self.kit.store, known.up_to.next());
+        read_records(store, &self.id, from, last, |record| {
+            known.calls.see(&record.event);
+            known.up_to = record.seq;
+        })?;
+        let seen = look(&known.calls);
+        *lock(&self.done_calls) = Some(known);
+        Ok(seen)
+    }
+
+    /// Notes that a sync of the journal failed: nothing more may rely on it.
+    pub(in crate::engine) fn distrust_journal(&self) {
+        self.is_journal_bad.store(true, Ordering::Release);
+    }
+
+    /// Whether a sync of the journal failed.
+    pub(in crate::engine) fn is_journal_bad(&self) -> bool {
+        self.is_journal_bad.load(Ordering::Acquire)
+    }
+
+    /// Covers the secrets in events, writes them, syncs them, folds them in and shows them; in this
+    /// order.
+    ///
+    /// Errors: the store's. The first event is refused as [`EngineError::SessionEnded`] or as
+    /// [`EngineError::Invalid`] when it cannot happen now, and as [`EngineError::SessionNotFound`] once
+    /// the session is deleted.
+    pub(in crate::engine) fn commit(
+        &self,
+        log: &mut LogSide,
+        mut events: Vec<Event>,
+    ) -> Result<Vec<Arc<Record>>, EngineError> {
+        self.commit_kept(log, &mut events)
+    }
+
+    /// As [`commit`](Session::commit), for one who tries again with the same events.
+    pub(in crate::engine) fn commit_kept(
+        &self,
+        log: &mut LogSide,
+        events: &mut [Event],
+    ) -> Result<Vec<Arc<Record>>, EngineError> {
+        for event in &mut *events {
+            self.kit.redactor.redact_event(event);
+        }
+        let Some(first) = events.first() else {
+            return Ok(Vec::new());
+        };
+        let expected_last = {
+            let live = self.live();
+            if live.is_deleted {
+                return Err(EngineError::SessionNotFound(self.id.clone()));
+            }
+            if live.broken.is_some() {
+                return Err(EngineError::ReadOnly);
+            }
+            if live.state.is_over() {
+                return Err(EngineError::SessionEnded(self.id.clone()));
+            }
+            let allowed = live.state.allows(first);
+            allowed.map_err(|illegal| EngineError::Invalid(illegal.to_string()))?;
+            live.last_seq()
+        };
+        let appended = log.log.append(expected_last, self.kit.mint.now(), events);
+        if matches!(appended, Err(StoreError::ReadOnly(_))) {
+            self.live().is_read_only = true;
+        }
+        let records = appended.map_err(|error| self.kit.room.explain(error.into()))?;
+        if let Some(keys) = &mut log.keys {
+            records.iter().for_each(|record| keys.learn(record));
+        }
+        // Who sees the end of a turn, and says more, finds it counted.
+        let agent = || self.live().state.summary.agent.clone();
+        self.kit.ledger.note(&self.id, &records, agent);
+        self.publish(&records);
+        self.snapshot_when_due(log);
+        Ok(records)
+    }
+
+    /// Folds in and shows what is on disk. The caller holds `log`.
+    fn publish(&self, records: &[Arc<Record>]) {
+        let (before, asked_at, agent) = {
+            let mut live = self.live();
+            let before = live.state.permission_asked_at();
+            live.publish(records);
+            let asked_at = live.state.permission_asked_at();
+            if before == asked_at {
+                return;
+            }
+            (before, asked_at, live.state.summary.agent.clone())
+        };
+        if before.is_some() {
+            self.kit.questions.forget(&self.id);
+        }
+        if let Some(asked_at) = asked_at {
+            let since_boot = self.kit.mint.clock().since_boot();
+            let questions = &self.kit.questions;
+            questions.note_asked(&self.id, asked_at, agent, since_boot);
+        }
+    }
+
+    /// Decides on the state as it is and writes what was decided, as one step: nobody writes in
+    /// between.
+    pub(in crate::engine) fn decide<T>(
+        &self,
+        decision: impl FnOnce(&Live) -> Result<(Vec<Event>, T), EngineError>,
+    ) -> Result<(Vec<Arc<Record>>, T), EngineError> {
+        let mut log = self.log();
+        let (events, answer) = decision(&self.live())?;
+        Ok((self.commit(&mut log, events)?, answer))
+    }
+
+    /// The message that came with `key` before.
+    pub(in crate::engine) fn keyed_message(
+        &self,
+        log: &mut LogSide,
+        key: &SourceId,
+    ) -> Result<Option<Record>, EngineError> {
+        let keys = match &mut log.keys {
+            Some(keys) => keys,
+            None => log.keys.insert(self.load_keys()?),
+        };
+        let Some(seq) = keys.get(key) else {
+            return Ok(None);
+        };
+        let one = Limit {
+            records: 1,
+            bytes: 0,
+        };
+        Ok(self
+            .kit
+            .store
+            .records(&self.id, seq, one)?
+            .into_iter()
+            .next())
+    }
+
+    fn load_keys(&self) -> Result<Keys, EngineError> {
+        let (from, last) = {
+            let live = self.live();
+            (live.state.summary.keys_from(), live.last_seq())
+        };
+        let mut keys = Keys::default();
+        read_records(&*self.kit.store, &self.id, from, last, |record| {
+            keys.learn(record);
+        })?;
+        Ok(keys)
+    }
+
+    /// Whether there is work that nobody does.
+    pub(in crate::engine) fn needs_worker(live: &Live) -> bool {
+        match next_step(&live.state) {
+            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => {
+                live.broken.is_none() && !live.is_read_only
+            }
+            Step::Idle | Step::AwaitApproval | Step::Paused => false,
+        }
+    }
+
+    /// Has the session looked after, whom nobody works for although there is work, and sends those
+    /// who watch away with the reason.
+    pub(in crate::engine) fn park(&self, how: Parked, why: &str) {
+        self.live().cut_watchers(Cut::Waits(why.to_owned()));
+        self.kit.room.park(&self.id, how, why.to_owned());
+    }
+
+    /// Asks for a look at the session when it may have become idle, unless one is due already.
+    pub(in crate::engine) fn look_later(&self) {
+        let mut live = self.live();
+        if !live.is_look_due {
+            live.is_look_due = self.kit.looks.ask(&self.id);
+        }
+    }
+
+    /// Lets a watcher go.
+    pub(in crate::engine) fn unwatch(&self, watcher: u64) {
+        let is_idle = {
+            let mut live = self.live();
+            live.unwatch(watcher);
+            !live.has_watchers()
+        };
+        if is_idle {
+            self.look_later();
+        }
+    }
+
+    /// Lets a paused session go on if somebody is there; whether it had paused.
+    pub(in crate::engine) fn wake_if_attended(&self) -> Result<bool, EngineError> {
+        let is_paused =
+            |live: &Live| live.state.summary.status == Status::Paused && !live.wants_a_client();
+        if !is_paused(&self.live()) {
+            return Ok(false);
+        }
+        let (records, ()) = self.decide(|live| {
+            let events = is_paused(live).then(goes_on);
+            Ok((events.into_iter().collect(), ()))
+        })?;
+        Ok(!records.is_empty())
+    }
+
+    fn snapshot_when_due(&self, log: &mut LogSide) {
+        let events = self.live().last_seq().0 - log.snapshot_seq.0;
+        let bytes = log.log.len_bytes().saturating_sub(log.snapshot_bytes);
+        if events >= SNAPSHOT_EVENTS || bytes >= SNAPSHOT_BYTES {
+            self.save_snapshot(log);
+        }
+    }
+
+    /// Saves a snapshot if there is anything new.
+    pub(in crate::engine) fn save_snapshot(&self, log: &mut LogSide) {
+        let snapshot = {
+            let live = self.live();
+            Snapshot {
+                summary: live.state.summary.clone(),
+                window_seq: live.state.history.first_seq(),
+                marks: live.state.history.marks(),
+            }
+        };
+        if snapshot.summary.last_seq == log.snapshot_seq {
+            return;
+        }
+        // Tried again only when as much has been written once more.
+        log.snapshot_seq = snapshot.summary.last_seq;
+        log.snapshot_bytes = log.log.len_bytes();
+        if let Err(error) = log.log.save_snapshot(&snapshot) {
+            log::debug!("session {}: no snapshot: {error}", self.id);
+        }
+    }
+
+    /// Saves a snapshot unless somebody writes just now, who may hang.
+    pub(in crate::engine) fn save_snapshot_if_free(&self) {
+        if let Ok(mut log) = self.log.try_lock() {
+            self.save_snapshot(&mut log);
+        }
+    }
+
+    /// Writes down what had come of a reply when the process died.
+    fn keep_partial(&self, partial: Partial) -> Result<(), EngineError> {
+        let mut log = self.log();
+        let event = {
+            let live = self.live();
+            interrupted_reply(&live.state, partial)
+        };
+        self.commit(&mut log, event.into_iter().collect())?;
+        Ok(self.journal().clear()?)
+    }
+}
+
+/// The part of a reply that the log lacks, if there is one.
+fn interrupted_reply(state: &SessionState, partial: Partial) -> Option<Event> {
+    let turn = state.turn.as_ref()?;
+    let is_open = turn.id == partial.head.turn_id && !turn.has_open_calls();
+    if !is_open || partial.text.is_empty() || has_reply(state, &partial.head.message_id) {
+        return None;
+    }
+    let continues = events::continued(state);
+    Some(Event::AssistantResponse(AssistantResponse {
+        turn_id: partial.head.turn_id,
+        message_id: partial.head.message_id,
+        agent: state.summary.agent.clone(),
+        model: partial.head.model,
+        input_seq: partial.head.input_seq,
+        content: partial.text,
+        tool_calls: Vec::new(),
+        usage: None,
+        finish_reason: FinishReason::Interrupted,
+        continues,
+        provider_data: None,
+    }))
+}
+
+fn has_reply(state: &SessionState, message_id: &MessageId) -> bool {
+    state.history.entries().any(|entry| match entry {
+        Entry::Assistant(reply) => reply.message_id == *message_id,
+        Entry::User(_) | Entry::Tool { .. } => false,
+    })
+}
+
+fn replay(
+    store: &dyn SessionStore,
+    id: &SessionId,
+    snapshot: Option<Snapshot>,
+    last_seq: Seq,
+    limits: Limits,
+) -> Result<SessionState, EngineError> {
+    let (mut state, from) = match snapshot {
+        Some(Snapshot {
+            summary,
+            window_seq,
+            marks,
+        }) => (
+            SessionState::at_window(summary, window_seq, marks, limits),
+            window_seq,
+        ),
+        None => (SessionState::new(limits), Seq(1)),
+    };
+    read_records(store, id, from, last_seq, |record| state.apply(record))?;
+    Ok(state)
+}
+
+/// Hands the records from `from` to `last` over, page by page.
+pub(in crate::engine) fn read_records(
+    store: &dyn SessionStore,
+    id: &SessionId,
+    from: Seq,
+    last: Seq,
+    mut each: impl FnMut(&Record),
+) -> Result<(), EngineError> {
+    let mut next = from;
+    while next <= last {
+        let page = store.records(id, next, PAGE)?;
+        let Some(end) = page.last().map(|record| record.seq) else {
+            return Ok(());
+        };
+        page.iter()
+            .filter(|record| record.seq <= last)
+            .for_each(&mut each);
+        next = end.next();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::fs::Fs as _;
+    use crate::domain::story::{self, records_of, tight, walk};
+    use crate::engine::testing::Bench;
+
+    /// Opens a session beside whatever is in memory, with limits that it runs into.
+    fn open(bench: &Bench, id: &SessionId) -> Session {
+        let inner = bench.inner();
+        let kit = Kit {
+            store: Arc::clone(&inner.store),
+            mint: Arc::clone(&inner.mint),
+            looks: Arc::clone(&inner.looks),
+            redactor: Arc::clone(&inner.redactor),
+            ledger: Arc::clone(&inner.ledger),
+            room: Arc::clone(&inner.room),
+            questions: Arc::clone(&inner.questions),
+        };
+        Session::open(kit, id, |_| tight(300)).unwrap()
+    }
+
+    #[test]
+    fn who_still_holds_a_deleted_session_finds_that_it_is_gone() {
+        let bench = Bench::new();
+        let session = bench.session([]);
+        bench.inner().delete_files(&session.id).unwrap();
+        let refused = session.decide(|_| Ok((vec![story::user(1, "hi")], ())));
+        assert!(matches!(refused, Err(EngineError::SessionNotFound(_))));
+        // It may be there again from its files after any other end.
+        let other = bench.session([]);
+        bench.inner().throw_away(&other, "in a test");
+        let refused = other.decide(|_| Ok((vec![story::user(1, "hi")], ())));
+        assert!(matches!(refused, Err(EngineError::ReadOnly)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_session_opened_from_any_snapshot_or_none_is_what_it_was_in_memory(
+            choices in proptest::collection::vec(any::<u8>(), 0..150),
+            snapshots in proptest::collection::vec(any::<prop::sample::Index>(), 0..4),
+        ) {
+            let bench = Bench::new();
+            let records = records_of(&walk(&choices));
+            let id = bench.inner().mint.session_id();
+            let (first, rest) = records.split_first().unwrap();
+            let now = bench.inner().mint.now();
+            bench.inner().store.create(&id, now, std::slice::from_ref(&first.event)).unwrap();
+            let session = open(&bench, &id);
+            let moments: Vec<usize> = snapshots.iter().map(|one| one.index(records.len())).collect();
+            for (n, record) in rest.iter().enumerate() {
+                session.decide(|_| Ok((vec![record.event.clone()], ()))).unwrap();
+                if moments.contains(&n) {
+                    session.save_snapshot(&mut session.log());
+                }
+            }
+            let expected = session.live().state.clone();
+            drop(session);
+            let from_snapshot = open(&bench, &id).live().state.clone();
+            prop_assert_eq!(&from_snapshot, &expected);
+            let snapshot = format!("/workspace/sessions/{id}/state.yaml");
+            bench.disk.remove_file(snapshot.as_ref()).ok();
+            let from_log = open(&bench, &id).live().state.clone();
+            prop_assert_eq!(&from_log, &expected);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What agents may spend, and what they have.
+
+pub(in crate::engine) mod ledger;

@@ -1,0 +1,75 @@
+//! What bounds the conversations of an agent. Pure.
+
+use std::fmt;
+
+use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
+use crate::domain::time::Timestamp;
+use crate::domain::window::{Limits, TooLong, tokens_of_bytes};
+use crate::engine::inner::Agent;
+use crate::engine::turn::prompt;
+
+/// The limits of a session of `agent`, as its files are now.
+pub(in crate::engine) fn limits(agent: &Agent) -> Limits {
+    let spec: &AgentSpec = &agent.spec;
+    Limits {
+        history_tokens: spec.session.max_history_tokens,
+        input_tokens: spec.model.max_input_tokens,
+        output_tokens: spec.model.max_output_tokens,
+        model: spec.model.main.name.clone(),
+        fixed_tokens: tokens_of_bytes(fixed_bytes(agent)),
+        tool_results: spec.session.tool_results.clone(),
+        talk: spec.access.groups.context_buffer.clone(),
+    }
+}
+
+/// What stands before every conversation of an agent is more than a model of it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LongPrompt {
+    /// The first such model.
+    pub first: TooLong,
+    /// Whether it is certainly more than any of them takes.
+    pub is_hopeless: bool,
+}
+
+/// A sentence about "its prompt".
+impl fmt::Display for LongPrompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.first.fmt(f)
+    }
+}
+
+/// Whether an agent's prompt is too long for its model, or for one that may take that one's place.
+pub fn long_prompt(agent: &Agent) -> Option<LongPrompt> {
+    long_prompt_for(agent, &agent.spec.model)
+}
+
+/// As [`long_prompt`], for a session that has a model of its own.
+pub(in crate::engine) fn long_prompt_for(agent: &Agent, model: &ModelSpec) -> Option<LongPrompt> {
+    let limits = limits(agent);
+    let choices: Vec<&ModelChoice> = std::iter::once(&model.main)
+        .chain(&model.fallbacks)
+        .collect();
+    // The built-in one takes what it is given.
+    let asked = choices
+        .iter()
+        .filter(|choice| choice.provider != Provider::ECHO);
+    let found: Vec<TooLong> = asked
+        .filter_map(|choice| limits.too_long(&choice.name))
+        .collect();
+    let certain = found.iter().filter(|one| one.is_certain).count();
+    Some(LongPrompt {
+        is_hopeless: certain == choices.len(),
+        first: found.into_iter().next()?,
+    })
+}
+
+/// The size of what every call contains beside the conversation.
+fn fixed_bytes(agent: &Agent) -> usize {
+    // Sessions differ in the time of their start, which is as long for all.
+    let any = Timestamp::default();
+    let tools = agent
+        .tools
+        .specs()
+        .map(|tool| tool.name.len() + tool.description.len() + tool.parameters.to_string().len());
+    prompt::system(&agent.spec, any).len() + tools.sum::<usize>()
+}

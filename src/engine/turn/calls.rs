@@ -1,0 +1,699 @@
+//! The calls of a reply: judged, asked about, run and answered, in the reply's order.
+//!
+//! Neighbours that only read, and that nobody has to be asked about, run beside one another; any
+//! other call runs alone. So of the calls before a question all have run, and none after it.
+//!
+//! Each call gets exactly one answer: what the tool said, also when a cancel or a stop ended it;
+//! or, if it did not begin or did not end in time, its place among the skipped ones.
+
+use std::sync::Arc;
+
+use crate::domain::code::NoticeCode;
+use crate::domain::event::{ApprovalKind, Decision, Event, ToolCall, ToolOutput};
+use crate::domain::familiar::Familiarity;
+use crate::domain::ids::Seq;
+use crate::domain::state::{CallState, Progress};
+use crate::engine::events;
+use crate::engine::inner::Agent;
+use crate::engine::sessions::session::read_records;
+use crate::engine::turn::tool_run::{self, Crew, Done, Job};
+use crate::engine::turn::{Leave, Worker};
+use crate::engine::watch::live::Interrupt;
+use crate::policy::{Verdict, Wish};
+use crate::tools::{Effect, Tool};
+
+/// At most so many calls run beside one another.
+const PARALLEL_MAX: usize = 8;
+
+/// What is to be done about a call.
+enum Plan {
+    Run(Due),
+    Answer(ToolOutput),
+    Ask(Question),
+    /// It waits, or is done.
+    Nothing,
+}
+
+/// What a person is asked.
+struct Question {
+    command: String,
+    commands: Vec<String>,
+    kind: ApprovalKind,
+    /// Whether "allow always" would allow this text alone.
+    exact: bool,
+}
+
+impl Question {
+    /// Whether a call has run.
+    fn of_uncertain(wish: &Wish<'_>, tool: &dyn Tool) -> Question {
+        Question {
+            command: wish.command(),
+            commands: shown(tool, wish.commands()),
+            kind: ApprovalKind::Uncertain,
+            exact: false,
+        }
+    }
+}
+
+/// A call that is to run now.
+struct Due {
+    call: ToolCall,
+    tool: Arc<dyn Tool>,
+    effect: Effect,
+    /// Whether a person has allowed it, and others like it, for good.
+    is_allowed_always: bool,
+}
+
+impl Worker<'_> {
+    /// Brings the open calls one step on: the first, and those that may run beside it.
+    pub(in crate::engine) fn advance(&mut self, calls: &[CallState]) -> Result<(), Leave> {
+        let Some((first, rest)) = calls.split_first() else {
+            return Ok(());
+        };
+        let Some(agent) = self.agent()? else {
+            return Ok(());
+        };
+        let first_due = match self.plan(&agent, first) {
+            Plan::Run(due) => due,
+            Plan::Answer(output) => return self.answer(&agent, &[&first.call], &output),
+            Plan::Ask(question) => {
+                self.ask(&first.call, question)?;
+                if let Some(tool) = agent.tools.get(&first.call.tool_name) {
+                    agent.policy.note_question(&self.wish(&first.call, &**tool));
+                }
+                return Ok(());
+            }
+            Plan::Nothing => return Ok(()),
+        };
+        let beside = match first_due.effect {
+            Effect::Read => PARALLEL_MAX - 1,
+            Effect::Idempotent | Effect::Write => 0,
+        };
+        // What a guard says hangs on the results of the calls before.
+        let unguarded = rest
+            .iter()
+            .take_while(|state| !agent.spec.hooks.guards(&state.call));
+        let others = unguarded.map_while(|state| match self.plan(&agent, state) {
+            Plan::Run(due) if due.effect == Effect::Read => Some(due),
+            Plan::Run(_) | Plan::Answer(_) | Plan::Ask(..) | Plan::Nothing => None,
+        });
+        let mut group = vec![first_due];
+        group.extend(others.take(beside));
+        self.run_calls(&agent, &group)
+    }
+
+    fn plan(&self, agent: &Agent, state: &CallState) -> Plan {
+        let call = &state.call;
+        let Some(tool) = agent.tools.get(&call.tool_name) else {
+            return plan_without_tool(agent, state);
+        };
+        // A person decides on no call that a guard turns down, and a policy judges none.
+        if matches!(state.progress, Progress::Waiting | Progress::Doubted)
+            && let Some(reason) = self.turned_down(agent, call)
+        {
+            return Plan::Answer(events::refused(reason));
+        }
+        let wish = self.wish(call, &**tool);
+        let run = |is_allowed_always| {
+            Plan::Run(Due {
+                call: call.clone(),
+                tool: Arc::clone(tool),
+                effect: wish.effect,
+                is_allowed_always,
+            })
+        };
+        match state.progress {
+            Progress::Waiting => match agent.policy.judge(&self.judged(wish, &**tool)) {
+                Verdict::Allow => run(false),
+                Verdict::Ask {
+                    command,
+                    commands,
+                    is_exact,
+                } => Plan::Ask(Question {
+                    command,
+                    commands: shown(&**tool, commands),
+                    kind: ApprovalKind::Policy,
+                    exact: is_exact,
+                }),
+                Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
+            },
+            // It may have run before the process died.
+            Progress::Started => match wish.effect {
+                Effect::Read | Effect::Idempotent => run(false),
+                Effect::Write => Plan::Ask(Question::of_uncertain(&wish, &**tool)),
+            },
+            // Nobody may allow what a policy denies, and no policy has judged it yet.
+            Progress::Doubted => match agent.policy.judge(&wish) {
+                Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
+                Verdict::Allow | Verdict::Ask { .. } => {
+                    Plan::Ask(Question::of_uncertain(&wish, &**tool))
+                }
+            },
+            Progress::Decided(decision) => match decision {
+                Decision::AllowAlways => run(true),
+                Decision::AllowOnce | Decision::Retry => run(false),
+                Decision::Deny | Decision::Skip | Decision::Worked => {
+                    Plan::Answer(events::decided(decision))
+                }
+            },
+            // `next_step` waits for the first and has no use for the second.
+            Progress::Asked | Progress::Done => Plan::Nothing,
+        }
+    }
+
+    fn wish<'c>(&'c self, call: &'c ToolCall, tool: &dyn Tool) -> Wish<'c> {
+        Wish {
+            session: &self.session.id,
+            call,
+            kind: tool.spec().kind,
+            effect: tool.effect(&call.arguments),
+            is_composed: false,
+            value_key: tool.spec().value_key(),
+        }
+    }
+
+    /// The wish with what the log says of the address that it asks.
+    fn judged<'c>(&self, wish: Wish<'c>, tool: &dyn Tool) -> Wish<'c> {
+        let address = tool.address(&wish.call.arguments);
+        Wish {
+            is_composed: address.is_some_and(|address| !self.is_familiar(&address)),
+            ..wish
+        }
+    }
+
+    /// Whether somebody else than the model named the address in this session. Read from the whole
+    /// log, whatever of it the model is still shown: that is rare, and short beside a fetch.
+    fn is_familiar(&self, address: &str) -> bool {
+        let mut familiarity = Familiarity::of(address);
+        let Ok(last) = self.live().map(|live| live.last_seq()) else {
+            return false;
+        };
+        let (store, id) = (&*self.inner.store, &self.session.id);
+        let read = read_records(store, id, Seq(1), last, |record| {
+            familiarity.see(&record.event);
+        });
+        match read {
+            Ok(()) => familiarity.is_familiar(),
+            Err(error) => {
+                // Else it was deleted.
+                if self.live().is_ok() {
+                    log::warn!(
+                        "session {id}: a person is asked, as its log cannot be read: {error}"
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    /// Why a guard of the agent turns a call down.
+    fn turned_down(&self, agent: &Agent, call: &ToolCall) -> Option<String> {
+        let hooks = &agent.spec.hooks;
+        if !hooks.guards(call) {
+            return None;
+        }
+        match self
+            .session
+            .with_done_calls(hooks, |done| done.refusal(call))
+        {
+            Ok(refusal) => refusal,
+            Err(error) => {
+                let id = &self.session.id;
+                log::warn!("session {id}: a guard cannot see what ran before: {error}");
+                Some(format!("not run: what ran before cannot be read: {error}"))
+            }
+        }
+    }
+
+    fn answer(&self, agent: &Agent, calls: &[&ToolCall], output: &ToolOutput) -> Result<(), Leave> {
+        let answers = calls
+            .iter()
+            .map(|call| result_of(agent, call, output.clone(), None));
+        self.write(|_| answers.collect())?;
+        Ok(())
+    }
+
+    fn ask(&self, call: &ToolCall, question: Question) -> Result<(), Leave> {
+        self.write(|_| {
+            vec![Event::ApprovalRequired {
+                call_id: call.call_id.clone(),
+                command: question.command,
+                commands: question.commands,
+                kind: question.kind,
+                exact: question.exact,
+                requester_id: None,
+            }]
+        })?;
+        Ok(())
+    }
+
+    /// Has the policy remember what a person allowed for good; if it can't, that person is told. The
+    /// decision stands in the log, and holds for this call whatever becomes of the policy's file.
+    fn remember(&self, agent: &Agent, wish: &Wish<'_>) -> Result<(), Leave> {
+        let Err(error) = agent.policy.allow_always(wish) else {
+            return Ok(());
+        };
+        let message = format!("\"allow always\" is not remembered, or not all of it: {error}");
+        log::warn!("session {}: {message}", self.session.id);
+        self.write(|_| {
+            vec![Event::Error {
+                code: NoticeCode::NotRemembered.as_str().to_owned(),
+                message,
+            }]
+        })?;
+        Ok(())
+    }
+
+    /// Runs calls, several of them beside one another.
+    fn run_calls(&self, agent: &Agent, group: &[Due]) -> Result<(), Leave> {
+        for due in group.iter().filter(|due| due.is_allowed_always) {
+            self.remember(agent, &self.wish(&due.call, &*due.tool))?;
+        }
+        // One sync for all of them.
+        self.write(|_| group.iter().map(started).collect())?;
+        let (cancel, cancel_rx) = tool_run::canceller();
+        if !self.allow_cancel(Some(Arc::clone(&cancel)))? {
+            // Asked to stop before it began: the next look says what becomes of the turn.
+            let calls: Vec<&ToolCall> = group.iter().map(|due| &due.call).collect();
+            let stopped = events::refused("stopped before it ran".to_owned());
+            return self.answer(agent, &calls, &stopped);
+        }
+        for due in group {
+            agent.policy.note_start(&self.wish(&due.call, &*due.tool));
+        }
+        let chat = self.live()?.state.summary.chat();
+        let jobs = group.iter().map(|due| Job {
+            tool: Arc::clone(&due.tool),
+            arguments: due.call.arguments.clone(),
+            cancel_rx: cancel_rx.clone(),
+            session: self.session.id.clone(),
+            chat: chat.clone(),
+        });
+        // Whatever makes this return ends what still runs.
+        let mut crew = Crew::new(jobs.collect(), cancel);
+        while let Some(done) = crew.wait() {
+            self.keep_results(agent, group, done)?;
+        }
+        self.allow_cancel(None)?;
+        Ok(())
+    }
+
+    /// Writes what has come back at the same time, in one append.
+    fn keep_results(&self, agent: &Agent, group: &[Due], done: Vec<Done>) -> Result<(), Leave> {
+        let interrupt = self.interrupt()?;
+        let results = done.into_iter().map(|done| {
+            let duration_ms = u64::try_from(done.duration.as_millis()).unwrap_or(u64::MAX);
+            let output = marked(done.output, interrupt);
+            result_of(agent, &group[done.index].call, output, Some(duration_ms))
+        });
+        self.write(|_| results.collect())?;
+        Ok(())
+    }
+}
+
+/// The commands that a person is shown: of a tool that is a script its own, else those of the call.
+fn shown(tool: &dyn Tool, of_call: Vec<String>) -> Vec<String> {
+    let own = tool.commands();
+    if own.is_empty() { of_call } else { own }
+}
+
+/// What is to be done about a call whose tool is not there, or is not there any more.
+fn plan_without_tool(agent: &Agent, state: &CallState) -> Plan {
+    let call = &state.call;
+    match state.progress {
+        // It may have run, and nobody can tell any more what running it twice would mean.
+        Progress::Started | Progress::Doubted => {
+            let command = format!("{} {}", call.tool_name, call.arguments);
+            Plan::Ask(Question {
+                commands: vec![command.clone()],
+                command,
+                kind: ApprovalKind::Uncertain,
+                exact: false,
+            })
+        }
+        Progress::Decided(decision @ (Decision::Deny | Decision::Skip | Decision::Worked)) => {
+            Plan::Answer(events::decided(decision))
+        }
+        Progress::Waiting
+        | Progress::Decided(Decision::AllowOnce | Decision::AllowAlways | Decision::Retry) => {
+            Plan::Answer(unknown_tool(call, agent))
+        }
+        Progress::Asked | Progress::Done => Plan::Nothing,
+    }
+}
+
+fn started(due: &Due) -> Event {
+    Event::ToolStarted {
+        call_id: due.call.call_id.clone(),
+        tool_name: due.call.tool_name.clone(),
+    }
+}
+
+/// What came of a call; of a success with what the agent's hooks say to it.
+fn result_of(
+    agent: &Agent,
+    call: &ToolCall,
+    mut output: ToolOutput,
+    duration_ms: Option<u64>,
+) -> Event {
+    let message = agent.spec.hooks.message_after(call);
+    let appended = message.filter(|_| output.success);
+    let appended = appended.map(|message| format!("\n\n{message}"));
+    output
+        .content
+        .push_str(appended.as_deref().unwrap_or_default());
+    Event::ToolResult {
+        call_id: call.call_id.clone(),
+        result: output,
+        duration_ms,
+        appended_bytes: appended.map(|text| text.len()),
+    }
+}
+
+/// Says of a tool that did not succeed why that may be so.
+fn marked(mut output: ToolOutput, interrupt: Option<Interrupt>) -> ToolOutput {
+    let why = match interrupt {
+        None => None,
+        Some(Interrupt::Shutdown) => Some("stopped by shutdown"),
+        Some(Interrupt::Cancelled) => Some(events::CANCELLED),
+    };
+    if let Some(why) = why.filter(|_| !output.success) {
+        output.content.push_str(&format!("\n({why})"));
+    }
+    output
+}
+
+fn unknown_tool(call: &ToolCall, agent: &Agent) -> ToolOutput {
+    let known: Vec<&str> = agent.tools.specs().map(|spec| spec.name.as_str()).collect();
+    let known = match known.is_empty() {
+        true => "there are no tools".to_owned(),
+        false => format!("there are: {}", known.join(", ")),
+    };
+    events::refused(format!(
+        "there is no tool called '{}'; {known}",
+        call.tool_name
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::domain::event::Trigger;
+    use crate::domain::story::{self, output, user};
+    use crate::engine::sessions::session::Session;
+    use crate::engine::testing::{Bench, Does, WRITES, agent};
+    use crate::engine::turn::workers;
+
+    /// An engine whose `ada` has a tool `date` of that effect; what it answers is counted.
+    fn bench(effect: Effect) -> (Bench, Arc<AtomicUsize>) {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&runs);
+        let bench = Bench::with(|plan| {
+            let tools = Does::tool(effect, move |_| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                output(true, "noon")
+            });
+            plan.agents = vec![Agent {
+                tools,
+                ..agent("ada")
+            }];
+        });
+        (bench, runs)
+    }
+
+    /// Turn 1, whose reply asks for these calls.
+    fn asking(calls: &[u64]) -> Vec<Event> {
+        vec![
+            user(1, "when?"),
+            story::started(1, Trigger::Message),
+            story::reply(11, 3, "").asking(calls).event(),
+        ]
+    }
+
+    fn open_calls(worker: &Worker<'_>) -> Vec<CallState> {
+        let live = worker.live().ok().unwrap();
+        live.state
+            .turn
+            .as_ref()
+            .unwrap()
+            .open_calls()
+            .cloned()
+            .collect()
+    }
+
+    /// What the results of a session's calls say.
+    fn results(bench: &Bench, worker: &Worker<'_>) -> Vec<String> {
+        let events = bench.events(&worker.session.id).into_iter();
+        let mut results = Vec::new();
+        for event in events {
+            if let Event::ToolResult {
+                call_id, result, ..
+            } = event
+            {
+                results.push(format!("{call_id} {}", result.content));
+            }
+        }
+        results
+    }
+
+    /// The events that tell of runs, by what they tell.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "it looks at two of them")]
+    fn told_of_runs(bench: &Bench, worker: &Worker<'_>) -> String {
+        let events = bench.events(&worker.session.id).into_iter();
+        let letters = events.map(|event| match event {
+            Event::ToolStarted { .. } => "s",
+            Event::ToolResult { .. } => "r",
+            _ => "",
+        });
+        letters.collect()
+    }
+
+    #[test]
+    fn neighbours_that_only_read_run_in_one_step_and_any_other_call_runs_alone() {
+        // Each letter is a call that reads or writes, each word a step.
+        for steps in ["r", "w", "rrr", "w w w", "rr w rr", "w rrr w", "r w r"] {
+            let (bench, runs) = bench(Effect::Read);
+            let mut asked = story::reply(11, 3, "");
+            let letters = steps.bytes().filter(|letter| *letter != b' ');
+            for (n, letter) in (1..).zip(letters) {
+                let mut call = story::tool_call(n);
+                if letter == b'w' {
+                    call.arguments = WRITES.to_owned();
+                }
+                asked.tool_calls.push(call);
+            }
+            asked.finish_reason = crate::domain::event::FinishReason::ToolCalls;
+            let session = bench.session([
+                user(1, "when?"),
+                story::started(1, Trigger::Message),
+                asked.event(),
+            ]);
+            let mut worker = bench.worker(&session);
+            let mut expected = String::new();
+            let mut ran = 0;
+            for step in steps.split(' ') {
+                let calls = open_calls(&worker);
+                assert!(worker.advance(&calls).is_ok());
+                ran += step.len();
+                assert_eq!(runs.load(Ordering::SeqCst), ran, "{steps}");
+                // That they start is written before any of them has a result.
+                expected += &format!("{}{}", "s".repeat(step.len()), "r".repeat(step.len()));
+                assert_eq!(told_of_runs(&bench, &worker), expected, "{steps}");
+            }
+            assert_eq!(open_calls(&worker), []);
+        }
+    }
+
+    #[test]
+    fn a_call_that_need_not_be_asked_about_again_still_runs_alone() {
+        let (bench, runs) = bench(Effect::Idempotent);
+        let session = bench.session(asking(&[1, 2]));
+        let mut worker = bench.worker(&session);
+        let calls = open_calls(&worker);
+        assert!(worker.advance(&calls).is_ok());
+        assert_eq!(runs.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn no_more_than_eight_run_beside_one_another() {
+        let (bench, runs) = bench(Effect::Read);
+        let session = bench.session(asking(&(1..=10).collect::<Vec<_>>()));
+        let mut worker = bench.worker(&session);
+        let calls = open_calls(&worker);
+        assert!(worker.advance(&calls).is_ok());
+        assert_eq!(runs.load(Ordering::SeqCst), PARALLEL_MAX);
+    }
+
+    #[test]
+    fn a_call_that_is_stopped_before_it_began_does_not_run_and_is_answered() {
+        for why in [Interrupt::Shutdown, Interrupt::Cancelled] {
+            let (bench, runs) = bench(Effect::Read);
+            let session = bench.session(asking(&[1, 2]));
+            let mut worker = bench.worker(&session);
+            let calls = open_calls(&worker);
+            workers::interrupt(&session, why);
+            assert!(worker.advance(&calls).is_ok());
+            assert_eq!(runs.load(Ordering::SeqCst), 0, "{why:?}");
+            let stopped = [
+                "call_1 stopped before it ran",
+                "call_2 stopped before it ran",
+            ];
+            assert_eq!(results(&bench, &worker), stopped);
+        }
+    }
+
+    #[test]
+    fn what_is_done_about_a_call_depends_on_how_far_it_came_and_on_what_twice_would_mean() {
+        let decided = |decision| vec![story::asks(1), story::decides(1, decision)];
+        for (effect, more, ran, asked) in [
+            (Effect::Write, vec![], 1, 0),
+            // It may have run before the process died.
+            (Effect::Read, vec![story::runs(1)], 1, 0),
+            (Effect::Idempotent, vec![story::runs(1)], 1, 0),
+            (Effect::Write, vec![story::runs(1)], 0, 1),
+            (Effect::Write, decided(Decision::AllowOnce), 1, 0),
+            (Effect::Write, decided(Decision::AllowAlways), 1, 0),
+            (Effect::Write, decided(Decision::Retry), 1, 0),
+            (Effect::Read, decided(Decision::Deny), 0, 0),
+            (Effect::Read, decided(Decision::Skip), 0, 0),
+            (Effect::Read, decided(Decision::Worked), 0, 0),
+        ] {
+            let (bench, runs) = bench(effect);
+            let events = [asking(&[1]), more.clone()].concat();
+            let questions = |events: &[Event]| {
+                let questions = events.iter().filter(|event| {
+                    matches!(
+                        event,
+                        Event::ApprovalRequired {
+                            kind: ApprovalKind::Uncertain,
+                            ..
+                        }
+                    )
+                });
+                questions.count()
+            };
+            let session = bench.session(events);
+            let mut worker = bench.worker(&session);
+            let calls = open_calls(&worker);
+            assert!(worker.advance(&calls).is_ok());
+            assert_eq!(runs.load(Ordering::SeqCst), ran, "{effect:?} {more:?}");
+            assert_eq!(
+                questions(&bench.events(&session.id)),
+                asked,
+                "{effect:?} {more:?}"
+            );
+            assert_eq!(
+                results(&bench, &worker).len(),
+                1 - asked,
+                "{effect:?} {more:?}"
+            );
+        }
+    }
+
+    /// A session of `ada`, whose guard wants a call of `prior` first.
+    fn guarded(prior: &str, events: Vec<Event>) -> (Bench, Arc<AtomicUsize>, Arc<Session>) {
+        use crate::domain::glob::Glob;
+        use crate::domain::hooks::{Guard, Rule, Selector};
+        let runs = Arc::new(AtomicUsize::new(0));
+        let (counted, prior) = (Arc::clone(&runs), prior.to_owned());
+        let bench = Bench::with(|plan| {
+            let mut ada = agent("ada");
+            ada.tools = Does::tool(Effect::Read, move |_| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                output(true, "noon")
+            });
+            let selector = |glob: &str| Selector(vec![Glob::parse(glob).unwrap()]);
+            Arc::make_mut(&mut ada.spec).hooks.guards = vec![Guard {
+                calls: selector("date"),
+                rule: Rule::DependsOn {
+                    prior: selector(&prior),
+                    args: Vec::new(),
+                },
+            }];
+            plan.agents = vec![ada];
+        });
+        let session = bench.session(events);
+        (bench, runs, session)
+    }
+
+    #[test]
+    fn a_guard_is_asked_before_anybody_else_and_not_again_once_a_call_was_let_through() {
+        let decided = vec![story::asks(1), story::decides(1, Decision::AllowOnce)];
+        for (more, ran) in [
+            (vec![], 0),
+            (vec![Event::SessionAdopted {}], 0),
+            (decided, 1),
+            (vec![story::runs(1)], 1),
+        ] {
+            let (bench, runs, session) = guarded("other", [asking(&[1]), more.clone()].concat());
+            let mut worker = bench.worker(&session);
+            let calls = open_calls(&worker);
+            assert!(worker.advance(&calls).is_ok());
+            assert_eq!(runs.load(Ordering::SeqCst), ran, "{more:?}");
+            let said = results(&bench, &worker);
+            assert_eq!(said[0].contains("not run: a call of `other`"), ran == 0);
+            assert_eq!(open_calls(&worker), []);
+        }
+    }
+
+    #[test]
+    fn a_guarded_call_waits_for_the_results_of_those_before_it() {
+        let earlier = vec![
+            user(1, "when?"),
+            story::started(1, Trigger::Message),
+            story::reply(11, 3, "").asking(&[1, 2, 3]).event(),
+        ];
+        let (bench, runs, session) = guarded("date", earlier);
+        let mut worker = bench.worker(&session);
+        let calls = open_calls(&worker);
+        // The first has nothing to hang on; the next ones are not run beside it.
+        assert!(worker.advance(&calls).is_ok());
+        assert_eq!(open_calls(&worker).len(), 2);
+        assert_eq!(runs.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_tool_that_is_not_there_is_named_with_those_that_are_and_is_asked_about_if_it_may_have_run()
+    {
+        for (more, answer) in [
+            (
+                vec![],
+                Some("call_1 there is no tool called 'date'; there are no tools"),
+            ),
+            (vec![story::runs(1)], None),
+        ] {
+            let bench = Bench::new();
+            let session = bench.session([asking(&[1]), more].concat());
+            let mut worker = bench.worker(&session);
+            let calls = open_calls(&worker);
+            assert!(worker.advance(&calls).is_ok());
+            assert_eq!(results(&bench, &worker), Vec::from_iter(answer));
+            assert_eq!(session.live().state.approval().is_some(), answer.is_none());
+        }
+    }
+
+    #[test]
+    fn a_tool_that_failed_while_it_was_to_stop_says_so_and_one_that_succeeded_does_not() {
+        for (success, interrupt, expected) in [
+            (true, None, "out"),
+            (false, None, "out"),
+            (true, Some(Interrupt::Shutdown), "out"),
+            (true, Some(Interrupt::Cancelled), "out"),
+            (
+                false,
+                Some(Interrupt::Shutdown),
+                "out\n(stopped by shutdown)",
+            ),
+            (
+                false,
+                Some(Interrupt::Cancelled),
+                "out\n(cancelled by the user)",
+            ),
+        ] {
+            let marked = marked(output(success, "out"), interrupt);
+            assert_eq!(marked.content, expected, "{success} {interrupt:?}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What a session's model is told of its agent: the same bytes at every call, so that providers'
+//! caches hold.
+
+use crate::domain::prompt::{self, Part, PromptVars};
+use crate::domain::spec::AgentSpec;
+use crate::domain::time::Timestamp;
+use crate::llm::ToolDefinition;
+use crate::tools::Toolbox;
+
+/// The parts of the system prompt of a session that began at `started`; times in it are of the
+/// agent's zone.
+pub fn parts(spec: &AgentSpec, started: Timestamp) -> Vec<Part> {
+    let clock = spec.zone.clock(started);
+    let minutes = clock.get(..5).unwrap_or_default();
+    let vars = PromptVars {
+        date: &spec.zone.date(started),
+        time: &format!("{minutes} {}", spec.zone.name()),
+        agent_name: spec.name.as_str(),
+        agent_home: &spec.home.to_string_lossy(),
+    };
+    prompt::parts(spec, &vars)
+}
+
+/// The system prompt of a session that began at `started`.
+pub(in crate::engine) fn system(spec: &AgentSpec, started: Timestamp) -> String {
+    prompt::joined(&parts(spec, started))
+}
+
+/// The tools as a model is told of them, sorted by name.
+pub fn definitions(tools: &Toolbox) -> Vec<ToolDefinition> {
+    let definition = |tool: &crate::tools::ToolSpec| ToolDefinition {
+        name: tool.name.clone(),
+        description: tool.description.clone(),
+        parameters: tool.parameters.clone(),
+    };
+    tools.specs().map(definition).collect()
+}

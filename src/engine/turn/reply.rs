@@ -1,0 +1,711 @@
+//! One call of the model by a worker: from the conversation to a reply in the log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::domain::code::{FailureCode, NoticeCode};
+use crate::domain::event::{
+    AssistantResponse, CONTEXT_TRUNCATED, Event, FinishReason, Outcome, ToolCall, Trigger,
+};
+use crate::domain::history::Entry;
+use crate::domain::ids::{CallId, MessageId, Seq};
+use crate::domain::redact::Stream;
+use crate::domain::spec::ModelSpec;
+use crate::domain::state::SessionState;
+use crate::engine::error::EngineError;
+use crate::engine::events::{self, Ending};
+use crate::engine::inner::Agent;
+use crate::engine::turn::budget::{self, LongPrompt};
+use crate::engine::turn::prompt;
+use crate::engine::turn::{Leave, Worker};
+use crate::engine::watch::live::{InFlight, Interrupt};
+use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice};
+use crate::store::{Journal, PartialHead};
+
+/// A power cut takes at most this much of the text in flight.
+const JOURNAL_SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// What helps when a conversation does not fit although everything was left out that can be.
+const OVERFLOW_HINT: &str = "; a shorter message may help, or the right \
+     `spec.model.max_input_tokens`";
+
+/// A call that is about to be made.
+struct Call {
+    request: Request,
+    message_id: MessageId,
+    input_seq: Seq,
+    model: ModelSpec,
+    may_use_tools: bool,
+    /// What stands before the conversation, if that is too long.
+    long_prompt: Option<LongPrompt>,
+}
+
+impl Worker<'_> {
+    /// Asks the model and writes down what it says.
+    pub(in crate::engine) fn call_model(&mut self) -> Result<(), Leave> {
+        let Some(agent) = self.agent()? else {
+            return Ok(());
+        };
+        self.start_turn()?;
+        let purse = self.inner.purse(&agent)?;
+        if let Some(Err(refused)) = purse.map(|purse| purse.refuse_call()) {
+            let failure = events::failure(FailureCode::LimitReached, refused.to_string());
+            return self.end_turn(Ending::failed(failure));
+        }
+        let mut call = self.prepare(&agent)?;
+        // A provider would refuse it, or leave out what it likes without a word.
+        if let Some(why) = call.long_prompt.as_ref().filter(|one| one.is_hopeless) {
+            let why = format!("the model is not asked: {why}");
+            let failure = events::failure(FailureCode::ContextOverflow, why);
+            return self.end_turn(Ending::failed(failure));
+        }
+        let Some(mut result) = self.stream(&call)? else {
+            return Ok(());
+        };
+        if let Err(error @ LlmError::ContextOverflow { .. }) = &result
+            && let Some(shorter) = self.shorten(&agent, &call, error)?
+        {
+            call = shorter;
+            match self.stream(&call)? {
+                Some(again) => result = again,
+                None => return Ok(()),
+            }
+        }
+        self.end_call(&call, result)
+    }
+
+    /// Writes down what came of a call. Apart, as what this takes of the stack is not needed while
+    /// the reply lasts.
+    #[inline(never)]
+    fn end_call(&mut self, call: &Call, result: Result<Reply, LlmError>) -> Result<(), Leave> {
+        if !self.allow_cancel(None)? {
+            // What was cancelled cannot be called again.
+            self.model = None;
+        }
+        match result {
+            Ok(reply) => self.keep_reply(call, reply)?,
+            Err(LlmError::Cancelled) => return self.stop_reply(),
+            Err(error) => self.fail_reply(call, &error)?,
+        }
+        self.forget_journal()
+    }
+
+    fn prepare(&self, agent: &Agent) -> Result<Box<Call>, Leave> {
+        let live = self.live()?;
+        let state = &live.state;
+        let mut model = agent.spec.model.clone();
+        if let Some(name) = &state.summary.model {
+            model.main.name.clone_from(name);
+        }
+        let rounds = state.turn.as_ref().map_or(0, |turn| turn.tool_rounds);
+        let may_use_tools = rounds < agent.spec.session.max_tool_iterations;
+        Ok(Box::new(Call {
+            long_prompt: budget::long_prompt_for(agent, &model),
+            request: Request {
+                system: prompt::system(&agent.spec, state.summary.created_at),
+                messages: state.conversation(),
+                tools: prompt::definitions(&agent.tools),
+                tool_choice: if may_use_tools {
+                    ToolChoice::Auto
+                } else {
+                    ToolChoice::None
+                },
+                timeout: Some(agent.spec.session.llm_timeout),
+            },
+            message_id: self.inner.mint.message_id(),
+            input_seq: live.last_seq(),
+            model,
+            may_use_tools,
+        }))
+    }
+
+    /// The call with less of the conversation in it, because the provider found that too long;
+    /// `None` when there is nothing to leave out.
+    fn shorten(
+        &self,
+        agent: &Agent,
+        call: &Call,
+        error: &LlmError,
+    ) -> Result<Option<Box<Call>>, Leave> {
+        // The fold makes room when it sees this, here as at replay.
+        self.write(|_| {
+            vec![Event::Error {
+                code: CONTEXT_TRUNCATED.to_owned(),
+                message: format!("{error}; from here on less of it goes to the model"),
+            }]
+        })?;
+        let shorter = self.prepare(agent)?;
+        Ok((shorter.request.messages != call.request.messages).then_some(shorter))
+    }
+
+    /// Makes the call; its text goes to the journal, then to whoever watches. `None` when there was
+    /// no room for more of it: what came is in the log, and the next call goes on with it.
+    fn stream(&mut self, call: &Call) -> Result<Option<Result<Reply, LlmError>>, Leave> {
+        let model = self
+            .model
+            .take()
+            .unwrap_or_else(|| self.inner.models.model(&call.model));
+        self.begin_journal(call)?;
+        if !self.allow_cancel(Some(model.canceller()))? {
+            return Ok(Some(Err(LlmError::Cancelled)));
+        }
+        let mut model = model;
+        let mut sink = ReplySink {
+            worker: self,
+            redacted: Stream::new(Arc::clone(&self.inner.redactor)),
+            text: String::new(),
+            ends: Vec::new(),
+            synced_at: Instant::now(),
+            no_room: None,
+        };
+        let result = model.call(&call.request, &mut sink);
+        let mut ended = match result {
+            Err(LlmError::Cancelled) if self.interrupt()? == Some(Interrupt::Shutdown) => {
+                sink.break_off()
+            }
+            Ok(_) | Err(_) => sink.end(),
+        };
+        if result.is_ok() {
+            // All of it came, and is worth waiting for.
+            while let Some(error) = sink.no_room.take() {
+                self.wait_for_room(error)?;
+                ended = sink.flush();
+            }
+        }
+        if let Some(error) = sink.no_room {
+            self.break_reply_off(error)?;
+            return Ok(None);
+        }
+        self.model = Some(model);
+        Ok(Some(result.and_then(|reply| {
+            ended.map_err(LlmError::Sink).map(|()| reply)
+        })))
+    }
+
+    /// Waits for room, and keeps what had come of a reply that found none. The rest of it is the
+    /// next call's: a provider does not wait.
+    #[inline(never)]
+    fn break_reply_off(&self, error: EngineError) -> Result<(), Leave> {
+        self.wait_for_room(error)?;
+        self.write(|live| {
+            let kept = events::partial_reply(live, FinishReason::Interrupted);
+            let turn = live.state.turn.as_ref().filter(|_| kept.is_some());
+            let goes_on = turn.map(|turn| Event::TurnStarted {
+                turn_id: turn.id.clone(),
+                trigger: Trigger::Restart,
+            });
+            kept.into_iter().chain(goes_on).collect()
+        })?;
+        self.forget_journal()
+    }
+
+    fn keep_part(&self) -> Result<(), Leave> {
+        self.write(|live| {
+            events::partial_reply(live, FinishReason::Interrupted)
+                .into_iter()
+                .collect()
+        })?;
+        self.forget_journal()
+    }
+
+    fn begin_journal(&self, call: &Call) -> Result<(), Leave> {
+        let turn_id = self.live()?.state.turn.as_ref().map(|turn| turn.id.clone());
+        let Some(turn_id) = turn_id else {
+            return Err(Leave::Over);
+        };
+        let head = PartialHead {
+            turn_id,
+            message_id: call.message_id.clone(),
+            input_seq: call.input_seq,
+            model: call.model.main.label(),
+        };
+        self.insist(|| Ok(self.journal()?.begin(&head).map_err(EngineError::from)?))?;
+        let mut live = self.live()?;
+        let continues = events::continued(&live.state);
+        live.in_flight = Some(InFlight::new(
+            call.message_id.clone(),
+            continues,
+            call.input_seq,
+            call.model.main.label(),
+        ));
+        Ok(())
+    }
+
+    /// Writes a whole reply; with it the end of the turn, unless there is more to do.
+    fn keep_reply(&self, call: &Call, reply: Reply) -> Result<(), Leave> {
+        self.write(|live| {
+            let state = &live.state;
+            let Some(turn) = &state.turn else {
+                return Vec::new();
+            };
+            let text = live.in_flight.as_ref().map(|reply| reply.text.clone());
+            let asked = if call.may_use_tools {
+                reply.tool_calls
+            } else {
+                Vec::new()
+            };
+            let tool_calls = self.name_calls(state, asked);
+            let is_last = tool_calls.is_empty() && !has_unseen(state, call.input_seq);
+            let mut usage = turn.usage;
+            usage.add(reply.usage.unwrap_or_default());
+            let mut events = vec![Event::AssistantResponse(AssistantResponse {
+                turn_id: turn.id.clone(),
+                message_id: call.message_id.clone(),
+                agent: state.summary.agent.clone(),
+                model: reply.model,
+                input_seq: call.input_seq,
+                content: text.unwrap_or_default(),
+                finish_reason: finish_reason(&tool_calls, reply.finish_reason),
+                tool_calls,
+                usage: reply.usage,
+                continues: events::continued(state),
+                provider_data: reply.provider_data,
+            })];
+            if is_last {
+                events.push(Event::TurnEnded {
+                    turn_id: turn.id.clone(),
+                    outcome: Outcome::Completed,
+                    error: None,
+                    usage: (usage.total_tokens > 0).then_some(usage),
+                });
+            }
+            events
+        })?;
+        Ok(())
+    }
+
+    /// Gives each call an id that is its own in this session.
+    fn name_calls(&self, state: &SessionState, calls: Vec<RawToolCall>) -> Vec<ToolCall> {
+        let mut named: Vec<ToolCall> = Vec::new();
+        for call in calls {
+            let is_free = |id: &CallId| {
+                !named.iter().any(|other| other.call_id == *id) && !is_used(state, id)
+            };
+            let id = CallId::parse(&call.id).ok().filter(is_free);
+            let id = id.unwrap_or_else(|| self.inner.mint.call_id());
+            named.push(call.named(id));
+        }
+        named
+    }
+
+    /// Writes what came of a reply before it failed, and that the turn has failed.
+    fn fail_reply(&self, call: &Call, error: &LlmError) -> Result<(), Leave> {
+        let is_too_long = matches!(error, LlmError::ContextOverflow { .. });
+        let hint = match &call.long_prompt {
+            Some(why) if is_too_long => format!("; {why}"),
+            None if is_too_long => OVERFLOW_HINT.to_owned(),
+            Some(_) | None => String::new(),
+        };
+        let failure = events::failure(error.code(), format!("{error}{hint}"));
+        // Of a session that has ended nobody wants to know.
+        if !self.live()?.state.is_over() {
+            log::warn!("session {}: {error}", self.session.id);
+        }
+        self.write(|live| events::turn_end(live, Ending::failed(failure)))?;
+        self.live()?.in_flight = None;
+        Ok(())
+    }
+
+    /// The call was ended from outside: somebody cancelled the turn, or the process is about to
+    /// end and the reply goes on after the next start.
+    fn stop_reply(&mut self) -> Result<(), Leave> {
+        if self.interrupt()? != Some(Interrupt::Shutdown) {
+            return self.cancel_turn();
+        }
+        self.keep_part()
+    }
+
+    pub(in crate::engine) fn forget_journal(&self) -> Result<(), Leave> {
+        self.live()?.in_flight = None;
+        self.clear_journal()
+    }
+}
+
+/// Hands a reply's text over: journal first, then those who watch.
+struct ReplySink<'a, 'w> {
+    worker: &'a Worker<'w>,
+    /// What came, until it is known that no secret begins in it.
+    redacted: Stream,
+    /// What is to be handed over.
+    text: String,
+    /// Where each piece ends in `text`.
+    ends: Vec<usize>,
+    synced_at: Instant,
+    /// Why no more is taken: there is no room for it just now.
+    no_room: Option<EngineError>,
+}
+
+impl ReplySink<'_, '_> {
+    /// Hands over what was held back.
+    fn end(&mut self) -> Result<(), String> {
+        self.redacted.finish(&mut self.text);
+        self.end_piece();
+        self.flush()
+    }
+
+    /// Forgets what was held back of a reply that goes on after the next start. It says that again:
+    /// the two halves of a secret would meet where the parts of the reply are put together.
+    fn break_off(&mut self) -> Result<(), String> {
+        self.redacted.break_off(&mut self.text);
+        self.end_piece();
+        self.flush()
+    }
+
+    fn end_piece(&mut self) {
+        if self.text.len() > self.ends.last().copied().unwrap_or_default() {
+            self.ends.push(self.text.len());
+        }
+    }
+
+    fn sync_when_due(&mut self, journal: &mut dyn Journal) -> Result<(), String> {
+        let session = self.worker.session;
+        if session.is_journal_bad() {
+            return Err("the text so far may not survive a power cut".to_owned());
+        }
+        if self.synced_at.elapsed() >= JOURNAL_SYNC_EVERY
+            && self.worker.inner.flusher.ask(session, journal.sync_later())
+        {
+            self.synced_at = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+impl Sink for ReplySink<'_, '_> {
+    fn text(&mut self, text: &str) {
+        self.redacted.push(text, &mut self.text);
+        self.end_piece();
+    }
+
+    fn flush(&mut self) -> Result<(), String> {
+        if self.text.is_empty() {
+            return Ok(());
+        }
+        let session = self.worker.session;
+        {
+            let Ok(mut journal) = self.worker.journal() else {
+                return Err("the turn was given up".to_owned());
+            };
+            if let Err(error) = journal.push(&self.text) {
+                let words = error.to_string();
+                self.no_room = Some(EngineError::from(error)).filter(EngineError::is_passing);
+                return Err(words);
+            }
+            self.sync_when_due(&mut **journal)?;
+            session.live().publish_text(&self.text, &self.ends);
+        }
+        self.text.clear();
+        self.ends.clear();
+        Ok(())
+    }
+
+    fn notice(&mut self, code: NoticeCode, message: String) {
+        let code = code.as_str();
+        log::info!("session {}: {code}: {message}", self.worker.session.id);
+        let written = self.worker.write_now(|_| {
+            vec![Event::Error {
+                code: code.to_owned(),
+                message,
+            }]
+        });
+        if written.is_err() {
+            log::debug!(
+                "session {}: the notice was not kept",
+                self.worker.session.id
+            );
+        }
+    }
+}
+
+fn finish_reason(tool_calls: &[ToolCall], said: FinishReason) -> FinishReason {
+    if !tool_calls.is_empty() {
+        return FinishReason::ToolCalls;
+    }
+    if said == FinishReason::ToolCalls {
+        return FinishReason::Stop;
+    }
+    said
+}
+
+/// Whether a message came that wants an answer, and that the call did not contain.
+fn has_unseen(state: &SessionState, input_seq: Seq) -> bool {
+    let mut unseen = state.inbox.iter();
+    unseen.any(|one| one.seq > input_seq && !one.message.passive)
+}
+
+fn is_used(state: &SessionState, id: &CallId) -> bool {
+    state.history.entries().any(|entry| match entry {
+        Entry::Assistant(reply) => reply.tool_calls.iter().any(|call| call.call_id == *id),
+        Entry::User(_) | Entry::Tool { .. } => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::fs::SimDisk;
+    use crate::domain::providers::Provider;
+    use crate::domain::story::{self, user};
+    use crate::engine::sessions::session::Session;
+    use crate::engine::testing::{Bench, reply, says};
+
+    /// Turn 1 with message 1, which waits for a reply.
+    fn asked() -> [Event; 2] {
+        [user(1, "hi"), story::started(1, Trigger::Message)]
+    }
+
+    /// The replies of a session.
+    fn replies(bench: &Bench, session: &Session) -> Vec<AssistantResponse> {
+        let events = bench.events(&session.id).into_iter();
+        let replies = events.filter_map(|event| event.as_reply().cloned());
+        replies.collect()
+    }
+
+    /// What is left of the reply in flight on a disk.
+    fn left(disk: SimDisk, session: &Session) -> String {
+        use crate::store::SessionStore as _;
+        let root = std::path::PathBuf::from("/workspace");
+        let store = crate::store::file::FileStore::new(Arc::new(disk), root);
+        let partial = store.open(&session.id).unwrap().partial;
+        partial.map_or(String::new(), |partial| partial.text)
+    }
+
+    /// A sink of a reply that has begun, synced last so long ago.
+    fn sink<'a, 'w>(worker: &'a Worker<'w>, synced_before: Duration) -> ReplySink<'a, 'w> {
+        let agent = worker.agent().ok().flatten().unwrap();
+        let call = worker.prepare(&agent).ok().unwrap();
+        assert!(worker.begin_journal(&call).is_ok());
+        ReplySink {
+            worker,
+            redacted: Stream::new(Arc::clone(&worker.inner.redactor)),
+            text: String::new(),
+            ends: Vec::new(),
+            synced_at: Instant::now().checked_sub(synced_before).unwrap(),
+            no_room: None,
+        }
+    }
+
+    #[test]
+    fn of_a_reply_in_flight_a_power_cut_takes_a_second_at_most() {
+        for (synced_before, survives) in [(JOURNAL_SYNC_EVERY, "one two"), (Duration::ZERO, "")] {
+            let bench = Bench::new();
+            let session = bench.session(asked());
+            {
+                let worker = bench.worker(&session);
+                let mut sink = sink(&worker, synced_before);
+                sink.text("one ");
+                sink.text("two");
+                sink.flush().unwrap();
+                sink.text("three");
+            }
+            let disk = bench.disk.clone();
+            // Dropped, the engine has done all syncs that it was asked for.
+            let session_id = Arc::clone(&session);
+            session.live().work = crate::engine::watch::live::Work::None;
+            drop(session);
+            drop(bench);
+            assert_eq!(left(disk.harshest_cut(), &session_id), survives);
+        }
+    }
+
+    #[test]
+    fn a_reply_ends_with_its_next_text_when_a_sync_of_its_journal_failed() {
+        let bench = Bench::new();
+        let session = bench.session(asked());
+        {
+            let worker = bench.worker(&session);
+            let mut sink = sink(&worker, Duration::ZERO);
+            sink.text("one ");
+            assert_eq!(sink.flush(), Ok(()));
+            let flusher = crate::engine::upkeep::flusher::Flusher::start().unwrap();
+            assert!(flusher.ask(&session, Box::new(|| Err(crate::store::StoreError::Full))));
+            // Its thread ends when it has done what it was asked for.
+            drop(flusher);
+            sink.text("two");
+            assert!(sink.flush().is_err());
+            let live = session.live();
+            assert_eq!(
+                live.in_flight.as_ref().unwrap().text,
+                "one ",
+                "it was not shown"
+            );
+        }
+        let bench = Bench::new();
+        let session = bench.session(asked());
+        bench.model.then(|_, sink| says(sink, "one two"));
+        session.distrust_journal();
+        assert!(bench.worker(&session).call_model().is_ok());
+        let events = bench.events(&session.id);
+        let Some(Event::TurnEnded { outcome, error, .. }) = events.last() else {
+            panic!("{events:?}");
+        };
+        let code = error.as_ref().unwrap().code.as_str();
+        assert_eq!((*outcome, code), (Outcome::Failed, "storage_error"));
+    }
+
+    #[test]
+    fn no_two_calls_of_a_session_have_one_id() {
+        let bench = Bench::new();
+        let earlier = story::reply(11, 3, "").asking(&[1]).event();
+        let session = bench.session([user(1, "hi"), story::started(1, Trigger::Message), earlier]);
+        let worker = bench.worker(&session);
+        for (given, kept) in [
+            (vec!["a", "b"], vec![true, true]),
+            // Twice in one reply, used before, none, and no id at all.
+            (vec!["a", "a", "b", "a"], vec![true, false, true, false]),
+            (vec!["call_1", "a"], vec![false, true]),
+            (vec!["", "", "a\n"], vec![false, false, false]),
+        ] {
+            let live = session.live();
+            let named = worker.name_calls(&live.state, reply(&given).tool_calls);
+            let ids: Vec<&str> = named.iter().map(|call| call.call_id.as_str()).collect();
+            let same: Vec<bool> = ids.iter().zip(&given).map(|(id, was)| id == was).collect();
+            assert_eq!(same, kept, "{given:?} became {ids:?}");
+            let different: std::collections::HashSet<&&str> = ids.iter().collect();
+            assert_eq!(different.len(), ids.len(), "{ids:?}");
+            assert!(!ids.contains(&"call_1"), "{ids:?}");
+        }
+    }
+
+    #[test]
+    fn why_a_reply_ended_fits_the_calls_that_are_kept_of_it() {
+        use FinishReason::{Length, Stop, ToolCalls};
+        let calls = [story::tool_call(1)];
+        for (calls, said, expected) in [
+            (&calls[..], Stop, ToolCalls),
+            (&calls[..], ToolCalls, ToolCalls),
+            (&calls[..], Length, ToolCalls),
+            // It asked where it may not, or for nothing.
+            (&[], ToolCalls, Stop),
+            (&[], Stop, Stop),
+            (&[], Length, Length),
+        ] {
+            assert_eq!(finish_reason(calls, said), expected, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_reply_ends_its_turn_unless_calls_or_messages_want_another() {
+        for (calls, message, is_end) in [
+            (vec![], None, true),
+            (vec!["a"], None, false),
+            (vec![], Some(user(2, "and?")), false),
+            (vec![], Some(overheard()), true),
+        ] {
+            let bench = Bench::new();
+            let session = bench.session(asked());
+            let heard = Arc::clone(&session);
+            let is_asking = message.clone();
+            let ids = calls.clone();
+            bench.model.then(move |_, sink| {
+                let events = message.into_iter().collect();
+                heard.decide(|_| Ok((events, ()))).unwrap();
+                sink.text("so");
+                sink.flush().map_err(LlmError::Sink)?;
+                Ok(reply(&ids))
+            });
+            assert!(bench.worker(&session).call_model().is_ok());
+            let is_over = session.live().state.turn.is_none();
+            assert_eq!(is_over, is_end, "{calls:?} {is_asking:?}");
+            assert_eq!(replies(&bench, &session)[0].content, "so");
+        }
+    }
+
+    /// Said in passing.
+    fn overheard() -> Event {
+        Event::UserMessage(crate::domain::event::UserMessage {
+            passive: true,
+            ..story::user_message(2, "it rains")
+        })
+    }
+
+    #[test]
+    fn after_the_last_round_of_tools_the_model_may_ask_for_none() {
+        let bench = Bench::new();
+        let rounds = bench
+            .inner()
+            .agents
+            .get("ada")
+            .unwrap()
+            .spec
+            .session
+            .max_tool_iterations;
+        let session = bench.session([user(1, "hi"), story::started(1, Trigger::Message)]);
+        for n in 0..u64::from(rounds) {
+            let seq = session.live().last_seq().0;
+            for event in [
+                story::reply(100 + n, seq, "").asking(&[n]).event(),
+                story::result(n, "r"),
+            ] {
+                session.decide(|_| Ok((vec![event], ()))).unwrap();
+            }
+        }
+        bench.model.then(|request, sink| {
+            assert_eq!(request.tool_choice, ToolChoice::None);
+            sink.text("enough");
+            sink.flush().map_err(LlmError::Sink)?;
+            Ok(reply(&["a"]))
+        });
+        assert!(bench.worker(&session).call_model().is_ok());
+        let last = replies(&bench, &session).pop().unwrap();
+        assert_eq!(
+            (last.finish_reason, last.tool_calls.len()),
+            (FinishReason::Stop, 0)
+        );
+        assert!(session.live().state.turn.is_none());
+    }
+
+    #[test]
+    fn what_came_of_a_reply_before_it_failed_is_kept() {
+        for (text, interrupt, expected) in [
+            ("half", None, vec![FinishReason::Error]),
+            ("", None, vec![]),
+            (
+                "half",
+                Some(Interrupt::Cancelled),
+                vec![FinishReason::Cancelled],
+            ),
+            (
+                "half",
+                Some(Interrupt::Shutdown),
+                vec![FinishReason::Interrupted],
+            ),
+        ] {
+            let bench = Bench::new();
+            let session = bench.session(asked());
+            let told = Arc::clone(&session);
+            bench.model.then(move |_, sink| {
+                sink.text(text);
+                sink.flush().map_err(LlmError::Sink)?;
+                let Some(why) = interrupt else {
+                    return Err(LlmError::Truncated {
+                        provider: Provider::ECHO,
+                    });
+                };
+                crate::engine::turn::workers::interrupt(&told, why);
+                Err(LlmError::Cancelled)
+            });
+            assert!(bench.worker(&session).call_model().is_ok());
+            let kept = replies(&bench, &session);
+            let reasons: Vec<FinishReason> = kept.iter().map(|one| one.finish_reason).collect();
+            assert_eq!(reasons, expected, "{interrupt:?}");
+            assert!(kept.iter().all(|one| one.content == text));
+            let goes_on = interrupt == Some(Interrupt::Shutdown);
+            assert_eq!(session.live().state.turn.is_some(), goes_on);
+            // The log has it: the journal is empty, and nothing is in flight.
+            assert!(session.live().in_flight.is_none());
+            assert_eq!(left(bench.disk.fork(), &session), "");
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_cancelled_before_it_began_is_not_made() {
+        let bench = Bench::new();
+        let session = bench.session(asked());
+        bench.model.then(|_, _| panic!("the model was asked"));
+        let mut worker = bench.worker(&session);
+        crate::engine::turn::workers::interrupt(&session, Interrupt::Shutdown);
+        assert!(worker.call_model().is_ok());
+        assert_eq!(replies(&bench, &session), []);
+    }
+}

@@ -1,0 +1,152 @@
+//! Runs of tools, which can be ended from outside: one on the caller's thread, several on threads
+//! of their own.
+
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::base::lock::lock;
+use crate::base::thread::{self, Joined, STACK_WORK, panic_text};
+use crate::domain::event::ToolOutput;
+use crate::domain::ids::SessionId;
+use crate::llm::Cancel;
+use crate::tools::{Caller, Run, Tool};
+
+#[derive(Debug)]
+struct ToolCancel(Mutex<Option<Sender<Infallible>>>);
+
+impl Cancel for ToolCancel {
+    fn cancel(&self) {
+        // Closing the channel is the signal.
+        drop(lock(&self.0).take());
+    }
+}
+
+/// A way to end runs, and what the tools see of it.
+pub(in crate::engine) fn canceller() -> (Arc<dyn Cancel>, Receiver<Infallible>) {
+    let (cancel_tx, cancel_rx) = bounded(0);
+    (Arc::new(ToolCancel(Mutex::new(Some(cancel_tx)))), cancel_rx)
+}
+
+/// A run that is to be made.
+#[derive(Debug)]
+pub(in crate::engine) struct Job {
+    pub(in crate::engine) tool: Arc<dyn Tool>,
+    pub(in crate::engine) arguments: String,
+    pub(in crate::engine) cancel_rx: Receiver<Infallible>,
+    pub(in crate::engine) session: SessionId,
+    pub(in crate::engine) chat: Option<(String, String)>,
+}
+
+/// What came of a run.
+pub(in crate::engine) struct Done {
+    /// Which of the jobs it was.
+    pub(in crate::engine) index: usize,
+    pub(in crate::engine) output: ToolOutput,
+    pub(in crate::engine) duration: Duration,
+}
+
+impl Job {
+    /// Runs the tool; a panic in it is a failed result.
+    fn run(&self, index: usize) -> Done {
+        let began = Instant::now();
+        let chat = self.chat.as_ref();
+        let run = Run {
+            arguments: &self.arguments,
+            cancel: &self.cancel_rx,
+            caller: Caller {
+                session: &self.session,
+                chat: chat.map(|(gateway, id)| (gateway.as_str(), id.as_str())),
+            },
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| self.tool.run(&run)));
+        let output = result.unwrap_or_else(|panic| {
+            log::error!(
+                "tool {} panicked: {}",
+                self.tool.spec().name,
+                panic_text(&*panic)
+            );
+            ToolOutput {
+                success: false,
+                content: "the tool failed with an internal error".to_owned(),
+            }
+        });
+        Done {
+            index,
+            output,
+            duration: began.elapsed(),
+        }
+    }
+}
+
+/// Jobs at work. Dropping it ends them and waits for their threads.
+pub(in crate::engine) struct Crew {
+    /// One that was not given to a thread.
+    alone: Option<Job>,
+    left: usize,
+    done_rx: Receiver<Done>,
+    // Dropped after the cancel in `drop`.
+    _threads: Vec<Joined>,
+    cancel: Arc<dyn Cancel>,
+}
+
+impl Crew {
+    /// Starts the jobs; one alone runs on the thread of whoever waits for it. `cancel` ends them.
+    pub(in crate::engine) fn new(mut jobs: Vec<Job>, cancel: Arc<dyn Cancel>) -> Crew {
+        let left = jobs.len();
+        let (done_tx, done_rx) = bounded(left);
+        let alone = if left == 1 { jobs.pop() } else { None };
+        let jobs = jobs.into_iter().enumerate();
+        let threads = jobs.filter_map(|(index, job)| start(index, job, &done_tx));
+        Crew {
+            alone,
+            left,
+            _threads: threads.collect(),
+            done_rx,
+            cancel,
+        }
+    }
+
+    /// Waits for the next that is done, and takes all that are; `None` when all were taken.
+    pub(in crate::engine) fn wait(&mut self) -> Option<Vec<Done>> {
+        let first = match self.alone.take() {
+            Some(job) => job.run(0),
+            None if self.left > 0 => self.done_rx.recv().ok()?,
+            None => return None,
+        };
+        let mut done = vec![first];
+        done.extend(self.done_rx.try_iter());
+        self.left -= done.len();
+        Some(done)
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+/// Runs a job on a thread of its own; where there is none to be had, here and now.
+fn start(index: usize, job: Job, done_tx: &Sender<Done>) -> Option<Joined> {
+    let name = format!("tool-{}", job.session.short());
+    let job = Arc::new(job);
+    let (to_run, to_tell) = (Arc::clone(&job), done_tx.clone());
+    let spawned = thread::spawn(name, STACK_WORK, move || tell(&to_tell, to_run.run(index)));
+    match spawned {
+        Ok(thread) => Some(thread),
+        Err(error) => {
+            log::warn!("session {}: no thread for a tool: {error}", job.session);
+            tell(done_tx, job.run(index));
+            None
+        }
+    }
+}
+
+/// There is room for all of them, and nobody listens only when nobody wants to know.
+fn tell(done_tx: &Sender<Done>, done: Done) {
+    done_tx.send(done).ok();
+}

@@ -1,0 +1,302 @@
+//! The worker threads: at most so many at a time; sessions beyond wait in order.
+//!
+//! A worker's number (`generation`) is its claim on the session and on a slot. One that hangs where
+//! nothing can end it loses both: it finds another number in the session and leaves without a
+//! trace. The reaper thread joins those that have ended.
+//!
+//! Locks are taken in this order: `threads`, then a session's `live`, then `slots`.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::base::lock::lock;
+use crate::base::thread::{self, Joined, STACK_SMALL, STACK_WORK};
+use crate::engine::sessions::session::Session;
+use crate::engine::upkeep::room::Parked;
+use crate::engine::watch::live::{Interrupt, Running, Work};
+
+/// Ended workers wait here for the reaper for microseconds.
+const ENDED_MAX: usize = 64;
+/// At the end of the process; looking again and again costs nothing then.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What a worker does: it gets its session and its number.
+pub(in crate::engine) type Body = Arc<dyn Fn(&Arc<Session>, u64) + Send + Sync>;
+
+/// See the [module](self). Dropping it leaves workers behind that still run.
+pub(in crate::engine) struct Workers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    slots_max: usize,
+    slots: Mutex<Slots>,
+    threads: Mutex<Threads>,
+    body: Body,
+}
+
+#[derive(Default)]
+struct Slots {
+    /// The workers that have a slot.
+    holders: HashSet<u64>,
+    last_generation: u64,
+    waiting: VecDeque<Arc<Session>>,
+}
+
+impl Slots {
+    fn take(&mut self) -> u64 {
+        self.last_generation += 1;
+        self.holders.insert(self.last_generation);
+        self.last_generation
+    }
+}
+
+#[derive(Default)]
+struct Threads {
+    running: HashMap<u64, Joined>,
+    /// `None` once the workers were stopped: no other begins.
+    ended_tx: Option<Sender<u64>>,
+    reaper: Option<Joined>,
+}
+
+impl std::fmt::Debug for Workers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workers").finish_non_exhaustive()
+    }
+}
+
+impl Workers {
+    /// Errors: the system has no thread for the reaper.
+    pub(in crate::engine) fn new(slots_max: usize, body: Body) -> std::io::Result<Workers> {
+        let (ended_tx, ended_rx) = bounded(ENDED_MAX);
+        let shared = Arc::new(Shared {
+            slots_max,
+            slots: Mutex::default(),
+            threads: Mutex::default(),
+            body,
+        });
+        let reaped = Arc::clone(&shared);
+        let reaper = thread::spawn("reaper", STACK_SMALL, move || reap(&reaped, &ended_rx))?;
+        {
+            let mut threads = lock(&shared.threads);
+            threads.ended_tx = Some(ended_tx);
+            threads.reaper = Some(reaper);
+        }
+        Ok(Workers { shared })
+    }
+
+    /// How many sessions wait for a slot.
+    pub(in crate::engine) fn waiting(&self) -> usize {
+        lock(&self.shared.slots).waiting.len()
+    }
+
+    /// Whether no turn is at work, and none waits for a slot.
+    pub(in crate::engine) fn are_idle(&self) -> bool {
+        let slots = lock(&self.shared.slots);
+        slots.holders.is_empty() && slots.waiting.is_empty()
+    }
+
+    /// Sees to it that somebody works for `session` if there is work and nobody does.
+    pub(in crate::engine) fn ensure(&self, session: &Arc<Session>) {
+        {
+            let mut live = session.live();
+            if live.is_working() || !Session::needs_worker(&live) {
+                return;
+            }
+            live.work = Work::Queued;
+        }
+        self.shared.admit(session);
+    }
+
+    /// Takes a session away from its worker, which may hang, or out of the queue. The worker
+    /// publishes nothing from here on, and leaves when it wakes up.
+    pub(in crate::engine) fn take_away(&self, session: &Arc<Session>) {
+        let work = {
+            // A worker publishes text under the journal's lock: with it held, none is under way.
+            let _journal = session.journal();
+            std::mem::take(&mut session.live().work)
+        };
+        lock(&self.shared.slots)
+            .waiting
+            .retain(|waiting| !Arc::ptr_eq(waiting, session));
+        if let Work::Running(running) = work {
+            self.shared.release(running.generation);
+        }
+    }
+
+    /// Forgets the queue: at the end of the process those sessions go on after the next start.
+    pub(in crate::engine) fn clear_queue(&self) {
+        lock(&self.shared.slots).waiting.clear();
+    }
+
+    /// Waits until nobody works, at most until `deadline`; whether that came true.
+    pub(in crate::engine) fn wait_idle(&self, deadline: Instant) -> bool {
+        wait_until(deadline, || lock(&self.shared.slots).holders.is_empty())
+    }
+
+    /// Joins all threads. Workers that still run by `deadline` are left behind, named in the log.
+    pub(in crate::engine) fn stop(&self, deadline: Instant) {
+        wait_until(deadline, || lock(&self.shared.threads).running.is_empty());
+        let (left, reaper) = {
+            let mut threads = lock(&self.shared.threads);
+            // The reaper ends when nobody can tell it of another.
+            threads.ended_tx = None;
+            (std::mem::take(&mut threads.running), threads.reaper.take())
+        };
+        let Some(reaper) = reaper else { return };
+        if left.is_empty() {
+            drop(reaper);
+        } else {
+            reaper.abandon();
+        }
+        for (_, worker) in left {
+            log::warn!("thread {} did not end in time", worker.name());
+            worker.abandon();
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop(Instant::now());
+    }
+}
+
+impl Shared {
+    fn admit(self: &Arc<Shared>, session: &Arc<Session>) {
+        let generation = {
+            let mut slots = lock(&self.slots);
+            if slots.holders.len() >= self.slots_max {
+                slots.waiting.push_back(Arc::clone(session));
+                return;
+            }
+            slots.take()
+        };
+        if !self.start(session, generation) {
+            self.release(generation);
+        }
+    }
+
+    /// Gives a worker's slot on to the session that has waited longest. A second time it does
+    /// nothing.
+    fn release(self: &Arc<Shared>, mut generation: u64) {
+        loop {
+            let session = {
+                let mut slots = lock(&self.slots);
+                if !slots.holders.remove(&generation) {
+                    return;
+                }
+                let Some(session) = slots.waiting.pop_front() else {
+                    return;
+                };
+                generation = slots.take();
+                session
+            };
+            if self.start(&session, generation) {
+                return;
+            }
+        }
+    }
+
+    /// Starts the worker of a slot; `false` if the session wants none any more, or there is no
+    /// thread to be had.
+    fn start(self: &Arc<Shared>, session: &Arc<Session>, generation: u64) -> bool {
+        let mut threads = lock(&self.threads);
+        let Some(ended_tx) = threads.ended_tx.clone() else {
+            return false;
+        };
+        if !claim(session, generation) {
+            return false;
+        }
+        let (shared, worked) = (Arc::clone(self), Arc::clone(session));
+        let name = format!("s-{}", session.id.short());
+        let spawned = thread::spawn(name, STACK_WORK, move || {
+            // Made here: a thread that is never born must not give back what its starter does.
+            let place = Place {
+                shared,
+                generation,
+                ended_tx,
+            };
+            (place.shared.body)(&worked, generation);
+        });
+        match spawned {
+            Ok(worker) => {
+                threads.running.insert(generation, worker);
+                true
+            }
+            Err(error) => {
+                log::error!("session {}: no thread to work in: {error}", session.id);
+                session.live().work = Work::None;
+                session.park(Parked::Begun, "the server has no thread to spare");
+                false
+            }
+        }
+    }
+}
+
+/// Makes a waiting session this worker's; `false` if it does not wait any more.
+fn claim(session: &Session, generation: u64) -> bool {
+    let mut live = session.live();
+    if !matches!(live.work, Work::Queued) {
+        return false;
+    }
+    live.work = Work::Running(Running {
+        generation,
+        cancel: None,
+        interrupt: None,
+    });
+    true
+}
+
+/// A worker's slot, and its place among the threads: given back however the worker ends.
+struct Place {
+    shared: Arc<Shared>,
+    generation: u64,
+    ended_tx: Sender<u64>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.release(self.generation);
+        // Only fails when nobody joins any more.
+        self.ended_tx.send(self.generation).ok();
+    }
+}
+
+fn reap(shared: &Shared, ended_rx: &Receiver<u64>) {
+    for generation in ended_rx {
+        // The lock is not held while joining: the worker may need it to hand its slot on.
+        let worker = lock(&shared.threads).running.remove(&generation);
+        drop(worker);
+    }
+}
+
+fn wait_until(deadline: Instant, is_true: impl Fn() -> bool) -> bool {
+    while !is_true() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    true
+}
+
+/// Asks whoever works for `session` to stop, and says why; whether somebody works.
+pub(in crate::engine) fn interrupt(session: &Session, why: Interrupt) -> bool {
+    let cancel = {
+        let mut live = session.live();
+        let Work::Running(running) = &mut live.work else {
+            return false;
+        };
+        running.interrupt.get_or_insert(why);
+        running.cancel.clone()
+    };
+    // Outside the lock: what is cancelled may take it.
+    if let Some(cancel) = cancel {
+        cancel.cancel();
+    }
+    true
+}

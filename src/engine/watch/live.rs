@@ -1,0 +1,621 @@
+//! A session in memory: its state, the reply in flight, and those who watch.
+//!
+//! Guarded by the session's `live` lock, which is held for memory work only. A watcher is not sent
+//! anything: it is woken, and takes what it lacks from here, or from the log when it is far
+//! behind. So a slow one costs nothing and delays nobody.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Wake, Waker};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::base::lock::lock;
+use crate::domain::event::{Event, OnDisconnect, Record, Status};
+use crate::domain::ids::{MessageId, Seq, SessionId};
+use crate::domain::state::SessionState;
+use crate::engine::sessions::view::{PendingApproval, SessionView};
+use crate::engine::watch::feed::{self, Feed};
+use crate::llm::Cancel;
+
+/// Records kept for watchers that are nearly up to date; others read the log.
+const TAIL_RECORDS: usize = 256;
+/// Their text in bytes, roughly.
+const TAIL_BYTES: usize = 256 << 10;
+/// By how much the text of a reply grows at least.
+const GROWTH_BYTES: usize = 1 << 10;
+/// What a watcher takes at a time, so that the lock is held for microseconds.
+const TAKE_BYTES: usize = 64 << 10;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(in crate::engine) struct Live {
+    pub(in crate::engine) state: SessionState,
+    pub(in crate::engine) in_flight: Option<InFlight>,
+    pub(in crate::engine) work: Work,
+    /// Why nothing more can be written here; the session must be opened anew.
+    pub(in crate::engine) broken: Option<String>,
+    /// Whether that is because the session was deleted.
+    pub(in crate::engine) is_deleted: bool,
+    /// Whether a write failed in a way that leaves open what is on disk: nothing more is written
+    /// until the process starts anew.
+    pub(in crate::engine) is_read_only: bool,
+    /// Whether a turn was at work when the process before this one ended.
+    pub(in crate::engine) is_left_over: bool,
+    /// Whether somebody who waited for the turn was told that it goes on without them.
+    pub(in crate::engine) runs_on: bool,
+    /// Whether the timer will look at the session.
+    pub(in crate::engine) is_look_due: bool,
+    tail: VecDeque<Published>,
+    tail_bytes: usize,
+    watchers: Vec<Watcher>,
+    next_watcher: u64,
+    wakers: Arc<Wakers>,
+    /// Whether something happened that watchers are to see.
+    has_news: bool,
+}
+
+/// Who works for the session.
+#[derive(Debug, Default)]
+pub(in crate::engine) enum Work {
+    /// Nobody.
+    #[default]
+    None,
+    /// It waits for a slot.
+    Queued,
+    /// A worker.
+    Running(Running),
+}
+
+/// A worker, as others see it.
+#[derive(Debug)]
+pub(in crate::engine) struct Running {
+    /// Which one: a worker that was given up finds another number here, and leaves.
+    pub(in crate::engine) generation: u64,
+    /// Ends what it does now.
+    pub(in crate::engine) cancel: Option<Arc<dyn Cancel>>,
+    /// Why it was asked to stop.
+    pub(in crate::engine) interrupt: Option<Interrupt>,
+}
+
+/// Why a worker is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Interrupt {
+    /// Somebody cancelled the turn.
+    Cancelled,
+    /// The process is about to end; the turn goes on after the next start.
+    Shutdown,
+}
+
+/// The reply that is being streamed.
+#[derive(Debug)]
+pub(in crate::engine) struct InFlight {
+    pub(in crate::engine) message_id: MessageId,
+    /// The id that readers know it by: of a continued one, that of its first part.
+    known_as: Arc<MessageId>,
+    pub(in crate::engine) input_seq: Seq,
+    /// The model that was asked first.
+    pub(in crate::engine) model: String,
+    /// All of it so far, kept once for all watchers.
+    pub(in crate::engine) text: String,
+    /// Where each piece ends.
+    ends: Vec<PieceEnd>,
+}
+
+/// A place in the text of a reply, in half the memory of one: what comes after the first four
+/// gigabytes would be one piece.
+type PieceEnd = u32;
+
+impl InFlight {
+    /// `continues` is the message that it goes on with.
+    pub(in crate::engine) fn new(
+        message_id: MessageId,
+        continues: Option<MessageId>,
+        input_seq: Seq,
+        model: String,
+    ) -> InFlight {
+        InFlight {
+            known_as: Arc::new(continues.unwrap_or_else(|| message_id.clone())),
+            message_id,
+            input_seq,
+            model,
+            text: String::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// Adds text; `ends` are relative to it.
+    fn push(&mut self, text: &str, ends: &[usize]) {
+        let before = self.text.len();
+        // Of many replies at once, doubling each would leave half of the memory unused.
+        if self.text.capacity() - before < text.len() {
+            self.text
+                .reserve_exact(text.len().max(before / 4).max(GROWTH_BYTES));
+        }
+        self.text.push_str(text);
+        let place = |end: &usize| PieceEnd::try_from(before + end).unwrap_or(PieceEnd::MAX);
+        self.ends.extend(ends.iter().map(place));
+    }
+
+    /// The pieces after the first `shown` bytes, at most some [`TAKE_BYTES`].
+    fn pieces_after(&self, shown: usize) -> impl Iterator<Item = Range<usize>> {
+        let first = self.ends.partition_point(|end| *end as usize <= shown);
+        let mut start = shown;
+        self.ends[first..].iter().map_while(move |end| {
+            let piece = start..*end as usize;
+            start = piece.end;
+            (piece.start < shown + TAKE_BYTES).then_some(piece)
+        })
+    }
+}
+
+/// A record, and how much of the reply in flight had come before it.
+#[derive(Debug, Clone)]
+struct Published {
+    record: Arc<Record>,
+    in_flight: Option<Place>,
+}
+
+/// A place in a reply in flight.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Place {
+    input_seq: Seq,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    id: u64,
+    role: Role,
+    /// Why it has to go.
+    cut: Option<Cut>,
+}
+
+/// Why a watcher has to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cut {
+    /// Another client has attached and sent the others away.
+    TakenOver,
+    /// The session can't go on as it is; the reason, in words.
+    Broken(String),
+    /// The turn waits until something can be written or begun, and goes on by itself then; for
+    /// what, in words.
+    Waits(String),
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cut::TakenOver => f.write_str("another client took over"),
+            Cut::Broken(reason) => f.write_str(reason),
+            Cut::Waits(reason) => write!(f, "the turn waits, and goes on by itself: {reason}"),
+        }
+    }
+}
+
+/// How a watcher takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Role {
+    /// Attached to the session.
+    Attached,
+    /// Waits for the answer to its message; counts as attached.
+    Following,
+    /// Only looks on.
+    Readonly,
+}
+
+impl Watcher {
+    fn counts(&self) -> bool {
+        self.cut.is_none() && self.role != Role::Readonly
+    }
+}
+
+/// What a watcher takes.
+#[derive(Debug)]
+pub(in crate::engine) enum Taken {
+    /// These, in order; whether there is more.
+    Pieces(Vec<Piece>, bool),
+    /// It is so far behind that it must read the log, up to this record.
+    Behind(Seq),
+    /// It must go; the reason.
+    Cut(Cut),
+}
+
+/// Something that a watcher has not seen.
+#[derive(Debug)]
+pub(in crate::engine) enum Piece {
+    /// A reply to a call that contained the events up to here is in flight.
+    ReplyBegins(Seq),
+    /// More of the text of this message.
+    Text(Arc<MessageId>, String),
+    /// A record.
+    Record(Arc<Record>),
+}
+
+impl Live {
+    pub(in crate::engine) fn new(state: SessionState) -> Live {
+        Live {
+            state,
+            in_flight: None,
+            work: Work::None,
+            broken: None,
+            is_deleted: false,
+            is_read_only: false,
+            is_left_over: false,
+            runs_on: false,
+            is_look_due: false,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            watchers: Vec::new(),
+            next_watcher: 0,
+            wakers: Arc::default(),
+            has_news: false,
+        }
+    }
+
+    /// Folds records in that are on disk, and shows them.
+    pub(in crate::engine) fn publish(&mut self, records: &[Arc<Record>]) {
+        for record in records {
+            self.state.apply(record);
+            if feed::ends_reply(&record.event) {
+                self.in_flight = None;
+            }
+            self.note_turn(&record.event);
+            self.keep_for_watchers(record);
+        }
+        self.wake_all();
+    }
+
+    /// What is known of a turn beside the log ends with it.
+    fn note_turn(&mut self, event: &Event) {
+        let ends = matches!(event, Event::TurnEnded { .. });
+        if ends {
+            self.end_cancel();
+            self.runs_on = false;
+        }
+        // One that was left over was taken up, or is over.
+        self.is_left_over &= !ends && !matches!(event, Event::TurnStarted { .. });
+    }
+
+    /// A cancel ends with the turn that it was for, and leaves the next one alone.
+    pub(in crate::engine) fn end_cancel(&mut self) {
+        if let Work::Running(running) = &mut self.work
+            && running.interrupt == Some(Interrupt::Cancelled)
+        {
+            running.interrupt = None;
+            running.cancel = None;
+        }
+    }
+
+    /// Says how what the worker does now can be ended from outside; returns what was said before.
+    pub(in crate::engine) fn set_cancel(
+        &mut self,
+        cancel: Option<Arc<dyn Cancel>>,
+    ) -> Option<Arc<dyn Cancel>> {
+        match &mut self.work {
+            Work::Running(running) => std::mem::replace(&mut running.cancel, cancel),
+            Work::Queued | Work::None => None,
+        }
+    }
+
+    /// Shows more text, which is in the journal. `ends` are relative to `text`.
+    pub(in crate::engine) fn publish_text(&mut self, text: &str, ends: &[usize]) {
+        let Some(in_flight) = &mut self.in_flight else {
+            return;
+        };
+        in_flight.push(text, ends);
+        self.wake_all();
+    }
+
+    /// Ends everything: watchers are told `reason`, and nothing more is written.
+    pub(in crate::engine) fn break_off(&mut self, reason: &str) {
+        self.broken = Some(reason.to_owned());
+        self.wake_all();
+    }
+
+    /// Ends everything, as the session is no more.
+    pub(in crate::engine) fn delete(&mut self) {
+        self.is_deleted = true;
+        self.break_off("the session was deleted");
+    }
+
+    /// Sends everybody away, for instance because a turn cannot be written down. Those who are told
+    /// that it goes on by itself are not waited for then.
+    pub(in crate::engine) fn cut_watchers(&mut self, why: Cut) {
+        self.runs_on |= matches!(why, Cut::Waits(_)) && self.attached() > 0;
+        for watcher in &mut self.watchers {
+            watcher.cut.get_or_insert_with(|| why.clone());
+        }
+        self.wake_all();
+    }
+
+    pub(in crate::engine) fn last_seq(&self) -> Seq {
+        self.state.summary.last_seq
+    }
+
+    /// How many clients count as attached.
+    pub(in crate::engine) fn attached(&self) -> usize {
+        self.watchers.iter().filter(|one| one.counts()).count()
+    }
+
+    pub(in crate::engine) fn has_watchers(&self) -> bool {
+        !self.watchers.is_empty()
+    }
+
+    pub(in crate::engine) fn is_working(&self) -> bool {
+        !matches!(self.work, Work::None)
+    }
+
+    /// Whether an unfinished turn must wait because nobody is there.
+    pub(in crate::engine) fn wants_a_client(&self) -> bool {
+        let is_detached = match &self.state.turn {
+            Some(turn) => turn.detached,
+            None => self.state.inbox.iter().any(|one| one.message.detached),
+        };
+        let pauses = self.state.summary.on_disconnect == OnDisconnect::Pause;
+        // A gateway's chat is a client that never leaves.
+        let is_chat = self.state.summary.gateway.is_some();
+        pauses && !is_detached && !is_chat && !self.runs_on && self.attached() == 0
+    }
+
+    pub(in crate::engine) fn view(&self, id: &SessionId) -> SessionView {
+        let summary = self.state.summary.clone();
+        let runs_alone = self.is_working()
+            && self.attached() == 0
+            && summary.on_disconnect == OnDisconnect::Continue;
+        SessionView {
+            id: id.clone(),
+            status: if runs_alone && summary.status == Status::Active {
+                Status::Running
+            } else {
+                summary.status
+            },
+            working: self.is_working(),
+            attached: self.attached(),
+            pending_approval: self.state.approval().map(PendingApproval::from),
+            summary,
+        }
+    }
+
+    /// Adds a watcher: its number, and what wakes it.
+    pub(in crate::engine) fn watch(&mut self, role: Role) -> (u64, Receiver<()>) {
+        let (waker, wake_rx) = waker_by_channel();
+        let id = self.next_watcher;
+        self.next_watcher += 1;
+        self.wakers.add(id, waker);
+        self.watchers.push(Watcher {
+            id,
+            role,
+            cut: None,
+        });
+        (id, wake_rx)
+    }
+
+    /// Has a watcher woken by something else from now on. What was new before that, it must look
+    /// for itself.
+    pub(in crate::engine) fn wake_by(&mut self, id: u64, waker: Waker) {
+        self.wakers.remove(id);
+        self.wakers.add(id, waker);
+    }
+
+    pub(in crate::engine) fn unwatch(&mut self, id: u64) {
+        self.watchers.retain(|watcher| watcher.id != id);
+        self.wakers.remove(id);
+        if self.watchers.is_empty() {
+            self.tail = VecDeque::new();
+            self.tail_bytes = 0;
+        }
+    }
+
+    /// Sends every attached client but `id` away.
+    pub(in crate::engine) fn detach_others(&mut self, id: u64) {
+        for watcher in &mut self.watchers {
+            if watcher.id != id && watcher.role == Role::Attached {
+                watcher.cut = Some(Cut::TakenOver);
+            }
+        }
+        self.wake_all();
+    }
+
+    /// What a watcher lacks. With `whole`, the text so far is one piece.
+    pub(in crate::engine) fn take(&self, id: u64, feed: &Feed, whole: bool) -> Taken {
+        let watcher = self.watchers.iter().find(|watcher| watcher.id == id);
+        if let Some(reason) = watcher.and_then(|watcher| watcher.cut.clone()) {
+            return Taken::Cut(reason);
+        }
+        let mut pieces = Vec::new();
+        let mut shown = usize::try_from(feed.shown_bytes()).unwrap_or(usize::MAX);
+        if feed.next_seq() <= self.last_seq() {
+            let Some(from) = self.tail_index(feed.next_seq()) else {
+                return Taken::Behind(self.last_seq());
+            };
+            self.take_records(from, feed, &mut shown, &mut pieces);
+        }
+        let more = self.take_text(feed, shown, whole, &mut pieces);
+        let shows_nothing = |piece: &Piece| matches!(piece, Piece::ReplyBegins(_));
+        match &self.broken {
+            Some(reason) if pieces.iter().all(shows_nothing) => {
+                Taken::Cut(Cut::Broken(reason.clone()))
+            }
+            // Nothing will wake it again: it is to look once more by itself.
+            Some(_) => Taken::Pieces(pieces, true),
+            None => Taken::Pieces(pieces, more),
+        }
+    }
+
+    fn tail_index(&self, seq: Seq) -> Option<usize> {
+        let first = self.tail.front()?.record.seq;
+        usize::try_from(seq.0.checked_sub(first.0)?).ok()
+    }
+
+    fn take_records(&self, from: usize, feed: &Feed, shown: &mut usize, pieces: &mut Vec<Piece>) {
+        for (at, published) in self.tail.iter().enumerate().skip(from) {
+            let wanted = published
+                .in_flight
+                .filter(|place| feed.wants_reply(place.input_seq));
+            if let Some(place) = wanted {
+                pieces.push(Piece::ReplyBegins(place.input_seq));
+                // Everybody sees the text that came before a record before that record.
+                if let Some((id, text)) = self.reply_in_flight_at(at)
+                    && let Some(text) = text.get(*shown..place.bytes)
+                {
+                    pieces.push(Piece::Text(id, text.to_owned()));
+                    *shown = place.bytes;
+                }
+            }
+            if feed::ends_reply(&published.record.event) {
+                *shown = 0;
+            }
+            pieces.push(Piece::Record(Arc::clone(&published.record)));
+        }
+    }
+
+    /// The reply that was in flight when the record at `at` was published: its message, and its text.
+    fn reply_in_flight_at(&self, at: usize) -> Option<(Arc<MessageId>, &str)> {
+        let mut later = self.tail.iter().skip(at + 1);
+        let logged = later.find_map(|published| published.record.event.as_reply());
+        if let Some(reply) = logged {
+            return Some((Arc::new(feed::reply_id(reply)), &reply.content));
+        }
+        let in_flight = self.in_flight.as_ref()?;
+        Some((Arc::clone(&in_flight.known_as), &in_flight.text))
+    }
+
+    /// Takes text of the reply in flight; whether there is more.
+    fn take_text(&self, feed: &Feed, shown: usize, whole: bool, pieces: &mut Vec<Piece>) -> bool {
+        let Some(reply) = &self.in_flight else {
+            return false;
+        };
+        if !feed.wants_reply(reply.input_seq) {
+            return false;
+        }
+        pieces.push(Piece::ReplyBegins(reply.input_seq));
+        if whole {
+            let rest = reply.text.get(shown..).unwrap_or_default();
+            pieces.push(Piece::Text(Arc::clone(&reply.known_as), rest.to_owned()));
+            return false;
+        }
+        let mut taken = shown;
+        for piece in reply.pieces_after(shown) {
+            taken = piece.end;
+            let text = reply.text.get(piece).unwrap_or_default();
+            pieces.push(Piece::Text(Arc::clone(&reply.known_as), text.to_owned()));
+        }
+        taken < reply.text.len()
+    }
+
+    fn keep_for_watchers(&mut self, record: &Arc<Record>) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        self.tail_bytes += size_of_text(record);
+        self.tail.push_back(Published {
+            record: Arc::clone(record),
+            in_flight: self.in_flight.as_ref().map(|reply| Place {
+                input_seq: reply.input_seq,
+                bytes: reply.text.len(),
+            }),
+        });
+        while self.tail.len() > TAIL_RECORDS
+            || (self.tail_bytes > TAIL_BYTES && self.tail.len() > 1)
+        {
+            if let Some(oldest) = self.tail.pop_front() {
+                self.tail_bytes -= size_of_text(&oldest.record);
+            }
+        }
+    }
+
+    /// What is to be woken when the lock is free again; see [`LiveGuard`].
+    fn wake_all(&mut self) {
+        self.has_news = true;
+    }
+}
+
+/// What a record takes in memory, roughly.
+fn size_of_text(record: &Record) -> usize {
+    size_of::<Record>() + record.event.text_bytes()
+}
+
+/// Those who watch, by what wakes them. Apart from the rest, so that they are woken when the lock
+/// is free: they want it first of all.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Wakers(Mutex<Vec<(u64, Waker)>>);
+
+impl Wakers {
+    fn add(&self, id: u64, waker: Waker) {
+        lock(&self.0).push((id, waker));
+    }
+
+    fn remove(&self, id: u64) {
+        lock(&self.0).retain(|(other, _)| *other != id);
+    }
+
+    fn wake_all(&self) {
+        for (_, waker) in &*lock(&self.0) {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// What wakes a thread that waits for a channel, and the channel.
+pub(in crate::engine) fn waker_by_channel() -> (Waker, Receiver<()>) {
+    // One is enough: a watcher that is awake looks at everything.
+    let (wake_tx, wake_rx) = bounded(1);
+    (Arc::new(ByChannel(wake_tx)).into(), wake_rx)
+}
+
+struct ByChannel(Sender<()>);
+
+impl Wake for ByChannel {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Full means that it is about to look anyway.
+        self.0.try_send(()).ok();
+    }
+}
+
+/// The live state under its lock. When it is given back, those who watch are woken if there is
+/// news.
+#[derive(Debug)]
+pub(in crate::engine) struct LiveGuard<'a>(Option<MutexGuard<'a, Live>>);
+
+impl<'a> LiveGuard<'a> {
+    pub(in crate::engine) fn new(live: &'a Mutex<Live>) -> LiveGuard<'a> {
+        LiveGuard(Some(lock(live)))
+    }
+}
+
+impl Deref for LiveGuard<'_> {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        self.0.as_ref().expect("only drop takes it")
+    }
+}
+
+impl DerefMut for LiveGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Live {
+        self.0.as_mut().expect("only drop takes it")
+    }
+}
+
+impl Drop for LiveGuard<'_> {
+    fn drop(&mut self) {
+        let Some(mut live) = self.0.take() else {
+            return;
+        };
+        let wakers = std::mem::take(&mut live.has_news).then(|| Arc::clone(&live.wakers));
+        drop(live);
+        if let Some(wakers) = wakers {
+            wakers.wake_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
