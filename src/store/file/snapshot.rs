@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::base::fs::{self, File, Fs};
 use crate::base::yaml;
 use crate::domain::ids::{Seq, SessionId};
-use crate::domain::state::Summary;
-use crate::domain::window::Marks;
+use crate::domain::state::{SessionState, Summary};
+use crate::domain::window::{Limits, Marks};
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
 use crate::store::file::line;
 use crate::store::file::lines::{self, Lines};
 use crate::store::file::read::Place;
-use crate::store::file::repair::SnapshotFit;
+use crate::store::file::walk::Source;
 use crate::store::{Snapshot, StoreError};
 
 /// Of the file.
@@ -32,6 +32,17 @@ pub(super) struct Fitting {
     pub(super) snapshot: Snapshot,
     /// Where the log goes on after it.
     pub(super) covered: Place,
+}
+
+/// How a snapshot stands to its log. None does harm: it is a cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotFit {
+    /// It is of use.
+    Fits,
+    /// There is none.
+    Missing,
+    /// It is of no use; the reason.
+    Unfit(String),
 }
 
 /// The file.
@@ -162,14 +173,30 @@ fn check_fit(log: &dyn File, covered: Place) -> Result<(), Unfit> {
     Ok(())
 }
 
+/// The summary of a whole log: that of its snapshot, and what came after it.
+pub(super) fn summary_of(
+    source: Source<'_>,
+    fitting: Option<Fitting>,
+) -> Result<Summary, StoreError> {
+    let (covered, mut summary) = match fitting {
+        Some(found) => (found.covered, found.snapshot.summary),
+        None => (Place::START, SessionState::new(Limits::none()).summary),
+    };
+    let mut walk = source.walk(covered.offset, Some(covered.seq));
+    while let Some(found) = walk.next()? {
+        summary.apply(&found.record);
+    }
+    if summary.last_seq == Seq::ZERO {
+        return Err(source.damaged(0, "it holds no event".to_owned()));
+    }
+    Ok(summary)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::fs::SimDisk;
-    use crate::domain::state::SessionState;
-    use crate::domain::window::Limits;
     use crate::store::file::testing::{bytes_of, disk_of, folder, id, lines};
-    use crate::store::file::walk::Source;
 
     /// A snapshot of all of a log.
     fn snapshot_of(disk: &SimDisk) -> Snapshot {

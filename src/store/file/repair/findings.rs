@@ -8,7 +8,7 @@ use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::lines::Lines;
-use crate::store::file::repair::Damage;
+use crate::store::file::repair::report::Damage;
 use crate::store::file::repair::sort::{Sorted, Sorter};
 use crate::store::file::walk::Source;
 

@@ -8,7 +8,7 @@ use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
 use crate::store::file::line;
 use crate::store::file::lines::Lines;
-use crate::store::file::repair::EVENT_LOST;
+use crate::store::file::repair::report::EVENT_LOST;
 use crate::store::file::repair::sort::{Sorted, Sorter};
 use crate::store::file::walk::Source;
 

@@ -18,11 +18,16 @@ use crate::domain::ids::SessionId;
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::store::file::error::IoContext as _;
+use crate::store::file::format::{Format, judge};
+use crate::store::file::line;
+use crate::store::file::snapshot::summary_of;
+use crate::store::file::store::FileStore;
+use crate::store::file::v05::image::Image;
+use crate::store::file::v05::old::{LOG_BYTES_MAX, Old};
 use crate::store::file::v05::settings::{self, STATE_BYTES_MAX, Settings};
 use crate::store::file::v05::take_over::kept;
-use crate::store::file::v05::{Image, LOG_BYTES_MAX, Old, event, fields, translate};
+use crate::store::file::v05::{event, fields, translate};
 use crate::store::file::walk::Source;
-use crate::store::file::{FileStore, Format, judge, line, summary_of};
 use crate::store::{SessionStore as _, StoreError};
 
 const LOG: &str = "events.jsonl";

@@ -13,12 +13,12 @@ use crate::domain::event::{Event, Record};
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::file::FileStore;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
+use crate::store::file::store::FileStore;
+use crate::store::file::v05::old::LOG_BYTES_MAX;
 use crate::store::file::v05::settings::{self, STATE_BYTES_MAX, is_no_state};
-use crate::store::file::v05::translate::Line;
-use crate::store::file::v05::{LOG_BYTES_MAX, encoded, last};
+use crate::store::file::v05::translate::{Line, encoded, last};
 use crate::store::file::walk::Source;
 
 impl FileStore {

@@ -3,17 +3,17 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use super::event::CALLS_MAX;
-use super::*;
 use crate::base::fs::{Fault, FaultFs, FaultKind, SimDisk};
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Record};
 use crate::domain::ids::Seq;
 use crate::domain::state::SessionState;
 use crate::domain::step::{Step, next_step};
 use crate::domain::time::Timestamp;
 use crate::domain::window::Limits;
 use crate::store::file::testing::{bytes_of, disk_with, folder, id, store_on};
-use crate::store::{Limit, SessionStore as _};
+use crate::store::file::v05::event::CALLS_MAX;
+use crate::store::file::v05::old::LINE_BYTES_MAX;
+use crate::store::{Limit, SessionStore as _, StoreError};
 
 const ALL: Limit = Limit {
     records: usize::MAX,

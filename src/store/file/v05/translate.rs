@@ -11,7 +11,7 @@
 //! Invariant: each event is one that [`SessionState`](crate::domain::state::SessionState) allows after
 //! those before it.
 
-use std::mem;
+use std::{io, mem};
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -25,6 +25,7 @@ use crate::domain::event::{
 use crate::domain::ids::{CallId, MessageId, Seq, SessionId, SourceId, TurnId};
 use crate::domain::message::is_blank;
 use crate::domain::time::Timestamp;
+use crate::store::file::line;
 use crate::store::file::v05::event::{CALLS_MAX, Deed, Draft, OldCall, OldEvent, OldResult, Said};
 use crate::store::file::v05::settings::Settings;
 
@@ -61,6 +62,24 @@ impl Line {
             },
         }
     }
+}
+
+/// Lines as a log of ours has them.
+pub(super) fn encoded(lines: &[Line]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        line::encode(line, 0, &mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// The last event of lines of ours.
+pub(super) fn last(lines: &[Line]) -> Option<&Record> {
+    let mut ours = lines.iter().rev().filter_map(|line| match line {
+        Line::Ours(record) => Some(record),
+        Line::Kept(_) => None,
+    });
+    ours.next()
 }
 
 /// A line without a place in our log.

@@ -1,0 +1,66 @@
+//! Why a store could not do what was asked.
+
+use crate::domain::ids::{Seq, SessionId};
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such session.
+    #[error("session {0} does not exist")]
+    NotFound(SessionId),
+    /// A finished line that is no event, or a gap: damage, which a crash cannot cause.
+    #[error("{file}:{line} is damaged: {why}")]
+    Damaged {
+        /// The file, as a user would find it.
+        file: String,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A line of an older version's log that is no event, with others after it.
+    #[error("{file}:{line} cannot be read: {why}; Duragent 0.5 wrote this session")]
+    OlderDamaged {
+        /// The file, as a user would find it.
+        file: String,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An older version wrote the session, and nobody has taken it over.
+    #[error("session {0} was written by Duragent 0.5 and is not taken over yet")]
+    Older(SessionId),
+    /// The session was written by a newer version.
+    #[error("session {id} has format {format}, which this version cannot read")]
+    NewerFormat {
+        /// The session.
+        id: SessionId,
+        /// Its format.
+        format: u32,
+    },
+    /// The log does not end where the writer thought it would.
+    #[error("the log ends at {actual}, not at {expected}")]
+    Conflict {
+        /// What the writer expected.
+        expected: Seq,
+        /// Where the log ends.
+        actual: Seq,
+    },
+    /// No space is left; nothing was stored.
+    #[error("the disk is full")]
+    Full,
+    /// A write may or may not have reached the disk; the session takes no more until a restart.
+    #[error("the session is read-only since a failed write: {0}")]
+    ReadOnly(String),
+    /// The system refused.
+    #[error("cannot {action} {target}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        target: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
