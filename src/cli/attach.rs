@@ -12,9 +12,9 @@ use crate::client::Client;
 use crate::client::stream::Attaching;
 use crate::client::wire::Session;
 use crate::domain::ids::SessionId;
-use crate::runtime::offline::Filter;
 use crate::terminal::clean::one_line;
 use crate::terminal::watch;
+use crate::workspace::sessions::Filter;
 
 /// Lists what can be attached to, or attaches.
 pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {

@@ -19,9 +19,9 @@ use crate::client::wire::Session;
 use crate::domain::event::Status;
 use crate::domain::ids::SessionId;
 use crate::domain::time::Timestamp;
-use crate::runtime::offline::Filter;
 use crate::terminal::clean::one_line;
 use crate::terminal::table::table;
+use crate::workspace::sessions::Filter;
 
 const AGENT_WIDTH: usize = 30;
 const TITLE_WIDTH: usize = 40;

@@ -10,8 +10,8 @@ use crate::cli::output;
 use crate::cli::session::place::importing;
 use crate::cli::settings::ClientSettings;
 use crate::domain::ids::{AgentName, SessionId};
-use crate::runtime::offline::{Files, Import, ImportError};
 use crate::terminal::clean::one_line;
+use crate::workspace::sessions::{Files, Import, ImportError};
 
 const NAME_WIDTH: usize = 60;
 const WHY_WIDTH: usize = 300;

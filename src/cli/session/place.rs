@@ -10,7 +10,7 @@ use crate::client::records::RecordPage;
 use crate::client::wire::Session;
 use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
-use crate::runtime::offline::{Files, Filter, LockError, Owner, StoreError};
+use crate::workspace::sessions::{Files, Filter, LockError, Owner, StoreError};
 
 /// See the [module](self).
 pub(in crate::cli) enum Place {
