@@ -19,3 +19,4 @@ pub mod terminal;
 pub mod tools;
 pub mod torture;
 pub mod trust;
+pub mod workspace;

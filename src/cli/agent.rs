@@ -9,10 +9,9 @@ use crate::cli::settings::{ClientSettings, client_settings};
 use crate::cli::{init, output, trust};
 use crate::client::wire::AgentInfo;
 use crate::domain::ids::AgentName;
-use crate::runtime::options::ServeOptions;
-use crate::runtime::shown_agent::{self, SentPrompt, ShownAgent};
 use crate::terminal::clean::{clean, one_line};
 use crate::terminal::table::table;
+use crate::workspace::shown_agent::{self, SentPrompt, ShownAgent};
 
 const DESCRIPTION_WIDTH: usize = 60;
 const SENTENCE_WIDTH: usize = 300;
@@ -23,7 +22,7 @@ pub(super) fn run(command: &AgentCommand, global: &Global) -> Outcome {
     let settings = client_settings(global)?;
     match command {
         AgentCommand::List(args) => list(args, &settings),
-        AgentCommand::Show(args) => show(args, global, &settings),
+        AgentCommand::Show(args) => show(args, &settings),
         AgentCommand::Create(args) => init::create(args, &settings),
         AgentCommand::Trust(args) => trust::trust(args, global),
         AgentCommand::Untrust(args) => trust::untrust(args, global),
@@ -73,15 +72,9 @@ fn agent_table(agents: &[AgentInfo]) -> String {
     table(&["NAME", "VERSION", "DESCRIPTION"], &rows)
 }
 
-fn show(args: &AgentShowArgs, global: &Global, settings: &ClientSettings) -> Outcome {
+fn show(args: &AgentShowArgs, settings: &ClientSettings) -> Outcome {
     settings.check_found()?;
-    let options = ServeOptions {
-        origin: settings.origin.clone(),
-        workspace: global.workspace.clone(),
-        agents_dir: global.agents_dir.clone(),
-        ..ServeOptions::default()
-    };
-    let (agent, problems) = ShownAgent::read(&options, &args.agent)?;
+    let (agent, problems) = ShownAgent::read(&settings.config, &args.agent)?;
     for problem in problems {
         output::tell(&format!("duragent: {problem}"));
     }

@@ -5,16 +5,16 @@ use std::io::{self, BufRead, IsTerminal};
 use crate::cli::args::AttachArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::tell;
-use crate::cli::session::place::Place;
 use crate::cli::settings::ClientSettings;
-use crate::cli::{chat, server, session};
+use crate::cli::source::Place;
+use crate::cli::{chat, server, session_names, session_table};
 use crate::client::Client;
 use crate::client::stream::Attaching;
 use crate::client::wire::Session;
 use crate::domain::ids::SessionId;
-use crate::runtime::offline::Filter;
 use crate::terminal::clean::one_line;
 use crate::terminal::watch;
+use crate::workspace::sessions::Filter;
 
 /// Lists what can be attached to, or attaches.
 pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
@@ -27,13 +27,13 @@ pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
         }
         let mut sessions =
             Place::find(server_args, settings)?.list(Filter::default(), usize::MAX)?;
-        sessions.retain(session::is_attachable);
-        return session::print(&sessions, args.output.is_json());
+        sessions.retain(session_names::is_attachable);
+        return session_table::print(&sessions, args.output.is_json());
     }
     let client = server::connect(server_args, settings)?;
     let id = match named {
-        Some(text) => session::find(&client, text)?,
-        None => only_one(session::attachable(&client)?)?,
+        Some(text) => session_names::find(&client, text)?,
+        None => only_one(session_names::attachable(&client)?)?,
     };
     let agent = check(&client, &id)?.agent;
     let attaching = Attaching {

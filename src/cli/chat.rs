@@ -8,7 +8,7 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::new_workspace::settings_or_new;
 use crate::cli::output::tell;
 use crate::cli::settings::{ClientSettings, is_interactive};
-use crate::cli::{ask, running, server, session, trust};
+use crate::cli::{ask, running, server, session_names, trust};
 use crate::client::stream::Attaching;
 use crate::client::wire::{AgentInfo, AgentList, BrokenAgent};
 use crate::client::{Client, Generation};
@@ -48,7 +48,7 @@ pub(super) fn run(args: &ChatArgs, global: &Global) -> Outcome {
     let client = server::connect(server, settings)?;
     let (client, id) = match session {
         Some(text) => {
-            let id = session::find(&client, text)?;
+            let id = session_names::find(&client, text)?;
             (client, id)
         }
         None => {

@@ -4,8 +4,8 @@ use crate::cli::args::{PolicyCommand, PolicyTestArgs};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
 use crate::cli::settings::ClientSettings;
-use crate::runtime::policy::{self, Explained, Question, QuestionError};
 use crate::terminal::clean::clean;
+use crate::workspace::explain::{self, Explained, Question, QuestionError};
 
 /// Asks a policy.
 pub(super) fn run(command: &PolicyCommand, settings: &ClientSettings) -> Outcome {
@@ -16,7 +16,7 @@ pub(super) fn run(command: &PolicyCommand, settings: &ClientSettings) -> Outcome
 
 fn test(args: &PolicyTestArgs, settings: &ClientSettings) -> Outcome {
     settings.check_found()?;
-    let explained = policy::explain(&Question {
+    let explained = explain::explain(&Question {
         workspace: &settings.workspace,
         agents_dir: &settings.agents_dir,
         providers: &settings.providers,

@@ -20,8 +20,8 @@ use crate::cli::settings;
 use crate::client::wire::Reloaded;
 use crate::client::{Client, Generation};
 use crate::config::Server;
-use crate::runtime::workspace::{self, Holder, url_of};
 use crate::terminal::clean::clean;
+use crate::workspace::holder::{self, Holder, url_of};
 
 /// A server drains for 10 seconds by default, and longer where it was told to.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ impl Meant {
         let asked = url.replace("//localhost:", "//127.0.0.1:");
         let is_at = |holder: Holder| holder.address.map(url_of).as_deref() == Some(&*asked);
         Ok(match own {
-            Ok(folder) if workspace::holder(&folder).is_some_and(is_at) => Meant::Own(folder),
+            Ok(folder) if holder::current(&folder).is_some_and(is_at) => Meant::Own(folder),
             _ => Meant::At(url),
         })
     }
@@ -82,9 +82,9 @@ pub(super) fn stop(args: &RunningArgs, global: &Global) -> Outcome {
 
 /// As [`stop`], of the server of a workspace.
 pub(super) fn stop_own(folder: &Path) -> Outcome {
-    let holder = workspace::holder(folder).ok_or_else(|| none_runs(folder))?;
+    let holder = holder::current(folder).ok_or_else(|| none_runs(folder))?;
     terminate(&holder)?;
-    let has_gone = || workspace::holder(folder).is_none_or(|now| now.pid != holder.pid);
+    let has_gone = || holder::current(folder).is_none_or(|now| now.pid != holder.pid);
     if !comes_true(has_gone) {
         let pid = holder.pid;
         return Err(Failure::new(format!(
@@ -171,7 +171,7 @@ pub(super) fn status(args: &RunningArgs, global: &Global, as_json: bool) -> Outc
 }
 
 fn status_of(folder: &Path) -> ServerStatus {
-    let holder = workspace::holder(folder);
+    let holder = holder::current(folder);
     let address = holder.as_ref().and_then(|holder| holder.address);
     let asked = address.map(|address| status_at(&url_of(address)));
     ServerStatus {
@@ -221,7 +221,7 @@ pub(super) fn reload_agents(args: &RunningArgs, global: &Global, as_json: bool) 
     let client = match Meant::find(args, global)? {
         Meant::At(url) => Client::new(&url, args.server.token.clone()),
         Meant::Own(folder) => {
-            let holder = workspace::holder(&folder).ok_or_else(|| none_runs(&folder))?;
+            let holder = holder::current(&folder).ok_or_else(|| none_runs(&folder))?;
             let starting = || Failure::new("the server of this workspace is just starting");
             let url = holder.address.map(url_of).ok_or_else(starting)?;
             let own = || admin_token(&settings::client_settings(global).ok()?.config.server);

@@ -13,7 +13,7 @@ use crate::cli::{running, settings, trust};
 use crate::config::ConfigError;
 use crate::runtime;
 use crate::runtime::options::ServeOptions;
-use crate::runtime::workspace::Starter;
+use crate::workspace::holder::Starter;
 
 /// Runs the server until it is stopped, or does something with the one that runs.
 pub(super) fn run(args: ServeArgs, global: &Global) -> Outcome {

@@ -28,8 +28,8 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::tell;
 use crate::cli::settings::{ClientSettings, is_interactive};
 use crate::client::{Client, Generation, Locate, NoServer};
-use crate::runtime::consent;
-use crate::runtime::workspace::{self, Holder, Starter, url_of};
+use crate::workspace::consent;
+use crate::workspace::holder::{self, Holder, Starter, url_of};
 
 /// A server that is not ready by then is not going to be.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ pub(super) fn connect(args: &ServerArgs, settings: &ClientSettings) -> Result<Cl
         return named(url, args);
     }
     settings.check_found()?;
-    let is_missing = || workspace::holder(&settings.workspace).is_none();
+    let is_missing = || holder::current(&settings.workspace).is_none();
     let is_found = !is_missing()
         && match wait_until_ready(settings, None) {
             // It was about to end, of itself or because it was told to.
@@ -70,7 +70,7 @@ pub(super) fn connect_running(
         return named(url, args).map(Some);
     }
     settings.check_found()?;
-    if workspace::holder(&settings.workspace).is_none() {
+    if holder::current(&settings.workspace).is_none() {
         return Ok(None);
     }
     wait_until_ready(settings, None)?;
@@ -121,7 +121,7 @@ fn agree(settings: &ClientSettings) -> Outcome {
 fn own_server(args: &ServerArgs, settings: &ClientSettings) -> Client {
     let token = args.token.clone().or_else(|| settings.token.clone());
     let seen = Seen {
-        last: workspace::holder(&settings.workspace),
+        last: holder::current(&settings.workspace),
         ..Seen::default()
     };
     let server = OwnServer {
@@ -149,7 +149,7 @@ struct Seen {
 impl Locate for OwnServer {
     fn locate(&self) -> Result<String, NoServer> {
         let mut seen = lock(&self.seen);
-        match workspace::holder(&self.settings.workspace) {
+        match holder::current(&self.settings.workspace) {
             Some(holder) => {
                 let address = holder.address;
                 seen.last = Some(holder);
@@ -164,7 +164,7 @@ impl Locate for OwnServer {
     fn wake(&self) {
         let mut seen = lock(&self.seen);
         let was_by_client = seen.last.as_ref().is_some_and(is_by_client);
-        if workspace::holder(&self.settings.workspace).is_none() && was_by_client {
+        if holder::current(&self.settings.workspace).is_none() && was_by_client {
             // The request that follows says what is wrong.
             drop(self.start_again(&mut seen));
         }
@@ -192,7 +192,7 @@ impl OwnServer {
             }
             None => return Err(is_gone()),
         }
-        seen.last = workspace::holder(&settings.workspace);
+        seen.last = holder::current(&settings.workspace);
         let address = seen.last.as_ref().and_then(|holder| holder.address);
         address.map(url_of).ok_or_else(is_starting)
     }
@@ -206,7 +206,7 @@ fn has_crashed(settings: &ClientSettings, seen: &Seen) -> bool {
     if started_at.is_some_and(|started| started.elapsed() < LIVES_AT_LEAST) {
         return false;
     }
-    let crashed = workspace::crashed(&settings.workspace);
+    let crashed = holder::crashed(&settings.workspace);
     let pid = |holder: &Holder| holder.pid;
     crashed.as_ref().is_some_and(is_by_client)
         && crashed.as_ref().map(pid) == seen.last.as_ref().map(pid)
@@ -232,7 +232,7 @@ fn is_gone() -> NoServer {
 
 /// Whether a client started the server that runs: a person's server is not a client's to end.
 pub(super) fn is_started_by_client(settings: &ClientSettings) -> bool {
-    workspace::holder(&settings.workspace).is_some_and(|holder| is_by_client(&holder))
+    holder::current(&settings.workspace).is_some_and(|holder| is_by_client(&holder))
 }
 
 /// The workspace's own token is for its own server: it is not sent anywhere else.
@@ -263,7 +263,7 @@ fn start(settings: &ClientSettings) -> Result<String, Failure> {
     let pid = child.child.id();
     let url = wait_until_ready(settings, Some(child))?;
     // Another client's server may have been quicker, and then it is that one's.
-    let holder = workspace::holder(&settings.workspace);
+    let holder = holder::current(&settings.workspace);
     let is_own = holder.is_some_and(|holder| holder.pid == pid);
     Ok(format!(
         "{} a server at {url} (log: {}; stop it with: duragent serve stop)",
@@ -281,7 +281,7 @@ fn wait_until_ready(
     let deadline = Instant::now() + START_LIMIT;
     let mut seen_at = Instant::now();
     loop {
-        let holder = workspace::holder(&settings.workspace);
+        let holder = holder::current(&settings.workspace);
         if let Some(address) = holder.as_ref().and_then(|holder| holder.address) {
             let url = url_of(address);
             if Client::new(&url, None).is_ready(LOOK_LIMIT) {

@@ -11,8 +11,8 @@ use crate::config::lookup::{self, NoWorkspace};
 use crate::config::{self, Config, ConfigError, ConfigSource, DEFAULT_FILE, Overrides};
 use crate::domain::providers::Described;
 use crate::domain::spec::Provider;
-use crate::runtime::offline::Files;
-use crate::runtime::trust::Workspace;
+use crate::workspace::sessions::Files;
+use crate::workspace::trust::Workspace;
 
 /// Settings of the commands that are about a workspace.
 #[derive(Debug, Clone, PartialEq)]

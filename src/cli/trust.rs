@@ -12,7 +12,7 @@ use crate::cli::server::connect_running;
 use crate::cli::settings::{ClientSettings, client_settings, is_interactive};
 use crate::domain::plain::spelled_out;
 use crate::domain::trust::Part;
-use crate::runtime::trust::{self, Survey, Surveyor, Trust};
+use crate::workspace::trust::{self, Survey, Surveyor, Trust};
 
 /// Trusts agents with what they bring, after showing it.
 pub(super) fn trust(args: &AgentTrustArgs, global: &Global) -> Outcome {

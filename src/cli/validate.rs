@@ -3,8 +3,8 @@
 use crate::cli::args::{Global, ValidateArgs};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::{output, settings};
-use crate::runtime::{self, Validated};
 use crate::terminal::clean::clean;
+use crate::workspace::{self, Validated};
 
 /// Prints every problem of a file or an agent's folder, one line each. Errors fail; warnings do with
 /// `--strict`.
@@ -19,7 +19,7 @@ pub(super) fn run(args: &ValidateArgs, global: &Global) -> Outcome {
         problems,
         errors,
         not_counted,
-    } = runtime::validate(&args.path, config.as_ref());
+    } = workspace::validate(&args.path, config.as_ref());
     if let Some(said) = not_counted {
         output::print(&clean(&format!("{said}\n")))?;
     }

@@ -16,8 +16,8 @@ use crate::config::Config;
 use crate::domain::spec::AgentSpec;
 use crate::http::front;
 use crate::policy::{POLICY_FILE, validate, validate_in};
-use crate::runtime::offline::{Files, Report};
 use crate::trust::Trust;
+use crate::workspace::sessions::{Files, Report};
 
 /// Files of another account in the workspace, as one that was once served by root has them: this
 /// account's server could not write them.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::check::{Check, environment};
 use crate::domain::spec::AgentSpec;
 use crate::policy::{Files, POLICY_FILE, check};
-use crate::runtime::remarks;
 use crate::tools::program_tools::ProgramTools;
 use crate::trust::Trust;
+use crate::workspace::remarks;
 
 /// The rules that no call fits, or that another policy does not let count; those that forbid much, and
 /// those that together allow any code. What stands in the workspace's policy is told once.

@@ -12,7 +12,7 @@ use crate::client::{Client, ClientError};
 use crate::config::Config;
 use crate::domain::spec::AgentSpec;
 use crate::runtime::version;
-use crate::runtime::workspace::{self, url_of};
+use crate::workspace::holder::{self, url_of};
 
 const SUBJECT: &str = "server";
 /// A server of this machine answers at once.
@@ -36,7 +36,7 @@ pub(super) enum Served {
 
 /// Asks the workspace's server, if one runs.
 pub(super) fn look(config: &Config, token: Option<&str>) -> Served {
-    let Some(holder) = workspace::holder(&config.workspace) else {
+    let Some(holder) = holder::current(&config.workspace) else {
         return Served::NoServer;
     };
     let pid = holder.pid;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::check::Check;
 use crate::config::{Config, SandboxMode};
 use crate::domain::spec::AgentSpec;
-use crate::runtime::programs::programs;
 use crate::tools::program_tools::ProgramTools;
+use crate::workspace::programs::programs;
 
 /// Programs that are named, or lie where tools are found, and cannot be run.
 pub(super) fn checks(config: &Config, agents: &[Arc<AgentSpec>]) -> Vec<Check> {

@@ -16,11 +16,10 @@ use crate::engine::{EngineError, Sessions};
 use crate::http::context::{BrokenAgent, FileError, Host, Readiness, ReloadReport, Version};
 use crate::llm::settings::ProviderSettings;
 use crate::policy::Policies;
-use crate::runtime::remarks::Remarks;
-use crate::runtime::serve::warn_of_danger;
 use crate::runtime::signals::StopRequests;
-use crate::runtime::trust::Standing;
 use crate::runtime::version;
+use crate::workspace::remarks::Remarks;
+use crate::workspace::trust::Standing;
 
 /// The program, as the API sees it.
 #[derive(Debug)]
@@ -202,5 +201,15 @@ impl Program {
             file: file.display().to_string(),
             message: format!("{}{}", place.unwrap_or_default(), problem.message),
         }
+    }
+}
+
+/// An agent's own policy may let it do anything: somebody should know.
+pub(super) fn warn_of_danger(policies: &Policies) {
+    for name in policies.dangerous() {
+        log::warn!(
+            "agent {name} runs whatever its policy does not deny (mode `dangerous`), and the \
+             workspace has no policy.yaml that could forbid it"
+        );
     }
 }

@@ -8,7 +8,7 @@ use log::LevelFilter;
 
 use crate::base::yaml::problem::Problem;
 use crate::config::{Config, ConfigError, ConfigSource, Loaded, Overrides};
-use crate::runtime::workspace::Starter;
+use crate::workspace::holder::Starter;
 
 /// Flags of `serve`; what is `None` comes from the environment, the file or the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

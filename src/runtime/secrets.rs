@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
     use crate::config::{ConfigSource, Overrides};
-    use crate::runtime::providers;
+    use crate::workspace::providers;
 
     #[test]
     fn keys_in_files_are_known() {

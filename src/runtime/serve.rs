@@ -32,30 +32,30 @@ use crate::http::gate::GateLimits;
 use crate::http::ticket::TicketKey;
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::policy::Policies;
-use crate::runtime::arrivals::Arrivals;
-use crate::runtime::consent;
-use crate::runtime::host::Program;
-use crate::runtime::loaded::LoadedAgents;
+use crate::runtime::host::{Program, warn_of_danger};
 use crate::runtime::logging;
 use crate::runtime::options::{self, Resume, ServeOptions};
-use crate::runtime::programs;
-use crate::runtime::providers;
-use crate::runtime::remarks::Remarks;
 use crate::runtime::rest::Rest;
 use crate::runtime::secrets;
 use crate::runtime::service_manager::ServiceManager;
 use crate::runtime::signals::{StopRequests, has_terminal};
-use crate::runtime::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
 use crate::runtime::ticket_key;
-use crate::runtime::tool_parts::ToolParts;
-use crate::runtime::trust::{self, Standing, Surveyor, Workspace};
 use crate::runtime::watchdog::Watchdog;
-use crate::runtime::workspace::{self, Starter};
 use crate::store::file::FileStore;
 use crate::store::lock;
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::programs::Programs;
 use crate::trust::Trust;
+use crate::workspace::arrivals::Arrivals;
+use crate::workspace::consent;
+use crate::workspace::holder::{self, Starter};
+use crate::workspace::loaded::{LoadedAgents, read_agents};
+use crate::workspace::programs;
+use crate::workspace::providers;
+use crate::workspace::remarks::Remarks;
+use crate::workspace::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
+use crate::workspace::tool_parts::ToolParts;
+use crate::workspace::trust::{self, Standing, Surveyor, Workspace};
 
 /// How long streams and waiting answers may take to end once they were told.
 const STREAMS_END: Duration = Duration::from_secs(5);
@@ -108,7 +108,7 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     let at_hangup = if has_terminal { None } else { Some(hangup_tx) };
     hear(signals, stop_requests.clone(), at_hangup)?;
     front::refuse_too_few_files()?;
-    let lock = workspace::lock(&config.workspace, &config.sessions_dir)?;
+    let lock = holder::take(&config.workspace, &config.sessions_dir)?;
     let listener = bind(&config.server, options.starter)?;
     let address = listener.local_addr().context("cannot tell the address")?;
     // After the port: a start that fails for want of one took nothing up, and is no crash.
@@ -438,18 +438,6 @@ fn bind(server: &Server, starter: Starter) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("cannot listen on {address}"))
 }
 
-/// The agents of the workspace, as their files say.
-pub(super) fn read_agents(config: &Config, trust: &Arc<Trust>) -> AgentDirectory {
-    let environment = Arc::new(|name: &str| std::env::var(name).ok());
-    AgentDirectory::load_in(
-        &config.workspace,
-        &config.agents_dir,
-        providers::names(config),
-        environment,
-        Arc::clone(trust),
-    )
-}
-
 /// The trust of the workspace, which has an identifier by now.
 fn load_trust(config: &Config) -> anyhow::Result<Arc<Trust>> {
     lock::workspace_hash(&config.workspace).context("cannot name the workspace")?;
@@ -487,16 +475,6 @@ fn load_policies(config: &Config, agents: &AgentDirectory, trust: &Arc<Trust>) -
     policies.reload(&agents.list());
     warn_of_danger(&policies);
     Arc::new(policies)
-}
-
-/// An agent's own policy may let it do anything: somebody should know.
-pub(super) fn warn_of_danger(policies: &Policies) {
-    for name in policies.dangerous() {
-        log::warn!(
-            "agent {name} runs whatever its policy does not deny (mode `dangerous`), and the \
-             workspace has no policy.yaml that could forbid it"
-        );
-    }
 }
 
 fn front_settings(server: &Server, tickets: TicketKey) -> FrontSettings {

@@ -4,7 +4,7 @@
 //! knows it. So one that this account has not made here is another's, however it came (in a folder that
 //! was copied, or into one that was served already), as is one that others own or may read: it is
 //! made anew. Which one was made, its checksum tells, which lies outside of the workspace
-//! (`runtime::arrivals`).
+//! (`workspace::arrivals`).
 
 use std::fs;
 use std::io::{self, ErrorKind};

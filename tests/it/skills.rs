@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use duragent::runtime;
+use duragent::workspace;
 use serde_json::{Value, json};
 
 use crate::support::server::{Server, Workspace};
@@ -63,7 +63,7 @@ fn the_skill_of_the_documentation_is_without_a_flaw() {
     let workspace = with_example(&[]);
     let home = workspace.file(".duragent/agents/ada");
     assert_eq!(
-        runtime::validate(&home, None).problems,
+        workspace::validate(&home, None).problems,
         Vec::<String>::new()
     );
 }

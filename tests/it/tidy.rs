@@ -9,7 +9,7 @@ use std::process::Command;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use duragent::cli::args::Cli;
-use duragent::runtime;
+use duragent::workspace;
 use serde_json::Value;
 
 use crate::architecture::MAY_USE;
@@ -263,7 +263,7 @@ fn the_quick_start_makes_an_agent_without_a_flaw() {
     assert!(made.success());
     let agent = folder.path().join(".duragent/agents/my-assistant");
     assert_eq!(
-        runtime::validate(&agent, None).problems,
+        workspace::validate(&agent, None).problems,
         Vec::<String>::new()
     );
 }

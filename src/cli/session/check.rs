@@ -5,13 +5,13 @@ use serde::Serialize;
 use crate::cli::args::SessionCheckArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
-use crate::cli::session::pick;
-use crate::cli::session::place::{MEND_OLDER, own};
+use crate::cli::session_names::pick;
 use crate::cli::settings::ClientSettings;
+use crate::cli::source::{MEND_OLDER, own};
 use crate::domain::ids::SessionId;
-use crate::runtime::offline::{Files, Mended, Owner, Report, SnapshotFit};
-use crate::runtime::workspace;
 use crate::terminal::clean::one_line;
+use crate::workspace::holder;
+use crate::workspace::sessions::{Files, Mended, Owner, Report, SnapshotFit};
 
 const WHY_WIDTH: usize = 200;
 
@@ -27,7 +27,7 @@ pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> Outcome
         None => files.ids()?,
     };
     // A log that a server writes to may end in half a line, for an instant.
-    let is_written = owner.is_none() && workspace::holder(&settings.workspace).is_some();
+    let is_written = owner.is_none() && holder::current(&settings.workspace).is_some();
     let mut checked = Vec::new();
     let mut bad = 0;
     let mut is_mendable = false;

@@ -9,9 +9,9 @@ use anyhow::Context as _;
 
 use crate::cli::args::{ExportFormat, SessionExportArgs};
 use crate::cli::failure::Outcome;
-use crate::cli::session::place::Place;
 use crate::cli::session::story::word;
 use crate::cli::settings::ClientSettings;
+use crate::cli::source::Place;
 use crate::client::wire::Session;
 use crate::domain::event::{AssistantResponse, Event, Record};
 use crate::domain::ids::{Seq, SessionId};

@@ -7,11 +7,11 @@ use serde::Serialize;
 use crate::cli::args::SessionImportArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
-use crate::cli::session::place::importing;
 use crate::cli::settings::ClientSettings;
+use crate::cli::source::importing;
 use crate::domain::ids::{AgentName, SessionId};
-use crate::runtime::offline::{Files, Import, ImportError};
 use crate::terminal::clean::one_line;
+use crate::workspace::sessions::{Files, Import, ImportError};
 
 const NAME_WIDTH: usize = 60;
 const WHY_WIDTH: usize = 300;

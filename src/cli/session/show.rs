@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::cli::args::SessionShowArgs;
 use crate::cli::failure::Outcome;
 use crate::cli::output;
-use crate::cli::session::place::Place;
 use crate::cli::session::story::Story;
 use crate::cli::settings::ClientSettings;
+use crate::cli::source::Place;
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::Seq;
 

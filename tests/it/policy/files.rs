@@ -173,11 +173,11 @@ fn errors_are_told_with_their_place_and_near_misses() {
         ("deny: ['bash:echo ${NOWHERE}']\n", "3:8: `deny[0]` "),
     ] {
         place.write("agent", text);
-        let problems = duragent::runtime::validate(&file, None).problems;
+        let problems = duragent::workspace::validate(&file, None).problems;
         assert_eq!(problems.len(), 1, "{problems:?}");
         let start = format!("{}:{expected}", file.display());
         assert!(problems[0].starts_with(&start), "{}\n{start}", problems[0]);
-        let of_folder = duragent::runtime::validate(file.parent().unwrap(), None).problems;
+        let of_folder = duragent::workspace::validate(file.parent().unwrap(), None).problems;
         // Of variables something else is said.
         let is_told = !text.contains("${");
         assert_eq!(of_folder.contains(&problems[0]), is_told, "{of_folder:?}");
@@ -610,7 +610,7 @@ fn a_rule_that_can_never_fit_is_an_error_to_who_looks_and_none_to_who_runs() {
         ),
     ] {
         place.write("agent", &format!("{text}\n"));
-        let problems = duragent::runtime::validate(&place.file("agent"), None).problems;
+        let problems = duragent::workspace::validate(&place.file("agent"), None).problems;
         assert_eq!(problems.len(), 1, "{text}: {problems:?}");
         assert!(problems[0].contains(":3:"), "{}", problems[0]);
         assert!(problems[0].contains(expected), "{}", problems[0]);
@@ -627,7 +627,7 @@ fn a_rule_that_can_never_fit_is_an_error_to_who_looks_and_none_to_who_runs() {
     ] {
         place.write("agent", &format!("{text}\n"));
         assert_eq!(
-            duragent::runtime::validate(&place.file("agent"), None).problems,
+            duragent::workspace::validate(&place.file("agent"), None).problems,
             Vec::<String>::new()
         );
     }
@@ -638,11 +638,11 @@ fn a_rule_for_a_tool_that_comes_later_is_a_warning() {
     let place = Place::new();
     for pattern in ["builtin:schedule", "builtin:sched*", "builtin:agent:run:x"] {
         place.write("agent", &format!("deny: ['{pattern}']\n"));
-        let found = duragent::runtime::validate(&place.file("agent"), None);
+        let found = duragent::workspace::validate(&place.file("agent"), None);
         assert_eq!((found.errors, found.problems.len()), (0, 1), "{pattern}");
     }
     place.write("agent", "deny: ['builtin:schedule:*']\n");
-    let found = duragent::runtime::validate(&place.file("agent"), None);
+    let found = duragent::workspace::validate(&place.file("agent"), None);
     let expected = "warning: `builtin:schedule:*` never fits: there is no tool `schedule` yet";
     assert!(
         found.problems[0].ends_with(expected),
@@ -666,7 +666,7 @@ fn a_word_that_is_no_type_is_told() {
         ),
     ] {
         place.write("agent", &format!("{text}\n"));
-        let found = duragent::runtime::validate(&place.file("agent"), None);
+        let found = duragent::workspace::validate(&place.file("agent"), None);
         assert_eq!(found.errors, 0, "{:?}", found.problems);
         let told = found
             .problems
@@ -698,7 +698,7 @@ fn a_deny_that_is_oddly_written_is_told() {
         ),
     ] {
         place.write("agent", &format!("deny: [{rule}]\n"));
-        let found = duragent::runtime::validate(&place.file("agent"), None);
+        let found = duragent::workspace::validate(&place.file("agent"), None);
         let told = &found.problems;
         assert_eq!((found.errors, told.len()), (0, 1), "{rule}: {told:?}");
         assert!(told[0].contains(expected), "{told:?}");
@@ -755,7 +755,7 @@ fn rules_of_a_stranger_are_looked_at_in_no_time() {
         let list = serde_json::to_string(&vec![rule; 1_000]).unwrap();
         place.write("agent", &format!("deny: {list}\n"));
         let before = computed_ns();
-        let found = duragent::runtime::validate(&place.file("agent"), None);
+        let found = duragent::workspace::validate(&place.file("agent"), None);
         let computed = computed_ns() - before;
         assert!(found.errors <= 50, "{}", found.errors);
         // An unoptimised build, on a machine that does other things.
@@ -784,7 +784,7 @@ fn rules_are_limited_in_number_and_length() {
         ("[{exakt: a}]".to_owned(), "unknown key"),
     ] {
         place.write("agent", &format!("allow: {rules}\n"));
-        let problems = duragent::runtime::validate(&place.file("agent"), None).problems;
+        let problems = duragent::workspace::validate(&place.file("agent"), None).problems;
         assert!(
             problems.iter().any(|one| one.contains(expected)),
             "{expected}: {problems:?}"

@@ -16,11 +16,11 @@ use crate::domain::providers::{self, Described, Origin, ollama_base_url};
 use crate::domain::spec::{AgentSpec, Provider};
 use crate::domain::trust::{self, Brought, Granted, Part};
 use crate::policy::{self, Digests};
-use crate::runtime::starts::Starts;
-use crate::runtime::state_home;
 use crate::store::lock;
 use crate::tools::program_tools::ProgramTools;
 use crate::trust::{Grants, KnownAddress, Store};
+use crate::workspace::starts::Starts;
+use crate::workspace::state_home;
 
 pub use crate::trust::{StoreError, Trust};
 
@@ -78,7 +78,7 @@ fn store_of(workspace: &Path) -> Store {
 
 /// Notes that a workspace is not one of a version before trust, whose owner would be asked about all
 /// that it has.
-pub(super) fn note_new_workspace(workspace: &Path) {
+pub(crate) fn note_new_workspace(workspace: &Path) {
     let noted = || -> anyhow::Result<()> {
         lock::workspace_hash(workspace).context("cannot name the workspace")?;
         Ok(store_of(workspace).begin()?)
@@ -94,7 +94,7 @@ pub fn is_from_before(workspace: &Path, trust: &Trust) -> bool {
 }
 
 /// What nobody trusts: for those who have no configuration.
-pub(super) fn nothing() -> Trust {
+pub(crate) fn nothing() -> Trust {
     let here = Path::new(".");
     let known = known_address(&BTreeMap::new());
     Trust::new(here, Store::new(None, here, None), Grants::None, known)
@@ -224,14 +224,14 @@ type ByAgent = BTreeMap<String, Vec<Part>>;
 /// What does not count of the agents of a server, as of the last time that they were read. It is
 /// looked for when it is first asked for.
 #[derive(Debug, Clone)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     surveyor: Surveyor,
     /// By agent, for those of which something does not count.
     waiting: Arc<Mutex<Option<ByAgent>>>,
 }
 
 impl Standing {
-    pub(super) fn new(surveyor: Surveyor) -> Standing {
+    pub(crate) fn new(surveyor: Surveyor) -> Standing {
         Standing {
             surveyor,
             waiting: Arc::default(),
@@ -239,12 +239,12 @@ impl Standing {
     }
 
     /// Has it looked for anew.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         *locked(&self.waiting) = None;
     }
 
     /// By agent, for those of which something does not count.
-    pub(super) fn waiting(&self) -> ByAgent {
+    pub(crate) fn waiting(&self) -> ByAgent {
         let mut known = locked(&self.waiting);
         let look = || {
             let all = self.surveyor.all().into_iter();

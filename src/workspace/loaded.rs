@@ -5,17 +5,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::agents::AgentDirectory;
+use crate::base::fs::RealFs;
 use crate::base::lock::lock;
+use crate::config::Config;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
 use crate::engine::{Agent, Agents};
 use crate::policy::Policies;
-use crate::runtime::shelf::StoredSessions;
-use crate::runtime::tool_parts::ToolParts;
+use crate::store::file::FileStore;
 use crate::tools::memory::MemoryParts;
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::reload::ToolMaker;
 use crate::tools::workshop::Workshop;
+use crate::trust::Trust;
+use crate::workspace::providers;
+use crate::workspace::shelf::StoredSessions;
+use crate::workspace::tool_parts::ToolParts;
 
 /// The agents of the workspace, each with its tools and its policy.
 #[derive(Debug)]
@@ -65,7 +70,7 @@ impl Made {
 }
 
 impl LoadedAgents {
-    pub(super) fn new(
+    pub(crate) fn new(
         directory: Arc<AgentDirectory>,
         policies: Arc<Policies>,
         parts: ToolParts,
@@ -118,6 +123,36 @@ impl Agents for LoadedAgents {
     }
 }
 
+/// The agents of the workspace, as their files say.
+pub(crate) fn read_agents(config: &Config, trust: &Arc<Trust>) -> AgentDirectory {
+    let environment = Arc::new(|name: &str| std::env::var(name).ok());
+    AgentDirectory::load_in(
+        &config.workspace,
+        &config.agents_dir,
+        providers::names(config),
+        environment,
+        Arc::clone(trust),
+    )
+}
+
+/// The agents of a directory with their tools and policies, as a server would have them.
+///
+/// Errors: a setting that cannot be used.
+pub(crate) fn loaded_agents(
+    config: &Config,
+    directory: Arc<AgentDirectory>,
+    trust: Arc<Trust>,
+) -> anyhow::Result<Arc<LoadedAgents>> {
+    let store = FileStore::with_sessions_in(
+        Arc::new(RealFs),
+        &config.workspace,
+        config.sessions_dir.clone(),
+    );
+    let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None), trust);
+    let parts = ToolParts::new(config, Arc::new(RealFs), Arc::new(store))?;
+    Ok(LoadedAgents::new(directory, Arc::new(policies), parts))
+}
+
 /// Has tools made anew for the one who asks, which is a tool itself: so it must not keep the agents.
 #[derive(Debug)]
 struct Maker(Weak<LoadedAgents>);
@@ -140,9 +175,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::base::fs::{Fs, RealFs};
-    use crate::config::{Config, ConfigSource, Overrides};
-    use crate::store::file::FileStore;
+    use crate::base::fs::Fs;
+    use crate::config::{ConfigSource, Overrides};
 
     fn loaded(folder: &TempDir) -> Arc<LoadedAgents> {
         let home = folder.path().join(".duragent/agents/ada");

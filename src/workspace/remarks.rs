@@ -17,12 +17,10 @@ use crate::config::Config;
 use crate::domain::spec::AgentSpec;
 use crate::engine::{self, Agent, Agents as _};
 use crate::policy::{Files, POLICY_FILE, Policies, check};
-use crate::runtime::loaded::LoadedAgents;
-use crate::runtime::programs::programs;
-use crate::runtime::serve::read_agents;
-use crate::runtime::shown_agent::loaded_agents;
 use crate::tools::program_tools::ProgramTools;
 use crate::trust::Trust;
+use crate::workspace::loaded::{LoadedAgents, loaded_agents, read_agents};
+use crate::workspace::programs::programs;
 
 /// Of the agents of a server, as of the last time that they were read.
 pub(crate) struct Remarks {

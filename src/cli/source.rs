@@ -3,17 +3,17 @@
 use crate::cli::args::ServerArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::server::connect_running;
-use crate::cli::session::{SEARCHED_MAX, pick};
+use crate::cli::session_names::{SEARCHED_MAX, pick};
 use crate::cli::settings::ClientSettings;
 use crate::client::Client;
 use crate::client::records::RecordPage;
 use crate::client::wire::Session;
 use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
-use crate::runtime::offline::{Files, Filter, LockError, Owner, StoreError};
+use crate::workspace::sessions::{Files, Filter, LockError, Owner, StoreError};
 
 /// See the [module](self).
-pub(in crate::cli) enum Place {
+pub(super) enum Place {
     /// A server holds the sessions.
     Server(Client),
     /// Nobody does.
@@ -22,10 +22,7 @@ pub(in crate::cli) enum Place {
 
 impl Place {
     /// The server that is named or runs; else the workspace's files.
-    pub(in crate::cli) fn find(
-        args: &ServerArgs,
-        settings: &ClientSettings,
-    ) -> Result<Place, Failure> {
+    pub(super) fn find(args: &ServerArgs, settings: &ClientSettings) -> Result<Place, Failure> {
         Ok(match connect_running(args, settings)? {
             Some(client) => Place::Server(client),
             None => Place::Files(settings.files()),
@@ -49,11 +46,7 @@ impl Place {
     }
 
     /// Sessions, newest first.
-    pub(in crate::cli) fn list(
-        &self,
-        filter: Filter<'_>,
-        limit: usize,
-    ) -> Result<Vec<Session>, Failure> {
+    pub(super) fn list(&self, filter: Filter<'_>, limit: usize) -> Result<Vec<Session>, Failure> {
         match self {
             Place::Server(client) => {
                 let agent = filter.agent.map(|agent| ("agent", agent));

@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::fs::{RealFs, create_dirs, replace_file};
 use crate::domain::ids::SessionId;
-use crate::runtime::state_home;
 use crate::store::{SessionStore, StoreError};
+use crate::workspace::state_home;
 
 /// The sessions of a folder that are still to be adopted, and where that is noted.
 #[derive(Debug)]
-pub(super) struct Arrivals {
+pub(crate) struct Arrivals {
     record: Record,
     /// `None` where nothing can be noted: all sessions are strangers at the next start again.
     file: Option<PathBuf>,
@@ -35,7 +35,7 @@ struct Record {
     identity: Identity,
     /// Sessions that lay there and were not adopted yet.
     arrived: Vec<SessionId>,
-    /// The checksum of the [key of tickets](super::ticket_key), once one was made.
+    /// The checksum of the [key of tickets](crate::runtime), once one was made.
     #[serde(default)]
     ticket_key: Option<String>,
 }
@@ -54,7 +54,7 @@ impl Arrivals {
     /// that somebody brought.
     ///
     /// Errors: the folder cannot be made, looked at or listed.
-    pub(super) fn look(
+    pub(crate) fn look(
         workspace: &Path,
         folder: &Path,
         store: &dyn SessionStore,
@@ -94,12 +94,12 @@ impl Arrivals {
     }
 
     /// The checksum of the key of tickets that this account has made for the workspace.
-    pub(super) fn ticket_key(&self) -> Option<&str> {
+    pub(crate) fn ticket_key(&self) -> Option<&str> {
         self.record.ticket_key.as_deref()
     }
 
     /// Notes the checksum of the key that holds now.
-    pub(super) fn note_ticket_key(&mut self, checksum: String) {
+    pub(crate) fn note_ticket_key(&mut self, checksum: String) {
         if self.ticket_key() != Some(&checksum) {
             self.record.ticket_key = Some(checksum);
             self.note();
@@ -107,12 +107,12 @@ impl Arrivals {
     }
 
     /// Those that are still to be adopted.
-    pub(super) fn strangers(&self) -> &[SessionId] {
+    pub(crate) fn strangers(&self) -> &[SessionId] {
         &self.record.arrived
     }
 
     /// Notes which of them are left.
-    pub(super) fn note_left(mut self, left: Vec<SessionId>) {
+    pub(crate) fn note_left(mut self, left: Vec<SessionId>) {
         if left.len() != self.record.arrived.len() {
             self.record.arrived = left;
             self.note();
@@ -133,7 +133,7 @@ impl Arrivals {
 
 /// Why it is not known which sessions came from elsewhere.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ArrivalsError {
+pub(crate) enum ArrivalsError {
     #[error("cannot use {}", .0.display())]
     Folder(PathBuf, #[source] io::Error),
     #[error(transparent)]

@@ -20,9 +20,9 @@ const LINES_KEPT: usize = 20;
 /// With so many it is written anew at a start too: that many starts, and no end in good order.
 const LINES_MAX: usize = 40;
 /// So many starts after an unclean end …
-pub(super) const LOOP_STARTS: usize = 3;
+pub(crate) const LOOP_STARTS: usize = 3;
 /// … within so long are a loop of crashes.
-pub(super) const LOOP_WITHIN: Duration = Duration::from_secs(300);
+pub(crate) const LOOP_WITHIN: Duration = Duration::from_secs(300);
 /// For the owner alone, as all else in the workspace, whatever the umask.
 const MODE: u32 = 0o600;
 /// Far more than those take.
@@ -32,7 +32,7 @@ const STOPPED: &str = "stopped";
 
 /// The record of this process's start.
 #[derive(Debug)]
-pub(super) struct Starts {
+pub(crate) struct Starts {
     path: PathBuf,
     lines: Vec<String>,
     previous_stop_was_clean: bool,
@@ -41,13 +41,13 @@ pub(super) struct Starts {
 
 impl Starts {
     /// Whether a server has ever started in the workspace.
-    pub(super) fn any(workspace: &Path) -> bool {
+    pub(crate) fn any(workspace: &Path) -> bool {
         workspace.join("starts").exists()
     }
 
     /// Notes the start. A file that can't be read tells of no clean stop; one that can't be
     /// written, on a full disk, must not keep the server from showing what it has.
-    pub(super) fn begin(workspace: &Path, now: Timestamp) -> Starts {
+    pub(crate) fn begin(workspace: &Path, now: Timestamp) -> Starts {
         let path = workspace.join("starts");
         let read = match text::read(&path, FILE_BYTES_MAX) {
             Err(TextError::Missing) => Ok(String::new()),
@@ -73,18 +73,18 @@ impl Starts {
     }
 
     /// Whether the process before this one ended in good order.
-    pub(super) fn previous_stop_was_clean(&self) -> bool {
+    pub(crate) fn previous_stop_was_clean(&self) -> bool {
         self.previous_stop_was_clean
     }
 
     /// Whether the processes before this one died again and again, so that what they took up may
     /// be the reason.
-    pub(super) fn is_crash_loop(&self) -> bool {
+    pub(crate) fn is_crash_loop(&self) -> bool {
         self.is_crash_loop
     }
 
     /// Notes that this process ends in good order.
-    pub(super) fn end(&mut self, now: Timestamp) {
+    pub(crate) fn end(&mut self, now: Timestamp) {
         self.lines.push(format!("{STOPPED} {now}"));
         let written = self.replace();
         self.say_if_failed(STOPPED, written);

@@ -9,33 +9,33 @@ use ureq::Proxy;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fs::Fs;
 use crate::config::{self, Config};
-use crate::runtime::programs;
 use crate::store::SessionStore;
 use crate::tools::programs::Programs;
 use crate::tools::web::WebSettings;
+use crate::workspace::programs;
 
 /// What tools work with, beside the agents themselves.
 #[derive(Debug, Clone)]
-pub(super) struct ToolParts {
+pub(crate) struct ToolParts {
     /// Where their files are.
-    pub(super) fs: Arc<dyn Fs>,
+    pub(crate) fs: Arc<dyn Fs>,
     /// What time it is.
-    pub(super) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Where sessions are kept.
-    pub(super) store: Arc<dyn SessionStore>,
+    pub(crate) store: Arc<dyn SessionStore>,
     /// Where the facts that agents share are kept.
-    pub(super) world: PathBuf,
+    pub(crate) world: PathBuf,
     /// What runs the programs of tools.
-    pub(super) programs: Arc<Programs>,
+    pub(crate) programs: Arc<Programs>,
     /// The workspace's folder.
-    pub(super) workspace: PathBuf,
+    pub(crate) workspace: PathBuf,
     /// Where the tool `web` may go.
-    pub(super) web: Arc<WebSettings>,
+    pub(crate) web: Arc<WebSettings>,
 }
 
 impl ToolParts {
     /// Errors: a setting that cannot be used.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &Config,
         fs: Arc<dyn Fs>,
         store: Arc<dyn SessionStore>,

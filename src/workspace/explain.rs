@@ -15,9 +15,9 @@ use crate::domain::trust::Kind;
 use crate::policy::check;
 use crate::policy::judge::{self, Call, Context, Judgement, Part, Ruling, ToolUse, Why};
 use crate::policy::{Files, POLICY_FILE, Rules, Subject};
-use crate::runtime::trust::{self, Surveyor, Workspace};
 use crate::tools;
 use crate::trust::{Grants, Trust};
+use crate::workspace::trust::{self, Surveyor, Workspace};
 
 /// A call that an agent might make.
 #[derive(Debug, Clone, Copy)]

@@ -22,10 +22,10 @@ use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::engine::{Agent, Agents, EngineError, Lifetimes, Parts, Sessions, Settings};
 use crate::llm::providers::{ProviderSettings, Providers};
-use crate::runtime::workspace::{self, Taken};
 use crate::store::file::FileStore;
 use crate::store::file::v05::import;
 use crate::store::{Limit, SessionStore as _};
+use crate::workspace::holder::{self, Taken};
 
 /// What is read of a log at a time.
 const PAGE_BYTES: usize = 512 << 10;
@@ -149,7 +149,7 @@ impl Files {
     /// Errors: [`LockError::Held`] while a server has it.
     pub fn own(&self) -> Result<Owner, LockError> {
         Ok(Owner {
-            _lock: workspace::lock(&self.workspace, &self.sessions_dir)?,
+            _lock: holder::take(&self.workspace, &self.sessions_dir)?,
             files: self.clone(),
         })
     }

@@ -6,8 +6,6 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::agents::AgentDirectory;
-use crate::base::fs::RealFs;
 use crate::client::wire::{AgentInfo, AgentList, BrokenAgent};
 use crate::config::Config;
 use crate::domain::prompt;
@@ -16,16 +14,10 @@ use crate::domain::window::tokens_of_bytes;
 use crate::engine::Agents as _;
 use crate::engine::turn::prompt as told;
 use crate::llm;
-use crate::policy::Policies;
-use crate::runtime::loaded::LoadedAgents;
-use crate::runtime::options::{self, ServeOptions};
-use crate::runtime::providers;
-use crate::runtime::remarks;
-use crate::runtime::serve::read_agents;
-use crate::runtime::tool_parts::ToolParts;
-use crate::runtime::trust::{self, Surveyor, Workspace};
-use crate::store::file::FileStore;
-use crate::trust::Trust;
+use crate::workspace::loaded::{loaded_agents, read_agents};
+use crate::workspace::providers;
+use crate::workspace::remarks;
+use crate::workspace::trust::{self, Surveyor, Workspace};
 
 /// The agents as their files describe them now, for when no server can be asked.
 pub fn list(config: &Config) -> AgentList {
@@ -55,24 +47,6 @@ pub fn list(config: &Config) -> AgentList {
         agents: agents.collect(),
         broken: broken.collect(),
     }
-}
-
-/// The agents of a directory with their tools and policies, as a server would have them.
-///
-/// Errors: a setting that cannot be used.
-pub(crate) fn loaded_agents(
-    config: &Config,
-    directory: Arc<AgentDirectory>,
-    trust: Arc<Trust>,
-) -> anyhow::Result<Arc<LoadedAgents>> {
-    let store = FileStore::with_sessions_in(
-        Arc::new(RealFs),
-        &config.workspace,
-        config.sessions_dir.clone(),
-    );
-    let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None), trust);
-    let parts = ToolParts::new(config, Arc::new(RealFs), Arc::new(store))?;
-    Ok(LoadedAgents::new(directory, Arc::new(policies), parts))
 }
 
 /// What a model is sent before the conversation.
@@ -115,17 +89,13 @@ impl ShownAgent {
     /// Reads the agent of that name; `None` if there is none. What is wrong with its files is told
     /// too, a line each.
     ///
-    /// Errors: the configuration is wrong.
-    pub fn read(
-        options: &ServeOptions,
-        name: &str,
-    ) -> anyhow::Result<(Option<ShownAgent>, Vec<String>)> {
-        let (config, _) = options::load(options)?;
-        let (trust, problems) = trust::of_workspace(&Workspace::of(&config));
+    /// Errors: a setting that cannot be used.
+    pub fn read(config: &Config, name: &str) -> anyhow::Result<(Option<ShownAgent>, Vec<String>)> {
+        let (trust, problems) = trust::of_workspace(&Workspace::of(config));
         for problem in problems {
             log::warn!("{problem}");
         }
-        let directory = Arc::new(read_agents(&config, &trust));
+        let directory = Arc::new(read_agents(config, &trust));
         let home = config.agents_dir.join(name);
         let problems = directory.problems();
         let problems = problems.iter().filter(|one| {
@@ -133,8 +103,8 @@ impl ShownAgent {
             one.file.starts_with(&home) || !one.file.starts_with(&config.agents_dir)
         });
         let problems = problems.map(ToString::to_string).collect();
-        let agent = loaded_agents(&config, directory, trust)?.get(name);
-        let settings = providers::settings(&config, |_| None).0;
+        let agent = loaded_agents(config, directory, trust)?.get(name);
+        let settings = providers::settings(config, |_| None).0;
         let shown = agent.map(|agent| ShownAgent {
             dialect: settings.dialect(&agent.spec.model.main.provider),
             agent,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::store::lock::{self, LockError, WorkspaceLock};
 
 /// The server of `workspace`; `None` when there is none.
-pub fn holder(workspace: &Path) -> Option<Holder> {
+pub fn current(workspace: &Path) -> Option<Holder> {
     lock::read_holder(workspace)
 }
 
@@ -29,14 +29,14 @@ pub fn url_of(address: SocketAddr) -> String {
 
 /// A workspace that this process has taken, for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     workspace: WorkspaceLock,
     _sessions: Option<WorkspaceLock>,
 }
 
 impl Taken {
     /// Tells others where this process listens, and who started it.
-    pub(super) fn set_address(
+    pub(crate) fn set_address(
         &self,
         address: &SocketAddr,
         starter: Starter,
@@ -49,7 +49,7 @@ impl Taken {
 /// two workspaces may name the same folder.
 ///
 /// Errors: [`LockError::Held`] when another has it.
-pub(super) fn lock(workspace: &Path, sessions: &Path) -> Result<Taken, LockError> {
+pub(crate) fn take(workspace: &Path, sessions: &Path) -> Result<Taken, LockError> {
     let is_outside = !sessions.starts_with(workspace);
     Ok(Taken {
         workspace: lock_folder(workspace)?,

@@ -25,8 +25,8 @@ use crate::base::yaml::tree::{Document, Node, Value};
 use crate::config::{Config, DEFAULT_WORKSPACE, LocalUsers, SandboxMode, lookup};
 use crate::domain::providers::Provider;
 use crate::policy::{Mode, POLICY_FILE, Subject, file as policy_file};
-use crate::runtime::arrivals::Identity;
-use crate::runtime::state_home;
+use crate::workspace::arrivals::Identity;
+use crate::workspace::state_home;
 
 /// One thing that a server of a workspace does because its files say so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +125,7 @@ pub fn is_agreed(config: &Config, claims: &[Claim]) -> bool {
 
 /// Remembers that the workspace is served as its files are now. Without a place for that, the next
 /// client asks again.
-pub(super) fn record(config: &Config) {
+pub(crate) fn record(config: &Config) {
     let claims = claims(config);
     if claims.is_empty() || is_agreed(config, &claims) {
         return;

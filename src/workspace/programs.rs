@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::base::fs::{RealFs, create_dirs};
 use crate::config::{Config, SandboxMode};
 use crate::domain::providers::KeySource;
-use crate::runtime::state_home;
 use crate::sandbox::{self, Mode, SandboxSettings};
 use crate::tools::programs::Programs;
+use crate::workspace::state_home;
 
 /// What runs the programs of tools.
 pub(crate) fn programs(config: &Config) -> Arc<Programs> {

@@ -14,7 +14,7 @@ const PAGE_BYTES: usize = 256 << 10;
 
 /// The sessions of a store.
 #[derive(Debug)]
-pub(super) struct StoredSessions(pub(super) Arc<dyn SessionStore>);
+pub(super) struct StoredSessions(pub(crate) Arc<dyn SessionStore>);
 
 impl SessionShelf for StoredSessions {
     fn ids(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, String> {
