@@ -7,24 +7,21 @@ use std::time::Duration;
 
 use crate::base::clock::Clock;
 use crate::base::lock::lock;
-use crate::base::shown::shown_by_name;
 use crate::domain::code::FailureCode;
 use crate::domain::event::{Event, Record, Trigger};
 use crate::domain::ids::{Seq, SessionId, SourceId};
 use crate::domain::redact::Redactor;
-use crate::domain::spec::AgentSpec;
 use crate::domain::window::Limits;
-use crate::engine::error::EngineError;
+use crate::engine::agent::Agents;
+use crate::engine::error::{EngineError, chain};
 use crate::engine::events::{self, Ending};
+use crate::engine::id_generator::IdGenerator;
 use crate::engine::looks::Looks;
-use crate::engine::mint::Mint;
-use crate::engine::sessions::registry::Registry;
+use crate::engine::open::registry::Registry;
+use crate::engine::open::session::{Kit, PAGE, Session};
 use crate::engine::sessions::requests::NewMessage;
-use crate::engine::sessions::session::{Kit, PAGE, Session};
-use crate::engine::sessions::transcript;
-use crate::engine::sessions::view::ShownMessage;
 use crate::engine::spending::ledger::Ledger;
-use crate::engine::turn::budget;
+use crate::engine::turn::context_limits;
 use crate::engine::turn::questions::Questions;
 use crate::engine::turn::workers::Workers;
 use crate::engine::upkeep::adoption::Strangers;
@@ -32,10 +29,10 @@ use crate::engine::upkeep::flusher::Flusher;
 use crate::engine::upkeep::recovery::Recovery;
 use crate::engine::upkeep::room::{Parked, Room};
 use crate::engine::upkeep::sweep::{Lifetimes, Sweeper};
+use crate::engine::watch::transcript;
+use crate::engine::watch::view::ShownMessage;
 use crate::llm::Models;
-use crate::policy::Policy;
 use crate::store::{Limit, SessionStore};
-use crate::tools::Toolbox;
 
 /// How many sessions may wait for a slot, for each slot.
 const WAITING_PER_SLOT: usize = 4;
@@ -80,7 +77,7 @@ pub(super) struct Inner {
     pub(super) store: Arc<dyn SessionStore>,
     pub(super) agents: Arc<dyn Agents>,
     pub(super) models: Arc<dyn Models>,
-    pub(super) mint: Arc<Mint>,
+    pub(super) ids: Arc<IdGenerator>,
     pub(super) redactor: Arc<Redactor>,
     pub(super) registry: Registry,
     settings: Settings,
@@ -95,49 +92,6 @@ pub(super) struct Inner {
     pub(super) questions: Arc<Questions>,
     /// What becomes of unfinished turns; unset until they are looked for.
     pub(super) recovery: OnceLock<Recovery>,
-}
-
-/// Agents as the engine needs them; implemented where they are loaded.
-pub trait Agents: Send + Sync {
-    /// The agent of that name, as last loaded.
-    fn get(&self, name: &str) -> Option<Agent>;
-
-    /// What is wrong with the files of an agent that there would be without that.
-    fn mistake(&self, _name: &str) -> Option<String> {
-        None
-    }
-}
-
-impl dyn Agents {
-    /// The agent of that name.
-    ///
-    /// Errors: [`EngineError::AgentBroken`]; else what `missing` makes of the name.
-    pub(super) fn find(
-        &self,
-        name: &str,
-        missing: impl FnOnce(String) -> EngineError,
-    ) -> Result<Agent, EngineError> {
-        self.get(name).ok_or_else(|| match self.mistake(name) {
-            Some(mistake) => EngineError::AgentBroken {
-                agent: name.to_owned(),
-                mistake,
-            },
-            None => missing(name.to_owned()),
-        })
-    }
-}
-
-shown_by_name!(Agents);
-
-/// An agent, ready to run.
-#[derive(Debug, Clone)]
-pub struct Agent {
-    /// What its files say.
-    pub spec: Arc<AgentSpec>,
-    /// What it can do.
-    pub tools: Toolbox,
-    /// What it may do.
-    pub policy: Arc<dyn Policy>,
 }
 
 impl Inner {
@@ -157,7 +111,7 @@ impl Inner {
             store: parts.store,
             agents: parts.agents,
             models: parts.models,
-            mint: Arc::new(Mint::new(parts.clock)),
+            ids: Arc::new(IdGenerator::new(parts.clock)),
             redactor: parts.redactor,
             registry: Registry::default(),
             settings: parts.settings,
@@ -222,7 +176,7 @@ impl Inner {
     pub(super) fn kit(&self) -> Kit {
         Kit {
             store: Arc::clone(&self.store),
-            mint: Arc::clone(&self.mint),
+            ids: Arc::clone(&self.ids),
             looks: Arc::clone(&self.looks),
             redactor: Arc::clone(&self.redactor),
             ledger: Arc::clone(&self.ledger),
@@ -283,7 +237,7 @@ impl Inner {
 
     pub(super) fn limits(&self, agent: &str) -> Limits {
         let found = self.agents.get(agent);
-        found.map_or_else(Limits::none, |agent| budget::limits(&agent))
+        found.map_or_else(Limits::none, |agent| context_limits::limits(&agent))
     }
 
     pub(super) fn refuse_when_draining(&self) -> Result<(), EngineError> {
@@ -428,7 +382,7 @@ impl Inner {
         self.throw_away(session, "an internal error; connect again");
         let failed = self.session(&session.id).and_then(|session| {
             let error = events::failure(FailureCode::InternalError, "an internal error".to_owned());
-            let turn_id = self.mint.turn_id();
+            let turn_id = self.ids.turn_id();
             session.live().is_left_over = false;
             // Messages too that no turn has begun to answer: they would lead to the same panic.
             session
@@ -438,16 +392,4 @@ impl Inner {
             log::error!("session {}: {}", session.id, chain(&error));
         }
     }
-}
-
-/// An error with its causes.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

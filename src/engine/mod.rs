@@ -6,24 +6,27 @@
 //! sync, then show.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod agent;
 pub mod error;
 mod events;
+mod id_generator;
 mod inner;
 mod looks;
-mod mint;
+mod open;
 pub mod sessions;
 mod spending;
 pub mod turn;
 mod upkeep;
 pub mod watch;
 
+pub use agent::{Agent, Agents};
 pub use error::{EngineError, Space};
-pub use inner::{Agent, Agents, Parts, Settings};
+pub use inner::{Parts, Settings};
 pub use sessions::Sessions;
 pub use sessions::requests::{
     Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence,
 };
-pub use turn::budget::{LongPrompt, long_prompt};
+pub use turn::context_limits::{LongPrompt, long_prompt};
 pub use upkeep::recovery::Recovery;
 pub use upkeep::sweep::{Lifetimes, Swept};
 pub use watch::cursor::Cursor;

@@ -1,11 +1,8 @@
 //! The façade that every surface calls.
 
-pub(in crate::engine) mod keys;
-pub(in crate::engine) mod registry;
 pub(in crate::engine) mod requests;
-pub(in crate::engine) mod session;
-pub(in crate::engine) mod transcript;
-pub mod view;
+
+pub use crate::engine::watch::view;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,16 +16,17 @@ use crate::domain::message::is_blank;
 use crate::domain::state::SessionState;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Limits;
+use crate::engine::agent::Agent;
 use crate::engine::error::EngineError;
+use crate::engine::error::chain;
 use crate::engine::events::{self, CANCELLED, Ending, goes_on};
-use crate::engine::inner::{Agent, Inner, Parts, chain};
+use crate::engine::inner::{Inner, Parts};
 use crate::engine::looks::{Due, Looks};
+use crate::engine::open::session::{PAGE, Session, read_records};
 use crate::engine::sessions::requests::{
     Accepted, Begin, Decided, ListQuery, NewMessage, Presence,
 };
-use crate::engine::sessions::session::{PAGE, Session, read_records};
-use crate::engine::sessions::view::{PendingApproval, SessionPage, SessionView, ShownMessage};
-use crate::engine::turn;
+use crate::engine::turn::worker;
 use crate::engine::turn::workers::{self, Workers};
 use crate::engine::upkeep::recovery;
 use crate::engine::upkeep::room::Parked;
@@ -37,6 +35,7 @@ use crate::engine::watch::cursor::Cursor;
 use crate::engine::watch::feed::{Feed, FeedEvent, FeedItem};
 use crate::engine::watch::live::{Interrupt, Live, Role};
 use crate::engine::watch::subscription::{Seat, Subscription, cursor_now, feed_after};
+use crate::engine::watch::view::{PendingApproval, SessionPage, SessionView, ShownMessage};
 use crate::store::{CreationKey, Limit};
 
 /// How long a cancelled worker may take to leave before its session is taken from it.
@@ -75,7 +74,7 @@ impl Sessions {
         let working = Arc::clone(&inner);
         let workers = Workers::new(
             max_active,
-            Arc::new(move |session, generation| turn::work(&working, session, generation)),
+            Arc::new(move |session, generation| worker::work(&working, session, generation)),
         )?;
         let tended = Arc::clone(&inner);
         let workers = Arc::new(workers);
@@ -193,7 +192,7 @@ impl Sessions {
         };
         let key = &self.inner.redacted_key(key.clone())?;
         let _one_at_a_time = self.inner.lock_creation(key);
-        let now = self.inner.mint.now();
+        let now = self.inner.ids.now();
         if let Some(known) = self.inner.store.creation_key(key.as_str(), now)? {
             if known.agent != agent.spec.name.as_str() {
                 return Err(EngineError::KeyReused);
@@ -222,8 +221,8 @@ impl Sessions {
 
     fn create_new(&self, agent: &Agent) -> Result<(SessionView, Timestamp), EngineError> {
         self.inner.room.refuse_when_full()?;
-        let id = self.inner.mint.session_id();
-        let at = self.inner.mint.now();
+        let id = self.inner.ids.session_id();
+        let at = self.inner.ids.now();
         let event = Event::SessionStart(SessionStart {
             format: FORMAT,
             agent: agent.spec.name.to_string(),
@@ -332,7 +331,7 @@ impl Sessions {
         }
         self.cancel_turn(&session)?;
         session.decide(|live| {
-            let turn_id = self.inner.mint.turn_id();
+            let turn_id = self.inner.ids.turn_id();
             let mut events = events::end_of_all(live, turn_id, Ending::cancelled(CANCELLED));
             events.push(Event::SessionEnd {
                 reason: EndReason::Terminated,
@@ -604,7 +603,7 @@ impl Sessions {
         self.workers.take_away(session);
         // A worker that waited for room leaves the session to be opened anew.
         let session = &self.inner.session(&session.id)?;
-        let turn_id = self.inner.mint.turn_id();
+        let turn_id = self.inner.ids.turn_id();
         let ended = session.decide(|live| {
             let ending = Ending::cancelled(CANCELLED);
             Ok((events::end_of_all(live, turn_id, ending), ()))
@@ -656,7 +655,7 @@ impl Sessions {
         self.inner.refuse_new_turn(session, &self.workers)?;
         let admitted = purse.as_ref().map(|purse| purse.admit(session));
         let admitted = admitted.transpose()?;
-        let message_id = self.inner.mint.message_id();
+        let message_id = self.inner.ids.message_id();
         let events = message_events(session, message_id.clone(), message);
         let records = session.commit(&mut log, events)?;
         if let Some(admitted) = admitted {

@@ -2,8 +2,8 @@
 
 use crate::domain::event::Status;
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
-use crate::engine::sessions::view::SessionView;
 use crate::engine::watch::cursor::Cursor;
+use crate::engine::watch::view::SessionView;
 
 /// A message that somebody wants to say.
 #[derive(Debug, Clone, Default)]

@@ -16,11 +16,13 @@ use crate::domain::ids::{Seq, SessionId};
 use crate::domain::spec::LimitsSpec;
 use crate::domain::spend::{Reached, Tally, counts};
 use crate::domain::time::Timestamp;
+use crate::engine::agent::Agent;
 use crate::engine::error::EngineError;
-use crate::engine::inner::{Agent, Inner, chain};
-use crate::engine::mint::Mint;
+use crate::engine::error::chain;
+use crate::engine::id_generator::IdGenerator;
+use crate::engine::inner::Inner;
+use crate::engine::open::session::{PAGE, Session};
 use crate::engine::sessions::Sessions;
-use crate::engine::sessions::session::{PAGE, Session};
 
 /// The accounts of agents with limits, by name.
 #[derive(Debug, Default)]
@@ -204,7 +206,7 @@ pub(in crate::engine) struct Purse {
     account: Arc<Account>,
     agent: String,
     limits: LimitsSpec,
-    mint: Arc<Mint>,
+    ids: Arc<IdGenerator>,
 }
 
 impl Purse {
@@ -212,7 +214,7 @@ impl Purse {
     /// so that its turn neither begins nor ends meanwhile.
     pub(in crate::engine) fn admit(&self, session: &Session) -> Result<Admitted<'_>, EngineError> {
         let begins_turn = session.live().state.turn.is_none();
-        let now = self.mint.now();
+        let now = self.ids.now();
         self.account
             .admit(&session.id, begins_turn, &self.limits, now)
             .map_err(|reached| self.error(reached, now))
@@ -220,7 +222,7 @@ impl Purse {
 
     /// Refuses to ask the model once more when the tokens are spent.
     pub(in crate::engine) fn refuse_call(&self) -> Result<(), EngineError> {
-        let now = self.mint.now();
+        let now = self.ids.now();
         match self.account.tokens_reached(&self.limits, now) {
             Some(reached) => Err(self.error(reached, now)),
             None => Ok(()),
@@ -305,7 +307,7 @@ impl Inner {
             account,
             agent: name.to_owned(),
             limits: agent.spec.limits,
-            mint: Arc::clone(&self.mint),
+            ids: Arc::clone(&self.ids),
         }))
     }
 
@@ -329,7 +331,7 @@ impl Inner {
         agent: &str,
     ) -> Result<(Tally, HashMap<SessionId, Seq>), EngineError> {
         loop {
-            let mut tally = Tally::new(self.mint.now());
+            let mut tally = Tally::new(self.ids.now());
             let mut read_to = HashMap::new();
             self.each_session(
                 || self.is_draining(),
@@ -345,7 +347,7 @@ impl Inner {
             )?;
             self.refuse_when_draining()?;
             // What was read in a new hour was not counted.
-            if !tally.clone().move_to(self.mint.now()) {
+            if !tally.clone().move_to(self.ids.now()) {
                 return Ok((tally, read_to));
             }
         }
@@ -479,7 +481,7 @@ mod tests {
 
     /// A session of `agent` with a turn, in the store alone.
     fn with_turn(bench: &Bench, agent: &str, at: Timestamp) {
-        let id = bench.inner().mint.session_id();
+        let id = bench.inner().ids.session_id();
         let mut start = story::start();
         if let Event::SessionStart(start) = &mut start {
             start.agent = agent.to_owned();
@@ -495,7 +497,7 @@ mod tests {
     fn left(bench: &Bench, agent: &str) -> usize {
         let agent = bench.inner().agents.get(agent).unwrap();
         let purse = bench.inner().purse(&agent).unwrap().unwrap();
-        let now = bench.inner().mint.now();
+        let now = bench.inner().ids.now();
         let admits = |n: &u128| {
             let id = SessionId::mint(1, *n);
             purse
@@ -510,7 +512,7 @@ mod tests {
     #[test]
     fn what_an_agent_spends_counts_for_no_other() {
         let bench = two_agents(Arc::new(FakeClock::at(noon())));
-        let now = bench.inner().mint.now();
+        let now = bench.inner().ids.now();
         for agent in ["ada", "ada", "bob", "carl"] {
             with_turn(&bench, agent, now);
         }

@@ -13,11 +13,11 @@ use crate::domain::event::{ApprovalKind, Decision, Event, ToolCall, ToolOutput};
 use crate::domain::familiar::Familiarity;
 use crate::domain::ids::Seq;
 use crate::domain::state::{CallState, Progress};
+use crate::engine::agent::Agent;
 use crate::engine::events;
-use crate::engine::inner::Agent;
-use crate::engine::sessions::session::read_records;
+use crate::engine::open::session::read_records;
 use crate::engine::turn::tool_run::{self, Crew, Done, Job};
-use crate::engine::turn::{Leave, Worker};
+use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::Interrupt;
 use crate::policy::{Verdict, Wish};
 use crate::tools::{Effect, Tool};
@@ -402,7 +402,7 @@ mod tests {
     use super::*;
     use crate::domain::event::Trigger;
     use crate::domain::story::{self, output, user};
-    use crate::engine::sessions::session::Session;
+    use crate::engine::open::session::Session;
     use crate::engine::testing::{Bench, Does, WRITES, agent};
     use crate::engine::turn::workers;
 

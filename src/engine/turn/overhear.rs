@@ -32,7 +32,7 @@ impl Sessions {
         self.inner.room.refuse_when_full()?;
         let event = match kept {
             Overheard::Shown => Event::UserMessage(UserMessage {
-                message_id: self.inner.mint.message_id(),
+                message_id: self.inner.ids.message_id(),
                 content: message.content,
                 sender_id: message.sender_id,
                 sender_name: message.sender_name,

@@ -19,8 +19,9 @@ use crate::domain::event::{Event, Status};
 use crate::domain::ids::SessionId;
 use crate::domain::time::Timestamp;
 use crate::engine::error::EngineError;
+use crate::engine::error::chain;
 use crate::engine::events;
-use crate::engine::inner::{Inner, chain};
+use crate::engine::inner::Inner;
 use crate::engine::looks::{Due, Looks};
 use crate::engine::sessions::Sessions;
 use crate::engine::turn::workers::Workers;
@@ -266,13 +267,13 @@ impl Inner {
                 };
                 let age = Age {
                     was: seen.at().since(seen.trusted(question.asked_at)),
-                    since_boot: self.mint.clock().since_boot(),
+                    since_boot: self.ids.clock().since_boot(),
                 };
                 self.questions.learn_age(id, question, age);
                 age
             }
         };
-        let since_boot = self.mint.clock().since_boot();
+        let since_boot = self.ids.clock().since_boot();
         Ok(age.was + since_boot.saturating_sub(age.since_boot))
     }
 

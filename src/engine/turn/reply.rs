@@ -12,12 +12,12 @@ use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::domain::redact::Stream;
 use crate::domain::spec::ModelSpec;
 use crate::domain::state::SessionState;
+use crate::engine::agent::Agent;
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, Ending};
-use crate::engine::inner::Agent;
-use crate::engine::turn::budget::{self, LongPrompt};
+use crate::engine::turn::context_limits::{self, LongPrompt};
 use crate::engine::turn::prompt;
-use crate::engine::turn::{Leave, Worker};
+use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::{InFlight, Interrupt};
 use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice};
 use crate::store::{Journal, PartialHead};
@@ -100,7 +100,7 @@ impl Worker<'_> {
         let rounds = state.turn.as_ref().map_or(0, |turn| turn.tool_rounds);
         let may_use_tools = rounds < agent.spec.session.max_tool_iterations;
         Ok(Box::new(Call {
-            long_prompt: budget::long_prompt_for(agent, &model),
+            long_prompt: context_limits::long_prompt_for(agent, &model),
             request: Request {
                 system: prompt::system(&agent.spec, state.summary.created_at),
                 messages: state.conversation(),
@@ -112,7 +112,7 @@ impl Worker<'_> {
                 },
                 timeout: Some(agent.spec.session.llm_timeout),
             },
-            message_id: self.inner.mint.message_id(),
+            message_id: self.inner.ids.message_id(),
             input_seq: live.last_seq(),
             model,
             may_use_tools,
@@ -282,7 +282,7 @@ impl Worker<'_> {
                 !named.iter().any(|other| other.call_id == *id) && !is_used(state, id)
             };
             let id = CallId::parse(&call.id).ok().filter(is_free);
-            let id = id.unwrap_or_else(|| self.inner.mint.call_id());
+            let id = id.unwrap_or_else(|| self.inner.ids.call_id());
             named.push(call.named(id));
         }
         named
@@ -446,7 +446,7 @@ mod tests {
     use crate::base::fs::SimDisk;
     use crate::domain::providers::Provider;
     use crate::domain::story::{self, user};
-    use crate::engine::sessions::session::Session;
+    use crate::engine::open::session::Session;
     use crate::engine::testing::{Bench, reply, says};
 
     /// Turn 1 with message 1, which waits for a reply.

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::lock::lock;
 use crate::base::thread::{self, Joined, STACK_SMALL, STACK_WORK};
-use crate::engine::sessions::session::Session;
+use crate::engine::open::session::Session;
 use crate::engine::upkeep::room::Parked;
 use crate::engine::watch::live::{Interrupt, Running, Work};
 

@@ -13,9 +13,10 @@ use crate::base::lock::lock;
 use crate::domain::event::Event;
 use crate::domain::ids::SessionId;
 use crate::engine::error::EngineError;
-use crate::engine::inner::{Inner, chain};
+use crate::engine::error::chain;
+use crate::engine::inner::Inner;
+use crate::engine::open::session::{Session, read_records};
 use crate::engine::sessions::Sessions;
-use crate::engine::sessions::session::{Session, read_records};
 
 /// The sessions that are still to be adopted.
 #[derive(Debug, Default)]
@@ -72,7 +73,7 @@ impl Strangers {
 impl Inner {
     /// Opens a session; one from elsewhere is adopted on the way, one of an older version taken over.
     pub(in crate::engine) fn open_session(&self, id: &SessionId) -> Result<Session, EngineError> {
-        if self.store.take_over(id, self.mint.now())? {
+        if self.store.take_over(id, self.ids.now())? {
             self.sweep_later();
         }
         let is_stranger = lock(&self.strangers.0).contains(id);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::thread::{self, Joined, STACK_SMALL};
-use crate::engine::sessions::session::Session;
+use crate::engine::open::session::Session;
 use crate::store::SyncLater;
 
 /// More than this wait only while the disk is too slow for all of them; those beyond ask again

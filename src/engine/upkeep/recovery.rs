@@ -6,10 +6,11 @@ use std::time::Instant;
 use crate::domain::event::{Event, Status};
 use crate::domain::ids::SessionId;
 use crate::engine::error::EngineError;
-use crate::engine::inner::{Inner, chain};
+use crate::engine::error::chain;
+use crate::engine::inner::Inner;
+use crate::engine::open::session::Session;
 use crate::engine::sessions::Sessions;
-use crate::engine::sessions::session::Session;
-use crate::engine::turn;
+use crate::engine::turn::worker;
 use crate::engine::turn::workers::Workers;
 use crate::engine::upkeep::room::Parked;
 use crate::engine::watch::live::Live;
@@ -76,7 +77,7 @@ impl Sessions {
                 from: Status::Active,
                 to: Status::Paused,
             };
-            let events = turn::next_try(live, trigger).into_iter().chain([paused]);
+            let events = worker::next_try(live, trigger).into_iter().chain([paused]);
             Ok((events.collect(), ()))
         })?;
         Ok(())

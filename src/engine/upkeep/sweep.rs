@@ -18,8 +18,9 @@ use crate::domain::ids::SessionId;
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::engine::error::EngineError;
+use crate::engine::error::chain;
 use crate::engine::events::{self, Ending};
-use crate::engine::inner::{Inner, chain};
+use crate::engine::inner::Inner;
 use crate::engine::sessions::Sessions;
 use crate::engine::upkeep::timeline::Seen;
 use crate::engine::watch::live::Live;
@@ -153,7 +154,7 @@ impl Inner {
             Some(_) => None,
             None => self.newest()?,
         };
-        let (seen, has_leapt) = Seen::look(self.mint.clock(), before.as_ref(), newest);
+        let (seen, has_leapt) = Seen::look(self.ids.clock(), before.as_ref(), newest);
         if has_leapt {
             log::warn!(
                 "the clock has leapt, to {}: what was idle before counts as used just now",
@@ -215,7 +216,7 @@ impl Inner {
             if fate != Fate::Ends || is_in_use(live) {
                 return Ok((Vec::new(), ()));
             }
-            let turn_id = self.mint.turn_id();
+            let turn_id = self.ids.turn_id();
             let mut events =
                 events::end_of_all(live, turn_id, Ending::cancelled("the session timed out"));
             events.push(Event::SessionEnd {

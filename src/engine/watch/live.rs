@@ -16,8 +16,8 @@ use crate::base::lock::lock;
 use crate::domain::event::{Event, OnDisconnect, Record, Status};
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::SessionState;
-use crate::engine::sessions::view::{PendingApproval, SessionView};
 use crate::engine::watch::feed::{self, Feed};
+use crate::engine::watch::view::{PendingApproval, SessionView};
 use crate::llm::Cancel;
 
 /// Records kept for watchers that are nearly up to date; others read the log.

@@ -8,11 +8,11 @@ use crossbeam_channel::{Receiver, never};
 use crate::domain::event::{AssistantResponse, Event, Record};
 use crate::domain::ids::Seq;
 use crate::engine::error::EngineError;
-use crate::engine::sessions::session::{PAGE, Session};
-use crate::engine::sessions::view::PendingApproval;
+use crate::engine::open::session::{PAGE, Session};
 use crate::engine::watch::cursor::Cursor;
 use crate::engine::watch::feed::{Feed, FeedEvent, FeedItem};
 use crate::engine::watch::live::{Cut, Live, Piece, Role, Taken, waker_by_channel};
+use crate::engine::watch::view::PendingApproval;
 use crate::store::{Limit, SessionStore};
 
 /// What one subscriber is shown; dropping it detaches.

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use crate::domain::time::Timestamp;
 use crate::domain::window::{Limits, TooLong, tokens_of_bytes};
-use crate::engine::inner::Agent;
+use crate::engine::agent::Agent;
 use crate::engine::turn::prompt;
 
 /// The limits of a session of `agent`, as its files are now.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::base::lock::lock;
 use crate::domain::ids::SessionId;
 use crate::engine::error::EngineError;
-use crate::engine::sessions::session::Session;
+use crate::engine::open::session::Session;
 
 /// See the [module](self).
 #[derive(Debug, Default)]

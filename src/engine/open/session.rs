@@ -20,9 +20,9 @@ use crate::domain::step::{Step, next_step};
 use crate::domain::window::Limits;
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, goes_on};
+use crate::engine::id_generator::IdGenerator;
 use crate::engine::looks::Looks;
-use crate::engine::mint::Mint;
-use crate::engine::sessions::keys::Keys;
+use crate::engine::open::keys::Keys;
 use crate::engine::spending::ledger::Ledger;
 use crate::engine::turn::questions::Questions;
 use crate::engine::upkeep::room::{Parked, Room};
@@ -68,7 +68,7 @@ struct Remembered {
 #[derive(Debug)]
 pub(in crate::engine) struct Kit {
     pub(in crate::engine) store: Arc<dyn SessionStore>,
-    pub(in crate::engine) mint: Arc<Mint>,
+    pub(in crate::engine) ids: Arc<IdGenerator>,
     pub(in crate::engine) looks: Arc<Looks>,
     pub(in crate::engine) redactor: Arc<Redactor>,
     pub(in crate::engine) ledger: Arc<Ledger>,
@@ -226,7 +226,7 @@ impl Session {
             allowed.map_err(|illegal| EngineError::Invalid(illegal.to_string()))?;
             live.last_seq()
         };
-        let appended = log.log.append(expected_last, self.kit.mint.now(), events);
+        let appended = log.log.append(expected_last, self.kit.ids.now(), events);
         if matches!(appended, Err(StoreError::ReadOnly(_))) {
             self.live().is_read_only = true;
         }
@@ -258,7 +258,7 @@ impl Session {
             self.kit.questions.forget(&self.id);
         }
         if let Some(asked_at) = asked_at {
-            let since_boot = self.kit.mint.clock().since_boot();
+            let since_boot = self.kit.ids.clock().since_boot();
             let questions = &self.kit.questions;
             questions.note_asked(&self.id, asked_at, agent, since_boot);
         }
@@ -499,7 +499,7 @@ mod tests {
         let inner = bench.inner();
         let kit = Kit {
             store: Arc::clone(&inner.store),
-            mint: Arc::clone(&inner.mint),
+            ids: Arc::clone(&inner.ids),
             looks: Arc::clone(&inner.looks),
             redactor: Arc::clone(&inner.redactor),
             ledger: Arc::clone(&inner.ledger),
@@ -532,9 +532,9 @@ mod tests {
         ) {
             let bench = Bench::new();
             let records = records_of(&walk(&choices));
-            let id = bench.inner().mint.session_id();
+            let id = bench.inner().ids.session_id();
             let (first, rest) = records.split_first().unwrap();
-            let now = bench.inner().mint.now();
+            let now = bench.inner().ids.now();
             bench.inner().store.create(&id, now, std::slice::from_ref(&first.event)).unwrap();
             let session = open(&bench, &id);
             let moments: Vec<usize> = snapshots.iter().map(|one| one.index(records.len())).collect();

@@ -3,7 +3,7 @@
 use crate::domain::event::{AssistantResponse, Event, Record};
 use crate::domain::ids::MessageId;
 use crate::domain::time::Timestamp;
-use crate::engine::sessions::view::{Role, ShownMessage};
+use crate::engine::watch::view::{Role, ShownMessage};
 
 /// The messages that `records`, in order, hold. The parts of a continued reply become one; a part
 /// whose beginning is not among the records stands under the id of its beginning.

@@ -8,13 +8,13 @@ use crate::domain::time::Timestamp;
 
 /// Makes new identifiers.
 #[derive(Debug)]
-pub(super) struct Mint {
+pub(super) struct IdGenerator {
     clock: Arc<dyn Clock>,
 }
 
-impl Mint {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Mint {
-        Mint { clock }
+impl IdGenerator {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> IdGenerator {
+        IdGenerator { clock }
     }
 
     /// Where the times come from.

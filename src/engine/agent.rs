@@ -1,0 +1,52 @@
+//! Agents as the engine needs them: what their files say, what they can do and what they may do.
+
+use std::sync::Arc;
+
+use crate::base::shown::shown_by_name;
+use crate::domain::spec::AgentSpec;
+use crate::engine::error::EngineError;
+use crate::policy::Policy;
+use crate::tools::Toolbox;
+
+/// Agents as the engine needs them; implemented where they are loaded.
+pub trait Agents: Send + Sync {
+    /// The agent of that name, as last loaded.
+    fn get(&self, name: &str) -> Option<Agent>;
+
+    /// What is wrong with the files of an agent that there would be without that.
+    fn mistake(&self, _name: &str) -> Option<String> {
+        None
+    }
+}
+
+impl dyn Agents {
+    /// The agent of that name.
+    ///
+    /// Errors: [`EngineError::AgentBroken`]; else what `missing` makes of the name.
+    pub(super) fn find(
+        &self,
+        name: &str,
+        missing: impl FnOnce(String) -> EngineError,
+    ) -> Result<Agent, EngineError> {
+        self.get(name).ok_or_else(|| match self.mistake(name) {
+            Some(mistake) => EngineError::AgentBroken {
+                agent: name.to_owned(),
+                mistake,
+            },
+            None => missing(name.to_owned()),
+        })
+    }
+}
+
+shown_by_name!(Agents);
+
+/// An agent, ready to run.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    /// What its files say.
+    pub spec: Arc<AgentSpec>,
+    /// What it can do.
+    pub tools: Toolbox,
+    /// What it may do.
+    pub policy: Arc<dyn Policy>,
+}

@@ -1,0 +1,5 @@
+//! The sessions in use: each is open at most once.
+
+pub(in crate::engine) mod keys;
+pub(in crate::engine) mod registry;
+pub(in crate::engine) mod session;
