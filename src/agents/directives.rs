@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::agents::unreadable;
+use crate::agents::file::unreadable;
 use crate::base::order;
 use crate::base::yaml::problem::Problem;
 use crate::domain::spec::Directive;

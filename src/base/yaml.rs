@@ -9,6 +9,7 @@
 //! - no text makes us hold much more than a few times [`TEXT_BYTES_MAX`], or overflow the smallest
 //!   stack of ours.
 
+mod error;
 pub mod expand;
 pub mod pick;
 pub mod problem;
@@ -16,24 +17,12 @@ pub mod read;
 mod scalar;
 pub mod tree;
 
-use std::fmt;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use error::YamlError;
 pub use problem::{Level, Position, Problem};
-
-/// The longest text that is read.
-pub const TEXT_BYTES_MAX: usize = 1 << 20;
-
-/// Why a text is not the YAML that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct YamlError {
-    /// Where, if the parser knows.
-    pub position: Option<Position>,
-    /// What is wrong there.
-    pub message: String,
-}
+pub use tree::TEXT_BYTES_MAX;
 
 /// Writes `value` as YAML.
 ///
@@ -58,43 +47,6 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     }
     serde_yaml::from_str(text).map_err(YamlError::from)
 }
-
-fn refuse_long(text: &str) -> Result<(), YamlError> {
-    if text.len() > TEXT_BYTES_MAX {
-        let message = format!("longer than {} KiB", TEXT_BYTES_MAX >> 10);
-        return Err(YamlError {
-            position: None,
-            message,
-        });
-    }
-    Ok(())
-}
-
-impl From<serde_yaml::Error> for YamlError {
-    fn from(error: serde_yaml::Error) -> YamlError {
-        let position = error.location().map(|at| Position {
-            line: at.line(),
-            column: at.column(),
-        });
-        let mut message = error.to_string();
-        if let Some(Position { line, column }) = position {
-            // The position is said once, where our own messages say it.
-            message = message.replacen(&format!(" at line {line} column {column}"), "", 1);
-        }
-        YamlError { position, message }
-    }
-}
-
-impl fmt::Display for YamlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(position) = self.position {
-            write!(f, "{position}: ")?;
-        }
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for YamlError {}
 
 #[cfg(test)]
 mod tests;

@@ -15,10 +15,12 @@ use crate::base::text;
 use crate::base::yaml::expand::{Environment, is_variable_name};
 use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{At, Report, WordOrList, or_default, plain};
-use crate::config::{
-    Config, ConfigSource, DEFAULT_WORKSPACE, ExternalGateway, Gateways, LocalUsers, LogFormat,
-    Logging, Overrides, Restart, Route, Sandbox, SandboxMode, Server, Sessions, Telegram, Web, raw,
+use crate::config::raw;
+use crate::config::settings::{
+    Config, ExternalGateway, Gateways, LocalUsers, LogFormat, Logging, Restart, Route, Sandbox,
+    SandboxMode, Server, Sessions, Telegram, Web,
 };
+use crate::config::source::{ConfigSource, DEFAULT_WORKSPACE, Overrides};
 use crate::domain::ids::AgentName;
 use crate::domain::providers::{Described, Dialect, KeySource, Origin, Provider};
 use crate::domain::secret::{Secret, names_a_secret};

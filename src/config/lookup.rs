@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-use crate::config::{DEFAULT_FILE, DEFAULT_WORKSPACE};
+use crate::config::source::{DEFAULT_FILE, DEFAULT_WORKSPACE};
 
 /// That there is no workspace where it was looked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

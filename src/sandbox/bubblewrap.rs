@@ -14,8 +14,9 @@ use crate::base::child::{self, Prepared};
 use crate::base::os::ChildRules;
 use crate::sandbox::bubblewrap::keeper::Keeper;
 use crate::sandbox::bubblewrap::plan::{Machine, arguments};
+use crate::sandbox::job::{Job, Sandbox, SandboxError};
+use crate::sandbox::settings::SandboxSettings;
 use crate::sandbox::view::{Opened, View, outermost};
-use crate::sandbox::{Job, Sandbox, SandboxError, SandboxSettings};
 
 const PROGRAM: &str = "bwrap";
 

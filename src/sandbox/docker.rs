@@ -10,8 +10,9 @@ use crossbeam_channel::never;
 
 use crate::base::child::{self, End, Ended, NoWarden, Prepared, Warden};
 use crate::base::os::ChildRules;
+use crate::sandbox::job::{Job, Sandbox, SandboxError};
+use crate::sandbox::settings::{SandboxSettings, TASKS_MAX};
 use crate::sandbox::view::View;
-use crate::sandbox::{Job, Sandbox, SandboxError, SandboxSettings, TASKS_MAX};
 
 const PROGRAM: &str = "docker";
 /// How long the daemon may take to end a container.

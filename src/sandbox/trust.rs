@@ -4,7 +4,8 @@ use std::process::Command;
 
 use crate::base::child::{NoWarden, Prepared};
 use crate::base::os::ChildRules;
-use crate::sandbox::{Job, Sandbox, SandboxError, TRUST};
+use crate::sandbox::job::{Job, Sandbox, SandboxError};
+use crate::sandbox::settings::TRUST;
 
 #[derive(Debug)]
 pub(super) struct Trust;

@@ -19,7 +19,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::base::order;
-use crate::sandbox::{Job, SandboxError, SandboxSettings};
+use crate::sandbox::job::{Job, SandboxError};
+use crate::sandbox::settings::SandboxSettings;
 
 /// File systems of the kernel: to write there is to steer the machine.
 const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];

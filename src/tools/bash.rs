@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::domain::event::ToolOutput;
-use crate::tools::cli::{read_arguments, time_property, timeout};
+use crate::tools::arguments::{read_arguments, time_property, timeout};
 use crate::tools::programs::{Order, Place, Programs};
 use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec};
 

@@ -1,10 +1,8 @@
-//! What the tools that are part of Duragent have in common: how they read the model's arguments, and
+//! What the tools that are part of Duragent have in common: how models are told of them, and
 //! how they answer.
 
 use crossbeam_channel::TryRecvError;
-use serde::Deserialize;
-use serde::de::Error as _;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::base::text;
 use crate::domain::event::ToolOutput;
@@ -24,33 +22,6 @@ pub(super) fn spec(name: &str, description: &str, parameters: Value, effect: Eff
         description: description.to_owned(),
         parameters,
         effect,
-    }
-}
-
-/// Of a tool the argument that a policy may name behind the action.
-pub(super) fn value_key(tool: &str) -> Option<&'static str> {
-    match tool {
-        "web" => Some("url"),
-        "skill" => Some("name"),
-        _ => None,
-    }
-}
-
-/// The model's arguments. Those that a tool does not know are ignored: some models fill in all
-/// that they have seen.
-pub(super) fn arguments<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {
-    read_object(json).map_err(|error| format!("the arguments are not understood: {error}"))
-}
-
-/// Arguments in the one form in which rules see them: an object, whose `action` is a text.
-///
-/// Errors: they are none, also where the values alone would do: `["read", "tidy"]` and `{"action":
-/// {"read": null}}` say the same to serde, and nothing to a rule about `skill:read:tidy`.
-pub(super) fn read_object<'a, T: Deserialize<'a>>(json: &'a str) -> serde_json::Result<T> {
-    let object: Map<String, Value> = serde_json::from_str(json)?;
-    match object.get("action") {
-        None | Some(Value::String(_)) => serde_json::from_str(json),
-        Some(_) => Err(serde_json::Error::custom("`action` must be a text")),
     }
 }
 
@@ -90,7 +61,7 @@ mod tests {
     #[test]
     fn policies_know_the_actions_and_the_values_of_the_tools() {
         use crate::policy::check::BUILTINS;
-        use crate::tools::{Tool as _, memory, session, skill::SkillTool, web};
+        use crate::tools::{Tool as _, memory, session, skill::SkillTool, value_key, web};
         let skill = SkillTool::new(Vec::new()).spec().parameters.clone();
         let tools = [
             ("memory", memory::parameters()),
@@ -111,49 +82,6 @@ mod tests {
                 value.is_none_or(|key| properties[key].is_object()),
                 "{name}"
             );
-        }
-    }
-
-    #[test]
-    fn arguments_are_read_in_the_one_form_that_rules_see() {
-        #[derive(Debug, PartialEq, Deserialize)]
-        enum Action {
-            Read,
-        }
-        #[derive(Debug, PartialEq, Deserialize)]
-        struct One {
-            action: Action,
-            name: String,
-        }
-        #[derive(Debug, PartialEq, Deserialize)]
-        #[serde(tag = "action")]
-        enum Other {
-            Read { name: String },
-        }
-        let name = || "a".to_owned();
-        for (json, is_read) in [
-            (r#"{"action": "Read", "name": "a"}"#, true),
-            (
-                r#"{"name": "a", "\u0061ction": "Read", "more": null}"#,
-                true,
-            ),
-            (r#"["Read", "a"]"#, false),
-            (r#"["Read", {"name": "a"}]"#, false),
-            (r#"{"action": {"Read": null}, "name": "a"}"#, false),
-            (r#"{"action": 0, "name": "a"}"#, false),
-            (r#"{"action": "Read", "name": ["a"]}"#, false),
-            (r#"{"action": "Read", "name": "b", "name": "a"}"#, false),
-            (r#"{"action": "read", "name": "a"}"#, false),
-        ] {
-            let one: Result<One, String> = arguments(json);
-            let expected = One {
-                action: Action::Read,
-                name: name(),
-            };
-            assert_eq!(one.ok(), is_read.then_some(expected), "{json}");
-            let other: Result<Other, String> = arguments(json);
-            let expected = Other::Read { name: name() };
-            assert_eq!(other.ok(), is_read.then_some(expected), "{json}");
         }
     }
 

@@ -4,20 +4,20 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde::de::{self, DeserializeOwned, SeqAccess, Visitor};
+use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::base::words::{self, Unfinished};
 use crate::domain::event::ToolOutput;
 use crate::policy::judge::simple_commands;
 use crate::policy::{self, Names, Pin};
+use crate::tools::arguments::{read_arguments, time_property, timeout};
 use crate::tools::found::is_executable;
-use crate::tools::programs::{Order, Place, Programs, TIMEOUT_SECONDS_MAX, TIMEOUT_USUAL};
+use crate::tools::programs::{Order, Place, Programs};
 use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec};
-use crate::tools::{bash, builtin, named, readme};
+use crate::tools::{bash, named, readme};
 
 /// Programs that run what one of their arguments says.
 const SHELLS: [&str; 10] = [
@@ -355,48 +355,10 @@ fn visible_with(program: &Path, home: &Path) -> Option<PathBuf> {
     Some(if is_home { program } else { folder }.to_owned())
 }
 
-/// Reads what a model passes to a tool.
-///
-/// Errors: what the model is told of its mistake.
-pub(super) fn read_arguments<T: DeserializeOwned>(text: &str) -> Result<T, ToolOutput> {
-    let text = if text.trim().is_empty() { "{}" } else { text };
-    builtin::read_object(text).map_err(|error| refusal(format!("the arguments are wrong: {error}")))
-}
-
-/// How long a program may run.
-///
-/// Errors: what the model is told of its mistake.
-pub(super) fn timeout(seconds: Option<u64>) -> Result<Duration, ToolOutput> {
-    match seconds {
-        None => Ok(TIMEOUT_USUAL),
-        Some(seconds) if (1..=TIMEOUT_SECONDS_MAX).contains(&seconds) => {
-            Ok(Duration::from_secs(seconds))
-        }
-        Some(_) => Err(refusal(format!(
-            "the arguments are wrong: `timeout_seconds` must be from 1 to {TIMEOUT_SECONDS_MAX}"
-        ))),
-    }
-}
-
-/// `timeout_seconds` as models are told of it.
-pub(super) fn time_property() -> Value {
-    json!({
-        "type": "integer",
-        "minimum": 1,
-        "maximum": TIMEOUT_SECONDS_MAX,
-        "description": format!("After so many seconds it is killed; {} if left out", TIMEOUT_USUAL.as_secs()),
-    })
-}
-
-fn refusal(content: String) -> ToolOutput {
-    ToolOutput {
-        success: false,
-        content,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -1,6 +1,7 @@
-//! What agents can do, and whether they may: the traits that the engine uses, a box of tools, and
-//! the tools themselves.
+//! What agents can do, and whether they may: the trait that the engine uses (`tool`), the
+//! tools of an agent (`toolbox`), and a file or folder for each tool.
 
+mod arguments;
 mod bash;
 mod builtin;
 mod cli;
@@ -13,130 +14,11 @@ mod readme;
 pub mod reload;
 pub mod session;
 mod skill;
+mod tool;
+mod toolbox;
 pub mod web;
 pub mod workshop;
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::sync::Arc;
-
-use crossbeam_channel::Receiver;
-
-use crate::base::shown::shown_by_name;
-use crate::domain::event::ToolOutput;
-use crate::domain::ids::SessionId;
-use crate::policy::Pin;
-
 pub use crate::domain::spec::{ToolEffect as Effect, ToolKind};
-
-/// Something an agent can do.
-pub trait Tool: Send + Sync {
-    /// What the model is told of it.
-    fn spec(&self) -> &ToolSpec;
-
-    /// What running it twice with these arguments would mean; [`ToolSpec::effect`] unless the
-    /// tool does several things.
-    fn effect(&self, arguments: &str) -> Effect {
-        let _depends_on_the_tool = arguments;
-        self.spec().effect
-    }
-
-    /// The address that a call would ask, as the model wrote it; of a tool that goes wherever a
-    /// model likes.
-    fn address(&self, arguments: &str) -> Option<String> {
-        let _goes_nowhere = arguments;
-        None
-    }
-
-    /// What it runs, for a tool that is a program of somebody's.
-    fn pin(&self) -> Option<Pin> {
-        None
-    }
-
-    /// The simple commands that it runs whatever its arguments are; nothing where its calls say it
-    /// themselves.
-    fn commands(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Runs it. It ends soon after `run.cancel` closes, and takes the processes it started with
-    /// it. What it can't do it says in its output, which the model reads.
-    fn run(&self, run: &Run<'_>) -> ToolOutput;
-}
-
-shown_by_name!(Tool);
-
-/// One run of a tool.
-#[derive(Debug, Clone, Copy)]
-pub struct Run<'a> {
-    /// The JSON text of the model, unchecked.
-    pub arguments: &'a str,
-    /// Closes when the run is to end.
-    pub cancel: &'a Receiver<Infallible>,
-    /// For whom it runs.
-    pub caller: Caller<'a>,
-}
-
-/// The session that a tool runs for.
-#[derive(Debug, Clone, Copy)]
-pub struct Caller<'a> {
-    /// Its id.
-    pub session: &'a SessionId,
-    /// The chat of a gateway that it belongs to: the gateway's name and the chat's id.
-    pub chat: Option<(&'a str, &'a str)>,
-}
-
-/// A tool as a model is told of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ToolSpec {
-    /// Its name: 1 to 64 characters of `A-Z a-z 0-9 _ -`.
-    pub name: String,
-    /// Where it comes from.
-    pub kind: ToolKind,
-    /// What it does, in a sentence or a page.
-    pub description: String,
-    /// The JSON Schema of its arguments, an object.
-    pub parameters: serde_json::Value,
-    /// What running it twice would mean.
-    pub effect: Effect,
-}
-
-/// Of a tool that is part of Duragent the argument that a policy's pattern may name behind the action.
-pub fn value_key(tool: &str) -> Option<&'static str> {
-    builtin::value_key(tool)
-}
-
-impl ToolSpec {
-    /// The argument that a policy's pattern may name behind the action, `builtin:web:fetch:URL`.
-    pub fn value_key(&self) -> Option<&'static str> {
-        builtin::value_key(&self.name).filter(|_| self.kind == ToolKind::Builtin)
-    }
-}
-
-/// The tools of an agent, by name.
-#[derive(Debug, Clone, Default)]
-pub struct Toolbox(BTreeMap<String, Arc<dyn Tool>>);
-
-impl Toolbox {
-    /// Adds a tool; one of the same name is replaced.
-    #[must_use]
-    pub fn with(mut self, tool: Arc<dyn Tool>) -> Toolbox {
-        self.0.insert(tool.spec().name.clone(), tool);
-        self
-    }
-
-    /// The tool of that name.
-    pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
-        self.0.get(name)
-    }
-
-    /// What those run that are programs of somebody's.
-    pub fn pins(&self) -> Vec<Pin> {
-        self.0.values().filter_map(|tool| tool.pin()).collect()
-    }
-
-    /// All of them, sorted by name.
-    pub fn specs(&self) -> impl Iterator<Item = &ToolSpec> {
-        self.0.values().map(|tool| tool.spec())
-    }
-}
+pub use tool::{Caller, Run, Tool, ToolSpec, value_key};
+pub use toolbox::Toolbox;

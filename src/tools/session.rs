@@ -13,6 +13,7 @@ use crate::domain::ids::{AgentName, MessageId, Seq, SessionId};
 use crate::domain::plain;
 use crate::domain::spec::MemoryScope;
 use crate::domain::state::Summary;
+use crate::tools::arguments;
 use crate::tools::builtin::{self, ANSWER_BYTES_MAX, Answer, cut};
 use crate::tools::{Caller, Effect, Run, Tool, ToolSpec};
 
@@ -104,7 +105,7 @@ impl SessionTool {
     }
 
     fn answer(&self, run: &Run<'_>) -> Answer {
-        match builtin::arguments(run.arguments)? {
+        match arguments::read(run.arguments)? {
             Arguments::List { before, limit } => {
                 let before = before.as_deref().filter(|id| !id.is_empty());
                 let before = before.map(parse_id).transpose()?;

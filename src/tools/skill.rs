@@ -14,6 +14,7 @@ use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::domain::event::ToolOutput;
 use crate::domain::spec::{SKILL_FILES, Skill};
+use crate::tools::arguments;
 use crate::tools::builtin::{self, ANSWER_BYTES_MAX, Answer};
 use crate::tools::{Effect, Run, Tool, ToolSpec};
 
@@ -78,7 +79,7 @@ impl SkillTool {
     }
 
     fn answer(&self, json: &str) -> Answer {
-        let arguments: Arguments = builtin::arguments(json)?;
+        let arguments: Arguments = arguments::read(json)?;
         let Action::Read = arguments.action;
         let skill = self.skill(&arguments.name)?;
         let offset = arguments.offset.unwrap_or(0);

@@ -29,7 +29,7 @@ use crate::domain::event::ToolOutput;
 use crate::domain::familiar::WEB_TOOL;
 use crate::domain::providers::Origin;
 use crate::domain::secret::Secret;
-use crate::tools::builtin;
+use crate::tools::arguments;
 use crate::tools::web::client::{Client, Rules, WebError};
 use crate::tools::web::fetch::Format;
 use crate::tools::web::search::{COUNT_MAX, COUNT_USUAL, Service};
@@ -225,7 +225,7 @@ impl Request {
             query: Option<String>,
             count: Option<u32>,
         }
-        let arguments: Arguments = builtin::read_object(arguments)
+        let arguments: Arguments = arguments::read_object(arguments)
             .map_err(|error| format!("the arguments do not fit: {error}"))?;
         let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
         match arguments.action {

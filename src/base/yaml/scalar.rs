@@ -3,7 +3,24 @@
 //! As the crate that writes our own files does it: YAML 1.2's core schema, where `yes` and `007`
 //! are texts.
 
-use super::tree::ScalarKind;
+/// What YAML takes a scalar for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ScalarKind {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i128),
+    /// Any other number.
+    Float(f64),
+    /// Anything else, and all that is quoted.
+    Text,
+    /// A text that came from variables alone, and may be meant as a number or a bool.
+    Variable,
+    /// What could not be filled in and was reported.
+    Broken,
+}
 
 /// The kind of a word without quotes.
 pub(super) fn kind_of(text: &str) -> ScalarKind {

@@ -7,8 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
+pub use super::scalar::ScalarKind;
+
 use super::scalar::kind_of;
-use super::{Position, TEXT_BYTES_MAX, YamlError, refuse_long};
+use super::{Position, YamlError};
+
+/// The longest text that is read.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// The most values of a document, those that aliases stand for counted each time: far more than
 /// anybody writes, and read in a few hundredths of a second.
@@ -65,25 +70,6 @@ pub struct Scalar {
     pub kind: ScalarKind,
     /// As it is written, without quotes: `1.10` stays `1.10`.
     pub text: String,
-}
-
-/// What YAML takes a scalar for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum ScalarKind {
-    /// Nothing, `~` or `null`.
-    Null,
-    /// `true` or `false`.
-    Bool(bool),
-    /// A whole number.
-    Integer(i128),
-    /// Any other number.
-    Float(f64),
-    /// Anything else, and all that is quoted.
-    Text,
-    /// A text that came from variables alone, and may be meant as a number or a bool.
-    Variable,
-    /// What could not be filled in and was reported.
-    Broken,
 }
 
 impl Document {
@@ -201,6 +187,17 @@ pub(super) fn read(text: &str, tags: Tags) -> Result<Document, YamlError> {
         root: reader.root.unwrap_or_else(Node::null),
         positions: reader.positions,
     })
+}
+
+fn refuse_long(text: &str) -> Result<(), YamlError> {
+    if text.len() > TEXT_BYTES_MAX {
+        let message = format!("longer than {} KiB", TEXT_BYTES_MAX >> 10);
+        return Err(YamlError {
+            position: None,
+            message,
+        });
+    }
+    Ok(())
 }
 
 /// What the parser says. It has a limit of its own, which lookahead meets before our values do; and

@@ -14,7 +14,9 @@ use rustix::process::{
 };
 
 use crate::base::child::{End, Warden};
-use crate::sandbox::{SandboxError, SandboxSettings, TASKS_MAX, census};
+use crate::sandbox::census;
+use crate::sandbox::job::SandboxError;
+use crate::sandbox::settings::{SandboxSettings, TASKS_MAX};
 
 /// How long `bwrap` may take to say which process it made: milliseconds, on a machine that is not
 /// overloaded.

@@ -11,8 +11,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::order;
+use crate::sandbox::job::Job;
+use crate::sandbox::settings::SandboxSettings;
 use crate::sandbox::view::{Opened, View};
-use crate::sandbox::{Job, SandboxSettings};
 
 /// What belongs to `/usr`, and on older systems stands beside it. `/nix` and the link are the `/usr` of NixOS.
 const SYSTEM: &[&str] = &[

@@ -23,6 +23,7 @@ use crate::domain::event::ToolOutput;
 use crate::domain::spec::MemoryScope;
 use crate::domain::time::Timestamp;
 use crate::domain::zone::Zone;
+use crate::tools::arguments;
 use crate::tools::builtin::{self, Answer};
 use crate::tools::memory::bank::Bank;
 use crate::tools::memory::place::{Place, is_topic};
@@ -119,7 +120,7 @@ impl MemoryTool {
     }
 
     fn answer(&self, run: &Run<'_>) -> Answer {
-        let arguments: Arguments = builtin::arguments(run.arguments)?;
+        let arguments: Arguments = arguments::read(run.arguments)?;
         let place = Place::of(&run.caller, self.scope, &self.folder)?;
         let home = self.folder.parent().unwrap_or(&self.folder).to_owned();
         let bank = Bank::new(Arc::clone(&self.parts.fs), place.folder.clone(), home);
@@ -164,7 +165,7 @@ impl Tool for MemoryTool {
 
     /// A note that is there is not written again, and the same text replaces itself.
     fn effect(&self, arguments: &str) -> Effect {
-        match builtin::arguments(arguments) {
+        match arguments::read(arguments) {
             Ok(Arguments::Recall { .. }) => Effect::Read,
             Ok(
                 Arguments::Remember { .. }

@@ -1,0 +1,132 @@
+//! The traits of models, and what is asked and answered through them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::base::shown::shown_by_name;
+use crate::domain::code::NoticeCode;
+use crate::domain::event::{FinishReason, ToolCall, Usage};
+use crate::domain::ids::CallId;
+use crate::domain::message::Message;
+use crate::domain::spec::ModelSpec;
+use crate::llm::error::LlmError;
+
+/// Makes models: the providers' addresses and keys, as the process was started with them.
+pub trait Models: Send + Sync {
+    /// The model that `spec` describes, with its fallbacks. Costs next to nothing and does no
+    /// I/O; a missing key is only said when the model is called.
+    fn model(&self, spec: &ModelSpec) -> Box<dyn Model>;
+}
+
+shown_by_name!(Models);
+
+/// A model, for one turn of one session: its connection is kept between the turn's calls.
+pub trait Model: Send {
+    /// Asks the model and hands what it says to `sink` as it comes. Blocks until the reply is
+    /// whole, failed, or cancelled; retries and fallbacks happen inside, and only as long as
+    /// nothing was handed over.
+    ///
+    /// Errors: [`LlmError`]; what was handed over before an error stands.
+    fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<Reply, LlmError>;
+
+    /// Ends a running call from any thread within milliseconds, and every later one at once.
+    fn canceller(&self) -> Arc<dyn Cancel>;
+}
+
+shown_by_name!(Model);
+
+/// The way to end a call from another thread.
+pub trait Cancel: Send + Sync {
+    /// Ends it: the call returns [`LlmError::Cancelled`]. Never blocks.
+    fn cancel(&self);
+}
+
+shown_by_name!(Cancel);
+
+/// What a call hands over while it runs.
+pub trait Sink {
+    /// A piece of the reply's text, never empty.
+    fn text(&mut self, text: &str);
+
+    /// Called after the pieces that arrived together (one read of the socket): the moment to
+    /// store and show them. An error ends the call with [`LlmError::Sink`].
+    fn flush(&mut self) -> Result<(), String>;
+
+    /// Something that a reader should know: a retry, a fallback.
+    fn notice(&mut self, code: NoticeCode, message: String);
+}
+
+/// What a model is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The system prompt; may be empty.
+    pub system: String,
+    /// The conversation; see [`Message`].
+    pub messages: Vec<Message>,
+    /// The tools that it may call.
+    pub tools: Vec<ToolDefinition>,
+    /// Whether it may call them now.
+    pub tool_choice: ToolChoice,
+    /// How long the whole reply may take, retries included.
+    pub timeout: Option<Duration>,
+}
+
+/// A tool as a model is told of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolDefinition {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// The JSON Schema of its arguments, an object.
+    pub parameters: Value,
+}
+
+/// Whether a model may call tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ToolChoice {
+    /// As it likes.
+    #[default]
+    Auto,
+    /// It must answer in words.
+    None,
+}
+
+/// A whole reply. Its text is what the sink was given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// The model that answered, as `provider/name`.
+    pub model: String,
+    /// The tools it asks for; their arguments are JSON texts.
+    pub tool_calls: Vec<RawToolCall>,
+    /// Tokens.
+    pub usage: Option<Usage>,
+    /// `Stop`, `ToolCalls` or `Length`.
+    pub finish_reason: FinishReason,
+    /// Opaque, for the same provider and model only.
+    pub provider_data: Option<Value>,
+}
+
+/// A tool call with whatever id the provider gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawToolCall {
+    /// The provider's id; may be empty, or used before.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// The arguments; `{}` when the model gave none.
+    pub arguments: String,
+}
+
+impl RawToolCall {
+    /// The call under an id of ours or the provider's.
+    pub fn named(self, call_id: CallId) -> ToolCall {
+        ToolCall {
+            call_id,
+            tool_name: self.name,
+            arguments: self.arguments,
+        }
+    }
+}
