@@ -106,6 +106,11 @@ pub fn read_open(file: File, bytes_max: usize) -> Result<String, TextError> {
     let mut bytes = Vec::new();
     let limit = bytes_max as u64 + 1;
     file.take(limit).read_to_end(&mut bytes)?;
+    decode(bytes, bytes_max)
+}
+
+/// As [`read`], of what a file holds.
+pub fn decode(bytes: Vec<u8>, bytes_max: usize) -> Result<String, TextError> {
     if bytes.len() > bytes_max {
         return Err(TextError::TooLong(bytes_max));
     }

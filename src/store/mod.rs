@@ -4,10 +4,13 @@
 //! folder of plain files. Another backend implements [`SessionStore`]; nothing outside this folder
 //! knows of paths.
 
+pub mod blobs;
+pub mod documents;
 mod error;
 pub mod file;
 pub mod lock;
 mod sessions;
+pub mod sim_documents;
 
 pub use error::StoreError;
 pub use sessions::{

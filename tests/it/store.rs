@@ -1,6 +1,8 @@
 //! Sessions in files: what is stored stays, what was interrupted is mended, what is damaged is told.
 
+mod blobs;
 mod crash;
+mod documents;
 mod format;
 mod lock;
 mod pages;

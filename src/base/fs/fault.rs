@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fastrand::Rng;
 use rustix::io::Errno;
 
-use crate::base::fs::{File, Fs, Open};
+use crate::base::fs::{Exposure, File, Fs, Open};
+use crate::base::text::TextError;
 
 /// Passes every operation on to another file system, but for the one that its [`Fault`] names, or
 /// for some at random.
@@ -203,6 +204,18 @@ impl Fs for FaultFs {
         Ok(Box::new(FaultFile { inner, plan }))
     }
 
+    fn open_text(&self, path: &Path, root: Option<&Path>) -> Result<Box<dyn File>, TextError> {
+        self.plan.check(Deed::Read)?;
+        let inner = self.inner.open_text(path, root)?;
+        let plan = Arc::clone(&self.plan);
+        Ok(Box::new(FaultFile { inner, plan }))
+    }
+
+    fn check_unlinked(&self, path: &Path, root: &Path) -> Result<(), TextError> {
+        self.plan.check(Deed::Read)?;
+        self.inner.check_unlinked(path, root)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.plan.check(Deed::Change)?;
         self.inner.rename(from, to)
@@ -279,5 +292,9 @@ impl File for FaultFile {
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.plan.check(Deed::Change)?;
         self.inner.truncate(len)
+    }
+
+    fn exposure(&self) -> io::Result<Exposure> {
+        self.inner.exposure()
     }
 }

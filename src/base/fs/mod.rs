@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::shown::shown_by_name;
+use crate::base::text::TextError;
 
 pub use dir_sync::DirSync;
 pub use fault::{Fault, FaultFs, FaultKind};
@@ -28,6 +29,25 @@ pub trait Fs: Send + Sync {
 
     /// Opens a file.
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>>;
+
+    /// Opens for reading what people may have put there: any file, never waiting for the other end of
+    /// a pipe. Links are followed, but for those below `root`, if one is given.
+    ///
+    /// Errors: [`TextError::Missing`], [`TextError::NotAFile`], [`TextError::Linked`]; the system
+    /// refused.
+    fn open_text(&self, path: &Path, root: Option<&Path>) -> Result<Box<dyn File>, TextError> {
+        let _no_links_here = root;
+        Ok(self.open(path, Open::Read)?)
+    }
+
+    /// Refuses what is reached by a link below `root`, as far as it exists. Says nothing of what
+    /// happens later: whoever reads uses [`open_text`](Fs::open_text).
+    ///
+    /// Errors: [`TextError::Linked`]; the system refused.
+    fn check_unlinked(&self, path: &Path, root: &Path) -> Result<(), TextError> {
+        let _no_links_here = (path, root);
+        Ok(())
+    }
 
     /// Gives a file or folder another name in the same folder; a file of that name is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -94,26 +114,60 @@ pub trait File: Send + Sync {
 
     /// Cuts it to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
+
+    /// What others than this account and root may do with it.
+    fn exposure(&self) -> io::Result<Exposure> {
+        Ok(Exposure::Closed)
+    }
 }
 
 shown_by_name!(File);
+
+/// What others may do with a file, by its owner and its mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exposure {
+    /// Nothing.
+    Closed,
+    /// They may have read it.
+    Readable,
+    /// They may have written it.
+    Writable,
+}
 
 /// Replaces the file at `path` as a whole, in a way that survives a power cut: whoever reads it
 /// finds the old bytes or the new ones.
 ///
 /// Of each path there may be one writer at a time.
 pub fn replace_file(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(fs, path, bytes, Open::Empty)
+}
+
+fn replace_with(fs: &dyn Fs, path: &Path, bytes: &[u8], how: Open) -> io::Result<()> {
     let temporary = temporary_beside(path);
-    let mut file = fs.open(&temporary, Open::Empty)?;
+    let mut file = fs.open(&temporary, how)?;
     file.write_all(bytes)?;
     file.sync_data()?;
     fs.rename(&temporary, path)?;
     fs.sync_dir(parent(path))
 }
 
+/// As [`replace_file`], by a file that nobody else can have open or may read, whatever lay there
+/// under the name of the temporary one.
+pub fn replace_secret(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs.remove_file(&temporary_beside(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        removed => removed?,
+    }
+    replace_with(fs, path, bytes, Open::CreateNew)
+}
+
 /// Reads the whole file, unless it is longer than `bytes_max`.
 pub fn read_file(fs: &dyn Fs, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let file = fs.open(path, Open::Read)?;
+    read_open(&*fs.open(path, Open::Read)?, bytes_max)
+}
+
+/// As [`read_file`], of a file that is open already.
+pub fn read_open(file: &dyn File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let len = file.len()?;
     if len > bytes_max {
         return Err(io::Error::new(
@@ -122,7 +176,7 @@ pub fn read_file(fs: &dyn Fs, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>
         ));
     }
     let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-    let read = read_full(&*file, &mut bytes, 0)?;
+    let read = read_full(file, &mut bytes, 0)?;
     bytes.truncate(read);
     Ok(bytes)
 }

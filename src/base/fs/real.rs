@@ -8,8 +8,10 @@ use std::os::unix::fs::{
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use rustix::process::geteuid;
 
-use crate::base::fs::{File, Fs, Open};
+use crate::base::fs::{Exposure, File, Fs, Open};
+use crate::base::text::{self, TextError};
 
 /// Folders are created for their owner alone: sessions hold people's words.
 const DIR_MODE: u32 = 0o700;
@@ -67,6 +69,18 @@ impl Fs for RealFs {
         Ok(Box::new(RealFile(file)))
     }
 
+    fn open_text(&self, path: &Path, root: Option<&Path>) -> Result<Box<dyn File>, TextError> {
+        let file = match root {
+            Some(root) => text::open_unlinked(root, below(path, root)),
+            None => text::open(path),
+        };
+        Ok(Box::new(RealFile(file?)))
+    }
+
+    fn check_unlinked(&self, path: &Path, root: &Path) -> Result<(), TextError> {
+        text::check_unlinked(root, below(path, root))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
@@ -114,6 +128,11 @@ impl Fs for RealFs {
     }
 }
 
+/// Where `path` lies in `root`.
+fn below<'p>(path: &'p Path, root: &Path) -> &'p Path {
+    path.strip_prefix(root).unwrap_or(path)
+}
+
 #[derive(Debug)]
 struct RealFile(fs::File);
 
@@ -141,5 +160,15 @@ impl File for RealFile {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn exposure(&self) -> io::Result<Exposure> {
+        let about = self.0.metadata()?;
+        let is_ours = about.uid() == geteuid().as_raw() || about.uid() == 0;
+        Ok(match about.mode() {
+            mode if !is_ours || mode & 0o022 != 0 => Exposure::Writable,
+            mode if mode & 0o077 != 0 => Exposure::Readable,
+            _ => Exposure::Closed,
+        })
     }
 }

@@ -8,7 +8,9 @@
 //! - what `open` returns survives a power cut, also if the process that wrote it was killed before
 //!   its sync.
 
+pub mod blobs;
 mod busy;
+pub mod documents;
 mod error;
 mod format;
 mod inflight;
@@ -23,6 +25,7 @@ pub mod repair;
 mod sessions;
 mod snapshot;
 mod store;
+mod stripes;
 mod unsure;
 pub mod v05;
 mod walk;

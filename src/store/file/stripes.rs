@@ -1,0 +1,21 @@
+//! Turns to write: of each name one thread of the process at a time, of different names mostly
+//! several.
+
+use std::sync::{Mutex, MutexGuard};
+
+use crate::base::lock::lock;
+
+/// So many threads may write at once, if their names differ in the right way.
+const STRIPES: usize = 16;
+
+/// Locks that exist to be held over a write and its sync.
+#[derive(Debug, Default)]
+pub(super) struct Stripes([Mutex<()>; STRIPES]);
+
+impl Stripes {
+    /// Waits for the turn to write what has that name.
+    pub(super) fn take(&self, name: &str) -> MutexGuard<'_, ()> {
+        let hash = crc32fast::hash(name.as_bytes());
+        lock(&self.0[usize::from(hash.to_le_bytes()[0]) % STRIPES])
+    }
+}
