@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::code::NoticeCode;
-use crate::domain::ids::{CallId, MessageId, Seq, SourceId, TurnId};
+use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, SourceId, TurnId};
 use crate::domain::time::Timestamp;
 
 /// The format that `session_start` names; a session of a newer one is refused.
@@ -92,6 +92,14 @@ pub enum Event {
         call_id: CallId,
         /// The tool.
         tool_name: String,
+    },
+    /// A call that has started waits for something that others do: its result comes later, and may
+    /// come to another process than this one.
+    ToolParked {
+        /// The call.
+        call_id: CallId,
+        /// What it waits for, in the words of its tool.
+        on: AwaitedId,
     },
     /// What a call came to; also for one that was denied.
     ToolResult {
@@ -360,7 +368,7 @@ pub enum Trigger {
     Message,
     /// The turn was unfinished when the process died: one more try.
     Resume,
-    /// The turn was parked by an orderly stop; not a try.
+    /// The turn was suspended by an orderly stop; not a try.
     Restart,
     /// One that a newer version knows.
     #[serde(other)]

@@ -118,81 +118,88 @@ impl SessionId {
     }
 }
 
-/// A tool call, as named by the provider that asked for it: 1 to 64 characters of
-/// `A-Z a-z 0-9 _ -`, which every provider takes back.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct CallId(Box<str>);
+/// Whether a byte is one of `A-Z a-z 0-9 _ -`.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+/// Defines an identifier that somebody else chose: so many bytes at most, each of them allowed.
+macro_rules! chosen_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $bytes_max:literal, $allows:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// Accepts the bytes that the [type](Self) names, one of them at least.
+            pub fn parse(text: &str) -> Result<$name, InvalidId> {
+                let allows: fn(u8) -> bool = $allows;
+                if text.is_empty() || text.len() > $bytes_max || !text.bytes().all(allows) {
+                    return Err(InvalidId::new($kind, text));
+                }
+                Ok($name(text.into()))
+            }
+
+            /// The identifier as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                $name::parse(&text).map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+chosen_id!(
+    /// A tool call, as named by the provider that asked for it: 1 to 64 characters of
+    /// `A-Z a-z 0-9 _ -`, which every provider takes back.
+    CallId,
+    "call id",
+    64,
+    is_plain
+);
+chosen_id!(
+    /// The name of an agent and of its folder: 1 to 64 characters of `A-Z a-z 0-9 _ -`, so that it
+    /// is a safe file name too.
+    AgentName,
+    "agent name",
+    64,
+    is_plain
+);
+chosen_id!(
+    /// A caller's own key for a message (HTTP `Idempotency-Key`, `telegram:<update_id>`): 1 to 255
+    /// visible ASCII characters.
+    SourceId,
+    "idempotency key",
+    255,
+    |byte| byte.is_ascii_graphic()
+);
+chosen_id!(
+    /// What a parked call waits for, in the words of its tool (a session, a task of another server):
+    /// 1 to 255 visible ASCII characters. A provider may use the id of a call again, long after it; a
+    /// tool must not use this one again in a session.
+    AwaitedId,
+    "id of what a call waits for",
+    255,
+    |byte| byte.is_ascii_graphic()
+);
 
 impl CallId {
-    const BYTES_MAX: usize = 64;
-
     /// A new identifier, for a provider that gave none, or one that was used before.
     pub fn mint(timestamp_ms: u64, random: u128) -> CallId {
         CallId(format!("call_{}", Ulid::from_parts(timestamp_ms, random)).into_boxed_str())
-    }
-
-    /// Accepts what every provider accepts.
-    pub fn parse(text: &str) -> Result<CallId, InvalidId> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if text.is_empty() || text.len() > Self::BYTES_MAX || !text.bytes().all(plain) {
-            return Err(InvalidId::new("call id", text));
-        }
-        Ok(CallId(text.into()))
-    }
-
-    /// The identifier as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for CallId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for CallId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        CallId::parse(&text).map_err(D::Error::custom)
-    }
-}
-
-/// The name of an agent and of its folder: 1 to 64 characters of `A-Z a-z 0-9 _ -`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct AgentName(Box<str>);
-
-impl AgentName {
-    const BYTES_MAX: usize = 64;
-
-    /// Accepts letters, digits, `-` and `_`, so that a name is also a safe file name.
-    pub fn parse(text: &str) -> Result<AgentName, InvalidId> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if text.is_empty() || text.len() > Self::BYTES_MAX || !text.bytes().all(plain) {
-            return Err(InvalidId::new("agent name", text));
-        }
-        Ok(AgentName(text.into()))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for AgentName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for AgentName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        AgentName::parse(&text).map_err(D::Error::custom)
     }
 }
 
@@ -217,37 +224,6 @@ impl Seq {
 impl fmt::Display for Seq {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// A caller's own key for a message (HTTP `Idempotency-Key`, `telegram:<update_id>`): 1 to 255
-/// visible ASCII characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
-pub struct SourceId(Box<str>);
-
-impl SourceId {
-    const BYTES_MAX: usize = 255;
-
-    /// Accepts 1 to 255 bytes from `!` to `~`.
-    pub fn parse(text: &str) -> Result<SourceId, InvalidId> {
-        let visible = |byte: u8| byte.is_ascii_graphic();
-        if text.is_empty() || text.len() > Self::BYTES_MAX || !text.bytes().all(visible) {
-            return Err(InvalidId::new("idempotency key", text));
-        }
-        Ok(SourceId(text.into()))
-    }
-
-    /// The key as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for SourceId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        SourceId::parse(&text).map_err(D::Error::custom)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::domain::event::{
     OnDisconnect, Record, SessionStart, Status, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
 };
 use crate::domain::history::{Entry, History, to_messages, tokens_of};
-use crate::domain::ids::{CallId, MessageId, Seq, TurnId};
+use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, TurnId};
 use crate::domain::message::Message;
 use crate::domain::time::Timestamp;
 use crate::domain::window::{Limits, Marks};
@@ -90,6 +90,10 @@ pub struct Summary {
     /// The call that waits for a decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_call: Option<CallId>,
+    /// The calls that are parked; of very many only the first, as a snapshot stays small. While there
+    /// are more, a session that is not in memory may be shown as idle too early.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parked_calls: Vec<CallId>,
     /// Messages as the API shows them.
     pub message_count: u64,
     /// Messages of people among them, dropped ones too.
@@ -106,6 +110,8 @@ pub struct Summary {
 
 /// How many of people's last messages a repeated key is looked for in.
 pub const KEYED_MESSAGES: u64 = 1000;
+/// Ids have 64 bytes at most: these are a quarter of what a snapshot may hold.
+const PARKED_KNOWN_MAX: usize = 16;
 const MARK_EVERY: u64 = 100;
 const MARKS_MAX: usize = (KEYED_MESSAGES / MARK_EVERY) as usize + 1;
 
@@ -151,7 +157,7 @@ pub struct CallState {
 }
 
 /// How far a call has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// Nothing was done.
     Waiting,
@@ -161,10 +167,25 @@ pub enum Progress {
     Decided(Decision),
     /// The deed may have been done.
     Started,
+    /// It has started, and what others do for it has not come to its end: whoever does that brings
+    /// the result. It is not run again, whatever became of the process.
+    Parked {
+        /// What it waits for.
+        on: AwaitedId,
+    },
     /// A log from elsewhere names the call: whether it was allowed or done, only a person can say.
     Doubted,
     /// It has its result.
     Done,
+}
+
+/// A call that waits for what others do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParkedCall<'a> {
+    /// What the model asked for.
+    pub call: &'a ToolCall,
+    /// What it waits for.
+    pub on: &'a AwaitedId,
 }
 
 /// A question to a person.
@@ -312,6 +333,7 @@ impl SessionState {
             Event::TurnStarted { turn_id, trigger } => self.start_turn(turn_id, *trigger),
             Event::AssistantResponse(reply) => self.take_reply(reply),
             Event::ToolStarted { call_id, .. } => self.set_progress(call_id, Progress::Started),
+            Event::ToolParked { call_id, on } => self.park(call_id, on),
             Event::ToolResult {
                 call_id,
                 result,
@@ -390,6 +412,9 @@ impl SessionState {
             {
                 refuse("a tool event", "no call of that id is open")
             }
+            Event::ToolParked { call_id, .. } if !self.is_begun(call_id) => {
+                refuse("tool_parked", "no call of that id has started")
+            }
             Event::ApprovalRequired { call_id, .. }
                 if self.approval().is_some() || !self.is_open_call(call_id) =>
             {
@@ -408,6 +433,7 @@ impl SessionState {
             | Event::TurnStarted { .. }
             | Event::AssistantResponse(_)
             | Event::ToolStarted { .. }
+            | Event::ToolParked { .. }
             | Event::ToolResult { .. }
             | Event::ToolsSkipped { .. }
             | Event::ApprovalRequired { .. }
@@ -423,11 +449,26 @@ impl SessionState {
         }
     }
 
+    /// The call of that id, as long as it has no result.
+    pub fn open_call(&self, call_id: &CallId) -> Option<&CallState> {
+        let mut open = self.turn.iter().flat_map(Turn::open_calls);
+        open.find(|state| state.call.call_id == *call_id)
+    }
+
     fn is_open_call(&self, call_id: &CallId) -> bool {
-        let calls = self.turn.iter().flat_map(|turn| &turn.calls);
-        calls
-            .filter(|state| state.progress != Progress::Done)
-            .any(|state| state.call.call_id == *call_id)
+        self.open_call(call_id).is_some()
+    }
+
+    /// Whether the tool of an open call has begun, and may say what it waits for.
+    fn is_begun(&self, call_id: &CallId) -> bool {
+        let state = self.open_call(call_id);
+        state.is_some_and(|state| state.progress.is_begun())
+    }
+
+    /// The calls that are parked, in order.
+    pub fn parked_calls(&self) -> impl Iterator<Item = ParkedCall<'_>> {
+        let open = self.turn.iter().flat_map(Turn::open_calls);
+        open.filter_map(CallState::parked)
     }
 
     fn accept(&mut self, record: &Record, message: &UserMessage) {
@@ -513,6 +554,12 @@ impl SessionState {
         }
     }
 
+    fn park(&mut self, call_id: &CallId, on: &AwaitedId) {
+        if self.is_begun(call_id) {
+            self.set_progress(call_id, Progress::Parked { on: on.clone() });
+        }
+    }
+
     fn finish_call(
         &mut self,
         seq: Seq,
@@ -579,6 +626,33 @@ impl SessionState {
         self.show_messages_up_to(seq);
         self.turn = None;
         self.history.end_turn(seq.next());
+    }
+}
+
+impl Progress {
+    /// Whether its tool has begun and has not said what came of it.
+    fn is_begun(&self) -> bool {
+        match self {
+            Progress::Started | Progress::Parked { .. } => true,
+            Progress::Waiting
+            | Progress::Asked
+            | Progress::Decided(_)
+            | Progress::Doubted
+            | Progress::Done => false,
+        }
+    }
+}
+
+impl CallState {
+    /// What it waits for, if it is parked.
+    pub fn parked(&self) -> Option<ParkedCall<'_>> {
+        let Progress::Parked { on } = &self.progress else {
+            return None;
+        };
+        Some(ParkedCall {
+            call: &self.call,
+            on,
+        })
     }
 }
 
@@ -650,6 +724,7 @@ impl Summary {
             end_reason: None,
             unfinished: false,
             pending_call: None,
+            parked_calls: Vec::new(),
             message_count: 0,
             user_messages: 0,
             usage: Usage::default(),
@@ -680,12 +755,12 @@ impl Summary {
                 self.message_count += u64::from(is_shown);
             }
             Event::ApprovalRequired { call_id, .. } => self.pending_call = Some(call_id.clone()),
-            Event::ApprovalDecision { call_id, .. } | Event::ToolResult { call_id, .. } => {
+            Event::ApprovalDecision { call_id, .. } => {
                 self.pending_call.take_if(|open| open == call_id);
             }
-            Event::ToolsSkipped { call_ids, .. } => {
-                self.pending_call.take_if(|open| call_ids.contains(open));
-            }
+            Event::ToolParked { call_id, .. } => self.note_parked(call_id),
+            Event::ToolResult { call_id, .. } => self.note_done(std::slice::from_ref(call_id)),
+            Event::ToolsSkipped { call_ids, .. } => self.note_done(call_ids),
             Event::StatusChange { to, .. } => match to {
                 Status::Paused => self.status = Status::Paused,
                 Status::Active | Status::Running => self.status = Status::Active,
@@ -699,22 +774,44 @@ impl Summary {
                     self.model.clone_from(model);
                 }
             }
-            Event::SessionAdopted {} => self.pending_call = None,
+            Event::SessionAdopted {} => self.forget_calls(),
             Event::TurnEnded { .. } => {
                 self.unfinished = false;
-                self.pending_call = None;
+                self.forget_calls();
             }
             Event::SessionEnd { reason } => {
                 self.status = Status::Completed;
                 self.end_reason = Some(*reason);
                 self.unfinished = false;
-                self.pending_call = None;
+                self.forget_calls();
             }
             Event::ToolStarted { .. }
             | Event::SilentMessage { .. }
             | Event::Error { .. }
             | Event::Unknown => {}
         }
+    }
+
+    /// Whether its turn waits for what others do, and goes on by itself then.
+    pub fn is_parked(&self) -> bool {
+        self.status == Status::Active && !self.parked_calls.is_empty()
+    }
+
+    fn note_parked(&mut self, call_id: &CallId) {
+        if self.parked_calls.len() < PARKED_KNOWN_MAX && !self.parked_calls.contains(call_id) {
+            self.parked_calls.push(call_id.clone());
+        }
+    }
+
+    fn note_done(&mut self, call_ids: &[CallId]) {
+        self.pending_call.take_if(|open| call_ids.contains(open));
+        self.parked_calls
+            .retain(|parked| !call_ids.contains(parked));
+    }
+
+    fn forget_calls(&mut self) {
+        self.pending_call = None;
+        self.parked_calls.clear();
     }
 
     fn start(&mut self, start: &SessionStart, at: Timestamp) {

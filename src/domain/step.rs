@@ -13,10 +13,10 @@ pub enum Step {
     Idle,
     /// Ask the model; a turn is started first if there is none.
     CallModel,
-    /// Run these calls, which have no result yet, in order.
+    /// Run these calls, which have no result yet and are not parked, in order.
     RunTools(Vec<CallState>),
-    /// Nothing: it waits for a person's decision.
-    AwaitApproval,
+    /// Nothing: it waits for others, a person's decision or what parked calls wait for. No thread does.
+    AwaitOthers,
     /// Write that the turn is over.
     EndTurn(Outcome),
     /// Nothing: it waits for a client.
@@ -41,11 +41,18 @@ pub fn next_step(state: &SessionState) -> Step {
 }
 
 fn next_in_turn(state: &SessionState, turn: &Turn) -> Step {
+    // One question at a time: nothing after it runs, and calls before it have run or are parked.
     if turn.approval.is_some() {
-        return Step::AwaitApproval;
+        return Step::AwaitOthers;
     }
     if turn.has_open_calls() {
-        return Step::RunTools(turn.open_calls().cloned().collect());
+        let can_run = turn.open_calls().filter(|state| state.parked().is_none());
+        let can_run: Vec<CallState> = can_run.cloned().collect();
+        return if can_run.is_empty() {
+            Step::AwaitOthers
+        } else {
+            Step::RunTools(can_run)
+        };
     }
     let Some(last) = &turn.last_reply else {
         // The messages that it was started for may have been withdrawn.

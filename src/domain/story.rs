@@ -8,7 +8,7 @@ use crate::domain::event::{
     Failure, FinishReason, OnDisconnect, Outcome, Record, SessionStart, Status, ToolCall,
     ToolOutput, Trigger, Usage, UserMessage,
 };
-use crate::domain::ids::{CallId, MessageId, Seq, TurnId};
+use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, TurnId};
 use crate::domain::message::Message;
 use crate::domain::spec::{ToolResultSpec, Truncation};
 use crate::domain::state::{Progress, SessionState};
@@ -146,6 +146,19 @@ pub(crate) fn runs(n: u64) -> Event {
     Event::ToolStarted {
         call_id: call_id(n),
         tool_name: "date".to_owned(),
+    }
+}
+
+/// What call `n` waits for.
+pub(crate) fn awaited(n: u64) -> AwaitedId {
+    AwaitedId::parse(&format!("job:{n}")).unwrap()
+}
+
+/// Call `n` is parked.
+pub(crate) fn parks(n: u64) -> Event {
+    Event::ToolParked {
+        call_id: call_id(n),
+        on: awaited(n),
     }
 }
 
@@ -353,6 +366,7 @@ impl Walk {
             6 if choice == 230 => self.adopt(),
             6 if choice == 246 => self.end_session(),
             7 if self.in_flight.is_none() && self.state.turn.is_some() => self.pause(),
+            8 if choice > 100 => self.resolve(choice),
             _ => self.step(choice / 16),
         }
     }
@@ -394,6 +408,21 @@ impl Walk {
         self.skip_open_calls();
         self.keep_partial(FinishReason::Cancelled);
         self.end_turn(Outcome::Cancelled);
+    }
+
+    /// What one of the parked calls waits for is there.
+    fn resolve(&mut self, choice: u8) {
+        let parked = self.state.parked_calls();
+        let ids: Vec<CallId> = parked.map(|parked| parked.call.call_id.clone()).collect();
+        if ids.is_empty() {
+            return;
+        }
+        self.write(Event::ToolResult {
+            call_id: ids[usize::from(choice) % ids.len()].clone(),
+            result: output(true, "it is there"),
+            duration_ms: None,
+            appended_bytes: None,
+        });
     }
 
     /// The process dies; with some choices the power too, and text that was shown is lost.
@@ -494,9 +523,10 @@ impl Walk {
                 } else {
                     &calls[0]
                 };
-                self.bring_on(&next.call, next.progress, variant);
+                self.bring_on(&next.call, &next.progress, variant);
             }
-            Step::AwaitApproval => self.decide(variant),
+            Step::AwaitOthers if self.state.approval().is_some() => self.decide(variant),
+            Step::AwaitOthers => self.resolve(variant),
         }
     }
 
@@ -542,7 +572,7 @@ impl Walk {
         }
     }
 
-    fn bring_on(&mut self, call: &ToolCall, progress: Progress, variant: u8) {
+    fn bring_on(&mut self, call: &ToolCall, progress: &Progress, variant: u8) {
         let call_id = call.call_id.clone();
         let asks = Event::ApprovalRequired {
             call_id: call_id.clone(),
@@ -556,6 +586,10 @@ impl Walk {
             call_id: call_id.clone(),
             tool_name: call.tool_name.clone(),
         };
+        let parks = Event::ToolParked {
+            call_id: call_id.clone(),
+            on: awaited(self.last_id),
+        };
         let answers = |success| Event::ToolResult {
             call_id: call_id.clone(),
             result: output(success, &"it is noon ".repeat(usize::from(variant) * 3)),
@@ -566,10 +600,13 @@ impl Walk {
             Progress::Waiting if variant < 4 => asks,
             Progress::Waiting if variant < 12 => starts,
             Progress::Started if variant < 4 => asks,
+            Progress::Started if variant < 8 => parks,
             Progress::Decided(Decision::AllowOnce) => starts,
             Progress::Doubted => asks,
             Progress::Decided(_) | Progress::Waiting => answers(false),
-            Progress::Started | Progress::Asked | Progress::Done => answers(true),
+            Progress::Started | Progress::Parked { .. } | Progress::Asked | Progress::Done => {
+                answers(true)
+            }
         });
     }
 

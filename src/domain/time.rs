@@ -1,8 +1,13 @@
-//! Points in time, as the log writes them.
+//! Points in time, as the log writes them and as HTTP does.
+//!
+//! The calendar is `jiff`'s. The shape is read here: a log is read in half the time that the library
+//! takes for it, and the library would take forms that no log has.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jiff::SignedDuration;
+use jiff::civil::{Date, DateTime, Time};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -17,6 +22,12 @@ pub struct Timestamp(u64);
 pub struct InvalidTimestamp;
 
 const MICROS: u64 = 1_000_000;
+const EPOCH: Date = jiff::civil::date(1970, 1, 1);
+/// What a time begins with; `d` is a digit.
+const SHAPE: &[u8; 19] = b"dddd-dd-ddTdd:dd:dd";
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 const DAY_SECONDS: u64 = 86_400;
 
 /// The time that a number with its unit stands for: `90s`, `30m`, `24h`, `7d`. `None` for any other text,
@@ -61,47 +72,45 @@ impl Timestamp {
     /// Reads a time in any form of RFC 3339: with `Z` or an offset, a fraction of any length (more than
     /// six decimals are cut) or none, letters of either case or a space before the time of day.
     pub fn parse(text: &str) -> Result<Timestamp, InvalidTimestamp> {
-        let bytes = text.as_bytes();
-        let shape = b"dddd-dd-ddTdd:dd:dd";
-        let head = bytes.get(..shape.len()).ok_or(InvalidTimestamp)?;
-        let fits = |(&byte, &want): (&u8, &u8)| match want {
-            b'd' => byte.is_ascii_digit(),
-            b'T' => matches!(byte, b'T' | b't' | b' '),
-            other => byte == other,
-        };
-        if !head.iter().zip(shape).all(fits) {
-            return Err(InvalidTimestamp);
-        }
-        let (year, month, day) = (
-            digits(&head[..4]),
-            digits(&head[5..7]),
-            digits(&head[8..10]),
-        );
-        let (hour, minute, second) = (
-            digits(&head[11..13]),
-            digits(&head[14..16]),
-            digits(&head[17..19]),
-        );
-        let in_range = year >= 1970
-            && (1..=12).contains(&month)
-            && (1..=days_in_month(year, month)).contains(&day)
-            && hour < 24
-            && minute < 60
-            // A leap second is the first of the next minute.
-            && second <= 60;
-        if !in_range {
-            return Err(InvalidTimestamp);
-        }
-        let (fraction, offset) = split_offset(&bytes[shape.len()..])?;
-        let days = days_since_epoch(year, month, day);
-        let seconds = days * DAY_SECONDS + hour * 3600 + minute * 60 + second;
-        let in_utc = seconds
-            .checked_add_signed(-offset)
-            .ok_or(InvalidTimestamp)?;
+        let parts = text.as_bytes().split_at_checked(SHAPE.len());
+        let (head, rest) = parts.ok_or(InvalidTimestamp)?;
+        let local = local_seconds(head)?;
+        let (fraction, offset) = split_offset(rest)?;
+        let in_utc = local.checked_add_signed(-offset).ok_or(InvalidTimestamp)?;
         let micros = in_utc * MICROS + fraction_micros(fraction)?;
         (micros <= Self::MAX)
             .then_some(Timestamp(micros))
             .ok_or(InvalidTimestamp)
+    }
+
+    /// Reads a time as HTTP writes it, of which it has three forms: the one that is not obsolete. The
+    /// day of the week is not looked at.
+    ///
+    /// Source: RFC 9110, section 5.6.7.
+    pub fn parse_http(text: &str) -> Result<Timestamp, InvalidTimestamp> {
+        let fields: Vec<&str> = text.split_ascii_whitespace().collect();
+        let [_weekday, day, month, year, time, "GMT"] = fields[..] else {
+            return Err(InvalidTimestamp);
+        };
+        let month = MONTHS.iter().position(|name| *name == month);
+        let month = month.ok_or(InvalidTimestamp)? + 1;
+        Timestamp::parse(&format!("{year}-{month:02}-{day}T{time}Z"))
+    }
+
+    /// The time as HTTP writes it, to the second: `Sun, 06 Nov 1994 08:49:37 GMT`.
+    ///
+    /// Source: RFC 9110, section 5.6.7.
+    pub fn to_http(self) -> String {
+        let at = self.date_time().strftime("%a, %d %b %Y %H:%M:%S GMT");
+        at.to_string()
+    }
+
+    /// The date and the clock in UTC, to the second.
+    fn date_time(self) -> DateTime {
+        let seconds = i64::try_from(self.0 / MICROS).unwrap_or(i64::MAX);
+        let since = SignedDuration::from_secs(seconds);
+        let at = EPOCH.to_datetime(Time::midnight()).checked_add(since);
+        at.unwrap_or(DateTime::MAX)
     }
 }
 
@@ -115,13 +124,13 @@ impl From<SystemTime> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (seconds, micros) = (self.0 / MICROS, self.0 % MICROS);
-        let (year, month, day) = civil_date(seconds / DAY_SECONDS);
-        let (hour, minute, second) = (
-            seconds % DAY_SECONDS / 3600,
-            seconds % 3600 / 60,
-            seconds % 60,
-        );
+        let (date, time) = {
+            let at = self.date_time();
+            (at.date(), at.time())
+        };
+        let (year, month, day) = (date.year(), date.month(), date.day());
+        let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+        let micros = self.0 % MICROS;
         write!(
             f,
             "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"
@@ -146,6 +155,31 @@ impl<'de> Deserialize<'de> for Timestamp {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         Timestamp::parse(&text).map_err(D::Error::custom)
     }
+}
+
+/// The seconds since 1970 on the clock that `head`, of the length of [`SHAPE`], shows.
+fn local_seconds(head: &[u8]) -> Result<u64, InvalidTimestamp> {
+    let fits = |(&byte, &want): (&u8, &u8)| match want {
+        b'd' => byte.is_ascii_digit(),
+        b'T' => matches!(byte, b'T' | b't' | b' '),
+        other => byte == other,
+    };
+    if !head.iter().zip(SHAPE).all(fits) {
+        return Err(InvalidTimestamp);
+    }
+    let [year, month, day] = [&head[..4], &head[5..7], &head[8..10]].map(digits);
+    let [hour, minute, second] = [&head[11..13], &head[14..16], &head[17..19]].map(digits);
+    // A leap second is the first of the next minute.
+    if hour > 23 || minute > 59 || second > 60 {
+        return Err(InvalidTimestamp);
+    }
+    let (Ok(year), Ok(month), Ok(day)) = (year.try_into(), month.try_into(), day.try_into()) else {
+        return Err(InvalidTimestamp);
+    };
+    let date = Date::new(year, month, day).map_err(|_| InvalidTimestamp)?;
+    let before = u64::try_from(date.duration_since(EPOCH).as_secs());
+    let before = before.map_err(|_| InvalidTimestamp)?;
+    Ok(before + hour * 3600 + minute * 60 + second)
 }
 
 /// The number that digits write.
@@ -186,51 +220,6 @@ fn fraction_micros(fraction: &[u8]) -> Result<u64, InvalidTimestamp> {
     }
     let digit = |place: usize| digits.get(place).map_or(0, |digit| u64::from(digit - b'0'));
     Ok((0..6).fold(0, |sum, place| sum * 10 + digit(place)))
-}
-
-fn is_leap(year: u64) -> bool {
-    year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400)
-}
-
-fn days_in_month(year: u64, month: u64) -> u64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if is_leap(year) => 29,
-        2 => 28,
-        _ => 31,
-    }
-}
-
-/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`,
-/// for years from 1970 on.
-fn days_since_epoch(year: u64, month: u64, day: u64) -> u64 {
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let (era, year_of_era) = (year / 400, year % 400);
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
-/// Source: as above, `civil_from_days`.
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]
@@ -336,6 +325,28 @@ mod tests {
             "+970-01-01T00:00:00Z",
         ] {
             assert_eq!(Timestamp::parse(text), Err(InvalidTimestamp), "{text}");
+        }
+    }
+
+    #[test]
+    fn http_writes_times_its_own_way() {
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (1_709_164_800, "Thu, 29 Feb 2024 00:00:00 GMT"),
+        ] {
+            let time = Timestamp::from_micros(seconds * MICROS);
+            assert_eq!(time.to_http(), text);
+            assert_eq!(Timestamp::parse_http(text), Ok(time));
+        }
+        for text in [
+            "",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+        ] {
+            assert_eq!(Timestamp::parse_http(text), Err(InvalidTimestamp), "{text}");
         }
     }
 

@@ -76,7 +76,7 @@ pub(super) fn turn_end(live: &Live, ending: Ending) -> Vec<Event> {
     let mut events = Vec::new();
     let (begun, waiting): (Vec<_>, Vec<_>) = turn
         .open_calls()
-        .partition(|state| matches!(state.progress, Progress::Started | Progress::Doubted));
+        .partition(|state| has_begun(&state.progress));
     events.extend(skipped(&begun, format!("{}{BEGUN}", ending.skips)));
     events.extend(skipped(&waiting, ending.skips.to_owned()));
     let finish_reason = match ending.outcome {
@@ -87,6 +87,14 @@ pub(super) fn turn_end(live: &Live, ending: Ending) -> Vec<Event> {
     events.extend(partial_reply(live, finish_reason));
     events.push(ending.event(turn.id.clone(), turn.usage));
     events
+}
+
+/// Whether it is unknown what a call without a result has done.
+fn has_begun(progress: &Progress) -> bool {
+    match progress {
+        Progress::Started | Progress::Parked { .. } | Progress::Doubted => true,
+        Progress::Waiting | Progress::Asked | Progress::Decided(_) | Progress::Done => false,
+    }
 }
 
 fn skipped(calls: &[&CallState], reason: String) -> Option<Event> {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::base::clock::{Clock, FakeClock};
 use crate::base::fs::{Fs, Open, SimDisk, create_dirs};
 use crate::base::lock::lock;
-use crate::domain::event::{Event, OnDisconnect, ToolOutput};
+use crate::domain::event::{Event, OnDisconnect};
 use crate::domain::ids::{AgentName, Seq, SessionId};
 use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use crate::engine::agent::{Agent, Agents};
@@ -23,7 +23,7 @@ use crate::engine::watch::live::{Running, Work};
 use crate::llm::{Cancel, LlmError, Model, Models, RawToolCall, Reply, Request, Sink};
 use crate::policy::{Policy, Verdict, Wish};
 use crate::store::file::FileStore;
-use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec, Toolbox};
+use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
 
 /// What an engine is made of; a test changes what it is about.
 pub(super) struct Plan {
@@ -188,14 +188,14 @@ pub(super) const WRITES: &str = "{\"writes\": true}";
 /// A tool `date` that does what a test says.
 pub(super) struct Does {
     spec: ToolSpec,
-    deed: Box<dyn Fn(&Run<'_>) -> ToolOutput + Send + Sync>,
+    deed: Box<dyn Fn(&Run<'_>) -> RunResult + Send + Sync>,
 }
 
 impl Does {
     /// One of that effect.
-    pub(super) fn tool(
+    pub(super) fn tool<R: Into<RunResult>>(
         effect: Effect,
-        deed: impl Fn(&Run<'_>) -> ToolOutput + Send + Sync + 'static,
+        deed: impl Fn(&Run<'_>) -> R + Send + Sync + 'static,
     ) -> Toolbox {
         let spec = ToolSpec {
             name: "date".to_owned(),
@@ -206,7 +206,7 @@ impl Does {
         };
         Toolbox::default().with(Arc::new(Does {
             spec,
-            deed: Box::new(deed),
+            deed: Box::new(move |run| deed(run).into()),
         }))
     }
 }
@@ -223,7 +223,7 @@ impl Tool for Does {
         }
     }
 
-    fn run(&self, run: &Run<'_>) -> ToolOutput {
+    fn run(&self, run: &Run<'_>) -> RunResult {
         (self.deed)(run)
     }
 }

@@ -74,28 +74,15 @@ fn asked_for(error: &LlmError) -> Option<Duration> {
 
 /// Reads `Retry-After`: seconds, or an HTTP date. A date that has passed is zero.
 ///
-/// Source: RFC 9110, sections 10.2.3 and 5.6.7 (the preferred form of dates only).
+/// Source: RFC 9110, section 10.2.3.
 pub(super) fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();
     }
-    let at = parse_http_date(text)?;
+    let at = Timestamp::parse_http(text).ok()?;
     let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some(Duration::from_micros(at.as_micros()).saturating_sub(now))
-}
-
-/// `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn parse_http_date(text: &str) -> Option<Timestamp> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let fields: Vec<&str> = text.split_ascii_whitespace().collect();
-    let [_weekday, day, month, year, time, "GMT"] = fields[..] else {
-        return None;
-    };
-    let month = 1 + MONTHS.iter().position(|name| *name == month)?;
-    Timestamp::parse(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
 }
 
 #[cfg(test)]

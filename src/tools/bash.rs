@@ -5,10 +5,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::domain::event::ToolOutput;
 use crate::tools::arguments::{read_arguments, time_property, timeout};
 use crate::tools::programs::{Order, Place, Programs};
-use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec};
+use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec};
 
 /// Its name.
 pub(super) const NAME: &str = "bash";
@@ -71,7 +70,7 @@ impl Tool for Bash {
         &self.spec
     }
 
-    fn run(&self, run: &Run<'_>) -> ToolOutput {
+    fn run(&self, run: &Run<'_>) -> RunResult {
         let order = read_arguments(run.arguments).and_then(|arguments: Arguments| {
             Ok(Order {
                 program: NAME.into(),
@@ -81,8 +80,8 @@ impl Tool for Bash {
             })
         });
         match order {
-            Ok(order) => self.programs.run(&self.place, order, run),
-            Err(wrong) => wrong,
+            Ok(order) => self.programs.run(&self.place, order, run).into(),
+            Err(wrong) => wrong.into(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::policy::{self, Names, Pin};
 use crate::tools::arguments::{read_arguments, time_property, timeout};
 use crate::tools::found::is_executable;
 use crate::tools::programs::{Order, Place, Programs};
-use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec};
+use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec};
 use crate::tools::{bash, named, readme};
 
 /// Programs that run what one of their arguments says.
@@ -190,10 +190,10 @@ impl Tool for Cli {
         script.map(simple_commands).unwrap_or_default()
     }
 
-    fn run(&self, run: &Run<'_>) -> ToolOutput {
+    fn run(&self, run: &Run<'_>) -> RunResult {
         match self.order(run.arguments) {
-            Ok(order) => self.programs.run(&self.place, order, run),
-            Err(wrong) => wrong,
+            Ok(order) => self.programs.run(&self.place, order, run).into(),
+            Err(wrong) => wrong.into(),
         }
     }
 }

@@ -20,5 +20,5 @@ pub mod web;
 pub mod workshop;
 
 pub use crate::domain::spec::{ToolEffect as Effect, ToolKind};
-pub use tool::{Caller, Run, Tool, ToolSpec, value_key};
+pub use tool::{Caller, Run, RunResult, Tool, ToolSpec, value_key};
 pub use toolbox::Toolbox;

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::base::shown::shown_by_name;
-use crate::domain::event::ToolOutput;
 use crate::domain::ids::AgentName;
 use crate::tools::builtin::{self, Answer};
-use crate::tools::{Effect, Run, Tool, ToolSpec};
+use crate::tools::{Effect, Run, RunResult, Tool, ToolSpec};
 
 const DESCRIPTION: &str = "Looks for your tools anew. Call it when you have written or changed a tool: \
      from your next step on you have what is there now. The answer names it.";
@@ -52,7 +51,7 @@ impl Tool for ReloadTool {
         &self.spec
     }
 
-    fn run(&self, _: &Run<'_>) -> ToolOutput {
-        builtin::output(self.answer())
+    fn run(&self, _: &Run<'_>) -> RunResult {
+        builtin::output(self.answer()).into()
     }
 }

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use crate::base::shown::shown_by_name;
 use crate::base::text;
-use crate::domain::event::{Event, Record, ToolOutput};
+use crate::domain::event::{Event, Record};
 use crate::domain::ids::{AgentName, MessageId, Seq, SessionId};
 use crate::domain::plain;
 use crate::domain::spec::MemoryScope;
 use crate::domain::state::Summary;
 use crate::tools::arguments;
 use crate::tools::builtin::{self, ANSWER_BYTES_MAX, Answer, cut};
-use crate::tools::{Caller, Effect, Run, Tool, ToolSpec};
+use crate::tools::{Caller, Effect, Run, RunResult, Tool, ToolSpec};
 
 /// Sessions of a page, unless another number is asked for.
 const LISTED: usize = 20;
@@ -197,8 +197,8 @@ impl Tool for SessionTool {
         &self.spec
     }
 
-    fn run(&self, run: &Run<'_>) -> ToolOutput {
-        builtin::output(self.answer(run))
+    fn run(&self, run: &Run<'_>) -> RunResult {
+        builtin::output(self.answer(run)).into()
     }
 }
 

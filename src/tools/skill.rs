@@ -12,11 +12,10 @@ use serde_json::json;
 
 use crate::base::order;
 use crate::base::text::{self, TextError};
-use crate::domain::event::ToolOutput;
 use crate::domain::spec::{SKILL_FILES, Skill};
 use crate::tools::arguments;
 use crate::tools::builtin::{self, ANSWER_BYTES_MAX, Answer};
-use crate::tools::{Effect, Run, Tool, ToolSpec};
+use crate::tools::{Effect, Run, RunResult, Tool, ToolSpec};
 
 /// The longest file that is looked into.
 const FILE_BYTES_MAX: usize = 1 << 20;
@@ -117,8 +116,8 @@ impl Tool for SkillTool {
         &self.spec
     }
 
-    fn run(&self, run: &Run<'_>) -> ToolOutput {
-        builtin::output(self.answer(run.arguments))
+    fn run(&self, run: &Run<'_>) -> RunResult {
+        builtin::output(self.answer(run.arguments)).into()
     }
 }
 

@@ -6,8 +6,9 @@ use crossbeam_channel::Receiver;
 
 use crate::base::shown::shown_by_name;
 use crate::domain::event::ToolOutput;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{AwaitedId, CallId, SessionId};
 use crate::domain::spec::{ToolEffect, ToolKind};
+use crate::domain::state::ParkedCall;
 use crate::policy::Pin;
 
 /// Something an agent can do.
@@ -40,9 +41,61 @@ pub trait Tool: Send + Sync {
         Vec::new()
     }
 
+    /// What a run will wait for, where that is known before it begins. The call is written down as
+    /// parked then before [`run`](Tool::run) does anything, and whatever a crash leaves of that is for
+    /// [`ask_after`](Tool::ask_after): the call does not run again, and nobody is asked whether it ran.
+    fn awaits(&self, run: &Run<'_>) -> Option<AwaitedId> {
+        let _answers_itself = run;
+        None
+    }
+
     /// Runs it. It ends soon after `run.cancel` closes, and takes the processes it started with
     /// it. What it can't do it says in its output, which the model reads.
-    fn run(&self, run: &Run<'_>) -> ToolOutput;
+    fn run(&self, run: &Run<'_>) -> RunResult;
+
+    /// What of a call that is parked? Asked when its session is taken up by a process that did not
+    /// park it, and maybe again later: the tool does what is missing, or has it done, and does not
+    /// wait for it. An output ends the call at once; else it comes by `Sessions::resolve`, as it does
+    /// for a tool that says nothing here.
+    fn ask_after(&self, parked: ParkedCall<'_>, caller: Caller<'_>) -> Option<ToolOutput> {
+        let _comes_by_itself = (parked, caller);
+        None
+    }
+
+    /// Nobody waits any more for what a call was parked for: its turn was cancelled, failed or ended
+    /// with its session, and a result would be ignored. Told soon after that is written down, on a
+    /// thread that does other things too; not where the process ends before.
+    fn give_up(&self, parked: ParkedCall<'_>, caller: Caller<'_>) {
+        let _nothing_to_end = (parked, caller);
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunResult {
+    /// It is done.
+    Done(ToolOutput),
+    /// Others bring the result, maybe days later: no thread waits for it.
+    Parked {
+        /// What the call waits for.
+        on: AwaitedId,
+    },
+}
+
+impl RunResult {
+    /// What the tool said, unless others are to say it.
+    pub fn done(self) -> Option<ToolOutput> {
+        match self {
+            RunResult::Done(output) => Some(output),
+            RunResult::Parked { .. } => None,
+        }
+    }
+}
+
+impl From<ToolOutput> for RunResult {
+    fn from(output: ToolOutput) -> RunResult {
+        RunResult::Done(output)
+    }
 }
 
 shown_by_name!(Tool);
@@ -50,6 +103,8 @@ shown_by_name!(Tool);
 /// One run of a tool.
 #[derive(Debug, Clone, Copy)]
 pub struct Run<'a> {
+    /// The call: one that runs once more after a crash has the same id.
+    pub call_id: &'a CallId,
     /// The JSON text of the model, unchecked.
     pub arguments: &'a str,
     /// Closes when the run is to end.

@@ -33,7 +33,7 @@ use crate::tools::arguments;
 use crate::tools::web::client::{Client, Rules, WebError};
 use crate::tools::web::fetch::Format;
 use crate::tools::web::search::{COUNT_MAX, COUNT_USUAL, Service};
-use crate::tools::{Effect, Run, Tool, ToolKind, ToolSpec};
+use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec};
 
 /// The name of the tool.
 pub const NAME: &str = WEB_TOOL;
@@ -178,20 +178,21 @@ impl Tool for Web {
         }
     }
 
-    fn run(&self, run: &Run<'_>) -> ToolOutput {
+    fn run(&self, run: &Run<'_>) -> RunResult {
         let request = match self.request(run.arguments) {
             Ok(request) => request,
-            Err(why) => return failed(why),
+            Err(why) => return failed(why).into(),
         };
         let client = self.client(&request);
         let (agent, limit) = (client.agent(), self.settings.time_limit);
         let (settings, rules) = (Arc::clone(&self.settings), Arc::clone(&self.rules));
         let work = move || perform(&client, &settings, &rules, &request);
-        match race(run.cancel, agent, limit, work) {
+        let output = match race(run.cancel, agent, limit, work) {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => failed(error.to_string()),
             Err(why) => failed(why),
-        }
+        };
+        output.into()
     }
 }
 

@@ -30,7 +30,7 @@ use duragent::engine::{
 };
 use duragent::llm::Models;
 use duragent::store::file::FileStore;
-use duragent::tools::{Effect, Tool, ToolSpec, Toolbox};
+use duragent::tools::{Effect, RunResult, Tool, ToolSpec, Toolbox};
 use tempfile::TempDir;
 
 use crate::support::fake_model::{FakeModel, error, pieces, stall, text, tool_call};
@@ -216,6 +216,7 @@ fn kind(event: &Event) -> &'static str {
         Event::TurnStarted { .. } => "turn_started",
         Event::AssistantResponse(_) => "assistant_response",
         Event::ToolStarted { .. } => "tool_started",
+        Event::ToolParked { .. } => "tool_parked",
         Event::ToolResult { .. } => "tool_result",
         Event::ToolsSkipped { .. } => "tools_skipped",
         Event::ApprovalRequired { .. } => "approval_required",

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use duragent::domain::event::ToolOutput;
-use duragent::domain::ids::SessionId;
+use duragent::domain::ids::{CallId, SessionId};
 use duragent::domain::secret::Secret;
 use duragent::tools::web::{Web, WebSettings};
 use duragent::tools::{Caller, Effect, Run, Tool};
@@ -154,14 +154,16 @@ fn run_until(
     let web = Web::new(Arc::new(settings));
     let arguments = arguments.to_string();
     assert_eq!(web.effect(&arguments), Effect::Read);
-    web.run(&Run {
+    let ran = web.run(&Run {
+        call_id: &CallId::parse("call_1").unwrap(),
         arguments: &arguments,
         cancel,
         caller: Caller {
             session: &SessionId::mint(1, 2),
             chat: None,
         },
-    })
+    });
+    ran.done().unwrap()
 }
 
 /// Fetches from loopback, which is allowed.

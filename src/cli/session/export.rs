@@ -100,6 +100,7 @@ fn markdown(record: &Record) -> String {
         | Event::MessageDropped { .. }
         | Event::TurnStarted { .. }
         | Event::ToolStarted { .. }
+        | Event::ToolParked { .. }
         | Event::SilentMessage { .. }
         | Event::StatusChange { .. }
         | Event::SessionChanged { .. }

@@ -103,6 +103,9 @@ impl Story {
             Event::ToolStarted { tool_name, .. } => {
                 self.detail(&format!("  {} started", name(tool_name)))
             }
+            Event::ToolParked { on, .. } => {
+                self.detail(&format!("  waits for {}", name(on.as_str())))
+            }
             Event::Unknown => self.detail("(an event of a newer version)"),
         }
     }

@@ -68,6 +68,7 @@ impl Redactor {
             Event::Error { message, .. } => self.redact_in(message),
             Event::SessionStart(_)
             | Event::TurnStarted { .. }
+            | Event::ToolParked { .. }
             | Event::StatusChange { .. }
             | Event::SessionAdopted {}
             | Event::SessionEnd { .. }

@@ -22,7 +22,10 @@ fn told(state: &SessionState) -> Vec<String> {
 
 fn calls_of(state: &SessionState) -> Vec<Progress> {
     let turn = state.turn.as_ref().unwrap();
-    turn.calls.iter().map(|call| call.progress).collect()
+    turn.calls
+        .iter()
+        .map(|call| call.progress.clone())
+        .collect()
 }
 
 /// Turn 1 with a question (2), its start (3) and a reply (4) that asks for calls 1 and 2.
@@ -206,6 +209,7 @@ fn an_estimate_is_corrected_by_what_the_call_contained_and_not_by_what_came_late
 fn a_call_progresses_by_its_own_events_only() {
     use Progress::*;
     let once = Decision::AllowOnce;
+    let parked = |n| Parked { on: awaited(n) };
     for (then, expected) in [
         (vec![], [Waiting, Waiting]),
         (vec![runs(1)], [Started, Waiting]),
@@ -217,9 +221,83 @@ fn a_call_progresses_by_its_own_events_only() {
         (vec![asks(1), decides(1, once), runs(1)], [Started, Waiting]),
         (vec![result(1, "r"), runs(1), asks(1)], [Done, Waiting]),
         (vec![skipped(&[2, 1, 3])], [Done, Done]),
+        (vec![runs(1), parks(1)], [parked(1), Waiting]),
+        (vec![runs(1), parks(1), result(1, "r")], [Done, Waiting]),
+        (vec![runs(1), parks(1), asks(2)], [parked(1), Asked]),
+        (vec![parks(1), asks(2), parks(2)], [Waiting, Asked]),
+        (vec![result(1, "r"), parks(1)], [Done, Waiting]),
     ] {
         let state = fold(&with_two_calls(then.clone()));
         assert_eq!(calls_of(&state), expected, "{then:?}");
+    }
+}
+
+#[test]
+fn calls_are_known_as_parked_until_they_have_a_result_or_are_moot() {
+    let both = || vec![runs(1), runs(2), parks(2), parks(1)];
+    let then = |more: Vec<Event>| both().into_iter().chain(more).collect::<Vec<_>>();
+    for (events, expected) in [
+        (vec![runs(1)], vec![]),
+        (then(vec![]), vec![1, 2]),
+        (then(vec![user(2, "hurry")]), vec![1, 2]),
+        (then(vec![result(2, "r")]), vec![1]),
+        (then(vec![result(2, "r"), result(2, "again")]), vec![1]),
+        (then(vec![result(1, "r"), result(2, "r")]), vec![]),
+        (then(vec![skipped(&[1])]), vec![2]),
+        (then(vec![ended(1, Outcome::Cancelled)]), vec![]),
+        (then(vec![Event::SessionAdopted {}]), vec![]),
+    ] {
+        let state = fold(&with_two_calls(events.clone()));
+        let parked: Vec<AwaitedId> = state.parked_calls().map(|one| one.on.clone()).collect();
+        let expected: Vec<AwaitedId> = expected.into_iter().map(awaited).collect();
+        assert_eq!(parked, expected, "{events:?}");
+        assert_eq!(state.summary.is_parked(), !expected.is_empty());
+        assert_eq!(state.summary.parked_calls.len(), expected.len());
+    }
+    let paused = fold(&with_two_calls(then(vec![pauses()])));
+    assert!(!paused.summary.is_parked());
+}
+
+#[test]
+fn a_result_that_comes_late_stands_with_the_others_and_counts_once() {
+    let state = fold(&with_two_calls([
+        runs(1),
+        parks(1),
+        result(2, "r2"),
+        user(2, "and?"),
+        result(1, "r1"),
+        result(1, "once more"),
+    ]));
+    assert_eq!(
+        told(&state),
+        [
+            "user when?",
+            "model let me see",
+            "call_2 r2",
+            "call_1 r1",
+            "unseen and?"
+        ]
+    );
+}
+
+#[test]
+fn only_a_tool_that_has_begun_parks_its_call() {
+    let allows = |then: Vec<Event>, event: Event| {
+        let state = fold(&with_two_calls(then));
+        state.allows(&event).is_ok()
+    };
+    assert!(allows(vec![runs(1)], parks(1)));
+    // Of something else, for instance, than it was going to wait for.
+    assert!(allows(vec![runs(1), parks(1)], parks(1)));
+    assert!(allows(vec![runs(1), parks(1)], result(1, "r")));
+    for (then, event) in [
+        (vec![], parks(1)),
+        (vec![runs(1)], parks(2)),
+        (vec![runs(1), parks(1), result(1, "r")], parks(1)),
+        (vec![runs(1), parks(1), result(1, "r")], result(1, "r")),
+        (vec![asks(1)], parks(1)),
+    ] {
+        assert!(!allows(then.clone(), event.clone()), "{then:?} {event:?}");
     }
 }
 
@@ -713,7 +791,7 @@ fn what_is_overheard_while_a_question_waits_stays_recent_and_not_too_much() {
     ]) {
         state.apply(&record);
     }
-    assert_eq!(next_step(&state), Step::AwaitApproval);
+    assert_eq!(next_step(&state), Step::AwaitOthers);
     let words = |state: &SessionState| -> Vec<String> {
         let inbox = state.inbox.iter();
         inbox.map(|one| one.message.content.clone()).collect()

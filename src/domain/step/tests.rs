@@ -10,18 +10,20 @@ fn next(events: Vec<Event>) -> String {
         Step::CallModel => "call the model".to_owned(),
         Step::RunTools(calls) => {
             let calls = calls.iter().map(|state| {
-                let progress = match state.progress {
+                let progress = match &state.progress {
                     Progress::Waiting => "waiting".to_owned(),
                     Progress::Decided(decision) => format!("{decision:?}"),
                     Progress::Started => "started".to_owned(),
                     Progress::Doubted => "doubted".to_owned(),
-                    Progress::Asked | Progress::Done => "not open".to_owned(),
+                    Progress::Parked { .. } | Progress::Asked | Progress::Done => {
+                        "not to be run".to_owned()
+                    }
                 };
                 format!("{} {progress}", state.call.call_id)
             });
             calls.collect::<Vec<_>>().join(", ")
         }
-        Step::AwaitApproval => "await approval".to_owned(),
+        Step::AwaitOthers => "await others".to_owned(),
         Step::EndTurn(outcome) => format!("end: {outcome:?}"),
         Step::Paused => "paused".to_owned(),
     }
@@ -94,8 +96,8 @@ fn calls_come_to_their_results_before_the_model_is_asked_again() {
             "call_1 started, call_2 waiting",
         ),
         (vec![runs(1), result(1, "r")], "call_2 waiting"),
-        (vec![result(1, "r"), asks(2)], "await approval"),
-        (vec![asks(1), user(2, "b")], "await approval"),
+        (vec![result(1, "r"), asks(2)], "await others"),
+        (vec![asks(1), user(2, "b")], "await others"),
         (
             vec![asks(1), decides(1, once)],
             "call_1 AllowOnce, call_2 waiting",
@@ -107,6 +109,32 @@ fn calls_come_to_their_results_before_the_model_is_asked_again() {
         (
             vec![asks(1), decides(1, once), runs(1)],
             "call_1 started, call_2 waiting",
+        ),
+        (vec![runs(1), parks(1)], "call_2 waiting"),
+        (vec![runs(1), parks(1), runs(2)], "call_2 started"),
+        (vec![runs(1), parks(1), asks(2)], "await others"),
+        (vec![runs(1), parks(1), result(2, "r")], "await others"),
+        (
+            vec![runs(1), parks(1), result(2, "r"), user(2, "b")],
+            "await others",
+        ),
+        (vec![runs(1), parks(1), runs(2), parks(2)], "await others"),
+        (
+            vec![runs(1), parks(1), runs(2), parks(2), result(1, "r")],
+            "await others",
+        ),
+        // The question is still open.
+        (
+            vec![runs(1), parks(1), asks(2), result(1, "r")],
+            "await others",
+        ),
+        (
+            vec![runs(1), parks(1), asks(2), decides(2, once)],
+            "call_2 AllowOnce",
+        ),
+        (
+            vec![runs(1), parks(1), result(2, "r"), result(1, "r")],
+            "call the model",
         ),
         (vec![result(1, "r"), result(2, "r")], "call the model"),
         (vec![result(1, "r"), skipped(&[2])], "call the model"),

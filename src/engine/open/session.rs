@@ -318,7 +318,7 @@ impl Session {
             Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => {
                 live.broken.is_none() && !live.is_read_only
             }
-            Step::Idle | Step::AwaitApproval | Step::Paused => false,
+            Step::Idle | Step::AwaitOthers | Step::Paused => false,
         }
     }
 

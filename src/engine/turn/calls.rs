@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::domain::code::NoticeCode;
 use crate::domain::event::{ApprovalKind, Decision, Event, ToolCall, ToolOutput};
 use crate::domain::familiar::Familiarity;
-use crate::domain::ids::Seq;
+use crate::domain::ids::{AwaitedId, Seq};
 use crate::domain::state::{CallState, Progress};
 use crate::engine::agent::Agent;
 use crate::engine::events;
@@ -20,7 +20,7 @@ use crate::engine::turn::tool_run::{self, Crew, Done, Job};
 use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::Interrupt;
 use crate::policy::{Verdict, Wish};
-use crate::tools::{Effect, Tool};
+use crate::tools::{Effect, RunResult, Tool};
 
 /// At most so many calls run beside one another.
 const PARALLEL_MAX: usize = 8;
@@ -156,8 +156,8 @@ impl Worker<'_> {
                     Plan::Answer(events::decided(decision))
                 }
             },
-            // `next_step` waits for the first and has no use for the second.
-            Progress::Asked | Progress::Done => Plan::Nothing,
+            // `next_step` waits for the first two and has no use for the third.
+            Progress::Asked | Progress::Parked { .. } | Progress::Done => Plan::Nothing,
         }
     }
 
@@ -269,9 +269,18 @@ impl Worker<'_> {
         for due in group.iter().filter(|due| due.is_allowed_always) {
             self.remember(agent, &self.wish(&due.call, &*due.tool))?;
         }
-        // One sync for all of them.
-        self.write(|_| group.iter().map(started).collect())?;
         let (cancel, cancel_rx) = tool_run::canceller();
+        let chat = self.live()?.state.summary.chat();
+        let jobs = group.iter().map(|due| Job {
+            tool: Arc::clone(&due.tool),
+            call: due.call.clone(),
+            cancel_rx: cancel_rx.clone(),
+            session: self.session.id.clone(),
+            chat: chat.clone(),
+        });
+        let jobs: Vec<Job> = jobs.collect();
+        // One sync for all of them.
+        self.write(|_| jobs.iter().flat_map(started).collect())?;
         if !self.allow_cancel(Some(Arc::clone(&cancel)))? {
             // Asked to stop before it began: the next look says what becomes of the turn.
             let calls: Vec<&ToolCall> = group.iter().map(|due| &due.call).collect();
@@ -281,16 +290,8 @@ impl Worker<'_> {
         for due in group {
             agent.policy.note_start(&self.wish(&due.call, &*due.tool));
         }
-        let chat = self.live()?.state.summary.chat();
-        let jobs = group.iter().map(|due| Job {
-            tool: Arc::clone(&due.tool),
-            arguments: due.call.arguments.clone(),
-            cancel_rx: cancel_rx.clone(),
-            session: self.session.id.clone(),
-            chat: chat.clone(),
-        });
         // Whatever makes this return ends what still runs.
-        let mut crew = Crew::new(jobs.collect(), cancel);
+        let mut crew = Crew::new(jobs, cancel);
         while let Some(done) = crew.wait() {
             self.keep_results(agent, group, done)?;
         }
@@ -301,12 +302,25 @@ impl Worker<'_> {
     /// Writes what has come back at the same time, in one append.
     fn keep_results(&self, agent: &Agent, group: &[Due], done: Vec<Done>) -> Result<(), Leave> {
         let interrupt = self.interrupt()?;
-        let results = done.into_iter().map(|done| {
-            let duration_ms = u64::try_from(done.duration.as_millis()).unwrap_or(u64::MAX);
-            let output = marked(done.output, interrupt);
-            result_of(agent, &group[done.index].call, output, Some(duration_ms))
-        });
-        self.write(|_| results.collect())?;
+        self.write(|live| {
+            let events = done.into_iter().filter_map(|done| {
+                let call = &group[done.index].call;
+                // Others have brought the result while the tool went on.
+                let state = live.state.open_call(&call.call_id)?;
+                let duration_ms = u64::try_from(done.duration.as_millis()).unwrap_or(u64::MAX);
+                match done.result {
+                    RunResult::Done(output) => {
+                        let output = marked(output, interrupt);
+                        Some(result_of(agent, call, output, Some(duration_ms)))
+                    }
+                    RunResult::Parked { on } => {
+                        let is_known = state.parked().is_some_and(|parked| *parked.on == on);
+                        (!is_known).then(|| parked(call, on))
+                    }
+                }
+            });
+            events.collect()
+        })?;
         Ok(())
     }
 }
@@ -338,14 +352,25 @@ fn plan_without_tool(agent: &Agent, state: &CallState) -> Plan {
         | Progress::Decided(Decision::AllowOnce | Decision::AllowAlways | Decision::Retry) => {
             Plan::Answer(unknown_tool(call, agent))
         }
-        Progress::Asked | Progress::Done => Plan::Nothing,
+        Progress::Asked | Progress::Parked { .. } | Progress::Done => Plan::Nothing,
     }
 }
 
-fn started(due: &Due) -> Event {
-    Event::ToolStarted {
-        call_id: due.call.call_id.clone(),
-        tool_name: due.call.tool_name.clone(),
+/// What is written before a tool runs: that it does, and what for, if the call is to wait.
+fn started(job: &Job) -> impl Iterator<Item = Event> {
+    let starts = Event::ToolStarted {
+        call_id: job.call.call_id.clone(),
+        tool_name: job.call.tool_name.clone(),
+    };
+    let parks = job.awaits().map(|on| parked(&job.call, on));
+    [starts].into_iter().chain(parks)
+}
+
+/// A call waits for what others do.
+pub(in crate::engine) fn parked(call: &ToolCall, on: AwaitedId) -> Event {
+    Event::ToolParked {
+        call_id: call.call_id.clone(),
+        on,
     }
 }
 

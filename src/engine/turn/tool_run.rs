@@ -1,6 +1,7 @@
 //! Runs of tools, which can be ended from outside: one on the caller's thread, several on threads
 //! of their own.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
@@ -10,10 +11,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::lock::lock;
 use crate::base::thread::{self, Joined, STACK_WORK, panic_text};
-use crate::domain::event::ToolOutput;
-use crate::domain::ids::SessionId;
+use crate::domain::event::{ToolCall, ToolOutput};
+use crate::domain::ids::{AwaitedId, SessionId};
 use crate::llm::Cancel;
-use crate::tools::{Caller, Run, Tool};
+use crate::tools::{Caller, Run, RunResult, Tool};
 
 #[derive(Debug)]
 struct ToolCancel(Mutex<Option<Sender<Infallible>>>);
@@ -35,7 +36,7 @@ pub(in crate::engine) fn canceller() -> (Arc<dyn Cancel>, Receiver<Infallible>) 
 #[derive(Debug)]
 pub(in crate::engine) struct Job {
     pub(in crate::engine) tool: Arc<dyn Tool>,
-    pub(in crate::engine) arguments: String,
+    pub(in crate::engine) call: ToolCall,
     pub(in crate::engine) cancel_rx: Receiver<Infallible>,
     pub(in crate::engine) session: SessionId,
     pub(in crate::engine) chat: Option<(String, String)>,
@@ -45,41 +46,54 @@ pub(in crate::engine) struct Job {
 pub(in crate::engine) struct Done {
     /// Which of the jobs it was.
     pub(in crate::engine) index: usize,
-    pub(in crate::engine) output: ToolOutput,
+    pub(in crate::engine) result: RunResult,
     pub(in crate::engine) duration: Duration,
 }
 
 impl Job {
-    /// Runs the tool; a panic in it is a failed result.
-    fn run(&self, index: usize) -> Done {
-        let began = Instant::now();
+    fn as_run(&self) -> Run<'_> {
         let chat = self.chat.as_ref();
-        let run = Run {
-            arguments: &self.arguments,
+        Run {
+            call_id: &self.call.call_id,
+            arguments: &self.call.arguments,
             cancel: &self.cancel_rx,
             caller: Caller {
                 session: &self.session,
                 chat: chat.map(|(gateway, id)| (gateway.as_str(), id.as_str())),
             },
-        };
-        let result = catch_unwind(AssertUnwindSafe(|| self.tool.run(&run)));
-        let output = result.unwrap_or_else(|panic| {
-            log::error!(
-                "tool {} panicked: {}",
-                self.tool.spec().name,
-                panic_text(&*panic)
-            );
-            ToolOutput {
+        }
+    }
+
+    /// What it will wait for, if it can say so before it runs.
+    pub(in crate::engine) fn awaits(&self) -> Option<AwaitedId> {
+        catch_unwind(AssertUnwindSafe(|| self.tool.awaits(&self.as_run())))
+            .inspect_err(|panic| log_panic(&*self.tool, &**panic))
+            .unwrap_or_default()
+    }
+
+    /// Runs the tool; a panic in it is a failed result.
+    fn run(&self, index: usize) -> Done {
+        let began = Instant::now();
+        let ran = catch_unwind(AssertUnwindSafe(|| self.tool.run(&self.as_run())));
+        let result = ran.unwrap_or_else(|panic| {
+            log_panic(&*self.tool, &*panic);
+            RunResult::Done(ToolOutput {
                 success: false,
                 content: "the tool failed with an internal error".to_owned(),
-            }
+            })
         });
         Done {
             index,
-            output,
+            result,
             duration: began.elapsed(),
         }
     }
+}
+
+/// A panic in a tool ends what it was asked, and nothing else.
+pub(in crate::engine) fn log_panic(tool: &dyn Tool, panic: &(dyn Any + Send)) {
+    let name = &tool.spec().name;
+    log::error!("tool {name} panicked: {}", panic_text(panic));
 }
 
 /// Jobs at work. Dropping it ends them and waits for their threads.

@@ -117,7 +117,7 @@ impl<'a> Worker<'a> {
             Step::RunTools(calls) => self.advance(&calls),
             Step::EndTurn(outcome) => self.end_turn(ending(outcome)),
             // Nothing of these is ever claimed.
-            Step::Idle | Step::AwaitApproval | Step::Paused => Ok(()),
+            Step::Idle | Step::AwaitOthers | Step::Paused => Ok(()),
         }
     }
 
@@ -168,7 +168,7 @@ impl<'a> Worker<'a> {
             Step::Paused if !live.wants_a_client() && !self.inner.is_draining() => {
                 Found::SomebodyCame
             }
-            Step::Idle | Step::AwaitApproval | Step::Paused => Found::Retired,
+            Step::Idle | Step::AwaitOthers | Step::Paused => Found::Retired,
             Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) if self.inner.is_draining() => {
                 Found::Retired
             }

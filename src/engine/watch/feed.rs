@@ -405,6 +405,7 @@ impl Feed {
             | Event::StatusChange { .. }
             | Event::MessageDropped { .. }
             | Event::ToolStarted { .. }
+            | Event::ToolParked { .. }
             | Event::SilentMessage { .. }
             | Event::SessionChanged { .. }
             | Event::SessionAdopted {}

@@ -269,6 +269,7 @@ fn the_session_comes_with_its_last_messages() {
             end_reason: None,
             unfinished: false,
             pending_call: None,
+            parked_calls: Vec::new(),
             message_count: 1,
             user_messages: 1,
             usage: Usage::default(),

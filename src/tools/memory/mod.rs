@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 
 use crate::base::clock::Clock;
 use crate::base::fs::Fs;
-use crate::domain::event::ToolOutput;
 use crate::domain::spec::MemoryScope;
 use crate::domain::time::Timestamp;
 use crate::domain::zone::Zone;
@@ -28,7 +27,7 @@ use crate::tools::builtin::{self, Answer};
 use crate::tools::memory::bank::Bank;
 use crate::tools::memory::place::{Place, is_topic};
 use crate::tools::memory::recall::{DAYS_MAX, Memo, RECENT_DAYS};
-use crate::tools::{Effect, Run, Tool, ToolSpec};
+use crate::tools::{Effect, Run, RunResult, Tool, ToolSpec};
 
 const DESCRIPTION: &str = "Your memory, which outlives this conversation. \
      `recall`: without `query` the summary, shared facts and the notes of the last days; with it the \
@@ -177,8 +176,8 @@ impl Tool for MemoryTool {
         }
     }
 
-    fn run(&self, run: &Run<'_>) -> ToolOutput {
-        builtin::output(self.answer(run))
+    fn run(&self, run: &Run<'_>) -> RunResult {
+        builtin::output(self.answer(run)).into()
     }
 }
 

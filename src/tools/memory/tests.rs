@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use crate::base::clock::FakeClock;
 use crate::base::fs::RealFs;
 use crate::domain::ids::SessionId;
+use crate::domain::story::call_id;
 use crate::tools::Caller;
 
 /// An agent's memory, on the first of March at half past nine.
@@ -50,6 +51,7 @@ impl Home {
         let (_cancel_tx, cancel_rx) = bounded(0);
         let session = SessionId::mint(1, 1);
         let output = self.tool.run(&Run {
+            call_id: &call_id(1),
             arguments: &arguments.to_string(),
             cancel: &cancel_rx,
             caller: Caller {
@@ -57,9 +59,11 @@ impl Home {
                 chat,
             },
         });
-        match output.success {
-            true => Ok(output.content),
-            false => Err(output.content),
+        let output = output.done().unwrap();
+        if output.success {
+            Ok(output.content)
+        } else {
+            Err(output.content)
         }
     }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use crossbeam_channel::bounded;
 
-use crate::domain::story::{fold, log, reply, user};
+use crate::domain::story::{call_id, fold, log, reply, user};
 
 /// Sessions in memory.
 #[derive(Debug, Default)]
@@ -60,6 +60,7 @@ fn ask(
     let session = id(1);
     let answer = |arguments: &Value| {
         tool.answer(&Run {
+            call_id: &call_id(1),
             arguments: &arguments.to_string(),
             cancel: &cancel_rx,
             caller: Caller {
@@ -247,6 +248,7 @@ fn a_list_ends_when_it_is_cancelled() {
         json!({"action": "read", "session_id": session}),
     ] {
         let answer = tool.answer(&Run {
+            call_id: &call_id(1),
             arguments: &arguments.to_string(),
             cancel: &cancel_rx,
             caller: Caller {

@@ -16,7 +16,7 @@ use duragent::engine::{
 use duragent::llm::{Cancel, LlmError, Model, Models, RawToolCall, Reply, Request, Sink};
 use duragent::policy::{Policy, Verdict, Wish};
 use duragent::store::file::FileStore;
-use duragent::tools::{Effect, Run, Tool, ToolKind, ToolSpec, Toolbox};
+use duragent::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
 
 use crate::support::report::{Report, Target, median};
 use crate::support::timed_fs::TimedFs;
@@ -173,11 +173,11 @@ impl Tool for Ready {
         &self.0
     }
 
-    fn run(&self, _: &Run<'_>) -> ToolOutput {
-        ToolOutput {
+    fn run(&self, _: &Run<'_>) -> RunResult {
+        RunResult::Done(ToolOutput {
             success: true,
             content: "nothing new".to_owned(),
-        }
+        })
     }
 }
 

@@ -26,15 +26,16 @@ impl Tool for Pays {
         &self.spec
     }
 
-    fn run(&self, run: &duragent::tools::Run<'_>) -> ToolOutput {
+    fn run(&self, run: &duragent::tools::Run<'_>) -> RunResult {
         if self.deeds.fetch_add(1, Ordering::SeqCst) > 0 {
-            return output(true, "paid");
+            return output(true, "paid").into();
         }
         let deaf = crossbeam_channel::never();
-        crossbeam_channel::select! {
+        let said = crossbeam_channel::select! {
             recv(self.linger_rx) -> _ => output(true, "paid"),
             recv(if self.is_deaf { &deaf } else { run.cancel }) -> _ => output(false, "interrupted"),
-        }
+        };
+        said.into()
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use duragent::base::fs::{Fault, FaultFs, FaultKind, Fs, SimDisk};
 use duragent::domain::event::ToolCall;
 use duragent::store::{Limit, SessionStore as _};
-use duragent::tools::{Run, ToolKind};
+use duragent::tools::{Run, RunResult, ToolKind};
 use rustix::io::Errno;
 
 use super::*;
@@ -29,7 +29,7 @@ impl Tool for Deeds {
         &self.spec
     }
 
-    fn run(&self, run: &Run<'_>) -> ToolOutput {
+    fn run(&self, run: &Run<'_>) -> RunResult {
         self.keep_a_cut();
         *self
             .done
@@ -38,10 +38,10 @@ impl Tool for Deeds {
             .entry(run.arguments.to_owned())
             .or_default() += 1;
         self.keep_a_cut();
-        ToolOutput {
+        RunResult::Done(ToolOutput {
             success: true,
             content: format!("did {}", run.arguments),
-        }
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use duragent::domain::spec::Provider;
 use duragent::policy::{Policy, Verdict, Wish};
-use duragent::tools::{Run, ToolKind};
+use duragent::tools::{Run, RunResult, ToolKind};
 
 use super::at_most_once::copy_tree;
 use super::*;
@@ -26,7 +26,7 @@ impl Tool for Slow {
         &self.spec
     }
 
-    fn run(&self, run: &Run<'_>) -> ToolOutput {
+    fn run(&self, run: &Run<'_>) -> RunResult {
         {
             let mut at_once = self.most_at_once.lock().unwrap();
             at_once.0 += 1;
@@ -41,7 +41,7 @@ impl Tool for Slow {
             recv(if is_deaf { &deaf } else { run.cancel }) -> _ => (false, "so far".to_owned()),
         };
         self.most_at_once.lock().unwrap().0 -= 1;
-        ToolOutput { success, content }
+        RunResult::Done(ToolOutput { success, content })
     }
 }
 

@@ -14,7 +14,7 @@ use duragent::domain::event::{OnDisconnect, ToolOutput};
 use duragent::policy::Policy;
 use duragent::policy::programs::{HARMLESS, PROGRAMS, RUNNERS};
 use duragent::policy::{Policies, Verdict, file};
-use duragent::tools::{Effect, Run, Tool, ToolKind, ToolSpec, Toolbox};
+use duragent::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
 use serde_json::{Value, json};
 
 use crate::policy::files::{HEAD, Place, with_script};
@@ -32,17 +32,18 @@ impl Tool for Shell {
         &self.0
     }
 
-    fn run(&self, run: &Run<'_>) -> ToolOutput {
+    fn run(&self, run: &Run<'_>) -> RunResult {
         let arguments: Value = serde_json::from_str(run.arguments).unwrap();
         let script = arguments["command"].as_str().unwrap();
         let output = Command::new("bash")
             .args(["-c", script])
             .output_in_time()
             .unwrap();
-        ToolOutput {
+        let output = ToolOutput {
             success: output.status.success(),
             content: String::from_utf8(output.stdout).unwrap(),
-        }
+        };
+        output.into()
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, never};
 use duragent::domain::event::ToolOutput;
-use duragent::domain::ids::{AgentName, SessionId};
+use duragent::domain::ids::{AgentName, CallId, SessionId};
 use duragent::domain::spec::{AgentSpec, ModelChoice, Provider, ToolRef};
 use duragent::sandbox::SandboxSettings;
 use duragent::tools::program_tools::ProgramTools;
@@ -104,6 +104,7 @@ impl Desk {
     ) -> ToolOutput {
         let tools = self.tools();
         let run = Run {
+            call_id: &CallId::parse("call_1").unwrap(),
             arguments: &arguments.to_string(),
             cancel,
             caller: Caller {
@@ -111,7 +112,7 @@ impl Desk {
                 chat: None,
             },
         };
-        tools.get(tool).unwrap().run(&run)
+        tools.get(tool).unwrap().run(&run).done().unwrap()
     }
 
     /// Runs a command line; it must succeed. Its output without the last line end.

@@ -17,7 +17,7 @@ use duragent::llm::Models;
 use duragent::llm::providers::{ProviderSettings, Providers};
 use duragent::policy::{Policy, Verdict, Wish};
 use duragent::store::file::FileStore;
-use duragent::tools::{Effect, Run, Tool, ToolKind, ToolSpec, Toolbox};
+use duragent::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
 
 use super::fake_model::FakeModel;
 
@@ -217,8 +217,8 @@ impl Tool for Says {
         &self.spec
     }
 
-    fn run(&self, run: &Run<'_>) -> ToolOutput {
-        (self.then)(run.arguments)
+    fn run(&self, run: &Run<'_>) -> RunResult {
+        (self.then)(run.arguments).into()
     }
 }
 

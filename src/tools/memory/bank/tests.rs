@@ -6,12 +6,14 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::base::fs::{FaultFs, RealFs};
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{CallId, SessionId};
+use crate::domain::story;
 use crate::tools::Caller;
 
 const DATE: &str = "2026-03-01";
 
 struct Call {
+    call_id: CallId,
     session: SessionId,
     cancel_rx: Receiver<Infallible>,
 }
@@ -20,11 +22,17 @@ impl Call {
     fn new() -> (Call, Sender<Infallible>) {
         let (cancel_tx, cancel_rx) = bounded(0);
         let session = SessionId::mint(1, 1);
-        (Call { session, cancel_rx }, cancel_tx)
+        let call = Call {
+            call_id: story::call_id(1),
+            session,
+            cancel_rx,
+        };
+        (call, cancel_tx)
     }
 
     fn run(&self) -> Run<'_> {
         Run {
+            call_id: &self.call_id,
             arguments: "{}",
             cancel: &self.cancel_rx,
             caller: Caller {
