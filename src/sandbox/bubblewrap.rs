@@ -81,7 +81,7 @@ impl Sandbox for Bubblewrap {
                 kept: keeper.descriptors(),
                 limits: limits(&self.settings),
             },
-            warden: Box::new(keeper),
+            monitor: Box::new(keeper),
         })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::never;
 
-use crate::base::child::{self, End, Ended, NoWarden, Prepared, Warden};
+use crate::base::child::{self, End, Ended, Monitor, NoMonitor, Prepared};
 use crate::base::os::ChildRules;
 use crate::sandbox::job::{Job, Sandbox, SandboxError};
 use crate::sandbox::settings::{SandboxSettings, TASKS_MAX};
@@ -69,7 +69,7 @@ impl Sandbox for Docker {
         Ok(Prepared {
             command,
             rules: ChildRules::default(),
-            warden: Box::new(Container {
+            monitor: Box::new(Container {
                 name: container,
                 environment: job.environment.clone(),
             }),
@@ -193,7 +193,7 @@ struct Container {
     environment: Vec<(OsString, OsString)>,
 }
 
-impl Warden for Container {
+impl Monitor for Container {
     fn ended(&mut self, end: &End) {
         // It ended by itself if `docker` has its status. 125 is Docker's own: it lost the daemon.
         let has_status = |status: &ExitStatus| status.code().is_some_and(|code| code != 125);
@@ -209,7 +209,7 @@ impl Warden for Container {
         let removal = Prepared {
             command,
             rules: ChildRules::default(),
-            warden: Box::new(NoWarden),
+            monitor: Box::new(NoMonitor),
         };
         match child::run(removal, Stdio::null(), REMOVAL_WITHIN, &never(), "") {
             Ok(ended) if is_gone(&ended) => log::debug!("container {} is gone", self.name),

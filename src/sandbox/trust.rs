@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::base::child::{NoWarden, Prepared};
+use crate::base::child::{NoMonitor, Prepared};
 use crate::base::os::ChildRules;
 use crate::sandbox::job::{Job, Sandbox, SandboxError};
 use crate::sandbox::settings::TRUST;
@@ -30,7 +30,7 @@ impl Sandbox for Trust {
         Ok(Prepared {
             command,
             rules: ChildRules::default(),
-            warden: Box::new(NoWarden),
+            monitor: Box::new(NoMonitor),
         })
     }
 }

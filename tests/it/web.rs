@@ -225,9 +225,24 @@ fn texts_come_as_they_are_and_others_are_named() {
         ("", b"<!doctype html><b>a</b>", "\n\n**a**"),
         ("Content-Type: text/html\r\n", b" ", "\n\n(no text)"),
         (
-            "Content-Type: text/html; charset=big5\r\n",
+            "Content-Type: text/html; charset=windows-1251\r\n",
+            b"<p>\xcf\xf0\xe8\xe2\xe5\xf2",
+            "\n\nПривет",
+        ),
+        (
+            "Content-Type: text/html\r\n",
+            b"<meta charset=Shift_JIS><p>\x93\xfa\x96{\x8c\xea",
+            "\n\n日本語",
+        ),
+        (
+            "Content-Type: text/plain; charset=GBK\r\n",
+            b"\xc4\xe3\xba\xc3",
+            "\n\n你好",
+        ),
+        (
+            "Content-Type: text/html; charset=x-own\r\n",
             b"a\xa4b",
-            "Note: the encoding big5 is not known here; what is not ASCII may be wrong\n\na\u{fffd}b",
+            "Note: the encoding x-own is not known here; what is not ASCII may be wrong\n\na\u{fffd}b",
         ),
         (
             "Content-Type: image/png\r\n",

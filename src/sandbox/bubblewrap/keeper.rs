@@ -13,7 +13,7 @@ use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, prlimit,
 };
 
-use crate::base::child::{End, Warden};
+use crate::base::child::{End, Monitor};
 use crate::sandbox::census;
 use crate::sandbox::job::SandboxError;
 use crate::sandbox::settings::{SandboxSettings, TASKS_MAX};
@@ -128,7 +128,7 @@ impl Keeper {
     }
 }
 
-impl Warden for Keeper {
+impl Monitor for Keeper {
     fn started(&mut self) -> io::Result<()> {
         // Else the end of `bwrap` would not be the end of what it says.
         self.theirs = None;
@@ -152,7 +152,11 @@ impl Warden for Keeper {
         self.go_tx.write_all(b"1")
     }
 
-    fn look(&mut self) -> Option<String> {
+    fn is_checking(&self) -> bool {
+        true
+    }
+
+    fn check(&mut self) -> Option<String> {
         let pid = self.inside.as_ref()?.pid.as_raw_pid();
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         let census = census::take(&root)?;

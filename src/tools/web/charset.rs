@@ -1,10 +1,12 @@
 //! What the bytes of a page mean. Pure.
 //!
-//! UTF-8, UTF-16 and windows-1252 are read, which takes in ASCII and latin-1, and by that nearly
-//! all of the web. Tables for the others would be larger than the rest of this tool.
+//! Every encoding of the web is read, as browsers read it.
+//!
+//! Source: WHATWG Encoding.
 
 use std::borrow::Cow;
 
+use encoding_rs::{CoderResult, Encoding, UTF_8, WINDOWS_1252};
 use memchr::memmem;
 
 /// A page tells its encoding within its first bytes, or not at all.
@@ -12,58 +14,63 @@ use memchr::memmem;
 /// Source: WHATWG HTML, section "Specifying the document's character encoding".
 const META_BYTES: usize = 1024;
 
+/// What a decoder wants to have left beside what it writes next.
+const DECODER_BYTES: usize = 16;
+
 /// A text, and whether all of it could be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Decoded {
+pub(super) struct DecodedText {
     pub(super) text: String,
-    /// The encoding that the page claims and that is none of ours: what is not ASCII is lost.
+    /// The encoding that the page claims and that is none of the web's: what is not ASCII is lost.
     pub(super) unknown_charset: Option<String>,
 }
 
-/// Decodes a body of that `Content-Type`.
-pub(super) fn decode(body: &[u8], content_type: &str) -> Decoded {
-    let label = by_mark(body)
-        .map(str::to_owned)
-        .or_else(|| parameter(content_type))
-        .or_else(|| meta(body));
-    let (text, is_known) = match label.as_deref() {
-        None => (guessed(body), true),
-        Some(label) => decode_as(body, label),
+/// Decodes a body of that `Content-Type`. A mark at its beginning counts before what is said of it.
+pub(super) fn decode(body: &[u8], content_type: &str) -> DecodedText {
+    if let Some((encoding, mark_bytes)) = Encoding::for_bom(body) {
+        return DecodedText {
+            text: decode_as(encoding, &body[mark_bytes..]),
+            unknown_charset: None,
+        };
+    }
+    let label = parameter(content_type).or_else(|| meta(body));
+    let claimed = label
+        .as_deref()
+        .map(|label| Encoding::for_label_no_replacement(label.as_bytes()));
+    let encoding = match claimed {
+        Some(known) => known.unwrap_or(UTF_8),
+        None => guessed(body),
     };
-    Decoded {
-        text,
-        unknown_charset: label.filter(|_| !is_known),
+    DecodedText {
+        text: decode_as(encoding, body),
+        unknown_charset: label.filter(|_| claimed == Some(None)),
     }
 }
 
-/// The text, and whether the label is one of ours.
-fn decode_as(body: &[u8], label: &str) -> (String, bool) {
-    match label {
-        "utf-8" | "utf8" | "unicode-1-1-utf-8" => (utf8(body), true),
-        "us-ascii" | "ascii" | "iso-8859-1" | "iso8859-1" | "iso_8859-1" | "latin1" | "l1"
-        | "windows-1252" | "cp1252" | "x-cp1252" => (windows_1252(body), true),
-        "utf-16" | "utf-16le" | "unicode" => (utf16(body, u16::from_le_bytes), true),
-        "utf-16be" => (utf16(body, u16::from_be_bytes), true),
-        _ => (utf8(body), false),
+/// Bytes that mean nothing become `\u{fffd}`, but for a letter that was cut at the end.
+fn decode_as(encoding: &'static Encoding, body: &[u8]) -> String {
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    // Enough for most pages, whose letters are ASCII or as long in UTF-8.
+    let mut text = String::with_capacity(body.len() + DECODER_BYTES);
+    let mut rest = body;
+    loop {
+        let (result, read, _) = decoder.decode_to_string(rest, &mut text, false);
+        rest = &rest[read..];
+        match result {
+            CoderResult::InputEmpty => return text,
+            CoderResult::OutputFull => text.reserve(rest.len() + DECODER_BYTES),
+        }
     }
 }
 
 /// What a page means that does not say it: nothing but UTF-8 looks like UTF-8 by chance.
-fn guessed(body: &[u8]) -> String {
+fn guessed(body: &[u8]) -> &'static Encoding {
     // A page that was cut may end within a letter.
-    match std::str::from_utf8(body) {
-        Ok(text) => text.to_owned(),
-        Err(error) if error.error_len().is_none() => utf8(body),
-        Err(_) => windows_1252(body),
-    }
-}
-
-fn by_mark(body: &[u8]) -> Option<&'static str> {
-    match body {
-        [0xef, 0xbb, 0xbf, ..] => Some("utf-8"),
-        [0xff, 0xfe, ..] => Some("utf-16le"),
-        [0xfe, 0xff, ..] => Some("utf-16be"),
-        _ => None,
+    let is_cut = |error: std::str::Utf8Error| error.error_len().is_none();
+    if std::str::from_utf8(body).map_or_else(is_cut, |_| true) {
+        UTF_8
+    } else {
+        WINDOWS_1252
     }
 }
 
@@ -86,51 +93,18 @@ fn meta(body: &[u8]) -> Option<String> {
         let tag = lower[at..].split(|byte| *byte == b'>').next()?;
         let label = parameter(&String::from_utf8_lossy(tag))?;
         // The page could not have told this in the encoding that it names.
-        Some(match label.starts_with("utf-16") {
-            true => "utf-8".to_owned(),
-            false => label,
+        let is_impossible = label.starts_with("utf-16");
+        Some(if is_impossible {
+            "utf-8".to_owned()
+        } else {
+            label
         })
     })
 }
 
-/// UTF-8; bytes that are none become `\u{fffd}`, but for a letter that was cut at the end.
-fn utf8(body: &[u8]) -> String {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let whole = match std::str::from_utf8(body) {
-        Err(error) if error.error_len().is_none() => &body[..error.valid_up_to()],
-        Ok(_) | Err(_) => body,
-    };
-    String::from_utf8_lossy(whole).into_owned()
-}
-
-fn utf16(body: &[u8], unit: fn([u8; 2]) -> u16) -> String {
-    let (pairs, _odd) = body.as_chunks::<2>();
-    let units = pairs.iter().map(|pair| unit(*pair));
-    let letters = char::decode_utf16(units).map(|letter| letter.unwrap_or('\u{fffd}'));
-    letters.filter(|letter| *letter != '\u{feff}').collect()
-}
-
-/// Latin-1, but for the controls from 0x80 on, which nobody means.
-///
-/// Source: WHATWG Encoding, index windows-1252.
-fn windows_1252(body: &[u8]) -> String {
-    const FROM_80: [char; 32] = [
-        '\u{20ac}', '\u{81}', '\u{201a}', '\u{192}', '\u{201e}', '\u{2026}', '\u{2020}',
-        '\u{2021}', '\u{2c6}', '\u{2030}', '\u{160}', '\u{2039}', '\u{152}', '\u{8d}', '\u{17d}',
-        '\u{8f}', '\u{90}', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}', '\u{2022}', '\u{2013}',
-        '\u{2014}', '\u{2dc}', '\u{2122}', '\u{161}', '\u{203a}', '\u{153}', '\u{9d}', '\u{17e}',
-        '\u{178}',
-    ];
-    let letter = |byte: &u8| match byte {
-        0x80..=0x9f => FROM_80[usize::from(byte - 0x80)],
-        byte => char::from(*byte),
-    };
-    body.iter().map(letter).collect()
-}
-
 /// What the type of a body means for a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum BodyKind {
     /// A page, which is converted.
     Html,
     /// Text, which is passed as it is.
@@ -140,12 +114,12 @@ pub(super) enum Kind {
 }
 
 /// What a body of that `Content-Type` is; one without a type is what it looks like.
-pub(super) fn kind(content_type: &str, body: &[u8]) -> Kind {
+pub(super) fn kind(content_type: &str, body: &[u8]) -> BodyKind {
     match mime(content_type).as_ref() {
         "" => looks_like(body),
-        "text/html" | "application/xhtml+xml" => Kind::Html,
-        mime if is_text(mime) => Kind::Text,
-        _ => Kind::Other,
+        "text/html" | "application/xhtml+xml" => BodyKind::Html,
+        mime if is_text(mime) => BodyKind::Text,
+        _ => BodyKind::Other,
     }
 }
 
@@ -186,15 +160,15 @@ fn is_text(mime: &str) -> bool {
         || mime == "image/svg+xml"
 }
 
-fn looks_like(body: &[u8]) -> Kind {
+fn looks_like(body: &[u8]) -> BodyKind {
     let start = &body[..body.len().min(META_BYTES)];
     let lower = start.trim_ascii_start().to_ascii_lowercase();
     if lower.starts_with(b"<!doctype html") || lower.starts_with(b"<html") {
-        return Kind::Html;
+        return BodyKind::Html;
     }
     match start.contains(&0) {
-        true => Kind::Other,
-        false => Kind::Text,
+        true => BodyKind::Other,
+        false => BodyKind::Text,
     }
 }
 
@@ -233,7 +207,7 @@ mod tests {
                 "<meta charset=utf-16>ä",
             ),
         ] {
-            let expected = Decoded {
+            let expected = DecodedText {
                 text: expected.to_owned(),
                 unknown_charset: None,
             };
@@ -244,32 +218,66 @@ mod tests {
     }
 
     #[test]
+    fn the_letters_of_older_encodings_are_read() {
+        for (body, charset, expected) in [
+            (&b"\xcf\xf0\xe8\xe2\xe5\xf2"[..], "windows-1251", "Привет"),
+            (b"\xf0\xd2\xc9\xd7\xc5\xd4", "koi8-r", "Привет"),
+            (b"\x93\xfa\x96{\x8c\xea", "Shift_JIS", "日本語"),
+            (b"\xc6\xfc\xcb\xdc\xb8\xec", "euc-jp", "日本語"),
+            (b"\xc4\xe3\xba\xc3", "GBK", "你好"),
+            (b"\xc4\xe3\xba\xc3", "gb2312", "你好"),
+            (b"\xa7A\xa6n", "big5", "你好"),
+            (b"\xbe\xc8\xb3\xe7", "euc-kr", "안녕"),
+            (b"\xb1\xe6", "iso-8859-2", "ąć"),
+            // A letter that was cut is left out, one that means nothing is not.
+            (b"\x93\xfa\x96", "Shift_JIS", "日"),
+            (b"\x93\xfa\x82 ", "Shift_JIS", "日\u{fffd} "),
+        ] {
+            let content_type = format!("text/html; charset={charset}");
+            let decoded = decode(body, &content_type);
+            assert_eq!(decoded.text, expected, "{charset}");
+            assert_eq!(decoded.unknown_charset, None, "{charset}");
+        }
+        let page = b"<meta charset=windows-1251>\xcf\xf0";
+        assert!(decode(page, "text/html").text.ends_with("Пр"));
+    }
+
+    #[test]
+    fn a_text_may_be_far_longer_than_its_bytes() {
+        let body = [0x80; 50_000];
+        let decoded = decode(&body, "text/plain; charset=windows-1252");
+        assert_eq!(decoded.text, "€".repeat(50_000));
+    }
+
+    #[test]
     fn an_encoding_that_is_not_read_is_named() {
-        let decoded = decode(b"a\x82b", "text/html; charset=Shift_JIS");
-        assert_eq!(decoded.text, "a\u{fffd}b");
-        assert_eq!(decoded.unknown_charset.as_deref(), Some("shift_jis"));
+        for (charset, expected) in [("x-own", "a\u{fffd}b"), ("iso-2022-kr", "a\u{fffd}b")] {
+            let decoded = decode(b"a\x82b", &format!("text/html; charset={charset}"));
+            assert_eq!(decoded.text, expected);
+            assert_eq!(decoded.unknown_charset.as_deref(), Some(charset));
+        }
     }
 
     #[test]
     fn pages_texts_and_others_are_told_apart() {
         for (content_type, body, expected) in [
-            ("text/html", &b""[..], Kind::Html),
-            ("Text/HTML; charset=x", b"", Kind::Html),
-            ("application/xhtml+xml", b"", Kind::Html),
-            ("text/plain", b"<html>", Kind::Text),
-            ("text/markdown", b"", Kind::Text),
-            ("application/json", b"", Kind::Text),
-            ("application/ld+json; a=b", b"", Kind::Text),
-            ("application/atom+xml", b"", Kind::Text),
-            ("image/svg+xml", b"", Kind::Text),
-            ("image/png", b"", Kind::Other),
-            ("application/pdf", b"", Kind::Other),
-            ("application/octet-stream", b"text", Kind::Other),
-            ("nonsense", b"", Kind::Other),
-            ("", b"", Kind::Text),
-            ("", b" \n<!DOCTYPE html>", Kind::Html),
-            ("", b"{\"a\": 1}", Kind::Text),
-            ("", b"PK\0\x03", Kind::Other),
+            ("text/html", &b""[..], BodyKind::Html),
+            ("Text/HTML; charset=x", b"", BodyKind::Html),
+            ("application/xhtml+xml", b"", BodyKind::Html),
+            ("text/plain", b"<html>", BodyKind::Text),
+            ("text/markdown", b"", BodyKind::Text),
+            ("application/json", b"", BodyKind::Text),
+            ("application/ld+json; a=b", b"", BodyKind::Text),
+            ("application/atom+xml", b"", BodyKind::Text),
+            ("image/svg+xml", b"", BodyKind::Text),
+            ("image/png", b"", BodyKind::Other),
+            ("application/pdf", b"", BodyKind::Other),
+            ("application/octet-stream", b"text", BodyKind::Other),
+            ("nonsense", b"", BodyKind::Other),
+            ("", b"", BodyKind::Text),
+            ("", b" \n<!DOCTYPE html>", BodyKind::Html),
+            ("", b"{\"a\": 1}", BodyKind::Text),
+            ("", b"PK\0\x03", BodyKind::Other),
         ] {
             assert_eq!(kind(content_type, body), expected, "{content_type}");
         }

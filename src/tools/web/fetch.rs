@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::domain::event::ToolOutput;
 use crate::domain::familiar::{ANSWERED, Host};
-use crate::tools::web::charset::{self, Kind};
+use crate::tools::web::charset::{self, BodyKind};
 use crate::tools::web::client::{BodyEnd, Client, Rules, WebError};
 use crate::tools::web::client::{host_of, parse_url, read_body, shown};
 use crate::tools::web::markdown;
@@ -158,19 +158,19 @@ impl Shown {
         }
         let content_type = header(&response, &CONTENT_TYPE);
         let length: Option<u64> = header(&response, &CONTENT_LENGTH).parse().ok();
-        if !content_type.is_empty() && charset::kind(&content_type, b"") == Kind::Other {
+        if !content_type.is_empty() && charset::kind(&content_type, b"") == BodyKind::Other {
             self.text = not_text(&content_type, length);
             return Ok(());
         }
         let (body, end) = read_body(url, response.into_body(), BODY_BYTES_MAX);
         self.note_end(&body, end, length)?;
         match charset::kind(&content_type, &body) {
-            Kind::Other => self.text = not_text("binary data", length),
-            Kind::Html if format == Format::Markdown => {
+            BodyKind::Other => self.text = not_text("binary data", length),
+            BodyKind::Html if format == Format::Markdown => {
                 let html = self.decode(&body, &content_type);
                 self.add_page(&html, url);
             }
-            Kind::Html | Kind::Text => self.text = self.decode(&body, &content_type),
+            BodyKind::Html | BodyKind::Text => self.text = self.decode(&body, &content_type),
         }
         Ok(())
     }
