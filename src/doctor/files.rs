@@ -17,9 +17,9 @@ use crate::domain::spec::AgentSpec;
 use crate::http::front;
 use crate::policy::{POLICY_FILE, validate, validate_in};
 use crate::trust::Trust;
-use crate::workspace::sessions::{Files, Report};
+use crate::workspace::sessions::{Report, SessionFiles};
 
-/// Files of another account in the workspace, as one that was once served by root has them: this
+/// SessionFiles of another account in the workspace, as one that was once served by root has them: this
 /// account's server could not write them.
 pub(super) fn owners(config: &Config) -> Option<Check> {
     let account = geteuid().as_raw();
@@ -112,7 +112,7 @@ pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
     const SUBJECT: &str = "logs";
     /// Logs may be long; `session check --all` has the time.
     const LIMIT: Duration = Duration::from_secs(5);
-    let files = Files::new(&config.workspace, &config.sessions_dir);
+    let files = SessionFiles::new(&config.workspace, &config.sessions_dir);
     let ids = match files.ids() {
         Ok(ids) => ids,
         Err(error) => return Check::error(SUBJECT, error.to_string()),

@@ -23,7 +23,7 @@ use crate::workspace::trust::Standing;
 
 /// The program, as the API sees it.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(super) struct ServerHost {
     pub(super) agents: Arc<AgentDirectory>,
     pub(super) policies: Arc<Policies>,
     pub(super) standing: Standing,
@@ -40,7 +40,7 @@ pub(super) struct Program {
     pub(super) are_turns_waiting: bool,
 }
 
-impl Host for Program {
+impl Host for ServerHost {
     fn agents(&self) -> Vec<Arc<AgentSpec>> {
         self.agents.list()
     }
@@ -169,7 +169,7 @@ impl Host for Program {
     }
 }
 
-impl Program {
+impl ServerHost {
     /// Says what keeps messages from being stored, without paths. Two system calls, and nothing is
     /// written.
     fn look_at_storage(&self, readiness: &mut Readiness) {

@@ -32,7 +32,7 @@ use crate::http::gate::GateLimits;
 use crate::http::ticket::TicketKey;
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::policy::Policies;
-use crate::runtime::host::{Program, warn_of_danger};
+use crate::runtime::host::{ServerHost, warn_of_danger};
 use crate::runtime::logging;
 use crate::runtime::options::{self, Resume, ServeOptions};
 use crate::runtime::rest::Rest;
@@ -124,7 +124,7 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
         redactor,
         settings,
     };
-    let started = Running::start(&config, means, &starts, recovery);
+    let started = RunningServer::start(&config, means, &starts, recovery);
     if started.is_err() {
         // It touched no session: not a start that anything died of.
         starts.end(now());
@@ -143,14 +143,14 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     let mut is_over = false;
     loop {
         match wait(&asked_rx, &hangup_rx, &looks) {
-            Asked::Stop => break,
-            Asked::Reload => {
+            MainEvent::Stop => break,
+            MainEvent::Reload => {
                 manager.reloading();
                 log_file.reopen();
                 running.reload();
                 manager.ready(&status);
             }
-            Asked::Look => {
+            MainEvent::Look => {
                 is_over |= rest.is_over(running.is_at_rest(), running.front.wakes());
                 if is_over && running.is_done() {
                     log::info!("nobody was here and nothing was to be done, as --ephemeral says");
@@ -299,9 +299,9 @@ impl Core {
         config: &Config,
         stop_requests: StopRequests,
         recovery: Recovery,
-    ) -> anyhow::Result<Arc<Program>> {
+    ) -> anyhow::Result<Arc<ServerHost>> {
         let hash = lock::workspace_hash(&config.workspace).context("cannot name the workspace")?;
-        Ok(Arc::new(Program {
+        Ok(Arc::new(ServerHost {
             agents: Arc::clone(&self.agents),
             policies: Arc::clone(&self.policies),
             standing: self.standing.clone(),
@@ -317,7 +317,7 @@ impl Core {
     }
 
     /// What answers requests; `stop` ends its streams.
-    fn api(&self, config: &Config, program: Arc<Program>, stop: Stop) -> Arc<Api> {
+    fn api(&self, config: &Config, program: Arc<ServerHost>, stop: Stop) -> Arc<Api> {
         Arc::new(Api::new(Context {
             sessions: self.sessions.clone(),
             host: program,
@@ -332,23 +332,23 @@ impl Core {
 }
 
 /// Everything that runs, until it is stopped.
-struct Running {
+struct RunningServer {
     front: Front,
     api: Arc<Api>,
-    program: Arc<Program>,
+    program: Arc<ServerHost>,
     sessions: Sessions,
     streams: stop::StopSource,
     scan: Joined,
     policies: Arc<Policies>,
 }
 
-impl Running {
+impl RunningServer {
     fn start(
         config: &Config,
         means: Means,
         starts: &Starts,
         recovery: Recovery,
-    ) -> anyhow::Result<Running> {
+    ) -> anyhow::Result<RunningServer> {
         let no_server = "cannot start the HTTP server";
         // First, so that its threads start while the agents are read.
         let back = Back::start(Some(&config.workspace)).context(no_server)?;
@@ -366,7 +366,7 @@ impl Running {
         .context(no_server)?;
         let (sessions, policies) = (core.sessions.clone(), Arc::clone(&core.policies));
         let scan = start_scan(core, recovery, config.workspace.clone(), streams_stop)?;
-        Ok(Running {
+        Ok(RunningServer {
             front,
             api,
             program,
@@ -584,7 +584,7 @@ fn adopt(sessions: &Sessions, arrivals: Arrivals, stop: &Stop) {
 }
 
 /// What a running server is asked for.
-enum Asked {
+enum MainEvent {
     Stop,
     Reload,
     /// To see whether anybody needs it.
@@ -593,17 +593,17 @@ enum Asked {
 
 /// An error means that nobody can ask any more: to stop is then as good as asked, and nothing else
 /// ever will be.
-fn wait(asked_rx: &Receiver<()>, hangup_rx: &Receiver<()>, looks: &Receiver<Instant>) -> Asked {
+fn wait(asked_rx: &Receiver<()>, hangup_rx: &Receiver<()>, looks: &Receiver<Instant>) -> MainEvent {
     select_biased! {
-        recv(asked_rx) -> _ => Asked::Stop,
+        recv(asked_rx) -> _ => MainEvent::Stop,
         recv(hangup_rx) -> hangup => {
             if hangup.is_err() {
                 asked_rx.recv().ok();
-                return Asked::Stop;
+                return MainEvent::Stop;
             }
-            Asked::Reload
+            MainEvent::Reload
         }
-        recv(looks) -> _ => Asked::Look,
+        recv(looks) -> _ => MainEvent::Look,
     }
 }
 

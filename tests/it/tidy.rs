@@ -8,7 +8,7 @@ use std::process::Command;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use duragent::cli::args::Cli;
+use duragent::cli::args::Invocation;
 use duragent::workspace;
 use serde_json::Value;
 
@@ -138,7 +138,7 @@ fn commands_in_the_documentation_are_understood() {
     let mut understood = 0;
     for page in pages() {
         for command in commands(&read(&page)) {
-            match Cli::try_parse_from(&command) {
+            match Invocation::try_parse_from(&command) {
                 Ok(_) => understood += 1,
                 Err(error) if is_answer(error.kind()) => understood += 1,
                 Err(error) => refused.push(format!("{}: {command:?}: {error}", shown(&page))),
