@@ -1,5 +1,6 @@
 //! `duragent doctor`: is everything there that a server and its agents need?
 
+use crate::base::plural::{agreeing, counted};
 use crate::cli::args::{DoctorArgs, Global};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::output;
@@ -26,8 +27,11 @@ pub(super) fn run(args: &DoctorArgs, global: &Global) -> CliResult {
     let errors = checks.iter().filter(|check| check.status == Health::Error);
     match errors.count() {
         0 => Ok(()),
-        1 => Err(CliError::new("1 thing does not work")),
-        several => Err(CliError::new(format!("{several} things do not work"))),
+        errors => Err(CliError::new(format!(
+            "{} {} not work",
+            counted(errors, "thing"),
+            agreeing(errors, "does", "do")
+        ))),
     }
 }
 

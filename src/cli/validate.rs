@@ -1,5 +1,6 @@
 //! `duragent validate`: is what a user wrote what the server expects?
 
+use crate::base::plural;
 use crate::cli::args::{Global, ValidateArgs};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::{output, settings};
@@ -43,9 +44,5 @@ pub(super) fn run(args: &ValidateArgs, global: &Global) -> CliResult {
 
 /// `2 errors`; `None` for none.
 fn counted(number: usize, word: &str) -> Option<String> {
-    match number {
-        0 => None,
-        1 => Some(format!("1 {word}")),
-        several => Some(format!("{several} {word}s")),
-    }
+    (number > 0).then(|| plural::counted(number, word))
 }

@@ -12,6 +12,7 @@ use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 
 use super::check::{Check, environment};
+use crate::base::plural::{agreeing, counted};
 use crate::config::Config;
 use crate::domain::spec::AgentSpec;
 use crate::http::front;
@@ -19,7 +20,7 @@ use crate::policy::{POLICY_FILE, validate, validate_in};
 use crate::trust::Trust;
 use crate::workspace::sessions::{Report, SessionFiles};
 
-/// SessionFiles of another account in the workspace, as one that was once served by root has them: this
+/// Files of another account in the workspace, as one that was once served by root has them: this
 /// account's server could not write them.
 pub(super) fn owners(config: &Config) -> Option<Check> {
     let account = geteuid().as_raw();
@@ -142,7 +143,9 @@ pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
     }
     let shown = config.sessions_dir.display();
     let orphans = orphans.first_key_value().map(|(agent, count)| {
-        format!("{count} sessions belong to the agent {agent}, which is not there")
+        let sessions = counted(*count, "session");
+        let belong = agreeing(*count, "belongs", "belong");
+        format!("{sessions} {belong} to the agent {agent}, which is not there")
     });
     let misnamed = Some(files.misnamed()).filter(|count| *count > 0);
     let names = misnamed

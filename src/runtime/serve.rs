@@ -15,6 +15,7 @@ use crate::agents::AgentDirectory;
 use crate::base::child;
 use crate::base::clock::SystemClock;
 use crate::base::fs::{FaultFs, Fs, RealFs};
+use crate::base::plural::{agreeing, counted};
 use crate::base::signals::{self, Blocked, Received};
 use crate::base::stop::{self, Stop};
 use crate::base::thread::{self, Joined, STACK_WORK};
@@ -384,11 +385,11 @@ impl RunningServer {
             log::error!("{}: {}", error.file, error.message);
         }
         log::info!(
-            "agents are read again: {} new, {} changed, {} gone, {} errors",
+            "agents are read again: {} new, {} changed, {} gone, {}",
             report.added.len(),
             report.changed.len(),
             report.removed.len(),
-            report.errors.len()
+            counted(report.errors.len(), "error")
         );
     }
 
@@ -461,8 +462,8 @@ fn load_agents(config: &Config, trust: &Arc<Trust>) -> Arc<AgentDirectory> {
         }
     }
     log::info!(
-        "{} agents in {}",
-        agents.list().len(),
+        "{} in {}",
+        counted(agents.list().len(), "agent"),
         config.agents_dir.display()
     );
     Arc::new(agents)
@@ -551,7 +552,7 @@ fn start_scan(
         }
         match sessions.recover(recovery, || stop.is_stopped()) {
             Ok(0) => {}
-            Ok(unfinished) => log::info!("{unfinished} unfinished turns found"),
+            Ok(unfinished) => log::info!("{} found", counted(unfinished, "unfinished turn")),
             Err(error) => log::error!("unfinished turns are not found: {error}"),
         }
         remarks.look();
@@ -565,7 +566,11 @@ fn start_scan(
         // Last: nobody waits for it.
         match front::remove_leftovers(Some(&workspace)) {
             0 => {}
-            gone => log::info!("{gone} folders of servers that were killed are removed"),
+            gone => log::info!(
+                "{} of servers that were killed {} removed",
+                counted(gone, "folder"),
+                agreeing(gone, "is", "are")
+            ),
         }
     })
     .context("cannot start the scan for unfinished turns")
@@ -576,8 +581,12 @@ fn adopt(sessions: &Sessions, arrivals: Arrivals, stop: &Stop) {
     let strangers = arrivals.strangers().len();
     if strangers > 0 {
         log::info!(
-            "{strangers} sessions were here before this account first served them: what is \
-             unfinished in them waits for a message"
+            "{} {} here before this account first served {}: what is unfinished in {} waits for a \
+             message",
+            counted(strangers, "session"),
+            agreeing(strangers, "was", "were"),
+            agreeing(strangers, "it", "them"),
+            agreeing(strangers, "it", "them")
         );
     }
     arrivals.note_left(sessions.adopt_all(|| stop.is_stopped()));

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use crate::base::fs::{RealFs, create_dirs, replace_file};
+use crate::base::plural::counted;
 use crate::base::yaml::expand;
 use crate::base::yaml::tree::{Document, Node, Value};
 use crate::config::{Config, DEFAULT_WORKSPACE, LocalUsers, SandboxMode, lookup};
@@ -82,8 +83,8 @@ pub fn sentence(claims: &[Claim]) -> String {
         [] => None,
         [one] => Some(format!("starts the program {one}")),
         several => Some(format!(
-            "starts {} programs ({})",
-            several.len(),
+            "starts {} ({})",
+            counted(several.len(), "program"),
             several.join(", ")
         )),
     };

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::base::plural::{agreeing, counted};
 use crate::cli::args::SessionCheckArgs;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::output;
@@ -57,10 +58,8 @@ pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> CliResu
 }
 
 fn sessions(count: usize) -> String {
-    match count {
-        1 => "1 session is".to_owned(),
-        count => format!("{count} sessions are"),
-    }
+    let is = agreeing(count, "is", "are");
+    format!("{} {is}", counted(count, "session"))
 }
 
 fn named(files: &SessionFiles, text: &str) -> Result<SessionId, CliError> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::base::plural::{agreeing, counted};
 use crate::cli::args::SessionImportArgs;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::output;
@@ -39,8 +40,11 @@ pub(super) fn run(args: &SessionImportArgs, settings: &ClientSettings) -> CliRes
     }
     match told.iter().filter(|one| one.outcome == "refused").count() {
         0 => Ok(()),
-        1 => Err(CliError::new("1 session was not imported".to_owned())),
-        count => Err(CliError::new(format!("{count} sessions were not imported"))),
+        refused => Err(CliError::new(format!(
+            "{} {} not imported",
+            counted(refused, "session"),
+            agreeing(refused, "was", "were")
+        ))),
     }
 }
 
