@@ -191,7 +191,6 @@ pub(super) fn word(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::plural::counted;
     use crate::domain::event::{EndReason, Trigger};
     use crate::domain::ids::{MessageId, Seq, TurnId};
     use crate::domain::time::Timestamp;
