@@ -11,6 +11,7 @@ pub mod host;
 pub mod lock;
 pub mod order;
 pub mod os;
+pub mod plural;
 pub mod random;
 pub(crate) mod shown;
 pub mod signals;

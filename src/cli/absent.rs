@@ -1,16 +1,16 @@
 //! Commands that there are not, and that people type: what is to be done instead.
 
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::doctor::{BY_HAND_KEYS, BY_HAND_UPGRADE};
 
 /// `duragent upgrade`.
-pub(super) fn upgrade() -> Outcome {
+pub(super) fn upgrade() -> CliResult {
     let why = "there is no `upgrade`: nobody gives out releases that it could fetch";
-    Err(Failure::usage(why).hint(BY_HAND_UPGRADE))
+    Err(CliError::usage(why).hint(BY_HAND_UPGRADE))
 }
 
 /// `duragent login`.
-pub(super) fn login() -> Outcome {
+pub(super) fn login() -> CliResult {
     let why = "there is no `login`: Duragent is not registered with any provider";
-    Err(Failure::usage(why).hint(BY_HAND_KEYS))
+    Err(CliError::usage(why).hint(BY_HAND_KEYS))
 }

@@ -3,7 +3,7 @@
 use crate::base::yaml;
 use crate::cli::args::{AgentCommand, AgentListArgs, AgentShowArgs, Global};
 use crate::cli::chat::broken;
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::server::connect_running;
 use crate::cli::settings::{ClientSettings, client_settings};
 use crate::cli::{init, output, trust};
@@ -17,7 +17,7 @@ const DESCRIPTION_WIDTH: usize = 60;
 const SENTENCE_WIDTH: usize = 300;
 
 /// Looks at agents.
-pub(super) fn run(command: &AgentCommand, global: &Global) -> Outcome {
+pub(super) fn run(command: &AgentCommand, global: &Global) -> CliResult {
     // For each of them: a configuration that is wrong is wrong usage.
     let settings = client_settings(global)?;
     match command {
@@ -29,7 +29,7 @@ pub(super) fn run(command: &AgentCommand, global: &Global) -> Outcome {
     }
 }
 
-fn list(args: &AgentListArgs, settings: &ClientSettings) -> Outcome {
+fn list(args: &AgentListArgs, settings: &ClientSettings) -> CliResult {
     let list = match connect_running(&args.server, settings)? {
         Some(client) => client.agents()?,
         None => shown_agent::list(&settings.config),
@@ -72,7 +72,7 @@ fn agent_table(agents: &[AgentInfo]) -> String {
     table(&["NAME", "VERSION", "DESCRIPTION"], &rows)
 }
 
-fn show(args: &AgentShowArgs, settings: &ClientSettings) -> Outcome {
+fn show(args: &AgentShowArgs, settings: &ClientSettings) -> CliResult {
     settings.check_found()?;
     let (agent, problems) = ShownAgent::read(&settings.config, &args.agent)?;
     for problem in problems {
@@ -87,7 +87,7 @@ fn show(args: &AgentShowArgs, settings: &ClientSettings) -> Outcome {
             true => format!("the agent {name} in {folder} has errors"),
             false => format!("there is no agent {name} in {folder}"),
         };
-        return Err(Failure::new(why));
+        return Err(CliError::new(why));
     };
     match (args.prompt, args.output.is_json()) {
         (true, true) => output::print_json(&agent.prompt())?,

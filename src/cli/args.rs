@@ -27,7 +27,7 @@ use crate::runtime::version;
     subcommand_required = true,
     arg_required_else_help = true
 )]
-pub struct Cli {
+pub struct Invocation {
     /// What is the same for every command.
     #[command(flatten)]
     pub global: Global,
@@ -696,7 +696,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        Invocation::command().debug_assert();
     }
 
     #[test]
@@ -748,7 +748,7 @@ mod tests {
             ("duragent attach x --history 1000", true),
             ("duragent attach x --history 1001", false),
         ] {
-            let parsed = Cli::try_parse_from(line.split(' '));
+            let parsed = Invocation::try_parse_from(line.split(' '));
             assert_eq!(parsed.is_ok(), fits, "{line}: {parsed:?}");
         }
     }
@@ -756,7 +756,7 @@ mod tests {
     #[test]
     fn what_stands_behind_s_is_a_session_or_a_server_by_its_look() {
         let told = |line: &str| {
-            let Cli { command, .. } = Cli::try_parse_from(line.split(' ')).unwrap();
+            let Invocation { command, .. } = Invocation::try_parse_from(line.split(' ')).unwrap();
             let (place, session) = match command {
                 Command::Chat(args) => (args.place, args.session),
                 Command::Attach(args) => (args.place, args.session),

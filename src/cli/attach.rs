@@ -3,10 +3,10 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use crate::cli::args::AttachArgs;
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::tell;
 use crate::cli::settings::ClientSettings;
-use crate::cli::source::Place;
+use crate::cli::source::SessionSource;
 use crate::cli::{chat, server, session_names, session_table};
 use crate::client::Client;
 use crate::client::stream::Attaching;
@@ -14,19 +14,19 @@ use crate::client::wire::Session;
 use crate::domain::ids::SessionId;
 use crate::terminal::clean::one_line;
 use crate::terminal::watch;
-use crate::workspace::sessions::Filter;
+use crate::workspace::sessions::SessionFilter;
 
 /// Lists what can be attached to, or attaches.
-pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
+pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> CliResult {
     let told = args.place.told_apart(args.session.as_deref());
-    let (named, server_args) = &told.map_err(Failure::usage)?;
+    let (named, server_args) = &told.map_err(CliError::usage)?;
     if args.list {
         if let Some(session) = named {
             let why = format!("`--list` cannot be used with the session {session}");
-            return Err(Failure::usage(why));
+            return Err(CliError::usage(why));
         }
-        let mut sessions =
-            Place::find(server_args, settings)?.list(Filter::default(), usize::MAX)?;
+        let mut sessions = SessionSource::find(server_args, settings)?
+            .list(SessionFilter::default(), usize::MAX)?;
         sessions.retain(session_names::is_attachable);
         return session_table::print(&sessions, args.output.is_json());
     }
@@ -47,7 +47,7 @@ pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
         return Ok(watch::run(client, id, attaching)?);
     }
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        return Err(Failure::usage("attach needs a terminal")
+        return Err(CliError::usage("attach needs a terminal")
             .hint("a program sends one message with: duragent chat --session ID"));
     }
     let client = chat::with_key(client, &agent, server_args, settings)?;
@@ -57,11 +57,11 @@ pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> Outcome {
 }
 
 /// A session that does not exist is said before the screen is taken over.
-fn check(client: &Client, id: &SessionId) -> Result<Session, Failure> {
+fn check(client: &Client, id: &SessionId) -> Result<Session, CliError> {
     match client.session(id) {
         Ok(session) => Ok(session),
         Err(error) if error.status() == Some(404) => {
-            Err(Failure::new(format!("there is no session {id}"))
+            Err(CliError::new(format!("there is no session {id}"))
                 .hint("duragent attach --list shows what there is"))
         }
         Err(error) => Err(error.into()),
@@ -69,20 +69,20 @@ fn check(client: &Client, id: &SessionId) -> Result<Session, Failure> {
 }
 
 /// The only session, or the one that the user chooses.
-fn only_one(mut sessions: Vec<Session>) -> Result<SessionId, Failure> {
+fn only_one(mut sessions: Vec<Session>) -> Result<SessionId, CliError> {
     match sessions.len() {
         0 => {
-            Err(Failure::new("there is no session to attach to")
+            Err(CliError::new("there is no session to attach to")
                 .hint("begin one with: duragent chat"))
         }
         1 => Ok(sessions.remove(0).session_id),
         _ if io::stdin().is_terminal() => choose(&sessions),
-        count => Err(Failure::usage(format!("there are {count} sessions"))
+        count => Err(CliError::usage(format!("there are {count} sessions"))
             .hint("name one; duragent attach --list shows them")),
     }
 }
 
-fn choose(sessions: &[Session]) -> Result<SessionId, Failure> {
+fn choose(sessions: &[Session]) -> Result<SessionId, CliError> {
     /// What fits on a screen; older ones can be named.
     const OFFERED_MAX: usize = 20;
     const TITLE_WIDTH: usize = 50;
@@ -97,7 +97,7 @@ fn choose(sessions: &[Session]) -> Result<SessionId, Failure> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     chosen(offered, &answer)
-        .ok_or_else(|| Failure::usage("no session was chosen").hint("duragent attach ID"))
+        .ok_or_else(|| CliError::usage("no session was chosen").hint("duragent attach ID"))
 }
 
 fn chosen(offered: &[Session], answer: &str) -> Option<SessionId> {

@@ -4,7 +4,7 @@ use std::env;
 use std::io::{self, Read};
 
 use crate::cli::args::{ChatArgs, Global, ServerArgs};
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::new_workspace::settings_or_new;
 use crate::cli::output::tell;
 use crate::cli::settings::{ClientSettings, is_interactive};
@@ -26,12 +26,12 @@ const NAME_WIDTH: usize = 64;
 const SENTENCE_WIDTH: usize = 300;
 
 /// Opens a session and talks in it.
-pub(super) fn run(args: &ChatArgs, global: &Global) -> Outcome {
+pub(super) fn run(args: &ChatArgs, global: &Global) -> CliResult {
     let told = args.place.told_apart(args.session.as_deref());
-    let (session, server) = &told.map_err(Failure::usage)?;
+    let (session, server) = &told.map_err(CliError::usage)?;
     if let (Some(agent), Some(session)) = (&args.agent, session) {
         let why = format!("`--agent {agent}` cannot be used with the session {session}");
-        return Err(Failure::usage(why).hint(
+        return Err(CliError::usage(why).hint(
             "a session has its agent; a server whose name has no `.`, `:` or `/` is named by --server",
         ));
     }
@@ -77,7 +77,7 @@ pub(super) fn back_to(id: &SessionId, server: &ServerArgs) -> String {
 }
 
 /// Says it where the server is one of before, once.
-pub(super) fn note_older(client: &Client) -> Result<Generation, Failure> {
+pub(super) fn note_older(client: &Client) -> Result<Generation, CliError> {
     let generation = client.generation()?;
     if generation == Generation::Older {
         tell(&format!("note: {WHAT_IS_MISSING}"));
@@ -93,7 +93,7 @@ pub(super) fn talk(
     attaching: Attaching,
     settings: &ClientSettings,
     comes_back: &str,
-) -> Outcome {
+) -> CliResult {
     tell(&format!("{id}   /help, Ctrl+D leaves"));
     if let Some(said) = not_counted(&client, &id) {
         tell(&one_line(&said, SENTENCE_WIDTH));
@@ -116,14 +116,14 @@ fn not_counted(client: &Client, id: &SessionId) -> Option<String> {
         .not_counted
 }
 
-fn chosen(client: &Client, agent: Option<&str>) -> Result<String, Failure> {
+fn chosen(client: &Client, agent: Option<&str>) -> Result<String, CliError> {
     match agent {
         Some(agent) => Ok(agent.to_owned()),
         None => only_agent(client.agents()?),
     }
 }
 
-fn create(client: &Client, agent: &str) -> Result<SessionId, Failure> {
+fn create(client: &Client, agent: &str) -> Result<SessionId, CliError> {
     match client.create_session(agent) {
         Ok(created) => Ok(created.session_id),
         Err(error) if error.status() == Some(404) => Err(missing(agent, &client.agents()?.agents)),
@@ -137,7 +137,7 @@ pub(super) fn with_key(
     agent: &str,
     server: &ServerArgs,
     settings: &ClientSettings,
-) -> Result<Client, Failure> {
+) -> Result<Client, CliError> {
     match server.server.is_none() && lacks_key(&client, agent, settings)? {
         true => server::connect(server, settings),
         false => Ok(client),
@@ -146,7 +146,7 @@ pub(super) fn with_key(
 
 /// Whether the server was stopped because the agent's model needs a key that is set here, and was
 /// not where the server was started: it keeps the variables that it was born with.
-fn lacks_key(client: &Client, agent: &str, settings: &ClientSettings) -> Result<bool, Failure> {
+fn lacks_key(client: &Client, agent: &str, settings: &ClientSettings) -> Result<bool, CliError> {
     let agents = client.agents()?.agents.into_iter();
     let missing = agents
         .filter(|one| one.name == agent)
@@ -169,27 +169,27 @@ fn lacks_key(client: &Client, agent: &str, settings: &ClientSettings) -> Result<
     Ok(is_wanted)
 }
 
-fn only_agent(list: AgentList) -> Result<String, Failure> {
+fn only_agent(list: AgentList) -> Result<String, CliError> {
     let mut agents = list.agents;
     match (agents.pop(), agents.len()) {
         (Some(agent), 0) => Ok(agent.name),
         (None, _) if !list.broken.is_empty() => {
             let named = list.broken.iter().map(broken);
-            Err(Failure::new(named.collect::<Vec<_>>().join("; ")))
+            Err(CliError::new(named.collect::<Vec<_>>().join("; ")))
         }
         (None, _) => {
-            Err(Failure::new("there is no agent yet").hint("make one with: duragent init"))
+            Err(CliError::new("there is no agent yet").hint("make one with: duragent init"))
         }
         (Some(last), _) => {
             agents.push(last);
             let hint = format!("choose one with --agent: {}", names(&agents));
-            Err(Failure::usage("there is more than one agent").hint(hint))
+            Err(CliError::usage("there is more than one agent").hint(hint))
         }
     }
 }
 
-fn missing(agent: &str, agents: &[AgentInfo]) -> Failure {
-    let failure = Failure::new(format!("there is no agent {agent}"));
+fn missing(agent: &str, agents: &[AgentInfo]) -> CliError {
+    let failure = CliError::new(format!("there is no agent {agent}"));
     if agents.is_empty() {
         return failure.hint("make one with: duragent init");
     }
@@ -211,15 +211,15 @@ fn names(agents: &[AgentInfo]) -> String {
 }
 
 /// All of standard input, as one message.
-fn read_message() -> Result<String, Failure> {
+fn read_message() -> Result<String, CliError> {
     let mut text = String::new();
     io::stdin()
         .lock()
         .read_to_string(&mut text)
-        .map_err(|error| Failure::usage(format!("cannot read standard input: {error}")))?;
+        .map_err(|error| CliError::usage(format!("cannot read standard input: {error}")))?;
     let text = text.trim_end_matches(['\n', '\r']);
     if text.trim().is_empty() {
-        return Err(Failure::usage("standard input holds no message"));
+        return Err(CliError::usage("standard input holds no message"));
     }
     Ok(text.to_owned())
 }
@@ -230,14 +230,14 @@ fn one_message(
     id: &SessionId,
     text: &str,
     comes_back: &str,
-) -> Outcome {
+) -> CliResult {
     log::info!("session {id}");
     match oneshot::send(client, generation, id, text, &mut io::stdout().lock())? {
         Answer::Complete => Ok(()),
-        Answer::Cancelled => Err(Failure::new("the reply was cancelled")),
+        Answer::Cancelled => Err(CliError::new("the reply was cancelled")),
         Answer::Failed(failure) => Err(match failure.hint() {
-            Some(hint) => Failure::new(failure.message.clone()).hint(hint),
-            None => Failure::new(failure.message),
+            Some(hint) => CliError::new(failure.message.clone()).hint(hint),
+            None => CliError::new(failure.message),
         }),
         Answer::NeedsApproval(asked) => Err(needs_approval(&question::in_words(&asked))
             .hint(format!("answer it with: {comes_back}"))),
@@ -245,12 +245,12 @@ fn one_message(
 }
 
 /// A failure is told in one line: what has more of them comes before it.
-fn needs_approval(what: &str) -> Failure {
+fn needs_approval(what: &str) -> CliError {
     if what.contains('\n') {
         tell(&clean(&format!("The agent wants to run{what}")));
-        return Failure::new("the agent waits for an approval");
+        return CliError::new("the agent waits for an approval");
     }
-    Failure::new(format!("the agent waits for an approval of{what}"))
+    CliError::new(format!("the agent waits for an approval of{what}"))
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! `duragent doctor`: is everything there that a server and its agents need?
 
+use crate::base::plural::{agreeing, counted};
 use crate::cli::args::{DoctorArgs, Global};
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::output;
 use crate::cli::settings::{flags, locate};
 use crate::doctor::{self, Check, Health};
 use crate::terminal::clean::clean;
 
 /// Prints what was found, a line each; fails if something does not work.
-pub(super) fn run(args: &DoctorArgs, global: &Global) -> Outcome {
+pub(super) fn run(args: &DoctorArgs, global: &Global) -> CliResult {
     let located = locate(global);
     let missing = located.missing.as_ref().map(|missing| {
         let check = Check::warning("workspace", missing.to_string());
@@ -26,8 +27,11 @@ pub(super) fn run(args: &DoctorArgs, global: &Global) -> Outcome {
     let errors = checks.iter().filter(|check| check.status == Health::Error);
     match errors.count() {
         0 => Ok(()),
-        1 => Err(Failure::new("1 thing does not work")),
-        several => Err(Failure::new(format!("{several} things do not work"))),
+        errors => Err(CliError::new(format!(
+            "{} {} not work",
+            counted(errors, "thing"),
+            agreeing(errors, "does", "do")
+        ))),
     }
 }
 

@@ -10,18 +10,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use serde::Deserialize;
-use ureq::Agent;
 
 use crate::base::fs::create_private_dirs;
 use crate::cli::args::{AgentCreateArgs, Global, InitArgs, ModelArgs};
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::settings::{ClientSettings, is_interactive, locate, names_workspace, settings_in};
 use crate::cli::{output, trust};
 use crate::config::lookup;
 use crate::domain::ids::AgentName;
 use crate::domain::providers::{KNOWN, ollama_base_url};
 use crate::domain::spec::Provider;
+use crate::workspace::ollama;
 
 const DEFAULT_NAME: &str = "my-assistant";
 const AGENT_FILE: &str = "agent.yaml";
@@ -31,7 +30,7 @@ const CONFIG: &str = include_str!("init/duragent.yaml");
 /// Writes what is missing, and says what that was.
 ///
 /// Errors: the current folder is one that no command would look for a workspace in.
-pub(super) fn run(args: &InitArgs, global: &Global) -> Outcome {
+pub(super) fn run(args: &InitArgs, global: &Global) -> CliResult {
     let named = args.path.as_deref().filter(|path| *path != Path::new("."));
     let place = named.unwrap_or(Path::new(""));
     if named.is_some() {
@@ -58,10 +57,13 @@ pub(super) fn run(args: &InitArgs, global: &Global) -> Outcome {
 }
 
 /// `duragent agent create`: one more agent.
-pub(super) fn create(args: &AgentCreateArgs, settings: &ClientSettings) -> Outcome {
+pub(super) fn create(args: &AgentCreateArgs, settings: &ClientSettings) -> CliResult {
     let folder = settings.agents_dir.join(args.name.as_str());
     if folder.exists() {
-        return Err(Failure::new(format!("{} exists already", folder.display())));
+        return Err(CliError::new(format!(
+            "{} exists already",
+            folder.display()
+        )));
     }
     let choice = choose(&args.model)?;
     write_agent(&args.name, &choice, settings)?;
@@ -69,7 +71,7 @@ pub(super) fn create(args: &AgentCreateArgs, settings: &ClientSettings) -> Outco
 }
 
 /// Says what was done, unless only what goes wrong is to be said.
-fn say(text: &str, settings: &ClientSettings) -> Outcome {
+fn say(text: &str, settings: &ClientSettings) -> CliResult {
     if !settings.is_quiet {
         output::print(text)?;
     }
@@ -77,7 +79,7 @@ fn say(text: &str, settings: &ClientSettings) -> Outcome {
 }
 
 /// Writes the files of an agent. Its folder is its owner's own, and trusted, unless there was one.
-fn write_agent(name: &AgentName, choice: &Choice, settings: &ClientSettings) -> Outcome {
+fn write_agent(name: &AgentName, choice: &ChosenModel, settings: &ClientSettings) -> CliResult {
     let folder = settings.agents_dir.join(name.as_str());
     let is_own = !folder.exists();
     write_new(&folder.join("SYSTEM_PROMPT.md"), PROMPT, settings)?;
@@ -92,7 +94,7 @@ fn write_agent(name: &AgentName, choice: &Choice, settings: &ClientSettings) -> 
 
 /// Refuses a folder whose workspace others could change, and tells of one above that is used no
 /// longer from here.
-fn check_place(folder: &Path, global: &Global) -> Outcome {
+fn check_place(folder: &Path, global: &Global) -> CliResult {
     if names_workspace(global) {
         return Ok(());
     }
@@ -100,7 +102,7 @@ fn check_place(folder: &Path, global: &Global) -> Outcome {
     let here = here.join(folder);
     if !lookup::is_ours(&here) {
         let why = "another account owns it or can write it, so no workspace in it would be used";
-        return Err(Failure::new(format!("{}: {why}", here.display()))
+        return Err(CliError::new(format!("{}: {why}", here.display()))
             .hint("make a folder of your own, or name a workspace with --workspace"));
     }
     let above = locate(global);
@@ -120,7 +122,7 @@ fn asks(args: &ModelArgs) -> bool {
 
 /// A model and who runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Choice {
+struct ChosenModel {
     provider: Provider,
     model: String,
     why: String,
@@ -138,7 +140,7 @@ fn default_model(provider: &Provider) -> &'static str {
     }
 }
 
-fn choose(args: &ModelArgs) -> Result<Choice, Failure> {
+fn choose(args: &ModelArgs) -> Result<ChosenModel, CliError> {
     let is_asking = asks(args);
     let mut choice = match args.provider.clone() {
         Some(provider) => named_choice(provider),
@@ -152,7 +154,7 @@ fn choose(args: &ModelArgs) -> Result<Choice, Failure> {
             let known = provider.filter(|provider| provider.known().is_some());
             choice = named_choice(known.ok_or_else(|| {
                 let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
-                Failure::usage(format!("there is no provider {answer}"))
+                CliError::usage(format!("there is no provider {answer}"))
                     .hint(format!("there are: {}", names.join(", ")))
             })?);
         }
@@ -164,17 +166,17 @@ fn choose(args: &ModelArgs) -> Result<Choice, Failure> {
     }
     if choice.model.is_empty() {
         let message = format!("which of the models of {}?", choice.provider);
-        return Err(Failure::usage(message).hint("name it with --model"));
+        return Err(CliError::usage(message).hint("name it with --model"));
     }
     Ok(choice)
 }
 
-fn named_choice(provider: Provider) -> Choice {
+fn named_choice(provider: Provider) -> ChosenModel {
     let installed = match provider == Provider::OLLAMA {
         true => ollama_model(),
         false => None,
     };
-    Choice {
+    ChosenModel {
         model: installed.unwrap_or_else(|| default_model(&provider).to_owned()),
         provider,
         why: "as asked for".to_owned(),
@@ -182,24 +184,24 @@ fn named_choice(provider: Provider) -> Choice {
 }
 
 /// The provider whose key is there, else a local Ollama, else the built-in model.
-fn found_choice() -> Choice {
+fn found_choice() -> ChosenModel {
     let with_key = [Provider::OPENROUTER, Provider::ANTHROPIC, Provider::OPENAI]
         .into_iter()
         .find_map(|provider| Some((set_key(&provider)?, provider)));
     if let Some((key, provider)) = with_key {
-        return Choice {
+        return ChosenModel {
             model: default_model(&provider).to_owned(),
             provider,
             why: format!("{key} is set"),
         };
     }
     match ollama_model() {
-        Some(model) => Choice {
+        Some(model) => ChosenModel {
             provider: Provider::OLLAMA,
             model,
             why: "Ollama answers on this machine".to_owned(),
         },
-        None => Choice {
+        None => ChosenModel {
             provider: Provider::ECHO,
             model: default_model(&Provider::ECHO).to_owned(),
             why: "no provider's key is set and no Ollama answers".to_owned(),
@@ -217,51 +219,30 @@ fn is_set(variable: &str) -> bool {
     env::var(variable).is_ok_and(|value| !value.trim().is_empty())
 }
 
-/// `GET /api/tags` of Ollama.
-#[derive(Deserialize)]
-struct InstalledModels {
-    #[serde(default)]
-    models: Vec<InstalledModel>,
-}
-
-#[derive(Deserialize)]
-struct InstalledModel {
-    name: String,
-}
-
 /// The first model that an Ollama on this machine has, if one answers quickly.
 fn ollama_model() -> Option<String> {
     const LIMIT: Duration = Duration::from_millis(500);
-    let agent: Agent = Agent::config_builder()
-        .proxy(None)
-        .timeout_global(Some(LIMIT))
-        .build()
-        .into();
     let host = env::var("OLLAMA_HOST").unwrap_or_default();
-    let answer = agent
-        .get(format!("{}/api/tags", ollama_base_url(&host)))
-        .call();
-    let text = answer.ok()?.into_body().read_to_string().ok()?;
-    let installed: InstalledModels = serde_json::from_str(&text).ok()?;
-    Some(installed.models.into_iter().next()?.name)
+    let installed = ollama::installed(&ollama_base_url(&host), LIMIT).ok()?;
+    installed.into_iter().next()
 }
 
-fn default_name(is_asking: bool) -> Result<AgentName, Failure> {
+fn default_name(is_asking: bool) -> Result<AgentName, CliError> {
     let text = if is_asking {
         ask("name of the agent", DEFAULT_NAME)?
     } else {
         DEFAULT_NAME.to_owned()
     };
     AgentName::parse(&text)
-        .map_err(|error| Failure::usage(error.to_string()).hint("use letters, digits, - and _"))
+        .map_err(|error| CliError::usage(error.to_string()).hint("use letters, digits, - and _"))
 }
 
 /// Asks for one line; an empty one is the default.
-fn ask(question: &str, default: &str) -> Result<String, Failure> {
+fn ask(question: &str, default: &str) -> Result<String, CliError> {
     output::print(&format!("{question} [{default}]: "))?;
     let mut answer = String::new();
     if io::stdin().lock().read_line(&mut answer)? == 0 {
-        return Err(Failure::new("nothing was written"));
+        return Err(CliError::new("nothing was written"));
     }
     let answer = answer.trim();
     Ok(if answer.is_empty() { default } else { answer }.to_owned())
@@ -276,7 +257,7 @@ fn has_agents(agents_dir: &Path) -> bool {
         .any(|entry| entry.path().join(AGENT_FILE).exists())
 }
 
-fn agent_yaml(name: &AgentName, choice: &Choice) -> String {
+fn agent_yaml(name: &AgentName, choice: &ChosenModel) -> String {
     // A JSON text is a YAML text, whatever a model is called.
     let model = serde_json::Value::from(choice.model.as_str());
     format!(
@@ -303,7 +284,7 @@ spec:
 }
 
 /// Writes a file that does not exist yet; one that does is left alone.
-fn write_new(path: &Path, text: &str, settings: &ClientSettings) -> Outcome {
+fn write_new(path: &Path, text: &str, settings: &ClientSettings) -> CliResult {
     let shown = path.display();
     if let Some(folder) = path.parent() {
         create_private_dirs(folder)
@@ -325,7 +306,7 @@ fn write_new(path: &Path, text: &str, settings: &ClientSettings) -> Outcome {
     say(&format!("wrote {shown}\n"), settings)
 }
 
-fn next_steps(folder: &Path, name: &AgentName, choice: &Choice) -> String {
+fn next_steps(folder: &Path, name: &AgentName, choice: &ChosenModel) -> String {
     let (provider, model, why) = (choice.provider.as_str(), &choice.model, &choice.why);
     let mut text = format!("{name} uses {provider}/{model} ({why})\n");
     let known = choice.provider.known().filter(|known| known.needs_key);

@@ -13,7 +13,7 @@ mod attach;
 mod chat;
 mod completions;
 mod doctor;
-mod failure;
+mod error;
 mod init;
 mod new_workspace;
 mod output;
@@ -37,13 +37,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use log::LevelFilter;
 
-use crate::cli::args::{Cli, Command, Global};
-use crate::cli::failure::Outcome;
+use crate::cli::args::{Command, Global, Invocation};
+use crate::cli::error::CliResult;
 use crate::cli::settings::client_settings;
 
 /// Does what the command line says; its first item is the program's name.
 pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(line) {
+    let cli = match Invocation::try_parse_from(line) {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
@@ -57,8 +57,8 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn carry_out(cli: Cli) -> Outcome {
-    let Cli { global, command } = cli;
+fn carry_out(cli: Invocation) -> CliResult {
+    let Invocation { global, command } = cli;
     if !matches!(command, Command::Serve(_) | Command::ServeFaulty(_)) {
         start_logging(&global, default_level(&command));
     }

@@ -1,7 +1,7 @@
 //! A workspace for who stands where there is none, and wants one.
 
 use crate::cli::args::{Global, InitArgs, ModelArgs, ServerArgs};
-use crate::cli::failure::Failure;
+use crate::cli::error::CliError;
 use crate::cli::settings::{ClientSettings, client_settings, is_interactive, no_workspace};
 use crate::cli::{ask, init};
 use crate::config::lookup::NoWorkspace;
@@ -11,7 +11,7 @@ use crate::config::lookup::NoWorkspace;
 pub(super) fn settings_or_new(
     global: &Global,
     server: &ServerArgs,
-) -> Result<ClientSettings, Failure> {
+) -> Result<ClientSettings, CliError> {
     let settings = client_settings(global)?;
     match &settings.missing {
         Some(missing) if server.server.is_none() && is_interactive() => {
@@ -25,7 +25,7 @@ pub(super) fn settings_or_new(
 /// Makes a workspace in the current folder, if the user wants one.
 ///
 /// Errors: the user does not.
-pub(super) fn make_workspace(missing: &NoWorkspace, global: &Global) -> Result<(), Failure> {
+pub(super) fn make_workspace(missing: &NoWorkspace, global: &Global) -> Result<(), CliError> {
     let question = format!("{missing}. Make one here, as `duragent init` does?");
     if !ask::yes_or_no(&question)? {
         return Err(no_workspace(missing));

@@ -1,22 +1,22 @@
 //! `duragent policy`: what an agent may do, asked of its files.
 
 use crate::cli::args::{PolicyCommand, PolicyTestArgs};
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::output;
 use crate::cli::settings::ClientSettings;
 use crate::terminal::clean::clean;
-use crate::workspace::explain::{self, Explained, Question, QuestionError};
+use crate::workspace::explain::{self, Explained, PolicyQuestion, PolicyQuestionError};
 
 /// Asks a policy.
-pub(super) fn run(command: &PolicyCommand, settings: &ClientSettings) -> Outcome {
+pub(super) fn run(command: &PolicyCommand, settings: &ClientSettings) -> CliResult {
     match command {
         PolicyCommand::Test(args) => test(args, settings),
     }
 }
 
-fn test(args: &PolicyTestArgs, settings: &ClientSettings) -> Outcome {
+fn test(args: &PolicyTestArgs, settings: &ClientSettings) -> CliResult {
     settings.check_found()?;
-    let explained = explain::explain(&Question {
+    let explained = explain::explain(&PolicyQuestion {
         workspace: &settings.workspace,
         agents_dir: &settings.agents_dir,
         providers: &settings.providers,
@@ -25,8 +25,8 @@ fn test(args: &PolicyTestArgs, settings: &ClientSettings) -> Outcome {
         only_reads: args.effect == "read",
     })
     .map_err(|error| match error {
-        QuestionError::NoCall => Failure::usage(error.to_string()),
-        QuestionError::NoAgent(_) | QuestionError::Policy(_) => Failure::from(error),
+        PolicyQuestionError::NoCall => CliError::usage(error.to_string()),
+        PolicyQuestionError::NoAgent(_) | PolicyQuestionError::Policy(_) => CliError::from(error),
     })?;
     if args.output.is_json() {
         output::print_json(&explained)?;

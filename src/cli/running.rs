@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 use crate::cli::args::{Global, RunningArgs};
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::{self, tell};
 use crate::cli::server::address_of;
 use crate::cli::settings;
@@ -39,7 +39,7 @@ enum Meant {
 
 impl Meant {
     /// Errors: no server is named, and there is no workspace.
-    fn find(args: &RunningArgs, global: &Global) -> Result<Meant, Failure> {
+    fn find(args: &RunningArgs, global: &Global) -> Result<Meant, CliError> {
         let own = settings::workspace(global);
         let Some(url) = named(args)? else {
             return own.map(Meant::Own);
@@ -54,7 +54,7 @@ impl Meant {
 }
 
 /// The address that is named, without a `/` at its end.
-fn named(args: &RunningArgs) -> Result<Option<String>, Failure> {
+fn named(args: &RunningArgs) -> Result<Option<String>, CliError> {
     if let Some(url) = &args.server.server {
         return address_of(url).map(Some);
     }
@@ -73,7 +73,7 @@ fn named(args: &RunningArgs) -> Result<Option<String>, Failure> {
 // --- stop ---
 
 /// Asks a server to stop, and waits until it has.
-pub(super) fn stop(args: &RunningArgs, global: &Global) -> Outcome {
+pub(super) fn stop(args: &RunningArgs, global: &Global) -> CliResult {
     match Meant::find(args, global)? {
         Meant::Own(folder) => stop_own(&folder),
         Meant::At(url) => stop_at(&url, args),
@@ -81,13 +81,13 @@ pub(super) fn stop(args: &RunningArgs, global: &Global) -> Outcome {
 }
 
 /// As [`stop`], of the server of a workspace.
-pub(super) fn stop_own(folder: &Path) -> Outcome {
+pub(super) fn stop_own(folder: &Path) -> CliResult {
     let holder = holder::current(folder).ok_or_else(|| none_runs(folder))?;
     terminate(&holder)?;
     let has_gone = || holder::current(folder).is_none_or(|now| now.pid != holder.pid);
     if !comes_true(has_gone) {
         let pid = holder.pid;
-        return Err(Failure::new(format!(
+        return Err(CliError::new(format!(
             "the server (pid {pid}) has not stopped yet"
         )));
     }
@@ -96,15 +96,15 @@ pub(super) fn stop_own(folder: &Path) -> Outcome {
 }
 
 /// A signal, and not a request: it needs no token, and works while the server is starting.
-fn terminate(holder: &Holder) -> Outcome {
+fn terminate(holder: &Holder) -> CliResult {
     let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| Failure::new("the workspace's lock names no process"))?;
+    let pid = pid.ok_or_else(|| CliError::new("the workspace's lock names no process"))?;
     kill_process(pid, Signal::TERM)
         .with_context(|| format!("cannot stop the server (pid {})", holder.pid))?;
     Ok(())
 }
 
-fn stop_at(url: &str, args: &RunningArgs) -> Outcome {
+fn stop_at(url: &str, args: &RunningArgs) -> CliResult {
     // Another program may listen there, and is shown no token.
     let stranger = Client::new(url, None);
     if !stranger.is_alive(LOOK_LIMIT) {
@@ -114,7 +114,7 @@ fn stop_at(url: &str, args: &RunningArgs) -> Outcome {
         .shutdown()
         .with_context(|| format!("the server at {url} does not stop"))?;
     if !comes_true(|| !stranger.is_alive(LOOK_LIMIT)) {
-        return Err(Failure::new(format!(
+        return Err(CliError::new(format!(
             "the server at {url} has not stopped yet"
         )));
     }
@@ -152,7 +152,7 @@ struct ServerStatus {
 }
 
 /// Says how a server does. Fails where there is none.
-pub(super) fn status(args: &RunningArgs, global: &Global, as_json: bool) -> Outcome {
+pub(super) fn status(args: &RunningArgs, global: &Global, as_json: bool) -> CliResult {
     let meant = Meant::find(args, global)?;
     let status = match &meant {
         Meant::Own(folder) => status_of(folder),
@@ -217,12 +217,12 @@ impl ServerStatus {
 // --- reload-agents ---
 
 /// Has a server read its agents again. Fails where a file has a mistake.
-pub(super) fn reload_agents(args: &RunningArgs, global: &Global, as_json: bool) -> Outcome {
+pub(super) fn reload_agents(args: &RunningArgs, global: &Global, as_json: bool) -> CliResult {
     let client = match Meant::find(args, global)? {
         Meant::At(url) => Client::new(&url, args.server.token.clone()),
         Meant::Own(folder) => {
             let holder = holder::current(&folder).ok_or_else(|| none_runs(&folder))?;
-            let starting = || Failure::new("the server of this workspace is just starting");
+            let starting = || CliError::new("the server of this workspace is just starting");
             let url = holder.address.map(url_of).ok_or_else(starting)?;
             let own = || admin_token(&settings::client_settings(global).ok()?.config.server);
             Client::new(&url, args.server.token.clone().or_else(own))
@@ -245,7 +245,7 @@ pub(super) fn reload_agents(args: &RunningArgs, global: &Global, as_json: bool) 
     match reloaded.errors.len() {
         0 => Ok(()),
         count => Err(
-            Failure::new(format!("{count} mistakes in the files of agents"))
+            CliError::new(format!("{count} mistakes in the files of agents"))
                 .hint("what has a mistake stays as it was last read; `duragent validate` shows it"),
         ),
     }
@@ -273,11 +273,11 @@ fn told(reloaded: &Reloaded) -> String {
     }
 }
 
-fn none_runs(folder: &Path) -> Failure {
-    Failure::new(format!("no server runs for {}", folder.display()))
+fn none_runs(folder: &Path) -> CliError {
+    CliError::new(format!("no server runs for {}", folder.display()))
         .hint("start one with: duragent serve")
 }
 
-fn none_answers(url: &str) -> Failure {
-    Failure::new(format!("no server of Duragent answers at {url}"))
+fn none_answers(url: &str) -> CliError {
+    CliError::new(format!("no server of Duragent answers at {url}"))
 }

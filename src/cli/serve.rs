@@ -7,7 +7,7 @@ use anyhow::Context;
 use rustix::process::setsid;
 
 use crate::cli::args::{Global, ServeAction, ServeArgs};
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::new_workspace::make_workspace;
 use crate::cli::{running, settings, trust};
 use crate::config::ConfigError;
@@ -16,7 +16,7 @@ use crate::runtime::options::ServeOptions;
 use crate::workspace::holder::Starter;
 
 /// Runs the server until it is stopped, or does something with the one that runs.
-pub(super) fn run(args: ServeArgs, global: &Global) -> Outcome {
+pub(super) fn run(args: ServeArgs, global: &Global) -> CliResult {
     match args.action {
         Some(ServeAction::Stop(server)) => running::stop(&server, global),
         Some(ServeAction::Status { server, output }) => {
@@ -29,7 +29,7 @@ pub(super) fn run(args: ServeArgs, global: &Global) -> Outcome {
     }
 }
 
-fn serve(args: ServeArgs, global: &Global) -> Outcome {
+fn serve(args: ServeArgs, global: &Global) -> CliResult {
     let located = settings::locate(global);
     if let Some(missing) = located.missing.filter(|_| !agents_are_named()) {
         if !settings::is_interactive() {
@@ -70,12 +70,12 @@ fn agents_are_named() -> bool {
 }
 
 /// A configuration that is wrong is wrong usage.
-fn serve_failure(error: anyhow::Error) -> Failure {
+fn serve_failure(error: anyhow::Error) -> CliError {
     match error.downcast::<ConfigError>() {
-        Ok(error) => Failure::usage(error.to_string()),
+        Ok(error) => CliError::usage(error.to_string()),
         Err(error) => {
             let hint = hint(&error);
-            let failure = Failure::from(error);
+            let failure = CliError::from(error);
             match hint {
                 Some(hint) => failure.hint(hint),
                 None => failure,

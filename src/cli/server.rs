@@ -24,7 +24,7 @@ use crate::base::fs::create_private_dirs;
 use crate::base::lock::lock;
 use crate::cli::args::ServerArgs;
 use crate::cli::ask;
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::tell;
 use crate::cli::settings::{ClientSettings, is_interactive};
 use crate::client::{Client, Generation, Locate, NoServer};
@@ -41,7 +41,7 @@ const UNSEEN_LIMIT: Duration = Duration::from_millis(300);
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// The named server, or the workspace's, which is started when it does not run.
-pub(super) fn connect(args: &ServerArgs, settings: &ClientSettings) -> Result<Client, Failure> {
+pub(super) fn connect(args: &ServerArgs, settings: &ClientSettings) -> Result<Client, CliError> {
     if let Some(url) = &args.server {
         return named(url, args);
     }
@@ -65,7 +65,7 @@ pub(super) fn connect(args: &ServerArgs, settings: &ClientSettings) -> Result<Cl
 pub(super) fn connect_running(
     args: &ServerArgs,
     settings: &ClientSettings,
-) -> Result<Option<Client>, Failure> {
+) -> Result<Option<Client>, CliError> {
     if let Some(url) = &args.server {
         return named(url, args).map(Some);
     }
@@ -79,7 +79,7 @@ pub(super) fn connect_running(
 
 /// Refuses to start a server where one of version 0.5 listens at the workspace's own port: such a one takes no
 /// lock, so it may be at work on the same files.
-fn refuse_beside_older(settings: &ClientSettings) -> Outcome {
+fn refuse_beside_older(settings: &ClientSettings) -> CliResult {
     let server = &settings.config.server;
     let url = url_of(SocketAddr::new(server.host, server.port));
     let client = Client::new(&url, None);
@@ -94,7 +94,7 @@ fn refuse_beside_older(settings: &ClientSettings) -> Outcome {
                  workspace's, set another `server.port`",
                 server.port
             );
-            Err(Failure::new(why).hint(hint))
+            Err(CliError::new(why).hint(hint))
         }
         Ok(Generation::Current) | Err(_) => Ok(()),
     }
@@ -104,7 +104,7 @@ fn refuse_beside_older(settings: &ClientSettings) -> Outcome {
 /// and this account has not served it so before.
 ///
 /// Errors: the user said no, or there is nobody to ask.
-fn agree(settings: &ClientSettings) -> Outcome {
+fn agree(settings: &ClientSettings) -> CliResult {
     let claims = consent::claims(&settings.config);
     if consent::is_agreed(&settings.config, &claims) {
         return Ok(());
@@ -114,15 +114,15 @@ fn agree(settings: &ClientSettings) -> Outcome {
     if is_interactive() && ask::yes_or_no(&format!("{sentence}. Start?"))? {
         return Ok(());
     }
-    Err(Failure::new(format!("{sentence}, and was not started")).hint(hint))
+    Err(CliError::new(format!("{sentence}, and was not started")).hint(hint))
 }
 
 /// The workspace's server, wherever it is at the time.
 fn own_server(args: &ServerArgs, settings: &ClientSettings) -> Client {
     let token = args.token.clone().or_else(|| settings.token.clone());
-    let seen = Seen {
+    let seen = LastSeen {
         last: holder::current(&settings.workspace),
-        ..Seen::default()
+        ..LastSeen::default()
     };
     let server = OwnServer {
         settings: settings.clone(),
@@ -135,11 +135,11 @@ fn own_server(args: &ServerArgs, settings: &ClientSettings) -> Client {
 struct OwnServer {
     settings: ClientSettings,
     /// Held while one is started: of two threads that miss it, one starts it.
-    seen: Mutex<Seen>,
+    seen: Mutex<LastSeen>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct LastSeen {
     /// The server that was there last.
     last: Option<Holder>,
     started_at: Option<Instant>,
@@ -176,7 +176,7 @@ impl Locate for OwnServer {
 }
 
 impl OwnServer {
-    fn start_again(&self, seen: &mut Seen) -> Result<String, NoServer> {
+    fn start_again(&self, seen: &mut LastSeen) -> Result<String, NoServer> {
         seen.started_at = Some(Instant::now());
         let settings = &self.settings;
         // An agent may have written in the files since: what the new one would read is judged.
@@ -199,7 +199,7 @@ impl OwnServer {
 }
 
 /// Whether the server that was there last ended without an order to, and may be started again.
-fn has_crashed(settings: &ClientSettings, seen: &Seen) -> bool {
+fn has_crashed(settings: &ClientSettings, seen: &LastSeen) -> bool {
     /// One that dies sooner would die again.
     const LIVES_AT_LEAST: Duration = Duration::from_secs(5);
     let started_at = seen.started_at;
@@ -236,14 +236,14 @@ pub(super) fn is_started_by_client(settings: &ClientSettings) -> bool {
 }
 
 /// The workspace's own token is for its own server: it is not sent anywhere else.
-fn named(url: &str, args: &ServerArgs) -> Result<Client, Failure> {
+fn named(url: &str, args: &ServerArgs) -> Result<Client, CliError> {
     Ok(Client::new(&address_of(url)?, args.token.clone()))
 }
 
 /// What a user typed for a server, as a URL without a `/` at its end.
 ///
 /// Errors: it is none of HTTP.
-pub(super) fn address_of(url: &str) -> Result<String, Failure> {
+pub(super) fn address_of(url: &str) -> Result<String, CliError> {
     let url = if url.contains("://") {
         url.to_owned()
     } else {
@@ -251,14 +251,14 @@ pub(super) fn address_of(url: &str) -> Result<String, Failure> {
     };
     let is_http = url.starts_with("http://") || url.starts_with("https://");
     if !is_http {
-        return Err(Failure::usage(format!("{url} is not an http address")));
+        return Err(CliError::usage(format!("{url} is not an http address")));
     }
     Ok(url.trim_end_matches('/').to_owned())
 }
 
 /// Starts a server, on any port if another program has the configured one; returns what a user
 /// should know of it.
-fn start(settings: &ClientSettings) -> Result<String, Failure> {
+fn start(settings: &ClientSettings) -> Result<String, CliError> {
     let child = Started::spawn(settings)?;
     let pid = child.child.id();
     let url = wait_until_ready(settings, Some(child))?;
@@ -277,7 +277,7 @@ fn start(settings: &ClientSettings) -> Result<String, Failure> {
 fn wait_until_ready(
     settings: &ClientSettings,
     mut child: Option<Started>,
-) -> Result<String, Failure> {
+) -> Result<String, CliError> {
     let deadline = Instant::now() + START_LIMIT;
     let mut seen_at = Instant::now();
     loop {
@@ -304,15 +304,15 @@ fn wait_until_ready(
     }
 }
 
-fn did_not_start(settings: &ClientSettings, child: Option<&Started>) -> Failure {
+fn did_not_start(settings: &ClientSettings, child: Option<&Started>) -> CliError {
     let Some(child) = child else {
-        return Failure::new("the server of this workspace has just stopped")
+        return CliError::new("the server of this workspace has just stopped")
             .hint("try again, and a new one is started");
     };
     let log = settings.serve_log();
     let (why, hint) = last_words(&child.log_tail(&log));
     let hint = hint.unwrap_or_else(|| format!("all it said is in {}", log.display()));
-    Failure::new(format!("the server did not start: {why}")).hint(hint)
+    CliError::new(format!("the server did not start: {why}")).hint(hint)
 }
 
 /// Why a server ended, and what can be done about it, by the end of its log.
@@ -331,13 +331,13 @@ fn last_words(tail: &str) -> (String, Option<String>) {
     (why.to_owned(), hint)
 }
 
-fn not_ready(settings: &ClientSettings, holder: Option<&Holder>) -> Failure {
+fn not_ready(settings: &ClientSettings, holder: Option<&Holder>) -> CliError {
     let who = holder.map_or_else(
         || "the server".to_owned(),
         |holder| format!("the server (pid {})", holder.pid),
     );
     let seconds = START_LIMIT.as_secs();
-    Failure::new(format!("{who} is not ready after {seconds} seconds"))
+    CliError::new(format!("{who} is not ready after {seconds} seconds"))
         .hint(format!("see {}", settings.serve_log().display()))
 }
 

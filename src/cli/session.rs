@@ -7,16 +7,16 @@ mod show;
 mod story;
 
 use crate::cli::args::{SessionCommand, SessionListArgs, SessionNameArgs};
-use crate::cli::failure::Outcome;
+use crate::cli::error::CliResult;
 use crate::cli::output::tell;
 use crate::cli::session_table;
 use crate::cli::settings::ClientSettings;
-use crate::cli::source::Place;
+use crate::cli::source::SessionSource;
 use crate::domain::event::Status;
-use crate::workspace::sessions::Filter;
+use crate::workspace::sessions::SessionFilter;
 
 /// Looks at sessions.
-pub(super) fn run(command: &SessionCommand, settings: &ClientSettings) -> Outcome {
+pub(super) fn run(command: &SessionCommand, settings: &ClientSettings) -> CliResult {
     match command {
         SessionCommand::List(args) => list(args, settings),
         SessionCommand::Show(args) => show::run(args, settings),
@@ -28,25 +28,25 @@ pub(super) fn run(command: &SessionCommand, settings: &ClientSettings) -> Outcom
     }
 }
 
-fn list(args: &SessionListArgs, settings: &ClientSettings) -> Outcome {
-    let filter = Filter {
+fn list(args: &SessionListArgs, settings: &ClientSettings) -> CliResult {
+    let filter = SessionFilter {
         agent: args.agent.as_deref(),
         status: args.status.map(Status::from),
     };
-    let sessions = Place::find(&args.server, settings)?.list(filter, args.limit)?;
+    let sessions = SessionSource::find(&args.server, settings)?.list(filter, args.limit)?;
     session_table::print(&sessions, args.output.is_json())
 }
 
-fn end(args: &SessionNameArgs, settings: &ClientSettings) -> Outcome {
-    let place = Place::find(&args.server, settings)?;
+fn end(args: &SessionNameArgs, settings: &ClientSettings) -> CliResult {
+    let place = SessionSource::find(&args.server, settings)?;
     let id = place.named(&args.session)?;
     place.end(&id)?;
     tell(&format!("ended {id}"));
     Ok(())
 }
 
-fn delete(args: &SessionNameArgs, settings: &ClientSettings) -> Outcome {
-    let place = Place::find(&args.server, settings)?;
+fn delete(args: &SessionNameArgs, settings: &ClientSettings) -> CliResult {
+    let place = SessionSource::find(&args.server, settings)?;
     let id = place.named(&args.session)?;
     place.delete(&id)?;
     tell(&format!("deleted {id}"));

@@ -1,6 +1,6 @@
 //! How sessions are named on the command line: by their ids, or how these begin or end.
 
-use crate::cli::failure::Failure;
+use crate::cli::error::CliError;
 use crate::client::Client;
 use crate::client::wire::Session;
 use crate::domain::event::Status;
@@ -10,7 +10,7 @@ use crate::domain::ids::SessionId;
 pub(super) const SEARCHED_MAX: usize = 10_000;
 
 /// Sessions that somebody can attach to, newest first.
-pub(super) fn attachable(client: &Client) -> Result<Vec<Session>, Failure> {
+pub(super) fn attachable(client: &Client) -> Result<Vec<Session>, CliError> {
     let mut sessions = client.sessions(&[], SEARCHED_MAX)?;
     sessions.retain(is_attachable);
     Ok(sessions)
@@ -23,7 +23,7 @@ pub(super) fn is_attachable(session: &Session) -> bool {
 
 /// The session that `text` names: its id, or the beginning or the end of the id of only one that
 /// is not over, with or without the prefix that all have.
-pub(super) fn find(client: &Client, text: &str) -> Result<SessionId, Failure> {
+pub(super) fn find(client: &Client, text: &str) -> Result<SessionId, CliError> {
     if let Ok(id) = SessionId::parse(text) {
         return Ok(id);
     }
@@ -33,15 +33,18 @@ pub(super) fn find(client: &Client, text: &str) -> Result<SessionId, Failure> {
 }
 
 /// The only one of `ids` that `text` names, by its beginning or its end.
-pub(super) fn pick(ids: impl Iterator<Item = SessionId>, text: &str) -> Result<SessionId, Failure> {
+pub(super) fn pick(
+    ids: impl Iterator<Item = SessionId>,
+    text: &str,
+) -> Result<SessionId, CliError> {
     let mut found: Vec<SessionId> = ids.filter(|id| is_named(id, text)).collect();
     match (found.pop(), found.len()) {
         (Some(id), 0) => Ok(id),
-        (Some(_), others) => Err(Failure::usage(format!(
+        (Some(_), others) => Err(CliError::usage(format!(
             "{} sessions are called {text}…",
             others + 1
         ))),
-        (None, _) => Err(Failure::new(format!("there is no session {text}"))),
+        (None, _) => Err(CliError::new(format!("there is no session {text}"))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::cli::failure::Outcome;
+use crate::cli::error::CliResult;
 use crate::cli::output;
 use crate::client::wire::Session;
 use crate::domain::time::Timestamp;
@@ -13,7 +13,7 @@ const AGENT_WIDTH: usize = 30;
 const TITLE_WIDTH: usize = 40;
 
 /// Prints a list of sessions.
-pub(super) fn print(sessions: &[Session], as_json: bool) -> Outcome {
+pub(super) fn print(sessions: &[Session], as_json: bool) -> CliResult {
     if as_json {
         output::print_json(&sessions)?;
     } else {

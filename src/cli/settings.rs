@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::base::yaml::expand::Environment;
 use crate::cli::args::Global;
-use crate::cli::failure::Failure;
+use crate::cli::error::CliError;
 use crate::config::lookup::{self, NoWorkspace};
 use crate::config::{self, Config, ConfigError, ConfigSource, DEFAULT_FILE, Overrides};
 use crate::domain::providers::Described;
 use crate::domain::spec::Provider;
-use crate::workspace::sessions::Files;
+use crate::workspace::sessions::SessionFiles;
 use crate::workspace::trust::Workspace;
 
 /// Settings of the commands that are about a workspace.
@@ -96,12 +96,12 @@ pub(super) fn names_workspace(global: &Global) -> bool {
 /// The settings for this command line, and the folder it is run in.
 ///
 /// Errors: the configuration is wrong, or the file that was named does not exist.
-pub(super) fn client_settings(global: &Global) -> Result<ClientSettings, Failure> {
+pub(super) fn client_settings(global: &Global) -> Result<ClientSettings, CliError> {
     settings_of(locate(global), global)
 }
 
 /// Settings for a workspace in this folder (empty: the current one), whatever lies above it.
-pub(super) fn settings_in(folder: &Path, global: &Global) -> Result<ClientSettings, Failure> {
+pub(super) fn settings_in(folder: &Path, global: &Global) -> Result<ClientSettings, CliError> {
     let located = Located {
         origin: match &global.config {
             Some(file) => ConfigSource::File(file.clone()),
@@ -118,18 +118,18 @@ pub(super) fn is_interactive() -> bool {
 }
 
 /// That nothing can be done without a workspace, and how to have one.
-pub(super) fn no_workspace(missing: &NoWorkspace) -> Failure {
+pub(super) fn no_workspace(missing: &NoWorkspace) -> CliError {
     let hint = match &missing.untrusted {
         None => "make one with: duragent init; or name one with --workspace or --config",
         Some(_) => "name it with --workspace or --config if you trust it",
     };
-    Failure::new(missing.to_string()).hint(hint)
+    CliError::new(missing.to_string()).hint(hint)
 }
 
-fn settings_of(located: Located, global: &Global) -> Result<ClientSettings, Failure> {
+fn settings_of(located: Located, global: &Global) -> Result<ClientSettings, CliError> {
     let Located { origin, missing } = located;
     let config = Config::load(&origin, &flags(global), &environment)
-        .map_err(|error| Failure::usage(error.to_string()))?
+        .map_err(|error| CliError::usage(error.to_string()))?
         .config;
     let token = config.server.api_token.as_ref();
     Ok(ClientSettings {
@@ -150,13 +150,13 @@ fn settings_of(located: Located, global: &Global) -> Result<ClientSettings, Fail
 /// Where the workspace is: all that is needed to find its server.
 ///
 /// Errors: there is none; the file that was named does not exist, or does not tell.
-pub(super) fn workspace(global: &Global) -> Result<PathBuf, Failure> {
+pub(super) fn workspace(global: &Global) -> Result<PathBuf, CliError> {
     let located = locate(global);
     if let Some(missing) = &located.missing {
         return Err(no_workspace(missing));
     }
     config::workspace(&located.origin, &flags(global), &environment)
-        .map_err(|error| Failure::usage(error.to_string()))
+        .map_err(|error| CliError::usage(error.to_string()))
 }
 
 /// What the flags of every command say instead of the file.
@@ -181,7 +181,7 @@ impl ClientSettings {
     /// That there is a workspace.
     ///
     /// Errors: none was named, and there is none.
-    pub(super) fn check_found(&self) -> Result<(), Failure> {
+    pub(super) fn check_found(&self) -> Result<(), CliError> {
         self.missing
             .as_ref()
             .map_or(Ok(()), |missing| Err(no_workspace(missing)))
@@ -209,8 +209,8 @@ impl ClientSettings {
     }
 
     /// The sessions of the workspace, on their files.
-    pub(super) fn files(&self) -> Files {
-        Files::new(&self.workspace, &self.sessions_dir)
+    pub(super) fn files(&self) -> SessionFiles {
+        SessionFiles::new(&self.workspace, &self.sessions_dir)
     }
 
     /// Where a server that a client starts writes its log.

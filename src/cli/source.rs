@@ -1,7 +1,7 @@
 //! Where sessions are managed: on the server that runs, or on their files when none does.
 
 use crate::cli::args::ServerArgs;
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::server::connect_running;
 use crate::cli::session_names::{SEARCHED_MAX, pick};
 use crate::cli::settings::ClientSettings;
@@ -10,45 +10,54 @@ use crate::client::records::RecordPage;
 use crate::client::wire::Session;
 use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
-use crate::workspace::sessions::{Files, Filter, LockError, Owner, StoreError};
+use crate::workspace::sessions::{
+    LockError, OwnedSessions, SessionFiles, SessionFilter, StoreError,
+};
 
 /// See the [module](self).
-pub(super) enum Place {
+pub(super) enum SessionSource {
     /// A server holds the sessions.
     Server(Client),
     /// Nobody does.
-    Files(Files),
+    Files(SessionFiles),
 }
 
-impl Place {
+impl SessionSource {
     /// The server that is named or runs; else the workspace's files.
-    pub(super) fn find(args: &ServerArgs, settings: &ClientSettings) -> Result<Place, Failure> {
+    pub(super) fn find(
+        args: &ServerArgs,
+        settings: &ClientSettings,
+    ) -> Result<SessionSource, CliError> {
         Ok(match connect_running(args, settings)? {
-            Some(client) => Place::Server(client),
-            None => Place::Files(settings.files()),
+            Some(client) => SessionSource::Server(client),
+            None => SessionSource::Files(settings.files()),
         })
     }
 
     /// The session that `text` names: its id, or how the id of only one begins or ends.
-    pub(super) fn named(&self, text: &str) -> Result<SessionId, Failure> {
+    pub(super) fn named(&self, text: &str) -> Result<SessionId, CliError> {
         if let Ok(id) = SessionId::parse(text) {
             return Ok(id);
         }
         let ids = match self {
-            Place::Server(client) => {
+            SessionSource::Server(client) => {
                 let sessions = client.sessions(&[], SEARCHED_MAX)?.into_iter();
                 sessions.map(|session| session.session_id).collect()
             }
-            Place::Files(files) => files.ids()?,
+            SessionSource::Files(files) => files.ids()?,
         };
         pick(ids.into_iter(), text)
             .map_err(|failure| failure.hint("duragent session list shows what there is"))
     }
 
     /// Sessions, newest first.
-    pub(super) fn list(&self, filter: Filter<'_>, limit: usize) -> Result<Vec<Session>, Failure> {
+    pub(super) fn list(
+        &self,
+        filter: SessionFilter<'_>,
+        limit: usize,
+    ) -> Result<Vec<Session>, CliError> {
         match self {
-            Place::Server(client) => {
+            SessionSource::Server(client) => {
                 let agent = filter.agent.map(|agent| ("agent", agent));
                 let status = filter.status.map(|status| ("status", status.as_str()));
                 let query: Vec<_> = agent.into_iter().chain(status).collect();
@@ -57,15 +66,15 @@ impl Place {
                 sessions.retain(|one| filter.wants(one));
                 Ok(sessions)
             }
-            Place::Files(files) => Ok(files.list(filter, limit)?),
+            SessionSource::Files(files) => Ok(files.list(filter, limit)?),
         }
     }
 
     /// One session.
-    pub(super) fn session(&self, id: &SessionId) -> Result<Session, Failure> {
+    pub(super) fn session(&self, id: &SessionId) -> Result<Session, CliError> {
         match self {
-            Place::Server(client) => Ok(client.session(id)?),
-            Place::Files(files) => files.session(id).map_err(unread),
+            SessionSource::Server(client) => Ok(client.session(id)?),
+            SessionSource::Files(files) => files.session(id).map_err(unread),
         }
     }
 
@@ -75,8 +84,8 @@ impl Place {
         &self,
         id: &SessionId,
         after: Seq,
-        mut each: impl FnMut(&Record) -> Outcome,
-    ) -> Result<Seq, Failure> {
+        mut each: impl FnMut(&Record) -> CliResult,
+    ) -> Result<Seq, CliError> {
         let mut last = after;
         loop {
             let RecordPage { records, next } = self.records(id, last)?;
@@ -90,27 +99,27 @@ impl Place {
         }
     }
 
-    fn records(&self, id: &SessionId, after: Seq) -> Result<RecordPage, Failure> {
+    fn records(&self, id: &SessionId, after: Seq) -> Result<RecordPage, CliError> {
         const PAGE: usize = 500;
         match self {
-            Place::Server(client) => Ok(client.records(id, after, PAGE)?),
-            Place::Files(files) => files.records(id, after, PAGE).map_err(unread),
+            SessionSource::Server(client) => Ok(client.records(id, after, PAGE)?),
+            SessionSource::Files(files) => files.records(id, after, PAGE).map_err(unread),
         }
     }
 
     /// Ends a session and keeps its files.
-    pub(super) fn end(&self, id: &SessionId) -> Outcome {
+    pub(super) fn end(&self, id: &SessionId) -> CliResult {
         match self {
-            Place::Server(client) => Ok(client.end_session(id)?),
-            Place::Files(files) => Ok(own(files)?.end(id)?),
+            SessionSource::Server(client) => Ok(client.end_session(id)?),
+            SessionSource::Files(files) => Ok(own(files)?.end(id)?),
         }
     }
 
     /// Deletes a session and its files.
-    pub(super) fn delete(&self, id: &SessionId) -> Outcome {
+    pub(super) fn delete(&self, id: &SessionId) -> CliResult {
         match self {
-            Place::Server(client) => Ok(client.delete_session(id)?),
-            Place::Files(files) => Ok(own(files)?.delete(id)?),
+            SessionSource::Server(client) => Ok(client.delete_session(id)?),
+            SessionSource::Files(files) => Ok(own(files)?.delete(id)?),
         }
     }
 }
@@ -120,7 +129,7 @@ pub(super) const MEND_OLDER: &str =
     "copy the file, then mend or remove that line: numbers may be missing in a log of Duragent 0.5";
 
 /// A session that cannot be read, and what can be done about it.
-fn unread(error: StoreError) -> Failure {
+fn unread(error: StoreError) -> CliError {
     let hint = match &error {
         StoreError::Damaged { .. } => {
             Some("duragent session check --all --repair mends what can be mended")
@@ -128,7 +137,7 @@ fn unread(error: StoreError) -> Failure {
         StoreError::OlderDamaged { .. } => Some(MEND_OLDER),
         _ => None,
     };
-    let failure = Failure::from(error);
+    let failure = CliError::from(error);
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
@@ -136,10 +145,10 @@ fn unread(error: StoreError) -> Failure {
 }
 
 /// Takes the workspace, or says who has it and what to do about that.
-pub(super) fn own(files: &Files) -> Result<Owner, Failure> {
+pub(super) fn own(files: &SessionFiles) -> Result<OwnedSessions, CliError> {
     files.own().map_err(|error| {
         let is_held = matches!(error, LockError::Held { .. });
-        let failure = Failure::from(error);
+        let failure = CliError::from(error);
         if is_held {
             return failure.hint("stop it first, with: duragent serve stop");
         }
@@ -148,10 +157,10 @@ pub(super) fn own(files: &Files) -> Result<Owner, Failure> {
 }
 
 /// Takes the workspace for an import, unless a server has it.
-pub(super) fn importing(files: &Files) -> Result<Option<Owner>, Failure> {
+pub(super) fn importing(files: &SessionFiles) -> Result<Option<OwnedSessions>, CliError> {
     match files.own() {
         Ok(owner) => Ok(Some(owner)),
         Err(LockError::Held { .. }) => Ok(None),
-        Err(error) => Err(Failure::from(error)),
+        Err(error) => Err(CliError::from(error)),
     }
 }

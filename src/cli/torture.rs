@@ -6,15 +6,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::cli::args::{Global, ServeFaultyArgs, TortureArgs};
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::{output, settings};
 use crate::runtime::options::{Resume, ServeOptions};
 use crate::runtime::serve::{FaultPlan, serve_faulty};
-use crate::torture::report::Report;
+use crate::torture::report::TortureReport;
 use crate::torture::{TortureOptions, torture};
 
 /// Kills servers until the time is over, and says what came of it.
-pub(super) fn run(args: &TortureArgs) -> Outcome {
+pub(super) fn run(args: &TortureArgs) -> CliResult {
     let options = TortureOptions {
         time: Duration::from_secs(args.seconds),
         folder: args.dir.clone().unwrap_or_else(std::env::temp_dir),
@@ -38,13 +38,13 @@ pub(super) fn run(args: &TortureArgs) -> Outcome {
     }
     match report.violations.len() {
         0 => Ok(()),
-        1 => Err(Failure::new("a promise was broken")),
-        count => Err(Failure::new(format!("promises were broken {count} times"))),
+        1 => Err(CliError::new("a promise was broken")),
+        count => Err(CliError::new(format!("promises were broken {count} times"))),
     }
 }
 
 /// Runs a server whose disk fails.
-pub(super) fn run_faulty(args: &ServeFaultyArgs, global: &Global) -> Outcome {
+pub(super) fn run_faulty(args: &ServeFaultyArgs, global: &Global) -> CliResult {
     let options = ServeOptions {
         origin: settings::locate(global).origin,
         port: Some(0),
@@ -60,7 +60,7 @@ pub(super) fn run_faulty(args: &ServeFaultyArgs, global: &Global) -> Outcome {
 }
 
 /// Replaces the line that was shown before.
-fn show_progress(report: &Report) {
+fn show_progress(report: &TortureReport) {
     let line = format!("\r\x1b[K{}", report.progress());
     let mut err = io::stderr().lock();
     // Progress that nobody can read is no reason to stop.

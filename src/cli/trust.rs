@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::order;
 use crate::cli::args::{AgentTrustArgs, AgentUntrustArgs, Global, ServerArgs};
 use crate::cli::ask;
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::{self, tell};
 use crate::cli::running::admin_token;
 use crate::cli::server::connect_running;
@@ -15,7 +15,7 @@ use crate::domain::trust::Part;
 use crate::workspace::trust::{self, Survey, Surveyor, Trust};
 
 /// Trusts agents with what they bring, after showing it.
-pub(super) fn trust(args: &AgentTrustArgs, global: &Global) -> Outcome {
+pub(super) fn trust(args: &AgentTrustArgs, global: &Global) -> CliResult {
     let settings = client_settings(global)?;
     settings.check_found()?;
     let (_, surveyor) = surveyor(&settings)?;
@@ -30,7 +30,7 @@ pub(super) fn trust(args: &AgentTrustArgs, global: &Global) -> Outcome {
     }
     output::print(&new.iter().map(|survey| shown(survey)).collect::<String>())?;
     if !new.is_empty() && !args.yes && !agrees(&new)? {
-        return Err(Failure::new("nothing was changed"));
+        return Err(CliError::new("nothing was changed"));
     }
     grant(&surveys, &settings)?;
     reload(&settings);
@@ -38,7 +38,7 @@ pub(super) fn trust(args: &AgentTrustArgs, global: &Global) -> Outcome {
 }
 
 /// Takes back what was granted to an agent.
-pub(super) fn untrust(args: &AgentUntrustArgs, global: &Global) -> Outcome {
+pub(super) fn untrust(args: &AgentUntrustArgs, global: &Global) -> CliResult {
     let settings = client_settings(global)?;
     settings.check_found()?;
     let trust = trust::to_be_given(&settings.trust())?;
@@ -53,7 +53,7 @@ pub(super) fn untrust(args: &AgentUntrustArgs, global: &Global) -> Outcome {
 
 /// Trusts an agent whose folder was just written here.
 pub(super) fn trust_own(settings: &ClientSettings, name: &str) {
-    let granted = || -> Outcome {
+    let granted = || -> CliResult {
         let (trust, surveyor) = surveyor(settings)?;
         if let Some(survey) = surveyor.named(name) {
             survey.grant(&trust)?;
@@ -68,7 +68,7 @@ pub(super) fn trust_own(settings: &ClientSettings, name: &str) {
 
 /// At the first start of a workspace that a version before trust made, shows its owner what does not
 /// count any more, and asks once.
-pub(super) fn offer(settings: &ClientSettings) -> Outcome {
+pub(super) fn offer(settings: &ClientSettings) -> CliResult {
     if !is_interactive() {
         return Ok(());
     }
@@ -93,7 +93,7 @@ pub(super) fn offer(settings: &ClientSettings) -> Outcome {
     Ok(())
 }
 
-fn surveyor(settings: &ClientSettings) -> Result<(Arc<Trust>, Surveyor), Failure> {
+fn surveyor(settings: &ClientSettings) -> Result<(Arc<Trust>, Surveyor), CliError> {
     let trust = trust::to_be_given(&settings.trust())?;
     let surveyor = Surveyor::new(&settings.trust(), Arc::clone(&trust));
     Ok((trust, surveyor))
@@ -103,14 +103,14 @@ fn named(
     surveyor: &Surveyor,
     names: &[String],
     settings: &ClientSettings,
-) -> Result<Vec<Survey>, Failure> {
+) -> Result<Vec<Survey>, CliError> {
     let mut names = names.to_vec();
     order::sort(&mut names);
     names.dedup();
     let found = names.iter().map(|name| {
         let missing = || {
             let folder = settings.agents_dir.display();
-            Failure::usage(format!("there is no agent {name} in {folder}"))
+            CliError::usage(format!("there is no agent {name} in {folder}"))
         };
         surveyor.named(name).ok_or_else(missing)
     });
@@ -141,9 +141,9 @@ fn shown(survey: &Survey) -> String {
 }
 
 /// Asks.
-fn agrees(surveys: &[&Survey]) -> Result<bool, Failure> {
+fn agrees(surveys: &[&Survey]) -> Result<bool, CliError> {
     if !is_interactive() {
-        return Err(Failure::usage("a person has to agree").hint("--yes agrees to what is listed"));
+        return Err(CliError::usage("a person has to agree").hint("--yes agrees to what is listed"));
     }
     let whom = match surveys {
         [only] => only.agent.clone(),
@@ -152,7 +152,7 @@ fn agrees(surveys: &[&Survey]) -> Result<bool, Failure> {
     Ok(ask::yes_or_no(&format!("Trust {whom} with that?"))?)
 }
 
-fn grant(surveys: &[Survey], settings: &ClientSettings) -> Outcome {
+fn grant(surveys: &[Survey], settings: &ClientSettings) -> CliResult {
     let trust = trust::to_be_given(&settings.trust())?;
     for survey in surveys {
         survey.grant(&trust)?;
@@ -169,7 +169,7 @@ fn reload(settings: &ClientSettings) {
         token: admin_token(&settings.config.server),
     };
     let reloaded = match connect_running(&args, settings) {
-        Ok(Some(client)) => client.reload_agents().map(drop).map_err(Failure::from),
+        Ok(Some(client)) => client.reload_agents().map(drop).map_err(CliError::from),
         Ok(None) => Ok(()),
         Err(failure) => Err(failure),
     };

@@ -1,17 +1,18 @@
 //! `duragent validate`: is what a user wrote what the server expects?
 
+use crate::base::plural;
 use crate::cli::args::{Global, ValidateArgs};
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::{output, settings};
 use crate::terminal::clean::clean;
 use crate::workspace::{self, Validated};
 
 /// Prints every problem of a file or an agent's folder, one line each. Errors fail; warnings do with
 /// `--strict`.
-pub(super) fn run(args: &ValidateArgs, global: &Global) -> Outcome {
+pub(super) fn run(args: &ValidateArgs, global: &Global) -> CliResult {
     let shown = args.path.display();
     if !args.path.exists() {
-        return Err(Failure::usage(format!("{shown} does not exist")));
+        return Err(CliError::usage(format!("{shown} does not exist")));
     }
     let config = settings::client_settings(global).ok();
     let config = config.map(|settings| settings.config);
@@ -32,7 +33,7 @@ pub(super) fn run(args: &ValidateArgs, global: &Global) -> Outcome {
         .collect();
     let counted = counted.join(" and ");
     if errors > 0 || (args.strict && warnings > 0) {
-        return Err(Failure::usage(format!("{shown} has {counted}")));
+        return Err(CliError::usage(format!("{shown} has {counted}")));
     }
     match warnings {
         0 => output::print(&format!("{shown} is valid\n"))?,
@@ -43,9 +44,5 @@ pub(super) fn run(args: &ValidateArgs, global: &Global) -> Outcome {
 
 /// `2 errors`; `None` for none.
 fn counted(number: usize, word: &str) -> Option<String> {
-    match number {
-        0 => None,
-        1 => Some(format!("1 {word}")),
-        several => Some(format!("{several} {word}s")),
-    }
+    (number > 0).then(|| plural::counted(number, word))
 }

@@ -12,12 +12,13 @@ use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 
 use super::check::{Check, environment};
+use crate::base::plural::{agreeing, counted};
 use crate::config::Config;
 use crate::domain::spec::AgentSpec;
 use crate::http::front;
 use crate::policy::{POLICY_FILE, validate, validate_in};
 use crate::trust::Trust;
-use crate::workspace::sessions::{Files, Report};
+use crate::workspace::sessions::{Report, SessionFiles};
 
 /// Files of another account in the workspace, as one that was once served by root has them: this
 /// account's server could not write them.
@@ -112,7 +113,7 @@ pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
     const SUBJECT: &str = "logs";
     /// Logs may be long; `session check --all` has the time.
     const LIMIT: Duration = Duration::from_secs(5);
-    let files = Files::new(&config.workspace, &config.sessions_dir);
+    let files = SessionFiles::new(&config.workspace, &config.sessions_dir);
     let ids = match files.ids() {
         Ok(ids) => ids,
         Err(error) => return Check::error(SUBJECT, error.to_string()),
@@ -142,7 +143,9 @@ pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
     }
     let shown = config.sessions_dir.display();
     let orphans = orphans.first_key_value().map(|(agent, count)| {
-        format!("{count} sessions belong to the agent {agent}, which is not there")
+        let sessions = counted(*count, "session");
+        let belong = agreeing(*count, "belongs", "belong");
+        format!("{sessions} {belong} to the agent {agent}, which is not there")
     });
     let misnamed = Some(files.misnamed()).filter(|count| *count > 0);
     let names = misnamed

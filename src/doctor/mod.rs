@@ -37,7 +37,7 @@ use crate::trust::Trust;
 use crate::workspace::loaded::loaded_agents;
 use crate::workspace::programs::programs;
 use crate::workspace::providers;
-use crate::workspace::sessions::Files;
+use crate::workspace::sessions::SessionFiles;
 use crate::workspace::trust::{self, Surveyor, Workspace};
 
 use self::check::environment;
@@ -191,7 +191,7 @@ fn clock(config: &Config) -> Check {
         .map_or(0, |since| {
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
         });
-    let ids = Files::new(&config.workspace, &config.sessions_dir).ids();
+    let ids = SessionFiles::new(&config.workspace, &config.sessions_dir).ids();
     let newest = ids.ok().and_then(|ids| ids.into_iter().next());
     match newest {
         Some(id) if id.timestamp_ms() > now_ms.saturating_add(SLACK_MS) => {

@@ -5,13 +5,13 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use url::Url;
 
 use super::check::Check;
 use crate::domain::providers::is_loopback_url;
 use crate::domain::spec::{AgentSpec, ModelChoice, Provider};
 use crate::llm::settings::ProviderSettings;
+use crate::workspace::ollama;
 
 /// A server on this machine answers at once.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -38,7 +38,8 @@ fn problem(choice: &ModelChoice, providers: &ProviderSettings) -> Option<String>
     let url = providers.address(choice)?;
     if choice.provider == Provider::OLLAMA {
         let name = &choice.name;
-        return match installed(url.trim_end_matches('/').trim_end_matches("/v1")) {
+        let base_url = url.trim_end_matches('/').trim_end_matches("/v1");
+        return match ollama::installed(base_url, LIMIT) {
             Ok(names) if names.iter().any(|installed| is_called(installed, name)) => None,
             Ok(_) => Some(format!(
                 "the Ollama at {url} lacks {model}: `ollama pull {name}`"
@@ -48,33 +49,6 @@ fn problem(choice: &ModelChoice, providers: &ProviderSettings) -> Option<String>
     }
     let error = is_loopback_url(url).then(|| connect(url))?.err()?;
     Some(format!("{model}: nothing answers at {url}: {error}"))
-}
-
-/// `GET /api/tags` of Ollama.
-#[derive(Deserialize)]
-struct Installed {
-    #[serde(default)]
-    models: Vec<InstalledModel>,
-}
-
-#[derive(Deserialize)]
-struct InstalledModel {
-    name: String,
-}
-
-fn installed(base_url: &str) -> Result<Vec<String>, ureq::Error> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .proxy(None)
-        .timeout_global(Some(LIMIT))
-        .build()
-        .into();
-    let answer = agent.get(format!("{base_url}/api/tags")).call()?;
-    let installed: Installed = answer.into_body().read_json()?;
-    Ok(installed
-        .models
-        .into_iter()
-        .map(|model| model.name)
-        .collect())
 }
 
 /// Without a tag, the one called `latest` is meant.

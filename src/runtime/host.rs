@@ -8,6 +8,7 @@ use rustix::fs::Access;
 
 use crate::agents::AgentDirectory;
 use crate::base::order;
+use crate::base::plural::{agreeing, counted};
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
@@ -23,7 +24,7 @@ use crate::workspace::trust::Standing;
 
 /// The program, as the API sees it.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(super) struct ServerHost {
     pub(super) agents: Arc<AgentDirectory>,
     pub(super) policies: Arc<Policies>,
     pub(super) standing: Standing,
@@ -40,7 +41,7 @@ pub(super) struct Program {
     pub(super) are_turns_waiting: bool,
 }
 
-impl Host for Program {
+impl Host for ServerHost {
     fn agents(&self) -> Vec<Arc<AgentSpec>> {
         self.agents.list()
     }
@@ -111,39 +112,52 @@ impl Host for Program {
         let broken = self.agents.problems();
         let broken = broken.iter().filter(|problem| problem.is_error()).count();
         if broken > 0 {
-            let text = format!("{broken} errors in agent files; `duragent validate` shows them");
+            let errors = counted(broken, "error");
+            let text = format!("{errors} in agent files; `duragent validate` shows them");
             readiness.warnings.push(text);
         }
         let broken = self.policies.problems().len();
         if broken > 0 {
-            let text =
-                format!("{broken} errors in policies: the tools of their agents are refused");
+            let errors = counted(broken, "error");
+            let text = format!("{errors} in policies: the tools of their agents are refused");
             readiness.warnings.push(text);
         }
         let waiting = self.standing.waiting();
         if !waiting.is_empty() {
             let parts: usize = waiting.values().map(Vec::len).sum();
             let text = format!(
-                "untrusted: {parts} parts of {} agents do not count; `duragent agent trust` shows them",
-                waiting.len()
+                "untrusted: {} of {} {} not count; `duragent agent trust` shows them",
+                counted(parts, "part"),
+                counted(waiting.len(), "agent"),
+                agreeing(parts, "does", "do")
             );
             readiness.warnings.push(text);
         }
         let long = self.remarks.long_prompts().len();
         if long > 0 {
             let text = format!(
-                "{long} agents have a prompt that is more than a model of theirs takes; \
-                 `duragent agent list` shows them"
+                "{} {} a prompt that is more than a model of {} takes; `duragent agent list` shows {}",
+                counted(long, "agent"),
+                agreeing(long, "has", "have"),
+                agreeing(long, "its", "theirs"),
+                agreeing(long, "it", "them")
             );
             readiness.warnings.push(text);
         }
         let read_only = self.sessions.read_only();
         if read_only > 0 {
-            let text = format!("{read_only} sessions are read-only since a failed write");
+            let sessions = counted(read_only, "session");
+            let are = agreeing(read_only, "is", "are");
+            let text = format!("{sessions} {are} read-only since a failed write");
             readiness.warnings.push(text);
         }
         if let Some((turns, why)) = self.sessions.waiting_for_room() {
-            let text = format!("{turns} turns wait, and go on by themselves: {why}");
+            let themselves = agreeing(
+                turns,
+                "waits, and goes on by itself",
+                "wait, and go on by themselves",
+            );
+            let text = format!("{} {themselves}: {why}", counted(turns, "turn"));
             readiness.warnings.push(text);
         }
         if self.are_turns_waiting {
@@ -169,7 +183,7 @@ impl Host for Program {
     }
 }
 
-impl Program {
+impl ServerHost {
     /// Says what keeps messages from being stored, without paths. Two system calls, and nothing is
     /// written.
     fn look_at_storage(&self, readiness: &mut Readiness) {

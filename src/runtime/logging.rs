@@ -22,10 +22,10 @@ use crate::domain::time::Timestamp;
 
 /// The file that the log goes to, if it goes to one. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LogFile(Option<Arc<Opened>>);
+pub(super) struct LogFile(Option<Arc<OpenLog>>);
 
 #[derive(Debug)]
-struct Opened {
+struct OpenLog {
     path: PathBuf,
     /// `None` where it could not be opened yet: lines go to the standard error.
     file: Mutex<Option<File>>,
@@ -33,7 +33,7 @@ struct Opened {
 
 impl LogFile {
     fn at(path: &Path, file: Option<File>) -> LogFile {
-        LogFile(Some(Arc::new(Opened {
+        LogFile(Some(Arc::new(OpenLog {
             path: path.to_owned(),
             file: Mutex::new(file),
         })))
@@ -42,7 +42,7 @@ impl LogFile {
     /// Goes on in the file that has the configured name now: whoever rotates logs has given the one
     /// before another. Where there is none to be had, the log goes on where it was.
     pub(super) fn reopen(&self) {
-        let Some(Opened { path, file }) = self.0.as_deref() else {
+        let Some(OpenLog { path, file }) = self.0.as_deref() else {
             return;
         };
         match open(path) {

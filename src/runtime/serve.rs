@@ -15,6 +15,7 @@ use crate::agents::AgentDirectory;
 use crate::base::child;
 use crate::base::clock::SystemClock;
 use crate::base::fs::{FaultFs, Fs, RealFs};
+use crate::base::plural::{agreeing, counted};
 use crate::base::signals::{self, Blocked, Received};
 use crate::base::stop::{self, Stop};
 use crate::base::thread::{self, Joined, STACK_WORK};
@@ -32,7 +33,7 @@ use crate::http::gate::GateLimits;
 use crate::http::ticket::TicketKey;
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::policy::Policies;
-use crate::runtime::host::{Program, warn_of_danger};
+use crate::runtime::host::{ServerHost, warn_of_danger};
 use crate::runtime::logging;
 use crate::runtime::options::{self, Resume, ServeOptions};
 use crate::runtime::rest::Rest;
@@ -124,7 +125,7 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
         redactor,
         settings,
     };
-    let started = Running::start(&config, means, &starts, recovery);
+    let started = RunningServer::start(&config, means, &starts, recovery);
     if started.is_err() {
         // It touched no session: not a start that anything died of.
         starts.end(now());
@@ -143,14 +144,14 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     let mut is_over = false;
     loop {
         match wait(&asked_rx, &hangup_rx, &looks) {
-            Asked::Stop => break,
-            Asked::Reload => {
+            MainEvent::Stop => break,
+            MainEvent::Reload => {
                 manager.reloading();
                 log_file.reopen();
                 running.reload();
                 manager.ready(&status);
             }
-            Asked::Look => {
+            MainEvent::Look => {
                 is_over |= rest.is_over(running.is_at_rest(), running.front.wakes());
                 if is_over && running.is_done() {
                     log::info!("nobody was here and nothing was to be done, as --ephemeral says");
@@ -299,9 +300,9 @@ impl Core {
         config: &Config,
         stop_requests: StopRequests,
         recovery: Recovery,
-    ) -> anyhow::Result<Arc<Program>> {
+    ) -> anyhow::Result<Arc<ServerHost>> {
         let hash = lock::workspace_hash(&config.workspace).context("cannot name the workspace")?;
-        Ok(Arc::new(Program {
+        Ok(Arc::new(ServerHost {
             agents: Arc::clone(&self.agents),
             policies: Arc::clone(&self.policies),
             standing: self.standing.clone(),
@@ -317,7 +318,7 @@ impl Core {
     }
 
     /// What answers requests; `stop` ends its streams.
-    fn api(&self, config: &Config, program: Arc<Program>, stop: Stop) -> Arc<Api> {
+    fn api(&self, config: &Config, program: Arc<ServerHost>, stop: Stop) -> Arc<Api> {
         Arc::new(Api::new(Context {
             sessions: self.sessions.clone(),
             host: program,
@@ -332,23 +333,23 @@ impl Core {
 }
 
 /// Everything that runs, until it is stopped.
-struct Running {
+struct RunningServer {
     front: Front,
     api: Arc<Api>,
-    program: Arc<Program>,
+    program: Arc<ServerHost>,
     sessions: Sessions,
     streams: stop::StopSource,
     scan: Joined,
     policies: Arc<Policies>,
 }
 
-impl Running {
+impl RunningServer {
     fn start(
         config: &Config,
         means: Means,
         starts: &Starts,
         recovery: Recovery,
-    ) -> anyhow::Result<Running> {
+    ) -> anyhow::Result<RunningServer> {
         let no_server = "cannot start the HTTP server";
         // First, so that its threads start while the agents are read.
         let back = Back::start(Some(&config.workspace)).context(no_server)?;
@@ -366,7 +367,7 @@ impl Running {
         .context(no_server)?;
         let (sessions, policies) = (core.sessions.clone(), Arc::clone(&core.policies));
         let scan = start_scan(core, recovery, config.workspace.clone(), streams_stop)?;
-        Ok(Running {
+        Ok(RunningServer {
             front,
             api,
             program,
@@ -384,11 +385,11 @@ impl Running {
             log::error!("{}: {}", error.file, error.message);
         }
         log::info!(
-            "agents are read again: {} new, {} changed, {} gone, {} errors",
+            "agents are read again: {} new, {} changed, {} gone, {}",
             report.added.len(),
             report.changed.len(),
             report.removed.len(),
-            report.errors.len()
+            counted(report.errors.len(), "error")
         );
     }
 
@@ -461,8 +462,8 @@ fn load_agents(config: &Config, trust: &Arc<Trust>) -> Arc<AgentDirectory> {
         }
     }
     log::info!(
-        "{} agents in {}",
-        agents.list().len(),
+        "{} in {}",
+        counted(agents.list().len(), "agent"),
         config.agents_dir.display()
     );
     Arc::new(agents)
@@ -551,7 +552,7 @@ fn start_scan(
         }
         match sessions.recover(recovery, || stop.is_stopped()) {
             Ok(0) => {}
-            Ok(unfinished) => log::info!("{unfinished} unfinished turns found"),
+            Ok(unfinished) => log::info!("{} found", counted(unfinished, "unfinished turn")),
             Err(error) => log::error!("unfinished turns are not found: {error}"),
         }
         remarks.look();
@@ -565,7 +566,11 @@ fn start_scan(
         // Last: nobody waits for it.
         match front::remove_leftovers(Some(&workspace)) {
             0 => {}
-            gone => log::info!("{gone} folders of servers that were killed are removed"),
+            gone => log::info!(
+                "{} of servers that were killed {} removed",
+                counted(gone, "folder"),
+                agreeing(gone, "is", "are")
+            ),
         }
     })
     .context("cannot start the scan for unfinished turns")
@@ -576,15 +581,19 @@ fn adopt(sessions: &Sessions, arrivals: Arrivals, stop: &Stop) {
     let strangers = arrivals.strangers().len();
     if strangers > 0 {
         log::info!(
-            "{strangers} sessions were here before this account first served them: what is \
-             unfinished in them waits for a message"
+            "{} {} here before this account first served {}: what is unfinished in {} waits for a \
+             message",
+            counted(strangers, "session"),
+            agreeing(strangers, "was", "were"),
+            agreeing(strangers, "it", "them"),
+            agreeing(strangers, "it", "them")
         );
     }
     arrivals.note_left(sessions.adopt_all(|| stop.is_stopped()));
 }
 
 /// What a running server is asked for.
-enum Asked {
+enum MainEvent {
     Stop,
     Reload,
     /// To see whether anybody needs it.
@@ -593,17 +602,17 @@ enum Asked {
 
 /// An error means that nobody can ask any more: to stop is then as good as asked, and nothing else
 /// ever will be.
-fn wait(asked_rx: &Receiver<()>, hangup_rx: &Receiver<()>, looks: &Receiver<Instant>) -> Asked {
+fn wait(asked_rx: &Receiver<()>, hangup_rx: &Receiver<()>, looks: &Receiver<Instant>) -> MainEvent {
     select_biased! {
-        recv(asked_rx) -> _ => Asked::Stop,
+        recv(asked_rx) -> _ => MainEvent::Stop,
         recv(hangup_rx) -> hangup => {
             if hangup.is_err() {
                 asked_rx.recv().ok();
-                return Asked::Stop;
+                return MainEvent::Stop;
             }
-            Asked::Reload
+            MainEvent::Reload
         }
-        recv(looks) -> _ => Asked::Look,
+        recv(looks) -> _ => MainEvent::Look,
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::order;
 use crate::domain::event::{
-    AssistantResponse, Event, Failure, FinishReason, Outcome as TurnOutcome, Record, Trigger,
+    AssistantResponse, Event, Failure, FinishReason, Outcome, Record, Trigger,
 };
 use crate::domain::ids::TurnId;
-use crate::torture::ledger::{Outcome, Sent, SessionLedger};
+use crate::torture::ledger::{SeenOutcome, Sent, SessionLedger};
 use crate::torture::shown;
 
 /// How far a session must have come.
@@ -38,7 +38,7 @@ pub fn stood_still(before: usize, records: &[Record]) -> bool {
     since.iter().all(|record| match &record.event {
         Event::StatusChange { .. } => true,
         Event::TurnStarted { trigger, .. } => *trigger != Trigger::Message,
-        Event::TurnEnded { outcome, .. } => *outcome == TurnOutcome::Failed,
+        Event::TurnEnded { outcome, .. } => *outcome == Outcome::Failed,
         Event::AssistantResponse(reply) => reply.finish_reason == FinishReason::Interrupted,
         _ => false,
     })
@@ -151,7 +151,7 @@ impl TurnTrace {
     fn check_end(
         &self,
         id: &TurnId,
-        outcome: TurnOutcome,
+        outcome: Outcome,
         error: Option<&Failure>,
         broken: &mut Vec<String>,
     ) {
@@ -159,16 +159,16 @@ impl TurnTrace {
         const TRIES: u32 = 3;
         let code = error.map_or("", |error| error.code.as_str());
         let is_legal = match (outcome, code) {
-            (TurnOutcome::Completed, _) => self
+            (Outcome::Completed, _) => self
                 .last_reply
                 .as_ref()
                 .is_some_and(|reply| reply.finish_reason == FinishReason::Stop),
-            (TurnOutcome::Failed, "too_many_tries") => self.tries >= TRIES,
+            (Outcome::Failed, "too_many_tries") => self.tries >= TRIES,
             // What came could not be written: only a disk that fails does that.
-            (TurnOutcome::Failed, "storage_error") => true,
+            (Outcome::Failed, "storage_error") => true,
             // A session that is ended or deleted cancels what is unfinished.
-            (TurnOutcome::Cancelled, _) => true,
-            (TurnOutcome::Failed, _) => false,
+            (Outcome::Cancelled, _) => true,
+            (Outcome::Failed, _) => false,
         };
         if !is_legal {
             broken.push(format!(
@@ -226,12 +226,12 @@ fn check_message(sent: &Sent, stored: &[(&str, &str)]) -> Result<(), String> {
 fn check_answers(known: &SessionLedger, records: &[Record], broken: &mut Vec<String>) {
     let mut stored = BTreeMap::new();
     for shown in shown::from_log(records).shown {
-        if let shown::Shown::Message(id, text) = shown {
+        if let shown::ShownItem::Message(id, text) = shown {
             stored.insert(id, text);
         }
     }
     for sent in &known.sent {
-        let Some(Outcome::Answered { message_id, text }) = &sent.outcome else {
+        let Some(SeenOutcome::Answered { message_id, text }) = &sent.outcome else {
             continue;
         };
         match stored.get(message_id) {
@@ -320,7 +320,8 @@ fn check_watchers(
         let is_beginning = whole.shown.starts_with(&watched.shown);
         // They leave after the last turn: the end of the session may come later.
         let left = whole.shown.get(watched.shown.len()..).unwrap_or_default();
-        let is_end = |shown: &shown::Shown| *shown == shown::Shown::Status("completed".to_owned());
+        let is_end =
+            |shown: &shown::ShownItem| *shown == shown::ShownItem::Status("completed".to_owned());
         let is_all = left.iter().all(is_end);
         if !is_beginning {
             let at = (watched.shown.iter().zip(&whole.shown))

@@ -11,7 +11,7 @@ use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body, BodyReader};
 
 use crate::base::sse::{Event, Parser, TooLong};
-use crate::torture::ledger::Seen;
+use crate::torture::ledger::SeenEvent;
 
 /// A server that is alive answers, or says something on a stream, within this.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -19,7 +19,7 @@ const BUFFER_BYTES: usize = 16 << 10;
 
 /// What came of a request.
 #[derive(Debug)]
-pub(super) enum Reached<T> {
+pub(super) enum Fetched<T> {
     /// An answer.
     Answer(T),
     /// The connection was refused or broke, as it does when a server is killed.
@@ -30,14 +30,14 @@ pub(super) enum Reached<T> {
 
 /// A whole answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct WholeAnswer {
     pub(super) status: u16,
     pub(super) body: Value,
 }
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ask<'a> {
+pub(super) struct HttpRequest<'a> {
     pub(super) method: &'a str,
     pub(super) path: &'a str,
     pub(super) headers: &'a [(&'a str, &'a str)],
@@ -45,7 +45,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// Sends a request and reads the whole answer.
-pub(super) fn ask(server: SocketAddr, ask: Ask<'_>) -> Reached<Answer> {
+pub(super) fn ask(server: SocketAddr, ask: HttpRequest<'_>) -> Fetched<WholeAnswer> {
     match send(server, ask) {
         Ok(response) => read_answer(response),
         Err(error) => failed(&error),
@@ -53,22 +53,25 @@ pub(super) fn ask(server: SocketAddr, ask: Ask<'_>) -> Reached<Answer> {
 }
 
 /// Opens a stream of events; any other answer is read whole.
-pub(super) fn open(server: SocketAddr, ask: Ask<'_>) -> Reached<Result<Events, Answer>> {
+pub(super) fn open(
+    server: SocketAddr,
+    ask: HttpRequest<'_>,
+) -> Fetched<Result<Events, WholeAnswer>> {
     let response = match send(server, ask) {
         Ok(response) => response,
         Err(error) => return failed(&error),
     };
     if response.status() == 200 {
-        return Reached::Answer(Ok(Events {
+        return Fetched::Answer(Ok(Events {
             body: response.into_body().into_reader(),
             parser: Parser::default(),
             ready: VecDeque::new(),
         }));
     }
     match read_answer(response) {
-        Reached::Answer(answer) => Reached::Answer(Err(answer)),
-        Reached::Lost => Reached::Lost,
-        Reached::Hung => Reached::Hung,
+        Fetched::Answer(answer) => Fetched::Answer(Err(answer)),
+        Fetched::Lost => Fetched::Lost,
+        Fetched::Hung => Fetched::Hung,
     }
 }
 
@@ -76,42 +79,42 @@ pub(super) fn open(server: SocketAddr, ask: Ask<'_>) -> Reached<Result<Events, A
 pub(super) struct Events {
     body: BodyReader<'static>,
     parser: Parser,
-    ready: VecDeque<Seen>,
+    ready: VecDeque<SeenEvent>,
 }
 
 impl Events {
     /// The next event; an empty answer when only a comment came.
     ///
-    /// [`Reached::Lost`] also stands for the end of the stream.
-    pub(super) fn next(&mut self) -> Reached<Option<Seen>> {
+    /// [`Fetched::Lost`] also stands for the end of the stream.
+    pub(super) fn next(&mut self) -> Fetched<Option<SeenEvent>> {
         const READ_BYTES: usize = 4096;
         if let Some(seen) = self.ready.pop_front() {
-            return Reached::Answer(Some(seen));
+            return Fetched::Answer(Some(seen));
         }
         let mut buffer = [0; READ_BYTES];
         match self.body.read(&mut buffer) {
-            Ok(0) => Reached::Lost,
+            Ok(0) => Fetched::Lost,
             Ok(read) => self.feed(&buffer[..read]),
-            Err(error) if is_timeout(&error) => Reached::Hung,
-            Err(_) => Reached::Lost,
+            Err(error) if is_timeout(&error) => Fetched::Hung,
+            Err(_) => Fetched::Lost,
         }
     }
 
-    fn feed(&mut self, bytes: &[u8]) -> Reached<Option<Seen>> {
+    fn feed(&mut self, bytes: &[u8]) -> Fetched<Option<SeenEvent>> {
         let ready = &mut self.ready;
         let fed: Result<(), TooLong> = self.parser.feed(bytes, |event| {
             ready.push_back(seen(event));
             Ok(())
         });
         match fed {
-            Ok(()) => Reached::Answer(self.ready.pop_front()),
-            Err(TooLong) => Reached::Lost,
+            Ok(()) => Fetched::Answer(self.ready.pop_front()),
+            Err(TooLong) => Fetched::Lost,
         }
     }
 }
 
-fn seen(event: Event<'_>) -> Seen {
-    Seen {
+fn seen(event: Event<'_>) -> SeenEvent {
+    SeenEvent {
         id: String::from_utf8_lossy(event.id).into_owned(),
         name: String::from_utf8_lossy(event.name).into_owned(),
         // Data that is no JSON lacks every field, which the check tells.
@@ -119,7 +122,7 @@ fn seen(event: Event<'_>) -> Seen {
     }
 }
 
-fn send(server: SocketAddr, ask: Ask<'_>) -> Result<Response<Body>, ureq::Error> {
+fn send(server: SocketAddr, ask: HttpRequest<'_>) -> Result<Response<Body>, ureq::Error> {
     let method = Method::from_bytes(ask.method.as_bytes()).unwrap_or_default();
     let mut request = Request::builder()
         .method(method)
@@ -152,10 +155,10 @@ fn agent() -> Agent {
         .new_agent()
 }
 
-fn read_answer(response: Response<Body>) -> Reached<Answer> {
+fn read_answer(response: Response<Body>) -> Fetched<WholeAnswer> {
     let status = response.status().as_u16();
     match response.into_body().read_to_string() {
-        Ok(text) => Reached::Answer(Answer {
+        Ok(text) => Fetched::Answer(WholeAnswer {
             status,
             body: serde_json::from_str(&text).unwrap_or_default(),
         }),
@@ -163,11 +166,11 @@ fn read_answer(response: Response<Body>) -> Reached<Answer> {
     }
 }
 
-fn failed<T>(error: &ureq::Error) -> Reached<T> {
+fn failed<T>(error: &ureq::Error) -> Fetched<T> {
     match error {
-        ureq::Error::Timeout(_) => Reached::Hung,
-        ureq::Error::Io(error) if is_timeout(error) => Reached::Hung,
-        _ => Reached::Lost,
+        ureq::Error::Timeout(_) => Fetched::Hung,
+        ureq::Error::Io(error) if is_timeout(error) => Fetched::Hung,
+        _ => Fetched::Lost,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::ids::SessionId;
 
 /// Everything that clients know.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Ledger {
+pub struct ClientLedger {
     /// By their identifiers; only sessions whose creation was acknowledged.
     pub sessions: BTreeMap<SessionId, SessionLedger>,
     /// What clients found wrong themselves.
@@ -23,11 +23,11 @@ pub struct SessionLedger {
     /// What it does when its clients leave.
     pub mode: OnDisconnect,
     /// Whether it must be there.
-    pub fate: Fate,
+    pub fate: SessionFate,
     /// Messages, in the order in which they were sent.
     pub sent: Vec<Sent>,
     /// What each watcher saw, from the beginning of the session on.
-    pub watchers: Vec<Vec<Seen>>,
+    pub watchers: Vec<Vec<SeenEvent>>,
     /// No client has come to it since this run of the server, which had begun already.
     pub absent_since: Option<u64>,
     /// Nobody will ask it for anything any more.
@@ -36,7 +36,7 @@ pub struct SessionLedger {
 
 /// Whether a session must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Fate {
+pub enum SessionFate {
     /// It must.
     Kept,
     /// Its deletion was asked for, and not acknowledged.
@@ -57,12 +57,12 @@ pub struct Sent {
     /// The identifier that the server acknowledged it with.
     pub acknowledged: Option<String>,
     /// The answer, as the client put it together.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<SeenOutcome>,
 }
 
 /// How a turn ended, as a client saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum Outcome {
+pub enum SeenOutcome {
     /// With an answer.
     Answered {
         /// The reply's identifier.
@@ -76,7 +76,7 @@ pub enum Outcome {
 
 /// One event of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Seen {
+pub struct SeenEvent {
     /// The cursor after it.
     pub id: String,
     /// Its name.
@@ -126,7 +126,7 @@ impl SessionLedger {
     pub fn new(mode: OnDisconnect, watchers: usize) -> SessionLedger {
         SessionLedger {
             mode,
-            fate: Fate::Kept,
+            fate: SessionFate::Kept,
             sent: Vec::new(),
             watchers: vec![Vec::new(); watchers],
             absent_since: None,

@@ -11,20 +11,20 @@
 //! | [`check`] | holds that against a log; pure |
 //! | [`shown`] | what a log must have shown to whoever watched; pure |
 //! | `plan` | what happens when, by the seed |
-//! | `arena` | what the threads share |
+//! | `state` | what the threads share |
 //! | `server` | the process that is killed |
 //! | `http` | one request or stream, with a deadline |
-//! | `act` | one session from its creation to its end, and its watchers |
+//! | `client` | one session from its creation to its end, and its watchers |
 //! | [`power`] | power cuts on a simulated disk |
 //! | `run` | starts, kills, and looks at the files |
 //! | [`report`] | what came of it |
 //!
 //! Threads: the caller starts and ends servers; `actor-0…n` each play one session after the other,
-//! `watch-n` watch one, and are joined by its actor. Actors end when the curtain has fallen and
+//! `watch-n` watch one, and are joined by its actor. Actors end when no new sessions are to begin and
 //! their session is over, or at once when everything is to end.
 
-mod act;
-mod arena;
+mod client;
+
 pub mod check;
 mod http;
 pub mod ledger;
@@ -34,6 +34,7 @@ pub mod report;
 mod run;
 mod server;
 pub mod shown;
+mod state;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -11,11 +11,11 @@ pub(super) const ACTORS: usize = 6;
 
 /// One run of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Life {
+pub(super) struct ServerLife {
     /// On which disk.
     pub(super) disk: Disk,
     /// How it is ended.
-    pub(super) end: End,
+    pub(super) end: ServerEnd,
     /// How long it serves, once it is ready.
     pub(super) length: Duration,
 }
@@ -36,7 +36,7 @@ pub(super) enum Disk {
 
 /// How a server is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum ServerEnd {
     /// `SIGKILL`.
     Killed,
     /// `SIGTERM`: it must exit with 0.
@@ -58,7 +58,7 @@ pub(super) enum Manner {
 
 /// What becomes of a session when its last message is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Farewell {
+pub(super) enum PlannedEnd {
     Keep,
     End,
     Delete,
@@ -66,29 +66,29 @@ pub(super) enum Farewell {
 
 /// A session from its creation to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Act {
+pub(super) struct PlannedSession {
     pub(super) mode: OnDisconnect,
     pub(super) watchers: usize,
     /// Whether its client stays away for a run of the server, when it loses one.
     pub(super) stays_away: bool,
-    pub(super) lines: Vec<Line>,
-    pub(super) farewell: Farewell,
+    pub(super) lines: Vec<PlannedMessage>,
+    pub(super) farewell: PlannedEnd,
 }
 
 /// A message, and how it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct PlannedMessage {
     pub(super) manner: Manner,
     pub(super) content: String,
     /// What the built-in model answers.
     pub(super) answer: String,
 }
 
-pub(super) fn life(rng: &mut Rng) -> Life {
+pub(super) fn life(rng: &mut Rng) -> ServerLife {
     /// Long enough for a turn or two, short enough to strike in the middle of one.
     const LENGTH_MS: std::ops::Range<u64> = 20..450;
     let is_faulty = rng.u32(..5) == 0;
-    Life {
+    ServerLife {
         disk: match is_faulty {
             false => Disk::Sound,
             true => Disk::Faulty {
@@ -97,36 +97,36 @@ pub(super) fn life(rng: &mut Rng) -> Life {
             },
         },
         end: if rng.u32(..8) == 0 {
-            End::Stopped
+            ServerEnd::Stopped
         } else {
-            End::Killed
+            ServerEnd::Killed
         },
         length: Duration::from_millis(rng.u64(LENGTH_MS)),
     }
 }
 
-pub(super) fn act(rng: &mut Rng) -> Act {
+pub(super) fn act(rng: &mut Rng) -> PlannedSession {
     let mode = match rng.bool() {
         true => OnDisconnect::Continue,
         false => OnDisconnect::Pause,
     };
     let stays_away = mode == OnDisconnect::Pause && rng.u32(..3) == 0;
     let lines = rng.usize(1..5);
-    Act {
+    PlannedSession {
         mode,
         // A watcher would be the client that this one must not have.
         watchers: if stays_away { 0 } else { rng.usize(..3) },
         stays_away,
         lines: (0..lines).map(|_| line(rng, stays_away)).collect(),
         farewell: match rng.u32(..4) {
-            0 => Farewell::Delete,
-            1 => Farewell::End,
-            _ => Farewell::Keep,
+            0 => PlannedEnd::Delete,
+            1 => PlannedEnd::End,
+            _ => PlannedEnd::Keep,
         },
     }
 }
 
-fn line(rng: &mut Rng, must_stream: bool) -> Line {
+fn line(rng: &mut Rng, must_stream: bool) -> PlannedMessage {
     let manner = match rng.u32(..6) {
         _ if must_stream => Manner::StreamAndResume,
         0..=2 => Manner::StreamAndResume,
@@ -136,7 +136,7 @@ fn line(rng: &mut Rng, must_stream: bool) -> Line {
     };
     let answer = words(rng);
     let rest_ms = rng.u32(..9);
-    Line {
+    PlannedMessage {
         manner,
         content: format!("/slow {rest_ms}\n{answer}"),
         answer,

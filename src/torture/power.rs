@@ -28,7 +28,7 @@ const LIVES: u64 = 4;
 pub fn play(seed: u64) -> Result<u64, String> {
     let mut rng = Rng::with_seed(seed);
     let mut disk = SimDisk::new();
-    let mut told = Told::default();
+    let mut told = Acknowledged::default();
     for _ in 0..LIVES {
         let at = rng.u64(1..160);
         let kind = FaultKind::Dead;
@@ -58,23 +58,23 @@ fn root() -> PathBuf {
 
 /// What a store has said "done" to.
 #[derive(Debug, Default)]
-struct Told {
-    sessions: BTreeMap<SessionId, Session>,
+struct Acknowledged {
+    sessions: BTreeMap<SessionId, KnownSession>,
     minted: u128,
 }
 
 #[derive(Debug)]
-struct Session {
-    fate: Fate,
+struct KnownSession {
+    fate: DiskFate,
     events: Vec<Event>,
     /// An append that was not answered.
     unsure: Vec<Event>,
-    reply: Option<Reply>,
+    reply: Option<KnownReply>,
 }
 
 /// Whether a session must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum DiskFate {
     Unsure,
     Created,
     Deleted,
@@ -82,7 +82,7 @@ enum Fate {
 
 /// A reply in flight.
 #[derive(Debug)]
-struct Reply {
+struct KnownReply {
     head: PartialHead,
     text: String,
     /// Bytes that are safe from a power cut.
@@ -94,7 +94,7 @@ struct Reply {
 }
 
 /// One life: it ends with the first error.
-fn live(store: &FileStore, told: &mut Told, rng: &mut Rng) -> Result<(), StoreError> {
+fn live(store: &FileStore, told: &mut Acknowledged, rng: &mut Rng) -> Result<(), StoreError> {
     let mut open: BTreeMap<SessionId, OpenSession> = BTreeMap::new();
     store.finish_deletions()?;
     loop {
@@ -121,10 +121,10 @@ fn live(store: &FileStore, told: &mut Told, rng: &mut Rng) -> Result<(), StoreEr
     }
 }
 
-impl Told {
+impl Acknowledged {
     fn present(&self) -> impl Iterator<Item = SessionId> {
         let created = self.sessions.iter();
-        let created = created.filter(|(_, session)| session.fate == Fate::Created);
+        let created = created.filter(|(_, session)| session.fate == DiskFate::Created);
         created.map(|(id, _)| id.clone())
     }
 
@@ -142,8 +142,8 @@ impl Told {
             gateway: None,
             gateway_chat_id: None,
         });
-        let session = Session {
-            fate: Fate::Unsure,
+        let session = KnownSession {
+            fate: DiskFate::Unsure,
             events: Vec::new(),
             unsure: vec![start.clone()],
             reply: None,
@@ -151,7 +151,7 @@ impl Told {
         let session = self.sessions.entry(id.clone()).or_insert(session);
         store.create(&id, now(), &[start])?;
         session.events = std::mem::take(&mut session.unsure);
-        session.fate = Fate::Created;
+        session.fate = DiskFate::Created;
         Ok(())
     }
 
@@ -159,9 +159,9 @@ impl Told {
         let Some(session) = self.sessions.get_mut(id) else {
             return Ok(());
         };
-        session.fate = Fate::Unsure;
+        session.fate = DiskFate::Unsure;
         store.delete(id)?;
-        session.fate = Fate::Deleted;
+        session.fate = DiskFate::Deleted;
         Ok(())
     }
 
@@ -225,7 +225,7 @@ impl Told {
                 input_seq: Seq(1),
                 model: String::new(),
             };
-            let reply = session.reply.insert(Reply {
+            let reply = session.reply.insert(KnownReply {
                 head: head.clone(),
                 text: String::new(),
                 synced: 0,
@@ -268,20 +268,22 @@ impl Told {
         }
         for (id, session) in &mut self.sessions {
             match (session.fate, listed.contains(id)) {
-                (Fate::Created, false) => return Err(format!("{id} is lost")),
-                (Fate::Deleted, true) => return Err(format!("the deletion of {id} was undone")),
-                (Fate::Created | Fate::Unsure, true) => {
+                (DiskFate::Created, false) => return Err(format!("{id} is lost")),
+                (DiskFate::Deleted, true) => {
+                    return Err(format!("the deletion of {id} was undone"));
+                }
+                (DiskFate::Created | DiskFate::Unsure, true) => {
                     let checked = session.check(store, id, is_cut);
                     checked.map_err(|what| format!("{id}: {what}"))?;
                 }
-                (Fate::Unsure | Fate::Deleted, false) => session.fate = Fate::Deleted,
+                (DiskFate::Unsure | DiskFate::Deleted, false) => session.fate = DiskFate::Deleted,
             }
         }
         Ok(())
     }
 }
 
-impl Session {
+impl KnownSession {
     fn check(&mut self, store: &FileStore, id: &SessionId, is_cut: bool) -> Result<(), String> {
         let open = store.open(id).map_err(|error| error.to_string())?;
         let found = events_of(store, id).map_err(|error| error.to_string())?;
@@ -305,7 +307,7 @@ impl Session {
         self.check_reply(open.partial, is_cut)?;
         self.events = found;
         self.unsure.clear();
-        self.fate = Fate::Created;
+        self.fate = DiskFate::Created;
         Ok(())
     }
 
@@ -331,7 +333,7 @@ impl Session {
         }
         // Opening syncs no journal: the engine moves what it finds there to the log first of all.
         let synced = reply.as_ref().map_or(0, |reply| reply.synced);
-        self.reply = ours.map(|partial| Reply {
+        self.reply = ours.map(|partial| KnownReply {
             head: partial.head,
             synced: if is_cut { partial.text.len() } else { synced },
             text: partial.text,
@@ -342,7 +344,7 @@ impl Session {
     }
 }
 
-fn own_reply(session: &mut Session) -> Option<&mut Reply> {
+fn own_reply(session: &mut KnownSession) -> Option<&mut KnownReply> {
     session.reply.as_mut().filter(|reply| !reply.is_left_over)
 }
 
@@ -394,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_loss_is_found() {
-        let mut told = Told::default();
+        let mut told = Acknowledged::default();
         let disk = SimDisk::new();
         let store = FileStore::new(Arc::new(disk), root());
         told.create(&store).unwrap();

@@ -10,7 +10,7 @@ use crate::torture::ledger::Violation;
 
 /// What clients counted.
 #[derive(Debug, Clone, Default)]
-pub struct Counts {
+pub struct ClientCounts {
     /// Messages that were acknowledged.
     pub messages: u64,
     /// Tokens that were seen.
@@ -23,7 +23,7 @@ pub struct Counts {
 
 /// What came of it so far.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Report {
+pub struct TortureReport {
     /// What decided.
     pub seed: u64,
     /// How long it took, in seconds.
@@ -83,7 +83,7 @@ impl Times {
     }
 }
 
-impl Report {
+impl TortureReport {
     /// One line, while it runs.
     pub fn progress(&self) -> String {
         format!(

@@ -22,14 +22,14 @@ use crate::runtime::signals::StopRequests;
 use crate::store::file::FileStore;
 use crate::store::{Limit, SessionStore, StoreError};
 use crate::torture::TortureOptions;
-use crate::torture::act;
-use crate::torture::arena::{Arena, Place};
 use crate::torture::check::{Stage, check_session, stood_still};
-use crate::torture::ledger::{Fate, Ledger, Violation};
-use crate::torture::plan::{self, ACTORS, Disk, End, Life};
+use crate::torture::client;
+use crate::torture::ledger::{ClientLedger, SessionFate, Violation};
+use crate::torture::plan::{self, ACTORS, Disk, ServerEnd, ServerLife};
 use crate::torture::power;
-use crate::torture::report::{Report, Times};
-use crate::torture::server::{Server, Workspace};
+use crate::torture::report::{Times, TortureReport};
+use crate::torture::server::{ServerFolder, ServerProcess};
+use crate::torture::state::{ServerInstance, TortureState};
 
 /// Plays of power cuts beside one run of the server: the processor is the server's.
 const PLAYS_PER_LIFE: u64 = 3;
@@ -42,8 +42,8 @@ const FINISH_LIMIT: Duration = Duration::from_secs(180);
 /// it is in the report, which then also says where everything is kept.
 pub fn torture(
     options: &TortureOptions,
-    progress: &mut dyn FnMut(&Report),
-) -> anyhow::Result<Report> {
+    progress: &mut dyn FnMut(&TortureReport),
+) -> anyhow::Result<TortureReport> {
     let (asked, asked_rx) = StopRequests::new();
     asked.ask_on_signals()?;
     let folder = tempfile::Builder::new()
@@ -51,25 +51,25 @@ pub fn torture(
         .permissions(Permissions::from_mode(0o700))
         .tempdir_in(&options.folder)
         .with_context(|| format!("cannot use {}", options.folder.display()))?;
-    let workspace = Workspace(folder.path().to_owned());
+    let workspace = ServerFolder(folder.path().to_owned());
     workspace.prepare().context("cannot set up a workspace")?;
-    let mut run = Run::new(options, workspace);
+    let mut run = TortureRun::new(options, workspace);
     let outcome = run.live_and_finish(options, &asked_rx, progress);
     if let Err(error) = outcome {
         // A server that does not start is the gravest violation of all.
-        run.arena
+        run.state
             .violation(Violation::of_server(format!("{error:#}")));
     }
     run.give_report(folder)
 }
 
-struct Run {
-    arena: Arc<Arena>,
-    workspace: Workspace,
+struct TortureRun {
+    state: Arc<TortureState>,
+    workspace: ServerFolder,
     rng: Rng,
     began: Instant,
     life: u64,
-    report: Report,
+    report: TortureReport,
     ready: Vec<Duration>,
     /// Events of each session at the last look.
     lengths: BTreeMap<SessionId, usize>,
@@ -78,30 +78,30 @@ struct Run {
     /// Bytes of the servers' log that were read.
     log_bytes: usize,
     // Above the actors, whose end they bring.
-    curtain: StopSource,
+    closing: StopSource,
     abort: StopSource,
     actors: Vec<Joined>,
 }
 
-impl Run {
-    fn new(options: &TortureOptions, workspace: Workspace) -> Run {
-        let (curtain, curtain_stop) = stop::pair();
+impl TortureRun {
+    fn new(options: &TortureOptions, workspace: ServerFolder) -> TortureRun {
+        let (closing, closing_stop) = stop::pair();
         let (abort, abort_stop) = stop::pair();
-        Run {
-            arena: Arc::new(Arena::new(curtain_stop, abort_stop)),
+        TortureRun {
+            state: Arc::new(TortureState::new(closing_stop, abort_stop)),
             workspace,
             rng: Rng::with_seed(options.seed),
             began: Instant::now(),
             life: 0,
-            report: Report {
+            report: TortureReport {
                 seed: options.seed,
-                ..Report::default()
+                ..TortureReport::default()
             },
             ready: Vec::new(),
             lengths: BTreeMap::new(),
             settled: BTreeSet::new(),
             log_bytes: 0,
-            curtain,
+            closing,
             abort,
             actors: Vec::new(),
         }
@@ -111,7 +111,7 @@ impl Run {
         &mut self,
         options: &TortureOptions,
         asked_rx: &Receiver<()>,
-        progress: &mut dyn FnMut(&Report),
+        progress: &mut dyn FnMut(&TortureReport),
     ) -> anyhow::Result<()> {
         self.start_actors()?;
         let end = self.began + options.time;
@@ -127,8 +127,8 @@ impl Run {
 
     fn start_actors(&mut self) -> anyhow::Result<()> {
         for number in 0..ACTORS {
-            let (arena, rng) = (Arc::clone(&self.arena), self.rng.fork());
-            let body = move || act::play(&arena, rng);
+            let (state, rng) = (Arc::clone(&self.state), self.rng.fork());
+            let body = move || client::play(&state, rng);
             let actor = spawn(format!("actor-{number}"), STACK_WORK, body);
             self.actors.push(actor.context("cannot start a client")?);
         }
@@ -139,7 +139,7 @@ impl Run {
     fn live(
         &mut self,
         options: &TortureOptions,
-        life: Life,
+        life: ServerLife,
         asked_rx: &Receiver<()>,
     ) -> anyhow::Result<bool> {
         let mut server = self.start_server(&options.program, life.disk)?;
@@ -147,13 +147,13 @@ impl Run {
         self.cut_power(end);
         let is_asked = asked_rx.recv_deadline(end).is_ok();
         self.look_at_process(&mut server)?;
-        self.arena.withdraw();
+        self.state.withdraw();
         match life.end {
-            End::Killed => {
+            ServerEnd::Killed => {
                 server.kill().context("cannot kill the server")?;
                 self.report.kills += 1;
             }
-            End::Stopped => self.stop_server(server)?,
+            ServerEnd::Stopped => self.stop_server(server)?,
         }
         self.look_at_log()?;
         self.look_at_files(Stage::Interrupted)?;
@@ -162,13 +162,13 @@ impl Run {
 
     /// Lets clients finish on a server that lives, and looks at everything.
     fn finish(&mut self, options: &TortureOptions) -> anyhow::Result<()> {
-        self.curtain.stop();
+        self.closing.stop();
         let mut server = self.start_server(&options.program, Disk::Sound)?;
         let deadline = Instant::now() + FINISH_LIMIT;
         while !self.actors.iter().all(Joined::is_finished) {
             if Instant::now() > deadline {
                 let what = "clients did not get through after the last start";
-                self.arena.violation(Violation::of_server(what));
+                self.state.violation(Violation::of_server(what));
                 self.abort.stop();
             }
             // Nothing tells when a thread has ended.
@@ -180,11 +180,11 @@ impl Run {
         self.look_at_files(Stage::Finished)
     }
 
-    fn start_server(&mut self, program: &Path, disk: Disk) -> anyhow::Result<Server> {
-        let server = Server::start(program, &self.workspace, disk)?;
+    fn start_server(&mut self, program: &Path, disk: Disk) -> anyhow::Result<ServerProcess> {
+        let server = ServerProcess::start(program, &self.workspace, disk)?;
         self.ready.push(server.exec_at().elapsed());
         self.life += 1;
-        self.arena.set_place(Place {
+        self.state.set_place(ServerInstance {
             life: self.life,
             exec_at: server.exec_at(),
             address: Some(server.address()),
@@ -192,26 +192,26 @@ impl Run {
         Ok(server)
     }
 
-    fn stop_server(&mut self, server: Server) -> anyhow::Result<()> {
+    fn stop_server(&mut self, server: ServerProcess) -> anyhow::Result<()> {
         self.report.stops += 1;
         let what = match server.stop().context("cannot stop the server")? {
             Some(status) if status.success() => return Ok(()),
             Some(status) => format!("the server ended with {status} when it was asked to stop"),
             None => "the server did not end when it was asked to".to_owned(),
         };
-        self.arena.violation(Violation::of_server(what));
+        self.state.violation(Violation::of_server(what));
         Ok(())
     }
 
     /// Whether the server lives, and how much it takes.
-    fn look_at_process(&mut self, server: &mut Server) -> anyhow::Result<()> {
+    fn look_at_process(&mut self, server: &mut ServerProcess) -> anyhow::Result<()> {
         /// What a server needs for itself, and what for each client: the connection at both ends
         /// of the gate, files of its session, a worker.
         const OWN: usize = 48;
         const PER_CLIENT: usize = 12;
         if let Some(status) = server.ended().context("cannot look at the server")? {
             let what = format!("the server ended by itself, with {status}");
-            self.arena.violation(Violation::of_server(what));
+            self.state.violation(Violation::of_server(what));
         }
         let files = server.open_files().unwrap_or_default();
         let threads = server.threads().unwrap_or_default();
@@ -221,7 +221,7 @@ impl Run {
         let limit = OWN + PER_CLIENT * 3 * ACTORS;
         if files > limit || threads > limit {
             let what = format!("the server has {files} open files and {threads} threads");
-            self.arena.violation(Violation::of_server(what));
+            self.state.violation(Violation::of_server(what));
         }
         Ok(())
     }
@@ -232,7 +232,7 @@ impl Run {
         let new = String::from_utf8_lossy(text.get(self.log_bytes..).unwrap_or_default());
         for line in new.lines().filter(|line| line.contains("panicked")) {
             let violation = Violation::of_server(format!("the server's log says: {line}"));
-            self.arena.violation(violation);
+            self.state.violation(violation);
         }
         let faults = new.lines().filter(|line| line.contains("fault injected"));
         self.report.faults += faults.count() as u64;
@@ -243,13 +243,13 @@ impl Run {
     /// Holds what clients know against the files, while no server runs.
     fn look_at_files(&mut self, stage: Stage) -> anyhow::Result<()> {
         // No server runs, so nothing newer than this can be acknowledged.
-        let ledger = self.arena.ledger().clone();
+        let ledger = self.state.ledger().clone();
         let store = FileStore::new(Arc::new(RealFs), self.workspace.state());
         let listed = list(&store).context("cannot list the sessions")?;
         let mut found = check_list(&ledger, &listed, &store, stage);
         for (id, known) in &ledger.sessions {
             let is_settled = stage == Stage::Interrupted && self.settled.contains(id);
-            if known.fate != Fate::Kept || is_settled || !listed.contains(id) {
+            if known.fate != SessionFate::Kept || is_settled || !listed.contains(id) {
                 continue;
             }
             let records = match read_log(&store, id) {
@@ -271,7 +271,7 @@ impl Run {
                 self.settled.insert(id.clone());
             }
         }
-        self.arena.ledger().violations.extend(found);
+        self.state.ledger().violations.extend(found);
         Ok(())
     }
 
@@ -286,16 +286,16 @@ impl Run {
                 Ok(cuts) => self.report.power_cuts += cuts,
                 Err(what) => {
                     let what = format!("power cut, seed {seed}: {what}");
-                    self.arena.violation(Violation::of_server(what));
+                    self.state.violation(Violation::of_server(what));
                 }
             }
         }
     }
 
     fn bring_up_report(&mut self) {
-        let counts = self.arena.counts().clone();
-        let ledger = self.arena.ledger();
-        self.report = Report {
+        let counts = self.state.counts().clone();
+        let ledger = self.state.ledger();
+        self.report = TortureReport {
             seconds: self.began.elapsed().as_secs_f64(),
             sessions: ledger.sessions.len(),
             messages: counts.messages,
@@ -309,8 +309,8 @@ impl Run {
     }
 
     /// Keeps the folder with all that is known when there is something to look for in it.
-    fn give_report(mut self, folder: TempDir) -> anyhow::Result<Report> {
-        self.curtain.stop();
+    fn give_report(mut self, folder: TempDir) -> anyhow::Result<TortureReport> {
+        self.closing.stop();
         self.abort.stop();
         self.actors.clear();
         self.bring_up_report();
@@ -319,7 +319,7 @@ impl Run {
             return Ok(self.report);
         }
         self.report.evidence = Some(folder.keep());
-        let ledger = serde_json::to_vec_pretty(&*self.arena.ledger())?;
+        let ledger = serde_json::to_vec_pretty(&*self.state.ledger())?;
         fs::write(self.workspace.0.join("ledger.json"), ledger)
             .context("cannot keep the ledger")?;
         let report = serde_json::to_vec_pretty(&self.report)?;
@@ -344,7 +344,7 @@ fn read_log(store: &FileStore, id: &SessionId) -> Result<Vec<Record>, StoreError
 
 /// The list is what was created, less what was deleted.
 fn check_list(
-    ledger: &Ledger,
+    ledger: &ClientLedger,
     listed: &[SessionId],
     store: &FileStore,
     stage: Stage,
@@ -352,9 +352,11 @@ fn check_list(
     let mut found = Vec::new();
     for (id, known) in &ledger.sessions {
         match (known.fate, listed.contains(id)) {
-            (Fate::Kept, false) => found.push(Violation::of(id, "the session is lost")),
-            (Fate::Deleted, true) => found.push(Violation::of(id, "its deletion was undone")),
-            (Fate::Kept | Fate::Deleting, _) | (Fate::Deleted, false) => {}
+            (SessionFate::Kept, false) => found.push(Violation::of(id, "the session is lost")),
+            (SessionFate::Deleted, true) => {
+                found.push(Violation::of(id, "its deletion was undone"))
+            }
+            (SessionFate::Kept | SessionFate::Deleting, _) | (SessionFate::Deleted, false) => {}
         }
     }
     let unknown = listed

@@ -23,9 +23,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// The folder that servers are run in.
 #[derive(Debug, Clone)]
-pub(super) struct Workspace(pub(super) PathBuf);
+pub(super) struct ServerFolder(pub(super) PathBuf);
 
-impl Workspace {
+impl ServerFolder {
     /// Writes the configuration and the two agents.
     pub(super) fn prepare(&self) -> io::Result<()> {
         fs::write(self.config(), CONFIG)?;
@@ -76,23 +76,23 @@ spec:
 
 /// A server that runs; it is killed when it is dropped.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct ServerProcess {
     child: Child,
     exec_at: Instant,
     address: SocketAddr,
 }
 
-impl Server {
+impl ServerProcess {
     /// Starts a server and waits until it is ready.
     pub(super) fn start(
         program: &Path,
-        workspace: &Workspace,
+        workspace: &ServerFolder,
         disk: Disk,
-    ) -> anyhow::Result<Server> {
+    ) -> anyhow::Result<ServerProcess> {
         let exec_at = Instant::now();
         let mut command = command(program, workspace, disk)?;
         let child = command.spawn().context("cannot start the server")?;
-        let mut server = Server {
+        let mut server = ServerProcess {
             child,
             exec_at,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -150,7 +150,7 @@ impl Server {
         Some(fs::read_dir(folder).ok()?.count())
     }
 
-    fn wait_until_ready(&mut self, workspace: &Workspace) -> anyhow::Result<SocketAddr> {
+    fn wait_until_ready(&mut self, workspace: &ServerFolder) -> anyhow::Result<SocketAddr> {
         let deadline = self.exec_at + START_LIMIT;
         let state = workspace.state();
         while Instant::now() < deadline {
@@ -168,7 +168,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         // It has ended already, unless something failed here.
         if self.child.kill().is_ok() {
@@ -183,7 +183,7 @@ fn is_ready(address: SocketAddr) -> bool {
 }
 
 /// The server sees no variable of the user's, and no Ctrl-C of the user's terminal.
-fn command(program: &Path, workspace: &Workspace, disk: Disk) -> anyhow::Result<Command> {
+fn command(program: &Path, workspace: &ServerFolder, disk: Disk) -> anyhow::Result<Command> {
     let log = File::options()
         .create(true)
         .append(true)

@@ -4,11 +4,11 @@
 //! Where one token ends and the next begins is left to the server, so text is compared whole.
 
 use crate::domain::event::{Event, FinishReason, Outcome, Record};
-use crate::torture::ledger::Seen;
+use crate::torture::ledger::SeenEvent;
 
 /// Something shown, in the order of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shown {
+pub enum ShownItem {
     /// A message of a person: its identifier and text.
     UserMessage(String, String),
     /// A finished message of the model: its identifier and text, which tokens have spelt out.
@@ -23,19 +23,19 @@ pub enum Shown {
 
 /// What a watcher has seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Watched {
+pub struct WatchedStream {
     /// All but tokens, in order.
-    pub shown: Vec<Shown>,
+    pub shown: Vec<ShownItem>,
     /// Tokens since the last of them that ends text.
     pub text: String,
 }
 
 /// All that a log must have shown.
-pub fn from_log(records: &[Record]) -> Watched {
-    let mut watched = Watched::default();
+pub fn from_log(records: &[Record]) -> WatchedStream {
+    let mut watched = WatchedStream::default();
     for record in records {
         match &record.event {
-            Event::UserMessage(message) => watched.shown.push(Shown::UserMessage(
+            Event::UserMessage(message) => watched.shown.push(ShownItem::UserMessage(
                 message.message_id.to_string(),
                 message.content.clone(),
             )),
@@ -46,7 +46,7 @@ pub fn from_log(records: &[Record]) -> Watched {
                 if is_shown {
                     let id = reply.continues.as_ref().unwrap_or(&reply.message_id);
                     let text = std::mem::take(&mut watched.text);
-                    watched.shown.push(Shown::Message(id.to_string(), text));
+                    watched.shown.push(ShownItem::Message(id.to_string(), text));
                 }
             }
             Event::TurnEnded { outcome, .. } => {
@@ -56,13 +56,17 @@ pub fn from_log(records: &[Record]) -> Watched {
                     Outcome::Failed => "error",
                 };
                 let text = std::mem::take(&mut watched.text);
-                watched.shown.push(Shown::TurnEnd(name, text));
+                watched.shown.push(ShownItem::TurnEnd(name, text));
             }
             Event::StatusChange { to, .. } => {
-                watched.shown.push(Shown::Status(to.as_str().to_owned()));
+                watched
+                    .shown
+                    .push(ShownItem::Status(to.as_str().to_owned()));
             }
-            Event::SessionEnd { .. } => watched.shown.push(Shown::Status("completed".to_owned())),
-            Event::Error { code, .. } => watched.shown.push(Shown::Notice(code.clone())),
+            Event::SessionEnd { .. } => watched
+                .shown
+                .push(ShownItem::Status("completed".to_owned())),
+            Event::Error { code, .. } => watched.shown.push(ShownItem::Notice(code.clone())),
             _ => {}
         }
     }
@@ -72,8 +76,8 @@ pub fn from_log(records: &[Record]) -> Watched {
 /// Puts the events of a stream together, over all its connections.
 ///
 /// Errors: what no stream may contain after mere kills.
-pub fn from_stream(seen: &[Seen]) -> Result<Watched, String> {
-    let mut watched = Watched::default();
+pub fn from_stream(seen: &[SeenEvent]) -> Result<WatchedStream, String> {
+    let mut watched = WatchedStream::default();
     let mut last = None;
     for event in seen {
         let place = place_of(&event.id).ok_or_else(|| format!("the id {:?}", event.id))?;
@@ -86,8 +90,8 @@ pub fn from_stream(seen: &[Seen]) -> Result<Watched, String> {
     Ok(watched)
 }
 
-impl Watched {
-    fn take(&mut self, event: &Seen) -> Result<(), String> {
+impl WatchedStream {
+    fn take(&mut self, event: &SeenEvent) -> Result<(), String> {
         let word = |field: &str| {
             let value = event.data.get(field).and_then(|value| value.as_str());
             value
@@ -97,7 +101,7 @@ impl Watched {
         match event.name.as_str() {
             "token" => self.text.push_str(&word("content")?),
             "user_message" => {
-                let shown = Shown::UserMessage(word("message_id")?, word("content")?);
+                let shown = ShownItem::UserMessage(word("message_id")?, word("content")?);
                 self.shown.push(shown);
             }
             "message" => self.take_message(word("message_id")?, &word("content")?)?,
@@ -105,8 +109,8 @@ impl Watched {
             "cancelled" => self.end_turn("cancelled"),
             "error" if is_waiting(event) => {}
             "error" => self.end_turn("error"),
-            "status" => self.shown.push(Shown::Status(word("to")?)),
-            "notice" => self.shown.push(Shown::Notice(word("code")?)),
+            "status" => self.shown.push(ShownItem::Status(word("to")?)),
+            "notice" => self.shown.push(ShownItem::Notice(word("code")?)),
             other => return Err(format!("a {other} event, id {}", event.id)),
         }
         Ok(())
@@ -119,19 +123,19 @@ impl Watched {
                 "tokens spelt {spelt:?}, and message {id} is {content:?}"
             ));
         }
-        self.shown.push(Shown::Message(id, spelt));
+        self.shown.push(ShownItem::Message(id, spelt));
         Ok(())
     }
 
     fn end_turn(&mut self, name: &'static str) {
         let text = std::mem::take(&mut self.text);
-        self.shown.push(Shown::TurnEnd(name, text));
+        self.shown.push(ShownItem::TurnEnd(name, text));
     }
 }
 
 /// Whether an `error` says that a turn waits for room on the disk: its stream ends there, and the turn
 /// goes on later.
-pub fn is_waiting(event: &Seen) -> bool {
+pub fn is_waiting(event: &SeenEvent) -> bool {
     event.data.get("code").and_then(|code| code.as_str()) == Some("turn_waits")
 }
 

@@ -22,17 +22,17 @@ use crate::workspace::state_home;
 /// The sessions of a folder that are still to be adopted, and where that is noted.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
-    record: Record,
+    record: FolderRecord,
     /// `None` where nothing can be noted: all sessions are strangers at the next start again.
     file: Option<PathBuf>,
 }
 
 /// What is noted of a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Record {
+struct FolderRecord {
     workspace: PathBuf,
     folder: PathBuf,
-    identity: Identity,
+    identity: FolderIdentity,
     /// Sessions that lay there and were not adopted yet.
     arrived: Vec<SessionId>,
     /// The checksum of the [key of tickets](crate::runtime), once one was made.
@@ -43,7 +43,7 @@ struct Record {
 /// What tells a folder from another of the same name. A number is given again when its folder is
 /// gone, the time of birth is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
+pub(super) struct FolderIdentity {
     inode: u64,
     born_micros: Option<u64>,
 }
@@ -67,7 +67,7 @@ impl Arrivals {
             create_dirs(&RealFs, folder).map_err(at)?;
         }
         let folder = folder.canonicalize().map_err(at)?;
-        let identity = Identity::of(&folder).map_err(at)?;
+        let identity = FolderIdentity::of(&folder).map_err(at)?;
         let file = file_of(&workspace, &folder);
         if let Some(known) = file.as_deref().and_then(read)
             && known.workspace == workspace
@@ -80,7 +80,7 @@ impl Arrivals {
             });
         }
         let arrivals = Arrivals {
-            record: Record {
+            record: FolderRecord {
                 workspace,
                 folder,
                 identity,
@@ -140,14 +140,14 @@ pub(crate) enum ArrivalsError {
     Store(#[from] StoreError),
 }
 
-impl Identity {
+impl FolderIdentity {
     /// Looks at the folder.
-    pub(super) fn of(folder: &Path) -> io::Result<Identity> {
+    pub(super) fn of(folder: &Path) -> io::Result<FolderIdentity> {
         let metadata = fs::metadata(folder)?;
         // Not every file system knows it.
         let born = metadata.created().ok();
         let since = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
-        Ok(Identity {
+        Ok(FolderIdentity {
             inode: metadata.ino(),
             born_micros: since.and_then(|since| u64::try_from(since.as_micros()).ok()),
         })
@@ -169,7 +169,7 @@ fn file_of(workspace: &Path, folder: &Path) -> Option<PathBuf> {
 }
 
 /// One that cannot be read is as good as none: its sessions are adopted once more.
-fn read(file: &Path) -> Option<Record> {
+fn read(file: &Path) -> Option<FolderRecord> {
     let text = match fs::read(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         text => text,
@@ -180,7 +180,7 @@ fn read(file: &Path) -> Option<Record> {
         .ok()
 }
 
-fn write(file: &Path, record: &Record) -> io::Result<()> {
+fn write(file: &Path, record: &FolderRecord) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         create_dirs(&RealFs, folder)?;
     }

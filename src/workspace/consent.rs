@@ -20,12 +20,13 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use crate::base::fs::{RealFs, create_dirs, replace_file};
+use crate::base::plural::counted;
 use crate::base::yaml::expand;
 use crate::base::yaml::tree::{Document, Node, Value};
 use crate::config::{Config, DEFAULT_WORKSPACE, LocalUsers, SandboxMode, lookup};
 use crate::domain::providers::Provider;
 use crate::policy::{Mode, POLICY_FILE, Subject, file as policy_file};
-use crate::workspace::arrivals::Identity;
+use crate::workspace::arrivals::FolderIdentity;
 use crate::workspace::state_home;
 
 /// One thing that a server of a workspace does because its files say so.
@@ -82,8 +83,8 @@ pub fn sentence(claims: &[Claim]) -> String {
         [] => None,
         [one] => Some(format!("starts the program {one}")),
         several => Some(format!(
-            "starts {} programs ({})",
-            several.len(),
+            "starts {} ({})",
+            counted(several.len(), "program"),
             several.join(", ")
         )),
     };
@@ -113,7 +114,7 @@ pub fn is_agreed(config: &Config, claims: &[Claim]) -> bool {
     if claims.is_empty() {
         return true;
     }
-    let Some(place) = Record::place(&config.workspace) else {
+    let Some(place) = ConsentRecord::place(&config.workspace) else {
         return false;
     };
     let known = fs::read_to_string(&place.file).unwrap_or_default();
@@ -130,7 +131,7 @@ pub(crate) fn record(config: &Config) {
     if claims.is_empty() || is_agreed(config, &claims) {
         return;
     }
-    let written = Record::place(&config.workspace)
+    let written = ConsentRecord::place(&config.workspace)
         .ok_or_else(|| io::Error::other("there is no home folder"))
         .and_then(|place| place.write(&claims));
     if let Err(error) = written {
@@ -139,19 +140,19 @@ pub(crate) fn record(config: &Config) {
 }
 
 /// Where it is remembered what a workspace was served with.
-struct Record {
+struct ConsentRecord {
     file: PathBuf,
     /// Its first line: whose it is.
     head: String,
 }
 
-impl Record {
-    fn place(workspace: &Path) -> Option<Record> {
+impl ConsentRecord {
+    fn place(workspace: &Path) -> Option<ConsentRecord> {
         let real = workspace.canonicalize().ok()?;
-        let identity = Identity::of(&real).ok()?;
+        let identity = FolderIdentity::of(&real).ok()?;
         // Two paths of one sum only make each other ask again: the head says whose it is.
         let sum = crc32fast::hash(real.as_os_str().as_encoded_bytes());
-        Some(Record {
+        Some(ConsentRecord {
             file: state_home::folder().ok()?.join(format!("served/{sum:08x}")),
             head: format!("{real:?} {identity:?}"),
         })

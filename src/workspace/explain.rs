@@ -21,7 +21,7 @@ use crate::workspace::trust::{self, Surveyor, Workspace};
 
 /// A call that an agent might make.
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
+pub struct PolicyQuestion<'a> {
     /// The workspace.
     pub workspace: &'a Path,
     /// Where its agents are.
@@ -85,7 +85,7 @@ pub struct Missed {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum QuestionError {
+pub enum PolicyQuestionError {
     /// It is not `type:what`.
     #[error("a call begins with `bash:`, `builtin:`, `cli:` or `mcp:`, as `bash:git push`")]
     NoCall,
@@ -103,13 +103,13 @@ fn listed(problems: &[Problem]) -> String {
 }
 
 /// Says what would become of a call.
-pub fn explain(question: &Question<'_>) -> Result<Explained, QuestionError> {
+pub fn explain(question: &PolicyQuestion<'_>) -> Result<Explained, PolicyQuestionError> {
     let (subject, what) = question
         .call
         .split_once(':')
         .and_then(|(word, what)| Some((Subject::parse(word)?, what)))
         .filter(|(subject, _)| *subject != Subject::Any)
-        .ok_or(QuestionError::NoCall)?;
+        .ok_or(PolicyQuestionError::NoCall)?;
     let environment = |name: &str| std::env::var(name).ok();
     let workspace = Workspace {
         folder: question.workspace,
@@ -118,7 +118,7 @@ pub fn explain(question: &Question<'_>) -> Result<Explained, QuestionError> {
     };
     let (trust, problems) = trust::of_workspace(&workspace);
     if !problems.is_empty() {
-        return Err(QuestionError::Policy(problems));
+        return Err(PolicyQuestionError::Policy(problems));
     }
     let agents = AgentDirectory::load_in(
         question.workspace,
@@ -129,11 +129,11 @@ pub fn explain(question: &Question<'_>) -> Result<Explained, QuestionError> {
     );
     let agent = agents
         .get(question.agent)
-        .ok_or_else(|| QuestionError::NoAgent(question.agent.clone()))?;
+        .ok_or_else(|| PolicyQuestionError::NoAgent(question.agent.clone()))?;
     let files = Files::of(&question.workspace.join(POLICY_FILE), &agent.home);
     let rules = files
         .read(&environment, &trust)
-        .map_err(QuestionError::Policy)?
+        .map_err(PolicyQuestionError::Policy)?
         .merged();
     let trusted = files.read(&environment, &trust.with_grants(Grants::All));
     let (name, arguments) = what.split_once(' ').unwrap_or((what, ""));

@@ -29,12 +29,12 @@ pub fn url_of(address: SocketAddr) -> String {
 
 /// A workspace that this process has taken, for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct HeldWorkspace {
     workspace: WorkspaceLock,
     _sessions: Option<WorkspaceLock>,
 }
 
-impl Taken {
+impl HeldWorkspace {
     /// Tells others where this process listens, and who started it.
     pub(crate) fn set_address(
         &self,
@@ -49,9 +49,9 @@ impl Taken {
 /// two workspaces may name the same folder.
 ///
 /// Errors: [`LockError::Held`] when another has it.
-pub(crate) fn take(workspace: &Path, sessions: &Path) -> Result<Taken, LockError> {
+pub(crate) fn take(workspace: &Path, sessions: &Path) -> Result<HeldWorkspace, LockError> {
     let is_outside = !sessions.starts_with(workspace);
-    Ok(Taken {
+    Ok(HeldWorkspace {
         workspace: lock_folder(workspace)?,
         _sessions: is_outside.then(|| lock_folder(sessions)).transpose()?,
     })

@@ -9,6 +9,7 @@ pub mod consent;
 pub mod explain;
 pub mod holder;
 pub(crate) mod loaded;
+pub(crate) mod ollama;
 pub(crate) mod programs;
 pub(crate) mod providers;
 pub(crate) mod remarks;

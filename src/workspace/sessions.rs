@@ -1,7 +1,7 @@
 //! The sessions of a workspace without its server: on their files.
 //!
 //! Reading needs no lock, since logs only grow at their end. Whoever changes something is an
-//! [`Owner`], which holds the workspace's lock: no server has it meanwhile.
+//! [`OwnedSessions`], which holds the workspace's lock: no server has it meanwhile.
 
 pub use crate::store::StoreError;
 pub use crate::store::file::repair::{Mended, RepairError, Report, SnapshotFit};
@@ -25,14 +25,14 @@ use crate::llm::providers::{ProviderSettings, Providers};
 use crate::store::file::FileStore;
 use crate::store::file::v05::import;
 use crate::store::{Limit, SessionStore as _};
-use crate::workspace::holder::{self, Taken};
+use crate::workspace::holder::{self, HeldWorkspace};
 
 /// What is read of a log at a time.
 const PAGE_BYTES: usize = 512 << 10;
 
 /// The sessions of a workspace, for reading.
 #[derive(Debug, Clone)]
-pub struct Files {
+pub struct SessionFiles {
     workspace: PathBuf,
     sessions_dir: PathBuf,
     store: Arc<FileStore>,
@@ -40,7 +40,7 @@ pub struct Files {
 
 /// Which sessions are asked for.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Filter<'a> {
+pub struct SessionFilter<'a> {
     /// Only those of this agent.
     pub agent: Option<&'a str>,
     /// Only those that stand so.
@@ -49,9 +49,9 @@ pub struct Filter<'a> {
 
 /// The sessions of a workspace, for changing; the workspace is locked as long as this lives.
 #[derive(Debug)]
-pub struct Owner {
-    files: Files,
-    _lock: Taken,
+pub struct OwnedSessions {
+    files: SessionFiles,
+    _lock: HeldWorkspace,
 }
 
 /// Why something was not changed.
@@ -65,12 +65,12 @@ pub enum ChangeError {
     Start(#[source] std::io::Error),
 }
 
-impl Files {
+impl SessionFiles {
     /// The sessions in `sessions_dir`, which belong to `workspace`; touches no file.
-    pub fn new(workspace: &Path, sessions_dir: &Path) -> Files {
+    pub fn new(workspace: &Path, sessions_dir: &Path) -> SessionFiles {
         let store =
             FileStore::with_sessions_in(Arc::new(RealFs), workspace, sessions_dir.to_owned());
-        Files {
+        SessionFiles {
             workspace: workspace.to_owned(),
             sessions_dir: sessions_dir.to_owned(),
             store: Arc::new(store),
@@ -83,7 +83,11 @@ impl Files {
     }
 
     /// Sessions, newest first, at most `limit`. One that cannot be read is left out, with a warning.
-    pub fn list(&self, filter: Filter<'_>, limit: usize) -> Result<Vec<Session>, StoreError> {
+    pub fn list(
+        &self,
+        filter: SessionFilter<'_>,
+        limit: usize,
+    ) -> Result<Vec<Session>, StoreError> {
         let read = |id: SessionId| match self.store.summary(&id) {
             Ok(summary) => Some(session_of(id, summary)),
             Err(error) => {
@@ -147,15 +151,15 @@ impl Files {
     /// Takes the workspace for changing its sessions.
     ///
     /// Errors: [`LockError::Held`] while a server has it.
-    pub fn own(&self) -> Result<Owner, LockError> {
-        Ok(Owner {
+    pub fn own(&self) -> Result<OwnedSessions, LockError> {
+        Ok(OwnedSessions {
             _lock: holder::take(&self.workspace, &self.sessions_dir)?,
             files: self.clone(),
         })
     }
 }
 
-impl Filter<'_> {
+impl SessionFilter<'_> {
     /// Whether it is one of those.
     pub fn wants(&self, session: &Session) -> bool {
         self.agent.is_none_or(|agent| session.agent == agent)
@@ -163,7 +167,7 @@ impl Filter<'_> {
     }
 }
 
-impl Owner {
+impl OwnedSessions {
     /// Mends a session's log; `None` when there is nothing to mend.
     pub fn repair(&self, id: &SessionId) -> Result<Option<Mended>, RepairError> {
         self.files.store.repair(id)

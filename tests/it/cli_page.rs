@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
-use duragent::cli::args::Cli;
+use duragent::cli::args::Invocation;
 
 use crate::support::process::{Limited as _, duragent};
 
@@ -80,7 +80,7 @@ fn help_is_what_is_compared() {
 }
 
 fn command() -> Command {
-    let mut command = Cli::command();
+    let mut command = Invocation::command();
     command.build();
     command
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use duragent::cli::args::Cli;
+use duragent::cli::args::Invocation;
 use duragent::workspace;
 use serde_json::Value;
 
@@ -138,7 +138,7 @@ fn commands_in_the_documentation_are_understood() {
     let mut understood = 0;
     for page in pages() {
         for command in commands(&read(&page)) {
-            match Cli::try_parse_from(&command) {
+            match Invocation::try_parse_from(&command) {
                 Ok(_) => understood += 1,
                 Err(error) if is_answer(error.kind()) => understood += 1,
                 Err(error) => refused.push(format!("{}: {command:?}: {error}", shown(&page))),
@@ -305,6 +305,64 @@ fn the_import_table_in_the_documentation_is_the_one_that_is_tested() {
         })
         .collect();
     assert_eq!(told, tested);
+}
+
+#[test]
+fn the_table_of_threads_holds_every_thread_that_is_started_and_no_other() {
+    let page = read(&root().join("docs/architecture.md"));
+    let (_, after) = page.split_once("\n## Threads\n").unwrap();
+    let section = after.split("\n## ").next().unwrap();
+    let told: BTreeSet<String> = code_words(section)
+        .iter()
+        .map(|name| without_number(name))
+        .collect();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let rows: BTreeSet<String> = rows
+        .map(|line| without_number(&code_words(line).remove(0)))
+        // Which nobody starts, and which a crate does.
+        .filter(|name| name != "main" && name != "ctrl-c")
+        .collect();
+    let (mut started, mut sources) = (BTreeSet::new(), String::new());
+    for file in files(&root().join("src"), "rs") {
+        if file.file_stem().unwrap() != "tests" {
+            let text = read(&file);
+            let code = text.split("\n#[cfg(test)]").next().unwrap();
+            started.extend(thread_names(code));
+            sources.push_str(code);
+        }
+    }
+    let untold: Vec<&String> = started.difference(&told).collect();
+    assert!(untold.is_empty(), "the table lacks {untold:?}");
+    assert!(started.len() > 15, "only {started:?} were found");
+    let is_gone = |name: &&String| !sources.contains(&format!("\"{name}"));
+    let gone: Vec<&String> = rows.iter().filter(is_gone).collect();
+    assert!(gone.is_empty(), "nobody starts {gone:?}");
+}
+
+/// The names in `spawn("name", …)` and `spawn(format!("name-{…}"), …)`, and in a `let name = format!(…)` before one.
+fn thread_names(code: &str) -> Vec<String> {
+    let beginnings = ["spawn(", "let name = "].iter();
+    let after = beginnings.flat_map(|beginning| code.split(beginning).skip(1));
+    let literal = |text: &str| {
+        let text = text.trim_start();
+        let text = text.strip_prefix("format!(").unwrap_or(text).trim_start();
+        let (name, _) = text.strip_prefix('"')?.split_once('"')?;
+        let fixed = name.split('{').next()?;
+        let is_name = name == fixed || fixed.ends_with('-');
+        is_name.then(|| fixed.to_owned())
+    };
+    after.filter_map(literal).collect()
+}
+
+/// `http-` of `http-7`, `s-` of `s-7QW3FZ`; other names as they are.
+fn without_number(name: &str) -> String {
+    let (before, number) = name.rsplit_once('-').unwrap_or((name, ""));
+    let is_number = number.starts_with(|c: char| c.is_ascii_digit());
+    if is_number {
+        format!("{before}-")
+    } else {
+        name.to_owned()
+    }
 }
 
 /// The `words` in a cell of a table.

@@ -114,13 +114,16 @@ fn a_folder_that_was_copied_runs_nothing_unasked_and_everybody_is_told() {
     assert!(!work.join("ran").exists() && !work.join("mcp-ran").exists());
 
     let ready = server.get("/readyz").text();
-    assert!(ready.contains("untrusted: 16 parts of 1 agents"), "{ready}");
+    assert!(
+        ready.contains("untrusted: 16 parts of 1 agent do not count"),
+        "{ready}"
+    );
     assert!(ready.contains(SAID), "{ready}");
     // Whoever may not use the API has the counts alone.
     let elsewhere = [("Via", "1.1 proxy")];
     let others = server.request("GET", "/readyz", &elsewhere, b"").text();
     assert!(
-        others.contains("untrusted: 16 parts of 1 agents"),
+        others.contains("untrusted: 16 parts of 1 agent do not count"),
         "{others}"
     );
     assert!(!others.contains("evil brings"), "{others}");

@@ -133,7 +133,7 @@ fn a_prompt_that_no_model_takes_is_told_wherever_somebody_looks() {
     let ready = server.get("/readyz").json();
     let warning = ready["warnings"][0].as_str().unwrap();
     assert!(
-        warning.starts_with("1 agents have a prompt that is more"),
+        warning.starts_with("1 agent has a prompt that is more"),
         "{warning}"
     );
     let session = server.create_session("wordy");

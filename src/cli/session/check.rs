@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use crate::base::plural::{agreeing, counted};
 use crate::cli::args::SessionCheckArgs;
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::output;
 use crate::cli::session_names::pick;
 use crate::cli::settings::ClientSettings;
@@ -11,14 +12,14 @@ use crate::cli::source::{MEND_OLDER, own};
 use crate::domain::ids::SessionId;
 use crate::terminal::clean::one_line;
 use crate::workspace::holder;
-use crate::workspace::sessions::{Files, Mended, Owner, Report, SnapshotFit};
+use crate::workspace::sessions::{Mended, OwnedSessions, Report, SessionFiles, SnapshotFit};
 
 const WHY_WIDTH: usize = 200;
 
 /// Checks one session or all, and mends them when asked to.
 ///
 /// Errors: something is wrong, and was not mended; with `--repair`, a server has the workspace.
-pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> Outcome {
+pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> CliResult {
     settings.check_found()?;
     let files = settings.files();
     let owner = args.repair.then(|| own(&files)).transpose()?;
@@ -46,8 +47,8 @@ pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> Outcome
     }
     match (bad, args.repair) {
         (0, _) => Ok(()),
-        (bad, true) => Err(Failure::new(format!("{} not mended", sessions(bad)))),
-        (bad, false) => Err(Failure::new(format!("{} damaged", sessions(bad))).hint(
+        (bad, true) => Err(CliError::new(format!("{} not mended", sessions(bad)))),
+        (bad, false) => Err(CliError::new(format!("{} damaged", sessions(bad))).hint(
             match is_mendable {
                 true => "duragent session check --all --repair mends what can be mended",
                 false => MEND_OLDER,
@@ -57,13 +58,11 @@ pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> Outcome
 }
 
 fn sessions(count: usize) -> String {
-    match count {
-        1 => "1 session is".to_owned(),
-        count => format!("{count} sessions are"),
-    }
+    let is = agreeing(count, "is", "are");
+    format!("{} {is}", counted(count, "session"))
 }
 
-fn named(files: &Files, text: &str) -> Result<SessionId, Failure> {
+fn named(files: &SessionFiles, text: &str) -> Result<SessionId, CliError> {
     if let Ok(id) = SessionId::parse(text) {
         return Ok(id);
     }
@@ -73,7 +72,7 @@ fn named(files: &Files, text: &str) -> Result<SessionId, Failure> {
 
 /// What `--json` prints of each session.
 #[derive(Debug, Serialize)]
-struct Checked {
+struct CheckedSession {
     session_id: SessionId,
     /// Whether it is in order, perhaps only by now.
     ok: bool,
@@ -125,8 +124,13 @@ struct MendedBody {
     torn_bytes: u64,
 }
 
-fn check(files: &Files, owner: Option<&Owner>, id: SessionId, is_written: bool) -> Checked {
-    let mut checked = Checked {
+fn check(
+    files: &SessionFiles,
+    owner: Option<&OwnedSessions>,
+    id: SessionId,
+    is_written: bool,
+) -> CheckedSession {
+    let mut checked = CheckedSession {
         session_id: id,
         ok: false,
         report: None,
@@ -148,12 +152,12 @@ fn check(files: &Files, owner: Option<&Owner>, id: SessionId, is_written: bool) 
     checked
 }
 
-impl Checked {
+impl CheckedSession {
     fn is_older(&self) -> bool {
         self.report.as_ref().is_some_and(|report| report.is_older)
     }
 
-    fn repair(&mut self, owner: &Owner) {
+    fn repair(&mut self, owner: &OwnedSessions) {
         match owner.repair(&self.session_id) {
             Ok(mended) => {
                 self.ok = true;

@@ -8,10 +8,10 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::cli::args::{ExportFormat, SessionExportArgs};
-use crate::cli::failure::Outcome;
+use crate::cli::error::CliResult;
 use crate::cli::session::story::word;
 use crate::cli::settings::ClientSettings;
-use crate::cli::source::Place;
+use crate::cli::source::SessionSource;
 use crate::client::wire::Session;
 use crate::domain::event::{AssistantResponse, Event, Record};
 use crate::domain::ids::{Seq, SessionId};
@@ -20,8 +20,8 @@ use crate::terminal::clean::{clean, one_line};
 const NAME_WIDTH: usize = 200;
 
 /// Writes a session to standard output, or to the file that is named.
-pub(super) fn run(args: &SessionExportArgs, settings: &ClientSettings) -> Outcome {
-    let place = Place::find(&args.name.server, settings)?;
+pub(super) fn run(args: &SessionExportArgs, settings: &ClientSettings) -> CliResult {
+    let place = SessionSource::find(&args.name.server, settings)?;
     let id = place.named(&args.name.session)?;
     match &args.output {
         None => write(&place, &id, args.format(), &mut io::stdout().lock()),
@@ -30,7 +30,12 @@ pub(super) fn run(args: &SessionExportArgs, settings: &ClientSettings) -> Outcom
 }
 
 /// The file is there only once all of it is: an export that fails leaves what was there before.
-fn write_file(place: &Place, id: &SessionId, format: ExportFormat, path: &Path) -> Outcome {
+fn write_file(
+    place: &SessionSource,
+    id: &SessionId,
+    format: ExportFormat,
+    path: &Path,
+) -> CliResult {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     let part = path.with_file_name(name);
@@ -47,7 +52,12 @@ fn write_file(place: &Place, id: &SessionId, format: ExportFormat, path: &Path) 
     renamed
 }
 
-fn write(place: &Place, id: &SessionId, format: ExportFormat, out: &mut dyn Write) -> Outcome {
+fn write(
+    place: &SessionSource,
+    id: &SessionId,
+    format: ExportFormat,
+    out: &mut dyn Write,
+) -> CliResult {
     if format == ExportFormat::Md {
         out.write_all(heading(&place.session(id)?).as_bytes())?;
     }

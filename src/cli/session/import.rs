@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::base::plural::{agreeing, counted};
 use crate::cli::args::SessionImportArgs;
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::output;
 use crate::cli::settings::ClientSettings;
 use crate::cli::source::importing;
 use crate::domain::ids::{AgentName, SessionId};
 use crate::terminal::clean::one_line;
-use crate::workspace::sessions::{Files, Import, ImportError};
+use crate::workspace::sessions::{Import, ImportError, SessionFiles};
 
 const NAME_WIDTH: usize = 60;
 const WHY_WIDTH: usize = 300;
@@ -19,41 +20,44 @@ const WHY_WIDTH: usize = 300;
 /// Imports what lies at each path.
 ///
 /// Errors: one of them was not imported; the others were.
-pub(super) fn run(args: &SessionImportArgs, settings: &ClientSettings) -> Outcome {
+pub(super) fn run(args: &SessionImportArgs, settings: &ClientSettings) -> CliResult {
     settings.check_found()?;
     let files = settings.files();
     // Nothing starts to serve the workspace meanwhile; a server that does so already is no hindrance.
     let _owner = importing(&files)?;
     let mut told = Vec::new();
     for path in &args.paths {
-        match Files::foreign(path) {
+        match SessionFiles::foreign(path) {
             Ok(found) => told.extend(found.iter().map(|one| import(&files, one, settings))),
-            Err(error) => told.push(Told::refused(path, error)),
+            Err(error) => told.push(ImportBody::refused(path, error)),
         }
     }
     if args.output.is_json() {
         output::print_json(&told)?;
     } else {
-        let lines: String = told.iter().map(Told::line).collect();
+        let lines: String = told.iter().map(ImportBody::line).collect();
         output::print(&lines)?;
     }
     match told.iter().filter(|one| one.outcome == "refused").count() {
         0 => Ok(()),
-        1 => Err(Failure::new("1 session was not imported".to_owned())),
-        count => Err(Failure::new(format!("{count} sessions were not imported"))),
+        refused => Err(CliError::new(format!(
+            "{} {} not imported",
+            counted(refused, "session"),
+            agreeing(refused, "was", "were")
+        ))),
     }
 }
 
-fn import(files: &Files, session: &Path, settings: &ClientSettings) -> Told {
+fn import(files: &SessionFiles, session: &Path, settings: &ClientSettings) -> ImportBody {
     match files.import(session) {
-        Ok(import) => Told::imported(session, import, settings),
-        Err(error) => Told::refused(session, error),
+        Ok(import) => ImportBody::imported(session, import, settings),
+        Err(error) => ImportBody::refused(session, error),
     }
 }
 
 /// What is said of each session; `--json` prints a list of these.
 #[derive(Debug, Serialize)]
-struct Told {
+struct ImportBody {
     path: PathBuf,
     /// `imported`, `already_there` or `refused`.
     outcome: &'static str,
@@ -73,11 +77,11 @@ struct Told {
     error: Option<String>,
 }
 
-impl Told {
-    fn imported(path: &Path, import: Import, settings: &ClientSettings) -> Told {
+impl ImportBody {
+    fn imported(path: &Path, import: Import, settings: &ClientSettings) -> ImportBody {
         let name = AgentName::parse(&import.summary.agent).ok();
         let file = name.map(|name| settings.agents_dir.join(name.as_str()).join("agent.yaml"));
-        Told {
+        ImportBody {
             path: path.to_owned(),
             outcome: if import.was_here {
                 "already_there"
@@ -93,8 +97,8 @@ impl Told {
         }
     }
 
-    fn refused(path: &Path, error: ImportError) -> Told {
-        Told {
+    fn refused(path: &Path, error: ImportError) -> ImportBody {
+        ImportBody {
             path: path.to_owned(),
             outcome: "refused",
             session_id: None,

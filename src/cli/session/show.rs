@@ -4,19 +4,19 @@ use std::thread;
 use std::time::Duration;
 
 use crate::cli::args::SessionShowArgs;
-use crate::cli::failure::Outcome;
+use crate::cli::error::CliResult;
 use crate::cli::output;
 use crate::cli::session::story::Story;
 use crate::cli::settings::ClientSettings;
-use crate::cli::source::Place;
+use crate::cli::source::SessionSource;
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::Seq;
 
 /// Prints a session; with `--follow` until it ends, or the command is ended.
-pub(super) fn run(args: &SessionShowArgs, settings: &ClientSettings) -> Outcome {
+pub(super) fn run(args: &SessionShowArgs, settings: &ClientSettings) -> CliResult {
     /// A follower holds nothing open on the server, and so counts as no client.
     const LOOK_EVERY: Duration = Duration::from_millis(300);
-    let place = Place::find(&args.name.server, settings)?;
+    let place = SessionSource::find(&args.name.server, settings)?;
     let id = place.named(&args.name.session)?;
     // A log that holds nothing would be shown as nothing.
     place.session(&id)?;
@@ -35,7 +35,7 @@ pub(super) fn run(args: &SessionShowArgs, settings: &ClientSettings) -> Outcome 
     }
 }
 
-fn print(record: &Record, as_json: bool, story: &mut Story) -> Outcome {
+fn print(record: &Record, as_json: bool, story: &mut Story) -> CliResult {
     let text = if as_json {
         serde_json::to_string(record)? + "\n"
     } else {

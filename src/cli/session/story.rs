@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use crate::base::plural::counted;
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, Event, FinishReason, Outcome, Record, Status, ToolCall,
     ToolOutput, UserMessage,
@@ -65,7 +66,7 @@ impl Story {
             Event::ToolsSkipped { call_ids, reason } => {
                 self.tools.clear();
                 let reason = one_line(reason, TOOL_WIDTH);
-                format!("  - {} calls skipped: {reason}", call_ids.len())
+                format!("  - {} skipped: {reason}", counted(call_ids.len(), "call"))
             }
             Event::ApprovalRequired { command, kind, .. } => asked(command, *kind),
             Event::ApprovalDecision { decision, by, .. } => {

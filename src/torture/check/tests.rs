@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::event::{FORMAT, OnDisconnect, SessionStart, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SourceId};
 use crate::domain::time::Timestamp;
-use crate::torture::ledger::Seen;
+use crate::torture::ledger::SeenEvent;
 use serde_json::json;
 
 const KEY: &str = "key-1";
@@ -61,7 +61,7 @@ fn cut_off(number: u128, content: &str) -> Event {
     Event::AssistantResponse(part)
 }
 
-fn ended(outcome: TurnOutcome, code: Option<&str>) -> Event {
+fn ended(outcome: Outcome, code: Option<&str>) -> Event {
     Event::TurnEnded {
         turn_id: turn_id(1),
         outcome,
@@ -88,7 +88,7 @@ fn story() -> Vec<Event> {
         cut_off(2, "hi "),
         started(1, Trigger::Resume),
         reply(3, "there", Some(2)),
-        ended(TurnOutcome::Completed, None),
+        ended(Outcome::Completed, None),
     ]
 }
 
@@ -104,8 +104,8 @@ fn records(events: Vec<Event>) -> Vec<Record> {
         .collect()
 }
 
-fn seen(id: &str, name: &str, data: serde_json::Value) -> Seen {
-    Seen {
+fn seen(id: &str, name: &str, data: serde_json::Value) -> SeenEvent {
+    SeenEvent {
         id: id.to_owned(),
         name: name.to_owned(),
         data,
@@ -113,7 +113,7 @@ fn seen(id: &str, name: &str, data: serde_json::Value) -> Seen {
 }
 
 /// What a watcher of the story saw.
-fn watched() -> Vec<Seen> {
+fn watched() -> Vec<SeenEvent> {
     let message = json!({"message_id": message_id(2), "content": "hi there"});
     vec![
         seen(
@@ -135,7 +135,7 @@ fn ledger() -> SessionLedger {
         content: "hi there".to_owned(),
         answer: "hi there".to_owned(),
         acknowledged: Some(message_id(1).to_string()),
-        outcome: Some(Outcome::Answered {
+        outcome: Some(SeenOutcome::Answered {
             message_id: message_id(2).to_string(),
             text: "hi there".to_owned(),
         }),
@@ -164,7 +164,7 @@ fn every_broken_promise_is_found() {
         (
             "a wrong answer that nobody waited for",
             |events, known| {
-                known.sent[0].outcome = Some(Outcome::Ended);
+                known.sent[0].outcome = Some(SeenOutcome::Ended);
                 events[5] = reply(3, "hi there", Some(2));
             },
             "is \"hi hi there\", not",
@@ -201,7 +201,7 @@ fn every_broken_promise_is_found() {
         ),
         (
             "a turn ended twice",
-            |events, _| events.push(ended(TurnOutcome::Completed, None)),
+            |events, _| events.push(ended(Outcome::Completed, None)),
             "goes on after its end",
         ),
         (
@@ -212,12 +212,12 @@ fn every_broken_promise_is_found() {
         ("no end", |events, _| drop(events.pop()), "never ended"),
         (
             "given up too early",
-            |events, _| events[6] = ended(TurnOutcome::Failed, Some("too_many_tries")),
+            |events, _| events[6] = ended(Outcome::Failed, Some("too_many_tries")),
             "after 1 tries",
         ),
         (
             "a panic",
-            |events, _| events[6] = ended(TurnOutcome::Failed, Some("internal_error")),
+            |events, _| events[6] = ended(Outcome::Failed, Some("internal_error")),
             "internal_error",
         ),
         (
@@ -228,7 +228,7 @@ fn every_broken_promise_is_found() {
         (
             "a client that saw less",
             |_, known| {
-                known.sent[0].outcome = Some(Outcome::Answered {
+                known.sent[0].outcome = Some(SeenOutcome::Answered {
                     message_id: message_id(2).to_string(),
                     text: "hi here".to_owned(),
                 });
@@ -244,7 +244,7 @@ fn every_broken_promise_is_found() {
 
 #[test]
 fn every_fault_of_a_stream_is_found() {
-    type Change = fn(&mut Vec<Seen>);
+    type Change = fn(&mut Vec<SeenEvent>);
     let cases: [(&str, Change, &str); 8] = [
         (
             "a token twice",

@@ -326,7 +326,7 @@ fn a_running_server_reads_policies_again_with_the_agents() {
     assert_eq!(reload()["errors"], expected);
     let ready = server.get("/readyz").json();
     let warnings = ready["warnings"].to_string();
-    assert!(warnings.contains("1 errors in policies"), "{warnings}");
+    assert!(warnings.contains("1 error in policies"), "{warnings}");
 
     workspace.write(agent, &format!("{HEAD}mode: ask\n"));
     assert_eq!(reload()["errors"], json!([]));

@@ -1,6 +1,7 @@
 //! What several topics need: fakes of what lives on the internet, the real binary, and parts of it
 //! in this process.
 
+pub mod bench;
 pub mod desk;
 pub mod fake_model;
 pub mod local_api;

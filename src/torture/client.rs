@@ -15,42 +15,46 @@ use crate::base::thread::{STACK_WORK, spawn};
 use crate::client::new_key;
 use crate::domain::event::{Event, OnDisconnect, Record};
 use crate::domain::ids::SessionId;
-use crate::torture::arena::{Arena, Place};
-use crate::torture::http::{self, Answer, Ask, Events, Reached};
-use crate::torture::ledger::{Fate, Outcome, Seen, Sent, SessionLedger, Violation};
-use crate::torture::plan::{self, Act, Farewell, Line, Manner};
+use crate::torture::http::{self, Events, Fetched, HttpRequest, WholeAnswer};
+use crate::torture::ledger::{SeenEvent, SeenOutcome, Sent, SessionFate, SessionLedger, Violation};
+use crate::torture::plan::{self, Manner, PlannedEnd, PlannedMessage, PlannedSession};
 use crate::torture::shown::{self, place_of};
+use crate::torture::state::{ServerInstance, TortureState};
 
 /// How long a message may be without an outcome, over all kills.
 const OUTCOME_LIMIT: Duration = Duration::from_secs(120);
 /// Between two tries of what failed.
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// Plays one act after the other, until the curtain falls.
-pub(super) fn play(arena: &Arc<Arena>, mut rng: Rng) {
-    while !arena.curtain.is_stopped() {
+/// Plays one planned session after the other, until no new ones are to begin.
+pub(super) fn play(state: &Arc<TortureState>, mut rng: Rng) {
+    while !state.closing.is_stopped() {
         let act = plan::act(&mut rng);
-        if play_one(arena, &act, &mut rng).is_err() && arena.abort.is_stopped() {
+        if play_one(state, &act, &mut rng).is_err() && state.abort.is_stopped() {
             return;
         }
     }
 }
 
 /// Why an act ends early: everything is to end, or a violation was noted.
-struct Over;
+struct Abandoned;
 
-fn play_one(arena: &Arc<Arena>, act: &Act, rng: &mut Rng) -> Result<(), Over> {
-    let id = create(arena, act, rng.u32(..4) == 0)?;
-    let talker = Talker {
-        arena,
+fn play_one(
+    state: &Arc<TortureState>,
+    act: &PlannedSession,
+    rng: &mut Rng,
+) -> Result<(), Abandoned> {
+    let id = create(state, act, rng.u32(..4) == 0)?;
+    let talker = TalkingClient {
+        state,
         id: &id,
         act,
     };
-    let goal = Arc::new(Goal::default());
+    let goal = Arc::new(WatchGoal::default());
     let watchers: Vec<_> = (0..act.watchers)
         .filter_map(|number| {
-            let (arena, id, goal) = (Arc::clone(arena), id.clone(), Arc::clone(&goal));
-            let body = move || watch(&arena, &id, number, &goal);
+            let (state, id, goal) = (Arc::clone(state), id.clone(), Arc::clone(&goal));
+            let body = move || watch(&state, &id, number, &goal);
             spawn(format!("watch-{number}"), STACK_WORK, body).ok()
         })
         .collect();
@@ -61,93 +65,97 @@ fn play_one(arena: &Arc<Arena>, act: &Act, rng: &mut Rng) -> Result<(), Over> {
     drop(watchers);
     last_seq?;
     talker.take_leave()?;
-    arena.note(&id, |session| session.is_over = true);
+    state.note(&id, |session| session.is_over = true);
     Ok(())
 }
 
 /// Creates a session; `again` asks once more with the same key.
-fn create(arena: &Arena, act: &Act, again: bool) -> Result<SessionId, Over> {
+fn create(state: &TortureState, act: &PlannedSession, again: bool) -> Result<SessionId, Abandoned> {
     let agent = match act.mode {
         OnDisconnect::Continue => "continues",
         OnDisconnect::Pause => "pauses",
     };
     let (key, body) = (new_key(), json!({ "agent": agent }));
-    let request = Ask {
+    let request = HttpRequest {
         method: "POST",
         path: "/api/v1/sessions",
         headers: &[("idempotency-key", &key)],
         body: Some(&body),
     };
-    let id = created(arena, request)?;
+    let id = created(state, request)?;
     let known = SessionLedger::new(act.mode, act.watchers);
-    arena.ledger().sessions.insert(id.clone(), known);
+    state.ledger().sessions.insert(id.clone(), known);
     if again {
-        let second = created(arena, request)?;
+        let second = created(state, request)?;
         if second != id {
             let what = format!("its key created {second} as well");
-            return Err(violation(arena, Some(&id), what));
+            return Err(violation(state, Some(&id), what));
         }
     }
     Ok(id)
 }
 
-fn created(arena: &Arena, request: Ask<'_>) -> Result<SessionId, Over> {
+fn created(state: &TortureState, request: HttpRequest<'_>) -> Result<SessionId, Abandoned> {
     let deadline = Instant::now() + OUTCOME_LIMIT;
-    let is_created = |answer: &Answer| matches!(answer.status, 200 | 201);
-    let answer = until_done(arena, deadline, request, is_created)?;
+    let is_created = |answer: &WholeAnswer| matches!(answer.status, 200 | 201);
+    let answer = until_done(state, deadline, request, is_created)?;
     let id = text(&answer.body, "session_id");
     id.and_then(|id| SessionId::parse(&id).ok())
-        .ok_or_else(|| violation(arena, None, "a creation without a session_id"))
+        .ok_or_else(|| violation(state, None, "a creation without a session_id"))
 }
 
 /// Asks until `is_done`; lost connections and passing refusals are tried again.
 fn until_done(
-    arena: &Arena,
+    state: &TortureState,
     deadline: Instant,
-    request: Ask<'_>,
-    is_done: impl Fn(&Answer) -> bool,
-) -> Result<Answer, Over> {
+    request: HttpRequest<'_>,
+    is_done: impl Fn(&WholeAnswer) -> bool,
+) -> Result<WholeAnswer, Abandoned> {
     loop {
-        let (_, server) = arena.wait_for_server(0).ok_or(Over)?;
+        let (_, server) = state.wait_for_server(0).ok_or(Abandoned)?;
         match http::ask(server, request) {
-            Reached::Answer(answer) if is_done(&answer) => return Ok(answer),
-            Reached::Answer(answer) => passing(arena, &request, &answer)?,
-            Reached::Lost => {}
-            Reached::Hung => return Err(hung(arena, request.path)),
+            Fetched::Answer(answer) if is_done(&answer) => return Ok(answer),
+            Fetched::Answer(answer) => passing(state, &request, &answer)?,
+            Fetched::Lost => {}
+            Fetched::Hung => return Err(hung(state, request.path)),
         }
         if Instant::now() > deadline {
             let what = format!("{} {} was never done", request.method, request.path);
-            return Err(violation(arena, None, what));
+            return Err(violation(state, None, what));
         }
         thread::sleep(PAUSE);
     }
 }
 
 /// Whether a refusal is one that passes: an overload, a disk that failed, a server that ends.
-fn passing(arena: &Arena, request: &Ask<'_>, answer: &Answer) -> Result<(), Over> {
+fn passing(
+    state: &TortureState,
+    request: &HttpRequest<'_>,
+    answer: &WholeAnswer,
+) -> Result<(), Abandoned> {
     match answer.status {
         429 | 500 | 503 | 507 => Ok(()),
         status => {
-            let Ask { method, path, .. } = request;
+            let HttpRequest { method, path, .. } = request;
             let what = format!(
                 "{method} {path} was answered with {status}: {}",
                 answer.body
             );
-            Err(violation(arena, None, what))
+            Err(violation(state, None, what))
         }
     }
 }
 
-fn hung(arena: &Arena, path: &str) -> Over {
-    violation(arena, None, format!("{path} hung"))
+fn hung(state: &TortureState, path: &str) -> Abandoned {
+    violation(state, None, format!("{path} hung"))
 }
 
-fn violation(arena: &Arena, id: Option<&SessionId>, what: impl Into<String>) -> Over {
-    arena.violation(Violation {
+fn violation(state: &TortureState, id: Option<&SessionId>, what: impl Into<String>) -> Abandoned {
+    state.violation(Violation {
         session: id.cloned(),
         what: what.into(),
     });
-    Over
+    Abandoned
 }
 
 fn text(value: &Value, field: &str) -> Option<String> {
@@ -155,37 +163,37 @@ fn text(value: &Value, field: &str) -> Option<String> {
 }
 
 /// The client that talks.
-struct Talker<'a> {
-    arena: &'a Arena,
+struct TalkingClient<'a> {
+    state: &'a TortureState,
     id: &'a SessionId,
-    act: &'a Act,
+    act: &'a PlannedSession,
 }
 
 /// A message that has no outcome yet.
-struct Talk<'l> {
-    line: &'l Line,
+struct PendingMessage<'l> {
+    line: &'l PlannedMessage,
     key: String,
     /// Its place among the session's messages.
     number: usize,
-    acknowledged: Option<(String, Place)>,
+    acknowledged: Option<(String, ServerInstance)>,
     deadline: Instant,
 }
 
 /// What a stream has brought so far.
 #[derive(Default)]
-struct Heard {
+struct StreamProgress {
     text: String,
     last_id: Option<String>,
 }
 
-impl Talker<'_> {
-    fn say_all(&self, rng: &mut Rng) -> Result<(), Over> {
+impl TalkingClient<'_> {
+    fn say_all(&self, rng: &mut Rng) -> Result<(), Abandoned> {
         for line in &self.act.lines {
-            if self.arena.curtain.is_stopped() {
+            if self.state.closing.is_stopped() {
                 break;
             }
             let outcome = self.say(line, rng.u32(..4) == 0)?;
-            if let Outcome::Answered { message_id, text } = &outcome
+            if let SeenOutcome::Answered { message_id, text } = &outcome
                 && rng.u32(..3) == 0
             {
                 self.look_up(message_id, text)?;
@@ -195,7 +203,7 @@ impl Talker<'_> {
     }
 
     /// Says something until it has an outcome; `again` sends it once more afterwards.
-    fn say(&self, line: &Line, again: bool) -> Result<Outcome, Over> {
+    fn say(&self, line: &PlannedMessage, again: bool) -> Result<SeenOutcome, Abandoned> {
         let mut talk = self.begin(line);
         let outcome = match line.manner {
             Manner::StreamAndResume | Manner::StreamAgain => self.stream(&mut talk)?,
@@ -209,10 +217,10 @@ impl Talker<'_> {
         Ok(outcome)
     }
 
-    fn begin<'l>(&self, line: &'l Line) -> Talk<'l> {
+    fn begin<'l>(&self, line: &'l PlannedMessage) -> PendingMessage<'l> {
         let key = new_key();
         let mut number = 0;
-        self.arena.note(self.id, |session| {
+        self.state.note(self.id, |session| {
             number = session.sent.len();
             session.sent.push(Sent {
                 key: key.clone(),
@@ -222,7 +230,7 @@ impl Talker<'_> {
                 outcome: None,
             });
         });
-        Talk {
+        PendingMessage {
             line,
             key,
             number,
@@ -232,7 +240,11 @@ impl Talker<'_> {
     }
 
     /// Notes an acknowledgement; a second one must name the same message.
-    fn acknowledge(&self, talk: &mut Talk<'_>, id: Option<String>) -> Result<(), Over> {
+    fn acknowledge(
+        &self,
+        talk: &mut PendingMessage<'_>,
+        id: Option<String>,
+    ) -> Result<(), Abandoned> {
         let Some(id) = id else {
             return Err(self.broken("a message was acknowledged without an id"));
         };
@@ -248,42 +260,42 @@ impl Talker<'_> {
         let note = |session: &mut SessionLedger| {
             session.sent[number].acknowledged = Some(id.clone());
         };
-        self.arena.note(self.id, note);
-        self.arena.counts().messages += 1;
-        talk.acknowledged = Some((id, self.arena.place()));
+        self.state.note(self.id, note);
+        self.state.counts().messages += 1;
+        talk.acknowledged = Some((id, self.state.place()));
         Ok(())
     }
 
-    fn note_end(&self, talk: &Talk<'_>, outcome: &Outcome) {
-        self.arena.note(self.id, |session| {
+    fn note_end(&self, talk: &PendingMessage<'_>, outcome: &SeenOutcome) {
+        self.state.note(self.id, |session| {
             session.sent[talk.number].outcome = Some(outcome.clone());
         });
-        let now = self.arena.place();
+        let now = self.state.place();
         let resumed = talk.acknowledged.as_ref();
         let was_resumed = resumed.is_some_and(|(_, place)| place.life < now.life);
         if was_resumed {
             let resumed = now.exec_at.elapsed();
-            self.arena.counts().resumed.push(resumed);
+            self.state.counts().resumed.push(resumed);
         }
     }
 
     // --- streams ---
 
-    fn stream(&self, talk: &mut Talk<'_>) -> Result<Outcome, Over> {
-        let mut heard = Heard::default();
+    fn stream(&self, talk: &mut PendingMessage<'_>) -> Result<SeenOutcome, Abandoned> {
+        let mut heard = StreamProgress::default();
         loop {
-            let (place, server) = self.arena.wait_for_server(0).ok_or(Over)?;
+            let (place, server) = self.state.wait_for_server(0).ok_or(Abandoned)?;
             match self.open(server, talk, &heard) {
-                Reached::Answer(Ok(events)) => {
+                Fetched::Answer(Ok(events)) => {
                     if let Some(outcome) = self.listen(events, talk, &mut heard)? {
                         return Ok(outcome);
                     }
-                    self.arena.counts().reconnects += 1;
+                    self.state.counts().reconnects += 1;
                     self.stay_away(talk, place)?;
                 }
-                Reached::Answer(Err(answer)) => passing(self.arena, &STREAM, &answer)?,
-                Reached::Lost => {}
-                Reached::Hung => return Err(hung(self.arena, STREAM.path)),
+                Fetched::Answer(Err(answer)) => passing(self.state, &STREAM, &answer)?,
+                Fetched::Lost => {}
+                Fetched::Hung => return Err(hung(self.state, STREAM.path)),
             }
             self.check_deadline(talk)?;
             thread::sleep(PAUSE);
@@ -293,9 +305,9 @@ impl Talker<'_> {
     fn open(
         &self,
         server: SocketAddr,
-        talk: &Talk<'_>,
-        heard: &Heard,
-    ) -> Reached<Result<Events, Answer>> {
+        talk: &PendingMessage<'_>,
+        heard: &StreamProgress,
+    ) -> Fetched<Result<Events, WholeAnswer>> {
         let resumes = talk.line.manner == Manner::StreamAndResume;
         match heard.last_id.as_ref().filter(|_| resumes) {
             Some(last_id) => open_events(server, self.id, last_id),
@@ -312,16 +324,16 @@ impl Talker<'_> {
     fn listen(
         &self,
         mut events: Events,
-        talk: &mut Talk<'_>,
-        heard: &mut Heard,
-    ) -> Result<Option<Outcome>, Over> {
+        talk: &mut PendingMessage<'_>,
+        heard: &mut StreamProgress,
+    ) -> Result<Option<SeenOutcome>, Abandoned> {
         let before = heard.text.clone();
         loop {
             let seen = match events.next() {
-                Reached::Answer(None) => continue,
-                Reached::Answer(Some(seen)) => seen,
-                Reached::Lost => break,
-                Reached::Hung => return Err(hung(self.arena, STREAM.path)),
+                Fetched::Answer(None) => continue,
+                Fetched::Answer(Some(seen)) => seen,
+                Fetched::Lost => break,
+                Fetched::Hung => return Err(hung(self.state, STREAM.path)),
             };
             if let Some(outcome) = self.hear(&seen, talk, heard)? {
                 return Ok(Some(outcome));
@@ -340,10 +352,10 @@ impl Talker<'_> {
 
     fn hear(
         &self,
-        seen: &Seen,
-        talk: &mut Talk<'_>,
-        heard: &mut Heard,
-    ) -> Result<Option<Outcome>, Over> {
+        seen: &SeenEvent,
+        talk: &mut PendingMessage<'_>,
+        heard: &mut StreamProgress,
+    ) -> Result<Option<SeenOutcome>, Abandoned> {
         if !seen.id.is_empty() {
             heard.last_id = Some(seen.id.clone());
         }
@@ -354,18 +366,18 @@ impl Talker<'_> {
             }
             "token" => {
                 heard.text += &text(&seen.data, "content").unwrap_or_default();
-                self.arena.counts().tokens += 1;
+                self.state.counts().tokens += 1;
             }
             "done" => {
                 let Some(message_id) = text(&seen.data, "message_id") else {
                     return Err(self.broken("a done without a message_id"));
                 };
                 let text = std::mem::take(&mut heard.text);
-                return Ok(Some(Outcome::Answered { message_id, text }));
+                return Ok(Some(SeenOutcome::Answered { message_id, text }));
             }
             // It is no end: the turn goes on, and who comes back sees it.
             "error" if shown::is_waiting(seen) => {}
-            "error" | "cancelled" => return Ok(Some(Outcome::Ended)),
+            "error" | "cancelled" => return Ok(Some(SeenOutcome::Ended)),
             "rewind" | "gap" => {
                 let what = format!("a {} after a mere kill, id {}", seen.name, seen.id);
                 return Err(self.broken(what));
@@ -376,19 +388,19 @@ impl Talker<'_> {
     }
 
     /// Leaves the session without a client for a whole run of the server.
-    fn stay_away(&self, talk: &Talk<'_>, place: Place) -> Result<(), Over> {
+    fn stay_away(&self, talk: &PendingMessage<'_>, place: ServerInstance) -> Result<(), Abandoned> {
         if !self.act.stays_away || talk.acknowledged.is_none() {
             return Ok(());
         }
         let note = |life| {
-            self.arena
+            self.state
                 .note(self.id, |session| session.absent_since = life)
         };
-        note(Some(self.arena.place().life.max(place.life)));
-        let back = self.arena.place().life + 2;
-        while self.arena.place().life < back && !self.arena.curtain.wait(PAUSE) {
-            if self.arena.abort.is_stopped() {
-                return Err(Over);
+        note(Some(self.state.place().life.max(place.life)));
+        let back = self.state.place().life + 2;
+        while self.state.place().life < back && !self.state.closing.wait(PAUSE) {
+            if self.state.abort.is_stopped() {
+                return Err(Abandoned);
             }
         }
         note(None);
@@ -397,14 +409,14 @@ impl Talker<'_> {
 
     // --- answers in one piece ---
 
-    fn block(&self, talk: &mut Talk<'_>) -> Result<Outcome, Over> {
+    fn block(&self, talk: &mut PendingMessage<'_>) -> Result<SeenOutcome, Abandoned> {
         loop {
             let path = self.path("/messages");
             let body = json!({ "content": talk.line.content });
             let headers = [("idempotency-key", talk.key.as_str())];
             let request = post(&path, &headers, &body);
-            let is_done = |answer: &Answer| matches!(answer.status, 200 | 202 | 500);
-            let answer = until_done(self.arena, talk.deadline, request, is_done)?;
+            let is_done = |answer: &WholeAnswer| matches!(answer.status, 200 | 202 | 500);
+            let answer = until_done(self.state, talk.deadline, request, is_done)?;
             if answer.status == 200 {
                 return self.take_answer(talk, &answer);
             }
@@ -413,7 +425,7 @@ impl Talker<'_> {
             }
             // A turn that failed is answered like a disk that did: the log tells them apart.
             if self.is_over(talk)? {
-                return Ok(Outcome::Ended);
+                return Ok(SeenOutcome::Ended);
             }
             self.check_deadline(talk)?;
             thread::sleep(PAUSE);
@@ -421,7 +433,11 @@ impl Talker<'_> {
     }
 
     /// The answer of a blocking request names the reply, not the message.
-    fn take_answer(&self, talk: &mut Talk<'_>, answer: &Answer) -> Result<Outcome, Over> {
+    fn take_answer(
+        &self,
+        talk: &mut PendingMessage<'_>,
+        answer: &WholeAnswer,
+    ) -> Result<SeenOutcome, Abandoned> {
         let reply = text(&answer.body, "message_id").zip(text(&answer.body, "content"));
         let Some((message_id, text)) = reply else {
             return Err(self.broken(format!("no answer in {}", answer.body)));
@@ -430,20 +446,20 @@ impl Talker<'_> {
             let stored = self.stored(talk)?;
             self.acknowledge(talk, stored)?;
         }
-        Ok(Outcome::Answered { message_id, text })
+        Ok(SeenOutcome::Answered { message_id, text })
     }
 
-    fn send_and_wait(&self, talk: &mut Talk<'_>) -> Result<Outcome, Over> {
+    fn send_and_wait(&self, talk: &mut PendingMessage<'_>) -> Result<SeenOutcome, Abandoned> {
         self.send(talk)?;
         while !self.is_over(talk)? {
             self.check_deadline(talk)?;
             thread::sleep(PAUSE);
         }
-        Ok(Outcome::Ended)
+        Ok(SeenOutcome::Ended)
     }
 
     /// Has the message stored, unless it is: then it must be the same one.
-    fn send(&self, talk: &mut Talk<'_>) -> Result<(), Over> {
+    fn send(&self, talk: &mut PendingMessage<'_>) -> Result<(), Abandoned> {
         let path = self.path("/messages");
         let body = json!({ "content": talk.line.content });
         let headers = [
@@ -451,18 +467,18 @@ impl Talker<'_> {
             ("prefer", "respond-async"),
         ];
         let request = post(&path, &headers, &body);
-        let is_stored = |answer: &Answer| answer.status == 202;
-        let answer = until_done(self.arena, talk.deadline, request, is_stored)?;
+        let is_stored = |answer: &WholeAnswer| answer.status == 202;
+        let answer = until_done(self.state, talk.deadline, request, is_stored)?;
         self.acknowledge(talk, text(&answer.body, "message_id"))
     }
 
     // --- the log, as the API shows it ---
 
-    fn records(&self) -> Result<Vec<Record>, Over> {
+    fn records(&self) -> Result<Vec<Record>, Abandoned> {
         let path = self.path("/events?limit=1000");
         let deadline = Instant::now() + OUTCOME_LIMIT;
-        let is_done = |answer: &Answer| answer.status == 200;
-        let answer = until_done(self.arena, deadline, get(&path), is_done)?;
+        let is_done = |answer: &WholeAnswer| answer.status == 200;
+        let answer = until_done(self.state, deadline, get(&path), is_done)?;
         let lines = answer.body["events"].as_array().cloned();
         let lines = lines.unwrap_or_default();
         let parsed = lines
@@ -473,7 +489,7 @@ impl Talker<'_> {
     }
 
     /// The identifier of the message, if it is stored.
-    fn stored(&self, talk: &Talk<'_>) -> Result<Option<String>, Over> {
+    fn stored(&self, talk: &PendingMessage<'_>) -> Result<Option<String>, Abandoned> {
         let records = self.records()?;
         let found = records.iter().find_map(|record| match &record.event {
             Event::UserMessage(message) if is_keyed(message, &talk.key) => {
@@ -485,7 +501,7 @@ impl Talker<'_> {
     }
 
     /// Whether a turn has ended since the message was stored: there is one message at a time.
-    fn is_over(&self, talk: &Talk<'_>) -> Result<bool, Over> {
+    fn is_over(&self, talk: &PendingMessage<'_>) -> Result<bool, Abandoned> {
         let records = self.records()?;
         let since = records.iter().skip_while(|record| match &record.event {
             Event::UserMessage(message) => !is_keyed(message, &talk.key),
@@ -495,7 +511,7 @@ impl Talker<'_> {
         Ok(since.any(|event| matches!(event, Event::TurnEnded { .. })))
     }
 
-    fn last_turn_end(&self) -> Result<u64, Over> {
+    fn last_turn_end(&self) -> Result<u64, Abandoned> {
         let records = self.records()?;
         let mut ends = records.iter().rev();
         let last = ends.find(|record| matches!(record.event, Event::TurnEnded { .. }));
@@ -503,11 +519,11 @@ impl Talker<'_> {
     }
 
     /// After `done`, the history has the reply.
-    fn look_up(&self, message_id: &str, content: &str) -> Result<(), Over> {
+    fn look_up(&self, message_id: &str, content: &str) -> Result<(), Abandoned> {
         let path = self.path("/messages");
         let deadline = Instant::now() + OUTCOME_LIMIT;
-        let is_done = |answer: &Answer| answer.status == 200;
-        let answer = until_done(self.arena, deadline, get(&path), is_done)?;
+        let is_done = |answer: &WholeAnswer| answer.status == 200;
+        let answer = until_done(self.state, deadline, get(&path), is_done)?;
         let shown = answer.body["messages"].as_array().cloned();
         let is_there = shown
             .unwrap_or_default()
@@ -519,42 +535,42 @@ impl Talker<'_> {
         Err(self.broken(format!("/messages lacks {message_id} after its done")))
     }
 
-    fn take_leave(&self) -> Result<(), Over> {
+    fn take_leave(&self) -> Result<(), Abandoned> {
         let path = match self.act.farewell {
-            Farewell::Keep => return Ok(()),
-            Farewell::End => self.path("?keep=true"),
-            Farewell::Delete => self.path(""),
+            PlannedEnd::Keep => return Ok(()),
+            PlannedEnd::End => self.path("?keep=true"),
+            PlannedEnd::Delete => self.path(""),
         };
-        let request = Ask {
+        let request = HttpRequest {
             method: "DELETE",
             ..get(&path)
         };
-        let deletes = self.act.farewell == Farewell::Delete;
+        let deletes = self.act.farewell == PlannedEnd::Delete;
         if deletes {
-            let note = |session: &mut SessionLedger| session.fate = Fate::Deleting;
-            self.arena.note(self.id, note);
+            let note = |session: &mut SessionLedger| session.fate = SessionFate::Deleting;
+            self.state.note(self.id, note);
         }
         // An answer that was lost leaves nothing to end, or to delete.
         let gone = if deletes { 404 } else { 410 };
-        let is_done = |answer: &Answer| answer.status == 204 || answer.status == gone;
+        let is_done = |answer: &WholeAnswer| answer.status == 204 || answer.status == gone;
         let deadline = Instant::now() + OUTCOME_LIMIT;
-        until_done(self.arena, deadline, request, is_done)?;
+        until_done(self.state, deadline, request, is_done)?;
         if deletes {
-            let note = |session: &mut SessionLedger| session.fate = Fate::Deleted;
-            self.arena.note(self.id, note);
+            let note = |session: &mut SessionLedger| session.fate = SessionFate::Deleted;
+            self.state.note(self.id, note);
         }
         Ok(())
     }
 
-    fn check_deadline(&self, talk: &Talk<'_>) -> Result<(), Over> {
+    fn check_deadline(&self, talk: &PendingMessage<'_>) -> Result<(), Abandoned> {
         if Instant::now() < talk.deadline {
             return Ok(());
         }
         Err(self.broken(format!("the message {} got no answer", talk.key)))
     }
 
-    fn broken(&self, what: impl Into<String>) -> Over {
-        violation(self.arena, Some(self.id), what)
+    fn broken(&self, what: impl Into<String>) -> Abandoned {
+        violation(self.state, Some(self.id), what)
     }
 
     fn path(&self, rest: &str) -> String {
@@ -568,7 +584,7 @@ fn is_keyed(message: &crate::domain::event::UserMessage, key: &str) -> bool {
 }
 
 /// What a stream is called where no session is named.
-const STREAM: Ask<'_> = Ask {
+const STREAM: HttpRequest<'_> = HttpRequest {
     method: "GET",
     path: "a stream",
     headers: &[],
@@ -579,8 +595,8 @@ fn session_path(id: &SessionId, rest: &str) -> String {
     format!("/api/v1/sessions/{id}{rest}")
 }
 
-fn get(path: &str) -> Ask<'_> {
-    Ask {
+fn get(path: &str) -> HttpRequest<'_> {
+    HttpRequest {
         method: "GET",
         path,
         headers: &[],
@@ -588,8 +604,8 @@ fn get(path: &str) -> Ask<'_> {
     }
 }
 
-fn post<'a>(path: &'a str, headers: &'a [(&'a str, &'a str)], body: &'a Value) -> Ask<'a> {
-    Ask {
+fn post<'a>(path: &'a str, headers: &'a [(&'a str, &'a str)], body: &'a Value) -> HttpRequest<'a> {
+    HttpRequest {
         method: "POST",
         path,
         headers,
@@ -601,10 +617,10 @@ fn open_events(
     server: SocketAddr,
     id: &SessionId,
     last_id: &str,
-) -> Reached<Result<Events, Answer>> {
+) -> Fetched<Result<Events, WholeAnswer>> {
     let path = session_path(id, "/events");
     let headers = [("accept", "text/event-stream"), ("last-event-id", last_id)];
-    let request = Ask {
+    let request = HttpRequest {
         headers: &headers,
         ..get(&path)
     };
@@ -613,12 +629,12 @@ fn open_events(
 
 /// The last event that watchers wait for, once the client that talks knows it.
 #[derive(Debug, Default)]
-struct Goal {
+struct WatchGoal {
     /// One more than its number; 0 while it is unknown.
     next: AtomicU64,
 }
 
-impl Goal {
+impl WatchGoal {
     fn set(&self, seq: u64) {
         self.next.store(seq + 1, Ordering::SeqCst);
     }
@@ -634,7 +650,7 @@ impl Goal {
 }
 
 /// Watches a session from its beginning to the goal.
-fn watch(arena: &Arena, id: &SessionId, number: usize, goal: &Goal) {
+fn watch(state: &TortureState, id: &SessionId, number: usize, goal: &WatchGoal) {
     /// The cursor after the first event, which shows nothing.
     const BEGINNING: &str = "1";
     let mut last_id = BEGINNING.to_owned();
@@ -643,14 +659,14 @@ fn watch(arena: &Arena, id: &SessionId, number: usize, goal: &Goal) {
         if goal.is_known() {
             let limit = deadline.get_or_insert_with(|| Instant::now() + OUTCOME_LIMIT);
             if Instant::now() > *limit {
-                violation(arena, Some(id), format!("watcher {number} gets no further"));
+                violation(state, Some(id), format!("watcher {number} gets no further"));
                 return;
             }
         }
-        let Some((_, server)) = arena.wait_for_server(0) else {
+        let Some((_, server)) = state.wait_for_server(0) else {
             return;
         };
-        if watch_once(arena, id, number, goal, server, &mut last_id).is_err() {
+        if watch_once(state, id, number, goal, server, &mut last_id).is_err() {
             return;
         }
         thread::sleep(PAUSE);
@@ -659,30 +675,30 @@ fn watch(arena: &Arena, id: &SessionId, number: usize, goal: &Goal) {
 
 /// One connection of a watcher.
 fn watch_once(
-    arena: &Arena,
+    state: &TortureState,
     id: &SessionId,
     number: usize,
-    goal: &Goal,
+    goal: &WatchGoal,
     server: SocketAddr,
     last_id: &mut String,
-) -> Result<(), Over> {
+) -> Result<(), Abandoned> {
     let mut events = match open_events(server, id, last_id) {
-        Reached::Answer(Ok(events)) => events,
-        Reached::Answer(Err(answer)) => return passing(arena, &STREAM, &answer),
-        Reached::Lost => return Ok(()),
-        Reached::Hung => return Err(hung(arena, STREAM.path)),
+        Fetched::Answer(Ok(events)) => events,
+        Fetched::Answer(Err(answer)) => return passing(state, &STREAM, &answer),
+        Fetched::Lost => return Ok(()),
+        Fetched::Hung => return Err(hung(state, STREAM.path)),
     };
-    arena.counts().reconnects += 1;
+    state.counts().reconnects += 1;
     while !goal.is_reached(last_id) {
         match events.next() {
-            Reached::Answer(None) => {}
-            Reached::Answer(Some(seen)) => {
-                arena.counts().tokens += u64::from(seen.name == "token");
+            Fetched::Answer(None) => {}
+            Fetched::Answer(Some(seen)) => {
+                state.counts().tokens += u64::from(seen.name == "token");
                 last_id.clone_from(&seen.id);
-                arena.note(id, |session| session.watchers[number].push(seen));
+                state.note(id, |session| session.watchers[number].push(seen));
             }
-            Reached::Lost => return Ok(()),
-            Reached::Hung => return Err(hung(arena, STREAM.path)),
+            Fetched::Lost => return Ok(()),
+            Fetched::Hung => return Err(hung(state, STREAM.path)),
         }
     }
     Ok(())

@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 
 use crate::base::stop::Stop;
 use crate::domain::ids::SessionId;
-use crate::torture::ledger::{Ledger, SessionLedger, Violation};
-use crate::torture::report::Counts;
+use crate::torture::ledger::{ClientLedger, SessionLedger, Violation};
+use crate::torture::report::ClientCounts;
 
 /// Shared by the thread that kills and those that talk.
 #[derive(Debug)]
-pub(super) struct Arena {
-    place: Mutex<Place>,
+pub(super) struct TortureState {
+    place: Mutex<ServerInstance>,
     moved: Condvar,
-    ledger: Mutex<Ledger>,
-    counts: Mutex<Counts>,
+    ledger: Mutex<ClientLedger>,
+    counts: Mutex<ClientCounts>,
     /// No new sessions from then on.
-    pub(super) curtain: Stop,
+    pub(super) closing: Stop,
     /// Nothing at all from then on.
     pub(super) abort: Stop,
 }
 
 /// Where the server is now.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct ServerInstance {
     /// Which run of it, from 1.
     pub(super) life: u64,
     /// When its process was started.
@@ -33,10 +33,10 @@ pub(super) struct Place {
     pub(super) address: Option<SocketAddr>,
 }
 
-impl Arena {
-    pub(super) fn new(curtain: Stop, abort: Stop) -> Arena {
-        Arena {
-            place: Mutex::new(Place {
+impl TortureState {
+    pub(super) fn new(closing: Stop, abort: Stop) -> TortureState {
+        TortureState {
+            place: Mutex::new(ServerInstance {
                 life: 0,
                 exec_at: Instant::now(),
                 address: None,
@@ -44,17 +44,17 @@ impl Arena {
             moved: Condvar::new(),
             ledger: Mutex::default(),
             counts: Mutex::default(),
-            curtain,
+            closing,
             abort,
         }
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> ServerInstance {
         *lock(&self.place)
     }
 
     /// Says where the server is.
-    pub(super) fn set_place(&self, place: Place) {
+    pub(super) fn set_place(&self, place: ServerInstance) {
         *lock(&self.place) = place;
         self.moved.notify_all();
     }
@@ -65,7 +65,7 @@ impl Arena {
     }
 
     /// Waits for a server of run `life` or later; `None` when everything is to end.
-    pub(super) fn wait_for_server(&self, life: u64) -> Option<(Place, SocketAddr)> {
+    pub(super) fn wait_for_server(&self, life: u64) -> Option<(ServerInstance, SocketAddr)> {
         /// How often the end is looked for.
         const GLANCE: Duration = Duration::from_millis(50);
         let mut place = lock(&self.place);
@@ -81,11 +81,11 @@ impl Arena {
         }
     }
 
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn ledger(&self) -> MutexGuard<'_, ClientLedger> {
         lock(&self.ledger)
     }
 
-    pub(super) fn counts(&self) -> MutexGuard<'_, Counts> {
+    pub(super) fn counts(&self) -> MutexGuard<'_, ClientCounts> {
         lock(&self.counts)
     }
 

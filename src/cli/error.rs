@@ -7,32 +7,32 @@ use crate::client::ClientError;
 
 /// A command that did not do what was asked.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct CliError {
     error: anyhow::Error,
     hint: Option<String>,
     is_usage: bool,
 }
 
 /// What a command returns.
-pub(super) type Outcome = Result<(), Failure>;
+pub(super) type CliResult = Result<(), CliError>;
 
-impl Failure {
+impl CliError {
     /// Something went wrong: exit code 1.
-    pub(super) fn new(message: impl Into<String>) -> Failure {
-        Failure::from(anyhow::Error::msg(message.into()))
+    pub(super) fn new(message: impl Into<String>) -> CliError {
+        CliError::from(anyhow::Error::msg(message.into()))
     }
 
     /// The command line or a file that a user wrote is wrong: exit code 2.
-    pub(super) fn usage(message: impl Into<String>) -> Failure {
-        Failure {
+    pub(super) fn usage(message: impl Into<String>) -> CliError {
+        CliError {
             is_usage: true,
-            ..Failure::new(message)
+            ..CliError::new(message)
         }
     }
 
     /// Adds what the user can do about it.
     #[must_use]
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Failure {
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> CliError {
         self.hint = Some(hint.into());
         self
     }
@@ -70,9 +70,9 @@ impl Failure {
     }
 }
 
-impl<E: Into<anyhow::Error>> From<E> for Failure {
-    fn from(error: E) -> Failure {
-        Failure {
+impl<E: Into<anyhow::Error>> From<E> for CliError {
+    fn from(error: E) -> CliError {
+        CliError {
             error: error.into(),
             hint: None,
             is_usage: false,
