@@ -332,7 +332,9 @@ fn a_hangup_without_a_terminal_reopens_the_log_and_reads_the_agents_again() {
     // One that cannot be used is named, and the others stay.
     workspace.agent("third", "  model: 7\n");
     server.signal(Signal::HUP);
-    wait_for("the mistake", || workspace.read("log").contains("0 gone, 1 error"));
+    wait_for("the mistake", || {
+        workspace.read("log").contains("0 gone, 1 error")
+    });
     server.create_session("second");
     server.terminate();
     assert!(server.wait_for_exit().success());

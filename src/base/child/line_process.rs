@@ -29,7 +29,7 @@ use crate::base::os;
 use crate::base::thread::{self, Joined, STACK_WORK};
 
 /// What may wait to be written: a child that takes nothing must not fill our memory.
-pub const QUEUE_BYTES_MAX: usize = 4 << 20;
+const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// How often a monitor that checks does so.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 /// How long the ends of its outputs may take to come, once it is dead: a process that left its group may

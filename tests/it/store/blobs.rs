@@ -17,7 +17,7 @@ fn on_disk(fs: impl Fs + 'static) -> FileBlobs {
 fn every_storage_of_blobs_keeps_every_promise() {
     let folder = tempfile::tempdir().unwrap();
     let in_files = FileBlobs::new(Arc::new(RealFs), folder.path().join("blobs"));
-    let all: [&(dyn Blobs); 3] = [&in_files, &on_disk(SimDisk::new()), &SimDocuments::new()];
+    let all: [&dyn Blobs; 3] = [&in_files, &on_disk(SimDisk::new()), &SimDocuments::new()];
     for blobs in all {
         what_was_put_is_there_under_its_digest(blobs);
         a_list_goes_on_behind_any_id(blobs);
