@@ -171,6 +171,14 @@ impl Alarm {
         state.changed.notify_one();
     }
 
+    /// Takes back what was asked for so far.
+    pub fn clear(&self) {
+        let mut agenda = lock(&self.timer.0.agenda);
+        if let Some(set) = agenda.alarms[self.index].rings.take() {
+            agenda.remove(set);
+        }
+    }
+
     /// Whether it will ring.
     pub fn is_set(&self) -> bool {
         lock(&self.timer.0.agenda).alarms[self.index]
@@ -489,6 +497,9 @@ mod tests {
         assert!(told_rx.is_empty());
         alarm.ring_within(Duration::ZERO);
         assert_eq!(told(&told_rx), 1);
+        alarm.ring_within(LONG);
+        alarm.clear();
+        assert!(!alarm.is_set());
     }
 
     #[test]
