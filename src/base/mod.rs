@@ -20,5 +20,6 @@ pub mod sse;
 pub mod stop;
 pub mod text;
 pub mod thread;
+pub mod timer;
 pub mod words;
 pub mod yaml;

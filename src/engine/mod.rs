@@ -7,28 +7,29 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod agent;
+mod draining;
 pub mod error;
 mod events;
 mod id_generator;
-mod inner;
-mod looks;
 mod open;
 pub mod sessions;
 mod spending;
+mod stored;
 pub mod turn;
 mod upkeep;
 pub mod watch;
 
 pub use agent::{Agent, Agents};
 pub use error::{EngineError, Space};
-pub use inner::{Parts, Settings};
 pub use sessions::Sessions;
+pub use sessions::parts::{Parts, Settings};
 pub use sessions::requests::{
     Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence,
 };
 pub use turn::context_limits::{LongPrompt, long_prompt};
+pub use upkeep::ageing::Lifetimes;
 pub use upkeep::recovery::Recovery;
-pub use upkeep::sweep::{Lifetimes, Swept};
+pub use upkeep::sweep::Swept;
 pub use watch::cursor::Cursor;
 pub use watch::feed::{FeedEvent, FeedItem};
 pub use watch::live::Cut;

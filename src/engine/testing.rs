@@ -14,11 +14,12 @@ use crate::domain::event::{Event, OnDisconnect};
 use crate::domain::ids::{AgentName, Seq, SessionId};
 use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use crate::engine::agent::{Agent, Agents};
-use crate::engine::inner::{Inner, Parts, Settings};
 use crate::engine::open::session::Session;
 use crate::engine::sessions::Sessions;
+use crate::engine::sessions::engine::Engine;
+use crate::engine::sessions::parts::{Parts, Settings};
 use crate::engine::turn::worker::Worker;
-use crate::engine::upkeep::sweep::Lifetimes;
+use crate::engine::upkeep::ageing::Lifetimes;
 use crate::engine::watch::live::{Running, Work};
 use crate::llm::{Cancel, LlmError, Model, Models, RawToolCall, Reply, Request, Sink};
 use crate::policy::{Policy, Verdict, Wish};
@@ -26,7 +27,7 @@ use crate::store::file::FileStore;
 use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
 
 /// What an engine is made of; a test changes what it is about.
-pub(super) struct Plan {
+pub(super) struct BenchPlan {
     /// On what the sessions lie; the disk of the [`Bench`] unless a test wraps it.
     pub(super) fs: Arc<dyn Fs>,
     pub(super) clock: Arc<dyn Clock>,
@@ -48,9 +49,9 @@ impl Bench {
     }
 
     /// The same, changed by `adapt`.
-    pub(super) fn with(adapt: impl FnOnce(&mut Plan)) -> Bench {
+    pub(super) fn with(adapt: impl FnOnce(&mut BenchPlan)) -> Bench {
         let disk = SimDisk::new();
-        let mut plan = Plan {
+        let mut plan = BenchPlan {
             fs: Arc::new(disk.clone()),
             clock: Arc::new(FakeClock::at(noon())),
             agents: vec![agent("ada")],
@@ -80,15 +81,15 @@ impl Bench {
         }
     }
 
-    pub(super) fn inner(&self) -> &Inner {
-        &self.sessions.inner
+    pub(super) fn engine(&self) -> &Engine {
+        &self.sessions.engine
     }
 
     /// A new session of `ada` that goes on without clients, and in whose log `events` come after
     /// the first. Nobody works for it.
     pub(super) fn session(&self, events: impl IntoIterator<Item = Event>) -> Arc<Session> {
         let id = self.sessions.create("ada", None).unwrap().id;
-        let session = self.inner().session(&id).unwrap();
+        let session = self.engine().open.get(&id).unwrap();
         for event in events {
             session.decide(|_| Ok((vec![event], ()))).unwrap();
         }
@@ -118,7 +119,7 @@ impl Bench {
             cancel: None,
             interrupt: None,
         });
-        Worker::new(self.inner(), session, GENERATION)
+        Worker::new(&self.engine().worker_parts, session, GENERATION)
     }
 
     /// The events of a session after its first.

@@ -8,12 +8,12 @@ use crate::domain::state::KEYED_MESSAGES;
 
 /// Keys and the records they belong to, oldest first.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Keys {
+pub(in crate::engine) struct MessageKeys {
     by_key: HashMap<SourceId, Seq>,
     order: VecDeque<SourceId>,
 }
 
-impl Keys {
+impl MessageKeys {
     /// The record of the message that came with that key.
     pub(in crate::engine) fn get(&self, key: &SourceId) -> Option<Seq> {
         self.by_key.get(key).copied()
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn the_keys_of_the_last_thousand_keyed_messages_are_known() {
-        let mut keys = Keys::default();
+        let mut keys = MessageKeys::default();
         (1..=KEYED_MESSAGES + 5).for_each(|seq| keys.learn(&keyed(seq)));
         assert_eq!(keys.get(&key(5)), None);
         assert_eq!(keys.get(&key(6)), Some(Seq(6)));
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_record_without_a_key_teaches_nothing() {
-        let mut keys = Keys::default();
+        let mut keys = MessageKeys::default();
         let records = log([user(1, "hi"), notice()]);
         records.iter().for_each(|record| keys.learn(record));
         assert!(keys.by_key.is_empty());

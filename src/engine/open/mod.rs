@@ -1,5 +1,8 @@
 //! The sessions in use: each is open at most once.
 
+pub(in crate::engine) mod adoption;
+pub(in crate::engine) mod idle;
 pub(in crate::engine) mod keys;
 pub(in crate::engine) mod registry;
 pub(in crate::engine) mod session;
+pub(in crate::engine) mod sessions;

@@ -21,20 +21,15 @@ use crate::domain::window::Limits;
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, goes_on};
 use crate::engine::id_generator::IdGenerator;
-use crate::engine::looks::Looks;
-use crate::engine::open::keys::Keys;
+use crate::engine::open::idle::IdleQueue;
+use crate::engine::open::keys::MessageKeys;
 use crate::engine::spending::ledger::Ledger;
+use crate::engine::stored::read_records;
 use crate::engine::turn::questions::Questions;
-use crate::engine::upkeep::room::{Parked, Room};
+use crate::engine::upkeep::space::{SpaceMonitor, Stalled};
 use crate::engine::watch::live::{Cut, Live, LiveGuard};
 use crate::store::{
     Journal, Limit, OpenSession, Partial, SessionLog, SessionStore, Snapshot, StoreError,
-};
-
-/// What one read of the log may return.
-pub(in crate::engine) const PAGE: Limit = Limit {
-    records: 512,
-    bytes: 512 << 10,
 };
 
 /// A snapshot is taken after so many events …
@@ -46,7 +41,7 @@ const SNAPSHOT_BYTES: u64 = 256 << 10;
 #[derive(Debug)]
 pub(in crate::engine) struct Session {
     pub(in crate::engine) id: SessionId,
-    kit: Kit,
+    pub(in crate::engine) parts: Arc<SessionParts>,
     log: Mutex<LogSide>,
     journal: Mutex<Box<dyn Journal>>,
     live: Mutex<Live>,
@@ -66,13 +61,13 @@ struct Remembered {
 
 /// What every session works with.
 #[derive(Debug)]
-pub(in crate::engine) struct Kit {
+pub(in crate::engine) struct SessionParts {
     pub(in crate::engine) store: Arc<dyn SessionStore>,
     pub(in crate::engine) ids: Arc<IdGenerator>,
-    pub(in crate::engine) looks: Arc<Looks>,
     pub(in crate::engine) redactor: Arc<Redactor>,
     pub(in crate::engine) ledger: Arc<Ledger>,
-    pub(in crate::engine) room: Arc<Room>,
+    pub(in crate::engine) idle: Arc<IdleQueue>,
+    pub(in crate::engine) space: Arc<SpaceMonitor>,
     pub(in crate::engine) questions: Arc<Questions>,
 }
 
@@ -81,7 +76,7 @@ pub(in crate::engine) struct Kit {
 pub(in crate::engine) struct LogSide {
     log: Box<dyn SessionLog>,
     /// Loaded when the first keyed message comes.
-    keys: Option<Keys>,
+    keys: Option<MessageKeys>,
     snapshot_seq: Seq,
     snapshot_bytes: u64,
 }
@@ -91,7 +86,7 @@ impl Session {
     ///
     /// A reply that was being streamed when the process died becomes a part of the log.
     pub(in crate::engine) fn open(
-        kit: Kit,
+        parts: &Arc<SessionParts>,
         id: &SessionId,
         limits: impl FnOnce(&str) -> Limits,
     ) -> Result<Session, EngineError> {
@@ -101,18 +96,18 @@ impl Session {
             snapshot,
             last_seq,
             partial,
-        } = kit.store.open(id)?;
+        } = parts.store.open(id)?;
         let snapshot_seq = snapshot
             .as_ref()
             .map_or(Seq::ZERO, |snapshot| snapshot.summary.last_seq);
         let agent = match &snapshot {
             Some(snapshot) => snapshot.summary.agent.clone(),
-            None => kit.store.summary(id)?.agent,
+            None => parts.store.summary(id)?.agent,
         };
-        let state = replay(&*kit.store, id, snapshot, last_seq, limits(&agent))?;
+        let state = replay(&*parts.store, id, snapshot, last_seq, limits(&agent))?;
         let session = Session {
             id: id.clone(),
-            kit,
+            parts: Arc::clone(parts),
             log: Mutex::new(LogSide {
                 snapshot_bytes: log.len_bytes(),
                 log,
@@ -165,7 +160,7 @@ impl Session {
                 up_to: Seq::ZERO,
             },
         };
-        let (store, from) = (&*self.kit.store, known.up_to.next());
+        let (store, from) = (&*self.parts.store, known.up_to.next());
         read_records(store, &self.id, from, last, |record| {
             known.calls.see(&record.event);
             known.up_to = record.seq;
@@ -206,7 +201,7 @@ impl Session {
         events: &mut [Event],
     ) -> Result<Vec<Arc<Record>>, EngineError> {
         for event in &mut *events {
-            self.kit.redactor.redact_event(event);
+            self.parts.redactor.redact_event(event);
         }
         let Some(first) = events.first() else {
             return Ok(Vec::new());
@@ -226,17 +221,17 @@ impl Session {
             allowed.map_err(|illegal| EngineError::Invalid(illegal.to_string()))?;
             live.last_seq()
         };
-        let appended = log.log.append(expected_last, self.kit.ids.now(), events);
+        let appended = log.log.append(expected_last, self.parts.ids.now(), events);
         if matches!(appended, Err(StoreError::ReadOnly(_))) {
             self.live().is_read_only = true;
         }
-        let records = appended.map_err(|error| self.kit.room.explain(error.into()))?;
+        let records = appended.map_err(|error| self.parts.space.explain(error.into()))?;
         if let Some(keys) = &mut log.keys {
             records.iter().for_each(|record| keys.learn(record));
         }
         // Who sees the end of a turn, and says more, finds it counted.
         let agent = || self.live().state.summary.agent.clone();
-        self.kit.ledger.note(&self.id, &records, agent);
+        self.parts.ledger.note(&self.id, &records, agent);
         self.publish(&records);
         self.snapshot_when_due(log);
         Ok(records)
@@ -255,11 +250,11 @@ impl Session {
             (before, asked_at, live.state.summary.agent.clone())
         };
         if before.is_some() {
-            self.kit.questions.forget(&self.id);
+            self.parts.questions.forget(&self.id);
         }
         if let Some(asked_at) = asked_at {
-            let since_boot = self.kit.ids.clock().since_boot();
-            let questions = &self.kit.questions;
+            let since_boot = self.parts.ids.clock().since_boot();
+            let questions = &self.parts.questions;
             questions.note_asked(&self.id, asked_at, agent, since_boot);
         }
     }
@@ -293,20 +288,20 @@ impl Session {
             bytes: 0,
         };
         Ok(self
-            .kit
+            .parts
             .store
             .records(&self.id, seq, one)?
             .into_iter()
             .next())
     }
 
-    fn load_keys(&self) -> Result<Keys, EngineError> {
+    fn load_keys(&self) -> Result<MessageKeys, EngineError> {
         let (from, last) = {
             let live = self.live();
             (live.state.summary.keys_from(), live.last_seq())
         };
-        let mut keys = Keys::default();
-        read_records(&*self.kit.store, &self.id, from, last, |record| {
+        let mut keys = MessageKeys::default();
+        read_records(&*self.parts.store, &self.id, from, last, |record| {
             keys.learn(record);
         })?;
         Ok(keys)
@@ -324,16 +319,17 @@ impl Session {
 
     /// Has the session looked after, whom nobody works for although there is work, and sends those
     /// who watch away with the reason.
-    pub(in crate::engine) fn park(&self, how: Parked, why: &str) {
+    pub(in crate::engine) fn stall(&self, how: Stalled, why: &str) {
         self.live().cut_watchers(Cut::Waits(why.to_owned()));
-        self.kit.room.park(&self.id, how, why.to_owned());
+        self.parts.space.stall(&self.id, how, why.to_owned());
     }
 
     /// Asks for a look at the session when it may have become idle, unless one is due already.
     pub(in crate::engine) fn look_later(&self) {
         let mut live = self.live();
         if !live.is_look_due {
-            live.is_look_due = self.kit.looks.ask(&self.id);
+            live.is_look_due = true;
+            self.parts.idle.add(&self.id);
         }
     }
 
@@ -463,28 +459,6 @@ fn replay(
     Ok(state)
 }
 
-/// Hands the records from `from` to `last` over, page by page.
-pub(in crate::engine) fn read_records(
-    store: &dyn SessionStore,
-    id: &SessionId,
-    from: Seq,
-    last: Seq,
-    mut each: impl FnMut(&Record),
-) -> Result<(), EngineError> {
-    let mut next = from;
-    while next <= last {
-        let page = store.records(id, next, PAGE)?;
-        let Some(end) = page.last().map(|record| record.seq) else {
-            return Ok(());
-        };
-        page.iter()
-            .filter(|record| record.seq <= last)
-            .for_each(&mut each);
-        next = end.next();
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -496,29 +470,19 @@ mod tests {
 
     /// Opens a session beside whatever is in memory, with limits that it runs into.
     fn open(bench: &Bench, id: &SessionId) -> Session {
-        let inner = bench.inner();
-        let kit = Kit {
-            store: Arc::clone(&inner.store),
-            ids: Arc::clone(&inner.ids),
-            looks: Arc::clone(&inner.looks),
-            redactor: Arc::clone(&inner.redactor),
-            ledger: Arc::clone(&inner.ledger),
-            room: Arc::clone(&inner.room),
-            questions: Arc::clone(&inner.questions),
-        };
-        Session::open(kit, id, |_| tight(300)).unwrap()
+        Session::open(&bench.engine().parts, id, |_| tight(300)).unwrap()
     }
 
     #[test]
     fn who_still_holds_a_deleted_session_finds_that_it_is_gone() {
         let bench = Bench::new();
         let session = bench.session([]);
-        bench.inner().delete_files(&session.id).unwrap();
+        bench.engine().open.delete(&session.id).unwrap();
         let refused = session.decide(|_| Ok((vec![story::user(1, "hi")], ())));
         assert!(matches!(refused, Err(EngineError::SessionNotFound(_))));
         // It may be there again from its files after any other end.
         let other = bench.session([]);
-        bench.inner().throw_away(&other, "in a test");
+        bench.engine().open.throw_away(&other, "in a test");
         let refused = other.decide(|_| Ok((vec![story::user(1, "hi")], ())));
         assert!(matches!(refused, Err(EngineError::ReadOnly)));
     }
@@ -532,10 +496,10 @@ mod tests {
         ) {
             let bench = Bench::new();
             let records = records_of(&walk(&choices));
-            let id = bench.inner().ids.session_id();
+            let id = bench.engine().parts.ids.session_id();
             let (first, rest) = records.split_first().unwrap();
-            let now = bench.inner().ids.now();
-            bench.inner().store.create(&id, now, std::slice::from_ref(&first.event)).unwrap();
+            let now = bench.engine().parts.ids.now();
+            bench.engine().parts.store.create(&id, now, std::slice::from_ref(&first.event)).unwrap();
             let session = open(&bench, &id);
             let moments: Vec<usize> = snapshots.iter().map(|one| one.index(records.len())).collect();
             for (n, record) in rest.iter().enumerate() {

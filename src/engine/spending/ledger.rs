@@ -1,68 +1,48 @@
 //! What agents with limits have spent: read from the logs after the start, or when such an agent is
 //! first used, and kept up to date as events are written.
-//!
-//! Reading takes no lock of any session. What is written meanwhile is noted, and counted at the end
-//! if the reading had not seen it: each record counts once.
-//!
-//! An account's `reading` lock is held while logs are read, and is taken before all others; its
-//! `book` lock is held for memory work only, and may be taken under a session's `log`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use crate::base::lock::lock;
-use crate::domain::event::{Event, Record};
+use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::spec::LimitsSpec;
 use crate::domain::spend::{Reached, Tally, counts};
 use crate::domain::time::Timestamp;
 use crate::engine::agent::Agent;
-use crate::engine::error::EngineError;
-use crate::engine::error::chain;
+use crate::engine::draining::Draining;
+use crate::engine::error::{EngineError, chain};
 use crate::engine::id_generator::IdGenerator;
-use crate::engine::inner::Inner;
-use crate::engine::open::session::{PAGE, Session};
-use crate::engine::sessions::Sessions;
+use crate::engine::spending::account::{Admitted, SpendingAccount, ends_waiting};
+use crate::engine::stored::{PAGE, each_session};
+use crate::store::SessionStore;
 
 /// The accounts of agents with limits, by name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::engine) struct Ledger {
-    accounts: Mutex<HashMap<String, Arc<Account>>>,
-}
-
-/// What one agent has spent.
-#[derive(Debug, Default)]
-struct Account {
-    /// Held by whoever reads the logs.
-    reading: Mutex<()>,
-    book: Mutex<Book>,
-}
-
-#[derive(Debug, Default)]
-struct Book {
-    pages: Pages,
-    /// Sessions with a message of this hour that will begin a turn, which has not begun.
-    expected: HashSet<SessionId>,
-}
-
-/// How much is known.
-#[derive(Debug, Default)]
-enum Pages {
-    /// Nothing.
-    #[default]
-    Unread,
-    /// The logs are being read; this was written meanwhile.
-    Reading(Vec<(SessionId, Arc<Record>)>),
-    /// All.
-    Read {
-        tally: Tally,
-        /// Up to which event the logs were read, of sessions that nothing was noted of since.
-        read_to: HashMap<SessionId, Seq>,
-    },
+    store: Arc<dyn SessionStore>,
+    ids: Arc<IdGenerator>,
+    draining: Arc<Draining>,
+    accounts: Mutex<HashMap<String, Arc<SpendingAccount>>>,
 }
 
 impl Ledger {
-    fn account(&self, agent: &str) -> Arc<Account> {
+    /// No logs are read yet.
+    pub(in crate::engine) fn new(
+        store: Arc<dyn SessionStore>,
+        ids: Arc<IdGenerator>,
+        draining: Arc<Draining>,
+    ) -> Ledger {
+        Ledger {
+            store,
+            ids,
+            draining,
+            accounts: Mutex::default(),
+        }
+    }
+
+    fn account(&self, agent: &str) -> Arc<SpendingAccount> {
         let mut accounts = lock(&self.accounts);
         match accounts.get(agent) {
             Some(account) => Arc::clone(account),
@@ -90,200 +70,16 @@ impl Ledger {
             accounts.get(&agent()).cloned()
         };
         if let Some(account) = account {
-            let mut book = lock(&account.book);
-            for record in records.iter().filter(is_about_spending) {
-                book.note(session, record);
-            }
+            let records = records.iter().filter(is_about_spending);
+            account.note(session, records);
         }
     }
 
     /// Forgets that a session was to begin a turn.
     pub(in crate::engine) fn forget(&self, session: &SessionId) {
-        let accounts: Vec<Arc<Account>> = lock(&self.accounts).values().cloned().collect();
+        let accounts: Vec<Arc<SpendingAccount>> = lock(&self.accounts).values().cloned().collect();
         for account in accounts {
             account.forget(session);
-        }
-    }
-}
-
-impl Account {
-    /// Refuses a message when a limit is reached. One that will begin a turn is counted from here on
-    /// as if it had, until it has: of two at once only one gets the last.
-    fn admit(
-        &self,
-        session: &SessionId,
-        begins_turn: bool,
-        limits: &LimitsSpec,
-        now: Timestamp,
-    ) -> Result<Admitted<'_>, Reached> {
-        let mut book = lock(&self.book);
-        // Before anything is looked up: in a new hour no turn of the last one is expected any more.
-        book.move_to(now);
-        let is_new = begins_turn && !book.expected.contains(session);
-        if let Pages::Read { tally, .. } = &book.pages {
-            let turns = is_new.then(|| tally.turns_reached(limits, book.expected.len()));
-            if let Some(reached) = tally.tokens_reached(limits).or(turns.flatten()) {
-                return Err(reached);
-            }
-        }
-        if is_new {
-            book.expected.insert(session.clone());
-        }
-        Ok(Admitted {
-            account: self,
-            session: is_new.then(|| session.clone()),
-        })
-    }
-
-    /// Whether the model may not be asked any more.
-    fn tokens_reached(&self, limits: &LimitsSpec, now: Timestamp) -> Option<Reached> {
-        lock(&self.book).tally(now)?.tokens_reached(limits)
-    }
-
-    fn forget(&self, session: &SessionId) {
-        lock(&self.book).expected.remove(session);
-    }
-
-    fn is_read(&self) -> bool {
-        matches!(lock(&self.book).pages, Pages::Read { .. })
-    }
-}
-
-impl Book {
-    /// Begins the windows of `now`, if what was spent is known.
-    fn move_to(&mut self, now: Timestamp) {
-        if let Pages::Read { tally, .. } = &mut self.pages
-            && tally.move_to(now)
-        {
-            // A turn that waits for long, for its client perhaps, must not hold a place for ever.
-            self.expected.clear();
-        }
-    }
-
-    /// What was spent in the windows of `now`, if that is known.
-    fn tally(&mut self, now: Timestamp) -> Option<&mut Tally> {
-        self.move_to(now);
-        match &mut self.pages {
-            Pages::Read { tally, .. } => Some(tally),
-            Pages::Unread | Pages::Reading(_) => None,
-        }
-    }
-
-    fn note(&mut self, session: &SessionId, record: &Arc<Record>) {
-        if ends_waiting(&record.event) {
-            self.expected.remove(session);
-        }
-        match &mut self.pages {
-            Pages::Unread => return,
-            Pages::Reading(noted) => return noted.push((session.clone(), Arc::clone(record))),
-            Pages::Read { read_to, .. } => {
-                if read_to.get(session).is_some_and(|last| record.seq <= *last) {
-                    return;
-                }
-                // Whatever comes after it was not read either.
-                read_to.remove(session);
-            }
-        }
-        if let Some(tally) = self.tally(record.timestamp) {
-            tally.note(record);
-        }
-    }
-
-    /// Ends the reading: what was written meanwhile comes after what was read.
-    fn close(&mut self, tally: Tally, read_to: HashMap<SessionId, Seq>) {
-        let read = Pages::Read { tally, read_to };
-        if let Pages::Reading(noted) = std::mem::replace(&mut self.pages, read) {
-            for (session, record) in noted {
-                self.note(&session, &record);
-            }
-        }
-    }
-}
-
-/// An account, and what its agent may spend.
-#[derive(Debug)]
-pub(in crate::engine) struct Purse {
-    account: Arc<Account>,
-    agent: String,
-    limits: LimitsSpec,
-    ids: Arc<IdGenerator>,
-}
-
-impl Purse {
-    /// Refuses a message for `session` when a limit is reached. The caller holds the session's `log`,
-    /// so that its turn neither begins nor ends meanwhile.
-    pub(in crate::engine) fn admit(&self, session: &Session) -> Result<Admitted<'_>, EngineError> {
-        let begins_turn = session.live().state.turn.is_none();
-        let now = self.ids.now();
-        self.account
-            .admit(&session.id, begins_turn, &self.limits, now)
-            .map_err(|reached| self.error(reached, now))
-    }
-
-    /// Refuses to ask the model once more when the tokens are spent.
-    pub(in crate::engine) fn refuse_call(&self) -> Result<(), EngineError> {
-        let now = self.ids.now();
-        match self.account.tokens_reached(&self.limits, now) {
-            Some(reached) => Err(self.error(reached, now)),
-            None => Ok(()),
-        }
-    }
-
-    fn error(&self, reached: Reached, now: Timestamp) -> EngineError {
-        EngineError::LimitReached {
-            agent: self.agent.clone(),
-            reached,
-            retry_after: reached.opens_at.since(now),
-        }
-    }
-}
-
-/// A message that may be stored; dropping it gives its turn back.
-#[derive(Debug)]
-pub(in crate::engine) struct Admitted<'a> {
-    account: &'a Account,
-    session: Option<SessionId>,
-}
-
-impl Admitted<'_> {
-    /// The message is stored.
-    pub(in crate::engine) fn keep(mut self) {
-        self.session = None;
-    }
-}
-
-impl Drop for Admitted<'_> {
-    fn drop(&mut self) {
-        if let Some(session) = &self.session {
-            self.account.forget(session);
-        }
-    }
-}
-
-impl Sessions {
-    /// Reads what these agents have spent, as far as they have limits, so that nobody who talks to
-    /// them has to wait for that.
-    pub fn read_spending<'a>(&self, agents: impl Iterator<Item = &'a str>) {
-        for agent in agents.filter_map(|name| self.inner.agents.get(name)) {
-            if let Err(error) = self.inner.purse(&agent) {
-                // Tried again by whoever talks to it.
-                let name = &agent.spec.name;
-                log::debug!("what {name} has spent is not known: {}", chain(&error));
-            }
-        }
-    }
-}
-
-impl Inner {
-    /// What the agent of a session may spend; see [`Inner::purse`].
-    pub(in crate::engine) fn purse_of(
-        &self,
-        session: &Session,
-    ) -> Result<Option<Purse>, EngineError> {
-        let name = session.live().state.summary.agent.clone();
-        match self.agents.get(&name) {
-            Some(agent) => self.purse(&agent),
-            None => Ok(None),
         }
     }
 
@@ -291,38 +87,22 @@ impl Inner {
     /// another reads them: the caller holds no lock.
     ///
     /// Errors: the sessions cannot be listed; the engine drains.
-    pub(in crate::engine) fn purse(&self, agent: &Agent) -> Result<Option<Purse>, EngineError> {
+    pub(in crate::engine) fn allowance(
+        &self,
+        agent: &Agent,
+    ) -> Result<Option<Allowance>, EngineError> {
         if agent.spec.limits == LimitsSpec::default() {
             return Ok(None);
         }
         let name = agent.spec.name.as_str();
-        let account = self.ledger.account(name);
-        if !account.is_read() {
-            let _one_reads = lock(&account.reading);
-            if !account.is_read() {
-                self.read_account(name, &account)?;
-            }
-        }
-        Ok(Some(Purse {
+        let account = self.account(name);
+        account.read_once(|| self.read_all_spending(name))?;
+        Ok(Some(Allowance {
             account,
             agent: name.to_owned(),
             limits: agent.spec.limits,
             ids: Arc::clone(&self.ids),
         }))
-    }
-
-    fn read_account(&self, agent: &str, account: &Account) -> Result<(), EngineError> {
-        lock(&account.book).pages = Pages::Reading(Vec::new());
-        let read = self.read_all_spending(agent);
-        let mut book = lock(&account.book);
-        match read {
-            Ok((tally, read_to)) => book.close(tally, read_to),
-            Err(error) => {
-                book.pages = Pages::Unread;
-                return Err(error);
-            }
-        }
-        Ok(())
     }
 
     /// What an agent has spent, and up to which event that was read in each of its sessions.
@@ -333,8 +113,9 @@ impl Inner {
         loop {
             let mut tally = Tally::new(self.ids.now());
             let mut read_to = HashMap::new();
-            self.each_session(
-                || self.is_draining(),
+            each_session(
+                &*self.store,
+                || self.draining.is_begun(),
                 |id| match self.read_spending(id, agent, &mut tally) {
                     Ok(Some(last)) => drop(read_to.insert(id.clone(), last)),
                     // Deleted in between.
@@ -345,7 +126,7 @@ impl Inner {
                     }
                 },
             )?;
-            self.refuse_when_draining()?;
+            self.draining.refuse()?;
             // What was read in a new hour was not counted.
             if !tally.clone().move_to(self.ids.now()) {
                 return Ok((tally, read_to));
@@ -381,12 +162,45 @@ impl Inner {
     }
 }
 
-/// Whether a session with such an event is no longer about to begin a turn.
-fn ends_waiting(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::TurnStarted { .. } | Event::MessageDropped { .. } | Event::SessionEnd { .. }
-    )
+/// An account, and what its agent may spend.
+#[derive(Debug)]
+pub(in crate::engine) struct Allowance {
+    account: Arc<SpendingAccount>,
+    agent: String,
+    limits: LimitsSpec,
+    ids: Arc<IdGenerator>,
+}
+
+impl Allowance {
+    /// Refuses a message for `session` when a limit is reached. The caller holds the session's `log`,
+    /// so that its turn neither begins nor ends meanwhile; `begins_turn` says that there is none.
+    pub(in crate::engine) fn admit(
+        &self,
+        session: &SessionId,
+        begins_turn: bool,
+    ) -> Result<Admitted<'_>, EngineError> {
+        let now = self.ids.now();
+        self.account
+            .admit(session, begins_turn, &self.limits, now)
+            .map_err(|reached| self.error(reached, now))
+    }
+
+    /// Refuses to ask the model once more when the tokens are spent.
+    pub(in crate::engine) fn refuse_call(&self) -> Result<(), EngineError> {
+        let now = self.ids.now();
+        match self.account.tokens_reached(&self.limits, now) {
+            Some(reached) => Err(self.error(reached, now)),
+            None => Ok(()),
+        }
+    }
+
+    fn error(&self, reached: Reached, now: Timestamp) -> EngineError {
+        EngineError::LimitReached {
+            agent: self.agent.clone(),
+            reached,
+            retry_after: reached.opens_at.since(now),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -395,76 +209,10 @@ mod tests {
 
     use super::*;
     use crate::base::clock::{Clock, FakeClock};
+    use crate::domain::event::Event;
     use crate::domain::story;
+    use crate::engine::spending::account::Admitted;
     use crate::engine::testing::{Bench, agent, noon};
-
-    fn book(limit_of_turns: u64) -> (Account, LimitsSpec, Timestamp) {
-        let now = Timestamp::parse("2026-05-01T10:30:00Z").unwrap();
-        let account = Account::default();
-        lock(&account.book).close(Tally::new(now), HashMap::new());
-        let limits = LimitsSpec {
-            turns_per_hour: Some(limit_of_turns),
-            tokens_per_day: None,
-        };
-        (account, limits, now)
-    }
-
-    fn turn_started(seq: u64) -> Arc<Record> {
-        let line = format!(
-            r#"{{"seq":{seq},"timestamp":"2026-05-01T10:30:00Z","type":"turn_started","turn_id":"turn_01J0000000000000000000000A","trigger":"message"}}"#
-        );
-        Arc::new(Record::parse(line.as_bytes()).unwrap())
-    }
-
-    #[test]
-    fn the_last_turn_is_given_once_until_it_is_given_back() {
-        let (account, limits, now) = book(1);
-        let [a, b] = [1, 2].map(|random| SessionId::mint(1, random));
-        let first = account.admit(&a, true, &limits, now).unwrap();
-        assert!(account.admit(&b, true, &limits, now).is_err());
-        // It joins the turn that is sure to begin, or one that has.
-        account.admit(&a, true, &limits, now).unwrap().keep();
-        account.admit(&b, false, &limits, now).unwrap().keep();
-        drop(first);
-        account.admit(&b, true, &limits, now).unwrap().keep();
-        assert!(account.admit(&a, true, &limits, now).is_err());
-        // Begun, it counts by itself.
-        lock(&account.book).note(&b, &turn_started(3));
-        assert!(lock(&account.book).expected.is_empty());
-        assert!(account.admit(&a, true, &limits, now).is_err());
-    }
-
-    #[test]
-    fn what_is_written_while_logs_are_read_counts_once() {
-        let (account, limits, now) = book(3);
-        let [a, b] = [1, 2].map(|random| SessionId::mint(1, random));
-        let mut book = lock(&account.book);
-        book.pages = Pages::Reading(Vec::new());
-        book.note(&a, &turn_started(2));
-        book.note(&b, &turn_started(2));
-        // The reading has seen the first of these.
-        let mut tally = Tally::new(now);
-        tally.note(&turn_started(2));
-        book.close(tally, HashMap::from([(a.clone(), Seq(2))]));
-        // It comes late.
-        book.note(&a, &turn_started(2));
-        drop(book);
-        let last = account.admit(&a, true, &limits, now).unwrap();
-        assert!(account.admit(&b, true, &limits, now).is_err());
-        drop(last);
-    }
-
-    #[test]
-    fn a_place_is_given_back_when_the_hour_is_over() {
-        let (account, limits, now) = book(1);
-        let [a, b] = [1, 2].map(|random| SessionId::mint(1, random));
-        account.admit(&a, true, &limits, now).unwrap().keep();
-        let later = |minutes: u64| Timestamp::from_micros(now.as_micros() + minutes * 60_000_000);
-        assert!(account.admit(&b, true, &limits, later(29)).is_err());
-        // It has not begun, and may wait for long.
-        account.admit(&b, true, &limits, later(30)).unwrap().keep();
-        assert!(account.admit(&a, true, &limits, later(30)).is_err());
-    }
 
     /// An engine of two agents that may begin two turns an hour.
     fn two_agents(clock: Arc<dyn Clock>) -> Bench {
@@ -481,13 +229,13 @@ mod tests {
 
     /// A session of `agent` with a turn, in the store alone.
     fn with_turn(bench: &Bench, agent: &str, at: Timestamp) {
-        let id = bench.inner().ids.session_id();
+        let id = bench.engine().parts.ids.session_id();
         let mut start = story::start();
         if let Event::SessionStart(start) = &mut start {
             start.agent = agent.to_owned();
         }
         let turn = story::started(1, crate::domain::event::Trigger::Message);
-        let store = &bench.inner().store;
+        let store = &bench.engine().parts.store;
         store.create(&id, at, &[start]).unwrap();
         let mut log = store.open(&id).unwrap().log;
         log.append(Seq(1), at, &[turn]).unwrap();
@@ -495,14 +243,20 @@ mod tests {
 
     /// How many turns more an agent may begin.
     fn left(bench: &Bench, agent: &str) -> usize {
-        let agent = bench.inner().agents.get(agent).unwrap();
-        let purse = bench.inner().purse(&agent).unwrap().unwrap();
-        let now = bench.inner().ids.now();
+        let agent = bench.engine().agents.get(agent).unwrap();
+        let allowance = bench
+            .engine()
+            .parts
+            .ledger
+            .allowance(&agent)
+            .unwrap()
+            .unwrap();
+        let now = bench.engine().parts.ids.now();
         let admits = |n: &u128| {
             let id = SessionId::mint(1, *n);
-            purse
+            allowance
                 .account
-                .admit(&id, true, &purse.limits, now)
+                .admit(&id, true, &allowance.limits, now)
                 .map(Admitted::keep)
                 .is_ok()
         };
@@ -512,7 +266,7 @@ mod tests {
     #[test]
     fn what_an_agent_spends_counts_for_no_other() {
         let bench = two_agents(Arc::new(FakeClock::at(noon())));
-        let now = bench.inner().ids.now();
+        let now = bench.engine().parts.ids.now();
         for agent in ["ada", "ada", "bob", "carl"] {
             with_turn(&bench, agent, now);
         }

@@ -15,8 +15,8 @@ use crate::domain::ids::{AwaitedId, Seq};
 use crate::domain::state::{CallState, Progress};
 use crate::engine::agent::Agent;
 use crate::engine::events;
-use crate::engine::open::session::read_records;
-use crate::engine::turn::tool_run::{self, Crew, Done, Job};
+use crate::engine::stored::read_records;
+use crate::engine::turn::tool_run::{self, FinishedRun, ToolJob, ToolRuns};
 use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::Interrupt;
 use crate::policy::{Verdict, Wish};
@@ -26,16 +26,16 @@ use crate::tools::{Effect, RunResult, Tool};
 const PARALLEL_MAX: usize = 8;
 
 /// What is to be done about a call.
-enum Plan {
-    Run(Due),
+enum CallPlan {
+    Run(DueCall),
     Answer(ToolOutput),
-    Ask(Question),
+    Ask(ApprovalQuestion),
     /// It waits, or is done.
     Nothing,
 }
 
 /// What a person is asked.
-struct Question {
+struct ApprovalQuestion {
     command: String,
     commands: Vec<String>,
     kind: ApprovalKind,
@@ -43,10 +43,10 @@ struct Question {
     exact: bool,
 }
 
-impl Question {
+impl ApprovalQuestion {
     /// Whether a call has run.
-    fn of_uncertain(wish: &Wish<'_>, tool: &dyn Tool) -> Question {
-        Question {
+    fn of_uncertain(wish: &Wish<'_>, tool: &dyn Tool) -> ApprovalQuestion {
+        ApprovalQuestion {
             command: wish.command(),
             commands: shown(tool, wish.commands()),
             kind: ApprovalKind::Uncertain,
@@ -56,7 +56,7 @@ impl Question {
 }
 
 /// A call that is to run now.
-struct Due {
+struct DueCall {
     call: ToolCall,
     tool: Arc<dyn Tool>,
     effect: Effect,
@@ -74,16 +74,16 @@ impl Worker<'_> {
             return Ok(());
         };
         let first_due = match self.plan(&agent, first) {
-            Plan::Run(due) => due,
-            Plan::Answer(output) => return self.answer(&agent, &[&first.call], &output),
-            Plan::Ask(question) => {
+            CallPlan::Run(due) => due,
+            CallPlan::Answer(output) => return self.answer(&agent, &[&first.call], &output),
+            CallPlan::Ask(question) => {
                 self.ask(&first.call, question)?;
                 if let Some(tool) = agent.tools.get(&first.call.tool_name) {
                     agent.policy.note_question(&self.wish(&first.call, &**tool));
                 }
                 return Ok(());
             }
-            Plan::Nothing => return Ok(()),
+            CallPlan::Nothing => return Ok(()),
         };
         let beside = match first_due.effect {
             Effect::Read => PARALLEL_MAX - 1,
@@ -94,15 +94,15 @@ impl Worker<'_> {
             .iter()
             .take_while(|state| !agent.spec.hooks.guards(&state.call));
         let others = unguarded.map_while(|state| match self.plan(&agent, state) {
-            Plan::Run(due) if due.effect == Effect::Read => Some(due),
-            Plan::Run(_) | Plan::Answer(_) | Plan::Ask(..) | Plan::Nothing => None,
+            CallPlan::Run(due) if due.effect == Effect::Read => Some(due),
+            CallPlan::Run(_) | CallPlan::Answer(_) | CallPlan::Ask(..) | CallPlan::Nothing => None,
         });
         let mut group = vec![first_due];
         group.extend(others.take(beside));
         self.run_calls(&agent, &group)
     }
 
-    fn plan(&self, agent: &Agent, state: &CallState) -> Plan {
+    fn plan(&self, agent: &Agent, state: &CallState) -> CallPlan {
         let call = &state.call;
         let Some(tool) = agent.tools.get(&call.tool_name) else {
             return plan_without_tool(agent, state);
@@ -111,11 +111,11 @@ impl Worker<'_> {
         if matches!(state.progress, Progress::Waiting | Progress::Doubted)
             && let Some(reason) = self.turned_down(agent, call)
         {
-            return Plan::Answer(events::refused(reason));
+            return CallPlan::Answer(events::refused(reason));
         }
         let wish = self.wish(call, &**tool);
         let run = |is_allowed_always| {
-            Plan::Run(Due {
+            CallPlan::Run(DueCall {
                 call: call.clone(),
                 tool: Arc::clone(tool),
                 effect: wish.effect,
@@ -129,35 +129,35 @@ impl Worker<'_> {
                     command,
                     commands,
                     is_exact,
-                } => Plan::Ask(Question {
+                } => CallPlan::Ask(ApprovalQuestion {
                     command,
                     commands: shown(&**tool, commands),
                     kind: ApprovalKind::Policy,
                     exact: is_exact,
                 }),
-                Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
+                Verdict::Deny { reason } => CallPlan::Answer(events::refused(reason)),
             },
             // It may have run before the process died.
             Progress::Started => match wish.effect {
                 Effect::Read | Effect::Idempotent => run(false),
-                Effect::Write => Plan::Ask(Question::of_uncertain(&wish, &**tool)),
+                Effect::Write => CallPlan::Ask(ApprovalQuestion::of_uncertain(&wish, &**tool)),
             },
             // Nobody may allow what a policy denies, and no policy has judged it yet.
             Progress::Doubted => match agent.policy.judge(&wish) {
-                Verdict::Deny { reason } => Plan::Answer(events::refused(reason)),
+                Verdict::Deny { reason } => CallPlan::Answer(events::refused(reason)),
                 Verdict::Allow | Verdict::Ask { .. } => {
-                    Plan::Ask(Question::of_uncertain(&wish, &**tool))
+                    CallPlan::Ask(ApprovalQuestion::of_uncertain(&wish, &**tool))
                 }
             },
             Progress::Decided(decision) => match decision {
                 Decision::AllowAlways => run(true),
                 Decision::AllowOnce | Decision::Retry => run(false),
                 Decision::Deny | Decision::Skip | Decision::Worked => {
-                    Plan::Answer(events::decided(decision))
+                    CallPlan::Answer(events::decided(decision))
                 }
             },
             // `next_step` waits for the first two and has no use for the third.
-            Progress::Asked | Progress::Parked { .. } | Progress::Done => Plan::Nothing,
+            Progress::Asked | Progress::Parked { .. } | Progress::Done => CallPlan::Nothing,
         }
     }
 
@@ -188,7 +188,7 @@ impl Worker<'_> {
         let Ok(last) = self.live().map(|live| live.last_seq()) else {
             return false;
         };
-        let (store, id) = (&*self.inner.store, &self.session.id);
+        let (store, id) = (&*self.session.parts.store, &self.session.id);
         let read = read_records(store, id, Seq(1), last, |record| {
             familiarity.see(&record.event);
         });
@@ -233,7 +233,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn ask(&self, call: &ToolCall, question: Question) -> Result<(), Leave> {
+    fn ask(&self, call: &ToolCall, question: ApprovalQuestion) -> Result<(), Leave> {
         self.write(|_| {
             vec![Event::ApprovalRequired {
                 call_id: call.call_id.clone(),
@@ -265,20 +265,20 @@ impl Worker<'_> {
     }
 
     /// Runs calls, several of them beside one another.
-    fn run_calls(&self, agent: &Agent, group: &[Due]) -> Result<(), Leave> {
+    fn run_calls(&self, agent: &Agent, group: &[DueCall]) -> Result<(), Leave> {
         for due in group.iter().filter(|due| due.is_allowed_always) {
             self.remember(agent, &self.wish(&due.call, &*due.tool))?;
         }
         let (cancel, cancel_rx) = tool_run::canceller();
         let chat = self.live()?.state.summary.chat();
-        let jobs = group.iter().map(|due| Job {
+        let jobs = group.iter().map(|due| ToolJob {
             tool: Arc::clone(&due.tool),
             call: due.call.clone(),
             cancel_rx: cancel_rx.clone(),
             session: self.session.id.clone(),
             chat: chat.clone(),
         });
-        let jobs: Vec<Job> = jobs.collect();
+        let jobs: Vec<ToolJob> = jobs.collect();
         // One sync for all of them.
         self.write(|_| jobs.iter().flat_map(started).collect())?;
         if !self.allow_cancel(Some(Arc::clone(&cancel)))? {
@@ -291,8 +291,8 @@ impl Worker<'_> {
             agent.policy.note_start(&self.wish(&due.call, &*due.tool));
         }
         // Whatever makes this return ends what still runs.
-        let mut crew = Crew::new(jobs, cancel);
-        while let Some(done) = crew.wait() {
+        let mut runs = ToolRuns::new(jobs, cancel);
+        while let Some(done) = runs.wait() {
             self.keep_results(agent, group, done)?;
         }
         self.allow_cancel(None)?;
@@ -300,7 +300,12 @@ impl Worker<'_> {
     }
 
     /// Writes what has come back at the same time, in one append.
-    fn keep_results(&self, agent: &Agent, group: &[Due], done: Vec<Done>) -> Result<(), Leave> {
+    fn keep_results(
+        &self,
+        agent: &Agent,
+        group: &[DueCall],
+        done: Vec<FinishedRun>,
+    ) -> Result<(), Leave> {
         let interrupt = self.interrupt()?;
         self.write(|live| {
             let events = done.into_iter().filter_map(|done| {
@@ -332,13 +337,13 @@ fn shown(tool: &dyn Tool, of_call: Vec<String>) -> Vec<String> {
 }
 
 /// What is to be done about a call whose tool is not there, or is not there any more.
-fn plan_without_tool(agent: &Agent, state: &CallState) -> Plan {
+fn plan_without_tool(agent: &Agent, state: &CallState) -> CallPlan {
     let call = &state.call;
     match state.progress {
         // It may have run, and nobody can tell any more what running it twice would mean.
         Progress::Started | Progress::Doubted => {
             let command = format!("{} {}", call.tool_name, call.arguments);
-            Plan::Ask(Question {
+            CallPlan::Ask(ApprovalQuestion {
                 commands: vec![command.clone()],
                 command,
                 kind: ApprovalKind::Uncertain,
@@ -346,18 +351,18 @@ fn plan_without_tool(agent: &Agent, state: &CallState) -> Plan {
             })
         }
         Progress::Decided(decision @ (Decision::Deny | Decision::Skip | Decision::Worked)) => {
-            Plan::Answer(events::decided(decision))
+            CallPlan::Answer(events::decided(decision))
         }
         Progress::Waiting
         | Progress::Decided(Decision::AllowOnce | Decision::AllowAlways | Decision::Retry) => {
-            Plan::Answer(unknown_tool(call, agent))
+            CallPlan::Answer(unknown_tool(call, agent))
         }
-        Progress::Asked | Progress::Parked { .. } | Progress::Done => Plan::Nothing,
+        Progress::Asked | Progress::Parked { .. } | Progress::Done => CallPlan::Nothing,
     }
 }
 
 /// What is written before a tool runs: that it does, and what for, if the call is to wait.
-fn started(job: &Job) -> impl Iterator<Item = Event> {
+fn started(job: &ToolJob) -> impl Iterator<Item = Event> {
     let starts = Event::ToolStarted {
         call_id: job.call.call_id.clone(),
         tool_name: job.call.tool_name.clone(),

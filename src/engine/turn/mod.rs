@@ -2,7 +2,6 @@
 
 pub(in crate::engine) mod calls;
 pub(in crate::engine) mod context_limits;
-pub(in crate::engine) mod overhear;
 pub mod prompt;
 pub(in crate::engine) mod questions;
 pub(in crate::engine) mod reply;

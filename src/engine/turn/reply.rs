@@ -30,7 +30,7 @@ const OVERFLOW_HINT: &str = "; a shorter message may help, or the right \
      `spec.model.max_input_tokens`";
 
 /// A call that is about to be made.
-struct Call {
+struct ModelCall {
     request: Request,
     message_id: MessageId,
     input_seq: Seq,
@@ -47,8 +47,8 @@ impl Worker<'_> {
             return Ok(());
         };
         self.start_turn()?;
-        let purse = self.inner.purse(&agent)?;
-        if let Some(Err(refused)) = purse.map(|purse| purse.refuse_call()) {
+        let allowance = self.session.parts.ledger.allowance(&agent)?;
+        if let Some(Err(refused)) = allowance.map(|allowance| allowance.refuse_call()) {
             let failure = events::failure(FailureCode::LimitReached, refused.to_string());
             return self.end_turn(Ending::failed(failure));
         }
@@ -77,7 +77,7 @@ impl Worker<'_> {
     /// Writes down what came of a call. Apart, as what this takes of the stack is not needed while
     /// the reply lasts.
     #[inline(never)]
-    fn end_call(&mut self, call: &Call, result: Result<Reply, LlmError>) -> Result<(), Leave> {
+    fn end_call(&mut self, call: &ModelCall, result: Result<Reply, LlmError>) -> Result<(), Leave> {
         if !self.allow_cancel(None)? {
             // What was cancelled cannot be called again.
             self.model = None;
@@ -90,7 +90,7 @@ impl Worker<'_> {
         self.forget_journal()
     }
 
-    fn prepare(&self, agent: &Agent) -> Result<Box<Call>, Leave> {
+    fn prepare(&self, agent: &Agent) -> Result<Box<ModelCall>, Leave> {
         let live = self.live()?;
         let state = &live.state;
         let mut model = agent.spec.model.clone();
@@ -99,7 +99,7 @@ impl Worker<'_> {
         }
         let rounds = state.turn.as_ref().map_or(0, |turn| turn.tool_rounds);
         let may_use_tools = rounds < agent.spec.session.max_tool_iterations;
-        Ok(Box::new(Call {
+        Ok(Box::new(ModelCall {
             long_prompt: context_limits::long_prompt_for(agent, &model),
             request: Request {
                 system: prompt::system(&agent.spec, state.summary.created_at),
@@ -112,7 +112,7 @@ impl Worker<'_> {
                 },
                 timeout: Some(agent.spec.session.llm_timeout),
             },
-            message_id: self.inner.ids.message_id(),
+            message_id: self.session.parts.ids.message_id(),
             input_seq: live.last_seq(),
             model,
             may_use_tools,
@@ -124,9 +124,9 @@ impl Worker<'_> {
     fn shorten(
         &self,
         agent: &Agent,
-        call: &Call,
+        call: &ModelCall,
         error: &LlmError,
-    ) -> Result<Option<Box<Call>>, Leave> {
+    ) -> Result<Option<Box<ModelCall>>, Leave> {
         // The fold makes room when it sees this, here as at replay.
         self.write(|_| {
             vec![Event::Error {
@@ -140,11 +140,11 @@ impl Worker<'_> {
 
     /// Makes the call; its text goes to the journal, then to whoever watches. `None` when there was
     /// no room for more of it: what came is in the log, and the next call goes on with it.
-    fn stream(&mut self, call: &Call) -> Result<Option<Result<Reply, LlmError>>, Leave> {
+    fn stream(&mut self, call: &ModelCall) -> Result<Option<Result<Reply, LlmError>>, Leave> {
         let model = self
             .model
             .take()
-            .unwrap_or_else(|| self.inner.models.model(&call.model));
+            .unwrap_or_else(|| self.parts.models.model(&call.model));
         self.begin_journal(call)?;
         if !self.allow_cancel(Some(model.canceller()))? {
             return Ok(Some(Err(LlmError::Cancelled)));
@@ -152,7 +152,7 @@ impl Worker<'_> {
         let mut model = model;
         let mut sink = ReplySink {
             worker: self,
-            redacted: Stream::new(Arc::clone(&self.inner.redactor)),
+            redacted: Stream::new(Arc::clone(&self.session.parts.redactor)),
             text: String::new(),
             ends: Vec::new(),
             synced_at: Instant::now(),
@@ -208,7 +208,7 @@ impl Worker<'_> {
         self.forget_journal()
     }
 
-    fn begin_journal(&self, call: &Call) -> Result<(), Leave> {
+    fn begin_journal(&self, call: &ModelCall) -> Result<(), Leave> {
         let turn_id = self.live()?.state.turn.as_ref().map(|turn| turn.id.clone());
         let Some(turn_id) = turn_id else {
             return Err(Leave::Over);
@@ -232,7 +232,7 @@ impl Worker<'_> {
     }
 
     /// Writes a whole reply; with it the end of the turn, unless there is more to do.
-    fn keep_reply(&self, call: &Call, reply: Reply) -> Result<(), Leave> {
+    fn keep_reply(&self, call: &ModelCall, reply: Reply) -> Result<(), Leave> {
         self.write(|live| {
             let state = &live.state;
             let Some(turn) = &state.turn else {
@@ -282,14 +282,14 @@ impl Worker<'_> {
                 !named.iter().any(|other| other.call_id == *id) && !is_used(state, id)
             };
             let id = CallId::parse(&call.id).ok().filter(is_free);
-            let id = id.unwrap_or_else(|| self.inner.ids.call_id());
+            let id = id.unwrap_or_else(|| self.session.parts.ids.call_id());
             named.push(call.named(id));
         }
         named
     }
 
     /// Writes what came of a reply before it failed, and that the turn has failed.
-    fn fail_reply(&self, call: &Call, error: &LlmError) -> Result<(), Leave> {
+    fn fail_reply(&self, call: &ModelCall, error: &LlmError) -> Result<(), Leave> {
         let is_too_long = matches!(error, LlmError::ContextOverflow { .. });
         let hint = match &call.long_prompt {
             Some(why) if is_too_long => format!("; {why}"),
@@ -363,7 +363,7 @@ impl ReplySink<'_, '_> {
             return Err("the text so far may not survive a power cut".to_owned());
         }
         if self.synced_at.elapsed() >= JOURNAL_SYNC_EVERY
-            && self.worker.inner.flusher.ask(session, journal.sync_later())
+            && self.worker.parts.flusher.ask(session, journal.sync_later())
         {
             self.synced_at = Instant::now();
         }
@@ -477,7 +477,7 @@ mod tests {
         assert!(worker.begin_journal(&call).is_ok());
         ReplySink {
             worker,
-            redacted: Stream::new(Arc::clone(&worker.inner.redactor)),
+            redacted: Stream::new(Arc::clone(&worker.session.parts.redactor)),
             text: String::new(),
             ends: Vec::new(),
             synced_at: Instant::now().checked_sub(synced_before).unwrap(),
@@ -623,7 +623,7 @@ mod tests {
     fn after_the_last_round_of_tools_the_model_may_ask_for_none() {
         let bench = Bench::new();
         let rounds = bench
-            .inner()
+            .engine()
             .agents
             .get("ada")
             .unwrap()

@@ -34,7 +34,7 @@ pub(in crate::engine) fn canceller() -> (Arc<dyn Cancel>, Receiver<Infallible>) 
 
 /// A run that is to be made.
 #[derive(Debug)]
-pub(in crate::engine) struct Job {
+pub(in crate::engine) struct ToolJob {
     pub(in crate::engine) tool: Arc<dyn Tool>,
     pub(in crate::engine) call: ToolCall,
     pub(in crate::engine) cancel_rx: Receiver<Infallible>,
@@ -43,14 +43,14 @@ pub(in crate::engine) struct Job {
 }
 
 /// What came of a run.
-pub(in crate::engine) struct Done {
+pub(in crate::engine) struct FinishedRun {
     /// Which of the jobs it was.
     pub(in crate::engine) index: usize,
     pub(in crate::engine) result: RunResult,
     pub(in crate::engine) duration: Duration,
 }
 
-impl Job {
+impl ToolJob {
     fn as_run(&self) -> Run<'_> {
         let chat = self.chat.as_ref();
         Run {
@@ -72,7 +72,7 @@ impl Job {
     }
 
     /// Runs the tool; a panic in it is a failed result.
-    fn run(&self, index: usize) -> Done {
+    fn run(&self, index: usize) -> FinishedRun {
         let began = Instant::now();
         let ran = catch_unwind(AssertUnwindSafe(|| self.tool.run(&self.as_run())));
         let result = ran.unwrap_or_else(|panic| {
@@ -82,7 +82,7 @@ impl Job {
                 content: "the tool failed with an internal error".to_owned(),
             })
         });
-        Done {
+        FinishedRun {
             index,
             result,
             duration: began.elapsed(),
@@ -97,25 +97,25 @@ pub(in crate::engine) fn log_panic(tool: &dyn Tool, panic: &(dyn Any + Send)) {
 }
 
 /// Jobs at work. Dropping it ends them and waits for their threads.
-pub(in crate::engine) struct Crew {
+pub(in crate::engine) struct ToolRuns {
     /// One that was not given to a thread.
-    alone: Option<Job>,
+    alone: Option<ToolJob>,
     left: usize,
-    done_rx: Receiver<Done>,
+    done_rx: Receiver<FinishedRun>,
     // Dropped after the cancel in `drop`.
     _threads: Vec<Joined>,
     cancel: Arc<dyn Cancel>,
 }
 
-impl Crew {
+impl ToolRuns {
     /// Starts the jobs; one alone runs on the thread of whoever waits for it. `cancel` ends them.
-    pub(in crate::engine) fn new(mut jobs: Vec<Job>, cancel: Arc<dyn Cancel>) -> Crew {
+    pub(in crate::engine) fn new(mut jobs: Vec<ToolJob>, cancel: Arc<dyn Cancel>) -> ToolRuns {
         let left = jobs.len();
         let (done_tx, done_rx) = bounded(left);
         let alone = if left == 1 { jobs.pop() } else { None };
         let jobs = jobs.into_iter().enumerate();
         let threads = jobs.filter_map(|(index, job)| start(index, job, &done_tx));
-        Crew {
+        ToolRuns {
             alone,
             left,
             _threads: threads.collect(),
@@ -125,7 +125,7 @@ impl Crew {
     }
 
     /// Waits for the next that is done, and takes all that are; `None` when all were taken.
-    pub(in crate::engine) fn wait(&mut self) -> Option<Vec<Done>> {
+    pub(in crate::engine) fn wait(&mut self) -> Option<Vec<FinishedRun>> {
         let first = match self.alone.take() {
             Some(job) => job.run(0),
             None if self.left > 0 => self.done_rx.recv().ok()?,
@@ -138,14 +138,14 @@ impl Crew {
     }
 }
 
-impl Drop for Crew {
+impl Drop for ToolRuns {
     fn drop(&mut self) {
         self.cancel.cancel();
     }
 }
 
 /// Runs a job on a thread of its own; where there is none to be had, here and now.
-fn start(index: usize, job: Job, done_tx: &Sender<Done>) -> Option<Joined> {
+fn start(index: usize, job: ToolJob, done_tx: &Sender<FinishedRun>) -> Option<Joined> {
     let name = format!("tool-{}", job.session.short());
     let job = Arc::new(job);
     let (to_run, to_tell) = (Arc::clone(&job), done_tx.clone());
@@ -161,6 +161,6 @@ fn start(index: usize, job: Job, done_tx: &Sender<Done>) -> Option<Joined> {
 }
 
 /// There is room for all of them, and nobody listens only when nobody wants to know.
-fn tell(done_tx: &Sender<Done>, done: Done) {
+fn tell(done_tx: &Sender<FinishedRun>, done: FinishedRun) {
     done_tx.send(done).ok();
 }

@@ -7,16 +7,17 @@ use crate::base::thread::panic_text;
 use crate::domain::code::FailureCode;
 use crate::domain::event::{Event, Outcome, Record, Status, Trigger};
 use crate::domain::step::{Step, next_step};
-use crate::engine::agent::Agent;
-use crate::engine::error::EngineError;
-use crate::engine::error::chain;
+use crate::engine::agent::{Agent, Agents};
+use crate::engine::draining::Draining;
+use crate::engine::error::{EngineError, chain};
 use crate::engine::events::{self, CANCELLED, Ending};
-use crate::engine::inner::Inner;
 use crate::engine::open::session::Session;
+use crate::engine::open::sessions::OpenSessions;
 use crate::engine::turn::tool_run::canceller;
-use crate::engine::upkeep::room::Parked;
+use crate::engine::upkeep::flusher::Flusher;
+use crate::engine::upkeep::space::Stalled;
 use crate::engine::watch::live::{Cut, Interrupt, Live, LiveGuard, Running, Work};
-use crate::llm::{Cancel, Model};
+use crate::llm::{Cancel, Model, Models};
 use crate::store::Journal;
 
 /// How often a turn is tried again after an unclean stop.
@@ -24,8 +25,8 @@ const TRIES_MAX: u32 = 3;
 
 /// Works for `session` as worker `generation` until nothing is left to do. A panic fails the
 /// session's turn and nothing else.
-pub(in crate::engine) fn work(inner: &Inner, session: &Arc<Session>, generation: u64) {
-    let mut worker = Worker::new(inner, session, generation);
+pub(in crate::engine) fn work(parts: &WorkerParts, session: &Arc<Session>, generation: u64) {
+    let mut worker = Worker::new(parts, session, generation);
     let end = catch_unwind(AssertUnwindSafe(|| worker.run()));
     worker.leave(end);
 }
@@ -50,15 +51,27 @@ impl From<EngineError> for Leave {
 }
 
 pub(in crate::engine) struct Worker<'a> {
-    pub(in crate::engine) inner: &'a Inner,
+    pub(in crate::engine) parts: &'a WorkerParts,
     pub(in crate::engine) session: &'a Arc<Session>,
     generation: u64,
     /// Kept between the calls of a turn, and its connection with it.
     pub(in crate::engine) model: Option<Box<dyn Model>>,
 }
 
+/// What every worker works with, beside what its session does.
+#[derive(Debug)]
+pub(in crate::engine) struct WorkerParts {
+    pub(in crate::engine) agents: Arc<dyn Agents>,
+    pub(in crate::engine) models: Arc<dyn Models>,
+    pub(in crate::engine) sessions: Arc<OpenSessions>,
+    pub(in crate::engine) flusher: Flusher,
+    pub(in crate::engine) draining: Arc<Draining>,
+    /// How a turn is taken up that the process before this one left.
+    pub(in crate::engine) resume_trigger: Trigger,
+}
+
 /// What a worker finds when it looks for work.
-enum Found {
+enum NextAction {
     /// Something to do.
     Step(Step),
     /// Nothing: the session has no worker from here on.
@@ -76,12 +89,12 @@ enum Found {
 impl<'a> Worker<'a> {
     /// Worker `generation` of `session`, which is this worker's already.
     pub(in crate::engine) fn new(
-        inner: &'a Inner,
+        parts: &'a WorkerParts,
         session: &'a Arc<Session>,
         generation: u64,
     ) -> Worker<'a> {
         Worker {
-            inner,
+            parts,
             session,
             generation,
             model: None,
@@ -131,7 +144,7 @@ impl<'a> Worker<'a> {
             Err(panic) => {
                 let words = panic_text(&*panic);
                 log::error!("session {}: the worker panicked: {words}", self.session.id);
-                self.inner.reopen_after_panic(self.session);
+                self.reopen_after_panic();
             }
         }
         self.session.look_later();
@@ -144,14 +157,14 @@ impl<'a> Worker<'a> {
         loop {
             match self.look()? {
                 // Before it may pause: the tries of one that pauses each time count too.
-                Found::Step(_) | Found::NobodyThere if self.live()?.is_left_over => {
+                NextAction::Step(_) | NextAction::NobodyThere if self.live()?.is_left_over => {
                     self.resume_turn()?;
                 }
-                Found::Step(step) => return Ok(Some(step)),
-                Found::Retired => return Ok(None),
-                Found::Cancelled => self.cancel_turn()?,
-                Found::NobodyThere => self.pause()?,
-                Found::SomebodyCame => {
+                NextAction::Step(step) => return Ok(Some(step)),
+                NextAction::Retired => return Ok(None),
+                NextAction::Cancelled => self.cancel_turn()?,
+                NextAction::NobodyThere => self.pause()?,
+                NextAction::SomebodyCame => {
                     self.insist(|| Ok(self.session.wake_if_attended()?))?;
                 }
             }
@@ -160,22 +173,22 @@ impl<'a> Worker<'a> {
 
     /// To look and to retire is one step under the lock: whoever brings work afterwards finds
     /// that nobody works.
-    fn look(&self) -> Result<Found, Leave> {
+    fn look(&self) -> Result<NextAction, Leave> {
         let (mut live, interrupt) = self.mine()?;
         let step = next_step(&live.state);
         let found = match step {
-            _ if interrupt == Some(Interrupt::Cancelled) => Found::Cancelled,
-            Step::Paused if !live.wants_a_client() && !self.inner.is_draining() => {
-                Found::SomebodyCame
+            _ if interrupt == Some(Interrupt::Cancelled) => NextAction::Cancelled,
+            Step::Paused if !live.wants_a_client() && !self.parts.draining.is_begun() => {
+                NextAction::SomebodyCame
             }
-            Step::Idle | Step::AwaitOthers | Step::Paused => Found::Retired,
-            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) if self.inner.is_draining() => {
-                Found::Retired
+            Step::Idle | Step::AwaitOthers | Step::Paused => NextAction::Retired,
+            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) if self.parts.draining.is_begun() => {
+                NextAction::Retired
             }
-            Step::CallModel | Step::RunTools(_) if live.wants_a_client() => Found::NobodyThere,
-            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => Found::Step(step),
+            Step::CallModel | Step::RunTools(_) if live.wants_a_client() => NextAction::NobodyThere,
+            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => NextAction::Step(step),
         };
-        if matches!(found, Found::Retired) {
+        if matches!(found, NextAction::Retired) {
             live.work = Work::None;
         }
         Ok(found)
@@ -282,7 +295,7 @@ impl<'a> Worker<'a> {
     /// without a worker.
     #[inline(never)]
     pub(in crate::engine) fn wait_for_room(&self, error: EngineError) -> Result<(), Leave> {
-        let error = self.inner.room.explain(error);
+        let error = self.session.parts.space.explain(error);
         let why = error.to_string();
         log::warn!(
             "session {}: the turn waits: {}",
@@ -295,13 +308,16 @@ impl<'a> Worker<'a> {
             live.cut_watchers(Cut::Waits(why.clone()));
             (live.set_cancel(Some(cancel)), interrupt.is_some())
         };
-        if is_asked_to_stop || self.inner.is_draining() {
+        if is_asked_to_stop || self.parts.draining.is_begun() {
             return Err(Leave::Failed(error));
         }
-        self.inner.room.wait(&self.session.id, why, &cancel_rx);
+        self.session
+            .parts
+            .space
+            .wait(&self.session.id, why, &cancel_rx);
         let (mut live, interrupt) = self.mine()?;
         live.set_cancel(before);
-        if interrupt.is_some() || self.inner.is_draining() {
+        if interrupt.is_some() || self.parts.draining.is_begun() {
             return Err(Leave::Failed(error));
         }
         Ok(())
@@ -319,7 +335,7 @@ impl<'a> Worker<'a> {
             );
             return self.end_turn(Ending::failed(error));
         }
-        let trigger = self.inner.resume_trigger();
+        let trigger = self.parts.resume_trigger;
         self.write(|live| next_try(live, trigger).into_iter().collect())?;
         Ok(())
     }
@@ -329,7 +345,7 @@ impl<'a> Worker<'a> {
         if self.live()?.state.turn.is_some() {
             return Ok(());
         }
-        let turn_id = self.inner.ids.turn_id();
+        let turn_id = self.session.parts.ids.turn_id();
         self.write(|_| {
             vec![Event::TurnStarted {
                 turn_id,
@@ -342,7 +358,7 @@ impl<'a> Worker<'a> {
     /// The session's agent; without it the turn fails.
     pub(in crate::engine) fn agent(&self) -> Result<Option<Agent>, Leave> {
         let name = self.live()?.state.summary.agent.clone();
-        match self.inner.agents.find(&name, EngineError::AgentGone) {
+        match self.parts.agents.find(&name, EngineError::AgentGone) {
             Ok(agent) => Ok(Some(agent)),
             Err(gone) => {
                 self.start_turn()?;
@@ -362,7 +378,7 @@ impl<'a> Worker<'a> {
     pub(in crate::engine) fn cancel_turn(&mut self) -> Result<(), Leave> {
         // What was cancelled cannot be called again.
         self.model = None;
-        let turn_id = self.inner.ids.turn_id();
+        let turn_id = self.session.parts.ids.turn_id();
         self.write(|live| events::end_of_all(live, turn_id, Ending::cancelled(CANCELLED)))?;
         self.live()?.end_cancel();
         self.clear_journal()
@@ -377,6 +393,23 @@ impl<'a> Worker<'a> {
             pauses.into_iter().collect()
         })?;
         Ok(())
+    }
+
+    /// Throws the session away, opens it from its files and fails its turn.
+    fn reopen_after_panic(&self) {
+        let sessions = &self.parts.sessions;
+        sessions.throw_away(self.session, "an internal error; connect again");
+        let failed = sessions.get(&self.session.id).and_then(|session| {
+            let error = events::failure(FailureCode::InternalError, "an internal error".to_owned());
+            let turn_id = self.session.parts.ids.turn_id();
+            session.live().is_left_over = false;
+            // Messages too that no turn has begun to answer: they would lead to the same panic.
+            session
+                .decide(|live| Ok((events::end_of_all(live, turn_id, Ending::failed(error)), ())))
+        });
+        if let Err(error) = failed {
+            log::error!("session {}: {}", self.session.id, chain(&error));
+        }
     }
 
     /// Leaves the turn as it is, because what happens can't be written down. It is taken up again
@@ -399,12 +432,17 @@ impl<'a> Worker<'a> {
         }
         // It stays this worker's until it is broken off: another would write to its journal beside
         // those who open it anew.
-        if error.is_passing() && !self.inner.is_draining() {
+        if error.is_passing() && !self.parts.draining.is_begun() {
             // Before it can be opened anew.
             let id = &self.session.id;
-            self.inner.room.park(id, Parked::Begun, error.to_string());
+            self.session
+                .parts
+                .space
+                .stall(id, Stalled::Begun, error.to_string());
         }
-        self.inner.throw_away(self.session, &error.to_string());
+        self.parts
+            .sessions
+            .throw_away(self.session, &error.to_string());
     }
 }
 
@@ -450,13 +488,13 @@ mod tests {
         [user(1, "hi"), story::started(1, Trigger::Message)]
     }
 
-    fn told(found: &Found) -> String {
+    fn told(found: &NextAction) -> String {
         match found {
-            Found::Step(step) => format!("{step:?}"),
-            Found::Retired => "retired".to_owned(),
-            Found::Cancelled => "cancelled".to_owned(),
-            Found::NobodyThere => "nobody there".to_owned(),
-            Found::SomebodyCame => "somebody came".to_owned(),
+            NextAction::Step(step) => format!("{step:?}"),
+            NextAction::Retired => "retired".to_owned(),
+            NextAction::Cancelled => "cancelled".to_owned(),
+            NextAction::NobodyThere => "nobody there".to_owned(),
+            NextAction::SomebodyCame => "somebody came".to_owned(),
         }
     }
 
@@ -512,7 +550,7 @@ mod tests {
                 session.live().watch(Role::Attached);
             }
             if is_draining {
-                bench.inner().drain();
+                bench.sessions.drain();
             }
             let found = look(&worker);
             assert_eq!(found, expected, "{events:?} {is_attended} {is_draining}");
@@ -587,7 +625,7 @@ mod tests {
             let mut worker = bench.worker(&session);
             assert_eq!(look(&worker), "CallModel");
             let end = |live: &Live| {
-                let turn_id = bench.inner().ids.turn_id();
+                let turn_id = bench.engine().parts.ids.turn_id();
                 let mut events = events::end_of_all(live, turn_id, Ending::cancelled(CANCELLED));
                 events.push(Event::SessionEnd {
                     reason: EndReason::Terminated,
@@ -601,7 +639,7 @@ mod tests {
             assert!(session.live().in_flight.is_none());
             // It was not given up, which would be told as a failure.
             assert!(session.live().broken.is_none());
-            assert!(bench.inner().registry.get(&session.id).is_some());
+            assert!(bench.engine().open.in_use(&session.id).is_some());
         }
     }
 
@@ -675,7 +713,7 @@ mod tests {
             let worker = bench.worker(&session);
             session.live().is_read_only = is_read_only;
             worker.give_up(&EngineError::ReadOnly);
-            let is_here = bench.inner().registry.get(&session.id).is_some();
+            let is_here = bench.engine().open.in_use(&session.id).is_some();
             assert_eq!(is_here, is_read_only);
             assert_eq!(session.live().broken.is_some(), !is_read_only);
             assert_eq!(session.live().is_working(), !is_read_only);

@@ -14,8 +14,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::lock::lock;
 use crate::base::thread::{self, Joined, STACK_SMALL, STACK_WORK};
+use crate::engine::error::EngineError;
 use crate::engine::open::session::Session;
-use crate::engine::upkeep::room::Parked;
+use crate::engine::upkeep::space::Stalled;
 use crate::engine::watch::live::{Interrupt, Running, Work};
 
 /// Ended workers wait here for the reaper for microseconds.
@@ -24,18 +25,18 @@ const ENDED_MAX: usize = 64;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What a worker does: it gets its session and its number.
-pub(in crate::engine) type Body = Arc<dyn Fn(&Arc<Session>, u64) + Send + Sync>;
+pub(in crate::engine) type WorkerBody = Arc<dyn Fn(&Arc<Session>, u64) + Send + Sync>;
 
 /// See the [module](self). Dropping it leaves workers behind that still run.
 pub(in crate::engine) struct Workers {
-    shared: Arc<Shared>,
+    shared: Arc<WorkerPool>,
 }
 
-struct Shared {
+struct WorkerPool {
     slots_max: usize,
     slots: Mutex<Slots>,
     threads: Mutex<Threads>,
-    body: Body,
+    body: WorkerBody,
 }
 
 #[derive(Default)]
@@ -70,9 +71,9 @@ impl std::fmt::Debug for Workers {
 
 impl Workers {
     /// Errors: the system has no thread for the reaper.
-    pub(in crate::engine) fn new(slots_max: usize, body: Body) -> std::io::Result<Workers> {
+    pub(in crate::engine) fn new(slots_max: usize, body: WorkerBody) -> std::io::Result<Workers> {
         let (ended_tx, ended_rx) = bounded(ENDED_MAX);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WorkerPool {
             slots_max,
             slots: Mutex::default(),
             threads: Mutex::default(),
@@ -109,6 +110,22 @@ impl Workers {
             live.work = Work::Queued;
         }
         self.shared.admit(session);
+    }
+
+    /// Sees to it that somebody works for a session if there is work; one that pauses goes on if it
+    /// may. Where there is no room to write that down, it is tried again.
+    ///
+    /// Errors: the store's.
+    pub(in crate::engine) fn take_up(&self, session: &Arc<Session>) -> Result<(), EngineError> {
+        // One that waits although it wants no client was left waiting by an earlier start.
+        if let Err(error) = session.wake_if_attended() {
+            if error.is_passing() {
+                session.stall(Stalled::Begun, &error.to_string());
+            }
+            return Err(error);
+        }
+        self.ensure(session);
+        Ok(())
     }
 
     /// Takes a session away from its worker, which may hang, or out of the queue. The worker
@@ -165,8 +182,8 @@ impl Drop for Workers {
     }
 }
 
-impl Shared {
-    fn admit(self: &Arc<Shared>, session: &Arc<Session>) {
+impl WorkerPool {
+    fn admit(self: &Arc<WorkerPool>, session: &Arc<Session>) {
         let generation = {
             let mut slots = lock(&self.slots);
             if slots.holders.len() >= self.slots_max {
@@ -182,7 +199,7 @@ impl Shared {
 
     /// Gives a worker's slot on to the session that has waited longest. A second time it does
     /// nothing.
-    fn release(self: &Arc<Shared>, mut generation: u64) {
+    fn release(self: &Arc<WorkerPool>, mut generation: u64) {
         loop {
             let session = {
                 let mut slots = lock(&self.slots);
@@ -203,7 +220,7 @@ impl Shared {
 
     /// Starts the worker of a slot; `false` if the session wants none any more, or there is no
     /// thread to be had.
-    fn start(self: &Arc<Shared>, session: &Arc<Session>, generation: u64) -> bool {
+    fn start(self: &Arc<WorkerPool>, session: &Arc<Session>, generation: u64) -> bool {
         let mut threads = lock(&self.threads);
         let Some(ended_tx) = threads.ended_tx.clone() else {
             return false;
@@ -215,12 +232,12 @@ impl Shared {
         let name = format!("s-{}", session.id.short());
         let spawned = thread::spawn(name, STACK_WORK, move || {
             // Made here: a thread that is never born must not give back what its starter does.
-            let place = Place {
+            let slot = WorkerSlot {
                 shared,
                 generation,
                 ended_tx,
             };
-            (place.shared.body)(&worked, generation);
+            (slot.shared.body)(&worked, generation);
         });
         match spawned {
             Ok(worker) => {
@@ -230,7 +247,7 @@ impl Shared {
             Err(error) => {
                 log::error!("session {}: no thread to work in: {error}", session.id);
                 session.live().work = Work::None;
-                session.park(Parked::Begun, "the server has no thread to spare");
+                session.stall(Stalled::Begun, "the server has no thread to spare");
                 false
             }
         }
@@ -252,13 +269,13 @@ fn claim(session: &Session, generation: u64) -> bool {
 }
 
 /// A worker's slot, and its place among the threads: given back however the worker ends.
-struct Place {
-    shared: Arc<Shared>,
+struct WorkerSlot {
+    shared: Arc<WorkerPool>,
     generation: u64,
     ended_tx: Sender<u64>,
 }
 
-impl Drop for Place {
+impl Drop for WorkerSlot {
     fn drop(&mut self) {
         self.shared.release(self.generation);
         // Only fails when nobody joins any more.
@@ -266,7 +283,7 @@ impl Drop for Place {
     }
 }
 
-fn reap(shared: &Shared, ended_rx: &Receiver<u64>) {
+fn reap(shared: &WorkerPool, ended_rx: &Receiver<u64>) {
     for generation in ended_rx {
         // The lock is not held while joining: the worker may need it to hand its slot on.
         let worker = lock(&shared.threads).running.remove(&generation);

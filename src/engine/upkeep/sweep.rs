@@ -1,13 +1,11 @@
 //! Ends sessions that lie idle for too long, and removes ended ones that were kept long enough.
 //!
 //! A sweep looks at the summary of every session, one after the other, and opens only what it ends.
-//! One is due an hour after the last as long as there is a session that a later one may end or
-//! remove; without any, nothing ever wakes up. It runs on a thread of its own, `sweep`, which ends
-//! when the engine drains.
+//! It runs on a thread of its own, `sweep`, which ends when the engine drains. When one is due:
+//! [ageing](super::ageing).
 //!
 //! A clock that has leapt makes nothing old: ages are those that the [timeline](super::timeline) trusts.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,25 +14,18 @@ use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::domain::event::{EndReason, Event};
 use crate::domain::ids::SessionId;
 use crate::domain::state::Summary;
-use crate::domain::time::Timestamp;
+use crate::engine::draining::Draining;
 use crate::engine::error::EngineError;
 use crate::engine::error::chain;
 use crate::engine::events::{self, Ending};
-use crate::engine::inner::Inner;
-use crate::engine::sessions::Sessions;
-use crate::engine::upkeep::timeline::Seen;
+use crate::engine::id_generator::IdGenerator;
+use crate::engine::open::sessions::OpenSessions;
+use crate::engine::stored::each_session;
+use crate::engine::upkeep::ageing::Ageing;
+use crate::engine::upkeep::clock_watch::ClockWatch;
+use crate::engine::upkeep::timeline::ClockReading;
 use crate::engine::watch::live::Live;
-
-const EVERY: Duration = Duration::from_secs(3600);
-
-/// How long sessions are kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Lifetimes {
-    /// One that lies idle for so long is ended; `None` never. An agent may say otherwise.
-    pub idle: Option<Duration>,
-    /// One that ended so long ago is removed with its files; `None` never.
-    pub ended: Option<Duration>,
-}
+use crate::store::SessionStore;
 
 /// What a sweep did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,11 +38,17 @@ pub struct Swept {
     pub is_more_to_come: bool,
 }
 
-/// The thread that sweeps, and when it is to do so next.
-#[derive(Debug, Default)]
+/// See the [module](self).
+#[derive(Debug)]
 pub(in crate::engine) struct Sweeper {
-    is_due: AtomicBool,
-    thread: Mutex<Option<Joined>>,
+    pub(in crate::engine) store: Arc<dyn SessionStore>,
+    pub(in crate::engine) ids: Arc<IdGenerator>,
+    pub(in crate::engine) sessions: Arc<OpenSessions>,
+    pub(in crate::engine) ageing: Arc<Ageing>,
+    pub(in crate::engine) clock_watch: Arc<ClockWatch>,
+    pub(in crate::engine) draining: Arc<Draining>,
+    /// The sweep that runs, or the last that did.
+    pub(in crate::engine) thread: Mutex<Option<Joined>>,
 }
 
 /// What becomes of a session.
@@ -67,74 +64,61 @@ enum Fate {
     Goes,
 }
 
-impl Sessions {
-    /// Sweeps once, on the caller's thread, and sees to it that later sweeps come when they are
-    /// needed. `is_stopped` ends it early, as does [`drain`](Sessions::drain).
-    pub fn sweep(&self, is_stopped: impl Fn() -> bool) -> Result<Swept, EngineError> {
-        self.inner.sweep(is_stopped)
-    }
-}
-
-impl Inner {
-    /// Sees to it that a sweep comes, for a session that may be due one day.
-    pub(in crate::engine) fn sweep_later(&self) {
-        if !self.sweeper.is_due.swap(true, Ordering::SeqCst) && !self.looks.ask_sweep(EVERY) {
-            self.sweeper.is_due.store(false, Ordering::SeqCst);
-        }
-    }
-
-    /// Whether the sessions of an agent may be due one day.
-    pub(in crate::engine) fn is_ever_due(&self, agent: &str) -> bool {
-        self.idle_limit(agent).is_some() || self.lifetimes().ended.is_some()
-    }
-
+impl Sweeper {
     /// Starts the thread of a sweep that is due.
-    pub(in crate::engine) fn start_sweep(self: &Arc<Inner>) {
-        self.sweeper.is_due.store(false, Ordering::SeqCst);
-        if self.is_draining() {
+    pub(in crate::engine) fn start(self: &Arc<Sweeper>) {
+        self.ageing.begin_sweep();
+        if self.draining.is_begun() {
             return;
         }
-        let inner = Arc::clone(self);
+        let sweeper = Arc::clone(self);
         let body = move || {
-            if let Err(error) = inner.sweep(|| false) {
+            if let Err(error) = sweeper.sweep(|| false) {
                 log::warn!("idle sessions are not swept: {}", chain(&error));
-                inner.sweep_later();
+                sweeper.ageing.sweep_later();
             }
         };
         match thread::spawn("sweep", STACK_WORK, body) {
             // The one before it has ended: no sweep is due while one runs.
-            Ok(thread) => drop(lock(&self.sweeper.thread).replace(thread)),
+            Ok(thread) => drop(lock(&self.thread).replace(thread)),
             Err(error) => {
                 log::warn!("idle sessions are not swept: no thread: {error}");
-                self.sweep_later();
+                self.ageing.sweep_later();
             }
         }
     }
 
-    /// After [`drain`](Inner::drain): waits for the sweep that runs.
-    pub(in crate::engine) fn join_sweep(&self) {
-        let thread = lock(&self.sweeper.thread).take();
+    /// Once the engine drains: waits for the sweep that runs.
+    pub(in crate::engine) fn join(&self) {
+        let thread = lock(&self.thread).take();
         drop(thread);
     }
 
-    fn sweep(&self, is_stopped: impl Fn() -> bool) -> Result<Swept, EngineError> {
+    /// Sweeps once, on the caller's thread, and sees to it that later sweeps come when they are
+    /// needed. `is_stopped` ends it early, as does the draining of the engine.
+    pub(in crate::engine) fn sweep(
+        &self,
+        is_stopped: impl Fn() -> bool,
+    ) -> Result<Swept, EngineError> {
         let mut swept = Swept::default();
-        let seen = self.look_at_clock()?;
-        let is_stopped = || is_stopped() || self.is_draining();
-        self.each_session(is_stopped, |id| match self.sweep_session(id, &seen) {
-            Ok(Fate::Stays) => {}
-            Ok(Fate::Waits) => swept.is_more_to_come = true,
-            Ok(Fate::Ends) => {
-                swept.ended += 1;
-                swept.is_more_to_come |= self.lifetimes().ended.is_some();
+        let seen = self.clock_watch.look()?;
+        let is_stopped = || is_stopped() || self.draining.is_begun();
+        each_session(&*self.store, is_stopped, |id| {
+            match self.sweep_session(id, &seen) {
+                Ok(Fate::Stays) => {}
+                Ok(Fate::Waits) => swept.is_more_to_come = true,
+                Ok(Fate::Ends) => {
+                    swept.ended += 1;
+                    swept.is_more_to_come |= self.ageing.ended_limit().is_some();
+                }
+                Ok(Fate::Goes) => swept.removed += 1,
+                Err(error) if error.is_passing() => swept.is_more_to_come = true,
+                // Gone in between, or damaged, which the start has told.
+                Err(error) => log::debug!("session {id} is not swept: {}", chain(&error)),
             }
-            Ok(Fate::Goes) => swept.removed += 1,
-            Err(error) if error.is_passing() => swept.is_more_to_come = true,
-            // Gone in between, or damaged, which the start has told.
-            Err(error) => log::debug!("session {id} is not swept: {}", chain(&error)),
         })?;
         if swept.is_more_to_come {
-            self.sweep_later();
+            self.ageing.sweep_later();
         }
         if swept.ended + swept.removed > 0 {
             log::info!(
@@ -146,51 +130,14 @@ impl Inner {
         Ok(swept)
     }
 
-    /// Looks whether the clock has leapt since the look before, and keeps what it has seen.
-    pub(in crate::engine) fn look_at_clock(&self) -> Result<Seen, EngineError> {
-        let before = self.store.clock_seen()?;
-        let before: Option<Seen> = before.and_then(|text| serde_json::from_str(&text).ok());
-        let newest = match &before {
-            Some(_) => None,
-            None => self.newest()?,
-        };
-        let (seen, has_leapt) = Seen::look(self.ids.clock(), before.as_ref(), newest);
-        if has_leapt {
-            log::warn!(
-                "the clock has leapt, to {}: what was idle before counts as used just now",
-                seen.at()
-            );
-        }
-        let text = serde_json::to_string(&seen).unwrap_or_default();
-        if let Err(error) = self.store.put_clock_seen(&text) {
-            log::warn!("what the clock showed is not kept: {}", chain(&error));
-        }
-        Ok(seen)
-    }
-
-    /// When something was last written, in any session.
-    fn newest(&self) -> Result<Option<Timestamp>, EngineError> {
-        let mut newest = None;
-        self.each_session(
-            || self.is_draining(),
-            |id| {
-                let updated_at = self.store.summary(id).map(|summary| summary.updated_at);
-                newest = newest.max(updated_at.ok());
-            },
-        )?;
-        // Not all were looked at: the next process finds out.
-        self.refuse_when_draining()?;
-        Ok(newest)
-    }
-
     /// Looks at one session and does what is due; returns what was done.
-    fn sweep_session(&self, id: &SessionId, seen: &Seen) -> Result<Fate, EngineError> {
-        let summary = match self.registry.get(id) {
+    fn sweep_session(&self, id: &SessionId, seen: &ClockReading) -> Result<Fate, EngineError> {
+        let summary = match self.sessions.in_use(id) {
             Some(session) => session.live().state.summary.clone(),
             None => self.store.summary(id)?,
         };
-        let limit = self.idle_limit(&summary.agent);
-        let fate = fate(&summary, limit, self.lifetimes().ended, seen);
+        let limit = self.ageing.idle_limit(&summary.agent);
+        let fate = fate(&summary, limit, self.ageing.ended_limit(), seen);
         if matches!(fate, Fate::Ends | Fate::Goes) && self.store.is_older(id)? {
             // Its age is that of another program's time; here it has never been used.
             return Ok(Fate::Stays);
@@ -208,9 +155,9 @@ impl Inner {
         &self,
         id: &SessionId,
         limit: Option<Duration>,
-        seen: &Seen,
+        seen: &ClockReading,
     ) -> Result<bool, EngineError> {
-        let session = self.session(id)?;
+        let session = self.sessions.get(id)?;
         let (records, ()) = session.decide(|live| {
             let fate = fate(&live.state.summary, limit, None, seen);
             if fate != Fate::Ends || is_in_use(live) {
@@ -226,30 +173,18 @@ impl Inner {
         })?;
         drop(session);
         // Not later: a sweep may end many.
-        self.look_at(id);
+        self.sessions.let_go_if_idle(id);
         Ok(!records.is_empty())
     }
 
     /// Removes an ended session unless somebody looks at it; whether it was removed.
     fn remove_ended(&self, id: &SessionId) -> Result<bool, EngineError> {
-        let session = self.registry.get(id);
+        let session = self.sessions.in_use(id);
         if session.is_some_and(|session| session.live().has_watchers()) {
             return Ok(false);
         }
-        self.delete_files(id)?;
+        self.sessions.delete(id)?;
         Ok(true)
-    }
-
-    fn idle_limit(&self, agent: &str) -> Option<Duration> {
-        let own = self
-            .agents
-            .get(agent)
-            .and_then(|agent| agent.spec.session.ttl_hours);
-        match own {
-            Some(0) => None,
-            Some(hours) => Some(Duration::from_secs(hours.saturating_mul(3600))),
-            None => self.lifetimes().idle,
-        }
     }
 }
 
@@ -258,7 +193,12 @@ fn is_in_use(live: &Live) -> bool {
 }
 
 /// Decides on a session that nobody uses.
-fn fate(summary: &Summary, idle: Option<Duration>, ended: Option<Duration>, seen: &Seen) -> Fate {
+fn fate(
+    summary: &Summary,
+    idle: Option<Duration>,
+    ended: Option<Duration>,
+    seen: &ClockReading,
+) -> Fate {
     // The end of a session is its last event.
     let age = seen.at().since(seen.trusted(summary.updated_at));
     match (summary.end_reason.is_some(), idle, ended) {
@@ -276,7 +216,9 @@ mod tests {
     use super::*;
     use crate::base::clock::FakeClock;
     use crate::domain::state::SessionState;
+    use crate::domain::time::Timestamp;
     use crate::engine::testing::{Bench, noon};
+    use crate::engine::upkeep::ageing::{Lifetimes, SWEEP_EVERY};
     use crate::engine::watch::live::Role;
 
     /// An engine whose clock a test moves.
@@ -291,31 +233,31 @@ mod tests {
 
     /// Runs a sweep on its thread; whether another is to come.
     fn sweep(bench: &Bench) -> bool {
-        let inner = &bench.sessions.inner;
-        inner.start_sweep();
-        inner.join_sweep();
-        inner.sweeper.is_due.load(Ordering::SeqCst)
+        let engine = bench.engine();
+        engine.upkeep.sweeper.start();
+        engine.upkeep.sweeper.join();
+        engine.upkeep.ageing.is_sweep_to_come()
     }
 
     #[test]
     fn a_sweep_that_is_due_runs_on_its_thread_and_another_comes_only_while_it_is_needed() {
-        for ended in [None, Some(EVERY)] {
+        for ended in [None, Some(SWEEP_EVERY)] {
             let (bench, clock) = bench(Lifetimes {
-                idle: Some(EVERY),
+                idle: Some(SWEEP_EVERY),
                 ended,
             });
             let id = bench.sessions.create("ada", None).unwrap().id;
-            bench.inner().look_at(&id);
-            let store = &bench.inner().store;
+            bench.engine().open.let_go_if_idle(&id);
+            let store = &bench.engine().parts.store;
             let reason = || store.summary(&id).unwrap().end_reason;
             assert_eq!((sweep(&bench), reason()), (true, None));
-            clock.advance(EVERY);
+            clock.advance(SWEEP_EVERY);
             // What was ended is to be removed, where that is wanted.
             let is_more_to_come = ended.is_some();
             let timeout = Some(EndReason::Timeout);
             assert_eq!((sweep(&bench), reason()), (is_more_to_come, timeout));
-            assert!(bench.inner().registry.get(&id).is_none(), "it was let go");
-            clock.advance(EVERY);
+            assert!(bench.engine().open.in_use(&id).is_none(), "it was let go");
+            clock.advance(SWEEP_EVERY);
             assert!(!sweep(&bench));
             assert_eq!(store.contains(&id).unwrap(), ended.is_none());
         }
@@ -324,20 +266,20 @@ mod tests {
     #[test]
     fn what_0_5_left_is_not_ended_by_its_age_until_it_was_used_here() {
         let (bench, clock) = bench(Lifetimes {
-            idle: Some(EVERY),
-            ended: Some(EVERY),
+            idle: Some(SWEEP_EVERY),
+            ended: Some(SWEEP_EVERY),
         });
         let id = bench.session_of_0_5();
-        let store = &bench.inner().store;
-        clock.advance(1_000 * EVERY);
+        let store = &bench.engine().parts.store;
+        clock.advance(1_000 * SWEEP_EVERY);
         assert!(!sweep(&bench), "none is to come");
         assert!(store.is_older(&id).unwrap());
-        drop(bench.inner().session(&id).unwrap());
-        bench.inner().look_at(&id);
+        drop(bench.engine().open.get(&id).unwrap());
+        bench.engine().open.let_go_if_idle(&id);
         assert!(!store.is_older(&id).unwrap());
         assert!(sweep(&bench), "from now on its age counts");
         assert_eq!(store.summary(&id).unwrap().end_reason, None);
-        clock.advance(EVERY);
+        clock.advance(SWEEP_EVERY);
         sweep(&bench);
         let reason = store.summary(&id).unwrap().end_reason;
         assert_eq!(reason, Some(EndReason::Timeout));
@@ -347,15 +289,15 @@ mod tests {
     fn an_ended_session_stays_while_somebody_looks_at_it() {
         let (bench, clock) = bench(Lifetimes {
             idle: None,
-            ended: Some(EVERY),
+            ended: Some(SWEEP_EVERY),
         });
         let end = Event::SessionEnd {
             reason: EndReason::Completed,
         };
         let session = bench.session([end]);
-        let store = &bench.inner().store;
+        let store = &bench.engine().parts.store;
         let (watcher, _wake_rx) = session.live().watch(Role::Readonly);
-        clock.advance(EVERY);
+        clock.advance(SWEEP_EVERY);
         assert!(sweep(&bench), "it waits");
         assert!(store.contains(&session.id).unwrap());
         session.unwatch(watcher);
@@ -368,7 +310,7 @@ mod tests {
         let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
         let now = Timestamp::from_micros(1_000 * 3_600_000_000);
         let clock = FakeClock::at(std::time::UNIX_EPOCH + Duration::from_secs(1_000 * 3600));
-        let (seen, _) = Seen::look(&clock, None, None);
+        let (seen, _) = ClockReading::take(&clock, None, None);
         for (age, is_over, idle, ended, expected) in [
             (9, false, hours(10), None, Fate::Waits),
             (10, false, hours(10), None, Fate::Ends),

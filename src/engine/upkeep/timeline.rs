@@ -8,7 +8,7 @@
 //! What was seen last is kept with the sessions: the process may end between a leap and the next look.
 //! Of the time while the machine was off there is no measure; only what is absurd is found then.
 //!
-//! Pure, but for [`Seen`]'s text.
+//! Pure, but for [`ClockReading`]'s text.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const OFF_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// What a look at the clocks has shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::engine) struct Seen {
+pub(in crate::engine) struct ClockReading {
     /// Which boot of the machine it was.
     boot: String,
     since_boot_seconds: u64,
@@ -34,15 +34,15 @@ pub(in crate::engine) struct Seen {
     leapt_at: Option<Timestamp>,
 }
 
-impl Seen {
+impl ClockReading {
     /// Looks at the clock. `before` is the look before this one; without one, `newest` is the newest
     /// thing that there is. The second value says whether the clock has leapt in between.
-    pub(in crate::engine) fn look(
+    pub(in crate::engine) fn take(
         clock: &dyn Clock,
-        before: Option<&Seen>,
+        before: Option<&ClockReading>,
         newest: Option<Timestamp>,
-    ) -> (Seen, bool) {
-        let now = Seen {
+    ) -> (ClockReading, bool) {
+        let now = ClockReading {
             boot: clock.boot(),
             since_boot_seconds: clock.since_boot().as_secs(),
             at: clock.now().into(),
@@ -58,11 +58,11 @@ impl Seen {
         } else {
             now.leapt_at
         };
-        (Seen { leapt_at, ..now }, has_leapt)
+        (ClockReading { leapt_at, ..now }, has_leapt)
     }
 
     /// By both clocks of one boot as much time has gone by, or nearly.
-    fn has_leapt_since(&self, before: &Seen) -> bool {
+    fn has_leapt_since(&self, before: &ClockReading) -> bool {
         let seconds = |at: Timestamp| i128::from(at.as_millis() / 1000);
         let by_day = seconds(self.at) - seconds(before.at);
         let by_boot = i128::from(self.since_boot_seconds) - i128::from(before.since_boot_seconds);
@@ -110,13 +110,13 @@ mod tests {
     #[test]
     fn a_clock_that_moves_with_the_time_since_the_boot_does_not_leap() {
         let clock = clock();
-        let (first, has_leapt) = Seen::look(&clock, None, Some(now(&clock)));
+        let (first, has_leapt) = ClockReading::take(&clock, None, Some(now(&clock)));
         assert!(!has_leapt);
         let mut seen = first;
         for (by, off_by) in [(DAY, 0), (30 * DAY, 200), (3 * YEAR, -200)] {
             clock.advance(by);
             clock.leap(off_by);
-            let (next, has_leapt) = Seen::look(&clock, Some(&seen), None);
+            let (next, has_leapt) = ClockReading::take(&clock, Some(&seen), None);
             assert!(!has_leapt, "{by:?}");
             seen = next;
         }
@@ -130,11 +130,11 @@ mod tests {
     fn a_leap_of_the_clock_is_seen_either_way_and_makes_what_was_there_new() {
         for leap in [3600, -3600, 20 * 365 * 86400, -20 * 365 * 86400] {
             let clock = clock();
-            let (before, _) = Seen::look(&clock, None, None);
+            let (before, _) = ClockReading::take(&clock, None, None);
             let used = now(&clock);
             clock.advance(DAY);
             clock.leap(leap);
-            let (after, has_leapt) = Seen::look(&clock, Some(&before), None);
+            let (after, has_leapt) = ClockReading::take(&clock, Some(&before), None);
             assert!(has_leapt, "{leap}");
             assert_eq!(
                 after.at().since(after.trusted(used)),
@@ -143,7 +143,7 @@ mod tests {
             );
             // And from there on time goes by again, for all that is not used.
             clock.advance(DAY);
-            let (later, has_leapt) = Seen::look(&clock, Some(&after), None);
+            let (later, has_leapt) = ClockReading::take(&clock, Some(&after), None);
             assert!(!has_leapt);
             assert_eq!(later.at().since(later.trusted(used)), DAY, "{leap}");
         }
@@ -159,13 +159,13 @@ mod tests {
             (2 * 365 * 86400, true),
         ] {
             let clock = clock();
-            let (before, _) = Seen::look(&clock, None, None);
+            let (before, _) = ClockReading::take(&clock, None, None);
             clock.reboot();
             clock.leap(leap);
-            let (_, has_leapt) = Seen::look(&clock, Some(&before), None);
+            let (_, has_leapt) = ClockReading::take(&clock, Some(&before), None);
             assert_eq!(has_leapt, expected, "{leap}");
             // The same where nothing was seen yet, by the newest thing that there is.
-            let (_, has_leapt) = Seen::look(&clock, None, Some(before.at()));
+            let (_, has_leapt) = ClockReading::take(&clock, None, Some(before.at()));
             assert_eq!(has_leapt, expected, "{leap}");
         }
     }
@@ -173,10 +173,10 @@ mod tests {
     #[test]
     fn what_was_seen_survives_as_text() {
         let clock = clock();
-        let (first, _) = Seen::look(&clock, None, None);
+        let (first, _) = ClockReading::take(&clock, None, None);
         clock.leap(1_000_000);
-        let (seen, _) = Seen::look(&clock, Some(&first), None);
+        let (seen, _) = ClockReading::take(&clock, Some(&first), None);
         let text = serde_json::to_string(&seen).unwrap();
-        assert_eq!(serde_json::from_str::<Seen>(&text).unwrap(), seen);
+        assert_eq!(serde_json::from_str::<ClockReading>(&text).unwrap(), seen);
     }
 }

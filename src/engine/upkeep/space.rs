@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::base::lock::lock;
+use crate::base::timer::Alarm;
 use crate::domain::ids::SessionId;
 use crate::engine::error::{EngineError, Space};
-use crate::engine::looks::{Due, Looks};
 use crate::store::SessionStore;
 
 /// Less than this is no room for a turn, whatever `server.min_free_mb` says.
@@ -38,9 +38,9 @@ const GONE_AT_ONCE: Duration = Duration::from_secs(30);
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(in crate::engine) struct Room {
+pub(in crate::engine) struct SpaceMonitor {
     store: Arc<dyn SessionStore>,
-    looks: Arc<Looks>,
+    alarm: Alarm,
     bytes_min: u64,
     waiting: Mutex<Waiting>,
 }
@@ -51,7 +51,7 @@ struct Waiting {
     /// Turns whose worker waits; dropping a sender wakes it.
     workers: HashMap<SessionId, Sender<Infallible>>,
     /// Sessions that nobody works for.
-    parked: BTreeMap<SessionId, Parked>,
+    stalled: BTreeMap<SessionId, Stalled>,
     /// Why the last of them waits.
     why: String,
     is_look_due: bool,
@@ -64,31 +64,23 @@ struct Waiting {
 
 /// What is known of a session that nobody works for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) enum Parked {
+pub(in crate::engine) enum Stalled {
     /// This process was at work on its turn, and goes on with it.
     Begun,
     /// It is as the process before this one left it, or nobody has begun its turn.
     Untouched,
 }
 
-/// What a look found.
-pub(in crate::engine) struct Look {
-    /// Sessions that may go on.
-    pub(in crate::engine) ready: Vec<(SessionId, Parked)>,
-    /// When to look again.
-    pub(in crate::engine) next: Option<Instant>,
-}
-
-impl Room {
+impl SpaceMonitor {
     /// Below `bytes_min` free bytes nothing new is begun.
     pub(in crate::engine) fn new(
         store: Arc<dyn SessionStore>,
-        looks: Arc<Looks>,
+        alarm: Alarm,
         bytes_min: u64,
-    ) -> Room {
+    ) -> SpaceMonitor {
         let waiting = Waiting {
             workers: HashMap::new(),
-            parked: BTreeMap::new(),
+            stalled: BTreeMap::new(),
             why: String::new(),
             is_look_due: false,
             is_closed: false,
@@ -96,9 +88,9 @@ impl Room {
             rest_max: REST_MAX,
             had_room_at: None,
         };
-        Room {
+        SpaceMonitor {
             store,
-            looks,
+            alarm,
             bytes_min,
             waiting: Mutex::new(waiting),
         }
@@ -132,7 +124,7 @@ impl Room {
     /// How many turns wait, and why the last of them does.
     pub(in crate::engine) fn waiting(&self) -> Option<(usize, String)> {
         let waiting = lock(&self.waiting);
-        let count = waiting.workers.len() + waiting.parked.len();
+        let count = waiting.workers.len() + waiting.stalled.len();
         (count > 0).then(|| (count, waiting.why.clone()))
     }
 
@@ -152,7 +144,7 @@ impl Room {
             }
             waiting.workers.insert(id.clone(), wake_tx);
             waiting.why = why;
-            waiting.see_to_a_look(&self.looks);
+            waiting.see_to_a_look(&self.alarm);
         }
         select! {
             recv(wake_rx) -> _ => {}
@@ -161,22 +153,22 @@ impl Room {
     }
 
     /// Has a session looked after that nobody works for.
-    pub(in crate::engine) fn park(&self, id: &SessionId, how: Parked, why: String) {
+    pub(in crate::engine) fn stall(&self, id: &SessionId, how: Stalled, why: String) {
         let mut waiting = lock(&self.waiting);
-        waiting.parked.insert(id.clone(), how);
+        waiting.stalled.insert(id.clone(), how);
         waiting.why = why;
-        waiting.see_to_a_look(&self.looks);
+        waiting.see_to_a_look(&self.alarm);
     }
 
-    /// What is known of a session, if it is parked.
-    pub(in crate::engine) fn parked(&self, id: &SessionId) -> Option<Parked> {
-        lock(&self.waiting).parked.get(id).copied()
+    /// What is known of a session, if it is stalled.
+    pub(in crate::engine) fn stalled(&self, id: &SessionId) -> Option<Stalled> {
+        lock(&self.waiting).stalled.get(id).copied()
     }
 
     /// Forgets a session: it is gone, or looked after. A worker of it that waits is woken.
     pub(in crate::engine) fn forget(&self, id: &SessionId) {
         let mut waiting = lock(&self.waiting);
-        waiting.parked.remove(id);
+        waiting.stalled.remove(id);
         waiting.workers.remove(id);
     }
 
@@ -188,36 +180,19 @@ impl Room {
     }
 
     /// Looks whether there is room. If so, workers that wait are woken, and the sessions that nobody
-    /// works for are the caller's to set going: each is [`forget`](Room::forget)ten then.
-    pub(in crate::engine) fn look(&self) -> Look {
+    /// works for are returned for the caller to set going: each is [`forget`](SpaceMonitor::forget)ten
+    /// then. If not, another look comes, as long as anybody waits.
+    pub(in crate::engine) fn look(&self) -> Vec<(SessionId, Stalled)> {
         let has_room = self.has_room();
         let mut waiting = lock(&self.waiting);
         waiting.is_look_due = false;
         if !has_room {
-            let next = waiting.begin_rest();
-            return Look {
-                ready: Vec::new(),
-                next,
-            };
+            waiting.look_again(&self.alarm);
+            return Vec::new();
         }
         waiting.had_room_at = Some(Instant::now());
         waiting.workers.clear();
-        Look {
-            ready: waiting.parked.clone().into_iter().collect(),
-            next: None,
-        }
-    }
-
-    /// When to look for those who began to wait while the timer could not be asked: it takes only so
-    /// many requests while it is busy, and none of its own.
-    pub(in crate::engine) fn missed_look(&self) -> Option<Instant> {
-        let mut waiting = lock(&self.waiting);
-        if waiting.is_look_due || waiting.is_empty() {
-            return None;
-        }
-        waiting.pace();
-        waiting.is_look_due = true;
-        Some(Instant::now() + waiting.rest)
+        waiting.stalled.clone().into_iter().collect()
     }
 
     fn has_room(&self) -> bool {
@@ -229,27 +204,27 @@ impl Room {
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.workers.is_empty() && self.parked.is_empty()
+        self.workers.is_empty() && self.stalled.is_empty()
     }
 
     /// Asks the timer for a look, unless one is due.
-    fn see_to_a_look(&mut self, looks: &Looks) {
+    fn see_to_a_look(&mut self, alarm: &Alarm) {
         if self.is_look_due {
             return;
         }
         self.pace();
-        let rest = self.rest;
-        self.is_look_due = looks.ask_for(rest, Due::Room);
+        self.is_look_due = true;
+        alarm.ring_within(self.rest);
     }
 
-    /// When the timer is to look again: not at all when nobody waits.
-    fn begin_rest(&mut self) -> Option<Instant> {
+    /// Asks for the look after one that found no room; for none when nobody waits.
+    fn look_again(&mut self, alarm: &Alarm) {
         if self.is_look_due || self.is_empty() {
-            return None;
+            return;
         }
         self.rest = (self.rest * 2).min(self.rest_max);
         self.is_look_due = true;
-        Some(Instant::now() + self.rest)
+        alarm.ring_within(self.rest);
     }
 
     /// How long to rest before the first look: longer each time when there was room a moment ago.
@@ -268,15 +243,19 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::SystemClock;
     use crate::base::fs::SimDisk;
     use crate::base::thread::{self, STACK_SMALL};
+    use crate::base::timer::Timer;
     use crate::store::file::FileStore;
     use crossbeam_channel::never;
 
-    /// One whose timer takes no requests.
-    fn room() -> Room {
+    /// A monitor, and the timer that has it look; of a look nothing comes.
+    fn monitor() -> (SpaceMonitor, Timer) {
         let store = FileStore::new(Arc::new(SimDisk::new()), "/workspace".into());
-        Room::new(Arc::new(store), Arc::default(), 0)
+        let timer = Timer::start(Arc::new(SystemClock)).unwrap();
+        let alarm = timer.handle().alarm();
+        (SpaceMonitor::new(Arc::new(store), alarm, 0), timer)
     }
 
     fn id() -> SessionId {
@@ -284,25 +263,26 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_while_the_timer_takes_no_request_is_looked_after_all_the_same() {
-        let room = room();
-        assert_eq!(room.missed_look(), None);
-        room.park(&id(), Parked::Begun, "why".to_owned());
-        assert!(room.missed_look().is_some());
-        // Once, and no more than anybody waits.
-        assert_eq!(room.missed_look(), None);
-        let look = room.look();
-        assert_eq!(look.ready, [(id(), Parked::Begun)]);
-        room.forget(&id());
-        assert_eq!(room.missed_look(), None);
+    fn the_timer_looks_as_long_as_anybody_waits_and_not_otherwise() {
+        let (monitor, _timer) = monitor();
+        let is_look_to_come = || lock(&monitor.waiting).is_look_due;
+        assert!(!is_look_to_come());
+        monitor.stall(&id(), Stalled::Begun, "why".to_owned());
+        assert!(is_look_to_come());
+        assert_eq!(monitor.look(), [(id(), Stalled::Begun)]);
+        monitor.forget(&id());
+        assert!(!is_look_to_come());
+        assert_eq!(monitor.look(), []);
+        assert!(!is_look_to_come());
     }
 
     #[test]
     fn who_comes_after_the_end_does_not_begin_to_wait() {
-        let room = Arc::new(room());
-        room.close();
+        let (monitor, _timer) = monitor();
+        let monitor = Arc::new(monitor);
+        monitor.close();
         let (done_tx, done_rx) = bounded(1);
-        let waits = Arc::clone(&room);
+        let waits = Arc::clone(&monitor);
         let thread = thread::spawn("s-late", STACK_SMALL, move || {
             waits.wait(&id(), "why".to_owned(), &never());
             done_tx.send(()).unwrap();
@@ -312,6 +292,6 @@ mod tests {
             thread.unwrap().abandon();
         }
         assert_eq!(done, Ok(()));
-        assert_eq!(room.waiting(), None);
+        assert_eq!(monitor.waiting(), None);
     }
 }

@@ -1,0 +1,107 @@
+//! Decisions on calls that wait for a person.
+
+use crate::domain::event::{ApprovalKind, Decision, Event};
+use crate::domain::ids::{Seq, SessionId};
+use crate::engine::error::EngineError;
+use crate::engine::open::session::Session;
+use crate::engine::sessions::Sessions;
+use crate::engine::sessions::requests::Decided;
+use crate::engine::watch::feed::Feed;
+use crate::engine::watch::live::Role;
+use crate::engine::watch::subscription::{Seat, Subscription};
+use crate::store::Limit;
+
+impl Sessions {
+    /// Decides the open question, and follows what comes of it until the turn ends or asks again:
+    /// the subscription begins after the decision.
+    pub fn approve(
+        &self,
+        id: &SessionId,
+        call_id: &str,
+        command: &str,
+        decision: Decision,
+        by: Option<String>,
+    ) -> Result<(Decided, Subscription), EngineError> {
+        self.engine.draining.refuse()?;
+        let session = self.engine.open.get(id)?;
+        let seat = Seat::take(&session, Role::Following);
+        if session
+            .live()
+            .state
+            .approval()
+            .is_none_or(|open| open.call_id.as_str() != call_id)
+        {
+            return Err(self.why_not_pending(&session, call_id)?);
+        }
+        let (records, ()) = session.decide(|live| {
+            let open = live.state.approval();
+            let open = open.filter(|open| open.call_id.as_str() == call_id);
+            // Answered by another a moment ago.
+            let open = open.ok_or(EngineError::AlreadyAnswered)?;
+            if open.command != command {
+                return Err(EngineError::WrongCommand);
+            }
+            let decision = decision_for(open.kind, decision)?;
+            let call_id = open.call_id.clone();
+            let event = Event::ApprovalDecision {
+                call_id,
+                decision,
+                by,
+            };
+            Ok((vec![event], ()))
+        })?;
+        let seq = records.first().map_or(Seq::ZERO, |record| record.seq);
+        self.set_going(&session);
+        let subscription = seat.show(&self.engine.parts.store, Feed::of_message(seq));
+        Ok((Decided { seq }, subscription))
+    }
+
+    /// Why a call cannot be decided.
+    pub(super) fn why_not_pending(
+        &self,
+        session: &Session,
+        call_id: &str,
+    ) -> Result<EngineError, EngineError> {
+        /// How far back an answer is looked for.
+        const BACK: Limit = Limit {
+            records: 2000,
+            bytes: 2 << 20,
+        };
+        let (last, is_asked) = {
+            let live = session.live();
+            (live.last_seq(), live.state.approval().is_some())
+        };
+        let records = self
+            .engine
+            .parts
+            .store
+            .records_before(&session.id, last.next(), BACK)?;
+        let was_asked = records.iter().any(|record| {
+            matches!(&record.event, Event::ApprovalRequired { call_id: asked, .. }
+                if asked.as_str() == call_id)
+        });
+        Ok(match (was_asked, is_asked) {
+            (true, _) => EngineError::AlreadyAnswered,
+            (false, true) => EngineError::WrongCall(call_id.to_owned()),
+            (false, false) => EngineError::NothingToApprove,
+        })
+    }
+}
+
+/// The decision in the words of what was asked.
+fn decision_for(kind: ApprovalKind, decision: Decision) -> Result<Decision, EngineError> {
+    match (kind, decision) {
+        (ApprovalKind::Policy, Decision::AllowOnce | Decision::AllowAlways | Decision::Deny) => {
+            Ok(decision)
+        }
+        (ApprovalKind::Uncertain, Decision::Retry | Decision::AllowOnce) => Ok(Decision::Retry),
+        (ApprovalKind::Uncertain, Decision::Skip | Decision::Deny) => Ok(Decision::Skip),
+        (ApprovalKind::Uncertain, Decision::Worked) => Ok(Decision::Worked),
+        (ApprovalKind::Policy, Decision::Retry | Decision::Skip | Decision::Worked) => Err(
+            EngineError::Invalid("decision must be allow_once, allow_always or deny".to_owned()),
+        ),
+        (ApprovalKind::Uncertain, Decision::AllowAlways) => Err(EngineError::Invalid(
+            "decision must be retry, skip or worked".to_owned(),
+        )),
+    }
+}

@@ -1,0 +1,110 @@
+//! Ending a turn from outside, and a session with it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::domain::event::{EndReason, Event};
+use crate::domain::ids::{Seq, SessionId};
+use crate::engine::error::EngineError;
+use crate::engine::events::{self, CANCELLED, Ending};
+use crate::engine::open::session::Session;
+use crate::engine::sessions::Sessions;
+use crate::engine::stored::read_records;
+use crate::engine::turn::workers;
+use crate::engine::upkeep::space::Stalled;
+use crate::engine::watch::live::{Interrupt, Live, Role};
+use crate::engine::watch::subscription::Seat;
+
+/// How long a cancelled worker may take to leave before its session is taken from it.
+const CANCEL_PATIENCE: Duration = Duration::from_millis(200);
+
+impl Sessions {
+    /// Stops the running turn within 250 ms; whether there was one. Blocks for so long at most.
+    pub fn cancel(&self, id: &SessionId) -> Result<bool, EngineError> {
+        let session = self.engine.open.get(id)?;
+        if session.live().state.is_over() {
+            return Err(EngineError::SessionEnded(id.clone()));
+        }
+        self.cancel_turn(&session)
+    }
+
+    /// Ends a session and keeps its files.
+    pub fn end(&self, id: &SessionId) -> Result<(), EngineError> {
+        let session = self.engine.open.get(id)?;
+        if session.live().state.is_over() {
+            return Err(EngineError::SessionEnded(id.clone()));
+        }
+        self.cancel_turn(&session)?;
+        session.decide(|live| {
+            let turn_id = self.engine.parts.ids.turn_id();
+            let mut events = events::end_of_all(live, turn_id, Ending::cancelled(CANCELLED));
+            events.push(Event::SessionEnd {
+                reason: EndReason::Terminated,
+            });
+            Ok((events, ()))
+        })?;
+        // One that has begun since with a message which came in between.
+        workers::interrupt(&session, Interrupt::Cancelled);
+        Ok(())
+    }
+
+    /// Ends the unfinished turn, with the help of its worker if that answers in time.
+    fn cancel_turn(&self, session: &Arc<Session>) -> Result<bool, EngineError> {
+        let deadline = Instant::now() + CANCEL_PATIENCE;
+        let seat = Seat::take(session, Role::Readonly);
+        let is_unfinished = |live: &Live| live.state.turn.is_some() || live.state.is_asked();
+        let (started, mut is_open) = {
+            let live = session.live();
+            (live.last_seq(), is_unfinished(&live))
+        };
+        if !is_open {
+            return Ok(false);
+        }
+        if workers::interrupt(session, Interrupt::Cancelled) {
+            while is_open && Instant::now() < deadline {
+                seat.wait(deadline);
+                is_open = !self.has_turn_ended(session, started)?;
+            }
+            if !is_open {
+                return Ok(true);
+            }
+            // Nothing can hurry a name that is looked up, or a connection that is made.
+            log::info!(
+                "session {}: its worker does not answer and is left behind",
+                session.id
+            );
+        }
+        self.engine.workers.take_away(session);
+        // A worker that waited for room leaves the session to be opened anew.
+        let session = &self.engine.open.get(&session.id)?;
+        let turn_id = self.engine.parts.ids.turn_id();
+        let ended = session.decide(|live| {
+            let ending = Ending::cancelled(CANCELLED);
+            Ok((events::end_of_all(live, turn_id, ending), ()))
+        });
+        if let Err(error) = &ended
+            && error.is_passing()
+        {
+            // The turn is as open as before, and goes on.
+            session.stall(Stalled::Begun, &error.to_string());
+        }
+        ended?;
+        // Messages may have come in between.
+        self.engine.workers.ensure(session);
+        Ok(true)
+    }
+
+    /// Whether a turn has ended since event `after`.
+    fn has_turn_ended(&self, session: &Session, after: Seq) -> Result<bool, EngineError> {
+        let last = session.live().last_seq();
+        let mut ended = false;
+        read_records(
+            &*self.engine.parts.store,
+            &session.id,
+            after.next(),
+            last,
+            |record| ended |= matches!(record.event, Event::TurnEnded { .. }),
+        )?;
+        Ok(ended)
+    }
+}

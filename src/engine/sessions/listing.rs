@@ -1,0 +1,137 @@
+//! What there is, read without opening anything.
+
+use crate::domain::event::Record;
+use crate::domain::ids::{MessageId, Seq, SessionId};
+use crate::engine::error::{EngineError, chain};
+use crate::engine::sessions::Sessions;
+use crate::engine::sessions::requests::ListQuery;
+use crate::engine::stored::PAGE;
+use crate::engine::watch::transcript;
+use crate::engine::watch::view::{SessionPage, SessionView, ShownMessage};
+use crate::store::Limit;
+
+impl Sessions {
+    /// One page of sessions, newest first.
+    pub fn list(&self, query: &ListQuery) -> Result<SessionPage, EngineError> {
+        // Each list reads the whole folder: with a filter all names are taken at once.
+        let names = match query.filters() {
+            true => usize::MAX,
+            false => query.limit.saturating_add(1),
+        };
+        let mut sessions: Vec<SessionView> = Vec::new();
+        let ids = self.engine.parts.store.list(query.cursor.as_ref(), names)?;
+        // Fewer may be shown than were looked at; the next page begins after these all the same.
+        let rest = ids.last().filter(|_| ids.len() == names).cloned();
+        for id in ids {
+            if sessions.len() == query.limit {
+                let next_cursor = sessions.last().map(|view| view.id.clone());
+                return Ok(SessionPage {
+                    sessions,
+                    next_cursor,
+                });
+            }
+            match self.view(&id) {
+                Ok(view) if query.wants(&view) => sessions.push(view),
+                Ok(_) | Err(EngineError::SessionNotFound(_)) => {}
+                // One damaged session must not hide the others.
+                Err(error) => log::warn!("session {id} is not listed: {}", chain(&error)),
+            }
+        }
+        Ok(SessionPage {
+            sessions,
+            next_cursor: rest,
+        })
+    }
+
+    /// A session as a list shows it: without opening it.
+    fn view(&self, id: &SessionId) -> Result<SessionView, EngineError> {
+        if let Some(session) = self.engine.open.in_use(id) {
+            return Ok(session.live().view(id));
+        }
+        let summary = self.engine.parts.store.summary(id)?;
+        Ok(SessionView {
+            id: id.clone(),
+            status: summary.status,
+            working: false,
+            attached: 0,
+            pending_approval: None,
+            summary,
+        })
+    }
+
+    /// One session.
+    pub fn show(&self, id: &SessionId) -> Result<SessionView, EngineError> {
+        let view = self.view(id)?;
+        if view.summary.pending_call.is_none() || view.pending_approval.is_some() {
+            return Ok(view);
+        }
+        // What is asked stands in the log alone.
+        let session = self.engine.open.get(id)?;
+        let view = session.live().view(id);
+        Ok(view)
+    }
+
+    /// The last `limit` messages (before `before`), oldest first.
+    pub fn messages(
+        &self,
+        id: &SessionId,
+        limit: usize,
+        before: Option<&MessageId>,
+    ) -> Result<Vec<ShownMessage>, EngineError> {
+        let last = self.engine.open.last_published(id)?;
+        let end = match before {
+            None => last.next(),
+            Some(message_id) => {
+                let found = self.engine.parts.store.find_message(id, message_id)?;
+                let missing = || EngineError::MessageNotFound(message_id.to_string());
+                found.ok_or_else(missing)?.seq
+            }
+        };
+        self.messages_before(id, end, limit)
+    }
+
+    /// Records after `after`, in order, at most `limit`.
+    pub fn events(
+        &self,
+        id: &SessionId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Record>, EngineError> {
+        let last = self.engine.open.last_published(id)?;
+        let limit = Limit {
+            records: limit,
+            bytes: PAGE.bytes,
+        };
+        let mut records = self.engine.parts.store.records(id, after.next(), limit)?;
+        records.retain(|record| record.seq <= last);
+        Ok(records)
+    }
+
+    /// The last `limit` messages that stand before event `end`.
+    pub(super) fn messages_before(
+        &self,
+        id: &SessionId,
+        end: Seq,
+        limit: usize,
+    ) -> Result<Vec<ShownMessage>, EngineError> {
+        let mut records: Vec<Record> = Vec::new();
+        let mut before = end;
+        loop {
+            let mut shown = transcript::messages(&records);
+            // One more than wanted: the first may be the end of a reply that begins before.
+            if shown.len() > limit || before <= Seq(1) {
+                let surplus = shown.len().saturating_sub(limit);
+                return Ok(shown.split_off(surplus));
+            }
+            let mut page = self.engine.parts.store.records_before(id, before, PAGE)?;
+            let Some(first) = page.first() else {
+                before = Seq(1);
+                continue;
+            };
+            before = first.seq;
+            page.retain(transcript::is_about_messages);
+            page.append(&mut records);
+            records = page;
+        }
+    }
+}
