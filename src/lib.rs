@@ -19,4 +19,5 @@ pub mod terminal;
 pub mod tools;
 pub mod torture;
 pub mod trust;
+pub mod wire;
 pub mod workspace;

@@ -152,6 +152,14 @@ pub fn split_front_matter(text: &str) -> Option<(&str, &str)> {
     None
 }
 
+/// The first hundred characters: an answer need not carry a page of somebody's input back.
+pub fn shortened(text: &str) -> &str {
+    const SHOWN_CHARS: usize = 100;
+    text.char_indices()
+        .nth(SHOWN_CHARS)
+        .map_or(text, |(end, _)| &text[..end])
+}
+
 /// The beginning of a text: at most `bytes_max` bytes of it, and no half of a character.
 pub fn start(text: &str, bytes_max: usize) -> &str {
     &text[..boundary(text, bytes_max)]

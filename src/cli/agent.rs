@@ -7,10 +7,10 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::server::connect_running;
 use crate::cli::settings::{ClientSettings, client_settings};
 use crate::cli::{init, output, trust};
-use crate::client::wire::AgentInfo;
 use crate::domain::ids::AgentName;
 use crate::terminal::clean::{clean, one_line};
 use crate::terminal::table::table;
+use crate::wire::AgentBody;
 use crate::workspace::shown_agent::{self, SentPrompt, ShownAgent};
 
 const DESCRIPTION_WIDTH: usize = 60;
@@ -55,7 +55,7 @@ fn list(args: &AgentListArgs, settings: &ClientSettings) -> CliResult {
     Ok(())
 }
 
-fn agent_table(agents: &[AgentInfo]) -> String {
+fn agent_table(agents: &[AgentBody]) -> String {
     let rows: Vec<Vec<String>> = agents
         .iter()
         .map(|agent| {

@@ -8,12 +8,12 @@ use crate::cli::output::tell;
 use crate::cli::settings::ClientSettings;
 use crate::cli::source::SessionSource;
 use crate::cli::{chat, server, session_names, session_table};
+use crate::client::Attaching;
 use crate::client::Client;
-use crate::client::stream::Attaching;
-use crate::client::wire::Session;
 use crate::domain::ids::SessionId;
 use crate::terminal::clean::one_line;
 use crate::terminal::watch;
+use crate::wire::SessionBody;
 use crate::workspace::sessions::SessionFilter;
 
 /// Lists what can be attached to, or attaches.
@@ -57,7 +57,7 @@ pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> CliResult {
 }
 
 /// A session that does not exist is said before the screen is taken over.
-fn check(client: &Client, id: &SessionId) -> Result<Session, CliError> {
+fn check(client: &Client, id: &SessionId) -> Result<SessionBody, CliError> {
     match client.session(id) {
         Ok(session) => Ok(session),
         Err(error) if error.status() == Some(404) => {
@@ -69,7 +69,7 @@ fn check(client: &Client, id: &SessionId) -> Result<Session, CliError> {
 }
 
 /// The only session, or the one that the user chooses.
-fn only_one(mut sessions: Vec<Session>) -> Result<SessionId, CliError> {
+fn only_one(mut sessions: Vec<SessionBody>) -> Result<SessionId, CliError> {
     match sessions.len() {
         0 => {
             Err(CliError::new("there is no session to attach to")
@@ -82,7 +82,7 @@ fn only_one(mut sessions: Vec<Session>) -> Result<SessionId, CliError> {
     }
 }
 
-fn choose(sessions: &[Session]) -> Result<SessionId, CliError> {
+fn choose(sessions: &[SessionBody]) -> Result<SessionId, CliError> {
     /// What fits on a screen; older ones can be named.
     const OFFERED_MAX: usize = 20;
     const TITLE_WIDTH: usize = 50;
@@ -100,7 +100,7 @@ fn choose(sessions: &[Session]) -> Result<SessionId, CliError> {
         .ok_or_else(|| CliError::usage("no session was chosen").hint("duragent attach ID"))
 }
 
-fn chosen(offered: &[Session], answer: &str) -> Option<SessionId> {
+fn chosen(offered: &[SessionBody], answer: &str) -> Option<SessionId> {
     let number: usize = answer.trim().parse().ok()?;
     let session = offered.get(number.checked_sub(1)?)?;
     Some(session.session_id.clone())

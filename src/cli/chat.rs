@@ -9,15 +9,14 @@ use crate::cli::new_workspace::settings_or_new;
 use crate::cli::output::tell;
 use crate::cli::settings::{ClientSettings, is_interactive};
 use crate::cli::{ask, running, server, session_names, trust};
-use crate::client::stream::Attaching;
-use crate::client::wire::{AgentInfo, AgentList, BrokenAgent};
-use crate::client::{Client, Generation};
+use crate::client::{Attaching, Client, Generation, hint_of};
 use crate::domain::ids::SessionId;
 use crate::terminal::chat::{self, Left};
 use crate::terminal::clean::{clean, one_line};
 use crate::terminal::older::WHAT_IS_MISSING;
 use crate::terminal::oneshot::{self, Answer};
 use crate::terminal::question;
+use crate::wire::{AgentBody, AgentListBody, BrokenAgentBody};
 
 /// What is shown of a session that `chat --session` goes on with.
 const HISTORY: usize = 20;
@@ -169,7 +168,7 @@ fn lacks_key(client: &Client, agent: &str, settings: &ClientSettings) -> Result<
     Ok(is_wanted)
 }
 
-fn only_agent(list: AgentList) -> Result<String, CliError> {
+fn only_agent(list: AgentListBody) -> Result<String, CliError> {
     let mut agents = list.agents;
     match (agents.pop(), agents.len()) {
         (Some(agent), 0) => Ok(agent.name),
@@ -188,7 +187,7 @@ fn only_agent(list: AgentList) -> Result<String, CliError> {
     }
 }
 
-fn missing(agent: &str, agents: &[AgentInfo]) -> CliError {
+fn missing(agent: &str, agents: &[AgentBody]) -> CliError {
     let failure = CliError::new(format!("there is no agent {agent}"));
     if agents.is_empty() {
         return failure.hint("make one with: duragent init");
@@ -197,12 +196,12 @@ fn missing(agent: &str, agents: &[AgentInfo]) -> CliError {
 }
 
 /// An agent that cannot be used, with its mistakes.
-pub(super) fn broken(agent: &BrokenAgent) -> String {
+pub(super) fn broken(agent: &BrokenAgentBody) -> String {
     let name = one_line(&agent.name, NAME_WIDTH);
     format!("agent {name} cannot be used: {}", agent.errors.join("; "))
 }
 
-fn names(agents: &[AgentInfo]) -> String {
+fn names(agents: &[AgentBody]) -> String {
     let names: Vec<String> = agents
         .iter()
         .map(|agent| one_line(&agent.name, NAME_WIDTH))
@@ -235,7 +234,7 @@ fn one_message(
     match oneshot::send(client, generation, id, text, &mut io::stdout().lock())? {
         Answer::Complete => Ok(()),
         Answer::Cancelled => Err(CliError::new("the reply was cancelled")),
-        Answer::Failed(failure) => Err(match failure.hint() {
+        Answer::Failed(failure) => Err(match hint_of(&failure) {
             Some(hint) => CliError::new(failure.message.clone()).hint(hint),
             None => CliError::new(failure.message),
         }),
@@ -257,8 +256,8 @@ fn needs_approval(what: &str) -> CliError {
 mod tests {
     use super::*;
 
-    fn agents(names: &[&str]) -> Vec<AgentInfo> {
-        let agent = |name: &&str| AgentInfo {
+    fn agents(names: &[&str]) -> Vec<AgentBody> {
+        let agent = |name: &&str| AgentBody {
             name: (*name).to_owned(),
             description: None,
             version: None,
@@ -269,12 +268,12 @@ mod tests {
         names.iter().map(agent).collect()
     }
 
-    fn list(names: &[&str], broken: &[&str]) -> AgentList {
-        let broken = broken.iter().map(|name| BrokenAgent {
+    fn list(names: &[&str], broken: &[&str]) -> AgentListBody {
+        let broken = broken.iter().map(|name| BrokenAgentBody {
             name: (*name).to_owned(),
             errors: vec!["a.yaml:1:1: no".to_owned()],
         });
-        AgentList {
+        AgentListBody {
             agents: agents(names),
             broken: broken.collect(),
         }

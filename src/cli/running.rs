@@ -17,10 +17,10 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::{self, tell};
 use crate::cli::server::address_of;
 use crate::cli::settings;
-use crate::client::wire::Reloaded;
 use crate::client::{Client, Generation};
 use crate::config::Server;
 use crate::terminal::clean::clean;
+use crate::wire::ReloadBody;
 use crate::workspace::holder::{self, Holder, url_of};
 
 /// A server drains for 10 seconds by default, and longer where it was told to.
@@ -188,7 +188,7 @@ fn status_at(url: &str) -> ServerStatus {
     let client = Client::new(url, None);
     let running = client.is_alive(LOOK_LIMIT);
     let ready = running && client.is_ready(LOOK_LIMIT);
-    let version = || Some(client.version().ok()?.get("version")?.as_str()?.to_owned());
+    let version = || Some(client.version().ok()?.version);
     ServerStatus {
         running,
         pid: None,
@@ -257,7 +257,7 @@ pub(super) fn admin_token(server: &Server) -> Option<String> {
     Some(token.reveal().to_owned())
 }
 
-fn told(reloaded: &Reloaded) -> String {
+fn told(reloaded: &ReloadBody) -> String {
     let parts = [
         ("new", &reloaded.added),
         ("changed", &reloaded.changed),

@@ -2,22 +2,22 @@
 
 use crate::cli::error::CliError;
 use crate::client::Client;
-use crate::client::wire::Session;
 use crate::domain::event::Status;
 use crate::domain::ids::SessionId;
+use crate::wire::SessionBody;
 
 /// Whoever has more sessions than this names the one that is meant in full.
 pub(super) const SEARCHED_MAX: usize = 10_000;
 
 /// Sessions that somebody can attach to, newest first.
-pub(super) fn attachable(client: &Client) -> Result<Vec<Session>, CliError> {
+pub(super) fn attachable(client: &Client) -> Result<Vec<SessionBody>, CliError> {
     let mut sessions = client.sessions(&[], SEARCHED_MAX)?;
     sessions.retain(is_attachable);
     Ok(sessions)
 }
 
 /// Whether a session is not over.
-pub(super) fn is_attachable(session: &Session) -> bool {
+pub(super) fn is_attachable(session: &SessionBody) -> bool {
     session.status != Status::Completed
 }
 

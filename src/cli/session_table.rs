@@ -4,16 +4,16 @@ use std::time::{Duration, SystemTime};
 
 use crate::cli::error::CliResult;
 use crate::cli::output;
-use crate::client::wire::Session;
 use crate::domain::time::Timestamp;
 use crate::terminal::clean::one_line;
 use crate::terminal::table::table;
+use crate::wire::SessionBody;
 
 const AGENT_WIDTH: usize = 30;
 const TITLE_WIDTH: usize = 40;
 
 /// Prints a list of sessions.
-pub(super) fn print(sessions: &[Session], as_json: bool) -> CliResult {
+pub(super) fn print(sessions: &[SessionBody], as_json: bool) -> CliResult {
     if as_json {
         output::print_json(&sessions)?;
     } else {
@@ -23,7 +23,7 @@ pub(super) fn print(sessions: &[Session], as_json: bool) -> CliResult {
     Ok(())
 }
 
-fn session_table(sessions: &[Session], now: Timestamp) -> String {
+fn session_table(sessions: &[SessionBody], now: Timestamp) -> String {
     let rows: Vec<Vec<String>> = sessions
         .iter()
         .map(|session| {

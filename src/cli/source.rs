@@ -6,10 +6,10 @@ use crate::cli::server::connect_running;
 use crate::cli::session_names::{SEARCHED_MAX, pick};
 use crate::cli::settings::ClientSettings;
 use crate::client::Client;
-use crate::client::records::RecordPage;
-use crate::client::wire::Session;
 use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
+use crate::wire::RecordPageBody;
+use crate::wire::SessionBody;
 use crate::workspace::sessions::{
     LockError, OwnedSessions, SessionFiles, SessionFilter, StoreError,
 };
@@ -55,7 +55,7 @@ impl SessionSource {
         &self,
         filter: SessionFilter<'_>,
         limit: usize,
-    ) -> Result<Vec<Session>, CliError> {
+    ) -> Result<Vec<SessionBody>, CliError> {
         match self {
             SessionSource::Server(client) => {
                 let agent = filter.agent.map(|agent| ("agent", agent));
@@ -71,7 +71,7 @@ impl SessionSource {
     }
 
     /// One session.
-    pub(super) fn session(&self, id: &SessionId) -> Result<Session, CliError> {
+    pub(super) fn session(&self, id: &SessionId) -> Result<SessionBody, CliError> {
         match self {
             SessionSource::Server(client) => Ok(client.session(id)?),
             SessionSource::Files(files) => files.session(id).map_err(unread),
@@ -88,8 +88,8 @@ impl SessionSource {
     ) -> Result<Seq, CliError> {
         let mut last = after;
         loop {
-            let RecordPage { records, next } = self.records(id, last)?;
-            for record in &records {
+            let RecordPageBody { events, next } = self.records(id, last)?;
+            for record in &events {
                 each(record)?;
             }
             match next {
@@ -99,7 +99,7 @@ impl SessionSource {
         }
     }
 
-    fn records(&self, id: &SessionId, after: Seq) -> Result<RecordPage, CliError> {
+    fn records(&self, id: &SessionId, after: Seq) -> Result<RecordPageBody, CliError> {
         const PAGE: usize = 500;
         match self {
             SessionSource::Server(client) => Ok(client.records(id, after, PAGE)?),

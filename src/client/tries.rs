@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::client::event::SessionEvent;
-use crate::client::{ClientError, backoff};
+use crate::client::backoff;
+use crate::client::error::ClientError;
+use crate::wire::SessionEvent;
 
 /// The tries at one turn. Only those in a row that bring nothing new count as failures: a long
 /// turn over a bad line may lose its connection often.

@@ -25,7 +25,6 @@ pub use check::{Check, Health};
 use crate::agents::{self, AgentDirectory};
 use crate::base::fs::{Fs as _, RealFs};
 use crate::base::yaml::problem::Problem;
-use crate::client::wire::AgentList;
 use crate::config::{self, Config, ConfigSource, DEFAULT_FILE, Overrides, SandboxMode};
 use crate::domain::spec::AgentSpec;
 use crate::domain::time::Timestamp;
@@ -34,6 +33,7 @@ use crate::llm::providers::ProviderSettings;
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::web;
 use crate::trust::Trust;
+use crate::wire::AgentListBody;
 use crate::workspace::loaded::loaded_agents;
 use crate::workspace::programs::programs;
 use crate::workspace::providers;
@@ -278,7 +278,7 @@ fn not_counted(surveyor: &Surveyor) -> Vec<Check> {
 fn agent_checks(
     config: &Config,
     agents: &[Arc<AgentSpec>],
-    served: Option<&AgentList>,
+    served: Option<&AgentListBody>,
     trust: &Trust,
 ) -> Vec<Check> {
     const SUBJECT: &str = "agents";

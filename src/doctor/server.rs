@@ -4,14 +4,12 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::check::{Check, environment};
-use crate::client::wire::{AgentList, Readiness};
 use crate::client::{Client, ClientError};
 use crate::config::Config;
 use crate::domain::spec::AgentSpec;
 use crate::runtime::version;
+use crate::wire::{AgentListBody, ReadinessBody};
 use crate::workspace::holder::{self, url_of};
 
 const SUBJECT: &str = "server";
@@ -28,8 +26,8 @@ pub(super) enum Served {
     Asked {
         pid: u32,
         url: String,
-        readiness: Result<Readiness, ClientError>,
-        agents: Option<AgentList>,
+        readiness: Result<ReadinessBody, ClientError>,
+        agents: Option<AgentListBody>,
         version: Option<String>,
     },
 }
@@ -49,11 +47,10 @@ pub(super) fn look(config: &Config, token: Option<&str>) -> Served {
     let readiness = client.readiness(LIMIT);
     // One that does not answer that would only keep us waiting.
     let answers = readiness.is_ok();
-    let told = |answer: Value| Some(answer.get("version")?.as_str()?.to_owned());
     Served::Asked {
         agents: answers.then(|| client.agents().ok()).flatten(),
         version: answers
-            .then(|| client.version().ok().and_then(told))
+            .then(|| client.version().ok().map(|told| told.version))
             .flatten(),
         pid,
         url,
@@ -63,7 +60,7 @@ pub(super) fn look(config: &Config, token: Option<&str>) -> Served {
 
 impl Served {
     /// The agents that it has.
-    pub(super) fn agents(&self) -> Option<&AgentList> {
+    pub(super) fn agents(&self) -> Option<&AgentListBody> {
         match self {
             Served::Asked { agents, .. } => agents.as_ref(),
             Served::NoServer | Served::Starting { .. } => None,
@@ -95,7 +92,7 @@ impl Served {
     }
 }
 
-fn self_told(pid: u32, url: &str, readiness: &Result<Readiness, ClientError>) -> Vec<Check> {
+fn self_told(pid: u32, url: &str, readiness: &Result<ReadinessBody, ClientError>) -> Vec<Check> {
     let stop = "see its log; `duragent serve stop` ends it";
     match readiness {
         Err(error) => {
@@ -137,7 +134,7 @@ fn not_let_in() -> Check {
 }
 
 /// What the running server lacks for an agent's model. It has the variables of whoever started it.
-pub(super) fn key_check(subject: &str, spec: &AgentSpec, served: &AgentList) -> Vec<Check> {
+pub(super) fn key_check(subject: &str, spec: &AgentSpec, served: &AgentListBody) -> Vec<Check> {
     let mut agents = served.agents.iter();
     let of_server = agents.find(|agent| agent.name == spec.name.as_str());
     let Some(of_server) = of_server else {

@@ -509,6 +509,20 @@ pub enum Decision {
     Worked,
 }
 
+impl Decision {
+    /// The word used in files and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Decision::AllowOnce => "allow_once",
+            Decision::AllowAlways => "allow_always",
+            Decision::Deny => "deny",
+            Decision::Retry => "retry",
+            Decision::Skip => "skip",
+            Decision::Worked => "worked",
+        }
+    }
+}
+
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -16,7 +16,7 @@ use crate::http::problem::Problem;
 use crate::http::server::Incoming;
 use crate::http::sse::Audience;
 use crate::http::streams::Streams;
-use crate::http::wire::{Approve, CancelledBody};
+use crate::wire::{Approve, CancelledBody};
 
 pub use self::stream::{Desk, Progress, Reach, Relay, STREAM_HEADERS, client_left};
 use self::watch::Watch;

@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::wire::ProblemBody;
 
 /// The media type of [`Problem::body`].
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -68,26 +69,16 @@ impl Problem {
 
     /// The JSON text, in UTF-8.
     pub fn body(&self) -> Vec<u8> {
-        let wire = Wire {
-            kind: format!("urn:duragent:problem:{}", self.kind),
+        let kind = format!("urn:duragent:problem:{}", self.kind);
+        let body = ProblemBody {
+            kind: kind.as_str(),
             title: reason(self.status),
             status: self.status,
             detail: &self.detail,
-            members: &self.members,
+            members: self.members.clone(),
         };
-        serde_json::to_vec(&wire).expect("strings, numbers and JSON values always serialise")
+        serde_json::to_vec(&body).expect("strings, numbers and JSON values always serialise")
     }
-}
-
-#[derive(Serialize)]
-struct Wire<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    title: &'static str,
-    status: u16,
-    detail: &'a str,
-    #[serde(flatten)]
-    members: &'a Map<String, Value>,
 }
 
 /// The words of a status line.

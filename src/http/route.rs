@@ -7,10 +7,9 @@
 
 use std::borrow::Cow;
 
-use crate::base::text::percent_decode;
+use crate::base::text::{self, percent_decode};
 use crate::domain::ids::SessionId;
 use crate::http::problem::Problem;
-use crate::http::wire::shortened;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +145,7 @@ fn allow_value(methods: &[&str]) -> String {
 fn not_found(segments: &[&str]) -> Problem {
     let detail = match segments {
         ["api", "v1", "sessions", id, ..] if SessionId::parse(id).is_err() => {
-            format!("Session '{}' not found", shortened(id))
+            format!("Session '{}' not found", text::shortened(id))
         }
         _ => "there is nothing at this path".to_owned(),
     };

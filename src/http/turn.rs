@@ -8,14 +8,14 @@ use crate::engine::sessions::view::PendingApproval;
 /// Reads the events of a turn until its outcome is known.
 #[derive(Debug, Default)]
 pub struct TurnReader {
-    reply: Option<Reply>,
+    reply: Option<FinalMessage>,
     asked: Option<PendingApproval>,
     end: Option<TurnEnd>,
 }
 
-/// A finished message of the model.
+/// The last finished message of a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub struct FinalMessage {
     /// Its identifier.
     pub message_id: MessageId,
     /// Its text.
@@ -50,7 +50,7 @@ impl TurnReader {
                 content,
                 usage: _,
             } => {
-                self.reply = Some(Reply {
+                self.reply = Some(FinalMessage {
                     message_id,
                     content,
                 });
@@ -97,7 +97,7 @@ impl TurnReader {
     }
 
     /// The last message of the model.
-    pub fn reply(&self) -> Option<&Reply> {
+    pub fn reply(&self) -> Option<&FinalMessage> {
         self.reply.as_ref()
     }
 
@@ -163,7 +163,7 @@ mod tests {
             done,
         ]);
         assert_eq!(reader.end(), Some(&TurnEnd::Done { usage }));
-        let want = Reply {
+        let want = FinalMessage {
             message_id: MessageId::mint(1, 2),
             content: "42".to_owned(),
         };

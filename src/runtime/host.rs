@@ -14,11 +14,12 @@ use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
 use crate::domain::trust;
 use crate::engine::{EngineError, Sessions};
-use crate::http::context::{BrokenAgent, FileError, Host, Readiness, ReloadReport, Version};
+use crate::http::context::Host;
 use crate::llm::settings::ProviderSettings;
 use crate::policy::Policies;
 use crate::runtime::signals::StopRequests;
 use crate::runtime::version;
+use crate::wire::{BrokenAgentBody, FileErrorBody, ReadinessBody, ReloadBody, VersionBody};
 use crate::workspace::remarks::Remarks;
 use crate::workspace::trust::Standing;
 
@@ -63,9 +64,9 @@ impl Host for ServerHost {
         self.agents.get(&AgentName::parse(name).ok()?)
     }
 
-    fn broken_agents(&self) -> Vec<BrokenAgent> {
+    fn broken_agents(&self) -> Vec<BrokenAgentBody> {
         let broken = self.agents.broken().into_iter();
-        let shown = broken.map(|one| BrokenAgent {
+        let shown = broken.map(|one| BrokenAgentBody {
             name: one.name,
             errors: one.mistakes,
         });
@@ -76,7 +77,7 @@ impl Host for ServerHost {
         self.providers.missing_key(&agent.model.main)
     }
 
-    fn reload_agents(&self) -> ReloadReport {
+    fn reload_agents(&self) -> ReloadBody {
         let report = self.agents.reload();
         self.policies.reload(&self.agents.list());
         self.standing.forget();
@@ -85,7 +86,7 @@ impl Host for ServerHost {
         self.remarks.look();
         let policies = self.policies.problems();
         let names = |names: &[AgentName]| names.iter().map(AgentName::to_string).collect();
-        ReloadReport {
+        ReloadBody {
             added: names(&report.added),
             changed: names(&report.changed),
             removed: names(&report.removed),
@@ -98,10 +99,10 @@ impl Host for ServerHost {
         }
     }
 
-    fn readiness(&self) -> Readiness {
-        let mut readiness = Readiness {
-            workspace_hash: self.workspace_hash.clone(),
-            ..Readiness::default()
+    fn readiness(&self) -> ReadinessBody {
+        let mut readiness = ReadinessBody {
+            workspace_hash: Some(self.workspace_hash.clone()),
+            ..ReadinessBody::default()
         };
         if self.sessions.is_draining() {
             readiness
@@ -168,13 +169,13 @@ impl Host for ServerHost {
         readiness
     }
 
-    fn version(&self) -> Version {
-        Version {
-            version: version::VERSION,
-            commit: version::COMMIT,
-            build_date: version::BUILD_DATE,
-            features: version::FEATURES.to_vec(),
-            sandbox: self.sandbox,
+    fn version(&self) -> VersionBody {
+        VersionBody {
+            version: version::VERSION.to_owned(),
+            commit: version::COMMIT.to_owned(),
+            build_date: version::BUILD_DATE.to_owned(),
+            features: version::FEATURES.iter().map(ToString::to_string).collect(),
+            sandbox: self.sandbox.to_owned(),
         }
     }
 
@@ -186,7 +187,7 @@ impl Host for ServerHost {
 impl ServerHost {
     /// Says what keeps messages from being stored, without paths. Two system calls, and nothing is
     /// written.
-    fn look_at_storage(&self, readiness: &mut Readiness) {
+    fn look_at_storage(&self, readiness: &mut ReadinessBody) {
         match self.sessions.can_store() {
             Ok(()) => {}
             // Whoever wants to make room by deleting sessions must be let in.
@@ -207,11 +208,11 @@ impl ServerHost {
         }
     }
 
-    fn file_error(&self, problem: &Problem) -> FileError {
+    fn file_error(&self, problem: &Problem) -> FileErrorBody {
         let file = problem.file.strip_prefix(&self.workspace);
         let file = file.unwrap_or(&problem.file);
         let place = problem.position.map(|position| format!("{position}: "));
-        FileError {
+        FileErrorBody {
             file: file.display().to_string(),
             message: format!("{}{}", place.unwrap_or_default(), problem.message),
         }

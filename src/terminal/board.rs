@@ -12,7 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::lock::lock;
-use crate::client::event::{PendingApproval, SessionEvent};
+use crate::wire::{ApprovalBody, SessionEvent};
 
 /// Ends of turns that are remembered: as many as can be on their way at once.
 const ENDS_MAX: usize = 64;
@@ -35,7 +35,7 @@ struct State {
     is_working: bool,
     /// The user waits for it.
     is_followed: bool,
-    pending: Option<PendingApproval>,
+    pending: Option<ApprovalBody>,
     /// Messages from here whose turn has not ended.
     sends: usize,
     /// Messages from here of which it is not known yet how they are called.
@@ -60,7 +60,7 @@ pub enum Next {
     /// A reply is being shown.
     Follow,
     /// Let the user answer this.
-    Ask(PendingApproval),
+    Ask(ApprovalBody),
     /// Let the user type.
     Prompt,
     /// Nothing more will happen.
@@ -173,7 +173,7 @@ impl Board {
     }
 
     /// The user has answered this; the turn goes on.
-    pub fn answered(&self, asked: &PendingApproval) {
+    pub fn answered(&self, asked: &ApprovalBody) {
         let mut state = self.state();
         state.pending.take_if(|pending| pending == asked);
         state.is_working = true;
@@ -181,7 +181,7 @@ impl Board {
     }
 
     /// The answer did not get through.
-    pub fn ask_again(&self, asked: PendingApproval) {
+    pub fn ask_again(&self, asked: ApprovalBody) {
         let mut state = self.state();
         state.pending = Some(asked);
         self.tell(state);

@@ -18,9 +18,8 @@ use rustyline::error::ReadlineError;
 
 use crate::base::lock::lock;
 use crate::base::thread::{self, Joined};
-use crate::client::event::{PendingApproval, SessionEvent};
-use crate::client::stream::{Attaching, Followed, Follower, Received};
-use crate::client::tries::Tries;
+use crate::client::Tries;
+use crate::client::{Attaching, Followed, SessionFollower, StreamedEvent};
 use crate::client::{Cancel, Client, ClientError, Generation, new_key};
 use crate::domain::event::{ApprovalKind, Decision};
 use crate::domain::ids::SessionId;
@@ -33,6 +32,7 @@ use crate::terminal::prompt::{Input, Prompt};
 use crate::terminal::screen::Screen;
 use crate::terminal::transcript::Transcript;
 use crate::terminal::watch::lost;
+use crate::wire::{ApprovalBody, SessionEvent};
 
 const HELP: &str = "/help    shows this
 /cancel  stops the reply, as Ctrl+C does while it comes
@@ -202,7 +202,7 @@ impl Drop for Jobs {
 /// Shows what happens in the session until it ends or `cancel`.
 fn show_events(room: &Room, attaching: Attaching, cancel: &Cancel) {
     let (client, session) = (room.client.clone(), room.session.clone());
-    let mut follower = Follower::new(client, session, attaching, cancel.clone());
+    let mut follower = SessionFollower::new(client, session, attaching, cancel.clone());
     let mut transcript = Transcript::default();
     loop {
         let step = follower.next_step();
@@ -239,10 +239,10 @@ fn show_beginning(room: &Room, history: usize) {
 /// Shows what a server of before gave no id.
 fn show_own(room: &Room, transcript: &mut Transcript, event: SessionEvent) {
     let id = String::new();
-    show(room, transcript, &Received { event, id });
+    show(room, transcript, &StreamedEvent { event, id });
 }
 
-fn show(room: &Room, transcript: &mut Transcript, received: &Received) {
+fn show(room: &Room, transcript: &mut Transcript, received: &StreamedEvent) {
     /// The name of a message comes as soon as it is stored, on another connection.
     const NAME_LIMIT: Duration = Duration::from_secs(5);
     let is_mine = match &received.event {
@@ -482,7 +482,7 @@ impl Keyboard {
     }
 
     /// Lets the user answer an approval; anything but an answer is a message.
-    fn ask(&mut self, asked: &PendingApproval) -> Result<Stay, ChatError> {
+    fn ask(&mut self, asked: &ApprovalBody) -> Result<Stay, ChatError> {
         let text = match self.read_answer(&Next::Ask(asked.clone()))? {
             Some(Input::Text(text)) => text,
             Some(Input::Interrupt) => return self.interrupted(),
@@ -625,7 +625,7 @@ impl Keyboard {
         Ok(())
     }
 
-    fn decide(&mut self, asked: PendingApproval, decision: Decision) -> Result<(), ChatError> {
+    fn decide(&mut self, asked: ApprovalBody, decision: Decision) -> Result<(), ChatError> {
         self.room.board.answered(&asked);
         if let Some(older) = &self.room.older {
             older.decide();

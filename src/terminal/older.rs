@@ -10,10 +10,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::base::lock::lock;
-use crate::client::event::{Attached, Done, PendingApproval, SessionEvent, Token};
-use crate::client::wire::Approved;
 use crate::client::{Cancel, Client, ClientError};
 use crate::domain::ids::SessionId;
+use crate::wire::{AttachedEvent, DecidedBody, DoneEvent, SessionEvent, TokenEvent};
 
 /// What is said once of it.
 pub const WHAT_IS_MISSING: &str = "the server is older than this program (0.5, or something hides its /readyz): a \
@@ -69,24 +68,34 @@ impl Older {
     }
 
     /// What is to be shown of the answer to a decision: what the stream has not.
-    pub(super) fn rest(&self, approved: Approved, cancel: &Cancel) -> Vec<SessionEvent> {
-        let question = approved.next_question();
-        if question.is_none() && approved.content.is_empty() {
+    pub(super) fn rest(&self, decided: DecidedBody, cancel: &Cancel) -> Vec<SessionEvent> {
+        let acknowledges = match &decided {
+            DecidedBody::Complete { content, .. } => content.is_empty(),
+            DecidedBody::Working { .. } => true,
+            DecidedBody::PendingApproval(_) => false,
+        };
+        if acknowledges {
             return self.end_of_silence();
         }
         self.give_stream_time(cancel);
         let state = lock(&self.0);
-        let is_new = |asked: &PendingApproval| state.asked.as_ref() != Some(&asked.call_id);
-        match question {
-            _ if cancel.is_cancelled() => Vec::new(),
-            Some(asked) if is_new(&asked) => vec![SessionEvent::ApprovalRequired(asked)],
-            None if !state.has_shown => {
-                let token = Token {
-                    content: approved.content,
+        if cancel.is_cancelled() {
+            return Vec::new();
+        }
+        match decided {
+            DecidedBody::PendingApproval(asked) if state.asked.as_ref() != Some(&asked.call_id) => {
+                vec![SessionEvent::ApprovalRequired(asked)]
+            }
+            DecidedBody::Complete { content, .. } if !state.has_shown => {
+                let token = TokenEvent {
+                    content,
+                    ..TokenEvent::default()
                 };
                 vec![SessionEvent::Token(token), done()]
             }
-            Some(_) | None => Vec::new(),
+            DecidedBody::PendingApproval(_)
+            | DecidedBody::Complete { .. }
+            | DecidedBody::Working { .. } => Vec::new(),
         }
     }
 
@@ -113,7 +122,7 @@ impl Older {
 }
 
 fn done() -> SessionEvent {
-    SessionEvent::Done(Done::default())
+    SessionEvent::Done(DoneEvent::default())
 }
 
 /// What stands in a session, as a newer server says it at the start of an attach.
@@ -127,7 +136,7 @@ pub(super) fn attached(
     session.working = None;
     // One that cannot tell of the past can be talked to all the same.
     let messages = client.messages(id, history).unwrap_or_default();
-    Ok(SessionEvent::Session(Box::new(Attached {
+    Ok(SessionEvent::Session(Box::new(AttachedEvent {
         session,
         messages,
     })))

@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use crate::client::event::{Failure, PendingApproval, SessionEvent};
-use crate::client::stream::EventStream;
-use crate::client::tries::Tries;
+use crate::client::EventStream;
+use crate::client::Tries;
 use crate::client::{Cancel, Client, ClientError, Generation, new_key};
 use crate::domain::ids::SessionId;
 use crate::terminal::clean::Cleaner;
+use crate::wire::{ApprovalBody, ErrorEvent, SessionEvent};
 
 /// How the turn ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,9 +17,9 @@ pub enum Answer {
     /// Somebody cancelled it.
     Cancelled,
     /// It could not go on.
-    Failed(Failure),
+    Failed(ErrorEvent),
     /// It waits for a decision, which a program cannot make.
-    NeedsApproval(PendingApproval),
+    NeedsApproval(ApprovalBody),
 }
 
 /// Why the reply could not be had or written.

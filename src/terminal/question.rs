@@ -5,9 +5,9 @@
 
 use unicode_width::UnicodeWidthChar as _;
 
-use crate::client::event::PendingApproval;
 use crate::domain::event::ApprovalKind;
 use crate::domain::plain;
+use crate::wire::ApprovalBody;
 
 /// So many commands are named: the first ones, and the last.
 const COMMANDS: Fold = Fold { head: 6, tail: 3 };
@@ -49,7 +49,7 @@ impl Fold {
 }
 
 /// The question with its answers.
-pub fn question(asked: &PendingApproval) -> String {
+pub fn question(asked: &ApprovalBody) -> String {
     let (head, answers) = match asked.kind {
         ApprovalKind::Policy if asked.exact => (
             "The agent wants to run",
@@ -86,7 +86,7 @@ fn columns(c: char) -> usize {
 }
 
 /// What is asked about, behind a sentence: `: ls`.
-pub fn in_words(asked: &PendingApproval) -> String {
+pub fn in_words(asked: &ApprovalBody) -> String {
     let what = what(asked, &COLUMNS);
     match what.matches('\n').count() {
         1 => what.replace("\n    ", " "),
@@ -95,7 +95,7 @@ pub fn in_words(asked: &PendingApproval) -> String {
 }
 
 /// What is asked about: the command, or for more than a single one their number and names first.
-fn what(asked: &PendingApproval, columns: &Fold) -> String {
+fn what(asked: &ApprovalBody, columns: &Fold) -> String {
     let text = indented(&LINES, plain::lines(&asked.command), "lines", columns);
     let is_plain = match asked.commands.as_slice() {
         [] => true,
@@ -170,12 +170,13 @@ fn fitting(letters: impl Iterator<Item = char>, most: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn asked(command: &str, commands: &[&str]) -> PendingApproval {
-        PendingApproval {
+    fn asked(command: &str, commands: &[&str]) -> ApprovalBody {
+        ApprovalBody {
             call_id: "c".to_owned(),
             command: command.to_owned(),
             kind: ApprovalKind::Policy,
             exact: false,
+            lines: command.lines().count(),
             commands: commands.iter().map(|one| (*one).to_owned()).collect(),
         }
     }
@@ -239,7 +240,7 @@ mod tests {
     #[test]
     fn what_is_allowed_for_good_is_said_where_it_is_the_text_alone() {
         let always = |exact| {
-            let asked = PendingApproval {
+            let asked = ApprovalBody {
                 exact,
                 ..asked("ls > x", &["ls"])
             };

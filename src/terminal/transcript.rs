@@ -2,11 +2,13 @@
 //!
 //! Invariant: every piece is clean; nothing that came over the wire reaches a terminal unfiltered.
 
-use crate::client::event::{ApprovalDecision, Attached, SessionEvent, ToolCall, ToolResult};
-use crate::client::wire::ShownMessage;
+use crate::client::hint_of;
 use crate::terminal::clean::{Cleaner, clean, one_line};
 use crate::terminal::paint::Tone;
 use crate::terminal::question::question;
+use crate::wire::{
+    AttachedEvent, DecisionEvent, MessageBody, SessionEvent, ToolCallEvent, ToolResultEvent,
+};
 
 /// A line about tools is never wider, whatever the terminal.
 const LINE_WIDTH: usize = 100;
@@ -48,7 +50,7 @@ impl Transcript {
             SessionEvent::Cancelled => self.broken(Tone::Dim, "(cancelled)".to_owned()),
             SessionEvent::Error(failure) => {
                 let mut text = format!("failed: {}", clean(&failure.message));
-                if let Some(hint) = failure.hint() {
+                if let Some(hint) = hint_of(failure) {
                     text.push_str(&format!("\nhint: {hint}"));
                 }
                 self.broken(Tone::Alarm, text)
@@ -61,7 +63,7 @@ impl Transcript {
                 Tone::Dim,
                 "(the end of this text was lost in a power cut; it goes on below)".to_owned(),
             ),
-            SessionEvent::Gap => {
+            SessionEvent::Gap(_) => {
                 self.broken(Tone::Dim, "(some of what happened is gone)".to_owned())
             }
             SessionEvent::Detached => {
@@ -80,7 +82,7 @@ impl Transcript {
         vec![Piece::Break, Piece::Lines(tone, text)]
     }
 
-    fn attached(&mut self, attached: &Attached) -> Vec<Piece> {
+    fn attached(&mut self, attached: &AttachedEvent) -> Vec<Piece> {
         let mut pieces = history(&attached.messages);
         if let Some(asked) = &attached.session.pending_approval {
             pieces.extend(self.broken(Tone::Question, question(asked)));
@@ -98,7 +100,7 @@ impl Transcript {
     }
 }
 
-fn history(messages: &[ShownMessage]) -> Vec<Piece> {
+fn history(messages: &[MessageBody]) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for message in messages {
         let (tone, text) = match message.role.as_str() {
@@ -119,7 +121,7 @@ fn said(name: Option<&str>, content: &str) -> String {
     }
 }
 
-fn decision(decided: &ApprovalDecision) -> String {
+fn decision(decided: &DecisionEvent) -> String {
     let word = one_line(&decided.decision.replace('_', " "), LINE_WIDTH);
     match &decided.by {
         Some(name) => format!("({word}, by {})", one_line(name, LINE_WIDTH)),
@@ -127,12 +129,12 @@ fn decision(decided: &ApprovalDecision) -> String {
     }
 }
 
-fn tool_call(call: &ToolCall) -> String {
+fn tool_call(call: &ToolCallEvent) -> String {
     let text = format!("{} {}", call.name, call.arguments);
     format!("⚙ {}", one_line(&text, LINE_WIDTH))
 }
 
-fn tool_result(result: &ToolResult) -> String {
+fn tool_result(result: &ToolResultEvent) -> String {
     let sign = if result.success { "✓" } else { "✗" };
     format!("{sign} {}", one_line(&result.content, LINE_WIDTH))
 }

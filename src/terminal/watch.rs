@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::client::stream::{Attaching, Followed, Follower};
+use crate::client::{Attaching, Followed, SessionFollower};
 use crate::client::{Cancel, Client, ClientError};
 use crate::domain::ids::SessionId;
 use crate::terminal::paint::{Paint, Tone};
@@ -35,7 +35,7 @@ pub fn run(client: Client, session: SessionId, attaching: Attaching) -> Result<(
     let paint = Paint::for_stream(&io::stdout());
     let mut screen = Screen::new(io::stdout(), paint);
     let mut transcript = Transcript::default();
-    let mut follower = Follower::new(client, session, attaching, Cancel::default());
+    let mut follower = SessionFollower::new(client, session, attaching, Cancel::default());
     loop {
         match follower.next_step()? {
             Followed::Event(received) => screen.show(&transcript.show(&received.event, false))?,

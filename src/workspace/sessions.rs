@@ -14,9 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::clock::SystemClock;
 use crate::base::fs::RealFs;
-use crate::client::records::RecordPage;
-use crate::client::wire::Session;
-use crate::domain::event::{Event, Record, Status};
+use crate::domain::event::Status;
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
@@ -25,6 +23,8 @@ use crate::llm::providers::{ProviderSettings, Providers};
 use crate::store::file::FileStore;
 use crate::store::file::v05::import;
 use crate::store::{Limit, SessionStore as _};
+use crate::wire::RecordPageBody;
+use crate::wire::SessionBody;
 use crate::workspace::holder::{self, HeldWorkspace};
 
 /// What is read of a log at a time.
@@ -87,9 +87,9 @@ impl SessionFiles {
         &self,
         filter: SessionFilter<'_>,
         limit: usize,
-    ) -> Result<Vec<Session>, StoreError> {
+    ) -> Result<Vec<SessionBody>, StoreError> {
         let read = |id: SessionId| match self.store.summary(&id) {
-            Ok(summary) => Some(session_of(id, summary)),
+            Ok(summary) => Some(session_of(id, &summary)),
             Err(error) => {
                 log::warn!("session {id} is not listed: {error}");
                 None
@@ -101,8 +101,8 @@ impl SessionFiles {
     }
 
     /// One session.
-    pub fn session(&self, id: &SessionId) -> Result<Session, StoreError> {
-        Ok(session_of(id.clone(), self.store.summary(id)?))
+    pub fn session(&self, id: &SessionId) -> Result<SessionBody, StoreError> {
+        Ok(session_of(id.clone(), &self.store.summary(id)?))
     }
 
     /// The records after `after`, at most `limit`; as a server shows them.
@@ -111,17 +111,14 @@ impl SessionFiles {
         id: &SessionId,
         after: Seq,
         limit: usize,
-    ) -> Result<RecordPage, StoreError> {
+    ) -> Result<RecordPageBody, StoreError> {
         let limit = Limit {
             records: limit,
             bytes: PAGE_BYTES,
         };
-        let mut records = self.store.records(id, after.next(), limit)?;
+        let records = self.store.records(id, after.next(), limit)?;
         let next = records.last().map(|record| record.seq);
-        // Events of a newer version have no form that could be shown.
-        records.retain(|record| record.event != Event::Unknown);
-        records.iter_mut().for_each(Record::hide_provider_data);
-        Ok(RecordPage { records, next })
+        Ok(RecordPageBody::new(records, next))
     }
 
     /// Looks at all of a session's files.
@@ -161,7 +158,7 @@ impl SessionFiles {
 
 impl SessionFilter<'_> {
     /// Whether it is one of those.
-    pub fn wants(&self, session: &Session) -> bool {
+    pub fn wants(&self, session: &SessionBody) -> bool {
         self.agent.is_none_or(|agent| session.agent == agent)
             && self.status.is_none_or(|status| session.status == status)
     }
@@ -218,16 +215,6 @@ impl Agents for NoAgents {
     }
 }
 
-fn session_of(id: SessionId, summary: Summary) -> Session {
-    Session {
-        session_id: id,
-        agent: summary.agent,
-        status: summary.status,
-        created_at: summary.created_at,
-        updated_at: summary.updated_at,
-        title: summary.title.filter(|title| !title.is_empty()),
-        message_count: summary.message_count,
-        working: None,
-        pending_approval: None,
-    }
+fn session_of(id: SessionId, summary: &Summary) -> SessionBody {
+    SessionBody::brief(id, summary, summary.status)
 }

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::client::wire::{AgentInfo, AgentList, BrokenAgent};
 use crate::config::Config;
 use crate::domain::prompt;
 use crate::domain::providers::Dialect;
@@ -14,13 +13,14 @@ use crate::domain::window::tokens_of_bytes;
 use crate::engine::Agents as _;
 use crate::engine::turn::prompt as told;
 use crate::llm;
+use crate::wire::{AgentBody, AgentListBody, BrokenAgentBody};
 use crate::workspace::loaded::{loaded_agents, read_agents};
 use crate::workspace::providers;
 use crate::workspace::remarks;
 use crate::workspace::trust::{self, Surveyor, Workspace};
 
 /// The agents as their files describe them now, for when no server can be asked.
-pub fn list(config: &Config) -> AgentList {
+pub fn list(config: &Config) -> AgentListBody {
     let place = Workspace::of(config);
     let (trust, _) = trust::of_workspace(&place);
     let directory = read_agents(config, &trust);
@@ -28,7 +28,7 @@ pub fn list(config: &Config) -> AgentList {
     let made = loaded_agents(config, Arc::clone(&directory), Arc::clone(&trust)).ok();
     let surveyor = Surveyor::new(&place, trust);
     let agents = directory.list();
-    let agents = agents.iter().map(|agent| AgentInfo {
+    let agents = agents.iter().map(|agent| AgentBody {
         name: agent.name.to_string(),
         description: agent.description.clone(),
         version: agent.version.clone(),
@@ -39,11 +39,11 @@ pub fn list(config: &Config) -> AgentList {
             .filter_map(|made| remarks::long_prompt(&made.make(Arc::clone(agent))))
             .collect(),
     });
-    let broken = directory.broken().into_iter().map(|one| BrokenAgent {
+    let broken = directory.broken().into_iter().map(|one| BrokenAgentBody {
         name: one.name,
         errors: one.mistakes,
     });
-    AgentList {
+    AgentListBody {
         agents: agents.collect(),
         broken: broken.collect(),
     }

@@ -14,7 +14,8 @@ pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("domain", &[]),
     ("agents", &["base", "domain", "trust"]),
-    ("client", &["base", "domain"]),
+    ("wire", &["base", "domain"]),
+    ("client", &["base", "domain", "wire"]),
     ("config", &["base", "domain"]),
     ("llm", &["base", "domain"]),
     ("policy", &["base", "domain", "trust"]),
@@ -26,13 +27,13 @@ pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
         "engine",
         &["base", "domain", "store", "llm", "policy", "tools"],
     ),
-    ("http", &["base", "domain", "engine"]),
-    ("terminal", &["base", "domain", "client"]),
+    ("http", &["base", "domain", "wire", "engine"]),
+    ("terminal", &["base", "domain", "wire", "client"]),
     (
         "workspace",
         &[
-            "base", "domain", "agents", "client", "config", "engine", "llm", "policy", "sandbox",
-            "store", "tools", "trust",
+            "base", "domain", "agents", "config", "engine", "llm", "policy", "sandbox", "store",
+            "tools", "trust", "wire",
         ],
     ),
     (
@@ -49,6 +50,7 @@ pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
             "store",
             "tools",
             "trust",
+            "wire",
             "workspace",
         ],
     ),
@@ -71,6 +73,7 @@ pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
             "runtime",
             "tools",
             "trust",
+            "wire",
             "workspace",
         ],
     ),
@@ -85,6 +88,7 @@ pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
             "runtime",
             "terminal",
             "torture",
+            "wire",
             "workspace",
         ],
     ),
@@ -127,7 +131,7 @@ fn folders_import_only_what_the_table_allows() {
 }
 
 /// How many files of a folder still lie in circles, at most. This list only ever gets shorter.
-const STILL: &[(&str, usize)] = &[("client", 4), ("engine", 14), ("http", 12)];
+const STILL: &[(&str, usize)] = &[("engine", 14), ("http", 8)];
 
 #[test]
 fn no_file_uses_itself_through_others() {

@@ -12,10 +12,10 @@ use crate::cli::error::CliResult;
 use crate::cli::session::story::word;
 use crate::cli::settings::ClientSettings;
 use crate::cli::source::SessionSource;
-use crate::client::wire::Session;
 use crate::domain::event::{AssistantResponse, Event, Record};
 use crate::domain::ids::{Seq, SessionId};
 use crate::terminal::clean::{clean, one_line};
+use crate::wire::SessionBody;
 
 const NAME_WIDTH: usize = 200;
 
@@ -71,7 +71,7 @@ fn write(
     Ok(out.flush()?)
 }
 
-fn heading(session: &Session) -> String {
+fn heading(session: &SessionBody) -> String {
     let id = session.session_id.as_str();
     let title = session.title.as_deref().unwrap_or(id);
     format!(

@@ -4,7 +4,7 @@ use crate::engine::EngineError;
 use crate::http::answer::Answer;
 use crate::http::context::Context;
 use crate::http::problem::Problem;
-use crate::http::wire::{self, AgentList};
+use crate::http::wire;
 
 pub(super) fn list(context: &Context) -> Answer {
     let (agents, not_counted) = (context.host.agents(), context.host.not_counted());
@@ -13,7 +13,7 @@ pub(super) fn list(context: &Context) -> Answer {
         .iter()
         .map(|agent| (&**agent, host.missing_key(agent)));
     let remarks = host.remarks();
-    let list = AgentList::new(listed, &not_counted, &remarks, host.broken_agents());
+    let list = wire::agent_list(listed, &not_counted, &remarks, host.broken_agents());
     Answer::json(200, &list)
 }
 

@@ -10,7 +10,8 @@ use crate::http::headers::{self, EVENT_STREAM};
 use crate::http::jobs::{Job, STREAM_HEADERS};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
-use crate::http::wire::{Approve, EventPage, MessageList, Say, StoredBody};
+use crate::http::wire;
+use crate::wire::{Approve, MessageListBody, Say, StoredBody};
 
 /// Who does not say how many wants them all, and gets them in almost any session.
 const MESSAGES_DEFAULT: usize = MESSAGES_MAX;
@@ -30,7 +31,10 @@ pub(super) fn messages(
         MessageId::parse(text).ok()
     })?;
     let messages = context.sessions.messages(id, limit, before.as_ref())?;
-    Ok(Answer::json(200, &MessageList::from(messages.as_slice())))
+    Ok(Answer::json(
+        200,
+        &MessageListBody::from(messages.as_slice()),
+    ))
 }
 
 pub(super) fn post_message(
@@ -52,10 +56,7 @@ fn submit(context: &Context, id: &SessionId, message: NewMessage) -> Result<Answ
         ..message
     };
     let accepted = context.sessions.submit(id, detached)?;
-    let body = StoredBody {
-        message_id: &accepted.message_id,
-        seq: accepted.seq,
-    };
+    let body = StoredBody::from(&accepted);
     Ok(Answer::json(202, &body).with_header("Preference-Applied", "respond-async"))
 }
 
@@ -104,7 +105,7 @@ pub(super) fn events(
     let records = context
         .sessions
         .events(&id, after.unwrap_or(Seq::ZERO), limit)?;
-    let page = EventPage::new(records, limit);
+    let page = wire::record_page(records, limit);
     Ok(Work::Answer(Answer::json(200, &page)))
 }
 

@@ -1,12 +1,11 @@
 //! The process itself: whether it lives, whether it can work, which one it is, and its end.
 
-use serde_json::json;
-
 use crate::http::access::Caller;
 use crate::http::answer::Answer;
 use crate::http::context::Context;
 use crate::http::failure::{self, RETRY_SOON};
 use crate::http::problem::Problem;
+use crate::wire::{ReadinessBody, ShutdownBody};
 
 const HOME: &str = "\
 This is Duragent: it keeps AI agents alive. It speaks JSON and server-sent events.
@@ -35,17 +34,15 @@ pub(super) fn readyz(context: &Context, caller: Caller) -> Answer {
             .with_member("reasons", readiness.reasons);
         return failure::retry_later(problem, RETRY_SOON).into();
     }
-    let mut body = json!({"status": "ok", "workspace_hash": readiness.workspace_hash});
-    if !readiness.warnings.is_empty() {
-        body["warnings"] = json!(readiness.warnings);
-    }
     let not_counted: Vec<String> = match caller {
         Caller::Anyone | Caller::Ticket => Vec::new(),
         Caller::Local | Caller::Token => context.host.not_counted().into_values().collect(),
     };
-    if !not_counted.is_empty() {
-        body["not_counted"] = json!(not_counted);
-    }
+    let body = ReadinessBody {
+        status: Some("ok".to_owned()),
+        not_counted,
+        ..readiness
+    };
     Answer::json(200, &body)
 }
 
@@ -55,5 +52,6 @@ pub(super) fn version(context: &Context) -> Answer {
 
 pub(super) fn shutdown(context: &Context) -> Answer {
     context.host.request_shutdown();
-    Answer::json(202, &json!({"status": "shutting_down"}))
+    let status = "shutting_down".to_owned();
+    Answer::json(202, &ShutdownBody { status })
 }

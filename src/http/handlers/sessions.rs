@@ -11,7 +11,8 @@ use crate::http::handlers::{Request, key_of};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::ticket::Principal;
-use crate::http::wire::{Change, NewSession, SessionBody, SessionList, TicketBody};
+use crate::http::wire;
+use crate::wire::{Change, NewSession, SessionListBody, TicketBody};
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
@@ -21,12 +22,12 @@ pub(super) fn create(context: &Context, request: &dyn Request) -> Result<Answer,
     let new = NewSession::parse(request.body())?;
     let session = context.sessions.create(&new.agent, key.as_ref())?;
     let place = format!("/api/v1/sessions/{}", session.id);
-    Ok(Answer::json(201, &SessionBody::brief(&session)).with_header("Location", place))
+    Ok(Answer::json(201, &wire::brief_session(&session)).with_header("Location", place))
 }
 
 pub(super) fn list(context: &Context, query: &Query) -> Result<Answer, Problem> {
     let page = context.sessions.list(&list_query(query)?)?;
-    Ok(Answer::json(200, &SessionList::from(&page)))
+    Ok(Answer::json(200, &SessionListBody::from(&page)))
 }
 
 pub(super) fn list_query(query: &Query) -> Result<ListQuery, Problem> {
@@ -63,7 +64,7 @@ pub(super) fn issue_ticket(context: &Context, id: &SessionId) -> Result<Answer, 
     // Whoever comes so far is the owner, or has the owner's token.
     let ticket = context.tickets.issue(id, Principal::Owner, now);
     let body = TicketBody {
-        ticket: &ticket.text,
+        ticket: ticket.text.as_str(),
         expires_at: ticket.expires_at,
     };
     Ok(Answer::json(200, &body).with_header("Cache-Control", "no-store"))
@@ -71,7 +72,7 @@ pub(super) fn issue_ticket(context: &Context, id: &SessionId) -> Result<Answer, 
 
 pub(super) fn show(context: &Context, id: &SessionId) -> Result<Answer, Problem> {
     let session = context.sessions.show(id)?;
-    Ok(Answer::json(200, &SessionBody::whole(&session)))
+    Ok(Answer::json(200, &wire::whole_session(&session)))
 }
 
 pub(super) fn change(
@@ -81,7 +82,7 @@ pub(super) fn change(
 ) -> Result<Answer, Problem> {
     let change = Change::parse(request.body())?;
     let session = context.sessions.change(id, change.title, change.model)?;
-    Ok(Answer::json(200, &SessionBody::whole(&session)))
+    Ok(Answer::json(200, &wire::whole_session(&session)))
 }
 
 pub(super) fn delete(context: &Context, id: &SessionId, query: &Query) -> Result<Answer, Problem> {

@@ -16,7 +16,8 @@ use crate::http::failure::{self, RETRY_SOON};
 use crate::http::jobs::watch::{Wake, Watch};
 use crate::http::problem::Problem;
 use crate::http::turn::{TurnEnd, TurnReader};
-use crate::http::wire::{Approve, DecidedBody, ReplyBody, StoredBody, WaitingBody};
+use crate::http::wire;
+use crate::wire::{Approve, DecidedBody, StoredBody};
 
 /// What waiting for a turn came to.
 #[derive(Debug, PartialEq)]
@@ -166,22 +167,16 @@ fn reply_answer(
     outcome: &Outcome,
 ) -> Answer {
     match outcome {
-        Outcome::Done(usage) => Answer::json(200, &ReplyBody::new(turn.reply(), *usage)),
-        Outcome::Asks(pending) => Answer::json(202, &WaitingBody::new(id, pending)),
-        Outcome::GoesOn => Answer::json(
-            202,
-            &StoredBody {
-                message_id: &accepted.message_id,
-                seq: accepted.seq,
-            },
-        ),
+        Outcome::Done(usage) => Answer::json(200, &wire::reply(turn.reply(), *usage)),
+        Outcome::Asks(pending) => Answer::json(202, &wire::waiting(id, pending)),
+        Outcome::GoesOn => Answer::json(202, &StoredBody::from(accepted)),
     }
 }
 
 fn decided_answer(decided: Decided, turn: &TurnReader, outcome: &Outcome) -> Answer {
     match outcome {
-        Outcome::Done(_) => Answer::json(200, &DecidedBody::complete(turn.reply())),
-        Outcome::Asks(pending) => Answer::json(200, &DecidedBody::pending(pending)),
-        Outcome::GoesOn => Answer::json(202, &DecidedBody::Working { seq: decided.seq }),
+        Outcome::Done(_) => Answer::json(200, &wire::decided_and_complete(turn.reply())),
+        Outcome::Asks(pending) => Answer::json(200, &DecidedBody::PendingApproval(pending.into())),
+        Outcome::GoesOn => Answer::json(202, &DecidedBody::<&str>::Working { seq: decided.seq }),
     }
 }

@@ -261,7 +261,7 @@ fn after_pull(desk: &mut Desk, audience: Audience, pulled: Result<Flow, EngineEr
         Ok(Flow::Cut(cut)) => {
             // Told as an event: a client that came back would send the other one away.
             if cut == Cut::TakenOver {
-                desk.bytes.extend_from_slice(sse::DETACHED);
+                sse::push_detached(&mut desk.bytes);
             }
             end_because(desk, &cut.to_string())
         }

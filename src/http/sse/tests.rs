@@ -1,14 +1,14 @@
 use super::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::domain::event::{
-    self, ApprovalKind, Decision, FinishReason, OnDisconnect, Status, ToolOutput, Usage,
-};
-use crate::domain::ids::{CallId, MessageId, Seq, SessionId};
-use crate::domain::state::Summary;
+use crate::base::sse::{Parser, TooLong};
+use crate::domain::event::{self, ApprovalKind, Decision, FinishReason, Status, ToolOutput, Usage};
+use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::domain::time::Timestamp;
 use crate::engine::Cursor;
-use crate::engine::sessions::view::{PendingApproval, Role, SessionView, ShownMessage};
+use crate::engine::sessions::view::{Role, ShownMessage};
+use crate::http::testing;
 
 const MESSAGE: &str = "msg_01J0000000000000000000000A";
 
@@ -207,6 +207,44 @@ fn every_event_has_its_exact_bytes_on_events() {
     }
 }
 
+/// The events that a client reads in these bytes, by its own parser.
+fn read(bytes: &[u8]) -> Vec<(String, SessionEvent)> {
+    let mut events = Vec::new();
+    let fed: Result<(), TooLong> = Parser::default().feed(bytes, |event| {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let (name, data) = (text(event.name), text(event.data));
+        events.push((data.clone(), SessionEvent::parse(&name, &data).unwrap()));
+        Ok(())
+    });
+    fed.map(|()| events).unwrap()
+}
+
+#[test]
+fn every_event_is_read_by_clients_with_all_that_was_written() {
+    let feed = table().into_iter().map(|(event, ..)| event);
+    let mut bytes = Vec::new();
+    for event in feed.chain([attached()]) {
+        bytes.extend(bytes_for(Audience::Session, "7", event).into_bytes());
+    }
+    push_detached(&mut bytes);
+    let events = read(&bytes);
+    for (data, event) in &events {
+        let mut again = Vec::new();
+        event.write_data(&mut again);
+        assert_eq!(&String::from_utf8(again).unwrap(), data);
+    }
+
+    // The table above has all there are.
+    const SOURCE: &str = include_str!("../../wire/event.rs");
+    let arms = SOURCE.lines().filter_map(|line| {
+        let (name, event) = line.trim().strip_prefix('"')?.split_once("\" => ")?;
+        event.starts_with("SessionEvent::").then_some(name)
+    });
+    let known: BTreeSet<&str> = arms.collect();
+    let read: BTreeSet<&str> = events.iter().map(|(_, event)| event.name()).collect();
+    assert_eq!(read, known);
+}
+
 #[test]
 fn a_turn_is_shown_what_belongs_to_it_and_nothing_else() {
     for (event, name, _, is_for_turn) in table() {
@@ -240,9 +278,12 @@ fn the_first_event_says_when_to_come_back_and_a_comment_never_makes_one() {
     let comment = out.clone();
     assert!(!add_retry(&mut out) && !add_retry(&mut Vec::new()));
     assert_eq!(out, comment);
+    let mut detached = Vec::new();
+    push_detached(&mut detached);
+    assert_eq!(detached, b"event: detached\ndata: {}\n\n");
     for first in [
         bytes_for(Audience::Turn, "1", FeedEvent::Cancelled).into_bytes(),
-        DETACHED.to_vec(),
+        detached,
     ] {
         let mut batch = [&first[..], &comment].concat();
         assert!(add_retry(&mut batch));
@@ -250,42 +291,9 @@ fn the_first_event_says_when_to_come_back_and_a_comment_never_makes_one() {
     }
 }
 
-#[test]
-fn the_session_comes_with_its_last_messages() {
+/// The event of one who comes new: a session that waits for a decision, and one message.
+fn attached() -> FeedEvent {
     let time = Timestamp::from_micros(1);
-    let session = SessionView {
-        id: SessionId::parse("session_01J0000000000000000000000A").unwrap(),
-        summary: Summary {
-            agent: "helper".to_owned(),
-            on_disconnect: OnDisconnect::Pause,
-            gateway: None,
-            gateway_chat_id: None,
-            created_at: time,
-            updated_at: time,
-            last_seq: Seq(4),
-            title: None,
-            model: None,
-            status: Status::Active,
-            end_reason: None,
-            unfinished: false,
-            pending_call: None,
-            parked_calls: Vec::new(),
-            message_count: 1,
-            user_messages: 1,
-            usage: Usage::default(),
-            key_marks: Vec::new(),
-        },
-        status: Status::Active,
-        working: true,
-        attached: 2,
-        pending_approval: Some(PendingApproval {
-            call_id: call_id(),
-            command: "ls".to_owned(),
-            commands: vec!["ls".to_owned()],
-            kind: ApprovalKind::Policy,
-            exact: false,
-        }),
-    };
     let messages = vec![ShownMessage {
         role: Role::User,
         content: "hi".to_owned(),
@@ -293,10 +301,15 @@ fn the_session_comes_with_its_last_messages() {
         created_at: time,
         sender_name: None,
     }];
-    let event = FeedEvent::Session {
-        session: Box::new(session),
+    FeedEvent::Session {
+        session: Box::new(testing::session()),
         messages,
-    };
+    }
+}
+
+#[test]
+fn the_session_comes_with_its_last_messages() {
+    let event = attached();
     let want = concat!(
         "id: 4+0\nevent: session\ndata: ",
         r#"{"session_id":"session_01J0000000000000000000000A","agent":"helper","status":"active","#,

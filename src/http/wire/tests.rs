@@ -1,137 +1,265 @@
 use super::*;
 
-use serde_json::json;
+use std::any::type_name;
+use std::fmt::Debug;
 
-fn detail<T: std::fmt::Debug>(result: Result<T, Problem>) -> String {
-    let problem = result.unwrap_err();
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::domain::event::{ApprovalKind, Decision};
+use crate::domain::ids::{CallId, MessageId, Seq};
+use crate::http::answer::Answer;
+use crate::http::testing;
+use crate::wire::{
+    Approve, CancelledBody, Change, FileErrorBody, NewSession, ProblemBody, ReadinessBody,
+    ReloadBody, Say, ShutdownBody, TicketBody, VersionBody,
+};
+
+#[test]
+fn a_bad_body_is_400_and_bad_json_says_where_in_numbers_too() {
+    let problem = Problem::from(Say::parse(b"{\n}}").unwrap_err());
     assert_eq!(problem.status(), 400);
-    problem.detail().to_owned()
-}
-
-#[test]
-fn a_body_is_read_and_unknown_fields_are_ignored() {
-    let body = br#"{"content":"hi","colour":3}"#;
-    let want = Say {
-        content: "hi".to_owned(),
-    };
-    assert_eq!(Say::parse(body), Ok(want));
-    let body = br#"{"call_id":"c","command":"","decision":"worked"}"#;
-    let want = Approve {
-        call_id: "c".to_owned(),
-        command: String::new(),
-        decision: Decision::Worked,
-    };
-    assert_eq!(Approve::parse(body), Ok(want));
-}
-
-#[test]
-fn a_bad_body_is_refused_with_the_place_or_the_field() {
-    for (body, want) in [
-        (&b""[..], "there is no body: send a JSON object"),
-        (
-            b"{\n  \"content\": \n}",
-            "the body is not valid JSON: expected value at line 3 column 1",
-        ),
-        (
-            b"{\"content\":\"x\"",
-            "the body is not valid JSON: EOF while parsing an object at line 1 column 14",
-        ),
-        (
-            b"{\"content\":\"x\"} {}",
-            "the body is not valid JSON: trailing characters at line 1 column 17",
-        ),
-        (b"[]", "the body must be a JSON object, not an array"),
-        (b"{}", "missing field `content`"),
-        (b"{\"content\":null}", "missing field `content`"),
-        (
-            b"{\"content\":7}",
-            "`content` must be a string, not a number",
-        ),
-        (b"{\"content\":\"\"}", "`content` must not be empty"),
-        (b"{\"content\":\" \\n\\t\"}", "`content` must not be empty"),
-        (
-            b"{\"content\":\"\xff\"}",
-            "the body is not UTF-8 from byte 12 on",
-        ),
-    ] {
-        assert_eq!(detail(Say::parse(body)), want, "{body:?}");
-    }
-}
-
-#[test]
-fn bad_json_says_where_in_numbers_too() {
-    let problem = Say::parse(b"{\n}}").unwrap_err();
     let body: Value = serde_json::from_slice(&problem.body()).unwrap();
     assert_eq!(body["type"], "urn:duragent:problem:bad-json");
     assert_eq!((&body["line"], &body["column"]), (&json!(2), &json!(2)));
-}
-
-#[test]
-fn json_of_any_depth_is_refused_and_not_followed() {
-    let body = "[".repeat(1 << 20);
-    assert!(detail(Say::parse(body.as_bytes())).contains("recursion limit"));
-}
-
-#[test]
-fn a_title_and_a_model_have_their_limits() {
-    let change = |body: Value| Change::parse(body.to_string().as_bytes());
-    let want = Change {
-        title: Some(String::new()),
-        model: None,
-    };
-    assert_eq!(change(json!({"title": ""})), Ok(want));
-    assert!(change(json!({"title": "ä".repeat(200), "model": "m"})).is_ok());
-    for (body, want) in [
-        (json!({}), "give `title`, `model` or both"),
-        (json!({"titel": "x"}), "give `title`, `model` or both"),
-        (
-            json!({"title": "x".repeat(201)}),
-            "`title` must not be longer than 200 characters",
-        ),
-        (
-            json!({"title": "a\u{1b}[31m"}),
-            "`title` must not hold control characters",
-        ),
-        (json!({"model": ""}), "`model` must not be empty"),
-        (
-            json!({"model": "x".repeat(201)}),
-            "`model` must not be longer than 200 characters",
-        ),
-        (
-            json!({"title": true}),
-            "`title` must be a string, not a boolean",
-        ),
-    ] {
-        assert_eq!(detail(change(body.clone())), want, "{body}");
-    }
+    let problem = Problem::from(Say::parse(b"{}").unwrap_err());
+    assert_eq!(
+        (problem.status(), problem.detail()),
+        (400, "missing field `content`")
+    );
 }
 
 #[test]
 fn what_no_agent_can_be_called_is_not_found_and_not_repeated_at_length() {
     let body = json!({"agent": "ä".repeat(5000)}).to_string();
-    let problem = NewSession::parse(body.as_bytes()).unwrap_err();
+    let problem = Problem::from(NewSession::parse(body.as_bytes()).unwrap_err());
     assert_eq!(problem.status(), 404);
     let want = format!("Agent '{}' not found", "ä".repeat(100));
     assert_eq!(problem.detail(), want);
 }
 
-#[test]
-fn only_the_six_decisions_are_decisions() {
-    let approve = |word: &str| {
-        let body = json!({"call_id": "c", "command": "ls", "decision": word});
-        Approve::parse(body.to_string().as_bytes()).map(|approve| approve.decision)
-    };
-    for (word, want) in [
-        ("allow_once", Decision::AllowOnce),
-        ("allow_always", Decision::AllowAlways),
-        ("deny", Decision::Deny),
-        ("retry", Decision::Retry),
-        ("skip", Decision::Skip),
-        ("worked", Decision::Worked),
-    ] {
-        assert_eq!(approve(word), Ok(want), "{word}");
+/// A body as it was written, and as one who has read it would write it.
+struct Row {
+    /// The name of its type.
+    body: String,
+    written: String,
+    again: String,
+    /// The names of the types of its parts are in it.
+    read: String,
+}
+
+impl Row {
+    fn of<R: Serialize + Debug>(written: &[u8], read: impl FnOnce(&str) -> R) -> Row {
+        let written = String::from_utf8(written.to_vec()).unwrap();
+        let read = read(&written);
+        let name = type_name::<R>().split('<').next().unwrap();
+        Row {
+            body: name.rsplit("::").next().unwrap().to_owned(),
+            again: serde_json::to_string(&read).unwrap(),
+            read: format!("{read:?}"),
+            written,
+        }
     }
-    assert!(detail(approve("Allow_once")).starts_with("`decision` must be"));
+
+    /// A body that is read as answers are.
+    fn answer<R: Serialize + DeserializeOwned + Debug>(written: &impl Serialize) -> Row {
+        let answer = Answer::json(200, written);
+        Row::of(answer.body(), |text| {
+            serde_json::from_str::<R>(text).unwrap()
+        })
+    }
+
+    /// A body that clients write.
+    fn request<R: Serialize + Debug>(
+        written: &impl Serialize,
+        parse: impl FnOnce(&[u8]) -> Result<R, BodyError>,
+    ) -> Row {
+        let written = serde_json::to_vec(written).unwrap();
+        Row::of(&written, |text| parse(text.as_bytes()).unwrap())
+    }
+}
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+/// Every body with all that it may hold, and those with less that are read by other rules.
+fn rows() -> Vec<Row> {
+    let mut rows = requests();
+    rows.extend(answers_about_sessions());
+    rows.extend(answers_about_turns());
+    rows.extend(answers_about_the_program());
+    rows
+}
+
+fn requests() -> Vec<Row> {
+    let change = Change {
+        title: Some("t".to_owned()),
+        model: Some("m".to_owned()),
+    };
+    let approve = Approve {
+        call_id: "c1",
+        command: "ls\n",
+        decision: Decision::AllowAlways,
+    };
+    vec![
+        Row::request(&NewSession { agent: "a" }, NewSession::parse),
+        Row::request(&Say { content: "hi\0" }, Say::parse),
+        Row::request(&change, Change::parse),
+        Row::request(&approve, Approve::parse),
+    ]
+}
+
+fn answers_about_sessions() -> Vec<Row> {
+    let mut view = testing::session();
+    view.summary.title = Some("t".to_owned());
+    view.summary.model = Some("m".to_owned());
+    let page = SessionPage {
+        sessions: vec![view.clone()],
+        next_cursor: Some(view.id.clone()),
+    };
+    let message = ShownMessage {
+        role: Role::Assistant,
+        content: "hi".to_owned(),
+        message_id: MessageId::mint(1, 2),
+        created_at: view.summary.created_at,
+        sender_name: Some("Ada".to_owned()),
+    };
+    let line = json!({
+        "seq": 1, "timestamp": "1970-01-01T00:00:00.000000Z", "type": "status_change",
+        "from": "active", "to": "paused",
+    });
+    let ticket = TicketBody {
+        ticket: "1.owner.2.3",
+        expires_at: view.summary.created_at,
+    };
+    vec![
+        Row::answer::<SessionBody>(&whole_session(&view)),
+        Row::answer::<SessionListBody>(&SessionListBody::from(&page)),
+        Row::answer::<MessageListBody>(&MessageListBody::from(&[message][..])),
+        Row::answer::<RecordPageBody>(&record_page(vec![record(line)], 1)),
+        Row::answer::<TicketBody>(&ticket),
+    ]
+}
+
+fn answers_about_turns() -> Vec<Row> {
+    let view = testing::session();
+    let asked = view.pending_approval.unwrap();
+    let last = FinalMessage {
+        message_id: MessageId::mint(1, 2),
+        content: "hi".to_owned(),
+    };
+    let accepted = Accepted {
+        message_id: MessageId::mint(1, 2),
+        seq: Seq(3),
+        is_repeat: false,
+    };
+    let asks_again = DecidedBody::PendingApproval(ApprovalBody::from(&asked));
+    vec![
+        Row::answer::<ReplyBody>(&reply(Some(&last), Usage::new(1, 2))),
+        Row::answer::<ReplyBody>(&reply(None, Usage::new(1, 2))),
+        Row::answer::<WaitingBody>(&waiting(&view.id, &asked)),
+        Row::answer::<StoredBody>(&StoredBody::from(&accepted)),
+        Row::answer::<DecidedBody>(&decided_and_complete(Some(&last))),
+        Row::answer::<DecidedBody>(&decided_and_complete(None)),
+        Row::answer::<DecidedBody>(&asks_again),
+        Row::answer::<DecidedBody>(&DecidedBody::<&str>::Working { seq: Seq(3) }),
+        Row::answer::<CancelledBody>(&CancelledBody { cancelled: true }),
+    ]
+}
+
+fn answers_about_the_program() -> Vec<Row> {
+    let agents = AgentListBody {
+        agents: vec![AgentBody {
+            name: "a".to_owned(),
+            description: Some("d".to_owned()),
+            version: Some("1".to_owned()),
+            missing_key: Some("KEY".to_owned()),
+            not_counted: Some("n".to_owned()),
+            remarks: texts(&["r"]),
+        }],
+        broken: vec![BrokenAgentBody {
+            name: "b".to_owned(),
+            errors: texts(&["e"]),
+        }],
+    };
+    let reload = ReloadBody {
+        added: texts(&["a"]),
+        changed: texts(&["b"]),
+        removed: texts(&["c"]),
+        errors: vec![FileErrorBody {
+            file: "f".to_owned(),
+            message: "m".to_owned(),
+        }],
+    };
+    let readiness = ReadinessBody {
+        not_counted: texts(&["n"]),
+        reasons: texts(&["r"]),
+        status: Some("ok".to_owned()),
+        warnings: texts(&["w"]),
+        workspace_hash: Some("h".to_owned()),
+    };
+    let version = VersionBody {
+        version: "1".to_owned(),
+        commit: "c".to_owned(),
+        build_date: "d".to_owned(),
+        features: texts(&["f"]),
+        sandbox: "trust".to_owned(),
+    };
+    let shutdown = ShutdownBody {
+        status: "shutting_down".to_owned(),
+    };
+    let problem = Problem::new(503, "why").with_member("reasons", texts(&["r"]));
+    vec![
+        Row::answer::<AgentListBody>(&agents),
+        Row::answer::<ReloadBody>(&reload),
+        Row::answer::<ReadinessBody>(&readiness),
+        Row::answer::<VersionBody>(&version),
+        Row::answer::<ShutdownBody>(&shutdown),
+        Row::of(&problem.body(), |text| ProblemBody::from_answer(503, text)),
+    ]
+}
+
+#[test]
+fn every_body_is_read_with_all_that_was_written() {
+    let rows = rows();
+    for row in &rows {
+        assert_eq!(row.again, row.written, "{}", row.body);
+    }
+
+    // The rows are all there are: a body that the other side could not read would miss here. Events
+    // have a table of their own.
+    const MODULE: &str = include_str!("../../wire/mod.rs");
+    let exported = MODULE.split("pub use self::").skip(1);
+    let exported =
+        exported.flat_map(|list| list.split(';').next().unwrap().split([':', ',', '{', '}']));
+    let bodies = exported.map(str::trim).filter(|name| {
+        let is_type = name.starts_with(char::is_uppercase);
+        is_type && !name.ends_with("Event") && !["BodyError", "OwnedText"].contains(name)
+    });
+    let missing: Vec<&str> = bodies
+        .filter(|name| {
+            !rows
+                .iter()
+                .any(|row| row.body == *name || row.read.contains(*name))
+        })
+        .collect();
+    assert!(missing.is_empty(), "no row for {missing:?}");
+}
+
+#[test]
+fn a_server_that_cannot_work_says_why_in_a_problem_that_is_read_as_its_readiness() {
+    let problem = Problem::new(503, "why")
+        .with_member("workspace_hash", "h")
+        .with_member("reasons", texts(&["r"]));
+    let read: ReadinessBody = serde_json::from_slice(&problem.body()).unwrap();
+    let want = ReadinessBody {
+        reasons: texts(&["r"]),
+        workspace_hash: Some("h".to_owned()),
+        ..ReadinessBody::default()
+    };
+    assert_eq!(read, want);
 }
 
 fn record(line: Value) -> Record {
@@ -151,14 +279,14 @@ fn a_page_of_events_hides_what_is_the_providers_and_says_where_to_go_on() {
     let newer = json!({"seq": 2, "timestamp": time, "type": "of_tomorrow"});
     let records = vec![record(reply.clone()), record(newer)];
 
-    let page = serde_json::to_value(EventPage::new(records.clone(), 2)).unwrap();
+    let page = serde_json::to_value(record_page(records.clone(), 2)).unwrap();
     let mut shown = reply;
     shown.as_object_mut().unwrap().remove("provider_data");
     assert_eq!(page, json!({"events": [shown], "next": 2}));
 
-    let last = serde_json::to_value(EventPage::new(records, 3)).unwrap();
+    let last = serde_json::to_value(record_page(records, 3)).unwrap();
     assert_eq!(last.get("next"), None);
-    let empty = serde_json::to_value(EventPage::new(Vec::new(), 3)).unwrap();
+    let empty = serde_json::to_value(record_page(Vec::new(), 3)).unwrap();
     assert_eq!(empty, json!({"events": []}));
 }
 
@@ -166,7 +294,7 @@ fn a_page_of_events_hides_what_is_the_providers_and_says_where_to_go_on() {
 fn answers_have_the_fields_of_the_contract() {
     let id = SessionId::parse("session_01J0000000000000000000000A").unwrap();
     let message_id = MessageId::parse("msg_01J0000000000000000000000A").unwrap();
-    let reply = Reply {
+    let last = FinalMessage {
         message_id: message_id.clone(),
         content: "hi".to_owned(),
     };
@@ -180,26 +308,26 @@ fn answers_have_the_fields_of_the_contract() {
     let usage = json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3});
     for (body, want) in [
         (
-            serde_json::to_value(ReplyBody::new(Some(&reply), Usage::new(1, 2))),
+            serde_json::to_value(reply(Some(&last), Usage::new(1, 2))),
             json!({"message_id": message_id, "role": "assistant", "content": "hi", "usage": usage}),
         ),
         (
-            serde_json::to_value(WaitingBody::new(&id, &pending)),
+            serde_json::to_value(waiting(&id, &pending)),
             json!({"session_id": id, "call_id": "c1", "command": "ls", "kind": "policy", "commands": ["ls"], "lines": 1, "exact": false}),
         ),
         (
             serde_json::to_value(StoredBody {
-                message_id: &message_id,
+                message_id: message_id.as_str(),
                 seq: Seq(3),
             }),
             json!({"message_id": message_id, "seq": 3}),
         ),
         (
-            serde_json::to_value(DecidedBody::complete(Some(&reply))),
+            serde_json::to_value(decided_and_complete(Some(&last))),
             json!({"status": "complete", "message_id": message_id, "content": "hi"}),
         ),
         (
-            serde_json::to_value(DecidedBody::pending(&pending)),
+            serde_json::to_value(DecidedBody::<&str>::PendingApproval((&pending).into())),
             json!({"status": "pending_approval", "call_id": "c1", "command": "ls", "kind": "policy", "commands": ["ls"], "lines": 1, "exact": false}),
         ),
         (

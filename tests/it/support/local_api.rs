@@ -12,11 +12,10 @@ use duragent::base::stop;
 use duragent::domain::spec::AgentSpec;
 use duragent::engine::{Recovery, Sessions};
 use duragent::http::api::Api;
-use duragent::http::context::{
-    ApiSettings, BrokenAgent, Context, Host, Readiness, ReloadReport, Version,
-};
+use duragent::http::context::{ApiSettings, Context, Host};
 use duragent::http::front::{Back, Front, FrontSettings};
 use duragent::http::ticket::TicketKey;
+use duragent::wire::{BrokenAgentBody, ReadinessBody, ReloadBody, VersionBody};
 
 use super::fake_model::FakeModel;
 use super::server::Remote;
@@ -104,7 +103,7 @@ impl Host for NoHost {
         None
     }
 
-    fn broken_agents(&self) -> Vec<BrokenAgent> {
+    fn broken_agents(&self) -> Vec<BrokenAgentBody> {
         Vec::new()
     }
 
@@ -112,22 +111,16 @@ impl Host for NoHost {
         None
     }
 
-    fn reload_agents(&self) -> ReloadReport {
-        ReloadReport::default()
+    fn reload_agents(&self) -> ReloadBody {
+        ReloadBody::default()
     }
 
-    fn readiness(&self) -> Readiness {
-        Readiness::default()
+    fn readiness(&self) -> ReadinessBody {
+        ReadinessBody::default()
     }
 
-    fn version(&self) -> Version {
-        Version {
-            version: "0",
-            commit: "none",
-            build_date: "never",
-            features: Vec::new(),
-            sandbox: "trust",
-        }
+    fn version(&self) -> VersionBody {
+        VersionBody::default()
     }
 
     fn request_shutdown(&self) {}

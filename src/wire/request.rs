@@ -1,0 +1,234 @@
+//! The bodies that clients send, checked.
+//!
+//! Reading is by hand, because a refusal names the field: unknown ones are ignored, and those we know
+//! must have their type.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::base::text;
+use crate::domain::event::Decision;
+use crate::domain::ids::{AgentName, CallId};
+
+/// How long a title or the name of a model may be.
+const NAME_CHARS_MAX: usize = 200;
+
+/// `POST /api/v1/sessions`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NewSession<S = String> {
+    /// The name of the agent whose session it will be.
+    pub agent: S,
+}
+
+/// `POST …/messages` and `…/stream`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Say<S = String> {
+    /// The text; not blank.
+    pub content: S,
+}
+
+/// `PATCH /api/v1/sessions/{id}`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// At most 200 characters, none of them a control character; empty takes the title away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Not empty, and the same otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+/// `POST …/approve`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Approve<S = String> {
+    /// The call that is decided on.
+    pub call_id: S,
+    /// The text that the person was shown, byte for byte.
+    pub command: S,
+    /// What was decided.
+    pub decision: Decision,
+}
+
+/// Why a body is refused, in a sentence for whoever sent it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// There are no bytes.
+    #[error("there is no body: send a JSON object")]
+    Empty,
+    /// From this byte on.
+    #[error("the body is not UTF-8 from byte {0} on")]
+    NotUtf8(usize),
+    /// The parser's words end with the place.
+    #[error("the body is not valid JSON: {message}")]
+    NotJson {
+        /// What the parser says.
+        message: String,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+    },
+    /// It is JSON of this kind.
+    #[error("the body must be a JSON object, not {0}")]
+    NotAnObject(&'static str),
+    /// A field that must be there is missing or `null`.
+    #[error("missing field `{0}`")]
+    Missing(&'static str),
+    /// A field is no text.
+    #[error("`{field}` must be a string, not {found}")]
+    NotText {
+        /// Its name.
+        field: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A field that must say something says nothing.
+    #[error("`{0}` must not be empty")]
+    Blank(&'static str),
+    /// A name is too long to be shown.
+    #[error("`{0}` must not be longer than {NAME_CHARS_MAX} characters")]
+    TooLong(&'static str),
+    /// A name could not be shown in one line.
+    #[error("`{0}` must not hold control characters")]
+    Control(&'static str),
+    /// A change that changes nothing.
+    #[error("give `title`, `model` or both")]
+    NoChange,
+    /// No call can have that name.
+    #[error("`call_id` is not the id of a call")]
+    NotACallId,
+    /// A word that is no decision.
+    #[error(
+        "`decision` must be `allow_once`, `allow_always` or `deny`; \
+         for a call of kind `uncertain` also `retry`, `skip` or `worked`"
+    )]
+    NotADecision,
+    /// No agent can have that name.
+    #[error("Agent '{}' not found", text::shortened(.0))]
+    NoSuchAgent(String),
+}
+
+impl NewSession {
+    /// Reads the body.
+    pub fn parse(body: &[u8]) -> Result<NewSession, BodyError> {
+        let agent = BodyFields::parse(body)?.text("agent")?;
+        match AgentName::parse(&agent) {
+            Ok(_) => Ok(NewSession { agent }),
+            Err(_) => Err(BodyError::NoSuchAgent(agent)),
+        }
+    }
+}
+
+impl Say {
+    /// Reads the body.
+    pub fn parse(body: &[u8]) -> Result<Say, BodyError> {
+        let content = BodyFields::parse(body)?.text("content")?;
+        if content.trim().is_empty() {
+            return Err(BodyError::Blank("content"));
+        }
+        Ok(Say { content })
+    }
+}
+
+impl Change {
+    /// Reads the body. One that changes nothing is an error too.
+    pub fn parse(body: &[u8]) -> Result<Change, BodyError> {
+        let mut fields = BodyFields::parse(body)?;
+        let change = Change {
+            title: fields.optional_text("title")?,
+            model: fields.optional_text("model")?,
+        };
+        if change.title.is_none() && change.model.is_none() {
+            return Err(BodyError::NoChange);
+        }
+        check_name("title", change.title.as_deref())?;
+        check_name("model", change.model.as_deref())?;
+        if change.model.as_deref() == Some("") {
+            return Err(BodyError::Blank("model"));
+        }
+        Ok(change)
+    }
+}
+
+impl Approve {
+    /// Reads the body.
+    pub fn parse(body: &[u8]) -> Result<Approve, BodyError> {
+        let mut fields = BodyFields::parse(body)?;
+        let call_id = fields.text("call_id")?;
+        if CallId::parse(&call_id).is_err() {
+            return Err(BodyError::NotACallId);
+        }
+        Ok(Approve {
+            call_id,
+            command: fields.text("command")?,
+            decision: decision(fields.text("decision")?)?,
+        })
+    }
+}
+
+fn check_name(field: &'static str, value: Option<&str>) -> Result<(), BodyError> {
+    let value = value.unwrap_or_default();
+    if value.chars().count() > NAME_CHARS_MAX {
+        return Err(BodyError::TooLong(field));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(BodyError::Control(field));
+    }
+    Ok(())
+}
+
+fn decision(word: String) -> Result<Decision, BodyError> {
+    serde_json::from_value(Value::String(word)).map_err(|_| BodyError::NotADecision)
+}
+
+/// The fields of a JSON object, taken one by one, so that each complaint names its field.
+struct BodyFields(Map<String, Value>);
+
+impl BodyFields {
+    fn parse(body: &[u8]) -> Result<BodyFields, BodyError> {
+        if body.is_empty() {
+            return Err(BodyError::Empty);
+        }
+        let text = std::str::from_utf8(body);
+        let text = text.map_err(|error| BodyError::NotUtf8(error.valid_up_to()))?;
+        match serde_json::from_str(text) {
+            Ok(Value::Object(fields)) => Ok(BodyFields(fields)),
+            Ok(other) => Err(BodyError::NotAnObject(kind_of(&other))),
+            Err(error) => Err(BodyError::NotJson {
+                message: error.to_string(),
+                line: error.line(),
+                column: error.column(),
+            }),
+        }
+    }
+
+    fn text(&mut self, name: &'static str) -> Result<String, BodyError> {
+        self.optional_text(name)?.ok_or(BodyError::Missing(name))
+    }
+
+    /// A field that is `null` is one that is not there.
+    fn optional_text(&mut self, field: &'static str) -> Result<Option<String>, BodyError> {
+        match self.0.remove(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(BodyError::NotText {
+                field,
+                found: kind_of(&other),
+            }),
+        }
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests;
