@@ -182,7 +182,9 @@ impl<'a> Worker<'a> {
                 NextAction::SomebodyCame
             }
             Step::Idle | Step::AwaitOthers | Step::Paused => NextAction::Retired,
-            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) if self.parts.draining.is_begun() => {
+            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_)
+                if self.parts.draining.is_begun() =>
+            {
                 NextAction::Retired
             }
             Step::CallModel | Step::RunTools(_) if live.wants_a_client() => NextAction::NobodyThere,
