@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
 
+use crate::support::bench::{Bench, asking};
 use crate::support::fake_model::{FakeModel, text};
 use crate::support::server::{Launch, Server, Workspace, eventually};
 
@@ -61,17 +62,10 @@ fn write_session(workspace: &Workspace, events: Vec<Value>) {
 }
 
 fn workspace(model: &FakeModel) -> Workspace {
-    let workspace = Workspace::new();
-    workspace.agent(
-        "helper",
-        &format!(
-            "  model:\n    provider: openai\n    name: fake\n    base_url: {}\n  session:\n    \
-             on_disconnect: continue\n  tools:\n  - {{type: builtin, name: bash}}\n  - {{type: \
-             builtin, name: session}}\n",
-            model.url()
-        ),
-    );
-    workspace
+    let helper = asking("helper", model).continues();
+    Bench::new()
+        .agent(helper.builtin("bash").builtin("session"))
+        .workspace()
 }
 
 fn touch(workspace: &Workspace, name: &str) -> (String, std::path::PathBuf) {

@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::{Value, json};
 
+use crate::support::bench::{AgentFiles, Bench, echo};
 use crate::support::desk::which;
 use crate::support::server::{Answer, Launch, PATIENCE, Remote, Server, Workspace, eventually};
 
@@ -160,9 +161,7 @@ fn another_account_s_browser_gets_in_with_a_ticket_and_gives_none_out() {
     if !may_be_others("another_account_s_browser_gets_in_with_a_ticket_and_gives_none_out") {
         return;
     }
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    let server = Server::start(&workspace, &[]);
+    let server = Bench::new().agent(echo("echo")).serve();
     let session = server.create_session("echo");
     let path = format!("/api/v1/sessions/{session}/ticket");
     let refused = as_stranger(server.address, &request("POST", &path, &[], ""), true);
@@ -191,10 +190,10 @@ fn an_account_that_is_named_is_let_in_and_so_is_any_where_any_is() {
         ("[4321]", "403"),
         ("owner", "403"),
     ] {
-        let workspace = Workspace::new();
-        workspace.echo_agent("echo");
-        workspace.config(&format!("server: {{local_users: {users}}}\n"));
-        let server = Server::start(&workspace, &[]);
+        let server = Bench::new()
+            .agent(echo("echo"))
+            .config(&format!("server: {{local_users: {users}}}\n"))
+            .serve();
         let answer = as_stranger(
             server.address,
             &request("GET", "/api/v1/agents", &[], ""),
@@ -254,31 +253,20 @@ fn where_no_account_has_a_number_nobody_is_let_in() {
 
 /// An agent whose shell asks, in a workspace where others' run.
 fn asking_agent(workspace: &Workspace, name: &str) {
-    bash_agent(workspace, name);
-    workspace.write(
-        &format!(".duragent/agents/{name}/policy.yaml"),
-        "apiVersion: duragent/v1alpha1\nkind: Policy\nmode: ask\n",
-    );
+    bash_agent(name).policy("mode: ask").write(workspace);
 }
 
-fn bash_agent(workspace: &Workspace, name: &str) {
-    workspace.agent(
-        name,
-        "  model: {provider: echo, name: echo}\n  session: {on_disconnect: continue}\n  \
-         tools:\n    - {type: builtin, name: bash}\n",
-    );
+fn bash_agent(name: &str) -> AgentFiles {
+    echo(name).continues().builtin("bash")
 }
 
 /// `bold`, whose shell runs unasked, and `shy`, whose shell asks.
 fn workspace() -> Workspace {
-    let workspace = Workspace::new();
-    bash_agent(&workspace, "bold");
-    asking_agent(&workspace, "shy");
-    workspace.write(
-        ".duragent/policy.yaml",
-        "apiVersion: duragent/v1alpha1\nkind: Policy\nmode: dangerous\n",
-    );
-    workspace
+    Bench::new()
+        .agent(bash_agent("bold"))
+        .agent(bash_agent("shy").policy("mode: ask"))
+        .policy("mode: dangerous")
+        .workspace()
 }
 
 /// A session that asks whether it may run `command`, and its question.

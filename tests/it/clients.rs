@@ -1,5 +1,6 @@
 //! The real program and its clients: many, slow, leaving, coming back, and saying things twice.
 
+use crate::support::bench::{Bench, asking, echo};
 use crate::support::process::{Limited as _, duragent, end_of};
 use std::io::Write;
 use std::net::TcpStream;
@@ -13,17 +14,11 @@ use crate::support::fake_model::{FakeModel, error, text, tool_call};
 use crate::support::server::{Answer, Event, EventStream, Server, Workspace, eventually, text_of};
 
 fn model_server(model: &FakeModel, on_disconnect: &str) -> (Workspace, Server) {
-    let workspace = Workspace::new();
-    workspace.agent(
-        "helper",
-        &format!(
-            "  model:\n    provider: openai\n    name: fake\n    base_url: {}\n  \
-             session:\n    on_disconnect: {on_disconnect}\n",
-            model.url()
-        ),
-    );
-    let server = Server::start(&workspace, &[]);
-    (workspace, server)
+    let session = format!("on_disconnect: {on_disconnect}");
+    Bench::new()
+        .agent(asking("helper", model).session(&session))
+        .serve()
+        .apart()
 }
 
 fn of(session: &str, rest: &str) -> String {
@@ -307,12 +302,7 @@ fn a_hundred_clients_see_the_same_events_with_the_same_ids() {
 #[test]
 fn a_client_that_reads_nothing_delays_nobody_and_catches_up() {
     const WORDS: usize = 400_000;
-    let workspace = Workspace::new();
-    workspace.agent(
-        "echo",
-        "  model:\n    provider: echo\n    name: echo\n  session:\n    on_disconnect: continue\n",
-    );
-    let server = Server::start(&workspace, &[]);
+    let server = Bench::new().agent(echo("echo").continues()).serve();
     let session = server.create_session("echo");
     let mut slow = server.events(&session, "", None);
     let opening = slow.expect("session");
@@ -386,10 +376,10 @@ fn a_stream_that_has_fallen_behind_reads_the_log_and_shares_the_thread_again() {
     // No more than that: all of it must be said before the slow client is given up.
     const WORDS: usize = 200_000;
     const MESSAGES: usize = 80;
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    workspace.config("server:\n  keep_alive_interval_seconds: 60\n");
-    let server = Server::start(&workspace, &[]);
+    let server = Bench::new()
+        .agent(echo("echo"))
+        .config("server:\n  keep_alive_interval_seconds: 60")
+        .serve();
     let session = server.create_session("echo");
     let mut slow = server.events(&session, "", None);
     slow.expect("session");
@@ -427,10 +417,10 @@ fn sleeps_of_streams(server: &Server) -> u64 {
 
 #[test]
 fn a_stream_whose_client_takes_nothing_does_nothing_when_there_is_news() {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    workspace.config("server:\n  keep_alive_interval_seconds: 60\n");
-    let server = Server::start(&workspace, &[]);
+    let server = Bench::new()
+        .agent(echo("echo"))
+        .config("server:\n  keep_alive_interval_seconds: 60")
+        .serve();
     let session = server.create_session("echo");
     let mut slow = server.events(&session, "", None);
     slow.expect("session");
@@ -453,9 +443,7 @@ fn a_stream_whose_client_takes_nothing_does_nothing_when_there_is_news() {
 #[test]
 #[ignore = "30 s: what the server waits for a client that takes nothing"]
 fn a_client_that_reads_nothing_is_cut_off() {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    let server = Server::start(&workspace, &[]);
+    let server = Bench::new().agent(echo("echo")).serve();
     let session = server.create_session("echo");
     let _slow = server.events(&session, "", None);
     wait_for_attached(&server, &session, 1);
@@ -497,13 +485,10 @@ fn vanish() {
         assert!(set.status_in_time().unwrap().success());
     };
     loopback("up");
-    let workspace = Workspace::new();
-    workspace.agent(
-        "ada",
-        "  model: {provider: echo, name: echo}\n  session: {on_disconnect: pause}\n  tools:\n    - \
-         {type: builtin, name: bash}\n",
-    );
-    let server = Server::start(&workspace, &[]);
+    let (workspace, server) = Bench::new()
+        .agent(echo("ada").pauses().builtin("bash"))
+        .serve()
+        .apart();
     let session = server.create_session("ada");
     // A reply of 42 s, and a call after it, which nobody is to be asked about.
     let words = "/slow 1000\n/repeat 42\nword \n/tool bash {\"command\": \"true\"}";

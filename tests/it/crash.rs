@@ -1,6 +1,7 @@
 //! The real program, killed with SIGKILL and stopped with SIGTERM, and started again on the same
 //! files: what was said stays said, and turns go on.
 
+use crate::support::bench::{Bench, asking, echo};
 use crate::support::process::Limited as _;
 use std::fs;
 use std::process::Stdio;
@@ -13,22 +14,13 @@ use crate::support::fake_model::{Asked, FakeModel, error, stall, text, tool_call
 use crate::support::server::{Event, EventStream, Launch, Server, Workspace, eventually, text_of};
 
 fn workspace(model: &FakeModel) -> Workspace {
-    let workspace = Workspace::new();
-    workspace.openai_agent("helper", &model.url());
-    workspace
+    let helper = asking("helper", model).continues();
+    Bench::new().agent(helper).workspace()
 }
 
 fn pausing_workspace(model: &FakeModel) -> Workspace {
-    let workspace = Workspace::new();
-    workspace.agent(
-        "helper",
-        &format!(
-            "  model:\n    provider: openai\n    name: fake\n    base_url: {}\n  \
-             session:\n    on_disconnect: pause\n",
-            model.url()
-        ),
-    );
-    workspace
+    let helper = asking("helper", model).pauses();
+    Bench::new().agent(helper).workspace()
 }
 
 /// Kills the server and starts another one on the same files.
@@ -338,11 +330,7 @@ fn copy_of_log(workspace: &Workspace, session: &str, lines: usize) -> String {
 fn text_that_was_seen_is_there_after_a_kill_at_any_moment() {
     const ROUNDS: u64 = 20;
     const SESSIONS: usize = 3;
-    let workspace = Workspace::new();
-    let spec =
-        "  model:\n    provider: echo\n    name: echo\n  session:\n    on_disconnect: continue\n";
-    workspace.agent("echo", spec);
-    let mut server = Server::start(&workspace, &[]);
+    let (workspace, mut server) = Bench::new().agent(echo("echo").continues()).serve().apart();
     let sessions: Vec<String> = (0..SESSIONS)
         .map(|_| server.create_session("echo"))
         .collect();
@@ -563,9 +551,7 @@ fn a_second_signal_exits_at_once() {
 
 #[test]
 fn a_second_server_on_a_workspace_names_the_first_and_exits() {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    let server = Server::start(&workspace, &[]);
+    let (workspace, server) = Bench::new().agent(echo("echo")).serve().apart();
     let refused = Launch::new(&workspace)
         .command()
         .stderr(Stdio::piped())
@@ -582,9 +568,7 @@ fn a_second_server_on_a_workspace_names_the_first_and_exits() {
 
 #[test]
 fn a_damaged_session_is_refused_with_its_line_and_the_others_go_on() {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    let mut server = Server::start(&workspace, &[]);
+    let (workspace, mut server) = Bench::new().agent(echo("echo")).serve().apart();
     let sound = server.create_session("echo");
     let damaged = server.create_session("echo");
     for session in [&sound, &damaged] {

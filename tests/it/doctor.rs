@@ -1,5 +1,6 @@
 //! `duragent doctor`, as a user runs it.
 
+use crate::support::bench::{Bench, echo};
 use crate::support::process::{Limited as _, duragent};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -72,9 +73,7 @@ fn a_workspace_where_all_is_well_gets_a_line_for_each_check() {
 
 #[test]
 fn a_server_that_runs_is_asked_whether_it_is_ready() {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    let server = Server::start(&workspace, &[]);
+    let (workspace, server) = Bench::new().agent(echo("echo")).serve().apart();
     let output = doctor(&workspace, &[], &[]);
     let expected = format!(
         "ok       server: http://{} is ready (pid {})",
@@ -249,9 +248,8 @@ fn seeded(break_it: impl FnOnce(&Workspace)) -> Vec<String> {
     complaints(&doctor(&workspace, &[], &[("OLLAMA_HOST", "127.0.0.1:1")]))
 }
 
-fn write_tool(workspace: &Workspace, spec: &str) {
-    let model = "  model: {provider: echo, name: echo}\n";
-    workspace.agent("echo", &format!("{model}{spec}"));
+fn write_tool(workspace: &Workspace, tool: &str) {
+    echo("echo").tool(tool).write(workspace);
 }
 
 /// A log of which one line is damaged.
@@ -293,26 +291,20 @@ fn every_fault_that_is_seeded_is_found() {
         (
             "the tool `deploy` cannot run: there is no ",
             Box::new(|w| {
-                write_tool(
-                    w,
-                    "  tools: [{type: cli, name: deploy, command: ./deploy.sh}]\n",
-                );
+                write_tool(w, "{type: cli, name: deploy, command: ./deploy.sh}");
             }),
         ),
         (
             "cannot run: no-such-program is not in PATH",
             Box::new(|w| {
-                write_tool(
-                    w,
-                    "  tools: [{type: cli, name: x, command: no-such-program -v}]\n",
-                );
+                write_tool(w, "{type: cli, name: x, command: no-such-program -v}");
             }),
         ),
         (
             "script.sh may not be executed",
             Box::new(|w| {
                 w.write(&format!("{agent}/script.sh"), "echo\n");
-                write_tool(w, "  tools: [{type: cli, name: x, command: ./script.sh}]\n");
+                write_tool(w, "{type: cli, name: x, command: ./script.sh}");
             }),
         ),
         (
@@ -347,7 +339,7 @@ fn every_fault_that_is_seeded_is_found() {
             Box::new(damage_a_log),
         ),
         (
-            "sessions belong to the agent echo, which is not there",
+            "1 session belongs to the agent echo, which is not there",
             Box::new(|w| {
                 let server = Server::start(w, &[]);
                 server.create_session("echo");

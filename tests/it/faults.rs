@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::support::bench::{Bench, asking, echo};
 use crate::support::fake_model::{FakeModel, text, tool_call};
 use crate::support::server::{Launch, PATIENCE, Remote, Room, Server, Workspace, eventually};
 
@@ -69,7 +70,7 @@ fn a_turn_that_finds_the_disk_full_waits_says_so_and_goes_on_when_there_is_room(
     );
     assert!(words.contains("goes on by itself"), "{words}");
     wait_for("/readyz tells", || {
-        warnings(&server).contains("1 turns wait")
+        warnings(&server).contains("1 turn waits")
     });
     // Nobody is told that something was stored which was not.
     let refused = server.say(&session, &"x".repeat(100_000));
@@ -222,9 +223,7 @@ fn open_to_others(path: &Path, open: &mut Vec<String>) {
 /// A workspace with a session that was last used in 2020, as its clock said; and what the server saw of
 /// the clock then.
 fn used_long_ago() -> (Workspace, String, Value) {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    let mut server = Server::start(&workspace, &[]);
+    let (workspace, mut server) = Bench::new().agent(echo("echo")).serve().apart();
     let session = server.create_session("echo");
     wait_for("a look at the clock", || {
         workspace.file(".duragent/clock").exists()
@@ -274,23 +273,11 @@ const FILES_MIN: u32 = 52;
 #[test]
 fn with_too_few_files_the_server_refuses_to_start_and_at_the_edge_it_works() {
     let model = FakeModel::start();
-    let workspace = Workspace::new();
-    workspace.agent(
-        "helper",
-        &format!(
-            "  model: {{provider: openai, name: fake, base_url: \"{}\"}}\n  \
-             tools: [{{type: builtin, name: bash}}]\n",
-            model.url()
-        ),
-    );
-    workspace.write(
-        ".duragent/agents/helper/policy.yaml",
-        "apiVersion: duragent/v1alpha1\nkind: Policy\nmode: dangerous\n",
-    );
-    workspace.write(
-        ".duragent/policy.yaml",
-        "apiVersion: duragent/v1alpha1\nkind: Policy\nmode: dangerous\n",
-    );
+    let helper = asking("helper", &model).builtin("bash");
+    let workspace = Bench::new()
+        .agent(helper.policy("mode: dangerous"))
+        .policy("mode: dangerous")
+        .workspace();
     for few in [12, FILES_MIN - 1] {
         let launch = Launch::new(&workspace).after(Room::Own, &format!("ulimit -n {few}"));
         assert_eq!(launch.end().code(), Some(1));
@@ -484,10 +471,10 @@ fn a_taken_port_is_told_with_what_helps() {
 
 #[test]
 fn a_log_on_a_full_disk_stops_nothing() {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    workspace.config("logging: {file: /dev/full}\n");
-    let server = Server::start(&workspace, &[]);
+    let server = Bench::new()
+        .agent(echo("echo"))
+        .config("logging: {file: /dev/full}")
+        .serve();
     let session = server.create_session("echo");
     assert_eq!(server.say(&session, "hello").status, 200);
 }

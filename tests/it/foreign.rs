@@ -15,6 +15,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::support::bench::echo;
 use crate::support::process::Limited as _;
 use crate::support::server::{Event, Launch, Remote, Server, Workspace, text_of};
 use crate::tidy;
@@ -95,14 +96,8 @@ impl Talk {
 
 /// `helper`, who asks before its shell does anything.
 fn asking_agent(workspace: &Workspace) {
-    workspace.agent(
-        "helper",
-        "  model: {provider: echo, name: echo}\n  tools:\n    - {type: builtin, name: bash}\n",
-    );
-    workspace.write(
-        ".duragent/agents/helper/policy.yaml",
-        "apiVersion: duragent/v1alpha1\nkind: Policy\nmode: ask\n",
-    );
+    let helper = echo("helper").builtin("bash");
+    helper.policy("mode: ask").write(workspace);
 }
 
 fn start(workspace: &Workspace, port: u16) -> Server {

@@ -2,31 +2,29 @@
 
 use serde_json::{Value, json};
 
+use crate::support::bench::{AgentFiles, Bench, asking, echo};
 use crate::support::fake_model::{FakeModel, text, tool_call};
 use crate::support::server::{Server, Workspace};
 
-const HEAD: &str = "apiVersion: duragent/v1alpha1\nkind: Policy\n";
-
 /// Tools that leave a line in `work/ran` for each run; `fail` does not succeed.
-const TOOLS: &str = "  tools:
-    - {type: cli, name: read, command: 'echo read >> ran', effect: read}
-    - {type: cli, name: edit, command: 'echo edit >> ran', effect: read}
-    - {type: cli, name: fail, command: 'echo fail >> ran; false', effect: read}
-";
+const TOOLS: [&str; 3] = [
+    "{type: cli, name: read, command: 'echo read >> ran', effect: read}",
+    "{type: cli, name: edit, command: 'echo edit >> ran', effect: read}",
+    "{type: cli, name: fail, command: 'echo fail >> ran; false', effect: read}",
+];
 
 /// An agent with these hooks that may do everything, or has to ask.
-fn workspace(model: &str, hooks: &str, mode: &str) -> Workspace {
-    let workspace = Workspace::new();
-    workspace.write(".duragent/policy.yaml", &format!("{HEAD}mode: {mode}\n"));
-    workspace.agent("ada", &format!("{model}{TOOLS}  hooks:\n{hooks}"));
-    workspace
+fn workspace(ada: AgentFiles, hooks: &str, mode: &str) -> Workspace {
+    let tools = TOOLS.iter();
+    let ada = tools.fold(ada.continues(), |ada, tool| ada.tool(tool));
+    Bench::new()
+        .agent(ada.spec("hooks:").spec(hooks))
+        .policy(&format!("mode: {mode}"))
+        .workspace()
 }
 
-const ECHO: &str =
-    "  model: {provider: echo, name: echo}\n  session:\n    on_disconnect: continue\n";
-
 const READ_FIRST: &str =
-    "    before_tool: [{match: edit, type: depends_on, prior: read, match_arg: stdin}]\n";
+    "  before_tool: [{match: edit, type: depends_on, prior: read, match_arg: stdin}]";
 
 /// What has run, a word each.
 fn ran(workspace: &Workspace) -> String {
@@ -52,7 +50,7 @@ fn types(events: &[Value]) -> Vec<&str> {
 
 #[test]
 fn a_call_that_a_guard_turns_down_is_answered_and_neither_asked_about_nor_started() {
-    let workspace = workspace(ECHO, READ_FIRST, "ask");
+    let workspace = workspace(echo("ada"), READ_FIRST, "ask");
     let server = Server::start(&workspace, &[]);
     let session = server.create_session("ada");
     let said = call(&server, &session, &[("edit", "a")]);
@@ -75,7 +73,7 @@ fn a_call_that_a_guard_turns_down_is_answered_and_neither_asked_about_nor_starte
 
 #[test]
 fn calls_of_one_reply_are_guarded_in_their_order() {
-    let workspace = workspace(ECHO, READ_FIRST, "dangerous");
+    let workspace = workspace(echo("ada"), READ_FIRST, "dangerous");
     let server = Server::start(&workspace, &[]);
     let session = server.create_session("ada");
     let calls = [("edit", "a"), ("read", "a"), ("edit", "a"), ("edit", "b")];
@@ -86,8 +84,8 @@ fn calls_of_one_reply_are_guarded_in_their_order() {
 
 #[test]
 fn what_was_done_is_known_after_a_crash_and_long_after_the_model_has_forgotten_it() {
-    let model = format!("{ECHO}    context: {{max_history_tokens: 100}}\n");
-    let workspace = workspace(&model, READ_FIRST, "dangerous");
+    let ada = echo("ada").session("context: {max_history_tokens: 100}");
+    let workspace = workspace(ada, READ_FIRST, "dangerous");
     let mut server = Server::start(&workspace, &[]);
     let session = server.create_session("ada");
     call(&server, &session, &[("read", "a")]);
@@ -111,8 +109,8 @@ fn what_was_done_is_known_after_a_crash_and_long_after_the_model_has_forgotten_i
 
 #[test]
 fn what_has_succeeded_is_not_done_again_and_what_has_failed_is() {
-    let hooks = "    before_tool: [{match: ['*'], skip_duplicate: {match_args: [stdin]}}]\n";
-    let workspace = workspace(ECHO, hooks, "dangerous");
+    let hooks = "  before_tool: [{match: ['*'], skip_duplicate: {match_args: [stdin]}}]";
+    let workspace = workspace(echo("ada"), hooks, "dangerous");
     let server = Server::start(&workspace, &[]);
     let session = server.create_session("ada");
     let calls = [("edit", "a"), ("edit", "a"), ("edit", "b"), ("read", "a")];
@@ -127,19 +125,11 @@ fn what_has_succeeded_is_not_done_again_and_what_has_failed_is() {
 #[test]
 fn words_follow_a_result_that_succeeded_however_little_of_it_is_shown() {
     let model = FakeModel::start();
-    let spec = format!(
-        "  model: {{provider: openai, name: fake, base_url: '{}'}}\n  session:\n    \
-         on_disconnect: continue\n    context: {{max_tool_result_tokens: 10}}\n",
-        model.url()
-    );
-    let hooks = "    after_tool:\n      - {match: 'bash:*', message: Mind the gap., unless: {timeout_seconds: 9}}\n";
-    let workspace = workspace(&spec, hooks, "dangerous");
-    let agent = workspace.read(".duragent/agents/ada/agent.yaml");
-    let with_bash = agent.replace(
-        "  tools:\n",
-        "  tools:\n    - {type: builtin, name: bash}\n",
-    );
-    workspace.write(".duragent/agents/ada/agent.yaml", &with_bash);
+    let ada = asking("ada", &model)
+        .session("context: {max_tool_result_tokens: 10}")
+        .builtin("bash");
+    let hooks = "  after_tool:\n    - {match: 'bash:*', message: Mind the gap., unless: {timeout_seconds: 9}}";
+    let workspace = workspace(ada, hooks, "dangerous");
     let server = Server::start(&workspace, &[]);
     let session = server.create_session("ada");
     let told = |arguments: &Value| {

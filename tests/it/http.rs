@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::bench::{Bench, asking, echo};
 use crate::support::sessions::AskAlways;
 use duragent::domain::event::OnDisconnect;
 use serde_json::{Value, json};
@@ -19,18 +20,15 @@ mod page;
 mod protocol;
 
 fn echo_server() -> (Workspace, Server) {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    let server = Server::start(&workspace, &[]);
-    (workspace, server)
+    Bench::new().agent(echo("echo")).serve().apart()
 }
 
 fn model_server(model: &FakeModel, config: &str) -> (Workspace, Server) {
-    let workspace = Workspace::new();
-    workspace.openai_agent("helper", &model.url());
-    workspace.config(config);
-    let server = Server::start(&workspace, &[]);
-    (workspace, server)
+    Bench::new()
+        .agent(asking("helper", model).continues())
+        .config(config)
+        .serve()
+        .apart()
 }
 
 fn of(session: &str, rest: &str) -> String {
@@ -599,10 +597,10 @@ fn a_long_turn_answers_202_and_goes_on() {
 
 #[test]
 fn a_quiet_stream_shows_that_it_lives() {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    workspace.config("server:\n  keep_alive_interval_seconds: 1\n");
-    let server = Server::start(&workspace, &[]);
+    let server = Bench::new()
+        .agent(echo("echo"))
+        .config("server:\n  keep_alive_interval_seconds: 1")
+        .serve();
     let session = server.create_session("echo");
     let mut watcher = server.events(&session, "", None);
     watcher.expect("session");

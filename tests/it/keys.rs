@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use crate::support::bench::{Bench, echo};
 use crate::support::fake_model::{FakeModel, error, text};
 use crate::support::server::{Launch, Server, Workspace};
 
@@ -121,14 +122,13 @@ fn whom_the_environment_or_the_file_names_gets_the_key() {
 
 #[test]
 fn a_key_that_leaves_unencrypted_is_told_of_once() {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    let server = Launch::new(&workspace)
-        .env("XAI_API_KEY", KEY)
-        .env("XAI_BASE_URL", "http://192.0.2.1:8000/v1")
-        .env("BRAVE_API_KEY", KEY)
-        .env("BRAVE_BASE_URL", "http://192.0.2.1:8001")
-        .start();
+    let server = Bench::new()
+        .agent(echo("echo"))
+        .variable("XAI_API_KEY", KEY)
+        .variable("XAI_BASE_URL", "http://192.0.2.1:8000/v1")
+        .variable("BRAVE_API_KEY", KEY)
+        .variable("BRAVE_BASE_URL", "http://192.0.2.1:8001")
+        .serve();
     for told in [
         "the key of xai goes to 192.0.2.1:8000 unencrypted, as XAI_BASE_URL says",
         "BRAVE_API_KEY goes to 192.0.2.1:8001 unencrypted, as BRAVE_BASE_URL says",

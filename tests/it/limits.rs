@@ -5,20 +5,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use crate::support::bench::{Bench, asking};
 use crate::support::fake_model::{FakeModel, stall, text, tool_call};
 use crate::support::server::{Answer, Server, Workspace, eventually};
 
 fn workspace(model: &FakeModel, limits: &str) -> Workspace {
-    let workspace = Workspace::new();
-    workspace.agent(
-        "helper",
-        &format!(
-            "  model:\n    provider: openai\n    name: fake\n    base_url: {}\n  \
-             session:\n    on_disconnect: continue\n  limits: {limits}\n",
-            model.url()
-        ),
-    );
-    workspace
+    let helper = asking("helper", model).continues();
+    Bench::new()
+        .agent(helper.spec(&format!("limits: {limits}")))
+        .workspace()
 }
 
 /// Runs a test whose counts must all fall into one hour; once more, if an hour began meanwhile.

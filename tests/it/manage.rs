@@ -1,5 +1,6 @@
 //! Managing sessions with the built command, with a server and without, and mending their files.
 
+use crate::support::bench::{Bench, asking, echo};
 use crate::support::process::{Limited as _, duragent, end_of, lines_of};
 use std::fs;
 use std::process::{Command, Output, Stdio};
@@ -56,9 +57,7 @@ fn json_lines(text: &str) -> Vec<Value> {
 
 /// A workspace with one session, in which two messages were answered, and its server.
 fn served() -> (Workspace, Server, String) {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    let server = Server::start(&workspace, &[]);
+    let (workspace, server) = Bench::new().agent(echo("echo")).serve().apart();
     let session = server.create_session("echo");
     for words in ["first words", "second \u{1b}[31mwords"] {
         assert_eq!(server.say(&session, words).status, 200);
@@ -323,9 +322,10 @@ fn the_json_of_a_check_has_all_that_was_found() {
 /// A workspace whose one session has a turn at work, until its server was killed.
 fn killed_at_work(model: &FakeModel) -> (Workspace, String) {
     model.default_reply(stall());
-    let workspace = Workspace::new();
-    workspace.openai_agent("helper", &model.url());
-    let mut server = Server::start(&workspace, &[]);
+    let (workspace, mut server) = Bench::new()
+        .agent(asking("helper", model).continues())
+        .serve()
+        .apart();
     let session = server.create_session("helper");
     drop(server.stream(&session, "try it"));
     model.wait_for_requests(1);

@@ -7,19 +7,15 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::support::bench::{Bench, echo};
 use crate::support::server::{PATIENCE, Remote, Server, Workspace};
 
 /// An agent that echoes and remembers.
 fn workspace(scope: &str) -> Workspace {
-    let workspace = Workspace::new();
-    workspace.agent(
-        "ada",
-        &format!(
-            "  model:\n    provider: echo\n    name: echo\n  memory: {{backend: filesystem, scope: {scope}}}\n  \
-             session:\n    on_disconnect: continue\n  tools:\n    - {{type: builtin, name: session}}\n"
-        ),
-    );
-    workspace
+    let memory = format!("memory: {{backend: filesystem, scope: {scope}}}");
+    Bench::new()
+        .agent(echo("ada").continues().builtin("session").spec(&memory))
+        .workspace()
 }
 
 fn remember(content: &str) -> Value {

@@ -1,5 +1,6 @@
 //! What a model is sent: `agent show --prompt` prints it, and it stays the same.
 
+use crate::support::bench::{AgentFiles, Bench};
 use crate::support::process::{Limited as _, duragent};
 use std::fs;
 use std::process::Output;
@@ -13,39 +14,25 @@ const KEY: &str = "ANTHROPIC_API_KEY";
 
 /// An agent with something of everything.
 fn workspace(model: &FakeModel, provider: &str) -> Workspace {
-    let workspace = Workspace::new();
+    const SKILL: &str = "---\nname: tidy\ndescription: Tidies up.\n---\nNot in the prompt.\n";
     let base_url = model.url();
-    workspace.agent(
-        "ada",
-        &format!(
-            "  model: {{provider: {provider}, name: fake, base_url: \"{base_url}\"}}\n  \
-             memory: {{backend: filesystem}}\n  system_prompt: You are {{{{agent.name}}}} in {{{{agent.home}}}}.\n  \
-             tools:\n    - {{type: builtin, name: session}}\n    - {{type: builtin, name: reload_tools}}\n"
-        ),
-    );
-    let home = ".duragent/agents/ada";
-    for (file, words) in [
-        (format!("{home}/SOUL.md"), "\nI am kind.\n\n"),
-        (format!("{home}/INSTRUCTIONS.md"), "Be brief.\n"),
-        (
-            format!("{home}/directives/b.md"),
-            "Agent b: {{agent.name}}.\n",
-        ),
-        (format!("{home}/directives/a.md"), "Agent a.\n"),
-        (".duragent/directives/z.md".to_owned(), "Workspace z.\n"),
-        (".duragent/directives/b.md".to_owned(), "Workspace b.\n"),
-        (
-            ".duragent/directives/notes.txt".to_owned(),
-            "No directive.\n",
-        ),
-        (
-            format!("{home}/skills/tidy/SKILL.md"),
-            "---\nname: tidy\ndescription: Tidies up.\n---\nNot in the prompt.\n",
-        ),
-    ] {
-        workspace.write(&file, words);
-    }
-    workspace
+    let model = format!("{{provider: {provider}, name: fake, base_url: \"{base_url}\"}}");
+    let ada = AgentFiles::of("ada", &model)
+        .builtin("session")
+        .builtin("reload_tools")
+        .spec("memory: {backend: filesystem}")
+        .spec("system_prompt: You are {{agent.name}} in {{agent.home}}.")
+        .file("SOUL.md", "\nI am kind.\n\n")
+        .file("INSTRUCTIONS.md", "Be brief.\n")
+        .file("directives/b.md", "Agent b: {{agent.name}}.\n")
+        .file("directives/a.md", "Agent a.\n")
+        .file("skills/tidy/SKILL.md", SKILL);
+    Bench::new()
+        .agent(ada)
+        .file(".duragent/directives/z.md", "Workspace z.\n")
+        .file(".duragent/directives/b.md", "Workspace b.\n")
+        .file(".duragent/directives/notes.txt", "No directive.\n")
+        .workspace()
 }
 
 fn serve(workspace: &Workspace) -> Server {

@@ -16,6 +16,7 @@ use duragent::domain::spec::ToolRef;
 use duragent::sandbox::{Mode, SandboxSettings};
 use serde_json::{Value, json};
 
+use crate::support::bench::{Bench, echo};
 use crate::support::desk::{Desk, allow, call_tool, marker, processes_with, wait_for_pid, which};
 use crate::support::server::{
     Launch, Remote, Server, Workspace, eventually, within, write_program,
@@ -594,14 +595,10 @@ fn an_agents_file_or_a_link_of_it_opens_no_folder_of_the_machine() {
 // --- through the real binary ---
 
 fn workspace(sandbox: &str) -> Workspace {
-    let workspace = Workspace::new();
-    workspace.config(&format!("sandbox: {sandbox}\n"));
-    workspace.agent(
-        "ada",
-        "  model:\n    provider: echo\n    name: echo\n  session:\n    on_disconnect: continue\n  \
-         tools:\n    - {type: builtin, name: bash}\n",
-    );
-    workspace
+    Bench::new()
+        .agent(echo("ada").continues().builtin("bash"))
+        .config(&format!("sandbox: {sandbox}"))
+        .workspace()
 }
 
 #[test]
@@ -657,24 +654,23 @@ fn where_there_is_no_bubblewrap_nothing_runs() {
 
 #[test]
 fn in_a_sandbox_a_program_is_told_only_what_is_on_a_list() {
-    let workspace = Workspace::new();
-    workspace.config("sandbox: {mode: bubblewrap, env: [SHOWN, BASH_ENV]}\n");
     let tool = |name: &str, more: &str| {
-        format!("    - {{type: cli, name: {name}, command: env, description: x{more}}}\n")
+        format!("{{type: cli, name: {name}, command: env, description: x{more}}}")
     };
-    let tools = tool("plain", "") + &tool("trusted", ", env: [OWN_TOKEN, NOT_SET]");
-    workspace.agent(
-        "ada",
-        &format!("  model: {{provider: echo, name: echo}}\n  tools:\n    - {{type: builtin, name: bash}}\n{tools}"),
-    );
-    let server = Launch::new(&workspace)
-        .env("SHOWN", "yes")
-        .env("HARMLESS", "yes")
-        .env("BASH_ENV", "/nowhere")
-        .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/x")
-        .env("OWN_TOKEN", "short")
-        .env("LC_TIME", "C.UTF-8")
-        .start();
+    let ada = echo("ada")
+        .builtin("bash")
+        .tool(&tool("plain", ""))
+        .tool(&tool("trusted", ", env: [OWN_TOKEN, NOT_SET]"));
+    let server = Bench::new()
+        .agent(ada)
+        .config("sandbox: {mode: bubblewrap, env: [SHOWN, BASH_ENV]}")
+        .variable("SHOWN", "yes")
+        .variable("HARMLESS", "yes")
+        .variable("BASH_ENV", "/nowhere")
+        .variable("DBUS_SESSION_BUS_ADDRESS", "unix:path=/x")
+        .variable("OWN_TOKEN", "short")
+        .variable("LC_TIME", "C.UTF-8")
+        .serve();
     let session = server.create_session("ada");
     let names = |tool: &str, arguments: Value| -> Vec<String> {
         let answer = call_tool(&server, &session, tool, &arguments).json();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use duragent::workspace;
 use serde_json::{Value, json};
 
+use crate::support::bench::echo;
 use crate::support::server::{Server, Workspace};
 
 mod quirks;
@@ -40,18 +41,9 @@ fn with_example(builtins: &[&str]) -> Workspace {
 }
 
 fn agent(workspace: &Workspace, name: &str, builtins: &[&str]) {
-    let tools: String = builtins
-        .iter()
-        .map(|builtin| format!("    - {{type: builtin, name: {builtin}}}\n"))
-        .collect();
-    let tools = match builtins.is_empty() {
-        true => String::new(),
-        false => format!("  tools:\n{tools}"),
-    };
-    workspace.agent(
-        name,
-        &format!("  model:\n    provider: echo\n    name: echo\n{tools}"),
-    );
+    let builtins = builtins.iter();
+    let agent = builtins.fold(echo(name), |agent, builtin| agent.builtin(builtin));
+    agent.write(workspace);
 }
 
 fn read(name: &str, file: Option<&str>) -> Value {

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::support::bench::{Bench, echo};
 use crate::support::server::{Remote, Server, Workspace, eventually};
 
 /// The file in which a program counts its deeds.
@@ -17,19 +18,12 @@ fn workspace(effect: &str, mode: &str) -> Workspace {
         "pay.sh",
         "echo paid >> deeds\nif mkdir once 2>/dev/null; then kill -9 $PPID; sleep 60; fi\necho paid\n",
     );
-    workspace.agent(
-        "ada",
-        &format!(
-            "  model: {{provider: echo, name: echo}}\n  session: {{on_disconnect: continue}}\n  tools:\n    - \
-             {{type: cli, name: pay, command: \"/bin/sh '{}'\", effect: {effect}}}\n",
-            script.display()
-        ),
-    );
-    workspace.write(
-        ".duragent/policy.yaml",
-        &format!("apiVersion: duragent/v1alpha1\nkind: Policy\nmode: {mode}\n"),
-    );
-    workspace
+    let command = format!("/bin/sh '{}'", script.display());
+    let pay = format!("{{type: cli, name: pay, command: \"{command}\", effect: {effect}}}");
+    Bench::on(workspace)
+        .agent(echo("ada").continues().tool(&pay))
+        .policy(&format!("mode: {mode}"))
+        .workspace()
 }
 
 fn deeds(workspace: &Workspace) -> usize {

@@ -11,6 +11,7 @@ use duragent::tools::{ToolKind, Toolbox};
 use rustix::fs::{Mode, OFlags};
 use serde_json::{Value, json};
 
+use crate::support::bench::echo;
 use crate::support::desk::{
     Desk, allow, bash, call_tool, is_running, marker, processes_with, wait_for_pid,
 };
@@ -260,12 +261,9 @@ fn a_script_is_given_arguments_and_never_made_of_them() {
 fn a_question_about_a_script_names_what_it_runs() {
     let workspace = Workspace::new();
     let script = "sort \"$@\" | uniq -c > $${OUT:-counts}; cat counts";
-    workspace.agent(
-        "ada",
-        &format!(
-            "  model: {{provider: echo, name: echo}}\n  tools:\n    - {{type: cli, name: tally, command: '{script}'}}\n"
-        ),
-    );
+    echo("ada")
+        .tool(&format!("{{type: cli, name: tally, command: '{script}'}}"))
+        .write(&workspace);
     let server = Server::start(&workspace, &[]);
     let session = server.create_session("ada");
     let input = json!({"stdin": "a\na\n"});
@@ -378,11 +376,7 @@ fn kinds(tools: &Toolbox) -> Vec<(&str, ToolKind)> {
 // --- through the real binary ---
 
 fn with_bash(workspace: &Workspace) {
-    workspace.agent(
-        "ada",
-        "  model:\n    provider: echo\n    name: echo\n  session:\n    on_disconnect: continue\n  \
-         tools:\n    - {type: builtin, name: bash}\n",
-    );
+    echo("ada").continues().builtin("bash").write(workspace);
 }
 
 fn work(workspace: &Workspace, name: &str) -> std::path::PathBuf {

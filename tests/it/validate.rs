@@ -5,6 +5,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
+use crate::support::bench::AgentFiles;
 use crate::support::process::Limited as _;
 use crate::support::server::{Launch, Server, Workspace, eventually};
 
@@ -78,14 +79,13 @@ fn warnings_fail_only_where_they_are_to_and_errors_always() {
 
 /// An agent whose prompt is about 5,000 tokens, at a model that takes `tokens`.
 fn wordy(workspace: &Workspace, tokens: u64) {
-    workspace.agent(
-        "wordy",
-        &format!(
-            "  model:\n    provider: openai\n    name: x\n    base_url: http://127.0.0.1:9/v1\n    \
-             max_input_tokens: {tokens}\n  system_prompt: ./LONG.md\n"
-        ),
+    let model = format!(
+        "{{provider: openai, name: x, base_url: 'http://127.0.0.1:9/v1', max_input_tokens: {tokens}}}"
     );
-    workspace.write(".duragent/agents/wordy/LONG.md", &"word ".repeat(4_000));
+    AgentFiles::of("wordy", &model)
+        .spec("system_prompt: ./LONG.md")
+        .file("LONG.md", &"word ".repeat(4_000))
+        .write(workspace);
 }
 
 #[test]

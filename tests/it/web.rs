@@ -1,5 +1,6 @@
 //! The tool `web`, against real servers on loopback: where it goes, what it reads, how it ends.
 
+use crate::support::bench::{Bench, asking, echo};
 use crate::support::process::Limited as _;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -618,13 +619,10 @@ fn a_proxy_of_the_environment_is_not_used() {
 #[test]
 fn an_agent_that_asks_for_it_reads_the_web() {
     let site = Site::saying("127.0.0.1", "Content-Type: text/plain\r\n", "inside");
-    let workspace = Workspace::new();
-    workspace.agent(
-        "reader",
-        "  model: {provider: echo, name: echo}\n  tools:\n    - {type: builtin, name: web}\n",
-    );
-    workspace.config("web: {allow_addresses: [127.0.0.1]}\n");
-    let server = Launch::new(&workspace).start();
+    let server = Bench::new()
+        .agent(echo("reader").builtin("web"))
+        .config("web: {allow_addresses: [127.0.0.1]}")
+        .serve();
     let session = server.create_session("reader");
     let answer = server.call(
         &session,
@@ -637,15 +635,8 @@ fn an_agent_that_asks_for_it_reads_the_web() {
 
 /// An agent with the tool whose model is `model`, and a search service.
 fn reader(workspace: &Workspace, model: &FakeModel, brave: &Site) -> Server {
-    workspace.agent(
-        "reader",
-        &format!(
-            "  model: {{provider: openai, name: fake, base_url: \"{}\"}}\n  \
-             session: {{on_disconnect: continue}}\n  \
-             tools:\n    - {{type: builtin, name: web}}\n",
-            model.url()
-        ),
-    );
+    let reader = asking("reader", model).continues();
+    reader.builtin("web").write(workspace);
     workspace.config("web: {allow_addresses: [127.0.0.1]}\n");
     Launch::new(workspace)
         .env("BRAVE_API_KEY", "key-0123456789")

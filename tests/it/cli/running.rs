@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::support::bench::{Bench, asking, echo};
 use crate::support::fake_model::{FakeModel, text, tool_call};
 use crate::support::server::{Launch, Server, Workspace};
 
@@ -125,12 +126,13 @@ fn another_server_is_stopped_with_its_token() {
 
 #[test]
 fn agents_are_read_again_and_mistakes_are_told() {
-    let workspace = Workspace::new();
-    workspace.config(&format!(
-        "server: {{api_token: {TOKEN}, admin_token: {ADMIN}}}\n"
-    ));
-    workspace.echo_agent("echo");
-    let server = Server::start(&workspace, &[]);
+    let (workspace, server) = Bench::new()
+        .config(&format!(
+            "server: {{api_token: {TOKEN}, admin_token: {ADMIN}}}\n"
+        ))
+        .agent(echo("echo"))
+        .serve()
+        .apart();
     let reload = ["serve", "reload-agents"];
     assert_eq!(workspace.run(&reload), "the agents are as they were\n");
     workspace.echo_agent("second");
@@ -149,11 +151,12 @@ fn agents_are_read_again_and_mistakes_are_told() {
 fn who_comes_while_a_server_stops_gets_another_one() {
     let model = FakeModel::start();
     model.reply(text("a moment ").and_stall());
-    let workspace = Workspace::new();
-    workspace.config("server: {port: 0, shutdown_grace_seconds: 2}\n");
-    workspace.echo_agent("echo");
-    workspace.openai_agent("slow", &model.url());
-    let server = Server::start(&workspace, &[]);
+    let (workspace, server) = Bench::new()
+        .config("server: {port: 0, shutdown_grace_seconds: 2}")
+        .agent(echo("echo"))
+        .agent(asking("slow", &model).continues())
+        .serve()
+        .apart();
     let session = server.create_session("slow");
     let path = format!("/api/v1/sessions/{session}/messages");
     let body = json!({"content": "when?"});
@@ -193,10 +196,11 @@ fn a_server_that_nobody_needs_ends_by_itself() {
 #[test]
 fn a_server_stays_while_somebody_watches() {
     for query in ["", "?readonly=true"] {
-        let workspace = Workspace::new();
-        workspace.config("server: {keep_alive_interval_seconds: 1}\n");
-        workspace.echo_agent("echo");
-        let mut server = Server::start(&workspace, &["--ephemeral", "1"]);
+        let mut server = Bench::new()
+            .config("server: {keep_alive_interval_seconds: 1}")
+            .agent(echo("echo"))
+            .arguments(&["--ephemeral", "1"])
+            .serve();
         let session = server.create_session("echo");
         let mut events = server.events(&session, query, None);
         events.expect("session");
@@ -237,26 +241,27 @@ fn a_server_stays_while_a_turn_is_at_work_though_nobody_is_there() {
 #[test]
 fn a_server_stays_for_a_question_that_will_end_by_itself_and_not_for_one_that_waits_for_ever() {
     for (timeout, last_event) in [
-        (", approval_timeout: 4s", "turn_ended"),
-        ("", "approval_required"),
+        (Some("approval_timeout: 4s"), "turn_ended"),
+        (None, "approval_required"),
     ] {
         let model = FakeModel::start();
         model
             .reply(tool_call("bash", r#"{"command":"touch ran"}"#))
             .then(text("a pity"));
-        let workspace = Workspace::new();
-        let spec = format!(
-            "  model: {{provider: openai, name: fake, base_url: {}}}\n  \
-             session: {{on_disconnect: continue{timeout}}}\n  tools: [{{type: builtin, name: bash}}]\n",
-            model.url()
-        );
-        workspace.agent("helper", &spec);
-        let mut server = Server::start(&workspace, &["--ephemeral", "1"]);
+        let helper = asking("helper", &model).continues().builtin("bash");
+        let helper = match timeout {
+            Some(timeout) => helper.session(timeout),
+            None => helper,
+        };
+        let mut server = Bench::new()
+            .agent(helper)
+            .arguments(&["--ephemeral", "1"])
+            .serve();
         let session = server.create_session("helper");
         assert_eq!(server.say(&session, "run").json()["command"], "touch ran");
         assert!(server.wait_for_exit().success());
-        let last = workspace.log_of(&session).pop().unwrap();
-        assert_eq!(last["type"], last_event, "{timeout}");
+        let last = server.workspace.log_of(&session).pop().unwrap();
+        assert_eq!(last["type"], last_event, "{timeout:?}");
     }
 }
 

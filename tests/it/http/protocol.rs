@@ -4,7 +4,8 @@
 use serde_json::json;
 
 use super::{detail, echo_server, of};
-use crate::support::server::{Answer, Remote, Server, Workspace};
+use crate::support::bench::{Bench, echo};
+use crate::support::server::{Answer, Remote};
 
 /// The value of a header without those that tell of the connection, and of the moment.
 fn lasting(answer: &Answer) -> Vec<(String, String)> {
@@ -68,10 +69,10 @@ fn a_target_may_name_the_server() {
 
 #[test]
 fn the_server_as_a_whole_tells_its_methods() {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    workspace.config("server: {api_token: t0ken}\n");
-    let server = Server::start(&workspace, &[]);
+    let server = Bench::new()
+        .agent(echo("echo"))
+        .config("server: {api_token: t0ken}")
+        .serve();
     let address = server.address;
     for target in ["*", &format!("http://{address}")] {
         let answer = server.request("OPTIONS", target, &[], b"");
@@ -143,10 +144,10 @@ fn what_has_one_value_is_refused_with_two() {
 
 #[test]
 fn a_token_is_shown_once() {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    workspace.config("server: {api_token: t0ken}\n");
-    let server = Server::start(&workspace, &[]);
+    let server = Bench::new()
+        .agent(echo("echo"))
+        .config("server: {api_token: t0ken}")
+        .serve();
     let shown = |tokens: &[&'static str]| {
         let headers: Vec<_> = tokens.iter().map(|one| ("Authorization", *one)).collect();
         server
@@ -295,10 +296,10 @@ fn a_place_beyond_the_log_is_a_gap_also_where_the_session_is_over() {
 
 #[test]
 fn a_stream_that_has_nothing_to_show_yet_says_with_its_first_event_when_to_come_back() {
-    let workspace = Workspace::new();
-    workspace.echo_agent("echo");
-    workspace.config("server:\n  keep_alive_interval_seconds: 1\n");
-    let server = Server::start(&workspace, &[]);
+    let server = Bench::new()
+        .agent(echo("echo"))
+        .config("server:\n  keep_alive_interval_seconds: 1")
+        .serve();
     let session = server.create_session("echo");
     let last = server.events(&session, "", None).expect("session").id;
     let mut again = server.events(&session, "", Some(&last));

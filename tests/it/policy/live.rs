@@ -1,5 +1,6 @@
 //! Policies at work: in conversations over HTTP, in the server, on the command line.
 
+use crate::support::bench::asking;
 use crate::support::process::{Limited as _, duragent};
 use std::fs;
 use std::io::{Read, Write};
@@ -336,12 +337,9 @@ fn a_running_server_reads_policies_again_with_the_agents() {
 
 /// A server whose agent asks before it runs a shell, and waits a second for the answer.
 fn impatient(workspace: &Workspace, model: &FakeModel) {
-    let spec = format!(
-        "  model: {{provider: openai, name: fake, base_url: {}}}\n  session: {{on_disconnect: continue, \
-         approval_timeout: 1s}}\n  tools: [{{type: builtin, name: bash}}]\n",
-        model.url()
-    );
-    workspace.agent("helper", &spec);
+    let helper = asking("helper", model).continues();
+    let helper = helper.session("approval_timeout: 1s");
+    helper.builtin("bash").write(workspace);
 }
 
 fn wait_for_the_end(workspace: &Workspace, session: &str) -> Vec<Value> {

@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::files::HEAD;
+use crate::support::bench::{Bench, echo};
 use crate::support::server::{Answer, Launch, Remote, Server, Workspace};
 
 const POLICY: &str = ".duragent/agents/ada/policy.yaml";
@@ -18,16 +19,12 @@ fn own(workspace: &Workspace) -> String {
 
 /// An agent that calls what it is told to.
 fn workspace(policy: Option<&str>) -> Workspace {
-    let workspace = Workspace::new();
-    workspace.agent(
-        "ada",
-        "  model:\n    provider: echo\n    name: echo\n  session:\n    on_disconnect: continue\n  \
-         tools:\n    - {type: builtin, name: bash}\n    - {type: builtin, name: session}\n",
-    );
-    if let Some(policy) = policy {
-        workspace.write(POLICY, &format!("{HEAD}{policy}"));
-    }
-    workspace
+    let ada = echo("ada").continues().builtin("bash").builtin("session");
+    let ada = match policy {
+        Some(rules) => ada.policy(rules),
+        None => ada,
+    };
+    Bench::new().agent(ada).workspace()
 }
 
 fn bash(server: &Remote, session: &str, command: &str) -> Answer {
