@@ -22,7 +22,7 @@ pub mod watch;
 pub use agent::{Agent, Agents};
 pub use error::{EngineError, Space};
 pub use sessions::Sessions;
-pub use sessions::parts::{Parts, Settings};
+pub use sessions::parts::{EngineSettings, Parts};
 pub use sessions::requests::{
     Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence,
 };

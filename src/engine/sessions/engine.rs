@@ -15,7 +15,7 @@ use crate::engine::open::idle::IdleQueue;
 use crate::engine::open::session::SessionParts;
 use crate::engine::open::sessions::OpenSessions;
 use crate::engine::sessions::creation_locks::CreationLocks;
-use crate::engine::sessions::parts::{Parts, Settings};
+use crate::engine::sessions::parts::{EngineSettings, Parts};
 use crate::engine::spending::ledger::Ledger;
 use crate::engine::turn::questions::Questions;
 use crate::engine::turn::worker::{self, WorkerParts};
@@ -200,7 +200,7 @@ fn session_parts(from: &Parts, draining: &Arc<Draining>, alarms: &Alarms) -> Ses
 }
 
 /// How a turn is taken up that the process before this one left.
-fn resume_trigger(settings: &Settings) -> Trigger {
+fn resume_trigger(settings: &EngineSettings) -> Trigger {
     if settings.previous_stop_was_clean {
         Trigger::Restart
     } else {

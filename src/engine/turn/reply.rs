@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
-    AssistantResponse, CONTEXT_TRUNCATED, Event, FinishReason, Outcome, ToolCall, Trigger,
+    AssistantResponse, CONTEXT_TRUNCATED, Event, FinishReason, ToolCall, Trigger,
 };
 use crate::domain::history::Entry;
 use crate::domain::ids::{CallId, MessageId, Seq};
@@ -150,14 +150,7 @@ impl Worker<'_> {
             return Ok(Some(Err(LlmError::Cancelled)));
         }
         let mut model = model;
-        let mut sink = ReplySink {
-            worker: self,
-            redacted: Stream::new(Arc::clone(&self.session.parts.redactor)),
-            text: String::new(),
-            ends: Vec::new(),
-            synced_at: Instant::now(),
-            no_room: None,
-        };
+        let mut sink = ReplySink::new(self);
         let result = model.call(&call.request, &mut sink);
         let mut ended = match result {
             Err(LlmError::Cancelled) if self.interrupt()? == Some(Interrupt::Shutdown) => {
@@ -262,12 +255,7 @@ impl Worker<'_> {
                 provider_data: reply.provider_data,
             })];
             if is_last {
-                events.push(Event::TurnEnded {
-                    turn_id: turn.id.clone(),
-                    outcome: Outcome::Completed,
-                    error: None,
-                    usage: (usage.total_tokens > 0).then_some(usage),
-                });
+                events.push(Ending::completed().event(turn.id.clone(), usage));
             }
             events
         })?;
@@ -335,7 +323,18 @@ struct ReplySink<'a, 'w> {
     no_room: Option<EngineError>,
 }
 
-impl ReplySink<'_, '_> {
+impl<'a, 'w> ReplySink<'a, 'w> {
+    fn new(worker: &'a Worker<'w>) -> ReplySink<'a, 'w> {
+        ReplySink {
+            worker,
+            redacted: Stream::new(Arc::clone(&worker.session.parts.redactor)),
+            text: String::new(),
+            ends: Vec::new(),
+            synced_at: Instant::now(),
+            no_room: None,
+        }
+    }
+
     /// Hands over what was held back.
     fn end(&mut self) -> Result<(), String> {
         self.redacted.finish(&mut self.text);
@@ -444,6 +443,7 @@ fn is_used(state: &SessionState, id: &CallId) -> bool {
 mod tests {
     use super::*;
     use crate::base::fs::SimDisk;
+    use crate::domain::event::Outcome;
     use crate::domain::providers::Provider;
     use crate::domain::story::{self, user};
     use crate::engine::open::session::Session;
@@ -476,12 +476,8 @@ mod tests {
         let call = worker.prepare(&agent).ok().unwrap();
         assert!(worker.begin_journal(&call).is_ok());
         ReplySink {
-            worker,
-            redacted: Stream::new(Arc::clone(&worker.session.parts.redactor)),
-            text: String::new(),
-            ends: Vec::new(),
             synced_at: Instant::now().checked_sub(synced_before).unwrap(),
-            no_room: None,
+            ..ReplySink::new(worker)
         }
     }
 

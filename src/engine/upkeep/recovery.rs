@@ -15,7 +15,7 @@ use crate::engine::upkeep::space::{SpaceMonitor, Stalled};
 use crate::engine::watch::live::Live;
 use crate::store::SessionStore;
 
-/// What becomes of turns that the process before this one left unfinished.
+/// The owner's choice for turns that the process before this one left unfinished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recovery {
     /// `continue` sessions and detached turns go on, also those that were left waiting; others
