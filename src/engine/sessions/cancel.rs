@@ -9,9 +9,9 @@ use crate::engine::error::EngineError;
 use crate::engine::events::{self, CANCELLED, Ending};
 use crate::engine::open::session::Session;
 use crate::engine::sessions::Sessions;
+use crate::engine::space::Stalled;
 use crate::engine::stored::read_records;
 use crate::engine::turn::workers;
-use crate::engine::upkeep::space::Stalled;
 use crate::engine::watch::live::{Interrupt, Live, WatcherRole};
 use crate::engine::watch::subscription::WatcherGuard;
 

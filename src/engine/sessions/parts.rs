@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::clock::Clock;
 use crate::domain::redact::Redactor;
 use crate::engine::agent::Agents;
-use crate::engine::upkeep::ageing::Lifetimes;
+use crate::engine::open::ageing::Lifetimes;
 use crate::llm::Models;
 use crate::store::SessionStore;
 

@@ -13,10 +13,10 @@ use crate::domain::redact::Stream;
 use crate::domain::spec::ModelSpec;
 use crate::domain::state::SessionState;
 use crate::engine::agent::Agent;
+use crate::engine::context_limits::{self, LongPrompt};
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, Ending};
-use crate::engine::turn::context_limits::{self, LongPrompt};
-use crate::engine::turn::prompt;
+use crate::engine::prompt;
 use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::{InFlight, Interrupt};
 use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice};
@@ -513,7 +513,7 @@ mod tests {
             let mut sink = sink(&worker, Duration::ZERO);
             sink.text("one ");
             assert_eq!(sink.flush(), Ok(()));
-            let flusher = crate::engine::upkeep::flusher::Flusher::start().unwrap();
+            let flusher = crate::engine::turn::flusher::Flusher::start().unwrap();
             assert!(flusher.ask(&session, Box::new(|| Err(crate::store::StoreError::Full))));
             // Its thread ends when it has done what it was asked for.
             drop(flusher);

@@ -16,7 +16,7 @@ use crate::base::lock::lock;
 use crate::base::thread::{self, Joined, STACK_SMALL, STACK_WORK};
 use crate::engine::error::EngineError;
 use crate::engine::open::session::Session;
-use crate::engine::upkeep::space::Stalled;
+use crate::engine::space::Stalled;
 use crate::engine::watch::live::{Interrupt, RunningWorker, Work};
 
 /// Ended workers wait here for the reaper for microseconds.

@@ -5,13 +5,13 @@ use std::sync::{Arc, OnceLock};
 use crate::domain::event::{Event, Status, Trigger};
 use crate::domain::ids::SessionId;
 use crate::engine::error::{EngineError, chain};
+use crate::engine::open::questions::Questions;
 use crate::engine::open::session::Session;
 use crate::engine::open::sessions::OpenSessions;
+use crate::engine::space::{SpaceMonitor, Stalled};
 use crate::engine::stored::each_session;
-use crate::engine::turn::questions::Questions;
 use crate::engine::turn::worker;
 use crate::engine::turn::workers::Workers;
-use crate::engine::upkeep::space::{SpaceMonitor, Stalled};
 use crate::engine::watch::live::Live;
 use crate::store::SessionStore;
 

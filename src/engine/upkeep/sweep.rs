@@ -2,7 +2,7 @@
 //!
 //! A sweep looks at the summary of every session, one after the other, and opens only what it ends.
 //! It runs on a thread of its own, `sweep`, which ends when the engine drains. When one is due:
-//! [ageing](super::ageing).
+//! [ageing](crate::engine::open::ageing).
 //!
 //! A clock that has leapt makes nothing old: ages are those that the [timeline](super::timeline) trusts.
 
@@ -19,9 +19,9 @@ use crate::engine::error::EngineError;
 use crate::engine::error::chain;
 use crate::engine::events::{self, Ending};
 use crate::engine::id_generator::IdGenerator;
+use crate::engine::open::ageing::Ageing;
 use crate::engine::open::sessions::OpenSessions;
 use crate::engine::stored::each_session;
-use crate::engine::upkeep::ageing::Ageing;
 use crate::engine::upkeep::clock_watch::ClockWatch;
 use crate::engine::upkeep::timeline::ClockReading;
 use crate::engine::watch::live::Live;
@@ -225,8 +225,8 @@ mod tests {
     use crate::base::clock::FakeClock;
     use crate::domain::state::SessionState;
     use crate::domain::time::Timestamp;
+    use crate::engine::open::ageing::{Lifetimes, SWEEP_EVERY};
     use crate::engine::testing::{Bench, noon};
-    use crate::engine::upkeep::ageing::{Lifetimes, SWEEP_EVERY};
     use crate::engine::watch::live::WatcherRole;
 
     /// An engine whose clock a test moves.

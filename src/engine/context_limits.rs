@@ -6,7 +6,7 @@ use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use crate::domain::time::Timestamp;
 use crate::domain::window::{Limits, TooLong, tokens_of_bytes};
 use crate::engine::agent::Agent;
-use crate::engine::turn::prompt;
+use crate::engine::prompt;
 
 /// The limits of a session of `agent`, as its files are now.
 pub(in crate::engine) fn limits(agent: &Agent) -> Limits {
