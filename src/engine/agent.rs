@@ -13,7 +13,7 @@ pub trait Agents: Send + Sync {
     /// The agent of that name, as last loaded.
     fn get(&self, name: &str) -> Option<Agent>;
 
-    /// What is wrong with the files of an agent that there would be without that.
+    /// Why the files of an agent that is there cannot be used; `None` when there is no such agent.
     fn mistake(&self, _name: &str) -> Option<String> {
         None
     }
@@ -43,10 +43,10 @@ shown_by_name!(Agents);
 /// An agent, ready to run.
 #[derive(Debug, Clone)]
 pub struct Agent {
-    /// What its files say.
+    /// Its files, read and checked.
     pub spec: Arc<AgentSpec>,
-    /// What it can do.
+    /// Its tools.
     pub tools: Toolbox,
-    /// What it may do.
+    /// Judges each call of a tool.
     pub policy: Arc<dyn Policy>,
 }

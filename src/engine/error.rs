@@ -21,7 +21,7 @@ pub enum EngineError {
     AgentBroken {
         /// The agent.
         agent: String,
-        /// What is wrong with its files, and where.
+        /// The mistake in its files, with file and line.
         mistake: String,
     },
     /// The session's agent is no longer there.
@@ -86,7 +86,7 @@ pub enum EngineError {
     Store(#[source] StoreError),
 }
 
-/// How much of a disk is free, and how much is wanted before anything new begins.
+/// The free space of a disk, and what must be free before anything new begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
     /// Free bytes.
@@ -103,7 +103,7 @@ impl fmt::Display for Space {
 }
 
 impl EngineError {
-    /// Whether nothing was stored and the same may succeed later without a restart, once somebody
+    /// Nothing was stored, and the same may succeed later without a restart, once somebody
     /// has made room: no space, a disk that is read-only for now, no file or memory to be had.
     pub fn is_passing(&self) -> bool {
         match self {

@@ -51,7 +51,7 @@ impl Ending {
         }
     }
 
-    fn event(self, turn_id: TurnId, usage: Usage) -> Event {
+    pub(super) fn event(self, turn_id: TurnId, usage: Usage) -> Event {
         Event::TurnEnded {
             turn_id,
             outcome: self.outcome,

@@ -7,12 +7,15 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod agent;
+mod context_limits;
 mod draining;
 pub mod error;
 mod events;
 mod id_generator;
 mod open;
+pub mod prompt;
 pub mod sessions;
+mod space;
 mod spending;
 mod stored;
 pub mod turn;
@@ -20,14 +23,14 @@ mod upkeep;
 pub mod watch;
 
 pub use agent::{Agent, Agents};
+pub use context_limits::{LongPrompt, long_prompt};
 pub use error::{EngineError, Space};
+pub use open::ageing::Lifetimes;
 pub use sessions::Sessions;
-pub use sessions::parts::{Parts, Settings};
+pub use sessions::parts::{EngineSettings, Parts};
 pub use sessions::requests::{
     Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence,
 };
-pub use turn::context_limits::{LongPrompt, long_prompt};
-pub use upkeep::ageing::Lifetimes;
 pub use upkeep::recovery::Recovery;
 pub use upkeep::sweep::Swept;
 pub use watch::cursor::Cursor;

@@ -14,13 +14,13 @@ use crate::domain::event::{Event, OnDisconnect};
 use crate::domain::ids::{AgentName, Seq, SessionId};
 use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use crate::engine::agent::{Agent, Agents};
+use crate::engine::open::ageing::Lifetimes;
 use crate::engine::open::session::Session;
 use crate::engine::sessions::Sessions;
 use crate::engine::sessions::engine::Engine;
-use crate::engine::sessions::parts::{Parts, Settings};
+use crate::engine::sessions::parts::{EngineSettings, Parts};
 use crate::engine::turn::worker::Worker;
-use crate::engine::upkeep::ageing::Lifetimes;
-use crate::engine::watch::live::{Running, Work};
+use crate::engine::watch::live::{RunningWorker, Work};
 use crate::llm::{Cancel, LlmError, Model, Models, RawToolCall, Reply, Request, Sink};
 use crate::policy::{Policy, Verdict, Wish};
 use crate::store::file::FileStore;
@@ -67,7 +67,7 @@ impl Bench {
             models: Arc::clone(&model) as Arc<_>,
             clock: plan.clock,
             redactor: Arc::default(),
-            settings: Settings {
+            settings: EngineSettings {
                 max_active: 4,
                 min_free_bytes: 0,
                 previous_stop_was_clean: true,
@@ -114,7 +114,7 @@ impl Bench {
     /// A worker for a session, on no thread of its own.
     pub(super) fn worker<'a>(&'a self, session: &'a Arc<Session>) -> Worker<'a> {
         const GENERATION: u64 = 1_000;
-        session.live().work = Work::Running(Running {
+        session.live().work = Work::RunningWorker(RunningWorker {
             generation: GENERATION,
             cancel: None,
             interrupt: None,

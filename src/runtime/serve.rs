@@ -24,7 +24,7 @@ use crate::domain::redact::Redactor;
 use crate::domain::secret::Secret;
 use crate::domain::spec::LimitsSpec;
 use crate::domain::time::Timestamp;
-use crate::engine::{Lifetimes, Parts, Recovery, Sessions, Settings};
+use crate::engine::{EngineSettings, Lifetimes, Parts, Recovery, Sessions};
 use crate::http::access::{self, AccessSettings, Token};
 use crate::http::api::Api;
 use crate::http::context::{ApiSettings, Context, Host as _};
@@ -271,7 +271,7 @@ impl Core {
             models: Arc::new(Providers::new(settings.clone())),
             clock: Arc::new(SystemClock),
             redactor,
-            settings: Settings {
+            settings: EngineSettings {
                 max_active: config.sessions.max_active,
                 min_free_bytes: config.server.min_free_bytes,
                 previous_stop_was_clean: starts.previous_stop_was_clean(),

@@ -18,7 +18,7 @@ use crate::domain::event::Status;
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
-use crate::engine::{Agent, Agents, EngineError, Lifetimes, Parts, Sessions, Settings};
+use crate::engine::{Agent, Agents, EngineError, EngineSettings, Lifetimes, Parts, Sessions};
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::store::file::FileStore;
 use crate::store::file::v05::import;
@@ -191,7 +191,7 @@ impl OwnedSessions {
             models: Arc::new(Providers::new(ProviderSettings::default())),
             clock: Arc::new(SystemClock),
             redactor: Arc::default(),
-            settings: Settings {
+            settings: EngineSettings {
                 max_active: 1,
                 min_free_bytes: 0,
                 previous_stop_was_clean: true,

@@ -11,12 +11,12 @@ use crate::engine::open::session::Session;
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Registry {
-    places: Mutex<HashMap<SessionId, Arc<Place>>>,
+    entries: Mutex<HashMap<SessionId, Arc<RegistryEntry>>>,
 }
 
 /// Where one session is, or is being opened: whoever comes meanwhile waits here, and not for
 /// other sessions.
-type Place = Mutex<Option<Arc<Session>>>;
+type RegistryEntry = Mutex<Option<Arc<Session>>>;
 
 impl Registry {
     /// The session, opened by `open` if it is not in use.
@@ -25,16 +25,16 @@ impl Registry {
         id: &SessionId,
         open: impl FnOnce() -> Result<Session, EngineError>,
     ) -> Result<Arc<Session>, EngineError> {
-        let place = Arc::clone(lock(&self.places).entry(id.clone()).or_default());
+        let entry = Arc::clone(lock(&self.entries).entry(id.clone()).or_default());
         let opened = {
-            let mut session = lock(&place);
+            let mut session = lock(&entry);
             match &*session {
                 Some(session) => Ok(Arc::clone(session)),
                 None => open().map(|opened| Arc::clone(session.insert(Arc::new(opened)))),
             }
         };
         if opened.is_err() {
-            drop(place);
+            drop(entry);
             // Another may have opened it meanwhile.
             self.forget_if(id, |_| false);
         }
@@ -43,27 +43,27 @@ impl Registry {
 
     /// The session, if it is in use.
     pub(in crate::engine) fn get(&self, id: &SessionId) -> Option<Arc<Session>> {
-        let place = lock(&self.places).get(id).cloned()?;
-        lock(&place).clone()
+        let entry = lock(&self.entries).get(id).cloned()?;
+        lock(&entry).clone()
     }
 
     /// All sessions in use; not one that is only being opened.
     pub(in crate::engine) fn all(&self) -> Vec<Arc<Session>> {
-        let places: Vec<Arc<Place>> = lock(&self.places).values().cloned().collect();
-        places
+        let entries: Vec<Arc<RegistryEntry>> = lock(&self.entries).values().cloned().collect();
+        entries
             .iter()
-            .filter_map(|place| place.try_lock().ok()?.clone())
+            .filter_map(|entry| entry.try_lock().ok()?.clone())
             .collect()
     }
 
     /// Takes a session out, whoever uses it still: it must not be written any more. One that was
     /// opened in its place meanwhile stays.
     pub(in crate::engine) fn remove(&self, session: &Session) {
-        let Some(place) = lock(&self.places).get(&session.id).cloned() else {
+        let Some(entry) = lock(&self.entries).get(&session.id).cloned() else {
             return;
         };
         {
-            let mut held = lock(&place);
+            let mut held = lock(&entry);
             if held
                 .as_deref()
                 .is_some_and(|one| std::ptr::eq(one, session))
@@ -71,7 +71,7 @@ impl Registry {
                 *held = None;
             }
         }
-        drop(place);
+        drop(entry);
         self.forget_if(&session.id, |_| false);
     }
 
@@ -81,21 +81,21 @@ impl Registry {
         id: &SessionId,
         may_go: impl FnOnce(&Session) -> bool,
     ) -> bool {
-        let mut places = lock(&self.places);
-        let Some(place) = places.get(id) else {
+        let mut entries = lock(&self.entries);
+        let Some(entry) = entries.get(id) else {
             return true;
         };
-        // Under the lock of the map nobody can come by a new reference to the place, and with no
-        // other reference to the place nobody can come by one to the session.
-        let goes = Arc::strong_count(place) == 1
-            && match &*lock(place) {
+        // Under the lock of the map nobody can come by a new reference to the entry, and with no
+        // other reference to the entry nobody can come by one to the session.
+        let goes = Arc::strong_count(entry) == 1
+            && match &*lock(entry) {
                 Some(session) => Arc::strong_count(session) == 1 && may_go(session),
                 None => true,
             };
         if goes {
-            places.remove(id);
-            if places.is_empty() {
-                places.shrink_to_fit();
+            entries.remove(id);
+            if entries.is_empty() {
+                entries.shrink_to_fit();
             }
         }
         goes

@@ -23,10 +23,10 @@ use crate::engine::events::{self, goes_on};
 use crate::engine::id_generator::IdGenerator;
 use crate::engine::open::idle::IdleQueue;
 use crate::engine::open::keys::MessageKeys;
+use crate::engine::open::questions::Questions;
+use crate::engine::space::{SpaceMonitor, Stalled};
 use crate::engine::spending::ledger::Ledger;
 use crate::engine::stored::read_records;
-use crate::engine::turn::questions::Questions;
-use crate::engine::upkeep::space::{SpaceMonitor, Stalled};
 use crate::engine::watch::live::{Cut, Live, LiveGuard};
 use crate::store::{
     Journal, Limit, OpenSession, Partial, SessionLog, SessionStore, Snapshot, StoreError,
@@ -42,24 +42,24 @@ const SNAPSHOT_BYTES: u64 = 256 << 10;
 pub(in crate::engine) struct Session {
     pub(in crate::engine) id: SessionId,
     pub(in crate::engine) parts: Arc<SessionParts>,
-    log: Mutex<LogSide>,
+    log: Mutex<LogWriter>,
     journal: Mutex<Box<dyn Journal>>,
     live: Mutex<Live>,
     /// Whether a sync of the journal failed.
     is_journal_bad: AtomicBool,
     /// What the agent's guards look back at; read from the log when the first call needs it, and from
     /// then on only what is new. The worker's alone.
-    done_calls: Mutex<Option<Remembered>>,
+    done_calls: Mutex<Option<KnownCalls>>,
 }
 
 /// What was done in a session, and up to which event that was looked for.
 #[derive(Debug)]
-struct Remembered {
+struct KnownCalls {
     calls: DoneCalls,
     up_to: Seq,
 }
 
-/// What every session works with.
+/// The shared parts that every session works with.
 #[derive(Debug)]
 pub(in crate::engine) struct SessionParts {
     pub(in crate::engine) store: Arc<dyn SessionStore>,
@@ -71,14 +71,25 @@ pub(in crate::engine) struct SessionParts {
     pub(in crate::engine) questions: Arc<Questions>,
 }
 
-/// What is needed to append.
+/// The way into the log, for the one who holds its lock.
 #[derive(Debug)]
-pub(in crate::engine) struct LogSide {
+pub(in crate::engine) struct LogWriter {
     log: Box<dyn SessionLog>,
     /// Loaded when the first keyed message comes.
     keys: Option<MessageKeys>,
     snapshot_seq: Seq,
     snapshot_bytes: u64,
+}
+
+impl LogWriter {
+    fn new(log: Box<dyn SessionLog>, snapshot_seq: Seq) -> LogWriter {
+        LogWriter {
+            snapshot_bytes: log.len_bytes(),
+            log,
+            keys: None,
+            snapshot_seq,
+        }
+    }
 }
 
 impl Session {
@@ -108,12 +119,7 @@ impl Session {
         let session = Session {
             id: id.clone(),
             parts: Arc::clone(parts),
-            log: Mutex::new(LogSide {
-                snapshot_bytes: log.len_bytes(),
-                log,
-                keys: None,
-                snapshot_seq,
-            }),
+            log: Mutex::new(LogWriter::new(log, snapshot_seq)),
             journal: Mutex::new(journal),
             live: Mutex::new(Live::new(state)),
             is_journal_bad: AtomicBool::new(false),
@@ -134,7 +140,7 @@ impl Session {
         LiveGuard::new(&self.live)
     }
 
-    pub(in crate::engine) fn log(&self) -> MutexGuard<'_, LogSide> {
+    pub(in crate::engine) fn log(&self) -> MutexGuard<'_, LogWriter> {
         lock(&self.log)
     }
 
@@ -155,7 +161,7 @@ impl Session {
         let kept = lock(&self.done_calls).take();
         let mut known = match kept {
             Some(known) if known.calls.is_for(hooks) => known,
-            Some(_) | None => Remembered {
+            Some(_) | None => KnownCalls {
                 calls: DoneCalls::new(hooks),
                 up_to: Seq::ZERO,
             },
@@ -188,7 +194,7 @@ impl Session {
     /// the session is deleted.
     pub(in crate::engine) fn commit(
         &self,
-        log: &mut LogSide,
+        log: &mut LogWriter,
         mut events: Vec<Event>,
     ) -> Result<Vec<Arc<Record>>, EngineError> {
         self.commit_kept(log, &mut events)
@@ -197,7 +203,7 @@ impl Session {
     /// As [`commit`](Session::commit), for one who tries again with the same events.
     pub(in crate::engine) fn commit_kept(
         &self,
-        log: &mut LogSide,
+        log: &mut LogWriter,
         events: &mut [Event],
     ) -> Result<Vec<Arc<Record>>, EngineError> {
         for event in &mut *events {
@@ -273,7 +279,7 @@ impl Session {
     /// The message that came with `key` before.
     pub(in crate::engine) fn keyed_message(
         &self,
-        log: &mut LogSide,
+        log: &mut LogWriter,
         key: &SourceId,
     ) -> Result<Option<Record>, EngineError> {
         let keys = match &mut log.keys {
@@ -359,7 +365,7 @@ impl Session {
         Ok(!records.is_empty())
     }
 
-    fn snapshot_when_due(&self, log: &mut LogSide) {
+    fn snapshot_when_due(&self, log: &mut LogWriter) {
         let events = self.live().last_seq().0 - log.snapshot_seq.0;
         let bytes = log.log.len_bytes().saturating_sub(log.snapshot_bytes);
         if events >= SNAPSHOT_EVENTS || bytes >= SNAPSHOT_BYTES {
@@ -368,7 +374,7 @@ impl Session {
     }
 
     /// Saves a snapshot if there is anything new.
-    pub(in crate::engine) fn save_snapshot(&self, log: &mut LogSide) {
+    pub(in crate::engine) fn save_snapshot(&self, log: &mut LogWriter) {
         let snapshot = {
             let live = self.live();
             Snapshot {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::window::Limits;
 use crate::engine::agent::Agents;
+use crate::engine::context_limits;
 use crate::engine::error::{EngineError, chain};
 use crate::engine::open::adoption::{self, ForeignSessions};
+use crate::engine::open::ageing::Ageing;
 use crate::engine::open::registry::Registry;
 use crate::engine::open::session::{Session, SessionParts};
-use crate::engine::turn::context_limits;
-use crate::engine::upkeep::ageing::Ageing;
-use crate::engine::upkeep::space::Stalled;
+use crate::engine::space::Stalled;
 
 /// See the [module](self).
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use crate::engine::open::session::Session;
 use crate::engine::sessions::Sessions;
 use crate::engine::sessions::requests::Decided;
 use crate::engine::watch::feed::Feed;
-use crate::engine::watch::live::Role;
-use crate::engine::watch::subscription::{Seat, Subscription};
+use crate::engine::watch::live::WatcherRole;
+use crate::engine::watch::subscription::{Subscription, WatcherGuard};
 use crate::store::Limit;
 
 impl Sessions {
@@ -24,7 +24,7 @@ impl Sessions {
     ) -> Result<(Decided, Subscription), EngineError> {
         self.engine.draining.refuse()?;
         let session = self.engine.open.get(id)?;
-        let seat = Seat::take(&session, Role::Following);
+        let watcher = WatcherGuard::take(&session, WatcherRole::Following);
         if session
             .live()
             .state
@@ -52,7 +52,7 @@ impl Sessions {
         })?;
         let seq = records.first().map_or(Seq::ZERO, |record| record.seq);
         self.set_going(&session);
-        let subscription = seat.show(&self.engine.parts.store, Feed::of_message(seq));
+        let subscription = watcher.show(&self.engine.parts.store, Feed::of_message(seq));
         Ok((Decided { seq }, subscription))
     }
 

@@ -9,11 +9,11 @@ use crate::engine::error::EngineError;
 use crate::engine::events::{self, CANCELLED, Ending};
 use crate::engine::open::session::Session;
 use crate::engine::sessions::Sessions;
+use crate::engine::space::Stalled;
 use crate::engine::stored::read_records;
 use crate::engine::turn::workers;
-use crate::engine::upkeep::space::Stalled;
-use crate::engine::watch::live::{Interrupt, Live, Role};
-use crate::engine::watch::subscription::Seat;
+use crate::engine::watch::live::{Interrupt, Live, WatcherRole};
+use crate::engine::watch::subscription::WatcherGuard;
 
 /// How long a cancelled worker may take to leave before its session is taken from it.
 const CANCEL_PATIENCE: Duration = Duration::from_millis(200);
@@ -50,10 +50,9 @@ impl Sessions {
 
     /// Ends the unfinished turn, with the help of its worker if that answers in time.
     fn cancel_turn(&self, session: &Arc<Session>) -> Result<bool, EngineError> {
-        let deadline = Instant::now() + CANCEL_PATIENCE;
-        let seat = Seat::take(session, Role::Readonly);
+        let watcher = WatcherGuard::take(session, WatcherRole::Readonly);
         let is_unfinished = |live: &Live| live.state.turn.is_some() || live.state.is_asked();
-        let (started, mut is_open) = {
+        let (started, is_open) = {
             let live = session.live();
             (live.last_seq(), is_unfinished(&live))
         };
@@ -61,12 +60,12 @@ impl Sessions {
             return Ok(false);
         }
         if workers::interrupt(session, Interrupt::Cancelled) {
-            while is_open && Instant::now() < deadline {
-                seat.wait(deadline);
-                is_open = !self.has_turn_ended(session, started)?;
-            }
-            if !is_open {
-                return Ok(true);
+            let deadline = Instant::now() + CANCEL_PATIENCE;
+            while Instant::now() < deadline {
+                watcher.wait(deadline);
+                if self.has_turn_ended(session, started)? {
+                    return Ok(true);
+                }
             }
             // Nothing can hurry a name that is looked up, or a connection that is made.
             log::info!(
@@ -75,8 +74,13 @@ impl Sessions {
             );
         }
         self.engine.workers.take_away(session);
+        self.cancel_without_worker(&session.id)?;
+        Ok(true)
+    }
+
+    fn cancel_without_worker(&self, id: &SessionId) -> Result<(), EngineError> {
         // A worker that waited for room leaves the session to be opened anew.
-        let session = &self.engine.open.get(&session.id)?;
+        let session = &self.engine.open.get(id)?;
         let turn_id = self.engine.parts.ids.turn_id();
         let ended = session.decide(|live| {
             let ending = Ending::cancelled(CANCELLED);
@@ -91,7 +95,7 @@ impl Sessions {
         ended?;
         // Messages may have come in between.
         self.engine.workers.ensure(session);
-        Ok(true)
+        Ok(())
     }
 
     /// Whether a turn has ended since event `after`.

@@ -11,20 +11,20 @@ use crate::domain::event::Trigger;
 use crate::engine::agent::Agents;
 use crate::engine::draining::Draining;
 use crate::engine::id_generator::IdGenerator;
+use crate::engine::open::ageing::Ageing;
 use crate::engine::open::idle::IdleQueue;
+use crate::engine::open::questions::Questions;
 use crate::engine::open::session::SessionParts;
 use crate::engine::open::sessions::OpenSessions;
 use crate::engine::sessions::creation_locks::CreationLocks;
-use crate::engine::sessions::parts::{Parts, Settings};
+use crate::engine::sessions::parts::{EngineSettings, Parts};
+use crate::engine::space::SpaceMonitor;
 use crate::engine::spending::ledger::Ledger;
-use crate::engine::turn::questions::Questions;
+use crate::engine::turn::flusher::Flusher;
 use crate::engine::turn::worker::{self, WorkerParts};
 use crate::engine::turn::workers::Workers;
-use crate::engine::upkeep::ageing::Ageing;
 use crate::engine::upkeep::clock_watch::ClockWatch;
-use crate::engine::upkeep::flusher::Flusher;
 use crate::engine::upkeep::recovery::Recoverer;
-use crate::engine::upkeep::space::SpaceMonitor;
 use crate::engine::upkeep::sweep::Sweeper;
 use crate::engine::upkeep::unanswered::AnswerTimeouts;
 
@@ -200,7 +200,7 @@ fn session_parts(from: &Parts, draining: &Arc<Draining>, alarms: &Alarms) -> Ses
 }
 
 /// How a turn is taken up that the process before this one left.
-fn resume_trigger(settings: &Settings) -> Trigger {
+fn resume_trigger(settings: &EngineSettings) -> Trigger {
     if settings.previous_stop_was_clean {
         Trigger::Restart
     } else {

@@ -14,9 +14,10 @@ impl Sessions {
     /// One page of sessions, newest first.
     pub fn list(&self, query: &ListQuery) -> Result<SessionPage, EngineError> {
         // Each list reads the whole folder: with a filter all names are taken at once.
-        let names = match query.filters() {
-            true => usize::MAX,
-            false => query.limit.saturating_add(1),
+        let names = if query.filters() {
+            usize::MAX
+        } else {
+            query.limit.saturating_add(1)
         };
         let mut sessions: Vec<SessionView> = Vec::new();
         let ids = self.engine.parts.store.list(query.cursor.as_ref(), names)?;

@@ -14,8 +14,8 @@ use crate::engine::sessions::Sessions;
 use crate::engine::sessions::requests::{Accepted, NewMessage, Overheard};
 use crate::engine::spending::ledger::Allowance;
 use crate::engine::watch::feed::Feed;
-use crate::engine::watch::live::Role;
-use crate::engine::watch::subscription::{Seat, Subscription};
+use crate::engine::watch::live::WatcherRole;
+use crate::engine::watch::subscription::{Subscription, WatcherGuard};
 use crate::engine::watch::view::PendingApproval;
 
 /// How many sessions may wait for a slot, for each slot.
@@ -42,7 +42,7 @@ impl Sessions {
         message: NewMessage,
     ) -> Result<(Accepted, Subscription), EngineError> {
         let session = self.engine.open.get(id)?;
-        let seat = Seat::take(&session, Role::Following);
+        let watcher = WatcherGuard::take(&session, WatcherRole::Following);
         let accepted = self.store_message(&session, message)?;
         let asked = {
             let live = session.live();
@@ -52,7 +52,7 @@ impl Sessions {
         };
         self.set_going(&session);
         let feed = Feed::of_message(accepted.seq);
-        let subscription = seat
+        let subscription = watcher
             .show(&self.engine.parts.store, feed)
             .asked_before(asked);
         Ok((accepted, subscription))

@@ -85,7 +85,7 @@ impl Sessions {
         self.engine.parts.space.close();
     }
 
-    /// Whether nothing happens and nothing is due: no turn is at work or waits for a slot or for room,
+    /// The process could end without anybody noticing: no turn is at work or waits for a slot or for room,
     /// nobody watches a session, and no question will end by itself.
     pub fn is_at_rest(&self) -> bool {
         let is_watched = |session: &Arc<Session>| session.live().has_watchers();
@@ -95,17 +95,17 @@ impl Sessions {
             && !self.engine.open.all().iter().any(is_watched)
     }
 
-    /// Whether a turn is at work or waits for a slot.
+    /// A turn is at work or waits for a slot.
     pub fn is_working(&self) -> bool {
         !self.engine.workers.are_idle()
     }
 
-    /// How many sessions can't be written until the process starts anew, because a write failed.
+    /// Sessions that can't be written until the process starts anew, because a write failed.
     pub fn read_only(&self) -> usize {
         self.engine.parts.store.read_only()
     }
 
-    /// Whether what comes can be stored, as far as can be told without writing.
+    /// Refuses when what comes could not be stored, as far as can be told without writing.
     ///
     /// Errors: [`EngineError::DiskFull`] when too little space is left; the store's when it cannot
     /// tell.
@@ -113,13 +113,13 @@ impl Sessions {
         self.engine.parts.space.refuse_when_full()
     }
 
-    /// How many turns wait until something can be written or begun, and why the last of them does;
+    /// The number of turns that wait until something can be written or begun, and why the last does;
     /// `None` when there are none.
     pub fn waiting_for_room(&self) -> Option<(usize, String)> {
         self.engine.parts.space.waiting()
     }
 
-    /// Whether new messages are refused.
+    /// New messages are refused.
     pub fn is_draining(&self) -> bool {
         self.engine.draining.is_begun()
     }

@@ -5,35 +5,35 @@ use std::sync::Arc;
 use crate::base::clock::Clock;
 use crate::domain::redact::Redactor;
 use crate::engine::agent::Agents;
-use crate::engine::upkeep::ageing::Lifetimes;
+use crate::engine::open::ageing::Lifetimes;
 use crate::llm::Models;
 use crate::store::SessionStore;
 
-/// What the engine works with.
+/// Everything that the engine asks others for.
 #[derive(Debug)]
 pub struct Parts {
     /// Where sessions are kept.
     pub store: Arc<dyn SessionStore>,
-    /// Who they belong to.
+    /// The agents, as last loaded; asked anew for each step, so that a change counts at once.
     pub agents: Arc<dyn Agents>,
-    /// Who answers.
+    /// Makes the connection to a provider's model.
     pub models: Arc<dyn Models>,
-    /// What time it is.
+    /// The source of all times, which a test sets.
     pub clock: Arc<dyn Clock>,
-    /// What must not come into a session.
+    /// Covers secrets in everything that is stored or shown.
     pub redactor: Arc<Redactor>,
     /// Its limits.
-    pub settings: Settings,
+    pub settings: EngineSettings,
 }
 
 /// The limits of the engine.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct EngineSettings {
     /// Turns at work at a time; more wait.
     pub max_active: usize,
     /// Below so much free space no new turn starts.
     pub min_free_bytes: u64,
-    /// Whether the process before this one ended in good order.
+    /// The process before this one ended in good order: a turn that it left is not one more try.
     pub previous_stop_was_clean: bool,
     /// How long sessions are kept.
     pub lifetimes: Lifetimes,

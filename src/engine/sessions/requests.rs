@@ -10,17 +10,17 @@ use crate::engine::watch::view::SessionView;
 pub struct NewMessage {
     /// The text.
     pub content: String,
-    /// Who says it, where there are several.
+    /// Tells the people of one chat apart, where there are several.
     pub sender_id: Option<String>,
     /// The writer's name.
     pub sender_name: Option<String>,
     /// The caller's own key.
     pub key: Option<SourceId>,
-    /// Whether its turn runs on without a client.
+    /// Its turn runs on without a client, whatever the agent's `on_disconnect` says.
     pub detached: bool,
 }
 
-/// What becomes of talk that nobody asks the agent to answer.
+/// The fate of talk that nobody asks the agent to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overheard {
     /// The model sees it when it is next asked something.
@@ -29,18 +29,18 @@ pub enum Overheard {
     Logged,
 }
 
-/// What became of a message.
+/// A message that is on disk.
 #[derive(Debug)]
 pub struct Accepted {
     /// The message.
     pub message_id: MessageId,
     /// Its record.
     pub seq: Seq,
-    /// Whether its key had been seen before, so that nothing was stored.
+    /// Its key had been seen before: this is the message of then, and nothing was stored.
     pub is_repeat: bool,
 }
 
-/// Which sessions a list is to hold.
+/// The filters of a list, and its place.
 #[derive(Debug, Clone, Default)]
 pub struct ListQuery {
     /// At most so many.
@@ -58,7 +58,7 @@ pub struct ListQuery {
 pub enum Begin {
     /// With the session as it stands, its last messages and the text so far.
     Now {
-        /// How many messages.
+        /// At most so many messages, the last ones.
         history: usize,
     },
     /// Right after what it has seen.
@@ -74,7 +74,7 @@ pub struct Presence {
     pub detaches_others: bool,
 }
 
-/// What a decision led to.
+/// A decision that is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decided {
     /// The record of the decision.

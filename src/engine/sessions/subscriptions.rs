@@ -10,8 +10,8 @@ use crate::engine::sessions::Sessions;
 use crate::engine::sessions::requests::{Begin, Presence};
 use crate::engine::watch::cursor::Cursor;
 use crate::engine::watch::feed::{FeedEvent, FeedItem};
-use crate::engine::watch::live::Role;
-use crate::engine::watch::subscription::{Seat, Subscription, cursor_now, feed_after};
+use crate::engine::watch::live::WatcherRole;
+use crate::engine::watch::subscription::{Subscription, WatcherGuard, cursor_now, feed_after};
 
 impl Sessions {
     /// Attaches a subscriber to everything that happens in a session.
@@ -23,28 +23,28 @@ impl Sessions {
     ) -> Result<Subscription, EngineError> {
         let session = self.engine.open.get(id)?;
         let role = if presence.is_readonly {
-            Role::Readonly
+            WatcherRole::Readonly
         } else {
-            Role::Attached
+            WatcherRole::Attached
         };
-        let seat = Seat::take(&session, role);
+        let watcher = WatcherGuard::take(&session, role);
         if presence.detaches_others {
-            session.live().detach_others(seat.watcher());
+            session.live().detach_others(watcher.id());
         }
         if !presence.is_readonly && !session.live().state.is_over() {
             // What cannot be written can be read all the same.
             self.set_going(&session);
         }
         match begin {
-            Begin::Now { history } => self.subscribe_now(&session, seat, history),
-            Begin::After(cursor) => self.subscribe_after(&session, seat, cursor),
+            Begin::Now { history } => self.subscribe_now(&session, watcher, history),
+            Begin::After(cursor) => self.subscribe_after(&session, watcher, cursor),
         }
     }
 
     fn subscribe_now(
         &self,
         session: &Arc<Session>,
-        seat: Seat,
+        watcher: WatcherGuard,
         history: usize,
     ) -> Result<Subscription, EngineError> {
         let (view, cursor) = {
@@ -62,7 +62,7 @@ impl Sessions {
                 messages,
             },
         };
-        Ok(seat
+        Ok(watcher
             .show(&self.engine.parts.store, feed)
             .opening_with(vec![opening]))
     }
@@ -70,7 +70,7 @@ impl Sessions {
     fn subscribe_after(
         &self,
         session: &Arc<Session>,
-        seat: Seat,
+        watcher: WatcherGuard,
         cursor: Cursor,
     ) -> Result<Subscription, EngineError> {
         let (last, is_over) = {
@@ -79,7 +79,7 @@ impl Sessions {
         };
         if cursor.seq <= last {
             let feed = feed_after(&*self.engine.parts.store, session, cursor)?;
-            return Ok(seat.show(&self.engine.parts.store, feed));
+            return Ok(watcher.show(&self.engine.parts.store, feed));
         }
         // It has seen what is no longer there.
         let mut feed = feed_after(&*self.engine.parts.store, session, Cursor::after(last))?;
@@ -96,7 +96,7 @@ impl Sessions {
         let id = Cursor::after(last);
         let opening = [gap].into_iter().chain(end);
         let opening = opening.map(|event| FeedItem { id, event }).collect();
-        Ok(seat
+        Ok(watcher
             .show(&self.engine.parts.store, feed)
             .opening_with(opening))
     }

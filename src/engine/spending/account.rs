@@ -3,7 +3,7 @@
 //! Reading the logs takes no lock of any session. What is written meanwhile is noted, and counted at
 //! the end if the reading had not seen it: each record counts once.
 //!
-//! The `reading` lock is held while logs are read, and is taken before all others; the `book` lock is
+//! The `reading` lock is held while logs are read, and is taken before all others; the `state` lock is
 //! held for memory work only, and may be taken under a session's `log`.
 
 use std::collections::{HashMap, HashSet};
@@ -22,19 +22,19 @@ use crate::engine::error::EngineError;
 pub(in crate::engine) struct SpendingAccount {
     /// Held by whoever reads the logs.
     reading: Mutex<()>,
-    book: Mutex<Book>,
+    state: Mutex<AccountState>,
 }
 
 #[derive(Debug, Default)]
-struct Book {
-    pages: Pages,
+struct AccountState {
+    logs: LogReading,
     /// Sessions with a message of this hour that will begin a turn, which has not begun.
     expected: HashSet<SessionId>,
 }
 
-/// How much is known.
+/// How much of the logs is known.
 #[derive(Debug, Default)]
-enum Pages {
+enum LogReading {
     /// Nothing.
     #[default]
     Unread,
@@ -58,18 +58,18 @@ impl SpendingAccount {
         limits: &LimitsSpec,
         now: Timestamp,
     ) -> Result<Admitted<'_>, Reached> {
-        let mut book = lock(&self.book);
+        let mut state = lock(&self.state);
         // Before anything is looked up: in a new hour no turn of the last one is expected any more.
-        book.move_to(now);
-        let is_new = begins_turn && !book.expected.contains(session);
-        if let Pages::Read { tally, .. } = &book.pages {
-            let turns = is_new.then(|| tally.turns_reached(limits, book.expected.len()));
+        state.move_to(now);
+        let is_new = begins_turn && !state.expected.contains(session);
+        if let LogReading::Read { tally, .. } = &state.logs {
+            let turns = is_new.then(|| tally.turns_reached(limits, state.expected.len()));
             if let Some(reached) = tally.tokens_reached(limits).or(turns.flatten()) {
                 return Err(reached);
             }
         }
         if is_new {
-            book.expected.insert(session.clone());
+            state.expected.insert(session.clone());
         }
         Ok(Admitted {
             account: self,
@@ -77,17 +77,17 @@ impl SpendingAccount {
         })
     }
 
-    /// Whether the model may not be asked any more.
+    /// The limit because of which the model may not be asked any more, if one is reached.
     pub(in crate::engine) fn tokens_reached(
         &self,
         limits: &LimitsSpec,
         now: Timestamp,
     ) -> Option<Reached> {
-        lock(&self.book).tally(now)?.tokens_reached(limits)
+        lock(&self.state).tally(now)?.tokens_reached(limits)
     }
 
     pub(in crate::engine) fn forget(&self, session: &SessionId) {
-        lock(&self.book).expected.remove(session);
+        lock(&self.state).expected.remove(session);
     }
 
     /// Counts what was just written.
@@ -96,8 +96,8 @@ impl SpendingAccount {
         session: &SessionId,
         records: impl Iterator<Item = &'a Arc<Record>>,
     ) {
-        let mut book = lock(&self.book);
-        records.for_each(|record| book.note(session, record));
+        let mut state = lock(&self.state);
+        records.for_each(|record| state.note(session, record));
     }
 
     /// Has `read` say what the logs hold, unless somebody did before; waits while another does.
@@ -114,13 +114,13 @@ impl SpendingAccount {
         if self.is_read() {
             return Ok(());
         }
-        lock(&self.book).pages = Pages::Reading(Vec::new());
+        lock(&self.state).logs = LogReading::Reading(Vec::new());
         let read = read();
-        let mut book = lock(&self.book);
+        let mut state = lock(&self.state);
         match read {
-            Ok((tally, read_to)) => book.close(tally, read_to),
+            Ok((tally, read_to)) => state.close(tally, read_to),
             Err(error) => {
-                book.pages = Pages::Unread;
+                state.logs = LogReading::Unread;
                 return Err(error);
             }
         }
@@ -128,14 +128,14 @@ impl SpendingAccount {
     }
 
     fn is_read(&self) -> bool {
-        matches!(lock(&self.book).pages, Pages::Read { .. })
+        matches!(lock(&self.state).logs, LogReading::Read { .. })
     }
 }
 
-impl Book {
+impl AccountState {
     /// Begins the windows of `now`, if what was spent is known.
     fn move_to(&mut self, now: Timestamp) {
-        if let Pages::Read { tally, .. } = &mut self.pages
+        if let LogReading::Read { tally, .. } = &mut self.logs
             && tally.move_to(now)
         {
             // A turn that waits for long, for its client perhaps, must not hold a place for ever.
@@ -146,9 +146,9 @@ impl Book {
     /// What was spent in the windows of `now`, if that is known.
     fn tally(&mut self, now: Timestamp) -> Option<&mut Tally> {
         self.move_to(now);
-        match &mut self.pages {
-            Pages::Read { tally, .. } => Some(tally),
-            Pages::Unread | Pages::Reading(_) => None,
+        match &mut self.logs {
+            LogReading::Read { tally, .. } => Some(tally),
+            LogReading::Unread | LogReading::Reading(_) => None,
         }
     }
 
@@ -156,10 +156,10 @@ impl Book {
         if ends_waiting(&record.event) {
             self.expected.remove(session);
         }
-        match &mut self.pages {
-            Pages::Unread => return,
-            Pages::Reading(noted) => return noted.push((session.clone(), Arc::clone(record))),
-            Pages::Read { read_to, .. } => {
+        match &mut self.logs {
+            LogReading::Unread => return,
+            LogReading::Reading(noted) => return noted.push((session.clone(), Arc::clone(record))),
+            LogReading::Read { read_to, .. } => {
                 if read_to.get(session).is_some_and(|last| record.seq <= *last) {
                     return;
                 }
@@ -174,8 +174,8 @@ impl Book {
 
     /// Ends the reading: what was written meanwhile comes after what was read.
     fn close(&mut self, tally: Tally, read_to: HashMap<SessionId, Seq>) {
-        let read = Pages::Read { tally, read_to };
-        if let Pages::Reading(noted) = std::mem::replace(&mut self.pages, read) {
+        let read = LogReading::Read { tally, read_to };
+        if let LogReading::Reading(noted) = std::mem::replace(&mut self.logs, read) {
             for (session, record) in noted {
                 self.note(&session, &record);
             }
@@ -217,10 +217,10 @@ pub(in crate::engine) fn ends_waiting(event: &Event) -> bool {
 mod tests {
     use super::*;
 
-    fn book(limit_of_turns: u64) -> (SpendingAccount, LimitsSpec, Timestamp) {
+    fn account(limit_of_turns: u64) -> (SpendingAccount, LimitsSpec, Timestamp) {
         let now = Timestamp::parse("2026-05-01T10:30:00Z").unwrap();
         let account = SpendingAccount::default();
-        lock(&account.book).close(Tally::new(now), HashMap::new());
+        lock(&account.state).close(Tally::new(now), HashMap::new());
         let limits = LimitsSpec {
             turns_per_hour: Some(limit_of_turns),
             tokens_per_day: None,
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_last_turn_is_given_once_until_it_is_given_back() {
-        let (account, limits, now) = book(1);
+        let (account, limits, now) = account(1);
         let [a, b] = [1, 2].map(|random| SessionId::mint(1, random));
         let first = account.admit(&a, true, &limits, now).unwrap();
         assert!(account.admit(&b, true, &limits, now).is_err());
@@ -248,26 +248,26 @@ mod tests {
         account.admit(&b, true, &limits, now).unwrap().keep();
         assert!(account.admit(&a, true, &limits, now).is_err());
         // Begun, it counts by itself.
-        lock(&account.book).note(&b, &turn_started(3));
-        assert!(lock(&account.book).expected.is_empty());
+        lock(&account.state).note(&b, &turn_started(3));
+        assert!(lock(&account.state).expected.is_empty());
         assert!(account.admit(&a, true, &limits, now).is_err());
     }
 
     #[test]
     fn what_is_written_while_logs_are_read_counts_once() {
-        let (account, limits, now) = book(3);
+        let (account, limits, now) = account(3);
         let [a, b] = [1, 2].map(|random| SessionId::mint(1, random));
-        let mut book = lock(&account.book);
-        book.pages = Pages::Reading(Vec::new());
-        book.note(&a, &turn_started(2));
-        book.note(&b, &turn_started(2));
+        let mut state = lock(&account.state);
+        state.logs = LogReading::Reading(Vec::new());
+        state.note(&a, &turn_started(2));
+        state.note(&b, &turn_started(2));
         // The reading has seen the first of these.
         let mut tally = Tally::new(now);
         tally.note(&turn_started(2));
-        book.close(tally, HashMap::from([(a.clone(), Seq(2))]));
+        state.close(tally, HashMap::from([(a.clone(), Seq(2))]));
         // It comes late.
-        book.note(&a, &turn_started(2));
-        drop(book);
+        state.note(&a, &turn_started(2));
+        drop(state);
         let last = account.admit(&a, true, &limits, now).unwrap();
         assert!(account.admit(&b, true, &limits, now).is_err());
         drop(last);
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_place_is_given_back_when_the_hour_is_over() {
-        let (account, limits, now) = book(1);
+        let (account, limits, now) = account(1);
         let [a, b] = [1, 2].map(|random| SessionId::mint(1, random));
         account.admit(&a, true, &limits, now).unwrap().keep();
         let later = |minutes: u64| Timestamp::from_micros(now.as_micros() + minutes * 60_000_000);

@@ -280,9 +280,10 @@ mod tests {
     impl Clock for Strikes {
         fn now(&self) -> std::time::SystemTime {
             let before = Duration::from_secs(1);
-            match self.0.swap(true, std::sync::atomic::Ordering::SeqCst) {
-                false => noon() - before,
-                true => noon() + before,
+            if self.0.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                noon() + before
+            } else {
+                noon() - before
             }
         }
 

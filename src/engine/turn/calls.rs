@@ -415,9 +415,10 @@ fn marked(mut output: ToolOutput, interrupt: Option<Interrupt>) -> ToolOutput {
 
 fn unknown_tool(call: &ToolCall, agent: &Agent) -> ToolOutput {
     let known: Vec<&str> = agent.tools.specs().map(|spec| spec.name.as_str()).collect();
-    let known = match known.is_empty() {
-        true => "there are no tools".to_owned(),
-        false => format!("there are: {}", known.join(", ")),
+    let known = if known.is_empty() {
+        "there are no tools".to_owned()
+    } else {
+        format!("there are: {}", known.join(", "))
     };
     events::refused(format!(
         "there is no tool called '{}'; {known}",

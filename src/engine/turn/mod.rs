@@ -1,10 +1,10 @@
 //! One session's turn: its steps on a worker's thread, until nothing is left to do.
 
 pub(in crate::engine) mod calls;
-pub(in crate::engine) mod context_limits;
-pub mod prompt;
-pub(in crate::engine) mod questions;
+pub(in crate::engine) mod flusher;
 pub(in crate::engine) mod reply;
 pub(in crate::engine) mod tool_run;
 pub(in crate::engine) mod worker;
 pub(in crate::engine) mod workers;
+
+pub use crate::engine::prompt;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
-    AssistantResponse, CONTEXT_TRUNCATED, Event, FinishReason, Outcome, ToolCall, Trigger,
+    AssistantResponse, CONTEXT_TRUNCATED, Event, FinishReason, ToolCall, Trigger,
 };
 use crate::domain::history::Entry;
 use crate::domain::ids::{CallId, MessageId, Seq};
@@ -13,10 +13,10 @@ use crate::domain::redact::Stream;
 use crate::domain::spec::ModelSpec;
 use crate::domain::state::SessionState;
 use crate::engine::agent::Agent;
+use crate::engine::context_limits::{self, LongPrompt};
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, Ending};
-use crate::engine::turn::context_limits::{self, LongPrompt};
-use crate::engine::turn::prompt;
+use crate::engine::prompt;
 use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::{InFlight, Interrupt};
 use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice};
@@ -150,14 +150,7 @@ impl Worker<'_> {
             return Ok(Some(Err(LlmError::Cancelled)));
         }
         let mut model = model;
-        let mut sink = ReplySink {
-            worker: self,
-            redacted: Stream::new(Arc::clone(&self.session.parts.redactor)),
-            text: String::new(),
-            ends: Vec::new(),
-            synced_at: Instant::now(),
-            no_room: None,
-        };
+        let mut sink = ReplySink::new(self);
         let result = model.call(&call.request, &mut sink);
         let mut ended = match result {
             Err(LlmError::Cancelled) if self.interrupt()? == Some(Interrupt::Shutdown) => {
@@ -262,12 +255,7 @@ impl Worker<'_> {
                 provider_data: reply.provider_data,
             })];
             if is_last {
-                events.push(Event::TurnEnded {
-                    turn_id: turn.id.clone(),
-                    outcome: Outcome::Completed,
-                    error: None,
-                    usage: (usage.total_tokens > 0).then_some(usage),
-                });
+                events.push(Ending::completed().event(turn.id.clone(), usage));
             }
             events
         })?;
@@ -335,7 +323,18 @@ struct ReplySink<'a, 'w> {
     no_room: Option<EngineError>,
 }
 
-impl ReplySink<'_, '_> {
+impl<'a, 'w> ReplySink<'a, 'w> {
+    fn new(worker: &'a Worker<'w>) -> ReplySink<'a, 'w> {
+        ReplySink {
+            worker,
+            redacted: Stream::new(Arc::clone(&worker.session.parts.redactor)),
+            text: String::new(),
+            ends: Vec::new(),
+            synced_at: Instant::now(),
+            no_room: None,
+        }
+    }
+
     /// Hands over what was held back.
     fn end(&mut self) -> Result<(), String> {
         self.redacted.finish(&mut self.text);
@@ -444,6 +443,7 @@ fn is_used(state: &SessionState, id: &CallId) -> bool {
 mod tests {
     use super::*;
     use crate::base::fs::SimDisk;
+    use crate::domain::event::Outcome;
     use crate::domain::providers::Provider;
     use crate::domain::story::{self, user};
     use crate::engine::open::session::Session;
@@ -476,12 +476,8 @@ mod tests {
         let call = worker.prepare(&agent).ok().unwrap();
         assert!(worker.begin_journal(&call).is_ok());
         ReplySink {
-            worker,
-            redacted: Stream::new(Arc::clone(&worker.session.parts.redactor)),
-            text: String::new(),
-            ends: Vec::new(),
             synced_at: Instant::now().checked_sub(synced_before).unwrap(),
-            no_room: None,
+            ..ReplySink::new(worker)
         }
     }
 
@@ -517,7 +513,7 @@ mod tests {
             let mut sink = sink(&worker, Duration::ZERO);
             sink.text("one ");
             assert_eq!(sink.flush(), Ok(()));
-            let flusher = crate::engine::upkeep::flusher::Flusher::start().unwrap();
+            let flusher = crate::engine::turn::flusher::Flusher::start().unwrap();
             assert!(flusher.ask(&session, Box::new(|| Err(crate::store::StoreError::Full))));
             // Its thread ends when it has done what it was asked for.
             drop(flusher);

@@ -13,10 +13,10 @@ use crate::engine::error::{EngineError, chain};
 use crate::engine::events::{self, CANCELLED, Ending};
 use crate::engine::open::session::Session;
 use crate::engine::open::sessions::OpenSessions;
+use crate::engine::space::Stalled;
+use crate::engine::turn::flusher::Flusher;
 use crate::engine::turn::tool_run::canceller;
-use crate::engine::upkeep::flusher::Flusher;
-use crate::engine::upkeep::space::Stalled;
-use crate::engine::watch::live::{Cut, Interrupt, Live, LiveGuard, Running, Work};
+use crate::engine::watch::live::{Cut, Interrupt, Live, LiveGuard, RunningWorker, Work};
 use crate::llm::{Cancel, Model, Models};
 use crate::store::Journal;
 
@@ -43,9 +43,10 @@ pub(in crate::engine) enum Leave {
 
 impl From<EngineError> for Leave {
     fn from(error: EngineError) -> Leave {
-        match matches!(error, EngineError::SessionEnded(_)) {
-            true => Leave::Over,
-            false => Leave::Failed(error),
+        if matches!(error, EngineError::SessionEnded(_)) {
+            Leave::Over
+        } else {
+            Leave::Failed(error)
         }
     }
 }
@@ -208,12 +209,12 @@ impl<'a> Worker<'a> {
         Ok(self.mine()?.0)
     }
 
-    fn claim<'l>(&self, live: &'l Live) -> Result<&'l Running, Leave> {
+    fn claim<'l>(&self, live: &'l Live) -> Result<&'l RunningWorker, Leave> {
         match &live.work {
             // Opened anew by somebody else, who has its files.
             _ if live.broken.is_some() => Err(Leave::Superseded),
-            Work::Running(running) if running.generation == self.generation => Ok(running),
-            Work::Running(_) | Work::Queued | Work::None => Err(Leave::Superseded),
+            Work::RunningWorker(running) if running.generation == self.generation => Ok(running),
+            Work::RunningWorker(_) | Work::Queued | Work::None => Err(Leave::Superseded),
         }
     }
 
@@ -483,7 +484,7 @@ mod tests {
     use crate::domain::event::EndReason;
     use crate::domain::story::{self, user};
     use crate::engine::testing::{Bench, agent};
-    use crate::engine::watch::live::Role;
+    use crate::engine::watch::live::WatcherRole;
 
     /// The story's turn 1 with message 1, unfinished.
     fn begun() -> [Event; 2] {
@@ -549,7 +550,7 @@ mod tests {
             let session = bench.session(events.clone());
             let worker = bench.worker(&session);
             if is_attended {
-                session.live().watch(Role::Attached);
+                session.live().watch(WatcherRole::Attached);
             }
             if is_draining {
                 bench.sessions.drain();
@@ -582,7 +583,7 @@ mod tests {
             ("given to nobody", |live| live.work = Work::None),
             ("in the queue", |live| live.work = Work::Queued),
             ("given to the next", |live| {
-                live.work = Work::Running(Running {
+                live.work = Work::RunningWorker(RunningWorker {
                     generation: 7,
                     cancel: None,
                     interrupt: None,
@@ -664,7 +665,7 @@ mod tests {
             assert_eq!(look(&worker), "nobody there");
             // Somebody comes between the look and the deed.
             if is_attended {
-                session.live().watch(Role::Attached);
+                session.live().watch(WatcherRole::Attached);
             }
             assert!(worker.pause().is_ok());
             let status = session.live().state.summary.status;

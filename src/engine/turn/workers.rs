@@ -16,8 +16,8 @@ use crate::base::lock::lock;
 use crate::base::thread::{self, Joined, STACK_SMALL, STACK_WORK};
 use crate::engine::error::EngineError;
 use crate::engine::open::session::Session;
-use crate::engine::upkeep::space::Stalled;
-use crate::engine::watch::live::{Interrupt, Running, Work};
+use crate::engine::space::Stalled;
+use crate::engine::watch::live::{Interrupt, RunningWorker, Work};
 
 /// Ended workers wait here for the reaper for microseconds.
 const ENDED_MAX: usize = 64;
@@ -139,7 +139,7 @@ impl Workers {
         lock(&self.shared.slots)
             .waiting
             .retain(|waiting| !Arc::ptr_eq(waiting, session));
-        if let Work::Running(running) = work {
+        if let Work::RunningWorker(running) = work {
             self.shared.release(running.generation);
         }
     }
@@ -260,7 +260,7 @@ fn claim(session: &Session, generation: u64) -> bool {
     if !matches!(live.work, Work::Queued) {
         return false;
     }
-    live.work = Work::Running(Running {
+    live.work = Work::RunningWorker(RunningWorker {
         generation,
         cancel: None,
         interrupt: None,
@@ -305,7 +305,7 @@ fn wait_until(deadline: Instant, is_true: impl Fn() -> bool) -> bool {
 pub(in crate::engine) fn interrupt(session: &Session, why: Interrupt) -> bool {
     let cancel = {
         let mut live = session.live();
-        let Work::Running(running) = &mut live.work else {
+        let Work::RunningWorker(running) = &mut live.work else {
             return false;
         };
         running.interrupt.get_or_insert(why);

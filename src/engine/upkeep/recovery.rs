@@ -5,17 +5,17 @@ use std::sync::{Arc, OnceLock};
 use crate::domain::event::{Event, Status, Trigger};
 use crate::domain::ids::SessionId;
 use crate::engine::error::{EngineError, chain};
+use crate::engine::open::questions::Questions;
 use crate::engine::open::session::Session;
 use crate::engine::open::sessions::OpenSessions;
+use crate::engine::space::{SpaceMonitor, Stalled};
 use crate::engine::stored::each_session;
-use crate::engine::turn::questions::Questions;
 use crate::engine::turn::worker;
 use crate::engine::turn::workers::Workers;
-use crate::engine::upkeep::space::{SpaceMonitor, Stalled};
 use crate::engine::watch::live::Live;
 use crate::store::SessionStore;
 
-/// What becomes of turns that the process before this one left unfinished.
+/// The owner's choice for turns that the process before this one left unfinished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recovery {
     /// `continue` sessions and detached turns go on, also those that were left waiting; others

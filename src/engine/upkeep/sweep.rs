@@ -2,7 +2,7 @@
 //!
 //! A sweep looks at the summary of every session, one after the other, and opens only what it ends.
 //! It runs on a thread of its own, `sweep`, which ends when the engine drains. When one is due:
-//! [ageing](super::ageing).
+//! [ageing](crate::engine::open::ageing).
 //!
 //! A clock that has leapt makes nothing old: ages are those that the [timeline](super::timeline) trusts.
 
@@ -19,22 +19,22 @@ use crate::engine::error::EngineError;
 use crate::engine::error::chain;
 use crate::engine::events::{self, Ending};
 use crate::engine::id_generator::IdGenerator;
+use crate::engine::open::ageing::Ageing;
 use crate::engine::open::sessions::OpenSessions;
 use crate::engine::stored::each_session;
-use crate::engine::upkeep::ageing::Ageing;
 use crate::engine::upkeep::clock_watch::ClockWatch;
 use crate::engine::upkeep::timeline::ClockReading;
 use crate::engine::watch::live::Live;
 use crate::store::SessionStore;
 
-/// What a sweep did.
+/// The outcome of a sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Sessions that were ended.
     pub ended: usize,
     /// Sessions that were removed.
     pub removed: usize,
-    /// Whether a later sweep may find something to do.
+    /// A later sweep may find something to do, so one is to come.
     pub is_more_to_come: bool,
 }
 
@@ -51,17 +51,17 @@ pub(in crate::engine) struct Sweeper {
     pub(in crate::engine) thread: Mutex<Option<Joined>>,
 }
 
-/// What becomes of a session.
+/// The verdict of a sweep on one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum SweepAction {
     /// It stays for good, as far as is known.
-    Stays,
+    Keep,
     /// A later sweep may find it due.
-    Waits,
+    KeepForNow,
     /// It has lain idle for too long.
-    Ends,
+    End,
     /// It ended long enough ago.
-    Goes,
+    Remove,
 }
 
 impl Sweeper {
@@ -105,13 +105,13 @@ impl Sweeper {
         let is_stopped = || is_stopped() || self.draining.is_begun();
         each_session(&*self.store, is_stopped, |id| {
             match self.sweep_session(id, &seen) {
-                Ok(Fate::Stays) => {}
-                Ok(Fate::Waits) => swept.is_more_to_come = true,
-                Ok(Fate::Ends) => {
+                Ok(SweepAction::Keep) => {}
+                Ok(SweepAction::KeepForNow) => swept.is_more_to_come = true,
+                Ok(SweepAction::End) => {
                     swept.ended += 1;
                     swept.is_more_to_come |= self.ageing.ended_limit().is_some();
                 }
-                Ok(Fate::Goes) => swept.removed += 1,
+                Ok(SweepAction::Remove) => swept.removed += 1,
                 Err(error) if error.is_passing() => swept.is_more_to_come = true,
                 // Gone in between, or damaged, which the start has told.
                 Err(error) => log::debug!("session {id} is not swept: {}", chain(&error)),
@@ -131,23 +131,31 @@ impl Sweeper {
     }
 
     /// Looks at one session and does what is due; returns what was done.
-    fn sweep_session(&self, id: &SessionId, seen: &ClockReading) -> Result<Fate, EngineError> {
+    fn sweep_session(
+        &self,
+        id: &SessionId,
+        seen: &ClockReading,
+    ) -> Result<SweepAction, EngineError> {
         let summary = match self.sessions.in_use(id) {
             Some(session) => session.live().state.summary.clone(),
             None => self.store.summary(id)?,
         };
         let limit = self.ageing.idle_limit(&summary.agent);
-        let fate = fate(&summary, limit, self.ageing.ended_limit(), seen);
-        if matches!(fate, Fate::Ends | Fate::Goes) && self.store.is_older(id)? {
+        let action = action(&summary, limit, self.ageing.ended_limit(), seen);
+        if matches!(action, SweepAction::End | SweepAction::Remove) && self.store.is_older(id)? {
             // Its age is that of another program's time; here it has never been used.
-            return Ok(Fate::Stays);
+            return Ok(SweepAction::Keep);
         }
-        let is_done = match fate {
-            Fate::Stays | Fate::Waits => true,
-            Fate::Ends => self.end_idle(id, limit, seen)?,
-            Fate::Goes => self.remove_ended(id)?,
+        let is_done = match action {
+            SweepAction::Keep | SweepAction::KeepForNow => true,
+            SweepAction::End => self.end_idle(id, limit, seen)?,
+            SweepAction::Remove => self.remove_ended(id)?,
         };
-        Ok(if is_done { fate } else { Fate::Waits })
+        Ok(if is_done {
+            action
+        } else {
+            SweepAction::KeepForNow
+        })
     }
 
     /// Ends a session unless it is in use by now; whether it was ended.
@@ -159,8 +167,8 @@ impl Sweeper {
     ) -> Result<bool, EngineError> {
         let session = self.sessions.get(id)?;
         let (records, ()) = session.decide(|live| {
-            let fate = fate(&live.state.summary, limit, None, seen);
-            if fate != Fate::Ends || is_in_use(live) {
+            let action = action(&live.state.summary, limit, None, seen);
+            if action != SweepAction::End || is_in_use(live) {
                 return Ok((Vec::new(), ()));
             }
             let turn_id = self.ids.turn_id();
@@ -193,21 +201,21 @@ fn is_in_use(live: &Live) -> bool {
 }
 
 /// Decides on a session that nobody uses.
-fn fate(
+fn action(
     summary: &Summary,
     idle: Option<Duration>,
     ended: Option<Duration>,
     seen: &ClockReading,
-) -> Fate {
+) -> SweepAction {
     // The end of a session is its last event.
     let age = seen.at().since(seen.trusted(summary.updated_at));
     match (summary.end_reason.is_some(), idle, ended) {
-        (true, _, Some(limit)) if age >= limit => Fate::Goes,
-        (true, _, Some(_)) => Fate::Waits,
-        (true, _, None) => Fate::Stays,
-        (false, Some(limit), _) if age >= limit => Fate::Ends,
-        (false, None, None) => Fate::Stays,
-        (false, _, _) => Fate::Waits,
+        (true, _, Some(limit)) if age >= limit => SweepAction::Remove,
+        (true, _, Some(_)) => SweepAction::KeepForNow,
+        (true, _, None) => SweepAction::Keep,
+        (false, Some(limit), _) if age >= limit => SweepAction::End,
+        (false, None, None) => SweepAction::Keep,
+        (false, _, _) => SweepAction::KeepForNow,
     }
 }
 
@@ -217,9 +225,9 @@ mod tests {
     use crate::base::clock::FakeClock;
     use crate::domain::state::SessionState;
     use crate::domain::time::Timestamp;
+    use crate::engine::open::ageing::{Lifetimes, SWEEP_EVERY};
     use crate::engine::testing::{Bench, noon};
-    use crate::engine::upkeep::ageing::{Lifetimes, SWEEP_EVERY};
-    use crate::engine::watch::live::Role;
+    use crate::engine::watch::live::WatcherRole;
 
     /// An engine whose clock a test moves.
     fn bench(lifetimes: Lifetimes) -> (Bench, Arc<FakeClock>) {
@@ -296,7 +304,7 @@ mod tests {
         };
         let session = bench.session([end]);
         let store = &bench.engine().parts.store;
-        let (watcher, _wake_rx) = session.live().watch(Role::Readonly);
+        let (watcher, _wake_rx) = session.live().watch(WatcherRole::Readonly);
         clock.advance(SWEEP_EVERY);
         assert!(sweep(&bench), "it waits");
         assert!(store.contains(&session.id).unwrap());
@@ -312,18 +320,18 @@ mod tests {
         let clock = FakeClock::at(std::time::UNIX_EPOCH + Duration::from_secs(1_000 * 3600));
         let (seen, _) = ClockReading::take(&clock, None, None);
         for (age, is_over, idle, ended, expected) in [
-            (9, false, hours(10), None, Fate::Waits),
-            (10, false, hours(10), None, Fate::Ends),
-            (999, false, None, None, Fate::Stays),
-            (999, false, None, hours(1), Fate::Waits),
-            (999, true, hours(10), None, Fate::Stays),
-            (1, true, hours(10), hours(2), Fate::Waits),
-            (2, true, None, hours(2), Fate::Goes),
+            (9, false, hours(10), None, SweepAction::KeepForNow),
+            (10, false, hours(10), None, SweepAction::End),
+            (999, false, None, None, SweepAction::Keep),
+            (999, false, None, hours(1), SweepAction::KeepForNow),
+            (999, true, hours(10), None, SweepAction::Keep),
+            (1, true, hours(10), hours(2), SweepAction::KeepForNow),
+            (2, true, None, hours(2), SweepAction::Remove),
         ] {
             let mut summary = SessionState::new(crate::domain::window::Limits::none()).summary;
             summary.updated_at = Timestamp::from_micros(now.as_micros() - age * 3_600_000_000);
             summary.end_reason = is_over.then_some(EndReason::Completed);
-            let found = fate(&summary, idle, ended, &seen);
+            let found = action(&summary, idle, ended, &seen);
             assert_eq!(found, expected, "{age} {is_over} {idle:?} {ended:?}");
         }
     }

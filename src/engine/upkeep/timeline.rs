@@ -22,10 +22,10 @@ const SLACK: Duration = Duration::from_secs(300);
 /// A machine that was off for longer may as well have been in another year.
 const OFF_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// What a look at the clocks has shown.
+/// Both clocks at one moment, and the last leap known of then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::engine) struct ClockReading {
-    /// Which boot of the machine it was.
+    /// The boot of the machine that it was taken in: times since two boots do not compare.
     boot: String,
     since_boot_seconds: u64,
     at: Timestamp,

@@ -69,13 +69,13 @@ pub enum FeedEvent {
     ApprovalRequired {
         /// The call.
         call_id: CallId,
-        /// What would run.
+        /// The text that would run, byte for byte: an answer must repeat it.
         command: String,
         /// The simple commands of that.
         commands: Vec<String>,
-        /// What is asked.
+        /// Whether it may run, or whether it has.
         kind: ApprovalKind,
-        /// Whether "allow always" would allow this text alone.
+        /// "Allow always" would allow this text alone, and nothing like it.
         exact: bool,
     },
     /// A person has answered.
@@ -100,14 +100,14 @@ pub enum FeedEvent {
         message_id: MessageId,
         /// Its whole text.
         content: String,
-        /// What its call cost.
+        /// Tokens of its model call, as the provider counts them.
         usage: Option<Usage>,
     },
     /// The turn ended with an answer.
     Done {
         /// The last message of the turn.
         message_id: Option<MessageId>,
-        /// What the turn cost.
+        /// Tokens of all model calls of the turn.
         usage: Usage,
         /// Why the last reply ended.
         finish_reason: FinishReason,
@@ -132,7 +132,7 @@ pub enum FeedEvent {
     Rewind {
         /// The reply; `None` for one of which nothing was kept, its id neither.
         message_id: Option<MessageId>,
-        /// How many bytes are left of the whole message, former parts of a continued one included.
+        /// So many bytes stay of the whole message, former parts of a continued one included.
         bytes: u64,
     },
     /// Events that were asked for are gone.
@@ -145,7 +145,7 @@ pub enum FeedEvent {
 }
 
 impl FeedEvent {
-    /// Whether the turn is over with this.
+    /// The last event of a turn: who follows a message waits for nothing more.
     pub fn ends_turn(&self) -> bool {
         matches!(
             self,
@@ -214,7 +214,7 @@ impl Feed {
         self.cursor.bytes.unwrap_or(0)
     }
 
-    /// Whether nothing more will come: the session, or the turn that is followed, has ended.
+    /// Nothing more will come: the session, or the turn that is followed, has ended.
     pub fn is_over(&self) -> bool {
         self.is_over
     }
@@ -513,7 +513,7 @@ impl Feed {
     }
 }
 
-/// Whether no reply is in flight once this has happened: it is in the log, or it is lost.
+/// After such an event no reply is in flight: it is in the log, or it is lost.
 pub(in crate::engine) fn ends_reply(event: &Event) -> bool {
     matches!(
         event,

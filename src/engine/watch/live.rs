@@ -37,23 +37,23 @@ pub(in crate::engine) struct Live {
     pub(in crate::engine) work: Work,
     /// Why nothing more can be written here; the session must be opened anew.
     pub(in crate::engine) broken: Option<String>,
-    /// Whether that is because the session was deleted.
+    /// That is because the session was deleted: it cannot be opened anew either.
     pub(in crate::engine) is_deleted: bool,
-    /// Whether a write failed in a way that leaves open what is on disk: nothing more is written
+    /// A write failed in a way that leaves open what is on disk: nothing more is written
     /// until the process starts anew.
     pub(in crate::engine) is_read_only: bool,
-    /// Whether a turn was at work when the process before this one ended.
+    /// A turn was at work when the process before this one ended: to go on is one more try.
     pub(in crate::engine) is_left_over: bool,
-    /// Whether somebody who waited for the turn was told that it goes on without them.
+    /// Somebody who waited for the turn was told that it goes on without them, so it must.
     pub(in crate::engine) runs_on: bool,
-    /// Whether the timer will look at the session.
+    /// It stands in the queue of those that may be idle, where each stands once.
     pub(in crate::engine) is_look_due: bool,
     tail: VecDeque<Published>,
     tail_bytes: usize,
     watchers: Vec<Watcher>,
     next_watcher: u64,
     wakers: Arc<Wakers>,
-    /// Whether something happened that watchers are to see.
+    /// Something happened that watchers are to see; they are woken when the lock is free.
     has_news: bool,
 }
 
@@ -66,12 +66,12 @@ pub(in crate::engine) enum Work {
     /// It waits for a slot.
     Queued,
     /// A worker.
-    Running(Running),
+    RunningWorker(RunningWorker),
 }
 
 /// A worker, as others see it.
 #[derive(Debug)]
-pub(in crate::engine) struct Running {
+pub(in crate::engine) struct RunningWorker {
     /// Which one: a worker that was given up finds another number here, and leaves.
     pub(in crate::engine) generation: u64,
     /// Ends what it does now.
@@ -155,12 +155,12 @@ impl InFlight {
 #[derive(Debug, Clone)]
 struct Published {
     record: Arc<Record>,
-    in_flight: Option<Place>,
+    in_flight: Option<TextPosition>,
 }
 
 /// A place in a reply in flight.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Place {
+struct TextPosition {
     input_seq: Seq,
     bytes: usize,
 }
@@ -168,7 +168,7 @@ struct Place {
 #[derive(Debug)]
 struct Watcher {
     id: u64,
-    role: Role,
+    role: WatcherRole,
     /// Why it has to go.
     cut: Option<Cut>,
 }
@@ -197,7 +197,7 @@ impl fmt::Display for Cut {
 
 /// How a watcher takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) enum Role {
+pub(in crate::engine) enum WatcherRole {
     /// Attached to the session.
     Attached,
     /// Waits for the answer to its message; counts as attached.
@@ -208,15 +208,15 @@ pub(in crate::engine) enum Role {
 
 impl Watcher {
     fn counts(&self) -> bool {
-        self.cut.is_none() && self.role != Role::Readonly
+        self.cut.is_none() && self.role != WatcherRole::Readonly
     }
 }
 
 /// What a watcher takes.
 #[derive(Debug)]
-pub(in crate::engine) enum Taken {
+pub(in crate::engine) enum News {
     /// These, in order; whether there is more.
-    Pieces(Vec<Piece>, bool),
+    Items(Vec<NewsItem>, bool),
     /// It is so far behind that it must read the log, up to this record.
     Behind(Seq),
     /// It must go; the reason.
@@ -225,7 +225,7 @@ pub(in crate::engine) enum Taken {
 
 /// Something that a watcher has not seen.
 #[derive(Debug)]
-pub(in crate::engine) enum Piece {
+pub(in crate::engine) enum NewsItem {
     /// A reply to a call that contained the events up to here is in flight.
     ReplyBegins(Seq),
     /// More of the text of this message.
@@ -281,7 +281,7 @@ impl Live {
 
     /// A cancel ends with the turn that it was for, and leaves the next one alone.
     pub(in crate::engine) fn end_cancel(&mut self) {
-        if let Work::Running(running) = &mut self.work
+        if let Work::RunningWorker(running) = &mut self.work
             && running.interrupt == Some(Interrupt::Cancelled)
         {
             running.interrupt = None;
@@ -295,7 +295,7 @@ impl Live {
         cancel: Option<Arc<dyn Cancel>>,
     ) -> Option<Arc<dyn Cancel>> {
         match &mut self.work {
-            Work::Running(running) => std::mem::replace(&mut running.cancel, cancel),
+            Work::RunningWorker(running) => std::mem::replace(&mut running.cancel, cancel),
             Work::Queued | Work::None => None,
         }
     }
@@ -348,7 +348,7 @@ impl Live {
         !matches!(self.work, Work::None)
     }
 
-    /// Whether an unfinished turn must wait because nobody is there.
+    /// An unfinished turn must wait because nobody is there: its agent says so.
     pub(in crate::engine) fn wants_a_client(&self) -> bool {
         let is_detached = match &self.state.turn {
             Some(turn) => turn.detached,
@@ -380,7 +380,7 @@ impl Live {
     }
 
     /// Adds a watcher: its number, and what wakes it.
-    pub(in crate::engine) fn watch(&mut self, role: Role) -> (u64, Receiver<()>) {
+    pub(in crate::engine) fn watch(&mut self, role: WatcherRole) -> (u64, Receiver<()>) {
         let (waker, wake_rx) = waker_by_channel();
         let id = self.next_watcher;
         self.next_watcher += 1;
@@ -412,7 +412,7 @@ impl Live {
     /// Sends every attached client but `id` away.
     pub(in crate::engine) fn detach_others(&mut self, id: u64) {
         for watcher in &mut self.watchers {
-            if watcher.id != id && watcher.role == Role::Attached {
+            if watcher.id != id && watcher.role == WatcherRole::Attached {
                 watcher.cut = Some(Cut::TakenOver);
             }
         }
@@ -420,28 +420,28 @@ impl Live {
     }
 
     /// What a watcher lacks. With `whole`, the text so far is one piece.
-    pub(in crate::engine) fn take(&self, id: u64, feed: &Feed, whole: bool) -> Taken {
+    pub(in crate::engine) fn take(&self, id: u64, feed: &Feed, whole: bool) -> News {
         let watcher = self.watchers.iter().find(|watcher| watcher.id == id);
         if let Some(reason) = watcher.and_then(|watcher| watcher.cut.clone()) {
-            return Taken::Cut(reason);
+            return News::Cut(reason);
         }
         let mut pieces = Vec::new();
         let mut shown = usize::try_from(feed.shown_bytes()).unwrap_or(usize::MAX);
         if feed.next_seq() <= self.last_seq() {
             let Some(from) = self.tail_index(feed.next_seq()) else {
-                return Taken::Behind(self.last_seq());
+                return News::Behind(self.last_seq());
             };
             self.take_records(from, feed, &mut shown, &mut pieces);
         }
         let more = self.take_text(feed, shown, whole, &mut pieces);
-        let shows_nothing = |piece: &Piece| matches!(piece, Piece::ReplyBegins(_));
+        let shows_nothing = |piece: &NewsItem| matches!(piece, NewsItem::ReplyBegins(_));
         match &self.broken {
             Some(reason) if pieces.iter().all(shows_nothing) => {
-                Taken::Cut(Cut::Broken(reason.clone()))
+                News::Cut(Cut::Broken(reason.clone()))
             }
             // Nothing will wake it again: it is to look once more by itself.
-            Some(_) => Taken::Pieces(pieces, true),
-            None => Taken::Pieces(pieces, more),
+            Some(_) => News::Items(pieces, true),
+            None => News::Items(pieces, more),
         }
     }
 
@@ -450,25 +450,31 @@ impl Live {
         usize::try_from(seq.0.checked_sub(first.0)?).ok()
     }
 
-    fn take_records(&self, from: usize, feed: &Feed, shown: &mut usize, pieces: &mut Vec<Piece>) {
+    fn take_records(
+        &self,
+        from: usize,
+        feed: &Feed,
+        shown: &mut usize,
+        pieces: &mut Vec<NewsItem>,
+    ) {
         for (at, published) in self.tail.iter().enumerate().skip(from) {
             let wanted = published
                 .in_flight
                 .filter(|place| feed.wants_reply(place.input_seq));
             if let Some(place) = wanted {
-                pieces.push(Piece::ReplyBegins(place.input_seq));
+                pieces.push(NewsItem::ReplyBegins(place.input_seq));
                 // Everybody sees the text that came before a record before that record.
                 if let Some((id, text)) = self.reply_in_flight_at(at)
                     && let Some(text) = text.get(*shown..place.bytes)
                 {
-                    pieces.push(Piece::Text(id, text.to_owned()));
+                    pieces.push(NewsItem::Text(id, text.to_owned()));
                     *shown = place.bytes;
                 }
             }
             if feed::ends_reply(&published.record.event) {
                 *shown = 0;
             }
-            pieces.push(Piece::Record(Arc::clone(&published.record)));
+            pieces.push(NewsItem::Record(Arc::clone(&published.record)));
         }
     }
 
@@ -484,24 +490,30 @@ impl Live {
     }
 
     /// Takes text of the reply in flight; whether there is more.
-    fn take_text(&self, feed: &Feed, shown: usize, whole: bool, pieces: &mut Vec<Piece>) -> bool {
+    fn take_text(
+        &self,
+        feed: &Feed,
+        shown: usize,
+        whole: bool,
+        pieces: &mut Vec<NewsItem>,
+    ) -> bool {
         let Some(reply) = &self.in_flight else {
             return false;
         };
         if !feed.wants_reply(reply.input_seq) {
             return false;
         }
-        pieces.push(Piece::ReplyBegins(reply.input_seq));
+        pieces.push(NewsItem::ReplyBegins(reply.input_seq));
         if whole {
             let rest = reply.text.get(shown..).unwrap_or_default();
-            pieces.push(Piece::Text(Arc::clone(&reply.known_as), rest.to_owned()));
+            pieces.push(NewsItem::Text(Arc::clone(&reply.known_as), rest.to_owned()));
             return false;
         }
         let mut taken = shown;
         for piece in reply.pieces_after(shown) {
             taken = piece.end;
             let text = reply.text.get(piece).unwrap_or_default();
-            pieces.push(Piece::Text(Arc::clone(&reply.known_as), text.to_owned()));
+            pieces.push(NewsItem::Text(Arc::clone(&reply.known_as), text.to_owned()));
         }
         taken < reply.text.len()
     }
@@ -513,7 +525,7 @@ impl Live {
         self.tail_bytes += size_of_text(record);
         self.tail.push_back(Published {
             record: Arc::clone(record),
-            in_flight: self.in_flight.as_ref().map(|reply| Place {
+            in_flight: self.in_flight.as_ref().map(|reply| TextPosition {
                 input_seq: reply.input_seq,
                 bytes: reply.text.len(),
             }),

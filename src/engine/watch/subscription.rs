@@ -12,11 +12,11 @@ use crate::engine::open::session::Session;
 use crate::engine::stored::PAGE;
 use crate::engine::watch::cursor::Cursor;
 use crate::engine::watch::feed::{Feed, FeedEvent, FeedItem};
-use crate::engine::watch::live::{Cut, Live, Piece, Role, Taken, waker_by_channel};
+use crate::engine::watch::live::{Cut, Live, News, NewsItem, WatcherRole, waker_by_channel};
 use crate::engine::watch::view::PendingApproval;
 use crate::store::{Limit, SessionStore};
 
-/// What one subscriber is shown; dropping it detaches.
+/// One subscriber's way through a session's events; dropping it detaches.
 #[derive(Debug)]
 pub struct Subscription {
     session: Arc<Session>,
@@ -28,11 +28,11 @@ pub struct Subscription {
     opening: Vec<FeedItem>,
     /// A question that was open before the message that is followed; shown after its `Start`.
     asked_before: Option<PendingApproval>,
-    /// Whether the text so far is shown as one piece, the first time.
+    /// The text so far is one piece, the first time: who comes new has no use for its tokens.
     first_text_whole: bool,
 }
 
-/// Whether more will come.
+/// What to do after a pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flow {
     /// Wait for [`Subscription::wake`], then pull again.
@@ -45,20 +45,21 @@ pub enum Flow {
     Cut(Cut),
 }
 
-/// A place among a session's watchers, taken before anything is known of what to show.
+/// A watcher without a feed yet: it counts from before anything is known of what to show. Dropping it
+/// lets it go.
 #[derive(Debug)]
-pub(in crate::engine) struct Seat {
+pub(in crate::engine) struct WatcherGuard {
     session: Arc<Session>,
     watcher: u64,
     wake_rx: Receiver<()>,
     is_taken_over: bool,
 }
 
-impl Seat {
-    /// Takes a place; from here on the client counts as `role` says.
-    pub(in crate::engine) fn take(session: &Arc<Session>, role: Role) -> Seat {
+impl WatcherGuard {
+    /// Adds a watcher; from here on the client counts as `role` says.
+    pub(in crate::engine) fn take(session: &Arc<Session>, role: WatcherRole) -> WatcherGuard {
         let (watcher, wake_rx) = session.live().watch(role);
-        Seat {
+        WatcherGuard {
             session: Arc::clone(session),
             watcher,
             wake_rx,
@@ -66,8 +67,8 @@ impl Seat {
         }
     }
 
-    /// Its number among the watchers.
-    pub(in crate::engine) fn watcher(&self) -> u64 {
+    /// Its number among those of its session.
+    pub(in crate::engine) fn id(&self) -> u64 {
         self.watcher
     }
 
@@ -97,7 +98,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for WatcherGuard {
     fn drop(&mut self) {
         if !self.is_taken_over {
             self.session.unwatch(self.watcher);
@@ -155,9 +156,9 @@ impl Subscription {
             live.take(self.watcher, &self.feed, self.first_text_whole)
         };
         match taken {
-            Taken::Cut(cut) => Ok(Flow::Cut(cut)),
-            Taken::Behind(last) => Err(last),
-            Taken::Pieces(pieces, more) => {
+            News::Cut(cut) => Ok(Flow::Cut(cut)),
+            News::Behind(last) => Err(last),
+            News::Items(pieces, more) => {
                 self.first_text_whole = false;
                 for piece in pieces {
                     self.show(piece, out);
@@ -199,7 +200,7 @@ impl Subscription {
         self.wake_rx = wake_rx;
     }
 
-    /// Whether the session is over and there is nothing left to show.
+    /// The session is over and everything was shown: a stream that begins here would say nothing.
     pub fn has_nothing_left(&self) -> bool {
         let live = self.session.live();
         self.opening.is_empty() && live.state.is_over() && self.feed.next_seq() > live.last_seq()
@@ -215,14 +216,14 @@ impl Subscription {
         Ok(())
     }
 
-    fn show(&mut self, piece: Piece, out: &mut Vec<FeedItem>) {
+    fn show(&mut self, piece: NewsItem, out: &mut Vec<FeedItem>) {
         if self.feed.is_over() {
             return;
         }
         match piece {
-            Piece::ReplyBegins(input_seq) => self.feed.reply_in_flight(input_seq),
-            Piece::Text(id, text) => self.feed.push_text(id, text, out),
-            Piece::Record(record) => self.show_record(&record, out),
+            NewsItem::ReplyBegins(input_seq) => self.feed.reply_in_flight(input_seq),
+            NewsItem::Text(id, text) => self.feed.push_text(id, text, out),
+            NewsItem::Record(record) => self.show_record(&record, out),
         }
     }
 
@@ -283,7 +284,7 @@ pub(in crate::engine) fn feed_after(
     Ok(feed)
 }
 
-/// Whether nothing before this record matters to what comes after it.
+/// Nothing before such a record matters to what comes after it.
 pub(in crate::engine) fn begins_a_reply(record: &Record) -> bool {
     let is_first_part = |reply: &AssistantResponse| reply.continues.is_none();
     record.event.as_reply().is_some_and(is_first_part)

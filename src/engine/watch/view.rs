@@ -8,17 +8,17 @@ use crate::domain::time::Timestamp;
 /// A session, for a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionView {
-    /// Which session.
+    /// Its identifier.
     pub id: SessionId,
-    /// What its log says.
+    /// The folded log, without the conversation.
     pub summary: Summary,
-    /// How it stands now, clients considered.
+    /// As in the summary, but `running` while a turn is at work that nobody watches.
     pub status: Status,
-    /// Whether a turn is at work.
+    /// A turn is at work, or waits for a slot.
     pub working: bool,
-    /// How many clients are attached.
+    /// Clients that count as attached: those that only look on do not.
     pub attached: usize,
-    /// What it waits for; only known when one session is asked for.
+    /// The open question; only known when one session is asked for, as it stands in the log alone.
     pub pending_approval: Option<PendingApproval>,
 }
 
@@ -27,13 +27,13 @@ pub struct SessionView {
 pub struct PendingApproval {
     /// The call.
     pub call_id: CallId,
-    /// What would run.
+    /// The text that would run, byte for byte: an answer must repeat it.
     pub command: String,
     /// The simple commands of that.
     pub commands: Vec<String>,
-    /// What is asked.
+    /// Whether it may run, or whether it has.
     pub kind: ApprovalKind,
-    /// Whether "allow always" would allow this text alone.
+    /// "Allow always" would allow this text alone, and nothing like it.
     pub exact: bool,
 }
 
@@ -57,12 +57,12 @@ pub(in crate::engine) fn commands_of(command: &str, commands: &[String]) -> Vec<
     }
 }
 
-/// How many lines a command has.
+/// The lines of a command, at least one: a reader of a long one is told.
 pub fn line_count(command: &str) -> usize {
     command.lines().count().max(1)
 }
 
-/// Who says a message.
+/// The two sides of a conversation, as the API names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// A person.
@@ -84,7 +84,7 @@ impl Role {
 /// A message as the API shows it: the parts of a continued reply are one, under the first id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShownMessage {
-    /// Who says it.
+    /// Its side.
     pub role: Role,
     /// Its text.
     pub content: String,

@@ -11,7 +11,7 @@ use duragent::domain::ids::AgentName;
 use duragent::domain::message::Message;
 use duragent::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use duragent::engine::{
-    Agent, Agents, Flow, Lifetimes, NewMessage, Parts, Sessions, Settings, Subscription,
+    Agent, Agents, EngineSettings, Flow, Lifetimes, NewMessage, Parts, Sessions, Subscription,
 };
 use duragent::llm::{Cancel, LlmError, Model, Models, RawToolCall, Reply, Request, Sink};
 use duragent::policy::{Policy, Verdict, Wish};
@@ -129,7 +129,7 @@ fn start(store: FileStore) -> anyhow::Result<Sessions> {
         models: Arc::new(Asks),
         clock: Arc::new(SystemClock),
         redactor: Arc::default(),
-        settings: Settings {
+        settings: EngineSettings {
             max_active: 16,
             min_free_bytes: 0,
             previous_stop_was_clean: true,

@@ -85,7 +85,7 @@ impl Scene {
     }
 
     fn watched(&mut self, feed: Feed) -> Watching {
-        let (id, wake_rx) = self.live.watch(Role::Attached);
+        let (id, wake_rx) = self.live.watch(WatcherRole::Attached);
         Watching {
             id,
             wake_rx,
@@ -100,15 +100,15 @@ impl Scene {
     fn catches_up(&self, one: &mut Watching) {
         loop {
             match self.live.take(one.id, &one.feed, false) {
-                Taken::Cut(reason) => panic!("{reason}"),
-                Taken::Behind(last) => {
+                News::Cut(reason) => panic!("{reason}"),
+                News::Behind(last) => {
                     let from = one.feed.next_seq();
                     let missed = self.log.iter().filter(|record| record.seq >= from);
                     for record in missed.filter(|record| record.seq <= last) {
                         one.feed.push_record(record, &mut one.seen);
                     }
                 }
-                Taken::Pieces(pieces, more) => {
+                News::Items(pieces, more) => {
                     pieces.into_iter().for_each(|piece| one.takes(piece));
                     if !more {
                         return;
@@ -120,11 +120,11 @@ impl Scene {
 }
 
 impl Watching {
-    fn takes(&mut self, piece: Piece) {
+    fn takes(&mut self, piece: NewsItem) {
         match piece {
-            Piece::ReplyBegins(input_seq) => self.feed.reply_in_flight(input_seq),
-            Piece::Text(id, text) => self.feed.push_text(id, text, &mut self.seen),
-            Piece::Record(record) => self.feed.push_record(&record, &mut self.seen),
+            NewsItem::ReplyBegins(input_seq) => self.feed.reply_in_flight(input_seq),
+            NewsItem::Text(id, text) => self.feed.push_text(id, text, &mut self.seen),
+            NewsItem::Record(record) => self.feed.push_record(&record, &mut self.seen),
         }
     }
 
@@ -189,11 +189,11 @@ fn one_who_comes_new_is_given_the_text_so_far_in_one_piece() {
     scene.asks_the_model();
     scene.streams(&["hello", " you"]);
     let watcher = scene.watched_from(Cursor::parse("3+0").unwrap());
-    let Taken::Pieces(pieces, more) = scene.live.take(watcher.id, &watcher.feed, true) else {
+    let News::Items(pieces, more) = scene.live.take(watcher.id, &watcher.feed, true) else {
         panic!("it is up to date");
     };
     assert!(
-        matches!(&pieces[..], [Piece::ReplyBegins(Seq(3)), Piece::Text(_, text)] if text == "hello you")
+        matches!(&pieces[..], [NewsItem::ReplyBegins(Seq(3)), NewsItem::Text(_, text)] if text == "hello you")
     );
     assert!(!more);
 }
@@ -205,7 +205,7 @@ fn a_long_text_is_taken_bit_by_bit() {
     scene.asks_the_model();
     let piece = "x".repeat(10 << 10);
     (0..20).for_each(|_| scene.streams(&[&piece]));
-    let Taken::Pieces(pieces, more) = scene.live.take(watcher.id, &watcher.feed, false) else {
+    let News::Items(pieces, more) = scene.live.take(watcher.id, &watcher.feed, false) else {
         panic!("it is up to date");
     };
     // The first says that a reply begins.
@@ -295,7 +295,7 @@ fn what_was_shown_of_a_lost_reply_is_not_counted_for_the_next() {
 #[test]
 fn one_who_is_far_behind_is_sent_to_the_log() {
     let mut scene = Scene::new();
-    let behind = |scene: &Scene, one: &Watching| matches!(scene.live.take(one.id, &one.feed, false), Taken::Behind(last) if last == scene.live.last_seq());
+    let behind = |scene: &Scene, one: &Watching| matches!(scene.live.take(one.id, &one.feed, false), News::Behind(last) if last == scene.live.last_seq());
     let early = scene.watched_from(Cursor::default());
     assert!(behind(&scene, &early), "event 1 came before any watcher");
 
@@ -336,9 +336,9 @@ fn the_tail_is_bounded_in_bytes_and_gone_with_the_last_watcher() {
 #[test]
 fn watchers_count_as_attached_by_their_role_until_they_go() {
     let mut live = Scene::new().live;
-    let (attached, _wake_rx) = live.watch(Role::Attached);
-    let (following, _wake_rx) = live.watch(Role::Following);
-    let (readonly, _wake_rx) = live.watch(Role::Readonly);
+    let (attached, _wake_rx) = live.watch(WatcherRole::Attached);
+    let (following, _wake_rx) = live.watch(WatcherRole::Following);
+    let (readonly, _wake_rx) = live.watch(WatcherRole::Readonly);
     assert_eq!(live.attached(), 2);
     assert!(!live.wants_a_client());
     live.unwatch(attached);
@@ -394,10 +394,10 @@ fn those_who_are_sent_away_are_told_why_and_count_no_more() {
     let mut scene = Scene::new();
     let mine = scene.watched_from(Cursor::after(Seq(1)));
     let other = scene.watched_from(Cursor::after(Seq(1)));
-    let (follower, _wake_rx) = scene.live.watch(Role::Following);
+    let (follower, _wake_rx) = scene.live.watch(WatcherRole::Following);
     let cut = |scene: &Scene, id| match scene.live.take(id, &mine.feed, false) {
-        Taken::Cut(cut) => Some(cut.to_string()),
-        Taken::Pieces(..) | Taken::Behind(_) => None,
+        News::Cut(cut) => Some(cut.to_string()),
+        News::Items(..) | News::Behind(_) => None,
     };
     scene.live.detach_others(mine.id);
     assert_eq!(cut(&scene, mine.id), None);
@@ -419,12 +419,12 @@ fn a_broken_session_shows_what_it_has_and_then_sends_away() {
     let mut watcher = scene.watched_from(Cursor::after(Seq(1)));
     scene.happens([user(1, "a")]);
     scene.live.break_off("it panicked");
-    let Taken::Pieces(pieces, true) = scene.live.take(watcher.id, &watcher.feed, false) else {
+    let News::Items(pieces, true) = scene.live.take(watcher.id, &watcher.feed, false) else {
         panic!("there is something to show");
     };
     pieces.into_iter().for_each(|piece| watcher.takes(piece));
     let taken = scene.live.take(watcher.id, &watcher.feed, false);
-    assert!(matches!(taken, Taken::Cut(cut) if cut.to_string() == "it panicked"));
+    assert!(matches!(taken, News::Cut(cut) if cut.to_string() == "it panicked"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use crate::domain::time::Timestamp;
 use crate::domain::window::{Limits, TooLong, tokens_of_bytes};
 use crate::engine::agent::Agent;
-use crate::engine::turn::prompt;
+use crate::engine::prompt;
 
 /// The limits of a session of `agent`, as its files are now.
 pub(in crate::engine) fn limits(agent: &Agent) -> Limits {
@@ -27,7 +27,7 @@ pub(in crate::engine) fn limits(agent: &Agent) -> Limits {
 pub struct LongPrompt {
     /// The first such model.
     pub first: TooLong,
-    /// Whether it is certainly more than any of them takes.
+    /// It is certainly more than any of them takes, so that asking is no use.
     pub is_hopeless: bool,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for LongPrompt {
     }
 }
 
-/// Whether an agent's prompt is too long for its model, or for one that may take that one's place.
+/// Tells when an agent's prompt is too long for its model, or for one that may take that one's place.
 pub fn long_prompt(agent: &Agent) -> Option<LongPrompt> {
     long_prompt_for(agent, &agent.spec.model)
 }

@@ -42,12 +42,12 @@ pub(in crate::engine) struct SpaceMonitor {
     store: Arc<dyn SessionStore>,
     alarm: Alarm,
     bytes_min: u64,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<SpaceWaiters>,
 }
 
 /// What waits, and when it is looked after.
 #[derive(Debug)]
-struct Waiting {
+struct SpaceWaiters {
     /// Turns whose worker waits; dropping a sender wakes it.
     workers: HashMap<SessionId, Sender<Infallible>>,
     /// Sessions that nobody works for.
@@ -78,7 +78,7 @@ impl SpaceMonitor {
         alarm: Alarm,
         bytes_min: u64,
     ) -> SpaceMonitor {
-        let waiting = Waiting {
+        let waiting = SpaceWaiters {
             workers: HashMap::new(),
             stalled: BTreeMap::new(),
             why: String::new(),
@@ -202,7 +202,7 @@ impl SpaceMonitor {
     }
 }
 
-impl Waiting {
+impl SpaceWaiters {
     fn is_empty(&self) -> bool {
         self.workers.is_empty() && self.stalled.is_empty()
     }
