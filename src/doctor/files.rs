@@ -16,8 +16,8 @@ use crate::base::plural::{agreeing, counted};
 use crate::config::Config;
 use crate::domain::spec::AgentSpec;
 use crate::http::front;
-use crate::policy::{POLICY_FILE, validate, validate_in};
 use crate::trust::Trust;
+use crate::workspace::policy_files::{POLICY_FILE, validate, validate_in};
 use crate::workspace::sessions::{Report, SessionFiles};
 
 /// Files of another account in the workspace, as one that was once served by root has them: this

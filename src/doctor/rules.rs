@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use super::check::{Check, environment};
 use crate::domain::spec::AgentSpec;
-use crate::policy::{Files, POLICY_FILE, check};
+use crate::policy::check;
 use crate::tools::program_tools::ProgramTools;
 use crate::trust::Trust;
+use crate::workspace::policy_files::{Files, POLICY_FILE};
 use crate::workspace::remarks;
 
 /// The rules that no call fits, or that another policy does not let count; those that forbid much, and

@@ -2,61 +2,41 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::base::fs::{self, RealFs};
 use crate::base::lock::lock;
 use crate::base::order;
-use crate::base::text::{self, TextError};
-use crate::base::yaml::TEXT_BYTES_MAX;
-use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::{AgentSpec, ToolEffect, ToolKind};
-use crate::domain::trust::{Brought, Granted, Kind, POLICY_PARTS, Part};
+use crate::domain::trust::{Granted, Kind, Part};
 use crate::policy::{Digests, Pin, Policy, Verdict, Wish};
-use crate::trust::{Filter, Folder, Grants, ReadError, Trust};
 
 use crate::policy::judge::{self, Call, Context, Judgement, Literal, Ruling, ToolUse};
 use crate::policy::notify::{Note, Notifier};
-use crate::policy::rules::{Delivery, Mode, Occasion, Rules, Subject, Tier, Tiers};
+use crate::policy::rules::{Delivery, Mode, Occasion, Rules, Subject};
+use crate::policy::source::{RuleSource, RuleSources};
 use crate::policy::{edit, file};
-
-/// The policy of a workspace, and of an agent in its folder.
-pub const POLICY_FILE: &str = "policy.yaml";
-/// What the user of an agent added to its policy, and what "allow always" wrote, in earlier versions.
-pub const LOCAL_FILE: &str = "policy.local.yaml";
 
 /// The environment that policies are read in.
 pub type OwnedEnvironment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The policies of all agents of a workspace.
 pub struct Policies {
-    workspace_file: PathBuf,
+    sources: Arc<dyn RuleSources>,
     environment: OwnedEnvironment,
-    trust: Arc<Trust>,
     notifier: Arc<Notifier>,
     digests: Arc<Digests>,
     /// Each once, so that a reload reaches whoever has it.
     agents: Mutex<HashMap<AgentName, Arc<AgentPolicy>>>,
 }
 
-/// Where the policy of an agent stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
-    /// The workspace's.
-    pub workspace: PathBuf,
-    /// The folder of the agent, with its own.
-    pub home: PathBuf,
-}
-
 /// The policy of an agent.
 pub struct AgentPolicy {
     name: AgentName,
-    files: Files,
+    source: Box<dyn RuleSource>,
     environment: OwnedEnvironment,
-    trust: Arc<Trust>,
     notifier: Arc<Notifier>,
     digests: Arc<Digests>,
     state: RwLock<Arc<State>>,
@@ -77,12 +57,11 @@ enum State {
 }
 
 impl Policies {
-    /// Those of the workspace in `folder`. Reads nothing yet.
-    pub fn new(folder: &Path, environment: OwnedEnvironment, trust: Arc<Trust>) -> Policies {
+    /// Those whose rules stand in `sources`. Reads nothing yet.
+    pub fn new(sources: Arc<dyn RuleSources>, environment: OwnedEnvironment) -> Policies {
         Policies {
-            workspace_file: folder.join(POLICY_FILE),
+            sources,
             environment,
-            trust,
             notifier: Arc::default(),
             digests: Arc::default(),
             agents: Mutex::default(),
@@ -94,12 +73,10 @@ impl Policies {
         if let Some(known) = lock(&self.agents).get(&agent.name) {
             return Arc::clone(known);
         }
-        let files = Files::of(&self.workspace_file, &agent.home);
         let policy = AgentPolicy {
             name: agent.name.clone(),
-            files,
+            source: self.sources.of(agent),
             environment: Arc::clone(&self.environment),
-            trust: Arc::clone(&self.trust),
             notifier: Arc::clone(&self.notifier),
             digests: Arc::clone(&self.digests),
             state: RwLock::new(Arc::new(State::Broken(Vec::new()))),
@@ -182,103 +159,8 @@ impl Policies {
 
 impl fmt::Debug for Policies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Policies")
-            .field("workspace_file", &self.workspace_file)
-            .finish_non_exhaustive()
+        f.debug_struct("Policies").finish_non_exhaustive()
     }
-}
-
-impl Files {
-    /// Those of the agent in `home`.
-    pub fn of(workspace_file: &Path, home: &Path) -> Files {
-        Files {
-            workspace: workspace_file.to_owned(),
-            home: home.to_owned(),
-        }
-    }
-
-    /// Reads them, as far as the agent's folder is trusted with what it says.
-    ///
-    /// Errors: everything that is wrong with any of them.
-    pub fn read(&self, environment: Environment<'_>, trust: &Trust) -> Result<Tiers, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let mut tier = |read: Result<Option<Tier>, Vec<Problem>>| match read {
-            Ok(tier) => tier,
-            Err(found) => {
-                problems.extend(found);
-                None
-            }
-        };
-        let folder = Folder::new(trust, &self.home);
-        let own = trust.own_policy(&self.home);
-        let own = own.map_or(Ok(None), |path| file::read(&path, environment));
-        let tiers = Tiers {
-            workspace: tier(file::read(&self.workspace, environment)),
-            agent: tier(read_in(&folder, &self.home, POLICY_FILE, environment)),
-            local: tier(read_in(&folder, &self.home, LOCAL_FILE, environment)),
-            own: tier(own),
-        };
-        match problems.is_empty() {
-            true => Ok(tiers),
-            false => Err(problems),
-        }
-    }
-}
-
-/// Reads a policy of the folder of an agent; `None` when there is none.
-fn read_in(
-    folder: &Folder<'_>,
-    home: &Path,
-    name: &'static str,
-    environment: Environment<'_>,
-) -> Result<Option<Tier>, Vec<Problem>> {
-    let path = home.join(name);
-    match folder.read(&path, TEXT_BYTES_MAX) {
-        Ok(text) => {
-            let filter = Filter::new(folder, name, POLICY_PARTS, environment);
-            file::parse_sifted(text, &path, &filter).map(Some)
-        }
-        Err(ReadError::Text(TextError::Missing)) if !file::is_dangling(&path) => Ok(None),
-        Err(error) => Err(vec![Problem::of_file(path, error.to_string())]),
-    }
-}
-
-/// What the policies in the folder of an agent bring that needs trust, all of it.
-pub fn parts(home: &Path, environment: Environment<'_>, trust: &Trust) -> Vec<Brought> {
-    let trust = trust.with_grants(Grants::All);
-    let folder = Folder::new(&trust, home);
-    for name in [POLICY_FILE, LOCAL_FILE] {
-        // What is wrong with them is said by those who use them.
-        drop(read_in(&folder, home, name, environment));
-    }
-    folder.brought()
-}
-
-/// Everything that is wrong with the policies in the folder of an agent.
-pub fn validate_in(home: &Path, environment: Environment<'_>, trust: &Trust) -> Vec<Problem> {
-    let folder = Folder::new(trust, home);
-    let found = [POLICY_FILE, LOCAL_FILE].into_iter().map(|name| {
-        match read_in(&folder, home, name, environment) {
-            Err(problems) => problems,
-            Ok(None) => Vec::new(),
-            Ok(Some(_)) => validate_whole(&folder, &home.join(name), environment),
-        }
-    });
-    found.flatten().collect()
-}
-
-/// What is wrong with a file of an agent's folder, in what does not count yet as well.
-fn validate_whole(folder: &Folder<'_>, path: &Path, environment: Environment<'_>) -> Vec<Problem> {
-    match folder.read(path, TEXT_BYTES_MAX) {
-        Ok(text) => all_problems(file::parse(text, path, environment)),
-        Err(error) => vec![Problem::of_file(path, error.to_string())],
-    }
-}
-
-/// Its mistakes; else what in it can never fit. Somebody who looks should not have to look for them in
-/// a log.
-fn all_problems(read: Result<Tier, Vec<Problem>>) -> Vec<Problem> {
-    read.map_or_else(|problems| problems, |tier| tier.remarks)
 }
 
 impl AgentPolicy {
@@ -289,8 +171,8 @@ impl AgentPolicy {
     }
 
     fn reload_while_editing(&self) {
-        let state = match self.files.read(&*self.environment, &self.trust) {
-            Ok(tiers) => State::Rules(tiers.merged(), self.trust.granted(&self.files.home)),
+        let state = match self.source.read(&*self.environment) {
+            Ok((tiers, granted)) => State::Rules(tiers.merged(), granted),
             Err(problems) => {
                 for problem in &problems {
                     log::error!("agent {}: nothing runs: {problem}", self.name);
@@ -307,7 +189,7 @@ impl AgentPolicy {
 
     fn is_dangerous(&self) -> bool {
         let is_mode = |state: &State| matches!(state, State::Rules(rules, _) if rules.mode == Mode::Dangerous);
-        is_mode(&self.state()) && !self.files.workspace.exists()
+        is_mode(&self.state()) && !self.source.has_workspace_policy()
     }
 
     /// Says what the agent's tools run now, and in which folder they start.
@@ -370,22 +252,16 @@ impl AgentPolicy {
     fn remember(&self, literal: &Literal, program: Option<Part>) -> Result<(), String> {
         let _editing = lock(&self.editing);
         let program: Vec<Part> = program.into_iter().collect();
-        let path = self.trust.keep(&self.files.home, &program);
-        let path = &path.map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
-        let said = |error: String| format!("{}: {error}", path.display());
-        let text = match text::read(path, TEXT_BYTES_MAX) {
-            Ok(text) => Some(text),
-            Err(TextError::Missing) => None,
-            Err(error) => return Err(said(error.to_string())),
-        };
-        let edited = edit::with_allowed(text.as_deref(), literal).map_err(said)?;
-        if let Some(edited) = edited {
-            // What would not load would refuse everything from now on.
-            file::parse(edited.clone(), path, &*self.environment)
-                .map_err(|problems| problems.iter().map(Problem::to_string).collect::<String>())?;
-            fs::replace_file(&RealFs, path, edited.as_bytes())
-                .map_err(|error| said(error.to_string()))?;
-        }
+        self.source.allow(&program, &|path, text| {
+            let edited = edit::with_allowed(text, literal)?;
+            if let Some(edited) = &edited {
+                // What would not load would refuse everything from now on.
+                file::parse(edited.clone(), path, &*self.environment).map_err(|problems| {
+                    problems.iter().map(Problem::to_string).collect::<String>()
+                })?;
+            }
+            Ok(edited)
+        })?;
         self.reload_while_editing();
         Ok(())
     }
@@ -487,15 +363,8 @@ impl fmt::Debug for AgentPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AgentPolicy")
             .field("name", &self.name)
-            .field("files", &self.files)
             .finish_non_exhaustive()
     }
-}
-
-/// Everything that is wrong with a policy file.
-pub fn validate(path: &Path, environment: Environment<'_>) -> Vec<Problem> {
-    let read = file::read(path, environment).transpose();
-    read.map(all_problems).unwrap_or_default()
 }
 
 fn refused_by_broken(problems: &[Problem]) -> Verdict {

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use super::check;
 use super::rules::{Delivery, Mode, Notify, Occasion, Pattern, Place, Source, Tier};
-use crate::base::text::{self, TextError};
-use crate::base::yaml::TEXT_BYTES_MAX;
+use crate::base::text;
 use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{self, At, FromYaml, Report, Sift, or_default, section};
@@ -93,22 +92,6 @@ pub fn keys() -> Vec<String> {
     found
 }
 
-/// Reads a policy file; `None` when there is none.
-///
-/// Errors: everything that is wrong with it.
-pub fn read(path: &Path, environment: Environment<'_>) -> Result<Option<Tier>, Vec<Problem>> {
-    match text::read(path, TEXT_BYTES_MAX) {
-        Ok(text) => parse(text, path, environment).map(Some),
-        Err(TextError::Missing) if !is_dangling(path) => Ok(None),
-        Err(error) => Err(vec![Problem::of_file(path, error.to_string())]),
-    }
-}
-
-/// Whether it is a link to nothing, which somebody meant to be a policy.
-pub(super) fn is_dangling(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
-}
-
 /// Reads the text of a policy file.
 ///
 /// Errors: everything that is wrong with it.
@@ -123,11 +106,7 @@ pub fn parse(
 }
 
 /// As [`parse`], of a document that is looked through first.
-pub(super) fn parse_sifted(
-    text: String,
-    path: &Path,
-    sift: &dyn Sift,
-) -> Result<Tier, Vec<Problem>> {
+pub fn parse_sifted(text: String, path: &Path, sift: &dyn Sift) -> Result<Tier, Vec<Problem>> {
     let mut report = Report::new(Level::Error);
     let read = read::read_sifted_document(text, path, sift, &mut report);
     placed(read, report, path)

@@ -1,15 +1,15 @@
 //! What agents may do: policies, from their files to a verdict.
 //!
-//! Four files make the policy of an agent: the workspace's `policy.yaml`, two in the agent's folder
-//! (`policy.yaml`, and `policy.local.yaml` of earlier versions), and what "allow always" wrote into the
-//! owner's own folder. They are read when an agent is first used, when agents are reloaded, and after
-//! "allow always".
+//! Four texts make the policy of an agent: the workspace's, two of the agent's folder (the second one
+//! was written by earlier versions), and what "allow always" added to the owner's own. A
+//! [`RuleSource`] reads them, when an agent is first used, when agents are reloaded, and after "allow
+//! always"; nothing here knows files.
 //!
 //! Invariants:
 //! - a policy that can't be read refuses everything, and says so;
 //! - what an agent's folder says beyond `deny` and a stricter `mode` counts only as far as its owner
 //!   trusts it;
-//! - the program writes none of these files but the owner's own.
+//! - nothing is written but the owner's own.
 //!
 //! Elsewhere: what a script runs (`shell`), what is known of programs (`programs`), what becomes of
 //! a call (`judge`).
@@ -28,18 +28,17 @@ mod pin;
 pub mod programs;
 mod rules;
 pub mod shell;
+mod source;
 
 use crate::base::shown::shown_by_name;
 use crate::domain::event::ToolCall;
 use crate::domain::ids::SessionId;
 use crate::domain::spec::{ToolEffect, ToolKind};
 
-pub use agent_policy::{
-    AgentPolicy, Files, LOCAL_FILE, OwnedEnvironment, POLICY_FILE, Policies, parts, validate,
-    validate_in,
-};
+pub use agent_policy::{AgentPolicy, OwnedEnvironment, Policies};
 pub use pin::{Digests, Names, Pin, place};
-pub use rules::{Mode, Pattern, Rules, Subject, Tiers};
+pub use rules::{Mode, Pattern, Rules, Subject, Tier, Tiers};
+pub use source::{EditRules, RuleSource, RuleSources};
 
 /// Says what an agent may do.
 pub trait Policy: Send + Sync {

@@ -43,7 +43,7 @@ use crate::runtime::signals::{StopRequests, has_terminal};
 use crate::runtime::ticket_key;
 use crate::runtime::watchdog::Watchdog;
 use crate::store::file::FileStore;
-use crate::store::lock;
+use crate::store::{SessionStore as _, lock};
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::programs::Programs;
 use crate::trust::Trust;
@@ -51,6 +51,7 @@ use crate::workspace::arrivals::Arrivals;
 use crate::workspace::consent;
 use crate::workspace::holder::{self, Starter};
 use crate::workspace::loaded::{LoadedAgents, read_agents};
+use crate::workspace::policy_files;
 use crate::workspace::programs;
 use crate::workspace::providers;
 use crate::workspace::remarks::Remarks;
@@ -245,7 +246,7 @@ impl Core {
         ));
         let mut arrivals = Arrivals::look(&config.workspace, &config.sessions_dir, &*store)?;
         let (tickets, checksum) =
-            ticket_key::of_workspace(&config.workspace, arrivals.ticket_key())
+            ticket_key::of_workspace(&*store.documents(), arrivals.ticket_key())
                 .context("cannot make the key of the tickets")?;
         arrivals.note_ticket_key(checksum);
         let tool_parts = ToolParts::new(config, fs, Arc::clone(&store) as Arc<_>)?;
@@ -472,7 +473,7 @@ fn load_agents(config: &Config, trust: &Arc<Trust>) -> Arc<AgentDirectory> {
 /// Reads the policies, so that mistakes in them are told now and not with the first call.
 fn load_policies(config: &Config, agents: &AgentDirectory, trust: &Arc<Trust>) -> Arc<Policies> {
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
-    let policies = Policies::new(&config.workspace, environment, Arc::clone(trust));
+    let policies = policy_files::policies(&config.workspace, environment, Arc::clone(trust));
     policies.reload(&agents.list());
     warn_of_danger(&policies);
     Arc::new(policies)

@@ -1,83 +1,88 @@
-//! The key of the tickets: the file `ticket.key` in the workspace, made once, at the first start.
+//! The key of the tickets: the document `ticket.key` of the workspace, made once, at the first start.
 //!
 //! It lies in the workspace so that tickets are good after a restart. Invariant: nobody but this account
 //! knows it. So one that this account has not made here is another's, however it came (in a folder that
 //! was copied, or into one that was served already), as is one that others own or may read: it is
 //! made anew. Which one was made, its checksum tells, which lies outside of the workspace
-//! (`workspace::arrivals`).
+//! (`runtime::arrivals`).
 
-use std::fs;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::io;
 
-use crate::base::accounts;
 use crate::base::digest::sha256;
-use crate::base::fs::{Fs, Open, RealFs, read_file};
 use crate::base::random;
 use crate::http::ticket::TicketKey;
+use crate::store::documents::{DocumentError, DocumentName, Documents, Exposure};
 
 const NAME: &str = "ticket.key";
-/// 256 bits in hexadecimal digits, and a line break.
-const BYTES: u64 = 65;
 
-/// The key of a workspace that this process has the lock of, and its checksum; `made` is that of the key
-/// that this account made there before. Where no file can be written, tickets are good until the server
-/// stops.
+/// The key among the documents of a workspace that this process has the lock of, and its checksum; `made`
+/// is that of the key that this account made there before. Where nothing can be written, tickets are
+/// good until the server stops.
 ///
 /// Errors: the system has no random numbers.
 pub(super) fn of_workspace(
-    workspace: &Path,
+    documents: &dyn Documents,
     made: Option<&str>,
 ) -> io::Result<(TicketKey, String)> {
-    let path = workspace.join(NAME);
-    let kept = made.and_then(|made| read(&path).filter(|secret| sha256(secret.as_bytes()) == made));
+    let kept = made.and_then(|made| {
+        let secret = read(documents)?;
+        (sha256(secret.as_bytes()) == made).then_some(secret)
+    });
     let secret = match kept {
         Some(secret) => secret,
-        None => make(&path)?,
+        None => make(documents)?,
     };
     Ok((TicketKey::new(&secret), sha256(secret.as_bytes())))
 }
 
-fn read(path: &Path) -> Option<String> {
-    let metadata = fs::symlink_metadata(path).ok()?;
-    let is_ours = metadata.uid() == accounts::own() && metadata.mode() & 0o077 == 0;
-    let text = String::from_utf8(read_file(&RealFs, path, BYTES).ok()?).ok()?;
-    is_ours.then(|| text.trim_end().to_owned())
+/// The key that is there, unless others may know it.
+fn read(documents: &dyn Documents) -> Option<String> {
+    let found = documents.read(&DocumentName::parse(NAME).ok()?).ok()??;
+    let is_ours = found.exposure == Exposure::Closed;
+    is_ours.then(|| found.text.trim_end().to_owned())
 }
 
-fn make(path: &Path) -> io::Result<String> {
+fn make(documents: &dyn Documents) -> io::Result<String> {
     let secret = random::secret()?;
-    if let Err(error) = write(path, &secret) {
+    if let Err(error) = write(documents, &secret) {
         log::warn!(
-            "{}: {error}: tickets are good until the server stops",
-            path.display()
+            "{:#}: tickets are good until the server stops",
+            anyhow::Error::new(error)
         );
     }
     Ok(secret)
 }
 
-/// Makes the file, which nobody else has open: one that is there goes.
-fn write(path: &Path, secret: &str) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        removed => removed?,
-    }
-    let mut file = RealFs.open(path, Open::CreateNew)?;
-    file.write_all(format!("{secret}\n").as_bytes())?;
-    file.sync_data()?;
-    RealFs.sync_dir(path.parent().unwrap_or(Path::new(".")))
+/// One that is there goes, whatever it is.
+fn write(documents: &dyn Documents, secret: &str) -> Result<(), DocumentError> {
+    let name = DocumentName::parse(NAME)?;
+    documents.delete(&name)?;
+    documents
+        .put_if(&name, None, &format!("{secret}\n"))
+        .map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::Permissions;
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use crate::base::fs::RealFs;
+    use crate::store::file::documents::FileDocuments;
+
+    /// 256 bits in hexadecimal digits, and a line break.
+    const BYTES: u64 = 65;
+
+    fn documents(workspace: &Path) -> FileDocuments {
+        FileDocuments::of_process(Arc::new(RealFs), workspace.to_owned())
+    }
 
     /// The text of the file after a start, and its checksum.
     fn after_start(workspace: &Path, made: Option<&str>) -> (String, String) {
-        let (_, checksum) = of_workspace(workspace, made).unwrap();
+        let (_, checksum) = of_workspace(&documents(workspace), made).unwrap();
         let text = fs::read_to_string(workspace.join(NAME)).unwrap();
         assert_eq!(sha256(text.trim_end().as_bytes()), checksum);
         (text, checksum)
@@ -132,7 +137,9 @@ mod tests {
 
     #[test]
     fn without_a_place_to_write_there_are_tickets_all_the_same() {
-        let missing = Path::new("/nowhere/at/all");
-        assert!(of_workspace(missing, Some("")).is_ok());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("no folder");
+        fs::write(&file, "").unwrap();
+        assert!(of_workspace(&documents(&file.join("workspace")), Some("")).is_ok());
     }
 }

@@ -57,26 +57,46 @@ pub trait Documents: Send + Sync {
 shown_by_name!(Documents);
 
 impl dyn Documents + '_ {
-    /// Replaces the text of that name by what `edit` makes of it, as often as somebody else was
-    /// quicker and `again` agrees to another try; `None` leaves it as it is.
+    /// Replaces the text of that name by what `edit` makes of it; `None` leaves it as it is.
     ///
-    /// Errors: those of `edit` and `again`; of the storage.
-    pub fn update<E: From<DocumentError>>(
+    /// `failed` learns of each error of the storage: it returns one that ends this, or lets all of it
+    /// be tried again, as is right after one that [is passing](DocumentError::is_passing).
+    pub fn update<E>(
         &self,
         name: &DocumentName,
         mut edit: impl FnMut(Option<&Document>) -> Result<Option<String>, E>,
-        mut again: impl FnMut(DocumentError) -> Result<(), E>,
+        mut failed: impl FnMut(DocumentError) -> Result<(), E>,
     ) -> Result<(), E> {
         loop {
-            let before = self.read(name)?;
+            let before = match self.read(name) {
+                Ok(before) => before,
+                Err(error) => {
+                    failed(error)?;
+                    continue;
+                }
+            };
             let Some(text) = edit(before.as_ref())? else {
                 return Ok(());
             };
             match self.put_if(name, before.as_ref().map(|it| &it.version), &text) {
-                Err(error) if error.is_passing() => again(error)?,
-                put => return Ok(put.map(drop)?),
+                Ok(_) => return Ok(()),
+                Err(error) => failed(error)?,
             }
         }
+    }
+
+    /// Puts `text` in the place of whatever is there, be it text or not; for what nobody else writes.
+    ///
+    /// Errors: those of [`put_if`](Documents::put_if).
+    pub fn replace(&self, name: &DocumentName, text: &str) -> Result<(), DocumentError> {
+        let before = match self.read(name) {
+            Err(DocumentError::Unreadable { .. }) => {
+                self.delete(name)?;
+                None
+            }
+            read => read?.map(|before| before.version),
+        };
+        self.put_if(name, before.as_ref(), text).map(drop)
     }
 }
 
@@ -202,7 +222,7 @@ pub enum DocumentError {
     /// Another process writes just now.
     #[error("{0} is in use")]
     Busy(String),
-    /// What is there is no text, or lies behind a link; also of a folder.
+    /// What is there is no text, or lies behind a link; of a folder, that one does.
     #[error("{location} {source}")]
     Unreadable {
         /// Where.

@@ -1,6 +1,9 @@
 //! Why a store could not do what was asked.
 
+use std::io::{self, ErrorKind};
+
 use crate::domain::ids::{Seq, SessionId};
+use crate::store::documents::DocumentError;
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -63,4 +66,42 @@ pub enum StoreError {
         /// Why it failed.
         source: std::io::Error,
     },
+}
+
+impl From<DocumentError> for StoreError {
+    fn from(error: DocumentError) -> StoreError {
+        match error {
+            DocumentError::Io { source, .. }
+                if matches!(
+                    source.kind(),
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+                ) =>
+            {
+                StoreError::Full
+            }
+            DocumentError::Io {
+                action,
+                location,
+                source,
+            } => StoreError::Io {
+                action,
+                target: location,
+                source,
+            },
+            DocumentError::BadName(target)
+            | DocumentError::Busy(target)
+            | DocumentError::Unreadable {
+                location: target, ..
+            } => StoreError::Io {
+                action: "use",
+                target,
+                source: io::Error::other("it cannot be read or written now"),
+            },
+            DocumentError::Changed(name) => StoreError::Io {
+                action: "write",
+                target: name.to_string(),
+                source: io::Error::other("another wrote it meanwhile"),
+            },
+        }
+    }
 }

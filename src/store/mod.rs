@@ -1,10 +1,12 @@
 //! Where sessions are kept.
 //!
-//! The traits of `sessions` say what the engine needs; [`file`](mod@file) keeps each session in a
-//! folder of plain files. Another backend implements [`SessionStore`]; nothing outside this folder
-//! knows of paths.
+//! The traits of `sessions` say what the engine needs, [`documents`] and [`blobs`] what is kept beside
+//! sessions; [`file`](mod@file) keeps each session in a folder of plain files. Another backend
+//! implements the three; nothing outside this folder knows of paths.
 
 pub mod blobs;
+mod clock_note;
+mod creation_keys;
 pub mod documents;
 mod error;
 pub mod file;
@@ -12,8 +14,10 @@ pub mod lock;
 mod sessions;
 pub mod sim_documents;
 
+pub use clock_note::{clock_note, keep_clock_note};
+pub use creation_keys::{CreationKey, CreationKeys};
 pub use error::StoreError;
 pub use sessions::{
-    CreationKey, Journal, Limit, OpenSession, Partial, PartialHead, SessionLog, SessionStore,
-    Snapshot, SyncLater,
+    Journal, Limit, OpenSession, Partial, PartialHead, SessionLog, SessionStore, Snapshot,
+    SyncLater,
 };

@@ -8,6 +8,7 @@ use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Marks;
+use crate::store::documents::Documents;
 use crate::store::error::StoreError;
 
 /// Sessions on durable storage, shared by all threads.
@@ -70,18 +71,9 @@ pub trait SessionStore: Send + Sync {
     /// Deletes a session and all its files, in a way that a crash in the middle does not undo.
     fn delete(&self, id: &SessionId) -> Result<(), StoreError>;
 
-    /// What was stored under a key of session creation, if it is not older than a day:
-    /// `(fingerprint of the request, session)`.
-    fn creation_key(&self, key: &str, now: Timestamp) -> Result<Option<CreationKey>, StoreError>;
-
-    /// Stores the outcome of a keyed session creation; synced on return.
-    fn put_creation_key(&self, key: &str, value: &CreationKey) -> Result<(), StoreError>;
-
-    /// What was last kept with [`put_clock_seen`](SessionStore::put_clock_seen).
-    fn clock_seen(&self) -> Result<Option<String>, StoreError>;
-
-    /// Keeps a text about the clock. Nothing depends on it but how long idle sessions are kept.
-    fn put_clock_seen(&self, text: &str) -> Result<(), StoreError>;
+    /// The documents on the same storage: the keys of session creation, and what else goes with the
+    /// sessions when they move.
+    fn documents(&self) -> Arc<dyn Documents>;
 
     /// How many sessions can't be written as long as the process lives: [`StoreError::ReadOnly`].
     fn read_only(&self) -> usize;
@@ -95,17 +87,6 @@ pub trait SessionStore: Send + Sync {
 }
 
 shown_by_name!(SessionStore);
-
-/// The outcome of a keyed session creation.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct CreationKey {
-    /// The agent that was asked for: another one under the same key is a conflict.
-    pub agent: String,
-    /// The session that was created.
-    pub session_id: SessionId,
-    /// When.
-    pub created_at: Timestamp,
-}
 
 /// A session opened for writing.
 #[derive(Debug)]

@@ -11,9 +11,6 @@ use crate::tools::session::{SessionShelf, SessionTool};
 use crate::tools::skill::SkillTool;
 use crate::tools::web::{self, Web, WebSettings};
 
-/// The folder of an agent's memory in its own.
-const MEMORY_FOLDER: &str = "memory";
-
 /// Makes the tools of agents: what tools need of the server, and no agent's alone.
 #[derive(Debug, Clone)]
 pub struct Workshop {
@@ -35,8 +32,8 @@ impl Workshop {
         let mut tools = self.programs.toolbox(spec);
         let scope = spec.memory.scope;
         if spec.has_builtin("memory") {
-            let folder = spec.home.join(MEMORY_FOLDER);
-            let tool = MemoryTool::new(self.memory.clone(), folder, scope, spec.zone.clone());
+            let own = self.memory.memories.of(spec);
+            let tool = MemoryTool::new(&self.memory, own, scope, spec.zone.clone());
             tools = tools.with(Arc::new(tool));
         }
         if spec.has_builtin("skill") {

@@ -27,14 +27,14 @@ use crate::domain::trust::{Granted, Part};
 
 pub use filter::Filter;
 pub use folder::{Folder, ReadError};
-pub use store::{Store, StoreError};
+pub use store::{GrantError, GrantStore};
 
 /// Says whether an address is one that the program or the owner knows.
 pub type KnownAddress = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// What the owner of a workspace trusts its agents' folders with.
 pub struct Trust {
-    store: Store,
+    store: GrantStore,
     grants: Grants,
     /// The folder that holds the workspace: how far trusted agents may name files.
     reach: Option<PathBuf>,
@@ -56,7 +56,7 @@ impl Trust {
     /// For the agents of `workspace`, by what is in `store`.
     pub fn new(
         workspace: &Path,
-        store: Store,
+        store: GrantStore,
         grants: Grants,
         is_known_address: KnownAddress,
     ) -> Trust {
@@ -108,37 +108,50 @@ impl Trust {
         self.grants == Grants::All
     }
 
-    /// What the owner allowed to the agent in `home` for good, if the file is of that folder.
-    pub fn own_policy(&self, home: &Path) -> Option<PathBuf> {
-        let (name, folder) = (name_of(home)?, folder_id(home).ok()?);
-        let record = self.store.read().ok().flatten()?;
-        let is_granted = record.granted(&name, &folder) != Granted::Nothing;
-        is_granted.then(|| self.store.policy_file(&name)).flatten()
+    /// What the owner allowed to the agent in `home` for good, and where that stands, if it was
+    /// allowed to that folder.
+    ///
+    /// Errors: it is there and cannot be read.
+    pub fn own_policy(&self, home: &Path) -> Result<Option<(PathBuf, String)>, GrantError> {
+        let (Some(name), Ok(folder)) = (name_of(home), folder_id(home)) else {
+            return Ok(None);
+        };
+        match self.store.read() {
+            Ok(Some(record)) if record.granted(&name, &folder) != Granted::Nothing => {
+                self.store.policy(&name)
+            }
+            // Why a record is not read is said where the agents are loaded.
+            Ok(_) | Err(_) => Ok(None),
+        }
     }
 
-    /// Grants parts beside those that are; returns the file for what the owner allows the agent in
-    /// `home` for good, whose folder exists then.
-    pub fn keep(&self, home: &Path, parts: &[Part]) -> Result<PathBuf, StoreError> {
+    /// Grants parts beside those that are, and replaces what the owner allowed to the agent in `home`
+    /// for good by what `edit` makes of it, told where it stands.
+    pub fn keep(
+        &self,
+        home: &Path,
+        parts: &[Part],
+        edit: &dyn Fn(&Path, Option<&str>) -> Result<Option<String>, String>,
+    ) -> Result<(), GrantError> {
         let (name, folder) = identity(home)?;
         self.store
-            .change(&name, |record| record.add(&name, &folder, parts))
+            .change(&name, |record| record.add(&name, &folder, parts))?;
+        self.store.edit_policy(&name, edit)
     }
 
     /// Grants exactly these parts to the agent in `home`.
-    pub fn grant(&self, home: &Path, parts: &[Part]) -> Result<(), StoreError> {
+    pub fn grant(&self, home: &Path, parts: &[Part]) -> Result<(), GrantError> {
         let (name, folder) = identity(home)?;
         self.store
-            .change(&name, |record| record.set(&name, &folder, parts))?;
-        Ok(())
+            .change(&name, |record| record.set(&name, &folder, parts))
     }
 
     /// Takes back all that was granted to an agent, and what was allowed to it for good.
-    pub fn withdraw(&self, name: &AgentName) -> Result<(), StoreError> {
+    pub fn withdraw(&self, name: &AgentName) -> Result<(), GrantError> {
         self.store.change(name, |record| {
             record.agents.remove(name);
             true
-        })?;
-        Ok(())
+        })
     }
 
     /// Reads a file that is for all agents: wherever links lead, it lies below the folder that holds
@@ -165,7 +178,7 @@ impl Trust {
     }
 
     /// Where grants are kept.
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &GrantStore {
         &self.store
     }
 }
@@ -185,10 +198,9 @@ fn name_of(home: &Path) -> Option<AgentName> {
     AgentName::parse(home.file_name()?.to_str()?).ok()
 }
 
-fn identity(home: &Path) -> Result<(AgentName, String), StoreError> {
-    let name = name_of(home).ok_or_else(|| StoreError::NoAgent(home.to_owned()))?;
-    let folder = folder_id(home).map_err(|source| StoreError::Io {
-        action: "look at",
+fn identity(home: &Path) -> Result<(AgentName, String), GrantError> {
+    let name = name_of(home).ok_or_else(|| GrantError::NoAgent(home.to_owned()))?;
+    let folder = folder_id(home).map_err(|source| GrantError::Folder {
         path: home.to_owned(),
         source,
     })?;
@@ -213,7 +225,7 @@ pub(crate) mod testing {
 
     /// Grants nothing.
     pub(crate) fn nothing(workspace: &Path) -> Trust {
-        let store = Store::new(None, workspace, None);
+        let store = GrantStore::new(None, workspace, None);
         Trust::new(workspace, store, Grants::None, Arc::new(|_| false))
     }
 

@@ -5,47 +5,47 @@
 //!                                <workspace id>/ada.policy.yaml   what was allowed to ada for good
 //! ```
 //!
-//! Files are the owner's alone (0600, in folders 0700), whatever the umask, and are replaced as a
-//! whole. Whoever changes one holds the lock beside them, from reading it to the end.
+//! Both are documents; here they are files, the owner's alone (0600, in folders 0700).
+//!
+//! Invariant: a record that others could have written grants nothing.
 
-use std::fs::{self, DirBuilder, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::geteuid;
-use tempfile::NamedTempFile;
-
 use crate::base::digest::sha256;
-use crate::base::file_lock::FileLock;
-use crate::base::text::{self, TextError};
-use crate::base::yaml::{self, TEXT_BYTES_MAX, YamlError};
+use crate::base::yaml::{self, YamlError};
 use crate::domain::ids::AgentName;
 use crate::domain::trust::{RECORD_VERSION, Record};
+use crate::store::documents::{Document, DocumentError, DocumentName, Documents, Exposure};
 
 const HEAD: &str =
     "# What you trust the agents of a workspace with. `duragent agent trust` writes it.\n";
-/// How long another may have the lock.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a lock is tried that another has.
-const LOCK_EVERY: Duration = Duration::from_millis(5);
+/// How long other processes may be quicker.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon it is tried again.
+const TRY_EVERY: Duration = Duration::from_millis(5);
 
 /// Where the grants of one workspace are kept.
 #[derive(Debug, Clone)]
-pub struct Store {
-    place: Result<Place, Missing>,
+pub struct GrantStore {
+    records: Result<WorkspaceRecords, Missing>,
 }
 
 #[derive(Debug, Clone)]
-struct Place {
-    /// `…/duragent/trust`.
-    folder: PathBuf,
+struct WorkspaceRecords {
+    documents: Arc<dyn Documents>,
     /// The workspace's real path.
     workspace: PathBuf,
     /// Its random identifier.
     id: String,
+}
+
+/// What the documents of a workspace are called.
+struct RecordNames {
+    stem: String,
 }
 
 /// Why nothing can be kept.
@@ -61,233 +61,277 @@ pub enum Missing {
 
 /// Why the record cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum GrantError {
     /// There is none.
     #[error(transparent)]
     Missing(#[from] Missing),
-    /// The system refused.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It cannot be read.
-    #[error("{} {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: TextError,
-    },
+    /// It cannot be read or written.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// It is not what was written.
-    #[error("{} is no record of grants: {source}", path.display())]
+    #[error("{location} is no record of grants: {source}")]
     Damaged {
-        /// The file.
-        path: PathBuf,
+        /// The record, as its owner finds it.
+        location: String,
         /// What is wrong.
         source: YamlError,
     },
     /// It was written by a later version.
-    #[error("{} is of a later version of the program", .0.display())]
-    Later(PathBuf),
+    #[error("{0} is of a later version of the program")]
+    Later(String),
     /// Others could have written it.
-    #[error("{} is not this account's alone, and may say what others want", .0.display())]
-    NotOurs(PathBuf),
-    /// Another process has it for too long.
-    #[error("{} is in use by another process", .0.display())]
-    InUse(PathBuf),
+    #[error("{0} is not this account's alone, and may say what others want")]
+    NotOurs(String),
+    /// Other processes change it for too long.
+    #[error("{0} is in use by another process")]
+    InUse(String),
     /// The folder has no name that an agent could have.
     #[error("{} is no agent's folder", .0.display())]
     NoAgent(PathBuf),
+    /// The folder of the agent cannot be told from others.
+    #[error("cannot look at {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What was allowed for good cannot be added to.
+    #[error("{location}: {why}")]
+    Rules {
+        /// The file, as its owner finds it.
+        location: String,
+        /// Why not.
+        why: String,
+    },
 }
 
-impl Store {
-    /// In the owner's state folder (`$XDG_STATE_HOME/duragent`), for the workspace with that
+impl GrantError {
+    /// What it is about, as a path, and the rest of what there is to say.
+    pub fn told_of(&self) -> (PathBuf, String) {
+        match self {
+            GrantError::Document(DocumentError::Unreadable { location, source }) => {
+                (PathBuf::from(location), source.to_string())
+            }
+            GrantError::Document(DocumentError::Io {
+                location, source, ..
+            }) => (PathBuf::from(location), format!("cannot be read: {source}")),
+            other => (PathBuf::new(), other.to_string()),
+        }
+    }
+}
+
+impl GrantStore {
+    /// In the documents of the account, if it has a place for them, for the workspace with that
     /// identifier.
-    pub fn new(ours: Option<&Path>, workspace: &Path, id: Option<String>) -> Store {
-        let place = || {
-            let ours = ours.ok_or(Missing::Home)?;
+    pub fn new(
+        documents: Option<Arc<dyn Documents>>,
+        workspace: &Path,
+        id: Option<String>,
+    ) -> GrantStore {
+        let records = || {
+            let documents = documents.ok_or(Missing::Home)?;
             let workspace = workspace.canonicalize();
-            Ok(Place {
-                folder: ours.join("trust"),
+            Ok(WorkspaceRecords {
+                documents,
                 workspace: workspace.map_err(|_| Missing::Workspace)?,
                 id: id.ok_or(Missing::Workspace)?,
             })
         };
-        Store { place: place() }
+        GrantStore { records: records() }
     }
 
     /// What was granted; `None` when nothing ever was.
-    pub fn read(&self) -> Result<Option<Record>, StoreError> {
-        match &self.place {
-            Ok(place) => Ok(place.read()?.1),
+    pub fn read(&self) -> Result<Option<Record>, GrantError> {
+        match &self.records {
+            Ok(records) => Ok(records.read()?.1),
             Err(Missing::Workspace) => Ok(None),
             Err(missing @ Missing::Home) => Err((*missing).into()),
         }
     }
 
     /// Changes what was granted to an agent. `edit` returns whether it is another folder's from now
-    /// on: what was allowed to the one before it is forgotten. Returns the file for what is allowed
-    /// for good.
+    /// on: what was allowed to the one before it is forgotten. It is called again on what another
+    /// process has made of the record meanwhile.
     pub fn change(
         &self,
         name: &AgentName,
-        edit: impl FnOnce(&mut Record) -> bool,
-    ) -> Result<PathBuf, StoreError> {
-        let place = self.place.as_ref().map_err(|missing| *missing)?;
-        let _lock = place.lock()?;
-        let (path, record) = place.read()?;
-        let mut record = record.unwrap_or_else(|| Record::new(place.workspace.clone()));
-        let policies = path.with_extension("");
-        create_private(&policies)?;
-        let policy = policy_in(&policies, name);
-        if edit(&mut record) {
-            // Before the record: what is left of a crash must not count for the new folder.
-            remove(&policy)?;
-        }
-        write_record(&path, &record)?;
-        Ok(policy)
+        edit: impl Fn(&mut Record) -> bool,
+    ) -> Result<(), GrantError> {
+        let records = self.records()?;
+        let names = records.read()?.0;
+        records.update(&names, |record| {
+            let mut record = record.unwrap_or_else(|| Record::new(records.workspace.clone()));
+            if edit(&mut record) {
+                // Before the record: what is left of a crash must not count for the new folder.
+                records.documents.delete(&names.policy(name)?)?;
+            }
+            Ok(Some(record))
+        })
     }
 
     /// Writes a record if there is none, so that it is known that its owner was asked.
-    pub fn begin(&self) -> Result<(), StoreError> {
-        let place = self.place.as_ref().map_err(|missing| *missing)?;
-        let _lock = place.lock()?;
-        let (path, record) = place.read()?;
-        if record.is_some() {
-            return Ok(());
-        }
-        write_record(&path, &Record::new(place.workspace.clone()))
+    pub fn begin(&self) -> Result<(), GrantError> {
+        let records = self.records()?;
+        let names = records.read()?.0;
+        records.update(&names, |record| match record {
+            Some(_) => Ok(None),
+            None => Ok(Some(Record::new(records.workspace.clone()))),
+        })
     }
 
-    /// The file for what is allowed to an agent for good, if there could be one.
-    pub fn policy_file(&self, name: &AgentName) -> Option<PathBuf> {
-        let place = self.place.as_ref().ok()?;
-        let (path, _) = place.read().ok()?;
-        Some(policy_in(&path.with_extension(""), name))
+    /// What was allowed to an agent for good, and where that stands; `None` if nothing was.
+    pub fn policy(&self, name: &AgentName) -> Result<Option<(PathBuf, String)>, GrantError> {
+        let records = self.records()?;
+        let document = records.read()?.0.policy(name)?;
+        let found = records.documents.read(&document)?;
+        Ok(found.map(|found| (records.path(&document), found.text)))
+    }
+
+    /// Replaces what was allowed to an agent for good by what `edit` makes of it; `None` leaves it as
+    /// it is. `edit` is told where it stands.
+    ///
+    /// Errors: those of `edit` as [`GrantError::Rules`].
+    pub fn edit_policy(
+        &self,
+        name: &AgentName,
+        edit: &dyn Fn(&Path, Option<&str>) -> Result<Option<String>, String>,
+    ) -> Result<(), GrantError> {
+        let records = self.records()?;
+        let document = records.read()?.0.policy(name)?;
+        let path = records.path(&document);
+        let edited = |before: Option<&Document>| {
+            let before = before.map(|before| before.text.as_str());
+            edit(&path, before).map_err(|why| GrantError::Rules {
+                location: path.display().to_string(),
+                why,
+            })
+        };
+        let patience = Patience::new();
+        let failed = |error| patience.wait_or_fail(error);
+        records.documents.update(&document, edited, failed)
+    }
+
+    fn records(&self) -> Result<&WorkspaceRecords, GrantError> {
+        Ok(self.records.as_ref().map_err(|missing| *missing)?)
     }
 }
 
-impl Place {
-    /// The file, and what is in it. The identifier may be that of several workspaces, when one was
-    /// copied: then the others' files bear a name of their own.
-    fn read(&self) -> Result<(PathBuf, Option<Record>), StoreError> {
-        let path = self.folder.join(format!("{}.yaml", self.id));
-        match read_record(&path)? {
+impl WorkspaceRecords {
+    /// The record of the workspace, and what its documents are called. The identifier may be that of
+    /// several workspaces, when one was copied: then the others' documents bear a name of their own.
+    fn read(&self) -> Result<(RecordNames, Option<Record>), GrantError> {
+        let names = RecordNames {
+            stem: self.id.clone(),
+        };
+        match self.record_of(&names)? {
             Some(record) if record.workspace != self.workspace => {}
-            found => return Ok((path, found)),
+            found => return Ok((names, found)),
         }
         let real = self.workspace.as_os_str().as_encoded_bytes();
-        let path = self
-            .folder
-            .join(format!("{}-{}.yaml", self.id, &sha256(real)[..16]));
-        let found = read_record(&path)?.filter(|record| record.workspace == self.workspace);
-        Ok((path, found))
+        let names = RecordNames {
+            stem: format!("{}-{}", self.id, &sha256(real)[..16]),
+        };
+        let found = self.record_of(&names)?;
+        let found = found.filter(|record| record.workspace == self.workspace);
+        Ok((names, found))
     }
 
-    /// Keeps others from changing anything; the folder exists then.
-    fn lock(&self) -> Result<FileLock, StoreError> {
-        let ours = self.folder.parent().unwrap_or(&self.folder);
-        let states = ours.parent().unwrap_or(ours);
-        let mut all = DirBuilder::new();
-        let made = all.recursive(true).mode(0o700).create(states);
-        made.map_err(failed("create", states))?;
-        create_private(ours)?;
-        create_private(&self.folder)?;
-        let path = self.folder.join(".lock");
-        let deadline = Instant::now() + LOCK_PATIENCE;
-        loop {
-            match FileLock::try_take(&path) {
-                Ok(Some(lock)) => return Ok(lock),
-                Ok(None) if Instant::now() < deadline => thread::sleep(LOCK_EVERY),
-                Ok(None) => return Err(StoreError::InUse(path)),
-                Err(source) => return Err(failed("lock", &path)(source)),
+    fn record_of(&self, names: &RecordNames) -> Result<Option<Record>, GrantError> {
+        let name = names.record()?;
+        let found = self.documents.read(&name)?;
+        let location = || self.documents.location(&name);
+        found
+            .map(|found| parse_record(&found, location))
+            .transpose()
+    }
+
+    /// Replaces the record by what `edit` makes of it.
+    fn update(
+        &self,
+        names: &RecordNames,
+        edit: impl Fn(Option<Record>) -> Result<Option<Record>, GrantError>,
+    ) -> Result<(), GrantError> {
+        let name = names.record()?;
+        let location = || self.documents.location(&name);
+        let edited = |before: Option<&Document>| {
+            let before = before.map(|before| parse_record(before, location));
+            let before = before.transpose()?;
+            let is_ours = |record: &Record| record.workspace == self.workspace;
+            if names.stem == self.id && !before.as_ref().is_none_or(is_ours) {
+                // One with the same identifier came just now: its record is not ours to replace.
+                return Err(GrantError::InUse(location()));
             }
+            let record = edit(before.filter(is_ours))?;
+            record
+                .map(|record| write_record(&record, location))
+                .transpose()
+        };
+        let patience = Patience::new();
+        let failed = |error| patience.wait_or_fail(error);
+        self.documents.update(&name, edited, failed)
+    }
+
+    fn path(&self, name: &DocumentName) -> PathBuf {
+        PathBuf::from(self.documents.location(name))
+    }
+}
+
+impl RecordNames {
+    fn record(&self) -> Result<DocumentName, DocumentError> {
+        DocumentName::parse(format!("{}.yaml", self.stem))
+    }
+
+    fn policy(&self, name: &AgentName) -> Result<DocumentName, DocumentError> {
+        DocumentName::parse(format!("{}/{name}.policy.yaml", self.stem))
+    }
+}
+
+/// How long it is tried while others write.
+struct Patience {
+    deadline: Instant,
+}
+
+impl Patience {
+    fn new() -> Patience {
+        Patience {
+            deadline: Instant::now() + PATIENCE,
         }
     }
-}
 
-fn policy_in(folder: &Path, name: &AgentName) -> PathBuf {
-    folder.join(format!("{name}.policy.yaml"))
-}
-
-fn read_record(path: &Path) -> Result<Option<Record>, StoreError> {
-    let unreadable = |source| StoreError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    let file = match text::open(path) {
-        Err(TextError::Missing) => return Ok(None),
-        opened => opened.map_err(unreadable)?,
-    };
-    let about = file.metadata().map_err(failed("look at", path))?;
-    let is_ours = about.uid() == geteuid().as_raw() || about.uid() == 0;
-    if !is_ours || about.mode() & 0o022 != 0 {
-        return Err(StoreError::NotOurs(path.to_owned()));
-    }
-    let text = text::read_open(file, TEXT_BYTES_MAX).map_err(unreadable)?;
-    let record: Record = yaml::from_str(&text).map_err(|source| StoreError::Damaged {
-        path: path.to_owned(),
-        source,
-    })?;
-    match record.version <= RECORD_VERSION {
-        true => Ok(Some(record)),
-        false => Err(StoreError::Later(path.to_owned())),
+    fn wait_or_fail(&self, error: DocumentError) -> Result<(), GrantError> {
+        if !error.is_passing() {
+            return Err(error.into());
+        }
+        if Instant::now() >= self.deadline {
+            return Err(GrantError::InUse(match error {
+                DocumentError::Busy(location) => location,
+                other => other.to_string(),
+            }));
+        }
+        thread::sleep(TRY_EVERY);
+        Ok(())
     }
 }
 
-fn write_record(path: &Path, record: &Record) -> Result<(), StoreError> {
-    let text = yaml::to_string(record).map_err(|source| StoreError::Damaged {
-        path: path.to_owned(),
+fn parse_record(found: &Document, location: impl Fn() -> String) -> Result<Record, GrantError> {
+    if found.exposure == Exposure::Writable {
+        return Err(GrantError::NotOurs(location()));
+    }
+    let record: Record = yaml::from_str(&found.text).map_err(|source| GrantError::Damaged {
+        location: location(),
         source,
     })?;
-    replace(path, format!("{HEAD}{text}").as_bytes())
-}
-
-/// Makes a folder for its owner alone, whatever the umask; the one above it exists.
-fn create_private(folder: &Path) -> Result<(), StoreError> {
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => made.map_err(failed("create", folder))?,
+    if record.version > RECORD_VERSION {
+        return Err(GrantError::Later(location()));
     }
-    let about = fs::metadata(folder).map_err(failed("look at", folder))?;
-    if about.mode() & 0o777 != 0o700 {
-        let private = fs::set_permissions(folder, Permissions::from_mode(0o700));
-        private.map_err(failed("close to others", folder))?;
-    }
-    Ok(())
+    Ok(record)
 }
 
-/// Replaces a file as a whole, with one that only its owner may read.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let written = || -> io::Result<()> {
-        let mut file = NamedTempFile::new_in(folder)?;
-        fs::set_permissions(file.path(), Permissions::from_mode(0o600))?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        fs::File::open(folder)?.sync_all()
-    };
-    written().map_err(failed("write", path))
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.to_owned();
-    move |source| StoreError::Io {
-        action,
-        path,
+fn write_record(record: &Record, location: impl Fn() -> String) -> Result<String, GrantError> {
+    let text = yaml::to_string(record).map_err(|source| GrantError::Damaged {
+        location: location(),
         source,
-    }
+    })?;
+    Ok(format!("{HEAD}{text}"))
 }

@@ -25,8 +25,9 @@ use crate::base::yaml::expand;
 use crate::base::yaml::tree::{Document, Node, Value};
 use crate::config::{Config, DEFAULT_WORKSPACE, LocalUsers, SandboxMode, lookup};
 use crate::domain::providers::Provider;
-use crate::policy::{Mode, POLICY_FILE, Subject, file as policy_file};
+use crate::policy::{Mode, Subject};
 use crate::workspace::arrivals::FolderIdentity;
+use crate::workspace::policy_files::{self, POLICY_FILE};
 use crate::workspace::state_home;
 
 /// One thing that a server of a workspace does because its files say so.
@@ -406,7 +407,7 @@ fn is_within(path: &Path, folder: &Path) -> bool {
 fn of_policy(path: &Path) -> Vec<Claim> {
     let environment = |name: &str| std::env::var(name).ok();
     // With one that cannot be read every call is refused.
-    let Ok(Some(policy)) = policy_file::read(path, &environment) else {
+    let Ok(Some(policy)) = policy_files::read(path, &environment) else {
         return Vec::new();
     };
     let written = Written::of(fs::read_to_string(path).unwrap_or_default());

@@ -14,9 +14,10 @@ use crate::domain::spec::{Provider, ToolRef};
 use crate::domain::trust::Kind;
 use crate::policy::check;
 use crate::policy::judge::{self, Call, Context, Judgement, Part, Ruling, ToolUse, Why};
-use crate::policy::{Files, POLICY_FILE, Rules, Subject};
+use crate::policy::{Rules, Subject};
 use crate::tools;
 use crate::trust::{Grants, Trust};
+use crate::workspace::policy_files::{Files, POLICY_FILE};
 use crate::workspace::trust::{self, Surveyor, Workspace};
 
 /// A call that an agent might make.

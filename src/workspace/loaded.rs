@@ -13,11 +13,11 @@ use crate::domain::spec::AgentSpec;
 use crate::engine::{Agent, Agents};
 use crate::policy::Policies;
 use crate::store::file::FileStore;
-use crate::tools::memory::MemoryParts;
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::reload::ToolMaker;
 use crate::tools::workshop::Workshop;
 use crate::trust::Trust;
+use crate::workspace::policy_files;
 use crate::workspace::providers;
 use crate::workspace::shelf::StoredSessions;
 use crate::workspace::tool_parts::ToolParts;
@@ -79,11 +79,7 @@ impl LoadedAgents {
             directory,
             policies,
             workshop: Workshop {
-                memory: MemoryParts {
-                    fs: parts.fs,
-                    clock: parts.clock,
-                    world: parts.world,
-                },
+                memory: parts.memory,
                 sessions: Arc::new(StoredSessions(parts.store)),
                 maker: Arc::new(Maker(Weak::clone(agents))),
                 programs: ProgramTools::new(parts.programs, parts.workspace),
@@ -148,7 +144,7 @@ pub(crate) fn loaded_agents(
         &config.workspace,
         config.sessions_dir.clone(),
     );
-    let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None), trust);
+    let policies = policy_files::policies(&config.workspace, Arc::new(|_: &str| None), trust);
     let parts = ToolParts::new(config, Arc::new(RealFs), Arc::new(store))?;
     Ok(LoadedAgents::new(directory, Arc::new(policies), parts))
 }
@@ -201,7 +197,7 @@ mod tests {
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let store = Arc::new(FileStore::new(Arc::clone(&fs), config.workspace.clone()));
         let parts = ToolParts::new(&config, fs, store).unwrap();
-        let policies = Policies::new(&config.workspace, Arc::new(|_: &str| None), trust);
+        let policies = policy_files::policies(&config.workspace, Arc::new(|_: &str| None), trust);
         LoadedAgents::new(Arc::new(directory), Arc::new(policies), parts)
     }
 

@@ -10,6 +10,7 @@ pub mod explain;
 pub mod holder;
 pub(crate) mod loaded;
 pub(crate) mod ollama;
+pub mod policy_files;
 pub(crate) mod programs;
 pub(crate) mod providers;
 pub(crate) mod remarks;

@@ -16,10 +16,11 @@ use crate::base::yaml::problem::{Level, Problem};
 use crate::config::Config;
 use crate::domain::spec::AgentSpec;
 use crate::engine::{self, Agent, Agents as _};
-use crate::policy::{Files, POLICY_FILE, Policies, check};
+use crate::policy::{Policies, check};
 use crate::tools::program_tools::ProgramTools;
 use crate::trust::Trust;
 use crate::workspace::loaded::{LoadedAgents, loaded_agents, read_agents};
+use crate::workspace::policy_files::{Files, POLICY_FILE};
 use crate::workspace::programs::programs;
 
 /// Of the agents of a server, as of the last time that they were read.

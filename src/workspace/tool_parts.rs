@@ -6,10 +6,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use ureq::Proxy;
 
-use crate::base::clock::{Clock, SystemClock};
+use crate::base::clock::SystemClock;
 use crate::base::fs::Fs;
 use crate::config::{self, Config};
+use crate::domain::spec::AgentSpec;
 use crate::store::SessionStore;
+use crate::store::documents::Documents;
+use crate::store::file::documents::FileDocuments;
+use crate::tools::memory::{Memories, MemoryParts};
 use crate::tools::programs::Programs;
 use crate::tools::web::WebSettings;
 use crate::workspace::programs;
@@ -17,14 +21,10 @@ use crate::workspace::programs;
 /// What tools work with, beside the agents themselves.
 #[derive(Debug, Clone)]
 pub(crate) struct ToolParts {
-    /// Where their files are.
-    pub(crate) fs: Arc<dyn Fs>,
-    /// What time it is.
-    pub(crate) clock: Arc<dyn Clock>,
+    /// What memories are kept with.
+    pub(crate) memory: MemoryParts,
     /// Where sessions are kept.
     pub(crate) store: Arc<dyn SessionStore>,
-    /// Where the facts that agents share are kept.
-    pub(crate) world: PathBuf,
     /// What runs the programs of tools.
     pub(crate) programs: Arc<Programs>,
     /// The workspace's folder.
@@ -41,14 +41,36 @@ impl ToolParts {
         store: Arc<dyn SessionStore>,
     ) -> anyhow::Result<ToolParts> {
         Ok(ToolParts {
-            fs,
-            clock: Arc::new(SystemClock),
+            memory: memory_parts(config, fs),
             store,
-            world: config.world_memory_dir.clone(),
             programs: programs::programs(config),
             workspace: config.workspace.clone(),
             web: Arc::new(web_settings(&config.web)?),
         })
+    }
+}
+
+/// The folder of an agent's memory in its own.
+const MEMORY_FOLDER: &str = "memory";
+
+/// Memories in the agents' own folders, where people may read and write them.
+#[derive(Debug)]
+struct MemoriesInFolders(Arc<dyn Fs>);
+
+impl Memories for MemoriesInFolders {
+    fn of(&self, agent: &AgentSpec) -> Arc<dyn Documents> {
+        let (home, folder) = (agent.home.clone(), agent.home.join(MEMORY_FOLDER));
+        Arc::new(FileDocuments::shared(Arc::clone(&self.0), home, folder))
+    }
+}
+
+fn memory_parts(config: &Config, fs: Arc<dyn Fs>) -> MemoryParts {
+    let world = config.world_memory_dir.clone();
+    let world = FileDocuments::shared(Arc::clone(&fs), world.clone(), world);
+    MemoryParts {
+        memories: Arc::new(MemoriesInFolders(fs)),
+        clock: Arc::new(SystemClock),
+        world: Arc::new(world),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 
 use crate::agents;
+use crate::base::fs::RealFs;
 use crate::base::lock::lock as locked;
 use crate::base::order;
 use crate::base::yaml::problem::Problem;
@@ -15,14 +16,17 @@ use crate::config::owner::Owner;
 use crate::domain::providers::{self, Described, Origin, ollama_base_url};
 use crate::domain::spec::{AgentSpec, Provider};
 use crate::domain::trust::{self, Brought, Granted, Part};
-use crate::policy::{self, Digests};
+use crate::policy::Digests;
+use crate::store::documents::Documents;
+use crate::store::file::documents::FileDocuments;
 use crate::store::lock;
 use crate::tools::program_tools::ProgramTools;
-use crate::trust::{Grants, KnownAddress, Store};
+use crate::trust::{GrantStore, Grants, KnownAddress};
+use crate::workspace::policy_files;
 use crate::workspace::starts::Starts;
 use crate::workspace::state_home;
 
-pub use crate::trust::{StoreError, Trust};
+pub use crate::trust::{GrantError, Trust};
 
 /// What of a configuration decides on trust.
 #[derive(Debug, Clone, Copy)]
@@ -71,9 +75,12 @@ pub fn to_be_given(workspace: &Workspace<'_>) -> anyhow::Result<Arc<Trust>> {
 }
 
 /// Where what is granted in a workspace is kept.
-fn store_of(workspace: &Path) -> Store {
-    let ours = state_home::folder().ok();
-    Store::new(ours.as_deref(), workspace, lock::known_hash(workspace))
+fn store_of(workspace: &Path) -> GrantStore {
+    let documents = state_home::folder().ok().map(|ours| {
+        let folder = ours.join("trust");
+        Arc::new(FileDocuments::of_account(Arc::new(RealFs), ours, folder)) as Arc<dyn Documents>
+    });
+    GrantStore::new(documents, workspace, lock::known_hash(workspace))
 }
 
 /// Notes that a workspace is not one of a version before trust, whose owner would be asked about all
@@ -97,7 +104,7 @@ pub fn is_from_before(workspace: &Path, trust: &Trust) -> bool {
 pub(crate) fn nothing() -> Trust {
     let here = Path::new(".");
     let known = known_address(&BTreeMap::new());
-    Trust::new(here, Store::new(None, here, None), Grants::None, known)
+    Trust::new(here, GrantStore::new(None, here, None), Grants::None, known)
 }
 
 /// Addresses that an agent may name without trust: no stranger is there, or the owner named them.
@@ -171,7 +178,7 @@ impl Surveyor {
     /// The agent in the folder `home`.
     pub fn agent(&self, home: &Path) -> Survey {
         let (spec, mut brought) = agents::parts(home, &environment, &self.providers, &self.trust);
-        brought.extend(policy::parts(home, &environment, &self.trust));
+        brought.extend(policy_files::parts(home, &environment, &self.trust));
         if let Some(spec) = spec {
             brought.extend(self.programs_of(&spec));
         }
@@ -212,7 +219,7 @@ impl Survey {
     }
 
     /// Trusts the agent with what was found, and with nothing else.
-    pub fn grant(&self, trust: &Trust) -> Result<(), StoreError> {
+    pub fn grant(&self, trust: &Trust) -> Result<(), GrantError> {
         let parts: Vec<Part> = self.brought.iter().map(|one| one.part.clone()).collect();
         trust.grant(&self.home, &parts)
     }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::agents;
 use crate::base::yaml::problem::Problem;
 use crate::config::{self, Config};
-use crate::policy::{LOCAL_FILE, POLICY_FILE, validate as validate_policy, validate_in};
+use crate::workspace::policy_files::{
+    LOCAL_FILE, POLICY_FILE, validate as validate_policy, validate_in,
+};
 use crate::workspace::remarks;
 use crate::workspace::trust::{self, Surveyor, Workspace};
 

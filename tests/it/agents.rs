@@ -14,7 +14,7 @@ use duragent::domain::ids::AgentName;
 use duragent::domain::secret::Secret;
 use duragent::domain::spec::*;
 use duragent::domain::zone::Zone;
-use duragent::trust::{Grants, Store, Trust};
+use duragent::trust::{GrantStore, Grants, Trust};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -96,7 +96,7 @@ fn environment(name: &str) -> Option<String> {
 
 /// An owner who trusts all agents.
 fn trust(workspace: &Path) -> Arc<Trust> {
-    let store = Store::new(None, workspace, None);
+    let store = GrantStore::new(None, workspace, None);
     Arc::new(Trust::new(
         workspace,
         store,

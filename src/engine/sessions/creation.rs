@@ -25,7 +25,7 @@ impl Sessions {
         let key = &self.redacted_key(key.clone())?;
         let _one_at_a_time = self.engine.creation_locks.lock(key);
         let now = self.engine.parts.ids.now();
-        if let Some(known) = self.engine.parts.store.creation_key(key.as_str(), now)? {
+        if let Some(known) = self.engine.creation_keys.get(key.as_str(), now)? {
             if known.agent != agent.spec.name.as_str() {
                 return Err(EngineError::KeyReused);
             }
@@ -37,15 +37,10 @@ impl Sessions {
             session_id: view.id.clone(),
             created_at,
         };
-        if let Err(error) = self
-            .engine
-            .parts
-            .store
-            .put_creation_key(key.as_str(), &stored)
-        {
+        if let Err(error) = self.engine.creation_keys.put(key.as_str(), &stored) {
             // Who is told that there is none, and asks again, would have two; unless the key is there
             // by now, which then leads to this one.
-            let known = self.engine.parts.store.creation_key(key.as_str(), now);
+            let known = self.engine.creation_keys.get(key.as_str(), now);
             if known.is_ok_and(|known| known.is_none())
                 && let Err(error) = self.engine.open.delete(&view.id)
             {

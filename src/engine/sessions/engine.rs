@@ -27,6 +27,7 @@ use crate::engine::upkeep::clock_watch::ClockWatch;
 use crate::engine::upkeep::recovery::Recoverer;
 use crate::engine::upkeep::sweep::Sweeper;
 use crate::engine::upkeep::unanswered::AnswerTimeouts;
+use crate::store::CreationKeys;
 
 /// A running engine, as the façade uses it.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ pub(in crate::engine) struct Engine {
     pub(in crate::engine) upkeep: Upkeep,
     pub(in crate::engine) draining: Arc<Draining>,
     pub(in crate::engine) creation_locks: CreationLocks,
+    pub(in crate::engine) creation_keys: CreationKeys,
     /// Turns at work at a time.
     pub(in crate::engine) max_active: usize,
 }
@@ -93,6 +95,7 @@ impl Engine {
             worker_parts,
             draining,
             creation_locks: CreationLocks::new(),
+            creation_keys: CreationKeys::new(from.store.documents()),
             max_active: from.settings.max_active,
         };
         alarms.set_jobs(&engine);

@@ -8,7 +8,7 @@ use crate::engine::error::{EngineError, chain};
 use crate::engine::id_generator::IdGenerator;
 use crate::engine::stored::each_session;
 use crate::engine::upkeep::timeline::ClockReading;
-use crate::store::SessionStore;
+use crate::store::{SessionStore, clock_note, keep_clock_note};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -23,7 +23,8 @@ impl ClockWatch {
     ///
     /// Errors: the store's; the engine drains, and it is not known yet what is newest.
     pub(in crate::engine) fn look(&self) -> Result<ClockReading, EngineError> {
-        let before = self.store.clock_seen()?;
+        let documents = self.store.documents();
+        let before = clock_note(&*documents)?;
         let before: Option<ClockReading> = before.and_then(|text| serde_json::from_str(&text).ok());
         let newest = match &before {
             Some(_) => None,
@@ -37,7 +38,7 @@ impl ClockWatch {
             );
         }
         let text = serde_json::to_string(&seen).unwrap_or_default();
-        if let Err(error) = self.store.put_clock_seen(&text) {
+        if let Err(error) = keep_clock_note(&*documents, &text) {
             log::warn!("what the clock showed is not kept: {}", chain(&error));
         }
         Ok(seen)

@@ -111,6 +111,11 @@ impl FileDocuments {
     /// What a file holds; `None` if there is none.
     fn bytes(&self, path: &Path) -> Result<Option<(Vec<u8>, Box<dyn File>)>, DocumentError> {
         let file = match self.open(path) {
+            Err(TextError::Missing) if self.custody == Custody::Account => {
+                // A link to nothing was meant to be a text.
+                self.fs.check_unlinked(path, &self.folder).of(path)?;
+                return Ok(None);
+            }
             Err(TextError::Missing) => return Ok(None),
             opened => opened.of(path)?,
         };
@@ -279,9 +284,21 @@ trait About<T> {
 
 impl<T> About<T> for Result<T, TextError> {
     fn of(self, path: &Path) -> Result<T, DocumentError> {
-        self.map_err(|source| DocumentError::Unreadable {
-            location: path.display().to_string(),
-            source,
+        let location = || path.display().to_string();
+        self.map_err(|source| match source {
+            TextError::Io(source) => DocumentError::Io {
+                action: "read",
+                location: location(),
+                source,
+            },
+            TextError::Missing
+            | TextError::NotAFile
+            | TextError::Linked
+            | TextError::TooLong(_)
+            | TextError::NotUtf8 { .. } => DocumentError::Unreadable {
+                location: location(),
+                source,
+            },
         })
     }
 }

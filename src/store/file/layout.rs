@@ -4,15 +4,13 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::ids::SessionId;
 
-/// The folders that hold all sessions and the keys of their creation.
+/// The folders that hold all sessions and the documents beside them.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     /// A folder for each session.
     pub(super) sessions: PathBuf,
-    /// The keys of session creation.
-    pub(super) keys: PathBuf,
-    /// What the clock last showed.
-    pub(super) clock: PathBuf,
+    /// The folder of the documents that go with them.
+    pub(super) documents: PathBuf,
 }
 
 /// Marks the folder of a session that is being created, or is being deleted: no session's name, so
@@ -25,8 +23,7 @@ impl Layout {
     pub(super) fn in_workspace(root: &Path) -> Layout {
         Layout {
             sessions: root.join("sessions"),
-            keys: root.join("keys"),
-            clock: root.join("clock"),
+            documents: root.to_owned(),
         }
     }
 

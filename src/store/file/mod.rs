@@ -14,7 +14,6 @@ pub mod documents;
 mod error;
 mod format;
 mod inflight;
-mod keys;
 mod layout;
 mod line;
 mod lines;

@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use crate::base::fs::{self, Open};
+use crate::base::fs::Open;
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
+use crate::store::documents::Documents;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::format::{Format, judge};
 use crate::store::file::inflight::{self, Inflight};
@@ -18,7 +19,7 @@ use crate::store::file::snapshot::{self, summary_of};
 use crate::store::file::store::FileStore;
 use crate::store::file::v05::Old;
 use crate::store::file::walk::Source;
-use crate::store::{CreationKey, Limit, OpenSession, SessionStore, StoreError};
+use crate::store::{Limit, OpenSession, SessionStore, StoreError};
 
 impl SessionStore for FileStore {
     fn create(&self, id: &SessionId, at: Timestamp, events: &[Event]) -> Result<(), StoreError> {
@@ -166,30 +167,8 @@ impl SessionStore for FileStore {
         self.remove_folder(deleted.path())
     }
 
-    fn creation_key(&self, key: &str, now: Timestamp) -> Result<Option<CreationKey>, StoreError> {
-        self.keys.get(&*self.fs, key, now)
-    }
-
-    fn put_creation_key(&self, key: &str, value: &CreationKey) -> Result<(), StoreError> {
-        self.keys.put(&*self.fs, key, value)
-    }
-
-    fn clock_seen(&self) -> Result<Option<String>, StoreError> {
-        /// Ours has some hundred.
-        const BYTES_MAX: u64 = 4096;
-        let path = &self.layout.clock;
-        match fs::read_file(&*self.fs, path, BYTES_MAX) {
-            Ok(bytes) => Ok(String::from_utf8(bytes).ok()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).doing("read", path),
-        }
-    }
-
-    fn put_clock_seen(&self, text: &str) -> Result<(), StoreError> {
-        // Beside the folder of the sessions, which is made with it.
-        self.settle_folder()?;
-        let path = &self.layout.clock;
-        fs::replace_file(&*self.fs, path, text.as_bytes()).doing("write", path)
+    fn documents(&self) -> Arc<dyn Documents> {
+        Arc::clone(&self.documents) as Arc<_>
     }
 
     fn read_only(&self) -> usize {

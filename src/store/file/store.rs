@@ -12,9 +12,9 @@ use crate::domain::ids::{Seq, SessionId};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::file::busy::Busy;
+use crate::store::file::documents::FileDocuments;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::format::{Format, judge};
-use crate::store::file::keys::Keys;
 use crate::store::file::layout::{self, Folder, Layout};
 use crate::store::file::log;
 use crate::store::file::unsure::Unsure;
@@ -26,7 +26,7 @@ use crate::store::file::walk::{Source, Tail};
 pub struct FileStore {
     pub(in crate::store::file) fs: Arc<dyn Fs>,
     pub(in crate::store::file) layout: Layout,
-    pub(in crate::store::file) keys: Keys,
+    pub(in crate::store::file) documents: Arc<FileDocuments>,
     /// Syncs the folder of all sessions.
     pub(in crate::store::file) list_sync: DirSync,
     /// Whether the folder of all sessions is known to exist, safe from a power cut.
@@ -118,9 +118,10 @@ impl FileStore {
     }
 
     fn with_layout(fs: Arc<dyn Fs>, layout: Layout) -> FileStore {
+        let documents = FileDocuments::of_process(Arc::clone(&fs), layout.documents.clone());
         FileStore {
             fs,
-            keys: Keys::new(layout.keys.clone()),
+            documents: Arc::new(documents),
             list_sync: DirSync::new(layout.sessions.clone()),
             has_folder: AtomicBool::new(false),
             busy: Busy::default(),

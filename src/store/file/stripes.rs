@@ -6,11 +6,17 @@ use std::sync::{Mutex, MutexGuard};
 use crate::base::lock::lock;
 
 /// So many threads may write at once, if their names differ in the right way.
-const STRIPES: usize = 16;
+const STRIPES: usize = 64;
 
 /// Locks that exist to be held over a write and its sync.
-#[derive(Debug, Default)]
-pub(super) struct Stripes([Mutex<()>; STRIPES]);
+#[derive(Debug)]
+pub(super) struct Stripes(Vec<Mutex<()>>);
+
+impl Default for Stripes {
+    fn default() -> Stripes {
+        Stripes((0..STRIPES).map(|_| Mutex::default()).collect())
+    }
+}
 
 impl Stripes {
     /// Waits for the turn to write what has that name.

@@ -1,21 +1,15 @@
-//! The files of one memory, and of the facts that all agents share.
+//! The texts of one memory, and of the facts that all agents share.
 //!
-//! Invariants:
-//! - a file is replaced as a whole: a crash at any moment leaves the old one or the new one;
-//! - no link below its root is followed: the folder may have come from a stranger;
-//! - who changes a folder's files holds its lock, from reading what is there to the end.
+//! Invariant: a text is replaced only by who has seen what is there. Of two who add at once, the second
+//! looks again.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
-use crate::base::file_lock::FileLock;
-use crate::base::fs::{Fs, create_dirs, replace_file};
-use crate::base::text::{self, TextError};
+use crate::base::text;
+use crate::store::documents::{Document, DocumentError, DocumentFolder, DocumentName, Documents};
 use crate::tools::Run;
 use crate::tools::builtin::Answer;
 use crate::tools::memory::place::{DAILY, SUMMARY, day_of, topic_of};
@@ -31,55 +25,47 @@ const SUMMARY_BYTES_MAX: usize = 16 << 10;
 const TOPIC_BYTES_MAX: usize = 8 << 10;
 /// The most topics of the world.
 const TOPICS_MAX: usize = 200;
-/// The longest file that is read: people may write what they like into them.
-const FILE_BYTES_MAX: usize = 1 << 20;
-/// How long another may have the lock.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-/// How often a lock is tried that another has.
-const LOCK_EVERY: Duration = Duration::from_millis(5);
+/// How long others may be quicker, or another process may be writing.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How soon it is tried again.
+const TRY_EVERY: Duration = Duration::from_millis(5);
 
-/// A folder of memories.
+/// A memory, or the facts of the world.
 #[derive(Debug, Clone)]
 pub(super) struct Bank {
-    fs: Arc<dyn Fs>,
-    folder: PathBuf,
-    /// The folder above, or itself, to which links may lead.
-    root: PathBuf,
+    documents: Arc<dyn Documents>,
+    folder: DocumentFolder,
 }
 
-/// A bank whose files nobody else changes meanwhile.
+/// Changes a bank on behalf of a call, which may be cancelled.
 #[derive(Debug)]
-pub(super) struct Held<'b> {
+pub(super) struct BankWriter<'b> {
     bank: &'b Bank,
-    _lock: FileLock,
+    run: &'b Run<'b>,
+}
+
+/// What becomes of a text, and what the model is told.
+enum Edit {
+    Keep { said: String },
+    Replace { text: String, said: String },
 }
 
 impl Bank {
-    /// The bank in `folder`, which lies in `root` or is it.
-    pub(super) fn new(fs: Arc<dyn Fs>, folder: PathBuf, root: PathBuf) -> Bank {
-        Bank { fs, folder, root }
+    /// The bank in a folder of these documents.
+    pub(super) fn new(documents: Arc<dyn Documents>, folder: DocumentFolder) -> Bank {
+        Bank { documents, folder }
     }
 
     /// The summary, if there is one.
     pub(super) fn summary(&self) -> Result<Option<Memo>, String> {
-        let text = self.read(SUMMARY)?;
-        Ok(text.map(|text| Memo {
-            name: SUMMARY.to_owned(),
-            version: Some(version(&text)),
-            text,
-        }))
+        Ok(self.read(SUMMARY)?.map(|text| summary(&text)))
     }
 
     /// The days with notes, the last one first.
     pub(super) fn days(&self) -> Result<Vec<String>, String> {
         let names = self.names(DAILY)?;
-        let mut days: Vec<String> = names
-            .iter()
-            .filter_map(|name| Some(day_of(name)?.to_owned()))
-            .collect();
-        days.sort();
-        days.reverse();
-        Ok(days)
+        let days = names.iter().filter_map(|name| day_of(name));
+        Ok(days.rev().map(str::to_owned).collect())
     }
 
     /// The notes of a day; empty if there are none.
@@ -94,94 +80,67 @@ impl Bank {
     /// The topics of a folder of facts, sorted.
     pub(super) fn topics(&self) -> Result<Vec<String>, String> {
         let names = self.names("")?;
-        let mut topics: Vec<String> = names
-            .iter()
-            .filter_map(|name| Some(topic_of(name)?.to_owned()))
-            .collect();
+        let topics = names.iter().filter_map(|name| topic_of(name));
+        let mut topics: Vec<String> = topics.map(str::to_owned).collect();
+        // In the order of their files, `a-b` stands before `a`.
         topics.sort();
         Ok(topics)
     }
 
     /// What is known on a topic.
     pub(super) fn topic(&self, topic: &str) -> Result<Memo, String> {
-        let text = self.read(&format!("{topic}.md"))?.unwrap_or_default();
-        Ok(Memo {
-            name: format!("world: {topic}"),
-            version: Some(version(&text)),
-            text,
-        })
+        let text = self.read(&topic_file(topic))?.unwrap_or_default();
+        Ok(fact(topic, &text))
     }
 
-    /// Takes the lock of the folder, which is created if missing.
-    ///
-    /// Errors: another has it for too long, the run is to end, or the system refuses.
-    pub(super) fn hold(&self, run: &Run<'_>) -> Result<Held<'_>, String> {
-        self.check("")?;
-        create_dirs(&*self.fs, &self.folder).map_err(|error| self.failed(&self.folder, &error))?;
-        let path = self.folder.join(".lock");
-        let deadline = Instant::now() + LOCK_PATIENCE;
-        loop {
-            match FileLock::try_take(&path) {
-                Ok(Some(lock)) => {
-                    return Ok(Held {
-                        bank: self,
-                        _lock: lock,
-                    });
-                }
-                Ok(None) if Instant::now() < deadline => {}
-                Ok(None) => return Err("the memory is in use; try again later".to_owned()),
-                Err(error) => return Err(self.failed(&path, &error)),
-            }
-            match run.cancel.recv_timeout(LOCK_EVERY) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err("cancelled".to_owned()),
-                Ok(never) => match never {},
-            }
-        }
+    /// Changes it on behalf of a call.
+    pub(super) fn writer<'b>(&'b self, run: &'b Run<'b>) -> BankWriter<'b> {
+        BankWriter { bank: self, run }
+    }
+
+    fn document(&self, name: &str) -> Result<DocumentName, String> {
+        self.folder.document(name).map_err(|error| failed(&error))
     }
 
     fn read(&self, name: &str) -> Result<Option<String>, String> {
-        let opened = text::open_unlinked(&self.root, &self.inner(name));
-        match opened.and_then(|file| text::read_open(file, FILE_BYTES_MAX)) {
-            Ok(text) => Ok(Some(text)),
-            Err(TextError::Missing) => Ok(None),
-            Err(error) => Err(format!("the file {name} of the memory {error}")),
-        }
-    }
-
-    /// Where a file or folder of it lies in the root.
-    fn inner(&self, name: &str) -> PathBuf {
-        let path = self.folder.join(name);
-        path.strip_prefix(&self.root).unwrap_or(&path).to_owned()
-    }
-
-    /// Whether a file or folder of it is reached without links.
-    fn check(&self, name: &str) -> Result<(), String> {
-        text::check_unlinked(&self.root, &self.inner(name))
-            .map_err(|error| format!("the folder of the memory {error}"))
+        let found = self.documents.read(&self.document(name)?);
+        let found = found.map_err(|error| match &error {
+            DocumentError::Io { source, .. } => {
+                log::error!("a memory fails: {error}: {source}");
+                format!("the file {name} of the memory cannot be read: {source}")
+            }
+            _ => self.said(name, &error),
+        });
+        Ok(found?.map(|found| found.text))
     }
 
     fn names(&self, folder: &str) -> Result<Vec<String>, String> {
-        self.check(folder)?;
-        let folder = self.folder.join(folder);
-        let entries = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|error| self.failed(&folder, &error))?,
-        };
-        let names = entries.flatten().map(|entry| entry.file_name());
-        Ok(names.filter_map(|name| name.into_string().ok()).collect())
+        let folder = self.folder.folder(folder);
+        let names = folder.and_then(|folder| self.documents.list(&folder));
+        names.map_err(|error| match &error {
+            DocumentError::Unreadable { source, .. } => {
+                format!("the folder of the memory {source}")
+            }
+            _ => failed(&error),
+        })
     }
 
-    /// For the model, which has no use for paths; the log has them.
-    fn failed(&self, path: &Path, error: &io::Error) -> String {
-        log::error!("a memory fails at {}: {error}", path.display());
-        format!("the memory cannot be used: {error}")
+    /// Why a text cannot be used, for the model, which has no use for paths.
+    fn said(&self, name: &str, error: &DocumentError) -> String {
+        match error {
+            DocumentError::Unreadable { source, .. } => {
+                format!("the file {name} of the memory {source}")
+            }
+            _ => failed(error),
+        }
     }
 }
 
-impl Held<'_> {
-    /// Adds a note to those of `date`, unless the last two days with notes have it.
-    pub(super) fn add_note(&self, date: &str, time: &str, content: &str) -> Answer {
+impl BankWriter<'_> {
+    /// Adds a note to those of a day, unless the last two days with notes have it. `moment` gives the
+    /// date and the time; it is asked again at each try, so that notes stand in the order of their
+    /// times.
+    pub(super) fn add_note(&self, moment: impl Fn() -> (String, String), content: &str) -> Answer {
         let content = tidied_note(content);
         check_length(
             &content,
@@ -189,24 +148,24 @@ impl Held<'_> {
             "a note",
             "say it shorter, or in several notes",
         )?;
-        for day in self.bank.days()?.iter().take(2) {
-            if let Some(time) = time_of_note(&self.bank.notes(day)?.text, &content) {
-                return Ok(format!("Noted already, on {day} at {time}."));
+        let (date, first_time) = moment();
+        self.update(&day_file(&date), |before| {
+            for day in self.bank.days()?.iter().take(2) {
+                if let Some(time) = time_of_note(&self.bank.notes(day)?.text, &content) {
+                    let said = format!("Noted already, on {day} at {time}.");
+                    return Ok(Edit::Keep { said });
+                }
             }
-        }
-        let notes = with_note(&self.bank.notes(date)?.text, date, time, &content);
-        if notes.len() > DAY_BYTES_MAX {
-            return Err(format!(
-                "the notes of {date} would have {} bytes, and a day has room for {DAY_BYTES_MAX}: \
-                 `reflect` on what matters of them; there is room for notes again tomorrow",
-                notes.len()
-            ));
-        }
-        self.bank.check(DAILY)?;
-        let daily = self.bank.folder.join(DAILY);
-        create_dirs(&*self.bank.fs, &daily).map_err(|error| self.bank.failed(&daily, &error))?;
-        self.replace(&day_file(date), &notes)?;
-        Ok(format!("Noted in the notes of {date}."))
+            // Midnight may have come meanwhile.
+            let time = match moment() {
+                (today, time) if today == date => time,
+                _ => first_time.clone(),
+            };
+            let text = with_note(before.unwrap_or_default(), &date, &time, &content);
+            check_day(&date, &text)?;
+            let said = format!("Noted in the notes of {date}.");
+            Ok(Edit::Replace { text, said })
+        })
     }
 
     /// Replaces the summary, if `base` is the version that is there.
@@ -218,16 +177,19 @@ impl Held<'_> {
             "the summary",
             "keep what matters most; details can stay in the notes, which a `query` finds",
         )?;
-        let now = self.bank.summary()?;
-        if now.as_ref().is_some_and(|now| now.text == content) {
-            return Ok("The summary says that already.".to_owned());
-        }
-        check_version(now.as_ref(), base)?;
-        self.replace(SUMMARY, &content)?;
-        Ok(format!(
-            "The summary is replaced; its version is {}.",
-            version(&content)
-        ))
+        self.update(SUMMARY, |before| {
+            if before == Some(&content) {
+                let said = "The summary says that already.".to_owned();
+                return Ok(Edit::Keep { said });
+            }
+            check_version(before.map(summary).as_ref(), base)?;
+            let version = version(&content);
+            let said = format!("The summary is replaced; its version is {version}.");
+            Ok(Edit::Replace {
+                text: content.clone(),
+                said,
+            })
+        })
     }
 
     /// Replaces what is known on a topic, if `base` is the version that is there.
@@ -239,6 +201,23 @@ impl Held<'_> {
             "what is known on a topic",
             "say it shorter, or as several topics",
         )?;
+        self.update(&topic_file(topic), |before| {
+            self.check_room_for(topic)?;
+            if before == Some(&content) {
+                let said = "The topic says that already.".to_owned();
+                return Ok(Edit::Keep { said });
+            }
+            check_version(before.map(|text| fact(topic, text)).as_ref(), base)?;
+            let version = version(&content);
+            let said = format!("The topic is written; its version is {version}.");
+            Ok(Edit::Replace {
+                text: content.clone(),
+                said,
+            })
+        })
+    }
+
+    fn check_room_for(&self, topic: &str) -> Result<(), String> {
         let topics = self.bank.topics()?;
         let is_new = !topics.iter().any(|known| known == topic);
         if is_new && topics.len() >= TOPICS_MAX {
@@ -248,23 +227,73 @@ impl Held<'_> {
                 text::start(&topics.join(", "), NOTE_BYTES_MAX)
             ));
         }
-        let now = self.bank.topic(topic)?;
-        if now.text == content {
-            return Ok("The topic says that already.".to_owned());
-        }
-        check_version(Some(&now), base)?;
-        self.replace(&format!("{topic}.md"), &content)?;
-        Ok(format!(
-            "The topic is written; its version is {}.",
-            version(&content)
-        ))
+        Ok(())
     }
 
-    fn replace(&self, name: &str, text: &str) -> Result<(), String> {
-        let path = self.bank.folder.join(name);
-        replace_file(&*self.bank.fs, &path, text.as_bytes())
-            .map_err(|error| self.bank.failed(&path, &error))
+    /// Does with a text what `edit` says, as often as somebody else was quicker.
+    fn update(
+        &self,
+        name: &str,
+        mut edit: impl FnMut(Option<&str>) -> Result<Edit, String>,
+    ) -> Answer {
+        let deadline = Instant::now() + PATIENCE;
+        let mut answer = String::new();
+        let edited = |before: Option<&Document>| {
+            let (text, said) = match edit(before.map(|before| before.text.as_str()))? {
+                Edit::Keep { said } => (None, said),
+                Edit::Replace { text, said } => (Some(text), said),
+            };
+            answer = said;
+            Ok(text)
+        };
+        let failed = |error: DocumentError| match error.is_passing() {
+            true => self.wait_until(deadline),
+            false => Err(self.bank.said(name, &error)),
+        };
+        let document = self.bank.document(name)?;
+        self.bank.documents.update(&document, edited, failed)?;
+        Ok(answer)
     }
+
+    /// Waits for others, a moment and not beyond `deadline`.
+    fn wait_until(&self, deadline: Instant) -> Result<(), String> {
+        if Instant::now() >= deadline {
+            return Err("the memory is in use; try again later".to_owned());
+        }
+        match self.run.cancel.recv_timeout(TRY_EVERY) {
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => Err("cancelled".to_owned()),
+            Ok(never) => match never {},
+        }
+    }
+}
+
+/// For the model, which has no use for paths; the log has them.
+fn failed(error: &DocumentError) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let cause = cause.unwrap_or_else(|| error.to_string());
+    log::error!("a memory fails: {error}: {cause}");
+    format!("the memory cannot be used: {cause}")
+}
+
+fn summary(text: &str) -> Memo {
+    Memo {
+        name: SUMMARY.to_owned(),
+        version: Some(version(text)),
+        text: text.to_owned(),
+    }
+}
+
+fn fact(topic: &str, text: &str) -> Memo {
+    Memo {
+        name: format!("world: {topic}"),
+        version: Some(version(text)),
+        text: text.to_owned(),
+    }
+}
+
+fn topic_file(topic: &str) -> String {
+    format!("{topic}.md")
 }
 
 fn day_file(day: &str) -> String {
@@ -279,6 +308,17 @@ fn check_length(text: &str, bytes_max: usize, what: &str, remedy: &str) -> Resul
         return Err(format!(
             "{what} has room for {bytes_max} bytes, and this has {}: {remedy}",
             text.len()
+        ));
+    }
+    Ok(())
+}
+
+fn check_day(date: &str, notes: &str) -> Result<(), String> {
+    if notes.len() > DAY_BYTES_MAX {
+        return Err(format!(
+            "the notes of {date} would have {} bytes, and a day has room for {DAY_BYTES_MAX}: \
+             `reflect` on what matters of them; there is room for notes again tomorrow",
+            notes.len()
         ));
     }
     Ok(())

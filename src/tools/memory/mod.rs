@@ -11,21 +11,21 @@ mod bank;
 mod place;
 mod recall;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::base::clock::Clock;
-use crate::base::fs::Fs;
-use crate::domain::spec::MemoryScope;
+use crate::base::shown::shown_by_name;
+use crate::domain::spec::{AgentSpec, MemoryScope};
 use crate::domain::time::Timestamp;
 use crate::domain::zone::Zone;
+use crate::store::documents::{DocumentFolder, Documents};
 use crate::tools::arguments;
 use crate::tools::builtin::{self, Answer};
 use crate::tools::memory::bank::Bank;
-use crate::tools::memory::place::{Place, is_topic};
+use crate::tools::memory::place::{SeenMemory, is_topic};
 use crate::tools::memory::recall::{DAYS_MAX, Memo, RECENT_DAYS};
 use crate::tools::{Effect, Run, RunResult, Tool, ToolSpec};
 
@@ -45,23 +45,32 @@ const NO_WORLD: &str = "this chat has a memory of its own, and no part in the fa
 /// So much is read of the notes, some years of them, and so much of the shared facts.
 const READ_BYTES_MAX: usize = 8 << 20;
 
+/// Where agents' memories are kept: each in documents of its own.
+pub trait Memories: Send + Sync {
+    /// The documents of an agent's memory.
+    fn of(&self, agent: &AgentSpec) -> Arc<dyn Documents>;
+}
+
+shown_by_name!(Memories);
+
 /// What memories are kept with: the server's, and no agent's alone.
 #[derive(Debug, Clone)]
 pub struct MemoryParts {
-    /// Where they are written.
-    pub fs: Arc<dyn Fs>,
+    /// Where each is.
+    pub memories: Arc<dyn Memories>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// The folder of the facts that all agents share.
-    pub world: PathBuf,
+    /// The facts that all agents share.
+    pub world: Arc<dyn Documents>,
 }
 
 /// The memory of one agent.
 #[derive(Debug)]
 pub(super) struct MemoryTool {
     spec: ToolSpec,
-    parts: MemoryParts,
-    folder: PathBuf,
+    own: Arc<dyn Documents>,
+    world: Arc<dyn Documents>,
+    clock: Arc<dyn Clock>,
     scope: MemoryScope,
     zone: Zone,
 }
@@ -89,41 +98,42 @@ enum Arguments {
 }
 
 impl MemoryTool {
-    /// The memory in `folder`, whose days are those of `zone`.
+    /// The memory in the documents `own`, whose days are those of `zone`.
     pub(super) fn new(
-        parts: MemoryParts,
-        folder: PathBuf,
+        parts: &MemoryParts,
+        own: Arc<dyn Documents>,
         scope: MemoryScope,
         zone: Zone,
     ) -> MemoryTool {
         MemoryTool {
             spec: builtin::spec("memory", DESCRIPTION, parameters(), Effect::Idempotent),
-            parts,
-            folder,
+            own,
+            world: Arc::clone(&parts.world),
+            clock: Arc::clone(&parts.clock),
             scope,
             zone,
         }
     }
 
-    /// The facts that all agents share, where the owner says that they are.
-    fn world(&self) -> Bank {
-        let folder = self.parts.world.clone();
-        Bank::new(Arc::clone(&self.parts.fs), folder.clone(), folder)
+    /// The date and the time of the day.
+    fn moment(&self) -> (String, String) {
+        let now = Timestamp::from(self.clock.now());
+        (self.zone.date(now), self.zone.clock(now))
     }
 
     /// The first of so many days, of which today is the last one: `2026-03-01`.
     fn first_of(&self, days: &Value) -> Result<String, String> {
         let before = recall::day_count(days)? - 1;
-        let now = Timestamp::from(self.parts.clock.now());
+        let now = Timestamp::from(self.clock.now());
         Ok(self.zone.date_before(now, before))
     }
 
     fn answer(&self, run: &Run<'_>) -> Answer {
         let arguments: Arguments = arguments::read(run.arguments)?;
-        let place = Place::of(&run.caller, self.scope, &self.folder)?;
-        let home = self.folder.parent().unwrap_or(&self.folder).to_owned();
-        let bank = Bank::new(Arc::clone(&self.parts.fs), place.folder.clone(), home);
-        let world = place.sees_world.then(|| self.world());
+        let seen = SeenMemory::of(&run.caller, self.scope)?;
+        let bank = Bank::new(Arc::clone(&self.own), seen.folder);
+        let world = Bank::new(Arc::clone(&self.world), DocumentFolder::default());
+        let world = seen.sees_world.then_some(world);
         match arguments {
             Arguments::Recall { query, days } => {
                 let wanted = Wanted {
@@ -133,13 +143,11 @@ impl MemoryTool {
                 recall(run, &bank, world.as_ref(), &wanted)
             }
             Arguments::Remember { content } => {
-                let held = bank.hold(run)?;
-                // Looked at under the lock, so that notes stand in the order of their times.
-                let now = Timestamp::from(self.parts.clock.now());
-                held.add_note(&self.zone.date(now), &self.zone.clock(now), &content)
+                bank.writer(run).add_note(|| self.moment(), &content)
             }
             Arguments::Reflect { content, version } => {
-                bank.hold(run)?.replace_summary(&content, given(&version))
+                let writer = bank.writer(run);
+                writer.replace_summary(&content, given(&version))
             }
             Arguments::UpdateWorld {
                 topic,
@@ -150,8 +158,8 @@ impl MemoryTool {
                 if !is_topic(&topic) {
                     return Err("`topic` must be 1 to 64 letters, digits, `-` or `_`".to_owned());
                 }
-                let held = world.hold(run)?;
-                held.replace_topic(&topic, &content, given(&version))
+                let writer = world.writer(run);
+                writer.replace_topic(&topic, &content, given(&version))
             }
         }
     }

@@ -1,8 +1,7 @@
-//! Where memories are kept: the names of folders and files. Pure.
-
-use std::path::{Path, PathBuf};
+//! Where memories are kept: the names of folders and documents. Pure.
 
 use crate::domain::spec::MemoryScope;
+use crate::store::documents::DocumentFolder;
 use crate::tools::Caller;
 
 /// The summary of a memory.
@@ -16,29 +15,28 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// Whose memory a caller sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    /// The folder of the memory.
-    pub(super) folder: PathBuf,
+pub(super) struct SeenMemory {
+    /// The folder among the documents of the agent's memory.
+    pub(super) folder: DocumentFolder,
     /// Whether it also sees the facts that all agents share.
     pub(super) sees_world: bool,
 }
 
-impl Place {
-    /// The place for a caller: the agent's memory in `memory`, or that of its chat alone.
+impl SeenMemory {
+    /// What a caller sees: the agent's memory, or that of its chat alone.
     ///
     /// Errors: its chat has an identifier too long for the name of a folder.
-    pub(super) fn of(
-        caller: &Caller<'_>,
-        scope: MemoryScope,
-        memory: &Path,
-    ) -> Result<Place, String> {
+    pub(super) fn of(caller: &Caller<'_>, scope: MemoryScope) -> Result<SeenMemory, String> {
         match (scope, caller.chat) {
-            (MemoryScope::Chat, Some((gateway, chat))) => Ok(Place {
-                folder: memory.join(CHATS).join(chat_folder(gateway, chat)?),
-                sees_world: false,
-            }),
-            (MemoryScope::Agent, _) | (MemoryScope::Chat, None) => Ok(Place {
-                folder: memory.to_owned(),
+            (MemoryScope::Chat, Some((gateway, chat))) => {
+                let folder = format!("{CHATS}/{}", chat_folder(gateway, chat)?);
+                Ok(SeenMemory {
+                    folder: DocumentFolder::parse(folder).map_err(|error| error.to_string())?,
+                    sees_world: false,
+                })
+            }
+            (MemoryScope::Agent, _) | (MemoryScope::Chat, None) => Ok(SeenMemory {
+                folder: DocumentFolder::default(),
                 sees_world: true,
             }),
         }
@@ -49,10 +47,10 @@ impl Place {
 /// byte of a name that is not plain becomes `%` and two digits, and the first `-` ends the gateway.
 fn chat_folder(gateway: &str, chat: &str) -> Result<String, String> {
     let name = format!("{}-{}", escaped(gateway, b"_"), escaped(chat, b"_-"));
-    match name.len() <= NAME_BYTES_MAX {
-        true => Ok(name),
-        false => Err("the identifier of this chat is too long to have a memory".to_owned()),
+    if name.len() > NAME_BYTES_MAX {
+        return Err("the identifier of this chat is too long to have a memory".to_owned());
     }
+    Ok(name)
 }
 
 fn escaped(text: &str, plain: &[u8]) -> String {
@@ -98,35 +96,35 @@ mod tests {
     use super::*;
     use crate::domain::ids::SessionId;
 
-    fn place(scope: MemoryScope, chat: Option<(&str, &str)>) -> Place {
+    fn seen(scope: MemoryScope, chat: Option<(&str, &str)>) -> SeenMemory {
         let session = SessionId::mint(1, 1);
         let caller = Caller {
             session: &session,
             chat,
         };
-        Place::of(&caller, scope, Path::new("m")).unwrap()
+        SeenMemory::of(&caller, scope).unwrap()
     }
 
     #[test]
     fn a_chat_has_a_memory_of_its_own_where_the_scope_says_so() {
         let telegram = Some(("telegram", "-100"));
         for (scope, chat, folder, sees_world) in [
-            (MemoryScope::Agent, None, "m", true),
-            (MemoryScope::Agent, telegram, "m", true),
-            (MemoryScope::Chat, None, "m", true),
-            (MemoryScope::Chat, telegram, "m/chats/telegram--100", false),
+            (MemoryScope::Agent, None, "", true),
+            (MemoryScope::Agent, telegram, "", true),
+            (MemoryScope::Chat, None, "", true),
+            (MemoryScope::Chat, telegram, "chats/telegram--100", false),
             (
                 MemoryScope::Chat,
                 Some(("irc", "../#a b")),
-                "m/chats/irc-%2E%2E%2F%23a%20b",
+                "chats/irc-%2E%2E%2F%23a%20b",
                 false,
             ),
         ] {
-            let expected = Place {
-                folder: PathBuf::from(folder),
+            let expected = SeenMemory {
+                folder: DocumentFolder::parse(folder).unwrap(),
                 sees_world,
             };
-            assert_eq!(place(scope, chat), expected);
+            assert_eq!(seen(scope, chat), expected);
         }
         assert!(chat_folder("irc", &"#".repeat(100)).is_err());
     }

@@ -1,6 +1,6 @@
 use super::*;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crossbeam_channel::bounded;
@@ -10,6 +10,7 @@ use crate::base::clock::FakeClock;
 use crate::base::fs::RealFs;
 use crate::domain::ids::SessionId;
 use crate::domain::story::call_id;
+use crate::store::file::documents::FileDocuments;
 use crate::tools::Caller;
 
 /// An agent's memory, on the first of March at half past nine.
@@ -30,12 +31,18 @@ impl Home {
         let clock = Arc::new(FakeClock::at(
             UNIX_EPOCH + Duration::from_micros(start.as_micros()),
         ));
-        let parts = MemoryParts {
-            fs: Arc::new(RealFs),
-            clock: Arc::clone(&clock) as Arc<_>,
-            world: folder.path().join("world"),
+        let documents = |root: PathBuf, inner: &str| -> Arc<dyn Documents> {
+            let folder = root.join(inner);
+            Arc::new(FileDocuments::shared(Arc::new(RealFs), root, folder))
         };
-        let tool = MemoryTool::new(parts, folder.path().join("memory"), scope, zone);
+        let tool = MemoryTool {
+            spec: builtin::spec("memory", DESCRIPTION, parameters(), Effect::Idempotent),
+            own: documents(folder.path().to_owned(), "memory"),
+            world: documents(folder.path().join("world"), ""),
+            clock: Arc::clone(&clock) as Arc<_>,
+            scope,
+            zone,
+        };
         Home {
             folder,
             clock,

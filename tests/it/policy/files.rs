@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duragent::base::fs::RealFs;
 use duragent::domain::event::ToolCall;
 use duragent::domain::ids::{AgentName, CallId, SessionId};
 use duragent::domain::spec::{AgentSpec, ModelChoice, Provider};
 use duragent::policy::{AgentPolicy, Policies};
 use duragent::policy::{Policy, Verdict, Wish};
+use duragent::store::file::documents::FileDocuments;
 use duragent::tools::{Effect, ToolKind};
-use duragent::trust::{Grants, Store, Trust};
+use duragent::trust::{GrantStore, Grants, Trust};
+use duragent::workspace::policy_files::policies;
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 
@@ -29,11 +32,10 @@ const ID: &str = "0123456789abcdef";
 
 /// What an owner trusts the agents of a workspace with, kept in a folder of it.
 fn trust(workspace: &std::path::Path, grants: Grants) -> Arc<Trust> {
-    let store = Store::new(
-        Some(&workspace.join("state/duragent")),
-        workspace,
-        Some(ID.to_owned()),
-    );
+    let ours = workspace.join("state/duragent");
+    let trust = ours.join("trust");
+    let documents = FileDocuments::of_account(Arc::new(RealFs), ours, trust);
+    let store = GrantStore::new(Some(Arc::new(documents)), workspace, Some(ID.to_owned()));
     Arc::new(Trust::new(workspace, store, grants, Arc::new(|_| true)))
 }
 
@@ -43,7 +45,7 @@ impl Place {
         fs::create_dir_all(folder.path().join("agents/helper")).unwrap();
         let environment = Arc::new(|name: &str| (name == "HOOK").then(|| "http://h/".to_owned()));
         Place {
-            policies: Policies::new(
+            policies: policies(
                 folder.path(),
                 environment,
                 trust(folder.path(), Grants::All),
@@ -327,14 +329,14 @@ fn what_is_allowed_for_good_is_written_down_and_runs_from_then_on() {
     let file = place.file("own");
     let written = fs::read_to_string(&file).unwrap();
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    let found = duragent::policy::validate(&file, &|_| None);
+    let found = duragent::workspace::policy_files::validate(&file, &|_| None);
     assert_eq!(found, []);
     // Told twice, it is written once.
     with_script(script, |wish| policy.allow_always(wish)).unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), written);
     // Somebody who starts anew reads the same.
     let environment = Arc::new(|_: &str| None);
-    let others = Policies::new(place.folder.path(), environment, place.trust());
+    let others = policies(place.folder.path(), environment, place.trust());
     assert_eq!(bash(&others.of(&place.spec()), script), "allow");
 }
 
@@ -711,7 +713,7 @@ fn what_skills_need_no_rule_for_is_not_said_to_be_capped() {
     place.write("workspace", "allow: ['bash:ls']\n");
     let allow = "allow: ['builtin:skill', 'builtin:skill:read', 'skill:*', 'builtin:memory']\n";
     place.write("agent", allow);
-    let read = duragent::policy::Files::of(
+    let read = duragent::workspace::policy_files::Files::of(
         &place.file("workspace"),
         place.file("agent").parent().unwrap(),
     );

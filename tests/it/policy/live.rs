@@ -14,8 +14,9 @@ use crossbeam_channel::{Receiver, unbounded};
 use duragent::domain::event::{OnDisconnect, ToolOutput};
 use duragent::policy::Policy;
 use duragent::policy::programs::{HARMLESS, PROGRAMS, RUNNERS};
-use duragent::policy::{Policies, Verdict, file};
+use duragent::policy::{Verdict, file};
 use duragent::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
+use duragent::workspace::policy_files::policies;
 use serde_json::{Value, json};
 
 use crate::policy::files::{HEAD, Place, with_script};
@@ -647,7 +648,7 @@ fn the_examples_of_the_documentation_load() {
         let text = part.split("```").next().unwrap();
         fs::write(place.file("agent"), text).unwrap();
         let environment = Arc::new(|_: &str| Some("https://example.com/hook".to_owned()));
-        let policies = Policies::new(place.folder.path(), environment, place.trust());
+        let policies = policies(place.folder.path(), environment, place.trust());
         policies.reload(&[place.spec()]);
         assert_eq!(policies.problems(), []);
         examples += 1;

@@ -11,7 +11,7 @@ use duragent::agents::AgentDirectory;
 use duragent::base::yaml;
 use duragent::domain::ids::AgentName;
 use duragent::domain::spec::Skill;
-use duragent::trust::{Grants, Store, Trust};
+use duragent::trust::{GrantStore, Grants, Trust};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -95,7 +95,7 @@ impl Place {
 
     fn load(&self, grants: Grants) -> Loaded {
         let workspace = self.file("");
-        let store = Store::new(None, &workspace, None);
+        let store = GrantStore::new(None, &workspace, None);
         let trust = Trust::new(&workspace, store, grants, Arc::new(|_| true));
         let agents = self.file("agents");
         let environment = Arc::new(|_: &str| None);

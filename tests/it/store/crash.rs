@@ -5,7 +5,7 @@ use super::*;
 use duragent::base::fs::{Fault, FaultFs, FaultKind};
 use duragent::domain::ids::TurnId;
 use duragent::domain::window::{Limits, Marks};
-use duragent::store::{CreationKey, OpenSession, PartialHead};
+use duragent::store::{CreationKey, CreationKeys, OpenSession, PartialHead};
 use rustix::io::Errno;
 
 /// What the store has said "done" to.
@@ -59,7 +59,10 @@ fn live(store: &FileStore) -> Told {
         session_id: id(1),
         created_at: at(0),
     };
-    if store.put_creation_key(KEY, &value).is_ok() {
+    if CreationKeys::new(store.documents())
+        .put(KEY, &value)
+        .is_ok()
+    {
         told.key = Some(value);
     }
     told
@@ -177,7 +180,12 @@ fn check(disk: &SimDisk, told: &Told, end: End, seed: u64) {
         Second::Unsure => {}
     }
     if told.key.is_some() {
-        assert_eq!(store.creation_key(KEY, at(1)).unwrap(), told.key);
+        assert_eq!(
+            CreationKeys::new(store.documents())
+                .get(KEY, at(1))
+                .unwrap(),
+            told.key
+        );
     }
 }
 

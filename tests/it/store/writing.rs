@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use duragent::base::fs::{Fault, FaultFs, FaultKind, RealFs};
 use duragent::domain::ids::TurnId;
-use duragent::store::{CreationKey, PartialHead};
+use duragent::store::{CreationKey, CreationKeys, PartialHead};
 use rustix::io::Errno;
 
 /// A store on real files.
@@ -166,11 +166,13 @@ fn keys_of_creation_survive_and_are_compared_whole() {
         session_id: id(1),
         created_at: at(0),
     };
-    store.put_creation_key("a/b ../c", &value).unwrap();
+    let keys = CreationKeys::new(store.documents());
+    keys.put("a/b ../c", &value).unwrap();
     let store = FileStore::new(Arc::new(RealFs), folder.path().join(".duragent"));
-    assert_eq!(store.creation_key("a/b ../c", at(60)).unwrap(), Some(value));
-    assert_eq!(store.creation_key("a/b", at(60)).unwrap(), None);
-    assert_eq!(store.creation_key("a/b ../c", at(25 * 3600)).unwrap(), None);
+    let keys = CreationKeys::new(store.documents());
+    assert_eq!(keys.get("a/b ../c", at(60)).unwrap(), Some(value));
+    assert_eq!(keys.get("a/b", at(60)).unwrap(), None);
+    assert_eq!(keys.get("a/b ../c", at(25 * 3600)).unwrap(), None);
 }
 
 #[test]

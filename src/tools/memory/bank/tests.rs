@@ -1,13 +1,18 @@
 use super::*;
 use std::convert::Infallible;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::base::fs::{FaultFs, RealFs};
+use crate::base::file_lock::FileLock;
+use crate::base::fs::{FaultFs, Fs, RealFs};
 use crate::domain::ids::{CallId, SessionId};
 use crate::domain::story;
+use crate::store::file::documents::FileDocuments;
+use crate::store::sim_documents::{SimDocuments, SimFault};
 use crate::tools::Caller;
 
 const DATE: &str = "2026-03-01";
@@ -43,26 +48,33 @@ impl Call {
     }
 }
 
-fn bank(folder: &TempDir) -> Bank {
-    Bank::new(
-        Arc::new(RealFs),
-        folder.path().join("memory"),
-        folder.path().to_owned(),
-    )
+/// The bank in the folder `memory` of a home.
+fn bank_in(fs: impl Fs + 'static, home: &Path) -> Bank {
+    let documents = FileDocuments::shared(Arc::new(fs), home.to_owned(), home.join("memory"));
+    Bank::new(Arc::new(documents), DocumentFolder::default())
 }
 
-/// Has `work` done under the lock.
-fn with<T>(bank: &Bank, work: impl FnOnce(&Held<'_>) -> T) -> T {
+fn bank(folder: &TempDir) -> Bank {
+    bank_in(RealFs, folder.path())
+}
+
+/// Has `work` done on behalf of a call.
+fn with<T>(bank: &Bank, work: impl FnOnce(&BankWriter<'_>) -> T) -> T {
     let (call, _cancel_tx) = Call::new();
-    work(&bank.hold(&call.run()).unwrap())
+    work(&bank.writer(&call.run()))
+}
+
+/// Half past nine of a day.
+fn at(date: &str) -> impl Fn() -> (String, String) {
+    let date = date.to_owned();
+    move || (date.clone(), "09:30:00".to_owned())
 }
 
 #[test]
 fn a_note_is_kept_once() {
     let folder = tempfile::tempdir().unwrap();
     let bank = bank(&folder);
-    let note =
-        |date: &str, content: &str| with(&bank, |held| held.add_note(date, "09:30:00", content));
+    let note = |date: &str, content: &str| with(&bank, |writer| writer.add_note(at(date), content));
     assert_eq!(
         note(DATE, " Likes tea.\r\n").unwrap(),
         "Noted in the notes of 2026-03-01."
@@ -82,21 +94,23 @@ fn a_note_is_kept_once() {
 fn what_is_too_long_is_refused_with_advice() {
     let folder = tempfile::tempdir().unwrap();
     let bank = bank(&folder);
-    with(&bank, |held| {
+    with(&bank, |writer| {
         let long = "ä".repeat(NOTE_BYTES_MAX);
-        let refused = held.add_note(DATE, "09:30:00", &long).unwrap_err();
+        let refused = writer.add_note(at(DATE), &long).unwrap_err();
         assert!(refused.contains("room for 4096 bytes, and this has 8192: say it shorter"));
-        let refused = held.replace_summary(&long.repeat(3), None).unwrap_err();
+        let refused = writer.replace_summary(&long.repeat(3), None).unwrap_err();
         assert!(refused.contains("keep what matters most"), "{refused}");
-        let refused = held.replace_topic("a", &long.repeat(3), None).unwrap_err();
+        let refused = writer
+            .replace_topic("a", &long.repeat(3), None)
+            .unwrap_err();
         assert!(refused.contains("as several topics"), "{refused}");
         for empty in ["", " \n"] {
-            held.add_note(DATE, "09:30:00", empty).unwrap_err();
-            held.replace_summary(empty, None).unwrap_err();
+            writer.add_note(at(DATE), empty).unwrap_err();
+            writer.replace_summary(empty, None).unwrap_err();
         }
         let refused = (0..).find_map(|number| {
             let note = format!("{number} {}", "x".repeat(4_000));
-            held.add_note(DATE, "09:30:00", &note).err()
+            writer.add_note(at(DATE), &note).err()
         });
         assert!(refused.unwrap().contains("`reflect` on what matters"));
         assert!(bank.notes(DATE).unwrap().text.len() <= DAY_BYTES_MAX);
@@ -107,18 +121,22 @@ fn what_is_too_long_is_refused_with_advice() {
 fn nothing_that_was_not_read_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let bank = bank(&folder);
-    with(&bank, |held| {
-        held.replace_summary("One.", None).unwrap();
-        let refused = held.replace_summary("Two.", None).unwrap_err();
+    with(&bank, |writer| {
+        writer.replace_summary("One.", None).unwrap();
+        let refused = writer.replace_summary("Two.", None).unwrap_err();
         let version = bank.summary().unwrap().unwrap().version.unwrap();
         assert!(refused.contains("One."), "{refused}");
         assert!(refused.contains(&format!("\"version\": \"{version}\"")));
-        held.replace_summary("Two.", Some("00000000")).unwrap_err();
-        held.replace_summary("Two.", Some(&version)).unwrap();
+        writer
+            .replace_summary("Two.", Some("00000000"))
+            .unwrap_err();
+        writer.replace_summary("Two.", Some(&version)).unwrap();
         // Again, as after a crash before the result was stored.
-        let again = held.replace_summary("Two.", Some(&version)).unwrap();
+        let again = writer.replace_summary("Two.", Some(&version)).unwrap();
         assert_eq!(again, "The summary says that already.");
-        let late = held.replace_summary("Three.", Some(&version)).unwrap_err();
+        let late = writer
+            .replace_summary("Three.", Some(&version))
+            .unwrap_err();
         assert!(late.contains("was changed since you read it"), "{late}");
         assert_eq!(bank.summary().unwrap().unwrap().text, "Two.\n");
     });
@@ -128,11 +146,12 @@ fn nothing_that_was_not_read_is_replaced() {
 fn no_topic_that_was_not_read_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let bank = bank(&folder);
-    with(&bank, |held| {
-        held.replace_topic("hours", "9 to 5", None).unwrap();
-        held.replace_topic("hours", "8 to 4", None).unwrap_err();
+    with(&bank, |writer| {
+        writer.replace_topic("hours", "9 to 5", None).unwrap();
+        writer.replace_topic("hours", "8 to 4", None).unwrap_err();
         let version = bank.topic("hours").unwrap().version.unwrap();
-        held.replace_topic("hours", "8 to 4", Some(&version))
+        writer
+            .replace_topic("hours", "8 to 4", Some(&version))
             .unwrap();
         assert_eq!(bank.topics().unwrap(), ["hours"]);
         assert_eq!(bank.topic("hours").unwrap().text, "8 to 4\n");
@@ -143,14 +162,15 @@ fn no_topic_that_was_not_read_is_replaced() {
 fn the_number_of_topics_is_limited() {
     let folder = tempfile::tempdir().unwrap();
     let bank = bank(&folder);
-    with(&bank, |held| {
+    fs::create_dir(folder.path().join("memory")).unwrap();
+    with(&bank, |writer| {
         for number in 0..TOPICS_MAX {
-            fs::write(bank.folder.join(format!("t{number}.md")), "x\n").unwrap();
+            fs::write(folder.path().join(format!("memory/t{number}.md")), "x\n").unwrap();
         }
-        let refused = held.replace_topic("more", "x", None).unwrap_err();
+        let refused = writer.replace_topic("more", "x", None).unwrap_err();
         assert!(refused.contains("200 topics already"), "{refused}");
         let version = bank.topic("t7").unwrap().version;
-        held.replace_topic("t7", "y", version.as_deref()).unwrap();
+        writer.replace_topic("t7", "y", version.as_deref()).unwrap();
     });
 }
 
@@ -158,11 +178,30 @@ fn the_number_of_topics_is_limited() {
 fn who_waits_for_the_lock_can_be_cancelled() {
     let folder = tempfile::tempdir().unwrap();
     let bank = bank(&folder);
-    with(&bank, |_held| {
-        let (call, cancel_tx) = Call::new();
-        drop(cancel_tx);
-        assert_eq!(bank.hold(&call.run()).unwrap_err(), "cancelled");
-    });
+    with(&bank, |writer| writer.add_note(at(DATE), "x")).unwrap();
+    let lock = FileLock::try_take(&folder.path().join("memory/.lock"));
+    let _lock = lock.unwrap().unwrap();
+    let (call, cancel_tx) = Call::new();
+    drop(cancel_tx);
+    let run = call.run();
+    let cancelled = bank.writer(&run).add_note(at(DATE), "y");
+    assert_eq!(cancelled.unwrap_err(), "cancelled");
+}
+
+#[test]
+fn who_finds_another_writing_tries_again_and_who_is_refused_says_so() {
+    let documents = SimDocuments::new();
+    let bank = Bank::new(Arc::new(documents.clone()), DocumentFolder::default());
+    let replace = |text: &str| with(&bank, |writer| writer.replace_summary(text, None));
+    // A reading, then a writing.
+    documents.fail_at(2, SimFault::Busy);
+    replace("One.").unwrap();
+    assert_eq!(documents.operations(), 4);
+    documents.fail_at(5, SimFault::Refused);
+    assert_eq!(
+        replace("Two."),
+        Err("the memory cannot be used: injected".to_owned())
+    );
 }
 
 #[test]
@@ -177,7 +216,7 @@ fn writers_at_once_lose_nothing() {
             scope.spawn(move || {
                 for number in 0..NOTES {
                     let note = format!("writer {writer}, note {number}.");
-                    with(&bank, |held| held.add_note(DATE, "09:30:00", &note)).unwrap();
+                    with(&bank, |writer| writer.add_note(at(DATE), &note)).unwrap();
                 }
             });
         }
@@ -206,7 +245,7 @@ fn no_link_leads_out_of_a_memory() {
         fs::create_dir(&home).unwrap();
         home
     };
-    let of = |home: &PathBuf| Bank::new(Arc::new(RealFs), home.join("memory"), home.clone());
+    let of = |home: &PathBuf| bank_in(RealFs, home);
     let whole = home("whole");
     symlink(&outside, whole.join("memory")).unwrap();
     let inner = home("inner");
@@ -229,12 +268,10 @@ fn no_link_leads_out_of_a_memory() {
     let (call, _cancel_tx) = Call::new();
     for home in [&whole, &inner, &later, &locked] {
         let bank = of(home);
-        let noted = bank
-            .hold(&call.run())
-            .and_then(|held| held.add_note(DATE, "09:30:00", "x"));
-        let written = bank
-            .hold(&call.run())
-            .and_then(|held| held.replace_summary("x", Some(&version("secret\n"))));
+        let run = call.run();
+        let noted = bank.writer(&run).add_note(at(DATE), "x");
+        let written = bank.writer(&run);
+        let written = written.replace_summary("x", Some(&version("secret\n")));
         assert_eq!(noted.is_ok(), home == &later, "{home:?} {noted:?}");
         assert!(written.is_err(), "{home:?} {written:?}");
     }
@@ -250,18 +287,12 @@ proptest! {
     #[test]
     fn a_failing_disk_leaves_whole_files(seed in any::<u64>()) {
         let folder = tempfile::tempdir().unwrap();
-        let bank = Bank::new(
-            Arc::new(FaultFs::random(Arc::new(RealFs), seed, 4)),
-            folder.path().join("memory"),
-            folder.path().to_owned(),
-        );
+        let bank = bank_in(FaultFs::random(Arc::new(RealFs), seed, 4), folder.path());
         let (call, _cancel_tx) = Call::new();
         let mut kept = Vec::new();
         for number in 0..12 {
             let note = format!("note {number}.");
-            let added = bank
-                .hold(&call.run())
-                .and_then(|held| held.add_note(DATE, "09:30:00", &note));
+            let added = bank.writer(&call.run()).add_note(at(DATE), &note);
             if added.is_ok() {
                 kept.push(note);
             }
