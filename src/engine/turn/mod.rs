@@ -2,6 +2,7 @@
 
 pub(in crate::engine) mod calls;
 pub(in crate::engine) mod context_limits;
+pub(in crate::engine) mod parking;
 pub mod prompt;
 pub(in crate::engine) mod questions;
 pub(in crate::engine) mod reply;
