@@ -16,7 +16,7 @@ pub struct AccessSpec {
 }
 
 impl AccessSpec {
-    /// Whether people whom the owner did not name may get in.
+    /// People whom the owner did not name may get in: what they write is a stranger's.
     pub fn lets_strangers_in(&self) -> bool {
         self.dm.policy == DmPolicy::Open || self.groups.policy != GroupPolicy::Disabled
     }
@@ -34,21 +34,21 @@ pub enum IdPattern {
 impl IdPattern {
     /// A trailing `*` stands for any ending. Another `*`, or no letter at all, is refused.
     pub fn parse(text: &str) -> Option<IdPattern> {
-        let (stem, is_prefix) = match text.strip_suffix('*') {
-            Some(stem) => (stem, true),
-            None => (text, false),
+        let pattern = match text.strip_suffix('*') {
+            Some(stem) => IdPattern::Prefix(stem.to_owned()),
+            None => IdPattern::Exact(text.to_owned()),
         };
-        if stem.contains('*') || text.is_empty() {
-            return None;
-        }
-        let stem = stem.to_owned();
-        Some(match is_prefix {
-            true => IdPattern::Prefix(stem),
-            false => IdPattern::Exact(stem),
-        })
+        let is_pattern = !text.is_empty() && !pattern.as_str().contains('*');
+        is_pattern.then_some(pattern)
     }
 
-    /// Whether `id` is meant.
+    fn as_str(&self) -> &str {
+        match self {
+            IdPattern::Exact(text) | IdPattern::Prefix(text) => text,
+        }
+    }
+
+    /// `id` is the identifier, or begins as it does.
     pub fn matches(&self, id: &str) -> bool {
         match self {
             IdPattern::Exact(one) => one == id,
@@ -98,15 +98,15 @@ pub struct GroupAccess {
     pub policy: GroupPolicy,
     /// The groups, as `{channel}:{chat_id}`.
     pub allowlist: Vec<IdPattern>,
-    /// What makes it answer.
+    /// A mention, or every message.
     pub activation: Activation,
-    /// What becomes of a sender's messages.
+    /// The rule for senders whom `sender_overrides` does not name.
     pub sender_default: SenderRule,
     /// The same for some senders; exact ones come before prefixes.
     pub sender_overrides: Vec<(IdPattern, SenderRule)>,
-    /// What is kept of the talk that it does not answer.
+    /// How much of the talk that it does not answer it is shown later.
     pub context_buffer: ContextBuffer,
-    /// What becomes of messages that come while it works.
+    /// Messages that come while it works.
     pub queue: QueueSpec,
 }
 
@@ -132,7 +132,7 @@ impl GroupPolicy {
     ];
 }
 
-/// What makes an agent answer in a group.
+/// When an agent answers in a group: answering everything disturbs, and costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activation {
     /// Being mentioned or replied to.
@@ -150,7 +150,7 @@ impl Activation {
     ];
 }
 
-/// What becomes of a sender's messages in a group.
+/// How far a sender's messages in a group get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SenderRule {
     /// The model sees them and answers.
@@ -174,10 +174,10 @@ impl SenderRule {
     ];
 }
 
-/// What is kept of the talk in a group that the agent does not answer.
+/// How much of a group's talk that the agent does not answer is kept for its next answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextBuffer {
-    /// Whether the model sees it.
+    /// Shown to the model, or for the record only.
     pub mode: BufferMode,
     /// The most messages.
     pub max_messages: u64,
@@ -195,7 +195,7 @@ impl Default for ContextBuffer {
     }
 }
 
-/// Whether the model sees the talk that it does not answer.
+/// Who gets to see the talk that the agent does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BufferMode {
     /// It is logged only.
@@ -213,16 +213,16 @@ impl BufferMode {
     ];
 }
 
-/// What becomes of messages that come while the agent works.
+/// The queue of messages that come while the agent works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueSpec {
     /// How waiting messages are taken up.
     pub mode: QueueMode,
     /// The most that wait.
     pub max_pending: u64,
-    /// What happens to one too many.
+    /// The rule for one beyond `max_pending`.
     pub overflow: Overflow,
-    /// What the sender of a rejected one is told.
+    /// The answer to the sender of a rejected one.
     pub reject_message: Option<String>,
     /// How long a quick succession of messages is waited out; `None` for not at all.
     pub debounce: Option<Duration>,
@@ -261,7 +261,7 @@ impl QueueMode {
     ];
 }
 
-/// What happens to one message too many.
+/// Which message goes when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overflow {
     /// The oldest waiting one goes.

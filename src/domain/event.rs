@@ -20,7 +20,7 @@ pub struct Record {
     pub seq: Seq,
     /// When it was written.
     pub timestamp: Timestamp,
-    /// Whether it was written in one piece with the line before it.
+    /// It was written in one piece with the line before it, so a torn append can be told from damage.
     #[serde(default, skip_serializing_if = "is_false")]
     pub cont: bool,
     /// What happened.
@@ -101,7 +101,7 @@ pub enum Event {
         /// What it waits for, in the words of its tool.
         on: AwaitedId,
     },
-    /// What a call came to; also for one that was denied.
+    /// The answer to a call; also to one that was denied. The first one counts.
     ToolResult {
         /// The call.
         call_id: CallId,
@@ -126,7 +126,7 @@ pub enum Event {
     ApprovalRequired {
         /// The call that waits.
         call_id: CallId,
-        /// What would run, as the user is shown it.
+        /// The command, as the person is shown it.
         command: String,
         /// The simple commands of that; none in a log of before.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -247,7 +247,7 @@ pub struct SessionStart {
     pub format: u32,
     /// Whose session it is. A plain text: an agent may have been renamed since.
     pub agent: String,
-    /// What happens to a turn when the last client leaves.
+    /// Fixed for the session's life.
     pub on_disconnect: OnDisconnect,
     /// The gateway whose chat this is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -273,11 +273,11 @@ pub struct UserMessage {
     /// The caller's own key: a repeated one stores nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_id: Option<SourceId>,
-    /// Whether its turn runs on without a client.
+    /// Its turn runs on without a client: the sender comes back for the answer, or never does.
     #[serde(default, skip_serializing_if = "is_false")]
     pub detached: bool,
-    /// Whether it is only overheard: the model sees it when it is asked something, and nobody
-    /// waits for an answer to it.
+    /// It is only overheard: the model sees it when it is asked something, and nobody waits for an
+    /// answer to it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub passive: bool,
     /// Files that came with it.
@@ -316,7 +316,7 @@ pub struct AssistantResponse {
     /// The tools it asks for, in order.
     #[serde(default)]
     pub tool_calls: Vec<ToolCall>,
-    /// What the call cost.
+    /// As the provider counted; some count nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// Why it ended.
@@ -340,12 +340,12 @@ pub struct ToolCall {
     pub arguments: String,
 }
 
-/// What a tool answered.
+/// A tool's answer, as the model reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolOutput {
-    /// Whether it did what was asked.
+    /// It did what was asked. Hooks and guards count only such calls.
     pub success: bool,
-    /// What the model is shown.
+    /// The text for the model; it may be cut or masked there, never here.
     pub content: String,
 }
 
@@ -375,7 +375,7 @@ pub enum Trigger {
     Other,
 }
 
-/// What a session does with a turn when its last client leaves.
+/// How a session takes it that its last client leaves a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDisconnect {
@@ -481,7 +481,7 @@ pub struct Failure {
     pub message: String,
 }
 
-/// What is asked of a person.
+/// The kind of a question, which decides what may be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApprovalKind {

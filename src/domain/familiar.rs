@@ -86,7 +86,7 @@ impl Familiarity {
         }
     }
 
-    /// Whether somebody else than the model has named the address.
+    /// Somebody else than the model has named the address, so it is none that the model put together.
     pub fn is_familiar(&self) -> bool {
         self.is_familiar
     }
@@ -131,7 +131,7 @@ fn action(call: &ToolCall) -> Option<Action> {
     Some(arguments.flatten()?.action)
 }
 
-/// Whether `address` stands in `text` as a whole, and not as a part of a longer one.
+/// `address` stands in `text` as a whole: a longer one that begins so may carry what the model added.
 fn stands_in(address: &str, text: &str) -> bool {
     if address.is_empty() {
         return false;

@@ -66,7 +66,7 @@ impl Glob {
         Some(Glob(glob))
     }
 
-    /// Whether it fits all of `text`.
+    /// It fits `text` from its beginning to its end.
     pub fn fits(&self, text: &str) -> bool {
         let glob: Vec<char> = self.0.chars().collect();
         let text: Vec<char> = text.chars().take(Glob::COMPARED_CHARS).collect();

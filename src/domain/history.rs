@@ -60,10 +60,8 @@ impl Entry {
                 output,
                 bytes,
                 ..
-            } => match marks.hides(*seq) {
-                true => window::masked(tool_name, &output.content, *bytes).len(),
-                false => output.content.len(),
-            },
+            } if marks.hides(*seq) => window::masked(tool_name, &output.content, *bytes).len(),
+            Entry::Tool { output, .. } => output.content.len(),
         };
         tokens_of_bytes(bytes + FRAME_BYTES)
     }
@@ -133,17 +131,18 @@ impl History {
         self.turns.front().unwrap_or(&self.open).first_seq
     }
 
-    /// What a replay needs to know of what happened before that event.
+    /// Masks and the correction of the estimate: they depend on events before the window, which a
+    /// replay does not read.
     pub fn marks(&self) -> Marks {
         self.marks
     }
 
-    /// What bounds it.
+    /// Fixed at the opening: an agent's files that change do not move a window that is in use.
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// What it holds; masked results too.
+    /// Oldest first. Masked results are whole here, and masked when messages are made of them.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }
@@ -320,9 +319,10 @@ pub fn to_messages<'a>(entries: impl Iterator<Item = &'a Entry>, marks: &Marks) 
                 output,
                 bytes,
             } => {
-                let content = match marks.hides(*seq) {
-                    true => window::masked(tool_name, &output.content, *bytes),
-                    false => Cow::Borrowed(output.content.as_str()),
+                let content = if marks.hides(*seq) {
+                    window::masked(tool_name, &output.content, *bytes)
+                } else {
+                    Cow::Borrowed(output.content.as_str())
                 };
                 builder.tool(call_id, output.success, &content);
             }
@@ -402,9 +402,10 @@ impl Builder {
         let Some((call_id, tool_name)) = self.open_calls.remove(at) else {
             return;
         };
-        let content = match is_blank(content) {
-            true => "(no output)",
-            false => content,
+        let content = if is_blank(content) {
+            "(no output)"
+        } else {
+            content
         };
         self.messages.push(Message::Tool {
             call_id,

@@ -32,12 +32,12 @@ pub struct Hooks {
     pub notes: Vec<Note>,
 }
 
-/// What must hold before a call runs.
+/// A condition on calls: one that does not hold has the call answered, not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
     /// The calls that it is about.
     pub calls: Selector,
-    /// What must hold.
+    /// The condition.
     pub rule: Rule,
 }
 
@@ -97,13 +97,13 @@ pub struct DoneCalls {
 }
 
 impl Hooks {
-    /// Whether a guard is about the call.
+    /// A guard is about the call: it runs beside no other, as the results before it decide.
     pub fn guards(&self, call: &ToolCall) -> bool {
         let taken = Taken::of(call);
         self.guards.iter().any(|guard| guard.calls.fits(&taken))
     }
 
-    /// What follows the call's result, if that is a success.
+    /// The agent's own words behind a result, of which a model is shown every byte.
     pub fn message_after(&self, call: &ToolCall) -> Option<String> {
         let taken = Taken::of(call);
         let fitting = self.notes.iter().filter(|note| note.follows(&taken));
@@ -219,9 +219,10 @@ impl Key {
         let compared = match rule {
             Rule::DependsOn { args, .. } => call.values(args),
             Rule::SkipDuplicate { args } => {
-                let values = match args.is_empty() {
-                    true => call.arguments.to_string(),
-                    false => call.values(args),
+                let values = if args.is_empty() {
+                    call.arguments.to_string()
+                } else {
+                    call.values(args)
                 };
                 serde_json::json!([call.tool, call.action, values]).to_string()
             }
@@ -245,7 +246,7 @@ impl DoneCalls {
         }
     }
 
-    /// Whether it remembers what these hooks look back at.
+    /// It remembers what these hooks look back at; else the log is read once more.
     pub fn is_for(&self, hooks: &Hooks) -> bool {
         self.hooks.guards == hooks.guards
     }

@@ -48,7 +48,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// What the model `label`, as `provider/name`, wants back of its own reply.
+    /// Opaque data for the model `label` (`provider/name`), if it is the one that made it: any other
+    /// refuses it.
     pub fn provider_data(&self, label: &str) -> Option<&Value> {
         let event = self.event.as_ref()?;
         event
@@ -70,7 +71,7 @@ pub enum Words {
     Made(String),
 }
 
-/// Whether a text says nothing, which providers refuse. Looks no further than it must.
+/// A text of blanks, or none: providers refuse such. Looks no further than it must.
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(char::is_whitespace)
 }

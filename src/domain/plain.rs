@@ -49,9 +49,10 @@ pub fn lines(text: &str) -> Vec<String> {
 }
 
 fn push_empty(found: &mut Vec<String>, empty: usize) {
-    match empty > EMPTY_LINES_MAX {
-        true => found.push(format!("⟨{empty} empty lines⟩")),
-        false => found.extend(std::iter::repeat_n(String::new(), empty)),
+    if empty > EMPTY_LINES_MAX {
+        found.push(format!("⟨{empty} empty lines⟩"));
+    } else {
+        found.extend(std::iter::repeat_n(String::new(), empty));
     }
 }
 
@@ -62,9 +63,10 @@ fn counted_blanks(line: &str) -> String {
         shown.push_str(&rest[..at]);
         let after = rest[at..].trim_start_matches(' ');
         let blanks = rest.len() - at - after.len();
-        match blanks > RUN_MAX {
-            true => shown.push_str(&format!("⟨{blanks} blanks⟩")),
-            false => shown.push_str(&rest[at..at + blanks]),
+        if blanks > RUN_MAX {
+            shown.push_str(&format!("⟨{blanks} blanks⟩"));
+        } else {
+            shown.push_str(&rest[at..at + blanks]);
         }
         rest = after;
     }

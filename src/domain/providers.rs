@@ -101,7 +101,7 @@ pub struct Described {
     pub base_url: Option<Secret>,
     /// Where its key is to be found.
     pub key: Option<KeySource>,
-    /// Whether the key may go there unencrypted.
+    /// The key may go there unencrypted: on a network that the owner trusts.
     pub allow_http: bool,
 }
 
@@ -128,7 +128,7 @@ pub struct Known {
     pub other_hosts: &'static [&'static str],
     /// The variables that its key may stand in; the first that is set counts.
     pub key_variables: &'static [&'static str],
-    /// Whether it answers nobody without a key.
+    /// Without a key it answers nobody, so a missing one is an error before the call.
     pub needs_key: bool,
 }
 
@@ -250,7 +250,7 @@ impl Known {
         Provider(Cow::Borrowed(self.name))
     }
 
-    /// Whether `origin` is the provider's own.
+    /// `origin` is the provider's own, so its key may go there.
     pub fn owns(&self, origin: &Origin) -> bool {
         let is_usual = self.base_url.and_then(Origin::of).as_ref() == Some(origin);
         let is_other = origin.is_https
@@ -296,12 +296,12 @@ impl Origin {
         })
     }
 
-    /// Whether what is sent there is encrypted.
+    /// By https: keys may go there.
     pub fn is_https(&self) -> bool {
         self.is_https
     }
 
-    /// Whether it is this machine.
+    /// It is this machine, which nobody listens in on between.
     pub fn is_loopback(&self) -> bool {
         self.is_loopback
     }
@@ -324,7 +324,7 @@ pub fn is_known_host(url: &str) -> bool {
     Origin::of(url).is_some_and(|origin| KNOWN.iter().any(|known| known.owns(&origin)))
 }
 
-/// Whether `url` leads to this machine.
+/// `url` leads to this machine, by name or number.
 pub fn is_loopback_url(url: &str) -> bool {
     Origin::of(url).is_some_and(|origin| origin.is_loopback())
 }

@@ -18,7 +18,8 @@ use crate::domain::message::Message;
 use crate::domain::time::Timestamp;
 use crate::domain::window::{Limits, Marks};
 
-/// What a model that was cut off is asked; it is not logged.
+/// The last message to a model that was cut off: providers want one of a person there. It is not
+/// logged, as nobody said it.
 pub const CONTINUE_INSTRUCTION: &str = "Your previous reply was cut off by a technical \
      interruption. Continue it exactly where it stops, without repeating any of it and without \
      mentioning the interruption.";
@@ -28,14 +29,14 @@ pub const CONTINUE_INSTRUCTION: &str = "Your previous reply was cut off by a tec
 pub struct SessionState {
     /// The part that a list shows and a snapshot keeps.
     pub summary: Summary,
-    /// What models have seen and said.
+    /// What models have seen and said, as far as the next call may contain it.
     pub history: History,
     /// Accepted messages that no model call has contained yet, oldest first.
     pub inbox: Vec<Unseen>,
     /// The unfinished turn.
     pub turn: Option<Turn>,
-    /// Whether only a person's next message sets anything off: what is unfinished came from
-    /// elsewhere.
+    /// What is unfinished came from elsewhere, and whoever wrote it must not set anything off: a
+    /// person's next message does.
     pub is_dormant: bool,
 }
 
@@ -59,7 +60,7 @@ const HOUR_MICROS: u64 = 3_600_000_000;
 pub struct Summary {
     /// The agent.
     pub agent: String,
-    /// What happens to a turn when the last client leaves.
+    /// As at the beginning: an agent's file that changes later does not count.
     pub on_disconnect: OnDisconnect,
     /// The gateway whose chat this is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,12 +80,12 @@ pub struct Summary {
     /// The model that replaces the agent's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Whether it is ready, paused or over; never `Running`, which depends on clients.
+    /// Never `Running`, which depends on clients, and those are not in the log.
     pub status: Status,
     /// Why it is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_reason: Option<EndReason>,
-    /// Whether a turn is unfinished, or a message waits for one.
+    /// A turn is unfinished, or a message waits for one: a start looks after the session.
     #[serde(default)]
     pub unfinished: bool,
     /// The call that waits for a decision.
@@ -122,7 +123,7 @@ pub struct Turn {
     pub id: TurnId,
     /// Why it was started, or started again.
     pub trigger: Trigger,
-    /// Whether it runs on without a client.
+    /// It runs on without a client, as one of its messages asked for.
     pub detached: bool,
     /// How often it was tried again after an unclean stop, since it last got anywhere.
     pub tries: u32,
@@ -132,13 +133,13 @@ pub struct Turn {
     pub last_reply: Option<LastReply>,
     /// The calls of the last reply.
     pub calls: Vec<CallState>,
-    /// What it waits for.
+    /// The one open question; no call runs while there is one.
     pub approval: Option<Approval>,
     /// The sum of its model calls.
     pub usage: Usage,
 }
 
-/// What matters of a turn's last reply.
+/// A turn's last reply: how it ended says what comes next.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastReply {
     /// The message as readers see it: of a continued reply, its first part.
@@ -197,13 +198,13 @@ pub struct Approval {
     pub at: Timestamp,
     /// The call.
     pub call_id: CallId,
-    /// What would run.
+    /// The command as the person saw it, and as the decision must name it.
     pub command: String,
     /// The simple commands of that.
     pub commands: Vec<String>,
-    /// What is asked.
+    /// Decides which answers there are.
     pub kind: ApprovalKind,
-    /// Whether "allow always" would allow this text alone.
+    /// "Allow always" would allow this text alone, as no pattern covers it.
     pub exact: bool,
 }
 
@@ -245,12 +246,12 @@ impl SessionState {
         }
     }
 
-    /// Whether the session has begun.
+    /// It has its first event, so others may follow.
     pub fn has_started(&self) -> bool {
         self.summary.last_seq > Seq::ZERO
     }
 
-    /// Whether the session is over.
+    /// It has its last event: nothing may follow.
     pub fn is_over(&self) -> bool {
         self.summary.status == Status::Completed
     }
@@ -318,9 +319,10 @@ impl SessionState {
             self.history.forget_model();
         }
         let is_too_long = matches!(event, Event::Error { code, .. } if code == CONTEXT_TRUNCATED);
-        match is_too_long {
-            true => self.history.shrink(waiting, model),
-            false => self.history.settle(waiting, model),
+        if is_too_long {
+            self.history.shrink(waiting, model);
+        } else {
+            self.history.settle(waiting, model);
         }
     }
 
@@ -382,7 +384,7 @@ impl SessionState {
         }
     }
 
-    /// Whether `event` can happen now.
+    /// Refuses an event that would have no effect or a wrong one: it must not come into the log.
     ///
     /// Errors: [`IllegalEvent`], with the reason.
     pub fn allows(&self, event: &Event) -> Result<(), IllegalEvent> {
@@ -459,7 +461,7 @@ impl SessionState {
         self.open_call(call_id).is_some()
     }
 
-    /// Whether the tool of an open call has begun, and may say what it waits for.
+    /// The tool of an open call has begun, and so may park it.
     fn is_begun(&self, call_id: &CallId) -> bool {
         let state = self.open_call(call_id);
         state.is_some_and(|state| state.progress.is_begun())
@@ -508,7 +510,8 @@ impl SessionState {
             .retain(|one| !one.message.passive || one.seq >= first);
     }
 
-    /// Whether somebody waits for an answer that no call has begun to give.
+    /// Somebody waits for an answer that no call of the model has begun to give; talk that is only
+    /// overheard does not count.
     pub fn is_asked(&self) -> bool {
         self.inbox.iter().any(|unseen| !unseen.message.passive)
     }
@@ -630,7 +633,7 @@ impl SessionState {
 }
 
 impl Progress {
-    /// Whether its tool has begun and has not said what came of it.
+    /// Its tool has begun and has not said what came of it.
     fn is_begun(&self) -> bool {
         match self {
             Progress::Started | Progress::Parked { .. } => true,
@@ -657,7 +660,8 @@ impl CallState {
 }
 
 impl Turn {
-    /// Whether a call of the last reply still waits for its result.
+    /// A call of the last reply has no result: the model must not be asked, as providers refuse calls
+    /// without results.
     pub fn has_open_calls(&self) -> bool {
         self.open_calls().next().is_some()
     }
@@ -792,7 +796,7 @@ impl Summary {
         }
     }
 
-    /// Whether its turn waits for what others do, and goes on by itself then.
+    /// Its turn waits for what others do, and goes on by itself then: it counts as at work.
     pub fn is_parked(&self) -> bool {
         self.status == Status::Active && !self.parked_calls.is_empty()
     }

@@ -19,7 +19,7 @@ pub fn tokens_of_bytes(bytes: usize) -> u64 {
     bytes.div_ceil(4) as u64
 }
 
-/// What is set aside for an answer of unknown length.
+/// Set aside for an answer whose length no file limits, in tokens.
 const OUTPUT_TOKENS: u64 = 8_192;
 /// However little a model takes, so much of the conversation goes to it: less is none.
 const LEAST_TOKENS: u64 = 256;
@@ -31,7 +31,7 @@ const PERCENT_MAX: u64 = 300;
 /// Results of one round, of which each may have its share of the window.
 const RESULTS_SHARE: u64 = 8;
 
-/// What bounds a conversation: what an agent's files say, and what its model is known to take.
+/// The bounds of a conversation: an agent's files, and what its model is known to take.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// How much history goes to the model; 0 for no limit but the model's.
@@ -42,27 +42,27 @@ pub struct Limits {
     pub output_tokens: Option<u64>,
     /// The model, unless the session has another.
     pub model: String,
-    /// What every call contains beside the conversation: the system prompt, the tools.
+    /// The system prompt and the tools, in tokens: every call contains them beside the conversation.
     pub fixed_tokens: u64,
-    /// What goes to the model of results.
+    /// How much of a tool's result goes to the model, and which end.
     pub tool_results: ToolResultSpec,
-    /// What goes to the model of the talk that it was not asked to answer.
+    /// How much talk that it was not asked to answer goes to the model.
     pub talk: ContextBuffer,
 }
 
-/// What stands before every conversation is more than a model takes.
+/// The prompt alone is more than a model takes: every call would be refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TooLong {
     /// The model.
     pub model: String,
     /// The system prompt and the tools, in estimated tokens.
     pub prompt_tokens: u64,
-    /// What the model takes without its answer.
+    /// The most that the model takes without its answer.
     pub taken_tokens: u64,
     /// How that is known.
     pub known_by: KnownBy,
-    /// Whether it would not fit either if the estimate were as wrong as it may be. Only what a file says
-    /// is certain, and only where the model's name does not promise more.
+    /// It would not fit either if the estimate were as wrong as it may be: an error, not a warning. Only
+    /// what a file says is certain, and only where the model's name does not promise more.
     pub is_certain: bool,
 }
 
@@ -224,7 +224,7 @@ impl Default for Marks {
 }
 
 impl Marks {
-    /// Whether a result is masked.
+    /// The result of event `seq` is only named to the model.
     pub(super) fn hides(&self, seq: Seq) -> bool {
         self.masked_from <= seq && seq < self.masked_before
     }
@@ -280,9 +280,10 @@ pub(super) fn truncated(text: &str, bytes_max: usize, how: Truncation) -> Cow<'_
 /// What stands for a result that is masked; shorter, or the result as it is.
 pub(super) fn masked<'t>(tool_name: &str, content: &'t str, bytes: usize) -> Cow<'t, str> {
     let mask = format!("[result of {tool_name}, {bytes} bytes, left out]");
-    match mask.len() < content.len() {
-        true => Cow::Owned(mask),
-        false => Cow::Borrowed(content),
+    if mask.len() < content.len() {
+        Cow::Owned(mask)
+    } else {
+        Cow::Borrowed(content)
     }
 }
 

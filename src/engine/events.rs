@@ -2,10 +2,11 @@
 
 use crate::domain::code::FailureCode;
 use crate::domain::event::{
-    AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Status, ToolOutput,
-    Trigger, Usage,
+    AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Status, ToolCall,
+    ToolOutput, Trigger, Usage,
 };
-use crate::domain::ids::{CallId, MessageId, TurnId};
+use crate::domain::hooks::Hooks;
+use crate::domain::ids::{AwaitedId, CallId, MessageId, TurnId};
 use crate::domain::state::{CallState, Progress, SessionState};
 use crate::engine::watch::live::Live;
 
@@ -160,6 +161,34 @@ pub(super) fn failure(code: FailureCode, message: String) -> Failure {
     Failure {
         code: code.as_str().to_owned(),
         message,
+    }
+}
+
+/// A call waits for what others do.
+pub(super) fn parked(call: &ToolCall, on: AwaitedId) -> Event {
+    Event::ToolParked {
+        call_id: call.call_id.clone(),
+        on,
+    }
+}
+
+/// What came of a call; of a success with what the agent's hooks say to it.
+pub(super) fn result(
+    hooks: &Hooks,
+    call: &ToolCall,
+    mut output: ToolOutput,
+    duration_ms: Option<u64>,
+) -> Event {
+    let message = hooks.message_after(call).filter(|_| output.success);
+    let appended = message.map(|message| format!("\n\n{message}"));
+    output
+        .content
+        .push_str(appended.as_deref().unwrap_or_default());
+    Event::ToolResult {
+        call_id: call.call_id.clone(),
+        result: output,
+        duration_ms,
+        appended_bytes: appended.map(|text| text.len()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::fake_model::{Asked, FakeModel, error, stall, text, tool_call};
 use crate::support::server::{Event, EventStream, Launch, Server, Workspace, eventually, text_of};
@@ -315,6 +315,70 @@ fn a_turn_cut_off_after_any_line_of_its_log_comes_to_the_same_end() {
         let results = of_type(&log, "tool_result").len();
         assert_eq!(results, usize::from(calls), "{lines} lines");
     }
+}
+
+/// What parks calls comes with other tools than this program has by itself: here the log says that
+/// one did.
+#[test]
+fn a_parked_call_is_neither_run_nor_asked_about_after_kills_and_can_be_cancelled() {
+    let model = FakeModel::start();
+    model.reply(tool_call("date", "{}")).then(text("no idea"));
+    model.default_reply(text("so be it"));
+    let workspace = workspace(&model);
+    let mut server = Server::start(&workspace, &[]);
+    let whole = server.create_session("helper");
+    assert_eq!(server.say(&whole, "what time is it?").status, 200);
+    server.kill();
+    let session = copy_of_log(&workspace, &whole, 4);
+    let asked = model.request_count();
+    let reply = workspace.log_of(&session)[3].clone();
+    let call = reply["tool_calls"][0]["call_id"].clone();
+    let path = format!(".duragent/sessions/{session}/events.jsonl");
+    let mut log = workspace.read(&path);
+    for (seq, rest) in [
+        (
+            5,
+            json!({"type": "tool_started", "call_id": call, "tool_name": "date"}),
+        ),
+        (
+            6,
+            json!({"type": "tool_parked", "call_id": call, "on": "job:1"}),
+        ),
+    ] {
+        let mut line = json!({"seq": seq, "timestamp": reply["timestamp"]});
+        let fields = rest.as_object().unwrap().clone();
+        line.as_object_mut().unwrap().extend(fields);
+        log.push_str(&format!("{line}\n"));
+    }
+    workspace.write(&path, &log);
+
+    let url = format!("/api/v1/sessions/{session}");
+    for _ in 0..2 {
+        let mut server = Server::start(&workspace, &["--resume", "always"]);
+        let shown = server.get(&url).json();
+        assert_eq!(shown["working"], true, "{shown}");
+        assert_eq!(shown["status"], "running", "{shown}");
+        assert_eq!(shown["pending_approval"], Value::Null, "{shown}");
+        server.kill();
+    }
+    let server = Server::start(&workspace, &["--resume", "always"]);
+    let later = [("Prefer", "respond-async")];
+    let path = format!("{url}/messages");
+    let stored = server.send_json("POST", &path, &later, &json!({"content": "hurry"}));
+    assert_eq!(stored.status, 202, "{}", stored.text());
+    let cancelled = server.post(&format!("{url}/cancel"), &json!({})).json();
+    assert_eq!(cancelled, json!({"cancelled": true}));
+    let log = workspace.log_of(&session);
+    let kinds: Vec<&str> = log[6..]
+        .iter()
+        .filter_map(|line| line["type"].as_str())
+        .collect();
+    assert_eq!(kinds, ["user_message", "tools_skipped", "turn_ended"]);
+    assert_eq!(model.request_count(), asked);
+    assert_eq!(server.get(&url).json()["working"], false);
+    assert_eq!(server.say(&session, "and now?").status, 200);
+    let told = workspace.run(&["session", "show", &session, "-v"]);
+    assert!(told.contains("waits for job:1"), "{told}");
 }
 
 /// Another session, with the first `lines` of this one's log.

@@ -6,6 +6,7 @@ mod failed_writes;
 mod full_disk;
 mod limits;
 mod panics;
+mod parking;
 mod power_cut;
 mod secrets;
 mod storage;

@@ -27,6 +27,7 @@ use crate::engine::open::questions::Questions;
 use crate::engine::space::{SpaceMonitor, Stalled};
 use crate::engine::spending::ledger::Ledger;
 use crate::engine::stored::read_records;
+use crate::engine::turn::parking::{self, AwaitedWork, ParkedCalls};
 use crate::engine::watch::live::{Cut, Live, LiveGuard};
 use crate::store::{
     Journal, Limit, OpenSession, Partial, SessionLog, SessionStore, Snapshot, StoreError,
@@ -69,6 +70,7 @@ pub(in crate::engine) struct SessionParts {
     pub(in crate::engine) idle: Arc<IdleQueue>,
     pub(in crate::engine) space: Arc<SpaceMonitor>,
     pub(in crate::engine) questions: Arc<Questions>,
+    pub(in crate::engine) parked: Arc<ParkedCalls>,
 }
 
 /// The way into the log, for the one who holds its lock.
@@ -132,6 +134,8 @@ impl Session {
             let mut live = session.live();
             // One that pauses was taken up, and counted, before it paused.
             live.is_left_over = live.state.turn.is_some() && Session::needs_worker(&live);
+            let has_parked_calls = live.state.parked_calls().next().is_some();
+            live.has_unasked_calls = has_parked_calls;
         }
         Ok(session)
     }
@@ -245,16 +249,23 @@ impl Session {
 
     /// Folds in and shows what is on disk. The caller holds `log`.
     fn publish(&self, records: &[Arc<Record>]) {
-        let (before, asked_at, agent) = {
-            let mut live = self.live();
-            let before = live.state.permission_asked_at();
-            live.publish(records);
-            let asked_at = live.state.permission_asked_at();
-            if before == asked_at {
-                return;
-            }
-            (before, asked_at, live.state.summary.agent.clone())
-        };
+        let mut live = self.live();
+        let before = live.state.permission_asked_at();
+        let was_parked = live.state.summary.is_parked();
+        let awaited = AwaitedWork::of(&self.id, &live.state);
+        live.publish(records);
+        let asked_at = live.state.permission_asked_at();
+        let is_parked = live.state.summary.is_parked();
+        let agent = (before != asked_at).then(|| live.state.summary.agent.clone());
+        drop(live);
+        if was_parked != is_parked {
+            self.parts.parked.note(&self.id, is_parked);
+        }
+        let given_up = awaited
+            .into_iter()
+            .filter(|work| parking::gives_up(records, &work.call.call_id));
+        self.parts.parked.give_up(given_up);
+        let Some(agent) = agent else { return };
         if before.is_some() {
             self.parts.questions.forget(&self.id);
         }
@@ -316,10 +327,10 @@ impl Session {
     /// Whether there is work that nobody does.
     pub(in crate::engine) fn needs_worker(live: &Live) -> bool {
         match next_step(&live.state) {
-            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => {
-                live.broken.is_none() && !live.is_read_only
-            }
-            Step::Idle | Step::AwaitOthers | Step::Paused => false,
+            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => can_write(live),
+            // Tools that are asked may know that what was waited for is there.
+            Step::AwaitOthers => live.has_unasked_calls && can_write(live),
+            Step::Idle | Step::Paused => false,
         }
     }
 
@@ -411,6 +422,10 @@ impl Session {
         self.commit(&mut log, event.into_iter().collect())?;
         Ok(self.journal().clear()?)
     }
+}
+
+fn can_write(live: &Live) -> bool {
+    live.broken.is_none() && !live.is_read_only
 }
 
 /// The part of a reply that the log lacks, if there is one.

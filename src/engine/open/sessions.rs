@@ -51,7 +51,7 @@ impl OpenSessions {
                 // It waited, and nothing has died of it: not one more try.
                 session.live().is_left_over = false;
             }
-            self.note_question(&session);
+            self.note_what_it_waits_for(&session);
             session.look_later();
             Ok(session)
         })
@@ -91,12 +91,14 @@ impl OpenSessions {
         found.map_or_else(Limits::none, |agent| context_limits::limits(&agent))
     }
 
-    /// Notes what a person was asked in a session that was just opened.
-    fn note_question(&self, session: &Session) {
+    /// Notes of a session that was just opened what a person was asked, and whether it is parked.
+    fn note_what_it_waits_for(&self, session: &Session) {
         let live = session.live();
         let asked_at = live.state.permission_asked_at();
+        let is_parked = live.state.summary.is_parked();
         let agent = asked_at.map(|_| live.state.summary.agent.clone());
         drop(live);
+        self.parts.parked.note(&session.id, is_parked);
         if let (Some(asked_at), Some(agent)) = (asked_at, agent) {
             self.parts
                 .questions
@@ -193,6 +195,7 @@ impl OpenSessions {
         let parts = &self.parts;
         parts.ledger.forget(id);
         parts.questions.forget(id);
+        parts.parked.note(id, false);
         let Some(session) = self.in_use(id) else {
             parts.space.forget(id);
             return Ok(parts.store.delete(id)?);

@@ -21,6 +21,7 @@ use crate::engine::sessions::parts::{EngineSettings, Parts};
 use crate::engine::space::SpaceMonitor;
 use crate::engine::spending::ledger::Ledger;
 use crate::engine::turn::flusher::Flusher;
+use crate::engine::turn::parking::ParkedCalls;
 use crate::engine::turn::worker::{self, WorkerParts};
 use crate::engine::turn::workers::Workers;
 use crate::engine::upkeep::clock_watch::ClockWatch;
@@ -154,6 +155,7 @@ impl Upkeep {
 /// What the timer is asked for; whoever asks knows nothing of what is done then.
 struct Alarms {
     idle: Alarm,
+    parked: Alarm,
     sweep: Alarm,
     space: Alarm,
     questions: Alarm,
@@ -163,6 +165,7 @@ impl Alarms {
     fn new(timer: &TimerHandle) -> Alarms {
         Alarms {
             idle: timer.alarm(),
+            parked: timer.alarm(),
             sweep: timer.alarm(),
             space: timer.alarm(),
             questions: timer.alarm(),
@@ -172,6 +175,9 @@ impl Alarms {
     fn set_jobs(&self, engine: &Engine) {
         let open = Arc::clone(&engine.open);
         self.idle.set_job(move || open.let_idle_go());
+        let (parts, agents) = (Arc::clone(&engine.parts), Arc::clone(&engine.agents));
+        self.parked
+            .set_job(move || parts.parked.tell_given_up(&*agents));
         let sweeper = Arc::clone(&engine.upkeep.sweeper);
         self.sweep.set_job(move || sweeper.start());
         let recoverer = Arc::clone(&engine.upkeep.recoverer);
@@ -186,6 +192,7 @@ fn session_parts(from: &Parts, draining: &Arc<Draining>, alarms: &Alarms) -> Ses
     SessionParts {
         idle: Arc::new(IdleQueue::new(alarms.idle.clone())),
         questions: Arc::new(Questions::new(alarms.questions.clone())),
+        parked: Arc::new(ParkedCalls::new(alarms.parked.clone())),
         space: Arc::new(SpaceMonitor::new(
             Arc::clone(&from.store),
             alarms.space.clone(),

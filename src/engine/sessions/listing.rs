@@ -50,14 +50,7 @@ impl Sessions {
             return Ok(session.live().view(id));
         }
         let summary = self.engine.parts.store.summary(id)?;
-        Ok(SessionView {
-            id: id.clone(),
-            status: summary.status,
-            working: false,
-            attached: 0,
-            pending_approval: None,
-            summary,
-        })
+        Ok(SessionView::new(id, summary, false, 0))
     }
 
     /// One session.

@@ -9,6 +9,7 @@ mod creation_locks;
 pub(in crate::engine) mod engine;
 mod listing;
 mod messages;
+mod parked;
 pub(in crate::engine) mod parts;
 pub(in crate::engine) mod requests;
 mod subscriptions;
@@ -52,12 +53,12 @@ impl Sessions {
         })
     }
 
-    /// Takes no more messages, lets replies in flight finish for at most `grace`, then parks
+    /// Takes no more messages, lets replies in flight finish for at most `grace`, then suspends
     /// them: they go on after the next start. On return all is on disk and all threads of the
     /// engine have ended, but for one that hangs where nothing can end it.
     pub fn stop(&self, grace: Duration) {
-        /// What parking a turn may take: a write and a sync on a slow disk.
-        const PARKING: Duration = Duration::from_secs(3);
+        /// What suspending a turn may take: a write and a sync on a slow disk.
+        const SUSPENDING: Duration = Duration::from_secs(3);
         self.drain();
         let engine = &self.engine;
         engine.workers.clear_queue();
@@ -66,7 +67,7 @@ impl Sessions {
                 workers::interrupt(&session, Interrupt::Shutdown);
             }
         }
-        engine.workers.stop(Instant::now() + PARKING);
+        engine.workers.stop(Instant::now() + SUSPENDING);
         // A leap since the last look is seen now, or the next process could not tell it from time.
         if let Err(error) = engine.upkeep.clock_watch.look() {
             log::debug!("what the clock shows is not kept: {}", chain(&error));
@@ -86,12 +87,13 @@ impl Sessions {
     }
 
     /// The process could end without anybody noticing: no turn is at work or waits for a slot or for room,
-    /// nobody watches a session, and no question will end by itself.
+    /// nobody watches a session, no call waits for what others do, and no question will end by itself.
     pub fn is_at_rest(&self) -> bool {
         let is_watched = |session: &Arc<Session>| session.live().has_watchers();
         self.engine.workers.are_idle()
             && self.engine.parts.space.waiting().is_none()
             && !self.engine.parts.questions.is_one_due()
+            && !self.engine.parts.parked.are_any()
             && !self.engine.open.all().iter().any(is_watched)
     }
 

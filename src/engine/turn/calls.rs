@@ -11,11 +11,12 @@ use std::sync::Arc;
 use crate::domain::code::NoticeCode;
 use crate::domain::event::{ApprovalKind, Decision, Event, ToolCall, ToolOutput};
 use crate::domain::familiar::Familiarity;
-use crate::domain::ids::{AwaitedId, Seq};
+use crate::domain::ids::Seq;
 use crate::domain::state::{CallState, Progress};
 use crate::engine::agent::Agent;
 use crate::engine::events;
 use crate::engine::stored::read_records;
+use crate::engine::turn::parking::AwaitedWork;
 use crate::engine::turn::tool_run::{self, FinishedRun, ToolJob, ToolRuns};
 use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::Interrupt;
@@ -228,7 +229,7 @@ impl Worker<'_> {
     fn answer(&self, agent: &Agent, calls: &[&ToolCall], output: &ToolOutput) -> Result<(), Leave> {
         let answers = calls
             .iter()
-            .map(|call| result_of(agent, call, output.clone(), None));
+            .map(|call| events::result(&agent.spec.hooks, call, output.clone(), None));
         self.write(|_| answers.collect())?;
         Ok(())
     }
@@ -299,6 +300,52 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// Asks the tools of parked calls what became of that: another process has parked them, or this
+    /// one, which has let the session go since.
+    pub(in crate::engine) fn ask_after_parked(&self) -> Result<(), Leave> {
+        let awaited = {
+            let mut live = self.live()?;
+            live.has_unasked_calls = false;
+            AwaitedWork::of(&self.session.id, &live.state)
+        };
+        let Some(agent) = self.agent()? else {
+            return Ok(());
+        };
+        for work in awaited {
+            let Some(tool) = agent.tools.get(work.tool()) else {
+                // Whoever does the work brings the result, or a person cancels.
+                log::warn!(
+                    "session {}: there is no tool {} to ask after {}",
+                    self.session.id,
+                    work.tool(),
+                    work.on
+                );
+                continue;
+            };
+            if let Some(output) = work.ask_after(&**tool) {
+                self.end_parked(&agent, &work, output)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the result of a parked call, unless it has one by now.
+    fn end_parked(
+        &self,
+        agent: &Agent,
+        work: &AwaitedWork,
+        output: ToolOutput,
+    ) -> Result<(), Leave> {
+        self.write(|live| {
+            let parked = live.state.open_call(&work.call.call_id);
+            let parked = parked.and_then(CallState::parked);
+            let waits = parked.is_some_and(|parked| *parked.on == work.on);
+            let result = waits.then(|| events::result(&agent.spec.hooks, &work.call, output, None));
+            result.into_iter().collect()
+        })?;
+        Ok(())
+    }
+
     /// Writes what has come back at the same time, in one append.
     fn keep_results(
         &self,
@@ -316,11 +363,16 @@ impl Worker<'_> {
                 match done.result {
                     RunResult::Done(output) => {
                         let output = marked(output, interrupt);
-                        Some(result_of(agent, call, output, Some(duration_ms)))
+                        Some(events::result(
+                            &agent.spec.hooks,
+                            call,
+                            output,
+                            Some(duration_ms),
+                        ))
                     }
                     RunResult::Parked { on } => {
                         let is_known = state.parked().is_some_and(|parked| *parked.on == on);
-                        (!is_known).then(|| parked(call, on))
+                        (!is_known).then(|| events::parked(call, on))
                     }
                 }
             });
@@ -367,37 +419,8 @@ fn started(job: &ToolJob) -> impl Iterator<Item = Event> {
         call_id: job.call.call_id.clone(),
         tool_name: job.call.tool_name.clone(),
     };
-    let parks = job.awaits().map(|on| parked(&job.call, on));
+    let parks = job.awaits().map(|on| events::parked(&job.call, on));
     [starts].into_iter().chain(parks)
-}
-
-/// A call waits for what others do.
-pub(in crate::engine) fn parked(call: &ToolCall, on: AwaitedId) -> Event {
-    Event::ToolParked {
-        call_id: call.call_id.clone(),
-        on,
-    }
-}
-
-/// What came of a call; of a success with what the agent's hooks say to it.
-fn result_of(
-    agent: &Agent,
-    call: &ToolCall,
-    mut output: ToolOutput,
-    duration_ms: Option<u64>,
-) -> Event {
-    let message = agent.spec.hooks.message_after(call);
-    let appended = message.filter(|_| output.success);
-    let appended = appended.map(|message| format!("\n\n{message}"));
-    output
-        .content
-        .push_str(appended.as_deref().unwrap_or_default());
-    Event::ToolResult {
-        call_id: call.call_id.clone(),
-        result: output,
-        duration_ms,
-        appended_bytes: appended.map(|text| text.len()),
-    }
 }
 
 /// Says of a tool that did not succeed why that may be so.

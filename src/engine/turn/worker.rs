@@ -83,6 +83,8 @@ enum NextAction {
     NobodyThere,
     /// The session pauses, and somebody has come.
     SomebodyCame,
+    /// Calls are parked, and their tools were not asked since the session was opened.
+    AskTools,
 }
 
 /// A call of the model may last, and hundreds may at once. So what the other steps take of the stack
@@ -165,6 +167,7 @@ impl<'a> Worker<'a> {
                 NextAction::Retired => return Ok(None),
                 NextAction::Cancelled => self.cancel_turn()?,
                 NextAction::NobodyThere => self.pause()?,
+                NextAction::AskTools => self.ask_after_parked()?,
                 NextAction::SomebodyCame => {
                     self.insist(|| Ok(self.session.wake_if_attended()?))?;
                 }
@@ -182,12 +185,10 @@ impl<'a> Worker<'a> {
             Step::Paused if !live.wants_a_client() && !self.parts.draining.is_begun() => {
                 NextAction::SomebodyCame
             }
-            Step::Idle | Step::AwaitOthers | Step::Paused => NextAction::Retired,
-            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_)
-                if self.parts.draining.is_begun() =>
-            {
-                NextAction::Retired
-            }
+            Step::Idle | Step::Paused => NextAction::Retired,
+            _ if self.parts.draining.is_begun() => NextAction::Retired,
+            Step::AwaitOthers | Step::RunTools(_) if live.has_unasked_calls => NextAction::AskTools,
+            Step::AwaitOthers => NextAction::Retired,
             Step::CallModel | Step::RunTools(_) if live.wants_a_client() => NextAction::NobodyThere,
             Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => NextAction::Step(step),
         };
@@ -491,6 +492,13 @@ mod tests {
         [user(1, "hi"), story::started(1, Trigger::Message)]
     }
 
+    /// The same, and its one call is parked.
+    fn parked() -> [Event; 5] {
+        let [message, start] = begun();
+        let asking = story::reply(11, 3, "").asking(&[1]).event();
+        [message, start, asking, story::runs(1), story::parks(1)]
+    }
+
     fn told(found: &NextAction) -> String {
         match found {
             NextAction::Step(step) => format!("{step:?}"),
@@ -498,6 +506,7 @@ mod tests {
             NextAction::Cancelled => "cancelled".to_owned(),
             NextAction::NobodyThere => "nobody there".to_owned(),
             NextAction::SomebodyCame => "somebody came".to_owned(),
+            NextAction::AskTools => "ask tools".to_owned(),
         }
     }
 
@@ -538,6 +547,7 @@ mod tests {
                 false,
                 "retired",
             ),
+            (parked().to_vec(), false, false, "retired"),
             // It would go on for nobody: a process that ends takes nothing up.
             (
                 [&begun()[..], &[story::pauses()]].concat(),
@@ -559,6 +569,28 @@ mod tests {
             assert_eq!(found, expected, "{events:?} {is_attended} {is_draining}");
             let is_working = session.live().is_working();
             assert_eq!(is_working, expected != "retired", "{events:?}");
+        }
+    }
+
+    #[test]
+    fn tools_are_asked_after_parked_calls_once_and_not_by_a_process_that_ends() {
+        for is_draining in [false, true] {
+            let bench = pausing();
+            let session = bench.session(parked());
+            session.live().has_unasked_calls = true;
+            assert!(Session::needs_worker(&session.live()));
+            let mut worker = bench.worker(&session);
+            if is_draining {
+                bench.sessions.drain();
+                assert_eq!(look(&worker), "retired");
+                continue;
+            }
+            assert_eq!(look(&worker), "ask tools");
+            // There is no such tool: whoever does the work brings the result.
+            assert!(worker.run().is_ok());
+            assert!(!session.live().is_working());
+            assert!(!Session::needs_worker(&session.live()));
+            assert!(session.live().state.summary.is_parked());
         }
     }
 

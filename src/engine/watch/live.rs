@@ -13,7 +13,7 @@ use std::task::{Wake, Waker};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::lock::lock;
-use crate::domain::event::{Event, OnDisconnect, Record, Status};
+use crate::domain::event::{Event, OnDisconnect, Record};
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::SessionState;
 use crate::engine::watch::feed::{self, Feed};
@@ -44,6 +44,8 @@ pub(in crate::engine) struct Live {
     pub(in crate::engine) is_read_only: bool,
     /// A turn was at work when the process before this one ended: to go on is one more try.
     pub(in crate::engine) is_left_over: bool,
+    /// Calls were parked when the session was opened, and their tools were not asked since.
+    pub(in crate::engine) has_unasked_calls: bool,
     /// Somebody who waited for the turn was told that it goes on without them, so it must.
     pub(in crate::engine) runs_on: bool,
     /// It stands in the queue of those that may be idle, where each stands once.
@@ -244,6 +246,7 @@ impl Live {
             is_deleted: false,
             is_read_only: false,
             is_left_over: false,
+            has_unasked_calls: false,
             runs_on: false,
             is_look_due: false,
             tail: VecDeque::new(),
@@ -361,21 +364,14 @@ impl Live {
     }
 
     pub(in crate::engine) fn view(&self, id: &SessionId) -> SessionView {
-        let summary = self.state.summary.clone();
-        let runs_alone = self.is_working()
-            && self.attached() == 0
-            && summary.on_disconnect == OnDisconnect::Continue;
         SessionView {
-            id: id.clone(),
-            status: if runs_alone && summary.status == Status::Active {
-                Status::Running
-            } else {
-                summary.status
-            },
-            working: self.is_working(),
-            attached: self.attached(),
             pending_approval: self.state.approval().map(PendingApproval::from),
-            summary,
+            ..SessionView::new(
+                id,
+                self.state.summary.clone(),
+                self.is_working(),
+                self.attached(),
+            )
         }
     }
 

@@ -1,6 +1,6 @@
 //! Sessions and messages as surfaces show them.
 
-use crate::domain::event::{ApprovalKind, Status};
+use crate::domain::event::{ApprovalKind, OnDisconnect, Status};
 use crate::domain::ids::{CallId, MessageId, SessionId};
 use crate::domain::state::{Approval, Summary};
 use crate::domain::time::Timestamp;
@@ -14,12 +14,38 @@ pub struct SessionView {
     pub summary: Summary,
     /// As in the summary, but `running` while a turn is at work that nobody watches.
     pub status: Status,
-    /// A turn is at work, or waits for a slot.
+    /// A turn is at work, or waits for what others do and goes on by itself then.
     pub working: bool,
     /// Clients that count as attached: those that only look on do not.
     pub attached: usize,
     /// The open question; only known when one session is asked for, as it stands in the log alone.
     pub pending_approval: Option<PendingApproval>,
+}
+
+impl SessionView {
+    /// A session of which nothing is asked. `has_worker` says whether a thread works for it, or will.
+    pub(in crate::engine) fn new(
+        id: &SessionId,
+        summary: Summary,
+        has_worker: bool,
+        attached: usize,
+    ) -> SessionView {
+        let working = has_worker || summary.is_parked();
+        let continues = summary.on_disconnect == OnDisconnect::Continue;
+        let runs_alone = working && attached == 0 && continues;
+        SessionView {
+            id: id.clone(),
+            status: if runs_alone && summary.status == Status::Active {
+                Status::Running
+            } else {
+                summary.status
+            },
+            working,
+            attached,
+            pending_approval: None,
+            summary,
+        }
+    }
 }
 
 /// A question that is open.
