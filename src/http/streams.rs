@@ -36,7 +36,7 @@ pub(in crate::http) use self::watch::{SessionWatch, WatchWake};
 
 /// Whose event in the poll set that of the loop's own waker is; streams count from 1.
 const LOOP_WAKER: u64 = 0;
-/// How long the thread rests when it cannot wait, which no known error leads to.
+/// The rest of the thread when it cannot wait, so that it does not spin; no known error leads to that.
 const REST: Duration = Duration::from_millis(200);
 
 /// The thread, and the way to it. Cloning it shares it.
@@ -59,7 +59,7 @@ struct StreamsThread {
     thread: Joined,
 }
 
-/// What the thread has not seen yet.
+/// News that the thread has not seen yet.
 #[derive(Default)]
 struct Inbox {
     #[expect(

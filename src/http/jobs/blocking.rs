@@ -19,7 +19,7 @@ use crate::http::turn::{TurnEnd, TurnReader};
 use crate::http::wire;
 use crate::wire::{Approve, DecidedBody, StoredBody};
 
-/// What waiting for a turn came to.
+/// The end of a wait for a turn.
 #[derive(Debug, PartialEq)]
 enum WaitOutcome {
     /// The turn ended with an answer.

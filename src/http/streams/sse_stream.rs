@@ -22,7 +22,7 @@ pub const STREAM_HEADERS: [(&str, &str); 3] = [
     ("X-Accel-Buffering", "no"),
 ];
 
-/// What a batch may leave allocated: bytes, and events.
+/// Room that a batch keeps for the next one: bytes, and events.
 const BYTES_KEPT: usize = 16 << 10;
 const ITEMS_KEPT: usize = 64;
 
@@ -36,7 +36,7 @@ pub struct SseStream {
     keep_alive: Duration,
     /// When something was last sent.
     quiet_since: Instant,
-    /// Whether an event was sent.
+    /// An event was sent.
     has_begun: bool,
     /// Nothing more will come.
     is_ending: bool,
@@ -49,7 +49,7 @@ pub struct BatchBuffer {
     bytes: Vec<u8>,
 }
 
-/// How far a step may reach for what is new.
+/// The places where a step may look for what is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// What is in memory: the step never blocks.
@@ -181,12 +181,12 @@ impl SseStream {
         self.watch.wake_by(waker);
     }
 
-    /// How it reaches its client.
+    /// The way to its client.
     pub fn writer(&self) -> &StreamWriter {
         &self.writer
     }
 
-    /// What its thread is called.
+    /// The name of its thread.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -21,7 +21,7 @@ pub(in crate::http) struct SessionWatch {
     is_closed: bool,
 }
 
-/// Why a wait ended.
+/// The end of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum WatchWake {
     /// There may be something to pull.
