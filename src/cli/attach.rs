@@ -8,8 +8,8 @@ use crate::cli::output::tell;
 use crate::cli::settings::ClientSettings;
 use crate::cli::source::SessionSource;
 use crate::cli::{chat, server, session_names, session_table};
+use crate::client::ApiClient;
 use crate::client::Attaching;
-use crate::client::Client;
 use crate::domain::ids::SessionId;
 use crate::terminal::clean::one_line;
 use crate::terminal::watch;
@@ -57,7 +57,7 @@ pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> CliResult {
 }
 
 /// A session that does not exist is said before the screen is taken over.
-fn check(client: &Client, id: &SessionId) -> Result<SessionBody, CliError> {
+fn check(client: &ApiClient, id: &SessionId) -> Result<SessionBody, CliError> {
     match client.session(id) {
         Ok(session) => Ok(session),
         Err(error) if error.status() == Some(404) => {

@@ -9,12 +9,12 @@ use crate::cli::new_workspace::settings_or_new;
 use crate::cli::output::tell;
 use crate::cli::settings::{ClientSettings, is_interactive};
 use crate::cli::{ask, running, server, session_names, trust};
-use crate::client::{Attaching, Client, Generation, hint_of};
+use crate::client::{ApiClient, Attaching, ServerGeneration, hint_of};
 use crate::domain::ids::SessionId;
 use crate::terminal::chat::{self, Left};
 use crate::terminal::clean::{clean, one_line};
 use crate::terminal::older::WHAT_IS_MISSING;
-use crate::terminal::oneshot::{self, Answer};
+use crate::terminal::oneshot::{self, OneShotOutcome};
 use crate::terminal::question;
 use crate::wire::{AgentBody, AgentListBody, BrokenAgentBody};
 
@@ -76,9 +76,9 @@ pub(super) fn back_to(id: &SessionId, server: &ServerArgs) -> String {
 }
 
 /// Says it where the server is one of before, once.
-pub(super) fn note_older(client: &Client) -> Result<Generation, CliError> {
+pub(super) fn note_older(client: &ApiClient) -> Result<ServerGeneration, CliError> {
     let generation = client.generation()?;
-    if generation == Generation::Older {
+    if generation == ServerGeneration::Older {
         tell(&format!("note: {WHAT_IS_MISSING}"));
     }
     Ok(generation)
@@ -86,8 +86,8 @@ pub(super) fn note_older(client: &Client) -> Result<Generation, CliError> {
 
 /// Holds a conversation until the user leaves, and says how to come back: by the command `comes_back`.
 pub(super) fn talk(
-    client: Client,
-    generation: Generation,
+    client: ApiClient,
+    generation: ServerGeneration,
     id: SessionId,
     attaching: Attaching,
     settings: &ClientSettings,
@@ -106,7 +106,7 @@ pub(super) fn talk(
 }
 
 /// What does not count of the session's agent. Whoever may not know it is not told.
-fn not_counted(client: &Client, id: &SessionId) -> Option<String> {
+fn not_counted(client: &ApiClient, id: &SessionId) -> Option<String> {
     let agent = client.session(id).ok()?.agent;
     let agents = client.agents().ok()?.agents;
     agents
@@ -115,14 +115,14 @@ fn not_counted(client: &Client, id: &SessionId) -> Option<String> {
         .not_counted
 }
 
-fn chosen(client: &Client, agent: Option<&str>) -> Result<String, CliError> {
+fn chosen(client: &ApiClient, agent: Option<&str>) -> Result<String, CliError> {
     match agent {
         Some(agent) => Ok(agent.to_owned()),
         None => only_agent(client.agents()?),
     }
 }
 
-fn create(client: &Client, agent: &str) -> Result<SessionId, CliError> {
+fn create(client: &ApiClient, agent: &str) -> Result<SessionId, CliError> {
     match client.create_session(agent) {
         Ok(created) => Ok(created.session_id),
         Err(error) if error.status() == Some(404) => Err(missing(agent, &client.agents()?.agents)),
@@ -132,11 +132,11 @@ fn create(client: &Client, agent: &str) -> Result<SessionId, CliError> {
 
 /// The client, of a server that was started again where that gives the agent's model its key.
 pub(super) fn with_key(
-    client: Client,
+    client: ApiClient,
     agent: &str,
     server: &ServerArgs,
     settings: &ClientSettings,
-) -> Result<Client, CliError> {
+) -> Result<ApiClient, CliError> {
     match server.server.is_none() && lacks_key(&client, agent, settings)? {
         true => server::connect(server, settings),
         false => Ok(client),
@@ -145,7 +145,7 @@ pub(super) fn with_key(
 
 /// Whether the server was stopped because the agent's model needs a key that is set here, and was
 /// not where the server was started: it keeps the variables that it was born with.
-fn lacks_key(client: &Client, agent: &str, settings: &ClientSettings) -> Result<bool, CliError> {
+fn lacks_key(client: &ApiClient, agent: &str, settings: &ClientSettings) -> Result<bool, CliError> {
     let agents = client.agents()?.agents.into_iter();
     let missing = agents
         .filter(|one| one.name == agent)
@@ -224,21 +224,21 @@ fn read_message() -> Result<String, CliError> {
 }
 
 fn one_message(
-    client: &Client,
-    generation: Generation,
+    client: &ApiClient,
+    generation: ServerGeneration,
     id: &SessionId,
     text: &str,
     comes_back: &str,
 ) -> CliResult {
     log::info!("session {id}");
     match oneshot::send(client, generation, id, text, &mut io::stdout().lock())? {
-        Answer::Complete => Ok(()),
-        Answer::Cancelled => Err(CliError::new("the reply was cancelled")),
-        Answer::Failed(failure) => Err(match hint_of(&failure) {
+        OneShotOutcome::Complete => Ok(()),
+        OneShotOutcome::Cancelled => Err(CliError::new("the reply was cancelled")),
+        OneShotOutcome::Failed(failure) => Err(match hint_of(&failure) {
             Some(hint) => CliError::new(failure.message.clone()).hint(hint),
             None => CliError::new(failure.message),
         }),
-        Answer::NeedsApproval(asked) => Err(needs_approval(&question::in_words(&asked))
+        OneShotOutcome::NeedsApproval(asked) => Err(needs_approval(&question::in_words(&asked))
             .hint(format!("answer it with: {comes_back}"))),
     }
 }

@@ -17,7 +17,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::{self, tell};
 use crate::cli::server::address_of;
 use crate::cli::settings;
-use crate::client::{Client, Generation};
+use crate::client::{ApiClient, ServerGeneration};
 use crate::config::Server;
 use crate::terminal::clean::clean;
 use crate::wire::ReloadBody;
@@ -106,11 +106,11 @@ fn terminate(holder: &Holder) -> CliResult {
 
 fn stop_at(url: &str, args: &RunningArgs) -> CliResult {
     // Another program may listen there, and is shown no token.
-    let stranger = Client::new(url, None);
+    let stranger = ApiClient::new(url, None);
     if !stranger.is_alive(LOOK_LIMIT) {
         return Err(none_answers(url));
     }
-    Client::new(url, args.server.token.clone())
+    ApiClient::new(url, args.server.token.clone())
         .shutdown()
         .with_context(|| format!("the server at {url} does not stop"))?;
     if !comes_true(|| !stranger.is_alive(LOOK_LIMIT)) {
@@ -185,7 +185,7 @@ fn status_of(folder: &Path) -> ServerStatus {
 }
 
 fn status_at(url: &str) -> ServerStatus {
-    let client = Client::new(url, None);
+    let client = ApiClient::new(url, None);
     let running = client.is_alive(LOOK_LIMIT);
     let ready = running && client.is_ready(LOOK_LIMIT);
     let version = || Some(client.version().ok()?.version);
@@ -194,7 +194,7 @@ fn status_at(url: &str) -> ServerStatus {
         pid: None,
         // One that does not get ready would not tell its version either.
         version: ready.then(version).flatten(),
-        older: running && matches!(client.generation(), Ok(Generation::Older)),
+        older: running && matches!(client.generation(), Ok(ServerGeneration::Older)),
         url: Some(url.to_owned()),
         ready,
     }
@@ -219,13 +219,13 @@ impl ServerStatus {
 /// Has a server read its agents again. Fails where a file has a mistake.
 pub(super) fn reload_agents(args: &RunningArgs, global: &Global, as_json: bool) -> CliResult {
     let client = match Meant::find(args, global)? {
-        Meant::At(url) => Client::new(&url, args.server.token.clone()),
+        Meant::At(url) => ApiClient::new(&url, args.server.token.clone()),
         Meant::Own(folder) => {
             let holder = holder::current(&folder).ok_or_else(|| none_runs(&folder))?;
             let starting = || CliError::new("the server of this workspace is just starting");
             let url = holder.address.map(url_of).ok_or_else(starting)?;
             let own = || admin_token(&settings::client_settings(global).ok()?.config.server);
-            Client::new(&url, args.server.token.clone().or_else(own))
+            ApiClient::new(&url, args.server.token.clone().or_else(own))
         }
     };
     let reloaded = client

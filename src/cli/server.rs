@@ -27,7 +27,7 @@ use crate::cli::ask;
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::output::tell;
 use crate::cli::settings::{ClientSettings, is_interactive};
-use crate::client::{Client, Generation, Locate, NoServer};
+use crate::client::{ApiClient, Locate, NoServer, ServerGeneration};
 use crate::workspace::consent;
 use crate::workspace::holder::{self, Holder, Starter, url_of};
 
@@ -41,7 +41,7 @@ const UNSEEN_LIMIT: Duration = Duration::from_millis(300);
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// The named server, or the workspace's, which is started when it does not run.
-pub(super) fn connect(args: &ServerArgs, settings: &ClientSettings) -> Result<Client, CliError> {
+pub(super) fn connect(args: &ServerArgs, settings: &ClientSettings) -> Result<ApiClient, CliError> {
     if let Some(url) = &args.server {
         return named(url, args);
     }
@@ -65,7 +65,7 @@ pub(super) fn connect(args: &ServerArgs, settings: &ClientSettings) -> Result<Cl
 pub(super) fn connect_running(
     args: &ServerArgs,
     settings: &ClientSettings,
-) -> Result<Option<Client>, CliError> {
+) -> Result<Option<ApiClient>, CliError> {
     if let Some(url) = &args.server {
         return named(url, args).map(Some);
     }
@@ -82,12 +82,12 @@ pub(super) fn connect_running(
 fn refuse_beside_older(settings: &ClientSettings) -> CliResult {
     let server = &settings.config.server;
     let url = url_of(SocketAddr::new(server.host, server.port));
-    let client = Client::new(&url, None);
+    let client = ApiClient::new(&url, None);
     if server.port == 0 || !client.is_alive(LOOK_LIMIT) || client.agents().is_err() {
         return Ok(());
     }
     match client.generation() {
-        Ok(Generation::Older) => {
+        Ok(ServerGeneration::Older) => {
             let why = format!("a server of an older version is at {url}, perhaps for these files");
             let hint = format!(
                 "talk to it with `-s {url}`, or stop it with `duragent serve stop -p {}`; if it is not this \
@@ -96,7 +96,7 @@ fn refuse_beside_older(settings: &ClientSettings) -> CliResult {
             );
             Err(CliError::new(why).hint(hint))
         }
-        Ok(Generation::Current) | Err(_) => Ok(()),
+        Ok(ServerGeneration::Current) | Err(_) => Ok(()),
     }
 }
 
@@ -118,7 +118,7 @@ fn agree(settings: &ClientSettings) -> CliResult {
 }
 
 /// The workspace's server, wherever it is at the time.
-fn own_server(args: &ServerArgs, settings: &ClientSettings) -> Client {
+fn own_server(args: &ServerArgs, settings: &ClientSettings) -> ApiClient {
     let token = args.token.clone().or_else(|| settings.token.clone());
     let seen = LastSeen {
         last: holder::current(&settings.workspace),
@@ -128,7 +128,7 @@ fn own_server(args: &ServerArgs, settings: &ClientSettings) -> Client {
         settings: settings.clone(),
         seen: Mutex::new(seen),
     };
-    Client::of(Arc::new(server), token)
+    ApiClient::of(Arc::new(server), token)
 }
 
 /// The server of a workspace, found by the workspace's lock.
@@ -236,8 +236,8 @@ pub(super) fn is_started_by_client(settings: &ClientSettings) -> bool {
 }
 
 /// The workspace's own token is for its own server: it is not sent anywhere else.
-fn named(url: &str, args: &ServerArgs) -> Result<Client, CliError> {
-    Ok(Client::new(&address_of(url)?, args.token.clone()))
+fn named(url: &str, args: &ServerArgs) -> Result<ApiClient, CliError> {
+    Ok(ApiClient::new(&address_of(url)?, args.token.clone()))
 }
 
 /// What a user typed for a server, as a URL without a `/` at its end.
@@ -284,7 +284,7 @@ fn wait_until_ready(
         let holder = holder::current(&settings.workspace);
         if let Some(address) = holder.as_ref().and_then(|holder| holder.address) {
             let url = url_of(address);
-            if Client::new(&url, None).is_ready(LOOK_LIMIT) {
+            if ApiClient::new(&url, None).is_ready(LOOK_LIMIT) {
                 return Ok(url);
             }
         }

@@ -1,7 +1,7 @@
 //! How sessions are named on the command line: by their ids, or how these begin or end.
 
 use crate::cli::error::CliError;
-use crate::client::Client;
+use crate::client::ApiClient;
 use crate::domain::event::Status;
 use crate::domain::ids::SessionId;
 use crate::wire::SessionBody;
@@ -10,7 +10,7 @@ use crate::wire::SessionBody;
 pub(super) const SEARCHED_MAX: usize = 10_000;
 
 /// Sessions that somebody can attach to, newest first.
-pub(super) fn attachable(client: &Client) -> Result<Vec<SessionBody>, CliError> {
+pub(super) fn attachable(client: &ApiClient) -> Result<Vec<SessionBody>, CliError> {
     let mut sessions = client.sessions(&[], SEARCHED_MAX)?;
     sessions.retain(is_attachable);
     Ok(sessions)
@@ -23,7 +23,7 @@ pub(super) fn is_attachable(session: &SessionBody) -> bool {
 
 /// The session that `text` names: its id, or the beginning or the end of the id of only one that
 /// is not over, with or without the prefix that all have.
-pub(super) fn find(client: &Client, text: &str) -> Result<SessionId, CliError> {
+pub(super) fn find(client: &ApiClient, text: &str) -> Result<SessionId, CliError> {
     if let Ok(id) = SessionId::parse(text) {
         return Ok(id);
     }

@@ -5,7 +5,7 @@ use crate::cli::error::{CliError, CliResult};
 use crate::cli::server::connect_running;
 use crate::cli::session_names::{SEARCHED_MAX, pick};
 use crate::cli::settings::ClientSettings;
-use crate::client::Client;
+use crate::client::ApiClient;
 use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
 use crate::wire::RecordPageBody;
@@ -17,7 +17,7 @@ use crate::workspace::sessions::{
 /// See the [module](self).
 pub(super) enum SessionSource {
     /// A server holds the sessions.
-    Server(Client),
+    Server(ApiClient),
     /// Nobody does.
     Files(SessionFiles),
 }

@@ -11,7 +11,7 @@ use ureq::{Agent, Body};
 
 use crate::base::host;
 use crate::client::EventStream;
-use crate::client::cancel::Cancel;
+use crate::client::cancel::CancelHandle;
 use crate::client::error::ClientError;
 use crate::client::locate::Locate;
 use crate::domain::event::Decision;
@@ -40,14 +40,14 @@ const PAGE_LIMIT: usize = 200;
 
 /// A server, and how to be let in.
 #[derive(Clone)]
-pub struct Client {
+pub struct ApiClient {
     locate: Arc<dyn Locate>,
     token: Option<String>,
 }
 
-/// What a server can do, as its answers tell.
+/// The age of a server, as far as it decides what may be asked of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Generation {
+pub enum ServerGeneration {
     /// It keeps what this program relies on: keys, ids of events, and sessions that end.
     Current,
     /// It does not say that it does. It came before that (version 0.5), or something in front of it hides
@@ -55,10 +55,10 @@ pub enum Generation {
     Older,
 }
 
-/// How a client attaches.
+/// The manner of attaching to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attaching {
-    /// How many of the last messages are shown first.
+    /// Number of past messages that are shown first.
     pub history: usize,
     /// It only looks on: its leaving pauses nothing.
     pub is_readonly: bool,
@@ -83,16 +83,16 @@ struct Target {
     agent: Agent,
 }
 
-impl Client {
+impl ApiClient {
     /// A client of `base_url` (`http://HOST:PORT`, a trailing `/` is dropped).
-    pub fn new(base_url: &str, token: Option<String>) -> Client {
+    pub fn new(base_url: &str, token: Option<String>) -> ApiClient {
         let base_url = base_url.trim_end_matches('/').to_owned();
-        Client::of(Arc::new(base_url), token)
+        ApiClient::of(Arc::new(base_url), token)
     }
 
     /// A client of the server that `locate` finds, wherever that is at the time.
-    pub fn of(locate: Arc<dyn Locate>, token: Option<String>) -> Client {
-        Client { locate, token }
+    pub fn of(locate: Arc<dyn Locate>, token: Option<String>) -> ApiClient {
+        ApiClient { locate, token }
     }
 
     /// Says that a user is about to ask for something: see [`Locate::wake`].
@@ -100,19 +100,19 @@ impl Client {
         self.locate.wake();
     }
 
-    /// What a user should know of the server since this was last called.
+    /// News of the server for the user: see [`Locate::news`].
     pub fn news(&self) -> Option<String> {
         self.locate.news()
     }
 
-    /// Whether the server takes requests now; waits at most `limit`.
+    /// True when the server takes requests now; waits at most `limit`.
     pub fn is_ready(&self, limit: Duration) -> bool {
         self.target(Some(limit))
             .and_then(|target| self.send(&target, Method::GET, "/readyz", None))
             .is_ok_and(|response| response.status() == StatusCode::OK)
     }
 
-    /// What the server says of its state; waits at most `limit`.
+    /// Asks a server for its state, whether it takes requests or says why not; waits at most `limit`.
     pub fn readiness(&self, limit: Duration) -> Result<ReadinessBody, ClientError> {
         let target = self.target(Some(limit))?;
         let response = self.send(&target, Method::GET, "/readyz", None)?;
@@ -123,7 +123,7 @@ impl Client {
         }
     }
 
-    /// Whether a server of Duragent answers there, as far as its words tell; waits at most `limit`, twice.
+    /// True when a server of Duragent answers there, as far as its words tell; waits at most `limit`, twice.
     pub fn is_alive(&self, limit: Duration) -> bool {
         // One of before may have the second alone. Many a web site has a page for browsers at any path.
         let has_word = |text: &str| wire::plain_line(text).is_some();
@@ -135,7 +135,7 @@ impl Client {
                 .is_some_and(|text| has_agents(&text))
     }
 
-    /// What stands at `path`, if anything does.
+    /// The text at `path`; `None` without a 200.
     fn answer_of(&self, path: &str, limit: Duration) -> Option<String> {
         let target = self.target(Some(limit)).ok()?;
         let response = self.send(&target, Method::GET, path, None).ok()?;
@@ -143,16 +143,16 @@ impl Client {
         is_there.then(|| read_text(response).ok())?
     }
 
-    /// What the server can do. It is asked each time: behind an address there may be another one
+    /// The age of the server. It is asked each time: behind an address there may be another one
     /// by now.
-    pub fn generation(&self) -> Result<Generation, ClientError> {
+    pub fn generation(&self) -> Result<ServerGeneration, ClientError> {
         let target = self.target(Some(CALL_LIMIT))?;
         let response = self.send(&target, Method::GET, "/readyz", None)?;
         let status = response.status();
         let text = read_text(response).map_err(ClientError::Unreachable)?;
         let known: Option<ReadinessBody> = serde_json::from_str(&text).ok();
         if known.is_some_and(|readiness| readiness.workspace_hash.is_some()) {
-            return Ok(Generation::Current);
+            return Ok(ServerGeneration::Current);
         }
         // One that is overloaded, lets this client not in, or is behind a proxy that cannot reach it says
         // nothing of itself.
@@ -164,19 +164,19 @@ impl Client {
                 retry_after: None,
             });
         }
-        Ok(Generation::Older)
+        Ok(ServerGeneration::Older)
     }
 
     /// Says no for what an older server does otherwise; `what` completes "the server is older than this
     /// program: …".
     pub fn refuse_older(&self, what: &'static str) -> Result<(), ClientError> {
         match self.generation()? {
-            Generation::Current => Ok(()),
-            Generation::Older => Err(ClientError::Older(what)),
+            ServerGeneration::Current => Ok(()),
+            ServerGeneration::Older => Err(ClientError::Older(what)),
         }
     }
 
-    /// What the server says of its build.
+    /// The build of the server.
     pub fn version(&self) -> Result<VersionBody, ClientError> {
         self.call(Method::GET, "/version", None)
     }
@@ -235,10 +235,10 @@ impl Client {
 
     /// Stores a message and opens the stream of its turn. The same `key` again opens the same
     /// turn's stream again, and stores nothing; an older server would store it twice: see
-    /// [`may_repeat`](Client::may_repeat).
+    /// [`may_repeat`](ApiClient::may_repeat).
     pub fn stream(
         &self,
-        cancel: &Cancel,
+        cancel: &CancelHandle,
         id: &SessionId,
         content: &str,
         key: &str,
@@ -255,18 +255,18 @@ impl Client {
     /// that has an older server's sessions by now does not know of it.
     ///
     /// Errors: an older server, then or now, which has no keys; what keeps it from being asked.
-    pub fn may_repeat(&self, first: Generation) -> Result<(), ClientError> {
+    pub fn may_repeat(&self, first: ServerGeneration) -> Result<(), ClientError> {
         const WHAT: &str = "a message is sent to it once, and what came of this one is unknown";
         match first {
-            Generation::Older => Err(ClientError::Older(WHAT)),
-            Generation::Current => self.refuse_older(WHAT),
+            ServerGeneration::Older => Err(ClientError::Older(WHAT)),
+            ServerGeneration::Current => self.refuse_older(WHAT),
         }
     }
 
     /// Opens the events of a session: after `last_event_id`, or from its last messages on. `None` when the session has ended and nothing is left to show.
     pub fn events(
         &self,
-        cancel: &Cancel,
+        cancel: &CancelHandle,
         id: &SessionId,
         attaching: &Attaching,
         last_event_id: Option<&str>,
@@ -291,7 +291,7 @@ impl Client {
     }
 
     /// Stops the running turn; returns whether there was one.
-    pub fn cancel_turn(&self, cancel: &Cancel, id: &SessionId) -> Result<bool, ClientError> {
+    pub fn cancel_turn(&self, cancel: &CancelHandle, id: &SessionId) -> Result<bool, ClientError> {
         let target = self.cancellable(cancel, Some(CALL_LIMIT))?;
         let path = session_path(id, "/cancel");
         let response =
@@ -303,7 +303,7 @@ impl Client {
     /// Answers an approval and waits until its turn ends or asks again; returns how it went on.
     pub fn approve(
         &self,
-        cancel: &Cancel,
+        cancel: &CancelHandle,
         id: &SessionId,
         asked: &ApprovalBody,
         decision: Decision,
@@ -430,7 +430,11 @@ impl Client {
     }
 
     /// The server, for one request that `cancel` ends.
-    fn cancellable(&self, cancel: &Cancel, limit: Option<Duration>) -> Result<Target, ClientError> {
+    fn cancellable(
+        &self,
+        cancel: &CancelHandle,
+        limit: Option<Duration>,
+    ) -> Result<Target, ClientError> {
         let target = self.target(limit)?;
         cancel.register(&target.agent)?;
         Ok(target)
@@ -461,10 +465,10 @@ impl Client {
     }
 }
 
-impl std::fmt::Debug for Client {
+impl std::fmt::Debug for ApiClient {
     /// Leaves the token out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client")
+        f.debug_struct("ApiClient")
             .field("at", &self.locate.locate())
             .finish_non_exhaustive()
     }
@@ -577,7 +581,7 @@ mod tests {
 
     #[test]
     fn the_token_stays_out_of_debug_output() {
-        let client = Client::new("http://x/", Some("secret".to_owned()));
+        let client = ApiClient::new("http://x/", Some("secret".to_owned()));
         assert!(!format!("{client:?}").contains("secret"));
         assert!(format!("{client:?}").contains("http://x\""));
     }

@@ -11,7 +11,7 @@ use crate::client::error::ClientError;
 
 /// Ends the call that it was given to, from any thread, and every later one.
 #[derive(Debug, Clone)]
-pub struct Cancel(Arc<CancelState>);
+pub struct CancelHandle(Arc<CancelState>);
 
 #[derive(Debug)]
 struct CancelState {
@@ -21,10 +21,10 @@ struct CancelState {
     agent: Mutex<Option<Agent>>,
 }
 
-impl Default for Cancel {
-    fn default() -> Cancel {
+impl Default for CancelHandle {
+    fn default() -> CancelHandle {
         let (source, stop) = stop::pair();
-        Cancel(Arc::new(CancelState {
+        CancelHandle(Arc::new(CancelState {
             source: Mutex::new(source),
             stop,
             agent: Mutex::new(None),
@@ -32,7 +32,7 @@ impl Default for Cancel {
     }
 }
 
-impl Cancel {
+impl CancelHandle {
     /// Ends the call.
     pub fn cancel(&self) {
         // The signal first: whoever is woken by the shutdown below must find the reason.
@@ -42,7 +42,7 @@ impl Cancel {
         }
     }
 
-    /// Whether it was ended.
+    /// True from the first [`cancel`](CancelHandle::cancel) on.
     pub fn is_cancelled(&self) -> bool {
         self.0.stop.is_stopped()
     }
@@ -52,7 +52,7 @@ impl Cancel {
         self.0.stop.wait(limit)
     }
 
-    /// Has [`cancel`](Cancel::cancel) end the call that `agent` is about to make.
+    /// Has [`cancel`](CancelHandle::cancel) end the call that `agent` is about to make.
     ///
     /// Errors: [`ClientError::Cancelled`] when that came before.
     pub(super) fn register(&self, agent: &Agent) -> Result<(), ClientError> {

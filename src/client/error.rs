@@ -1,11 +1,11 @@
-//! Why a call failed, and what a user can do about it.
+//! Failures of calls, with the advice that a user gets.
 
 use std::time::Duration;
 
 use crate::client::locate::NoServer;
 use crate::wire::{ErrorEvent, ProblemBody};
 
-/// Why a call failed.
+/// A call that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// There is no server.
@@ -23,7 +23,7 @@ pub enum ClientError {
     /// The server said no.
     #[error("{}", problem.message())]
     Refused {
-        /// What it said.
+        /// Its own words.
         problem: ProblemBody,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
@@ -54,7 +54,8 @@ impl ClientError {
         }
     }
 
-    /// Whether the same request, with the same key, may succeed a little later.
+    /// True where the same request, with the same key, may succeed a little later: the server is
+    /// away, stops, or has too much to do.
     pub fn is_passing(&self) -> bool {
         match self {
             ClientError::NoServer(_)
@@ -70,7 +71,7 @@ impl ClientError {
         }
     }
 
-    /// Whether no server was there to hear of it.
+    /// True where no server has heard of the request, so that nothing can have come of it.
     pub fn is_away(&self) -> bool {
         matches!(self, ClientError::NoServer(_) | ClientError::Unreachable(_))
     }
@@ -86,7 +87,7 @@ impl ClientError {
         text
     }
 
-    /// What a user can do about it, when that is known.
+    /// Advice for the user, for failures that have a cure.
     pub fn hint(&self) -> Option<&str> {
         match self {
             ClientError::NoServer(none) => return Some(&none.hint),
@@ -104,7 +105,7 @@ impl ClientError {
     }
 }
 
-/// What a user can do about a turn that could not go on, when that is known.
+/// Advice for the user about a turn that could not go on, for failures that have a cure.
 pub fn hint_of(failure: &ErrorEvent) -> Option<&'static str> {
     // The server has the variables of the shell that started it, which may be long closed.
     (failure.code == "missing_key").then_some(

@@ -1,13 +1,13 @@
 //! Following the events of a session, and coming back to them after the connection was lost.
 
-use crate::client::api::{Attaching, Client};
+use crate::client::api::{ApiClient, Attaching};
 use crate::client::backoff;
-use crate::client::cancel::Cancel;
+use crate::client::cancel::CancelHandle;
 use crate::client::error::ClientError;
 use crate::client::{EventStream, StreamedEvent};
 use crate::domain::ids::SessionId;
 
-/// What a follower learns.
+/// A step of a [`SessionFollower`].
 #[derive(Debug)]
 pub enum Followed {
     /// An event.
@@ -26,10 +26,10 @@ pub enum Followed {
 /// Follows the events of a session for as long as there are any, over lost connections.
 #[derive(Debug)]
 pub struct SessionFollower {
-    client: Client,
+    client: ApiClient,
     session: SessionId,
     attaching: Attaching,
-    cancel: Cancel,
+    cancel: CancelHandle,
     stream: Option<EventStream>,
     /// Where to go on.
     last_id: Option<String>,
@@ -42,10 +42,10 @@ pub struct SessionFollower {
 impl SessionFollower {
     /// Follows `session` until `cancel`.
     pub fn new(
-        client: Client,
+        client: ApiClient,
         session: SessionId,
         attaching: Attaching,
-        cancel: Cancel,
+        cancel: CancelHandle,
     ) -> SessionFollower {
         SessionFollower {
             client,

@@ -11,7 +11,7 @@ pub trait Locate: Send + Sync {
     /// A user is about to ask for something: a server that a client started may be started again.
     fn wake(&self) {}
 
-    /// What a user should know of the server since this was last called.
+    /// News of the server for the user, once: of one that was started again, say.
     fn news(&self) -> Option<String> {
         None
     }
@@ -30,6 +30,6 @@ impl Locate for String {
 pub struct NoServer {
     /// Why.
     pub message: String,
-    /// What helps.
+    /// A command or a setting that helps.
     pub hint: String,
 }

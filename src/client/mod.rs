@@ -17,8 +17,8 @@ mod locate;
 mod stream;
 mod tries;
 
-pub use self::api::{Attaching, Client, Generation, new_key};
-pub use self::cancel::Cancel;
+pub use self::api::{ApiClient, Attaching, ServerGeneration, new_key};
+pub use self::cancel::CancelHandle;
 pub use self::error::{ClientError, hint_of};
 pub use self::follower::{Followed, SessionFollower};
 pub use self::locate::{Locate, NoServer};

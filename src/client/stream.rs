@@ -7,7 +7,7 @@ use ureq::http::Response;
 use ureq::{Body, BodyReader};
 
 use crate::base::sse::{Event, Parser, TooLong};
-use crate::client::cancel::Cancel;
+use crate::client::cancel::CancelHandle;
 use crate::client::error::ClientError;
 use crate::wire::SessionEvent;
 
@@ -23,13 +23,13 @@ pub struct StreamedEvent {
 /// An open stream of events.
 pub struct EventStream {
     body: BodyReader<'static>,
-    cancel: Cancel,
+    cancel: CancelHandle,
     parser: Parser,
     ready: VecDeque<StreamedEvent>,
 }
 
 impl EventStream {
-    pub(super) fn new(response: Response<Body>, cancel: Cancel) -> EventStream {
+    pub(super) fn new(response: Response<Body>, cancel: CancelHandle) -> EventStream {
         EventStream {
             body: response.into_body().into_reader(),
             cancel,

@@ -12,10 +12,10 @@ use crate::wire::SessionEvent;
 pub struct Tries {
     failures_max: u32,
     failures: u32,
-    /// How far this try has come: the bytes of text, and one for each other event. Where the text
+    /// Progress of this try: the bytes of text, and one for each other event. Where the text
     /// is cut into events may differ from try to try.
     reached: usize,
-    /// How far any has come.
+    /// The most that any try has reached.
     farthest: usize,
 }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use super::check::{Check, environment};
-use crate::client::{Client, ClientError};
+use crate::client::{ApiClient, ClientError};
 use crate::config::Config;
 use crate::domain::spec::AgentSpec;
 use crate::runtime::version;
@@ -43,7 +43,7 @@ pub(super) fn look(config: &Config, token: Option<&str>) -> Served {
     };
     let url = url_of(address);
     let own = config.server.api_token.as_ref().map(|token| token.reveal());
-    let client = Client::new(&url, token.or(own).map(str::to_owned));
+    let client = ApiClient::new(&url, token.or(own).map(str::to_owned));
     let readiness = client.readiness(LIMIT);
     // One that does not answer that would only keep us waiting.
     let answers = readiness.is_ok();

@@ -1,6 +1,6 @@
 //! The API: takes a request, finds its route, and answers, or has a thread of its own wait.
 //!
-//! No thread of the server ever waits for a turn: what waits is a [`Job`], and moves, request and
+//! No thread of the server ever waits for a turn: what waits is a [`LongRequest`], and moves, request and
 //! all, to a thread of [`Threads`].
 
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::http::access::Caller;
 use crate::http::context::Context;
 use crate::http::failure::{self, RETRY_SOON};
 use crate::http::handlers::{self, Request, Work};
-use crate::http::jobs::{self, Job};
+use crate::http::jobs::{self, LongRequest};
 use crate::http::problem::Problem;
 use crate::http::server::{Handler, Incoming};
 use crate::http::streams::Streams;
@@ -50,7 +50,7 @@ impl Api {
         self.threads.join(left) && have_ended
     }
 
-    fn start(&self, job: Job, incoming: Incoming) {
+    fn start(&self, job: LongRequest, incoming: Incoming) {
         let name = job.thread_name();
         let (context, streams) = (self.context.clone(), self.streams.clone());
         let started = self.threads.start(name, incoming, move |incoming| {

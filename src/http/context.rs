@@ -1,4 +1,4 @@
-//! What every answer is made from: the engine, and the rest of the program as the API sees it.
+//! The engine and the rest of the program as the API sees them: all answers are made from these.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::engine::Sessions;
 use crate::http::ticket::TicketKey;
 use crate::wire::{BrokenAgentBody, ReadinessBody, ReloadBody, VersionBody};
 
-/// What the API needs to know of the rest of the program.
+/// The rest of the program, as far as the API speaks of it.
 pub trait Host: Send + Sync {
     /// All agents, sorted by name.
     fn agents(&self) -> Vec<Arc<AgentSpec>>;
@@ -35,10 +35,10 @@ pub trait Host: Send + Sync {
     /// Reads the agents again.
     fn reload_agents(&self) -> ReloadBody;
 
-    /// Whether the program can do its work; who may see what does not count is decided by the API.
+    /// The state of the program, without `status` and `not_counted`: those depend on who asks.
     fn readiness(&self) -> ReadinessBody;
 
-    /// Which program this is.
+    /// The build of this program.
     fn version(&self) -> VersionBody;
 
     /// Asks the program to end; returns at once.
@@ -47,7 +47,7 @@ pub trait Host: Send + Sync {
 
 shown_by_name!(Host);
 
-/// How long things may take.
+/// Time limits from the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiSettings {
     /// `server.request_timeout_seconds`: how long a blocking answer waits for its turn.
@@ -56,14 +56,14 @@ pub struct ApiSettings {
     pub keep_alive_interval: Duration,
 }
 
-/// What every answer is made from. Cheap to clone.
+/// The parts that every answer is made from. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The engine.
     pub sessions: Sessions,
     /// The rest of the program.
     pub host: Arc<dyn Host>,
-    /// How long things may take.
+    /// Time limits.
     pub settings: ApiSettings,
     /// Makes the tickets that the gate knows.
     pub tickets: TicketKey,

@@ -1,12 +1,10 @@
-//! What takes its time: jobs that begin on threads of their own, each with the request it answers.
+//! Requests that take their time: each begins on a thread of its own, with the request it answers.
 //! A stream that has shown all there is leaves its thread for [`Streams`].
 //!
-//! A job never changes what happens to a turn: it stores, subscribes and watches. When its client
-//! leaves it drops the subscription, and the session's own rule (`on_disconnect`) decides.
+//! None changes what happens to a turn: it stores, subscribes and watches. When its client leaves
+//! it drops the subscription, and the session's own rule (`on_disconnect`) decides.
 
 mod blocking;
-mod stream;
-mod watch;
 
 use crate::domain::ids::SessionId;
 use crate::engine::{Begin, NewMessage, Presence};
@@ -15,15 +13,12 @@ use crate::http::context::Context;
 use crate::http::problem::Problem;
 use crate::http::server::Incoming;
 use crate::http::sse::Audience;
-use crate::http::streams::Streams;
+use crate::http::streams::{SessionWatch, SseStream, Streams};
 use crate::wire::{Approve, CancelledBody};
-
-pub use self::stream::{Desk, Progress, Reach, Relay, STREAM_HEADERS, client_left};
-use self::watch::Watch;
 
 /// A request that takes its time, checked.
 #[derive(Debug)]
-pub enum Job {
+pub enum LongRequest {
     /// `POST …/messages`: say something and wait for the answer.
     Ask {
         /// Where.
@@ -61,46 +56,50 @@ pub enum Job {
     },
 }
 
-impl Job {
+impl LongRequest {
     /// The name of its thread, which tells the session in the fifteen bytes that Linux shows.
     pub fn thread_name(&self) -> String {
         match self {
-            Job::Follow { id, .. } | Job::Attach { id, .. } => format!("sse-{}", id.short()),
-            Job::Ask { id, .. } | Job::Decide { id, .. } | Job::Cancel { id } => {
+            LongRequest::Follow { id, .. } | LongRequest::Attach { id, .. } => {
+                format!("sse-{}", id.short())
+            }
+            LongRequest::Ask { id, .. }
+            | LongRequest::Decide { id, .. }
+            | LongRequest::Cancel { id } => {
                 format!("wait-{}", id.short())
             }
         }
     }
 }
 
-/// Does the job and answers the request. Blocks until the answer is sent or `streams` has taken it
+/// Does what the request asks for, and answers it. Blocks until the answer is sent or `streams` has taken it
 /// over, the client is gone, or the stop is given.
-pub fn run(context: &Context, streams: &Streams, job: Job, incoming: Incoming) {
-    if let Some(relay) = begin(context, job, incoming) {
-        relay.run(streams);
+pub fn run(context: &Context, streams: &Streams, request: LongRequest, incoming: Incoming) {
+    if let Some(stream) = begin(context, request, incoming) {
+        streams.run(stream);
     }
 }
 
-/// Does the job but for the stream that it may lead to. Apart, so that a stream that lasts does not
+/// Does all but the stream that it may lead to. Apart, so that a stream that lasts does not
 /// keep what this takes of the stack.
 #[inline(never)]
-fn begin(context: &Context, job: Job, incoming: Incoming) -> Option<Box<Relay>> {
-    let name = job.thread_name();
-    match job {
-        Job::Ask { id, message } => {
+fn begin(context: &Context, request: LongRequest, incoming: Incoming) -> Option<Box<SseStream>> {
+    let name = request.thread_name();
+    match request {
+        LongRequest::Ask { id, message } => {
             let answer = blocking::ask(context, &id, message, incoming.gone());
             finish(answer, incoming)
         }
-        Job::Decide { id, approve } => {
+        LongRequest::Decide { id, approve } => {
             let answer = blocking::decide(context, &id, &approve, incoming.gone());
             finish(answer, incoming)
         }
-        Job::Cancel { id } => finish(cancel(context, &id), incoming),
-        Job::Follow { id, message } => {
+        LongRequest::Cancel { id } => finish(cancel(context, &id), incoming),
+        LongRequest::Follow { id, message } => {
             let watch = follow(context, &id, message, &incoming);
             stream(context, name, Audience::Turn, watch, incoming)
         }
-        Job::Attach {
+        LongRequest::Attach {
             id,
             begin,
             presence,
@@ -112,7 +111,7 @@ fn begin(context: &Context, job: Job, incoming: Incoming) -> Option<Box<Relay>> 
 }
 
 /// Sends what there is to send; nothing is left to do.
-fn finish(answer: Result<Answer, Problem>, incoming: Incoming) -> Option<Box<Relay>> {
+fn finish(answer: Result<Answer, Problem>, incoming: Incoming) -> Option<Box<SseStream>> {
     match answer {
         Ok(answer) => answer.send(incoming),
         Err(problem) => incoming.problem(&problem),
@@ -130,9 +129,9 @@ fn follow(
     id: &SessionId,
     message: NewMessage,
     incoming: &Incoming,
-) -> Result<Option<Watch>, Problem> {
+) -> Result<Option<SessionWatch>, Problem> {
     let (_, subscription) = context.sessions.submit_and_follow(id, message)?;
-    let watch = Watch::new(subscription, incoming.gone(), &context.stop);
+    let watch = SessionWatch::new(subscription, incoming.gone(), &context.stop);
     Ok(Some(watch))
 }
 
@@ -143,12 +142,12 @@ fn attach(
     begin: Begin,
     presence: Presence,
     incoming: &Incoming,
-) -> Result<Option<Watch>, Problem> {
+) -> Result<Option<SessionWatch>, Problem> {
     let subscription = context.sessions.subscribe(id, begin, presence)?;
     if subscription.has_nothing_left() {
         return Ok(None);
     }
-    let watch = Watch::new(subscription, incoming.gone(), &context.stop);
+    let watch = SessionWatch::new(subscription, incoming.gone(), &context.stop);
     Ok(Some(watch))
 }
 
@@ -157,11 +156,11 @@ fn stream(
     context: &Context,
     name: String,
     audience: Audience,
-    watch: Result<Option<Watch>, Problem>,
+    watch: Result<Option<SessionWatch>, Problem>,
     incoming: Incoming,
-) -> Option<Box<Relay>> {
+) -> Option<Box<SseStream>> {
     match watch {
-        Ok(Some(watch)) => Relay::begin(context, name, watch, audience, incoming),
+        Ok(Some(watch)) => SseStream::begin(context, name, watch, audience, incoming),
         Ok(None) => finish(Ok(Answer::nothing()), incoming),
         Err(problem) => finish(Err(problem), incoming),
     }

@@ -1,4 +1,4 @@
-//! Which route a request is for: method and path into a [`Route`] whose ids are parsed. Pure.
+//! The table of routes: method and path into a [`Route`] whose ids are parsed. Pure.
 //!
 //! Invariant: what a `Route` holds has been decoded and checked, so a handler never sees a raw
 //! path.
@@ -11,7 +11,7 @@ use crate::base::text::{self, percent_decode};
 use crate::domain::ids::SessionId;
 use crate::http::problem::Problem;
 
-/// What a request asks for.
+/// The target of a request, with the ids in its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// `GET /`

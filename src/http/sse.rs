@@ -27,7 +27,7 @@ const RETRY: &[u8] = b"retry: 1000\n";
 /// event, and some clients take it for one even where there was none.
 pub const KEEP_ALIVE: &[u8] = b": keep-alive\n";
 
-/// Which stream something is written for.
+/// The kind of stream that something is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     /// `POST …/stream`: one message and the turn that answers it.
@@ -41,7 +41,7 @@ pub fn push_event(out: &mut Vec<u8>, audience: Audience, item: &FeedItem) {
     if audience == Audience::Turn && !is_for_turn(&item.event) {
         return;
     }
-    write!(out, "id: {}\n", item.id).expect(TAKES_ALL);
+    writeln!(out, "id: {}", item.id).expect("a Vec takes every byte");
     push_named(out, &shown(&item.event));
 }
 
@@ -62,12 +62,12 @@ pub fn push_detached(out: &mut Vec<u8>) {
 
 /// JSON has no raw line breaks, so the data of an event is one line, whatever text it holds.
 fn push_named<S: Serialize>(out: &mut Vec<u8>, event: &SessionEvent<S>) {
-    write!(out, "event: {}\ndata: ", event.name()).expect(TAKES_ALL);
+    for part in ["event: ", event.name(), "\ndata: "] {
+        out.extend_from_slice(part.as_bytes());
+    }
     event.write_data(out);
     out.extend_from_slice(b"\n\n");
 }
-
-const TAKES_ALL: &str = "a Vec takes every byte";
 
 /// Adds what the first event of a stream says beside, if `batch` begins with an event; whether it does.
 /// A batch that begins with a comment has no event.
@@ -87,7 +87,7 @@ pub fn push_comment(out: &mut Vec<u8>, text: &str) {
     out.push(b'\n');
 }
 
-/// Whether one who follows a message is shown this.
+/// True of what one who follows a message is shown: the turn, and not the session around it.
 fn is_for_turn(event: &FeedEvent) -> bool {
     match event {
         FeedEvent::Start { .. }

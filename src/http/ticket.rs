@@ -52,7 +52,7 @@ pub struct Ticket {
     pub expires_at: Timestamp,
 }
 
-/// Why a ticket opens nothing.
+/// A ticket that opens nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadTicket {
     /// It was not made with this key for this session.
@@ -105,10 +105,10 @@ impl TicketKey {
             return Err(BadTicket::Foreign);
         }
         let left = time_of(seconds).since(now);
-        match left > Duration::ZERO && left <= LIFE + CLOCK_SLACK {
-            true => Ok(principal),
-            false => Err(BadTicket::Expired),
+        if left > Duration::ZERO && left <= LIFE + CLOCK_SLACK {
+            return Ok(principal);
         }
+        Err(BadTicket::Expired)
     }
 
     fn text(&self, session: &SessionId, principal: Principal, seconds: u64) -> String {

@@ -1,4 +1,4 @@
-//! What one who waits for a turn is told in the end. Pure.
+//! The outcome of a turn, read from its events, for one who waits for it. Pure.
 
 use crate::domain::event::Usage;
 use crate::domain::ids::MessageId;
@@ -22,12 +22,12 @@ pub struct FinalMessage {
     pub content: String,
 }
 
-/// How a turn ended.
+/// The end of a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TurnEnd {
     /// With an answer.
     Done {
-        /// What it cost.
+        /// Tokens of the whole turn.
         usage: Usage,
     },
     /// Somebody stopped it.
@@ -91,7 +91,7 @@ impl TurnReader {
         }
     }
 
-    /// How the turn ended, once it has.
+    /// The end of the turn, once it has come.
     pub fn end(&self) -> Option<&TurnEnd> {
         self.end.as_ref()
     }

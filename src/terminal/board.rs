@@ -20,13 +20,13 @@ const ENDS_MAX: usize = 64;
 /// The board.
 #[derive(Debug)]
 pub struct Board {
-    state: Mutex<State>,
+    state: Mutex<BoardState>,
     changed: Condvar,
     wake: PipeWriter,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BoardState {
     /// The events have begun to come.
     is_attached: bool,
     /// A byte was written since somebody last asked what to do.
@@ -46,7 +46,7 @@ struct State {
     is_over: bool,
 }
 
-impl State {
+impl BoardState {
     /// This call waits no longer.
     fn settle(&mut self, call_id: &str) {
         self.pending.take_if(|asked| asked.call_id == call_id);
@@ -71,13 +71,13 @@ impl Board {
     /// An empty board that writes a byte to `wake` whenever [`Board::next`] may have changed.
     pub fn new(wake: PipeWriter) -> Board {
         Board {
-            state: Mutex::new(State::default()),
+            state: Mutex::new(BoardState::default()),
             changed: Condvar::new(),
             wake,
         }
     }
 
-    /// What to do next.
+    /// The next thing to do at the keyboard; asks for the next wake-up byte.
     pub fn next(&self) -> Next {
         let mut state = self.state();
         state.is_woken = false;
@@ -89,7 +89,7 @@ impl Board {
         }
     }
 
-    /// Whether a turn runs.
+    /// True while a turn runs, or a message is on its way to one.
     pub fn is_working(&self) -> bool {
         let state = self.state();
         state.is_working || state.sends > 0
@@ -139,7 +139,7 @@ impl Board {
 
     /// Waits until the events have begun to come.
     pub fn wait_until_attached(&self, limit: Duration) {
-        let is_missing = |state: &mut State| !state.is_attached && !state.is_over;
+        let is_missing = |state: &mut BoardState| !state.is_attached && !state.is_over;
         drop(self.wait_while(limit, is_missing));
     }
 
@@ -187,24 +187,25 @@ impl Board {
         self.tell(state);
     }
 
-    /// Whether a message came from here; waits for the names that are on their way.
+    /// True for a message that was typed here, where it stands already; waits for the ids that are on their way.
     pub fn is_own(&self, message_id: &str, limit: Duration) -> bool {
-        let is_unknown = |state: &mut State| state.unnamed > 0 && !state.own.contains(message_id);
+        let is_unknown =
+            |state: &mut BoardState| state.unnamed > 0 && !state.own.contains(message_id);
         self.wait_while(limit, is_unknown).own.contains(message_id)
     }
 
     /// Waits until the end of a turn was shown.
     pub fn wait_for_end(&self, id: &str, limit: Duration) {
         let is_missing =
-            |state: &mut State| !state.is_over && !state.ends.iter().any(|shown| shown == id);
+            |state: &mut BoardState| !state.is_over && !state.ends.iter().any(|shown| shown == id);
         drop(self.wait_while(limit, is_missing));
     }
 
     fn wait_while(
         &self,
         limit: Duration,
-        condition: impl Fn(&mut State) -> bool,
-    ) -> MutexGuard<'_, State> {
+        condition: impl Fn(&mut BoardState) -> bool,
+    ) -> MutexGuard<'_, BoardState> {
         let deadline = Instant::now() + limit;
         let mut state = self.state();
         loop {
@@ -217,7 +218,7 @@ impl Board {
         }
     }
 
-    fn tell(&self, mut state: MutexGuard<'_, State>) {
+    fn tell(&self, mut state: MutexGuard<'_, BoardState>) {
         self.changed.notify_all();
         let was_woken = std::mem::replace(&mut state.is_woken, true);
         if was_woken {
@@ -228,7 +229,7 @@ impl Board {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BoardState> {
         lock(&self.state)
     }
 }

@@ -5,7 +5,7 @@
 //! from that is the agent's `on_disconnect`.
 //!
 //! Threads: the caller's reads the keyboard; `events` shows what comes; a `send` per message or
-//! decision that is under way, ended by its [`Cancel`]. All are joined before [`run`] returns.
+//! decision that is under way, ended by its [`CancelHandle`]. All are joined before [`run`] returns.
 //!
 //! Lock order: the screen's lock and the board's are never held together.
 
@@ -19,16 +19,16 @@ use rustyline::error::ReadlineError;
 use crate::base::lock::lock;
 use crate::base::thread::{self, Joined};
 use crate::client::Tries;
+use crate::client::{ApiClient, CancelHandle, ClientError, ServerGeneration, new_key};
 use crate::client::{Attaching, Followed, SessionFollower, StreamedEvent};
-use crate::client::{Cancel, Client, ClientError, Generation, new_key};
 use crate::domain::event::{ApprovalKind, Decision};
 use crate::domain::ids::SessionId;
 use crate::terminal::board::{Board, Next};
 use crate::terminal::clean::clean;
-use crate::terminal::keys::{AtPrompt, Begun, Keys, Waited};
+use crate::terminal::keys::{AtPrompt, Begun, KeyReader, Waited};
 use crate::terminal::older::{self, Older};
 use crate::terminal::paint::{Paint, Tone};
-use crate::terminal::prompt::{Input, Prompt};
+use crate::terminal::prompt::{Prompt, PromptInput};
 use crate::terminal::screen::Screen;
 use crate::terminal::transcript::Transcript;
 use crate::terminal::watch::lost;
@@ -39,7 +39,7 @@ const HELP: &str = "/help    shows this
 /quit    leaves, as Ctrl+D does; the session stays
 A line that ends with \\ goes on in the next one.";
 
-/// How the conversation was left.
+/// The end of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     /// The user went; the session stays.
@@ -48,7 +48,7 @@ pub enum Left {
     Ended,
 }
 
-/// Why a conversation could not be held.
+/// A conversation that could not be held.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
     /// The terminal refused.
@@ -65,8 +65,8 @@ pub enum ChatError {
 /// Holds a conversation in `session` until the user leaves or the session ends. What is typed is
 /// remembered in the file `typed_before`, if there is one.
 pub fn run(
-    client: Client,
-    generation: Generation,
+    client: ApiClient,
+    generation: ServerGeneration,
     session: SessionId,
     attaching: Attaching,
     typed_before: Option<&Path>,
@@ -74,32 +74,25 @@ pub fn run(
     /// Long enough for a slow disk to read the history; then the prompt comes without it.
     const ATTACH_LIMIT: Duration = Duration::from_secs(5);
     let prompt = Prompt::new(typed_before)?;
-    let keys = Keys::take()?;
+    let keys = KeyReader::take()?;
     let paint = Paint::for_stream(&io::stdout());
     let (wake_rx, wake_tx) = io::pipe()?;
-    let room = Arc::new(Room {
-        client,
-        session,
-        board: Board::new(wake_tx),
-        screen: Mutex::new(Screen::new(io::stdout(), paint)),
-        failure: Mutex::new(None),
-        undelivered: Mutex::new(None),
-        older: match generation {
-            Generation::Current => None,
-            Generation::Older => Some(Older::default()),
-        },
-    });
-    let mut jobs = Jobs::default();
-    jobs.start("events", &room, move |room, cancel| match &room.older {
-        None => show_events(room, attaching, cancel),
-        Some(_) => show_beginning(room, attaching.history),
+    let screen = Screen::new(io::stdout(), paint);
+    let shared = ChatShared::new(client, generation, session, Board::new(wake_tx), screen);
+    let shared = Arc::new(shared);
+    let mut threads = ChatThreads::default();
+    threads.start("events", &shared, move |shared, cancel| {
+        match &shared.older {
+            None => show_events(shared, attaching, cancel),
+            Some(_) => show_beginning(shared, attaching.history),
+        }
     })?;
-    room.board.wait_until_attached(ATTACH_LIMIT);
+    shared.board.wait_until_attached(ATTACH_LIMIT);
     let keyboard = Keyboard {
-        room,
+        shared,
         prompt,
         keys,
-        jobs,
+        threads,
         wake: wake_rx,
         interrupts: 0,
         again: None,
@@ -108,37 +101,58 @@ pub fn run(
 }
 
 /// What the threads of a conversation share.
-struct Room {
-    client: Client,
+struct ChatShared {
+    client: ApiClient,
     session: SessionId,
     board: Board,
     screen: Mutex<Screen<Stdout>>,
     /// Why no more events come, if it is not that the session is over; set before the board's end.
     failure: Mutex<Option<ClientError>>,
-    /// What was typed last and could not be delivered.
-    undelivered: Mutex<Option<Message>>,
-    /// What a server of before is spoken with.
+    /// The last message that could not be delivered.
+    undelivered: Mutex<Option<TypedMessage>>,
+    /// The state of a conversation with a server that came before; `None` with one of today.
     older: Option<Older>,
 }
 
-impl Room {
-    /// What the server was when the conversation began.
-    fn generation(&self) -> Generation {
+impl ChatShared {
+    fn new(
+        client: ApiClient,
+        generation: ServerGeneration,
+        session: SessionId,
+        board: Board,
+        screen: Screen<Stdout>,
+    ) -> ChatShared {
+        ChatShared {
+            client,
+            session,
+            board,
+            screen: Mutex::new(screen),
+            failure: Mutex::new(None),
+            undelivered: Mutex::new(None),
+            older: match generation {
+                ServerGeneration::Current => None,
+                ServerGeneration::Older => Some(Older::default()),
+            },
+        }
+    }
+
+    /// The age of the server when the conversation began.
+    fn generation(&self) -> ServerGeneration {
         match self.older {
-            None => Generation::Current,
-            Some(_) => Generation::Older,
+            None => ServerGeneration::Current,
+            Some(_) => ServerGeneration::Older,
         }
     }
 }
 
-/// What a user typed, and the key that keeps it from being stored twice.
+/// A message as it was typed, and the key that keeps it from being stored twice.
 #[derive(Debug, Clone)]
-struct Message {
+struct TypedMessage {
     text: String,
     key: String,
 }
 
-impl Room {
+impl ChatShared {
     fn screen(&self) -> MutexGuard<'_, Screen<Stdout>> {
         lock(&self.screen)
     }
@@ -160,110 +174,110 @@ impl Room {
 
 /// The threads beside the keyboard's. Dropping them ends their calls and waits for them.
 #[derive(Default)]
-struct Jobs(Vec<Job>);
+struct ChatThreads(Vec<ChatThread>);
 
-struct Job {
-    cancel: Cancel,
-    // Joined when dropped, after the cancel of `Jobs::drop`.
-    thread: Joined,
+struct ChatThread {
+    cancel: CancelHandle,
+    // Joined when dropped, after the cancel of `ChatThreads::drop`.
+    joined: Joined,
 }
 
-impl Jobs {
+impl ChatThreads {
     fn start(
         &mut self,
         name: &str,
-        room: &Arc<Room>,
-        body: impl FnOnce(&Room, &Cancel) + Send + 'static,
+        shared: &Arc<ChatShared>,
+        body: impl FnOnce(&ChatShared, &CancelHandle) + Send + 'static,
     ) -> io::Result<()> {
-        self.0.retain(|job| !job.thread.is_finished());
-        let cancel = Cancel::default();
-        let (room, own) = (Arc::clone(room), cancel.clone());
-        let thread = thread::spawn(name, thread::STACK_WORK, move || body(&room, &own))?;
-        self.0.push(Job { cancel, thread });
+        self.0.retain(|thread| !thread.joined.is_finished());
+        let cancel = CancelHandle::default();
+        let (shared, own) = (Arc::clone(shared), cancel.clone());
+        let joined = thread::spawn(name, thread::STACK_WORK, move || body(&shared, &own))?;
+        self.0.push(ChatThread { cancel, joined });
         Ok(())
     }
 
     /// Ends those of that name, and waits for them.
     fn give_up(&mut self, name: &str) {
-        let is_named = |job: &mut Job| job.thread.name() == name;
-        let given_up: Vec<Job> = self.0.extract_if(.., is_named).collect();
-        drop(Jobs(given_up));
+        let is_named = |thread: &mut ChatThread| thread.joined.name() == name;
+        let given_up: Vec<ChatThread> = self.0.extract_if(.., is_named).collect();
+        drop(ChatThreads(given_up));
     }
 }
 
-impl Drop for Jobs {
+impl Drop for ChatThreads {
     fn drop(&mut self) {
-        for job in &self.0 {
-            job.cancel.cancel();
+        for thread in &self.0 {
+            thread.cancel.cancel();
         }
     }
 }
 
 /// Shows what happens in the session until it ends or `cancel`.
-fn show_events(room: &Room, attaching: Attaching, cancel: &Cancel) {
-    let (client, session) = (room.client.clone(), room.session.clone());
+fn show_events(shared: &ChatShared, attaching: Attaching, cancel: &CancelHandle) {
+    let (client, session) = (shared.client.clone(), shared.session.clone());
     let mut follower = SessionFollower::new(client, session, attaching, cancel.clone());
     let mut transcript = Transcript::default();
     loop {
         let step = follower.next_step();
-        if let Some(news) = room.client.news() {
-            room.say(Tone::Dim, &clean(&news));
+        if let Some(news) = shared.client.news() {
+            shared.say(Tone::Dim, &clean(&news));
         }
         match step {
-            Ok(Followed::Event(received)) => show(room, &mut transcript, &received),
-            Ok(Followed::Lost(error)) => room.say(Tone::Dim, &clean(&lost(&error))),
-            Ok(Followed::Back { was_said: true }) => room.say(Tone::Dim, "reconnected"),
+            Ok(Followed::Event(received)) => show(shared, &mut transcript, &received),
+            Ok(Followed::Lost(error)) => shared.say(Tone::Dim, &clean(&lost(&error))),
+            Ok(Followed::Back { was_said: true }) => shared.say(Tone::Dim, "reconnected"),
             Ok(Followed::Back { was_said: false }) => {}
             Ok(Followed::Ended) => break,
             Err(ClientError::Cancelled) => return,
             Err(error) => {
-                *lock(&room.failure) = Some(error);
+                *lock(&shared.failure) = Some(error);
                 break;
             }
         }
     }
-    room.board.end();
+    shared.board.end();
 }
 
 /// Shows what was said before, which is all that a server of before can be asked for.
-fn show_beginning(room: &Room, history: usize) {
-    match older::attached(&room.client, &room.session, history) {
-        Ok(event) => show_own(room, &mut Transcript::default(), event),
+fn show_beginning(shared: &ChatShared, history: usize) {
+    match older::attached(&shared.client, &shared.session, history) {
+        Ok(event) => show_own(shared, &mut Transcript::default(), event),
         Err(error) => {
-            *lock(&room.failure) = Some(error);
-            room.board.end();
+            *lock(&shared.failure) = Some(error);
+            shared.board.end();
         }
     }
 }
 
 /// Shows what a server of before gave no id.
-fn show_own(room: &Room, transcript: &mut Transcript, event: SessionEvent) {
+fn show_own(shared: &ChatShared, transcript: &mut Transcript, event: SessionEvent) {
     let id = String::new();
-    show(room, transcript, &StreamedEvent { event, id });
+    show(shared, transcript, &StreamedEvent { event, id });
 }
 
-fn show(room: &Room, transcript: &mut Transcript, received: &StreamedEvent) {
+fn show(shared: &ChatShared, transcript: &mut Transcript, received: &StreamedEvent) {
     /// The name of a message comes as soon as it is stored, on another connection.
     const NAME_LIMIT: Duration = Duration::from_secs(5);
     let is_mine = match &received.event {
-        SessionEvent::UserMessage(message) => room.board.is_own(&message.message_id, NAME_LIMIT),
+        SessionEvent::UserMessage(message) => shared.board.is_own(&message.message_id, NAME_LIMIT),
         _ => false,
     };
     let pieces = transcript.show(&received.event, is_mine);
-    if let Err(error) = room.screen().show(&pieces) {
+    if let Err(error) = shared.screen().show(&pieces) {
         log::debug!("cannot write to the terminal: {error}");
     }
-    room.board.note(&received.event, &received.id);
+    shared.board.note(&received.event, &received.id);
 }
 
 /// A message on its way, until its turn has ended.
-struct Delivery<'a> {
-    room: &'a Room,
-    cancel: &'a Cancel,
+struct MessageDelivery<'a> {
+    shared: &'a ChatShared,
+    cancel: &'a CancelHandle,
     /// The same for every try, so that it is stored once.
-    message: Message,
+    message: TypedMessage,
     is_named: bool,
-    /// Whether a try was made that may have reached the server.
+    /// A try was made that may have reached the server.
     was_sent: bool,
     tries: Tries,
     /// Since when there has been no server to talk to.
@@ -273,33 +287,33 @@ struct Delivery<'a> {
 /// About half a minute: a server that restarts is back by then.
 const FAILURES_MAX: u32 = 12;
 
-impl Delivery<'_> {
+impl MessageDelivery<'_> {
     fn run(mut self) {
         /// The other connection carries the same events at the same time.
         const SHOWN_LIMIT: Duration = Duration::from_secs(2);
-        if let Some(older) = &self.room.older {
+        if let Some(older) = &self.shared.older {
             older.begin_stream(self.cancel);
         }
         let outcome = self.until_the_turn_ends();
-        if let Some(older) = &self.room.older {
+        if let Some(older) = &self.shared.older {
             older.end_stream();
         }
         if !self.is_named {
-            self.room.board.name_send(None);
+            self.shared.board.name_send(None);
         }
         match outcome {
-            Ok(_) if self.room.older.is_some() => {}
-            Ok(end_id) => self.room.board.wait_for_end(&end_id, SHOWN_LIMIT),
+            Ok(_) if self.shared.older.is_some() => {}
+            Ok(end_id) => self.shared.board.wait_for_end(&end_id, SHOWN_LIMIT),
             Err(ClientError::Cancelled) => self.give_back(),
             Err(error) => self.give_up(&error),
         }
-        self.room.board.end_send();
+        self.shared.board.end_send();
     }
 
     /// Says why, and gives the message back to whoever typed it, unless the server has it.
     fn give_up(&self, error: &ClientError) {
-        self.room.complain(error);
-        let note = match (self.is_named, &self.room.older) {
+        self.shared.complain(error);
+        let note = match (self.is_named, &self.shared.older) {
             (true, None) => "(your message is stored; the reply is shown when the server is back)",
             (true, Some(_)) => "(your message is stored; attach again to see what came of it)",
             (false, None) => "(your message stands at the prompt again: Enter sends it, once)",
@@ -307,14 +321,14 @@ impl Delivery<'_> {
                 "(your message may have arrived; it stands at the prompt, and Enter sends it once more)"
             }
         };
-        self.room.say(Tone::Dim, note);
+        self.shared.say(Tone::Dim, note);
         self.give_back();
     }
 
     /// What nobody has heard of stands at the next prompt.
     fn give_back(&self) {
         if !self.is_named {
-            *lock(&self.room.undelivered) = Some(self.message.clone());
+            *lock(&self.shared.undelivered) = Some(self.message.clone());
         }
     }
 
@@ -322,7 +336,7 @@ impl Delivery<'_> {
     fn until_the_turn_ends(&mut self) -> Result<String, ClientError> {
         /// Whoever has typed something wants to know within three seconds that nobody heard it.
         const AWAY_LIMIT: Duration = Duration::from_millis(2500);
-        self.room.client.wake();
+        self.shared.client.wake();
         loop {
             let outcome = self.one_try();
             let pause = match &outcome {
@@ -348,30 +362,32 @@ impl Delivery<'_> {
     }
 
     fn one_try(&mut self) -> Result<String, ClientError> {
-        let room = self.room;
+        let shared = self.shared;
         if std::mem::replace(&mut self.was_sent, true) {
-            room.client.may_repeat(room.generation())?;
+            shared.client.may_repeat(shared.generation())?;
         }
-        let Message { text, key } = &self.message;
-        let mut stream = room.client.stream(self.cancel, &room.session, text, key)?;
+        let TypedMessage { text, key } = &self.message;
+        let mut stream = shared
+            .client
+            .stream(self.cancel, &shared.session, text, key)?;
         let mut transcript = Transcript::default();
         let mut is_asked = false;
         while let Some(received) = stream.next_event()? {
             self.tries.note(&received.event);
-            if let Some(older) = &room.older {
+            if let Some(older) = &shared.older {
                 older.note(&received.event);
                 is_asked = matches!(received.event, SessionEvent::ApprovalRequired(_));
-                show(room, &mut transcript, &received);
+                show(shared, &mut transcript, &received);
             }
             let name = match &received.event {
                 SessionEvent::Start(message) => Some(message.message_id.as_str()),
                 // One of before may not begin with it.
-                _ => room.older.as_ref().map(|_| ""),
+                _ => shared.older.as_ref().map(|_| ""),
             };
             if let Some(name) = name
                 && !std::mem::replace(&mut self.is_named, true)
             {
-                room.board.name_send(Some(name));
+                shared.board.name_send(Some(name));
             }
             if received.event.ends_turn() {
                 return Ok(received.id);
@@ -387,19 +403,19 @@ impl Delivery<'_> {
 
 /// Whoever reads the keyboard, and decides by it.
 struct Keyboard {
-    room: Arc<Room>,
+    shared: Arc<ChatShared>,
     prompt: Prompt,
-    keys: Keys,
-    jobs: Jobs,
+    keys: KeyReader,
+    threads: ChatThreads,
     wake: PipeReader,
     /// Ctrl+C in a row at the prompt.
     interrupts: u32,
     /// A message that stands at the prompt again. Sent unchanged it keeps its key: the server may
     /// have it already.
-    again: Option<Message>,
+    again: Option<TypedMessage>,
 }
 
-/// Whether the user stays.
+/// The user stays in the conversation, or leaves.
 enum Stay {
     Yes,
     No,
@@ -409,7 +425,7 @@ impl Keyboard {
     fn run(mut self) -> Result<Left, ChatError> {
         let mut before = None;
         loop {
-            let next = self.room.board.next();
+            let next = self.shared.board.next();
             // What is there before the question is no answer to it.
             if matches!(next, Next::Ask(_)) && before.as_ref() != Some(&next) {
                 self.keys.keep_typed()?;
@@ -428,7 +444,7 @@ impl Keyboard {
     }
 
     fn over(self) -> Result<Left, ChatError> {
-        match lock(&self.room.failure).take() {
+        match lock(&self.shared.failure).take() {
             Some(error) => Err(error.into()),
             None => Ok(Left::Ended),
         }
@@ -437,7 +453,7 @@ impl Keyboard {
     /// Lets the reply be shown until it ends.
     fn follow(&mut self) -> Result<Stay, ChatError> {
         let mut cancels = 0;
-        while self.room.board.next() == Next::Follow {
+        while self.shared.board.next() == Next::Follow {
             match self.keys.wait(&mut self.wake)? {
                 Waited::Woken => {}
                 Waited::Leave => return Ok(Stay::No),
@@ -453,28 +469,28 @@ impl Keyboard {
 
     /// Back to the prompt, though the server has not done what was asked.
     fn stop_waiting(&mut self) {
-        self.jobs.give_up("send");
-        self.room.board.set_followed(false);
+        self.threads.give_up("send");
+        self.shared.board.set_followed(false);
         let note = "(no longer waiting; the turn may go on)";
-        self.room.say(Tone::Dim, note);
+        self.shared.say(Tone::Dim, note);
     }
 
     fn ask_for_a_message(&mut self) -> Result<Stay, ChatError> {
         let text = match self.read("> ", &Next::Prompt)? {
-            Some(Input::Text(text)) => text,
-            Some(Input::Interrupt) => return self.interrupted(),
-            Some(Input::End) => return Ok(Stay::No),
+            Some(PromptInput::Text(text)) => text,
+            Some(PromptInput::Interrupt) => return self.interrupted(),
+            Some(PromptInput::End) => return Ok(Stay::No),
             None => return Ok(Stay::Yes),
         };
         match text.trim() {
             // Whoever presses Enter while others' replies come wants to see them as they come.
-            "" => self.room.board.set_followed(true),
-            "/help" => self.room.say(Tone::Dim, HELP),
+            "" => self.shared.board.set_followed(true),
+            "/help" => self.shared.say(Tone::Dim, HELP),
             "/quit" => return Ok(Stay::No),
             "/cancel" => self.cancel_turn()?,
             other if is_unknown_command(other) => {
                 let note = format!("{} is not a command; see /help", clean(other));
-                self.room.say(Tone::Dim, &note);
+                self.shared.say(Tone::Dim, &note);
             }
             _ => self.send(text)?,
         }
@@ -484,9 +500,9 @@ impl Keyboard {
     /// Lets the user answer an approval; anything but an answer is a message.
     fn ask(&mut self, asked: &ApprovalBody) -> Result<Stay, ChatError> {
         let text = match self.read_answer(&Next::Ask(asked.clone()))? {
-            Some(Input::Text(text)) => text,
-            Some(Input::Interrupt) => return self.interrupted(),
-            Some(Input::End) => return Ok(Stay::No),
+            Some(PromptInput::Text(text)) => text,
+            Some(PromptInput::Interrupt) => return self.interrupted(),
+            Some(PromptInput::End) => return Ok(Stay::No),
             None => return Ok(Stay::Yes),
         };
         // Lines can only have been pasted.
@@ -501,7 +517,7 @@ impl Keyboard {
                     ApprovalKind::Uncertain => "r, s or w",
                 };
                 let note = format!("answer with {letters}; Ctrl+D leaves the question open");
-                self.room.say(Tone::Dim, &note);
+                self.shared.say(Tone::Dim, &note);
             }
             (None, _) => self.send(text)?,
         }
@@ -511,7 +527,7 @@ impl Keyboard {
     /// Reads the answer to a question; `None` when there is something else to do than `now`. What was
     /// typed before the question was there is no answer: it is kept for the next message. Nor is
     /// what is pasted.
-    fn read_answer(&mut self, now: &Next) -> Result<Option<Input>, ChatError> {
+    fn read_answer(&mut self, now: &Next) -> Result<Option<PromptInput>, ChatError> {
         const LABEL: &str = "? ";
         self.keys.mark_pastes()?;
         if !self.wait_for_a_key(LABEL, now)? {
@@ -519,42 +535,42 @@ impl Keyboard {
         }
         let begun = match self.keys.begin_answer()? {
             Begun::Entered(text) => {
-                self.room.say(Tone::Dim, &format!("{LABEL}{text}"));
-                return Ok(Some(Input::Text(text)));
+                self.shared.say(Tone::Dim, &format!("{LABEL}{text}"));
+                return Ok(Some(PromptInput::Text(text)));
             }
             Begun::Pasted => {
                 let note = "what is pasted answers nothing: type the letter";
-                self.room.say(Tone::Dim, note);
+                self.shared.say(Tone::Dim, note);
                 return Ok(None);
             }
-            Begun::Cancel => return Ok(Some(Input::Interrupt)),
-            Begun::Leave => return Ok(Some(Input::End)),
+            Begun::Cancel => return Ok(Some(PromptInput::Interrupt)),
+            Begun::Leave => return Ok(Some(PromptInput::End)),
             Begun::Typed(text) => text,
         };
-        self.room.screen().edit()?;
+        self.shared.screen().edit()?;
         let input = self.prompt.read(LABEL, &begun);
-        self.room.screen().free()?;
+        self.shared.screen().free()?;
         Ok(Some(input?))
     }
 
     /// Reads one entry; `None` when there is something else to do than `now` before the user has
     /// begun to type.
-    fn read(&mut self, label: &str, now: &Next) -> Result<Option<Input>, ChatError> {
+    fn read(&mut self, label: &str, now: &Next) -> Result<Option<PromptInput>, ChatError> {
         let typed = self.already_typed(now);
         // Else the first line of several would be all that is sent.
         self.keys.mark_pastes()?;
         if typed.is_empty() && !self.wait_for_a_key(label, now)? {
             return Ok(None);
         }
-        self.room.screen().edit()?;
+        self.shared.screen().edit()?;
         let input = self.prompt.read(label, &typed);
         // A question that came meanwhile is not shown before now: what is there already is no answer.
-        if matches!(self.room.board.next(), Next::Ask(_)) {
+        if matches!(self.shared.board.next(), Next::Ask(_)) {
             self.keys.keep_typed()?;
         }
-        self.room.screen().free()?;
+        self.shared.screen().free()?;
         let input = input?;
-        if let Input::Text(text) = &input {
+        if let PromptInput::Text(text) = &input {
             self.interrupts = 0;
             if !text.trim().is_empty() {
                 self.prompt.remember(text);
@@ -569,7 +585,7 @@ impl Keyboard {
         let mut typed = self.keys.take_typed();
         self.again = None;
         if *now == Next::Prompt
-            && let Some(message) = lock(&self.room.undelivered).take()
+            && let Some(message) = lock(&self.shared.undelivered).take()
         {
             typed.insert_str(0, &message.text);
             self.again = Some(message);
@@ -579,40 +595,41 @@ impl Keyboard {
 
     /// Shows a prompt until a key is pressed; `false` when there is something else to do first.
     fn wait_for_a_key(&mut self, label: &str, now: &Next) -> Result<bool, ChatError> {
-        self.room.screen().wait_at(label)?;
+        self.shared.screen().wait_at(label)?;
         let has_key = loop {
-            if self.room.board.next() != *now {
+            if self.shared.board.next() != *now {
                 break false;
             }
             if self.keys.wait_at_prompt(&mut self.wake)? == AtPrompt::Key {
                 // Both may have come: the key is for what there is now.
-                break self.room.board.next() == *now;
+                break self.shared.board.next() == *now;
             }
         };
-        self.room.screen().free()?;
+        self.shared.screen().free()?;
         Ok(has_key)
     }
 
     fn interrupted(&mut self) -> Result<Stay, ChatError> {
         self.interrupts += 1;
-        if self.room.board.is_working() {
+        if self.shared.board.is_working() {
             self.cancel_turn()?;
         } else if self.interrupts > 1 {
-            self.room.say(Tone::Dim, "Ctrl+D leaves; the session stays");
+            self.shared
+                .say(Tone::Dim, "Ctrl+D leaves; the session stays");
         }
         Ok(Stay::Yes)
     }
 
     fn send(&mut self, text: String) -> Result<(), ChatError> {
         let again = self.again.take().filter(|message| message.text == text);
-        let message = again.unwrap_or_else(|| Message {
+        let message = again.unwrap_or_else(|| TypedMessage {
             text,
             key: new_key(),
         });
-        self.room.board.begin_send();
-        self.jobs.start("send", &self.room, |room, cancel| {
-            let delivery = Delivery {
-                room,
+        self.shared.board.begin_send();
+        self.threads.start("send", &self.shared, |shared, cancel| {
+            let delivery = MessageDelivery {
+                shared,
                 cancel,
                 message,
                 is_named: false,
@@ -626,50 +643,54 @@ impl Keyboard {
     }
 
     fn decide(&mut self, asked: ApprovalBody, decision: Decision) -> Result<(), ChatError> {
-        self.room.board.answered(&asked);
-        if let Some(older) = &self.room.older {
+        self.shared.board.answered(&asked);
+        if let Some(older) = &self.shared.older {
             older.decide();
         }
-        self.jobs.start("send", &self.room, move |room, cancel| {
-            let answer = room.client.approve(cancel, &room.session, &asked, decision);
-            match answer {
-                Ok(approved) => {
-                    let older = room.older.as_ref();
-                    let rest = older.map(|older| older.rest(approved, cancel));
-                    let mut transcript = Transcript::default();
-                    for event in rest.unwrap_or_default() {
-                        show_own(room, &mut transcript, event);
+        self.threads
+            .start("send", &self.shared, move |shared, cancel| {
+                let answer = shared
+                    .client
+                    .approve(cancel, &shared.session, &asked, decision);
+                match answer {
+                    Ok(approved) => {
+                        let older = shared.older.as_ref();
+                        let rest = older.map(|older| older.rest(approved, cancel));
+                        let mut transcript = Transcript::default();
+                        for event in rest.unwrap_or_default() {
+                            show_own(shared, &mut transcript, event);
+                        }
+                    }
+                    Err(ClientError::Cancelled) => {}
+                    Err(error) => {
+                        shared.complain(&error);
+                        match error.status() {
+                            // Somebody else was quicker, or it no longer waits.
+                            Some(400 | 404 | 409 | 410) => shared.board.set_followed(false),
+                            _ => shared.board.ask_again(asked),
+                        }
                     }
                 }
-                Err(ClientError::Cancelled) => {}
-                Err(error) => {
-                    room.complain(&error);
-                    match error.status() {
-                        // Somebody else was quicker, or it no longer waits.
-                        Some(400 | 404 | 409 | 410) => room.board.set_followed(false),
-                        _ => room.board.ask_again(asked),
-                    }
-                }
-            }
-        })?;
+            })?;
         Ok(())
     }
 
     /// Asks the server to stop the turn; the events say when it has.
     fn cancel_turn(&mut self) -> Result<(), ChatError> {
-        self.jobs.start("cancel", &self.room, |room, cancel| {
-            match room.client.cancel_turn(cancel, &room.session) {
-                Ok(_) | Err(ClientError::Cancelled) => {}
-                Err(error) => {
-                    room.complain(&error);
-                    if room.older.as_ref().is_some_and(Older::cut_stream) {
-                        let note = "(no longer waiting; the reply goes on at the server)";
-                        room.say(Tone::Dim, note);
-                        room.board.set_followed(false);
+        self.threads
+            .start("cancel", &self.shared, |shared, cancel| {
+                match shared.client.cancel_turn(cancel, &shared.session) {
+                    Ok(_) | Err(ClientError::Cancelled) => {}
+                    Err(error) => {
+                        shared.complain(&error);
+                        if shared.older.as_ref().is_some_and(Older::cut_stream) {
+                            let note = "(no longer waiting; the reply goes on at the server)";
+                            shared.say(Tone::Dim, note);
+                            shared.board.set_followed(false);
+                        }
                     }
                 }
-            }
-        })?;
+            })?;
         Ok(())
     }
 }

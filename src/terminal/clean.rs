@@ -7,11 +7,11 @@
 /// Removes escape sequences and control characters from a text that comes in pieces; only `\n`
 /// and `\t` stay. Where a piece ends never changes the result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cleaner(Inside);
+pub struct Cleaner(EscapeState);
 
-/// What the last character was part of.
+/// The sequence that the last character was part of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Inside {
+enum EscapeState {
     #[default]
     Text,
     /// After ESC.
@@ -35,22 +35,26 @@ impl Cleaner {
         // A line's end also ends a sequence, so that an unfinished one cannot hide all that
         // follows.
         self.0 = match (self.0, c) {
-            (_, '\n') => Inside::Text,
-            (Inside::Text | Inside::Escape | Inside::Control, '\u{1b}') => Inside::Escape,
-            (Inside::Text, '\u{9b}') => Inside::Control,
-            (Inside::Text, '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}') => Inside::String,
-            (Inside::Text, other) => return other == '\t' || !is_unsafe(other),
-            (Inside::Escape, '[') => Inside::Control,
-            (Inside::Escape, ']' | 'P' | 'X' | '^' | '_') => Inside::String,
-            (Inside::Escape, ' '..='/') => Inside::Escape,
-            (Inside::Escape, _) => Inside::Text,
-            (Inside::Control, ' '..='?') => Inside::Control,
-            (Inside::Control, _) => Inside::Text,
-            (Inside::String, '\u{7}' | '\u{9c}') => Inside::Text,
-            (Inside::String | Inside::StringEscape, '\u{1b}') => Inside::StringEscape,
-            (Inside::String, _) => Inside::String,
-            (Inside::StringEscape, '\\') => Inside::Text,
-            (Inside::StringEscape, _) => Inside::String,
+            (_, '\n') => EscapeState::Text,
+            (EscapeState::Text | EscapeState::Escape | EscapeState::Control, '\u{1b}') => {
+                EscapeState::Escape
+            }
+            (EscapeState::Text, '\u{9b}') => EscapeState::Control,
+            (EscapeState::Text, '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}') => EscapeState::String,
+            (EscapeState::Text, other) => return other == '\t' || !is_unsafe(other),
+            (EscapeState::Escape, '[') => EscapeState::Control,
+            (EscapeState::Escape, ']' | 'P' | 'X' | '^' | '_') => EscapeState::String,
+            (EscapeState::Escape, ' '..='/') => EscapeState::Escape,
+            (EscapeState::Escape, _) => EscapeState::Text,
+            (EscapeState::Control, ' '..='?') => EscapeState::Control,
+            (EscapeState::Control, _) => EscapeState::Text,
+            (EscapeState::String, '\u{7}' | '\u{9c}') => EscapeState::Text,
+            (EscapeState::String | EscapeState::StringEscape, '\u{1b}') => {
+                EscapeState::StringEscape
+            }
+            (EscapeState::String, _) => EscapeState::String,
+            (EscapeState::StringEscape, '\\') => EscapeState::Text,
+            (EscapeState::StringEscape, _) => EscapeState::String,
         };
         is_newline
     }

@@ -8,7 +8,7 @@ use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termi
 
 use crate::terminal::clean::clean;
 
-/// What ended the waiting.
+/// The end of a wait for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waited {
     /// Ctrl+C.
@@ -19,7 +19,7 @@ pub enum Waited {
     Woken,
 }
 
-/// What ended the waiting at a prompt.
+/// The end of a wait at a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AtPrompt {
     /// A key was pressed, and is still to be read.
@@ -30,14 +30,14 @@ pub enum AtPrompt {
 
 /// The terminal without echo, line editing and signals of its own, until this is dropped.
 #[derive(Debug)]
-pub struct Keys {
+pub struct KeyReader {
     stdin: Stdin,
     before: Termios,
     typed: Vec<u8>,
     marks_pastes: bool,
 }
 
-/// How an answer begins.
+/// The first keys of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
     /// With this.
@@ -59,9 +59,9 @@ const MARK_NO_PASTES: &[u8] = b"\x1b[?2004l";
 const PASTE_BEGINS: &[u8] = b"\x1b[200~";
 const PASTE_ENDS: &[u8] = b"\x1b[201~";
 
-impl Keys {
+impl KeyReader {
     /// Takes the keyboard over.
-    pub fn take() -> io::Result<Keys> {
+    pub fn take() -> io::Result<KeyReader> {
         let stdin = stdin();
         let before = termios::tcgetattr(&stdin)?;
         let mut silent = before.clone();
@@ -71,7 +71,7 @@ impl Keys {
         silent.special_codes[SpecialCodeIndex::VMIN] = 1;
         silent.special_codes[SpecialCodeIndex::VTIME] = 0;
         termios::tcsetattr(&stdin, OptionalActions::Now, &silent)?;
-        Ok(Keys {
+        Ok(KeyReader {
             stdin,
             before,
             typed: Vec::new(),
@@ -230,7 +230,7 @@ fn contains(bytes: &[u8], mark: &[u8]) -> bool {
     bytes.windows(mark.len()).any(|window| window == mark)
 }
 
-/// How an answer begins that was typed.
+/// The first keys of an answer that was typed.
 fn begun(bytes: &[u8]) -> Begun {
     let is_end = |byte: &u8| matches!(*byte, CTRL_C | CTRL_D | b'\r' | b'\n');
     let end = bytes.iter().position(is_end);
@@ -247,7 +247,7 @@ fn begun(bytes: &[u8]) -> Begun {
     }
 }
 
-impl Drop for Keys {
+impl Drop for KeyReader {
     fn drop(&mut self) {
         if self.marks_pastes
             && let Err(error) = io::stdout().write_all(MARK_NO_PASTES)

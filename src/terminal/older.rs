@@ -10,24 +10,24 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::base::lock::lock;
-use crate::client::{Cancel, Client, ClientError};
+use crate::client::{ApiClient, CancelHandle, ClientError};
 use crate::domain::ids::SessionId;
 use crate::wire::{AttachedEvent, DecidedBody, DoneEvent, SessionEvent, TokenEvent};
 
-/// What is said once of it.
+/// Said once, when a conversation with such a server begins.
 pub const WHAT_IS_MISSING: &str = "the server is older than this program (0.5, or something hides its /readyz): a \
      reply that breaks off is not taken up again, nothing is sent twice by itself, and what others say \
      shows when you come back";
 
 /// What the threads of such a conversation share.
 #[derive(Debug, Default)]
-pub(super) struct Older(Mutex<State>);
+pub(super) struct Older(Mutex<OlderState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct OlderState {
     /// The stream that shows a reply now.
-    stream: Option<Cancel>,
-    /// Whether it has shown something since the last decision.
+    stream: Option<CancelHandle>,
+    /// It has shown something since the last decision.
     has_shown: bool,
     /// The last call that it has asked about.
     asked: Option<String>,
@@ -35,7 +35,7 @@ struct State {
 
 impl Older {
     /// A message goes out, whose stream `cancel` ends.
-    pub(super) fn begin_stream(&self, cancel: &Cancel) {
+    pub(super) fn begin_stream(&self, cancel: &CancelHandle) {
         lock(&self.0).stream = Some(cancel.clone());
     }
 
@@ -67,8 +67,8 @@ impl Older {
         })
     }
 
-    /// What is to be shown of the answer to a decision: what the stream has not.
-    pub(super) fn rest(&self, decided: DecidedBody, cancel: &Cancel) -> Vec<SessionEvent> {
+    /// The events that the answer to a decision stands for, but those that the stream has shown.
+    pub(super) fn rest(&self, decided: DecidedBody, cancel: &CancelHandle) -> Vec<SessionEvent> {
         let acknowledges = match &decided {
             DecidedBody::Complete { content, .. } => content.is_empty(),
             DecidedBody::Working { .. } => true,
@@ -102,14 +102,14 @@ impl Older {
     /// A decision that is only acknowledged leaves what follows to the stream, where there is one.
     fn end_of_silence(&self) -> Vec<SessionEvent> {
         let state = lock(&self.0);
-        match state.stream.is_some() || state.has_shown {
-            true => Vec::new(),
-            false => vec![done()],
+        if state.stream.is_some() || state.has_shown {
+            return Vec::new();
         }
+        vec![done()]
     }
 
     /// Lets the stream show what it brings of a turn that is over, and ends it.
-    fn give_stream_time(&self, cancel: &Cancel) {
+    fn give_stream_time(&self, cancel: &CancelHandle) {
         /// The stream brings the same at the same time.
         const STREAM_LIMIT: Duration = Duration::from_secs(2);
         const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -127,7 +127,7 @@ fn done() -> SessionEvent {
 
 /// What stands in a session, as a newer server says it at the start of an attach.
 pub(super) fn attached(
-    client: &Client,
+    client: &ApiClient,
     id: &SessionId,
     history: usize,
 ) -> Result<SessionEvent, ClientError> {

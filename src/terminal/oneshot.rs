@@ -4,14 +4,14 @@ use std::io::{self, Write};
 
 use crate::client::EventStream;
 use crate::client::Tries;
-use crate::client::{Cancel, Client, ClientError, Generation, new_key};
+use crate::client::{ApiClient, CancelHandle, ClientError, ServerGeneration, new_key};
 use crate::domain::ids::SessionId;
 use crate::terminal::clean::Cleaner;
 use crate::wire::{ApprovalBody, ErrorEvent, SessionEvent};
 
-/// How the turn ended.
+/// The end of the turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum OneShotOutcome {
     /// With a reply, which was written.
     Complete,
     /// Somebody cancelled it.
@@ -22,7 +22,7 @@ pub enum Answer {
     NeedsApproval(ApprovalBody),
 }
 
-/// Why the reply could not be had or written.
+/// A reply that could not be had or written.
 #[derive(Debug, thiserror::Error)]
 pub enum OneShotError {
     /// The server.
@@ -36,23 +36,24 @@ pub enum OneShotError {
 /// Sends `text` and writes the reply to `out`, ending with a newline. A connection that breaks is
 /// made again, without repeating what was written.
 pub fn send(
-    client: &Client,
-    generation: Generation,
+    client: &ApiClient,
+    generation: ServerGeneration,
     session: &SessionId,
     text: &str,
     out: &mut impl Write,
-) -> Result<Answer, OneShotError> {
+) -> Result<OneShotOutcome, OneShotError> {
     /// In a row, without anything new between them: about ten seconds.
     const FAILURES_MAX: u32 = 8;
-    let cancel = Cancel::default();
+    let cancel = CancelHandle::default();
     let key = new_key();
-    let mut reply = Reply::new(out);
+    let mut reply = ReplyWriter::new(out);
     let mut tries = Tries::new(FAILURES_MAX);
     let mut is_repeat = false;
     loop {
-        let is_allowed = match std::mem::replace(&mut is_repeat, true) {
-            true => client.may_repeat(generation),
-            false => Ok(()),
+        let is_allowed = if std::mem::replace(&mut is_repeat, true) {
+            client.may_repeat(generation)
+        } else {
+            Ok(())
         };
         let opened = is_allowed.and_then(|()| client.stream(&cancel, session, text, &key));
         let outcome = opened
@@ -75,18 +76,20 @@ pub fn send(
 /// Writes the reply that a stream brings, to the end of its turn.
 fn relay(
     mut stream: EventStream,
-    reply: &mut Reply<impl Write>,
+    reply: &mut ReplyWriter<impl Write>,
     tries: &mut Tries,
-) -> Result<Answer, OneShotError> {
+) -> Result<OneShotOutcome, OneShotError> {
     while let Some(received) = stream.next_event()? {
         tries.note(&received.event);
         match received.event {
             SessionEvent::Token(token) => reply.text(&token.content)?,
             SessionEvent::ToolCall(_) => reply.end()?,
-            SessionEvent::Done(_) => return Ok(Answer::Complete),
-            SessionEvent::Cancelled => return Ok(Answer::Cancelled),
-            SessionEvent::Error(failure) => return Ok(Answer::Failed(failure)),
-            SessionEvent::ApprovalRequired(asked) => return Ok(Answer::NeedsApproval(asked)),
+            SessionEvent::Done(_) => return Ok(OneShotOutcome::Complete),
+            SessionEvent::Cancelled => return Ok(OneShotOutcome::Cancelled),
+            SessionEvent::Error(failure) => return Ok(OneShotOutcome::Failed(failure)),
+            SessionEvent::ApprovalRequired(asked) => {
+                return Ok(OneShotOutcome::NeedsApproval(asked));
+            }
             _ => {}
         }
     }
@@ -94,7 +97,7 @@ fn relay(
 }
 
 /// The text of a turn on its way out.
-struct Reply<W> {
+struct ReplyWriter<W> {
     out: W,
     cleaner: Cleaner,
     /// Bytes of text received before the connection broke: the next one brings them again.
@@ -103,9 +106,9 @@ struct Reply<W> {
     is_in_line: bool,
 }
 
-impl<W: Write> Reply<W> {
-    fn new(out: W) -> Reply<W> {
-        Reply {
+impl<W: Write> ReplyWriter<W> {
+    fn new(out: W) -> ReplyWriter<W> {
+        ReplyWriter {
             out,
             cleaner: Cleaner::default(),
             skip_bytes: 0,
@@ -134,10 +137,10 @@ impl<W: Write> Reply<W> {
 
     /// Ends the line in progress, unless what came stands there already.
     fn end(&mut self) -> io::Result<()> {
-        match self.received_bytes < self.skip_bytes {
-            true => Ok(()),
-            false => self.finish(),
+        if self.received_bytes < self.skip_bytes {
+            return Ok(());
         }
+        self.finish()
     }
 
     /// Ends the line in progress: nothing more comes.
@@ -157,7 +160,7 @@ mod tests {
     #[test]
     fn what_was_written_before_the_connection_broke_is_not_written_again() {
         let mut out = Vec::new();
-        let mut reply = Reply::new(&mut out);
+        let mut reply = ReplyWriter::new(&mut out);
         reply.text("Hel").unwrap();
         reply.text("lo w").unwrap();
         reply.begin_again();

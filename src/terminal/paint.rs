@@ -3,13 +3,13 @@
 use std::env;
 use std::io::IsTerminal;
 
-/// Whether and how to colour.
+/// Colours, or none: for a file, and where the user wants none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paint {
     coloured: bool,
 }
 
-/// What a line is about.
+/// The kind of a line, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
     /// What was said.

@@ -26,9 +26,9 @@ pub struct Prompt {
     history: Option<PathBuf>,
 }
 
-/// What the user did.
+/// The end of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
+pub enum PromptInput {
     /// Typed this; lines that ended with `\` are joined by `\n`.
     Text(String),
     /// Pressed Ctrl+C.
@@ -57,23 +57,23 @@ impl Prompt {
     }
 
     /// Reads one entry; `typed` stands there already.
-    pub fn read(&mut self, label: &str, typed: &str) -> Result<Input, ReadlineError> {
+    pub fn read(&mut self, label: &str, typed: &str) -> Result<PromptInput, ReadlineError> {
         const CONTINUED: &str = "… ";
         let mut text = match self.line(label, typed)? {
-            Input::Text(line) => line,
+            PromptInput::Text(line) => line,
             other => return Ok(other),
         };
         while text.ends_with('\\') {
             text.pop();
             match self.line(CONTINUED, "")? {
-                Input::Text(line) => {
+                PromptInput::Text(line) => {
                     text.push('\n');
                     text.push_str(&line);
                 }
                 other => return Ok(other),
             }
         }
-        Ok(Input::Text(text))
+        Ok(PromptInput::Text(text))
     }
 
     /// Keeps an entry for later.
@@ -87,11 +87,11 @@ impl Prompt {
         }
     }
 
-    fn line(&mut self, label: &str, typed: &str) -> Result<Input, ReadlineError> {
+    fn line(&mut self, label: &str, typed: &str) -> Result<PromptInput, ReadlineError> {
         match self.editor.readline_with_initial(label, (typed, "")) {
-            Ok(line) => Ok(Input::Text(line)),
-            Err(ReadlineError::Interrupted) => Ok(Input::Interrupt),
-            Err(ReadlineError::Eof) => Ok(Input::End),
+            Ok(line) => Ok(PromptInput::Text(line)),
+            Err(ReadlineError::Interrupted) => Ok(PromptInput::Interrupt),
+            Err(ReadlineError::Eof) => Ok(PromptInput::End),
             Err(error) => Err(error),
         }
     }

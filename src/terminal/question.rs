@@ -24,7 +24,7 @@ const COLUMNS_FEW: Fold = Fold { head: 36, tail: 16 };
 const ROWS_MAX: usize = 23;
 const SCREEN_COLUMNS: usize = 80;
 
-/// What is shown of something long: its beginning and its end.
+/// The parts of something long that are shown: its beginning and its end.
 struct Fold {
     head: usize,
     tail: usize,
@@ -63,13 +63,13 @@ pub fn question(asked: &ApprovalBody) -> String {
     };
     let shown = |columns| format!("{head}{}\n{answers}", what(asked, columns));
     let usual = shown(&COLUMNS);
-    match rows(&usual) > ROWS_MAX {
-        true => shown(&COLUMNS_FEW),
-        false => usual,
+    if rows(&usual) > ROWS_MAX {
+        return shown(&COLUMNS_FEW);
     }
+    usual
 }
 
-/// How many rows of the screen a text takes up.
+/// Rows of a screen of usual width that a text takes up.
 fn rows(text: &str) -> usize {
     let rows = |line: &str| {
         line.chars()
@@ -85,7 +85,7 @@ fn columns(c: char) -> usize {
     c.width().unwrap_or(1).max(1)
 }
 
-/// What is asked about, behind a sentence: `: ls`.
+/// The command in question, behind a sentence: `: ls`.
 pub fn in_words(asked: &ApprovalBody) -> String {
     let what = what(asked, &COLUMNS);
     match what.matches('\n').count() {

@@ -9,7 +9,7 @@
 use std::io::{self, Write};
 
 use crate::terminal::paint::{Paint, Tone};
-use crate::terminal::transcript::Piece;
+use crate::terminal::transcript::TranscriptPiece;
 
 /// To the first column, and clear the line.
 const ERASE_LINE: &str = "\r\u{1b}[K";
@@ -19,13 +19,13 @@ const ERASE_LINE: &str = "\r\u{1b}[K";
 pub struct Screen<W> {
     out: W,
     paint: Paint,
-    mode: Mode,
+    mode: ScreenMode,
     /// What was shown last, or waits to be, is not ended by a newline.
     is_in_line: bool,
 }
 
 #[derive(Debug)]
-enum Mode {
+enum ScreenMode {
     /// Nothing is being typed.
     Free,
     /// This empty prompt waits, and is seen unless a line is in progress.
@@ -40,7 +40,7 @@ impl<W: Write> Screen<W> {
         Screen {
             out,
             paint,
-            mode: Mode::Free,
+            mode: ScreenMode::Free,
             is_in_line: false,
         }
     }
@@ -48,7 +48,7 @@ impl<W: Write> Screen<W> {
     /// Shows an empty prompt, as soon as no line is in progress.
     pub fn wait_at(&mut self, label: &str) -> io::Result<()> {
         self.free()?;
-        self.mode = Mode::Waiting {
+        self.mode = ScreenMode::Waiting {
             label: label.to_owned(),
             is_seen: false,
         };
@@ -59,26 +59,26 @@ impl<W: Write> Screen<W> {
     pub fn edit(&mut self) -> io::Result<()> {
         self.free()?;
         self.end_line()?;
-        self.mode = Mode::Editing(String::new());
+        self.mode = ScreenMode::Editing(String::new());
         Ok(())
     }
 
     /// Takes the terminal back: what waited is shown.
     pub fn free(&mut self) -> io::Result<()> {
         self.hide_prompt()?;
-        match std::mem::replace(&mut self.mode, Mode::Free) {
-            Mode::Free | Mode::Waiting { .. } => Ok(()),
-            Mode::Editing(held) => self.put(&held),
+        match std::mem::replace(&mut self.mode, ScreenMode::Free) {
+            ScreenMode::Free | ScreenMode::Waiting { .. } => Ok(()),
+            ScreenMode::Editing(held) => self.put(&held),
         }
     }
 
     /// Shows pieces.
-    pub fn show(&mut self, pieces: &[Piece]) -> io::Result<()> {
+    pub fn show(&mut self, pieces: &[TranscriptPiece]) -> io::Result<()> {
         for piece in pieces {
             match piece {
-                Piece::Text(text) => self.write(text)?,
-                Piece::Lines(tone, text) => self.whole_lines(*tone, text)?,
-                Piece::Break => self.end_line()?,
+                TranscriptPiece::Text(text) => self.write(text)?,
+                TranscriptPiece::Lines(tone, text) => self.whole_lines(*tone, text)?,
+                TranscriptPiece::Break => self.end_line()?,
             }
         }
         self.show_prompt()
@@ -109,7 +109,7 @@ impl<W: Write> Screen<W> {
             return Ok(());
         };
         self.is_in_line = last != '\n';
-        if let Mode::Editing(held) = &mut self.mode {
+        if let ScreenMode::Editing(held) = &mut self.mode {
             held.push_str(text);
             return Ok(());
         }
@@ -119,22 +119,22 @@ impl<W: Write> Screen<W> {
 
     fn show_prompt(&mut self) -> io::Result<()> {
         match &mut self.mode {
-            Mode::Waiting { label, is_seen } if !*is_seen && !self.is_in_line => {
+            ScreenMode::Waiting { label, is_seen } if !*is_seen && !self.is_in_line => {
                 *is_seen = true;
                 let label = label.clone();
                 self.put(&label)
             }
-            Mode::Free | Mode::Waiting { .. } | Mode::Editing(_) => Ok(()),
+            ScreenMode::Free | ScreenMode::Waiting { .. } | ScreenMode::Editing(_) => Ok(()),
         }
     }
 
     fn hide_prompt(&mut self) -> io::Result<()> {
         match &mut self.mode {
-            Mode::Waiting { is_seen, .. } if *is_seen => {
+            ScreenMode::Waiting { is_seen, .. } if *is_seen => {
                 *is_seen = false;
                 self.put(ERASE_LINE)
             }
-            Mode::Free | Mode::Waiting { .. } | Mode::Editing(_) => Ok(()),
+            ScreenMode::Free | ScreenMode::Waiting { .. } | ScreenMode::Editing(_) => Ok(()),
         }
     }
 
@@ -148,8 +148,8 @@ impl<W: Write> Screen<W> {
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> Piece {
-        Piece::Text(text.to_owned())
+    fn text(text: &str) -> TranscriptPiece {
+        TranscriptPiece::Text(text.to_owned())
     }
 
     fn screen() -> Screen<Vec<u8>> {
@@ -165,7 +165,9 @@ mod tests {
         let mut screen = screen();
         screen.show(&[text("a")]).unwrap();
         assert_eq!(shown(&mut screen), "a");
-        screen.show(&[text("b\nc"), Piece::Break]).unwrap();
+        screen
+            .show(&[text("b\nc"), TranscriptPiece::Break])
+            .unwrap();
         screen.lines(Tone::Dim, "note").unwrap();
         assert_eq!(shown(&mut screen), "b\nc\nnote\n");
     }
@@ -179,7 +181,7 @@ mod tests {
         screen.show(&[text("a\nb")]).unwrap();
         screen.show(&[text("c")]).unwrap();
         assert_eq!(shown(&mut screen), "\r\u{1b}[Ka\nbc");
-        screen.show(&[Piece::Break]).unwrap();
+        screen.show(&[TranscriptPiece::Break]).unwrap();
         assert_eq!(shown(&mut screen), "\n> ");
         screen.free().unwrap();
         assert_eq!(shown(&mut screen), "\r\u{1b}[K");
@@ -192,7 +194,7 @@ mod tests {
         screen.edit().unwrap();
         assert_eq!(shown(&mut screen), "begun\n");
         screen
-            .show(&[text("a"), Piece::Break, text("b\nc")])
+            .show(&[text("a"), TranscriptPiece::Break, text("b\nc")])
             .unwrap();
         assert_eq!(shown(&mut screen), "");
         screen.free().unwrap();

@@ -15,7 +15,7 @@ const LINE_WIDTH: usize = 100;
 
 /// A part of the conversation as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+pub enum TranscriptPiece {
     /// A part of a reply, to be shown where the last one ended.
     Text(String),
     /// One or more lines of their own, without the last `\n`.
@@ -33,9 +33,11 @@ pub struct Transcript {
 impl Transcript {
     /// What to show of an event. `mine` says that a user message was typed here, where it stands
     /// already.
-    pub fn show(&mut self, event: &SessionEvent, mine: bool) -> Vec<Piece> {
+    pub fn show(&mut self, event: &SessionEvent, mine: bool) -> Vec<TranscriptPiece> {
         match event {
-            SessionEvent::Token(token) => vec![Piece::Text(self.cleaner.push(&token.content))],
+            SessionEvent::Token(token) => {
+                vec![TranscriptPiece::Text(self.cleaner.push(&token.content))]
+            }
             SessionEvent::UserMessage(_) if mine => Vec::new(),
             SessionEvent::UserMessage(message) => {
                 let name = message.sender_name.as_deref();
@@ -77,12 +79,12 @@ impl Transcript {
     }
 
     /// Lines of their own; an escape sequence that a reply left open ends with it.
-    fn broken(&mut self, tone: Tone, text: String) -> Vec<Piece> {
+    fn broken(&mut self, tone: Tone, text: String) -> Vec<TranscriptPiece> {
         self.cleaner = Cleaner::default();
-        vec![Piece::Break, Piece::Lines(tone, text)]
+        vec![TranscriptPiece::Break, TranscriptPiece::Lines(tone, text)]
     }
 
-    fn attached(&mut self, attached: &AttachedEvent) -> Vec<Piece> {
+    fn attached(&mut self, attached: &AttachedEvent) -> Vec<TranscriptPiece> {
         let mut pieces = history(&attached.messages);
         if let Some(asked) = &attached.session.pending_approval {
             pieces.extend(self.broken(Tone::Question, question(asked)));
@@ -90,25 +92,25 @@ impl Transcript {
         pieces
     }
 
-    fn ended(&mut self, finish_reason: Option<&str>) -> Vec<Piece> {
+    fn ended(&mut self, finish_reason: Option<&str>) -> Vec<TranscriptPiece> {
         if finish_reason == Some("length") {
             let why = "(cut off at the model's limit of tokens)";
             return self.broken(Tone::Dim, why.to_owned());
         }
         self.cleaner = Cleaner::default();
-        vec![Piece::Break]
+        vec![TranscriptPiece::Break]
     }
 }
 
-fn history(messages: &[MessageBody]) -> Vec<Piece> {
+fn history(messages: &[MessageBody]) -> Vec<TranscriptPiece> {
     let mut pieces = Vec::new();
     for message in messages {
         let (tone, text) = match message.role.as_str() {
             "user" => (Tone::Bold, said(None, &message.content)),
             _ => (Tone::Plain, clean(&message.content)),
         };
-        pieces.push(Piece::Break);
-        pieces.push(Piece::Lines(tone, text));
+        pieces.push(TranscriptPiece::Break);
+        pieces.push(TranscriptPiece::Lines(tone, text));
     }
     pieces
 }
@@ -143,7 +145,7 @@ fn tool_result(result: &ToolResultEvent) -> String {
 mod tests {
     use super::*;
 
-    fn shown(name: &str, data: &str) -> Vec<Piece> {
+    fn shown(name: &str, data: &str) -> Vec<TranscriptPiece> {
         let event = SessionEvent::parse(name, data).unwrap();
         Transcript::default().show(&event, false)
     }
@@ -156,7 +158,7 @@ mod tests {
             let data = format!("{{\"content\":\"{part}\"}}");
             let event = SessionEvent::parse("token", &data).unwrap();
             for piece in transcript.show(&event, false) {
-                if let Piece::Text(part) = piece {
+                if let TranscriptPiece::Text(part) = piece {
                     text.push_str(&part);
                 }
             }
@@ -167,8 +169,8 @@ mod tests {
     #[test]
     fn others_are_named_and_own_words_are_not_repeated() {
         let data = r#"{"message_id":"m","content":"hi\u001b[2J","sender_name":"Ann"}"#;
-        let lines = Piece::Lines(Tone::Bold, "Ann> hi".to_owned());
-        assert_eq!(shown("user_message", data), [Piece::Break, lines]);
+        let lines = TranscriptPiece::Lines(Tone::Bold, "Ann> hi".to_owned());
+        assert_eq!(shown("user_message", data), [TranscriptPiece::Break, lines]);
         let event = SessionEvent::parse("user_message", data).unwrap();
         assert_eq!(Transcript::default().show(&event, true), []);
     }
@@ -176,10 +178,14 @@ mod tests {
     #[test]
     fn tools_take_one_line() {
         let call = r#"{"call_id":"c","name":"bash","arguments":"{\"command\":\"ls\\n-l\"}"}"#;
-        let lines = Piece::Lines(Tone::Dim, "⚙ bash {\"command\":\"ls\\n-l\"}".to_owned());
-        assert_eq!(shown("tool_call", call), [Piece::Break, lines]);
+        let lines =
+            TranscriptPiece::Lines(Tone::Dim, "⚙ bash {\"command\":\"ls\\n-l\"}".to_owned());
+        assert_eq!(shown("tool_call", call), [TranscriptPiece::Break, lines]);
         let result = r#"{"call_id":"c","content":"a\nb","success":false}"#;
-        let lines = Piece::Lines(Tone::Dim, "✗ a b".to_owned());
-        assert_eq!(shown("tool_result", result), [Piece::Break, lines]);
+        let lines = TranscriptPiece::Lines(Tone::Dim, "✗ a b".to_owned());
+        assert_eq!(
+            shown("tool_result", result),
+            [TranscriptPiece::Break, lines]
+        );
     }
 }

@@ -2,14 +2,14 @@
 
 use std::io;
 
+use crate::client::{ApiClient, CancelHandle, ClientError};
 use crate::client::{Attaching, Followed, SessionFollower};
-use crate::client::{Cancel, Client, ClientError};
 use crate::domain::ids::SessionId;
 use crate::terminal::paint::{Paint, Tone};
 use crate::terminal::screen::Screen;
 use crate::terminal::transcript::Transcript;
 
-/// Why the looking on ended before the session did.
+/// The looking on ended before the session did.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The server refused, or can't be reached.
@@ -31,11 +31,11 @@ pub(super) fn lost(error: &ClientError) -> String {
 }
 
 /// Shows what happens in `session` until it ends.
-pub fn run(client: Client, session: SessionId, attaching: Attaching) -> Result<(), WatchError> {
+pub fn run(client: ApiClient, session: SessionId, attaching: Attaching) -> Result<(), WatchError> {
     let paint = Paint::for_stream(&io::stdout());
     let mut screen = Screen::new(io::stdout(), paint);
     let mut transcript = Transcript::default();
-    let mut follower = SessionFollower::new(client, session, attaching, Cancel::default());
+    let mut follower = SessionFollower::new(client, session, attaching, CancelHandle::default());
     loop {
         match follower.next_step()? {
             Followed::Event(received) => screen.show(&transcript.show(&received.event, false))?,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::client::Client;
+use crate::client::ApiClient;
 use crate::store::lock::read_holder;
 use crate::torture::plan::Disk;
 
@@ -179,7 +179,7 @@ impl Drop for ServerProcess {
 
 fn is_ready(address: SocketAddr) -> bool {
     const READY_LIMIT: Duration = Duration::from_secs(5);
-    Client::new(&format!("http://{address}"), None).is_ready(READY_LIMIT)
+    ApiClient::new(&format!("http://{address}"), None).is_ready(READY_LIMIT)
 }
 
 /// The server sees no variable of the user's, and no Ctrl-C of the user's terminal.

@@ -17,7 +17,7 @@ pub struct AgentListBody {
 pub struct AgentBody {
     /// Its name.
     pub name: String,
-    /// What it is for.
+    /// Its purpose, in its author's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Its version.

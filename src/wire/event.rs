@@ -101,7 +101,7 @@ pub struct ToolResultEvent<S = String> {
     /// The answer.
     #[serde(default, alias = "result", deserialize_with = "text_or_json")]
     pub content: S,
-    /// Whether it did what was asked.
+    /// False of a call that failed, was denied or was skipped.
     #[serde(default = "yes")]
     pub success: bool,
 }
@@ -249,7 +249,7 @@ pub struct StatusEvent<S = String> {
     pub to: S,
 }
 
-/// How much of the reply in flight is left.
+/// Text of the reply in flight that was lost in a power cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound(deserialize = "S: OwnedText"))]
 pub struct RewindEvent<S = String> {
@@ -298,7 +298,7 @@ impl<S> SessionEvent<S> {
         }
     }
 
-    /// Whether it is the end of a turn.
+    /// True of the last event of a turn.
     pub fn ends_turn(&self) -> bool {
         matches!(
             self,
@@ -368,7 +368,7 @@ impl SessionEvent {
         })
     }
 
-    /// Whether nothing comes after it: the session is over, or this client was sent away.
+    /// True of the last event of a stream: the session is over, or this client was sent away.
     pub fn ends_session(&self) -> bool {
         match self {
             SessionEvent::Status(change) => change.to == "completed",

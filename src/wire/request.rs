@@ -10,7 +10,7 @@ use crate::base::text;
 use crate::domain::event::Decision;
 use crate::domain::ids::{AgentName, CallId};
 
-/// How long a title or the name of a model may be.
+/// The longest title, and the longest name of a model: they are shown in one line.
 const NAME_CHARS_MAX: usize = 200;
 
 /// `POST /api/v1/sessions`
@@ -45,11 +45,11 @@ pub struct Approve<S = String> {
     pub call_id: S,
     /// The text that the person was shown, byte for byte.
     pub command: S,
-    /// What was decided.
+    /// One that fits the kind of question, which the session checks.
     pub decision: Decision,
 }
 
-/// Why a body is refused, in a sentence for whoever sent it.
+/// A body that is refused, in a sentence for whoever sent it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// There are no bytes.
@@ -61,7 +61,7 @@ pub enum BodyError {
     /// The parser's words end with the place.
     #[error("the body is not valid JSON: {message}")]
     NotJson {
-        /// What the parser says.
+        /// The parser's words.
         message: String,
         /// From 1.
         line: usize,
@@ -79,7 +79,7 @@ pub enum BodyError {
     NotText {
         /// Its name.
         field: &'static str,
-        /// What it is.
+        /// The kind of value that it is, with its article.
         found: &'static str,
     },
     /// A field that must say something says nothing.

@@ -17,7 +17,7 @@ pub struct SessionBody<S = String> {
     pub session_id: SessionId,
     /// The name of its agent.
     pub agent: S,
-    /// How it stands, clients considered.
+    /// Its state; `running` and `paused` depend on attached clients too.
     pub status: Status,
     /// When it began.
     pub created_at: Timestamp,
@@ -28,7 +28,7 @@ pub struct SessionBody<S = String> {
     pub title: Option<S>,
     /// Messages of people and of the agent.
     pub message_count: u64,
-    /// Whether a turn runs now.
+    /// A turn runs now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working: Option<bool>,
     /// Tokens of all its turns.
@@ -40,7 +40,7 @@ pub struct SessionBody<S = String> {
     /// The call that waits for a decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending_approval: Option<ApprovalBody<S>>,
-    /// How many clients are attached.
+    /// Number of attached clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attached: Option<usize>,
     /// The number of its last record.
@@ -149,10 +149,10 @@ pub struct ApprovalBody<S = String> {
     /// The simple commands of the text; an older server does not name them.
     #[serde(default)]
     pub commands: Vec<S>,
-    /// How many lines the text has.
+    /// Number of lines of the text, at least 1; 0 of an older server, which does not say.
     #[serde(default)]
     pub lines: usize,
-    /// Whether "allow always" would allow this text alone.
+    /// "Allow always" would allow this text alone, since what it does depends on more than its commands.
     #[serde(default)]
     pub exact: bool,
 }

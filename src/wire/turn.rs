@@ -107,7 +107,7 @@ impl<S> From<DecidedFields<S>> for DecidedBody<S> {
 /// `POST …/cancel`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelledBody {
-    /// Whether there was something to cancel.
+    /// False when no turn ran.
     pub cancelled: bool,
 }
 

@@ -7,9 +7,10 @@ use crate::http::answer::Answer;
 use crate::http::context::Context;
 use crate::http::handlers::{Request, Work, key_of};
 use crate::http::headers::{self, EVENT_STREAM};
-use crate::http::jobs::{Job, STREAM_HEADERS};
+use crate::http::jobs::LongRequest;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
+use crate::http::streams::STREAM_HEADERS;
 use crate::http::wire;
 use crate::wire::{Approve, MessageListBody, Say, StoredBody};
 
@@ -46,7 +47,7 @@ pub(super) fn post_message(
     if headers::prefers_async(request.list("Prefer").as_deref()) {
         return submit(context, &id, message).map(Work::Answer);
     }
-    Ok(Work::Wait(Job::Ask { id, message }))
+    Ok(Work::Wait(LongRequest::Ask { id, message }))
 }
 
 /// Answers as soon as the message is stored; its turn needs no client.
@@ -60,8 +61,8 @@ fn submit(context: &Context, id: &SessionId, message: NewMessage) -> Result<Answ
     Ok(Answer::json(202, &body).with_header("Preference-Applied", "respond-async"))
 }
 
-pub(super) fn stream(id: SessionId, request: &dyn Request) -> Result<Job, Problem> {
-    Ok(Job::Follow {
+pub(super) fn stream(id: SessionId, request: &dyn Request) -> Result<LongRequest, Problem> {
+    Ok(LongRequest::Follow {
         id,
         message: new_message(request)?,
     })
@@ -132,8 +133,8 @@ impl Attach {
     }
 
     /// What it leads to.
-    pub(super) fn job(self, id: SessionId) -> Job {
-        Job::Attach {
+    pub(super) fn job(self, id: SessionId) -> LongRequest {
+        LongRequest::Attach {
             id,
             begin: self.begin,
             presence: self.presence,
@@ -154,8 +155,8 @@ fn head_of_stream(context: &Context, id: &SessionId, attach: Attach) -> Result<A
     })
 }
 
-pub(super) fn approve(id: SessionId, request: &dyn Request) -> Result<Job, Problem> {
-    Ok(Job::Decide {
+pub(super) fn approve(id: SessionId, request: &dyn Request) -> Result<LongRequest, Problem> {
+    Ok(LongRequest::Decide {
         id,
         approve: Approve::parse(request.body())?,
     })

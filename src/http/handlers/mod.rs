@@ -12,7 +12,7 @@ use crate::http::answer::Answer;
 use crate::http::callers;
 use crate::http::context::Context;
 use crate::http::headers::{self, EVENT_STREAM, JSON};
-use crate::http::jobs::Job;
+use crate::http::jobs::LongRequest;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::route::Route;
@@ -52,7 +52,7 @@ pub enum Work {
     /// The answer.
     Answer(Answer),
     /// Something that takes its time, on a thread of its own.
-    Wait(Job),
+    Wait(LongRequest),
 }
 
 /// Finds the route and does what it stands for; never waits for a turn.
@@ -73,7 +73,7 @@ pub fn work(context: &Context, request: &dyn Request) -> Result<Work, Problem> {
         Route::Stream(id) => return conversation::stream(id, request).map(Work::Wait),
         Route::Events(id) => return conversation::events(context, id, request, &query),
         Route::Approve(id) => return conversation::approve(id, request).map(Work::Wait),
-        Route::Cancel(id) => return Ok(Work::Wait(Job::Cancel { id })),
+        Route::Cancel(id) => return Ok(Work::Wait(LongRequest::Cancel { id })),
         Route::IssueTicket(id) => sessions::issue_ticket(context, &id)?,
         Route::ListMessages(id) => conversation::messages(context, &id, &query)?,
         Route::ListSessions => sessions::list(context, &query)?,

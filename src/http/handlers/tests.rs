@@ -57,7 +57,7 @@ fn a_message_takes_its_key_along() {
         body: r#"{"content":"hi"}"#,
         ..Asked::default()
     };
-    let Job::Follow { message, .. } = conversation::stream(id(), &request).unwrap() else {
+    let LongRequest::Follow { message, .. } = conversation::stream(id(), &request).unwrap() else {
         panic!("a stream follows");
     };
     assert_eq!(message.content, "hi");
@@ -74,7 +74,10 @@ fn a_message_takes_its_key_along() {
     );
 }
 
-fn attached(query: &'static str, last_event_id: Option<&'static str>) -> Result<Job, Problem> {
+fn attached(
+    query: &'static str,
+    last_event_id: Option<&'static str>,
+) -> Result<LongRequest, Problem> {
     let headers = last_event_id.map(|id| ("Last-Event-ID", id));
     let request = Asked {
         headers: headers.into_iter().collect(),
@@ -84,7 +87,7 @@ fn attached(query: &'static str, last_event_id: Option<&'static str>) -> Result<
     attaches(&request)
 }
 
-fn attaches(request: &Asked) -> Result<Job, Problem> {
+fn attaches(request: &Asked) -> Result<LongRequest, Problem> {
     let query = Query::parse(request.query)?;
     Ok(conversation::Attach::read(request, &query)?.job(id()))
 }
@@ -106,7 +109,7 @@ fn an_attaching_client_begins_where_it_says() {
             "After(Cursor { seq: Seq(9), part: None, bytes: None })",
         ),
     ] {
-        let Job::Attach { begin, .. } = attached(query, header).unwrap() else {
+        let LongRequest::Attach { begin, .. } = attached(query, header).unwrap() else {
             panic!("{query} attaches");
         };
         assert_eq!(format!("{begin:?}"), want, "{query} {header:?}");
@@ -131,7 +134,7 @@ fn an_attaching_client_says_how_it_takes_part() {
         ("readonly=true", true, false),
         ("detach_others=true", false, true),
     ] {
-        let Job::Attach { presence, .. } = attached(query, None).unwrap() else {
+        let LongRequest::Attach { presence, .. } = attached(query, None).unwrap() else {
             panic!("{query} attaches");
         };
         assert_eq!(presence.is_readonly, readonly, "{query}");
@@ -142,7 +145,7 @@ fn an_attaching_client_says_how_it_takes_part() {
         caller: Some(Caller::Ticket),
         ..Asked::default()
     };
-    let Job::Attach { presence, .. } = attaches(&with_ticket).unwrap() else {
+    let LongRequest::Attach { presence, .. } = attaches(&with_ticket).unwrap() else {
         panic!("a ticket attaches");
     };
     assert!(presence.is_readonly && !presence.detaches_others);
@@ -189,7 +192,7 @@ fn a_decision_is_read_and_its_thread_bears_the_session_s_name() {
     };
     let job = conversation::approve(id(), &request).unwrap();
     assert_eq!(job.thread_name(), "wait-00000A");
-    let Job::Decide { approve, .. } = job else {
+    let LongRequest::Decide { approve, .. } = job else {
         panic!("an approval decides");
     };
     assert_eq!(approve.decision, Decision::Deny);

@@ -13,15 +13,15 @@ use crate::engine::{Accepted, Cut, Decided, Flow, NewMessage};
 use crate::http::answer::Answer;
 use crate::http::context::Context;
 use crate::http::failure::{self, RETRY_SOON};
-use crate::http::jobs::watch::{Wake, Watch};
 use crate::http::problem::Problem;
+use crate::http::streams::{SessionWatch, WatchWake};
 use crate::http::turn::{TurnEnd, TurnReader};
 use crate::http::wire;
 use crate::wire::{Approve, DecidedBody, StoredBody};
 
-/// What waiting for a turn came to.
+/// The end of a wait for a turn.
 #[derive(Debug, PartialEq)]
-enum Outcome {
+enum WaitOutcome {
     /// The turn ended with an answer.
     Done(Usage),
     /// The turn waits for a decision.
@@ -42,7 +42,7 @@ pub(super) fn ask(
 ) -> Result<Answer, Problem> {
     let (accepted, subscription) = context.sessions.submit_and_follow(id, message)?;
     let mut turn = TurnReader::default();
-    let watch = Watch::new(subscription, gone, &context.stop);
+    let watch = SessionWatch::new(subscription, gone, &context.stop);
     let outcome = wait_for_turn(context, id, watch, &mut turn);
     let outcome = outcome
         .map_err(|problem| problem.with_member("message_id", accepted.message_id.as_str()))?;
@@ -66,7 +66,7 @@ pub(super) fn decide(
     let sessions = &context.sessions;
     let (decided, subscription) = sessions.approve(id, call_id, command, *decision, None)?;
     let mut turn = TurnReader::default();
-    let watch = Watch::new(subscription, gone, &context.stop);
+    let watch = SessionWatch::new(subscription, gone, &context.stop);
     let outcome = wait_for_turn(context, id, watch, &mut turn)?;
     Ok(decided_answer(decided, &turn, &outcome))
 }
@@ -77,9 +77,9 @@ pub(super) fn decide(
 fn wait_for_turn(
     context: &Context,
     id: &SessionId,
-    mut watch: Watch,
+    mut watch: SessionWatch,
     turn: &mut TurnReader,
-) -> Result<Outcome, Problem> {
+) -> Result<WaitOutcome, Problem> {
     let deadline = Instant::now() + context.settings.request_timeout;
     let mut items = Vec::new();
     loop {
@@ -90,7 +90,7 @@ fn wait_for_turn(
         }
         let has_more = flow == Flow::More;
         if !has_more && let Some(question) = open_question(context, id, turn)? {
-            return Ok(Outcome::Asks(question));
+            return Ok(WaitOutcome::Asks(question));
         }
         let wake = match flow {
             Flow::More => watch.look(),
@@ -100,20 +100,20 @@ fn wait_for_turn(
             Flow::Cut(cut) => return Err(no_more(context, id, &cut.to_string())),
         };
         match wake {
-            Wake::News => {}
-            Wake::Gone => return Ok(Outcome::GoesOn),
-            Wake::Late => {
+            WatchWake::News => {}
+            WatchWake::Gone => return Ok(WaitOutcome::GoesOn),
+            WatchWake::Late => {
                 watch.let_it_run_on();
-                return Ok(Outcome::GoesOn);
+                return Ok(WaitOutcome::GoesOn);
             }
-            Wake::Stopped => return Err(shutting_down()),
+            WatchWake::Stopped => return Err(shutting_down()),
         }
     }
 }
 
-fn outcome_of(end: &TurnEnd) -> Result<Outcome, Problem> {
+fn outcome_of(end: &TurnEnd) -> Result<WaitOutcome, Problem> {
     match end {
-        TurnEnd::Done { usage } => Ok(Outcome::Done(*usage)),
+        TurnEnd::Done { usage } => Ok(WaitOutcome::Done(*usage)),
         TurnEnd::Cancelled => {
             Err(Problem::new(409, "the turn was cancelled").with_kind("turn-cancelled"))
         }
@@ -164,19 +164,23 @@ fn reply_answer(
     id: &SessionId,
     accepted: &Accepted,
     turn: &TurnReader,
-    outcome: &Outcome,
+    outcome: &WaitOutcome,
 ) -> Answer {
     match outcome {
-        Outcome::Done(usage) => Answer::json(200, &wire::reply(turn.reply(), *usage)),
-        Outcome::Asks(pending) => Answer::json(202, &wire::waiting(id, pending)),
-        Outcome::GoesOn => Answer::json(202, &StoredBody::from(accepted)),
+        WaitOutcome::Done(usage) => Answer::json(200, &wire::reply(turn.reply(), *usage)),
+        WaitOutcome::Asks(pending) => Answer::json(202, &wire::waiting(id, pending)),
+        WaitOutcome::GoesOn => Answer::json(202, &StoredBody::from(accepted)),
     }
 }
 
-fn decided_answer(decided: Decided, turn: &TurnReader, outcome: &Outcome) -> Answer {
+fn decided_answer(decided: Decided, turn: &TurnReader, outcome: &WaitOutcome) -> Answer {
     match outcome {
-        Outcome::Done(_) => Answer::json(200, &wire::decided_and_complete(turn.reply())),
-        Outcome::Asks(pending) => Answer::json(200, &DecidedBody::PendingApproval(pending.into())),
-        Outcome::GoesOn => Answer::json(202, &DecidedBody::<&str>::Working { seq: decided.seq }),
+        WaitOutcome::Done(_) => Answer::json(200, &wire::decided_and_complete(turn.reply())),
+        WaitOutcome::Asks(pending) => {
+            Answer::json(200, &DecidedBody::PendingApproval(pending.into()))
+        }
+        WaitOutcome::GoesOn => {
+            Answer::json(202, &DecidedBody::<&str>::Working { seq: decided.seq })
+        }
     }
 }

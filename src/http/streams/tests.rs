@@ -112,7 +112,7 @@ impl Scene {
     }
 
     /// A stream of a session, and its client.
-    fn stream(&self, id: &SessionId, kind: Kind) -> (Box<Relay>, Client) {
+    fn stream(&self, id: &SessionId, kind: Kind) -> (Box<SseStream>, Client) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -135,8 +135,8 @@ impl Scene {
             gone_tx: Some(gone_tx),
             gate,
         };
-        let relay = Relay::of(self.subscribe(id), writer, kind.keep_alive, &self.stop);
-        (relay, client)
+        let stream = SseStream::of(self.subscribe(id), writer, kind.keep_alive, &self.stop);
+        (stream, client)
     }
 
     /// The last client of a session leaves, and all streams end.
@@ -149,9 +149,9 @@ impl Scene {
     }
 
     /// A thread's data without the thread, so that a test takes its steps.
-    fn house(&self) -> House {
+    fn stream_loop(&self) -> StreamLoop {
         let (ended_source, _) = stop::pair();
-        House::new(self.streams.clone(), Waker::new().unwrap(), ended_source).unwrap()
+        StreamLoop::new(self.streams.clone(), Waker::new().unwrap(), ended_source).unwrap()
     }
 
     /// The model says so many bytes of text and is then silent until what is returned is dropped.
@@ -188,22 +188,22 @@ fn message(content: &str) -> NewMessage {
 }
 
 /// The one stream of a thread's data.
-const ONLY: u64 = DOORBELL + 1;
+const ONLY: u64 = LOOP_WAKER + 1;
 
 #[test]
 fn a_stream_that_would_have_others_wait_is_not_taken() {
     let scene = Scene::new();
     let id = scene.session();
-    let (relay, _client) = scene.stream(
+    let (stream, _client) = scene.stream(
         &id,
         Kind {
             has_socket: false,
             ..USUAL
         },
     );
-    assert!(scene.streams.adopt(relay).is_err());
-    let (relay, mut client) = scene.stream(&id, USUAL);
-    assert!(scene.streams.adopt(relay).is_ok());
+    assert!(scene.streams.adopt(stream).is_err());
+    let (stream, mut client) = scene.stream(&id, USUAL);
+    assert!(scene.streams.adopt(stream).is_ok());
     client.reads_until("retry:");
     scene.ends(&id, client);
 }
@@ -212,8 +212,8 @@ fn a_stream_that_would_have_others_wait_is_not_taken() {
 fn none_is_taken_once_all_are_to_end() {
     let scene = Scene::new();
     let id = scene.session();
-    let (relay, mut client) = scene.stream(&id, USUAL);
-    assert!(scene.streams.adopt(relay).is_ok());
+    let (stream, mut client) = scene.stream(&id, USUAL);
+    assert!(scene.streams.adopt(stream).is_ok());
     client.reads_until("retry:");
     // No stop was given: the stream has no reason to end, and its thread runs.
     scene.streams.close();
@@ -228,10 +228,10 @@ fn none_is_taken_once_all_are_to_end() {
 fn a_stream_that_has_more_is_stepped_until_it_has_shown_all() {
     let scene = Scene::new();
     let id = scene.session();
-    let (relay, mut client) = scene.stream(&id, USUAL);
-    let mut house = scene.house();
-    house.take_in(relay);
-    house.step(ONLY);
+    let (stream, mut client) = scene.stream(&id, USUAL);
+    let mut stream_loop = scene.stream_loop();
+    stream_loop.take_in(stream);
+    stream_loop.step(ONLY);
     // More than one step shows, and nothing that would ring again.
     let _silence = scene.is_in_the_middle_of_a_reply(&id, 1 << 20);
     let reader = std::thread::spawn(move || {
@@ -239,16 +239,16 @@ fn a_stream_that_has_more_is_stepped_until_it_has_shown_all() {
         client
     });
     let mut steps = 0;
-    house.collect(false);
+    stream_loop.collect(false);
     loop {
-        for id in std::mem::take(&mut house.next) {
-            house.step(id);
+        for id in std::mem::take(&mut stream_loop.next) {
+            stream_loop.step(id);
             steps += 1;
         }
-        if house.next.is_empty() && !house.guests[&ONLY].waits_for_room {
+        if stream_loop.next.is_empty() && !stream_loop.slots[&ONLY].waits_for_room {
             break;
         }
-        house.collect(false);
+        stream_loop.collect(false);
     }
     assert!(steps > 4, "{steps} steps");
     reader.join().unwrap();
@@ -277,58 +277,58 @@ fn a_stream_that_panics_ends_alone() {
 }
 
 /// A thread's data with a stream whose client has no room for what the model says.
-fn full(scene: &Scene, kind: Kind) -> (House, Client, Sender<Infallible>) {
+fn full(scene: &Scene, kind: Kind) -> (StreamLoop, Client, Sender<Infallible>) {
     let id = scene.session();
-    let (relay, client) = scene.stream(&id, kind);
-    let mut house = scene.house();
-    house.take_in(relay);
-    house.step(ONLY);
+    let (stream, client) = scene.stream(&id, kind);
+    let mut stream_loop = scene.stream_loop();
+    stream_loop.take_in(stream);
+    stream_loop.step(ONLY);
     let silence = scene.is_in_the_middle_of_a_reply(&id, TOO_MUCH);
     // Each shows a part of it.
     let steps = (0..TOO_MUCH >> 10).take_while(|_| {
-        house.step(ONLY);
-        !house.guests[&ONLY].waits_for_room
+        stream_loop.step(ONLY);
+        !stream_loop.slots[&ONLY].waits_for_room
     });
     assert!(steps.count() < TOO_MUCH >> 10, "the way is never full");
-    (house, client, silence)
+    (stream_loop, client, silence)
 }
 
 #[test]
 fn a_client_that_takes_nothing_is_given_up_in_its_own_time_and_not_when_a_sign_of_life_is_due() {
     let scene = Scene::new();
     let stall_time = Duration::from_secs(30);
-    let (house, _client, _silence) = full(
+    let (stream_loop, _client, _silence) = full(
         &scene,
         Kind {
             stall_time,
             ..USUAL
         },
     );
-    assert!(house.guests[&ONLY].waits_for_room);
-    let (due, due_of) = *house.due.first().unwrap();
+    assert!(stream_loop.slots[&ONLY].waits_for_room);
+    let (due, due_of) = *stream_loop.due.first().unwrap();
     assert_eq!(due_of, ONLY);
     assert!(due <= Instant::now() + stall_time);
-    assert_eq!(house.due.len(), 1, "the later one is forgotten");
+    assert_eq!(stream_loop.due.len(), 1, "the later one is forgotten");
     // Deaf to news, of which it could show none.
-    let rung = lock(&scene.streams.shared.inbox).rung.len();
-    house.guests[&ONLY].bell.wake_by_ref();
-    assert_eq!(lock(&scene.streams.shared.inbox).rung.len(), rung);
+    let woken = lock(&scene.streams.shared.inbox).woken.len();
+    stream_loop.slots[&ONLY].waker.wake_by_ref();
+    assert_eq!(lock(&scene.streams.shared.inbox).woken.len(), woken);
 }
 
 #[test]
 fn a_stream_that_waits_for_room_goes_on_when_there_is_some() {
     let scene = Scene::new();
-    let (mut house, mut client, _silence) = full(&scene, USUAL);
+    let (mut stream_loop, mut client, _silence) = full(&scene, USUAL);
     let reader = std::thread::spawn(move || {
         client.reads_until("that was all");
         client
     });
     let deadline = Instant::now() + PATIENCE;
-    while house.guests[&ONLY].waits_for_room {
+    while stream_loop.slots[&ONLY].waits_for_room {
         assert!(Instant::now() < deadline, "nobody told of the room");
-        house.collect(false);
-        for id in std::mem::take(&mut house.next) {
-            house.step(id);
+        stream_loop.collect(false);
+        for id in std::mem::take(&mut stream_loop.next) {
+            stream_loop.step(id);
         }
     }
     reader.join().unwrap();
@@ -337,18 +337,21 @@ fn a_stream_that_waits_for_room_goes_on_when_there_is_some() {
 #[test]
 fn a_stream_that_has_gone_leaves_nothing_in_the_poll_set_or_among_what_is_due() {
     let scene = Scene::new();
-    let (mut house, mut client, _silence) = full(&scene, USUAL);
-    assert!(house.guests[&ONLY].waits_for_room);
-    assert!(house.part_with(ONLY).is_some());
-    assert!(house.due.is_empty());
-    assert!(house.part_with(ONLY).is_none());
+    let (mut stream_loop, mut client, _silence) = full(&scene, USUAL);
+    assert!(stream_loop.slots[&ONLY].waits_for_room);
+    assert!(stream_loop.part_with(ONLY).is_some());
+    assert!(stream_loop.due.is_empty());
+    assert!(stream_loop.part_with(ONLY).is_none());
     // The gate has the socket still, and there is room again: nobody is told of that.
     client.socket.set_nonblocking(true).unwrap();
     let mut piece = vec![0; 1 << 16];
     while matches!(client.socket.read(&mut piece), Ok(1..)) {}
     assert!(client.gate.write(b"room").is_ok());
     let mut ready = Vec::new();
-    house.poll.wait(Some(Duration::ZERO), &mut ready).unwrap();
+    stream_loop
+        .poll
+        .wait(Some(Duration::ZERO), &mut ready)
+        .unwrap();
     assert_eq!(ready, []);
 }
 
@@ -356,33 +359,33 @@ fn a_stream_that_has_gone_leaves_nothing_in_the_poll_set_or_among_what_is_due() 
 fn a_client_that_has_left_takes_its_stream_with_it() {
     let scene = Scene::new();
     let id = scene.session();
-    let (relay, mut client) = scene.stream(&id, USUAL);
-    let mut house = scene.house();
-    house.take_in(relay);
-    house.step(ONLY);
-    assert_eq!(house.guests.len(), 1);
+    let (stream, mut client) = scene.stream(&id, USUAL);
+    let mut stream_loop = scene.stream_loop();
+    stream_loop.take_in(stream);
+    stream_loop.step(ONLY);
+    assert_eq!(stream_loop.slots.len(), 1);
     client.gone_tx = None;
-    house.step(ONLY);
-    assert!(house.guests.is_empty() && house.due.is_empty());
+    stream_loop.step(ONLY);
+    assert!(stream_loop.slots.is_empty() && stream_loop.due.is_empty());
 }
 
 #[test]
-fn a_bell_rings_once_until_it_is_answered() {
+fn a_stream_is_woken_once_until_it_is_stepped() {
     let scene = Scene::new();
     let id = scene.session();
-    let (relay, _client) = scene.stream(&id, USUAL);
-    let mut house = scene.house();
-    house.take_in(relay);
-    house.step(ONLY);
-    let bell = Arc::clone(&house.guests[&ONLY].bell);
-    let rung = || lock(&scene.streams.shared.inbox).rung.len();
-    assert_eq!(rung(), 0);
-    bell.wake_by_ref();
-    bell.wake_by_ref();
-    assert_eq!(rung(), 1);
-    house.collect(false);
-    assert_eq!(house.next, BTreeSet::from([ONLY]));
-    house.step(ONLY);
-    bell.wake_by_ref();
-    assert_eq!(rung(), 1, "after an answer it rings again");
+    let (stream, _client) = scene.stream(&id, USUAL);
+    let mut stream_loop = scene.stream_loop();
+    stream_loop.take_in(stream);
+    stream_loop.step(ONLY);
+    let waker = Arc::clone(&stream_loop.slots[&ONLY].waker);
+    let woken = || lock(&scene.streams.shared.inbox).woken.len();
+    assert_eq!(woken(), 0);
+    waker.wake_by_ref();
+    waker.wake_by_ref();
+    assert_eq!(woken(), 1);
+    stream_loop.collect(false);
+    assert_eq!(stream_loop.next, BTreeSet::from([ONLY]));
+    stream_loop.step(ONLY);
+    waker.wake_by_ref();
+    assert_eq!(woken(), 1, "after an answer it rings again");
 }

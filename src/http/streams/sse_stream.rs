@@ -1,8 +1,6 @@
 //! A stream of server-sent events: pull what is new, send it in one piece, wait.
 //!
-//! A stream begins on a thread of its own, because it may have to read the log. Once it has shown all
-//! there is, it moves to the one thread of [`Streams`], and back when it has fallen so far behind
-//! that the log must be read again. [`Relay::step`] is the same on both.
+//! Elsewhere: on which thread it is stepped (`http::streams`).
 
 use std::io;
 use std::task::Waker;
@@ -13,10 +11,9 @@ use log::Level;
 use crate::engine::{Cut, EngineError, FeedItem, Flow};
 use crate::http::context::Context;
 use crate::http::headers::EVENT_STREAM;
-use crate::http::jobs::watch::{Wake, Watch};
 use crate::http::server::{Incoming, StreamWriter};
 use crate::http::sse::{self, Audience};
-use crate::http::streams::Streams;
+use crate::http::streams::watch::{SessionWatch, WatchWake};
 
 /// The headers of every stream.
 pub const STREAM_HEADERS: [(&str, &str); 3] = [
@@ -25,34 +22,34 @@ pub const STREAM_HEADERS: [(&str, &str); 3] = [
     ("X-Accel-Buffering", "no"),
 ];
 
-/// What a batch may leave allocated: bytes, and events.
+/// Room that a batch keeps for the next one: bytes, and events.
 const BYTES_KEPT: usize = 16 << 10;
 const ITEMS_KEPT: usize = 64;
 
 /// One open stream.
-pub struct Relay {
+pub struct SseStream {
     /// Of its thread, when it has one.
     name: String,
-    watch: Watch,
+    watch: SessionWatch,
     writer: StreamWriter,
     audience: Audience,
     keep_alive: Duration,
     /// When something was last sent.
     quiet_since: Instant,
-    /// Whether an event was sent.
+    /// An event was sent.
     has_begun: bool,
     /// Nothing more will come.
     is_ending: bool,
 }
 
-/// Where a batch is made; a thread needs one, however many streams it steps.
+/// Room for one batch of events and its bytes; a thread needs one, however many streams it steps.
 #[derive(Debug, Default)]
-pub struct Desk {
+pub struct BatchBuffer {
     items: Vec<FeedItem>,
     bytes: Vec<u8>,
 }
 
-/// How far a step may reach for what is new.
+/// The places where a step may look for what is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// What is in memory: the step never blocks.
@@ -63,8 +60,8 @@ pub enum Reach {
 
 /// Where a step has left its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// All is shown: to be stepped when it is woken, or [due](Relay::due).
+pub enum StreamState {
+    /// All is shown: to be stepped when it is woken, or [due](SseStream::due).
     Quiet,
     /// There is more: to be stepped again.
     More,
@@ -72,21 +69,21 @@ pub enum Progress {
     Full,
     /// What comes next must be read from the log.
     Behind,
-    /// All is shown and sent: to be [finished](Relay::finish).
+    /// All is shown and sent: to be [finished](SseStream::finish).
     Ended,
     /// The client has left: to be dropped.
     Gone,
 }
 
-impl Relay {
+impl SseStream {
     /// Begins to answer with a stream; `None` if the client has left.
-    pub(super) fn begin(
+    pub(in crate::http) fn begin(
         context: &Context,
         name: String,
-        watch: Watch,
+        watch: SessionWatch,
         audience: Audience,
         incoming: Incoming,
-    ) -> Option<Box<Relay>> {
+    ) -> Option<Box<SseStream>> {
         let writer = match incoming.into_stream(200, &STREAM_HEADERS) {
             Ok(writer) => writer,
             Err(error) => {
@@ -94,7 +91,7 @@ impl Relay {
                 return None;
             }
         };
-        Some(Box::new(Relay {
+        Some(Box::new(SseStream {
             name,
             watch,
             writer,
@@ -113,10 +110,10 @@ impl Relay {
         writer: StreamWriter,
         keep_alive: Duration,
         stop: &crate::base::stop::Stop,
-    ) -> Box<Relay> {
-        Box::new(Relay {
+    ) -> Box<SseStream> {
+        Box::new(SseStream {
             name: "sse-test".to_owned(),
-            watch: Watch::new(subscription, writer.gone(), stop),
+            watch: SessionWatch::new(subscription, writer.gone(), stop),
             writer,
             audience: Audience::Session,
             keep_alive,
@@ -126,54 +123,46 @@ impl Relay {
         })
     }
 
-    /// Streams until all there is was shown and `streams` takes the rest over, or to the end.
-    pub fn run(mut self: Box<Self>, streams: &Streams) {
+    /// Makes ready to [wait](SseStream::wait) on the thread that steps it.
+    pub(super) fn wake_here(&mut self) {
         self.watch.wake_by_channel();
-        let mut desk = Desk::default();
-        loop {
-            match self.step(&mut desk, Reach::Log) {
-                Ok(Progress::Quiet) => match streams.adopt(self) {
-                    Ok(()) => return,
-                    Err(relay) => self = relay,
-                },
-                Ok(Progress::More | Progress::Behind) => continue,
-                Ok(Progress::Full) => match self.writer.drain() {
-                    Ok(()) => continue,
-                    Err(error) => return client_left(&error),
-                },
-                Ok(Progress::Ended) => return self.finish(),
-                Ok(Progress::Gone) => return,
-                Err(error) => return client_left(&error),
-            }
-            self.watch.wait_until(self.due());
-        }
+    }
+
+    /// Waits on this thread until there may be something to step for.
+    pub(super) fn wait(&mut self) {
+        self.watch.wait_until(self.due());
+    }
+
+    /// Waits on this thread until the client has taken all that was sent.
+    ///
+    /// Errors: the client's connection, also when it has taken nothing for too long.
+    pub(super) fn drain(&mut self) -> io::Result<()> {
+        self.writer.drain()
     }
 
     /// Sends what there is to send, at most one batch.
     ///
     /// Errors: the client's connection, also when it has taken nothing for too long.
-    pub fn step(&mut self, desk: &mut Desk, reach: Reach) -> io::Result<Progress> {
+    pub fn step(&mut self, batch: &mut BatchBuffer, reach: Reach) -> io::Result<StreamState> {
         if !self.writer.resume()? {
-            return Ok(Progress::Full);
+            return Ok(StreamState::Full);
         }
         if self.is_ending {
-            return Ok(Progress::Ended);
+            return Ok(StreamState::Ended);
         }
-        desk.clear();
-        let progress = match self.watch.look() {
-            Wake::Gone => return Ok(Progress::Gone),
-            Wake::Stopped => end_because(desk, "server is shutting down"),
-            Wake::News | Wake::Late => self.pull(desk, reach),
+        batch.clear();
+        let state = match self.watch.look() {
+            WatchWake::Gone => return Ok(StreamState::Gone),
+            WatchWake::Stopped => end_because(batch, "server is shutting down"),
+            WatchWake::News | WatchWake::Late => self.pull(batch, reach),
         };
-        self.is_ending = progress == Progress::Ended;
-        if progress == Progress::Quiet && desk.bytes.is_empty() && self.due() <= Instant::now() {
-            desk.bytes.extend_from_slice(sse::KEEP_ALIVE);
+        self.is_ending = state == StreamState::Ended;
+        if state == StreamState::Quiet && batch.bytes.is_empty() && self.due() <= Instant::now() {
+            batch.bytes.extend_from_slice(sse::KEEP_ALIVE);
         }
-        self.has_begun = self.has_begun || sse::add_retry(&mut desk.bytes);
-        Ok(match self.send(&desk.bytes)? {
-            true => progress,
-            false => Progress::Full,
-        })
+        self.has_begun = self.has_begun || sse::add_retry(&mut batch.bytes);
+        let has_left = self.send(&batch.bytes)?;
+        Ok(if has_left { state } else { StreamState::Full })
     }
 
     /// When the stream is to be stepped although nothing happens: for a sign of life, or to give up
@@ -192,12 +181,12 @@ impl Relay {
         self.watch.wake_by(waker);
     }
 
-    /// How it reaches its client.
+    /// The way to its client.
     pub fn writer(&self) -> &StreamWriter {
         &self.writer
     }
 
-    /// What its thread is called.
+    /// The name of its thread.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -210,26 +199,26 @@ impl Relay {
     }
 
     /// Turns what can be pulled into bytes.
-    fn pull(&mut self, desk: &mut Desk, reach: Reach) -> Progress {
+    fn pull(&mut self, batch: &mut BatchBuffer, reach: Reach) -> StreamState {
         let pulled = match reach {
-            Reach::Log => Some(self.watch.pull(&mut desk.items)),
-            Reach::Memory => self.watch.pull_at_hand(&mut desk.items).map(Ok),
+            Reach::Log => Some(self.watch.pull(&mut batch.items)),
+            Reach::Memory => self.watch.pull_at_hand(&mut batch.items).map(Ok),
         };
         let mut turn_has_ended = false;
-        for item in desk.items.drain(..) {
-            sse::push_event(&mut desk.bytes, self.audience, &item);
+        for item in batch.items.drain(..) {
+            sse::push_event(&mut batch.bytes, self.audience, &item);
             turn_has_ended |= item.event.ends_turn();
         }
         if turn_has_ended && self.audience == Audience::Turn {
-            return Progress::Ended;
+            return StreamState::Ended;
         }
         let audience = self.audience;
-        pulled.map_or(Progress::Behind, |pulled| {
-            after_pull(desk, audience, pulled)
+        pulled.map_or(StreamState::Behind, |pulled| {
+            after_pull(batch, audience, pulled)
         })
     }
 
-    /// Whether all has left.
+    /// Returns whether all of it has left.
     fn send(&mut self, bytes: &[u8]) -> io::Result<bool> {
         if bytes.is_empty() {
             return Ok(true);
@@ -239,7 +228,7 @@ impl Relay {
     }
 }
 
-impl Desk {
+impl BatchBuffer {
     fn clear(&mut self) {
         self.items.clear();
         self.items.shrink_to(ITEMS_KEPT);
@@ -248,22 +237,26 @@ impl Desk {
     }
 }
 
-fn after_pull(desk: &mut Desk, audience: Audience, pulled: Result<Flow, EngineError>) -> Progress {
+fn after_pull(
+    batch: &mut BatchBuffer,
+    audience: Audience,
+    pulled: Result<Flow, EngineError>,
+) -> StreamState {
     match pulled {
-        Ok(Flow::Open) => Progress::Quiet,
-        Ok(Flow::More) => Progress::More,
-        Ok(Flow::Over) => Progress::Ended,
+        Ok(Flow::Open) => StreamState::Quiet,
+        Ok(Flow::More) => StreamState::More,
+        Ok(Flow::Over) => StreamState::Ended,
         // One who watches a session comes back, and sees the turn go on.
         Ok(Flow::Cut(cut @ Cut::Waits(_))) if audience == Audience::Turn => {
-            sse::push_turn_waits(&mut desk.bytes, &cut.to_string());
-            Progress::Ended
+            sse::push_turn_waits(&mut batch.bytes, &cut.to_string());
+            StreamState::Ended
         }
         Ok(Flow::Cut(cut)) => {
             // Told as an event: a client that came back would send the other one away.
             if cut == Cut::TakenOver {
-                sse::push_detached(&mut desk.bytes);
+                sse::push_detached(&mut batch.bytes);
             }
-            end_because(desk, &cut.to_string())
+            end_because(batch, &cut.to_string())
         }
         // The status was sent long ago: a comment is what is left to say it with.
         Err(error) => {
@@ -271,17 +264,17 @@ fn after_pull(desk: &mut Desk, audience: Audience, pulled: Result<Flow, EngineEr
             let is_gone = matches!(error, EngineError::SessionNotFound(_));
             let level = if is_gone { Level::Debug } else { Level::Warn };
             log::log!(level, "a stream ends: {error}");
-            end_because(desk, &error.to_string())
+            end_because(batch, &error.to_string())
         }
     }
 }
 
-fn end_because(desk: &mut Desk, reason: &str) -> Progress {
-    sse::push_comment(&mut desk.bytes, reason);
-    Progress::Ended
+fn end_because(batch: &mut BatchBuffer, reason: &str) -> StreamState {
+    sse::push_comment(&mut batch.bytes, reason);
+    StreamState::Ended
 }
 
 /// Notes why a stream has ended before its end.
-pub fn client_left(error: &io::Error) {
+pub(super) fn client_left(error: &io::Error) {
     log::debug!("a stream's client has left: {error}");
 }

@@ -13,7 +13,7 @@ use crate::engine::{Flow, Subscription};
 
 /// A subscription with all that can end the watching of it.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(in crate::http) struct SessionWatch {
     subscription: Subscription,
     gone: Receiver<Infallible>,
     stop: Stop,
@@ -21,9 +21,9 @@ pub(super) struct Watch {
     is_closed: bool,
 }
 
-/// Why a wait ended.
+/// The end of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wake {
+pub(in crate::http) enum WatchWake {
     /// There may be something to pull.
     News,
     /// The client has left.
@@ -34,13 +34,13 @@ pub(super) enum Wake {
     Stopped,
 }
 
-impl Watch {
-    pub(super) fn new(
+impl SessionWatch {
+    pub(in crate::http) fn new(
         subscription: Subscription,
         gone: Receiver<Infallible>,
         stop: &Stop,
-    ) -> Watch {
-        Watch {
+    ) -> SessionWatch {
+        SessionWatch {
             subscription,
             gone,
             stop: stop.clone(),
@@ -49,12 +49,12 @@ impl Watch {
     }
 
     /// Leaves a turn that goes on without anybody.
-    pub(super) fn let_it_run_on(self) {
+    pub(in crate::http) fn let_it_run_on(self) {
         self.subscription.let_it_run_on();
     }
 
     /// Moves what is to be shown now into `items`.
-    pub(super) fn pull(&mut self, items: &mut Vec<FeedItem>) -> Result<Flow, EngineError> {
+    pub(in crate::http) fn pull(&mut self, items: &mut Vec<FeedItem>) -> Result<Flow, EngineError> {
         let flow = self.subscription.pull(items)?;
         // Waiting for a closed channel would be a loop that never rests.
         let is_last = self.is_closed && flow == Flow::Open;
@@ -62,42 +62,42 @@ impl Watch {
     }
 
     /// The same from memory alone; `None` when the log must be read.
-    pub(super) fn pull_at_hand(&mut self, items: &mut Vec<FeedItem>) -> Option<Flow> {
+    pub(in crate::http) fn pull_at_hand(&mut self, items: &mut Vec<FeedItem>) -> Option<Flow> {
         self.subscription.pull_at_hand(items)
     }
 
     /// Has `waker` called when there may be something to pull: nothing can be waited for here then.
-    pub(super) fn wake_by(&mut self, waker: Waker) {
+    pub(in crate::http) fn wake_by(&mut self, waker: Waker) {
         self.subscription.wake_by(waker);
     }
 
     /// Makes ready to wait here again.
-    pub(super) fn wake_by_channel(&mut self) {
+    pub(in crate::http) fn wake_by_channel(&mut self) {
         self.subscription.wake_by_channel();
     }
 
     /// Waits until `moment` at most; a stop or a gone client is noticed before any news.
-    pub(super) fn wait_until(&mut self, moment: Instant) -> Wake {
+    pub(in crate::http) fn wait_until(&mut self, moment: Instant) -> WatchWake {
         let left = moment.saturating_duration_since(Instant::now());
         select_biased! {
-            recv(self.stop.channel()) -> _ => Wake::Stopped,
-            recv(self.gone) -> _ => Wake::Gone,
+            recv(self.stop.channel()) -> _ => WatchWake::Stopped,
+            recv(self.gone) -> _ => WatchWake::Gone,
             recv(self.subscription.wake()) -> woken => {
                 self.is_closed |= woken.is_err();
-                Wake::News
+                WatchWake::News
             }
-            default(left) => Wake::Late,
+            default(left) => WatchWake::Late,
         }
     }
 
     /// Like a wait for something that is there already.
-    pub(super) fn look(&self) -> Wake {
+    pub(in crate::http) fn look(&self) -> WatchWake {
         if self.stop.is_stopped() {
-            return Wake::Stopped;
+            return WatchWake::Stopped;
         }
         match self.gone.try_recv() {
-            Err(TryRecvError::Disconnected) => Wake::Gone,
-            Err(TryRecvError::Empty) => Wake::News,
+            Err(TryRecvError::Disconnected) => WatchWake::Gone,
+            Err(TryRecvError::Empty) => WatchWake::News,
             Ok(never) => match never {},
         }
     }
