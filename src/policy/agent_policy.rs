@@ -10,7 +10,7 @@ use crate::base::lock::lock;
 use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
-use crate::base::yaml::expand::Environment;
+use crate::base::yaml::expand::{Environment, OwnedEnvironment};
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::{AgentSpec, ToolEffect, ToolKind};
@@ -27,9 +27,6 @@ use crate::policy::{edit, file};
 pub const POLICY_FILE: &str = "policy.yaml";
 /// What the user of an agent added to its policy, and what "allow always" wrote, in earlier versions.
 pub const LOCAL_FILE: &str = "policy.local.yaml";
-
-/// The environment that policies are read in.
-pub type OwnedEnvironment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The policies of all agents of a workspace.
 pub struct Policies {

@@ -35,8 +35,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::spec::{ToolEffect, ToolKind};
 
 pub use agent_policy::{
-    AgentPolicy, Files, LOCAL_FILE, OwnedEnvironment, POLICY_FILE, Policies, parts, validate,
-    validate_in,
+    AgentPolicy, Files, LOCAL_FILE, POLICY_FILE, Policies, parts, validate, validate_in,
 };
 pub use pin::{Digests, Names, Pin, place};
 pub use rules::{Mode, Pattern, Rules, Subject, Tiers};

@@ -52,7 +52,7 @@ impl ToolParts {
     }
 }
 
-fn web_settings(web: &config::Web) -> anyhow::Result<WebSettings> {
+fn web_settings(web: &config::WebConfig) -> anyhow::Result<WebSettings> {
     let proxy = web.proxy.as_ref();
     let proxy = proxy
         .map(|address| Proxy::new(address.reveal()))
