@@ -373,9 +373,10 @@ fn tool_results(raw: raw::Context, report: &mut Report) -> ToolResultSpec {
 fn memory(found: Option<At<raw::Memory>>, access: &AccessSpec, report: &mut Report) -> MemorySpec {
     let raw = or_default(found);
     // What one stranger told the agent must not reach the next one unasked.
-    let usual_scope = match access.lets_strangers_in() {
-        true => MemoryScope::Chat,
-        false => MemoryScope::Agent,
+    let usual_scope = if access.lets_strangers_in() {
+        MemoryScope::Chat
+    } else {
+        MemoryScope::Agent
     };
     let backend = raw
         .backend
@@ -421,9 +422,9 @@ fn tool(
     let kind = report.require(at, "type", raw.kind.take());
     let name = tool_name(at, raw.name.take(), names, report);
     match report.choice(&kind?, TOOL_KINDS)? {
-        ToolKind::Builtin => builtin(name?, raw, report),
-        ToolKind::Cli => cli(at, name?, raw, report),
-        ToolKind::Mcp => mcp(at, name?, raw, files, report),
+        ToolType::Builtin => builtin(name?, raw, report),
+        ToolType::Cli => cli(at, name?, raw, report),
+        ToolType::Mcp => mcp(at, name?, raw, files, report),
     }
 }
 
@@ -436,16 +437,16 @@ fn is_offered(tool: &ToolRef) -> bool {
 }
 
 #[derive(Clone, Copy)]
-enum ToolKind {
+enum ToolType {
     Builtin,
     Cli,
     Mcp,
 }
 
-const TOOL_KINDS: &[(&str, ToolKind)] = &[
-    ("builtin", ToolKind::Builtin),
-    ("cli", ToolKind::Cli),
-    ("mcp", ToolKind::Mcp),
+const TOOL_KINDS: &[(&str, ToolType)] = &[
+    ("builtin", ToolType::Builtin),
+    ("cli", ToolType::Cli),
+    ("mcp", ToolType::Mcp),
 ];
 
 fn tool_name(
@@ -497,7 +498,7 @@ fn cli(at: &At<()>, name: At<String>, mut raw: raw::Tool, report: &mut Report) -
 }
 
 /// The variables of the server's environment that a program is to be told.
-fn env_names(found: At<Env>, report: &mut Report) -> Vec<String> {
+fn env_names(found: At<EnvValues>, report: &mut Report) -> Vec<String> {
     let (at, env) = found.split();
     let ListOr::List(names) = env else {
         report.error(&at, "must be a list of variables' names");
@@ -505,9 +506,10 @@ fn env_names(found: At<Env>, report: &mut Report) -> Vec<String> {
     };
     let mut checked = Vec::new();
     for name in names {
-        match is_variable_name(&name.value) {
-            true => checked.push(name.value),
-            false => report.error(&name, "must be the name of a variable"),
+        if is_variable_name(&name.value) {
+            checked.push(name.value)
+        } else {
+            report.error(&name, "must be the name of a variable")
         }
     }
     checked
@@ -562,7 +564,7 @@ fn fixed_args(found: Option<At<ListOr<String, String>>>, report: &mut Report) ->
     }
 }
 
-fn env_values(found: At<Env>, report: &mut Report) -> BTreeMap<String, Secret> {
+fn env_values(found: At<EnvValues>, report: &mut Report) -> BTreeMap<String, Secret> {
     let (at, env) = found.split();
     let ListOr::Other(values) = env else {
         report.error(&at, "must be a mapping of names to values");
@@ -572,7 +574,7 @@ fn env_values(found: At<Env>, report: &mut Report) -> BTreeMap<String, Secret> {
     order::map(values.map(|(name, at)| (name, Secret::new(at.value))))
 }
 
-type Env = ListOr<String, BTreeMap<String, At<String>>>;
+type EnvValues = ListOr<String, BTreeMap<String, At<String>>>;
 
 /// The keys of a tool that its kind did not take.
 struct Unused(Vec<At<()>>);

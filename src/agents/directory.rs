@@ -9,6 +9,7 @@ use crate::agents::file::AGENT_FILE;
 use crate::agents::reading::{Reading, agent_folders, no_folder, read_agent};
 use crate::agents::{directives, skills};
 use crate::base::order;
+use crate::base::yaml::expand::OwnedEnvironment;
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::{AgentSpec, Directive, Provider, Skill};
@@ -26,14 +27,11 @@ pub struct AgentDirectory {
     /// last are what is kept. Taken before `state`.
     reloading: Mutex<()>,
     /// Held for a look or a swap, never while files are read.
-    state: RwLock<State>,
+    state: RwLock<LastReading>,
 }
 
-/// The environment as an [`AgentDirectory`] keeps it for its reloads.
-pub type OwnedEnvironment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
-
 #[derive(Debug, Default)]
-struct State {
+struct LastReading {
     agents: BTreeMap<AgentName, Arc<AgentSpec>>,
     problems: Vec<Problem>,
     /// The folders whose `agent.yaml` could not be used.
@@ -121,7 +119,7 @@ impl AgentDirectory {
     /// The agents that could not be read the last time, sorted by name. One that could before is in
     /// the [list](Self::list) as it was then.
     pub fn broken(&self) -> Vec<BrokenAgent> {
-        let found = |state: &State| {
+        let found = |state: &LastReading| {
             let broken = state.broken.iter();
             let named = broken.map(|name| BrokenAgent {
                 name: name.clone(),
@@ -154,7 +152,7 @@ impl AgentDirectory {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let before = self.read_state(|state| state.agents.clone());
-        let found = Found::read(
+        let found = FoundAgents::read(
             &self.folder,
             self.workspace.as_deref(),
             Reading {
@@ -169,7 +167,7 @@ impl AgentDirectory {
         report
     }
 
-    fn read_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+    fn read_state<T>(&self, look: impl FnOnce(&LastReading) -> T) -> T {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -183,9 +181,9 @@ impl fmt::Debug for AgentDirectory {
     }
 }
 
-impl State {
+impl LastReading {
     /// The state that follows a reading, and how it differs.
-    fn after(&self, found: Found) -> (State, ReloadReport) {
+    fn after(&self, found: FoundAgents) -> (LastReading, ReloadReport) {
         let mut report = ReloadReport {
             failed: found
                 .problems
@@ -214,7 +212,7 @@ impl State {
                 report.removed.push(name.clone());
             }
         }
-        let next = State {
+        let next = LastReading {
             agents,
             problems: found.problems,
             broken: found.broken.names(),
@@ -224,7 +222,7 @@ impl State {
 }
 
 /// What one reading of the folder found.
-struct Found {
+struct FoundAgents {
     agents: Vec<AgentSpec>,
     problems: Vec<Problem>,
     broken: Broken,
@@ -254,14 +252,14 @@ impl Broken {
     }
 }
 
-impl Found {
+impl FoundAgents {
     fn read(
         folder: &Path,
         workspace: Option<&Path>,
         reading: Reading<'_>,
         before: &BTreeMap<AgentName, Arc<AgentSpec>>,
-    ) -> Found {
-        let mut found = Found {
+    ) -> FoundAgents {
+        let mut found = FoundAgents {
             agents: Vec::new(),
             problems: Vec::new(),
             broken: Broken::These(Vec::new()),
@@ -282,8 +280,8 @@ impl Found {
         // Those for all agents stand in each of them.
         order::sort_by(&mut last, |one, other| one.file.cmp(&other.file));
         last.dedup_by(|one, other| one.file == other.file);
-        let shared = workspace.map_or_else(Shared::default, |workspace| {
-            Shared::read(workspace, reading.trust, &last, &mut found.problems)
+        let shared = workspace.map_or_else(WorkspaceParts::default, |workspace| {
+            WorkspaceParts::read(workspace, reading.trust, &last, &mut found.problems)
         });
         let reading = Reading {
             last: &last,
@@ -295,7 +293,7 @@ impl Found {
         found
     }
 
-    fn add(&mut self, folder: &Path, shared: &Shared, reading: Reading<'_>) {
+    fn add(&mut self, folder: &Path, shared: &WorkspaceParts, reading: Reading<'_>) {
         let file = folder.join(AGENT_FILE);
         let (spec, problems, _) = read_agent(&file, folder, reading);
         self.problems.extend(problems);
@@ -317,25 +315,25 @@ impl Found {
 
 /// What a workspace has for all its agents.
 #[derive(Default)]
-struct Shared {
+struct WorkspaceParts {
     directives: Vec<Directive>,
     skills: Vec<Skill>,
 }
 
-impl Shared {
+impl WorkspaceParts {
     fn read(
         workspace: &Path,
         trust: &Trust,
         last: &[Directive],
         problems: &mut Vec<Problem>,
-    ) -> Shared {
+    ) -> WorkspaceParts {
         let read = |path: &Path, bytes_max| trust.read_shared(path, bytes_max);
         let folder = workspace.join(directives::FOLDER);
         let directives = directives::read(&folder, &read, last, problems);
         let folder = workspace.join(skills::FOLDER);
-        Shared {
+        WorkspaceParts {
             directives,
-            skills: skills::read(&folder, skills::Origin::Workspace(trust), problems),
+            skills: skills::read(&folder, skills::SkillSource::Workspace(trust), problems),
         }
     }
 }

@@ -20,6 +20,6 @@ mod raw;
 mod reading;
 mod skills;
 
-pub use directory::{AgentDirectory, BrokenAgent, OwnedEnvironment, ReloadReport};
+pub use directory::{AgentDirectory, BrokenAgent, ReloadReport};
 pub use file::AGENT_FILE;
 pub use reading::{homes, keys, parts, validate, validate_all};

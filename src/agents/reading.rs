@@ -148,7 +148,7 @@ fn read_in_folder(
         let own = home.join(directives::FOLDER);
         let read = |path: &Path, bytes_max| folder.read(path, bytes_max);
         spec.directives = directives::read(&own, &read, reading.last, &mut beside);
-        let origin = skills::Origin::Agent(folder);
+        let origin = skills::SkillSource::Agent(folder);
         spec.skills = skills::read(&spec.skills_dir, origin, &mut beside);
     }
     let spec = spec.filter(|_| !report.has_errors());

@@ -42,33 +42,33 @@ const TOLD_MAX: usize = 200;
 
 /// Who brings skills.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Origin<'a> {
+pub(super) enum SkillSource<'a> {
     /// The folder of an agent, which grants itself nothing.
     Agent(&'a Folder<'a>),
     /// The workspace, for all agents.
     Workspace(&'a Trust),
 }
 
-impl Origin<'_> {
+impl SkillSource<'_> {
     fn check_folder(&self, path: &Path) -> Result<PathBuf, ReadError> {
         match self {
-            Origin::Agent(folder) => folder.check_folder(path),
-            Origin::Workspace(trust) => trust.check_shared_folder(path),
+            SkillSource::Agent(folder) => folder.check_folder(path),
+            SkillSource::Workspace(trust) => trust.check_shared_folder(path),
         }
     }
 
     fn read(&self, path: &Path) -> Result<String, ReadError> {
         match self {
-            Origin::Agent(folder) => folder.read(path, TEXT_BYTES_MAX),
-            Origin::Workspace(trust) => trust.read_shared(path, TEXT_BYTES_MAX),
+            SkillSource::Agent(folder) => folder.read(path, TEXT_BYTES_MAX),
+            SkillSource::Workspace(trust) => trust.read_shared(path, TEXT_BYTES_MAX),
         }
     }
 
     /// The folder of who brings them, without links on the way.
     fn home(&self, skills: &Path) -> Option<PathBuf> {
         match self {
-            Origin::Agent(home) => home.place().map(Path::to_owned),
-            Origin::Workspace(_) => skills.parent()?.canonicalize().ok(),
+            SkillSource::Agent(home) => home.place().map(Path::to_owned),
+            SkillSource::Workspace(_) => skills.parent()?.canonicalize().ok(),
         }
     }
 
@@ -76,8 +76,8 @@ impl Origin<'_> {
     /// other chats, nor a workspace's agents, sessions and memory.
     fn may_hold_skills(&self, inner: &Path) -> bool {
         match self {
-            Origin::Agent(_) => !inner.starts_with(MEMORY),
-            Origin::Workspace(_) => inner
+            SkillSource::Agent(_) => !inner.starts_with(MEMORY),
+            SkillSource::Workspace(_) => inner
                 .parent()
                 .is_some_and(|above| above.iter().any(|name| name == FOLDER)),
         }
@@ -85,8 +85,8 @@ impl Origin<'_> {
 
     fn is_trusted(&self) -> bool {
         match self {
-            Origin::Agent(folder) => *folder.granted() != Granted::Nothing,
-            Origin::Workspace(_) => true,
+            SkillSource::Agent(folder) => *folder.granted() != Granted::Nothing,
+            SkillSource::Workspace(_) => true,
         }
     }
 }
@@ -94,7 +94,11 @@ impl Origin<'_> {
 /// The skills in `folder`, sorted by name; none if there is no such folder. All that is wrong is
 /// reported, and of two of one name the first one stays: those of the folder itself come before those of
 /// collections, and each by the names of the folders.
-pub(super) fn read(folder: &Path, origin: Origin<'_>, problems: &mut Vec<Problem>) -> Vec<Skill> {
+pub(super) fn read(
+    folder: &Path,
+    origin: SkillSource<'_>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Skill> {
     let place = match origin.check_folder(folder) {
         Ok(place) => place,
         Err(ReadError::Text(TextError::Missing)) => return Vec::new(),
@@ -164,7 +168,7 @@ fn distinct(skills: Vec<Skill>, problems: &mut Vec<Problem>) -> Vec<Skill> {
 
 /// A walk through a folder of skills.
 struct Search<'a> {
-    origin: Origin<'a>,
+    origin: SkillSource<'a>,
     home: Option<PathBuf>,
     /// Where the folder of skills lies.
     place: PathBuf,
@@ -173,7 +177,7 @@ struct Search<'a> {
 }
 
 /// A folder that may be looked into.
-struct Found {
+struct SkillFolder {
     path: PathBuf,
     /// Without links on the way.
     place: PathBuf,
@@ -181,15 +185,15 @@ struct Found {
 
 /// What is in a folder: those that are a skill each, with the file that makes them one, and others.
 #[derive(Default)]
-struct Inside {
-    skills: Vec<(Found, PathBuf)>,
-    others: Vec<Found>,
+struct FolderContents {
+    skills: Vec<(SkillFolder, PathBuf)>,
+    others: Vec<SkillFolder>,
 }
 
 impl Search<'_> {
     /// The skills in `folder`, those that stand before others first.
     fn all(&mut self, folder: &Path) -> Vec<Skill> {
-        let Inside { skills, others } = self.inside(folder);
+        let FolderContents { skills, others } = self.inside(folder);
         let mut all = self.read_all(skills);
         for other in others {
             all.extend(self.collection(&other.path));
@@ -199,7 +203,7 @@ impl Search<'_> {
 
     /// The skills of a collection, which lie in it, or in a folder `skills` of it as in most repositories.
     fn collection(&mut self, folder: &Path) -> Vec<Skill> {
-        let Inside { mut skills, others } = self.inside(folder);
+        let FolderContents { mut skills, others } = self.inside(folder);
         let inner = others.iter().find(|one| one.path.ends_with(FOLDER));
         if let Some(inner) = inner {
             skills.extend(self.inside(&inner.path).skills);
@@ -211,8 +215,8 @@ impl Search<'_> {
         self.read_all(skills)
     }
 
-    fn inside(&mut self, folder: &Path) -> Inside {
-        let mut inside = Inside::default();
+    fn inside(&mut self, folder: &Path) -> FolderContents {
+        let mut inside = FolderContents::default();
         for found in self.folders(folder) {
             match skill_file(&found.path) {
                 Some(file) => inside.skills.push((found, file)),
@@ -223,7 +227,7 @@ impl Search<'_> {
     }
 
     /// The folders in `folder` that may be looked into, sorted.
-    fn folders(&mut self, folder: &Path) -> Vec<Found> {
+    fn folders(&mut self, folder: &Path) -> Vec<SkillFolder> {
         let (mut paths, mut is_all) = match folders(folder) {
             Ok(found) => found,
             Err(error) => {
@@ -250,7 +254,7 @@ impl Search<'_> {
                     let message = "leads to what holds more than skills, and is left out";
                     self.problems.push(warning(&path, message));
                 }
-                Ok(place) => found.push(Found { path, place }),
+                Ok(place) => found.push(SkillFolder { path, place }),
                 Err(error) => self.problems.push(left_out(&path, &error)),
             }
         }
@@ -271,12 +275,12 @@ impl Search<'_> {
         }
     }
 
-    fn read_all(&mut self, skills: Vec<(Found, PathBuf)>) -> Vec<Skill> {
-        let read = |(found, file): (Found, PathBuf)| self.read_skill(found, &file);
+    fn read_all(&mut self, skills: Vec<(SkillFolder, PathBuf)>) -> Vec<Skill> {
+        let read = |(found, file): (SkillFolder, PathBuf)| self.read_skill(found, &file);
         skills.into_iter().filter_map(read).collect()
     }
 
-    fn read_skill(&mut self, found: Found, file: &Path) -> Option<Skill> {
+    fn read_skill(&mut self, found: SkillFolder, file: &Path) -> Option<Skill> {
         let text = match self.origin.read(file) {
             Ok(text) => text::with_plain_line_ends(text),
             Err(error) => {
@@ -310,9 +314,10 @@ impl Search<'_> {
 /// The name of a folder in one line, not empty.
 fn shown(name: &str) -> String {
     let line = plain::in_one_line(name);
-    match line.is_empty() {
-        true => plain::spelled_out(name),
-        false => line,
+    if line.is_empty() {
+        plain::spelled_out(name)
+    } else {
+        line
     }
 }
 
@@ -338,9 +343,10 @@ fn folders(folder: &Path) -> io::Result<(Vec<PathBuf>, bool)> {
         let is_of_others = name.as_encoded_bytes().starts_with(b".") || name == PACKAGES;
         let path = entry.path();
         let is_link = entry.file_type()?.is_symlink();
-        let is_folder = match is_link {
-            true => path.metadata().map_or(true, |found| found.is_dir()),
-            false => entry.file_type()?.is_dir(),
+        let is_folder = if is_link {
+            path.metadata().map_or(true, |found| found.is_dir())
+        } else {
+            entry.file_type()?.is_dir()
         };
         if is_folder && !is_of_others {
             folders.push(path);
@@ -360,9 +366,10 @@ fn left_out(path: &Path, error: &ReadError) -> Problem {
     };
     let problem = unreadable(path, error);
     Problem {
-        level: match is_elsewhere {
-            true => Level::Warning,
-            false => problem.level,
+        level: if is_elsewhere {
+            Level::Warning
+        } else {
+            problem.level
         },
         ..problem
     }
@@ -393,7 +400,7 @@ mod tests {
         fs::write(collection.join("299/SKILL.md"), text).unwrap();
         let home = Folder::new(&trust, folder.path());
         let mut search = Search {
-            origin: Origin::Agent(&home),
+            origin: SkillSource::Agent(&home),
             home: home.place().map(Path::to_owned),
             place: skills.clone(),
             looked_into: FOLDERS_MAX - 301 - 299,
@@ -408,7 +415,10 @@ mod tests {
         );
         assert_eq!(search.looked_into, FOLDERS_MAX);
         let mut problems = Vec::new();
-        assert_eq!(read(&skills, Origin::Agent(&home), &mut problems).len(), 1);
+        assert_eq!(
+            read(&skills, SkillSource::Agent(&home), &mut problems).len(),
+            1
+        );
         assert_eq!(problems.len(), TOLD_MAX + 1);
         let last = problems.pop().unwrap().message;
         assert_eq!(last, "101 more problems of skills");

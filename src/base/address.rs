@@ -112,9 +112,10 @@ impl FromStr for AddressRange {
         let all = if first.is_ipv4() { 32 } else { 128 };
         let bits = length.map_or(Ok(all), str::parse).map_err(|_| NotARange)?;
         let range = AddressRange { first, bits };
-        match bits <= all && range.is_clear() {
-            true => Ok(range),
-            false => Err(NotARange),
+        if bits <= all && range.is_clear() {
+            Ok(range)
+        } else {
+            Err(NotARange)
         }
     }
 }

@@ -119,7 +119,7 @@ impl SocketDiag {
         }
     }
 
-    fn ask(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<Reply, Errno> {
+    fn ask(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<DiagReply, Errno> {
         self.seq = self.seq.wrapping_add(1);
         let kernel = SocketAddrNetlink::new(0, 0);
         let request = request(self.seq, local, remote);
@@ -130,7 +130,7 @@ impl SocketDiag {
             let (_, taken) = recv(&self.netlink, &mut bytes, RecvFlags::DONTWAIT)?;
             let message = bytes.get(..taken).ok_or(Errno::BADMSG)?;
             if number(message, 8).ok_or(Errno::BADMSG)? == self.seq {
-                return Reply::parse(message);
+                return DiagReply::parse(message);
             }
         }
     }
@@ -173,34 +173,34 @@ fn address_bytes(ip: IpAddr) -> [u8; 16] {
 
 /// What the kernel says of a socket: an `inet_diag_msg`.
 #[derive(Debug, PartialEq, Eq)]
-struct Reply {
+struct DiagReply {
     local: SocketAddr,
     remote: SocketAddr,
     uid: u32,
     inode: u32,
 }
 
-impl Reply {
-    fn parse(message: &[u8]) -> Result<Reply, Errno> {
+impl DiagReply {
+    fn parse(message: &[u8]) -> Result<DiagReply, Errno> {
         let kind = message.get(4..6).ok_or(Errno::BADMSG)?;
         match u16::from_ne_bytes([kind[0], kind[1]]) {
             NLMSG_ERROR => {
                 let code = number(message, 16).ok_or(Errno::BADMSG)?.cast_signed();
                 Err(Errno::from_raw_os_error(code.saturating_neg()))
             }
-            SOCK_DIAG_BY_FAMILY => Reply::of_socket(message).ok_or(Errno::BADMSG),
+            SOCK_DIAG_BY_FAMILY => DiagReply::of_socket(message).ok_or(Errno::BADMSG),
             _ => Err(Errno::BADMSG),
         }
     }
 
-    fn of_socket(message: &[u8]) -> Option<Reply> {
+    fn of_socket(message: &[u8]) -> Option<DiagReply> {
         if message.len() < REPLY_BYTES {
             return None;
         }
         let family = message[16];
         let port = |at: usize| u16::from_be_bytes([message[at], message[at + 1]]);
         let ip = |at: usize| address(family, &message[at..at + 16]);
-        Some(Reply {
+        Some(DiagReply {
             local: SocketAddr::new(ip(24)?, port(20)),
             remote: SocketAddr::new(ip(40)?, port(22)),
             uid: number(message, 80)?,
@@ -415,10 +415,10 @@ mod tests {
         message[40..44].copy_from_slice(&[127, 0, 0, 2]);
         message[80..84].copy_from_slice(&1001_u32.to_ne_bytes());
         message[84..88].copy_from_slice(&77_u32.to_ne_bytes());
-        let reply = Reply::parse(&message).unwrap();
+        let reply = DiagReply::parse(&message).unwrap();
         assert_eq!(
             reply,
-            Reply {
+            DiagReply {
                 local: SocketAddr::from(([127, 0, 0, 1], 8080)),
                 remote: SocketAddr::from(([127, 0, 0, 2], 80)),
                 uid: 1001,
@@ -426,11 +426,15 @@ mod tests {
             }
         );
         for cut in 0..REPLY_BYTES {
-            assert_eq!(Reply::parse(&message[..cut]), Err(Errno::BADMSG), "{cut}");
+            assert_eq!(
+                DiagReply::parse(&message[..cut]),
+                Err(Errno::BADMSG),
+                "{cut}"
+            );
         }
         message[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
         message[16..20].copy_from_slice(&(-2_i32).to_ne_bytes());
-        assert_eq!(Reply::parse(&message), Err(Errno::NOENT));
+        assert_eq!(DiagReply::parse(&message), Err(Errno::NOENT));
     }
 
     #[test]

@@ -8,11 +8,11 @@ pub const EVENT_BYTES_MAX: usize = 8 << 20;
 /// An event of more than [`EVENT_BYTES_MAX`] bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event is longer than {EVENT_BYTES_MAX} bytes")]
-pub struct TooLong;
+pub struct EventTooLong;
 
 /// One event; its bytes need not be UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event<'a> {
+pub struct SseEvent<'a> {
     /// The name; empty stands for `message`.
     pub name: &'a [u8],
     /// The last id that the stream has given, by this event or by an earlier one; empty when it
@@ -44,11 +44,11 @@ impl Parser {
     ///
     /// Where a piece ends never changes the events. One without a data line is none.
     ///
-    /// Errors: [`TooLong`]; the first error of `take` ends the piece.
-    pub fn feed<E: From<TooLong>>(
+    /// Errors: [`EventTooLong`]; the first error of `take` ends the piece.
+    pub fn feed<E: From<EventTooLong>>(
         &mut self,
         mut bytes: &[u8],
-        mut take: impl FnMut(Event<'_>) -> Result<(), E>,
+        mut take: impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.after_cr) {
@@ -65,18 +65,18 @@ impl Parser {
         Ok(())
     }
 
-    fn keep_unfinished(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+    fn keep_unfinished(&mut self, bytes: &[u8]) -> Result<(), EventTooLong> {
         if self.line.len() + self.data.len() + bytes.len() > EVENT_BYTES_MAX {
-            return Err(TooLong);
+            return Err(EventTooLong);
         }
         self.line.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn end_line<E: From<TooLong>>(
+    fn end_line<E: From<EventTooLong>>(
         &mut self,
         bytes: &[u8],
-        take: &mut impl FnMut(Event<'_>) -> Result<(), E>,
+        take: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if self.line.is_empty() {
             return self.line(bytes, take);
@@ -90,10 +90,10 @@ impl Parser {
     }
 
     /// Takes a whole line, without its end.
-    fn line<E: From<TooLong>>(
+    fn line<E: From<EventTooLong>>(
         &mut self,
         mut line: &[u8],
-        take: &mut impl FnMut(Event<'_>) -> Result<(), E>,
+        take: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if !std::mem::replace(&mut self.begun, true) {
             line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
@@ -111,19 +111,22 @@ impl Parser {
         Ok(())
     }
 
-    fn add_data(&mut self, value: &[u8]) -> Result<(), TooLong> {
+    fn add_data(&mut self, value: &[u8]) -> Result<(), EventTooLong> {
         if self.data.len() + value.len() >= EVENT_BYTES_MAX {
-            return Err(TooLong);
+            return Err(EventTooLong);
         }
         self.data.extend_from_slice(value);
         self.data.push(b'\n');
         Ok(())
     }
 
-    fn end_event<E>(&mut self, take: &mut impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn end_event<E>(
+        &mut self,
+        take: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let result = match self.data.split_last() {
             None => Ok(()),
-            Some((_last_newline, data)) => take(Event {
+            Some((_last_newline, data)) => take(SseEvent {
                 name: &self.name,
                 id: &self.id,
                 data,
@@ -155,7 +158,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// The events of a body, as `name#id=data`, that comes in `pieces`.
-    fn events(pieces: &[&[u8]]) -> Result<Vec<String>, TooLong> {
+    fn events(pieces: &[&[u8]]) -> Result<Vec<String>, EventTooLong> {
         let mut parser = Parser::default();
         let mut events = Vec::new();
         for piece in pieces {
@@ -163,7 +166,7 @@ mod tests {
                 let text = String::from_utf8_lossy;
                 let (name, id, data) = (text(event.name), text(event.id), text(event.data));
                 events.push(format!("{name}#{id}={data}"));
-                Ok::<(), TooLong>(())
+                Ok::<(), EventTooLong>(())
             })?;
         }
         Ok(events)
@@ -209,10 +212,10 @@ mod tests {
     fn an_event_that_never_ends_is_refused() {
         let piece = vec![b'a'; 1 << 20];
         let one_line: Vec<&[u8]> = vec![&piece; 9];
-        assert_eq!(events(&one_line), Err(TooLong));
+        assert_eq!(events(&one_line), Err(EventTooLong));
         let line = [b"data:", piece.as_slice(), b"\n"].concat();
         let many_lines: Vec<&[u8]> = vec![&line; 9];
-        assert_eq!(events(&many_lines), Err(TooLong));
+        assert_eq!(events(&many_lines), Err(EventTooLong));
     }
 
     proptest! {

@@ -57,9 +57,10 @@ fn open_at_once(path: &Path) -> Result<File, TextError> {
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(TextError::NotAFile),
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(TextError::NotAFile)
     }
 }
 
@@ -78,9 +79,10 @@ pub fn open_unlinked(root: &Path, inner: &Path) -> Result<File, TextError> {
     // One that was replaced just now is shown with a word behind its name.
     let mut replaced = expected.clone().into_os_string();
     replaced.push(" (deleted)");
-    match place == expected || place == replaced {
-        true => Ok(file),
-        false => Err(TextError::Linked),
+    if place == expected || place == replaced {
+        Ok(file)
+    } else {
+        Err(TextError::Linked)
     }
 }
 
@@ -123,9 +125,10 @@ pub fn decode(bytes: Vec<u8>, bytes_max: usize) -> Result<String, TextError> {
 
 /// The text with `\n` for each of the ways to end a line: `\r\n`, `\r`.
 pub fn with_plain_line_ends(text: String) -> String {
-    match text.contains('\r') {
-        true => text.replace("\r\n", "\n").replace('\r', "\n"),
-        false => text,
+    if text.contains('\r') {
+        text.replace("\r\n", "\n").replace('\r', "\n")
+    } else {
+        text
     }
 }
 

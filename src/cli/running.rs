@@ -18,7 +18,7 @@ use crate::cli::output::{self, tell};
 use crate::cli::server::address_of;
 use crate::cli::settings;
 use crate::client::{ApiClient, ServerGeneration};
-use crate::config::Server;
+use crate::config::ServerConfig;
 use crate::terminal::clean::clean;
 use crate::wire::ReloadBody;
 use crate::workspace::holder::{self, Holder, url_of};
@@ -252,7 +252,7 @@ pub(super) fn reload_agents(args: &RunningArgs, global: &Global, as_json: bool) 
 }
 
 /// The token of those who may command a server.
-pub(super) fn admin_token(server: &Server) -> Option<String> {
+pub(super) fn admin_token(server: &ServerConfig) -> Option<String> {
     let token = server.admin_token.as_ref().or(server.api_token.as_ref())?;
     Some(token.reveal().to_owned())
 }

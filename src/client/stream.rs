@@ -6,7 +6,7 @@ use std::io::Read;
 use ureq::http::Response;
 use ureq::{Body, BodyReader};
 
-use crate::base::sse::{Event, Parser, TooLong};
+use crate::base::sse::{EventTooLong, Parser, SseEvent};
 use crate::client::cancel::CancelHandle;
 use crate::client::error::ClientError;
 use crate::wire::SessionEvent;
@@ -79,13 +79,13 @@ impl std::fmt::Debug for EventStream {
 
 struct BadEvent(String);
 
-impl From<TooLong> for BadEvent {
-    fn from(error: TooLong) -> BadEvent {
+impl From<EventTooLong> for BadEvent {
+    fn from(error: EventTooLong) -> BadEvent {
         BadEvent(error.to_string())
     }
 }
 
-fn received(event: Event<'_>) -> Result<StreamedEvent, BadEvent> {
+fn received(event: SseEvent<'_>) -> Result<StreamedEvent, BadEvent> {
     let name = String::from_utf8_lossy(event.name);
     let data = String::from_utf8_lossy(event.data);
     let parsed = SessionEvent::parse(&name, &data)

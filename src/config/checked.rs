@@ -17,8 +17,8 @@ use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{At, Report, WordOrList, or_default, plain};
 use crate::config::raw;
 use crate::config::settings::{
-    Config, ExternalGateway, Gateways, LocalUsers, LogFormat, Logging, Restart, Route, Sandbox,
-    SandboxMode, Server, Sessions, Telegram, Web,
+    Config, ExternalGateway, GatewaysConfig, LocalUsers, LogFormat, LoggingConfig, Restart,
+    RouteConfig, SandboxConfig, SandboxMode, ServerConfig, SessionsConfig, Telegram, WebConfig,
 };
 use crate::config::source::{ConfigSource, DEFAULT_WORKSPACE, Overrides};
 use crate::domain::ids::AgentName;
@@ -174,7 +174,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn server(raw: raw::Server, sources: &Sources<'_>, report: &mut Report) -> Server {
+fn server(raw: raw::Server, sources: &Sources<'_>, report: &mut Report) -> ServerConfig {
     let (flags, variables) = (sources.flags, sources.variables);
     let file_host = raw
         .host
@@ -190,7 +190,7 @@ fn server(raw: raw::Server, sources: &Sources<'_>, report: &mut Report) -> Serve
     );
     let api_token = raw.api_token.and_then(|at| token(at, report));
     guard_reachable(host, api_token.is_some(), report);
-    Server {
+    ServerConfig {
         host,
         port: first_of(flags.port, variables.port, file_port, 8080),
         api_token,
@@ -339,18 +339,18 @@ fn count(
         .unwrap_or(default)
 }
 
-fn sessions(raw: raw::Sessions, report: &mut Report) -> Sessions {
+fn sessions(raw: raw::Sessions, report: &mut Report) -> SessionsConfig {
     const TTL_HOURS: u64 = 168;
     let ttl = report.within(raw.ttl_hours, 0..=HOURS_MAX);
     let delete_after = report.within(raw.delete_after_hours, 0..=HOURS_MAX);
-    Sessions {
+    SessionsConfig {
         ttl_hours: Some(ttl.unwrap_or(TTL_HOURS)).filter(|hours| *hours > 0),
         max_active: count(raw.max_active, 1..=1 << 20, 1024, report),
         delete_after_hours: delete_after.filter(|hours| *hours > 0),
     }
 }
 
-fn gateways(raw: raw::Gateways, folder: &Path, report: &mut Report) -> Gateways {
+fn gateways(raw: raw::Gateways, folder: &Path, report: &mut Report) -> GatewaysConfig {
     let telegram = raw.telegram.and_then(|at| telegram(at, report));
     // Another program may take the place of the one that is built in.
     let mut names: BTreeSet<String> = telegram.iter().map(|_| "telegram".to_owned()).collect();
@@ -358,7 +358,7 @@ fn gateways(raw: raw::Gateways, folder: &Path, report: &mut Report) -> Gateways 
         .into_iter()
         .filter_map(|at| external(at, folder, &mut names, report))
         .collect();
-    Gateways { telegram, external }
+    GatewaysConfig { telegram, external }
 }
 
 fn telegram(at: At<raw::Telegram>, report: &mut Report) -> Option<Telegram> {
@@ -432,14 +432,14 @@ fn program(command: &str, folder: &Path) -> PathBuf {
     }
 }
 
-fn routes(found: Vec<At<raw::Route>>, report: &mut Report) -> Vec<Route> {
+fn routes(found: Vec<At<raw::Route>>, report: &mut Report) -> Vec<RouteConfig> {
     found
         .into_iter()
         .filter_map(|at| route(at, report))
         .collect()
 }
 
-fn route(at: At<raw::Route>, report: &mut Report) -> Option<Route> {
+fn route(at: At<raw::Route>, report: &mut Report) -> Option<RouteConfig> {
     let (at, raw) = at.split();
     // A route without conditions is for every message.
     let conditions = or_default(raw.conditions);
@@ -448,7 +448,7 @@ fn route(at: At<raw::Route>, report: &mut Report) -> Option<Route> {
         report.choice(kind, &[("dm", ()), ("group", ()), ("channel", ())]);
     }
     let parse = |text: &str| AgentName::parse(text).ok();
-    Some(Route {
+    Some(RouteConfig {
         agent: checked(&agent?, parse, "must be the name of an agent", report)?,
         conditions: order::map(conditions.into_iter().map(|(key, at)| (key, at.value))),
     })
@@ -539,7 +539,12 @@ fn secret_name(text: &str) -> Option<String> {
     (is_name && names_a_secret(text)).then(|| text.to_owned())
 }
 
-fn sandbox(raw: raw::Sandbox, folder: &Path, agents_dir: &Path, report: &mut Report) -> Sandbox {
+fn sandbox(
+    raw: raw::Sandbox,
+    folder: &Path,
+    agents_dir: &Path,
+    report: &mut Report,
+) -> SandboxConfig {
     const MODES: &[(&str, SandboxMode)] = &[
         ("trust", SandboxMode::Trust),
         ("bubblewrap", SandboxMode::Bubblewrap),
@@ -555,8 +560,8 @@ fn sandbox(raw: raw::Sandbox, folder: &Path, agents_dir: &Path, report: &mut Rep
     {
         report.error(at, "is `docker`, which needs a `sandbox.image`");
     }
-    let usual = Sandbox::default();
-    Sandbox {
+    let usual = SandboxConfig::default();
+    SandboxConfig {
         mode,
         network: plain(raw.network).unwrap_or(usual.network),
         writable: writable(or_default(raw.writable), folder, agents_dir, report),
@@ -599,15 +604,16 @@ fn writable(
 fn env_names(found: Vec<At<String>>, report: &mut Report) -> Vec<String> {
     let mut names = Vec::new();
     for at in found {
-        match is_variable_name(&at.value) {
-            true => names.push(at.value),
-            false => report.error(&at, "must be the name of a variable"),
+        if is_variable_name(&at.value) {
+            names.push(at.value)
+        } else {
+            report.error(&at, "must be the name of a variable")
         }
     }
     names
 }
 
-fn web(raw: raw::Web, report: &mut Report) -> Web {
+fn web(raw: raw::Web, report: &mut Report) -> WebConfig {
     const PROXY_RULE: &str = "must be like `http://proxy.example.org:3128`, without a path";
     let proxy = raw
         .proxy
@@ -619,7 +625,7 @@ fn web(raw: raw::Web, report: &mut Report) -> Web {
             Err(rule) => report.error(&at, rule),
         }
     }
-    Web {
+    WebConfig {
         proxy,
         allow_addresses,
     }
@@ -638,7 +644,7 @@ fn logging(
     sources: &Sources<'_>,
     folder: &Path,
     report: &mut Report,
-) -> Logging {
+) -> LoggingConfig {
     const LEVELS: &[(&str, LevelFilter)] = &[
         ("off", LevelFilter::Off),
         ("error", LevelFilter::Error),
@@ -650,7 +656,7 @@ fn logging(
     const FORMATS: &[(&str, LogFormat)] =
         &[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
     let file_level = raw.level.and_then(|at| report.choice(&at, LEVELS));
-    Logging {
+    LoggingConfig {
         level: first_of(
             sources.flags.log_level,
             sources.variables.log_level,

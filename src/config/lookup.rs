@@ -44,9 +44,9 @@ pub fn find(start: &Path, home: Option<&Path>) -> Result<PathBuf, NoWorkspace> {
             break;
         }
         match look(folder) {
-            Look::Workspace => return Ok(folder.to_owned()),
-            Look::Untrusted(path) => untrusted = untrusted.or(Some(path)),
-            Look::Nothing => {}
+            LookupResult::Workspace => return Ok(folder.to_owned()),
+            LookupResult::Untrusted(path) => untrusted = untrusted.or(Some(path)),
+            LookupResult::Nothing => {}
         }
         if home.as_deref() == Some(folder) {
             break;
@@ -64,27 +64,27 @@ pub fn is_ours(path: &Path) -> bool {
         .is_ok_and(|found| is_safe(&found, geteuid().as_raw()))
 }
 
-enum Look {
+enum LookupResult {
     Workspace,
     Untrusted(PathBuf),
     Nothing,
 }
 
-fn look(folder: &Path) -> Look {
+fn look(folder: &Path) -> LookupResult {
     let file = folder.join(DEFAULT_FILE);
     let workspace = folder.join(DEFAULT_WORKSPACE);
     let agents = workspace.join("agents");
     // What stands there must be safe all the way: a folder that others may write holds their files.
     let marks = match (file.is_file(), agents.is_dir()) {
-        (false, false) => return Look::Nothing,
+        (false, false) => return LookupResult::Nothing,
         (true, false) => vec![file],
         (false, true) => vec![workspace, agents],
         (true, true) => vec![file, workspace, agents],
     };
     let mut all = std::iter::once(folder).chain(marks.iter().map(PathBuf::as_path));
     match all.find(|path| !is_ours(path)) {
-        None => Look::Workspace,
-        Some(path) => Look::Untrusted(path.to_owned()),
+        None => LookupResult::Workspace,
+        Some(path) => LookupResult::Untrusted(path.to_owned()),
     }
 }
 

@@ -21,7 +21,7 @@ mod source;
 pub use checked::{HOST_RULE, parse_host};
 pub use load::{ConfigError, Loaded, keys, validate, workspace};
 pub use settings::{
-    Config, ExternalGateway, Gateways, LocalUsers, LogFormat, Logging, Restart, Route, Sandbox,
-    SandboxMode, Server, Sessions, Telegram, Web,
+    Config, ExternalGateway, GatewaysConfig, LocalUsers, LogFormat, LoggingConfig, Restart,
+    RouteConfig, SandboxConfig, SandboxMode, ServerConfig, SessionsConfig, Telegram, WebConfig,
 };
 pub use source::{ConfigSource, DEFAULT_FILE, DEFAULT_WORKSPACE, Overrides};

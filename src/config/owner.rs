@@ -28,7 +28,7 @@ section! {
 
 /// What holds in all workspaces of an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Owner {
+pub struct OwnerConfig {
     /// Whether all agents are trusted with all that they bring: `agents.trust: all`.
     pub trusts_all: bool,
 }
@@ -40,14 +40,14 @@ pub fn keys() -> Vec<String> {
     found
 }
 
-impl Owner {
+impl OwnerConfig {
     /// Reads the file at `path`; one that is not there says nothing.
     ///
     /// Errors: all that is wrong with it.
-    pub fn read(path: &Path) -> Result<Owner, Vec<Problem>> {
+    pub fn read(path: &Path) -> Result<OwnerConfig, Vec<Problem>> {
         let failed = |error: TextError| vec![Problem::of_file(path, error.to_string())];
         let file = match text::open(path) {
-            Err(TextError::Missing) => return Ok(Owner::default()),
+            Err(TextError::Missing) => return Ok(OwnerConfig::default()),
             opened => opened.map_err(failed)?,
         };
         let about = file.metadata().map_err(|error| failed(error.into()))?;
@@ -68,10 +68,10 @@ impl Owner {
     }
 }
 
-fn checked(file: At<OwnerFile>, report: &mut Report) -> Owner {
+fn checked(file: At<OwnerFile>, report: &mut Report) -> OwnerConfig {
     let agents = file.value.agents.map(|at| at.value).unwrap_or_default();
     let words = [("all", true), ("ask", false)];
-    Owner {
+    OwnerConfig {
         trusts_all: report.choice_or(agents.trust, &words, false),
     }
 }
@@ -87,8 +87,8 @@ mod tests {
     fn only_what_the_owner_alone_could_write_says_something() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.yaml");
-        let read = || Owner::read(&path).map_err(|found| found[0].message.clone());
-        let trusts_all = |trusts_all| Ok(Owner { trusts_all });
+        let read = || OwnerConfig::read(&path).map_err(|found| found[0].message.clone());
+        let trusts_all = |trusts_all| Ok(OwnerConfig { trusts_all });
         assert_eq!(read(), trusts_all(false));
         for (text, expected) in [
             ("", trusts_all(false)),

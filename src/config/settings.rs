@@ -24,26 +24,26 @@ pub struct Config {
     /// Where facts for all agents are: `world_memory.path`.
     pub world_memory_dir: PathBuf,
     /// The HTTP server.
-    pub server: Server,
+    pub server: ServerConfig,
     /// The sessions.
-    pub sessions: Sessions,
+    pub sessions: SessionsConfig,
     /// The messaging platforms.
-    pub gateways: Gateways,
+    pub gateways: GatewaysConfig,
     /// Which chat goes to which agent; the first match wins.
-    pub routes: Vec<Route>,
+    pub routes: Vec<RouteConfig>,
     /// What is said of the models' providers: instead of what is known of them, or of others.
     pub providers: BTreeMap<Provider, Described>,
     /// What tools are locked into.
-    pub sandbox: Sandbox,
+    pub sandbox: SandboxConfig,
     /// The tool that reads the web.
-    pub web: Web,
+    pub web: WebConfig,
     /// The log of the program.
-    pub logging: Logging,
+    pub logging: LoggingConfig,
 }
 
 /// The HTTP server.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Server {
+pub struct ServerConfig {
     /// The address it listens on.
     pub host: IpAddr,
     /// The port; 0 takes a free one.
@@ -85,7 +85,7 @@ pub enum LocalUsers {
 
 /// The sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sessions {
+pub struct SessionsConfig {
     /// How long one may lie idle; `None` for ever.
     pub ttl_hours: Option<u64>,
     /// The most turns at work at a time.
@@ -96,7 +96,7 @@ pub struct Sessions {
 
 /// The messaging platforms.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Gateways {
+pub struct GatewaysConfig {
     /// The built-in Telegram gateway, if it is enabled.
     pub telegram: Option<Telegram>,
     /// Gateways that are programs of their own.
@@ -141,7 +141,7 @@ pub enum Restart {
 
 /// Which chats go to an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
+pub struct RouteConfig {
     /// What the routing fields of a message must be, all of them; none matches every message.
     pub conditions: BTreeMap<String, String>,
     /// Whose the chats are.
@@ -150,7 +150,7 @@ pub struct Route {
 
 /// What tools are locked into.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sandbox {
+pub struct SandboxConfig {
     /// By what.
     pub mode: SandboxMode,
     /// Whether they reach the network.
@@ -167,9 +167,9 @@ pub struct Sandbox {
     pub image: Option<String>,
 }
 
-impl Default for Sandbox {
-    fn default() -> Sandbox {
-        Sandbox {
+impl Default for SandboxConfig {
+    fn default() -> SandboxConfig {
+        SandboxConfig {
             mode: SandboxMode::Trust,
             network: false,
             writable: Vec::new(),
@@ -195,7 +195,7 @@ pub enum SandboxMode {
 
 /// The tool that reads the web.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Web {
+pub struct WebConfig {
     /// The address of the proxy for all its requests; with none, servers are connected to.
     pub proxy: Option<Secret>,
     /// Addresses that may be connected to although they are not on the public internet.
@@ -204,7 +204,7 @@ pub struct Web {
 
 /// The log of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Logging {
+pub struct LoggingConfig {
     /// How much is logged.
     pub level: log::LevelFilter,
     /// In which form.

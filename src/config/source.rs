@@ -21,9 +21,10 @@ impl ConfigSource {
     /// What `folder` holds: its file, if there is one.
     pub fn of(folder: &Path) -> ConfigSource {
         let file = folder.join(DEFAULT_FILE);
-        match file.exists() {
-            true => ConfigSource::File(file),
-            false => ConfigSource::Defaults(folder.to_owned()),
+        if file.exists() {
+            ConfigSource::File(file)
+        } else {
+            ConfigSource::Defaults(folder.to_owned())
         }
     }
 

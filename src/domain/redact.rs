@@ -112,7 +112,13 @@ impl Redactor {
 
     /// Moves `text` to `out` as far as it is known what begins there; returns where the rest
     /// begins. `open` are covered bytes at the beginning of `text`, and then of the rest.
-    fn cover(&self, text: &str, open: &mut Option<Open>, is_end: bool, out: &mut String) -> usize {
+    fn cover(
+        &self,
+        text: &str,
+        open: &mut Option<OpenMatch>,
+        is_end: bool,
+        out: &mut String,
+    ) -> usize {
         let bytes = text.as_bytes();
         let mut clean_from = 0;
         let mut at = 0;
@@ -147,7 +153,7 @@ impl Redactor {
     }
 
     /// Covers `pattern`, which begins at `at`, too.
-    fn widen(&self, open: &mut Option<Open>, pattern: usize, at: usize) {
+    fn widen(&self, open: &mut Option<OpenMatch>, pattern: usize, at: usize) {
         let bytes = |pattern: usize| self.patterns[pattern].text.len();
         let end = at + bytes(pattern);
         match open {
@@ -157,7 +163,7 @@ impl Redactor {
                     open.pattern = pattern;
                 }
             }
-            None => *open = Some(Open { end, pattern }),
+            None => *open = Some(OpenMatch { end, pattern }),
         }
     }
 
@@ -199,7 +205,7 @@ impl fmt::Debug for Redactor {
 pub struct Stream {
     redactor: Arc<Redactor>,
     held: String,
-    open: Option<Open>,
+    open: Option<OpenMatch>,
 }
 
 impl Stream {
@@ -242,7 +248,7 @@ impl Stream {
 
 /// Bytes that are covered, though it is not known yet how far.
 #[derive(Debug, Clone, Copy)]
-struct Open {
+struct OpenMatch {
     /// Where they end, so far.
     end: usize,
     /// The longest secret among them.

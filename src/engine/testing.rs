@@ -21,7 +21,7 @@ use crate::engine::sessions::engine::Engine;
 use crate::engine::sessions::parts::{EngineSettings, Parts};
 use crate::engine::turn::worker::Worker;
 use crate::engine::watch::live::{RunningWorker, Work};
-use crate::llm::{Cancel, LlmError, Model, Models, RawToolCall, Reply, Request, Sink};
+use crate::llm::{Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink};
 use crate::policy::{Policy, Verdict, Wish};
 use crate::store::file::FileStore;
 use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
@@ -231,7 +231,7 @@ impl Tool for Does {
 
 /// What the model says to one call.
 pub(super) type Line =
-    Box<dyn FnOnce(&Request, &mut dyn Sink) -> Result<Reply, LlmError> + Send + Sync>;
+    Box<dyn FnOnce(&Request, &mut dyn Sink) -> Result<ModelReply, LlmError> + Send + Sync>;
 
 /// What the model says, call by call; `ok` when nothing is left. Cloning it shares it.
 #[derive(Clone, Default)]
@@ -243,27 +243,30 @@ impl Script {
     /// Adds what it says next.
     pub(crate) fn then(
         &self,
-        line: impl FnOnce(&Request, &mut dyn Sink) -> Result<Reply, LlmError> + Send + Sync + 'static,
+        line: impl FnOnce(&Request, &mut dyn Sink) -> Result<ModelReply, LlmError>
+        + Send
+        + Sync
+        + 'static,
     ) {
         lock(&self.lines).push_back(Box::new(line));
     }
 }
 
 /// Says a text, which is a whole reply.
-pub(crate) fn says(sink: &mut dyn Sink, text: &str) -> Result<Reply, LlmError> {
+pub(crate) fn says(sink: &mut dyn Sink, text: &str) -> Result<ModelReply, LlmError> {
     sink.text(text);
     sink.flush().map_err(LlmError::Sink)?;
     Ok(reply(&[]))
 }
 
 /// A reply that asks the tool `date` under these ids.
-pub(crate) fn reply(ids: &[&str]) -> Reply {
+pub(crate) fn reply(ids: &[&str]) -> ModelReply {
     let calls = ids.iter().map(|id| RawToolCall {
         id: (*id).to_owned(),
         name: "date".to_owned(),
         arguments: "{}".to_owned(),
     });
-    Reply {
+    ModelReply {
         model: "echo/script".to_owned(),
         tool_calls: calls.collect(),
         usage: None,
@@ -279,7 +282,7 @@ impl Models for Script {
 }
 
 impl Model for Script {
-    fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<Reply, LlmError> {
+    fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<ModelReply, LlmError> {
         let next = lock(&self.lines).pop_front();
         match next {
             Some(line) => line(request, sink),

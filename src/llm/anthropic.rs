@@ -16,7 +16,8 @@ use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply, is_blank};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
-    Answer, Decoder, Fault, Text, arguments_object, error_text, legal_tool_name, user_text,
+    AnswerFault, DecodedReply, Decoder, Text, arguments_object, error_text, legal_tool_name,
+    user_text,
 };
 use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
 
@@ -25,25 +26,25 @@ const OUTPUT_TOKENS: u64 = 8192;
 
 /// The body of a request.
 #[derive(Debug, Serialize)]
-pub(super) struct Body<'a> {
+pub(super) struct MessagesBody<'a> {
     model: &'a str,
     max_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     system: Option<[SentBlock<'a>; 1]>,
-    messages: Vec<Turn<'a>>,
+    messages: Vec<SentTurn<'a>>,
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<Tool<'a>>,
+    tools: Vec<AnthropicTool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<Kind>,
+    tool_choice: Option<TypeTag>,
 }
 
 /// An object that has a type and nothing else.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Kind {
+enum TypeTag {
     /// The mark for the cache.
     Ephemeral,
     /// No tool is to be called.
@@ -51,17 +52,17 @@ enum Kind {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Tool<'a> {
+pub(super) struct AnthropicTool<'a> {
     name: &'a str,
     description: &'a str,
     input_schema: &'a Value,
     #[serde(skip_serializing_if = "Option::is_none")]
-    cache_control: Option<Kind>,
+    cache_control: Option<TypeTag>,
 }
 
 /// A message of the dialect: a role and blocks.
 #[derive(Debug, Serialize)]
-struct Turn<'a> {
+struct SentTurn<'a> {
     role: &'static str,
     #[serde(rename = "content")]
     blocks: Vec<SentBlock<'a>>,
@@ -70,14 +71,14 @@ struct Turn<'a> {
 #[derive(Debug, Serialize)]
 struct SentBlock<'a> {
     #[serde(flatten)]
-    content: Content<'a>,
+    content: BlockContent<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    cache_control: Option<Kind>,
+    cache_control: Option<TypeTag>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Content<'a> {
+enum BlockContent<'a> {
     Text {
         text: Cow<'a, str>,
     },
@@ -105,16 +106,16 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-impl<'a> Body<'a> {
+impl<'a> MessagesBody<'a> {
     /// A request to `model`; `label` is the same as `provider/name`.
     pub(super) fn new(
         request: &'a Request,
         spec: &ModelSpec,
         model: &'a str,
         label: &str,
-    ) -> Body<'a> {
+    ) -> MessagesBody<'a> {
         let may_not_call = !request.tools.is_empty() && request.tool_choice == ToolChoice::None;
-        Body {
+        MessagesBody {
             model,
             max_tokens: spec.max_output_tokens.unwrap_or(OUTPUT_TOKENS),
             system: text_block(Cow::Borrowed(&request.system)).map(|block| [block.cached()]),
@@ -122,20 +123,20 @@ impl<'a> Body<'a> {
             stream: true,
             temperature: spec.temperature,
             tools: tools(&request.tools),
-            tool_choice: may_not_call.then_some(Kind::None),
+            tool_choice: may_not_call.then_some(TypeTag::None),
         }
     }
 }
 
 impl SentBlock<'_> {
     fn cached(mut self) -> Self {
-        self.cache_control = Some(Kind::Ephemeral);
+        self.cache_control = Some(TypeTag::Ephemeral);
         self
     }
 }
 
-impl<'a> From<Content<'a>> for SentBlock<'a> {
-    fn from(content: Content<'a>) -> SentBlock<'a> {
+impl<'a> From<BlockContent<'a>> for SentBlock<'a> {
+    fn from(content: BlockContent<'a>) -> SentBlock<'a> {
         SentBlock {
             content,
             cache_control: None,
@@ -144,10 +145,10 @@ impl<'a> From<Content<'a>> for SentBlock<'a> {
 }
 
 /// Tools as a request holds them; the last one ends what providers keep in their caches.
-pub(super) fn tools(tools: &[ToolDefinition]) -> Vec<Tool<'_>> {
-    let mut tools: Vec<Tool<'_>> = tools
+pub(super) fn tools(tools: &[ToolDefinition]) -> Vec<AnthropicTool<'_>> {
+    let mut tools: Vec<AnthropicTool<'_>> = tools
         .iter()
-        .map(|tool| Tool {
+        .map(|tool| AnthropicTool {
             name: &tool.name,
             description: &tool.description,
             input_schema: &tool.parameters,
@@ -155,19 +156,19 @@ pub(super) fn tools(tools: &[ToolDefinition]) -> Vec<Tool<'_>> {
         })
         .collect();
     if let Some(last) = tools.last_mut() {
-        last.cache_control = Some(Kind::Ephemeral);
+        last.cache_control = Some(TypeTag::Ephemeral);
     }
     tools
 }
 
-fn messages<'a>(messages: &'a [Message], label: &str) -> Vec<Turn<'a>> {
-    let mut turns: Vec<Turn<'_>> = Vec::with_capacity(messages.len());
+fn messages<'a>(messages: &'a [Message], label: &str) -> Vec<SentTurn<'a>> {
+    let mut turns: Vec<SentTurn<'_>> = Vec::with_capacity(messages.len());
     for message in messages {
         let (role, blocks) = blocks(message, label);
         // Results are a user's message here, and so is what the user says after them.
         match turns.last_mut() {
             Some(last) if last.role == role => last.blocks.extend(blocks),
-            _ => turns.push(Turn { role, blocks }),
+            _ => turns.push(SentTurn { role, blocks }),
         }
     }
     turns.retain(|turn| !turn.blocks.is_empty());
@@ -178,17 +179,17 @@ fn messages<'a>(messages: &'a [Message], label: &str) -> Vec<Turn<'a>> {
 }
 
 /// Marks the last block for the cache; an answer to be gone on with may not end in a blank.
-fn end_well(turn: &mut Turn<'_>) {
+fn end_well(turn: &mut SentTurn<'_>) {
     let Some(block) = turn.blocks.last_mut() else {
         return;
     };
     if turn.role == "assistant"
-        && let Content::Text { text } = &mut block.content
+        && let BlockContent::Text { text } = &mut block.content
     {
         *text = Cow::Owned(text.trim_end().to_owned());
     }
-    if !matches!(block.content, Content::Thinking(_)) {
-        block.cache_control = Some(Kind::Ephemeral);
+    if !matches!(block.content, BlockContent::Thinking(_)) {
+        block.cache_control = Some(TypeTag::Ephemeral);
     }
 }
 
@@ -202,7 +203,7 @@ fn blocks<'a>(message: &'a Message, label: &str) -> (&'static str, Vec<SentBlock
         Message::Tool {
             call_id, output, ..
         } => {
-            let result = Content::ToolResult {
+            let result = BlockContent::ToolResult {
                 tool_use_id: call_id,
                 content: &output.content,
                 is_error: !output.success,
@@ -219,7 +220,7 @@ fn assistant<'a>(reply: &'a Reply, label: &str) -> Vec<SentBlock<'a>> {
         .into_iter()
         .flatten()
         .filter(|block| block.is_object())
-        .map(|block| Content::Thinking(block).into());
+        .map(|block| BlockContent::Thinking(block).into());
     thinking
         .chain(text_block(Cow::Borrowed(&reply.text)))
         .chain(reply.tool_calls.iter().map(tool_use))
@@ -228,11 +229,11 @@ fn assistant<'a>(reply: &'a Reply, label: &str) -> Vec<SentBlock<'a>> {
 
 /// A block of text; blank ones are refused by the API.
 fn text_block(text: Cow<'_, str>) -> Option<SentBlock<'_>> {
-    (!is_blank(&text)).then(|| Content::Text { text }.into())
+    (!is_blank(&text)).then(|| BlockContent::Text { text }.into())
 }
 
 fn tool_use(call: &ToolCall) -> SentBlock<'_> {
-    let content = Content::ToolUse {
+    let content = BlockContent::ToolUse {
         id: &call.call_id,
         name: legal_tool_name(&call.tool_name),
         input: arguments_object(&call.arguments),
@@ -245,7 +246,7 @@ const THINKING: &str = "thinking";
 
 /// The state of one answer.
 #[derive(Debug, Default)]
-pub(super) struct Blocks {
+pub(super) struct MessagesDecoder {
     open: Option<Block>,
     calls: Vec<RawToolCall>,
     thinking: Vec<Value>,
@@ -262,9 +263,9 @@ enum Block {
     Thinking(Map<String, Value>),
 }
 
-impl Decoder for Blocks {
-    fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
-        let event: Event<'_> = serde_json::from_slice(data)?;
+impl Decoder for MessagesDecoder {
+    fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
+        let event: StreamEvent<'_> = serde_json::from_slice(data)?;
         match event.kind.as_str() {
             "content_block_delta" => {
                 if let Some(delta) = event.delta {
@@ -291,7 +292,7 @@ impl Decoder for Blocks {
         Ok(())
     }
 
-    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
+    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
         let message: Whole<'_> = serde_json::from_slice(body)?;
         if let Some(error) = message.error {
             return Err(reported(&error));
@@ -310,9 +311,9 @@ impl Decoder for Blocks {
         self.done
     }
 
-    fn finish(&mut self) -> Result<Answer, Fault> {
+    fn finish(&mut self) -> Result<DecodedReply, AnswerFault> {
         if !self.done {
-            return Err(Fault::Truncated);
+            return Err(AnswerFault::Truncated);
         }
         self.close();
         let tool_calls = std::mem::take(&mut self.calls);
@@ -323,7 +324,7 @@ impl Decoder for Blocks {
         };
         let thinking = std::mem::take(&mut self.thinking);
         let usage = Usage::new(self.prompt_tokens, self.completion_tokens);
-        Ok(Answer {
+        Ok(DecodedReply {
             tool_calls,
             usage: (usage != Usage::default()).then_some(usage),
             finish_reason,
@@ -332,7 +333,7 @@ impl Decoder for Blocks {
     }
 }
 
-impl Blocks {
+impl MessagesDecoder {
     fn open(&mut self, block: Value, sink: &mut dyn Sink) {
         let Value::Object(block) = block else {
             return;
@@ -356,7 +357,7 @@ impl Blocks {
         }
     }
 
-    fn delta(&mut self, delta: Delta<'_>, sink: &mut dyn Sink) {
+    fn delta(&mut self, delta: BlockDelta<'_>, sink: &mut dyn Sink) {
         if let Some(text) = &delta.text {
             hand_over(text.as_str(), sink);
         }
@@ -389,7 +390,7 @@ impl Blocks {
 
     /// Takes counts, which are totals so far. What was written to or read from the cache is part
     /// of the prompt.
-    fn count(&mut self, counts: Option<Counts>) {
+    fn count(&mut self, counts: Option<MessagesUsage>) {
         let Some(counts) = counts else {
             return;
         };
@@ -433,7 +434,7 @@ fn append(block: &mut Map<String, Value>, key: &str, piece: Option<&Text<'_>>) {
 }
 
 /// An error as an event; its type stands for a status.
-fn reported(error: &Value) -> Fault {
+fn reported(error: &Value) -> AnswerFault {
     let kind = error["type"].as_str().unwrap_or("error");
     let status = match kind {
         "overloaded_error" => Some(529),
@@ -451,23 +452,23 @@ fn reported(error: &Value) -> Fault {
         Some(text) => format!("{kind}: {text}"),
         None => kind.to_owned(),
     };
-    Fault::Reported { status, message }
+    AnswerFault::Reported { status, message }
 }
 
 #[derive(Debug, Deserialize)]
-struct Event<'a> {
+struct StreamEvent<'a> {
     #[serde(borrow, rename = "type")]
     kind: Text<'a>,
-    delta: Option<Delta<'a>>,
+    delta: Option<BlockDelta<'a>>,
     /// Once per block, so its tree costs nothing that matters.
     content_block: Option<Value>,
-    message: Option<Start>,
-    usage: Option<Counts>,
+    message: Option<MessageStart>,
+    usage: Option<MessagesUsage>,
     error: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Delta<'a> {
+struct BlockDelta<'a> {
     #[serde(borrow)]
     text: Option<Text<'a>>,
     partial_json: Option<Text<'a>>,
@@ -477,8 +478,8 @@ struct Delta<'a> {
 }
 
 #[derive(Debug, Deserialize)]
-struct Start {
-    usage: Option<Counts>,
+struct MessageStart {
+    usage: Option<MessagesUsage>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -486,12 +487,12 @@ struct Whole<'a> {
     content: Option<Vec<Value>>,
     #[serde(borrow)]
     stop_reason: Option<Text<'a>>,
-    usage: Option<Counts>,
+    usage: Option<MessagesUsage>,
     error: Option<Value>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
-struct Counts {
+struct MessagesUsage {
     input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,

@@ -21,7 +21,7 @@ use crate::base::thread;
 use crate::domain::secret::Secret;
 use crate::domain::spec::Provider;
 use crate::llm::canceller::Canceller;
-use crate::llm::dialect::{Answer, Decoder, Fault, error_text};
+use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder, error_text};
 use crate::llm::handover::Handover;
 use crate::llm::{Cause, LlmError, retry};
 
@@ -51,7 +51,7 @@ const RESOLVE_MAX: Duration = Duration::from_secs(5);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// A connection to whoever is called next.
-pub(super) struct Line {
+pub(super) struct Connection {
     agent: Agent,
     canceller: Arc<Canceller>,
     idle_timeout: Duration,
@@ -88,11 +88,11 @@ enum Answered {
     Whole(Vec<u8>),
 }
 
-impl Line {
+impl Connection {
     /// A line that gives up when no byte comes for `idle_timeout`.
-    pub(super) fn new(idle_timeout: Duration) -> Line {
+    pub(super) fn new(idle_timeout: Duration) -> Connection {
         let agent = agent(idle_timeout, OUTPUT_BYTES);
-        Line {
+        Connection {
             canceller: Arc::new(Canceller::new(agent.clone())),
             agent,
             idle_timeout,
@@ -115,14 +115,15 @@ impl Line {
         post: Post<'_>,
         decoder: &mut dyn Decoder,
         sink: &mut Handover<'_>,
-    ) -> Result<Answer, LlmError> {
+    ) -> Result<DecodedReply, LlmError> {
         let key = post.key;
         let result = self
             .exchange(post, decoder, sink)
             .map_err(|error| error.or_overflow(sink.has_begun()).presentable(key));
-        match self.canceller.is_cancelled() {
-            true => Err(LlmError::Cancelled),
-            false => result,
+        if self.canceller.is_cancelled() {
+            Err(LlmError::Cancelled)
+        } else {
+            result
         }
     }
 
@@ -131,7 +132,7 @@ impl Line {
         post: Post<'_>,
         decoder: &mut dyn Decoder,
         sink: &mut Handover<'_>,
-    ) -> Result<Answer, LlmError> {
+    ) -> Result<DecodedReply, LlmError> {
         let provider = post.provider;
         match self.ask(post)? {
             Answered::Streamed(mut body) => {
@@ -279,7 +280,7 @@ impl Line {
             });
             // What came before a fault stands, and is stored with what is known of the fault.
             sink.flush_new()?;
-            fed.map_err(|fault: Fault| fault.named(provider, sink.has_begun()))?;
+            fed.map_err(|fault: AnswerFault| fault.named(provider, sink.has_begun()))?;
             if count == self.buffer.len() && count < READ_BYTES_MAX {
                 self.buffer.resize(2 * count, 0);
             }
@@ -288,7 +289,7 @@ impl Line {
     }
 }
 
-impl fmt::Debug for Line {
+impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line")
             .field("used", &self.used)
@@ -334,12 +335,13 @@ pub(super) fn time_left(
         return Ok(None);
     };
     let left = deadline.saturating_duration_since(Instant::now());
-    match left.is_zero() {
-        true => Err(LlmError::Timeout {
+    if left.is_zero() {
+        Err(LlmError::Timeout {
             provider: provider.clone(),
             what: WHOLE_REPLY,
-        }),
-        false => Ok(Some(left)),
+        })
+    } else {
+        Ok(Some(left))
     }
 }
 
@@ -418,9 +420,10 @@ fn error_body(body: Body) -> String {
         .ok()
         .and_then(|document| error_text(&document));
     let text = words.unwrap_or_else(|| String::from_utf8_lossy(&bytes).trim().to_owned());
-    match text.is_empty() {
-        true => "no reason given".into(),
-        false => text,
+    if text.is_empty() {
+        "no reason given".into()
+    } else {
+        text
     }
 }
 
@@ -452,9 +455,10 @@ fn read_some(
             // ureq hides its own errors, such as a timeout, in those of the system.
             Err(error) => error.downcast().unwrap_or_else(ureq::Error::Io),
         };
-        return match is_closed(&error) {
-            true => Ok(0),
-            false => Err(connection_error(provider, error)),
+        return if is_closed(&error) {
+            Ok(0)
+        } else {
+            Err(connection_error(provider, error))
         };
     }
 }

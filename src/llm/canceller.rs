@@ -41,9 +41,10 @@ impl Canceller {
 
     /// Waits for `limit`, or until somebody cancels.
     pub(super) fn pause(&self, limit: Duration) -> Result<(), LlmError> {
-        match self.stop.wait(limit) {
-            true => Err(LlmError::Cancelled),
-            false => Ok(()),
+        if self.stop.wait(limit) {
+            Err(LlmError::Cancelled)
+        } else {
+            Ok(())
         }
     }
 }

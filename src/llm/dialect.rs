@@ -7,7 +7,7 @@ use serde::de::{Error as _, MapAccess, SeqAccess, Visitor, value::MapAccessDeser
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::base::sse::TooLong;
+use crate::base::sse::EventTooLong;
 use crate::domain::event::{Attachment, FinishReason, Usage};
 use crate::domain::message::is_blank;
 use crate::domain::spec::Provider;
@@ -16,23 +16,23 @@ use crate::llm::{LlmError, RawToolCall, Sink};
 /// Turns the events of one answer into deltas and a reply. Pure.
 pub(super) trait Decoder {
     /// Takes the data of the next event and hands its text to `sink`.
-    fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<(), Fault>;
+    fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault>;
 
     /// Takes an answer that came as one JSON document instead of a stream.
-    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), Fault>;
+    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault>;
 
     /// Whether the answer has said that it is over; events after that are not looked at.
     fn is_done(&self) -> bool;
 
     /// The answer, at the end of the body.
     ///
-    /// Errors: [`Fault::Truncated`] when it ended before its end.
-    fn finish(&mut self) -> Result<Answer, Fault>;
+    /// Errors: [`AnswerFault::Truncated`] when it ended before its end.
+    fn finish(&mut self) -> Result<DecodedReply, AnswerFault>;
 }
 
 /// A whole answer, its text aside.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Answer {
+pub(super) struct DecodedReply {
     pub(super) tool_calls: Vec<RawToolCall>,
     pub(super) usage: Option<Usage>,
     pub(super) finish_reason: FinishReason,
@@ -41,7 +41,7 @@ pub(super) struct Answer {
 
 /// What can be wrong with an answer, whoever it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum AnswerFault {
     /// The provider reported an error; `status` is the HTTP status that it stands for.
     Reported {
         status: Option<u16>,
@@ -53,13 +53,13 @@ pub(super) enum Fault {
     Malformed(String),
 }
 
-impl Fault {
+impl AnswerFault {
     /// The same with the provider's name. `begun` says whether a part of the answer was handed
     /// over: until then a reported error is as good as a status.
     pub(super) fn named(self, provider: &Provider, begun: bool) -> LlmError {
         let provider = provider.clone();
         match self {
-            Fault::Reported {
+            AnswerFault::Reported {
                 status: Some(status),
                 message,
             } if !begun => LlmError::Status {
@@ -69,22 +69,22 @@ impl Fault {
                 retry_after: None,
                 hint: None,
             },
-            Fault::Reported { message, .. } => LlmError::MidStream { provider, message },
-            Fault::Truncated => LlmError::Truncated { provider },
-            Fault::Malformed(message) => LlmError::Malformed { provider, message },
+            AnswerFault::Reported { message, .. } => LlmError::MidStream { provider, message },
+            AnswerFault::Truncated => LlmError::Truncated { provider },
+            AnswerFault::Malformed(message) => LlmError::Malformed { provider, message },
         }
     }
 }
 
-impl From<TooLong> for Fault {
-    fn from(_: TooLong) -> Fault {
-        Fault::Malformed("an event of more than 8 MiB".into())
+impl From<EventTooLong> for AnswerFault {
+    fn from(_: EventTooLong) -> AnswerFault {
+        AnswerFault::Malformed("an event of more than 8 MiB".into())
     }
 }
 
-impl From<serde_json::Error> for Fault {
-    fn from(error: serde_json::Error) -> Fault {
-        Fault::Malformed(error.to_string())
+impl From<serde_json::Error> for AnswerFault {
+    fn from(error: serde_json::Error) -> AnswerFault {
+        AnswerFault::Malformed(error.to_string())
     }
 }
 

@@ -24,7 +24,7 @@ use crate::llm::call::time_left;
 use crate::llm::canceller::Canceller;
 use crate::llm::dialect::user_text;
 use crate::llm::handover::Handover;
-use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice};
+use crate::llm::{LlmError, ModelReply, RawToolCall, Request, Sink, ToolChoice};
 
 /// Words that share a flush, as tokens of a fast provider share a read.
 const WORDS_PER_FLUSH: usize = 4;
@@ -38,7 +38,7 @@ pub(super) fn call(
     deadline: Option<Instant>,
     canceller: &Canceller,
     sink: &mut Handover<'_>,
-) -> Result<Reply, LlmError> {
+) -> Result<ModelReply, LlmError> {
     let (asked, said) = split_continuation(&request.messages);
     let mut script = script_of(asked);
     if request.tools.is_empty() || request.tool_choice == ToolChoice::None {
@@ -55,11 +55,12 @@ pub(super) fn call(
             message: "told to fail".into(),
         });
     }
-    let finish_reason = match script.calls.is_empty() {
-        true => FinishReason::Stop,
-        false => FinishReason::ToolCalls,
+    let finish_reason = if script.calls.is_empty() {
+        FinishReason::Stop
+    } else {
+        FinishReason::ToolCalls
     };
-    Ok(Reply {
+    Ok(ModelReply {
         model: choice.label(),
         tool_calls: script.calls,
         usage: Some(Usage::new(
@@ -208,9 +209,10 @@ fn pieces(script: &Script) -> impl Iterator<Item = Cow<'_, str>> {
     let is_repeated = script.words.is_some();
     words.into_iter().cycle().take(count).map(move |word| {
         // The last word of a message has no blank after it, and others may follow it here.
-        match is_repeated && !word.ends_with(char::is_whitespace) {
-            true => Cow::Owned(format!("{word} ")),
-            false => Cow::Borrowed(word),
+        if is_repeated && !word.ends_with(char::is_whitespace) {
+            Cow::Owned(format!("{word} "))
+        } else {
+            Cow::Borrowed(word)
         }
     })
 }

@@ -27,9 +27,10 @@ impl<'a> Handover<'a> {
 
     /// Ends a batch, unless nothing came in it.
     pub(super) fn flush_new(&mut self) -> Result<(), LlmError> {
-        match std::mem::take(&mut self.unflushed) {
-            true => self.sink.flush().map_err(LlmError::Sink),
-            false => Ok(()),
+        if std::mem::take(&mut self.unflushed) {
+            self.sink.flush().map_err(LlmError::Sink)
+        } else {
+            Ok(())
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::domain::providers::Dialect;
 
 pub use error::{Cause, LlmError};
 pub use model::{
-    Cancel, Model, Models, RawToolCall, Reply, Request, Sink, ToolChoice, ToolDefinition,
+    Cancel, Model, ModelReply, Models, RawToolCall, Request, Sink, ToolChoice, ToolDefinition,
 };
 
 /// The tools as a request in that dialect holds them.

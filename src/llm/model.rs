@@ -29,7 +29,7 @@ pub trait Model: Send {
     /// nothing was handed over.
     ///
     /// Errors: [`LlmError`]; what was handed over before an error stands.
-    fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<Reply, LlmError>;
+    fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<ModelReply, LlmError>;
 
     /// Ends a running call from any thread within milliseconds, and every later one at once.
     fn canceller(&self) -> Arc<dyn Cancel>;
@@ -96,7 +96,7 @@ pub enum ToolChoice {
 
 /// A whole reply. Its text is what the sink was given.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reply {
+pub struct ModelReply {
     /// The model that answered, as `provider/name`.
     pub model: String,
     /// The tools it asks for; their arguments are JSON texts.

@@ -16,7 +16,8 @@ use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply, is_blank};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
-    Answer, Decoder, Fault, Text, arguments_object, error_text, legal_tool_name, user_text,
+    AnswerFault, DecodedReply, Decoder, Text, arguments_object, error_text, legal_tool_name,
+    user_text,
 };
 use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
 
@@ -36,7 +37,7 @@ pub(super) struct Flavour<'a> {
 /// The conversation stands before what may change from call to call, so that a call begins, byte
 /// for byte, as the one before it does.
 #[derive(Debug, Serialize)]
-pub(super) struct Body<'a> {
+pub(super) struct ChatBody<'a> {
     model: &'a str,
     messages: Messages<'a>,
     stream: bool,
@@ -48,7 +49,7 @@ pub(super) struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<Tool<'a>>,
+    tools: Vec<OpenAiTool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<&'static str>,
 }
@@ -63,7 +64,7 @@ struct Messages<'a> {
 impl Serialize for Messages<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Messages { request, label } = self;
-        let system = Said::System {
+        let system = ChatMessage::System {
             content: &request.system,
         };
         let has_system = !is_blank(&request.system);
@@ -79,7 +80,7 @@ struct StreamOptions {
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "role", rename_all = "lowercase")]
-enum Said<'a> {
+enum ChatMessage<'a> {
     System {
         content: &'a str,
     },
@@ -101,7 +102,7 @@ enum Said<'a> {
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "function")]
-pub(super) struct Tool<'a> {
+pub(super) struct OpenAiTool<'a> {
     function: ToolFunction<'a>,
 }
 
@@ -125,14 +126,18 @@ struct CalledFunction<'a> {
     arguments: Cow<'a, str>,
 }
 
-impl<'a> Body<'a> {
-    pub(super) fn new(request: &'a Request, spec: &ModelSpec, flavour: Flavour<'a>) -> Body<'a> {
+impl<'a> ChatBody<'a> {
+    pub(super) fn new(
+        request: &'a Request,
+        spec: &ModelSpec,
+        flavour: Flavour<'a>,
+    ) -> ChatBody<'a> {
         let tokens_max = |is_newer| {
             let tokens_max = spec.max_output_tokens;
             tokens_max.filter(|_| flavour.is_openai == is_newer)
         };
         let may_not_call = !request.tools.is_empty() && request.tool_choice == ToolChoice::None;
-        Body {
+        ChatBody {
             model: flavour.model,
             messages: Messages {
                 request,
@@ -152,12 +157,12 @@ impl<'a> Body<'a> {
 }
 
 /// Tools as a request holds them.
-pub(super) fn tools(tools: &[ToolDefinition]) -> Vec<Tool<'_>> {
+pub(super) fn tools(tools: &[ToolDefinition]) -> Vec<OpenAiTool<'_>> {
     tools.iter().map(tool).collect()
 }
 
-fn tool(tool: &ToolDefinition) -> Tool<'_> {
-    Tool {
+fn tool(tool: &ToolDefinition) -> OpenAiTool<'_> {
+    OpenAiTool {
         function: ToolFunction {
             name: &tool.name,
             description: &tool.description,
@@ -166,25 +171,25 @@ fn tool(tool: &ToolDefinition) -> Tool<'_> {
     }
 }
 
-fn said<'a>(message: &'a Message, label: &str) -> Said<'a> {
+fn said<'a>(message: &'a Message, label: &str) -> ChatMessage<'a> {
     match message {
-        Message::User { text, attachments } => Said::User {
+        Message::User { text, attachments } => ChatMessage::User {
             content: user_text(text, attachments),
         },
         Message::Assistant(reply) => assistant(reply, label),
         Message::Tool {
             call_id, output, ..
-        } => Said::Tool {
+        } => ChatMessage::Tool {
             tool_call_id: call_id,
             content: &output.content,
         },
     }
 }
 
-fn assistant<'a>(reply: &'a Reply, label: &str) -> Said<'a> {
+fn assistant<'a>(reply: &'a Reply, label: &str) -> ChatMessage<'a> {
     let says_nothing = !reply.tool_calls.is_empty() && is_blank(&reply.text);
     let data = reply.provider_data(label);
-    Said::Assistant {
+    ChatMessage::Assistant {
         content: (!says_nothing).then_some(&reply.text),
         tool_calls: reply.tool_calls.iter().map(called).collect(),
         reasoning: data.and_then(|data| data.get(REASONING)),
@@ -217,8 +222,8 @@ const WORDS_BYTES_MAX: usize = 500;
 
 /// The state of one answer.
 #[derive(Debug, Default)]
-pub(super) struct Chunks {
-    calls: Vec<Call>,
+pub(super) struct ChatDecoder {
+    calls: Vec<PartialCall>,
     reasoning: Vec<Map<String, Value>>,
     usage: Option<Usage>,
     finish_reason: Option<FinishReason>,
@@ -229,15 +234,15 @@ pub(super) struct Chunks {
 
 /// A tool call under construction.
 #[derive(Debug, Default)]
-struct Call {
+struct PartialCall {
     index: Option<u64>,
     id: String,
     name: String,
     arguments: String,
 }
 
-impl Decoder for Chunks {
-    fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
+impl Decoder for ChatDecoder {
+    fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
         if data == b"[DONE]" {
             self.done = true;
             return Ok(());
@@ -246,11 +251,11 @@ impl Decoder for Chunks {
         self.chunk(chunk, sink)
     }
 
-    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
+    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
         self.event(body, sink)?;
         if !self.has_choice {
             let beginning = String::from_utf8_lossy(&body[..body.len().min(WORDS_BYTES_MAX)]);
-            return Err(Fault::Malformed(format!("no choice in {beginning}")));
+            return Err(AnswerFault::Malformed(format!("no choice in {beginning}")));
         }
         self.done = true;
         Ok(())
@@ -260,12 +265,12 @@ impl Decoder for Chunks {
         self.done
     }
 
-    fn finish(&mut self) -> Result<Answer, Fault> {
+    fn finish(&mut self) -> Result<DecodedReply, AnswerFault> {
         // Some servers leave out `[DONE]`, some the finish reason; without both it was cut off.
         let finish_reason = match (self.finish_reason, self.done) {
             (Some(reason), _) => reason,
             (None, true) => FinishReason::Stop,
-            (None, false) => return Err(Fault::Truncated),
+            (None, false) => return Err(AnswerFault::Truncated),
         };
         let calls = std::mem::take(&mut self.calls);
         let finish_reason = match finish_reason {
@@ -274,8 +279,8 @@ impl Decoder for Chunks {
             _ => FinishReason::ToolCalls,
         };
         let reasoning = std::mem::take(&mut self.reasoning);
-        Ok(Answer {
-            tool_calls: calls.into_iter().map(Call::into_raw).collect(),
+        Ok(DecodedReply {
+            tool_calls: calls.into_iter().map(PartialCall::into_raw).collect(),
             usage: self.usage,
             finish_reason,
             provider_data: (!reasoning.is_empty()).then(|| json!({REASONING: reasoning})),
@@ -283,8 +288,8 @@ impl Decoder for Chunks {
     }
 }
 
-impl Chunks {
-    fn chunk(&mut self, chunk: Chunk<'_>, sink: &mut dyn Sink) -> Result<(), Fault> {
+impl ChatDecoder {
+    fn chunk(&mut self, chunk: Chunk<'_>, sink: &mut dyn Sink) -> Result<(), AnswerFault> {
         if let Some(error) = &chunk.error {
             return Err(reported(error));
         }
@@ -310,7 +315,7 @@ impl Chunks {
         Ok(())
     }
 
-    fn delta(&mut self, delta: Delta<'_>, sink: &mut dyn Sink) {
+    fn delta(&mut self, delta: ChoiceDelta<'_>, sink: &mut dyn Sink) {
         // A refusal is what the model says, in a field of its own.
         for text in [&delta.content, &delta.refusal].into_iter().flatten() {
             if !text.as_str().is_empty() {
@@ -345,8 +350,8 @@ impl Chunks {
     ///
     /// An index names it, unless the server numbers every call 0 and tells them apart by id.
     /// Without an index a new id, or a name alone, begins a call; all else goes on with the last.
-    fn slot(&mut self, index: Option<u64>, id: &str, name: &str) -> &mut Call {
-        let same_id = |call: &Call| id.is_empty() || call.id.is_empty() || call.id == id;
+    fn slot(&mut self, index: Option<u64>, id: &str, name: &str) -> &mut PartialCall {
+        let same_id = |call: &PartialCall| id.is_empty() || call.id.is_empty() || call.id == id;
         let found = match index {
             Some(_) => self
                 .calls
@@ -359,9 +364,9 @@ impl Chunks {
             }
         };
         let at = found.unwrap_or_else(|| {
-            self.calls.push(Call {
+            self.calls.push(PartialCall {
                 index,
-                ..Call::default()
+                ..PartialCall::default()
             });
             self.calls.len() - 1
         });
@@ -396,28 +401,29 @@ impl Chunks {
     }
 }
 
-impl Call {
+impl PartialCall {
     fn into_raw(self) -> RawToolCall {
         let no_arguments = self.arguments.trim().is_empty();
         RawToolCall {
             id: self.id,
             name: self.name,
-            arguments: match no_arguments {
-                true => "{}".into(),
-                false => self.arguments,
+            arguments: if no_arguments {
+                "{}".into()
+            } else {
+                self.arguments
             },
         }
     }
 }
 
-fn reported(error: &Value) -> Fault {
+fn reported(error: &Value) -> AnswerFault {
     let code = error.get("code");
     let status = code
         .and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()))
         .and_then(|code| u16::try_from(code).ok())
         .filter(|code| (400..600).contains(code));
     let message = error_text(error).unwrap_or_else(|| error.to_string());
-    Fault::Reported { status, message }
+    AnswerFault::Reported { status, message }
 }
 
 fn finish_reason(word: &str) -> FinishReason {
@@ -432,22 +438,22 @@ fn finish_reason(word: &str) -> FinishReason {
 struct Chunk<'a> {
     #[serde(borrow)]
     choices: Option<Vec<Choice<'a>>>,
-    usage: Option<Counts>,
+    usage: Option<ChatUsage>,
     error: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Choice<'a> {
     #[serde(borrow)]
-    delta: Option<Delta<'a>>,
+    delta: Option<ChoiceDelta<'a>>,
     /// In an answer that is not streamed.
-    message: Option<Delta<'a>>,
+    message: Option<ChoiceDelta<'a>>,
     finish_reason: Option<Text<'a>>,
     error: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Delta<'a> {
+struct ChoiceDelta<'a> {
     #[serde(borrow)]
     content: Option<Text<'a>>,
     refusal: Option<Text<'a>>,
@@ -471,13 +477,13 @@ struct Function<'a> {
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
-struct Counts {
+struct ChatUsage {
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
 }
 
-impl From<Counts> for Usage {
-    fn from(counts: Counts) -> Usage {
+impl From<ChatUsage> for Usage {
+    fn from(counts: ChatUsage) -> Usage {
         Usage::new(
             counts.prompt_tokens.unwrap_or_default(),
             counts.completion_tokens.unwrap_or_default(),

@@ -10,12 +10,12 @@ use crate::domain::message::Message;
 use crate::domain::providers::Dialect;
 use crate::domain::secret::Secret;
 use crate::domain::spec::{ModelChoice, ModelSpec, Provider};
-use crate::llm::call::{Line, Post, is_over};
+use crate::llm::call::{Connection, Post, is_over};
 use crate::llm::dialect::Decoder;
 use crate::llm::handover::Handover;
 use crate::llm::settings::Destination;
 use crate::llm::{
-    Cancel, LlmError, Model, Models, Reply, Request, Sink, anthropic, echo, openai, retry,
+    Cancel, LlmError, Model, ModelReply, Models, Request, Sink, anthropic, echo, openai, retry,
 };
 
 pub use crate::llm::settings::ProviderSettings;
@@ -33,24 +33,24 @@ impl Providers {
 
 impl Models for Providers {
     fn model(&self, spec: &ModelSpec) -> Box<dyn Model> {
-        Box::new(Caller {
+        Box::new(ModelWithFallbacks {
             spec: Arc::new(spec.clone()),
             settings: Arc::clone(&self.0),
-            line: Line::new(self.0.idle_timeout),
+            connection: Connection::new(self.0.idle_timeout),
         })
     }
 }
 
 /// A model and its fallbacks, for one turn.
 #[derive(Debug)]
-struct Caller {
+struct ModelWithFallbacks {
     spec: Arc<ModelSpec>,
     settings: Arc<ProviderSettings>,
-    line: Line,
+    connection: Connection,
 }
 
-impl Model for Caller {
-    fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<Reply, LlmError> {
+impl Model for ModelWithFallbacks {
+    fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<ModelReply, LlmError> {
         let deadline = request.timeout.map(|timeout| Instant::now() + timeout);
         let mut sink = Handover::new(sink);
         let spec = Arc::clone(&self.spec);
@@ -71,11 +71,11 @@ impl Model for Caller {
     }
 
     fn canceller(&self) -> Arc<dyn Cancel> {
-        self.line.canceller().clone()
+        self.connection.canceller().clone()
     }
 }
 
-impl Caller {
+impl ModelWithFallbacks {
     /// Asks one model, more than once if need be.
     fn ask_patiently(
         &mut self,
@@ -83,7 +83,7 @@ impl Caller {
         request: &Request,
         deadline: Option<Instant>,
         sink: &mut Handover<'_>,
-    ) -> Result<Reply, LlmError> {
+    ) -> Result<ModelReply, LlmError> {
         let mut tries = 0;
         loop {
             let error = match self.ask(choice, request, deadline, sink) {
@@ -99,7 +99,7 @@ impl Caller {
             let seconds = delay.as_secs_f64();
             let words = format!("{error}; trying again in {seconds:.1} s");
             sink.notice(NoticeCode::Retry, words);
-            self.line.canceller().pause(delay)?;
+            self.connection.canceller().pause(delay)?;
         }
     }
 
@@ -109,9 +109,9 @@ impl Caller {
         request: &Request,
         deadline: Option<Instant>,
         sink: &mut Handover<'_>,
-    ) -> Result<Reply, LlmError> {
+    ) -> Result<ModelReply, LlmError> {
         if choice.provider == Provider::ECHO {
-            return echo::call(choice, request, deadline, self.line.canceller(), sink);
+            return echo::call(choice, request, deadline, self.connection.canceller(), sink);
         }
         let settings = Arc::clone(&self.settings);
         let destination = settings.destination(choice)?;
@@ -127,10 +127,10 @@ impl Caller {
             deadline,
         };
         let answer = self
-            .line
+            .connection
             .call(post, &mut *decoder, sink)
             .map_err(|error| settings.with_hint(error, choice, &destination, &key))?;
-        Ok(Reply {
+        Ok(ModelReply {
             model: choice.label(),
             tool_calls: answer.tool_calls,
             usage: answer.usage,
@@ -147,16 +147,22 @@ impl Caller {
     ) -> (Vec<u8>, Box<dyn Decoder>) {
         let label = choice.label();
         if destination.dialect == Dialect::Anthropic {
-            let body = anthropic::Body::new(request, &self.spec, &choice.name, &label);
-            return (json(request, &body), Box::new(anthropic::Blocks::default()));
+            let body = anthropic::MessagesBody::new(request, &self.spec, &choice.name, &label);
+            return (
+                json(request, &body),
+                Box::new(anthropic::MessagesDecoder::default()),
+            );
         }
         let flavour = openai::Flavour {
             model: &choice.name,
             label: &label,
             is_openai: choice.provider == Provider::OPENAI && destination.is_own,
         };
-        let body = openai::Body::new(request, &self.spec, flavour);
-        (json(request, &body), Box::new(openai::Chunks::default()))
+        let body = openai::ChatBody::new(request, &self.spec, flavour);
+        (
+            json(request, &body),
+            Box::new(openai::ChatDecoder::default()),
+        )
     }
 }
 

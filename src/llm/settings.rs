@@ -153,8 +153,8 @@ impl ProviderSettings {
         let destination = self.destination(choice).ok();
         let destination = destination.filter(|one| !one.origin.is_loopback())?;
         match self.key(choice, &destination).ok()? {
-            Key::Withheld(why) => Some(destination.withheld(&choice.provider, why)),
-            Key::None | Key::Sent(_) => None,
+            KeyUse::Withheld(why) => Some(destination.withheld(&choice.provider, why)),
+            KeyUse::None | KeyUse::Sent(_) => None,
         }
     }
 
@@ -226,13 +226,13 @@ impl ProviderSettings {
         &self,
         choice: &ModelChoice,
         destination: &Destination,
-    ) -> Result<Key<'_>, LlmError> {
+    ) -> Result<KeyUse<'_>, LlmError> {
         let provider = &choice.provider;
         let belongs = self.belongs(provider, destination);
         match self.keys.get(provider) {
             Some(key) => Ok(match belongs {
-                Ok(()) => Key::Sent(key),
-                Err(why) => Key::Withheld(why),
+                Ok(()) => KeyUse::Sent(key),
+                Err(why) => KeyUse::Withheld(why),
             }),
             None if belongs.is_ok() && self.is_key_needed(provider, destination) => {
                 Err(LlmError::MissingKey {
@@ -240,7 +240,7 @@ impl ProviderSettings {
                     remedy: self.key_remedy(provider),
                 })
             }
-            None => Ok(Key::None),
+            None => Ok(KeyUse::None),
         }
     }
 
@@ -303,7 +303,7 @@ impl ProviderSettings {
         mut error: LlmError,
         choice: &ModelChoice,
         destination: &Destination,
-        key: &Key<'_>,
+        key: &KeyUse<'_>,
     ) -> LlmError {
         let provider = &choice.provider;
         match &mut error {
@@ -335,12 +335,12 @@ impl ProviderSettings {
         &self,
         provider: &Provider,
         destination: &Destination,
-        key: &Key<'_>,
+        key: &KeyUse<'_>,
     ) -> String {
         match key {
-            Key::Withheld(why) => destination.withheld(provider, *why),
-            Key::None => format!("no key was sent: {}", self.key_remedy(provider)),
-            Key::Sent(_) => match self.key_source(provider) {
+            KeyUse::Withheld(why) => destination.withheld(provider, *why),
+            KeyUse::None => format!("no key was sent: {}", self.key_remedy(provider)),
+            KeyUse::Sent(_) => match self.key_source(provider) {
                 Some(KeySource::File(path)) => format!("is the key in {} right?", path.display()),
                 Some(KeySource::Variable(name)) => format!(
                     "is {name} right? The server took it from its environment when it was started"
@@ -376,19 +376,19 @@ pub(super) struct Destination {
 
 /// What becomes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key<'a> {
+pub(super) enum KeyUse<'a> {
     /// There is none, and it may do without.
     None,
     Sent(&'a Secret),
     Withheld(Withheld),
 }
 
-impl<'a> Key<'a> {
+impl<'a> KeyUse<'a> {
     /// The key, if it is sent.
     pub(super) fn sent(self) -> Option<&'a Secret> {
         match self {
-            Key::Sent(key) => Some(key),
-            Key::None | Key::Withheld(_) => None,
+            KeyUse::Sent(key) => Some(key),
+            KeyUse::None | KeyUse::Withheld(_) => None,
         }
     }
 }
@@ -433,9 +433,10 @@ impl Destination {
 
     fn not_found_hint(&self, choice: &ModelChoice) -> String {
         let name = &choice.name;
-        let local = match choice.provider == Provider::OLLAMA {
-            true => format!(", and was it pulled (`ollama pull {name}`)"),
-            false => String::new(),
+        let local = if choice.provider == Provider::OLLAMA {
+            format!(", and was it pulled (`ollama pull {name}`)")
+        } else {
+            String::new()
         };
         format!(
             "is `{name}` a model of {} (`spec.model.name`){local}? It was asked for at {}",

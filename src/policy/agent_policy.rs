@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::lock::lock;
 use crate::base::order;
+use crate::base::yaml::expand::OwnedEnvironment;
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::{AgentSpec, ToolEffect, ToolKind};
@@ -18,9 +19,6 @@ use crate::policy::notify::{Note, Notifier};
 use crate::policy::rules::{Delivery, Mode, Occasion, Rules, Subject};
 use crate::policy::source::{RuleSource, RuleSources};
 use crate::policy::{edit, file};
-
-/// The environment that policies are read in.
-pub type OwnedEnvironment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The policies of all agents of a workspace.
 pub struct Policies {

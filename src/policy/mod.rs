@@ -35,7 +35,7 @@ use crate::domain::event::ToolCall;
 use crate::domain::ids::SessionId;
 use crate::domain::spec::{ToolEffect, ToolKind};
 
-pub use agent_policy::{AgentPolicy, OwnedEnvironment, Policies};
+pub use agent_policy::{AgentPolicy, Policies};
 pub use pin::{Digests, Names, Pin, place};
 pub use rules::{Mode, Pattern, Rules, Subject, Tier, Tiers};
 pub use source::{EditRules, RuleSource, RuleSources};

@@ -16,7 +16,7 @@ use env_logger::{Builder, Target};
 use log::Record;
 
 use crate::base::lock::lock;
-use crate::config::{LogFormat, Logging};
+use crate::config::{LogFormat, LoggingConfig};
 use crate::domain::redact::Redactor;
 use crate::domain::time::Timestamp;
 
@@ -83,7 +83,7 @@ fn open(path: &Path) -> io::Result<File> {
 /// all the same.
 ///
 /// Errors: the file can't be opened.
-pub(super) fn start(logging: &Logging, redactor: Arc<Redactor>) -> anyhow::Result<LogFile> {
+pub(super) fn start(logging: &LoggingConfig, redactor: Arc<Redactor>) -> anyhow::Result<LogFile> {
     let mut builder = Builder::new();
     builder
         .filter_level(logging.level.min(log::LevelFilter::Warn))
@@ -229,7 +229,7 @@ mod tests {
     }
 
     fn panic_into(file: &Path) {
-        let logging = Logging {
+        let logging = LoggingConfig {
             level: log::LevelFilter::Info,
             format: LogFormat::Pretty,
             file: Some(file.to_owned()),

@@ -19,7 +19,7 @@ use crate::base::plural::{agreeing, counted};
 use crate::base::signals::{self, Blocked, Received};
 use crate::base::stop::{self, Stop};
 use crate::base::thread::{self, Joined, STACK_WORK};
-use crate::config::{self, Config, LocalUsers, Server};
+use crate::config::{self, Config, LocalUsers, ServerConfig};
 use crate::domain::redact::Redactor;
 use crate::domain::secret::Secret;
 use crate::domain::spec::LimitsSpec;
@@ -428,7 +428,7 @@ impl RunningServer {
     }
 }
 
-fn bind(server: &Server, starter: Starter) -> anyhow::Result<TcpListener> {
+fn bind(server: &ServerConfig, starter: Starter) -> anyhow::Result<TcpListener> {
     let address = SocketAddr::new(server.host, server.port);
     let bound = match TcpListener::bind(address) {
         Err(error) if starter == Starter::Client && error.kind() == ErrorKind::AddrInUse => {
@@ -479,7 +479,7 @@ fn load_policies(config: &Config, agents: &AgentDirectory, trust: &Arc<Trust>) -
     Arc::new(policies)
 }
 
-fn front_settings(server: &Server, tickets: TicketKey) -> FrontSettings {
+fn front_settings(server: &ServerConfig, tickets: TicketKey) -> FrontSettings {
     let token = |secret: &Secret| Token::new(secret.reveal());
     FrontSettings {
         limits: GateLimits {
@@ -521,7 +521,7 @@ fn recovery(resume: Resume, starts: &Starts) -> Recovery {
     }
 }
 
-fn lifetimes(sessions: &config::Sessions) -> Lifetimes {
+fn lifetimes(sessions: &config::SessionsConfig) -> Lifetimes {
     let hours = |hours: u64| Duration::from_secs(hours.saturating_mul(3600));
     Lifetimes {
         idle: sessions.ttl_hours.map(hours),

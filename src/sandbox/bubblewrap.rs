@@ -1,6 +1,6 @@
 //! bubblewrap: namespaces of its own for each run, and only what it needs of the file system.
 
-mod keeper;
+mod monitor;
 mod plan;
 
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ use rustix::process::Resource;
 
 use crate::base::child::{self, Prepared};
 use crate::base::os::ChildRules;
-use crate::sandbox::bubblewrap::keeper::Keeper;
+use crate::sandbox::bubblewrap::monitor::BwrapMonitor;
 use crate::sandbox::bubblewrap::plan::{Machine, arguments};
 use crate::sandbox::job::{Job, Sandbox, SandboxError};
 use crate::sandbox::settings::SandboxSettings;
@@ -62,14 +62,14 @@ impl Sandbox for Bubblewrap {
             action: "open the agent's folder to work in",
             source,
         })?;
-        let mut keeper = Keeper::new(&self.settings)?;
+        let mut monitor = BwrapMonitor::new(&self.settings)?;
         let planned = arguments(&self.settings, machine, job, &view, &work);
         let folders = view.writable.into_iter().chain([work]);
-        keeper.keep(folders.filter(|_| machine.binds_by_fd()).map(|it| it.fd));
+        monitor.keep(folders.filter(|_| machine.binds_by_fd()).map(|it| it.fd));
         let mut command = Command::new(PROGRAM);
         command
             .args(planned)
-            .args(keeper.arguments())
+            .args(monitor.arguments())
             .arg("--")
             .arg(&job.program)
             .args(&job.args)
@@ -78,18 +78,19 @@ impl Sandbox for Bubblewrap {
         Ok(Prepared {
             command,
             rules: ChildRules {
-                kept: keeper.descriptors(),
+                kept: monitor.descriptors(),
                 limits: limits(&self.settings),
             },
-            monitor: Box::new(keeper),
+            monitor: Box::new(monitor),
         })
     }
 }
 
 fn remark(settings: &SandboxSettings) -> String {
-    let network = match settings.network {
-        true => "the network is there",
-        false => "there is no network",
+    let network = if settings.network {
+        "the network is there"
+    } else {
+        "there is no network"
     };
     let writable: String = outermost(&settings.writable)
         .into_iter()

@@ -26,9 +26,10 @@ pub(super) struct Docker {
 
 impl Docker {
     pub(super) fn new(settings: SandboxSettings) -> Docker {
-        let network = match settings.network {
-            true => "the network is there",
-            false => "there is no network",
+        let network = if settings.network {
+            "the network is there"
+        } else {
+            "there is no network"
         };
         Docker {
             remark: format!(
@@ -69,7 +70,7 @@ impl Sandbox for Docker {
         Ok(Prepared {
             command,
             rules: ChildRules::default(),
-            monitor: Box::new(Container {
+            monitor: Box::new(ContainerMonitor {
                 name: container,
                 environment: job.environment.clone(),
             }),
@@ -80,12 +81,13 @@ impl Sandbox for Docker {
 fn look_for_program() -> Result<(), SandboxError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders = std::env::split_paths(&path);
-    match folders.any(|folder| folder.join(PROGRAM).is_file()) {
-        true => Ok(()),
-        false => Err(SandboxError::Missing {
+    if folders.any(|folder| folder.join(PROGRAM).is_file()) {
+        Ok(())
+    } else {
+        Err(SandboxError::Missing {
             program: PROGRAM,
             package: "docker.io",
-        }),
+        })
     }
 }
 
@@ -166,9 +168,10 @@ fn mount(path: &OsStr, how: &str) -> OsString {
 
 /// An empty folder, or an empty file, over what is there.
 fn covered(path: &OsStr) -> OsString {
-    let (kind, how) = match Path::new(path).is_dir() {
-        true => ("type=tmpfs,", ",tmpfs-size=1048576"),
-        false => ("type=bind,source=/dev/null,", ",readonly"),
+    let (kind, how) = if Path::new(path).is_dir() {
+        ("type=tmpfs,", ",tmpfs-size=1048576")
+    } else {
+        ("type=bind,source=/dev/null,", ",readonly")
     };
     let mut text = OsString::from(kind);
     text.push(field("target", path));
@@ -188,12 +191,12 @@ fn field(name: &str, path: &OsStr) -> OsString {
 
 /// A container, which outlives the program that started it.
 #[derive(Debug)]
-struct Container {
+struct ContainerMonitor {
     name: String,
     environment: Vec<(OsString, OsString)>,
 }
 
-impl Monitor for Container {
+impl Monitor for ContainerMonitor {
     fn ended(&mut self, end: &End) {
         // It ended by itself if `docker` has its status. 125 is Docker's own: it lost the daemon.
         let has_status = |status: &ExitStatus| status.code().is_some_and(|code| code != 125);

@@ -12,7 +12,7 @@ pub const TRUST: &str = "trust";
 #[derive(Debug, Clone, Default)]
 pub struct SandboxSettings {
     /// By what.
-    pub mode: Mode,
+    pub mode: Isolation,
     /// Whether they reach the network.
     pub network: bool,
     /// Folders that they may write in, beside the agent's own. One below another does not count.
@@ -31,7 +31,7 @@ pub struct SandboxSettings {
 
 /// What locks programs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
+pub enum Isolation {
     /// Nothing.
     #[default]
     Trust,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::tools::arguments::{read_arguments, time_property, timeout};
-use crate::tools::programs::{Order, Place, Programs};
+use crate::tools::programs::{Order, ProgramContext, Programs};
 use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec};
 
 /// Its name.
@@ -17,18 +17,18 @@ pub(super) const NAME: &str = "bash";
 pub(super) struct Bash {
     spec: ToolSpec,
     programs: Arc<Programs>,
-    place: Place,
+    place: ProgramContext,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Arguments {
+struct BashArguments {
     command: String,
     timeout_seconds: Option<u64>,
 }
 
 impl Bash {
-    pub(super) fn new(programs: Arc<Programs>, place: Place) -> Bash {
+    pub(super) fn new(programs: Arc<Programs>, place: ProgramContext) -> Bash {
         let description = format!(
             "Runs a command with bash, in {}. What it prints comes back: of long output the beginning \
              and the end. {}",
@@ -71,7 +71,7 @@ impl Tool for Bash {
     }
 
     fn run(&self, run: &Run<'_>) -> RunResult {
-        let order = read_arguments(run.arguments).and_then(|arguments: Arguments| {
+        let order = read_arguments(run.arguments).and_then(|arguments: BashArguments| {
             Ok(Order {
                 program: NAME.into(),
                 args: self::arguments(&arguments.command).map(Into::into).into(),

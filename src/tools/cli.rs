@@ -15,7 +15,7 @@ use crate::policy::judge::simple_commands;
 use crate::policy::{self, Names, Pin};
 use crate::tools::arguments::{read_arguments, time_property, timeout};
 use crate::tools::found::is_executable;
-use crate::tools::programs::{Order, Place, Programs};
+use crate::tools::programs::{Order, ProgramContext, Programs};
 use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec};
 use crate::tools::{bash, named, readme};
 
@@ -29,7 +29,7 @@ const SHELLS: [&str; 10] = [
 pub(super) struct Cli {
     spec: ToolSpec,
     programs: Arc<Programs>,
-    place: Place,
+    place: ProgramContext,
     command: CommandLine,
     /// What its script names.
     names: Option<Names>,
@@ -47,7 +47,7 @@ pub(super) struct CommandLine {
 
 /// What a user says of a tool.
 #[derive(Debug)]
-pub(super) struct About {
+pub(super) struct DeclaredTool {
     pub(super) name: String,
     pub(super) kind: ToolKind,
     pub(super) description: String,
@@ -58,56 +58,56 @@ pub(super) struct About {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Arguments {
+struct CliArguments {
     #[serde(default)]
-    args: Words,
+    args: ArgumentWords,
     stdin: Option<String>,
     timeout_seconds: Option<u64>,
 }
 
 /// Arguments as a model passes them: a list, or a text that is split by its quotes.
 #[derive(Debug, Default)]
-struct Words(Vec<String>);
+struct ArgumentWords(Vec<String>);
 
-impl<'de> Deserialize<'de> for Words {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Words, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Words;
+impl<'de> Deserialize<'de> for ArgumentWords {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ArgumentWords, D::Error> {
+        struct WordsVisitor;
+        impl<'de> Visitor<'de> for WordsVisitor {
+            type Value = ArgumentWords;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of texts, or a text")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Words, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ArgumentWords, E> {
                 let words = words::split(text);
                 words
-                    .map(Words)
+                    .map(ArgumentWords)
                     .map_err(|why| E::custom(format!("`args` {why}")))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Words, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<ArgumentWords, A::Error> {
                 let mut words = Vec::new();
                 while let Some(word) = items.next_element()? {
                     words.push(word);
                 }
-                Ok(Words(words))
+                Ok(ArgumentWords(words))
             }
 
-            fn visit_unit<E: de::Error>(self) -> Result<Words, E> {
-                Ok(Words::default())
+            fn visit_unit<E: de::Error>(self) -> Result<ArgumentWords, E> {
+                Ok(ArgumentWords::default())
             }
         }
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(WordsVisitor)
     }
 }
 
 impl Cli {
     pub(super) fn new(
         runner: Arc<Programs>,
-        mut place: Place,
+        mut place: ProgramContext,
         command: CommandLine,
-        about: About,
+        about: DeclaredTool,
     ) -> Cli {
         let names = command.names(&place.home, &place.cwd);
         let mut programs = names.as_ref().and_then(Names::files).unwrap_or_default();
@@ -145,7 +145,7 @@ impl Cli {
     }
 
     fn order(&self, arguments: &str) -> Result<Order, ToolOutput> {
-        let Arguments {
+        let CliArguments {
             args,
             stdin,
             timeout_seconds,
@@ -203,12 +203,15 @@ impl CommandLine {
     pub(super) fn missing(&self) -> Option<String> {
         let is_path = self.program.as_os_str().as_encoded_bytes().contains(&b'/');
         let shown = self.program.display();
-        match is_path {
-            true if !self.program.is_file() => Some(format!("there is no {shown}")),
-            true if !is_executable(&self.program) => Some(format!("{shown} may not be executed")),
-            false if !is_on_path(&self.program) => Some(format!("{shown} is not in PATH")),
-            true | false => None,
+        if !is_path {
+            let is_missing = !is_on_path(&self.program);
+            return is_missing.then(|| format!("{shown} is not in PATH"));
         }
+        if !self.program.is_file() {
+            return Some(format!("there is no {shown}"));
+        }
+        let may_run = is_executable(&self.program);
+        (!may_run).then(|| format!("{shown} may not be executed"))
     }
 
     /// What is wrong with a script that names a file as if it started in the agent's folder.
@@ -261,9 +264,10 @@ impl CommandLine {
         let mut words = words::split(text)?.into_iter();
         let program = words.next().ok_or(CommandError::Empty)?;
         Ok(CommandLine {
-            program: match program.contains('/') {
-                true => home.join(program),
-                false => program.into(),
+            program: if program.contains('/') {
+                home.join(program)
+            } else {
+                program.into()
             },
             args: words.chain(first.iter().cloned()).collect(),
             script: None,
@@ -327,9 +331,10 @@ impl CommandLine {
                 rest.starts_with(|next: char| matches!(next, '@' | '*' | '#' | '1'..='9'))
             })
         };
-        match self.script.as_ref().is_some_and(|it| !takes_any(it)) {
-            true => "Left out: its command takes none",
-            false => "Its arguments, one word each; no shell reads them",
+        if self.script.as_ref().is_some_and(|it| !takes_any(it)) {
+            "Left out: its command takes none"
+        } else {
+            "Its arguments, one word each; no shell reads them"
         }
     }
 }
@@ -456,12 +461,12 @@ mod tests {
 
     #[test]
     fn mistakes_of_a_model_are_said() {
-        let wrong = |text: &str| read_arguments::<Arguments>(text).unwrap_err().content;
+        let wrong = |text: &str| read_arguments::<CliArguments>(text).unwrap_err().content;
         assert!(wrong(r#"{"args": 7}"#).contains("expected a list of texts, or a text"));
         assert!(wrong(r#"{"args": "a 'b"}"#).contains("`args` has a quote that does not end"));
         assert!(wrong(r#"{"arg": []}"#).contains("unknown field `arg`, expected one of `args`"));
         assert!(wrong("nonsense").starts_with("the arguments are wrong: expected"));
-        let read = |text: &str| read_arguments::<Arguments>(text).unwrap().args.0;
+        let read = |text: &str| read_arguments::<CliArguments>(text).unwrap().args.0;
         assert!(read("").is_empty());
         assert!(read(r#"{"args": null}"#).is_empty());
         assert_eq!(

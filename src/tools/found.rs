@@ -14,7 +14,7 @@ pub(super) const TOOLS: &str = "tools";
 
 /// A tool that was found.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundTool {
     pub(super) name: String,
     pub(super) program: PathBuf,
     pub(super) description: String,
@@ -22,7 +22,7 @@ pub(super) struct Found {
 
 /// The tools in a folder, sorted by name, and what is wrong with others. Of the folder of an agent, its
 /// `home` bounds what is told of them.
-pub(super) fn look(folder: &Path, home: Option<&Path>) -> (Vec<Found>, Vec<String>) {
+pub(super) fn look(folder: &Path, home: Option<&Path>) -> (Vec<FoundTool>, Vec<String>) {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     let folders = match sorted_entries(folder) {
         Ok(folders) => folders,
@@ -43,7 +43,7 @@ pub(super) fn look(folder: &Path, home: Option<&Path>) -> (Vec<Found>, Vec<Strin
 }
 
 /// The tool in a folder; `None` for a folder without a program.
-fn look_into(folder: &Path, home: Option<&Path>) -> Result<Option<Found>, String> {
+fn look_into(folder: &Path, home: Option<&Path>) -> Result<Option<FoundTool>, String> {
     let files = sorted_entries(folder).map_err(|error| error.to_string())?;
     let runs: Vec<PathBuf> = files.into_iter().filter(|path| is_run(path)).collect();
     if runs.is_empty() {
@@ -63,7 +63,7 @@ fn look_into(folder: &Path, home: Option<&Path>) -> Result<Option<Found>, String
     // It goes to a model: a link could name any file of the machine.
     let bounds: Vec<&Path> = home.into_iter().chain([folder]).collect();
     let text = readme::read(&file, &bounds).ok();
-    Ok(Some(Found {
+    Ok(Some(FoundTool {
         name: name.clone().into_owned(),
         program: program.clone(),
         description: text.unwrap_or_else(|| format!("The program `{name}`.")),
@@ -112,7 +112,7 @@ mod tests {
         file(&at("bad name/run"), "", 0o755);
         file(&at("run"), "", 0o755);
         let (found, problems) = look(folder.path(), None);
-        let tool = |name: &str, program: &str, description: &str| Found {
+        let tool = |name: &str, program: &str, description: &str| FoundTool {
             name: name.into(),
             program: at(program),
             description: description.into(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::domain::spec::{AgentSpec, ToolRef};
 use crate::tools::bash::{self, Bash};
-use crate::tools::cli::{About, Cli, CommandError, CommandLine};
-use crate::tools::found::{self, Found};
-use crate::tools::programs::{Place, Programs};
+use crate::tools::cli::{Cli, CommandError, CommandLine, DeclaredTool};
+use crate::tools::found::{self, FoundTool};
+use crate::tools::programs::{ProgramContext, Programs};
 use crate::tools::readme;
 use crate::tools::{Effect, Tool, ToolKind, Toolbox};
 
@@ -88,7 +88,7 @@ impl ProgramTools {
     }
 
     /// Where the programs of an agent run, and what they see there.
-    fn place(&self, spec: &AgentSpec) -> Place {
+    fn place(&self, spec: &AgentSpec) -> ProgramContext {
         let own = [spec.home.join(found::TOOLS), spec.skills_dir.clone()];
         // An agent's file, or a link, could name any folder of the machine.
         let own = own
@@ -102,7 +102,7 @@ impl ProgramTools {
         // Below it stands the folder to write in: no more than that of it can be written.
         let cwd = spec.tools_folder();
         let whole = (cwd == spec.home).then(|| spec.home.clone());
-        Place {
+        ProgramContext {
             agent: spec.name.clone(),
             home: spec.home.clone(),
             cwd,
@@ -111,15 +111,15 @@ impl ProgramTools {
         }
     }
 
-    fn found(&self, folder: &Path, place: &Place, spec: &AgentSpec) -> Vec<Arc<dyn Tool>> {
+    fn found(&self, folder: &Path, place: &ProgramContext, spec: &AgentSpec) -> Vec<Arc<dyn Tool>> {
         let home = folder.starts_with(&spec.home).then_some(&*spec.home);
         let (found, problems) = found::look(folder, home);
         for problem in problems {
             log::warn!("agent {}: {problem}", spec.name);
         }
-        let tool = |found: Found| {
+        let tool = |found: FoundTool| {
             let command = CommandLine::of(found.program);
-            let about = About {
+            let about = DeclaredTool {
                 name: found.name,
                 kind: ToolKind::FoundCli,
                 description: found.description,
@@ -137,7 +137,12 @@ impl ProgramTools {
     }
 
     /// `None` for one that cannot be offered; the log says why.
-    fn declared(&self, tool: &ToolRef, place: &Place, spec: &AgentSpec) -> Option<Arc<dyn Tool>> {
+    fn declared(
+        &self,
+        tool: &ToolRef,
+        place: &ProgramContext,
+        spec: &AgentSpec,
+    ) -> Option<Arc<dyn Tool>> {
         match tool {
             ToolRef::Builtin { name } => self.builtin(name, place),
             ToolRef::Cli {
@@ -157,7 +162,7 @@ impl ProgramTools {
         }
     }
 
-    fn builtin(&self, name: &str, place: &Place) -> Option<Arc<dyn Tool>> {
+    fn builtin(&self, name: &str, place: &ProgramContext) -> Option<Arc<dyn Tool>> {
         match name {
             bash::NAME => Some(Arc::new(Bash::new(self.programs.clone(), place.clone()))),
             // Said when the file was read.
@@ -169,7 +174,7 @@ impl ProgramTools {
         &self,
         tool: &ToolRef,
         command: CommandLine,
-        place: &Place,
+        place: &ProgramContext,
         spec: &AgentSpec,
     ) -> Option<Arc<dyn Tool>> {
         let ToolRef::Cli {
@@ -187,12 +192,13 @@ impl ProgramTools {
             .as_deref()
             .and_then(|file| declared_readme(file, name, spec));
         let texts: Vec<String> = description.iter().cloned().chain(readme).collect();
-        let about = About {
+        let about = DeclaredTool {
             name: name.clone(),
             kind: ToolKind::Cli,
-            description: match texts.is_empty() {
-                true => format!("The program `{name}`."),
-                false => texts.join("\n\n"),
+            description: if texts.is_empty() {
+                format!("The program `{name}`.")
+            } else {
+                texts.join("\n\n")
             },
             effect: *effect,
             env: env.clone(),

@@ -74,7 +74,7 @@ impl Default for Programs {
 
 /// For whom a program runs.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct ProgramContext {
     pub(super) agent: AgentName,
     /// The agent's folder.
     pub(super) home: PathBuf,
@@ -86,7 +86,7 @@ pub(super) struct Place {
     pub(super) env: Vec<String>,
 }
 
-impl Place {
+impl ProgramContext {
     /// The folders that programs see, each once: of one in another nothing more is to be said, and
     /// the one to write in is seen anyway.
     fn seen(&self, work: &Path) -> Vec<PathBuf> {
@@ -103,9 +103,10 @@ impl Place {
 
     /// Where a command starts, for a model.
     pub(super) fn said(&self) -> &'static str {
-        match self.cwd == self.home {
-            true => "the folder that holds what you are made of; what you write goes below `work/`",
-            false => "a folder of your own whose files last",
+        if self.cwd == self.home {
+            "the folder that holds what you are made of; what you write goes below `work/`"
+        } else {
+            "a folder of your own whose files last"
         }
     }
 }
@@ -183,7 +184,7 @@ impl Programs {
     }
 
     /// Runs a program; what goes wrong is in the output.
-    pub(super) fn run(&self, place: &Place, order: Order, run: &Run<'_>) -> ToolOutput {
+    pub(super) fn run(&self, place: &ProgramContext, order: Order, run: &Run<'_>) -> ToolOutput {
         let session = run.caller.session;
         match self.run_in_place(place, order, run) {
             Ok(ended) => told(&ended),
@@ -200,7 +201,7 @@ impl Programs {
 
     fn run_in_place(
         &self,
-        place: &Place,
+        place: &ProgramContext,
         order: Order,
         run: &Run<'_>,
     ) -> Result<Ended, ProgramError> {
@@ -388,7 +389,7 @@ mod tests {
             fs::create_dir_all(home.join(name)).unwrap();
         }
         let named = ["tools/x", "./tools", "tools", "tools-2", "work/sub", "none"];
-        let place = Place {
+        let place = ProgramContext {
             agent: AgentName::parse("ada").unwrap(),
             home: home.to_owned(),
             cwd: home.to_owned(),

@@ -27,14 +27,12 @@ pub(super) fn read(path: &Path, folders: &[&Path]) -> Result<String, TextError> 
     let is_cut = bytes.len() > README_BYTES_MAX;
     bytes.truncate(README_BYTES_MAX);
     let text = String::from_utf8_lossy(&bytes);
-    Ok(match is_cut {
-        // A character that was cut in two became this.
-        true => format!(
-            "{}\n[… the rest is left out …]",
-            text.trim_end_matches('\u{fffd}')
-        ),
-        false => text.trim().to_owned(),
-    })
+    if !is_cut {
+        return Ok(text.trim().to_owned());
+    }
+    // A character that was cut in two became this.
+    let text = text.trim_end_matches('\u{fffd}');
+    Ok(format!("{text}\n[… the rest is left out …]"))
 }
 
 /// Whether a path leads to something inside a folder, wherever its links go.

@@ -67,7 +67,7 @@ pub(super) struct SessionTool {
 
 #[derive(Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
-enum Arguments {
+enum SessionArguments {
     List {
         before: Option<String>,
         limit: Option<usize>,
@@ -106,13 +106,13 @@ impl SessionTool {
 
     fn answer(&self, run: &Run<'_>) -> Answer {
         match arguments::read(run.arguments)? {
-            Arguments::List { before, limit } => {
+            SessionArguments::List { before, limit } => {
                 let before = before.as_deref().filter(|id| !id.is_empty());
                 let before = before.map(parse_id).transpose()?;
                 let limit = limit.unwrap_or(LISTED).clamp(1, LISTED_MAX);
                 self.list(run, before, limit)
             }
-            Arguments::Read {
+            SessionArguments::Read {
                 session_id,
                 before,
                 limit,
@@ -160,9 +160,10 @@ impl SessionTool {
                 break false;
             }
         };
-        let mut answer = match lines.is_empty() {
-            true => "No sessions here.".to_owned(),
-            false => lines.join("\n"),
+        let mut answer = if lines.is_empty() {
+            "No sessions here.".to_owned()
+        } else {
+            lines.join("\n")
         };
         if let Some(last) = last.filter(|_| has_more) {
             answer.push_str(&format!("\n[older ones: \"before\": \"{last}\"]"));
@@ -262,7 +263,7 @@ fn minute(time: &str) -> String {
 
 /// A message, as it is shown.
 #[derive(Debug, PartialEq, Eq)]
-struct Said {
+struct TranscriptMessage {
     seq: Seq,
     message_id: MessageId,
     head: String,
@@ -275,8 +276,8 @@ fn is_start(seq: Option<Seq>) -> bool {
 }
 
 /// The messages in `records`; the parts of a reply that was cut off are one.
-fn messages(records: &[Record]) -> Vec<Said> {
-    let mut said: Vec<Said> = Vec::new();
+fn messages(records: &[Record]) -> Vec<TranscriptMessage> {
+    let mut said: Vec<TranscriptMessage> = Vec::new();
     for record in records {
         if let Event::UserMessage(message) = &record.event {
             let who = match &message.sender_name {
@@ -303,8 +304,8 @@ fn messages(records: &[Record]) -> Vec<Said> {
     said
 }
 
-fn one_said(record: &Record, id: &MessageId, who: &str, text: &str) -> Said {
-    Said {
+fn one_said(record: &Record, id: &MessageId, who: &str, text: &str) -> TranscriptMessage {
+    TranscriptMessage {
         seq: record.seq,
         message_id: id.clone(),
         head: format!(
@@ -322,15 +323,18 @@ fn unmistakable(text: &str) -> String {
         let after = line.strip_prefix('[');
         after.is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit()))
     };
-    let lines = text.split('\n').map(|line| match is_head(line) {
-        true => format!("\\{line}"),
-        false => line.to_owned(),
+    let lines = text.split('\n').map(|line| {
+        if is_head(line) {
+            format!("\\{line}")
+        } else {
+            line.to_owned()
+        }
     });
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The last messages that an answer has room for, and how to get those before them.
-fn shown(said: &[Said], has_older: bool) -> String {
+fn shown(said: &[TranscriptMessage], has_older: bool) -> String {
     let mut blocks = Vec::new();
     let mut room = ANSWER_BYTES_MAX - 200;
     for one in said.iter().rev() {

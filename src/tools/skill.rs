@@ -38,9 +38,9 @@ pub(super) struct SkillTool {
 }
 
 #[derive(Deserialize)]
-struct Arguments {
+struct SkillArguments {
     /// There is one. It is named all the same, so that others can follow.
-    action: Action,
+    action: SkillAction,
     name: String,
     file: Option<String>,
     offset: Option<usize>,
@@ -48,7 +48,7 @@ struct Arguments {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Action {
+enum SkillAction {
     Read,
 }
 
@@ -78,8 +78,8 @@ impl SkillTool {
     }
 
     fn answer(&self, json: &str) -> Answer {
-        let arguments: Arguments = arguments::read(json)?;
-        let Action::Read = arguments.action;
+        let arguments: SkillArguments = arguments::read(json)?;
+        let SkillAction::Read = arguments.action;
         let skill = self.skill(&arguments.name)?;
         let offset = arguments.offset.unwrap_or(0);
         match arguments.file.as_deref() {
@@ -103,9 +103,10 @@ impl SkillTool {
         let found = self.skills.iter().find(|skill| skill.name == name);
         found.ok_or_else(|| {
             let names: Vec<&str> = self.skills.iter().map(|one| one.name.as_str()).collect();
-            match names.is_empty() {
-                true => "there are no skills".to_owned(),
-                false => format!("there is no such skill; there are: {}", names.join(", ")),
+            if names.is_empty() {
+                "there are no skills".to_owned()
+            } else {
+                format!("there is no such skill; there are: {}", names.join(", "))
             }
         })
     }
@@ -134,13 +135,14 @@ fn inner_path(skill: &Skill, file: &str) -> Result<PathBuf, String> {
         Component::Normal(_) | Component::CurDir => true,
         Component::ParentDir | Component::RootDir | Component::Prefix(_) => false,
     });
-    match is_inner {
-        true => Ok(path.to_owned()),
-        false => Err(
+    if is_inner {
+        Ok(path.to_owned())
+    } else {
+        Err(
             "only files in the skill's folder can be read, named from there without `..`, as \
              references/x.md"
                 .to_owned(),
-        ),
+        )
     }
 }
 
@@ -189,12 +191,13 @@ fn part(text: &str, offset: usize, bytes_max: usize) -> String {
     let rest = &text[start..];
     let shown = text::start(rest, bytes_max);
     let end = start + shown.len();
-    match end == text.len() {
-        true => shown.to_owned(),
-        false => format!(
+    if end == text.len() {
+        shown.to_owned()
+    } else {
+        format!(
             "{shown}\n[bytes {start} to {end} of {}; go on with \"offset\": {end}]",
             text.len()
-        ),
+        )
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body, BodyReader};
 
-use crate::base::sse::{Event, Parser, TooLong};
+use crate::base::sse::{EventTooLong, Parser, SseEvent};
 use crate::torture::ledger::SeenEvent;
 
 /// A server that is alive answers, or says something on a stream, within this.
@@ -102,18 +102,18 @@ impl Events {
 
     fn feed(&mut self, bytes: &[u8]) -> Fetched<Option<SeenEvent>> {
         let ready = &mut self.ready;
-        let fed: Result<(), TooLong> = self.parser.feed(bytes, |event| {
+        let fed: Result<(), EventTooLong> = self.parser.feed(bytes, |event| {
             ready.push_back(seen(event));
             Ok(())
         });
         match fed {
             Ok(()) => Fetched::Answer(self.ready.pop_front()),
-            Err(TooLong) => Fetched::Lost,
+            Err(EventTooLong) => Fetched::Lost,
         }
     }
 }
 
-fn seen(event: Event<'_>) -> SeenEvent {
+fn seen(event: SseEvent<'_>) -> SeenEvent {
     SeenEvent {
         id: String::from_utf8_lossy(event.id).into_owned(),
         name: String::from_utf8_lossy(event.name).into_owned(),

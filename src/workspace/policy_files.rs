@@ -14,12 +14,11 @@ use std::sync::Arc;
 use crate::base::text::{self, TextError};
 use crate::base::yaml::TEXT_BYTES_MAX;
 use crate::base::yaml::expand::Environment;
+use crate::base::yaml::expand::OwnedEnvironment;
 use crate::base::yaml::problem::Problem;
 use crate::domain::spec::AgentSpec;
 use crate::domain::trust::{Brought, Granted, POLICY_PARTS, Part};
-use crate::policy::{
-    EditRules, OwnedEnvironment, Policies, RuleSource, RuleSources, Tier, Tiers, file,
-};
+use crate::policy::{EditRules, Policies, RuleSource, RuleSources, Tier, Tiers, file};
 use crate::trust::{Filter, Folder, GrantError, Grants, ReadError, Trust};
 
 /// The policy of a workspace, and of an agent in its folder.

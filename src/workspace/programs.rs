@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::base::fs::{RealFs, create_dirs};
 use crate::config::{Config, SandboxMode};
 use crate::domain::providers::KeySource;
-use crate::sandbox::{self, Mode, SandboxSettings};
+use crate::sandbox::{self, Isolation, SandboxSettings};
 use crate::tools::programs::Programs;
 use crate::workspace::state_home;
 
@@ -64,9 +64,9 @@ fn settings(config: &Config) -> SandboxSettings {
     let program = env::current_exe().ok().filter(is_in_writable);
     SandboxSettings {
         mode: match sandbox.mode {
-            SandboxMode::Trust => Mode::Trust,
-            SandboxMode::Bubblewrap => Mode::Bubblewrap,
-            SandboxMode::Docker => Mode::Docker,
+            SandboxMode::Trust => Isolation::Trust,
+            SandboxMode::Bubblewrap => Isolation::Bubblewrap,
+            SandboxMode::Docker => Isolation::Docker,
         },
         network: sandbox.network,
         writable: sandbox.writable.clone(),

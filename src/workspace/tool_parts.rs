@@ -74,7 +74,7 @@ fn memory_parts(config: &Config, fs: Arc<dyn Fs>) -> MemoryParts {
     }
 }
 
-fn web_settings(web: &config::Web) -> anyhow::Result<WebSettings> {
+fn web_settings(web: &config::WebConfig) -> anyhow::Result<WebSettings> {
     let proxy = web.proxy.as_ref();
     let proxy = proxy
         .map(|address| Proxy::new(address.reveal()))

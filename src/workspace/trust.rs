@@ -12,7 +12,7 @@ use crate::base::lock::lock as locked;
 use crate::base::order;
 use crate::base::yaml::problem::Problem;
 use crate::config::Config;
-use crate::config::owner::Owner;
+use crate::config::owner::OwnerConfig;
 use crate::domain::providers::{self, Described, Origin, ollama_base_url};
 use crate::domain::spec::{AgentSpec, Provider};
 use crate::domain::trust::{self, Brought, Granted, Part};
@@ -58,9 +58,9 @@ impl<'a> Workspace<'a> {
 /// The trust of a workspace, and what is wrong with the owner's own files.
 pub fn of_workspace(workspace: &Workspace<'_>) -> (Arc<Trust>, Vec<Problem>) {
     let folder = workspace.folder;
-    let (grants, problems) = match state_home::owners_file().as_deref().map(Owner::read) {
-        Some(Ok(Owner { trusts_all: true })) => (Grants::All, Vec::new()),
-        Some(Ok(Owner { trusts_all: false })) | None => (Grants::Recorded, Vec::new()),
+    let (grants, problems) = match state_home::owners_file().as_deref().map(OwnerConfig::read) {
+        Some(Ok(OwnerConfig { trusts_all: true })) => (Grants::All, Vec::new()),
+        Some(Ok(OwnerConfig { trusts_all: false })) | None => (Grants::Recorded, Vec::new()),
         Some(Err(problems)) => (Grants::Recorded, problems),
     };
     let known = known_address(workspace.providers);

@@ -68,7 +68,7 @@ fn defaults(folder: &Path, file: Option<PathBuf>) -> Config {
         agents_dir: folder.join(".duragent/agents"),
         sessions_dir: folder.join(".duragent/sessions"),
         world_memory_dir: folder.join(".duragent/memory/world"),
-        server: Server {
+        server: ServerConfig {
             host: Ipv4Addr::LOCALHOST.into(),
             port: 8080,
             api_token: None,
@@ -84,17 +84,17 @@ fn defaults(folder: &Path, file: Option<PathBuf>) -> Config {
             max_body_bytes: 1_048_576,
             shutdown_grace: Duration::from_secs(10),
         },
-        sessions: Sessions {
+        sessions: SessionsConfig {
             ttl_hours: Some(168),
             max_active: 1024,
             delete_after_hours: None,
         },
-        gateways: Gateways::default(),
+        gateways: GatewaysConfig::default(),
         routes: Vec::new(),
         providers: BTreeMap::new(),
-        sandbox: Sandbox::default(),
-        web: Web::default(),
-        logging: Logging {
+        sandbox: SandboxConfig::default(),
+        web: WebConfig::default(),
+        logging: LoggingConfig {
             level: LevelFilter::Info,
             format: LogFormat::Pretty,
             file: None,
@@ -203,7 +203,7 @@ fn every_key_ends_up_in_the_configuration() {
             agents_dir: home.join("../agents"),
             sessions_dir: "/var/sessions".into(),
             world_memory_dir: home.join("world"),
-            server: Server {
+            server: ServerConfig {
                 host: Ipv6Addr::LOCALHOST.into(),
                 port: 9000,
                 api_token: Some(secret("hunter2")),
@@ -219,12 +219,12 @@ fn every_key_ends_up_in_the_configuration() {
                 max_body_bytes: 4096,
                 shutdown_grace: Duration::from_secs(6),
             },
-            sessions: Sessions {
+            sessions: SessionsConfig {
                 ttl_hours: Some(1),
                 max_active: 2,
                 delete_after_hours: Some(3),
             },
-            gateways: Gateways {
+            gateways: GatewaysConfig {
                 telegram: Some(Telegram {
                     bot_token: secret("1:hunter2"),
                     api_url: Some("http://localhost:8081".to_owned()),
@@ -247,7 +247,7 @@ fn every_key_ends_up_in_the_configuration() {
                 ],
             },
             routes: vec![
-                Route {
+                RouteConfig {
                     conditions: words(&[
                         ("gateway", "telegram"),
                         ("chat_type", "dm"),
@@ -255,7 +255,7 @@ fn every_key_ends_up_in_the_configuration() {
                     ]),
                     agent: AgentName::parse("ada").unwrap(),
                 },
-                Route {
+                RouteConfig {
                     conditions: BTreeMap::new(),
                     agent: AgentName::parse("bob").unwrap(),
                 },
@@ -288,7 +288,7 @@ fn every_key_ends_up_in_the_configuration() {
             ]
             .map(|(name, described)| (Provider::parse(name).unwrap(), described))
             .into(),
-            sandbox: Sandbox {
+            sandbox: SandboxConfig {
                 mode: SandboxMode::Bubblewrap,
                 network: true,
                 writable: vec![home.join("out")],
@@ -297,13 +297,13 @@ fn every_key_ends_up_in_the_configuration() {
                 cpu_seconds: Some(5),
                 image: Some("debian".to_owned()),
             },
-            web: Web {
+            web: WebConfig {
                 proxy: Some(secret("http://me:hunter2@proxy:3128")),
                 allow_addresses: ["127.0.0.1", "10.0.0.0/8", "fd00::/8"]
                     .map(|range| range.parse().unwrap())
                     .into(),
             },
-            logging: Logging {
+            logging: LoggingConfig {
                 level: LevelFilter::Debug,
                 format: LogFormat::Json,
                 file: Some(home.join("duragent.log")),
@@ -670,12 +670,18 @@ fn an_unknown_key_is_an_error_only_where_it_guards_something_or_when_asked() {
 #[test]
 fn a_disabled_gateway_needs_no_token() {
     let folder = Folder::with("gateways: {telegram: {enabled: false}}");
-    assert_eq!(folder.load().unwrap().config.gateways, Gateways::default());
+    assert_eq!(
+        folder.load().unwrap().config.gateways,
+        GatewaysConfig::default()
+    );
     let folder = Folder::with(
         "gateways:\n  telegram: {enabled: false, bot_token: \"${NOT_SET}\"}\n  external:\n  \
          - {name: a, command: x, enabled: false, env: {KEY: \"${NOT_SET}\"}}\n",
     );
-    assert_eq!(folder.load().unwrap().config.gateways, Gateways::default());
+    assert_eq!(
+        folder.load().unwrap().config.gateways,
+        GatewaysConfig::default()
+    );
     let folder = Folder::with(
         "gateways:\n  external:\n  - {name: a, command: x, enabled: false}\n  \
          - {name: b, command: x, env: {KEY: \"${NOT_SET}\"}}\n",

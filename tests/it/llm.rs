@@ -15,7 +15,8 @@ use duragent::domain::secret::Secret;
 use duragent::domain::spec::{ModelChoice, ModelSpec, Provider};
 use duragent::llm::providers::{ProviderSettings, Providers};
 use duragent::llm::{
-    Cancel, LlmError, Model, Models, RawToolCall, Reply, Request, Sink, ToolChoice, ToolDefinition,
+    Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink, ToolChoice,
+    ToolDefinition,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -120,12 +121,12 @@ fn hello() -> Request {
 }
 
 /// One call to a fresh model.
-fn ask(provider: Provider, fake: &FakeModel) -> (Result<Reply, LlmError>, Heard) {
+fn ask(provider: Provider, fake: &FakeModel) -> (Result<ModelReply, LlmError>, Heard) {
     called(model(provider, fake), Heard::default())
 }
 
 /// One call, which must come to an end.
-fn called(mut model: Box<dyn Model>, mut heard: Heard) -> (Result<Reply, LlmError>, Heard) {
+fn called(mut model: Box<dyn Model>, mut heard: Heard) -> (Result<ModelReply, LlmError>, Heard) {
     in_time(move || (model.call(&hello(), &mut heard), heard))
 }
 
@@ -160,7 +161,7 @@ fn both_dialects_stream_text_and_count_tokens() {
         let (result, heard) = ask(provider.clone(), &fake);
         assert_eq!(
             result,
-            Ok(Reply {
+            Ok(ModelReply {
                 model: format!("{provider}/m1"),
                 tool_calls: Vec::new(),
                 usage: Some(Usage::new(100, 7)),
@@ -505,7 +506,7 @@ fn cancelled(
     mut model: Box<dyn Model>,
     request: Request,
     ready: impl FnOnce(),
-) -> (Result<Reply, LlmError>, Duration) {
+) -> (Result<ModelReply, LlmError>, Duration) {
     let canceller = model.canceller();
     let (done_tx, done_rx) = bounded(1);
     std::thread::spawn(move || {
@@ -1081,7 +1082,7 @@ fn a_proxy_is_not_asked_for_what_is_on_this_machine() {
     assert!(result.is_ok(), "{result:?}");
 }
 
-fn echo(message: &str, limit: Option<Duration>) -> (Result<Reply, LlmError>, Heard) {
+fn echo(message: &str, limit: Option<Duration>) -> (Result<ModelReply, LlmError>, Heard) {
     let fake = FakeModel::start();
     let mut heard = Heard::default();
     let request = Request {
@@ -1102,7 +1103,7 @@ fn echo_says_the_words_back_and_calls_tools_as_told() {
     );
     assert_eq!(
         result,
-        Ok(Reply {
+        Ok(ModelReply {
             model: "echo/m1".into(),
             tool_calls: vec![
                 raw_call("", "date", "{\"a\": 1}"),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use duragent::domain::spec::ToolRef;
-use duragent::sandbox::{Mode, SandboxSettings};
+use duragent::sandbox::{Isolation, SandboxSettings};
 use serde_json::{Value, json};
 
 use crate::support::bench::{Bench, echo};
@@ -26,7 +26,7 @@ const MEMORY_MB: u64 = 128;
 
 fn settings(folder: &Path) -> SandboxSettings {
     SandboxSettings {
-        mode: Mode::Bubblewrap,
+        mode: Isolation::Bubblewrap,
         hidden: vec![folder.join(".duragent"), folder.join("duragent.yaml")],
         memory_bytes: MEMORY_MB << 20,
         ..SandboxSettings::default()

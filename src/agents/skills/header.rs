@@ -167,9 +167,10 @@ fn description_text(found: At<AsWritten>, report: &mut Report) -> Option<String>
     }
     let chars = text.chars().count();
     if chars > DESCRIPTION_CHARS_MAX {
-        let kept = match chars > DESCRIPTION_CHARS_KEPT {
-            true => format!("; the first {DESCRIPTION_CHARS_KEPT} are used"),
-            false => String::new(),
+        let kept = if chars > DESCRIPTION_CHARS_KEPT {
+            format!("; the first {DESCRIPTION_CHARS_KEPT} are used")
+        } else {
+            String::new()
         };
         let remark =
             format!("has {chars} characters, at most {DESCRIPTION_CHARS_MAX} should be{kept}");

@@ -11,7 +11,7 @@ use crate::base::yaml::tree::{Document, Value};
 const TEXTS: [&str; 3] = ["name", "description", "compatibility"];
 
 /// A key and what belongs to it.
-struct Entry<'a> {
+struct HeaderEntry<'a> {
     key: &'a str,
     /// What stands behind the colon.
     first: &'a str,
@@ -22,11 +22,11 @@ struct Entry<'a> {
 /// The front matter with its texts quoted where they are no YAML by themselves. The result is YAML
 /// whatever `head` is; of a key that is given twice the first one stays.
 pub(super) fn mended(head: &str) -> String {
-    let mut entries: Vec<Entry<'_>> = Vec::new();
+    let mut entries: Vec<HeaderEntry<'_>> = Vec::new();
     let mut mended = String::new();
     for line in head.lines() {
         match (key_of(line), entries.last_mut()) {
-            (Some((key, first)), _) => entries.push(Entry {
+            (Some((key, first)), _) => entries.push(HeaderEntry {
                 key,
                 first,
                 lines: vec![line],
@@ -40,9 +40,10 @@ pub(super) fn mended(head: &str) -> String {
     for entry in &entries {
         let is_kept = TEXTS.contains(&entry.key) && !seen.contains(&entry.key);
         seen.extend(is_kept.then_some(entry.key));
-        let text = match is_kept {
-            true => entry.mended(),
-            false => String::new(),
+        let text = if is_kept {
+            entry.mended()
+        } else {
+            String::new()
         };
         mended.push_str(&text);
         let lines_left = entry.lines.len() - text.matches('\n').count();
@@ -51,12 +52,13 @@ pub(super) fn mended(head: &str) -> String {
     mended
 }
 
-impl Entry<'_> {
+impl HeaderEntry<'_> {
     fn mended(&self) -> String {
         let whole = self.lines.join("\n") + "\n";
-        match is_text(&whole) {
-            true => whole,
-            false => format!("{}: '{}'\n", self.key, self.words().replace('\'', "''")),
+        if is_text(&whole) {
+            whole
+        } else {
+            format!("{}: '{}'\n", self.key, self.words().replace('\'', "''"))
         }
     }
 

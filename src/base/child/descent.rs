@@ -83,9 +83,10 @@ fn look(link: &Path) -> Holder {
     let is_other = |pid: &Pid| {
         holds(&process_folder(*pid), link) && descent(*pid, this) == Some(Descent::Other)
     };
-    match others.iter().rev().any(is_other) {
-        true => Holder::Other,
-        false => Holder::Unseen { may_descend },
+    if others.iter().rev().any(is_other) {
+        Holder::Other
+    } else {
+        Holder::Unseen { may_descend }
     }
 }
 
@@ -145,9 +146,10 @@ fn descent(pid: Pid, this: Pid) -> Option<Descent> {
     let mut parent = parent_of(child)?;
     for _ in 0..STEPS_MAX {
         let Some(known_parent) = parent.filter(|_| child != this) else {
-            return Some(match child == this && (pid != this || own::adopts()) {
-                true => Descent::Ours(None),
-                false => Descent::Other,
+            return Some(if child == this && (pid != this || own::adopts()) {
+                Descent::Ours(None)
+            } else {
+                Descent::Other
             });
         };
         // Our list has the numbers of our own namespace.

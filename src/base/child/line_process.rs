@@ -6,7 +6,7 @@
 //! - its end is heard once, after all its lines, and by then it was waited for and its group is dead;
 //! - at most [`QUEUE_BYTES_MAX`] wait to be written to it, and one line of each of its outputs is held.
 //!
-//! Lock order: `Shared::state` alone, for memory work and writes that do not block, and never while
+//! Lock order: `Handles::state` alone, for memory work and writes that do not block, and never while
 //! somebody hears.
 //! Elsewhere: whether it is started again (its owner's decision), what the lines mean.
 
@@ -68,15 +68,15 @@ pub enum SendError {
 /// A running child. Dropping it kills the child with its session, and waits for that.
 #[derive(Debug)]
 pub struct LineProcess {
-    shared: Arc<Shared>,
+    shared: Arc<Handles>,
     // Joined by its drop, after ours has ended the child.
     _owner: Joined,
 }
 
 /// What its users want of it, and what became of it.
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
+struct Handles {
+    state: Mutex<Requests>,
     /// Woken when it has ended.
     has_ended: Condvar,
     /// Wakes its owner.
@@ -84,7 +84,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Requests {
     queue: VecDeque<String>,
     queue_bytes: usize,
     is_input_closed: bool,
@@ -106,7 +106,7 @@ impl LineProcess {
         hear: impl FnMut(Heard<'_>) + Send + 'static,
     ) -> io::Result<LineProcess> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Handles {
             state: Mutex::default(),
             has_ended: Condvar::new(),
             wake,
@@ -115,7 +115,7 @@ impl LineProcess {
         let (owners, for_whom) = (Arc::clone(&shared), for_whom.to_owned());
         let body = move || {
             let _ending = EndsWithItsThread(Arc::clone(&owners));
-            let owner = Owner::start(prepared, &for_whom, line_bytes_max, owners, hear);
+            let owner = ProcessOwner::start(prepared, &for_whom, line_bytes_max, owners, hear);
             let (started, owner) = match owner {
                 Ok(owner) => (Ok(()), Some(owner)),
                 Err(error) => (Err(error), None),
@@ -182,8 +182,8 @@ impl Drop for LineProcess {
     }
 }
 
-impl Shared {
-    fn want(&self, change: impl FnOnce(&mut State)) {
+impl Handles {
+    fn want(&self, change: impl FnOnce(&mut Requests)) {
         change(&mut lock(&self.state));
         self.wake();
     }
@@ -201,7 +201,7 @@ impl Shared {
 }
 
 /// Also a thread that panics, as what hears may, leaves nobody waiting for the end.
-struct EndsWithItsThread(Arc<Shared>);
+struct EndsWithItsThread(Arc<Handles>);
 
 impl Drop for EndsWithItsThread {
     fn drop(&mut self) {
@@ -211,26 +211,26 @@ impl Drop for EndsWithItsThread {
 }
 
 /// The owner of a child, in its thread.
-struct Owner<F> {
+struct ProcessOwner<F> {
     group: Group,
     monitor: Box<dyn Monitor>,
     /// Readable when the child has ended.
     exit: OwnedFd,
-    input: Input,
-    output: Option<Lines>,
-    errors: Option<Lines>,
-    shared: Arc<Shared>,
+    input: InputPipe,
+    output: Option<OutputPipe>,
+    errors: Option<OutputPipe>,
+    shared: Arc<Handles>,
     hear: F,
 }
 
-impl<F: FnMut(Heard<'_>)> Owner<F> {
+impl<F: FnMut(Heard<'_>)> ProcessOwner<F> {
     fn start(
         prepared: Prepared,
         for_whom: &str,
         line_bytes_max: usize,
-        shared: Arc<Shared>,
+        shared: Arc<Handles>,
         hear: F,
-    ) -> io::Result<Owner<F>> {
+    ) -> io::Result<ProcessOwner<F>> {
         let Prepared {
             mut command,
             rules,
@@ -246,13 +246,13 @@ impl<F: FnMut(Heard<'_>)> Owner<F> {
         // The command holds its ends of the pipes, whose last closing is their end.
         drop(command);
         monitor.started()?;
-        Ok(Owner {
+        Ok(ProcessOwner {
             exit: pidfd_open(group.pid, PidfdFlags::empty())?,
             group,
             monitor,
-            input: Input::new(input),
-            output: Some(Lines::new(output, line_bytes_max)?),
-            errors: Some(Lines::new(errors, line_bytes_max)?),
+            input: InputPipe::new(input),
+            output: Some(OutputPipe::new(output, line_bytes_max)?),
+            errors: Some(OutputPipe::new(errors, line_bytes_max)?),
             shared,
             hear,
         })
@@ -264,7 +264,7 @@ impl<F: FnMut(Heard<'_>)> Owner<F> {
             // Dropping the group ends it.
             Err(error) => End::Stopped(format!("it cannot be watched: {error}")),
         };
-        let Owner {
+        let ProcessOwner {
             group,
             mut monitor,
             shared,
@@ -385,16 +385,16 @@ impl<F: FnMut(Heard<'_>)> Owner<F> {
 }
 
 /// Its standard input, and the line that is being written.
-struct Input {
+struct InputPipe {
     /// `None` once it is closed, by either side.
     pipe: Option<PipeWriter>,
     line: Vec<u8>,
     written: usize,
 }
 
-impl Input {
-    fn new(pipe: PipeWriter) -> Input {
-        Input {
+impl InputPipe {
+    fn new(pipe: PipeWriter) -> InputPipe {
+        InputPipe {
             pipe: Some(pipe),
             line: Vec::new(),
             written: 0,
@@ -408,7 +408,7 @@ impl Input {
     }
 
     /// Writes what is queued, as far as there is room.
-    fn write(&mut self, state: &mut State) -> io::Result<()> {
+    fn write(&mut self, state: &mut Requests) -> io::Result<()> {
         while let Some(pipe) = &mut self.pipe {
             if self.written == self.line.len() {
                 let Some(line) = state.queue.pop_front() else {
@@ -437,7 +437,7 @@ impl Input {
 }
 
 /// An output of a child, cut into lines.
-struct Lines {
+struct OutputPipe {
     pipe: PipeReader,
     bytes_max: usize,
     /// The line that has not ended.
@@ -448,31 +448,34 @@ struct Lines {
 }
 
 /// A line, or a piece of one that is too long.
-enum Line<'a> {
+enum LinePiece<'a> {
     Whole(Cow<'a, str>),
     Piece(Cow<'a, str>),
     EndOfPieces(Cow<'a, str>),
 }
 
-fn hear_output(hear: &mut impl FnMut(Heard<'_>), line: Line<'_>) {
+fn hear_output(hear: &mut impl FnMut(Heard<'_>), line: LinePiece<'_>) {
     match line {
-        Line::Whole(text) => hear(Heard::Line(text)),
+        LinePiece::Whole(text) => hear(Heard::Line(text)),
         // It is told at its end, once.
-        Line::Piece(_) => {}
-        Line::EndOfPieces(_) => hear(Heard::TooLong),
+        LinePiece::Piece(_) => {}
+        LinePiece::EndOfPieces(_) => hear(Heard::TooLong),
     }
 }
 
-fn hear_remark(hear: &mut impl FnMut(Heard<'_>), line: Line<'_>) {
+fn hear_remark(hear: &mut impl FnMut(Heard<'_>), line: LinePiece<'_>) {
     match line {
-        Line::Whole(text) | Line::Piece(text) | Line::EndOfPieces(text) => {
+        LinePiece::Whole(text) | LinePiece::Piece(text) | LinePiece::EndOfPieces(text) => {
             hear(Heard::Remark(text));
         }
     }
 }
 
 /// Takes what is there, a chunk at most; after its end, the output is gone.
-fn read_chunk(lines: &mut Option<Lines>, hear: &mut dyn FnMut(Line<'_>)) -> io::Result<()> {
+fn read_chunk(
+    lines: &mut Option<OutputPipe>,
+    hear: &mut dyn FnMut(LinePiece<'_>),
+) -> io::Result<()> {
     if let Some(open) = lines
         && open.read(hear)? == Some(0)
     {
@@ -481,10 +484,10 @@ fn read_chunk(lines: &mut Option<Lines>, hear: &mut dyn FnMut(Line<'_>)) -> io::
     Ok(())
 }
 
-impl Lines {
-    fn new(pipe: PipeReader, bytes_max: usize) -> io::Result<Lines> {
+impl OutputPipe {
+    fn new(pipe: PipeReader, bytes_max: usize) -> io::Result<OutputPipe> {
         ioctl_fionbio(&pipe, true)?;
-        Ok(Lines {
+        Ok(OutputPipe {
             pipe,
             bytes_max,
             line: Vec::new(),
@@ -494,7 +497,7 @@ impl Lines {
     }
 
     /// How many bytes it read; `None` where there are none yet.
-    fn read(&mut self, hear: &mut dyn FnMut(Line<'_>)) -> io::Result<Option<usize>> {
+    fn read(&mut self, hear: &mut dyn FnMut(LinePiece<'_>)) -> io::Result<Option<usize>> {
         let count = match self.pipe.read(&mut self.chunk) {
             Ok(count) => count,
             Err(error)
@@ -516,20 +519,20 @@ impl Lines {
     }
 
     /// Hands on a last line that has no end.
-    fn finish(&mut self, hear: &mut dyn FnMut(Line<'_>)) {
+    fn finish(&mut self, hear: &mut dyn FnMut(LinePiece<'_>)) {
         if !self.line.is_empty() || self.is_in_pieces {
             self.finish_line(hear);
         }
     }
 
     /// Takes a part of a line, with its end if that has come.
-    fn add(&mut self, part: &[u8], hear: &mut dyn FnMut(Line<'_>)) {
+    fn add(&mut self, part: &[u8], hear: &mut dyn FnMut(LinePiece<'_>)) {
         let text = part.strip_suffix(b"\n");
         let mut left = text.unwrap_or(part);
         while self.line.len() + left.len() > self.bytes_max {
             let (fitting, more) = left.split_at(self.bytes_max - self.line.len());
             self.line.extend_from_slice(fitting);
-            hear(Line::Piece(String::from_utf8_lossy(&self.line)));
+            hear(LinePiece::Piece(String::from_utf8_lossy(&self.line)));
             self.line.clear();
             self.is_in_pieces = true;
             left = more;
@@ -540,13 +543,13 @@ impl Lines {
         }
     }
 
-    fn finish_line(&mut self, hear: &mut dyn FnMut(Line<'_>)) {
+    fn finish_line(&mut self, hear: &mut dyn FnMut(LinePiece<'_>)) {
         let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
         let text = String::from_utf8_lossy(line);
         if std::mem::take(&mut self.is_in_pieces) {
-            hear(Line::EndOfPieces(text));
+            hear(LinePiece::EndOfPieces(text));
         } else {
-            hear(Line::Whole(text));
+            hear(LinePiece::Whole(text));
         }
         self.line.clear();
     }

@@ -18,7 +18,7 @@ use crate::base::text::TextError;
 #[derive(Debug, Clone)]
 pub struct FaultFs {
     inner: Arc<dyn Fs>,
-    plan: Arc<Plan>,
+    plan: Arc<FaultPlan>,
 }
 
 /// Which operation fails, and how.
@@ -90,13 +90,13 @@ impl FaultFs {
         let asked = AtomicU64::new(0);
         FaultFs {
             inner,
-            plan: Arc::new(Plan { asked, faults }),
+            plan: Arc::new(FaultPlan { asked, faults }),
         }
     }
 }
 
 #[derive(Debug)]
-struct Plan {
+struct FaultPlan {
     asked: AtomicU64,
     faults: Faults,
 }
@@ -111,7 +111,7 @@ enum Faults {
 
 /// What an operation does to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+enum DiskOperation {
     Read,
     Write,
     /// A file or folder that may not be there yet.
@@ -120,36 +120,36 @@ enum Deed {
     Change,
 }
 
-impl Deed {
-    fn of_open(how: Open) -> Deed {
+impl DiskOperation {
+    fn of_open(how: Open) -> DiskOperation {
         match how {
-            Open::Read | Open::Append => Deed::Read,
-            Open::AppendOrCreate | Open::CreateNew | Open::Empty => Deed::Create,
+            Open::Read | Open::Append => DiskOperation::Read,
+            Open::AppendOrCreate | Open::CreateNew | Open::Empty => DiskOperation::Create,
         }
     }
 }
 
-impl Plan {
+impl FaultPlan {
     /// Counts an operation; returns the fault that strikes it.
-    fn strike(&self, deed: Deed) -> Option<FaultKind> {
+    fn strike(&self, deed: DiskOperation) -> Option<FaultKind> {
         let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         match &self.faults {
             Faults::None => None,
             Faults::One(fault) => fault.strikes(number).then_some(fault.kind),
             Faults::Random { rng, one_in } => {
                 let mut rng = rng.lock().unwrap_or_else(PoisonError::into_inner);
-                let strikes = deed != Deed::Read && rng.u32(..*one_in) == 0;
+                let strikes = deed != DiskOperation::Read && rng.u32(..*one_in) == 0;
                 strikes.then(|| random_fault(&mut rng, number))
             }
             Faults::Full { errno, from } => {
-                let is_new = matches!(deed, Deed::Write | Deed::Create);
+                let is_new = matches!(deed, DiskOperation::Write | DiskOperation::Create);
                 let is_full = number >= from.load(Ordering::SeqCst);
                 (is_new && is_full).then_some(FaultKind::Error(*errno))
             }
         }
     }
 
-    fn check(&self, deed: Deed) -> io::Result<()> {
+    fn check(&self, deed: DiskOperation) -> io::Result<()> {
         match self.strike(deed) {
             None => Ok(()),
             Some(fault) => Err(fault.error()),
@@ -170,13 +170,14 @@ fn random_fault(rng: &mut Rng, number: u64) -> FaultKind {
     /// Some hundred bytes are a line of a log.
     const SHORT_BYTES: usize = 300;
     let errno = if rng.bool() { Errno::NOSPC } else { Errno::IO };
-    let kind = match rng.bool() {
-        true => FaultKind::Error(errno),
+    let kind = if rng.bool() {
+        FaultKind::Error(errno)
+    } else {
         // An operation that is no write fails as a whole.
-        false => FaultKind::ShortWrite {
+        FaultKind::ShortWrite {
             bytes: rng.usize(..SHORT_BYTES),
             errno,
-        },
+        }
     };
     log::warn!("fault injected at operation {number}: {kind:?}");
     kind
@@ -193,66 +194,66 @@ impl FaultKind {
 
 impl Fs for FaultFs {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.plan.check(Deed::Create)?;
+        self.plan.check(DiskOperation::Create)?;
         self.inner.create_dir(path)
     }
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
-        self.plan.check(Deed::of_open(how))?;
+        self.plan.check(DiskOperation::of_open(how))?;
         let inner = self.inner.open(path, how)?;
         let plan = Arc::clone(&self.plan);
         Ok(Box::new(FaultFile { inner, plan }))
     }
 
     fn open_text(&self, path: &Path, root: Option<&Path>) -> Result<Box<dyn File>, TextError> {
-        self.plan.check(Deed::Read)?;
+        self.plan.check(DiskOperation::Read)?;
         let inner = self.inner.open_text(path, root)?;
         let plan = Arc::clone(&self.plan);
         Ok(Box::new(FaultFile { inner, plan }))
     }
 
     fn check_unlinked(&self, path: &Path, root: &Path) -> Result<(), TextError> {
-        self.plan.check(Deed::Read)?;
+        self.plan.check(DiskOperation::Read)?;
         self.inner.check_unlinked(path, root)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.plan.check(Deed::Change)?;
+        self.plan.check(DiskOperation::Change)?;
         self.inner.rename(from, to)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.plan.check(Deed::Change)?;
+        self.plan.check(DiskOperation::Change)?;
         self.inner.sync_dir(path)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.plan.check(Deed::Change)?;
+        self.plan.check(DiskOperation::Change)?;
         self.inner.remove_file(path)
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.plan.check(Deed::Change)?;
+        self.plan.check(DiskOperation::Change)?;
         self.inner.remove_dir_all(path)
     }
 
     fn list_dir(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.plan.check(Deed::Read)?;
+        self.plan.check(DiskOperation::Read)?;
         self.inner.list_dir(path)
     }
 
     fn make_private(&self, path: &Path) -> io::Result<()> {
-        self.plan.check(Deed::Change)?;
+        self.plan.check(DiskOperation::Change)?;
         self.inner.make_private(path)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.plan.check(Deed::Read)?;
+        self.plan.check(DiskOperation::Read)?;
         self.inner.exists(path)
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.plan.check(Deed::Read)?;
+        self.plan.check(DiskOperation::Read)?;
         self.inner.free_bytes(path)
     }
 }
@@ -260,12 +261,12 @@ impl Fs for FaultFs {
 #[derive(Debug)]
 struct FaultFile {
     inner: Box<dyn File>,
-    plan: Arc<Plan>,
+    plan: Arc<FaultPlan>,
 }
 
 impl File for FaultFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(fault) = self.plan.strike(Deed::Write) else {
+        let Some(fault) = self.plan.strike(DiskOperation::Write) else {
             return self.inner.write_all(bytes);
         };
         if let FaultKind::ShortWrite { bytes: stored, .. } = fault {
@@ -275,22 +276,22 @@ impl File for FaultFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.plan.check(Deed::Read)?;
+        self.plan.check(DiskOperation::Read)?;
         self.inner.read_at(buffer, offset)
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.plan.check(Deed::Read)?;
+        self.plan.check(DiskOperation::Read)?;
         self.inner.len()
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.plan.check(Deed::Change)?;
+        self.plan.check(DiskOperation::Change)?;
         self.inner.sync_data()
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.plan.check(Deed::Change)?;
+        self.plan.check(DiskOperation::Change)?;
         self.inner.truncate(len)
     }
 

@@ -75,7 +75,7 @@ impl Fs for SimDisk {
         if nodes.dir(folder)?.now.contains_key(&name) {
             return Err(Errno::EXIST.into());
         }
-        let inode = nodes.add(Node::Dir(Dir::default()));
+        let inode = nodes.add(SimNode::Dir(Dir::default()));
         nodes.dir_mut(folder)?.change(DirChange::Link(name, inode));
         Ok(())
     }
@@ -89,7 +89,7 @@ impl Fs for SimDisk {
             Some(_) if how == Open::CreateNew => return Err(Errno::EXIST.into()),
             Some(inode) => inode,
             None if may_create => {
-                let inode = nodes.add(Node::File(Bytes::default()));
+                let inode = nodes.add(SimNode::File(Bytes::default()));
                 nodes.dir_mut(folder)?.change(DirChange::Link(name, inode));
                 inode
             }
@@ -114,7 +114,7 @@ impl Fs for SimDisk {
         }
         let names = &nodes.dir(folder)?.now;
         let inode = *names.get(&old).ok_or(Errno::NOENT)?;
-        if let Some(Node::Dir(dir)) = names.get(&new).map(|replaced| &nodes.0[*replaced])
+        if let Some(SimNode::Dir(dir)) = names.get(&new).map(|replaced| &nodes.0[*replaced])
             && !dir.now.is_empty()
         {
             return Err(Errno::NOTEMPTY.into());
@@ -221,18 +221,18 @@ impl File for SimFile {
 
 /// All files and folders, by their inode; the first is the root.
 #[derive(Debug, Clone)]
-struct Nodes(Vec<Node>);
+struct Nodes(Vec<SimNode>);
 
 impl Default for Nodes {
     fn default() -> Nodes {
-        Nodes(vec![Node::Dir(Dir::default())])
+        Nodes(vec![SimNode::Dir(Dir::default())])
     }
 }
 
 impl Nodes {
     const ROOT: usize = 0;
 
-    fn add(&mut self, node: Node) -> usize {
+    fn add(&mut self, node: SimNode) -> usize {
         self.0.push(node);
         self.0.len() - 1
     }
@@ -259,22 +259,22 @@ impl Nodes {
 
     fn dir(&self, inode: usize) -> io::Result<&Dir> {
         match &self.0[inode] {
-            Node::Dir(dir) => Ok(dir),
-            Node::File(_) => Err(Errno::NOTDIR.into()),
+            SimNode::Dir(dir) => Ok(dir),
+            SimNode::File(_) => Err(Errno::NOTDIR.into()),
         }
     }
 
     fn dir_mut(&mut self, inode: usize) -> io::Result<&mut Dir> {
         match &mut self.0[inode] {
-            Node::Dir(dir) => Ok(dir),
-            Node::File(_) => Err(Errno::NOTDIR.into()),
+            SimNode::Dir(dir) => Ok(dir),
+            SimNode::File(_) => Err(Errno::NOTDIR.into()),
         }
     }
 
     fn bytes_mut(&mut self, inode: usize) -> io::Result<&mut Bytes> {
         match &mut self.0[inode] {
-            Node::File(bytes) => Ok(bytes),
-            Node::Dir(_) => Err(Errno::ISDIR.into()),
+            SimNode::File(bytes) => Ok(bytes),
+            SimNode::Dir(_) => Err(Errno::ISDIR.into()),
         }
     }
 
@@ -286,7 +286,7 @@ impl Nodes {
 
     fn clear_dir(&mut self, inode: usize) -> io::Result<()> {
         for (name, child) in self.dir(inode)?.now.clone() {
-            if matches!(self.0[child], Node::Dir(_)) {
+            if matches!(self.0[child], SimNode::Dir(_)) {
                 self.clear_dir(child)?;
             }
             self.dir_mut(inode)?.change(DirChange::Unlink(name));
@@ -296,16 +296,16 @@ impl Nodes {
 }
 
 #[derive(Debug, Clone)]
-enum Node {
+enum SimNode {
     Dir(Dir),
     File(Bytes),
 }
 
-impl Node {
-    fn cut(&self, coin: &mut Coin) -> Node {
+impl SimNode {
+    fn cut(&self, coin: &mut Coin) -> SimNode {
         match self {
-            Node::Dir(dir) => Node::Dir(dir.cut(coin)),
-            Node::File(bytes) => Node::File(bytes.cut(coin)),
+            SimNode::Dir(dir) => SimNode::Dir(dir.cut(coin)),
+            SimNode::File(bytes) => SimNode::File(bytes.cut(coin)),
         }
     }
 }
@@ -313,12 +313,12 @@ impl Node {
 /// The names in a folder.
 #[derive(Debug, Clone, Default)]
 struct Dir {
-    safe: Names,
-    now: Names,
+    safe: DirEntries,
+    now: DirEntries,
     pending: Vec<DirChange>,
 }
 
-type Names = BTreeMap<String, usize>;
+type DirEntries = BTreeMap<String, usize>;
 
 #[derive(Debug, Clone)]
 enum DirChange {
@@ -351,7 +351,7 @@ impl Dir {
 }
 
 impl DirChange {
-    fn apply(&self, names: &mut Names) {
+    fn apply(&self, names: &mut DirEntries) {
         match self {
             DirChange::Link(name, inode) => {
                 names.insert(name.clone(), *inode);

@@ -3,8 +3,13 @@
 //! Expansion works on texts that were parsed already, so a variable's value is never read as
 //! YAML, and a comment may hold what it likes.
 
+use std::sync::Arc;
+
 /// What a variable is set to; `None` when it is not set.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The same, kept for files that are read again later, by any thread.
+pub type OwnedEnvironment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// A text whose variables were filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]

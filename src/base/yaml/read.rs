@@ -88,7 +88,7 @@ const SHOWN_MAX: usize = 50;
 #[derive(Debug)]
 pub struct Report {
     unknown_keys: Level,
-    found: Vec<Found>,
+    found: Vec<ReportedProblem>,
     /// How many more there are than are kept.
     skipped: usize,
     /// The keys that were reported, so that they are not reported as missing too.
@@ -96,7 +96,7 @@ pub struct Report {
 }
 
 #[derive(Debug)]
-struct Found {
+struct ReportedProblem {
     level: Level,
     /// `None` for the file as a whole.
     node: Option<NodeId>,
@@ -349,7 +349,7 @@ impl Report {
 
     /// Reports what concerns the file as a whole.
     pub fn add_to_file(&mut self, level: Level, message: String, hint: Option<String>) {
-        self.push(Found {
+        self.push(ReportedProblem {
             level,
             node: None,
             message,
@@ -495,7 +495,7 @@ impl Report {
         hint: Option<String>,
     ) {
         self.reported_keys.insert(key.to_owned());
-        self.push(Found {
+        self.push(ReportedProblem {
             level,
             node: Some(node),
             message,
@@ -503,7 +503,7 @@ impl Report {
         });
     }
 
-    fn push(&mut self, found: Found) {
+    fn push(&mut self, found: ReportedProblem) {
         if self.has_room(found.level) {
             self.found.push(found);
         }

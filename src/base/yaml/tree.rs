@@ -258,7 +258,7 @@ struct Reader {
     tags: Tags,
     positions: Vec<Position>,
     /// The collections around the next value.
-    open: Vec<Open>,
+    open: Vec<OpenCollection>,
     /// What aliases may stand for.
     anchors: BTreeMap<usize, Node>,
     /// Values and bytes so far, those that aliases stand for counted each time.
@@ -268,13 +268,13 @@ struct Reader {
 }
 
 /// A collection that has not ended.
-struct Open {
+struct OpenCollection {
     id: NodeId,
     anchor: usize,
-    content: Content,
+    content: CollectionContent,
 }
 
-enum Content {
+enum CollectionContent {
     List(Vec<Node>),
     Map {
         entries: Vec<(Node, Node)>,
@@ -330,12 +330,12 @@ impl Reader {
             }
             Event::SequenceStart(anchor, tag) => {
                 self.check_tag(tag.as_deref())?;
-                self.enter(anchor, Content::List(Vec::new()), at)
+                self.enter(anchor, CollectionContent::List(Vec::new()), at)
             }
             Event::MappingStart(anchor, tag) => {
                 self.check_tag(tag.as_deref())?;
                 let (entries, key) = (Vec::new(), None);
-                self.enter(anchor, Content::Map { entries, key }, at)
+                self.enter(anchor, CollectionContent::Map { entries, key }, at)
             }
             Event::SequenceEnd | Event::MappingEnd => self.leave(),
             Event::Alias(anchor) => {
@@ -363,14 +363,19 @@ impl Reader {
         NodeId(self.positions.len() - 1)
     }
 
-    fn enter(&mut self, anchor: usize, content: Content, at: Position) -> Result<(), &'static str> {
+    fn enter(
+        &mut self,
+        anchor: usize,
+        content: CollectionContent,
+        at: Position,
+    ) -> Result<(), &'static str> {
         self.check_depth(1)?;
         self.size.add(Size {
             values: 1,
             bytes: 0,
         })?;
         let id = self.number(at);
-        self.open.push(Open {
+        self.open.push(OpenCollection {
             id,
             anchor,
             content,
@@ -379,7 +384,7 @@ impl Reader {
     }
 
     fn leave(&mut self) -> Result<(), &'static str> {
-        let Some(Open {
+        let Some(OpenCollection {
             id,
             anchor,
             content,
@@ -388,8 +393,8 @@ impl Reader {
             return Ok(());
         };
         let value = match content {
-            Content::List(items) => Value::List(items),
-            Content::Map { entries, .. } => Value::Map(entries),
+            CollectionContent::List(items) => Value::List(items),
+            CollectionContent::Map { entries, .. } => Value::Map(entries),
         };
         self.put(Node { id, value }, anchor)
     }
@@ -402,8 +407,8 @@ impl Reader {
         }
         match self.open.last_mut().map(|open| &mut open.content) {
             None => self.root = Some(node),
-            Some(Content::List(items)) => items.push(node),
-            Some(Content::Map { entries, key }) => match key.take() {
+            Some(CollectionContent::List(items)) => items.push(node),
+            Some(CollectionContent::Map { entries, key }) => match key.take() {
                 None => *key = Some(node),
                 Some(key) => entries.push((key, node)),
             },
@@ -412,9 +417,10 @@ impl Reader {
     }
 
     fn check_depth(&self, more: usize) -> Result<(), &'static str> {
-        match self.open.len() + more > DEPTH_MAX {
-            true => Err("too deep"),
-            false => Ok(()),
+        if self.open.len() + more > DEPTH_MAX {
+            Err("too deep")
+        } else {
+            Ok(())
         }
     }
 
@@ -427,9 +433,10 @@ impl Size {
     fn add(&mut self, more: Size) -> Result<(), &'static str> {
         self.values += more.values;
         self.bytes += more.bytes;
-        match self.values > NODES_MAX || self.bytes > EXPANDED_BYTES_MAX {
-            true => Err("too many values, or aliases that stand for too much"),
-            false => Ok(()),
+        if self.values > NODES_MAX || self.bytes > EXPANDED_BYTES_MAX {
+            Err("too many values, or aliases that stand for too much")
+        } else {
+            Ok(())
         }
     }
 }

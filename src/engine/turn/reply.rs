@@ -19,7 +19,7 @@ use crate::engine::events::{self, Ending};
 use crate::engine::prompt;
 use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::{InFlight, Interrupt};
-use crate::llm::{LlmError, RawToolCall, Reply, Request, Sink, ToolChoice};
+use crate::llm::{LlmError, ModelReply, RawToolCall, Request, Sink, ToolChoice};
 use crate::store::{Journal, PartialHead};
 
 /// A power cut takes at most this much of the text in flight.
@@ -77,7 +77,11 @@ impl Worker<'_> {
     /// Writes down what came of a call. Apart, as what this takes of the stack is not needed while
     /// the reply lasts.
     #[inline(never)]
-    fn end_call(&mut self, call: &ModelCall, result: Result<Reply, LlmError>) -> Result<(), Leave> {
+    fn end_call(
+        &mut self,
+        call: &ModelCall,
+        result: Result<ModelReply, LlmError>,
+    ) -> Result<(), Leave> {
         if !self.allow_cancel(None)? {
             // What was cancelled cannot be called again.
             self.model = None;
@@ -140,7 +144,7 @@ impl Worker<'_> {
 
     /// Makes the call; its text goes to the journal, then to whoever watches. `None` when there was
     /// no room for more of it: what came is in the log, and the next call goes on with it.
-    fn stream(&mut self, call: &ModelCall) -> Result<Option<Result<Reply, LlmError>>, Leave> {
+    fn stream(&mut self, call: &ModelCall) -> Result<Option<Result<ModelReply, LlmError>>, Leave> {
         let model = self
             .model
             .take()
@@ -225,7 +229,7 @@ impl Worker<'_> {
     }
 
     /// Writes a whole reply; with it the end of the turn, unless there is more to do.
-    fn keep_reply(&self, call: &ModelCall, reply: Reply) -> Result<(), Leave> {
+    fn keep_reply(&self, call: &ModelCall, reply: ModelReply) -> Result<(), Leave> {
         self.write(|live| {
             let state = &live.state;
             let Some(turn) = &state.turn else {

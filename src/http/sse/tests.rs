@@ -2,7 +2,7 @@ use super::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::base::sse::{Parser, TooLong};
+use crate::base::sse::{EventTooLong, Parser};
 use crate::domain::event::{self, ApprovalKind, Decision, FinishReason, Status, ToolOutput, Usage};
 use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::domain::time::Timestamp;
@@ -210,7 +210,7 @@ fn every_event_has_its_exact_bytes_on_events() {
 /// The events that a client reads in these bytes, by its own parser.
 fn read(bytes: &[u8]) -> Vec<(String, SessionEvent)> {
     let mut events = Vec::new();
-    let fed: Result<(), TooLong> = Parser::default().feed(bytes, |event| {
+    let fed: Result<(), EventTooLong> = Parser::default().feed(bytes, |event| {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let (name, data) = (text(event.name), text(event.data));
         events.push((data.clone(), SessionEvent::parse(&name, &data).unwrap()));

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 /// The text and the answer of a body that comes in `pieces`.
-fn decode(pieces: &[&[u8]]) -> (Vec<String>, Result<Answer, Fault>) {
-    testing::decode(Blocks::default(), pieces)
+fn decode(pieces: &[&[u8]]) -> (Vec<String>, Result<DecodedReply, AnswerFault>) {
+    testing::decode(MessagesDecoder::default(), pieces)
 }
 
 fn stream(events: &[Value]) -> String {
@@ -88,7 +88,8 @@ fn full_stream() -> String {
 #[test]
 fn a_call_begins_as_the_one_before_it_does() {
     let (calls, spec) = testing::growing_conversation(Provider::ANTHROPIC);
-    let body = |call| serde_json::to_string(&Body::new(call, &spec, "m", "anthropic/m")).unwrap();
+    let body =
+        |call| serde_json::to_string(&MessagesBody::new(call, &spec, "m", "anthropic/m")).unwrap();
     let bodies: Vec<String> = calls.iter().map(body).collect();
     for pair in bodies.windows(2) {
         let (messages, _rest) = pair[0].rsplit_once("],\"stream\"").unwrap();
@@ -112,7 +113,7 @@ fn thinking_that_is_no_block_is_not_sent_back() {
             ..story::reply(1, 1, "yes")
         })),
     }));
-    let body = Body::new(&calls[0], &spec, "m", "anthropic/m");
+    let body = MessagesBody::new(&calls[0], &spec, "m", "anthropic/m");
     let body = serde_json::to_value(&body).unwrap();
     let said = body["messages"].as_array().unwrap().last().unwrap();
     let kinds: Vec<_> = said["content"].as_array().unwrap().iter().collect();
@@ -131,7 +132,7 @@ fn all_kinds_of_blocks_find_their_places() {
     };
     assert_eq!(
         answer,
-        Ok(Answer {
+        Ok(DecodedReply {
             tool_calls: vec![call("t1", "date", "{\"ä\": 1}"), call("t2", "list", "{}")],
             usage: Some(Usage::new(1110, 9)),
             finish_reason: FinishReason::ToolCalls,
@@ -169,17 +170,20 @@ fn an_error_event_stands_for_a_status() {
         let event = json!({"type": "error", "error": {"type": kind, "message": "words"}});
         let (_text, answer) = decode(&[stream(&[event]).as_bytes()]);
         let message = format!("{kind}: words");
-        assert_eq!(answer, Err(Fault::Reported { status, message }));
+        assert_eq!(answer, Err(AnswerFault::Reported { status, message }));
     }
     let (_text, answer) = decode(&[b"data: {\"type\":\"error\"}\n\n"]);
-    assert!(matches!(answer, Err(Fault::Reported { .. })));
+    assert!(matches!(answer, Err(AnswerFault::Reported { .. })));
 }
 
 #[test]
 fn without_its_last_event_an_answer_is_truncated() {
     let body = full_stream();
     let cut = body.find("event: \"message_stop\"").unwrap();
-    assert_eq!(decode(&[&body.as_bytes()[..cut]]).1, Err(Fault::Truncated));
+    assert_eq!(
+        decode(&[&body.as_bytes()[..cut]]).1,
+        Err(AnswerFault::Truncated)
+    );
 }
 
 #[test]
@@ -245,7 +249,7 @@ fn a_whole_message_says_why_it_ended() {
         ),
         (json!({"content": [{"type": "text", "text": "a"}]}), false),
     ] {
-        let mut blocks = Blocks::default();
+        let mut blocks = MessagesDecoder::default();
         let mut sink = testing::Pieces::default();
         blocks
             .whole(body.to_string().as_bytes(), &mut sink)

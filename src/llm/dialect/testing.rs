@@ -4,7 +4,7 @@ use proptest::sample::Index;
 
 use serde_json::json;
 
-use super::{Answer, Decoder, Fault};
+use super::{AnswerFault, DecodedReply, Decoder};
 use crate::base::sse;
 use crate::domain::code::NoticeCode;
 use crate::domain::event::{ToolCall, ToolOutput};
@@ -33,7 +33,7 @@ impl Sink for Pieces {
 pub(in crate::llm) fn decode(
     mut decoder: impl Decoder,
     pieces: &[&[u8]],
-) -> (Vec<String>, Result<Answer, Fault>) {
+) -> (Vec<String>, Result<DecodedReply, AnswerFault>) {
     let mut sink = Pieces::default();
     let mut events = sse::Parser::default();
     for piece in pieces {

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 /// The text and the answer of a body that comes in `pieces`.
-fn decode(pieces: &[&[u8]]) -> (Vec<String>, Result<Answer, Fault>) {
-    testing::decode(Chunks::default(), pieces)
+fn decode(pieces: &[&[u8]]) -> (Vec<String>, Result<DecodedReply, AnswerFault>) {
+    testing::decode(ChatDecoder::default(), pieces)
 }
 
 /// A stream of these chunks.
@@ -19,7 +19,7 @@ fn stream(chunks: &[Value]) -> String {
     body
 }
 
-fn answer(chunks: &[Value]) -> Answer {
+fn answer(chunks: &[Value]) -> DecodedReply {
     decode(&[stream(chunks).as_bytes()]).1.unwrap()
 }
 
@@ -52,7 +52,7 @@ fn a_call_begins_as_the_one_before_it_does() {
         label: "openai/m",
         is_openai: true,
     };
-    let body = |call| serde_json::to_string(&Body::new(call, &spec, flavour)).unwrap();
+    let body = |call| serde_json::to_string(&ChatBody::new(call, &spec, flavour)).unwrap();
     let bodies: Vec<String> = calls.iter().map(body).collect();
     for pair in bodies.windows(2) {
         let (messages, _rest) = pair[0].rsplit_once("],\"stream\"").unwrap();
@@ -214,10 +214,13 @@ fn an_error_anywhere_is_an_error() {
     ] {
         let message = message.to_owned();
         let (_text, answer) = decode(&[stream(&[chunk]).as_bytes()]);
-        assert_eq!(answer, Err(Fault::Reported { status, message }));
+        assert_eq!(answer, Err(AnswerFault::Reported { status, message }));
     }
     let (_text, answer) = decode(&[b"data: {not json\n\n"]);
-    assert!(matches!(answer, Err(Fault::Malformed(_))), "{answer:?}");
+    assert!(
+        matches!(answer, Err(AnswerFault::Malformed(_))),
+        "{answer:?}"
+    );
 }
 
 proptest! {
@@ -291,7 +294,7 @@ fn only_a_code_that_is_a_failed_status_stands_for_one() {
         let status = expected;
         assert_eq!(
             decode(&[body.as_bytes()]).1,
-            Err(Fault::Reported { status, message }),
+            Err(AnswerFault::Reported { status, message }),
             "{code}"
         );
     }

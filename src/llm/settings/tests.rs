@@ -112,11 +112,11 @@ fn key_at(settings: &ProviderSettings, provider: &str, base_url: Option<&str>) -
     let choice = choice(Provider::parse(provider).unwrap(), base_url);
     let destination = settings.destination(&choice).unwrap();
     match settings.key(&choice, &destination) {
-        Ok(Key::Sent(_)) => "sent",
-        Ok(Key::None) => "none",
-        Ok(Key::Withheld(Withheld::NotNamed)) => "not named",
-        Ok(Key::Withheld(Withheld::Unencrypted)) => "unencrypted",
-        Ok(Key::Withheld(Withheld::SeenByProxy)) => "proxy",
+        Ok(KeyUse::Sent(_)) => "sent",
+        Ok(KeyUse::None) => "none",
+        Ok(KeyUse::Withheld(Withheld::NotNamed)) => "not named",
+        Ok(KeyUse::Withheld(Withheld::Unencrypted)) => "unencrypted",
+        Ok(KeyUse::Withheld(Withheld::SeenByProxy)) => "proxy",
         Err(_) => "missing",
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Machine {
     /// an older one a name could lead elsewhere between the look at it and the mount.
     binds_by_fd: bool,
     /// What of the system is there.
-    system: Vec<Shown>,
+    system: Vec<SystemFolder>,
     /// What in `/proc` root could write to, with an effect on the whole machine.
     writable_proc: Vec<PathBuf>,
     /// The real place of `/etc/resolv.conf`, if that is elsewhere.
@@ -51,7 +51,7 @@ pub(super) struct Machine {
 
 /// A folder of the system.
 #[derive(Debug, PartialEq, Eq)]
-enum Shown {
+enum SystemFolder {
     Folder(PathBuf),
     Link { from: PathBuf, to: PathBuf },
 }
@@ -92,12 +92,12 @@ impl Machine {
     }
 }
 
-fn shown(path: &Path) -> Option<Shown> {
+fn shown(path: &Path) -> Option<SystemFolder> {
     let from = path.to_owned();
     if let Ok(to) = fs::read_link(path) {
-        return Some(Shown::Link { from, to });
+        return Some(SystemFolder::Link { from, to });
     }
-    path.is_dir().then_some(Shown::Folder(from))
+    path.is_dir().then_some(SystemFolder::Folder(from))
 }
 
 /// What in `/etc` not everybody may read.
@@ -164,7 +164,7 @@ pub(super) fn arguments(
     view: &View,
     work: &Opened,
 ) -> Vec<OsString> {
-    let mut plan = Plan {
+    let mut plan = BwrapArguments {
         args: Vec::new(),
         size: machine.has_sizes.then_some(settings.memory_bytes),
         binds_by_fd: machine.binds_by_fd,
@@ -177,14 +177,14 @@ pub(super) fn arguments(
     plan.args
 }
 
-struct Plan {
+struct BwrapArguments {
     args: Vec<OsString>,
     /// The most bytes of a file system in memory.
     size: Option<u64>,
     binds_by_fd: bool,
 }
 
-impl Plan {
+impl BwrapArguments {
     fn add<T: AsRef<OsStr>, const N: usize>(&mut self, words: [T; N]) {
         let words = words.iter().map(|word| word.as_ref().to_owned());
         self.args.extend(words);
@@ -230,8 +230,8 @@ impl Plan {
     fn show_system(&mut self, machine: &Machine) {
         for shown in &machine.system {
             match shown {
-                Shown::Folder(path) => self.bind("--ro-bind", path),
-                Shown::Link { from, to } => {
+                SystemFolder::Folder(path) => self.bind("--ro-bind", path),
+                SystemFolder::Link { from, to } => {
                     self.add([OsStr::new("--symlink"), to.as_os_str(), from.as_os_str()]);
                 }
             }

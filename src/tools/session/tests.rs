@@ -149,9 +149,10 @@ fn what_is_not_visible_is_not_there() {
         assert_eq!(listed(&answers[0]), expected, "{scope:?} {chat:?}");
         for n in 1..=5 {
             let answer = &answers[usize::try_from(n).unwrap()];
-            match visible.contains(&n) {
-                true => assert!(answer.as_ref().unwrap().contains("message 1")),
-                false => assert_eq!(*answer, Err(format!("you have no session {}", id(n)))),
+            if visible.contains(&n) {
+                assert!(answer.as_ref().unwrap().contains("message 1"))
+            } else {
+                assert_eq!(*answer, Err(format!("you have no session {}", id(n))))
             }
         }
     }

@@ -126,9 +126,10 @@ pub(super) fn kind(content_type: &str, body: &[u8]) -> BodyKind {
 /// The type alone, in lower case.
 pub(super) fn mime(content_type: &str) -> Cow<'_, str> {
     let mime = content_type.split(';').next().unwrap_or_default().trim();
-    match mime.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => Cow::Owned(mime.to_ascii_lowercase()),
-        false => Cow::Borrowed(mime),
+    if mime.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(mime.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(mime)
     }
 }
 
@@ -166,9 +167,10 @@ fn looks_like(body: &[u8]) -> BodyKind {
     if lower.starts_with(b"<!doctype html") || lower.starts_with(b"<html") {
         return BodyKind::Html;
     }
-    match start.contains(&0) {
-        true => BodyKind::Other,
-        false => BodyKind::Text,
+    if start.contains(&0) {
+        BodyKind::Other
+    } else {
+        BodyKind::Text
     }
 }
 

@@ -67,11 +67,11 @@ pub(super) enum WebError {
 
 /// Which addresses may be connected to.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rules {
+pub(super) struct AddressRules {
     pub(super) allowed: Vec<AddressRange>,
 }
 
-impl Rules {
+impl AddressRules {
     fn allow(&self, address: IpAddr) -> bool {
         is_public(address) || self.allowed.iter().any(|range| range.contains(address))
     }
@@ -92,12 +92,13 @@ impl Rules {
             }
             Some(Host::Domain(_)) | None => return Ok(()),
         };
-        match self.allow(address) {
-            true => Ok(()),
-            false => Err(WebError::Refused {
+        if self.allow(address) {
+            Ok(())
+        } else {
+            Err(WebError::Refused {
                 host: host_of(url),
                 address,
-            }),
+            })
         }
     }
 }
@@ -137,14 +138,18 @@ pub(super) fn parse_url(text: &str, base: Option<&Url>) -> Result<Url, WebError>
 
 /// Makes requests until a deadline.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct WebClient {
     agent: Agent,
     deadline: Instant,
 }
 
-impl Client {
+impl WebClient {
     /// For pages, wherever strangers put them.
-    pub(super) fn guarded(rules: &Arc<Rules>, proxy: Option<&Proxy>, limit: Duration) -> Client {
+    pub(super) fn guarded(
+        rules: &Arc<AddressRules>,
+        proxy: Option<&Proxy>,
+        limit: Duration,
+    ) -> WebClient {
         let config = config(proxy);
         let agent = match proxy {
             // It is told names, and what is resolved here is only its own.
@@ -152,21 +157,21 @@ impl Client {
             None => Agent::with_parts(
                 config,
                 DefaultConnector::default(),
-                Guard {
+                GuardedResolver {
                     resolver: DefaultResolver::default(),
                     rules: Arc::clone(rules),
                 },
             ),
         };
-        Client {
+        WebClient {
             agent,
             deadline: Instant::now() + limit,
         }
     }
 
     /// For a service that the operator has chosen.
-    pub(super) fn trusting(proxy: Option<&Proxy>, limit: Duration) -> Client {
-        Client {
+    pub(super) fn trusting(proxy: Option<&Proxy>, limit: Duration) -> WebClient {
+        WebClient {
             agent: config(proxy).new_agent(),
             deadline: Instant::now() + limit,
         }
@@ -214,12 +219,12 @@ fn config(proxy: Option<&Proxy>) -> Config {
 
 /// Finds only addresses that the rules allow.
 #[derive(Debug)]
-struct Guard {
+struct GuardedResolver {
     resolver: DefaultResolver,
-    rules: Arc<Rules>,
+    rules: Arc<AddressRules>,
 }
 
-impl Resolver for Guard {
+impl Resolver for GuardedResolver {
     fn resolve(
         &self,
         uri: &Uri,
@@ -328,7 +333,7 @@ mod tests {
 
     #[test]
     fn an_address_is_judged_by_what_it_says() {
-        let rules = Rules {
+        let rules = AddressRules {
             allowed: vec!["10.1.0.0/16".parse().unwrap()],
         };
         for (url, expected) in [
@@ -370,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_proxy_is_not_sent_to_its_own_machine() {
-        let rules = Rules::default();
+        let rules = AddressRules::default();
         for (url, expected) in [
             ("http://example.org/", true),
             ("http://localhost.example.org/", true),

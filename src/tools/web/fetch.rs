@@ -10,7 +10,7 @@ use url::Url;
 use crate::domain::event::ToolOutput;
 use crate::domain::familiar::{ANSWERED, Host};
 use crate::tools::web::charset::{self, BodyKind};
-use crate::tools::web::client::{BodyEnd, Client, Rules, WebError};
+use crate::tools::web::client::{AddressRules, BodyEnd, WebClient, WebError};
 use crate::tools::web::client::{host_of, parse_url, read_body, shown};
 use crate::tools::web::markdown;
 
@@ -24,7 +24,7 @@ const ACCEPT: &str = "text/html, application/xhtml+xml, text/markdown, text/plai
 /// How a page is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Format {
+pub(super) enum PageFormat {
     /// HTML becomes Markdown.
     #[default]
     Markdown,
@@ -34,20 +34,20 @@ pub(super) enum Format {
 
 /// Fetches `url`.
 pub(super) fn fetch(
-    client: &Client,
-    rules: &Rules,
+    client: &WebClient,
+    rules: &AddressRules,
     is_proxied: bool,
     url: &str,
-    format: Format,
+    format: PageFormat,
 ) -> Result<ToolOutput, WebError> {
     let url = parse_url(url, None)?;
-    let Answer {
+    let FetchedPage {
         url,
         response,
         elsewhere,
     } = follow(client, rules, is_proxied, url)?;
     let status = response.status();
-    let mut shown = Shown::new(&url, &response);
+    let mut shown = ShownPage::new(&url, &response);
     if let Some(target) = elsewhere {
         shown.text = format!(
             "It sends its readers on to another host, which was not asked:\n\n{target}\n\n\
@@ -66,7 +66,7 @@ pub(super) fn fetch(
 }
 
 /// What a host answered that was asked.
-struct Answer {
+struct FetchedPage {
     url: Url,
     response: Response<Body>,
     /// Where it sends its readers, if that is another host.
@@ -76,11 +76,11 @@ struct Answer {
 /// Asks for `url` and wherever it leads on the same host. Each step is judged like the first;
 /// whether another host may be asked is for the caller's policy, which judges calls.
 fn follow(
-    client: &Client,
-    rules: &Rules,
+    client: &WebClient,
+    rules: &AddressRules,
     is_proxied: bool,
     mut url: Url,
-) -> Result<Answer, WebError> {
+) -> Result<FetchedPage, WebError> {
     for _ in 0..=REDIRECTS_MAX {
         rules.check(&url, is_proxied)?;
         let response = client.get(&url, &[("accept", ACCEPT)])?;
@@ -94,7 +94,7 @@ fn follow(
         match target {
             Some(target) if Host::of_url(&target) == Host::of_url(&url) => url = target,
             elsewhere => {
-                return Ok(Answer {
+                return Ok(FetchedPage {
                     url,
                     response,
                     elsewhere,
@@ -114,14 +114,14 @@ fn target(response: &Response<Body>) -> Option<String> {
 }
 
 /// What a model is shown: lines about the answer, then its text.
-struct Shown {
+struct ShownPage {
     head: String,
     text: String,
 }
 
-impl Shown {
-    fn new(url: &Url, response: &Response<Body>) -> Shown {
-        let mut shown = Shown {
+impl ShownPage {
+    fn new(url: &Url, response: &Response<Body>) -> ShownPage {
+        let mut shown = ShownPage {
             head: String::new(),
             text: String::new(),
         };
@@ -149,7 +149,7 @@ impl Shown {
         &mut self,
         url: &Url,
         response: Response<Body>,
-        format: Format,
+        format: PageFormat,
     ) -> Result<(), WebError> {
         let coding = header(&response, &CONTENT_ENCODING);
         if !coding.is_empty() && !coding.eq_ignore_ascii_case("identity") {
@@ -166,7 +166,7 @@ impl Shown {
         self.note_end(&body, end, length)?;
         match charset::kind(&content_type, &body) {
             BodyKind::Other => self.text = not_text("binary data", length),
-            BodyKind::Html if format == Format::Markdown => {
+            BodyKind::Html if format == PageFormat::Markdown => {
                 let html = self.decode(&body, &content_type);
                 self.add_page(&html, url);
             }
@@ -221,9 +221,10 @@ impl Shown {
     }
 
     fn finish(mut self) -> String {
-        let text = match self.text.trim().is_empty() {
-            true => "(no text)",
-            false => self.text.as_str(),
+        let text = if self.text.trim().is_empty() {
+            "(no text)"
+        } else {
+            self.text.as_str()
         };
         self.head.push('\n');
         self.head.push_str(text);

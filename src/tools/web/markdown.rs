@@ -17,7 +17,7 @@ use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Readable, Span, Tokenizer};
 use url::Url;
 
-use crate::tools::web::markdown::page::{Mark, Page};
+use crate::tools::web::markdown::page::{Mark, MarkdownPage};
 
 /// A longer address than that is no link for a reader, but data.
 const LINK_BYTES_MAX: usize = 2 << 10;
@@ -35,12 +35,12 @@ pub(super) struct Markdown {
 
 /// Converts `html`, whose links are relative to `base`; at most `bytes_max` bytes of text.
 pub(super) fn convert(html: &str, base: Option<&Url>, bytes_max: usize) -> Markdown {
-    let mut reader = Reader::new(base, bytes_max);
+    let mut reader = PageReader::new(base, bytes_max);
     feed(html, &mut reader);
     reader.finish()
 }
 
-fn feed<'a>(html: impl Readable<'a>, reader: &mut Reader) {
+fn feed<'a>(html: impl Readable<'a>, reader: &mut PageReader) {
     let handle = |event: CallbackEvent<'_>, _: Span<()>| -> Option<Infallible> {
         reader.event(&event);
         None
@@ -54,18 +54,18 @@ fn feed<'a>(html: impl Readable<'a>, reader: &mut Reader) {
 }
 
 /// Reads a page's tokens.
-struct Reader {
-    page: Page,
+struct PageReader {
+    page: MarkdownPage,
     base: Option<Url>,
     /// The start tag whose attributes come.
-    tag: Option<Start>,
+    tag: Option<StartTag>,
     /// The element whose content is left out, and how many of its name are open.
     left_out: Option<(&'static str, usize)>,
     title: Title,
 }
 
 /// A start tag, with those of its attributes that are of use.
-struct Start {
+struct StartTag {
     name: String,
     attribute: Option<Attribute>,
     href: Option<String>,
@@ -89,10 +89,10 @@ enum Title {
     Known(String),
 }
 
-impl Reader {
-    fn new(base: Option<&Url>, bytes_max: usize) -> Reader {
-        Reader {
-            page: Page::new(bytes_max),
+impl PageReader {
+    fn new(base: Option<&Url>, bytes_max: usize) -> PageReader {
+        PageReader {
+            page: MarkdownPage::new(bytes_max),
             base: base.cloned(),
             tag: None,
             left_out: None,
@@ -105,7 +105,7 @@ impl Reader {
             return;
         }
         match event {
-            CallbackEvent::OpenStartTag { name } => self.tag = Some(Start::new(name)),
+            CallbackEvent::OpenStartTag { name } => self.tag = Some(StartTag::new(name)),
             CallbackEvent::AttributeName { name } => {
                 if let Some(tag) = &mut self.tag {
                     tag.attribute = tag.wanted(name);
@@ -132,7 +132,7 @@ impl Reader {
         }
     }
 
-    fn start(&mut self, tag: &Start, is_self_closing: bool) {
+    fn start(&mut self, tag: &StartTag, is_self_closing: bool) {
         let name = tag.name.as_str();
         if let Some((left_out, depth)) = &mut self.left_out {
             *depth += usize::from(*left_out == name && !is_self_closing);
@@ -166,7 +166,7 @@ impl Reader {
         }
     }
 
-    fn start_other(&mut self, name: &str, tag: &Start) {
+    fn start_other(&mut self, name: &str, tag: &StartTag) {
         if let Some(level) = heading(name) {
             self.page.open_heading(level);
         } else if let Some(mark) = mark(name) {
@@ -235,7 +235,7 @@ impl Reader {
     }
 
     /// Where a link leads: absolute, if it leads to a page at all.
-    fn link(&self, tag: &Start) -> Option<String> {
+    fn link(&self, tag: &StartTag) -> Option<String> {
         let href = tag.href.as_deref()?.trim();
         // A place on this page is nothing that could be fetched.
         if href.is_empty() || href.starts_with('#') {
@@ -250,7 +250,7 @@ impl Reader {
         (text.len() <= LINK_BYTES_MAX).then_some(text)
     }
 
-    fn set_base(&mut self, tag: &Start) {
+    fn set_base(&mut self, tag: &StartTag) {
         let Some(href) = &tag.href else {
             return;
         };
@@ -279,9 +279,9 @@ impl Reader {
     }
 }
 
-impl Start {
-    fn new(name: &[u8]) -> Start {
-        Start {
+impl StartTag {
+    fn new(name: &[u8]) -> StartTag {
+        StartTag {
             name: String::from_utf8_lossy(name).into_owned(),
             attribute: None,
             href: None,

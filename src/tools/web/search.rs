@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::domain::event::ToolOutput;
 use crate::domain::secret::Secret;
-use crate::tools::web::client::{BodyEnd, Client, WebError, parse_url, read_body, shown};
+use crate::tools::web::client::{BodyEnd, WebClient, WebError, parse_url, read_body, shown};
 use crate::tools::web::markdown;
 
 /// How many results are asked for when the model does not say.
@@ -30,19 +30,19 @@ pub(super) struct Service<'a> {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Answer {
-    web: Web,
+struct SearchAnswer {
+    web: WebResults,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Web {
-    results: Vec<Found>,
+struct WebResults {
+    results: Vec<SearchResult>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Found {
+struct SearchResult {
     title: String,
     url: String,
     description: String,
@@ -51,17 +51,17 @@ struct Found {
 
 #[derive(Debug, Deserialize)]
 struct Refusal {
-    error: Reason,
+    error: RefusalDetail,
 }
 
 #[derive(Debug, Deserialize)]
-struct Reason {
+struct RefusalDetail {
     detail: String,
 }
 
 /// Searches for `query`.
 pub(super) fn search(
-    client: &Client,
+    client: &WebClient,
     service: &Service<'_>,
     query: &str,
     count: u32,
@@ -89,7 +89,7 @@ pub(super) fn search(
         let said = format!("the search service answered {status}: {}", shown(&why));
         return Err(WebError::Service(said));
     }
-    let answer: Answer = serde_json::from_slice(&body).map_err(|_| {
+    let answer: SearchAnswer = serde_json::from_slice(&body).map_err(|_| {
         WebError::Service("the search service gave an answer that is not its own".into())
     })?;
     Ok(ToolOutput {
@@ -117,7 +117,7 @@ fn reason(body: &[u8]) -> String {
 
 /// The results, and none of the model's own words: an address that stands in here counts as found
 /// (`domain::familiar`).
-fn list(results: &[Found]) -> String {
+fn list(results: &[SearchResult]) -> String {
     if results.is_empty() {
         return "Nothing was found.".to_owned();
     }
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn results_are_listed_without_their_markup() {
-        let answer: Answer = serde_json::from_str(
+        let answer: SearchAnswer = serde_json::from_str(
             r#"{"query": {}, "web": {"type": "search", "results": [
                 {"title": "A &amp; <strong>B</strong>", "url": "https://a.org/", "age": "May 1, 2026",
                  "description": "About\n it", "extra": [1]},
@@ -187,7 +187,7 @@ mod tests {
             list(&answer.web.results),
             "1. A & **B**\n   https://a.org/\n   May 1, 2026: About it\n\n2. C\n   https://c.org/\n"
         );
-        let nothing: Answer = serde_json::from_str("{\"web\": {}}").unwrap();
+        let nothing: SearchAnswer = serde_json::from_str("{\"web\": {}}").unwrap();
         // Not even the question: what stands in a result is as good as found.
         assert_eq!(list(&nothing.web.results), "Nothing was found.");
     }

@@ -13,7 +13,7 @@ use duragent::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use duragent::engine::{
     Agent, Agents, EngineSettings, Flow, Lifetimes, NewMessage, Parts, Sessions, Subscription,
 };
-use duragent::llm::{Cancel, LlmError, Model, Models, RawToolCall, Reply, Request, Sink};
+use duragent::llm::{Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink};
 use duragent::policy::{Policy, Verdict, Wish};
 use duragent::store::file::FileStore;
 use duragent::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
@@ -192,7 +192,7 @@ impl Models for Asks {
 }
 
 impl Model for Asks {
-    fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<Reply, LlmError> {
+    fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<ModelReply, LlmError> {
         let results = request.messages.iter();
         let rounds = results.filter(|message| matches!(message, Message::Tool { .. }));
         let rounds = rounds.count();
@@ -206,7 +206,7 @@ impl Model for Asks {
             name: "look".to_owned(),
             arguments: "{}".to_owned(),
         };
-        Ok(Reply {
+        Ok(ModelReply {
             model: "bench/bench".to_owned(),
             tool_calls: (!is_over).then_some(call).into_iter().collect(),
             usage: None,

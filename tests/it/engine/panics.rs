@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use duragent::domain::spec::ModelSpec;
-use duragent::llm::{Cancel, LlmError, Model, Reply, Request, Sink};
+use duragent::llm::{Cancel, LlmError, Model, ModelReply, Request, Sink};
 
 use super::*;
 
@@ -35,7 +35,7 @@ struct PanicsInReply {
 }
 
 impl Model for PanicsInReply {
-    fn call(&mut self, _: &Request, sink: &mut dyn Sink) -> Result<Reply, LlmError> {
+    fn call(&mut self, _: &Request, sink: &mut dyn Sink) -> Result<ModelReply, LlmError> {
         sink.text(self.words);
         sink.flush().map_err(LlmError::Sink)?;
         panic!("on purpose, in the middle of its reply");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use duragent::domain::event::FinishReason;
 use duragent::domain::message::Message;
 use duragent::domain::spec::ModelSpec;
-use duragent::llm::{Cancel, LlmError, Model, Models, RawToolCall, Reply, Request, Sink};
+use duragent::llm::{Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink};
 
 /// Calls these tools, then says "done". Each call is the name of a tool and its arguments.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ impl Models for CallsOnce {
 }
 
 impl Model for CallsOnce {
-    fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<Reply, LlmError> {
+    fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<ModelReply, LlmError> {
         let has_called = |message: &Message| matches!(message, Message::Tool { .. });
         let is_over = request.messages.iter().any(has_called);
         if is_over {
@@ -38,7 +38,7 @@ impl Model for CallsOnce {
             name: (*name).to_owned(),
             arguments: (*arguments).to_owned(),
         });
-        Ok(Reply {
+        Ok(ModelReply {
             model: "own/model".to_owned(),
             tool_calls: calls.collect(),
             usage: None,

@@ -72,7 +72,7 @@ enum Gap {
 
 /// A row of a table: one line.
 #[derive(Debug, Default)]
-struct Row {
+struct TableRow {
     /// Cells begun so far.
     cells: usize,
     /// Borders due before the next text.
@@ -94,7 +94,7 @@ struct Pre {
 
 /// A page of Markdown.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct MarkdownPage {
     text: String,
     bytes_max: usize,
     gap: Gap,
@@ -116,13 +116,13 @@ pub(super) struct Page {
     /// How many containers the outermost table stands in.
     table_depth: usize,
     is_first_row: bool,
-    row: Option<Row>,
+    row: Option<TableRow>,
 }
 
-impl Page {
+impl MarkdownPage {
     /// An empty page that takes `bytes_max` bytes of text.
-    pub(super) fn new(bytes_max: usize) -> Page {
-        Page {
+    pub(super) fn new(bytes_max: usize) -> MarkdownPage {
+        MarkdownPage {
             text: String::new(),
             bytes_max,
             gap: Gap::Nothing,
@@ -237,9 +237,10 @@ impl Page {
                     self.text.push_str("> ");
                 }
                 Container::Item { marker, is_written } => {
-                    match *is_written {
-                        true => self.text.extend(marker.chars().map(|_| ' ')),
-                        false => self.text.push_str(marker),
+                    if *is_written {
+                        self.text.extend(marker.chars().map(|_| ' '))
+                    } else {
+                        self.text.push_str(marker)
                     }
                     *is_written = true;
                 }
@@ -501,9 +502,10 @@ impl Page {
 
     fn push(&mut self, container: Container) {
         // Within a cell, which is one line, nothing begins with a container's signs.
-        match self.row.is_none() && self.containers.len() < DEPTH_MAX {
-            true => self.containers.push(container),
-            false => self.too_deep += 1,
+        if self.row.is_none() && self.containers.len() < DEPTH_MAX {
+            self.containers.push(container)
+        } else {
+            self.too_deep += 1
         }
     }
 
@@ -613,7 +615,7 @@ impl Page {
             self.containers.truncate(self.table_depth);
             self.too_deep = 0;
             self.is_in_heading = false;
-            self.row = Some(Row::default());
+            self.row = Some(TableRow::default());
         }
     }
 
@@ -691,7 +693,7 @@ fn is_invisible(letter: char) -> bool {
 }
 
 #[cfg(test)]
-impl Page {
+impl MarkdownPage {
     /// How many things a look through all that is remembered visits.
     pub(super) fn remembered(&self) -> usize {
         self.containers.len() + self.marks.len()

@@ -249,9 +249,12 @@ impl html5gum::Reader for Counting<'_> {
     fn try_read_string(&mut self, wanted: &[u8], case_sensitive: bool) -> Result<bool, Infallible> {
         self.count.set(self.count.get() + wanted.len());
         let next = self.bytes[self.at..].get(..wanted.len());
-        let is_next = next.is_some_and(|next| match case_sensitive {
-            true => next == wanted,
-            false => next.eq_ignore_ascii_case(wanted),
+        let is_next = next.is_some_and(|next| {
+            if case_sensitive {
+                next == wanted
+            } else {
+                next.eq_ignore_ascii_case(wanted)
+            }
         });
         self.at += if is_next { wanted.len() } else { 0 };
         Ok(is_next)
@@ -306,7 +309,7 @@ fn the_work_is_in_proportion_to_the_page_whatever_it_opens_and_never_closes() {
         let html = piece.repeat(BYTES / piece.len());
         let count = Cell::new(0);
         let base = Url::parse("https://example.org/").unwrap();
-        let mut reader = Reader::new(Some(&base), BYTES);
+        let mut reader = PageReader::new(Some(&base), BYTES);
         let counting = Counting {
             bytes: html.as_bytes(),
             at: 0,

@@ -25,7 +25,7 @@ const INFO_WITHIN: Duration = Duration::from_secs(5);
 const INFO_BYTES_MAX: usize = 4096;
 
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct BwrapMonitor {
     memory_bytes: u64,
     /// What `bwrap` says goes through this.
     info_rx: PipeReader,
@@ -35,12 +35,12 @@ pub(super) struct Keeper {
     theirs: Option<(PipeWriter, PipeReader)>,
     /// The folders that it is to mount, until it was started.
     folders: Vec<OwnedFd>,
-    inside: Option<Inside>,
+    inside: Option<FirstProcess>,
 }
 
 /// The first process of the namespace.
 #[derive(Debug)]
-struct Inside {
+struct FirstProcess {
     pid: Pid,
     handle: OwnedFd,
 }
@@ -51,8 +51,8 @@ struct Info {
     child_pid: i32,
 }
 
-impl Keeper {
-    pub(super) fn new(settings: &SandboxSettings) -> Result<Keeper, SandboxError> {
+impl BwrapMonitor {
+    pub(super) fn new(settings: &SandboxSettings) -> Result<BwrapMonitor, SandboxError> {
         let pipe = || {
             io::pipe().map_err(|source| SandboxError::Io {
                 action: "make a pipe",
@@ -61,7 +61,7 @@ impl Keeper {
         };
         let (info_rx, info_tx) = pipe()?;
         let (go_rx, go_tx) = pipe()?;
-        Ok(Keeper {
+        Ok(BwrapMonitor {
             memory_bytes: settings.memory_bytes,
             info_rx,
             go_tx,
@@ -128,7 +128,7 @@ impl Keeper {
     }
 }
 
-impl Monitor for Keeper {
+impl Monitor for BwrapMonitor {
     fn started(&mut self) -> io::Result<()> {
         // Else the end of `bwrap` would not be the end of what it says.
         self.theirs = None;
@@ -148,7 +148,7 @@ impl Monitor for Keeper {
             maximum: most,
         };
         prlimit(Some(pid), Resource::Nproc, limit)?;
-        self.inside = Some(Inside { pid, handle });
+        self.inside = Some(FirstProcess { pid, handle });
         self.go_tx.write_all(b"1")
     }
 

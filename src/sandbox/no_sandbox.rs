@@ -8,9 +8,9 @@ use crate::sandbox::job::{Job, Sandbox, SandboxError};
 use crate::sandbox::settings::TRUST;
 
 #[derive(Debug)]
-pub(super) struct Trust;
+pub(super) struct NoSandbox;
 
-impl Sandbox for Trust {
+impl Sandbox for NoSandbox {
     fn name(&self) -> &'static str {
         TRUST
     }
