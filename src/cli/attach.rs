@@ -26,7 +26,7 @@ pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> CliResult {
             return Err(CliError::usage(why));
         }
         let mut sessions = SessionSource::find(server_args, settings)?
-            .list(SessionFilter::default(), usize::MAX)?;
+            .list(&SessionFilter::default(), usize::MAX)?;
         sessions.retain(session_names::is_attachable);
         return session_table::print(&sessions, args.output.is_json());
     }

@@ -21,7 +21,7 @@ use crate::client::{ApiClient, ServerGeneration};
 use crate::config::ServerConfig;
 use crate::terminal::clean::clean;
 use crate::wire::ReloadBody;
-use crate::workspace::holder::{self, Holder, url_of};
+use crate::workspace::holder::{self, LockHolder, url_of};
 
 /// A server drains for 10 seconds by default, and longer where it was told to.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ impl Meant {
             return own.map(Meant::Own);
         };
         let asked = url.replace("//localhost:", "//127.0.0.1:");
-        let is_at = |holder: Holder| holder.address.map(url_of).as_deref() == Some(&*asked);
+        let is_at = |holder: LockHolder| holder.address.map(url_of).as_deref() == Some(&*asked);
         Ok(match own {
             Ok(folder) if holder::current(&folder).is_some_and(is_at) => Meant::Own(folder),
             _ => Meant::At(url),
@@ -96,7 +96,7 @@ pub(super) fn stop_own(folder: &Path) -> CliResult {
 }
 
 /// A signal, and not a request: it needs no token, and works while the server is starting.
-fn terminate(holder: &Holder) -> CliResult {
+fn terminate(holder: &LockHolder) -> CliResult {
     let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| CliError::new("the workspace's lock names no process"))?;
     kill_process(pid, Signal::TERM)

@@ -29,7 +29,7 @@ use crate::cli::output::tell;
 use crate::cli::settings::{ClientSettings, is_interactive};
 use crate::client::{ApiClient, Locate, NoServer, ServerGeneration};
 use crate::workspace::consent;
-use crate::workspace::holder::{self, Holder, Starter, url_of};
+use crate::workspace::holder::{self, LockHolder, Starter, url_of};
 
 /// A server that is not ready by then is not going to be.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -141,7 +141,7 @@ struct OwnServer {
 #[derive(Default)]
 struct LastSeen {
     /// The server that was there last.
-    last: Option<Holder>,
+    last: Option<LockHolder>,
     started_at: Option<Instant>,
     news: Option<String>,
 }
@@ -207,12 +207,12 @@ fn has_crashed(settings: &ClientSettings, seen: &LastSeen) -> bool {
         return false;
     }
     let crashed = holder::crashed(&settings.workspace);
-    let pid = |holder: &Holder| holder.pid;
+    let pid = |holder: &LockHolder| holder.pid;
     crashed.as_ref().is_some_and(is_by_client)
         && crashed.as_ref().map(pid) == seen.last.as_ref().map(pid)
 }
 
-fn is_by_client(holder: &Holder) -> bool {
+fn is_by_client(holder: &LockHolder) -> bool {
     holder.starter == Starter::Client
 }
 
@@ -331,7 +331,7 @@ fn last_words(tail: &str) -> (String, Option<String>) {
     (why.to_owned(), hint)
 }
 
-fn not_ready(settings: &ClientSettings, holder: Option<&Holder>) -> CliError {
+fn not_ready(settings: &ClientSettings, holder: Option<&LockHolder>) -> CliError {
     let who = holder.map_or_else(
         || "the server".to_owned(),
         |holder| format!("the server (pid {})", holder.pid),

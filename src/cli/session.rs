@@ -30,10 +30,11 @@ pub(super) fn run(command: &SessionCommand, settings: &ClientSettings) -> CliRes
 
 fn list(args: &SessionListArgs, settings: &ClientSettings) -> CliResult {
     let filter = SessionFilter {
-        agent: args.agent.as_deref(),
+        agent: args.agent.clone(),
         status: args.status.map(Status::from),
+        ..SessionFilter::default()
     };
-    let sessions = SessionSource::find(&args.server, settings)?.list(filter, args.limit)?;
+    let sessions = SessionSource::find(&args.server, settings)?.list(&filter, args.limit)?;
     session_table::print(&sessions, args.output.is_json())
 }
 

@@ -53,17 +53,17 @@ impl SessionSource {
     /// Sessions, newest first.
     pub(super) fn list(
         &self,
-        filter: SessionFilter<'_>,
+        filter: &SessionFilter,
         limit: usize,
     ) -> Result<Vec<SessionBody>, CliError> {
         match self {
             SessionSource::Server(client) => {
-                let agent = filter.agent.map(|agent| ("agent", agent));
+                let agent = filter.agent.as_deref().map(|agent| ("agent", agent));
                 let status = filter.status.map(|status| ("status", status.as_str()));
                 let query: Vec<_> = agent.into_iter().chain(status).collect();
                 let mut sessions = client.sessions(&query, limit)?;
                 // An older server may not know what it was asked for.
-                sessions.retain(|one| filter.wants(one));
+                sessions.retain(|one| is_wanted(filter, one));
                 Ok(sessions)
             }
             SessionSource::Files(files) => Ok(files.list(filter, limit)?),
@@ -142,6 +142,14 @@ fn unread(error: StoreError) -> CliError {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
+}
+
+fn is_wanted(filter: &SessionFilter, session: &SessionBody) -> bool {
+    filter
+        .agent
+        .as_ref()
+        .is_none_or(|agent| session.agent == *agent)
+        && filter.status.is_none_or(|status| session.status == status)
 }
 
 /// Takes the workspace, or says who has it and what to do about that.

@@ -18,7 +18,7 @@ use crate::domain::spec::AgentSpec;
 use crate::http::front;
 use crate::trust::Trust;
 use crate::workspace::policy_files::{POLICY_FILE, validate, validate_in};
-use crate::workspace::sessions::{Report, SessionFiles};
+use crate::workspace::sessions::{LogReport, SessionFiles};
 
 /// Files of another account in the workspace, as one that was once served by root has them: this
 /// account's server could not write them.
@@ -165,7 +165,7 @@ pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
     Check::ok(SUBJECT, read)
 }
 
-fn is_damaged(report: &Report) -> bool {
+fn is_damaged(report: &LogReport) -> bool {
     report.damaged_places > 0
 }
 

@@ -3,6 +3,7 @@
 //! Names of types and fields are the file format (`docs/session-format.md`); they never change.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,8 +54,20 @@ impl Record {
     /// Leaves out what a provider gave us to give back to it: it is for nobody else.
     pub fn hide_provider_data(&mut self) {
         if let Event::AssistantResponse(reply) = &mut self.event {
-            reply.provider_data = None;
+            Arc::make_mut(reply).provider_data = None;
         }
+    }
+}
+
+impl From<UserMessage> for Event {
+    fn from(message: UserMessage) -> Event {
+        Event::UserMessage(Arc::new(message))
+    }
+}
+
+impl From<AssistantResponse> for Event {
+    fn from(reply: AssistantResponse) -> Event {
+        Event::AssistantResponse(Arc::new(reply))
     }
 }
 
@@ -68,8 +81,8 @@ pub const CONTEXT_TRUNCATED: &str = NoticeCode::ContextTruncated.as_str();
 pub enum Event {
     /// The session begins; always the first event.
     SessionStart(SessionStart),
-    /// A message was accepted.
-    UserMessage(UserMessage),
+    /// A message was accepted. Shared with the state that it is folded into, and with who watches.
+    UserMessage(Arc<UserMessage>),
     /// A stored message was withdrawn by a queue rule; the model never sees it.
     MessageDropped {
         /// The message.
@@ -84,8 +97,8 @@ pub enum Event {
         /// Why it starts.
         trigger: Trigger,
     },
-    /// One reply of the model, text and tool calls.
-    AssistantResponse(AssistantResponse),
+    /// One reply of the model, text and tool calls. Shared as a message is.
+    AssistantResponse(Arc<AssistantResponse>),
     /// A tool is about to run; written and synced before the deed.
     ToolStarted {
         /// The call.

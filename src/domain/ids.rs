@@ -59,6 +59,17 @@ macro_rules! ulid_id {
                 Ulid::from_string(&self.0[$prefix.len()..]).map_or(0, |ulid| ulid.timestamp_ms())
             }
 
+            /// The ULID as a number; numbers are in the order of the texts, and take a third of
+            /// their memory.
+            pub fn to_bits(&self) -> u128 {
+                Ulid::from_string(&self.0[$prefix.len()..]).map_or(0, |ulid| ulid.0)
+            }
+
+            /// The identifier of such a number.
+            pub fn from_bits(bits: u128) -> $name {
+                $name(format!("{}{}", $prefix, Ulid(bits)).into_boxed_str())
+            }
+
             /// The identifier as text.
             pub fn as_str(&self) -> &str {
                 &self.0

@@ -197,7 +197,7 @@ mod tests {
             r#""type":"assistant_response","turn_id":"turn_01J0000000000000000000000A","message_id":"msg_01J0000000000000000000000A","agent":"a","model":"m","input_seq":1,"content":"123456789","finish_reason":"stop","tool_calls":[{"call_id":"c","tool_name":"t","arguments":"{ }"}]"#,
         );
         if let Event::AssistantResponse(reply) = &mut reply.event {
-            reply.usage = usage.map(|tokens| Usage::new(tokens, 0));
+            std::sync::Arc::make_mut(reply).usage = usage.map(|tokens| Usage::new(tokens, 0));
         }
         reply
     }

@@ -473,7 +473,7 @@ impl SessionState {
         open.filter_map(CallState::parked)
     }
 
-    fn accept(&mut self, record: &Record, message: &UserMessage) {
+    fn accept(&mut self, record: &Record, message: &Arc<UserMessage>) {
         self.is_dormant &= message.passive;
         if let Some(turn) = &mut self.turn {
             turn.detached |= message.detached;
@@ -481,7 +481,7 @@ impl SessionState {
         self.inbox.push(Unseen {
             seq: record.seq,
             at: record.timestamp,
-            message: Arc::new(message.clone()),
+            message: Arc::clone(message),
         });
         // A call that is being made may contain all of it already; while tools run, or a person is
         // waited for, none is.
@@ -535,9 +535,9 @@ impl SessionState {
         });
     }
 
-    fn take_reply(&mut self, reply: &AssistantResponse) {
+    fn take_reply(&mut self, reply: &Arc<AssistantResponse>) {
         self.show_messages_up_to(reply.input_seq);
-        self.history.push(Entry::Assistant(Arc::new(reply.clone())));
+        self.history.push(Entry::Assistant(Arc::clone(reply)));
         if let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == reply.turn_id) {
             turn.take_reply(reply);
         }

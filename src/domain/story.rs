@@ -44,7 +44,7 @@ pub(crate) fn start() -> Event {
 
 /// Message `n` of a person.
 pub(crate) fn user(n: u64, text: &str) -> Event {
-    Event::UserMessage(user_message(n, text))
+    Event::from(user_message(n, text))
 }
 
 /// What [`user`] is made of.
@@ -128,7 +128,7 @@ impl AssistantResponse {
 
     /// As an event.
     pub(crate) fn event(self) -> Event {
-        Event::AssistantResponse(self)
+        Event::from(self)
     }
 }
 
@@ -377,7 +377,7 @@ impl Walk {
         if self.state.summary.status == Status::Paused {
             self.write(wakes());
         }
-        self.write(Event::UserMessage(UserMessage {
+        self.write(Event::from(UserMessage {
             passive: n.is_multiple_of(5),
             ..user_message(n, &text)
         }));

@@ -103,12 +103,13 @@ impl fmt::Display for Space {
 }
 
 impl EngineError {
-    /// Nothing was stored, and the same may succeed later without a restart, once somebody
-    /// has made room: no space, a disk that is read-only for now, no file or memory to be had.
+    /// The same may succeed later without a restart, once somebody has made room: no space, a disk
+    /// that is read-only for now, no file or memory to be had, a storage that does not answer.
     pub fn is_passing(&self) -> bool {
         match self {
             EngineError::DiskFull(_) => true,
             EngineError::Store(StoreError::Io { source, .. }) => is_passing(source),
+            EngineError::Store(StoreError::Unknown(_)) => true,
             EngineError::Store(_)
             | EngineError::AgentNotFound(_)
             | EngineError::AgentGone(_)
@@ -145,8 +146,11 @@ fn is_passing(error: &io::Error) -> bool {
 
 /// What a client is told of trouble with files: no path, and no more than helps.
 fn trouble(error: &StoreError) -> &'static str {
-    let StoreError::Io { source, .. } = error else {
-        return "the session's files cannot be read";
+    let source = match error {
+        StoreError::Io { source, .. } => source,
+        StoreError::Fenced(_) => return "another node has the session by now",
+        StoreError::Unknown(_) => return "the storage did not answer",
+        _ => return "the session's files cannot be read",
     };
     let kind = source.kind();
     if kind == ErrorKind::ReadOnlyFilesystem {
@@ -197,6 +201,8 @@ impl From<StoreError> for EngineError {
             | StoreError::Older(_)
             | StoreError::NewerFormat { .. }
             | StoreError::Conflict { .. }
+            | StoreError::Fenced(_)
+            | StoreError::Unknown(_)
             | StoreError::Io { .. } => EngineError::Store(error),
         }
     }

@@ -133,7 +133,7 @@ pub(super) fn partial_reply(live: &Live, finish_reason: FinishReason) -> Option<
         .in_flight
         .as_ref()
         .filter(|reply| !reply.text.is_empty())?;
-    Some(Event::AssistantResponse(AssistantResponse {
+    Some(Event::from(AssistantResponse {
         turn_id: turn.id.clone(),
         message_id: reply.message_id.clone(),
         agent: live.state.summary.agent.clone(),

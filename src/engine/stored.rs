@@ -3,10 +3,10 @@
 use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
 use crate::engine::error::EngineError;
-use crate::store::{Limit, SessionStore};
+use crate::store::{Outline, ReadLimit, SessionStore};
 
 /// What one read of a log may return.
-pub(super) const PAGE: Limit = Limit {
+pub(super) const PAGE: ReadLimit = ReadLimit {
     records: 512,
     bytes: 512 << 10,
 };
@@ -33,18 +33,28 @@ pub(super) fn read_records(
     Ok(())
 }
 
-/// Hands over the id of each session that is stored, newest first, until `is_stopped`.
-pub(super) fn each_session(
+/// Hands over what upkeep decides by, of each session that is stored, newest first, until
+/// `is_stopped`.
+pub(super) fn each_outline(
     store: &dyn SessionStore,
     is_stopped: impl Fn() -> bool,
-    mut each: impl FnMut(&SessionId),
+    mut each: impl FnMut(&SessionId, Result<Outline, EngineError>),
 ) -> Result<(), EngineError> {
-    // All names at once: each list reads the whole folder.
-    for id in store.list(None, usize::MAX)? {
-        if is_stopped() {
+    /// A stop waits until so many were looked at.
+    const AT_A_TIME: usize = 256;
+    let mut before = None;
+    loop {
+        let outlines = store.outlines(before.as_ref(), AT_A_TIME)?;
+        let are_last = outlines.len() < AT_A_TIME;
+        before = outlines.last().map(|listed| listed.id.clone());
+        for listed in outlines {
+            if is_stopped() {
+                return Ok(());
+            }
+            each(&listed.id, listed.found.map_err(EngineError::from));
+        }
+        if are_last {
             return Ok(());
         }
-        each(&id);
     }
-    Ok(())
 }

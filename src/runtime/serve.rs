@@ -42,8 +42,7 @@ use crate::runtime::service_manager::ServiceManager;
 use crate::runtime::signals::{StopRequests, has_terminal};
 use crate::runtime::ticket_key;
 use crate::runtime::watchdog::Watchdog;
-use crate::store::file::FileStore;
-use crate::store::{SessionStore as _, lock};
+use crate::store::{SessionStore, lock};
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::programs::Programs;
 use crate::trust::Trust;
@@ -56,6 +55,7 @@ use crate::workspace::programs;
 use crate::workspace::providers;
 use crate::workspace::remarks::Remarks;
 use crate::workspace::starts::{LOOP_STARTS, LOOP_WITHIN, Starts};
+use crate::workspace::storage;
 use crate::workspace::tool_parts::ToolParts;
 use crate::workspace::trust::{self, Standing, Surveyor, Workspace};
 
@@ -220,7 +220,7 @@ struct Core {
     remarks: Arc<Remarks>,
     agents: Arc<AgentDirectory>,
     policies: Arc<Policies>,
-    store: Arc<FileStore>,
+    store: Arc<dyn SessionStore>,
     programs: Arc<Programs>,
     sessions: Sessions,
     providers: ProviderSettings,
@@ -239,17 +239,13 @@ impl Core {
         let trust = load_trust(config)?;
         let agents = load_agents(config, &trust);
         let policies = load_policies(config, &agents, &trust);
-        let store = Arc::new(FileStore::with_sessions_in(
-            Arc::clone(&fs),
-            &config.workspace,
-            config.sessions_dir.clone(),
-        ));
+        let store = storage::sessions(Arc::clone(&fs), &config.workspace, &config.sessions_dir);
         let mut arrivals = Arrivals::look(&config.workspace, &config.sessions_dir, &*store)?;
         let (tickets, checksum) =
             ticket_key::of_workspace(&*store.documents(), arrivals.ticket_key())
                 .context("cannot make the key of the tickets")?;
         arrivals.note_ticket_key(checksum);
-        let tool_parts = ToolParts::new(config, fs, Arc::clone(&store) as Arc<_>)?;
+        let tool_parts = ToolParts::new(config, fs, Arc::clone(&store))?;
         let programs = Arc::clone(&tool_parts.programs);
         let program_tools = ProgramTools::new(Arc::clone(&programs), config.workspace.clone());
         programs::say_sandbox(&programs);
@@ -267,7 +263,7 @@ impl Core {
             long_prompts: Mutex::default(),
         });
         let sessions = Sessions::start(Parts {
-            store: Arc::clone(&store) as Arc<_>,
+            store: Arc::clone(&store),
             agents: loaded,
             models: Arc::new(Providers::new(settings.clone())),
             clock: Arc::new(SystemClock),

@@ -50,10 +50,18 @@ pub enum StoreError {
         /// Where the log ends.
         actual: Seq,
     },
+    /// Another node has claimed the session since: nothing of an older epoch is stored.
+    #[error("session {0} belongs to another node by now")]
+    Fenced(SessionId),
+    /// The storage did not answer: it may have done what was asked or not. Who claims the session
+    /// again, and reads it, knows.
+    #[error("the storage did not answer: {0}")]
+    Unknown(String),
     /// No space is left; nothing was stored.
     #[error("the disk is full")]
     Full,
-    /// A write may or may not have reached the disk; the session takes no more until a restart.
+    /// A write may or may not have reached the disk, and reading could not tell: the session takes
+    /// no more until a restart. Of the store of files alone.
     #[error("the session is read-only since a failed write: {0}")]
     ReadOnly(String),
     /// The system refused.

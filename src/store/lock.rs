@@ -25,7 +25,7 @@ pub struct WorkspaceLock {
 
 /// Who holds a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub struct LockHolder {
     /// Its process.
     pub pid: u32,
     /// Where it listens; a process that does not serve has none.
@@ -56,7 +56,7 @@ pub enum LockError {
         /// The workspace.
         workspace: PathBuf,
         /// Who; `None` if it has only just begun.
-        holder: Option<Holder>,
+        holder: Option<LockHolder>,
     },
     /// The system refused.
     #[error("cannot lock {}", path.display())]
@@ -130,7 +130,7 @@ impl Drop for WorkspaceLock {
 }
 
 /// Who holds the workspace now; `None` if nobody does.
-pub fn read_holder(workspace: &Path) -> Option<Holder> {
+pub fn read_holder(workspace: &Path) -> Option<LockHolder> {
     let file = File::open(lock_path(workspace)).ok()?;
     let holder = parse(&read_text(&file).ok()?)?;
     // Trying a free lock takes it for a moment, which a server that starts now would trip over: so
@@ -147,7 +147,7 @@ pub fn read_holder(workspace: &Path) -> Option<Holder> {
 
 /// Who held the workspace last, if it ended without giving it back: it was killed, or crashed. For
 /// those who found that nobody holds it now.
-pub fn read_crashed(workspace: &Path) -> Option<Holder> {
+pub fn read_crashed(workspace: &Path) -> Option<LockHolder> {
     let file = File::open(lock_path(workspace)).ok()?;
     parse(&read_text(&file).ok()?)
 }
@@ -204,12 +204,12 @@ fn read_text(file: &File) -> io::Result<String> {
     Ok(text)
 }
 
-fn parse(text: &str) -> Option<Holder> {
+fn parse(text: &str) -> Option<LockHolder> {
     let value = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key))?;
         Some(line.trim())
     };
-    Some(Holder {
+    Some(LockHolder {
         pid: value("pid:")?.parse().ok()?,
         address: value("address:").and_then(|address| address.parse().ok()),
         starter: match text.lines().any(|line| line == BY_CLIENT) {
@@ -227,14 +227,14 @@ fn is_alive(pid: u32) -> bool {
     test_kill_process(pid) != Err(Errno::SRCH)
 }
 
-fn describe(holder: Option<&Holder>) -> String {
+fn describe(holder: Option<&LockHolder>) -> String {
     match holder {
-        Some(Holder {
+        Some(LockHolder {
             pid,
             address: Some(address),
             ..
         }) => format!("the server at {address} (process {pid})"),
-        Some(Holder { pid, .. }) => format!("process {pid}"),
+        Some(LockHolder { pid, .. }) => format!("process {pid}"),
         None => "another process".to_owned(),
     }
 }

@@ -6,11 +6,13 @@
 
 pub mod blobs;
 mod clock_note;
+pub mod conformance;
 mod creation_keys;
 pub mod documents;
 mod error;
 pub mod file;
 pub mod lock;
+pub mod memory;
 mod sessions;
 pub mod sim_documents;
 
@@ -18,6 +20,7 @@ pub use clock_note::{clock_note, keep_clock_note};
 pub use creation_keys::{CreationKey, CreationKeys};
 pub use error::StoreError;
 pub use sessions::{
-    Journal, Limit, OpenSession, Partial, PartialHead, SessionLog, SessionStore, Snapshot,
-    SyncLater,
+    AppendError, ChatKey, Epoch, Journal, Listed, NodeName, OpenSession, Outline, PageQuery,
+    Partial, PartialHead, ReadLimit, SessionFilter, SessionLog, SessionStore, Snapshot,
+    SummaryPage, SyncLater,
 };

@@ -1,9 +1,17 @@
 //! Where sessions are kept: the traits that the engine uses, and what their parts mean.
+//!
+//! A session has one owner at a time. [`claim`](SessionStore::claim) makes a node the owner and gives
+//! it an epoch; an append of an older epoch is [`StoreError::Fenced`], whoever sends it. A lease
+//! decides when somebody may claim, the epoch whether a write counts. A store that only one process
+//! can use at a time, as the one of files, has no other epoch than the first.
+//!
+//! What each function promises is tested by the [conformance suite](crate::store::conformance), which
+//! takes any implementation.
 
 use std::sync::Arc;
 
 use crate::base::shown::shown_by_name;
-use crate::domain::event::{Event, Record};
+use crate::domain::event::{Event, Record, Status};
 use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
@@ -13,9 +21,23 @@ use crate::store::error::StoreError;
 
 /// Sessions on durable storage, shared by all threads.
 pub trait SessionStore: Send + Sync {
-    /// Creates a session with its first events. On return they, and the session's place in the
-    /// list, survive a power cut.
-    fn create(&self, id: &SessionId, at: Timestamp, events: &[Event]) -> Result<(), StoreError>;
+    /// Creates a session with its first events, and returns them as records. They, and the session's
+    /// place in the list, survive a power cut then.
+    ///
+    /// Errors: any; the session does not exist then, now or later.
+    fn create(
+        &self,
+        id: &SessionId,
+        at: Timestamp,
+        events: Vec<Event>,
+    ) -> Result<Vec<Arc<Record>>, StoreError>;
+
+    /// Makes `node` the owner of a session. From the return on nothing of an older epoch is stored.
+    ///
+    /// The owner may claim again, and a node that was started again may claim what it had.
+    ///
+    /// Errors: [`StoreError::NotFound`].
+    fn claim(&self, id: &SessionId, node: &NodeName) -> Result<Epoch, StoreError>;
 
     /// Whether an older version wrote the session, and it is as that version left it.
     ///
@@ -30,8 +52,8 @@ pub trait SessionStore: Send + Sync {
     /// Errors: as of [`open`](SessionStore::open), and [`StoreError::OlderDamaged`].
     fn take_over(&self, id: &SessionId, at: Timestamp) -> Result<bool, StoreError>;
 
-    /// Opens a session for appending, after repairing what an interrupted append left. At most
-    /// one [`OpenSession`] of an id exists at a time; the caller sees to that.
+    /// Opens a session for appending, after repairing what an interrupted append left. The caller
+    /// has claimed it, and sees to it that at most one [`OpenSession`] of an id exists at a time.
     ///
     /// Errors: [`StoreError::NotFound`], [`StoreError::Damaged`], [`StoreError::NewerFormat`],
     /// [`StoreError::ReadOnly`], [`StoreError::Io`]; [`StoreError::Older`] for one that was not
@@ -39,14 +61,19 @@ pub trait SessionStore: Send + Sync {
     fn open(&self, id: &SessionId) -> Result<OpenSession, StoreError>;
 
     /// Reads records from `from` on, in order, until `limit` is reached or the log ends.
-    fn records(&self, id: &SessionId, from: Seq, limit: Limit) -> Result<Vec<Record>, StoreError>;
+    fn records(
+        &self,
+        id: &SessionId,
+        from: Seq,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>, StoreError>;
 
     /// Reads the records just before `before`, in ascending order, as many as `limit` allows.
     fn records_before(
         &self,
         id: &SessionId,
         before: Seq,
-        limit: Limit,
+        limit: ReadLimit,
     ) -> Result<Vec<Record>, StoreError>;
 
     /// The record of the user message or (part of the) reply with that id.
@@ -62,18 +89,37 @@ pub trait SessionStore: Send + Sync {
     /// Forgets what was noted of a session to open it quickly: it will be read from its log.
     fn forget_snapshot(&self, id: &SessionId) -> Result<(), StoreError>;
 
-    /// Up to `limit` ids smaller (older) than `before`, newest first.
+    /// Up to `limit` ids smaller (older) than `before`, newest first. Reads no session.
     fn list(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, StoreError>;
+
+    /// What upkeep decides by, of up to `limit` sessions older than `before`, newest first. A session
+    /// whose last outline still holds is not read; one that cannot be read is among them, with the
+    /// reason.
+    ///
+    /// Fewer than `limit` are returned only where no more follow.
+    fn outlines(
+        &self,
+        before: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Listed<Outline>>, StoreError>;
+
+    /// One page of the sessions that a query asks for, newest first, as they stand now. One that
+    /// cannot be read is on it whatever the filter, with the reason: damage hides nothing.
+    fn page(&self, query: &PageQuery) -> Result<SummaryPage, StoreError>;
 
     /// Whether a session of that id exists.
     fn contains(&self, id: &SessionId) -> Result<bool, StoreError>;
 
-    /// Deletes a session and all its files, in a way that a crash in the middle does not undo.
+    /// Deletes a session and all that was stored with it. A crash in the middle does not undo it.
     fn delete(&self, id: &SessionId) -> Result<(), StoreError>;
 
     /// The documents on the same storage: the keys of session creation, and what else goes with the
     /// sessions when they move.
     fn documents(&self) -> Arc<dyn Documents>;
+
+    /// Removes what creations and deletions left that a crash interrupted. For the owner of the
+    /// sessions, who may create and delete some meanwhile.
+    fn finish_deletions(&self) -> Result<(), StoreError>;
 
     /// How many sessions can't be written as long as the process lives: [`StoreError::ReadOnly`].
     fn read_only(&self) -> usize;
@@ -87,6 +133,133 @@ pub trait SessionStore: Send + Sync {
 }
 
 shown_by_name!(SessionStore);
+
+/// Which process works on sessions, where several may.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NodeName(Box<str>);
+
+impl NodeName {
+    /// A node of that name, which no other node bears.
+    pub fn new(name: &str) -> NodeName {
+        NodeName(name.into())
+    }
+
+    /// The only one, where nobody shares the storage.
+    pub fn only() -> NodeName {
+        NodeName::new("local")
+    }
+}
+
+/// Which claim of a session an append belongs to; a later claim has a greater one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// That of a store without other owners.
+    pub const ZERO: Epoch = Epoch(0);
+}
+
+/// A session of a list, and what was found of it.
+#[derive(Debug)]
+pub struct Listed<T> {
+    /// Which session.
+    pub id: SessionId,
+    /// What was asked for, or why it cannot be read. Never [`StoreError::NotFound`]: one that is
+    /// deleted meanwhile is left out.
+    pub found: Result<T, StoreError>,
+}
+
+/// What upkeep decides by: a part of the [`Summary`] that takes little memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// The agent.
+    pub agent: Arc<str>,
+    /// The time of the last event.
+    pub updated_at: Timestamp,
+    /// As in the summary: never [`Status::Running`].
+    pub status: Status,
+    /// Whether a turn is unfinished, or a message waits for one.
+    pub unfinished: bool,
+}
+
+impl Outline {
+    /// Whether the session has ended.
+    pub fn is_over(&self) -> bool {
+        self.status == Status::Completed
+    }
+}
+
+impl From<&Summary> for Outline {
+    fn from(summary: &Summary) -> Outline {
+        Outline {
+            agent: summary.agent.as_str().into(),
+            updated_at: summary.updated_at,
+            status: summary.status,
+            unfinished: summary.unfinished,
+        }
+    }
+}
+
+/// Which page of which sessions.
+#[derive(Debug, Clone, Default)]
+pub struct PageQuery {
+    /// Only those older than this one, where the page before ended.
+    pub before: Option<SessionId>,
+    /// At most so many.
+    pub limit: usize,
+    /// Only those that pass.
+    pub filter: SessionFilter,
+}
+
+/// Which sessions a page is to hold; all that is `None` lets every session pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Only those of this agent.
+    pub agent: Option<String>,
+    /// Only those that stand so, by their summary.
+    pub status: Option<Status>,
+    /// Only those of this chat.
+    pub chat: Option<ChatKey>,
+}
+
+/// A chat on a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatKey {
+    /// The gateway.
+    pub gateway: String,
+    /// The chat there.
+    pub chat_id: String,
+}
+
+impl SessionFilter {
+    /// Whether every session passes.
+    pub fn is_open(&self) -> bool {
+        *self == SessionFilter::default()
+    }
+
+    /// Whether a session passes.
+    pub fn passes(&self, summary: &Summary) -> bool {
+        let is_chat = |chat: &ChatKey| {
+            summary.gateway.as_ref() == Some(&chat.gateway)
+                && summary.gateway_chat_id.as_ref() == Some(&chat.chat_id)
+        };
+        self.agent
+            .as_ref()
+            .is_none_or(|agent| summary.agent == *agent)
+            && self.status.is_none_or(|status| summary.status == status)
+            && self.chat.as_ref().is_none_or(is_chat)
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Default)]
+pub struct SummaryPage {
+    /// Newest first. There may be fewer than asked for, even none, and more to follow: a store looks
+    /// at some hundred sessions at a time, so that whoever searches many can stop in between.
+    pub sessions: Vec<Listed<Arc<Summary>>>,
+    /// What the next page is [`before`](PageQuery::before), if one may follow.
+    pub next: Option<SessionId>,
+}
 
 /// A session opened for writing.
 #[derive(Debug)]
@@ -106,7 +279,7 @@ pub struct OpenSession {
 
 /// How much a read may return. At least one record is returned, however large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
+pub struct ReadLimit {
     /// Records.
     pub records: usize,
     /// Bytes of the log.
@@ -118,16 +291,19 @@ pub trait SessionLog: Send {
     /// Appends `events` in one piece as the records after `expected_last`, and returns them once
     /// they are synced.
     ///
-    /// Errors: [`StoreError::Conflict`] when the log does not end at `expected_last`;
-    /// [`StoreError::Full`] when nothing was stored for want of space; [`StoreError::ReadOnly`]
-    /// when it is unknown whether the events were stored, now or at an earlier append: nothing
-    /// more can be appended as long as the process lives.
+    /// Errors, with the events: [`StoreError::Conflict`] when the log does not end at
+    /// `expected_last`; [`StoreError::Fenced`] when the session was claimed since `epoch`;
+    /// [`StoreError::Full`] when nothing was stored for want of space. With these nothing was stored.
+    /// [`StoreError::Unknown`] when the answer was lost: who claims the session again, and reads it,
+    /// knows. [`StoreError::ReadOnly`] when nobody can know whether the events were stored, now or at
+    /// an earlier append: nothing more can be appended as long as the process lives.
     fn append(
         &mut self,
+        epoch: Epoch,
         expected_last: Seq,
         at: Timestamp,
-        events: &[Event],
-    ) -> Result<Vec<Arc<Record>>, StoreError>;
+        events: Vec<Event>,
+    ) -> Result<Vec<Arc<Record>>, AppendError>;
 
     /// Replaces the snapshot. A failure costs time at the next opening, nothing else.
     fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError>;
@@ -137,6 +313,23 @@ pub trait SessionLog: Send {
 }
 
 shown_by_name!(SessionLog);
+
+/// An append that failed, with its events for whoever tries again.
+#[derive(Debug, thiserror::Error)]
+#[error("the events are not stored")]
+pub struct AppendError {
+    /// Why.
+    #[source]
+    pub error: StoreError,
+    /// What was to be appended, as it was.
+    pub events: Vec<Event>,
+}
+
+impl From<AppendError> for StoreError {
+    fn from(failed: AppendError) -> StoreError {
+        failed.error
+    }
+}
 
 /// The text of the reply in flight, written before any client sees it.
 pub trait Journal: Send {

@@ -17,7 +17,9 @@ use crate::domain::state::SessionState;
 use crate::domain::time::Timestamp;
 use crate::domain::window::{Limits, Marks};
 use crate::store::file::FileStore;
-use crate::store::{Limit, OpenSession, Partial, PartialHead, SessionStore, Snapshot, StoreError};
+use crate::store::{
+    Epoch, OpenSession, Partial, PartialHead, ReadLimit, SessionStore, Snapshot, StoreError,
+};
 
 /// How often a store dies in one play.
 const LIVES: u64 = 4;
@@ -94,7 +96,11 @@ struct KnownReply {
 }
 
 /// One life: it ends with the first error.
-fn live(store: &FileStore, told: &mut Acknowledged, rng: &mut Rng) -> Result<(), StoreError> {
+fn live(
+    store: &dyn SessionStore,
+    told: &mut Acknowledged,
+    rng: &mut Rng,
+) -> Result<(), StoreError> {
     let mut open: BTreeMap<SessionId, OpenSession> = BTreeMap::new();
     store.finish_deletions()?;
     loop {
@@ -133,7 +139,7 @@ impl Acknowledged {
         self.minted
     }
 
-    fn create(&mut self, store: &FileStore) -> Result<(), StoreError> {
+    fn create(&mut self, store: &dyn SessionStore) -> Result<(), StoreError> {
         let id = SessionId::mint(1, self.mint());
         let start = Event::SessionStart(SessionStart {
             format: FORMAT,
@@ -149,13 +155,13 @@ impl Acknowledged {
             reply: None,
         };
         let session = self.sessions.entry(id.clone()).or_insert(session);
-        store.create(&id, now(), &[start])?;
+        store.create(&id, now(), vec![start])?;
         session.events = std::mem::take(&mut session.unsure);
         session.fate = DiskFate::Created;
         Ok(())
     }
 
-    fn delete(&mut self, store: &FileStore, id: &SessionId) -> Result<(), StoreError> {
+    fn delete(&mut self, store: &dyn SessionStore, id: &SessionId) -> Result<(), StoreError> {
         let Some(session) = self.sessions.get_mut(id) else {
             return Ok(());
         };
@@ -165,7 +171,11 @@ impl Acknowledged {
         Ok(())
     }
 
-    fn open(&mut self, store: &FileStore, id: &SessionId) -> Result<OpenSession, StoreError> {
+    fn open(
+        &mut self,
+        store: &dyn SessionStore,
+        id: &SessionId,
+    ) -> Result<OpenSession, StoreError> {
         let session = self.sessions.get_mut(id);
         let reply = session.and_then(|session| session.reply.as_mut());
         if let Some(reply) = reply {
@@ -190,7 +200,7 @@ impl Acknowledged {
             return Ok(());
         };
         session.unsure.clone_from(&events);
-        let stored = open.log.append(open.last_seq, now(), &events)?;
+        let stored = open.log.append(Epoch::ZERO, open.last_seq, now(), events)?;
         open.last_seq = stored.last().map_or(open.last_seq, |record| record.seq);
         session.events.append(&mut session.unsure);
         Ok(())
@@ -259,7 +269,7 @@ impl Acknowledged {
     }
 
     /// Holds what was told against a store that was opened anew, and goes on from what it has.
-    fn check(&mut self, store: &FileStore, is_cut: bool) -> Result<(), String> {
+    fn check(&mut self, store: &dyn SessionStore, is_cut: bool) -> Result<(), String> {
         let failed = |error: StoreError| error.to_string();
         store.finish_deletions().map_err(failed)?;
         let listed = store.list(None, usize::MAX).map_err(failed)?;
@@ -284,7 +294,12 @@ impl Acknowledged {
 }
 
 impl KnownSession {
-    fn check(&mut self, store: &FileStore, id: &SessionId, is_cut: bool) -> Result<(), String> {
+    fn check(
+        &mut self,
+        store: &dyn SessionStore,
+        id: &SessionId,
+        is_cut: bool,
+    ) -> Result<(), String> {
         let open = store.open(id).map_err(|error| error.to_string())?;
         let found = events_of(store, id).map_err(|error| error.to_string())?;
         let Some((kept, rest)) = found.split_at_checked(self.events.len()) else {
@@ -349,7 +364,7 @@ fn own_reply(session: &mut KnownSession) -> Option<&mut KnownReply> {
 }
 
 fn message(number: u128, content: String) -> Event {
-    Event::UserMessage(UserMessage {
+    Event::from(UserMessage {
         message_id: MessageId::mint(1, number),
         content,
         sender_id: None,
@@ -374,8 +389,8 @@ fn fold(events: &[Event]) -> SessionState {
     state
 }
 
-fn events_of(store: &FileStore, id: &SessionId) -> Result<Vec<Event>, StoreError> {
-    const ALL: Limit = Limit {
+fn events_of(store: &dyn SessionStore, id: &SessionId) -> Result<Vec<Event>, StoreError> {
+    const ALL: ReadLimit = ReadLimit {
         records: usize::MAX,
         bytes: usize::MAX,
     };

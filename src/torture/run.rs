@@ -20,7 +20,7 @@ use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
 use crate::runtime::signals::StopRequests;
 use crate::store::file::FileStore;
-use crate::store::{Limit, SessionStore, StoreError};
+use crate::store::{ReadLimit, SessionStore, StoreError};
 use crate::torture::TortureOptions;
 use crate::torture::check::{Stage, check_session, stood_still};
 use crate::torture::client;
@@ -244,15 +244,15 @@ impl TortureRun {
     fn look_at_files(&mut self, stage: Stage) -> anyhow::Result<()> {
         // No server runs, so nothing newer than this can be acknowledged.
         let ledger = self.state.ledger().clone();
-        let store = FileStore::new(Arc::new(RealFs), self.workspace.state());
-        let listed = list(&store).context("cannot list the sessions")?;
-        let mut found = check_list(&ledger, &listed, &store, stage);
+        let store: &dyn SessionStore = &FileStore::new(Arc::new(RealFs), self.workspace.state());
+        let listed = list(store).context("cannot list the sessions")?;
+        let mut found = check_list(&ledger, &listed, store, stage);
         for (id, known) in &ledger.sessions {
             let is_settled = stage == Stage::Interrupted && self.settled.contains(id);
             if known.fate != SessionFate::Kept || is_settled || !listed.contains(id) {
                 continue;
             }
-            let records = match read_log(&store, id) {
+            let records = match read_log(store, id) {
                 Ok(records) => records,
                 Err(error) => {
                     found.push(Violation::of(id, format!("the log is unreadable: {error}")));
@@ -329,16 +329,15 @@ impl TortureRun {
     }
 }
 
-fn list(store: &FileStore) -> Result<Vec<SessionId>, StoreError> {
+fn list(store: &dyn SessionStore) -> Result<Vec<SessionId>, StoreError> {
     store.list(None, usize::MAX)
 }
 
-fn read_log(store: &FileStore, id: &SessionId) -> Result<Vec<Record>, StoreError> {
-    const ALL: Limit = Limit {
+fn read_log(store: &dyn SessionStore, id: &SessionId) -> Result<Vec<Record>, StoreError> {
+    const ALL: ReadLimit = ReadLimit {
         records: usize::MAX,
         bytes: usize::MAX,
     };
-    store.check(id)?;
     store.records(id, Seq(1), ALL)
 }
 
@@ -346,7 +345,7 @@ fn read_log(store: &FileStore, id: &SessionId) -> Result<Vec<Record>, StoreError
 fn check_list(
     ledger: &ClientLedger,
     listed: &[SessionId],
-    store: &FileStore,
+    store: &dyn SessionStore,
     stage: Stage,
 ) -> Vec<Violation> {
     let mut found = Vec::new();

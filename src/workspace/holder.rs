@@ -1,6 +1,6 @@
 //! Who serves a workspace, and how it is taken.
 
-pub use crate::store::lock::{Holder, Starter};
+pub use crate::store::lock::{LockHolder, Starter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use crate::store::lock::{self, LockError, WorkspaceLock};
 
 /// The server of `workspace`; `None` when there is none.
-pub fn current(workspace: &Path) -> Option<Holder> {
+pub fn current(workspace: &Path) -> Option<LockHolder> {
     lock::read_holder(workspace)
 }
 
 /// The server of `workspace` that was killed or crashed, where none runs now.
-pub fn crashed(workspace: &Path) -> Option<Holder> {
+pub fn crashed(workspace: &Path) -> Option<LockHolder> {
     lock::read_crashed(workspace)
 }
 

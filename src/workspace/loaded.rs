@@ -12,7 +12,6 @@ use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
 use crate::engine::{Agent, Agents};
 use crate::policy::Policies;
-use crate::store::file::FileStore;
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::reload::ToolMaker;
 use crate::tools::workshop::Workshop;
@@ -20,6 +19,7 @@ use crate::trust::Trust;
 use crate::workspace::policy_files;
 use crate::workspace::providers;
 use crate::workspace::shelf::StoredSessions;
+use crate::workspace::storage;
 use crate::workspace::tool_parts::ToolParts;
 
 /// The agents of the workspace, each with its tools and its policy.
@@ -139,13 +139,9 @@ pub(crate) fn loaded_agents(
     directory: Arc<AgentDirectory>,
     trust: Arc<Trust>,
 ) -> anyhow::Result<Arc<LoadedAgents>> {
-    let store = FileStore::with_sessions_in(
-        Arc::new(RealFs),
-        &config.workspace,
-        config.sessions_dir.clone(),
-    );
+    let store = storage::sessions(Arc::new(RealFs), &config.workspace, &config.sessions_dir);
     let policies = policy_files::policies(&config.workspace, Arc::new(|_: &str| None), trust);
-    let parts = ToolParts::new(config, Arc::new(RealFs), Arc::new(store))?;
+    let parts = ToolParts::new(config, Arc::new(RealFs), store)?;
     Ok(LoadedAgents::new(directory, Arc::new(policies), parts))
 }
 
@@ -195,7 +191,7 @@ mod tests {
         let environment = Arc::new(|_: &str| None);
         let directory = AgentDirectory::load(&config.agents_dir, environment, Arc::clone(&trust));
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
-        let store = Arc::new(FileStore::new(Arc::clone(&fs), config.workspace.clone()));
+        let store = storage::sessions(Arc::clone(&fs), &config.workspace, &config.sessions_dir);
         let parts = ToolParts::new(&config, fs, store).unwrap();
         let policies = policy_files::policies(&config.workspace, Arc::new(|_: &str| None), trust);
         LoadedAgents::new(Arc::new(directory), Arc::new(policies), parts)

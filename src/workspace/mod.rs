@@ -19,6 +19,7 @@ mod shelf;
 pub mod shown_agent;
 pub(crate) mod starts;
 mod state_home;
+pub(crate) mod storage;
 pub(crate) mod tool_parts;
 pub mod trust;
 mod validate;

@@ -3,10 +3,10 @@
 //! Reading needs no lock, since logs only grow at their end. Whoever changes something is an
 //! [`OwnedSessions`], which holds the workspace's lock: no server has it meanwhile.
 
-pub use crate::store::StoreError;
-pub use crate::store::file::repair::{Mended, RepairError, Report, SnapshotFit};
+pub use crate::store::file::repair::{LogReport, Mended, RepairError, SnapshotFit};
 pub use crate::store::file::v05::import::{Import, ImportError};
 pub use crate::store::lock::LockError;
+pub use crate::store::{SessionFilter, StoreError};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::clock::SystemClock;
 use crate::base::fs::RealFs;
-use crate::domain::event::Status;
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::engine::{Agent, Agents, EngineError, EngineSettings, Lifetimes, Parts, Sessions};
 use crate::llm::providers::{ProviderSettings, Providers};
-use crate::store::file::FileStore;
 use crate::store::file::v05::import;
-use crate::store::{Limit, SessionStore as _};
+use crate::store::file::{FileMaintenance, FileStore};
+use crate::store::{Listed, PageQuery, ReadLimit, SessionStore};
 use crate::wire::RecordPageBody;
 use crate::wire::SessionBody;
 use crate::workspace::holder::{self, HeldWorkspace};
+use crate::workspace::storage;
 
 /// What is read of a log at a time.
 const PAGE_BYTES: usize = 512 << 10;
@@ -35,16 +35,8 @@ const PAGE_BYTES: usize = 512 << 10;
 pub struct SessionFiles {
     workspace: PathBuf,
     sessions_dir: PathBuf,
-    store: Arc<FileStore>,
-}
-
-/// Which sessions are asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SessionFilter<'a> {
-    /// Only those of this agent.
-    pub agent: Option<&'a str>,
-    /// Only those that stand so.
-    pub status: Option<Status>,
+    store: Arc<dyn SessionStore>,
+    maintenance: Arc<FileMaintenance>,
 }
 
 /// The sessions of a workspace, for changing; the workspace is locked as long as this lives.
@@ -68,12 +60,13 @@ pub enum ChangeError {
 impl SessionFiles {
     /// The sessions in `sessions_dir`, which belong to `workspace`; touches no file.
     pub fn new(workspace: &Path, sessions_dir: &Path) -> SessionFiles {
-        let store =
+        let files =
             FileStore::with_sessions_in(Arc::new(RealFs), workspace, sessions_dir.to_owned());
         SessionFiles {
             workspace: workspace.to_owned(),
             sessions_dir: sessions_dir.to_owned(),
-            store: Arc::new(store),
+            store: storage::sessions(Arc::new(RealFs), workspace, sessions_dir),
+            maintenance: Arc::new(FileMaintenance::new(files)),
         }
     }
 
@@ -85,19 +78,28 @@ impl SessionFiles {
     /// Sessions, newest first, at most `limit`. One that cannot be read is left out, with a warning.
     pub fn list(
         &self,
-        filter: SessionFilter<'_>,
+        filter: &SessionFilter,
         limit: usize,
     ) -> Result<Vec<SessionBody>, StoreError> {
-        let read = |id: SessionId| match self.store.summary(&id) {
-            Ok(summary) => Some(session_of(id, &summary)),
-            Err(error) => {
-                log::warn!("session {id} is not listed: {error}");
-                None
+        let mut sessions = Vec::new();
+        let mut before = None;
+        loop {
+            let page = self.store.page(&PageQuery {
+                before,
+                limit: limit - sessions.len(),
+                filter: filter.clone(),
+            })?;
+            for Listed { id, found } in page.sessions {
+                match found {
+                    Ok(summary) => sessions.push(session_of(id, &summary)),
+                    Err(error) => log::warn!("session {id} is not listed: {error}"),
+                }
             }
-        };
-        let sessions = self.ids()?.into_iter().filter_map(read);
-        let wanted = sessions.filter(|session| filter.wants(session));
-        Ok(wanted.take(limit).collect())
+            before = page.next;
+            if before.is_none() || sessions.len() >= limit {
+                return Ok(sessions);
+            }
+        }
     }
 
     /// One session.
@@ -112,7 +114,7 @@ impl SessionFiles {
         after: Seq,
         limit: usize,
     ) -> Result<RecordPageBody, StoreError> {
-        let limit = Limit {
+        let limit = ReadLimit {
             records: limit,
             bytes: PAGE_BYTES,
         };
@@ -122,8 +124,8 @@ impl SessionFiles {
     }
 
     /// Looks at all of a session's files.
-    pub fn check(&self, id: &SessionId) -> Result<Report, StoreError> {
-        self.store.examine(id)
+    pub fn check(&self, id: &SessionId) -> Result<LogReport, StoreError> {
+        self.maintenance.examine(id)
     }
 
     /// How many sessions lie here under names that are no ids: they are not listed.
@@ -141,7 +143,7 @@ impl SessionFiles {
     /// Copies a session from elsewhere. It comes into the list as a whole, under an id that nobody
     /// had: a server that has the workspace sees it the next time that it looks.
     pub fn import(&self, session: &Path) -> Result<Import, ImportError> {
-        self.store
+        self.maintenance
             .import(session, Timestamp::from(SystemTime::now()))
     }
 
@@ -156,18 +158,10 @@ impl SessionFiles {
     }
 }
 
-impl SessionFilter<'_> {
-    /// Whether it is one of those.
-    pub fn wants(&self, session: &SessionBody) -> bool {
-        self.agent.is_none_or(|agent| session.agent == agent)
-            && self.status.is_none_or(|status| session.status == status)
-    }
-}
-
 impl OwnedSessions {
     /// Mends a session's log; `None` when there is nothing to mend.
     pub fn repair(&self, id: &SessionId) -> Result<Option<Mended>, RepairError> {
-        self.files.store.repair(id)
+        self.files.maintenance.repair(id)
     }
 
     /// Ends a session and keeps its files.
@@ -186,7 +180,7 @@ impl OwnedSessions {
         work: impl FnOnce(&Sessions) -> Result<(), EngineError>,
     ) -> Result<(), ChangeError> {
         let sessions = Sessions::start(Parts {
-            store: Arc::clone(&self.files.store) as Arc<_>,
+            store: Arc::clone(&self.files.store),
             agents: Arc::new(NoAgents),
             models: Arc::new(Providers::new(ProviderSettings::default())),
             clock: Arc::new(SystemClock),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
-use crate::store::{Limit, SessionStore, StoreError};
+use crate::store::{ReadLimit, SessionStore, StoreError};
 use crate::tools::session::SessionShelf;
 
 /// What is read of a log at a time.
@@ -35,7 +35,7 @@ impl SessionShelf for StoredSessions {
         before: Option<Seq>,
         limit: usize,
     ) -> Result<Vec<Record>, String> {
-        let limit = Limit {
+        let limit = ReadLimit {
             records: limit,
             bytes: PAGE_BYTES,
         };

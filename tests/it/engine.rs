@@ -5,6 +5,7 @@ mod client;
 mod failed_writes;
 mod full_disk;
 mod limits;
+mod lost_answers;
 mod panics;
 mod parking;
 mod power_cut;

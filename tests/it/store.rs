@@ -6,6 +6,7 @@ mod documents;
 mod format;
 mod lock;
 mod pages;
+mod promises;
 mod recovery;
 mod repair;
 mod writing;
@@ -20,9 +21,9 @@ use duragent::domain::state::SessionState;
 use duragent::domain::time::Timestamp;
 use duragent::domain::window::{Limits, Marks};
 use duragent::store::file::FileStore;
-use duragent::store::{Limit, SessionStore, Snapshot, StoreError};
+use duragent::store::{Epoch, OpenSession, ReadLimit, SessionStore, Snapshot, StoreError};
 
-const ALL: Limit = Limit {
+const ALL: ReadLimit = ReadLimit {
     records: usize::MAX,
     bytes: usize::MAX,
 };
@@ -53,7 +54,7 @@ fn start() -> Event {
 }
 
 fn message(n: u64, content: &str) -> Event {
-    Event::UserMessage(UserMessage {
+    Event::from(UserMessage {
         message_id: message_id(n),
         content: content.to_owned(),
         sender_id: None,
@@ -76,6 +77,25 @@ fn events_of(records: &[Record]) -> Vec<Event> {
 
 fn all_events(store: &FileStore, id: &SessionId) -> Vec<Event> {
     events_of(&store.records(id, Seq(1), ALL).unwrap())
+}
+
+/// Appends to a session that nobody else may claim.
+fn append(
+    open: &mut OpenSession,
+    last: Seq,
+    at: Timestamp,
+    events: impl Into<Vec<Event>>,
+) -> Result<Vec<Arc<Record>>, StoreError> {
+    Ok(open.log.append(Epoch::ZERO, last, at, events.into())?)
+}
+
+/// As [`append`], after what the log held when it was opened.
+fn append_last(
+    open: &mut OpenSession,
+    at: Timestamp,
+    events: impl Into<Vec<Event>>,
+) -> Result<Vec<Arc<Record>>, StoreError> {
+    append(open, open.last_seq, at, events)
 }
 
 /// The snapshot of the log's end.
@@ -137,10 +157,10 @@ fn appends() -> Vec<Vec<Event>> {
 fn disk_after(appends: &[Vec<Event>]) -> SimDisk {
     let disk = SimDisk::new();
     let store = store_on(disk.clone());
-    store.create(&id(1), at(0), &appends[0]).unwrap();
+    store.create(&id(1), at(0), appends[0].clone()).unwrap();
     let mut open = store.open(&id(1)).unwrap();
     for (events, n) in appends[1..].iter().zip(1..) {
-        let stored = open.log.append(open.last_seq, at(n), events).unwrap();
+        let stored = append_last(&mut open, at(n), events.clone()).unwrap();
         open.last_seq = stored.last().unwrap().seq;
     }
     disk

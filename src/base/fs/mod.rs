@@ -10,6 +10,7 @@ mod dir_sync;
 mod fault;
 mod real;
 mod sim;
+mod stamp;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub use dir_sync::DirSync;
 pub use fault::{Fault, FaultFs, FaultKind};
 pub use real::{RealFs, create_private_dirs};
 pub use sim::SimDisk;
+pub use stamp::FileStamp;
 
 /// Files and folders, shared by all threads.
 pub trait Fs: Send + Sync {
@@ -73,6 +75,12 @@ pub trait Fs: Send + Sync {
 
     /// Bytes that can still be written to the disk of an existing file or folder.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// What tells a file, or the names in a folder, from what they were before; `None` where the
+    /// system has no such thing, and everything may have changed.
+    fn stamp(&self, _path: &Path) -> io::Result<Option<FileStamp>> {
+        Ok(None)
+    }
 }
 
 shown_by_name!(Fs);

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
-use crate::base::fs::{Exposure, File, Fs, Open};
+use crate::base::fs::{Exposure, File, FileStamp, Fs, Open};
 use crate::base::text::{self, TextError};
 
 /// Folders are created for their owner alone: sessions hold people's words.
@@ -125,6 +125,10 @@ impl Fs for RealFs {
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let disk = rustix::fs::statvfs(path)?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<Option<FileStamp>> {
+        Ok(Some(FileStamp::of(&fs::metadata(path)?)))
     }
 }
 

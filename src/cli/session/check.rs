@@ -12,7 +12,7 @@ use crate::cli::source::{MEND_OLDER, own};
 use crate::domain::ids::SessionId;
 use crate::terminal::clean::one_line;
 use crate::workspace::holder;
-use crate::workspace::sessions::{Mended, OwnedSessions, Report, SessionFiles, SnapshotFit};
+use crate::workspace::sessions::{LogReport, Mended, OwnedSessions, SessionFiles, SnapshotFit};
 
 const WHY_WIDTH: usize = 200;
 
@@ -201,8 +201,8 @@ fn detail(text: &str) -> String {
     format!("  {}\n", one_line(text, WHY_WIDTH))
 }
 
-impl From<Report> for ReportBody {
-    fn from(report: Report) -> ReportBody {
+impl From<LogReport> for ReportBody {
+    fn from(report: LogReport) -> ReportBody {
         let (snapshot, snapshot_why) = match report.snapshot {
             SnapshotFit::Fits => ("fits", None),
             SnapshotFit::Missing => ("missing", None),

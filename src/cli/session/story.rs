@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn message(content: &str) -> Event {
-        Event::UserMessage(UserMessage {
+        Event::from(UserMessage {
             message_id: MessageId::mint(1, 1),
             content: content.to_owned(),
             sender_id: None,
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn what_is_said_and_done_is_told_in_short() {
         let call_id = CallId::mint(1, 1);
-        let reply = Event::AssistantResponse(AssistantResponse {
+        let reply = Event::from(AssistantResponse {
             turn_id: TurnId::mint(1, 1),
             message_id: MessageId::mint(1, 2),
             agent: "helper".to_owned(),

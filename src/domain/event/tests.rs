@@ -56,7 +56,7 @@ fn all_events() -> Vec<(Event, String)> {
             r#"{"type":"session_start","format":1,"agent":"ada","on_disconnect":"pause"}"#,
         ),
         (
-            Event::UserMessage(message),
+            Event::from(message),
             r#"{"type":"user_message","message_id":"@m","content":"hi","sender_id":"42","sender_name":"Eve","source_id":"telegram:7","detached":true,"attachments":[{"file":"cat.png","mime":"image/png","bytes":3,"sha256":"ab"}]}"#,
         ),
         (

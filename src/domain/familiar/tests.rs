@@ -3,7 +3,7 @@ use crate::domain::event::{AssistantResponse, FinishReason, ToolOutput, UserMess
 use crate::domain::ids::{MessageId, Seq, TurnId};
 
 fn said(content: &str) -> Event {
-    Event::UserMessage(UserMessage {
+    Event::from(UserMessage {
         message_id: MessageId::mint(1, 1),
         content: content.to_owned(),
         sender_id: None,
@@ -16,7 +16,7 @@ fn said(content: &str) -> Event {
 }
 
 fn called(tool: &str, arguments: &str) -> Event {
-    Event::AssistantResponse(AssistantResponse {
+    Event::from(AssistantResponse {
         turn_id: TurnId::mint(1, 1),
         message_id: MessageId::mint(1, 1),
         agent: "a".into(),

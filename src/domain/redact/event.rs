@@ -1,6 +1,7 @@
 //! Which texts of an event are looked through. Pure.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -15,6 +16,8 @@ impl Redactor {
     pub fn redact_event(&self, event: &mut Event) {
         match event {
             Event::UserMessage(message) => {
+                // Nobody shares it before it is written.
+                let message = Arc::make_mut(message);
                 self.redact_in(&mut message.content);
                 self.redact_some(&mut message.sender_id);
                 self.redact_some(&mut message.sender_name);
@@ -23,7 +26,7 @@ impl Redactor {
                     self.redact_in(&mut attachment.mime);
                 }
             }
-            Event::AssistantResponse(reply) => self.redact_reply(reply),
+            Event::AssistantResponse(reply) => self.redact_reply(Arc::make_mut(reply)),
             Event::ToolStarted { tool_name, .. } => self.redact_in(tool_name),
             Event::ToolResult {
                 result,

@@ -406,7 +406,7 @@ fn status_follows_its_events_and_ends_with_the_session() {
 #[test]
 fn a_detached_message_detaches_its_turn() {
     let detached = || {
-        Event::UserMessage(UserMessage {
+        Event::from(UserMessage {
             detached: true,
             ..user_message(2, "go on without me")
         })
@@ -746,7 +746,7 @@ fn overheard(seq: u64, n: u64, text: &str, hours: u64) -> Record {
         timestamp: Timestamp::from_micros(hours * HOUR_MICROS),
         ..record(
             seq,
-            Event::UserMessage(UserMessage {
+            Event::from(UserMessage {
                 passive: true,
                 sender_name: Some("Bob".to_owned()),
                 ..user_message(n, text)

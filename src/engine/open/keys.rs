@@ -57,7 +57,7 @@ mod tests {
             source_id: Some(key(seq)),
             ..user_message(seq, "hi")
         };
-        record(seq, Event::UserMessage(message))
+        record(seq, Event::from(message))
     }
 
     #[test]

@@ -29,8 +29,8 @@ impl Registry {
         let opened = {
             let mut session = lock(&entry);
             match &*session {
-                Some(session) => Ok(Arc::clone(session)),
-                None => open().map(|opened| Arc::clone(session.insert(Arc::new(opened)))),
+                Some(session) if !session.live().is_lost => Ok(Arc::clone(session)),
+                Some(_) | None => open().map(|opened| Arc::clone(session.insert(Arc::new(opened)))),
             }
         };
         if opened.is_err() {
@@ -41,10 +41,12 @@ impl Registry {
         opened
     }
 
-    /// The session, if it is in use.
+    /// The session, if it is in use and not lost.
     pub(in crate::engine) fn get(&self, id: &SessionId) -> Option<Arc<Session>> {
         let entry = lock(&self.entries).get(id).cloned()?;
-        lock(&entry).clone()
+        let mut held = lock(&entry);
+        held.take_if(|session| session.live().is_lost);
+        held.clone()
     }
 
     /// All sessions in use; not one that is only being opened.

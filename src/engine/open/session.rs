@@ -17,6 +17,7 @@ use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
 use crate::domain::redact::Redactor;
 use crate::domain::state::SessionState;
 use crate::domain::step::{Step, next_step};
+use crate::domain::time::Timestamp;
 use crate::domain::window::Limits;
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, goes_on};
@@ -30,7 +31,8 @@ use crate::engine::stored::read_records;
 use crate::engine::turn::parking::{self, AwaitedWork, ParkedCalls};
 use crate::engine::watch::live::{Cut, Live, LiveGuard};
 use crate::store::{
-    Journal, Limit, OpenSession, Partial, SessionLog, SessionStore, Snapshot, StoreError,
+    AppendError, Epoch, Journal, NodeName, OpenSession, Partial, ReadLimit, SessionLog,
+    SessionStore, Snapshot, StoreError,
 };
 
 /// A snapshot is taken after so many events …
@@ -71,12 +73,15 @@ pub(in crate::engine) struct SessionParts {
     pub(in crate::engine) space: Arc<SpaceMonitor>,
     pub(in crate::engine) questions: Arc<Questions>,
     pub(in crate::engine) parked: Arc<ParkedCalls>,
+    pub(in crate::engine) node: NodeName,
 }
 
 /// The way into the log, for the one who holds its lock.
 #[derive(Debug)]
 pub(in crate::engine) struct LogWriter {
     log: Box<dyn SessionLog>,
+    /// What this node's claim of the session is worth.
+    epoch: Epoch,
     /// Loaded when the first keyed message comes.
     keys: Option<MessageKeys>,
     snapshot_seq: Seq,
@@ -84,10 +89,11 @@ pub(in crate::engine) struct LogWriter {
 }
 
 impl LogWriter {
-    fn new(log: Box<dyn SessionLog>, snapshot_seq: Seq) -> LogWriter {
+    fn new(log: Box<dyn SessionLog>, epoch: Epoch, snapshot_seq: Seq) -> LogWriter {
         LogWriter {
             snapshot_bytes: log.len_bytes(),
             log,
+            epoch,
             keys: None,
             snapshot_seq,
         }
@@ -103,6 +109,7 @@ impl Session {
         id: &SessionId,
         limits: impl FnOnce(&str) -> Limits,
     ) -> Result<Session, EngineError> {
+        let epoch = parts.store.claim(id, &parts.node)?;
         let OpenSession {
             log,
             journal,
@@ -121,7 +128,7 @@ impl Session {
         let session = Session {
             id: id.clone(),
             parts: Arc::clone(parts),
-            log: Mutex::new(LogWriter::new(log, snapshot_seq)),
+            log: Mutex::new(LogWriter::new(log, epoch, snapshot_seq)),
             journal: Mutex::new(journal),
             live: Mutex::new(Live::new(state)),
             is_journal_bad: AtomicBool::new(false),
@@ -208,7 +215,7 @@ impl Session {
     pub(in crate::engine) fn commit_kept(
         &self,
         log: &mut LogWriter,
-        events: &mut [Event],
+        events: &mut Vec<Event>,
     ) -> Result<Vec<Arc<Record>>, EngineError> {
         for event in &mut *events {
             self.parts.redactor.redact_event(event);
@@ -231,11 +238,12 @@ impl Session {
             allowed.map_err(|illegal| EngineError::Invalid(illegal.to_string()))?;
             live.last_seq()
         };
-        let appended = log.log.append(expected_last, self.parts.ids.now(), events);
-        if matches!(appended, Err(StoreError::ReadOnly(_))) {
-            self.live().is_read_only = true;
-        }
-        let records = appended.map_err(|error| self.parts.space.explain(error.into()))?;
+        let appended = self.append(log, expected_last, std::mem::take(events));
+        let records = appended.map_err(|failed| {
+            *events = failed.events;
+            self.note_failure(&failed.error);
+            self.parts.space.explain(failed.error.into())
+        })?;
         if let Some(keys) = &mut log.keys {
             records.iter().for_each(|record| keys.learn(record));
         }
@@ -245,6 +253,81 @@ impl Session {
         self.publish(&records);
         self.snapshot_when_due(log);
         Ok(records)
+    }
+
+    /// Appends; where the storage did not answer, it finds out what became of that.
+    fn append(
+        &self,
+        log: &mut LogWriter,
+        expected_last: Seq,
+        events: Vec<Event>,
+    ) -> Result<Vec<Arc<Record>>, AppendError> {
+        let at = self.parts.ids.now();
+        let lost = match log.log.append(log.epoch, expected_last, at, events) {
+            Err(failed) if matches!(failed.error, StoreError::Unknown(_)) => failed,
+            answered => return answered,
+        };
+        match self.find_out(log, expected_last, at, &lost.events) {
+            Ok(Some(records)) => Ok(records),
+            Ok(None) => log.log.append(log.epoch, expected_last, at, lost.events),
+            Err(error) => Err(AppendError { error, ..lost }),
+        }
+    }
+
+    /// The records of an append whose answer was lost; `None` if it was not stored, and never will
+    /// be: the claim keeps it out from here on.
+    ///
+    /// Errors: the store's; [`StoreError::Fenced`] if somebody else has written.
+    fn find_out(
+        &self,
+        log: &mut LogWriter,
+        expected_last: Seq,
+        at: Timestamp,
+        events: &[Event],
+    ) -> Result<Option<Vec<Arc<Record>>>, StoreError> {
+        const ALL: ReadLimit = ReadLimit {
+            records: usize::MAX,
+            bytes: usize::MAX,
+        };
+        let store = &*self.parts.store;
+        log.epoch = store.claim(&self.id, &self.parts.node)?;
+        let found = store.records(&self.id, expected_last.next(), ALL)?;
+        let is_ours = found.iter().all(|record| record.timestamp == at)
+            && found.iter().map(|record| &record.event).eq(events);
+        if found.is_empty() {
+            Ok(None)
+        } else if is_ours {
+            Ok(Some(found.into_iter().map(Arc::new).collect()))
+        } else {
+            Err(StoreError::Fenced(self.id.clone()))
+        }
+    }
+
+    /// Notes what an append has shown of the session: that it can't be written any more, or that
+    /// what is in memory of it may not be what is stored.
+    fn note_failure(&self, error: &StoreError) {
+        match error {
+            StoreError::ReadOnly(_) => self.live().is_read_only = true,
+            StoreError::Fenced(_) | StoreError::Conflict { .. } => {
+                self.live()
+                    .lose("another node has the session by now; connect again");
+            }
+            StoreError::Unknown(why) => {
+                // Whoever opens it anew finds what is stored, and goes on from there.
+                self.parts
+                    .space
+                    .stall(&self.id, Stalled::Begun, why.clone());
+                self.live()
+                    .lose("the storage did not answer; connect again");
+            }
+            StoreError::NotFound(_)
+            | StoreError::Damaged { .. }
+            | StoreError::OlderDamaged { .. }
+            | StoreError::Older(_)
+            | StoreError::NewerFormat { .. }
+            | StoreError::Full
+            | StoreError::Io { .. } => {}
+        }
     }
 
     /// Folds in and shows what is on disk. The caller holds `log`.
@@ -300,7 +383,7 @@ impl Session {
         let Some(seq) = keys.get(key) else {
             return Ok(None);
         };
-        let one = Limit {
+        let one = ReadLimit {
             records: 1,
             bytes: 0,
         };
@@ -436,7 +519,7 @@ fn interrupted_reply(state: &SessionState, partial: Partial) -> Option<Event> {
         return None;
     }
     let continues = events::continued(state);
-    Some(Event::AssistantResponse(AssistantResponse {
+    Some(Event::from(AssistantResponse {
         turn_id: partial.head.turn_id,
         message_id: partial.head.message_id,
         agent: state.summary.agent.clone(),
@@ -520,7 +603,7 @@ mod tests {
             let id = bench.engine().parts.ids.session_id();
             let (first, rest) = records.split_first().unwrap();
             let now = bench.engine().parts.ids.now();
-            bench.engine().parts.store.create(&id, now, std::slice::from_ref(&first.event)).unwrap();
+            bench.engine().parts.store.create(&id, now, vec![first.event.clone()]).unwrap();
             let session = open(&bench, &id);
             let moments: Vec<usize> = snapshots.iter().map(|one| one.index(records.len())).collect();
             for (n, record) in rest.iter().enumerate() {

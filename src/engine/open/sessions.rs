@@ -153,6 +153,8 @@ impl OpenSessions {
     /// watchers ask for another look when they leave.
     pub(in crate::engine) fn let_go_if_idle(&self, id: &SessionId) {
         let Some(session) = self.in_use(id) else {
+            // Perhaps it was lost.
+            self.registry.forget_if(id, |_| false);
             return;
         };
         session.live().is_look_due = false;

@@ -9,7 +9,7 @@ use crate::engine::sessions::requests::Decided;
 use crate::engine::watch::feed::Feed;
 use crate::engine::watch::live::WatcherRole;
 use crate::engine::watch::subscription::{Subscription, WatcherGuard};
-use crate::store::Limit;
+use crate::store::ReadLimit;
 
 impl Sessions {
     /// Decides the open question, and follows what comes of it until the turn ends or asks again:
@@ -63,7 +63,7 @@ impl Sessions {
         call_id: &str,
     ) -> Result<EngineError, EngineError> {
         /// How far back an answer is looked for.
-        const BACK: Limit = Limit {
+        const BACK: ReadLimit = ReadLimit {
             records: 2000,
             bytes: 2 << 20,
         };

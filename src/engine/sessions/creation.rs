@@ -1,9 +1,7 @@
 //! Creating, changing and deleting sessions.
 
-use std::sync::Arc;
-
-use crate::domain::event::{Event, FORMAT, Record, SessionStart};
-use crate::domain::ids::{Seq, SessionId, SourceId};
+use crate::domain::event::{Event, FORMAT, SessionStart};
+use crate::domain::ids::{SessionId, SourceId};
 use crate::domain::state::SessionState;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Limits;
@@ -62,12 +60,8 @@ impl Sessions {
             gateway: None,
             gateway_chat_id: None,
         });
-        let created = self
-            .engine
-            .parts
-            .store
-            .create(&id, at, std::slice::from_ref(&event));
-        created.map_err(|error| self.engine.parts.space.explain(error.into()))?;
+        let created = self.engine.parts.store.create(&id, at, vec![event]);
+        let records = created.map_err(|error| self.engine.parts.space.explain(error.into()))?;
         if self
             .engine
             .upkeep
@@ -77,12 +71,7 @@ impl Sessions {
             self.engine.upkeep.ageing.sweep_later();
         }
         let mut live = Live::new(SessionState::new(Limits::none()));
-        live.publish(&[Arc::new(Record {
-            seq: Seq(1),
-            timestamp: at,
-            cont: false,
-            event,
-        })]);
+        live.publish(&records);
         Ok((live.view(&id), at))
     }
 

@@ -28,7 +28,7 @@ use crate::engine::upkeep::clock_watch::ClockWatch;
 use crate::engine::upkeep::recovery::Recoverer;
 use crate::engine::upkeep::sweep::Sweeper;
 use crate::engine::upkeep::unanswered::AnswerTimeouts;
-use crate::store::CreationKeys;
+use crate::store::{CreationKeys, NodeName};
 
 /// A running engine, as the façade uses it.
 #[derive(Debug)]
@@ -206,6 +206,7 @@ fn session_parts(from: &Parts, draining: &Arc<Draining>, alarms: &Alarms) -> Ses
         ids,
         store: Arc::clone(&from.store),
         redactor: Arc::clone(&from.redactor),
+        node: NodeName::only(),
     }
 }
 

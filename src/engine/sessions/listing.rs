@@ -1,56 +1,61 @@
 //! What there is, read without opening anything.
 
+use std::sync::Arc;
+
 use crate::domain::event::Record;
 use crate::domain::ids::{MessageId, Seq, SessionId};
+use crate::domain::state::Summary;
 use crate::engine::error::{EngineError, chain};
 use crate::engine::sessions::Sessions;
 use crate::engine::sessions::requests::ListQuery;
 use crate::engine::stored::PAGE;
 use crate::engine::watch::transcript;
 use crate::engine::watch::view::{SessionPage, SessionView, ShownMessage};
-use crate::store::Limit;
+use crate::store::{Listed, PageQuery, ReadLimit};
 
 impl Sessions {
     /// One page of sessions, newest first.
     pub fn list(&self, query: &ListQuery) -> Result<SessionPage, EngineError> {
-        // Each list reads the whole folder: with a filter all names are taken at once.
-        let names = if query.filters() {
-            usize::MAX
-        } else {
-            query.limit.saturating_add(1)
-        };
         let mut sessions: Vec<SessionView> = Vec::new();
-        let ids = self.engine.parts.store.list(query.cursor.as_ref(), names)?;
-        // Fewer may be shown than were looked at; the next page begins after these all the same.
-        let rest = ids.last().filter(|_| ids.len() == names).cloned();
-        for id in ids {
-            if sessions.len() == query.limit {
-                let next_cursor = sessions.last().map(|view| view.id.clone());
+        let mut before = query.cursor.clone();
+        loop {
+            let page = self.engine.parts.store.page(&PageQuery {
+                before,
+                limit: query.limit.saturating_sub(sessions.len()),
+                filter: query.of_stored(),
+            })?;
+            for Listed { id, found } in page.sessions {
+                match found {
+                    Ok(summary) => sessions.push(self.view_of(&id, Arc::unwrap_or_clone(summary))),
+                    // One damaged session must not hide the others.
+                    Err(error) => log::warn!("session {id} is not listed: {}", chain(&error)),
+                }
+            }
+            sessions.retain(|view| query.wants(view));
+            before = page.next;
+            if before.is_none() || sessions.len() >= query.limit {
                 return Ok(SessionPage {
                     sessions,
-                    next_cursor,
+                    next_cursor: before,
                 });
             }
-            match self.view(&id) {
-                Ok(view) if query.wants(&view) => sessions.push(view),
-                Ok(_) | Err(EngineError::SessionNotFound(_)) => {}
-                // One damaged session must not hide the others.
-                Err(error) => log::warn!("session {id} is not listed: {}", chain(&error)),
-            }
         }
-        Ok(SessionPage {
-            sessions,
-            next_cursor: rest,
-        })
     }
 
     /// A session as a list shows it: without opening it.
     fn view(&self, id: &SessionId) -> Result<SessionView, EngineError> {
-        if let Some(session) = self.engine.open.in_use(id) {
-            return Ok(session.live().view(id));
+        match self.engine.open.in_use(id) {
+            Some(session) => Ok(session.live().view(id)),
+            None => Ok(self.view_of(id, self.engine.parts.store.summary(id)?)),
         }
-        let summary = self.engine.parts.store.summary(id)?;
-        Ok(SessionView::new(id, summary, false, 0))
+    }
+
+    /// The same of a session that was just found so in the store.
+    fn view_of(&self, id: &SessionId, summary: Summary) -> SessionView {
+        match self.engine.open.in_use(id) {
+            Some(session) => session.live().view(id),
+            None => SessionView::new(id, summary, false, 0),
+        }
     }
 
     /// One session.
@@ -92,7 +97,7 @@ impl Sessions {
         limit: usize,
     ) -> Result<Vec<Record>, EngineError> {
         let last = self.engine.open.last_published(id)?;
-        let limit = Limit {
+        let limit = ReadLimit {
             records: limit,
             bytes: PAGE.bytes,
         };

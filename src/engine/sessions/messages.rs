@@ -127,7 +127,7 @@ impl Sessions {
         self.engine.draining.refuse()?;
         self.engine.parts.space.refuse_when_full()?;
         let event = match kept {
-            Overheard::Shown => Event::UserMessage(UserMessage {
+            Overheard::Shown => Event::from(UserMessage {
                 message_id: self.engine.parts.ids.message_id(),
                 content: message.content,
                 sender_id: message.sender_id,
@@ -198,7 +198,7 @@ impl Sessions {
 /// The events that store a message; a paused session goes on with it.
 fn message_events(session: &Session, message_id: MessageId, message: NewMessage) -> Vec<Event> {
     let is_paused = session.live().state.summary.status == Status::Paused;
-    let stored = Event::UserMessage(UserMessage {
+    let stored = Event::from(UserMessage {
         message_id,
         content: message.content,
         sender_id: message.sender_id,
@@ -224,7 +224,7 @@ fn repeated(known: Record, message: &NewMessage) -> Result<Accepted, EngineError
         return Err(EngineError::KeyReused);
     }
     Ok(Accepted {
-        message_id: stored.message_id,
+        message_id: stored.message_id.clone(),
         seq: known.seq,
         is_repeat: true,
     })

@@ -127,7 +127,7 @@ impl Sessions {
     }
 
     /// Looks for what the process before this one left unfinished; returns how many sessions that
-    /// concerned. Reads the summary of every session once; `is_stopped` ends it early.
+    /// concerned, and opens these alone. `is_stopped` ends it early.
     pub fn recover(
         &self,
         how: Recovery,

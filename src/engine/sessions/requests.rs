@@ -4,6 +4,7 @@ use crate::domain::event::Status;
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
 use crate::engine::watch::cursor::Cursor;
 use crate::engine::watch::view::SessionView;
+use crate::store::SessionFilter;
 
 /// A message that somebody wants to say.
 #[derive(Debug, Clone, Default)]
@@ -82,9 +83,17 @@ pub struct Decided {
 }
 
 impl ListQuery {
-    /// Whether not every session is wanted.
-    pub(in crate::engine) fn filters(&self) -> bool {
-        self.status.is_some() || self.agent.is_some()
+    /// What the store can tell: it does not know of clients.
+    pub(in crate::engine) fn of_stored(&self) -> SessionFilter {
+        let status = self.status.map(|status| match status {
+            Status::Active | Status::Running => Status::Active,
+            Status::Paused | Status::Completed => status,
+        });
+        SessionFilter {
+            agent: self.agent.clone(),
+            status,
+            chat: None,
+        }
     }
 
     pub(in crate::engine) fn wants(&self, view: &SessionView) -> bool {

@@ -15,8 +15,8 @@ use crate::engine::draining::Draining;
 use crate::engine::error::{EngineError, chain};
 use crate::engine::id_generator::IdGenerator;
 use crate::engine::spending::account::{Admitted, SpendingAccount, ends_waiting};
-use crate::engine::stored::{PAGE, each_session};
-use crate::store::SessionStore;
+use crate::engine::stored::{PAGE, each_outline};
+use crate::store::{Outline, SessionStore};
 
 /// The accounts of agents with limits, by name.
 #[derive(Debug)]
@@ -113,10 +113,10 @@ impl Ledger {
         loop {
             let mut tally = Tally::new(self.ids.now());
             let mut read_to = HashMap::new();
-            each_session(
+            each_outline(
                 &*self.store,
                 || self.draining.is_begun(),
-                |id| match self.read_spending(id, agent, &mut tally) {
+                |id, outline| match self.read_spending(id, outline, agent, &mut tally) {
                     Ok(Some(last)) => drop(read_to.insert(id.clone(), last)),
                     // Deleted in between.
                     Ok(None) | Err(EngineError::SessionNotFound(_)) => {}
@@ -139,16 +139,17 @@ impl Ledger {
     fn read_spending(
         &self,
         id: &SessionId,
+        outline: Result<Outline, EngineError>,
         agent: &str,
         tally: &mut Tally,
     ) -> Result<Option<Seq>, EngineError> {
-        // From its files, also when it is in use: what was noted before the reading began is there,
-        // and need not be published yet.
-        let summary = self.store.summary(id)?;
-        if summary.agent != agent || summary.updated_at < tally.begin() {
+        let outline = outline?;
+        if *outline.agent != *agent || outline.updated_at < tally.begin() {
             return Ok(None);
         }
-        let last = summary.last_seq;
+        // From its files, also when it is in use: what was noted before the reading began is there,
+        // and need not be published yet.
+        let last = self.store.summary(id)?.last_seq;
         let mut before = last.next();
         while before > Seq(1) {
             let page = self.store.records_before(id, before, PAGE)?;
@@ -213,6 +214,7 @@ mod tests {
     use crate::domain::story;
     use crate::engine::spending::account::Admitted;
     use crate::engine::testing::{Bench, agent, noon};
+    use crate::store::Epoch;
 
     /// An engine of two agents that may begin two turns an hour.
     fn two_agents(clock: Arc<dyn Clock>) -> Bench {
@@ -236,9 +238,9 @@ mod tests {
         }
         let turn = story::started(1, crate::domain::event::Trigger::Message);
         let store = &bench.engine().parts.store;
-        store.create(&id, at, &[start]).unwrap();
+        store.create(&id, at, vec![start]).unwrap();
         let mut log = store.open(&id).unwrap().log;
-        log.append(Seq(1), at, &[turn]).unwrap();
+        log.append(Epoch::ZERO, Seq(1), at, vec![turn]).unwrap();
     }
 
     /// How many turns more an agent may begin.

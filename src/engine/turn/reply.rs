@@ -245,7 +245,7 @@ impl Worker<'_> {
             let is_last = tool_calls.is_empty() && !has_unseen(state, call.input_seq);
             let mut usage = turn.usage;
             usage.add(reply.usage.unwrap_or_default());
-            let mut events = vec![Event::AssistantResponse(AssistantResponse {
+            let mut events = vec![Event::from(AssistantResponse {
                 turn_id: turn.id.clone(),
                 message_id: call.message_id.clone(),
                 agent: state.summary.agent.clone(),
@@ -613,7 +613,7 @@ mod tests {
 
     /// Said in passing.
     fn overheard() -> Event {
-        Event::UserMessage(crate::domain::event::UserMessage {
+        Event::from(crate::domain::event::UserMessage {
             passive: true,
             ..story::user_message(2, "it rains")
         })

@@ -6,7 +6,7 @@ use crate::domain::time::Timestamp;
 use crate::engine::draining::Draining;
 use crate::engine::error::{EngineError, chain};
 use crate::engine::id_generator::IdGenerator;
-use crate::engine::stored::each_session;
+use crate::engine::stored::each_outline;
 use crate::engine::upkeep::timeline::ClockReading;
 use crate::store::{SessionStore, clock_note, keep_clock_note};
 
@@ -47,13 +47,10 @@ impl ClockWatch {
     /// When something was last written, in any session.
     fn newest(&self) -> Result<Option<Timestamp>, EngineError> {
         let mut newest = None;
-        each_session(
+        each_outline(
             &*self.store,
             || self.draining.is_begun(),
-            |id| {
-                let updated_at = self.store.summary(id).map(|summary| summary.updated_at);
-                newest = newest.max(updated_at.ok());
-            },
+            |_, outline| newest = newest.max(outline.ok().map(|outline| outline.updated_at)),
         )?;
         // Not all were looked at: the next process finds out.
         self.draining.refuse()?;

@@ -9,11 +9,11 @@ use crate::engine::open::questions::Questions;
 use crate::engine::open::session::Session;
 use crate::engine::open::sessions::OpenSessions;
 use crate::engine::space::{SpaceMonitor, Stalled};
-use crate::engine::stored::each_session;
+use crate::engine::stored::each_outline;
 use crate::engine::turn::worker;
 use crate::engine::turn::workers::Workers;
 use crate::engine::watch::live::Live;
-use crate::store::SessionStore;
+use crate::store::{Outline, SessionStore};
 
 /// The owner's choice for turns that the process before this one left unfinished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(in crate::engine) struct Recoverer {
 
 impl Recoverer {
     /// Looks for what the process before this one left unfinished; returns how many sessions that
-    /// concerned. Reads the summary of every session once; `is_stopped` ends it early.
+    /// concerned, and opens these alone. `is_stopped` ends it early.
     pub(in crate::engine) fn recover(
         &self,
         how: Recovery,
@@ -51,8 +51,8 @@ impl Recoverer {
         // Those of sessions that a client was quicker to open.
         self.questions.look_now();
         let mut found = 0;
-        each_session(&*self.store, is_stopped, |id| {
-            match self.recover_session(id, how) {
+        each_outline(&*self.store, is_stopped, |id, outline| {
+            match self.recover_session(id, outline, how) {
                 Ok(unfinished) => found += usize::from(unfinished),
                 Err(error) => {
                     log::warn!("session {id} is left as it is: {}", chain(&error));
@@ -67,8 +67,13 @@ impl Recoverer {
     }
 
     /// Whether the session has an unfinished turn.
-    fn recover_session(&self, id: &SessionId, how: Recovery) -> Result<bool, EngineError> {
-        if !self.store.summary(id)?.unfinished {
+    fn recover_session(
+        &self,
+        id: &SessionId,
+        outline: Result<Outline, EngineError>,
+        how: Recovery,
+    ) -> Result<bool, EngineError> {
+        if !outline?.unfinished {
             return Ok(false);
         }
         let session = self.sessions.get(id)?;

@@ -1,6 +1,6 @@
 //! Ends sessions that lie idle for too long, and removes ended ones that were kept long enough.
 //!
-//! A sweep looks at the summary of every session, one after the other, and opens only what it ends.
+//! A sweep looks at the outline of every session, one after the other, and opens only what it ends.
 //! It runs on a thread of its own, `sweep`, which ends when the engine drains. When one is due:
 //! [ageing](crate::engine::open::ageing).
 //!
@@ -13,7 +13,6 @@ use crate::base::lock::lock;
 use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::domain::event::{EndReason, Event};
 use crate::domain::ids::SessionId;
-use crate::domain::state::Summary;
 use crate::engine::draining::Draining;
 use crate::engine::error::EngineError;
 use crate::engine::error::chain;
@@ -21,11 +20,11 @@ use crate::engine::events::{self, Ending};
 use crate::engine::id_generator::IdGenerator;
 use crate::engine::open::ageing::Ageing;
 use crate::engine::open::sessions::OpenSessions;
-use crate::engine::stored::each_session;
+use crate::engine::stored::each_outline;
 use crate::engine::upkeep::clock_watch::ClockWatch;
 use crate::engine::upkeep::timeline::ClockReading;
 use crate::engine::watch::live::Live;
-use crate::store::SessionStore;
+use crate::store::{Outline, SessionStore};
 
 /// The outcome of a sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -103,8 +102,8 @@ impl Sweeper {
         let mut swept = Swept::default();
         let seen = self.clock_watch.look()?;
         let is_stopped = || is_stopped() || self.draining.is_begun();
-        each_session(&*self.store, is_stopped, |id| {
-            match self.sweep_session(id, &seen) {
+        each_outline(&*self.store, is_stopped, |id, outline| {
+            match self.sweep_session(id, outline, &seen) {
                 Ok(SweepAction::Keep) => {}
                 Ok(SweepAction::KeepForNow) => swept.is_more_to_come = true,
                 Ok(SweepAction::End) => {
@@ -134,14 +133,15 @@ impl Sweeper {
     fn sweep_session(
         &self,
         id: &SessionId,
+        stored: Result<Outline, EngineError>,
         seen: &ClockReading,
     ) -> Result<SweepAction, EngineError> {
-        let summary = match self.sessions.in_use(id) {
-            Some(session) => session.live().state.summary.clone(),
-            None => self.store.summary(id)?,
+        let outline = match self.sessions.in_use(id) {
+            Some(session) => Outline::from(&session.live().state.summary),
+            None => stored?,
         };
-        let limit = self.ageing.idle_limit(&summary.agent);
-        let action = action(&summary, limit, self.ageing.ended_limit(), seen);
+        let limit = self.ageing.idle_limit(&outline.agent);
+        let action = action(&outline, limit, self.ageing.ended_limit(), seen);
         if matches!(action, SweepAction::End | SweepAction::Remove) && self.store.is_older(id)? {
             // Its age is that of another program's time; here it has never been used.
             return Ok(SweepAction::Keep);
@@ -167,7 +167,8 @@ impl Sweeper {
     ) -> Result<bool, EngineError> {
         let session = self.sessions.get(id)?;
         let (records, ()) = session.decide(|live| {
-            let action = action(&live.state.summary, limit, None, seen);
+            let outline = Outline::from(&live.state.summary);
+            let action = action(&outline, limit, None, seen);
             if action != SweepAction::End || is_in_use(live) {
                 return Ok((Vec::new(), ()));
             }
@@ -202,14 +203,14 @@ fn is_in_use(live: &Live) -> bool {
 
 /// Decides on a session that nobody uses.
 fn action(
-    summary: &Summary,
+    outline: &Outline,
     idle: Option<Duration>,
     ended: Option<Duration>,
     seen: &ClockReading,
 ) -> SweepAction {
     // The end of a session is its last event.
-    let age = seen.at().since(seen.trusted(summary.updated_at));
-    match (summary.end_reason.is_some(), idle, ended) {
+    let age = seen.at().since(seen.trusted(outline.updated_at));
+    match (outline.is_over(), idle, ended) {
         (true, _, Some(limit)) if age >= limit => SweepAction::Remove,
         (true, _, Some(_)) => SweepAction::KeepForNow,
         (true, _, None) => SweepAction::Keep,
@@ -223,6 +224,7 @@ fn action(
 mod tests {
     use super::*;
     use crate::base::clock::FakeClock;
+    use crate::domain::event::Status;
     use crate::domain::state::SessionState;
     use crate::domain::time::Timestamp;
     use crate::engine::open::ageing::{Lifetimes, SWEEP_EVERY};
@@ -330,8 +332,10 @@ mod tests {
         ] {
             let mut summary = SessionState::new(crate::domain::window::Limits::none()).summary;
             summary.updated_at = Timestamp::from_micros(now.as_micros() - age * 3_600_000_000);
-            summary.end_reason = is_over.then_some(EndReason::Completed);
-            let found = action(&summary, idle, ended, &seen);
+            if is_over {
+                summary.status = Status::Completed;
+            }
+            let found = action(&Outline::from(&summary), idle, ended, &seen);
             assert_eq!(found, expected, "{age} {is_over} {idle:?} {ended:?}");
         }
     }

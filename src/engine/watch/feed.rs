@@ -309,7 +309,7 @@ impl Feed {
                 seq: record.seq,
             }),
             Event::UserMessage(message) if shows_all => one(FeedEvent::UserMessage {
-                message: Arc::new(message.clone()),
+                message: Arc::clone(message),
                 seq: record.seq,
             }),
             Event::AssistantResponse(reply) if self.wants_reply(reply.input_seq) => {

@@ -37,6 +37,8 @@ pub(in crate::engine) struct Live {
     pub(in crate::engine) work: Work,
     /// Why nothing more can be written here; the session must be opened anew.
     pub(in crate::engine) broken: Option<String>,
+    /// That is because what is stored may be something else by now: it must be read anew.
+    pub(in crate::engine) is_lost: bool,
     /// That is because the session was deleted: it cannot be opened anew either.
     pub(in crate::engine) is_deleted: bool,
     /// A write failed in a way that leaves open what is on disk: nothing more is written
@@ -244,6 +246,7 @@ impl Live {
             work: Work::None,
             broken: None,
             is_deleted: false,
+            is_lost: false,
             is_read_only: false,
             is_left_over: false,
             has_unasked_calls: false,
@@ -316,6 +319,13 @@ impl Live {
     pub(in crate::engine) fn break_off(&mut self, reason: &str) {
         self.broken = Some(reason.to_owned());
         self.wake_all();
+    }
+
+    /// Ends everything, as what is stored may be something else by now: who uses the session next
+    /// opens it anew.
+    pub(in crate::engine) fn lose(&mut self, reason: &str) {
+        self.is_lost = true;
+        self.break_off(reason);
     }
 
     /// Ends everything, as the session is no more.

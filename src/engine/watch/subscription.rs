@@ -14,7 +14,7 @@ use crate::engine::watch::cursor::Cursor;
 use crate::engine::watch::feed::{Feed, FeedEvent, FeedItem};
 use crate::engine::watch::live::{Cut, Live, News, NewsItem, WatcherRole, waker_by_channel};
 use crate::engine::watch::view::PendingApproval;
-use crate::store::{Limit, SessionStore};
+use crate::store::{ReadLimit, SessionStore};
 
 /// One subscriber's way through a session's events; dropping it detaches.
 #[derive(Debug)]
@@ -262,7 +262,7 @@ pub(in crate::engine) fn feed_after(
     cursor: Cursor,
 ) -> Result<Feed, EngineError> {
     /// A reply is rarely farther back than its calls and their results.
-    const BACK: Limit = Limit {
+    const BACK: ReadLimit = ReadLimit {
         records: 32,
         bytes: 64 << 10,
     };

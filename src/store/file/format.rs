@@ -5,12 +5,12 @@ use crate::domain::ids::{Seq, SessionId};
 use crate::store::StoreError;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::v05;
-use crate::store::file::walk::Source;
+use crate::store::file::walk::LogSource;
 use crate::store::file::{line, lines};
 
 /// What the first line says of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum LogFormat {
     /// It is one of this version. A first line that cannot be read is reported only by whoever has
     /// to read it.
     Ours,
@@ -19,7 +19,7 @@ pub(super) enum Format {
 }
 
 /// Looks whose a log is, and refuses one of a newer version.
-pub(super) fn judge(source: Source<'_>, id: &SessionId) -> Result<Format, StoreError> {
+pub(super) fn judge(source: LogSource<'_>, id: &SessionId) -> Result<LogFormat, StoreError> {
     let mut lines = lines::Lines::new(source.file, 0, source.end);
     let mut is_first = true;
     while let Some(raw) = lines.next().doing("read", source.path)? {
@@ -38,17 +38,17 @@ pub(super) fn judge(source: Source<'_>, id: &SessionId) -> Result<Format, StoreE
             }
             Ok(Record { seq, event, .. }) if event != Event::Unknown => {
                 if seq == Seq(1) || !is_first {
-                    return Ok(Format::Ours);
+                    return Ok(LogFormat::Ours);
                 }
             }
             Ok(_) | Err(_) => {}
         }
         match v05::look(raw.bytes) {
-            v05::Look::Event => return Ok(Format::PerhapsOlder),
-            v05::Look::Foreign => return Ok(Format::Ours),
+            v05::LineOrigin::Event => return Ok(LogFormat::PerhapsOlder),
+            v05::LineOrigin::Foreign => return Ok(LogFormat::Ours),
             // The next one tells whose damage it is.
-            v05::Look::Unreadable => is_first = false,
+            v05::LineOrigin::Unreadable => is_first = false,
         }
     }
-    Ok(Format::Ours)
+    Ok(LogFormat::Ours)
 }

@@ -80,7 +80,7 @@ impl Inflight {
             return Err(io::Error::other("no reply was begun"));
         };
         self.buffer.clear();
-        let piece = PieceRef {
+        let piece = TextPieceRef {
             offset: self.text_bytes,
             text,
         };
@@ -163,13 +163,13 @@ fn clear_unopened(fs: &dyn Fs, path: &std::path::Path) -> io::Result<()> {
 }
 
 #[derive(Serialize)]
-struct PieceRef<'a> {
+struct TextPieceRef<'a> {
     offset: u64,
     text: &'a str,
 }
 
 #[derive(Deserialize)]
-struct Piece {
+struct TextPiece {
     offset: u64,
     text: String,
 }
@@ -190,7 +190,7 @@ fn parse(bytes: &[u8]) -> Option<Partial> {
     Some(Partial { head, text })
 }
 
-fn piece(line: &[u8], seed: u32) -> Option<Piece> {
+fn piece(line: &[u8], seed: u32) -> Option<TextPiece> {
     line::verify(line, seed).ok()??;
     serde_json::from_slice(line).ok()
 }

@@ -103,10 +103,10 @@ pub(super) fn checksum(bytes: &[u8], seed: u32) -> u32 {
 
 fn refuse_misplaced_checksum(line: &[u8]) -> Result<(), BadLine> {
     #[derive(serde::Deserialize)]
-    struct Keys {
+    struct MisplacedChecksum {
         crc: Option<IgnoredAny>,
     }
-    match serde_json::from_slice::<Keys>(line)?.crc {
+    match serde_json::from_slice::<MisplacedChecksum>(line)?.crc {
         Some(_) => Err(BadLine::Shape),
         None => Ok(()),
     }

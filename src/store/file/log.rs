@@ -19,11 +19,11 @@ use crate::domain::time::Timestamp;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
 use crate::store::file::line;
-use crate::store::file::read::Place;
+use crate::store::file::read::LogPosition;
 use crate::store::file::snapshot;
 use crate::store::file::unsure::Unsure;
-use crate::store::file::walk::Source;
-use crate::store::{SessionLog, Snapshot, StoreError};
+use crate::store::file::walk::LogSource;
+use crate::store::{AppendError, Epoch, SessionLog, Snapshot, StoreError};
 
 /// A buffer grown by one large append is given back after it.
 const BUFFER_BYTES_KEPT: usize = 16 << 10;
@@ -52,7 +52,7 @@ impl Log {
         folder: Folder,
         id: SessionId,
         file: Box<dyn File>,
-        end: Place,
+        end: LogPosition,
         unsure: Unsure,
     ) -> Log {
         Log {
@@ -67,6 +67,32 @@ impl Log {
             unsure,
             buffer: Vec::new(),
         }
+    }
+
+    fn store_after(
+        &mut self,
+        expected_last: Seq,
+        records: &[Arc<Record>],
+    ) -> Result<(), StoreError> {
+        if let Some(why) = &self.broken {
+            return Err(StoreError::ReadOnly(why.clone()));
+        }
+        if expected_last != self.last_seq {
+            return Err(StoreError::Conflict {
+                expected: expected_last,
+                actual: self.last_seq,
+            });
+        }
+        let Some(last) = records.last() else {
+            return Ok(());
+        };
+        encode_all(records, &mut self.buffer).doing("write", &self.path)?;
+        self.store_buffer()?;
+        self.len += self.buffer.len() as u64;
+        self.last_seq = last.seq;
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
+        Ok(())
     }
 
     /// Writes and syncs the buffer, or leaves the file as it was, or gives the log up.
@@ -111,7 +137,7 @@ impl Log {
         if seq > self.last_seq {
             return Ok(self.len);
         }
-        let source = Source {
+        let source = LogSource {
             file: &*self.file,
             path: &self.path,
             end: self.len,
@@ -123,30 +149,19 @@ impl Log {
 impl SessionLog for Log {
     fn append(
         &mut self,
+        _epoch: Epoch,
         expected_last: Seq,
         at: Timestamp,
-        events: &[Event],
-    ) -> Result<Vec<Arc<Record>>, StoreError> {
-        if let Some(why) = &self.broken {
-            return Err(StoreError::ReadOnly(why.clone()));
+        events: Vec<Event>,
+    ) -> Result<Vec<Arc<Record>>, AppendError> {
+        let records = records_of(events, expected_last, at);
+        match self.store_after(expected_last, &records) {
+            Ok(()) => Ok(records),
+            Err(error) => Err(AppendError {
+                error,
+                events: events_of(records),
+            }),
         }
-        if expected_last != self.last_seq {
-            return Err(StoreError::Conflict {
-                expected: expected_last,
-                actual: self.last_seq,
-            });
-        }
-        let records = records_of(events, self.last_seq, at);
-        let Some(last) = records.last() else {
-            return Ok(records);
-        };
-        encode_all(&records, &mut self.buffer).doing("write", &self.path)?;
-        self.store_buffer()?;
-        self.len += self.buffer.len() as u64;
-        self.last_seq = last.seq;
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
-        Ok(records)
     }
 
     fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
@@ -160,19 +175,25 @@ impl SessionLog for Log {
 }
 
 /// The records that `events` become in one append after `last`.
-pub(super) fn records_of(events: &[Event], last: Seq, at: Timestamp) -> Vec<Arc<Record>> {
+pub(super) fn records_of(events: Vec<Event>, last: Seq, at: Timestamp) -> Vec<Arc<Record>> {
     let mut seq = last;
-    let mut record_of = |event: &Event| {
+    let record_of = |event: Event| {
         seq = seq.next();
         Arc::new(Record {
             seq,
             timestamp: at,
             // Tells what is left of a torn append from damage to an older one.
             cont: seq > last.next(),
-            event: event.clone(),
+            event,
         })
     };
-    events.iter().map(&mut record_of).collect()
+    events.into_iter().map(record_of).collect()
+}
+
+/// The events of records that nobody else has.
+fn events_of(records: Vec<Arc<Record>>) -> Vec<Event> {
+    let records = records.into_iter().filter_map(Arc::into_inner);
+    records.map(|record| record.event).collect()
 }
 
 /// Replaces what is in `buffer` with the lines of an append.
@@ -195,7 +216,7 @@ mod tests {
     fn open(fs: impl Fs + 'static) -> Log {
         let fs: Arc<dyn Fs> = Arc::new(fs);
         let file = fs.open(&folder().log(), Open::Append).unwrap();
-        let end = Place {
+        let end = LogPosition {
             offset: lines(&[2]).concat().len() as u64,
             seq: Seq(3),
         };
@@ -209,7 +230,7 @@ mod tests {
     fn append(log: &mut Log, texts: &[&str]) -> Result<Vec<Arc<Record>>, StoreError> {
         let events: Vec<Event> = texts.iter().map(|text| event(9, text)).collect();
         let last = log.last_seq;
-        log.append(last, at(last.0 + 1), &events)
+        Ok(log.append(Epoch::ZERO, last, at(last.0 + 1), events)?)
     }
 
     #[test]
@@ -240,13 +261,20 @@ mod tests {
         let disk = disk();
         let mut log = open(disk.clone());
         for wrong in [Seq(1), Seq(3)] {
-            let refused = log.append(wrong, at(3), &[event(9, "a")]);
+            let refused = log.append(Epoch::ZERO, wrong, at(3), vec![event(9, "a")]);
             assert!(matches!(
                 refused,
-                Err(StoreError::Conflict { actual: Seq(2), .. })
+                Err(AppendError {
+                    error: StoreError::Conflict { actual: Seq(2), .. },
+                    ..
+                })
             ));
         }
-        assert!(log.append(Seq(2), at(3), &[]).unwrap().is_empty());
+        assert!(
+            log.append(Epoch::ZERO, Seq(2), at(3), vec![])
+                .unwrap()
+                .is_empty()
+        );
         assert_eq!(
             bytes_of(&disk, &folder().log()).unwrap(),
             lines(&[2]).concat()

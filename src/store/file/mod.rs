@@ -3,8 +3,8 @@
 //! Invariants:
 //! - a session is in the list only once its first events are synced, and no longer from the moment
 //!   its deletion begins: both are one rename;
-//! - nothing is kept in memory for a session that is not open, but what lists show of some sessions
-//!   of an older version;
+//! - what is kept in memory of sessions that are not open counts only while their files bear the same
+//!   stamps;
 //! - what `open` returns survives a power cut, also if the process that wrote it was killed before
 //!   its sync.
 
@@ -13,11 +13,13 @@ mod busy;
 pub mod documents;
 mod error;
 mod format;
+mod index;
 mod inflight;
 mod layout;
 mod line;
 mod lines;
 mod log;
+mod maintenance;
 mod read;
 mod recover;
 pub mod repair;
@@ -29,7 +31,8 @@ mod unsure;
 pub mod v05;
 mod walk;
 
-pub use store::{Checked, FileStore};
+pub use maintenance::FileMaintenance;
+pub use store::{CheckedLog, FileStore};
 
 #[cfg(test)]
 mod testing;

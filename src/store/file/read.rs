@@ -11,44 +11,44 @@ use crate::domain::time::Timestamp;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::line;
 use crate::store::file::lines::{self, Lines, RawLine};
-use crate::store::file::walk::{Found, Source};
-use crate::store::{Limit, StoreError};
+use crate::store::file::walk::{LocatedRecord, LogSource};
+use crate::store::{ReadLimit, StoreError};
 
 /// Below this, reading on is quicker than halving once more.
 const NEAR_BYTES: u64 = 16 << 10;
 
 /// A place in a log: a record's beginning, or the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct LogPosition {
     /// In bytes.
     pub(super) offset: u64,
     /// The record that stands there, or would come there.
     pub(super) seq: Seq,
 }
 
-impl Place {
+impl LogPosition {
     /// The beginning of every log.
-    pub(super) const START: Place = Place {
+    pub(super) const START: LogPosition = LogPosition {
         offset: 0,
         seq: Seq(1),
     };
 }
 
-impl Source<'_> {
+impl LogSource<'_> {
     /// The place of a record; the end of the log if there is none of that number.
-    pub(super) fn locate(self, seq: Seq) -> Result<Place, StoreError> {
+    pub(super) fn locate(self, seq: Seq) -> Result<LogPosition, StoreError> {
         if seq <= Seq(1) {
-            return Ok(Place::START);
+            return Ok(LogPosition::START);
         }
         let near = self.halve(|record| record.seq <= seq)?;
         self.scan(near, seq)
     }
 
     /// As [`locate`](Self::locate), by reading from `near` on, where an append begins.
-    fn scan(self, near: u64, seq: Seq) -> Result<Place, StoreError> {
+    fn scan(self, near: u64, seq: Seq) -> Result<LogPosition, StoreError> {
         let mut lines = Lines::new(self.file, near, self.end);
         // Either the log begins here, or the first line is a good one and says its number.
-        let mut after_good = Place {
+        let mut after_good = LogPosition {
             offset: near,
             seq: Seq(1),
         };
@@ -56,7 +56,7 @@ impl Source<'_> {
         // append is a torn one, its end is here.
         let mut bad = None;
         while let Some(raw) = lines.next().doing("read", self.path)? {
-            let Some(head) = Head::of(&raw) else {
+            let Some(head) = RecordHead::of(&raw) else {
                 bad.get_or_insert(after_good);
                 continue;
             };
@@ -65,13 +65,13 @@ impl Source<'_> {
             }
             if head.seq == seq {
                 let offset = raw.offset;
-                return Ok(bad.unwrap_or(Place { offset, seq }));
+                return Ok(bad.unwrap_or(LogPosition { offset, seq }));
             }
             if head.seq > seq {
                 // The record is damaged or missing: whoever reads from its place on is told.
                 break;
             }
-            after_good = Place {
+            after_good = LogPosition {
                 offset: raw.end(),
                 seq: head.seq.next(),
             };
@@ -80,10 +80,10 @@ impl Source<'_> {
     }
 
     /// The records from `from` on, as many as `limit` allows.
-    pub(super) fn page(self, from: Seq, limit: Limit) -> Result<Vec<Record>, StoreError> {
+    pub(super) fn page(self, from: Seq, limit: ReadLimit) -> Result<Vec<Record>, StoreError> {
         let place = self.locate(from)?;
         let mut walk = self.walk(place.offset, Some(place.seq));
-        let mut room = Room::new(limit);
+        let mut room = PageRoom::new(limit);
         let mut records = Vec::new();
         // What comes after the page is not looked at: damage there is not this page's matter.
         while room.records > 0
@@ -96,7 +96,11 @@ impl Source<'_> {
     }
 
     /// The records just before `before`, ascending, as many as `limit` allows.
-    pub(super) fn page_before(self, before: Seq, limit: Limit) -> Result<Vec<Record>, StoreError> {
+    pub(super) fn page_before(
+        self,
+        before: Seq,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>, StoreError> {
         let end = self.locate(before)?;
         if end.offset == 0 || limit.records == 0 {
             return Ok(Vec::new());
@@ -135,7 +139,7 @@ impl Source<'_> {
 
     /// Halves the file towards the last record that is `early`: returns the beginning of an append
     /// at or before it, and near it. Records that are early must stand before those that are not.
-    fn halve(self, early: impl Fn(&Head) -> bool) -> Result<u64, StoreError> {
+    fn halve(self, early: impl Fn(&RecordHead) -> bool) -> Result<u64, StoreError> {
         let (mut low, mut high) = (0, self.end);
         while high - low > NEAR_BYTES {
             let middle = low + (high - low) / 2;
@@ -149,7 +153,7 @@ impl Source<'_> {
     }
 
     /// The first good record that begins an append at or after `offset` and before `end`.
-    fn head_from(self, offset: u64, end: u64) -> Result<Option<(u64, Head)>, StoreError> {
+    fn head_from(self, offset: u64, end: u64) -> Result<Option<(u64, RecordHead)>, StoreError> {
         let start = lines::line_start_from(self.file, offset, end).doing("read", self.path)?;
         let Some(start) = start else { return Ok(None) };
         // A line may well end after `end`: only its beginning counts.
@@ -158,7 +162,7 @@ impl Source<'_> {
             if raw.offset >= end {
                 break;
             }
-            if let Some(head) = Head::of(&raw).filter(|head| !head.cont) {
+            if let Some(head) = RecordHead::of(&raw).filter(|head| !head.cont) {
                 return Ok(Some((raw.offset, head)));
             }
         }
@@ -166,7 +170,7 @@ impl Source<'_> {
     }
 
     /// Where a page that ends at `end` begins, by both limits.
-    fn page_start(self, end: Place, limit: Limit) -> Result<u64, StoreError> {
+    fn page_start(self, end: LogPosition, limit: ReadLimit) -> Result<u64, StoreError> {
         let records = u64::try_from(limit.records).unwrap_or(u64::MAX);
         let bytes = u64::try_from(limit.bytes).unwrap_or(u64::MAX);
         let by_records = self.locate(Seq(end.seq.0.saturating_sub(records)))?.offset;
@@ -203,16 +207,16 @@ impl Source<'_> {
 
 /// What a search looks at.
 #[derive(Debug, serde::Deserialize)]
-struct Head {
+struct RecordHead {
     seq: Seq,
     timestamp: Timestamp,
     #[serde(default)]
     cont: bool,
 }
 
-impl Head {
+impl RecordHead {
     /// `None` if the line is bad, or not whole.
-    fn of(raw: &RawLine<'_>) -> Option<Head> {
+    fn of(raw: &RawLine<'_>) -> Option<RecordHead> {
         line::verify(raw.bytes, 0).ok().filter(|_| raw.is_whole)?;
         serde_json::from_slice(raw.bytes).ok()
     }
@@ -220,15 +224,15 @@ impl Head {
 
 /// What a page can still take: at least one record.
 #[derive(Debug)]
-struct Room {
+struct PageRoom {
     records: usize,
     bytes: u64,
     is_empty: bool,
 }
 
-impl Room {
-    fn new(limit: Limit) -> Room {
-        Room {
+impl PageRoom {
+    fn new(limit: ReadLimit) -> PageRoom {
+        PageRoom {
             records: limit.records,
             bytes: u64::try_from(limit.bytes).unwrap_or(u64::MAX),
             is_empty: true,
@@ -236,7 +240,7 @@ impl Room {
     }
 
     /// Takes the first record whatever its size, since a page that stays empty leads nowhere.
-    fn takes(&mut self, found: &Found) -> bool {
+    fn takes(&mut self, found: &LocatedRecord) -> bool {
         let bytes = found.end - found.offset;
         if bytes > self.bytes && !self.is_empty {
             return false;
@@ -264,7 +268,7 @@ mod tests {
     use crate::base::fs::{File, Fs as _, Open};
     use crate::store::file::testing::{disk_of, folder, line, lines};
 
-    const ALL: Limit = Limit {
+    const ALL: ReadLimit = ReadLimit {
         records: usize::MAX,
         bytes: usize::MAX,
     };
@@ -273,8 +277,8 @@ mod tests {
         disk_of(log).open(&folder().log(), Open::Read).unwrap()
     }
 
-    fn source(file: &dyn File) -> Source<'_> {
-        Source::new(file, Path::new("events.jsonl")).unwrap()
+    fn source(file: &dyn File) -> LogSource<'_> {
+        LogSource::new(file, Path::new("events.jsonl")).unwrap()
     }
 
     /// Appends of very different lengths, several times what is read at once.
@@ -301,9 +305,12 @@ mod tests {
         assert!(log.len().unwrap() > 4 * NEAR_BYTES);
         for (seq, offset) in (1..).zip(offsets(&lines)) {
             let seq = Seq(seq);
-            assert_eq!(source(&*log).locate(seq).unwrap(), Place { offset, seq });
+            assert_eq!(
+                source(&*log).locate(seq).unwrap(),
+                LogPosition { offset, seq }
+            );
         }
-        let end = Place {
+        let end = LogPosition {
             offset: log.len().unwrap(),
             seq: Seq(lines.len() as u64 + 1),
         };
@@ -344,13 +351,13 @@ mod tests {
         let seqs = |page: Vec<Record>| page.into_iter().map(|one| one.seq.0).collect::<Vec<_>>();
         for limit in [
             ALL,
-            Limit { records: 7, ..ALL },
-            Limit {
+            ReadLimit { records: 7, ..ALL },
+            ReadLimit {
                 bytes: 1_000,
                 ..ALL
             },
             // Less than any record has: one is returned all the same.
-            Limit { bytes: 1, ..ALL },
+            ReadLimit { bytes: 1, ..ALL },
         ] {
             let mut forwards: Vec<u64> = Vec::new();
             while forwards.len() < all.len() {
@@ -379,7 +386,7 @@ mod tests {
         log[9][40] ^= 1;
         let log = opened(&log.concat());
         let page = |from, records| {
-            let limit = Limit { records, ..ALL };
+            let limit = ReadLimit { records, ..ALL };
             source(&*log).page(Seq(from), limit)
         };
         assert_eq!(page(1, 9).unwrap().len(), 9);
@@ -399,7 +406,7 @@ mod tests {
         // Of the second append the first line is bad, and the others are as they were written.
         let mut log = lines(&[2, 3]);
         log[2][40] ^= 1;
-        let end = Place {
+        let end = LogPosition {
             offset: log[..2].concat().len() as u64,
             seq: Seq(3),
         };

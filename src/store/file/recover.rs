@@ -11,8 +11,8 @@ use crate::store::StoreError;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
 use crate::store::file::line;
-use crate::store::file::read::Place;
-use crate::store::file::walk::{Source, Tail};
+use crate::store::file::read::LogPosition;
+use crate::store::file::walk::{LogSource, Tail};
 
 /// Reads the log from `covered` on, mends its end, and returns that end. What was good is synced: a
 /// killed process may have written it without.
@@ -20,13 +20,13 @@ pub(super) fn recover(
     fs: &dyn Fs,
     folder: &Folder,
     log: &mut dyn File,
-    covered: Place,
-) -> Result<Place, StoreError> {
+    covered: LogPosition,
+) -> Result<LogPosition, StoreError> {
     let path = folder.log();
     let (mut end, tail) = {
-        let mut walk = Source::new(log, &path)?.walk(covered.offset, Some(covered.seq));
+        let mut walk = LogSource::new(log, &path)?.walk(covered.offset, Some(covered.seq));
         while walk.next()?.is_some() {}
-        let end = Place {
+        let end = LogPosition {
             offset: walk.good_end(),
             seq: walk.next_seq().unwrap_or(Seq(1)),
         };
@@ -36,7 +36,7 @@ pub(super) fn recover(
         Tail::Clean => {}
         Tail::NoNewline => {
             log.write_all(b"\n").doing("complete", &path)?;
-            end = Place {
+            end = LogPosition {
                 offset: log.len().doing("read", &path)?,
                 seq: end.seq.next(),
             };
@@ -44,7 +44,7 @@ pub(super) fn recover(
         // No append of ours has left this, and to cut it would leave nothing.
         Tail::Torn if end.offset == 0 && !begins_like_ours(log).doing("read", &path)? => {
             let why = "its first event cannot be read".to_owned();
-            return Err(Source::new(log, &path)?.damaged(0, why));
+            return Err(LogSource::new(log, &path)?.damaged(0, why));
         }
         Tail::Torn => {
             let bytes = save_torn(fs, folder, log, end.offset).doing("repair", &path)?;
@@ -69,7 +69,7 @@ fn begins_like_ours(log: &dyn File) -> io::Result<bool> {
 
 /// Copies the log from `offset` on to `events.jsonl.torn`; returns how many bytes there were.
 fn save_torn(fs: &dyn Fs, folder: &Folder, log: &dyn File, offset: u64) -> io::Result<u64> {
-    let source = Source {
+    let source = LogSource {
         file: log,
         path: &folder.log(),
         end: log.len()?,
@@ -88,7 +88,7 @@ mod tests {
     use crate::store::file::testing::{bytes_of, disk_of, folder, line, lines};
 
     /// Mends the end of a log from `covered` on; the disk after the harshest power cut, and the end.
-    fn recovered(log: &[u8], covered: Place) -> (SimDisk, Result<Place, StoreError>) {
+    fn recovered(log: &[u8], covered: LogPosition) -> (SimDisk, Result<LogPosition, StoreError>) {
         let disk = disk_of(log);
         let mut file = disk.open(&folder().log(), Open::Append).unwrap();
         let end = recover(&disk, &folder(), &mut *file, covered);
@@ -117,8 +117,8 @@ mod tests {
             ("a bad line with others of its append", flipped.concat(), 2),
             ("an empty line", [good(5), b"\n".to_vec()].concat(), 5),
         ] {
-            let (disk, end) = recovered(&log, Place::START);
-            let expected = Place {
+            let (disk, end) = recovered(&log, LogPosition::START);
+            let expected = LogPosition {
                 offset: good(kept).len() as u64,
                 seq: Seq(kept as u64 + 1),
             };
@@ -132,8 +132,8 @@ mod tests {
     #[test]
     fn a_line_that_lacks_only_its_newline_gets_it() {
         let good = lines(&[2, 1]).concat();
-        let (disk, end) = recovered(&good[..good.len() - 1], Place::START);
-        let expected = Place {
+        let (disk, end) = recovered(&good[..good.len() - 1], LogPosition::START);
+        let expected = LogPosition {
             offset: good.len() as u64,
             seq: Seq(4),
         };
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn what_begins_like_no_log_of_ours_is_no_interrupted_append_and_stays_as_it_is() {
         for log in ["rubbish\n", "{}\n{}\n", "\n", "{\"seq\":1,\"ty"] {
-            let (disk, end) = recovered(log.as_bytes(), Place::START);
+            let (disk, end) = recovered(log.as_bytes(), LogPosition::START);
             assert!(
                 matches!(end, Err(StoreError::Damaged { line: 1, .. })),
                 "{end:?}"
@@ -158,7 +158,7 @@ mod tests {
         for place in 1..4 {
             let mut log = lines(&[2, 1, 1, 1]);
             log[place][40] ^= 1;
-            let (disk, end) = recovered(&log.concat(), Place::START);
+            let (disk, end) = recovered(&log.concat(), LogPosition::START);
             let line = place as u64 + 1;
             assert!(matches!(end, Err(StoreError::Damaged { line: told, .. }) if told == line));
             assert_eq!(log_and_torn(&disk), (log.concat(), None));
@@ -168,13 +168,13 @@ mod tests {
     #[test]
     fn a_gap_is_damage_wherever_the_reading_begins() {
         let log = [lines(&[2]), vec![line(4, false, "a"), line(5, false, "b")]].concat();
-        let (_, end) = recovered(&log.concat(), Place::START);
+        let (_, end) = recovered(&log.concat(), LogPosition::START);
         assert!(
             matches!(end, Err(StoreError::Damaged { line: 3, .. })),
             "{end:?}"
         );
         // And what a snapshot covers is not read.
-        let covered = Place {
+        let covered = LogPosition {
             offset: log[..3].concat().len() as u64,
             seq: Seq(5),
         };
@@ -189,7 +189,7 @@ mod tests {
         for more in ["", "two"] {
             let mut file = disk.open(&folder().log(), Open::Append).unwrap();
             file.write_all(more.as_bytes()).unwrap();
-            recover(&disk, &folder(), &mut *file, Place::START).unwrap();
+            recover(&disk, &folder(), &mut *file, LogPosition::START).unwrap();
         }
         assert_eq!(log_and_torn(&disk), (good, Some(b"onetwo".to_vec())));
     }
@@ -201,7 +201,7 @@ mod tests {
         let mut file = disk.open(&folder().log(), Open::Append).unwrap();
         file.write_all(&good[2]).unwrap();
         assert_eq!(log_and_torn(&disk.harshest_cut()).0, good[..2].concat());
-        recover(&disk, &folder(), &mut *file, Place::START).unwrap();
+        recover(&disk, &folder(), &mut *file, LogPosition::START).unwrap();
         assert_eq!(log_and_torn(&disk.harshest_cut()).0, good.concat());
     }
 }

@@ -28,36 +28,36 @@ use crate::domain::time::Timestamp;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
 use crate::store::file::store::FileStore;
-use crate::store::file::walk::Source;
+use crate::store::file::walk::LogSource;
 use crate::store::file::{inflight, snapshot};
 use crate::store::{SessionStore as _, StoreError};
 
 use self::findings::Findings;
-use self::writer::Writer;
+use self::writer::MendedWriter;
 
-pub use self::report::{Damage, EVENT_LOST, Leftover, Mended, RepairError, Report};
+pub use self::report::{Damage, EVENT_LOST, Leftover, LogReport, Mended, RepairError};
 pub use crate::store::file::snapshot::SnapshotFit;
 
 impl FileStore {
     /// Looks at all of a session's files and changes nothing. Damage is no error here.
-    pub fn examine(&self, id: &SessionId) -> Result<Report, StoreError> {
+    pub fn examine(&self, id: &SessionId) -> Result<LogReport, StoreError> {
         let older = self.look_older(id);
         let older = older.map(|old| old.map(|old| old.torn_bytes));
         match older.and_then(|torn_bytes| self.report(id, torn_bytes)) {
             Err(StoreError::OlderDamaged { file, line, why }) => {
-                Ok(Report::of_older(file, Damage { line, why }))
+                Ok(LogReport::of_older(file, Damage { line, why }))
             }
             other => other,
         }
     }
 
     /// `older` are the torn bytes of a log of an older version.
-    fn report(&self, id: &SessionId, older: Option<u64>) -> Result<Report, StoreError> {
+    fn report(&self, id: &SessionId, older: Option<u64>) -> Result<LogReport, StoreError> {
         self.with_log(id, |source| {
             let findings = Findings::of(source)?;
             let folder = self.layout.session(id);
             let left = inflight::read(&*self.fs, &folder)?;
-            Ok(Report {
+            Ok(LogReport {
                 log: source.path.display().to_string(),
                 records: findings.records,
                 unchecked: findings.unchecked,
@@ -81,7 +81,7 @@ impl FileStore {
         let folder = self.layout.session(id);
         let path = folder.log();
         let log = self.open_log(id, Open::Read)?;
-        let source = Source::new(&*log, &path)?;
+        let source = LogSource::new(&*log, &path)?;
         if self.older(source, id)?.is_some() {
             return Ok(None);
         }
@@ -135,7 +135,7 @@ impl FileStore {
 
     /// Copies the log to the first free name; returns its number. A file of such a name is a whole
     /// copy.
-    fn copy_aside(&self, folder: &Folder, source: Source<'_>) -> Result<u32, StoreError> {
+    fn copy_aside(&self, folder: &Folder, source: LogSource<'_>) -> Result<u32, StoreError> {
         let mut number = 1;
         while self
             .fs
@@ -170,14 +170,14 @@ impl FileStore {
     fn replace_log(
         &self,
         folder: &Folder,
-        source: Source<'_>,
+        source: LogSource<'_>,
         good_end: u64,
         start: Option<Record>,
         number: u32,
     ) -> Result<(), StoreError> {
         let copy = format!("events.jsonl.damaged-{number}");
         self.put(folder, &folder.log(), |file| {
-            Writer::new(file, start, copy).write_log(source, good_end)
+            MendedWriter::new(file, start, copy).write_log(source, good_end)
         })?;
         // The snapshot counts what is lost; without it all is counted anew.
         match self.fs.remove_file(&folder.snapshot()) {
@@ -227,12 +227,12 @@ mod tests {
     use crate::store::file::testing::{
         at, bytes_of, disk_of, disk_with, folder, id, line, lines, store_on,
     };
-    use crate::store::{Limit, Snapshot};
+    use crate::store::{ReadLimit, Snapshot};
     use rustix::io::Errno;
 
     /// All records of a log.
     fn records(disk: &SimDisk) -> Vec<Record> {
-        let all = Limit {
+        let all = ReadLimit {
             records: usize::MAX,
             bytes: usize::MAX,
         };

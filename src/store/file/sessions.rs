@@ -1,47 +1,71 @@
 //! What the engine asks of the store, on files.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::base::fs::Open;
+use crate::base::fs::{FileStamp, Open};
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::store::documents::Documents;
 use crate::store::file::error::IoContext as _;
-use crate::store::file::format::{Format, judge};
+use crate::store::file::format::{LogFormat, judge};
+use crate::store::file::index::QuickFilter;
 use crate::store::file::inflight::{self, Inflight};
-use crate::store::file::log::Log;
-use crate::store::file::read::Place;
+use crate::store::file::layout;
+use crate::store::file::log::{self, Log};
+use crate::store::file::read::LogPosition;
 use crate::store::file::recover;
 use crate::store::file::snapshot::{self, summary_of};
 use crate::store::file::store::FileStore;
 use crate::store::file::v05::Old;
-use crate::store::file::walk::Source;
-use crate::store::{Limit, OpenSession, SessionStore, StoreError};
+use crate::store::file::walk::LogSource;
+use crate::store::{
+    Epoch, Listed, NodeName, OpenSession, Outline, PageQuery, ReadLimit, SessionFilter,
+    SessionStore, StoreError, SummaryPage,
+};
+
+/// How many sessions one page with a filter looks at: at worst, all of them have to be read.
+const PAGE_SCANNED: usize = 512;
 
 impl SessionStore for FileStore {
-    fn create(&self, id: &SessionId, at: Timestamp, events: &[Event]) -> Result<(), StoreError> {
+    fn create(
+        &self,
+        id: &SessionId,
+        at: Timestamp,
+        events: Vec<Event>,
+    ) -> Result<Vec<Arc<Record>>, StoreError> {
         self.settle_folder()?;
         let _in_hand = self.busy.take(id);
         let new = self.layout.new_session(id);
-        let written = self.write_new(&new, at, events);
+        let records = log::records_of(events, Seq::ZERO, at);
+        let written = self.write_new(&new, &records);
         let created = written
             .doing("create", new.path())
             .and_then(|()| self.publish(&new, id));
         if created.is_err() {
             self.discard(&new, id);
         }
-        created
+        created.map(|()| records)
+    }
+
+    /// The lock of the workspace keeps other processes away: there is no other owner.
+    fn claim(&self, id: &SessionId, _node: &NodeName) -> Result<Epoch, StoreError> {
+        if !self.contains(id)? {
+            return Err(StoreError::NotFound(id.clone()));
+        }
+        Ok(Epoch::ZERO)
     }
 
     fn is_older(&self, id: &SessionId) -> Result<bool, StoreError> {
         let file = self.open_log(id, Open::Read)?;
         let path = self.layout.session(id).log();
-        let source = Source::new(&*file, &path)?;
+        let source = LogSource::new(&*file, &path)?;
         let is_known = self.older_known.get(id, source.end).is_some();
-        Ok(is_known || judge(source, id)? == Format::PerhapsOlder && Old::is(source)?)
+        Ok(is_known || judge(source, id)? == LogFormat::PerhapsOlder && Old::is(source)?)
     }
 
     fn take_over(&self, id: &SessionId, at: Timestamp) -> Result<bool, StoreError> {
@@ -56,13 +80,15 @@ impl SessionStore for FileStore {
         let folder = self.layout.session(id);
         let mut file = self.open_log(id, Open::Append)?;
         if self
-            .older(Source::new(&*file, &folder.log())?, id)?
+            .older(LogSource::new(&*file, &folder.log())?, id)?
             .is_some()
         {
             return Err(StoreError::Older(id.clone()));
         }
         let fitting = snapshot::load(&**fs, &folder, id, &*file);
-        let covered = fitting.as_ref().map_or(Place::START, |found| found.covered);
+        let covered = fitting
+            .as_ref()
+            .map_or(LogPosition::START, |found| found.covered);
         let recovered = recover::recover(&**fs, &folder, &mut *file, covered);
         if let Err(error @ StoreError::Io { action: "sync", .. }) = &recovered {
             self.unsure.note(id, &error.to_string());
@@ -89,7 +115,12 @@ impl SessionStore for FileStore {
         })
     }
 
-    fn records(&self, id: &SessionId, from: Seq, limit: Limit) -> Result<Vec<Record>, StoreError> {
+    fn records(
+        &self,
+        id: &SessionId,
+        from: Seq,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>, StoreError> {
         self.with_log(id, |source| source.page(from, limit))
     }
 
@@ -97,7 +128,7 @@ impl SessionStore for FileStore {
         &self,
         id: &SessionId,
         before: Seq,
-        limit: Limit,
+        limit: ReadLimit,
     ) -> Result<Vec<Record>, StoreError> {
         self.with_log(id, |source| source.page_before(before, limit))
     }
@@ -115,7 +146,7 @@ impl SessionStore for FileStore {
         let file = self.open_log(id, Open::Read)?;
         let folder = self.layout.session(id);
         let path = folder.log();
-        let source = Source::new(&*file, &path)?;
+        let source = LogSource::new(&*file, &path)?;
         if let Some(known) = self.older_known.get(id, source.end) {
             return Ok(known);
         }
@@ -137,14 +168,60 @@ impl SessionStore for FileStore {
     }
 
     fn list(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, StoreError> {
-        let mut names = self.names()?;
-        // Names sort by time, so that only those of the page are parsed.
-        names.sort();
-        names.reverse();
-        let is_older = |name: &&String| before.is_none_or(|id| name.as_str() < id.as_str());
-        let older = names.iter().filter(is_older);
-        let ids = older.filter_map(|name| SessionId::parse(name).ok());
-        Ok(ids.take(limit).collect())
+        self.ids(before, limit)
+    }
+
+    fn outlines(
+        &self,
+        before: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Listed<Outline>>, StoreError> {
+        let mut outlines = Vec::new();
+        let mut before = before.cloned();
+        // As many as were deleted meanwhile are made up for.
+        loop {
+            let ids = self.ids(before.as_ref(), limit - outlines.len())?;
+            let found = ids.iter().map(|id| (id, self.outline(id)));
+            let found = found.filter(|(_, found)| !matches!(found, Err(StoreError::NotFound(_))));
+            outlines.extend(found.map(|(id, found)| Listed {
+                id: id.clone(),
+                found,
+            }));
+            before = ids.last().cloned();
+            if before.is_none() || outlines.len() >= limit {
+                return Ok(outlines);
+            }
+        }
+    }
+
+    fn page(&self, query: &PageQuery) -> Result<SummaryPage, StoreError> {
+        let quick = QuickFilter::new(&query.filter);
+        let scanned = match query.filter.is_open() {
+            true => query.limit,
+            false => PAGE_SCANNED,
+        };
+        let mut ids = self.ids(query.before.as_ref(), scanned.saturating_add(1))?;
+        let has_more = ids.len() > scanned;
+        ids.truncate(scanned);
+        let mut page = SummaryPage {
+            sessions: Vec::new(),
+            next: ids.last().filter(|_| has_more).cloned(),
+        };
+        let mut last: Option<SessionId> = None;
+        for id in ids {
+            if page.sessions.len() >= query.limit {
+                page.next = last;
+                break;
+            }
+            last = Some(id.clone());
+            let found = match self.passing(&id, &query.filter, quick) {
+                Ok(Some(summary)) => Ok(summary),
+                Ok(None) | Err(StoreError::NotFound(_)) => continue,
+                Err(error) => Err(error),
+            };
+            page.sessions.push(Listed { id, found });
+        }
+        Ok(page)
     }
 
     fn contains(&self, id: &SessionId) -> Result<bool, StoreError> {
@@ -171,6 +248,25 @@ impl SessionStore for FileStore {
         Arc::clone(&self.documents) as Arc<_>
     }
 
+    fn finish_deletions(&self) -> Result<(), StoreError> {
+        for name in self.names()? {
+            if layout::is_trial(&name) {
+                let trial = self.layout.trial();
+                match self.fs.remove_file(&trial) {
+                    // It was one of this process's own.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    removed => removed.doing("remove", &trial)?,
+                }
+            }
+            // One in hand was named before it was listed: either it still is in hand, or it is done
+            // and the name is gone.
+            if layout::leftover_of(&name).is_some_and(|of| !self.is_in_hand(of)) {
+                self.remove_folder(&self.layout.sessions.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
     fn read_only(&self) -> usize {
         self.unsure.count()
     }
@@ -191,5 +287,72 @@ impl SessionStore for FileStore {
         });
         let removed = self.fs.remove_file(&trial);
         written.and(removed).doing("write", &trial)
+    }
+}
+
+impl FileStore {
+    /// See [`SessionStore::list`].
+    fn ids(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        let sessions = &self.layout.sessions;
+        // Both before the names are read: what changes meanwhile must not count as read.
+        let now = SystemTime::now();
+        let stamp = self.stamp(sessions)?;
+        let known = stamp.and_then(|stamp| self.index.names(&stamp, before, limit));
+        if let Some(ids) = known {
+            return Ok(ids);
+        }
+        let names = self.names()?;
+        let settled = stamp.filter(|stamp| stamp.is_settled(now));
+        Ok(self.index.put_names(settled, &names, before, limit))
+    }
+
+    fn stamp(&self, path: &Path) -> Result<Option<FileStamp>, StoreError> {
+        match self.fs.stamp(path) {
+            // Whoever reads it says what that means.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            other => other.doing("look at", path),
+        }
+    }
+
+    fn outline(&self, id: &SessionId) -> Result<Outline, StoreError> {
+        let stamp = self.stamp(&self.layout.session(id).log())?;
+        let known = stamp.and_then(|stamp| self.index.outline(id, &stamp));
+        match known {
+            Some(outline) => Ok(outline),
+            None => Ok(Outline::from(&*self.read_summary(id, stamp)?)),
+        }
+    }
+
+    /// The summary of a session; `None` if the filter holds it back.
+    fn passing(
+        &self,
+        id: &SessionId,
+        filter: &SessionFilter,
+        quick: QuickFilter<'_>,
+    ) -> Result<Option<Arc<Summary>>, StoreError> {
+        let stamp = self.stamp(&self.layout.session(id).log())?;
+        if let Some(stamp) = &stamp {
+            if self.index.is_held_back(id, stamp, quick) {
+                return Ok(None);
+            }
+            if let Some(summary) = self.index.summary(id, stamp) {
+                return Ok(Some(summary).filter(|summary| filter.passes(summary)));
+            }
+        }
+        let summary = self.read_summary(id, stamp)?;
+        Ok(Some(summary).filter(|summary| filter.passes(summary)))
+    }
+
+    /// Reads a summary, and notes it for a log that bore `stamp` before.
+    fn read_summary(
+        &self,
+        id: &SessionId,
+        stamp: Option<FileStamp>,
+    ) -> Result<Arc<Summary>, StoreError> {
+        let summary = Arc::new(self.summary(id)?);
+        if let Some(stamp) = stamp {
+            self.index.note(id, &stamp, &summary);
+        }
+        Ok(summary)
     }
 }

@@ -16,8 +16,8 @@ use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
 use crate::store::file::line;
 use crate::store::file::lines::{self, Lines};
-use crate::store::file::read::Place;
-use crate::store::file::walk::Source;
+use crate::store::file::read::LogPosition;
+use crate::store::file::walk::LogSource;
 use crate::store::{Snapshot, StoreError};
 
 /// Of the file.
@@ -31,7 +31,7 @@ pub(super) struct Fitting {
     /// The snapshot.
     pub(super) snapshot: Snapshot,
     /// Where the log goes on after it.
-    pub(super) covered: Place,
+    pub(super) covered: LogPosition,
 }
 
 /// How a snapshot stands to its log. None does harm: it is a cache.
@@ -144,7 +144,7 @@ fn parse(fs: &dyn Fs, folder: &Folder, id: &SessionId) -> Result<StateFile, Unfi
 
 fn read(fs: &dyn Fs, folder: &Folder, id: &SessionId, log: &dyn File) -> Result<Fitting, Unfit> {
     let file = parse(fs, folder, id)?;
-    let covered = Place {
+    let covered = LogPosition {
         offset: file.log_offset,
         seq: file.summary.last_seq.next(),
     };
@@ -159,7 +159,7 @@ fn read(fs: &dyn Fs, folder: &Folder, id: &SessionId, log: &dyn File) -> Result<
 
 /// Checks that the log has a record that ends where the snapshot's coverage does, and has the number
 /// that the snapshot knows as the last.
-fn check_fit(log: &dyn File, covered: Place) -> Result<(), Unfit> {
+fn check_fit(log: &dyn File, covered: LogPosition) -> Result<(), Unfit> {
     if covered.offset > log.len()? {
         return Err(Unfit::Other("the log is shorter"));
     }
@@ -175,12 +175,15 @@ fn check_fit(log: &dyn File, covered: Place) -> Result<(), Unfit> {
 
 /// The summary of a whole log: that of its snapshot, and what came after it.
 pub(super) fn summary_of(
-    source: Source<'_>,
+    source: LogSource<'_>,
     fitting: Option<Fitting>,
 ) -> Result<Summary, StoreError> {
     let (covered, mut summary) = match fitting {
         Some(found) => (found.covered, found.snapshot.summary),
-        None => (Place::START, SessionState::new(Limits::none()).summary),
+        None => (
+            LogPosition::START,
+            SessionState::new(Limits::none()).summary,
+        ),
     };
     let mut walk = source.walk(covered.offset, Some(covered.seq));
     while let Some(found) = walk.next()? {
@@ -203,7 +206,7 @@ mod tests {
         let log = disk.open(&folder().log(), fs::Open::Read).unwrap();
         let path = folder().log();
         let mut state = SessionState::new(Limits::none());
-        let mut walk = Source::new(&*log, &path).unwrap().walk(0, None);
+        let mut walk = LogSource::new(&*log, &path).unwrap().walk(0, None);
         while let Some(found) = walk.next().unwrap() {
             state.apply(&found.record);
         }
@@ -240,7 +243,7 @@ mod tests {
     fn what_was_saved_is_loaded_and_says_where_the_log_goes_on() {
         let lines = lines(&[2, 3, 1]);
         let (disk, snapshot) = saved(&lines[..5]);
-        let covered = Place {
+        let covered = LogPosition {
             offset: lines[..5].concat().len() as u64,
             seq: Seq(6),
         };

@@ -7,19 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::fs::{self, DirSync, File, Fs, Open};
-use crate::domain::event::Event;
-use crate::domain::ids::{Seq, SessionId};
-use crate::domain::time::Timestamp;
+use crate::domain::event::Record;
+use crate::domain::ids::SessionId;
 use crate::store::StoreError;
 use crate::store::file::busy::Busy;
 use crate::store::file::documents::FileDocuments;
 use crate::store::file::error::IoContext as _;
-use crate::store::file::format::{Format, judge};
-use crate::store::file::layout::{self, Folder, Layout};
+use crate::store::file::format::{LogFormat, judge};
+use crate::store::file::index::SessionIndex;
+use crate::store::file::layout::{Folder, Layout};
 use crate::store::file::log;
 use crate::store::file::unsure::Unsure;
 use crate::store::file::v05::{self, Old};
-use crate::store::file::walk::{Source, Tail};
+use crate::store::file::walk::{LogSource, Tail};
 
 /// Sessions in files.
 #[derive(Debug)]
@@ -35,12 +35,13 @@ pub struct FileStore {
     pub(in crate::store::file) busy: Busy,
     pub(in crate::store::file) unsure: Unsure,
     /// What is known of sessions of an older version.
-    pub(in crate::store::file) older_known: v05::Known,
+    pub(in crate::store::file) older_known: v05::OldSummaries,
+    pub(in crate::store::file) index: SessionIndex,
 }
 
 /// What a reading of a whole log found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checked {
+pub struct CheckedLog {
     /// Good records.
     pub records: u64,
     /// Records among them without a checksum.
@@ -64,28 +65,7 @@ impl FileStore {
         FileStore::with_layout(fs, layout)
     }
 
-    /// Removes what creations and deletions left that a crash interrupted. For the owner of the
-    /// workspace, who may create and delete sessions meanwhile.
-    pub fn finish_deletions(&self) -> Result<(), StoreError> {
-        for name in self.names()? {
-            if layout::is_trial(&name) {
-                let trial = self.layout.trial();
-                match self.fs.remove_file(&trial) {
-                    // It was one of this process's own.
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    removed => removed.doing("remove", &trial)?,
-                }
-            }
-            // One in hand was named before it was listed: either it still is in hand, or it is done
-            // and the name is gone.
-            if layout::leftover_of(&name).is_some_and(|of| !self.is_in_hand(of)) {
-                self.remove_folder(&self.layout.sessions.join(name))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn is_in_hand(&self, id: &str) -> bool {
+    pub(in crate::store::file) fn is_in_hand(&self, id: &str) -> bool {
         SessionId::parse(id).is_ok_and(|id| self.busy.has(&id))
     }
 
@@ -98,7 +78,7 @@ impl FileStore {
     }
 
     /// Reads every record of a session and changes nothing.
-    pub fn check(&self, id: &SessionId) -> Result<Checked, StoreError> {
+    pub fn check(&self, id: &SessionId) -> Result<CheckedLog, StoreError> {
         self.with_log(id, |source| {
             let mut walk = source.walk(0, None);
             let mut records = 0;
@@ -109,7 +89,7 @@ impl FileStore {
                 Tail::Torn => source.end - walk.good_end(),
                 Tail::Clean | Tail::NoNewline => 0,
             };
-            Ok(Checked {
+            Ok(CheckedLog {
                 records,
                 unchecked: walk.unchecked(),
                 torn_bytes,
@@ -126,7 +106,8 @@ impl FileStore {
             has_folder: AtomicBool::new(false),
             busy: Busy::default(),
             unsure: Unsure::default(),
-            older_known: v05::Known::default(),
+            older_known: v05::OldSummaries::default(),
+            index: SessionIndex::default(),
             layout,
         }
     }
@@ -145,11 +126,10 @@ impl FileStore {
     pub(in crate::store::file) fn write_new(
         &self,
         folder: &Folder,
-        at: Timestamp,
-        events: &[Event],
+        records: &[Arc<Record>],
     ) -> io::Result<()> {
         let mut lines = Vec::new();
-        log::encode_all(&log::records_of(events, Seq::ZERO, at), &mut lines)?;
+        log::encode_all(records, &mut lines)?;
         self.fs.create_dir(folder.path())?;
         let mut file = self.fs.open(&folder.log(), Open::CreateNew)?;
         file.write_all(&lines)?;
@@ -202,16 +182,16 @@ impl FileStore {
     pub(in crate::store::file) fn with_log<T>(
         &self,
         id: &SessionId,
-        work: impl FnOnce(Source<'_>) -> Result<T, StoreError>,
+        work: impl FnOnce(LogSource<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let file = self.open_log(id, Open::Read)?;
         let path = self.layout.session(id).log();
-        let source = Source::new(&*file, &path)?;
+        let source = LogSource::new(&*file, &path)?;
         match self.older(source, id)? {
             None => work(source),
             Some((old, _turn)) => {
                 let image = old.image(id, self.older_settings(id)?, &path)?;
-                work(Source::new(&image, &path)?)
+                work(LogSource::new(&image, &path)?)
             }
         }
     }
@@ -219,9 +199,9 @@ impl FileStore {
     pub(in crate::store::file) fn older_settings(
         &self,
         id: &SessionId,
-    ) -> Result<v05::Settings, StoreError> {
+    ) -> Result<v05::OldSettings, StoreError> {
         let folder = self.layout.session(id);
-        v05::Settings::read(&*self.fs, &folder).doing("read", folder.path())
+        v05::OldSettings::read(&*self.fs, &folder).doing("read", folder.path())
     }
 
     /// Looks whether an older version wrote a session.
@@ -231,17 +211,17 @@ impl FileStore {
     ) -> Result<Option<Old>, StoreError> {
         let file = self.open_log(id, Open::Read)?;
         let path = self.layout.session(id).log();
-        let older = self.older(Source::new(&*file, &path)?, id)?;
+        let older = self.older(LogSource::new(&*file, &path)?, id)?;
         Ok(older.map(|(old, _turn)| old))
     }
 
     /// The log of an older version, and the turn to read it; `None` if it is one of this version.
     pub(in crate::store::file) fn older(
         &self,
-        source: Source<'_>,
+        source: LogSource<'_>,
         id: &SessionId,
-    ) -> Result<Option<(Old, v05::Turn<'_>)>, StoreError> {
-        if judge(source, id)? == Format::Ours {
+    ) -> Result<Option<(Old, v05::ReadingTurn<'_>)>, StoreError> {
+        if judge(source, id)? == LogFormat::Ours {
             return Ok(None);
         }
         let turn = self.older_known.turn(source.end);

@@ -19,7 +19,7 @@ use crate::store::file::lines::{self, Lines};
 
 /// A log that can be read, and what to call it in an error.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(super) struct LogSource<'a> {
     /// The file.
     pub(super) file: &'a dyn File,
     /// Its path.
@@ -30,8 +30,8 @@ pub(super) struct Source<'a> {
 
 /// Walks over the records of a log.
 #[derive(Debug)]
-pub(super) struct Walk<'a> {
-    source: Source<'a>,
+pub(super) struct RecordWalk<'a> {
+    source: LogSource<'a>,
     lines: Lines<'a>,
     /// The number that the next record must have; the first one sets it if it is not known.
     expected: Option<Seq>,
@@ -42,7 +42,7 @@ pub(super) struct Walk<'a> {
 
 /// A record and its place.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct LocatedRecord {
     /// The record.
     pub(super) record: Record,
     /// Where its line begins.
@@ -63,18 +63,18 @@ pub(super) enum Tail {
     Torn,
 }
 
-impl<'a> Source<'a> {
+impl<'a> LogSource<'a> {
     /// The log as it is now.
-    pub(super) fn new(file: &'a dyn File, path: &'a Path) -> Result<Source<'a>, StoreError> {
+    pub(super) fn new(file: &'a dyn File, path: &'a Path) -> Result<LogSource<'a>, StoreError> {
         let end = file.len().doing("read", path)?;
-        Ok(Source { file, path, end })
+        Ok(LogSource { file, path, end })
     }
 
     /// The records from the one that begins at `offset` on. It must have the number `first`, if
     /// that is known.
-    pub(super) fn walk(self, offset: u64, first: Option<Seq>) -> Walk<'a> {
+    pub(super) fn walk(self, offset: u64, first: Option<Seq>) -> RecordWalk<'a> {
         let is_start = offset == 0;
-        Walk {
+        RecordWalk {
             source: self,
             lines: Lines::new(self.file, offset, self.end),
             expected: if is_start { Some(Seq(1)) } else { first },
@@ -114,11 +114,11 @@ impl<'a> Source<'a> {
     }
 }
 
-impl Walk<'_> {
+impl RecordWalk<'_> {
     /// The next record; `None` at the end.
     ///
     /// Errors: [`StoreError::Damaged`], and the system's.
-    pub(super) fn next(&mut self) -> Result<Option<Found>, StoreError> {
+    pub(super) fn next(&mut self) -> Result<Option<LocatedRecord>, StoreError> {
         if self.tail.is_some() {
             return Ok(None);
         }
@@ -169,7 +169,13 @@ impl Walk<'_> {
         }
     }
 
-    fn take(&mut self, found: Decoded, offset: u64, end: u64, is_whole: bool) -> Option<Found> {
+    fn take(
+        &mut self,
+        found: Decoded,
+        offset: u64,
+        end: u64,
+        is_whole: bool,
+    ) -> Option<LocatedRecord> {
         if !is_whole {
             self.tail = Some(Tail::NoNewline);
             return None;
@@ -178,7 +184,7 @@ impl Walk<'_> {
         self.expected = Some(record.seq.next());
         self.good_end = end;
         self.unchecked += u64::from(!is_checked);
-        Some(Found {
+        Some(LocatedRecord {
             record,
             offset,
             end,
@@ -188,7 +194,11 @@ impl Walk<'_> {
     /// Ends the walk at a bad line, if what follows it can be of the same append. The blocks of an
     /// append reach the disk in any order, so that any of its lines may be bad; but one that
     /// begins a later append was written after all before it was synced.
-    fn stop_at_bad(&mut self, offset: u64, why: String) -> Result<Option<Found>, StoreError> {
+    fn stop_at_bad(
+        &mut self,
+        offset: u64,
+        why: String,
+    ) -> Result<Option<LocatedRecord>, StoreError> {
         while let Some(raw) = self.lines.next().doing("read", self.source.path)? {
             let begins_append = line::decode(raw.bytes).is_ok_and(|found| !found.record.cont);
             if begins_append {

@@ -25,7 +25,7 @@ fn started(turn: u128, trigger: Trigger) -> Event {
 }
 
 fn asked(number: u128, key: &str, content: &str) -> Event {
-    Event::UserMessage(UserMessage {
+    Event::from(UserMessage {
         message_id: message_id(number),
         content: content.to_owned(),
         sender_id: None,
@@ -38,7 +38,7 @@ fn asked(number: u128, key: &str, content: &str) -> Event {
 }
 
 fn reply(number: u128, content: &str, continues: Option<u128>) -> Event {
-    Event::AssistantResponse(AssistantResponse {
+    Event::from(AssistantResponse {
         turn_id: turn_id(1),
         message_id: message_id(number),
         agent: "a".to_owned(),
@@ -54,11 +54,11 @@ fn reply(number: u128, content: &str, continues: Option<u128>) -> Event {
 }
 
 fn cut_off(number: u128, content: &str) -> Event {
-    let Event::AssistantResponse(mut part) = reply(number, content, None) else {
-        unreachable!()
-    };
-    part.finish_reason = FinishReason::Interrupted;
-    Event::AssistantResponse(part)
+    let mut event = reply(number, content, None);
+    if let Event::AssistantResponse(part) = &mut event {
+        std::sync::Arc::make_mut(part).finish_reason = FinishReason::Interrupted;
+    }
+    event
 }
 
 fn ended(outcome: Outcome, code: Option<&str>) -> Event {

@@ -17,7 +17,7 @@ use duragent::domain::state::SessionState;
 use duragent::domain::time::Timestamp;
 use duragent::domain::window::Limits;
 use duragent::store::file::FileStore;
-use duragent::store::{SessionStore as _, Snapshot};
+use duragent::store::{Epoch, SessionStore as _, Snapshot};
 
 use crate::support::http::request_text;
 use crate::support::report::{Report, Target, median};
@@ -63,7 +63,7 @@ fn write_session(workspace: &Workspace, number: u64, events: u64) -> anyhow::Res
         gateway: None,
         gateway_chat_id: None,
     });
-    store.create(&id, at, &[start])?;
+    store.create(&id, at, vec![start])?;
     let mut open = store.open(&id)?;
     let mut state = SessionState::new(Limits::of_history(HISTORY_TOKENS));
     for record in store.records(&id, Seq(1), one())? {
@@ -71,7 +71,7 @@ fn write_session(workspace: &Workspace, number: u64, events: u64) -> anyhow::Res
     }
     while state.summary.last_seq.0 < events {
         let last = state.summary.last_seq;
-        for record in open.log.append(last, at, &turn(last, at))? {
+        for record in open.log.append(Epoch::ZERO, last, at, turn(last, at))? {
             state.apply(&record);
         }
     }
@@ -83,8 +83,8 @@ fn write_session(workspace: &Workspace, number: u64, events: u64) -> anyhow::Res
     Ok(id)
 }
 
-fn one() -> duragent::store::Limit {
-    duragent::store::Limit {
+fn one() -> duragent::store::ReadLimit {
+    duragent::store::ReadLimit {
         records: 1,
         bytes: 0,
     }
@@ -100,7 +100,7 @@ fn turn(last: Seq, at: Timestamp) -> Vec<Event> {
     let turn_id = TurnId::mint(at.as_millis(), random);
     let words = "and so on, as people do when they talk to one another ".repeat(4);
     vec![
-        Event::UserMessage(UserMessage {
+        Event::from(UserMessage {
             message_id: MessageId::mint(at.as_millis(), random * 2),
             content: words.clone(),
             sender_id: None,
@@ -114,7 +114,7 @@ fn turn(last: Seq, at: Timestamp) -> Vec<Event> {
             turn_id: turn_id.clone(),
             trigger: Trigger::Message,
         },
-        Event::AssistantResponse(AssistantResponse {
+        Event::from(AssistantResponse {
             turn_id: turn_id.clone(),
             message_id: MessageId::mint(at.as_millis(), random * 2 + 1),
             agent: "bench".to_owned(),

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use duragent::base::fs::SimDisk;
-use duragent::domain::event::UserMessage;
 
 use super::client::Client;
 use super::*;
@@ -135,7 +134,7 @@ fn check_after_cut(disk: &SimDisk, id: &SessionId, mut client: Client, acknowled
     let stored: Vec<&str> = log
         .iter()
         .filter_map(|record| match &record.event {
-            Event::UserMessage(UserMessage { content, .. }) => Some(content.as_str()),
+            Event::UserMessage(message) => Some(message.content.as_str()),
             _ => None,
         })
         .collect();

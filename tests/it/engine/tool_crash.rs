@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use duragent::base::fs::{Fault, FaultFs, FaultKind, Fs, SimDisk};
 use duragent::domain::event::ToolCall;
-use duragent::store::{Limit, SessionStore as _};
+use duragent::store::{ReadLimit, SessionStore as _};
 use duragent::tools::{Run, RunResult, ToolKind};
 use rustix::io::Errno;
 
@@ -299,7 +299,7 @@ fn without_power_from_any_operation_on_nothing_runs_once_too_often() {
 /// `disk` itself: its own reads would be operations too, and each run would die at another step.
 fn runs_until_dead(sessions: Sessions, fs: &FaultFs, disk: &SimDisk, at: u64) -> bool {
     let store = FileStore::new(Arc::new(disk.clone()), PathBuf::from("/workspace"));
-    let all = Limit {
+    let all = ReadLimit {
         records: usize::MAX,
         bytes: usize::MAX,
     };

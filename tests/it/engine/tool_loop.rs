@@ -133,7 +133,7 @@ fn answers(world: &World, id: &SessionId) -> Vec<usize> {
     let mut calls = Vec::new();
     for record in world.log(id) {
         if let Event::AssistantResponse(reply) = record.event {
-            calls.extend(reply.tool_calls);
+            calls.extend(reply.tool_calls.iter().cloned());
         }
     }
     let count = |call: &duragent::domain::event::ToolCall| {

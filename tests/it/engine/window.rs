@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use duragent::domain::event::UserMessage;
 use duragent::domain::spec::{AgentSpec, Provider, Truncation};
 use duragent::engine::Overheard;
 use serde_json::Value;
@@ -388,7 +387,7 @@ fn what_is_overheard_is_shown_with_the_next_question_and_the_rest_is_only_logged
     let kept = world.log(&id);
     let is_logged = |words: &str| {
         kept.iter().any(|record| match &record.event {
-            Event::UserMessage(UserMessage { content, .. }) => content == words,
+            Event::UserMessage(message) => message.content == words,
             Event::SilentMessage { content, .. } => content == words,
             _ => false,
         })

@@ -71,7 +71,7 @@ fn live(store: &FileStore) -> Told {
 fn create(store: &FileStore, told: &mut Told) {
     let first = appends()[0].clone();
     let mut tries = 0..2;
-    told.created = tries.any(|_| store.create(&id(1), at(0), &first).is_ok());
+    told.created = tries.any(|_| store.create(&id(1), at(0), first.clone()).is_ok());
     if told.created {
         told.events = first;
     } else {
@@ -81,9 +81,9 @@ fn create(store: &FileStore, told: &mut Told) {
 
 fn write(open: &mut OpenSession, told: &mut Told) {
     for (n, events) in appends()[1..].iter().enumerate() {
-        let mut result = append(open, events);
+        let mut result = append_next(open, events);
         if result.is_err() && !is_read_only(&result) {
-            result = append(open, events);
+            result = append_next(open, events);
         }
         match result {
             Ok(()) => told.events.extend(events.iter().cloned()),
@@ -100,8 +100,8 @@ fn write(open: &mut OpenSession, told: &mut Told) {
     }
 }
 
-fn append(open: &mut OpenSession, events: &[Event]) -> Result<(), StoreError> {
-    let stored = open.log.append(open.last_seq, at(1), events)?;
+fn append_next(open: &mut OpenSession, events: &[Event]) -> Result<(), StoreError> {
+    let stored = append_last(open, at(1), events)?;
     open.last_seq = stored.last().unwrap().seq;
     Ok(())
 }
@@ -148,7 +148,7 @@ fn stream(open: &mut OpenSession, told: &mut Told) {
 }
 
 fn create_and_delete_another(store: &FileStore, told: &mut Told) {
-    if store.create(&id(2), at(0), &[start()]).is_ok() {
+    if store.create(&id(2), at(0), vec![start()]).is_ok() {
         told.second = Second::Created;
         told.second = match store.delete(&id(2)) {
             Ok(()) => Second::Deleted,
@@ -216,9 +216,7 @@ fn check_session(disk: &SimDisk, store: &FileStore, told: &Told, end: End, seed:
     check_outlives_power_cut(disk, &found, seed);
 
     let new = message(99, "new");
-    open.log
-        .append(open.last_seq, at(9), std::slice::from_ref(&new))
-        .unwrap();
+    append_last(&mut open, at(9), vec![new.clone()]).unwrap();
     found.push(new);
     assert_eq!(all_events(store, &id(1)), found);
     check_outlives_power_cut(disk, &found, seed);

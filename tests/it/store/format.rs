@@ -61,14 +61,12 @@ fn a_record_of_format_1_is_written_as_it_stands_in_the_fixture() {
     let records = store.records(&id_1, Seq(1), ALL).unwrap();
     let disk = SimDisk::new();
     let copy = store_on(disk.clone());
-    copy.create(&id(1), records[0].timestamp, &[records[0].event.clone()])
+    copy.create(&id(1), records[0].timestamp, vec![records[0].event.clone()])
         .unwrap();
     let mut open = copy.open(&id(1)).unwrap();
-    for append in records[1..13].chunk_by(|_, next| next.cont) {
-        let last = Seq(append[0].seq.0 - 1);
-        open.log
-            .append(last, append[0].timestamp, &events_of(append))
-            .unwrap();
+    for piece in records[1..13].chunk_by(|_, next| next.cont) {
+        let last = Seq(piece[0].seq.0 - 1);
+        append(&mut open, last, piece[0].timestamp, events_of(piece)).unwrap();
     }
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/formats/1");
     let wanted = std::fs::read_to_string(data.join(FIXTURE).join("events.jsonl")).unwrap();

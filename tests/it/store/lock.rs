@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use duragent::store::lock::{
-    Holder, LockError, Starter, WorkspaceLock, read_crashed, read_holder, workspace_hash,
+    LockError, LockHolder, Starter, WorkspaceLock, read_crashed, read_holder, workspace_hash,
 };
 
 /// Another process that holds the lock until its input ends.
@@ -51,7 +51,7 @@ fn a_second_server_is_told_who_the_first_is_and_gets_the_lock_after_it() {
         "its words outlive it, its lock does not"
     );
     let lock = WorkspaceLock::acquire(workspace.path()).unwrap();
-    let mut own = Holder {
+    let mut own = LockHolder {
         pid: std::process::id(),
         address: None,
         starter: Starter::Person,

@@ -14,7 +14,7 @@ fn long_session() -> &'static (FileStore, Vec<Record>, Vec<usize>) {
         let disk = SimDisk::new();
         let store = store_on(disk.clone());
         let mut rng = fastrand::Rng::with_seed(7);
-        store.create(&id(1), at(0), &[start()]).unwrap();
+        store.create(&id(1), at(0), vec![start()]).unwrap();
         let mut open = store.open(&id(1)).unwrap();
         let mut last = Seq(1);
         while last.0 < 400 {
@@ -26,9 +26,7 @@ fn long_session() -> &'static (FileStore, Vec<Record>, Vec<usize>) {
                     message(last.0 + n + 1, &"x".repeat(rng.usize(..longest)))
                 })
                 .collect();
-            last = open
-                .log
-                .append(last, at(time), &events)
+            last = append(&mut open, last, at(time), events.clone())
                 .unwrap()
                 .last()
                 .unwrap()
@@ -43,7 +41,7 @@ fn long_session() -> &'static (FileStore, Vec<Record>, Vec<usize>) {
 }
 
 /// How many of `sizes` a page takes.
-fn fitting(sizes: impl Iterator<Item = usize>, limit: Limit) -> usize {
+fn fitting(sizes: impl Iterator<Item = usize>, limit: ReadLimit) -> usize {
     let mut sum = 0;
     sizes
         .take(limit.records)
@@ -55,10 +53,10 @@ fn fitting(sizes: impl Iterator<Item = usize>, limit: Limit) -> usize {
         .count()
 }
 
-fn limits() -> impl Strategy<Value = Limit> {
+fn limits() -> impl Strategy<Value = ReadLimit> {
     let records = prop_oneof![0..5usize, 0..450usize, Just(usize::MAX)];
     let bytes = prop_oneof![0..2000usize, 0..900_000usize, Just(usize::MAX)];
-    (records, bytes).prop_map(|(records, bytes)| Limit { records, bytes })
+    (records, bytes).prop_map(|(records, bytes)| ReadLimit { records, bytes })
 }
 
 proptest! {
@@ -111,7 +109,7 @@ fn a_page_out_of_a_long_log_reads_little_of_it() {
     let disk = disk_with(&id(1), &[("events.jsonl", log.as_bytes())]);
     let counting = duragent::base::fs::FaultFs::counting(Arc::new(disk));
     let store = store_on(counting.clone());
-    let limit = Limit {
+    let limit = ReadLimit {
         records: 50,
         bytes: 1 << 20,
     };
@@ -155,14 +153,14 @@ fn readers_follow_a_writer_in_real_files() {
     let folder = tempfile::tempdir().unwrap();
     let fs = Arc::new(duragent::base::fs::RealFs);
     let store = FileStore::new(fs, folder.path().to_owned());
-    store.create(&id(1), at(0), &[start()]).unwrap();
+    store.create(&id(1), at(0), vec![start()]).unwrap();
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut open = store.open(&id(1)).unwrap();
             for n in 1..200u64 {
                 let event = message(n, &"x".repeat(9000));
-                open.log.append(Seq(n), at(n), &[event]).unwrap();
+                append(&mut open, Seq(n), at(n), vec![event]).unwrap();
             }
             done.store(true, std::sync::atomic::Ordering::SeqCst);
         });

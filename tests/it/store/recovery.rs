@@ -28,9 +28,7 @@ fn every_cut_of_a_log_reopens_to_a_prefix_and_the_next_append_lands() {
         let mut open = store.open(&id(1)).unwrap();
         assert_eq!(open.last_seq, Seq(kept as u64), "cut at {cut}");
         let new = message(99, "new");
-        open.log
-            .append(open.last_seq, at(9), std::slice::from_ref(&new))
-            .unwrap();
+        append_last(&mut open, at(9), vec![new.clone()]).unwrap();
         drop(open);
         let mut wanted = events[..kept].to_vec();
         wanted.push(new);
@@ -175,11 +173,11 @@ fn damage_in_one_session_leaves_the_others_and_the_rest_of_its_history() {
     let disk = SimDisk::new();
     let store = store_on(disk.clone());
     for n in [1, 2] {
-        store.create(&id(n), at(0), &[start()]).unwrap();
+        store.create(&id(n), at(0), vec![start()]).unwrap();
         let mut open = store.open(&id(n)).unwrap();
         for seq in 1..200 {
             let event = message(seq, &"x".repeat(300));
-            open.log.append(Seq(seq), at(seq), &[event]).unwrap();
+            append(&mut open, Seq(seq), at(seq), vec![event]).unwrap();
         }
         let snapshot = snapshot_of(&store, &id(n));
         open.log.save_snapshot(&snapshot).unwrap();
@@ -195,7 +193,7 @@ fn damage_in_one_session_leaves_the_others_and_the_rest_of_its_history() {
         Err(StoreError::Damaged { line, .. }) => line,
         other => panic!("{other:?}"),
     };
-    let page = Limit {
+    let page = ReadLimit {
         records: 20,
         bytes: usize::MAX,
     };
@@ -323,10 +321,10 @@ fn a_snapshot_that_does_not_fit_is_ignored() {
 fn opening_with_a_snapshot_reads_the_tail_only() {
     let disk = SimDisk::new();
     let store = store_on(disk.clone());
-    store.create(&id(1), at(0), &[start()]).unwrap();
+    store.create(&id(1), at(0), vec![start()]).unwrap();
     let mut open = store.open(&id(1)).unwrap();
     let events: Vec<Event> = (1..3000).map(|n| message(n, &"x".repeat(1000))).collect();
-    open.log.append(Seq(1), at(1), &events).unwrap();
+    append(&mut open, Seq(1), at(1), events.clone()).unwrap();
     let reads = |disk: &SimDisk| {
         let counting = FaultFs::counting(Arc::new(disk.clone()));
         store_on(counting.clone()).open(&id(1)).unwrap();

@@ -88,7 +88,7 @@ fn only_the_damaged_events_are_lost_and_each_leaves_a_mark() {
             let mut open = store.open(&id(1)).unwrap();
             assert_eq!(open.last_seq, Seq(9));
             let new = [message(99, "new")];
-            open.log.append(open.last_seq, at(9), &new).unwrap();
+            append_last(&mut open, at(9), new.clone()).unwrap();
         }
     }
 }
@@ -311,10 +311,10 @@ fn leftovers_are_removed_while_sessions_are_created_and_deleted() {
     });
     let store = Arc::new(store_on(Shared(Arc::clone(&fs))));
     fs.store.set(Arc::downgrade(&store)).unwrap();
-    store.create(&id(1), at(0), &[start()]).unwrap();
+    store.create(&id(1), at(0), vec![start()]).unwrap();
     let leftover = Path::new(ROOT).join(format!("sessions/.new-{}", id(2)));
     disk.create_dir(&leftover).unwrap();
-    store.create(&id(3), at(0), &[start()]).unwrap();
+    store.create(&id(3), at(0), vec![start()]).unwrap();
     assert!(!disk.exists(&leftover).unwrap());
     store.delete(&id(1)).unwrap();
     assert_eq!(store.list(None, 10).unwrap(), [id(3)]);

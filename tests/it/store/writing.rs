@@ -22,13 +22,16 @@ fn a_session_in_real_files_is_there_after_everything_was_closed() {
     assert_eq!(store.list(None, 10).unwrap(), []);
     assert!(!store.contains(&id(1)).unwrap());
     store
-        .create(&id(1), at(0), &[start(), message(1, "hello")])
+        .create(&id(1), at(0), vec![start(), message(1, "hello")])
         .unwrap();
     let mut open = store.open(&id(1)).unwrap();
-    let stored = open
-        .log
-        .append(Seq(2), at(2), &[message(2, "x"), message(3, "y")])
-        .unwrap();
+    let stored = append(
+        &mut open,
+        Seq(2),
+        at(2),
+        vec![message(2, "x"), message(3, "y")],
+    )
+    .unwrap();
     let numbers: Vec<(u64, bool)> = stored.iter().map(|one| (one.seq.0, one.cont)).collect();
     assert_eq!(numbers, [(3, false), (4, true)]);
     open.log
@@ -74,16 +77,16 @@ fn an_append_names_the_end_that_it_expects() {
     let store = store_on(disk);
     let mut open = store.open(&id(1)).unwrap();
     for wrong in [0, 8, 10] {
-        match open.log.append(Seq(wrong), at(1), &[message(1, "x")]) {
+        match append(&mut open, Seq(wrong), at(1), vec![message(1, "x")]) {
             Err(StoreError::Conflict { expected, actual }) => {
                 assert_eq!((expected, actual), (Seq(wrong), Seq(9)));
             }
             other => panic!("{other:?}"),
         }
     }
-    assert!(open.log.append(Seq(9), at(1), &[]).unwrap().is_empty());
-    assert!(open.log.append(Seq(9), at(1), &[Event::Unknown]).is_err());
-    open.log.append(Seq(9), at(1), &[message(1, "x")]).unwrap();
+    assert!(append(&mut open, Seq(9), at(1), vec![]).unwrap().is_empty());
+    assert!(append(&mut open, Seq(9), at(1), vec![Event::Unknown]).is_err());
+    append(&mut open, Seq(9), at(1), vec![message(1, "x")]).unwrap();
     assert_eq!(all_events(&store, &id(1)).len(), 10);
 }
 
@@ -92,7 +95,7 @@ fn sessions_are_listed_newest_first_in_pages_and_leftovers_are_not_among_them() 
     let (folder, store) = real_store();
     let ids: Vec<SessionId> = (0..25).map(|n| SessionId::mint(1000 + n, 0)).collect();
     for id in &ids {
-        store.create(id, at(0), &[start()]).unwrap();
+        store.create(id, at(0), vec![start()]).unwrap();
     }
     let sessions = folder.path().join(".duragent/sessions");
     for other in [
@@ -119,7 +122,7 @@ fn sessions_are_listed_newest_first_in_pages_and_leftovers_are_not_among_them() 
 #[test]
 fn a_deleted_session_is_gone_and_its_id_is_not_found_anywhere() {
     let (folder, store) = real_store();
-    store.create(&id(1), at(0), &[start()]).unwrap();
+    store.create(&id(1), at(0), vec![start()]).unwrap();
     store.delete(&id(1)).unwrap();
     let not_found = |error: StoreError| matches!(error, StoreError::NotFound(_));
     assert!(not_found(store.delete(&id(1)).unwrap_err()));
@@ -135,7 +138,7 @@ fn a_deleted_session_is_gone_and_its_id_is_not_found_anywhere() {
 fn a_session_that_exists_is_not_created_again() {
     let disk = disk_after(&appends());
     let store = store_on(disk);
-    assert!(store.create(&id(1), at(0), &[start()]).is_err());
+    assert!(store.create(&id(1), at(0), vec![start()]).is_err());
     assert_eq!(all_events(&store, &id(1)), appends().concat());
 }
 
@@ -148,7 +151,7 @@ fn many_threads_create_sessions_at_once() {
             scope.spawn(move || {
                 for n in 0..5 {
                     store
-                        .create(&id(thread * 100 + n), at(0), &[start()])
+                        .create(&id(thread * 100 + n), at(0), vec![start()])
                         .unwrap();
                 }
             });
@@ -251,14 +254,14 @@ fn a_full_disk_stores_nothing_and_the_log_goes_on_afterwards() {
         let (disk, _, mut open) = open_with_fault(1, FaultKind::ShortWrite { bytes, errno });
         let before = log_bytes(&disk, &id(1));
         let events = [message(20, "x"), message(21, "y")];
-        let refused = open.log.append(Seq(9), at(1), &events);
+        let refused = append(&mut open, Seq(9), at(1), events.clone());
         assert!(matches!(refused, Err(StoreError::Full)), "{refused:?}");
         assert_eq!(log_bytes(&disk, &id(1)), before);
         for seed in 0..50 {
             let after = disk.cut(&mut fastrand::Rng::with_seed(seed));
             assert_eq!(log_bytes(&after, &id(1)), before, "also after a power cut");
         }
-        open.log.append(Seq(9), at(1), &events).unwrap();
+        append(&mut open, Seq(9), at(1), events.clone()).unwrap();
         assert_eq!(all_events(&store_on(disk), &id(1)).len(), 11);
     }
 }
@@ -272,32 +275,42 @@ fn a_write_that_wrote_nothing_needs_no_cut_which_a_read_only_disk_would_refuse()
     let mut open = store.open(&id(1)).unwrap();
     from.store(0, Ordering::SeqCst);
     let before = fs.operations();
-    let refused = open.log.append(Seq(9), at(1), &[message(20, "x")]);
+    let refused = append(&mut open, Seq(9), at(1), vec![message(20, "x")]);
     assert!(matches!(refused, Err(StoreError::Io { .. })), "{refused:?}");
     assert_eq!(fs.operations(), before + 2, "a write and a length");
     from.store(u64::MAX, Ordering::SeqCst);
-    open.log.append(Seq(9), at(1), &[message(20, "x")]).unwrap();
+    append(&mut open, Seq(9), at(1), vec![message(20, "x")]).unwrap();
 }
 
 #[test]
 fn after_a_failed_sync_nothing_is_written_or_synced_until_the_next_process() {
     let (disk, store, mut open) = open_with_fault(2, FaultKind::Error(Errno::IO));
     let events = [message(20, "x")];
-    let unsure = open.log.append(Seq(9), at(1), &events);
+    let unsure = append(&mut open, Seq(9), at(1), events.clone());
     assert!(is_read_only(&unsure), "{unsure:?}");
     let bytes = log_bytes(&disk, &id(1));
     for _ in 0..3 {
-        assert!(is_read_only(&open.log.append(Seq(9), at(1), &events)));
-        assert!(is_read_only(&open.log.append(Seq(10), at(1), &events)));
+        assert!(is_read_only(&append(
+            &mut open,
+            Seq(9),
+            at(1),
+            events.clone()
+        )));
+        assert!(is_read_only(&append(
+            &mut open,
+            Seq(10),
+            at(1),
+            events.clone()
+        )));
     }
     assert_eq!(log_bytes(&disk, &id(1)), bytes);
-    store.create(&id(2), at(0), &[start()]).unwrap();
+    store.create(&id(2), at(0), vec![start()]).unwrap();
     drop(open);
     let again = store.open(&id(1)).map(|_| ());
     assert!(matches!(again, Err(StoreError::ReadOnly(_))), "{again:?}");
     let mut open = store_on(disk).open(&id(1)).unwrap();
     assert_eq!(open.last_seq, Seq(10), "it was stored after all");
-    open.log.append(Seq(10), at(1), &events).unwrap();
+    append(&mut open, Seq(10), at(1), events.clone()).unwrap();
 }
 
 #[test]
@@ -327,12 +340,14 @@ fn a_failed_cut_after_a_short_write_gives_the_log_up() {
         },
     );
     let mut open = store_on(both).open(&id(1)).unwrap();
-    assert!(is_read_only(&open.log.append(
+    assert!(is_read_only(&append(
+        &mut open,
         Seq(9),
         at(1),
         &[message(20, "x")]
     )));
-    assert!(is_read_only(&open.log.append(
+    assert!(is_read_only(&append(
+        &mut open,
         Seq(9),
         at(1),
         &[message(20, "x")]

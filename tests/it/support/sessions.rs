@@ -16,6 +16,7 @@ use duragent::engine::{Agent, Agents, EngineSettings, Lifetimes, Parts, Sessions
 use duragent::llm::Models;
 use duragent::llm::providers::{ProviderSettings, Providers};
 use duragent::policy::{Policy, Verdict, Wish};
+use duragent::store::SessionStore;
 use duragent::store::file::FileStore;
 use duragent::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
 
@@ -106,7 +107,7 @@ pub fn start(folder: &Path, model: &FakeModel, setup: &Setup) -> Sessions {
 
 /// An engine on any store, with any models.
 pub fn start_with(
-    store: FileStore,
+    store: impl SessionStore + 'static,
     models: Arc<dyn Models>,
     model_url: &str,
     setup: &Setup,

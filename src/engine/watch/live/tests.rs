@@ -363,7 +363,7 @@ fn a_turn_waits_for_a_client_only_where_somebody_must_be_there() {
         })
     };
     let detached = || {
-        Event::UserMessage(UserMessage {
+        Event::from(UserMessage {
             detached: true,
             ..user_message(1, "a")
         })

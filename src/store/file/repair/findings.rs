@@ -10,7 +10,7 @@ use crate::store::file::error::IoContext as _;
 use crate::store::file::lines::Lines;
 use crate::store::file::repair::report::Damage;
 use crate::store::file::repair::sort::{Sorted, Sorter};
-use crate::store::file::walk::Source;
+use crate::store::file::walk::LogSource;
 
 /// Places of damage that are named; the others are only counted.
 const DAMAGE_NAMED: usize = 100;
@@ -55,7 +55,7 @@ impl DamageList {
 
 impl Findings {
     /// Looks at every line.
-    pub(super) fn of(source: Source<'_>) -> Result<Findings, StoreError> {
+    pub(super) fn of(source: LogSource<'_>) -> Result<Findings, StoreError> {
         let mut found = Findings::default();
         // As it was before the bad lines that may be the end of an interrupted append.
         let mut before_torn: Option<Findings> = None;
@@ -125,12 +125,12 @@ impl Findings {
     }
 
     /// Where the part of the log ends that is to be kept or mended.
-    pub(super) fn good_end(&self, source: Source<'_>) -> u64 {
+    pub(super) fn good_end(&self, source: LogSource<'_>) -> u64 {
         self.torn_from.unwrap_or(source.end)
     }
 
     /// Bytes after that.
-    pub(super) fn torn_bytes(&self, source: Source<'_>) -> u64 {
+    pub(super) fn torn_bytes(&self, source: LogSource<'_>) -> u64 {
         source.end - self.good_end(source)
     }
 }

@@ -10,7 +10,7 @@ pub const EVENT_LOST: &str = NoticeCode::EventLost.as_str();
 
 /// What a look at all of a session's files found.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Report {
+pub struct LogReport {
     /// The log, as a user would find it.
     pub log: String,
     /// Whether it is one of an older version, which its first use takes over; what is told of
@@ -84,10 +84,10 @@ pub enum RepairError {
     Store(#[from] StoreError),
 }
 
-impl Report {
+impl LogReport {
     /// That on a log of an older version with a line that cannot be read.
-    pub(super) fn of_older(log: String, damage: Damage) -> Report {
-        Report {
+    pub(super) fn of_older(log: String, damage: Damage) -> LogReport {
+        LogReport {
             log,
             is_older: true,
             records: 0,

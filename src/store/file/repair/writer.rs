@@ -10,14 +10,14 @@ use crate::store::file::line;
 use crate::store::file::lines::Lines;
 use crate::store::file::repair::report::EVENT_LOST;
 use crate::store::file::repair::sort::{Sorted, Sorter};
-use crate::store::file::walk::Source;
+use crate::store::file::walk::LogSource;
 
 /// What is written at a time.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// Writes a mended log.
 #[derive(Debug)]
-pub(super) struct Writer<'a> {
+pub(super) struct MendedWriter<'a> {
     file: &'a mut dyn File,
     buffer: Vec<u8>,
     /// What stands for event 1 if that is lost.
@@ -28,10 +28,14 @@ pub(super) struct Writer<'a> {
     copy: String,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> MendedWriter<'a> {
     /// Writes to `file`, with `start` for event 1 if that is lost; marks refer to `copy`.
-    pub(super) fn new(file: &'a mut dyn File, start: Option<Record>, copy: String) -> Writer<'a> {
-        Writer {
+    pub(super) fn new(
+        file: &'a mut dyn File,
+        start: Option<Record>,
+        copy: String,
+    ) -> MendedWriter<'a> {
+        MendedWriter {
             file,
             buffer: Vec::new(),
             start,
@@ -42,7 +46,7 @@ impl<'a> Writer<'a> {
 
     /// Writes what is good up to `good_end`, a mark for each event that is lost, and what follows
     /// `good_end` as it is.
-    pub(super) fn write_log(mut self, source: Source<'_>, good_end: u64) -> io::Result<()> {
+    pub(super) fn write_log(mut self, source: LogSource<'_>, good_end: u64) -> io::Result<()> {
         let mut sorter = Sorter::new();
         let mut lines = Lines::new(source.file, 0, good_end);
         // The first bad line since the last good one.

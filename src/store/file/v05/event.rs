@@ -20,16 +20,16 @@ pub(super) struct OldEvent {
     /// Its type, as our files write such words.
     pub(super) name: String,
     /// What happened.
-    pub(super) deed: Deed,
+    pub(super) deed: OldDeed,
     /// The line, where it may be kept as it is. Not taken apart, which takes many times the memory.
     pub(super) raw: Option<String>,
 }
 
 /// What happened.
 #[derive(Debug, Clone)]
-pub(super) enum Deed {
+pub(super) enum OldDeed {
     Start(Box<Beginning>),
-    User(Said),
+    User(OldMessage),
     Reply(Draft),
     Call(OldCall),
     Result(OldResult),
@@ -42,7 +42,7 @@ pub(super) enum Deed {
         decision: Decision,
         by: Option<String>,
     },
-    Silent(Said),
+    Silent(OldMessage),
     Error {
         code: String,
         message: String,
@@ -67,7 +67,7 @@ pub(super) struct Beginning {
 
 /// What a person said.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Said {
+pub(super) struct OldMessage {
     pub(super) content: String,
     pub(super) sender_id: Option<String>,
     pub(super) sender_name: Option<String>,
@@ -130,7 +130,11 @@ impl OldEvent {
         // Texts can be long, and have their place already.
         let is_told = matches!(
             deed,
-            Deed::User(_) | Deed::Reply(_) | Deed::Call(_) | Deed::Result(_) | Deed::Silent(_)
+            OldDeed::User(_)
+                | OldDeed::Reply(_)
+                | OldDeed::Call(_)
+                | OldDeed::Result(_)
+                | OldDeed::Silent(_)
         );
         Some(OldEvent {
             seq: fields.get("seq").and_then(Value::as_u64).or(Some(line)),
@@ -160,19 +164,19 @@ impl OldEvent {
     /// Whether it is a part of the conversation.
     pub(super) fn is_talk(&self) -> bool {
         match &self.deed {
-            Deed::User(_)
-            | Deed::Reply(_)
-            | Deed::Call(_)
-            | Deed::Result(_)
-            | Deed::Unread
-            | Deed::Told => true,
-            Deed::Start(_)
-            | Deed::Asked { .. }
-            | Deed::Decided { .. }
-            | Deed::Silent(_)
-            | Deed::Error { .. }
-            | Deed::End(_)
-            | Deed::Other => false,
+            OldDeed::User(_)
+            | OldDeed::Reply(_)
+            | OldDeed::Call(_)
+            | OldDeed::Result(_)
+            | OldDeed::Unread
+            | OldDeed::Told => true,
+            OldDeed::Start(_)
+            | OldDeed::Asked { .. }
+            | OldDeed::Decided { .. }
+            | OldDeed::Silent(_)
+            | OldDeed::Error { .. }
+            | OldDeed::End(_)
+            | OldDeed::Other => false,
         }
     }
 }
@@ -251,13 +255,13 @@ fn word(name: &str) -> String {
 }
 
 fn is_known(word: &str) -> bool {
-    !matches!(deed(word, &Fields::new()), Deed::Other)
+    !matches!(deed(word, &Fields::new()), OldDeed::Other)
 }
 
-fn deed(name: &str, fields: &Fields) -> Deed {
+fn deed(name: &str, fields: &Fields) -> OldDeed {
     match name {
         "session_start" | "session_started" | "session_created" => {
-            Deed::Start(Box::new(beginning(fields)))
+            OldDeed::Start(Box::new(beginning(fields)))
         }
         "user_message" | "user" | "user_input" => of_role("user", fields),
         "assistant_message" | "assistant_response" | "assistant" | "agent_message"
@@ -268,32 +272,34 @@ fn deed(name: &str, fields: &Fields) -> Deed {
             let role = role.or_else(|| fields::text(within?, &["role"]));
             of_role(role.as_deref().unwrap_or_default(), fields)
         }
-        "tool_call" | "tool_use" | "tool_called" => call(fields).map_or(Deed::Unread, Deed::Call),
-        "tool_result" | "tool_output" | "tool_response" => {
-            result(fields).map_or(Deed::Unread, Deed::Result)
+        "tool_call" | "tool_use" | "tool_called" => {
+            call(fields).map_or(OldDeed::Unread, OldDeed::Call)
         }
-        "approval_required" | "approval_requested" | "approval_request" => Deed::Asked {
+        "tool_result" | "tool_output" | "tool_response" => {
+            result(fields).map_or(OldDeed::Unread, OldDeed::Result)
+        }
+        "approval_required" | "approval_requested" | "approval_request" => OldDeed::Asked {
             call: fields::text(fields, CALL_KEYS).unwrap_or_default(),
             command: fields::text(fields, &["command", "tool_name", "tool"]).unwrap_or_default(),
         },
         "approval_decision" | "approval_decided" | "approval_response" => decided(fields),
-        "silent_message" => said(fields).map_or(Deed::Unread, Deed::Silent),
-        "error" => Deed::Error {
+        "silent_message" => said(fields).map_or(OldDeed::Unread, OldDeed::Silent),
+        "error" => OldDeed::Error {
             code: fields::text(fields, &["code"]).unwrap_or_else(|| "error".to_owned()),
             message: fields::text(fields, &["message", "error", "content", "reason"])
                 .unwrap_or_default(),
         },
-        "session_end" | "session_ended" | "session_closed" => Deed::End(end_reason(fields)),
-        _ => Deed::Other,
+        "session_end" | "session_ended" | "session_closed" => OldDeed::End(end_reason(fields)),
+        _ => OldDeed::Other,
     }
 }
 
-fn of_role(role: &str, fields: &Fields) -> Deed {
+fn of_role(role: &str, fields: &Fields) -> OldDeed {
     match role {
-        "user" => said(fields).map_or(Deed::Unread, Deed::User),
-        "assistant" => draft(fields).map_or(Deed::Unread, Deed::Reply),
-        "tool" => result(fields).map_or(Deed::Unread, Deed::Result),
-        _ => Deed::Other,
+        "user" => said(fields).map_or(OldDeed::Unread, OldDeed::User),
+        "assistant" => draft(fields).map_or(OldDeed::Unread, OldDeed::Reply),
+        "tool" => result(fields).map_or(OldDeed::Unread, OldDeed::Result),
+        _ => OldDeed::Other,
     }
 }
 
@@ -325,11 +331,11 @@ pub(super) fn on_disconnect(text: &str) -> Option<OnDisconnect> {
     }
 }
 
-fn said(fields: &Fields) -> Option<Said> {
+fn said(fields: &Fields) -> Option<OldMessage> {
     let (content, _) = spoken(fields::any(fields, CONTENT_KEYS)?)?;
     let sender = fields::inner(fields, &["sender", "user", "from"]);
     let of_sender = |keys: &[&str]| fields::text(sender?, keys);
-    Some(Said {
+    Some(OldMessage {
         content,
         sender_id: fields::text(fields, &["sender_id", "user_id"])
             .or_else(|| of_sender(&["id", "sender_id"])),
@@ -445,7 +451,7 @@ fn result_text(fields: &Fields, within: &Fields) -> Option<String> {
     Some(spoken(content).map_or_else(|| content.to_string(), |(text, _)| text))
 }
 
-fn decided(fields: &Fields) -> Deed {
+fn decided(fields: &Fields) -> OldDeed {
     let word = match fields::any(fields, &["decision", "approved", "outcome", "status"]) {
         Some(Value::Bool(true)) => "allow".to_owned(),
         Some(Value::String(text)) => self::word(text),
@@ -458,7 +464,7 @@ fn decided(fields: &Fields) -> Deed {
         }
         _ => Decision::Deny,
     };
-    Deed::Decided {
+    OldDeed::Decided {
         call: fields::text(fields, CALL_KEYS).unwrap_or_default(),
         decision,
         by: fields::text(fields, &["by", "decided_by", "sender_id"]),

@@ -18,16 +18,16 @@ use crate::domain::ids::SessionId;
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::store::file::error::IoContext as _;
-use crate::store::file::format::{Format, judge};
+use crate::store::file::format::{LogFormat, judge};
 use crate::store::file::line;
 use crate::store::file::snapshot::summary_of;
 use crate::store::file::store::FileStore;
 use crate::store::file::v05::image::Image;
 use crate::store::file::v05::old::{LOG_BYTES_MAX, Old};
-use crate::store::file::v05::settings::{self, STATE_BYTES_MAX, Settings};
+use crate::store::file::v05::settings::{self, OldSettings, STATE_BYTES_MAX};
 use crate::store::file::v05::take_over::kept;
 use crate::store::file::v05::{event, fields, translate};
-use crate::store::file::walk::Source;
+use crate::store::file::walk::LogSource;
 use crate::store::{SessionStore as _, StoreError};
 
 const LOG: &str = "events.jsonl";
@@ -166,17 +166,17 @@ impl Foreign {
         })
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> OldSettings {
         let text = self
             .state
             .as_ref()
             .map(|(_, bytes)| String::from_utf8_lossy(bytes));
-        text.and_then(|text| Settings::parse(&text))
+        text.and_then(|text| OldSettings::parse(&text))
             .unwrap_or_default()
     }
 
     /// Its id: what it is called there, or one that is the same whenever it is imported.
-    fn id(&self, settings: &Settings) -> (SessionId, Option<String>) {
+    fn id(&self, settings: &OldSettings) -> (SessionId, Option<String>) {
         let mut lines = self.log.split(|byte| *byte == b'\n');
         let first = lines.find(|line| !line.trim_ascii().is_empty());
         let first = first.unwrap_or_default();
@@ -303,14 +303,14 @@ struct Copied {
 fn copy_of(
     foreign: &Foreign,
     id: &SessionId,
-    settings: Settings,
+    settings: OldSettings,
     at: Timestamp,
 ) -> Result<Copied, ImportError> {
     let path = &foreign.path;
     let image = Image(foreign.log.clone());
-    let format = judge(Source::new(&image, path)?, id)?;
-    if format == Format::PerhapsOlder
-        && let Some(old) = Old::read(Source::new(&image, path)?)?
+    let format = judge(LogSource::new(&image, path)?, id)?;
+    if format == LogFormat::PerhapsOlder
+        && let Some(old) = Old::read(LogSource::new(&image, path)?)?
     {
         return Ok(Copied {
             log: image.0,
@@ -327,7 +327,7 @@ fn copy_of_ours(mut log: Vec<u8>, path: &Path, at: Timestamp) -> Result<Copied, 
         log.push(b'\n');
     }
     let image = Image(log);
-    let source = Source::new(&image, path)?;
+    let source = LogSource::new(&image, path)?;
     let mut walk = source.walk(0, None);
     let first = walk.next().ok().flatten();
     let is_ours = first.is_some_and(|first| matches!(first.record.event, Event::SessionStart(_)));

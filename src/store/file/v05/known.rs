@@ -15,19 +15,19 @@ const KNOWN_MAX: usize = 8192;
 const LARGE_BYTES: u64 = 4 << 20;
 
 /// Nobody else reads a large log while this is held; `None` for a small one, which waits for nobody.
-pub(in crate::store::file) type Turn<'a> = Option<MutexGuard<'a, ()>>;
+pub(in crate::store::file) type ReadingTurn<'a> = Option<MutexGuard<'a, ()>>;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(in crate::store::file) struct Known {
+pub(in crate::store::file) struct OldSummaries {
     /// Summaries of logs that had so many bytes.
     summaries: Mutex<HashMap<SessionId, (u64, Summary)>>,
     large: Mutex<()>,
 }
 
-impl Known {
+impl OldSummaries {
     /// Waits until nobody else reads a large log, for a log of that length.
-    pub(in crate::store::file) fn turn(&self, log_bytes: u64) -> Turn<'_> {
+    pub(in crate::store::file) fn turn(&self, log_bytes: u64) -> ReadingTurn<'_> {
         (log_bytes > LARGE_BYTES).then(|| lock(&self.large))
     }
 

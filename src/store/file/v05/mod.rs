@@ -22,9 +22,9 @@ mod settings;
 mod take_over;
 mod translate;
 
-pub(super) use known::{Known, Turn};
-pub(super) use old::{Look, Old, look};
-pub(super) use settings::Settings;
+pub(super) use known::{OldSummaries, ReadingTurn};
+pub(super) use old::{LineOrigin, Old, look};
+pub(super) use settings::OldSettings;
 
 #[cfg(test)]
 mod tests;

@@ -11,9 +11,9 @@ use crate::store::file::lines::Lines;
 use crate::store::file::v05::event::{self, OldEvent};
 use crate::store::file::v05::fields;
 use crate::store::file::v05::image::Image;
-use crate::store::file::v05::settings::Settings;
-use crate::store::file::v05::translate::{self, Line, encoded};
-use crate::store::file::walk::Source;
+use crate::store::file::v05::settings::OldSettings;
+use crate::store::file::v05::translate::{self, TranslatedLine, encoded};
+use crate::store::file::walk::LogSource;
 
 /// Larger ones are refused: the whole of a log is held in memory to read it.
 pub(in crate::store::file) const LOG_BYTES_MAX: u64 = 64 << 20;
@@ -30,7 +30,7 @@ pub(in crate::store::file) struct Old {
 
 /// What the first line that says something can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store::file) enum Look {
+pub(in crate::store::file) enum LineOrigin {
     /// An event of 0.5, with nothing of what ours begin with.
     Event,
     /// Something else.
@@ -40,18 +40,18 @@ pub(in crate::store::file) enum Look {
 }
 
 /// Looks at a line that is no good one of ours.
-pub(in crate::store::file) fn look(line: &[u8]) -> Look {
+pub(in crate::store::file) fn look(line: &[u8]) -> LineOrigin {
     let object = match line {
-        line if line.starts_with(OURS) => return Look::Foreign,
+        line if line.starts_with(OURS) => return LineOrigin::Foreign,
         line if line.len() > LINE_BYTES_MAX => None,
         line => fields::object(line),
     };
     let Some(object) = object else {
-        return Look::Unreadable;
+        return LineOrigin::Unreadable;
     };
     match !object.contains_key("crc") && event::begins_older(object) {
-        true => Look::Event,
-        false => Look::Foreign,
+        true => LineOrigin::Event,
+        false => LineOrigin::Foreign,
     }
 }
 
@@ -60,7 +60,7 @@ const OURS: &[u8] = b"{\"crc\":";
 
 impl Old {
     /// Whether [`read`](Self::read) would find one of 0.5, in a small part of the time.
-    pub(in crate::store::file) fn is(source: Source<'_>) -> Result<bool, StoreError> {
+    pub(in crate::store::file) fn is(source: LogSource<'_>) -> Result<bool, StoreError> {
         let mut lines = Lines::new(source.file, 0, source.end);
         while let Some(raw) = lines.next().doing("read", source.path)? {
             if raw.bytes.starts_with(OURS) {
@@ -74,7 +74,7 @@ impl Old {
     ///
     /// Errors: [`StoreError::OlderDamaged`] for a line that is no event, unless only such lines
     /// follow: those an interrupted write has left.
-    pub(in crate::store::file) fn read(source: Source<'_>) -> Result<Option<Old>, StoreError> {
+    pub(in crate::store::file) fn read(source: LogSource<'_>) -> Result<Option<Old>, StoreError> {
         if source.end > LOG_BYTES_MAX {
             let why = format!("it has {} bytes, {LOG_BYTES_MAX} are read", source.end);
             return Err(damaged(source.path, 1, why));
@@ -121,9 +121,9 @@ impl Old {
     pub(super) fn lines(
         self,
         id: &SessionId,
-        settings: Settings,
+        settings: OldSettings,
         path: &Path,
-    ) -> Result<Vec<Line>, StoreError> {
+    ) -> Result<Vec<TranslatedLine>, StoreError> {
         let lines = translate::translate(id, self.events, settings);
         let why =
             "nothing says which agent's session it is (an `agent` in a state.json beside it would)";
@@ -134,7 +134,7 @@ impl Old {
     pub(in crate::store::file) fn summary(
         self,
         id: &SessionId,
-        settings: Settings,
+        settings: OldSettings,
         path: &Path,
     ) -> Result<Summary, StoreError> {
         let mut summary = SessionState::new(Limits::none()).summary;
@@ -148,7 +148,7 @@ impl Old {
     pub(in crate::store::file) fn image(
         self,
         id: &SessionId,
-        settings: Settings,
+        settings: OldSettings,
         path: &Path,
     ) -> Result<Image, StoreError> {
         let lines = self.lines(id, settings, path)?;

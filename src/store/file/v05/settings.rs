@@ -23,7 +23,7 @@ pub(super) const NAMES: &[&str] = &["state.json", "state.yaml", "state.yaml.v05"
 
 /// What it says; all of it may be missing.
 #[derive(Debug, Clone, Default)]
-pub(in crate::store::file) struct Settings {
+pub(in crate::store::file) struct OldSettings {
     pub(super) session_id: Option<String>,
     pub(super) agent: Option<String>,
     pub(super) title: Option<String>,
@@ -37,11 +37,11 @@ pub(in crate::store::file) struct Settings {
     pub(super) last_seq: Option<u64>,
 }
 
-impl Settings {
+impl OldSettings {
     /// Reads the state file in the folder of a session; one that is none says nothing.
     ///
     /// Errors: the system's. What is taken over must not depend on whether the disk was full.
-    pub(in crate::store::file) fn read(fs: &dyn Fs, folder: &Folder) -> io::Result<Settings> {
+    pub(in crate::store::file) fn read(fs: &dyn Fs, folder: &Folder) -> io::Result<OldSettings> {
         for name in NAMES {
             let bytes = match fs::read_file(fs, &folder.path().join(name), STATE_BYTES_MAX) {
                 Ok(bytes) => bytes,
@@ -49,25 +49,25 @@ impl Settings {
                 Err(error) => return Err(error),
             };
             let text = String::from_utf8(bytes).ok();
-            if let Some(settings) = text.and_then(|text| Settings::parse(&text)) {
+            if let Some(settings) = text.and_then(|text| OldSettings::parse(&text)) {
                 return Ok(settings);
             }
         }
-        Ok(Settings::default())
+        Ok(OldSettings::default())
     }
 
     /// Reads the text of a state file, JSON or YAML; `None` if it is neither.
-    pub(super) fn parse(text: &str) -> Option<Settings> {
+    pub(super) fn parse(text: &str) -> Option<OldSettings> {
         let value: Value = serde_json::from_str(text)
             .ok()
             .or_else(|| yaml::from_str(text).ok())?;
         match value {
-            Value::Object(fields) => Some(Settings::of(&fields)),
+            Value::Object(fields) => Some(OldSettings::of(&fields)),
             _ => None,
         }
     }
 
-    fn of(file: &Fields) -> Settings {
+    fn of(file: &Fields) -> OldSettings {
         let within = [Some(file)].into_iter().chain(
             ["session", "config", "metadata", "meta", "state"]
                 .map(|key| fields::inner(file, &[key])),
@@ -86,7 +86,7 @@ impl Settings {
             fields::any(place, &["conversation", "messages", "history"])?.as_array()
         });
         let messages = messages.into_iter().flatten().filter_map(Value::as_object);
-        Settings {
+        OldSettings {
             session_id: text(&["session_id", "id"]),
             agent: places.iter().find_map(|place| event::agent(place)),
             title: text(&["title"]).map(fields::short),

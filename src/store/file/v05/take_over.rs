@@ -18,8 +18,8 @@ use crate::store::file::layout::Folder;
 use crate::store::file::store::FileStore;
 use crate::store::file::v05::old::LOG_BYTES_MAX;
 use crate::store::file::v05::settings::{self, STATE_BYTES_MAX, is_no_state};
-use crate::store::file::v05::translate::{Line, encoded, last};
-use crate::store::file::walk::Source;
+use crate::store::file::v05::translate::{TranslatedLine, encoded, last};
+use crate::store::file::walk::LogSource;
 
 impl FileStore {
     /// See [`SessionStore::take_over`](crate::store::SessionStore::take_over).
@@ -31,7 +31,7 @@ impl FileStore {
         let folder = self.layout.session(id);
         let path = folder.log();
         let log = self.open_log(id, Open::Read)?;
-        let Some((old, _turn)) = self.older(Source::new(&*log, &path)?, id)? else {
+        let Some((old, _turn)) = self.older(LogSource::new(&*log, &path)?, id)? else {
             return Ok(false);
         };
         let torn_bytes = old.torn_bytes;
@@ -126,8 +126,8 @@ pub(super) fn kept(path: &Path, number: u32) -> PathBuf {
 /// Says that what stands before was written by somebody else, wherever the session lay: no decision
 /// of it counts here. One that is over has nothing to decide; its end counts from now, so that it is
 /// not so old that it goes.
-fn adopt(lines: &mut Vec<Line>, at: Timestamp) {
-    if let Some(Line::Ours(end)) = lines.last_mut()
+fn adopt(lines: &mut Vec<TranslatedLine>, at: Timestamp) {
+    if let Some(TranslatedLine::Ours(end)) = lines.last_mut()
         && matches!(end.event, Event::SessionEnd { .. })
     {
         end.timestamp = at.max(end.timestamp);
@@ -140,5 +140,5 @@ fn adopt(lines: &mut Vec<Line>, at: Timestamp) {
         cont: false,
         event: Event::SessionAdopted {},
     };
-    lines.push(Line::Ours(adopted));
+    lines.push(TranslatedLine::Ours(adopted));
 }

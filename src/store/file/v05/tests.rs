@@ -13,9 +13,9 @@ use crate::domain::window::Limits;
 use crate::store::file::testing::{bytes_of, disk_with, folder, id, store_on};
 use crate::store::file::v05::event::CALLS_MAX;
 use crate::store::file::v05::old::LINE_BYTES_MAX;
-use crate::store::{Limit, SessionStore as _, StoreError};
+use crate::store::{ReadLimit, SessionStore as _, StoreError};
 
-const ALL: Limit = Limit {
+const ALL: ReadLimit = ReadLimit {
     records: usize::MAX,
     bytes: usize::MAX,
 };

@@ -26,8 +26,10 @@ use crate::domain::ids::{CallId, MessageId, Seq, SessionId, SourceId, TurnId};
 use crate::domain::message::is_blank;
 use crate::domain::time::Timestamp;
 use crate::store::file::line;
-use crate::store::file::v05::event::{CALLS_MAX, Deed, Draft, OldCall, OldEvent, OldResult, Said};
-use crate::store::file::v05::settings::Settings;
+use crate::store::file::v05::event::{
+    CALLS_MAX, Draft, OldCall, OldDeed, OldEvent, OldMessage, OldResult,
+};
+use crate::store::file::v05::settings::OldSettings;
 
 /// What the model is told of a call without a result.
 const NO_RESULT: &str = "No result of this call was written down before the session came to this \
@@ -42,19 +44,19 @@ const INTERRUPTED: &str =
 /// A line of our log.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-pub(super) enum Line {
+pub(super) enum TranslatedLine {
     /// An event.
     Ours(Record),
     /// A line of 0.5.
     Kept(Kept),
 }
 
-impl Line {
+impl TranslatedLine {
     /// The line as it is read.
     pub(super) fn into_record(self) -> Record {
         match self {
-            Line::Ours(record) => record,
-            Line::Kept(kept) => Record {
+            TranslatedLine::Ours(record) => record,
+            TranslatedLine::Kept(kept) => Record {
                 seq: kept.seq,
                 timestamp: kept.timestamp,
                 cont: false,
@@ -65,7 +67,7 @@ impl Line {
 }
 
 /// Lines as a log of ours has them.
-pub(super) fn encoded(lines: &[Line]) -> io::Result<Vec<u8>> {
+pub(super) fn encoded(lines: &[TranslatedLine]) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for line in lines {
         line::encode(line, 0, &mut bytes)?;
@@ -74,10 +76,10 @@ pub(super) fn encoded(lines: &[Line]) -> io::Result<Vec<u8>> {
 }
 
 /// The last event of lines of ours.
-pub(super) fn last(lines: &[Line]) -> Option<&Record> {
+pub(super) fn last(lines: &[TranslatedLine]) -> Option<&Record> {
     let mut ours = lines.iter().rev().filter_map(|line| match line {
-        Line::Ours(record) => Some(record),
-        Line::Kept(_) => None,
+        TranslatedLine::Ours(record) => Some(record),
+        TranslatedLine::Kept(_) => None,
     });
     ours.next()
 }
@@ -116,13 +118,13 @@ fn depth(value: &Value) -> usize {
 pub(super) fn translate(
     id: &SessionId,
     mut events: Vec<OldEvent>,
-    mut settings: Settings,
-) -> Option<Vec<Line>> {
+    mut settings: OldSettings,
+) -> Option<Vec<TranslatedLine>> {
     restore_conversation(&mut events, &mut settings);
     let start = start(&events, &settings)?;
     let minted = Timestamp::from_micros(id.timestamp_ms().saturating_mul(1000));
     let first_at = events.iter().find_map(|event| event.at);
-    let is_begun = matches!(events.first()?.deed, Deed::Start(_));
+    let is_begun = matches!(events.first()?.deed, OldDeed::Start(_));
     let now = match is_begun {
         true => first_at.or(settings.created_at),
         false => settings.created_at.or(first_at),
@@ -154,16 +156,16 @@ pub(super) fn translate(
 
 /// A log whose beginning was compacted away goes on after the conversation that the state file has:
 /// what the log does not hold of it comes first.
-fn restore_conversation(events: &mut Vec<OldEvent>, settings: &mut Settings) {
+fn restore_conversation(events: &mut Vec<OldEvent>, settings: &mut OldSettings) {
     let conversation = mem::take(&mut settings.conversation);
     let is_cut = events
         .first()
-        .is_some_and(|first| !matches!(first.deed, Deed::Start(_)) && first.seq > Some(1));
+        .is_some_and(|first| !matches!(first.deed, OldDeed::Start(_)) && first.seq > Some(1));
     if !is_cut {
         return;
     }
     let covered = settings.last_seq.unwrap_or(u64::MAX);
-    let is_message = |event: &&OldEvent| matches!(event.deed, Deed::User(_) | Deed::Reply(_));
+    let is_message = |event: &&OldEvent| matches!(event.deed, OldDeed::User(_) | OldDeed::Reply(_));
     let known = events.iter().filter(is_message);
     let known = known.filter(|event| event.seq <= Some(covered)).count();
     let lost = conversation.len().saturating_sub(known);
@@ -175,15 +177,15 @@ fn restore_conversation(events: &mut Vec<OldEvent>, settings: &mut Settings) {
     events.splice(0..0, restored);
 }
 
-fn start(events: &[OldEvent], settings: &Settings) -> Option<SessionStart> {
+fn start(events: &[OldEvent], settings: &OldSettings) -> Option<SessionStart> {
     let begun = events.iter().find_map(|event| match &event.deed {
-        Deed::Start(beginning) => Some((**beginning).clone()),
+        OldDeed::Start(beginning) => Some((**beginning).clone()),
         _ => None,
     });
     let begun = begun.unwrap_or_default();
     let speaker = || {
         events.iter().find_map(|event| match &event.deed {
-            Deed::Reply(draft) => draft.agent.clone(),
+            OldDeed::Reply(draft) => draft.agent.clone(),
             _ => None,
         })
     };
@@ -205,14 +207,14 @@ fn start(events: &[OldEvent], settings: &Settings) -> Option<SessionStart> {
 struct Translator<'a> {
     id: &'a SessionId,
     agent: String,
-    lines: Vec<Line>,
+    lines: Vec<TranslatedLine>,
     /// When the event at hand was written.
     now: Timestamp,
     /// The events to come, the next one last.
     rest: Vec<OldEvent>,
     /// How many of them are talk.
     talk_left: usize,
-    turn: Option<Turn>,
+    turn: Option<OpenTurn>,
     /// A reply that may get more calls.
     draft: Option<Drafted>,
     /// When the last line was written.
@@ -235,7 +237,7 @@ struct Drafted {
 }
 
 #[derive(Debug)]
-struct Turn {
+struct OpenTurn {
     id: TurnId,
     usage: Option<Usage>,
     /// Whether the agent's last word was an answer.
@@ -266,9 +268,9 @@ impl Translator<'_> {
             self.now = event.at.unwrap_or(self.now);
             self.talk_left -= usize::from(event.is_talk());
             match (&event.deed, &mut self.draft) {
-                (Deed::End(reason), _) if self.talk_left == 0 => self.end = Some(*reason),
+                (OldDeed::End(reason), _) if self.talk_left == 0 => self.end = Some(*reason),
                 (
-                    Deed::Silent(_) | Deed::Error { .. } | Deed::Other | Deed::End(_),
+                    OldDeed::Silent(_) | OldDeed::Error { .. } | OldDeed::Other | OldDeed::End(_),
                     Some(draft),
                 ) => draft.after.push(event),
                 _ => self.take(event),
@@ -289,20 +291,20 @@ impl Translator<'_> {
             deed, name, raw, ..
         } = event;
         match deed {
-            Deed::Start(_) if self.lines.len() <= 2 => {}
-            Deed::User(said) => self.user(said),
-            Deed::Reply(draft) => {
+            OldDeed::Start(_) if self.lines.len() <= 2 => {}
+            OldDeed::User(said) => self.user(said),
+            OldDeed::Reply(draft) => {
                 self.flush();
                 self.begin_reply(draft);
             }
-            Deed::Call(call) => self.call(call),
-            Deed::Result(result) => self.result(result),
-            Deed::Asked { call, command } => {
+            OldDeed::Call(call) => self.call(call),
+            OldDeed::Result(result) => self.result(result),
+            OldDeed::Asked { call, command } => {
                 if !self.ask(&call, command) {
                     self.keep(&name, raw);
                 }
             }
-            Deed::Decided { call, decision, by } => {
+            OldDeed::Decided { call, decision, by } => {
                 let told =
                     |open: &&mut OpenCall| open.question == Question::Told && open.old == call;
                 let asked = self.calls.iter_mut().find(told);
@@ -320,8 +322,8 @@ impl Translator<'_> {
                     None => self.keep(&name, raw),
                 }
             }
-            Deed::Silent(said) => self.silent(said),
-            Deed::Error { code, message } => {
+            OldDeed::Silent(said) => self.silent(said),
+            OldDeed::Error { code, message } => {
                 // That one would have less of the conversation go to the model.
                 let is_ours = code == CONTEXT_TRUNCATED;
                 self.put(Event::Error {
@@ -329,7 +331,7 @@ impl Translator<'_> {
                     message,
                 });
             }
-            Deed::Unread => {
+            OldDeed::Unread => {
                 self.put(Event::Error {
                     code: NoticeCode::Unread05.as_str().to_owned(),
                     message: format!(
@@ -338,12 +340,12 @@ impl Translator<'_> {
                 });
                 self.keep(&name, raw);
             }
-            Deed::Start(_) | Deed::End(_) | Deed::Other => self.keep(&name, raw),
-            Deed::Told => {}
+            OldDeed::Start(_) | OldDeed::End(_) | OldDeed::Other => self.keep(&name, raw),
+            OldDeed::Told => {}
         }
     }
 
-    fn user(&mut self, said: Said) {
+    fn user(&mut self, said: OldMessage) {
         self.flush();
         // Said while a tool ran, it belongs to the turn that goes on after it.
         let goes_on = self
@@ -354,7 +356,7 @@ impl Translator<'_> {
             self.end_turn();
         }
         let message_id = self.message_id();
-        self.put(Event::UserMessage(UserMessage {
+        self.put(Event::from(UserMessage {
             message_id,
             content: said.content,
             sender_id: said.sender_id,
@@ -367,7 +369,7 @@ impl Translator<'_> {
         self.is_unanswered = true;
     }
 
-    fn silent(&mut self, said: Said) {
+    fn silent(&mut self, said: OldMessage) {
         self.put(Event::SilentMessage {
             content: said.content,
             sender_id: said.sender_id.unwrap_or_else(|| "unknown".to_owned()),
@@ -449,7 +451,7 @@ impl Translator<'_> {
     fn ask(&mut self, call: &str, command: String) -> bool {
         self.flush_if_drafted(call);
         let is_decided = self.coming().any(
-            |next| matches!(&next.deed, Deed::Decided { call: decided, .. } if decided == call),
+            |next| matches!(&next.deed, OldDeed::Decided { call: decided, .. } if decided == call),
         );
         let is_pending = self
             .calls
@@ -538,7 +540,7 @@ impl Translator<'_> {
             continues: None,
             provider_data: None,
         };
-        self.put(Event::AssistantResponse(reply));
+        self.put(Event::from(reply));
         self.is_unanswered = false;
     }
 
@@ -561,8 +563,8 @@ impl Translator<'_> {
         let (mut lost, mut undecided) = (Vec::new(), Vec::new());
         for open in mem::take(&mut self.calls) {
             let place = self.find_result(&open.old);
-            match place.map(|place| mem::replace(&mut self.rest[place].deed, Deed::Told)) {
-                Some(Deed::Result(result)) => self.put_result(open.id, result),
+            match place.map(|place| mem::replace(&mut self.rest[place].deed, OldDeed::Told)) {
+                Some(OldDeed::Result(result)) => self.put_result(open.id, result),
                 _ if open.question == Question::Open => undecided.push(open.id),
                 _ => lost.push(open.id),
             }
@@ -578,14 +580,14 @@ impl Translator<'_> {
     /// Where the result of an open call stands among the events to come.
     fn find_result(&self, call: &str) -> Option<usize> {
         let again = |next: &&OldEvent| match &next.deed {
-            Deed::Call(next) => next.id == call,
-            Deed::Reply(draft) => draft.calls.iter().any(|next| next.id == call),
+            OldDeed::Call(next) => next.id == call,
+            OldDeed::Reply(draft) => draft.calls.iter().any(|next| next.id == call),
             _ => false,
         };
         // The same name again is another call.
         let mut coming = self.coming().take_while(|next| !again(next));
-        let found =
-            coming.position(|next| matches!(&next.deed, Deed::Result(result) if result.id == call));
+        let found = coming
+            .position(|next| matches!(&next.deed, OldDeed::Result(result) if result.id == call));
         found
             .filter(|_| !call.is_empty())
             .map(|ahead| self.rest.len() - 1 - ahead)
@@ -597,7 +599,7 @@ impl Translator<'_> {
         let mut looked_at = 0;
         self.rest.iter().rev().take_while(move |next| {
             looked_at += match &next.deed {
-                Deed::Reply(draft) => 1 + draft.calls.len(),
+                OldDeed::Reply(draft) => 1 + draft.calls.len(),
                 _ => 1,
             };
             looked_at <= LOOKED_AT_MAX
@@ -614,7 +616,7 @@ impl Translator<'_> {
             turn_id: id.clone(),
             trigger: Trigger::Message,
         });
-        self.turn = Some(Turn {
+        self.turn = Some(OpenTurn {
             id,
             usage: None,
             is_answered: false,
@@ -631,7 +633,7 @@ impl Translator<'_> {
         self.now = now;
     }
 
-    fn put_end(&mut self, turn: Turn) {
+    fn put_end(&mut self, turn: OpenTurn) {
         let is_done = turn.is_answered && !self.is_unanswered;
         let failure = || Failure {
             code: FailureCode::Interrupted.as_str().to_owned(),
@@ -651,7 +653,7 @@ impl Translator<'_> {
 
     fn put(&mut self, event: Event) {
         self.last_at = self.now;
-        self.lines.push(Line::Ours(Record {
+        self.lines.push(TranslatedLine::Ours(Record {
             seq: self.last_seq().next(),
             timestamp: self.now,
             cont: false,
@@ -661,7 +663,7 @@ impl Translator<'_> {
 
     fn keep(&mut self, name: &str, raw: Option<String>) {
         self.last_at = self.now;
-        self.lines.push(Line::Kept(Kept {
+        self.lines.push(TranslatedLine::Kept(Kept {
             seq: self.last_seq().next(),
             timestamp: self.now,
             name: format!("v05_{name}"),
