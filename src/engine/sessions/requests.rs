@@ -82,7 +82,7 @@ pub struct Decided {
 }
 
 impl ListQuery {
-    /// Whether not every session is wanted.
+    /// Not every session is wanted.
     pub(in crate::engine) fn filters(&self) -> bool {
         self.status.is_some() || self.agent.is_some()
     }
