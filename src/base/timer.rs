@@ -364,7 +364,7 @@ fn run_one(job: Box<dyn FnOnce() + Send>) {
 mod tests {
     use super::*;
     use crate::base::clock::FakeClock;
-    use crossbeam_channel::{Receiver, Sender, unbounded};
+    use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
     const LONG: Duration = Duration::from_secs(3600);
     const DEADLINE: Duration = Duration::from_secs(20);
@@ -495,8 +495,12 @@ mod tests {
         assert!(!alarm.is_set());
         wait_for_a_look(&timer);
         assert!(told_rx.is_empty());
-        alarm.ring_within(Duration::ZERO);
-        assert_eq!(told(&told_rx), 1);
+        for after in [20, 10] {
+            alarm.ring_within(Duration::from_millis(after));
+        }
+        let last = Due::In(Duration::from_millis(30));
+        timer.handle().add(last, tells(&told_tx, 2));
+        assert_eq!([told(&told_rx), told(&told_rx)], [1, 2]);
         alarm.ring_within(LONG);
         alarm.clear();
         assert!(!alarm.is_set());
@@ -526,8 +530,8 @@ mod tests {
             assert!(!handle.cancel(key));
         }
         drop(told_tx);
-        // Nothing holds it any more.
-        assert!(told_rx.recv_timeout(DEADLINE).is_err());
+        let nobody_holds_it = Err(RecvTimeoutError::Disconnected);
+        assert_eq!(told_rx.recv_timeout(DEADLINE), nobody_holds_it);
     }
 
     #[test]
@@ -544,7 +548,8 @@ mod tests {
         alarm.ring_within(Duration::ZERO);
         assert!(!alarm.is_set());
         drop(told_tx);
-        assert!(told_rx.recv_timeout(DEADLINE).is_err());
+        let nobody_holds_it = Err(RecvTimeoutError::Disconnected);
+        assert_eq!(told_rx.recv_timeout(DEADLINE), nobody_holds_it);
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Ageing {
         self.lifetimes.ended
     }
 
-    /// Whether the sessions of an agent may be due one day.
+    /// Sessions of that agent may be due one day, so that a sweep is worth its while.
     pub(in crate::engine) fn is_ever_due(&self, agent: &str) -> bool {
         self.idle_limit(agent).is_some() || self.ended_limit().is_some()
     }

@@ -37,9 +37,8 @@ impl IdleQueue {
         self.alarm.ring_within(IDLE_AFTER);
     }
 
-    /// Those that have waited for long enough.
-    pub(in crate::engine) fn take_due(&self) -> Vec<SessionId> {
-        let now = Instant::now();
+    /// Takes those that have waited for long enough by `now`, and asks for a look at the next.
+    pub(in crate::engine) fn take_due(&self, now: Instant) -> Vec<SessionId> {
         let mut waiting = lock(&self.waiting);
         let due = waiting.partition_point(|(at, _)| *at <= now);
         let due = waiting.drain(..due).map(|(_, id)| id).collect();
@@ -49,5 +48,33 @@ impl IdleQueue {
             waiting.shrink_to_fit();
         }
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::clock::SystemClock;
+    use crate::base::timer::Timer;
+
+    #[test]
+    fn sessions_are_taken_in_the_order_they_came_and_the_alarm_is_set_while_one_waits() {
+        let timer = Timer::start(Arc::new(SystemClock)).unwrap();
+        let alarm = timer.handle().alarm();
+        let queue = IdleQueue::new(alarm.clone());
+        let begun = Instant::now();
+        let ids = [1, 2, 3].map(|random| SessionId::mint(1, random));
+        ids.iter().for_each(|id| queue.add(id));
+        assert!(alarm.is_set());
+        assert_eq!(queue.take_due(begun), []);
+        let second = lock(&queue.waiting)[1].0;
+        alarm.clear();
+        assert_eq!(queue.take_due(second), ids[..2]);
+        assert!(alarm.is_set());
+        alarm.clear();
+        assert_eq!(queue.take_due(second + IDLE_AFTER), ids[2..]);
+        assert!(!alarm.is_set());
     }
 }

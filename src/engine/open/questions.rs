@@ -34,13 +34,13 @@ pub(in crate::engine) struct OpenQuestion {
     /// By the log; tells it from other questions of its session.
     pub(in crate::engine) asked_at: Timestamp,
     pub(in crate::engine) agent: String,
-    /// Whether it stood in the log when the session was opened.
+    /// It stood in the log when the session was opened: recovery sets it going, not its age.
     pub(in crate::engine) is_found: bool,
     /// `None` until the timer has looked.
     pub(in crate::engine) age: Option<Age>,
 }
 
-/// How old a question was at some time since the boot.
+/// The age of a question at some time since the boot, from which its age now follows.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::engine) struct Age {
     pub(in crate::engine) was: Duration,
@@ -112,7 +112,7 @@ impl Questions {
         }
     }
 
-    /// Whether a question is open that ends by itself, as far as was looked.
+    /// A question is open that ends by itself, as far as was looked.
     pub(in crate::engine) fn is_one_due(&self) -> bool {
         let open = lock(&self.open);
         !open.is_empty() && self.alarm.is_set()

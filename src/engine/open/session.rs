@@ -48,14 +48,14 @@ pub(in crate::engine) struct Session {
     log: Mutex<LogWriter>,
     journal: Mutex<Box<dyn Journal>>,
     live: Mutex<Live>,
-    /// Whether a sync of the journal failed.
+    /// A sync of the journal failed: what was shown since may not survive a power cut.
     is_journal_bad: AtomicBool,
-    /// What the agent's guards look back at; read from the log when the first call needs it, and from
+    /// The calls that the agent's guards look back at; read from the log when the first call needs it, and from
     /// then on only what is new. The worker's alone.
     done_calls: Mutex<Option<KnownCalls>>,
 }
 
-/// What was done in a session, and up to which event that was looked for.
+/// The calls that have succeeded, and up to which event they were looked for.
 #[derive(Debug)]
 struct KnownCalls {
     calls: DoneCalls,
@@ -192,7 +192,7 @@ impl Session {
         self.is_journal_bad.store(true, Ordering::Release);
     }
 
-    /// Whether a sync of the journal failed.
+    /// The journal can't be relied on any more; a reply that needs it fails with its next text.
     pub(in crate::engine) fn is_journal_bad(&self) -> bool {
         self.is_journal_bad.load(Ordering::Acquire)
     }
@@ -407,7 +407,7 @@ impl Session {
         Ok(keys)
     }
 
-    /// Whether there is work that nobody does.
+    /// Says of a session that nobody works for that there is work.
     pub(in crate::engine) fn needs_worker(live: &Live) -> bool {
         match next_step(&live.state) {
             Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => can_write(live),

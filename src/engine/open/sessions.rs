@@ -2,6 +2,7 @@
 //! it any more.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::window::Limits;
@@ -178,7 +179,7 @@ impl OpenSessions {
 
     /// Lets those go that have been idle for long enough.
     pub(in crate::engine) fn let_idle_go(&self) {
-        for id in self.parts.idle.take_due() {
+        for id in self.parts.idle.take_due(Instant::now()) {
             self.let_go_if_idle(&id);
         }
     }

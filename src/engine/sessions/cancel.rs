@@ -98,7 +98,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Whether a turn has ended since event `after`.
+    /// Looks in the log whether a turn has ended since event `after`: another may have begun by now.
     fn has_turn_ended(&self, session: &Session, after: Seq) -> Result<bool, EngineError> {
         let last = session.live().last_seq();
         let mut ended = false;

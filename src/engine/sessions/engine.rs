@@ -40,6 +40,7 @@ pub(in crate::engine) struct Engine {
     #[cfg(test)]
     pub(in crate::engine) worker_parts: Arc<WorkerParts>,
     pub(in crate::engine) upkeep: Upkeep,
+    pub(in crate::engine) timer: TimerHandle,
     pub(in crate::engine) draining: Arc<Draining>,
     pub(in crate::engine) creation_locks: CreationLocks,
     pub(in crate::engine) creation_keys: CreationKeys,
@@ -94,6 +95,7 @@ impl Engine {
             workers,
             #[cfg(test)]
             worker_parts,
+            timer: timer.clone(),
             draining,
             creation_locks: CreationLocks::new(),
             creation_keys: CreationKeys::new(from.store.documents()),

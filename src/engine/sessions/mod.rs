@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 pub use crate::engine::watch::view;
 
 use crate::base::lock::lock;
-use crate::base::timer::Timer;
+use crate::base::timer::{Timer, TimerHandle};
 use crate::domain::ids::SessionId;
 use crate::engine::error::{EngineError, chain};
 use crate::engine::open::session::Session;
@@ -51,6 +51,11 @@ impl Sessions {
             engine: Arc::new(engine),
             timer: Arc::new(Mutex::new(Some(timer))),
         })
+    }
+
+    /// The engine's timer, for those above it who have something due: one thread does for all.
+    pub fn timer(&self) -> TimerHandle {
+        self.engine.timer.clone()
     }
 
     /// Takes no more messages, lets replies in flight finish for at most `grace`, then suspends
@@ -169,5 +174,33 @@ impl Sessions {
                 log::debug!("what {name} has spent is not known: {}", chain(&error));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{RecvTimeoutError, bounded};
+
+    use super::*;
+    use crate::base::timer::Due;
+    use crate::engine::testing::Bench;
+
+    #[test]
+    fn what_others_have_due_happens_on_the_engines_timer_and_not_after_its_stop() {
+        const DEADLINE: Duration = Duration::from_secs(20);
+        let bench = Bench::new();
+        let timer = bench.sessions.timer();
+        let (told_tx, told_rx) = bounded(1);
+        let tells = {
+            let told_tx = told_tx.clone();
+            move || told_tx.send(()).unwrap()
+        };
+        timer.add(Due::In(Duration::ZERO), tells.clone());
+        assert_eq!(told_rx.recv_timeout(DEADLINE), Ok(()));
+        timer.add(Due::In(DEADLINE), tells);
+        bench.sessions.stop(Duration::ZERO);
+        drop(told_tx);
+        let nobody_holds_it = Err(RecvTimeoutError::Disconnected);
+        assert_eq!(told_rx.recv_timeout(DEADLINE), nobody_holds_it);
     }
 }

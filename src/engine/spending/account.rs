@@ -205,7 +205,7 @@ impl Drop for Admitted<'_> {
     }
 }
 
-/// Whether a session with such an event is no longer about to begin a turn.
+/// With such an event a session is no longer about to begin a turn.
 pub(in crate::engine) fn ends_waiting(event: &Event) -> bool {
     matches!(
         event,

@@ -24,7 +24,7 @@ const ENDED_MAX: usize = 64;
 /// At the end of the process; looking again and again costs nothing then.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// What a worker does: it gets its session and its number.
+/// The work of a worker, given its session and its number.
 pub(in crate::engine) type WorkerBody = Arc<dyn Fn(&Arc<Session>, u64) + Send + Sync>;
 
 /// See the [module](self). Dropping it leaves workers behind that still run.
@@ -89,12 +89,12 @@ impl Workers {
         Ok(Workers { shared })
     }
 
-    /// How many sessions wait for a slot.
+    /// The number of sessions that wait for a slot.
     pub(in crate::engine) fn waiting(&self) -> usize {
         lock(&self.shared.slots).waiting.len()
     }
 
-    /// Whether no turn is at work, and none waits for a slot.
+    /// No turn is at work, and none waits for a slot.
     pub(in crate::engine) fn are_idle(&self) -> bool {
         let slots = lock(&self.shared.slots);
         slots.holders.is_empty() && slots.waiting.is_empty()

@@ -26,7 +26,7 @@ const TAIL_RECORDS: usize = 256;
 const TAIL_BYTES: usize = 256 << 10;
 /// By how much the text of a reply grows at least.
 const GROWTH_BYTES: usize = 1 << 10;
-/// What a watcher takes at a time, so that the lock is held for microseconds.
+/// A watcher takes at most so much at a time, so that the lock is held for microseconds.
 const TAKE_BYTES: usize = 64 << 10;
 
 /// See the [module](self).
@@ -199,7 +199,7 @@ impl fmt::Display for Cut {
     }
 }
 
-/// How a watcher takes part.
+/// Decides whether a watcher counts as attached, and who may send it away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum WatcherRole {
     /// Attached to the session.
@@ -216,7 +216,7 @@ impl Watcher {
     }
 }
 
-/// What a watcher takes.
+/// The answer to a watcher that was woken.
 #[derive(Debug)]
 pub(in crate::engine) enum News {
     /// These, in order; whether there is more.
@@ -274,7 +274,7 @@ impl Live {
         self.wake_all();
     }
 
-    /// What is known of a turn beside the log ends with it.
+    /// Forgets with a turn what was known of it beside the log.
     fn note_turn(&mut self, event: &Event) {
         let ends = matches!(event, Event::TurnEnded { .. });
         if ends {
@@ -348,7 +348,7 @@ impl Live {
         self.state.summary.last_seq
     }
 
-    /// How many clients count as attached.
+    /// The clients that count as attached.
     pub(in crate::engine) fn attached(&self) -> usize {
         self.watchers.iter().filter(|one| one.counts()).count()
     }
@@ -545,13 +545,13 @@ impl Live {
         }
     }
 
-    /// What is to be woken when the lock is free again; see [`LiveGuard`].
+    /// Has the watchers woken when the lock is free again; see [`LiveGuard`].
     fn wake_all(&mut self) {
         self.has_news = true;
     }
 }
 
-/// What a record takes in memory, roughly.
+/// The memory of a record, roughly.
 fn size_of_text(record: &Record) -> usize {
     size_of::<Record>() + record.event.text_bytes()
 }
@@ -577,7 +577,7 @@ impl Wakers {
     }
 }
 
-/// What wakes a thread that waits for a channel, and the channel.
+/// A waker for a thread that waits for a channel, and the channel.
 pub(in crate::engine) fn waker_by_channel() -> (Waker, Receiver<()>) {
     // One is enough: a watcher that is awake looks at everything.
     let (wake_tx, wake_rx) = bounded(1);
