@@ -18,6 +18,7 @@ pub mod sessions;
 mod space;
 mod spending;
 mod stored;
+mod tool_panic;
 pub mod turn;
 mod upkeep;
 pub mod watch;

@@ -24,11 +24,11 @@ use crate::engine::events::{self, goes_on};
 use crate::engine::id_generator::IdGenerator;
 use crate::engine::open::idle::IdleQueue;
 use crate::engine::open::keys::MessageKeys;
+use crate::engine::open::parking::{self, AwaitedWork, ParkedCalls};
 use crate::engine::open::questions::Questions;
 use crate::engine::space::{SpaceMonitor, Stalled};
 use crate::engine::spending::ledger::Ledger;
 use crate::engine::stored::read_records;
-use crate::engine::turn::parking::{self, AwaitedWork, ParkedCalls};
 use crate::engine::watch::live::{Cut, Live, LiveGuard};
 use crate::store::{
     AppendError, Epoch, Journal, NodeName, OpenSession, Partial, ReadLimit, SessionLog,

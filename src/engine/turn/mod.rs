@@ -2,7 +2,6 @@
 
 pub(in crate::engine) mod calls;
 pub(in crate::engine) mod flusher;
-pub(in crate::engine) mod parking;
 pub(in crate::engine) mod reply;
 pub(in crate::engine) mod tool_run;
 pub(in crate::engine) mod worker;

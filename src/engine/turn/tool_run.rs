@@ -1,18 +1,17 @@
 //! Runs of tools, which can be ended from outside: one on the caller's thread, several on threads
 //! of their own.
 
-use std::any::Any;
 use std::convert::Infallible;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::lock::lock;
-use crate::base::thread::{self, Joined, STACK_WORK, panic_text};
+use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::domain::event::{ToolCall, ToolOutput};
 use crate::domain::ids::{AwaitedId, SessionId};
+use crate::engine::tool_panic::caught;
 use crate::llm::Cancel;
 use crate::tools::{Caller, Run, RunResult, Tool};
 
@@ -66,17 +65,14 @@ impl ToolJob {
 
     /// What it will wait for, if it can say so before it runs.
     pub(in crate::engine) fn awaits(&self) -> Option<AwaitedId> {
-        catch_unwind(AssertUnwindSafe(|| self.tool.awaits(&self.as_run())))
-            .inspect_err(|panic| log_panic(&*self.tool, &**panic))
-            .unwrap_or_default()
+        caught(&*self.tool, || self.tool.awaits(&self.as_run())).flatten()
     }
 
     /// Runs the tool; a panic in it is a failed result.
     fn run(&self, index: usize) -> FinishedRun {
         let began = Instant::now();
-        let ran = catch_unwind(AssertUnwindSafe(|| self.tool.run(&self.as_run())));
-        let result = ran.unwrap_or_else(|panic| {
-            log_panic(&*self.tool, &*panic);
+        let ran = caught(&*self.tool, || self.tool.run(&self.as_run()));
+        let result = ran.unwrap_or_else(|| {
             RunResult::Done(ToolOutput {
                 success: false,
                 content: "the tool failed with an internal error".to_owned(),
@@ -88,12 +84,6 @@ impl ToolJob {
             duration: began.elapsed(),
         }
     }
-}
-
-/// A panic in a tool ends what it was asked, and nothing else.
-pub(in crate::engine) fn log_panic(tool: &dyn Tool, panic: &(dyn Any + Send)) {
-    let name = &tool.spec().name;
-    log::error!("tool {name} panicked: {}", panic_text(panic));
 }
 
 /// Jobs at work. Dropping it ends them and waits for their threads.

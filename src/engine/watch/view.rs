@@ -14,7 +14,7 @@ pub struct SessionView {
     pub summary: Summary,
     /// As in the summary, but `running` while a turn is at work that nobody watches.
     pub status: Status,
-    /// A turn is at work, or waits for what others do and goes on by itself then.
+    /// A turn is at work, waits for a slot, or waits for what others do and goes on by itself then.
     pub working: bool,
     /// Clients that count as attached: those that only look on do not.
     pub attached: usize,

@@ -528,15 +528,10 @@ fn a_thousand_parked_sessions_have_no_thread_and_no_slot() {
         ids.push(id);
     }
     bench.wait_until_nobody_works();
-    let threads = std::fs::read_dir("/proc/self/task").unwrap();
-    let names: BTreeSet<String> = threads
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
-        .map(|name| name.trim_end().to_owned())
-        .collect();
+    let workers: BTreeSet<String> = ids.iter().map(|id| format!("s-{}", id.short())).collect();
+    wait("a thread waits", || workers.is_disjoint(&threads()));
     for id in &ids {
         assert!(bench.sessions.show(id).unwrap().working);
-        let worker = format!("s-{}", id.short());
-        assert!(!names.contains(&worker), "{worker} waits");
     }
     for id in &ids {
         assert!(bench.resolve(id, "1"));
@@ -544,6 +539,16 @@ fn a_thousand_parked_sessions_have_no_thread_and_no_slot() {
     for id in &ids {
         bench.wait_for_the_end(id);
     }
+}
+
+/// The names of this process's threads.
+fn threads() -> BTreeSet<String> {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = threads.filter_map(|task| {
+        let name = std::fs::read_to_string(task.ok()?.path().join("comm")).ok()?;
+        Some(name.trim_end().to_owned())
+    });
+    names.collect()
 }
 
 /// Brings the results of those jobs that somebody works at, until the turn is over. Half of the append

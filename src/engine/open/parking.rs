@@ -9,7 +9,6 @@
 //! lock is taken last, and no call leaves this file while it is held.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::domain::event::{Event, Record, ToolCall, ToolOutput};
 use crate::domain::ids::{AwaitedId, CallId, SessionId};
 use crate::domain::state::{ParkedCall, SessionState};
 use crate::engine::agent::Agents;
-use crate::engine::turn::tool_run::log_panic;
+use crate::engine::tool_panic::caught;
 use crate::tools::{Caller, Tool};
 
 /// See the [module](self).
@@ -117,20 +116,11 @@ impl AwaitedWork {
 
     /// What the tool knows of it, if it has come to its end. A panic in the tool says nothing.
     pub(in crate::engine) fn ask_after(&self, tool: &dyn Tool) -> Option<ToolOutput> {
-        catch_unwind(AssertUnwindSafe(|| {
-            tool.ask_after(self.parked(), self.caller())
-        }))
-        .inspect_err(|panic| log_panic(tool, &**panic))
-        .unwrap_or_default()
+        caught(tool, || tool.ask_after(self.parked(), self.caller())).flatten()
     }
 
     fn tell(&self, tool: &dyn Tool) {
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            tool.give_up(self.parked(), self.caller());
-        }));
-        if let Err(panic) = told {
-            log_panic(tool, &*panic);
-        }
+        caught(tool, || tool.give_up(self.parked(), self.caller()));
     }
 
     fn parked(&self) -> ParkedCall<'_> {
