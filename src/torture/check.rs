@@ -262,9 +262,10 @@ struct Expected {
 
 impl Expected {
     fn fits(&self, text: &str) -> bool {
-        match self.is_whole {
-            true => self.text == text,
-            false => self.text.starts_with(text),
+        if self.is_whole {
+            self.text == text
+        } else {
+            self.text.starts_with(text)
         }
     }
 }

@@ -89,12 +89,13 @@ pub(super) fn life(rng: &mut Rng) -> ServerLife {
     const LENGTH_MS: std::ops::Range<u64> = 20..450;
     let is_faulty = rng.u32(..5) == 0;
     ServerLife {
-        disk: match is_faulty {
-            false => Disk::Sound,
-            true => Disk::Faulty {
+        disk: if is_faulty {
+            Disk::Faulty {
                 seed: rng.u64(..),
                 one_in: rng.u32(12..250),
-            },
+            }
+        } else {
+            Disk::Sound
         },
         end: if rng.u32(..8) == 0 {
             ServerEnd::Stopped
@@ -106,9 +107,10 @@ pub(super) fn life(rng: &mut Rng) -> ServerLife {
 }
 
 pub(super) fn act(rng: &mut Rng) -> PlannedSession {
-    let mode = match rng.bool() {
-        true => OnDisconnect::Continue,
-        false => OnDisconnect::Pause,
+    let mode = if rng.bool() {
+        OnDisconnect::Continue
+    } else {
+        OnDisconnect::Pause
     };
     let stays_away = mode == OnDisconnect::Pause && rng.u32(..3) == 0;
     let lines = rng.usize(1..5);

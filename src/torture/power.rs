@@ -314,9 +314,12 @@ impl KnownSession {
     fn check_reply(&mut self, found: Option<Partial>, is_cut: bool) -> Result<(), String> {
         let reply = self.reply.take();
         let must_have = reply.as_ref().filter(|reply| !reply.is_unsure);
-        let needed = must_have.map_or(0, |reply| match is_cut {
-            true => reply.synced,
-            false => reply.text.len(),
+        let needed = must_have.map_or(0, |reply| {
+            if is_cut {
+                reply.synced
+            } else {
+                reply.text.len()
+            }
         });
         let ours = found.filter(|partial| {
             let head = reply.as_ref().map(|reply| &reply.head);

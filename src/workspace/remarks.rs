@@ -99,9 +99,10 @@ pub(crate) fn of_home(config: &Config, home: &Path, trust: &Arc<Trust>) -> Vec<P
     let made = loaded_agents(config, Arc::clone(&directory), Arc::clone(trust)).ok();
     let long = made.and_then(|made| engine::long_prompt(&made.make(Arc::clone(spec))));
     let long = long.map(|found| Problem {
-        level: match found.is_hopeless {
-            true => Level::Error,
-            false => Level::Warning,
+        level: if found.is_hopeless {
+            Level::Error
+        } else {
+            Level::Warning
         },
         ..Problem::of_file(home.join(AGENT_FILE), found.to_string())
     });

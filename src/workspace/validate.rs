@@ -71,9 +71,10 @@ pub fn validate(path: &Path, config: Option<&Config>) -> Validated {
     }
     let mut problems = agents::validate(path, &environment, &workspace.names(), &trust);
     let mut not_counted = None;
-    let home = match path.is_dir() {
-        true => &*whole,
-        false => whole.parent().unwrap_or(&whole),
+    let home = if path.is_dir() {
+        &*whole
+    } else {
+        whole.parent().unwrap_or(&whole)
     };
     if let Some(config) = config {
         let found = remarks::of_home(config, home, &trust).into_iter();
