@@ -20,7 +20,7 @@ pub(super) struct ServerLife {
     pub(super) length: Duration,
 }
 
-/// Whether the disk fails.
+/// The disk of one run of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disk {
     /// It does not.
@@ -56,7 +56,7 @@ pub(super) enum Manner {
     Async,
 }
 
-/// What becomes of a session when its last message is answered.
+/// The end of a session, after its last message is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PlannedEnd {
     Keep,
@@ -80,7 +80,7 @@ pub(super) struct PlannedSession {
 pub(super) struct PlannedMessage {
     pub(super) manner: Manner,
     pub(super) content: String,
-    /// What the built-in model answers.
+    /// The text that the built-in model answers.
     pub(super) answer: String,
 }
 

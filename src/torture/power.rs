@@ -56,7 +56,7 @@ fn root() -> PathBuf {
     PathBuf::from("/w")
 }
 
-/// What a store has said "done" to.
+/// Everything that a store has said "done" to: a power cut may not undo it.
 #[derive(Debug, Default)]
 struct Acknowledged {
     sessions: BTreeMap<SessionId, KnownSession>,
@@ -72,7 +72,7 @@ struct KnownSession {
     reply: Option<KnownReply>,
 }
 
-/// Whether a session must be there.
+/// A session may be there, must be, or must not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DiskFate {
     Unsure,

@@ -33,11 +33,11 @@ pub struct PolicyQuestion<'a> {
     pub agent: &'a AgentName,
     /// `type:what`, as `bash:git push`.
     pub call: &'a str,
-    /// Whether the call changes nothing.
+    /// The caller says that the call changes nothing, as `--effect read` does.
     pub only_reads: bool,
 }
 
-/// What would become of it. Its JSON is for programs.
+/// The ruling on a call, part by part. Its JSON is for programs, and stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explained {
     /// `allow`, `ask` or `deny`: the strictest of the parts.
@@ -48,16 +48,16 @@ pub struct Explained {
     pub mode_set_at: Option<String>,
     /// A script's simple commands, or the call.
     pub parts: Vec<ExplainedPart>,
-    /// What rules allow together that none of them says.
+    /// A warning: rules allow more together than each of them says, as writing and running a file.
     pub remark: Option<String>,
 }
 
 /// One thing that is judged by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExplainedPart {
-    /// What it is.
+    /// The simple command, or the call as it was given.
     pub text: String,
-    /// What would become of it.
+    /// `allow`, `ask` or `deny`.
     pub verdict: &'static str,
     /// Why.
     pub reason: String,
@@ -211,7 +211,7 @@ fn note_waiting(judgement: &mut Judgement, trusted: &Judgement, agent: &AgentNam
     }
 }
 
-/// Whether a tool of the agent runs something else than what its owner trusts it with.
+/// A tool of the agent runs something else than what its owner trusts it with.
 fn is_changed(workspace: &Workspace<'_>, trust: &Arc<Trust>, home: &Path, tool: &str) -> bool {
     let surveyor = Surveyor::new(workspace, Arc::clone(trust));
     let waiting = surveyor.agent(home).waiting;

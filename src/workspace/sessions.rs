@@ -27,7 +27,7 @@ use crate::wire::RecordPageBody;
 use crate::wire::SessionBody;
 use crate::workspace::holder::{self, HeldWorkspace};
 
-/// What is read of a log at a time.
+/// A page of a log: what is held in memory at a time, however long the log is.
 const PAGE_BYTES: usize = 512 << 10;
 
 /// The sessions of a workspace, for reading.
@@ -157,7 +157,7 @@ impl SessionFiles {
 }
 
 impl SessionFilter<'_> {
-    /// Whether it is one of those.
+    /// Also for lists of older servers, which may not know the filter.
     pub fn wants(&self, session: &SessionBody) -> bool {
         self.agent.is_none_or(|agent| session.agent == agent)
             && self.status.is_none_or(|status| session.status == status)

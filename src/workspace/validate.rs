@@ -13,7 +13,7 @@ use crate::workspace::policy_files::{
 use crate::workspace::remarks;
 use crate::workspace::trust::{self, Surveyor, Workspace};
 
-/// What `validate` has found.
+/// The findings of [`validate`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Validated {
     /// Everything that is wrong, or does not do what its author may think, one line each, with file,
@@ -21,7 +21,7 @@ pub struct Validated {
     pub problems: Vec<String>,
     /// How many of them keep a file from being used; the others are warnings, which their lines say.
     pub errors: usize,
-    /// What does not count of an agent for want of its owner's trust.
+    /// A sentence on what waits for its owner's trust, if anything of the agent does.
     pub not_counted: Option<String>,
 }
 
