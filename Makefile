@@ -64,6 +64,9 @@ check: ## Everything that a change must pass: format, lints, tests, documentatio
 # Some of the figures: make bench FIGURES="relay many"
 bench: ## Measure speed, size and memory of the release build
 	cargo bench --bench figures -- $(FIGURES)
+	@if grep -q '^\[features\]' Cargo.toml && [ -z "$(filter-out size,$(FIGURES))" ]; then \
+		cargo bench --no-default-features --bench figures -- size; \
+	fi
 
 fmt: ## Format the code
 	cargo fmt

@@ -83,9 +83,10 @@ fn show(args: &AgentShowArgs, settings: &ClientSettings) -> CliResult {
         let folder = settings.agents_dir.display();
         // `..` is a folder, and no agent.
         let is_name = AgentName::parse(&args.agent).is_ok();
-        let why = match is_name && settings.agents_dir.join(&args.agent).is_dir() {
-            true => format!("the agent {name} in {folder} has errors"),
-            false => format!("there is no agent {name} in {folder}"),
+        let why = if is_name && settings.agents_dir.join(&args.agent).is_dir() {
+            format!("the agent {name} in {folder} has errors")
+        } else {
+            format!("there is no agent {name} in {folder}")
         };
         return Err(CliError::new(why));
     };

@@ -260,9 +260,10 @@ impl Named {
     /// No id of a session has any of these in it, and few servers have none of them.
     fn of(text: &str) -> Result<Named, Infallible> {
         let is_server = text.contains([':', '/', '.']) || text.eq_ignore_ascii_case("localhost");
-        Ok(match is_server {
-            true => Named::Server(text.to_owned()),
-            false => Named::Session(text.to_owned()),
+        Ok(if is_server {
+            Named::Server(text.to_owned())
+        } else {
+            Named::Session(text.to_owned())
         })
     }
 }
@@ -414,9 +415,10 @@ pub struct SessionExportArgs {
 impl SessionExportArgs {
     /// How it is written.
     pub fn format(&self) -> ExportFormat {
-        match self.json {
-            true => ExportFormat::Jsonl,
-            false => self.format,
+        if self.json {
+            ExportFormat::Jsonl
+        } else {
+            self.format
         }
     }
 }

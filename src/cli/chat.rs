@@ -137,9 +137,10 @@ pub(super) fn with_key(
     server: &ServerArgs,
     settings: &ClientSettings,
 ) -> Result<ApiClient, CliError> {
-    match server.server.is_none() && lacks_key(&client, agent, settings)? {
-        true => server::connect(server, settings),
-        false => Ok(client),
+    if server.server.is_none() && lacks_key(&client, agent, settings)? {
+        server::connect(server, settings)
+    } else {
+        Ok(client)
     }
 }
 

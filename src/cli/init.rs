@@ -172,9 +172,10 @@ fn choose(args: &ModelArgs) -> Result<ChosenModel, CliError> {
 }
 
 fn named_choice(provider: Provider) -> ChosenModel {
-    let installed = match provider == Provider::OLLAMA {
-        true => ollama_model(),
-        false => None,
+    let installed = if provider == Provider::OLLAMA {
+        ollama_model()
+    } else {
+        None
     };
     ChosenModel {
         model: installed.unwrap_or_else(|| default_model(&provider).to_owned()),

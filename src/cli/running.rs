@@ -63,9 +63,10 @@ fn named(args: &RunningArgs) -> Result<Option<String>, CliError> {
     };
     let host = args.host.as_deref().unwrap_or("127.0.0.1");
     let bare_v6 = host.contains(':') && !host.starts_with('[');
-    let url = match bare_v6 {
-        true => format!("http://[{host}]:{port}"),
-        false => format!("http://{host}:{port}"),
+    let url = if bare_v6 {
+        format!("http://[{host}]:{port}")
+    } else {
+        format!("http://{host}:{port}")
     };
     Ok(Some(url))
 }

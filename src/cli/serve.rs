@@ -51,9 +51,10 @@ fn serve(args: ServeArgs, global: &Global) -> CliResult {
         workspace: global.workspace.clone(),
         host: args.host,
         port: args.port,
-        starter: match args.detached {
-            true => Starter::Client,
-            false => Starter::Person,
+        starter: if args.detached {
+            Starter::Client
+        } else {
+            Starter::Person
         },
         agents_dir: global.agents_dir.clone(),
         ends_after: args

@@ -19,9 +19,10 @@ pub(super) fn trust(args: &AgentTrustArgs, global: &Global) -> CliResult {
     let settings = client_settings(global)?;
     settings.check_found()?;
     let (_, surveyor) = surveyor(&settings)?;
-    let surveys = match args.all {
-        true => surveyor.all(),
-        false => named(&surveyor, &args.names, &settings)?,
+    let surveys = if args.all {
+        surveyor.all()
+    } else {
+        named(&surveyor, &args.names, &settings)?
     };
     let (new, old): (Vec<&Survey>, Vec<&Survey>) =
         surveys.iter().partition(|survey| is_new(survey));
@@ -84,9 +85,10 @@ pub(super) fn offer(settings: &ClientSettings) -> CliResult {
             "Agents' folders grant nothing by themselves any more. Those of this workspace bring:\n",
         )?;
         output::print(&new.iter().map(|survey| shown(survey)).collect::<String>())?;
-        match agrees(&new)? {
-            true => grant(&surveys, settings)?,
-            false => tell("they wait; `duragent agent trust --all` asks again"),
+        if agrees(&new)? {
+            grant(&surveys, settings)?
+        } else {
+            tell("they wait; `duragent agent trust --all` asks again")
         }
     }
     trust.store().begin()?;

@@ -75,9 +75,10 @@ impl Check {
 
     pub(super) fn of_problem(subject: &str, problem: &Problem) -> Check {
         // Its own hint stands in its line.
-        let status = match problem.is_error() {
-            true => Health::Error,
-            false => Health::Warning,
+        let status = if problem.is_error() {
+            Health::Error
+        } else {
+            Health::Warning
         };
         Check::new(subject, status, problem.to_string())
     }

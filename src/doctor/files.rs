@@ -46,12 +46,14 @@ pub(super) fn log_file(config: &Config) -> Option<Check> {
     const SUBJECT: &str = "log";
     let file = config.logging.file.as_ref()?;
     let shown = file.display();
-    let tried = match file.exists() {
-        true if file.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+    let tried = if file.is_dir() {
+        Err(std::io::ErrorKind::IsADirectory.into())
+    } else if file.exists() {
         // Not opened: a pipe would wait for its other end.
-        true => access(file, Access::WRITE_OK).map_err(Into::into),
+        access(file, Access::WRITE_OK).map_err(Into::into)
+    } else {
         // It is made at the start; its folder is not.
-        false => may_write(file.parent().unwrap_or(Path::new("/"))),
+        may_write(file.parent().unwrap_or(Path::new("/")))
     };
     Some(match tried {
         Ok(()) => Check::ok(SUBJECT, shown.to_string()),

@@ -213,9 +213,10 @@ fn shared_checks(config: &Config, loaded: &AgentDirectory) -> Vec<Check> {
         .filter(|one| !one.file.starts_with(&config.agents_dir));
     of_all
         .map(|problem| {
-            let subject = match problem.file.starts_with(&skills) {
-                true => "skills",
-                false => "directives",
+            let subject = if problem.file.starts_with(&skills) {
+                "skills"
+            } else {
+                "directives"
             };
             Check::of_problem(subject, problem)
         })
@@ -254,9 +255,10 @@ fn long_prompts(config: &Config, directory: AgentDirectory, trust: &Arc<Trust>) 
             spec.name
         );
         let found = long_prompt(&made.make(spec))?;
-        let check = match found.is_hopeless {
-            true => Check::error(subject, found.to_string()),
-            false => Check::warning(subject, found.to_string()),
+        let check = if found.is_hopeless {
+            Check::error(subject, found.to_string())
+        } else {
+            Check::warning(subject, found.to_string())
         };
         Some(check.hint(hint))
     });
@@ -404,14 +406,12 @@ fn search(agents: &[&str]) -> Option<Check> {
     }
     let variable = web::SEARCH_KEY_VARIABLE;
     let is_set = environment(variable).is_some_and(|key| !key.trim().is_empty());
-    Some(match is_set {
-        true => Check::ok(SUBJECT, format!("{variable} is set")),
-        false => {
-            let agents = agents.join(", ");
-            let message = format!("{variable} is not set: {agents} can fetch pages, not search");
-            Check::warning(SUBJECT, message)
-        }
-    })
+    if is_set {
+        return Some(Check::ok(SUBJECT, format!("{variable} is set")));
+    }
+    let agents = agents.join(", ");
+    let message = format!("{variable} is not set: {agents} can fetch pages, not search");
+    Some(Check::warning(SUBJECT, message))
 }
 
 #[cfg(test)]

@@ -149,9 +149,10 @@ pub(super) fn key_check(subject: &str, spec: &AgentSpec, served: &AgentListBody)
     let model = spec.model.main.label();
     let message = format!("the server that runs has no {variable}, which {model} needs");
     let is_set = environment(variable).is_some_and(|value| !value.trim().is_empty());
-    let hint = match is_set {
-        true => "it is set here: `duragent serve stop`, and start the server from this shell",
-        false => "set it where the server is started, and start it again",
+    let hint = if is_set {
+        "it is set here: `duragent serve stop`, and start the server from this shell"
+    } else {
+        "set it where the server is started, and start it again"
     };
     vec![Check::error(subject, message).hint(hint)]
 }

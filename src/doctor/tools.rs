@@ -42,9 +42,12 @@ fn folders(agent: &AgentSpec) -> impl Iterator<Item = String> {
 
 fn gateways(config: &Config) -> Vec<Check> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = |program: &Path| match program.is_absolute() {
-        true => program.is_file(),
-        false => is_on_path(&program.to_string_lossy(), &path),
+    let is_there = |program: &Path| {
+        if program.is_absolute() {
+            program.is_file()
+        } else {
+            is_on_path(&program.to_string_lossy(), &path)
+        }
     };
     let missing = config.gateways.external.iter();
     let missing = missing.filter(|gateway| !is_there(&gateway.command));

@@ -80,9 +80,7 @@ pub fn run(context: &Context, streams: &Streams, request: LongRequest, incoming:
     }
 }
 
-/// Does all but the stream that it may lead to. Apart, so that a stream that lasts does not
-/// keep what this takes of the stack.
-#[inline(never)]
+/// Does all but the stream that it may lead to.
 fn begin(context: &Context, request: LongRequest, incoming: Incoming) -> Option<Box<SseStream>> {
     let name = request.thread_name();
     match request {

@@ -154,9 +154,7 @@ impl Connection {
             .map_err(|fault| fault.named(provider, sink.has_begun()))
     }
 
-    /// Sends `post` and receives the head of its answer. Apart, so that a stream that lasts does
-    /// not keep what this takes of the stack.
-    #[inline(never)]
+    /// Sends `post` and receives the head of its answer.
     fn ask(&mut self, post: Post<'_>) -> Result<Answered, LlmError> {
         self.free_connection();
         self.make_room(post.body.len());

@@ -34,11 +34,11 @@ pub(super) struct ServerHost {
     pub(super) stop: StopRequests,
     pub(super) workspace: PathBuf,
     pub(super) workspace_hash: String,
-    /// What the programs of tools are locked into.
+    /// The sandbox's name, as `/version` shows it.
     pub(super) sandbox: &'static str,
     /// Which models can be asked.
     pub(super) providers: ProviderSettings,
-    /// Whether unfinished turns were left waiting at the start.
+    /// Unfinished turns were left waiting at the start: `/readyz` says how they are taken up.
     pub(super) are_turns_waiting: bool,
 }
 

@@ -13,7 +13,7 @@ use crate::workspace::holder::Starter;
 /// Flags of `serve`; what is `None` comes from the environment, the file or the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServeOptions {
-    /// What the configuration is read from.
+    /// The file of the configuration, or the folder whose defaults hold.
     pub origin: ConfigSource,
     /// Where everything is kept.
     pub workspace: Option<PathBuf>,
@@ -28,13 +28,13 @@ pub struct ServeOptions {
     pub agents_dir: Option<PathBuf>,
     /// How much to log, from `-v` and `-q`.
     pub log_level: Option<LevelFilter>,
-    /// What becomes of unfinished turns.
+    /// The fate of turns that the process before it left unfinished.
     pub resume: Resume,
     /// The server ends by itself after so long with nobody there and nothing to do.
     pub ends_after: Option<Duration>,
 }
 
-/// What a start does with turns that the process before it left unfinished.
+/// The fate of turns that the process before this one left unfinished.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Resume {
     /// Takes them up, unless the server has crashed again and again.

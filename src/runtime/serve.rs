@@ -205,7 +205,7 @@ fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(text)
 }
 
-/// What the parts are built from, beside the configuration.
+/// The ends of the outside world that the parts are built on, beside the configuration.
 struct Means {
     fs: Arc<dyn Fs>,
     listener: TcpListener,
@@ -214,7 +214,7 @@ struct Means {
     settings: ProviderSettings,
 }
 
-/// What decides and what it works with: the program without its surface.
+/// The program without its surface: the engine, its parts, and what is known of the workspace.
 struct Core {
     standing: Standing,
     remarks: Arc<Remarks>,
@@ -314,7 +314,7 @@ impl Core {
         }))
     }
 
-    /// What answers requests; `stop` ends its streams.
+    /// The API over the engine; `stop` ends its streams.
     fn api(&self, config: &Config, program: Arc<ServerHost>, stop: Stop) -> Arc<Api> {
         Arc::new(Api::new(Context {
             sessions: self.sessions.clone(),
@@ -390,7 +390,7 @@ impl RunningServer {
         );
     }
 
-    /// Whether nobody is there, nothing is done, and nothing will be due by itself.
+    /// Nobody is there, nothing is done, and nothing will be due by itself: `--ephemeral` may end it.
     fn is_at_rest(&self) -> bool {
         self.front.open_connections() == 0
             && self.scan.is_finished()
@@ -589,7 +589,7 @@ fn adopt(sessions: &Sessions, arrivals: Arrivals, stop: &Stop) {
     arrivals.note_left(sessions.adopt_all(|| stop.is_stopped()));
 }
 
-/// What a running server is asked for.
+/// The reasons for which the main thread wakes.
 enum MainEvent {
     Stop,
     Reload,

@@ -16,7 +16,7 @@ pub const TARGET: &str = env!("DURAGENT_TARGET");
 /// The optional parts that were compiled in.
 pub const FEATURES: &[&str] = &[];
 
-/// What `--version` prints after the program's name.
+/// The lines of `--version`, after the program's name.
 pub const LONG: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\ncommit: ",

@@ -57,7 +57,7 @@ fn check_order(records: &[Record], broken: &mut Vec<String>) {
     }
 }
 
-/// What happened to one turn.
+/// The events of one turn that its promises are about.
 #[derive(Default)]
 struct TurnTrace {
     tries: u32,
@@ -252,7 +252,7 @@ fn check_answers(known: &SessionLedger, records: &[Record], broken: &mut Vec<Str
     }
 }
 
-/// What the model must say in a reply.
+/// The text that a reply must have.
 #[derive(Debug)]
 struct Expected {
     text: String,
@@ -262,9 +262,10 @@ struct Expected {
 
 impl Expected {
     fn fits(&self, text: &str) -> bool {
-        match self.is_whole {
-            true => self.text == text,
-            false => self.text.starts_with(text),
+        if self.is_whole {
+            self.text == text
+        } else {
+            self.text.starts_with(text)
         }
     }
 }

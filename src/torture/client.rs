@@ -179,7 +179,7 @@ struct PendingMessage<'l> {
     deadline: Instant,
 }
 
-/// What a stream has brought so far.
+/// The text and the cursor that a stream has brought so far.
 #[derive(Default)]
 struct StreamProgress {
     text: String,

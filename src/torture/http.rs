@@ -17,7 +17,8 @@ use crate::torture::ledger::SeenEvent;
 const DEADLINE: Duration = Duration::from_secs(30);
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// What came of a request.
+/// An answer, or how it failed to come: a kill explains [`Fetched::Lost`], and nothing explains
+/// [`Fetched::Hung`].
 #[derive(Debug)]
 pub(super) enum Fetched<T> {
     /// An answer.
@@ -35,7 +36,7 @@ pub(super) struct WholeAnswer {
     pub(super) body: Value,
 }
 
-/// What is asked.
+/// A request, which may be sent again as it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HttpRequest<'a> {
     pub(super) method: &'a str,

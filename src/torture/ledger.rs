@@ -13,20 +13,20 @@ use crate::domain::ids::SessionId;
 pub struct ClientLedger {
     /// By their identifiers; only sessions whose creation was acknowledged.
     pub sessions: BTreeMap<SessionId, SessionLedger>,
-    /// What clients found wrong themselves.
+    /// Broken promises that a client saw at once, without the log.
     pub violations: BTreeSet<Violation>,
 }
 
-/// What is known of one session.
+/// Everything that clients know of one session.
 #[derive(Debug, Clone, Serialize)]
 pub struct SessionLedger {
-    /// What it does when its clients leave.
+    /// Its agent's `on_disconnect`.
     pub mode: OnDisconnect,
-    /// Whether it must be there.
+    /// It must be there, may be, or must not.
     pub fate: SessionFate,
     /// Messages, in the order in which they were sent.
     pub sent: Vec<Sent>,
-    /// What each watcher saw, from the beginning of the session on.
+    /// The events that each watcher saw, from the beginning of the session on.
     pub watchers: Vec<Vec<SeenEvent>>,
     /// No client has come to it since this run of the server, which had begun already.
     pub absent_since: Option<u64>,
@@ -34,7 +34,7 @@ pub struct SessionLedger {
     pub is_over: bool,
 }
 
-/// Whether a session must be there.
+/// A session must be there, may be, or must not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum SessionFate {
     /// It must.
@@ -52,7 +52,7 @@ pub struct Sent {
     pub key: String,
     /// Its text.
     pub content: String,
-    /// What the model must answer to it alone.
+    /// The text that the model must answer to it alone.
     pub answer: String,
     /// The identifier that the server acknowledged it with.
     pub acknowledged: Option<String>,

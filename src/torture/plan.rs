@@ -20,7 +20,7 @@ pub(super) struct ServerLife {
     pub(super) length: Duration,
 }
 
-/// Whether the disk fails.
+/// The disk of one run of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disk {
     /// It does not.
@@ -56,7 +56,7 @@ pub(super) enum Manner {
     Async,
 }
 
-/// What becomes of a session when its last message is answered.
+/// The end of a session, after its last message is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PlannedEnd {
     Keep,
@@ -80,7 +80,7 @@ pub(super) struct PlannedSession {
 pub(super) struct PlannedMessage {
     pub(super) manner: Manner,
     pub(super) content: String,
-    /// What the built-in model answers.
+    /// The text that the built-in model answers.
     pub(super) answer: String,
 }
 
@@ -89,12 +89,13 @@ pub(super) fn life(rng: &mut Rng) -> ServerLife {
     const LENGTH_MS: std::ops::Range<u64> = 20..450;
     let is_faulty = rng.u32(..5) == 0;
     ServerLife {
-        disk: match is_faulty {
-            false => Disk::Sound,
-            true => Disk::Faulty {
+        disk: if is_faulty {
+            Disk::Faulty {
                 seed: rng.u64(..),
                 one_in: rng.u32(12..250),
-            },
+            }
+        } else {
+            Disk::Sound
         },
         end: if rng.u32(..8) == 0 {
             ServerEnd::Stopped
@@ -106,9 +107,10 @@ pub(super) fn life(rng: &mut Rng) -> ServerLife {
 }
 
 pub(super) fn act(rng: &mut Rng) -> PlannedSession {
-    let mode = match rng.bool() {
-        true => OnDisconnect::Continue,
-        false => OnDisconnect::Pause,
+    let mode = if rng.bool() {
+        OnDisconnect::Continue
+    } else {
+        OnDisconnect::Pause
     };
     let stays_away = mode == OnDisconnect::Pause && rng.u32(..3) == 0;
     let lines = rng.usize(1..5);

@@ -58,7 +58,7 @@ fn root() -> PathBuf {
     PathBuf::from("/w")
 }
 
-/// What a store has said "done" to.
+/// Everything that a store has said "done" to: a power cut may not undo it.
 #[derive(Debug, Default)]
 struct Acknowledged {
     sessions: BTreeMap<SessionId, KnownSession>,
@@ -74,7 +74,7 @@ struct KnownSession {
     reply: Option<KnownReply>,
 }
 
-/// Whether a session must be there.
+/// A session may be there, must be, or must not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DiskFate {
     Unsure,
@@ -329,9 +329,12 @@ impl KnownSession {
     fn check_reply(&mut self, found: Option<Partial>, is_cut: bool) -> Result<(), String> {
         let reply = self.reply.take();
         let must_have = reply.as_ref().filter(|reply| !reply.is_unsure);
-        let needed = must_have.map_or(0, |reply| match is_cut {
-            true => reply.synced,
-            false => reply.text.len(),
+        let needed = must_have.map_or(0, |reply| {
+            if is_cut {
+                reply.synced
+            } else {
+                reply.text.len()
+            }
         });
         let ours = found.filter(|partial| {
             let head = reply.as_ref().map(|reply| &reply.head);

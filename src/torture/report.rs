@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::base::order;
 use crate::torture::ledger::Violation;
 
-/// What clients counted.
+/// Sums over all clients.
 #[derive(Debug, Clone, Default)]
 pub struct ClientCounts {
     /// Messages that were acknowledged.
@@ -21,10 +21,10 @@ pub struct ClientCounts {
     pub resumed: Vec<Duration>,
 }
 
-/// What came of it so far.
+/// The state of a torture, while it runs and at its end. Its JSON is for programs.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct TortureReport {
-    /// What decided.
+    /// The seed of the plan: the same one is the same plan, not the same run.
     pub seed: u64,
     /// How long it took, in seconds.
     pub seconds: f64,

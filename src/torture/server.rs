@@ -42,7 +42,7 @@ impl ServerFolder {
         self.0.join(".duragent")
     }
 
-    /// What all servers have printed.
+    /// The output of all servers, one after the other.
     pub(super) fn log(&self) -> PathBuf {
         self.0.join("server.log")
     }

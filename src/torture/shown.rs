@@ -21,7 +21,7 @@ pub enum ShownItem {
     Notice(String),
 }
 
-/// What a watcher has seen.
+/// All that a watcher has seen, in a form in which log and stream can be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WatchedStream {
     /// All but tokens, in order.

@@ -27,7 +27,7 @@ pub(crate) struct Arrivals {
     file: Option<PathBuf>,
 }
 
-/// What is noted of a folder.
+/// A folder that was served, as the file in the state folder has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct FolderRecord {
     workspace: PathBuf,

@@ -110,7 +110,7 @@ impl Claim {
     }
 }
 
-/// Whether this account has served the workspace with all of `claims` before.
+/// This account has served the workspace with all of `claims` before: a client need not ask.
 pub fn is_agreed(config: &Config, claims: &[Claim]) -> bool {
     if claims.is_empty() {
         return true;

@@ -10,7 +10,7 @@ use crate::agents::AgentDirectory;
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::providers::Described;
-use crate::domain::spec::{Provider, ToolRef};
+use crate::domain::spec::{AgentSpec, Provider, ToolRef};
 use crate::domain::trust::Kind;
 use crate::policy::check;
 use crate::policy::judge::{self, Call, Context, Judgement, Part, Ruling, ToolUse, Why};
@@ -33,11 +33,11 @@ pub struct PolicyQuestion<'a> {
     pub agent: &'a AgentName,
     /// `type:what`, as `bash:git push`.
     pub call: &'a str,
-    /// Whether the call changes nothing.
+    /// The caller says that the call changes nothing, as `--effect read` does.
     pub only_reads: bool,
 }
 
-/// What would become of it. Its JSON is for programs.
+/// The ruling on a call, part by part. Its JSON is for programs, and stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explained {
     /// `allow`, `ask` or `deny`: the strictest of the parts.
@@ -48,16 +48,16 @@ pub struct Explained {
     pub mode_set_at: Option<String>,
     /// A script's simple commands, or the call.
     pub parts: Vec<ExplainedPart>,
-    /// What rules allow together that none of them says.
+    /// A warning: rules allow more together than each of them says, as writing and running a file.
     pub remark: Option<String>,
 }
 
 /// One thing that is judged by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExplainedPart {
-    /// What it is.
+    /// The simple command, or the call as it was given.
     pub text: String,
-    /// What would become of it.
+    /// `allow`, `ask` or `deny`.
     pub verdict: &'static str,
     /// Why.
     pub reason: String,
@@ -103,15 +103,11 @@ fn listed(problems: &[Problem]) -> String {
     lines.join("; ")
 }
 
-/// Says what would become of a call.
+/// Says what would become of a call, by the rules that are read for it.
+///
+/// Errors: it is no call, the agent cannot be loaded, or a policy cannot be read.
 pub fn explain(question: &PolicyQuestion<'_>) -> Result<Explained, PolicyQuestionError> {
-    let (subject, what) = question
-        .call
-        .split_once(':')
-        .and_then(|(word, what)| Some((Subject::parse(word)?, what)))
-        .filter(|(subject, _)| *subject != Subject::Any)
-        .ok_or(PolicyQuestionError::NoCall)?;
-    let environment = |name: &str| std::env::var(name).ok();
+    let (subject, what) = parsed(question.call)?;
     let workspace = Workspace {
         folder: question.workspace,
         agents_dir: question.agents_dir,
@@ -121,38 +117,18 @@ pub fn explain(question: &PolicyQuestion<'_>) -> Result<Explained, PolicyQuestio
     if !problems.is_empty() {
         return Err(PolicyQuestionError::Policy(problems));
     }
-    let agents = AgentDirectory::load_in(
-        question.workspace,
-        question.agents_dir,
-        workspace.names(),
-        Arc::new(environment),
-        Arc::clone(&trust),
-    );
-    let agent = agents
-        .get(question.agent)
-        .ok_or_else(|| PolicyQuestionError::NoAgent(question.agent.clone()))?;
+    let agent = agent(question, &workspace, &trust)?;
     let files = Files::of(&question.workspace.join(POLICY_FILE), &agent.home);
     let rules = files
         .read(&environment, &trust)
         .map_err(PolicyQuestionError::Policy)?
         .merged();
-    let trusted = files.read(&environment, &trust.with_grants(Grants::All));
-    let (name, arguments) = what.split_once(' ').unwrap_or((what, ""));
     let call = match subject {
         Subject::Bash => Call::Shell(Some(what)),
-        Subject::Builtin | Subject::Cli | Subject::Mcp | Subject::Any => Call::Tool(ToolUse {
-            subject,
-            name,
-            arguments,
-            is_found: subject == Subject::Cli && !is_declared(&agent.tools, name),
-            is_changed: subject == Subject::Cli
-                && is_changed(&workspace, &trust, &agent.home, name),
-            only_reads: question.only_reads,
-            value_key: match subject {
-                Subject::Builtin => tools::value_key(name),
-                Subject::Bash | Subject::Cli | Subject::Mcp | Subject::Any => None,
-            },
-        }),
+        Subject::Builtin | Subject::Cli | Subject::Mcp | Subject::Any => {
+            let is_changed = |name: &str| is_changed(&workspace, &trust, &agent.home, name);
+            Call::Tool(tool_use(question, &agent, subject, what, is_changed))
+        }
     };
     let work = agent.tools_folder();
     let context = Context {
@@ -160,11 +136,66 @@ pub fn explain(question: &PolicyQuestion<'_>) -> Result<Explained, PolicyQuestio
         is_variable: &|name| std::env::var_os(name).is_some(),
     };
     let mut judgement = judge::judge_in(&rules, &call, &context);
+    let trusted = files.read(&environment, &trust.with_grants(Grants::All));
     if let Ok(trusted) = trusted {
         let trusted = judge::judge_in(&trusted.merged(), &call, &context);
         note_waiting(&mut judgement, &trusted, question.agent);
     }
     Ok(explained(&rules, &judgement))
+}
+
+/// The two sides of `type:what`.
+fn parsed(call: &str) -> Result<(Subject, &str), PolicyQuestionError> {
+    let (word, what) = call.split_once(':').ok_or(PolicyQuestionError::NoCall)?;
+    Subject::parse(word)
+        .filter(|subject| *subject != Subject::Any)
+        .map(|subject| (subject, what))
+        .ok_or(PolicyQuestionError::NoCall)
+}
+
+fn agent(
+    question: &PolicyQuestion<'_>,
+    workspace: &Workspace<'_>,
+    trust: &Arc<Trust>,
+) -> Result<Arc<AgentSpec>, PolicyQuestionError> {
+    let agents = AgentDirectory::load_in(
+        question.workspace,
+        question.agents_dir,
+        workspace.names(),
+        Arc::new(environment),
+        Arc::clone(trust),
+    );
+    agents
+        .get(question.agent)
+        .ok_or_else(|| PolicyQuestionError::NoAgent(question.agent.clone()))
+}
+
+/// The call of a tool other than the shell: `what` is its name and its arguments.
+fn tool_use<'a>(
+    question: &PolicyQuestion<'_>,
+    agent: &AgentSpec,
+    subject: Subject,
+    what: &'a str,
+    is_changed: impl FnOnce(&str) -> bool,
+) -> ToolUse<'a> {
+    let (name, arguments) = what.split_once(' ').unwrap_or((what, ""));
+    let is_program = subject == Subject::Cli;
+    ToolUse {
+        subject,
+        name,
+        arguments,
+        is_found: is_program && !is_declared(&agent.tools, name),
+        is_changed: is_program && is_changed(name),
+        only_reads: question.only_reads,
+        value_key: match subject {
+            Subject::Builtin => tools::value_key(name),
+            Subject::Bash | Subject::Cli | Subject::Mcp | Subject::Any => None,
+        },
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// Notes of each part the rule that would allow it if its owner trusted the agent with it.
@@ -180,7 +211,7 @@ fn note_waiting(judgement: &mut Judgement, trusted: &Judgement, agent: &AgentNam
     }
 }
 
-/// Whether a tool of the agent runs something else than what its owner trusts it with.
+/// A tool of the agent runs something else than what its owner trusts it with.
 fn is_changed(workspace: &Workspace<'_>, trust: &Arc<Trust>, home: &Path, tool: &str) -> bool {
     let surveyor = Surveyor::new(workspace, Arc::clone(trust));
     let waiting = surveyor.agent(home).waiting;

@@ -11,7 +11,7 @@ use crate::sandbox::{self, Isolation, SandboxSettings};
 use crate::tools::programs::Programs;
 use crate::workspace::state_home;
 
-/// What runs the programs of tools.
+/// The programs of tools, locked in by the sandbox that the configuration names.
 pub(crate) fn programs(config: &Config) -> Arc<Programs> {
     Arc::new(Programs::new(settings(config)))
 }

@@ -29,15 +29,15 @@ pub(crate) struct Remarks {
     pub(crate) directory: Arc<AgentDirectory>,
     /// They, with their tools.
     pub(crate) agents: Arc<LoadedAgents>,
-    /// What they may do.
+    /// The rules of each.
     pub(crate) policies: Arc<Policies>,
-    /// What tools they have that rules may name.
+    /// Makes their tools, whose names rules may use; runs none.
     pub(crate) programs: ProgramTools,
     /// The workspace's folder.
     pub(crate) workspace: PathBuf,
-    /// What counts of their rules.
+    /// Decides which of their rules count.
     pub(crate) trust: Arc<Trust>,
-    /// What was found too long, by agent.
+    /// Prompts that are more than a model takes: the sentence, by agent.
     pub(crate) long_prompts: Mutex<BTreeMap<String, String>>,
 }
 
@@ -59,7 +59,7 @@ impl Remarks {
         *lock(&self.long_prompts) = long;
     }
 
-    /// What was found too long, by agent. Nobody waits for the first look.
+    /// Prompts that are more than a model takes, by agent; empty until `scan` has looked, which nobody waits for.
     pub(crate) fn long_prompts(&self) -> BTreeMap<String, String> {
         lock(&self.long_prompts).clone()
     }
@@ -71,7 +71,7 @@ impl fmt::Debug for Remarks {
     }
 }
 
-/// What is said of an agent whose prompt is too long, to those who may use it.
+/// The sentence for those who may use an agent whose prompt is too long.
 pub(crate) fn long_prompt(agent: &Agent) -> Option<String> {
     engine::long_prompt(agent).map(|found| found.to_string())
 }
@@ -99,9 +99,10 @@ pub(crate) fn of_home(config: &Config, home: &Path, trust: &Arc<Trust>) -> Vec<P
     let made = loaded_agents(config, Arc::clone(&directory), Arc::clone(trust)).ok();
     let long = made.and_then(|made| engine::long_prompt(&made.make(Arc::clone(spec))));
     let long = long.map(|found| Problem {
-        level: match found.is_hopeless {
-            true => Level::Error,
-            false => Level::Warning,
+        level: if found.is_hopeless {
+            Level::Error
+        } else {
+            Level::Warning
         },
         ..Problem::of_file(home.join(AGENT_FILE), found.to_string())
     });

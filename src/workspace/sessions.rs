@@ -27,7 +27,7 @@ use crate::wire::SessionBody;
 use crate::workspace::holder::{self, HeldWorkspace};
 use crate::workspace::storage;
 
-/// What is read of a log at a time.
+/// A page of a log: what is held in memory at a time, however long the log is.
 const PAGE_BYTES: usize = 512 << 10;
 
 /// The sessions of a workspace, for reading.

@@ -9,7 +9,7 @@ use crate::domain::state::Summary;
 use crate::store::{ReadLimit, SessionStore, StoreError};
 use crate::tools::session::SessionShelf;
 
-/// What is read of a log at a time.
+/// A page of a log, as long as a model may want to read at once.
 const PAGE_BYTES: usize = 256 << 10;
 
 /// The sessions of a store.
@@ -46,7 +46,7 @@ impl SessionShelf for StoredSessions {
     }
 }
 
-/// What a model is told; the log of the program has the rest.
+/// Logs the cause, which may name paths; a model is told no more than that it failed.
 fn said(error: &StoreError) -> String {
     log::warn!("an agent could not look at sessions: {error}");
     "the sessions cannot be read".to_owned()

@@ -49,7 +49,7 @@ pub fn list(config: &Config) -> AgentListBody {
     }
 }
 
-/// What a model is sent before the conversation.
+/// All that a model is sent before the conversation: nothing else goes to a provider unseen.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SentPrompt {
     /// The agent.
@@ -69,7 +69,7 @@ pub struct SentPrompt {
 /// A part of what a model is sent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SentPart {
-    /// What it is.
+    /// Its file or section, such as `SOUL.md`; `tools` for the definitions of the tools.
     pub name: String,
     /// An estimate: four bytes each.
     pub tokens: u64,
@@ -112,12 +112,12 @@ impl ShownAgent {
         Ok((shown, problems))
     }
 
-    /// What clients of the API may see of it.
+    /// The spec without what the API keeps to itself, as `GET /api/v1/agents/{name}` shows it.
     pub fn public_json(&self) -> Value {
         self.agent.spec.public_json()
     }
 
-    /// What its model would be sent in a session that begins now.
+    /// The prompt of a session that would begin now: directives name the day.
     pub fn prompt(&self) -> SentPrompt {
         let spec = &self.agent.spec;
         let parts = told::parts(spec, SystemTime::now().into());

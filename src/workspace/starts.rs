@@ -40,7 +40,7 @@ pub(crate) struct Starts {
 }
 
 impl Starts {
-    /// Whether a server has ever started in the workspace.
+    /// A server has started in the workspace at some time.
     pub(crate) fn any(workspace: &Path) -> bool {
         workspace.join("starts").exists()
     }
@@ -72,7 +72,7 @@ impl Starts {
         starts
     }
 
-    /// Whether the process before this one ended in good order.
+    /// The process before this one ended in good order: a turn that it left is no try that failed.
     pub(crate) fn previous_stop_was_clean(&self) -> bool {
         self.previous_stop_was_clean
     }

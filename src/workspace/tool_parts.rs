@@ -18,14 +18,14 @@ use crate::tools::programs::Programs;
 use crate::tools::web::WebSettings;
 use crate::workspace::programs;
 
-/// What tools work with, beside the agents themselves.
+/// The parts of the server that tools are made with, the same for all agents.
 #[derive(Debug, Clone)]
 pub(crate) struct ToolParts {
     /// What memories are kept with.
     pub(crate) memory: MemoryParts,
     /// Where sessions are kept.
     pub(crate) store: Arc<dyn SessionStore>,
-    /// What runs the programs of tools.
+    /// Starts programs, locked in as the configuration says.
     pub(crate) programs: Arc<Programs>,
     /// The workspace's folder.
     pub(crate) workspace: PathBuf,

@@ -28,14 +28,14 @@ use crate::workspace::state_home;
 
 pub use crate::trust::{GrantError, Trust};
 
-/// What of a configuration decides on trust.
+/// The part of a configuration that decides on trust.
 #[derive(Debug, Clone, Copy)]
 pub struct Workspace<'a> {
     /// Where everything is kept.
     pub folder: &'a Path,
     /// Where the agents are.
     pub agents_dir: &'a Path,
-    /// What its owner says of providers.
+    /// Providers that its owner describes: an address of theirs is no stranger's.
     pub providers: &'a BTreeMap<Provider, Described>,
 }
 
@@ -95,12 +95,12 @@ pub(crate) fn note_new_workspace(workspace: &Path) {
     }
 }
 
-/// Whether a workspace was served by a version before trust, and its owner not asked since.
+/// The workspace was served by a version before trust, and its owner was not asked since.
 pub fn is_from_before(workspace: &Path, trust: &Trust) -> bool {
     Starts::any(workspace) && matches!(trust.store().read(), Ok(None))
 }
 
-/// What nobody trusts: for those who have no configuration.
+/// A trust that grants nothing: for those who have no configuration.
 pub(crate) fn nothing() -> Trust {
     let here = Path::new(".");
     let known = known_address(&BTreeMap::new());
@@ -135,7 +135,7 @@ pub struct Surveyor {
     trust: Arc<Trust>,
 }
 
-/// What an agent brings.
+/// An agent's folder, looked over for what needs trust.
 #[derive(Debug, Clone)]
 pub struct Survey {
     /// Its name.
@@ -144,9 +144,9 @@ pub struct Survey {
     pub home: PathBuf,
     /// All that needs trust, or is missed when it goes.
     pub brought: Vec<Brought>,
-    /// What does not count.
+    /// Parts that do not count yet, for want of trust.
     pub waiting: Vec<Part>,
-    /// What was granted of it, and is not there any more.
+    /// Parts that were granted, and are not there any more.
     pub gone: Vec<Part>,
 }
 
@@ -228,8 +228,8 @@ impl Survey {
 /// Parts of agents, by the agents' names.
 type ByAgent = BTreeMap<String, Vec<Part>>;
 
-/// What does not count of the agents of a server, as of the last time that they were read. It is
-/// looked for when it is first asked for.
+/// The untrusted parts of a server's agents, as of the last time that they were read. They are looked
+/// for when somebody first asks: to read every folder would delay the start.
 #[derive(Debug, Clone)]
 pub(crate) struct Standing {
     surveyor: Surveyor,

@@ -13,7 +13,7 @@ use crate::workspace::policy_files::{
 use crate::workspace::remarks;
 use crate::workspace::trust::{self, Surveyor, Workspace};
 
-/// What `validate` has found.
+/// The findings of [`validate`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Validated {
     /// Everything that is wrong, or does not do what its author may think, one line each, with file,
@@ -21,7 +21,7 @@ pub struct Validated {
     pub problems: Vec<String>,
     /// How many of them keep a file from being used; the others are warnings, which their lines say.
     pub errors: usize,
-    /// What does not count of an agent for want of its owner's trust.
+    /// A sentence on what waits for its owner's trust, if anything of the agent does.
     pub not_counted: Option<String>,
 }
 
@@ -71,9 +71,10 @@ pub fn validate(path: &Path, config: Option<&Config>) -> Validated {
     }
     let mut problems = agents::validate(path, &environment, &workspace.names(), &trust);
     let mut not_counted = None;
-    let home = match path.is_dir() {
-        true => &*whole,
-        false => whole.parent().unwrap_or(&whole),
+    let home = if path.is_dir() {
+        &*whole
+    } else {
+        whole.parent().unwrap_or(&whole)
     };
     if let Some(config) = config {
         let found = remarks::of_home(config, home, &trust).into_iter();

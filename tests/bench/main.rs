@@ -30,6 +30,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("many", figures::many::measure),
     ("create", figures::create::measure),
     ("iteration", figures::iteration::measure),
+    ("list", figures::list::measure),
     ("long", figures::long::measure),
     ("open", figures::open::measure),
     ("clients", figures::clients::measure),

@@ -54,10 +54,7 @@ pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
             "workspace",
         ],
     ),
-    (
-        "torture",
-        &["base", "domain", "client", "config", "runtime", "store"],
-    ),
+    ("torture", &["base", "domain", "client", "runtime", "store"]),
     (
         "doctor",
         &[

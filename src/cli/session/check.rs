@@ -49,9 +49,10 @@ pub(super) fn run(args: &SessionCheckArgs, settings: &ClientSettings) -> CliResu
         (0, _) => Ok(()),
         (bad, true) => Err(CliError::new(format!("{} not mended", sessions(bad)))),
         (bad, false) => Err(CliError::new(format!("{} damaged", sessions(bad))).hint(
-            match is_mendable {
-                true => "duragent session check --all --repair mends what can be mended",
-                false => MEND_OLDER,
+            if is_mendable {
+                "duragent session check --all --repair mends what can be mended"
+            } else {
+                MEND_OLDER
             },
         )),
     }

@@ -12,26 +12,43 @@ const SESSIONS: usize = 10_000;
 const SETTLE: Duration = Duration::from_secs(1);
 const WATCHED: Duration = Duration::from_secs(3);
 
+/// What memory may be.
+struct Limits {
+    resident_mb: f64,
+    private_mb: Option<f64>,
+}
+
 /// Measures memory and activity, before and after sessions were created.
 pub fn measure(report: &mut Report) -> anyhow::Result<()> {
     let workspace = Workspace::new(None)?;
     let server = Server::start(&workspace)?;
-    look(&server, report, "idle", 5.0)?;
+    look(
+        &server,
+        report,
+        "idle",
+        Limits {
+            resident_mb: 8.0,
+            private_mb: Some(1.5),
+        },
+    )?;
     create_sessions(&server, SESSIONS)?;
-    look(&server, report, "10,000 idle sessions", 10.0)
+    let limits = Limits {
+        resident_mb: 10.0,
+        private_mb: None,
+    };
+    look(&server, report, "10,000 idle sessions", limits)
 }
 
-fn look(server: &Server, report: &mut Report, when: &str, limit_mb: f64) -> anyhow::Result<()> {
+fn look(server: &Server, report: &mut Report, when: &str, limits: Limits) -> anyhow::Result<()> {
     thread::sleep(SETTLE);
     let memory = server.process().memory()?;
-    let limit = Target::AtMost(limit_mb);
-    report.row(&format!("resident, {when}"), memory.rss_mb, "MB", limit);
-    report.row(
-        &format!("its share (PSS), {when}"),
-        memory.pss_mb,
-        "MB",
-        limit,
-    );
+    let resident = Target::AtMost(limits.resident_mb);
+    report.row(&format!("resident, {when}"), memory.rss_mb, "MB", resident);
+    let private = limits.private_mb.map_or(Target::None, Target::AtMost);
+    let name = format!("of which private, {when}");
+    report.row(&name, memory.private_mb, "MB", private);
+    let name = format!("its share (PSS), {when}");
+    report.row(&name, memory.pss_mb, "MB", Target::None);
     let before = server.process().activity()?;
     thread::sleep(WATCHED);
     let after = server.process().activity()?;

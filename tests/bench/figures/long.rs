@@ -60,7 +60,7 @@ pub fn measure(report: &mut Report) -> anyhow::Result<()> {
         "2,000 messages: the last turns",
         last,
         "ms",
-        Target::AtMost(first * 1.25),
+        Target::AtMost(first * 1.4),
     );
     Ok(())
 }

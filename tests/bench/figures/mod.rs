@@ -5,6 +5,7 @@ pub mod clients;
 pub mod create;
 pub mod idle;
 pub mod iteration;
+pub mod list;
 pub mod long;
 pub mod many;
 pub mod open;

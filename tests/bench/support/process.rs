@@ -22,6 +22,8 @@ pub struct Memory {
     pub rss_mb: f64,
     /// The same with each shared page divided among those who share it.
     pub pss_mb: f64,
+    /// Those behind which no file stands: the system cannot take them back for others.
+    pub private_mb: f64,
 }
 
 /// What all its threads did since they began.
@@ -52,6 +54,7 @@ impl Process {
         Ok(Memory {
             rss_mb: field(&rollup, "Rss:")? as f64 * 1024.0 / 1e6,
             pss_mb: field(&rollup, "Pss:")? as f64 * 1024.0 / 1e6,
+            private_mb: field(&rollup, "Anonymous:")? as f64 * 1024.0 / 1e6,
         })
     }
 

@@ -81,9 +81,10 @@ impl Desk {
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        match path.file_stem().unwrap() == "run" {
-            true => write_program(&path, text),
-            false => fs::write(&path, text).unwrap(),
+        if path.file_stem().unwrap() == "run" {
+            write_program(&path, text)
+        } else {
+            fs::write(&path, text).unwrap()
         }
         path
     }

@@ -773,9 +773,10 @@ enum Dialect {
 
 impl Dialect {
     fn of(path: &str) -> Dialect {
-        match path.ends_with("/messages") {
-            true => Dialect::Anthropic,
-            false => Dialect::OpenAi,
+        if path.ends_with("/messages") {
+            Dialect::Anthropic
+        } else {
+            Dialect::OpenAi
         }
     }
 
@@ -1103,15 +1104,17 @@ fn check_call(id: &str, name: &str, open: &mut BTreeSet<String>) -> Result<(), S
     if !legal(id) || !legal(name) {
         return Err(format!("a call with the id {id:?} of the tool {name:?}"));
     }
-    match open.insert(id.to_owned()) {
-        true => Ok(()),
-        false => Err(format!("two calls have the id {id}")),
+    if open.insert(id.to_owned()) {
+        Ok(())
+    } else {
+        Err(format!("two calls have the id {id}"))
     }
 }
 
 fn nothing_open(open: &BTreeSet<String>) -> Result<(), String> {
-    match open.is_empty() {
-        true => Ok(()),
-        false => Err(format!("calls without results: {open:?}")),
+    if open.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("calls without results: {open:?}"))
     }
 }

@@ -42,9 +42,10 @@ impl Model for CallsOnce {
             model: "own/model".to_owned(),
             tool_calls: calls.collect(),
             usage: None,
-            finish_reason: match is_over {
-                true => FinishReason::Stop,
-                false => FinishReason::ToolCalls,
+            finish_reason: if is_over {
+                FinishReason::Stop
+            } else {
+                FinishReason::ToolCalls
             },
             provider_data: None,
         })
