@@ -7,7 +7,7 @@ use super::rules::Subject;
 
 /// A call, as far as rules are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call<'a> {
+pub enum JudgedCall<'a> {
     /// A script for the shell; `None` when the arguments hold none.
     Shell(Option<&'a str>),
     /// Another tool.

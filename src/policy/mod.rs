@@ -36,32 +36,32 @@ use crate::domain::ids::SessionId;
 use crate::domain::spec::{ToolEffect, ToolKind};
 
 pub use agent_policy::{AgentPolicy, OwnedEnvironment, Policies};
-pub use pin::{Digests, Names, Pin, place};
-pub use rules::{Mode, Pattern, Rules, Subject, Tier, Tiers};
+pub use pin::{Digests, NamedFiles, Pin, place};
+pub use rules::{Mode, PolicyRules, RulePattern, Subject, Tier, Tiers};
 pub use source::{EditRules, RuleSource, RuleSources};
 
 /// Says what an agent may do.
 pub trait Policy: Send + Sync {
     /// Judges a call before it runs.
-    fn judge(&self, wish: &Wish<'_>) -> Verdict;
+    fn judge(&self, proposed: &ProposedCall<'_>) -> Verdict;
 
     /// Takes to heart that a person allowed calls like this one for good. May be told twice.
     ///
     /// Errors: why it will not be remembered, for the log.
-    fn allow_always(&self, wish: &Wish<'_>) -> Result<(), String>;
+    fn allow_always(&self, proposed: &ProposedCall<'_>) -> Result<(), String>;
 
     /// A call is about to run: whoever wants to know of such calls is told. Never blocks.
-    fn note_start(&self, wish: &Wish<'_>);
+    fn note_start(&self, proposed: &ProposedCall<'_>);
 
     /// A person is being asked about a call: whoever wants to know of questions is told. Never blocks.
-    fn note_question(&self, wish: &Wish<'_>);
+    fn note_question(&self, proposed: &ProposedCall<'_>);
 }
 
 shown_by_name!(Policy);
 
 /// A call as a policy sees it.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
+pub struct ProposedCall<'a> {
     /// The session that wants it.
     pub session: &'a SessionId,
     /// What is called.
@@ -77,7 +77,7 @@ pub struct Wish<'a> {
     pub value_key: Option<&'a str>,
 }
 
-impl Wish<'_> {
+impl ProposedCall<'_> {
     /// What would run, as a person is shown it: a shell's command as it is, else the tool's name
     /// and its arguments.
     pub fn command(&self) -> String {

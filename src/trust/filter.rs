@@ -7,11 +7,11 @@ use crate::base::yaml::pick;
 use crate::base::yaml::read::{At, Report, Sift, Variable};
 use crate::base::yaml::tree::Node;
 use crate::domain::trust::{Brought, Kind, Part, Row, Waiting};
-use crate::trust::Folder;
+use crate::trust::AgentFolder;
 
 /// What is read of one file.
-pub struct Filter<'a> {
-    folder: &'a Folder<'a>,
+pub struct TrustFilter<'a> {
+    folder: &'a AgentFolder<'a>,
     file: &'static str,
     rows: &'static [Row],
     environment: Environment<'a>,
@@ -19,15 +19,15 @@ pub struct Filter<'a> {
     brought: RefCell<Vec<Brought>>,
 }
 
-impl<'a> Filter<'a> {
+impl<'a> TrustFilter<'a> {
     /// For the file of that name in `folder`.
     pub fn new(
-        folder: &'a Folder<'a>,
+        folder: &'a AgentFolder<'a>,
         file: &'static str,
         rows: &'static [Row],
         environment: Environment<'a>,
-    ) -> Filter<'a> {
-        Filter {
+    ) -> TrustFilter<'a> {
+        TrustFilter {
             folder,
             file,
             rows,
@@ -82,7 +82,7 @@ impl<'a> Filter<'a> {
     }
 }
 
-impl Sift for Filter<'_> {
+impl Sift for TrustFilter<'_> {
     fn sift(&self, root: &mut Node, report: &mut Report) {
         for row in self.rows {
             pick::retain(root, row.path, &mut |key, node| {
@@ -116,9 +116,10 @@ impl Sift for Filter<'_> {
             part,
             needs_trust: true,
         }]);
-        match counts {
-            true => (self.environment)(name).map_or(Variable::Unset, Variable::Set),
-            false => Variable::Withheld(self.folder.mend()),
+        if counts {
+            (self.environment)(name).map_or(Variable::Unset, Variable::Set)
+        } else {
+            Variable::Withheld(self.folder.mend())
         }
     }
 }

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::domain::trust::{self, Brought, Granted, Kind, Part};
-use crate::trust::Trust;
+use crate::trust::WorkspaceTrust;
 
 /// The folder of an agent, while its files are read.
 #[derive(Debug)]
-pub struct Folder<'a> {
-    trust: &'a Trust,
+pub struct AgentFolder<'a> {
+    trust: &'a WorkspaceTrust,
     name: String,
     /// Without links on the way; `None` when that cannot be told.
     place: Option<PathBuf>,
@@ -52,11 +52,11 @@ pub enum ReadError {
     Unknown,
 }
 
-impl<'a> Folder<'a> {
+impl<'a> AgentFolder<'a> {
     /// The folder `home`.
-    pub fn new(trust: &'a Trust, home: &Path) -> Folder<'a> {
+    pub fn new(trust: &'a WorkspaceTrust, home: &Path) -> AgentFolder<'a> {
         let name = home.file_name().unwrap_or_default().to_string_lossy();
-        Folder {
+        AgentFolder {
             trust,
             name: name.into_owned(),
             place: home.canonicalize().ok(),
@@ -150,12 +150,13 @@ impl<'a> Folder<'a> {
         if !reach.is_some_and(|reach| place.starts_with(reach)) {
             return Err(ReadError::Elsewhere(place));
         }
-        match self.granted.counts(&self.bring_file(&place)) {
-            true => Ok(()),
-            false => Err(ReadError::Untrusted {
+        if self.granted.counts(&self.bring_file(&place)) {
+            Ok(())
+        } else {
+            Err(ReadError::Untrusted {
                 target: place,
                 mend: self.mend(),
-            }),
+            })
         }
     }
 

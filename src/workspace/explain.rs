@@ -13,11 +13,13 @@ use crate::domain::providers::Described;
 use crate::domain::spec::{Provider, ToolRef};
 use crate::domain::trust::Kind;
 use crate::policy::check;
-use crate::policy::judge::{self, Call, Context, Judgement, Part, Ruling, ToolUse, Why};
-use crate::policy::{Rules, Subject};
+use crate::policy::judge::{
+    self, Context, JudgedCall, JudgedPart, Judgement, Ruling, ToolUse, Why,
+};
+use crate::policy::{PolicyRules, Subject};
 use crate::tools;
-use crate::trust::{Grants, Trust};
-use crate::workspace::policy_files::{Files, POLICY_FILE};
+use crate::trust::{Grants, WorkspaceTrust};
+use crate::workspace::policy_files::{POLICY_FILE, PolicyFiles};
 use crate::workspace::trust::{self, Surveyor, Workspace};
 
 /// A call that an agent might make.
@@ -131,7 +133,7 @@ pub fn explain(question: &PolicyQuestion<'_>) -> Result<Explained, PolicyQuestio
     let agent = agents
         .get(question.agent)
         .ok_or_else(|| PolicyQuestionError::NoAgent(question.agent.clone()))?;
-    let files = Files::of(&question.workspace.join(POLICY_FILE), &agent.home);
+    let files = PolicyFiles::of(&question.workspace.join(POLICY_FILE), &agent.home);
     let rules = files
         .read(&environment, &trust)
         .map_err(PolicyQuestionError::Policy)?
@@ -139,20 +141,22 @@ pub fn explain(question: &PolicyQuestion<'_>) -> Result<Explained, PolicyQuestio
     let trusted = files.read(&environment, &trust.with_grants(Grants::All));
     let (name, arguments) = what.split_once(' ').unwrap_or((what, ""));
     let call = match subject {
-        Subject::Bash => Call::Shell(Some(what)),
-        Subject::Builtin | Subject::Cli | Subject::Mcp | Subject::Any => Call::Tool(ToolUse {
-            subject,
-            name,
-            arguments,
-            is_found: subject == Subject::Cli && !is_declared(&agent.tools, name),
-            is_changed: subject == Subject::Cli
-                && is_changed(&workspace, &trust, &agent.home, name),
-            only_reads: question.only_reads,
-            value_key: match subject {
-                Subject::Builtin => tools::value_key(name),
-                Subject::Bash | Subject::Cli | Subject::Mcp | Subject::Any => None,
-            },
-        }),
+        Subject::Bash => JudgedCall::Shell(Some(what)),
+        Subject::Builtin | Subject::Cli | Subject::Mcp | Subject::Any => {
+            JudgedCall::Tool(ToolUse {
+                subject,
+                name,
+                arguments,
+                is_found: subject == Subject::Cli && !is_declared(&agent.tools, name),
+                is_changed: subject == Subject::Cli
+                    && is_changed(&workspace, &trust, &agent.home, name),
+                only_reads: question.only_reads,
+                value_key: match subject {
+                    Subject::Builtin => tools::value_key(name),
+                    Subject::Bash | Subject::Cli | Subject::Mcp | Subject::Any => None,
+                },
+            })
+        }
     };
     let work = agent.tools_folder();
     let context = Context {
@@ -181,7 +185,12 @@ fn note_waiting(judgement: &mut Judgement, trusted: &Judgement, agent: &AgentNam
 }
 
 /// Whether a tool of the agent runs something else than what its owner trusts it with.
-fn is_changed(workspace: &Workspace<'_>, trust: &Arc<Trust>, home: &Path, tool: &str) -> bool {
+fn is_changed(
+    workspace: &Workspace<'_>,
+    trust: &Arc<WorkspaceTrust>,
+    home: &Path,
+    tool: &str,
+) -> bool {
     let surveyor = Surveyor::new(workspace, Arc::clone(trust));
     let waiting = surveyor.agent(home).waiting;
     waiting
@@ -196,7 +205,7 @@ fn is_declared(tools: &[ToolRef], wanted: &str) -> bool {
     })
 }
 
-fn explained(rules: &Rules, judgement: &Judgement) -> Explained {
+fn explained(rules: &PolicyRules, judgement: &Judgement) -> Explained {
     let parts = judgement.parts.iter();
     let mut deciding = judgement.parts.iter().filter_map(|part| part.why.pattern());
     let obeys = deciding.any(check::obeys_folder);
@@ -209,7 +218,7 @@ fn explained(rules: &Rules, judgement: &Judgement) -> Explained {
     }
 }
 
-fn explained_part(rules: &Rules, part: &Part) -> ExplainedPart {
+fn explained_part(rules: &PolicyRules, part: &JudgedPart) -> ExplainedPart {
     let pattern = part.why.pattern();
     let place = match &part.why {
         Why::Never(..) | Why::Unnamed(_) => rules.mode_place.as_ref(),
