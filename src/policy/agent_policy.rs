@@ -40,7 +40,7 @@ pub struct AgentPolicy {
     notifier: Arc<Notifier>,
     digests: Arc<Digests>,
     state: RwLock<Arc<LoadedRules>>,
-    /// What the tools run whose programs are told apart, by their names.
+    /// The programs behind tools, by the tools' names: another content of one asks again.
     pins: RwLock<BTreeMap<String, Pin>>,
     /// The folder in which its commands start.
     cwd: RwLock<PathBuf>,
@@ -49,7 +49,8 @@ pub struct AgentPolicy {
     editing: Mutex<()>,
 }
 
-/// What the files say, or that they can't be read.
+/// The rules as last read. A policy with a mistake refuses everything: a rule that was meant to deny
+/// may be the one that cannot be read.
 #[derive(Debug)]
 enum LoadedRules {
     Rules(PolicyRules, Granted),
@@ -105,7 +106,7 @@ impl Policies {
         }
     }
 
-    /// What is wrong with the policies in use, each once.
+    /// The mistakes for which agents are refused everything now, each once.
     pub fn problems(&self) -> Vec<Problem> {
         self.told(|state| match state {
             LoadedRules::Broken(problems) => problems.clone(),
@@ -113,7 +114,7 @@ impl Policies {
         })
     }
 
-    /// What in the policies in use does not do what somebody may think, each once.
+    /// The rules in use that do less or more than somebody may think, each once.
     pub fn remarks(&self) -> Vec<Problem> {
         self.told(|state| match state {
             LoadedRules::Broken(_) => Vec::new(),
@@ -121,7 +122,7 @@ impl Policies {
         })
     }
 
-    /// What is said of each policy, in the order of the files; that of the workspace is each agent's.
+    /// The remarks `of` each policy, in the order of the files; that of the workspace is each agent's.
     fn told(&self, of: impl Fn(&LoadedRules) -> Vec<Problem>) -> Vec<Problem> {
         let mut found: Vec<Problem> = Vec::new();
         for policy in lock(&self.agents).values() {
@@ -146,7 +147,7 @@ impl Policies {
         found
     }
 
-    /// Whether somebody is still to be told of a call.
+    /// True while a notification waits or is on its way, for whoever stops the process.
     pub fn is_telling(&self) -> bool {
         self.notifier.is_telling()
     }
@@ -200,14 +201,15 @@ impl AgentPolicy {
         *self.cwd.write().unwrap_or_else(PoisonError::into_inner) = cwd;
     }
 
-    /// What the tool of that name runs now, and whether that is the agent's own.
+    /// The content behind the tool of that name now, and true if the agent's folder brought it.
     fn program(&self, tool: &str) -> Option<(Part, bool)> {
         let pins = self.pins.read().unwrap_or_else(PoisonError::into_inner);
         let pin = pins.get(tool)?;
         Some((pin.part(&self.digests), pin.is_agents))
     }
 
-    /// Whether a tool runs something else than what was granted.
+    /// True if the program behind a tool is another than the one that was granted: its rules were
+    /// given to that one.
     fn is_changed(&self, tool: &str, granted: &Granted) -> bool {
         let Some((program, is_agents)) = self.program(tool) else {
             return false;

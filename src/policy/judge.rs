@@ -26,7 +26,7 @@ const CAPPED: &str = "the workspace's policy has an `allow`, and that does not r
 const NOT_BY_NAME: &str = "nobody declared the tool, and only its exact name in the workspace's policy \
      or in what you allowed for good allows it";
 
-/// What becomes of something. From the mildest to the strictest.
+/// The answer to a call or a part of it. From the mildest to the strictest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ruling {
     /// It runs.
@@ -48,7 +48,7 @@ impl Ruling {
     }
 }
 
-/// What becomes of a call, and why.
+/// The answer to a call, with the reason for each part: of several the strictest holds.
 #[derive(Debug, Clone)]
 pub struct Judgement {
     /// The strictest of its parts.
@@ -60,9 +60,9 @@ pub struct Judgement {
 /// One thing that was judged by itself.
 #[derive(Debug, Clone)]
 pub struct JudgedPart {
-    /// What it is.
+    /// A simple command, or the call.
     pub text: String,
-    /// What becomes of it.
+    /// The answer, to this part alone.
     pub ruling: Ruling,
     /// Why.
     pub why: Why,
@@ -152,7 +152,7 @@ pub fn judge_in(rules: &PolicyRules, call: &JudgedCall<'_>, context: &Context<'_
     }
 }
 
-/// Whether one of `patterns` fits the call, or a part of it: for who is told of calls.
+/// True if one of `patterns` fits the call, or a part of it: for who is told of calls.
 pub fn concerns(patterns: &[RulePattern], call: &JudgedCall<'_>) -> bool {
     let subjects = match *call {
         JudgedCall::Shell(script) => Subjects::of_script(script.unwrap_or_default()),
@@ -173,18 +173,18 @@ pub fn simple_commands(script: &str) -> Vec<String> {
     }
 }
 
-/// What "allow always" adds for a call.
+/// The rules that "allow always" adds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LiteralRules {
     /// The patterns, each once.
     pub patterns: Vec<String>,
     /// A script that no pattern covers: allowed as it stands.
     pub exact: Option<String>,
-    /// What is asked for again all the same, and why.
+    /// The parts that no rule can allow, which are asked for again, and why.
     pub refused: Vec<String>,
 }
 
-/// What "allow always" adds for a call: each pattern fits what was asked for, and nothing else.
+/// The rules that "allow always" adds for a call: each fits what was asked for, and nothing else.
 pub fn literal_patterns(call: &JudgedCall<'_>) -> LiteralRules {
     match *call {
         JudgedCall::Shell(Some(script)) => literal_of_script(script),

@@ -137,7 +137,7 @@ impl Notifier {
         }
     }
 
-    /// Whether somebody is still to be told.
+    /// True while a notification waits or is on its way.
     pub(super) fn is_telling(&self) -> bool {
         match &*lock(&self.0) {
             NotifyQueue::Running(running) => running.unsent.load(Ordering::SeqCst) > 0,

@@ -13,7 +13,7 @@ use crate::base::text::{self, TextError};
 use crate::domain::glob::Glob;
 use crate::domain::trust::{Kind, Part};
 
-/// What a tool runs.
+/// The files that a tool runs: its rules were given to their contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
     /// The tool's name.
@@ -22,11 +22,11 @@ pub struct Pin {
     pub line: String,
     /// Its program, unless that is one of the system's.
     pub own: Option<PathBuf>,
-    /// What its arguments name, where that is a file: it may become one at any time.
+    /// The words of its arguments that name a file, or may at any time.
     pub named: Vec<PathBuf>,
     /// What its script names, where it is one.
     pub script: Option<NamedFiles>,
-    /// Whether it came with the agent's folder, and not with the workspace.
+    /// True if it came with the agent's folder, and not with the workspace.
     pub is_agents: bool,
 }
 
@@ -67,16 +67,16 @@ impl Pin {
 /// So many places are looked at for what a script names.
 const LOOKS_MAX: usize = 10_000;
 
-/// What the words of a script may name, should it be a file.
+/// The words of a script that may name files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedFiles {
     /// Where it starts.
     pub cwd: PathBuf,
     /// The words. Each part of such a path may be a glob.
     pub words: BTreeSet<String>,
-    /// Whether it may go to a folder that a word names: all words are meant from there, too.
+    /// True if it may go to a folder that a word names: all words are meant from there, too.
     pub moves: bool,
-    /// Whether these are all that can be told: else nothing is.
+    /// False where a word cannot be told: then no file can.
     pub is_whole: bool,
 }
 

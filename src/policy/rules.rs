@@ -9,7 +9,7 @@ use crate::base::yaml::problem::{Problem, did_you_mean};
 use crate::base::yaml::tree::{Document, NodeId};
 use crate::domain::secret::Secret;
 
-/// What becomes of a call that no rule names. From the mildest to the strictest.
+/// The answer to a call that no rule names. From the mildest to the strictest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {
     /// It runs.
@@ -38,7 +38,7 @@ impl Mode {
     }
 }
 
-/// What kind of tool a pattern is about.
+/// The kind of tool that a pattern is about, as it is written before its `:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// The shell.
@@ -74,7 +74,7 @@ impl Subject {
         found.map_or("*", |(word, _)| word)
     }
 
-    /// Whether a pattern of this kind is about a call of kind `other`.
+    /// True if a pattern of this kind is about a call of kind `other`; one without a kind is about all.
     pub fn covers(self, other: Subject) -> bool {
         self == Subject::Any || self == other
     }
@@ -85,7 +85,7 @@ impl Subject {
 pub struct RuleFile {
     /// Where it lies.
     pub path: PathBuf,
-    /// What is in it.
+    /// Its text and values, for the lines that messages name.
     pub document: Document,
 }
 
@@ -115,9 +115,9 @@ impl fmt::Display for RulePlace {
 /// A rule of a list, and where it stands.
 #[derive(Debug, Clone)]
 pub struct RulePattern {
-    /// What it is about.
+    /// The tools that it is about.
     pub subject: Subject,
-    /// What it fits.
+    /// The calls among those.
     pub fits: Fits,
     /// As it is written; of a script its first line.
     pub text: String,
@@ -125,10 +125,10 @@ pub struct RulePattern {
     pub place: RulePlace,
 }
 
-/// What a rule fits.
+/// How a rule is compared with a call.
 #[derive(Debug, Clone)]
 pub enum Fits {
-    /// What a glob fits: `type:glob`.
+    /// By a glob: `type:glob`.
     Glob(RuleGlob),
     /// One script of the shell, byte for byte: `exact: …`.
     Script(String),
@@ -180,7 +180,7 @@ impl RulePattern {
         }
     }
 
-    /// Whether it fits whatever `other` fits; `false` where that is not certain.
+    /// True if it certainly fits whatever `other` fits.
     pub fn covers(&self, other: &RulePattern) -> bool {
         let (outer, inner) = match (&self.fits, &other.fits) {
             (Fits::Glob(outer), Fits::Glob(inner)) => (outer, inner),
@@ -197,7 +197,7 @@ impl RulePattern {
             && (outer.fits(&inner.symbols(), Match::Surely) || is_of_tool())
     }
 
-    /// Whether it allows a script as it stands. A line's end at its end counts for nothing, because
+    /// True if it allows a script as it stands. A line's end at its end counts for nothing, because
     /// YAML's `|` adds one.
     pub fn is_script(&self, text: &str) -> bool {
         let plain = |text: &str| -> String {
@@ -235,7 +235,7 @@ fn split(text: &str) -> Result<(Subject, RuleGlob), &'static str> {
     Ok((subject, RuleGlob::parse(glob)?))
 }
 
-/// Whether a text begins with what is nearly a type. As a rule for everything it would be none.
+/// True if a text begins with what is nearly a type. As a rule for everything it would be none.
 fn is_mistyped(text: &str) -> bool {
     let types = Subject::WORDS
         .iter()
@@ -265,7 +265,7 @@ impl fmt::Display for RulePattern {
     }
 }
 
-/// What one policy file says.
+/// The rules of one policy file.
 #[derive(Debug, Clone, Default)]
 pub struct Tier {
     /// Its `mode`, and where it stands.
@@ -336,27 +336,27 @@ pub struct Tiers {
     pub agent: Option<Tier>,
     /// The user's additions to it, of earlier versions.
     pub local: Option<Tier>,
-    /// What its owner allowed for good.
+    /// The owner's own, which "allow always" adds to.
     pub own: Option<Tier>,
 }
 
 /// The rules of an agent.
 #[derive(Debug, Clone)]
 pub struct PolicyRules {
-    /// What becomes of what no rule names.
+    /// The answer to what no rule names.
     pub mode: Mode,
     /// Where the mode is set, if it is.
     pub mode_place: Option<RulePlace>,
-    /// What is refused in every mode.
+    /// Refused in every mode, before any `allow` is looked at.
     pub deny: Vec<RulePattern>,
-    /// What runs unasked.
+    /// Run unasked, unless a `deny` fits as well.
     pub allow: Vec<RulePattern>,
     /// Those of `allow` that may name a tool nobody declared.
     pub allow_found: Vec<RulePattern>,
     /// What an agent's own file allows and does not count, because the workspace's `allow` does not
     /// reach so far.
     pub capped: Vec<RulePattern>,
-    /// Whether builtins that only read run unasked.
+    /// True if builtins that only read run unasked.
     pub allows_reading_builtins: bool,
     /// Who is told, by each file.
     pub notify: Vec<Notify>,

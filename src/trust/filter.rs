@@ -9,7 +9,8 @@ use crate::base::yaml::tree::Node;
 use crate::domain::trust::{Brought, Kind, Part, Row, Waiting};
 use crate::trust::AgentFolder;
 
-/// What is read of one file.
+/// Takes out of one file, while it is read, the parts that its owner did not grant, and notes all that
+/// it brings: whoever uses the values never sees the others.
 pub struct TrustFilter<'a> {
     folder: &'a AgentFolder<'a>,
     file: &'static str,
@@ -59,7 +60,7 @@ impl<'a> TrustFilter<'a> {
         }
     }
 
-    /// What becomes of a value that does not count; whether it stays.
+    /// Does to a value that does not count what its row says, and returns whether any of it stays.
     fn set_aside(&self, row: &Row, key: &str, node: &mut Node, report: &mut Report) -> bool {
         match row.waiting {
             Waiting::LeftOut => false,

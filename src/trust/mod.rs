@@ -32,7 +32,7 @@ pub use store::{GrantError, GrantStore};
 /// Says whether an address is one that the program or the owner knows.
 pub type KnownAddress = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// What the owner of a workspace trusts its agents' folders with.
+/// The grants of a workspace's owner to its agents' folders, and how far those folders reach.
 pub struct WorkspaceTrust {
     store: GrantStore,
     grants: Grants,
@@ -79,7 +79,7 @@ impl WorkspaceTrust {
         }
     }
 
-    /// What is granted to the agent in the folder `home`.
+    /// The grants to the agent in the folder `home`; none where the record cannot be read.
     pub fn granted(&self, home: &Path) -> Granted {
         match self.grants {
             Grants::All => Granted::Everything,
@@ -103,7 +103,7 @@ impl WorkspaceTrust {
         }
     }
 
-    /// Whether every agent is trusted with everything.
+    /// True where the owner's configuration says so (`agents.trust: all`), or a test.
     pub fn is_everything(&self) -> bool {
         self.grants == Grants::All
     }
