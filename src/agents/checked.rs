@@ -28,7 +28,7 @@ use crate::domain::spec::{
 use crate::domain::time;
 use crate::domain::trust::Kind;
 use crate::domain::zone::Zone;
-use crate::trust::{Folder, ReadError};
+use crate::trust::{AgentFolder, ReadError};
 
 /// The longest prompt file.
 const PROMPT_BYTES_MAX: usize = 1 << 20;
@@ -47,7 +47,7 @@ pub(super) fn agent(
     file: At<raw::AgentFile>,
     folder: &Path,
     providers: &[Provider],
-    files: &Folder<'_>,
+    files: &AgentFolder<'_>,
     report: &mut Report,
 ) -> Option<AgentSpec> {
     note_what_has_no_effect(&file.value, report);
@@ -263,7 +263,7 @@ fn prompt(
     found: Option<At<String>>,
     usual_name: &str,
     folder: &Path,
-    files: &Folder<'_>,
+    files: &AgentFolder<'_>,
     report: &mut Report,
 ) -> Option<String> {
     let Some(at) = found else {
@@ -284,7 +284,7 @@ fn prompt(
 fn usual_prompt(
     name: &str,
     folder: &Path,
-    files: &Folder<'_>,
+    files: &AgentFolder<'_>,
     report: &mut Report,
 ) -> Option<String> {
     match files.read(&folder.join(name), PROMPT_BYTES_MAX) {
@@ -395,7 +395,7 @@ fn limits(found: Option<At<raw::Limits>>, report: &mut Report) -> LimitsSpec {
     }
 }
 
-fn tools(found: Vec<At<raw::Tool>>, files: &Folder<'_>, report: &mut Report) -> Vec<ToolRef> {
+fn tools(found: Vec<At<raw::Tool>>, files: &AgentFolder<'_>, report: &mut Report) -> Vec<ToolRef> {
     let mut names = BTreeSet::new();
     let mut tools = Vec::new();
     for found in found {
@@ -416,7 +416,7 @@ fn tool(
     at: &At<()>,
     mut raw: raw::Tool,
     names: &mut BTreeSet<String>,
-    files: &Folder<'_>,
+    files: &AgentFolder<'_>,
     report: &mut Report,
 ) -> Option<ToolRef> {
     let kind = report.require(at, "type", raw.kind.take());
@@ -519,7 +519,7 @@ fn mcp(
     at: &At<()>,
     name: At<String>,
     mut raw: raw::Tool,
-    files: &Folder<'_>,
+    files: &AgentFolder<'_>,
     report: &mut Report,
 ) -> Option<ToolRef> {
     let server = if files.waits_for_trust(Kind::Mcp, &format!("spec.tools[{}]", name.value)) {

@@ -13,7 +13,7 @@ use crate::base::yaml::expand::OwnedEnvironment;
 use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::{AgentSpec, Directive, Provider, Skill};
-use crate::trust::Trust;
+use crate::trust::WorkspaceTrust;
 
 /// The agents of a folder, as last read. Shared by all threads.
 pub struct AgentDirectory {
@@ -22,7 +22,7 @@ pub struct AgentDirectory {
     workspace: Option<PathBuf>,
     environment: OwnedEnvironment,
     providers: Vec<Provider>,
-    trust: Arc<Trust>,
+    trust: Arc<WorkspaceTrust>,
     /// Held by a reload from its first look at a file to its end, so that the files as they are
     /// last are what is kept. Taken before `state`.
     reloading: Mutex<()>,
@@ -64,7 +64,11 @@ pub struct ReloadReport {
 impl AgentDirectory {
     /// Reads the agents in `folder`. Never fails as a whole: what went wrong is in
     /// [`problems`](Self::problems).
-    pub fn load(folder: &Path, environment: OwnedEnvironment, trust: Arc<Trust>) -> AgentDirectory {
+    pub fn load(
+        folder: &Path,
+        environment: OwnedEnvironment,
+        trust: Arc<WorkspaceTrust>,
+    ) -> AgentDirectory {
         AgentDirectory::read_all(folder, None, Vec::new(), environment, trust)
     }
 
@@ -75,7 +79,7 @@ impl AgentDirectory {
         folder: &Path,
         providers: Vec<Provider>,
         environment: OwnedEnvironment,
-        trust: Arc<Trust>,
+        trust: Arc<WorkspaceTrust>,
     ) -> AgentDirectory {
         let workspace = Some(workspace.to_owned());
         AgentDirectory::read_all(folder, workspace, providers, environment, trust)
@@ -86,7 +90,7 @@ impl AgentDirectory {
         workspace: Option<PathBuf>,
         providers: Vec<Provider>,
         environment: OwnedEnvironment,
-        trust: Arc<Trust>,
+        trust: Arc<WorkspaceTrust>,
     ) -> AgentDirectory {
         let directory = AgentDirectory {
             folder: folder.to_owned(),
@@ -323,7 +327,7 @@ struct WorkspaceParts {
 impl WorkspaceParts {
     fn read(
         workspace: &Path,
-        trust: &Trust,
+        trust: &WorkspaceTrust,
         last: &[Directive],
         problems: &mut Vec<Problem>,
     ) -> WorkspaceParts {

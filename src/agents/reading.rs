@@ -12,7 +12,7 @@ use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{self, FromYaml, Report};
 use crate::domain::spec::{AgentSpec, Directive, Provider};
 use crate::domain::trust::{AGENT_PARTS, Brought};
-use crate::trust::{Filter, Folder, Grants, Trust};
+use crate::trust::{AgentFolder, Grants, TrustFilter, WorkspaceTrust};
 
 /// Everything that is wrong with an agent: `path` is its folder or its `agent.yaml`. It may name
 /// `providers` beside those of the table.
@@ -20,7 +20,7 @@ pub fn validate(
     path: &Path,
     environment: Environment<'_>,
     providers: &[Provider],
-    trust: &Trust,
+    trust: &WorkspaceTrust,
 ) -> Vec<Problem> {
     let reading = Reading {
         unknown_keys: Level::Error,
@@ -43,7 +43,7 @@ pub fn parts(
     home: &Path,
     environment: Environment<'_>,
     providers: &[Provider],
-    trust: &Trust,
+    trust: &WorkspaceTrust,
 ) -> (Option<AgentSpec>, Vec<Brought>) {
     let trust = trust.with_grants(Grants::All);
     let reading = Reading {
@@ -67,7 +67,7 @@ pub fn validate_all(
     folder: &Path,
     environment: Environment<'_>,
     providers: &[Provider],
-    trust: &Trust,
+    trust: &WorkspaceTrust,
 ) -> Result<Vec<(String, Vec<Problem>)>, Problem> {
     let folders = agent_folders(folder).map_err(|error| no_folder(folder, &error))?;
     let named = folders.iter().map(|folder| {
@@ -93,14 +93,14 @@ pub(super) struct Reading<'a> {
     pub(super) environment: Environment<'a>,
     /// Providers that they may name beside those of the table.
     pub(super) providers: &'a [Provider],
-    pub(super) trust: &'a Trust,
+    pub(super) trust: &'a WorkspaceTrust,
     pub(super) unknown_keys: Level,
     /// Directives as they were read before.
     pub(super) last: &'a [Directive],
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn of(environment: Environment<'a>, trust: &'a Trust) -> Reading<'a> {
+    pub(super) fn of(environment: Environment<'a>, trust: &'a WorkspaceTrust) -> Reading<'a> {
         Reading {
             environment,
             providers: &[],
@@ -119,7 +119,7 @@ pub(super) fn read_agent(
     reading: Reading<'_>,
 ) -> (Option<AgentSpec>, Vec<Problem>, Vec<Brought>) {
     let home = named(folder);
-    let folder = Folder::new(reading.trust, &home);
+    let folder = AgentFolder::new(reading.trust, &home);
     let (spec, problems) = read_in_folder(file, &home, &folder, reading);
     (spec, problems, folder.brought())
 }
@@ -127,7 +127,7 @@ pub(super) fn read_agent(
 fn read_in_folder(
     file: &Path,
     home: &Path,
-    folder: &Folder<'_>,
+    folder: &AgentFolder<'_>,
     reading: Reading<'_>,
 ) -> (Option<AgentSpec>, Vec<Problem>) {
     let text = match folder.read(file, TEXT_BYTES_MAX) {
@@ -135,7 +135,7 @@ fn read_in_folder(
         Err(error) => return (None, vec![unreadable(file, &error)]),
     };
     let mut report = Report::new(reading.unknown_keys);
-    let filter = Filter::new(folder, AGENT_FILE, AGENT_PARTS, reading.environment);
+    let filter = TrustFilter::new(folder, AGENT_FILE, AGENT_PARTS, reading.environment);
     let read = read::read_sifted_document(text, file, &filter, &mut report);
     let (document, read) = match read {
         Ok(read) => read,

@@ -25,7 +25,7 @@ use crate::base::yaml::problem::{Level, Problem};
 use crate::domain::plain;
 use crate::domain::spec::{SKILL_FILES, Skill};
 use crate::domain::trust::Granted;
-use crate::trust::{Folder, ReadError, Trust};
+use crate::trust::{AgentFolder, ReadError, WorkspaceTrust};
 
 /// The name of a folder of skills: the workspace's, and the usual one in a collection.
 pub(super) const FOLDER: &str = "skills";
@@ -44,9 +44,9 @@ const TOLD_MAX: usize = 200;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum SkillSource<'a> {
     /// The folder of an agent, which grants itself nothing.
-    Agent(&'a Folder<'a>),
+    Agent(&'a AgentFolder<'a>),
     /// The workspace, for all agents.
-    Workspace(&'a Trust),
+    Workspace(&'a WorkspaceTrust),
 }
 
 impl SkillSource<'_> {
@@ -398,7 +398,7 @@ mod tests {
         }
         let text = "---\nname: a\ndescription: x\n---\n";
         fs::write(collection.join("299/SKILL.md"), text).unwrap();
-        let home = Folder::new(&trust, folder.path());
+        let home = AgentFolder::new(&trust, folder.path());
         let mut search = Search {
             origin: SkillSource::Agent(&home),
             home: home.place().map(Path::to_owned),

@@ -12,7 +12,7 @@ use crate::cli::server::connect_running;
 use crate::cli::settings::{ClientSettings, client_settings, is_interactive};
 use crate::domain::plain::spelled_out;
 use crate::domain::trust::Part;
-use crate::workspace::trust::{self, Survey, Surveyor, Trust};
+use crate::workspace::trust::{self, Survey, Surveyor, WorkspaceTrust};
 
 /// Trusts agents with what they bring, after showing it.
 pub(super) fn trust(args: &AgentTrustArgs, global: &Global) -> CliResult {
@@ -95,7 +95,7 @@ pub(super) fn offer(settings: &ClientSettings) -> CliResult {
     Ok(())
 }
 
-fn surveyor(settings: &ClientSettings) -> Result<(Arc<Trust>, Surveyor), CliError> {
+fn surveyor(settings: &ClientSettings) -> Result<(Arc<WorkspaceTrust>, Surveyor), CliError> {
     let trust = trust::to_be_given(&settings.trust())?;
     let surveyor = Surveyor::new(&settings.trust(), Arc::clone(&trust));
     Ok((trust, surveyor))

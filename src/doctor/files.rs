@@ -16,7 +16,7 @@ use crate::base::plural::{agreeing, counted};
 use crate::config::Config;
 use crate::domain::spec::AgentSpec;
 use crate::http::front;
-use crate::trust::Trust;
+use crate::trust::WorkspaceTrust;
 use crate::workspace::policy_files::{POLICY_FILE, validate, validate_in};
 use crate::workspace::sessions::{LogReport, SessionFiles};
 
@@ -86,7 +86,11 @@ fn may_write(folder: &Path) -> std::io::Result<()> {
 }
 
 /// Everything that is wrong with the policies: every call of whoever has a broken one is refused.
-pub(super) fn policies(config: &Config, agents: &[Arc<AgentSpec>], trust: &Trust) -> Vec<Check> {
+pub(super) fn policies(
+    config: &Config,
+    agents: &[Arc<AgentSpec>],
+    trust: &WorkspaceTrust,
+) -> Vec<Check> {
     let shared = validate(&config.workspace.join(POLICY_FILE), &environment);
     let homes = agents.iter().map(|agent| &agent.home);
     let own = homes.flat_map(|home| validate_in(home, &environment, trust));

@@ -32,7 +32,7 @@ use crate::engine::long_prompt;
 use crate::llm::providers::ProviderSettings;
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::web;
-use crate::trust::Trust;
+use crate::trust::WorkspaceTrust;
 use crate::wire::AgentListBody;
 use crate::workspace::loaded::loaded_agents;
 use crate::workspace::programs::programs;
@@ -224,7 +224,7 @@ fn shared_checks(config: &Config, loaded: &AgentDirectory) -> Vec<Check> {
 }
 
 /// What is wrong with the owner's own files, which say whom they trust; nothing when all is well.
-fn trust_checks(trust: &Trust, problems: &[Problem]) -> Vec<Check> {
+fn trust_checks(trust: &WorkspaceTrust, problems: &[Problem]) -> Vec<Check> {
     const SUBJECT: &str = "trust";
     let of_files = problems.iter();
     let mut checks: Vec<Check> = of_files
@@ -242,7 +242,11 @@ fn trust_checks(trust: &Trust, problems: &[Problem]) -> Vec<Check> {
 }
 
 /// The agents whose prompt is more than a model of theirs takes.
-fn long_prompts(config: &Config, directory: AgentDirectory, trust: &Arc<Trust>) -> Vec<Check> {
+fn long_prompts(
+    config: &Config,
+    directory: AgentDirectory,
+    trust: &Arc<WorkspaceTrust>,
+) -> Vec<Check> {
     let agents = directory.list();
     let Ok(made) = loaded_agents(config, Arc::new(directory), Arc::clone(trust)) else {
         // Said by whoever uses the setting.
@@ -281,7 +285,7 @@ fn agent_checks(
     config: &Config,
     agents: &[Arc<AgentSpec>],
     served: Option<&AgentListBody>,
-    trust: &Trust,
+    trust: &WorkspaceTrust,
 ) -> Vec<Check> {
     const SUBJECT: &str = "agents";
     const HINT: &str = "`duragent init` makes one";

@@ -9,8 +9,8 @@ use super::check::{Check, environment};
 use crate::domain::spec::AgentSpec;
 use crate::policy::check;
 use crate::tools::program_tools::ProgramTools;
-use crate::trust::Trust;
-use crate::workspace::policy_files::{Files, POLICY_FILE};
+use crate::trust::WorkspaceTrust;
+use crate::workspace::policy_files::{POLICY_FILE, PolicyFiles};
 use crate::workspace::remarks;
 
 /// The rules that no call fits, or that another policy does not let count; those that forbid much, and
@@ -19,14 +19,14 @@ pub(super) fn checks(
     workspace: &Path,
     agents: &[Arc<AgentSpec>],
     programs: &ProgramTools,
-    trust: &Trust,
+    trust: &WorkspaceTrust,
 ) -> Vec<Check> {
     let idle = remarks::of_rules(workspace, agents, programs, trust).into_iter();
     let mut checks: Vec<Check> = idle
         .map(|problem| Check::of_problem("policy", &problem))
         .collect();
     for agent in agents {
-        let files = Files::of(&workspace.join(POLICY_FILE), &agent.home);
+        let files = PolicyFiles::of(&workspace.join(POLICY_FILE), &agent.home);
         for check in checks_of(&files, agent, trust) {
             if !checks.iter().any(|known| known.message == check.message) {
                 checks.push(check);
@@ -36,7 +36,7 @@ pub(super) fn checks(
     checks
 }
 
-fn checks_of(files: &Files, agent: &AgentSpec, trust: &Trust) -> Vec<Check> {
+fn checks_of(files: &PolicyFiles, agent: &AgentSpec, trust: &WorkspaceTrust) -> Vec<Check> {
     let Ok(tiers) = files.read(&environment, trust) else {
         return Vec::new();
     };

@@ -22,7 +22,7 @@ use crate::engine::sessions::parts::{EngineSettings, Parts};
 use crate::engine::turn::worker::Worker;
 use crate::engine::watch::live::{RunningWorker, Work};
 use crate::llm::{Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink};
-use crate::policy::{Policy, Verdict, Wish};
+use crate::policy::{Policy, ProposedCall, Verdict};
 use crate::store::file::FileStore;
 use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
 
@@ -170,17 +170,17 @@ impl Agents for Cast {
 struct AllowAll;
 
 impl Policy for AllowAll {
-    fn judge(&self, _: &Wish<'_>) -> Verdict {
+    fn judge(&self, _: &ProposedCall<'_>) -> Verdict {
         Verdict::Allow
     }
 
-    fn allow_always(&self, _: &Wish<'_>) -> Result<(), String> {
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), String> {
         Ok(())
     }
 
-    fn note_question(&self, _: &Wish<'_>) {}
+    fn note_question(&self, _: &ProposedCall<'_>) {}
 
-    fn note_start(&self, _: &Wish<'_>) {}
+    fn note_start(&self, _: &ProposedCall<'_>) {}
 }
 
 /// Arguments with which the tool of a test may run once only, whatever its effect is otherwise.

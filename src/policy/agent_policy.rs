@@ -12,11 +12,11 @@ use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::{AgentSpec, ToolEffect, ToolKind};
 use crate::domain::trust::{Granted, Kind, Part};
-use crate::policy::{Digests, Pin, Policy, Verdict, Wish};
+use crate::policy::{Digests, Pin, Policy, ProposedCall, Verdict};
 
-use crate::policy::judge::{self, Call, Context, Judgement, Literal, Ruling, ToolUse};
-use crate::policy::notify::{Note, Notifier};
-use crate::policy::rules::{Delivery, Mode, Occasion, Rules, Subject};
+use crate::policy::judge::{self, Context, JudgedCall, Judgement, LiteralRules, Ruling, ToolUse};
+use crate::policy::notify::{Notification, Notifier};
+use crate::policy::rules::{Delivery, Mode, Occasion, PolicyRules, Subject};
 use crate::policy::source::{RuleSource, RuleSources};
 use crate::policy::{edit, file};
 
@@ -37,8 +37,8 @@ pub struct AgentPolicy {
     environment: OwnedEnvironment,
     notifier: Arc<Notifier>,
     digests: Arc<Digests>,
-    state: RwLock<Arc<State>>,
-    /// What the tools run whose programs are told apart, by their names.
+    state: RwLock<Arc<LoadedRules>>,
+    /// The programs behind tools, by the tools' names: another content of one asks again.
     pins: RwLock<BTreeMap<String, Pin>>,
     /// The folder in which its commands start.
     cwd: RwLock<PathBuf>,
@@ -47,10 +47,11 @@ pub struct AgentPolicy {
     editing: Mutex<()>,
 }
 
-/// What the files say, or that they can't be read.
+/// The rules as last read. A policy with a mistake refuses everything: a rule that was meant to deny
+/// may be the one that cannot be read.
 #[derive(Debug)]
-enum State {
-    Rules(Rules, Granted),
+enum LoadedRules {
+    Rules(PolicyRules, Granted),
     Broken(Vec<Problem>),
 }
 
@@ -77,7 +78,7 @@ impl Policies {
             environment: Arc::clone(&self.environment),
             notifier: Arc::clone(&self.notifier),
             digests: Arc::clone(&self.digests),
-            state: RwLock::new(Arc::new(State::Broken(Vec::new()))),
+            state: RwLock::new(Arc::new(LoadedRules::Broken(Vec::new()))),
             pins: RwLock::default(),
             cwd: RwLock::new(agent.tools_folder()),
             editing: Mutex::default(),
@@ -103,24 +104,24 @@ impl Policies {
         }
     }
 
-    /// What is wrong with the policies in use, each once.
+    /// The mistakes for which agents are refused everything now, each once.
     pub fn problems(&self) -> Vec<Problem> {
         self.told(|state| match state {
-            State::Broken(problems) => problems.clone(),
-            State::Rules(..) => Vec::new(),
+            LoadedRules::Broken(problems) => problems.clone(),
+            LoadedRules::Rules(..) => Vec::new(),
         })
     }
 
-    /// What in the policies in use does not do what somebody may think, each once.
+    /// The rules in use that do less or more than somebody may think, each once.
     pub fn remarks(&self) -> Vec<Problem> {
         self.told(|state| match state {
-            State::Broken(_) => Vec::new(),
-            State::Rules(rules, _) => rules.remarks.clone(),
+            LoadedRules::Broken(_) => Vec::new(),
+            LoadedRules::Rules(rules, _) => rules.remarks.clone(),
         })
     }
 
-    /// What is said of each policy, in the order of the files; that of the workspace is each agent's.
-    fn told(&self, of: impl Fn(&State) -> Vec<Problem>) -> Vec<Problem> {
+    /// The remarks `of` each policy, in the order of the files; that of the workspace is each agent's.
+    fn told(&self, of: impl Fn(&LoadedRules) -> Vec<Problem>) -> Vec<Problem> {
         let mut found: Vec<Problem> = Vec::new();
         for policy in lock(&self.agents).values() {
             found.extend(of(&policy.state()));
@@ -144,7 +145,7 @@ impl Policies {
         found
     }
 
-    /// Whether somebody is still to be told of a call.
+    /// True while a notification waits or is on its way, for whoever stops the process.
     pub fn is_telling(&self) -> bool {
         self.notifier.is_telling()
     }
@@ -170,23 +171,23 @@ impl AgentPolicy {
 
     fn reload_while_editing(&self) {
         let state = match self.source.read(&*self.environment) {
-            Ok((tiers, granted)) => State::Rules(tiers.merged(), granted),
+            Ok((tiers, granted)) => LoadedRules::Rules(tiers.merged(), granted),
             Err(problems) => {
                 for problem in &problems {
                     log::error!("agent {}: nothing runs: {problem}", self.name);
                 }
-                State::Broken(problems)
+                LoadedRules::Broken(problems)
             }
         };
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
     }
 
-    fn state(&self) -> Arc<State> {
+    fn state(&self) -> Arc<LoadedRules> {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn is_dangerous(&self) -> bool {
-        let is_mode = |state: &State| matches!(state, State::Rules(rules, _) if rules.mode == Mode::Dangerous);
+        let is_mode = |state: &LoadedRules| matches!(state, LoadedRules::Rules(rules, _) if rules.mode == Mode::Dangerous);
         is_mode(&self.state()) && !self.source.has_workspace_policy()
     }
 
@@ -198,14 +199,15 @@ impl AgentPolicy {
         *self.cwd.write().unwrap_or_else(PoisonError::into_inner) = cwd;
     }
 
-    /// What the tool of that name runs now, and whether that is the agent's own.
+    /// The content behind the tool of that name now, and true if the agent's folder brought it.
     fn program(&self, tool: &str) -> Option<(Part, bool)> {
         let pins = self.pins.read().unwrap_or_else(PoisonError::into_inner);
         let pin = pins.get(tool)?;
         Some((pin.part(&self.digests), pin.is_agents))
     }
 
-    /// Whether a tool runs something else than what was granted.
+    /// True if the program behind a tool is another than the one that was granted: its rules were
+    /// given to that one.
     fn is_changed(&self, tool: &str, granted: &Granted) -> bool {
         let Some((program, is_agents)) = self.program(tool) else {
             return false;
@@ -222,32 +224,32 @@ impl AgentPolicy {
         (is_agents || is_pinned()) && !granted.counts(&program)
     }
 
-    /// A wish, as far as rules are concerned.
+    /// A proposed, as far as rules are concerned.
     fn call_of<'a>(
         &self,
-        wish: &'a Wish<'_>,
+        proposed: &'a ProposedCall<'_>,
         script: Option<&'a str>,
         granted: &Granted,
-    ) -> Call<'a> {
-        let subject = match wish.kind {
-            ToolKind::Bash => return Call::Shell(script),
+    ) -> JudgedCall<'a> {
+        let subject = match proposed.kind {
+            ToolKind::Bash => return JudgedCall::Shell(script),
             ToolKind::Builtin => Subject::Builtin,
             ToolKind::Cli | ToolKind::FoundCli => Subject::Cli,
         };
-        let name = wish.call.tool_name.as_str();
-        Call::Tool(ToolUse {
+        let name = proposed.call.tool_name.as_str();
+        JudgedCall::Tool(ToolUse {
             subject,
             name,
-            arguments: &wish.call.arguments,
-            is_found: wish.kind == ToolKind::FoundCli,
+            arguments: &proposed.call.arguments,
+            is_found: proposed.kind == ToolKind::FoundCli,
             is_changed: subject == Subject::Cli && self.is_changed(name, granted),
-            only_reads: wish.effect == ToolEffect::Read && !wish.is_composed,
-            value_key: wish.value_key,
+            only_reads: proposed.effect == ToolEffect::Read && !proposed.is_composed,
+            value_key: proposed.value_key,
         })
     }
 
     /// Adds rules to what the owner allowed for good, and to the grants what `program` is now.
-    fn remember(&self, literal: &Literal, program: Option<Part>) -> Result<(), String> {
+    fn remember(&self, literal: &LiteralRules, program: Option<Part>) -> Result<(), String> {
         let _editing = lock(&self.editing);
         let program: Vec<Part> = program.into_iter().collect();
         self.source.allow(&program, &|path, text| {
@@ -266,14 +268,14 @@ impl AgentPolicy {
 }
 
 impl Policy for AgentPolicy {
-    fn judge(&self, wish: &Wish<'_>) -> Verdict {
+    fn judge(&self, proposed: &ProposedCall<'_>) -> Verdict {
         let state = self.state();
         let (rules, granted) = match &*state {
-            State::Rules(rules, granted) => (rules, granted),
-            State::Broken(problems) => return refused_by_broken(problems),
+            LoadedRules::Rules(rules, granted) => (rules, granted),
+            LoadedRules::Broken(problems) => return refused_by_broken(problems),
         };
-        let script = wish.script();
-        let call = self.call_of(wish, script.as_deref(), granted);
+        let script = proposed.script();
+        let call = self.call_of(proposed, script.as_deref(), granted);
         let cwd = self
             .cwd
             .read()
@@ -287,8 +289,8 @@ impl Policy for AgentPolicy {
         match judgement.ruling {
             Ruling::Allow => Verdict::Allow,
             Ruling::Ask => Verdict::Ask {
-                command: wish.command(),
-                commands: wish.commands(),
+                command: proposed.command(),
+                commands: proposed.commands(),
                 is_exact: judge::literal_patterns(&call).exact.is_some(),
             },
             Ruling::Deny => Verdict::Deny {
@@ -297,44 +299,45 @@ impl Policy for AgentPolicy {
         }
     }
 
-    fn allow_always(&self, wish: &Wish<'_>) -> Result<(), String> {
-        let script = wish.script();
-        let call = self.call_of(wish, script.as_deref(), &Granted::Everything);
+    fn allow_always(&self, proposed: &ProposedCall<'_>) -> Result<(), String> {
+        let script = proposed.script();
+        let call = self.call_of(proposed, script.as_deref(), &Granted::Everything);
         let literal = judge::literal_patterns(&call);
         if !literal.patterns.is_empty() || literal.exact.is_some() {
-            let program = match wish.kind {
-                ToolKind::Cli | ToolKind::FoundCli => self.program(&wish.call.tool_name),
+            let program = match proposed.kind {
+                ToolKind::Cli | ToolKind::FoundCli => self.program(&proposed.call.tool_name),
                 ToolKind::Bash | ToolKind::Builtin => None,
             };
             self.remember(&literal, program.map(|(program, _)| program))?;
         }
-        match literal.refused.is_empty() {
-            true => Ok(()),
-            false => Err(literal.refused.join("; ")),
+        if literal.refused.is_empty() {
+            Ok(())
+        } else {
+            Err(literal.refused.join("; "))
         }
     }
 
-    fn note_start(&self, wish: &Wish<'_>) {
-        self.tell(Occasion::Call, wish);
+    fn note_start(&self, proposed: &ProposedCall<'_>) {
+        self.tell(Occasion::Call, proposed);
     }
 
-    fn note_question(&self, wish: &Wish<'_>) {
-        self.tell(Occasion::Approval, wish);
+    fn note_question(&self, proposed: &ProposedCall<'_>) {
+        self.tell(Occasion::Approval, proposed);
     }
 }
 
 impl AgentPolicy {
     /// Tells whoever wants to know of such an occasion.
-    fn tell(&self, on: Occasion, wish: &Wish<'_>) {
+    fn tell(&self, on: Occasion, proposed: &ProposedCall<'_>) {
         let state = self.state();
-        let State::Rules(rules, granted) = &*state else {
+        let LoadedRules::Rules(rules, granted) = &*state else {
             return;
         };
         if rules.notify.is_empty() {
             return;
         }
-        let script = wish.script();
-        let call = self.call_of(wish, script.as_deref(), granted);
+        let script = proposed.script();
+        let call = self.call_of(proposed, script.as_deref(), granted);
         let mut told: Vec<&Delivery> = Vec::new();
         for notify in &rules.notify {
             let is_wanted = notify.on.contains(&on)
@@ -350,7 +353,7 @@ impl AgentPolicy {
             }
         }
         if !told.is_empty() {
-            let note = Note::of(&self.name, on, wish);
+            let note = Notification::of(&self.name, on, proposed);
             told.into_iter()
                 .for_each(|one| self.notifier.tell(one, &note));
         }

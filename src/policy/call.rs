@@ -7,7 +7,7 @@ use super::rules::Subject;
 
 /// A call, as far as rules are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call<'a> {
+pub enum JudgedCall<'a> {
     /// A script for the shell; `None` when the arguments hold none.
     Shell(Option<&'a str>),
     /// Another tool.
@@ -23,11 +23,11 @@ pub struct ToolUse<'a> {
     pub name: &'a str,
     /// Its arguments, JSON if the model was right.
     pub arguments: &'a str,
-    /// Whether nobody declared it.
+    /// True if nobody declared it: it was found in a folder.
     pub is_found: bool,
-    /// Whether the call changes nothing.
+    /// True if the call changes nothing, by the tool's own word.
     pub only_reads: bool,
-    /// Whether the program is another than the one that was allowed.
+    /// True if the program is another than the one that was allowed.
     pub is_changed: bool,
     /// The argument that a pattern may name behind the action: `url`, `path`, `name`.
     pub value_key: Option<&'a str>,
@@ -38,7 +38,7 @@ pub struct ToolUse<'a> {
 pub struct Context<'a> {
     /// The folder that it starts in.
     pub work: Option<&'a Path>,
-    /// Whether its environment has a variable: one that a loop sets would reach programs.
+    /// Says whether its environment has a variable: one that a loop sets would reach programs.
     pub is_variable: &'a dyn Fn(&str) -> bool,
 }
 

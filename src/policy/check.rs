@@ -3,10 +3,10 @@
 //! Elsewhere: what is no policy at all (`file`).
 
 use super::denied;
-use super::glob::{Glob, Match, Symbol, symbols};
+use super::glob::{Match, RuleGlob, Symbol, symbols};
 use super::judge::SKILL_READER;
-use super::programs::{self, Known};
-use super::rules::{Mode, Pattern, Rules, Subject, Tier};
+use super::programs::{self, ProgramKind};
+use super::rules::{Mode, PolicyRules, RulePattern, Subject, Tier};
 use super::shell::Word;
 use crate::base::yaml::problem::{Level, Problem, did_you_mean};
 use crate::domain::spec::BUILTIN_TOOLS;
@@ -66,9 +66,10 @@ pub fn idle(tier: &Tier) -> Vec<Problem> {
         .chain(allow)
         .filter_map(|(pattern, why)| Some((pattern, why?)));
     idle.map(|(pattern, (why, hint))| Problem {
-        level: match is_of_later_version(pattern) {
-            true => Level::Warning,
-            false => Level::Error,
+        level: if is_of_later_version(pattern) {
+            Level::Warning
+        } else {
+            Level::Error
         },
         ..problem(pattern, format!("never fits: {why}"), hint)
     })
@@ -86,21 +87,17 @@ fn odd(tier: &Tier) -> impl Iterator<Item = Problem> {
     })
 }
 
-fn why_odd(pattern: &Pattern) -> Option<(&'static str, Option<String>)> {
+type OddRule = (&'static str, Option<String>);
+
+fn why_odd(pattern: &RulePattern) -> Option<OddRule> {
     let glob = pattern.glob()?;
-    let is_untyped = pattern.subject == Subject::Any;
     let start = glob.literal_start();
-    if pattern.subject == Subject::Builtin || is_untyped {
-        let host = start
-            .split_once("://")
-            .map(|(_, rest)| rest.split('/').next());
-        let is_capital = |host: &str| host.contains(|one: char| one.is_ascii_uppercase());
-        if host.flatten().is_some_and(is_capital) {
-            let hint = "write the host in small letters, as it is asked".to_owned();
-            return Some(("fits only an address that is spelt so", Some(hint)));
-        }
+    let is_about = |subject| pattern.subject == subject || pattern.subject == Subject::Any;
+    if is_about(Subject::Builtin) && has_capital_host(&start) {
+        let hint = "write the host in small letters, as it is asked".to_owned();
+        return Some(("fits only an address that is spelt so", Some(hint)));
     }
-    if pattern.subject != Subject::Bash && !is_untyped {
+    if !is_about(Subject::Bash) {
         return None;
     }
     if start.starts_with(['"', '\'', '^']) {
@@ -111,24 +108,29 @@ fn why_odd(pattern: &Pattern) -> Option<(&'static str, Option<String>)> {
     if pattern.text.contains('\t') || pattern.text.ends_with('\n') {
         return Some(("fits only what holds that tab or line's end", None));
     }
-    let (name, rest) = start.split_once(' ').unwrap_or((&start, ""));
+    let hint = meant_builtin(pattern, glob, &start)?;
+    Some(("is about commands of that name", Some(hint)))
+}
+
+fn has_capital_host(url: &str) -> bool {
+    let rest = url.split_once("://").map(|(_, rest)| rest);
+    let host = rest.and_then(|rest| rest.split('/').next());
+    host.is_some_and(|host| host.contains(|one: char| one.is_ascii_uppercase()))
+}
+
+/// How the builtin is written that a pattern without a type may mean.
+fn meant_builtin(pattern: &RulePattern, glob: &RuleGlob, start: &str) -> Option<String> {
+    let (name, rest) = start.split_once(' ').unwrap_or((start, ""));
     let lower = name.to_ascii_lowercase();
     let (builtin, actions) = BUILTINS.iter().find(|(known, _)| *known == lower)?;
     let action = actions.iter().find(|action| rest.starts_with(**action));
     match action {
-        _ if !is_untyped => None,
-        Some(action) => Some((
-            "is about commands of that name",
-            Some(format!("an action of the builtin is `{builtin}:{action}`")),
-        )),
-        None if *builtin == "bash" && rest.is_empty() && !glob.is_exact() => Some((
-            "is about commands of that name",
-            Some("all that the shell runs is `bash:*`".to_owned()),
-        )),
-        None if name != lower => Some((
-            "is about commands of that name",
-            Some(format!("the builtin is `{builtin}`")),
-        )),
+        _ if pattern.subject != Subject::Any => None,
+        Some(action) => Some(format!("an action of the builtin is `{builtin}:{action}`")),
+        None if *builtin == "bash" && rest.is_empty() && !glob.is_exact() => {
+            Some("all that the shell runs is `bash:*`".to_owned())
+        }
+        None if name != lower => Some(format!("the builtin is `{builtin}`")),
         None => None,
     }
 }
@@ -140,16 +142,17 @@ fn typeless(tier: &Tier) -> impl Iterator<Item = Problem> {
     all.filter_map(|pattern| {
         let word = type_like(pattern)?;
         let remark = format!("is about calls of every type, as `{word}` is no type");
-        let hint = match word.starts_with("http") {
-            true => format!("what `web` fetches is `builtin:web:fetch:{}`", pattern.text),
-            false => "types are `bash`, `builtin`, `cli`, `mcp` and `*`".to_owned(),
+        let hint = if word.starts_with("http") {
+            format!("what `web` fetches is `builtin:web:fetch:{}`", pattern.text)
+        } else {
+            "types are `bash`, `builtin`, `cli`, `mcp` and `*`".to_owned()
         };
         Some(problem(pattern, remark, Some(hint)))
     })
 }
 
 /// The word before a `:`, or before a `(` as others write it.
-fn type_like(pattern: &Pattern) -> Option<&str> {
+fn type_like(pattern: &RulePattern) -> Option<&str> {
     let (word, _) = pattern.text.split_once([':', '('])?;
     let is_word_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     let is_word = !word.is_empty() && word.bytes().all(is_word_byte);
@@ -159,8 +162,8 @@ fn type_like(pattern: &Pattern) -> Option<&str> {
 }
 
 /// What an agent's own file allows and does not count.
-pub fn capped(rules: &Rules) -> Vec<Problem> {
-    let remark = |pattern: &Pattern| {
+pub fn capped(rules: &PolicyRules) -> Vec<Problem> {
+    let remark = |pattern: &RulePattern| {
         let why = "allows nothing: the workspace's policy has an `allow`, and that does not reach \
                    so far";
         problem(
@@ -174,8 +177,8 @@ pub fn capped(rules: &Rules) -> Vec<Problem> {
     told.take(TOLD_MAX).map(remark).collect()
 }
 
-fn reads_skill(pattern: &Pattern) -> bool {
-    let name = pattern.glob().and_then(Glob::tool_name);
+fn reads_skill(pattern: &RulePattern) -> bool {
+    let name = pattern.glob().and_then(RuleGlob::tool_name);
     let is_builtin = matches!(pattern.subject, Subject::Builtin | Subject::Any);
     is_builtin && name.as_deref() == Some(SKILL_READER)
 }
@@ -201,21 +204,22 @@ pub fn homeless(tier: &Tier, tools: &[String]) -> Vec<Problem> {
 
 /// What may be meant by the name of a program that there is not.
 fn other_name(name: &str, tools: &[String]) -> Option<String> {
-    match BUILTIN_TOOLS.contains(&name) {
-        true => Some(format!("a builtin is `builtin:{name}`")),
-        false => did_you_mean(name, tools.iter().map(String::as_str)),
+    if BUILTIN_TOOLS.contains(&name) {
+        Some(format!("a builtin is `builtin:{name}`"))
+    } else {
+        did_you_mean(name, tools.iter().map(String::as_str))
     }
 }
 
 /// The rules that forbid more than their author may think.
 pub fn broad(tier: &Tier) -> Vec<Problem> {
-    let is_broad = |pattern: &&Pattern| {
+    let is_broad = |pattern: &&RulePattern| {
         let word = pattern
             .glob()
             .is_some_and(|glob| glob.is_plain_word() && glob.is_exact());
         pattern.subject == Subject::Bash && word
     };
-    let remark = |pattern: &Pattern| {
+    let remark = |pattern: &RulePattern| {
         let why = "refuses every command in which a word begins so".to_owned();
         problem(
             pattern,
@@ -228,7 +232,7 @@ pub fn broad(tier: &Tier) -> Vec<Problem> {
 
 /// What two rules allow together that neither says: files may be written, and a program does what
 /// the files of the folder say.
-pub fn free_hand(rules: &Rules) -> Option<String> {
+pub fn free_hand(rules: &PolicyRules) -> Option<String> {
     if rules.mode == Mode::Dangerous {
         return None;
     }
@@ -247,18 +251,18 @@ pub fn free_hand(rules: &Rules) -> Option<String> {
 }
 
 /// Whether a rule allows a program that does what the files of the folder say.
-pub fn obeys_folder(pattern: &Pattern) -> bool {
+pub fn obeys_folder(pattern: &RulePattern) -> bool {
     let is_shell = Subject::Bash == pattern.subject || Subject::Any == pattern.subject;
     match first_word(pattern).filter(|_| is_shell).as_deref() {
         Some("") => true,
         Some(word) => {
-            matches!(programs::known(word), Known::Guarded(program) if program.obeys_folder)
+            matches!(programs::known(word), ProgramKind::Guarded(program) if program.obeys_folder)
         }
         None => false,
     }
 }
 
-fn may_write(pattern: &Pattern) -> bool {
+fn may_write(pattern: &RulePattern) -> bool {
     match (pattern.subject, first_word(pattern).as_deref()) {
         (Subject::Cli, _) | (Subject::Bash | Subject::Any, Some("")) => true,
         (Subject::Bash | Subject::Any, Some(name)) => {
@@ -270,32 +274,37 @@ fn may_write(pattern: &Pattern) -> bool {
 
 fn may_write_files(name: &str, words: &[Word]) -> bool {
     match programs::known(name) {
-        Known::Harmless => false,
-        Known::Runner => false,
-        Known::Nothing => !WRITE_NOTHING.contains(&name),
-        Known::Guarded(program) if program.names[0] == "git" => {
+        ProgramKind::Harmless => false,
+        ProgramKind::Runner => false,
+        ProgramKind::Nothing => !WRITE_NOTHING.contains(&name),
+        ProgramKind::Guarded(program) if program.names[0] == "git" => {
             let subcommand = words.get(1).map(Word::start);
             subcommand.is_none_or(|word| word.is_empty() || GIT_WRITES.contains(&word))
         }
-        Known::Guarded(program) => program.written_out(words).iter().any(|length| *length > 0),
+        ProgramKind::Guarded(program) => {
+            program.written_out(words).iter().any(|length| *length > 0)
+        }
     }
 }
 
 /// The program that a pattern names; empty where it may be any.
-fn first_word(pattern: &Pattern) -> Option<String> {
+fn first_word(pattern: &RulePattern) -> Option<String> {
     let start = pattern.glob()?.literal_start();
     Some(start.split(' ').next().unwrap_or_default().to_owned())
 }
 
-fn literal_words(pattern: &Pattern) -> Vec<Word> {
-    let start = pattern.glob().map(Glob::literal_start).unwrap_or_default();
+fn literal_words(pattern: &RulePattern) -> Vec<Word> {
+    let start = pattern
+        .glob()
+        .map(RuleGlob::literal_start)
+        .unwrap_or_default();
     start.split(' ').map(Word::literal).collect()
 }
 
-type Reason = (String, Option<String>);
+type IdleReason = (String, Option<String>);
 
 /// Why a pattern fits no call of any kind.
-fn why_idle(pattern: &Pattern) -> Option<Reason> {
+fn why_idle(pattern: &RulePattern) -> Option<IdleReason> {
     let glob = pattern.glob()?;
     if glob.is_empty() {
         return Some(("it is empty".to_owned(), None));
@@ -308,13 +317,13 @@ fn why_idle(pattern: &Pattern) -> Option<Reason> {
     }
 }
 
-fn is_action_of_builtin(glob: &Glob) -> bool {
+fn is_action_of_builtin(glob: &RuleGlob) -> bool {
     let start = glob.literal_start();
     let name = start.split_once(':').map(|(name, _)| name);
     name.is_some_and(|name| BUILTINS.iter().any(|(known, _)| *known == name))
 }
 
-fn why_no_builtin(glob: &Glob) -> Option<Reason> {
+fn why_no_builtin(glob: &RuleGlob) -> Option<IdleReason> {
     // The shell is no call with arguments as JSON.
     let mut others = BUILTINS.iter().filter(|(name, _)| *name != "bash");
     if denied::is_shell(glob) || others.any(|(name, actions)| may_fit(glob, name, actions, JSON)) {
@@ -356,7 +365,7 @@ fn why_no_builtin(glob: &Glob) -> Option<Reason> {
 /// Whether a glob may fit a call of a tool with these actions, as calls are compared: by the name, the
 /// name and the arguments, which begin with `arguments`, the name and the action, and with what is
 /// acted on.
-fn may_fit(glob: &Glob, name: &str, actions: &[&str], arguments: &str) -> bool {
+fn may_fit(glob: &RuleGlob, name: &str, actions: &[&str], arguments: &str) -> bool {
     if glob.least_symbols() > LOOKED_AT_SYMBOLS {
         return true;
     }
@@ -381,7 +390,7 @@ fn may_fit(glob: &Glob, name: &str, actions: &[&str], arguments: &str) -> bool {
 }
 
 /// Whether a pattern names a builtin that is known and that this version does not have.
-fn is_of_later_version(pattern: &Pattern) -> bool {
+fn is_of_later_version(pattern: &RulePattern) -> bool {
     let is_here = |name: &str| BUILTINS.iter().any(|(known, _)| *known == name);
     let mut later = BUILTIN_TOOLS.iter().filter(|name| !is_here(name));
     let glob = pattern
@@ -394,7 +403,7 @@ fn is_of_later_version(pattern: &Pattern) -> bool {
 }
 
 /// Why a pattern of an `allow` fits no call.
-fn why_grants_nothing(pattern: &Pattern) -> Option<Reason> {
+fn why_grants_nothing(pattern: &RulePattern) -> Option<IdleReason> {
     let glob = pattern.glob()?;
     let start = glob.literal_start();
     match pattern.subject {
@@ -426,7 +435,7 @@ fn is_typed(arguments: &str) -> bool {
     !arguments.is_empty() && !arguments.starts_with('{')
 }
 
-fn why_no_command(glob: &Glob, start: &str) -> Option<Reason> {
+fn why_no_command(glob: &RuleGlob, start: &str) -> Option<IdleReason> {
     if [" && ", " || ", " | ", "; "]
         .iter()
         .any(|operator| start.contains(operator))
@@ -449,7 +458,7 @@ fn why_no_command(glob: &Glob, start: &str) -> Option<Reason> {
             None,
         ));
     }
-    let is_runner = matches!(programs::known(&first), Known::Runner);
+    let is_runner = matches!(programs::known(&first), ProgramKind::Runner);
     let is_asked = first == "command" && words.len() > 1 && words[1].start().starts_with('-');
     (is_runner && !is_asked).then(|| {
         (
@@ -459,7 +468,7 @@ fn why_no_command(glob: &Glob, start: &str) -> Option<Reason> {
     })
 }
 
-fn problem(pattern: &Pattern, message: String, hint: Option<String>) -> Problem {
+fn problem(pattern: &RulePattern, message: String, hint: Option<String>) -> Problem {
     let source = &pattern.place.source;
     Problem {
         level: Level::Warning,

@@ -8,9 +8,9 @@ use serde_json::Value;
 use url::Url;
 
 use super::call::ToolUse;
-use super::glob::{Extent, Glob, Match, Symbol, symbols};
+use super::glob::{Extent, Match, RuleGlob, Symbol, symbols};
 use super::programs;
-use super::rules::{Pattern, Subject};
+use super::rules::{RulePattern, Subject};
 use super::shell::{self, Command, Piece, Word, loose};
 use crate::base::words;
 
@@ -93,15 +93,15 @@ impl Subjects {
     /// The first of `patterns` that fits, and what it fits.
     pub(super) fn find<'r>(
         &self,
-        patterns: &'r [Pattern],
+        patterns: &'r [RulePattern],
         how: Match,
-    ) -> Option<(&'r Pattern, String)> {
+    ) -> Option<(&'r RulePattern, String)> {
         patterns
             .iter()
             .find_map(|pattern| Some((pattern, self.fitted(pattern, how)?)))
     }
 
-    fn fitted(&self, pattern: &Pattern, how: Match) -> Option<String> {
+    fn fitted(&self, pattern: &RulePattern, how: Match) -> Option<String> {
         if self.subject == Subject::Bash && names_shell(pattern) {
             return Some("bash".to_owned());
         }
@@ -118,7 +118,7 @@ impl Subjects {
 }
 
 /// Whether a pattern is about the shell at all.
-pub(super) fn forbids_shell(pattern: &Pattern) -> bool {
+pub(super) fn forbids_shell(pattern: &RulePattern) -> bool {
     match pattern.subject {
         Subject::Bash | Subject::Any => true,
         Subject::Builtin => names_shell(pattern),
@@ -128,7 +128,7 @@ pub(super) fn forbids_shell(pattern: &Pattern) -> bool {
 
 /// Whether a pattern means the shell as a tool: it is listed as a builtin, and may be forbidden as one.
 /// A `*:` that names it otherwise than by its very name is about commands.
-fn names_shell(pattern: &Pattern) -> bool {
+fn names_shell(pattern: &RulePattern) -> bool {
     pattern.glob().is_some_and(|glob| match pattern.subject {
         Subject::Builtin => is_shell(glob),
         Subject::Any => is_shell(glob) && glob.is_exact(),
@@ -137,7 +137,7 @@ fn names_shell(pattern: &Pattern) -> bool {
 }
 
 /// Whether a pattern for a builtin is about the shell: by its name, or with whatever arguments.
-pub(super) fn is_shell(glob: &Glob) -> bool {
+pub(super) fn is_shell(glob: &RuleGlob) -> bool {
     let fits = |text: &str| glob.fits(&symbols(text), Match::Loosely);
     fits("bash") || fits("bash ")
 }
@@ -152,7 +152,7 @@ impl Form {
 
     /// Where a glob may fit it. A pattern of the shell without a `*` fits what contains it, as
     /// existing policies mean it.
-    fn extent_for(&self, glob: &Glob, is_contained: bool, how: Match) -> Option<Extent> {
+    fn extent_for(&self, glob: &RuleGlob, is_contained: bool, how: Match) -> Option<Extent> {
         let is_whole_script = self.extent == Extent::Start;
         match (is_contained, self.extent) {
             // One that names several commands is looked for in all of them.
@@ -173,7 +173,7 @@ impl Form {
 }
 
 /// The part of a subject that a glob fits, to whole words.
-fn told(subject: &[Symbol], glob: &Glob, end: usize, extent: Extent) -> String {
+fn told(subject: &[Symbol], glob: &RuleGlob, end: usize, extent: Extent) -> String {
     let letter = |symbol: &Symbol| match symbol {
         Symbol::Letter(letter) | Symbol::Guarded(letter) => *letter,
         Symbol::Border => ' ',

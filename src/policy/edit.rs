@@ -4,7 +4,7 @@
 //! tried, and what comes out is read again: an edit counts only if the file then says what it said
 //! before, and the new patterns.
 
-use super::judge::Literal;
+use super::judge::LiteralRules;
 use crate::base::yaml::tree::{Document, Node, Value};
 
 /// How many places are tried: an item may go over some lines.
@@ -15,7 +15,7 @@ const TRIES_MAX: usize = 200;
 /// Errors: why it can't be edited.
 pub(super) fn with_allowed(
     text: Option<&str>,
-    literal: &Literal,
+    literal: &LiteralRules,
 ) -> Result<Option<String>, String> {
     let patterns = literal.patterns.iter().map(|text| Item::new(text, false));
     let items = patterns.chain(literal.exact.iter().map(|text| Item::new(text, true)));
@@ -50,9 +50,10 @@ impl Item {
 
     /// As it is once it was read.
     fn shape(&self) -> String {
-        match self.is_exact {
-            true => format!("{:?}", [("exact".to_owned(), self.text.clone())]),
-            false => self.text.clone(),
+        if self.is_exact {
+            format!("{:?}", [("exact".to_owned(), self.text.clone())])
+        } else {
+            self.text.clone()
         }
     }
 
@@ -79,9 +80,10 @@ impl Item {
     /// As it is written between brackets.
     fn in_brackets(&self) -> String {
         let text = quoted(&self.text);
-        match self.is_exact {
-            true => format!("{{exact: {text}}}"),
-            false => text,
+        if self.is_exact {
+            format!("{{exact: {text}}}")
+        } else {
+            text
         }
     }
 }
@@ -251,10 +253,10 @@ fn shape(node: &Node) -> String {
 mod tests {
     use super::*;
 
-    fn patterns(pattern: &str) -> Literal {
-        Literal {
+    fn patterns(pattern: &str) -> LiteralRules {
+        LiteralRules {
             patterns: vec![pattern.to_owned()],
-            ..Literal::default()
+            ..LiteralRules::default()
         }
     }
 
@@ -331,9 +333,9 @@ mod tests {
             "echo ${x:-1}",
             "- x: |",
         ] {
-            let literal = Literal {
+            let literal = LiteralRules {
                 exact: Some(script.to_owned()),
-                ..Literal::default()
+                ..LiteralRules::default()
             };
             let shape = Item::new(script, true).shape();
             for before in [

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::check;
-use super::rules::{Delivery, Mode, Notify, Occasion, Pattern, Place, Source, Tier};
+use super::rules::{Delivery, Mode, Notify, Occasion, RuleFile, RulePattern, RulePlace, Tier};
 use crate::base::text;
 use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
@@ -83,7 +83,7 @@ impl FromYaml for RawRule {
 const RULES_MAX: usize = 1_000;
 
 /// A pattern as it stands in a file.
-type Found = (String, NodeId);
+type FoundPattern = (String, NodeId);
 
 /// Every key that a policy may have.
 pub fn keys() -> Vec<String> {
@@ -122,7 +122,7 @@ fn placed(
     let Some(checked) = checked.filter(|_| !report.has_errors()) else {
         return Err(report.finish(&document, path));
     };
-    let source = Arc::new(Source {
+    let source = Arc::new(RuleFile {
         path: path.to_owned(),
         document,
     });
@@ -130,33 +130,33 @@ fn placed(
 }
 
 /// What a file says, before its places can be named.
-struct Checked {
+struct CheckedPolicy {
     mode: Option<(Mode, NodeId)>,
-    deny: Vec<Found>,
+    deny: Vec<FoundPattern>,
     allow: Vec<(RawRule, NodeId)>,
-    notify: Option<Told>,
+    notify: Option<CheckedNotify>,
 }
 
 /// Who is told of what, before the places of patterns can be named.
-struct Told {
+struct CheckedNotify {
     on: Vec<Occasion>,
-    patterns: Option<Vec<Found>>,
+    patterns: Option<Vec<FoundPattern>>,
     deliveries: Vec<Delivery>,
 }
 
-impl Checked {
-    fn placed(self, source: &Arc<Source>) -> Tier {
-        let place = |node| Place {
+impl CheckedPolicy {
+    fn placed(self, source: &Arc<RuleFile>) -> Tier {
+        let place = |node| RulePlace {
             source: Arc::clone(source),
             node,
         };
-        let patterns = |found: Vec<Found>| -> Vec<Pattern> {
-            let pattern = |(text, node): Found| Pattern::parse(&text, place(node)).ok();
+        let patterns = |found: Vec<FoundPattern>| -> Vec<RulePattern> {
+            let pattern = |(text, node): FoundPattern| RulePattern::parse(&text, place(node)).ok();
             found.into_iter().filter_map(pattern).collect()
         };
         let rule = |(rule, node): (RawRule, NodeId)| match rule {
-            RawRule::Pattern(text) => Pattern::parse(&text, place(node)).ok(),
-            RawRule::Exact(script) => Some(Pattern::exact(script?, place(node))),
+            RawRule::Pattern(text) => RulePattern::parse(&text, place(node)).ok(),
+            RawRule::Exact(script) => Some(RulePattern::exact(script?, place(node))),
         };
         let mut tier = Tier {
             mode: self.mode.map(|(mode, node)| (mode, place(node))),
@@ -174,7 +174,7 @@ impl Checked {
     }
 }
 
-fn check(file: At<PolicyFile>, report: &mut Report) -> Checked {
+fn check(file: At<PolicyFile>, report: &mut Report) -> CheckedPolicy {
     let (file, raw) = file.split();
     if let Some(at) = report.require(&file, "apiVersion", raw.api_version) {
         report.choice(&at, &[(API_VERSION, ())]);
@@ -186,7 +186,7 @@ fn check(file: At<PolicyFile>, report: &mut Report) -> Checked {
         let mode = report.choice(&at, Mode::WORDS)?;
         Some((mode, at.node))
     });
-    Checked {
+    CheckedPolicy {
         mode,
         deny: patterns(or_default(raw.deny), report),
         allow: rules(or_default(raw.allow), report),
@@ -200,7 +200,7 @@ fn rules(found: Vec<At<RawRule>>, report: &mut Report) -> Vec<(RawRule, NodeId)>
         match &at.value {
             RawRule::Pattern(text) => check_pattern(at, text, report),
             RawRule::Exact(None) => report.error(at, "needs the key `exact`"),
-            RawRule::Exact(Some(script)) if script.len() > Pattern::SCRIPT_BYTES_MAX => {
+            RawRule::Exact(Some(script)) if script.len() > RulePattern::SCRIPT_BYTES_MAX => {
                 report.error(at, "is longer than 64 KiB");
             }
             RawRule::Exact(Some(_)) => {}
@@ -210,7 +210,7 @@ fn rules(found: Vec<At<RawRule>>, report: &mut Report) -> Vec<(RawRule, NodeId)>
 }
 
 fn check_pattern<T>(at: &At<T>, text: &str, report: &mut Report) {
-    if let Err(why) = Pattern::check(text) {
+    if let Err(why) = RulePattern::check(text) {
         report.error(at, why);
     }
 }
@@ -221,7 +221,7 @@ fn refuse_many<T>(found: &[At<T>], report: &mut Report) {
     }
 }
 
-fn patterns(found: Vec<At<String>>, report: &mut Report) -> Vec<Found> {
+fn patterns(found: Vec<At<String>>, report: &mut Report) -> Vec<FoundPattern> {
     refuse_many(&found, report);
     for at in &found {
         check_pattern(at, &at.value, report);
@@ -229,7 +229,7 @@ fn patterns(found: Vec<At<String>>, report: &mut Report) -> Vec<Found> {
     found.into_iter().map(|at| (at.value, at.node)).collect()
 }
 
-fn notify(raw: RawNotify, report: &mut Report) -> Option<Told> {
+fn notify(raw: RawNotify, report: &mut Report) -> Option<CheckedNotify> {
     let on = match raw.on {
         None => vec![Occasion::Call],
         Some(at) => {
@@ -247,7 +247,7 @@ fn notify(raw: RawNotify, report: &mut Report) -> Option<Told> {
         }
     };
     let enabled = raw.enabled.is_none_or(|at| at.value);
-    enabled.then_some(Told {
+    enabled.then_some(CheckedNotify {
         on,
         patterns,
         deliveries,

@@ -10,7 +10,7 @@
 
 /// A pattern, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Glob(Vec<Token>);
+pub struct RuleGlob(Vec<Token>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
@@ -68,12 +68,12 @@ pub enum Extent {
     InsideWord,
 }
 
-impl Glob {
+impl RuleGlob {
     /// Reads a pattern.
     ///
     /// Errors: why it is none, after "the pattern …": a `[` or `{` that other globs give a meaning,
     /// an unfinished escape.
-    pub fn parse(text: &str) -> Result<Glob, &'static str> {
+    pub fn parse(text: &str) -> Result<RuleGlob, &'static str> {
         let mut tokens = Vec::new();
         let mut letters = text.chars();
         while let Some(letter) = letters.next() {
@@ -101,7 +101,7 @@ impl Glob {
         if is_gap(tokens.first()) {
             tokens.remove(0);
         }
-        Ok(Glob(tokens))
+        Ok(RuleGlob(tokens))
     }
 
     /// Whether it fits one text alone.
@@ -238,7 +238,7 @@ struct Follower<'g> {
 }
 
 impl<'g> Follower<'g> {
-    fn new(glob: &'g Glob, how: Match) -> Follower<'g> {
+    fn new(glob: &'g RuleGlob, how: Match) -> Follower<'g> {
         Follower {
             tokens: &glob.0,
             how,
@@ -387,7 +387,7 @@ mod tests {
             ("", "", true),
             ("**", "", true),
         ] {
-            let glob = Glob::parse(pattern).unwrap();
+            let glob = RuleGlob::parse(pattern).unwrap();
             let fits = glob.fits(&symbols(subject), Match::Surely);
             assert_eq!(fits, expected, "{pattern} {subject}");
         }
@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_blank_within_a_word_is_none_between_words_to_what_grants() {
-        let glob = Glob::parse("deploy * --dry-run").unwrap();
+        let glob = RuleGlob::parse("deploy * --dry-run").unwrap();
         let mut subject = symbols("deploy ");
         subject.extend("x --dry-run".chars().map(Symbol::Letter));
         assert!(!glob.fits(&subject, Match::Surely));
@@ -414,7 +414,7 @@ mod tests {
         ] {
             let mut subject = symbols("rm ");
             subject.push(Symbol::Unknown);
-            let glob = Glob::parse(pattern).unwrap();
+            let glob = RuleGlob::parse(pattern).unwrap();
             assert_eq!(glob.fits(&subject, Match::Loosely), surely, "{pattern}");
             assert_eq!(glob.fits(&subject, Match::Perhaps), perhaps, "{pattern}");
         }
@@ -429,7 +429,7 @@ mod tests {
             ("sudo firm x", false),
             ("a/rm x", false),
         ] {
-            let glob = Glob::parse("rm *").unwrap();
+            let glob = RuleGlob::parse("rm *").unwrap();
             let fits = glob.find(&symbols(subject), Match::Loosely, Extent::Later);
             assert_eq!(fits.is_some(), expected, "{subject}");
         }
@@ -446,7 +446,7 @@ mod tests {
             ("rm -rf", "sudo rm -rf x", true, true),
             ("rm -rf", "sudo rm -r x", false, false),
         ] {
-            let glob = Glob::parse(pattern).unwrap();
+            let glob = RuleGlob::parse(pattern).unwrap();
             for (extent, expected) in [(Extent::InsideWord, in_word), (Extent::Inside, anywhere)] {
                 let found = glob.find(&symbols(subject), Match::Loosely, extent);
                 assert_eq!(found.is_some(), expected, "{pattern} {subject} {extent:?}");
@@ -468,7 +468,7 @@ mod tests {
             ("sort -o *", true),
             ("sort -o x", true),
         ] {
-            let glob = Glob::parse(pattern).unwrap();
+            let glob = RuleGlob::parse(pattern).unwrap();
             assert_eq!(glob.fits(&subject, Match::Surely), expected, "{pattern}");
             assert!(glob.fits(&subject, Match::Loosely), "{pattern}");
         }
@@ -476,7 +476,7 @@ mod tests {
 
     #[test]
     fn many_stars_cost_no_more_than_few() {
-        let glob = Glob::parse(&("*a".repeat(500) + "b")).unwrap();
+        let glob = RuleGlob::parse(&("*a".repeat(500) + "b")).unwrap();
         let mut follower = Follower::new(&glob, Match::Loosely);
         follower.stars_take_all = true;
         follower.begin();
@@ -490,7 +490,7 @@ mod tests {
     #[test]
     fn what_other_globs_know_is_refused() {
         for pattern in ["[ab]", "{a,b}", "a\\"] {
-            assert!(Glob::parse(pattern).is_err(), "{pattern}");
+            assert!(RuleGlob::parse(pattern).is_err(), "{pattern}");
         }
     }
 
@@ -498,7 +498,7 @@ mod tests {
         #[test]
         fn an_escaped_text_fits_itself_and_nothing_else(text in "[ab*?\\\\ \\[{]{0,12}", other in "[ab*?\\\\ \\[{]{0,12}") {
             let letters: Vec<Symbol> = text.chars().map(Symbol::Letter).collect();
-            let glob = Glob::parse(&escaped(&letters)).unwrap();
+            let glob = RuleGlob::parse(&escaped(&letters)).unwrap();
             prop_assert!(glob.is_exact());
             prop_assert!(glob.fits(&letters, Match::Surely));
             let others: Vec<Symbol> = other.chars().map(Symbol::Letter).collect();

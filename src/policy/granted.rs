@@ -7,8 +7,8 @@ use std::path::{Component, Path};
 use super::call::{Context, ToolUse};
 use super::denied;
 use super::glob::{Match, Symbol, escaped, symbols};
-use super::programs::{self, ALL, Known};
-use super::rules::{Pattern, Subject};
+use super::programs::{self, ALL, ProgramKind};
+use super::rules::{RulePattern, Subject};
 use super::shell::{Command, Flow, Piece, Redirection, Script, Word, loose};
 
 /// The builtins that go to another folder.
@@ -18,9 +18,9 @@ const OBEYED: [&str; 3] = ["auto_resume", "histchars", "_"];
 
 /// What the rules say of a command.
 #[derive(Debug)]
-pub(super) enum Grant<'r> {
+pub(super) enum CommandGrant<'r> {
     /// This one allows it.
-    By(&'r Pattern),
+    By(&'r RulePattern),
     /// It does nothing that anybody outside of the script could notice.
     Unnoticed,
     /// None allows it.
@@ -28,15 +28,15 @@ pub(super) enum Grant<'r> {
         /// Why none can.
         never: Option<String>,
         /// One that would, and why it does not count.
-        missed: Option<(Pattern, String)>,
+        missed: Option<(RulePattern, String)>,
     },
 }
 
 /// The rule that allows a call of a tool.
-pub(super) fn of_tool<'r>(rules: &'r [Pattern], tool: &ToolUse<'_>) -> Option<&'r Pattern> {
+pub(super) fn of_tool<'r>(rules: &'r [RulePattern], tool: &ToolUse<'_>) -> Option<&'r RulePattern> {
     let texts = denied::tool_texts(tool);
     let subjects: Vec<Vec<Symbol>> = texts.iter().map(|text| symbols(text)).collect();
-    let fits = |pattern: &&Pattern| {
+    let fits = |pattern: &&RulePattern| {
         let covers = pattern.subject.covers(tool.subject);
         let glob = pattern.glob().filter(|_| covers);
         glob.is_some_and(|glob| subjects.iter().any(|one| glob.fits(one, Match::Surely)))
@@ -45,7 +45,10 @@ pub(super) fn of_tool<'r>(rules: &'r [Pattern], tool: &ToolUse<'_>) -> Option<&'
 }
 
 /// The rule that allows a tool which nobody declared: one that names it and nothing else.
-pub(super) fn of_found<'r>(rules: &'r [Pattern], tool: &ToolUse<'_>) -> Option<&'r Pattern> {
+pub(super) fn of_found<'r>(
+    rules: &'r [RulePattern],
+    tool: &ToolUse<'_>,
+) -> Option<&'r RulePattern> {
     let name = symbols(tool.name);
     rules.iter().find(|pattern| {
         let glob = pattern.glob().filter(|glob| glob.is_exact());
@@ -64,19 +67,19 @@ pub(super) fn steers(name: &str, context: &Context<'_>) -> Option<String> {
 
 /// Whether a rule allows a command of a script.
 pub(super) fn grant<'r>(
-    rules: &'r [Pattern],
+    rules: &'r [RulePattern],
     script: &Script,
     command: &Command,
     context: &Context<'_>,
-) -> Grant<'r> {
+) -> CommandGrant<'r> {
     let never = never(script, command);
     if never.is_none() && is_unnoticed(command, context) {
-        return Grant::Unnoticed;
+        return CommandGrant::Unnoticed;
     }
     let candidate = Candidate::of(script, command);
     match rules.iter().find(|pattern| candidate.fits(pattern)) {
-        Some(pattern) if never.is_none() => Grant::By(pattern),
-        _ => Grant::Nothing {
+        Some(pattern) if never.is_none() => CommandGrant::By(pattern),
+        _ => CommandGrant::Nothing {
             missed: candidate.missed(rules, never.as_deref()),
             never,
         },
@@ -103,7 +106,7 @@ pub(super) fn patterns(script: &Script) -> Option<Vec<String>> {
 }
 
 /// The rule that names what a text that is not in the grammar begins with.
-pub(super) fn missed_of_phrases(rules: &[Pattern], text: &str) -> Option<Pattern> {
+pub(super) fn missed_of_phrases(rules: &[RulePattern], text: &str) -> Option<RulePattern> {
     let phrases = loose::phrases(text);
     let words = &phrases.first()?.words;
     let form = denied::joined(words);
@@ -113,7 +116,7 @@ pub(super) fn missed_of_phrases(rules: &[Pattern], text: &str) -> Option<Pattern
         .cloned()
 }
 
-fn would_fit(pattern: &Pattern, form: &[Symbol]) -> bool {
+fn would_fit(pattern: &RulePattern, form: &[Symbol]) -> bool {
     let glob = pattern
         .glob()
         .filter(|_| pattern.subject.covers(Subject::Bash));
@@ -288,7 +291,7 @@ impl Candidate {
         }
     }
 
-    fn fits(&self, pattern: &Pattern) -> bool {
+    fn fits(&self, pattern: &RulePattern) -> bool {
         let glob = pattern
             .glob()
             .filter(|_| pattern.subject.covers(Subject::Bash));
@@ -303,7 +306,7 @@ impl Candidate {
     }
 
     /// A rule that would fit, and why it does not count.
-    fn missed(&self, rules: &[Pattern], never: Option<&str>) -> Option<(Pattern, String)> {
+    fn missed(&self, rules: &[RulePattern], never: Option<&str>) -> Option<(RulePattern, String)> {
         let pattern = rules.iter().find(|pattern| would_fit(pattern, &self.lax))?;
         let why = never.map(str::to_owned).or_else(|| self.obstacle.clone());
         let why = why.unwrap_or_else(|| {
@@ -318,8 +321,8 @@ impl Candidate {
 fn guards(words: &[Word]) -> Vec<usize> {
     let name = words.first().and_then(Word::value).unwrap_or_default();
     match programs::known(&name) {
-        Known::Guarded(program) => program.written_out(words),
-        Known::Harmless | Known::Runner | Known::Nothing => vec![0; words.len()],
+        ProgramKind::Guarded(program) => program.written_out(words),
+        ProgramKind::Harmless | ProgramKind::Runner | ProgramKind::Nothing => vec![0; words.len()],
     }
 }
 

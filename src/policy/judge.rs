@@ -9,12 +9,12 @@
 
 use std::fmt;
 
-pub use super::call::{Call, Context, ToolUse};
+pub use super::call::{Context, JudgedCall, ToolUse};
 use super::denied::{self, Subjects};
 use super::glob::{Match, Symbol, escaped};
-use super::granted::{self, Grant};
+use super::granted::{self, CommandGrant};
 use super::programs;
-use super::rules::{Mode, Pattern, Rules, Subject};
+use super::rules::{Mode, PolicyRules, RulePattern, Subject};
 use super::shell::{self, Command, Script};
 
 /// The builtin that reads what an agent was given to be read, and does nothing else: a test compares its
@@ -26,7 +26,7 @@ const CAPPED: &str = "the workspace's policy has an `allow`, and that does not r
 const NOT_BY_NAME: &str = "nobody declared the tool, and only its exact name in the workspace's policy \
      or in what you allowed for good allows it";
 
-/// What becomes of something. From the mildest to the strictest.
+/// The answer to a call or a part of it. From the mildest to the strictest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ruling {
     /// It runs.
@@ -48,37 +48,37 @@ impl Ruling {
     }
 }
 
-/// What becomes of a call, and why.
+/// The answer to a call, with the reason for each part: of several the strictest holds.
 #[derive(Debug, Clone)]
 pub struct Judgement {
     /// The strictest of its parts.
     pub ruling: Ruling,
     /// A script's simple commands, or the call.
-    pub parts: Vec<Part>,
+    pub parts: Vec<JudgedPart>,
 }
 
 /// One thing that was judged by itself.
 #[derive(Debug, Clone)]
-pub struct Part {
-    /// What it is.
+pub struct JudgedPart {
+    /// A simple command, or the call.
     pub text: String,
-    /// What becomes of it.
+    /// The answer, to this part alone.
     pub ruling: Ruling,
     /// Why.
     pub why: Why,
     /// The rule that would allow it, and why it does not count.
-    pub missed: Option<(Pattern, String)>,
+    pub missed: Option<(RulePattern, String)>,
 }
 
 /// Why something is ruled as it is.
 #[derive(Debug, Clone)]
 pub enum Why {
     /// A pattern of a `deny` fits this part of it.
-    Denied(Pattern, String),
+    Denied(RulePattern, String),
     /// A pattern of a `deny` may fit, depending on what the shell makes of a word.
-    PerhapsDenied(Pattern),
+    PerhapsDenied(RulePattern),
     /// A pattern of an `allow` fits.
-    Allowed(Pattern),
+    Allowed(RulePattern),
     /// There is no policy, and this only reads.
     OnlyReads,
     /// It reads a skill's files, which the agent was given to be read.
@@ -97,7 +97,7 @@ pub enum Why {
 
 impl Why {
     /// The pattern that decides, if one does.
-    pub fn pattern(&self) -> Option<&Pattern> {
+    pub fn pattern(&self) -> Option<&RulePattern> {
         match self {
             Why::Denied(pattern, _) | Why::PerhapsDenied(pattern) | Why::Allowed(pattern) => {
                 Some(pattern)
@@ -135,15 +135,15 @@ impl fmt::Display for Why {
 }
 
 /// Judges a call that is made nowhere in particular.
-pub fn judge(rules: &Rules, call: &Call<'_>) -> Judgement {
+pub fn judge(rules: &PolicyRules, call: &JudgedCall<'_>) -> Judgement {
     judge_in(rules, call, &Context::default())
 }
 
 /// Judges a call.
-pub fn judge_in(rules: &Rules, call: &Call<'_>, context: &Context<'_>) -> Judgement {
+pub fn judge_in(rules: &PolicyRules, call: &JudgedCall<'_>, context: &Context<'_>) -> Judgement {
     let parts = match *call {
-        Call::Shell(script) => judge_shell(rules, script, context),
-        Call::Tool(tool) => vec![judge_tool(rules, &tool)],
+        JudgedCall::Shell(script) => judge_shell(rules, script, context),
+        JudgedCall::Tool(tool) => vec![judge_tool(rules, &tool)],
     };
     let strictest = parts.iter().map(|part| part.ruling).max();
     Judgement {
@@ -152,11 +152,11 @@ pub fn judge_in(rules: &Rules, call: &Call<'_>, context: &Context<'_>) -> Judgem
     }
 }
 
-/// Whether one of `patterns` fits the call, or a part of it: for who is told of calls.
-pub fn concerns(patterns: &[Pattern], call: &Call<'_>) -> bool {
+/// True if one of `patterns` fits the call, or a part of it: for who is told of calls.
+pub fn concerns(patterns: &[RulePattern], call: &JudgedCall<'_>) -> bool {
     let subjects = match *call {
-        Call::Shell(script) => Subjects::of_script(script.unwrap_or_default()),
-        Call::Tool(tool) => Subjects::of_tool(&tool),
+        JudgedCall::Shell(script) => Subjects::of_script(script.unwrap_or_default()),
+        JudgedCall::Tool(tool) => Subjects::of_tool(&tool),
     };
     subjects.find(patterns, Match::Loosely).is_some()
 }
@@ -173,39 +173,39 @@ pub fn simple_commands(script: &str) -> Vec<String> {
     }
 }
 
-/// What "allow always" adds for a call.
+/// The rules that "allow always" adds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Literal {
+pub struct LiteralRules {
     /// The patterns, each once.
     pub patterns: Vec<String>,
     /// A script that no pattern covers: allowed as it stands.
     pub exact: Option<String>,
-    /// What is asked for again all the same, and why.
+    /// The parts that no rule can allow, which are asked for again, and why.
     pub refused: Vec<String>,
 }
 
-/// What "allow always" adds for a call: each pattern fits what was asked for, and nothing else.
-pub fn literal_patterns(call: &Call<'_>) -> Literal {
+/// The rules that "allow always" adds for a call: each fits what was asked for, and nothing else.
+pub fn literal_patterns(call: &JudgedCall<'_>) -> LiteralRules {
     match *call {
-        Call::Shell(Some(script)) => literal_of_script(script),
-        Call::Shell(None) => Literal {
+        JudgedCall::Shell(Some(script)) => literal_of_script(script),
+        JudgedCall::Shell(None) => LiteralRules {
             refused: vec!["the arguments hold no command".to_owned()],
-            ..Literal::default()
+            ..LiteralRules::default()
         },
-        Call::Tool(tool) => {
+        JudgedCall::Tool(tool) => {
             let name: Vec<Symbol> = tool.name.chars().map(Symbol::Letter).collect();
             let pattern = format!("{}:{}", tool.subject.as_str(), escaped(&name));
-            Literal {
+            LiteralRules {
                 patterns: vec![pattern],
-                ..Literal::default()
+                ..LiteralRules::default()
             }
         }
     }
 }
 
-fn literal_of_script(text: &str) -> Literal {
-    let mut literal = Literal::default();
-    if text.len() > Pattern::SCRIPT_BYTES_MAX || text.trim().is_empty() {
+fn literal_of_script(text: &str) -> LiteralRules {
+    let mut literal = LiteralRules::default();
+    if text.len() > RulePattern::SCRIPT_BYTES_MAX || text.trim().is_empty() {
         literal
             .refused
             .push("a script of this length is asked for each time".to_owned());
@@ -214,14 +214,14 @@ fn literal_of_script(text: &str) -> Literal {
     let found = shell::parse(text)
         .ok()
         .and_then(|script| granted::patterns(&script));
-    match found.filter(|patterns| patterns.iter().all(|one| Pattern::check(one).is_ok())) {
+    match found.filter(|patterns| patterns.iter().all(|one| RulePattern::check(one).is_ok())) {
         Some(patterns) => literal.patterns = patterns,
         None => literal.exact = Some(text.to_owned()),
     }
     literal
 }
 
-fn judge_tool(rules: &Rules, tool: &ToolUse<'_>) -> Part {
+fn judge_tool(rules: &PolicyRules, tool: &ToolUse<'_>) -> JudgedPart {
     let text = format!("{} {}", tool.name, tool.arguments);
     let text = text.trim_end().to_owned();
     let subjects = Subjects::of_tool(tool);
@@ -243,7 +243,7 @@ fn judge_tool(rules: &Rules, tool: &ToolUse<'_>) -> Part {
         None if tool.is_changed && rules.mode == Mode::Dangerous => {
             part(text, Ruling::Ask, Why::Changed)
         }
-        None => Part {
+        None => JudgedPart {
             missed: missed_of_tool(&rules.capped, tool, CAPPED),
             ..by_mode(rules, text, None)
         },
@@ -251,13 +251,17 @@ fn judge_tool(rules: &Rules, tool: &ToolUse<'_>) -> Part {
 }
 
 /// The one of `rules` that fits a call, and why it does not count.
-fn missed_of_tool(rules: &[Pattern], tool: &ToolUse<'_>, why: &str) -> Option<(Pattern, String)> {
+fn missed_of_tool(
+    rules: &[RulePattern],
+    tool: &ToolUse<'_>,
+    why: &str,
+) -> Option<(RulePattern, String)> {
     let pattern = granted::of_tool(rules, tool)?;
     Some((pattern.clone(), why.to_owned()))
 }
 
 /// A tool that nobody declared runs unasked only by its very name.
-fn judge_found(rules: &Rules, tool: &ToolUse<'_>, text: String) -> Part {
+fn judge_found(rules: &PolicyRules, tool: &ToolUse<'_>, text: String) -> JudgedPart {
     let granting = granted::of_found(&rules.allow_found, tool);
     match (granting, rules.mode) {
         (Some(_), _) if tool.is_changed => part(text, Ruling::Ask, Why::Changed),
@@ -268,7 +272,7 @@ fn judge_found(rules: &Rules, tool: &ToolUse<'_>, text: String) -> Part {
                 Mode::Ask | Mode::Dangerous => Ruling::Ask,
             };
             let missed = missed_of_tool(&rules.allow, tool, NOT_BY_NAME);
-            Part {
+            JudgedPart {
                 missed: missed.or_else(|| missed_of_tool(&rules.capped, tool, CAPPED)),
                 ..part(text, ruling, Why::Found)
             }
@@ -276,7 +280,11 @@ fn judge_found(rules: &Rules, tool: &ToolUse<'_>, text: String) -> Part {
     }
 }
 
-fn judge_shell(rules: &Rules, script: Option<&str>, context: &Context<'_>) -> Vec<Part> {
+fn judge_shell(
+    rules: &PolicyRules,
+    script: Option<&str>,
+    context: &Context<'_>,
+) -> Vec<JudgedPart> {
     let Some(text) = script else {
         let why = "the arguments hold no command".to_owned();
         return vec![judge_unread(rules, "", why)];
@@ -292,8 +300,9 @@ fn judge_shell(rules: &Rules, script: Option<&str>, context: &Context<'_>) -> Ve
     if parts.is_empty() {
         parts.push(by_mode(rules, text.to_owned(), None));
     }
-    let is_forbidden = |part: &Part| matches!(part.why, Why::Denied(..) | Why::PerhapsDenied(_));
-    let of_script = |rules: &[Pattern]| rules.iter().find(|one| one.is_script(text)).cloned();
+    let is_forbidden =
+        |part: &JudgedPart| matches!(part.why, Why::Denied(..) | Why::PerhapsDenied(_));
+    let of_script = |rules: &[RulePattern]| rules.iter().find(|one| one.is_script(text)).cloned();
     match of_script(&rules.allow) {
         Some(pattern) if !parts.iter().any(is_forbidden) => {
             let why = Why::Allowed(pattern);
@@ -309,9 +318,9 @@ fn judge_shell(rules: &Rules, script: Option<&str>, context: &Context<'_>) -> Ve
     }
 }
 
-fn judge_script(rules: &Rules, script: &Script, context: &Context<'_>) -> Vec<Part> {
+fn judge_script(rules: &PolicyRules, script: &Script, context: &Context<'_>) -> Vec<JudgedPart> {
     let commands = script.commands.iter();
-    let mut parts: Vec<Part> = commands
+    let mut parts: Vec<JudgedPart> = commands
         .map(|command| judge_command(rules, script, command, context))
         .collect();
     for one in &script.loops {
@@ -332,7 +341,7 @@ fn judge_script(rules: &Rules, script: &Script, context: &Context<'_>) -> Vec<Pa
 }
 
 /// A script that is not in the grammar: all that it may run is looked for what is forbidden.
-fn judge_outside(rules: &Rules, text: &str, outside: shell::Outside) -> Part {
+fn judge_outside(rules: &PolicyRules, text: &str, outside: shell::Outside) -> JudgedPart {
     let subjects = Subjects::of_phrases(text);
     if let Some((pattern, fitted)) = subjects.find(&rules.deny, Match::Loosely) {
         let why = Why::Denied(pattern.clone(), fitted);
@@ -347,7 +356,7 @@ fn judge_outside(rules: &Rules, text: &str, outside: shell::Outside) -> Part {
 }
 
 /// What could be anything could be what is forbidden.
-fn judge_unread(rules: &Rules, text: &str, why: String) -> Part {
+fn judge_unread(rules: &PolicyRules, text: &str, why: String) -> JudgedPart {
     let forbids = rules
         .deny
         .iter()
@@ -361,7 +370,12 @@ fn judge_unread(rules: &Rules, text: &str, why: String) -> Part {
     }
 }
 
-fn judge_command(rules: &Rules, script: &Script, command: &Command, context: &Context<'_>) -> Part {
+fn judge_command(
+    rules: &PolicyRules,
+    script: &Script,
+    command: &Command,
+    context: &Context<'_>,
+) -> JudgedPart {
     let text = command.text.clone();
     let subjects = Subjects::of_command(command);
     if let Some((pattern, fitted)) = subjects.find(&rules.deny, Match::Loosely) {
@@ -375,9 +389,9 @@ fn judge_command(rules: &Rules, script: &Script, command: &Command, context: &Co
         return part(text, ruling, Why::PerhapsDenied(pattern.clone()));
     }
     match granted::grant(&rules.allow, script, command, context) {
-        Grant::By(pattern) => part(text, Ruling::Allow, Why::Allowed(pattern.clone())),
-        Grant::Unnoticed => part(text, Ruling::Allow, Why::Unnoticed),
-        Grant::Nothing { never, missed } => Part {
+        CommandGrant::By(pattern) => part(text, Ruling::Allow, Why::Allowed(pattern.clone())),
+        CommandGrant::Unnoticed => part(text, Ruling::Allow, Why::Unnoticed),
+        CommandGrant::Nothing { never, missed } => JudgedPart {
             missed: missed.or_else(|| missed_capped(&rules.capped, script, command, context)),
             ..by_mode(rules, text, never)
         },
@@ -386,19 +400,19 @@ fn judge_command(rules: &Rules, script: &Script, command: &Command, context: &Co
 
 /// The rule of the agent's own that would allow a command, and why it does not count.
 fn missed_capped(
-    capped: &[Pattern],
+    capped: &[RulePattern],
     script: &Script,
     command: &Command,
     context: &Context<'_>,
-) -> Option<(Pattern, String)> {
+) -> Option<(RulePattern, String)> {
     match granted::grant(capped, script, command, context) {
-        Grant::By(pattern) => Some((pattern.clone(), CAPPED.to_owned())),
-        Grant::Nothing { missed, .. } => missed,
-        Grant::Unnoticed => None,
+        CommandGrant::By(pattern) => Some((pattern.clone(), CAPPED.to_owned())),
+        CommandGrant::Nothing { missed, .. } => missed,
+        CommandGrant::Unnoticed => None,
     }
 }
 
-fn by_mode(rules: &Rules, text: String, never: Option<String>) -> Part {
+fn by_mode(rules: &PolicyRules, text: String, never: Option<String>) -> JudgedPart {
     let ruling = match rules.mode {
         Mode::Dangerous => Ruling::Allow,
         Mode::Ask => Ruling::Ask,
@@ -411,8 +425,8 @@ fn by_mode(rules: &Rules, text: String, never: Option<String>) -> Part {
     part(text, ruling, why)
 }
 
-fn part(text: String, ruling: Ruling, why: Why) -> Part {
-    Part {
+fn part(text: String, ruling: Ruling, why: Why) -> JudgedPart {
+    JudgedPart {
         text,
         ruling,
         why,

@@ -36,56 +36,56 @@ use crate::domain::ids::SessionId;
 use crate::domain::spec::{ToolEffect, ToolKind};
 
 pub use agent_policy::{AgentPolicy, Policies};
-pub use pin::{Digests, Names, Pin, place};
-pub use rules::{Mode, Pattern, Rules, Subject, Tier, Tiers};
+pub use pin::{Digests, NamedFiles, Pin, place};
+pub use rules::{Mode, PolicyRules, RulePattern, Subject, Tier, Tiers};
 pub use source::{EditRules, RuleSource, RuleSources};
 
 /// Says what an agent may do.
 pub trait Policy: Send + Sync {
     /// Judges a call before it runs.
-    fn judge(&self, wish: &Wish<'_>) -> Verdict;
+    fn judge(&self, proposed: &ProposedCall<'_>) -> Verdict;
 
     /// Takes to heart that a person allowed calls like this one for good. May be told twice.
     ///
     /// Errors: why it will not be remembered, for the log.
-    fn allow_always(&self, wish: &Wish<'_>) -> Result<(), String>;
+    fn allow_always(&self, proposed: &ProposedCall<'_>) -> Result<(), String>;
 
     /// A call is about to run: whoever wants to know of such calls is told. Never blocks.
-    fn note_start(&self, wish: &Wish<'_>);
+    fn note_start(&self, proposed: &ProposedCall<'_>);
 
     /// A person is being asked about a call: whoever wants to know of questions is told. Never blocks.
-    fn note_question(&self, wish: &Wish<'_>);
+    fn note_question(&self, proposed: &ProposedCall<'_>);
 }
 
 shown_by_name!(Policy);
 
 /// A call as a policy sees it.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
+pub struct ProposedCall<'a> {
     /// The session that wants it.
     pub session: &'a SessionId,
-    /// What is called.
+    /// The call, as the model wrote it.
     pub call: &'a ToolCall,
     /// Where the tool comes from.
     pub kind: ToolKind,
-    /// What running the call twice would mean.
+    /// How much harm a second run would do; one that only reads needs no rule in some modes.
     pub effect: ToolEffect,
-    /// Whether it asks a stranger's server at an address that the model may have composed itself,
+    /// True if it asks a stranger's server at an address that the model may have composed itself,
     /// with what it was told in it: then it does more than read.
     pub is_composed: bool,
     /// The argument that a pattern may name behind the action, by the tool's schema: `url`.
     pub value_key: Option<&'a str>,
 }
 
-impl Wish<'_> {
-    /// What would run, as a person is shown it: a shell's command as it is, else the tool's name
+impl ProposedCall<'_> {
+    /// The words that a person is asked about: a shell's command as it is, else the tool's name
     /// and its arguments.
     pub fn command(&self) -> String {
         self.script()
             .unwrap_or_else(|| format!("{} {}", self.call.tool_name, self.call.arguments))
     }
 
-    /// What would run, one by one: the simple commands of a shell's script, else the whole.
+    /// The same one by one: the simple commands of a shell's script, else the whole.
     pub fn commands(&self) -> Vec<String> {
         match self.script() {
             Some(script) => judge::simple_commands(&script),
@@ -106,18 +106,18 @@ impl Wish<'_> {
     }
 }
 
-/// What a policy says of a call.
+/// The answer to a [`ProposedCall`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It runs.
     Allow,
     /// A person is asked, and shown this.
     Ask {
-        /// What would run.
+        /// The words that would run, whole.
         command: String,
         /// The simple commands of that.
         commands: Vec<String>,
-        /// Whether "allow always" would allow this text alone, whatever the files it reads hold,
+        /// True if "allow always" would allow this text alone, whatever the files it reads hold,
         /// because no pattern covers it.
         is_exact: bool,
     },

@@ -21,7 +21,7 @@ use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::domain::ids::{AgentName, CallId, SessionId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::policy::Wish;
+use crate::policy::ProposedCall;
 
 /// A burst of a busy agent; what comes while so many wait is dropped, and that is logged.
 const QUEUE_MAX: usize = 256;
@@ -34,7 +34,7 @@ const COMMAND_CHARS_MAX: usize = 8_000;
 
 /// A call that begins, or is asked about.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Note {
+pub(super) struct Notification {
     #[serde(skip_serializing_if = "Occasion::is_call")]
     on: Occasion,
     agent: AgentName,
@@ -45,16 +45,16 @@ pub(super) struct Note {
     timestamp: Timestamp,
 }
 
-impl Note {
-    /// Of a wish, now.
-    pub(super) fn of(agent: &AgentName, on: Occasion, wish: &Wish<'_>) -> Note {
-        Note {
+impl Notification {
+    /// Of a proposed, now.
+    pub(super) fn of(agent: &AgentName, on: Occasion, proposed: &ProposedCall<'_>) -> Notification {
+        Notification {
             on,
             agent: agent.clone(),
-            session_id: wish.session.clone(),
-            call_id: wish.call.call_id.clone(),
-            tool: wish.call.tool_name.clone(),
-            command: wish.command().chars().take(COMMAND_CHARS_MAX).collect(),
+            session_id: proposed.session.clone(),
+            call_id: proposed.call.call_id.clone(),
+            tool: proposed.call.tool_name.clone(),
+            command: proposed.command().chars().take(COMMAND_CHARS_MAX).collect(),
             timestamp: SystemTime::now().into(),
         }
     }
@@ -62,11 +62,11 @@ impl Note {
 
 /// Whoever tells people.
 #[derive(Default)]
-pub(super) struct Notifier(Mutex<Line>);
+pub(super) struct Notifier(Mutex<NotifyQueue>);
 
 /// Where notes for addresses go.
 #[derive(Default)]
-enum Line {
+enum NotifyQueue {
     /// Nowhere yet.
     #[default]
     Idle,
@@ -76,7 +76,7 @@ enum Line {
 
 /// The thread, from the field that ends it to the field that waits for it.
 struct Running {
-    post_tx: Sender<Post>,
+    post_tx: Sender<WebhookPost>,
     /// Notes that wait or are on their way.
     unsent: Arc<AtomicUsize>,
     source: StopSource,
@@ -84,14 +84,14 @@ struct Running {
     _thread: Joined,
 }
 
-struct Post {
+struct WebhookPost {
     url: Secret,
-    note: Note,
+    note: Notification,
 }
 
 impl Notifier {
     /// Tells of a call. Never blocks.
-    pub(super) fn tell(&self, delivery: &Delivery, note: &Note) {
+    pub(super) fn tell(&self, delivery: &Delivery, note: &Notification) {
         match delivery {
             Delivery::Log => log::info!(
                 "agent {} {} {} in session {}: {:?}",
@@ -108,19 +108,19 @@ impl Notifier {
         }
     }
 
-    fn post(&self, url: &Secret, note: &Note) {
-        let post = Post {
+    fn post(&self, url: &Secret, note: &Notification) {
+        let post = WebhookPost {
             url: url.clone(),
             note: note.clone(),
         };
         let mut line = lock(&self.0);
-        if matches!(*line, Line::Idle) {
+        if matches!(*line, NotifyQueue::Idle) {
             match Running::start() {
-                Ok(running) => *line = Line::Running(running),
+                Ok(running) => *line = NotifyQueue::Running(running),
                 Err(error) => log::warn!("nobody is notified: {error}"),
             }
         }
-        let Line::Running(running) = &*line else {
+        let NotifyQueue::Running(running) = &*line else {
             return;
         };
         running.unsent.fetch_add(1, Ordering::SeqCst);
@@ -137,17 +137,17 @@ impl Notifier {
         }
     }
 
-    /// Whether somebody is still to be told.
+    /// True while a notification waits or is on its way.
     pub(super) fn is_telling(&self) -> bool {
         match &*lock(&self.0) {
-            Line::Running(running) => running.unsent.load(Ordering::SeqCst) > 0,
-            Line::Idle | Line::Stopped => false,
+            NotifyQueue::Running(running) => running.unsent.load(Ordering::SeqCst) > 0,
+            NotifyQueue::Idle | NotifyQueue::Stopped => false,
         }
     }
 
     /// Ends the thread. What is not sent by then is dropped, and that is logged.
     pub(super) fn stop(&self) {
-        let line = std::mem::replace(&mut *lock(&self.0), Line::Stopped);
+        let line = std::mem::replace(&mut *lock(&self.0), NotifyQueue::Stopped);
         drop(line);
     }
 }
@@ -186,7 +186,7 @@ impl fmt::Debug for Notifier {
     }
 }
 
-fn run(agent: &Agent, post_rx: &Receiver<Post>, unsent: &AtomicUsize, stop: &Stop) {
+fn run(agent: &Agent, post_rx: &Receiver<WebhookPost>, unsent: &AtomicUsize, stop: &Stop) {
     loop {
         select_biased! {
             recv(stop.channel()) -> _ => break,
@@ -205,7 +205,7 @@ fn run(agent: &Agent, post_rx: &Receiver<Post>, unsent: &AtomicUsize, stop: &Sto
     }
 }
 
-fn send(agent: &Agent, post: &Post) {
+fn send(agent: &Agent, post: &WebhookPost) {
     let sent = agent.post(post.url.reveal()).send_json(&post.note);
     let failure = match sent {
         Ok(response) if response.status().is_success() => return,
@@ -249,8 +249,8 @@ mod tests {
 
     use super::*;
 
-    fn note() -> Note {
-        Note {
+    fn note() -> Notification {
+        Notification {
             on: Occasion::Call,
             agent: AgentName::parse("ada").unwrap(),
             session_id: SessionId::mint(1, 1),
@@ -288,7 +288,7 @@ mod tests {
         let target = other.local_addr().unwrap();
         let url = format!("http://{}/secret", asked.local_addr().unwrap());
         let sending = std::thread::spawn(move || {
-            let post = Post {
+            let post = WebhookPost {
                 url: Secret::new(url),
                 note: note(),
             };

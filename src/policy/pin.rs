@@ -13,7 +13,7 @@ use crate::base::text::{self, TextError};
 use crate::domain::glob::Glob;
 use crate::domain::trust::{Kind, Part};
 
-/// What a tool runs.
+/// The files that a tool runs: its rules were given to their contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
     /// The tool's name.
@@ -22,11 +22,11 @@ pub struct Pin {
     pub line: String,
     /// Its program, unless that is one of the system's.
     pub own: Option<PathBuf>,
-    /// What its arguments name, where that is a file: it may become one at any time.
+    /// The words of its arguments that name a file, or may at any time.
     pub named: Vec<PathBuf>,
     /// What its script names, where it is one.
-    pub script: Option<Names>,
-    /// Whether it came with the agent's folder, and not with the workspace.
+    pub script: Option<NamedFiles>,
+    /// True if it came with the agent's folder, and not with the workspace.
     pub is_agents: bool,
 }
 
@@ -36,7 +36,7 @@ impl Pin {
         let mut content = self.line.clone();
         let named = self.named.iter().filter(|path| path.is_file()).cloned();
         let mut files: Vec<PathBuf> = self.own.iter().cloned().chain(named).collect();
-        match self.script.as_ref().map(Names::files) {
+        match self.script.as_ref().map(NamedFiles::files) {
             None => {}
             Some(Some(named)) => files.extend(named),
             Some(None) => {
@@ -67,20 +67,20 @@ impl Pin {
 /// So many places are looked at for what a script names.
 const LOOKS_MAX: usize = 10_000;
 
-/// What the words of a script may name, should it be a file.
+/// The words of a script that may name files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
+pub struct NamedFiles {
     /// Where it starts.
     pub cwd: PathBuf,
     /// The words. Each part of such a path may be a glob.
     pub words: BTreeSet<String>,
-    /// Whether it may go to a folder that a word names: all words are meant from there, too.
+    /// True if it may go to a folder that a word names: all words are meant from there, too.
     pub moves: bool,
-    /// Whether these are all that can be told: else nothing is.
+    /// False where a word cannot be told: then no file can.
     pub is_whole: bool,
 }
 
-impl Names {
+impl NamedFiles {
     /// The files that are there now; `None` where they cannot be told.
     pub fn files(&self) -> Option<BTreeSet<PathBuf>> {
         if !self.is_whole {
@@ -210,7 +210,7 @@ mod tests {
             line: "cat */*.sh | sh".to_owned(),
             own: None,
             named: Vec::new(),
-            script: Some(Names {
+            script: Some(NamedFiles {
                 cwd: folder.path().to_owned(),
                 words: ["*/*.sh".to_owned()].into(),
                 moves: false,
@@ -239,7 +239,7 @@ mod tests {
         for file in ["run", "a/run", "a/b/run", "a/b/else"] {
             fs::write(at(file), "").unwrap();
         }
-        let names = |moves| Names {
+        let names = |moves| NamedFiles {
             cwd: folder.path().to_owned(),
             words: ["a", "b", "..", "./run"].map(str::to_owned).into(),
             moves,
@@ -254,7 +254,7 @@ mod tests {
                 .all(|file| moved.contains(&at(file)))
         );
         assert!(!moved.contains(&at("a/b/else")));
-        let unknown = Names {
+        let unknown = NamedFiles {
             is_whole: false,
             ..names(true)
         };

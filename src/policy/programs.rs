@@ -51,7 +51,7 @@ pub const RUNNERS: &[&str] = &[
     "ocaml", "osascript", "perl", "php", "pico", "pnpx", "prename", "psql", "pypy", "python",
     "qemu", "racket", "raku", "rename", "rgview", "rgvim", "Rscript", "ruby", "runghc", "rview",
     "rvim", "sbcl", "scala", "sftp", "sqlite", "sqlite3", "swipl", "tclsh", "telnet", "ts-node",
-    "tsx", "uvx", "vi", "view", "vim", "vimdiff", "vimtutor", "wish",
+    "tsx", "uvx", "vi", "view", "vim", "vimdiff", "vimtutor", "proposed",
     // Builtins of the shell that run, load, evaluate or set something.
     ".", "alias", "bind", "builtin", "caller", "command", "compgen", "complete", "compopt",
     "coproc", "declare", "disown", "enable", "eval", "exec", "export", "fc", "getopts", "hash",
@@ -342,7 +342,7 @@ pub fn is_steerless(name: &str, value: &str) -> bool {
 
 /// What is known of a program.
 #[derive(Debug, Clone, Copy)]
-pub enum Known {
+pub enum ProgramKind {
     /// It does no harm with any argument.
     Harmless,
     /// It runs what it is given.
@@ -354,18 +354,18 @@ pub enum Known {
 }
 
 /// What is known of the program of that name or path.
-pub fn known(command: &str) -> Known {
+pub fn known(command: &str) -> ProgramKind {
     let name = base_name(command);
     if HARMLESS.contains(&name) {
-        return Known::Harmless;
+        return ProgramKind::Harmless;
     }
     if RUNNERS.contains(&name) || RUNNERS.contains(&without_version(name)) {
-        return Known::Runner;
+        return ProgramKind::Runner;
     }
     let is_it = |program: &&Program| program.names.contains(&name);
     match PROGRAMS.iter().find(is_it) {
-        Some(program) => Known::Guarded(program),
-        None => Known::Nothing,
+        Some(program) => ProgramKind::Guarded(program),
+        None => ProgramKind::Nothing,
     }
 }
 
@@ -386,7 +386,7 @@ fn without_version(name: &str) -> &str {
 }
 
 /// A word of a command, and what stands before it.
-struct Place<'a> {
+struct WordPlace<'a> {
     /// Its text, or what it begins with.
     text: &'a str,
     is_literal: bool,
@@ -399,7 +399,7 @@ struct Place<'a> {
     follows_head: bool,
 }
 
-impl Place<'_> {
+impl WordPlace<'_> {
     fn is_option(&self) -> bool {
         is_option(self.text)
     }
@@ -411,7 +411,7 @@ fn is_option(text: &str) -> bool {
 
 /// The words that are no options, in front of which nothing but options and their values stands.
 /// `seen` is told each word with its place.
-fn walk(words: &[Word], mut seen: impl FnMut(usize, &Place<'_>)) {
+fn walk(words: &[Word], mut seen: impl FnMut(usize, &WordPlace<'_>)) {
     let mut heads: Vec<String> = Vec::new();
     let (mut is_in_front, mut follows_head, mut is_value) = (true, false, false);
     for (at, word) in words.iter().enumerate().skip(1) {
@@ -420,7 +420,7 @@ fn walk(words: &[Word], mut seen: impl FnMut(usize, &Place<'_>)) {
         let text = value.unwrap_or_else(|| word.start().to_owned());
         seen(
             at,
-            &Place {
+            &WordPlace {
                 text: &text,
                 is_literal,
                 is_in_front,
@@ -483,7 +483,7 @@ impl Program {
     }
 
     /// How much of a word a rule wants written out.
-    fn guards(&self, rule: &str, place: &Place<'_>) -> Option<usize> {
+    fn guards(&self, rule: &str, place: &WordPlace<'_>) -> Option<usize> {
         if let Some(option) = rule.strip_prefix('^') {
             return place
                 .is_in_front
@@ -520,7 +520,7 @@ impl Program {
         text == subcommand || (abbreviates && text.len() > 1 && subcommand.starts_with(text))
     }
 
-    fn option(&self, option: &str, place: &Place<'_>) -> Option<usize> {
+    fn option(&self, option: &str, place: &WordPlace<'_>) -> Option<usize> {
         let text = place.text;
         if let Some(start) = option.strip_suffix('*') {
             let may_begin = !place.is_literal && start.starts_with(text);
@@ -549,7 +549,7 @@ fn cluster_with(text: &str, letter: &str) -> Option<usize> {
 }
 
 /// `ext::…`: git runs the program `git-remote-ext`.
-fn may_name_transport(place: &Place<'_>) -> bool {
+fn may_name_transport(place: &WordPlace<'_>) -> bool {
     let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || "+.-".contains(letter);
     match place.text.split_once("::") {
         Some((name, _)) => name.chars().all(is_of_name),
@@ -558,14 +558,14 @@ fn may_name_transport(place: &Place<'_>) -> bool {
 }
 
 /// `host:path`, also as the value of an option: `tar` starts a shell there.
-fn may_name_machine(place: &Place<'_>) -> bool {
+fn may_name_machine(place: &WordPlace<'_>) -> bool {
     match place.text.split_once('/') {
         Some((start, _)) => start.contains(':'),
         None => place.text.contains(':') || !place.is_literal,
     }
 }
 
-fn may_hold_equals(place: &Place<'_>) -> bool {
+fn may_hold_equals(place: &WordPlace<'_>) -> bool {
     !place.is_option() && (place.text.contains('=') || !place.is_literal)
 }
 
@@ -811,7 +811,7 @@ pub fn is_harmless(words: &[Word]) -> bool {
             let is_usual = ["/bin/", "/usr/bin/"]
                 .iter()
                 .any(|folder| command.starts_with(folder));
-            (is_usual || !command.contains('/')) && matches!(known(command), Known::Harmless)
+            (is_usual || !command.contains('/')) && matches!(known(command), ProgramKind::Harmless)
         }
     }
 }
@@ -832,7 +832,7 @@ pub fn runs_others(words: &[Word]) -> Option<String> {
         "test" | "[" => (!is_plain_test(words)).then(|| format!("`{name}` may evaluate its words")),
         "printf" => (!has_plain_format(words)).then(|| "`printf` may set a variable".to_owned()),
         "wait" => (words.len() > 1).then(|| "`wait` may set a variable".to_owned()),
-        _ => matches!(known(&command), Known::Runner)
+        _ => matches!(known(&command), ProgramKind::Runner)
             .then(|| format!("`{name}` runs what it is given")),
     }
 }
@@ -901,9 +901,11 @@ pub fn may_run_others(words: &[Word]) -> bool {
         return true;
     };
     match known(&command) {
-        Known::Runner => true,
-        Known::Guarded(program) => program.written_out(words).iter().any(|length| *length > 0),
-        Known::Harmless | Known::Nothing => false,
+        ProgramKind::Runner => true,
+        ProgramKind::Guarded(program) => {
+            program.written_out(words).iter().any(|length| *length > 0)
+        }
+        ProgramKind::Harmless | ProgramKind::Nothing => false,
     }
 }
 

@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::glob::{Glob, Match, symbols};
+use super::glob::{Match, RuleGlob, symbols};
 use crate::base::yaml::problem::{Problem, did_you_mean};
 use crate::base::yaml::tree::{Document, NodeId};
 use crate::domain::secret::Secret;
 
-/// What becomes of a call that no rule names. From the mildest to the strictest.
+/// The answer to a call that no rule names. From the mildest to the strictest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {
     /// It runs.
@@ -38,7 +38,7 @@ impl Mode {
     }
 }
 
-/// What kind of tool a pattern is about.
+/// The kind of tool that a pattern is about, as it is written before its `:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// The shell.
@@ -74,7 +74,7 @@ impl Subject {
         found.map_or("*", |(word, _)| word)
     }
 
-    /// Whether a pattern of this kind is about a call of kind `other`.
+    /// True if a pattern of this kind is about a call of kind `other`; one without a kind is about all.
     pub fn covers(self, other: Subject) -> bool {
         self == Subject::Any || self == other
     }
@@ -82,23 +82,23 @@ impl Subject {
 
 /// A policy file, as it was read.
 #[derive(Debug)]
-pub struct Source {
+pub struct RuleFile {
     /// Where it lies.
     pub path: PathBuf,
-    /// What is in it.
+    /// Its text and values, for the lines that messages name.
     pub document: Document,
 }
 
 /// Where something stands in a policy file.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct RulePlace {
     /// The file.
-    pub source: Arc<Source>,
+    pub source: Arc<RuleFile>,
     /// The value in it.
     pub node: NodeId,
 }
 
-impl Place {
+impl RulePlace {
     /// The line, from 1 on. Costs a look through the file.
     pub fn line(&self) -> usize {
         self.source.document.locate(self.node).line
@@ -106,7 +106,7 @@ impl Place {
 }
 
 /// `file:line`.
-impl fmt::Display for Place {
+impl fmt::Display for RulePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.source.path.display(), self.line())
     }
@@ -114,27 +114,27 @@ impl fmt::Display for Place {
 
 /// A rule of a list, and where it stands.
 #[derive(Debug, Clone)]
-pub struct Pattern {
-    /// What it is about.
+pub struct RulePattern {
+    /// The tools that it is about.
     pub subject: Subject,
-    /// What it fits.
+    /// The calls among those.
     pub fits: Fits,
     /// As it is written; of a script its first line.
     pub text: String,
     /// Where.
-    pub place: Place,
+    pub place: RulePlace,
 }
 
-/// What a rule fits.
+/// How a rule is compared with a call.
 #[derive(Debug, Clone)]
 pub enum Fits {
-    /// What a glob fits: `type:glob`.
-    Glob(Glob),
+    /// By a glob: `type:glob`.
+    Glob(RuleGlob),
     /// One script of the shell, byte for byte: `exact: …`.
     Script(String),
 }
 
-impl Pattern {
+impl RulePattern {
     /// The longest script that is allowed as it stands.
     pub const SCRIPT_BYTES_MAX: usize = 64 << 10;
     /// The longest glob: what a call is compared with costs its length and the glob's.
@@ -143,9 +143,9 @@ impl Pattern {
     /// Reads `type:glob`.
     ///
     /// Errors: why not, after "the pattern".
-    pub fn parse(text: &str, place: Place) -> Result<Pattern, &'static str> {
+    pub fn parse(text: &str, place: RulePlace) -> Result<RulePattern, &'static str> {
         let (subject, glob) = split(text)?;
-        Ok(Pattern {
+        Ok(RulePattern {
             subject,
             fits: Fits::Glob(glob),
             text: text.to_owned(),
@@ -154,10 +154,10 @@ impl Pattern {
     }
 
     /// A rule that allows `script` as it stands.
-    pub fn exact(script: String, place: Place) -> Pattern {
+    pub fn exact(script: String, place: RulePlace) -> RulePattern {
         let first = script.trim().lines().next().unwrap_or_default();
         let more = if script.trim() == first { "" } else { " …" };
-        Pattern {
+        RulePattern {
             subject: Subject::Bash,
             text: format!("exact: {first}{more}"),
             fits: Fits::Script(script),
@@ -173,15 +173,15 @@ impl Pattern {
     }
 
     /// The glob, unless it is a script.
-    pub fn glob(&self) -> Option<&Glob> {
+    pub fn glob(&self) -> Option<&RuleGlob> {
         match &self.fits {
             Fits::Glob(glob) => Some(glob),
             Fits::Script(_) => None,
         }
     }
 
-    /// Whether it fits whatever `other` fits; `false` where that is not certain.
-    pub fn covers(&self, other: &Pattern) -> bool {
+    /// True if it certainly fits whatever `other` fits.
+    pub fn covers(&self, other: &RulePattern) -> bool {
         let (outer, inner) = match (&self.fits, &other.fits) {
             (Fits::Glob(outer), Fits::Glob(inner)) => (outer, inner),
             (Fits::Script(one), Fits::Script(other)) => return one == other,
@@ -197,7 +197,7 @@ impl Pattern {
             && (outer.fits(&inner.symbols(), Match::Surely) || is_of_tool())
     }
 
-    /// Whether it allows a script as it stands. A line's end at its end counts for nothing, because
+    /// True if it allows a script as it stands. A line's end at its end counts for nothing, because
     /// YAML's `|` adds one.
     pub fn is_script(&self, text: &str) -> bool {
         let plain = |text: &str| -> String {
@@ -218,8 +218,8 @@ impl Pattern {
 }
 
 /// A pattern without a type is about all of them; a type without a pattern is none.
-fn split(text: &str) -> Result<(Subject, Glob), &'static str> {
-    if text.chars().count() > Pattern::TEXT_CHARS_MAX {
+fn split(text: &str) -> Result<(Subject, RuleGlob), &'static str> {
+    if text.chars().count() > RulePattern::TEXT_CHARS_MAX {
         return Err("is longer than 2,000 characters");
     }
     let typed = text
@@ -232,10 +232,10 @@ fn split(text: &str) -> Result<(Subject, Glob), &'static str> {
         }
         None => (Subject::Any, text),
     };
-    Ok((subject, Glob::parse(glob)?))
+    Ok((subject, RuleGlob::parse(glob)?))
 }
 
-/// Whether a text begins with what is nearly a type. As a rule for everything it would be none.
+/// True if a text begins with what is nearly a type. As a rule for everything it would be none.
 fn is_mistyped(text: &str) -> bool {
     let types = Subject::WORDS
         .iter()
@@ -259,21 +259,21 @@ fn is_nearly_typed(text: &str, types: impl Iterator<Item = &'static str> + Clone
 }
 
 /// `file:line: pattern`.
-impl fmt::Display for Pattern {
+impl fmt::Display for RulePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.text)
     }
 }
 
-/// What one policy file says.
+/// The rules of one policy file.
 #[derive(Debug, Clone, Default)]
 pub struct Tier {
     /// Its `mode`, and where it stands.
-    pub mode: Option<(Mode, Place)>,
+    pub mode: Option<(Mode, RulePlace)>,
     /// Its `deny`.
-    pub deny: Vec<Pattern>,
+    pub deny: Vec<RulePattern>,
     /// Its `allow`.
-    pub allow: Vec<Pattern>,
+    pub allow: Vec<RulePattern>,
     /// Its `notify`, when it is enabled.
     pub notify: Option<Notify>,
     /// What in it does not do what somebody may think: errors to whoever looks at the file. It is
@@ -287,7 +287,7 @@ pub struct Notify {
     /// When.
     pub on: Vec<Occasion>,
     /// Of which; `None` for all.
-    pub patterns: Option<Vec<Pattern>>,
+    pub patterns: Option<Vec<RulePattern>>,
     /// How.
     pub deliveries: Vec<Delivery>,
 }
@@ -336,27 +336,27 @@ pub struct Tiers {
     pub agent: Option<Tier>,
     /// The user's additions to it, of earlier versions.
     pub local: Option<Tier>,
-    /// What its owner allowed for good.
+    /// The owner's own, which "allow always" adds to.
     pub own: Option<Tier>,
 }
 
 /// The rules of an agent.
 #[derive(Debug, Clone)]
-pub struct Rules {
-    /// What becomes of what no rule names.
+pub struct PolicyRules {
+    /// The answer to what no rule names.
     pub mode: Mode,
     /// Where the mode is set, if it is.
-    pub mode_place: Option<Place>,
-    /// What is refused in every mode.
-    pub deny: Vec<Pattern>,
-    /// What runs unasked.
-    pub allow: Vec<Pattern>,
+    pub mode_place: Option<RulePlace>,
+    /// Refused in every mode, before any `allow` is looked at.
+    pub deny: Vec<RulePattern>,
+    /// Run unasked, unless a `deny` fits as well.
+    pub allow: Vec<RulePattern>,
     /// Those of `allow` that may name a tool nobody declared.
-    pub allow_found: Vec<Pattern>,
+    pub allow_found: Vec<RulePattern>,
     /// What an agent's own file allows and does not count, because the workspace's `allow` does not
     /// reach so far.
-    pub capped: Vec<Pattern>,
-    /// Whether builtins that only read run unasked.
+    pub capped: Vec<RulePattern>,
+    /// True if builtins that only read run unasked.
     pub allows_reading_builtins: bool,
     /// Who is told, by each file.
     pub notify: Vec<Notify>,
@@ -366,7 +366,7 @@ pub struct Rules {
 
 impl Tiers {
     /// All of them merged.
-    pub fn merged(self) -> Rules {
+    pub fn merged(self) -> PolicyRules {
         let (mode, mode_place) = self.mode();
         let is_bare = self.workspace.is_none() && self.agent.is_none();
         let sets = |tier: &Option<Tier>| tier.as_ref().is_some_and(|tier| tier.mode.is_some());
@@ -376,16 +376,17 @@ impl Tiers {
         let local = self.local.unwrap_or_default();
         let own = self.own.unwrap_or_default();
         // Within what the workspace allows, an agent's own list adds nothing.
-        let (agents, beyond) = match workspace.allow.is_empty() {
-            true => (agent.allow, Vec::new()),
-            false => (Vec::new(), agent.allow),
+        let (agents, beyond) = if workspace.allow.is_empty() {
+            (agent.allow, Vec::new())
+        } else {
+            (Vec::new(), agent.allow)
         };
         let allow_found = [workspace.allow, local.allow, own.allow].concat();
-        let is_beyond = |rule: &Pattern| !allow_found.iter().any(|one| one.covers(rule));
+        let is_beyond = |rule: &RulePattern| !allow_found.iter().any(|one| one.covers(rule));
         let capped = beyond.into_iter().filter(is_beyond).collect();
         let remarks = [workspace.remarks, agent.remarks, local.remarks, own.remarks];
         let notify = [workspace.notify, agent.notify, local.notify, own.notify];
-        Rules {
+        PolicyRules {
             mode,
             mode_place,
             deny: [workspace.deny, agent.deny, local.deny, own.deny].concat(),
@@ -401,7 +402,7 @@ impl Tiers {
 
     /// The strictest mode that one of them sets. A workspace's policy without one asks, so that
     /// an agent that was downloaded cannot set `dangerous` behind its back.
-    fn mode(&self) -> (Mode, Option<Place>) {
+    fn mode(&self) -> (Mode, Option<RulePlace>) {
         let of = |tier: &Option<Tier>| {
             let mode = tier.as_ref()?.mode.clone();
             mode.map(|(mode, place)| (mode, Some(place)))

@@ -45,7 +45,7 @@ use crate::runtime::watchdog::Watchdog;
 use crate::store::{SessionStore, lock};
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::programs::Programs;
-use crate::trust::Trust;
+use crate::trust::WorkspaceTrust;
 use crate::workspace::arrivals::Arrivals;
 use crate::workspace::consent;
 use crate::workspace::holder::{self, Starter};
@@ -437,7 +437,7 @@ fn bind(server: &ServerConfig, starter: Starter) -> anyhow::Result<TcpListener> 
 }
 
 /// The trust of the workspace, which has an identifier by now.
-fn load_trust(config: &Config) -> anyhow::Result<Arc<Trust>> {
+fn load_trust(config: &Config) -> anyhow::Result<Arc<WorkspaceTrust>> {
     lock::workspace_hash(&config.workspace).context("cannot name the workspace")?;
     let (trust, problems) = trust::of_workspace(&Workspace::of(config));
     for problem in problems {
@@ -449,7 +449,7 @@ fn load_trust(config: &Config) -> anyhow::Result<Arc<Trust>> {
     Ok(trust)
 }
 
-fn load_agents(config: &Config, trust: &Arc<Trust>) -> Arc<AgentDirectory> {
+fn load_agents(config: &Config, trust: &Arc<WorkspaceTrust>) -> Arc<AgentDirectory> {
     let agents = read_agents(config, trust);
     for problem in agents.problems() {
         if problem.is_error() {
@@ -467,7 +467,11 @@ fn load_agents(config: &Config, trust: &Arc<Trust>) -> Arc<AgentDirectory> {
 }
 
 /// Reads the policies, so that mistakes in them are told now and not with the first call.
-fn load_policies(config: &Config, agents: &AgentDirectory, trust: &Arc<Trust>) -> Arc<Policies> {
+fn load_policies(
+    config: &Config,
+    agents: &AgentDirectory,
+    trust: &Arc<WorkspaceTrust>,
+) -> Arc<Policies> {
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     let policies = policy_files::policies(&config.workspace, environment, Arc::clone(trust));
     policies.reload(&agents.list());

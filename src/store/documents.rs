@@ -26,7 +26,7 @@ pub trait Documents: Send + Sync {
     /// The text of that name; `None` if there is none.
     ///
     /// Errors: [`DocumentError::Unreadable`], [`DocumentError::Io`].
-    fn read(&self, name: &DocumentName) -> Result<Option<Document>, DocumentError>;
+    fn read(&self, name: &DocumentName) -> Result<Option<VersionedText>, DocumentError>;
 
     /// Puts `text` in the place of the version `expected`, `None` for a name that has no text yet;
     /// one step for all who read and write. On return it survives a power cut.
@@ -64,7 +64,7 @@ impl dyn Documents + '_ {
     pub fn update<E>(
         &self,
         name: &DocumentName,
-        mut edit: impl FnMut(Option<&Document>) -> Result<Option<String>, E>,
+        mut edit: impl FnMut(Option<&VersionedText>) -> Result<Option<String>, E>,
         mut failed: impl FnMut(DocumentError) -> Result<(), E>,
     ) -> Result<(), E> {
         loop {
@@ -102,7 +102,7 @@ impl dyn Documents + '_ {
 
 /// A text, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
+pub struct VersionedText {
     /// Without a byte order mark.
     pub text: String,
     /// What replaces it must name this.

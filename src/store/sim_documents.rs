@@ -12,8 +12,8 @@ use crate::base::order;
 use crate::base::text::TextError;
 use crate::store::blobs::{self, BlobError, BlobId, Blobs};
 use crate::store::documents::{
-    DOCUMENT_BYTES_MAX, Document, DocumentError, DocumentFolder, DocumentName, DocumentVersion,
-    Documents, Exposure,
+    DOCUMENT_BYTES_MAX, DocumentError, DocumentFolder, DocumentName, DocumentVersion, Documents,
+    Exposure, VersionedText,
 };
 
 /// How an operation goes wrong.
@@ -110,10 +110,10 @@ impl SimDocuments {
 }
 
 impl Documents for SimDocuments {
-    fn read(&self, name: &DocumentName) -> Result<Option<Document>, DocumentError> {
+    fn read(&self, name: &DocumentName) -> Result<Option<VersionedText>, DocumentError> {
         self.on_document("read", self.location(name), |shelves| {
             let found = shelves.documents.get(name);
-            Ok(found.map(|(number, text)| Document {
+            Ok(found.map(|(number, text)| VersionedText {
                 text: text.clone(),
                 version: version(*number),
                 exposure: Exposure::Closed,

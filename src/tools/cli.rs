@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::base::words::{self, Unfinished};
 use crate::domain::event::ToolOutput;
 use crate::policy::judge::simple_commands;
-use crate::policy::{self, Names, Pin};
+use crate::policy::{self, NamedFiles, Pin};
 use crate::tools::arguments::{read_arguments, time_property, timeout};
 use crate::tools::found::is_executable;
 use crate::tools::programs::{Order, ProgramContext, Programs};
@@ -32,7 +32,7 @@ pub(super) struct Cli {
     place: ProgramContext,
     command: CommandLine,
     /// What its script names.
-    names: Option<Names>,
+    names: Option<NamedFiles>,
 }
 
 /// A program and its first arguments.
@@ -110,7 +110,10 @@ impl Cli {
         about: DeclaredTool,
     ) -> Cli {
         let names = command.names(&place.home, &place.cwd);
-        let mut programs = names.as_ref().and_then(Names::files).unwrap_or_default();
+        let mut programs = names
+            .as_ref()
+            .and_then(NamedFiles::files)
+            .unwrap_or_default();
         programs.insert(command.program.clone());
         for program in &programs {
             place.readable.extend(visible_with(program, &place.home));
@@ -303,7 +306,7 @@ impl CommandLine {
     }
 
     /// What its script names, if it is one, or may give one to a shell.
-    fn names(&self, home: &Path, cwd: &Path) -> Option<Names> {
+    fn names(&self, home: &Path, cwd: &Path) -> Option<NamedFiles> {
         let words = match &self.script {
             Some(script) => [std::slice::from_ref(script), self.given()].concat(),
             None if self.may_run_a_shell() => self.args.clone(),

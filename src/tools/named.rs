@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::base::words;
 use crate::domain::spec::WORK_FOLDER;
-use crate::policy::Names;
+use crate::policy::NamedFiles;
 
 /// What stands between names in a script, also in one that is quoted in it.
 const BETWEEN: [char; 15] = [
@@ -26,7 +26,7 @@ const WORDS_MAX: usize = 2_000;
 
 /// What a script of the agent at `home` may name, with globs where it has some. A variable of this
 /// process or of the agent's is filled in, and may also be anything; an argument is the model's.
-pub(super) fn names(script: &str, home: &Path, cwd: &Path) -> Names {
+pub(super) fn names(script: &str, home: &Path, cwd: &Path) -> NamedFiles {
     let pieces = pieces(script);
     let mut moves = false;
     let mut words = BTreeSet::new();
@@ -45,7 +45,7 @@ pub(super) fn names(script: &str, home: &Path, cwd: &Path) -> Names {
     let is_coded = script.contains("$'") && CODED.iter().any(|code| script.contains(code));
     let is_whole =
         words.len() <= WORDS_MAX && !is_coded && !pieces.iter().any(|it| lists_paths(it));
-    Names {
+    NamedFiles {
         cwd: cwd.to_owned(),
         words,
         moves,
@@ -318,7 +318,7 @@ mod tests {
         }
     }
 
-    fn named(script: &str) -> Names {
+    fn named(script: &str) -> NamedFiles {
         names(script, Path::new("/a/ada"), Path::new("/a/ada/work"))
     }
 }

@@ -7,11 +7,12 @@ use crate::base::yaml::pick;
 use crate::base::yaml::read::{At, Report, Sift, Variable};
 use crate::base::yaml::tree::Node;
 use crate::domain::trust::{Brought, Kind, Part, Row, Waiting};
-use crate::trust::Folder;
+use crate::trust::AgentFolder;
 
-/// What is read of one file.
-pub struct Filter<'a> {
-    folder: &'a Folder<'a>,
+/// Takes out of one file, while it is read, the parts that its owner did not grant, and notes all that
+/// it brings: whoever uses the values never sees the others.
+pub struct TrustFilter<'a> {
+    folder: &'a AgentFolder<'a>,
     file: &'static str,
     rows: &'static [Row],
     environment: Environment<'a>,
@@ -19,15 +20,15 @@ pub struct Filter<'a> {
     brought: RefCell<Vec<Brought>>,
 }
 
-impl<'a> Filter<'a> {
+impl<'a> TrustFilter<'a> {
     /// For the file of that name in `folder`.
     pub fn new(
-        folder: &'a Folder<'a>,
+        folder: &'a AgentFolder<'a>,
         file: &'static str,
         rows: &'static [Row],
         environment: Environment<'a>,
-    ) -> Filter<'a> {
-        Filter {
+    ) -> TrustFilter<'a> {
+        TrustFilter {
             folder,
             file,
             rows,
@@ -59,7 +60,7 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// What becomes of a value that does not count; whether it stays.
+    /// Does to a value that does not count what its row says, and returns whether any of it stays.
     fn set_aside(&self, row: &Row, key: &str, node: &mut Node, report: &mut Report) -> bool {
         match row.waiting {
             Waiting::LeftOut => false,
@@ -82,7 +83,7 @@ impl<'a> Filter<'a> {
     }
 }
 
-impl Sift for Filter<'_> {
+impl Sift for TrustFilter<'_> {
     fn sift(&self, root: &mut Node, report: &mut Report) {
         for row in self.rows {
             pick::retain(root, row.path, &mut |key, node| {
@@ -116,9 +117,10 @@ impl Sift for Filter<'_> {
             part,
             needs_trust: true,
         }]);
-        match counts {
-            true => (self.environment)(name).map_or(Variable::Unset, Variable::Set),
-            false => Variable::Withheld(self.folder.mend()),
+        if counts {
+            (self.environment)(name).map_or(Variable::Unset, Variable::Set)
+        } else {
+            Variable::Withheld(self.folder.mend())
         }
     }
 }

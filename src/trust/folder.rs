@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::domain::trust::{self, Brought, Granted, Kind, Part};
-use crate::trust::Trust;
+use crate::trust::WorkspaceTrust;
 
 /// The folder of an agent, while its files are read.
 #[derive(Debug)]
-pub struct Folder<'a> {
-    trust: &'a Trust,
+pub struct AgentFolder<'a> {
+    trust: &'a WorkspaceTrust,
     name: String,
     /// Without links on the way; `None` when that cannot be told.
     place: Option<PathBuf>,
@@ -52,11 +52,11 @@ pub enum ReadError {
     Unknown,
 }
 
-impl<'a> Folder<'a> {
+impl<'a> AgentFolder<'a> {
     /// The folder `home`.
-    pub fn new(trust: &'a Trust, home: &Path) -> Folder<'a> {
+    pub fn new(trust: &'a WorkspaceTrust, home: &Path) -> AgentFolder<'a> {
         let name = home.file_name().unwrap_or_default().to_string_lossy();
-        Folder {
+        AgentFolder {
             trust,
             name: name.into_owned(),
             place: home.canonicalize().ok(),
@@ -70,12 +70,12 @@ impl<'a> Folder<'a> {
         self.place.as_deref()
     }
 
-    /// What is granted to it.
+    /// The owner's grants for this very folder: a copy of it, or another in its place, has none.
     pub fn granted(&self) -> &Granted {
         &self.granted
     }
 
-    /// What the owner can do about what does not count.
+    /// The command that makes count what does not, as messages show it.
     pub fn mend(&self) -> String {
         trust::mend(&self.name)
     }
@@ -89,7 +89,8 @@ impl<'a> Folder<'a> {
         self.brought.borrow_mut().extend(parts);
     }
 
-    /// Whether the value at a key was brought, and waits for trust.
+    /// Says of a value that is not there whether it was left out for want of trust, so that a message does
+    /// not call it missing.
     pub fn waits_for_trust(&self, kind: Kind, key: &str) -> bool {
         let is_it = |one: &&Brought| one.part.kind == kind && one.part.place.ends_with(key);
         let brought = self.brought.borrow();
@@ -114,7 +115,7 @@ impl<'a> Folder<'a> {
         Ok(text::read_open(file, bytes_max)?)
     }
 
-    /// Whether what was opened may be read: the name may stand for something else by now.
+    /// Judges the open file, not its name, which may stand for something else by now.
     fn check_file(&self, file: &File) -> Result<(), ReadError> {
         let place = text::place_of(file).map_err(TextError::from)?;
         if !self.is_inside(&place)? {
@@ -129,7 +130,7 @@ impl<'a> Folder<'a> {
         Err(ReadError::Shared { mend: self.mend() })
     }
 
-    /// Whether a folder of it may be looked into.
+    /// Where a folder of it really lies, for who looks into it.
     ///
     /// Errors: as [`read`](Self::read).
     pub fn check_folder(&self, path: &Path) -> Result<PathBuf, ReadError> {
@@ -150,12 +151,13 @@ impl<'a> Folder<'a> {
         if !reach.is_some_and(|reach| place.starts_with(reach)) {
             return Err(ReadError::Elsewhere(place));
         }
-        match self.granted.counts(&self.bring_file(&place)) {
-            true => Ok(()),
-            false => Err(ReadError::Untrusted {
+        if self.granted.counts(&self.bring_file(&place)) {
+            Ok(())
+        } else {
+            Err(ReadError::Untrusted {
                 target: place,
                 mend: self.mend(),
-            }),
+            })
         }
     }
 

@@ -25,15 +25,15 @@ use crate::base::text::{self, TextError};
 use crate::domain::ids::AgentName;
 use crate::domain::trust::{Granted, Part};
 
-pub use filter::Filter;
-pub use folder::{Folder, ReadError};
+pub use filter::TrustFilter;
+pub use folder::{AgentFolder, ReadError};
 pub use store::{GrantError, GrantStore};
 
 /// Says whether an address is one that the program or the owner knows.
 pub type KnownAddress = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// What the owner of a workspace trusts its agents' folders with.
-pub struct Trust {
+/// The grants of a workspace's owner to its agents' folders, and how far those folders reach.
+pub struct WorkspaceTrust {
     store: GrantStore,
     grants: Grants,
     /// The folder that holds the workspace: how far trusted agents may name files.
@@ -52,16 +52,16 @@ pub enum Grants {
     All,
 }
 
-impl Trust {
+impl WorkspaceTrust {
     /// For the agents of `workspace`, by what is in `store`.
     pub fn new(
         workspace: &Path,
         store: GrantStore,
         grants: Grants,
         is_known_address: KnownAddress,
-    ) -> Trust {
+    ) -> WorkspaceTrust {
         let real = workspace.canonicalize().ok();
-        Trust {
+        WorkspaceTrust {
             store,
             grants,
             reach: real.and_then(|real| Some(real.parent()?.to_owned())),
@@ -70,8 +70,8 @@ impl Trust {
     }
 
     /// The same where something else is granted.
-    pub fn with_grants(&self, grants: Grants) -> Trust {
-        Trust {
+    pub fn with_grants(&self, grants: Grants) -> WorkspaceTrust {
+        WorkspaceTrust {
             store: self.store.clone(),
             grants,
             reach: self.reach.clone(),
@@ -79,7 +79,7 @@ impl Trust {
         }
     }
 
-    /// What is granted to the agent in the folder `home`.
+    /// The grants to the agent in the folder `home`; none where the record cannot be read.
     pub fn granted(&self, home: &Path) -> Granted {
         match self.grants {
             Grants::All => Granted::Everything,
@@ -103,7 +103,7 @@ impl Trust {
         }
     }
 
-    /// Whether every agent is trusted with everything.
+    /// True where the owner's configuration says so (`agents.trust: all`), or a test.
     pub fn is_everything(&self) -> bool {
         self.grants == Grants::All
     }
@@ -183,7 +183,7 @@ impl Trust {
     }
 }
 
-impl fmt::Debug for Trust {
+impl fmt::Debug for WorkspaceTrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trust")
             .field("store", &self.store)
@@ -224,13 +224,13 @@ pub(crate) mod testing {
     use super::*;
 
     /// Grants nothing.
-    pub(crate) fn nothing(workspace: &Path) -> Trust {
+    pub(crate) fn nothing(workspace: &Path) -> WorkspaceTrust {
         let store = GrantStore::new(None, workspace, None);
-        Trust::new(workspace, store, Grants::None, Arc::new(|_| false))
+        WorkspaceTrust::new(workspace, store, Grants::None, Arc::new(|_| false))
     }
 
     /// Grants everything.
-    pub(crate) fn everything(workspace: &Path) -> Trust {
+    pub(crate) fn everything(workspace: &Path) -> WorkspaceTrust {
         nothing(workspace).with_grants(Grants::All)
     }
 }

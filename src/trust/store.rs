@@ -19,7 +19,7 @@ use crate::base::digest::sha256;
 use crate::base::yaml::{self, YamlError};
 use crate::domain::ids::AgentName;
 use crate::domain::trust::{RECORD_VERSION, Record};
-use crate::store::documents::{Document, DocumentError, DocumentName, Documents, Exposure};
+use crate::store::documents::{DocumentError, DocumentName, Documents, Exposure, VersionedText};
 
 const HEAD: &str =
     "# What you trust the agents of a workspace with. `duragent agent trust` writes it.\n";
@@ -200,7 +200,7 @@ impl GrantStore {
         let records = self.records()?;
         let document = records.read()?.0.policy(name)?;
         let path = records.path(&document);
-        let edited = |before: Option<&Document>| {
+        let edited = |before: Option<&VersionedText>| {
             let before = before.map(|before| before.text.as_str());
             edit(&path, before).map_err(|why| GrantError::Rules {
                 location: path.display().to_string(),
@@ -254,7 +254,7 @@ impl WorkspaceRecords {
     ) -> Result<(), GrantError> {
         let name = names.record()?;
         let location = || self.documents.location(&name);
-        let edited = |before: Option<&Document>| {
+        let edited = |before: Option<&VersionedText>| {
             let before = before.map(|before| parse_record(before, location));
             let before = before.transpose()?;
             let is_ours = |record: &Record| record.workspace == self.workspace;
@@ -314,7 +314,10 @@ impl Patience {
     }
 }
 
-fn parse_record(found: &Document, location: impl Fn() -> String) -> Result<Record, GrantError> {
+fn parse_record(
+    found: &VersionedText,
+    location: impl Fn() -> String,
+) -> Result<Record, GrantError> {
     if found.exposure == Exposure::Writable {
         return Err(GrantError::NotOurs(location()));
     }

@@ -13,11 +13,13 @@ use crate::domain::providers::Described;
 use crate::domain::spec::{AgentSpec, Provider, ToolRef};
 use crate::domain::trust::Kind;
 use crate::policy::check;
-use crate::policy::judge::{self, Call, Context, Judgement, Part, Ruling, ToolUse, Why};
-use crate::policy::{Rules, Subject};
+use crate::policy::judge::{
+    self, Context, JudgedCall, JudgedPart, Judgement, Ruling, ToolUse, Why,
+};
+use crate::policy::{PolicyRules, Subject};
 use crate::tools;
-use crate::trust::{Grants, Trust};
-use crate::workspace::policy_files::{Files, POLICY_FILE};
+use crate::trust::{Grants, WorkspaceTrust};
+use crate::workspace::policy_files::{POLICY_FILE, PolicyFiles};
 use crate::workspace::trust::{self, Surveyor, Workspace};
 
 /// A call that an agent might make.
@@ -118,16 +120,16 @@ pub fn explain(question: &PolicyQuestion<'_>) -> Result<Explained, PolicyQuestio
         return Err(PolicyQuestionError::Policy(problems));
     }
     let agent = agent(question, &workspace, &trust)?;
-    let files = Files::of(&question.workspace.join(POLICY_FILE), &agent.home);
+    let files = PolicyFiles::of(&question.workspace.join(POLICY_FILE), &agent.home);
     let rules = files
         .read(&environment, &trust)
         .map_err(PolicyQuestionError::Policy)?
         .merged();
     let call = match subject {
-        Subject::Bash => Call::Shell(Some(what)),
+        Subject::Bash => JudgedCall::Shell(Some(what)),
         Subject::Builtin | Subject::Cli | Subject::Mcp | Subject::Any => {
             let is_changed = |name: &str| is_changed(&workspace, &trust, &agent.home, name);
-            Call::Tool(tool_use(question, &agent, subject, what, is_changed))
+            JudgedCall::Tool(tool_use(question, &agent, subject, what, is_changed))
         }
     };
     let work = agent.tools_folder();
@@ -156,7 +158,7 @@ fn parsed(call: &str) -> Result<(Subject, &str), PolicyQuestionError> {
 fn agent(
     question: &PolicyQuestion<'_>,
     workspace: &Workspace<'_>,
-    trust: &Arc<Trust>,
+    trust: &Arc<WorkspaceTrust>,
 ) -> Result<Arc<AgentSpec>, PolicyQuestionError> {
     let agents = AgentDirectory::load_in(
         question.workspace,
@@ -212,7 +214,12 @@ fn note_waiting(judgement: &mut Judgement, trusted: &Judgement, agent: &AgentNam
 }
 
 /// A tool of the agent runs something else than what its owner trusts it with.
-fn is_changed(workspace: &Workspace<'_>, trust: &Arc<Trust>, home: &Path, tool: &str) -> bool {
+fn is_changed(
+    workspace: &Workspace<'_>,
+    trust: &Arc<WorkspaceTrust>,
+    home: &Path,
+    tool: &str,
+) -> bool {
     let surveyor = Surveyor::new(workspace, Arc::clone(trust));
     let waiting = surveyor.agent(home).waiting;
     waiting
@@ -227,7 +234,7 @@ fn is_declared(tools: &[ToolRef], wanted: &str) -> bool {
     })
 }
 
-fn explained(rules: &Rules, judgement: &Judgement) -> Explained {
+fn explained(rules: &PolicyRules, judgement: &Judgement) -> Explained {
     let parts = judgement.parts.iter();
     let mut deciding = judgement.parts.iter().filter_map(|part| part.why.pattern());
     let obeys = deciding.any(check::obeys_folder);
@@ -240,7 +247,7 @@ fn explained(rules: &Rules, judgement: &Judgement) -> Explained {
     }
 }
 
-fn explained_part(rules: &Rules, part: &Part) -> ExplainedPart {
+fn explained_part(rules: &PolicyRules, part: &JudgedPart) -> ExplainedPart {
     let pattern = part.why.pattern();
     let place = match &part.why {
         Why::Never(..) | Why::Unnamed(_) => rules.mode_place.as_ref(),

@@ -15,7 +15,7 @@ use crate::policy::Policies;
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::reload::ToolMaker;
 use crate::tools::workshop::Workshop;
-use crate::trust::Trust;
+use crate::trust::WorkspaceTrust;
 use crate::workspace::policy_files;
 use crate::workspace::providers;
 use crate::workspace::shelf::StoredSessions;
@@ -120,7 +120,7 @@ impl Agents for LoadedAgents {
 }
 
 /// The agents of the workspace, as their files say.
-pub(crate) fn read_agents(config: &Config, trust: &Arc<Trust>) -> AgentDirectory {
+pub(crate) fn read_agents(config: &Config, trust: &Arc<WorkspaceTrust>) -> AgentDirectory {
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     AgentDirectory::load_in(
         &config.workspace,
@@ -137,7 +137,7 @@ pub(crate) fn read_agents(config: &Config, trust: &Arc<Trust>) -> AgentDirectory
 pub(crate) fn loaded_agents(
     config: &Config,
     directory: Arc<AgentDirectory>,
-    trust: Arc<Trust>,
+    trust: Arc<WorkspaceTrust>,
 ) -> anyhow::Result<Arc<LoadedAgents>> {
     let store = storage::sessions(Arc::new(RealFs), &config.workspace, &config.sessions_dir);
     let policies = policy_files::policies(&config.workspace, Arc::new(|_: &str| None), trust);

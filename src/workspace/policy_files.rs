@@ -19,7 +19,7 @@ use crate::base::yaml::problem::Problem;
 use crate::domain::spec::AgentSpec;
 use crate::domain::trust::{Brought, Granted, POLICY_PARTS, Part};
 use crate::policy::{EditRules, Policies, RuleSource, RuleSources, Tier, Tiers, file};
-use crate::trust::{Filter, Folder, GrantError, Grants, ReadError, Trust};
+use crate::trust::{AgentFolder, GrantError, Grants, ReadError, TrustFilter, WorkspaceTrust};
 
 /// The policy of a workspace, and of an agent in its folder.
 pub const POLICY_FILE: &str = "policy.yaml";
@@ -27,7 +27,11 @@ pub const POLICY_FILE: &str = "policy.yaml";
 pub const LOCAL_FILE: &str = "policy.local.yaml";
 
 /// The policies of the workspace in `folder`. Reads nothing yet.
-pub fn policies(folder: &Path, environment: OwnedEnvironment, trust: Arc<Trust>) -> Policies {
+pub fn policies(
+    folder: &Path,
+    environment: OwnedEnvironment,
+    trust: Arc<WorkspaceTrust>,
+) -> Policies {
     let sources = WorkspaceRules {
         workspace_file: folder.join(POLICY_FILE),
         trust,
@@ -38,13 +42,13 @@ pub fn policies(folder: &Path, environment: OwnedEnvironment, trust: Arc<Trust>)
 #[derive(Debug)]
 struct WorkspaceRules {
     workspace_file: PathBuf,
-    trust: Arc<Trust>,
+    trust: Arc<WorkspaceTrust>,
 }
 
 impl RuleSources for WorkspaceRules {
     fn of(&self, agent: &AgentSpec) -> Box<dyn RuleSource> {
         Box::new(AgentRules {
-            files: Files::of(&self.workspace_file, &agent.home),
+            files: PolicyFiles::of(&self.workspace_file, &agent.home),
             trust: Arc::clone(&self.trust),
         })
     }
@@ -52,8 +56,8 @@ impl RuleSources for WorkspaceRules {
 
 #[derive(Debug)]
 struct AgentRules {
-    files: Files,
-    trust: Arc<Trust>,
+    files: PolicyFiles,
+    trust: Arc<WorkspaceTrust>,
 }
 
 impl RuleSource for AgentRules {
@@ -74,17 +78,17 @@ impl RuleSource for AgentRules {
 
 /// Where the policy of an agent stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
+pub struct PolicyFiles {
     /// The workspace's.
     pub workspace: PathBuf,
     /// The folder of the agent, with its own.
     pub home: PathBuf,
 }
 
-impl Files {
+impl PolicyFiles {
     /// Those of the agent in `home`.
-    pub fn of(workspace_file: &Path, home: &Path) -> Files {
-        Files {
+    pub fn of(workspace_file: &Path, home: &Path) -> PolicyFiles {
+        PolicyFiles {
             workspace: workspace_file.to_owned(),
             home: home.to_owned(),
         }
@@ -93,7 +97,11 @@ impl Files {
     /// Reads them, as far as the agent's folder is trusted with what it says.
     ///
     /// Errors: everything that is wrong with any of them.
-    pub fn read(&self, environment: Environment<'_>, trust: &Trust) -> Result<Tiers, Vec<Problem>> {
+    pub fn read(
+        &self,
+        environment: Environment<'_>,
+        trust: &WorkspaceTrust,
+    ) -> Result<Tiers, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut tier = |read: Result<Option<Tier>, Vec<Problem>>| match read {
             Ok(tier) => tier,
@@ -102,7 +110,7 @@ impl Files {
                 None
             }
         };
-        let folder = Folder::new(trust, &self.home);
+        let folder = AgentFolder::new(trust, &self.home);
         let own = own_of(trust, &self.home, environment);
         let tiers = Tiers {
             workspace: tier(read(&self.workspace, environment)),
@@ -119,7 +127,7 @@ impl Files {
 
 /// Reads what the owner allowed for good; `None` when nothing was.
 fn own_of(
-    trust: &Trust,
+    trust: &WorkspaceTrust,
     home: &Path,
     environment: Environment<'_>,
 ) -> Result<Option<Tier>, Vec<Problem>> {
@@ -134,7 +142,7 @@ fn own_of(
 
 /// Reads a policy of the folder of an agent; `None` when there is none.
 fn read_in(
-    folder: &Folder<'_>,
+    folder: &AgentFolder<'_>,
     home: &Path,
     name: &'static str,
     environment: Environment<'_>,
@@ -142,7 +150,7 @@ fn read_in(
     let path = home.join(name);
     match folder.read(&path, TEXT_BYTES_MAX) {
         Ok(text) => {
-            let filter = Filter::new(folder, name, POLICY_PARTS, environment);
+            let filter = TrustFilter::new(folder, name, POLICY_PARTS, environment);
             file::parse_sifted(text, &path, &filter).map(Some)
         }
         Err(ReadError::Text(TextError::Missing)) if !is_dangling(&path) => Ok(None),
@@ -151,9 +159,9 @@ fn read_in(
 }
 
 /// What the policies in the folder of an agent bring that needs trust, all of it.
-pub fn parts(home: &Path, environment: Environment<'_>, trust: &Trust) -> Vec<Brought> {
+pub fn parts(home: &Path, environment: Environment<'_>, trust: &WorkspaceTrust) -> Vec<Brought> {
     let trust = trust.with_grants(Grants::All);
-    let folder = Folder::new(&trust, home);
+    let folder = AgentFolder::new(&trust, home);
     for name in [POLICY_FILE, LOCAL_FILE] {
         // What is wrong with them is said by those who use them.
         drop(read_in(&folder, home, name, environment));
@@ -162,8 +170,12 @@ pub fn parts(home: &Path, environment: Environment<'_>, trust: &Trust) -> Vec<Br
 }
 
 /// Everything that is wrong with the policies in the folder of an agent.
-pub fn validate_in(home: &Path, environment: Environment<'_>, trust: &Trust) -> Vec<Problem> {
-    let folder = Folder::new(trust, home);
+pub fn validate_in(
+    home: &Path,
+    environment: Environment<'_>,
+    trust: &WorkspaceTrust,
+) -> Vec<Problem> {
+    let folder = AgentFolder::new(trust, home);
     let found = [POLICY_FILE, LOCAL_FILE].into_iter().map(|name| {
         match read_in(&folder, home, name, environment) {
             Err(problems) => problems,
@@ -175,7 +187,11 @@ pub fn validate_in(home: &Path, environment: Environment<'_>, trust: &Trust) -> 
 }
 
 /// What is wrong with a file of an agent's folder, in what does not count yet as well.
-fn validate_whole(folder: &Folder<'_>, path: &Path, environment: Environment<'_>) -> Vec<Problem> {
+fn validate_whole(
+    folder: &AgentFolder<'_>,
+    path: &Path,
+    environment: Environment<'_>,
+) -> Vec<Problem> {
     match folder.read(path, TEXT_BYTES_MAX) {
         Ok(text) => all_problems(file::parse(text, path, environment)),
         Err(error) => vec![Problem::of_file(path, error.to_string())],

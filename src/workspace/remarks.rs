@@ -18,9 +18,9 @@ use crate::domain::spec::AgentSpec;
 use crate::engine::{self, Agent, Agents as _};
 use crate::policy::{Policies, check};
 use crate::tools::program_tools::ProgramTools;
-use crate::trust::Trust;
+use crate::trust::WorkspaceTrust;
 use crate::workspace::loaded::{LoadedAgents, loaded_agents, read_agents};
-use crate::workspace::policy_files::{Files, POLICY_FILE};
+use crate::workspace::policy_files::{POLICY_FILE, PolicyFiles};
 use crate::workspace::programs::programs;
 
 /// Of the agents of a server, as of the last time that they were read.
@@ -36,7 +36,7 @@ pub(crate) struct Remarks {
     /// The workspace's folder.
     pub(crate) workspace: PathBuf,
     /// Decides which of their rules count.
-    pub(crate) trust: Arc<Trust>,
+    pub(crate) trust: Arc<WorkspaceTrust>,
     /// Prompts that are more than a model takes: the sentence, by agent.
     pub(crate) long_prompts: Mutex<BTreeMap<String, String>>,
 }
@@ -78,7 +78,7 @@ pub(crate) fn long_prompt(agent: &Agent) -> Option<String> {
 
 /// What in the policy `file` does not do what its author may think, as far as that hangs on the agents
 /// of the workspace.
-pub(crate) fn of_file(config: &Config, file: &Path, trust: &Arc<Trust>) -> Vec<Problem> {
+pub(crate) fn of_file(config: &Config, file: &Path, trust: &Arc<WorkspaceTrust>) -> Vec<Problem> {
     let agents = read_agents(config, trust).list();
     let programs = ProgramTools::new(programs(config), config.workspace.clone());
     let rules = of_rules(&config.workspace, &agents, &programs, trust);
@@ -87,7 +87,7 @@ pub(crate) fn of_file(config: &Config, file: &Path, trust: &Arc<Trust>) -> Vec<P
 
 /// What does not do what its author may think of the agent in the folder `home`, which lies among
 /// those of the workspace; nothing of others.
-pub(crate) fn of_home(config: &Config, home: &Path, trust: &Arc<Trust>) -> Vec<Problem> {
+pub(crate) fn of_home(config: &Config, home: &Path, trust: &Arc<WorkspaceTrust>) -> Vec<Problem> {
     let directory = Arc::new(read_agents(config, trust));
     let agents = directory.list();
     let Some(spec) = agents.iter().find(|spec| spec.home == home) else {
@@ -115,14 +115,14 @@ pub(crate) fn of_rules(
     workspace: &Path,
     agents: &[Arc<AgentSpec>],
     programs: &ProgramTools,
-    trust: &Trust,
+    trust: &WorkspaceTrust,
 ) -> Vec<Problem> {
     let environment = |name: &str| std::env::var(name).ok();
     let names: Vec<Vec<String>> = agents.iter().map(|agent| programs.names(agent)).collect();
     let all = names.concat();
     let mut found: Vec<Problem> = Vec::new();
     for (agent, names) in agents.iter().zip(&names) {
-        let files = Files::of(&workspace.join(POLICY_FILE), &agent.home);
+        let files = PolicyFiles::of(&workspace.join(POLICY_FILE), &agent.home);
         // What is wrong with them is said by those who use them.
         let Ok(tiers) = files.read(&environment, trust) else {
             continue;

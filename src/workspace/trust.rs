@@ -26,7 +26,7 @@ use crate::workspace::policy_files;
 use crate::workspace::starts::Starts;
 use crate::workspace::state_home;
 
-pub use crate::trust::{GrantError, Trust};
+pub use crate::trust::{GrantError, WorkspaceTrust};
 
 /// The part of a configuration that decides on trust.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ impl<'a> Workspace<'a> {
 }
 
 /// The trust of a workspace, and what is wrong with the owner's own files.
-pub fn of_workspace(workspace: &Workspace<'_>) -> (Arc<Trust>, Vec<Problem>) {
+pub fn of_workspace(workspace: &Workspace<'_>) -> (Arc<WorkspaceTrust>, Vec<Problem>) {
     let folder = workspace.folder;
     let (grants, problems) = match state_home::owners_file().as_deref().map(OwnerConfig::read) {
         Some(Ok(OwnerConfig { trusts_all: true })) => (Grants::All, Vec::new()),
@@ -64,12 +64,12 @@ pub fn of_workspace(workspace: &Workspace<'_>) -> (Arc<Trust>, Vec<Problem>) {
         Some(Err(problems)) => (Grants::Recorded, problems),
     };
     let known = known_address(workspace.providers);
-    let trust = Trust::new(folder, store_of(folder), grants, known);
+    let trust = WorkspaceTrust::new(folder, store_of(folder), grants, known);
     (Arc::new(trust), problems)
 }
 
 /// As [`of_workspace`], for those who may give trust: the workspace gets its identifier if it has none.
-pub fn to_be_given(workspace: &Workspace<'_>) -> anyhow::Result<Arc<Trust>> {
+pub fn to_be_given(workspace: &Workspace<'_>) -> anyhow::Result<Arc<WorkspaceTrust>> {
     lock::workspace_hash(workspace.folder).context("cannot name the workspace")?;
     Ok(of_workspace(workspace).0)
 }
@@ -96,15 +96,15 @@ pub(crate) fn note_new_workspace(workspace: &Path) {
 }
 
 /// The workspace was served by a version before trust, and its owner was not asked since.
-pub fn is_from_before(workspace: &Path, trust: &Trust) -> bool {
+pub fn is_from_before(workspace: &Path, trust: &WorkspaceTrust) -> bool {
     Starts::any(workspace) && matches!(trust.store().read(), Ok(None))
 }
 
 /// A trust that grants nothing: for those who have no configuration.
-pub(crate) fn nothing() -> Trust {
+pub(crate) fn nothing() -> WorkspaceTrust {
     let here = Path::new(".");
     let known = known_address(&BTreeMap::new());
-    Trust::new(here, GrantStore::new(None, here, None), Grants::None, known)
+    WorkspaceTrust::new(here, GrantStore::new(None, here, None), Grants::None, known)
 }
 
 /// Addresses that an agent may name without trust: no stranger is there, or the owner named them.
@@ -132,7 +132,7 @@ pub struct Surveyor {
     agents_dir: PathBuf,
     providers: Vec<Provider>,
     programs: ProgramTools,
-    trust: Arc<Trust>,
+    trust: Arc<WorkspaceTrust>,
 }
 
 /// An agent's folder, looked over for what needs trust.
@@ -152,7 +152,7 @@ pub struct Survey {
 
 impl Surveyor {
     /// For the agents of a workspace.
-    pub fn new(workspace: &Workspace<'_>, trust: Arc<Trust>) -> Surveyor {
+    pub fn new(workspace: &Workspace<'_>, trust: Arc<WorkspaceTrust>) -> Surveyor {
         Surveyor {
             agents_dir: workspace.agents_dir.to_owned(),
             providers: workspace.names(),
@@ -219,7 +219,7 @@ impl Survey {
     }
 
     /// Trusts the agent with what was found, and with nothing else.
-    pub fn grant(&self, trust: &Trust) -> Result<(), GrantError> {
+    pub fn grant(&self, trust: &WorkspaceTrust) -> Result<(), GrantError> {
         let parts: Vec<Part> = self.brought.iter().map(|one| one.part.clone()).collect();
         trust.grant(&self.home, &parts)
     }

@@ -14,7 +14,7 @@ use duragent::domain::ids::AgentName;
 use duragent::domain::secret::Secret;
 use duragent::domain::spec::*;
 use duragent::domain::zone::Zone;
-use duragent::trust::{GrantStore, Grants, Trust};
+use duragent::trust::{GrantStore, Grants, WorkspaceTrust};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -95,9 +95,9 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// An owner who trusts all agents.
-fn trust(workspace: &Path) -> Arc<Trust> {
+fn trust(workspace: &Path) -> Arc<WorkspaceTrust> {
     let store = GrantStore::new(None, workspace, None);
-    Arc::new(Trust::new(
+    Arc::new(WorkspaceTrust::new(
         workspace,
         store,
         Grants::All,

@@ -14,8 +14,8 @@ mod stage;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use duragent::policy::judge::{Call, Judgement, Ruling, judge};
-use duragent::policy::{Rules, Tiers, file};
+use duragent::policy::judge::{JudgedCall, Judgement, Ruling, judge};
+use duragent::policy::{PolicyRules, Tiers, file};
 
 use scripts::Scripts;
 use stage::{Ran, Stage};
@@ -66,7 +66,7 @@ const DENIED: &[&str] = &["s5", "git log", "find *-exec*"];
 
 /// Who may do what.
 struct Policy {
-    rules: Rules,
+    rules: PolicyRules,
     /// Whether whatever is not denied runs, and so may write files and set variables.
     is_dangerous: bool,
 }
@@ -98,7 +98,7 @@ fn list(key: &str, patterns: impl Iterator<Item = String>) -> String {
     format!("{key}:\n{}", lines.concat())
 }
 
-fn rules(text: &str) -> Rules {
+fn rules(text: &str) -> PolicyRules {
     let text = format!("apiVersion: duragent/v1alpha1\nkind: Policy\n{text}");
     let tier = file::parse(text, Path::new("policy.yaml"), &|_| None).unwrap();
     let tiers = Tiers {
@@ -108,8 +108,8 @@ fn rules(text: &str) -> Rules {
     tiers.merged()
 }
 
-fn judged(rules: &Rules, script: &str) -> Judgement {
-    judge(rules, &Call::Shell(Some(script)))
+fn judged(rules: &PolicyRules, script: &str) -> Judgement {
+    judge(rules, &JudgedCall::Shell(Some(script)))
 }
 
 /// A command line that bash reads as exactly these words.

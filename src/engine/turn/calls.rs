@@ -20,7 +20,7 @@ use crate::engine::stored::read_records;
 use crate::engine::turn::tool_run::{self, FinishedRun, ToolJob, ToolRuns};
 use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::Interrupt;
-use crate::policy::{Verdict, Wish};
+use crate::policy::{ProposedCall, Verdict};
 use crate::tools::{Effect, RunResult, Tool};
 
 /// At most so many calls run beside one another.
@@ -46,10 +46,10 @@ struct ApprovalQuestion {
 
 impl ApprovalQuestion {
     /// Whether a call has run.
-    fn of_uncertain(wish: &Wish<'_>, tool: &dyn Tool) -> ApprovalQuestion {
+    fn of_uncertain(proposed: &ProposedCall<'_>, tool: &dyn Tool) -> ApprovalQuestion {
         ApprovalQuestion {
-            command: wish.command(),
-            commands: shown(tool, wish.commands()),
+            command: proposed.command(),
+            commands: shown(tool, proposed.commands()),
             kind: ApprovalKind::Uncertain,
             exact: false,
         }
@@ -80,7 +80,9 @@ impl Worker<'_> {
             CallPlan::Ask(question) => {
                 self.ask(&first.call, question)?;
                 if let Some(tool) = agent.tools.get(&first.call.tool_name) {
-                    agent.policy.note_question(&self.wish(&first.call, &**tool));
+                    agent
+                        .policy
+                        .note_question(&self.proposed(&first.call, &**tool));
                 }
                 return Ok(());
             }
@@ -114,17 +116,17 @@ impl Worker<'_> {
         {
             return CallPlan::Answer(events::refused(reason));
         }
-        let wish = self.wish(call, &**tool);
+        let proposed = self.proposed(call, &**tool);
         let run = |is_allowed_always| {
             CallPlan::Run(DueCall {
                 call: call.clone(),
                 tool: Arc::clone(tool),
-                effect: wish.effect,
+                effect: proposed.effect,
                 is_allowed_always,
             })
         };
         match state.progress {
-            Progress::Waiting => match agent.policy.judge(&self.judged(wish, &**tool)) {
+            Progress::Waiting => match agent.policy.judge(&self.judged(proposed, &**tool)) {
                 Verdict::Allow => run(false),
                 Verdict::Ask {
                     command,
@@ -139,15 +141,15 @@ impl Worker<'_> {
                 Verdict::Deny { reason } => CallPlan::Answer(events::refused(reason)),
             },
             // It may have run before the process died.
-            Progress::Started => match wish.effect {
+            Progress::Started => match proposed.effect {
                 Effect::Read | Effect::Idempotent => run(false),
-                Effect::Write => CallPlan::Ask(ApprovalQuestion::of_uncertain(&wish, &**tool)),
+                Effect::Write => CallPlan::Ask(ApprovalQuestion::of_uncertain(&proposed, &**tool)),
             },
             // Nobody may allow what a policy denies, and no policy has judged it yet.
-            Progress::Doubted => match agent.policy.judge(&wish) {
+            Progress::Doubted => match agent.policy.judge(&proposed) {
                 Verdict::Deny { reason } => CallPlan::Answer(events::refused(reason)),
                 Verdict::Allow | Verdict::Ask { .. } => {
-                    CallPlan::Ask(ApprovalQuestion::of_uncertain(&wish, &**tool))
+                    CallPlan::Ask(ApprovalQuestion::of_uncertain(&proposed, &**tool))
                 }
             },
             Progress::Decided(decision) => match decision {
@@ -162,8 +164,8 @@ impl Worker<'_> {
         }
     }
 
-    fn wish<'c>(&'c self, call: &'c ToolCall, tool: &dyn Tool) -> Wish<'c> {
-        Wish {
+    fn proposed<'c>(&'c self, call: &'c ToolCall, tool: &dyn Tool) -> ProposedCall<'c> {
+        ProposedCall {
             session: &self.session.id,
             call,
             kind: tool.spec().kind,
@@ -173,12 +175,12 @@ impl Worker<'_> {
         }
     }
 
-    /// The wish with what the log says of the address that it asks.
-    fn judged<'c>(&self, wish: Wish<'c>, tool: &dyn Tool) -> Wish<'c> {
-        let address = tool.address(&wish.call.arguments);
-        Wish {
+    /// The proposed with what the log says of the address that it asks.
+    fn judged<'c>(&self, proposed: ProposedCall<'c>, tool: &dyn Tool) -> ProposedCall<'c> {
+        let address = tool.address(&proposed.call.arguments);
+        ProposedCall {
             is_composed: address.is_some_and(|address| !self.is_familiar(&address)),
-            ..wish
+            ..proposed
         }
     }
 
@@ -250,8 +252,8 @@ impl Worker<'_> {
 
     /// Has the policy remember what a person allowed for good; if it can't, that person is told. The
     /// decision stands in the log, and holds for this call whatever becomes of the policy's file.
-    fn remember(&self, agent: &Agent, wish: &Wish<'_>) -> Result<(), Leave> {
-        let Err(error) = agent.policy.allow_always(wish) else {
+    fn remember(&self, agent: &Agent, proposed: &ProposedCall<'_>) -> Result<(), Leave> {
+        let Err(error) = agent.policy.allow_always(proposed) else {
             return Ok(());
         };
         let message = format!("\"allow always\" is not remembered, or not all of it: {error}");
@@ -268,7 +270,7 @@ impl Worker<'_> {
     /// Runs calls, several of them beside one another.
     fn run_calls(&self, agent: &Agent, group: &[DueCall]) -> Result<(), Leave> {
         for due in group.iter().filter(|due| due.is_allowed_always) {
-            self.remember(agent, &self.wish(&due.call, &*due.tool))?;
+            self.remember(agent, &self.proposed(&due.call, &*due.tool))?;
         }
         let (cancel, cancel_rx) = tool_run::canceller();
         let chat = self.live()?.state.summary.chat();
@@ -289,7 +291,9 @@ impl Worker<'_> {
             return self.answer(agent, &calls, &stopped);
         }
         for due in group {
-            agent.policy.note_start(&self.wish(&due.call, &*due.tool));
+            agent
+                .policy
+                .note_start(&self.proposed(&due.call, &*due.tool));
         }
         // Whatever makes this return ends what still runs.
         let mut runs = ToolRuns::new(jobs, cancel);

@@ -2,7 +2,7 @@ use super::*;
 use crate::policy::file;
 use crate::policy::rules::Tiers;
 
-fn rules(text: &str) -> Rules {
+fn rules(text: &str) -> PolicyRules {
     let text = format!("apiVersion: duragent/v1alpha1\nkind: Policy\n{text}");
     let tier = file::parse(text, "policy.yaml".as_ref(), &|_| None).unwrap();
     let tiers = Tiers {
@@ -12,14 +12,16 @@ fn rules(text: &str) -> Rules {
     tiers.merged()
 }
 
-fn ruled(rules: &Rules, script: &str) -> &'static str {
-    judge(rules, &Call::Shell(Some(script))).ruling.as_str()
+fn ruled(rules: &PolicyRules, script: &str) -> &'static str {
+    judge(rules, &JudgedCall::Shell(Some(script)))
+        .ruling
+        .as_str()
 }
 
 #[track_caller]
-fn check(rules: &Rules, table: &[(&str, &str)]) {
+fn check(rules: &PolicyRules, table: &[(&str, &str)]) {
     for (script, expected) in table {
-        let judgement = judge(rules, &Call::Shell(Some(script)));
+        let judgement = judge(rules, &JudgedCall::Shell(Some(script)));
         assert_eq!(
             judgement.ruling.as_str(),
             *expected,
@@ -284,7 +286,7 @@ fn an_exact_pattern_allows_its_very_text_and_nothing_else() {
         ("a {} \\; [ ?", "a {} \\; [ b"),
     ];
     for (script, other) in table {
-        let patterns = literal_patterns(&Call::Shell(Some(script))).patterns;
+        let patterns = literal_patterns(&JudgedCall::Shell(Some(script))).patterns;
         let list: Vec<String> = patterns
             .iter()
             .map(|one| serde_json::to_string(one).unwrap())
@@ -294,17 +296,17 @@ fn an_exact_pattern_allows_its_very_text_and_nothing_else() {
         assert_eq!(ruled(&rules, other), "ask", "{other}: {patterns:?}");
     }
     for script in ["ls > x", "x=1 ls", "sudo ls", "$x", "ls '"] {
-        let literal = literal_patterns(&Call::Shell(Some(script)));
-        let expected = Literal {
+        let literal = literal_patterns(&JudgedCall::Shell(Some(script)));
+        let expected = LiteralRules {
             exact: Some(script.to_owned()),
-            ..Literal::default()
+            ..LiteralRules::default()
         };
         assert_eq!(literal, expected, "{script}");
     }
 }
 
-fn tool<'a>(subject: Subject, name: &'a str, arguments: &'a str) -> Call<'a> {
-    Call::Tool(ToolUse {
+fn tool<'a>(subject: Subject, name: &'a str, arguments: &'a str) -> JudgedCall<'a> {
+    JudgedCall::Tool(ToolUse {
         subject,
         name,
         arguments,
@@ -357,7 +359,7 @@ fn a_deny_of_a_program_fits_its_arguments_as_they_are_typed() {
 }
 
 /// The rules of an agent's policy beside the workspace's.
-fn capped(workspace: &str, agent: &str) -> Rules {
+fn capped(workspace: &str, agent: &str) -> PolicyRules {
     let head = "apiVersion: duragent/v1alpha1\nkind: Policy\n";
     let tier = |text: &str| {
         Some(file::parse(format!("{head}{text}"), "p.yaml".as_ref(), &|_| None).unwrap())
@@ -407,8 +409,8 @@ fn a_rule_that_the_workspace_caps_is_named_with_the_reason() {
         "allow: ['bash:make *', 'builtin:web', 'exact: x', {exact: \"a > b\"}]",
     );
     for (call, pattern) in [
-        (Call::Shell(Some("ls; make all")), "bash:make *"),
-        (Call::Shell(Some("a > b")), "exact: a > b"),
+        (JudgedCall::Shell(Some("ls; make all")), "bash:make *"),
+        (JudgedCall::Shell(Some("a > b")), "exact: a > b"),
         (tool(Subject::Builtin, "web", "{}"), "builtin:web"),
     ] {
         let judged = judge(&rules, &call);
@@ -435,7 +437,7 @@ fn a_found_tool_asks_until_it_is_named_by_the_workspace_or_the_user() {
         }
         .merged()
     };
-    let found = Call::Tool(ToolUse {
+    let found = JudgedCall::Tool(ToolUse {
         subject: Subject::Cli,
         name: "sync",
         arguments: "{}",
@@ -524,7 +526,7 @@ fn what_is_harmless_of_such_programs_is_allowed_by_a_star() {
         "npm run build",
         "bundle install",
     ] {
-        let judged = judge(&star, &Call::Shell(Some(script)));
+        let judged = judge(&star, &JudgedCall::Shell(Some(script)));
         let is_ambiguous = script.contains("[^/]");
         assert_eq!(
             judged.ruling == Ruling::Allow,
@@ -584,7 +586,7 @@ fn what_is_harmless_of_such_programs_is_allowed_by_a_star() {
             ruled(&star, script),
             "allow",
             "{script}: {:?}",
-            judge(&star, &Call::Shell(Some(script)))
+            judge(&star, &JudgedCall::Shell(Some(script)))
         );
     }
 }
@@ -669,7 +671,9 @@ fn a_deny_without_a_star_fits_what_contains_it() {
         ],
     );
     let told = |script: &str| {
-        let part = judge(&denied, &Call::Shell(Some(script))).parts.remove(0);
+        let part = judge(&denied, &JudgedCall::Shell(Some(script)))
+            .parts
+            .remove(0);
         part.why.to_string()
     };
     assert_eq!(told("sudo npm x"), "deny `bash:sudo` fits `sudo`");
@@ -764,7 +768,7 @@ fn a_rule_that_would_fit_is_named_with_the_reason() {
         ("make all &", "bash:make *", "a command in the background"),
         ("ls 'x y' $((1))", "bash:ls *", "arithmetic"),
     ] {
-        let missed = judge(&rules, &Call::Shell(Some(script)))
+        let missed = judge(&rules, &JudgedCall::Shell(Some(script)))
             .parts
             .remove(0)
             .missed;
@@ -772,7 +776,7 @@ fn a_rule_that_would_fit_is_named_with_the_reason() {
         assert_eq!(found.text, pattern, "{script}");
         assert!(why.contains(reason), "{script}: {why}");
     }
-    let none = judge(&rules, &Call::Shell(Some("rm x")))
+    let none = judge(&rules, &JudgedCall::Shell(Some("rm x")))
         .parts
         .remove(0)
         .missed;
@@ -792,7 +796,7 @@ fn what_a_loop_sets_is_no_variable_of_anybody() {
         ("for histchars in x; do ls; done", "ask"),
         ("for _ in x; do ls; done", "ask"),
     ] {
-        let judged = judge_in(&all, &Call::Shell(Some(script)), &context);
+        let judged = judge_in(&all, &JudgedCall::Shell(Some(script)), &context);
         assert_eq!(judged.ruling.as_str(), expected, "{script}");
     }
     let few = rules("allow: ['bash:ls']");
@@ -807,7 +811,7 @@ fn what_a_loop_sets_is_no_variable_of_anybody() {
         ("cd ~; ls", "ask"),
         ("cd \"$x\"; ls", "ask"),
     ] {
-        let judged = judge_in(&few, &Call::Shell(Some(script)), &context);
+        let judged = judge_in(&few, &JudgedCall::Shell(Some(script)), &context);
         assert_eq!(judged.ruling.as_str(), expected, "{script}");
     }
 }
@@ -823,10 +827,10 @@ fn a_tool_that_changed_asks_under_every_rule() {
         ("allow: ['cli:*']\ndeny: ['cli:deploy']", "deny"),
     ] {
         let rules = rules(text);
-        let Call::Tool(tool) = tool(Subject::Cli, "deploy", "{}") else {
+        let JudgedCall::Tool(tool) = tool(Subject::Cli, "deploy", "{}") else {
             unreachable!()
         };
-        let call = Call::Tool(ToolUse {
+        let call = JudgedCall::Tool(ToolUse {
             is_changed: true,
             ..tool
         });
@@ -856,10 +860,10 @@ fn a_builtin_is_named_with_its_action_and_its_value() {
         ("memory", "{}", "ask"),
         ("secret", "{}", "deny"),
     ] {
-        let Call::Tool(tool) = tool(Subject::Builtin, name, arguments) else {
+        let JudgedCall::Tool(tool) = tool(Subject::Builtin, name, arguments) else {
             unreachable!()
         };
-        let call = Call::Tool(ToolUse {
+        let call = JudgedCall::Tool(ToolUse {
             value_key: Some("url"),
             ..tool
         });
@@ -889,10 +893,10 @@ fn a_deny_of_an_address_fits_however_it_is_spelt() {
         ("no address", "allow"),
     ] {
         let arguments = serde_json::json!({"action": "fetch", "url": url}).to_string();
-        let Call::Tool(tool) = tool(Subject::Builtin, "web", &arguments) else {
+        let JudgedCall::Tool(tool) = tool(Subject::Builtin, "web", &arguments) else {
             unreachable!()
         };
-        let call = Call::Tool(ToolUse {
+        let call = JudgedCall::Tool(ToolUse {
             value_key: Some("url"),
             ..tool
         });
@@ -931,7 +935,7 @@ fn a_skill_is_read_unless_it_is_denied() {
         .find(|(name, _)| *name == SKILL_READER);
     assert_eq!(actions, Some(&(SKILL_READER, &["read"][..])));
     let call = |subject, is_found| {
-        Call::Tool(ToolUse {
+        JudgedCall::Tool(ToolUse {
             subject,
             name: "skill",
             arguments: r#"{"action":"read","name":"tidy"}"#,

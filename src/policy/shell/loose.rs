@@ -17,7 +17,7 @@ pub struct Phrase {
 
 /// The phrases of a text.
 pub fn phrases(text: &str) -> Vec<Phrase> {
-    let mut reader = Reader {
+    let mut reader = LooseReader {
         text,
         at: 0,
         found: Vec::new(),
@@ -29,7 +29,7 @@ pub fn phrases(text: &str) -> Vec<Phrase> {
     reader.found
 }
 
-struct Reader<'a> {
+struct LooseReader<'a> {
     text: &'a str,
     at: usize,
     found: Vec<Phrase>,
@@ -39,7 +39,7 @@ struct Reader<'a> {
     start: usize,
 }
 
-impl Reader<'_> {
+impl LooseReader<'_> {
     fn peek(&self) -> Option<char> {
         self.text.get(self.at..)?.chars().next()
     }

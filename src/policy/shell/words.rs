@@ -295,9 +295,10 @@ fn brace_words(units: &[Unit]) -> Option<Vec<Vec<Unit>>> {
     if is_no_list && (close..units.len()).any(|at| is(at, ',')) {
         return None;
     }
-    let items = match commas.is_empty() {
-        true => numbers(&units[open + 1..close])?,
-        false => items(units, open, close, &commas)?,
+    let items = if commas.is_empty() {
+        numbers(&units[open + 1..close])?
+    } else {
+        items(units, open, close, &commas)?
     };
     let rests = brace_words(&units[close + 1..])?;
     if items.len() * rests.len() > BRACE_WORDS_MAX {

@@ -111,11 +111,11 @@ impl Blobs for FileBlobs {
 }
 
 /// Adds to an error the deed and its target.
-trait Doing<T> {
+trait BlobContext<T> {
     fn doing(self, action: &'static str, path: &Path) -> Result<T, BlobError>;
 }
 
-impl<T> Doing<T> for io::Result<T> {
+impl<T> BlobContext<T> for io::Result<T> {
     fn doing(self, action: &'static str, path: &Path) -> Result<T, BlobError> {
         self.map_err(|source| BlobError::Io {
             action,

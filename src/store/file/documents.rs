@@ -21,8 +21,8 @@ use crate::base::lock::lock;
 use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::store::documents::{
-    DOCUMENT_BYTES_MAX, Document, DocumentError, DocumentFolder, DocumentName, DocumentVersion,
-    Documents, is_part,
+    DOCUMENT_BYTES_MAX, DocumentError, DocumentFolder, DocumentName, DocumentVersion, Documents,
+    VersionedText, is_part,
 };
 
 use super::stripes::Stripes;
@@ -202,12 +202,12 @@ impl FileDocuments {
 }
 
 impl Documents for FileDocuments {
-    fn read(&self, name: &DocumentName) -> Result<Option<Document>, DocumentError> {
+    fn read(&self, name: &DocumentName) -> Result<Option<VersionedText>, DocumentError> {
         let path = self.path(name);
         let Some((bytes, file)) = self.bytes(&path)? else {
             return Ok(None);
         };
-        Ok(Some(Document {
+        Ok(Some(VersionedText {
             version: version(&bytes),
             text: text::decode(bytes, DOCUMENT_BYTES_MAX).of(&path)?,
             exposure: file.exposure().doing("look at", &path)?,
@@ -278,11 +278,11 @@ fn version(bytes: &[u8]) -> DocumentVersion {
 }
 
 /// Adds to an error what it is about.
-trait About<T> {
+trait TextContext<T> {
     fn of(self, path: &Path) -> Result<T, DocumentError>;
 }
 
-impl<T> About<T> for Result<T, TextError> {
+impl<T> TextContext<T> for Result<T, TextError> {
     fn of(self, path: &Path) -> Result<T, DocumentError> {
         let location = || path.display().to_string();
         self.map_err(|source| match source {
@@ -304,11 +304,11 @@ impl<T> About<T> for Result<T, TextError> {
 }
 
 /// Adds to an error the deed and its target.
-trait Doing<T> {
+trait DocumentContext<T> {
     fn doing(self, action: &'static str, path: &Path) -> Result<T, DocumentError>;
 }
 
-impl<T> Doing<T> for io::Result<T> {
+impl<T> DocumentContext<T> for io::Result<T> {
     fn doing(self, action: &'static str, path: &Path) -> Result<T, DocumentError> {
         self.map_err(|source| DocumentError::Io {
             action,

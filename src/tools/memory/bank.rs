@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::base::text;
-use crate::store::documents::{Document, DocumentError, DocumentFolder, DocumentName, Documents};
+use crate::store::documents::{
+    DocumentError, DocumentFolder, DocumentName, Documents, VersionedText,
+};
 use crate::tools::Run;
 use crate::tools::builtin::Answer;
 use crate::tools::memory::place::{DAILY, SUMMARY, day_of, topic_of};
@@ -238,7 +240,7 @@ impl BankWriter<'_> {
     ) -> Answer {
         let deadline = Instant::now() + PATIENCE;
         let mut answer = String::new();
-        let edited = |before: Option<&Document>| {
+        let edited = |before: Option<&VersionedText>| {
             let (text, said) = match edit(before.map(|before| before.text.as_str()))? {
                 Edit::Keep { said } => (None, said),
                 Edit::Replace { text, said } => (Some(text), said),
@@ -246,9 +248,12 @@ impl BankWriter<'_> {
             answer = said;
             Ok(text)
         };
-        let failed = |error: DocumentError| match error.is_passing() {
-            true => self.wait_until(deadline),
-            false => Err(self.bank.said(name, &error)),
+        let failed = |error: DocumentError| {
+            if error.is_passing() {
+                self.wait_until(deadline)
+            } else {
+                Err(self.bank.said(name, &error))
+            }
         };
         let document = self.bank.document(name)?;
         self.bank.documents.update(&document, edited, failed)?;

@@ -77,7 +77,7 @@ pub(super) struct MemoryTool {
 
 #[derive(Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
-enum Arguments {
+enum MemoryArguments {
     Recall {
         query: Option<String>,
         /// Looked at by itself, so that a bad one is answered in words that help.
@@ -129,27 +129,27 @@ impl MemoryTool {
     }
 
     fn answer(&self, run: &Run<'_>) -> Answer {
-        let arguments: Arguments = arguments::read(run.arguments)?;
+        let arguments: MemoryArguments = arguments::read(run.arguments)?;
         let seen = SeenMemory::of(&run.caller, self.scope)?;
         let bank = Bank::new(Arc::clone(&self.own), seen.folder);
         let world = Bank::new(Arc::clone(&self.world), DocumentFolder::default());
         let world = seen.sees_world.then_some(world);
         match arguments {
-            Arguments::Recall { query, days } => {
+            MemoryArguments::Recall { query, days } => {
                 let wanted = Wanted {
                     query: query.unwrap_or_default(),
                     since: days.map(|days| self.first_of(&days)).transpose()?,
                 };
                 recall(run, &bank, world.as_ref(), &wanted)
             }
-            Arguments::Remember { content } => {
+            MemoryArguments::Remember { content } => {
                 bank.writer(run).add_note(|| self.moment(), &content)
             }
-            Arguments::Reflect { content, version } => {
+            MemoryArguments::Reflect { content, version } => {
                 let writer = bank.writer(run);
                 writer.replace_summary(&content, given(&version))
             }
-            Arguments::UpdateWorld {
+            MemoryArguments::UpdateWorld {
                 topic,
                 content,
                 version,
@@ -173,11 +173,11 @@ impl Tool for MemoryTool {
     /// A note that is there is not written again, and the same text replaces itself.
     fn effect(&self, arguments: &str) -> Effect {
         match arguments::read(arguments) {
-            Ok(Arguments::Recall { .. }) => Effect::Read,
+            Ok(MemoryArguments::Recall { .. }) => Effect::Read,
             Ok(
-                Arguments::Remember { .. }
-                | Arguments::Reflect { .. }
-                | Arguments::UpdateWorld { .. },
+                MemoryArguments::Remember { .. }
+                | MemoryArguments::Reflect { .. }
+                | MemoryArguments::UpdateWorld { .. },
             ) => Effect::Idempotent,
             // Nothing happens but that it is said.
             Err(_) => Effect::Read,
@@ -224,12 +224,11 @@ fn recall(run: &Run<'_>, bank: &Bank, world: Option<&Bank>, wanted: &Wanted) -> 
     let (recent, older) = days.split_at(recent);
     let notes = |day: &str| bank.notes(day);
     let notes = read(run, recent, "earlier days", notes, &mut remarks)?;
-    let said = match words.is_empty() {
-        true => recall::overview(summary.as_ref(), &facts, &notes, older.len()),
-        false => {
-            let memos: Vec<Memo> = summary.into_iter().chain(facts).chain(notes).collect();
-            recall::matches(&wanted.query, &words, &memos)
-        }
+    let said = if words.is_empty() {
+        recall::overview(summary.as_ref(), &facts, &notes, older.len())
+    } else {
+        let memos: Vec<Memo> = summary.into_iter().chain(facts).chain(notes).collect();
+        recall::matches(&wanted.query, &words, &memos)
     };
     Ok(recall::with_remarks(said, &remarks))
 }

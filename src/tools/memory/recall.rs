@@ -57,14 +57,14 @@ pub(super) fn overview(
     days: &[Memo],
     older: usize,
 ) -> String {
-    let mut shown = Shown {
+    let mut shown = Overview {
         room: ANSWER_BYTES_MAX - REMARKS_BYTES_MAX,
-        ..Shown::default()
+        ..Overview::default()
     };
     shown.add(summary, usize::MAX);
     shown.add(world, WORLD_BYTES_MAX);
     shown.add(days, usize::MAX);
-    let Shown {
+    let Overview {
         mut blocks,
         left_out,
         ..
@@ -91,7 +91,7 @@ pub(super) fn overview(
 
 /// Memos as far as an answer has room for them.
 #[derive(Default)]
-struct Shown<'m> {
+struct Overview<'m> {
     blocks: Vec<String>,
     /// The names of the others.
     left_out: Vec<&'m str>,
@@ -99,7 +99,7 @@ struct Shown<'m> {
     room: usize,
 }
 
-impl<'m> Shown<'m> {
+impl<'m> Overview<'m> {
     /// Adds memos that may take `share` bytes of the room.
     fn add(&mut self, memos: impl IntoIterator<Item = &'m Memo>, share: usize) {
         /// What is said of a text that is cut, and blank lines.
@@ -166,12 +166,13 @@ pub(super) fn day_count(days: &Value) -> Result<u32, String> {
 /// Errors: there are too many.
 pub(super) fn words(query: &str) -> Result<Vec<String>, String> {
     let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
-    match words.len() <= WORDS_MAX {
-        true => Ok(words),
-        false => Err(format!(
+    if words.len() <= WORDS_MAX {
+        Ok(words)
+    } else {
+        Err(format!(
             "`query` may have {WORDS_MAX} words, and this has {}: say what to look for in a few",
             words.len()
-        )),
+        ))
     }
 }
 
@@ -316,9 +317,10 @@ fn note_line(line: &str) -> String {
     let is_mark = is_run('#', 1) || is_run('=', 1) || is_run('`', 3) || is_run('~', 3);
     // One alone makes a heading of the line above it.
     let is_underline = words.starts_with('-') && words.trim_end().chars().all(|c| c == '-');
-    match is_mark || is_rule || is_underline || is_run('-', 3) {
-        true => format!("{indent}\\{words}"),
-        false => line.to_owned(),
+    if is_mark || is_rule || is_underline || is_run('-', 3) {
+        format!("{indent}\\{words}")
+    } else {
+        line.to_owned()
     }
 }
 
@@ -341,9 +343,12 @@ fn is_joiner(c: char) -> bool {
 /// A text of a memory as it is shown: none of its lines passes for the heading of another.
 fn shown_text(text: &str) -> String {
     let is_heading = |line: &str| line.trim_start().starts_with("===");
-    let lines = text.split('\n').map(|line| match is_heading(line) {
-        true => format!("\\{}", line.trim_start()),
-        false => line.to_owned(),
+    let lines = text.split('\n').map(|line| {
+        if is_heading(line) {
+            format!("\\{}", line.trim_start())
+        } else {
+            line.to_owned()
+        }
     });
     lines.collect::<Vec<_>>().join("\n")
 }

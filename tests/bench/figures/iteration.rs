@@ -14,7 +14,7 @@ use duragent::engine::{
     Agent, Agents, EngineSettings, Flow, Lifetimes, NewMessage, Parts, Sessions, Subscription,
 };
 use duragent::llm::{Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink};
-use duragent::policy::{Policy, Verdict, Wish};
+use duragent::policy::{Policy, ProposedCall, Verdict};
 use duragent::store::file::FileStore;
 use duragent::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
 
@@ -151,17 +151,17 @@ impl Agents for One {
 struct Allows;
 
 impl Policy for Allows {
-    fn judge(&self, _: &Wish<'_>) -> Verdict {
+    fn judge(&self, _: &ProposedCall<'_>) -> Verdict {
         Verdict::Allow
     }
 
-    fn allow_always(&self, _: &Wish<'_>) -> Result<(), String> {
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), String> {
         Ok(())
     }
 
-    fn note_start(&self, _: &Wish<'_>) {}
+    fn note_start(&self, _: &ProposedCall<'_>) {}
 
-    fn note_question(&self, _: &Wish<'_>) {}
+    fn note_question(&self, _: &ProposedCall<'_>) {}
 }
 
 /// A tool that has its answer ready.

@@ -10,7 +10,7 @@ use duragent::base::fs::{Fault, FaultFs, FaultKind, Fs, SimDisk};
 use duragent::domain::ids::{AwaitedId, CallId};
 use duragent::domain::state::ParkedCall;
 use duragent::engine::Lifetimes;
-use duragent::policy::{Policy, Verdict, Wish};
+use duragent::policy::{Policy, ProposedCall, Verdict};
 use duragent::tools::{Caller, Run, ToolKind};
 
 use super::*;
@@ -129,20 +129,20 @@ fn output(name: &str) -> ToolOutput {
 struct AskForDeeds;
 
 impl Policy for AskForDeeds {
-    fn judge(&self, wish: &Wish<'_>) -> Verdict {
-        match wish.call.tool_name.as_str() {
-            "deed" => AskAlways.judge(wish),
+    fn judge(&self, proposed: &ProposedCall<'_>) -> Verdict {
+        match proposed.call.tool_name.as_str() {
+            "deed" => AskAlways.judge(proposed),
             _ => Verdict::Allow,
         }
     }
 
-    fn allow_always(&self, _: &Wish<'_>) -> Result<(), String> {
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), String> {
         Ok(())
     }
 
-    fn note_start(&self, _: &Wish<'_>) {}
+    fn note_start(&self, _: &ProposedCall<'_>) {}
 
-    fn note_question(&self, _: &Wish<'_>) {}
+    fn note_question(&self, _: &ProposedCall<'_>) {}
 }
 
 /// An engine on a disk in memory, whose model asks for `calls` and says "done" once it has their

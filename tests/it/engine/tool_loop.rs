@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use duragent::domain::spec::Provider;
-use duragent::policy::{Policy, Verdict, Wish};
+use duragent::policy::{Policy, ProposedCall, Verdict};
 use duragent::tools::{Run, RunResult, ToolKind};
 
 use super::at_most_once::copy_tree;
@@ -234,11 +234,11 @@ struct Picky {
 }
 
 impl Policy for Picky {
-    fn judge(&self, wish: &Wish<'_>) -> Verdict {
-        match wish.call.arguments.as_str() {
+    fn judge(&self, proposed: &ProposedCall<'_>) -> Verdict {
+        match proposed.call.arguments.as_str() {
             "\"ask\"" => Verdict::Ask {
-                command: wish.command(),
-                commands: wish.commands(),
+                command: proposed.command(),
+                commands: proposed.commands(),
                 is_exact: false,
             },
             "\"deny\"" => Verdict::Deny {
@@ -248,14 +248,14 @@ impl Policy for Picky {
         }
     }
 
-    fn allow_always(&self, _: &Wish<'_>) -> Result<(), String> {
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), String> {
         Ok(())
     }
 
-    fn note_question(&self, _: &Wish<'_>) {}
+    fn note_question(&self, _: &ProposedCall<'_>) {}
 
-    fn note_start(&self, wish: &Wish<'_>) {
-        let arguments = wish.call.arguments.clone();
+    fn note_start(&self, proposed: &ProposedCall<'_>) {
+        let arguments = proposed.call.arguments.clone();
         self.noted.lock().unwrap().push(arguments);
     }
 }
@@ -349,14 +349,14 @@ fn calls_that_only_read_are_run_again_after_a_kill_and_beside_one_another() {
 fn what_is_said_while_tools_run_is_in_the_next_model_call() {
     let tools = Tools::new(Effect::Read, &[]);
     let world = World::with(tools.setup());
-    world.model.reply(looks(2)).then(text("as you wish"));
+    world.model.reply(looks(2)).then(text("as you proposed"));
     let id = world.session();
     let mut first = world.say(&id, "look around");
     tools.wait_until_begun(2);
     let mut second = world.say(&id, "only to the left");
     tools.let_go(2);
-    assert_eq!(said(&read_all(&mut first)), "as you wish");
-    assert_eq!(said(&read_all(&mut second)), "as you wish");
+    assert_eq!(said(&read_all(&mut first)), "as you proposed");
+    assert_eq!(said(&read_all(&mut second)), "as you proposed");
     let asked = world.model.wait_for_requests(2);
     let roles: Vec<&str> = asked[1]
         .messages()

@@ -3,8 +3,8 @@
 //!
 //! A script is a line of `tests/data/policy`; `⏎`, `␍` and `␀` stand for what a line cannot hold.
 
-use duragent::policy::judge::{Call, Judgement, Ruling, judge};
-use duragent::policy::{Rules, Tiers, file};
+use duragent::policy::judge::{JudgedCall, Judgement, Ruling, judge};
+use duragent::policy::{PolicyRules, Tiers, file};
 
 const ATTACKS: &str = include_str!("../../data/policy/attacks.txt");
 const ORDINARY: &str = include_str!("../../data/policy/ordinary.txt");
@@ -20,7 +20,7 @@ fn scripts(corpus: &str) -> Vec<String> {
 }
 
 /// Rules that allow what a developer usually does.
-fn rules(mode: &str) -> Rules {
+fn rules(mode: &str) -> PolicyRules {
     let patterns: Vec<String> = GENEROUS
         .lines()
         .map(|line| format!("bash:{line}"))
@@ -35,8 +35,8 @@ fn rules(mode: &str) -> Rules {
     tiers.merged()
 }
 
-fn judged(rules: &Rules, script: &str) -> Judgement {
-    judge(rules, &Call::Shell(Some(script)))
+fn judged(rules: &PolicyRules, script: &str) -> Judgement {
+    judge(rules, &JudgedCall::Shell(Some(script)))
 }
 
 #[test]

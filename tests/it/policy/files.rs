@@ -11,10 +11,10 @@ use duragent::domain::event::ToolCall;
 use duragent::domain::ids::{AgentName, CallId, SessionId};
 use duragent::domain::spec::{AgentSpec, ModelChoice, Provider};
 use duragent::policy::{AgentPolicy, Policies};
-use duragent::policy::{Policy, Verdict, Wish};
+use duragent::policy::{Policy, ProposedCall, Verdict};
 use duragent::store::file::documents::FileDocuments;
 use duragent::tools::{Effect, ToolKind};
-use duragent::trust::{GrantStore, Grants, Trust};
+use duragent::trust::{GrantStore, Grants, WorkspaceTrust};
 use duragent::workspace::policy_files::policies;
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
@@ -31,12 +31,17 @@ pub struct Place {
 const ID: &str = "0123456789abcdef";
 
 /// What an owner trusts the agents of a workspace with, kept in a folder of it.
-fn trust(workspace: &std::path::Path, grants: Grants) -> Arc<Trust> {
+fn trust(workspace: &std::path::Path, grants: Grants) -> Arc<WorkspaceTrust> {
     let ours = workspace.join("state/duragent");
     let trust = ours.join("trust");
     let documents = FileDocuments::of_account(Arc::new(RealFs), ours, trust);
     let store = GrantStore::new(Some(Arc::new(documents)), workspace, Some(ID.to_owned()));
-    Arc::new(Trust::new(workspace, store, grants, Arc::new(|_| true)))
+    Arc::new(WorkspaceTrust::new(
+        workspace,
+        store,
+        grants,
+        Arc::new(|_| true),
+    ))
 }
 
 impl Place {
@@ -67,7 +72,7 @@ impl Place {
         fs::write(self.file(which), format!("{HEAD}{text}")).unwrap();
     }
 
-    pub fn trust(&self) -> Arc<Trust> {
+    pub fn trust(&self) -> Arc<WorkspaceTrust> {
         trust(self.folder.path(), Grants::All)
     }
 
@@ -97,7 +102,7 @@ pub fn with_wish<T>(
     name: &str,
     arguments: &str,
     effect: Effect,
-    then: impl FnOnce(&Wish<'_>) -> T,
+    then: impl FnOnce(&ProposedCall<'_>) -> T,
 ) -> T {
     let session = SessionId::parse("session_01KAM6VJT0000000000000000A").unwrap();
     let call = ToolCall {
@@ -105,7 +110,7 @@ pub fn with_wish<T>(
         tool_name: name.to_owned(),
         arguments: arguments.to_owned(),
     };
-    then(&Wish {
+    then(&ProposedCall {
         session: &session,
         call: &call,
         kind,
@@ -115,7 +120,7 @@ pub fn with_wish<T>(
     })
 }
 
-pub fn with_script<T>(script: &str, then: impl FnOnce(&Wish<'_>) -> T) -> T {
+pub fn with_script<T>(script: &str, then: impl FnOnce(&ProposedCall<'_>) -> T) -> T {
     let arguments = serde_json::json!({"command": script}).to_string();
     with_wish(ToolKind::Bash, "bash", &arguments, Effect::Write, then)
 }
@@ -129,11 +134,11 @@ fn word(verdict: &Verdict) -> &'static str {
 }
 
 fn bash(policy: &AgentPolicy, script: &str) -> &'static str {
-    word(&with_script(script, |wish| policy.judge(wish)))
+    word(&with_script(script, |proposed| policy.judge(proposed)))
 }
 
 fn reason(policy: &AgentPolicy, script: &str) -> String {
-    match with_script(script, |wish| policy.judge(wish)) {
+    match with_script(script, |proposed| policy.judge(proposed)) {
         Verdict::Deny { reason } => reason,
         other => panic!("{other:?}"),
     }
@@ -201,8 +206,8 @@ fn a_policy_with_an_error_refuses_everything_until_it_is_mended() {
             told.contains(&format!("{}:4:1: unknown key `alow`", file.display())),
             "{told}"
         );
-        let reads = with_wish(ToolKind::Builtin, "web", "{}", Effect::Read, |wish| {
-            policy.judge(wish)
+        let reads = with_wish(ToolKind::Builtin, "web", "{}", Effect::Read, |proposed| {
+            policy.judge(proposed)
         });
         assert_eq!(word(&reads), "deny");
         assert_eq!(place.policies.problems().len(), 1);
@@ -227,15 +232,15 @@ fn without_a_file_reading_builtins_run_and_all_else_asks() {
             (ToolKind::Cli, Effect::Read, "ask"),
             (ToolKind::FoundCli, Effect::Read, "ask"),
         ] {
-            let verdict = with_wish(kind, "x", "{}", effect, |wish| policy.judge(wish));
+            let verdict = with_wish(kind, "x", "{}", effect, |proposed| policy.judge(proposed));
             assert_eq!(word(&verdict), expected, "{kind:?} {effect:?}");
         }
         assert_eq!(bash(policy, "ls"), "ask");
     };
     check(&place.policy());
     // What "allow always" writes takes nothing away.
-    with_wish(ToolKind::Cli, "y", "{}", Effect::Write, |wish| {
-        place.policy().allow_always(wish)
+    with_wish(ToolKind::Cli, "y", "{}", Effect::Write, |proposed| {
+        place.policy().allow_always(proposed)
     })
     .unwrap();
     place.reload();
@@ -248,7 +253,7 @@ fn without_a_file_reading_builtins_run_and_all_else_asks() {
             "x",
             "{}",
             Effect::Read,
-            |wish| policy.judge(wish),
+            |proposed| policy.judge(proposed),
         ))
     };
     assert_eq!(reads(&place.policy()), "ask");
@@ -322,7 +327,7 @@ fn what_is_allowed_for_good_is_written_down_and_runs_from_then_on() {
     let policy = place.policy();
     let script = "git commit -m 'it''s *' && ls *.rs | wc -l < a";
     assert_eq!(bash(&policy, script), "ask");
-    with_script(script, |wish| policy.allow_always(wish)).unwrap();
+    with_script(script, |proposed| policy.allow_always(proposed)).unwrap();
     assert_eq!(bash(&policy, script), "allow");
     assert_eq!(bash(&policy, "ls *.rs"), "allow");
     assert_eq!(bash(&policy, "ls a.rs"), "ask");
@@ -332,7 +337,7 @@ fn what_is_allowed_for_good_is_written_down_and_runs_from_then_on() {
     let found = duragent::workspace::policy_files::validate(&file, &|_| None);
     assert_eq!(found, []);
     // Told twice, it is written once.
-    with_script(script, |wish| policy.allow_always(wish)).unwrap();
+    with_script(script, |proposed| policy.allow_always(proposed)).unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), written);
     // Somebody who starts anew reads the same.
     let environment = Arc::new(|_: &str| None);
@@ -347,13 +352,13 @@ fn what_stands_in_the_users_file_stays_there() {
         "# mine\n{HEAD}mode: ask # really\nallow:\n  # first\n  - 'bash:ls' # l\n\ndeny: [\"bash:rm *\"]\n"
     );
     let policy = place.policy();
-    with_script("ls", |wish| policy.allow_always(wish)).unwrap();
+    with_script("ls", |proposed| policy.allow_always(proposed)).unwrap();
     fs::write(place.file("own"), &before).unwrap();
-    with_script("pwd", |wish| policy.allow_always(wish)).unwrap();
+    with_script("pwd", |proposed| policy.allow_always(proposed)).unwrap();
     let after = before.replace("# l\n", "# l\n  - 'bash:pwd'\n");
     assert_eq!(fs::read_to_string(place.file("own")).unwrap(), after);
     // What is denied stays so.
-    with_script("rm x", |wish| policy.allow_always(wish)).unwrap();
+    with_script("rm x", |proposed| policy.allow_always(proposed)).unwrap();
     assert_eq!(bash(&policy, "rm x"), "deny");
 }
 
@@ -362,20 +367,20 @@ fn a_script_that_no_pattern_covers_is_remembered_as_it_stands() {
     let place = Place::new();
     let policy = place.policy();
     let script = "pwd && sudo ls > x\nfor f in *; do\n  rm \"$f\"\ndone";
-    with_script(script, |wish| policy.allow_always(wish)).unwrap();
+    with_script(script, |proposed| policy.allow_always(proposed)).unwrap();
     let written = fs::read_to_string(place.file("own")).unwrap();
     let item = "  - exact: \"pwd && sudo ls > x\\nfor f in *; do\\n  rm \\\"$f\\\"\\ndone\"\n";
     assert!(written.ends_with(item), "{written}");
     assert_eq!(bash(&policy, script), "allow");
     assert_eq!(bash(&policy, "pwd"), "ask");
     assert_eq!(bash(&policy, &script.replace("ls", "ls -l")), "ask");
-    with_script("ls > x", |wish| policy.allow_always(wish)).unwrap();
+    with_script("ls > x", |proposed| policy.allow_always(proposed)).unwrap();
     let written = fs::read_to_string(place.file("own")).unwrap();
     assert!(
         written.ends_with("  - exact: |-\n      ls > x\n"),
         "{written}"
     );
-    let asked = |script: &str| with_script(script, |wish| policy.judge(wish));
+    let asked = |script: &str| with_script(script, |proposed| policy.judge(proposed));
     assert!(matches!(
         asked("ls > y"),
         Verdict::Ask { is_exact: true, .. }
@@ -394,14 +399,14 @@ fn what_cannot_be_remembered_is_said() {
     let place = Place::new();
     let policy = place.policy();
     let script = "#".repeat(70_000);
-    let told = with_script(&script, |wish| policy.allow_always(wish)).unwrap_err();
+    let told = with_script(&script, |proposed| policy.allow_always(proposed)).unwrap_err();
     assert!(told.contains("is asked for each time"), "{told}");
     assert_eq!(bash(&policy, &script), "ask");
 
     let flow = "{apiVersion: duragent/v1alpha1, kind: Policy} # mine\n";
-    with_script("ls", |wish| policy.allow_always(wish)).unwrap();
+    with_script("ls", |proposed| policy.allow_always(proposed)).unwrap();
     fs::write(place.file("own"), flow).unwrap();
-    let told = with_script("pwd", |wish| policy.allow_always(wish)).unwrap_err();
+    let told = with_script("pwd", |proposed| policy.allow_always(proposed)).unwrap_err();
     assert!(told.contains("helper.policy.yaml"), "{told}");
     assert_eq!(fs::read_to_string(place.file("own")).unwrap(), flow);
 }
@@ -414,7 +419,10 @@ fn of_many_who_allow_at_once_none_is_lost() {
         for number in 0..16 {
             let policy = &policy;
             scope.spawn(move || {
-                with_script(&format!("ls {number}"), |wish| policy.allow_always(wish)).unwrap();
+                with_script(&format!("ls {number}"), |proposed| {
+                    policy.allow_always(proposed)
+                })
+                .unwrap();
             });
         }
     });
@@ -434,12 +442,12 @@ fn a_found_tool_is_allowed_by_its_name_alone() {
             "sync",
             arguments,
             Effect::Read,
-            |wish| policy.judge(wish),
+            |proposed| policy.judge(proposed),
         ))
     };
     assert_eq!(judge("{}"), "ask");
-    with_wish(ToolKind::FoundCli, "sync", "{}", Effect::Read, |wish| {
-        policy.allow_always(wish)
+    with_wish(ToolKind::FoundCli, "sync", "{}", Effect::Read, |proposed| {
+        policy.allow_always(proposed)
     })
     .unwrap();
     let written = fs::read_to_string(place.file("own")).unwrap();
@@ -458,9 +466,13 @@ fn arguments_that_hold_no_command_are_never_allowed() {
         r#"{"command":"ls","command":"ls"}"#,
         r#"{"command":1}"#,
     ] {
-        let verdict = with_wish(ToolKind::Bash, "bash", arguments, Effect::Write, |wish| {
-            policy.judge(wish)
-        });
+        let verdict = with_wish(
+            ToolKind::Bash,
+            "bash",
+            arguments,
+            Effect::Write,
+            |proposed| policy.judge(proposed),
+        );
         assert_eq!(word(&verdict), "ask", "{arguments}");
     }
 }
@@ -503,7 +515,7 @@ fn the_work_of_judging_grows_no_faster_than_the_script() {
         let work = |size: usize| {
             let script = script(size);
             let before = computed_ns();
-            with_script(&script, |wish| policy.judge(wish));
+            with_script(&script, |proposed| policy.judge(proposed));
             computed_ns() - before
         };
         let (small, large) = (work(4_000), work(32_000));
@@ -713,7 +725,7 @@ fn what_skills_need_no_rule_for_is_not_said_to_be_capped() {
     place.write("workspace", "allow: ['bash:ls']\n");
     let allow = "allow: ['builtin:skill', 'builtin:skill:read', 'skill:*', 'builtin:memory']\n";
     place.write("agent", allow);
-    let read = duragent::workspace::policy_files::Files::of(
+    let read = duragent::workspace::policy_files::PolicyFiles::of(
         &place.file("workspace"),
         place.file("agent").parent().unwrap(),
     );

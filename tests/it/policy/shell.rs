@@ -10,10 +10,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use duragent::policy::judge::{Call, Ruling, judge};
+use duragent::policy::judge::{JudgedCall, Ruling, judge};
 use duragent::policy::programs::runs_others;
 use duragent::policy::shell::{self, Piece, Word};
-use duragent::policy::{Rules, Tiers, file};
+use duragent::policy::{PolicyRules, Tiers, file};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -249,7 +249,7 @@ fn all_that_ran_was_found(stage: &Stage, script: &str) -> Result<(), TestCaseErr
     Ok(())
 }
 
-fn rules(text: &str) -> Rules {
+fn rules(text: &str) -> PolicyRules {
     let text = format!("apiVersion: duragent/v1alpha1\nkind: Policy\n{text}");
     let tier = file::parse(text, Path::new("policy.yaml"), &|_| None).unwrap();
     let tiers = Tiers {
@@ -332,7 +332,7 @@ proptest! {
         let script = parts.join("\n");
         let rules = rules("allow: ['bash:s0*', 'bash:s1*', 'bash:s2*', 'bash:s3*', 'bash:no*', 'bash:once*', \
                            'bash:bash*', 'bash:env*', 'bash:xargs*', 'bash:\\[\\[ *', 'bash:*eval*', 'bash:test *']");
-        if judge(&rules, &Call::Shell(Some(&script))).ruling == Ruling::Allow {
+        if judge(&rules, &JudgedCall::Shell(Some(&script))).ruling == Ruling::Allow {
             for call in Stage::new().run(&script) {
                 prop_assert!(!["s4", "s5"].contains(&call[0].as_str()), "{:?} ran", call);
             }
@@ -345,7 +345,7 @@ proptest! {
     ) {
         let script = parts.join("\n");
         let rules = rules("mode: dangerous\ndeny: ['bash:s1', 'bash:s1 *', 'bash:s4*']");
-        if judge(&rules, &Call::Shell(Some(&script))).ruling == Ruling::Allow {
+        if judge(&rules, &JudgedCall::Shell(Some(&script))).ruling == Ruling::Allow {
             for call in Stage::new().run(&script) {
                 prop_assert!(!["s1", "s4"].contains(&call[0].as_str()), "{:?} ran", call);
             }
@@ -378,7 +378,7 @@ fn each_trick_runs_what_is_not_allowed_and_none_does_so_unasked() {
     for script in tricks {
         let ran: Vec<_> = stage.run(script).into_iter().collect();
         assert!(!ran.is_empty(), "{script}");
-        let ruling = judge(&rules, &Call::Shell(Some(script))).ruling;
+        let ruling = judge(&rules, &JudgedCall::Shell(Some(script))).ruling;
         assert_eq!(ruling, Ruling::Ask, "{script}");
     }
 }
@@ -403,7 +403,7 @@ fn what_bash_reads_in_an_unusual_way_runs_nothing_unasked() {
         let ran: Vec<_> = stage.run(script).into_iter().collect();
         assert!(ran.contains(&vec!["s5".to_owned()]), "{script}: {ran:?}");
         for rules in [&asking, &dangerous] {
-            let ruling = judge(rules, &Call::Shell(Some(script))).ruling;
+            let ruling = judge(rules, &JudgedCall::Shell(Some(script))).ruling;
             assert_ne!(ruling, Ruling::Allow, "{script}");
         }
     }
@@ -417,7 +417,7 @@ fn what_bash_reads_in_an_unusual_way_runs_nothing_unasked() {
     ] {
         let ran = stage.run(script);
         assert!(ran.contains(&vec!["s5".to_owned()]), "{script}: {ran:?}");
-        let ruling = judge(&asking, &Call::Shell(Some(script))).ruling;
+        let ruling = judge(&asking, &JudgedCall::Shell(Some(script))).ruling;
         assert_eq!(ruling, Ruling::Ask, "{script}");
     }
 }

@@ -11,7 +11,7 @@ use duragent::agents::AgentDirectory;
 use duragent::base::yaml;
 use duragent::domain::ids::AgentName;
 use duragent::domain::spec::Skill;
-use duragent::trust::{GrantStore, Grants, Trust};
+use duragent::trust::{GrantStore, Grants, WorkspaceTrust};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -96,7 +96,7 @@ impl Place {
     fn load(&self, grants: Grants) -> Loaded {
         let workspace = self.file("");
         let store = GrantStore::new(None, &workspace, None);
-        let trust = Trust::new(&workspace, store, grants, Arc::new(|_| true));
+        let trust = WorkspaceTrust::new(&workspace, store, grants, Arc::new(|_| true));
         let agents = self.file("agents");
         let environment = Arc::new(|_: &str| None);
         let trust = Arc::new(trust);

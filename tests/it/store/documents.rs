@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use duragent::base::file_lock::FileLock;
 use duragent::base::fs::{Fault, FaultFs, FaultKind, Fs, RealFs, SimDisk};
 use duragent::store::documents::{
-    DOCUMENT_BYTES_MAX, Document, DocumentError, DocumentFolder, DocumentName, DocumentVersion,
-    Documents, Exposure,
+    DOCUMENT_BYTES_MAX, DocumentError, DocumentFolder, DocumentName, DocumentVersion, Documents,
+    Exposure, VersionedText,
 };
 use duragent::store::file::documents::FileDocuments;
 use duragent::store::sim_documents::{SimDocuments, SimFault};
@@ -147,7 +147,7 @@ fn what_was_put_is_there(storage: &Storage) {
     assert_eq!(documents.read(&name("a")).unwrap(), None);
     for (at, text) in [("a", "ä\n"), ("b/c/d.md", ""), ("b/e f", "x")] {
         let version = put(&*documents, at, text);
-        let expected = Document {
+        let expected = VersionedText {
             text: text.to_owned(),
             version,
             exposure: Exposure::Closed,
@@ -257,7 +257,7 @@ fn writers_at_once_lose_nothing(storage: &Storage) {
         for (writer, documents) in all.iter().enumerate() {
             scope.spawn(move || {
                 for line in 0..LINES {
-                    let added = |before: Option<&Document>| {
+                    let added = |before: Option<&VersionedText>| {
                         let before = before.map_or("", |it| &it.text);
                         Ok::<_, DocumentError>(Some(format!("{before}{writer}:{line}\n")))
                     };

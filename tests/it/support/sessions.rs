@@ -15,7 +15,7 @@ use duragent::domain::spec::{AgentSpec, LimitsSpec, ModelChoice, Provider};
 use duragent::engine::{Agent, Agents, EngineSettings, Lifetimes, Parts, Sessions};
 use duragent::llm::Models;
 use duragent::llm::providers::{ProviderSettings, Providers};
-use duragent::policy::{Policy, Verdict, Wish};
+use duragent::policy::{Policy, ProposedCall, Verdict};
 use duragent::store::SessionStore;
 use duragent::store::file::FileStore;
 use duragent::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
@@ -168,17 +168,17 @@ impl Agents for OneAgent {
 pub struct AllowAll;
 
 impl Policy for AllowAll {
-    fn judge(&self, _: &Wish<'_>) -> Verdict {
+    fn judge(&self, _: &ProposedCall<'_>) -> Verdict {
         Verdict::Allow
     }
 
-    fn allow_always(&self, _: &Wish<'_>) -> Result<(), String> {
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), String> {
         Ok(())
     }
 
-    fn note_start(&self, _: &Wish<'_>) {}
+    fn note_start(&self, _: &ProposedCall<'_>) {}
 
-    fn note_question(&self, _: &Wish<'_>) {}
+    fn note_question(&self, _: &ProposedCall<'_>) {}
 }
 
 /// A tool that answers what `then` makes of its arguments.
@@ -236,19 +236,19 @@ pub fn repeats(arguments: &str) -> ToolOutput {
 pub struct AskAlways;
 
 impl Policy for AskAlways {
-    fn judge(&self, wish: &Wish<'_>) -> Verdict {
+    fn judge(&self, proposed: &ProposedCall<'_>) -> Verdict {
         Verdict::Ask {
-            command: wish.command(),
-            commands: wish.commands(),
+            command: proposed.command(),
+            commands: proposed.commands(),
             is_exact: false,
         }
     }
 
-    fn allow_always(&self, _: &Wish<'_>) -> Result<(), String> {
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), String> {
         Ok(())
     }
 
-    fn note_start(&self, _: &Wish<'_>) {}
+    fn note_start(&self, _: &ProposedCall<'_>) {}
 
-    fn note_question(&self, _: &Wish<'_>) {}
+    fn note_question(&self, _: &ProposedCall<'_>) {}
 }
