@@ -35,14 +35,14 @@ impl Record {
     /// Errors: the JSON is bad, or a key of a known event is missing or ill-typed.
     pub fn parse(json: &[u8]) -> Result<Record, serde_json::Error> {
         #[derive(Deserialize)]
-        struct Head {
+        struct RecordHead {
             seq: Seq,
             timestamp: Timestamp,
             #[serde(default)]
             cont: bool,
         }
         // Two passes over the bytes: a flattened enum would be read into a tree first.
-        let head: Head = serde_json::from_slice(json)?;
+        let head: RecordHead = serde_json::from_slice(json)?;
         Ok(Record {
             seq: head.seq,
             timestamp: head.timestamp,

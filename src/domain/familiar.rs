@@ -24,7 +24,7 @@ pub struct Familiarity {
     address: String,
     host: Option<Host>,
     /// The calls of [`WEB_TOOL`] that have no result yet.
-    calls: HashMap<CallId, Action>,
+    calls: HashMap<CallId, WebAction>,
     is_familiar: bool,
 }
 
@@ -38,7 +38,7 @@ pub struct Host {
 /// What a call of [`WEB_TOOL`] is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Action {
+enum WebAction {
     Fetch,
     Search,
 }
@@ -73,9 +73,9 @@ impl Familiarity {
                 // What the agent's files add to it is no result.
                 let (said, _) = result.parts(*appended_bytes);
                 match self.calls.remove(call_id) {
-                    Some(Action::Search) if result.success => self.look_in(said),
-                    Some(Action::Fetch) => self.note_answer(said),
-                    Some(Action::Search) | None => {}
+                    Some(WebAction::Search) if result.success => self.look_in(said),
+                    Some(WebAction::Fetch) => self.note_answer(said),
+                    Some(WebAction::Search) | None => {}
                 }
             }
             Event::SessionAdopted {} => {
@@ -121,13 +121,13 @@ impl Host {
     }
 }
 
-fn action(call: &ToolCall) -> Option<Action> {
+fn action(call: &ToolCall) -> Option<WebAction> {
     #[derive(Deserialize)]
-    struct Arguments {
-        action: Action,
+    struct WebArguments {
+        action: WebAction,
     }
     let is_web = call.tool_name == WEB_TOOL;
-    let arguments = is_web.then(|| serde_json::from_str::<Arguments>(&call.arguments).ok());
+    let arguments = is_web.then(|| serde_json::from_str::<WebArguments>(&call.arguments).ok());
     Some(arguments.flatten()?.action)
 }
 

@@ -83,16 +83,16 @@ struct Taken<'a> {
 
 /// What is compared of a call, as a digest: arguments can be as long as files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key([u8; 16]);
+struct CallDigest([u8; 16]);
 
 /// The calls of a session that succeeded, as far as guards compare them. The fold of its events.
 #[derive(Debug)]
 pub struct DoneCalls {
     hooks: Hooks,
     /// Of calls that have no result yet.
-    open: HashMap<CallId, Vec<Key>>,
+    open: HashMap<CallId, Vec<CallDigest>>,
     /// When each was last done, in calls.
-    done: HashMap<Key, u64>,
+    done: HashMap<CallDigest, u64>,
     count: u64,
 }
 
@@ -203,19 +203,19 @@ impl Taken<'_> {
     }
 }
 
-impl Key {
+impl CallDigest {
     /// What guard `index` compares of a call; `None` when the call is none that it looks back at.
-    fn of_prior(index: usize, guard: &Guard, call: &Taken<'_>) -> Option<Key> {
+    fn of_prior(index: usize, guard: &Guard, call: &Taken<'_>) -> Option<CallDigest> {
         match &guard.rule {
             Rule::DependsOn { prior, .. } if !prior.fits(call) => None,
             Rule::SkipDuplicate { .. } if !guard.calls.fits(call) => None,
             Rule::DependsOn { .. } | Rule::SkipDuplicate { .. } => {
-                Some(Key::of(index, &guard.rule, call))
+                Some(CallDigest::of(index, &guard.rule, call))
             }
         }
     }
 
-    fn of(index: usize, rule: &Rule, call: &Taken<'_>) -> Key {
+    fn of(index: usize, rule: &Rule, call: &Taken<'_>) -> CallDigest {
         let compared = match rule {
             Rule::DependsOn { args, .. } => call.values(args),
             Rule::SkipDuplicate { args } => {
@@ -228,7 +228,7 @@ impl Key {
             }
         };
         let text = format!("{index} {compared}");
-        let mut key = Key([0; 16]);
+        let mut key = CallDigest([0; 16]);
         key.0
             .copy_from_slice(&digest(&SHA256, text.as_bytes()).as_ref()[..16]);
         key
@@ -287,21 +287,23 @@ impl DoneCalls {
         let guards = self.hooks.guards.iter().enumerate();
         let mut fitting = guards.filter(|(_, guard)| guard.calls.fits(&taken));
         fitting.find_map(|(index, guard)| {
-            let is_done = self.done.contains_key(&Key::of(index, &guard.rule, &taken));
+            let is_done = self
+                .done
+                .contains_key(&CallDigest::of(index, &guard.rule, &taken));
             refused(&guard.rule, &taken, is_done)
         })
     }
 
-    fn keys(&self, call: &ToolCall) -> Vec<Key> {
+    fn keys(&self, call: &ToolCall) -> Vec<CallDigest> {
         let taken = Taken::of(call);
         let guards = self.hooks.guards.iter().enumerate();
         guards
-            .filter_map(|(index, guard)| Key::of_prior(index, guard, &taken))
+            .filter_map(|(index, guard)| CallDigest::of_prior(index, guard, &taken))
             .collect()
     }
 
     /// Remembers a call, and forgets the older half when there are twice as many as promised.
-    fn note(&mut self, key: Key) {
+    fn note(&mut self, key: CallDigest) {
         self.count += 1;
         self.done.insert(key, self.count);
         if self.done.len() >= 2 * REMEMBERED {

@@ -107,7 +107,7 @@ impl Redactor {
     pub fn finds_any(&self, text: &str) -> bool {
         let bytes = text.as_bytes();
         !self.patterns.is_empty()
-            && (0..bytes.len()).any(|at| matches!(self.look(bytes, at, true), Found::One(_)))
+            && (0..bytes.len()).any(|at| matches!(self.look(bytes, at, true), FoundSecret::One(_)))
     }
 
     /// Moves `text` to `out` as far as it is known what begins there; returns where the rest
@@ -131,14 +131,14 @@ impl Redactor {
                 break;
             }
             match self.look(bytes, at, is_end) {
-                Found::Nothing => {}
-                Found::One(pattern) => {
+                FoundSecret::Nothing => {}
+                FoundSecret::One(pattern) => {
                     if open.is_none() {
                         out.push_str(&text[clean_from..at]);
                     }
                     self.widen(open, pattern, at);
                 }
-                Found::Perhaps => {
+                FoundSecret::Perhaps => {
                     match open {
                         Some(open) => open.end -= at,
                         None => out.push_str(&text[clean_from..at]),
@@ -168,22 +168,22 @@ impl Redactor {
     }
 
     /// What begins at `at`, which is no end. With `is_end` nothing comes after the text.
-    fn look(&self, bytes: &[u8], at: usize, is_end: bool) -> Found {
+    fn look(&self, bytes: &[u8], at: usize, is_end: bool) -> FoundSecret {
         let rest = &bytes[at..];
         if self.patterns.is_empty() || (rest.len() > 1 && !self.begins_one(rest)) {
-            return Found::Nothing;
+            return FoundSecret::Nothing;
         }
         let first = usize::from(rest[0]);
         for pattern in self.starts[first]..self.starts[first + 1] {
             let wanted = self.patterns[pattern].bytes();
             if rest.starts_with(wanted) {
-                return Found::One(pattern);
+                return FoundSecret::One(pattern);
             }
             if !is_end && wanted.starts_with(rest) {
-                return Found::Perhaps;
+                return FoundSecret::Perhaps;
             }
         }
-        Found::Nothing
+        FoundSecret::Nothing
     }
 
     fn begins_one(&self, bytes: &[u8]) -> bool {
@@ -256,7 +256,7 @@ struct OpenMatch {
 }
 
 /// What begins at a place of a text.
-enum Found {
+enum FoundSecret {
     /// No secret.
     Nothing,
     /// This one, and no longer one.

@@ -296,7 +296,7 @@ pub(crate) fn fold_within(limits: Limits, records: &[Record]) -> SessionState {
 /// Something that those who watch a session are shown, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are records")]
-pub(crate) enum Shown {
+pub(crate) enum WalkStep {
     /// A record was written.
     Record(Record),
     /// A model was asked, with the events up to this one.
@@ -306,18 +306,18 @@ pub(crate) enum Shown {
 }
 
 /// The records of a walk.
-pub(crate) fn records_of(walk: &[Shown]) -> Vec<Record> {
+pub(crate) fn records_of(walk: &[WalkStep]) -> Vec<Record> {
     let records = walk.iter().filter_map(|shown| match shown {
-        Shown::Record(record) => Some(record.clone()),
-        Shown::Asked(_) | Shown::Text(_) => None,
+        WalkStep::Record(record) => Some(record.clone()),
+        WalkStep::Asked(_) | WalkStep::Text(_) => None,
     });
     records.collect()
 }
 
 /// A session to which happens what `choices` say, one of all things that can happen after what
 /// came before: the same choices tell the same story. Each event is one that the state allows.
-pub(crate) fn walk(choices: &[u8]) -> Vec<Shown> {
-    let mut walk = Walk {
+pub(crate) fn walk(choices: &[u8]) -> Vec<WalkStep> {
+    let mut walk = RandomWalk {
         state: SessionState::new(Limits::none()),
         shown: Vec::new(),
         in_flight: None,
@@ -328,14 +328,14 @@ pub(crate) fn walk(choices: &[u8]) -> Vec<Shown> {
     walk.shown
 }
 
-struct Walk {
+struct RandomWalk {
     state: SessionState,
-    shown: Vec<Shown>,
+    shown: Vec<WalkStep>,
     in_flight: Option<(Seq, String)>,
     last_id: u64,
 }
 
-impl Walk {
+impl RandomWalk {
     fn new_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
@@ -345,7 +345,7 @@ impl Walk {
         self.state.allows(&event).unwrap();
         let record = record(self.state.summary.last_seq.0 + 1, event);
         self.state.apply(&record);
-        self.shown.push(Shown::Record(record));
+        self.shown.push(WalkStep::Record(record));
     }
 
     /// Something from outside, or (mostly) the next step of the turn.
@@ -538,12 +538,12 @@ impl Walk {
         let last_seq = self.state.summary.last_seq;
         let Some((_, text)) = &mut self.in_flight else {
             self.in_flight = Some((last_seq, String::new()));
-            return self.shown.push(Shown::Asked(last_seq));
+            return self.shown.push(WalkStep::Asked(last_seq));
         };
         if variant < 8 {
             let piece = format!("{}é {variant} ", text.len());
             text.push_str(&piece);
-            return self.shown.push(Shown::Text(piece));
+            return self.shown.push(WalkStep::Text(piece));
         }
         self.finish_reply(variant);
     }

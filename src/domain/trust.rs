@@ -287,7 +287,7 @@ pub const RECORD_VERSION: u32 = 1;
 /// What an owner granted in a workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Record {
+pub struct GrantRecord {
     /// Which form it has: [`RECORD_VERSION`].
     pub version: u32,
     /// The workspace, as its real path. In another one it grants nothing.
@@ -308,10 +308,10 @@ pub struct Grant {
     pub parts: BTreeSet<Part>,
 }
 
-impl Record {
+impl GrantRecord {
     /// That of a workspace in which nothing was granted yet.
-    pub fn new(workspace: PathBuf) -> Record {
-        Record {
+    pub fn new(workspace: PathBuf) -> GrantRecord {
+        GrantRecord {
             version: RECORD_VERSION,
             workspace,
             agents: BTreeMap::new(),

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crate::base::digest::sha256;
 use crate::base::yaml::{self, YamlError};
 use crate::domain::ids::AgentName;
-use crate::domain::trust::{RECORD_VERSION, Record};
+use crate::domain::trust::{GrantRecord, RECORD_VERSION};
 use crate::store::documents::{DocumentError, DocumentName, Documents, Exposure, VersionedText};
 
 const HEAD: &str =
@@ -142,7 +142,7 @@ impl GrantStore {
     }
 
     /// What was granted; `None` when nothing ever was.
-    pub fn read(&self) -> Result<Option<Record>, GrantError> {
+    pub fn read(&self) -> Result<Option<GrantRecord>, GrantError> {
         match &self.records {
             Ok(records) => Ok(records.read()?.1),
             Err(Missing::Workspace) => Ok(None),
@@ -156,12 +156,12 @@ impl GrantStore {
     pub fn change(
         &self,
         name: &AgentName,
-        edit: impl Fn(&mut Record) -> bool,
+        edit: impl Fn(&mut GrantRecord) -> bool,
     ) -> Result<(), GrantError> {
         let records = self.records()?;
         let names = records.read()?.0;
         records.update(&names, |record| {
-            let mut record = record.unwrap_or_else(|| Record::new(records.workspace.clone()));
+            let mut record = record.unwrap_or_else(|| GrantRecord::new(records.workspace.clone()));
             if edit(&mut record) {
                 // Before the record: what is left of a crash must not count for the new folder.
                 records.documents.delete(&names.policy(name)?)?;
@@ -176,7 +176,7 @@ impl GrantStore {
         let names = records.read()?.0;
         records.update(&names, |record| match record {
             Some(_) => Ok(None),
-            None => Ok(Some(Record::new(records.workspace.clone()))),
+            None => Ok(Some(GrantRecord::new(records.workspace.clone()))),
         })
     }
 
@@ -220,7 +220,7 @@ impl GrantStore {
 impl WorkspaceRecords {
     /// The record of the workspace, and what its documents are called. The identifier may be that of
     /// several workspaces, when one was copied: then the others' documents bear a name of their own.
-    fn read(&self) -> Result<(RecordNames, Option<Record>), GrantError> {
+    fn read(&self) -> Result<(RecordNames, Option<GrantRecord>), GrantError> {
         let names = RecordNames {
             stem: self.id.clone(),
         };
@@ -237,7 +237,7 @@ impl WorkspaceRecords {
         Ok((names, found))
     }
 
-    fn record_of(&self, names: &RecordNames) -> Result<Option<Record>, GrantError> {
+    fn record_of(&self, names: &RecordNames) -> Result<Option<GrantRecord>, GrantError> {
         let name = names.record()?;
         let found = self.documents.read(&name)?;
         let location = || self.documents.location(&name);
@@ -250,14 +250,14 @@ impl WorkspaceRecords {
     fn update(
         &self,
         names: &RecordNames,
-        edit: impl Fn(Option<Record>) -> Result<Option<Record>, GrantError>,
+        edit: impl Fn(Option<GrantRecord>) -> Result<Option<GrantRecord>, GrantError>,
     ) -> Result<(), GrantError> {
         let name = names.record()?;
         let location = || self.documents.location(&name);
         let edited = |before: Option<&VersionedText>| {
             let before = before.map(|before| parse_record(before, location));
             let before = before.transpose()?;
-            let is_ours = |record: &Record| record.workspace == self.workspace;
+            let is_ours = |record: &GrantRecord| record.workspace == self.workspace;
             if names.stem == self.id && !before.as_ref().is_none_or(is_ours) {
                 // One with the same identifier came just now: its record is not ours to replace.
                 return Err(GrantError::InUse(location()));
@@ -317,21 +317,22 @@ impl Patience {
 fn parse_record(
     found: &VersionedText,
     location: impl Fn() -> String,
-) -> Result<Record, GrantError> {
+) -> Result<GrantRecord, GrantError> {
     if found.exposure == Exposure::Writable {
         return Err(GrantError::NotOurs(location()));
     }
-    let record: Record = yaml::from_str(&found.text).map_err(|source| GrantError::Damaged {
-        location: location(),
-        source,
-    })?;
+    let record: GrantRecord =
+        yaml::from_str(&found.text).map_err(|source| GrantError::Damaged {
+            location: location(),
+            source,
+        })?;
     if record.version > RECORD_VERSION {
         return Err(GrantError::Later(location()));
     }
     Ok(record)
 }
 
-fn write_record(record: &Record, location: impl Fn() -> String) -> Result<String, GrantError> {
+fn write_record(record: &GrantRecord, location: impl Fn() -> String) -> Result<String, GrantError> {
     let text = yaml::to_string(record).map_err(|source| GrantError::Damaged {
         location: location(),
         source,

@@ -5,7 +5,7 @@ use crate::domain::event::{Attachment, Event};
 use crate::domain::spec::Truncation;
 use crate::domain::state::SessionState;
 use crate::domain::story::{
-    Shown, call_id, check_messages, output, reply, tight, user_message, walk,
+    WalkStep, call_id, check_messages, output, reply, tight, user_message, walk,
 };
 
 fn user(n: u64, text: &str) -> Entry {
@@ -319,14 +319,14 @@ proptest! {
         let mut before = ((Seq(1), Seq::ZERO, Seq::ZERO), Vec::new());
         for shown in walk(&choices) {
             match shown {
-                Shown::Record(record) => {
+                WalkStep::Record(record) => {
                     if matches!(record.event, Event::MessageDropped { .. }) {
                         // A call that left no trace may have contained it.
                         before.1.clear();
                     }
                     state.apply(&record);
                 }
-                Shown::Asked(_) => {
+                WalkStep::Asked(_) => {
                     let unseen = state.inbox.iter().map(|one| Entry::User(Arc::clone(&one.message)));
                     let unseen: Vec<Entry> = unseen.collect();
                     let marks = state.history.marks();
@@ -338,7 +338,7 @@ proptest! {
                     }
                     before = (step, now);
                 }
-                Shown::Text(_) => {}
+                WalkStep::Text(_) => {}
             }
         }
     }

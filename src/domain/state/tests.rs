@@ -646,14 +646,14 @@ proptest! {
         let mut state = SessionState::new(tight(tokens_max));
         for shown in walk(&choices) {
             match shown {
-                Shown::Record(record) => state.apply(&record),
-                Shown::Asked(_) => {
+                WalkStep::Record(record) => state.apply(&record),
+                WalkStep::Asked(_) => {
                     let conversation = state.conversation();
                     prop_assert!(!conversation.is_empty());
                     let accepted = check_conversation(&conversation);
                     prop_assert!(accepted.is_ok(), "{:?}: {:#?}", accepted, conversation);
                 }
-                Shown::Text(_) => {}
+                WalkStep::Text(_) => {}
             }
         }
     }

@@ -85,7 +85,7 @@ fn without_a_deny_that_stood_there_or_in_a_looser_mode_no_rule_of_the_file_count
 #[test]
 fn a_record_is_of_one_folder() {
     let name = AgentName::parse("ada").unwrap();
-    let mut record = Record::new("/w".into());
+    let mut record = GrantRecord::new("/w".into());
     let rule = part(Kind::Rule, "bash:ls");
     assert!(record.add(&name, "1", std::slice::from_ref(&rule)));
     assert!(record.granted(&name, "1").counts(&rule));

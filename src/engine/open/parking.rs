@@ -25,11 +25,11 @@ use crate::tools::{Caller, Tool};
 #[derive(Debug)]
 pub(in crate::engine) struct ParkedCalls {
     alarm: Alarm,
-    known: Mutex<Known>,
+    known: Mutex<WaitingSessions>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct WaitingSessions {
     sessions: HashSet<SessionId>,
     given_up: Vec<AwaitedWork>,
 }

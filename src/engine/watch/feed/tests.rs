@@ -11,7 +11,7 @@ use crate::domain::story::*;
 use crate::engine::watch::subscription::begins_a_reply;
 
 /// Shows what happened to a feed.
-fn show(feed: &mut Feed, happened: &[Shown]) -> Vec<FeedItem> {
+fn show(feed: &mut Feed, happened: &[WalkStep]) -> Vec<FeedItem> {
     let mut out = Vec::new();
     let mut is_wanted = true;
     for shown in happened {
@@ -19,27 +19,27 @@ fn show(feed: &mut Feed, happened: &[Shown]) -> Vec<FeedItem> {
             break;
         }
         match shown {
-            Shown::Record(record) if record.seq < feed.next_seq() => {}
-            Shown::Record(record) => feed.push_record(record, &mut out),
-            Shown::Asked(input_seq) => {
+            WalkStep::Record(record) if record.seq < feed.next_seq() => {}
+            WalkStep::Record(record) => feed.push_record(record, &mut out),
+            WalkStep::Asked(input_seq) => {
                 is_wanted = feed.wants_reply(*input_seq);
                 feed.reply_in_flight(*input_seq);
             }
-            Shown::Text(text) if is_wanted => {
+            WalkStep::Text(text) if is_wanted => {
                 feed.push_text(Arc::new(message_id(99)), text.clone(), &mut out);
             }
-            Shown::Text(_) => {}
+            WalkStep::Text(_) => {}
         }
     }
     out
 }
 
-fn logged(records: &[Record]) -> Vec<Shown> {
-    records.iter().cloned().map(Shown::Record).collect()
+fn logged(records: &[Record]) -> Vec<WalkStep> {
+    records.iter().cloned().map(WalkStep::Record).collect()
 }
 
-fn text(piece: &str) -> Shown {
-    Shown::Text(piece.to_owned())
+fn text(piece: &str) -> WalkStep {
+    WalkStep::Text(piece.to_owned())
 }
 
 /// A feed that goes on after `cursor`, as [`subscription::feed_after`] makes it.
@@ -136,7 +136,7 @@ fn text_in_flight_is_counted_in_every_id_until_its_record() {
         ended(1, Outcome::Completed),
     ]);
     let mut happened = logged(&records);
-    happened.splice(3..3, [Shown::Asked(Seq(3)), text("grü")]);
+    happened.splice(3..3, [WalkStep::Asked(Seq(3)), text("grü")]);
     happened.insert(6, text("ß "));
     let items = show(&mut Feed::after(Cursor::default()), &happened);
     assert_eq!(
@@ -158,7 +158,7 @@ fn text_in_flight_is_counted_in_every_id_until_its_record() {
 fn a_reply_that_was_shown_whole_gives_no_more_text() {
     let records = log([reply(11, 1, "hello").event()]);
     let mut happened = logged(&records);
-    happened.splice(1..1, [Shown::Asked(Seq(1)), text("hello")]);
+    happened.splice(1..1, [WalkStep::Asked(Seq(1)), text("hello")]);
     let items = show(&mut Feed::after(Cursor::default()), &happened);
     assert_eq!(told(&items), ["1+5 token hello", "2 message hello"]);
 }
@@ -243,7 +243,7 @@ fn skipped_calls_and_the_end_of_the_session_are_shown() {
 }
 
 /// What one who sent message `own` is shown.
-fn followed(own: u64, happened: &[Shown]) -> Vec<String> {
+fn followed(own: u64, happened: &[WalkStep]) -> Vec<String> {
     told(&show(&mut Feed::of_message(Seq(own)), happened))
 }
 
@@ -283,7 +283,7 @@ fn one_who_sent_a_message_is_not_shown_replies_that_did_not_contain_it() {
         user(3, "c"),
     ]);
     let mut happened = logged(&records);
-    happened.splice(3..3, [Shown::Asked(Seq(3))]);
+    happened.splice(3..3, [WalkStep::Asked(Seq(3))]);
     assert_eq!(
         followed(4, &happened),
         [
@@ -448,13 +448,13 @@ fn check_every_cut(records: &[Record], live: &[FeedItem]) {
 }
 
 /// The story up to a reply that is still in flight at its end, and so in no log.
-fn without_reply_in_flight(mut happened: Vec<Shown>) -> Vec<Shown> {
+fn without_reply_in_flight(mut happened: Vec<WalkStep>) -> Vec<WalkStep> {
     let asked = happened
         .iter()
-        .rposition(|shown| matches!(shown, Shown::Asked(_)));
-    let is_ended = |rest: &[Shown]| {
+        .rposition(|shown| matches!(shown, WalkStep::Asked(_)));
+    let is_ended = |rest: &[WalkStep]| {
         rest.iter()
-            .any(|shown| matches!(shown, Shown::Record(record) if ends_reply(&record.event)))
+            .any(|shown| matches!(shown, WalkStep::Record(record) if ends_reply(&record.event)))
     };
     if let Some(asked) = asked.filter(|at| !is_ended(&happened[*at..])) {
         happened.truncate(asked);

@@ -61,11 +61,11 @@ impl Scene {
         }
     }
 
-    fn shows(&mut self, shown: &Shown) {
+    fn shows(&mut self, shown: &WalkStep) {
         match shown {
-            Shown::Record(record) => self.writes(record),
-            Shown::Asked(_) => self.asks_the_model(),
-            Shown::Text(text) => self.streams(&[text]),
+            WalkStep::Record(record) => self.writes(record),
+            WalkStep::Asked(_) => self.asks_the_model(),
+            WalkStep::Text(text) => self.streams(&[text]),
         }
     }
 
