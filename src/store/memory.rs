@@ -80,13 +80,13 @@ pub enum Injected {
 }
 
 /// Says of each operation what goes wrong with it. It may block: the operation takes as long.
-pub type FaultPlan = dyn Fn(Operation) -> Option<Injected> + Send + Sync;
+pub type OperationFaults = dyn Fn(Operation) -> Option<Injected> + Send + Sync;
 
 /// One node's way to a [`MemoryStorage`].
 #[derive(Clone)]
 pub struct MemoryStore {
     storage: MemoryStorage,
-    faults: Arc<FaultPlan>,
+    faults: Arc<OperationFaults>,
 }
 
 impl std::fmt::Debug for MemoryStore {

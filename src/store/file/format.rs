@@ -10,7 +10,7 @@ use crate::store::file::{line, lines};
 
 /// What the first line says of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LogFormat {
+pub(super) enum LogOrigin {
     /// It is one of this version. A first line that cannot be read is reported only by whoever has
     /// to read it.
     Ours,
@@ -19,7 +19,7 @@ pub(super) enum LogFormat {
 }
 
 /// Looks whose a log is, and refuses one of a newer version.
-pub(super) fn judge(source: LogSource<'_>, id: &SessionId) -> Result<LogFormat, StoreError> {
+pub(super) fn judge(source: LogSource<'_>, id: &SessionId) -> Result<LogOrigin, StoreError> {
     let mut lines = lines::Lines::new(source.file, 0, source.end);
     let mut is_first = true;
     while let Some(raw) = lines.next().doing("read", source.path)? {
@@ -38,17 +38,17 @@ pub(super) fn judge(source: LogSource<'_>, id: &SessionId) -> Result<LogFormat, 
             }
             Ok(Record { seq, event, .. }) if event != Event::Unknown => {
                 if seq == Seq(1) || !is_first {
-                    return Ok(LogFormat::Ours);
+                    return Ok(LogOrigin::Ours);
                 }
             }
             Ok(_) | Err(_) => {}
         }
         match v05::look(raw.bytes) {
-            v05::LineOrigin::Event => return Ok(LogFormat::PerhapsOlder),
-            v05::LineOrigin::Foreign => return Ok(LogFormat::Ours),
+            v05::LineOrigin::Event => return Ok(LogOrigin::PerhapsOlder),
+            v05::LineOrigin::Foreign => return Ok(LogOrigin::Ours),
             // The next one tells whose damage it is.
             v05::LineOrigin::Unreadable => is_first = false,
         }
     }
-    Ok(LogFormat::Ours)
+    Ok(LogOrigin::Ours)
 }

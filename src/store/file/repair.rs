@@ -89,9 +89,10 @@ impl FileStore {
         if findings.is_good() {
             return Ok(None);
         }
-        let start = match findings.has_start {
-            true => None,
-            false => Some(self.lost_start(id, &findings)?),
+        let start = if findings.has_start {
+            None
+        } else {
+            Some(self.lost_start(id, &findings)?)
         };
         let number = self.copy_aside(&folder, source)?;
         if findings.damage.count > 0 {

@@ -12,7 +12,7 @@ use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::store::documents::Documents;
 use crate::store::file::error::IoContext as _;
-use crate::store::file::format::{LogFormat, judge};
+use crate::store::file::format::{LogOrigin, judge};
 use crate::store::file::index::QuickFilter;
 use crate::store::file::inflight::{self, Inflight};
 use crate::store::file::layout;
@@ -65,7 +65,7 @@ impl SessionStore for FileStore {
         let path = self.layout.session(id).log();
         let source = LogSource::new(&*file, &path)?;
         let is_known = self.older_known.get(id, source.end).is_some();
-        Ok(is_known || judge(source, id)? == LogFormat::PerhapsOlder && Old::is(source)?)
+        Ok(is_known || judge(source, id)? == LogOrigin::PerhapsOlder && Old::is(source)?)
     }
 
     fn take_over(&self, id: &SessionId, at: Timestamp) -> Result<bool, StoreError> {
@@ -196,9 +196,10 @@ impl SessionStore for FileStore {
 
     fn page(&self, query: &PageQuery) -> Result<SummaryPage, StoreError> {
         let quick = QuickFilter::new(&query.filter);
-        let scanned = match query.filter.is_open() {
-            true => query.limit,
-            false => PAGE_SCANNED,
+        let scanned = if query.filter.is_open() {
+            query.limit
+        } else {
+            PAGE_SCANNED
         };
         let mut ids = self.ids(query.before.as_ref(), scanned.saturating_add(1))?;
         let has_more = ids.len() > scanned;

@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::store::file::busy::Busy;
 use crate::store::file::documents::FileDocuments;
 use crate::store::file::error::IoContext as _;
-use crate::store::file::format::{LogFormat, judge};
+use crate::store::file::format::{LogOrigin, judge};
 use crate::store::file::index::SessionIndex;
 use crate::store::file::layout::{Folder, Layout};
 use crate::store::file::log;
@@ -221,7 +221,7 @@ impl FileStore {
         source: LogSource<'_>,
         id: &SessionId,
     ) -> Result<Option<(Old, v05::ReadingTurn<'_>)>, StoreError> {
-        if judge(source, id)? == LogFormat::Ours {
+        if judge(source, id)? == LogOrigin::Ours {
             return Ok(None);
         }
         let turn = self.older_known.turn(source.end);

@@ -18,7 +18,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::store::file::error::IoContext as _;
-use crate::store::file::format::{LogFormat, judge};
+use crate::store::file::format::{LogOrigin, judge};
 use crate::store::file::line;
 use crate::store::file::snapshot::summary_of;
 use crate::store::file::store::FileStore;
@@ -201,9 +201,10 @@ impl Foreign {
 
 fn refuse_link(path: &Path) -> Result<(), ImportError> {
     let unread = |source| ImportError::Read(path.to_owned(), source);
-    match path.symlink_metadata().map_err(unread)?.is_symlink() {
-        true => Err(ImportError::Link(path.to_owned())),
-        false => Ok(()),
+    if path.symlink_metadata().map_err(unread)?.is_symlink() {
+        Err(ImportError::Link(path.to_owned()))
+    } else {
+        Ok(())
     }
 }
 
@@ -309,7 +310,7 @@ fn copy_of(
     let path = &foreign.path;
     let image = Image(foreign.log.clone());
     let format = judge(LogSource::new(&image, path)?, id)?;
-    if format == LogFormat::PerhapsOlder
+    if format == LogOrigin::PerhapsOlder
         && let Some(old) = Old::read(LogSource::new(&image, path)?)?
     {
         return Ok(Copied {

@@ -49,9 +49,10 @@ pub(in crate::store::file) fn look(line: &[u8]) -> LineOrigin {
     let Some(object) = object else {
         return LineOrigin::Unreadable;
     };
-    match !object.contains_key("crc") && event::begins_older(object) {
-        true => LineOrigin::Event,
-        false => LineOrigin::Foreign,
+    if !object.contains_key("crc") && event::begins_older(object) {
+        LineOrigin::Event
+    } else {
+        LineOrigin::Foreign
     }
 }
 

@@ -125,9 +125,10 @@ pub(super) fn translate(
     let minted = Timestamp::from_micros(id.timestamp_ms().saturating_mul(1000));
     let first_at = events.iter().find_map(|event| event.at);
     let is_begun = matches!(events.first()?.deed, OldDeed::Start(_));
-    let now = match is_begun {
-        true => first_at.or(settings.created_at),
-        false => settings.created_at.or(first_at),
+    let now = if is_begun {
+        first_at.or(settings.created_at)
+    } else {
+        settings.created_at.or(first_at)
     };
     let mut translator = Translator {
         id,
@@ -411,9 +412,10 @@ impl Translator<'_> {
 
     fn result(&mut self, result: OldResult) {
         self.flush();
-        let found = match result.id.is_empty() {
-            true => (!self.calls.is_empty()).then_some(0),
-            false => self.calls.iter().position(|open| open.old == result.id),
+        let found = if result.id.is_empty() {
+            (!self.calls.is_empty()).then_some(0)
+        } else {
+            self.calls.iter().position(|open| open.old == result.id)
         };
         let place = found.unwrap_or_else(|| {
             // A result without its call would reach no model.
