@@ -26,7 +26,8 @@ pub(super) enum Served {
     Asked {
         pid: u32,
         url: String,
-        readiness: Result<ReadinessBody, ClientError>,
+        // Boxed, or the ways without a server would be as large.
+        readiness: Box<Result<ReadinessBody, ClientError>>,
         agents: Option<AgentListBody>,
         version: Option<String>,
     },
@@ -44,7 +45,7 @@ pub(super) fn look(config: &Config, token: Option<&str>) -> Served {
     let url = url_of(address);
     let own = config.server.api_token.as_ref().map(|token| token.reveal());
     let client = ApiClient::new(&url, token.or(own).map(str::to_owned));
-    let readiness = client.readiness(LIMIT);
+    let readiness = Box::new(client.readiness(LIMIT));
     // One that does not answer that would only keep us waiting.
     let answers = readiness.is_ok();
     Served::Asked {
