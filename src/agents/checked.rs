@@ -176,28 +176,16 @@ fn model(
         .chain(providers)
         .map(|one| (one.as_str(), one))
         .collect();
-    let main = model_choice(
-        &at,
-        raw.provider,
-        raw.name,
-        raw.base_url,
-        &providers,
-        report,
-    );
-    let fallbacks = or_default(raw.fallbacks)
-        .into_iter()
-        .filter_map(|fallback| {
-            let (at, raw) = fallback.split();
-            model_choice(
-                &at,
-                raw.provider,
-                raw.name,
-                raw.base_url,
-                &providers,
-                report,
-            )
-        })
-        .collect();
+    let mut choice = |at: &At<()>, provider, name, base_url| {
+        model_choice(at, provider, name, base_url, &providers, report)
+    };
+    let main = choice(&at, raw.provider, raw.name, raw.base_url);
+    let fallbacks = or_default(raw.fallbacks).into_iter();
+    let fallbacks = fallbacks.filter_map(|fallback| {
+        let (at, raw) = fallback.split();
+        choice(&at, raw.provider, raw.name, raw.base_url)
+    });
+    let fallbacks = fallbacks.collect();
     let temperature = report.within(raw.temperature, 0.0..=2.0);
     let max_output_tokens = output_tokens(raw.max_output_tokens, raw.max_tokens, report);
     let max_input_tokens = report.at_least(raw.max_input_tokens, 1);

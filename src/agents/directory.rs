@@ -115,7 +115,7 @@ impl AgentDirectory {
         self.read_state(|state| state.agents.values().cloned().collect())
     }
 
-    /// What was wrong at the last reading, warnings included.
+    /// All problems of the last reading, warnings among them, in the order of the folders.
     pub fn problems(&self) -> Vec<Problem> {
         self.read_state(|state| state.problems.clone())
     }

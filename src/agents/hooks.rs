@@ -68,15 +68,7 @@ fn guard(found: At<raw::BeforeTool>, report: &mut Report) -> Option<Guard> {
 
 /// The rule: its keys stand beside `type`, or below its name, which may itself stand below `type`.
 fn rule(at: &At<()>, raw: raw::BeforeTool, report: &mut Report) -> Option<Rule> {
-    let (word, rules) = match raw.kind.map(At::split) {
-        None => (None, raw::Rules::default()),
-        Some((_, WordOr::Other(rules))) => (None, rules),
-        Some((at, WordOr::Word(word))) => (Some(word_at(at, word)), raw::Rules::default()),
-    };
-    let kind = match word {
-        Some(word) => Some(report.choice(&word, TYPES)?),
-        None => None,
-    };
+    let (kind, rules) = type_and_rules(raw.kind, report)?;
     let depends_on = raw.depends_on.or(rules.depends_on);
     let skip_duplicate = raw.skip_duplicate.or(rules.skip_duplicate);
     match (kind, depends_on, skip_duplicate) {
@@ -118,6 +110,21 @@ fn rule(at: &At<()>, raw: raw::BeforeTool, report: &mut Report) -> Option<Rule> 
             None
         }
     }
+}
+
+/// The rule that is named, or the rules that stand in its place; `None` for a name that is none.
+fn type_and_rules(
+    found: Option<At<WordOr<raw::Rules>>>,
+    report: &mut Report,
+) -> Option<(Option<Type>, raw::Rules)> {
+    Some(match found.map(At::split) {
+        None => (None, raw::Rules::default()),
+        Some((_, WordOr::Other(rules))) => (None, rules),
+        Some((at, WordOr::Word(word))) => {
+            let kind = report.choice(&word_at(at, word), TYPES)?;
+            (Some(kind), raw::Rules::default())
+        }
+    })
 }
 
 fn word_at(at: At<()>, value: String) -> At<String> {

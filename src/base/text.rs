@@ -177,7 +177,7 @@ pub fn boundary(text: &str, index: usize) -> usize {
     boundary
 }
 
-/// Whether a text can be the address of a server.
+/// The address of a server begins like this; the rest is for whoever connects to refuse.
 pub fn is_http_url(text: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| {
         text.strip_prefix(scheme)

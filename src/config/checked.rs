@@ -88,9 +88,8 @@ fn parsed<T>(
     parse(text.trim()).map(Some).ok_or_else(refused)
 }
 
-/// An address to listen on. Other names than `localhost` could stand for several addresses, or
-/// for another one tomorrow.
-/// The address that `text` names: an IP address, or `localhost`.
+/// An address to listen on: an IP address, or `localhost`. Other names could stand for several
+/// addresses, or for another one tomorrow.
 pub fn parse_host(text: &str) -> Option<IpAddr> {
     match text {
         name if name.eq_ignore_ascii_case("localhost") => Some(Ipv4Addr::LOCALHOST.into()),

@@ -33,7 +33,7 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// What is said of the models' providers: instead of what is known of them, or of others.
     pub providers: BTreeMap<Provider, Described>,
-    /// What tools are locked into.
+    /// Locks the programs of tools in.
     pub sandbox: SandboxConfig,
     /// The tool that reads the web.
     pub web: WebConfig,
@@ -48,9 +48,9 @@ pub struct ServerConfig {
     pub host: IpAddr,
     /// The port; 0 takes a free one.
     pub port: u16,
-    /// What clients must show.
+    /// Clients show it as `Authorization: Bearer …`. Needed where others reach the port.
     pub api_token: Option<Secret>,
-    /// What administrators must show, instead of the `api_token`.
+    /// Administrators show it in its place: with it the `api_token` administers nothing.
     pub admin_token: Option<Secret>,
     /// Which accounts of this machine may call without a token.
     pub local_users: LocalUsers,
@@ -117,7 +117,7 @@ pub struct Telegram {
 pub struct ExternalGateway {
     /// Its name in routes and logs.
     pub name: String,
-    /// What is run: an absolute path, or a bare name to be found in `PATH`.
+    /// An absolute path, or a bare name to be found in `PATH`.
     pub command: PathBuf,
     /// Its arguments.
     pub args: Vec<Secret>,
@@ -142,7 +142,7 @@ pub enum Restart {
 /// Which chats go to an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteConfig {
-    /// What the routing fields of a message must be, all of them; none matches every message.
+    /// Values of the routing fields of a message, all of which must fit; none matches every message.
     pub conditions: BTreeMap<String, String>,
     /// Whose the chats are.
     pub agent: AgentName,
@@ -153,7 +153,7 @@ pub struct RouteConfig {
 pub struct SandboxConfig {
     /// By what.
     pub mode: SandboxMode,
-    /// Whether they reach the network.
+    /// They reach the network; in bubblewrap this machine's own services too.
     pub network: bool,
     /// Folders that they may write in, beside the agent's own.
     pub writable: Vec<PathBuf>,

@@ -18,7 +18,7 @@ pub enum ConfigSource {
 }
 
 impl ConfigSource {
-    /// What `folder` holds: its file, if there is one.
+    /// The file in `folder`, if there is one, else the defaults there.
     pub fn of(folder: &Path) -> ConfigSource {
         let file = folder.join(DEFAULT_FILE);
         if file.exists() {
@@ -36,7 +36,7 @@ impl ConfigSource {
         }
     }
 
-    /// What relative paths are relative to; empty for the current folder.
+    /// The folder that relative paths of the file begin in; empty for the current one.
     pub fn folder(&self) -> &Path {
         match self {
             ConfigSource::File(file) => file.parent().unwrap_or(Path::new("")),

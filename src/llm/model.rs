@@ -45,7 +45,7 @@ pub trait Cancel: Send + Sync {
 
 shown_by_name!(Cancel);
 
-/// What a call hands over while it runs.
+/// Takes a reply piece by piece while the call runs: so text can be stored and shown before it is whole.
 pub trait Sink {
     /// A piece of the reply's text, never empty.
     fn text(&mut self, text: &str);
@@ -67,7 +67,7 @@ pub struct Request {
     pub messages: Vec<Message>,
     /// The tools that it may call.
     pub tools: Vec<ToolDefinition>,
-    /// Whether it may call them now.
+    /// `None` forbids calls and leaves the tools in the request, whose beginning providers keep in caches.
     pub tool_choice: ToolChoice,
     /// How long the whole reply may take, retries included.
     pub timeout: Option<Duration>,
@@ -78,7 +78,7 @@ pub struct Request {
 pub struct ToolDefinition {
     /// Its name.
     pub name: String,
-    /// What it does.
+    /// The model decides by this when to call it.
     pub description: String,
     /// The JSON Schema of its arguments, an object.
     pub parameters: Value,

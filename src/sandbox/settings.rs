@@ -13,7 +13,7 @@ pub const TRUST: &str = "trust";
 pub struct SandboxSettings {
     /// By what.
     pub mode: Isolation,
-    /// Whether they reach the network.
+    /// They reach the network; in bubblewrap this machine's own services too.
     pub network: bool,
     /// Folders that they may write in, beside the agent's own. One below another does not count.
     pub writable: Vec<PathBuf>,

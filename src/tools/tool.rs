@@ -129,11 +129,11 @@ pub struct ToolSpec {
     pub name: String,
     /// Where it comes from.
     pub kind: ToolKind,
-    /// What it does, in a sentence or a page.
+    /// The model decides by this when to call it: a sentence, or a page.
     pub description: String,
     /// The JSON Schema of its arguments, an object.
     pub parameters: serde_json::Value,
-    /// What running it twice would mean.
+    /// Decides whether it is run again after a crash in the middle of it, and beside other calls.
     pub effect: ToolEffect,
 }
 

@@ -23,7 +23,7 @@ impl Toolbox {
         self.0.get(name)
     }
 
-    /// What those run that are programs of somebody's.
+    /// The programs that its tools run: a policy allows them as they are now, not what they may become.
     pub fn pins(&self) -> Vec<Pin> {
         self.0.values().filter_map(|tool| tool.pin()).collect()
     }

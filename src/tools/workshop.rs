@@ -14,13 +14,13 @@ use crate::tools::web::{self, Web, WebSettings};
 /// Makes the tools of agents: what tools need of the server, and no agent's alone.
 #[derive(Debug, Clone)]
 pub struct Workshop {
-    /// What memories are kept with.
+    /// Keeps memories.
     pub memory: MemoryParts,
     /// Where sessions are kept.
     pub sessions: Arc<dyn SessionShelf>,
     /// Who keeps what is made here, and has it made anew.
     pub maker: Arc<dyn ToolMaker>,
-    /// What makes the tools that run programs.
+    /// Makes the tools that run programs.
     pub programs: ProgramTools,
     /// Where the tool `web` may go.
     pub web: Arc<WebSettings>,

@@ -11,9 +11,9 @@ use crate::base::shown::shown_by_name;
 /// A child that is ready to be started. Its output and its input are set by [`run`].
 #[derive(Debug)]
 pub struct Prepared {
-    /// What is started.
+    /// Its program, arguments and environment.
     pub command: Command,
-    /// What binds it.
+    /// Limits, and descriptors that it keeps.
     pub rules: ChildRules,
     /// Who looks after it.
     pub monitor: Box<dyn Monitor>,

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-/// What a variable is set to; `None` when it is not set.
+/// Looks a variable up by its name; `None` when it is not set. Tests bring their own, and so depend on
+/// no real one.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The same, kept for files that are read again later, by any thread.

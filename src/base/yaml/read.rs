@@ -58,7 +58,8 @@ pub fn or_default<T: Default>(found: Option<At<T>>) -> T {
     found.map(|at| at.value).unwrap_or_default()
 }
 
-/// What can be read from a node.
+/// Can be read from a node, with all that is wrong with it reported at its place instead of the first
+/// mistake alone.
 pub trait FromYaml: Sized {
     /// What it is, for messages: `a number`.
     const EXPECTED: &'static str;
