@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::base::random;
 use crate::http::access::AccessSettings;
-use crate::http::gate::{Gate, GateLimits, GateSettings, Presence};
+use crate::http::gate::{ClientPresence, Gate, GateLimits, GateSettings};
 pub use crate::http::gate::{TooFewFiles, refuse_too_few_files};
 use crate::http::inner_folder::{self, InnerFolder};
-use crate::http::server::{Handler, Listening, Server, ServerSettings};
+use crate::http::server::{Handler, InnerServer, Listening, ServerSettings};
 
 /// What the front works with.
 #[derive(Debug, Clone)]
@@ -75,7 +75,7 @@ pub struct Front {
     // In the order of their end: the gate closes the connections on which handlers may be waiting,
     // the server then finds its threads free, and the folder is of no more use.
     gate: Gate,
-    _server: Server,
+    _server: InnerServer,
     _folder: InnerFolder,
 }
 
@@ -88,11 +88,11 @@ impl Front {
         handler: Arc<dyn Handler>,
     ) -> io::Result<Front> {
         let Back { listening, folder } = back;
-        let presence = Presence::default();
+        let presence = ClientPresence::default();
         // The folder's mode keeps other users from the server's socket; the key keeps out what has come
         // past it, such as a tool that runs as our user.
         let key = random::secret()?;
-        let server = Server::start(
+        let server = InnerServer::start(
             ServerSettings {
                 folder: folder.path(),
                 handlers: settings.handlers,

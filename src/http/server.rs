@@ -26,7 +26,7 @@ use subtle::ConstantTimeEq;
 use crate::base::lock::lock;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::base::thread::{self, Joined};
-use crate::http::gate::{Presence, Upstream};
+use crate::http::gate::{ClientPresence, Upstream};
 
 pub mod incoming;
 mod senders;
@@ -70,16 +70,16 @@ pub struct ServerSettings {
     /// The secret that requests of the gate bear.
     pub key: String,
     /// Tells whether a client is still there.
-    pub presence: Presence,
+    pub presence: ClientPresence,
 }
 
 /// The running server. Dropping it lets each handler finish its request, and waits for them.
-pub struct Server {
-    shared: Arc<Shared>,
+pub struct InnerServer {
+    shared: Arc<HandlerPool>,
     stop: StopSource,
 }
 
-struct Shared {
+struct HandlerPool {
     settings: ServerSettings,
     handler: Arc<dyn Handler>,
     stop: Stop,
@@ -102,15 +102,15 @@ struct Generation {
     is_ending: bool,
 }
 
-impl Server {
+impl InnerServer {
     /// Starts the first of the threads `http-0`, `http-1`, …
     pub fn start(
         settings: ServerSettings,
         listening: Listening,
         handler: Arc<dyn Handler>,
-    ) -> io::Result<Server> {
+    ) -> io::Result<InnerServer> {
         let (stop_source, stop) = stop::pair();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(HandlerPool {
             settings,
             handler,
             stop,
@@ -119,7 +119,7 @@ impl Server {
             current: Mutex::new(listening.0),
             senders: Senders::default(),
         });
-        let server = Server {
+        let server = InnerServer {
             shared,
             stop: stop_source,
         };
@@ -138,7 +138,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for InnerServer {
     fn drop(&mut self) {
         self.stop.stop();
         self.shared.unblock_all();
@@ -169,7 +169,7 @@ impl Generation {
 }
 
 /// The gate's end of the server.
-struct ServerDoor(Arc<Shared>);
+struct ServerDoor(Arc<HandlerPool>);
 
 impl Upstream for ServerDoor {
     fn address(&self) -> PathBuf {
@@ -186,13 +186,13 @@ impl Upstream for ServerDoor {
     }
 }
 
-impl Shared {
+impl HandlerPool {
     fn current(&self) -> MutexGuard<'_, Generation> {
         lock(&self.current)
     }
 
     /// Starts one more handler thread, up to as many as there may be, and none after the stop.
-    fn add_thread(self: &Arc<Shared>) -> io::Result<()> {
+    fn add_thread(self: &Arc<HandlerPool>) -> io::Result<()> {
         let mut threads = lock(&self.threads);
         let number = threads.len();
         if number < self.settings.handlers.max(1) && !self.stop.is_stopped() {
@@ -208,7 +208,7 @@ impl Shared {
     }
 
     /// The life of a handler thread.
-    fn run(self: &Arc<Shared>) {
+    fn run(self: &Arc<HandlerPool>) {
         while !self.stop.is_stopped() {
             let server = Arc::clone(&self.current().server);
             self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -288,7 +288,7 @@ impl Shared {
             old.server.unblock();
         }
         if self.stop.is_stopped() {
-            // `Server::drop` has unblocked the old one only.
+            // `InnerServer::drop` has unblocked the old one only.
             self.unblock_all();
         }
     }

@@ -43,11 +43,9 @@ fn all_events() -> Vec<(Event, String)> {
     let events = [
         (
             Event::SessionStart(SessionStart {
-                format: 1,
-                agent: "ada".to_owned(),
-                on_disconnect: OnDisconnect::Continue,
                 gateway: Some("telegram".to_owned()),
                 gateway_chat_id: Some("-5".to_owned()),
+                ..SessionStart::new("ada", OnDisconnect::Continue)
             }),
             r#"{"type":"session_start","format":1,"agent":"ada","on_disconnect":"continue","gateway":"telegram","gateway_chat_id":"-5"}"#,
         ),

@@ -271,13 +271,23 @@ impl Worker<'_> {
             self.remember(agent, &self.wish(&due.call, &*due.tool))?;
         }
         let (cancel, cancel_rx) = tool_run::canceller();
-        let chat = self.live()?.state.summary.chat();
+        let (chat, owner, workdir) = {
+            let live = self.live()?;
+            let summary = &live.state.summary;
+            (
+                summary.chat(),
+                summary.owner.clone(),
+                summary.workdir.clone(),
+            )
+        };
         let jobs = group.iter().map(|due| ToolJob {
             tool: Arc::clone(&due.tool),
             call: due.call.clone(),
             cancel_rx: cancel_rx.clone(),
             session: self.session.id.clone(),
             chat: chat.clone(),
+            owner: owner.clone(),
+            workdir: workdir.clone(),
         });
         let jobs: Vec<ToolJob> = jobs.collect();
         // One sync for all of them.
