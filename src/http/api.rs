@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::base::socket_owner::Ends;
 use crate::http::context::Context;
 use crate::http::failure::{self, RETRY_SOON};
-use crate::http::handlers::{self, Handled, HttpRequest};
+use crate::http::handlers::{self, ApiRequest, Handled};
 use crate::http::jobs::{self, LongRequest};
 use crate::http::problem::Problem;
 use crate::http::requester::Requester;
@@ -73,7 +73,7 @@ impl Handler for Api {
     }
 }
 
-impl HttpRequest for Incoming {
+impl ApiRequest for Incoming {
     fn method(&self) -> &str {
         Incoming::method(self)
     }

@@ -83,13 +83,14 @@ pub fn check_coding(content_encoding: Option<&str>) -> Result<(), Problem> {
         .unwrap_or_default()
         .split(',')
         .map(str::trim);
-    match codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity")) {
-        true => Ok(()),
-        false => Err(Problem::new(
+    if codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity")) {
+        Ok(())
+    } else {
+        Err(Problem::new(
             415,
             "the body must come as it is, without a `Content-Encoding`",
         )
-        .with_header("Accept-Encoding", "identity")),
+        .with_header("Accept-Encoding", "identity"))
     }
 }
 
@@ -105,12 +106,13 @@ pub fn check_json(content_type: Option<&str>) -> Result<(), Problem> {
         .filter_map(|piece| piece.split_once('='))
         .filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))
         .all(|(_, value)| value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8"));
-    match is_json && is_utf8 {
-        true => Ok(()),
-        false => Err(Problem::new(
+    if is_json && is_utf8 {
+        Ok(())
+    } else {
+        Err(Problem::new(
             415,
             "the body must be JSON in UTF-8, with `Content-Type: application/json`",
-        )),
+        ))
     }
 }
 
@@ -236,9 +238,12 @@ mod tests {
     fn what_has_one_value_has_no_two() {
         for name in SINGLE {
             let check = |values: &'static [&'static str]| {
-                check_single(|asked| match asked == name {
-                    true => values.to_vec(),
-                    false => Vec::new(),
+                check_single(|asked| {
+                    if asked == name {
+                        values.to_vec()
+                    } else {
+                        Vec::new()
+                    }
                 })
             };
             assert!(check(&[]).is_ok() && check(&["a"]).is_ok() && check(&["a", "a"]).is_ok());

@@ -50,13 +50,13 @@ pub trait Handler: Send + Sync {
 
 /// tiny_http, listening, before anybody takes its requests. It starts five threads: the sooner, the
 /// less the first request waits for them.
-pub struct Listening(Generation);
+pub struct Listening(ServerGeneration);
 
 impl Listening {
     /// Starts it in `folder`, a private one for its sockets; with a short path, since a socket's
     /// ends at 107 bytes.
     pub fn start(folder: &Path) -> io::Result<Listening> {
-        Generation::start(folder, 0).map(Listening)
+        ServerGeneration::start(folder, 0).map(Listening)
     }
 }
 
@@ -87,12 +87,12 @@ struct HandlerPool {
     threads: Mutex<Vec<Joined>>,
     /// How many of them wait for one.
     waiting: AtomicUsize,
-    current: Mutex<Generation>,
+    current: Mutex<ServerGeneration>,
     senders: Senders,
 }
 
 /// One tiny_http server, and where it listens.
-struct Generation {
+struct ServerGeneration {
     number: u64,
     address: PathBuf,
     server: Arc<tiny_http::Server>,
@@ -148,8 +148,8 @@ impl Drop for InnerServer {
     }
 }
 
-impl Generation {
-    fn start(folder: &Path, number: u64) -> io::Result<Generation> {
+impl ServerGeneration {
+    fn start(folder: &Path, number: u64) -> io::Result<ServerGeneration> {
         let address = folder.join(number.to_string());
         let listener = UnixListener::bind(&address)?;
         rustix::net::listen(&listener, BACKLOG)?;
@@ -158,7 +158,7 @@ impl Generation {
         let server = started
             .map_err(|panic| io::Error::other(thread::panic_text(&*panic).to_owned()))?
             .map_err(io::Error::other)?;
-        Ok(Generation {
+        Ok(ServerGeneration {
             number,
             address,
             server: Arc::new(server),
@@ -187,7 +187,7 @@ impl Upstream for ServerDoor {
 }
 
 impl HandlerPool {
-    fn current(&self) -> MutexGuard<'_, Generation> {
+    fn current(&self) -> MutexGuard<'_, ServerGeneration> {
         lock(&self.current)
     }
 
@@ -267,7 +267,7 @@ impl HandlerPool {
         // What ended it (no files left, most likely) would end the next one too if it came at once.
         while !self.stop.wait(REST) {
             let number = self.current().number + 1;
-            match Generation::start(&self.settings.folder, number) {
+            match ServerGeneration::start(&self.settings.folder, number) {
                 Ok(next) => return self.install(next),
                 Err(err) => log::error!("cannot make the server behind the gate anew: {err}"),
             }
@@ -281,7 +281,7 @@ impl HandlerPool {
         is_due
     }
 
-    fn install(&self, next: Generation) {
+    fn install(&self, next: ServerGeneration) {
         let old = mem::replace(&mut *self.current(), next);
         // Each of the other threads leaves the old one, behind the requests that it still has.
         for _ in 1..self.settings.handlers.max(1) {

@@ -9,6 +9,7 @@ mod lost_answers;
 mod panics;
 mod parking;
 mod power_cut;
+mod principals;
 mod secrets;
 mod storage;
 mod sweep;

@@ -260,9 +260,10 @@ impl Conn {
     }
 
     fn client_interest(&self) -> Ready {
-        let writes = match self.out.is_empty() {
-            true => Ready::empty(),
-            false => Ready::OUT,
+        let writes = if self.out.is_empty() {
+            Ready::empty()
+        } else {
+            Ready::OUT
         };
         let reads = match &self.state {
             ConnState::Waiting { .. } if self.account.is_none() => Ready::empty(),
@@ -341,9 +342,10 @@ impl Conn {
 
     /// Ends it between two requests, as soon as the client has taken all of the last answer.
     pub(super) fn end_unused(&mut self, env: &mut ConnEnv) {
-        match self.out.is_empty() {
-            true => self.close(),
-            false => self.linger(env),
+        if self.out.is_empty() {
+            self.close()
+        } else {
+            self.linger(env)
         }
     }
 
@@ -355,9 +357,10 @@ impl Conn {
     /// Takes the client's socket out of the poll set if there is another handle of it: closing ours
     /// would not.
     pub(super) fn part(&mut self, poll: &Poll) -> io::Result<()> {
-        match self.is_lent {
-            true => self.client.watch(poll, None),
-            false => Ok(()),
+        if self.is_lent {
+            self.client.watch(poll, None)
+        } else {
+            Ok(())
         }
     }
 
@@ -597,9 +600,10 @@ impl Conn {
         let ConnState::Relaying(relay) = &self.state else {
             return;
         };
-        match relay.answer.ends_with_the_connection() {
-            true => self.linger(env),
-            false => self.server_failed(env),
+        if relay.answer.ends_with_the_connection() {
+            self.linger(env)
+        } else {
+            self.server_failed(env)
         }
     }
 

@@ -130,9 +130,10 @@ impl ChunkDecoder {
         let digit = char::from(byte).to_digit(16).ok_or(BadChunk)?;
         self.line_bytes += 1;
         self.bytes_left = self.bytes_left * 16 + u64::from(digit);
-        match self.line_bytes <= SIZE_DIGITS_MAX {
-            true => Ok(ChunkState::Size),
-            false => Err(BadChunk),
+        if self.line_bytes <= SIZE_DIGITS_MAX {
+            Ok(ChunkState::Size)
+        } else {
+            Err(BadChunk)
         }
     }
 
@@ -144,9 +145,10 @@ impl ChunkDecoder {
     ) -> Result<ChunkState, BadChunk> {
         self.line_bytes += 1;
         let is_text = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
-        match is_text && self.line_bytes <= bytes_max {
-            true => Ok(stay),
-            false => Err(BadChunk),
+        if is_text && self.line_bytes <= bytes_max {
+            Ok(stay)
+        } else {
+            Err(BadChunk)
         }
     }
 }

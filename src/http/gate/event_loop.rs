@@ -140,9 +140,12 @@ impl EventLoop {
     /// Hands an event to its connection; one that has ended meanwhile gets no more.
     fn on_socket(&mut self, token: u64, flags: Ready) {
         let is_server = token % 2 == 1;
-        self.with_conn(token / 2, |conn, env| match is_server {
-            true => conn.on_server(flags, env),
-            false => conn.on_client(flags, env),
+        self.with_conn(token / 2, |conn, env| {
+            if is_server {
+                conn.on_server(flags, env)
+            } else {
+                conn.on_client(flags, env)
+            }
         });
         self.keep_within_budget();
     }
@@ -220,9 +223,10 @@ impl EventLoop {
             body: (0, false),
         };
         self.conns.insert(id, slot);
-        match has_room {
-            true => self.with_conn(id, Conn::ask_for_account),
-            false => self.turn_away(id),
+        if has_room {
+            self.with_conn(id, Conn::ask_for_account)
+        } else {
+            self.turn_away(id)
         }
     }
 

@@ -80,9 +80,10 @@ impl AnswerFraming {
         };
         begun.extend_from_slice(input);
         let Some((head_bytes, mut text, mut body)) = rewrite(begun, settings)? else {
-            return match begun.len() < HEAD_BYTES_MAX {
-                true => Ok(None),
-                false => Err(BadAnswer),
+            return if begun.len() < HEAD_BYTES_MAX {
+                Ok(None)
+            } else {
+                Err(BadAnswer)
             };
         };
         let rest = &begun[head_bytes..];

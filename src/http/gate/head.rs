@@ -94,10 +94,7 @@ pub(super) fn parse(
         _ => return Err(head_too_large(head_bytes_max)),
     };
     refuse_bare_line_feeds(&input[..bytes])?;
-    let version = match request.version {
-        Some(0) => HttpVersion::Http10,
-        _ => HttpVersion::Http11,
-    };
+    let version = version_of(&request);
     let method = known_method(request.method.unwrap_or_default())?;
     let (authority, target) = target(method, request.path.unwrap_or_default())?;
     let headers = plain_headers(request.headers)?;
@@ -223,19 +220,28 @@ fn head_too_large(bytes_max: usize) -> Problem {
     )
 }
 
+fn version_of(request: &httparse::Request<'_, '_>) -> HttpVersion {
+    match request.version {
+        Some(0) => HttpVersion::Http10,
+        _ => HttpVersion::Http11,
+    }
+}
+
 /// `httparse` takes a line feed alone for the end of a line, and other readers do not.
 fn refuse_bare_line_feeds(head: &[u8]) -> Result<(), Problem> {
     let is_bare = |at: usize| head[at] == b'\n' && (at == 0 || head[at - 1] != b'\r');
-    match (0..head.len()).any(is_bare) {
-        true => Err(bad("a line of the head ends without a carriage return")),
-        false => Ok(()),
+    if (0..head.len()).any(is_bare) {
+        Err(bad("a line of the head ends without a carriage return"))
+    } else {
+        Ok(())
     }
 }
 
 fn known_method(method: &str) -> Result<&str, Problem> {
-    match METHODS.contains(&method) {
-        true => Ok(method),
-        false => Err(Problem::new(501, "this server does not know the method")),
+    if METHODS.contains(&method) {
+        Ok(method)
+    } else {
+        Err(Problem::new(501, "this server does not know the method"))
     }
 }
 

@@ -55,10 +55,11 @@ fn end_head(text: &mut Vec<u8>, to: &ReplyTo) {
 pub(in crate::http) fn put_header(text: &mut Vec<u8>, name: &str, value: &str) {
     text.extend_from_slice(name.as_bytes());
     text.extend_from_slice(b": ");
-    text.extend(value.bytes().map(|byte| match byte.is_ascii_control() {
-        true => b' ',
-        false => byte,
-    }));
+    text.extend(
+        value
+            .bytes()
+            .map(|byte| if byte.is_ascii_control() { b' ' } else { byte }),
+    );
     text.extend_from_slice(b"\r\n");
 }
 

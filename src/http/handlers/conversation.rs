@@ -5,8 +5,8 @@ use crate::domain::principal::Principal;
 use crate::engine::{Begin, NewMessage, Presence};
 use crate::http::answer::Answer;
 use crate::http::context::Context;
-use crate::http::handlers::dispatch::Handled;
-use crate::http::handlers::request::{HttpRequest, key_of};
+use crate::http::handlers::handled::Handled;
+use crate::http::handlers::request::{ApiRequest, key_of};
 use crate::http::headers::{self, EVENT_STREAM};
 use crate::http::jobs::LongRequest;
 use crate::http::problem::Problem;
@@ -43,7 +43,7 @@ pub(super) fn messages(
 pub(super) fn post_message(
     context: &Context,
     id: SessionId,
-    request: &dyn HttpRequest,
+    request: &dyn ApiRequest,
     from: Principal,
 ) -> Result<Handled, Problem> {
     let message = new_message(request, from)?;
@@ -66,7 +66,7 @@ fn submit(context: &Context, id: &SessionId, message: NewMessage) -> Result<Answ
 
 pub(super) fn stream(
     id: SessionId,
-    request: &dyn HttpRequest,
+    request: &dyn ApiRequest,
     from: Principal,
 ) -> Result<LongRequest, Problem> {
     Ok(LongRequest::Follow {
@@ -75,7 +75,7 @@ pub(super) fn stream(
     })
 }
 
-fn new_message(request: &dyn HttpRequest, from: Principal) -> Result<NewMessage, Problem> {
+fn new_message(request: &dyn ApiRequest, from: Principal) -> Result<NewMessage, Problem> {
     let key = key_of(request)?;
     let say = Say::parse(request.body())?;
     Ok(NewMessage {
@@ -88,7 +88,7 @@ fn new_message(request: &dyn HttpRequest, from: Principal) -> Result<NewMessage,
 pub(super) fn events(
     context: &Context,
     id: SessionId,
-    request: &dyn HttpRequest,
+    request: &dyn ApiRequest,
     query: &Query,
 ) -> Result<Handled, Problem> {
     let accept = request.list("Accept");
@@ -116,7 +116,7 @@ pub(super) fn events(
     Ok(Handled::Answer(Answer::json(200, &page)))
 }
 
-fn has_ticket(request: &dyn HttpRequest) -> bool {
+fn has_ticket(request: &dyn ApiRequest) -> bool {
     let requester = request.requester();
     requester.is_some_and(|requester| requester.credential == Credential::Ticket)
 }
@@ -129,7 +129,7 @@ pub(super) struct Attach {
 
 impl Attach {
     /// Errors: 400.
-    pub(super) fn read(request: &dyn HttpRequest, query: &Query) -> Result<Attach, Problem> {
+    pub(super) fn read(request: &dyn ApiRequest, query: &Query) -> Result<Attach, Problem> {
         let history = query.number("history", HISTORY_DEFAULT, 0..=HISTORY_MAX)?;
         let header = request.header("Last-Event-ID");
         let seen = headers::last_event_id(header, query.get("last_event_id"))?;
@@ -168,7 +168,7 @@ fn head_of_stream(context: &Context, id: &SessionId, attach: Attach) -> Result<A
 
 pub(super) fn approve(
     id: SessionId,
-    request: &dyn HttpRequest,
+    request: &dyn ApiRequest,
     by: Principal,
 ) -> Result<LongRequest, Problem> {
     Ok(LongRequest::Decide {

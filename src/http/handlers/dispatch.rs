@@ -4,7 +4,8 @@ use crate::domain::principal::Principal;
 use crate::http::answer::Answer;
 use crate::http::callers;
 use crate::http::context::Context;
-use crate::http::handlers::request::HttpRequest;
+use crate::http::handlers::handled::Handled;
+use crate::http::handlers::request::ApiRequest;
 use crate::http::handlers::{agents, conversation, process, sessions};
 use crate::http::headers::{self, EVENT_STREAM, JSON};
 use crate::http::jobs::LongRequest;
@@ -12,19 +13,10 @@ use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::route::Route;
 
-/// What a request leads to.
-#[derive(Debug)]
-pub enum Handled {
-    /// The answer.
-    Answer(Answer),
-    /// Something that takes its time, on a thread of its own.
-    Wait(LongRequest),
-}
-
 /// Finds the route and does what it stands for; never waits for a turn.
 ///
 /// Errors: the problem to answer.
-pub fn dispatch(context: &Context, request: &dyn HttpRequest) -> Result<Handled, Problem> {
+pub fn dispatch(context: &Context, request: &dyn ApiRequest) -> Result<Handled, Problem> {
     let route = Route::parse(request.method(), request.path())?;
     let asker = callers::check(&route, request.requester(), || request.ends())?;
     if let Some(id) = route.session() {

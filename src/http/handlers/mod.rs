@@ -3,12 +3,14 @@
 mod agents;
 mod conversation;
 mod dispatch;
+mod handled;
 mod process;
 mod request;
 mod sessions;
 
-pub use dispatch::{Handled, dispatch};
-pub use request::HttpRequest;
+pub use dispatch::dispatch;
+pub use handled::Handled;
+pub use request::ApiRequest;
 
 #[cfg(test)]
 mod tests;

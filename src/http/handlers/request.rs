@@ -7,7 +7,7 @@ use crate::http::problem::Problem;
 use crate::http::requester::Requester;
 
 /// What handlers see of a request.
-pub trait HttpRequest {
+pub trait ApiRequest {
     /// The method, as sent.
     fn method(&self) -> &str;
     /// The path, as sent, without the query.
@@ -38,6 +38,6 @@ pub trait HttpRequest {
 /// The sender's own key of a request that may be repeated.
 ///
 /// Errors: 400 for one that could not be kept.
-pub(super) fn key_of(request: &dyn HttpRequest) -> Result<Option<SourceId>, Problem> {
+pub(super) fn key_of(request: &dyn ApiRequest) -> Result<Option<SourceId>, Problem> {
     headers::idempotency_key(request.header("Idempotency-Key"))
 }

@@ -9,7 +9,7 @@ use crate::engine::{ListQuery, SessionDraft, Workdir};
 use crate::http::answer::Answer;
 use crate::http::callers;
 use crate::http::context::Context;
-use crate::http::handlers::request::{HttpRequest, key_of};
+use crate::http::handlers::request::{ApiRequest, key_of};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::wire;
@@ -20,7 +20,7 @@ const PAGE_MAX: usize = 1000;
 
 pub(super) fn create(
     context: &Context,
-    request: &dyn HttpRequest,
+    request: &dyn ApiRequest,
     by: Principal,
 ) -> Result<Answer, Problem> {
     let key = key_of(request)?;
@@ -41,7 +41,7 @@ pub(super) fn create(
 /// The folder that a session is to work in. A program of a tool would leave its own by this.
 fn workdir_for(
     context: &Context,
-    request: &dyn HttpRequest,
+    request: &dyn ApiRequest,
     path: &str,
     by: &Principal,
 ) -> Result<Workdir, Problem> {
@@ -109,7 +109,7 @@ pub(super) fn show(context: &Context, id: &SessionId) -> Result<Answer, Problem>
 pub(super) fn change(
     context: &Context,
     id: &SessionId,
-    request: &dyn HttpRequest,
+    request: &dyn ApiRequest,
 ) -> Result<Answer, Problem> {
     let change = Change::parse(request.body())?;
     let session = context.sessions.change(id, change.title, change.model)?;

@@ -23,7 +23,7 @@ struct Asked {
     requester: Option<Requester>,
 }
 
-impl HttpRequest for Asked {
+impl ApiRequest for Asked {
     fn method(&self) -> &str {
         "POST"
     }
