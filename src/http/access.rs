@@ -42,7 +42,7 @@ pub struct AccessSettings {
 }
 
 impl AccessSettings {
-    /// Whether it matters to which account the client at `peer` belongs.
+    /// Only then is the kernel asked for the account, once a connection: with a token it does not count.
     pub fn asks_for_account(&self, peer: IpAddr) -> bool {
         let asks = matches!(self.local_users, LocalAccounts::These(_));
         asks && self.api_token.is_none() && is_local(peer)
@@ -123,7 +123,7 @@ pub enum HttpVersion {
     Http11,
 }
 
-/// What the rules look at.
+/// A request, as far as the rules look at it: before its body, of which they know nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct HeadView<'a> {
     /// The method, as sent.
@@ -213,7 +213,8 @@ fn requester(head: &HeadView<'_>, principal: Principal, credential: Credential) 
     }
 }
 
-/// What a page may read of an answer's headers, beside what it always may.
+/// Headers that a page may read beside those that the Fetch standard lets it: where the new session is,
+/// and when to come again.
 const EXPOSED: &str = "Location, Preference-Applied, Retry-After";
 
 /// The headers that let the page of an allowed origin read an answer; none for other requests.

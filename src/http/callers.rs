@@ -49,7 +49,7 @@ pub(super) fn refuse_programs(
     action.judge(requester, || look(action, ends())).map(drop)
 }
 
-/// What not everybody may do.
+/// A deed that is not for every program that may use the API.
 #[derive(Debug, Clone, Copy)]
 enum GuardedAction<'a> {
     /// Decides, changes by which rules is decided, or lets others in.

@@ -14,12 +14,12 @@ pub use crate::http::gate::{TooFewFiles, refuse_too_few_files};
 use crate::http::inner_folder::{self, InnerFolder};
 use crate::http::server::{Handler, InnerServer, Listening, ServerSettings};
 
-/// What the front works with.
+/// Limits, rules and threads of a [`Front`].
 #[derive(Debug, Clone)]
 pub struct FrontSettings {
-    /// What a client may take of us.
+    /// For each client, so that none takes what others need.
     pub limits: GateLimits,
-    /// Who may ask for what.
+    /// The rules by which the gate lets a request in.
     pub access: AccessSettings,
     /// Threads that take requests; each answers at once or gives its request to another thread.
     pub handlers: usize,

@@ -11,7 +11,7 @@ pub const JSON: &str = "application/json";
 /// The media type of our streams.
 pub const EVENT_STREAM: &str = "text/event-stream";
 
-/// Whether an `Accept` admits a media type; none at all admits everything.
+/// An `Accept` admits a media type that one of its ranges fits; none at all admits everything.
 ///
 /// Source: RFC 9110, section 12.5.1; of several ranges that fit, the most exact decides.
 pub fn accepts(accept: Option<&str>, media_type: &str) -> bool {
@@ -33,7 +33,8 @@ pub fn accepts(accept: Option<&str>, media_type: &str) -> bool {
         .is_some_and(|(_, is_wanted)| is_wanted)
 }
 
-/// Whether an `Accept` names a media type itself: a `*/*` asks for nothing in particular.
+/// An `Accept` asks for a media type only by its name: a `*/*` asks for nothing in particular, so that a
+/// browser or `curl` is not given a stream.
 pub fn asks_for(accept: Option<&str>, media_type: &str) -> bool {
     ranges(accept.unwrap_or_default())
         .any(|(range, is_wanted)| is_wanted && range.eq_ignore_ascii_case(media_type))
@@ -116,7 +117,7 @@ pub fn check_json(content_type: Option<&str>) -> Result<(), Problem> {
     }
 }
 
-/// Whether a `Prefer` asks for an answer at once.
+/// A `Prefer` with `respond-async` asks for an answer before the work is done.
 ///
 /// Source: RFC 7240, section 4.1.
 pub fn prefers_async(prefer: Option<&str>) -> bool {

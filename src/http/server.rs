@@ -41,7 +41,7 @@ const BACKLOG: i32 = 4096;
 /// How long after a failed attempt the server is made anew again.
 const REST: Duration = Duration::from_millis(200);
 
-/// What becomes of a request.
+/// Answers requests, or gives them to whoever will.
 pub trait Handler: Send + Sync {
     /// Answers `request`, or gives it to a thread that will. Called on a handler thread, of which
     /// there are few: what waits for something belongs on a thread of its own.
@@ -60,7 +60,7 @@ impl Listening {
     }
 }
 
-/// What the server works with.
+/// Where the server listens, and how it knows the gate.
 pub struct ServerSettings {
     /// The folder of the [`Listening`].
     pub folder: PathBuf,

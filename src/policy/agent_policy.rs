@@ -274,11 +274,13 @@ impl Policy for AgentPolicy {
         };
         let script = wish.script();
         let call = self.call_of(wish, script.as_deref(), granted);
-        let cwd = self
-            .cwd
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let usual = || {
+            self.cwd
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        };
+        let cwd = wish.workdir.map_or_else(usual, Path::to_owned);
         let context = Context {
             work: Some(&cwd),
             is_variable: &|name| (self.environment)(name).is_some(),

@@ -231,3 +231,26 @@ fn in_a_sandbox_the_session_s_folder_can_be_written_and_home_stays_the_agent_s()
     let said = call(&server, &other, "bash", &listed);
     assert!(said.contains("No such file"), "{said}");
 }
+
+#[test]
+fn a_rule_s_folder_is_the_session_s() {
+    let project = Project::new();
+    let ada = echo("ada").continues().builtin("bash");
+    let server = Bench::new()
+        .agent(ada.policy("mode: ask\nallow: [\"bash:pwd\"]"))
+        .serve();
+    let session = begun(&server, project.text());
+    let asks = |command: String| {
+        let call = format!("/tool bash {}", json!({"command": command}));
+        let answer = server.say(&session, &call);
+        let asked = answer.json()["call_id"].is_string();
+        if asked {
+            let cancel = format!("/api/v1/sessions/{session}/cancel");
+            assert_eq!(server.post(&cancel, &json!({})).status, 200);
+        }
+        asked
+    };
+    assert!(!asks(format!("cd {} && pwd", project.text())));
+    let own = server.workspace.file(".duragent/agents/ada/work");
+    assert!(asks(format!("cd {} && pwd", own.display())));
+}

@@ -169,6 +169,7 @@ impl Worker<'_> {
             kind: tool.spec().kind,
             effect: tool.effect(&call.arguments),
             is_composed: false,
+            workdir: self.workdir.as_deref(),
             value_key: tool.spec().value_key(),
         }
     }
@@ -271,14 +272,10 @@ impl Worker<'_> {
             self.remember(agent, &self.wish(&due.call, &*due.tool))?;
         }
         let (cancel, cancel_rx) = tool_run::canceller();
-        let (chat, owner, workdir) = {
+        let (chat, owner) = {
             let live = self.live()?;
             let summary = &live.state.summary;
-            (
-                summary.chat(),
-                summary.owner.clone(),
-                summary.workdir.clone(),
-            )
+            (summary.chat(), summary.owner.clone())
         };
         let jobs = group.iter().map(|due| ToolJob {
             tool: Arc::clone(&due.tool),
@@ -287,7 +284,7 @@ impl Worker<'_> {
             session: self.session.id.clone(),
             chat: chat.clone(),
             owner: owner.clone(),
-            workdir: workdir.clone(),
+            workdir: self.workdir.clone(),
         });
         let jobs: Vec<ToolJob> = jobs.collect();
         // One sync for all of them.

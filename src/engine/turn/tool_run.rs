@@ -2,7 +2,7 @@
 //! of their own.
 
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ pub(in crate::engine) struct ToolJob {
     pub(in crate::engine) session: SessionId,
     pub(in crate::engine) chat: Option<Chat>,
     pub(in crate::engine) owner: Option<String>,
-    pub(in crate::engine) workdir: Option<String>,
+    pub(in crate::engine) workdir: Option<PathBuf>,
 }
 
 /// What came of a run.
@@ -64,7 +64,7 @@ impl ToolJob {
                 session: &self.session,
                 chat: chat.map(Chat::whole),
                 owner: self.owner.as_deref(),
-                workdir: self.workdir.as_deref().map(Path::new),
+                workdir: self.workdir.as_deref(),
             },
         }
     }

@@ -8,7 +8,7 @@ use crate::http::gate::head::{self, GateStamp, ParsedHead};
 use crate::http::gate::reply::{self, ReplyTo};
 use crate::http::problem::Problem;
 
-/// What is judged by.
+/// The rules and the state of the connection by which a head is judged.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AdmissionRules<'a> {
     pub(super) access: &'a AccessSettings,
@@ -40,7 +40,7 @@ pub(super) struct Arriving {
     /// The head for the server; the body's length and the empty line are still to come.
     pub(super) head: Vec<u8>,
     pub(super) body: RequestBody,
-    /// Whether a header spoke of a body.
+    /// A header spoke of a body, so that the server is told a length even if it is 0.
     pub(super) has_length: bool,
     pub(super) expects_continue: bool,
     pub(super) answer: AnswerSettings,

@@ -4,7 +4,7 @@ use crate::http::gate::dechunk::ChunkDecoder;
 use crate::http::gate::head::Framing;
 use crate::http::problem::Problem;
 
-/// What has come of a body, without its coding.
+/// A body as far as it has come, without its coding: grows as bytes arrive, never to an announced length.
 #[derive(Debug)]
 pub(super) struct RequestBody {
     bytes: Vec<u8>,

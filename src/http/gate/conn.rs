@@ -40,7 +40,7 @@ use crate::http::problem::Problem;
 /// How soon a server that does not answer the door is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
-/// What all connections share.
+/// What all connections share, so that each holds only what is its own.
 pub(super) struct ConnEnv {
     pub(super) limits: GateLimits,
     pub(super) access: AccessSettings,
@@ -58,7 +58,7 @@ pub(super) struct ConnEnv {
     pub(super) scratch: Vec<u8>,
 }
 
-/// What a connection can be given up for, first things first.
+/// How readily a connection is given up for a new one, the readiest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// It has its answer, and we wait for it to read it.

@@ -45,7 +45,7 @@ enum ChunkState {
     Ended,
 }
 
-/// What one piece of input held.
+/// How far one piece of input took the decoder.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ChunkStep {
     /// How much of the input it took; more than none, unless the body has ended.

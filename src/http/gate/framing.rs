@@ -15,7 +15,7 @@ const HEADERS_MAX: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BadAnswer;
 
-/// What the gate adds to the head of an answer, and must know to find its end.
+/// The lines that the gate adds to the head of an answer, and what of the request says where it ends.
 #[derive(Debug, Clone, Default)]
 pub(super) struct AnswerSettings {
     /// The connection will be closed after it.

@@ -24,11 +24,11 @@ use crate::http::poll::Waker;
 /// One read of an answer, and so the most that a connection buffers of it.
 const SCRATCH_BYTES: usize = 16 << 10;
 
-/// What the gate works with.
+/// The rules of a gate, and what it stands before.
 pub struct GateSettings {
-    /// What a client may take of us.
+    /// For each client.
     pub limits: GateLimits,
-    /// Who may ask for what.
+    /// By which a request is let in.
     pub access: AccessSettings,
     /// The secret that the server knows a request of the gate by.
     pub key: String,

@@ -70,7 +70,7 @@ pub(super) enum Framing {
     Chunked,
 }
 
-/// What the gate tells the server about a request.
+/// The gate's word on a connection, which the server believes by the key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GateStamp<'a> {
     /// The connection's two addresses.

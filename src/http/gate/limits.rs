@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// What a client may take of us.
+/// How much of memory, time and connections a client may take; each limit is one that an attack has
+/// been tried against.
 #[derive(Debug, Clone, Copy)]
 pub struct GateLimits {
     /// Connections at a time; fewer when the system gives us too few files.

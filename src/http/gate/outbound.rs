@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
-/// What one attempt at a socket brought.
+/// The outcome of one attempt at a socket that does not wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moved {
     /// So many bytes; for a read, at least one.

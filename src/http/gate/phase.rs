@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-/// What the thread and its owner tell one another.
+/// Shared by the gate's thread, which counts, and its owner, who says how far it is to go.
 #[derive(Debug, Default)]
 pub(super) struct GateState {
     phase: AtomicU8,

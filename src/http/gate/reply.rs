@@ -9,7 +9,7 @@ use crate::http::problem::{self, Problem};
 /// The interim answer that a client waits for before it sends its body.
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What goes with an answer of the gate.
+/// The parts of an answer of the gate that the request decides.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ReplyTo {
     /// The request was a `HEAD`: the body stays here.

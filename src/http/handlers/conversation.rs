@@ -143,7 +143,7 @@ impl Attach {
         })
     }
 
-    /// What it leads to.
+    /// The stream that is opened by it.
     pub(super) fn job(self, id: SessionId) -> LongRequest {
         LongRequest::Attach {
             id,

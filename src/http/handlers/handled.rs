@@ -1,9 +1,9 @@
-//! What a request leads to.
+//! An answer, or a job that makes one.
 
 use crate::http::answer::Answer;
 use crate::http::jobs::LongRequest;
 
-/// What a request leads to.
+/// The outcome of a handler: nothing in it waits for a turn.
 #[derive(Debug)]
 pub enum Handled {
     /// The answer.

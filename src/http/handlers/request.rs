@@ -6,7 +6,7 @@ use crate::http::headers;
 use crate::http::problem::Problem;
 use crate::http::requester::Requester;
 
-/// What handlers see of a request.
+/// A whole request, so that handlers can be tried without a connection.
 pub trait ApiRequest {
     /// The method, as sent.
     fn method(&self) -> &str;
