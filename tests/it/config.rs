@@ -317,9 +317,9 @@ fn every_key_ends_up_in_the_configuration() {
     assert_eq!(
         folder.said(),
         [
-            "duragent.yaml:23:3: `gateways` has no effect yet",
-            "duragent.yaml:28:3: `routes` has no effect yet",
-            "duragent.yaml:37:13: `compaction` has no effect yet",
+            "duragent.yaml:24:3: `gateways` has no effect yet",
+            "duragent.yaml:29:3: `routes` has no effect yet",
+            "duragent.yaml:38:13: `compaction` has no effect yet",
         ]
     );
 }

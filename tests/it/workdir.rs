@@ -143,7 +143,7 @@ fn a_folder_that_may_not_be_begins_no_session() {
     let home = std::env::var("HOME").unwrap();
     for (workdir, word) in [
         (workspace.join(".duragent"), "in or above the workspace"),
-        (workspace.clone(), "in or above the workspace"),
+        (workspace.clone(), "`workdir`"),
         (
             workspace.join(".duragent/agents"),
             "in or above the workspace",
