@@ -216,7 +216,8 @@ impl ApiClient {
 
     /// Starts a session with an agent.
     pub fn create_session(&self, agent: &str) -> Result<SessionBody, ClientError> {
-        let body = json(&NewSession { agent });
+        let workdir = None;
+        let body = json(&NewSession { agent, workdir });
         self.call(Method::POST, "/api/v1/sessions", Some(body))
     }
 

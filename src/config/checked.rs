@@ -135,7 +135,7 @@ pub(super) fn config(
         agents_dir: absolute(&agents_dir),
         sessions_dir: inside(sessions_path.and_then(|session| session.path), "sessions"),
         world_memory_dir: inside(or_default(raw.world_memory).path, "memory/world"),
-        server: server(or_default(raw.server), sources, report),
+        server: server(or_default(raw.server), sources, folder, report),
         sessions: sessions(or_default(raw.sessions), report),
         gateways: gateways(or_default(raw.gateways), folder, report),
         routes: routes(or_default(raw.routes), report),
@@ -173,7 +173,12 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn server(raw: raw::Server, sources: &Sources<'_>, report: &mut Report) -> ServerConfig {
+fn server(
+    raw: raw::Server,
+    sources: &Sources<'_>,
+    folder: &Path,
+    report: &mut Report,
+) -> ServerConfig {
     let (flags, variables) = (sources.flags, sources.variables);
     let file_host = raw
         .host
@@ -202,6 +207,10 @@ fn server(raw: raw::Server, sources: &Sources<'_>, report: &mut Report) -> Serve
             report,
         ),
         allowed_origins: words(raw.allowed_origins, is_origin, ORIGIN_RULE, report),
+        workdirs: or_default(raw.workdirs)
+            .iter()
+            .map(|at| absolute(&folder.join(&at.value)))
+            .collect(),
         min_free_bytes: report.within(raw.min_free_mb, 0..=1 << 20).unwrap_or(64) << 20,
         request_timeout: seconds(raw.request_timeout_seconds, 300, report),
         idle_timeout: seconds(raw.idle_timeout_seconds, 60, report),

@@ -54,6 +54,7 @@ section! {
         "local_users" => local_users: WordOrList,
         "allowed_hosts" => allowed_hosts: Vec<At<String>>,
         "allowed_origins" => allowed_origins: Vec<At<String>>,
+        "workdirs" => workdirs: Vec<At<String>>,
         "min_free_mb" => min_free_mb: u64,
         "request_timeout_seconds" => request_timeout_seconds: u64,
         "idle_timeout_seconds" => idle_timeout_seconds: u64,

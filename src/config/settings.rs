@@ -58,6 +58,8 @@ pub struct ServerConfig {
     pub allowed_hosts: Vec<String>,
     /// Web pages that may call the API from a browser.
     pub allowed_origins: Vec<String>,
+    /// Below these a request that comes over the network may have a session work.
+    pub workdirs: Vec<PathBuf>,
     /// Below so much free space no new turn starts.
     pub min_free_bytes: u64,
     /// How long a blocking answer may take.

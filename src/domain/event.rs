@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::chat::Chat;
 use crate::domain::code::NoticeCode;
 use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, SourceId, TurnId};
 use crate::domain::time::Timestamp;
@@ -268,6 +269,45 @@ pub struct SessionStart {
     /// The chat on that gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_chat_id: Option<String>,
+    /// The thread of that chat, where it has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_thread_id: Option<String>,
+    /// Who began it, as [`Principal::logged`] writes them; a plain text, as a newer version may
+    /// know others.
+    ///
+    /// [`Principal::logged`]: crate::domain::principal::Principal::logged
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The folder that its tools work in, by its real path; without one the agent's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+}
+
+impl SessionStart {
+    /// A session of `agent` that the server's owner begins, in no chat and in the agent's folder.
+    pub fn new(agent: impl Into<String>, on_disconnect: OnDisconnect) -> SessionStart {
+        SessionStart {
+            format: FORMAT,
+            agent: agent.into(),
+            on_disconnect,
+            gateway: None,
+            gateway_chat_id: None,
+            gateway_thread_id: None,
+            owner: None,
+            workdir: None,
+        }
+    }
+
+    /// The same in a gateway's chat.
+    #[must_use]
+    pub fn in_chat(self, chat: Chat) -> SessionStart {
+        SessionStart {
+            gateway: Some(chat.gateway),
+            gateway_chat_id: Some(chat.chat_id),
+            gateway_thread_id: chat.thread_id,
+            ..self
+        }
+    }
 }
 
 /// An accepted input.
@@ -296,6 +336,22 @@ pub struct UserMessage {
     /// Files that came with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
+}
+
+impl UserMessage {
+    /// A message of the server's owner: without a key, and with a client that waits for the answer.
+    pub fn new(message_id: MessageId, content: impl Into<String>) -> UserMessage {
+        UserMessage {
+            message_id,
+            content: content.into(),
+            sender_id: None,
+            sender_name: None,
+            source_id: None,
+            detached: false,
+            passive: false,
+            attachments: Vec::new(),
+        }
+    }
 }
 
 /// A file that came with a message, kept in the session's `files/`.

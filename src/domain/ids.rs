@@ -190,6 +190,14 @@ chosen_id!(
     is_plain
 );
 chosen_id!(
+    /// The name that the owner gave a token, and so whoever holds it: 1 to 64 characters of
+    /// `A-Z a-z 0-9 _ -`, so that it stands in headers and tickets as it is.
+    TokenName,
+    "token name",
+    64,
+    is_plain
+);
+chosen_id!(
     /// A caller's own key for a message (HTTP `Idempotency-Key`, `telegram:<update_id>`): 1 to 255
     /// visible ASCII characters.
     SourceId,

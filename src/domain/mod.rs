@@ -2,6 +2,7 @@
 //! out: no clock, no file, no thread.
 
 pub mod access;
+pub mod chat;
 pub mod code;
 pub mod event;
 pub mod familiar;
@@ -12,6 +13,7 @@ pub mod ids;
 pub mod message;
 pub mod models;
 pub mod plain;
+pub mod principal;
 pub mod prompt;
 pub mod providers;
 pub mod redact;

@@ -70,6 +70,13 @@ pub fn parts(spec: &AgentSpec, vars: &PromptVars<'_>) -> Vec<Part> {
         .collect()
 }
 
+/// What an agent is told of the folder that a session's tools work in, where that is not its own.
+pub fn workdir(path: &str) -> Part {
+    let text =
+        format!("# Folder\n\nThis conversation has the folder `{path}`: commands start there.");
+    part("workdir", &text)
+}
+
 /// The system prompt: the parts with a blank line between them.
 pub fn joined(parts: &[Part]) -> String {
     let texts: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::chat::Chat;
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, Decision, EndReason, Event, FinishReason,
     OnDisconnect, Record, SessionStart, Status, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
@@ -68,6 +69,15 @@ pub struct Summary {
     /// The chat on that gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_chat_id: Option<String>,
+    /// The thread of that chat, where it has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_thread_id: Option<String>,
+    /// Who began it; nobody for the server's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The folder that its tools work in; without one the agent's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
     /// The time of the first event.
     pub created_at: Timestamp,
     /// The time of the last event.
@@ -708,9 +718,13 @@ impl Turn {
 }
 
 impl Summary {
-    /// The gateway and its chat, where this is one.
-    pub fn chat(&self) -> Option<(String, String)> {
-        Some((self.gateway.clone()?, self.gateway_chat_id.clone()?))
+    /// The gateway's chat that this is, where it is one.
+    pub fn chat(&self) -> Option<Chat> {
+        Some(Chat {
+            gateway: self.gateway.clone()?,
+            chat_id: self.gateway_chat_id.clone()?,
+            thread_id: self.gateway_thread_id.clone(),
+        })
     }
 
     fn empty() -> Summary {
@@ -719,6 +733,9 @@ impl Summary {
             on_disconnect: OnDisconnect::Pause,
             gateway: None,
             gateway_chat_id: None,
+            gateway_thread_id: None,
+            owner: None,
+            workdir: None,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
             last_seq: Seq::ZERO,
@@ -778,7 +795,12 @@ impl Summary {
                     self.model.clone_from(model);
                 }
             }
-            Event::SessionAdopted {} => self.forget_calls(),
+            Event::SessionAdopted {} => {
+                self.forget_calls();
+                // Somebody unknown wrote whose it is and where its tools work.
+                self.owner = None;
+                self.workdir = None;
+            }
             Event::TurnEnded { .. } => {
                 self.unfinished = false;
                 self.forget_calls();
@@ -823,6 +845,9 @@ impl Summary {
         self.on_disconnect = start.on_disconnect;
         self.gateway.clone_from(&start.gateway);
         self.gateway_chat_id.clone_from(&start.gateway_chat_id);
+        self.gateway_thread_id.clone_from(&start.gateway_thread_id);
+        self.owner.clone_from(&start.owner);
+        self.workdir.clone_from(&start.workdir);
         self.created_at = at;
     }
 

@@ -4,9 +4,9 @@
 use std::mem;
 
 use crate::domain::event::{
-    ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, Decision, EndReason, Event, FORMAT,
-    Failure, FinishReason, OnDisconnect, Outcome, Record, SessionStart, Status, ToolCall,
-    ToolOutput, Trigger, Usage, UserMessage,
+    ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, Decision, EndReason, Event, Failure,
+    FinishReason, OnDisconnect, Outcome, Record, SessionStart, Status, ToolCall, ToolOutput,
+    Trigger, Usage, UserMessage,
 };
 use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, TurnId};
 use crate::domain::message::Message;
@@ -33,13 +33,7 @@ pub(crate) fn call_id(n: u64) -> CallId {
 
 /// The first event.
 pub(crate) fn start() -> Event {
-    Event::SessionStart(SessionStart {
-        format: FORMAT,
-        agent: "ada".to_owned(),
-        on_disconnect: OnDisconnect::Pause,
-        gateway: None,
-        gateway_chat_id: None,
-    })
+    Event::SessionStart(SessionStart::new("ada", OnDisconnect::Pause))
 }
 
 /// Message `n` of a person.
@@ -49,16 +43,7 @@ pub(crate) fn user(n: u64, text: &str) -> Event {
 
 /// What [`user`] is made of.
 pub(crate) fn user_message(n: u64, text: &str) -> UserMessage {
-    UserMessage {
-        message_id: message_id(n),
-        content: text.to_owned(),
-        sender_id: None,
-        sender_name: None,
-        source_id: None,
-        detached: false,
-        passive: false,
-        attachments: Vec::new(),
-    }
+    UserMessage::new(message_id(n), text)
 }
 
 /// Message `n` is withdrawn.

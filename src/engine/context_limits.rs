@@ -71,5 +71,5 @@ fn fixed_bytes(agent: &Agent) -> usize {
         .tools
         .specs()
         .map(|tool| tool.name.len() + tool.description.len() + tool.parameters.to_string().len());
-    prompt::system(&agent.spec, any).len() + tools.sum::<usize>()
+    prompt::system(&agent.spec, any, None).len() + tools.sum::<usize>()
 }

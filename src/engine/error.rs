@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use crate::domain::ids::{InvalidId, SessionId};
 use crate::domain::spend::Reached;
+use crate::engine::workdir::WorkdirError;
 use crate::store::StoreError;
 
 /// Why a request was refused or failed.
@@ -42,6 +43,9 @@ pub enum EngineError {
     /// Something in the request is not acceptable.
     #[error("{0}")]
     Invalid(String),
+    /// The session may not have that folder.
+    #[error(transparent)]
+    Workdir(#[from] WorkdirError),
     /// Nothing waits for a decision.
     #[error("nothing waits for an approval in this session")]
     NothingToApprove,
@@ -119,6 +123,7 @@ impl EngineError {
             | EngineError::KeyReused
             | EngineError::MessageNotFound(_)
             | EngineError::Invalid(_)
+            | EngineError::Workdir(_)
             | EngineError::NothingToApprove
             | EngineError::WrongCall(_)
             | EngineError::AlreadyAnswered

@@ -22,6 +22,7 @@ mod tool_panic;
 pub mod turn;
 mod upkeep;
 pub mod watch;
+mod workdir;
 
 pub use agent::{Agent, Agents};
 pub use context_limits::{LongPrompt, long_prompt};
@@ -30,7 +31,7 @@ pub use open::ageing::Lifetimes;
 pub use sessions::Sessions;
 pub use sessions::parts::{EngineSettings, Parts};
 pub use sessions::requests::{
-    Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence,
+    Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence, SessionDraft,
 };
 pub use upkeep::recovery::Recovery;
 pub use upkeep::sweep::Swept;
@@ -38,6 +39,7 @@ pub use watch::cursor::Cursor;
 pub use watch::feed::{FeedEvent, FeedItem};
 pub use watch::live::Cut;
 pub use watch::subscription::{Flow, Subscription};
+pub use workdir::{Workdir, WorkdirError, WorkdirRules};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -21,9 +21,16 @@ pub fn parts(spec: &AgentSpec, started: Timestamp) -> Vec<Part> {
     prompt::parts(spec, &vars)
 }
 
-/// The system prompt of a session that began at `started`.
-pub(in crate::engine) fn system(spec: &AgentSpec, started: Timestamp) -> String {
-    prompt::joined(&parts(spec, started))
+/// The system prompt of a session that began at `started`, and whose tools work in `workdir`, if that
+/// is not the agent's own folder.
+pub(in crate::engine) fn system(
+    spec: &AgentSpec,
+    started: Timestamp,
+    workdir: Option<&str>,
+) -> String {
+    let mut parts = parts(spec, started);
+    parts.extend(workdir.map(prompt::workdir));
+    prompt::joined(&parts)
 }
 
 /// The tools as a model is told of them, sorted by name.

@@ -12,6 +12,7 @@ use crate::base::fs::{Fs, Open, SimDisk, create_dirs};
 use crate::base::lock::lock;
 use crate::domain::event::{Event, OnDisconnect};
 use crate::domain::ids::{AgentName, Seq, SessionId};
+use crate::domain::principal::Principal;
 use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use crate::engine::agent::{Agent, Agents};
 use crate::engine::open::ageing::Lifetimes;
@@ -19,8 +20,10 @@ use crate::engine::open::session::Session;
 use crate::engine::sessions::Sessions;
 use crate::engine::sessions::engine::Engine;
 use crate::engine::sessions::parts::{EngineSettings, Parts};
+use crate::engine::sessions::requests::SessionDraft;
 use crate::engine::turn::worker::Worker;
 use crate::engine::watch::live::{RunningWorker, Work};
+use crate::engine::workdir::WorkdirRules;
 use crate::llm::{Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink};
 use crate::policy::{Policy, ProposedCall, Verdict};
 use crate::store::file::FileStore;
@@ -72,6 +75,7 @@ impl Bench {
                 min_free_bytes: 0,
                 previous_stop_was_clean: true,
                 lifetimes: plan.lifetimes,
+                workdirs: WorkdirRules::default(),
             },
         });
         Bench {
@@ -88,12 +92,18 @@ impl Bench {
     /// A new session of `ada` that goes on without clients, and in whose log `events` come after
     /// the first. Nobody works for it.
     pub(super) fn session(&self, events: impl IntoIterator<Item = Event>) -> Arc<Session> {
-        let id = self.sessions.create("ada", None).unwrap().id;
+        let id = self.new_session();
         let session = self.engine().open.get(&id).unwrap();
         for event in events {
             session.decide(|_| Ok((vec![event], ()))).unwrap();
         }
         session
+    }
+
+    /// A new session of `ada`.
+    pub(crate) fn new_session(&self) -> SessionId {
+        let draft = SessionDraft::new("ada", Principal::Owner);
+        self.sessions.create(&draft).unwrap().id
     }
 
     /// A session of `ada` as Duragent 0.5 left it: a message without an answer.

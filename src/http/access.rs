@@ -17,19 +17,21 @@ use crate::base::accounts;
 use crate::base::host::is_loopback;
 use crate::base::text::percent_decode;
 use crate::domain::ids::SessionId;
+use crate::domain::principal::{Principal, Way};
 use crate::domain::time::Timestamp;
 use crate::http::problem::Problem;
+use crate::http::requester::{Credential, Requester};
 use crate::http::ticket::{self, TicketKey};
 
 /// The rules, as they were configured.
 #[derive(Debug, Clone, Default)]
 pub struct AccessSettings {
     /// Guards the API and the metrics; without one, only this machine may use them.
-    pub api_token: Option<Token>,
+    pub api_token: Option<AccessToken>,
     /// Guards the administration; without one, the rule of the API holds there too.
-    pub admin_token: Option<Token>,
+    pub admin_token: Option<AccessToken>,
     /// Which accounts of this machine may do without a token.
-    pub local_users: LocalUsers,
+    pub local_users: LocalAccounts,
     /// Names beside `localhost` and the loopback addresses by which clients without a token may call
     /// us: `name` or `name:port`.
     pub allowed_hosts: Vec<String>,
@@ -40,98 +42,64 @@ pub struct AccessSettings {
 }
 
 impl AccessSettings {
-    /// Whether it matters to which account the client at `peer` belongs.
+    /// Only then is the kernel asked for the account, once a connection: with a token it does not count.
     pub fn asks_for_account(&self, peer: IpAddr) -> bool {
-        let asks = matches!(self.local_users, LocalUsers::These(_));
+        let asks = matches!(self.local_users, LocalAccounts::These(_));
         asks && self.api_token.is_none() && is_local(peer)
     }
 }
 
 /// Which accounts of this machine may do without a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LocalUsers {
+pub enum LocalAccounts {
     /// All.
     Any,
     /// Those with these numbers.
     These(BTreeSet<u32>),
 }
 
-impl LocalUsers {
+impl LocalAccounts {
     /// The server's own account, root, and those with these numbers.
-    pub fn owner_and(uids: &[u32]) -> LocalUsers {
+    pub fn owner_and(uids: &[u32]) -> LocalAccounts {
         let mut all: BTreeSet<u32> = [0, accounts::own()].into();
         all.extend(uids);
         // It stands for whoever has no number here: also for others than the one that was meant.
         all.remove(&accounts::overflow());
-        LocalUsers::These(all)
+        LocalAccounts::These(all)
     }
 
-    fn let_in(&self, account: Account) -> bool {
+    fn let_in(&self, account: PeerAccount) -> bool {
         match (self, account) {
-            (LocalUsers::Any, _) => true,
-            (LocalUsers::These(uids), Account::Number(uid)) => uids.contains(&uid),
-            (LocalUsers::These(_), Account::Stranger) => false,
+            (LocalAccounts::Any, _) => true,
+            (LocalAccounts::These(uids), PeerAccount::Number(uid)) => uids.contains(&uid),
+            (LocalAccounts::These(_), PeerAccount::Stranger) => false,
         }
     }
 }
 
-impl Default for LocalUsers {
-    fn default() -> LocalUsers {
-        LocalUsers::owner_and(&[])
+impl Default for LocalAccounts {
+    fn default() -> LocalAccounts {
+        LocalAccounts::owner_and(&[])
     }
 }
 
 /// To whom a connection belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Account {
+pub enum PeerAccount {
     /// The account of this machine with this number.
     Number(u32),
     /// Nobody who could be found, or nobody asked.
     Stranger,
 }
 
-/// Who sent a request that was let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
-    /// Whoever: it may do no more than what everybody may.
-    Anyone,
-    /// A program of an account that needs no token.
-    Local,
-    /// Whoever has a token.
-    Token,
-    /// Whoever has a ticket for the stream that is asked for: it may see that, and nothing else.
-    Ticket,
-}
-
-impl Caller {
-    const WORDS: [(Caller, &str); 4] = [
-        (Caller::Anyone, "anyone"),
-        (Caller::Local, "local"),
-        (Caller::Token, "token"),
-        (Caller::Ticket, "ticket"),
-    ];
-
-    /// The word for it between the gate and the server.
-    pub fn word(self) -> &'static str {
-        let word = Caller::WORDS.iter().find(|(caller, _)| *caller == self);
-        word.map_or("anyone", |(_, word)| word)
-    }
-
-    /// The caller that a word stands for.
-    pub fn of_word(word: &str) -> Option<Caller> {
-        let caller = Caller::WORDS.iter().find(|(_, known)| *known == word);
-        caller.map(|(caller, _)| *caller)
-    }
-}
-
 /// A secret that a client shows. Its `Debug` text hides it.
 #[derive(Clone)]
-pub struct Token(String);
+pub struct AccessToken(String);
 
-impl Token {
+impl AccessToken {
     /// Takes the secret as it stands in the configuration.
-    pub fn new(secret: impl Into<String>) -> Token {
-        Token(secret.into())
+    pub fn new(secret: impl Into<String>) -> AccessToken {
+        AccessToken(secret.into())
     }
 
     /// Compares in a time that depends on the lengths alone.
@@ -140,22 +108,22 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
+        f.write_str("AccessToken(…)")
     }
 }
 
 /// The protocol's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
+pub enum HttpVersion {
     /// HTTP/1.0: one request per connection, no chunked bodies.
     Http10,
     /// HTTP/1.1.
     Http11,
 }
 
-/// What the rules look at.
+/// A request, as far as the rules look at it: before its body, of which they know nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct HeadView<'a> {
     /// The method, as sent.
@@ -165,14 +133,14 @@ pub struct HeadView<'a> {
     /// `name` or `name:port` of a target that was sent in absolute form.
     pub authority: Option<&'a str>,
     /// The protocol's version.
-    pub version: Version,
+    pub version: HttpVersion,
     /// Names as sent and trimmed values, in order.
     pub headers: &'a [(&'a str, &'a str)],
     /// Where the connection comes from.
     pub peer: IpAddr,
     /// To whom its other end belongs, where [`AccessSettings::asks_for_account`] says that it
     /// matters.
-    pub account: Account,
+    pub account: PeerAccount,
 }
 
 impl<'a> HeadView<'a> {
@@ -195,7 +163,8 @@ impl<'a> HeadView<'a> {
     }
 }
 
-/// Decides whether a request that came at `now` may go on to its handler, and tells who sent it.
+/// Decides whether a request that came at `now` may go on to its handler, and tells who sent it;
+/// `None` of one that everybody may send, and whose sender is not known.
 ///
 /// Errors: 401 with `WWW-Authenticate` where a token is set or a ticket was shown, 403 with the
 /// setting to change where none is.
@@ -203,31 +172,49 @@ pub fn check(
     settings: &AccessSettings,
     head: &HeadView<'_>,
     now: Timestamp,
-) -> Result<Caller, Problem> {
+) -> Result<Option<Requester>, Problem> {
     if let Some((session, shown)) = ticket::shown(head.method, head.target) {
         check_page(settings, head)?;
-        return check_ticket(settings, &session, &shown, now).map(|()| Caller::Ticket);
+        let principal = check_ticket(settings, &session, &shown, now)?;
+        return Ok(Some(requester(head, principal, Credential::Ticket)));
     }
     let api = settings.api_token.as_ref();
     match area(head.target) {
-        Area::Open => Ok(admitted(settings, api, head).unwrap_or(Caller::Anyone)),
-        Area::Api => admitted(settings, api, head),
-        Area::Admin => admitted(settings, settings.admin_token.as_ref().or(api), head),
+        Area::Open => Ok(authenticated(settings, api, head).ok()),
+        Area::Api => authenticated(settings, api, head).map(Some),
+        Area::Admin => {
+            let token = settings.admin_token.as_ref().or(api);
+            authenticated(settings, token, head).map(Some)
+        }
     }
 }
 
-fn admitted(
+/// Who a request is from, by `token` where there is one to show, else by its account.
+///
+/// Whoever is let in here is the server's owner: further tokens, of others, are looked up here.
+fn authenticated(
     settings: &AccessSettings,
-    token: Option<&Token>,
+    token: Option<&AccessToken>,
     head: &HeadView<'_>,
-) -> Result<Caller, Problem> {
-    match token {
-        Some(token) => check_token(token, head).map(|()| Caller::Token),
-        None => check_local(settings, head).map(|()| Caller::Local),
+) -> Result<Requester, Problem> {
+    let credential = match token {
+        Some(token) => check_token(token, head).map(|()| Credential::Token),
+        None => check_local(settings, head).map(|()| Credential::Account),
+    };
+    Ok(requester(head, Principal::Owner, credential?))
+}
+
+fn requester(head: &HeadView<'_>, principal: Principal, credential: Credential) -> Requester {
+    let is_direct = is_local(head.peer) && !came_through_a_proxy(head);
+    Requester {
+        principal,
+        credential,
+        way: if is_direct { Way::Local } else { Way::Network },
     }
 }
 
-/// What a page may read of an answer's headers, beside what it always may.
+/// Headers that a page may read beside those that the Fetch standard lets it: where the new session is,
+/// and when to come again.
 const EXPOSED: &str = "Location, Preference-Applied, Retry-After";
 
 /// The headers that let the page of an allowed origin read an answer; none for other requests.
@@ -276,7 +263,7 @@ enum Area {
 }
 
 /// `*` is the server as a whole, which `OPTIONS` asks for.
-const OPEN_PATHS: &[&str] = &["*", "/", "/livez", "/readyz", "/version", "/openapi.yaml"];
+const OPEN_PATHS: &[&str] = &["*", "/", "/livez", "/readyz", "/version"];
 
 /// Sorts a target, strictly: an odd spelling of a path is never less guarded than the plain one.
 fn area(target: &str) -> Area {
@@ -295,9 +282,10 @@ fn area(target: &str) -> Area {
         .map(String::as_str)
         .take(2)
         .eq(["api", "admin"]);
-    match climbs || is_admin {
-        true => Area::Admin,
-        false => Area::Api,
+    if climbs || is_admin {
+        Area::Admin
+    } else {
+        Area::Api
     }
 }
 
@@ -308,7 +296,7 @@ fn comparable(segment: &str) -> String {
     decoded.as_deref().unwrap_or(segment).to_ascii_lowercase()
 }
 
-fn check_token(token: &Token, head: &HeadView<'_>) -> Result<(), Problem> {
+fn check_token(token: &AccessToken, head: &HeadView<'_>) -> Result<(), Problem> {
     match bearer(head) {
         Some(shown) if token.matches(shown) => Ok(()),
         Some(_) => Err(unauthorized("the bearer token is not the right one")),
@@ -336,14 +324,12 @@ fn check_ticket(
     session: &SessionId,
     shown: &[String],
     now: Timestamp,
-) -> Result<(), Problem> {
+) -> Result<Principal, Problem> {
     let (Some(key), [shown]) = (&settings.tickets, shown) else {
         return Err(unauthorized("show one ticket"));
     };
-    match key.check(session, shown, now) {
-        Ok(ticket::Principal::Owner) => Ok(()),
-        Err(bad) => Err(unauthorized(bad.to_string())),
-    }
+    let principal = key.check(session, shown, now);
+    principal.map_err(|bad| unauthorized(bad.to_string()))
 }
 
 /// What holds for pages also where a ticket is shown. With a token, the name by which we are called is
@@ -353,10 +339,10 @@ fn check_page(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Prob
         return check_way(settings, head);
     }
     let host = head.single("Host").unwrap_or_default();
-    match knows_origin(settings, head, host, &["http", "https"]) {
-        true => Ok(()),
-        false => Err(foreign_page()),
+    if !knows_origin(settings, head, host, &["http", "https"]) {
+        return Err(foreign_page());
     }
+    Ok(())
 }
 
 /// Without a token the only thing that tells friend from foe is where a request comes from: it
@@ -410,7 +396,7 @@ fn came_through_a_proxy(head: &HeadView<'_>) -> bool {
         matches!(name.as_str(), "forwarded" | "x-real-ip" | "via")
             || name.starts_with("x-forwarded-")
     };
-    head.version == Version::Http10 || head.headers.iter().any(|(name, _)| is_mark(name))
+    head.version == HttpVersion::Http10 || head.headers.iter().any(|(name, _)| is_mark(name))
 }
 
 /// By what name a request calls us, if that is one of ours. A target in absolute form counts before the
@@ -446,9 +432,10 @@ fn knows_host(settings: &AccessSettings, host: &str) -> bool {
 
 /// The name in `name`, `name:port` or `[address]:port`; `None` when the rest is no port.
 pub(in crate::http) fn host_of(host: &str) -> Option<&str> {
-    let name_end = match host.starts_with('[') {
-        true => host.find(']')? + 1,
-        false => host.find(':').unwrap_or(host.len()),
+    let name_end = if host.starts_with('[') {
+        host.find(']')? + 1
+    } else {
+        host.find(':').unwrap_or(host.len())
     };
     let (name, rest) = host.split_at(name_end);
     if rest.is_empty() {

@@ -1,33 +1,33 @@
 //! The API: takes a request, finds its route, and answers, or has a thread of its own wait.
 //!
 //! No thread of the server ever waits for a turn: what waits is a [`LongRequest`], and moves, request and
-//! all, to a thread of [`Threads`].
+//! all, to a thread of [`JobThreads`].
 
 use std::time::{Duration, Instant};
 
 use crate::base::socket_owner::Ends;
-use crate::http::access::Caller;
 use crate::http::context::Context;
 use crate::http::failure::{self, RETRY_SOON};
-use crate::http::handlers::{self, Request, Work};
+use crate::http::handlers::{self, ApiRequest, Handled};
 use crate::http::jobs::{self, LongRequest};
 use crate::http::problem::Problem;
+use crate::http::requester::Requester;
 use crate::http::server::{Handler, Incoming};
 use crate::http::streams::Streams;
-use crate::http::threads::Threads;
+use crate::http::threads::JobThreads;
 
 /// Answers requests.
 #[derive(Debug)]
 pub struct Api {
     context: Context,
-    threads: Threads,
+    threads: JobThreads,
     streams: Streams,
 }
 
 impl Api {
     /// Answers from `context`.
     pub fn new(context: Context) -> Api {
-        let threads = Threads::default();
+        let threads = JobThreads::default();
         Api {
             context,
             streams: Streams::new(threads.clone()),
@@ -65,15 +65,15 @@ impl Api {
 
 impl Handler for Api {
     fn handle(&self, request: Incoming) {
-        match handlers::work(&self.context, &request) {
-            Ok(Work::Answer(answer)) => answer.send(request),
-            Ok(Work::Wait(job)) => self.start(job, request),
+        match handlers::dispatch(&self.context, &request) {
+            Ok(Handled::Answer(answer)) => answer.send(request),
+            Ok(Handled::Wait(job)) => self.start(job, request),
             Err(problem) => request.problem(&problem),
         }
     }
 }
 
-impl Request for Incoming {
+impl ApiRequest for Incoming {
     fn method(&self) -> &str {
         Incoming::method(self)
     }
@@ -94,8 +94,8 @@ impl Request for Incoming {
         Incoming::body(self)
     }
 
-    fn caller(&self) -> Caller {
-        Incoming::caller(self)
+    fn requester(&self) -> Option<&Requester> {
+        Incoming::requester(self)
     }
 
     fn ends(&self) -> Ends {

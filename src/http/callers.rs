@@ -15,26 +15,43 @@ use crate::base::accounts;
 use crate::base::child::{self, Holder};
 use crate::base::socket_owner::{self, Ends};
 use crate::domain::ids::SessionId;
-use crate::http::access::Caller;
+use crate::domain::principal::Principal;
 use crate::http::problem::Problem;
+use crate::http::requester::{Credential, Requester};
 use crate::http::route::Route;
 
 /// The last part of the type of these problems.
 const KIND: &str = "tool-may-not";
 
-/// Refuses what a program of a tool may not do.
+/// Refuses what a program of a tool may not do, and tells who asks: the program itself where it is
+/// seen to be one, else whoever `requester` says; `None` where nobody needed to be known.
 ///
 /// Errors: 403.
-pub(super) fn check(route: &Route, caller: Caller, ends: Ends) -> Result<(), Problem> {
-    match Deed::of(route) {
-        Some(deed) => deed.judge(caller, || look(deed, ends)),
-        None => Ok(()),
-    }
+pub(super) fn check(
+    route: &Route,
+    requester: Option<&Requester>,
+    ends: impl FnOnce() -> Ends,
+) -> Result<Option<Principal>, Problem> {
+    let Some(action) = GuardedAction::of(route) else {
+        return Ok(requester.map(|requester| requester.principal.clone()));
+    };
+    action.judge(requester, || look(action, ends()))
 }
 
-/// What not everybody may do.
+/// Refuses programs of tools whatever only a program may do that this server did not start.
+///
+/// Errors: 403.
+pub(super) fn refuse_programs(
+    requester: Option<&Requester>,
+    ends: impl FnOnce() -> Ends,
+) -> Result<(), Problem> {
+    let action = GuardedAction::Rules;
+    action.judge(requester, || look(action, ends())).map(drop)
+}
+
+/// A deed that is not for every program that may use the API.
 #[derive(Debug, Clone, Copy)]
-enum Deed<'a> {
+enum GuardedAction<'a> {
     /// Decides, changes by which rules is decided, or lets others in.
     Rules,
     /// Changes what becomes of a session.
@@ -52,19 +69,19 @@ enum Behind {
     Unseen,
 }
 
-impl<'a> Deed<'a> {
-    fn of(route: &'a Route) -> Option<Deed<'a>> {
+impl<'a> GuardedAction<'a> {
+    fn of(route: &'a Route) -> Option<GuardedAction<'a>> {
         match route {
             Route::Approve(_)
             // It lets whoever has it in, from wherever.
             | Route::IssueTicket(_)
             | Route::ReloadAgents
-            | Route::Shutdown => Some(Deed::Rules),
+            | Route::Shutdown => Some(GuardedAction::Rules),
             Route::PostMessage(id)
             | Route::Stream(id)
             | Route::Cancel(id)
             | Route::ChangeSession(id)
-            | Route::DeleteSession(id) => Some(Deed::InSession(id)),
+            | Route::DeleteSession(id) => Some(GuardedAction::InSession(id)),
             Route::Home
             | Route::Livez
             | Route::Readyz
@@ -72,7 +89,8 @@ impl<'a> Deed<'a> {
             | Route::ListAgents
             | Route::ShowAgent(_)
             | Route::ListSessions
-            // It lets nothing run, and decides nothing.
+            // It lets nothing run, and decides nothing; where it names a folder, its handler
+            // refuses programs.
             | Route::CreateSession
             | Route::ShowSession(_)
             | Route::ListMessages(_)
@@ -81,22 +99,31 @@ impl<'a> Deed<'a> {
         }
     }
 
-    fn judge(self, caller: Caller, look: impl FnOnce() -> Behind) -> Result<(), Problem> {
+    fn judge(
+        self,
+        requester: Option<&Requester>,
+        look: impl FnOnce() -> Behind,
+    ) -> Result<Option<Principal>, Problem> {
+        let shows_token =
+            requester.is_some_and(|requester| requester.credential == Credential::Token);
+        let itself = || requester.map(|requester| requester.principal.clone());
         let refusal = match (look(), self) {
-            (Behind::Other, _) => return Ok(()),
-            (Behind::Unseen, _) if caller == Caller::Token => return Ok(()),
+            (Behind::Other, _) => return Ok(itself()),
+            (Behind::Unseen, _) if shows_token => return Ok(itself()),
             (Behind::Unseen, _) => {
                 "it cannot be seen which program sends this, and it may be a tool's: set \
                  server.api_token, and send it"
             }
-            (Behind::Tool(Some(session)), Deed::InSession(id)) if session == id.as_str() => {
-                return Ok(());
+            (Behind::Tool(Some(session)), GuardedAction::InSession(id))
+                if session == id.as_str() =>
+            {
+                return Ok(Some(Principal::Program(id.clone())));
             }
-            (Behind::Tool(_), Deed::InSession(_)) => {
+            (Behind::Tool(_), GuardedAction::InSession(_)) => {
                 "a program that a tool has started may write in no session but the one that it \
                  runs for"
             }
-            (Behind::Tool(_), Deed::Rules) => {
+            (Behind::Tool(_), GuardedAction::Rules) => {
                 "a program that a tool has started may not decide, change rules, let others in or \
                  stop the server: that is for a program that this server did not start"
             }
@@ -105,7 +132,7 @@ impl<'a> Deed<'a> {
     }
 }
 
-fn look(deed: Deed<'_>, ends: Ends) -> Behind {
+fn look(action: GuardedAction<'_>, ends: Ends) -> Behind {
     // Before the socket: without a child there is no program of a tool, and whoever holds the socket
     // after that held it before. One that is closed may have been that of a program that has ended.
     let has_child = child::has_any();
@@ -119,7 +146,7 @@ fn look(deed: Deed<'_>, ends: Ends) -> Behind {
         }
     };
     // Messages are many, and nothing in this server itself would send one.
-    if !has_child && matches!(deed, Deed::InSession(_)) {
+    if !has_child && matches!(action, GuardedAction::InSession(_)) {
         return Behind::Other;
     }
     match child::holder_of(socket.inode) {
@@ -137,6 +164,7 @@ fn look(deed: Deed<'_>, ends: Ends) -> Behind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::principal::Way;
 
     const ONE: &str = "session_01J0000000000000000000000A";
     const TWO: &str = "session_01J0000000000000000000000B";
@@ -144,29 +172,37 @@ mod tests {
     #[test]
     fn a_tool_writes_in_its_own_session_and_decides_nothing() {
         let id = SessionId::parse(ONE).unwrap();
-        let (rules, session) = (Deed::Rules, Deed::InSession(&id));
+        let (rules, session) = (GuardedAction::Rules, GuardedAction::InSession(&id));
         let tool = |session: &str| Behind::Tool(Some(session.to_owned()));
+        let (account, token) = (Credential::Account, Credential::Token);
+        let owner = Some(Principal::Owner);
+        let program = Some(Principal::Program(id.clone()));
         let table = [
-            (rules, Caller::Local, Behind::Other, true),
-            (rules, Caller::Local, tool(ONE), false),
-            (rules, Caller::Token, tool(ONE), false),
-            (rules, Caller::Token, Behind::Tool(None), false),
-            (rules, Caller::Local, Behind::Unseen, false),
-            (rules, Caller::Token, Behind::Unseen, true),
-            (session, Caller::Local, Behind::Other, true),
-            (session, Caller::Local, tool(ONE), true),
-            (session, Caller::Token, tool(ONE), true),
-            (session, Caller::Local, tool(TWO), false),
-            (session, Caller::Token, tool(TWO), false),
-            (session, Caller::Token, tool(""), false),
-            (session, Caller::Local, Behind::Tool(None), false),
-            (session, Caller::Local, Behind::Unseen, false),
-            (session, Caller::Token, Behind::Unseen, true),
+            (rules, account, Behind::Other, owner.clone()),
+            (rules, account, tool(ONE), None),
+            (rules, token, tool(ONE), None),
+            (rules, token, Behind::Tool(None), None),
+            (rules, account, Behind::Unseen, None),
+            (rules, token, Behind::Unseen, owner.clone()),
+            (session, account, Behind::Other, owner.clone()),
+            (session, account, tool(ONE), program.clone()),
+            (session, token, tool(ONE), program),
+            (session, account, tool(TWO), None),
+            (session, token, tool(TWO), None),
+            (session, token, tool(""), None),
+            (session, account, Behind::Tool(None), None),
+            (session, account, Behind::Unseen, None),
+            (session, token, Behind::Unseen, owner),
         ];
-        for (deed, caller, behind, expected) in table {
-            let words = format!("{deed:?} {caller:?} {behind:?}");
-            let judged = deed.judge(caller, || behind);
-            assert_eq!(judged.is_ok(), expected, "{words}: {judged:?}");
+        for (action, credential, behind, expected) in table {
+            let words = format!("{action:?} {credential:?} {behind:?}");
+            let requester = Requester {
+                principal: Principal::Owner,
+                credential,
+                way: Way::Local,
+            };
+            let judged = action.judge(Some(&requester), || behind);
+            assert_eq!(judged.ok().flatten(), expected, "{words}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use crate::domain::code::FailureCode;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, WorkdirError};
 use crate::http::problem::Problem;
 
 /// When to come back after a condition whose end nobody knows.
@@ -17,7 +17,11 @@ impl From<EngineError> for Problem {
             EngineError::AgentNotFound(_)
             | EngineError::SessionNotFound(_)
             | EngineError::NothingToApprove => Problem::new(404, detail),
-            EngineError::MessageNotFound(_)
+            EngineError::Workdir(WorkdirError::NotTheOwner | WorkdirError::NotForNetwork) => {
+                Problem::new(403, detail)
+            }
+            EngineError::Workdir(_)
+            | EngineError::MessageNotFound(_)
             | EngineError::Invalid(_)
             | EngineError::WrongCall(_) => Problem::new(400, detail),
             EngineError::AgentGone(_) => Problem::new(409, detail).with_kind("agent-gone"),

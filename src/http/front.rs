@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use crate::base::random;
 use crate::http::access::AccessSettings;
-use crate::http::gate::{Gate, GateLimits, GateSettings, Presence};
+use crate::http::gate::{ClientPresence, Gate, GateLimits, GateSettings};
 pub use crate::http::gate::{TooFewFiles, refuse_too_few_files};
 use crate::http::inner_folder::{self, InnerFolder};
-use crate::http::server::{Handler, Listening, Server, ServerSettings};
+use crate::http::server::{Handler, InnerServer, Listening, ServerSettings};
 
-/// What the front works with.
+/// Limits, rules and threads of a [`Front`].
 #[derive(Debug, Clone)]
 pub struct FrontSettings {
-    /// What a client may take of us.
+    /// For each client, so that none takes what others need.
     pub limits: GateLimits,
-    /// Who may ask for what.
+    /// The rules by which the gate lets a request in.
     pub access: AccessSettings,
     /// Threads that take requests; each answers at once or gives its request to another thread.
     pub handlers: usize,
@@ -75,7 +75,7 @@ pub struct Front {
     // In the order of their end: the gate closes the connections on which handlers may be waiting,
     // the server then finds its threads free, and the folder is of no more use.
     gate: Gate,
-    _server: Server,
+    _server: InnerServer,
     _folder: InnerFolder,
 }
 
@@ -88,11 +88,11 @@ impl Front {
         handler: Arc<dyn Handler>,
     ) -> io::Result<Front> {
         let Back { listening, folder } = back;
-        let presence = Presence::default();
+        let presence = ClientPresence::default();
         // The folder's mode keeps other users from the server's socket; the key keeps out what has come
         // past it, such as a tool that runs as our user.
         let key = random::secret()?;
-        let server = Server::start(
+        let server = InnerServer::start(
             ServerSettings {
                 folder: folder.path(),
                 handlers: settings.handlers,

@@ -11,7 +11,7 @@ pub const JSON: &str = "application/json";
 /// The media type of our streams.
 pub const EVENT_STREAM: &str = "text/event-stream";
 
-/// Whether an `Accept` admits a media type; none at all admits everything.
+/// An `Accept` admits a media type that one of its ranges fits; none at all admits everything.
 ///
 /// Source: RFC 9110, section 12.5.1; of several ranges that fit, the most exact decides.
 pub fn accepts(accept: Option<&str>, media_type: &str) -> bool {
@@ -33,7 +33,8 @@ pub fn accepts(accept: Option<&str>, media_type: &str) -> bool {
         .is_some_and(|(_, is_wanted)| is_wanted)
 }
 
-/// Whether an `Accept` names a media type itself: a `*/*` asks for nothing in particular.
+/// An `Accept` asks for a media type only by its name: a `*/*` asks for nothing in particular, so that a
+/// browser or `curl` is not given a stream.
 pub fn asks_for(accept: Option<&str>, media_type: &str) -> bool {
     ranges(accept.unwrap_or_default())
         .any(|(range, is_wanted)| is_wanted && range.eq_ignore_ascii_case(media_type))
@@ -83,13 +84,14 @@ pub fn check_coding(content_encoding: Option<&str>) -> Result<(), Problem> {
         .unwrap_or_default()
         .split(',')
         .map(str::trim);
-    match codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity")) {
-        true => Ok(()),
-        false => Err(Problem::new(
+    if codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity")) {
+        Ok(())
+    } else {
+        Err(Problem::new(
             415,
             "the body must come as it is, without a `Content-Encoding`",
         )
-        .with_header("Accept-Encoding", "identity")),
+        .with_header("Accept-Encoding", "identity"))
     }
 }
 
@@ -105,16 +107,17 @@ pub fn check_json(content_type: Option<&str>) -> Result<(), Problem> {
         .filter_map(|piece| piece.split_once('='))
         .filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))
         .all(|(_, value)| value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8"));
-    match is_json && is_utf8 {
-        true => Ok(()),
-        false => Err(Problem::new(
+    if is_json && is_utf8 {
+        Ok(())
+    } else {
+        Err(Problem::new(
             415,
             "the body must be JSON in UTF-8, with `Content-Type: application/json`",
-        )),
+        ))
     }
 }
 
-/// Whether a `Prefer` asks for an answer at once.
+/// A `Prefer` with `respond-async` asks for an answer before the work is done.
 ///
 /// Source: RFC 7240, section 4.1.
 pub fn prefers_async(prefer: Option<&str>) -> bool {
@@ -236,9 +239,12 @@ mod tests {
     fn what_has_one_value_has_no_two() {
         for name in SINGLE {
             let check = |values: &'static [&'static str]| {
-                check_single(|asked| match asked == name {
-                    true => values.to_vec(),
-                    false => Vec::new(),
+                check_single(|asked| {
+                    if asked == name {
+                        values.to_vec()
+                    } else {
+                        Vec::new()
+                    }
                 })
             };
             assert!(check(&[]).is_ok() && check(&["a"]).is_ok() && check(&["a", "a"]).is_ok());

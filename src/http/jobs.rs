@@ -7,6 +7,7 @@
 mod blocking;
 
 use crate::domain::ids::SessionId;
+use crate::domain::principal::Principal;
 use crate::engine::{Begin, NewMessage, Presence};
 use crate::http::answer::Answer;
 use crate::http::context::Context;
@@ -46,6 +47,8 @@ pub enum LongRequest {
     Decide {
         /// Where.
         id: SessionId,
+        /// Who.
+        by: Principal,
         /// What.
         approve: Approve,
     },
@@ -88,8 +91,8 @@ fn begin(context: &Context, request: LongRequest, incoming: Incoming) -> Option<
             let answer = blocking::ask(context, &id, message, incoming.gone());
             finish(answer, incoming)
         }
-        LongRequest::Decide { id, approve } => {
-            let answer = blocking::decide(context, &id, &approve, incoming.gone());
+        LongRequest::Decide { id, by, approve } => {
+            let answer = blocking::decide(context, &id, &by, &approve, incoming.gone());
             finish(answer, incoming)
         }
         LongRequest::Cancel { id } => finish(cancel(context, &id), incoming),

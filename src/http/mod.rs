@@ -22,6 +22,7 @@ pub mod jobs;
 mod poll;
 pub mod problem;
 pub mod query;
+pub mod requester;
 pub mod route;
 pub mod server;
 pub mod sse;

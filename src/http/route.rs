@@ -63,6 +63,33 @@ pub enum Route {
 const METHODS: [&str; 4] = ["GET", "POST", "PATCH", "DELETE"];
 
 impl Route {
+    /// The session that it is about.
+    pub fn session(&self) -> Option<&SessionId> {
+        match self {
+            Route::ShowSession(id)
+            | Route::ChangeSession(id)
+            | Route::DeleteSession(id)
+            | Route::ListMessages(id)
+            | Route::PostMessage(id)
+            | Route::Stream(id)
+            | Route::Events(id)
+            | Route::IssueTicket(id)
+            | Route::Approve(id)
+            | Route::Cancel(id) => Some(id),
+            Route::Home
+            | Route::Livez
+            | Route::Readyz
+            | Route::Version
+            | Route::ListAgents
+            | Route::ShowAgent(_)
+            | Route::ListSessions
+            | Route::CreateSession
+            | Route::ReloadAgents
+            | Route::Shutdown
+            | Route::Options(_) => None,
+        }
+    }
+
     /// The route of a request; `path` is as it was sent, without the query, or `*` for the server as a
     /// whole.
     ///

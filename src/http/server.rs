@@ -26,7 +26,7 @@ use subtle::ConstantTimeEq;
 use crate::base::lock::lock;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::base::thread::{self, Joined};
-use crate::http::gate::{Presence, Upstream};
+use crate::http::gate::{ClientPresence, Upstream};
 
 pub mod incoming;
 mod senders;
@@ -41,7 +41,7 @@ const BACKLOG: i32 = 4096;
 /// How long after a failed attempt the server is made anew again.
 const REST: Duration = Duration::from_millis(200);
 
-/// What becomes of a request.
+/// Answers requests, or gives them to whoever will.
 pub trait Handler: Send + Sync {
     /// Answers `request`, or gives it to a thread that will. Called on a handler thread, of which
     /// there are few: what waits for something belongs on a thread of its own.
@@ -50,17 +50,17 @@ pub trait Handler: Send + Sync {
 
 /// tiny_http, listening, before anybody takes its requests. It starts five threads: the sooner, the
 /// less the first request waits for them.
-pub struct Listening(Generation);
+pub struct Listening(ServerGeneration);
 
 impl Listening {
     /// Starts it in `folder`, a private one for its sockets; with a short path, since a socket's
     /// ends at 107 bytes.
     pub fn start(folder: &Path) -> io::Result<Listening> {
-        Generation::start(folder, 0).map(Listening)
+        ServerGeneration::start(folder, 0).map(Listening)
     }
 }
 
-/// What the server works with.
+/// Where the server listens, and how it knows the gate.
 pub struct ServerSettings {
     /// The folder of the [`Listening`].
     pub folder: PathBuf,
@@ -70,16 +70,16 @@ pub struct ServerSettings {
     /// The secret that requests of the gate bear.
     pub key: String,
     /// Tells whether a client is still there.
-    pub presence: Presence,
+    pub presence: ClientPresence,
 }
 
 /// The running server. Dropping it lets each handler finish its request, and waits for them.
-pub struct Server {
-    shared: Arc<Shared>,
+pub struct InnerServer {
+    shared: Arc<HandlerPool>,
     stop: StopSource,
 }
 
-struct Shared {
+struct HandlerPool {
     settings: ServerSettings,
     handler: Arc<dyn Handler>,
     stop: Stop,
@@ -87,12 +87,12 @@ struct Shared {
     threads: Mutex<Vec<Joined>>,
     /// How many of them wait for one.
     waiting: AtomicUsize,
-    current: Mutex<Generation>,
+    current: Mutex<ServerGeneration>,
     senders: Senders,
 }
 
 /// One tiny_http server, and where it listens.
-struct Generation {
+struct ServerGeneration {
     number: u64,
     address: PathBuf,
     server: Arc<tiny_http::Server>,
@@ -102,15 +102,15 @@ struct Generation {
     is_ending: bool,
 }
 
-impl Server {
+impl InnerServer {
     /// Starts the first of the threads `http-0`, `http-1`, …
     pub fn start(
         settings: ServerSettings,
         listening: Listening,
         handler: Arc<dyn Handler>,
-    ) -> io::Result<Server> {
+    ) -> io::Result<InnerServer> {
         let (stop_source, stop) = stop::pair();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(HandlerPool {
             settings,
             handler,
             stop,
@@ -119,7 +119,7 @@ impl Server {
             current: Mutex::new(listening.0),
             senders: Senders::default(),
         });
-        let server = Server {
+        let server = InnerServer {
             shared,
             stop: stop_source,
         };
@@ -138,7 +138,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for InnerServer {
     fn drop(&mut self) {
         self.stop.stop();
         self.shared.unblock_all();
@@ -148,8 +148,8 @@ impl Drop for Server {
     }
 }
 
-impl Generation {
-    fn start(folder: &Path, number: u64) -> io::Result<Generation> {
+impl ServerGeneration {
+    fn start(folder: &Path, number: u64) -> io::Result<ServerGeneration> {
         let address = folder.join(number.to_string());
         let listener = UnixListener::bind(&address)?;
         rustix::net::listen(&listener, BACKLOG)?;
@@ -158,7 +158,7 @@ impl Generation {
         let server = started
             .map_err(|panic| io::Error::other(thread::panic_text(&*panic).to_owned()))?
             .map_err(io::Error::other)?;
-        Ok(Generation {
+        Ok(ServerGeneration {
             number,
             address,
             server: Arc::new(server),
@@ -169,7 +169,7 @@ impl Generation {
 }
 
 /// The gate's end of the server.
-struct ServerDoor(Arc<Shared>);
+struct ServerDoor(Arc<HandlerPool>);
 
 impl Upstream for ServerDoor {
     fn address(&self) -> PathBuf {
@@ -186,13 +186,13 @@ impl Upstream for ServerDoor {
     }
 }
 
-impl Shared {
-    fn current(&self) -> MutexGuard<'_, Generation> {
+impl HandlerPool {
+    fn current(&self) -> MutexGuard<'_, ServerGeneration> {
         lock(&self.current)
     }
 
     /// Starts one more handler thread, up to as many as there may be, and none after the stop.
-    fn add_thread(self: &Arc<Shared>) -> io::Result<()> {
+    fn add_thread(self: &Arc<HandlerPool>) -> io::Result<()> {
         let mut threads = lock(&self.threads);
         let number = threads.len();
         if number < self.settings.handlers.max(1) && !self.stop.is_stopped() {
@@ -208,7 +208,7 @@ impl Shared {
     }
 
     /// The life of a handler thread.
-    fn run(self: &Arc<Shared>) {
+    fn run(self: &Arc<HandlerPool>) {
         while !self.stop.is_stopped() {
             let server = Arc::clone(&self.current().server);
             self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -267,7 +267,7 @@ impl Shared {
         // What ended it (no files left, most likely) would end the next one too if it came at once.
         while !self.stop.wait(REST) {
             let number = self.current().number + 1;
-            match Generation::start(&self.settings.folder, number) {
+            match ServerGeneration::start(&self.settings.folder, number) {
                 Ok(next) => return self.install(next),
                 Err(err) => log::error!("cannot make the server behind the gate anew: {err}"),
             }
@@ -281,14 +281,14 @@ impl Shared {
         is_due
     }
 
-    fn install(&self, next: Generation) {
+    fn install(&self, next: ServerGeneration) {
         let old = mem::replace(&mut *self.current(), next);
         // Each of the other threads leaves the old one, behind the requests that it still has.
         for _ in 1..self.settings.handlers.max(1) {
             old.server.unblock();
         }
         if self.stop.is_stopped() {
-            // `Server::drop` has unblocked the old one only.
+            // `InnerServer::drop` has unblocked the old one only.
             self.unblock_all();
         }
     }

@@ -28,7 +28,7 @@ use crate::base::lock::lock;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::http::poll::{Poll, Ready, Waker};
-use crate::http::threads::Threads;
+use crate::http::threads::JobThreads;
 
 use self::sse_stream::{BatchBuffer, Reach, StreamState, client_left};
 pub use self::sse_stream::{STREAM_HEADERS, SseStream};
@@ -43,7 +43,7 @@ const REST: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub struct Streams {
     shared: Arc<StreamsShared>,
-    threads: Threads,
+    threads: JobThreads,
 }
 
 #[derive(Default)]
@@ -77,7 +77,7 @@ struct Inbox {
 
 impl Streams {
     /// None yet. Those that fall behind go to `threads`.
-    pub fn new(threads: Threads) -> Streams {
+    pub fn new(threads: JobThreads) -> Streams {
         Streams {
             shared: Arc::default(),
             threads,

@@ -16,21 +16,21 @@ use crate::base::thread::{self, Joined, STACK_WORK};
 
 /// All waiting threads.
 #[derive(Debug, Clone, Default)]
-pub struct Threads(Arc<Shared>);
+pub struct JobThreads(Arc<ThreadTable>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    running: Mutex<Running>,
+struct ThreadTable {
+    running: Mutex<RunningThreads>,
     ended: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Running {
+struct RunningThreads {
     threads: BTreeMap<u64, Joined>,
     next_key: u64,
 }
 
-impl Threads {
+impl JobThreads {
     /// Gives `work` to a thread of its own, called `name`.
     ///
     /// Errors: gives the work back when the system has no thread to give.
@@ -50,7 +50,7 @@ impl Threads {
         // record may hold a provider's own JSON, as deep as the parser allows: without
         // optimisation that overflows 128 KiB. What is not touched costs nothing.
         let started = thread::spawn(name.as_str(), STACK_WORK, move || {
-            let _ended = Ended { shared, key };
+            let _ended = TableExit { shared, key };
             if let Ok(work) = work_rx.recv() {
                 body(work);
             }
@@ -92,19 +92,19 @@ impl Threads {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Running> {
+impl ThreadTable {
+    fn lock(&self) -> MutexGuard<'_, RunningThreads> {
         lock(&self.running)
     }
 }
 
 /// Takes a thread out of the table when it ends, by whatever way.
-struct Ended {
-    shared: Arc<Shared>,
+struct TableExit {
+    shared: Arc<ThreadTable>,
     key: u64,
 }
 
-impl Drop for Ended {
+impl Drop for TableExit {
     fn drop(&mut self) {
         let own = self.shared.lock().threads.remove(&self.key);
         if std::thread::panicking() {
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn threads_that_ended_leave_nothing_behind() {
-        let threads = Threads::default();
+        let threads = JobThreads::default();
         let (go_tx, go_rx) = bounded::<()>(0);
         for number in 0..50 {
             let go_rx = go_rx.clone();
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_panic_takes_its_thread_out_of_the_table() {
-        let threads = Threads::default();
+        let threads = JobThreads::default();
         let started = threads.start("t".into(), (), |()| panic!("on purpose"));
         assert!(started.is_ok());
         assert!(threads.join(SOON));
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_stuck_thread_does_not_hold_up_the_end() {
-        let threads = Threads::default();
+        let threads = JobThreads::default();
         let (go_tx, go_rx) = bounded::<()>(0);
         let started = threads.start("t".into(), go_rx, |go_rx| {
             let _closed = go_rx.recv();
@@ -171,7 +171,7 @@ mod tests {
         let line = format!(
             r#"{{"seq":1,"timestamp":"1970-01-01T00:00:00Z","type":"assistant_response","turn_id":"turn_01J0000000000000000000000A","message_id":"msg_01J0000000000000000000000A","agent":"a","model":"m","input_seq":0,"content":"","finish_reason":"stop","provider_data":{deep}}}"#
         );
-        let threads = Threads::default();
+        let threads = JobThreads::default();
         let (done_tx, done_rx) = bounded(1);
         let started = threads.start("t".into(), line, move |line| {
             let record = Record::parse(line.as_bytes());

@@ -1,6 +1,7 @@
 //! Tickets: what lets a browser's `EventSource`, which can send no token, watch one session. Pure.
 //!
-//! A ticket is `1.PRINCIPAL.SECONDS.MAC`: for whom it was made, until when it is good (since 1970), and
+//! A ticket is `1.PRINCIPAL.SECONDS.MAC`: for whom it was made (whoever holds it sees what they may see;
+//! the API lets nobody in whose text has a dot), until when it is good (since 1970), and
 //! the HMAC-SHA256 of these and of the session, in hexadecimal digits. Nothing of it is kept, so that
 //! it is good after a restart too, and wherever the key is known.
 //!
@@ -21,6 +22,7 @@ use ring::hmac;
 use subtle::ConstantTimeEq as _;
 
 use crate::domain::ids::SessionId;
+use crate::domain::principal::Principal;
 use crate::domain::time::Timestamp;
 use crate::http::query::QueryText;
 use crate::http::route::Route;
@@ -36,13 +38,6 @@ const CLOCK_SLACK: Duration = Duration::from_secs(60);
 /// Makes tickets, and knows its own. Its `Debug` text hides it.
 #[derive(Clone)]
 pub struct TicketKey(hmac::Key);
-
-/// For whom a ticket was made: whoever holds it sees what they may see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Principal {
-    /// The owner of the server.
-    Owner,
-}
 
 /// A ticket, and until when it is good.
 pub struct Ticket {
@@ -63,19 +58,6 @@ pub enum BadTicket {
     Expired,
 }
 
-impl Principal {
-    /// In tickets: no dot and no line break.
-    fn word(self) -> &'static str {
-        match self {
-            Principal::Owner => "owner",
-        }
-    }
-
-    fn of_word(word: &str) -> Option<Principal> {
-        (word == Principal::Owner.word()).then_some(Principal::Owner)
-    }
-}
-
 impl TicketKey {
     /// The key that `secret` stands for; at least 32 characters that nobody can guess.
     pub fn new(secret: &str) -> TicketKey {
@@ -83,7 +65,7 @@ impl TicketKey {
     }
 
     /// A ticket for the stream of `session`.
-    pub fn issue(&self, session: &SessionId, principal: Principal, now: Timestamp) -> Ticket {
+    pub fn issue(&self, session: &SessionId, principal: &Principal, now: Timestamp) -> Ticket {
         let seconds = now.as_micros() / 1_000_000 + LIFE.as_secs();
         Ticket {
             text: self.text(session, principal, seconds),
@@ -100,7 +82,7 @@ impl TicketKey {
     ) -> Result<Principal, BadTicket> {
         let (principal, seconds) = read(shown).ok_or(BadTicket::Foreign)?;
         // There is one way to write a ticket, so the whole text is compared.
-        let made = self.text(session, principal, seconds);
+        let made = self.text(session, &principal, seconds);
         if !bool::from(made.as_bytes().ct_eq(shown.as_bytes())) {
             return Err(BadTicket::Foreign);
         }
@@ -111,8 +93,7 @@ impl TicketKey {
         Err(BadTicket::Expired)
     }
 
-    fn text(&self, session: &SessionId, principal: Principal, seconds: u64) -> String {
-        let principal = principal.word();
+    fn text(&self, session: &SessionId, principal: &Principal, seconds: u64) -> String {
         let signed = format!("duragent ticket 1\n{session}\n{principal}\n{seconds}");
         let mac = hmac::sign(&self.0, signed.as_bytes());
         let mac: String = mac
@@ -136,7 +117,7 @@ fn time_of(seconds: u64) -> Timestamp {
 
 fn read(text: &str) -> Option<(Principal, u64)> {
     let mut parts = text.strip_prefix("1.")?.split('.');
-    let principal = Principal::of_word(parts.next()?)?;
+    let principal = Principal::parse(parts.next()?)?;
     Some((principal, parts.next()?.parse().ok()?))
 }
 
@@ -178,7 +159,7 @@ mod tests {
     fn a_ticket_is_good_for_its_session_until_its_time() {
         let key = TicketKey::new("k");
         let session = id(ID);
-        let ticket = key.issue(&session, Principal::Owner, at(0));
+        let ticket = key.issue(&session, &Principal::Owner, at(0));
         assert_eq!(ticket.expires_at, at(900));
         let text = ticket.text;
         for (now, want) in [
@@ -201,7 +182,7 @@ mod tests {
     #[test]
     fn a_ticket_that_was_changed_anywhere_is_none() {
         let key = TicketKey::new("k");
-        let text = key.issue(&id(ID), Principal::Owner, at(0)).text;
+        let text = key.issue(&id(ID), &Principal::Owner, at(0)).text;
         let check = |shown: &str| key.check(&id(ID), shown, at(0));
         assert!(check(&text).is_ok());
         for at in 0..text.len() {

@@ -59,6 +59,7 @@ pub fn whole_session(view: &SessionView) -> SessionBody<&str> {
         working: Some(view.working),
         usage: Some(view.summary.usage),
         model: view.summary.model.as_deref(),
+        workdir: view.summary.workdir.as_deref(),
         pending_approval: view.pending_approval.as_ref().map(ApprovalBody::from),
         attached: Some(view.attached),
         last_seq: Some(view.summary.last_seq),

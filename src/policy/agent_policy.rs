@@ -276,11 +276,13 @@ impl Policy for AgentPolicy {
         };
         let script = proposed.script();
         let call = self.call_of(proposed, script.as_deref(), granted);
-        let cwd = self
-            .cwd
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let usual = || {
+            self.cwd
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        };
+        let cwd = proposed.workdir.map_or_else(usual, Path::to_owned);
         let context = Context {
             work: Some(&cwd),
             is_variable: &|name| (self.environment)(name).is_some(),

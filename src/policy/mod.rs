@@ -30,6 +30,8 @@ mod rules;
 pub mod shell;
 mod source;
 
+use std::path::Path;
+
 use crate::base::shown::shown_by_name;
 use crate::domain::event::ToolCall;
 use crate::domain::ids::SessionId;
@@ -73,6 +75,8 @@ pub struct ProposedCall<'a> {
     /// True if it asks a stranger's server at an address that the model may have composed itself,
     /// with what it was told in it: then it does more than read.
     pub is_composed: bool,
+    /// The folder that the session's tools work in, where that is not the agent's own.
+    pub workdir: Option<&'a Path>,
     /// The argument that a pattern may name behind the action, by the tool's schema: `url`.
     pub value_key: Option<&'a str>,
 }

@@ -25,7 +25,7 @@ use crate::domain::secret::Secret;
 use crate::domain::spec::LimitsSpec;
 use crate::domain::time::Timestamp;
 use crate::engine::{EngineSettings, Lifetimes, Parts, Recovery, Sessions};
-use crate::http::access::{self, AccessSettings, Token};
+use crate::http::access::{self, AccessSettings, AccessToken};
 use crate::http::api::Api;
 use crate::http::context::{ApiSettings, Context, Host as _};
 use crate::http::front::{self, Back, Front, FrontSettings};
@@ -273,6 +273,7 @@ impl Core {
                 min_free_bytes: config.server.min_free_bytes,
                 previous_stop_was_clean: starts.previous_stop_was_clean(),
                 lifetimes: lifetimes(&config.sessions),
+                workdirs: programs::workdir_rules(config),
             },
         });
         let sessions = sessions.context("cannot start the engine")?;
@@ -480,7 +481,7 @@ fn load_policies(
 }
 
 fn front_settings(server: &ServerConfig, tickets: TicketKey) -> FrontSettings {
-    let token = |secret: &Secret| Token::new(secret.reveal());
+    let token = |secret: &Secret| AccessToken::new(secret.reveal());
     FrontSettings {
         limits: GateLimits {
             connections_max: server.max_connections,
@@ -490,8 +491,8 @@ fn front_settings(server: &ServerConfig, tickets: TicketKey) -> FrontSettings {
             api_token: server.api_token.as_ref().map(token),
             admin_token: server.admin_token.as_ref().map(token),
             local_users: match &server.local_users {
-                LocalUsers::Any => access::LocalUsers::Any,
-                LocalUsers::OwnerAnd(uids) => access::LocalUsers::owner_and(uids),
+                LocalUsers::Any => access::LocalAccounts::Any,
+                LocalUsers::OwnerAnd(uids) => access::LocalAccounts::owner_and(uids),
             },
             allowed_hosts: server.allowed_hosts.clone(),
             allowed_origins: server.allowed_origins.clone(),

@@ -268,6 +268,7 @@ mod tests {
             environment: Vec::new(),
             told: Vec::new(),
             work: at("work"),
+            workdir: None,
             cwd: at("work"),
             readable: vec![at("tools")],
         };

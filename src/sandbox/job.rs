@@ -36,9 +36,11 @@ pub struct Job {
     pub told: Vec<(OsString, OsString)>,
     /// The agent's own folder to write in.
     pub work: PathBuf,
-    /// Where it starts: there, or in a folder that it sees.
+    /// The session's folder, where it has one: may be written in as what `sandbox.writable` names.
+    pub workdir: Option<PathBuf>,
+    /// Where it starts: in one of these, or in a folder that it sees.
     pub cwd: PathBuf,
-    /// What it must see beside that.
+    /// What it must see beside these.
     pub readable: Vec<PathBuf>,
 }
 

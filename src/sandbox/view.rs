@@ -47,7 +47,8 @@ impl View {
     /// Errors: one of them cannot be shown as it should be.
     pub(super) fn of(settings: &SandboxSettings, job: &Job) -> Result<View, SandboxError> {
         let is_own = |path: &&PathBuf| path.starts_with(&job.work);
-        let outermost = outermost(&settings.writable);
+        let named: Vec<PathBuf> = [&settings.writable[..], job.workdir.as_slice()].concat();
+        let outermost = outermost(&named);
         let writable = outermost.into_iter().filter(|path| !is_own(path));
         let writable: Vec<Opened> = writable
             .filter_map(|path| open_writable(path).transpose())

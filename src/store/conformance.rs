@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::domain::event::{
-    AssistantResponse, EndReason, Event, FORMAT, FinishReason, OnDisconnect, Record, SessionStart,
-    Status, Trigger, UserMessage,
+    AssistantResponse, EndReason, Event, FinishReason, OnDisconnect, Record, SessionStart, Status,
+    Trigger, UserMessage,
 };
 use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
 use crate::domain::state::{SessionState, Summary};
@@ -93,11 +93,9 @@ fn node() -> NodeName {
 
 fn started(agent: &str, chat: Option<(&str, &str)>) -> Event {
     Event::SessionStart(SessionStart {
-        format: FORMAT,
-        agent: agent.to_owned(),
-        on_disconnect: OnDisconnect::Pause,
         gateway: chat.map(|(gateway, _)| gateway.to_owned()),
         gateway_chat_id: chat.map(|(_, chat)| chat.to_owned()),
+        ..SessionStart::new(agent, OnDisconnect::Pause)
     })
 }
 
@@ -106,16 +104,8 @@ fn start() -> Event {
 }
 
 fn said(n: u64, content: &str) -> Event {
-    Event::from(UserMessage {
-        message_id: MessageId::mint(at(n).as_millis(), u128::from(n)),
-        content: content.to_owned(),
-        sender_id: None,
-        sender_name: None,
-        source_id: None,
-        detached: false,
-        passive: false,
-        attachments: Vec::new(),
-    })
+    let id = MessageId::mint(at(n).as_millis(), u128::from(n));
+    Event::from(UserMessage::new(id, content))
 }
 
 fn turn(n: u64) -> TurnId {
@@ -581,6 +571,7 @@ fn filtering(storage: &mut dyn Storage) {
                 chat: Some(chat),
                 status: Some(Status::Active),
                 agent: Some("ada".to_owned()),
+                owner: None,
             },
             vec![5, 1],
         ),

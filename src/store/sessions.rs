@@ -220,6 +220,8 @@ pub struct SessionFilter {
     pub status: Option<Status>,
     /// Only those of this chat.
     pub chat: Option<ChatKey>,
+    /// Only those that this one began, as the log names them.
+    pub owner: Option<String>,
 }
 
 /// A chat on a gateway.
@@ -248,6 +250,7 @@ impl SessionFilter {
             .is_none_or(|agent| summary.agent == *agent)
             && self.status.is_none_or(|status| summary.status == status)
             && self.chat.as_ref().is_none_or(is_chat)
+            && (self.owner.is_none() || self.owner == summary.owner)
     }
 }
 

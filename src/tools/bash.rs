@@ -75,6 +75,7 @@ impl Tool for Bash {
             Ok(Order {
                 program: NAME.into(),
                 args: self::arguments(&arguments.command).map(Into::into).into(),
+                cwd: run.caller.workdir.unwrap_or(&self.place.cwd).to_owned(),
                 input: None,
                 timeout: timeout(arguments.timeout_seconds)?,
             })

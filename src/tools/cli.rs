@@ -147,19 +147,45 @@ impl Cli {
         }
     }
 
-    fn order(&self, arguments: &str) -> Result<Order, ToolOutput> {
+    fn order(&self, run: &Run<'_>) -> Result<Order, ToolOutput> {
         let CliArguments {
             args,
             stdin,
             timeout_seconds,
-        } = read_arguments(arguments)?;
+        } = read_arguments(run.arguments)?;
         let first = self.command.args.iter().cloned();
         Ok(Order {
             program: self.command.program.clone(),
             args: first.chain(args.0).map(Into::into).collect(),
+            cwd: self.starts_in(run.caller.workdir).to_owned(),
             input: stdin,
             timeout: timeout(timeout_seconds)?,
         })
+    }
+
+    /// Where it starts for a session with that folder: there, unless its author would have it start in
+    /// the agent's own, or its command names files of the session's. What was allowed is what the
+    /// command names in the agent's folder.
+    fn starts_in<'a>(&'a self, workdir: Option<&'a Path>) -> &'a Path {
+        let usual = &*self.place.cwd;
+        let may_be_elsewhere = usual != self.place.home;
+        workdir
+            .filter(|folder| may_be_elsewhere && !self.names_files_in(folder))
+            .unwrap_or(usual)
+    }
+
+    /// Also where it cannot be told.
+    fn names_files_in(&self, folder: &Path) -> bool {
+        let is_there = |path: &PathBuf| path.starts_with(folder) && path.is_file();
+        let by_script = self.names.as_ref().is_some_and(|names| {
+            let there = Names {
+                cwd: folder.to_owned(),
+                ..names.clone()
+            };
+            let files = there.files();
+            files.is_none_or(|files| files.iter().any(is_there))
+        });
+        by_script || self.command.named(folder).iter().any(is_there)
     }
 }
 
@@ -194,7 +220,7 @@ impl Tool for Cli {
     }
 
     fn run(&self, run: &Run<'_>) -> RunResult {
-        match self.order(run.arguments) {
+        match self.order(run) {
             Ok(order) => self.programs.run(&self.place, order, run).into(),
             Err(wrong) => wrong.into(),
         }

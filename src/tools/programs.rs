@@ -116,6 +116,8 @@ impl ProgramContext {
 pub(super) struct Order {
     pub(super) program: PathBuf,
     pub(super) args: Vec<OsString>,
+    /// Where it starts.
+    pub(super) cwd: PathBuf,
     pub(super) input: Option<String>,
     pub(super) timeout: Duration,
 }
@@ -124,6 +126,8 @@ pub(super) struct Order {
 enum ProgramError {
     #[error("{} is no folder of the agent's own", .0.display())]
     NoFolder(PathBuf),
+    #[error("{}, the folder of this session, is no longer there, or a link", .0.display())]
+    NoWorkdir(PathBuf),
     #[error("{} cannot be made", path.display())]
     NotMade { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -171,6 +175,7 @@ impl Programs {
             told: self.told(),
             cwd: work.clone(),
             work,
+            workdir: None,
             readable: Vec::new(),
         };
         match self.run_job(&job, None, TRIAL, &never(), "") {
@@ -206,6 +211,10 @@ impl Programs {
         run: &Run<'_>,
     ) -> Result<Ended, ProgramError> {
         let work = work_folder(&place.home)?;
+        let workdir = run.caller.workdir.map(still_real).transpose()?;
+        let named = workdir
+            .iter()
+            .map(|folder| ("DURAGENT_WORKDIR".into(), folder.into()));
         let identity = [
             ("DURAGENT_AGENT", place.agent.as_str().into()),
             ("DURAGENT_SESSION", run.caller.session.as_str().into()),
@@ -213,7 +222,7 @@ impl Programs {
         ];
         let identity = identity.map(|(name, value)| (OsString::from(name), value));
         let granted = place.env.iter().filter_map(|name| variable(name));
-        let own: Vec<(OsString, OsString)> = granted.chain(identity).collect();
+        let own: Vec<(OsString, OsString)> = granted.chain(identity).chain(named).collect();
         let job = Job {
             program: order.program.into(),
             args: order.args,
@@ -221,7 +230,8 @@ impl Programs {
             told: [self.told(), own].concat(),
             readable: place.seen(&work),
             work,
-            cwd: place.cwd.clone(),
+            workdir,
+            cwd: order.cwd,
         };
         let input = order.input.as_deref();
         let session = run.caller.session.as_str();
@@ -254,6 +264,16 @@ impl Programs {
         let input = input.map_err(not_run)?;
         child::run(prepared, input, timeout, cancel, session).map_err(not_run)
     }
+}
+
+/// A session's folder, which was the real one of its path when the session began. A link that has
+/// taken its place since could lead anywhere.
+fn still_real(folder: &Path) -> Result<PathBuf, ProgramError> {
+    let real = fs::canonicalize(folder).is_ok_and(|real| real == folder);
+    if !real || !folder.is_dir() {
+        return Err(ProgramError::NoWorkdir(folder.to_owned()));
+    }
+    Ok(folder.to_owned())
 }
 
 /// The folder for what an agent's programs write.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::base::shown::shown_by_name;
 use crate::base::text;
+use crate::domain::chat::Chat;
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{AgentName, MessageId, Seq, SessionId};
 use crate::domain::plain;
@@ -230,11 +231,9 @@ fn is_visible(
     scope: MemoryScope,
     caller: &Caller<'_>,
 ) -> bool {
-    let is_own = summary.agent == agent.as_str();
+    let is_own = summary.agent == agent.as_str() && summary.owner.as_deref() == caller.owner;
     let chat = summary.chat();
-    let chat = chat
-        .as_ref()
-        .map(|(gateway, id)| (gateway.as_str(), id.as_str()));
+    let chat = chat.as_ref().map(Chat::whole);
     let sees_all = scope == MemoryScope::Agent || caller.chat.is_none();
     is_own && (sees_all || chat == caller.chat)
 }

@@ -1,6 +1,7 @@
 //! Something that an agent can do: the trait, and what goes in and out.
 
 use std::convert::Infallible;
+use std::path::Path;
 
 use crossbeam_channel::Receiver;
 
@@ -120,6 +121,22 @@ pub struct Caller<'a> {
     pub session: &'a SessionId,
     /// The chat of a gateway that it belongs to: the gateway's name and the chat's id.
     pub chat: Option<(&'a str, &'a str)>,
+    /// Whose session it is; `None` for the server's owner.
+    pub owner: Option<&'a str>,
+    /// The folder that its programs work in, where that is not the agent's own.
+    pub workdir: Option<&'a Path>,
+}
+
+impl<'a> Caller<'a> {
+    /// A session of the server's owner, in no chat and in the agent's folder.
+    pub fn of(session: &'a SessionId) -> Caller<'a> {
+        Caller {
+            session,
+            chat: None,
+            owner: None,
+            workdir: None,
+        }
+    }
 }
 
 /// A tool as a model is told of it.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use crate::base::fs::{Fault, FaultFs, FaultKind, SimDisk};
-use crate::domain::event::{Event, FORMAT, OnDisconnect, Record, SessionStart, UserMessage};
+use crate::domain::event::{Event, OnDisconnect, Record, SessionStart, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
 use crate::domain::state::SessionState;
 use crate::domain::time::Timestamp;
@@ -141,13 +141,7 @@ impl Acknowledged {
 
     fn create(&mut self, store: &dyn SessionStore) -> Result<(), StoreError> {
         let id = SessionId::mint(1, self.mint());
-        let start = Event::SessionStart(SessionStart {
-            format: FORMAT,
-            agent: "a".to_owned(),
-            on_disconnect: OnDisconnect::Pause,
-            gateway: None,
-            gateway_chat_id: None,
-        });
+        let start = Event::SessionStart(SessionStart::new("a", OnDisconnect::Pause));
         let session = KnownSession {
             fate: DiskFate::Unsure,
             events: Vec::new(),
@@ -367,16 +361,7 @@ fn own_reply(session: &mut KnownSession) -> Option<&mut KnownReply> {
 }
 
 fn message(number: u128, content: String) -> Event {
-    Event::from(UserMessage {
-        message_id: MessageId::mint(1, number),
-        content,
-        sender_id: None,
-        sender_name: None,
-        source_id: None,
-        detached: false,
-        passive: false,
-        attachments: Vec::new(),
-    })
+    Event::from(UserMessage::new(MessageId::mint(1, number), content))
 }
 
 fn fold(events: &[Event]) -> SessionState {

@@ -18,6 +18,9 @@ const NAME_CHARS_MAX: usize = 200;
 pub struct NewSession<S = String> {
     /// The name of the agent whose session it will be.
     pub agent: S,
+    /// The folder that its tools are to work in, by its real path; without one the agent's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<S>,
 }
 
 /// `POST …/messages` and `…/stream`
@@ -111,11 +114,13 @@ pub enum BodyError {
 impl NewSession {
     /// Reads the body.
     pub fn parse(body: &[u8]) -> Result<NewSession, BodyError> {
-        let agent = BodyFields::parse(body)?.text("agent")?;
-        match AgentName::parse(&agent) {
-            Ok(_) => Ok(NewSession { agent }),
-            Err(_) => Err(BodyError::NoSuchAgent(agent)),
+        let mut fields = BodyFields::parse(body)?;
+        let agent = fields.text("agent")?;
+        if AgentName::parse(&agent).is_err() {
+            return Err(BodyError::NoSuchAgent(agent));
         }
+        let workdir = fields.optional_text("workdir")?;
+        Ok(NewSession { agent, workdir })
     }
 }
 

@@ -37,6 +37,9 @@ pub struct SessionBody<S = String> {
     /// The model that it uses in place of its agent's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<S>,
+    /// The folder that its tools work in, where that is not the agent's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<S>,
     /// The call that waits for a decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending_approval: Option<ApprovalBody<S>>,
@@ -63,6 +66,7 @@ impl<'a, S: From<&'a str>> SessionBody<S> {
             working: None,
             usage: None,
             model: None,
+            workdir: None,
             pending_approval: None,
             attached: None,
             last_seq: None,
@@ -94,6 +98,8 @@ struct SessionFields<S> {
     usage: Option<Usage>,
     #[serde(default, deserialize_with = "or_default")]
     model: Option<S>,
+    #[serde(default, deserialize_with = "or_default")]
+    workdir: Option<S>,
     #[serde(default = "Option::default", deserialize_with = "or_default")]
     pending_approval: Option<ApprovalBody<S>>,
     #[serde(default, deserialize_with = "or_default")]
@@ -116,6 +122,7 @@ impl<S> From<SessionFields<S>> for SessionBody<S> {
             working: fields.working,
             usage: fields.usage,
             model: fields.model,
+            workdir: fields.workdir,
             pending_approval: fields.pending_approval,
             attached: fields.attached,
             last_seq: fields.last_seq,

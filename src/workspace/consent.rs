@@ -350,13 +350,14 @@ fn opened(config: &Config, written: &Written) -> Vec<Claim> {
 /// Paths that the file names, and that lead out of its folder; and what of the workspace is a link
 /// that does.
 fn outside(config: &Config, written: &Written) -> Vec<Claim> {
-    const KEYS: [&str; 6] = [
+    const KEYS: [&str; 7] = [
         "workspace",
         "agents_dir",
         "services.session.path",
         "world_memory.path",
         "logging.file",
         "sandbox.writable",
+        "server.workdirs",
     ];
     let mut found: Vec<PathBuf> = Vec::new();
     // A workspace that was named, on the command line say, is where it is.

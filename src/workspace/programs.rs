@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::base::fs::{RealFs, create_dirs};
 use crate::config::{Config, SandboxMode};
 use crate::domain::providers::KeySource;
+use crate::engine::WorkdirRules;
 use crate::sandbox::{self, Isolation, SandboxSettings};
 use crate::tools::programs::Programs;
 use crate::workspace::state_home;
@@ -32,8 +33,13 @@ pub(crate) fn say_sandbox(programs: &Programs) {
     }
 }
 
-fn settings(config: &Config) -> SandboxSettings {
-    let sandbox = &config.sandbox;
+/// The folders and files of the server's own, which hold what decides about programs, or keys.
+struct OwnPlaces {
+    folders: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+}
+
+fn own_places(config: &Config) -> OwnPlaces {
     let folders = [
         &config.workspace,
         &config.agents_dir,
@@ -46,7 +52,31 @@ fn settings(config: &Config) -> SandboxSettings {
         .into_iter()
         .cloned()
         .chain(own.into_iter().flatten());
-    let folders: Vec<PathBuf> = folders.collect();
+    // The log as well, which tells of all sessions, keys, and this program.
+    let keys = config.providers.values().filter_map(|one| match &one.key {
+        Some(KeySource::File(path)) => Some(path),
+        Some(KeySource::Variable(_)) | None => None,
+    });
+    let files = config.file.iter().chain(&config.logging.file).chain(keys);
+    OwnPlaces {
+        folders: folders.collect(),
+        files: files.cloned().collect(),
+    }
+}
+
+/// Which folders sessions may be given.
+pub(crate) fn workdir_rules(config: &Config) -> WorkdirRules {
+    let OwnPlaces { folders, files } = own_places(config);
+    WorkdirRules {
+        guarded: [folders, files].concat(),
+        home: env::var_os("HOME").map(PathBuf::from),
+        for_network: config.server.workdirs.clone(),
+    }
+}
+
+fn settings(config: &Config) -> SandboxSettings {
+    let sandbox = &config.sandbox;
+    let OwnPlaces { folders, files } = own_places(config);
     let is_in_writable = |path: &PathBuf| sandbox.writable.iter().any(|it| path.starts_with(it));
     // What is not there could be made by a program.
     for folder in folders.iter().filter(|path| is_in_writable(path)) {
@@ -54,13 +84,6 @@ fn settings(config: &Config) -> SandboxSettings {
             log::warn!("{} cannot be made: {error}", folder.display());
         }
     }
-    // The log as well, which tells of all sessions, keys, and this program.
-    let keys = config.providers.values().filter_map(|one| match &one.key {
-        Some(KeySource::File(path)) => Some(path),
-        Some(KeySource::Variable(_)) | None => None,
-    });
-    let files = config.file.iter().chain(&config.logging.file).chain(keys);
-    let files = files.cloned();
     let program = env::current_exe().ok().filter(is_in_writable);
     SandboxSettings {
         mode: match sandbox.mode {

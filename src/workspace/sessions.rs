@@ -17,7 +17,9 @@ use crate::base::fs::RealFs;
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
-use crate::engine::{Agent, Agents, EngineError, EngineSettings, Lifetimes, Parts, Sessions};
+use crate::engine::{
+    Agent, Agents, EngineError, EngineSettings, Lifetimes, Parts, Sessions, WorkdirRules,
+};
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::store::file::v05::import;
 use crate::store::file::{FileMaintenance, FileStore};
@@ -190,6 +192,7 @@ impl OwnedSessions {
                 min_free_bytes: 0,
                 previous_stop_was_clean: true,
                 lifetimes: Lifetimes::default(),
+                workdirs: WorkdirRules::default(),
             },
         })
         .map_err(ChangeError::Start)?;

@@ -392,6 +392,15 @@ fn a_program_of_a_tool_decides_nothing_however_far_it_has_gone_from_its_parents(
         let answer = attack.answer("{}", &request("POST", path, &[], ""));
         assert!(answer.starts_with("HTTP/1.1 403"), "{path}: {answer}");
     }
+    // Nor does it leave its own folder by a session that it begins in another.
+    let before = sessions(&server);
+    for (workdir, expected) in [(r#","workdir":"/tmp""#, "403"), ("", "201")] {
+        let body = format!(r#"{{"agent":"bold"{workdir}}}"#);
+        let answer = attack.answer("{}", &request("POST", "/api/v1/sessions", &[], &body));
+        let head = format!("HTTP/1.1 {expected}");
+        assert!(answer.starts_with(&head), "{body}: {answer}");
+    }
+    assert_eq!(sessions(&server), before + 1);
     // What asks nothing of anybody goes on.
     let list = attack.answer("{}", &request("GET", "/api/v1/sessions", &[], ""));
     assert!(list.starts_with("HTTP/1.1 200"), "{list}");
@@ -539,6 +548,10 @@ fn a_program_of_a_tool_writes_in_its_own_session_and_in_no_other() {
     }
     let own = attack.answer("{}", &say(&attack.session));
     assert!(own.starts_with("HTTP/1.1 202"), "{own}");
+    let said = workspace.log_of(&attack.session);
+    let said = said.iter().find(|event| event["content"] == "from a tool");
+    let program = format!("program:{}", attack.session);
+    assert_eq!(said.unwrap()["sender_id"], json!(program));
     // Once its run is over, nobody knows any more for which session a program was started.
     let late = attack.answer("setsid -f {} hand-over", &say(&attack.session));
     assert!(late.starts_with("HTTP/1.1 403"), "{late}");

@@ -75,6 +75,7 @@ fn defaults(folder: &Path, file: Option<PathBuf>) -> Config {
             admin_token: None,
             local_users: LocalUsers::OwnerAnd(Vec::new()),
             allowed_hosts: Vec::new(),
+            workdirs: Vec::new(),
             allowed_origins: Vec::new(),
             min_free_bytes: 64 << 20,
             request_timeout: Duration::from_secs(300),
@@ -158,6 +159,7 @@ server:
   admin_token: admin-${TOKEN}
   local_users: [root, 1234]
   allowed_hosts: [duragent.local]
+  workdirs: [code, /srv/code]
   allowed_origins: ["https://example.org:8443"]
   min_free_mb: 1
   request_timeout_seconds: 2
@@ -210,6 +212,7 @@ fn every_key_ends_up_in_the_configuration() {
                 admin_token: Some(secret("admin-hunter2")),
                 local_users: LocalUsers::OwnerAnd(vec![0, 1234]),
                 allowed_hosts: vec!["duragent.local".to_owned()],
+                workdirs: vec![home.join("code"), "/srv/code".into()],
                 allowed_origins: vec!["https://example.org:8443".to_owned()],
                 min_free_bytes: 1 << 20,
                 request_timeout: Duration::from_secs(2),
@@ -314,9 +317,9 @@ fn every_key_ends_up_in_the_configuration() {
     assert_eq!(
         folder.said(),
         [
-            "duragent.yaml:23:3: `gateways` has no effect yet",
-            "duragent.yaml:28:3: `routes` has no effect yet",
-            "duragent.yaml:37:13: `compaction` has no effect yet",
+            "duragent.yaml:24:3: `gateways` has no effect yet",
+            "duragent.yaml:29:3: `routes` has no effect yet",
+            "duragent.yaml:38:13: `compaction` has no effect yet",
         ]
     );
 }

@@ -9,6 +9,7 @@ mod lost_answers;
 mod panics;
 mod parking;
 mod power_cut;
+mod principals;
 mod secrets;
 mod storage;
 mod sweep;
@@ -26,9 +27,10 @@ use duragent::domain::event::{
     Decision, Event, FinishReason, OnDisconnect, Outcome, Record, Status, ToolOutput,
 };
 use duragent::domain::ids::{Seq, SessionId, SourceId};
+use duragent::domain::principal::{GatewaySender, Principal};
 use duragent::engine::{
     Begin, Cursor, EngineError, FeedEvent, FeedItem, Flow, ListQuery, NewMessage, Presence,
-    Recovery, Sessions, Subscription,
+    Recovery, SessionDraft, Sessions, Subscription,
 };
 use duragent::llm::Models;
 use duragent::store::file::FileStore;
@@ -77,7 +79,7 @@ impl World {
     }
 
     fn session(&self) -> SessionId {
-        self.sessions.create("helper", None).unwrap().id
+        self.sessions.create(&draft("helper")).unwrap().id
     }
 
     fn say(&self, id: &SessionId, content: &str) -> Subscription {
@@ -130,11 +132,23 @@ impl Drop for World {
     }
 }
 
-fn message(content: &str) -> NewMessage {
-    NewMessage {
-        content: content.to_owned(),
-        ..NewMessage::default()
+fn draft(agent: &str) -> SessionDraft {
+    SessionDraft::new(agent, Principal::Owner)
+}
+
+fn keyed_draft(agent: &str, key: &SourceId) -> SessionDraft {
+    SessionDraft {
+        key: Some(key.clone()),
+        ..draft(agent)
     }
+}
+
+fn sender(id: &str) -> Principal {
+    Principal::Sender(GatewaySender::new("test", id))
+}
+
+fn message(content: &str) -> NewMessage {
+    NewMessage::new(Principal::Owner, content)
 }
 
 fn keyed(content: &str, key: &str) -> NewMessage {
@@ -399,16 +413,20 @@ fn an_approval_holds_no_thread_and_the_turn_goes_on_after_it() {
     let approve = |command: &str| {
         world
             .sessions
-            .approve(&id, call, command, Decision::AllowOnce, None)
+            .approve(&id, call, command, Decision::AllowOnce, &Principal::Owner)
             .map(|(_, subscription)| subscription)
     };
     assert!(matches!(
         approve("rm -rf /"),
         Err(EngineError::WrongCommand)
     ));
-    let wrong = world
-        .sessions
-        .approve(&id, "other", &pending.command, Decision::Deny, None);
+    let wrong = world.sessions.approve(
+        &id,
+        "other",
+        &pending.command,
+        Decision::Deny,
+        &Principal::Owner,
+    );
     assert!(matches!(wrong, Err(EngineError::WrongCall(_))));
     let mut outcome = approve(&pending.command).unwrap();
     assert_eq!(said(&read_all(&mut outcome)), "done");
@@ -445,7 +463,7 @@ fn a_message_while_an_approval_is_pending_is_stored_and_asked_again() {
     let call = pending.call_id.as_str();
     world
         .sessions
-        .approve(&id, call, &pending.command, deny, None)
+        .approve(&id, call, &pending.command, deny, &Principal::Owner)
         .unwrap();
     assert_eq!(said(&read_all(&mut second)), "done");
     let asked = world.model.wait_for_requests(2);
@@ -604,10 +622,10 @@ fn the_same_key_is_one_message_and_one_turn_for_all_callers() {
 fn a_creation_key_creates_one_session() {
     let world = World::new();
     let key = SourceId::parse("create-1").unwrap();
-    let first = world.sessions.create("helper", Some(&key)).unwrap();
-    let second = world.sessions.create("helper", Some(&key)).unwrap();
+    let first = world.sessions.create(&keyed_draft("helper", &key)).unwrap();
+    let second = world.sessions.create(&keyed_draft("helper", &key)).unwrap();
     assert_eq!(first.id, second.id);
-    let missing = world.sessions.create("nobody", None);
+    let missing = world.sessions.create(&draft("nobody"));
     assert!(matches!(missing, Err(EngineError::AgentNotFound(_))));
 }
 

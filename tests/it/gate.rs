@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use duragent::http::access::{AccessSettings, Token, Version};
+use duragent::http::access::{AccessSettings, AccessToken, HttpVersion};
 use duragent::http::front::{Back, Front, FrontSettings};
 use duragent::http::gate::GateLimits;
 use duragent::http::problem::Problem;
@@ -98,8 +98,8 @@ impl TestHandler {
 /// Answers with what reached the handler.
 fn show(request: Incoming) {
     let version = match request.version() {
-        Version::Http10 => "1.0",
-        Version::Http11 => "1.1",
+        HttpVersion::Http10 => "1.0",
+        HttpVersion::Http11 => "1.1",
     };
     let names = [
         "host",
@@ -516,7 +516,7 @@ fn the_connection_closes_when_the_client_asks_for_it() {
 #[test]
 fn an_old_client_gets_a_plain_stream_that_ends_with_the_connection() {
     let fixture = Fixture::with_access(AccessSettings {
-        api_token: Some(Token::new("t")),
+        api_token: Some(AccessToken::new("t")),
         ..AccessSettings::default()
     });
     let mut client = fixture.client();
@@ -621,7 +621,7 @@ fn no_second_request_can_hide_in_a_body() {
 #[test]
 fn the_access_rules_are_checked_before_the_body_is_read() {
     let fixture = Fixture::with_access(AccessSettings {
-        api_token: Some(Token::new("s3cret")),
+        api_token: Some(AccessToken::new("s3cret")),
         ..AccessSettings::default()
     });
     let mut client = fixture.client();

@@ -50,3 +50,4 @@ mod trust;
 mod v05;
 mod validate;
 mod web;
+mod workdir;

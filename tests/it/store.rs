@@ -44,26 +44,11 @@ fn at(n: u64) -> Timestamp {
 }
 
 fn start() -> Event {
-    Event::SessionStart(SessionStart {
-        format: 1,
-        agent: "assistant".to_owned(),
-        on_disconnect: OnDisconnect::Pause,
-        gateway: None,
-        gateway_chat_id: None,
-    })
+    Event::SessionStart(SessionStart::new("assistant", OnDisconnect::Pause))
 }
 
 fn message(n: u64, content: &str) -> Event {
-    Event::from(UserMessage {
-        message_id: message_id(n),
-        content: content.to_owned(),
-        sender_id: None,
-        sender_name: None,
-        source_id: None,
-        detached: false,
-        passive: false,
-        attachments: Vec::new(),
-    })
+    Event::from(UserMessage::new(message_id(n), content))
 }
 
 /// Minted in the `n`-th second.

@@ -159,10 +159,7 @@ fn run_until(
         call_id: &CallId::parse("call_1").unwrap(),
         arguments: &arguments,
         cancel,
-        caller: Caller {
-            session: &SessionId::mint(1, 2),
-            chat: None,
-        },
+        caller: Caller::of(&SessionId::mint(1, 2)),
     });
     ran.done().unwrap()
 }

@@ -208,16 +208,7 @@ mod tests {
     }
 
     fn message(content: &str) -> Event {
-        Event::from(UserMessage {
-            message_id: MessageId::mint(1, 1),
-            content: content.to_owned(),
-            sender_id: None,
-            sender_name: None,
-            source_id: None,
-            detached: false,
-            passive: false,
-            attachments: Vec::new(),
-        })
+        Event::from(UserMessage::new(MessageId::mint(1, 1), content))
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::chat::Chat;
 use crate::domain::story::*;
 
 /// The line of an event without what all lines have in common.
@@ -43,13 +44,20 @@ fn all_events() -> Vec<(Event, String)> {
     let events = [
         (
             Event::SessionStart(SessionStart {
-                format: 1,
-                agent: "ada".to_owned(),
-                on_disconnect: OnDisconnect::Continue,
                 gateway: Some("telegram".to_owned()),
                 gateway_chat_id: Some("-5".to_owned()),
+                ..SessionStart::new("ada", OnDisconnect::Continue)
             }),
             r#"{"type":"session_start","format":1,"agent":"ada","on_disconnect":"continue","gateway":"telegram","gateway_chat_id":"-5"}"#,
+        ),
+        (
+            Event::SessionStart(SessionStart {
+                owner: Some("token:alice".to_owned()),
+                workdir: Some("/code".to_owned()),
+                ..SessionStart::new("ada", OnDisconnect::Pause)
+                    .in_chat(Chat::new("irc", "#a").in_thread("7"))
+            }),
+            r##"{"type":"session_start","format":1,"agent":"ada","on_disconnect":"pause","gateway":"irc","gateway_chat_id":"#a","gateway_thread_id":"7","owner":"token:alice","workdir":"/code"}"##,
         ),
         (
             start(),

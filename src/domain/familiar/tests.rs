@@ -3,16 +3,7 @@ use crate::domain::event::{AssistantResponse, FinishReason, ToolOutput, UserMess
 use crate::domain::ids::{MessageId, Seq, TurnId};
 
 fn said(content: &str) -> Event {
-    Event::from(UserMessage {
-        message_id: MessageId::mint(1, 1),
-        content: content.to_owned(),
-        sender_id: None,
-        sender_name: None,
-        source_id: None,
-        detached: false,
-        passive: false,
-        attachments: Vec::new(),
-    })
+    Event::from(UserMessage::new(MessageId::mint(1, 1), content))
 }
 
 fn called(tool: &str, arguments: &str) -> Event {

@@ -890,3 +890,23 @@ fn of_what_was_overheard_so_many_bytes_are_kept_and_no_more() {
         assert_eq!(state.inbox.len(), kept, "{sizes:?}");
     }
 }
+
+#[test]
+fn whose_a_session_is_and_where_it_works_is_not_for_its_log_to_say_where_somebody_unknown_wrote_it()
+{
+    let start = Event::SessionStart(SessionStart {
+        owner: Some("token:alice".to_owned()),
+        workdir: Some("/home/owner/.ssh".to_owned()),
+        ..SessionStart::new("ada", OnDisconnect::Pause)
+    });
+    let mut state = SessionState::new(Limits::none());
+    state.apply(&record(1, start));
+    let said = |state: &SessionState| (state.summary.owner.clone(), state.summary.workdir.clone());
+    let of_log = (
+        Some("token:alice".to_owned()),
+        Some("/home/owner/.ssh".to_owned()),
+    );
+    assert_eq!(said(&state), of_log);
+    state.apply(&record(2, Event::SessionAdopted {}));
+    assert_eq!(said(&state), (None, None));
+}

@@ -2,6 +2,7 @@
 
 pub(in crate::engine) mod adoption;
 pub(in crate::engine) mod ageing;
+pub(in crate::engine) mod chats;
 pub(in crate::engine) mod idle;
 pub(in crate::engine) mod keys;
 pub(in crate::engine) mod parking;

@@ -9,11 +9,13 @@
 //! lock is taken last, and no call leaves this file while it is held.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::base::lock::lock;
 use crate::base::timer::Alarm;
+use crate::domain::chat::Chat;
 use crate::domain::event::{Event, Record, ToolCall, ToolOutput};
 use crate::domain::ids::{AwaitedId, CallId, SessionId};
 use crate::domain::state::{ParkedCall, SessionState};
@@ -91,7 +93,9 @@ impl ParkedCalls {
 pub(in crate::engine) struct AwaitedWork {
     session: SessionId,
     agent: String,
-    chat: Option<(String, String)>,
+    chat: Option<Chat>,
+    owner: Option<String>,
+    workdir: Option<PathBuf>,
     pub(in crate::engine) call: ToolCall,
     pub(in crate::engine) on: AwaitedId,
 }
@@ -103,6 +107,8 @@ impl AwaitedWork {
             session: session.clone(),
             agent: state.summary.agent.clone(),
             chat: state.summary.chat(),
+            owner: state.summary.owner.clone(),
+            workdir: state.summary.workdir.as_ref().map(PathBuf::from),
             call: parked.call.clone(),
             on: parked.on.clone(),
         });
@@ -131,10 +137,11 @@ impl AwaitedWork {
     }
 
     fn caller(&self) -> Caller<'_> {
-        let chat = self.chat.as_ref();
         Caller {
             session: &self.session,
-            chat: chat.map(|(gateway, id)| (gateway.as_str(), id.as_str())),
+            chat: self.chat.as_ref().map(Chat::whole),
+            owner: self.owner.as_deref(),
+            workdir: self.workdir.as_deref(),
         }
     }
 }

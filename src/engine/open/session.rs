@@ -13,7 +13,7 @@ use crate::base::lock::lock;
 use crate::domain::event::{AssistantResponse, Event, FinishReason, Record, Status};
 use crate::domain::history::Entry;
 use crate::domain::hooks::{DoneCalls, Hooks};
-use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
+use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::redact::Redactor;
 use crate::domain::state::SessionState;
 use crate::domain::step::{Step, next_step};
@@ -23,7 +23,7 @@ use crate::engine::error::EngineError;
 use crate::engine::events::{self, goes_on};
 use crate::engine::id_generator::IdGenerator;
 use crate::engine::open::idle::IdleQueue;
-use crate::engine::open::keys::MessageKeys;
+use crate::engine::open::keys::{MessageKey, MessageKeys};
 use crate::engine::open::parking::{self, AwaitedWork, ParkedCalls};
 use crate::engine::open::questions::Questions;
 use crate::engine::space::{SpaceMonitor, Stalled};
@@ -374,7 +374,7 @@ impl Session {
     pub(in crate::engine) fn keyed_message(
         &self,
         log: &mut LogWriter,
-        key: &SourceId,
+        key: &MessageKey,
     ) -> Result<Option<Record>, EngineError> {
         let keys = match &mut log.keys {
             Some(keys) => keys,

@@ -2,6 +2,7 @@
 
 use crate::domain::event::{ApprovalKind, Decision, Event};
 use crate::domain::ids::{Seq, SessionId};
+use crate::domain::principal::Principal;
 use crate::engine::error::EngineError;
 use crate::engine::open::session::Session;
 use crate::engine::sessions::Sessions;
@@ -20,7 +21,7 @@ impl Sessions {
         call_id: &str,
         command: &str,
         decision: Decision,
-        by: Option<String>,
+        by: &Principal,
     ) -> Result<(Decided, Subscription), EngineError> {
         self.engine.draining.refuse()?;
         let session = self.engine.open.get(id)?;
@@ -46,7 +47,7 @@ impl Sessions {
             let event = Event::ApprovalDecision {
                 call_id,
                 decision,
-                by,
+                by: by.logged(),
             };
             Ok((vec![event], ()))
         })?;

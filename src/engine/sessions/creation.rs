@@ -1,44 +1,79 @@
-//! Creating, changing and deleting sessions.
+//! Creating, changing and deleting sessions: one for each key of a principal, one for each chat of a
+//! gateway.
 
-use crate::domain::event::{Event, FORMAT, SessionStart};
+use crate::domain::chat::Chat;
+use crate::domain::event::{Event, SessionStart, Status};
 use crate::domain::ids::{SessionId, SourceId};
+use crate::domain::principal::{Principal, Way};
 use crate::domain::state::SessionState;
-use crate::domain::time::Timestamp;
 use crate::domain::window::Limits;
 use crate::engine::agent::Agent;
 use crate::engine::error::{EngineError, chain};
+use crate::engine::open::chats::OpenChats;
 use crate::engine::sessions::Sessions;
+use crate::engine::sessions::requests::SessionDraft;
 use crate::engine::watch::live::Live;
 use crate::engine::watch::view::SessionView;
-use crate::store::CreationKey;
+use crate::engine::workdir::Workdir;
+use crate::store::{CreationKey, Listed, PageQuery, SessionFilter};
 
 impl Sessions {
-    /// Creates a session of `agent`; a repeated `key` returns the session it created before.
-    pub fn create(&self, agent: &str, key: Option<&SourceId>) -> Result<SessionView, EngineError> {
+    /// Begins a session; a repeated key, or a chat that has an open one, leads to the session that
+    /// there is.
+    ///
+    /// Errors: [`EngineError::KeyReused`] where the key began another kind of session.
+    pub fn create(&self, draft: &SessionDraft) -> Result<SessionView, EngineError> {
         self.engine.draining.refuse()?;
-        let agent = self.engine.agents.find(agent, EngineError::AgentNotFound)?;
-        let Some(key) = key else {
-            return self.create_new(&agent).map(|(view, _)| view);
-        };
-        let key = &self.redacted_key(key.clone())?;
-        let _one_at_a_time = self.engine.creation_locks.lock(key);
+        let missing = EngineError::AgentNotFound;
+        let agent = self.engine.agents.find(&draft.agent, missing)?;
+        match &draft.key {
+            Some(key) => self.create_keyed(&agent, draft, key),
+            None => self.create_in_chat(&agent, draft),
+        }
+    }
+
+    /// The folder at `path`, for a session that `asker` is about to begin.
+    ///
+    /// Errors: [`EngineError::Workdir`].
+    pub fn check_workdir(
+        &self,
+        path: &str,
+        asker: &Principal,
+        way: Way,
+    ) -> Result<Workdir, EngineError> {
+        Ok(self.engine.workdirs.check(path, asker, way)?)
+    }
+
+    fn create_keyed(
+        &self,
+        agent: &Agent,
+        draft: &SessionDraft,
+        key: &SourceId,
+    ) -> Result<SessionView, EngineError> {
+        let key = self.redacted_key(key.clone())?;
+        let key = scoped(&key, &draft.owner);
+        let _one_at_a_time = self.engine.creation_locks.lock(&key);
         let now = self.engine.parts.ids.now();
-        if let Some(known) = self.engine.creation_keys.get(key.as_str(), now)? {
+        if let Some(known) = self.engine.creation_keys.get(&key, now)? {
             if known.agent != agent.spec.name.as_str() {
                 return Err(EngineError::KeyReused);
             }
-            return self.show(&known.session_id);
+            let view = self.show(&known.session_id)?;
+            // In a log that was adopted neither counts any more.
+            let is_same =
+                view.summary.workdir == workdir(draft) && view.summary.chat() == draft.chat;
+            return is_same.then_some(view).ok_or(EngineError::KeyReused);
         }
-        let (view, created_at) = self.create_new(&agent)?;
+        let view = self.create_in_chat(agent, draft)?;
         let stored = CreationKey {
             agent: agent.spec.name.to_string(),
             session_id: view.id.clone(),
-            created_at,
+            created_at: view.summary.created_at,
         };
-        if let Err(error) = self.engine.creation_keys.put(key.as_str(), &stored) {
+        if let Err(error) = self.engine.creation_keys.put(&key, &stored) {
             // Who is told that there is none, and asks again, would have two; unless the key is there
             // by now, which then leads to this one.
-            let known = self.engine.creation_keys.get(key.as_str(), now);
+            let known = self.engine.creation_keys.get(&key, now);
             if known.is_ok_and(|known| known.is_none())
                 && let Err(error) = self.engine.open.delete(&view.id)
             {
@@ -49,30 +84,96 @@ impl Sessions {
         Ok(view)
     }
 
-    fn create_new(&self, agent: &Agent) -> Result<(SessionView, Timestamp), EngineError> {
+    fn create_in_chat(
+        &self,
+        agent: &Agent,
+        draft: &SessionDraft,
+    ) -> Result<SessionView, EngineError> {
+        let Some(chat) = &draft.chat else {
+            return self.create_new(agent, draft);
+        };
+        let mut chats = self.engine.chats.lock();
+        let open = chats.open(|| self.read_open_chats())?;
+        if let Some(found) = self.find_open(open, &draft.agent, chat)? {
+            return Ok(found);
+        }
+        let view = self.create_new(agent, draft)?;
+        open.note(&draft.agent, chat.clone(), view.id.clone());
+        Ok(view)
+    }
+
+    /// The open session of `agent` in a gateway's chat.
+    pub fn find_by_chat(
+        &self,
+        agent: &str,
+        chat: &Chat,
+    ) -> Result<Option<SessionView>, EngineError> {
+        let mut chats = self.engine.chats.lock();
+        let open = chats.open(|| self.read_open_chats())?;
+        self.find_open(open, agent, chat)
+    }
+
+    fn find_open(
+        &self,
+        open: &mut OpenChats,
+        agent: &str,
+        chat: &Chat,
+    ) -> Result<Option<SessionView>, EngineError> {
+        let Some(id) = open.get(agent, chat) else {
+            return Ok(None);
+        };
+        match self.view(id) {
+            Ok(view) if view.status != Status::Completed => return Ok(Some(view)),
+            Ok(_) | Err(EngineError::SessionNotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+        open.forget(agent, chat);
+        Ok(None)
+    }
+
+    fn read_open_chats(&self) -> Result<OpenChats, EngineError> {
+        /// So many at a time, so that none are in memory but those of chats.
+        const PAGE: usize = 256;
+        let mut open = OpenChats::default();
+        let mut query = PageQuery {
+            before: None,
+            limit: PAGE,
+            filter: SessionFilter::default(),
+        };
+        loop {
+            let page = self.engine.parts.store.page(&query)?;
+            for Listed { id, found } in page.sessions {
+                match found {
+                    Ok(summary) if summary.status == Status::Completed => {}
+                    Ok(summary) => {
+                        if let Some(chat) = summary.chat() {
+                            open.note_older(&summary.agent, chat, &id);
+                        }
+                    }
+                    Err(error) => log::warn!("session {id} is no chat's: {}", chain(&error)),
+                }
+            }
+            query.before = page.next;
+            if query.before.is_none() {
+                return Ok(open);
+            }
+        }
+    }
+
+    fn create_new(&self, agent: &Agent, draft: &SessionDraft) -> Result<SessionView, EngineError> {
         self.engine.parts.space.refuse_when_full()?;
         let id = self.engine.parts.ids.session_id();
         let at = self.engine.parts.ids.now();
-        let event = Event::SessionStart(SessionStart {
-            format: FORMAT,
-            agent: agent.spec.name.to_string(),
-            on_disconnect: agent.spec.session.on_disconnect,
-            gateway: None,
-            gateway_chat_id: None,
-        });
+        let event = Event::SessionStart(start(agent, draft));
         let created = self.engine.parts.store.create(&id, at, vec![event]);
         let records = created.map_err(|error| self.engine.parts.space.explain(error.into()))?;
-        if self
-            .engine
-            .upkeep
-            .ageing
-            .is_ever_due(agent.spec.name.as_str())
-        {
-            self.engine.upkeep.ageing.sweep_later();
+        let ageing = &self.engine.upkeep.ageing;
+        if ageing.is_ever_due(agent.spec.name.as_str()) {
+            ageing.sweep_later();
         }
         let mut live = Live::new(SessionState::new(Limits::none()));
         live.publish(&records);
-        Ok((live.view(&id), at))
+        Ok(live.view(&id))
     }
 
     /// Changes a session's title or model; returns it as it then is.
@@ -103,5 +204,33 @@ impl Sessions {
             Err(error) => return Err(error),
         }
         self.engine.open.delete(id)
+    }
+}
+
+fn start(agent: &Agent, draft: &SessionDraft) -> SessionStart {
+    let start = SessionStart {
+        owner: draft.owner.logged(),
+        workdir: workdir(draft),
+        ..SessionStart::new(agent.spec.name.as_str(), agent.spec.session.on_disconnect)
+    };
+    match &draft.chat {
+        Some(chat) => start.in_chat(chat.clone()),
+        None => start,
+    }
+}
+
+fn workdir(draft: &SessionDraft) -> Option<String> {
+    draft
+        .workdir
+        .as_ref()
+        .map(|folder| folder.as_str().to_owned())
+}
+
+/// The key as it is kept: the owner's as it is, another's behind their name. No key holds a blank, so
+/// that none reads like one of somebody else.
+fn scoped(key: &SourceId, owner: &Principal) -> String {
+    match owner.logged() {
+        None => key.as_str().to_owned(),
+        Some(owner) => format!("{owner} {}", key.as_str()),
     }
 }

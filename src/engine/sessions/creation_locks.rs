@@ -3,7 +3,6 @@
 use std::sync::{Mutex, MutexGuard};
 
 use crate::base::lock::lock;
-use crate::domain::ids::SourceId;
 
 /// Two keys share a lock rarely, and then wait for a write at most.
 const LOCKS: usize = 64;
@@ -16,8 +15,8 @@ impl CreationLocks {
         CreationLocks((0..LOCKS).map(|_| Mutex::default()).collect())
     }
 
-    pub(in crate::engine) fn lock(&self, key: &SourceId) -> MutexGuard<'_, ()> {
-        let sum = key.as_str().bytes().fold(0usize, |sum, byte| {
+    pub(in crate::engine) fn lock(&self, key: &str) -> MutexGuard<'_, ()> {
+        let sum = key.bytes().fold(0usize, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(byte.into())
         });
         lock(&self.0[sum % LOCKS])

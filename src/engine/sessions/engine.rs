@@ -12,6 +12,7 @@ use crate::engine::agent::Agents;
 use crate::engine::draining::Draining;
 use crate::engine::id_generator::IdGenerator;
 use crate::engine::open::ageing::Ageing;
+use crate::engine::open::chats::ChatIndex;
 use crate::engine::open::idle::IdleQueue;
 use crate::engine::open::parking::ParkedCalls;
 use crate::engine::open::questions::Questions;
@@ -28,6 +29,7 @@ use crate::engine::upkeep::clock_watch::ClockWatch;
 use crate::engine::upkeep::recovery::Recoverer;
 use crate::engine::upkeep::sweep::Sweeper;
 use crate::engine::upkeep::unanswered::AnswerTimeouts;
+use crate::engine::workdir::WorkdirRules;
 use crate::store::{CreationKeys, NodeName};
 
 /// A running engine, as the façade uses it.
@@ -44,6 +46,8 @@ pub(in crate::engine) struct Engine {
     pub(in crate::engine) draining: Arc<Draining>,
     pub(in crate::engine) creation_locks: CreationLocks,
     pub(in crate::engine) creation_keys: CreationKeys,
+    pub(in crate::engine) chats: ChatIndex,
+    pub(in crate::engine) workdirs: WorkdirRules,
     /// Turns at work at a time.
     pub(in crate::engine) max_active: usize,
 }
@@ -99,6 +103,8 @@ impl Engine {
             draining,
             creation_locks: CreationLocks::new(),
             creation_keys: CreationKeys::new(from.store.documents()),
+            chats: ChatIndex::default(),
+            workdirs: from.settings.workdirs,
             max_active: from.settings.max_active,
         };
         alarms.set_jobs(&engine);

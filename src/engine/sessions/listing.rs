@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::event::Record;
 use crate::domain::ids::{MessageId, Seq, SessionId};
+use crate::domain::principal::Principal;
 use crate::domain::state::Summary;
 use crate::engine::error::{EngineError, chain};
 use crate::engine::sessions::Sessions;
@@ -42,8 +43,20 @@ impl Sessions {
         }
     }
 
+    /// Refuses one whom a session is not there for, as if there were none of that id.
+    pub fn refuse_unseen(&self, id: &SessionId, asker: &Principal) -> Result<(), EngineError> {
+        if asker.is_owner() {
+            return Ok(());
+        }
+        let owner = self.view(id)?.summary.owner;
+        if !asker.may_see(id, owner.as_deref()) {
+            return Err(EngineError::SessionNotFound(id.clone()));
+        }
+        Ok(())
+    }
+
     /// A session as a list shows it: without opening it.
-    fn view(&self, id: &SessionId) -> Result<SessionView, EngineError> {
+    pub(super) fn view(&self, id: &SessionId) -> Result<SessionView, EngineError> {
         match self.engine.open.in_use(id) {
             Some(session) => Ok(session.live().view(id)),
             None => Ok(self.view_of(id, self.engine.parts.store.summary(id)?)),

@@ -71,8 +71,9 @@ impl Sessions {
         // Before the lock: it may read the logs of other sessions.
         let allowance = self.allowance_of(session)?;
         let mut log = session.log();
-        if let Some(key) = &message.key
-            && let Some(known) = session.keyed_message(&mut log, key)?
+        let key = message.message_key(&self.engine.parts.redactor);
+        if let Some(key) = key
+            && let Some(known) = session.keyed_message(&mut log, &key)?
         {
             return repeated(known, &message);
         }
@@ -119,8 +120,9 @@ impl Sessions {
         self.redact_message(&mut message)?;
         let session = self.engine.open.get(id)?;
         let mut log = session.log();
-        if let Some(key) = &message.key
-            && let Some(known) = session.keyed_message(&mut log, key)?
+        let key = message.message_key(&self.engine.parts.redactor);
+        if let Some(key) = key
+            && let Some(known) = session.keyed_message(&mut log, &key)?
         {
             return Ok(known.seq);
         }
@@ -128,18 +130,13 @@ impl Sessions {
         self.engine.parts.space.refuse_when_full()?;
         let event = match kept {
             Overheard::Shown => Event::from(UserMessage {
-                message_id: self.engine.parts.ids.message_id(),
-                content: message.content,
-                sender_id: message.sender_id,
-                sender_name: message.sender_name,
-                source_id: message.key,
-                detached: false,
                 passive: true,
-                attachments: Vec::new(),
+                detached: false,
+                ..message.into_event(self.engine.parts.ids.message_id())
             }),
             Overheard::Logged => Event::SilentMessage {
                 content: message.content,
-                sender_id: message.sender_id.unwrap_or_default(),
+                sender_id: message.from.sender_id().unwrap_or_default(),
                 sender_name: message.sender_name,
                 source_id: message.key,
             },
@@ -198,16 +195,7 @@ impl Sessions {
 /// The events that store a message; a paused session goes on with it.
 fn message_events(session: &Session, message_id: MessageId, message: NewMessage) -> Vec<Event> {
     let is_paused = session.live().state.summary.status == Status::Paused;
-    let stored = Event::from(UserMessage {
-        message_id,
-        content: message.content,
-        sender_id: message.sender_id,
-        sender_name: message.sender_name,
-        source_id: message.key,
-        detached: message.detached,
-        passive: false,
-        attachments: Vec::new(),
-    });
+    let stored = Event::from(message.into_event(message_id));
     is_paused
         .then(goes_on)
         .into_iter()

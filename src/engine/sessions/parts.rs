@@ -6,6 +6,7 @@ use crate::base::clock::Clock;
 use crate::domain::redact::Redactor;
 use crate::engine::agent::Agents;
 use crate::engine::open::ageing::Lifetimes;
+use crate::engine::workdir::WorkdirRules;
 use crate::llm::Models;
 use crate::store::SessionStore;
 
@@ -37,4 +38,6 @@ pub struct EngineSettings {
     pub previous_stop_was_clean: bool,
     /// How long sessions are kept.
     pub lifetimes: Lifetimes,
+    /// Which folders sessions may be given.
+    pub workdirs: WorkdirRules,
 }

@@ -1,24 +1,90 @@
 //! What surfaces ask of the engine.
 
-use crate::domain::event::Status;
+use crate::domain::chat::Chat;
+use crate::domain::event::{Status, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
+use crate::domain::principal::Principal;
+use crate::domain::redact::Redactor;
+use crate::engine::open::keys::MessageKey;
 use crate::engine::watch::cursor::Cursor;
 use crate::engine::watch::view::SessionView;
+use crate::engine::workdir::Workdir;
 use crate::store::SessionFilter;
 
+/// A session that somebody wants to begin.
+#[derive(Debug, Clone)]
+pub struct SessionDraft {
+    /// The name of the agent.
+    pub agent: String,
+    /// Whose it will be; of a gateway's chat the server owner's.
+    pub owner: Principal,
+    /// The owner's own key: a repeated one leads to the session that it began.
+    pub key: Option<SourceId>,
+    /// The gateway's chat that it is for: the one that is open there is returned, if there is one.
+    pub chat: Option<Chat>,
+    /// The folder that its tools work in; without one the agent's own.
+    pub workdir: Option<Workdir>,
+}
+
+impl SessionDraft {
+    /// A session of `agent` for `owner`, with nothing special about it.
+    pub fn new(agent: impl Into<String>, owner: Principal) -> SessionDraft {
+        SessionDraft {
+            agent: agent.into(),
+            owner,
+            key: None,
+            chat: None,
+            workdir: None,
+        }
+    }
+}
+
 /// A message that somebody wants to say.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct NewMessage {
     /// The text.
     pub content: String,
-    /// Tells the people of one chat apart, where there are several.
-    pub sender_id: Option<String>,
+    /// Who says it.
+    pub from: Principal,
     /// The writer's name.
     pub sender_name: Option<String>,
     /// The caller's own key.
     pub key: Option<SourceId>,
     /// Its turn runs on without a client, whatever the agent's `on_disconnect` says.
     pub detached: bool,
+}
+
+impl NewMessage {
+    /// What `from` says to somebody who waits for the answer, without a key.
+    pub fn new(from: Principal, content: impl Into<String>) -> NewMessage {
+        NewMessage {
+            content: content.into(),
+            from,
+            sender_name: None,
+            key: None,
+            detached: false,
+        }
+    }
+
+    /// Its key as the log would have it, if it has one. The message's own secrets are covered.
+    pub(in crate::engine) fn message_key(&self, redactor: &Redactor) -> Option<MessageKey> {
+        let mut sender_id = self.from.sender_id();
+        if let Some(sender_id) = &mut sender_id {
+            redactor.redact_in(sender_id);
+        }
+        Some(MessageKey::new(sender_id, self.key.clone()?))
+    }
+
+    /// What the log has of it.
+    pub(in crate::engine) fn into_event(self, message_id: MessageId) -> UserMessage {
+        UserMessage {
+            sender_id: self.from.sender_id(),
+            sender_name: self.sender_name,
+            source_id: self.key,
+            detached: self.detached,
+            ..UserMessage::new(message_id, self.content)
+        }
+    }
 }
 
 /// The fate of talk that nobody asks the agent to answer.
@@ -52,6 +118,8 @@ pub struct ListQuery {
     pub status: Option<Status>,
     /// Only those of this agent.
     pub agent: Option<String>,
+    /// Only those that are there for this one.
+    pub owner: Option<Principal>,
 }
 
 /// Where a subscriber begins.
@@ -93,6 +161,7 @@ impl ListQuery {
             agent: self.agent.clone(),
             status,
             chat: None,
+            owner: self.owner.as_ref().and_then(Principal::logged),
         }
     }
 
@@ -102,5 +171,9 @@ impl ListQuery {
                 .agent
                 .as_ref()
                 .is_none_or(|agent| view.summary.agent == *agent)
+            && self
+                .owner
+                .as_ref()
+                .is_none_or(|owner| owner.may_see(&view.id, view.summary.owner.as_deref()))
     }
 }

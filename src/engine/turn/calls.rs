@@ -171,6 +171,7 @@ impl Worker<'_> {
             kind: tool.spec().kind,
             effect: tool.effect(&call.arguments),
             is_composed: false,
+            workdir: self.workdir.as_deref(),
             value_key: tool.spec().value_key(),
         }
     }
@@ -273,13 +274,19 @@ impl Worker<'_> {
             self.remember(agent, &self.proposed(&due.call, &*due.tool))?;
         }
         let (cancel, cancel_rx) = tool_run::canceller();
-        let chat = self.live()?.state.summary.chat();
+        let (chat, owner) = {
+            let live = self.live()?;
+            let summary = &live.state.summary;
+            (summary.chat(), summary.owner.clone())
+        };
         let jobs = group.iter().map(|due| ToolJob {
             tool: Arc::clone(&due.tool),
             call: due.call.clone(),
             cancel_rx: cancel_rx.clone(),
             session: self.session.id.clone(),
             chat: chat.clone(),
+            owner: owner.clone(),
+            workdir: self.workdir.clone(),
         });
         let jobs: Vec<ToolJob> = jobs.collect();
         // One sync for all of them.

@@ -104,7 +104,11 @@ impl Worker<'_> {
         Ok(Box::new(ModelCall {
             long_prompt: context_limits::long_prompt_for(agent, &model),
             request: Request {
-                system: prompt::system(&agent.spec, state.summary.created_at),
+                system: prompt::system(
+                    &agent.spec,
+                    state.summary.created_at,
+                    state.summary.workdir.as_deref(),
+                ),
                 messages: state.conversation(),
                 tools: prompt::definitions(&agent.tools),
                 tool_choice: if may_use_tools {

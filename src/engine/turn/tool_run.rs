@@ -2,6 +2,7 @@
 //! of their own.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::lock::lock;
 use crate::base::thread::{self, Joined, STACK_WORK};
+use crate::domain::chat::Chat;
 use crate::domain::event::{ToolCall, ToolOutput};
 use crate::domain::ids::{AwaitedId, SessionId};
 use crate::engine::tool_panic::caught;
@@ -38,7 +40,9 @@ pub(in crate::engine) struct ToolJob {
     pub(in crate::engine) call: ToolCall,
     pub(in crate::engine) cancel_rx: Receiver<Infallible>,
     pub(in crate::engine) session: SessionId,
-    pub(in crate::engine) chat: Option<(String, String)>,
+    pub(in crate::engine) chat: Option<Chat>,
+    pub(in crate::engine) owner: Option<String>,
+    pub(in crate::engine) workdir: Option<PathBuf>,
 }
 
 /// What came of a run.
@@ -58,7 +62,9 @@ impl ToolJob {
             cancel: &self.cancel_rx,
             caller: Caller {
                 session: &self.session,
-                chat: chat.map(|(gateway, id)| (gateway.as_str(), id.as_str())),
+                chat: chat.map(Chat::whole),
+                owner: self.owner.as_deref(),
+                workdir: self.workdir.as_deref(),
             },
         }
     }

@@ -1,6 +1,7 @@
 //! The worker's thread: the steps of one session's turn, until nothing is left to do.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard};
 
 use crate::base::thread::panic_text;
@@ -55,6 +56,8 @@ pub(in crate::engine) struct Worker<'a> {
     pub(in crate::engine) parts: &'a WorkerParts,
     pub(in crate::engine) session: &'a Arc<Session>,
     generation: u64,
+    /// Where the session's tools work, if that is not the agent's own folder; it never changes.
+    pub(in crate::engine) workdir: Option<PathBuf>,
     /// Kept between the calls of a turn, and its connection with it.
     pub(in crate::engine) model: Option<Box<dyn Model>>,
 }
@@ -98,6 +101,13 @@ impl<'a> Worker<'a> {
             parts,
             session,
             generation,
+            workdir: session
+                .live()
+                .state
+                .summary
+                .workdir
+                .as_ref()
+                .map(PathBuf::from),
             model: None,
         }
     }

@@ -256,7 +256,7 @@ mod tests {
                 idle: Some(SWEEP_EVERY),
                 ended,
             });
-            let id = bench.sessions.create("ada", None).unwrap().id;
+            let id = bench.new_session();
             bench.engine().open.let_go_if_idle(&id);
             let store = &bench.engine().parts.store;
             let reason = || store.summary(&id).unwrap().end_reason;

@@ -7,8 +7,17 @@ type Headers<'a> = &'a [(&'a str, &'a str)];
 /// When all requests of these tests come.
 const NOW: u64 = 1_700_000_000_000_000;
 
-fn check(settings: &AccessSettings, head: &HeadView<'_>) -> Result<Caller, Problem> {
+fn check(settings: &AccessSettings, head: &HeadView<'_>) -> Result<Option<Requester>, Problem> {
     super::check(settings, head, Timestamp::from_micros(NOW))
+}
+
+/// The server's owner, from this machine.
+fn owner(credential: Credential) -> Requester {
+    Requester {
+        principal: Principal::Owner,
+        credential,
+        way: Way::Local,
+    }
 }
 
 fn status(settings: &AccessSettings, head: &HeadView<'_>) -> u16 {
@@ -20,17 +29,17 @@ fn get<'a>(target: &'a str, headers: &'a [(&'a str, &'a str)]) -> HeadView<'a> {
         method: "GET",
         target,
         authority: None,
-        version: Version::Http11,
+        version: HttpVersion::Http11,
         headers,
         peer: IpAddr::from([127, 0, 0, 1]),
-        account: Account::Number(accounts::own()),
+        account: PeerAccount::Number(accounts::own()),
     }
 }
 
 fn with_tokens(api: Option<&str>, admin: Option<&str>) -> AccessSettings {
     AccessSettings {
-        api_token: api.map(Token::new),
-        admin_token: admin.map(Token::new),
+        api_token: api.map(AccessToken::new),
+        admin_token: admin.map(AccessToken::new),
         ..AccessSettings::default()
     }
 }
@@ -38,7 +47,7 @@ fn with_tokens(api: Option<&str>, admin: Option<&str>) -> AccessSettings {
 #[test]
 fn open_paths_are_open_to_everyone_with_any_settings() {
     let locked = with_tokens(Some("a"), Some("b"));
-    for path in ["/", "/livez", "/readyz?x=1", "/version", "/openapi.yaml"] {
+    for path in ["/", "/livez", "/readyz?x=1", "/version"] {
         let mut head = get(path, &[("Host", "evil.example"), ("Origin", "null")]);
         head.peer = IpAddr::from([192, 168, 1, 7]);
         assert_eq!(status(&locked, &head), 200, "{path}");
@@ -55,6 +64,7 @@ fn everything_else_is_guarded() {
         "/livez/",
         "/LIVEZ",
         "//livez",
+        "/openapi.yaml",
         "/nothing",
     ] {
         assert_eq!(status(&locked, &get(path, &[HOST])), 401, "{path}");
@@ -181,7 +191,7 @@ fn without_a_token_other_peers_and_old_clients_are_refused() {
         assert_eq!(status(&settings, &head), *expected, "{peer}");
     }
     let mut old = get("/metrics", &[HOST]);
-    old.version = Version::Http10;
+    old.version = HttpVersion::Http10;
     assert_eq!(status(&settings, &old), 403);
     let problem = check(&settings, &old).unwrap_err();
     assert!(problem.detail().contains("set server.api_token"));
@@ -301,27 +311,31 @@ fn only_allowed_origins_get_cors_headers() {
 #[test]
 fn without_a_token_only_the_owner_root_and_who_is_named_may_call() {
     let own = accounts::own();
-    let these = |uids: &[u32]| LocalUsers::These(uids.iter().copied().collect());
-    let default = LocalUsers::default();
+    let these = |uids: &[u32]| LocalAccounts::These(uids.iter().copied().collect());
+    let default = LocalAccounts::default();
     let table = [
-        (default.clone(), Account::Number(own), 200),
-        (default.clone(), Account::Number(0), 200),
-        (default.clone(), Account::Number(own + 1), 403),
-        (default.clone(), Account::Stranger, 403),
+        (default.clone(), PeerAccount::Number(own), 200),
+        (default.clone(), PeerAccount::Number(0), 200),
+        (default.clone(), PeerAccount::Number(own + 1), 403),
+        (default.clone(), PeerAccount::Stranger, 403),
         (
-            LocalUsers::owner_and(&[own + 1]),
-            Account::Number(own + 1),
+            LocalAccounts::owner_and(&[own + 1]),
+            PeerAccount::Number(own + 1),
             200,
         ),
-        (LocalUsers::owner_and(&[own + 1]), Account::Number(own), 200),
         (
-            LocalUsers::owner_and(&[own + 1]),
-            Account::Number(own + 2),
+            LocalAccounts::owner_and(&[own + 1]),
+            PeerAccount::Number(own),
+            200,
+        ),
+        (
+            LocalAccounts::owner_and(&[own + 1]),
+            PeerAccount::Number(own + 2),
             403,
         ),
-        (these(&[7]), Account::Stranger, 403),
-        (LocalUsers::Any, Account::Number(own + 1), 200),
-        (LocalUsers::Any, Account::Stranger, 200),
+        (these(&[7]), PeerAccount::Stranger, 403),
+        (LocalAccounts::Any, PeerAccount::Number(own + 1), 200),
+        (LocalAccounts::Any, PeerAccount::Stranger, 200),
     ];
     for (local_users, account, expected) in table {
         let settings = AccessSettings {
@@ -339,14 +353,11 @@ fn without_a_token_only_the_owner_root_and_who_is_named_may_call() {
         }
         let mut open = get("/readyz", &[HOST]);
         open.account = account;
-        let caller = match expected {
-            200 => Caller::Local,
-            _ => Caller::Anyone,
-        };
-        assert_eq!(check(&settings, &open), Ok(caller), "{account:?}");
+        let requester = (expected == 200).then(|| owner(Credential::Account));
+        assert_eq!(check(&settings, &open), Ok(requester), "{account:?}");
     }
     let mut head = get("/api/v1/agents", &[HOST]);
-    head.account = Account::Stranger;
+    head.account = PeerAccount::Stranger;
     let problem = check(&AccessSettings::default(), &head).unwrap_err();
     let text = String::from_utf8(problem.body()).unwrap();
     for name in ["server.api_token", "server.local_users"] {
@@ -357,7 +368,7 @@ fn without_a_token_only_the_owner_root_and_who_is_named_may_call() {
 #[test]
 fn the_number_that_stands_for_strangers_lets_nobody_in() {
     let overflow = accounts::overflow();
-    let LocalUsers::These(uids) = LocalUsers::owner_and(&[overflow, 7]) else {
+    let LocalAccounts::These(uids) = LocalAccounts::owner_and(&[overflow, 7]) else {
         panic!("not all");
     };
     assert!(uids.contains(&7) && !uids.contains(&overflow));
@@ -367,12 +378,25 @@ fn the_number_that_stands_for_strangers_lets_nobody_in() {
 fn a_token_decides_alone_and_the_account_is_asked_for_only_where_it_counts() {
     let settings = with_tokens(Some("a"), None);
     let mut head = get("/api/v1/agents", &[HOST, ("Authorization", "Bearer a")]);
-    head.account = Account::Stranger;
-    assert_eq!(check(&settings, &head), Ok(Caller::Token));
-    assert_eq!(
-        check(&settings, &get("/livez", &[HOST])),
-        Ok(Caller::Anyone)
-    );
+    head.account = PeerAccount::Stranger;
+    let by_token = owner(Credential::Token);
+    assert_eq!(check(&settings, &head), Ok(Some(by_token.clone())));
+    assert_eq!(check(&settings, &get("/livez", &[HOST])), Ok(None));
+    // The same from elsewhere, by either way.
+    let proxied = [
+        HOST,
+        ("Authorization", "Bearer a"),
+        ("X-Forwarded-For", "::1"),
+    ];
+    let mut remote = head;
+    remote.peer = IpAddr::from([10, 0, 0, 1]);
+    for head in [remote, get("/api/v1/agents", &proxied)] {
+        let over_network = Requester {
+            way: Way::Network,
+            ..by_token.clone()
+        };
+        assert_eq!(check(&settings, &head), Ok(Some(over_network)));
+    }
     let here = IpAddr::from([127, 0, 0, 1]);
     assert!(!settings.asks_for_account(here));
     let without = AccessSettings::default();
@@ -382,18 +406,10 @@ fn a_token_decides_alone_and_the_account_is_asked_for_only_where_it_counts() {
     // What the administration asks for does not help the rest.
     assert!(with_tokens(None, Some("b")).asks_for_account(here));
     let any = AccessSettings {
-        local_users: LocalUsers::Any,
+        local_users: LocalAccounts::Any,
         ..AccessSettings::default()
     };
     assert!(!any.asks_for_account(here));
-}
-
-#[test]
-fn callers_survive_the_way_to_the_server() {
-    for caller in [Caller::Anyone, Caller::Local, Caller::Token] {
-        assert_eq!(Caller::of_word(caller.word()), Some(caller));
-    }
-    assert_eq!(Caller::of_word("root"), None);
 }
 
 #[test]
@@ -403,7 +419,7 @@ fn a_ticket_lets_its_holder_in_and_the_rules_for_pages_hold() {
     let session = SessionId::parse(ID).unwrap();
     let ticket = |at: u64| {
         let now = Timestamp::from_micros(at);
-        key.issue(&session, ticket::Principal::Owner, now).text
+        key.issue(&session, &Principal::Owner, now).text
     };
     let good = ticket(NOW);
     let old = ticket(NOW - 900_000_000);
@@ -415,17 +431,19 @@ fn a_ticket_lets_its_holder_in_and_the_rules_for_pages_hold() {
         ..AccessSettings::default()
     };
     let guarded = AccessSettings {
-        api_token: Some(Token::new("t")),
+        api_token: Some(AccessToken::new("t")),
         ..local.clone()
     };
     let answers = |target: &str, headers: &[(&str, &str)]| {
         [&local, &guarded].map(|settings| {
             let mut head = get(target, headers);
             // A browser of another account.
-            head.account = Account::Stranger;
+            head.account = PeerAccount::Stranger;
             match check(settings, &head) {
-                Ok(caller) => {
-                    assert_eq!(caller, Caller::Ticket, "{target}");
+                Ok(requester) => {
+                    let requester = requester.unwrap();
+                    assert_eq!(requester.credential, Credential::Ticket, "{target}");
+                    assert_eq!(requester.principal, Principal::Owner, "{target}");
                     200
                 }
                 Err(problem) => {

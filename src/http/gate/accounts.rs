@@ -17,11 +17,11 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::base::lock::lock;
 use crate::base::socket_owner::{self, Ends, OpenSocket, SocketDiag};
 use crate::base::thread::{self, Joined, STACK_SMALL};
-use crate::http::access::Account;
+use crate::http::access::PeerAccount;
 use crate::http::poll::Waker;
 
 /// What is found later, by connection.
-type Found = Arc<Mutex<Vec<(u64, Account)>>>;
+type FoundAccounts = Arc<Mutex<Vec<(u64, PeerAccount)>>>;
 
 /// Who looks.
 #[derive(Debug)]
@@ -29,14 +29,14 @@ pub(super) struct Accounts {
     /// `None` where the kernel does not answer.
     diag: Option<SocketDiag>,
     /// From the first need on.
-    reader: Option<Reader>,
-    found: Found,
+    reader: Option<ListReader>,
+    found: FoundAccounts,
     waker: Waker,
 }
 
 /// The thread `accounts`. Its end is that of `wanted_tx`, which is dropped before it is joined.
 #[derive(Debug)]
-struct Reader {
+struct ListReader {
     wanted_tx: Sender<(u64, Ends)>,
     _thread: Joined,
 }
@@ -52,7 +52,7 @@ impl Accounts {
         Accounts {
             diag: diag.ok(),
             reader: None,
-            found: Found::default(),
+            found: FoundAccounts::default(),
             waker,
         }
     }
@@ -63,14 +63,14 @@ impl Accounts {
         Accounts {
             diag: None,
             reader: None,
-            found: Found::default(),
+            found: FoundAccounts::default(),
             waker,
         }
     }
 
     /// The account at the other end of connection `conn`; `None` when [`Accounts::take_found`] will
     /// have it later.
-    pub(super) fn look_up(&mut self, conn: u64, ends: Ends) -> Option<Account> {
+    pub(super) fn look_up(&mut self, conn: u64, ends: Ends) -> Option<PeerAccount> {
         let diag = self.diag.as_mut();
         if let Some(Ok(found)) = diag.map(|diag| diag.find(ends)) {
             return Some(account(found));
@@ -79,41 +79,44 @@ impl Accounts {
             Ok(()) => None,
             Err(error) => {
                 log::error!("nobody looks whose connections are: {error}");
-                Some(Account::Stranger)
+                Some(PeerAccount::Stranger)
             }
         }
     }
 
     /// What was found since the last time.
-    pub(super) fn take_found(&self) -> Vec<(u64, Account)> {
+    pub(super) fn take_found(&self) -> Vec<(u64, PeerAccount)> {
         std::mem::take(&mut *lock(&self.found))
     }
 
     fn read_list_for(&mut self, conn: u64, ends: Ends) -> io::Result<()> {
         let reader = match &mut self.reader {
             Some(reader) => reader,
-            none => none.insert(Reader::start(Arc::clone(&self.found), self.waker.clone())?),
+            none => none.insert(ListReader::start(
+                Arc::clone(&self.found),
+                self.waker.clone(),
+            )?),
         };
         let sent = reader.wanted_tx.send((conn, ends));
         sent.map_err(|_| io::Error::other("the thread has ended"))
     }
 }
 
-impl Reader {
-    fn start(found: Found, waker: Waker) -> io::Result<Reader> {
+impl ListReader {
+    fn start(found: FoundAccounts, waker: Waker) -> io::Result<ListReader> {
         // As long as there are connections, at most.
         let (wanted_tx, wanted_rx) = unbounded();
         let thread = thread::spawn("accounts", STACK_SMALL, move || {
             read_lists(&wanted_rx, &found, &waker);
         })?;
-        Ok(Reader {
+        Ok(ListReader {
             wanted_tx,
             _thread: thread,
         })
     }
 }
 
-fn read_lists(wanted_rx: &Receiver<(u64, Ends)>, found: &Found, waker: &Waker) {
+fn read_lists(wanted_rx: &Receiver<(u64, Ends)>, found: &FoundAccounts, waker: &Waker) {
     while let Ok(first) = wanted_rx.recv() {
         let wanted: Vec<(u64, Ends)> = std::iter::once(first).chain(wanted_rx.try_iter()).collect();
         let ends: Vec<Ends> = wanted.iter().map(|(_, ends)| *ends).collect();
@@ -128,8 +131,10 @@ fn read_lists(wanted_rx: &Receiver<(u64, Ends)>, found: &Found, waker: &Waker) {
     }
 }
 
-fn account(found: Option<OpenSocket>) -> Account {
-    found.map_or(Account::Stranger, |socket| Account::Number(socket.uid))
+fn account(found: Option<OpenSocket>) -> PeerAccount {
+    found.map_or(PeerAccount::Stranger, |socket| {
+        PeerAccount::Number(socket.uid)
+    })
 }
 
 #[cfg(test)]
@@ -157,7 +162,7 @@ mod tests {
             theirs: pairs[at].1.1,
             ours: address,
         };
-        let own = Account::Number(accounts::own());
+        let own = PeerAccount::Number(accounts::own());
         let mut accounts = Accounts::new(address, waker.clone());
         assert_eq!(accounts.look_up(1, ends(0)), Some(own));
         let mut accounts = Accounts::from_lists(waker.clone());
@@ -177,6 +182,6 @@ mod tests {
             waker.reset();
             found.extend(accounts.take_found());
         }
-        assert_eq!(found, [(1, own), (2, own), (3, Account::Stranger)]);
+        assert_eq!(found, [(1, own), (2, own), (3, PeerAccount::Stranger)]);
     }
 }

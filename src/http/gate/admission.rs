@@ -1,19 +1,19 @@
 //! What becomes of a head: a request that may send its body, or an answer at once. Pure.
 
 use crate::domain::time::Timestamp;
-use crate::http::access::{self, AccessSettings, Account, HeadView};
-use crate::http::gate::body::Body;
+use crate::http::access::{self, AccessSettings, HeadView, PeerAccount};
+use crate::http::gate::body::RequestBody;
 use crate::http::gate::framing::AnswerSettings;
-use crate::http::gate::head::{self, Head, Stamp};
+use crate::http::gate::head::{self, GateStamp, ParsedHead};
 use crate::http::gate::reply::{self, ReplyTo};
 use crate::http::problem::Problem;
 
-/// What is judged by.
+/// The rules and the state of the connection by which a head is judged.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rules<'a> {
+pub(super) struct AdmissionRules<'a> {
     pub(super) access: &'a AccessSettings,
     /// To whom the connection belongs.
-    pub(super) account: Account,
+    pub(super) account: PeerAccount,
     pub(super) head_bytes_max: usize,
     pub(super) body_bytes_max: usize,
     pub(super) now: Timestamp,
@@ -39,8 +39,8 @@ pub(super) struct Arriving {
     pub(super) head_bytes: usize,
     /// The head for the server; the body's length and the empty line are still to come.
     pub(super) head: Vec<u8>,
-    pub(super) body: Body,
-    /// Whether a header spoke of a body.
+    pub(super) body: RequestBody,
+    /// A header spoke of a body, so that the server is told a length even if it is 0.
     pub(super) has_length: bool,
     pub(super) expects_continue: bool,
     pub(super) answer: AnswerSettings,
@@ -59,7 +59,7 @@ impl Arriving {
 }
 
 /// Judges the head at the beginning of `input`.
-pub(super) fn judge(input: &[u8], stamp: Stamp<'_>, rules: &Rules<'_>) -> Admission {
+pub(super) fn judge(input: &[u8], stamp: GateStamp<'_>, rules: &AdmissionRules<'_>) -> Admission {
     let head = match head::parse(input, rules.head_bytes_max) {
         Ok(Some(head)) => head,
         Ok(None) => return Admission::Incomplete,
@@ -84,16 +84,16 @@ pub(super) fn judge(input: &[u8], stamp: Stamp<'_>, rules: &Rules<'_>) -> Admiss
 }
 
 fn admit(
-    head: &Head<'_>,
+    head: &ParsedHead<'_>,
     view: &HeadView<'_>,
-    stamp: Stamp<'_>,
-    rules: &Rules<'_>,
+    stamp: GateStamp<'_>,
+    rules: &AdmissionRules<'_>,
 ) -> Result<Arriving, Problem> {
-    let caller = access::check(rules.access, view, rules.now)?;
+    let requester = access::check(rules.access, view, rules.now)?;
     Ok(Arriving {
         head_bytes: head.bytes,
-        head: head.forwarded(stamp, caller),
-        body: Body::new(head.framing, rules.body_bytes_max)?,
+        head: head.forwarded(stamp, requester.as_ref()),
+        body: RequestBody::new(head.framing, rules.body_bytes_max)?,
         has_length: head.framing != head::Framing::None,
         expects_continue: head.expects_continue,
         answer: AnswerSettings {
@@ -108,7 +108,11 @@ fn with_reply(mut arriving: Arriving, to: ReplyTo) -> Arriving {
     arriving
 }
 
-fn reply_to(rules: &Rules<'_>, view: &HeadView<'_>, headers: &[(&str, String)]) -> ReplyTo {
+fn reply_to(
+    rules: &AdmissionRules<'_>,
+    view: &HeadView<'_>,
+    headers: &[(&str, String)],
+) -> ReplyTo {
     let mut lines = rules.date.to_vec();
     for (name, value) in headers {
         reply::put_header(&mut lines, name, value);

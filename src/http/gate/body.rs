@@ -1,37 +1,37 @@
 //! The body of a request, gathered as it arrives. Pure.
 
-use crate::http::gate::dechunk::Chunks;
+use crate::http::gate::dechunk::ChunkDecoder;
 use crate::http::gate::head::Framing;
 use crate::http::problem::Problem;
 
-/// What has come of a body, without its coding.
+/// A body as far as it has come, without its coding: grows as bytes arrive, never to an announced length.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(super) struct RequestBody {
     bytes: Vec<u8>,
-    missing: Missing,
+    missing: MissingBody,
     bytes_max: usize,
 }
 
 #[derive(Debug)]
-enum Missing {
+enum MissingBody {
     Length(usize),
-    Chunked(Chunks),
+    Chunked(ChunkDecoder),
 }
 
-impl Body {
+impl RequestBody {
     /// An empty body that will end where `framing` says.
     ///
     /// Errors: 413, when the length that the head announces is over `bytes_max`.
-    pub(super) fn new(framing: Framing, bytes_max: usize) -> Result<Body, Problem> {
+    pub(super) fn new(framing: Framing, bytes_max: usize) -> Result<RequestBody, Problem> {
         let missing = match framing {
-            Framing::None => Missing::Length(0),
+            Framing::None => MissingBody::Length(0),
             Framing::Length(length) if length > bytes_max as u64 => {
                 return Err(too_large(bytes_max));
             }
-            Framing::Length(length) => Missing::Length(length as usize),
-            Framing::Chunked => Missing::Chunked(Chunks::default()),
+            Framing::Length(length) => MissingBody::Length(length as usize),
+            Framing::Chunked => MissingBody::Chunked(ChunkDecoder::default()),
         };
-        Ok(Body {
+        Ok(RequestBody {
             bytes: Vec::new(),
             missing,
             bytes_max,
@@ -41,8 +41,8 @@ impl Body {
     /// Whether nothing is missing.
     pub(super) fn is_whole(&self) -> bool {
         match &self.missing {
-            Missing::Length(left) => *left == 0,
-            Missing::Chunked(chunks) => chunks.is_ended(),
+            MissingBody::Length(left) => *left == 0,
+            MissingBody::Chunked(chunks) => chunks.is_ended(),
         }
     }
 
@@ -69,12 +69,12 @@ impl Body {
 
     fn take_run(&mut self, input: &[u8]) -> Result<usize, Problem> {
         let (taken, data, bytes_max) = match &mut self.missing {
-            Missing::Length(left) => {
+            MissingBody::Length(left) => {
                 let run = input.len().min(*left);
                 *left -= run;
                 (run, &input[..run], self.bytes.len() + run + *left)
             }
-            Missing::Chunked(chunks) => {
+            MissingBody::Chunked(chunks) => {
                 let step = chunks.step(input).map_err(|_| bad_chunk())?;
                 (step.taken, &input[step.data], self.bytes_max)
             }
@@ -113,8 +113,8 @@ fn bad_chunk() -> Problem {
 mod tests {
     use super::*;
 
-    fn gather(framing: Framing, max: usize, input: &[u8]) -> Result<(Body, usize), u16> {
-        let mut body = Body::new(framing, max).map_err(|problem| problem.status())?;
+    fn gather(framing: Framing, max: usize, input: &[u8]) -> Result<(RequestBody, usize), u16> {
+        let mut body = RequestBody::new(framing, max).map_err(|problem| problem.status())?;
         let taken = body.take(input).map_err(|problem| problem.status())?;
         Ok((body, taken))
     }

@@ -22,30 +22,31 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::base::socket_owner::Ends;
-use crate::http::access::{AccessSettings, Account};
+use crate::http::access::{AccessSettings, PeerAccount};
 use crate::http::gate::accounts::Accounts;
-use crate::http::gate::admission::{self, Admission, Arriving, Rules};
-use crate::http::gate::framing::{Answer, AnswerSettings, BadAnswer};
-use crate::http::gate::head::Stamp;
+use crate::http::gate::admission::{self, Admission, AdmissionRules, Arriving};
+use crate::http::gate::framing::{AnswerFraming, AnswerSettings, BadAnswer};
+use crate::http::gate::head::GateStamp;
 use crate::http::gate::lent::LentSocket;
-use crate::http::gate::outbound::{self, Moved, Outbound, Parcel};
-use crate::http::gate::presence::{Presence, Present};
+use crate::http::gate::limits::GateLimits;
+use crate::http::gate::outbound::{self, Moved, Outbound, UpstreamRequest};
+use crate::http::gate::presence::{ClientPresence, Present};
 use crate::http::gate::reply::{self, DateLine, ReplyTo};
 use crate::http::gate::sys;
-use crate::http::gate::{GateLimits, Upstream};
+use crate::http::gate::upstream::Upstream;
 use crate::http::poll::{Poll, Ready, Watched};
 use crate::http::problem::Problem;
 
 /// How soon a server that does not answer the door is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
-/// What all connections share.
-pub(super) struct Env {
+/// What all connections share, so that each holds only what is its own.
+pub(super) struct ConnEnv {
     pub(super) limits: GateLimits,
     pub(super) access: AccessSettings,
     pub(super) accounts: Accounts,
     pub(super) upstream: Box<dyn Upstream>,
-    pub(super) presence: Presence,
+    pub(super) presence: ClientPresence,
     /// The secret that proves to the server that a request came through the gate.
     pub(super) key: String,
     /// When the event loop woke.
@@ -57,7 +58,7 @@ pub(super) struct Env {
     pub(super) scratch: Vec<u8>,
 }
 
-/// What a connection can be given up for, first things first.
+/// How readily a connection is given up for a new one, the readiest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// It has its answer, and we wait for it to read it.
@@ -79,8 +80,8 @@ pub(super) struct Conn {
     client: Watched<TcpStream>,
     peer: SocketAddr,
     /// To whom it belongs; `None` until that is known.
-    account: Option<Account>,
-    state: State,
+    account: Option<PeerAccount>,
+    state: ConnState,
     /// Since when it is in what its rank says.
     since: Instant,
     /// What the client sent that has not been used.
@@ -106,14 +107,14 @@ struct Stall {
 }
 
 #[derive(Debug)]
-enum State {
+enum ConnState {
     /// For a head; `is_idle` between two requests, until the next one begins.
     Waiting {
         is_idle: bool,
     },
     Body(Box<Arriving>),
     Connecting(Box<Departing>),
-    Relaying(Box<Relay>),
+    Relaying(Box<RelayedAnswer>),
     /// For the client to read our last words: closing too early resets the connection, and a reset
     /// destroys what the client has not read.
     Lingering {
@@ -124,16 +125,16 @@ enum State {
 
 #[derive(Debug)]
 struct Departing {
-    parcel: Parcel,
+    request: UpstreamRequest,
     answer: AnswerSettings,
     give_up_at: Instant,
 }
 
 #[derive(Debug)]
-struct Relay {
+struct RelayedAnswer {
     server: Watched<UnixStream>,
-    parcel: Parcel,
-    answer: Answer,
+    request: UpstreamRequest,
+    answer: AnswerFraming,
     settings: AnswerSettings,
     present: Present,
 }
@@ -150,13 +151,13 @@ pub(super) fn server_token(id: u64) -> u64 {
 
 impl Conn {
     /// A connection that was just accepted.
-    pub(super) fn new(id: u64, client: TcpStream, peer: SocketAddr, env: &Env) -> Conn {
+    pub(super) fn new(id: u64, client: TcpStream, peer: SocketAddr, env: &ConnEnv) -> Conn {
         Conn {
             id,
             client: Watched::new(client, client_token(id)),
             peer,
-            account: Some(Account::Stranger),
-            state: State::Waiting { is_idle: false },
+            account: Some(PeerAccount::Stranger),
+            state: ConnState::Waiting { is_idle: false },
             since: env.now,
             inbound: Vec::new(),
             out: Outbound::default(),
@@ -168,18 +169,18 @@ impl Conn {
     }
 
     /// Finds out to whom it belongs, if that matters.
-    pub(super) fn ask_for_account(&mut self, env: &mut Env) {
+    pub(super) fn ask_for_account(&mut self, env: &mut ConnEnv) {
         if !env.access.asks_for_account(self.peer.ip()) {
             return;
         }
         self.account = match self.ends() {
             Ok(ends) => env.accounts.look_up(self.id, ends),
-            Err(_) => Some(Account::Stranger),
+            Err(_) => Some(PeerAccount::Stranger),
         };
     }
 
     /// What was found out.
-    pub(super) fn belongs_to(&mut self, account: Account) {
+    pub(super) fn belongs_to(&mut self, account: PeerAccount) {
         self.account = Some(account);
     }
 
@@ -191,20 +192,20 @@ impl Conn {
     }
 
     /// Says that there is no room.
-    pub(super) fn turn_away(&mut self, env: &mut Env) {
+    pub(super) fn turn_away(&mut self, env: &mut ConnEnv) {
         self.refuse(&over_the_limit(), env);
-        if let State::Lingering { is_turned_away } = &mut self.state {
+        if let ConnState::Lingering { is_turned_away } = &mut self.state {
             *is_turned_away = true;
         }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed)
+        matches!(self.state, ConnState::Closed)
     }
 
     /// Whether it is between requests, so that [`Conn::end_unused`] takes nothing from anybody.
     pub(super) fn is_unused(&self) -> bool {
-        matches!(self.state, State::Waiting { .. }) && self.inbound.is_empty()
+        matches!(self.state, ConnState::Waiting { .. }) && self.inbound.is_empty()
     }
 
     /// Its place among those to give up, if it has no whole request in progress.
@@ -213,15 +214,15 @@ impl Conn {
             return Some((Rank::Stalled, stall.since));
         }
         let rank = match &self.state {
-            State::Waiting { is_idle: true } => Rank::Idle,
-            State::Waiting { is_idle: false } | State::Body(_) => Rank::Incomplete,
-            State::Lingering {
+            ConnState::Waiting { is_idle: true } => Rank::Idle,
+            ConnState::Waiting { is_idle: false } | ConnState::Body(_) => Rank::Incomplete,
+            ConnState::Lingering {
                 is_turned_away: true,
             } => Rank::TurnedAway,
-            State::Lingering {
+            ConnState::Lingering {
                 is_turned_away: false,
             } => Rank::Lingering,
-            State::Connecting(_) | State::Relaying(_) | State::Closed => return None,
+            ConnState::Connecting(_) | ConnState::Relaying(_) | ConnState::Closed => return None,
         };
         Some((rank, self.since))
     }
@@ -238,10 +239,12 @@ impl Conn {
     /// The memory that its body holds, and whether the body is unfinished.
     pub(super) fn body_held(&self) -> (usize, bool) {
         match &self.state {
-            State::Body(arriving) => (arriving.body.bytes_held(), true),
-            State::Connecting(departing) => (departing.parcel.bytes_held(), false),
-            State::Relaying(relay) => (relay.parcel.bytes_held(), false),
-            State::Waiting { .. } | State::Lingering { .. } | State::Closed => (0, false),
+            ConnState::Body(arriving) => (arriving.body.bytes_held(), true),
+            ConnState::Connecting(departing) => (departing.request.bytes_held(), false),
+            ConnState::Relaying(relay) => (relay.request.bytes_held(), false),
+            ConnState::Waiting { .. } | ConnState::Lingering { .. } | ConnState::Closed => {
+                (0, false)
+            }
         }
     }
 
@@ -249,7 +252,7 @@ impl Conn {
     pub(super) fn watch(&mut self, poll: &Poll) -> io::Result<()> {
         let wanted = self.client_interest();
         self.client.watch(poll, Some(wanted))?;
-        if let State::Relaying(relay) = &mut self.state {
+        if let ConnState::Relaying(relay) = &mut self.state {
             let wanted = relay.interest(self.out.is_empty());
             relay.server.watch(poll, wanted)?;
         }
@@ -257,15 +260,16 @@ impl Conn {
     }
 
     fn client_interest(&self) -> Ready {
-        let writes = match self.out.is_empty() {
-            true => Ready::empty(),
-            false => Ready::OUT,
+        let writes = if self.out.is_empty() {
+            Ready::empty()
+        } else {
+            Ready::OUT
         };
         let reads = match &self.state {
-            State::Waiting { .. } if self.account.is_none() => Ready::empty(),
-            State::Waiting { .. } | State::Body(_) => Ready::IN,
-            State::Lingering { .. } if !self.has_left => Ready::IN,
-            State::Connecting(_) | State::Relaying(_) if !self.has_left => Ready::RDHUP,
+            ConnState::Waiting { .. } if self.account.is_none() => Ready::empty(),
+            ConnState::Waiting { .. } | ConnState::Body(_) => Ready::IN,
+            ConnState::Lingering { .. } if !self.has_left => Ready::IN,
+            ConnState::Connecting(_) | ConnState::Relaying(_) if !self.has_left => Ready::RDHUP,
             // Reported until the end of time once it has happened.
             _ => Ready::empty(),
         };
@@ -273,7 +277,7 @@ impl Conn {
     }
 
     /// Deals with what happened on the client's socket.
-    pub(super) fn on_client(&mut self, ready: Ready, env: &mut Env) {
+    pub(super) fn on_client(&mut self, ready: Ready, env: &mut ConnEnv) {
         if ready.intersects(Ready::ERR | Ready::HUP) {
             return self.close();
         }
@@ -289,12 +293,12 @@ impl Conn {
     }
 
     /// Deals with what happened on the server's socket.
-    pub(super) fn on_server(&mut self, ready: Ready, env: &mut Env) {
-        let State::Relaying(relay) = &mut self.state else {
+    pub(super) fn on_server(&mut self, ready: Ready, env: &mut ConnEnv) {
+        let ConnState::Relaying(relay) = &mut self.state else {
             return;
         };
-        if !relay.parcel.is_sent() {
-            relay.parcel.send(&mut relay.server.socket);
+        if !relay.request.is_sent() {
+            relay.request.send(&mut relay.server.socket);
         }
         let can_read = ready.intersects(Ready::IN | Ready::HUP | Ready::ERR);
         if can_read && self.out.is_empty() {
@@ -303,7 +307,7 @@ impl Conn {
     }
 
     /// Does what was to be done by now.
-    pub(super) fn on_deadline(&mut self, env: &mut Env) {
+    pub(super) fn on_deadline(&mut self, env: &mut ConnEnv) {
         if self.stall.is_some_and(|stall| stall.until <= env.now) {
             log::debug!("connection {} takes nothing: closed", self.id);
             return self.close();
@@ -312,17 +316,17 @@ impl Conn {
             return;
         }
         match &self.state {
-            State::Waiting { .. } if self.inbound.is_empty() => self.end_unused(env),
-            State::Waiting { .. } => self.refuse(&too_slow("head", env.limits.head_time), env),
-            State::Body(_) => self.refuse(&too_slow("body", env.limits.body_time), env),
-            State::Connecting(_) => self.connect(env),
-            State::Lingering { .. } => self.close(),
-            State::Relaying(_) | State::Closed => self.deadline = None,
+            ConnState::Waiting { .. } if self.inbound.is_empty() => self.end_unused(env),
+            ConnState::Waiting { .. } => self.refuse(&too_slow("head", env.limits.head_time), env),
+            ConnState::Body(_) => self.refuse(&too_slow("body", env.limits.body_time), env),
+            ConnState::Connecting(_) => self.connect(env),
+            ConnState::Lingering { .. } => self.close(),
+            ConnState::Relaying(_) | ConnState::Closed => self.deadline = None,
         }
     }
 
     /// Makes room for others, with a word if there is still time for one.
-    pub(super) fn evict(&mut self, env: &mut Env) {
+    pub(super) fn evict(&mut self, env: &mut ConnEnv) {
         if matches!(self.rank(), Some((Rank::Incomplete, _))) {
             self.refuse(&over_the_limit(), env);
         }
@@ -330,37 +334,39 @@ impl Conn {
     }
 
     /// Ends a request whose body takes the memory that others need.
-    pub(super) fn evict_body(&mut self, env: &mut Env) {
+    pub(super) fn evict_body(&mut self, env: &mut ConnEnv) {
         let problem =
             Problem::new(503, "too many bodies arrive at once").with_header("Retry-After", "1");
         self.refuse(&problem, env);
     }
 
     /// Ends it between two requests, as soon as the client has taken all of the last answer.
-    pub(super) fn end_unused(&mut self, env: &mut Env) {
-        match self.out.is_empty() {
-            true => self.close(),
-            false => self.linger(env),
+    pub(super) fn end_unused(&mut self, env: &mut ConnEnv) {
+        if self.out.is_empty() {
+            self.close()
+        } else {
+            self.linger(env)
         }
     }
 
     /// Ends it at once.
     pub(super) fn close(&mut self) {
-        self.state = State::Closed;
+        self.state = ConnState::Closed;
     }
 
     /// Takes the client's socket out of the poll set if there is another handle of it: closing ours
     /// would not.
     pub(super) fn part(&mut self, poll: &Poll) -> io::Result<()> {
-        match self.is_lent {
-            true => self.client.watch(poll, None),
-            false => Ok(()),
+        if self.is_lent {
+            self.client.watch(poll, None)
+        } else {
+            Ok(())
         }
     }
 
     fn note_leaving(&mut self) {
         self.has_left = true;
-        if let State::Relaying(relay) = &mut self.state {
+        if let ConnState::Relaying(relay) = &mut self.state {
             relay.present.leave();
         }
     }
@@ -376,7 +382,7 @@ impl Drop for Conn {
 
 /// From the client: heads and bodies.
 impl Conn {
-    fn read_client(&mut self, env: &mut Env) {
+    fn read_client(&mut self, env: &mut ConnEnv) {
         let mut scratch = std::mem::take(&mut env.scratch);
         match outbound::read(&mut self.client.socket, &mut scratch) {
             Moved::Bytes(bytes) => self.received(&scratch[..bytes], env),
@@ -387,42 +393,44 @@ impl Conn {
     }
 
     /// A client that sends no more may still read: what waits for it is its own.
-    fn client_ended(&mut self, env: &Env) {
+    fn client_ended(&mut self, env: &ConnEnv) {
         if self.out.is_empty() {
             return self.close();
         }
-        if !matches!(self.state, State::Lingering { .. }) {
+        if !matches!(self.state, ConnState::Lingering { .. }) {
             self.linger(env);
         }
         self.has_left = true;
     }
 
-    fn received(&mut self, bytes: &[u8], env: &mut Env) {
+    fn received(&mut self, bytes: &[u8], env: &mut ConnEnv) {
         match &self.state {
-            State::Waiting { .. } => {
+            ConnState::Waiting { .. } => {
                 self.inbound.extend_from_slice(bytes);
                 self.read_head(env);
             }
-            State::Body(_) => self.read_body(bytes, env),
-            State::Connecting(_) | State::Relaying(_) => self.inbound.extend_from_slice(bytes),
-            State::Lingering { .. } | State::Closed => {}
+            ConnState::Body(_) => self.read_body(bytes, env),
+            ConnState::Connecting(_) | ConnState::Relaying(_) => {
+                self.inbound.extend_from_slice(bytes)
+            }
+            ConnState::Lingering { .. } | ConnState::Closed => {}
         }
     }
 
-    fn read_head(&mut self, env: &mut Env) {
-        if let State::Waiting { is_idle: true } = self.state {
+    fn read_head(&mut self, env: &mut ConnEnv) {
+        if let ConnState::Waiting { is_idle: true } = self.state {
             self.wait_for_head(false, env.limits.head_time, env.now);
         }
         let (Some(account), Ok(ends)) = (self.account, self.ends()) else {
             return self.close();
         };
-        let stamp = Stamp {
+        let stamp = GateStamp {
             ends,
             conn: self.id,
             key: &env.key,
         };
         let now = SystemTime::now();
-        let rules = Rules {
+        let rules = AdmissionRules {
             now: now.into(),
             access: &env.access,
             account,
@@ -438,12 +446,12 @@ impl Conn {
     }
 
     fn wait_for_head(&mut self, is_idle: bool, limit: Duration, now: Instant) {
-        self.state = State::Waiting { is_idle };
+        self.state = ConnState::Waiting { is_idle };
         self.since = now;
         self.deadline = Some(now + limit);
     }
 
-    fn begin_body(&mut self, arriving: Box<Arriving>, env: &mut Env) {
+    fn begin_body(&mut self, arriving: Box<Arriving>, env: &mut ConnEnv) {
         let rest = self.inbound.split_off(arriving.head_bytes);
         self.inbound = Vec::new();
         let is_awaited = rest.is_empty() && !arriving.body.is_whole();
@@ -453,13 +461,13 @@ impl Conn {
         if self.is_closed() {
             return;
         }
-        self.state = State::Body(arriving);
+        self.state = ConnState::Body(arriving);
         self.deadline = Some(env.now + env.limits.body_time);
         self.read_body(&rest, env);
     }
 
-    fn read_body(&mut self, bytes: &[u8], env: &mut Env) {
-        let State::Body(arriving) = &mut self.state else {
+    fn read_body(&mut self, bytes: &[u8], env: &mut ConnEnv) {
+        let ConnState::Body(arriving) = &mut self.state else {
             return;
         };
         let taken = match arriving.body.take(bytes) {
@@ -475,13 +483,14 @@ impl Conn {
 
 /// To the server and back.
 impl Conn {
-    fn depart(&mut self, env: &mut Env) {
-        let State::Body(arriving) = std::mem::replace(&mut self.state, State::Closed) else {
+    fn depart(&mut self, env: &mut ConnEnv) {
+        let ConnState::Body(arriving) = std::mem::replace(&mut self.state, ConnState::Closed)
+        else {
             return;
         };
         let (head, body, answer) = arriving.into_request();
-        self.state = State::Connecting(Box::new(Departing {
-            parcel: Parcel::new(head, body),
+        self.state = ConnState::Connecting(Box::new(Departing {
+            request: UpstreamRequest::new(head, body),
             answer,
             give_up_at: env.now + env.limits.connect_time,
         }));
@@ -489,8 +498,8 @@ impl Conn {
     }
 
     /// Calls the server; one that is busy or being rebuilt is called again, for a while.
-    fn connect(&mut self, env: &mut Env) {
-        let State::Connecting(departing) = &self.state else {
+    fn connect(&mut self, env: &mut ConnEnv) {
+        let ConnState::Connecting(departing) = &self.state else {
             return;
         };
         let address = env.upstream.address();
@@ -513,24 +522,26 @@ impl Conn {
         }
     }
 
-    fn relay(&mut self, server: UnixStream, env: &mut Env) {
-        let State::Connecting(departing) = std::mem::replace(&mut self.state, State::Closed) else {
+    fn relay(&mut self, server: UnixStream, env: &mut ConnEnv) {
+        let ConnState::Connecting(departing) =
+            std::mem::replace(&mut self.state, ConnState::Closed)
+        else {
             return;
         };
         let Departing {
-            mut parcel,
+            mut request,
             answer: mut settings,
             ..
         } = *departing;
         settings.closes |= env.is_draining;
         let mut server = Watched::new(server, server_token(self.id));
         let present = env.presence.enter(self.id);
-        parcel.send(&mut server.socket);
+        request.send(&mut server.socket);
         self.deadline = None;
-        self.state = State::Relaying(Box::new(Relay {
+        self.state = ConnState::Relaying(Box::new(RelayedAnswer {
             server,
-            parcel,
-            answer: Answer::default(),
+            request,
+            answer: AnswerFraming::default(),
             settings,
             present,
         }));
@@ -539,8 +550,8 @@ impl Conn {
         }
     }
 
-    fn read_server(&mut self, env: &mut Env) {
-        let State::Relaying(relay) = &mut self.state else {
+    fn read_server(&mut self, env: &mut ConnEnv) {
+        let ConnState::Relaying(relay) = &mut self.state else {
             return;
         };
         let mut scratch = std::mem::take(&mut env.scratch);
@@ -552,8 +563,8 @@ impl Conn {
         env.scratch = scratch;
     }
 
-    fn answered(&mut self, bytes: &[u8], env: &mut Env) {
-        let State::Relaying(relay) = &mut self.state else {
+    fn answered(&mut self, bytes: &[u8], env: &mut ConnEnv) {
+        let ConnState::Relaying(relay) = &mut self.state else {
             return;
         };
         match relay.pass_on(bytes) {
@@ -564,15 +575,15 @@ impl Conn {
             }
             Err(BadAnswer) => return self.server_failed(env),
         }
-        if matches!(&self.state, State::Relaying(relay) if relay.answer.is_ended()) {
+        if matches!(&self.state, ConnState::Relaying(relay) if relay.answer.is_ended()) {
             self.end_answer(env);
         }
     }
 
     /// Lends the client's socket to a stream that asked for it, once the head of its answer is here:
     /// if that has left already, or never.
-    fn lend_socket(&mut self, env: &Env) {
-        let State::Relaying(relay) = &self.state else {
+    fn lend_socket(&mut self, env: &ConnEnv) {
+        let ConnState::Relaying(relay) = &self.state else {
             return;
         };
         if !relay.answer.has_begun() {
@@ -585,28 +596,29 @@ impl Conn {
         self.is_lent |= relay.present.lend(lend);
     }
 
-    fn server_ended(&mut self, env: &mut Env) {
-        let State::Relaying(relay) = &self.state else {
+    fn server_ended(&mut self, env: &mut ConnEnv) {
+        let ConnState::Relaying(relay) = &self.state else {
             return;
         };
-        match relay.answer.ends_with_the_connection() {
-            true => self.linger(env),
-            false => self.server_failed(env),
+        if relay.answer.ends_with_the_connection() {
+            self.linger(env)
+        } else {
+            self.server_failed(env)
         }
     }
 
     /// An answer that has begun cannot become another one: the client sees that its end is missing.
-    fn server_failed(&mut self, env: &mut Env) {
+    fn server_failed(&mut self, env: &mut ConnEnv) {
         match &self.state {
-            State::Relaying(relay) if !relay.answer.has_begun() => {
+            ConnState::Relaying(relay) if !relay.answer.has_begun() => {
                 self.refuse(&server_broke(), env);
             }
             _ => self.close(),
         }
     }
 
-    fn end_answer(&mut self, env: &mut Env) {
-        let State::Relaying(relay) = &self.state else {
+    fn end_answer(&mut self, env: &mut ConnEnv) {
+        let ConnState::Relaying(relay) = &self.state else {
             return;
         };
         if relay.settings.closes || env.is_draining {
@@ -619,10 +631,10 @@ impl Conn {
     }
 }
 
-impl Relay {
+impl RelayedAnswer {
     fn interest(&self, client_took_all: bool) -> Option<Ready> {
         let mut wanted = Ready::empty();
-        wanted.set(Ready::OUT, !self.parcel.is_sent());
+        wanted.set(Ready::OUT, !self.request.is_sent());
         wanted.set(Ready::IN, client_took_all);
         // A hang-up is reported whatever one asks for; so while there is nothing to ask for, the
         // socket leaves the set.
@@ -631,7 +643,7 @@ impl Relay {
 
     fn pass_on(&mut self, bytes: &[u8]) -> Result<Passed, BadAnswer> {
         match &mut self.answer {
-            Answer::Body(body) => body.advance(bytes).map(Passed::AsItCame),
+            AnswerFraming::Body(body) => body.advance(bytes).map(Passed::AsItCame),
             answer => {
                 let text = answer.head(bytes, &self.settings)?;
                 Ok(Passed::Rewritten(text.unwrap_or_default()))
@@ -648,7 +660,7 @@ enum Passed {
 
 /// To the client.
 impl Conn {
-    fn send(&mut self, bytes: &[u8], env: &Env) {
+    fn send(&mut self, bytes: &[u8], env: &ConnEnv) {
         if bytes.is_empty() {
             return;
         }
@@ -656,16 +668,16 @@ impl Conn {
         self.after_write(moved, env);
     }
 
-    fn flush(&mut self, env: &Env) {
+    fn flush(&mut self, env: &ConnEnv) {
         let moved = self.out.flush(&mut self.client.socket);
         self.after_write(moved, env);
-        let is_lingering = matches!(self.state, State::Lingering { .. });
+        let is_lingering = matches!(self.state, ConnState::Lingering { .. });
         if is_lingering && self.out.is_empty() {
             self.end_stream(env);
         }
     }
 
-    fn after_write(&mut self, moved: Moved, env: &Env) {
+    fn after_write(&mut self, moved: Moved, env: &ConnEnv) {
         if moved == Moved::Ended {
             return self.close();
         }
@@ -680,12 +692,14 @@ impl Conn {
         }
     }
 
-    fn refuse(&mut self, problem: &Problem, env: &mut Env) {
+    fn refuse(&mut self, problem: &Problem, env: &mut ConnEnv) {
         let mut to = match &self.state {
-            State::Body(arriving) => arriving.answer.reply_to.clone(),
-            State::Connecting(departing) => departing.answer.reply_to.clone(),
-            State::Relaying(relay) => relay.settings.reply_to.clone(),
-            State::Waiting { .. } | State::Lingering { .. } | State::Closed => ReplyTo::default(),
+            ConnState::Body(arriving) => arriving.answer.reply_to.clone(),
+            ConnState::Connecting(departing) => departing.answer.reply_to.clone(),
+            ConnState::Relaying(relay) => relay.settings.reply_to.clone(),
+            ConnState::Waiting { .. } | ConnState::Lingering { .. } | ConnState::Closed => {
+                ReplyTo::default()
+            }
         };
         if to.lines.is_empty() {
             to.lines = env.date.at(SystemTime::now()).to_vec();
@@ -693,17 +707,17 @@ impl Conn {
         self.say_last(&reply::refusal(problem, &to), env);
     }
 
-    fn say_last(&mut self, text: &[u8], env: &Env) {
+    fn say_last(&mut self, text: &[u8], env: &ConnEnv) {
         self.send(text, env);
         self.linger(env);
     }
 
     /// Waits for the client to read what was said, and then to hang up.
-    fn linger(&mut self, env: &Env) {
+    fn linger(&mut self, env: &ConnEnv) {
         if self.is_closed() {
             return;
         }
-        self.state = State::Lingering {
+        self.state = ConnState::Lingering {
             is_turned_away: false,
         };
         self.since = env.now;
@@ -717,7 +731,7 @@ impl Conn {
         }
     }
 
-    fn end_stream(&mut self, env: &Env) {
+    fn end_stream(&mut self, env: &ConnEnv) {
         self.deadline = Some(env.now + env.limits.linger_time);
         if self.client.socket.shutdown(Shutdown::Write).is_err() || self.has_left {
             self.close();

@@ -21,8 +21,8 @@ pub(super) struct BadChunk;
 
 /// How far a chunked body has been read.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Chunks {
-    place: Place,
+pub(super) struct ChunkDecoder {
+    state: ChunkState,
     /// Of the chunk being read.
     bytes_left: u64,
     /// Read of the line, or of the trailer.
@@ -30,7 +30,7 @@ pub(super) struct Chunks {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Place {
+enum ChunkState {
     #[default]
     Size,
     Extension,
@@ -45,99 +45,110 @@ enum Place {
     Ended,
 }
 
-/// What one piece of input held.
+/// How far one piece of input took the decoder.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct ChunkStep {
     /// How much of the input it took; more than none, unless the body has ended.
     pub(super) taken: usize,
     /// Where in the input data of the body stands, if it does.
     pub(super) data: Range<usize>,
 }
 
-impl Chunks {
+impl ChunkDecoder {
     /// Whether the last byte of the body has been read.
     pub(super) fn is_ended(&self) -> bool {
-        self.place == Place::Ended
+        self.state == ChunkState::Ended
     }
 
     /// Reads until the next run of data has passed, the body's end, or the input's.
-    pub(super) fn step(&mut self, input: &[u8]) -> Result<Step, BadChunk> {
+    pub(super) fn step(&mut self, input: &[u8]) -> Result<ChunkStep, BadChunk> {
         for (at, &byte) in input.iter().enumerate() {
-            match self.place {
-                Place::Ended => {
-                    return Ok(Step {
+            match self.state {
+                ChunkState::Ended => {
+                    return Ok(ChunkStep {
                         taken: at,
                         data: at..at,
                     });
                 }
-                Place::Data => return Ok(self.data_run(at, input.len())),
-                _ => self.place = self.after(byte)?,
+                ChunkState::Data => return Ok(self.data_run(at, input.len())),
+                _ => self.state = self.after(byte)?,
             }
         }
         let end = input.len();
-        Ok(Step {
+        Ok(ChunkStep {
             taken: end,
             data: end..end,
         })
     }
 
-    fn data_run(&mut self, from: usize, end: usize) -> Step {
+    fn data_run(&mut self, from: usize, end: usize) -> ChunkStep {
         let here = (end - from) as u64;
         let run = here.min(self.bytes_left);
         self.bytes_left -= run;
         if self.bytes_left == 0 {
-            self.place = Place::DataCr;
+            self.state = ChunkState::DataCr;
         }
         let to = from + run as usize;
-        Step {
+        ChunkStep {
             taken: to,
             data: from..to,
         }
     }
 
-    fn after(&mut self, byte: u8) -> Result<Place, BadChunk> {
-        match (self.place, byte) {
-            (Place::Size, b'\r') if self.line_bytes > 0 => Ok(Place::SizeEnd),
-            (Place::Size, b';') if self.line_bytes > 0 => self.begin(Place::Extension),
-            (Place::Size, _) => self.size_digit(byte),
-            (Place::Extension, b'\r') => Ok(Place::SizeEnd),
-            (Place::Extension, _) => self.line_byte(byte, EXTENSION_BYTES_MAX, Place::Extension),
-            (Place::SizeEnd, b'\n') if self.bytes_left == 0 => self.begin(Place::TrailerStart),
-            (Place::SizeEnd, b'\n') => Ok(Place::Data),
-            (Place::DataCr, b'\r') => Ok(Place::DataEnd),
-            (Place::DataEnd, b'\n') => self.begin(Place::Size),
-            (Place::TrailerStart, b'\r') => Ok(Place::LastEnd),
-            (Place::Trailer, b'\r') => Ok(Place::TrailerLineEnd),
-            (Place::TrailerStart | Place::Trailer, _) => {
-                self.line_byte(byte, TRAILER_BYTES_MAX, Place::Trailer)
+    fn after(&mut self, byte: u8) -> Result<ChunkState, BadChunk> {
+        match (self.state, byte) {
+            (ChunkState::Size, b'\r') if self.line_bytes > 0 => Ok(ChunkState::SizeEnd),
+            (ChunkState::Size, b';') if self.line_bytes > 0 => self.begin(ChunkState::Extension),
+            (ChunkState::Size, _) => self.size_digit(byte),
+            (ChunkState::Extension, b'\r') => Ok(ChunkState::SizeEnd),
+            (ChunkState::Extension, _) => {
+                self.line_byte(byte, EXTENSION_BYTES_MAX, ChunkState::Extension)
             }
-            (Place::TrailerLineEnd, b'\n') => Ok(Place::TrailerStart),
-            (Place::LastEnd, b'\n') => Ok(Place::Ended),
+            (ChunkState::SizeEnd, b'\n') if self.bytes_left == 0 => {
+                self.begin(ChunkState::TrailerStart)
+            }
+            (ChunkState::SizeEnd, b'\n') => Ok(ChunkState::Data),
+            (ChunkState::DataCr, b'\r') => Ok(ChunkState::DataEnd),
+            (ChunkState::DataEnd, b'\n') => self.begin(ChunkState::Size),
+            (ChunkState::TrailerStart, b'\r') => Ok(ChunkState::LastEnd),
+            (ChunkState::Trailer, b'\r') => Ok(ChunkState::TrailerLineEnd),
+            (ChunkState::TrailerStart | ChunkState::Trailer, _) => {
+                self.line_byte(byte, TRAILER_BYTES_MAX, ChunkState::Trailer)
+            }
+            (ChunkState::TrailerLineEnd, b'\n') => Ok(ChunkState::TrailerStart),
+            (ChunkState::LastEnd, b'\n') => Ok(ChunkState::Ended),
             _ => Err(BadChunk),
         }
     }
 
-    fn begin(&mut self, place: Place) -> Result<Place, BadChunk> {
+    fn begin(&mut self, state: ChunkState) -> Result<ChunkState, BadChunk> {
         self.line_bytes = 0;
-        Ok(place)
+        Ok(state)
     }
 
-    fn size_digit(&mut self, byte: u8) -> Result<Place, BadChunk> {
+    fn size_digit(&mut self, byte: u8) -> Result<ChunkState, BadChunk> {
         let digit = char::from(byte).to_digit(16).ok_or(BadChunk)?;
         self.line_bytes += 1;
         self.bytes_left = self.bytes_left * 16 + u64::from(digit);
-        match self.line_bytes <= SIZE_DIGITS_MAX {
-            true => Ok(Place::Size),
-            false => Err(BadChunk),
+        if self.line_bytes <= SIZE_DIGITS_MAX {
+            Ok(ChunkState::Size)
+        } else {
+            Err(BadChunk)
         }
     }
 
-    fn line_byte(&mut self, byte: u8, bytes_max: u32, stay: Place) -> Result<Place, BadChunk> {
+    fn line_byte(
+        &mut self,
+        byte: u8,
+        bytes_max: u32,
+        stay: ChunkState,
+    ) -> Result<ChunkState, BadChunk> {
         self.line_bytes += 1;
         let is_text = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
-        match is_text && self.line_bytes <= bytes_max {
-            true => Ok(stay),
-            false => Err(BadChunk),
+        if is_text && self.line_bytes <= bytes_max {
+            Ok(stay)
+        } else {
+            Err(BadChunk)
         }
     }
 }
@@ -149,7 +160,7 @@ mod tests {
 
     /// The data and what stands behind the body; `None` for data when it has not ended.
     fn read(pieces: &[&[u8]]) -> Result<(bool, Vec<u8>, Vec<u8>), BadChunk> {
-        let mut chunks = Chunks::default();
+        let mut chunks = ChunkDecoder::default();
         let (mut data, mut rest) = (Vec::new(), Vec::new());
         for piece in pieces {
             let mut input = *piece;

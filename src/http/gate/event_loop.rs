@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::base::stop::StopSource;
-use crate::http::gate::conn::{Conn, Env, Rank};
-use crate::http::gate::{Phase, Shared};
+use crate::http::gate::conn::{Conn, ConnEnv, Rank};
+use crate::http::gate::phase::{GateState, Phase};
 use crate::http::poll::{Poll, Ready, Waker, Watched};
 
 const WAKER_TOKEN: u64 = 0;
@@ -46,8 +46,8 @@ pub(super) struct EventLoop {
     dispensable: BTreeSet<(Rank, Instant, u64)>,
     turned_away: usize,
     bodies: Bodies,
-    env: Env,
-    shared: Arc<Shared>,
+    env: ConnEnv,
+    shared: Arc<GateState>,
     /// Tells that the gate drains and has no connection left.
     drained: StopSource,
 }
@@ -73,8 +73,8 @@ impl EventLoop {
         listener: TcpListener,
         waker: Waker,
         connections_max: usize,
-        env: Env,
-        shared: Arc<Shared>,
+        env: ConnEnv,
+        shared: Arc<GateState>,
         drained: StopSource,
     ) -> io::Result<EventLoop> {
         let poll = Poll::new()?;
@@ -140,14 +140,17 @@ impl EventLoop {
     /// Hands an event to its connection; one that has ended meanwhile gets no more.
     fn on_socket(&mut self, token: u64, flags: Ready) {
         let is_server = token % 2 == 1;
-        self.with_conn(token / 2, |conn, env| match is_server {
-            true => conn.on_server(flags, env),
-            false => conn.on_client(flags, env),
+        self.with_conn(token / 2, |conn, env| {
+            if is_server {
+                conn.on_server(flags, env)
+            } else {
+                conn.on_client(flags, env)
+            }
         });
         self.keep_within_budget();
     }
 
-    fn with_conn(&mut self, id: u64, act: impl FnOnce(&mut Conn, &mut Env)) {
+    fn with_conn(&mut self, id: u64, act: impl FnOnce(&mut Conn, &mut ConnEnv)) {
         if let Some(slot) = self.conns.get_mut(&id) {
             act(&mut slot.conn, &mut self.env);
             self.settle(id);
@@ -220,9 +223,10 @@ impl EventLoop {
             body: (0, false),
         };
         self.conns.insert(id, slot);
-        match has_room {
-            true => self.with_conn(id, Conn::ask_for_account),
-            false => self.turn_away(id),
+        if has_room {
+            self.with_conn(id, Conn::ask_for_account)
+        } else {
+            self.turn_away(id)
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 
-use crate::http::gate::dechunk::Chunks;
+use crate::http::gate::dechunk::ChunkDecoder;
 use crate::http::gate::reply::ReplyTo;
 
 /// More than any head of ours; an answer whose head does not end is a fault of the server.
@@ -15,7 +15,7 @@ const HEADERS_MAX: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BadAnswer;
 
-/// What the gate adds to the head of an answer, and must know to find its end.
+/// The lines that the gate adds to the head of an answer, and what of the request says where it ends.
 #[derive(Debug, Clone, Default)]
 pub(super) struct AnswerSettings {
     /// The connection will be closed after it.
@@ -26,46 +26,46 @@ pub(super) struct AnswerSettings {
 
 /// How far an answer has been read.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum AnswerFraming {
     /// So much of its head has come.
     Head(Vec<u8>),
     /// The body, in the coding in which it came.
-    Body(Body),
+    Body(AnswerBody),
 }
 
 /// Where a body ends.
 #[derive(Debug)]
-pub(super) enum Body {
+pub(super) enum AnswerBody {
     Length(u64),
-    Chunked(Chunks),
+    Chunked(ChunkDecoder),
     /// With the connection.
     Close,
 }
 
-impl Default for Answer {
-    fn default() -> Answer {
-        Answer::Head(Vec::new())
+impl Default for AnswerFraming {
+    fn default() -> AnswerFraming {
+        AnswerFraming::Head(Vec::new())
     }
 }
 
-impl Answer {
+impl AnswerFraming {
     /// Whether the client has, or is about to have, a status line.
     pub(super) fn has_begun(&self) -> bool {
-        matches!(self, Answer::Body(_))
+        matches!(self, AnswerFraming::Body(_))
     }
 
     /// Whether nothing of it is missing.
     pub(super) fn is_ended(&self) -> bool {
         match self {
-            Answer::Head(_) | Answer::Body(Body::Close) => false,
-            Answer::Body(Body::Length(left)) => *left == 0,
-            Answer::Body(Body::Chunked(chunks)) => chunks.is_ended(),
+            AnswerFraming::Head(_) | AnswerFraming::Body(AnswerBody::Close) => false,
+            AnswerFraming::Body(AnswerBody::Length(left)) => *left == 0,
+            AnswerFraming::Body(AnswerBody::Chunked(chunks)) => chunks.is_ended(),
         }
     }
 
     /// Whether only the end of the connection shows the client where it ends.
     pub(super) fn ends_with_the_connection(&self) -> bool {
-        matches!(self, Answer::Body(Body::Close))
+        matches!(self, AnswerFraming::Body(AnswerBody::Close))
     }
 
     /// Reads more of the head. Once it is whole, returns the head for the client and, at its end,
@@ -75,40 +75,41 @@ impl Answer {
         input: &[u8],
         settings: &AnswerSettings,
     ) -> Result<Option<Vec<u8>>, BadAnswer> {
-        let Answer::Head(begun) = self else {
+        let AnswerFraming::Head(begun) = self else {
             return Err(BadAnswer);
         };
         begun.extend_from_slice(input);
         let Some((head_bytes, mut text, mut body)) = rewrite(begun, settings)? else {
-            return match begun.len() < HEAD_BYTES_MAX {
-                true => Ok(None),
-                false => Err(BadAnswer),
+            return if begun.len() < HEAD_BYTES_MAX {
+                Ok(None)
+            } else {
+                Err(BadAnswer)
             };
         };
         let rest = &begun[head_bytes..];
         let taken = body.advance(rest)?;
         text.extend_from_slice(&rest[..taken]);
-        *self = Answer::Body(body);
+        *self = AnswerFraming::Body(body);
         Ok(Some(text))
     }
 }
 
-impl Body {
+impl AnswerBody {
     /// Reads on, and returns how many bytes of `input` belong to the answer.
     pub(super) fn advance(&mut self, input: &[u8]) -> Result<usize, BadAnswer> {
         match self {
-            Body::Close => Ok(input.len()),
-            Body::Length(left) => {
+            AnswerBody::Close => Ok(input.len()),
+            AnswerBody::Length(left) => {
                 let taken = (input.len() as u64).min(*left);
                 *left -= taken;
                 Ok(taken as usize)
             }
-            Body::Chunked(chunks) => advance_chunks(chunks, input),
+            AnswerBody::Chunked(chunks) => advance_chunks(chunks, input),
         }
     }
 }
 
-fn advance_chunks(chunks: &mut Chunks, input: &[u8]) -> Result<usize, BadAnswer> {
+fn advance_chunks(chunks: &mut ChunkDecoder, input: &[u8]) -> Result<usize, BadAnswer> {
     let mut taken = 0;
     while taken < input.len() && !chunks.is_ended() {
         let step = chunks.step(&input[taken..]).map_err(|_| BadAnswer)?;
@@ -121,7 +122,7 @@ fn advance_chunks(chunks: &mut Chunks, input: &[u8]) -> Result<usize, BadAnswer>
 fn rewrite(
     input: &[u8],
     settings: &AnswerSettings,
-) -> Result<Option<(usize, Vec<u8>, Body)>, BadAnswer> {
+) -> Result<Option<(usize, Vec<u8>, AnswerBody)>, BadAnswer> {
     let mut storage = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut storage);
     let head_bytes = match response.parse(input).map_err(|_| BadAnswer)? {
@@ -131,7 +132,7 @@ fn rewrite(
     let status = response.code.unwrap_or_default();
     let reason = response.reason.unwrap_or_default();
     let body = body_of(status, response.headers, settings.reply_to.is_to_head)?;
-    let closes = settings.closes || matches!(body, Body::Close);
+    let closes = settings.closes || matches!(body, AnswerBody::Close);
     let mut text = Vec::with_capacity(head_bytes + settings.reply_to.lines.len() + 32);
     put(&mut text, format_args!("HTTP/1.1 {status} {reason}\r\n"));
     for header in response
@@ -163,7 +164,7 @@ fn body_of(
     status: u16,
     headers: &[httparse::Header<'_>],
     is_to_head: bool,
-) -> Result<Body, BadAnswer> {
+) -> Result<AnswerBody, BadAnswer> {
     let value = |name: &str| {
         let header = headers
             .iter()
@@ -171,14 +172,17 @@ fn body_of(
         std::str::from_utf8(header.value).ok()
     };
     if is_to_head || matches!(status, 204 | 304) {
-        return Ok(Body::Length(0));
+        return Ok(AnswerBody::Length(0));
     }
     if value("Transfer-Encoding").is_some() {
-        return Ok(Body::Chunked(Chunks::default()));
+        return Ok(AnswerBody::Chunked(ChunkDecoder::default()));
     }
     match value("Content-Length") {
-        Some(length) => length.parse().map(Body::Length).map_err(|_| BadAnswer),
-        None => Ok(Body::Close),
+        Some(length) => length
+            .parse()
+            .map(AnswerBody::Length)
+            .map_err(|_| BadAnswer),
+        None => Ok(AnswerBody::Close),
     }
 }
 
@@ -196,15 +200,15 @@ mod tests {
         pieces: &[&[u8]],
         settings: &AnswerSettings,
     ) -> Result<(String, bool, usize), BadAnswer> {
-        let (mut answer, mut client, mut foreign) = (Answer::default(), Vec::new(), 0);
+        let (mut answer, mut client, mut foreign) = (AnswerFraming::default(), Vec::new(), 0);
         for piece in pieces {
             match &mut answer {
-                Answer::Body(body) => {
+                AnswerFraming::Body(body) => {
                     let taken = body.advance(piece)?;
                     client.extend_from_slice(&piece[..taken]);
                     foreign += piece.len() - taken;
                 }
-                Answer::Head(_) => {
+                AnswerFraming::Head(_) => {
                     client.extend(answer.head(piece, settings)?.unwrap_or_default());
                 }
             }

@@ -13,8 +13,9 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use crate::base::socket_owner::Ends;
-use crate::http::access::{Account, Caller, HeadView, Version, host_of};
+use crate::http::access::{HeadView, HttpVersion, PeerAccount, host_of};
 use crate::http::problem::Problem;
+use crate::http::requester::Requester;
 use crate::http::ticket;
 
 /// The most headers a head may have.
@@ -41,7 +42,7 @@ const ENDS_HERE: &[&str] = &[
 
 /// A well-formed head, borrowed from the bytes it came in.
 #[derive(Debug, PartialEq)]
-pub(super) struct Head<'a> {
+pub(super) struct ParsedHead<'a> {
     /// How many bytes it takes, its empty line included.
     pub(super) bytes: usize,
     pub(super) method: &'a str,
@@ -49,7 +50,7 @@ pub(super) struct Head<'a> {
     pub(super) target: Cow<'a, str>,
     /// The name by which a target in absolute form calls us, with its port if it has one.
     pub(super) authority: Option<&'a str>,
-    pub(super) version: Version,
+    pub(super) version: HttpVersion,
     /// Names as sent, values trimmed and ASCII.
     pub(super) headers: Vec<(&'a str, &'a str)>,
     /// How the body is framed.
@@ -69,9 +70,9 @@ pub(super) enum Framing {
     Chunked,
 }
 
-/// What the gate tells the server about a request.
+/// The gate's word on a connection, which the server believes by the key.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stamp<'a> {
+pub(super) struct GateStamp<'a> {
     /// The connection's two addresses.
     pub(super) ends: Ends,
     pub(super) conn: u64,
@@ -81,7 +82,10 @@ pub(super) struct Stamp<'a> {
 /// Reads a head from the beginning of `input`; `None` when its end has not come yet.
 ///
 /// Errors: the problem to answer with, after which nothing in `input` can be trusted.
-pub(super) fn parse(input: &[u8], head_bytes_max: usize) -> Result<Option<Head<'_>>, Problem> {
+pub(super) fn parse(
+    input: &[u8],
+    head_bytes_max: usize,
+) -> Result<Option<ParsedHead<'_>>, Problem> {
     let mut storage = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut storage);
     let bytes = match request.parse(input).map_err(refusal)? {
@@ -90,10 +94,7 @@ pub(super) fn parse(input: &[u8], head_bytes_max: usize) -> Result<Option<Head<'
         _ => return Err(head_too_large(head_bytes_max)),
     };
     refuse_bare_line_feeds(&input[..bytes])?;
-    let version = match request.version {
-        Some(0) => Version::Http10,
-        _ => Version::Http11,
-    };
+    let version = version_of(&request);
     let method = known_method(request.method.unwrap_or_default())?;
     let (authority, target) = target(method, request.path.unwrap_or_default())?;
     let headers = plain_headers(request.headers)?;
@@ -105,12 +106,12 @@ pub(super) fn parse(input: &[u8], head_bytes_max: usize) -> Result<Option<Head<'
         headers: &headers,
         // No rule of this file looks at them.
         peer: IpAddr::from([0, 0, 0, 0]),
-        account: Account::Stranger,
+        account: PeerAccount::Stranger,
     };
     check_host(&view)?;
     let framing = framing(&view)?;
     let expects_continue = expects_continue(&view)?;
-    Ok(Some(Head {
+    Ok(Some(ParsedHead {
         bytes,
         method,
         target,
@@ -122,9 +123,9 @@ pub(super) fn parse(input: &[u8], head_bytes_max: usize) -> Result<Option<Head<'
     }))
 }
 
-impl<'a> Head<'a> {
+impl<'a> ParsedHead<'a> {
     /// The view that the access rules take.
-    pub(super) fn view(&self, peer: IpAddr, account: Account) -> HeadView<'_> {
+    pub(super) fn view(&self, peer: IpAddr, account: PeerAccount) -> HeadView<'_> {
         HeadView {
             method: self.method,
             target: &self.target,
@@ -138,17 +139,18 @@ impl<'a> Head<'a> {
 
     /// Whether the client means to send another request after this one.
     pub(super) fn keeps_alive(&self) -> bool {
-        self.version == Version::Http11 && !self.connection_options().any(|name| name == "close")
+        self.version == HttpVersion::Http11
+            && !self.connection_options().any(|name| name == "close")
     }
 
     /// The head for the server, without its empty line: the body's length is still to come.
-    pub(super) fn forwarded(&self, stamp: Stamp<'_>, caller: Caller) -> Vec<u8> {
+    pub(super) fn forwarded(&self, stamp: GateStamp<'_>, requester: Option<&Requester>) -> Vec<u8> {
         let named: Vec<String> = self.connection_options().collect();
         let target = ticket::without(&self.target);
         let mut text = Vec::with_capacity(self.bytes + 280);
         let version = match self.version {
-            Version::Http10 => "1.0",
-            Version::Http11 => "1.1",
+            HttpVersion::Http10 => "1.0",
+            HttpVersion::Http11 => "1.1",
         };
         put(
             &mut text,
@@ -159,16 +161,18 @@ impl<'a> Head<'a> {
                 put(&mut text, format_args!("{name}: {value}\r\n"));
             }
         }
-        let Stamp { ends, conn, key } = stamp;
+        let GateStamp { ends, conn, key } = stamp;
         let Ends { theirs, ours } = ends;
-        let caller = caller.word();
         put(
             &mut text,
             format_args!(
                 "Connection: close\r\nX-Gate-Peer: {theirs}\r\nX-Gate-Local: {ours}\r\n\
-                 X-Gate-Caller: {caller}\r\nX-Gate-Conn: {conn}\r\nX-Gate-Key: {key}\r\n"
+                 X-Gate-Conn: {conn}\r\nX-Gate-Key: {key}\r\n"
             ),
         );
+        if let Some(requester) = requester {
+            put(&mut text, format_args!("X-Gate-Requester: {requester}\r\n"));
+        }
         text
     }
 
@@ -216,19 +220,28 @@ fn head_too_large(bytes_max: usize) -> Problem {
     )
 }
 
+fn version_of(request: &httparse::Request<'_, '_>) -> HttpVersion {
+    match request.version {
+        Some(0) => HttpVersion::Http10,
+        _ => HttpVersion::Http11,
+    }
+}
+
 /// `httparse` takes a line feed alone for the end of a line, and other readers do not.
 fn refuse_bare_line_feeds(head: &[u8]) -> Result<(), Problem> {
     let is_bare = |at: usize| head[at] == b'\n' && (at == 0 || head[at - 1] != b'\r');
-    match (0..head.len()).any(is_bare) {
-        true => Err(bad("a line of the head ends without a carriage return")),
-        false => Ok(()),
+    if (0..head.len()).any(is_bare) {
+        Err(bad("a line of the head ends without a carriage return"))
+    } else {
+        Ok(())
     }
 }
 
 fn known_method(method: &str) -> Result<&str, Problem> {
-    match METHODS.contains(&method) {
-        true => Ok(method),
-        false => Err(Problem::new(501, "this server does not know the method")),
+    if METHODS.contains(&method) {
+        Ok(method)
+    } else {
+        Err(Problem::new(501, "this server does not know the method"))
     }
 }
 
@@ -287,8 +300,8 @@ fn plain_headers<'a>(headers: &[httparse::Header<'a>]) -> Result<Vec<(&'a str, &
 
 fn check_host(view: &HeadView<'_>) -> Result<(), Problem> {
     match (count(view, "Host"), view.version) {
-        (1, _) | (0, Version::Http10) => Ok(()),
-        (0, Version::Http11) => Err(bad("a request of HTTP/1.1 needs a `Host`")),
+        (1, _) | (0, HttpVersion::Http10) => Ok(()),
+        (0, HttpVersion::Http11) => Err(bad("a request of HTTP/1.1 needs a `Host`")),
         _ => Err(bad("there is more than one `Host`")),
     }
 }
@@ -303,10 +316,9 @@ fn framing(view: &HeadView<'_>) -> Result<Framing, Problem> {
         count(view, "Content-Length"),
         count(view, "Transfer-Encoding"),
     ) {
-        (0, 0) if view.version == Version::Http10 && view.method == "POST" => Err(Problem::new(
-            411,
-            "a POST of HTTP/1.0 needs a `Content-Length`",
-        )),
+        (0, 0) if view.version == HttpVersion::Http10 && view.method == "POST" => Err(
+            Problem::new(411, "a POST of HTTP/1.0 needs a `Content-Length`"),
+        ),
         (0, 0) => Ok(Framing::None),
         (1, 0) => content_length(view.single("Content-Length").unwrap_or_default()),
         (0, 1) => chunked(view),
@@ -326,9 +338,9 @@ fn content_length(value: &str) -> Result<Framing, Problem> {
 fn chunked(view: &HeadView<'_>) -> Result<Framing, Problem> {
     let coding = view.single("Transfer-Encoding").unwrap_or_default();
     match (view.version, coding.eq_ignore_ascii_case("chunked")) {
-        (Version::Http10, _) => Err(bad("HTTP/1.0 has no `Transfer-Encoding`")),
-        (Version::Http11, true) => Ok(Framing::Chunked),
-        (Version::Http11, false) => Err(Problem::new(
+        (HttpVersion::Http10, _) => Err(bad("HTTP/1.0 has no `Transfer-Encoding`")),
+        (HttpVersion::Http11, true) => Ok(Framing::Chunked),
+        (HttpVersion::Http11, false) => Err(Problem::new(
             501,
             "of all transfer codings this server knows `chunked` alone",
         )),
@@ -346,7 +358,7 @@ fn expects_continue(view: &HeadView<'_>) -> Result<bool, Problem> {
             "of all expectations this server knows `100-continue` alone",
         ));
     }
-    Ok(view.version == Version::Http11 && count(view, "Expect") > 0)
+    Ok(view.version == HttpVersion::Http11 && count(view, "Expect") > 0)
 }
 
 #[cfg(test)]

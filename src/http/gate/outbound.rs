@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
-/// What one attempt at a socket brought.
+/// The outcome of one attempt at a socket that does not wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moved {
     /// So many bytes; for a read, at least one.
@@ -78,15 +78,15 @@ impl Outbound {
 
 /// A whole request on its way to the server.
 #[derive(Debug)]
-pub(super) struct Parcel {
+pub(super) struct UpstreamRequest {
     head: Vec<u8>,
     body: Vec<u8>,
     sent: usize,
 }
 
-impl Parcel {
-    pub(super) fn new(head: Vec<u8>, body: Vec<u8>) -> Parcel {
-        Parcel {
+impl UpstreamRequest {
+    pub(super) fn new(head: Vec<u8>, body: Vec<u8>) -> UpstreamRequest {
+        UpstreamRequest {
             head,
             body,
             sent: 0,
@@ -113,7 +113,7 @@ impl Parcel {
                 Moved::Ended => break,
             }
         }
-        *self = Parcel::new(Vec::new(), Vec::new());
+        *self = UpstreamRequest::new(Vec::new(), Vec::new());
     }
 }
 
@@ -155,16 +155,16 @@ mod tests {
     }
 
     #[test]
-    fn a_parcel_leaves_whole_and_holds_nothing_then() {
+    fn a_request_leaves_whole_and_holds_nothing_then() {
         let mut socket = Narrow(Vec::new(), 3, 2);
-        let mut parcel = Parcel::new(b"head".to_vec(), b"body".to_vec());
-        parcel.send(&mut socket);
-        assert!(!parcel.is_sent());
+        let mut request = UpstreamRequest::new(b"head".to_vec(), b"body".to_vec());
+        request.send(&mut socket);
+        assert!(!request.is_sent());
         socket.2 = 100;
-        parcel.send(&mut socket);
-        assert!(parcel.is_sent());
+        request.send(&mut socket);
+        assert!(request.is_sent());
         assert_eq!(
-            (socket.0.as_slice(), parcel.bytes_held()),
+            (socket.0.as_slice(), request.bytes_held()),
             (&b"headbody"[..], 0)
         );
     }

@@ -12,16 +12,16 @@ use crate::http::gate::lent::{Leaving, LentSocket};
 
 /// The clients whose requests are in progress, by connection. Cloning it shares it.
 #[derive(Debug, Clone, Default)]
-pub struct Presence(Arc<Mutex<HashMap<u64, Entry>>>);
+pub struct ClientPresence(Arc<Mutex<HashMap<u64, PresentClient>>>);
 
 #[derive(Debug)]
-struct Entry {
+struct PresentClient {
     gone_rx: Receiver<Infallible>,
     /// Who has asked for the client's socket.
     lend_tx: Option<Sender<LentSocket>>,
 }
 
-impl Presence {
+impl ClientPresence {
     /// A channel that closes when the client of connection `conn` has left, or its answer is done:
     /// closed from the start if no request of that connection is in progress.
     pub fn gone(&self, conn: u64) -> Receiver<Infallible> {
@@ -45,7 +45,7 @@ impl Presence {
     pub(super) fn enter(&self, conn: u64) -> Present {
         // Nothing is ever sent, so the capacity has no meaning.
         let (gone_tx, gone_rx) = bounded(0);
-        let entry = Entry {
+        let entry = PresentClient {
             gone_rx,
             lend_tx: None,
         };
@@ -62,7 +62,7 @@ impl Presence {
 /// The entry of one request in progress. Dropping it ends the entry, and closes its channel.
 #[derive(Debug)]
 pub(super) struct Present {
-    presence: Presence,
+    presence: ClientPresence,
     conn: u64,
     gone_tx: Option<Sender<Infallible>>,
     /// Tells whoever has the client's socket, and cannot wait for the channel.
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_channel_closes_when_the_client_leaves_and_stays_closed() {
-        let presence = Presence::default();
+        let presence = ClientPresence::default();
         let mut present = presence.enter(7);
         let gone = presence.gone(7);
         assert_eq!(gone.try_recv(), Err(TryRecvError::Empty));

@@ -9,7 +9,7 @@ use crate::http::problem::{self, Problem};
 /// The interim answer that a client waits for before it sends its body.
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What goes with an answer of the gate.
+/// The parts of an answer of the gate that the request decides.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ReplyTo {
     /// The request was a `HEAD`: the body stays here.
@@ -55,10 +55,11 @@ fn end_head(text: &mut Vec<u8>, to: &ReplyTo) {
 pub(in crate::http) fn put_header(text: &mut Vec<u8>, name: &str, value: &str) {
     text.extend_from_slice(name.as_bytes());
     text.extend_from_slice(b": ");
-    text.extend(value.bytes().map(|byte| match byte.is_ascii_control() {
-        true => b' ',
-        false => byte,
-    }));
+    text.extend(
+        value
+            .bytes()
+            .map(|byte| if byte.is_ascii_control() { b' ' } else { byte }),
+    );
     text.extend_from_slice(b"\r\n");
 }
 

@@ -1,15 +1,17 @@
 //! What is said in a session: read it, say something, follow it, decide.
 
 use crate::domain::ids::{MessageId, Seq, SessionId};
+use crate::domain::principal::Principal;
 use crate::engine::{Begin, NewMessage, Presence};
-use crate::http::access::Caller;
 use crate::http::answer::Answer;
 use crate::http::context::Context;
-use crate::http::handlers::{Request, Work, key_of};
+use crate::http::handlers::handled::Handled;
+use crate::http::handlers::request::{ApiRequest, key_of};
 use crate::http::headers::{self, EVENT_STREAM};
 use crate::http::jobs::LongRequest;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
+use crate::http::requester::Credential;
 use crate::http::streams::STREAM_HEADERS;
 use crate::http::wire;
 use crate::wire::{Approve, MessageListBody, Say, StoredBody};
@@ -41,13 +43,14 @@ pub(super) fn messages(
 pub(super) fn post_message(
     context: &Context,
     id: SessionId,
-    request: &dyn Request,
-) -> Result<Work, Problem> {
-    let message = new_message(request)?;
+    request: &dyn ApiRequest,
+    from: Principal,
+) -> Result<Handled, Problem> {
+    let message = new_message(request, from)?;
     if headers::prefers_async(request.list("Prefer").as_deref()) {
-        return submit(context, &id, message).map(Work::Answer);
+        return submit(context, &id, message).map(Handled::Answer);
     }
-    Ok(Work::Wait(LongRequest::Ask { id, message }))
+    Ok(Handled::Wait(LongRequest::Ask { id, message }))
 }
 
 /// Answers as soon as the message is stored; its turn needs no client.
@@ -61,20 +64,23 @@ fn submit(context: &Context, id: &SessionId, message: NewMessage) -> Result<Answ
     Ok(Answer::json(202, &body).with_header("Preference-Applied", "respond-async"))
 }
 
-pub(super) fn stream(id: SessionId, request: &dyn Request) -> Result<LongRequest, Problem> {
+pub(super) fn stream(
+    id: SessionId,
+    request: &dyn ApiRequest,
+    from: Principal,
+) -> Result<LongRequest, Problem> {
     Ok(LongRequest::Follow {
         id,
-        message: new_message(request)?,
+        message: new_message(request, from)?,
     })
 }
 
-fn new_message(request: &dyn Request) -> Result<NewMessage, Problem> {
+fn new_message(request: &dyn ApiRequest, from: Principal) -> Result<NewMessage, Problem> {
     let key = key_of(request)?;
     let say = Say::parse(request.body())?;
     Ok(NewMessage {
-        content: say.content,
         key,
-        ..NewMessage::default()
+        ..NewMessage::new(from, say.content)
     })
 }
 
@@ -82,12 +88,12 @@ fn new_message(request: &dyn Request) -> Result<NewMessage, Problem> {
 pub(super) fn events(
     context: &Context,
     id: SessionId,
-    request: &dyn Request,
+    request: &dyn ApiRequest,
     query: &Query,
-) -> Result<Work, Problem> {
+) -> Result<Handled, Problem> {
     let accept = request.list("Accept");
     let accept = accept.as_deref();
-    let has_ticket = request.caller() == Caller::Ticket;
+    let has_ticket = has_ticket(request);
     if has_ticket && !headers::accepts(accept, EVENT_STREAM) {
         let detail = "a ticket opens the stream alone: `Accept` must admit text/event-stream";
         return Err(Problem::new(406, detail));
@@ -95,8 +101,8 @@ pub(super) fn events(
     if has_ticket || headers::asks_for(accept, EVENT_STREAM) {
         let attach = Attach::read(request, query)?;
         return match request.method() {
-            "HEAD" => head_of_stream(context, &id, attach).map(Work::Answer),
-            _ => Ok(Work::Wait(attach.job(id))),
+            "HEAD" => head_of_stream(context, &id, attach).map(Handled::Answer),
+            _ => Ok(Handled::Wait(attach.job(id))),
         };
     }
     let limit = query.number("limit", EVENTS_DEFAULT, 1..=EVENTS_MAX)?;
@@ -107,7 +113,12 @@ pub(super) fn events(
         .sessions
         .events(&id, after.unwrap_or(Seq::ZERO), limit)?;
     let page = wire::record_page(records, limit);
-    Ok(Work::Answer(Answer::json(200, &page)))
+    Ok(Handled::Answer(Answer::json(200, &page)))
+}
+
+fn has_ticket(request: &dyn ApiRequest) -> bool {
+    let requester = request.requester();
+    requester.is_some_and(|requester| requester.credential == Credential::Ticket)
 }
 
 /// How somebody wants to watch.
@@ -118,11 +129,11 @@ pub(super) struct Attach {
 
 impl Attach {
     /// Errors: 400.
-    pub(super) fn read(request: &dyn Request, query: &Query) -> Result<Attach, Problem> {
+    pub(super) fn read(request: &dyn ApiRequest, query: &Query) -> Result<Attach, Problem> {
         let history = query.number("history", HISTORY_DEFAULT, 0..=HISTORY_MAX)?;
         let header = request.header("Last-Event-ID");
         let seen = headers::last_event_id(header, query.get("last_event_id"))?;
-        let may_take_part = request.caller() != Caller::Ticket;
+        let may_take_part = !has_ticket(request);
         Ok(Attach {
             begin: seen.map_or(Begin::Now { history }, Begin::After),
             presence: Presence {
@@ -132,7 +143,7 @@ impl Attach {
         })
     }
 
-    /// What it leads to.
+    /// The stream that is opened by it.
     pub(super) fn job(self, id: SessionId) -> LongRequest {
         LongRequest::Attach {
             id,
@@ -149,15 +160,20 @@ fn head_of_stream(context: &Context, id: &SessionId, attach: Attach) -> Result<A
         detaches_others: false,
     };
     let subscription = context.sessions.subscribe(id, attach.begin, looks_on)?;
-    Ok(match subscription.has_nothing_left() {
-        true => Answer::nothing(),
-        false => Answer::head_of_stream(&STREAM_HEADERS),
-    })
+    if subscription.has_nothing_left() {
+        return Ok(Answer::nothing());
+    }
+    Ok(Answer::head_of_stream(&STREAM_HEADERS))
 }
 
-pub(super) fn approve(id: SessionId, request: &dyn Request) -> Result<LongRequest, Problem> {
+pub(super) fn approve(
+    id: SessionId,
+    request: &dyn ApiRequest,
+    by: Principal,
+) -> Result<LongRequest, Problem> {
     Ok(LongRequest::Decide {
         id,
+        by,
         approve: Approve::parse(request.body())?,
     })
 }

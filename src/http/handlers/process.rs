@@ -1,10 +1,10 @@
 //! The process itself: whether it lives, whether it can work, which one it is, and its end.
 
-use crate::http::access::Caller;
 use crate::http::answer::Answer;
 use crate::http::context::Context;
 use crate::http::failure::{self, RETRY_SOON};
 use crate::http::problem::Problem;
+use crate::http::requester::{Credential, Requester};
 use crate::wire::{ReadinessBody, ShutdownBody};
 
 const HOME: &str = "\
@@ -26,7 +26,7 @@ pub(super) fn livez() -> Answer {
 }
 
 /// With names of agents for those who may use the API; for others there are codes and counts alone.
-pub(super) fn readyz(context: &Context, caller: Caller) -> Answer {
+pub(super) fn readyz(context: &Context, requester: Option<&Requester>) -> Answer {
     let readiness = context.host.readiness();
     if !readiness.reasons.is_empty() {
         let problem = Problem::new(503, readiness.reasons.join("; "))
@@ -34,9 +34,11 @@ pub(super) fn readyz(context: &Context, caller: Caller) -> Answer {
             .with_member("reasons", readiness.reasons);
         return failure::retry_later(problem, RETRY_SOON).into();
     }
-    let not_counted: Vec<String> = match caller {
-        Caller::Anyone | Caller::Ticket => Vec::new(),
-        Caller::Local | Caller::Token => context.host.not_counted().into_values().collect(),
+    let not_counted: Vec<String> = match requester.map(|requester| requester.credential) {
+        None | Some(Credential::Ticket) => Vec::new(),
+        Some(Credential::Account | Credential::Token) => {
+            context.host.not_counted().into_values().collect()
+        }
     };
     let body = ReadinessBody {
         status: Some("ok".to_owned()),

@@ -4,33 +4,59 @@ use std::time::SystemTime;
 
 use crate::domain::event::Status;
 use crate::domain::ids::SessionId;
-use crate::engine::ListQuery;
+use crate::domain::principal::{Principal, Way};
+use crate::engine::{ListQuery, SessionDraft, Workdir};
 use crate::http::answer::Answer;
+use crate::http::callers;
 use crate::http::context::Context;
-use crate::http::handlers::{Request, key_of};
+use crate::http::handlers::request::{ApiRequest, key_of};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
-use crate::http::ticket::Principal;
 use crate::http::wire;
 use crate::wire::{Change, NewSession, SessionListBody, TicketBody};
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
 
-pub(super) fn create(context: &Context, request: &dyn Request) -> Result<Answer, Problem> {
+pub(super) fn create(
+    context: &Context,
+    request: &dyn ApiRequest,
+    by: Principal,
+) -> Result<Answer, Problem> {
     let key = key_of(request)?;
     let new = NewSession::parse(request.body())?;
-    let session = context.sessions.create(&new.agent, key.as_ref())?;
+    let workdir = new.workdir.as_deref();
+    let draft = SessionDraft {
+        workdir: workdir
+            .map(|path| workdir_for(context, request, path, &by))
+            .transpose()?,
+        key,
+        ..SessionDraft::new(new.agent, by)
+    };
+    let session = context.sessions.create(&draft)?;
     let place = format!("/api/v1/sessions/{}", session.id);
     Ok(Answer::json(201, &wire::brief_session(&session)).with_header("Location", place))
 }
 
-pub(super) fn list(context: &Context, query: &Query) -> Result<Answer, Problem> {
-    let page = context.sessions.list(&list_query(query)?)?;
+/// The folder that a session is to work in. A program of a tool would leave its own by this.
+fn workdir_for(
+    context: &Context,
+    request: &dyn ApiRequest,
+    path: &str,
+    by: &Principal,
+) -> Result<Workdir, Problem> {
+    let requester = request.requester();
+    callers::refuse_programs(requester, || request.ends())?;
+    let way = requester.map_or(Way::Network, |requester| requester.way);
+    Ok(context.sessions.check_workdir(path, by, way)?)
+}
+
+pub(super) fn list(context: &Context, query: &Query, by: Principal) -> Result<Answer, Problem> {
+    let page = context.sessions.list(&list_query(query, by)?)?;
     Ok(Answer::json(200, &SessionListBody::from(&page)))
 }
 
-pub(super) fn list_query(query: &Query) -> Result<ListQuery, Problem> {
+pub(super) fn list_query(query: &Query, by: Principal) -> Result<ListQuery, Problem> {
     Ok(ListQuery {
         limit: query.number("limit", PAGE_DEFAULT, 1..=PAGE_MAX)?,
         cursor: query.parsed("cursor", "the `next_cursor` of a page", |text| {
@@ -42,6 +68,8 @@ pub(super) fn list_query(query: &Query) -> Result<ListQuery, Problem> {
             parse_status,
         )?,
         agent: query.get("agent").map(str::to_owned),
+        // To the server's owner all are shown: without a filter, only those of a page are read.
+        owner: Some(by).filter(|by| !by.is_owner()),
     })
 }
 
@@ -56,13 +84,16 @@ fn parse_status(word: &str) -> Option<Status> {
     .find(|status| status.as_str() == word)
 }
 
-/// A ticket for the session's stream, for whom the request came from. It opens something: no cache may
+/// A ticket for the session's stream, which shows what `by` may see. It opens something: no cache may
 /// keep it.
-pub(super) fn issue_ticket(context: &Context, id: &SessionId) -> Result<Answer, Problem> {
+pub(super) fn issue_ticket(
+    context: &Context,
+    id: &SessionId,
+    by: &Principal,
+) -> Result<Answer, Problem> {
     context.sessions.show(id)?;
     let now = SystemTime::now().into();
-    // Whoever comes so far is the owner, or has the owner's token.
-    let ticket = context.tickets.issue(id, Principal::Owner, now);
+    let ticket = context.tickets.issue(id, by, now);
     let body = TicketBody {
         ticket: ticket.text.as_str(),
         expires_at: ticket.expires_at,
@@ -78,7 +109,7 @@ pub(super) fn show(context: &Context, id: &SessionId) -> Result<Answer, Problem>
 pub(super) fn change(
     context: &Context,
     id: &SessionId,
-    request: &dyn Request,
+    request: &dyn ApiRequest,
 ) -> Result<Answer, Problem> {
     let change = Change::parse(request.body())?;
     let session = context.sessions.change(id, change.title, change.model)?;
@@ -86,9 +117,10 @@ pub(super) fn change(
 }
 
 pub(super) fn delete(context: &Context, id: &SessionId, query: &Query) -> Result<Answer, Problem> {
-    match query.flag("keep")? {
-        true => context.sessions.end(id)?,
-        false => context.sessions.delete(id)?,
+    if query.flag("keep")? {
+        context.sessions.end(id)?;
+    } else {
+        context.sessions.delete(id)?;
     }
     Ok(Answer::nothing())
 }

@@ -1,8 +1,16 @@
 use super::*;
 
+use crate::base::socket_owner::Ends;
 use crate::domain::event::{Decision, Status};
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{SessionId, TokenName};
+use crate::domain::principal::{Principal, Way};
 use crate::engine::{Begin, ListQuery};
+use crate::http::handlers::dispatch::check_accept;
+use crate::http::jobs::LongRequest;
+use crate::http::problem::Problem;
+use crate::http::query::Query;
+use crate::http::requester::{Credential, Requester};
+use crate::http::route::Route;
 
 const ID: &str = "session_01J0000000000000000000000A";
 
@@ -12,10 +20,10 @@ struct Asked {
     headers: Vec<(&'static str, &'static str)>,
     query: &'static str,
     body: &'static str,
-    caller: Option<Caller>,
+    requester: Option<Requester>,
 }
 
-impl Request for Asked {
+impl ApiRequest for Asked {
     fn method(&self) -> &str {
         "POST"
     }
@@ -37,13 +45,17 @@ impl Request for Asked {
         self.body.as_bytes()
     }
 
-    fn caller(&self) -> Caller {
-        self.caller.unwrap_or(Caller::Local)
+    fn requester(&self) -> Option<&Requester> {
+        self.requester.as_ref()
     }
 
     fn ends(&self) -> Ends {
         unreachable!("no test of these asks for a route that matters")
     }
+}
+
+fn alice() -> Principal {
+    Principal::Token(TokenName::parse("alice").unwrap())
 }
 
 fn id() -> SessionId {
@@ -57,10 +69,12 @@ fn a_message_takes_its_key_along() {
         body: r#"{"content":"hi"}"#,
         ..Asked::default()
     };
-    let LongRequest::Follow { message, .. } = conversation::stream(id(), &request).unwrap() else {
+    let LongRequest::Follow { message, .. } =
+        conversation::stream(id(), &request, alice()).unwrap()
+    else {
         panic!("a stream follows");
     };
-    assert_eq!(message.content, "hi");
+    assert_eq!((message.content, message.from), ("hi".to_owned(), alice()));
     assert_eq!(message.key.unwrap().as_str(), "k-1");
     assert!(!message.detached);
 
@@ -69,7 +83,9 @@ fn a_message_takes_its_key_along() {
         ..request
     };
     assert_eq!(
-        conversation::stream(id(), &bad_key).unwrap_err().status(),
+        conversation::stream(id(), &bad_key, alice())
+            .unwrap_err()
+            .status(),
         400
     );
 }
@@ -142,7 +158,11 @@ fn an_attaching_client_says_how_it_takes_part() {
     }
     let with_ticket = Asked {
         query: "readonly=false&detach_others=true",
-        caller: Some(Caller::Ticket),
+        requester: Some(Requester {
+            principal: Principal::Owner,
+            credential: Credential::Ticket,
+            way: Way::Local,
+        }),
         ..Asked::default()
     };
     let LongRequest::Attach { presence, .. } = attaches(&with_ticket).unwrap() else {
@@ -166,18 +186,20 @@ fn a_list_may_be_spread_over_several_headers() {
 
 #[test]
 fn a_list_of_sessions_takes_its_filters_from_the_query() {
-    let parse = |text: &str| sessions::list_query(&Query::parse(text).unwrap());
+    let parse = |text: &str| sessions::list_query(&Query::parse(text).unwrap(), alice());
     let ListQuery {
         limit,
         cursor,
         status,
         agent,
+        owner,
     } = parse(&format!("limit=5&cursor={ID}&status=paused&agent=a")).unwrap();
     assert_eq!((limit, cursor), (5, Some(id())));
     assert_eq!(
         (status, agent),
         (Some(Status::Paused), Some("a".to_owned()))
     );
+    assert_eq!(owner, Some(alice()));
     assert_eq!(parse("").unwrap().limit, 100);
     for text in ["limit=0", "limit=1001", "cursor=x", "status=asleep"] {
         assert_eq!(parse(text).unwrap_err().status(), 400, "{text}");
@@ -190,12 +212,12 @@ fn a_decision_is_read_and_its_thread_bears_the_session_s_name() {
         body: r#"{"call_id":"c","command":"ls","decision":"deny"}"#,
         ..Asked::default()
     };
-    let job = conversation::approve(id(), &request).unwrap();
+    let job = conversation::approve(id(), &request, alice()).unwrap();
     assert_eq!(job.thread_name(), "wait-00000A");
-    let LongRequest::Decide { approve, .. } = job else {
+    let LongRequest::Decide { approve, by, .. } = job else {
         panic!("an approval decides");
     };
-    assert_eq!(approve.decision, Decision::Deny);
+    assert_eq!((approve.decision, by), (Decision::Deny, alice()));
     assert_eq!(attached("", None).unwrap().thread_name(), "sse-00000A");
 }
 

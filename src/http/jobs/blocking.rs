@@ -7,6 +7,7 @@ use crossbeam_channel::Receiver;
 
 use crate::domain::event::{Status, Usage};
 use crate::domain::ids::SessionId;
+use crate::domain::principal::Principal;
 use crate::engine::EngineError;
 use crate::engine::sessions::view::PendingApproval;
 use crate::engine::{Accepted, Cut, Decided, Flow, NewMessage};
@@ -55,6 +56,7 @@ pub(super) fn ask(
 pub(super) fn decide(
     context: &Context,
     id: &SessionId,
+    by: &Principal,
     approve: &Approve,
     gone: Receiver<Infallible>,
 ) -> Result<Answer, Problem> {
@@ -64,7 +66,7 @@ pub(super) fn decide(
         decision,
     } = approve;
     let sessions = &context.sessions;
-    let (decided, subscription) = sessions.approve(id, call_id, command, *decision, None)?;
+    let (decided, subscription) = sessions.approve(id, call_id, command, *decision, by)?;
     let mut turn = TurnReader::default();
     let watch = SessionWatch::new(subscription, gone, &context.stop);
     let outcome = wait_for_turn(context, id, watch, &mut turn)?;

@@ -8,10 +8,11 @@ use crossbeam_channel::Receiver;
 use tiny_http::{HTTPVersion, Header, Method, Request};
 
 use crate::base::socket_owner::Ends;
-use crate::http::access::{Caller, Version};
-use crate::http::gate::Presence;
+use crate::http::access::HttpVersion;
+use crate::http::gate::ClientPresence;
 use crate::http::gate::reply::put_header;
 use crate::http::problem::{self, Problem};
+use crate::http::requester::Requester;
 use crate::http::server::senders::Senders;
 use crate::http::server::stream::{Coding, StreamWriter};
 
@@ -19,12 +20,12 @@ use crate::http::server::stream::{Coding, StreamWriter};
 ///
 /// It may move to another thread.
 pub struct Incoming {
-    head: Head,
+    head: RequestHead,
     ends: Ends,
-    caller: Caller,
+    requester: Option<Requester>,
     body: Vec<u8>,
     conn: u64,
-    presence: Presence,
+    presence: ClientPresence,
     gone: Receiver<Infallible>,
     /// `None` once answered. Of tiny_http's request this is all that is kept: as long as its reader
     /// lives, a thread of tiny_http's pool waits for it, and others may queue up behind that thread.
@@ -32,10 +33,10 @@ pub struct Incoming {
     senders: Senders,
 }
 
-struct Head {
+struct RequestHead {
     method: Method,
     url: String,
-    version: Version,
+    version: HttpVersion,
     headers: Vec<Header>,
 }
 
@@ -43,7 +44,7 @@ impl Incoming {
     /// Reads the body, which the gate sends whole and within its limit, and the gate's notes.
     pub(super) fn read(
         mut request: Request,
-        presence: &Presence,
+        presence: &ClientPresence,
         senders: Senders,
     ) -> io::Result<Incoming> {
         let note = |name: &str| header(&request, name).unwrap_or_default();
@@ -52,14 +53,15 @@ impl Incoming {
             theirs: address("X-Gate-Peer")?,
             ours: address("X-Gate-Local")?,
         };
-        let caller = Caller::of_word(note("X-Gate-Caller"));
+        // What cannot be read is nobody's, who may do less than anybody who is known.
+        let requester = Requester::parse(note("X-Gate-Requester"));
         let conn = note("X-Gate-Conn").parse().map_err(io::Error::other)?;
         let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
         request.as_reader().read_to_end(&mut body)?;
         Ok(Incoming {
-            head: Head::of(&request),
+            head: RequestHead::of(&request),
             ends,
-            caller: caller.unwrap_or(Caller::Anyone),
+            requester,
             body,
             conn,
             presence: presence.clone(),
@@ -105,13 +107,13 @@ impl Incoming {
         self.ends
     }
 
-    /// By what right the client was let in.
-    pub fn caller(&self) -> Caller {
-        self.caller
+    /// Who sent it; `None` where nobody needed to be known.
+    pub fn requester(&self) -> Option<&Requester> {
+        self.requester.as_ref()
     }
 
     /// The version of the protocol that the client speaks.
-    pub fn version(&self) -> Version {
+    pub fn version(&self) -> HttpVersion {
         self.head.version
     }
 
@@ -153,8 +155,8 @@ impl Incoming {
     ) -> io::Result<StreamWriter> {
         let coding = match (self.method(), self.version()) {
             ("HEAD", _) => Coding::NoBody,
-            (_, Version::Http10) => Coding::UntilClose,
-            (_, Version::Http11) => Coding::Chunked,
+            (_, HttpVersion::Http10) => Coding::UntilClose,
+            (_, HttpVersion::Http11) => Coding::Chunked,
         };
         let mut head = status_line(status, headers);
         if coding == Coding::Chunked {
@@ -204,14 +206,14 @@ impl Drop for Incoming {
     }
 }
 
-impl Head {
-    fn of(request: &Request) -> Head {
-        Head {
+impl RequestHead {
+    fn of(request: &Request) -> RequestHead {
+        RequestHead {
             method: request.method().clone(),
             url: request.url().to_owned(),
             version: match request.http_version() {
-                HTTPVersion(1, 0) => Version::Http10,
-                _ => Version::Http11,
+                HTTPVersion(1, 0) => HttpVersion::Http10,
+                _ => HttpVersion::Http11,
             },
             headers: request.headers().to_vec(),
         }

@@ -123,14 +123,9 @@ fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
         (
             FeedEvent::UserMessage {
                 message: Arc::new(event::UserMessage {
-                    message_id: message_id(),
-                    content: text("hi"),
                     sender_id: Some(text("secret-number")),
                     sender_name: Some(text("Ada")),
-                    source_id: None,
-                    detached: false,
-                    passive: false,
-                    attachments: Vec::new(),
+                    ..event::UserMessage::new(message_id(), "hi")
                 }),
                 seq: Seq(3),
             },

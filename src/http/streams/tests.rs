@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::*;
 use crate::domain::ids::SessionId;
+use crate::domain::principal::Principal;
 use crate::engine::testing::{Bench, reply};
 use crate::engine::{Begin, NewMessage, Presence, Subscription};
 use crate::http::gate::LentSocket;
@@ -92,14 +93,14 @@ impl Scene {
         let (stop_source, stop) = stop::pair();
         Scene {
             bench: Bench::new(),
-            streams: Streams::new(Threads::default()),
+            streams: Streams::new(JobThreads::default()),
             stop,
             _stop_source: stop_source,
         }
     }
 
     fn session(&self) -> SessionId {
-        self.bench.sessions.create("ada", None).unwrap().id
+        self.bench.new_session()
     }
 
     fn subscribe(&self, id: &SessionId) -> Subscription {
@@ -181,10 +182,7 @@ impl Scene {
 }
 
 fn message(content: &str) -> NewMessage {
-    NewMessage {
-        content: content.to_owned(),
-        ..NewMessage::default()
-    }
+    NewMessage::new(Principal::Owner, content)
 }
 
 /// The one stream of a thread's data.

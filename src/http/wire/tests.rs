@@ -103,8 +103,12 @@ fn requests() -> Vec<Row> {
         command: "ls\n",
         decision: Decision::AllowAlways,
     };
+    let new_session = NewSession {
+        agent: "a",
+        workdir: Some("/code"),
+    };
     vec![
-        Row::request(&NewSession { agent: "a" }, NewSession::parse),
+        Row::request(&new_session, NewSession::parse),
         Row::request(&Say { content: "hi\0" }, Say::parse),
         Row::request(&change, Change::parse),
         Row::request(&approve, Approve::parse),

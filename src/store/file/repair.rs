@@ -21,7 +21,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use crate::base::fs::{File, Fs, Open};
-use crate::domain::event::{Event, FORMAT, OnDisconnect, Record, SessionStart};
+use crate::domain::event::{Event, OnDisconnect, Record, SessionStart};
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
@@ -191,25 +191,19 @@ impl FileStore {
 
 fn start_in(summary: Summary) -> (Timestamp, SessionStart) {
     let start = SessionStart {
-        format: FORMAT,
-        agent: summary.agent,
-        on_disconnect: summary.on_disconnect,
         gateway: summary.gateway,
         gateway_chat_id: summary.gateway_chat_id,
+        gateway_thread_id: summary.gateway_thread_id,
+        owner: summary.owner,
+        workdir: summary.workdir,
+        ..SessionStart::new(summary.agent, summary.on_disconnect)
     };
     (summary.created_at, start)
 }
 
 /// Of an agent that spoke first at that time.
 fn start_with((agent, at): (String, Timestamp)) -> (Timestamp, SessionStart) {
-    let start = SessionStart {
-        format: FORMAT,
-        agent,
-        on_disconnect: OnDisconnect::default(),
-        gateway: None,
-        gateway_chat_id: None,
-    };
-    (at, start)
+    (at, SessionStart::new(agent, OnDisconnect::default()))
 }
 
 /// The length of a file; 0 if there is none, or it cannot be told.

@@ -99,8 +99,8 @@ mod tests {
     fn seen(scope: MemoryScope, chat: Option<(&str, &str)>) -> SeenMemory {
         let session = SessionId::mint(1, 1);
         let caller = Caller {
-            session: &session,
             chat,
+            ..Caller::of(&session)
         };
         SeenMemory::of(&caller, scope).unwrap()
     }

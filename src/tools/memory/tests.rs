@@ -62,8 +62,8 @@ impl Home {
             arguments: &arguments.to_string(),
             cancel: &cancel_rx,
             caller: Caller {
-                session: &session,
                 chat,
+                ..Caller::of(&session)
             },
         });
         let output = output.done().unwrap();

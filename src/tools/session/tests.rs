@@ -64,8 +64,8 @@ fn ask(
             arguments: &arguments.to_string(),
             cancel: &cancel_rx,
             caller: Caller {
-                session: &session,
                 chat,
+                ..Caller::of(&session)
             },
         })
     };
@@ -252,10 +252,7 @@ fn a_list_ends_when_it_is_cancelled() {
             call_id: &call_id(1),
             arguments: &arguments.to_string(),
             cancel: &cancel_rx,
-            caller: Caller {
-                session: &session,
-                chat: None,
-            },
+            caller: Caller::of(&session),
         });
         assert_eq!(answer, Err("cancelled".to_owned()));
     }

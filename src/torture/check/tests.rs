@@ -1,7 +1,7 @@
 //! Planted violations, each of which must be found.
 
 use super::*;
-use crate::domain::event::{FORMAT, OnDisconnect, SessionStart, UserMessage};
+use crate::domain::event::{OnDisconnect, SessionStart, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SourceId};
 use crate::domain::time::Timestamp;
 use crate::torture::ledger::SeenEvent;
@@ -26,14 +26,8 @@ fn started(turn: u128, trigger: Trigger) -> Event {
 
 fn asked(number: u128, key: &str, content: &str) -> Event {
     Event::from(UserMessage {
-        message_id: message_id(number),
-        content: content.to_owned(),
-        sender_id: None,
-        sender_name: None,
         source_id: Some(SourceId::parse(key).unwrap()),
-        detached: false,
-        passive: false,
-        attachments: Vec::new(),
+        ..UserMessage::new(message_id(number), content)
     })
 }
 
@@ -76,13 +70,7 @@ fn ended(outcome: Outcome, code: Option<&str>) -> Event {
 /// A message that was answered over a crash.
 fn story() -> Vec<Event> {
     vec![
-        Event::SessionStart(SessionStart {
-            format: FORMAT,
-            agent: "a".to_owned(),
-            on_disconnect: OnDisconnect::Pause,
-            gateway: None,
-            gateway_chat_id: None,
-        }),
+        Event::SessionStart(SessionStart::new("a", OnDisconnect::Pause)),
         asked(1, KEY, "hi there"),
         started(1, Trigger::Message),
         cut_off(2, "hi "),

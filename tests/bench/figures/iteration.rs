@@ -9,9 +9,11 @@ use duragent::base::clock::SystemClock;
 use duragent::domain::event::{FinishReason, OnDisconnect, ToolOutput};
 use duragent::domain::ids::AgentName;
 use duragent::domain::message::Message;
+use duragent::domain::principal::Principal;
 use duragent::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use duragent::engine::{
-    Agent, Agents, EngineSettings, Flow, Lifetimes, NewMessage, Parts, Sessions, Subscription,
+    Agent, Agents, EngineSettings, Flow, Lifetimes, NewMessage, Parts, SessionDraft, Sessions,
+    Subscription, WorkdirRules,
 };
 use duragent::llm::{Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink};
 use duragent::policy::{Policy, ProposedCall, Verdict};
@@ -67,11 +69,10 @@ fn turn() -> anyhow::Result<Round> {
         Arc::new(fs.clone()),
         folder.path().join("state"),
     ))?;
-    let id = sessions.create("bench", None)?.id;
-    let message = NewMessage {
-        content: "work".to_owned(),
-        ..NewMessage::default()
-    };
+    let id = sessions
+        .create(&SessionDraft::new("bench", Principal::Owner))?
+        .id;
+    let message = NewMessage::new(Principal::Owner, "work");
     let (syncs_before, syncs_took_before) = fs.syncs();
     let began = Instant::now();
     let (_, mut answer) = sessions.submit_and_follow(&id, message)?;
@@ -134,6 +135,7 @@ fn start(store: FileStore) -> anyhow::Result<Sessions> {
             min_free_bytes: 0,
             previous_stop_was_clean: true,
             lifetimes: Lifetimes::default(),
+            workdirs: WorkdirRules::default(),
         },
     })?)
 }

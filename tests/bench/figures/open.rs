@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use duragent::base::fs::RealFs;
 use duragent::domain::event::{
-    AssistantResponse, Event, FORMAT, FinishReason, OnDisconnect, Outcome, SessionStart, Trigger,
+    AssistantResponse, Event, FinishReason, OnDisconnect, Outcome, SessionStart, Trigger,
     UserMessage,
 };
 use duragent::domain::ids::{MessageId, Seq, SessionId, TurnId};
@@ -56,13 +56,7 @@ fn write_session(workspace: &Workspace, number: u64, events: u64) -> anyhow::Res
     let store = FileStore::new(Arc::new(RealFs), state_folder(workspace));
     let at = Timestamp::from_micros(1_795_327_200_000_000 + number);
     let id = SessionId::mint(at.as_millis() + number, u128::from(number));
-    let start = Event::SessionStart(SessionStart {
-        format: FORMAT,
-        agent: "bench".to_owned(),
-        on_disconnect: OnDisconnect::Continue,
-        gateway: None,
-        gateway_chat_id: None,
-    });
+    let start = Event::SessionStart(SessionStart::new("bench", OnDisconnect::Continue));
     store.create(&id, at, vec![start])?;
     let mut open = store.open(&id)?;
     let mut state = SessionState::new(Limits::of_history(HISTORY_TOKENS));
@@ -100,16 +94,10 @@ fn turn(last: Seq, at: Timestamp) -> Vec<Event> {
     let turn_id = TurnId::mint(at.as_millis(), random);
     let words = "and so on, as people do when they talk to one another ".repeat(4);
     vec![
-        Event::from(UserMessage {
-            message_id: MessageId::mint(at.as_millis(), random * 2),
-            content: words.clone(),
-            sender_id: None,
-            sender_name: None,
-            source_id: None,
-            detached: false,
-            passive: false,
-            attachments: Vec::new(),
-        }),
+        Event::from(UserMessage::new(
+            MessageId::mint(at.as_millis(), random * 2),
+            words.clone(),
+        )),
         Event::TurnStarted {
             turn_id: turn_id.clone(),
             trigger: Trigger::Message,

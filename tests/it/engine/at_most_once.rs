@@ -201,7 +201,7 @@ fn each_answer_to_an_uncertain_call_does_what_it_says() {
                 asked.call_id.as_str(),
                 &asked.command,
                 answer,
-                None,
+                &Principal::Owner,
             )
             .unwrap();
         assert_eq!(said(&read_all(&mut outcome)), "all right");
@@ -227,9 +227,10 @@ fn a_call_whose_tool_is_gone_after_a_kill_is_asked_about_and_the_answer_stands()
     assert_eq!(asked.command, r#"pay {"to":"ann"}"#);
     let call = asked.call_id.as_str();
     let worked = Decision::Worked;
-    let approved = after
-        .sessions
-        .approve(&before.id, call, &asked.command, worked, None);
+    let approved =
+        after
+            .sessions
+            .approve(&before.id, call, &asked.command, worked, &Principal::Owner);
     read_all(&mut approved.unwrap().1);
     assert!(told(&after).contains("did its work"), "{}", told(&after));
 }
@@ -241,9 +242,10 @@ fn an_uncertain_call_cannot_be_allowed_for_ever() {
     let asked = wait_for_question(&after, &before.id);
     let call = asked.call_id.as_str();
     let always = Decision::AllowAlways;
-    let refused = after
-        .sessions
-        .approve(&before.id, call, &asked.command, always, None);
+    let refused =
+        after
+            .sessions
+            .approve(&before.id, call, &asked.command, always, &Principal::Owner);
     assert!(matches!(refused, Err(EngineError::Invalid(_))));
     assert_eq!(before.deeds(), 1);
 }
@@ -330,7 +332,7 @@ fn a_question_outlives_a_kill_and_its_answer_runs_the_tool_once() {
             asked.call_id.as_str(),
             &asked.command,
             Decision::AllowOnce,
-            None,
+            &Principal::Owner,
         )
         .unwrap();
     assert_eq!(said(&read_all(&mut outcome)), "noted");
@@ -351,9 +353,13 @@ fn an_answer_without_its_deed_is_acted_on_after_a_kill() {
     drop(world.say(&id, "note this"));
     let asked = wait_for_question(&world, &id);
     let once = Decision::AllowOnce;
-    let approved = world
-        .sessions
-        .approve(&id, asked.call_id.as_str(), &asked.command, once, None);
+    let approved = world.sessions.approve(
+        &id,
+        asked.call_id.as_str(),
+        &asked.command,
+        once,
+        &Principal::Owner,
+    );
     drop(approved.unwrap());
     world.wait_for(&id, is_turn_end);
     let kinds = world.kinds(&id);

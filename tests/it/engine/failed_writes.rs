@@ -121,7 +121,7 @@ fn strikes(fault: Fault) -> bool {
         disk,
         client: Client::default(),
     };
-    let id = user.insist(|sessions| sessions.create("helper", None)).id;
+    let id = user.insist(|sessions| sessions.create(&draft("helper"))).id;
     let accepted = user.insist(|sessions| sessions.submit(&id, keyed("hello", "k-1")));
     user.read_to_the_end(&id);
     let log = user.insist(|sessions| sessions.events(&id, Seq::ZERO, 100));

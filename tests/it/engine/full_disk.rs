@@ -114,7 +114,7 @@ fn waits_and_goes_on(errno: Errno, at: u64) -> bool {
     let world = FullWorld::new(errno, tool("deed", counted));
     world.model.reply(tool_call("deed", "{}"));
     world.model.default_reply(text("all is well"));
-    let id = world.sessions.create("helper", None).unwrap().id;
+    let id = world.sessions.create(&draft("helper")).unwrap().id;
     let runs = RUNS.load(Ordering::SeqCst);
     let from = world.fill_after(at);
     let refused = world.sessions.submit(&id, detached("k-1"));
@@ -177,7 +177,7 @@ fn text_that_was_shown_before_the_disk_was_full_stays_and_the_rest_follows() {
         .model
         .reply(text("one ").and_stall().and_text("lost"))
         .then(text("two"));
-    let id = world.sessions.create("helper", None).unwrap().id;
+    let id = world.sessions.create(&draft("helper")).unwrap().id;
     let (_, mut stream) = world
         .sessions
         .submit_and_follow(&id, detached("k-1"))
@@ -219,7 +219,7 @@ fn a_turn_does_not_pause_for_want_of_those_who_were_told_that_it_goes_on() {
         .model
         .reply(text("one ").and_stall().and_text("lost"))
         .then(text("two"));
-    let id = world.sessions.create("helper", None).unwrap().id;
+    let id = world.sessions.create(&draft("helper")).unwrap().id;
     let (_, mut stream) = world
         .sessions
         .submit_and_follow(&id, keyed("do it", "k-1"))
@@ -263,7 +263,7 @@ fn read_to_the_cut(stream: &mut Subscription) -> Cut {
 fn waiting() -> (FullWorld, SessionId) {
     let world = FullWorld::new(Errno::NOSPC, Toolbox::default());
     world.model.default_reply(text("well"));
-    let id = world.sessions.create("helper", None).unwrap().id;
+    let id = world.sessions.create(&draft("helper")).unwrap().id;
     // As soon as the disk takes the message, and nothing after it.
     for ahead in 1.. {
         world.fill_after(ahead);
@@ -306,7 +306,7 @@ fn a_reply_that_came_whole_is_not_asked_for_again() {
         let world = FullWorld::new(Errno::NOSPC, Toolbox::default());
         world.model.reply(stall().and_text("well"));
         world.model.default_reply(text("asked again"));
-        let id = world.sessions.create("helper", None).unwrap().id;
+        let id = world.sessions.create(&draft("helper")).unwrap().id;
         world.sessions.submit(&id, detached("k-1")).unwrap();
         world.model.wait_for_stalls(1);
         let from = world.fill_after(ahead);
@@ -345,13 +345,13 @@ fn a_stop_does_not_wait_for_a_turn_that_waits_and_the_next_start_takes_it_up() {
 #[test]
 fn a_message_on_a_full_disk_is_refused_with_the_numbers_and_is_not_stored() {
     let world = FullWorld::new(Errno::NOSPC, Toolbox::default());
-    let id = world.sessions.create("helper", None).unwrap().id;
+    let id = world.sessions.create(&draft("helper")).unwrap().id;
     world.fill_after(1);
     let refused = world.sessions.submit(&id, detached("k-1")).unwrap_err();
     assert!(refused.to_string().contains("are free"), "{refused}");
     assert_eq!(world.log(&id).len(), 1);
     assert!(!world.is_waiting());
-    assert!(world.sessions.create("helper", None).is_err());
+    assert!(world.sessions.create(&draft("helper")).is_err());
     // And who deletes makes room.
     world.sessions.delete(&id).unwrap();
 }
@@ -363,9 +363,9 @@ fn a_creation_whose_key_cannot_be_stored_leaves_no_second_session() {
     loop {
         let world = FullWorld::new(Errno::NOSPC, Toolbox::default());
         let from = world.fill_after(at);
-        let created = world.sessions.create("helper", Some(&key));
+        let created = world.sessions.create(&keyed_draft("helper", &key));
         world.make_room();
-        let again = world.sessions.create("helper", Some(&key)).unwrap();
+        let again = world.sessions.create(&keyed_draft("helper", &key)).unwrap();
         if let Ok(created) = created {
             assert_eq!(created.id, again.id, "at {at}");
         }
@@ -397,7 +397,7 @@ fn a_question_that_nobody_answered_is_denied_when_there_is_room() {
     );
     world.model.reply(tool_call("deed", "{}"));
     world.model.default_reply(text("so be it"));
-    let id = world.sessions.create("helper", None).unwrap().id;
+    let id = world.sessions.create(&draft("helper")).unwrap().id;
     world.sessions.submit(&id, detached("k-1")).unwrap();
     world.wait_until("it is not asked", |world| {
         world.is_idle(&id) && world.log(&id).len() > 3

@@ -205,7 +205,7 @@ fn refused_by_a_full_disk(at: u64) -> bool {
         ..Setup::default()
     };
     let sessions = start_with(store, providers(), &model.url(), &setup);
-    let ids = [(), ()].map(|()| sessions.create("helper", None));
+    let ids = [(), ()].map(|()| sessions.create(&draft("helper")));
     if let [Ok(a), Ok(b)] = ids {
         let [first, second] =
             [a, b].map(|session| sessions.submit(&session.id, message("hi")).is_ok());

@@ -74,7 +74,7 @@ fn a_command_that_is_asked_about_is_shown_without_the_secret_and_allowed_as_show
             asked.call_id.as_str(),
             &asked.command,
             Decision::AllowOnce,
-            Some(KEY.to_owned()),
+            &sender(KEY),
         )
         .unwrap();
     world.wait_for(&id, |event| matches!(event, Event::TurnEnded { .. }));

@@ -322,7 +322,7 @@ fn an_engine_that_is_dropped_ends_its_threads() {
     let model = FakeModel::start();
     let folder = tempfile::tempdir().unwrap();
     let sessions = start(folder.path(), &model, &Setup::default());
-    sessions.create("helper", None).unwrap();
+    sessions.create(&draft("helper")).unwrap();
     let (done_tx, done_rx) = crossbeam_channel::bounded(1);
     std::thread::spawn(move || {
         drop(sessions);

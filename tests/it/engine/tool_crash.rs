@@ -128,7 +128,7 @@ impl User {
     fn gets_an_answer(&mut self) -> Vec<Event> {
         let key = SourceId::parse("c-1").unwrap();
         let id = self
-            .insist(|sessions| sessions.create("helper", Some(&key)))
+            .insist(|sessions| sessions.create(&keyed_draft("helper", &key)))
             .id;
         self.insist(|sessions| sessions.submit(&id, keyed("do it", "k-1")));
         let deadline = Instant::now() + PATIENCE;
@@ -158,7 +158,7 @@ impl User {
             let answer = self.answer;
             let done = self
                 .sessions
-                .approve(id, call, &asked.command, answer, None);
+                .approve(id, call, &asked.command, answer, &Principal::Owner);
             self.asked += usize::from(done.is_ok());
         } else {
             let begin = Begin::Now { history: 0 };
@@ -306,10 +306,12 @@ fn runs_until_dead(sessions: Sessions, fs: &FaultFs, disk: &SimDisk, at: u64) ->
     let key = SourceId::parse("c-1").unwrap();
     let is_dead = || fs.operations() >= at;
     let deadline = Instant::now() + PATIENCE;
-    let accepted = sessions.create("helper", Some(&key)).and_then(|view| {
-        sessions.submit(&view.id, keyed("do it", "k-1"))?;
-        Ok(view.id)
-    });
+    let accepted = sessions
+        .create(&keyed_draft("helper", &key))
+        .and_then(|view| {
+            sessions.submit(&view.id, keyed("do it", "k-1"))?;
+            Ok(view.id)
+        });
     let mut is_whole = false;
     if let Ok(id) = accepted {
         loop {

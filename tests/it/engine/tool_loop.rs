@@ -285,9 +285,13 @@ fn of_the_calls_before_a_question_all_have_run_and_none_after_it() {
     assert_eq!(tools.begun(), 3);
     let asked = world.sessions.show(&id).unwrap().pending_approval.unwrap();
     let call = asked.call_id.as_str();
-    let approved = world
-        .sessions
-        .approve(&id, call, &asked.command, Decision::AllowOnce, None);
+    let approved = world.sessions.approve(
+        &id,
+        call,
+        &asked.command,
+        Decision::AllowOnce,
+        &Principal::Owner,
+    );
     let (_, mut outcome) = approved.unwrap();
     // What was allowed runs beside what need not be asked about.
     tools.wait_until_begun(5);

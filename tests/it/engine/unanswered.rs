@@ -112,7 +112,7 @@ fn approve(world: &World, id: &SessionId, decision: Decision) -> Result<(), Engi
     let command = "deed {}";
     let answered = world
         .sessions
-        .approve(id, &call_id, command, decision, None);
+        .approve(id, &call_id, command, decision, &Principal::Owner);
     answered.map(|_| ())
 }
 

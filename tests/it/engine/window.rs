@@ -348,9 +348,8 @@ fn what_a_model_takes_bounds_the_prompt_whatever_the_agent_wants_to_keep() {
 
 fn from(name: &str, content: &str) -> NewMessage {
     NewMessage {
-        sender_id: Some(format!("test:{name}")),
         sender_name: Some(name.to_owned()),
-        ..message(content)
+        ..NewMessage::new(sender(&format!("test:{name}")), content)
     }
 }
 

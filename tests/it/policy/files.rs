@@ -116,6 +116,7 @@ pub fn with_wish<T>(
         kind,
         effect,
         is_composed: false,
+        workdir: None,
         value_key: None,
     })
 }

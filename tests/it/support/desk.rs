@@ -108,10 +108,7 @@ impl Desk {
             call_id: &CallId::parse("call_1").unwrap(),
             arguments: &arguments.to_string(),
             cancel,
-            caller: Caller {
-                session: &self.session,
-                chat: None,
-            },
+            caller: Caller::of(&self.session),
         };
         tools.get(tool).unwrap().run(&run).done().unwrap()
     }

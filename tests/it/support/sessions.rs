@@ -12,7 +12,7 @@ use duragent::domain::event::{OnDisconnect, ToolOutput};
 use duragent::domain::ids::AgentName;
 use duragent::domain::redact::Redactor;
 use duragent::domain::spec::{AgentSpec, LimitsSpec, ModelChoice, Provider};
-use duragent::engine::{Agent, Agents, EngineSettings, Lifetimes, Parts, Sessions};
+use duragent::engine::{Agent, Agents, EngineSettings, Lifetimes, Parts, Sessions, WorkdirRules};
 use duragent::llm::Models;
 use duragent::llm::providers::{ProviderSettings, Providers};
 use duragent::policy::{Policy, ProposedCall, Verdict};
@@ -140,6 +140,7 @@ pub fn start_with(
             min_free_bytes: 0,
             previous_stop_was_clean: setup.stop_was_clean,
             lifetimes: setup.lifetimes,
+            workdirs: WorkdirRules::default(),
         },
     })
     .unwrap()

@@ -40,7 +40,7 @@ impl Upstream for Behind {
 /// A connection, its client, and what stands behind the gate.
 struct Scene {
     conn: Conn,
-    env: Env,
+    env: ConnEnv,
     client: TcpStream,
     address: PathBuf,
     downs: Arc<Mutex<Vec<PathBuf>>>,
@@ -52,7 +52,7 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let address = folder.path().join("server");
         let downs = Arc::default();
-        let env = Env {
+        let env = ConnEnv {
             limits: GateLimits::default(),
             access: AccessSettings::default(),
             upstream: Box::new(Behind {
@@ -60,7 +60,7 @@ impl Scene {
                 downs: Arc::clone(&downs),
             }),
             accounts: Accounts::from_lists(Waker::new().unwrap()),
-            presence: Presence::default(),
+            presence: ClientPresence::default(),
             key: "k".to_owned(),
             now: Instant::now(),
             is_draining: false,
@@ -121,7 +121,7 @@ impl Scene {
     }
 
     fn sees_the_server(&mut self) {
-        let State::Relaying(relay) = &self.conn.state else {
+        let ConnState::Relaying(relay) = &self.conn.state else {
             panic!("{:?}", self.conn.state);
         };
         wait_for_input(&relay.server.socket);
@@ -297,7 +297,7 @@ fn a_server_that_hangs_up_is_answered_for_as_far_as_nothing_was_said() {
         }
         drop(server);
         scene.sees_the_server();
-        let is_lingering = matches!(scene.conn.state, State::Lingering { .. });
+        let is_lingering = matches!(scene.conn.state, ConnState::Lingering { .. });
         assert_eq!(
             (is_lingering, scene.conn.is_closed()),
             (lingers, !lingers),
@@ -480,7 +480,7 @@ fn a_connection_lives_on_after_an_answer_unless_somebody_wants_it_closed() {
         // It begins to drain while the answer is under way.
         scene.env.is_draining = drains;
         scene.is_answered(&mut server, ANSWER);
-        let is_idle = matches!(scene.conn.state, State::Waiting { is_idle: true });
+        let is_idle = matches!(scene.conn.state, ConnState::Waiting { is_idle: true });
         assert_eq!(is_idle, lives, "{drains} {}", request.escape_ascii());
         if !lives {
             assert!(scene.hears_to_the_end().ends_with("hi"));

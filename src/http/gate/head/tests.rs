@@ -1,4 +1,6 @@
 use super::*;
+use crate::domain::principal::{Principal, Way};
+use crate::http::requester::Credential;
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -15,17 +17,25 @@ fn refused(text: &str) -> u16 {
     }
 }
 
-fn parsed(text: &str) -> Head<'_> {
+fn parsed(text: &str) -> ParsedHead<'_> {
     parse(text.as_bytes(), MAX).unwrap().unwrap()
 }
 
+fn owner() -> Requester {
+    Requester {
+        principal: Principal::Owner,
+        credential: Credential::Account,
+        way: Way::Local,
+    }
+}
+
 fn forwarded(text: &str) -> String {
-    let stamp = Stamp {
+    let stamp = GateStamp {
         ends: ENDS,
         conn: 7,
         key: "k",
     };
-    String::from_utf8(parsed(text).forwarded(stamp, Caller::Local)).unwrap()
+    String::from_utf8(parsed(text).forwarded(stamp, Some(&owner()))).unwrap()
 }
 
 #[test]
@@ -153,7 +163,7 @@ fn hop_by_hop_headers_and_tokens_end_here_and_our_own_cannot_be_forged() {
     assert_eq!(
         forwarded(text),
         "POST /a?b HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nConnection: close\r\n\
-         X-Gate-Peer: 127.0.0.1:9\r\nX-Gate-Local: 127.0.0.1:8\r\nX-Gate-Caller: local\r\nX-Gate-Conn: 7\r\nX-Gate-Key: k\r\n"
+         X-Gate-Peer: 127.0.0.1:9\r\nX-Gate-Local: 127.0.0.1:8\r\nX-Gate-Conn: 7\r\nX-Gate-Key: k\r\nX-Gate-Requester: account local owner\r\n"
     );
     assert!(parsed(text).expects_continue);
 }
@@ -240,8 +250,8 @@ proptest! {
     #[test]
     fn what_it_takes_is_forwarded_as_one_head(text in "(GET|POST) /[ -~]{0,20} HTTP/1.[01]\r\n([A-Za-z-]{1,8}:[ -~\r\n\t]{0,12}\r\n){0,4}\r\n") {
         if let Ok(Some(head)) = parse(text.as_bytes(), MAX) {
-            let stamp = Stamp { ends: ENDS, conn: 7, key: "k" };
-            let text = String::from_utf8(head.forwarded(stamp, Caller::Local)).unwrap();
+            let stamp = GateStamp { ends: ENDS, conn: 7, key: "k" };
+            let text = String::from_utf8(head.forwarded(stamp, Some(&owner()))).unwrap();
             prop_assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
             prop_assert!(!text.contains("\r\n\r\n"));
         }

@@ -4,6 +4,7 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use crate::base::fs::{Fault, FaultFs, FaultKind, SimDisk};
+use crate::domain::chat::Chat;
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::Seq;
 use crate::domain::state::SessionState;
@@ -612,10 +613,7 @@ fn what_a_log_does_not_say_the_state_file_does() {
             let summary = store_on(disk.clone()).summary(&id()).unwrap();
             assert_eq!(summary.agent, "bea");
             assert_eq!(summary.title.as_deref(), Some("Tea"));
-            assert_eq!(
-                summary.chat(),
-                Some(("telegram".to_owned(), "7".to_owned()))
-            );
+            assert_eq!(summary.chat(), Some(Chat::new("telegram", "7")));
             assert_eq!(summary.status.as_str(), "completed");
             assert_eq!(
                 summary.created_at.to_string(),

@@ -19,8 +19,8 @@ use serde_json::Value;
 use crate::base::digest::sha256;
 use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
-    ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, EndReason, Event, FORMAT, Failure,
-    FinishReason, Outcome, Record, SessionStart, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
+    ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, EndReason, Event, Failure, FinishReason,
+    Outcome, Record, SessionStart, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
 };
 use crate::domain::ids::{CallId, MessageId, Seq, SessionId, SourceId, TurnId};
 use crate::domain::message::is_blank;
@@ -191,17 +191,13 @@ fn start(events: &[OldEvent], settings: &OldSettings) -> Option<SessionStart> {
         })
     };
     let agent = begun.agent.or_else(|| settings.agent.clone());
+    let on_disconnect = begun.on_disconnect.or(settings.on_disconnect);
     Some(SessionStart {
-        format: FORMAT,
-        agent: agent.or_else(speaker)?,
-        on_disconnect: begun
-            .on_disconnect
-            .or(settings.on_disconnect)
-            .unwrap_or_default(),
         gateway: begun.gateway.or_else(|| settings.gateway.clone()),
         gateway_chat_id: begun
             .gateway_chat_id
             .or_else(|| settings.gateway_chat_id.clone()),
+        ..SessionStart::new(agent.or_else(speaker)?, on_disconnect.unwrap_or_default())
     })
 }
 
@@ -358,14 +354,10 @@ impl Translator<'_> {
         }
         let message_id = self.message_id();
         self.put(Event::from(UserMessage {
-            message_id,
-            content: said.content,
             sender_id: said.sender_id,
             sender_name: said.sender_name,
             source_id: said.source_id.and_then(|key| SourceId::parse(&key).ok()),
-            detached: false,
-            passive: false,
-            attachments: Vec::new(),
+            ..UserMessage::new(message_id, said.content)
         }));
         self.is_unanswered = true;
     }

@@ -40,10 +40,7 @@ impl Call {
             call_id: &self.call_id,
             arguments: "{}",
             cancel: &self.cancel_rx,
-            caller: Caller {
-                session: &self.session,
-                chat: None,
-            },
+            caller: Caller::of(&self.session),
         }
     }
 }
