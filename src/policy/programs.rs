@@ -51,7 +51,7 @@ pub const RUNNERS: &[&str] = &[
     "ocaml", "osascript", "perl", "php", "pico", "pnpx", "prename", "psql", "pypy", "python",
     "qemu", "racket", "raku", "rename", "rgview", "rgvim", "Rscript", "ruby", "runghc", "rview",
     "rvim", "sbcl", "scala", "sftp", "sqlite", "sqlite3", "swipl", "tclsh", "telnet", "ts-node",
-    "tsx", "uvx", "vi", "view", "vim", "vimdiff", "vimtutor", "proposed",
+    "tsx", "uvx", "vi", "view", "vim", "vimdiff", "vimtutor", "wish",
     // Builtins of the shell that run, load, evaluate or set something.
     ".", "alias", "bind", "builtin", "caller", "command", "compgen", "complete", "compopt",
     "coproc", "declare", "disown", "enable", "eval", "exec", "export", "fc", "getopts", "hash",

@@ -353,14 +353,14 @@ fn calls_that_only_read_are_run_again_after_a_kill_and_beside_one_another() {
 fn what_is_said_while_tools_run_is_in_the_next_model_call() {
     let tools = Tools::new(Effect::Read, &[]);
     let world = World::with(tools.setup());
-    world.model.reply(looks(2)).then(text("as you proposed"));
+    world.model.reply(looks(2)).then(text("as you wish"));
     let id = world.session();
     let mut first = world.say(&id, "look around");
     tools.wait_until_begun(2);
     let mut second = world.say(&id, "only to the left");
     tools.let_go(2);
-    assert_eq!(said(&read_all(&mut first)), "as you proposed");
-    assert_eq!(said(&read_all(&mut second)), "as you proposed");
+    assert_eq!(said(&read_all(&mut first)), "as you wish");
+    assert_eq!(said(&read_all(&mut second)), "as you wish");
     let asked = world.model.wait_for_requests(2);
     let roles: Vec<&str> = asked[1]
         .messages()

@@ -97,7 +97,7 @@ impl Place {
 }
 
 /// A call, by somebody.
-pub fn with_wish<T>(
+pub fn with_proposed<T>(
     kind: ToolKind,
     name: &str,
     arguments: &str,
@@ -123,7 +123,7 @@ pub fn with_wish<T>(
 
 pub fn with_script<T>(script: &str, then: impl FnOnce(&ProposedCall<'_>) -> T) -> T {
     let arguments = serde_json::json!({"command": script}).to_string();
-    with_wish(ToolKind::Bash, "bash", &arguments, Effect::Write, then)
+    with_proposed(ToolKind::Bash, "bash", &arguments, Effect::Write, then)
 }
 
 fn word(verdict: &Verdict) -> &'static str {
@@ -207,7 +207,7 @@ fn a_policy_with_an_error_refuses_everything_until_it_is_mended() {
             told.contains(&format!("{}:4:1: unknown key `alow`", file.display())),
             "{told}"
         );
-        let reads = with_wish(ToolKind::Builtin, "web", "{}", Effect::Read, |proposed| {
+        let reads = with_proposed(ToolKind::Builtin, "web", "{}", Effect::Read, |proposed| {
             policy.judge(proposed)
         });
         assert_eq!(word(&reads), "deny");
@@ -233,14 +233,14 @@ fn without_a_file_reading_builtins_run_and_all_else_asks() {
             (ToolKind::Cli, Effect::Read, "ask"),
             (ToolKind::FoundCli, Effect::Read, "ask"),
         ] {
-            let verdict = with_wish(kind, "x", "{}", effect, |proposed| policy.judge(proposed));
+            let verdict = with_proposed(kind, "x", "{}", effect, |proposed| policy.judge(proposed));
             assert_eq!(word(&verdict), expected, "{kind:?} {effect:?}");
         }
         assert_eq!(bash(policy, "ls"), "ask");
     };
     check(&place.policy());
     // What "allow always" writes takes nothing away.
-    with_wish(ToolKind::Cli, "y", "{}", Effect::Write, |proposed| {
+    with_proposed(ToolKind::Cli, "y", "{}", Effect::Write, |proposed| {
         place.policy().allow_always(proposed)
     })
     .unwrap();
@@ -249,7 +249,7 @@ fn without_a_file_reading_builtins_run_and_all_else_asks() {
     place.write("agent", "");
     place.reload();
     let reads = |policy: &AgentPolicy| {
-        word(&with_wish(
+        word(&with_proposed(
             ToolKind::Builtin,
             "x",
             "{}",
@@ -438,7 +438,7 @@ fn a_found_tool_is_allowed_by_its_name_alone() {
     place.write("agent", "mode: dangerous\nallow: ['*:*']\n");
     let policy = place.policy();
     let judge = |arguments: &str| {
-        word(&with_wish(
+        word(&with_proposed(
             ToolKind::FoundCli,
             "sync",
             arguments,
@@ -447,7 +447,7 @@ fn a_found_tool_is_allowed_by_its_name_alone() {
         ))
     };
     assert_eq!(judge("{}"), "ask");
-    with_wish(ToolKind::FoundCli, "sync", "{}", Effect::Read, |proposed| {
+    with_proposed(ToolKind::FoundCli, "sync", "{}", Effect::Read, |proposed| {
         policy.allow_always(proposed)
     })
     .unwrap();
@@ -467,7 +467,7 @@ fn arguments_that_hold_no_command_are_never_allowed() {
         r#"{"command":"ls","command":"ls"}"#,
         r#"{"command":1}"#,
     ] {
-        let verdict = with_wish(
+        let verdict = with_proposed(
             ToolKind::Bash,
             "bash",
             arguments,

@@ -229,8 +229,10 @@ fn an_address_is_told_of_the_calls_that_it_asked_for() {
         ),
     );
     let policy = place.policy();
-    with_script("ls", |wish| policy.note_start(wish));
-    with_script("cd x && sudo git push", |wish| policy.note_start(wish));
+    with_script("ls", |proposed| policy.note_start(proposed));
+    with_script("cd x && sudo git push", |proposed| {
+        policy.note_start(proposed)
+    });
     let (head, mut body) = first.next();
     assert_eq!(head, "POST /hook?key=secret HTTP/1.1");
     let timestamp = body["timestamp"].take();
@@ -265,8 +267,8 @@ fn an_address_is_told_of_questions_if_it_wants_to_be() {
         );
     }
     let policy = place.policy();
-    with_script("ls", |wish| policy.note_start(wish));
-    with_script("rm x", |wish| policy.note_question(wish));
+    with_script("ls", |proposed| policy.note_start(proposed));
+    with_script("rm x", |proposed| policy.note_question(proposed));
     let asked = questions.next().1;
     assert_eq!(
         (&asked["on"], &asked["command"]),
@@ -293,14 +295,14 @@ fn an_address_that_does_not_answer_holds_up_neither_calls_nor_the_stop() {
     let policy = place.policy();
     let start = Instant::now();
     for _ in 0..1_000 {
-        with_script("ls", |wish| policy.note_start(wish));
+        with_script("ls", |proposed| policy.note_start(proposed));
     }
     hook.next();
     place.policies.stop();
     let took = start.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
     // What comes after the stop goes nowhere.
-    with_script("ls", |wish| policy.note_start(wish));
+    with_script("ls", |proposed| policy.note_start(proposed));
 }
 
 #[test]
@@ -589,7 +591,8 @@ fn the_command_line_says_which_rule_the_workspace_or_trust_holds_back() {
 fn a_refusal_tells_the_model_pattern_file_line_and_part() {
     let place = Place::new();
     place.write("agent", "deny:\n  - bash:rm\n");
-    let Verdict::Deny { reason } = with_script("ls; rm -f x", |wish| place.policy().judge(wish))
+    let Verdict::Deny { reason } =
+        with_script("ls; rm -f x", |proposed| place.policy().judge(proposed))
     else {
         panic!("it is not denied");
     };
