@@ -26,6 +26,7 @@ use duragent::domain::event::{
     Decision, Event, FinishReason, OnDisconnect, Outcome, Record, Status, ToolOutput,
 };
 use duragent::domain::ids::{Seq, SessionId, SourceId};
+use duragent::domain::message::MessageText;
 use duragent::engine::{
     Begin, Cursor, EngineError, FeedEvent, FeedItem, Flow, ListQuery, NewMessage, Presence,
     Recovery, Sessions, Subscription,
@@ -131,10 +132,7 @@ impl Drop for World {
 }
 
 fn message(content: &str) -> NewMessage {
-    NewMessage {
-        content: content.to_owned(),
-        ..NewMessage::default()
-    }
+    NewMessage::new(MessageText::parse(content).unwrap())
 }
 
 fn keyed(content: &str, key: &str) -> NewMessage {

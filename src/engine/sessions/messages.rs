@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::domain::event::{Event, Record, Status, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
-use crate::domain::message::is_blank;
 use crate::engine::error::{EngineError, chain};
 use crate::engine::events::goes_on;
 use crate::engine::open::session::Session;
@@ -63,9 +62,6 @@ impl Sessions {
         session: &Arc<Session>,
         mut message: NewMessage,
     ) -> Result<Accepted, EngineError> {
-        if is_blank(&message.content) {
-            return Err(EngineError::Invalid("content must not be empty".to_owned()));
-        }
         // Before it is compared with what was stored under its key.
         self.redact_message(&mut message)?;
         // Before the lock: it may read the logs of other sessions.
@@ -113,9 +109,6 @@ impl Sessions {
         mut message: NewMessage,
         kept: Overheard,
     ) -> Result<Seq, EngineError> {
-        if is_blank(&message.content) {
-            return Err(EngineError::Invalid("content must not be empty".to_owned()));
-        }
         self.redact_message(&mut message)?;
         let session = self.engine.open.get(id)?;
         let mut log = session.log();
@@ -129,7 +122,7 @@ impl Sessions {
         let event = match kept {
             Overheard::Shown => Event::from(UserMessage {
                 message_id: self.engine.parts.ids.message_id(),
-                content: message.content,
+                content: message.content.into(),
                 sender_id: message.sender_id,
                 sender_name: message.sender_name,
                 source_id: message.key,
@@ -138,7 +131,7 @@ impl Sessions {
                 attachments: Vec::new(),
             }),
             Overheard::Logged => Event::SilentMessage {
-                content: message.content,
+                content: message.content.into(),
                 sender_id: message.sender_id.unwrap_or_default(),
                 sender_name: message.sender_name,
                 source_id: message.key,
@@ -150,7 +143,7 @@ impl Sessions {
 
     /// Covers the secrets of a message that is not stored yet, its key's among them.
     pub(super) fn redact_message(&self, message: &mut NewMessage) -> Result<(), EngineError> {
-        self.engine.parts.redactor.redact_in(&mut message.content);
+        message.content.redact(&self.engine.parts.redactor);
         let key = message.key.take();
         message.key = key.map(|key| self.redacted_key(key)).transpose()?;
         Ok(())
@@ -200,7 +193,7 @@ fn message_events(session: &Session, message_id: MessageId, message: NewMessage)
     let is_paused = session.live().state.summary.status == Status::Paused;
     let stored = Event::from(UserMessage {
         message_id,
-        content: message.content,
+        content: message.content.into(),
         sender_id: message.sender_id,
         sender_name: message.sender_name,
         source_id: message.key,
@@ -220,7 +213,7 @@ fn repeated(known: Record, message: &NewMessage) -> Result<Accepted, EngineError
     let Event::UserMessage(stored) = known.event else {
         return Err(EngineError::KeyReused);
     };
-    if stored.content != message.content {
+    if stored.content != message.content.as_str() {
         return Err(EngineError::KeyReused);
     }
     Ok(Accepted {

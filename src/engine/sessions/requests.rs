@@ -2,15 +2,16 @@
 
 use crate::domain::event::Status;
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
+use crate::domain::message::MessageText;
 use crate::engine::watch::cursor::Cursor;
 use crate::engine::watch::view::SessionView;
 use crate::store::SessionFilter;
 
 /// A message that somebody wants to say.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct NewMessage {
     /// The text.
-    pub content: String,
+    pub content: MessageText,
     /// Tells the people of one chat apart, where there are several.
     pub sender_id: Option<String>,
     /// The writer's name.
@@ -19,6 +20,19 @@ pub struct NewMessage {
     pub key: Option<SourceId>,
     /// Its turn runs on without a client, whatever the agent's `on_disconnect` says.
     pub detached: bool,
+}
+
+impl NewMessage {
+    /// Of nobody in particular, to somebody who waits for the answer.
+    pub fn new(content: MessageText) -> NewMessage {
+        NewMessage {
+            content,
+            sender_id: None,
+            sender_name: None,
+            key: None,
+            detached: false,
+        }
+    }
 }
 
 /// The fate of talk that nobody asks the agent to answer.

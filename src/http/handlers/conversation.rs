@@ -72,9 +72,8 @@ fn new_message(request: &dyn Request) -> Result<NewMessage, Problem> {
     let key = key_of(request)?;
     let say = Say::parse(request.body())?;
     Ok(NewMessage {
-        content: say.content,
         key,
-        ..NewMessage::default()
+        ..NewMessage::new(say.content)
     })
 }
 

@@ -60,7 +60,7 @@ fn a_message_takes_its_key_along() {
     let LongRequest::Follow { message, .. } = conversation::stream(id(), &request).unwrap() else {
         panic!("a stream follows");
     };
-    assert_eq!(message.content, "hi");
+    assert_eq!(message.content.as_str(), "hi");
     assert_eq!(message.key.unwrap().as_str(), "k-1");
     assert!(!message.detached);
 

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::*;
 use crate::domain::ids::SessionId;
+use crate::domain::message::MessageText;
 use crate::engine::testing::{Bench, reply};
 use crate::engine::{Begin, NewMessage, Presence, Subscription};
 use crate::http::gate::LentSocket;
@@ -181,10 +182,7 @@ impl Scene {
 }
 
 fn message(content: &str) -> NewMessage {
-    NewMessage {
-        content: content.to_owned(),
-        ..NewMessage::default()
-    }
+    NewMessage::new(MessageText::parse(content).unwrap())
 }
 
 /// The one stream of a thread's data.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use duragent::base::clock::SystemClock;
 use duragent::domain::event::{FinishReason, OnDisconnect, ToolOutput};
 use duragent::domain::ids::AgentName;
-use duragent::domain::message::Message;
+use duragent::domain::message::{Message, MessageText};
 use duragent::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use duragent::engine::{
     Agent, Agents, EngineSettings, Flow, Lifetimes, NewMessage, Parts, Sessions, Subscription,
@@ -68,10 +68,7 @@ fn turn() -> anyhow::Result<Round> {
         folder.path().join("state"),
     ))?;
     let id = sessions.create("bench", None)?.id;
-    let message = NewMessage {
-        content: "work".to_owned(),
-        ..NewMessage::default()
-    };
+    let message = NewMessage::new(MessageText::parse("work")?);
     let (syncs_before, syncs_took_before) = fs.syncs();
     let began = Instant::now();
     let (_, mut answer) = sessions.submit_and_follow(&id, message)?;
