@@ -4,10 +4,12 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::domain::event::{AssistantResponse, Attachment, ToolCall, ToolOutput, UserMessage};
 use crate::domain::ids::CallId;
+use crate::domain::redact::Redactor;
 
 /// One message to a model.
 ///
@@ -71,6 +73,43 @@ pub enum Words {
     Made(String),
 }
 
+/// What a person says: a text with something in it, as providers refuse one without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct MessageText(String);
+
+/// Why a text says nothing to a model: it is empty, or blanks alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("content must not be empty")]
+pub struct BlankText;
+
+impl MessageText {
+    /// Takes a text as it is, blanks around it too.
+    pub fn parse(text: impl Into<String>) -> Result<MessageText, BlankText> {
+        let text = text.into();
+        if is_blank(&text) {
+            return Err(BlankText);
+        }
+        Ok(MessageText(text))
+    }
+
+    /// Covers the secrets in it. A cover is no blank.
+    pub fn redact(&mut self, redactor: &Redactor) {
+        redactor.redact_in(&mut self.0);
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<MessageText> for String {
+    fn from(text: MessageText) -> String {
+        text.0
+    }
+}
+
 /// A text of blanks, or none: providers refuse such. Looks no further than it must.
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(char::is_whitespace)
@@ -128,6 +167,18 @@ impl fmt::Debug for Words {
 mod tests {
     use super::*;
     use crate::domain::story;
+
+    #[test]
+    fn a_message_says_something_and_goes_on_doing_so_when_its_secrets_are_covered() {
+        for blank in ["", " ", "\n\t\u{a0}"] {
+            assert_eq!(MessageText::parse(blank), Err(BlankText), "{blank:?}");
+        }
+        let mut text = MessageText::parse(" the-secret-of-all ").unwrap();
+        let secret = [("KEY".to_owned(), "the-secret-of-all".to_owned())];
+        text.redact(&Redactor::new(secret));
+        assert_eq!(text.as_str(), " [redacted:KEY] ");
+        assert!(MessageText::parse(text).is_ok());
+    }
 
     #[test]
     fn what_is_added_to_the_text_of_an_event_stays_out_of_the_event() {

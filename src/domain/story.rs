@@ -280,7 +280,6 @@ pub(crate) fn fold_within(limits: Limits, records: &[Record]) -> SessionState {
 
 /// Something that those who watch a session are shown, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are records")]
 pub(crate) enum WalkStep {
     /// A record was written.
     Record(Record),

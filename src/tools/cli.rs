@@ -178,7 +178,7 @@ impl Cli {
     fn names_files_in(&self, folder: &Path) -> bool {
         let is_there = |path: &PathBuf| path.starts_with(folder) && path.is_file();
         let by_script = self.names.as_ref().is_some_and(|names| {
-            let there = Names {
+            let there = NamedFiles {
                 cwd: folder.to_owned(),
                 ..names.clone()
             };

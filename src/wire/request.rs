@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::base::text;
 use crate::domain::event::Decision;
 use crate::domain::ids::{AgentName, CallId};
+use crate::domain::message::MessageText;
 
 /// The longest title, and the longest name of a model: they are shown in one line.
 const NAME_CHARS_MAX: usize = 200;
@@ -124,13 +125,11 @@ impl NewSession {
     }
 }
 
-impl Say {
+impl Say<MessageText> {
     /// Reads the body.
-    pub fn parse(body: &[u8]) -> Result<Say, BodyError> {
+    pub fn parse(body: &[u8]) -> Result<Say<MessageText>, BodyError> {
         let content = BodyFields::parse(body)?.text("content")?;
-        if content.trim().is_empty() {
-            return Err(BodyError::Blank("content"));
-        }
+        let content = MessageText::parse(content).map_err(|_| BodyError::Blank("content"))?;
         Ok(Say { content })
     }
 }

@@ -27,6 +27,7 @@ use duragent::domain::event::{
     Decision, Event, FinishReason, OnDisconnect, Outcome, Record, Status, ToolOutput,
 };
 use duragent::domain::ids::{Seq, SessionId, SourceId};
+use duragent::domain::message::MessageText;
 use duragent::domain::principal::{GatewaySender, Principal};
 use duragent::engine::{
     Begin, Cursor, EngineError, FeedEvent, FeedItem, Flow, ListQuery, NewMessage, Presence,
@@ -148,7 +149,7 @@ fn sender(id: &str) -> Principal {
 }
 
 fn message(content: &str) -> NewMessage {
-    NewMessage::new(Principal::Owner, content)
+    NewMessage::new(Principal::Owner, MessageText::parse(content).unwrap())
 }
 
 fn keyed(content: &str, key: &str) -> NewMessage {

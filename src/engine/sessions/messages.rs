@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::domain::event::{Event, Record, Status, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
-use crate::domain::message::is_blank;
 use crate::engine::error::{EngineError, chain};
 use crate::engine::events::goes_on;
 use crate::engine::open::session::Session;
@@ -63,9 +62,6 @@ impl Sessions {
         session: &Arc<Session>,
         mut message: NewMessage,
     ) -> Result<Accepted, EngineError> {
-        if is_blank(&message.content) {
-            return Err(EngineError::Invalid("content must not be empty".to_owned()));
-        }
         // Before it is compared with what was stored under its key.
         self.redact_message(&mut message)?;
         // Before the lock: it may read the logs of other sessions.
@@ -114,9 +110,6 @@ impl Sessions {
         mut message: NewMessage,
         kept: Overheard,
     ) -> Result<Seq, EngineError> {
-        if is_blank(&message.content) {
-            return Err(EngineError::Invalid("content must not be empty".to_owned()));
-        }
         self.redact_message(&mut message)?;
         let session = self.engine.open.get(id)?;
         let mut log = session.log();
@@ -135,7 +128,7 @@ impl Sessions {
                 ..message.into_event(self.engine.parts.ids.message_id())
             }),
             Overheard::Logged => Event::SilentMessage {
-                content: message.content,
+                content: message.content.into(),
                 sender_id: message.from.sender_id().unwrap_or_default(),
                 sender_name: message.sender_name,
                 source_id: message.key,
@@ -147,7 +140,7 @@ impl Sessions {
 
     /// Covers the secrets of a message that is not stored yet, its key's among them.
     pub(super) fn redact_message(&self, message: &mut NewMessage) -> Result<(), EngineError> {
-        self.engine.parts.redactor.redact_in(&mut message.content);
+        message.content.redact(&self.engine.parts.redactor);
         let key = message.key.take();
         message.key = key.map(|key| self.redacted_key(key)).transpose()?;
         Ok(())
@@ -208,7 +201,7 @@ fn repeated(known: Record, message: &NewMessage) -> Result<Accepted, EngineError
     let Event::UserMessage(stored) = known.event else {
         return Err(EngineError::KeyReused);
     };
-    if stored.content != message.content {
+    if stored.content != message.content.as_str() {
         return Err(EngineError::KeyReused);
     }
     Ok(Accepted {

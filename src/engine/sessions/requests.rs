@@ -3,6 +3,7 @@
 use crate::domain::chat::Chat;
 use crate::domain::event::{Status, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
+use crate::domain::message::MessageText;
 use crate::domain::principal::Principal;
 use crate::domain::redact::Redactor;
 use crate::engine::open::keys::MessageKey;
@@ -43,7 +44,7 @@ impl SessionDraft {
 #[derive(Debug, Clone)]
 pub struct NewMessage {
     /// The text.
-    pub content: String,
+    pub content: MessageText,
     /// Who says it.
     pub from: Principal,
     /// The writer's name.
@@ -56,9 +57,9 @@ pub struct NewMessage {
 
 impl NewMessage {
     /// What `from` says to somebody who waits for the answer, without a key.
-    pub fn new(from: Principal, content: impl Into<String>) -> NewMessage {
+    pub fn new(from: Principal, content: MessageText) -> NewMessage {
         NewMessage {
-            content: content.into(),
+            content,
             from,
             sender_name: None,
             key: None,

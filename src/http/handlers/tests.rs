@@ -74,7 +74,7 @@ fn a_message_takes_its_key_along() {
     else {
         panic!("a stream follows");
     };
-    assert_eq!((message.content, message.from), ("hi".to_owned(), alice()));
+    assert_eq!((message.content.as_str(), message.from), ("hi", alice()));
     assert_eq!(message.key.unwrap().as_str(), "k-1");
     assert!(!message.detached);
 

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::*;
 use crate::domain::ids::SessionId;
+use crate::domain::message::MessageText;
 use crate::domain::principal::Principal;
 use crate::engine::testing::{Bench, reply};
 use crate::engine::{Begin, NewMessage, Presence, Subscription};
@@ -182,7 +183,7 @@ impl Scene {
 }
 
 fn message(content: &str) -> NewMessage {
-    NewMessage::new(Principal::Owner, content)
+    NewMessage::new(Principal::Owner, MessageText::parse(content).unwrap())
 }
 
 /// The one stream of a thread's data.

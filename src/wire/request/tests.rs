@@ -10,7 +10,7 @@ fn detail<T: std::fmt::Debug>(result: Result<T, BodyError>) -> String {
 fn a_body_is_read_and_unknown_fields_are_ignored() {
     let body = br#"{"content":"hi","colour":3}"#;
     let want = Say {
-        content: "hi".to_owned(),
+        content: MessageText::parse("hi").unwrap(),
     };
     assert_eq!(Say::parse(body), Ok(want));
     let body = br#"{"call_id":"c","command":"","decision":"worked"}"#;

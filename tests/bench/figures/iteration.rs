@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use duragent::base::clock::SystemClock;
 use duragent::domain::event::{FinishReason, OnDisconnect, ToolOutput};
 use duragent::domain::ids::AgentName;
-use duragent::domain::message::Message;
+use duragent::domain::message::{Message, MessageText};
 use duragent::domain::principal::Principal;
 use duragent::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use duragent::engine::{
@@ -72,7 +72,7 @@ fn turn() -> anyhow::Result<Round> {
     let id = sessions
         .create(&SessionDraft::new("bench", Principal::Owner))?
         .id;
-    let message = NewMessage::new(Principal::Owner, "work");
+    let message = NewMessage::new(Principal::Owner, MessageText::parse("work")?);
     let (syncs_before, syncs_took_before) = fs.syncs();
     let began = Instant::now();
     let (_, mut answer) = sessions.submit_and_follow(&id, message)?;

@@ -110,14 +110,14 @@ impl Drop for Shaky {
 #[test]
 fn an_append_without_an_answer_is_looked_up_and_stands_there_once() {
     let undisturbed = Shaky::new(usize::MAX, Lost::Answer, false);
-    let id = undisturbed.sessions.create("helper", None).unwrap().id;
+    let id = undisturbed.sessions.create(&draft("helper")).unwrap().id;
     let expected = undisturbed.converse(&id);
     let appends = undisturbed.appends.load(Ordering::SeqCst);
     assert!(appends > 2, "{expected:?}");
     for nth in 0..appends {
         for lost in [Lost::Answer, Lost::Request] {
             let shaky = Shaky::new(nth, lost, false);
-            let id = shaky.sessions.create("helper", None).unwrap().id;
+            let id = shaky.sessions.create(&draft("helper")).unwrap().id;
             assert_eq!(shaky.converse(&id), expected, "{nth} {lost:?}");
             assert!(!shaky.is_mended.load(Ordering::SeqCst), "nobody was told");
         }
@@ -129,7 +129,7 @@ fn a_session_whose_storage_stays_silent_is_opened_anew_and_goes_on_from_what_is_
     for nth in 0..3 {
         for lost in [Lost::Answer, Lost::Request] {
             let shaky = Shaky::new(nth, lost, true);
-            let id = shaky.sessions.create("helper", None).unwrap().id;
+            let id = shaky.sessions.create(&draft("helper")).unwrap().id;
             let log = shaky.converse(&id);
             for once in ["user_message", "turn_ended"] {
                 let count = log.iter().filter(|kind| **kind == once).count();
@@ -145,7 +145,7 @@ fn a_session_whose_storage_stays_silent_is_opened_anew_and_goes_on_from_what_is_
 #[test]
 fn a_session_that_another_node_has_claimed_is_dropped_and_claimed_anew() {
     let shaky = Shaky::new(usize::MAX, Lost::Answer, false);
-    let id = shaky.sessions.create("helper", None).unwrap().id;
+    let id = shaky.sessions.create(&draft("helper")).unwrap().id;
     shaky.converse(&id);
     let begin = Begin::Now { history: 0 };
     let mut watcher = shaky

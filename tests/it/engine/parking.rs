@@ -182,7 +182,7 @@ impl Bench {
 
     /// A session whose turn has come as far as it comes by itself.
     fn parked(&self) -> SessionId {
-        let id = self.sessions.create("helper", None).unwrap().id;
+        let id = self.sessions.create(&draft("helper")).unwrap().id;
         self.sessions.submit(&id, message("do it")).unwrap();
         self.wait_until_nobody_works();
         id
@@ -339,7 +339,7 @@ fn a_result_that_comes_before_the_run_is_over_is_taken() {
     for says in [Says::BeforeItRuns, Says::Afterwards] {
         let bench = Bench::new(says, THREE_JOBS);
         bench.jobs.hasty.set(bench.sessions.clone()).unwrap();
-        let id = bench.sessions.create("helper", None).unwrap().id;
+        let id = bench.sessions.create(&draft("helper")).unwrap().id;
         bench.sessions.submit(&id, message("do it")).unwrap();
         bench.wait_for_the_end(&id);
         let each = ["tool_started", "tool_parked", "tool_result"];
@@ -495,7 +495,7 @@ fn a_question_stands_beside_parked_calls_and_what_follows_it_waits() {
         let once = Decision::AllowOnce;
         let answer = bench
             .sessions
-            .approve(&id, call, &pending.command, once, None);
+            .approve(&id, call, &pending.command, once, &Principal::Owner);
         drop(answer.unwrap());
         bench.wait_until_nobody_works();
         assert_eq!(bench.kinds(&id).last(), Some(&"tool_parked"));
@@ -516,7 +516,7 @@ fn a_thousand_parked_sessions_have_no_thread_and_no_slot() {
     });
     let mut ids = Vec::new();
     for _ in 0..SESSIONS {
-        let id = bench.sessions.create("helper", None).unwrap().id;
+        let id = bench.sessions.create(&draft("helper")).unwrap().id;
         // As many as may wait for a slot are taken at a time.
         wait("it is too busy", || {
             match bench.sessions.submit(&id, message("do it")) {
@@ -557,9 +557,10 @@ fn bring_all(bench: &Bench, id: &SessionId) {
     wait("the turn does not end", || {
         if let Some(asked) = bench.sessions.show(id).unwrap().pending_approval {
             let (call, command) = (asked.call_id.as_str(), asked.command.as_str());
-            let answer = bench
-                .sessions
-                .approve(id, call, command, Decision::Retry, None);
+            let answer =
+                bench
+                    .sessions
+                    .approve(id, call, command, Decision::Retry, &Principal::Owner);
             answer.map(drop).unwrap();
         }
         let log = bench.log(id);
@@ -590,10 +591,12 @@ fn without_power_from_any_operation_on_no_call_runs_twice_and_no_result_is_lost(
             let setup = setup(&jobs);
             let sessions = engine_on(fs.clone(), THREE_JOBS, &setup);
             let key = SourceId::parse("c-1").unwrap();
-            let submitted = sessions.create("helper", Some(&key)).and_then(|view| {
-                sessions.submit(&view.id, keyed("do it", "k-1"))?;
-                Ok(view.id)
-            });
+            let submitted = sessions
+                .create(&keyed_draft("helper", &key))
+                .and_then(|view| {
+                    sessions.submit(&view.id, keyed("do it", "k-1"))?;
+                    Ok(view.id)
+                });
             if submitted.is_ok() {
                 wait("it neither dies nor parks", || !sessions.is_working());
             }
@@ -608,7 +611,11 @@ fn without_power_from_any_operation_on_no_call_runs_twice_and_no_result_is_lost(
                 setup,
             };
             bench.sessions.recover(Recovery::TakeUp, || false).unwrap();
-            let id = bench.sessions.create("helper", Some(&key)).unwrap().id;
+            let id = bench
+                .sessions
+                .create(&keyed_draft("helper", &key))
+                .unwrap()
+                .id;
             bench.sessions.submit(&id, keyed("do it", "k-1")).unwrap();
             bring_all(&bench, &id);
             let log = bench.log(&id);

@@ -13,7 +13,7 @@ fn said_by(who: &Principal, content: &str, key: &str) -> NewMessage {
     NewMessage {
         key: Some(SourceId::parse(key).unwrap()),
         detached: true,
-        ..NewMessage::new(who.clone(), content)
+        ..NewMessage::new(who.clone(), MessageText::parse(content).unwrap())
     }
 }
 

@@ -349,7 +349,10 @@ fn what_a_model_takes_bounds_the_prompt_whatever_the_agent_wants_to_keep() {
 fn from(name: &str, content: &str) -> NewMessage {
     NewMessage {
         sender_name: Some(name.to_owned()),
-        ..NewMessage::new(sender(&format!("test:{name}")), content)
+        ..NewMessage::new(
+            sender(&format!("test:{name}")),
+            MessageText::parse(content).unwrap(),
+        )
     }
 }
 
