@@ -4,7 +4,7 @@
 //! - a request that stores something carries an `Idempotency-Key`, so it may be sent again;
 //! - no connection is reused: a pooled one may have been closed by then, and on loopback a new one
 //!   costs next to nothing;
-//! - a call that may take long is given a [`Cancel`], which ends it from another thread.
+//! - a call that may take long is given a [`CancelHandle`], which ends it from another thread.
 //!
 //! Elsewhere: what the answers and the events look like (`wire`).
 
