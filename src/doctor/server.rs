@@ -26,7 +26,7 @@ pub(super) enum Served {
     Asked {
         pid: u32,
         url: String,
-        readiness: Result<ReadinessBody, ClientError>,
+        readiness: Box<Result<ReadinessBody, ClientError>>,
         agents: Option<AgentListBody>,
         version: Option<String>,
     },
@@ -54,7 +54,7 @@ pub(super) fn look(config: &Config, token: Option<&str>) -> Served {
             .flatten(),
         pid,
         url,
-        readiness,
+        readiness: Box::new(readiness),
     }
 }
 
