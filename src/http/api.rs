@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::base::socket_owner::Ends;
-use crate::http::context::Context;
+use crate::http::context::ApiContext;
 use crate::http::failure::{self, RETRY_SOON};
 use crate::http::handlers::{self, ApiRequest, Handled};
 use crate::http::jobs::{self, LongRequest};
@@ -19,14 +19,14 @@ use crate::http::threads::JobThreads;
 /// Answers requests.
 #[derive(Debug)]
 pub struct Api {
-    context: Context,
+    context: ApiContext,
     threads: JobThreads,
     streams: Streams,
 }
 
 impl Api {
     /// Answers from `context`.
-    pub fn new(context: Context) -> Api {
+    pub fn new(context: ApiContext) -> Api {
         let threads = JobThreads::default();
         Api {
             context,

@@ -18,7 +18,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::principal::Principal;
 use crate::http::problem::Problem;
 use crate::http::requester::{Credential, Requester};
-use crate::http::route::Route;
+use crate::http::route::ApiRoute;
 
 /// The last part of the type of these problems.
 const KIND: &str = "tool-may-not";
@@ -28,7 +28,7 @@ const KIND: &str = "tool-may-not";
 ///
 /// Errors: 403.
 pub(super) fn check(
-    route: &Route,
+    route: &ApiRoute,
     requester: Option<&Requester>,
     ends: impl FnOnce() -> Ends,
 ) -> Result<Option<Principal>, Problem> {
@@ -70,32 +70,32 @@ enum Behind {
 }
 
 impl<'a> GuardedAction<'a> {
-    fn of(route: &'a Route) -> Option<GuardedAction<'a>> {
+    fn of(route: &'a ApiRoute) -> Option<GuardedAction<'a>> {
         match route {
-            Route::Approve(_)
+            ApiRoute::Approve(_)
             // It lets whoever has it in, from wherever.
-            | Route::IssueTicket(_)
-            | Route::ReloadAgents
-            | Route::Shutdown => Some(GuardedAction::Rules),
-            Route::PostMessage(id)
-            | Route::Stream(id)
-            | Route::Cancel(id)
-            | Route::ChangeSession(id)
-            | Route::DeleteSession(id) => Some(GuardedAction::InSession(id)),
-            Route::Home
-            | Route::Livez
-            | Route::Readyz
-            | Route::Version
-            | Route::ListAgents
-            | Route::ShowAgent(_)
-            | Route::ListSessions
+            | ApiRoute::IssueTicket(_)
+            | ApiRoute::ReloadAgents
+            | ApiRoute::Shutdown => Some(GuardedAction::Rules),
+            ApiRoute::PostMessage(id)
+            | ApiRoute::Stream(id)
+            | ApiRoute::Cancel(id)
+            | ApiRoute::ChangeSession(id)
+            | ApiRoute::DeleteSession(id) => Some(GuardedAction::InSession(id)),
+            ApiRoute::Home
+            | ApiRoute::Livez
+            | ApiRoute::Readyz
+            | ApiRoute::Version
+            | ApiRoute::ListAgents
+            | ApiRoute::ShowAgent(_)
+            | ApiRoute::ListSessions
             // It lets nothing run, and decides nothing; where it names a folder, its handler
             // refuses programs.
-            | Route::CreateSession
-            | Route::ShowSession(_)
-            | Route::ListMessages(_)
-            | Route::Events(_)
-            | Route::Options(_) => None,
+            | ApiRoute::CreateSession
+            | ApiRoute::ShowSession(_)
+            | ApiRoute::ListMessages(_)
+            | ApiRoute::Events(_)
+            | ApiRoute::Options(_) => None,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::http::ticket::TicketKey;
 use crate::wire::{BrokenAgentBody, ReadinessBody, ReloadBody, VersionBody};
 
 /// The rest of the program, as far as the API speaks of it.
-pub trait Host: Send + Sync {
+pub trait ApiHost: Send + Sync {
     /// All agents, sorted by name.
     fn agents(&self) -> Vec<Arc<AgentSpec>>;
 
@@ -45,7 +45,7 @@ pub trait Host: Send + Sync {
     fn request_shutdown(&self);
 }
 
-shown_by_name!(Host);
+shown_by_name!(ApiHost);
 
 /// Time limits from the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +58,11 @@ pub struct ApiSettings {
 
 /// The parts that every answer is made from. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub struct ApiContext {
     /// The engine.
     pub sessions: Sessions,
     /// The rest of the program.
-    pub host: Arc<dyn Host>,
+    pub host: Arc<dyn ApiHost>,
     /// Time limits.
     pub settings: ApiSettings,
     /// Makes the tickets that the gate knows.

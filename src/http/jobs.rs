@@ -10,7 +10,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::principal::Principal;
 use crate::engine::{Begin, NewMessage, Presence};
 use crate::http::answer::Answer;
-use crate::http::context::Context;
+use crate::http::context::ApiContext;
 use crate::http::problem::Problem;
 use crate::http::server::Incoming;
 use crate::http::sse::Audience;
@@ -77,14 +77,14 @@ impl LongRequest {
 
 /// Does what the request asks for, and answers it. Blocks until the answer is sent or `streams` has taken it
 /// over, the client is gone, or the stop is given.
-pub fn run(context: &Context, streams: &Streams, request: LongRequest, incoming: Incoming) {
+pub fn run(context: &ApiContext, streams: &Streams, request: LongRequest, incoming: Incoming) {
     if let Some(stream) = begin(context, request, incoming) {
         streams.run(stream);
     }
 }
 
 /// Does all but the stream that it may lead to.
-fn begin(context: &Context, request: LongRequest, incoming: Incoming) -> Option<Box<SseStream>> {
+fn begin(context: &ApiContext, request: LongRequest, incoming: Incoming) -> Option<Box<SseStream>> {
     let name = request.thread_name();
     match request {
         LongRequest::Ask { id, message } => {
@@ -120,13 +120,13 @@ fn finish(answer: Result<Answer, Problem>, incoming: Incoming) -> Option<Box<Sse
     None
 }
 
-fn cancel(context: &Context, id: &SessionId) -> Result<Answer, Problem> {
+fn cancel(context: &ApiContext, id: &SessionId) -> Result<Answer, Problem> {
     let cancelled = context.sessions.cancel(id)?;
     Ok(Answer::json(200, &CancelledBody { cancelled }))
 }
 
 fn follow(
-    context: &Context,
+    context: &ApiContext,
     id: &SessionId,
     message: NewMessage,
     incoming: &Incoming,
@@ -138,7 +138,7 @@ fn follow(
 
 /// `None` when there is nothing to show, now or ever.
 fn attach(
-    context: &Context,
+    context: &ApiContext,
     id: &SessionId,
     begin: Begin,
     presence: Presence,
@@ -154,7 +154,7 @@ fn attach(
 
 /// Begins the stream of what is watched, or answers why there is none.
 fn stream(
-    context: &Context,
+    context: &ApiContext,
     name: String,
     audience: Audience,
     watch: Result<Option<SessionWatch>, Problem>,

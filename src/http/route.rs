@@ -1,4 +1,4 @@
-//! The table of routes: method and path into a [`Route`] whose ids are parsed. Pure.
+//! The table of routes: method and path into a [`ApiRoute`] whose ids are parsed. Pure.
 //!
 //! Invariant: what a `Route` holds has been decoded and checked, so a handler never sees a raw
 //! path.
@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 
 /// The target of a request, with the ids in its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Route {
+pub enum ApiRoute {
     /// `GET /`
     Home,
     /// `GET /livez`
@@ -62,31 +62,31 @@ pub enum Route {
 /// out of the answer.
 const METHODS: [&str; 4] = ["GET", "POST", "PATCH", "DELETE"];
 
-impl Route {
+impl ApiRoute {
     /// The session that it is about.
     pub fn session(&self) -> Option<&SessionId> {
         match self {
-            Route::ShowSession(id)
-            | Route::ChangeSession(id)
-            | Route::DeleteSession(id)
-            | Route::ListMessages(id)
-            | Route::PostMessage(id)
-            | Route::Stream(id)
-            | Route::Events(id)
-            | Route::IssueTicket(id)
-            | Route::Approve(id)
-            | Route::Cancel(id) => Some(id),
-            Route::Home
-            | Route::Livez
-            | Route::Readyz
-            | Route::Version
-            | Route::ListAgents
-            | Route::ShowAgent(_)
-            | Route::ListSessions
-            | Route::CreateSession
-            | Route::ReloadAgents
-            | Route::Shutdown
-            | Route::Options(_) => None,
+            ApiRoute::ShowSession(id)
+            | ApiRoute::ChangeSession(id)
+            | ApiRoute::DeleteSession(id)
+            | ApiRoute::ListMessages(id)
+            | ApiRoute::PostMessage(id)
+            | ApiRoute::Stream(id)
+            | ApiRoute::Events(id)
+            | ApiRoute::IssueTicket(id)
+            | ApiRoute::Approve(id)
+            | ApiRoute::Cancel(id) => Some(id),
+            ApiRoute::Home
+            | ApiRoute::Livez
+            | ApiRoute::Readyz
+            | ApiRoute::Version
+            | ApiRoute::ListAgents
+            | ApiRoute::ShowAgent(_)
+            | ApiRoute::ListSessions
+            | ApiRoute::CreateSession
+            | ApiRoute::ReloadAgents
+            | ApiRoute::Shutdown
+            | ApiRoute::Options(_) => None,
         }
     }
 
@@ -94,9 +94,9 @@ impl Route {
     /// whole.
     ///
     /// Errors, as what to answer: 400 for a bad escape, 404, 405 with `Allow`.
-    pub fn parse(method: &str, path: &str) -> Result<Route, Problem> {
+    pub fn parse(method: &str, path: &str) -> Result<ApiRoute, Problem> {
         if path == "*" {
-            return Ok(Route::Options(allow_value(&METHODS)));
+            return Ok(ApiRoute::Options(allow_value(&METHODS)));
         }
         let segments = segments_of(path)?;
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
@@ -109,43 +109,43 @@ impl Route {
 }
 
 /// The table of all routes. An id that is none of ours is no route.
-fn find(method: &str, segments: &[&str]) -> Option<Route> {
+fn find(method: &str, segments: &[&str]) -> Option<ApiRoute> {
     Some(match (method, segments) {
-        ("GET", [""]) => Route::Home,
-        ("GET", ["livez"]) => Route::Livez,
-        ("GET", ["readyz"]) => Route::Readyz,
-        ("GET", ["version"]) => Route::Version,
-        ("GET", ["api", "v1", "agents"]) => Route::ListAgents,
-        ("GET", ["api", "v1", "agents", name]) => Route::ShowAgent((*name).to_owned()),
-        ("GET", ["api", "v1", "sessions"]) => Route::ListSessions,
-        ("POST", ["api", "v1", "sessions"]) => Route::CreateSession,
+        ("GET", [""]) => ApiRoute::Home,
+        ("GET", ["livez"]) => ApiRoute::Livez,
+        ("GET", ["readyz"]) => ApiRoute::Readyz,
+        ("GET", ["version"]) => ApiRoute::Version,
+        ("GET", ["api", "v1", "agents"]) => ApiRoute::ListAgents,
+        ("GET", ["api", "v1", "agents", name]) => ApiRoute::ShowAgent((*name).to_owned()),
+        ("GET", ["api", "v1", "sessions"]) => ApiRoute::ListSessions,
+        ("POST", ["api", "v1", "sessions"]) => ApiRoute::CreateSession,
         (_, ["api", "v1", "sessions", id, rest @ ..]) => {
             of_session(method, SessionId::parse(id).ok()?, rest)?
         }
-        ("POST", ["api", "admin", "v1", "reload-agents"]) => Route::ReloadAgents,
-        ("POST", ["api", "admin", "v1", "shutdown"]) => Route::Shutdown,
+        ("POST", ["api", "admin", "v1", "reload-agents"]) => ApiRoute::ReloadAgents,
+        ("POST", ["api", "admin", "v1", "shutdown"]) => ApiRoute::Shutdown,
         _ => return None,
     })
 }
 
-fn of_session(method: &str, id: SessionId, rest: &[&str]) -> Option<Route> {
+fn of_session(method: &str, id: SessionId, rest: &[&str]) -> Option<ApiRoute> {
     Some(match (method, rest) {
-        ("GET", []) => Route::ShowSession(id),
-        ("PATCH", []) => Route::ChangeSession(id),
-        ("DELETE", []) => Route::DeleteSession(id),
-        ("GET", ["messages"]) => Route::ListMessages(id),
-        ("POST", ["messages"]) => Route::PostMessage(id),
-        ("POST", ["stream"]) => Route::Stream(id),
-        ("GET", ["events"]) => Route::Events(id),
-        ("POST", ["ticket"]) => Route::IssueTicket(id),
-        ("POST", ["approve"]) => Route::Approve(id),
-        ("POST", ["cancel"]) => Route::Cancel(id),
+        ("GET", []) => ApiRoute::ShowSession(id),
+        ("PATCH", []) => ApiRoute::ChangeSession(id),
+        ("DELETE", []) => ApiRoute::DeleteSession(id),
+        ("GET", ["messages"]) => ApiRoute::ListMessages(id),
+        ("POST", ["messages"]) => ApiRoute::PostMessage(id),
+        ("POST", ["stream"]) => ApiRoute::Stream(id),
+        ("GET", ["events"]) => ApiRoute::Events(id),
+        ("POST", ["ticket"]) => ApiRoute::IssueTicket(id),
+        ("POST", ["approve"]) => ApiRoute::Approve(id),
+        ("POST", ["cancel"]) => ApiRoute::Cancel(id),
         _ => return None,
     })
 }
 
 /// What to say of a path that has no such method.
-fn other_method(method: &str, segments: &[&str]) -> Result<Route, Problem> {
+fn other_method(method: &str, segments: &[&str]) -> Result<ApiRoute, Problem> {
     let known: Vec<&str> = METHODS
         .into_iter()
         .filter(|method| find(method, segments).is_some())
@@ -155,7 +155,7 @@ fn other_method(method: &str, segments: &[&str]) -> Result<Route, Problem> {
     }
     let allow = allow_value(&known);
     if method == "OPTIONS" {
-        return Ok(Route::Options(allow));
+        return Ok(ApiRoute::Options(allow));
     }
     Err(Problem::new(405, format!("this path answers to {allow}")).with_header("Allow", allow))
 }
@@ -204,56 +204,80 @@ mod tests {
     #[test]
     fn every_route_of_the_table_is_found() {
         for (method, path, want) in [
-            ("GET", "/", Route::Home),
-            ("GET", "/livez", Route::Livez),
-            ("GET", "/readyz", Route::Readyz),
-            ("GET", "/version", Route::Version),
-            ("GET", "/api/v1/agents", Route::ListAgents),
-            ("GET", "/api/v1/agents/x", Route::ShowAgent("x".into())),
+            ("GET", "/", ApiRoute::Home),
+            ("GET", "/livez", ApiRoute::Livez),
+            ("GET", "/readyz", ApiRoute::Readyz),
+            ("GET", "/version", ApiRoute::Version),
+            ("GET", "/api/v1/agents", ApiRoute::ListAgents),
+            ("GET", "/api/v1/agents/x", ApiRoute::ShowAgent("x".into())),
             (
                 "GET",
                 "/api/v1/agents/%78%2Fy",
-                Route::ShowAgent("x/y".into()),
+                ApiRoute::ShowAgent("x/y".into()),
             ),
-            ("GET", "/api/v1/sessions", Route::ListSessions),
-            ("HEAD", "/api/v1/sessions", Route::ListSessions),
-            ("POST", "/api/v1/sessions", Route::CreateSession),
-            ("GET", "/api/v1/sessions/{id}", Route::ShowSession(id())),
-            ("GET", "/api/v1/%73essions/{id}", Route::ShowSession(id())),
-            ("PATCH", "/api/v1/sessions/{id}", Route::ChangeSession(id())),
+            ("GET", "/api/v1/sessions", ApiRoute::ListSessions),
+            ("HEAD", "/api/v1/sessions", ApiRoute::ListSessions),
+            ("POST", "/api/v1/sessions", ApiRoute::CreateSession),
+            ("GET", "/api/v1/sessions/{id}", ApiRoute::ShowSession(id())),
+            (
+                "GET",
+                "/api/v1/%73essions/{id}",
+                ApiRoute::ShowSession(id()),
+            ),
+            (
+                "PATCH",
+                "/api/v1/sessions/{id}",
+                ApiRoute::ChangeSession(id()),
+            ),
             (
                 "DELETE",
                 "/api/v1/sessions/{id}",
-                Route::DeleteSession(id()),
+                ApiRoute::DeleteSession(id()),
             ),
             (
                 "GET",
                 "/api/v1/sessions/{id}/messages",
-                Route::ListMessages(id()),
+                ApiRoute::ListMessages(id()),
             ),
             (
                 "POST",
                 "/api/v1/sessions/{id}/messages",
-                Route::PostMessage(id()),
+                ApiRoute::PostMessage(id()),
             ),
-            ("POST", "/api/v1/sessions/{id}/stream", Route::Stream(id())),
-            ("GET", "/api/v1/sessions/{id}/events", Route::Events(id())),
+            (
+                "POST",
+                "/api/v1/sessions/{id}/stream",
+                ApiRoute::Stream(id()),
+            ),
+            (
+                "GET",
+                "/api/v1/sessions/{id}/events",
+                ApiRoute::Events(id()),
+            ),
             (
                 "POST",
                 "/api/v1/sessions/{id}/ticket",
-                Route::IssueTicket(id()),
+                ApiRoute::IssueTicket(id()),
             ),
             (
                 "POST",
                 "/api/v1/sessions/{id}/approve",
-                Route::Approve(id()),
+                ApiRoute::Approve(id()),
             ),
-            ("POST", "/api/v1/sessions/{id}/cancel", Route::Cancel(id())),
-            ("POST", "/api/admin/v1/reload-agents", Route::ReloadAgents),
-            ("POST", "/api/admin/v1/shutdown", Route::Shutdown),
+            (
+                "POST",
+                "/api/v1/sessions/{id}/cancel",
+                ApiRoute::Cancel(id()),
+            ),
+            (
+                "POST",
+                "/api/admin/v1/reload-agents",
+                ApiRoute::ReloadAgents,
+            ),
+            ("POST", "/api/admin/v1/shutdown", ApiRoute::Shutdown),
         ] {
             let path = path.replace("{id}", ID);
-            assert_eq!(Route::parse(method, &path), Ok(want), "{method} {path}");
+            assert_eq!(ApiRoute::parse(method, &path), Ok(want), "{method} {path}");
         }
     }
 
@@ -278,7 +302,7 @@ mod tests {
         ] {
             let lower = format!("session_{}", ID["session_".len()..].to_lowercase());
             let path = path.replace("{id}", ID).replace("{lower}", &lower);
-            let problem = Route::parse("GET", &path).unwrap_err();
+            let problem = ApiRoute::parse("GET", &path).unwrap_err();
             assert_eq!(problem.status(), status, "{path}");
         }
     }
@@ -297,27 +321,27 @@ mod tests {
             ),
         ] {
             let path = path.replace("{id}", ID);
-            let problem = Route::parse(method, &path).unwrap_err();
+            let problem = ApiRoute::parse(method, &path).unwrap_err();
             assert_eq!(problem.status(), 405, "{method} {path}");
             assert_eq!(problem.headers(), [("Allow", allow.to_owned())]);
-            let options = Route::parse("OPTIONS", &path);
-            assert_eq!(options, Ok(Route::Options(allow.to_owned())));
+            let options = ApiRoute::parse("OPTIONS", &path);
+            assert_eq!(options, Ok(ApiRoute::Options(allow.to_owned())));
         }
     }
 
     #[test]
     fn the_server_as_a_whole_has_all_methods() {
-        let all = Route::Options("GET, HEAD, POST, PATCH, DELETE, OPTIONS".to_owned());
-        assert_eq!(Route::parse("OPTIONS", "*"), Ok(all));
-        assert_eq!(Route::parse("OPTIONS", "/*").unwrap_err().status(), 404);
+        let all = ApiRoute::Options("GET, HEAD, POST, PATCH, DELETE, OPTIONS".to_owned());
+        assert_eq!(ApiRoute::parse("OPTIONS", "*"), Ok(all));
+        assert_eq!(ApiRoute::parse("OPTIONS", "/*").unwrap_err().status(), 404);
     }
 
     #[test]
     fn a_session_id_that_is_none_is_named() {
-        let problem = Route::parse("GET", "/api/v1/sessions/nope/messages").unwrap_err();
+        let problem = ApiRoute::parse("GET", "/api/v1/sessions/nope/messages").unwrap_err();
         assert_eq!(problem.detail(), "Session 'nope' not found");
         let long = format!("/api/v1/sessions/{}", "x".repeat(5000));
-        let problem = Route::parse("GET", &long).unwrap_err();
+        let problem = ApiRoute::parse("GET", &long).unwrap_err();
         assert!(problem.detail().len() < 200);
     }
 }

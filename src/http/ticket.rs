@@ -25,7 +25,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::principal::Principal;
 use crate::domain::time::Timestamp;
 use crate::http::query::QueryText;
-use crate::http::route::Route;
+use crate::http::route::ApiRoute;
 
 /// The name of the parameter.
 pub const PARAMETER: &str = "ticket";
@@ -125,7 +125,7 @@ fn read(text: &str) -> Option<(Principal, u64)> {
 /// ticket counts where it opens something, and is an unknown parameter elsewhere.
 pub(in crate::http) fn shown(method: &str, target: &str) -> Option<(SessionId, Vec<String>)> {
     let (path, query) = target.split_once('?')?;
-    let Ok(Route::Events(session)) = Route::parse(method, path) else {
+    let Ok(ApiRoute::Events(session)) = ApiRoute::parse(method, path) else {
         return None;
     };
     let tickets = QueryText(query).all(PARAMETER);

@@ -14,7 +14,7 @@ use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
 use crate::domain::trust;
 use crate::engine::{EngineError, Sessions};
-use crate::http::context::Host;
+use crate::http::context::ApiHost;
 use crate::llm::settings::ProviderSettings;
 use crate::policy::Policies;
 use crate::runtime::signals::StopRequests;
@@ -42,7 +42,7 @@ pub(super) struct ServerHost {
     pub(super) are_turns_waiting: bool,
 }
 
-impl Host for ServerHost {
+impl ApiHost for ServerHost {
     fn agents(&self) -> Vec<Arc<AgentSpec>> {
         self.agents.list()
     }

@@ -27,7 +27,7 @@ use crate::domain::time::Timestamp;
 use crate::engine::{EngineSettings, Lifetimes, Parts, Recovery, Sessions};
 use crate::http::access::{self, AccessSettings, AccessToken};
 use crate::http::api::Api;
-use crate::http::context::{ApiSettings, Context, Host as _};
+use crate::http::context::{ApiContext, ApiHost as _, ApiSettings};
 use crate::http::front::{self, Back, Front, FrontSettings};
 use crate::http::gate::GateLimits;
 use crate::http::ticket::TicketKey;
@@ -317,7 +317,7 @@ impl Core {
 
     /// The API over the engine; `stop` ends its streams.
     fn api(&self, config: &Config, program: Arc<ServerHost>, stop: Stop) -> Arc<Api> {
-        Arc::new(Api::new(Context {
+        Arc::new(Api::new(ApiContext {
             sessions: self.sessions.clone(),
             host: program,
             settings: ApiSettings {

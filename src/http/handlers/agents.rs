@@ -2,11 +2,11 @@
 
 use crate::engine::EngineError;
 use crate::http::answer::Answer;
-use crate::http::context::Context;
+use crate::http::context::ApiContext;
 use crate::http::problem::Problem;
 use crate::http::wire;
 
-pub(super) fn list(context: &Context) -> Answer {
+pub(super) fn list(context: &ApiContext) -> Answer {
     let (agents, not_counted) = (context.host.agents(), context.host.not_counted());
     let host = &context.host;
     let listed = agents
@@ -17,14 +17,14 @@ pub(super) fn list(context: &Context) -> Answer {
     Answer::json(200, &list)
 }
 
-pub(super) fn show(context: &Context, name: &str) -> Result<Answer, Problem> {
+pub(super) fn show(context: &ApiContext, name: &str) -> Result<Answer, Problem> {
     match context.host.agent(name) {
         Some(agent) => Ok(Answer::json(200, &agent.public_json())),
         None => Err(not_shown(context, name)),
     }
 }
 
-fn not_shown(context: &Context, name: &str) -> Problem {
+fn not_shown(context: &ApiContext, name: &str) -> Problem {
     let broken = context.host.broken_agents();
     let found = broken.into_iter().find(|one| one.name == name);
     found.map_or_else(
@@ -37,6 +37,6 @@ fn not_shown(context: &Context, name: &str) -> Problem {
     )
 }
 
-pub(super) fn reload(context: &Context) -> Answer {
+pub(super) fn reload(context: &ApiContext) -> Answer {
     Answer::json(200, &context.host.reload_agents())
 }

@@ -4,7 +4,7 @@ use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::principal::Principal;
 use crate::engine::{Begin, NewMessage, Presence};
 use crate::http::answer::Answer;
-use crate::http::context::Context;
+use crate::http::context::ApiContext;
 use crate::http::handlers::handled::Handled;
 use crate::http::handlers::request::{ApiRequest, key_of};
 use crate::http::headers::{self, EVENT_STREAM};
@@ -25,7 +25,7 @@ const HISTORY_DEFAULT: usize = 20;
 const HISTORY_MAX: usize = 1000;
 
 pub(super) fn messages(
-    context: &Context,
+    context: &ApiContext,
     id: &SessionId,
     query: &Query,
 ) -> Result<Answer, Problem> {
@@ -41,7 +41,7 @@ pub(super) fn messages(
 }
 
 pub(super) fn post_message(
-    context: &Context,
+    context: &ApiContext,
     id: SessionId,
     request: &dyn ApiRequest,
     from: Principal,
@@ -54,7 +54,7 @@ pub(super) fn post_message(
 }
 
 /// Answers as soon as the message is stored; its turn needs no client.
-fn submit(context: &Context, id: &SessionId, message: NewMessage) -> Result<Answer, Problem> {
+fn submit(context: &ApiContext, id: &SessionId, message: NewMessage) -> Result<Answer, Problem> {
     let detached = NewMessage {
         detached: true,
         ..message
@@ -86,7 +86,7 @@ fn new_message(request: &dyn ApiRequest, from: Principal) -> Result<NewMessage, 
 
 /// A stream for those who ask for one, else a page of the log.
 pub(super) fn events(
-    context: &Context,
+    context: &ApiContext,
     id: SessionId,
     request: &dyn ApiRequest,
     query: &Query,
@@ -154,7 +154,7 @@ impl Attach {
 }
 
 /// What the stream would begin with. Who asks for that only takes no part.
-fn head_of_stream(context: &Context, id: &SessionId, attach: Attach) -> Result<Answer, Problem> {
+fn head_of_stream(context: &ApiContext, id: &SessionId, attach: Attach) -> Result<Answer, Problem> {
     let looks_on = Presence {
         is_readonly: true,
         detaches_others: false,

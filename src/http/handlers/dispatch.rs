@@ -3,7 +3,7 @@
 use crate::domain::principal::Principal;
 use crate::http::answer::Answer;
 use crate::http::callers;
-use crate::http::context::Context;
+use crate::http::context::ApiContext;
 use crate::http::handlers::handled::Handled;
 use crate::http::handlers::request::ApiRequest;
 use crate::http::handlers::{agents, conversation, process, sessions};
@@ -11,13 +11,13 @@ use crate::http::headers::{self, EVENT_STREAM, JSON};
 use crate::http::jobs::LongRequest;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
-use crate::http::route::Route;
+use crate::http::route::ApiRoute;
 
 /// Finds the route and does what it stands for; never waits for a turn.
 ///
 /// Errors: the problem to answer.
-pub fn dispatch(context: &Context, request: &dyn ApiRequest) -> Result<Handled, Problem> {
-    let route = Route::parse(request.method(), request.path())?;
+pub fn dispatch(context: &ApiContext, request: &dyn ApiRequest) -> Result<Handled, Problem> {
+    let route = ApiRoute::parse(request.method(), request.path())?;
     let asker = callers::check(&route, request.requester(), || request.ends())?;
     if let Some(id) = route.session() {
         context.sessions.refuse_unseen(id, known(&asker)?)?;
@@ -31,27 +31,31 @@ pub fn dispatch(context: &Context, request: &dyn ApiRequest) -> Result<Handled, 
     let query = Query::parse(request.query())?;
     let by = || known(&asker).cloned();
     let answer = match route {
-        Route::PostMessage(id) => return conversation::post_message(context, id, request, by()?),
-        Route::Stream(id) => return conversation::stream(id, request, by()?).map(Handled::Wait),
-        Route::Events(id) => return conversation::events(context, id, request, &query),
-        Route::Approve(id) => return conversation::approve(id, request, by()?).map(Handled::Wait),
-        Route::Cancel(id) => return Ok(Handled::Wait(LongRequest::Cancel { id })),
-        Route::IssueTicket(id) => sessions::issue_ticket(context, &id, &by()?)?,
-        Route::ListMessages(id) => conversation::messages(context, &id, &query)?,
-        Route::ListSessions => sessions::list(context, &query, by()?)?,
-        Route::CreateSession => sessions::create(context, request, by()?)?,
-        Route::ShowSession(id) => sessions::show(context, &id)?,
-        Route::ChangeSession(id) => sessions::change(context, &id, request)?,
-        Route::DeleteSession(id) => sessions::delete(context, &id, &query)?,
-        Route::ListAgents => agents::list(context),
-        Route::ShowAgent(name) => agents::show(context, &name)?,
-        Route::ReloadAgents => agents::reload(context),
-        Route::Home => process::home(),
-        Route::Livez => process::livez(),
-        Route::Readyz => process::readyz(context, request.requester()),
-        Route::Version => process::version(context),
-        Route::Shutdown => process::shutdown(context),
-        Route::Options(allow) => Answer::nothing().with_header("Allow", allow),
+        ApiRoute::PostMessage(id) => {
+            return conversation::post_message(context, id, request, by()?);
+        }
+        ApiRoute::Stream(id) => return conversation::stream(id, request, by()?).map(Handled::Wait),
+        ApiRoute::Events(id) => return conversation::events(context, id, request, &query),
+        ApiRoute::Approve(id) => {
+            return conversation::approve(id, request, by()?).map(Handled::Wait);
+        }
+        ApiRoute::Cancel(id) => return Ok(Handled::Wait(LongRequest::Cancel { id })),
+        ApiRoute::IssueTicket(id) => sessions::issue_ticket(context, &id, &by()?)?,
+        ApiRoute::ListMessages(id) => conversation::messages(context, &id, &query)?,
+        ApiRoute::ListSessions => sessions::list(context, &query, by()?)?,
+        ApiRoute::CreateSession => sessions::create(context, request, by()?)?,
+        ApiRoute::ShowSession(id) => sessions::show(context, &id)?,
+        ApiRoute::ChangeSession(id) => sessions::change(context, &id, request)?,
+        ApiRoute::DeleteSession(id) => sessions::delete(context, &id, &query)?,
+        ApiRoute::ListAgents => agents::list(context),
+        ApiRoute::ShowAgent(name) => agents::show(context, &name)?,
+        ApiRoute::ReloadAgents => agents::reload(context),
+        ApiRoute::Home => process::home(),
+        ApiRoute::Livez => process::livez(),
+        ApiRoute::Readyz => process::readyz(context, request.requester()),
+        ApiRoute::Version => process::version(context),
+        ApiRoute::Shutdown => process::shutdown(context),
+        ApiRoute::Options(allow) => Answer::nothing().with_header("Allow", allow),
     };
     Ok(Handled::Answer(answer))
 }
@@ -66,27 +70,27 @@ fn known(asker: &Option<Principal>) -> Result<&Principal, Problem> {
 }
 
 /// Refuses early what the client could not read. Errors: 406.
-pub(super) fn check_accept(route: &Route, accept: Option<&str>) -> Result<(), Problem> {
+pub(super) fn check_accept(route: &ApiRoute, accept: Option<&str>) -> Result<(), Problem> {
     let offered: &[&str] = match route {
-        Route::Home | Route::Livez | Route::Options(_) => return Ok(()),
-        Route::Stream(_) => &[EVENT_STREAM],
-        Route::Events(_) => &[EVENT_STREAM, JSON],
-        Route::Readyz
-        | Route::Version
-        | Route::ListAgents
-        | Route::ShowAgent(_)
-        | Route::ListSessions
-        | Route::CreateSession
-        | Route::ShowSession(_)
-        | Route::ChangeSession(_)
-        | Route::DeleteSession(_)
-        | Route::ListMessages(_)
-        | Route::PostMessage(_)
-        | Route::IssueTicket(_)
-        | Route::Approve(_)
-        | Route::Cancel(_)
-        | Route::ReloadAgents
-        | Route::Shutdown => &[JSON],
+        ApiRoute::Home | ApiRoute::Livez | ApiRoute::Options(_) => return Ok(()),
+        ApiRoute::Stream(_) => &[EVENT_STREAM],
+        ApiRoute::Events(_) => &[EVENT_STREAM, JSON],
+        ApiRoute::Readyz
+        | ApiRoute::Version
+        | ApiRoute::ListAgents
+        | ApiRoute::ShowAgent(_)
+        | ApiRoute::ListSessions
+        | ApiRoute::CreateSession
+        | ApiRoute::ShowSession(_)
+        | ApiRoute::ChangeSession(_)
+        | ApiRoute::DeleteSession(_)
+        | ApiRoute::ListMessages(_)
+        | ApiRoute::PostMessage(_)
+        | ApiRoute::IssueTicket(_)
+        | ApiRoute::Approve(_)
+        | ApiRoute::Cancel(_)
+        | ApiRoute::ReloadAgents
+        | ApiRoute::Shutdown => &[JSON],
     };
     if offered.iter().any(|media| headers::accepts(accept, media)) {
         return Ok(());

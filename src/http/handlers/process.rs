@@ -1,7 +1,7 @@
 //! The process itself: whether it lives, whether it can work, which one it is, and its end.
 
 use crate::http::answer::Answer;
-use crate::http::context::Context;
+use crate::http::context::ApiContext;
 use crate::http::failure::{self, RETRY_SOON};
 use crate::http::problem::Problem;
 use crate::http::requester::{Credential, Requester};
@@ -26,7 +26,7 @@ pub(super) fn livez() -> Answer {
 }
 
 /// With names of agents for those who may use the API; for others there are codes and counts alone.
-pub(super) fn readyz(context: &Context, requester: Option<&Requester>) -> Answer {
+pub(super) fn readyz(context: &ApiContext, requester: Option<&Requester>) -> Answer {
     let readiness = context.host.readiness();
     if !readiness.reasons.is_empty() {
         let problem = Problem::new(503, readiness.reasons.join("; "))
@@ -48,11 +48,11 @@ pub(super) fn readyz(context: &Context, requester: Option<&Requester>) -> Answer
     Answer::json(200, &body)
 }
 
-pub(super) fn version(context: &Context) -> Answer {
+pub(super) fn version(context: &ApiContext) -> Answer {
     Answer::json(200, &context.host.version())
 }
 
-pub(super) fn shutdown(context: &Context) -> Answer {
+pub(super) fn shutdown(context: &ApiContext) -> Answer {
     context.host.request_shutdown();
     let status = "shutting_down".to_owned();
     Answer::json(202, &ShutdownBody { status })

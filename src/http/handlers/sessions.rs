@@ -8,7 +8,7 @@ use crate::domain::principal::{Principal, Way};
 use crate::engine::{ListQuery, SessionDraft, Workdir};
 use crate::http::answer::Answer;
 use crate::http::callers;
-use crate::http::context::Context;
+use crate::http::context::ApiContext;
 use crate::http::handlers::request::{ApiRequest, key_of};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -19,7 +19,7 @@ const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
 
 pub(super) fn create(
-    context: &Context,
+    context: &ApiContext,
     request: &dyn ApiRequest,
     by: Principal,
 ) -> Result<Answer, Problem> {
@@ -40,7 +40,7 @@ pub(super) fn create(
 
 /// The folder that a session is to work in. A program of a tool would leave its own by this.
 fn workdir_for(
-    context: &Context,
+    context: &ApiContext,
     request: &dyn ApiRequest,
     path: &str,
     by: &Principal,
@@ -51,7 +51,7 @@ fn workdir_for(
     Ok(context.sessions.check_workdir(path, by, way)?)
 }
 
-pub(super) fn list(context: &Context, query: &Query, by: Principal) -> Result<Answer, Problem> {
+pub(super) fn list(context: &ApiContext, query: &Query, by: Principal) -> Result<Answer, Problem> {
     let page = context.sessions.list(&list_query(query, by)?)?;
     Ok(Answer::json(200, &SessionListBody::from(&page)))
 }
@@ -87,7 +87,7 @@ fn parse_status(word: &str) -> Option<Status> {
 /// A ticket for the session's stream, which shows what `by` may see. It opens something: no cache may
 /// keep it.
 pub(super) fn issue_ticket(
-    context: &Context,
+    context: &ApiContext,
     id: &SessionId,
     by: &Principal,
 ) -> Result<Answer, Problem> {
@@ -101,13 +101,13 @@ pub(super) fn issue_ticket(
     Ok(Answer::json(200, &body).with_header("Cache-Control", "no-store"))
 }
 
-pub(super) fn show(context: &Context, id: &SessionId) -> Result<Answer, Problem> {
+pub(super) fn show(context: &ApiContext, id: &SessionId) -> Result<Answer, Problem> {
     let session = context.sessions.show(id)?;
     Ok(Answer::json(200, &wire::whole_session(&session)))
 }
 
 pub(super) fn change(
-    context: &Context,
+    context: &ApiContext,
     id: &SessionId,
     request: &dyn ApiRequest,
 ) -> Result<Answer, Problem> {
@@ -116,7 +116,11 @@ pub(super) fn change(
     Ok(Answer::json(200, &wire::whole_session(&session)))
 }
 
-pub(super) fn delete(context: &Context, id: &SessionId, query: &Query) -> Result<Answer, Problem> {
+pub(super) fn delete(
+    context: &ApiContext,
+    id: &SessionId,
+    query: &Query,
+) -> Result<Answer, Problem> {
     if query.flag("keep")? {
         context.sessions.end(id)?;
     } else {

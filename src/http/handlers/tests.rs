@@ -10,7 +10,7 @@ use crate::http::jobs::LongRequest;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::requester::{Credential, Requester};
-use crate::http::route::Route;
+use crate::http::route::ApiRoute;
 
 const ID: &str = "session_01J0000000000000000000000A";
 
@@ -224,17 +224,21 @@ fn a_decision_is_read_and_its_thread_bears_the_session_s_name() {
 #[test]
 fn an_accept_that_admits_nothing_of_ours_is_406() {
     for (route, accept, is_fine) in [
-        (Route::Livez, Some("image/png"), true),
-        (Route::Version, Some("image/png"), false),
-        (Route::Version, None, true),
-        (Route::Stream(id()), Some("*/*"), true),
-        (Route::Stream(id()), Some("text/event-stream"), true),
-        (Route::Stream(id()), Some("application/json"), false),
-        (Route::Events(id()), Some("application/json"), true),
-        (Route::Events(id()), Some("text/event-stream"), true),
-        (Route::Events(id()), Some("text/html"), false),
-        (Route::PostMessage(id()), Some("application/*"), true),
-        (Route::PostMessage(id()), Some("text/event-stream"), false),
+        (ApiRoute::Livez, Some("image/png"), true),
+        (ApiRoute::Version, Some("image/png"), false),
+        (ApiRoute::Version, None, true),
+        (ApiRoute::Stream(id()), Some("*/*"), true),
+        (ApiRoute::Stream(id()), Some("text/event-stream"), true),
+        (ApiRoute::Stream(id()), Some("application/json"), false),
+        (ApiRoute::Events(id()), Some("application/json"), true),
+        (ApiRoute::Events(id()), Some("text/event-stream"), true),
+        (ApiRoute::Events(id()), Some("text/html"), false),
+        (ApiRoute::PostMessage(id()), Some("application/*"), true),
+        (
+            ApiRoute::PostMessage(id()),
+            Some("text/event-stream"),
+            false,
+        ),
     ] {
         let checked = check_accept(&route, accept);
         assert_eq!(checked.is_ok(), is_fine, "{route:?} {accept:?}");

@@ -12,7 +12,7 @@ use crate::engine::EngineError;
 use crate::engine::sessions::view::PendingApproval;
 use crate::engine::{Accepted, Cut, Decided, Flow, NewMessage};
 use crate::http::answer::Answer;
-use crate::http::context::Context;
+use crate::http::context::ApiContext;
 use crate::http::failure::{self, RETRY_SOON};
 use crate::http::problem::Problem;
 use crate::http::streams::{SessionWatch, WatchWake};
@@ -36,7 +36,7 @@ enum WaitOutcome {
 ///
 /// Errors: what to answer instead; once the message is stored, its id is in it.
 pub(super) fn ask(
-    context: &Context,
+    context: &ApiContext,
     id: &SessionId,
     message: NewMessage,
     gone: Receiver<Infallible>,
@@ -54,7 +54,7 @@ pub(super) fn ask(
 ///
 /// Errors: what to answer instead.
 pub(super) fn decide(
-    context: &Context,
+    context: &ApiContext,
     id: &SessionId,
     by: &Principal,
     approve: &Approve,
@@ -77,7 +77,7 @@ pub(super) fn decide(
 ///
 /// Errors: the turn failed or was cancelled, or nothing more can be learned of it.
 fn wait_for_turn(
-    context: &Context,
+    context: &ApiContext,
     id: &SessionId,
     mut watch: SessionWatch,
     turn: &mut TurnReader,
@@ -126,7 +126,7 @@ fn outcome_of(end: &TurnEnd) -> Result<WaitOutcome, Problem> {
 /// The last question of the turn, if it is open still: in the events of a turn of long ago (a
 /// repeated key) it may have been answered, and who follows a message sees no decisions.
 fn open_question(
-    context: &Context,
+    context: &ApiContext,
     id: &SessionId,
     turn: &TurnReader,
 ) -> Result<Option<PendingApproval>, EngineError> {
@@ -139,7 +139,7 @@ fn open_question(
 
 /// Why a session's events have ended without the turn's end: it is gone, over, or only these events
 /// have ended.
-fn no_more(context: &Context, id: &SessionId, reason: &str) -> Problem {
+fn no_more(context: &ApiContext, id: &SessionId, reason: &str) -> Problem {
     if context.stop.is_stopped() {
         return shutting_down();
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use crate::engine::{Cut, EngineError, FeedItem, Flow};
-use crate::http::context::Context;
+use crate::http::context::ApiContext;
 use crate::http::headers::EVENT_STREAM;
 use crate::http::server::{Incoming, StreamWriter};
 use crate::http::sse::{self, Audience};
@@ -78,7 +78,7 @@ pub enum StreamState {
 impl SseStream {
     /// Begins to answer with a stream; `None` if the client has left.
     pub(in crate::http) fn begin(
-        context: &Context,
+        context: &ApiContext,
         name: String,
         watch: SessionWatch,
         audience: Audience,

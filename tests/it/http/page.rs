@@ -6,7 +6,7 @@ use std::path::Path;
 
 use duragent::domain::code::{FailureCode, NoticeCode};
 use duragent::domain::event::FinishReason;
-use duragent::http::route::Route;
+use duragent::http::route::ApiRoute;
 
 fn page() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api.md")).unwrap()
@@ -53,13 +53,13 @@ fn the_page_has_every_route_that_its_paths_answer_to() {
     for route in &routes {
         let (method, path) = route.split_once(' ').unwrap();
         let concrete = path.replace("{id}", ID).replace("{name}", "a");
-        let parsed = Route::parse(method, &concrete);
+        let parsed = ApiRoute::parse(method, &concrete);
         assert!(parsed.is_ok(), "{route}: {parsed:?}");
         paths.insert(path);
     }
     for path in paths {
         let concrete = path.replace("{id}", ID).replace("{name}", "a");
-        let Ok(Route::Options(allow)) = Route::parse("OPTIONS", &concrete) else {
+        let Ok(ApiRoute::Options(allow)) = ApiRoute::parse("OPTIONS", &concrete) else {
             panic!("{path} has no options");
         };
         for method in allow.split(", ") {
@@ -72,7 +72,7 @@ fn the_page_has_every_route_that_its_paths_answer_to() {
     }
     // What is named as not served is not.
     for path in ["/metrics", "/openapi.yaml"] {
-        let is_served = Route::parse("GET", path).is_ok();
+        let is_served = ApiRoute::parse("GET", path).is_ok();
         assert!(!is_served && page.contains("are not served yet"), "{path}");
     }
 }

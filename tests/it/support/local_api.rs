@@ -12,7 +12,7 @@ use duragent::base::stop;
 use duragent::domain::spec::AgentSpec;
 use duragent::engine::{Recovery, Sessions};
 use duragent::http::api::Api;
-use duragent::http::context::{ApiSettings, Context, Host};
+use duragent::http::context::{ApiContext, ApiHost, ApiSettings};
 use duragent::http::front::{Back, Front, FrontSettings};
 use duragent::http::ticket::TicketKey;
 use duragent::wire::{BrokenAgentBody, ReadinessBody, ReloadBody, VersionBody};
@@ -36,7 +36,7 @@ impl LocalApi {
     pub fn start(folder: &Path, model: &FakeModel, setup: &Setup) -> LocalApi {
         let sessions = start(folder, model, setup);
         let (streams, stop) = stop::pair();
-        let api = Arc::new(Api::new(Context {
+        let api = Arc::new(Api::new(ApiContext {
             sessions: sessions.clone(),
             host: Arc::new(NoHost),
             settings: ApiSettings {
@@ -86,7 +86,7 @@ impl Drop for LocalApi {
 #[derive(Debug)]
 struct NoHost;
 
-impl Host for NoHost {
+impl ApiHost for NoHost {
     fn remarks(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
