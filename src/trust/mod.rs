@@ -27,7 +27,7 @@ use crate::domain::trust::{Granted, Part};
 
 pub use filter::TrustFilter;
 pub use folder::{AgentFolder, ReadError};
-pub use store::{GrantError, GrantStore};
+pub use store::{EditText, GrantError, GrantStore};
 
 /// Says whether an address is one that the program or the owner knows.
 pub type KnownAddress = Arc<dyn Fn(&str) -> bool + Send + Sync>;
@@ -127,12 +127,7 @@ impl WorkspaceTrust {
 
     /// Grants parts beside those that are, and replaces what the owner allowed to the agent in `home`
     /// for good by what `edit` makes of it, told where it stands.
-    pub fn keep(
-        &self,
-        home: &Path,
-        parts: &[Part],
-        edit: &dyn Fn(&Path, Option<&str>) -> Result<Option<String>, String>,
-    ) -> Result<(), GrantError> {
+    pub fn keep(&self, home: &Path, parts: &[Part], edit: &EditText<'_>) -> Result<(), GrantError> {
         let (name, folder) = identity(home)?;
         self.store
             .change(&name, |record| record.add(&name, &folder, parts))?;

@@ -28,6 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How soon it is tried again.
 const TRY_EVERY: Duration = Duration::from_millis(5);
 
+/// Makes of a text, and of where it stands, what is to stand there; `None` leaves it as it is.
+///
+/// Errors: why it cannot be added to.
+pub type EditText<'a> = dyn Fn(&Path, Option<&str>) -> Result<Option<String>, String> + 'a;
+
 /// Where the grants of one workspace are kept.
 #[derive(Debug, Clone)]
 pub struct GrantStore {
@@ -192,11 +197,7 @@ impl GrantStore {
     /// it is. `edit` is told where it stands.
     ///
     /// Errors: those of `edit` as [`GrantError::Rules`].
-    pub fn edit_policy(
-        &self,
-        name: &AgentName,
-        edit: &dyn Fn(&Path, Option<&str>) -> Result<Option<String>, String>,
-    ) -> Result<(), GrantError> {
+    pub fn edit_policy(&self, name: &AgentName, edit: &EditText<'_>) -> Result<(), GrantError> {
         let records = self.records()?;
         let document = records.read()?.0.policy(name)?;
         let path = records.path(&document);

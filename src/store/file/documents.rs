@@ -54,6 +54,9 @@ enum Custody {
     Account,
 }
 
+/// A file's bytes, and the file, which tells whose it is.
+type OpenedText = (Vec<u8>, Box<dyn File>);
+
 /// The right to write, until this is dropped.
 #[derive(Debug)]
 enum WriteTurn<'a> {
@@ -109,7 +112,7 @@ impl FileDocuments {
     }
 
     /// What a file holds; `None` if there is none.
-    fn bytes(&self, path: &Path) -> Result<Option<(Vec<u8>, Box<dyn File>)>, DocumentError> {
+    fn bytes(&self, path: &Path) -> Result<Option<OpenedText>, DocumentError> {
         let file = match self.open(path) {
             Err(TextError::Missing) if self.custody == Custody::Account => {
                 // A link to nothing was meant to be a text.
