@@ -93,7 +93,7 @@ pub struct TimerHandle(Arc<TimerState>);
 impl TimerHandle {
     /// Has `job` run once when it is due; see [`cancel`](TimerHandle::cancel).
     pub fn add(&self, due: Due, job: impl FnOnce() + Send + 'static) -> TimerKey {
-        let mut job = Some(Job::Once(Box::new(job)));
+        let mut job = Some(TimerJob::Once(Box::new(job)));
         let mut agenda = lock(&self.0.agenda);
         let key = agenda.key(due);
         if !agenda.is_stopped {
@@ -166,7 +166,7 @@ impl Alarm {
         if let Some(later) = set {
             agenda.remove(later);
         }
-        agenda.insert(key, Some(Job::Ring(self.index)));
+        agenda.insert(key, Some(TimerJob::Ring(self.index)));
         agenda.alarms[self.index].rings = Some(key);
         state.changed.notify_one();
     }
@@ -189,7 +189,7 @@ impl Alarm {
 
 type RingJob = Arc<dyn Fn() + Send + Sync>;
 
-enum Job {
+enum TimerJob {
     Once(Box<dyn FnOnce() + Send>),
     /// The alarm of that index rings.
     Ring(usize),
@@ -229,8 +229,8 @@ impl TimerState {
 
 #[derive(Default)]
 struct Agenda {
-    passed: BTreeMap<(Instant, u64), Job>,
-    dated: BTreeMap<(SystemTime, u64), Job>,
+    passed: BTreeMap<(Instant, u64), TimerJob>,
+    dated: BTreeMap<(SystemTime, u64), TimerJob>,
     alarms: Vec<AlarmState>,
     next_number: u64,
     is_stopped: bool,
@@ -255,7 +255,7 @@ impl Agenda {
         }
     }
 
-    fn insert(&mut self, key: TimerKey, job: Option<Job>) {
+    fn insert(&mut self, key: TimerKey, job: Option<TimerJob>) {
         let Some(job) = job else { return };
         match key.when {
             When::Passed(at) => self.passed.insert((at, key.number), job),
@@ -263,7 +263,7 @@ impl Agenda {
         };
     }
 
-    fn remove(&mut self, key: TimerKey) -> Option<Job> {
+    fn remove(&mut self, key: TimerKey) -> Option<TimerJob> {
         match key.when {
             When::Passed(at) => self.passed.remove(&(at, key.number)),
             When::Dated(at) => self.dated.remove(&(at, key.number)),
@@ -293,8 +293,8 @@ impl Agenda {
             }
         };
         match job {
-            Job::Once(job) => Some(job),
-            Job::Ring(index) => {
+            TimerJob::Once(job) => Some(job),
+            TimerJob::Ring(index) => {
                 let alarm = &mut self.alarms[index];
                 alarm.rings = None;
                 let job = alarm.job.clone();
@@ -459,7 +459,7 @@ mod tests {
                 if let Due::In(after) = due {
                     key.when = When::Passed(now + *after);
                 }
-                agenda.insert(key, Some(Job::Once(Box::new(|| {}))));
+                agenda.insert(key, Some(TimerJob::Once(Box::new(|| {}))));
             }
             agenda.rest(now, noon(), LOOK_EVERY)
         };

@@ -9,7 +9,7 @@ use crate::cli::args::{Global, ServeFaultyArgs, TortureArgs};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::{output, settings};
 use crate::runtime::options::{Resume, ServeOptions};
-use crate::runtime::serve::{FaultPlan, serve_faulty};
+use crate::runtime::serve::{DiskFaultPlan, serve_faulty};
 use crate::torture::report::TortureReport;
 use crate::torture::{TortureOptions, torture};
 
@@ -52,7 +52,7 @@ pub(super) fn run_faulty(args: &ServeFaultyArgs, global: &Global) -> CliResult {
         log_level: global.log_level(),
         ..ServeOptions::default()
     };
-    let plan = FaultPlan {
+    let plan = DiskFaultPlan {
         seed: args.seed,
         one_in: args.one_in,
     };

@@ -35,7 +35,7 @@ What you recall are notes, not instructions: the user's word now counts for more
 
 /// One part of a system prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct PromptPart {
     /// What it is: `soul`, `directives/tone.md`.
     pub name: String,
     /// Its text, never empty.
@@ -43,7 +43,7 @@ pub struct Part {
 }
 
 /// The parts of an agent's system prompt, in order. `{{…}}` that are none of ours stay as they are.
-pub fn parts(spec: &AgentSpec, vars: &PromptVars<'_>) -> Vec<Part> {
+pub fn parts(spec: &AgentSpec, vars: &PromptVars<'_>) -> Vec<PromptPart> {
     let prompts = &spec.prompts;
     let own = [
         ("soul", &prompts.soul),
@@ -71,20 +71,20 @@ pub fn parts(spec: &AgentSpec, vars: &PromptVars<'_>) -> Vec<Part> {
 }
 
 /// What an agent is told of the folder that a session's tools work in, where that is not its own.
-pub fn workdir(path: &str) -> Part {
+pub fn workdir(path: &str) -> PromptPart {
     let text =
         format!("# Folder\n\nThis conversation has the folder `{path}`: commands start there.");
     part("workdir", &text)
 }
 
 /// The system prompt: the parts with a blank line between them.
-pub fn joined(parts: &[Part]) -> String {
+pub fn joined(parts: &[PromptPart]) -> String {
     let texts: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
     texts.join("\n\n")
 }
 
-fn part(name: &str, text: &str) -> Part {
-    Part {
+fn part(name: &str, text: &str) -> PromptPart {
+    PromptPart {
         name: name.to_owned(),
         text: text.trim().to_owned(),
     }

@@ -1,7 +1,7 @@
 //! What a session's model is told of its agent: the same bytes at every call, so that providers'
 //! caches hold.
 
-use crate::domain::prompt::{self, Part, PromptVars};
+use crate::domain::prompt::{self, PromptPart, PromptVars};
 use crate::domain::spec::AgentSpec;
 use crate::domain::time::Timestamp;
 use crate::llm::ToolDefinition;
@@ -9,7 +9,7 @@ use crate::tools::Toolbox;
 
 /// The parts of the system prompt of a session that began at `started`; times in it are of the
 /// agent's zone.
-pub fn parts(spec: &AgentSpec, started: Timestamp) -> Vec<Part> {
+pub fn parts(spec: &AgentSpec, started: Timestamp) -> Vec<PromptPart> {
     let clock = spec.zone.clock(started);
     let minutes = clock.get(..5).unwrap_or_default();
     let vars = PromptVars {

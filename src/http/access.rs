@@ -1,7 +1,7 @@
 //! Who may ask for what: decided on the head of a request alone, before its body is read. Pure.
 //!
 //! Invariants:
-//! - no token and no ticket is ever part of a [`Problem`], a log line or a `Debug` text;
+//! - no token and no ticket is ever part of a [`HttpProblem`], a log line or a `Debug` text;
 //! - what no rule opens is guarded like the API.
 //!
 //! Elsewhere: how a head is parsed (`http::gate::head`), what a route answers (handlers).
@@ -19,7 +19,7 @@ use crate::base::text::percent_decode;
 use crate::domain::ids::SessionId;
 use crate::domain::principal::{Principal, Way};
 use crate::domain::time::Timestamp;
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::requester::{Credential, Requester};
 use crate::http::ticket::{self, TicketKey};
 
@@ -172,7 +172,7 @@ pub fn check(
     settings: &AccessSettings,
     head: &HeadView<'_>,
     now: Timestamp,
-) -> Result<Option<Requester>, Problem> {
+) -> Result<Option<Requester>, HttpProblem> {
     if let Some((session, shown)) = ticket::shown(head.method, head.target) {
         check_page(settings, head)?;
         let principal = check_ticket(settings, &session, &shown, now)?;
@@ -196,7 +196,7 @@ fn authenticated(
     settings: &AccessSettings,
     token: Option<&AccessToken>,
     head: &HeadView<'_>,
-) -> Result<Requester, Problem> {
+) -> Result<Requester, HttpProblem> {
     let credential = match token {
         Some(token) => check_token(token, head).map(|()| Credential::Token),
         None => check_local(settings, head).map(|()| Credential::Account),
@@ -296,7 +296,7 @@ fn comparable(segment: &str) -> String {
     decoded.as_deref().unwrap_or(segment).to_ascii_lowercase()
 }
 
-fn check_token(token: &AccessToken, head: &HeadView<'_>) -> Result<(), Problem> {
+fn check_token(token: &AccessToken, head: &HeadView<'_>) -> Result<(), HttpProblem> {
     match bearer(head) {
         Some(shown) if token.matches(shown) => Ok(()),
         Some(_) => Err(unauthorized("the bearer token is not the right one")),
@@ -313,8 +313,8 @@ fn bearer<'a>(head: &HeadView<'a>) -> Option<&'a str> {
         .then(|| shown.trim_matches(' '))
 }
 
-fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Problem {
-    Problem::new(401, detail).with_header("WWW-Authenticate", "Bearer realm=\"duragent\"")
+fn unauthorized(detail: impl Into<Cow<'static, str>>) -> HttpProblem {
+    HttpProblem::new(401, detail).with_header("WWW-Authenticate", "Bearer realm=\"duragent\"")
 }
 
 /// Whoever holds the one ticket of a request is let in, of whatever account: a browser may run as
@@ -324,7 +324,7 @@ fn check_ticket(
     session: &SessionId,
     shown: &[String],
     now: Timestamp,
-) -> Result<Principal, Problem> {
+) -> Result<Principal, HttpProblem> {
     let (Some(key), [shown]) = (&settings.tickets, shown) else {
         return Err(unauthorized("show one ticket"));
     };
@@ -334,7 +334,7 @@ fn check_ticket(
 
 /// What holds for pages also where a ticket is shown. With a token, the name by which we are called is
 /// a proxy's matter, and so is TLS.
-fn check_page(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Problem> {
+fn check_page(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), HttpProblem> {
     if settings.api_token.is_none() {
         return check_way(settings, head);
     }
@@ -347,7 +347,7 @@ fn check_page(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Prob
 
 /// Without a token the only thing that tells friend from foe is where a request comes from: it
 /// must be a program of ours on this machine that calls us directly, and no page of a foreign site.
-fn check_local(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Problem> {
+fn check_local(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), HttpProblem> {
     if is_local(head.peer) && !settings.local_users.let_in(head.account) {
         let what = "requests of other accounts of this machine need a token";
         let hint = "or name the accounts that may do without one in server.local_users \
@@ -359,7 +359,7 @@ fn check_local(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Pro
 
 /// Whether a request came to us directly, from this machine, by a name of ours, and from no page of a
 /// foreign site.
-fn check_way(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Problem> {
+fn check_way(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), HttpProblem> {
     if !is_local(head.peer) {
         return Err(forbidden("requests from other machines need a token"));
     }
@@ -377,13 +377,13 @@ fn check_way(settings: &AccessSettings, head: &HeadView<'_>) -> Result<(), Probl
     Ok(())
 }
 
-fn foreign_page() -> Problem {
+fn foreign_page() -> HttpProblem {
     forbidden("pages of this `Origin` may not use the API")
         .with_member("hint", "or add the origin to server.allowed_origins")
 }
 
-fn forbidden(what: &str) -> Problem {
-    Problem::new(403, format!("{what}: set server.api_token, and send it"))
+fn forbidden(what: &str) -> HttpProblem {
+    HttpProblem::new(403, format!("{what}: set server.api_token, and send it"))
 }
 
 fn is_local(peer: IpAddr) -> bool {

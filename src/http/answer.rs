@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::http::headers::JSON;
-use crate::http::problem::{self, Problem};
+use crate::http::problem::{self, HttpProblem};
 use crate::http::server::Incoming;
 
 /// Status, headers and body of an answer.
@@ -91,8 +91,8 @@ impl Answer {
     }
 }
 
-impl From<Problem> for Answer {
-    fn from(problem: Problem) -> Answer {
+impl From<HttpProblem> for Answer {
+    fn from(problem: HttpProblem) -> Answer {
         let mut headers = vec![("Content-Type", problem::CONTENT_TYPE.to_owned())];
         headers.extend_from_slice(problem.headers());
         Answer {

@@ -10,7 +10,7 @@ use crate::http::context::ApiContext;
 use crate::http::failure::{self, RETRY_SOON};
 use crate::http::handlers::{self, ApiRequest, Handled};
 use crate::http::jobs::{self, LongRequest};
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::requester::Requester;
 use crate::http::server::{Handler, Incoming};
 use crate::http::streams::Streams;
@@ -57,7 +57,7 @@ impl Api {
             jobs::run(&context, &streams, job, incoming);
         });
         if let Err(incoming) = started {
-            let problem = Problem::new(503, "the server has no thread to spare");
+            let problem = HttpProblem::new(503, "the server has no thread to spare");
             incoming.problem(&failure::retry_later(problem, RETRY_SOON));
         }
     }

@@ -16,7 +16,7 @@ use crate::base::child::{self, Holder};
 use crate::base::socket_owner::{self, Ends};
 use crate::domain::ids::SessionId;
 use crate::domain::principal::Principal;
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::requester::{Credential, Requester};
 use crate::http::route::ApiRoute;
 
@@ -31,7 +31,7 @@ pub(super) fn check(
     route: &ApiRoute,
     requester: Option<&Requester>,
     ends: impl FnOnce() -> Ends,
-) -> Result<Option<Principal>, Problem> {
+) -> Result<Option<Principal>, HttpProblem> {
     let Some(action) = GuardedAction::of(route) else {
         return Ok(requester.map(|requester| requester.principal.clone()));
     };
@@ -44,7 +44,7 @@ pub(super) fn check(
 pub(super) fn refuse_programs(
     requester: Option<&Requester>,
     ends: impl FnOnce() -> Ends,
-) -> Result<(), Problem> {
+) -> Result<(), HttpProblem> {
     let action = GuardedAction::Rules;
     action.judge(requester, || look(action, ends())).map(drop)
 }
@@ -103,7 +103,7 @@ impl<'a> GuardedAction<'a> {
         self,
         requester: Option<&Requester>,
         look: impl FnOnce() -> Behind,
-    ) -> Result<Option<Principal>, Problem> {
+    ) -> Result<Option<Principal>, HttpProblem> {
         let shows_token =
             requester.is_some_and(|requester| requester.credential == Credential::Token);
         let itself = || requester.map(|requester| requester.principal.clone());
@@ -128,7 +128,7 @@ impl<'a> GuardedAction<'a> {
                  stop the server: that is for a program that this server did not start"
             }
         };
-        Err(Problem::new(403, refusal).with_kind(KIND))
+        Err(HttpProblem::new(403, refusal).with_kind(KIND))
     }
 }
 

@@ -1,84 +1,89 @@
-//! Why the engine refused or a turn failed, as a [`Problem`]. Pure.
+//! Why the engine refused or a turn failed, as a [`HttpProblem`]. Pure.
 
 use std::error::Error as _;
 use std::time::Duration;
 
 use crate::domain::code::FailureCode;
 use crate::engine::{EngineError, WorkdirError};
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 
 /// When to come back after a condition whose end nobody knows.
 pub const RETRY_SOON: Duration = Duration::from_secs(5);
 
-impl From<EngineError> for Problem {
-    fn from(error: EngineError) -> Problem {
+impl From<EngineError> for HttpProblem {
+    fn from(error: EngineError) -> HttpProblem {
         let detail = error.to_string();
         match error {
             EngineError::AgentNotFound(_)
             | EngineError::SessionNotFound(_)
-            | EngineError::NothingToApprove => Problem::new(404, detail),
+            | EngineError::NothingToApprove => HttpProblem::new(404, detail),
             EngineError::Workdir(WorkdirError::NotTheOwner | WorkdirError::NotForNetwork) => {
-                Problem::new(403, detail)
+                HttpProblem::new(403, detail)
             }
             EngineError::Workdir(_)
             | EngineError::MessageNotFound(_)
             | EngineError::Invalid(_)
-            | EngineError::WrongCall(_) => Problem::new(400, detail),
-            EngineError::AgentGone(_) => Problem::new(409, detail).with_kind("agent-gone"),
-            EngineError::AgentBroken { .. } => Problem::new(409, detail).with_kind("agent-broken"),
-            EngineError::KeyReused => Problem::new(409, detail).with_kind("key-reused"),
-            EngineError::AlreadyAnswered => Problem::new(409, detail).with_kind("already-answered"),
-            EngineError::WrongCommand => Problem::new(409, detail).with_kind("command-differs"),
-            EngineError::SessionEnded(_) => Problem::new(410, detail),
+            | EngineError::WrongCall(_) => HttpProblem::new(400, detail),
+            EngineError::AgentGone(_) => HttpProblem::new(409, detail).with_kind("agent-gone"),
+            EngineError::AgentBroken { .. } => {
+                HttpProblem::new(409, detail).with_kind("agent-broken")
+            }
+            EngineError::KeyReused => HttpProblem::new(409, detail).with_kind("key-reused"),
+            EngineError::AlreadyAnswered => {
+                HttpProblem::new(409, detail).with_kind("already-answered")
+            }
+            EngineError::WrongCommand => HttpProblem::new(409, detail).with_kind("command-differs"),
+            EngineError::SessionEnded(_) => HttpProblem::new(410, detail),
             EngineError::Busy { retry_after } => {
-                retry_later(Problem::new(429, detail), retry_after)
+                retry_later(HttpProblem::new(429, detail), retry_after)
             }
             EngineError::LimitReached {
                 agent,
                 reached,
                 retry_after,
             } => {
-                let problem = Problem::new(429, detail)
+                let problem = HttpProblem::new(429, detail)
                     .with_kind("limit-reached")
                     .with_member("agent", agent)
                     .with_member("limit", reached.limit.key())
                     .with_member("opens_at", reached.opens_at.to_string());
                 retry_later(problem, retry_after)
             }
-            EngineError::Draining => retry_later(Problem::new(503, detail), RETRY_SOON),
-            EngineError::ReadOnly => {
-                retry_later(Problem::new(503, detail).with_kind("read-only"), RETRY_SOON)
-            }
-            EngineError::DiskFull(_) => Problem::new(507, detail),
+            EngineError::Draining => retry_later(HttpProblem::new(503, detail), RETRY_SOON),
+            EngineError::ReadOnly => retry_later(
+                HttpProblem::new(503, detail).with_kind("read-only"),
+                RETRY_SOON,
+            ),
+            EngineError::DiskFull(_) => HttpProblem::new(507, detail),
             EngineError::Store(ref source) if error.is_passing() => {
                 log::warn!("{detail}: {source}");
-                retry_later(Problem::new(503, detail), RETRY_SOON)
+                retry_later(HttpProblem::new(503, detail), RETRY_SOON)
             }
             EngineError::Store(ref source) => {
                 // Paths are for the operator, who reads the log.
                 let cause = source.source().map(ToString::to_string);
                 log::error!("{detail}: {source} ({})", cause.unwrap_or_default());
-                Problem::new(500, detail)
+                HttpProblem::new(500, detail)
             }
         }
     }
 }
 
 /// Adds `Retry-After`, in whole seconds, at least one.
-pub fn retry_later(problem: Problem, after: Duration) -> Problem {
+pub fn retry_later(problem: HttpProblem, after: Duration) -> HttpProblem {
     let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
     problem.with_header("Retry-After", seconds.max(1).to_string())
 }
 
 /// A turn that waits until something can be written or begun; it goes on by itself. `reason` says
 /// so, and for what.
-pub fn turn_waits(reason: &str) -> Problem {
+pub fn turn_waits(reason: &str) -> HttpProblem {
     let detail = format!("what was sent is stored; {reason}");
-    Problem::new(507, detail).with_kind("turn-waits")
+    HttpProblem::new(507, detail).with_kind("turn-waits")
 }
 
 /// A turn that could not go on. `code` is the word of the turn's error, which clients get too.
-pub fn turn_failed(code: &str, message: String) -> Problem {
+pub fn turn_failed(code: &str, message: String) -> HttpProblem {
     let status = match FailureCode::parse(code) {
         Some(FailureCode::ProviderTimeout) => 504,
         Some(
@@ -101,7 +106,7 @@ pub fn turn_failed(code: &str, message: String) -> Problem {
         )
         | None => 500,
     };
-    Problem::new(status, message).with_member("code", code)
+    HttpProblem::new(status, message).with_member("code", code)
 }
 
 #[cfg(test)]
@@ -155,7 +160,7 @@ mod tests {
             (EngineError::DiskFull(None), 507, None),
         ] {
             let name = error.to_string();
-            let problem = Problem::from(error);
+            let problem = HttpProblem::from(error);
             assert_eq!(problem.status(), status, "{name}");
             assert_eq!(problem.detail(), name);
             let header = problem.headers().first().map(|(_, value)| value.as_str());
@@ -170,7 +175,7 @@ mod tests {
             target: "/secret/place".into(),
             source: std::io::Error::other("broken"),
         };
-        let problem = Problem::from(EngineError::Store(source));
+        let problem = HttpProblem::from(EngineError::Store(source));
         assert_eq!(problem.status(), 500);
         assert!(!String::from_utf8_lossy(&problem.body()).contains("secret"));
     }

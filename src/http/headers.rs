@@ -4,7 +4,7 @@
 
 use crate::domain::ids::SourceId;
 use crate::engine::Cursor;
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 
 /// The media type of our answers.
 pub const JSON: &str = "application/json";
@@ -63,10 +63,10 @@ const SINGLE: [&str; 3] = ["Content-Type", "Idempotency-Key", "Last-Event-ID"];
 /// itself. The same one twice is one.
 ///
 /// Errors: 400.
-pub fn check_single<'a>(values: impl Fn(&str) -> Vec<&'a str>) -> Result<(), Problem> {
+pub fn check_single<'a>(values: impl Fn(&str) -> Vec<&'a str>) -> Result<(), HttpProblem> {
     let differ = |name: &&str| values(name).windows(2).any(|pair| pair[0] != pair[1]);
     match SINGLE.iter().find(|name| differ(name)) {
-        Some(name) => Err(Problem::new(
+        Some(name) => Err(HttpProblem::new(
             400,
             format!("there are two different `{name}`"),
         )),
@@ -79,7 +79,7 @@ pub fn check_single<'a>(values: impl Fn(&str) -> Vec<&'a str>) -> Result<(), Pro
 /// Errors: 415, which names what is taken.
 ///
 /// Source: RFC 9110, section 8.4 and 12.5.3.
-pub fn check_coding(content_encoding: Option<&str>) -> Result<(), Problem> {
+pub fn check_coding(content_encoding: Option<&str>) -> Result<(), HttpProblem> {
     let mut codings = content_encoding
         .unwrap_or_default()
         .split(',')
@@ -87,7 +87,7 @@ pub fn check_coding(content_encoding: Option<&str>) -> Result<(), Problem> {
     if codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity")) {
         Ok(())
     } else {
-        Err(Problem::new(
+        Err(HttpProblem::new(
             415,
             "the body must come as it is, without a `Content-Encoding`",
         )
@@ -98,7 +98,7 @@ pub fn check_coding(content_encoding: Option<&str>) -> Result<(), Problem> {
 /// Checks that a body is declared to be JSON in UTF-8.
 ///
 /// Errors: 415.
-pub fn check_json(content_type: Option<&str>) -> Result<(), Problem> {
+pub fn check_json(content_type: Option<&str>) -> Result<(), HttpProblem> {
     let mut pieces = content_type.unwrap_or_default().split(';').map(str::trim);
     let is_json = pieces
         .next()
@@ -110,7 +110,7 @@ pub fn check_json(content_type: Option<&str>) -> Result<(), Problem> {
     if is_json && is_utf8 {
         Ok(())
     } else {
-        Err(Problem::new(
+        Err(HttpProblem::new(
             415,
             "the body must be JSON in UTF-8, with `Content-Type: application/json`",
         ))
@@ -130,10 +130,10 @@ pub fn prefers_async(prefer: Option<&str>) -> bool {
 /// Reads an `Idempotency-Key`.
 ///
 /// Errors: 400 for one that could not be kept.
-pub fn idempotency_key(key: Option<&str>) -> Result<Option<SourceId>, Problem> {
+pub fn idempotency_key(key: Option<&str>) -> Result<Option<SourceId>, HttpProblem> {
     let Some(key) = key else { return Ok(None) };
     SourceId::parse(key).map(Some).map_err(|_| {
-        Problem::new(
+        HttpProblem::new(
             400,
             "`Idempotency-Key` must be 1 to 255 visible ASCII characters",
         )
@@ -146,7 +146,7 @@ pub fn idempotency_key(key: Option<&str>) -> Result<Option<SourceId>, Problem> {
 pub fn last_event_id(
     header: Option<&str>,
     parameter: Option<&str>,
-) -> Result<Option<Cursor>, Problem> {
+) -> Result<Option<Cursor>, HttpProblem> {
     // A browser that has seen no event yet may send an empty header.
     let header = header.filter(|id| !id.is_empty());
     // An id may hold a plus, which a query that was not escaped turns into a space.
@@ -157,7 +157,7 @@ pub fn last_event_id(
         return Ok(None);
     };
     Cursor::parse(&id).map(Some).ok_or_else(|| {
-        Problem::new(
+        HttpProblem::new(
             400,
             "`Last-Event-ID` is not the id of an event; leave it out to begin anew",
         )

@@ -11,7 +11,7 @@ use crate::domain::principal::Principal;
 use crate::engine::{Begin, NewMessage, Presence};
 use crate::http::answer::Answer;
 use crate::http::context::ApiContext;
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::server::Incoming;
 use crate::http::sse::Audience;
 use crate::http::streams::{SessionWatch, SseStream, Streams};
@@ -112,7 +112,7 @@ fn begin(context: &ApiContext, request: LongRequest, incoming: Incoming) -> Opti
 }
 
 /// Sends what there is to send; nothing is left to do.
-fn finish(answer: Result<Answer, Problem>, incoming: Incoming) -> Option<Box<SseStream>> {
+fn finish(answer: Result<Answer, HttpProblem>, incoming: Incoming) -> Option<Box<SseStream>> {
     match answer {
         Ok(answer) => answer.send(incoming),
         Err(problem) => incoming.problem(&problem),
@@ -120,7 +120,7 @@ fn finish(answer: Result<Answer, Problem>, incoming: Incoming) -> Option<Box<Sse
     None
 }
 
-fn cancel(context: &ApiContext, id: &SessionId) -> Result<Answer, Problem> {
+fn cancel(context: &ApiContext, id: &SessionId) -> Result<Answer, HttpProblem> {
     let cancelled = context.sessions.cancel(id)?;
     Ok(Answer::json(200, &CancelledBody { cancelled }))
 }
@@ -130,7 +130,7 @@ fn follow(
     id: &SessionId,
     message: NewMessage,
     incoming: &Incoming,
-) -> Result<Option<SessionWatch>, Problem> {
+) -> Result<Option<SessionWatch>, HttpProblem> {
     let (_, subscription) = context.sessions.submit_and_follow(id, message)?;
     let watch = SessionWatch::new(subscription, incoming.gone(), &context.stop);
     Ok(Some(watch))
@@ -143,7 +143,7 @@ fn attach(
     begin: Begin,
     presence: Presence,
     incoming: &Incoming,
-) -> Result<Option<SessionWatch>, Problem> {
+) -> Result<Option<SessionWatch>, HttpProblem> {
     let subscription = context.sessions.subscribe(id, begin, presence)?;
     if subscription.has_nothing_left() {
         return Ok(None);
@@ -157,7 +157,7 @@ fn stream(
     context: &ApiContext,
     name: String,
     audience: Audience,
-    watch: Result<Option<SessionWatch>, Problem>,
+    watch: Result<Option<SessionWatch>, HttpProblem>,
     incoming: Incoming,
 ) -> Option<Box<SseStream>> {
     match watch {

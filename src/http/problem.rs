@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 
 use crate::wire::ProblemBody;
 
-/// The media type of [`Problem::body`].
+/// The media type of [`HttpProblem::body`].
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// An answer that is an error: a status, words, and what the status calls for beside them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Problem {
+pub struct HttpProblem {
     status: u16,
     kind: Cow<'static, str>,
     detail: Cow<'static, str>,
@@ -22,10 +22,10 @@ pub struct Problem {
     headers: Vec<(&'static str, String)>,
 }
 
-impl Problem {
+impl HttpProblem {
     /// A problem of the kind that `status` stands for, with a sentence for the reader.
-    pub fn new(status: u16, detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem {
+    pub fn new(status: u16, detail: impl Into<Cow<'static, str>>) -> HttpProblem {
+        HttpProblem {
             status,
             kind: Cow::Owned(slug(reason(status))),
             detail: detail.into(),
@@ -35,19 +35,19 @@ impl Problem {
     }
 
     /// Names a kind of its own, the last part of `urn:duragent:problem:…`.
-    pub fn with_kind(mut self, kind: &'static str) -> Problem {
+    pub fn with_kind(mut self, kind: &'static str) -> HttpProblem {
         self.kind = Cow::Borrowed(kind);
         self
     }
 
     /// Adds a member beside the standard ones.
-    pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> Problem {
+    pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> HttpProblem {
         self.members.insert(name.to_owned(), value.into());
         self
     }
 
     /// Adds a header that the status calls for: `Allow`, `Retry-After`, `WWW-Authenticate`.
-    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Problem {
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> HttpProblem {
         self.headers.push((name, value.into()));
         self
     }
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_body_is_what_the_spec_shows() {
-        let problem = Problem::new(404, "Agent 'x' not found");
+        let problem = HttpProblem::new(404, "Agent 'x' not found");
         assert_eq!(
             String::from_utf8(problem.body()).unwrap(),
             r#"{"type":"urn:duragent:problem:not-found","title":"Not Found","status":404,"detail":"Agent 'x' not found"}"#
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn further_members_stand_beside_the_standard_ones() {
-        let problem = Problem::new(400, "no such field")
+        let problem = HttpProblem::new(400, "no such field")
             .with_kind("unknown-field")
             .with_member("line", 3);
         assert_eq!(

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use crate::base::text::percent_decode;
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 
 /// The pairs of a query, in order; unknown names are nobody's concern.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,7 +15,7 @@ impl Query {
     /// Reads `name=value&…`, as it stands after the `?`.
     ///
     /// Errors: 400 for a bad escape.
-    pub fn parse(text: &str) -> Result<Query, Problem> {
+    pub fn parse(text: &str) -> Result<Query, HttpProblem> {
         text.split('&')
             .filter(|pair| !pair.is_empty())
             .map(|pair| {
@@ -40,7 +40,7 @@ impl Query {
         name: &str,
         default: usize,
         range: RangeInclusive<usize>,
-    ) -> Result<usize, Problem> {
+    ) -> Result<usize, HttpProblem> {
         let Some(text) = self.get(name) else {
             return Ok(default);
         };
@@ -57,7 +57,7 @@ impl Query {
     /// A switch: `name`, `name=true` or `name=1` is on.
     ///
     /// Errors: 400 for a value that is neither on nor off.
-    pub fn flag(&self, name: &str) -> Result<bool, Problem> {
+    pub fn flag(&self, name: &str) -> Result<bool, HttpProblem> {
         match self.get(name) {
             None | Some("false" | "0") => Ok(false),
             Some("" | "true" | "1") => Ok(true),
@@ -73,7 +73,7 @@ impl Query {
         name: &str,
         what: &str,
         parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, Problem> {
+    ) -> Result<Option<T>, HttpProblem> {
         self.get(name)
             .map(|text| parse(text).ok_or_else(|| bad(name, what)))
             .transpose()
@@ -107,16 +107,16 @@ fn is_named(pair: &str, name: &str) -> bool {
     decoded(known).is_ok_and(|known| known == name)
 }
 
-fn bad(name: &str, what: impl Display) -> Problem {
-    Problem::new(400, format!("`{name}` must be {what}"))
+fn bad(name: &str, what: impl Display) -> HttpProblem {
+    HttpProblem::new(400, format!("`{name}` must be {what}"))
 }
 
 /// In a query, unlike in a path, a plus is a space.
-fn decoded(text: &str) -> Result<String, Problem> {
+fn decoded(text: &str) -> Result<String, HttpProblem> {
     let text = text.replace('+', " ");
     match percent_decode(&text) {
         Some(decoded) => Ok(decoded.into_owned()),
-        None => Err(Problem::new(
+        None => Err(HttpProblem::new(
             400,
             "the query has a bad percent escape, or is not UTF-8",
         )),

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::base::text::{self, percent_decode};
 use crate::domain::ids::SessionId;
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 
 /// The target of a request, with the ids in its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl ApiRoute {
     /// whole.
     ///
     /// Errors, as what to answer: 400 for a bad escape, 404, 405 with `Allow`.
-    pub fn parse(method: &str, path: &str) -> Result<ApiRoute, Problem> {
+    pub fn parse(method: &str, path: &str) -> Result<ApiRoute, HttpProblem> {
         if path == "*" {
             return Ok(ApiRoute::Options(allow_value(&METHODS)));
         }
@@ -145,7 +145,7 @@ fn of_session(method: &str, id: SessionId, rest: &[&str]) -> Option<ApiRoute> {
 }
 
 /// What to say of a path that has no such method.
-fn other_method(method: &str, segments: &[&str]) -> Result<ApiRoute, Problem> {
+fn other_method(method: &str, segments: &[&str]) -> Result<ApiRoute, HttpProblem> {
     let known: Vec<&str> = METHODS
         .into_iter()
         .filter(|method| find(method, segments).is_some())
@@ -157,7 +157,7 @@ fn other_method(method: &str, segments: &[&str]) -> Result<ApiRoute, Problem> {
     if method == "OPTIONS" {
         return Ok(ApiRoute::Options(allow));
     }
-    Err(Problem::new(405, format!("this path answers to {allow}")).with_header("Allow", allow))
+    Err(HttpProblem::new(405, format!("this path answers to {allow}")).with_header("Allow", allow))
 }
 
 fn allow_value(methods: &[&str]) -> String {
@@ -169,23 +169,23 @@ fn allow_value(methods: &[&str]) -> String {
     all.join(", ")
 }
 
-fn not_found(segments: &[&str]) -> Problem {
+fn not_found(segments: &[&str]) -> HttpProblem {
     let detail = match segments {
         ["api", "v1", "sessions", id, ..] if SessionId::parse(id).is_err() => {
             format!("Session '{}' not found", text::shortened(id))
         }
         _ => "there is nothing at this path".to_owned(),
     };
-    Problem::new(404, detail)
+    HttpProblem::new(404, detail)
 }
 
 /// The decoded segments of a path that begins with `/`.
-fn segments_of(path: &str) -> Result<Vec<Cow<'_, str>>, Problem> {
+fn segments_of(path: &str) -> Result<Vec<Cow<'_, str>>, HttpProblem> {
     let path = path.strip_prefix('/').unwrap_or(path);
     path.split('/')
         .map(|segment| {
             percent_decode(segment).ok_or_else(|| {
-                Problem::new(400, "the path has a bad percent escape, or is not UTF-8")
+                HttpProblem::new(400, "the path has a bad percent escape, or is not UTF-8")
             })
         })
         .collect()

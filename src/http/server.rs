@@ -50,13 +50,13 @@ pub trait Handler: Send + Sync {
 
 /// tiny_http, listening, before anybody takes its requests. It starts five threads: the sooner, the
 /// less the first request waits for them.
-pub struct Listening(ServerGeneration);
+pub struct Listening(UpstreamGeneration);
 
 impl Listening {
     /// Starts it in `folder`, a private one for its sockets; with a short path, since a socket's
     /// ends at 107 bytes.
     pub fn start(folder: &Path) -> io::Result<Listening> {
-        ServerGeneration::start(folder, 0).map(Listening)
+        UpstreamGeneration::start(folder, 0).map(Listening)
     }
 }
 
@@ -87,12 +87,12 @@ struct HandlerPool {
     threads: Mutex<Vec<Joined>>,
     /// How many of them wait for one.
     waiting: AtomicUsize,
-    current: Mutex<ServerGeneration>,
+    current: Mutex<UpstreamGeneration>,
     senders: Senders,
 }
 
 /// One tiny_http server, and where it listens.
-struct ServerGeneration {
+struct UpstreamGeneration {
     number: u64,
     address: PathBuf,
     server: Arc<tiny_http::Server>,
@@ -148,8 +148,8 @@ impl Drop for InnerServer {
     }
 }
 
-impl ServerGeneration {
-    fn start(folder: &Path, number: u64) -> io::Result<ServerGeneration> {
+impl UpstreamGeneration {
+    fn start(folder: &Path, number: u64) -> io::Result<UpstreamGeneration> {
         let address = folder.join(number.to_string());
         let listener = UnixListener::bind(&address)?;
         rustix::net::listen(&listener, BACKLOG)?;
@@ -158,7 +158,7 @@ impl ServerGeneration {
         let server = started
             .map_err(|panic| io::Error::other(thread::panic_text(&*panic).to_owned()))?
             .map_err(io::Error::other)?;
-        Ok(ServerGeneration {
+        Ok(UpstreamGeneration {
             number,
             address,
             server: Arc::new(server),
@@ -187,7 +187,7 @@ impl Upstream for ServerDoor {
 }
 
 impl HandlerPool {
-    fn current(&self) -> MutexGuard<'_, ServerGeneration> {
+    fn current(&self) -> MutexGuard<'_, UpstreamGeneration> {
         lock(&self.current)
     }
 
@@ -267,7 +267,7 @@ impl HandlerPool {
         // What ended it (no files left, most likely) would end the next one too if it came at once.
         while !self.stop.wait(REST) {
             let number = self.current().number + 1;
-            match ServerGeneration::start(&self.settings.folder, number) {
+            match UpstreamGeneration::start(&self.settings.folder, number) {
                 Ok(next) => return self.install(next),
                 Err(err) => log::error!("cannot make the server behind the gate anew: {err}"),
             }
@@ -281,7 +281,7 @@ impl HandlerPool {
         is_due
     }
 
-    fn install(&self, next: ServerGeneration) {
+    fn install(&self, next: UpstreamGeneration) {
         let old = mem::replace(&mut *self.current(), next);
         // Each of the other threads leaves the old one, behind the requests that it still has.
         for _ in 1..self.settings.handlers.max(1) {

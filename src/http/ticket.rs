@@ -7,7 +7,7 @@
 //!
 //! Invariants:
 //! - a ticket opens the stream of its session and nothing else, and only until its time;
-//! - neither key nor ticket is in a `Debug` text or a `Problem`, and no handler sees a ticket.
+//! - neither key nor ticket is in a `Debug` text or a `HttpProblem`, and no handler sees a ticket.
 //!
 //! Elsewhere: what is asked beside the ticket (`http::access`), where the key is kept
 //! (`runtime::ticket_key`).

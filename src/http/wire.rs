@@ -10,7 +10,7 @@ use crate::engine::Accepted;
 use crate::engine::sessions::view::{
     PendingApproval, Role, SessionPage, SessionView, ShownMessage, line_count,
 };
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::turn::FinalMessage;
 use crate::wire::{
     AgentBody, AgentListBody, ApprovalBody, BodyError, BrokenAgentBody, DecidedBody, MessageBody,
@@ -19,17 +19,17 @@ use crate::wire::{
 };
 
 /// 404 for an agent, whatever it was called.
-pub fn agent_not_found(name: &str) -> Problem {
+pub fn agent_not_found(name: &str) -> HttpProblem {
     let name = text::shortened(name);
-    Problem::new(404, format!("Agent '{name}' not found"))
+    HttpProblem::new(404, format!("Agent '{name}' not found"))
 }
 
-impl From<BodyError> for Problem {
-    fn from(error: BodyError) -> Problem {
+impl From<BodyError> for HttpProblem {
+    fn from(error: BodyError) -> HttpProblem {
         let detail = error.to_string();
         match error {
-            BodyError::NoSuchAgent(_) => Problem::new(404, detail),
-            BodyError::NotJson { line, column, .. } => Problem::new(400, detail)
+            BodyError::NoSuchAgent(_) => HttpProblem::new(404, detail),
+            BodyError::NotJson { line, column, .. } => HttpProblem::new(400, detail)
                 .with_kind("bad-json")
                 .with_member("line", line)
                 .with_member("column", column),
@@ -43,7 +43,7 @@ impl From<BodyError> for Problem {
             | BodyError::Control(_)
             | BodyError::NoChange
             | BodyError::NotACallId
-            | BodyError::NotADecision => Problem::new(400, detail),
+            | BodyError::NotADecision => HttpProblem::new(400, detail),
         }
     }
 }

@@ -74,7 +74,7 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
 
 /// How the disk of [`serve_faulty`] fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FaultPlan {
+pub struct DiskFaultPlan {
     /// Decides which operations fail, and how.
     pub seed: u64,
     /// One in so many changing operations fails.
@@ -82,7 +82,7 @@ pub struct FaultPlan {
 }
 
 /// As [`serve`], with sessions on a disk that fails at random: for `duragent torture`.
-pub fn serve_faulty(options: &ServeOptions, plan: FaultPlan) -> anyhow::Result<()> {
+pub fn serve_faulty(options: &ServeOptions, plan: DiskFaultPlan) -> anyhow::Result<()> {
     let faulty = FaultFs::random(Arc::new(RealFs), plan.seed, plan.one_in);
     serve_on(options, Arc::new(faulty))
 }

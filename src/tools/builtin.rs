@@ -12,7 +12,7 @@ use crate::tools::{Effect, Run, ToolKind, ToolSpec};
 pub(super) const ANSWER_BYTES_MAX: usize = 30_000;
 
 /// A tool's answer, or why there is none; the model reads either.
-pub(super) type Answer = Result<String, String>;
+pub(super) type BuiltinAnswer = Result<String, String>;
 
 /// What a model is told of such a tool.
 pub(super) fn spec(name: &str, description: &str, parameters: Value, effect: Effect) -> ToolSpec {
@@ -35,7 +35,7 @@ pub(super) fn go_on(run: &Run<'_>) -> Result<(), String> {
 }
 
 /// The answer as the engine takes it.
-pub(super) fn output(answer: Answer) -> ToolOutput {
+pub(super) fn output(answer: BuiltinAnswer) -> ToolOutput {
     let success = answer.is_ok();
     let (Ok(content) | Err(content)) = answer;
     ToolOutput { success, content }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::base::shown::shown_by_name;
 use crate::domain::ids::AgentName;
-use crate::tools::builtin::{self, Answer};
+use crate::tools::builtin::{self, BuiltinAnswer};
 use crate::tools::{Effect, Run, RunResult, Tool, ToolSpec};
 
 const DESCRIPTION: &str = "Looks for your tools anew. Call it when you have written or changed a tool: \
@@ -39,7 +39,7 @@ impl ReloadTool {
         }
     }
 
-    fn answer(&self) -> Answer {
+    fn answer(&self) -> BuiltinAnswer {
         let names = self.maker.remake(&self.agent);
         let names = names.ok_or("your agent's files are gone")?;
         Ok(format!("Your tools are now: {}.", names.join(", ")))

@@ -15,7 +15,7 @@ use crate::domain::plain;
 use crate::domain::spec::MemoryScope;
 use crate::domain::state::Summary;
 use crate::tools::arguments;
-use crate::tools::builtin::{self, ANSWER_BYTES_MAX, Answer, cut};
+use crate::tools::builtin::{self, ANSWER_BYTES_MAX, BuiltinAnswer, cut};
 use crate::tools::{Caller, Effect, Run, RunResult, Tool, ToolSpec};
 
 /// Sessions of a page, unless another number is asked for.
@@ -105,7 +105,7 @@ impl SessionTool {
         }
     }
 
-    fn answer(&self, run: &Run<'_>) -> Answer {
+    fn answer(&self, run: &Run<'_>) -> BuiltinAnswer {
         match arguments::read(run.arguments)? {
             SessionArguments::List { before, limit } => {
                 let before = before.as_deref().filter(|id| !id.is_empty());
@@ -135,7 +135,7 @@ impl SessionTool {
         Ok(summary.filter(|summary| is_visible(summary, &self.agent, self.scope, caller)))
     }
 
-    fn list(&self, run: &Run<'_>, before: Option<SessionId>, limit: usize) -> Answer {
+    fn list(&self, run: &Run<'_>, before: Option<SessionId>, limit: usize) -> BuiltinAnswer {
         let mut lines = Vec::new();
         let mut last = before;
         let mut looked_at = 0;
@@ -172,7 +172,13 @@ impl SessionTool {
         Ok(answer)
     }
 
-    fn read(&self, run: &Run<'_>, id: &SessionId, before: Option<Seq>, limit: usize) -> Answer {
+    fn read(
+        &self,
+        run: &Run<'_>,
+        id: &SessionId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> BuiltinAnswer {
         let mut records: Vec<Record> = Vec::new();
         let mut first = before;
         for _ in 0..RECORD_PAGES_MAX {

@@ -14,7 +14,7 @@ use crate::base::order;
 use crate::base::text::{self, TextError};
 use crate::domain::spec::{SKILL_FILES, Skill};
 use crate::tools::arguments;
-use crate::tools::builtin::{self, ANSWER_BYTES_MAX, Answer};
+use crate::tools::builtin::{self, ANSWER_BYTES_MAX, BuiltinAnswer};
 use crate::tools::{Effect, Run, RunResult, Tool, ToolSpec};
 
 /// The longest file that is looked into.
@@ -77,7 +77,7 @@ impl SkillTool {
         }
     }
 
-    fn answer(&self, json: &str) -> Answer {
+    fn answer(&self, json: &str) -> BuiltinAnswer {
         let arguments: SkillArguments = arguments::read(json)?;
         let SkillAction::Read = arguments.action;
         let skill = self.skill(&arguments.name)?;
@@ -316,7 +316,7 @@ mod tests {
             self.1.answer(arguments).unwrap()
         }
 
-        fn file(&self, file: &str) -> Answer {
+        fn file(&self, file: &str) -> BuiltinAnswer {
             let arguments = json!({"action": "read", "name": "tidy", "file": file});
             self.1.answer(&arguments.to_string())
         }

@@ -218,27 +218,27 @@ impl WebRequest {
     fn parse(arguments: &str) -> Result<WebRequest, String> {
         #[derive(Deserialize)]
         #[serde(rename_all = "lowercase")]
-        enum WebAction {
+        enum WebCallAction {
             Fetch,
             Search,
         }
         #[derive(Deserialize)]
-        struct WebArguments {
-            action: WebAction,
+        struct WebCallArguments {
+            action: WebCallAction,
             url: Option<String>,
             format: Option<PageFormat>,
             query: Option<String>,
             count: Option<u32>,
         }
-        let arguments: WebArguments = arguments::read_object(arguments)
+        let arguments: WebCallArguments = arguments::read_object(arguments)
             .map_err(|error| format!("the arguments do not fit: {error}"))?;
         let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
         match arguments.action {
-            WebAction::Fetch => Ok(WebRequest::Fetch {
+            WebCallAction::Fetch => Ok(WebRequest::Fetch {
                 url: given(arguments.url).ok_or("`fetch` needs a `url`")?,
                 format: arguments.format.unwrap_or_default(),
             }),
-            WebAction::Search => Ok(WebRequest::Search {
+            WebCallAction::Search => Ok(WebRequest::Search {
                 query: given(arguments.query).ok_or("`search` needs a `query`")?,
                 count: arguments.count.unwrap_or(COUNT_USUAL),
             }),

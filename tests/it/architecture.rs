@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use circles::{Circle, Files};
+use circles::Files;
 
 /// Who may name whom, beside itself. `docs/architecture.md` explains the table.
 pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
@@ -134,30 +134,56 @@ fn folders_import_only_what_the_table_allows() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// How many files of a folder still lie in circles, at most. This list only ever gets shorter.
-const STILL: &[(&str, usize)] = &[("http", 6)];
-
 #[test]
 fn no_file_uses_itself_through_others() {
     let circles = Files::read(&modules()).circles();
-    let of = |folder: &str| {
-        let is_in = |circle: &&Circle| circle.files[0].split("::").next() == Some(folder);
-        circles.iter().filter(is_in).collect::<Vec<_>>()
-    };
-    for (folder, _) in MAY_USE {
-        let found = of(folder);
-        let count: usize = found.iter().map(|circle| circle.files.len()).sum();
-        let still = STILL.iter().find(|(name, _)| name == folder);
-        let shown: String = found.iter().map(|circle| format!("\n{circle}")).collect();
-        assert!(
-            count <= still.map_or(0, |(_, most)| *most),
-            "circles of {count} files in src/{folder}:{shown}"
-        );
-        assert!(
-            still.is_none() || count > 0,
-            "src/{folder} has no circle any more: take it out of `STILL`"
-        );
+    let shown: String = circles.iter().map(|circle| format!("\n{circle}")).collect();
+    assert!(circles.is_empty(), "{shown}");
+}
+
+#[test]
+fn a_name_stands_for_one_type() {
+    let mut places = BTreeMap::<String, Vec<String>>::new();
+    for (module, text) in modules() {
+        for name in types_in(&text) {
+            places
+                .entry(name.to_owned())
+                .or_default()
+                .push(module.clone());
+        }
     }
+    places.retain(|_, modules| modules.len() > 1);
+    assert!(places.is_empty(), "{places:#?}");
+}
+
+/// The names of the types that a source defines.
+fn types_in(text: &str) -> Vec<&str> {
+    let code = text
+        .lines()
+        .take_while(|line| !line.starts_with("#[cfg(test)]"));
+    // An indented one belongs to a function, a trait or a test.
+    code.filter(|line| !line.starts_with(' '))
+        .filter_map(type_of)
+        .collect()
+}
+
+/// The name of the type that a line defines.
+fn type_of(line: &str) -> Option<&str> {
+    let line = match line.strip_prefix("pub(") {
+        Some(rest) => rest.split_once(')')?.1,
+        None => line.strip_prefix("pub ").unwrap_or(line),
+    };
+    let mut words = line.trim_start_matches(' ').split(' ');
+    let is_type = matches!(words.next()?, "struct" | "enum" | "trait" | "type");
+    let name = words.next().filter(|_| is_type)?;
+    name.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .next()
+}
+
+#[test]
+fn types_are_found_by_their_definitions() {
+    let text = "pub struct A<T> {\n    type Item = B;\nenum C {\npub(in crate::x) trait D: E {\ntype F = u8;\n// struct G\n#[cfg(test)]\nstruct H;";
+    assert_eq!(types_in(text), ["A", "C", "D", "F"]);
 }
 
 /// The sources by the paths of their modules, without unit tests and their kits.

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use duragent::http::access::{AccessSettings, AccessToken, HttpVersion};
 use duragent::http::front::{Back, Front, FrontSettings};
 use duragent::http::gate::GateLimits;
-use duragent::http::problem::Problem;
+use duragent::http::problem::HttpProblem;
 use duragent::http::server::{Handler, Incoming};
 
 /// Far more than anything here takes, on the busiest machine.
@@ -83,7 +83,7 @@ impl Handler for TestHandler {
                 stream.write(b"half").unwrap();
             }
             "/api/v1/after-gone" => self.on_a_thread(request, answer_after_gone),
-            _ => request.problem(&Problem::new(404, "no such route")),
+            _ => request.problem(&HttpProblem::new(404, "no such route")),
         }
     }
 }

@@ -7,7 +7,7 @@ type Headers<'a> = &'a [(&'a str, &'a str)];
 /// When all requests of these tests come.
 const NOW: u64 = 1_700_000_000_000_000;
 
-fn check(settings: &AccessSettings, head: &HeadView<'_>) -> Result<Option<Requester>, Problem> {
+fn check(settings: &AccessSettings, head: &HeadView<'_>) -> Result<Option<Requester>, HttpProblem> {
     super::check(settings, head, Timestamp::from_micros(NOW))
 }
 

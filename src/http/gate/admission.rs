@@ -6,7 +6,7 @@ use crate::http::gate::body::RequestBody;
 use crate::http::gate::framing::AnswerSettings;
 use crate::http::gate::head::{self, GateStamp, ParsedHead};
 use crate::http::gate::reply::{self, ReplyTo};
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 
 /// The rules and the state of the connection by which a head is judged.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +88,7 @@ fn admit(
     view: &HeadView<'_>,
     stamp: GateStamp<'_>,
     rules: &AdmissionRules<'_>,
-) -> Result<Arriving, Problem> {
+) -> Result<Arriving, HttpProblem> {
     let requester = access::check(rules.access, view, rules.now)?;
     Ok(Arriving {
         head_bytes: head.bytes,

@@ -2,7 +2,7 @@
 
 use crate::http::gate::dechunk::ChunkDecoder;
 use crate::http::gate::head::Framing;
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 
 /// A body as far as it has come, without its coding: grows as bytes arrive, never to an announced length.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl RequestBody {
     /// An empty body that will end where `framing` says.
     ///
     /// Errors: 413, when the length that the head announces is over `bytes_max`.
-    pub(super) fn new(framing: Framing, bytes_max: usize) -> Result<RequestBody, Problem> {
+    pub(super) fn new(framing: Framing, bytes_max: usize) -> Result<RequestBody, HttpProblem> {
         let missing = match framing {
             Framing::None => MissingBody::Length(0),
             Framing::Length(length) if length > bytes_max as u64 => {
@@ -59,7 +59,7 @@ impl RequestBody {
     /// Takes what belongs to the body from the beginning of `input`, and returns how much that was.
     ///
     /// Errors: 400 for bad chunks, 413 when they grow over the limit.
-    pub(super) fn take(&mut self, input: &[u8]) -> Result<usize, Problem> {
+    pub(super) fn take(&mut self, input: &[u8]) -> Result<usize, HttpProblem> {
         let mut taken = 0;
         while taken < input.len() && !self.is_whole() {
             taken += self.take_run(&input[taken..])?;
@@ -67,7 +67,7 @@ impl RequestBody {
         Ok(taken)
     }
 
-    fn take_run(&mut self, input: &[u8]) -> Result<usize, Problem> {
+    fn take_run(&mut self, input: &[u8]) -> Result<usize, HttpProblem> {
         let (taken, data, bytes_max) = match &mut self.missing {
             MissingBody::Length(left) => {
                 let run = input.len().min(*left);
@@ -97,16 +97,16 @@ fn append(bytes: &mut Vec<u8>, data: &[u8], bytes_max: usize) {
     bytes.extend_from_slice(data);
 }
 
-fn too_large(bytes_max: usize) -> Problem {
-    Problem::new(
+fn too_large(bytes_max: usize) -> HttpProblem {
+    HttpProblem::new(
         413,
         format!("a body may have {bytes_max} bytes at most (server.max_body_bytes)"),
     )
     .with_member("max_body_bytes", bytes_max)
 }
 
-fn bad_chunk() -> Problem {
-    Problem::new(400, "the chunks of the body are malformed")
+fn bad_chunk() -> HttpProblem {
+    HttpProblem::new(400, "the chunks of the body are malformed")
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use crate::http::gate::reply::{self, DateLine, ReplyTo};
 use crate::http::gate::sys;
 use crate::http::gate::upstream::Upstream;
 use crate::http::poll::{Poll, Ready, Watched};
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 
 /// How soon a server that does not answer the door is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
@@ -336,7 +336,7 @@ impl Conn {
     /// Ends a request whose body takes the memory that others need.
     pub(super) fn evict_body(&mut self, env: &mut ConnEnv) {
         let problem =
-            Problem::new(503, "too many bodies arrive at once").with_header("Retry-After", "1");
+            HttpProblem::new(503, "too many bodies arrive at once").with_header("Retry-After", "1");
         self.refuse(&problem, env);
     }
 
@@ -692,7 +692,7 @@ impl Conn {
         }
     }
 
-    fn refuse(&mut self, problem: &Problem, env: &mut ConnEnv) {
+    fn refuse(&mut self, problem: &HttpProblem, env: &mut ConnEnv) {
         let mut to = match &self.state {
             ConnState::Body(arriving) => arriving.answer.reply_to.clone(),
             ConnState::Connecting(departing) => departing.answer.reply_to.clone(),
@@ -739,25 +739,25 @@ impl Conn {
     }
 }
 
-fn too_slow(part: &str, limit: Duration) -> Problem {
+fn too_slow(part: &str, limit: Duration) -> HttpProblem {
     let seconds = limit.as_secs_f32();
-    Problem::new(
+    HttpProblem::new(
         408,
         format!("the {part} of the request took longer than {seconds} s to arrive"),
     )
 }
 
-fn over_the_limit() -> Problem {
-    Problem::new(503, "too many connections (server.max_connections)")
+fn over_the_limit() -> HttpProblem {
+    HttpProblem::new(503, "too many connections (server.max_connections)")
         .with_header("Retry-After", "1")
 }
 
-fn server_down() -> Problem {
-    Problem::new(503, "the server is being restarted").with_header("Retry-After", "1")
+fn server_down() -> HttpProblem {
+    HttpProblem::new(503, "the server is being restarted").with_header("Retry-After", "1")
 }
 
-fn server_broke() -> Problem {
-    Problem::new(502, "the server gave no answer")
+fn server_broke() -> HttpProblem {
+    HttpProblem::new(502, "the server gave no answer")
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use crate::base::socket_owner::Ends;
 use crate::http::access::{HeadView, HttpVersion, PeerAccount, host_of};
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::requester::Requester;
 use crate::http::ticket;
 
@@ -85,7 +85,7 @@ pub(super) struct GateStamp<'a> {
 pub(super) fn parse(
     input: &[u8],
     head_bytes_max: usize,
-) -> Result<Option<ParsedHead<'_>>, Problem> {
+) -> Result<Option<ParsedHead<'_>>, HttpProblem> {
     let mut storage = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut storage);
     let bytes = match request.parse(input).map_err(refusal)? {
@@ -196,25 +196,27 @@ fn put(text: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
     text.write_fmt(what).expect("a Vec takes every byte");
 }
 
-fn bad(detail: &'static str) -> Problem {
-    Problem::new(400, detail)
+fn bad(detail: &'static str) -> HttpProblem {
+    HttpProblem::new(400, detail)
 }
 
-fn refusal(error: httparse::Error) -> Problem {
+fn refusal(error: httparse::Error) -> HttpProblem {
     match error {
-        httparse::Error::TooManyHeaders => Problem::new(
+        httparse::Error::TooManyHeaders => HttpProblem::new(
             431,
             format!("the head of a request may have {HEADERS_MAX} headers at most"),
         ),
-        httparse::Error::Version => Problem::new(505, "this server speaks HTTP/1.0 and HTTP/1.1"),
+        httparse::Error::Version => {
+            HttpProblem::new(505, "this server speaks HTTP/1.0 and HTTP/1.1")
+        }
         httparse::Error::HeaderName => bad("a header's name is malformed"),
         httparse::Error::HeaderValue => bad("a header's value is malformed"),
         _ => bad("the head of the request is malformed"),
     }
 }
 
-fn head_too_large(bytes_max: usize) -> Problem {
-    Problem::new(
+fn head_too_large(bytes_max: usize) -> HttpProblem {
+    HttpProblem::new(
         431,
         format!("the head of a request may have {bytes_max} bytes at most"),
     )
@@ -228,7 +230,7 @@ fn version_of(request: &httparse::Request<'_, '_>) -> HttpVersion {
 }
 
 /// `httparse` takes a line feed alone for the end of a line, and other readers do not.
-fn refuse_bare_line_feeds(head: &[u8]) -> Result<(), Problem> {
+fn refuse_bare_line_feeds(head: &[u8]) -> Result<(), HttpProblem> {
     let is_bare = |at: usize| head[at] == b'\n' && (at == 0 || head[at - 1] != b'\r');
     if (0..head.len()).any(is_bare) {
         Err(bad("a line of the head ends without a carriage return"))
@@ -237,18 +239,24 @@ fn refuse_bare_line_feeds(head: &[u8]) -> Result<(), Problem> {
     }
 }
 
-fn known_method(method: &str) -> Result<&str, Problem> {
+fn known_method(method: &str) -> Result<&str, HttpProblem> {
     if METHODS.contains(&method) {
         Ok(method)
     } else {
-        Err(Problem::new(501, "this server does not know the method"))
+        Err(HttpProblem::new(
+            501,
+            "this server does not know the method",
+        ))
     }
 }
 
 /// What is asked for, and of whom, where the target says that too.
 ///
 /// Source: RFC 9112, section 3.2.
-fn target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a str>, Cow<'a, str>), Problem> {
+fn target<'a>(
+    method: &str,
+    target: &'a str,
+) -> Result<(Option<&'a str>, Cow<'a, str>), HttpProblem> {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\');
     if !target.bytes().all(is_plain) {
         return Err(bad("the target must be in ASCII; percent-encode the rest"));
@@ -285,7 +293,9 @@ fn absolute(target: &str) -> Option<(&str, &str)> {
     (is_http && is_good).then_some((authority, rest))
 }
 
-fn plain_headers<'a>(headers: &[httparse::Header<'a>]) -> Result<Vec<(&'a str, &'a str)>, Problem> {
+fn plain_headers<'a>(
+    headers: &[httparse::Header<'a>],
+) -> Result<Vec<(&'a str, &'a str)>, HttpProblem> {
     let plain = |header: &httparse::Header<'a>| {
         let value = std::str::from_utf8(header.value).ok()?;
         value
@@ -298,7 +308,7 @@ fn plain_headers<'a>(headers: &[httparse::Header<'a>]) -> Result<Vec<(&'a str, &
         .collect()
 }
 
-fn check_host(view: &HeadView<'_>) -> Result<(), Problem> {
+fn check_host(view: &HeadView<'_>) -> Result<(), HttpProblem> {
     match (count(view, "Host"), view.version) {
         (1, _) | (0, HttpVersion::Http10) => Ok(()),
         (0, HttpVersion::Http11) => Err(bad("a request of HTTP/1.1 needs a `Host`")),
@@ -311,13 +321,13 @@ fn count(view: &HeadView<'_>, name: &str) -> usize {
     view.headers.iter().filter(is_it).count()
 }
 
-fn framing(view: &HeadView<'_>) -> Result<Framing, Problem> {
+fn framing(view: &HeadView<'_>) -> Result<Framing, HttpProblem> {
     match (
         count(view, "Content-Length"),
         count(view, "Transfer-Encoding"),
     ) {
         (0, 0) if view.version == HttpVersion::Http10 && view.method == "POST" => Err(
-            Problem::new(411, "a POST of HTTP/1.0 needs a `Content-Length`"),
+            HttpProblem::new(411, "a POST of HTTP/1.0 needs a `Content-Length`"),
         ),
         (0, 0) => Ok(Framing::None),
         (1, 0) => content_length(view.single("Content-Length").unwrap_or_default()),
@@ -326,7 +336,7 @@ fn framing(view: &HeadView<'_>) -> Result<Framing, Problem> {
     }
 }
 
-fn content_length(value: &str) -> Result<Framing, Problem> {
+fn content_length(value: &str) -> Result<Framing, HttpProblem> {
     let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number {
         return Err(bad("`Content-Length` is not a number"));
@@ -335,12 +345,12 @@ fn content_length(value: &str) -> Result<Framing, Problem> {
     Ok(Framing::Length(value.parse().unwrap_or(u64::MAX)))
 }
 
-fn chunked(view: &HeadView<'_>) -> Result<Framing, Problem> {
+fn chunked(view: &HeadView<'_>) -> Result<Framing, HttpProblem> {
     let coding = view.single("Transfer-Encoding").unwrap_or_default();
     match (view.version, coding.eq_ignore_ascii_case("chunked")) {
         (HttpVersion::Http10, _) => Err(bad("HTTP/1.0 has no `Transfer-Encoding`")),
         (HttpVersion::Http11, true) => Ok(Framing::Chunked),
-        (HttpVersion::Http11, false) => Err(Problem::new(
+        (HttpVersion::Http11, false) => Err(HttpProblem::new(
             501,
             "of all transfer codings this server knows `chunked` alone",
         )),
@@ -348,12 +358,12 @@ fn chunked(view: &HeadView<'_>) -> Result<Framing, Problem> {
 }
 
 /// Whether the client waits for leave to send. HTTP/1.0 has no such thing, so it is not asked for.
-fn expects_continue(view: &HeadView<'_>) -> Result<bool, Problem> {
+fn expects_continue(view: &HeadView<'_>) -> Result<bool, HttpProblem> {
     let is_other = |(name, value): &(&str, &str)| {
         name.eq_ignore_ascii_case("Expect") && !value.eq_ignore_ascii_case("100-continue")
     };
     if view.headers.iter().any(is_other) {
-        return Err(Problem::new(
+        return Err(HttpProblem::new(
             417,
             "of all expectations this server knows `100-continue` alone",
         ));

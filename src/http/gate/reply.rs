@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::domain::time::Timestamp;
-use crate::http::problem::{self, Problem};
+use crate::http::problem::{self, HttpProblem};
 
 /// The interim answer that a client waits for before it sends its body.
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -19,7 +19,7 @@ pub(super) struct ReplyTo {
 }
 
 /// A refusal, as text; the connection closes after it.
-pub(super) fn refusal(problem: &Problem, to: &ReplyTo) -> Vec<u8> {
+pub(super) fn refusal(problem: &HttpProblem, to: &ReplyTo) -> Vec<u8> {
     let body = problem.body();
     let mut text = status_line(problem.status());
     put_header(&mut text, "Content-Type", problem::CONTENT_TYPE);
@@ -94,7 +94,7 @@ mod tests {
             is_to_head: false,
             lines: b"Vary: Origin\r\n".to_vec(),
         };
-        let problem = Problem::new(503, "busy").with_header("Retry-After", "1");
+        let problem = HttpProblem::new(503, "busy").with_header("Retry-After", "1");
         let text = String::from_utf8(refusal(&problem, &to)).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert_eq!(body.as_bytes(), problem.body());

@@ -3,7 +3,7 @@
 use crate::engine::EngineError;
 use crate::http::answer::Answer;
 use crate::http::context::ApiContext;
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::wire;
 
 pub(super) fn list(context: &ApiContext) -> Answer {
@@ -17,14 +17,14 @@ pub(super) fn list(context: &ApiContext) -> Answer {
     Answer::json(200, &list)
 }
 
-pub(super) fn show(context: &ApiContext, name: &str) -> Result<Answer, Problem> {
+pub(super) fn show(context: &ApiContext, name: &str) -> Result<Answer, HttpProblem> {
     match context.host.agent(name) {
         Some(agent) => Ok(Answer::json(200, &agent.public_json())),
         None => Err(not_shown(context, name)),
     }
 }
 
-fn not_shown(context: &ApiContext, name: &str) -> Problem {
+fn not_shown(context: &ApiContext, name: &str) -> HttpProblem {
     let broken = context.host.broken_agents();
     let found = broken.into_iter().find(|one| one.name == name);
     found.map_or_else(

@@ -9,7 +9,7 @@ use crate::http::handlers::handled::Handled;
 use crate::http::handlers::request::{ApiRequest, key_of};
 use crate::http::headers::{self, EVENT_STREAM};
 use crate::http::jobs::LongRequest;
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::query::Query;
 use crate::http::requester::Credential;
 use crate::http::streams::STREAM_HEADERS;
@@ -28,7 +28,7 @@ pub(super) fn messages(
     context: &ApiContext,
     id: &SessionId,
     query: &Query,
-) -> Result<Answer, Problem> {
+) -> Result<Answer, HttpProblem> {
     let limit = query.number("limit", MESSAGES_DEFAULT, 1..=MESSAGES_MAX)?;
     let before = query.parsed("before", "the id of a message", |text| {
         MessageId::parse(text).ok()
@@ -45,7 +45,7 @@ pub(super) fn post_message(
     id: SessionId,
     request: &dyn ApiRequest,
     from: Principal,
-) -> Result<Handled, Problem> {
+) -> Result<Handled, HttpProblem> {
     let message = new_message(request, from)?;
     if headers::prefers_async(request.list("Prefer").as_deref()) {
         return submit(context, &id, message).map(Handled::Answer);
@@ -54,7 +54,11 @@ pub(super) fn post_message(
 }
 
 /// Answers as soon as the message is stored; its turn needs no client.
-fn submit(context: &ApiContext, id: &SessionId, message: NewMessage) -> Result<Answer, Problem> {
+fn submit(
+    context: &ApiContext,
+    id: &SessionId,
+    message: NewMessage,
+) -> Result<Answer, HttpProblem> {
     let detached = NewMessage {
         detached: true,
         ..message
@@ -68,14 +72,14 @@ pub(super) fn stream(
     id: SessionId,
     request: &dyn ApiRequest,
     from: Principal,
-) -> Result<LongRequest, Problem> {
+) -> Result<LongRequest, HttpProblem> {
     Ok(LongRequest::Follow {
         id,
         message: new_message(request, from)?,
     })
 }
 
-fn new_message(request: &dyn ApiRequest, from: Principal) -> Result<NewMessage, Problem> {
+fn new_message(request: &dyn ApiRequest, from: Principal) -> Result<NewMessage, HttpProblem> {
     let key = key_of(request)?;
     let say = Say::parse(request.body())?;
     Ok(NewMessage {
@@ -90,13 +94,13 @@ pub(super) fn events(
     id: SessionId,
     request: &dyn ApiRequest,
     query: &Query,
-) -> Result<Handled, Problem> {
+) -> Result<Handled, HttpProblem> {
     let accept = request.list("Accept");
     let accept = accept.as_deref();
     let has_ticket = has_ticket(request);
     if has_ticket && !headers::accepts(accept, EVENT_STREAM) {
         let detail = "a ticket opens the stream alone: `Accept` must admit text/event-stream";
-        return Err(Problem::new(406, detail));
+        return Err(HttpProblem::new(406, detail));
     }
     if has_ticket || headers::asks_for(accept, EVENT_STREAM) {
         let attach = Attach::read(request, query)?;
@@ -129,7 +133,7 @@ pub(super) struct Attach {
 
 impl Attach {
     /// Errors: 400.
-    pub(super) fn read(request: &dyn ApiRequest, query: &Query) -> Result<Attach, Problem> {
+    pub(super) fn read(request: &dyn ApiRequest, query: &Query) -> Result<Attach, HttpProblem> {
         let history = query.number("history", HISTORY_DEFAULT, 0..=HISTORY_MAX)?;
         let header = request.header("Last-Event-ID");
         let seen = headers::last_event_id(header, query.get("last_event_id"))?;
@@ -154,7 +158,11 @@ impl Attach {
 }
 
 /// What the stream would begin with. Who asks for that only takes no part.
-fn head_of_stream(context: &ApiContext, id: &SessionId, attach: Attach) -> Result<Answer, Problem> {
+fn head_of_stream(
+    context: &ApiContext,
+    id: &SessionId,
+    attach: Attach,
+) -> Result<Answer, HttpProblem> {
     let looks_on = Presence {
         is_readonly: true,
         detaches_others: false,
@@ -170,7 +178,7 @@ pub(super) fn approve(
     id: SessionId,
     request: &dyn ApiRequest,
     by: Principal,
-) -> Result<LongRequest, Problem> {
+) -> Result<LongRequest, HttpProblem> {
     Ok(LongRequest::Decide {
         id,
         by,

@@ -9,14 +9,14 @@ use crate::http::handlers::request::ApiRequest;
 use crate::http::handlers::{agents, conversation, process, sessions};
 use crate::http::headers::{self, EVENT_STREAM, JSON};
 use crate::http::jobs::LongRequest;
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::query::Query;
 use crate::http::route::ApiRoute;
 
 /// Finds the route and does what it stands for; never waits for a turn.
 ///
 /// Errors: the problem to answer.
-pub fn dispatch(context: &ApiContext, request: &dyn ApiRequest) -> Result<Handled, Problem> {
+pub fn dispatch(context: &ApiContext, request: &dyn ApiRequest) -> Result<Handled, HttpProblem> {
     let route = ApiRoute::parse(request.method(), request.path())?;
     let asker = callers::check(&route, request.requester(), || request.ends())?;
     if let Some(id) = route.session() {
@@ -63,14 +63,14 @@ pub fn dispatch(context: &ApiContext, request: &dyn ApiRequest) -> Result<Handle
 /// Who asks. Where that matters the gate lets nobody in whom it does not know.
 ///
 /// Errors: 401.
-fn known(asker: &Option<Principal>) -> Result<&Principal, Problem> {
+fn known(asker: &Option<Principal>) -> Result<&Principal, HttpProblem> {
     asker
         .as_ref()
-        .ok_or_else(|| Problem::new(401, "it is not known who asks"))
+        .ok_or_else(|| HttpProblem::new(401, "it is not known who asks"))
 }
 
 /// Refuses early what the client could not read. Errors: 406.
-pub(super) fn check_accept(route: &ApiRoute, accept: Option<&str>) -> Result<(), Problem> {
+pub(super) fn check_accept(route: &ApiRoute, accept: Option<&str>) -> Result<(), HttpProblem> {
     let offered: &[&str] = match route {
         ApiRoute::Home | ApiRoute::Livez | ApiRoute::Options(_) => return Ok(()),
         ApiRoute::Stream(_) => &[EVENT_STREAM],
@@ -96,5 +96,5 @@ pub(super) fn check_accept(route: &ApiRoute, accept: Option<&str>) -> Result<(),
         return Ok(());
     }
     let detail = format!("`Accept` must admit {}", offered.join(" or "));
-    Err(Problem::new(406, detail))
+    Err(HttpProblem::new(406, detail))
 }

@@ -3,7 +3,7 @@
 use crate::http::answer::Answer;
 use crate::http::context::ApiContext;
 use crate::http::failure::{self, RETRY_SOON};
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::requester::{Credential, Requester};
 use crate::wire::{ReadinessBody, ShutdownBody};
 
@@ -29,7 +29,7 @@ pub(super) fn livez() -> Answer {
 pub(super) fn readyz(context: &ApiContext, requester: Option<&Requester>) -> Answer {
     let readiness = context.host.readiness();
     if !readiness.reasons.is_empty() {
-        let problem = Problem::new(503, readiness.reasons.join("; "))
+        let problem = HttpProblem::new(503, readiness.reasons.join("; "))
             .with_member("workspace_hash", readiness.workspace_hash)
             .with_member("reasons", readiness.reasons);
         return failure::retry_later(problem, RETRY_SOON).into();

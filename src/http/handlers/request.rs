@@ -3,7 +3,7 @@
 use crate::base::socket_owner::Ends;
 use crate::domain::ids::SourceId;
 use crate::http::headers;
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::requester::Requester;
 
 /// A whole request, so that handlers can be tried without a connection.
@@ -38,6 +38,6 @@ pub trait ApiRequest {
 /// The sender's own key of a request that may be repeated.
 ///
 /// Errors: 400 for one that could not be kept.
-pub(super) fn key_of(request: &dyn ApiRequest) -> Result<Option<SourceId>, Problem> {
+pub(super) fn key_of(request: &dyn ApiRequest) -> Result<Option<SourceId>, HttpProblem> {
     headers::idempotency_key(request.header("Idempotency-Key"))
 }

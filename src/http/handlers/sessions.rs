@@ -10,7 +10,7 @@ use crate::http::answer::Answer;
 use crate::http::callers;
 use crate::http::context::ApiContext;
 use crate::http::handlers::request::{ApiRequest, key_of};
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::query::Query;
 use crate::http::wire;
 use crate::wire::{Change, NewSession, SessionListBody, TicketBody};
@@ -22,7 +22,7 @@ pub(super) fn create(
     context: &ApiContext,
     request: &dyn ApiRequest,
     by: Principal,
-) -> Result<Answer, Problem> {
+) -> Result<Answer, HttpProblem> {
     let key = key_of(request)?;
     let new = NewSession::parse(request.body())?;
     let workdir = new.workdir.as_deref();
@@ -44,19 +44,23 @@ fn workdir_for(
     request: &dyn ApiRequest,
     path: &str,
     by: &Principal,
-) -> Result<Workdir, Problem> {
+) -> Result<Workdir, HttpProblem> {
     let requester = request.requester();
     callers::refuse_programs(requester, || request.ends())?;
     let way = requester.map_or(Way::Network, |requester| requester.way);
     Ok(context.sessions.check_workdir(path, by, way)?)
 }
 
-pub(super) fn list(context: &ApiContext, query: &Query, by: Principal) -> Result<Answer, Problem> {
+pub(super) fn list(
+    context: &ApiContext,
+    query: &Query,
+    by: Principal,
+) -> Result<Answer, HttpProblem> {
     let page = context.sessions.list(&list_query(query, by)?)?;
     Ok(Answer::json(200, &SessionListBody::from(&page)))
 }
 
-pub(super) fn list_query(query: &Query, by: Principal) -> Result<ListQuery, Problem> {
+pub(super) fn list_query(query: &Query, by: Principal) -> Result<ListQuery, HttpProblem> {
     Ok(ListQuery {
         limit: query.number("limit", PAGE_DEFAULT, 1..=PAGE_MAX)?,
         cursor: query.parsed("cursor", "the `next_cursor` of a page", |text| {
@@ -90,7 +94,7 @@ pub(super) fn issue_ticket(
     context: &ApiContext,
     id: &SessionId,
     by: &Principal,
-) -> Result<Answer, Problem> {
+) -> Result<Answer, HttpProblem> {
     context.sessions.show(id)?;
     let now = SystemTime::now().into();
     let ticket = context.tickets.issue(id, by, now);
@@ -101,7 +105,7 @@ pub(super) fn issue_ticket(
     Ok(Answer::json(200, &body).with_header("Cache-Control", "no-store"))
 }
 
-pub(super) fn show(context: &ApiContext, id: &SessionId) -> Result<Answer, Problem> {
+pub(super) fn show(context: &ApiContext, id: &SessionId) -> Result<Answer, HttpProblem> {
     let session = context.sessions.show(id)?;
     Ok(Answer::json(200, &wire::whole_session(&session)))
 }
@@ -110,7 +114,7 @@ pub(super) fn change(
     context: &ApiContext,
     id: &SessionId,
     request: &dyn ApiRequest,
-) -> Result<Answer, Problem> {
+) -> Result<Answer, HttpProblem> {
     let change = Change::parse(request.body())?;
     let session = context.sessions.change(id, change.title, change.model)?;
     Ok(Answer::json(200, &wire::whole_session(&session)))
@@ -120,7 +124,7 @@ pub(super) fn delete(
     context: &ApiContext,
     id: &SessionId,
     query: &Query,
-) -> Result<Answer, Problem> {
+) -> Result<Answer, HttpProblem> {
     if query.flag("keep")? {
         context.sessions.end(id)?;
     } else {

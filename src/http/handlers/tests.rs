@@ -7,7 +7,7 @@ use crate::domain::principal::{Principal, Way};
 use crate::engine::{Begin, ListQuery};
 use crate::http::handlers::dispatch::check_accept;
 use crate::http::jobs::LongRequest;
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::query::Query;
 use crate::http::requester::{Credential, Requester};
 use crate::http::route::ApiRoute;
@@ -93,7 +93,7 @@ fn a_message_takes_its_key_along() {
 fn attached(
     query: &'static str,
     last_event_id: Option<&'static str>,
-) -> Result<LongRequest, Problem> {
+) -> Result<LongRequest, HttpProblem> {
     let headers = last_event_id.map(|id| ("Last-Event-ID", id));
     let request = Asked {
         headers: headers.into_iter().collect(),
@@ -103,7 +103,7 @@ fn attached(
     attaches(&request)
 }
 
-fn attaches(request: &Asked) -> Result<LongRequest, Problem> {
+fn attaches(request: &Asked) -> Result<LongRequest, HttpProblem> {
     let query = Query::parse(request.query)?;
     Ok(conversation::Attach::read(request, &query)?.job(id()))
 }

@@ -14,7 +14,7 @@ use crate::engine::{Accepted, Cut, Decided, Flow, NewMessage};
 use crate::http::answer::Answer;
 use crate::http::context::ApiContext;
 use crate::http::failure::{self, RETRY_SOON};
-use crate::http::problem::Problem;
+use crate::http::problem::HttpProblem;
 use crate::http::streams::{SessionWatch, WatchWake};
 use crate::http::turn::{TurnEnd, TurnReader};
 use crate::http::wire;
@@ -40,7 +40,7 @@ pub(super) fn ask(
     id: &SessionId,
     message: NewMessage,
     gone: Receiver<Infallible>,
-) -> Result<Answer, Problem> {
+) -> Result<Answer, HttpProblem> {
     let (accepted, subscription) = context.sessions.submit_and_follow(id, message)?;
     let mut turn = TurnReader::default();
     let watch = SessionWatch::new(subscription, gone, &context.stop);
@@ -59,7 +59,7 @@ pub(super) fn decide(
     by: &Principal,
     approve: &Approve,
     gone: Receiver<Infallible>,
-) -> Result<Answer, Problem> {
+) -> Result<Answer, HttpProblem> {
     let Approve {
         call_id,
         command,
@@ -81,7 +81,7 @@ fn wait_for_turn(
     id: &SessionId,
     mut watch: SessionWatch,
     turn: &mut TurnReader,
-) -> Result<WaitOutcome, Problem> {
+) -> Result<WaitOutcome, HttpProblem> {
     let deadline = Instant::now() + context.settings.request_timeout;
     let mut items = Vec::new();
     loop {
@@ -113,11 +113,11 @@ fn wait_for_turn(
     }
 }
 
-fn outcome_of(end: &TurnEnd) -> Result<WaitOutcome, Problem> {
+fn outcome_of(end: &TurnEnd) -> Result<WaitOutcome, HttpProblem> {
     match end {
         TurnEnd::Done { usage } => Ok(WaitOutcome::Done(*usage)),
         TurnEnd::Cancelled => {
-            Err(Problem::new(409, "the turn was cancelled").with_kind("turn-cancelled"))
+            Err(HttpProblem::new(409, "the turn was cancelled").with_kind("turn-cancelled"))
         }
         TurnEnd::Failed { code, message } => Err(failure::turn_failed(code, message.clone())),
     }
@@ -139,7 +139,7 @@ fn open_question(
 
 /// Why a session's events have ended without the turn's end: it is gone, over, or only these events
 /// have ended.
-fn no_more(context: &ApiContext, id: &SessionId, reason: &str) -> Problem {
+fn no_more(context: &ApiContext, id: &SessionId, reason: &str) -> HttpProblem {
     if context.stop.is_stopped() {
         return shutting_down();
     }
@@ -152,14 +152,14 @@ fn no_more(context: &ApiContext, id: &SessionId, reason: &str) -> Problem {
     }
 }
 
-fn shutting_down() -> Problem {
+fn shutting_down() -> HttpProblem {
     let detail = "the server is shutting down; what was sent is stored, and the turn is unaffected";
-    failure::retry_later(Problem::new(503, detail), RETRY_SOON)
+    failure::retry_later(HttpProblem::new(503, detail), RETRY_SOON)
 }
 
-fn cut_off(reason: &str) -> Problem {
+fn cut_off(reason: &str) -> HttpProblem {
     let detail = format!("the turn is unaffected, but no longer followed here: {reason}");
-    failure::retry_later(Problem::new(503, detail), RETRY_SOON)
+    failure::retry_later(HttpProblem::new(503, detail), RETRY_SOON)
 }
 
 fn reply_answer(

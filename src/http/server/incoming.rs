@@ -11,7 +11,7 @@ use crate::base::socket_owner::Ends;
 use crate::http::access::HttpVersion;
 use crate::http::gate::ClientPresence;
 use crate::http::gate::reply::put_header;
-use crate::http::problem::{self, Problem};
+use crate::http::problem::{self, HttpProblem};
 use crate::http::requester::Requester;
 use crate::http::server::senders::Senders;
 use crate::http::server::stream::{Coding, StreamWriter};
@@ -141,7 +141,7 @@ impl Incoming {
     }
 
     /// Answers with problem details.
-    pub fn problem(mut self, problem: &Problem) {
+    pub fn problem(mut self, problem: &HttpProblem) {
         self.answer_problem(problem);
     }
 
@@ -168,7 +168,7 @@ impl Incoming {
         StreamWriter::begin(writer, &head, coding, lend_rx, self.gone())
     }
 
-    fn answer_problem(&mut self, problem: &Problem) {
+    fn answer_problem(&mut self, problem: &HttpProblem) {
         let mut headers = vec![("Content-Type", problem::CONTENT_TYPE)];
         headers.extend(
             problem
@@ -201,7 +201,7 @@ impl Incoming {
 impl Drop for Incoming {
     fn drop(&mut self) {
         if self.writer.is_some() {
-            self.answer_problem(&Problem::new(500, "the server failed to answer"));
+            self.answer_problem(&HttpProblem::new(500, "the server failed to answer"));
         }
     }
 }

@@ -18,12 +18,12 @@ use crate::wire::{
 
 #[test]
 fn a_bad_body_is_400_and_bad_json_says_where_in_numbers_too() {
-    let problem = Problem::from(Say::parse(b"{\n}}").unwrap_err());
+    let problem = HttpProblem::from(Say::parse(b"{\n}}").unwrap_err());
     assert_eq!(problem.status(), 400);
     let body: Value = serde_json::from_slice(&problem.body()).unwrap();
     assert_eq!(body["type"], "urn:duragent:problem:bad-json");
     assert_eq!((&body["line"], &body["column"]), (&json!(2), &json!(2)));
-    let problem = Problem::from(Say::parse(b"{}").unwrap_err());
+    let problem = HttpProblem::from(Say::parse(b"{}").unwrap_err());
     assert_eq!(
         (problem.status(), problem.detail()),
         (400, "missing field `content`")
@@ -33,7 +33,7 @@ fn a_bad_body_is_400_and_bad_json_says_where_in_numbers_too() {
 #[test]
 fn what_no_agent_can_be_called_is_not_found_and_not_repeated_at_length() {
     let body = json!({"agent": "ä".repeat(5000)}).to_string();
-    let problem = Problem::from(NewSession::parse(body.as_bytes()).unwrap_err());
+    let problem = HttpProblem::from(NewSession::parse(body.as_bytes()).unwrap_err());
     assert_eq!(problem.status(), 404);
     let want = format!("Agent '{}' not found", "ä".repeat(100));
     assert_eq!(problem.detail(), want);
@@ -214,7 +214,7 @@ fn answers_about_the_program() -> Vec<Row> {
     let shutdown = ShutdownBody {
         status: "shutting_down".to_owned(),
     };
-    let problem = Problem::new(503, "why").with_member("reasons", texts(&["r"]));
+    let problem = HttpProblem::new(503, "why").with_member("reasons", texts(&["r"]));
     vec![
         Row::answer::<AgentListBody>(&agents),
         Row::answer::<ReloadBody>(&reload),
@@ -254,7 +254,7 @@ fn every_body_is_read_with_all_that_was_written() {
 
 #[test]
 fn a_server_that_cannot_work_says_why_in_a_problem_that_is_read_as_its_readiness() {
-    let problem = Problem::new(503, "why")
+    let problem = HttpProblem::new(503, "why")
         .with_member("workspace_hash", "h")
         .with_member("reasons", texts(&["r"]));
     let read: ReadinessBody = serde_json::from_slice(&problem.body()).unwrap();

@@ -56,7 +56,7 @@ impl LogSource<'_> {
         // append is a torn one, its end is here.
         let mut bad = None;
         while let Some(raw) = lines.next().doing("read", self.path)? {
-            let Some(head) = RecordHead::of(&raw) else {
+            let Some(head) = LineHead::of(&raw) else {
                 bad.get_or_insert(after_good);
                 continue;
             };
@@ -139,7 +139,7 @@ impl LogSource<'_> {
 
     /// Halves the file towards the last record that is `early`: returns the beginning of an append
     /// at or before it, and near it. Records that are early must stand before those that are not.
-    fn halve(self, early: impl Fn(&RecordHead) -> bool) -> Result<u64, StoreError> {
+    fn halve(self, early: impl Fn(&LineHead) -> bool) -> Result<u64, StoreError> {
         let (mut low, mut high) = (0, self.end);
         while high - low > NEAR_BYTES {
             let middle = low + (high - low) / 2;
@@ -153,7 +153,7 @@ impl LogSource<'_> {
     }
 
     /// The first good record that begins an append at or after `offset` and before `end`.
-    fn head_from(self, offset: u64, end: u64) -> Result<Option<(u64, RecordHead)>, StoreError> {
+    fn head_from(self, offset: u64, end: u64) -> Result<Option<(u64, LineHead)>, StoreError> {
         let start = lines::line_start_from(self.file, offset, end).doing("read", self.path)?;
         let Some(start) = start else { return Ok(None) };
         // A line may well end after `end`: only its beginning counts.
@@ -162,7 +162,7 @@ impl LogSource<'_> {
             if raw.offset >= end {
                 break;
             }
-            if let Some(head) = RecordHead::of(&raw).filter(|head| !head.cont) {
+            if let Some(head) = LineHead::of(&raw).filter(|head| !head.cont) {
                 return Ok(Some((raw.offset, head)));
             }
         }
@@ -207,16 +207,16 @@ impl LogSource<'_> {
 
 /// What a search looks at.
 #[derive(Debug, serde::Deserialize)]
-struct RecordHead {
+struct LineHead {
     seq: Seq,
     timestamp: Timestamp,
     #[serde(default)]
     cont: bool,
 }
 
-impl RecordHead {
+impl LineHead {
     /// `None` if the line is bad, or not whole.
-    fn of(raw: &RawLine<'_>) -> Option<RecordHead> {
+    fn of(raw: &RawLine<'_>) -> Option<LineHead> {
         line::verify(raw.bytes, 0).ok().filter(|_| raw.is_whole)?;
         serde_json::from_slice(raw.bytes).ok()
     }

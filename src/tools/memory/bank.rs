@@ -13,7 +13,7 @@ use crate::store::documents::{
     DocumentError, DocumentFolder, DocumentName, Documents, VersionedText,
 };
 use crate::tools::Run;
-use crate::tools::builtin::Answer;
+use crate::tools::builtin::BuiltinAnswer;
 use crate::tools::memory::place::{DAILY, SUMMARY, day_of, topic_of};
 use crate::tools::memory::recall::{Memo, tidied, tidied_note, time_of_note, version, with_note};
 
@@ -142,7 +142,11 @@ impl BankWriter<'_> {
     /// Adds a note to those of a day, unless the last two days with notes have it. `moment` gives the
     /// date and the time; it is asked again at each try, so that notes stand in the order of their
     /// times.
-    pub(super) fn add_note(&self, moment: impl Fn() -> (String, String), content: &str) -> Answer {
+    pub(super) fn add_note(
+        &self,
+        moment: impl Fn() -> (String, String),
+        content: &str,
+    ) -> BuiltinAnswer {
         let content = tidied_note(content);
         check_length(
             &content,
@@ -171,7 +175,7 @@ impl BankWriter<'_> {
     }
 
     /// Replaces the summary, if `base` is the version that is there.
-    pub(super) fn replace_summary(&self, content: &str, base: Option<&str>) -> Answer {
+    pub(super) fn replace_summary(&self, content: &str, base: Option<&str>) -> BuiltinAnswer {
         let content = tidied(content) + "\n";
         check_length(
             content.trim_end(),
@@ -195,7 +199,12 @@ impl BankWriter<'_> {
     }
 
     /// Replaces what is known on a topic, if `base` is the version that is there.
-    pub(super) fn replace_topic(&self, topic: &str, content: &str, base: Option<&str>) -> Answer {
+    pub(super) fn replace_topic(
+        &self,
+        topic: &str,
+        content: &str,
+        base: Option<&str>,
+    ) -> BuiltinAnswer {
         let content = tidied(content) + "\n";
         check_length(
             content.trim_end(),
@@ -237,7 +246,7 @@ impl BankWriter<'_> {
         &self,
         name: &str,
         mut edit: impl FnMut(Option<&str>) -> Result<Edit, String>,
-    ) -> Answer {
+    ) -> BuiltinAnswer {
         let deadline = Instant::now() + PATIENCE;
         let mut answer = String::new();
         let edited = |before: Option<&VersionedText>| {

@@ -23,7 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::zone::Zone;
 use crate::store::documents::{DocumentFolder, Documents};
 use crate::tools::arguments;
-use crate::tools::builtin::{self, Answer};
+use crate::tools::builtin::{self, BuiltinAnswer};
 use crate::tools::memory::bank::Bank;
 use crate::tools::memory::place::{SeenMemory, is_topic};
 use crate::tools::memory::recall::{DAYS_MAX, Memo, RECENT_DAYS};
@@ -128,7 +128,7 @@ impl MemoryTool {
         Ok(self.zone.date_before(now, before))
     }
 
-    fn answer(&self, run: &Run<'_>) -> Answer {
+    fn answer(&self, run: &Run<'_>) -> BuiltinAnswer {
         let arguments: MemoryArguments = arguments::read(run.arguments)?;
         let seen = SeenMemory::of(&run.caller, self.scope)?;
         let bank = Bank::new(Arc::clone(&self.own), seen.folder);
@@ -202,7 +202,7 @@ fn given(version: &Option<String>) -> Option<&str> {
     version.as_deref().filter(|version| !version.is_empty())
 }
 
-fn recall(run: &Run<'_>, bank: &Bank, world: Option<&Bank>, wanted: &Wanted) -> Answer {
+fn recall(run: &Run<'_>, bank: &Bank, world: Option<&Bank>, wanted: &Wanted) -> BuiltinAnswer {
     let words = recall::words(&wanted.query)?;
     let mut remarks = Vec::new();
     let summary = bank.summary().unwrap_or_else(|why| {

@@ -54,7 +54,7 @@ fn ask(
     scope: MemoryScope,
     chat: Option<(&str, &str)>,
     questions: &[Value],
-) -> Vec<Answer> {
+) -> Vec<BuiltinAnswer> {
     let tool = SessionTool::new(Arc::new(shelf), AgentName::parse("ada").unwrap(), scope);
     let (_cancel_tx, cancel_rx) = bounded(0);
     let session = id(1);
@@ -73,7 +73,7 @@ fn ask(
 }
 
 /// The ids in a list.
-fn listed(answer: &Answer) -> Vec<SessionId> {
+fn listed(answer: &BuiltinAnswer) -> Vec<SessionId> {
     let answer = answer.as_ref().unwrap();
     answer
         .lines()
@@ -175,7 +175,7 @@ fn messages_are_read_backwards() {
             read(json!("first")),
         ],
     );
-    let numbers = |answer: &Answer| -> Vec<u64> {
+    let numbers = |answer: &BuiltinAnswer| -> Vec<u64> {
         let lines = answer.as_ref().unwrap().lines();
         lines
             .filter_map(|line| line.strip_prefix("message ")?.parse().ok())
