@@ -155,7 +155,14 @@ fn trouble(error: &StoreError) -> &'static str {
         StoreError::Io { source, .. } => source,
         StoreError::Fenced(_) => return "another node has the session by now",
         StoreError::Unknown(_) => return "the storage did not answer",
-        _ => return "the session's files cannot be read",
+        StoreError::NotFound(_)
+        | StoreError::Damaged { .. }
+        | StoreError::OlderDamaged { .. }
+        | StoreError::Older(_)
+        | StoreError::NewerFormat { .. }
+        | StoreError::Conflict { .. }
+        | StoreError::Full
+        | StoreError::ReadOnly(_) => return "the session's files cannot be read",
     };
     let kind = source.kind();
     if kind == ErrorKind::ReadOnlyFilesystem {

@@ -56,14 +56,20 @@ impl Storage {
     /// What several may have in hand at once.
     fn several<const N: usize>(&self) -> [Opened; N] {
         let one = self.open();
-        std::array::from_fn(|_| match self.is_exclusive {
-            true => Arc::clone(&one),
-            false => self.open(),
+        std::array::from_fn(|_| {
+            if self.is_exclusive {
+                Arc::clone(&one)
+            } else {
+                self.open()
+            }
         })
     }
 }
 
-const STORAGES: &[(&str, fn() -> Storage)] = &[
+type MakeStorage = fn() -> Storage;
+type Promise = fn(&Storage);
+
+const STORAGES: &[(&str, MakeStorage)] = &[
     ("files of the process", || {
         Storage::in_folder(|path| FileDocuments::of_process(Arc::new(RealFs), path.join("a/b")))
             .exclusive()
@@ -92,7 +98,7 @@ fn on_disk(fs: impl Fs + 'static) -> FileDocuments {
     FileDocuments::of_process(Arc::new(fs), "/workspace".into())
 }
 
-const PROMISES: &[(&str, fn(&Storage))] = &[
+const PROMISES: &[(&str, Promise)] = &[
     ("what was put is there, and in time", what_was_put_is_there),
     (
         "only the version that is there is replaced",
@@ -249,9 +255,12 @@ fn writers_at_once_lose_nothing(storage: &Storage) {
     const LINES: usize = 8;
     let all: [Opened; WRITERS] = storage.several();
     let deadline = Instant::now() + Duration::from_secs(30);
-    let again = |error: DocumentError| match Instant::now() < deadline {
-        true => Ok(thread::yield_now()),
-        false => Err(error),
+    let again = |error: DocumentError| {
+        if Instant::now() > deadline {
+            return Err(error);
+        }
+        thread::yield_now();
+        Ok(())
     };
     thread::scope(|scope| {
         for (writer, documents) in all.iter().enumerate() {
@@ -303,7 +312,7 @@ fn life(documents: &dyn Documents) -> Vec<Result<Option<&'static str>, DocumentE
 /// those after it.
 fn fits(told: &[Result<Option<&'static str>, DocumentError>], found: Option<&str>) -> bool {
     let after_last = told.iter().rposition(Result::is_ok);
-    let mut may_be = vec![after_last.map_or(None, |at| *told[at].as_ref().unwrap())];
+    let mut may_be = vec![after_last.and_then(|at| *told[at].as_ref().unwrap())];
     let steps = [Some("one"), Some("two"), None];
     may_be.extend(&steps[after_last.map_or(0, |at| at + 1)..told.len()]);
     may_be.contains(&found)

@@ -20,10 +20,6 @@ pub(super) struct Sorter {
 
 /// What a line is.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one exists at a time, and most are good"
-)]
 pub(super) enum Sorted {
     /// A record, and the numbers that are missing before it.
     Good {
