@@ -1,4 +1,4 @@
-//! The table of routes: method and path into a [`ApiRoute`] whose ids are parsed. Pure.
+//! The table of routes: method and path into an [`ApiRoute`] whose ids are parsed. Pure.
 //!
 //! Invariant: what a `Route` holds has been decoded and checked, so a handler never sees a raw
 //! path.

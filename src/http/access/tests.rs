@@ -1,6 +1,6 @@
 use super::*;
 
-const HOST: (&str, &str) = ("ApiHost", "localhost:8080");
+const HOST: (&str, &str) = ("Host", "localhost:8080");
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
@@ -48,7 +48,7 @@ fn with_tokens(api: Option<&str>, admin: Option<&str>) -> AccessSettings {
 fn open_paths_are_open_to_everyone_with_any_settings() {
     let locked = with_tokens(Some("a"), Some("b"));
     for path in ["/", "/livez", "/readyz?x=1", "/version"] {
-        let mut head = get(path, &[("ApiHost", "evil.example"), ("Origin", "null")]);
+        let mut head = get(path, &[("Host", "evil.example"), ("Origin", "null")]);
         head.peer = IpAddr::from([192, 168, 1, 7]);
         assert_eq!(status(&locked, &head), 200, "{path}");
         assert_eq!(status(&AccessSettings::default(), &head), 200, "{path}");
@@ -75,26 +75,26 @@ fn everything_else_is_guarded() {
 fn without_a_token_only_this_machine_may_call_and_only_directly() {
     let table: &[(&[(&str, &str)], u16)] = &[
         (&[HOST], 200),
-        (&[("ApiHost", "LOCALHOST")], 200),
-        (&[("ApiHost", "127.0.0.1:1")], 200),
-        (&[("ApiHost", "127.0.0.2:1")], 200),
-        (&[("ApiHost", "127.0.0.1.evil.example")], 403),
-        (&[("ApiHost", "[::1]:8080")], 200),
-        (&[("ApiHost", "[::1]")], 200),
-        (&[("ApiHost", "box.lan:9999")], 200),
-        (&[("ApiHost", "proxy.lan:81")], 200),
-        (&[("ApiHost", "proxy.lan:82")], 403),
-        (&[("ApiHost", "evil.example")], 403),
-        (&[("ApiHost", "localhost.evil.example")], 403),
-        (&[("ApiHost", "localhost:evil")], 403),
-        (&[("ApiHost", "localhost:99999")], 403),
-        (&[("ApiHost", "localhost:65535")], 200),
-        (&[("ApiHost", "localhost:+80")], 403),
-        (&[("ApiHost", "localhost:")], 403),
-        (&[("ApiHost", "localhost:80:80")], 403),
-        (&[("ApiHost", "localhost: 80")], 403),
-        (&[("ApiHost", "[::1]evil")], 403),
-        (&[("ApiHost", "")], 403),
+        (&[("Host", "LOCALHOST")], 200),
+        (&[("Host", "127.0.0.1:1")], 200),
+        (&[("Host", "127.0.0.2:1")], 200),
+        (&[("Host", "127.0.0.1.evil.example")], 403),
+        (&[("Host", "[::1]:8080")], 200),
+        (&[("Host", "[::1]")], 200),
+        (&[("Host", "box.lan:9999")], 200),
+        (&[("Host", "proxy.lan:81")], 200),
+        (&[("Host", "proxy.lan:82")], 403),
+        (&[("Host", "evil.example")], 403),
+        (&[("Host", "localhost.evil.example")], 403),
+        (&[("Host", "localhost:evil")], 403),
+        (&[("Host", "localhost:99999")], 403),
+        (&[("Host", "localhost:65535")], 200),
+        (&[("Host", "localhost:+80")], 403),
+        (&[("Host", "localhost:")], 403),
+        (&[("Host", "localhost:80:80")], 403),
+        (&[("Host", "localhost: 80")], 403),
+        (&[("Host", "[::1]evil")], 403),
+        (&[("Host", "")], 403),
         (&[], 403),
         (&[HOST, HOST], 403),
         (&[HOST, ("Origin", "http://localhost:8080")], 200),
@@ -153,16 +153,16 @@ fn the_name_in_a_target_must_be_known_as_well_as_the_host() {
         (Some("proxy.lan:80"), &[HOST], 200),
         (Some("proxy.lan:81"), &[HOST], 403),
         (Some("proxy.lan:443"), &[HOST], 403),
-        (None, &[("ApiHost", "tls.lan")], 200),
-        (None, &[("ApiHost", "tls.lan:80")], 403),
+        (None, &[("Host", "tls.lan")], 200),
+        (None, &[("Host", "tls.lan:80")], 403),
         (Some("evil.example"), &[HOST], 403),
-        (Some("localhost"), &[("ApiHost", "evil.example")], 403),
+        (Some("localhost"), &[("Host", "evil.example")], 403),
         (Some("localhost"), &[], 403),
         // A page is of the name that counts.
         (Some("127.0.0.1:8080"), &[HOST, ours], 200),
         (
             Some("localhost:8080"),
-            &[("ApiHost", "127.0.0.1:8080"), ours],
+            &[("Host", "127.0.0.1:8080"), ours],
             403,
         ),
     ];
@@ -478,9 +478,9 @@ fn a_ticket_lets_its_holder_in_and_the_rules_for_pages_hold() {
         assert_eq!(answers(&target, &[HOST]), [403, 401], "{target}");
     }
     let table: &[(Headers<'_>, [u16; 2])] = &[
-        (&[("ApiHost", "box.lan:1")], [200, 200]),
+        (&[("Host", "box.lan:1")], [200, 200]),
         // With a token, the name is a proxy's matter.
-        (&[("ApiHost", "evil.example")], [403, 200]),
+        (&[("Host", "evil.example")], [403, 200]),
         (&[HOST, ("X-Forwarded-For", "1.2.3.4")], [403, 200]),
         (&[HOST, ("Origin", "https://app.example")], [200, 200]),
         (&[HOST, ("Origin", "http://localhost:8080")], [200, 200]),

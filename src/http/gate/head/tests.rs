@@ -49,7 +49,7 @@ fn every_shape_that_readers_could_take_differently_is_refused() {
         ("GET / HTTP/1.1\r\nHost: a\r\n\n", 400),
         ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\n ApiHost: a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: b\rc\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n", 400),
