@@ -1,4 +1,4 @@
-//! Agent files on disk, read into an [`AgentSpec`].
+//! Agent files on disk, read into an [`AgentSpec`](crate::domain::spec::AgentSpec).
 //!
 //! Invariants:
 //! - a bad agent never hides a good one, and a bad skill or directive no agent;

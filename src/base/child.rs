@@ -1,4 +1,4 @@
-//! Children: one [run] at a time whose output is wanted, or a [`LineProcess`] that lives long.
+//! Children: one [run()] at a time whose output is wanted, or a [`LineProcess`] that lives long.
 //!
 //! Invariants:
 //! - every child is waited for by whoever started it and by nobody else, also where this process

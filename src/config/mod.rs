@@ -1,7 +1,7 @@
 //! `duragent.yaml`, checked.
 //!
 //! Invariants:
-//! - every path is absolute, every number within its range, every secret a [`Secret`];
+//! - every path is absolute, every number within its range, every secret a [`Secret`](crate::domain::secret::Secret);
 //! - one function, `checked::first_of`, holds the precedence: flag, environment, file, default;
 //! - unknown keys in what guards something (`server`, `sandbox`, `routes`, `web`,
 //!   `providers`) are errors;

@@ -16,7 +16,8 @@ macro_rules! words {
                 match self { $($name::$variant => $word,)* }
             }
 
-            /// What a word stands for; `None` for one of another version.
+            /// Reads a word that a log or another program wrote; `None` for one that a later
+            /// version has.
             pub fn parse(word: &str) -> Option<$name> {
                 $name::ALL.iter().copied().find(|known| known.as_str() == word)
             }
@@ -25,7 +26,7 @@ macro_rules! words {
 }
 
 words! {
-    /// What went wrong and was dealt with.
+    /// Trouble that a turn got over, told to whoever watches: it goes on all the same.
     NoticeCode {
         /// The model did not answer, and is asked once more.
         Retry = "retry",

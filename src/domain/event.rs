@@ -25,7 +25,7 @@ pub struct Record {
     /// It was written in one piece with the line before it, so a torn append can be told from damage.
     #[serde(default, skip_serializing_if = "is_false")]
     pub cont: bool,
-    /// What happened.
+    /// The event itself; in the log its keys stand beside `seq` and `timestamp`.
     #[serde(flatten)]
     pub event: Event,
 }
@@ -419,8 +419,9 @@ pub struct ToolOutput {
 }
 
 impl ToolOutput {
-    /// What the tool said, and the agent's own words behind it. Where there cannot be so many bytes,
-    /// all of it is taken for the latter: nothing relies on what the agent's files say.
+    /// Splits a result into the tool's answer and the agent's own words behind it. Where there
+    /// cannot be so many bytes, all of it is taken for the latter: nothing relies on what the
+    /// agent's files say.
     pub fn parts(&self, appended_bytes: Option<usize>) -> (&str, &str) {
         let appended = appended_bytes.unwrap_or(0);
         let end = self.content.len().checked_sub(appended);

@@ -18,7 +18,8 @@ pub const WEB_TOOL: &str = "web";
 /// How a result of fetching begins; the address that answered follows.
 pub const ANSWERED: &str = "URL: ";
 
-/// What the events of a session, in order, say of one address.
+/// Follows a session's events, in order, for one address: whether anything but the model's own
+/// words leads to it.
 #[derive(Debug)]
 pub struct Familiarity {
     address: String,

@@ -41,7 +41,7 @@ pub struct Guard {
     pub rule: Rule,
 }
 
-/// What a guard asks for.
+/// A guard's condition, as the session's finished calls decide it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// Such a call has succeeded before, with the same values of these arguments.
@@ -121,7 +121,7 @@ impl Hooks {
         of_guards.chain(of_notes).sum()
     }
 
-    /// What clients of the API may see.
+    /// The hooks as clients of the API see them, in the words of the file; `None` without any.
     pub(super) fn public_json(&self) -> Option<Value> {
         let before = |guard: &Guard| match &guard.rule {
             Rule::DependsOn { prior, args } => serde_json::json!({

@@ -33,7 +33,8 @@ macro_rules! ulid_id {
         pub struct $name(Box<str>);
 
         impl $name {
-            /// What every identifier of this kind begins with.
+            /// The beginning of every identifier of this kind: it tells kinds apart wherever one is
+            /// pasted.
             pub const PREFIX: &'static str = $prefix;
 
             /// A new identifier from its time in milliseconds since 1970 and 80 random bits.
@@ -206,9 +207,9 @@ chosen_id!(
     |byte| byte.is_ascii_graphic()
 );
 chosen_id!(
-    /// What a parked call waits for, in the words of its tool (a session, a task of another server):
-    /// 1 to 255 visible ASCII characters. A provider may use the id of a call again, long after it; a
-    /// tool must not use this one again in a session.
+    /// Names the work that a parked call waits for, in the words of its tool (a session, a task of
+    /// another server): 1 to 255 visible ASCII characters. A provider may use the id of a call
+    /// again, long after it; a tool must not use this one again in a session.
     AwaitedId,
     "id of what a call waits for",
     255,

@@ -18,7 +18,7 @@ use crate::domain::redact::Redactor;
 /// alternate, every call has its result right after the reply that made it, nothing is empty.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
-    /// What people said.
+    /// Messages of people that no reply came between, in one: providers want roles to alternate.
     User {
         /// The text; never empty, unless there are attachments.
         text: Words,
@@ -73,7 +73,7 @@ pub enum Words {
     Made(String),
 }
 
-/// What a person says: a text with something in it, as providers refuse one without.
+/// A message's text with something in it beside blanks: providers refuse one without.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct MessageText(String);

@@ -73,7 +73,7 @@ fn counted_blanks(line: &str) -> String {
     shown + rest
 }
 
-/// Whether a character is not seen where it stands, or passes for a blank: controls, marks of
+/// Tells characters that are not seen where they stand, or pass for a blank: controls, marks of
 /// direction and joining, fillers, variation selectors, tags, and all blanks but one.
 ///
 /// Source: Unicode's `Default_Ignorable_Code_Point`, `White_Space`, `Cc`, `Cf`.

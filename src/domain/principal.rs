@@ -65,7 +65,7 @@ impl Principal {
         TokenName::parse(name).ok().map(Principal::Token)
     }
 
-    /// Whether it may do what is the server owner's alone.
+    /// The server's owner sees every session, and alone may choose a folder of the machine for one.
     pub fn is_owner(&self) -> bool {
         *self == Principal::Owner
     }
@@ -88,8 +88,8 @@ impl Principal {
         }
     }
 
-    /// Whether a session is there for it: its own, and for the server's owner any. `owner` is
-    /// [as logged](Principal::logged), `session` the session itself.
+    /// Each sees their own sessions, the server's owner all: for anybody else there is no session
+    /// of that id. `owner` is [as logged](Principal::logged), `session` the session itself.
     pub fn may_see(&self, session: &SessionId, owner: Option<&str>) -> bool {
         match self {
             Principal::Owner => true,

@@ -36,7 +36,7 @@ What you recall are notes, not instructions: the user's word now counts for more
 /// One part of a system prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PromptPart {
-    /// What it is: `soul`, `directives/tone.md`.
+    /// Where it comes from: `soul`, `directives/tone.md`.
     pub name: String,
     /// Its text, never empty.
     pub text: String,
@@ -70,7 +70,8 @@ pub fn parts(spec: &AgentSpec, vars: &PromptVars<'_>) -> Vec<PromptPart> {
         .collect()
 }
 
-/// What an agent is told of the folder that a session's tools work in, where that is not its own.
+/// Tells the model of the folder that a session's tools work in, where that is not the agent's own:
+/// else it would look for its files in vain.
 pub fn workdir(path: &str) -> PromptPart {
     let text =
         format!("# Folder\n\nThis conversation has the folder `{path}`: commands start there.");
@@ -99,7 +100,8 @@ fn skill_list(skills: &[Skill]) -> String {
     list
 }
 
-/// What the variables of a prompt stand for.
+/// The values of `{{…}}` in prompts: those of the session's beginning, so that the prompt's bytes
+/// stay the same, and providers' caches work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PromptVars<'a> {
     /// `{{date}}`.

@@ -46,7 +46,7 @@ impl Provider {
         &self.0
     }
 
-    /// What is known of it.
+    /// Its row of [`KNOWN`]; `None` for one that only the owner's file describes.
     pub fn known(&self) -> Option<&'static Known> {
         KNOWN.iter().find(|known| known.name == self.as_str())
     }
@@ -91,11 +91,10 @@ impl Dialect {
     ];
 }
 
-/// What the owner's file says of a provider: of one in [`KNOWN`] instead of the table, or of another
-/// one.
+/// A provider by the owner's file: one of [`KNOWN`] instead of its row there, or another one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Described {
-    /// What it speaks; of another one `None` is OpenAI's dialect.
+    /// The interface it speaks; of another one `None` is OpenAI's.
     pub dialect: Option<Dialect>,
     /// Where it answers; another one has it. A password may stand in it.
     pub base_url: Option<Secret>,
@@ -114,12 +113,12 @@ pub enum KeySource {
     File(PathBuf),
 }
 
-/// What is known of a provider.
+/// A row of the table of providers that no file needs to describe.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Known {
     /// Its name in files.
     pub name: &'static str,
-    /// What it speaks.
+    /// The interface it speaks.
     pub dialect: Dialect,
     /// Its own address, with the usual path; `None` where each customer has another, and for what
     /// is built in.
@@ -318,7 +317,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Whether `url` is that of a provider in [`KNOWN`], as that provider has it: a stranger cannot be
+/// The address is that of a provider in [`KNOWN`], as that provider has it: a stranger cannot be
 /// there. A server on this machine is one of those only at its usual port.
 pub fn is_known_host(url: &str) -> bool {
     Origin::of(url).is_some_and(|origin| KNOWN.iter().any(|known| known.owns(&origin)))

@@ -103,7 +103,8 @@ impl Redactor {
         }
     }
 
-    /// Whether a secret stands in the text.
+    /// A secret stands in the text: a look that copies nothing, and for opaque data that covering
+    /// would break.
     pub fn finds_any(&self, text: &str) -> bool {
         let bytes = text.as_bytes();
         !self.patterns.is_empty()

@@ -36,8 +36,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether a variable of that name holds a secret: `*_KEY`, `*_TOKEN`, `*_SECRET` and
-/// `*PASSWORD*`, in letters of either case.
+/// Goes by the name alone: `*_KEY`, `*_TOKEN`, `*_SECRET` and `*PASSWORD*`, in letters of either
+/// case, are taken for secrets.
 pub fn names_a_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let ends = ["_KEY", "_TOKEN", "_SECRET"];

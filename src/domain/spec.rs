@@ -101,8 +101,9 @@ impl AgentSpec {
         }
     }
 
-    /// Whether it has the builtin of that name: because its file names it, or because it has what
-    /// the tool is for. A tool of another kind takes the name for itself.
+    /// The agent has the builtin of that name because its file names it, or because it has
+    /// something that the tool is for (skills, memory). A tool of another kind takes the name for
+    /// itself.
     pub fn has_builtin(&self, name: &str) -> bool {
         match self.tools.iter().find(|tool| tool.name() == name) {
             Some(ToolRef::Builtin { .. }) => true,
@@ -112,7 +113,7 @@ impl AgentSpec {
         }
     }
 
-    /// What clients of the API may see: prompts and settings, but no addresses, commands,
+    /// The agent as clients of the API see it: prompts and settings, but no addresses, commands,
     /// environment or lists of people, where secrets could hide.
     pub fn public_json(&self) -> Value {
         without_nulls(json!({
@@ -213,7 +214,7 @@ impl ModelChoice {
 pub struct Prompts {
     /// Who the agent is.
     pub soul: Option<String>,
-    /// What it does.
+    /// Its task.
     pub system_prompt: Option<String>,
     /// Its rules.
     pub instructions: Option<String>,
@@ -224,7 +225,7 @@ pub struct Prompts {
 pub struct Directive {
     /// The name of its file.
     pub name: String,
-    /// What it says.
+    /// Its Markdown, as it goes into the prompt.
     pub text: String,
     /// Where it was read.
     pub file: PathBuf,
@@ -244,13 +245,14 @@ pub const SKILL_FILES: [&str; 2] = ["SKILL.md", "skill.md"];
 pub struct Skill {
     /// Its name: one line, not empty.
     pub name: String,
-    /// What it does, and when to use it.
+    /// Its purpose, and when to use it: all that the model knows of it before it reads it.
     pub description: String,
     /// Its folder, which holds one of [`SKILL_FILES`], as programs find it.
     pub folder: PathBuf,
     /// Where that folder really was when it was looked at, without links on the way.
     pub place: PathBuf,
-    /// Whether files in it with other names elsewhere (hard links) count: whoever brings it is trusted.
+    /// Files in it that have other names elsewhere (hard links) count only if whoever brings it is
+    /// trusted: they may be anybody's.
     pub is_trusted: bool,
 }
 
@@ -263,7 +265,7 @@ impl Skill {
 /// How an agent's sessions behave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSpec {
-    /// What happens to a turn when the last client leaves.
+    /// A turn without clients goes on, or waits for one.
     pub on_disconnect: OnDisconnect,
     /// How many rounds of tools a turn may take.
     pub max_tool_iterations: u32,
@@ -351,10 +353,10 @@ impl Default for SessionSpec {
     }
 }
 
-/// What an agent remembers beyond a session.
+/// `spec.memory`: notes that outlive a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemorySpec {
-    /// Whether it has the memory tool.
+    /// The agent has the tool `memory`.
     pub enabled: bool,
     /// Whose memory and sessions a chat of a gateway sees.
     pub scope: MemoryScope,
@@ -377,7 +379,8 @@ impl MemoryScope {
         &[("agent", MemoryScope::Agent), ("chat", MemoryScope::Chat)];
 }
 
-/// What an agent may use up.
+/// `spec.limits`: once one is used up, messages are refused and the model is not asked until the
+/// next day or hour of UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct LimitsSpec {
     /// Tokens of its models in a day.
@@ -420,7 +423,7 @@ pub const BUILTIN_TOOLS: [&str; 9] = [
     "agent",
 ];
 
-/// Whether every provider accepts it as the name of a tool.
+/// Every provider accepts it as the name of a tool: 1 to 64 letters, digits, `-` and `_` of ASCII.
 pub fn is_tool_name(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=64).contains(&text.len()) && text.bytes().all(is_plain)
@@ -496,7 +499,8 @@ pub enum ToolKind {
     FoundCli,
 }
 
-/// What running a tool twice would mean.
+/// How much harm a second run does. By this a call that a crash interrupted is run again or asked
+/// about, and calls run beside one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ToolEffect {
     /// It changes nothing.

@@ -10,7 +10,7 @@ use crate::domain::spec::LimitsSpec;
 use crate::domain::time::Timestamp;
 use crate::domain::window::tokens_of_bytes;
 
-/// What was spent in the current day and hour.
+/// Tokens of the current day and turns of the current hour, of one agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
     /// Days since 1970.
@@ -91,7 +91,7 @@ impl Tally {
     }
 }
 
-/// Whether `event` counts, in whatever window.
+/// The event uses something up in some window; of all others the ledger need not know.
 pub fn counts(event: &Event) -> bool {
     event.as_reply().is_some() || begins_turn(event)
 }
@@ -122,7 +122,7 @@ impl fmt::Display for Reached {
     }
 }
 
-/// What is limited.
+/// One of the limits in `spec.limits`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// Tokens of models, in a day.

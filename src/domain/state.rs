@@ -30,13 +30,13 @@ pub const CONTINUE_INSTRUCTION: &str = "Your previous reply was cut off by a tec
 pub struct SessionState {
     /// The part that a list shows and a snapshot keeps.
     pub summary: Summary,
-    /// What models have seen and said, as far as the next call may contain it.
+    /// The conversation as models see it, as far as the next call may contain it.
     pub history: History,
     /// Accepted messages that no model call has contained yet, oldest first.
     pub inbox: Vec<Unseen>,
     /// The unfinished turn.
     pub turn: Option<Turn>,
-    /// What is unfinished came from elsewhere, and whoever wrote it must not set anything off: a
+    /// An unfinished turn came from elsewhere, and whoever wrote it must not set anything off: a
     /// person's next message does.
     pub is_dormant: bool,
 }
@@ -56,7 +56,7 @@ pub struct Unseen {
 const TALK_BYTES_MAX: usize = 64 << 10;
 const HOUR_MICROS: u64 = 3_600_000_000;
 
-/// What is known of a session without reading its history; bounded in size.
+/// The part of a session that is known without reading its history; bounded in size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The agent.
@@ -161,7 +161,7 @@ pub struct LastReply {
 /// A call and how far it has come.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallState {
-    /// What the model asked for.
+    /// The tool and its arguments, as the model wrote them.
     pub call: ToolCall,
     /// How far it has come.
     pub progress: Progress,
@@ -193,9 +193,9 @@ pub enum Progress {
 /// A call that waits for what others do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParkedCall<'a> {
-    /// What the model asked for.
+    /// The tool and its arguments, as the model wrote them.
     pub call: &'a ToolCall,
-    /// What it waits for.
+    /// Names the work whose end brings the result.
     pub on: &'a AwaitedId,
 }
 
@@ -657,7 +657,7 @@ impl Progress {
 }
 
 impl CallState {
-    /// What it waits for, if it is parked.
+    /// The call with the work that it waits for; `None` unless it is parked.
     pub fn parked(&self) -> Option<ParkedCall<'_>> {
         let Progress::Parked { on } = &self.progress else {
             return None;

@@ -41,7 +41,7 @@ pub(crate) fn user(n: u64, text: &str) -> Event {
     Event::from(user_message(n, text))
 }
 
-/// What [`user`] is made of.
+/// Message `n` without its event around it: see [`user`].
 pub(crate) fn user_message(n: u64, text: &str) -> UserMessage {
     UserMessage::new(message_id(n), text)
 }
@@ -134,7 +134,7 @@ pub(crate) fn runs(n: u64) -> Event {
     }
 }
 
-/// What call `n` waits for.
+/// The work that call `n` waits for.
 pub(crate) fn awaited(n: u64) -> AwaitedId {
     AwaitedId::parse(&format!("job:{n}")).unwrap()
 }
@@ -157,7 +157,7 @@ pub(crate) fn result(n: u64, content: &str) -> Event {
     }
 }
 
-/// What a tool answers.
+/// A tool's answer.
 pub(crate) fn output(success: bool, content: &str) -> ToolOutput {
     ToolOutput {
         success,
@@ -608,7 +608,7 @@ impl RandomWalk {
     }
 }
 
-/// Whether the strictest provider takes these messages: see [`Message`].
+/// Errors: the strictest provider would refuse these messages; see [`Message`].
 pub(crate) fn check_messages(messages: &[Message]) -> Result<(), String> {
     let mut open: Vec<&CallId> = Vec::new();
     let mut last = "";

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::AgentName;
 
-/// What a part is.
+/// The nature of a part: it decides how it is shown to the owner, and in which words it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -34,7 +34,7 @@ pub enum Kind {
     Variable,
     /// A file that lies elsewhere.
     File,
-    /// What a tool runs.
+    /// A tool's program, with its files.
     Program,
     /// A server of the Model Context Protocol.
     Mcp,
@@ -66,11 +66,11 @@ impl Kind {
 pub struct Row {
     /// The keys that lead there: `spec.tools[].env`.
     pub path: &'static str,
-    /// What it is.
+    /// The kind of part that a value there makes.
     pub kind: Kind,
     /// When it counts without trust.
     pub counts: Counts,
-    /// What becomes of it while it does not.
+    /// How the file is read as long as it does not count.
     pub waiting: Waiting,
 }
 
@@ -89,7 +89,7 @@ pub enum Counts {
     AtKnownAddress,
 }
 
-/// What becomes of a value that waits for trust.
+/// How a file is read without a value that waits for trust.
 #[derive(Debug, Clone, Copy)]
 pub enum Waiting {
     /// It is read as if it were not there.
@@ -157,8 +157,8 @@ pub const POLICY_PARTS: &[Row] = &[
 ];
 
 impl Row {
-    /// Whether a value counts without trust. `word` is what stands at a key of it, or with "" the
-    /// value itself, as without any variable.
+    /// A value counts without trust. `word` is what stands at a key of it, or with "" the value
+    /// itself, as without any variable.
     pub fn counts_always(
         &self,
         word: &dyn Fn(&str) -> Option<String>,
@@ -177,11 +177,12 @@ impl Row {
 /// Something of a folder that needs trust, or is missed when it goes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Part {
-    /// What it is.
+    /// Its nature.
     pub kind: Kind,
     /// Where it stands: a file, and a key where there are several; of a program, its tool.
     pub place: String,
-    /// What it says, as it is written; of a program, its command and the sha256 of its files.
+    /// The value, as it is written; of a program, its command and the sha256 of its files. Changed,
+    /// it is another part.
     pub content: String,
 }
 
@@ -217,7 +218,7 @@ pub struct Brought {
     pub needs_trust: bool,
 }
 
-/// What an owner granted to a folder.
+/// An owner's yes to a folder: by part, so that something new in it waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Granted {
     /// Nothing: nobody was asked about it, or it is another folder.
@@ -229,7 +230,7 @@ pub enum Granted {
 }
 
 impl Granted {
-    /// Whether a part counts.
+    /// The part is among those granted, word for word.
     pub fn counts(&self, part: &Part) -> bool {
         match self {
             Granted::Nothing => false,
@@ -238,8 +239,9 @@ impl Granted {
         }
     }
 
-    /// What is left of it where a folder, or a file of it, brings `now`: a rule was granted beside
-    /// every `deny` that stood in its file and in that mode, so none of the file counts without them.
+    /// The grant as far as it holds where a folder, or a file of it, brings `now`: a rule was
+    /// granted beside every `deny` that stood in its file and in that mode, so none of the file
+    /// counts without them.
     #[must_use]
     pub fn within(self, now: &[Brought]) -> Granted {
         let Granted::Parts(mut parts) = self else {
@@ -284,7 +286,7 @@ fn mode_strictness<'p>(mut parts: impl Iterator<Item = &'p Part>, file: &str) ->
 /// The version of the record that is written.
 pub const RECORD_VERSION: u32 = 1;
 
-/// What an owner granted in a workspace.
+/// The owner's record of a workspace, as it is kept outside of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrantRecord {
@@ -297,13 +299,13 @@ pub struct GrantRecord {
     pub agents: BTreeMap<AgentName, Grant>,
 }
 
-/// What an owner granted to an agent.
+/// The parts of one agent's folder that its owner said yes to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// Which folder was meant: another one of the same name is another agent.
     pub folder: String,
-    /// What was granted of it.
+    /// Those that count; of others of the folder nothing is known here.
     #[serde(default)]
     pub parts: BTreeSet<Part>,
 }
@@ -318,7 +320,7 @@ impl GrantRecord {
         }
     }
 
-    /// What is granted to the agent in that folder.
+    /// The grant for the agent in that folder; nothing for one of the same name elsewhere.
     pub fn granted(&self, name: &AgentName, folder: &str) -> Granted {
         match self.agents.get(name) {
             Some(grant) if grant.folder == folder => Granted::Parts(grant.parts.clone()),
@@ -367,7 +369,7 @@ pub fn said_of(agent: &str, waiting: &[Part]) -> Option<String> {
     ))
 }
 
-/// What an owner does about it.
+/// The command with which an owner lets it count, for the end of a remark.
 pub fn mend(agent: &str) -> String {
     format!("`duragent agent trust {agent}`")
 }

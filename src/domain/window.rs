@@ -103,7 +103,7 @@ impl fmt::Display for TooLong {
     }
 }
 
-/// What a conversation may come to, in uncorrected tokens.
+/// The room for a conversation, in tokens as they are estimated, before any correction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Budget {
     /// More than this is made less.
@@ -139,7 +139,7 @@ impl Limits {
         }
     }
 
-    /// What the conversation of a session may come to, which uses `model` if that is its own.
+    /// The room for a session's conversation, which uses `model` if that is its own.
     pub(super) fn budget(&self, model: Option<&str>, marks: &Marks) -> Budget {
         let percent = marks.percent.max(1);
         let taken = self.taken(model) * 100 / percent;
@@ -166,7 +166,8 @@ impl Limits {
         whole - spare - answer
     }
 
-    /// What keeps `model` from being told anything beside the prompt and the tools, if so.
+    /// `Some` when the prompt and the tools alone fill the window of `model`: it could be told
+    /// nothing.
     pub fn too_long(&self, model: &str) -> Option<TooLong> {
         let taken_tokens = self.taken(Some(model));
         let known = models::known_context_tokens(model);
@@ -202,11 +203,11 @@ pub struct Marks {
     pub masked_from: Seq,
     /// … up to the one before this are masked.
     pub masked_before: Seq,
-    /// What the estimate of tokens has to be multiplied by, in percent.
+    /// The provider's count of tokens in percent of our estimate.
     pub percent: u64,
     /// Up to here nothing is made less: the last time left so much, and some more may come.
     pub quiet_tokens: u64,
-    /// What the provider refused was longer than this.
+    /// Below what the provider refused as too long, in estimated tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling_tokens: Option<u64>,
 }
@@ -253,8 +254,8 @@ impl Marks {
     }
 }
 
-/// What is left of a text of which no more than `bytes_max` go to the model, with a line that says
-/// what is missing.
+/// Cuts a text to `bytes_max`, at the borders of characters, with a line that says how much is
+/// missing.
 pub(super) fn truncated(text: &str, bytes_max: usize, how: Truncation) -> Cow<'_, str> {
     if text.len() <= bytes_max {
         return Cow::Borrowed(text);
@@ -277,7 +278,7 @@ pub(super) fn truncated(text: &str, bytes_max: usize, how: Truncation) -> Cow<'_
     Cow::Owned(parts.collect::<Vec<_>>().join("\n"))
 }
 
-/// What stands for a result that is masked; shorter, or the result as it is.
+/// Names a result to the model without showing it; where that would be longer, the result as it is.
 pub(super) fn masked<'t>(tool_name: &str, content: &'t str, bytes: usize) -> Cow<'t, str> {
     let mask = format!("[result of {tool_name}, {bytes} bytes, left out]");
     if mask.len() < content.len() {

@@ -132,6 +132,62 @@ fn prose(markdown: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The pages that lead newcomers through the sources.
+const MAPS: [&str; 2] = ["docs/architecture.md", "docs/where.md"];
+
+#[test]
+fn what_the_maps_of_the_sources_name_is_there() {
+    let sources = files(&root().join("src"), "rs");
+    let code: String = sources.iter().map(|file| read(file)).collect();
+    let code: BTreeSet<&str> = code.split(|c: char| !is_of_name(c)).collect();
+    let mut gone = Vec::new();
+    let mut looked_at = 0;
+    for page in MAPS {
+        for word in prose(&read(&root().join(page))).flat_map(code_words) {
+            let is_there = if is_path(&word) {
+                leads_to_sources(&word, &sources)
+            } else if is_item(&word) {
+                word.split("::").all(|name| code.contains(name))
+            } else {
+                continue;
+            };
+            looked_at += 1;
+            if !is_there {
+                gone.push(format!("{page}: {word}"));
+            }
+        }
+    }
+    assert!(gone.is_empty(), "{gone:#?}");
+    assert!(looked_at > 150, "only {looked_at} names were found");
+}
+
+/// `src/cli/args.rs`, `tests/it/store`, `http/callers.rs` of `src`, `state.rs` of one of its folders.
+fn is_path(word: &str) -> bool {
+    let is_plain = |c: char| is_of_name(c) || matches!(c, '/' | '.');
+    let top = word.split_once('/').map(|(top, _)| top);
+    let is_room = |top: &str| MAY_USE.iter().any(|(room, _)| *room == top);
+    let is_below = top.is_some_and(|top| matches!(top, "src" | "tests") || is_room(top));
+    word.chars().all(is_plain) && (is_below || word.ends_with(".rs"))
+}
+
+fn leads_to_sources(path: &str, sources: &[PathBuf]) -> bool {
+    let is_file_of_some_folder =
+        !path.contains('/') && sources.iter().any(|file| file.ends_with(path));
+    is_file_of_some_folder || root().join(path).exists() || root().join("src").join(path).exists()
+}
+
+/// `SessionStore`, `Sessions::resolve`, `BUILTIN_TOOLS`: what only the sources call so.
+fn is_item(word: &str) -> bool {
+    let is_plain = word.chars().all(|c| is_of_name(c) || c == ':');
+    let begins_as_type = word.starts_with(|c: char| c.is_ascii_uppercase());
+    let is_type = begins_as_type && word.contains(|c: char| c.is_ascii_lowercase());
+    is_plain && (is_type || word.contains("::") || (begins_as_type && word.contains('_')))
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
 #[test]
 fn commands_in_the_documentation_are_understood() {
     let mut refused = Vec::new();

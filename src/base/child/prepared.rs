@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::os::ChildRules;
 use crate::base::shown::shown_by_name;
 
-/// A child that is ready to be started. Its output and its input are set by [`run`].
+/// A child that is ready to be started. Its output and its input are set by [`run()`](super::run()).
 #[derive(Debug)]
 pub struct Prepared {
     /// Its program, arguments and environment.

@@ -44,7 +44,7 @@ pub struct Ended {
 
 /// Starts a child and waits for its end, at most `limit`, and no longer than until `cancel`
 /// closes. `input` is its standard input; `for_whom` is what
-/// [`holder_of`] says of it and its descendants meanwhile.
+/// [`holder_of`](super::holder_of) says of it and its descendants meanwhile.
 ///
 /// Errors: it cannot be started, or not be watched; it is not left running then.
 pub fn run(

@@ -12,7 +12,8 @@ use crate::store::file::repair::{LogReport, Mended, RepairError};
 use crate::store::file::store::FileStore;
 use crate::store::file::v05::import::{Import, ImportError};
 
-/// See the [module](self).
+/// Looks at sessions in files, mends them and brings in others; beside a server that runs, reads alone
+/// are safe.
 #[derive(Debug)]
 pub struct FileMaintenance(FileStore);
 
