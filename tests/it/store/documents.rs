@@ -56,9 +56,12 @@ impl Storage {
     /// What several may have in hand at once.
     fn several<const N: usize>(&self) -> [Opened; N] {
         let one = self.open();
-        std::array::from_fn(|_| match self.is_exclusive {
-            true => Arc::clone(&one),
-            false => self.open(),
+        std::array::from_fn(|_| {
+            if self.is_exclusive {
+                Arc::clone(&one)
+            } else {
+                self.open()
+            }
         })
     }
 }
@@ -249,9 +252,12 @@ fn writers_at_once_lose_nothing(storage: &Storage) {
     const LINES: usize = 8;
     let all: [Opened; WRITERS] = storage.several();
     let deadline = Instant::now() + Duration::from_secs(30);
-    let again = |error: DocumentError| match Instant::now() < deadline {
-        true => Ok(thread::yield_now()),
-        false => Err(error),
+    let again = |error: DocumentError| {
+        if Instant::now() < deadline {
+            Ok(thread::yield_now())
+        } else {
+            Err(error)
+        }
     };
     thread::scope(|scope| {
         for (writer, documents) in all.iter().enumerate() {
