@@ -203,10 +203,11 @@ fn appended(text: &str, more: &str) -> String {
 
 /// A text as one YAML scalar.
 fn quoted(text: &str) -> String {
-    match text.chars().any(char::is_control) {
+    if text.chars().any(char::is_control) {
         // Its quotes and escapes are those of YAML too.
-        true => serde_json::Value::from(text).to_string(),
-        false => format!("'{}'", text.replace('\'', "''")),
+        serde_json::Value::from(text).to_string()
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
     }
 }
 

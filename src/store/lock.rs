@@ -212,9 +212,10 @@ fn parse(text: &str) -> Option<LockHolder> {
     Some(LockHolder {
         pid: value("pid:")?.parse().ok()?,
         address: value("address:").and_then(|address| address.parse().ok()),
-        starter: match text.lines().any(|line| line == BY_CLIENT) {
-            true => Starter::Client,
-            false => Starter::Person,
+        starter: if text.lines().any(|line| line == BY_CLIENT) {
+            Starter::Client
+        } else {
+            Starter::Person
         },
     })
 }

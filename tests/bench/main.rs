@@ -57,8 +57,9 @@ fn main() -> anyhow::Result<ExitCode> {
             measure(&mut report)?;
         }
     }
-    Ok(match report.all_hold() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    Ok(if report.all_hold() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }

@@ -74,9 +74,10 @@ fn all_of(mut socket: TcpStream) -> String {
 /// What a shell of another account gets for a request; nothing where it does not wait for an answer.
 fn as_stranger(address: SocketAddr, request: &str, waits: bool) -> String {
     let port = address.port();
-    let script = match waits {
-        true => "exec 3<>/dev/tcp/127.0.0.1/$0; printf %s \"$1\" >&3; cat <&3",
-        false => "exec 3<>/dev/tcp/127.0.0.1/$0; printf %s \"$1\" >&3; exec 3>&-",
+    let script = if waits {
+        "exec 3<>/dev/tcp/127.0.0.1/$0; printf %s \"$1\" >&3; cat <&3"
+    } else {
+        "exec 3<>/dev/tcp/127.0.0.1/$0; printf %s \"$1\" >&3; exec 3>&-"
     };
     let uid = STRANGER.to_string();
     let output = Command::new("setpriv")

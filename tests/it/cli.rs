@@ -724,9 +724,12 @@ fn the_end_of_a_session_ends_the_conversation() {
 
 #[test]
 fn a_conversation_that_cannot_go_on_is_code_1_with_the_servers_words() {
-    let server = ScriptedServer::start(|asked, answer| match asked.line.contains("/events") {
-        true => answer.problem(401, "a token is needed"),
-        false => answer.json(200, &session(SESSION, "")),
+    let server = ScriptedServer::start(|asked, answer| {
+        if asked.line.contains("/events") {
+            answer.problem(401, "a token is needed")
+        } else {
+            answer.json(200, &session(SESSION, ""))
+        }
     });
     let (folder, url) = (folder(), server.url());
     let mut terminal = Terminal::start(folder.path(), &["attach", SESSION, "--server", &url]);

@@ -112,9 +112,10 @@ fn words_of(arg: &Arg) -> impl Iterator<Item = String> {
     let takes_one = arg.get_action().takes_values();
     let names = arg.get_value_names().unwrap_or_default();
     let name = names.first().map_or("", |name| name.as_str());
-    let value = match takes_one {
-        true => format!(" {name}"),
-        false => String::new(),
+    let value = if takes_one {
+        format!(" {name}")
+    } else {
+        String::new()
     };
     let long = arg.get_long().map(|long| format!("--{long}{value}"));
     let short = arg.get_short().map(|short| match arg.get_long() {
@@ -122,9 +123,10 @@ fn words_of(arg: &Arg) -> impl Iterator<Item = String> {
         None => format!("-{short}{value}"),
     });
     let bare = arg.is_positional().then(|| {
-        let one = match arg.is_required_set() {
-            true => name.to_owned(),
-            false => format!("[{name}]"),
+        let one = if arg.is_required_set() {
+            name.to_owned()
+        } else {
+            format!("[{name}]")
         };
         let takes_several = arg
             .get_num_args()

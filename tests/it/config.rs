@@ -782,13 +782,13 @@ fn the_examples_of_the_documentation_load() {
     let environment = |_: &str| Some("1234".to_owned());
     for text in examples {
         let folder = Folder::with(text);
-        let loaded = validate(
-            &folder.file(),
-            &|name| match name.starts_with("DURAGENT_") {
-                true => None,
-                false => environment(name),
-            },
-        );
+        let loaded = validate(&folder.file(), &|name| {
+            if name.starts_with("DURAGENT_") {
+                None
+            } else {
+                environment(name)
+            }
+        });
         let errors: Vec<String> = loaded
             .iter()
             .filter(|one| one.is_error())

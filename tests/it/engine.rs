@@ -807,9 +807,10 @@ fn every_cursor_of_a_stream_leads_to_exactly_the_rest() {
             .sessions
             .subscribe(&id, begin, Presence::default())
             .unwrap();
-        let rest = match at + 1 < items.len() {
-            true => read_until(&mut again, |event| matches!(event, FeedEvent::Done { .. })),
-            false => Vec::new(),
+        let rest = if at + 1 < items.len() {
+            read_until(&mut again, |event| matches!(event, FeedEvent::Done { .. }))
+        } else {
+            Vec::new()
         };
         let wanted = &items[at + 1..];
         assert_eq!(shown(&rest), shown(wanted), "after {cursor}");

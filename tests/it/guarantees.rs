@@ -32,9 +32,10 @@ fn is_test_path(word: &str) -> bool {
 fn runs(path: &str) -> bool {
     let (module, name) = path.rsplit_once("::").unwrap();
     let file = module.replace("::", "/");
-    let files = match module.starts_with("src::") {
-        true => vec![format!("{file}.rs"), format!("{file}/tests.rs")],
-        false => vec![format!("tests/it/{file}.rs")],
+    let files = if module.starts_with("src::") {
+        vec![format!("{file}.rs"), format!("{file}/tests.rs")]
+    } else {
+        vec![format!("tests/it/{file}.rs")]
     };
     let head = format!("fn {name}() {{");
     files.iter().any(|file| {

@@ -53,9 +53,10 @@ impl Sink for Heard {
 
     fn flush(&mut self) -> Result<(), String> {
         self.flushes += 1;
-        match self.disk_full {
-            true => Err("no space left".into()),
-            false => Ok(()),
+        if self.disk_full {
+            Err("no space left".into())
+        } else {
+            Ok(())
         }
     }
 
@@ -1033,14 +1034,15 @@ fn what_a_model_thought_goes_back_to_it() {
         let (result, heard) = ask(provider.clone(), &fake);
         assert_eq!(heard.text, "yes", "thoughts are not shown");
         let data = result.unwrap().provider_data.unwrap();
-        let expected = match provider == ANTHROPIC {
-            true => json!({"thinking": [
+        let expected = if provider == ANTHROPIC {
+            json!({"thinking": [
                 {"type": "thinking", "thinking": "hm ", "signature": "signed"},
                 {"type": "thinking", "thinking": "so", "signature": "signed"},
-            ]}),
-            false => json!({"reasoning_details": [
+            ]})
+        } else {
+            json!({"reasoning_details": [
                 {"type": "reasoning.text", "index": 0, "text": "hm so"},
-            ]}),
+            ]})
         };
         assert_eq!(data, expected);
     }

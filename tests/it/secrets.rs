@@ -201,9 +201,10 @@ fn give_away(folder: &Path) {
     chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => give_away(&path),
-            false => chown(&path, Some(NOBODY), Some(NOBODY)).unwrap(),
+        if path.is_dir() {
+            give_away(&path)
+        } else {
+            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap()
         }
     }
 }

@@ -170,9 +170,10 @@ fn all_was_judged(policy: &Policy, ran: &Ran) -> Result<(), String> {
             return Err(format!("it ran {line} with {variable}"));
         }
     }
-    match ran.left_behind.is_empty() || policy.is_dangerous {
-        true => Ok(()),
-        false => Err(format!("it left {:?}", ran.left_behind)),
+    if ran.left_behind.is_empty() || policy.is_dangerous {
+        Ok(())
+    } else {
+        Err(format!("it left {:?}", ran.left_behind))
     }
 }
 

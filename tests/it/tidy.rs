@@ -51,9 +51,10 @@ fn is_declared(file: &Path, tests: &Path) -> bool {
         file
     };
     let above = module.parent().unwrap();
-    let candidates = match above == tests {
-        true => [tests.join("main.rs"), tests.join("main.rs")],
-        false => [above.with_extension("rs"), above.join("mod.rs")],
+    let candidates = if above == tests {
+        [tests.join("main.rs"), tests.join("main.rs")]
+    } else {
+        [above.with_extension("rs"), above.join("mod.rs")]
     };
     let name = module.file_stem().unwrap().to_str().unwrap();
     let line = format!("mod {name};");

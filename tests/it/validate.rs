@@ -59,9 +59,10 @@ fn warnings_fail_only_where_they_are_to_and_errors_always() {
             0,
         ),
     ] {
-        match file == agent {
-            true => workspace.agent("ada", &text),
-            false => workspace.write(file, &text),
+        if file == agent {
+            workspace.agent("ada", &text)
+        } else {
+            workspace.write(file, &text)
         }
         for strict in [false, true] {
             let arguments = ["validate", file, "--strict"];

@@ -212,9 +212,10 @@ impl Model for Asks {
             model: "bench/bench".to_owned(),
             tool_calls: (!is_over).then_some(call).into_iter().collect(),
             usage: None,
-            finish_reason: match is_over {
-                true => FinishReason::Stop,
-                false => FinishReason::ToolCalls,
+            finish_reason: if is_over {
+                FinishReason::Stop
+            } else {
+                FinishReason::ToolCalls
             },
             provider_data: None,
         })

@@ -93,9 +93,10 @@ pub fn run(plans: &[Plan], tokens: u32, stagger: Duration) -> anyhow::Result<Str
             readers.push(reader);
             continue;
         }
-        let limit = match readers.len() < plans.len() {
-            true => next_at.saturating_duration_since(Instant::now()),
-            false => Duration::from_secs(1),
+        let limit = if readers.len() < plans.len() {
+            next_at.saturating_duration_since(Instant::now())
+        } else {
+            Duration::from_secs(1)
         };
         let limit = Timespec::try_from(limit)?;
         ready.clear();

@@ -232,12 +232,13 @@ fn a_message_to_an_older_server_is_not_sent_again_to_the_newer_one_that_took_its
     let known = Arc::clone(&old);
     let server = ScriptedServer::start_as(Age::Before, move |asked, answer| {
         let is_new = asked.line == "GET /readyz" && !known.stored.lock().unwrap().is_empty();
-        match is_new {
-            true => answer.json(
+        if is_new {
+            answer.json(
                 200,
                 r#"{"status":"ok","workspace_hash":"00c0ffee00c0ffee"}"#,
-            ),
-            false => answer_as_old(&known, &turn, asked, answer),
+            )
+        } else {
+            answer_as_old(&known, &turn, asked, answer)
         }
     });
     let (folder, url) = (folder(), server.url());

@@ -99,9 +99,10 @@ fn the_own_server_is_stopped_without_a_token_also_by_its_port() {
     for named in [false, true] {
         let (workspace, mut server) = guarded_server();
         let port = port_of(&server);
-        let line = match named {
-            false => vec!["serve", "stop"],
-            true => vec!["serve", "stop", "-p", &port],
+        let line = if named {
+            vec!["serve", "stop", "-p", &port]
+        } else {
+            vec!["serve", "stop"]
         };
         workspace.run(&line);
         assert!(server.wait_for_exit().success());

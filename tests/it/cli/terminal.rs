@@ -73,9 +73,11 @@ impl Terminal {
     pub fn paste(&mut self, text: &str) {
         let shown = self.shown();
         let last = |switch: &str| shown.rfind(switch);
-        match last("\u{1b}[?2004h") > last("\u{1b}[?2004l") {
-            true => self.type_in(&format!("\u{1b}[200~{text}\u{1b}[201~")),
-            false => self.type_in(text),
+        let has_marks = last("\u{1b}[?2004h") > last("\u{1b}[?2004l");
+        if has_marks {
+            self.type_in(&format!("\u{1b}[200~{text}\u{1b}[201~"));
+        } else {
+            self.type_in(text);
         }
     }
 

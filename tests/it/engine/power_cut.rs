@@ -39,9 +39,10 @@ fn text_that_a_power_cut_took_is_taken_back_and_said_again() {
 
         let after = world_on(&disk.harshest_cut());
         let reply = "quite other words, and many more of them";
-        after.model.reply(match comes_back_early {
-            true => stall().and_text(reply),
-            false => text(reply),
+        after.model.reply(if comes_back_early {
+            stall().and_text(reply)
+        } else {
+            text(reply)
         });
         after.sessions.recover(Recovery::TakeUp, || false).unwrap();
         if comes_back_early {

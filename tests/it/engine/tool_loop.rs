@@ -377,14 +377,14 @@ fn after_the_last_round_the_model_is_shown_its_tools_and_may_use_none() {
         (Provider::OPENAI, serde_json::json!("none")),
         (Provider::ANTHROPIC, serde_json::json!({"type": "none"})),
     ] {
-        let adapt: fn(&mut duragent::domain::spec::AgentSpec) =
-            match provider == Provider::ANTHROPIC {
-                true => |spec| {
-                    spec.model.main.provider = Provider::ANTHROPIC;
-                    spec.session.max_tool_iterations = 2;
-                },
-                false => |spec| spec.session.max_tool_iterations = 2,
-            };
+        let adapt: fn(&mut duragent::domain::spec::AgentSpec) = if provider == Provider::ANTHROPIC {
+            |spec| {
+                spec.model.main.provider = Provider::ANTHROPIC;
+                spec.session.max_tool_iterations = 2;
+            }
+        } else {
+            |spec| spec.session.max_tool_iterations = 2
+        };
         let world = World::with(Setup {
             tools: tool("note", repeats),
             adapt,

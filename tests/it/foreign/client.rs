@@ -19,9 +19,10 @@ pub fn installed() -> PathBuf {
 /// A script, run by what runs files of its kind. It sees nothing of whose machine this is.
 pub fn command(script: &str) -> Command {
     let python = installed().join("python/bin/python");
-    let runner = match script.ends_with(".py") {
-        true => python.as_path(),
-        false => Path::new("node"),
+    let runner = if script.ends_with(".py") {
+        python.as_path()
+    } else {
+        Path::new("node")
     };
     let mut command = Command::new(runner);
     command

@@ -98,9 +98,10 @@ fn files_below(folder: &Path) -> Vec<String> {
     while let Some(next) = folders.pop() {
         for entry in fs::read_dir(&next).unwrap() {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false => files.push(path.strip_prefix(folder).unwrap().display().to_string()),
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                files.push(path.strip_prefix(folder).unwrap().display().to_string())
             }
         }
     }

@@ -229,9 +229,10 @@ fn spoilt() -> impl Strategy<Value = String> {
         let mut letters: Vec<char> = script.replace("</dev/null", "").chars().collect();
         for (at, letter, is_added) in changes {
             let at = at.index(letters.len());
-            match is_added {
-                true => letters.insert(at, letter),
-                false => letters[at] = letter,
+            if is_added {
+                letters.insert(at, letter);
+            } else {
+                letters[at] = letter;
             }
         }
         letters.into_iter().collect()

@@ -352,9 +352,10 @@ impl Scripts {
     }
 
     fn simple(&mut self, depth: u32, oddity: u32) -> String {
-        let name = match self.has(15 + oddity) {
-            true => *self.one_of(RARE),
-            false => *self.one_of(COMMON),
+        let name = if self.has(15 + oddity) {
+            *self.one_of(RARE)
+        } else {
+            *self.one_of(COMMON)
         };
         let mut command = String::new();
         if self.has(3 + oddity) {
@@ -425,9 +426,10 @@ impl Scripts {
         for _ in 0..self.rng.u32(1..4) {
             let letter = *self.one_of(&letters);
             let at = self.rng.usize(..spoilt.len());
-            match self.rng.bool() {
-                true => spoilt.insert(at, letter),
-                false => spoilt[at] = letter,
+            if self.rng.bool() {
+                spoilt.insert(at, letter);
+            } else {
+                spoilt[at] = letter;
             }
         }
         // No argument of a program can hold it; the shell's tool refuses such a script.

@@ -902,13 +902,12 @@ impl EventStream {
 
     /// What comes next; `None` at the end.
     fn read_piece(&mut self) -> Option<Vec<u8>> {
-        let piece = match self.is_chunked {
-            true => read_chunk(&mut self.reader),
-            false => {
-                let read = self.reader.fill_buf().map(<[u8]>::to_vec);
-                self.reader.consume(read.as_ref().map_or(0, Vec::len));
-                read.map(|piece| (!piece.is_empty()).then_some(piece))
-            }
+        let piece = if self.is_chunked {
+            read_chunk(&mut self.reader)
+        } else {
+            let read = self.reader.fill_buf().map(<[u8]>::to_vec);
+            self.reader.consume(read.as_ref().map_or(0, Vec::len));
+            read.map(|piece| (!piece.is_empty()).then_some(piece))
         };
         match piece {
             Err(err) if is_timeout(&err) => panic!("nothing came for {PATIENCE:?}"),

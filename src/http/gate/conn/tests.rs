@@ -430,9 +430,10 @@ fn who_answers_learns_that_the_client_left_before_the_server_was_reached() {
         scene.waits(RETRY_AFTER);
         let (mut server, _) = listener.accept().unwrap();
         let gone = scene.env.presence.gone(ID).try_recv();
-        let expected = match has_left {
-            true => TryRecvError::Disconnected,
-            false => TryRecvError::Empty,
+        let expected = if has_left {
+            TryRecvError::Disconnected
+        } else {
+            TryRecvError::Empty
         };
         assert_eq!(gone, Err(expected));
         // It may still read: the answer is its own.

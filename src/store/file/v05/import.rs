@@ -138,12 +138,11 @@ struct Foreign {
 impl Foreign {
     fn read(place: &Path) -> Result<Foreign, ImportError> {
         refuse_link(place)?;
-        let (folder, path) = match place.is_dir() {
-            true => (Some(place), place.join(LOG)),
-            false => {
-                let is_log = place.file_name() == Some(OsStr::new(LOG));
-                (place.parent().filter(|_| is_log), place.to_owned())
-            }
+        let (folder, path) = if place.is_dir() {
+            (Some(place), place.join(LOG))
+        } else {
+            let is_log = place.file_name() == Some(OsStr::new(LOG));
+            (place.parent().filter(|_| is_log), place.to_owned())
         };
         let name = match folder {
             Some(folder) => folder.file_name(),
