@@ -245,7 +245,7 @@ struct AlarmState {
 impl Agenda {
     fn key(&mut self, due: Due) -> TimerKey {
         let when = match due {
-            Due::In(after) => When::Passed(Instant::now() + after),
+            Due::In(after) => When::Passed(instant_after(after)),
             Due::At(time) => When::Dated(time),
         };
         self.next_number += 1;
@@ -317,6 +317,13 @@ impl Agenda {
         });
         passes.into_iter().chain(dated).min()
     }
+}
+
+/// That long from now; the system's clock cannot tell of times without end.
+fn instant_after(after: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(after).unwrap_or_else(|| now + NEVER)
 }
 
 fn run(state: &TimerState) {
@@ -419,6 +426,16 @@ mod tests {
         }
         clock.leap(10);
         assert_eq!(told_of(4), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_due_after_longer_than_any_clock_shows_waits_and_can_be_taken_back() {
+        let (timer, _clock, told_tx, told_rx) = timer();
+        let endless = Due::In(Duration::MAX);
+        let key = timer.handle().add(endless, tells(&told_tx, 1));
+        wait_for_a_look(&timer);
+        assert!(told_rx.is_empty());
+        assert!(timer.handle().cancel(key));
     }
 
     #[test]

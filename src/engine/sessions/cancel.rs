@@ -35,6 +35,8 @@ impl Sessions {
             return Err(EngineError::SessionEnded(id.clone()));
         }
         self.cancel_turn(&session)?;
+        // A worker that could not write has left it to be opened anew.
+        let session = self.engine.open.get(id)?;
         session.decide(|live| {
             let turn_id = self.engine.parts.ids.turn_id();
             let mut events = events::end_of_all(live, turn_id, Ending::cancelled(CANCELLED));
@@ -110,5 +112,39 @@ impl Sessions {
             |record| ended |= matches!(record.event, Event::TurnEnded { .. }),
         )?;
         Ok(ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Trigger;
+    use crate::domain::story::{started, user};
+    use crate::engine::open::sessions::OpenSessions;
+    use crate::engine::testing::Bench;
+    use crate::llm::Cancel;
+
+    /// A worker that cannot write leaves its session to be opened anew when it is to stop.
+    struct GivesUp(Arc<OpenSessions>, Arc<Session>);
+
+    impl Cancel for GivesUp {
+        fn cancel(&self) {
+            self.0.throw_away(&self.1, "the disk is full");
+        }
+    }
+
+    #[test]
+    fn a_session_whose_worker_leaves_it_to_be_opened_anew_is_ended_all_the_same() {
+        let bench = Bench::new();
+        let session = bench.session([user(1, "hi"), started(1, Trigger::Message)]);
+        let worker = bench.worker(&session);
+        let open = Arc::clone(&bench.engine().open);
+        let gives_up = Arc::new(GivesUp(open, Arc::clone(&session)));
+        assert!(worker.allow_cancel(Some(gives_up)).is_ok());
+        bench.sessions.end(&session.id).unwrap();
+        let end = Event::SessionEnd {
+            reason: EndReason::Terminated,
+        };
+        assert_eq!(bench.events(&session.id).last(), Some(&end));
     }
 }

@@ -28,7 +28,7 @@ impl Sessions {
         let agent = self.engine.agents.find(&draft.agent, missing)?;
         match &draft.key {
             Some(key) => self.create_keyed(&agent, draft, key),
-            None => self.create_in_chat(&agent, draft),
+            None => self.create_in_chat(&agent, draft).map(Created::view),
         }
     }
 
@@ -64,7 +64,9 @@ impl Sessions {
                 view.summary.workdir == workdir(draft) && view.summary.chat() == draft.chat;
             return is_same.then_some(view).ok_or(EngineError::KeyReused);
         }
-        let view = self.create_in_chat(agent, draft)?;
+        let created = self.create_in_chat(agent, draft)?;
+        let is_new = matches!(created, Created::New(_));
+        let view = created.view();
         let stored = CreationKey {
             agent: agent.spec.name.to_string(),
             session_id: view.id.clone(),
@@ -72,9 +74,10 @@ impl Sessions {
         };
         if let Err(error) = self.engine.creation_keys.put(&key, &stored) {
             // Who is told that there is none, and asks again, would have two; unless the key is there
-            // by now, which then leads to this one.
+            // by now, which then leads to this one. A chat's that was there before is found again.
             let known = self.engine.creation_keys.get(&key, now);
-            if known.is_ok_and(|known| known.is_none())
+            if is_new
+                && known.is_ok_and(|known| known.is_none())
                 && let Err(error) = self.engine.open.delete(&view.id)
             {
                 log::warn!("session {} stays: {}", view.id, chain(&error));
@@ -84,22 +87,18 @@ impl Sessions {
         Ok(view)
     }
 
-    fn create_in_chat(
-        &self,
-        agent: &Agent,
-        draft: &SessionDraft,
-    ) -> Result<SessionView, EngineError> {
+    fn create_in_chat(&self, agent: &Agent, draft: &SessionDraft) -> Result<Created, EngineError> {
         let Some(chat) = &draft.chat else {
-            return self.create_new(agent, draft);
+            return self.create_new(agent, draft).map(Created::New);
         };
         let mut chats = self.engine.chats.lock();
         let open = chats.open(|| self.read_open_chats())?;
         if let Some(found) = self.find_open(open, &draft.agent, chat)? {
-            return Ok(found);
+            return Ok(Created::Found(found));
         }
         let view = self.create_new(agent, draft)?;
         open.note(&draft.agent, chat.clone(), view.id.clone());
-        Ok(view)
+        Ok(Created::New(view))
     }
 
     /// The open session of `agent` in a gateway's chat.
@@ -204,6 +203,21 @@ impl Sessions {
             Err(error) => return Err(error),
         }
         self.engine.open.delete(id)
+    }
+}
+
+/// The session that a creation leads to.
+enum Created {
+    New(SessionView),
+    /// Its chat had it already, and maybe a conversation in it.
+    Found(SessionView),
+}
+
+impl Created {
+    fn view(self) -> SessionView {
+        match self {
+            Created::New(view) | Created::Found(view) => view,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use duragent::base::fs::{FaultFs, SimDisk};
+use duragent::domain::chat::Chat;
 use duragent::engine::Cut;
 use rustix::io::Errno;
 
@@ -381,6 +382,24 @@ fn a_creation_whose_key_cannot_be_stored_leaves_no_second_session() {
         at += 1;
     }
     assert!(at > 5, "{at}");
+}
+
+#[test]
+fn a_creation_whose_key_cannot_be_stored_leaves_the_conversation_of_its_chat_alone() {
+    let key = SourceId::parse("k-1").unwrap();
+    let in_chat = |draft: SessionDraft| SessionDraft {
+        chat: Some(Chat::new("telegram", "42")),
+        ..draft
+    };
+    let world = FullWorld::new(Errno::NOSPC, Toolbox::default());
+    let begun = world.sessions.create(&in_chat(draft("helper"))).unwrap();
+    world.fill_after(0);
+    let refused = world.sessions.create(&in_chat(keyed_draft("helper", &key)));
+    assert!(matches!(refused, Err(EngineError::DiskFull(_))));
+    world.make_room();
+    assert_eq!(world.sessions.show(&begun.id).unwrap().id, begun.id);
+    let again = world.sessions.create(&in_chat(keyed_draft("helper", &key)));
+    assert_eq!(again.unwrap().id, begun.id);
 }
 
 #[test]
