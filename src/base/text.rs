@@ -71,6 +71,18 @@ pub fn place_of(file: &File) -> io::Result<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
+/// Where a path leads, by the links of as much of it as there is: the rest may still be made, and lies
+/// there then.
+pub fn leads_to(path: &Path) -> PathBuf {
+    let mut above = path.ancestors();
+    let existing = above.find_map(|above| Some((above.canonicalize().ok()?, above)));
+    let Some((real, above)) = existing else {
+        return path.to_owned();
+    };
+    let rest = path.strip_prefix(above).unwrap_or(Path::new(""));
+    real.components().chain(rest.components()).collect()
+}
+
 /// Opens the file `inner` in the folder `root`, below which no link is followed.
 pub fn open_unlinked(root: &Path, inner: &Path) -> Result<File, TextError> {
     let file = open(&root.join(inner))?;
@@ -325,6 +337,26 @@ mod tests {
         fs::write(&file, "").unwrap();
         std::os::unix::fs::symlink("file", &link).unwrap();
         assert_eq!(place_of(&open(&link).unwrap()).unwrap(), file);
+    }
+
+    #[test]
+    fn a_path_leads_where_its_links_do_also_where_its_end_is_still_to_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("real/inner")).unwrap();
+        symlink("real", root.join("link")).unwrap();
+        for (path, led) in [
+            ("real/inner", "real/inner"),
+            ("link/inner", "real/inner"),
+            ("link/missing", "real/missing"),
+            ("link/missing/below", "real/missing/below"),
+            ("missing", "missing"),
+        ] {
+            // As texts: a `/` at the end would make another name of it.
+            let led = root.join(led).into_os_string();
+            assert_eq!(leads_to(&root.join(path)).into_os_string(), led, "{path}");
+        }
+        assert_eq!(leads_to(Path::new("")), Path::new(""));
     }
 
     #[test]

@@ -44,9 +44,11 @@ pub struct GatewaySender {
 const OWNER: &str = "owner";
 const TOKEN: &str = "token:";
 const PROGRAM: &str = "program:";
+const SENDER: &str = "sender:";
 
 impl GatewaySender {
-    /// The sender whom `gateway` calls `id`; ids of several gateways need not differ.
+    /// The sender whom `gateway`, whose name has no colon, calls `id`; ids of several gateways need not
+    /// differ.
     pub fn new(gateway: impl Into<String>, id: impl Into<String>) -> GatewaySender {
         GatewaySender {
             gateway: gateway.into(),
@@ -99,9 +101,12 @@ impl Principal {
     }
 }
 
-/// Whether a platform's id reads like another principal's text.
+/// Whether a platform's id reads like another principal's text, or like nobody's.
 fn is_reserved(id: &str) -> bool {
-    id == OWNER || id.starts_with(TOKEN) || id.starts_with(PROGRAM)
+    let is_text_of_one = [TOKEN, PROGRAM, SENDER]
+        .iter()
+        .any(|kind| id.starts_with(kind));
+    id.is_empty() || id == OWNER || is_text_of_one
 }
 
 impl fmt::Display for Principal {
@@ -111,7 +116,7 @@ impl fmt::Display for Principal {
             Principal::Token(name) => write!(f, "{TOKEN}{name}"),
             Principal::Program(session) => write!(f, "{PROGRAM}{session}"),
             Principal::Sender(GatewaySender { gateway, id }) => {
-                write!(f, "sender:{gateway}:{id}")
+                write!(f, "{SENDER}{gateway}:{id}")
             }
         }
     }
@@ -142,6 +147,12 @@ mod tests {
                 "sender:irc:token:alice",
                 "sender:irc:token:alice",
             ),
+            (
+                sender("irc", "sender:irc:token:alice"),
+                "sender:irc:sender:irc:token:alice",
+                "sender:irc:sender:irc:token:alice",
+            ),
+            (sender("irc", ""), "sender:irc:", "sender:irc:"),
         ] {
             assert_eq!(other.logged().as_deref(), Some(logged));
             assert_eq!(other.sender_id().as_deref(), Some(sender_id));

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::accounts;
+use crate::base::text::leads_to;
 use crate::domain::principal::{Principal, Way};
 
 /// The longest path: it is kept in the session's snapshot, which is small.
@@ -86,8 +87,9 @@ impl WorkdirRules {
         }
         let folder = Path::new(path);
         // Before anything is looked at: what exists is nobody's business who may not name it.
-        let is_below = |outer: &PathBuf| folder != outer && folder.starts_with(outer);
-        if way == Way::Network && !self.for_network.iter().any(is_below) {
+        let is_below = |outer: PathBuf| folder != outer && folder.starts_with(outer);
+        let mut for_network = self.for_network.iter().map(|path| leads_to(path));
+        if way == Way::Network && !for_network.any(is_below) {
             return Err(WorkdirError::NotForNetwork);
         }
         look_at(path)?;
@@ -101,11 +103,11 @@ impl WorkdirRules {
         if KERNEL.iter().any(|kernel| folder.starts_with(kernel)) {
             return Some("belongs to the kernel");
         }
-        let holds_home = |home: &PathBuf| real(home).starts_with(folder);
+        let holds_home = |home: &PathBuf| leads_to(home).starts_with(folder);
         if folder == Path::new("/") || self.home.as_ref().is_some_and(holds_home) {
             return Some("holds the home folder, whose files other programs obey");
         }
-        let mut guarded = self.guarded.iter().map(|path| real(path));
+        let mut guarded = self.guarded.iter().map(|path| leads_to(path));
         let overlaps = |path: PathBuf| folder.starts_with(&path) || path.starts_with(folder);
         guarded
             .any(overlaps)
@@ -132,11 +134,6 @@ fn look_at(path: &str) -> Result<(), WorkdirError> {
         return Err(WorkdirError::Foreign(path.to_owned()));
     }
     Ok(())
-}
-
-/// Where a path leads, if it leads anywhere yet.
-fn real(path: &Path) -> PathBuf {
-    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]
@@ -216,6 +213,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_the_server_s_own_is_it_by_any_name_and_before_it_is_there() {
+        let mut home = Home::new();
+        fs::create_dir_all(home.path.join("code/conf")).unwrap();
+        home.rules.guarded = vec![home.path.join("link/conf/server/later")];
+        for inner in ["code", "code/conf"] {
+            let checked = home.check(inner, Way::Local);
+            assert!(matches!(checked, Err(WorkdirError::Guarded(..))), "{inner}");
+        }
+        home.check("code/one", Way::Local).unwrap();
+    }
+
+    #[test]
     fn over_the_network_only_what_was_opened_for_it_may_be_named() {
         let home = Home::new();
         for (inner, is_fine) in [
@@ -231,6 +240,11 @@ mod tests {
         symlink(home.path.join("code-2"), home.path.join("code/out")).unwrap();
         let out = home.check("code/out", Way::Network);
         assert!(matches!(out, Err(WorkdirError::NotReal { .. })), "{out:?}");
+        // The folder that is open for it may itself be named by a link.
+        let mut home = home;
+        home.rules.for_network = vec![home.path.join("link")];
+        home.check("code/one", Way::Network).unwrap();
+        assert!(home.check("code-2", Way::Network).is_err());
     }
 
     #[test]

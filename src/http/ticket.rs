@@ -144,6 +144,7 @@ pub(in crate::http) fn without(target: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::TokenName;
 
     const ID: &str = "session_01J0000000000000000000000A";
 
@@ -177,6 +178,20 @@ mod tests {
         let foreign = Err(BadTicket::Foreign);
         assert_eq!(key.check(&other, &text, at(0)), foreign);
         assert_eq!(TicketKey::new("l").check(&session, &text, at(0)), foreign);
+    }
+
+    #[test]
+    fn a_ticket_is_whose_it_was_made_for() {
+        let key = TicketKey::new("k");
+        let token = |name: &str| Principal::Token(TokenName::parse(name).unwrap());
+        let alice = token("alice");
+        let text = key.issue(&id(ID), &alice, at(0)).text;
+        assert_eq!(key.check(&id(ID), &text, at(0)), Ok(alice));
+        for other in [token("bob"), Principal::Owner] {
+            let changed = text.replace("token:alice", &other.to_string());
+            let checked = key.check(&id(ID), &changed, at(0));
+            assert_eq!(checked, Err(BadTicket::Foreign), "{changed}");
+        }
     }
 
     #[test]

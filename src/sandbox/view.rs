@@ -19,6 +19,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::base::order;
+use crate::base::text::leads_to;
 use crate::sandbox::job::{Job, SandboxError};
 use crate::sandbox::settings::SandboxSettings;
 
@@ -172,9 +173,32 @@ fn refused(path: &Path, why: impl Into<String>) -> SandboxError {
 
 /// What is hidden by one name must not be seen by another.
 fn with_real_names(paths: &[PathBuf]) -> Vec<PathBuf> {
-    let real = paths.iter().filter_map(|path| fs::canonicalize(path).ok());
+    let real = paths.iter().map(|path| leads_to(path));
     let mut all: Vec<PathBuf> = paths.iter().cloned().chain(real).collect();
     order::sort(&mut all);
     all.dedup();
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_is_hidden_is_so_by_its_real_name_also_before_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir(root.join("real")).unwrap();
+        symlink("real", root.join("link")).unwrap();
+        let named = root.join("link/later");
+        let all = with_real_names(std::slice::from_ref(&named));
+        assert_eq!(all, [named, root.join("real/later")]);
+        // Docker and bubblewrap would let a program make it.
+        let view = View {
+            writable: vec![Opened::open(&root.join("real")).unwrap()],
+            hidden: all,
+        };
+        assert!(view.check_hidden().is_err());
+    }
 }

@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, never};
 use rustix::fs::MemfdFlags;
 
+use crate::base::accounts;
 use crate::base::child::{self, End, Ended};
 use crate::base::order;
 use crate::base::os;
@@ -126,7 +127,7 @@ pub(super) struct Order {
 enum ProgramError {
     #[error("{} is no folder of the agent's own", .0.display())]
     NoFolder(PathBuf),
-    #[error("{}, the folder of this session, is no longer there, or a link", .0.display())]
+    #[error("{}, the folder of this session, is no longer there, or a link, or another account's", .0.display())]
     NoWorkdir(PathBuf),
     #[error("{} cannot be made", path.display())]
     NotMade { path: PathBuf, source: io::Error },
@@ -266,11 +267,13 @@ impl Programs {
     }
 }
 
-/// A session's folder, which was the real one of its path when the session began. A link that has
-/// taken its place since could lead anywhere.
+/// A session's folder, which was the real one of its path, and this account's, when the session began.
+/// A link that has taken its place since could lead anywhere, and in somebody else's folder their
+/// files would be obeyed.
 fn still_real(folder: &Path) -> Result<PathBuf, ProgramError> {
-    let real = fs::canonicalize(folder).is_ok_and(|real| real == folder);
-    if !real || !folder.is_dir() {
+    let is_real = fs::canonicalize(folder).is_ok_and(|real| real == folder);
+    let is_own_folder = |about: fs::Metadata| about.is_dir() && about.uid() == accounts::own();
+    if !is_real || !fs::symlink_metadata(folder).is_ok_and(is_own_folder) {
         return Err(ProgramError::NoWorkdir(folder.to_owned()));
     }
     Ok(folder.to_owned())

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::fs::{RealFs, create_dirs};
+use crate::base::text::leads_to;
 use crate::config::{Config, SandboxMode};
 use crate::domain::providers::KeySource;
 use crate::engine::WorkdirRules;
@@ -52,7 +53,7 @@ fn own_places(config: &Config) -> OwnPlaces {
         .into_iter()
         .cloned()
         .chain(own.into_iter().flatten());
-    // The log as well, which tells of all sessions, keys, and this program.
+    // The log as well, which tells of all sessions, and keys.
     let keys = config.providers.values().filter_map(|one| match &one.key {
         Some(KeySource::File(path)) => Some(path),
         Some(KeySource::Variable(_)) | None => None,
@@ -67,9 +68,11 @@ fn own_places(config: &Config) -> OwnPlaces {
 /// Which folders sessions may be given.
 pub(crate) fn workdir_rules(config: &Config) -> WorkdirRules {
     let OwnPlaces { folders, files } = own_places(config);
+    let program = env::current_exe().ok();
     WorkdirRules {
-        guarded: [folders, files].concat(),
-        home: env::var_os("HOME").map(PathBuf::from),
+        guarded: folders.into_iter().chain(files).chain(program).collect(),
+        // Without `HOME` it is the one that the system's list of accounts names.
+        home: env::home_dir(),
         for_network: config.server.workdirs.clone(),
     }
 }
@@ -77,7 +80,11 @@ pub(crate) fn workdir_rules(config: &Config) -> WorkdirRules {
 fn settings(config: &Config) -> SandboxSettings {
     let sandbox = &config.sandbox;
     let OwnPlaces { folders, files } = own_places(config);
-    let is_in_writable = |path: &PathBuf| sandbox.writable.iter().any(|it| path.starts_with(it));
+    let is_in_writable = |path: &PathBuf| {
+        let real = leads_to(path);
+        let holds = |it: &PathBuf| path.starts_with(it) || real.starts_with(it);
+        sandbox.writable.iter().any(holds)
+    };
     // What is not there could be made by a program.
     for folder in folders.iter().filter(|path| is_in_writable(path)) {
         if let Err(error) = create_dirs(&RealFs, folder) {

@@ -1,10 +1,17 @@
 //! Tickets: what a browser's `EventSource`, which can send no token, watches a session with.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::SystemTime;
 
+use duragent::domain::ids::{SessionId, TokenName};
+use duragent::domain::principal::Principal;
+use duragent::engine::SessionDraft;
 use serde_json::json;
 
+use crate::support::fake_model::FakeModel;
+use crate::support::local_api::LocalApi;
 use crate::support::server::{Answer, EventStream, Launch, Remote, Server, Workspace, text_of};
+use crate::support::sessions::Setup;
 
 /// A server that wants a token, whose log keeps all that is said; without a token, and with it.
 fn guarded(workspace: &Workspace) -> (Server, Remote) {
@@ -188,4 +195,42 @@ fn pages_of_an_allowed_origin_read_what_a_ticket_shows_and_why_it_does_not() {
         let header = answer.header("Access-Control-Allow-Origin");
         assert_eq!(header, allowed.then_some(origin));
     }
+}
+
+#[test]
+fn a_ticket_shows_nobody_a_session_that_is_not_there_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = FakeModel::start();
+    let api = LocalApi::start(folder.path(), &model, &Setup::default());
+    let token = |name: &str| Principal::Token(TokenName::parse(name).unwrap());
+    let begin = |owner: Principal| {
+        let draft = SessionDraft::new("helper", owner);
+        api.sessions.create(&draft).unwrap().id
+    };
+    let (alices, owners) = (begin(token("alice")), begin(Principal::Owner));
+    let look = |session: &SessionId, who: &Principal| {
+        let ticket = api.tickets.issue(session, who, SystemTime::now().into());
+        let path = of(session.as_str(), &format!("/events?ticket={}", ticket.text));
+        let asks = [("Accept", "text/event-stream")];
+        match api.try_stream("GET", &path, &asks, b"") {
+            Ok(_) => (200, String::new()),
+            Err(answer) => (answer.status, answer.text()),
+        }
+    };
+    for (session, who, status) in [
+        (&alices, token("alice"), 200),
+        (&alices, Principal::Owner, 200),
+        (&owners, Principal::Owner, 200),
+        (&alices, token("bob"), 404),
+        (&owners, token("alice"), 404),
+    ] {
+        assert_eq!(look(session, &who).0, status, "{who}");
+    }
+    // Nor that there is one.
+    let missing = SessionId::mint(1, 1);
+    let of_none = look(&missing, &token("bob"));
+    let of_alices = look(&alices, &token("bob"));
+    assert_eq!(of_none.0, 404);
+    let names = |text: &str, id: &SessionId| text.replace(id.as_str(), "ID");
+    assert_eq!(names(&of_alices.1, &alices), names(&of_none.1, &missing));
 }

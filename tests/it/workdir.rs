@@ -1,8 +1,8 @@
 //! The folder that a session's tools work in: which one may be, and that they do.
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::os::unix::fs::{chown, symlink};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -133,14 +133,43 @@ fn a_folder_that_became_a_link_is_one_no_more() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_begins_no_session() {
+fn a_folder_that_became_another_account_s_is_one_no_more() {
+    // Only root may give a folder away.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    const NOBODY: u32 = 65_534;
     let project = Project::new();
     let server = bench().serve();
+    let session = begun(&server, project.text());
+    chown(&project.path, Some(NOBODY), None).unwrap();
+    let pwd = || call(&server, &session, "bash", &json!({"command": "pwd"}));
+    assert!(pwd().contains("another account's"), "{}", pwd());
+    let answer = begin(&server, project.text());
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.text().contains("does not belong"),
+        "{}",
+        answer.text()
+    );
+    chown(&project.path, Some(0), None).unwrap();
+    assert_eq!(pwd(), project.text());
+}
+
+#[test]
+fn a_folder_that_may_not_be_begins_no_session() {
+    let (project, home) = (Project::new(), Project::new());
+    let named = home.path.with_file_name("home");
+    symlink(&home.path, &named).unwrap();
+    fs::create_dir(home.path.join(".config")).unwrap();
+    let named = named.to_str().unwrap();
+    let server = bench().variable("HOME", named).serve();
     let workspace = server.workspace.path().canonicalize().unwrap();
     let link = project.path.with_file_name("link");
     symlink(&project.path, &link).unwrap();
     fs::write(project.path.join("file"), "").unwrap();
-    let home = std::env::var("HOME").unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_duragent"));
+    let beside_program = program.canonicalize().unwrap().parent().unwrap().to_owned();
     for (workdir, word) in [
         (workspace.join(".duragent"), "in or above the workspace"),
         (workspace.clone(), "`workdir`"),
@@ -154,7 +183,11 @@ fn a_folder_that_may_not_be_begins_no_session() {
         ("project".into(), "absolute"),
         ("/".into(), "`workdir`"),
         ("/proc/self".into(), "`workdir`"),
-        (home.into(), "`workdir`"),
+        (home.path.clone(), "the home folder"),
+        // Where the server's own settings for all workspaces would be, which nobody has made yet.
+        (home.path.join(".config"), "the server's own"),
+        // Whoever may write there replaces the server.
+        (beside_program, "the server's own"),
     ] {
         let answer = begin(&server, workdir.to_str().unwrap());
         assert_eq!(answer.status, 400, "{workdir:?}: {}", answer.text());

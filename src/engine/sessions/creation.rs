@@ -59,7 +59,7 @@ impl Sessions {
                 return Err(EngineError::KeyReused);
             }
             let view = self.show(&known.session_id)?;
-            // In a log that was adopted neither counts any more.
+            // In a log that was adopted the folder does not count any more.
             let is_same =
                 view.summary.workdir == workdir(draft) && view.summary.chat() == draft.chat;
             return is_same.then_some(view).ok_or(EngineError::KeyReused);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use duragent::base::stop;
 use duragent::domain::spec::AgentSpec;
 use duragent::engine::{Recovery, Sessions};
+use duragent::http::access::AccessSettings;
 use duragent::http::api::Api;
 use duragent::http::context::{ApiContext, ApiHost, ApiSettings};
 use duragent::http::front::{Back, Front, FrontSettings};
@@ -25,6 +26,8 @@ use super::sessions::{Setup, start};
 pub struct LocalApi {
     remote: Remote,
     pub sessions: Sessions,
+    /// Makes tickets for whomever a test likes.
+    pub tickets: TicketKey,
     // In the order of their end.
     streams: stop::StopSource,
     api: Arc<Api>,
@@ -36,6 +39,7 @@ impl LocalApi {
     pub fn start(folder: &Path, model: &FakeModel, setup: &Setup) -> LocalApi {
         let sessions = start(folder, model, setup);
         let (streams, stop) = stop::pair();
+        let tickets = TicketKey::new("a key of the tests");
         let api = Arc::new(Api::new(ApiContext {
             sessions: sessions.clone(),
             host: Arc::new(NoHost),
@@ -43,12 +47,18 @@ impl LocalApi {
                 request_timeout: Duration::from_secs(60),
                 keep_alive_interval: Duration::from_secs(15),
             },
-            tickets: TicketKey::new("a key of the tests"),
+            tickets: tickets.clone(),
             stop,
         }));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let front = Front::start(
-            FrontSettings::default(),
+            FrontSettings {
+                access: AccessSettings {
+                    tickets: Some(tickets.clone()),
+                    ..AccessSettings::default()
+                },
+                ..FrontSettings::default()
+            },
             Back::start(None).unwrap(),
             listener,
             Arc::clone(&api) as _,
@@ -58,6 +68,7 @@ impl LocalApi {
         LocalApi {
             remote: Remote::at(front.local_addr()),
             sessions,
+            tickets,
             streams,
             api,
             _front: front,
