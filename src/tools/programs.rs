@@ -151,7 +151,8 @@ impl Programs {
         self.sandbox.name()
     }
 
-    /// A sentence or two for the model about the place where programs run.
+    /// A sentence or two for the model about the place where programs run; empty where nothing
+    /// locks them in.
     pub(super) fn remark(&self) -> &str {
         self.sandbox.remark()
     }
