@@ -43,11 +43,11 @@ struct LastReading {
 pub struct BrokenAgent {
     /// The name of its folder.
     pub name: String,
-    /// What is wrong, a line each; files are named from the folder of all agents.
+    /// Its mistakes, a line each; files are named from the folder of all agents.
     pub mistakes: Vec<String>,
 }
 
-/// What a reload did.
+/// The difference that reading the agents again has made, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReloadReport {
     /// Agents that were not there before.

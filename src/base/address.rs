@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Whether an address is one of the public internet: no machine, network or protocol keeps it for
-/// itself. Addresses that stand for others (IPv4-mapped, 6to4, NAT64, Teredo) are not: what they
-/// lead to would have to be judged, and differs from network to network.
+/// Tells addresses of the public internet: no machine, network or protocol keeps them for itself.
+/// Addresses that stand for others (IPv4-mapped, 6to4, NAT64, Teredo) are not: what they lead to
+/// would have to be judged, and differs from network to network.
 ///
 /// Source: the IANA special-purpose address registries for IPv4 and IPv6.
 pub fn is_public(address: IpAddr) -> bool {
@@ -72,7 +72,7 @@ pub struct AddressRange {
 }
 
 impl AddressRange {
-    /// Whether `address` is in it. An IPv4 address is in no range of IPv6, however it is written.
+    /// An IPv4 address is in no range of IPv6, however it is written.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.first, address) {
             (IpAddr::V4(first), IpAddr::V4(address)) => {

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-/// Whether a host as it stands in a URL, such as `localhost`, `127.0.0.1` or `[::1]`, is this
-/// machine. Only `localhost` counts among the names: others mean tomorrow what they like.
+/// A host as it stands in a URL, such as `localhost`, `127.0.0.1` or `[::1]`, is this machine. Only
+/// `localhost` counts among the names: others mean tomorrow what they like.
 pub fn is_loopback(host: &str) -> bool {
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())

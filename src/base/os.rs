@@ -49,13 +49,13 @@ pub(in crate::base) fn give_back_stack(end: usize) {
     }
 }
 
-/// What a child process is bound by.
+/// The bounds of a child process, set between its fork and its program.
 #[derive(Debug, Clone, Default)]
 pub struct ChildRules {
     /// Descriptors that it keeps, under the numbers that they have here. Whoever starts the child
     /// keeps them open until then.
     pub kept: Vec<RawFd>,
-    /// What it may use up, as the most of each.
+    /// The most of each resource that it may use up, as setrlimit(2) counts it.
     pub limits: Vec<(Resource, u64)>,
 }
 

@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::base::os;
 use crate::base::thread::{self, STACK_WORK};
 
-/// What came.
+/// A signal that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
     /// SIGHUP: the terminal is gone, or somebody wants files to be opened anew.

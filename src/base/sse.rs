@@ -22,7 +22,7 @@ pub struct SseEvent<'a> {
     pub data: &'a [u8],
 }
 
-/// What is known between two pieces of a body: at most one unfinished event.
+/// The state between two pieces of a body: at most one unfinished event.
 #[derive(Debug, Default)]
 pub struct Parser {
     /// The beginning of a line whose end has not come.

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounde
 #[derive(Debug)]
 pub struct StopSource(Option<Sender<Infallible>>);
 
-/// What a thread selects on, beside its work.
+/// The side of a stop signal that waits: a thread selects on it, beside its work.
 #[derive(Debug, Clone)]
 pub struct Stop(Receiver<Infallible>);
 
@@ -28,7 +28,7 @@ impl StopSource {
 }
 
 impl Stop {
-    /// Whether the signal has been given.
+    /// The signal has been given. For loops that have nothing to wait for.
     pub fn is_stopped(&self) -> bool {
         matches!(self.0.try_recv(), Err(TryRecvError::Disconnected))
     }

@@ -98,7 +98,8 @@ pub fn open_unlinked(root: &Path, inner: &Path) -> Result<File, TextError> {
     }
 }
 
-/// Whether no link leads from the folder `root` to what is at `inner` in it, as far as that exists.
+/// Refuses a link on the way from the folder `root` to what is at `inner` in it, as far as that
+/// exists.
 ///
 /// Errors: [`TextError::Linked`]; the system refused.
 pub fn check_unlinked(root: &Path, inner: &Path) -> Result<(), TextError> {

@@ -61,7 +61,7 @@ pub fn spawn(
 }
 
 impl Joined {
-    /// Whether the thread has ended, so that a join would not wait.
+    /// The thread has ended, so that a join would not wait.
     pub fn is_finished(&self) -> bool {
         self.handle.as_ref().is_none_or(JoinHandle::is_finished)
     }

@@ -121,7 +121,7 @@ impl TimerHandle {
     }
 }
 
-/// What was asked for, for who may want to take it back.
+/// Names a job, for who may want to take it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimerKey {
     when: When,
@@ -179,7 +179,7 @@ impl Alarm {
         }
     }
 
-    /// Whether it will ring.
+    /// It will ring.
     pub fn is_set(&self) -> bool {
         lock(&self.timer.0.agenda).alarms[self.index]
             .rings

@@ -25,8 +25,8 @@ pub fn split(text: &str) -> Result<Vec<String>, Unfinished> {
     Ok(Lexer::read(text)?.words)
 }
 
-/// Whether a shell would make more of a text than words: run several programs, fill something in,
-/// read or write files.
+/// A shell would make more of the text than words: run several programs, fill something in, read or
+/// write files.
 pub fn is_script(text: &str) -> bool {
     match Lexer::read(text.trim()) {
         Ok(lexer) => {

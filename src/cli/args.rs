@@ -127,7 +127,7 @@ pub struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// Whether a program wants to read it.
+    /// A program wants to read the output: `--json`, or `--format json` as in version 0.5.
     pub fn is_json(&self) -> bool {
         self.json || self.format == Some(OutputFormat::Json)
     }

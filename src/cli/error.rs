@@ -13,7 +13,7 @@ pub(super) struct CliError {
     is_usage: bool,
 }
 
-/// What a command returns.
+/// The end of a command; what it has to say was printed.
 pub(super) type CliResult = Result<(), CliError>;
 
 impl CliError {
@@ -37,7 +37,7 @@ impl CliError {
         self
     }
 
-    /// Whether it is only that nobody reads the output any more, as in `… | head -1`.
+    /// Nobody reads the output any more, as in `… | head -1`: that is no failure.
     pub(super) fn is_closed_output(&self) -> bool {
         self.error.chain().any(|cause| {
             cause

@@ -230,7 +230,7 @@ fn is_gone() -> NoServer {
     }
 }
 
-/// Whether a client started the server that runs: a person's server is not a client's to end.
+/// A client started the server that runs: a person's server is not a client's to end.
 pub(super) fn is_started_by_client(settings: &ClientSettings) -> bool {
     holder::current(&settings.workspace).is_some_and(|holder| is_by_client(&holder))
 }
@@ -240,7 +240,7 @@ fn named(url: &str, args: &ServerArgs) -> Result<ApiClient, CliError> {
     Ok(ApiClient::new(&address_of(url)?, args.token.clone()))
 }
 
-/// What a user typed for a server, as a URL without a `/` at its end.
+/// Completes the address that a user typed for a server to a URL without a `/` at its end.
 ///
 /// Errors: it is none of HTTP.
 pub(super) fn address_of(url: &str) -> Result<String, CliError> {

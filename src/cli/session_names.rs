@@ -16,7 +16,7 @@ pub(super) fn attachable(client: &ApiClient) -> Result<Vec<SessionBody>, CliErro
     Ok(sessions)
 }
 
-/// Whether a session is not over.
+/// The session is not over.
 pub(super) fn is_attachable(session: &SessionBody) -> bool {
     session.status != Status::Completed
 }

@@ -17,7 +17,7 @@ use crate::workspace::trust::Workspace;
 /// Settings of the commands that are about a workspace.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ClientSettings {
-    /// What the configuration was read from.
+    /// The file or folder that the configuration was read from.
     pub(super) origin: ConfigSource,
     /// The configuration.
     pub(super) config: Config,
@@ -33,9 +33,9 @@ pub(super) struct ClientSettings {
     pub(super) providers: BTreeMap<Provider, Described>,
     /// The token of the workspace's own server.
     pub(super) token: Option<String>,
-    /// Whether to say more than usual.
+    /// `-v`: more is told than usual, as by `session show`.
     pub(super) is_verbose: bool,
-    /// Whether to say only what went wrong.
+    /// `-q`: only what went wrong is told.
     pub(super) is_quiet: bool,
     /// That the places above are only where a workspace would be.
     pub(super) missing: Option<NoWorkspace>,
@@ -44,7 +44,7 @@ pub(super) struct ClientSettings {
 /// Where a command's workspace is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Located {
-    /// What its configuration is read from.
+    /// The file or folder that its configuration is read from.
     pub(super) origin: ConfigSource,
     /// That none was named, and there is none.
     pub(super) missing: Option<NoWorkspace>,
@@ -87,7 +87,7 @@ fn nearest() -> Result<ConfigSource, NoWorkspace> {
     }))
 }
 
-/// Whether the workspace is named, so that it need not exist.
+/// The workspace is named by a flag or a variable, so that it need not exist.
 pub(super) fn names_workspace(global: &Global) -> bool {
     let variable = || environment("DURAGENT_WORKSPACE").is_some_and(|value| !value.is_empty());
     global.config.is_some() || global.workspace.is_some() || variable()
@@ -112,7 +112,7 @@ pub(super) fn settings_in(folder: &Path, global: &Global) -> Result<ClientSettin
     settings_of(located, global)
 }
 
-/// Whether there is a user who can be asked, and sees the question.
+/// There is a user who can be asked, and sees the question: both ends are a terminal.
 pub(super) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
@@ -159,7 +159,7 @@ pub(super) fn workspace(global: &Global) -> Result<PathBuf, CliError> {
         .map_err(|error| CliError::usage(error.to_string()))
 }
 
-/// What the flags of every command say instead of the file.
+/// The flags of every command that stand above the file.
 pub(super) fn flags(global: &Global) -> Overrides {
     Overrides {
         workspace: global.workspace.clone(),
@@ -173,7 +173,7 @@ fn environment(name: &str) -> Option<String> {
 }
 
 impl ClientSettings {
-    /// What of it decides on trust.
+    /// The part of it that trust depends on.
     pub(super) fn trust(&self) -> Workspace<'_> {
         Workspace::of(&self.config)
     }

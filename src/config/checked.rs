@@ -69,7 +69,7 @@ pub(super) fn variables(environment: Environment<'_>) -> Result<Overrides, Probl
     })
 }
 
-/// What the text of a host must be.
+/// The rule for the text of a host, as a mistake is told.
 pub const HOST_RULE: &str = "must be an IP address or `localhost`";
 const PORT_RULE: &str = "must be a port from 0 to 65535";
 const LEVEL_RULE: &str = "must be one of `off`, `error`, `warn`, `info`, `debug`, `trace`";

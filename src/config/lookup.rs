@@ -58,7 +58,8 @@ pub fn find(start: &Path, home: Option<&Path>) -> Result<PathBuf, NoWorkspace> {
     })
 }
 
-/// Whether a folder, or a file, is this account's or root's, and nobody else's to write.
+/// A folder, or a file, is this account's or root's, and nobody else's to write: what it says may
+/// be followed.
 pub fn is_ours(path: &Path) -> bool {
     path.metadata()
         .is_ok_and(|found| is_safe(&found, geteuid().as_raw()))

@@ -26,10 +26,10 @@ section! {
     }
 }
 
-/// What holds in all workspaces of an owner.
+/// The settings that hold in all workspaces of an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OwnerConfig {
-    /// Whether all agents are trusted with all that they bring: `agents.trust: all`.
+    /// All agents are trusted with all that they bring: `agents.trust: all`.
     pub trusts_all: bool,
 }
 

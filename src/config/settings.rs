@@ -10,7 +10,7 @@ use crate::domain::ids::AgentName;
 use crate::domain::providers::{Described, Provider};
 use crate::domain::secret::Secret;
 
-/// What the program may rely on.
+/// The settings that the program may rely on: each within its range, with its default.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The file that it came from, if there was one.
@@ -31,7 +31,7 @@ pub struct Config {
     pub gateways: GatewaysConfig,
     /// Which chat goes to which agent; the first match wins.
     pub routes: Vec<RouteConfig>,
-    /// What is said of the models' providers: instead of what is known of them, or of others.
+    /// The models' providers that the file describes: instead of the table's, or others.
     pub providers: BTreeMap<Provider, Described>,
     /// Locks the programs of tools in.
     pub sandbox: SandboxConfig,
@@ -150,7 +150,7 @@ pub struct RouteConfig {
     pub agent: AgentName,
 }
 
-/// What tools are locked into.
+/// The lock of tools' programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxConfig {
     /// By what.
@@ -183,7 +183,7 @@ impl Default for SandboxConfig {
     }
 }
 
-/// What locks tools in.
+/// The program that locks tools in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SandboxMode {
     /// Nothing.

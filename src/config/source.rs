@@ -8,7 +8,7 @@ pub const DEFAULT_FILE: &str = "duragent.yaml";
 /// The folder in which everything is kept when no other is named.
 pub const DEFAULT_WORKSPACE: &str = ".duragent";
 
-/// What a configuration is read from.
+/// The file or folder that a configuration is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigSource {
     /// A file, which must exist; its paths are relative to its folder.
@@ -52,7 +52,7 @@ impl Default for ConfigSource {
     }
 }
 
-/// What the command line, or the environment, says instead of the file.
+/// The settings that the command line, or the environment, puts in the place of the file's.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides {
     /// `--workspace`, `DURAGENT_WORKSPACE`; relative to the current folder.

@@ -7,13 +7,13 @@ use crate::base::yaml::problem::Problem;
 /// One thing that was looked at, and how it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What it is about: `config`, `agent ada`, `disk`.
+    /// The thing: `config`, `agent ada`, `disk`.
     pub subject: String,
     /// How it is.
     pub status: Health,
-    /// What was found.
+    /// The finding, in a sentence.
     pub message: String,
-    /// What can be done about it.
+    /// The remedy, where one is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }

@@ -41,7 +41,7 @@ pub(super) fn owners(config: &Config) -> Option<Check> {
     Some(Check::warning("owner", message).hint(hint))
 }
 
-/// Whether the log can be written, where it has a file.
+/// Tries to write the log where it has a file: a server that cannot does not start.
 pub(super) fn log_file(config: &Config) -> Option<Check> {
     const SUBJECT: &str = "log";
     let file = config.logging.file.as_ref()?;
@@ -62,7 +62,7 @@ pub(super) fn log_file(config: &Config) -> Option<Check> {
     })
 }
 
-/// Whether a server has a place for its socket, and tools for what they need for a while.
+/// Looks for a place for a server's socket, and for what tools need for a while.
 pub(super) fn temporary(workspace: &Path) -> Check {
     const SUBJECT: &str = "temporary files";
     const HINT: &str = "set TMPDIR to a folder that this user can write";
@@ -114,7 +114,7 @@ pub(super) fn routes(config: &Config, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
     .collect()
 }
 
-/// Whether the sessions can be read, and their agents are there.
+/// Looks whether the sessions can be read, and their agents are there.
 pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
     const SUBJECT: &str = "logs";
     /// Logs may be long; `session check --all` has the time.

@@ -134,7 +134,8 @@ fn not_let_in() -> Check {
     Check::warning(SUBJECT, message).hint(hint)
 }
 
-/// What the running server lacks for an agent's model. It has the variables of whoever started it.
+/// Tells what the running server lacks for an agent's model: it has the variables of whoever
+/// started it, not of who asks now.
 pub(super) fn key_check(subject: &str, spec: &AgentSpec, served: &AgentListBody) -> Vec<Check> {
     let mut agents = served.agents.iter();
     let of_server = agents.find(|agent| agent.name == spec.name.as_str());

@@ -77,7 +77,7 @@ fn writable(config: &Config) -> Vec<Check> {
         .collect()
 }
 
-/// Whether a shell would find the program in these folders.
+/// A shell would find the program in these folders.
 pub(super) fn is_on_path(program: &str, path: &std::ffi::OsStr) -> bool {
     std::env::split_paths(path).any(|folder| {
         let found = folder.join(program).metadata();

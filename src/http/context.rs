@@ -16,11 +16,10 @@ pub trait ApiHost: Send + Sync {
     /// All agents, sorted by name.
     fn agents(&self) -> Vec<Arc<AgentSpec>>;
 
-    /// What does not count of agents for want of their owner's trust: a sentence by agent, for those
-    /// of which there is something.
+    /// A sentence by agent on what waits for its owner's trust, for those of which something does.
     fn not_counted(&self) -> BTreeMap<String, String>;
 
-    /// What does not work of agents as their authors may think, a sentence each.
+    /// The parts of agents that do not work as their authors may think, a sentence each.
     fn remarks(&self) -> BTreeMap<String, String>;
 
     /// The agent of that name.

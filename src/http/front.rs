@@ -35,8 +35,8 @@ impl Default for FrontSettings {
     }
 }
 
-/// What the gate will stand before, started ahead: while the rest of the program is built, its
-/// threads get ready.
+/// The server behind the gate, started ahead: while the rest of the program is built, its threads
+/// get ready.
 pub struct Back {
     // Above the folder, in which it removes its socket at its end.
     listening: Listening,

@@ -104,7 +104,7 @@ impl Connection {
         }
     }
 
-    /// What ends the calls of this line.
+    /// Ends the calls of this line from another thread.
     pub(super) fn canceller(&self) -> &Arc<Canceller> {
         &self.canceller
     }
@@ -322,9 +322,9 @@ impl LlmError {
     }
 }
 
-/// What is left until `deadline`.
+/// The time until `deadline`; without one none is set.
 ///
-/// Errors: [`LlmError::Timeout`] when that is nothing.
+/// Errors: [`LlmError::Timeout`] when it is over.
 pub(super) fn time_left(
     provider: &Provider,
     deadline: Option<Instant>,
@@ -343,7 +343,7 @@ pub(super) fn time_left(
     }
 }
 
-/// Whether `deadline` has passed.
+/// `deadline` has passed; without one it never does.
 pub(super) fn is_over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| deadline <= Instant::now())
 }

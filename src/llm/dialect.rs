@@ -39,7 +39,7 @@ pub(super) struct DecodedReply {
     pub(super) provider_data: Option<Value>,
 }
 
-/// What can be wrong with an answer, whoever it came from.
+/// A flaw of an answer, whoever it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AnswerFault {
     /// The provider reported an error; `status` is the HTTP status that it stands for.
@@ -157,7 +157,8 @@ pub(super) fn error_text(document: &Value) -> Option<String> {
     }
 }
 
-/// What a user's message says to a model that is shown no files.
+/// A user's message for a model that is shown no files: where there is no text, it names them, as
+/// providers refuse empty ones.
 pub(super) fn user_text<'a>(text: &'a str, attachments: &[Attachment]) -> Cow<'a, str> {
     if !is_blank(text) {
         return Cow::Borrowed(text);

@@ -91,7 +91,7 @@ pub enum LlmError {
         /// What is wrong with it.
         message: String,
     },
-    /// What came could not be stored.
+    /// The sink refused a part of the answer: it could not be stored, so it was not shown either.
     #[error("cannot store the reply: {0}")]
     Sink(String),
 }
@@ -131,7 +131,7 @@ impl LlmError {
         }
     }
 
-    /// Whether another try could help, before anything was handed over.
+    /// Another try could help, as long as nothing was handed over.
     pub fn is_retryable(&self) -> bool {
         match self {
             LlmError::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),

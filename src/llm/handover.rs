@@ -20,7 +20,7 @@ impl<'a> Handover<'a> {
         }
     }
 
-    /// Whether a part of the answer was handed over: then nothing can be tried again.
+    /// A part of the answer was handed over: then nothing can be tried again.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }

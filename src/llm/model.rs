@@ -58,7 +58,7 @@ pub trait Sink {
     fn notice(&mut self, code: NoticeCode, message: String);
 }
 
-/// What a model is asked.
+/// One call of a model, in no provider's dialect.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     /// The system prompt; may be empty.
@@ -84,7 +84,7 @@ pub struct ToolDefinition {
     pub parameters: Value,
 }
 
-/// Whether a model may call tools.
+/// Leave to call tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ToolChoice {
     /// As it likes.

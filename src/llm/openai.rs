@@ -21,14 +21,14 @@ use crate::llm::dialect::{
 };
 use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
 
-/// What is peculiar to one server of this dialect.
+/// The peculiarities of one server of this dialect.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flavour<'a> {
     /// The model that is asked, as its provider calls it.
     pub(super) model: &'a str,
     /// The same as `provider/name`: whose data may be sent back.
     pub(super) label: &'a str,
-    /// Whether it is OpenAI itself, which has a newer name for the limit of tokens.
+    /// It is OpenAI itself, which has a newer name for the limit of tokens.
     pub(super) is_openai: bool,
 }
 

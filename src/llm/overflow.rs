@@ -23,7 +23,7 @@ const WORDS: &[&str] = &[
     "reduce the length of the messages",
 ];
 
-/// Whether a provider's words say so.
+/// A provider's words say that the conversation is too long; most have no code for it.
 pub(super) fn is_told_in(words: &str) -> bool {
     let words = words.to_ascii_lowercase();
     WORDS.iter().any(|one| words.contains(one))

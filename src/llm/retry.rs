@@ -38,7 +38,7 @@ pub(super) fn delay(
     left.is_none_or(|left| delay < left).then_some(delay)
 }
 
-/// Whether the next choice may help where this one failed for good.
+/// The next choice may help where this one failed for good.
 pub(super) fn is_for_fallback(error: &LlmError) -> bool {
     match error {
         LlmError::MissingKey { .. } | LlmError::NoAddress { .. } => true,

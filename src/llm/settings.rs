@@ -32,7 +32,7 @@ pub struct ProviderSettings {
     pub keys: HashMap<Provider, Secret>,
     /// Where they answer, as the environment says.
     pub base_urls: HashMap<Provider, String>,
-    /// What the owner's file says of them.
+    /// The providers that the owner's file describes.
     pub described: HashMap<Provider, Described>,
     /// How long no byte may come.
     pub idle_timeout: Duration,
@@ -104,7 +104,8 @@ impl ProviderSettings {
             .or_else(by_table)
     }
 
-    /// Whether the owner's environment or file names the host of `url`, for any provider.
+    /// The owner's environment or file names the host of `url`, for any provider: so the owner
+    /// knows it.
     pub fn names_host(&self, url: &str) -> bool {
         let Some(origin) = Origin::of(url) else {
             return false;
@@ -219,7 +220,8 @@ impl ProviderSettings {
         used.cloned()
     }
 
-    /// What becomes of the key of `choice`. A server at an address of one's own may need none.
+    /// Decides whether the key of `choice` is sent. A server at an address of one's own may need
+    /// none.
     ///
     /// Errors: [`LlmError::MissingKey`].
     pub(super) fn key(
@@ -367,14 +369,14 @@ pub(super) struct Destination {
     /// Its address: read once, so that what was judged is what is called.
     pub(super) url: String,
     pub(super) dialect: Dialect,
-    /// Whether it is a host of the provider itself.
+    /// It is a host of the provider itself, which may have the key.
     pub(super) is_own: bool,
-    /// What lies on the way.
+    /// The proxy on the way.
     pub(super) proxy: Option<Proxy>,
     origin: Origin,
 }
 
-/// What becomes of a key.
+/// A key, and whether it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyUse<'a> {
     /// There is none, and it may do without.

@@ -161,7 +161,8 @@ fn type_like(pattern: &RulePattern) -> Option<&str> {
     Some(word).filter(|_| is_word && !is_builtin && is_untyped)
 }
 
-/// What an agent's own file allows and does not count.
+/// One remark for each `allow` of an agent's own file that does not count, because the workspace's
+/// does not reach so far.
 pub fn capped(rules: &PolicyRules) -> Vec<Problem> {
     let remark = |pattern: &RulePattern| {
         let why = "allows nothing: the workspace's policy has an `allow`, and that does not reach \
@@ -230,8 +231,8 @@ pub fn broad(tier: &Tier) -> Vec<Problem> {
     tier.deny.iter().filter(is_broad).map(remark).collect()
 }
 
-/// What two rules allow together that neither says: files may be written, and a program does what
-/// the files of the folder say.
+/// Says that two rules together allow any code, though neither does: by one files may be written,
+/// and by the other a program does what the files of the folder say.
 pub fn free_hand(rules: &PolicyRules) -> Option<String> {
     if rules.mode == Mode::Dangerous {
         return None;
@@ -250,7 +251,8 @@ pub fn free_hand(rules: &PolicyRules) -> Option<String> {
     ))
 }
 
-/// Whether a rule allows a program that does what the files of the folder say.
+/// The rule allows a program that does what the files of the folder say (`make`, `npm`): whoever
+/// may write there decides what it does.
 pub fn obeys_folder(pattern: &RulePattern) -> bool {
     let is_shell = Subject::Bash == pattern.subject || Subject::Any == pattern.subject;
     match first_word(pattern).filter(|_| is_shell).as_deref() {

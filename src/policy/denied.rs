@@ -117,7 +117,7 @@ impl Subjects {
     }
 }
 
-/// Whether a pattern is about the shell at all.
+/// The pattern can forbid something of the shell: a command in it, or all of it.
 pub(super) fn forbids_shell(pattern: &RulePattern) -> bool {
     match pattern.subject {
         Subject::Bash | Subject::Any => true,
@@ -136,7 +136,7 @@ fn names_shell(pattern: &RulePattern) -> bool {
     })
 }
 
-/// Whether a pattern for a builtin is about the shell: by its name, or with whatever arguments.
+/// A pattern for a builtin names the shell: by its name, or with whatever arguments.
 pub(super) fn is_shell(glob: &RuleGlob) -> bool {
     let fits = |text: &str| glob.fits(&symbols(text), Match::Loosely);
     fits("bash") || fits("bash ")

@@ -23,7 +23,8 @@ enum Token {
     Any,
 }
 
-/// What is compared with a glob: letters, borders of words, and what only the shell knows.
+/// A piece of the text that a glob is compared with. What only the shell knows has a place of its
+/// own, so that nothing is granted for it by chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symbol {
     /// A character of a word.
@@ -104,29 +105,29 @@ impl RuleGlob {
         Ok(RuleGlob(tokens))
     }
 
-    /// Whether it fits one text alone.
+    /// No `*` and no `?`: it fits one text alone.
     pub fn is_exact(&self) -> bool {
         let is_open = |token: &Token| matches!(token, Token::One | Token::Any);
         !self.0.iter().any(is_open)
     }
 
-    /// Whether it has a `*`.
+    /// A `*` stands in it, which may stand for anything.
     pub fn has_star(&self) -> bool {
         self.0.contains(&Token::Any)
     }
 
-    /// Whether it fits nothing but nothing.
+    /// Nothing but the empty text fits it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether it is one word of letters and digits.
+    /// It is written as one word of letters and digits, as the name of a tool is.
     pub fn is_plain_word(&self) -> bool {
         let is_plain = |token: &Token| matches!(token, Token::Letter(one) if one.is_alphanumeric());
         self.0.iter().all(is_plain)
     }
 
-    /// What it says before its first `*` or `?`.
+    /// Its text before the first `*` or `?`: with this everything begins that fits it.
     pub fn literal_start(&self) -> String {
         let letter = |token: &Token| match token {
             Token::Letter(letter) => Some(*letter),
@@ -145,7 +146,7 @@ impl RuleGlob {
         (is_whole && !name.is_empty()).then(|| name.to_owned())
     }
 
-    /// Whether it fits all of `subject`.
+    /// All of `subject` fits it, compared as strictly as `how` says.
     pub fn fits(&self, subject: &[Symbol], how: Match) -> bool {
         self.find(subject, how, Extent::Whole).is_some()
     }
@@ -180,7 +181,7 @@ impl RuleGlob {
         follower.is_done().then_some(subject.len())
     }
 
-    /// What it says behind its first characters: `rm *` of `bash:rm *` behind five.
+    /// The rest of its text behind `count` characters: `rm *` of `bash:rm *` behind five.
     pub fn behind(&self, count: usize) -> String {
         let written = |token: &Token| match token {
             Token::Letter(letter) => *letter,
@@ -191,7 +192,7 @@ impl RuleGlob {
         self.0.iter().skip(count).map(written).collect()
     }
 
-    /// What it fits, as something that another glob is compared with.
+    /// Its text as a subject for another glob: whether that covers all that fits this one.
     pub fn symbols(&self) -> Vec<Symbol> {
         let symbol = |token: &Token| match token {
             Token::Letter(letter) => Symbol::Letter(*letter),

@@ -16,7 +16,7 @@ const MOVING: [&str; 3] = ["cd", "pushd", "popd"];
 /// Variables in small letters that bash or programs obey.
 const OBEYED: [&str; 3] = ["auto_resume", "histchars", "_"];
 
-/// What the rules say of a command.
+/// The answer of an `allow` to one command of a script.
 #[derive(Debug)]
 pub(super) enum CommandGrant<'r> {
     /// This one allows it.
@@ -65,7 +65,8 @@ pub(super) fn steers(name: &str, context: &Context<'_>) -> Option<String> {
     (!is_free).then(|| format!("the loop sets `{name}`, which may steer programs"))
 }
 
-/// Whether a rule allows a command of a script.
+/// Looks for a rule that allows a command; where there is none, for the reason, which the person
+/// who is asked then reads.
 pub(super) fn grant<'r>(
     rules: &'r [RulePattern],
     script: &Script,

@@ -24,7 +24,8 @@ pub struct Pin {
     pub own: Option<PathBuf>,
     /// The words of its arguments that name a file, or may at any time.
     pub named: Vec<PathBuf>,
-    /// What its script names, where it is one.
+    /// The files that its script names, where its command is one: their contents count like the
+    /// program's.
     pub script: Option<NamedFiles>,
     /// True if it came with the agent's folder, and not with the workspace.
     pub is_agents: bool,

@@ -82,11 +82,11 @@ pub struct Program {
     pub valued: &'static [&'static str],
     /// The subcommands without harm, where any other word may be a program; empty where none is.
     pub subcommands: &'static [&'static str],
-    /// Whether `--outp` is `--output`.
+    /// It takes `--outp` for `--output`, so a guarded option is guarded in each of its beginnings.
     pub abbreviates: bool,
-    /// Whether options are whole words, `-name`: no letters behind one dash.
+    /// Its options are whole words, `-name`: no letters are hidden behind one dash.
     pub has_long_options_only: bool,
-    /// Whether it runs what a file of the folder that it is started in says.
+    /// It runs what a file of the folder that it is started in says.
     pub obeys_folder: bool,
 }
 
@@ -325,8 +325,8 @@ const STEERLESS: &[&str] = &[
     "TZ",
 ];
 
-/// Whether a script may set a variable unasked. The locale says which bytes are a character, and
-/// so how bash reads what follows: only those that all read alike.
+/// A script may set the variable unasked: no program takes orders from it. The locale says which
+/// bytes are a character, and so how bash reads what follows: only those that all read alike.
 pub fn is_steerless(name: &str, value: &str) -> bool {
     let is_locale = name == "LANG" || name.starts_with("LC_");
     let is_usual = matches!(value, "C" | "POSIX")
@@ -340,7 +340,7 @@ pub fn is_steerless(name: &str, value: &str) -> bool {
         || (is_locale && is_usual && !value.contains('/'))
 }
 
-/// What is known of a program.
+/// How far a program can be trusted to do no more than its name says.
 #[derive(Debug, Clone, Copy)]
 pub enum ProgramKind {
     /// It does no harm with any argument.
@@ -353,7 +353,7 @@ pub enum ProgramKind {
     Nothing,
 }
 
-/// What is known of the program of that name or path.
+/// Looks up a program by its name, or by the last part of a path.
 pub fn known(command: &str) -> ProgramKind {
     let name = base_name(command);
     if HARMLESS.contains(&name) {
@@ -798,7 +798,7 @@ fn is_plain_test(words: &[Word]) -> bool {
     }
 }
 
-/// Whether a command does no harm, whatever the shell makes of its words.
+/// The command does no harm, whatever the shell makes of its words.
 pub fn is_harmless(words: &[Word]) -> bool {
     let Some(command) = words.first().and_then(Word::value) else {
         return false;
@@ -847,13 +847,13 @@ const SETTERS: &[&str] = &[
 /// Variables that hold numbers: what one of them is set to is computed.
 const NUMBERS: &[&str] = &["BASHPID", "HISTCMD", "OPTIND", "RANDOM", "SRANDOM"];
 
-/// Whether setting a variable computes its value. To compute is to run: bash takes a name for what the
+/// Setting this variable computes its value. To compute is to run: bash takes a name for what the
 /// variable holds, again and again, and substitutes in a subscript that it finds on the way.
 pub fn is_number(name: &str) -> bool {
     NUMBERS.contains(&name.trim_end_matches('+'))
 }
 
-/// Whether a builtin computes, as [`is_number`] tells it: `let A`, `declare -i x=A`, `test -v 'x[A]'`,
+/// A builtin that computes, as [`is_number`] tells it: `let A`, `declare -i x=A`, `test -v 'x[A]'`,
 /// `read RANDOM`. A word that the shell makes may be any of it.
 pub fn may_compute(words: &[Word]) -> bool {
     let value = |word: &Word| word.value().unwrap_or_default();
@@ -895,7 +895,7 @@ fn is_flag(word: &Word, letter: char) -> bool {
     word.start().starts_with(['-', '+']) && word.start().contains(letter)
 }
 
-/// Whether a program runs what it is given: whoever forbids something forbids it here too.
+/// The program may run what it is given: whoever forbids something forbids it here too.
 pub fn may_run_others(words: &[Word]) -> bool {
     let Some(command) = words.first().and_then(Word::value) else {
         return true;
@@ -909,7 +909,8 @@ pub fn may_run_others(words: &[Word]) -> bool {
     }
 }
 
-/// Whether a command gives what it runs more words than it was given itself.
+/// The command gives what it runs more words than it was given itself, as `xargs` and `find` do:
+/// nobody can say which.
 pub fn appends_words(words: &[Word]) -> bool {
     let name = words.first().and_then(Word::value).unwrap_or_default();
     matches!(
@@ -918,7 +919,8 @@ pub fn appends_words(words: &[Word]) -> bool {
     )
 }
 
-/// What a wrapper that changes nothing but time and priority is given: `timeout N`, `nice`, `time`.
+/// The command behind wrappers that change nothing but time and priority: `timeout N`, `nice`,
+/// `time`.
 pub fn unwrapped(words: &[Word]) -> &[Word] {
     let value = |at: usize| words.get(at).and_then(Word::value);
     let is_number = |text: &str| {

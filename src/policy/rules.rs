@@ -165,7 +165,7 @@ impl RulePattern {
         }
     }
 
-    /// Whether `text` is a pattern.
+    /// Tells a pattern from a mistake, without keeping it.
     ///
     /// Errors: as [`parse`](Self::parse).
     pub fn check(text: &str) -> Result<(), &'static str> {
@@ -276,8 +276,8 @@ pub struct Tier {
     pub allow: Vec<RulePattern>,
     /// Its `notify`, when it is enabled.
     pub notify: Option<Notify>,
-    /// What in it does not do what somebody may think: errors to whoever looks at the file. It is
-    /// used all the same.
+    /// Lines in it that do something else than somebody may think: errors to whoever looks at the
+    /// file. It is used all the same.
     pub remarks: Vec<Problem>,
 }
 
@@ -353,14 +353,14 @@ pub struct PolicyRules {
     pub allow: Vec<RulePattern>,
     /// Those of `allow` that may name a tool nobody declared.
     pub allow_found: Vec<RulePattern>,
-    /// What an agent's own file allows and does not count, because the workspace's `allow` does not
-    /// reach so far.
+    /// Patterns that an agent's own file allows and that do not count, because the workspace's
+    /// `allow` does not reach so far.
     pub capped: Vec<RulePattern>,
     /// True if builtins that only read run unasked.
     pub allows_reading_builtins: bool,
     /// Who is told, by each file.
     pub notify: Vec<Notify>,
-    /// What in the files does not do what somebody may think.
+    /// Those of all its files.
     pub remarks: Vec<Problem>,
 }
 

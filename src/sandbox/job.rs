@@ -32,7 +32,7 @@ pub struct Job {
     pub args: Vec<OsString>,
     /// Its environment where nothing locks it in, and that of the program that locks it in.
     pub environment: Vec<(OsString, OsString)>,
-    /// What it is told of that where it is locked in.
+    /// As much of that environment as it is told where it is locked in.
     pub told: Vec<(OsString, OsString)>,
     /// The agent's own folder to write in.
     pub work: PathBuf,
@@ -40,14 +40,14 @@ pub struct Job {
     pub workdir: Option<PathBuf>,
     /// Where it starts: in one of these, or in a folder that it sees.
     pub cwd: PathBuf,
-    /// What it must see beside these.
+    /// Further files and folders that it must see.
     pub readable: Vec<PathBuf>,
 }
 
 /// Why a program is not run.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// What makes the sandbox is not there.
+    /// The program that makes the sandbox is not there.
     #[error("{program} is not installed, so nothing runs; the Debian package is `{package}`")]
     Missing {
         /// The program.

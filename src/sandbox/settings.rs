@@ -29,7 +29,7 @@ pub struct SandboxSettings {
     pub image: String,
 }
 
-/// What locks programs in.
+/// The lock of programs: `sandbox.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Isolation {
     /// Nothing.

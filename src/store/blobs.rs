@@ -69,7 +69,7 @@ pub enum BlobError {
     /// There are more than [`BLOB_BYTES_MAX`].
     #[error("{0} bytes are more than the {BLOB_BYTES_MAX} that can be kept as one")]
     TooLong(usize),
-    /// What is kept under the id are other bytes.
+    /// The bytes under the id are others, of another digest.
     #[error("{0} is damaged")]
     Damaged(BlobId),
     /// The storage refused.

@@ -54,7 +54,7 @@ impl CreationKeys {
         }
     }
 
-    /// What was stored under `key` within the day before `now`.
+    /// The session that was begun under `key` within the day before `now`.
     ///
     /// Errors: the storage refused.
     pub fn get(&self, key: &str, now: Timestamp) -> Result<Option<CreationKey>, StoreError> {

@@ -105,9 +105,9 @@ impl dyn Documents + '_ {
 pub struct VersionedText {
     /// Without a byte order mark.
     pub text: String,
-    /// What replaces it must name this.
+    /// Names this text to whoever replaces it.
     pub version: DocumentVersion,
-    /// What others than this account could do with it where it is kept.
+    /// The powers of other accounts over it where it is kept.
     pub exposure: Exposure,
 }
 
@@ -153,8 +153,8 @@ impl fmt::Display for DocumentName {
     }
 }
 
-/// What the names of some texts begin with: parts as those of a [`DocumentName`], or none at all for
-/// the whole storage.
+/// The beginning of the names of some texts: parts as those of a [`DocumentName`], or none at all
+/// for the whole storage.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DocumentFolder(String);
 
@@ -188,7 +188,7 @@ impl DocumentFolder {
         &self.0
     }
 
-    /// What is left of a name in this folder.
+    /// The part of a name behind this folder; `None` for one that is not in it.
     pub fn rest_of<'n>(&self, name: &'n str) -> Option<&'n str> {
         if self.0.is_empty() {
             return Some(name);
@@ -222,7 +222,7 @@ pub enum DocumentError {
     /// Another process writes just now.
     #[error("{0} is in use")]
     Busy(String),
-    /// What is there is no text, or lies behind a link; of a folder, that one does.
+    /// Something is there that is no text, or lies behind a link; of a folder, that it does.
     #[error("{location} {source}")]
     Unreadable {
         /// Where.
@@ -243,7 +243,7 @@ pub enum DocumentError {
 }
 
 impl DocumentError {
-    /// Whether reading and writing again may go well soon.
+    /// Reading and writing again may go well soon: another did the same at this moment.
     pub fn is_passing(&self) -> bool {
         match self {
             DocumentError::Changed(_) | DocumentError::Busy(_) => true,

@@ -169,7 +169,8 @@ pub struct Listed<T> {
     pub found: Result<T, StoreError>,
 }
 
-/// What upkeep decides by: a part of the [`Summary`] that takes little memory.
+/// The part of a [`Summary`] that upkeep decides by. It takes so little memory that all sessions'
+/// may be looked through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
     /// The agent.
@@ -178,7 +179,7 @@ pub struct Outline {
     pub updated_at: Timestamp,
     /// As in the summary: never [`Status::Running`].
     pub status: Status,
-    /// Whether a turn is unfinished, or a message waits for one.
+    /// A turn is unfinished, or a message waits for one: the session is to be taken up.
     pub unfinished: bool,
 }
 
@@ -260,7 +261,8 @@ pub struct SummaryPage {
     /// Newest first. There may be fewer than asked for, even none, and more to follow: a store looks
     /// at some hundred sessions at a time, so that whoever searches many can stop in between.
     pub sessions: Vec<Listed<Arc<Summary>>>,
-    /// What the next page is [`before`](PageQuery::before), if one may follow.
+    /// The [`before`](PageQuery::before) of the next page, if one may follow; an empty page may
+    /// have one too.
     pub next: Option<SessionId>,
 }
 
@@ -378,7 +380,7 @@ pub struct Partial {
     pub text: String,
 }
 
-/// What a later opening starts from instead of the whole log.
+/// A state to begin a later opening from, instead of the whole log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// The summary as of its `last_seq`.

@@ -54,7 +54,7 @@ impl BoardState {
     }
 }
 
-/// What to do next, for whoever reads the keyboard.
+/// The next step of whoever reads the keyboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// A reply is being shown.

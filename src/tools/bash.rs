@@ -58,7 +58,7 @@ impl Bash {
     }
 }
 
-/// What makes the shell run a script; what follows is its `$0`, `$1` …
+/// The shell's arguments for a script; those behind them are its `$0`, `$1` …
 pub(super) fn arguments(script: &str) -> [&str; 4] {
     // Bash may take itself for a login through ssh, and read a person's file first. A script may
     // begin with a dash.

@@ -40,12 +40,12 @@ pub(super) struct Cli {
 pub(super) struct CommandLine {
     pub(super) program: PathBuf,
     pub(super) args: Vec<String>,
-    /// What the shell runs, where that is the program. Arguments are never written into it: they
-    /// are its `"$@"`.
+    /// The script, where the program is the shell. Arguments are never written into it: they are
+    /// its `"$@"`.
     pub(super) script: Option<String>,
 }
 
-/// What a user says of a tool.
+/// A tool as its agent's file declares it.
 #[derive(Debug)]
 pub(super) struct DeclaredTool {
     pub(super) name: String,
@@ -243,7 +243,8 @@ impl CommandLine {
         (!may_run).then(|| format!("{shown} may not be executed"))
     }
 
-    /// What is wrong with a script that names a file as if it started in the agent's folder.
+    /// A doubt about a script that names a file as if it started in the agent's folder, where it
+    /// does not.
     pub(super) fn elsewhere(&self, home: &Path, cwd: &Path) -> Option<String> {
         let names = self.names(home, cwd)?;
         let is_meant = |name: &&String| {

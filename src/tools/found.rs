@@ -83,7 +83,7 @@ fn is_run(path: &Path) -> bool {
     (name == b"run" || name.starts_with(b"run.")) && path.is_file()
 }
 
-/// Whether it is a file that somebody may run.
+/// A file with a right to run it, whoever has that: the run itself tells the rest.
 pub(super) fn is_executable(path: &Path) -> bool {
     let about = fs::metadata(path);
     about.is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)

@@ -24,8 +24,9 @@ const PATH_BYTES_MAX: usize = 4096;
 /// Of more words nothing can be told.
 const WORDS_MAX: usize = 2_000;
 
-/// What a script of the agent at `home` may name, with globs where it has some. A variable of this
-/// process or of the agent's is filled in, and may also be anything; an argument is the model's.
+/// The files that a script of the agent at `home` may name, with globs where it has some. A
+/// variable of this process or of the agent's is filled in, and may also be anything; an argument
+/// is the model's.
 pub(super) fn names(script: &str, home: &Path, cwd: &Path) -> NamedFiles {
     let pieces = pieces(script);
     let mut moves = false;

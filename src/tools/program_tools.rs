@@ -59,7 +59,7 @@ impl ProgramTools {
         declared.chain(found).collect()
     }
 
-    /// What is wrong with the programs of an agent's tools, a line each.
+    /// One line for each program of an agent's tools that cannot run.
     pub fn problems(&self, spec: &AgentSpec) -> Vec<String> {
         let declared = commands(spec).filter_map(|(name, command)| {
             let wrong = match command {
@@ -72,7 +72,7 @@ impl ProgramTools {
         declared.chain(own).collect()
     }
 
-    /// What may be wrong with the scripts of an agent's tools, a line each.
+    /// One line for each script of an agent's tools that may not do what is meant.
     pub fn doubts(&self, spec: &AgentSpec) -> Vec<String> {
         let declared = commands(spec).filter_map(|(name, command)| {
             let doubt = command.ok()?.elsewhere(&spec.home, &spec.tools_folder())?;
@@ -81,7 +81,7 @@ impl ProgramTools {
         declared.collect()
     }
 
-    /// What is wrong with the tools for all agents, a line each.
+    /// One line for each tool for all agents that cannot run.
     pub fn shared_problems(&self) -> Vec<String> {
         let folder = self.workspace.as_deref().map(|it| it.join(found::TOOLS));
         folder.map_or_else(Vec::new, |folder| found::look(&folder, None).1)

@@ -59,7 +59,7 @@ const MANAGERS: [&str; 9] = [
 /// Variables that say which bytes are a character.
 const LOCALES: [&str; 3] = ["LANG", "LC_ALL", "LC_CTYPE"];
 
-/// What running programs needs of the server.
+/// Runs programs: with the server's sandbox, and the variables that all of them are told.
 #[derive(Debug)]
 pub struct Programs {
     sandbox: Arc<dyn Sandbox>,
@@ -112,7 +112,7 @@ impl ProgramContext {
     }
 }
 
-/// What is to be run.
+/// A run of a program, before it begins.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) program: PathBuf,
@@ -147,12 +147,13 @@ impl Programs {
         }
     }
 
-    /// What they are locked into, as `duragent.yaml` says it.
+    /// The word of `sandbox.mode`: `trust`, `bubblewrap` or `docker`.
     pub fn sandbox_name(&self) -> &'static str {
         self.sandbox.name()
     }
 
-    /// What a model should know of the place where programs run.
+    /// A sentence or two for the model about the place where programs run; empty where nothing
+    /// locks them in.
     pub(super) fn remark(&self) -> &str {
         self.sandbox.remark()
     }

@@ -35,7 +35,8 @@ pub(super) fn read(path: &Path, folders: &[&Path]) -> Result<String, TextError> 
     Ok(format!("{text}\n[… the rest is left out …]"))
 }
 
-/// Whether a path leads to something inside a folder, wherever its links go.
+/// The path leads to something inside a folder, wherever its links go; not so where either cannot
+/// be followed.
 pub(super) fn is_inside(path: &Path, folder: &Path) -> bool {
     match (fs::canonicalize(path), fs::canonicalize(folder)) {
         (Ok(path), Ok(folder)) => path.starts_with(folder),

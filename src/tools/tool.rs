@@ -71,20 +71,20 @@ pub trait Tool: Send + Sync {
     }
 }
 
-/// What a run came to.
+/// The end of a run: with its result, or before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunResult {
     /// It is done.
     Done(ToolOutput),
     /// Others bring the result, maybe days later: no thread waits for it.
     Parked {
-        /// What the call waits for.
+        /// Names the work whose end brings it.
         on: AwaitedId,
     },
 }
 
 impl RunResult {
-    /// What the tool said, unless others are to say it.
+    /// The result; `None` if others are to bring it.
     pub fn done(self) -> Option<ToolOutput> {
         match self {
             RunResult::Done(output) => Some(output),

@@ -43,7 +43,7 @@ const SEARCH_BASE_URL_VARIABLE: &str = "BRAVE_BASE_URL";
 /// How long a run that was ended may take to notice; then it is left behind.
 const END_MAX: Duration = Duration::from_millis(100);
 
-/// What the tool needs of the server.
+/// The way to the web, and how far it goes: the server's, for all agents.
 #[derive(Clone)]
 pub struct WebSettings {
     /// The way to everything; without one, servers are connected to.

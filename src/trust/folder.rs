@@ -98,7 +98,7 @@ impl<'a> AgentFolder<'a> {
         found.is_some_and(|one| one.needs_trust && !self.granted.counts(&one.part))
     }
 
-    /// What it brings, as far as it was read, each once.
+    /// The parts of the folder, as far as it was read, sorted and each once.
     pub fn brought(self) -> Vec<Brought> {
         let mut brought = self.brought.into_inner();
         order::sort(&mut brought);

@@ -108,8 +108,8 @@ impl WorkspaceTrust {
         self.grants == Grants::All
     }
 
-    /// What the owner allowed to the agent in `home` for good, and where that stands, if it was
-    /// allowed to that folder.
+    /// The policy that "allow always" wrote for the agent in `home`, with the place where it
+    /// stands; `None` unless it was allowed to that folder.
     ///
     /// Errors: it is there and cannot be read.
     pub fn own_policy(&self, home: &Path) -> Result<Option<(PathBuf, String)>, GrantError> {

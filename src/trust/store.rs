@@ -101,7 +101,7 @@ pub enum GrantError {
         /// Why not.
         source: io::Error,
     },
-    /// What was allowed for good cannot be added to.
+    /// The edit of what was allowed for good refused: its text is no policy that could be added to.
     #[error("{location}: {why}")]
     Rules {
         /// The file, as its owner finds it.
@@ -112,7 +112,8 @@ pub enum GrantError {
 }
 
 impl GrantError {
-    /// What it is about, as a path, and the rest of what there is to say.
+    /// The error as a path and a text without it, for a list of problems by file; an empty path
+    /// where it is about none.
     pub fn told_of(&self) -> (PathBuf, String) {
         match self {
             GrantError::Document(DocumentError::Unreadable { location, source }) => {
@@ -146,7 +147,10 @@ impl GrantStore {
         GrantStore { records: records() }
     }
 
-    /// What was granted; `None` when nothing ever was.
+    /// The record of the workspace; `None` when nothing ever was granted.
+    ///
+    /// Errors: [`GrantError`], as where a record is there and cannot be read: it must not pass for
+    /// one that grants nothing.
     pub fn read(&self) -> Result<Option<GrantRecord>, GrantError> {
         match &self.records {
             Ok(records) => Ok(records.read()?.1),
@@ -185,7 +189,8 @@ impl GrantStore {
         })
     }
 
-    /// What was allowed to an agent for good, and where that stands; `None` if nothing was.
+    /// The policy that "allow always" wrote for an agent, with the place where it stands; `None` if
+    /// nothing was allowed.
     pub fn policy(&self, name: &AgentName) -> Result<Option<(PathBuf, String)>, GrantError> {
         let records = self.records()?;
         let document = records.read()?.0.policy(name)?;

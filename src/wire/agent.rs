@@ -26,10 +26,10 @@ pub struct AgentBody {
     /// The variable without which its model cannot be asked, if the server has it not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_key: Option<String>,
-    /// What does not count of it for want of its owner's trust, in a sentence.
+    /// A sentence on what waits for its owner's trust, and does not count until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_counted: Option<String>,
-    /// What does not work of it as it seems, a sentence each.
+    /// The parts of it that do not work as they seem, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
 }

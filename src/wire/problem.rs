@@ -21,7 +21,7 @@ pub struct ProblemBody<S = String> {
     /// A sentence for people.
     #[serde(default, deserialize_with = "or_default")]
     pub detail: S,
-    /// What a kind of problem says beside.
+    /// Further members, which a kind of problem has of its own.
     #[serde(flatten)]
     pub members: Map<String, Value>,
 }

@@ -8,7 +8,7 @@ use crate::wire::lenient::or_default;
 /// that has these members too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadinessBody {
-    /// What does not count of agents for want of their owner's trust; only for those who may use the
+    /// Sentences on what of agents waits for their owner's trust; only for those who may use the
     /// API.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_counted: Vec<String>,
@@ -22,7 +22,7 @@ pub struct ReadinessBody {
         skip_serializing_if = "Option::is_none"
     )]
     pub status: Option<String>,
-    /// What an operator should know all the same.
+    /// Sentences that an operator should know although it works.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// The random id kept in the workspace; version 0.5 does not say it.
@@ -44,7 +44,7 @@ pub struct VersionBody {
     /// The features it was built with.
     #[serde(default)]
     pub features: Vec<String>,
-    /// What the programs of tools are locked into: `trust`, `bubblewrap` or `docker`.
+    /// The lock of tools' programs: `trust`, `bubblewrap` or `docker`.
     #[serde(default)]
     pub sandbox: String,
 }

@@ -23,7 +23,8 @@ use crate::trust::{AgentFolder, GrantError, Grants, ReadError, TrustFilter, Work
 
 /// The policy of a workspace, and of an agent in its folder.
 pub const POLICY_FILE: &str = "policy.yaml";
-/// What the user of an agent added to its policy, and what "allow always" wrote, in earlier versions.
+/// The file beside an agent with its user's own rules, and with those of "allow always" of earlier
+/// versions.
 pub const LOCAL_FILE: &str = "policy.local.yaml";
 
 /// The policies of the workspace in `folder`. Reads nothing yet.
@@ -158,7 +159,7 @@ fn read_in(
     }
 }
 
-/// What the policies in the folder of an agent bring that needs trust, all of it.
+/// All that the policies in the folder of an agent bring that needs trust.
 pub fn parts(home: &Path, environment: Environment<'_>, trust: &WorkspaceTrust) -> Vec<Brought> {
     let trust = trust.with_grants(Grants::All);
     let folder = AgentFolder::new(&trust, home);

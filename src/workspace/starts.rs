@@ -77,8 +77,8 @@ impl Starts {
         self.previous_stop_was_clean
     }
 
-    /// Whether the processes before this one died again and again, so that what they took up may
-    /// be the reason.
+    /// The processes before this one died again and again, so that what they took up may be the
+    /// reason.
     pub(crate) fn is_crash_loop(&self) -> bool {
         self.is_crash_loop
     }

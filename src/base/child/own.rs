@@ -76,8 +76,8 @@ pub(super) fn adopts() -> bool {
     lock(&CHILDREN).adopts
 }
 
-/// Whether any descendant is known to be there: this process adopts, and has a child, of its own or
-/// adopted, that was not reaped.
+/// A descendant is known to be there: this process adopts, and has a child, of its own or adopted,
+/// that was not reaped.
 pub fn has_any() -> bool {
     let no_child = rustix::io::Errno::CHILD.raw_os_error();
     let has_none = os::ended_child().is_err_and(|error| error.raw_os_error() == Some(no_child));

@@ -33,12 +33,12 @@ const DRAIN: Duration = Duration::from_millis(100);
 /// What is read at once: as much as a pipe holds.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// What came of a run.
+/// A child that was waited for.
 #[derive(Debug)]
 pub struct Ended {
     /// How it ended.
     pub end: End,
-    /// What it printed, on both its outputs, in the order in which it came.
+    /// The text of both its outputs, in the order in which it came.
     pub output: String,
 }
 

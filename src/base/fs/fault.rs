@@ -26,7 +26,7 @@ pub struct FaultFs {
 pub struct Fault {
     /// The number of the operation, from 1.
     pub at: u64,
-    /// What happens at it.
+    /// The way in which it fails.
     pub kind: FaultKind,
 }
 

@@ -131,7 +131,7 @@ pub trait File: Send + Sync {
 
 shown_by_name!(File);
 
-/// What others may do with a file, by its owner and its mode.
+/// The power of other accounts over a file, by its owner and its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exposure {
     /// Nothing.

@@ -29,8 +29,8 @@ impl FileStamp {
         }
     }
 
-    /// Whether any change from `now` on, when the stamp was taken, gives another stamp. One within
-    /// the same tick of the clock may not.
+    /// Any change from `now` on, when the stamp was taken, gives another stamp. One within the same
+    /// tick of the clock may not.
     pub fn is_settled(&self, now: SystemTime) -> bool {
         let settled = now
             .checked_sub(TICK_MAX)

@@ -17,7 +17,7 @@ pub type OwnedEnvironment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct Expanded {
     /// The text.
     pub text: String,
-    /// Whether nothing but variables stood there, so that the text may be meant as a number.
+    /// Nothing but variables stood there, so that the text may be meant as a number.
     pub is_all_variables: bool,
 }
 
@@ -30,7 +30,7 @@ pub enum ExpandError {
     /// A `${` without a `}`.
     #[error("has a `${{` that is not closed by `}}`")]
     Unclosed,
-    /// What stands between the braces is no name.
+    /// Between the braces stands no name.
     #[error("has a `${{…}}` that holds no variable's name")]
     NotAName,
     /// A `${` inside a default.
@@ -107,7 +107,7 @@ fn value_of(inside: &str, environment: Environment<'_>) -> Result<String, Expand
     }
 }
 
-/// Whether a variable can be called that: letters, digits and `_`, no digit first.
+/// Variables are called so: letters, digits and `_`, no digit first.
 pub fn is_variable_name(text: &str) -> bool {
     let mut letters = text.bytes();
     let first = letters.next();

@@ -76,8 +76,8 @@ pub fn keep_keys(node: &mut Node, keys: &[&str]) {
     }
 }
 
-/// What stands at `key` of a mapping, or with "" the value itself, if that is a single word: as it
-/// is where no variable is set.
+/// The word at `key` of a mapping, or with "" the value itself, if that is a single word: as it is
+/// where no variable is set.
 pub fn word(node: &Node, key: &str) -> Option<String> {
     let found = match (&node.value, key) {
         (_, "") => node,

@@ -36,9 +36,9 @@ pub struct Problem {
     pub file: PathBuf,
     /// Where, unless it concerns the file as a whole.
     pub position: Option<Position>,
-    /// What is wrong.
+    /// The mistake, in a sentence without the place.
     pub message: String,
-    /// What the user may have meant, or can do about it.
+    /// The remedy, or what may have been meant.
     pub hint: Option<String>,
 }
 
@@ -54,7 +54,7 @@ impl Problem {
         }
     }
 
-    /// Whether it keeps the file from being used.
+    /// It keeps the file from being used.
     pub fn is_error(&self) -> bool {
         self.level == Level::Error
     }

@@ -114,7 +114,7 @@ pub trait Sift {
     fn variable(&self, key: &str, name: &str) -> Variable;
 }
 
-/// What a variable is to a file.
+/// The answer of an environment to a file that names a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Variable {
     /// It holds this.
@@ -318,7 +318,7 @@ impl Report {
         }
     }
 
-    /// Whether something in it keeps the file from being used.
+    /// Something in it keeps the file from being used.
     pub fn has_errors(&self) -> bool {
         self.found.iter().any(|found| found.level == Level::Error)
     }
@@ -595,7 +595,7 @@ impl<'a> Place<'a> {
         None
     }
 
-    /// Whether a mapping stands there.
+    /// A mapping stands there.
     pub fn is_mapping(self) -> bool {
         matches!(&self.node.value, Value::Map(_))
     }

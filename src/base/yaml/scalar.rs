@@ -3,7 +3,7 @@
 //! As the crate that writes our own files does it: YAML 1.2's core schema, where `yes` and `007`
 //! are texts.
 
-/// What YAML takes a scalar for.
+/// The type that YAML reads into an unquoted word.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ScalarKind {
     /// Nothing, `~` or `null`.
@@ -18,7 +18,7 @@ pub enum ScalarKind {
     Text,
     /// A text that came from variables alone, and may be meant as a number or a bool.
     Variable,
-    /// What could not be filled in and was reported.
+    /// A variable in it could not be filled in; that was reported.
     Broken,
 }
 

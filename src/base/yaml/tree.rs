@@ -39,7 +39,7 @@ pub struct Document {
 pub struct Node {
     /// Names it in its document.
     pub id: NodeId,
-    /// What it is.
+    /// The value, with those in it.
     pub value: Value,
 }
 
@@ -52,7 +52,7 @@ impl NodeId {
     pub const ROOT: NodeId = NodeId(0);
 }
 
-/// What a value is.
+/// A value of YAML, as it is written: nothing is guessed yet.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// One word, number or text.
@@ -66,7 +66,7 @@ pub enum Value {
 /// One word, number or text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scalar {
-    /// What YAML takes it for.
+    /// The type that it has for YAML.
     pub kind: ScalarKind,
     /// As it is written, without quotes: `1.10` stays `1.10`.
     pub text: String,

@@ -56,7 +56,7 @@ pub struct NewMessage {
 }
 
 impl NewMessage {
-    /// What `from` says to somebody who waits for the answer, without a key.
+    /// A message of `from`, who waits for the answer; without a key.
     pub fn new(from: Principal, content: MessageText) -> NewMessage {
         NewMessage {
             content,

@@ -224,7 +224,7 @@ impl Feed {
         self.is_over |= over;
     }
 
-    /// Whether text of a reply to a call that contained the events up to `input_seq` is for this
+    /// Text of a reply to a call that contained the events up to `input_seq` is for this
     /// subscriber.
     pub fn wants_reply(&self, input_seq: Seq) -> bool {
         self.own.is_none_or(|own| input_seq >= own)

@@ -32,7 +32,7 @@ pub struct Subscription {
     first_text_whole: bool,
 }
 
-/// What to do after a pull.
+/// The next step of a subscriber after a pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flow {
     /// Wait for [`Subscription::wake`], then pull again.

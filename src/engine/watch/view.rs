@@ -57,7 +57,7 @@ pub struct PendingApproval {
     pub command: String,
     /// The simple commands of that.
     pub commands: Vec<String>,
-    /// Whether it may run, or whether it has.
+    /// The question: may it run, or has it.
     pub kind: ApprovalKind,
     /// "Allow always" would allow this text alone, and nothing like it.
     pub exact: bool,

@@ -84,7 +84,7 @@ impl Accounts {
         }
     }
 
-    /// What was found since the last time.
+    /// The connections whose account was found out since the last time.
     pub(super) fn take_found(&self) -> Vec<(u64, PeerAccount)> {
         std::mem::take(&mut *lock(&self.found))
     }

@@ -38,7 +38,7 @@ impl RequestBody {
         })
     }
 
-    /// Whether nothing is missing.
+    /// All of the body is there.
     pub(super) fn is_whole(&self) -> bool {
         match &self.missing {
             MissingBody::Length(left) => *left == 0,

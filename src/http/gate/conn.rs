@@ -40,7 +40,7 @@ use crate::http::problem::HttpProblem;
 /// How soon a server that does not answer the door is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
-/// What all connections share, so that each holds only what is its own.
+/// The things that all connections share, so that each holds only what is its own.
 pub(super) struct ConnEnv {
     pub(super) limits: GateLimits,
     pub(super) access: AccessSettings,
@@ -179,7 +179,7 @@ impl Conn {
         };
     }
 
-    /// What was found out.
+    /// Takes the account that was found out, for which the request has waited.
     pub(super) fn belongs_to(&mut self, account: PeerAccount) {
         self.account = Some(account);
     }
@@ -203,7 +203,7 @@ impl Conn {
         matches!(self.state, ConnState::Closed)
     }
 
-    /// Whether it is between requests, so that [`Conn::end_unused`] takes nothing from anybody.
+    /// It is between requests, so that [`Conn::end_unused`] takes nothing from anybody.
     pub(super) fn is_unused(&self) -> bool {
         matches!(self.state, ConnState::Waiting { .. }) && self.inbound.is_empty()
     }

@@ -55,7 +55,7 @@ pub(super) struct ChunkStep {
 }
 
 impl ChunkDecoder {
-    /// Whether the last byte of the body has been read.
+    /// The last byte of the body has been read; what follows is another request's.
     pub(super) fn is_ended(&self) -> bool {
         self.state == ChunkState::Ended
     }

@@ -20,7 +20,7 @@ pub(super) struct BadAnswer;
 pub(super) struct AnswerSettings {
     /// The connection will be closed after it.
     pub(super) closes: bool,
-    /// What every answer to this request has in common, whoever gives it.
+    /// The lines that every answer to this request has, whoever gives it.
     pub(super) reply_to: ReplyTo,
 }
 
@@ -49,12 +49,12 @@ impl Default for AnswerFraming {
 }
 
 impl AnswerFraming {
-    /// Whether the client has, or is about to have, a status line.
+    /// The client has, or is about to have, a status line: no other answer can be given.
     pub(super) fn has_begun(&self) -> bool {
         matches!(self, AnswerFraming::Body(_))
     }
 
-    /// Whether nothing of it is missing.
+    /// All of the answer has come.
     pub(super) fn is_ended(&self) -> bool {
         match self {
             AnswerFraming::Head(_) | AnswerFraming::Body(AnswerBody::Close) => false,
@@ -63,7 +63,7 @@ impl AnswerFraming {
         }
     }
 
-    /// Whether only the end of the connection shows the client where it ends.
+    /// Only the end of the connection shows the client where the answer ends.
     pub(super) fn ends_with_the_connection(&self) -> bool {
         matches!(self, AnswerFraming::Body(AnswerBody::Close))
     }

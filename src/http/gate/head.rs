@@ -55,7 +55,7 @@ pub(super) struct ParsedHead<'a> {
     pub(super) headers: Vec<(&'a str, &'a str)>,
     /// How the body is framed.
     pub(super) framing: Framing,
-    /// Whether the client waits for `100 Continue` before it sends the body.
+    /// The client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
 }
 
@@ -137,7 +137,7 @@ impl<'a> ParsedHead<'a> {
         }
     }
 
-    /// Whether the client means to send another request after this one.
+    /// The client means to send another request after this one.
     pub(super) fn keeps_alive(&self) -> bool {
         self.version == HttpVersion::Http11
             && !self.connection_options().any(|name| name == "close")

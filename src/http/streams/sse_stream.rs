@@ -52,7 +52,7 @@ pub struct BatchBuffer {
 /// The places where a step may look for what is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// What is in memory: the step never blocks.
+    /// The session's memory: the step never blocks.
     Memory,
     /// The log, too.
     Log,
@@ -67,7 +67,7 @@ pub enum StreamState {
     More,
     /// The client takes no more for now: to be stepped when its socket has room, or due.
     Full,
-    /// What comes next must be read from the log.
+    /// The next events must be read from the log.
     Behind,
     /// All is shown and sent: to be [finished](SseStream::finish).
     Ended,

@@ -226,7 +226,7 @@ impl LooseReader<'_> {
     }
 }
 
-/// Whether a word may hold more than one, or what the shell would run in it.
+/// The word may be several to the shell, or hold something that it would run.
 pub fn may_hold_commands(text: &str) -> bool {
     text.contains(|letter: char| {
         letter.is_ascii() && (is_blank(letter as u8) || "\n;&|()`$'\"\\<>{".contains(letter))

@@ -27,12 +27,12 @@ const TEXT_BYTES_MAX: usize = 64 << 10;
 /// The deepest nesting: each level costs a few KiB of stack.
 const DEPTH_MAX: usize = 24;
 
-/// What a script consists of.
+/// A script as far as it matters who runs in it: commands in whatever order and condition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Script {
     /// The simple commands, an outer one before those in its words.
     pub commands: Vec<Command>,
-    /// What its `for` loops set.
+    /// Its `for` loops, for the variables that they set.
     pub loops: Vec<Loop>,
 }
 
@@ -67,14 +67,14 @@ pub struct Command {
 pub struct Assignment {
     /// The variable; with a `+` behind it for `+=`.
     pub name: String,
-    /// What it is set to.
+    /// The value, as a word.
     pub value: Word,
 }
 
 /// A word.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Word {
-    /// What it stands for, quotes removed.
+    /// Its text, quotes removed, as far as it is certain.
     pub pieces: Vec<Piece>,
 }
 
@@ -83,10 +83,10 @@ pub struct Word {
 pub enum Piece {
     /// These characters.
     Text(String),
-    /// What only the shell knows, and what stays within the word (in double quotes), or becomes
-    /// several words that begin alike (a glob).
+    /// Something that only the shell knows, and that stays within the word (in double quotes), or
+    /// becomes several words that begin alike (a glob).
     Within,
-    /// What only the shell knows, and what may become several words: `$x` without quotes.
+    /// Something that only the shell knows, and that may become several words: `$x` without quotes.
     Splitting,
     /// Somebody's home, `~` at the beginning of a word: a path, or itself.
     Home,
@@ -101,11 +101,11 @@ pub struct Redirection {
     pub target: Word,
     /// As the target is written.
     pub written: String,
-    /// What it does.
+    /// How far it can do harm.
     pub flow: Flow,
 }
 
-/// What a redirection does.
+/// The direction of a redirection: what writes is judged, the rest is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
     /// It gives the command something to read.
@@ -119,7 +119,7 @@ pub enum Flow {
 /// A script that is not in the grammar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outside {
-    /// What was met.
+    /// The reason, for the person who is asked.
     pub why: &'static str,
     /// At which byte.
     pub at: usize,

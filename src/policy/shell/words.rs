@@ -46,7 +46,7 @@ impl RawWord {
         Some((name.to_owned(), value))
     }
 
-    /// Whether it stands for one word that is as it was written but for quotes.
+    /// It stands for one word, which is as it was written but for quotes.
     pub(super) fn is_literal(&self) -> bool {
         let is_special = |unit: &Unit| match unit {
             Unit::Bare(letter) => "*?[]{}~".contains(*letter),

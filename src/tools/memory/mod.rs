@@ -53,12 +53,12 @@ pub trait Memories: Send + Sync {
 
 shown_by_name!(Memories);
 
-/// What memories are kept with: the server's, and no agent's alone.
+/// The parts of the server that memories are kept with; no agent's alone.
 #[derive(Debug, Clone)]
 pub struct MemoryParts {
-    /// Where each is.
+    /// Finds each agent's.
     pub memories: Arc<dyn Memories>,
-    /// What time it is.
+    /// Dates the notes.
     pub clock: Arc<dyn Clock>,
     /// The facts that all agents share.
     pub world: Arc<dyn Documents>,

@@ -18,12 +18,12 @@ const NAME_BYTES_MAX: usize = 255;
 pub(super) struct SeenMemory {
     /// The folder among the documents of the agent's memory.
     pub(super) folder: DocumentFolder,
-    /// Whether it also sees the facts that all agents share.
+    /// The facts that all agents share are seen too: not by a chat that has a memory of its own.
     pub(super) sees_world: bool,
 }
 
 impl SeenMemory {
-    /// What a caller sees: the agent's memory, or that of its chat alone.
+    /// The agent's memory, or that of the caller's chat alone.
     ///
     /// Errors: its chat has an identifier too long for the name of a folder.
     pub(super) fn of(caller: &Caller<'_>, scope: MemoryScope) -> Result<SeenMemory, String> {
@@ -83,7 +83,7 @@ pub(super) fn topic_of(file_name: &str) -> Option<&str> {
     (is_plain && !topic.is_empty() && !topic.starts_with('.')).then_some(topic)
 }
 
-/// Whether a topic may become the name of a file.
+/// The topic may become the name of a document: 1 to 64 letters, digits, `-` and `_` of ASCII.
 pub(super) fn is_topic(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=64).contains(&text.len()) && text.bytes().all(is_plain)

@@ -31,7 +31,7 @@ pub(super) struct Memo {
     pub(super) name: String,
     /// The text.
     pub(super) text: String,
-    /// What its next version must name, for one that is replaced as a whole.
+    /// The version that a replacement must name, for a text that is replaced as a whole.
     pub(super) version: Option<String>,
 }
 
@@ -49,8 +49,8 @@ pub(super) fn version(text: &str) -> String {
     format!("{:08x}", crc32fast::hash(text.as_bytes()))
 }
 
-/// What a recall without a query answers: the summary, the facts of the world, then days from the
-/// last one back, as far as there is room. The notes of `older` days are only counted.
+/// Answers a recall without a query: the summary, the facts of the world, then days from the last
+/// one back, as far as there is room. The notes of `older` days are only counted.
 pub(super) fn overview(
     summary: Option<&Memo>,
     world: &[Memo],
@@ -122,7 +122,7 @@ impl<'m> Overview<'m> {
     }
 }
 
-/// What was found, and in a line each what could not be looked at.
+/// Adds a line for each text that could not be looked at: the model must not take them for empty.
 pub(super) fn with_remarks(said: String, remarks: &[String]) -> String {
     if remarks.is_empty() {
         return said;
@@ -176,8 +176,8 @@ pub(super) fn words(query: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// What a recall with a query answers: the passages that have all of its words; if there are none,
-/// those with some, the most first.
+/// Answers a recall with a query: the passages that have all of its words; if there are none, those
+/// with some, the most first.
 pub(super) fn matches(query: &str, words: &[String], memos: &[Memo]) -> String {
     let mut found = hits(words, memos);
     let has_all = found.first().is_some_and(|(hits, _)| *hits == words.len());

@@ -102,7 +102,7 @@ fn meta(body: &[u8]) -> Option<String> {
     })
 }
 
-/// What the type of a body means for a reader.
+/// How a body is shown to the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyKind {
     /// A page, which is converted.
@@ -113,7 +113,7 @@ pub(super) enum BodyKind {
     Other,
 }
 
-/// What a body of that `Content-Type` is; one without a type is what it looks like.
+/// Goes by the `Content-Type`; a body without one is what it looks like.
 pub(super) fn kind(content_type: &str, body: &[u8]) -> BodyKind {
     match mime(content_type).as_ref() {
         "" => looks_like(body),

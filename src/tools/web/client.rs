@@ -177,7 +177,7 @@ impl WebClient {
         }
     }
 
-    /// What ends all requests when it is shut down.
+    /// Shut down, it ends all requests of this client.
     pub(super) fn agent(&self) -> Agent {
         self.agent.clone()
     }

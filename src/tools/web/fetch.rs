@@ -14,7 +14,7 @@ use crate::tools::web::client::{AddressRules, BodyEnd, WebClient, WebError};
 use crate::tools::web::client::{host_of, parse_url, read_body, shown};
 use crate::tools::web::markdown;
 
-/// What is read of a body, and written of a page.
+/// The most that is read of a body, and written of a page.
 pub(super) const BODY_BYTES_MAX: usize = 1_000_000;
 /// More than that are a circle.
 const REDIRECTS_MAX: usize = 10;

@@ -29,7 +29,7 @@ pub(super) struct Markdown {
     pub(super) title: String,
     /// Its text.
     pub(super) text: String,
-    /// Whether the text was ended before the page's.
+    /// More of the page was left than the text may hold.
     pub(super) is_cut: bool,
 }
 

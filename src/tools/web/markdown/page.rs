@@ -141,7 +141,7 @@ impl MarkdownPage {
         }
     }
 
-    /// Whether no more text is taken.
+    /// No more text is taken: what follows need not be looked at.
     pub(super) fn is_full(&self) -> bool {
         self.text.len() >= self.bytes_max
     }
