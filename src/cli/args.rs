@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use log::LevelFilter;
 
+use crate::cli::error::CliError;
 use crate::config;
 use crate::domain::event::Status;
 use crate::domain::ids::AgentName;
@@ -271,11 +272,11 @@ impl Named {
 impl PlaceArgs {
     /// The session and the server, where `session` is what was named without `-s`.
     ///
-    /// Errors: one of them is named twice; in words.
-    pub fn told_apart(
+    /// Errors: one of them is named twice.
+    pub(super) fn told_apart(
         &self,
         session: Option<&str>,
-    ) -> Result<(Option<String>, ServerArgs), String> {
+    ) -> Result<(Option<String>, ServerArgs), CliError> {
         let mut session = session.map(str::to_owned);
         let mut server = self.server.clone();
         for named in &self.named {
@@ -284,7 +285,8 @@ impl PlaceArgs {
                 Named::Server(text) => (&mut server.server, text, "server"),
             };
             if let Some(other) = slot.replace(text.clone()) {
-                return Err(format!("`-s {text}` is a {what}, and so is {other}"));
+                let why = format!("`-s {text}` is a {what}, and so is {other}");
+                return Err(CliError::usage(why));
             }
         }
         Ok((session, server))
@@ -633,9 +635,8 @@ fn provider() -> impl TypedValueParser<Value = Provider> {
         .try_map(|word| Provider::parse(&word).ok_or("unknown"))
 }
 
-fn agent_name(text: &str) -> Result<AgentName, String> {
-    AgentName::parse(text)
-        .map_err(|_| "an agent's name has up to 64 letters, digits, - and _".to_owned())
+fn agent_name(text: &str) -> Result<AgentName, &'static str> {
+    AgentName::parse(text).map_err(|_| "an agent's name has up to 64 letters, digits, - and _")
 }
 
 /// `duragent validate`.

@@ -18,8 +18,7 @@ use crate::workspace::sessions::SessionFilter;
 
 /// Lists what can be attached to, or attaches.
 pub(super) fn run(args: &AttachArgs, settings: &ClientSettings) -> CliResult {
-    let told = args.place.told_apart(args.session.as_deref());
-    let (named, server_args) = &told.map_err(CliError::usage)?;
+    let (named, server_args) = &args.place.told_apart(args.session.as_deref())?;
     if args.list {
         if let Some(session) = named {
             let why = format!("`--list` cannot be used with the session {session}");

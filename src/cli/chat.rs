@@ -26,8 +26,7 @@ const SENTENCE_WIDTH: usize = 300;
 
 /// Opens a session and talks in it.
 pub(super) fn run(args: &ChatArgs, global: &Global) -> CliResult {
-    let told = args.place.told_apart(args.session.as_deref());
-    let (session, server) = &told.map_err(CliError::usage)?;
+    let (session, server) = &args.place.told_apart(args.session.as_deref())?;
     if let (Some(agent), Some(session)) = (&args.agent, session) {
         let why = format!("`--agent {agent}` cannot be used with the session {session}");
         return Err(CliError::usage(why).hint(

@@ -31,6 +31,7 @@ use crate::domain::time::Timestamp;
 use crate::engine::long_prompt;
 use crate::llm::providers::ProviderSettings;
 use crate::tools::program_tools::ProgramTools;
+use crate::tools::programs::SandboxTrialError;
 use crate::tools::web;
 use crate::trust::WorkspaceTrust;
 use crate::wire::AgentListBody;
@@ -379,7 +380,7 @@ fn bash(agents: &[&str], is_there: bool) -> Check {
 fn sandbox(
     mode: SandboxMode,
     is_there: impl Fn(&str) -> bool,
-    try_it: impl FnOnce() -> Result<(), String>,
+    try_it: impl FnOnce() -> Result<(), SandboxTrialError>,
 ) -> Check {
     const SUBJECT: &str = "sandbox";
     let (word, program, package) = match mode {
@@ -434,7 +435,11 @@ mod tests {
             (SandboxMode::Docker, "docker", true, Health::Ok),
             (SandboxMode::Docker, "bwrap", true, Health::Error),
         ] {
-            let tried = || works.then_some(()).ok_or_else(|| "no".to_owned());
+            let tried = || {
+                works
+                    .then_some(())
+                    .ok_or_else(|| SandboxTrialError::NotRun("no".to_owned()))
+            };
             let check = sandbox(mode, |program| program == there, tried);
             assert_eq!(check.status, expected, "{check:?}");
         }

@@ -25,7 +25,7 @@ use crate::engine::turn::worker::Worker;
 use crate::engine::watch::live::{RunningWorker, Work};
 use crate::engine::workdir::WorkdirRules;
 use crate::llm::{Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink};
-use crate::policy::{Policy, ProposedCall, Verdict};
+use crate::policy::{Policy, ProposedCall, RememberError, Verdict};
 use crate::store::file::FileStore;
 use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
 
@@ -184,7 +184,7 @@ impl Policy for AllowAll {
         Verdict::Allow
     }
 
-    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), String> {
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), RememberError> {
         Ok(())
     }
 
@@ -265,7 +265,7 @@ impl Script {
 /// Says a text, which is a whole reply.
 pub(crate) fn says(sink: &mut dyn Sink, text: &str) -> Result<ModelReply, LlmError> {
     sink.text(text);
-    sink.flush().map_err(LlmError::Sink)?;
+    sink.flush()?;
     Ok(reply(&[]))
 }
 

@@ -93,7 +93,25 @@ pub enum LlmError {
     },
     /// The sink refused a part of the answer: it could not be stored, so it was not shown either.
     #[error("cannot store the reply: {0}")]
-    Sink(String),
+    Sink(#[from] SinkError),
+}
+
+/// Why whoever takes a reply takes no more of it. A text and no enum, as the call that ends by it
+/// only passes it on: what is to be done about it, the sink itself knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SinkError(String);
+
+impl From<String> for SinkError {
+    fn from(text: String) -> SinkError {
+        SinkError(text)
+    }
+}
+
+impl From<&str> for SinkError {
+    fn from(text: &str) -> SinkError {
+        SinkError(text.to_owned())
+    }
 }
 
 /// Why somebody could not be reached.

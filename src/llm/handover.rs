@@ -1,7 +1,7 @@
 //! The sink of a call, with what trying again depends on.
 
 use crate::domain::code::NoticeCode;
-use crate::llm::{LlmError, Sink};
+use crate::llm::{LlmError, Sink, SinkError};
 
 /// The sink of a call, which remembers whether it was given anything.
 pub(super) struct Handover<'a> {
@@ -28,7 +28,7 @@ impl<'a> Handover<'a> {
     /// Ends a batch, unless nothing came in it.
     pub(super) fn flush_new(&mut self) -> Result<(), LlmError> {
         if std::mem::take(&mut self.unflushed) {
-            self.sink.flush().map_err(LlmError::Sink)
+            Ok(self.sink.flush()?)
         } else {
             Ok(())
         }
@@ -42,7 +42,7 @@ impl Sink for Handover<'_> {
         self.sink.text(text);
     }
 
-    fn flush(&mut self) -> Result<(), String> {
+    fn flush(&mut self) -> Result<(), SinkError> {
         self.unflushed = false;
         self.sink.flush()
     }

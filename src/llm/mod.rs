@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use crate::domain::providers::Dialect;
 
-pub use error::{Cause, LlmError};
+pub use error::{Cause, LlmError, SinkError};
 pub use model::{
     Cancel, Model, ModelReply, Models, RawToolCall, Request, Sink, ToolChoice, ToolDefinition,
 };

@@ -11,7 +11,7 @@ use crate::domain::event::{FinishReason, ToolCall, Usage};
 use crate::domain::ids::CallId;
 use crate::domain::message::Message;
 use crate::domain::spec::ModelSpec;
-use crate::llm::error::LlmError;
+use crate::llm::error::{LlmError, SinkError};
 
 /// Makes models: the providers' addresses and keys, as the process was started with them.
 pub trait Models: Send + Sync {
@@ -52,7 +52,7 @@ pub trait Sink {
 
     /// Called after the pieces that arrived together (one read of the socket): the moment to
     /// store and show them. An error ends the call with [`LlmError::Sink`].
-    fn flush(&mut self) -> Result<(), String>;
+    fn flush(&mut self) -> Result<(), SinkError>;
 
     /// Something that a reader should know: a retry, a fallback.
     fn notice(&mut self, code: NoticeCode, message: String);

@@ -179,7 +179,7 @@ mod tests {
                 false,
             ),
             (LlmError::Cancelled, false),
-            (LlmError::Sink(text()), false),
+            (LlmError::Sink(text().into()), false),
         ] {
             assert_eq!(is_for_fallback(&error), expected, "{error:?}");
             assert_eq!(delay(1, &error, SECOND, None, 0.5), None, "{error:?}");

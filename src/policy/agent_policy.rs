@@ -17,7 +17,7 @@ use crate::policy::{Digests, Pin, Policy, ProposedCall, Verdict};
 use crate::policy::judge::{self, Context, JudgedCall, Judgement, LiteralRules, Ruling, ToolUse};
 use crate::policy::notify::{Notification, Notifier};
 use crate::policy::rules::{Delivery, Mode, Occasion, PolicyRules, Subject};
-use crate::policy::source::{RuleSource, RuleSources};
+use crate::policy::source::{RememberError, RuleEditError, RuleSource, RuleSources};
 use crate::policy::{edit, file};
 
 /// The policies of all agents of a workspace.
@@ -249,16 +249,15 @@ impl AgentPolicy {
     }
 
     /// Adds rules to what the owner allowed for good, and to the grants what `program` is now.
-    fn remember(&self, literal: &LiteralRules, program: Option<Part>) -> Result<(), String> {
+    fn remember(&self, literal: &LiteralRules, program: Option<Part>) -> Result<(), RememberError> {
         let _editing = lock(&self.editing);
         let program: Vec<Part> = program.into_iter().collect();
         self.source.allow(&program, &|path, text| {
             let edited = edit::with_allowed(text, literal)?;
             if let Some(edited) = &edited {
                 // What would not load would refuse everything from now on.
-                file::parse(edited.clone(), path, &*self.environment).map_err(|problems| {
-                    problems.iter().map(Problem::to_string).collect::<String>()
-                })?;
+                file::parse(edited.clone(), path, &*self.environment)
+                    .map_err(RuleEditError::Refused)?;
             }
             Ok(edited)
         })?;
@@ -301,7 +300,7 @@ impl Policy for AgentPolicy {
         }
     }
 
-    fn allow_always(&self, proposed: &ProposedCall<'_>) -> Result<(), String> {
+    fn allow_always(&self, proposed: &ProposedCall<'_>) -> Result<(), RememberError> {
         let script = proposed.script();
         let call = self.call_of(proposed, script.as_deref(), &Granted::Everything);
         let literal = judge::literal_patterns(&call);
@@ -315,7 +314,7 @@ impl Policy for AgentPolicy {
         if literal.refused.is_empty() {
             Ok(())
         } else {
-            Err(literal.refused.join("; "))
+            Err(RememberError::NoRule(literal.refused))
         }
     }
 

@@ -5,18 +5,18 @@
 //! before, and the new patterns.
 
 use super::judge::LiteralRules;
+use super::source::RuleEditError;
+use crate::base::yaml::YamlError;
 use crate::base::yaml::tree::{Document, Node, Value};
 
 /// How many places are tried: an item may go over some lines.
 const TRIES_MAX: usize = 200;
 
 /// The text of a policy file that also allows `patterns`; `None` when it does already.
-///
-/// Errors: why it can't be edited.
 pub(super) fn with_allowed(
     text: Option<&str>,
     literal: &LiteralRules,
-) -> Result<Option<String>, String> {
+) -> Result<Option<String>, RuleEditError> {
     let patterns = literal.patterns.iter().map(|text| Item::new(text, false));
     let items = patterns.chain(literal.exact.iter().map(|text| Item::new(text, true)));
     let before = text.unwrap_or(NEW_FILE);
@@ -88,12 +88,12 @@ impl Item {
     }
 }
 
-fn parse(text: &str) -> Result<Document, String> {
-    Document::parse(text.to_owned()).map_err(|error| error.to_string())
+fn parse(text: &str) -> Result<Document, YamlError> {
+    Document::parse(text.to_owned())
 }
 
 /// One more item. Each candidate costs a parse; nearly always the first one is right.
-fn with_item(text: &str, item: &Item) -> Result<String, String> {
+fn with_item(text: &str, item: &Item) -> Result<String, RuleEditError> {
     let document = parse(text)?;
     let mut wanted = allowed(&document);
     wanted.push(item.shape());
@@ -105,7 +105,7 @@ fn with_item(text: &str, item: &Item) -> Result<String, String> {
         .into_iter()
         .take(TRIES_MAX)
         .find(is_right)
-        .ok_or_else(|| "its `allow` is written in a way that cannot be added to".to_owned())
+        .ok_or(RuleEditError::NoRoom)
 }
 
 /// Texts that may be right, the most likely first.
@@ -261,7 +261,7 @@ mod tests {
         }
     }
 
-    fn added(text: &str, pattern: &str) -> Result<Option<String>, String> {
+    fn added(text: &str, pattern: &str) -> Result<Option<String>, RuleEditError> {
         with_allowed(Some(text), &patterns(pattern))
     }
 

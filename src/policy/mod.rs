@@ -40,7 +40,7 @@ use crate::domain::spec::{ToolEffect, ToolKind};
 pub use agent_policy::{AgentPolicy, Policies};
 pub use pin::{Digests, NamedFiles, Pin, place};
 pub use rules::{Mode, PolicyRules, RulePattern, Subject, Tier, Tiers};
-pub use source::{EditRules, RuleSource, RuleSources};
+pub use source::{EditRules, RememberError, RuleEditError, RuleSource, RuleSources};
 
 /// Says what an agent may do.
 pub trait Policy: Send + Sync {
@@ -49,8 +49,8 @@ pub trait Policy: Send + Sync {
 
     /// Takes to heart that a person allowed calls like this one for good. May be told twice.
     ///
-    /// Errors: why it will not be remembered, for the log.
-    fn allow_always(&self, proposed: &ProposedCall<'_>) -> Result<(), String>;
+    /// Errors: it will not be remembered, or not all of it.
+    fn allow_always(&self, proposed: &ProposedCall<'_>) -> Result<(), RememberError>;
 
     /// A call is about to run: whoever wants to know of such calls is told. Never blocks.
     fn note_start(&self, proposed: &ProposedCall<'_>);

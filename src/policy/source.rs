@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::base::shown::shown_by_name;
+use crate::base::yaml::YamlError;
 use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::Problem;
 use crate::domain::spec::AgentSpec;
@@ -11,9 +12,7 @@ use crate::policy::rules::Tiers;
 
 /// Makes of what the owner allowed for good, which stands at the path, what is to stand there; `None`
 /// leaves it as it is.
-///
-/// Errors: why it cannot be added to.
-pub type EditRules<'a> = dyn Fn(&Path, Option<&str>) -> Result<Option<String>, String> + 'a;
+pub type EditRules<'a> = dyn Fn(&Path, Option<&str>) -> Result<Option<String>, RuleEditError> + 'a;
 
 /// The rules of all agents of a workspace.
 pub trait RuleSources: Send + Sync {
@@ -37,8 +36,33 @@ pub trait RuleSource: Send + Sync {
     /// Trusts the agent's folder with `parts` too, and edits what the owner allowed for good. `edit` is
     /// called again on what another process has made of that meanwhile.
     ///
-    /// Errors: why nothing will be remembered, for the log.
-    fn allow(&self, parts: &[Part], edit: &EditRules<'_>) -> Result<(), String>;
+    /// Errors: [`RememberError::Record`]; nothing will be remembered.
+    fn allow(&self, parts: &[Part], edit: &EditRules<'_>) -> Result<(), RememberError>;
 }
 
 shown_by_name!(RuleSource);
+
+/// Why what the owner allowed for good cannot be added to.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleEditError {
+    /// It is no YAML.
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    /// Wherever a new item would go, something else would change.
+    #[error("its `allow` is written in a way that cannot be added to")]
+    NoRoom,
+    /// It would not load any more, and refuse everything from then on.
+    #[error("{}", .0.iter().map(Problem::to_string).collect::<String>())]
+    Refused(Vec<Problem>),
+}
+
+/// Why calls that a person allowed for good, or some of them, will be asked about again.
+#[derive(Debug, thiserror::Error)]
+pub enum RememberError {
+    /// The owner's record cannot be changed: the error with all its causes.
+    #[error("{0}")]
+    Record(String),
+    /// These commands are none that a rule could name, each with its reason.
+    #[error("{}", .0.join("; "))]
+    NoRule(Vec<String>),
+}

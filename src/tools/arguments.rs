@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Map, Value, json};
 
-use crate::domain::event::ToolOutput;
+use crate::tools::ToolRefusal;
 use crate::tools::programs::{TIMEOUT_SECONDS_MAX, TIMEOUT_USUAL};
 
 /// The model's arguments. Those that a tool does not know are ignored: some models fill in all
 /// that they have seen.
-pub(super) fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {
-    read_object(json).map_err(|error| format!("the arguments are not understood: {error}"))
+pub(super) fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, ToolRefusal> {
+    read_object(json).map_err(|error| format!("the arguments are not understood: {error}").into())
 }
 
 /// Arguments in the one form in which rules see them: an object, whose `action` is a text.
@@ -27,26 +27,23 @@ pub(super) fn read_object<'a, T: Deserialize<'a>>(json: &'a str) -> serde_json::
     }
 }
 
-/// Reads what a model passes to a tool.
-///
-/// Errors: what the model is told of its mistake.
-pub(super) fn read_arguments<T: DeserializeOwned>(text: &str) -> Result<T, ToolOutput> {
+/// The arguments of a program; a model may leave them out.
+pub(super) fn read_arguments<T: DeserializeOwned>(text: &str) -> Result<T, ToolRefusal> {
     let text = if text.trim().is_empty() { "{}" } else { text };
-    read_object(text).map_err(|error| refusal(format!("the arguments are wrong: {error}")))
+    read_object(text).map_err(|error| format!("the arguments are wrong: {error}").into())
 }
 
 /// How long a program may run.
-///
-/// Errors: what the model is told of its mistake.
-pub(super) fn timeout(seconds: Option<u64>) -> Result<Duration, ToolOutput> {
+pub(super) fn timeout(seconds: Option<u64>) -> Result<Duration, ToolRefusal> {
     match seconds {
         None => Ok(TIMEOUT_USUAL),
         Some(seconds) if (1..=TIMEOUT_SECONDS_MAX).contains(&seconds) => {
             Ok(Duration::from_secs(seconds))
         }
-        Some(_) => Err(refusal(format!(
+        Some(_) => Err(format!(
             "the arguments are wrong: `timeout_seconds` must be from 1 to {TIMEOUT_SECONDS_MAX}"
-        ))),
+        )
+        .into()),
     }
 }
 
@@ -58,13 +55,6 @@ pub(super) fn time_property() -> Value {
         "maximum": TIMEOUT_SECONDS_MAX,
         "description": format!("After so many seconds it is killed; {} if left out", TIMEOUT_USUAL.as_secs()),
     })
-}
-
-fn refusal(content: String) -> ToolOutput {
-    ToolOutput {
-        success: false,
-        content,
-    }
 }
 
 #[cfg(test)]
@@ -102,13 +92,13 @@ mod tests {
             (r#"{"action": "Read", "name": "b", "name": "a"}"#, false),
             (r#"{"action": "read", "name": "a"}"#, false),
         ] {
-            let one: Result<One, String> = read(json);
+            let one: Result<One, ToolRefusal> = read(json);
             let expected = One {
                 action: Action::Read,
                 name: name(),
             };
             assert_eq!(one.ok(), is_read.then_some(expected), "{json}");
-            let other: Result<Other, String> = read(json);
+            let other: Result<Other, ToolRefusal> = read(json);
             let expected = Other::Read { name: name() };
             assert_eq!(other.ok(), is_read.then_some(expected), "{json}");
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::domain::event::ToolOutput;
 use crate::tools::arguments::{read_arguments, time_property, timeout};
 use crate::tools::programs::{Order, ProgramContext, Programs};
 use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec};
@@ -82,7 +83,7 @@ impl Tool for Bash {
         });
         match order {
             Ok(order) => self.programs.run(&self.place, order, run).into(),
-            Err(wrong) => wrong.into(),
+            Err(refusal) => ToolOutput::from(refusal).into(),
         }
     }
 }

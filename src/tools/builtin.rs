@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::base::text;
 use crate::domain::event::ToolOutput;
-use crate::tools::{Effect, Run, ToolKind, ToolSpec};
+use crate::tools::{Effect, Run, ToolKind, ToolRefusal, ToolSpec};
 
 /// The most that an answer holds: what a model's window takes of a result without cutting it.
 pub(super) const ANSWER_BYTES_MAX: usize = 30_000;
 
 /// A tool's answer, or why there is none; the model reads either.
-pub(super) type BuiltinAnswer = Result<String, String>;
+pub(super) type BuiltinAnswer = Result<String, ToolRefusal>;
 
 /// What a model is told of such a tool.
 pub(super) fn spec(name: &str, description: &str, parameters: Value, effect: Effect) -> ToolSpec {
@@ -26,19 +26,20 @@ pub(super) fn spec(name: &str, description: &str, parameters: Value, effect: Eff
 }
 
 /// Says no once the run is to end: what takes long asks from time to time.
-pub(super) fn go_on(run: &Run<'_>) -> Result<(), String> {
+pub(super) fn go_on(run: &Run<'_>) -> Result<(), ToolRefusal> {
     match run.cancel.try_recv() {
         Err(TryRecvError::Empty) => Ok(()),
-        Err(TryRecvError::Disconnected) => Err("cancelled".to_owned()),
+        Err(TryRecvError::Disconnected) => Err("cancelled".into()),
         Ok(never) => match never {},
     }
 }
 
 /// The answer as the engine takes it.
 pub(super) fn output(answer: BuiltinAnswer) -> ToolOutput {
-    let success = answer.is_ok();
-    let (Ok(content) | Err(content)) = answer;
-    ToolOutput { success, content }
+    answer.map_or_else(ToolOutput::from, |content| ToolOutput {
+        success: true,
+        content,
+    })
 }
 
 /// A text for an answer, cut to `bytes_max` with `remedy` said of the rest.

@@ -16,7 +16,7 @@ use crate::policy::{self, NamedFiles, Pin};
 use crate::tools::arguments::{read_arguments, time_property, timeout};
 use crate::tools::found::is_executable;
 use crate::tools::programs::{Order, ProgramContext, Programs};
-use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec};
+use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolRefusal, ToolSpec};
 use crate::tools::{bash, named, readme};
 
 /// Programs that run what one of their arguments says.
@@ -147,7 +147,7 @@ impl Cli {
         }
     }
 
-    fn order(&self, run: &Run<'_>) -> Result<Order, ToolOutput> {
+    fn order(&self, run: &Run<'_>) -> Result<Order, ToolRefusal> {
         let CliArguments {
             args,
             stdin,
@@ -222,7 +222,7 @@ impl Tool for Cli {
     fn run(&self, run: &Run<'_>) -> RunResult {
         match self.order(run) {
             Ok(order) => self.programs.run(&self.place, order, run).into(),
-            Err(wrong) => wrong.into(),
+            Err(refusal) => ToolOutput::from(refusal).into(),
         }
     }
 }
@@ -491,7 +491,11 @@ mod tests {
 
     #[test]
     fn mistakes_of_a_model_are_said() {
-        let wrong = |text: &str| read_arguments::<CliArguments>(text).unwrap_err().content;
+        let wrong = |text: &str| {
+            read_arguments::<CliArguments>(text)
+                .unwrap_err()
+                .to_string()
+        };
         assert!(wrong(r#"{"args": 7}"#).contains("expected a list of texts, or a text"));
         assert!(wrong(r#"{"args": "a 'b"}"#).contains("`args` has a quote that does not end"));
         assert!(wrong(r#"{"arg": []}"#).contains("unknown field `arg`, expected one of `args`"));
@@ -503,12 +507,8 @@ mod tests {
             read(r#"{"args": "a 'b c' $HOME *"}"#),
             ["a", "b c", "$HOME", "*"]
         );
-        assert!(
-            timeout(Some(0))
-                .unwrap_err()
-                .content
-                .contains("from 1 to 3600")
-        );
+        let refused = timeout(Some(0)).unwrap_err().to_string();
+        assert!(refused.contains("from 1 to 3600"));
         assert_eq!(timeout(Some(7)).unwrap(), Duration::from_secs(7));
     }
 }

@@ -43,6 +43,8 @@ pub(super) fn look(folder: &Path, home: Option<&Path>) -> (Vec<FoundTool>, Vec<S
 }
 
 /// The tool in a folder; `None` for a folder without a program.
+///
+/// Errors: why it is none, for the list that [`look`] makes of it.
 fn look_into(folder: &Path, home: Option<&Path>) -> Result<Option<FoundTool>, String> {
     let files = sorted_entries(folder).map_err(|error| error.to_string())?;
     let runs: Vec<PathBuf> = files.into_iter().filter(|path| is_run(path)).collect();

@@ -11,6 +11,7 @@ mod named;
 pub mod program_tools;
 pub mod programs;
 mod readme;
+mod refusal;
 pub mod reload;
 pub mod session;
 mod skill;
@@ -20,5 +21,6 @@ pub mod web;
 pub mod workshop;
 
 pub use crate::domain::spec::{ToolEffect as Effect, ToolKind};
+pub use refusal::ToolRefusal;
 pub use tool::{Caller, Run, RunResult, Tool, ToolSpec, value_key};
 pub use toolbox::Toolbox;

@@ -23,7 +23,7 @@ use crate::domain::ids::AgentName;
 use crate::domain::secret::names_a_secret;
 use crate::domain::spec::WORK_FOLDER;
 use crate::sandbox::{self, Job, Sandbox, SandboxError, SandboxSettings};
-use crate::tools::Run;
+use crate::tools::{Run, ToolRefusal};
 
 /// How long a program may run that was given no time.
 pub(super) const TIMEOUT_USUAL: Duration = Duration::from_secs(120);
@@ -137,6 +137,25 @@ enum ProgramError {
     NotRun { program: PathBuf, source: io::Error },
 }
 
+/// Why no program will run in the sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxTrialError {
+    /// There is no folder to run one in.
+    #[error(transparent)]
+    Folder(#[from] io::Error),
+    /// The program that does nothing failed, or the sandbox around it.
+    #[error("{said} ({end})")]
+    Failed {
+        /// Its output, in one line.
+        said: String,
+        /// How it ended.
+        end: End,
+    },
+    /// Nothing was started, for this reason and its causes.
+    #[error("{0}")]
+    NotRun(String),
+}
+
 impl Programs {
     /// Programs that run in the sandbox of these settings.
     pub fn new(settings: SandboxSettings) -> Programs {
@@ -160,16 +179,15 @@ impl Programs {
 
     /// Tries the sandbox by running a program that does nothing.
     ///
-    /// Errors: why no program will run, in a sentence.
-    pub fn try_sandbox(&self) -> Result<(), String> {
+    /// Errors: no program will run.
+    pub fn try_sandbox(&self) -> Result<(), SandboxTrialError> {
         // Where the first is read-only, the second may not be.
         let mut private = tempfile::Builder::new();
         private.permissions(fs::Permissions::from_mode(0o700));
         let folder = private
             .tempdir()
-            .or_else(|_| private.tempdir_in("/dev/shm"));
-        let folder = folder.map_err(|error| error.to_string())?;
-        let work = fs::canonicalize(folder.path()).map_err(|error| error.to_string())?;
+            .or_else(|_| private.tempdir_in("/dev/shm"))?;
+        let work = fs::canonicalize(folder.path())?;
         let job = Job {
             program: "true".into(),
             args: Vec::new(),
@@ -184,9 +202,12 @@ impl Programs {
             Ok(ended) if is_success(&ended.end) => Ok(()),
             Ok(ended) => {
                 let words: Vec<&str> = ended.output.split_whitespace().collect();
-                Err(format!("{} ({})", words.join(" "), ended.end))
+                Err(SandboxTrialError::Failed {
+                    said: words.join(" "),
+                    end: ended.end,
+                })
             }
-            Err(error) => Err(sentence(&error)),
+            Err(error) => Err(SandboxTrialError::NotRun(sentence(&error))),
         }
     }
 
@@ -198,10 +219,7 @@ impl Programs {
             Err(error) => {
                 let error = sentence(&error);
                 log::warn!("session {session}: {error}");
-                ToolOutput {
-                    success: false,
-                    content: error,
-                }
+                ToolRefusal::from(error).into()
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::domain::spec::MemoryScope;
 use crate::domain::state::Summary;
 use crate::tools::arguments;
 use crate::tools::builtin::{self, ANSWER_BYTES_MAX, BuiltinAnswer, cut};
-use crate::tools::{Caller, Effect, Run, RunResult, Tool, ToolSpec};
+use crate::tools::{Caller, Effect, Run, RunResult, Tool, ToolRefusal, ToolSpec};
 
 /// Sessions of a page, unless another number is asked for.
 const LISTED: usize = 20;
@@ -41,10 +41,10 @@ const DESCRIPTION: &str = "Your other conversations. \
 /// Where sessions are kept, as this tool needs it.
 pub trait SessionShelf: Send + Sync {
     /// Up to `limit` ids smaller (older) than `before`, newest first.
-    fn ids(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, String>;
+    fn ids(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, ToolRefusal>;
 
     /// What is known of a session; `None` if there is none of that id.
-    fn summary(&self, id: &SessionId) -> Result<Option<Summary>, String>;
+    fn summary(&self, id: &SessionId) -> Result<Option<Summary>, ToolRefusal>;
 
     /// Records just before `before`, or at the end, in ascending order, at most `limit`.
     fn records_before(
@@ -52,7 +52,7 @@ pub trait SessionShelf: Send + Sync {
         id: &SessionId,
         before: Option<Seq>,
         limit: usize,
-    ) -> Result<Vec<Record>, String>;
+    ) -> Result<Vec<Record>, ToolRefusal>;
 }
 
 shown_by_name!(SessionShelf);
@@ -130,7 +130,7 @@ impl SessionTool {
     }
 
     /// The summary of a session that the caller may see.
-    fn summary(&self, caller: &Caller<'_>, id: &SessionId) -> Result<Option<Summary>, String> {
+    fn summary(&self, caller: &Caller<'_>, id: &SessionId) -> Result<Option<Summary>, ToolRefusal> {
         let summary = self.shelf.summary(id)?;
         Ok(summary.filter(|summary| is_visible(summary, &self.agent, self.scope, caller)))
     }
@@ -212,21 +212,21 @@ impl Tool for SessionTool {
 
 impl Before {
     /// `None` for an empty text, which stands for nothing.
-    fn seq(self) -> Result<Option<Seq>, String> {
+    fn seq(self) -> Result<Option<Seq>, ToolRefusal> {
         match self {
             Before::Number(number) => Ok(Some(Seq(number))),
             Before::Text(text) if text.is_empty() => Ok(None),
             Before::Text(text) => match text.parse() {
                 Ok(number) => Ok(Some(Seq(number))),
-                Err(_) => Err(NO_NUMBER.to_owned()),
+                Err(_) => Err(NO_NUMBER.into()),
             },
-            Before::Other(_) => Err(NO_NUMBER.to_owned()),
+            Before::Other(_) => Err(NO_NUMBER.into()),
         }
     }
 }
 
-fn parse_id(text: &str) -> Result<SessionId, String> {
-    SessionId::parse(text).map_err(|_| format!("{text:?} is not the id of a session"))
+fn parse_id(text: &str) -> Result<SessionId, ToolRefusal> {
+    SessionId::parse(text).map_err(|_| format!("{text:?} is not the id of a session").into())
 }
 
 /// Whether a session of this `summary` is one that the caller may see: its agent's, and its chat's

@@ -15,7 +15,7 @@ use crate::base::text::{self, TextError};
 use crate::domain::spec::{SKILL_FILES, Skill};
 use crate::tools::arguments;
 use crate::tools::builtin::{self, ANSWER_BYTES_MAX, BuiltinAnswer};
-use crate::tools::{Effect, Run, RunResult, Tool, ToolSpec};
+use crate::tools::{Effect, Run, RunResult, Tool, ToolRefusal, ToolSpec};
 
 /// The longest file that is looked into.
 const FILE_BYTES_MAX: usize = 1 << 20;
@@ -99,14 +99,14 @@ impl SkillTool {
         }
     }
 
-    fn skill(&self, name: &str) -> Result<&Skill, String> {
+    fn skill(&self, name: &str) -> Result<&Skill, ToolRefusal> {
         let found = self.skills.iter().find(|skill| skill.name == name);
         found.ok_or_else(|| {
             let names: Vec<&str> = self.skills.iter().map(|one| one.name.as_str()).collect();
             if names.is_empty() {
-                "there are no skills".to_owned()
+                "there are no skills".into()
             } else {
-                format!("there is no such skill; there are: {}", names.join(", "))
+                format!("there is no such skill; there are: {}", names.join(", ")).into()
             }
         })
     }
@@ -125,7 +125,7 @@ impl Tool for SkillTool {
 /// Where a file stands in a skill's folder.
 ///
 /// Errors: it is named by a way that leads out of it.
-fn inner_path(skill: &Skill, file: &str) -> Result<PathBuf, String> {
+fn inner_path(skill: &Skill, file: &str) -> Result<PathBuf, ToolRefusal> {
     let path = Path::new(file);
     // The model is told the folder, and may name a file from the root on.
     let mut folders = [&skill.folder, &skill.place].into_iter();
@@ -141,7 +141,7 @@ fn inner_path(skill: &Skill, file: &str) -> Result<PathBuf, String> {
         Err(
             "only files in the skill's folder can be read, named from there without `..`, as \
              references/x.md"
-                .to_owned(),
+                .into(),
         )
     }
 }
@@ -154,33 +154,36 @@ fn name_of_file(skill: &Skill) -> &'static str {
 }
 
 /// What the skill says, with plain line ends and without its front matter.
-fn body(skill: &Skill) -> Result<String, String> {
+fn body(skill: &Skill) -> Result<String, ToolRefusal> {
     let text = text::with_plain_line_ends(read(skill, Path::new(name_of_file(skill)))?);
     let body = text::split_front_matter(&text).map_or(&*text, |(_, body)| body);
     Ok(body.trim().to_owned())
 }
 
 /// A file of a skill, if it lies in its folder once all links are followed.
-fn read(skill: &Skill, inner: &Path) -> Result<String, String> {
+fn read(skill: &Skill, inner: &Path) -> Result<String, ToolRefusal> {
     let shown = inner.display();
-    let failed = |error: TextError| match error {
-        TextError::Missing => format!("the skill {} has no file {shown}", skill.name),
-        error => format!("{shown} {error}"),
+    let failed = |error: TextError| -> ToolRefusal {
+        match error {
+            TextError::Missing => format!("the skill {} has no file {shown}", skill.name).into(),
+            error => format!("{shown} {error}").into(),
+        }
     };
     let file = text::open(&skill.place.join(inner)).map_err(failed)?;
     // What is judged is what was opened: a link could be another one by the time of a second look.
     let place = text::place_of(&file).map_err(|error| failed(error.into()))?;
     let Ok(place) = place.strip_prefix(&skill.place) else {
-        return Err(format!("{shown} leads out of the skill's folder"));
+        return Err(format!("{shown} leads out of the skill's folder").into());
     };
     if place.iter().any(|name| name.eq_ignore_ascii_case(".git")) {
-        return Err(format!("{shown} is git's own, and may hold a password"));
+        return Err(format!("{shown} is git's own, and may hold a password").into());
     }
     let names = file.metadata().map_err(|error| failed(error.into()))?;
     if names.nlink() > 1 && !skill.is_trusted {
         return Err(format!(
             "{shown} has other names elsewhere (hard links), and counts only with trust"
-        ));
+        )
+        .into());
     }
     text::read_open(file, FILE_BYTES_MAX).map_err(failed)
 }
@@ -371,11 +374,11 @@ mod tests {
             "scripts/none",
             ".",
         ] {
-            let answer = home.file(file).unwrap_err();
+            let answer = home.file(file).unwrap_err().to_string();
             assert!(!answer.contains("secret\n"), "{file}: {answer}");
         }
         assert_eq!(
-            home.file("references/up").unwrap_err(),
+            home.file("references/up").unwrap_err().to_string(),
             "references/up leads out of the skill's folder"
         );
         assert_eq!(home.file("references/alias.md"), Ok("reference".to_owned()));
@@ -387,7 +390,7 @@ mod tests {
         fs::rename(&folder, home.0.path().join("elsewhere")).unwrap();
         symlink("elsewhere", &folder).unwrap();
         assert_eq!(
-            home.file("references/a.md").unwrap_err(),
+            home.file("references/a.md").unwrap_err().to_string(),
             "references/a.md leads out of the skill's folder"
         );
     }
@@ -431,7 +434,7 @@ mod tests {
         }
         assert_eq!(read, long);
         fs::write(home.folder().join("references/x.png"), b"\x89PNG\xff").unwrap();
-        let answer = home.file("references/x.png").unwrap_err();
+        let answer = home.file("references/x.png").unwrap_err().to_string();
         assert!(answer.contains("is not UTF-8"), "{answer}");
     }
 
@@ -440,10 +443,14 @@ mod tests {
         let home = Home::new();
         let answer = home.1.answer(r#"{"action": "read", "name": "../tidy"}"#);
         assert_eq!(
-            answer.unwrap_err(),
+            answer.unwrap_err().to_string(),
             "there is no such skill; there are: tidy"
         );
-        let answer = home.1.answer(r#"{"name": "tidy"}"#).unwrap_err();
+        let answer = home
+            .1
+            .answer(r#"{"name": "tidy"}"#)
+            .unwrap_err()
+            .to_string();
         assert!(answer.contains("missing field `action`"), "{answer}");
     }
 }

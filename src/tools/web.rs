@@ -33,7 +33,7 @@ use crate::tools::arguments;
 use crate::tools::web::client::{AddressRules, WebClient, WebError};
 use crate::tools::web::fetch::PageFormat;
 use crate::tools::web::search::{COUNT_MAX, COUNT_USUAL, Service};
-use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec};
+use crate::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolRefusal, ToolSpec};
 
 /// The name of the tool.
 pub const NAME: &str = WEB_TOOL;
@@ -148,14 +148,23 @@ impl Web {
         }
     }
 
-    fn request(&self, arguments: &str) -> Result<WebRequest, String> {
+    fn request(&self, arguments: &str) -> Result<WebRequest, ToolRefusal> {
         let request = WebRequest::parse(arguments)?;
         match (&request, self.settings.search_obstacle()) {
             (WebRequest::Search { .. }, Some(why)) => {
-                Err(format!("searching is not possible: {why}"))
+                Err(format!("searching is not possible: {why}").into())
             }
             (WebRequest::Search { .. } | WebRequest::Fetch { .. }, _) => Ok(request),
         }
+    }
+
+    fn answer(&self, run: &Run<'_>) -> Result<ToolOutput, ToolRefusal> {
+        let request = self.request(run.arguments)?;
+        let client = self.client(&request);
+        let (agent, limit) = (client.agent(), self.settings.time_limit);
+        let (settings, rules) = (Arc::clone(&self.settings), Arc::clone(&self.rules));
+        let work = move || perform(&client, &settings, &rules, &request);
+        Ok(race(run.cancel, agent, limit, work)??)
     }
 
     fn client(&self, request: &WebRequest) -> WebClient {
@@ -183,27 +192,13 @@ impl Tool for Web {
     }
 
     fn run(&self, run: &Run<'_>) -> RunResult {
-        let request = match self.request(run.arguments) {
-            Ok(request) => request,
-            Err(why) => return failed(why).into(),
-        };
-        let client = self.client(&request);
-        let (agent, limit) = (client.agent(), self.settings.time_limit);
-        let (settings, rules) = (Arc::clone(&self.settings), Arc::clone(&self.rules));
-        let work = move || perform(&client, &settings, &rules, &request);
-        let output = match race(run.cancel, agent, limit, work) {
-            Ok(Ok(output)) => output,
-            Ok(Err(error)) => failed(error.to_string()),
-            Err(why) => failed(why),
-        };
-        output.into()
+        self.answer(run).unwrap_or_else(ToolOutput::from).into()
     }
 }
 
-fn failed(why: impl Into<String>) -> ToolOutput {
-    ToolOutput {
-        success: false,
-        content: why.into(),
+impl From<WebError> for ToolRefusal {
+    fn from(error: WebError) -> ToolRefusal {
+        error.to_string().into()
     }
 }
 
@@ -215,7 +210,7 @@ enum WebRequest {
 }
 
 impl WebRequest {
-    fn parse(arguments: &str) -> Result<WebRequest, String> {
+    fn parse(arguments: &str) -> Result<WebRequest, ToolRefusal> {
         #[derive(Deserialize)]
         #[serde(rename_all = "lowercase")]
         enum WebCallAction {
@@ -271,7 +266,7 @@ fn race<T: Send + 'static>(
     agent: Agent,
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, String> {
+) -> Result<T, ToolRefusal> {
     let (done_tx, done_rx) = bounded(1);
     let thread = thread::spawn("tool-web", STACK_WORK, move || {
         // Nobody waits any more when it was cancelled.
@@ -280,7 +275,7 @@ fn race<T: Send + 'static>(
     .map_err(|error| format!("the tool cannot start: {error}"))?;
     let why = select! {
         recv(done_rx) -> done => {
-            return done.map_err(|_| "the tool failed with an internal error".to_owned());
+            return done.map_err(|_| "the tool failed with an internal error".into());
         }
         recv(cancel) -> _ => "cancelled",
         // The requests have the same limit. This is for what does not keep to it.
@@ -290,7 +285,7 @@ fn race<T: Send + 'static>(
     if done_rx.recv_timeout(END_MAX).is_err() {
         thread.abandon();
     }
-    Err(why.to_owned())
+    Err(why.into())
 }
 
 fn spec(has_search: bool) -> ToolSpec {
@@ -364,7 +359,7 @@ mod tests {
                     let url = url.to_owned();
                     assert_eq!(request, WebRequest::Fetch { url, format });
                 }
-                (Err(said), Err(part)) => assert!(said.contains(part), "{said}"),
+                (Err(said), Err(part)) => assert!(said.to_string().contains(part), "{said}"),
                 (found, _) => panic!("{arguments}: {found:?}"),
             }
         }

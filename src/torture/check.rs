@@ -195,9 +195,7 @@ fn check_messages(known: &SessionLedger, records: &[Record], broken: &mut Vec<St
     }
     for sent in &known.sent {
         let stored = found.remove(sent.key.as_str()).unwrap_or_default();
-        if let Err(what) = check_message(sent, &stored) {
-            broken.push(what);
-        }
+        broken.extend(broken_message(sent, &stored));
     }
     broken.extend(
         found
@@ -206,19 +204,19 @@ fn check_messages(known: &SessionLedger, records: &[Record], broken: &mut Vec<St
     );
 }
 
-fn check_message(sent: &Sent, stored: &[(&str, &str)]) -> Result<(), String> {
+fn broken_message(sent: &Sent, stored: &[(&str, &str)]) -> Option<String> {
     let key = &sent.key;
     match (stored, &sent.acknowledged) {
-        ([], None) => Ok(()),
-        ([], Some(id)) => Err(format!("the acknowledged message {id} is lost")),
+        ([], None) => None,
+        ([], Some(id)) => Some(format!("the acknowledged message {id} is lost")),
         ([(_, content)], _) if *content != sent.content => {
-            Err(format!("the message with the key {key} has other content"))
+            Some(format!("the message with the key {key} has other content"))
         }
-        ([(id, _)], Some(told)) if id != told => Err(format!(
+        ([(id, _)], Some(told)) if id != told => Some(format!(
             "the message with the key {key} is {id}, acknowledged as {told}"
         )),
-        ([_], _) => Ok(()),
-        (_, _) => Err(format!("the message with the key {key} was stored twice")),
+        ([_], _) => None,
+        (_, _) => Some(format!("the message with the key {key} was stored twice")),
     }
 }
 

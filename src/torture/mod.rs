@@ -25,6 +25,7 @@
 
 mod client;
 
+mod broken;
 pub mod check;
 mod http;
 pub mod ledger;
@@ -39,6 +40,7 @@ mod state;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use broken::BrokenPromise;
 pub use run::torture;
 
 /// How long, where, and by which dice.

@@ -20,6 +20,7 @@ use crate::store::file::FileStore;
 use crate::store::{
     Epoch, OpenSession, Partial, PartialHead, ReadLimit, SessionStore, Snapshot, StoreError,
 };
+use crate::torture::BrokenPromise;
 
 /// How often a store dies in one play.
 const LIVES: u64 = 4;
@@ -27,7 +28,7 @@ const LIVES: u64 = 4;
 /// Plays one store by its seed; returns how often its power was cut.
 ///
 /// Errors: the promise that was broken.
-pub fn play(seed: u64) -> Result<u64, String> {
+pub fn play(seed: u64) -> Result<u64, BrokenPromise> {
     let mut rng = Rng::with_seed(seed);
     let mut disk = SimDisk::new();
     let mut told = Acknowledged::default();
@@ -263,18 +264,18 @@ impl Acknowledged {
     }
 
     /// Holds what was told against a store that was opened anew, and goes on from what it has.
-    fn check(&mut self, store: &dyn SessionStore, is_cut: bool) -> Result<(), String> {
+    fn check(&mut self, store: &dyn SessionStore, is_cut: bool) -> Result<(), BrokenPromise> {
         let failed = |error: StoreError| error.to_string();
         store.finish_deletions().map_err(failed)?;
         let listed = store.list(None, usize::MAX).map_err(failed)?;
         if let Some(id) = listed.iter().find(|id| !self.sessions.contains_key(id)) {
-            return Err(format!("{id} is there, and nobody created it"));
+            return Err(format!("{id} is there, and nobody created it").into());
         }
         for (id, session) in &mut self.sessions {
             match (session.fate, listed.contains(id)) {
-                (DiskFate::Created, false) => return Err(format!("{id} is lost")),
+                (DiskFate::Created, false) => return Err(format!("{id} is lost").into()),
                 (DiskFate::Deleted, true) => {
-                    return Err(format!("the deletion of {id} was undone"));
+                    return Err(format!("the deletion of {id} was undone").into());
                 }
                 (DiskFate::Created | DiskFate::Unsure, true) => {
                     let checked = session.check(store, id, is_cut);
@@ -293,25 +294,25 @@ impl KnownSession {
         store: &dyn SessionStore,
         id: &SessionId,
         is_cut: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), BrokenPromise> {
         let open = store.open(id).map_err(|error| error.to_string())?;
         let found = events_of(store, id).map_err(|error| error.to_string())?;
         let Some((kept, rest)) = found.split_at_checked(self.events.len()) else {
             let lost = self.events.len() - found.len();
-            return Err(format!("{lost} acknowledged events are lost"));
+            return Err(format!("{lost} acknowledged events are lost").into());
         };
         if kept != self.events {
-            return Err("acknowledged events have changed".to_owned());
+            return Err("acknowledged events have changed".into());
         }
         if !self.unsure.starts_with(rest) {
-            return Err(format!("events that nobody appended: {rest:?}"));
+            return Err(format!("events that nobody appended: {rest:?}").into());
         }
         if open.last_seq.0 != found.len() as u64 {
-            return Err(format!("it ends at {}, not {}", open.last_seq, found.len()));
+            return Err(format!("it ends at {}, not {}", open.last_seq, found.len()).into());
         }
         let summary = store.summary(id).map_err(|error| error.to_string())?;
         if summary != fold(&found).summary {
-            return Err("its summary is not that of its log".to_owned());
+            return Err("its summary is not that of its log".into());
         }
         self.check_reply(open.partial, is_cut)?;
         self.events = found;
@@ -320,7 +321,7 @@ impl KnownSession {
         Ok(())
     }
 
-    fn check_reply(&mut self, found: Option<Partial>, is_cut: bool) -> Result<(), String> {
+    fn check_reply(&mut self, found: Option<Partial>, is_cut: bool) -> Result<(), BrokenPromise> {
         let reply = self.reply.take();
         let must_have = reply.as_ref().filter(|reply| !reply.is_unsure);
         let needed = must_have.map_or(0, |reply| {
@@ -337,11 +338,11 @@ impl KnownSession {
         let text = ours.as_ref().map_or("", |partial| &partial.text);
         let whole = reply.as_ref().map_or("", |reply| &reply.text);
         if !whole.starts_with(text) {
-            return Err(format!("text that nobody streamed: {text:?}"));
+            return Err(format!("text that nobody streamed: {text:?}").into());
         }
         if text.len() < needed {
             let lost = needed - text.len();
-            return Err(format!("{lost} bytes of a reply in flight are lost"));
+            return Err(format!("{lost} bytes of a reply in flight are lost").into());
         }
         // Opening syncs no journal: the engine moves what it finds there to the log first of all.
         let synced = reply.as_ref().map_or(0, |reply| reply.synced);
@@ -406,11 +407,11 @@ mod tests {
         let id = told.present().next().unwrap();
         let session = told.sessions.get_mut(&id).unwrap();
         session.events.push(message(9, "never written".to_owned()));
-        let found = told.check(&store, true).unwrap_err();
+        let found = told.check(&store, true).unwrap_err().to_string();
         assert!(found.contains("1 acknowledged events are lost"), "{found}");
 
         store.delete(&id).unwrap();
-        let found = told.check(&store, true).unwrap_err();
+        let found = told.check(&store, true).unwrap_err().to_string();
         assert!(found.contains("is lost"), "{found}");
     }
 }

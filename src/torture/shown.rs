@@ -4,6 +4,7 @@
 //! Where one token ends and the next begins is left to the server, so text is compared whole.
 
 use crate::domain::event::{Event, FinishReason, Outcome, Record};
+use crate::torture::BrokenPromise;
 use crate::torture::ledger::SeenEvent;
 
 /// Something shown, in the order of the log.
@@ -76,13 +77,13 @@ pub fn from_log(records: &[Record]) -> WatchedStream {
 /// Puts the events of a stream together, over all its connections.
 ///
 /// Errors: what no stream may contain after mere kills.
-pub fn from_stream(seen: &[SeenEvent]) -> Result<WatchedStream, String> {
+pub fn from_stream(seen: &[SeenEvent]) -> Result<WatchedStream, BrokenPromise> {
     let mut watched = WatchedStream::default();
     let mut last = None;
     for event in seen {
         let place = place_of(&event.id).ok_or_else(|| format!("the id {:?}", event.id))?;
         if last.is_some_and(|last| place <= last) {
-            return Err(format!("event {} came twice or out of order", event.id));
+            return Err(format!("event {} came twice or out of order", event.id).into());
         }
         last = Some(place);
         watched.take(event)?;
@@ -91,7 +92,7 @@ pub fn from_stream(seen: &[SeenEvent]) -> Result<WatchedStream, String> {
 }
 
 impl WatchedStream {
-    fn take(&mut self, event: &SeenEvent) -> Result<(), String> {
+    fn take(&mut self, event: &SeenEvent) -> Result<(), BrokenPromise> {
         let word = |field: &str| {
             let value = event.data.get(field).and_then(|value| value.as_str());
             value
@@ -111,17 +112,15 @@ impl WatchedStream {
             "error" => self.end_turn("error"),
             "status" => self.shown.push(ShownItem::Status(word("to")?)),
             "notice" => self.shown.push(ShownItem::Notice(word("code")?)),
-            other => return Err(format!("a {other} event, id {}", event.id)),
+            other => return Err(format!("a {other} event, id {}", event.id).into()),
         }
         Ok(())
     }
 
-    fn take_message(&mut self, id: String, content: &str) -> Result<(), String> {
+    fn take_message(&mut self, id: String, content: &str) -> Result<(), BrokenPromise> {
         let spelt = std::mem::take(&mut self.text);
         if spelt != content {
-            return Err(format!(
-                "tokens spelt {spelt:?}, and message {id} is {content:?}"
-            ));
+            return Err(format!("tokens spelt {spelt:?}, and message {id} is {content:?}").into());
         }
         self.shown.push(ShownItem::Message(id, spelt));
         Ok(())

@@ -27,7 +27,7 @@ use crate::domain::trust::{Granted, Part};
 
 pub use filter::TrustFilter;
 pub use folder::{AgentFolder, ReadError};
-pub use store::{EditText, GrantError, GrantStore};
+pub use store::{EditError, EditText, GrantError, GrantStore};
 
 /// Says whether an address is one that the program or the owner knows.
 pub type KnownAddress = Arc<dyn Fn(&str) -> bool + Send + Sync>;

@@ -29,9 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const TRY_EVERY: Duration = Duration::from_millis(5);
 
 /// Makes of a text, and of where it stands, what is to stand there; `None` leaves it as it is.
-///
-/// Errors: why it cannot be added to.
-pub type EditText<'a> = dyn Fn(&Path, Option<&str>) -> Result<Option<String>, String> + 'a;
+pub type EditText<'a> = dyn Fn(&Path, Option<&str>) -> Result<Option<String>, EditError> + 'a;
+
+/// Why a text cannot be added to, as whoever edits it says it.
+pub type EditError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where the grants of one workspace are kept.
 #[derive(Debug, Clone)]
@@ -107,7 +108,7 @@ pub enum GrantError {
         /// The file, as its owner finds it.
         location: String,
         /// Why not.
-        why: String,
+        why: EditError,
     },
 }
 

@@ -18,7 +18,9 @@ use crate::base::yaml::expand::OwnedEnvironment;
 use crate::base::yaml::problem::Problem;
 use crate::domain::spec::AgentSpec;
 use crate::domain::trust::{Brought, Granted, POLICY_PARTS, Part};
-use crate::policy::{EditRules, Policies, RuleSource, RuleSources, Tier, Tiers, file};
+use crate::policy::{
+    EditRules, Policies, RememberError, RuleSource, RuleSources, Tier, Tiers, file,
+};
 use crate::trust::{AgentFolder, GrantError, Grants, ReadError, TrustFilter, WorkspaceTrust};
 
 /// The policy of a workspace, and of an agent in its folder.
@@ -71,9 +73,10 @@ impl RuleSource for AgentRules {
         self.files.workspace.exists()
     }
 
-    fn allow(&self, parts: &[Part], edit: &EditRules<'_>) -> Result<(), String> {
-        let kept = self.trust.keep(&self.files.home, parts, edit);
-        kept.map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+    fn allow(&self, parts: &[Part], edit: &EditRules<'_>) -> Result<(), RememberError> {
+        let edit = |path: &Path, text: Option<&str>| Ok(edit(path, text)?);
+        let kept = self.trust.keep(&self.files.home, parts, &edit);
+        kept.map_err(|error| RememberError::Record(format!("{:#}", anyhow::Error::new(error))))
     }
 }
 

@@ -45,6 +45,9 @@ pub(crate) fn names(config: &Config) -> Vec<Provider> {
     config.providers.keys().cloned().collect()
 }
 
+/// The key; `None` where the variable or the file is empty.
+///
+/// Errors: why it is none, for the one warning that is made of it.
 fn read_key(
     source: &KeySource,
     environment: impl Fn(&str) -> Option<String>,

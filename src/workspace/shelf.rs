@@ -7,6 +7,7 @@ use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::store::{ReadLimit, SessionStore, StoreError};
+use crate::tools::ToolRefusal;
 use crate::tools::session::SessionShelf;
 
 /// A page of a log, as long as a model may want to read at once.
@@ -17,11 +18,11 @@ const PAGE_BYTES: usize = 256 << 10;
 pub(super) struct StoredSessions(pub(crate) Arc<dyn SessionStore>);
 
 impl SessionShelf for StoredSessions {
-    fn ids(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, String> {
+    fn ids(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, ToolRefusal> {
         self.0.list(before, limit).map_err(|error| said(&error))
     }
 
-    fn summary(&self, id: &SessionId) -> Result<Option<Summary>, String> {
+    fn summary(&self, id: &SessionId) -> Result<Option<Summary>, ToolRefusal> {
         match self.0.summary(id) {
             Ok(summary) => Ok(Some(summary)),
             Err(StoreError::NotFound(_)) => Ok(None),
@@ -34,7 +35,7 @@ impl SessionShelf for StoredSessions {
         id: &SessionId,
         before: Option<Seq>,
         limit: usize,
-    ) -> Result<Vec<Record>, String> {
+    ) -> Result<Vec<Record>, ToolRefusal> {
         let limit = ReadLimit {
             records: limit,
             bytes: PAGE_BYTES,
@@ -47,7 +48,7 @@ impl SessionShelf for StoredSessions {
 }
 
 /// Logs the cause, which may name paths; a model is told no more than that it failed.
-fn said(error: &StoreError) -> String {
+fn said(error: &StoreError) -> ToolRefusal {
     log::warn!("an agent could not look at sessions: {error}");
-    "the sessions cannot be read".to_owned()
+    "the sessions cannot be read".into()
 }

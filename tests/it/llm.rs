@@ -15,7 +15,7 @@ use duragent::domain::secret::Secret;
 use duragent::domain::spec::{ModelChoice, ModelSpec, Provider};
 use duragent::llm::providers::{ProviderSettings, Providers};
 use duragent::llm::{
-    Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink, ToolChoice,
+    Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink, SinkError, ToolChoice,
     ToolDefinition,
 };
 use proptest::prelude::*;
@@ -51,7 +51,7 @@ impl Sink for Heard {
         self.pieces += 1;
     }
 
-    fn flush(&mut self) -> Result<(), String> {
+    fn flush(&mut self) -> Result<(), SinkError> {
         self.flushes += 1;
         if self.disk_full {
             Err("no space left".into())
@@ -601,7 +601,7 @@ struct Hasty(Arc<dyn Cancel>);
 impl Sink for Hasty {
     fn text(&mut self, _text: &str) {}
 
-    fn flush(&mut self) -> Result<(), String> {
+    fn flush(&mut self) -> Result<(), SinkError> {
         self.0.cancel();
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::engine::events::{self, Ending};
 use crate::engine::prompt;
 use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::{InFlight, Interrupt};
-use crate::llm::{LlmError, ModelReply, RawToolCall, Request, Sink, ToolChoice};
+use crate::llm::{LlmError, ModelReply, RawToolCall, Request, Sink, SinkError, ToolChoice};
 use crate::store::{Journal, PartialHead};
 
 /// A power cut takes at most this much of the text in flight.
@@ -341,7 +341,7 @@ impl<'a, 'w> ReplySink<'a, 'w> {
     }
 
     /// Hands over what was held back.
-    fn end(&mut self) -> Result<(), String> {
+    fn end(&mut self) -> Result<(), SinkError> {
         self.redacted.finish(&mut self.text);
         self.end_piece();
         self.flush()
@@ -349,7 +349,7 @@ impl<'a, 'w> ReplySink<'a, 'w> {
 
     /// Forgets what was held back of a reply that goes on after the next start. It says that again:
     /// the two halves of a secret would meet where the parts of the reply are put together.
-    fn break_off(&mut self) -> Result<(), String> {
+    fn break_off(&mut self) -> Result<(), SinkError> {
         self.redacted.break_off(&mut self.text);
         self.end_piece();
         self.flush()
@@ -361,10 +361,10 @@ impl<'a, 'w> ReplySink<'a, 'w> {
         }
     }
 
-    fn sync_when_due(&mut self, journal: &mut dyn Journal) -> Result<(), String> {
+    fn sync_when_due(&mut self, journal: &mut dyn Journal) -> Result<(), SinkError> {
         let session = self.worker.session;
         if session.is_journal_bad() {
-            return Err("the text so far may not survive a power cut".to_owned());
+            return Err("the text so far may not survive a power cut".into());
         }
         if self.synced_at.elapsed() >= JOURNAL_SYNC_EVERY
             && self.worker.parts.flusher.ask(session, journal.sync_later())
@@ -381,19 +381,19 @@ impl Sink for ReplySink<'_, '_> {
         self.end_piece();
     }
 
-    fn flush(&mut self) -> Result<(), String> {
+    fn flush(&mut self) -> Result<(), SinkError> {
         if self.text.is_empty() {
             return Ok(());
         }
         let session = self.worker.session;
         {
             let Ok(mut journal) = self.worker.journal() else {
-                return Err("the turn was given up".to_owned());
+                return Err("the turn was given up".into());
             };
             if let Err(error) = journal.push(&self.text) {
                 let words = error.to_string();
                 self.no_room = Some(EngineError::from(error)).filter(EngineError::is_passing);
-                return Err(words);
+                return Err(words.into());
             }
             self.sync_when_due(&mut **journal)?;
             session.live().publish_text(&self.text, &self.ends);
@@ -602,7 +602,7 @@ mod tests {
                 let events = message.into_iter().collect();
                 heard.decide(|_| Ok((events, ()))).unwrap();
                 sink.text("so");
-                sink.flush().map_err(LlmError::Sink)?;
+                sink.flush()?;
                 Ok(reply(&ids))
             });
             assert!(bench.worker(&session).call_model().is_ok());
@@ -644,7 +644,7 @@ mod tests {
         bench.model.then(|request, sink| {
             assert_eq!(request.tool_choice, ToolChoice::None);
             sink.text("enough");
-            sink.flush().map_err(LlmError::Sink)?;
+            sink.flush()?;
             Ok(reply(&["a"]))
         });
         assert!(bench.worker(&session).call_model().is_ok());
@@ -677,7 +677,7 @@ mod tests {
             let told = Arc::clone(&session);
             bench.model.then(move |_, sink| {
                 sink.text(text);
-                sink.flush().map_err(LlmError::Sink)?;
+                sink.flush()?;
                 let Some(why) = interrupt else {
                     return Err(LlmError::Truncated {
                         provider: Provider::ECHO,

@@ -166,10 +166,10 @@ impl Scene {
                 sink.text(&"x".repeat(PIECE));
             }
             sink.text("that was all");
-            sink.flush().map_err(LlmError::Sink)?;
+            sink.flush()?;
             said_tx
                 .send(())
-                .map_err(|error| LlmError::Sink(error.to_string()))?;
+                .map_err(|error| LlmError::Sink(error.to_string().into()))?;
             silence_rx
                 .recv_timeout(PATIENCE)
                 .map_err(|_| LlmError::Cancelled)

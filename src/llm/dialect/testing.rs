@@ -11,7 +11,7 @@ use crate::domain::event::{ToolCall, ToolOutput};
 use crate::domain::ids::{AgentName, CallId};
 use crate::domain::message::{Message, Reply};
 use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
-use crate::llm::{Request, Sink, ToolChoice, ToolDefinition};
+use crate::llm::{Request, Sink, SinkError, ToolChoice, ToolDefinition};
 
 /// A sink that keeps the pieces.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ impl Sink for Pieces {
         self.0.push(text.to_owned());
     }
 
-    fn flush(&mut self) -> Result<(), String> {
+    fn flush(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
 

@@ -12,10 +12,10 @@ use crate::base::text;
 use crate::store::documents::{
     DocumentError, DocumentFolder, DocumentName, Documents, VersionedText,
 };
-use crate::tools::Run;
 use crate::tools::builtin::BuiltinAnswer;
 use crate::tools::memory::place::{DAILY, SUMMARY, day_of, topic_of};
 use crate::tools::memory::recall::{Memo, tidied, tidied_note, time_of_note, version, with_note};
+use crate::tools::{Run, ToolRefusal};
 
 /// The longest note.
 const NOTE_BYTES_MAX: usize = 4 << 10;
@@ -59,19 +59,19 @@ impl Bank {
     }
 
     /// The summary, if there is one.
-    pub(super) fn summary(&self) -> Result<Option<Memo>, String> {
+    pub(super) fn summary(&self) -> Result<Option<Memo>, ToolRefusal> {
         Ok(self.read(SUMMARY)?.map(|text| summary(&text)))
     }
 
     /// The days with notes, the last one first.
-    pub(super) fn days(&self) -> Result<Vec<String>, String> {
+    pub(super) fn days(&self) -> Result<Vec<String>, ToolRefusal> {
         let names = self.names(DAILY)?;
         let days = names.iter().filter_map(|name| day_of(name));
         Ok(days.rev().map(str::to_owned).collect())
     }
 
     /// The notes of a day; empty if there are none.
-    pub(super) fn notes(&self, day: &str) -> Result<Memo, String> {
+    pub(super) fn notes(&self, day: &str) -> Result<Memo, ToolRefusal> {
         Ok(Memo {
             name: format!("notes of {day}"),
             text: self.read(&day_file(day))?.unwrap_or_default(),
@@ -80,7 +80,7 @@ impl Bank {
     }
 
     /// The topics of a folder of facts, sorted.
-    pub(super) fn topics(&self) -> Result<Vec<String>, String> {
+    pub(super) fn topics(&self) -> Result<Vec<String>, ToolRefusal> {
         let names = self.names("")?;
         let topics = names.iter().filter_map(|name| topic_of(name));
         let mut topics: Vec<String> = topics.map(str::to_owned).collect();
@@ -90,7 +90,7 @@ impl Bank {
     }
 
     /// What is known on a topic.
-    pub(super) fn topic(&self, topic: &str) -> Result<Memo, String> {
+    pub(super) fn topic(&self, topic: &str) -> Result<Memo, ToolRefusal> {
         let text = self.read(&topic_file(topic))?.unwrap_or_default();
         Ok(fact(topic, &text))
     }
@@ -100,38 +100,38 @@ impl Bank {
         BankWriter { bank: self, run }
     }
 
-    fn document(&self, name: &str) -> Result<DocumentName, String> {
+    fn document(&self, name: &str) -> Result<DocumentName, ToolRefusal> {
         self.folder.document(name).map_err(|error| failed(&error))
     }
 
-    fn read(&self, name: &str) -> Result<Option<String>, String> {
+    fn read(&self, name: &str) -> Result<Option<String>, ToolRefusal> {
         let found = self.documents.read(&self.document(name)?);
         let found = found.map_err(|error| match &error {
             DocumentError::Io { source, .. } => {
                 log::error!("a memory fails: {error}: {source}");
-                format!("the file {name} of the memory cannot be read: {source}")
+                format!("the file {name} of the memory cannot be read: {source}").into()
             }
             _ => self.said(name, &error),
         });
         Ok(found?.map(|found| found.text))
     }
 
-    fn names(&self, folder: &str) -> Result<Vec<String>, String> {
+    fn names(&self, folder: &str) -> Result<Vec<String>, ToolRefusal> {
         let folder = self.folder.folder(folder);
         let names = folder.and_then(|folder| self.documents.list(&folder));
         names.map_err(|error| match &error {
             DocumentError::Unreadable { source, .. } => {
-                format!("the folder of the memory {source}")
+                format!("the folder of the memory {source}").into()
             }
             _ => failed(&error),
         })
     }
 
     /// Why a text cannot be used, for the model, which has no use for paths.
-    fn said(&self, name: &str, error: &DocumentError) -> String {
+    fn said(&self, name: &str, error: &DocumentError) -> ToolRefusal {
         match error {
             DocumentError::Unreadable { source, .. } => {
-                format!("the file {name} of the memory {source}")
+                format!("the file {name} of the memory {source}").into()
             }
             _ => failed(error),
         }
@@ -228,7 +228,7 @@ impl BankWriter<'_> {
         })
     }
 
-    fn check_room_for(&self, topic: &str) -> Result<(), String> {
+    fn check_room_for(&self, topic: &str) -> Result<(), ToolRefusal> {
         let topics = self.bank.topics()?;
         let is_new = !topics.iter().any(|known| known == topic);
         if is_new && topics.len() >= TOPICS_MAX {
@@ -236,7 +236,8 @@ impl BankWriter<'_> {
                 "there are {} topics already, and room for no more: write it under one of them: {}",
                 topics.len(),
                 text::start(&topics.join(", "), NOTE_BYTES_MAX)
-            ));
+            )
+            .into());
         }
         Ok(())
     }
@@ -245,7 +246,7 @@ impl BankWriter<'_> {
     fn update(
         &self,
         name: &str,
-        mut edit: impl FnMut(Option<&str>) -> Result<Edit, String>,
+        mut edit: impl FnMut(Option<&str>) -> Result<Edit, ToolRefusal>,
     ) -> BuiltinAnswer {
         let deadline = Instant::now() + PATIENCE;
         let mut answer = String::new();
@@ -270,24 +271,24 @@ impl BankWriter<'_> {
     }
 
     /// Waits for others, a moment and not beyond `deadline`.
-    fn wait_until(&self, deadline: Instant) -> Result<(), String> {
+    fn wait_until(&self, deadline: Instant) -> Result<(), ToolRefusal> {
         if Instant::now() >= deadline {
-            return Err("the memory is in use; try again later".to_owned());
+            return Err("the memory is in use; try again later".into());
         }
         match self.run.cancel.recv_timeout(TRY_EVERY) {
             Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => Err("cancelled".to_owned()),
+            Err(RecvTimeoutError::Disconnected) => Err("cancelled".into()),
             Ok(never) => match never {},
         }
     }
 }
 
 /// For the model, which has no use for paths; the log has them.
-fn failed(error: &DocumentError) -> String {
+fn failed(error: &DocumentError) -> ToolRefusal {
     let cause = std::error::Error::source(error).map(ToString::to_string);
     let cause = cause.unwrap_or_else(|| error.to_string());
     log::error!("a memory fails: {error}: {cause}");
-    format!("the memory cannot be used: {cause}")
+    format!("the memory cannot be used: {cause}").into()
 }
 
 fn summary(text: &str) -> Memo {
@@ -314,32 +315,34 @@ fn day_file(day: &str) -> String {
     format!("{DAILY}/{day}.md")
 }
 
-fn check_length(text: &str, bytes_max: usize, what: &str, remedy: &str) -> Result<(), String> {
+fn check_length(text: &str, bytes_max: usize, what: &str, remedy: &str) -> Result<(), ToolRefusal> {
     if text.is_empty() {
-        return Err("`content` must not be empty".to_owned());
+        return Err("`content` must not be empty".into());
     }
     if text.len() > bytes_max {
         return Err(format!(
             "{what} has room for {bytes_max} bytes, and this has {}: {remedy}",
             text.len()
-        ));
+        )
+        .into());
     }
     Ok(())
 }
 
-fn check_day(date: &str, notes: &str) -> Result<(), String> {
+fn check_day(date: &str, notes: &str) -> Result<(), ToolRefusal> {
     if notes.len() > DAY_BYTES_MAX {
         return Err(format!(
             "the notes of {date} would have {} bytes, and a day has room for {DAY_BYTES_MAX}: \
              `reflect` on what matters of them; there is room for notes again tomorrow",
             notes.len()
-        ));
+        )
+        .into());
     }
     Ok(())
 }
 
 /// Refuses to replace what the writer has not read: another may have written it meanwhile.
-fn check_version(now: Option<&Memo>, base: Option<&str>) -> Result<(), String> {
+fn check_version(now: Option<&Memo>, base: Option<&str>) -> Result<(), ToolRefusal> {
     let Some(now) = now.filter(|now| !now.text.trim().is_empty()) else {
         return Ok(());
     };
@@ -354,7 +357,8 @@ fn check_version(now: Option<&Memo>, base: Option<&str>) -> Result<(), String> {
          \"version\": \"{version}\".",
         now.name,
         crate::tools::builtin::cut(now.text.trim(), SUMMARY_BYTES_MAX, "the file has more")
-    ))
+    )
+    .into())
 }
 
 #[cfg(test)]

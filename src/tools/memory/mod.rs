@@ -27,7 +27,7 @@ use crate::tools::builtin::{self, BuiltinAnswer};
 use crate::tools::memory::bank::Bank;
 use crate::tools::memory::place::{SeenMemory, is_topic};
 use crate::tools::memory::recall::{DAYS_MAX, Memo, RECENT_DAYS};
-use crate::tools::{Effect, Run, RunResult, Tool, ToolSpec};
+use crate::tools::{Effect, Run, RunResult, Tool, ToolRefusal, ToolSpec};
 
 const DESCRIPTION: &str = "Your memory, which outlives this conversation. \
      `recall`: without `query` the summary, shared facts and the notes of the last days; with it the \
@@ -122,7 +122,7 @@ impl MemoryTool {
     }
 
     /// The first of so many days, of which today is the last one: `2026-03-01`.
-    fn first_of(&self, days: &Value) -> Result<String, String> {
+    fn first_of(&self, days: &Value) -> Result<String, ToolRefusal> {
         let before = recall::day_count(days)? - 1;
         let now = Timestamp::from(self.clock.now());
         Ok(self.zone.date_before(now, before))
@@ -156,7 +156,7 @@ impl MemoryTool {
             } => {
                 let world = world.ok_or(NO_WORLD)?;
                 if !is_topic(&topic) {
-                    return Err("`topic` must be 1 to 64 letters, digits, `-` or `_`".to_owned());
+                    return Err("`topic` must be 1 to 64 letters, digits, `-` or `_`".into());
                 }
                 let writer = world.writer(run);
                 writer.replace_topic(&topic, &content, given(&version))
@@ -206,7 +206,7 @@ fn recall(run: &Run<'_>, bank: &Bank, world: Option<&Bank>, wanted: &Wanted) -> 
     let words = recall::words(&wanted.query)?;
     let mut remarks = Vec::new();
     let summary = bank.summary().unwrap_or_else(|why| {
-        remarks.push(why);
+        remarks.push(why.to_string());
         None
     });
     let summary = summary.filter(|memo| !memo.text.trim().is_empty());
@@ -239,9 +239,9 @@ fn read(
     run: &Run<'_>,
     names: &[String],
     what: &str,
-    memo: impl Fn(&str) -> Result<Memo, String>,
+    memo: impl Fn(&str) -> Result<Memo, ToolRefusal>,
     remarks: &mut Vec<String>,
-) -> Result<Vec<Memo>, String> {
+) -> Result<Vec<Memo>, ToolRefusal> {
     let mut memos = Vec::new();
     let mut bytes = 0;
     for (looked_at, name) in names.iter().enumerate() {
@@ -256,7 +256,7 @@ fn read(
                 bytes += memo.text.len();
                 memos.push(memo);
             }
-            Err(why) => remarks.push(why),
+            Err(why) => remarks.push(why.to_string()),
         }
     }
     Ok(memos)

@@ -2,7 +2,7 @@
 
 use crate::domain::spec::MemoryScope;
 use crate::store::documents::DocumentFolder;
-use crate::tools::Caller;
+use crate::tools::{Caller, ToolRefusal};
 
 /// The summary of a memory.
 pub(super) const SUMMARY: &str = "MEMORY.md";
@@ -26,7 +26,7 @@ impl SeenMemory {
     /// The agent's memory, or that of the caller's chat alone.
     ///
     /// Errors: its chat has an identifier too long for the name of a folder.
-    pub(super) fn of(caller: &Caller<'_>, scope: MemoryScope) -> Result<SeenMemory, String> {
+    pub(super) fn of(caller: &Caller<'_>, scope: MemoryScope) -> Result<SeenMemory, ToolRefusal> {
         match (scope, caller.chat) {
             (MemoryScope::Chat, Some((gateway, chat))) => {
                 let folder = format!("{CHATS}/{}", chat_folder(gateway, chat)?);
@@ -45,10 +45,10 @@ impl SeenMemory {
 
 /// The folder of a chat: `telegram-12345`. No two chats share one, and none leads elsewhere: every
 /// byte of a name that is not plain becomes `%` and two digits, and the first `-` ends the gateway.
-fn chat_folder(gateway: &str, chat: &str) -> Result<String, String> {
+fn chat_folder(gateway: &str, chat: &str) -> Result<String, ToolRefusal> {
     let name = format!("{}-{}", escaped(gateway, b"_"), escaped(chat, b"_-"));
     if name.len() > NAME_BYTES_MAX {
-        return Err("the identifier of this chat is too long to have a memory".to_owned());
+        return Err("the identifier of this chat is too long to have a memory".into());
     }
     Ok(name)
 }

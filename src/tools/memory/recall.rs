@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::base::order;
 use crate::base::text;
 use crate::domain::plain;
+use crate::tools::ToolRefusal;
 use crate::tools::builtin::{ANSWER_BYTES_MAX, cut};
 
 /// What a recall without a query shows of the facts that all agents share.
@@ -140,7 +141,7 @@ pub(super) fn with_remarks(said: String, remarks: &[String]) -> String {
 /// Of how many days the notes are wanted.
 ///
 /// Errors: it is no number of days.
-pub(super) fn day_count(days: &Value) -> Result<u32, String> {
+pub(super) fn day_count(days: &Value) -> Result<u32, ToolRefusal> {
     // Some models write numbers as texts, or with a fraction of nothing.
     let number: Option<u32> = match days {
         Value::String(text) => text.trim().parse().ok(),
@@ -157,14 +158,14 @@ pub(super) fn day_count(days: &Value) -> Result<u32, String> {
         .filter(|number| (1..=DAYS_MAX).contains(number))
         .ok_or_else(|| {
             let days = cut(&days.to_string(), 100, "there is more");
-            format!("`days` must be a whole number from 1 to {DAYS_MAX}, not {days}")
+            format!("`days` must be a whole number from 1 to {DAYS_MAX}, not {days}").into()
         })
 }
 
 /// The words of a query, in lower case.
 ///
 /// Errors: there are too many.
-pub(super) fn words(query: &str) -> Result<Vec<String>, String> {
+pub(super) fn words(query: &str) -> Result<Vec<String>, ToolRefusal> {
     let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
     if words.len() <= WORDS_MAX {
         Ok(words)
@@ -172,7 +173,8 @@ pub(super) fn words(query: &str) -> Result<Vec<String>, String> {
         Err(format!(
             "`query` may have {WORDS_MAX} words, and this has {}: say what to look for in a few",
             words.len()
-        ))
+        )
+        .into())
     }
 }
 
@@ -501,7 +503,7 @@ mod tests {
     #[test]
     fn a_query_has_few_words() {
         assert_eq!(words(" Tea\nÄ "), Ok(vec!["tea".into(), "ä".into()]));
-        let said = words(&"x ".repeat(WORDS_MAX + 1)).unwrap_err();
+        let said = words(&"x ".repeat(WORDS_MAX + 1)).unwrap_err().to_string();
         assert!(said.contains("may have 32 words"), "{said}");
         let said = matches(&"x".repeat(100_000), &[]);
         assert!(said.len() < 1_000, "{} bytes", said.len());

@@ -54,7 +54,7 @@ impl Home {
         self.folder.path()
     }
 
-    fn ask_in(&self, chat: Option<(&str, &str)>, arguments: &Value) -> BuiltinAnswer {
+    fn ask_in(&self, chat: Option<(&str, &str)>, arguments: &Value) -> Result<String, String> {
         let (_cancel_tx, cancel_rx) = bounded(0);
         let session = SessionId::mint(1, 1);
         let output = self.tool.run(&Run {

@@ -20,13 +20,13 @@ impl Shelf {
 }
 
 impl SessionShelf for Shelf {
-    fn ids(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, String> {
+    fn ids(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, ToolRefusal> {
         let ids = self.0.keys().rev();
         let older = ids.filter(|id| before.is_none_or(|before| *id < before));
         Ok(older.take(limit).cloned().collect())
     }
 
-    fn summary(&self, id: &SessionId) -> Result<Option<Summary>, String> {
+    fn summary(&self, id: &SessionId) -> Result<Option<Summary>, ToolRefusal> {
         Ok(self.0.get(id).map(|(summary, _)| summary.clone()))
     }
 
@@ -35,7 +35,7 @@ impl SessionShelf for Shelf {
         id: &SessionId,
         before: Option<Seq>,
         limit: usize,
-    ) -> Result<Vec<Record>, String> {
+    ) -> Result<Vec<Record>, ToolRefusal> {
         let records = &self.0[id].1;
         let end = records
             .iter()
@@ -152,7 +152,10 @@ fn what_is_not_visible_is_not_there() {
             if visible.contains(&n) {
                 assert!(answer.as_ref().unwrap().contains("message 1"))
             } else {
-                assert_eq!(*answer, Err(format!("you have no session {}", id(n))))
+                assert_eq!(
+                    *answer,
+                    Err(format!("you have no session {}", id(n)).into())
+                )
             }
         }
     }
@@ -191,7 +194,7 @@ fn messages_are_read_backwards() {
     assert_eq!(numbers(&answers[1]), Vec::from_iter(11..=30));
     assert_eq!(numbers(&answers[2]), Vec::from_iter(1..=10));
     assert!(!answers[2].as_ref().unwrap().contains("earlier ones"));
-    let refused = Err("`before` must be the number of a message".to_owned());
+    let refused = Err("`before` must be the number of a message".into());
     assert_eq!(answers[3..], [refused.clone(), refused]);
 }
 
@@ -254,6 +257,6 @@ fn a_list_ends_when_it_is_cancelled() {
             cancel: &cancel_rx,
             caller: Caller::of(&session),
         });
-        assert_eq!(answer, Err("cancelled".to_owned()));
+        assert_eq!(answer, Err("cancelled".into()));
     }
 }

@@ -16,7 +16,7 @@ use duragent::engine::{
     Subscription, WorkdirRules,
 };
 use duragent::llm::{Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink};
-use duragent::policy::{Policy, ProposedCall, Verdict};
+use duragent::policy::{Policy, ProposedCall, RememberError, Verdict};
 use duragent::store::file::FileStore;
 use duragent::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
 
@@ -157,7 +157,7 @@ impl Policy for Allows {
         Verdict::Allow
     }
 
-    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), String> {
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), RememberError> {
         Ok(())
     }
 
@@ -201,7 +201,7 @@ impl Model for Asks {
         let is_over = rounds >= ROUNDS;
         if is_over {
             sink.text(&format!("{rounds} rounds"));
-            sink.flush().map_err(LlmError::Sink)?;
+            sink.flush()?;
         }
         let call = RawToolCall {
             id: String::new(),

@@ -10,7 +10,7 @@ use duragent::base::fs::{Fault, FaultFs, FaultKind, Fs, SimDisk};
 use duragent::domain::ids::{AwaitedId, CallId};
 use duragent::domain::state::ParkedCall;
 use duragent::engine::Lifetimes;
-use duragent::policy::{Policy, ProposedCall, Verdict};
+use duragent::policy::{Policy, ProposedCall, RememberError, Verdict};
 use duragent::tools::{Caller, Run, ToolKind};
 
 use super::*;
@@ -136,7 +136,7 @@ impl Policy for AskForDeeds {
         }
     }
 
-    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), String> {
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), RememberError> {
         Ok(())
     }
 

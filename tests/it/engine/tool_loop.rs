@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use duragent::domain::spec::Provider;
-use duragent::policy::{Policy, ProposedCall, Verdict};
+use duragent::policy::{Policy, ProposedCall, RememberError, Verdict};
 use duragent::tools::{Run, RunResult, ToolKind};
 
 use super::at_most_once::copy_tree;
@@ -248,7 +248,7 @@ impl Policy for Picky {
         }
     }
 
-    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), String> {
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), RememberError> {
         Ok(())
     }
 

@@ -401,6 +401,7 @@ fn what_cannot_be_remembered_is_said() {
     let policy = place.policy();
     let script = "#".repeat(70_000);
     let told = with_script(&script, |proposed| policy.allow_always(proposed)).unwrap_err();
+    let told = told.to_string();
     assert!(told.contains("is asked for each time"), "{told}");
     assert_eq!(bash(&policy, &script), "ask");
 
@@ -408,6 +409,7 @@ fn what_cannot_be_remembered_is_said() {
     with_script("ls", |proposed| policy.allow_always(proposed)).unwrap();
     fs::write(place.file("own"), flow).unwrap();
     let told = with_script("pwd", |proposed| policy.allow_always(proposed)).unwrap_err();
+    let told = told.to_string();
     assert!(told.contains("helper.policy.yaml"), "{told}");
     assert_eq!(fs::read_to_string(place.file("own")).unwrap(), flow);
 }

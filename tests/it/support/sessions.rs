@@ -15,7 +15,7 @@ use duragent::domain::spec::{AgentSpec, LimitsSpec, ModelChoice, Provider};
 use duragent::engine::{Agent, Agents, EngineSettings, Lifetimes, Parts, Sessions, WorkdirRules};
 use duragent::llm::Models;
 use duragent::llm::providers::{ProviderSettings, Providers};
-use duragent::policy::{Policy, ProposedCall, Verdict};
+use duragent::policy::{Policy, ProposedCall, RememberError, Verdict};
 use duragent::store::SessionStore;
 use duragent::store::file::FileStore;
 use duragent::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
@@ -173,7 +173,7 @@ impl Policy for AllowAll {
         Verdict::Allow
     }
 
-    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), String> {
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), RememberError> {
         Ok(())
     }
 
@@ -245,7 +245,7 @@ impl Policy for AskAlways {
         }
     }
 
-    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), String> {
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), RememberError> {
         Ok(())
     }
 

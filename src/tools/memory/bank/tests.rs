@@ -93,13 +93,17 @@ fn what_is_too_long_is_refused_with_advice() {
     let bank = bank(&folder);
     with(&bank, |writer| {
         let long = "ä".repeat(NOTE_BYTES_MAX);
-        let refused = writer.add_note(at(DATE), &long).unwrap_err();
+        let refused = writer.add_note(at(DATE), &long).unwrap_err().to_string();
         assert!(refused.contains("room for 4096 bytes, and this has 8192: say it shorter"));
-        let refused = writer.replace_summary(&long.repeat(3), None).unwrap_err();
+        let refused = writer
+            .replace_summary(&long.repeat(3), None)
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("keep what matters most"), "{refused}");
         let refused = writer
             .replace_topic("a", &long.repeat(3), None)
-            .unwrap_err();
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("as several topics"), "{refused}");
         for empty in ["", " \n"] {
             writer.add_note(at(DATE), empty).unwrap_err();
@@ -107,7 +111,10 @@ fn what_is_too_long_is_refused_with_advice() {
         }
         let refused = (0..).find_map(|number| {
             let note = format!("{number} {}", "x".repeat(4_000));
-            writer.add_note(at(DATE), &note).err()
+            writer
+                .add_note(at(DATE), &note)
+                .err()
+                .map(|refusal| refusal.to_string())
         });
         assert!(refused.unwrap().contains("`reflect` on what matters"));
         assert!(bank.notes(DATE).unwrap().text.len() <= DAY_BYTES_MAX);
@@ -120,20 +127,25 @@ fn nothing_that_was_not_read_is_replaced() {
     let bank = bank(&folder);
     with(&bank, |writer| {
         writer.replace_summary("One.", None).unwrap();
-        let refused = writer.replace_summary("Two.", None).unwrap_err();
+        let refused = writer
+            .replace_summary("Two.", None)
+            .unwrap_err()
+            .to_string();
         let version = bank.summary().unwrap().unwrap().version.unwrap();
         assert!(refused.contains("One."), "{refused}");
         assert!(refused.contains(&format!("\"version\": \"{version}\"")));
         writer
             .replace_summary("Two.", Some("00000000"))
-            .unwrap_err();
+            .unwrap_err()
+            .to_string();
         writer.replace_summary("Two.", Some(&version)).unwrap();
         // Again, as after a crash before the result was stored.
         let again = writer.replace_summary("Two.", Some(&version)).unwrap();
         assert_eq!(again, "The summary says that already.");
         let late = writer
             .replace_summary("Three.", Some(&version))
-            .unwrap_err();
+            .unwrap_err()
+            .to_string();
         assert!(late.contains("was changed since you read it"), "{late}");
         assert_eq!(bank.summary().unwrap().unwrap().text, "Two.\n");
     });
@@ -164,7 +176,10 @@ fn the_number_of_topics_is_limited() {
         for number in 0..TOPICS_MAX {
             fs::write(folder.path().join(format!("memory/t{number}.md")), "x\n").unwrap();
         }
-        let refused = writer.replace_topic("more", "x", None).unwrap_err();
+        let refused = writer
+            .replace_topic("more", "x", None)
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("200 topics already"), "{refused}");
         let version = bank.topic("t7").unwrap().version;
         writer.replace_topic("t7", "y", version.as_deref()).unwrap();
@@ -182,7 +197,7 @@ fn who_waits_for_the_lock_can_be_cancelled() {
     drop(cancel_tx);
     let run = call.run();
     let cancelled = bank.writer(&run).add_note(at(DATE), "y");
-    assert_eq!(cancelled.unwrap_err(), "cancelled");
+    assert_eq!(cancelled.unwrap_err().to_string(), "cancelled");
 }
 
 #[test]
@@ -197,7 +212,7 @@ fn who_finds_another_writing_tries_again_and_who_is_refused_says_so() {
     documents.fail_at(5, SimFault::Refused);
     assert_eq!(
         replace("Two."),
-        Err("the memory cannot be used: injected".to_owned())
+        Err("the memory cannot be used: injected".into())
     );
 }
 
