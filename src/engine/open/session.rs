@@ -155,6 +155,12 @@ impl Session {
         lock(&self.log)
     }
 
+    /// Nobody holds a lock of it, the caller neither.
+    #[cfg(test)]
+    pub(in crate::engine) fn is_unlocked(&self) -> bool {
+        self.log.try_lock().is_ok() && self.live.try_lock().is_ok()
+    }
+
     pub(in crate::engine) fn journal(&self) -> MutexGuard<'_, Box<dyn Journal>> {
         lock(&self.journal)
     }
