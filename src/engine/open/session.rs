@@ -336,15 +336,22 @@ impl Session {
         }
     }
 
+    /// The live state while no worker shows text, which is done under the journal's lock: what was
+    /// shown so far, whoever opens the session anew reads. The caller holds `log`.
+    fn live_without_news(&self) -> (MutexGuard<'_, Box<dyn Journal>>, LiveGuard<'_>) {
+        let journal = self.journal();
+        (journal, self.live())
+    }
+
     /// Folds in and shows what is on disk. The caller holds `log`.
     fn publish(&self, records: &[Arc<Record>]) {
         let mut live = self.live();
         let before = live.state.permission_asked_at();
-        let was_parked = live.state.summary.is_parked();
+        let was_parked = live.state.is_parked();
         let awaited = AwaitedWork::of(&self.id, &live.state);
         live.publish(records);
         let asked_at = live.state.permission_asked_at();
-        let is_parked = live.state.summary.is_parked();
+        let is_parked = live.state.is_parked();
         let agent = (before != asked_at).then(|| live.state.summary.agent.clone());
         drop(live);
         if was_parked != is_parked {
@@ -363,6 +370,16 @@ impl Session {
             let questions = &self.parts.questions;
             questions.note_asked(&self.id, asked_at, agent, since_boot);
         }
+    }
+
+    /// Ends everything, as the session is no more. The caller holds `log`.
+    pub(in crate::engine) fn delete_live(&self) {
+        let mut live = self.live();
+        live.delete();
+        // Some are left where their end could not be written.
+        let awaited = AwaitedWork::of(&self.id, &live.state);
+        drop(live);
+        self.parts.parked.give_up(awaited.into_iter());
     }
 
     /// Decides on the state as it is and writes what was decided, as one step: nobody writes in
