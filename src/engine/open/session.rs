@@ -276,14 +276,21 @@ impl Session {
         match self.find_out(log, expected_last, at, &lost.events) {
             Ok(Some(records)) => Ok(records),
             Ok(None) => log.log.append(log.epoch, expected_last, at, lost.events),
-            Err(error) => Err(AppendError { error, ..lost }),
+            Err(error @ (StoreError::Fenced(_) | StoreError::NotFound(_))) => {
+                Err(AppendError { error, ..lost })
+            }
+            Err(error) => {
+                log::debug!("session {}: nor can it be looked up: {error}", self.id);
+                Err(lost)
+            }
         }
     }
 
     /// The records of an append whose answer was lost; `None` if it was not stored, and never will
     /// be: the claim keeps it out from here on.
     ///
-    /// Errors: the store's; [`StoreError::Fenced`] if somebody else has written.
+    /// Errors: the store's, and it may be stored or not; [`StoreError::Fenced`] if somebody else has
+    /// written.
     fn find_out(
         &self,
         log: &mut LogWriter,
@@ -315,16 +322,17 @@ impl Session {
         match error {
             StoreError::ReadOnly(_) => self.live().is_read_only = true,
             StoreError::Fenced(_) | StoreError::Conflict { .. } => {
-                self.live()
-                    .lose("another node has the session by now; connect again");
+                let (_journal, mut live) = self.live_without_news();
+                live.lose("another node has the session by now; connect again");
             }
             StoreError::Unknown(why) => {
-                // Whoever opens it anew finds what is stored, and goes on from there.
+                // Whoever opens it anew finds what is stored, and goes on from there. At once: a
+                // look that finds it here still would be its last.
+                let (_journal, mut live) = self.live_without_news();
                 self.parts
                     .space
                     .stall(&self.id, Stalled::Begun, why.clone());
-                self.live()
-                    .lose("the storage did not answer; connect again");
+                live.lose("the storage did not answer; connect again");
             }
             StoreError::NotFound(_)
             | StoreError::Damaged { .. }

@@ -188,6 +188,21 @@ impl OpenSessions {
     /// watch it are told `reason`.
     pub(in crate::engine) fn throw_away(&self, session: &Session, reason: &str) {
         let _nobody_writes = session.log();
+        self.break_off(session, reason);
+    }
+
+    /// As [`throw_away`](OpenSessions::throw_away), where its turn is to go on by itself once there is
+    /// room.
+    pub(in crate::engine) fn throw_away_stalled(&self, session: &Session, reason: &str) {
+        let _nobody_writes = session.log();
+        // Before it can be opened anew, and not long before: a look that finds it here still would be
+        // its last.
+        let space = &self.parts.space;
+        space.stall(&session.id, Stalled::Begun, reason.to_owned());
+        self.break_off(session, reason);
+    }
+
+    fn break_off(&self, session: &Session, reason: &str) {
         // First, so that those who are sent away and come back find the new one.
         self.registry.remove(session);
         session.live().break_off(reason);
