@@ -483,6 +483,11 @@ impl SessionState {
         open.filter_map(CallState::parked)
     }
 
+    /// As [`Summary::is_parked`], however many calls are.
+    pub fn is_parked(&self) -> bool {
+        self.summary.status == Status::Active && self.parked_calls().next().is_some()
+    }
+
     fn accept(&mut self, record: &Record, message: &Arc<UserMessage>) {
         self.is_dormant &= message.passive;
         if let Some(turn) = &mut self.turn {

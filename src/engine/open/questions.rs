@@ -97,18 +97,21 @@ impl Questions {
 
     /// A session's question is answered, or its session is gone.
     pub(in crate::engine) fn forget(&self, id: &SessionId) {
-        let mut open = lock(&self.open);
-        open.remove(id);
-        if open.is_empty() {
-            open.shrink_to_fit();
-        }
+        self.forget_if(id, |_| true);
     }
 
     /// As [`forget`](Questions::forget), unless something else is asked by now.
     pub(in crate::engine) fn forget_one(&self, id: &SessionId, question: &OpenQuestion) {
-        let is_it = |open: &OpenQuestion| open.asked_at == question.asked_at;
-        if lock(&self.open).get(id).is_some_and(is_it) {
-            self.forget(id);
+        self.forget_if(id, |open| open.asked_at == question.asked_at);
+    }
+
+    fn forget_if(&self, id: &SessionId, is_it: impl FnOnce(&OpenQuestion) -> bool) {
+        let mut open = lock(&self.open);
+        if open.get(id).is_some_and(is_it) {
+            open.remove(id);
+        }
+        if open.is_empty() {
+            open.shrink_to_fit();
         }
     }
 

@@ -155,6 +155,12 @@ impl Session {
         lock(&self.log)
     }
 
+    /// Nobody holds a lock of it, the caller neither.
+    #[cfg(test)]
+    pub(in crate::engine) fn is_unlocked(&self) -> bool {
+        self.log.try_lock().is_ok() && self.live.try_lock().is_ok()
+    }
+
     pub(in crate::engine) fn journal(&self) -> MutexGuard<'_, Box<dyn Journal>> {
         lock(&self.journal)
     }
@@ -270,14 +276,21 @@ impl Session {
         match self.find_out(log, expected_last, at, &lost.events) {
             Ok(Some(records)) => Ok(records),
             Ok(None) => log.log.append(log.epoch, expected_last, at, lost.events),
-            Err(error) => Err(AppendError { error, ..lost }),
+            Err(error @ (StoreError::Fenced(_) | StoreError::NotFound(_))) => {
+                Err(AppendError { error, ..lost })
+            }
+            Err(error) => {
+                log::debug!("session {}: nor can it be looked up: {error}", self.id);
+                Err(lost)
+            }
         }
     }
 
     /// The records of an append whose answer was lost; `None` if it was not stored, and never will
     /// be: the claim keeps it out from here on.
     ///
-    /// Errors: the store's; [`StoreError::Fenced`] if somebody else has written.
+    /// Errors: the store's, and it may be stored or not; [`StoreError::Fenced`] if somebody else has
+    /// written.
     fn find_out(
         &self,
         log: &mut LogWriter,
@@ -309,16 +322,17 @@ impl Session {
         match error {
             StoreError::ReadOnly(_) => self.live().is_read_only = true,
             StoreError::Fenced(_) | StoreError::Conflict { .. } => {
-                self.live()
-                    .lose("another node has the session by now; connect again");
+                let (_journal, mut live) = self.live_without_news();
+                live.lose("another node has the session by now; connect again");
             }
             StoreError::Unknown(why) => {
-                // Whoever opens it anew finds what is stored, and goes on from there.
+                // Whoever opens it anew finds what is stored, and goes on from there. At once: a
+                // look that finds it here still would be its last.
+                let (_journal, mut live) = self.live_without_news();
                 self.parts
                     .space
                     .stall(&self.id, Stalled::Begun, why.clone());
-                self.live()
-                    .lose("the storage did not answer; connect again");
+                live.lose("the storage did not answer; connect again");
             }
             StoreError::NotFound(_)
             | StoreError::Damaged { .. }
@@ -330,15 +344,22 @@ impl Session {
         }
     }
 
+    /// The live state while no worker shows text, which is done under the journal's lock: what was
+    /// shown so far, whoever opens the session anew reads. The caller holds `log`.
+    fn live_without_news(&self) -> (MutexGuard<'_, Box<dyn Journal>>, LiveGuard<'_>) {
+        let journal = self.journal();
+        (journal, self.live())
+    }
+
     /// Folds in and shows what is on disk. The caller holds `log`.
     fn publish(&self, records: &[Arc<Record>]) {
         let mut live = self.live();
         let before = live.state.permission_asked_at();
-        let was_parked = live.state.summary.is_parked();
+        let was_parked = live.state.is_parked();
         let awaited = AwaitedWork::of(&self.id, &live.state);
         live.publish(records);
         let asked_at = live.state.permission_asked_at();
-        let is_parked = live.state.summary.is_parked();
+        let is_parked = live.state.is_parked();
         let agent = (before != asked_at).then(|| live.state.summary.agent.clone());
         drop(live);
         if was_parked != is_parked {
@@ -357,6 +378,16 @@ impl Session {
             let questions = &self.parts.questions;
             questions.note_asked(&self.id, asked_at, agent, since_boot);
         }
+    }
+
+    /// Ends everything, as the session is no more. The caller holds `log`.
+    pub(in crate::engine) fn delete_live(&self) {
+        let mut live = self.live();
+        live.delete();
+        // Some are left where their end could not be written.
+        let awaited = AwaitedWork::of(&self.id, &live.state);
+        drop(live);
+        self.parts.parked.give_up(awaited.into_iter());
     }
 
     /// Decides on the state as it is and writes what was decided, as one step: nobody writes in

@@ -96,7 +96,7 @@ impl OpenSessions {
     fn note_what_it_waits_for(&self, session: &Session) {
         let live = session.live();
         let asked_at = live.state.permission_asked_at();
-        let is_parked = live.state.summary.is_parked();
+        let is_parked = live.state.is_parked();
         let agent = asked_at.map(|_| live.state.summary.agent.clone());
         drop(live);
         self.parts.parked.note(&session.id, is_parked);
@@ -188,6 +188,21 @@ impl OpenSessions {
     /// watch it are told `reason`.
     pub(in crate::engine) fn throw_away(&self, session: &Session, reason: &str) {
         let _nobody_writes = session.log();
+        self.break_off(session, reason);
+    }
+
+    /// As [`throw_away`](OpenSessions::throw_away), where its turn is to go on by itself once there is
+    /// room.
+    pub(in crate::engine) fn throw_away_stalled(&self, session: &Session, reason: &str) {
+        let _nobody_writes = session.log();
+        // Before it can be opened anew, and not long before: a look that finds it here still would be
+        // its last.
+        let space = &self.parts.space;
+        space.stall(&session.id, Stalled::Begun, reason.to_owned());
+        self.break_off(session, reason);
+    }
+
+    fn break_off(&self, session: &Session, reason: &str) {
         // First, so that those who are sent away and come back find the new one.
         self.registry.remove(session);
         session.live().break_off(reason);
@@ -196,19 +211,21 @@ impl OpenSessions {
     /// Deletes a session's files, whoever looks at it still.
     pub(in crate::engine) fn delete(&self, id: &SessionId) -> Result<(), EngineError> {
         let parts = &self.parts;
+        let session = self.in_use(id);
+        let _nobody_writes = session.as_ref().map(|session| session.log());
+        if let Some(session) = &session {
+            session.delete_live();
+        }
+        // Now that nothing more is noted of it.
         parts.ledger.forget(id);
         parts.questions.forget(id);
         parts.parked.note(id, false);
-        let Some(session) = self.in_use(id) else {
-            parts.space.forget(id);
-            return Ok(parts.store.delete(id)?);
-        };
-        let _nobody_writes = session.log();
-        session.live().delete();
         parts.space.forget(id);
         // It stays in its place until its files are gone: nobody opens them anew meanwhile.
         let deleted = parts.store.delete(id);
-        self.registry.remove(&session);
+        if let Some(session) = &session {
+            self.registry.remove(session);
+        }
         Ok(deleted?)
     }
 }

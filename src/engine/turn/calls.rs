@@ -289,8 +289,10 @@ impl Worker<'_> {
             workdir: self.workdir.clone(),
         });
         let jobs: Vec<ToolJob> = jobs.collect();
+        // Before a lock is taken: tools are asked, which may look at the session, or take their time.
+        let starts: Vec<Event> = jobs.iter().flat_map(started).collect();
         // One sync for all of them.
-        self.write(|_| jobs.iter().flat_map(started).collect())?;
+        self.write(|_| starts)?;
         if !self.allow_cancel(Some(Arc::clone(&cancel)))? {
             // Asked to stop before it began: the next look says what becomes of the turn.
             let calls: Vec<&ToolCall> = group.iter().map(|due| &due.call).collect();
@@ -462,14 +464,17 @@ fn unknown_tool(call: &ToolCall, agent: &Agent) -> ToolOutput {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::domain::event::Trigger;
+    use crate::domain::ids::AwaitedId;
     use crate::domain::story::{self, output, user};
     use crate::engine::open::session::Session;
     use crate::engine::testing::{Bench, Does, WRITES, agent};
     use crate::engine::turn::workers;
+    use crate::tools::{Run, ToolSpec, Toolbox};
 
     /// An engine whose `ada` has a tool `date` of that effect; what it answers is counted.
     fn bench(effect: Effect) -> (Bench, Arc<AtomicUsize>) {
@@ -737,6 +742,54 @@ mod tests {
             assert_eq!(results(&bench, &worker), Vec::from_iter(answer));
             assert_eq!(session.live().state.approval().is_some(), answer.is_none());
         }
+    }
+
+    /// A tool `date` that looks whether its session is locked when it is asked what it waits for.
+    struct Curious {
+        spec: ToolSpec,
+        session: OnceLock<Arc<Session>>,
+        found_unlocked: OnceLock<bool>,
+    }
+
+    impl Tool for Curious {
+        fn spec(&self) -> &ToolSpec {
+            &self.spec
+        }
+
+        fn awaits(&self, _: &Run<'_>) -> Option<AwaitedId> {
+            let session = self.session.get().unwrap();
+            self.found_unlocked.set(session.is_unlocked()).unwrap();
+            AwaitedId::parse("job:1").ok()
+        }
+
+        fn run(&self, _: &Run<'_>) -> RunResult {
+            let on = AwaitedId::parse("job:1").unwrap();
+            RunResult::Parked { on }
+        }
+    }
+
+    #[test]
+    fn no_lock_of_a_session_is_held_while_a_tool_says_what_it_waits_for() {
+        let spec = Does::tool(Effect::Write, |_| output(true, ""));
+        let spec = spec.specs().next().unwrap().clone();
+        let tool = Arc::new(Curious {
+            spec,
+            session: OnceLock::new(),
+            found_unlocked: OnceLock::new(),
+        });
+        let bench = Bench::with(|plan| {
+            plan.agents = vec![Agent {
+                tools: Toolbox::default().with(Arc::clone(&tool) as _),
+                ..agent("ada")
+            }];
+        });
+        let session = bench.session(asking(&[1]));
+        tool.session.set(Arc::clone(&session)).unwrap();
+        let mut worker = bench.worker(&session);
+        let calls = open_calls(&worker);
+        assert!(worker.advance(&calls).is_ok());
+        assert_eq!(tool.found_unlocked.get(), Some(&true));
+        assert!(session.live().state.is_parked());
     }
 
     #[test]

@@ -14,7 +14,6 @@ use crate::engine::error::{EngineError, chain};
 use crate::engine::events::{self, CANCELLED, Ending};
 use crate::engine::open::session::Session;
 use crate::engine::open::sessions::OpenSessions;
-use crate::engine::space::Stalled;
 use crate::engine::turn::flusher::Flusher;
 use crate::engine::turn::tool_run::canceller;
 use crate::engine::watch::live::{Cut, Interrupt, Live, LiveGuard, RunningWorker, Work};
@@ -438,17 +437,12 @@ impl<'a> Worker<'a> {
         }
         // It stays this worker's until it is broken off: another would write to its journal beside
         // those who open it anew.
+        let (sessions, why) = (&self.parts.sessions, error.to_string());
         if error.is_passing() && !self.parts.draining.is_begun() {
-            // Before it can be opened anew.
-            let id = &self.session.id;
-            self.session
-                .parts
-                .space
-                .stall(id, Stalled::Begun, error.to_string());
+            sessions.throw_away_stalled(self.session, &why);
+        } else {
+            sessions.throw_away(self.session, &why);
         }
-        self.parts
-            .sessions
-            .throw_away(self.session, &error.to_string());
     }
 }
 
@@ -483,6 +477,8 @@ fn ending(outcome: Outcome) -> Ending {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::domain::event::EndReason;
     use crate::domain::story::{self, user};
@@ -754,6 +750,32 @@ mod tests {
             assert_eq!(is_here, is_read_only);
             assert_eq!(session.live().broken.is_some(), !is_read_only);
             assert_eq!(session.live().is_working(), !is_read_only);
+        }
+    }
+
+    #[test]
+    fn a_turn_that_waits_for_room_goes_on_though_its_worker_could_not_leave_for_long() {
+        let bench = Bench::new();
+        let session = bench.session(begun());
+        let worker = bench.worker(&session);
+        let space = &bench.engine().parts.space;
+        std::thread::scope(|scope| {
+            // Somebody writes to a slow disk.
+            let log = session.log();
+            scope.spawn(move || worker.give_up(&EngineError::DiskFull(None)));
+            // For longer than it takes until there is a look for room, if one was asked for.
+            let held_until = Instant::now() + Duration::from_millis(400);
+            while Instant::now() < held_until {
+                assert_eq!(space.stalled(&session.id), None, "it is still here");
+                std::thread::yield_now();
+            }
+            drop(log);
+        });
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let is_over = |event: &Event| matches!(event, Event::TurnEnded { .. });
+        while !bench.events(&session.id).iter().any(is_over) {
+            assert!(Instant::now() < deadline, "nobody takes it up");
+            std::thread::yield_now();
         }
     }
 

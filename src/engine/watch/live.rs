@@ -379,7 +379,7 @@ impl Live {
             ..SessionView::new(
                 id,
                 self.state.summary.clone(),
-                self.is_working(),
+                self.is_working() || self.state.is_parked(),
                 self.attached(),
             )
         }

@@ -188,3 +188,32 @@ fn a_session_that_another_node_has_claimed_is_dropped_and_claimed_anew() {
     let seqs: Vec<u64> = log.iter().map(|record| record.seq.0).collect();
     assert_eq!(seqs, (1..=log.len() as u64).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_session_is_opened_anew_where_a_lost_append_cannot_even_be_looked_up() {
+    let storage = MemoryStorage::default();
+    let failed = AtomicUsize::new(0);
+    let store = storage.failing_store(move |operation| {
+        let fails_as = |nth| {
+            let (order, done) = (Ordering::SeqCst, nth + 1);
+            failed.compare_exchange(nth, done, order, order).is_ok()
+        };
+        match operation {
+            Operation::Append if fails_as(0) => Some(Injected::AnswerLost(unknown())),
+            // Another error than that nothing is known: nothing is, all the same.
+            Operation::Read if fails_as(1) => Some(Injected::Refused(StoreError::Io {
+                action: "read",
+                target: "the log".to_owned(),
+                source: std::io::Error::other("the connection was cut"),
+            })),
+            _ => None,
+        }
+    });
+    let sessions = start_with(store, providers(), "", &Setup::default());
+    let id = sessions.create(&draft("helper")).unwrap().id;
+    let told = sessions.submit(&id, keyed("hi", "k-1")).unwrap_err();
+    assert!(told.is_passing(), "{told:?}");
+    let again = sessions.submit(&id, keyed("hi", "k-1")).unwrap();
+    assert!(again.is_repeat);
+    sessions.stop(Duration::ZERO);
+}

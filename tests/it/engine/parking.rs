@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use duragent::base::clock::{Clock, FakeClock};
@@ -12,6 +13,7 @@ use duragent::domain::state::ParkedCall;
 use duragent::engine::Lifetimes;
 use duragent::policy::{Policy, ProposedCall, RememberError, Verdict};
 use duragent::tools::{Caller, Run, ToolKind};
+use rustix::io::Errno;
 
 use super::*;
 use crate::support::own_model::CallsOnce;
@@ -387,6 +389,71 @@ fn where_turns_are_left_waiting_a_parked_one_waits_for_somebody_too() {
     bench.wait_for_the_end(&id);
     drop(attached);
     assert_eq!(*bench.jobs.asked_after.lock().unwrap(), ["1"]);
+}
+
+#[test]
+fn a_turn_of_very_many_parked_calls_is_at_work_until_the_last_of_them_is_done() {
+    const CALLS: &[(&str, &str)] = &[
+        ("job", "1"),
+        ("job", "2"),
+        ("job", "3"),
+        ("job", "4"),
+        ("job", "5"),
+        ("job", "6"),
+        ("job", "7"),
+        ("job", "8"),
+        ("job", "9"),
+        ("job", "10"),
+        ("job", "11"),
+        ("job", "12"),
+        ("job", "13"),
+        ("job", "14"),
+        ("job", "15"),
+        ("job", "16"),
+        ("job", "17"),
+    ];
+    let bench = Bench::new(Says::BeforeItRuns, CALLS);
+    let id = bench.parked();
+    let looks_on = Presence {
+        is_readonly: true,
+        ..Presence::default()
+    };
+    // So that it stays in memory.
+    let begin = Begin::Now { history: 0 };
+    let watcher = bench.sessions.subscribe(&id, begin, looks_on).unwrap();
+    let (last, others) = CALLS.split_last().unwrap();
+    for (_, name) in others {
+        assert!(bench.resolve(&id, name));
+    }
+    bench.wait_until_nobody_works();
+    assert!(bench.sessions.show(&id).unwrap().working);
+    drop(watcher);
+    assert!(!bench.sessions.is_at_rest());
+    assert!(bench.resolve(&id, last.1));
+    bench.wait_for_the_end(&id);
+    wait("it is still waited for", || bench.sessions.is_at_rest());
+}
+
+#[test]
+fn whoever_works_for_a_session_that_is_deleted_is_told_though_its_end_cannot_be_written() {
+    let full_from = Arc::new(AtomicU64::new(u64::MAX));
+    let fs = FaultFs::full_from(
+        Arc::new(SimDisk::new()),
+        Errno::NOSPC,
+        Arc::clone(&full_from),
+    );
+    let jobs = Jobs::new(Says::BeforeItRuns);
+    let sessions = engine_on(fs, THREE_JOBS, &setup(&jobs));
+    let id = sessions.create(&draft("helper")).unwrap().id;
+    sessions.submit(&id, message("do it")).unwrap();
+    wait("somebody works", || !sessions.is_working());
+    full_from.store(0, Ordering::SeqCst);
+    sessions.delete(&id).unwrap();
+    wait("nobody is told", || {
+        jobs.given_up.lock().unwrap().len() == 3
+    });
+    assert!(sessions.is_at_rest());
+    sessions.stop(Duration::ZERO);
 }
 
 /// The first of many things that end a parked turn.
