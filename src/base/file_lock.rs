@@ -12,7 +12,17 @@ use rustix::fs::OFlags;
 /// A lock that is held as long as this lives.
 #[derive(Debug)]
 pub struct FileLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing would not do: a child that is just being started has the file open, too, until its
+        // program runs.
+        if let Err(error) = self.file.unlock() {
+            log::warn!("a lock is held a little longer: {error}");
+        }
+    }
 }
 
 impl FileLock {
@@ -28,7 +38,7 @@ impl FileLock {
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(FileLock { _file: file })),
+            Ok(()) => Ok(Some(FileLock { file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -55,7 +65,8 @@ mod tests {
         let first = FileLock::try_take(&path).unwrap();
         assert!(first.is_some());
         assert!(FileLock::try_take(&path).unwrap().is_none());
-        drop(first);
+        let inherited = first.unwrap().file.try_clone().unwrap();
         assert!(FileLock::try_take(&path).unwrap().is_some());
+        drop(inherited);
     }
 }

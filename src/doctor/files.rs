@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::domain::spec::AgentSpec;
 use crate::http::front;
 use crate::trust::WorkspaceTrust;
-use crate::workspace::policy_files::{POLICY_FILE, validate, validate_in};
+use crate::workspace::policy_files::{POLICY_FILE, validate, validate_in, validate_own};
 use crate::workspace::sessions::{LogReport, SessionFiles};
 
 /// Files of another account in the workspace, as one that was once served by root has them: this
@@ -93,7 +93,11 @@ pub(super) fn policies(
 ) -> Vec<Check> {
     let shared = validate(&config.workspace.join(POLICY_FILE), &environment);
     let homes = agents.iter().map(|agent| &agent.home);
-    let own = homes.flat_map(|home| validate_in(home, &environment, trust));
+    let own = homes.flat_map(|home| {
+        let brought = validate_in(home, &environment, trust);
+        let allowed = validate_own(home, &environment, trust);
+        brought.into_iter().chain(allowed)
+    });
     shared
         .into_iter()
         .chain(own)

@@ -46,7 +46,6 @@ impl BlobId {
 
     /// `None` for what is no such id.
     pub fn parse(text: &str) -> Option<BlobId> {
-        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         let is_id = text.len() == 64 && text.bytes().all(is_digit);
         is_id.then(|| BlobId(text.to_owned()))
     }
@@ -82,6 +81,11 @@ pub enum BlobError {
         /// Why not.
         source: io::Error,
     },
+}
+
+/// Whether an id may have that byte.
+pub(super) fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
 }
 
 /// Refuses what is too long to be kept.

@@ -41,6 +41,8 @@ pub trait Documents: Send + Sync {
     ) -> Result<DocumentVersion, DocumentError>;
 
     /// Removes a text, whatever its version. That there is none is no error.
+    ///
+    /// Errors: [`DocumentError::Busy`] with nothing done, [`DocumentError::Io`].
     fn delete(&self, name: &DocumentName) -> Result<(), DocumentError>;
 
     /// The last parts of the names in `folder`, sorted: of texts, and of folders that hold some. In a

@@ -89,7 +89,9 @@ impl SimDocuments {
                 location,
                 source: io::Error::other("injected"),
             }),
-            SimFault::Busy => (action == "write").then_some(DocumentError::Busy(location)),
+            SimFault::Busy => {
+                matches!(action, "write" | "remove").then_some(DocumentError::Busy(location))
+            }
         })
     }
 

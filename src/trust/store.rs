@@ -7,7 +7,7 @@
 //!
 //! Both are documents; here they are files, the owner's alone (0600, in folders 0700).
 //!
-//! Invariant: a record that others could have written grants nothing.
+//! Invariant: what others could have written grants nothing.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use crate::store::documents::{DocumentError, DocumentName, Documents, Exposure, 
 
 const HEAD: &str =
     "# What you trust the agents of a workspace with. `duragent agent trust` writes it.\n";
+const NOT_OURS: &str = "is not this account's alone, and may say what others want";
 /// How long other processes may be quicker.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How soon it is tried again.
@@ -86,7 +87,7 @@ pub enum GrantError {
     #[error("{0} is of a later version of the program")]
     Later(String),
     /// Others could have written it.
-    #[error("{0} is not this account's alone, and may say what others want")]
+    #[error("{0} {NOT_OURS}")]
     NotOurs(String),
     /// Other processes change it for too long.
     #[error("{0} is in use by another process")]
@@ -123,6 +124,7 @@ impl GrantError {
             GrantError::Document(DocumentError::Io {
                 location, source, ..
             }) => (PathBuf::from(location), format!("cannot be read: {source}")),
+            GrantError::NotOurs(location) => (PathBuf::from(location), NOT_OURS.to_owned()),
             other => (PathBuf::new(), other.to_string()),
         }
     }
@@ -174,7 +176,7 @@ impl GrantStore {
             let mut record = record.unwrap_or_else(|| GrantRecord::new(records.workspace.clone()));
             if edit(&mut record) {
                 // Before the record: what is left of a crash must not count for the new folder.
-                records.documents.delete(&names.policy(name)?)?;
+                records.delete(&names.policy(name)?)?;
             }
             Ok(Some(record))
         })
@@ -195,8 +197,12 @@ impl GrantStore {
     pub fn policy(&self, name: &AgentName) -> Result<Option<(PathBuf, String)>, GrantError> {
         let records = self.records()?;
         let document = records.read()?.0.policy(name)?;
-        let found = records.documents.read(&document)?;
-        Ok(found.map(|found| (records.path(&document), found.text)))
+        let Some(found) = records.documents.read(&document)? else {
+            return Ok(None);
+        };
+        let path = records.path(&document);
+        check_ours(&found, || path.display().to_string())?;
+        Ok(Some((path, found.text)))
     }
 
     /// Replaces what was allowed to an agent for good by what `edit` makes of it; `None` leaves it as
@@ -208,6 +214,10 @@ impl GrantStore {
         let document = records.read()?.0.policy(name)?;
         let path = records.path(&document);
         let edited = |before: Option<&VersionedText>| {
+            if let Some(before) = before {
+                // Written again, it would be ours alone.
+                check_ours(before, || path.display().to_string())?;
+            }
             let before = before.map(|before| before.text.as_str());
             edit(&path, before).map_err(|why| GrantError::Rules {
                 location: path.display().to_string(),
@@ -279,6 +289,16 @@ impl WorkspaceRecords {
         self.documents.update(&name, edited, failed)
     }
 
+    fn delete(&self, name: &DocumentName) -> Result<(), GrantError> {
+        let patience = Patience::new();
+        loop {
+            match self.documents.delete(name) {
+                Ok(()) => return Ok(()),
+                Err(error) => patience.wait_or_fail(error)?,
+            }
+        }
+    }
+
     fn path(&self, name: &DocumentName) -> PathBuf {
         PathBuf::from(self.documents.location(name))
     }
@@ -321,13 +341,18 @@ impl Patience {
     }
 }
 
+fn check_ours(found: &VersionedText, location: impl Fn() -> String) -> Result<(), GrantError> {
+    if found.exposure == Exposure::Writable {
+        return Err(GrantError::NotOurs(location()));
+    }
+    Ok(())
+}
+
 fn parse_record(
     found: &VersionedText,
     location: impl Fn() -> String,
 ) -> Result<GrantRecord, GrantError> {
-    if found.exposure == Exposure::Writable {
-        return Err(GrantError::NotOurs(location()));
-    }
+    check_ours(found, &location)?;
     let record: GrantRecord =
         yaml::from_str(&found.text).map_err(|source| GrantError::Damaged {
             location: location(),

@@ -190,6 +190,16 @@ pub fn validate_in(
     found.flatten().collect()
 }
 
+/// Everything that is wrong with what the owner allowed the agent in a folder for good.
+pub fn validate_own(
+    home: &Path,
+    environment: Environment<'_>,
+    trust: &WorkspaceTrust,
+) -> Vec<Problem> {
+    let read = own_of(trust, home, environment).transpose();
+    read.map(all_problems).unwrap_or_default()
+}
+
 /// What is wrong with a file of an agent's folder, in what does not count yet as well.
 fn validate_whole(
     folder: &AgentFolder<'_>,

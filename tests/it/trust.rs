@@ -587,6 +587,32 @@ fn what_could_be_anybodys_grants_nothing_and_doctor_says_so() {
 }
 
 #[test]
+fn what_others_could_have_allowed_for_good_lets_nothing_run_and_doctor_says_so() {
+    let (workspace, _) = trusted();
+    let file = format!(
+        "{}/ada.policy.yaml",
+        record_of(&workspace).trim_end_matches(".yaml")
+    );
+    workspace.write(&file, &format!("{HEAD}allow: ['bash:cat *']\n"));
+    let own = workspace.file(&file);
+    let set_mode = |mode| fs::set_permissions(&own, fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o644);
+    assert_eq!(verdict(&workspace, "bash:cat a"), "allow");
+    set_mode(0o666);
+    let tested = ["policy", "test", "-a", "ada", "bash:cat a"];
+    for arguments in [&tested[..], &["doctor"]] {
+        let (code, told) = output(&workspace, arguments);
+        assert_ne!(code, Some(0), "{told}");
+        assert!(
+            told.contains("ada.policy.yaml: is not this account's alone"),
+            "{told}"
+        );
+    }
+    set_mode(0o600);
+    assert_eq!(verdict(&workspace, "bash:cat a"), "allow");
+}
+
+#[test]
 fn an_owner_who_only_runs_their_own_trusts_them_all() {
     let (workspace, _) = trusted();
     workspace.run(&["agent", "untrust", "ada"]);

@@ -369,12 +369,19 @@ impl<F: FnMut(Heard<'_>)> ProcessOwner<F> {
         Ok(end)
     }
 
-    /// Waits until there is more to read; `false` for what has ended, or takes too long.
+    /// Waits until there may be more to read; `false` for what has ended, or takes too long.
     fn has_more_until(&self, deadline: Instant) -> io::Result<bool> {
         let left = deadline.saturating_duration_since(Instant::now());
         let limit = Timespec::try_from(left).map_err(io::Error::other)?;
         let mut open = self.outputs();
-        Ok(!open.is_empty() && !left.is_zero() && poll(&mut open, Some(&limit))? > 0)
+        if open.is_empty() || left.is_zero() {
+            return Ok(false);
+        }
+        match poll(&mut open, Some(&limit)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn outputs(&self) -> Vec<PollFd<'_>> {

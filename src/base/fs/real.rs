@@ -38,17 +38,14 @@ impl Fs for RealFs {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
         let mut options = fs::OpenOptions::new();
         options.read(true).mode(FILE_MODE);
-        if how != Open::Read {
-            // The folder may have come from a stranger: a link in it could name any file of ours.
-            options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        }
         match how {
             Open::Read => &mut options,
             Open::Append => options.append(true),
             Open::AppendOrCreate | Open::Empty => options.append(true).create(true),
             Open::CreateNew => options.append(true).create_new(true),
         };
-        // A name that leads elsewhere, or to what blocks, was put there by somebody else.
+        // A name that leads elsewhere, or to what blocks, was put there by somebody else: the folder may
+        // have come from a stranger, and a link in it could name any file of ours.
         options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
         let file = options.open(path)?;
         if !file.metadata()?.is_file() {

@@ -86,7 +86,9 @@ impl Blobs for FileBlobs {
     fn list(&self, after: Option<&BlobId>, limit: usize) -> Result<Vec<BlobId>, BlobError> {
         let first_shelf = after.map_or("", |id| &id.as_str()[..2]);
         let mut found = Vec::new();
-        for shelf in self.names(&self.folder)? {
+        let mut shelves = self.names(&self.folder)?;
+        shelves.retain(|name| is_shelf(name));
+        for shelf in shelves {
             if shelf.as_str() < first_shelf || found.len() >= limit {
                 continue;
             }
@@ -108,6 +110,11 @@ impl Blobs for FileBlobs {
                 .doing("remove", &path),
         }
     }
+}
+
+/// Whether a name is that of a folder of blobs: people leave other files where they look around.
+fn is_shelf(name: &str) -> bool {
+    name.len() == 2 && name.bytes().all(blobs::is_digit)
 }
 
 /// Adds to an error the deed and its target.

@@ -137,18 +137,35 @@ impl FileDocuments {
         self.fs.check_unlinked(path, &self.root).of(path)
     }
 
-    /// Waits for other threads, never for another process.
+    /// Waits for other threads, never for another process. The folder exists then.
     fn take_turn(&self, name: &DocumentName) -> Result<WriteTurn<'_>, DocumentError> {
+        if self.custody != Custody::Process {
+            self.settle(&self.folder)?;
+        }
+        if let Some(turn) = self.turn_in_folder(name)? {
+            return Ok(turn);
+        }
+        // Somebody has removed the folder since it was made.
+        *lock(&self.settled) = None;
+        self.settle(&self.folder)?;
+        let turn = self.turn_in_folder(name)?;
+        turn.ok_or_else(|| DocumentError::Busy(self.location(name)))
+    }
+
+    /// As [`take_turn`](Self::take_turn); `None` without the folder.
+    fn turn_in_folder(&self, name: &DocumentName) -> Result<Option<WriteTurn<'_>>, DocumentError> {
         if self.custody == Custody::Process {
             let _guard = self.turns.take(name.as_str());
-            return Ok(WriteTurn::Thread { _guard });
+            return Ok(Some(WriteTurn::Thread { _guard }));
         }
-        self.settle(&self.folder)?;
         let path = self.folder.join(LOCK);
-        match FileLock::try_take(&path).doing("lock", &path)? {
-            Some(_lock) => Ok(WriteTurn::Process { _lock }),
-            None => Err(DocumentError::Busy(self.location(name))),
-        }
+        let taken = match FileLock::try_take(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            taken => taken.doing("lock", &path)?,
+        };
+        let turn = taken.map(|_lock| WriteTurn::Process { _lock });
+        let turn = turn.ok_or_else(|| DocumentError::Busy(self.location(name)))?;
+        Ok(Some(turn))
     }
 
     /// Makes a folder as it is to be.
@@ -241,6 +258,9 @@ impl Documents for FileDocuments {
         let path = self.path(name);
         let folder = path.parent().unwrap_or(&self.folder);
         self.check_unlinked(folder)?;
+        let Some(_turn) = self.turn_in_folder(name)? else {
+            return Ok(());
+        };
         match self.fs.remove_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed

@@ -124,3 +124,13 @@ fn other_bytes_under_an_id_are_damage_and_are_mended_by_the_right_ones() {
     blobs.put(b"right").unwrap();
     assert_eq!(blobs.read(&id).unwrap().as_deref(), Some(&b"right"[..]));
 }
+
+#[test]
+fn a_file_that_is_none_of_ours_hides_no_blob() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = FileBlobs::new(Arc::new(RealFs), folder.path().to_owned());
+    let id = blobs.put(b"a").unwrap();
+    fs::write(folder.path().join(".DS_Store"), "").unwrap();
+    fs::write(folder.path().join("notes"), "").unwrap();
+    assert_eq!(blobs.list(None, usize::MAX).unwrap(), [id]);
+}

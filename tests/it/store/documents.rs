@@ -71,19 +71,10 @@ type Promise = fn(&Storage);
 
 const STORAGES: &[(&str, MakeStorage)] = &[
     ("files of the process", || {
-        Storage::in_folder(|path| FileDocuments::of_process(Arc::new(RealFs), path.join("a/b")))
-            .exclusive()
+        Storage::in_folder(of_process).exclusive()
     }),
-    ("shared files", || {
-        Storage::in_folder(|path| {
-            FileDocuments::shared(Arc::new(RealFs), path.to_owned(), path.join("a"))
-        })
-    }),
-    ("files of the account", || {
-        Storage::in_folder(|path| {
-            FileDocuments::of_account(Arc::new(RealFs), path.join("a"), path.join("a/b"))
-        })
-    }),
+    ("shared files", || Storage::in_folder(shared)),
+    ("files of the account", || Storage::in_folder(of_account)),
     ("files on a disk in memory", || {
         let disk = SimDisk::new();
         Storage::of(move || Arc::new(on_disk(disk.clone()))).exclusive()
@@ -93,6 +84,27 @@ const STORAGES: &[(&str, MakeStorage)] = &[
         Storage::of(move || Arc::new(documents.clone()))
     }),
 ];
+
+type NamedFiles = (&'static str, fn(&Path) -> FileDocuments);
+
+/// Storages below the folder `a` of the one given.
+const STORAGES_IN_A_FOLDER: [NamedFiles; 3] = [
+    ("files of the process", of_process),
+    ("shared files", shared),
+    ("files of the account", of_account),
+];
+
+fn of_process(path: &Path) -> FileDocuments {
+    FileDocuments::of_process(Arc::new(RealFs), path.join("a/b"))
+}
+
+fn shared(path: &Path) -> FileDocuments {
+    FileDocuments::shared(Arc::new(RealFs), path.to_owned(), path.join("a"))
+}
+
+fn of_account(path: &Path) -> FileDocuments {
+    FileDocuments::of_account(Arc::new(RealFs), path.join("a"), path.join("a/b"))
+}
 
 fn on_disk(fs: impl Fs + 'static) -> FileDocuments {
     FileDocuments::of_process(Arc::new(fs), "/workspace".into())
@@ -507,6 +519,28 @@ fn who_finds_another_writing_is_told_and_does_not_wait() {
     let put = || documents.put_if(&name("a"), Some(&version), "2");
     assert!(matches!(put(), Err(DocumentError::Busy(_))));
     assert_eq!(text_of(&documents, "a").as_deref(), Some("1"));
+    assert!(matches!(
+        documents.delete(&name("a")),
+        Err(DocumentError::Busy(_))
+    ));
+    assert_eq!(text_of(&documents, "a").as_deref(), Some("1"));
     drop(other);
     put().unwrap();
+    documents.delete(&name("a")).unwrap();
+}
+
+#[test]
+fn a_folder_that_somebody_has_removed_is_made_again() {
+    for (storage, make) in STORAGES_IN_A_FOLDER {
+        let folder = tempfile::tempdir().unwrap();
+        let documents = make(folder.path());
+        for text in ["1", "2"] {
+            put(&documents, "b/c", text);
+            fs::remove_dir_all(folder.path().join("a")).unwrap();
+            documents.delete(&name("b/c")).unwrap();
+            assert!(!folder.path().join("a").exists(), "{storage}");
+        }
+        put(&documents, "d", "3");
+        assert_eq!(text_of(&documents, "d").as_deref(), Some("3"), "{storage}");
+    }
 }
