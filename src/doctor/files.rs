@@ -14,6 +14,7 @@ use rustix::process::geteuid;
 use super::check::{Check, environment};
 use crate::base::plural::{agreeing, counted};
 use crate::config::Config;
+use crate::domain::ids::SessionId;
 use crate::domain::spec::AgentSpec;
 use crate::http::front;
 use crate::trust::WorkspaceTrust;
@@ -130,37 +131,24 @@ pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
     };
     let deadline = Instant::now() + LIMIT;
     let all = ids.len();
-    let mut looked_at = 0;
-    let mut damaged = Vec::new();
-    let mut older = 0;
-    let mut orphans: BTreeMap<String, usize> = BTreeMap::new();
-    for id in ids.into_iter().take_while(|_| Instant::now() < deadline) {
-        looked_at += 1;
-        match files.check(&id) {
-            Ok(report) if !is_damaged(&report) => older += usize::from(report.is_older),
-            Ok(_) | Err(_) => damaged.push(id.to_string()),
-        }
-        let agent = files.session(&id).ok().map(|session| session.agent);
-        let is_there = |name: &str| agents.iter().any(|agent| agent.name.as_str() == name);
-        if let Some(agent) = agent.filter(|name| !is_there(name)) {
-            *orphans.entry(agent).or_default() += 1;
-        }
+    let mut found = SeenSessions::default();
+    for id in ids.iter().take_while(|_| Instant::now() < deadline) {
+        found.add(&files, id, agents);
     }
+    let looked_at = found.looked_at;
     let repair = "`duragent session check --all` tells more, and with --repair mends it";
-    if let Some(first) = damaged.first() {
-        let message = format!("{} of {looked_at} are damaged: {first}", damaged.len());
+    if let Some(first) = found.damaged.first() {
+        let message = format!(
+            "{} of {looked_at} are damaged: {first}",
+            found.damaged.len()
+        );
         return Check::error(SUBJECT, message).hint(repair);
     }
     let shown = config.sessions_dir.display();
-    let orphans = orphans.first_key_value().map(|(agent, count)| {
-        let sessions = counted(*count, "session");
-        let belong = agreeing(*count, "belongs", "belong");
-        format!("{sessions} {belong} to the agent {agent}, which is not there")
-    });
     let misnamed = Some(files.misnamed()).filter(|count| *count > 0);
     let names = misnamed
         .map(|count| format!("{count} more in {shown} have names that are no ids of sessions"));
-    let warnings: Vec<String> = orphans.into_iter().chain(names).collect();
+    let warnings: Vec<String> = found.orphans().into_iter().chain(names).collect();
     if !warnings.is_empty() {
         let check = Check::warning(SUBJECT, warnings.join("; "));
         return match misnamed {
@@ -169,10 +157,46 @@ pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
         };
     }
     let mut read = format!("{looked_at} of {all} sessions were read");
-    if older > 0 {
+    if found.older > 0 {
+        let older = found.older;
         read += &format!("; {older} are of Duragent 0.5, and taken over when they are first used");
     }
     Check::ok(SUBJECT, read)
+}
+
+/// The sessions that there was time to look at.
+#[derive(Default)]
+struct SeenSessions {
+    looked_at: usize,
+    damaged: Vec<SessionId>,
+    /// Of Duragent 0.5.
+    older: usize,
+    /// How many belong to each agent that is not there.
+    orphans: BTreeMap<String, usize>,
+}
+
+impl SeenSessions {
+    fn add(&mut self, files: &SessionFiles, id: &SessionId, agents: &[Arc<AgentSpec>]) {
+        self.looked_at += 1;
+        match files.check(id) {
+            Ok(report) if !is_damaged(&report) => self.older += usize::from(report.is_older),
+            Ok(_) | Err(_) => self.damaged.push(id.clone()),
+        }
+        let agent = files.session(id).ok().map(|session| session.agent);
+        let is_there = |name: &str| agents.iter().any(|agent| agent.name.as_str() == name);
+        if let Some(agent) = agent.filter(|name| !is_there(name)) {
+            *self.orphans.entry(agent).or_default() += 1;
+        }
+    }
+
+    fn orphans(&self) -> Option<String> {
+        let (agent, count) = self.orphans.first_key_value()?;
+        let sessions = counted(*count, "session");
+        let belong = agreeing(*count, "belongs", "belong");
+        Some(format!(
+            "{sessions} {belong} to the agent {agent}, which is not there"
+        ))
+    }
 }
 
 fn is_damaged(report: &LogReport) -> bool {

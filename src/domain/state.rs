@@ -732,7 +732,8 @@ impl Summary {
         })
     }
 
-    fn empty() -> Summary {
+    /// Of no event yet.
+    pub(crate) fn empty() -> Summary {
         Summary {
             agent: String::new(),
             on_disconnect: OnDisconnect::Pause,

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use rustix::net::sockopt;
 
-use crate::domain::event::{ApprovalKind, OnDisconnect, Status, Usage};
+use crate::domain::event::{ApprovalKind, Status};
 use crate::domain::ids::{CallId, Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
@@ -28,26 +28,12 @@ pub(in crate::http) fn session() -> SessionView {
         id: SessionId::parse("session_01J0000000000000000000000A").unwrap(),
         summary: Summary {
             agent: "helper".to_owned(),
-            on_disconnect: OnDisconnect::Pause,
-            gateway: None,
-            gateway_chat_id: None,
-            gateway_thread_id: None,
-            owner: None,
-            workdir: None,
             created_at: time,
             updated_at: time,
             last_seq: Seq(4),
-            title: None,
-            model: None,
-            status: Status::Active,
-            end_reason: None,
-            unfinished: false,
-            pending_call: None,
-            parked_calls: Vec::new(),
             message_count: 1,
             user_messages: 1,
-            usage: Usage::default(),
-            key_marks: Vec::new(),
+            ..Summary::empty()
         },
         status: Status::Active,
         working: true,

@@ -110,62 +110,16 @@ impl ApiHost for ServerHost {
                 .push("the server is shutting down".to_owned());
         }
         self.look_at_storage(&mut readiness);
-        let broken = self.agents.problems();
-        let broken = broken.iter().filter(|problem| problem.is_error()).count();
-        if broken > 0 {
-            let errors = counted(broken, "error");
-            let text = format!("{errors} in agent files; `duragent validate` shows them");
-            readiness.warnings.push(text);
-        }
-        let broken = self.policies.problems().len();
-        if broken > 0 {
-            let errors = counted(broken, "error");
-            let text = format!("{errors} in policies: the tools of their agents are refused");
-            readiness.warnings.push(text);
-        }
-        let waiting = self.standing.waiting();
-        if !waiting.is_empty() {
-            let parts: usize = waiting.values().map(Vec::len).sum();
-            let text = format!(
-                "untrusted: {} of {} {} not count; `duragent agent trust` shows them",
-                counted(parts, "part"),
-                counted(waiting.len(), "agent"),
-                agreeing(parts, "does", "do")
-            );
-            readiness.warnings.push(text);
-        }
-        let long = self.remarks.long_prompts().len();
-        if long > 0 {
-            let text = format!(
-                "{} {} a prompt that is more than a model of {} takes; `duragent agent list` shows {}",
-                counted(long, "agent"),
-                agreeing(long, "has", "have"),
-                agreeing(long, "its", "theirs"),
-                agreeing(long, "it", "them")
-            );
-            readiness.warnings.push(text);
-        }
-        let read_only = self.sessions.read_only();
-        if read_only > 0 {
-            let sessions = counted(read_only, "session");
-            let are = agreeing(read_only, "is", "are");
-            let text = format!("{sessions} {are} read-only since a failed write");
-            readiness.warnings.push(text);
-        }
-        if let Some((turns, why)) = self.sessions.waiting_for_room() {
-            let themselves = agreeing(
-                turns,
-                "waits, and goes on by itself",
-                "wait, and go on by themselves",
-            );
-            let text = format!("{} {themselves}: {why}", counted(turns, "turn"));
-            readiness.warnings.push(text);
-        }
-        if self.are_turns_waiting {
-            let text = "turns that were unfinished at the start wait until a client attaches; \
-                        `duragent serve --resume always` takes them up";
-            readiness.warnings.push(text.to_owned());
-        }
+        let warnings = [
+            self.broken_agents(),
+            self.broken_policies(),
+            self.untrusted_parts(),
+            self.long_prompts(),
+            self.read_only_sessions(),
+            self.waiting_for_room(),
+            self.turns_waiting(),
+        ];
+        readiness.warnings.extend(warnings.into_iter().flatten());
         readiness
     }
 
@@ -181,6 +135,75 @@ impl ApiHost for ServerHost {
 
     fn request_shutdown(&self) {
         self.stop.ask();
+    }
+}
+
+/// What stands in the way of agents and sessions, each in a line, as far as there is any of it.
+impl ServerHost {
+    fn broken_agents(&self) -> Option<String> {
+        let problems = self.agents.problems();
+        let broken = problems.iter().filter(|problem| problem.is_error()).count();
+        let errors = counted(broken, "error");
+        (broken > 0).then(|| format!("{errors} in agent files; `duragent validate` shows them"))
+    }
+
+    fn broken_policies(&self) -> Option<String> {
+        let broken = self.policies.problems().len();
+        let errors = counted(broken, "error");
+        (broken > 0).then(|| format!("{errors} in policies: the tools of their agents are refused"))
+    }
+
+    fn untrusted_parts(&self) -> Option<String> {
+        let waiting = self.standing.waiting();
+        let parts: usize = waiting.values().map(Vec::len).sum();
+        let said = || {
+            format!(
+                "untrusted: {} of {} {} not count; `duragent agent trust` shows them",
+                counted(parts, "part"),
+                counted(waiting.len(), "agent"),
+                agreeing(parts, "does", "do")
+            )
+        };
+        (!waiting.is_empty()).then(said)
+    }
+
+    fn long_prompts(&self) -> Option<String> {
+        let long = self.remarks.long_prompts().len();
+        let said = || {
+            format!(
+                "{} {} a prompt that is more than a model of {} takes; `duragent agent list` shows {}",
+                counted(long, "agent"),
+                agreeing(long, "has", "have"),
+                agreeing(long, "its", "theirs"),
+                agreeing(long, "it", "them")
+            )
+        };
+        (long > 0).then(said)
+    }
+
+    fn read_only_sessions(&self) -> Option<String> {
+        let read_only = self.sessions.read_only();
+        let sessions = counted(read_only, "session");
+        let are = agreeing(read_only, "is", "are");
+        (read_only > 0).then(|| format!("{sessions} {are} read-only since a failed write"))
+    }
+
+    fn waiting_for_room(&self) -> Option<String> {
+        let (turns, why) = self.sessions.waiting_for_room()?;
+        let themselves = agreeing(
+            turns,
+            "waits, and goes on by itself",
+            "wait, and go on by themselves",
+        );
+        Some(format!("{} {themselves}: {why}", counted(turns, "turn")))
+    }
+
+    fn turns_waiting(&self) -> Option<String> {
+        self.are_turns_waiting.then(|| {
+            "turns that were unfinished at the start wait until a client attaches; \
+             `duragent serve --resume always` takes them up"
+                .to_owned()
+        })
     }
 }
 

@@ -6,10 +6,14 @@
 //! Stopping goes from the sources inwards: no new connections, streams end, replies in flight
 //! finish or are parked, threads are joined, the workspace is unlocked.
 
+mod core;
 mod host;
+mod inbox;
 mod logging;
 pub mod options;
 mod rest;
+mod running;
+mod scan;
 mod secrets;
 pub mod serve;
 mod service_manager;

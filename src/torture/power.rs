@@ -224,22 +224,7 @@ impl Acknowledged {
             return Ok(());
         };
         let Some(reply) = own_reply(session).filter(|_| rng.u32(..8) > 0) else {
-            let head = PartialHead {
-                turn_id: TurnId::mint(1, number),
-                message_id: MessageId::mint(1, number),
-                input_seq: Seq(1),
-                model: String::new(),
-            };
-            let reply = session.reply.insert(KnownReply {
-                head: head.clone(),
-                text: String::new(),
-                synced: 0,
-                is_unsure: true,
-                is_left_over: false,
-            });
-            open.journal.begin(&head)?;
-            reply.is_unsure = false;
-            return Ok(());
+            return begin_reply(session, open, number);
         };
         match rng.u32(..6) {
             0 => {
@@ -355,6 +340,29 @@ impl KnownSession {
         });
         Ok(())
     }
+}
+
+fn begin_reply(
+    session: &mut KnownSession,
+    open: &mut OpenSession,
+    number: u128,
+) -> Result<(), StoreError> {
+    let head = PartialHead {
+        turn_id: TurnId::mint(1, number),
+        message_id: MessageId::mint(1, number),
+        input_seq: Seq(1),
+        model: String::new(),
+    };
+    let reply = session.reply.insert(KnownReply {
+        head: head.clone(),
+        text: String::new(),
+        synced: 0,
+        is_unsure: true,
+        is_left_over: false,
+    });
+    open.journal.begin(&head)?;
+    reply.is_unsure = false;
+    Ok(())
 }
 
 fn own_reply(session: &mut KnownSession) -> Option<&mut KnownReply> {

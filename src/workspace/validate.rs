@@ -62,27 +62,21 @@ pub fn validate(path: &Path, config: Option<&Config>) -> Validated {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     if is_policy {
         let mut problems = validate_policy(path, &environment);
-        problems.extend(
-            config
-                .iter()
-                .flat_map(|config| remarks::of_file(config, &whole, &trust)),
-        );
+        let remarks = |config| remarks::of_file(config, &whole, &trust);
+        problems.extend(config.iter().copied().flat_map(remarks));
         return Validated::of(&problems, None);
     }
     let mut problems = agents::validate(path, &environment, &workspace.names(), &trust);
-    let mut not_counted = None;
-    let home = if path.is_dir() {
-        &*whole
-    } else {
-        whole.parent().unwrap_or(&whole)
-    };
-    if let Some(config) = config {
-        let found = remarks::of_home(config, home, &trust).into_iter();
-        problems.extend(found.filter(|one| path.is_dir() || one.file == whole));
+    if !path.is_dir() {
+        let home = whole.parent().unwrap_or(&whole);
+        let remarks = |config| remarks::of_home(config, home, &trust);
+        let found = config.iter().copied().flat_map(remarks);
+        problems.extend(found.filter(|one| one.file == whole));
+        return Validated::of(&problems, None);
     }
-    if path.is_dir() {
-        problems.extend(validate_in(path, &environment, &trust));
-        not_counted = Surveyor::new(&workspace, trust).agent(&whole).said();
-    }
+    let remarks = |config| remarks::of_home(config, &whole, &trust);
+    problems.extend(config.iter().copied().flat_map(remarks));
+    problems.extend(validate_in(path, &environment, &trust));
+    let not_counted = Surveyor::new(&workspace, trust).agent(&whole).said();
     Validated::of(&problems, not_counted)
 }

@@ -38,7 +38,10 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 fn run_with_input(folder: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut command = duragent(folder, arguments);
+    fed(duragent(folder, arguments), input)
+}
+
+fn fed(mut command: Command, input: &str) -> Output {
     command.stdin(Stdio::piped());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

@@ -249,6 +249,47 @@ fn is_turn_end(event: &Event) -> bool {
     matches!(event, Event::TurnEnded { .. })
 }
 
+fn is_pause(event: &Event) -> bool {
+    matches!(event, Event::StatusChange { to, .. } if *to == Status::Paused)
+}
+
+fn is_done(event: &FeedEvent) -> bool {
+    matches!(event, FeedEvent::Done { .. })
+}
+
+fn is_question(event: &FeedEvent) -> bool {
+    matches!(event, FeedEvent::ApprovalRequired { .. })
+}
+
+/// A tool that a person is asked about.
+fn asking_world() -> World {
+    World::with(Setup {
+        tools: tool("note", repeats),
+        policy: Arc::new(AskAlways),
+        ..Setup::default()
+    })
+}
+
+/// A server that has started again in the middle of a reply, and taken the turn up.
+fn restarted_in_a_reply(setup: Setup) -> (World, SessionId) {
+    let world = World::with(setup);
+    world
+        .model
+        .reply(text("the first half").and_stall())
+        .then(text(", the second half"));
+    let id = world.session();
+    let mut stream = world.say(&id, "tell me");
+    read_until(
+        &mut stream,
+        |event| matches!(event, FeedEvent::Token { content: text, .. } if text == "half"),
+    );
+    drop(stream);
+    let world = world.restarted();
+    let taken_up = world.sessions.recover(Recovery::TakeUp, || false).unwrap();
+    assert_eq!(taken_up, 1);
+    (world, id)
+}
+
 // --- one message ---
 
 #[test]
@@ -286,12 +327,7 @@ fn a_second_turn_contains_the_first() {
     read_all(&mut world.say(&id, "first"));
     read_all(&mut world.say(&id, "second"));
     let asked = world.model.wait_for_requests(2);
-    let texts: Vec<&str> = asked[1]
-        .messages()
-        .iter()
-        .filter_map(|message| message["content"].as_str())
-        .collect();
-    assert_eq!(texts, ["first", "one", "second"]);
+    assert_eq!(asked[1].each("content"), ["first", "one", "second"]);
 }
 
 #[test]
@@ -393,20 +429,14 @@ fn a_model_that_never_stops_calling_is_made_to_answer() {
 
 #[test]
 fn an_approval_holds_no_thread_and_the_turn_goes_on_after_it() {
-    let world = World::with(Setup {
-        tools: tool("note", repeats),
-        policy: Arc::new(AskAlways),
-        ..Setup::default()
-    });
+    let world = asking_world();
     world
         .model
         .reply(tool_call("note", "{}"))
         .then(text("done"));
     let id = world.session();
     let mut stream = world.say(&id, "note this");
-    let items = read_until(&mut stream, |event| {
-        matches!(event, FeedEvent::ApprovalRequired { .. })
-    });
+    let items = read_until(&mut stream, is_question);
     assert_eq!(shown(&items).last(), Some(&"approval_required"));
     world.wait_until_idle(&id);
     let pending = world.sessions.show(&id).unwrap().pending_approval.unwrap();
@@ -441,23 +471,15 @@ fn an_approval_holds_no_thread_and_the_turn_goes_on_after_it() {
 
 #[test]
 fn a_message_while_an_approval_is_pending_is_stored_and_asked_again() {
-    let world = World::with(Setup {
-        tools: tool("note", repeats),
-        policy: Arc::new(AskAlways),
-        ..Setup::default()
-    });
+    let world = asking_world();
     world
         .model
         .reply(tool_call("note", "{}"))
         .then(text("done"));
     let id = world.session();
-    read_until(&mut world.say(&id, "note this"), |event| {
-        matches!(event, FeedEvent::ApprovalRequired { .. })
-    });
+    read_until(&mut world.say(&id, "note this"), is_question);
     let mut second = world.say(&id, "and hurry");
-    let items = read_until(&mut second, |event| {
-        matches!(event, FeedEvent::ApprovalRequired { .. })
-    });
+    let items = read_until(&mut second, is_question);
     assert_eq!(shown(&items), ["start", "approval_required"]);
     let pending = world.sessions.show(&id).unwrap().pending_approval.unwrap();
     let deny = Decision::Deny;
@@ -468,12 +490,7 @@ fn a_message_while_an_approval_is_pending_is_stored_and_asked_again() {
         .unwrap();
     assert_eq!(said(&read_all(&mut second)), "done");
     let asked = world.model.wait_for_requests(2);
-    let roles: Vec<&str> = asked[1]
-        .messages()
-        .iter()
-        .filter_map(|message| message["role"].as_str())
-        .collect();
-    assert_eq!(roles, ["user", "assistant", "tool", "user"]);
+    assert_eq!(asked[1].each("role"), ["user", "assistant", "tool", "user"]);
 }
 
 // --- several at once ---
@@ -656,16 +673,10 @@ fn a_cancel_ends_a_stalled_reply_and_keeps_what_came() {
 
 #[test]
 fn a_cancel_skips_what_waits_for_an_approval() {
-    let world = World::with(Setup {
-        tools: tool("note", repeats),
-        policy: Arc::new(AskAlways),
-        ..Setup::default()
-    });
+    let world = asking_world();
     world.model.reply(tool_call("note", "{}")).then(text("ok"));
     let id = world.session();
-    read_until(&mut world.say(&id, "note this"), |event| {
-        matches!(event, FeedEvent::ApprovalRequired { .. })
-    });
+    read_until(&mut world.say(&id, "note this"), is_question);
     assert!(world.sessions.cancel(&id).unwrap());
     let kinds = world.kinds(&id);
     assert_eq!(kinds[kinds.len() - 2..], ["tools_skipped", "turn_ended"]);
@@ -687,22 +698,12 @@ fn a_turn_pauses_when_the_last_client_leaves_and_goes_on_when_one_comes() {
     world.model.wait_for_stalls(1);
     drop(stream);
     world.model.release();
-    world.wait_for(&id, |event| {
-        matches!(
-            event,
-            Event::StatusChange {
-                to: Status::Paused,
-                ..
-            }
-        )
-    });
+    world.wait_for(&id, is_pause);
     world.wait_until_idle(&id);
     assert_eq!(world.sessions.show(&id).unwrap().status, Status::Paused);
     assert!(!world.kinds(&id).contains(&"tool_started"));
     let mut attached = world.attach(&id);
-    let items = read_until(&mut attached, |event| {
-        matches!(event, FeedEvent::Done { .. })
-    });
+    let items = read_until(&mut attached, is_done);
     assert_eq!(said(&items), "finished");
 }
 
@@ -797,9 +798,7 @@ fn every_cursor_of_a_stream_leads_to_exactly_the_rest() {
     let id = world.session();
     let mut watcher = world.attach(&id);
     read_all(&mut world.say(&id, "look"));
-    let items = read_until(&mut watcher, |event| {
-        matches!(event, FeedEvent::Done { .. })
-    });
+    let items = read_until(&mut watcher, is_done);
     for at in 0..items.len() {
         let cursor = Cursor::parse(&items[at].id.to_string()).unwrap();
         let begin = Begin::After(cursor);
@@ -808,7 +807,7 @@ fn every_cursor_of_a_stream_leads_to_exactly_the_rest() {
             .subscribe(&id, begin, Presence::default())
             .unwrap();
         let rest = if at + 1 < items.len() {
-            read_until(&mut again, |event| matches!(event, FeedEvent::Done { .. }))
+            read_until(&mut again, is_done)
         } else {
             Vec::new()
         };
@@ -890,26 +889,10 @@ fn sessions_are_listed_newest_first_page_by_page() {
 
 #[test]
 fn a_reply_parked_by_a_stop_goes_on_after_the_start_as_one_message() {
-    let world = World::with(Setup {
+    let (world, id) = restarted_in_a_reply(Setup {
         on_disconnect: OnDisconnect::Continue,
         ..Setup::default()
     });
-    world
-        .model
-        .reply(text("the first half").and_stall())
-        .then(text(", the second half"));
-    let id = world.session();
-    let mut stream = world.say(&id, "tell me");
-    read_until(
-        &mut stream,
-        |event| matches!(event, FeedEvent::Token { content: text, .. } if text == "half"),
-    );
-    drop(stream);
-    let world = world.restarted();
-    assert_eq!(
-        world.sessions.recover(Recovery::TakeUp, || false).unwrap(),
-        1
-    );
     world.wait_for(&id, is_turn_end);
     let messages = world.sessions.messages(&id, 10, None).unwrap();
     assert_eq!(messages.len(), 2, "{messages:?}");
@@ -928,41 +911,15 @@ fn a_reply_parked_by_a_stop_goes_on_after_the_start_as_one_message() {
 
 #[test]
 fn a_try_counts_also_when_the_turn_has_paused_through_another_start() {
-    let world = World::with(Setup {
+    let (world, id) = restarted_in_a_reply(Setup {
         stop_was_clean: false,
         ..Setup::default()
     });
-    world
-        .model
-        .reply(text("the first half").and_stall())
-        .then(text(", the second half"));
-    let id = world.session();
-    let mut stream = world.say(&id, "tell me");
-    read_until(
-        &mut stream,
-        |event| matches!(event, FeedEvent::Token { content: text, .. } if text == "half"),
-    );
-    drop(stream);
-    let world = world.restarted();
-    assert_eq!(
-        world.sessions.recover(Recovery::TakeUp, || false).unwrap(),
-        1
-    );
-    world.wait_for(&id, |event| {
-        matches!(
-            event,
-            Event::StatusChange {
-                to: Status::Paused,
-                ..
-            }
-        )
-    });
+    world.wait_for(&id, is_pause);
     world.wait_until_idle(&id);
     let world = world.restarted();
     let mut attached = world.attach(&id);
-    read_until(&mut attached, |event| {
-        matches!(event, FeedEvent::Done { .. })
-    });
+    read_until(&mut attached, is_done);
     let kinds = world.kinds(&id);
     let starts = kinds.iter().filter(|kind| **kind == "turn_started");
     assert_eq!(starts.count(), 2, "{kinds:?}");

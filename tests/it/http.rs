@@ -504,6 +504,15 @@ fn a_cancel_reaches_everyone_who_waits() {
     assert_eq!(rest.last().unwrap().data, json!({}));
 }
 
+fn ends_without_complaint(server: &Server) {
+    server.terminate();
+    let log = server.log();
+    let complaints = log
+        .lines()
+        .filter(|line| line.contains(" warn ") || line.contains(" error "));
+    assert_eq!(complaints.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
 #[test]
 fn a_session_that_is_deleted_at_work_leaves_no_complaint_in_the_log() {
     let model = FakeModel::start();
@@ -519,12 +528,7 @@ fn a_session_that_is_deleted_at_work_leaves_no_complaint_in_the_log() {
         let events = stream.rest();
         assert!(names(&events).contains(&"cancelled"), "{events:?}");
     }
-    server.terminate();
-    let log = server.log();
-    let complaints = log
-        .lines()
-        .filter(|line| line.contains(" warn ") || line.contains(" error "));
-    assert_eq!(complaints.collect::<Vec<_>>(), Vec::<&str>::new());
+    ends_without_complaint(&server);
 }
 
 #[test]
@@ -543,12 +547,7 @@ fn a_session_that_several_delete_at_once_is_gone_once_and_nobody_complains() {
         let missing = statuses.iter().filter(|status| **status == 404).count();
         assert_eq!((deleted, missing), (1, 2), "{statuses:?}");
     }
-    server.terminate();
-    let log = server.log();
-    let complaints = log
-        .lines()
-        .filter(|line| line.contains(" warn ") || line.contains(" error "));
-    assert_eq!(complaints.collect::<Vec<_>>(), Vec::<&str>::new());
+    ends_without_complaint(&server);
 }
 
 #[test]

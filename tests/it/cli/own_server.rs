@@ -85,13 +85,7 @@ fn a_command_in_a_folder_below_is_about_the_workspace_above() {
     let in_it = |arguments: &[&str], input: &str| {
         let mut command = duragent(&below, arguments);
         command.env("HOME", workspace.path());
-        command.stdin(Stdio::piped());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        drop(stdin.write_all(input.as_bytes()));
-        drop(stdin);
-        output_of(child)
+        fed(command, input)
     };
     let output = in_it(&["chat"], "are you there?");
     assert!(out(&output).contains("are you there?"), "{}", err(&output));

@@ -42,9 +42,7 @@ impl Client {
             .sessions
             .subscribe(id, begin, Presence::default())
             .unwrap();
-        self.take(&read_until(&mut back, |event| {
-            matches!(event, FeedEvent::Done { .. })
-        }));
+        self.take(&read_until(&mut back, is_done));
     }
 
     /// Reads until the reply it puts together is this.

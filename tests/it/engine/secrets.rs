@@ -62,9 +62,7 @@ fn a_command_that_is_asked_about_is_shown_without_the_secret_and_allowed_as_show
         .then(text("done"));
     let id = world.session();
     let mut stream = world.say(&id, "do it");
-    read_until(&mut stream, |event| {
-        matches!(event, FeedEvent::ApprovalRequired { .. })
-    });
+    read_until(&mut stream, is_question);
     let asked = world.sessions.show(&id).unwrap().pending_approval.unwrap();
     assert!(asked.command.contains("[redacted:A_KEY]"), "{asked:?}");
     world

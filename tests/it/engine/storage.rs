@@ -199,17 +199,17 @@ fn a_disk_that_fills_up_in_a_reply_loses_nothing_of_what_was_shown() {
     // The client is sent away: its turn can't be written down.
     items.extend(read_all(&mut client));
     disk.is_full.store(false, Ordering::SeqCst);
-    let begin = Begin::After(items.last().unwrap().id);
-    let mut client = world
-        .sessions
-        .subscribe(&id, begin, Presence::default())
-        .unwrap();
-    items.extend(read_until(&mut client, |event| {
-        matches!(event, FeedEvent::Done { .. })
-    }));
+    come_back(&world, &id, &mut items);
     assert_eq!(said(&items), "one two three");
     let messages = world.sessions.messages(&id, 10, None).unwrap();
     assert_eq!(messages[1].content, "one two three");
+}
+
+/// Reads on behind the last of `items`, as one who was sent away, until the turn is done.
+fn come_back(world: &World, id: &SessionId, items: &mut Vec<FeedItem>) {
+    let begin = Begin::After(items.last().unwrap().id);
+    let back = world.sessions.subscribe(id, begin, Presence::default());
+    items.extend(read_until(&mut back.unwrap(), is_done));
 }
 
 /// The worker of a session, as the system sees it.
@@ -271,14 +271,7 @@ fn a_session_that_is_given_up_is_its_workers_until_it_is_broken_off() {
     assert!(is_working, "another would write to its journal");
     // It is opened anew by one who comes back, and nobody else has worked for it.
     let mut items = read_all(&mut client);
-    let begin = Begin::After(items.last().unwrap().id);
-    let mut client = world
-        .sessions
-        .subscribe(&id, begin, Presence::default())
-        .unwrap();
-    items.extend(read_until(&mut client, |event| {
-        matches!(event, FeedEvent::Done { .. })
-    }));
+    come_back(&world, &id, &mut items);
     assert_eq!(said(&items), "fine");
     let messages = world.sessions.messages(&id, 10, None).unwrap();
     let texts: Vec<&str> = messages.iter().map(|one| one.content.as_str()).collect();

@@ -277,9 +277,7 @@ fn of_the_calls_before_a_question_all_have_run_and_none_after_it() {
     tools.let_go(2);
     tools.wait_until_begun(3);
     tools.let_go(1);
-    read_until(&mut stream, |event| {
-        matches!(event, FeedEvent::ApprovalRequired { .. })
-    });
+    read_until(&mut stream, is_question);
     world.wait_until_idle(&id);
     assert_eq!(answers(&world, &id), [1, 1, 1, 1, 0, 0]);
     assert_eq!(tools.begun(), 3);
@@ -362,12 +360,10 @@ fn what_is_said_while_tools_run_is_in_the_next_model_call() {
     assert_eq!(said(&read_all(&mut first)), "as you wish");
     assert_eq!(said(&read_all(&mut second)), "as you wish");
     let asked = world.model.wait_for_requests(2);
-    let roles: Vec<&str> = asked[1]
-        .messages()
-        .iter()
-        .filter_map(|message| message["role"].as_str())
-        .collect();
-    assert_eq!(roles, ["user", "assistant", "tool", "tool", "user"]);
+    assert_eq!(
+        asked[1].each("role"),
+        ["user", "assistant", "tool", "tool", "user"]
+    );
     assert_eq!(asked[1].last_message(), "only to the left");
 }
 

@@ -452,6 +452,12 @@ impl Asked {
         self.body["messages"].as_array().map_or(&[], Vec::as_slice)
     }
 
+    /// A field of each message, where it is a text.
+    pub fn each(&self, field: &str) -> Vec<&str> {
+        let messages = self.messages().iter();
+        messages.filter_map(|one| one[field].as_str()).collect()
+    }
+
     /// The text of the last message.
     pub fn last_message(&self) -> String {
         self.messages().last().map(text_of).unwrap_or_default()
