@@ -174,7 +174,7 @@ impl GrantStore {
             let mut record = record.unwrap_or_else(|| GrantRecord::new(records.workspace.clone()));
             if edit(&mut record) {
                 // Before the record: what is left of a crash must not count for the new folder.
-                records.documents.delete(&names.policy(name)?)?;
+                records.delete(&names.policy(name)?)?;
             }
             Ok(Some(record))
         })
@@ -277,6 +277,14 @@ impl WorkspaceRecords {
         let patience = Patience::new();
         let failed = |error| patience.wait_or_fail(error);
         self.documents.update(&name, edited, failed)
+    }
+
+    fn delete(&self, name: &DocumentName) -> Result<(), GrantError> {
+        let patience = Patience::new();
+        while let Err(error) = self.documents.delete(name) {
+            patience.wait_or_fail(error)?;
+        }
+        Ok(())
     }
 
     fn path(&self, name: &DocumentName) -> PathBuf {

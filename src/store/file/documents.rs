@@ -239,6 +239,8 @@ impl Documents for FileDocuments {
 
     fn delete(&self, name: &DocumentName) -> Result<(), DocumentError> {
         let path = self.path(name);
+        // Else one who has just looked at the version would put the text back.
+        let _turn = self.take_turn(name)?;
         let folder = path.parent().unwrap_or(&self.folder);
         self.check_unlinked(folder)?;
         match self.fs.remove_file(&path) {
