@@ -19,7 +19,7 @@ use crate::domain::state::SessionState;
 use crate::domain::step::{Step, next_step};
 use crate::domain::time::Timestamp;
 use crate::domain::window::Limits;
-use crate::engine::error::EngineError;
+use crate::engine::error::{EngineError, chain};
 use crate::engine::events::{self, goes_on};
 use crate::engine::id_generator::IdGenerator;
 use crate::engine::open::idle::IdleQueue;
@@ -270,7 +270,10 @@ impl Session {
         match self.find_out(log, expected_last, at, &lost.events) {
             Ok(Some(records)) => Ok(records),
             Ok(None) => log.log.append(log.epoch, expected_last, at, lost.events),
-            Err(error) => Err(AppendError { error, ..lost }),
+            Err(error) => Err(AppendError {
+                error: still_unknown(error),
+                ..lost
+            }),
         }
     }
 
@@ -561,6 +564,15 @@ fn replay(
     };
     read_records(store, id, from, last_seq, |record| state.apply(record))?;
     Ok(state)
+}
+
+/// What is told of an append that may have been stored, when looking failed as well: no error that
+/// says nothing was.
+fn still_unknown(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Fenced(_) | StoreError::NotFound(_) | StoreError::Unknown(_) => error,
+        other => StoreError::Unknown(chain(&other)),
+    }
 }
 
 #[cfg(test)]
