@@ -91,8 +91,9 @@ fn node() -> NodeName {
     NodeName::new("one")
 }
 
-fn started(agent: &str, chat: Option<(&str, &str)>) -> Event {
+fn started(agent: &str, chat: Option<(&str, &str)>, owner: Option<&str>) -> Event {
     Event::SessionStart(SessionStart {
+        owner: owner.map(str::to_owned),
         gateway: chat.map(|(gateway, _)| gateway.to_owned()),
         gateway_chat_id: chat.map(|(_, chat)| chat.to_owned()),
         ..SessionStart::new(agent, OnDisconnect::Pause)
@@ -100,7 +101,7 @@ fn started(agent: &str, chat: Option<(&str, &str)>) -> Event {
 }
 
 fn start() -> Event {
-    started("ada", None)
+    Event::SessionStart(SessionStart::new("ada", OnDisconnect::Pause))
 }
 
 fn said(n: u64, content: &str) -> Event {
@@ -198,6 +199,9 @@ fn creation(storage: &mut dyn Storage) {
             "it is of this version"
         );
         assert_eq!(store.open(&id(1)).unwrap().last_seq, Seq(2));
+        let again = store.create(&id(1), at(3), vec![start()]);
+        assert!(again.is_err(), "nothing is created in place of another");
+        assert_eq!(store.records(&id(1), Seq(1), ALL).unwrap(), whole(&told));
     }
 }
 
@@ -535,9 +539,9 @@ fn filtering(storage: &mut dyn Storage) {
     for n in 0..12 {
         let agent = if n % 3 == 0 { "bob" } else { "ada" };
         let chat = chats[(n % 4) as usize];
-        store
-            .create(&id(n), at(n), vec![started(agent, chat)])
-            .unwrap();
+        let owner = [None, Some("eve")][(n % 2) as usize];
+        let events = vec![started(agent, chat, owner)];
+        store.create(&id(n), at(n), events).unwrap();
         if n >= 8 {
             Writer::open(&store, id(n)).append(n, vec![ended()]);
         }
@@ -550,6 +554,10 @@ fn filtering(storage: &mut dyn Storage) {
         agent: Some(name.to_owned()),
         ..SessionFilter::default()
     };
+    let owner = |name: &str| SessionFilter {
+        owner: Some(name.to_owned()),
+        ..SessionFilter::default()
+    };
     let status = |status| SessionFilter {
         status: Some(status),
         ..SessionFilter::default()
@@ -559,6 +567,8 @@ fn filtering(storage: &mut dyn Storage) {
         (agent("nobody"), vec![]),
         (status(Status::Completed), vec![11, 10, 9, 8]),
         (status(Status::Paused), vec![]),
+        (owner("eve"), vec![11, 9, 7, 5, 3, 1]),
+        (owner("nobody"), vec![]),
         (
             SessionFilter {
                 chat: Some(chat.clone()),
@@ -571,7 +581,7 @@ fn filtering(storage: &mut dyn Storage) {
                 chat: Some(chat),
                 status: Some(Status::Active),
                 agent: Some("ada".to_owned()),
-                owner: None,
+                owner: Some("eve".to_owned()),
             },
             vec![5, 1],
         ),

@@ -40,7 +40,8 @@ pub trait Documents: Send + Sync {
         text: &str,
     ) -> Result<DocumentVersion, DocumentError>;
 
-    /// Removes a text, whatever its version. That there is none is no error.
+    /// Removes a text, whatever its version; one step for all who read and write. That there is none
+    /// is no error.
     ///
     /// Errors: [`DocumentError::Busy`] with nothing done, [`DocumentError::Io`].
     fn delete(&self, name: &DocumentName) -> Result<(), DocumentError>;

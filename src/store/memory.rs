@@ -222,6 +222,13 @@ impl SessionStore for MemoryStore {
     ) -> Result<Vec<Arc<Record>>, StoreError> {
         self.run(Operation::Create, |tables| {
             let records = records_of(&events, Seq::ZERO, at)?;
+            if tables.sessions.contains_key(id) {
+                return Err(StoreError::Io {
+                    action: "create",
+                    target: id.to_string(),
+                    source: io::ErrorKind::AlreadyExists.into(),
+                });
+            }
             let row = SessionRow {
                 epoch: Epoch::ZERO,
                 records: records.clone(),

@@ -24,7 +24,7 @@ pub trait SessionStore: Send + Sync {
     /// Creates a session with its first events, and returns them as records. They, and the session's
     /// place in the list, survive a power cut then.
     ///
-    /// Errors: any; the session does not exist then, now or later.
+    /// Errors: any, one for an id that is taken; the new session does not exist then, now or later.
     fn create(
         &self,
         id: &SessionId,

@@ -166,7 +166,7 @@ impl Documents for SimDocuments {
     }
 
     fn delete_folder(&self, folder: &DocumentFolder) -> Result<(), DocumentError> {
-        self.on_document("remove", folder.as_str().to_owned(), |shelves| {
+        self.on_document("clear", folder.as_str().to_owned(), |shelves| {
             let documents = &mut shelves.documents;
             documents.retain(|name, _| folder.rest_of(name.as_str()).is_none());
             Ok(())

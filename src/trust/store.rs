@@ -291,12 +291,10 @@ impl WorkspaceRecords {
 
     fn delete(&self, name: &DocumentName) -> Result<(), GrantError> {
         let patience = Patience::new();
-        loop {
-            match self.documents.delete(name) {
-                Ok(()) => return Ok(()),
-                Err(error) => patience.wait_or_fail(error)?,
-            }
+        while let Err(error) = self.documents.delete(name) {
+            patience.wait_or_fail(error)?;
         }
+        Ok(())
     }
 
     fn path(&self, name: &DocumentName) -> PathBuf {

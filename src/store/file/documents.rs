@@ -258,6 +258,7 @@ impl Documents for FileDocuments {
         let path = self.path(name);
         let folder = path.parent().unwrap_or(&self.folder);
         self.check_unlinked(folder)?;
+        // Else one who has just looked at the version would put the text back.
         let Some(_turn) = self.turn_in_folder(name)? else {
             return Ok(());
         };

@@ -2,8 +2,10 @@
 //! read only those that they need.
 //!
 //! Nothing here is believed beyond what the files confirm: the names count while the folder bears the
-//! stamp that it had when they were read, an entry while its log does. So a lost or stale index costs
-//! time, and nothing else; it lives in memory alone.
+//! stamp that it had when they were read, an entry while its log does. What this process itself does to
+//! the names is told besides ([`names_changed`](SessionIndex::names_changed)): a stamp is as good as the
+//! clock of the file system. So a lost or stale index costs time, and nothing else; it lives in memory
+//! alone.
 //!
 //! Memory: 48 bytes a session, and the summaries of the newest [`SUMMARIES_MAX`].
 //!
@@ -35,6 +37,8 @@ pub(super) struct SessionIndex {
 struct Table {
     /// That of the folder when `entries` had the names in it; `None` if they may be others by now.
     folder: Option<FileStamp>,
+    /// How often this process has changed the names.
+    changes: u64,
     /// All sessions, oldest first.
     entries: Vec<IndexEntry>,
     /// The agents that entries name.
@@ -51,6 +55,8 @@ struct IndexEntry {
     agent: u32,
     /// The checksum of the chat; 0 without one.
     chat: u32,
+    /// The checksum of who began it; 0 for the server's owner.
+    owner: u32,
     status: Status,
     unfinished: bool,
 }
@@ -64,6 +70,7 @@ impl IndexEntry {
             updated_at: Timestamp::default(),
             agent: 0,
             chat: 0,
+            owner: 0,
             status: Status::Active,
             unfinished: false,
         }
@@ -75,17 +82,18 @@ impl IndexEntry {
 pub(super) struct QuickFilter<'a> {
     filter: &'a SessionFilter,
     chat: Option<u32>,
+    owner: Option<u32>,
 }
 
 impl<'a> QuickFilter<'a> {
     /// One that holds back no session which `filter` lets pass.
     pub(super) fn new(filter: &'a SessionFilter) -> QuickFilter<'a> {
+        let chat = filter.chat.as_ref();
+        let owner = filter.owner.as_ref();
         QuickFilter {
             filter,
-            chat: filter
-                .chat
-                .as_ref()
-                .map(|chat| checksum(&chat.gateway, &chat.chat_id)),
+            chat: chat.map(|chat| checksum(&[&chat.gateway, &chat.chat_id])),
+            owner: owner.map(|owner| checksum(&[owner])),
         }
     }
 
@@ -99,10 +107,28 @@ impl<'a> QuickFilter<'a> {
                 .status
                 .is_none_or(|status| entry.status == status)
             && self.chat.is_none_or(|chat| entry.chat == chat)
+            && self.owner.is_none_or(|owner| entry.owner == owner)
     }
 }
 
 impl SessionIndex {
+    /// Counts what this process does to the names. Whoever reads them asks before.
+    pub(super) fn changes(&self) -> u64 {
+        lock(&self.table).changes
+    }
+
+    /// This process has just given the folder another name, or taken one from it.
+    pub(super) fn names_changed(&self) {
+        let mut table = lock(&self.table);
+        table.changes += 1;
+        table.folder = None;
+    }
+
+    /// Forgets the summary of a session that is deleted.
+    pub(super) fn forget(&self, id: &SessionId) {
+        lock(&self.summaries).remove(&id.to_bits());
+    }
+
     /// Up to `limit` of the sessions in a folder of that stamp which are older than `before`, newest
     /// first; `None` if their names have to be read.
     pub(super) fn names(
@@ -116,10 +142,12 @@ impl SessionIndex {
     }
 
     /// Takes the names that were read, and gives those that are asked for as [`names`](Self::names)
-    /// does. They stay good while the folder bears `folder`.
+    /// does. They stay good while the folder bears `folder`, unless it was changed since
+    /// [`changes`](Self::changes) was `changes`.
     pub(super) fn put_names(
         &self,
         folder: Option<FileStamp>,
+        changes: u64,
         names: &[String],
         before: Option<&SessionId>,
         limit: usize,
@@ -128,7 +156,7 @@ impl SessionIndex {
         let mut ids: Vec<u128> = ids.map(|id| id.to_bits()).collect();
         ids.sort_unstable();
         let mut table = lock(&self.table);
-        table.folder = folder;
+        table.folder = folder.filter(|_| table.changes == changes);
         table.replace_names(&ids);
         table.names(before, limit)
     }
@@ -226,15 +254,18 @@ impl Table {
         let Ok(place) = self.place(id) else { return };
         let agent = self.agent(&summary.agent);
         let chat = match (&summary.gateway, &summary.gateway_chat_id) {
-            (Some(gateway), Some(chat)) => checksum(gateway, chat),
+            (Some(gateway), Some(chat)) => checksum(&[gateway, chat]),
             _ => 0,
         };
+        let owner = summary.owner.as_ref();
+        let owner = owner.map_or(0, |owner| checksum(&[owner]));
         self.entries[place] = IndexEntry {
             id,
             log,
             updated_at: summary.updated_at,
             agent,
             chat,
+            owner,
             status: summary.status,
             unfinished: summary.unfinished,
         };
@@ -251,12 +282,7 @@ impl Table {
     }
 }
 
-/// Never 0.
-fn checksum(gateway: &str, chat: &str) -> u32 {
-    crc32fast::hash(
-        [gateway.as_bytes(), b"\0", chat.as_bytes()]
-            .concat()
-            .as_slice(),
-    )
-    .max(1)
+/// Of texts without a zero byte that stand for one thing. Never 0.
+fn checksum(parts: &[&str]) -> u32 {
+    crc32fast::hash(parts.join("\0").as_bytes()).max(1)
 }

@@ -240,6 +240,8 @@ impl SessionStore for FileStore {
             }
             other => other.doing("delete", folder.path())?,
         }
+        self.index.names_changed();
+        self.index.forget(id);
         let synced = self.list_sync.sync_change(&*self.fs);
         synced.doing("sync", &self.layout.sessions)?;
         self.remove_folder(deleted.path())
@@ -295,7 +297,8 @@ impl FileStore {
     /// See [`SessionStore::list`].
     fn ids(&self, before: Option<&SessionId>, limit: usize) -> Result<Vec<SessionId>, StoreError> {
         let sessions = &self.layout.sessions;
-        // Both before the names are read: what changes meanwhile must not count as read.
+        // All before the names are read: what changes meanwhile must not count as read.
+        let changes = self.index.changes();
         let now = SystemTime::now();
         let stamp = self.stamp(sessions)?;
         let known = stamp.and_then(|stamp| self.index.names(&stamp, before, limit));
@@ -304,7 +307,9 @@ impl FileStore {
         }
         let names = self.names()?;
         let settled = stamp.filter(|stamp| stamp.is_settled(now));
-        Ok(self.index.put_names(settled, &names, before, limit))
+        Ok(self
+            .index
+            .put_names(settled, changes, &names, before, limit))
     }
 
     fn stamp(&self, path: &Path) -> Result<Option<FileStamp>, StoreError> {

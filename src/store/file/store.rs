@@ -146,6 +146,7 @@ impl FileStore {
         let folder = self.layout.session(id);
         let renamed = self.fs.rename(new.path(), folder.path());
         renamed.doing("create", folder.path())?;
+        self.index.names_changed();
         let synced = self.list_sync.sync_change(&*self.fs);
         if synced.is_err() {
             // Nobody was told of the session: it should not turn up later.
@@ -158,6 +159,7 @@ impl FileStore {
     pub(in crate::store::file) fn discard(&self, folder: &Folder, id: &SessionId) {
         let deleted = self.layout.deleted_session(id);
         let renamed = self.fs.rename(folder.path(), deleted.path());
+        self.index.names_changed();
         if let Err(error) = renamed.and_then(|()| self.fs.remove_dir_all(deleted.path())) {
             ::log::debug!("{}: not removed: {error}", folder.path().display());
         }

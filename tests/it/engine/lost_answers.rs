@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use duragent::store::memory::{Injected, MemoryStorage, Operation};
+use duragent::store::memory::{Injected, MemoryStorage, MemoryStore, Operation};
 use duragent::store::{NodeName, ReadLimit, SessionStore as _, StoreError};
 
 use super::*;
@@ -55,6 +55,15 @@ impl Shaky {
                 _ => None,
             }
         });
+        Shaky::on(storage, store, is_mended, appends)
+    }
+
+    fn on(
+        storage: MemoryStorage,
+        store: MemoryStore,
+        is_mended: Arc<AtomicBool>,
+        appends: Arc<AtomicUsize>,
+    ) -> Shaky {
         let model = FakeModel::start();
         model.default_reply(text("well"));
         let setup = Setup {
@@ -139,6 +148,39 @@ fn a_session_whose_storage_stays_silent_is_opened_anew_and_goes_on_from_what_is_
             shaky.mend();
             let shown = shaky.sessions.messages(&id, 10, None).unwrap();
             assert_eq!(shown.len(), 2, "{log:?} after {nth} {lost:?}");
+        }
+    }
+}
+
+#[test]
+fn what_an_append_came_to_stays_unknown_while_nobody_can_look() {
+    for nth in 0..3 {
+        let storage = MemoryStorage::default();
+        let appends = Arc::new(AtomicUsize::new(0));
+        let (counted, has_failed) = (Arc::clone(&appends), AtomicBool::new(false));
+        let store = storage.failing_store(move |operation| match operation {
+            Operation::Append if counted.fetch_add(1, Ordering::SeqCst) == nth => {
+                Some(Injected::AnswerLost(unknown()))
+            }
+            Operation::Claim if counted.load(Ordering::SeqCst) == nth + 1 => {
+                let is_first = !has_failed.swap(true, Ordering::SeqCst);
+                is_first.then_some(Injected::Refused(StoreError::Full))
+            }
+            _ => None,
+        });
+        let shaky = Shaky::on(storage, store, Arc::default(), appends);
+        let id = shaky.sessions.create(&draft("helper")).unwrap().id;
+        if nth == 0 {
+            let refused = shaky.sessions.submit(&id, keyed("hi", "k-1")).unwrap_err();
+            assert!(
+                matches!(refused, EngineError::Store(StoreError::Unknown(_))),
+                "nobody may be told that it is not stored: {refused:?}"
+            );
+        }
+        let log = shaky.converse(&id);
+        for once in ["user_message", "turn_ended"] {
+            let count = log.iter().filter(|kind| **kind == once).count();
+            assert_eq!(count, 1, "{once} in {log:?} after {nth}");
         }
     }
 }

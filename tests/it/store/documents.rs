@@ -518,6 +518,8 @@ fn who_finds_another_writing_is_told_and_does_not_wait() {
     let other = FileLock::try_take(&path.join(".lock")).unwrap().unwrap();
     let put = || documents.put_if(&name("a"), Some(&version), "2");
     assert!(matches!(put(), Err(DocumentError::Busy(_))));
+    let removed = documents.delete(&name("a"));
+    assert!(matches!(removed, Err(DocumentError::Busy(_))));
     assert_eq!(text_of(&documents, "a").as_deref(), Some("1"));
     assert!(matches!(
         documents.delete(&name("a")),

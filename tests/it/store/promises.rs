@@ -1,10 +1,12 @@
 //! What every store promises, kept by the one of files: on a disk that forgets what was not synced,
 //! and on the system's own, where an index saves reading.
 
-use std::fs::File;
-use std::time::Duration;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
-use duragent::base::fs::RealFs;
+use duragent::base::fs::{FileStamp, RealFs};
+use duragent::domain::event::Status;
 use duragent::store::conformance::{self, Storage};
 use duragent::store::{PageQuery, SessionFilter};
 
@@ -50,6 +52,20 @@ fn files_of_the_system_keep_every_promise() {
     conformance::check(|| Box::new(OnDisk(tempfile::tempdir().unwrap())));
 }
 
+/// The stamp of a folder, once it tells whether anything happens in it from now on.
+fn settled_stamp(folder: &Path) -> FileStamp {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let now = SystemTime::now();
+        let stamp = RealFs.stamp(folder).unwrap().unwrap();
+        if stamp.is_settled(now) {
+            return stamp;
+        }
+        assert!(Instant::now() < deadline, "the clock of the disk stands");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// A store whose folder has rested, so that its names need not be read again.
 fn rested() -> (tempfile::TempDir, FileStore) {
     let folder = tempfile::tempdir().unwrap();
@@ -57,9 +73,7 @@ fn rested() -> (tempfile::TempDir, FileStore) {
     for n in 1..5 {
         store.create(&id(n), at(0), vec![start()]).unwrap();
     }
-    let long_ago = std::time::SystemTime::now() - Duration::from_secs(60);
-    let sessions = File::open(folder.path().join("sessions")).unwrap();
-    sessions.set_modified(long_ago).unwrap();
+    settled_stamp(&folder.path().join("sessions"));
     (folder, store)
 }
 
@@ -105,6 +119,135 @@ fn what_others_do_with_the_files_is_seen_by_the_next_list() {
     assert_eq!(page(&store, &filter), [4, 3, 1].map(|n| (id(n), true)));
     std::fs::remove_dir_all(sessions.join(id(4).as_str())).unwrap();
     assert_eq!(page(&store, &filter), [3, 1].map(|n| (id(n), true)));
+}
+
+/// The system's files, in folders whose stamp never changes: on a disk whose clock stands. Counts what
+/// is asked of it.
+#[derive(Debug)]
+struct StillClock {
+    folder: FileStamp,
+    listed: AtomicUsize,
+    opened: AtomicUsize,
+}
+
+impl StillClock {
+    fn new() -> Arc<StillClock> {
+        let folder = tempfile::tempdir().unwrap();
+        Arc::new(StillClock {
+            folder: settled_stamp(folder.path()),
+            listed: AtomicUsize::new(0),
+            opened: AtomicUsize::new(0),
+        })
+    }
+}
+
+impl Fs for StillClock {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        RealFs.create_dir(path)
+    }
+
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn fs::File>> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        RealFs.open(path, how)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFs.rename(from, to)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        RealFs.sync_dir(path)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove_dir_all(path)
+    }
+
+    fn list_dir(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.listed.fetch_add(1, Ordering::SeqCst);
+        RealFs.list_dir(path)
+    }
+
+    fn make_private(&self, path: &Path) -> io::Result<()> {
+        RealFs.make_private(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        RealFs.exists(path)
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        RealFs.free_bytes(path)
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<Option<FileStamp>> {
+        if path.is_dir() {
+            return Ok(Some(self.folder));
+        }
+        RealFs.stamp(path)
+    }
+}
+
+#[test]
+fn names_are_read_once_and_what_the_store_itself_does_to_them_is_known_whatever_the_clock_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let fs = StillClock::new();
+    let store = FileStore::new(Arc::clone(&fs) as Arc<dyn Fs>, folder.path().to_owned());
+    let create = |n| store.create(&id(n), at(0), vec![start()]).unwrap();
+    create(1);
+    for _ in 0..3 {
+        assert_eq!(store.list(None, 9).unwrap(), [id(1)]);
+    }
+    assert_eq!(fs.listed.load(Ordering::SeqCst), 1);
+    create(2);
+    assert_eq!(store.list(None, 9).unwrap(), [2, 1].map(id));
+    store.delete(&id(1)).unwrap();
+    assert_eq!(store.list(None, 9).unwrap(), [id(2)]);
+}
+
+#[test]
+fn a_filter_that_was_asked_for_before_reads_no_session_that_it_holds_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let fs = StillClock::new();
+    let store = FileStore::new(Arc::clone(&fs) as Arc<dyn Fs>, folder.path().to_owned());
+    let begun = Event::SessionStart(SessionStart {
+        owner: Some("eve".to_owned()),
+        ..SessionStart::new("assistant", OnDisconnect::Pause)
+    });
+    store.create(&id(0), at(0), vec![begun]).unwrap();
+    let sessions = folder.path().join("sessions");
+    let log = std::fs::read(sessions.join(id(0).as_str()).join("events.jsonl")).unwrap();
+    // More than there is room for in memory.
+    for n in 1..300 {
+        let session = sessions.join(id(n).as_str());
+        std::fs::create_dir(&session).unwrap();
+        std::fs::write(session.join("events.jsonl"), &log).unwrap();
+    }
+    let open = SessionFilter::default;
+    for filter in [
+        SessionFilter {
+            agent: Some("nobody".to_owned()),
+            ..open()
+        },
+        SessionFilter {
+            status: Some(Status::Paused),
+            ..open()
+        },
+        SessionFilter {
+            owner: Some("nobody".to_owned()),
+            ..open()
+        },
+    ] {
+        assert_eq!(page(&store, &filter), []);
+        let opened = fs.opened.load(Ordering::SeqCst);
+        assert!(opened > 300, "all were read, once");
+        assert_eq!(page(&store, &filter), []);
+        assert_eq!(fs.opened.load(Ordering::SeqCst), opened, "{filter:?}");
+    }
 }
 
 #[test]
