@@ -1,6 +1,7 @@
 //! Looks at the clock, and keeps with the sessions what it has shown.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::time::Timestamp;
 use crate::engine::draining::Draining;
@@ -19,10 +20,11 @@ pub(in crate::engine) struct ClockWatch {
 }
 
 impl ClockWatch {
-    /// Looks whether the clock has leapt since the look before, and keeps what it has seen.
+    /// Looks whether the clock has leapt since the look before, and keeps what it has seen. The second
+    /// value is the time since the boot then: to keep it may take a while.
     ///
     /// Errors: the store's; the engine drains, and it is not known yet what is newest.
-    pub(in crate::engine) fn look(&self) -> Result<ClockReading, EngineError> {
+    pub(in crate::engine) fn look(&self) -> Result<(ClockReading, Duration), EngineError> {
         let documents = self.store.documents();
         let before = clock_note(&*documents)?;
         let before: Option<ClockReading> = before.and_then(|text| serde_json::from_str(&text).ok());
@@ -30,6 +32,7 @@ impl ClockWatch {
             Some(_) => None,
             None => self.newest()?,
         };
+        let since_boot = self.ids.clock().since_boot();
         let (seen, has_leapt) = ClockReading::take(self.ids.clock(), before.as_ref(), newest);
         if has_leapt {
             log::warn!(
@@ -41,7 +44,7 @@ impl ClockWatch {
         if let Err(error) = keep_clock_note(&*documents, &text) {
             log::warn!("what the clock showed is not kept: {}", chain(&error));
         }
-        Ok(seen)
+        Ok((seen, since_boot))
     }
 
     /// When something was last written, in any session.

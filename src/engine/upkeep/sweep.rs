@@ -100,7 +100,7 @@ impl Sweeper {
         is_stopped: impl Fn() -> bool,
     ) -> Result<Swept, EngineError> {
         let mut swept = Swept::default();
-        let seen = self.clock_watch.look()?;
+        let (seen, _) = self.clock_watch.look()?;
         let is_stopped = || is_stopped() || self.draining.is_begun();
         each_outline(&*self.store, is_stopped, |id, outline| {
             match self.sweep_session(id, outline, &seen) {

@@ -57,7 +57,7 @@ impl AnswerTimeouts {
         &self,
         id: &SessionId,
         question: &OpenQuestion,
-        seen: &mut Option<ClockReading>,
+        seen: &mut Option<(ClockReading, Duration)>,
     ) -> Option<Duration> {
         let agent = self.agents.get(&question.agent)?;
         let limit = agent.spec.session.approval_timeout?;
@@ -102,18 +102,18 @@ impl AnswerTimeouts {
         &self,
         id: &SessionId,
         question: &OpenQuestion,
-        seen: &mut Option<ClockReading>,
+        seen: &mut Option<(ClockReading, Duration)>,
     ) -> Result<Duration, EngineError> {
         let age = match question.age {
             Some(age) => age,
             None => {
-                let seen = match seen {
+                let (seen, since_boot) = match seen {
                     Some(seen) => seen,
                     None => seen.insert(self.clock_watch.look()?),
                 };
                 let age = Age {
                     was: seen.at().since(seen.trusted(question.asked_at)),
-                    since_boot: self.ids.clock().since_boot(),
+                    since_boot: *since_boot,
                 };
                 self.questions.learn_age(id, question, age);
                 age
