@@ -66,19 +66,14 @@ impl Core {
             ticket_key::of_workspace(&*store.documents(), arrivals.ticket_key())
                 .context("cannot make the key of the tickets")?;
         arrivals.note_ticket_key(checksum);
-        let tool_parts = ToolParts::new(config, fs, Arc::clone(&store))?;
+        let tool_parts = load_tool_parts(config, fs, &store)?;
         let programs = Arc::clone(&tool_parts.programs);
-        let program_tools = ProgramTools::new(Arc::clone(&programs), config.workspace.clone());
-        programs::say_sandbox(&programs);
-        if let Some(origin) = tool_parts.web.unencrypted() {
-            log::warn!("BRAVE_API_KEY goes to {origin} unencrypted, as BRAVE_BASE_URL says");
-        }
         let loaded = LoadedAgents::new(Arc::clone(&agents), Arc::clone(&policies), tool_parts);
         let remarks = Arc::new(Remarks {
             directory: Arc::clone(&agents),
             agents: Arc::clone(&loaded),
             policies: Arc::clone(&policies),
-            programs: program_tools,
+            programs: ProgramTools::new(Arc::clone(&programs), config.workspace.clone()),
             workspace: config.workspace.clone(),
             trust: Arc::clone(&trust),
             long_prompts: Mutex::default(),
@@ -89,13 +84,7 @@ impl Core {
             models: Arc::new(Providers::new(settings.clone())),
             clock: Arc::new(SystemClock),
             redactor,
-            settings: EngineSettings {
-                max_active: config.sessions.max_active,
-                min_free_bytes: config.server.min_free_bytes,
-                previous_stop_was_clean: starts.previous_stop_was_clean(),
-                lifetimes: lifetimes(&config.sessions),
-                workdirs: programs::workdir_rules(config),
-            },
+            settings: engine_settings(config, starts),
         });
         let sessions = sessions.context("cannot start the engine")?;
         sessions.distrust(arrivals.strangers().iter().cloned());
@@ -192,6 +181,30 @@ fn load_policies(
     policies.reload(&agents.list());
     warn_of_danger(&policies);
     Arc::new(policies)
+}
+
+/// What tools need, and in the log what is to be known of it.
+fn load_tool_parts(
+    config: &Config,
+    fs: Arc<dyn Fs>,
+    store: &Arc<dyn SessionStore>,
+) -> anyhow::Result<ToolParts> {
+    let parts = ToolParts::new(config, fs, Arc::clone(store))?;
+    programs::say_sandbox(&parts.programs);
+    if let Some(origin) = parts.web.unencrypted() {
+        log::warn!("BRAVE_API_KEY goes to {origin} unencrypted, as BRAVE_BASE_URL says");
+    }
+    Ok(parts)
+}
+
+fn engine_settings(config: &Config, starts: &Starts) -> EngineSettings {
+    EngineSettings {
+        max_active: config.sessions.max_active,
+        min_free_bytes: config.server.min_free_bytes,
+        previous_stop_was_clean: starts.previous_stop_was_clean(),
+        lifetimes: lifetimes(&config.sessions),
+        workdirs: programs::workdir_rules(config),
+    }
 }
 
 fn lifetimes(sessions: &SessionsConfig) -> Lifetimes {

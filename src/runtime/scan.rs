@@ -1,9 +1,11 @@
 //! What is looked for once the server answers: the thread `scan`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::agents::AgentDirectory;
 use crate::base::plural::{agreeing, counted};
 use crate::base::stop::Stop;
 use crate::base::thread::{self, Joined, STACK_WORK};
@@ -11,7 +13,9 @@ use crate::domain::spec::LimitsSpec;
 use crate::engine::{Recovery, Sessions};
 use crate::http::front;
 use crate::runtime::core::Core;
+use crate::store::SessionStore;
 use crate::workspace::arrivals::Arrivals;
+use crate::workspace::remarks::Remarks;
 
 /// Looks for what the process before this one left unfinished, and for sessions that are due, while
 /// the server answers already.
@@ -21,35 +25,56 @@ pub(super) fn start(
     workspace: PathBuf,
     stop: Stop,
 ) -> anyhow::Result<Joined> {
-    let Core {
-        store,
-        sessions,
-        agents,
-        arrivals,
-        remarks,
-        ..
-    } = core;
-    thread::spawn("scan", STACK_WORK, move || {
+    let scan = Scan {
+        store: core.store,
+        sessions: core.sessions,
+        agents: core.agents,
+        remarks: core.remarks,
+        recovery,
+        workspace,
+        stop,
+    };
+    let arrivals = core.arrivals;
+    thread::spawn("scan", STACK_WORK, move || scan.run(arrivals))
+        .context("cannot start the scan for unfinished turns")
+}
+
+struct Scan {
+    store: Arc<dyn SessionStore>,
+    sessions: Sessions,
+    agents: Arc<AgentDirectory>,
+    remarks: Arc<Remarks>,
+    recovery: Recovery,
+    workspace: PathBuf,
+    stop: Stop,
+}
+
+impl Scan {
+    fn run(&self, arrivals: Arrivals) {
         // First: what came from elsewhere must not be taken up.
-        adopt(&sessions, arrivals, &stop);
-        if let Err(error) = store.finish_deletions() {
+        adopt(&self.sessions, arrivals, &self.stop);
+        if let Err(error) = self.store.finish_deletions() {
             log::warn!("leftovers of deleted sessions stay: {error}");
         }
-        match sessions.recover(recovery, || stop.is_stopped()) {
+        let recovered = self
+            .sessions
+            .recover(self.recovery, || self.stop.is_stopped());
+        match recovered {
             Ok(0) => {}
             Ok(unfinished) => log::info!("{} found", counted(unfinished, "unfinished turn")),
             Err(error) => log::error!("unfinished turns are not found: {error}"),
         }
-        remarks.look();
-        let mut limited = agents.list();
+        self.remarks.look();
+        let mut limited = self.agents.list();
         limited.retain(|agent| agent.limits != LimitsSpec::default());
-        sessions.read_spending(limited.iter().map(|agent| agent.name.as_str()));
+        let limited = limited.iter().map(|agent| agent.name.as_str());
+        self.sessions.read_spending(limited);
         // After the recovery: a turn that was just taken up is at work, and not idle.
-        if let Err(error) = sessions.sweep(|| stop.is_stopped()) {
+        if let Err(error) = self.sessions.sweep(|| self.stop.is_stopped()) {
             log::warn!("idle sessions are not swept: {error}");
         }
         // Last: nobody waits for it.
-        match front::remove_leftovers(Some(&workspace)) {
+        match front::remove_leftovers(Some(&self.workspace)) {
             0 => {}
             gone => log::info!(
                 "{} of servers that were killed {} removed",
@@ -57,8 +82,7 @@ pub(super) fn start(
                 agreeing(gone, "is", "are")
             ),
         }
-    })
-    .context("cannot start the scan for unfinished turns")
+    }
 }
 
 /// Sees to it that nothing goes on by itself that this account did not begin.

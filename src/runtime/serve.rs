@@ -13,11 +13,13 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use crate::base::fs::{FaultFs, Fs, RealFs};
 use crate::base::signals;
 use crate::config::{Config, ServerConfig};
+use crate::domain::redact::Redactor;
 use crate::domain::time::Timestamp;
 use crate::engine::Recovery;
 use crate::http::front;
+use crate::llm::providers::ProviderSettings;
 use crate::runtime::inbox::{MainEvent, MainInbox};
-use crate::runtime::logging;
+use crate::runtime::logging::{self, LogFile};
 use crate::runtime::options::{self, Resume, ServeOptions};
 use crate::runtime::rest::Rest;
 use crate::runtime::running::{Means, RunningServer};
@@ -58,16 +60,12 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     hide_memory().context("cannot hide the memory from other programs")?;
     let has_terminal = has_terminal();
     let signals = signals::block().context("cannot block signals")?;
-    let (config, warnings) = options::load(options)?;
-    let environment = |name: &str| std::env::var(name).ok();
-    let (settings, of_keys) = providers::settings(&config, environment);
-    let redactor = Arc::new(secrets::redactor(&config, &settings, variables()));
-    let log_file = logging::start(&config.logging, Arc::clone(&redactor))?;
-    logging::take_panics();
-    let warnings = warnings.iter().map(ToString::to_string);
-    warnings
-        .chain(of_keys)
-        .for_each(|warning| log::warn!("{warning}"));
+    let Configured {
+        config,
+        settings,
+        redactor,
+        log_file,
+    } = configure(options)?;
     let inbox = MainInbox::open(signals, has_terminal)?;
     front::refuse_too_few_files()?;
     let lock = holder::take(&config.workspace, &config.sessions_dir)?;
@@ -104,6 +102,35 @@ fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
     starts.end(now());
     log::info!("stopped");
     Ok(())
+}
+
+/// What was read before anything is touched, and the log that says what is wrong with it.
+struct Configured {
+    config: Config,
+    settings: ProviderSettings,
+    redactor: Arc<Redactor>,
+    log_file: LogFile,
+}
+
+fn configure(options: &ServeOptions) -> anyhow::Result<Configured> {
+    let (config, warnings) = options::load(options)?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let (settings, of_keys) = providers::settings(&config, environment);
+    let redactor = Arc::new(secrets::redactor(&config, &settings, variables()));
+    let log_file = logging::start(&config.logging, Arc::clone(&redactor))?;
+    logging::take_panics();
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    for warning in of_keys {
+        log::warn!("{warning}");
+    }
+    Ok(Configured {
+        config,
+        settings,
+        redactor,
+        log_file,
+    })
 }
 
 /// Keeps other programs of this user from reading this process's memory and environment, where the
