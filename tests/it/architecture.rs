@@ -27,7 +27,10 @@ pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
         "engine",
         &["base", "domain", "store", "llm", "policy", "tools"],
     ),
+    ("schedule", &["base", "domain", "wire", "engine"]),
+    ("gateway", &["base", "domain", "wire", "engine"]),
     ("http", &["base", "domain", "wire", "engine"]),
+    ("acp", &["base", "domain", "wire", "client"]),
     ("terminal", &["base", "domain", "wire", "client"]),
     (
         "workspace",
@@ -90,6 +93,9 @@ pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// Rooms that are planned: whoever begins one finds its row, and takes it out here.
+const TO_COME: &[&str] = &["acp", "gateway", "schedule"];
 
 /// The parts of a lower folder that the engine may name: its traits and their types, never an
 /// implementation.
@@ -206,10 +212,11 @@ fn modules() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn every_folder_of_the_table_exists() {
+fn every_folder_of_the_table_exists_but_those_to_come() {
     let source = source_folder();
     for (folder, _) in MAY_USE {
-        assert!(source.join(folder).is_dir(), "src/{folder}");
+        let is_there = source.join(folder).is_dir();
+        assert_ne!(is_there, TO_COME.contains(folder), "src/{folder}");
     }
 }
 
