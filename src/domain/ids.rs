@@ -49,7 +49,7 @@ macro_rules! ulid_id {
                 let refused = || InvalidId::new($kind, text);
                 let digits = text.strip_prefix($prefix).ok_or_else(refused)?;
                 let ulid = Ulid::from_string(digits).map_err(|_| refused())?;
-                if ulid.to_string() != digits {
+                if ulid.array_to_str(&mut [0; ulid::ULID_LEN]) != digits {
                     return Err(refused());
                 }
                 Ok($name(text.into()))

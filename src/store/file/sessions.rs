@@ -31,6 +31,9 @@ use crate::store::{
 /// How many sessions one page with a filter looks at: at worst, all of them have to be read.
 const PAGE_SCANNED: usize = 512;
 
+/// A log of no more bytes is read sooner than a snapshot of it is parsed and checked against it.
+const SHORT_LOG_BYTES: u64 = 2 << 10;
+
 impl SessionStore for FileStore {
     fn create(
         &self,
@@ -151,6 +154,12 @@ impl SessionStore for FileStore {
             return Ok(known);
         }
         let Some((old, _turn)) = self.older(source, id)? else {
+            if source.end <= SHORT_LOG_BYTES
+                && let Ok(summary) = summary_of(source, None)
+            {
+                return Ok(summary);
+            }
+            // Damage in what a snapshot covers hides no session from a list.
             let fitting = snapshot::load(&*self.fs, &folder, id, source.file);
             return summary_of(source, fitting);
         };

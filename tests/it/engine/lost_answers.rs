@@ -146,6 +146,12 @@ fn a_session_whose_storage_stays_silent_is_opened_anew_and_goes_on_from_what_is_
             }
             // A reply whose end was not stored is gone on with, as one message.
             shaky.mend();
+            // The log has the end of the turn a little before it is shown.
+            let deadline = Instant::now() + PATIENCE;
+            while shaky.sessions.show(&id).unwrap().working {
+                assert!(Instant::now() < deadline, "{log:?} after {nth} {lost:?}");
+                std::thread::sleep(Duration::from_millis(2));
+            }
             let shown = shaky.sessions.messages(&id, 10, None).unwrap();
             assert_eq!(shown.len(), 2, "{log:?} after {nth} {lost:?}");
         }

@@ -256,6 +256,32 @@ fn a_snapshot_changes_nothing_but_the_time_it_takes() {
 }
 
 #[test]
+fn damage_in_what_a_snapshot_covers_hides_no_session_however_short() {
+    let log = log_bytes(
+        &disk_after(&[vec![start()], vec![message(1, "hi")]]),
+        &id(1),
+    );
+    let disk = disk_with(&id(1), &[("events.jsonl", &log)]);
+    let store = store_on(disk.clone());
+    let whole = store.summary(&id(1)).unwrap();
+    let snapshot = snapshot_of(&store, &id(1));
+    store
+        .open(&id(1))
+        .unwrap()
+        .log
+        .save_snapshot(&snapshot)
+        .unwrap();
+    let damaged = [&log[..40], b"#", &log[41..]].concat();
+    let mut file = disk
+        .open(&in_session(&id(1), "events.jsonl"), Open::Empty)
+        .unwrap();
+    file.write_all(&damaged).unwrap();
+    assert_eq!(store.summary(&id(1)).unwrap(), whole);
+    store.forget_snapshot(&id(1)).unwrap();
+    assert!(store.summary(&id(1)).is_err());
+}
+
+#[test]
 fn a_snapshot_that_does_not_fit_is_ignored() {
     let disk = disk_after(&appends());
     let store = store_on(disk.clone());
