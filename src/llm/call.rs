@@ -154,7 +154,9 @@ impl Connection {
             .map_err(|fault| fault.named(provider, sink.has_begun()))
     }
 
-    /// Sends `post` and receives the head of its answer.
+    /// Sends `post` and receives the head of its answer. Apart, so that a stream that lasts does
+    /// not keep what this takes of the stack.
+    #[inline(never)]
     fn ask(&mut self, post: Post<'_>) -> Result<Answered, LlmError> {
         self.free_connection();
         self.make_room(post.body.len());

@@ -74,7 +74,9 @@ impl Worker<'_> {
         self.end_call(&call, result)
     }
 
-    /// Writes down what came of a call.
+    /// Writes down what came of a call. Apart, as what this takes of the stack is not needed while
+    /// the reply lasts.
+    #[inline(never)]
     fn end_call(
         &mut self,
         call: &ModelCall,
@@ -183,6 +185,7 @@ impl Worker<'_> {
 
     /// Waits for room, and keeps what had come of a reply that found none. The rest of it is the
     /// next call's: a provider does not wait.
+    #[inline(never)]
     fn break_reply_off(&self, error: EngineError) -> Result<(), Leave> {
         self.wait_for_room(error)?;
         self.write(|live| {

@@ -89,6 +89,8 @@ enum NextAction {
     AskTools,
 }
 
+/// A call of the model may last, and hundreds may at once. So what the other steps take of the stack
+/// is not kept for them: they are functions of their own, in the program too (2 MB less of 500 streams).
 impl<'a> Worker<'a> {
     /// Worker `generation` of `session`, which is this worker's already.
     pub(in crate::engine) fn new(
@@ -126,11 +128,14 @@ impl<'a> Worker<'a> {
     /// Takes the next step; `false` when there is none.
     fn advance_once(&mut self) -> Result<bool, Leave> {
         match self.claim_step()? {
-            None => Ok(false),
-            Some(step) => self.take(step).map(|()| true),
+            None => return Ok(false),
+            Some(Step::CallModel) => self.call_model()?,
+            Some(step) => self.take(step)?,
         }
+        Ok(true)
     }
 
+    #[inline(never)]
     fn take(&mut self, step: Step) -> Result<(), Leave> {
         match step {
             Step::CallModel => self.call_model(),
@@ -142,6 +147,7 @@ impl<'a> Worker<'a> {
     }
 
     /// The end of the worker, by whatever way.
+    #[inline(never)]
     fn leave(&mut self, end: std::thread::Result<Result<(), Leave>>) {
         match end {
             // That it is over never ends a worker: it looks once more.
@@ -158,6 +164,7 @@ impl<'a> Worker<'a> {
 
     /// The next thing to do; `None` when there is nothing, and this worker no longer has the
     /// session.
+    #[inline(never)]
     fn claim_step(&mut self) -> Result<Option<Step>, Leave> {
         loop {
             match self.look()? {
@@ -299,6 +306,7 @@ impl<'a> Worker<'a> {
     ///
     /// Errors: somebody cancels the turn, or the process is about to end; the turn then waits
     /// without a worker.
+    #[inline(never)]
     pub(in crate::engine) fn wait_for_room(&self, error: EngineError) -> Result<(), Leave> {
         let error = self.session.parts.space.explain(error);
         let why = error.to_string();
