@@ -12,6 +12,7 @@ pub mod lock;
 pub mod order;
 pub mod os;
 pub mod plural;
+pub mod pool;
 pub mod random;
 pub(crate) mod shown;
 pub mod signals;

@@ -63,7 +63,7 @@ pub(in crate::engine) struct Upkeep {
 }
 
 impl Engine {
-    /// Errors: the system has no thread for the flusher or the reaper.
+    /// Errors: the system has no thread for the flusher.
     pub(in crate::engine) fn new(from: Parts, timer: &TimerHandle) -> io::Result<Engine> {
         let alarms = Alarms::new(timer);
         let draining = Arc::default();
@@ -90,7 +90,7 @@ impl Engine {
         let workers = Arc::new(Workers::new(
             from.settings.max_active,
             Arc::new(move |session, generation| worker::work(&works_with, session, generation)),
-        )?);
+        ));
         let engine = Engine {
             upkeep: Upkeep::new(&parts, &worker_parts, &workers, ageing),
             parts,

@@ -40,7 +40,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Starts the engine: its threads are `timer`, `flusher`, `reaper`, one for each session at work,
+    /// Starts the engine: its threads are `timer`, `flusher`, one for each session at work,
     /// and sometimes `sweep`.
     ///
     /// Errors: the system has no thread to give.

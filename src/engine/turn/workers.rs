@@ -2,25 +2,21 @@
 //!
 //! A worker's number (`generation`) is its claim on the session and on a slot. One that hangs where
 //! nothing can end it loses both: it finds another number in the session and leaves without a
-//! trace. The reaper thread joins those that have ended.
+//! trace. Threads are kept between turns.
 //!
-//! Locks are taken in this order: `threads`, then a session's `live`, then `slots`.
+//! Locks are taken in this order: a session's `live`, then `slots`.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
 use crate::base::lock::lock;
-use crate::base::thread::{self, Joined, STACK_SMALL, STACK_WORK};
+use crate::base::pool::{NoThread, ThreadPool};
 use crate::engine::error::EngineError;
 use crate::engine::open::session::Session;
 use crate::engine::space::Stalled;
 use crate::engine::watch::live::{Interrupt, RunningWorker, Work};
 
-/// Ended workers wait here for the reaper for microseconds.
-const ENDED_MAX: usize = 64;
 /// At the end of the process; looking again and again costs nothing then.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -35,7 +31,7 @@ pub(in crate::engine) struct Workers {
 struct WorkerPool {
     slots_max: usize,
     slots: Mutex<Slots>,
-    threads: Mutex<Threads>,
+    threads: ThreadPool,
     body: WorkerBody,
 }
 
@@ -55,14 +51,6 @@ impl Slots {
     }
 }
 
-#[derive(Default)]
-struct Threads {
-    running: HashMap<u64, Joined>,
-    /// `None` once the workers were stopped: no other begins.
-    ended_tx: Option<Sender<u64>>,
-    reaper: Option<Joined>,
-}
-
 impl std::fmt::Debug for Workers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Workers").finish_non_exhaustive()
@@ -70,23 +58,15 @@ impl std::fmt::Debug for Workers {
 }
 
 impl Workers {
-    /// Errors: the system has no thread for the reaper.
-    pub(in crate::engine) fn new(slots_max: usize, body: WorkerBody) -> std::io::Result<Workers> {
-        let (ended_tx, ended_rx) = bounded(ENDED_MAX);
-        let shared = Arc::new(WorkerPool {
-            slots_max,
-            slots: Mutex::default(),
-            threads: Mutex::default(),
-            body,
-        });
-        let reaped = Arc::clone(&shared);
-        let reaper = thread::spawn("reaper", STACK_SMALL, move || reap(&reaped, &ended_rx))?;
-        {
-            let mut threads = lock(&shared.threads);
-            threads.ended_tx = Some(ended_tx);
-            threads.reaper = Some(reaper);
+    pub(in crate::engine) fn new(slots_max: usize, body: WorkerBody) -> Workers {
+        Workers {
+            shared: Arc::new(WorkerPool {
+                slots_max,
+                slots: Mutex::default(),
+                threads: ThreadPool::default(),
+                body,
+            }),
         }
-        Ok(Workers { shared })
     }
 
     /// The number of sessions that wait for a slot.
@@ -154,25 +134,10 @@ impl Workers {
         wait_until(deadline, || lock(&self.shared.slots).holders.is_empty())
     }
 
-    /// Joins all threads. Workers that still run by `deadline` are left behind, named in the log.
+    /// Waits for all threads, and begins no other worker. Those that still run by `deadline` are left
+    /// behind, named in the log.
     pub(in crate::engine) fn stop(&self, deadline: Instant) {
-        wait_until(deadline, || lock(&self.shared.threads).running.is_empty());
-        let (left, reaper) = {
-            let mut threads = lock(&self.shared.threads);
-            // The reaper ends when nobody can tell it of another.
-            threads.ended_tx = None;
-            (std::mem::take(&mut threads.running), threads.reaper.take())
-        };
-        let Some(reaper) = reaper else { return };
-        if left.is_empty() {
-            drop(reaper);
-        } else {
-            reaper.abandon();
-        }
-        for (_, worker) in left {
-            log::warn!("thread {} did not end in time", worker.name());
-            worker.abandon();
-        }
+        self.shared.threads.join(deadline);
     }
 }
 
@@ -221,36 +186,23 @@ impl WorkerPool {
     /// Starts the worker of a slot; `false` if the session wants none any more, or there is no
     /// thread to be had.
     fn start(self: &Arc<WorkerPool>, session: &Arc<Session>, generation: u64) -> bool {
-        let mut threads = lock(&self.threads);
-        let Some(ended_tx) = threads.ended_tx.clone() else {
-            return false;
-        };
         if !claim(session, generation) {
             return false;
         }
         let (shared, worked) = (Arc::clone(self), Arc::clone(session));
         let name = format!("s-{}", session.id.short());
-        let spawned = thread::spawn(name, STACK_WORK, move || {
-            // Made here: a thread that is never born must not give back what its starter does.
-            let slot = WorkerSlot {
-                shared,
-                generation,
-                ended_tx,
-            };
+        let started = self.threads.start(name, worked, move |worked| {
+            // Made here: a worker that never begins must not give back what its starter does.
+            let slot = WorkerSlot { shared, generation };
             (slot.shared.body)(&worked, generation);
         });
-        match spawned {
-            Ok(worker) => {
-                threads.running.insert(generation, worker);
-                true
-            }
-            Err(error) => {
-                log::error!("session {}: no thread to work in: {error}", session.id);
-                session.live().work = Work::None;
-                session.stall(Stalled::Begun, "the server has no thread to spare");
-                false
-            }
+        let Err((_, why)) = started else { return true };
+        session.live().work = Work::None;
+        if let NoThread::System(error) = why {
+            log::error!("session {}: no thread to work in: {error}", session.id);
+            session.stall(Stalled::Begun, "the server has no thread to spare");
         }
+        false
     }
 }
 
@@ -268,26 +220,15 @@ fn claim(session: &Session, generation: u64) -> bool {
     true
 }
 
-/// A worker's slot, and its place among the threads: given back however the worker ends.
+/// A worker's slot: given back however the worker ends.
 struct WorkerSlot {
     shared: Arc<WorkerPool>,
     generation: u64,
-    ended_tx: Sender<u64>,
 }
 
 impl Drop for WorkerSlot {
     fn drop(&mut self) {
         self.shared.release(self.generation);
-        // Only fails when nobody joins any more.
-        self.ended_tx.send(self.generation).ok();
-    }
-}
-
-fn reap(shared: &WorkerPool, ended_rx: &Receiver<u64>) {
-    for generation in ended_rx {
-        // The lock is not held while joining: the worker may need it to hand its slot on.
-        let worker = lock(&shared.threads).running.remove(&generation);
-        drop(worker);
     }
 }
 
