@@ -265,7 +265,9 @@ mod tests {
         let (go_tx, go_rx) = bounded::<()>(0);
         for _ in 0..number {
             let go_rx: Receiver<()> = go_rx.clone();
-            start(pool, move || drop(go_rx.recv()));
+            start(pool, move || {
+                let _closed = go_rx.recv();
+            });
         }
         go_tx
     }

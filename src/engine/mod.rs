@@ -37,7 +37,7 @@ pub use upkeep::recovery::Recovery;
 pub use upkeep::sweep::Swept;
 pub use watch::cursor::Cursor;
 pub use watch::feed::{FeedEvent, FeedItem};
-pub use watch::live::Cut;
+pub use watch::live::{Cut, NewsKind};
 pub use watch::subscription::{Flow, Subscription};
 pub use workdir::{Workdir, WorkdirError, WorkdirRules};
 

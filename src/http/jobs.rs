@@ -1,20 +1,21 @@
-//! Requests that take their time: each begins on a thread of its own, with the request it answers.
-//! A stream that has shown all there is leaves its thread for [`Streams`].
+//! Requests that take their time: what they ask for is done, and what waits then for its turn moves to
+//! [`Streams`], with the request it answers.
 //!
 //! None changes what happens to a turn: it stores, subscribes and watches. When its client leaves
 //! it drops the subscription, and the session's own rule (`on_disconnect`) decides.
 
-mod blocking;
+mod turn_answer;
 
 use crate::domain::ids::SessionId;
 use crate::domain::principal::Principal;
-use crate::engine::{Begin, NewMessage, Presence};
+use crate::engine::{Begin, EngineError, NewMessage, Presence, Subscription};
 use crate::http::answer::Answer;
 use crate::http::context::ApiContext;
+use crate::http::jobs::turn_answer::{Stored, TurnAnswer};
 use crate::http::problem::HttpProblem;
 use crate::http::server::Incoming;
 use crate::http::sse::Audience;
-use crate::http::streams::{SessionWatch, SseStream, Streams};
+use crate::http::streams::{Follower, SessionWatch, SseStream};
 use crate::wire::{Approve, CancelledBody};
 
 /// A request that takes its time, checked.
@@ -60,6 +61,11 @@ pub enum LongRequest {
 }
 
 impl LongRequest {
+    /// It only waits for the disk, and not for what others do.
+    pub fn is_quick(&self) -> bool {
+        !matches!(self, LongRequest::Cancel { .. })
+    }
+
     /// The name of its thread, which tells the session in the fifteen bytes that Linux shows.
     pub fn thread_name(&self) -> String {
         match self {
@@ -75,25 +81,33 @@ impl LongRequest {
     }
 }
 
-/// Does what the request asks for, and answers it. Blocks until the answer is sent or `streams` has taken it
-/// over, the client is gone, or the stop is given.
-pub fn run(context: &ApiContext, streams: &Streams, request: LongRequest, incoming: Incoming) {
-    if let Some(stream) = begin(context, request, incoming) {
-        streams.run(stream);
-    }
-}
-
-/// Does all but the stream that it may lead to.
-fn begin(context: &ApiContext, request: LongRequest, incoming: Incoming) -> Option<Box<SseStream>> {
+/// Does what the request asks for, up to what must be waited for: returns that, if there is anything.
+///
+/// It may wait for the disk, and a cancel waits for a moment what comes of it.
+pub fn begin(
+    context: &ApiContext,
+    request: LongRequest,
+    incoming: Incoming,
+) -> Option<Box<dyn Follower>> {
     let name = request.thread_name();
+    let sessions = &context.sessions;
     match request {
         LongRequest::Ask { id, message } => {
-            let answer = blocking::ask(context, &id, message, incoming.gone());
-            finish(answer, incoming)
+            let followed = sessions.submit_and_follow(&id, message);
+            let followed =
+                followed.map(|(accepted, followed)| (Stored::Message(accepted), followed));
+            wait(context, name, id, followed, incoming)
         }
         LongRequest::Decide { id, by, approve } => {
-            let answer = blocking::decide(context, &id, &by, &approve, incoming.gone());
-            finish(answer, incoming)
+            let Approve {
+                call_id,
+                command,
+                decision,
+            } = approve;
+            let followed = sessions.approve(&id, &call_id, &command, decision, &by);
+            let followed =
+                followed.map(|(decided, followed)| (Stored::Decision(decided), followed));
+            wait(context, name, id, followed, incoming)
         }
         LongRequest::Cancel { id } => finish(cancel(context, &id), incoming),
         LongRequest::Follow { id, message } => {
@@ -111,8 +125,22 @@ fn begin(context: &ApiContext, request: LongRequest, incoming: Incoming) -> Opti
     }
 }
 
+/// Waits for a turn, or answers why there is none.
+fn wait(
+    context: &ApiContext,
+    name: String,
+    id: SessionId,
+    followed: Result<(Stored, Subscription), EngineError>,
+    incoming: Incoming,
+) -> Option<Box<dyn Follower>> {
+    match followed {
+        Ok(followed) => Some(TurnAnswer::begin(context, name, id, followed, incoming)),
+        Err(error) => finish(Err(error.into()), incoming),
+    }
+}
+
 /// Sends what there is to send; nothing is left to do.
-fn finish(answer: Result<Answer, HttpProblem>, incoming: Incoming) -> Option<Box<SseStream>> {
+fn finish(answer: Result<Answer, HttpProblem>, incoming: Incoming) -> Option<Box<dyn Follower>> {
     match answer {
         Ok(answer) => answer.send(incoming),
         Err(problem) => incoming.problem(&problem),
@@ -159,9 +187,12 @@ fn stream(
     audience: Audience,
     watch: Result<Option<SessionWatch>, HttpProblem>,
     incoming: Incoming,
-) -> Option<Box<SseStream>> {
+) -> Option<Box<dyn Follower>> {
     match watch {
-        Ok(Some(watch)) => SseStream::begin(context, name, watch, audience, incoming),
+        Ok(Some(watch)) => {
+            let stream = SseStream::begin(context, name, watch, audience, incoming)?;
+            Some(stream)
+        }
         Ok(None) => finish(Ok(Answer::nothing()), incoming),
         Err(problem) => finish(Err(problem), incoming),
     }

@@ -27,7 +27,6 @@ pub mod route;
 pub mod server;
 pub mod sse;
 pub mod streams;
-pub mod threads;
 pub mod ticket;
 pub mod turn;
 pub mod wire;

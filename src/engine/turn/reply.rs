@@ -388,8 +388,7 @@ impl Sink for ReplySink<'_, '_> {
         if self.text.is_empty() {
             return Ok(());
         }
-        let session = self.worker.session;
-        {
+        let wake_up = {
             let Ok(mut journal) = self.worker.journal() else {
                 return Err("the turn was given up".into());
             };
@@ -399,8 +398,12 @@ impl Sink for ReplySink<'_, '_> {
                 return Err(words.into());
             }
             self.sync_when_due(&mut **journal)?;
-            session.live().publish_text(&self.text, &self.ends);
-        }
+            let mut live = self.worker.session.live();
+            live.publish_text(&self.text, &self.ends);
+            live.release()
+        };
+        // They are sent it on this thread.
+        drop(wake_up);
         self.text.clear();
         self.ends.clear();
         Ok(())

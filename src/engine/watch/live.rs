@@ -57,8 +57,8 @@ pub(in crate::engine) struct Live {
     watchers: Vec<Watcher>,
     next_watcher: u64,
     wakers: Arc<Wakers>,
-    /// Something happened that watchers are to see; they are woken when the lock is free.
-    has_news: bool,
+    /// What happened that watchers are to see; they are woken when the lock is free.
+    news: Option<NewsKind>,
 }
 
 /// Who works for the session.
@@ -257,7 +257,7 @@ impl Live {
             watchers: Vec::new(),
             next_watcher: 0,
             wakers: Arc::default(),
-            has_news: false,
+            news: None,
         }
     }
 
@@ -312,7 +312,7 @@ impl Live {
             return;
         };
         in_flight.push(text, ends);
-        self.wake_all();
+        self.news = self.news.max(Some(NewsKind::Text));
     }
 
     /// Ends everything: watchers are told `reason`, and nothing more is written.
@@ -390,7 +390,7 @@ impl Live {
         let (waker, wake_rx) = waker_by_channel();
         let id = self.next_watcher;
         self.next_watcher += 1;
-        self.wakers.add(id, waker);
+        self.wakers.set(id, waker, NewsKind::Text);
         self.watchers.push(Watcher {
             id,
             role,
@@ -399,11 +399,10 @@ impl Live {
         (id, wake_rx)
     }
 
-    /// Has a watcher woken by something else from now on. What was new before that, it must look
-    /// for itself.
-    pub(in crate::engine) fn wake_by(&mut self, id: u64, waker: Waker) {
-        self.wakers.remove(id);
-        self.wakers.add(id, waker);
+    /// Has a watcher woken by something else from now on, and for such news or greater alone. What was
+    /// new before that, it must look for itself.
+    pub(in crate::engine) fn wake_by(&mut self, id: u64, waker: Waker, least: NewsKind) {
+        self.wakers.set(id, waker, least);
     }
 
     pub(in crate::engine) fn unwatch(&mut self, id: u64) {
@@ -547,7 +546,7 @@ impl Live {
 
     /// Has the watchers woken when the lock is free again; see [`LiveGuard`].
     fn wake_all(&mut self) {
-        self.has_news = true;
+        self.news = Some(NewsKind::Change);
     }
 }
 
@@ -556,23 +555,62 @@ fn size_of_text(record: &Record) -> usize {
     size_of::<Record>() + record.event.text_bytes()
 }
 
-/// Those who watch, by what wakes them. Apart from the rest, so that they are woken when the lock
-/// is free: they want it first of all.
+/// What happened, the least first: who waits for the end of a turn need not wake for each word of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NewsKind {
+    /// There is more text.
+    Text,
+    /// Anything else: an event, or that a watcher has to go.
+    Change,
+}
+
+/// Those who watch, by what wakes them. Apart from the rest, so that they are woken when no lock is
+/// held: a waker may take all but those of a writer, and even end its watcher.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Wakers(Mutex<Vec<(u64, Waker)>>);
+pub(in crate::engine) struct Wakers(Mutex<Arc<[WatcherWaker]>>);
+
+#[derive(Debug, Clone)]
+struct WatcherWaker {
+    watcher: u64,
+    waker: Waker,
+    least: NewsKind,
+}
 
 impl Wakers {
-    fn add(&self, id: u64, waker: Waker) {
-        lock(&self.0).push((id, waker));
+    fn set(&self, watcher: u64, waker: Waker, least: NewsKind) {
+        let new = WatcherWaker {
+            watcher,
+            waker,
+            least,
+        };
+        let mut all = lock(&self.0);
+        let others = all.iter().filter(|other| other.watcher != watcher);
+        *all = others.cloned().chain([new]).collect();
     }
 
-    fn remove(&self, id: u64) {
-        lock(&self.0).retain(|(other, _)| *other != id);
+    fn remove(&self, watcher: u64) {
+        let mut all = lock(&self.0);
+        let others = all.iter().filter(|other| other.watcher != watcher);
+        *all = others.cloned().collect();
     }
 
-    fn wake_all(&self) {
-        for (_, waker) in &*lock(&self.0) {
-            waker.wake_by_ref();
+    fn wake_all(&self, news: NewsKind) {
+        let all = Arc::clone(&lock(&self.0));
+        for one in all.iter().filter(|one| one.least <= news) {
+            one.waker.wake_by_ref();
+        }
+    }
+}
+
+/// Watchers that are to be woken; they are when it is dropped.
+#[derive(Debug)]
+#[must_use = "it is dropped where no lock is held any more"]
+pub(in crate::engine) struct WakeUp(Option<(Arc<Wakers>, NewsKind)>);
+
+impl Drop for WakeUp {
+    fn drop(&mut self) {
+        if let Some((wakers, news)) = self.0.take() {
+            wakers.wake_all(news);
         }
     }
 }
@@ -622,16 +660,24 @@ impl DerefMut for LiveGuard<'_> {
     }
 }
 
+impl LiveGuard<'_> {
+    /// Gives the lock back, and leaves the waking to the caller, who holds another.
+    pub(in crate::engine) fn release(mut self) -> WakeUp {
+        self.give_back()
+    }
+
+    fn give_back(&mut self) -> WakeUp {
+        let wakers = self.0.take().and_then(|mut live| {
+            let news = live.news.take()?;
+            Some((Arc::clone(&live.wakers), news))
+        });
+        WakeUp(wakers)
+    }
+}
+
 impl Drop for LiveGuard<'_> {
     fn drop(&mut self) {
-        let Some(mut live) = self.0.take() else {
-            return;
-        };
-        let wakers = std::mem::take(&mut live.has_news).then(|| Arc::clone(&live.wakers));
-        drop(live);
-        if let Some(wakers) = wakers {
-            wakers.wake_all();
-        }
+        drop(self.give_back());
     }
 }
 

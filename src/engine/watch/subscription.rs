@@ -12,7 +12,9 @@ use crate::engine::open::session::Session;
 use crate::engine::stored::PAGE;
 use crate::engine::watch::cursor::Cursor;
 use crate::engine::watch::feed::{Feed, FeedEvent, FeedItem};
-use crate::engine::watch::live::{Cut, Live, News, NewsItem, WatcherRole, waker_by_channel};
+use crate::engine::watch::live::{
+    Cut, Live, News, NewsItem, NewsKind, WatcherRole, waker_by_channel,
+};
 use crate::engine::watch::view::PendingApproval;
 use crate::store::{ReadLimit, SessionStore};
 
@@ -177,7 +179,7 @@ impl Subscription {
     }
 
     /// Leaves without a consequence for the unfinished turn: it goes on as if somebody were there.
-    pub fn let_it_run_on(self) {
+    pub fn let_it_run_on(&self) {
         self.session.live().runs_on = true;
     }
 
@@ -186,18 +188,31 @@ impl Subscription {
         &self.wake_rx
     }
 
-    /// Calls `waker` from now on, in place of [`wake`](Subscription::wake): pull once after this,
-    /// for what is there already. It is called on the threads of others, and must not block.
-    pub fn wake_by(&mut self, waker: Waker) {
+    /// Calls `waker` for such news or greater from now on, in place of [`wake`](Subscription::wake): pull
+    /// once after this, for what is there already.
+    ///
+    /// It is called on the threads of others, whoever has news, while they may hold the session's log: it
+    /// must not block. It may [pull what is at hand](Subscription::pull_at_hand), and drop the subscription.
+    pub fn wake_by(&mut self, waker: Waker, least: NewsKind) {
         self.wake_rx = never();
-        self.session.live().wake_by(self.watcher, waker);
+        let mut live = self.session.live();
+        live.wake_by(self.watcher, waker, least);
     }
 
     /// Takes that back. Pull once after this, too.
     pub fn wake_by_channel(&mut self) {
         let (waker, wake_rx) = waker_by_channel();
-        self.wake_by(waker);
+        self.wake_by(waker, NewsKind::Text);
         self.wake_rx = wake_rx;
+    }
+
+    /// What a person is asked now.
+    pub fn open_question(&self) -> Option<PendingApproval> {
+        self.session
+            .live()
+            .state
+            .approval()
+            .map(PendingApproval::from)
     }
 
     /// The session is over and everything was shown: a stream that begins here would say nothing.

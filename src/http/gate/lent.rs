@@ -41,6 +41,11 @@ struct Unsent {
 pub(super) struct Leaving(Arc<Mutex<Option<Waker>>>);
 
 impl Leaving {
+    /// Calls `waker` when the client leaves.
+    pub(super) fn wake_when_told(&self, waker: Waker) {
+        *lock(&self.0) = Some(waker);
+    }
+
     /// The client has left.
     pub(super) fn tell(&self) {
         if let Some(waker) = lock(&self.0).take() {
@@ -126,7 +131,7 @@ impl LentSocket {
     /// Calls `waker` when the client leaves. Whether it has left before, the caller must look for
     /// itself after this.
     pub fn wake_when_gone(&self, waker: Waker) {
-        *lock(&self.leaving.0) = Some(waker);
+        self.leaving.wake_when_told(waker);
     }
 
     /// Writes once, without waiting, and returns how many bytes were taken.

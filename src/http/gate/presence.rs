@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -17,6 +18,7 @@ pub struct ClientPresence(Arc<Mutex<HashMap<u64, PresentClient>>>);
 #[derive(Debug)]
 struct PresentClient {
     gone_rx: Receiver<Infallible>,
+    leaving: Leaving,
     /// Who has asked for the client's socket.
     lend_tx: Option<Sender<LentSocket>>,
 }
@@ -29,6 +31,14 @@ impl ClientPresence {
         known
             .get(&conn)
             .map_or_else(|| bounded(0).1, |entry| entry.gone_rx.clone())
+    }
+
+    /// Has `waker` called when the client of connection `conn` leaves. Whether it has left before, the caller
+    /// must look for itself after this.
+    pub fn wake_when_gone(&self, conn: u64, waker: Waker) {
+        if let Some(entry) = lock(&self.0).get(&conn) {
+            entry.leaving.wake_when_told(waker);
+        }
     }
 
     /// Asks for the client's socket, to be sent once the head of the answer has left by it. The
@@ -45,8 +55,10 @@ impl ClientPresence {
     pub(super) fn enter(&self, conn: u64) -> Present {
         // Nothing is ever sent, so the capacity has no meaning.
         let (gone_tx, gone_rx) = bounded(0);
+        let leaving = Leaving::default();
         let entry = PresentClient {
             gone_rx,
+            leaving: leaving.clone(),
             lend_tx: None,
         };
         lock(&self.0).insert(conn, entry);
@@ -54,7 +66,7 @@ impl ClientPresence {
             presence: self.clone(),
             conn,
             gone_tx: Some(gone_tx),
-            leaving: Leaving::default(),
+            leaving,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::task::Waker;
 
 use crossbeam_channel::Receiver;
 use tiny_http::{HTTPVersion, Header, Method, Request};
@@ -128,6 +129,12 @@ impl Incoming {
     /// regardless, and what is long (a stream, a wait) ends.
     pub fn gone(&self) -> Receiver<Infallible> {
         self.gone.clone()
+    }
+
+    /// Has `waker` called when the client leaves. Whether it has left before, the caller must look for itself
+    /// after this.
+    pub fn wake_when_gone(&self, waker: Waker) {
+        self.presence.wake_when_gone(self.conn, waker);
     }
 
     /// Answers with a whole body; to a `HEAD`, with its headers alone.

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-use crate::engine::{Cut, EngineError, FeedItem, Flow};
+use crate::engine::{Cut, EngineError, FeedItem, Flow, NewsKind};
 use crate::http::context::ApiContext;
+use crate::http::gate::LentSocket;
 use crate::http::headers::EVENT_STREAM;
 use crate::http::server::{Incoming, StreamWriter};
 use crate::http::sse::{self, Audience};
+use crate::http::streams::cell::client_left;
+use crate::http::streams::follower::{Follower, Reach, StreamState};
 use crate::http::streams::watch::{SessionWatch, WatchWake};
 
 /// The headers of every stream.
@@ -22,9 +25,9 @@ pub const STREAM_HEADERS: [(&str, &str); 3] = [
     ("X-Accel-Buffering", "no"),
 ];
 
-/// Room that a batch keeps for the next one: bytes, and events.
-const BYTES_KEPT: usize = 16 << 10;
-const ITEMS_KEPT: usize = 64;
+/// Room that a batch keeps for the next one, of each stream: bytes, and events.
+const BYTES_KEPT: usize = 512;
+const ITEMS_KEPT: usize = 4;
 
 /// One open stream.
 pub struct SseStream {
@@ -40,39 +43,14 @@ pub struct SseStream {
     has_begun: bool,
     /// Nothing more will come.
     is_ending: bool,
+    batch: BatchBuffer,
 }
 
-/// Room for one batch of events and its bytes; a thread needs one, however many streams it steps.
+/// Room for one batch of events, and its bytes.
 #[derive(Debug, Default)]
-pub struct BatchBuffer {
+struct BatchBuffer {
     items: Vec<FeedItem>,
     bytes: Vec<u8>,
-}
-
-/// The places where a step may look for what is new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// The session's memory: the step never blocks.
-    Memory,
-    /// The log, too.
-    Log,
-}
-
-/// Where a step has left its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamState {
-    /// All is shown: to be stepped when it is woken, or [due](SseStream::due).
-    Quiet,
-    /// There is more: to be stepped again.
-    More,
-    /// The client takes no more for now: to be stepped when its socket has room, or due.
-    Full,
-    /// The next events must be read from the log.
-    Behind,
-    /// All is shown and sent: to be [finished](SseStream::finish).
-    Ended,
-    /// The client has left: to be dropped.
-    Gone,
 }
 
 impl SseStream {
@@ -100,6 +78,7 @@ impl SseStream {
             quiet_since: Instant::now(),
             has_begun: false,
             is_ending: false,
+            batch: BatchBuffer::default(),
         }))
     }
 
@@ -120,86 +99,13 @@ impl SseStream {
             quiet_since: Instant::now(),
             has_begun: false,
             is_ending: false,
+            batch: BatchBuffer::default(),
         })
     }
 
-    /// Makes ready to [wait](SseStream::wait) on the thread that steps it.
-    pub(super) fn wake_here(&mut self) {
-        self.watch.wake_by_channel();
-    }
-
-    /// Waits on this thread until there may be something to step for.
-    pub(super) fn wait(&mut self) {
-        self.watch.wait_until(self.due());
-    }
-
-    /// Waits on this thread until the client has taken all that was sent.
-    ///
-    /// Errors: the client's connection, also when it has taken nothing for too long.
-    pub(super) fn drain(&mut self) -> io::Result<()> {
-        self.writer.drain()
-    }
-
-    /// Sends what there is to send, at most one batch.
-    ///
-    /// Errors: the client's connection, also when it has taken nothing for too long.
-    pub fn step(&mut self, batch: &mut BatchBuffer, reach: Reach) -> io::Result<StreamState> {
-        if !self.writer.resume()? {
-            return Ok(StreamState::Full);
-        }
-        if self.is_ending {
-            return Ok(StreamState::Ended);
-        }
-        batch.clear();
-        let state = match self.watch.look() {
-            WatchWake::Gone => return Ok(StreamState::Gone),
-            WatchWake::Stopped => end_because(batch, "server is shutting down"),
-            WatchWake::News | WatchWake::Late => self.pull(batch, reach),
-        };
-        self.is_ending = state == StreamState::Ended;
-        if state == StreamState::Quiet && batch.bytes.is_empty() && self.due() <= Instant::now() {
-            batch.bytes.extend_from_slice(sse::KEEP_ALIVE);
-        }
-        self.has_begun = self.has_begun || sse::add_retry(&mut batch.bytes);
-        let has_left = self.send(&batch.bytes)?;
-        Ok(if has_left { state } else { StreamState::Full })
-    }
-
-    /// When the stream is to be stepped although nothing happens: for a sign of life, or to give up
-    /// a client that takes nothing.
-    pub fn due(&self) -> Instant {
-        let given_up_at = self.writer.given_up_at();
-        given_up_at.unwrap_or(self.quiet_since + self.keep_alive)
-    }
-
-    /// Has `waker` called when there may be something to step for. The stream must be stepped once
-    /// after this.
-    pub fn wake_by(&mut self, waker: Waker) {
-        if let Some(socket) = self.writer.socket() {
-            socket.wake_when_gone(waker.clone());
-        }
-        self.watch.wake_by(waker);
-    }
-
-    /// The way to its client.
-    pub fn writer(&self) -> &StreamWriter {
-        &self.writer
-    }
-
-    /// The name of its thread.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Ends the answer.
-    pub fn finish(self: Box<Self>) {
-        if let Err(error) = self.writer.finish() {
-            client_left(&error);
-        }
-    }
-
     /// Turns what can be pulled into bytes.
-    fn pull(&mut self, batch: &mut BatchBuffer, reach: Reach) -> StreamState {
+    fn pull(&mut self, reach: Reach) -> StreamState {
+        let batch = &mut self.batch;
         let pulled = match reach {
             Reach::Log => Some(self.watch.pull(&mut batch.items)),
             Reach::Memory => self.watch.pull_at_hand(&mut batch.items).map(Ok),
@@ -212,19 +118,86 @@ impl SseStream {
         if turn_has_ended && self.audience == Audience::Turn {
             return StreamState::Ended;
         }
-        let audience = self.audience;
         pulled.map_or(StreamState::Behind, |pulled| {
-            after_pull(batch, audience, pulled)
+            after_pull(batch, self.audience, pulled)
         })
     }
 
-    /// Returns whether all of it has left.
-    fn send(&mut self, bytes: &[u8]) -> io::Result<bool> {
-        if bytes.is_empty() {
+    /// Sends the batch; returns whether all of it has left.
+    fn send(&mut self) -> io::Result<bool> {
+        if self.batch.bytes.is_empty() {
             return Ok(true);
         }
         self.quiet_since = Instant::now();
-        self.writer.offer(bytes)
+        self.writer.offer(&self.batch.bytes)
+    }
+}
+
+impl Follower for SseStream {
+    fn step(&mut self, reach: Reach) -> io::Result<StreamState> {
+        if !self.writer.resume()? {
+            return Ok(StreamState::Full);
+        }
+        if self.is_ending {
+            return Ok(StreamState::Ended);
+        }
+        self.batch.clear();
+        let state = match self.watch.look() {
+            WatchWake::Gone => return Ok(StreamState::Gone),
+            WatchWake::Stopped => end_because(&mut self.batch, "server is shutting down"),
+            WatchWake::News | WatchWake::Late => self.pull(reach),
+        };
+        self.is_ending = state == StreamState::Ended;
+        let is_silent = state == StreamState::Quiet && self.batch.bytes.is_empty();
+        if is_silent && self.due() <= Instant::now() {
+            self.batch.bytes.extend_from_slice(sse::KEEP_ALIVE);
+        }
+        self.has_begun = self.has_begun || sse::add_retry(&mut self.batch.bytes);
+        Ok(if self.send()? { state } else { StreamState::Full })
+    }
+
+    /// For a sign of life, or to give up a client that takes nothing.
+    fn due(&self) -> Instant {
+        let given_up_at = self.writer.given_up_at();
+        given_up_at.unwrap_or(self.quiet_since + self.keep_alive)
+    }
+
+    fn wake_by(&mut self, news: Waker, gone: Waker) {
+        if let Some(socket) = self.writer.socket() {
+            socket.wake_when_gone(gone);
+        }
+        self.watch.wake_by(news, NewsKind::Text);
+    }
+
+    fn wake_here(&mut self) {
+        self.watch.wake_by_channel();
+    }
+
+    fn wait(&mut self) {
+        self.watch.wait_until(self.due());
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        self.writer.drain()
+    }
+
+    fn finish(self: Box<Self>) {
+        if let Err(error) = self.writer.finish() {
+            client_left(&error);
+        }
+    }
+
+    /// Without a socket of its own each write goes through others, and may wait.
+    fn never_waits(&self) -> bool {
+        self.writer.socket().is_some()
+    }
+
+    fn socket(&self) -> Option<&LentSocket> {
+        self.writer.socket()
+    }
+
+    fn name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -272,9 +245,4 @@ fn after_pull(
 fn end_because(batch: &mut BatchBuffer, reason: &str) -> StreamState {
     sse::push_comment(&mut batch.bytes, reason);
     StreamState::Ended
-}
-
-/// Notes why a stream has ended before its end.
-pub(super) fn client_left(error: &io::Error) {
-    log::debug!("a stream's client has left: {error}");
 }

@@ -51,20 +51,6 @@ impl Client {
             }
         }
     }
-
-    /// Whether its stream ends, or breaks off.
-    fn reads_to_the_end(mut self) -> bool {
-        // The gate lets go of it, too.
-        drop(self.gate);
-        let mut piece = vec![0; 1 << 16];
-        loop {
-            match self.socket.read(&mut piece) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(error) => return error.kind() == io::ErrorKind::ConnectionReset,
-            }
-        }
-    }
 }
 
 /// What a stream of a test is like.
@@ -94,7 +80,7 @@ impl Scene {
         let (stop_source, stop) = stop::pair();
         Scene {
             bench: Bench::new(),
-            streams: Streams::new(JobThreads::default()),
+            streams: Streams::new(ThreadPool::default()),
             stop,
             _stop_source: stop_source,
         }
@@ -153,7 +139,19 @@ impl Scene {
     /// A thread's data without the thread, so that a test takes its steps.
     fn stream_loop(&self) -> StreamLoop {
         let (ended_source, _) = stop::pair();
-        StreamLoop::new(self.streams.clone(), Waker::new().unwrap(), ended_source).unwrap()
+        let loop_waker = Waker::new().unwrap();
+        self.streams
+            .table
+            .with(|table| table.has_thread(loop_waker.clone()));
+        StreamLoop::new(self.streams.clone(), loop_waker, ended_source).unwrap()
+    }
+
+    /// Enters a stream, which whoever has news steps from now on.
+    fn enters(&self, stream: Box<SseStream>) -> Arc<Cell> {
+        let cell = self.streams.table.enter(stream);
+        let cell = cell.unwrap_or_else(|_| panic!("nobody closes"));
+        cell.show();
+        cell
     }
 
     /// The model says so many bytes of text and is then silent until what is returned is dropped.
@@ -185,9 +183,6 @@ impl Scene {
 fn message(content: &str) -> NewMessage {
     NewMessage::new(Principal::Owner, MessageText::parse(content).unwrap())
 }
-
-/// The one stream of a thread's data.
-const ONLY: u64 = LOOP_WAKER + 1;
 
 #[test]
 fn a_stream_that_would_have_others_wait_is_not_taken() {
@@ -224,33 +219,86 @@ fn none_is_taken_once_all_are_to_end() {
 }
 
 #[test]
-fn a_stream_that_has_more_is_stepped_until_it_has_shown_all() {
+fn whoever_has_news_shows_it_on_its_own_thread() {
+    let scene = Scene::new();
+    let id = scene.session();
+    let (stream, mut client) = scene.stream(&id, USUAL);
+    // There is no thread that could do it.
+    let cell = scene.enters(stream);
+    client.reads_until("retry:");
+    let silence = scene.is_in_the_middle_of_a_reply(&id, 0);
+    client.reads_until("that was all");
+    drop(silence);
+    client.reads_until("event: done");
+    assert!(cell.take_hold(), "nobody holds it any more");
+}
+
+#[test]
+fn what_is_more_than_a_few_batches_is_left_to_the_thread() {
     let scene = Scene::new();
     let id = scene.session();
     let (stream, mut client) = scene.stream(&id, USUAL);
     let mut stream_loop = scene.stream_loop();
-    stream_loop.take_in(stream);
-    stream_loop.step(ONLY);
-    // More than one step shows, and nothing that would ring again.
+    let _cell = scene.enters(stream);
     let _silence = scene.is_in_the_middle_of_a_reply(&id, 1 << 20);
     let reader = std::thread::spawn(move || {
         client.reads_until("that was all");
         client
     });
     let mut steps = 0;
-    stream_loop.collect(false);
-    loop {
+    stream_loop.collect();
+    while !stream_loop.held.is_empty() {
         for id in std::mem::take(&mut stream_loop.next) {
             stream_loop.step(id);
             steps += 1;
         }
-        if stream_loop.next.is_empty() && !stream_loop.slots[&ONLY].waits_for_room {
-            break;
+        if !stream_loop.held.is_empty() {
+            stream_loop.collect();
         }
-        stream_loop.collect(false);
     }
-    assert!(steps > 4, "{steps} steps");
+    assert!(steps > STEPS_MAX, "{steps} steps");
     reader.join().unwrap();
+}
+
+/// A follower that panics at the step of that number.
+struct Panics {
+    steps_left: u32,
+}
+
+impl Follower for Panics {
+    fn step(&mut self, _reach: Reach) -> io::Result<StreamState> {
+        assert!(self.steps_left > 0, "on purpose");
+        self.steps_left -= 1;
+        Ok(StreamState::Quiet)
+    }
+
+    fn due(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn wake_by(&mut self, _news: std::task::Waker, _gone: std::task::Waker) {}
+
+    fn wake_here(&mut self) {}
+
+    fn wait(&mut self) {}
+
+    fn drain(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) {}
+
+    fn never_waits(&self) -> bool {
+        true
+    }
+
+    fn socket(&self) -> Option<&LentSocket> {
+        None
+    }
+
+    fn name(&self) -> &str {
+        "sse-panics"
+    }
 }
 
 #[test]
@@ -260,72 +308,60 @@ fn a_stream_that_panics_ends_alone() {
     let (good, mut other) = scene.stream(&id, USUAL);
     assert!(scene.streams.adopt(good).is_ok());
     other.reads_until("retry:");
-    // When it is due cannot be told: no such time exists.
-    let (bad, client) = scene.stream(
-        &id,
-        Kind {
-            keep_alive: Duration::MAX,
-            ..USUAL
-        },
-    );
-    assert!(scene.streams.adopt(bad).is_ok());
-    assert!(client.reads_to_the_end(), "it stays");
+    // Where it is taken over, and where it is due.
+    for steps_left in [0, 1] {
+        assert!(scene.streams.adopt(Box::new(Panics { steps_left })).is_ok());
+    }
     let _silence = scene.is_in_the_middle_of_a_reply(&id, 0);
     other.reads_until("that was all");
     scene.ends(&id, other);
 }
 
-/// A thread's data with a stream whose client has no room for what the model says.
-fn full(scene: &Scene, kind: Kind) -> (StreamLoop, Client, Sender<Infallible>) {
+/// A thread's data with a stream that it holds, as its client has no room for what the model says.
+fn full(scene: &Scene, kind: Kind) -> (StreamLoop, Arc<Cell>, Client, Sender<Infallible>) {
     let id = scene.session();
     let (stream, client) = scene.stream(&id, kind);
     let mut stream_loop = scene.stream_loop();
-    stream_loop.take_in(stream);
-    stream_loop.step(ONLY);
+    let cell = scene.enters(stream);
     let silence = scene.is_in_the_middle_of_a_reply(&id, TOO_MUCH);
+    stream_loop.collect();
     // Each shows a part of it.
     let steps = (0..TOO_MUCH >> 10).take_while(|_| {
-        stream_loop.step(ONLY);
-        !stream_loop.slots[&ONLY].waits_for_room
+        stream_loop.step(cell.id);
+        !stream_loop.held[&cell.id].waits_for_room
     });
     assert!(steps.count() < TOO_MUCH >> 10, "the way is never full");
-    (stream_loop, client, silence)
+    stream_loop.next.clear();
+    (stream_loop, cell, client, silence)
 }
 
 #[test]
 fn a_client_that_takes_nothing_is_given_up_in_its_own_time_and_not_when_a_sign_of_life_is_due() {
     let scene = Scene::new();
     let stall_time = Duration::from_secs(30);
-    let (stream_loop, _client, _silence) = full(
-        &scene,
-        Kind {
-            stall_time,
-            ..USUAL
-        },
-    );
-    assert!(stream_loop.slots[&ONLY].waits_for_room);
-    let (due, due_of) = *stream_loop.due.first().unwrap();
-    assert_eq!(due_of, ONLY);
+    let kind = Kind {
+        stall_time,
+        ..USUAL
+    };
+    let (_stream_loop, cell, _client, _silence) = full(&scene, kind);
+    let until = scene.streams.table.with(|table| table.begin_wait());
+    let due = until.flatten().expect("it is due some time");
     assert!(due <= Instant::now() + stall_time);
-    assert_eq!(stream_loop.due.len(), 1, "the later one is forgotten");
     // Deaf to news, of which it could show none.
-    let woken = lock(&scene.streams.shared.inbox).woken.len();
-    stream_loop.slots[&ONLY].waker.wake_by_ref();
-    assert_eq!(lock(&scene.streams.shared.inbox).woken.len(), woken);
+    assert!(!cell.take_hold());
 }
 
 #[test]
 fn a_stream_that_waits_for_room_goes_on_when_there_is_some() {
     let scene = Scene::new();
-    let (mut stream_loop, mut client, _silence) = full(&scene, USUAL);
-    let reader = std::thread::spawn(move || {
-        client.reads_until("that was all");
-        client
-    });
+    let (mut stream_loop, cell, mut client, silence) = full(&scene, USUAL);
+    // What comes meanwhile is shown then, too.
+    drop(silence);
+    let reader = std::thread::spawn(move || client.reads_until("event: done"));
     let deadline = Instant::now() + PATIENCE;
-    while stream_loop.slots[&ONLY].waits_for_room {
+    while stream_loop.held.contains_key(&cell.id) {
         assert!(Instant::now() < deadline, "nobody told of the room");
-        stream_loop.collect(false);
+        stream_loop.collect();
         for id in std::mem::take(&mut stream_loop.next) {
             stream_loop.step(id);
         }
@@ -336,11 +372,12 @@ fn a_stream_that_waits_for_room_goes_on_when_there_is_some() {
 #[test]
 fn a_stream_that_has_gone_leaves_nothing_in_the_poll_set_or_among_what_is_due() {
     let scene = Scene::new();
-    let (mut stream_loop, mut client, _silence) = full(&scene, USUAL);
-    assert!(stream_loop.slots[&ONLY].waits_for_room);
-    assert!(stream_loop.part_with(ONLY).is_some());
-    assert!(stream_loop.due.is_empty());
-    assert!(stream_loop.part_with(ONLY).is_none());
+    let (mut stream_loop, cell, mut client, _silence) = full(&scene, USUAL);
+    stream_loop.forget(&cell);
+    assert!(cell.part().is_some());
+    assert!(stream_loop.held.is_empty());
+    let until = scene.streams.table.with(|table| table.begin_wait());
+    assert_eq!(until, Some(None), "nothing is due");
     // The gate has the socket still, and there is room again: nobody is told of that.
     client.socket.set_nonblocking(true).unwrap();
     let mut piece = vec![0; 1 << 16];
@@ -351,40 +388,57 @@ fn a_stream_that_has_gone_leaves_nothing_in_the_poll_set_or_among_what_is_due() 
         .poll
         .wait(Some(Duration::ZERO), &mut ready)
         .unwrap();
+    ready.retain(|(token, _)| *token != LOOP_WAKER);
     assert_eq!(ready, []);
 }
 
 #[test]
-fn a_client_that_has_left_takes_its_stream_with_it() {
+fn the_leaving_of_a_client_is_left_to_the_thread() {
     let scene = Scene::new();
     let id = scene.session();
     let (stream, mut client) = scene.stream(&id, USUAL);
     let mut stream_loop = scene.stream_loop();
-    stream_loop.take_in(stream);
-    stream_loop.step(ONLY);
-    assert_eq!(stream_loop.slots.len(), 1);
+    let cell = scene.enters(stream);
     client.gone_tx = None;
-    stream_loop.step(ONLY);
-    assert!(stream_loop.slots.is_empty() && stream_loop.due.is_empty());
+    let gone: std::task::Waker = Arc::new(cell::GoneWaker(Arc::clone(&cell))).into();
+    gone.wake_by_ref();
+    gone.wake();
+    assert!(!cell.take_hold(), "it is held for the thread");
+    stream_loop.collect();
+    assert_eq!(stream_loop.next, BTreeSet::from([cell.id]));
+    stream_loop.step(cell.id);
+    assert!(stream_loop.held.is_empty());
+    assert!(cell.part().is_none(), "it has ended");
 }
 
 #[test]
-fn a_stream_is_woken_once_until_it_is_stepped() {
+fn who_finds_a_cell_held_leaves_its_news_to_the_holder() {
     let scene = Scene::new();
     let id = scene.session();
-    let (stream, _client) = scene.stream(&id, USUAL);
-    let mut stream_loop = scene.stream_loop();
-    stream_loop.take_in(stream);
-    stream_loop.step(ONLY);
-    let waker = Arc::clone(&stream_loop.slots[&ONLY].waker);
-    let woken = || lock(&scene.streams.shared.inbox).woken.len();
-    assert_eq!(woken(), 0);
-    waker.wake_by_ref();
-    waker.wake_by_ref();
-    assert_eq!(woken(), 1);
-    stream_loop.collect(false);
-    assert_eq!(stream_loop.next, BTreeSet::from([ONLY]));
-    stream_loop.step(ONLY);
-    waker.wake_by_ref();
-    assert_eq!(woken(), 1, "after an answer it rings again");
+    let (stream, mut client) = scene.stream(&id, USUAL);
+    let cell = scene.enters(stream);
+    client.reads_until("retry:");
+    assert!(cell.take_hold());
+    scene.bench.sessions.submit(&id, message("hi")).unwrap();
+    client.socket.set_nonblocking(true).unwrap();
+    assert!(client.socket.read(&mut [0]).is_err(), "it was shown");
+    client.socket.set_nonblocking(false).unwrap();
+    assert!(!cell.let_go(), "there is news");
+    cell.show();
+    client.reads_until("event: user_message");
+}
+
+#[test]
+fn the_stack_of_a_kept_thread_holds_the_deepest_record() {
+    let deep = format!("{}1{}", "[".repeat(120), "]".repeat(120));
+    let line = format!(
+        r#"{{"seq":1,"timestamp":"1970-01-01T00:00:00Z","type":"assistant_response","turn_id":"turn_01J0000000000000000000000A","message_id":"msg_01J0000000000000000000000A","agent":"a","model":"m","input_seq":0,"content":"","finish_reason":"stop","provider_data":{deep}}}"#
+    );
+    let (done_tx, done_rx) = bounded(1);
+    let started = ThreadPool::default().start("t".into(), line, move |line| {
+        let record = crate::domain::event::Record::parse(line.as_bytes());
+        done_tx.send(record.is_ok()).unwrap();
+    });
+    assert!(started.is_ok());
+    assert_eq!(done_rx.recv_timeout(PATIENCE), Ok(true));
 }

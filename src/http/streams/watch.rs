@@ -8,8 +8,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, TryRecvError, select_biased};
 
 use crate::base::stop::Stop;
-use crate::engine::{EngineError, FeedItem};
-use crate::engine::{Flow, Subscription};
+use crate::engine::sessions::view::PendingApproval;
+use crate::engine::{EngineError, FeedItem, Flow, NewsKind, Subscription};
 
 /// A subscription with all that can end the watching of it.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl SessionWatch {
     }
 
     /// Leaves a turn that goes on without anybody.
-    pub(in crate::http) fn let_it_run_on(self) {
+    pub(in crate::http) fn let_it_run_on(&self) {
         self.subscription.let_it_run_on();
     }
 
@@ -66,9 +66,15 @@ impl SessionWatch {
         self.subscription.pull_at_hand(items)
     }
 
-    /// Has `waker` called when there may be something to pull: nothing can be waited for here then.
-    pub(in crate::http) fn wake_by(&mut self, waker: Waker) {
-        self.subscription.wake_by(waker);
+    /// Has `waker` called when there may be something to pull, for such news or greater: nothing can be
+    /// waited for here then.
+    pub(in crate::http) fn wake_by(&mut self, waker: Waker, least: NewsKind) {
+        self.subscription.wake_by(waker, least);
+    }
+
+    /// What a person is asked now.
+    pub(in crate::http) fn open_question(&self) -> Option<PendingApproval> {
+        self.subscription.open_question()
     }
 
     /// Makes ready to wait here again.
