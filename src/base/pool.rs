@@ -27,7 +27,7 @@ const KEPT: Duration = Duration::from_secs(5);
 /// The name of a thread that waits.
 const IDLE: &str = "idle";
 
-type Work = Box<dyn FnOnce() + Send>;
+type PoolWork = Box<dyn FnOnce() + Send>;
 
 /// See the [module](self). Cloning it shares it.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +56,7 @@ struct PooledThread {
     /// Tells that there is work, or that there will be none.
     told: Arc<Condvar>,
     /// What it is to do, until it begins.
-    work: Option<Work>,
+    work: Option<PoolWork>,
     /// The name of what it does or is to do; `None` while it is idle.
     at: Option<String>,
 }
@@ -231,7 +231,7 @@ impl PoolTable {
     }
 }
 
-fn do_work(name: &str, work: Work) {
+fn do_work(name: &str, work: PoolWork) {
     show_name(name);
     if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
         log::error!("thread {name} panicked: {}", panic_text(&*panic));

@@ -15,7 +15,7 @@ use crate::http::jobs::turn_answer::{Stored, TurnAnswer};
 use crate::http::problem::HttpProblem;
 use crate::http::server::Incoming;
 use crate::http::sse::Audience;
-use crate::http::streams::{Follower, SessionWatch, SseStream};
+use crate::http::streams::{ClientFollower, SessionWatch, SseStream};
 use crate::wire::{Approve, CancelledBody};
 
 /// A request that takes its time, checked.
@@ -88,7 +88,7 @@ pub fn begin(
     context: &ApiContext,
     request: LongRequest,
     incoming: Incoming,
-) -> Option<Box<dyn Follower>> {
+) -> Option<Box<dyn ClientFollower>> {
     let name = request.thread_name();
     let sessions = &context.sessions;
     match request {
@@ -132,7 +132,7 @@ fn wait(
     id: SessionId,
     followed: Result<(Stored, Subscription), EngineError>,
     incoming: Incoming,
-) -> Option<Box<dyn Follower>> {
+) -> Option<Box<dyn ClientFollower>> {
     match followed {
         Ok(followed) => Some(TurnAnswer::begin(context, name, id, followed, incoming)),
         Err(error) => finish(Err(error.into()), incoming),
@@ -140,7 +140,7 @@ fn wait(
 }
 
 /// Sends what there is to send; nothing is left to do.
-fn finish(answer: Result<Answer, HttpProblem>, incoming: Incoming) -> Option<Box<dyn Follower>> {
+fn finish(answer: Result<Answer, HttpProblem>, incoming: Incoming) -> Option<Box<dyn ClientFollower>> {
     match answer {
         Ok(answer) => answer.send(incoming),
         Err(problem) => incoming.problem(&problem),
@@ -187,7 +187,7 @@ fn stream(
     audience: Audience,
     watch: Result<Option<SessionWatch>, HttpProblem>,
     incoming: Incoming,
-) -> Option<Box<dyn Follower>> {
+) -> Option<Box<dyn ClientFollower>> {
     match watch {
         Ok(Some(watch)) => {
             let stream = SseStream::begin(context, name, watch, audience, incoming)?;

@@ -4,7 +4,7 @@
 //! every token. So each is a [cell](cell): whoever has news sends it, and one thread waits for all that is
 //! nobody's news, such as room in a socket. What can block happens on a thread of the follower's own: it
 //! begins there ([`Streams::run`]), moves here once it has shown all there is, and back when it has fallen so
-//! far behind that the log must be read again. [`Follower::step`] is the same everywhere.
+//! far behind that the log must be read again. [`ClientFollower::step`] is the same everywhere.
 //!
 //! Invariants:
 //! - nothing on the thread `streams` waits for a disk or for a client;
@@ -30,7 +30,7 @@ use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::http::poll::{Poll, Ready, Waker};
 
 use self::cell::{Cell, CellTable, STEPS_MAX, client_left};
-pub use self::follower::{Follower, Reach, StreamState};
+pub use self::follower::{ClientFollower, Reach, StreamState};
 pub use self::sse_stream::{STREAM_HEADERS, SseStream};
 pub(in crate::http) use self::watch::{SessionWatch, WatchWake};
 
@@ -66,7 +66,7 @@ impl Streams {
     }
 
     /// Steps a follower on this thread until all there is was shown and others take it over, or to its end.
-    pub fn run(&self, mut follower: Box<dyn Follower>) {
+    pub fn run(&self, mut follower: Box<dyn ClientFollower>) {
         follower.wake_here();
         loop {
             match follower.step(Reach::Log) {
@@ -89,7 +89,7 @@ impl Streams {
 
     /// Begins what [`run`](Streams::run) does, on a thread that has others to serve: it reads the log, but
     /// waits for no client. Returns a follower that must go on elsewhere.
-    pub fn run_in_passing(&self, mut follower: Box<dyn Follower>) -> Option<Box<dyn Follower>> {
+    pub fn run_in_passing(&self, mut follower: Box<dyn ClientFollower>) -> Option<Box<dyn ClientFollower>> {
         for _ in 0..STEPS_MAX {
             match follower.step(Reach::Log) {
                 Ok(StreamState::Quiet) => return self.adopt(follower).err(),
@@ -112,7 +112,7 @@ impl Streams {
     /// Takes a follower over that has shown all there is.
     ///
     /// Errors: the follower, which must go on where it is.
-    pub fn adopt(&self, follower: Box<dyn Follower>) -> Result<(), Box<dyn Follower>> {
+    pub fn adopt(&self, follower: Box<dyn ClientFollower>) -> Result<(), Box<dyn ClientFollower>> {
         if !follower.never_waits() || !self.has_thread() {
             return Err(follower);
         }

@@ -721,6 +721,7 @@ fn a_turn_whose_caller_was_told_to_come_later_goes_on() {
     let stream = world.say(&id, "note this");
     world.model.wait_for_stalls(1);
     stream.let_it_run_on();
+    drop(stream);
     assert_eq!(world.sessions.show(&id).unwrap().attached, 0);
     world.model.release();
     world.wait_for(&id, is_turn_end);

@@ -14,7 +14,7 @@ use crate::http::failure::{self, RETRY_SOON};
 use crate::http::gate::LentSocket;
 use crate::http::problem::HttpProblem;
 use crate::http::server::Incoming;
-use crate::http::streams::{Follower, Reach, SessionWatch, StreamState, WatchWake};
+use crate::http::streams::{ClientFollower, Reach, SessionWatch, StreamState, WatchWake};
 use crate::http::turn::{TurnEnd, TurnReader};
 use crate::http::wire;
 use crate::wire::{DecidedBody, StoredBody};
@@ -54,7 +54,7 @@ enum WaitOutcome {
 }
 
 /// Where a look at the turn leads.
-enum Progress {
+enum TurnProgress {
     /// To wait, or to look again.
     Waits(StreamState),
     /// To the answer.
@@ -83,7 +83,7 @@ impl TurnAnswer {
         })
     }
 
-    fn look(&mut self, reach: Reach) -> Progress {
+    fn look(&mut self, reach: Reach) -> TurnProgress {
         // What is there already comes before the reasons not to wait for more.
         let pulled = match reach {
             Reach::Log => self.watch.pull(&mut self.items).map(Some),
@@ -93,42 +93,42 @@ impl TurnAnswer {
             .drain(..)
             .for_each(|item| self.turn.take(item.event));
         if let Some(end) = self.turn.end() {
-            return Progress::Comes(outcome_of(end));
+            return TurnProgress::Comes(outcome_of(end));
         }
         match pulled {
-            Err(error) => Progress::Comes(Err(error.into())),
-            Ok(None) => Progress::Waits(StreamState::Behind),
+            Err(error) => TurnProgress::Comes(Err(error.into())),
+            Ok(None) => TurnProgress::Waits(StreamState::Behind),
             Ok(Some(Flow::More)) => self.look_around(StreamState::More),
             Ok(Some(flow)) => {
                 if let Some(question) = self.open_question() {
-                    return Progress::Comes(Ok(WaitOutcome::Asks(question)));
+                    return TurnProgress::Comes(Ok(WaitOutcome::Asks(question)));
                 }
                 match flow {
                     Flow::Open | Flow::More => self.look_around(StreamState::Quiet),
                     Flow::Cut(cut @ Cut::Waits(_)) => {
-                        Progress::Comes(Err(failure::turn_waits(&cut.to_string())))
+                        TurnProgress::Comes(Err(failure::turn_waits(&cut.to_string())))
                     }
                     // Why, the session's files may have to be asked.
                     Flow::Over | Flow::Cut(_) if reach == Reach::Memory => {
-                        Progress::Waits(StreamState::Behind)
+                        TurnProgress::Waits(StreamState::Behind)
                     }
-                    Flow::Over => Progress::Comes(Err(self.no_more("its events have ended"))),
-                    Flow::Cut(cut) => Progress::Comes(Err(self.no_more(&cut.to_string()))),
+                    Flow::Over => TurnProgress::Comes(Err(self.no_more("its events have ended"))),
+                    Flow::Cut(cut) => TurnProgress::Comes(Err(self.no_more(&cut.to_string()))),
                 }
             }
         }
     }
 
     /// Whether it goes on to wait.
-    fn look_around(&self, state: StreamState) -> Progress {
+    fn look_around(&self, state: StreamState) -> TurnProgress {
         match self.watch.look() {
-            WatchWake::Stopped => Progress::Comes(Err(shutting_down())),
-            WatchWake::Gone => Progress::Comes(Ok(WaitOutcome::GoesOn)),
+            WatchWake::Stopped => TurnProgress::Comes(Err(shutting_down())),
+            WatchWake::Gone => TurnProgress::Comes(Ok(WaitOutcome::GoesOn)),
             WatchWake::News | WatchWake::Late if self.deadline <= Instant::now() => {
                 self.watch.let_it_run_on();
-                Progress::Comes(Ok(WaitOutcome::GoesOn))
+                TurnProgress::Comes(Ok(WaitOutcome::GoesOn))
             }
-            WatchWake::News | WatchWake::Late => Progress::Waits(state),
+            WatchWake::News | WatchWake::Late => TurnProgress::Waits(state),
         }
     }
 
@@ -176,11 +176,11 @@ impl TurnAnswer {
     }
 }
 
-impl Follower for TurnAnswer {
+impl ClientFollower for TurnAnswer {
     fn step(&mut self, reach: Reach) -> io::Result<StreamState> {
         match self.look(reach) {
-            Progress::Waits(state) => Ok(state),
-            Progress::Comes(outcome) => {
+            TurnProgress::Waits(state) => Ok(state),
+            TurnProgress::Comes(outcome) => {
                 self.answer(outcome);
                 Ok(StreamState::Ended)
             }

@@ -21,7 +21,7 @@ use crate::base::lock::lock;
 use crate::base::thread;
 use crate::http::gate::LentSocket;
 use crate::http::poll;
-use crate::http::streams::follower::{Follower, Reach, StreamState};
+use crate::http::streams::follower::{ClientFollower, Reach, StreamState};
 
 /// Steps that whoever has news takes in a row; what is left then is not its business.
 pub(super) const STEPS_MAX: usize = 4;
@@ -38,7 +38,7 @@ pub(super) struct Cell {
     pub(super) id: u64,
     hold: AtomicU8,
     /// `None` once it has ended. Locked by the holder alone.
-    follower: Mutex<Option<Box<dyn Follower>>>,
+    follower: Mutex<Option<Box<dyn ClientFollower>>>,
     table: Arc<CellTable>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct CellTable(Mutex<TableState>);
 pub(super) struct TableState {
     cells: HashMap<u64, TableEntry>,
     next_id: u64,
-    /// When whose [`Follower::due`] is, or earlier.
+    /// When whose [`ClientFollower::due`] is, or earlier.
     due: BTreeSet<(Instant, u64)>,
     /// What the thread is to step: it holds these.
     handed: Vec<Arc<Cell>>,
@@ -131,7 +131,7 @@ impl Cell {
     }
 
     /// Takes the follower out, and the cell out of the table. The caller holds the cell.
-    pub(super) fn part(&self) -> Option<Box<dyn Follower>> {
+    pub(super) fn part(&self) -> Option<Box<dyn ClientFollower>> {
         self.table.with(|table| table.remove(self.id));
         lock(&self.follower).take()
     }
@@ -189,8 +189,8 @@ impl CellTable {
     /// Errors: the follower, when none is taken any more.
     pub(super) fn enter(
         self: &Arc<CellTable>,
-        mut follower: Box<dyn Follower>,
-    ) -> Result<Arc<Cell>, Box<dyn Follower>> {
+        mut follower: Box<dyn ClientFollower>,
+    ) -> Result<Arc<Cell>, Box<dyn ClientFollower>> {
         let due = follower.due();
         let cell = self.with(|table| {
             if table.is_closing {

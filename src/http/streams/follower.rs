@@ -18,7 +18,7 @@ pub enum Reach {
 /// Where a step has left its follower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamState {
-    /// All is shown: to be stepped when it is woken, or [due](Follower::due).
+    /// All is shown: to be stepped when it is woken, or [due](ClientFollower::due).
     Quiet,
     /// There is more: to be stepped again.
     More,
@@ -26,14 +26,14 @@ pub enum StreamState {
     Full,
     /// What comes next must be read from the log.
     Behind,
-    /// All is shown and sent: to be [finished](Follower::finish).
+    /// All is shown and sent: to be [finished](ClientFollower::finish).
     Ended,
     /// The client has left: to be dropped.
     Gone,
 }
 
 /// See the [module](self).
-pub trait Follower: Send {
+pub trait ClientFollower: Send {
     /// Does what there is to do, at most a batch of it.
     ///
     /// Errors: the client's connection, also when it has taken nothing for too long.
@@ -46,7 +46,7 @@ pub trait Follower: Send {
     /// must be stepped once after this.
     fn wake_by(&mut self, news: Waker, gone: Waker);
 
-    /// Makes ready to [wait](Follower::wait) on the thread that steps it.
+    /// Makes ready to [wait](ClientFollower::wait) on the thread that steps it.
     fn wake_here(&mut self);
 
     /// Waits on this thread until there may be something to step for.
@@ -54,7 +54,7 @@ pub trait Follower: Send {
 
     /// Waits on this thread until the client has taken all that was sent.
     ///
-    /// Errors: as those of [`step`](Follower::step).
+    /// Errors: as those of [`step`](ClientFollower::step).
     fn drain(&mut self) -> io::Result<()>;
 
     /// Says the last word; waits for nothing.

@@ -15,7 +15,7 @@ use crate::http::headers::EVENT_STREAM;
 use crate::http::server::{Incoming, StreamWriter};
 use crate::http::sse::{self, Audience};
 use crate::http::streams::cell::client_left;
-use crate::http::streams::follower::{Follower, Reach, StreamState};
+use crate::http::streams::follower::{ClientFollower, Reach, StreamState};
 use crate::http::streams::watch::{SessionWatch, WatchWake};
 
 /// The headers of every stream.
@@ -133,7 +133,7 @@ impl SseStream {
     }
 }
 
-impl Follower for SseStream {
+impl ClientFollower for SseStream {
     fn step(&mut self, reach: Reach) -> io::Result<StreamState> {
         if !self.writer.resume()? {
             return Ok(StreamState::Full);
