@@ -22,8 +22,8 @@ use crate::domain::providers::{KNOWN, Known, Origin};
 use crate::domain::secret::Secret;
 use crate::domain::spec::{
     API_VERSION, AgentSpec, BUILTIN_TOOLS, KIND, LimitsSpec, McpServer, MemoryScope, MemorySpec,
-    ModelChoice, ModelSpec, Prompts, Provider, SessionSpec, ToolEffect, ToolRef, ToolResultSpec,
-    ToolsCwd, Truncation, is_tool_name,
+    ModelChoice, ModelSpec, Prompts, Provider, REPLY_BYTES_RANGE, SessionSpec, ToolEffect, ToolRef,
+    ToolResultSpec, ToolsCwd, Truncation, is_tool_name,
 };
 use crate::domain::time;
 use crate::domain::trust::Kind;
@@ -380,6 +380,7 @@ fn limits(found: Option<At<raw::Limits>>, report: &mut Report) -> LimitsSpec {
     LimitsSpec {
         tokens_per_day: report.at_least(raw.tokens_per_day, 1),
         turns_per_hour: report.at_least(raw.turns_per_hour, 1),
+        reply_bytes: report.within(raw.reply_bytes, REPLY_BYTES_RANGE),
     }
 }
 

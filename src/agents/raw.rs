@@ -103,6 +103,7 @@ section! {
     plain section Limits {
         "tokens_per_day" => tokens_per_day: u64,
         "turns_per_hour" => turns_per_hour: u64,
+        "reply_bytes" => reply_bytes: u64,
     }
 }
 

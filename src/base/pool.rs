@@ -101,7 +101,10 @@ impl ThreadPool {
                 Err(error) => return Err((with, NoThread::System(error))),
             },
         };
-        let thread = table.threads.get_mut(&key).expect("an idle thread is there");
+        let thread = table
+            .threads
+            .get_mut(&key)
+            .expect("an idle thread is there");
         thread.at = Some(name);
         thread.work = Some(Box::new(move || body(with)));
         let told = Arc::clone(&thread.told);
@@ -148,7 +151,9 @@ impl ThreadPool {
             table.is_closed = true;
             table.threads.values().for_each(|one| one.told.notify_one());
         }
-        let mut table = self.0.wait_while(deadline, |table| !table.threads.is_empty());
+        let mut table = self
+            .0
+            .wait_while(deadline, |table| !table.threads.is_empty());
         let left = std::mem::take(&mut table.threads);
         drop(table);
         let mut have_ended = true;
@@ -279,7 +284,9 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..20 {
             let done_tx = done_tx.clone();
-            start(&pool, move || done_tx.send(std::thread::current().id()).unwrap());
+            start(&pool, move || {
+                done_tx.send(std::thread::current().id()).unwrap()
+            });
             seen.push(done_rx.recv().unwrap());
             assert!(pool.wait_idle(soon()));
         }

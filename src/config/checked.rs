@@ -17,13 +17,15 @@ use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{At, Report, WordOrList, or_default, plain};
 use crate::config::raw;
 use crate::config::settings::{
-    Config, ExternalGateway, GatewaysConfig, LocalUsers, LogFormat, LoggingConfig, Restart,
-    RouteConfig, SandboxConfig, SandboxMode, ServerConfig, SessionsConfig, Telegram, WebConfig,
+    Config, ExternalGateway, GatewaysConfig, LimitsConfig, LocalUsers, LogFormat, LoggingConfig,
+    Restart, RouteConfig, SandboxConfig, SandboxMode, ServerConfig, SessionsConfig, Telegram,
+    WebConfig,
 };
 use crate::config::source::{ConfigSource, DEFAULT_WORKSPACE, Overrides};
 use crate::domain::ids::AgentName;
 use crate::domain::providers::{Described, Dialect, KeySource, Origin, Provider};
 use crate::domain::secret::{Secret, names_a_secret};
+use crate::domain::spec::REPLY_BYTES_RANGE;
 
 /// No wait is longer than a day.
 const SECONDS_MAX: u64 = 24 * 60 * 60;
@@ -137,6 +139,7 @@ pub(super) fn config(
         world_memory_dir: inside(or_default(raw.world_memory).path, "memory/world"),
         server: server(or_default(raw.server), sources, folder, report),
         sessions: sessions(or_default(raw.sessions), report),
+        limits: limits(or_default(raw.limits), report),
         gateways: gateways(or_default(raw.gateways), folder, report),
         routes: routes(or_default(raw.routes), report),
         providers: providers(or_default(raw.providers), folder, report),
@@ -355,6 +358,12 @@ fn sessions(raw: raw::Sessions, report: &mut Report) -> SessionsConfig {
         ttl_hours: Some(ttl.unwrap_or(TTL_HOURS)).filter(|hours| *hours > 0),
         max_active: count(raw.max_active, 1..=1 << 20, 1024, report),
         delete_after_hours: delete_after.filter(|hours| *hours > 0),
+    }
+}
+
+fn limits(raw: raw::Limits, report: &mut Report) -> LimitsConfig {
+    LimitsConfig {
+        reply_bytes: count(raw.reply_bytes, REPLY_BYTES_RANGE, 8 << 20, report),
     }
 }
 

@@ -21,7 +21,8 @@ mod source;
 pub use checked::{HOST_RULE, parse_host};
 pub use load::{ConfigError, Loaded, keys, validate, workspace};
 pub use settings::{
-    Config, ExternalGateway, GatewaysConfig, LocalUsers, LogFormat, LoggingConfig, Restart,
-    RouteConfig, SandboxConfig, SandboxMode, ServerConfig, SessionsConfig, Telegram, WebConfig,
+    Config, ExternalGateway, GatewaysConfig, LimitsConfig, LocalUsers, LogFormat, LoggingConfig,
+    Restart, RouteConfig, SandboxConfig, SandboxMode, ServerConfig, SessionsConfig, Telegram,
+    WebConfig,
 };
 pub use source::{ConfigSource, DEFAULT_FILE, DEFAULT_WORKSPACE, Overrides};

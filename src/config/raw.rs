@@ -13,6 +13,7 @@ section! {
         "world_memory" => world_memory: WorldMemory,
         "server" => server: Server,
         "sessions" => sessions: Sessions,
+        "limits" => limits: Limits,
         "gateways" => gateways: Gateways,
         "routes" => routes: Vec<At<Route>>,
         "providers" => providers: BTreeMap<String, At<Provider>>,
@@ -72,6 +73,13 @@ section! {
         "max_active" => max_active: u64,
         "delete_after_hours" => delete_after_hours: u64,
         "compaction" => compaction: Anything,
+    }
+}
+
+section! {
+    /// `limits`.
+    plain section Limits {
+        "reply_bytes" => reply_bytes: u64,
     }
 }
 

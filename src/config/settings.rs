@@ -27,6 +27,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// The sessions.
     pub sessions: SessionsConfig,
+    /// What bounds the work of all agents.
+    pub limits: LimitsConfig,
     /// The messaging platforms.
     pub gateways: GatewaysConfig,
     /// Which chat goes to which agent; the first match wins.
@@ -94,6 +96,13 @@ pub struct SessionsConfig {
     pub max_active: usize,
     /// How long an ended one is kept; `None` for ever.
     pub delete_after_hours: Option<u64>,
+}
+
+/// What bounds the work of all agents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// The most that a reply of a model may hold.
+    pub reply_bytes: usize,
 }
 
 /// The messaging platforms.

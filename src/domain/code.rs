@@ -34,6 +34,8 @@ words! {
         Fallback = "fallback",
         /// The provider found the conversation too long: from here on less of it goes to the model.
         ContextTruncated = "context_truncated",
+        /// The reply reached the limit of its bytes, and was ended there.
+        ReplyTooLong = "reply_too_long",
         /// An "allow always" could not be kept for the next time.
         NotRemembered = "not_remembered",
         /// A line of the log was damaged, and was taken out of it.

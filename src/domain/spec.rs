@@ -1,6 +1,7 @@
 //! What an agent is, once its files were read and checked.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -379,8 +380,11 @@ impl MemoryScope {
         &[("agent", MemoryScope::Agent), ("chat", MemoryScope::Chat)];
 }
 
-/// `spec.limits`: once one is used up, messages are refused and the model is not asked until the
-/// next day or hour of UTC.
+/// How long a file may let replies be, in bytes: `limits.reply_bytes`, of the server and of an agent.
+pub const REPLY_BYTES_RANGE: RangeInclusive<u64> = 1024..=1 << 30;
+
+/// `spec.limits`: once its tokens or turns are used up, messages are refused and the model is not
+/// asked until the next day or hour of UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct LimitsSpec {
     /// Tokens of its models in a day.
@@ -389,6 +393,16 @@ pub struct LimitsSpec {
     /// Turns begun in an hour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turns_per_hour: Option<u64>,
+    /// Bytes of a reply, where that is less than the server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_bytes: Option<u64>,
+}
+
+impl LimitsSpec {
+    /// What is spent must be counted.
+    pub fn counts_spending(&self) -> bool {
+        self.tokens_per_day.is_some() || self.turns_per_hour.is_some()
+    }
 }
 
 /// The folder in an agent's for what its programs write.

@@ -211,6 +211,7 @@ mod tests {
         let limits = LimitsSpec {
             turns_per_hour: Some(1),
             tokens_per_day: None,
+            reply_bytes: None,
         };
         assert!(tally.turns_reached(&limits, 0).is_some());
     }
@@ -263,6 +264,7 @@ mod tests {
         let limits = |tokens, turns| LimitsSpec {
             tokens_per_day: tokens,
             turns_per_hour: turns,
+            reply_bytes: None,
         };
         assert_eq!(tally.tokens_reached(&limits(None, Some(1))), None);
         assert_eq!(tally.tokens_reached(&limits(Some(100), None)), None);

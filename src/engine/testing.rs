@@ -72,6 +72,7 @@ impl Bench {
             redactor: Arc::default(),
             settings: EngineSettings {
                 max_active: 4,
+                reply_bytes: 8 << 20,
                 min_free_bytes: 0,
                 previous_stop_was_clean: true,
                 lifetimes: plan.lifetimes,
@@ -282,6 +283,7 @@ pub(crate) fn reply(ids: &[&str]) -> ModelReply {
         usage: None,
         finish_reason: crate::domain::event::FinishReason::Stop,
         provider_data: None,
+        is_cut: false,
     }
 }
 

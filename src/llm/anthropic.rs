@@ -17,7 +17,7 @@ use crate::domain::message::{Message, Reply, is_blank};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
     AnswerFault, DecodedReply, Decoder, Text, arguments_object, error_text, legal_tool_name,
-    user_text,
+    memory_of_members, user_text,
 };
 use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
 
@@ -253,6 +253,8 @@ pub(super) struct MessagesDecoder {
     prompt_tokens: u64,
     completion_tokens: u64,
     stop_reason: Option<FinishReason>,
+    /// The memory of calls and thinking, roughly.
+    kept_bytes: usize,
     done: bool,
 }
 
@@ -307,6 +309,10 @@ impl Decoder for MessagesDecoder {
         Ok(())
     }
 
+    fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
     fn is_done(&self) -> bool {
         self.done
     }
@@ -344,13 +350,16 @@ impl MessagesDecoder {
             "tool_use" => {
                 // A streamed call begins with an empty object, and its arguments follow in pieces.
                 let input = block.get("input").filter(|input| **input != json!({}));
-                self.open = Some(Block::Call(RawToolCall {
+                let call = RawToolCall {
                     id: text("id").to_owned(),
                     name: text("name").to_owned(),
                     arguments: input.map(Value::to_string).unwrap_or_default(),
-                }));
+                };
+                self.kept_bytes += call.bytes();
+                self.open = Some(Block::Call(call));
             }
             "thinking" | "redacted_thinking" => {
+                self.kept_bytes += memory_of_members(&block);
                 self.open = Some(Block::Thinking(block));
             }
             _ => {}
@@ -364,12 +373,18 @@ impl MessagesDecoder {
         match &mut self.open {
             Some(Block::Call(call)) => {
                 if let Some(piece) = &delta.partial_json {
+                    self.kept_bytes += piece.as_str().len();
                     call.arguments.push_str(piece.as_str());
                 }
             }
             Some(Block::Thinking(block)) => {
-                append(block, "thinking", delta.thinking.as_ref());
-                append(block, "signature", delta.signature.as_ref());
+                for (key, piece) in [
+                    ("thinking", &delta.thinking),
+                    ("signature", &delta.signature),
+                ] {
+                    self.kept_bytes += piece.as_ref().map_or(0, |piece| piece.as_str().len());
+                    append(block, key, piece.as_ref());
+                }
             }
             None => {}
         }

@@ -145,9 +145,13 @@ impl Connection {
             }
             Answered::Whole(body) => {
                 let decoded = decoder.whole(&body, sink);
+                sink.keep(decoder.kept_bytes());
                 sink.flush_new()?;
                 decoded.map_err(|fault| fault.named(provider, sink.has_begun()))?;
             }
+        }
+        if sink.is_over() {
+            return Ok(DecodedReply::cut());
         }
         decoder
             .finish()
@@ -273,14 +277,19 @@ impl Connection {
                 return Ok(());
             }
             let fed = events.feed(&self.buffer[..count], |event| {
-                if decoder.is_done() {
+                if decoder.is_done() || sink.is_over() {
                     return Ok(());
                 }
-                decoder.event(event.data, sink)
+                decoder.event(event.data, sink)?;
+                sink.keep(decoder.kept_bytes());
+                Ok(())
             });
             // What came before a fault stands, and is stored with what is known of the fault.
             sink.flush_new()?;
             fed.map_err(|fault: AnswerFault| fault.named(provider, sink.has_begun()))?;
+            if sink.is_over() {
+                return Ok(());
+            }
             if count == self.buffer.len() && count < READ_BYTES_MAX {
                 self.buffer.resize(2 * count, 0);
             }

@@ -21,6 +21,9 @@ pub(super) trait Decoder {
     /// Takes an answer that came as one JSON document instead of a stream.
     fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault>;
 
+    /// What is kept of the answer so far beside its text, roughly.
+    fn kept_bytes(&self) -> usize;
+
     /// Whether the answer has said that it is over; events after that are not looked at.
     fn is_done(&self) -> bool;
 
@@ -37,6 +40,19 @@ pub(super) struct DecodedReply {
     pub(super) usage: Option<Usage>,
     pub(super) finish_reason: FinishReason,
     pub(super) provider_data: Option<Value>,
+}
+
+impl DecodedReply {
+    /// What is left beside the text of one that was too long. No call of it runs, as the last may be
+    /// half of one; nor would half of its thinking be taken back.
+    pub(super) fn cut() -> DecodedReply {
+        DecodedReply {
+            tool_calls: Vec::new(),
+            usage: None,
+            finish_reason: FinishReason::Length,
+            provider_data: None,
+        }
+    }
 }
 
 /// A flaw of an answer, whoever it came from.
@@ -141,6 +157,24 @@ impl<'de> Visitor<'de> for TextVisitor {
         let text = serde_json::to_string(&object).map_err(A::Error::custom)?;
         Ok(Cow::Owned(text))
     }
+}
+
+/// The memory that a document takes, roughly: far more than its text, where that is all brackets.
+pub(super) fn memory_of(value: &Value) -> usize {
+    let inside = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(memory_of).sum(),
+        Value::Object(members) => memory_of_members(members),
+    };
+    size_of::<Value>() + inside
+}
+
+/// The same of an object's members.
+pub(super) fn memory_of_members(members: &Map<String, Value>) -> usize {
+    let member =
+        |(name, value): (&String, &Value)| size_of::<String>() + name.len() + memory_of(value);
+    members.iter().map(member).sum()
 }
 
 /// The words of an error document, of any provider: `error.message`, with what OpenRouter passes

@@ -55,7 +55,11 @@ pub(super) fn call(
             message: "told to fail".into(),
         });
     }
-    let finish_reason = if script.calls.is_empty() {
+    sink.keep(script.calls.iter().map(RawToolCall::bytes).sum());
+    let finish_reason = if sink.is_over() {
+        script.calls.clear();
+        FinishReason::Length
+    } else if script.calls.is_empty() {
         FinishReason::Stop
     } else {
         FinishReason::ToolCalls
@@ -69,6 +73,7 @@ pub(super) fn call(
         )),
         finish_reason,
         provider_data: None,
+        is_cut: sink.is_over(),
     })
 }
 
@@ -171,6 +176,9 @@ fn say(
         time_left(&Provider::ECHO, deadline)?;
         sink.text(&piece);
         bytes += piece.len();
+        if sink.is_over() {
+            break;
+        }
         if !script.delay.is_zero() || number % WORDS_PER_FLUSH == WORDS_PER_FLUSH - 1 {
             sink.flush_new()?;
         }

@@ -1,5 +1,6 @@
-//! The sink of a call, with what trying again depends on.
+//! The sink of a call, with what trying again depends on, and with the limit of a reply.
 
+use crate::base::text;
 use crate::domain::code::NoticeCode;
 use crate::llm::{LlmError, Sink, SinkError};
 
@@ -8,16 +9,35 @@ pub(super) struct Handover<'a> {
     sink: &'a mut dyn Sink,
     begun: bool,
     unflushed: bool,
+    /// The most that the reply may hold.
+    bytes_max: usize,
+    /// Text that came, also what was too much of it.
+    text_bytes: usize,
+    /// What it holds beside.
+    kept_bytes: usize,
 }
 
 impl<'a> Handover<'a> {
-    /// Nothing was handed over yet.
-    pub(super) fn new(sink: &'a mut dyn Sink) -> Handover<'a> {
+    /// Nothing was handed over yet. At most `bytes_max` will be, with what is kept beside.
+    pub(super) fn new(sink: &'a mut dyn Sink, bytes_max: Option<usize>) -> Handover<'a> {
         Handover {
             sink,
             begun: false,
             unflushed: false,
+            bytes_max: bytes_max.unwrap_or(usize::MAX),
+            text_bytes: 0,
+            kept_bytes: 0,
         }
+    }
+
+    /// Says how much the reply holds beside its text: thinking, calls.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.kept_bytes = bytes;
+    }
+
+    /// The reply holds all that it may, and was to hold more.
+    pub(super) fn is_over(&self) -> bool {
+        self.text_bytes.saturating_add(self.kept_bytes) > self.bytes_max
     }
 
     /// A part of the answer was handed over: then nothing can be tried again.
@@ -37,9 +57,14 @@ impl<'a> Handover<'a> {
 
 impl Sink for Handover<'_> {
     fn text(&mut self, text: &str) {
-        self.begun = true;
-        self.unflushed = true;
-        self.sink.text(text);
+        let held = self.text_bytes.saturating_add(self.kept_bytes);
+        self.text_bytes += text.len();
+        let text = text::start(text, self.bytes_max.saturating_sub(held));
+        if !text.is_empty() {
+            self.begun = true;
+            self.unflushed = true;
+            self.sink.text(text);
+        }
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {

@@ -71,6 +71,8 @@ pub struct Request {
     pub tool_choice: ToolChoice,
     /// How long the whole reply may take, retries included.
     pub timeout: Option<Duration>,
+    /// The most that the reply may hold, all together; `None` for any length.
+    pub reply_bytes: Option<usize>,
 }
 
 /// A tool as a model is told of it.
@@ -107,6 +109,8 @@ pub struct ModelReply {
     pub finish_reason: FinishReason,
     /// Opaque, for the same provider and model only.
     pub provider_data: Option<Value>,
+    /// It was ended when it held [`Request::reply_bytes`]; nothing but text is left of it then.
+    pub is_cut: bool,
 }
 
 /// A tool call with whatever id the provider gave it.
@@ -121,6 +125,11 @@ pub struct RawToolCall {
 }
 
 impl RawToolCall {
+    /// The memory that it takes, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<RawToolCall>() + self.id.len() + self.name.len() + self.arguments.len()
+    }
+
     /// The call under an id of ours or the provider's.
     pub fn named(self, call_id: CallId) -> ToolCall {
         ToolCall {

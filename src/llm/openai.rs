@@ -17,7 +17,7 @@ use crate::domain::message::{Message, Reply, is_blank};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
     AnswerFault, DecodedReply, Decoder, Text, arguments_object, error_text, legal_tool_name,
-    user_text,
+    memory_of, memory_of_members, user_text,
 };
 use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
 
@@ -227,6 +227,8 @@ pub(super) struct ChatDecoder {
     reasoning: Vec<Map<String, Value>>,
     usage: Option<Usage>,
     finish_reason: Option<FinishReason>,
+    /// The memory of calls and reasoning, roughly.
+    kept_bytes: usize,
     /// Whether anything of an answer has come.
     has_choice: bool,
     done: bool,
@@ -259,6 +261,10 @@ impl Decoder for ChatDecoder {
         }
         self.done = true;
         Ok(())
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.kept_bytes
     }
 
     fn is_done(&self) -> bool {
@@ -334,6 +340,8 @@ impl ChatDecoder {
         let id = piece.id.as_ref().map_or("", Text::as_str);
         let function = piece.function.unwrap_or_default();
         let name = function.name.as_ref().map_or("", Text::as_str);
+        let arguments = function.arguments.as_ref().map_or("", Text::as_str);
+        self.kept_bytes += arguments.len();
         let call = self.slot(piece.index, id, name);
         if call.id.is_empty() {
             call.id.push_str(id);
@@ -341,9 +349,7 @@ impl ChatDecoder {
         if call.name.is_empty() {
             call.name.push_str(name);
         }
-        if let Some(arguments) = &function.arguments {
-            call.arguments.push_str(arguments.as_str());
-        }
+        call.arguments.push_str(arguments);
     }
 
     /// The call that a piece belongs to.
@@ -364,6 +370,7 @@ impl ChatDecoder {
             }
         };
         let at = found.unwrap_or_else(|| {
+            self.kept_bytes += size_of::<PartialCall>() + id.len() + name.len();
             self.calls.push(PartialCall {
                 index,
                 ..PartialCall::default()
@@ -382,6 +389,7 @@ impl ChatDecoder {
             .last_mut()
             .filter(|last| same(last, "type") && same(last, "index"))
         else {
+            self.kept_bytes += memory_of_members(&piece);
             self.reasoning.push(piece);
             return;
         };
@@ -390,10 +398,13 @@ impl ChatDecoder {
                 (Some(Value::String(text)), Value::String(more))
                     if matches!(key.as_str(), "text" | "summary" | "data") =>
                 {
+                    self.kept_bytes += more.len();
                     text.push_str(&more);
                 }
                 (_, Value::Null) => {}
+                (Some(known), value) if *known == value => {}
                 (_, value) => {
+                    self.kept_bytes += key.len() + memory_of(&value);
                     last.insert(key, value);
                 }
             }

@@ -52,7 +52,7 @@ struct ModelWithFallbacks {
 impl Model for ModelWithFallbacks {
     fn call(&mut self, request: &Request, sink: &mut dyn Sink) -> Result<ModelReply, LlmError> {
         let deadline = request.timeout.map(|timeout| Instant::now() + timeout);
-        let mut sink = Handover::new(sink);
+        let mut sink = Handover::new(sink, request.reply_bytes);
         let spec = Arc::clone(&self.spec);
         let mut result = self.ask_patiently(&spec.main, request, deadline, &mut sink);
         for choice in &spec.fallbacks {
@@ -136,6 +136,7 @@ impl ModelWithFallbacks {
             usage: answer.usage,
             finish_reason: answer.finish_reason,
             provider_data: answer.provider_data,
+            is_cut: sink.is_over(),
         })
     }
 

@@ -200,6 +200,7 @@ fn load_tool_parts(
 fn engine_settings(config: &Config, starts: &Starts) -> EngineSettings {
     EngineSettings {
         max_active: config.sessions.max_active,
+        reply_bytes: config.limits.reply_bytes,
         min_free_bytes: config.server.min_free_bytes,
         previous_stop_was_clean: starts.previous_stop_was_clean(),
         lifetimes: lifetimes(&config.sessions),

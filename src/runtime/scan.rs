@@ -9,7 +9,6 @@ use crate::agents::AgentDirectory;
 use crate::base::plural::{agreeing, counted};
 use crate::base::stop::Stop;
 use crate::base::thread::{self, Joined, STACK_WORK};
-use crate::domain::spec::LimitsSpec;
 use crate::engine::{Recovery, Sessions};
 use crate::http::front;
 use crate::runtime::core::Core;
@@ -66,7 +65,7 @@ impl Scan {
         }
         self.remarks.look();
         let mut limited = self.agents.list();
-        limited.retain(|agent| agent.limits != LimitsSpec::default());
+        limited.retain(|agent| agent.limits.counts_spending());
         let limited = limited.iter().map(|agent| agent.name.as_str());
         self.sessions.read_spending(limited);
         // After the recovery: a turn that was just taken up is at work, and not idle.

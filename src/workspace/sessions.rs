@@ -189,6 +189,7 @@ impl OwnedSessions {
             redactor: Arc::default(),
             settings: EngineSettings {
                 max_active: 1,
+                reply_bytes: 8 << 20,
                 min_free_bytes: 0,
                 previous_stop_was_clean: true,
                 lifetimes: Lifetimes::default(),

@@ -196,7 +196,7 @@ const EVERYTHING: &str = r#"
       tool_result_keep_first: 0
       tool_result_keep_last: 1
   memory: {backend: filesystem}
-  limits: {tokens_per_day: 1000, turns_per_hour: 10}
+  limits: {tokens_per_day: 1000, turns_per_hour: 10, reply_bytes: 4096}
   tools:
     - {type: builtin, name: bash}
     - {type: cli, name: date, command: date -u, description: The time, effect: read, env: [TOKEN]}
@@ -275,6 +275,7 @@ fn every_key_ends_up_in_the_spec() {
     let limits = LimitsSpec {
         tokens_per_day: Some(1000),
         turns_per_hour: Some(10),
+        reply_bytes: Some(4096),
     };
     assert_eq!(spec.limits, limits);
     assert_eq!(

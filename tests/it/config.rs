@@ -90,6 +90,9 @@ fn defaults(folder: &Path, file: Option<PathBuf>) -> Config {
             max_active: 1024,
             delete_after_hours: None,
         },
+        limits: LimitsConfig {
+            reply_bytes: 8 << 20,
+        },
         gateways: GatewaysConfig::default(),
         routes: Vec::new(),
         providers: BTreeMap::new(),
@@ -169,6 +172,7 @@ server:
   max_body_bytes: 4096
   shutdown_grace_seconds: 6
 sessions: {ttl_hours: 1, max_active: 2, delete_after_hours: 3}
+limits: {reply_bytes: 4096}
 gateways:
   telegram: {enabled: true, bot_token: "1:${TOKEN}", api_url: "http://localhost:8081"}
   external:
@@ -227,6 +231,7 @@ fn every_key_ends_up_in_the_configuration() {
                 max_active: 2,
                 delete_after_hours: Some(3),
             },
+            limits: LimitsConfig { reply_bytes: 4096 },
             gateways: GatewaysConfig {
                 telegram: Some(Telegram {
                     bot_token: secret("1:hunter2"),
@@ -317,9 +322,9 @@ fn every_key_ends_up_in_the_configuration() {
     assert_eq!(
         folder.said(),
         [
-            "duragent.yaml:24:3: `gateways` has no effect yet",
-            "duragent.yaml:29:3: `routes` has no effect yet",
-            "duragent.yaml:38:13: `compaction` has no effect yet",
+            "duragent.yaml:25:3: `gateways` has no effect yet",
+            "duragent.yaml:30:3: `routes` has no effect yet",
+            "duragent.yaml:39:13: `compaction` has no effect yet",
         ]
     );
 }
@@ -591,6 +596,12 @@ fn every_mistake_is_told_with_its_place() {
         (
             "sessions: {ttl_hours: 90000}",
             vec!["duragent.yaml:1:23: `sessions.ttl_hours` must be from 0 to 87840, not 90000"],
+        ),
+        (
+            "limits: {reply_bytes: 1000}",
+            vec![
+                "duragent.yaml:1:23: `limits.reply_bytes` must be from 1024 to 1073741824, not 1000",
+            ],
         ),
         (
             "gateways:\n  telegram: {enabled: true}",

@@ -21,7 +21,7 @@ use duragent::llm::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::fake_model::{FakeModel, error, hang_up, pieces, raw, stall, text};
+use crate::support::fake_model::{FakeModel, Step, error, hang_up, pieces, raw, stall, text};
 
 const OPENAI: Provider = Provider::OPENAI;
 const ANTHROPIC: Provider = Provider::ANTHROPIC;
@@ -168,6 +168,7 @@ fn both_dialects_stream_text_and_count_tokens() {
                 usage: Some(Usage::new(100, 7)),
                 finish_reason: FinishReason::Stop,
                 provider_data: None,
+                is_cut: false,
             })
         );
         assert_eq!(
@@ -229,6 +230,84 @@ fn a_document_without_an_answer_is_no_answer() {
     assert!(matches!(error, LlmError::Malformed { .. }), "{error}");
     assert!(error.to_string().contains("model is loading"), "{error}");
     assert_eq!(heard.text, "");
+}
+
+/// As [`hello`], for a reply of at most so many bytes.
+fn hello_within(bytes_max: usize) -> Request {
+    Request {
+        reply_bytes: Some(bytes_max),
+        ..hello()
+    }
+}
+
+#[test]
+fn a_reply_ends_at_its_limit_whatever_it_is_made_of() {
+    // Within a character, where there is only text.
+    const LIMIT: usize = 20_003;
+    let words = "grüße ".repeat(10_000);
+    let arguments = json!({ "words": words }).to_string();
+    for provider in [OPENAI, ANTHROPIC] {
+        let steps = [
+            text(&words),
+            text("so ").and_call("date", &arguments),
+            text("so ").and_call("date", "{}").and_text(&words),
+            (0..500).fold(text("so "), |step, _| step.and_call("date", "{}")),
+        ];
+        let whole = steps.clone().map(Step::whole);
+        let thinking = text("so ").and_thinking(&words);
+        for step in steps.into_iter().chain(whole).chain([thinking]) {
+            let fake = FakeModel::start();
+            fake.reply(step).then(text("next"));
+            let mut model = model(provider.clone(), &fake);
+            let mut heard = Heard::default();
+            let reply = model.call(&hello_within(LIMIT), &mut heard).unwrap();
+            let left = (reply.tool_calls, reply.provider_data, reply.finish_reason);
+            let nothing = (Vec::new(), None, FinishReason::Length);
+            assert_eq!((left, reply.is_cut), (nothing, true));
+            assert!(heard.text.len() <= LIMIT, "{}", heard.text.len());
+            let said = format!("so {words}");
+            assert!(said.contains(&heard.text) && !heard.text.is_empty());
+            let mut again = Heard::default();
+            model.call(&hello_within(LIMIT), &mut again).unwrap();
+            assert_eq!(again.text, "next", "the rest of the first is nobody's");
+        }
+    }
+}
+
+#[test]
+fn the_connection_of_a_reply_that_was_ended_is_closed() {
+    let fake = FakeModel::start();
+    fake.reply(text("one two ").and_stall()).then(text("next"));
+    let mut model = model(OPENAI, &fake);
+    let (reply, mut model) = in_time(move || {
+        let reply = model.call(&hello_within(5), &mut Heard::default());
+        (reply, model)
+    });
+    assert!(reply.unwrap().is_cut);
+    fake.wait_for_disconnects(1);
+    model.call(&hello_within(5), &mut Heard::default()).unwrap();
+    let connections: Vec<usize> = fake.requests().iter().map(|one| one.connection).collect();
+    assert_eq!(connections, [0, 1]);
+}
+
+#[test]
+fn a_reply_as_long_as_it_may_be_is_whole() {
+    for provider in [OPENAI, ANTHROPIC] {
+        let fake = FakeModel::start();
+        fake.reply(text("hello, world"))
+            .then(text("hello, world").whole());
+        let mut model = model(provider, &fake);
+        for _ in 0..2 {
+            let mut heard = Heard::default();
+            let reply = model.call(&hello_within("hello, world".len()), &mut heard);
+            let reply = reply.unwrap();
+            assert_eq!(
+                (reply.is_cut, reply.finish_reason),
+                (false, FinishReason::Stop)
+            );
+            assert_eq!(heard.text, "hello, world");
+        }
+    }
 }
 
 /// Answers each request of each connection with `[DONE]`, and never ends the body.
@@ -918,6 +997,7 @@ fn long_request() -> Request {
         }],
         tool_choice: ToolChoice::None,
         timeout: None,
+        reply_bytes: None,
     }
 }
 
@@ -1114,6 +1194,7 @@ fn echo_says_the_words_back_and_calls_tools_as_told() {
             usage: Some(Usage::new(14, 6)),
             finish_reason: FinishReason::ToolCalls,
             provider_data: None,
+            is_cut: false,
         })
     );
     assert_eq!(heard.text, "one two three four five");
@@ -1133,6 +1214,24 @@ fn echo_repeats_fails_and_takes_its_time() {
         Some(Duration::from_millis(200)),
     );
     assert!(matches!(result, Err(LlmError::Timeout { .. })));
+}
+
+#[test]
+fn echo_ends_at_the_limit_of_a_reply_too() {
+    let fake = FakeModel::start();
+    let mut heard = Heard::default();
+    let request = Request {
+        messages: vec![user("a b\n/repeat 1000000\n/tool date")],
+        tools: long_request().tools,
+        ..hello_within(5)
+    };
+    let reply = model(Provider::ECHO, &fake).call(&request, &mut heard);
+    let reply = reply.unwrap();
+    assert_eq!(
+        (reply.is_cut, reply.finish_reason),
+        (true, FinishReason::Length)
+    );
+    assert_eq!((reply.tool_calls.len(), heard.text.as_str()), (0, "a b a"));
 }
 
 #[test]

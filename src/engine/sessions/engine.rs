@@ -84,6 +84,7 @@ impl Engine {
             sessions: Arc::clone(&open),
             flusher: Flusher::start()?,
             draining: Arc::clone(&draining),
+            reply_bytes: from.settings.reply_bytes,
             resume_trigger: resume_trigger(&from.settings),
         });
         let works_with = Arc::clone(&worker_parts);

@@ -32,6 +32,8 @@ pub struct Parts {
 pub struct EngineSettings {
     /// Turns at work at a time; more wait.
     pub max_active: usize,
+    /// The most that a reply of a model may hold.
+    pub reply_bytes: usize,
     /// Below so much free space no new turn starts.
     pub min_free_bytes: u64,
     /// The process before this one ended in good order: a turn that it left is not one more try.

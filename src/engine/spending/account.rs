@@ -224,6 +224,7 @@ mod tests {
         let limits = LimitsSpec {
             turns_per_hour: Some(limit_of_turns),
             tokens_per_day: None,
+            reply_bytes: None,
         };
         (account, limits, now)
     }

@@ -91,7 +91,7 @@ impl Ledger {
         &self,
         agent: &Agent,
     ) -> Result<Option<Allowance>, EngineError> {
-        if agent.spec.limits == LimitsSpec::default() {
+        if !agent.spec.limits.counts_spending() {
             return Ok(None);
         }
         let name = agent.spec.name.as_str();

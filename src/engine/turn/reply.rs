@@ -119,12 +119,22 @@ impl Worker<'_> {
                     ToolChoice::None
                 },
                 timeout: Some(agent.spec.session.llm_timeout),
+                reply_bytes: Some(self.reply_bytes(agent)),
             },
             message_id: self.session.parts.ids.message_id(),
             input_seq: live.last_seq(),
             model,
             may_use_tools,
         }))
+    }
+
+    /// The most that a reply to `agent` may hold: it can want less than the server allows, not more.
+    fn reply_bytes(&self, agent: &Agent) -> usize {
+        let own = agent.spec.limits.reply_bytes;
+        let own = own.and_then(|bytes| usize::try_from(bytes).ok());
+        own.map_or(self.parts.reply_bytes, |own| {
+            own.min(self.parts.reply_bytes)
+        })
     }
 
     /// The call with less of the conversation in it, because the provider found that too long;
@@ -262,6 +272,9 @@ impl Worker<'_> {
                 continues: events::continued(state),
                 provider_data: reply.provider_data,
             })];
+            if reply.is_cut {
+                events.push(too_long(call.request.reply_bytes));
+            }
             if is_last {
                 events.push(Ending::completed().event(turn.id.clone(), usage));
             }
@@ -424,6 +437,17 @@ impl Sink for ReplySink<'_, '_> {
                 self.worker.session.id
             );
         }
+    }
+}
+
+/// Says that a reply was ended at its limit.
+fn too_long(bytes_max: Option<usize>) -> Event {
+    Event::Error {
+        code: NoticeCode::ReplyTooLong.as_str().to_owned(),
+        message: format!(
+            "the reply was ended at {} bytes (`limits.reply_bytes`); no tool that it asked for runs",
+            bytes_max.unwrap_or_default()
+        ),
     }
 }
 
@@ -660,6 +684,50 @@ mod tests {
             (FinishReason::Stop, 0)
         );
         assert!(session.live().state.turn.is_none());
+    }
+
+    #[test]
+    fn a_reply_that_was_ended_at_its_limit_says_so_and_completes_its_turn() {
+        let bench = Bench::new();
+        let session = bench.session(asked());
+        bench.model.then(|request, sink| {
+            assert_eq!(request.reply_bytes, Some(8 << 20));
+            says(sink, "as far as ")?;
+            Ok(ModelReply {
+                finish_reason: FinishReason::Length,
+                is_cut: true,
+                ..reply(&[])
+            })
+        });
+        assert!(bench.worker(&session).call_model().is_ok());
+        let events = bench.events(&session.id);
+        let [.., said, notice, end] = &events[..] else {
+            panic!("{events:?}");
+        };
+        let said = said.as_reply().unwrap();
+        let kept = (said.content.as_str(), said.finish_reason);
+        assert_eq!(kept, ("as far as ", FinishReason::Length));
+        let is_notice = |code: &str| code == NoticeCode::ReplyTooLong.as_str();
+        assert!(matches!(notice, Event::Error { code, message }
+            if is_notice(code) && message.contains("at 8388608 bytes")));
+        let outcome = Outcome::Completed;
+        assert!(matches!(end, Event::TurnEnded { outcome: found, .. } if *found == outcome));
+    }
+
+    #[test]
+    fn an_agent_may_want_shorter_replies_than_the_server_allows_and_no_longer_ones() {
+        let bench = Bench::new();
+        let session = bench.session(asked());
+        let worker = bench.worker(&session);
+        let mut agent = worker.agent().ok().flatten().unwrap();
+        for (own, expected) in [
+            (None, 8 << 20),
+            (Some(2048), 2048),
+            (Some(1 << 30), 8 << 20),
+        ] {
+            Arc::make_mut(&mut agent.spec).limits.reply_bytes = own;
+            assert_eq!(worker.reply_bytes(&agent), expected, "{own:?}");
+        }
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub(in crate::engine) struct WorkerParts {
     pub(in crate::engine) sessions: Arc<OpenSessions>,
     pub(in crate::engine) flusher: Flusher,
     pub(in crate::engine) draining: Arc<Draining>,
+    /// The most that a reply may hold; an agent may want less.
+    pub(in crate::engine) reply_bytes: usize,
     /// How a turn is taken up that the process before this one left.
     pub(in crate::engine) resume_trigger: Trigger,
 }

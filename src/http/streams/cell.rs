@@ -147,9 +147,9 @@ impl Cell {
 
     /// Lets go of it; `false` when there was news since the step began: it is the caller's still.
     pub(super) fn let_go(&self) -> bool {
-        let freed =
-            self.hold
-                .compare_exchange(HELD, FREE, Ordering::AcqRel, Ordering::Acquire);
+        let freed = self
+            .hold
+            .compare_exchange(HELD, FREE, Ordering::AcqRel, Ordering::Acquire);
         if freed.is_err() {
             self.hold.store(HELD, Ordering::Release);
         }

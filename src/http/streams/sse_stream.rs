@@ -153,7 +153,11 @@ impl ClientFollower for SseStream {
             self.batch.bytes.extend_from_slice(sse::KEEP_ALIVE);
         }
         self.has_begun = self.has_begun || sse::add_retry(&mut self.batch.bytes);
-        Ok(if self.send()? { state } else { StreamState::Full })
+        Ok(if self.send()? {
+            state
+        } else {
+            StreamState::Full
+        })
     }
 
     /// For a sign of life, or to give up a client that takes nothing.

@@ -104,6 +104,7 @@ pub(in crate::llm) fn growing_conversation(provider: Provider) -> (Vec<Request>,
             _ => ToolChoice::Auto,
         },
         timeout: None,
+        reply_bytes: None,
     });
     let choice = ModelChoice {
         provider,

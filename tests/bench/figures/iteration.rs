@@ -132,6 +132,7 @@ fn start(store: FileStore) -> anyhow::Result<Sessions> {
         redactor: Arc::default(),
         settings: EngineSettings {
             max_active: 16,
+            reply_bytes: 8 << 20,
             min_free_bytes: 0,
             previous_stop_was_clean: true,
             lifetimes: Lifetimes::default(),
@@ -218,6 +219,7 @@ impl Model for Asks {
                 FinishReason::ToolCalls
             },
             provider_data: None,
+            is_cut: false,
         })
     }
 

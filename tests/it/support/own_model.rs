@@ -48,6 +48,7 @@ impl Model for CallsOnce {
                 FinishReason::ToolCalls
             },
             provider_data: None,
+            is_cut: false,
         })
     }
 

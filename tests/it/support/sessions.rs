@@ -137,6 +137,7 @@ pub fn start_with(
         redactor: Arc::clone(&setup.redactor),
         settings: EngineSettings {
             max_active: setup.max_active,
+            reply_bytes: 8 << 20,
             min_free_bytes: 0,
             previous_stop_was_clean: setup.stop_was_clean,
             lifetimes: setup.lifetimes,
