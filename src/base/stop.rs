@@ -15,8 +15,8 @@ pub struct Stop(Receiver<Infallible>);
 
 /// A signal and its two ends.
 pub fn pair() -> (StopSource, Stop) {
-    // Nothing is ever sent, so the capacity has no meaning.
-    let (stop_tx, stop_rx) = bounded(0);
+    // Nothing is ever sent: one place, as a channel without any takes a lock at each look.
+    let (stop_tx, stop_rx) = bounded(1);
     (StopSource(Some(stop_tx)), Stop(stop_rx))
 }
 

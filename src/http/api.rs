@@ -1,13 +1,16 @@
 //! The API: takes a request, finds its route, and answers, or has what must be waited for wait elsewhere.
 //!
 //! No thread of the server ever waits for a turn: a [`LongRequest`] is begun there, and what comes of it moves,
-//! request and all, to [`Streams`]. While many wait for a slow disk, it is begun on a thread of its own.
+//! request and all, to [`Streams`].
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::base::pool::ThreadPool;
 use crate::base::socket_owner::Ends;
+use crate::base::thread::panic_text;
+use crate::http::begin_queue::BeginQueue;
 use crate::http::context::ApiContext;
 use crate::http::failure::{self, RETRY_SOON};
 use crate::http::handlers::{self, ApiRequest, Handled};
@@ -17,18 +20,18 @@ use crate::http::requester::Requester;
 use crate::http::server::{Handler, Incoming};
 use crate::http::streams::Streams;
 
-/// So many threads of the server may wait for a disk to store what was said; the others answer what needs
-/// none.
-const BEGINNING_MAX: usize = 4;
-
 /// Answers requests.
-#[derive(Debug)]
 pub struct Api {
     context: ApiContext,
     threads: ThreadPool,
     streams: Streams,
-    /// Threads of the server that begin something.
-    beginning: AtomicUsize,
+    queue: BeginQueue<(LongRequest, Incoming)>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
+    }
 }
 
 impl Api {
@@ -39,7 +42,7 @@ impl Api {
             context,
             streams: Streams::new(threads.clone()),
             threads,
-            beginning: AtomicUsize::new(0),
+            queue: BeginQueue::default(),
         }
     }
 
@@ -57,23 +60,34 @@ impl Api {
         self.threads.join(deadline) && have_ended
     }
 
+    /// Begins a request, here or on another thread.
     fn start(&self, job: LongRequest, incoming: Incoming) {
-        let beginning = self.beginning.fetch_add(1, Ordering::Relaxed);
-        let _counted = Counted(&self.beginning);
-        if !job.is_quick() || beginning >= BEGINNING_MAX {
+        if !job.is_quick() {
             return self.start_elsewhere(job, incoming);
         }
+        let mut next = self.queue.enter((job, incoming));
+        while let Some((job, incoming)) = next {
+            // One that panics drops its request, which is answered so.
+            let begin = AssertUnwindSafe(|| self.start_here(job, incoming));
+            if let Err(panic) = catch_unwind(begin) {
+                log::error!("a request panicked: {}", panic_text(&*panic));
+            }
+            next = self.queue.next();
+        }
+        if let Some((job, incoming)) = self.queue.take_stuck() {
+            self.start_elsewhere(job, incoming);
+        }
+    }
+
+    fn start_here(&self, job: LongRequest, incoming: Incoming) {
         let name = job.thread_name();
         let begun = jobs::begin(&self.context, job, incoming);
         let left = begun.and_then(|follower| self.streams.run_in_passing(follower));
-        if let Some(follower) = left {
-            let streams = self.streams.clone();
-            let started = self
-                .threads
-                .start(name, follower, move |follower| streams.run(follower));
-            if let Err((_, why)) = started {
-                log::warn!("a stream breaks off: {why}");
-            }
+        let Some(follower) = left else { return };
+        let streams = self.streams.clone();
+        let run = move |follower| streams.run(follower);
+        if let Err((_, why)) = self.threads.start(name, follower, run) {
+            log::warn!("a stream breaks off: {why}");
         }
     }
 
@@ -90,15 +104,6 @@ impl Api {
             let problem = HttpProblem::new(503, "the server has no thread to spare");
             incoming.problem(&failure::retry_later(problem, RETRY_SOON));
         }
-    }
-}
-
-/// Counts one until it is dropped.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

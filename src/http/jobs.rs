@@ -140,7 +140,10 @@ fn wait(
 }
 
 /// Sends what there is to send; nothing is left to do.
-fn finish(answer: Result<Answer, HttpProblem>, incoming: Incoming) -> Option<Box<dyn ClientFollower>> {
+fn finish(
+    answer: Result<Answer, HttpProblem>,
+    incoming: Incoming,
+) -> Option<Box<dyn ClientFollower>> {
     match answer {
         Ok(answer) => answer.send(incoming),
         Err(problem) => incoming.problem(&problem),

@@ -4,12 +4,13 @@
 //! client ─TCP─► gate (one thread, epoll) ─unix socket─► tiny_http ─► handler threads ─► Handler
 //!
 //! Handler = Api: route ─► handlers ─► an answer at once
-//!                                 └─► a job, on a thread of its own: a stream, a blocking answer
+//!                                 └─► a stream, or an answer that waits: whoever has news sends it
 //! ```
 
 pub mod access;
 pub mod answer;
 pub mod api;
+mod begin_queue;
 mod callers;
 pub mod context;
 pub mod failure;

@@ -89,7 +89,10 @@ impl Streams {
 
     /// Begins what [`run`](Streams::run) does, on a thread that has others to serve: it reads the log, but
     /// waits for no client. Returns a follower that must go on elsewhere.
-    pub fn run_in_passing(&self, mut follower: Box<dyn ClientFollower>) -> Option<Box<dyn ClientFollower>> {
+    pub fn run_in_passing(
+        &self,
+        mut follower: Box<dyn ClientFollower>,
+    ) -> Option<Box<dyn ClientFollower>> {
         for _ in 0..STEPS_MAX {
             match follower.step(Reach::Log) {
                 Ok(StreamState::Quiet) => return self.adopt(follower).err(),

@@ -53,8 +53,8 @@ impl ClientPresence {
 
     /// Enters a client whose request goes to the server now.
     pub(super) fn enter(&self, conn: u64) -> Present {
-        // Nothing is ever sent, so the capacity has no meaning.
-        let (gone_tx, gone_rx) = bounded(0);
+        // Nothing is ever sent: one place, as a channel without any takes a lock at each look.
+        let (gone_tx, gone_rx) = bounded(1);
         let leaving = Leaving::default();
         let entry = PresentClient {
             gone_rx,
