@@ -11,6 +11,7 @@
 //! Source: sock_diag(7), proc_pid_net(5).
 
 use std::fs;
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -54,11 +55,25 @@ pub struct OpenSocket {
     pub inode: NonZeroU32,
 }
 
+thread_local! {
+    /// Kept by each thread that asks: opening one costs more than the question.
+    static DIAG: RefCell<Option<SocketDiag>> = const { RefCell::new(None) };
+}
+
 /// Finds the other end by whatever works; `None` when nobody on this machine has it open.
 ///
 /// Errors: the system tells nothing.
 pub fn find(ends: Ends) -> io::Result<Option<OpenSocket>> {
-    match SocketDiag::open().and_then(|mut diag| diag.find(ends)) {
+    let asked = DIAG.with_borrow_mut(|kept| {
+        let mut diag = match kept.take() {
+            Some(diag) => diag,
+            None => SocketDiag::open()?,
+        };
+        let found = diag.find(ends)?;
+        *kept = Some(diag);
+        Ok::<_, io::Error>(found)
+    });
+    match asked {
         Ok(Some(found)) => Ok(Some(found)),
         // A kernel that lacks the module says the same as for a socket that is not there.
         Ok(None) | Err(_) => Ok(find_in_list(&[ends])?.pop().flatten()),
