@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::base::random;
 use crate::http::access::AccessSettings;
-use crate::http::gate::{ClientPresence, Gate, GateLimits, GateSettings};
-pub use crate::http::gate::{TooFewFiles, refuse_too_few_files};
+use crate::http::gate::{Exchanges, Gate, GateLimits, GateSettings};
+pub use crate::http::gate::{TooFewFiles, listen, refuse_too_few_files};
 use crate::http::inner_folder::{self, InnerFolder};
 use crate::http::server::{Handler, InnerServer, Listening, ServerSettings};
 
@@ -80,7 +80,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// Serves the clients of `listener` with `handler`.
+    /// Serves the clients of `listener`, which is of [`listen`], with `handler`.
     pub fn start(
         settings: FrontSettings,
         back: Back,
@@ -88,7 +88,7 @@ impl Front {
         handler: Arc<dyn Handler>,
     ) -> io::Result<Front> {
         let Back { listening, folder } = back;
-        let presence = ClientPresence::default();
+        let exchanges = Exchanges::default();
         // The folder's mode keeps other users from the server's socket; the key keeps out what has come
         // past it, such as a tool that runs as our user.
         let key = random::secret()?;
@@ -97,7 +97,7 @@ impl Front {
                 folder: folder.path(),
                 handlers: settings.handlers,
                 key: key.clone(),
-                presence: presence.clone(),
+                exchanges: exchanges.clone(),
             },
             listening,
             handler,
@@ -108,7 +108,7 @@ impl Front {
                 access: settings.access,
                 key,
                 upstream: server.upstream(),
-                presence,
+                exchanges,
             },
             listener,
         )?;

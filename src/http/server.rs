@@ -26,14 +26,12 @@ use subtle::ConstantTimeEq;
 use crate::base::lock::lock;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::base::thread::{self, Joined};
-use crate::http::gate::{ClientPresence, Upstream};
+use crate::http::gate::{Exchanges, Upstream};
 
 pub mod incoming;
-mod senders;
 pub mod stream;
 
 pub use incoming::Incoming;
-use senders::Senders;
 pub use stream::StreamWriter;
 
 /// More than the gate has connections, so that its calls always find room.
@@ -69,8 +67,8 @@ pub struct ServerSettings {
     pub handlers: usize,
     /// The secret that requests of the gate bear.
     pub key: String,
-    /// Tells whether a client is still there.
-    pub presence: ClientPresence,
+    /// The requests that the gate has sent.
+    pub exchanges: Exchanges,
 }
 
 /// The running server. Dropping it lets each handler finish its request, and waits for them.
@@ -88,7 +86,6 @@ struct HandlerPool {
     /// How many of them wait for one.
     waiting: AtomicUsize,
     current: Mutex<UpstreamGeneration>,
-    senders: Senders,
 }
 
 /// One tiny_http server, and where it listens.
@@ -117,7 +114,6 @@ impl InnerServer {
             threads: Mutex::default(),
             waiting: AtomicUsize::new(0),
             current: Mutex::new(listening.0),
-            senders: Senders::default(),
         });
         let server = InnerServer {
             shared,
@@ -246,7 +242,13 @@ impl HandlerPool {
             }
             return None;
         }
-        match Incoming::read(request, &self.settings.presence, self.senders.clone()) {
+        let conn = incoming::header(&request, "X-Gate-Conn").and_then(|conn| conn.parse().ok());
+        let Some(exchange) = conn.and_then(|conn| self.settings.exchanges.claim(conn)) else {
+            log::debug!("the gate has given a request up before it was taken");
+            drop(request.into_writer());
+            return None;
+        };
+        match Incoming::read(request, exchange) {
             Ok(incoming) => Some(incoming),
             Err(err) => {
                 log::debug!("a request broke off on its way from the gate: {err}");
@@ -257,8 +259,9 @@ impl HandlerPool {
 
     /// Makes the server anew, unless it is time to stop or another thread is at it.
     ///
-    /// A failed `recv` means one of two: the listener has ended, or the gate found it ended and
-    /// woke us. The other threads meanwhile go on with the requests that the old one still has.
+    /// A failed `recv` means one of two: the listener has ended, which matters to nobody as long as
+    /// the gate's connections stand, or the gate found it ended and woke us. The other threads
+    /// meanwhile go on with the requests that the old one still has.
     fn renew(&self, old: &Arc<tiny_http::Server>, err: &io::Error) {
         if self.stop.is_stopped() || !self.begin_renewal(old) {
             return;
@@ -276,7 +279,8 @@ impl HandlerPool {
 
     fn begin_renewal(&self, old: &Arc<tiny_http::Server>) -> bool {
         let mut current = self.current();
-        let is_due = Arc::ptr_eq(&current.server, old) && !current.is_ending;
+        let is_current = Arc::ptr_eq(&current.server, old);
+        let is_due = is_current && current.is_reported && !current.is_ending;
         current.is_ending |= is_due;
         is_due
     }

@@ -116,7 +116,7 @@ impl Streams {
     ///
     /// Errors: the follower, which must go on where it is.
     pub fn adopt(&self, follower: Box<dyn ClientFollower>) -> Result<(), Box<dyn ClientFollower>> {
-        if !follower.never_waits() || !self.has_thread() {
+        if !self.has_thread() {
             return Err(follower);
         }
         let cell = self.table.enter(follower)?;

@@ -151,10 +151,10 @@ fn variables() -> impl Iterator<Item = (String, String)> {
 
 fn bind(server: &ServerConfig, starter: Starter) -> anyhow::Result<TcpListener> {
     let address = SocketAddr::new(server.host, server.port);
-    let bound = match TcpListener::bind(address) {
+    let bound = match front::listen(address) {
         Err(error) if starter == Starter::Client && error.kind() == ErrorKind::AddrInUse => {
             log::info!("{address} is taken: any free port will do");
-            TcpListener::bind((server.host, 0))
+            front::listen(SocketAddr::new(server.host, 0))
         }
         other => other,
     };

@@ -1,10 +1,12 @@
 //! What becomes of a head: a request that may send its body, or an answer at once. Pure.
 
+use crate::base::socket_owner::Ends;
 use crate::domain::time::Timestamp;
 use crate::http::access::{self, AccessSettings, HeadView, PeerAccount};
 use crate::http::gate::body::RequestBody;
-use crate::http::gate::framing::AnswerSettings;
+use crate::http::gate::exchange::RequestNotes;
 use crate::http::gate::head::{self, GateStamp, ParsedHead};
+use crate::http::gate::outbound::UpstreamRequest;
 use crate::http::gate::reply::{self, ReplyTo};
 use crate::http::problem::HttpProblem;
 
@@ -12,6 +14,8 @@ use crate::http::problem::HttpProblem;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AdmissionRules<'a> {
     pub(super) access: &'a AccessSettings,
+    /// The connection's two addresses.
+    pub(super) ends: Ends,
     /// To whom the connection belongs.
     pub(super) account: PeerAccount,
     pub(super) head_bytes_max: usize,
@@ -43,18 +47,18 @@ pub(super) struct Arriving {
     /// A header spoke of a body, so that the server is told a length even if it is 0.
     pub(super) has_length: bool,
     pub(super) expects_continue: bool,
-    pub(super) answer: AnswerSettings,
+    pub(super) notes: RequestNotes,
 }
 
 impl Arriving {
     /// The whole request for the server: head and body.
-    pub(super) fn into_request(self) -> (Vec<u8>, Vec<u8>, AnswerSettings) {
+    pub(super) fn into_request(self) -> (UpstreamRequest, RequestNotes) {
         let (mut head, body) = (self.head, self.body.into_bytes());
         if self.has_length {
             reply::put_header(&mut head, "Content-Length", &body.len().to_string());
         }
         head.extend_from_slice(b"\r\n");
-        (head, body, self.answer)
+        (UpstreamRequest::new(head, body), self.notes)
     }
 }
 
@@ -65,20 +69,21 @@ pub(super) fn judge(input: &[u8], stamp: GateStamp<'_>, rules: &AdmissionRules<'
         Ok(None) => return Admission::Incomplete,
         Err(problem) => {
             let to = ReplyTo {
-                is_to_head: false,
                 lines: rules.date.to_vec(),
+                ..ReplyTo::default()
             };
             return Admission::Answered(reply::refusal(&problem, &to));
         }
     };
-    let view = head.view(stamp.ends.theirs.ip(), rules.account);
+    let view = head.view(rules.ends.theirs.ip(), rules.account);
     if let Some(headers) = access::preflight(rules.access, &view) {
         return Admission::Answered(reply::no_content(&reply_to(rules, &view, &headers)));
     }
     let cors = access::cors_headers(rules.access, &view);
-    let to = reply_to(rules, &view, &cors);
-    match admit(&head, &view, stamp, rules) {
-        Ok(arriving) => Admission::Admitted(Box::new(with_reply(arriving, to))),
+    let mut to = reply_to(rules, &view, &cors);
+    to.closes = !head.keeps_alive();
+    match admit(&head, &view, stamp, rules, &to) {
+        Ok(arriving) => Admission::Admitted(Box::new(arriving)),
         Err(problem) => Admission::Answered(reply::refusal(&problem, &to)),
     }
 }
@@ -88,24 +93,22 @@ fn admit(
     view: &HeadView<'_>,
     stamp: GateStamp<'_>,
     rules: &AdmissionRules<'_>,
+    to: &ReplyTo,
 ) -> Result<Arriving, HttpProblem> {
     let requester = access::check(rules.access, view, rules.now)?;
     Ok(Arriving {
         head_bytes: head.bytes,
-        head: head.forwarded(stamp, requester.as_ref()),
+        head: head.forwarded(stamp),
         body: RequestBody::new(head.framing, rules.body_bytes_max)?,
         has_length: head.framing != head::Framing::None,
         expects_continue: head.expects_continue,
-        answer: AnswerSettings {
-            closes: !head.keeps_alive(),
-            ..AnswerSettings::default()
+        notes: RequestNotes {
+            ends: rules.ends,
+            requester,
+            version: head.version,
+            reply_to: to.clone(),
         },
     })
-}
-
-fn with_reply(mut arriving: Arriving, to: ReplyTo) -> Arriving {
-    arriving.answer.reply_to = to;
-    arriving
 }
 
 fn reply_to(
@@ -119,6 +122,7 @@ fn reply_to(
     }
     ReplyTo {
         is_to_head: view.method == "HEAD",
+        closes: true,
         lines,
     }
 }

@@ -1,8 +1,8 @@
 //! One client's connection: a state, and what each event makes of it.
 //!
 //! ```text
-//!            head whole          body whole         stands            answer ended
-//! Waiting ─────────────► Body ─────────────► Connecting ─────► Relaying ──┬─► Waiting (idle)
+//!            head whole          body whole           sent             answer ended
+//! Waiting ─────────────► Body ─────────────► Departing ─────► Answering ──┬─► Waiting (idle)
 //!    │ refused            │ refused             │ server down     │ broken └─► Lingering
 //!    └────────────────────┴─────────────────────┴──► Lingering ◄──┘
 //! ```
@@ -10,30 +10,27 @@
 //! Invariants:
 //! - nothing is read before it is known, where it matters, whose the client is;
 //! - one request at a time: what a client sends ahead waits, unread or in `inbound`;
-//! - the server is read only when the client has taken everything, so a connection buffers no more
-//!   than one read of an answer;
+//! - while one is answered, only who answers writes to the client; the next one is read when the
+//!   client has taken all of the answer before it;
 //! - a connection that waits holds no buffers.
 //!
 //! Owned by: the gate's event loop, which closes the socket by dropping it.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::base::socket_owner::Ends;
 use crate::http::access::{AccessSettings, PeerAccount};
 use crate::http::gate::accounts::Accounts;
 use crate::http::gate::admission::{self, Admission, AdmissionRules, Arriving};
-use crate::http::gate::framing::{AnswerFraming, AnswerSettings, BadAnswer};
+use crate::http::gate::carriers::Carriers;
+use crate::http::gate::exchange::{AnswerEnd, Exchange, GateMail, RequestNotes};
 use crate::http::gate::head::GateStamp;
-use crate::http::gate::lent::LentSocket;
 use crate::http::gate::limits::GateLimits;
 use crate::http::gate::outbound::{self, Moved, Outbound, UpstreamRequest};
-use crate::http::gate::presence::{ClientPresence, Present};
 use crate::http::gate::reply::{self, DateLine, ReplyTo};
-use crate::http::gate::sys;
-use crate::http::gate::upstream::Upstream;
 use crate::http::poll::{Poll, Ready, Watched};
 use crate::http::problem::HttpProblem;
 
@@ -45,8 +42,12 @@ pub(super) struct ConnEnv {
     pub(super) limits: GateLimits,
     pub(super) access: AccessSettings,
     pub(super) accounts: Accounts,
-    pub(super) upstream: Box<dyn Upstream>,
-    pub(super) presence: ClientPresence,
+    /// The ways to the server.
+    pub(super) carriers: Carriers,
+    /// Where it is told of answers that have ended.
+    pub(super) mail: Arc<GateMail>,
+    /// The address of the listener.
+    pub(super) listener: SocketAddr,
     /// The secret that proves to the server that a request came through the gate.
     pub(super) key: String,
     /// When the event loop woke.
@@ -77,8 +78,8 @@ pub(super) enum Rank {
 #[derive(Debug)]
 pub(super) struct Conn {
     id: u64,
-    client: Watched<TcpStream>,
-    peer: SocketAddr,
+    client: Watched<Arc<TcpStream>>,
+    ends: Ends,
     /// To whom it belongs; `None` until that is known.
     account: Option<PeerAccount>,
     state: ConnState,
@@ -89,8 +90,6 @@ pub(super) struct Conn {
     out: Outbound,
     /// The client has ended its side of the stream.
     has_left: bool,
-    /// The thread of a stream may hold the client's socket too.
-    is_lent: bool,
     /// When the state ends by itself.
     deadline: Option<Instant>,
     /// Set while something waits in `out`.
@@ -113,8 +112,10 @@ enum ConnState {
         is_idle: bool,
     },
     Body(Box<Arriving>),
-    Connecting(Box<Departing>),
-    Relaying(Box<RelayedAnswer>),
+    /// For a way to the server.
+    Departing(Box<Departing>),
+    /// For whoever answers.
+    Answering(AnsweredRequest),
     /// For the client to read our last words: closing too early resets the connection, and a reset
     /// destroys what the client has not read.
     Lingering {
@@ -126,69 +127,64 @@ enum ConnState {
 #[derive(Debug)]
 struct Departing {
     request: UpstreamRequest,
-    answer: AnswerSettings,
+    notes: RequestNotes,
     give_up_at: Instant,
 }
 
 #[derive(Debug)]
-struct RelayedAnswer {
-    server: Watched<UnixStream>,
-    request: UpstreamRequest,
-    answer: AnswerFraming,
-    settings: AnswerSettings,
-    present: Present,
+struct AnsweredRequest {
+    exchange: Arc<Exchange>,
+    /// The mail will tell of its end. Otherwise the client's next request, or the deadline, is the
+    /// occasion to look.
+    is_awaited: bool,
 }
 
-/// The tokens of a connection's two sockets.
+/// The token of a client's socket.
 pub(super) fn client_token(id: u64) -> u64 {
     id * 2
 }
 
-/// See [`client_token`].
-pub(super) fn server_token(id: u64) -> u64 {
-    id * 2 + 1
-}
-
 impl Conn {
     /// A connection that was just accepted.
-    pub(super) fn new(id: u64, client: TcpStream, peer: SocketAddr, env: &ConnEnv) -> Conn {
-        Conn {
+    ///
+    /// Errors: it has ended already.
+    pub(super) fn new(
+        id: u64,
+        client: TcpStream,
+        peer: SocketAddr,
+        env: &ConnEnv,
+    ) -> io::Result<Conn> {
+        // A listener for one address is reached by no other.
+        let ours = if env.listener.ip().to_canonical().is_unspecified() {
+            client.local_addr()?
+        } else {
+            env.listener
+        };
+        Ok(Conn {
             id,
-            client: Watched::new(client, client_token(id)),
-            peer,
+            client: Watched::new(Arc::new(client), client_token(id)),
+            ends: Ends { theirs: peer, ours },
             account: Some(PeerAccount::Stranger),
             state: ConnState::Waiting { is_idle: false },
             since: env.now,
             inbound: Vec::new(),
             out: Outbound::default(),
             has_left: false,
-            is_lent: false,
             deadline: Some(env.now + env.limits.head_time),
             stall: None,
-        }
+        })
     }
 
     /// Finds out to whom it belongs, if that matters.
     pub(super) fn ask_for_account(&mut self, env: &mut ConnEnv) {
-        if !env.access.asks_for_account(self.peer.ip()) {
-            return;
+        if env.access.asks_for_account(self.ends.theirs.ip()) {
+            self.account = env.accounts.look_up(self.id, self.ends);
         }
-        self.account = match self.ends() {
-            Ok(ends) => env.accounts.look_up(self.id, ends),
-            Err(_) => Some(PeerAccount::Stranger),
-        };
     }
 
     /// Takes the account that was found out, for which the request has waited.
     pub(super) fn belongs_to(&mut self, account: PeerAccount) {
         self.account = Some(account);
-    }
-
-    fn ends(&self) -> io::Result<Ends> {
-        Ok(Ends {
-            theirs: self.peer,
-            ours: self.client.socket.local_addr()?,
-        })
     }
 
     /// Says that there is no room.
@@ -208,6 +204,11 @@ impl Conn {
         matches!(self.state, ConnState::Waiting { .. }) && self.inbound.is_empty()
     }
 
+    /// Nobody will say when its answer has ended, unless [`Conn::await_end`] asks for that.
+    pub(super) fn ends_silently(&self) -> bool {
+        matches!(&self.state, ConnState::Answering(answered) if !answered.is_awaited)
+    }
+
     /// Its place among those to give up, if it has no whole request in progress.
     pub(super) fn rank(&self) -> Option<(Rank, Instant)> {
         if let Some(stall) = self.stall {
@@ -222,7 +223,7 @@ impl Conn {
             ConnState::Lingering {
                 is_turned_away: false,
             } => Rank::Lingering,
-            ConnState::Connecting(_) | ConnState::Relaying(_) | ConnState::Closed => return None,
+            ConnState::Departing(_) | ConnState::Answering(_) | ConnState::Closed => return None,
         };
         Some((rank, self.since))
     }
@@ -240,38 +241,41 @@ impl Conn {
     pub(super) fn body_held(&self) -> (usize, bool) {
         match &self.state {
             ConnState::Body(arriving) => (arriving.body.bytes_held(), true),
-            ConnState::Connecting(departing) => (departing.request.bytes_held(), false),
-            ConnState::Relaying(relay) => (relay.request.bytes_held(), false),
-            ConnState::Waiting { .. } | ConnState::Lingering { .. } | ConnState::Closed => {
-                (0, false)
-            }
+            ConnState::Departing(departing) => (departing.request.bytes_held(), false),
+            ConnState::Waiting { .. }
+            | ConnState::Answering(_)
+            | ConnState::Lingering { .. }
+            | ConnState::Closed => (0, false),
         }
     }
 
     /// Tells the poll set what this connection waits for now.
     pub(super) fn watch(&mut self, poll: &Poll) -> io::Result<()> {
         let wanted = self.client_interest();
-        self.client.watch(poll, Some(wanted))?;
-        if let ConnState::Relaying(relay) = &mut self.state {
-            let wanted = relay.interest(self.out.is_empty());
-            relay.server.watch(poll, wanted)?;
-        }
-        Ok(())
+        self.client.watch(poll, Some(wanted))
     }
 
+    /// Nearly always the same: telling the set of a change is a system call.
     fn client_interest(&self) -> Ready {
         let writes = if self.out.is_empty() {
             Ready::empty()
         } else {
             Ready::OUT
         };
+        // Reported until the end of time once it has happened.
+        let leaving = if self.has_left {
+            Ready::empty()
+        } else {
+            Ready::RDHUP
+        };
         let reads = match &self.state {
             ConnState::Waiting { .. } if self.account.is_none() => Ready::empty(),
-            ConnState::Waiting { .. } | ConnState::Body(_) => Ready::IN,
+            ConnState::Waiting { .. } if !self.out.is_empty() => leaving,
+            ConnState::Waiting { .. } | ConnState::Body(_) => Ready::IN | leaving,
+            ConnState::Answering(answered) if !answered.is_awaited => Ready::IN | leaving,
+            ConnState::Departing(_) | ConnState::Answering(_) => leaving,
             ConnState::Lingering { .. } if !self.has_left => Ready::IN,
-            ConnState::Connecting(_) | ConnState::Relaying(_) if !self.has_left => Ready::RDHUP,
-            // Reported until the end of time once it has happened.
-            _ => Ready::empty(),
+            ConnState::Lingering { .. } | ConnState::Closed => Ready::empty(),
         };
         reads | writes
     }
@@ -281,6 +285,7 @@ impl Conn {
         if ready.intersects(Ready::ERR | Ready::HUP) {
             return self.close();
         }
+        self.look_for_end(env);
         if ready.contains(Ready::RDHUP) {
             self.note_leaving();
         }
@@ -288,21 +293,11 @@ impl Conn {
             self.flush(env);
         }
         if ready.contains(Ready::IN) {
-            self.read_client(env);
-        }
-    }
-
-    /// Deals with what happened on the server's socket.
-    pub(super) fn on_server(&mut self, ready: Ready, env: &mut ConnEnv) {
-        let ConnState::Relaying(relay) = &mut self.state else {
-            return;
-        };
-        if !relay.request.is_sent() {
-            relay.request.send(&mut relay.server.socket);
-        }
-        let can_read = ready.intersects(Ready::IN | Ready::HUP | Ready::ERR);
-        if can_read && self.out.is_empty() {
-            self.read_server(env);
+            match self.state {
+                // It sends ahead, or has left: that waits for the end of the answer.
+                ConnState::Answering(_) => self.await_end(env),
+                _ => self.read_client(env),
+            }
         }
     }
 
@@ -319,9 +314,11 @@ impl Conn {
             ConnState::Waiting { .. } if self.inbound.is_empty() => self.end_unused(env),
             ConnState::Waiting { .. } => self.refuse(&too_slow("head", env.limits.head_time), env),
             ConnState::Body(_) => self.refuse(&too_slow("body", env.limits.body_time), env),
-            ConnState::Connecting(_) => self.connect(env),
+            ConnState::Departing(_) => self.hand_over(env),
             ConnState::Lingering { .. } => self.close(),
-            ConnState::Relaying(_) | ConnState::Closed => self.deadline = None,
+            // An answer takes as long as it takes.
+            ConnState::Answering(_) => self.await_end(env),
+            ConnState::Closed => self.deadline = None,
         }
     }
 
@@ -351,30 +348,36 @@ impl Conn {
 
     /// Ends it at once.
     pub(super) fn close(&mut self) {
+        self.note_leaving();
         self.state = ConnState::Closed;
     }
 
-    /// Takes the client's socket out of the poll set if there is another handle of it: closing ours
+    /// Takes the client's socket out of the poll set if who answers holds it too: dropping it here
     /// would not.
     pub(super) fn part(&mut self, poll: &Poll) -> io::Result<()> {
-        if self.is_lent {
+        if self.is_lent() {
             self.client.watch(poll, None)
         } else {
             Ok(())
         }
     }
 
+    fn is_lent(&self) -> bool {
+        Arc::strong_count(&self.client.socket) > 1
+    }
+
     fn note_leaving(&mut self) {
         self.has_left = true;
-        if let ConnState::Relaying(relay) = &mut self.state {
-            relay.present.leave();
+        if let ConnState::Answering(answered) = &self.state {
+            answered.exchange.leave();
         }
     }
 }
 
 impl Drop for Conn {
     fn drop(&mut self) {
-        if self.is_lent && self.client.socket.shutdown(Shutdown::Both).is_err() {
+        self.close();
+        if self.is_lent() && self.client.socket.shutdown(Shutdown::Both).is_err() {
             log::debug!("connection {} was closed by its client", self.id);
         }
     }
@@ -384,7 +387,7 @@ impl Drop for Conn {
 impl Conn {
     fn read_client(&mut self, env: &mut ConnEnv) {
         let mut scratch = std::mem::take(&mut env.scratch);
-        match outbound::read(&mut self.client.socket, &mut scratch) {
+        match outbound::read(&*self.client.socket, &mut scratch) {
             Moved::Bytes(bytes) => self.received(&scratch[..bytes], env),
             Moved::Nothing => {}
             Moved::Ended => self.client_ended(env),
@@ -410,10 +413,10 @@ impl Conn {
                 self.read_head(env);
             }
             ConnState::Body(_) => self.read_body(bytes, env),
-            ConnState::Connecting(_) | ConnState::Relaying(_) => {
-                self.inbound.extend_from_slice(bytes)
-            }
-            ConnState::Lingering { .. } | ConnState::Closed => {}
+            ConnState::Departing(_)
+            | ConnState::Answering(_)
+            | ConnState::Lingering { .. }
+            | ConnState::Closed => {}
         }
     }
 
@@ -421,11 +424,10 @@ impl Conn {
         if let ConnState::Waiting { is_idle: true } = self.state {
             self.wait_for_head(false, env.limits.head_time, env.now);
         }
-        let (Some(account), Ok(ends)) = (self.account, self.ends()) else {
+        let Some(account) = self.account else {
             return self.close();
         };
         let stamp = GateStamp {
-            ends,
             conn: self.id,
             key: &env.key,
         };
@@ -433,6 +435,7 @@ impl Conn {
         let rules = AdmissionRules {
             now: now.into(),
             access: &env.access,
+            ends: self.ends,
             account,
             head_bytes_max: env.limits.head_bytes_max,
             body_bytes_max: env.limits.body_bytes_max,
@@ -481,38 +484,31 @@ impl Conn {
     }
 }
 
-/// To the server and back.
+/// To the server, and back from whoever answers.
 impl Conn {
     fn depart(&mut self, env: &mut ConnEnv) {
         let ConnState::Body(arriving) = std::mem::replace(&mut self.state, ConnState::Closed)
         else {
             return;
         };
-        let (head, body, answer) = arriving.into_request();
-        self.state = ConnState::Connecting(Box::new(Departing {
-            request: UpstreamRequest::new(head, body),
-            answer,
+        let (request, notes) = arriving.into_request();
+        self.state = ConnState::Departing(Box::new(Departing {
+            request,
+            notes,
             give_up_at: env.now + env.limits.connect_time,
         }));
-        self.connect(env);
+        self.hand_over(env);
     }
 
-    /// Calls the server; one that is busy or being rebuilt is called again, for a while.
-    fn connect(&mut self, env: &mut ConnEnv) {
-        let ConnState::Connecting(departing) = &self.state else {
+    /// Gives the request, and the socket for its answer, to the server; one that is busy or being
+    /// rebuilt is called again, for a while.
+    fn hand_over(&mut self, env: &mut ConnEnv) {
+        let ConnState::Departing(departing) = &self.state else {
             return;
         };
-        let address = env.upstream.address();
-        match sys::connect_unix(&address) {
-            Ok(server) => self.relay(server, env),
-            Err(err) if env.now < departing.give_up_at => {
-                // Anything else, such as having no file left, is not the server's fault.
-                if matches!(
-                    err.kind(),
-                    ErrorKind::ConnectionRefused | ErrorKind::NotFound
-                ) {
-                    env.upstream.report_down(&address);
-                }
+        match env.carriers.prepare() {
+            Ok(()) => self.send_request(env),
+            Err(_) if env.now < departing.give_up_at => {
                 self.deadline = Some(env.now + RETRY_AFTER);
             }
             Err(err) => {
@@ -522,169 +518,112 @@ impl Conn {
         }
     }
 
-    fn relay(&mut self, server: UnixStream, env: &mut ConnEnv) {
-        let ConnState::Connecting(departing) =
-            std::mem::replace(&mut self.state, ConnState::Closed)
+    fn send_request(&mut self, env: &mut ConnEnv) {
+        let ConnState::Departing(departing) = std::mem::replace(&mut self.state, ConnState::Closed)
         else {
             return;
         };
         let Departing {
-            mut request,
-            answer: mut settings,
-            ..
+            request, mut notes, ..
         } = *departing;
-        settings.closes |= env.is_draining;
-        let mut server = Watched::new(server, server_token(self.id));
-        let present = env.presence.enter(self.id);
-        request.send(&mut server.socket);
-        self.deadline = None;
-        self.state = ConnState::Relaying(Box::new(RelayedAnswer {
-            server,
-            request,
-            answer: AnswerFraming::default(),
-            settings,
-            present,
-        }));
+        notes.reply_to.closes |= env.is_draining;
+        // What came ahead is the next thing to do.
+        let is_awaited = notes.reply_to.closes || self.has_left || !self.inbound.is_empty();
+        let exchange = Arc::new(Exchange::new(
+            self.id,
+            Arc::clone(&self.client.socket),
+            notes,
+            env.limits.stall_time,
+            Arc::clone(&env.mail),
+            is_awaited,
+        ));
+        self.deadline = (!is_awaited).then_some(env.now + env.limits.idle_time);
+        self.state = ConnState::Answering(AnsweredRequest {
+            exchange: Arc::clone(&exchange),
+            is_awaited,
+        });
         if self.has_left {
             self.note_leaving();
         }
+        env.carriers.send(request, exchange);
     }
 
-    fn read_server(&mut self, env: &mut ConnEnv) {
-        let ConnState::Relaying(relay) = &mut self.state else {
+    /// Takes the connection up again if its answer has ended.
+    pub(super) fn look_for_end(&mut self, env: &mut ConnEnv) {
+        let ConnState::Answering(answered) = &self.state else {
             return;
         };
-        let mut scratch = std::mem::take(&mut env.scratch);
-        match outbound::read(&mut relay.server.socket, &mut scratch) {
-            Moved::Bytes(bytes) => self.answered(&scratch[..bytes], env),
-            Moved::Nothing => {}
-            Moved::Ended => self.server_ended(env),
-        }
-        env.scratch = scratch;
-    }
-
-    fn answered(&mut self, bytes: &[u8], env: &mut ConnEnv) {
-        let ConnState::Relaying(relay) = &mut self.state else {
-            return;
-        };
-        match relay.pass_on(bytes) {
-            Ok(Passed::AsItCame(taken)) => self.send(&bytes[..taken], env),
-            Ok(Passed::Rewritten(text)) => {
-                self.send(&text, env);
-                self.lend_socket(env);
+        let is_told = answered.is_awaited;
+        let closes = answered.exchange.notes.reply_to.closes || env.is_draining;
+        match answered.exchange.take_end() {
+            None => {}
+            // The client sees that the end is missing.
+            Some(AnswerEnd::BrokenOff) => self.close(),
+            Some(AnswerEnd::Whole { at, rest }) => {
+                self.out = rest;
+                self.after_write(Ok(0), env);
+                if closes {
+                    return self.linger(env);
+                }
+                let since = if is_told { env.now } else { at };
+                self.wait_for_head(true, env.limits.idle_time, since);
+                self.read_ahead(env);
             }
-            Err(BadAnswer) => return self.server_failed(env),
-        }
-        if matches!(&self.state, ConnState::Relaying(relay) if relay.answer.is_ended()) {
-            self.end_answer(env);
         }
     }
 
-    /// Lends the client's socket to a stream that asked for it, once the head of its answer is here:
-    /// if that has left already, or never.
-    fn lend_socket(&mut self, env: &ConnEnv) {
-        let ConnState::Relaying(relay) = &self.state else {
+    /// Has the mail tell of the answer's end.
+    pub(super) fn await_end(&mut self, env: &mut ConnEnv) {
+        let ConnState::Answering(answered) = &mut self.state else {
             return;
         };
-        if !relay.answer.has_begun() {
-            return;
-        }
-        let lend = |leaving| {
-            let socket = self.out.is_empty().then_some(&self.client.socket)?;
-            LentSocket::new(socket, env.limits.stall_time, leaving).ok()
-        };
-        self.is_lent |= relay.present.lend(lend);
-    }
-
-    fn server_ended(&mut self, env: &mut ConnEnv) {
-        let ConnState::Relaying(relay) = &self.state else {
-            return;
-        };
-        if relay.answer.ends_with_the_connection() {
-            self.linger(env)
-        } else {
-            self.server_failed(env)
+        answered.is_awaited = true;
+        self.deadline = None;
+        if answered.exchange.await_end() {
+            self.look_for_end(env);
         }
     }
 
-    /// An answer that has begun cannot become another one: the client sees that its end is missing.
-    fn server_failed(&mut self, env: &mut ConnEnv) {
-        match &self.state {
-            ConnState::Relaying(relay) if !relay.answer.has_begun() => {
-                self.refuse(&server_broke(), env);
-            }
-            _ => self.close(),
-        }
-    }
-
-    fn end_answer(&mut self, env: &mut ConnEnv) {
-        let ConnState::Relaying(relay) = &self.state else {
-            return;
-        };
-        if relay.settings.closes || env.is_draining {
-            return self.linger(env);
-        }
-        self.wait_for_head(true, env.limits.idle_time, env.now);
-        if !self.inbound.is_empty() {
+    /// Reads the request that was sent ahead, if its time has come.
+    fn read_ahead(&mut self, env: &mut ConnEnv) {
+        let is_waiting = matches!(self.state, ConnState::Waiting { .. });
+        if is_waiting && self.out.is_empty() && !self.inbound.is_empty() {
             self.read_head(env);
         }
     }
-}
 
-impl RelayedAnswer {
-    fn interest(&self, client_took_all: bool) -> Option<Ready> {
-        let mut wanted = Ready::empty();
-        wanted.set(Ready::OUT, !self.request.is_sent());
-        wanted.set(Ready::IN, client_took_all);
-        // A hang-up is reported whatever one asks for; so while there is nothing to ask for, the
-        // socket leaves the set.
-        (!wanted.is_empty()).then_some(wanted)
-    }
-
-    fn pass_on(&mut self, bytes: &[u8]) -> Result<Passed, BadAnswer> {
-        match &mut self.answer {
-            AnswerFraming::Body(body) => body.advance(bytes).map(Passed::AsItCame),
-            answer => {
-                let text = answer.head(bytes, &self.settings)?;
-                Ok(Passed::Rewritten(text.unwrap_or_default()))
-            }
+    /// Answers for a server that lost the request before anybody took it.
+    pub(super) fn is_lost(&mut self, env: &mut ConnEnv) {
+        if matches!(self.state, ConnState::Answering(_)) {
+            self.refuse(&server_broke(), env);
         }
     }
-}
-
-/// What of an answer goes to the client.
-enum Passed {
-    AsItCame(usize),
-    Rewritten(Vec<u8>),
 }
 
 /// To the client.
 impl Conn {
     fn send(&mut self, bytes: &[u8], env: &ConnEnv) {
-        if bytes.is_empty() {
-            return;
-        }
-        let moved = self.out.send(&mut self.client.socket, bytes);
-        self.after_write(moved, env);
+        let sent = self.out.send(&self.client.socket, [bytes, b"", b""]);
+        self.after_write(sent, env);
     }
 
-    fn flush(&mut self, env: &ConnEnv) {
-        let moved = self.out.flush(&mut self.client.socket);
-        self.after_write(moved, env);
+    fn flush(&mut self, env: &mut ConnEnv) {
+        let sent = self.out.flush(&self.client.socket);
+        self.after_write(sent, env);
         let is_lingering = matches!(self.state, ConnState::Lingering { .. });
         if is_lingering && self.out.is_empty() {
             self.end_stream(env);
         }
+        self.read_ahead(env);
     }
 
-    fn after_write(&mut self, moved: Moved, env: &ConnEnv) {
-        if moved == Moved::Ended {
+    fn after_write(&mut self, sent: io::Result<usize>, env: &ConnEnv) {
+        let Ok(taken) = sent else {
             return self.close();
-        }
-        let has_moved = matches!(moved, Moved::Bytes(1..));
+        };
         if self.out.is_empty() {
             self.stall = None;
-        } else if has_moved || self.stall.is_none() {
+        } else if taken > 0 || self.stall.is_none() {
             self.stall = Some(Stall {
                 since: env.now,
                 until: env.now + env.limits.stall_time,
@@ -694,9 +633,9 @@ impl Conn {
 
     fn refuse(&mut self, problem: &HttpProblem, env: &mut ConnEnv) {
         let mut to = match &self.state {
-            ConnState::Body(arriving) => arriving.answer.reply_to.clone(),
-            ConnState::Connecting(departing) => departing.answer.reply_to.clone(),
-            ConnState::Relaying(relay) => relay.settings.reply_to.clone(),
+            ConnState::Body(arriving) => arriving.notes.reply_to.clone(),
+            ConnState::Departing(departing) => departing.notes.reply_to.clone(),
+            ConnState::Answering(answered) => answered.exchange.notes.reply_to.clone(),
             ConnState::Waiting { .. } | ConnState::Lingering { .. } | ConnState::Closed => {
                 ReplyTo::default()
             }

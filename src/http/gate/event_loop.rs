@@ -5,7 +5,7 @@
 //! - with nothing to do it sleeps without a limit: an idle gate does not wake;
 //! - after each event of a connection, [`EventLoop::settle`] brings every index up to date.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::base::stop::StopSource;
 use crate::http::gate::conn::{Conn, ConnEnv, Rank};
 use crate::http::gate::phase::{GateState, Phase};
+use crate::http::gate::sys;
 use crate::http::poll::{Poll, Ready, Waker, Watched};
 
 const WAKER_TOKEN: u64 = 0;
@@ -45,6 +46,8 @@ pub(super) struct EventLoop {
     /// Those to give up, the first first.
     dispensable: BTreeSet<(Rank, Instant, u64)>,
     turned_away: usize,
+    /// Those whose answer may have ended without a word; see [`Conn::ends_silently`].
+    silent: HashSet<u64>,
     bodies: Bodies,
     env: ConnEnv,
     shared: Arc<GateState>,
@@ -93,6 +96,7 @@ impl EventLoop {
             deadlines: BTreeSet::new(),
             dispensable: BTreeSet::new(),
             turned_away: 0,
+            silent: HashSet::new(),
             bodies: Bodies::default(),
             env,
             shared,
@@ -118,6 +122,9 @@ impl EventLoop {
     }
 
     fn wait(&mut self, ready: &mut Vec<(u64, Ready)>) {
+        if let Err(err) = self.env.carriers.watch(&self.poll) {
+            log::error!("cannot watch the way to the server: {err}");
+        }
         let next = self.deadlines.first().map(|(at, _)| *at);
         let limit = next.map(|at| at.saturating_duration_since(Instant::now()));
         if let Err(err) = self.poll.wait(limit, ready) {
@@ -140,13 +147,13 @@ impl EventLoop {
     /// Hands an event to its connection; one that has ended meanwhile gets no more.
     fn on_socket(&mut self, token: u64, flags: Ready) {
         let is_server = token % 2 == 1;
-        self.with_conn(token / 2, |conn, env| {
-            if is_server {
-                conn.on_server(flags, env)
-            } else {
-                conn.on_client(flags, env)
+        if is_server {
+            for lost in self.env.carriers.on_ready(token, flags) {
+                self.with_conn(lost, Conn::is_lost);
             }
-        });
+        } else {
+            self.with_conn(token / 2, |conn, env| conn.on_client(flags, env));
+        }
         self.keep_within_budget();
     }
 
@@ -176,16 +183,27 @@ impl EventLoop {
         for (id, account) in self.env.accounts.take_found() {
             self.with_conn(id, |conn, _| conn.belongs_to(account));
         }
+        for id in self.env.mail.take() {
+            self.with_conn(id, Conn::look_for_end);
+        }
         if self.shared.phase() != Phase::Draining {
             return;
         }
         self.end_rest();
         self.listener = None;
         self.env.is_draining = true;
+        self.look_at_silent();
         let unused = self.conns.iter().filter(|(_, slot)| slot.conn.is_unused());
         let unused: Vec<u64> = unused.map(|(id, _)| *id).collect();
         for id in unused {
             self.with_conn(id, Conn::end_unused);
+        }
+    }
+
+    /// Finds out which answers have ended, and has the others tell of it.
+    fn look_at_silent(&mut self) {
+        for id in std::mem::take(&mut self.silent) {
+            self.with_conn(id, Conn::await_end);
         }
     }
 }
@@ -197,7 +215,7 @@ impl EventLoop {
             let Some(listener) = &self.listener else {
                 return;
             };
-            match listener.socket.accept() {
+            match sys::accept(&listener.socket) {
                 Ok((client, peer)) => self.admit(client, peer),
                 Err(err) => match err.kind() {
                     ErrorKind::WouldBlock => return,
@@ -209,15 +227,15 @@ impl EventLoop {
     }
 
     fn admit(&mut self, client: TcpStream, peer: SocketAddr) {
-        if let Err(err) = client.set_nonblocking(true) {
-            log::debug!("cannot take a connection of {peer}: {err}");
-            return;
-        }
         let has_room = self.make_room();
         let id = self.next_id;
         self.next_id += 1;
+        let conn = match Conn::new(id, client, peer, &self.env) {
+            Ok(conn) => conn,
+            Err(err) => return log::debug!("cannot take a connection of {peer}: {err}"),
+        };
         let slot = Slot {
-            conn: Conn::new(id, client, peer, &self.env),
+            conn,
             due: None,
             rank: None,
             body: (0, false),
@@ -235,6 +253,7 @@ impl EventLoop {
         if self.conns.len() - self.turned_away < self.connections_max {
             return true;
         }
+        self.look_at_silent();
         let Some(id) = self.most_dispensable() else {
             return false;
         };
@@ -315,6 +334,11 @@ impl EventLoop {
         let Some(slot) = self.conns.get_mut(&id) else {
             return;
         };
+        if slot.conn.ends_silently() {
+            self.silent.insert(id);
+        } else {
+            self.silent.remove(&id);
+        }
         let (due, rank, body) = (slot.conn.due(), slot.conn.rank(), slot.conn.body_held());
         let was = (slot.due, slot.rank, slot.body);
         (slot.due, slot.rank, slot.body) = (due, rank, body);
@@ -323,6 +347,7 @@ impl EventLoop {
 
     fn forget(&mut self, id: u64) {
         if let Some(slot) = self.conns.remove(&id) {
+            self.silent.remove(&id);
             self.index(
                 id,
                 (slot.due, slot.rank, slot.body),
@@ -350,7 +375,8 @@ impl EventLoop {
 
     /// Ends the largest unfinished bodies until the others have memory enough.
     fn keep_within_budget(&mut self) {
-        while self.bodies.bytes > self.env.limits.buffered_bytes_max {
+        let waiting = self.env.carriers.bytes_held();
+        while self.bodies.bytes + waiting > self.env.limits.buffered_bytes_max {
             let Some((bytes, id)) = self.bodies.unfinished.last().copied() else {
                 return;
             };

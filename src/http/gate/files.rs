@@ -2,11 +2,11 @@
 
 use crate::http::gate::sys;
 
-/// Files that are no connection: the log, the sessions being written, the tools' pipes.
-const OTHER_FILES: u64 = 32;
-/// A client's socket, which may be lent, the gate's to the server, and two that tiny_http makes of the
-/// other end.
-const FILES_PER_CONNECTION: u64 = 5;
+/// Files that are no connection: the log, the sessions being written, the tools' pipes, and the
+/// gate's own connections to the server.
+const OTHER_FILES: u64 = 44;
+/// A client's socket, and what its request may need.
+const FILES_PER_CONNECTION: u64 = 2;
 
 /// The fewest open files with which a client is answered while tools run and others wait.
 const FILES_MIN: u64 = OTHER_FILES + CONNECTIONS_MIN * FILES_PER_CONNECTION;

@@ -10,18 +10,18 @@ use crate::base::stop::{self, Stop};
 use crate::base::thread::{self, Joined};
 use crate::http::access::AccessSettings;
 use crate::http::gate::accounts::Accounts;
+use crate::http::gate::carriers::Carriers;
 use crate::http::gate::conn::ConnEnv;
 use crate::http::gate::event_loop::EventLoop;
+use crate::http::gate::exchange::{Exchanges, GateMail};
 use crate::http::gate::files::connections_max;
 use crate::http::gate::limits::GateLimits;
 use crate::http::gate::phase::{GateState, Phase};
-use crate::http::gate::presence::ClientPresence;
 use crate::http::gate::reply::DateLine;
-use crate::http::gate::sys;
 use crate::http::gate::upstream::Upstream;
 use crate::http::poll::Waker;
 
-/// One read of an answer, and so the most that a connection buffers of it.
+/// One read of what a client sends.
 const SCRATCH_BYTES: usize = 16 << 10;
 
 /// The rules of a gate, and what it stands before.
@@ -34,8 +34,8 @@ pub struct GateSettings {
     pub key: String,
     /// The server.
     pub upstream: Box<dyn Upstream>,
-    /// Where the server learns whether a client is still there.
-    pub presence: ClientPresence,
+    /// Where the server finds the requests that the gate has sent it.
+    pub exchanges: Exchanges,
 }
 
 /// The running gate. Dropping it closes every connection and waits for its thread.
@@ -50,11 +50,10 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Takes over `listener` and starts the thread `gate`.
+    /// Takes over `listener`, of [`listen`](super::listen), and starts the thread `gate`.
     ///
     /// Raises the process's limit of open files to what the system allows.
     pub fn start(settings: GateSettings, listener: TcpListener) -> io::Result<Gate> {
-        sys::prepare_listener(&listener)?;
         let local_addr = listener.local_addr()?;
         let connections_max = connections_max(settings.limits.connections_max);
         let waker = Waker::new()?;
@@ -64,7 +63,12 @@ impl Gate {
             listener,
             waker.clone(),
             connections_max,
-            env(settings, Accounts::new(local_addr, waker.clone())),
+            env(
+                settings,
+                local_addr,
+                Accounts::new(local_addr, waker.clone()),
+                waker.clone(),
+            ),
             Arc::clone(&shared),
             drained_source,
         )?;
@@ -113,13 +117,14 @@ impl Drop for Gate {
     }
 }
 
-fn env(settings: GateSettings, accounts: Accounts) -> ConnEnv {
+fn env(settings: GateSettings, listener: SocketAddr, accounts: Accounts, waker: Waker) -> ConnEnv {
     ConnEnv {
         limits: settings.limits,
         access: settings.access,
         accounts,
-        upstream: settings.upstream,
-        presence: settings.presence,
+        carriers: Carriers::new(settings.upstream, settings.exchanges),
+        mail: Arc::new(GateMail::new(waker)),
+        listener,
         key: settings.key,
         now: Instant::now(),
         is_draining: false,
@@ -148,8 +153,7 @@ mod tests {
 
     #[test]
     fn a_request_waits_for_the_list_of_sockets_where_the_kernel_does_not_answer() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        sys::prepare_listener(&listener).unwrap();
+        let listener = crate::http::gate::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let waker = Waker::new().unwrap();
         let settings = GateSettings {
@@ -157,9 +161,10 @@ mod tests {
             access: AccessSettings::default(),
             key: "k".to_owned(),
             upstream: Box::new(NoServer),
-            presence: ClientPresence::default(),
+            exchanges: Exchanges::default(),
         };
-        let env = env(settings, Accounts::from_lists(waker.clone()));
+        let accounts = Accounts::from_lists(waker.clone());
+        let env = env(settings, address, accounts, waker.clone());
         let shared = Arc::new(GateState::default());
         let (drained, _) = stop::pair();
         let inner = Arc::clone(&shared);

@@ -12,10 +12,8 @@ use std::borrow::Cow;
 use std::io::Write as _;
 use std::net::IpAddr;
 
-use crate::base::socket_owner::Ends;
 use crate::http::access::{HeadView, HttpVersion, PeerAccount, host_of};
 use crate::http::problem::HttpProblem;
-use crate::http::requester::Requester;
 use crate::http::ticket;
 
 /// The most headers a head may have.
@@ -70,11 +68,9 @@ pub(super) enum Framing {
     Chunked,
 }
 
-/// The gate's word on a connection, which the server believes by the key.
+/// The gate's word on which connection a request came by, which the server believes by the key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GateStamp<'a> {
-    /// The connection's two addresses.
-    pub(super) ends: Ends,
     pub(super) conn: u64,
     pub(super) key: &'a str,
 }
@@ -143,36 +139,26 @@ impl<'a> ParsedHead<'a> {
             && !self.connection_options().any(|name| name == "close")
     }
 
-    /// The head for the server, without its empty line: the body's length is still to come.
-    pub(super) fn forwarded(&self, stamp: GateStamp<'_>, requester: Option<&Requester>) -> Vec<u8> {
+    /// The head for the server, without its empty line: the body's length is still to come. Always of
+    /// HTTP/1.1, as the next request follows by the same connection.
+    pub(super) fn forwarded(&self, stamp: GateStamp<'_>) -> Vec<u8> {
         let named: Vec<String> = self.connection_options().collect();
         let target = ticket::without(&self.target);
-        let mut text = Vec::with_capacity(self.bytes + 280);
-        let version = match self.version {
-            HttpVersion::Http10 => "1.0",
-            HttpVersion::Http11 => "1.1",
-        };
+        let mut text = Vec::with_capacity(self.bytes + 160);
         put(
             &mut text,
-            format_args!("{} {target} HTTP/{version}\r\n", self.method),
+            format_args!("{} {target} HTTP/1.1\r\n", self.method),
         );
         for (name, value) in &self.headers {
             if !ends_here(&name.to_ascii_lowercase(), &named) {
                 put(&mut text, format_args!("{name}: {value}\r\n"));
             }
         }
-        let GateStamp { ends, conn, key } = stamp;
-        let Ends { theirs, ours } = ends;
+        let GateStamp { conn, key } = stamp;
         put(
             &mut text,
-            format_args!(
-                "Connection: close\r\nX-Gate-Peer: {theirs}\r\nX-Gate-Local: {ours}\r\n\
-                 X-Gate-Conn: {conn}\r\nX-Gate-Key: {key}\r\n"
-            ),
+            format_args!("X-Gate-Conn: {conn}\r\nX-Gate-Key: {key}\r\n"),
         );
-        if let Some(requester) = requester {
-            put(&mut text, format_args!("X-Gate-Requester: {requester}\r\n"));
-        }
         text
     }
 

@@ -1,113 +1,92 @@
-//! A client's socket in the hands of whoever writes its stream.
+//! A client's socket in the hands of whoever answers.
 //!
-//! A token then takes one hop less: without this, it would wake the gate on its way. The gate goes
-//! on to watch for the client's end, and gets the end of the answer by the usual way: from there on
-//! the connection is its own again.
+//! An answer, and each token of a stream, then takes one hop: without this, it would wake the gate on
+//! its way. The gate goes on to watch for the client's end, and has the connection back at the end of
+//! the answer.
 
 use std::io::{self, ErrorKind};
-use std::net::TcpStream;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use rustix::io::Errno;
 
-use crate::base::lock::lock;
+use crate::http::gate::exchange::{AnswerEnd, Exchange};
+use crate::http::gate::outbound::Outbound;
+use crate::http::gate::reply;
 
-/// Where the body of an answer is written; its end is not.
+/// Where an answer is written, of which there is one for each request.
+///
+/// Dropped before [`LentSocket::end`], the answer breaks off: the connection ends with it.
 #[derive(Debug)]
 pub struct LentSocket {
-    socket: TcpStream,
-    unsent: Unsent,
-    stall_time: Duration,
-    leaving: Leaving,
-}
-
-/// What the client has not taken at once.
-#[derive(Debug, Default)]
-struct Unsent {
-    bytes: Vec<u8>,
-    /// How many of them it has taken.
-    taken: usize,
-    /// When the client took something for the last time.
+    exchange: Arc<Exchange>,
+    out: Outbound,
+    /// When the client took something for the last time; set while something waits.
     since: Option<Instant>,
-}
-
-/// Wakes whoever has a client's socket when the client has left.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Leaving(Arc<Mutex<Option<Waker>>>);
-
-impl Leaving {
-    /// Calls `waker` when the client leaves.
-    pub(super) fn wake_when_told(&self, waker: Waker) {
-        *lock(&self.0) = Some(waker);
-    }
-
-    /// The client has left.
-    pub(super) fn tell(&self) {
-        if let Some(waker) = lock(&self.0).take() {
-            waker.wake();
-        }
-    }
+    has_ended: bool,
 }
 
 impl LentSocket {
-    /// The same connection as `socket`, for a writer that waits at most `stall_time` for a client
-    /// that takes nothing.
-    pub(super) fn new(
-        socket: &TcpStream,
-        stall_time: Duration,
-        leaving: Leaving,
-    ) -> io::Result<LentSocket> {
-        Ok(LentSocket {
-            socket: socket.try_clone()?,
-            unsent: Unsent::default(),
-            stall_time,
-            leaving,
-        })
+    /// For the only one who answers the request.
+    pub(in crate::http) fn new(exchange: Arc<Exchange>) -> LentSocket {
+        LentSocket {
+            exchange,
+            out: Outbound::default(),
+            since: None,
+            has_ended: false,
+        }
     }
 
-    /// As [`new`](LentSocket::new), of a client whose leaving nobody tells of.
-    #[cfg(test)]
-    pub(in crate::http) fn of(socket: &TcpStream, stall_time: Duration) -> LentSocket {
-        LentSocket::new(socket, stall_time, Leaving::default()).unwrap()
+    /// The request.
+    pub fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    /// The head of an answer with these headers, and those that the gate adds.
+    pub(in crate::http) fn head(&self, status: u16, headers: &[(&str, &str)]) -> Vec<u8> {
+        reply::head(status, headers, &self.exchange.notes.reply_to)
+    }
+
+    /// The request was a `HEAD`: the body stays here.
+    pub(in crate::http) fn is_to_head(&self) -> bool {
+        self.exchange.notes.reply_to.is_to_head
     }
 
     /// Sends the parts, one after the other, as far as the client takes them; the rest waits.
     /// Whether all has left.
     ///
-    /// Errors: the client is gone.
+    /// Errors: the client is gone, or has taken nothing for too long.
     pub fn send(&mut self, parts: [&[u8]; 3]) -> io::Result<bool> {
-        if !self.flush()? {
-            self.keep(parts, 0);
-            return Ok(false);
-        }
-        let taken = self.write(parts)?;
-        self.keep(parts, taken);
-        Ok(self.unsent.bytes.is_empty())
+        let taken = self.out.send(&self.exchange.socket, parts)?;
+        self.note(taken)
     }
 
     /// Sends what waits, as far as the client takes it. Whether all has left.
     ///
     /// Errors: the client is gone, or has taken nothing for too long.
     pub fn flush(&mut self) -> io::Result<bool> {
-        let Some(since) = self.unsent.since else {
+        if self.since.is_none() {
             return Ok(true);
-        };
-        let waiting = &self.unsent.bytes[self.unsent.taken..];
-        let taken = self.write([waiting, &[], &[]])?;
-        self.unsent.taken += taken;
-        if self.unsent.taken == self.unsent.bytes.len() {
-            // Clients that fall behind are few; the others shall not hold a buffer each.
-            self.unsent = Unsent::default();
+        }
+        let taken = self.out.flush(&self.exchange.socket)?;
+        self.note(taken)
+    }
+
+    /// Whether all has left, after `taken` bytes did just now.
+    fn note(&mut self, taken: usize) -> io::Result<bool> {
+        if self.out.is_empty() {
+            self.since = None;
             return Ok(true);
         }
         if taken > 0 {
-            self.unsent.since = Some(Instant::now());
-        } else if since.elapsed() >= self.stall_time {
+            self.since = None;
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= self.exchange.stall_time {
             return Err(ErrorKind::TimedOut.into());
         }
         Ok(false)
@@ -115,7 +94,7 @@ impl LentSocket {
 
     /// When the client is given up, if it goes on to take nothing of what waits.
     pub fn given_up_at(&self) -> Option<Instant> {
-        Some(self.unsent.since? + self.stall_time)
+        Some(self.since? + self.exchange.stall_time)
     }
 
     /// Waits until all has left.
@@ -128,41 +107,24 @@ impl LentSocket {
         Ok(())
     }
 
+    /// Ends the answer: what the client has not taken yet, the gate sends. Waits for nothing.
+    pub fn end(mut self) {
+        self.has_ended = true;
+        self.exchange.end(AnswerEnd::Whole {
+            at: Instant::now(),
+            rest: mem::take(&mut self.out),
+        });
+    }
+
     /// Calls `waker` when the client leaves. Whether it has left before, the caller must look for
     /// itself after this.
     pub fn wake_when_gone(&self, waker: Waker) {
-        self.leaving.wake_when_told(waker);
-    }
-
-    /// Writes once, without waiting, and returns how many bytes were taken.
-    fn write(&self, parts: [&[u8]; 3]) -> io::Result<usize> {
-        let parts = parts.map(io::IoSlice::new);
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = retry_on_intr(|| {
-            let mut no_descriptors = SendAncillaryBuffer::default();
-            sendmsg(&self.socket, &parts, &mut no_descriptors, flags)
-        });
-        match sent {
-            Err(Errno::AGAIN) => Ok(0),
-            sent => Ok(sent?),
-        }
-    }
-
-    /// Keeps what comes after the first `taken` bytes.
-    fn keep(&mut self, parts: [&[u8]; 3], mut taken: usize) {
-        for part in parts {
-            let gone = taken.min(part.len());
-            taken -= gone;
-            self.unsent.bytes.extend_from_slice(&part[gone..]);
-        }
-        if !self.unsent.bytes.is_empty() {
-            self.unsent.since.get_or_insert_with(Instant::now);
-        }
+        self.exchange.wake_when_gone(waker);
     }
 
     fn wait_for_room(&self) -> io::Result<()> {
-        let limit = Timespec::try_from(self.stall_time).map_err(io::Error::other)?;
-        let mut sockets = [PollFd::new(&self.socket, PollFlags::OUT)];
+        let limit = Timespec::try_from(self.exchange.stall_time).map_err(io::Error::other)?;
+        let mut sockets = [PollFd::new(&self.exchange.socket, PollFlags::OUT)];
         match poll(&mut sockets, Some(&limit)) {
             // Whether the time is over, the next attempt finds out.
             Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -171,9 +133,17 @@ impl LentSocket {
     }
 }
 
+impl Drop for LentSocket {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.exchange.end(AnswerEnd::BrokenOff);
+        }
+    }
+}
+
 impl AsFd for LentSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.exchange.socket.as_fd()
     }
 }
 
@@ -181,7 +151,8 @@ impl AsFd for LentSocket {
 mod tests {
     use super::*;
     use std::io::Read as _;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
 
     use crate::http::testing::{TOO_MUCH, narrow};
 
@@ -193,8 +164,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().unwrap();
         narrow(&socket, &client);
-        let lent = LentSocket::new(&socket, stall_time, Leaving::default()).unwrap();
-        (lent, client)
+        (LentSocket::new(Exchange::alone(socket, stall_time)), client)
     }
 
     /// Sends numbered lines until the client's buffers are full, and much is left; what was sent.
@@ -226,7 +196,6 @@ mod tests {
         });
         lent.drain().unwrap();
         assert_eq!(lent.given_up_at(), None);
-        assert_eq!(lent.unsent.bytes.capacity(), 0);
         reader.join().unwrap();
     }
 

@@ -1,11 +1,15 @@
-//! Bytes on their way out of a socket that does not wait.
+//! Bytes on their way out of a socket, and into one, without waiting.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read};
+use std::os::fd::AsFd;
 
-/// The outcome of one attempt at a socket that does not wait.
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+
+/// The outcome of one read of a socket that does not wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moved {
-    /// So many bytes; for a read, at least one.
+    /// So many bytes, at least one.
     Bytes(usize),
     /// Nothing, for now.
     Nothing,
@@ -14,20 +18,27 @@ pub(super) enum Moved {
 }
 
 /// Reads once.
-pub(super) fn read(socket: &mut impl Read, buffer: &mut [u8]) -> Moved {
+pub(super) fn read(mut socket: impl Read, buffer: &mut [u8]) -> Moved {
     match socket.read(buffer) {
         Ok(0) => Moved::Ended,
-        outcome => moved(outcome),
-    }
-}
-
-fn moved(outcome: io::Result<usize>) -> Moved {
-    match outcome {
         Ok(bytes) => Moved::Bytes(bytes),
         Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
             Moved::Nothing
         }
         Err(_) => Moved::Ended,
+    }
+}
+
+/// Sends the parts once, one after the other, without waiting; how many bytes were taken.
+fn send_once(socket: impl AsFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let sent = retry_on_intr(|| {
+        let mut no_descriptors = SendAncillaryBuffer::default();
+        sendmsg(&socket, parts, &mut no_descriptors, flags)
+    });
+    match sent {
+        Err(Errno::AGAIN) => Ok(0),
+        sent => Ok(sent?),
     }
 }
 
@@ -43,36 +54,41 @@ impl Outbound {
         self.sent == self.bytes.len()
     }
 
-    /// Sends what waits, then `more`; what the socket does not take waits.
-    pub(super) fn send(&mut self, socket: &mut impl Write, more: &[u8]) -> Moved {
+    /// Sends what waits, then the parts; what the socket does not take waits. Returns how many bytes
+    /// were taken.
+    ///
+    /// Errors: the client is gone.
+    pub(super) fn send(&mut self, socket: impl AsFd, parts: [&[u8]; 3]) -> io::Result<usize> {
         if !self.is_empty() {
-            self.bytes.extend_from_slice(more);
+            for part in parts {
+                self.bytes.extend_from_slice(part);
+            }
             return self.flush(socket);
         }
-        let outcome = moved(socket.write(more));
-        let taken = match outcome {
-            Moved::Bytes(taken) => taken,
-            Moved::Nothing => 0,
-            Moved::Ended => return Moved::Ended,
-        };
-        self.bytes.extend_from_slice(&more[taken..]);
-        outcome
+        let taken = send_once(socket, &parts.map(IoSlice::new))?;
+        let mut left = taken;
+        for part in parts {
+            let gone = left.min(part.len());
+            left -= gone;
+            self.bytes.extend_from_slice(&part[gone..]);
+        }
+        Ok(taken)
     }
 
-    /// Sends what waits, as far as the socket takes it.
-    pub(super) fn flush(&mut self, socket: &mut impl Write) -> Moved {
+    /// Sends what waits, as far as the socket takes it. Returns how many bytes that was.
+    ///
+    /// Errors: the client is gone.
+    pub(super) fn flush(&mut self, socket: impl AsFd) -> io::Result<usize> {
         if self.is_empty() {
-            return Moved::Nothing;
+            return Ok(0);
         }
-        let outcome = moved(socket.write(&self.bytes[self.sent..]));
-        if let Moved::Bytes(taken) = outcome {
-            self.sent += taken;
-        }
+        let taken = send_once(socket, &[IoSlice::new(&self.bytes[self.sent..])])?;
+        self.sent += taken;
         if self.is_empty() {
             // Clients that fall behind are few; the others shall not hold a buffer each.
             *self = Outbound::default();
         }
-        outcome
+        Ok(taken)
     }
 }
 
@@ -93,79 +109,82 @@ impl UpstreamRequest {
         }
     }
 
-    pub(super) fn is_sent(&self) -> bool {
-        self.sent == self.head.len() + self.body.len()
-    }
-
-    /// The memory it holds: none, once it is sent.
+    /// The memory that its body holds.
     pub(super) fn bytes_held(&self) -> usize {
         self.body.capacity()
     }
 
-    /// Sends on. A server that takes no more has answered already, or is gone: its answer tells.
-    pub(super) fn send(&mut self, socket: &mut impl Write) {
-        while !self.is_sent() {
+    /// Sends on; whether all has left.
+    ///
+    /// Errors: the server takes no more.
+    pub(super) fn send(&mut self, socket: impl AsFd) -> io::Result<bool> {
+        while self.sent < self.head.len() + self.body.len() {
             let head = &self.head[self.sent.min(self.head.len())..];
             let body = &self.body[self.sent.saturating_sub(self.head.len())..];
-            match moved(socket.write_vectored(&[IoSlice::new(head), IoSlice::new(body)])) {
-                Moved::Bytes(bytes) => self.sent += bytes,
-                Moved::Nothing => return,
-                Moved::Ended => break,
+            match send_once(&socket, &[IoSlice::new(head), IoSlice::new(body)])? {
+                0 => return Ok(false),
+                taken => self.sent += taken,
             }
         }
-        *self = UpstreamRequest::new(Vec::new(), Vec::new());
+        Ok(true)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixStream;
 
-    /// Takes so many bytes per call, as long as it has leave.
-    struct Narrow(Vec<u8>, usize, usize);
+    /// More than a socket takes at once.
+    const MUCH: usize = 4 << 20;
 
-    impl Write for Narrow {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if self.2 == 0 {
-                return Err(ErrorKind::WouldBlock.into());
+    /// Sends until that says that all has left; what came at the other side.
+    fn received(mut send: impl FnMut(&UnixStream) -> bool) -> Vec<u8> {
+        let (socket, mut other) = UnixStream::pair().unwrap();
+        other.set_nonblocking(true).unwrap();
+        let (mut got, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+        let mut has_left = false;
+        loop {
+            has_left = has_left || send(&socket);
+            match read(&mut other, &mut piece) {
+                Moved::Bytes(bytes) => got.extend_from_slice(&piece[..bytes]),
+                Moved::Nothing if has_left => return got,
+                Moved::Nothing => {}
+                Moved::Ended => unreachable!("both ends are open"),
             }
-            self.2 -= 1;
-            let taken = bytes.len().min(self.1);
-            self.0.extend_from_slice(&bytes[..taken]);
-            Ok(taken)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
         }
     }
 
     #[test]
     fn bytes_leave_in_order_whatever_the_socket_takes() {
-        let mut socket = Narrow(Vec::new(), 2, 1);
+        let parts = [vec![b'a'; MUCH], vec![b'b'; MUCH], vec![b'c'; MUCH]];
+        let all = [parts.concat(), parts.concat()].concat();
         let mut out = Outbound::default();
-        assert_eq!(out.send(&mut socket, b"hello"), Moved::Bytes(2));
-        assert_eq!(out.send(&mut socket, b" world"), Moved::Nothing);
-        assert!(!out.is_empty());
-        socket.2 = 100;
-        while !out.is_empty() {
-            out.flush(&mut socket);
-        }
-        assert_eq!(socket.0, b"hello world");
+        let mut times = 0;
+        let got = received(|socket| {
+            times += 1;
+            if times <= 2 {
+                let parts = [&parts[0][..], &parts[1], &parts[2]];
+                assert!(out.send(socket, parts).unwrap() < 3 * MUCH);
+                assert!(!out.is_empty());
+            } else {
+                out.flush(socket).unwrap();
+            }
+            out.is_empty()
+        });
+        assert!(got == all && times > 2);
+        assert_eq!(out.bytes.capacity(), 0);
     }
 
     #[test]
-    fn a_request_leaves_whole_and_holds_nothing_then() {
-        let mut socket = Narrow(Vec::new(), 3, 2);
-        let mut request = UpstreamRequest::new(b"head".to_vec(), b"body".to_vec());
-        request.send(&mut socket);
-        assert!(!request.is_sent());
-        socket.2 = 100;
-        request.send(&mut socket);
-        assert!(request.is_sent());
-        assert_eq!(
-            (socket.0.as_slice(), request.bytes_held()),
-            (&b"headbody"[..], 0)
-        );
+    fn a_request_leaves_whole() {
+        let (head, body) = (vec![b'h'; 1000], vec![b'b'; MUCH]);
+        let mut request = UpstreamRequest::new(head.clone(), body.clone());
+        let mut times = 0;
+        let got = received(|socket| {
+            times += 1;
+            request.send(socket).unwrap()
+        });
+        assert!(got == [head, body].concat() && times > 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The answers that the gate gives by itself, and the lines that it adds to every answer. Pure.
+//! The heads of answers, and the answers that the gate gives by itself. Pure.
 
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,13 +9,26 @@ use crate::http::problem::{self, HttpProblem};
 /// The interim answer that a client waits for before it sends its body.
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The parts of an answer of the gate that the request decides.
+/// The parts of an answer that the request decides.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ReplyTo {
     /// The request was a `HEAD`: the body stays here.
     pub(super) is_to_head: bool,
-    /// Whole header lines.
+    /// The connection will be closed after it.
+    pub(super) closes: bool,
+    /// Whole header lines, which every answer to the request has, whoever gives it.
     pub(super) lines: Vec<u8>,
+}
+
+impl ReplyTo {
+    /// Writes the last lines of a head.
+    fn end_head(&self, text: &mut Vec<u8>, closes: bool) {
+        text.extend_from_slice(&self.lines);
+        if closes {
+            text.extend_from_slice(b"Connection: close\r\n");
+        }
+        text.extend_from_slice(b"\r\n");
+    }
 }
 
 /// A refusal, as text; the connection closes after it.
@@ -27,7 +40,7 @@ pub(super) fn refusal(problem: &HttpProblem, to: &ReplyTo) -> Vec<u8> {
     for (name, value) in problem.headers() {
         put_header(&mut text, name, value);
     }
-    end_head(&mut text, to);
+    to.end_head(&mut text, true);
     if !to.is_to_head {
         text.extend_from_slice(&body);
     }
@@ -37,7 +50,17 @@ pub(super) fn refusal(problem: &HttpProblem, to: &ReplyTo) -> Vec<u8> {
 /// The answer to a browser's preflight: all it says is in the header lines.
 pub(super) fn no_content(to: &ReplyTo) -> Vec<u8> {
     let mut text = status_line(204);
-    end_head(&mut text, to);
+    to.end_head(&mut text, true);
+    text
+}
+
+/// A whole head for whoever asked.
+pub(super) fn head(status: u16, headers: &[(&str, &str)], to: &ReplyTo) -> Vec<u8> {
+    let mut text = status_line(status);
+    for (name, value) in headers {
+        put_header(&mut text, name, value);
+    }
+    to.end_head(&mut text, to.closes);
     text
 }
 
@@ -45,14 +68,9 @@ fn status_line(status: u16) -> Vec<u8> {
     format!("HTTP/1.1 {status} {}\r\n", problem::reason(status)).into_bytes()
 }
 
-fn end_head(text: &mut Vec<u8>, to: &ReplyTo) {
-    text.extend_from_slice(&to.lines);
-    text.extend_from_slice(b"Connection: close\r\n\r\n");
-}
-
 /// Writes a header line. A control character in the value becomes a space: whoever made the value,
 /// it cannot end the line.
-pub(in crate::http) fn put_header(text: &mut Vec<u8>, name: &str, value: &str) {
+pub(super) fn put_header(text: &mut Vec<u8>, name: &str, value: &str) {
     text.extend_from_slice(name.as_bytes());
     text.extend_from_slice(b": ");
     text.extend(
@@ -92,6 +110,7 @@ mod tests {
     fn a_refusal_is_a_whole_answer() {
         let to = ReplyTo {
             is_to_head: false,
+            closes: false,
             lines: b"Vary: Origin\r\n".to_vec(),
         };
         let problem = HttpProblem::new(503, "busy").with_header("Retry-After", "1");

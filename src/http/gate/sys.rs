@@ -1,7 +1,7 @@
 //! What the gate asks of the system beyond the standard library.
 
-use std::io;
-use std::net::TcpListener;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -23,22 +23,39 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// nothing. It also bounds what a thousand clients that read nothing can cost.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
 
-/// Raises the backlog, and sets what every connection shall inherit: no delay of small writes, and
-/// an end when the client has vanished.
+/// Listens on `address`. What every connection shall inherit is set before the first can come: no
+/// delay of small writes, and an end when the client has vanished.
 ///
 /// Source: tcp(7); Linux copies these options from the listener to what it accepts.
-pub(super) fn prepare_listener(listener: &TcpListener) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    rustix::net::listen(listener, BACKLOG)?;
-    sockopt::set_tcp_nodelay(listener, true)?;
-    sockopt::set_socket_send_buffer_size(listener, SEND_BUFFER_BYTES)?;
-    sockopt::set_socket_keepalive(listener, true)?;
-    sockopt::set_tcp_keepidle(listener, PROBE_AFTER)?;
-    sockopt::set_tcp_keepintvl(listener, PROBE_EVERY)?;
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let listener = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    // As the standard library does: what a server before us has left behind does not keep us out.
+    sockopt::set_socket_reuseaddr(&listener, true)?;
+    sockopt::set_tcp_nodelay(&listener, true)?;
+    sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER_BYTES)?;
+    sockopt::set_socket_keepalive(&listener, true)?;
+    sockopt::set_tcp_keepidle(&listener, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(&listener, PROBE_EVERY)?;
     let probes = (VANISHED_AFTER - PROBE_AFTER).as_secs() / PROBE_EVERY.as_secs();
-    sockopt::set_tcp_keepcnt(listener, probes as u32)?;
-    sockopt::set_tcp_user_timeout(listener, VANISHED_AFTER.as_millis() as u32)?;
-    Ok(())
+    sockopt::set_tcp_keepcnt(&listener, probes as u32)?;
+    sockopt::set_tcp_user_timeout(&listener, VANISHED_AFTER.as_millis() as u32)?;
+    rustix::net::bind(&listener, &address)?;
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok(TcpListener::from(listener))
+}
+
+/// Accepts a connection that does not wait.
+pub(super) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (client, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+    let peer = peer.ok_or(ErrorKind::ConnectionAborted)?;
+    let peer = SocketAddr::try_from(peer).map_err(io::Error::from)?;
+    Ok((TcpStream::from(client), peer))
 }
 
 /// Begins a connection without waiting; one to a Unix socket stands at once or not at all.

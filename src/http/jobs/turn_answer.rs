@@ -213,10 +213,6 @@ impl ClientFollower for TurnAnswer {
 
     fn finish(self: Box<Self>) {}
 
-    fn never_waits(&self) -> bool {
-        true
-    }
-
     fn socket(&self) -> Option<&LentSocket> {
         None
     }

@@ -1,20 +1,19 @@
 //! A request, whole, with its body, and the duty to answer it.
 
 use std::convert::Infallible;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::Waker;
 
 use crossbeam_channel::Receiver;
-use tiny_http::{HTTPVersion, Header, Method, Request};
+use tiny_http::{Header, Method, Request};
 
 use crate::base::socket_owner::Ends;
 use crate::http::access::HttpVersion;
-use crate::http::gate::ClientPresence;
-use crate::http::gate::reply::put_header;
+use crate::http::gate::{Exchange, LentSocket};
 use crate::http::problem::{self, HttpProblem};
 use crate::http::requester::Requester;
-use crate::http::server::senders::Senders;
 use crate::http::server::stream::{Coding, StreamWriter};
 
 /// A request that waits for its answer. Dropped without one, it is answered with a 500.
@@ -22,54 +21,39 @@ use crate::http::server::stream::{Coding, StreamWriter};
 /// It may move to another thread.
 pub struct Incoming {
     head: RequestHead,
-    ends: Ends,
-    requester: Option<Requester>,
     body: Vec<u8>,
-    conn: u64,
-    presence: ClientPresence,
-    gone: Receiver<Infallible>,
-    /// `None` once answered. Of tiny_http's request this is all that is kept: as long as its reader
-    /// lives, a thread of tiny_http's pool waits for it, and others may queue up behind that thread.
-    writer: Option<Box<dyn Write + Send>>,
-    senders: Senders,
+    exchange: Arc<Exchange>,
+    /// `None` once answered.
+    socket: Option<LentSocket>,
 }
 
+/// Of tiny_http's request no more is kept: as long as its reader lives, a thread of tiny_http's pool
+/// waits for it, and others queue up behind that thread.
 struct RequestHead {
     method: Method,
     url: String,
-    version: HttpVersion,
     headers: Vec<Header>,
 }
 
 impl Incoming {
-    /// Reads the body, which the gate sends whole and within its limit, and the gate's notes.
-    pub(super) fn read(
-        mut request: Request,
-        presence: &ClientPresence,
-        senders: Senders,
-    ) -> io::Result<Incoming> {
-        let note = |name: &str| header(&request, name).unwrap_or_default();
-        let address = |name: &str| note(name).parse().map_err(io::Error::other);
-        let ends = Ends {
-            theirs: address("X-Gate-Peer")?,
-            ours: address("X-Gate-Local")?,
+    /// Reads the body, which the gate sends whole and within its limit.
+    pub(super) fn read(mut request: Request, exchange: Arc<Exchange>) -> io::Result<Incoming> {
+        // From here on, whatever fails is answered with a 500.
+        let socket = LentSocket::new(Arc::clone(&exchange));
+        let mut incoming = Incoming {
+            head: RequestHead {
+                method: request.method().clone(),
+                url: request.url().to_owned(),
+                headers: request.headers().to_vec(),
+            },
+            body: Vec::with_capacity(request.body_length().unwrap_or(0)),
+            exchange,
+            socket: Some(socket),
         };
-        // What cannot be read is nobody's, who may do less than anybody who is known.
-        let requester = Requester::parse(note("X-Gate-Requester"));
-        let conn = note("X-Gate-Conn").parse().map_err(io::Error::other)?;
-        let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
-        request.as_reader().read_to_end(&mut body)?;
-        Ok(Incoming {
-            head: RequestHead::of(&request),
-            ends,
-            requester,
-            body,
-            conn,
-            presence: presence.clone(),
-            gone: presence.gone(conn),
-            writer: Some(request.into_writer()),
-            senders,
-        })
+        let read = request.as_reader().read_to_end(&mut incoming.body);
+        // The answer goes another way; tiny_http would send one of its own.
+        drop(request.into_writer());
+        read.map(|_| incoming)
     }
 
     /// The method: `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE` or `OPTIONS`.
@@ -100,22 +84,22 @@ impl Incoming {
 
     /// Where the client's connection comes from.
     pub fn peer(&self) -> SocketAddr {
-        self.ends.theirs
+        self.ends().theirs
     }
 
     /// The two addresses of the client's connection.
     pub fn ends(&self) -> Ends {
-        self.ends
+        self.exchange.ends()
     }
 
     /// Who sent it; `None` where nobody needed to be known.
     pub fn requester(&self) -> Option<&Requester> {
-        self.requester.as_ref()
+        self.exchange.requester()
     }
 
     /// The version of the protocol that the client speaks.
     pub fn version(&self) -> HttpVersion {
-        self.head.version
+        self.exchange.version()
     }
 
     /// The whole body, without its coding.
@@ -128,16 +112,17 @@ impl Incoming {
     /// A client that ended its side only still reads its answer: so what is short is answered
     /// regardless, and what is long (a stream, a wait) ends.
     pub fn gone(&self) -> Receiver<Infallible> {
-        self.gone.clone()
+        self.exchange.gone()
     }
 
     /// Has `waker` called when the client leaves. Whether it has left before, the caller must look for itself
     /// after this.
     pub fn wake_when_gone(&self, waker: Waker) {
-        self.presence.wake_when_gone(self.conn, waker);
+        self.exchange.wake_when_gone(waker);
     }
 
-    /// Answers with a whole body; to a `HEAD`, with its headers alone.
+    /// Answers with a whole body; to a `HEAD`, with its headers alone. Waits for nothing, whatever the
+    /// client takes of it.
     pub fn respond(mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
         self.answer(status, headers, Some(body));
     }
@@ -152,9 +137,9 @@ impl Incoming {
         self.answer_problem(problem);
     }
 
-    /// Answers with a body that is written as it comes about: server-sent events.
+    /// Answers with a body that is written as it comes about: server-sent events. Waits for nothing.
     ///
-    /// Errors: the gate has closed the connection; the client is gone.
+    /// Errors: the client is gone.
     pub fn into_stream(
         mut self,
         status: u16,
@@ -165,14 +150,13 @@ impl Incoming {
             (_, HttpVersion::Http10) => Coding::UntilClose,
             (_, HttpVersion::Http11) => Coding::Chunked,
         };
-        let mut head = status_line(status, headers);
+        let mut headers = headers.to_vec();
         if coding == Coding::Chunked {
-            put_header(&mut head, "Transfer-Encoding", "chunked");
+            headers.push(("Transfer-Encoding", "chunked"));
         }
-        head.extend_from_slice(b"\r\n");
-        let writer = self.writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let lend_rx = self.presence.borrow_socket(self.conn);
-        StreamWriter::begin(writer, &head, coding, lend_rx, self.gone())
+        let socket = self.socket.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let head = socket.head(status, &headers);
+        StreamWriter::begin(socket, &head, coding)
     }
 
     fn answer_problem(&mut self, problem: &HttpProblem) {
@@ -187,42 +171,26 @@ impl Incoming {
     }
 
     fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: Option<&[u8]>) {
-        let Some(writer) = self.writer.take() else {
+        let Some(mut socket) = self.socket.take() else {
             return;
         };
-        let mut text = status_line(status, headers);
         let body = body.filter(|_| !matches!(status, 204 | 304));
-        if let Some(body) = body {
-            put_header(&mut text, "Content-Length", &body.len().to_string());
+        let length = body.map(|body| body.len().to_string());
+        let mut headers = headers.to_vec();
+        headers.extend(length.as_deref().map(|length| ("Content-Length", length)));
+        let head = socket.head(status, &headers);
+        let body = body.filter(|_| !socket.is_to_head()).unwrap_or_default();
+        match socket.send([&head, body, b""]) {
+            Ok(_) => socket.end(),
+            Err(err) => log::debug!("an answer found no reader: {err}"),
         }
-        text.extend_from_slice(b"\r\n");
-        if let Some(body) = body
-            && self.head.method != Method::Head
-        {
-            text.extend_from_slice(body);
-        }
-        self.senders.send(writer, text);
     }
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if self.writer.is_some() {
+        if self.socket.is_some() {
             self.answer_problem(&HttpProblem::new(500, "the server failed to answer"));
-        }
-    }
-}
-
-impl RequestHead {
-    fn of(request: &Request) -> RequestHead {
-        RequestHead {
-            method: request.method().clone(),
-            url: request.url().to_owned(),
-            version: match request.http_version() {
-                HTTPVersion(1, 0) => HttpVersion::Http10,
-                _ => HttpVersion::Http11,
-            },
-            headers: request.headers().to_vec(),
         }
     }
 }
@@ -237,12 +205,4 @@ fn all<'a>(headers: &'a [Header], name: &str) -> impl Iterator<Item = &'a str> {
         .iter()
         .filter(move |header| header.field.as_str().as_str().eq_ignore_ascii_case(name))
         .map(|header| header.value.as_str())
-}
-
-fn status_line(status: u16, headers: &[(&str, &str)]) -> Vec<u8> {
-    let mut text = format!("HTTP/1.1 {status} {}\r\n", problem::reason(status)).into_bytes();
-    for (name, value) in headers {
-        put_header(&mut text, name, value);
-    }
-    text
 }

@@ -60,9 +60,6 @@ pub trait ClientFollower: Send {
     /// Says the last word; waits for nothing.
     fn finish(self: Box<Self>);
 
-    /// A step from memory waits for nobody, a client neither.
-    fn never_waits(&self) -> bool;
-
     /// The socket that a [full](StreamState::Full) one waits for.
     fn socket(&self) -> Option<&LentSocket>;
 

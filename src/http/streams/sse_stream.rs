@@ -191,11 +191,6 @@ impl ClientFollower for SseStream {
         }
     }
 
-    /// Without a socket of its own each write goes through others, and may wait.
-    fn never_waits(&self) -> bool {
-        self.writer.socket().is_some()
-    }
-
     fn socket(&self) -> Option<&LentSocket> {
         self.writer.socket()
     }

@@ -1,10 +1,11 @@
 //! Streams on real sockets, of sessions in memory.
 
 use std::convert::Infallible;
-use std::io::{Read as _, Write};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Weak;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 
 use super::*;
 use crate::domain::ids::SessionId;
@@ -12,7 +13,7 @@ use crate::domain::message::MessageText;
 use crate::domain::principal::Principal;
 use crate::engine::testing::{Bench, reply};
 use crate::engine::{Begin, NewMessage, Presence, Subscription};
-use crate::http::gate::LentSocket;
+use crate::http::gate::{Exchange, LentSocket};
 use crate::http::server::StreamWriter;
 use crate::http::server::stream::Coding;
 use crate::http::testing::{TOO_MUCH, narrow};
@@ -26,10 +27,20 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// A stream's far end.
 struct Client {
     socket: TcpStream,
-    /// Closes when the test says that the client has left.
-    gone_tx: Option<Sender<Infallible>>,
+    /// Its end says that the client has left.
+    here: Here,
     /// The server's own handle of the socket, as the gate has one.
     gate: TcpStream,
+}
+
+struct Here(Weak<Exchange>);
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.0.upgrade() {
+            exchange.leave();
+        }
+    }
 }
 
 impl Client {
@@ -56,13 +67,11 @@ impl Client {
 /// What a stream of a test is like.
 #[derive(Clone, Copy)]
 struct Kind {
-    has_socket: bool,
     keep_alive: Duration,
     stall_time: Duration,
 }
 
 const USUAL: Kind = Kind {
-    has_socket: true,
     keep_alive: NEVER,
     stall_time: NEVER,
 };
@@ -107,22 +116,15 @@ impl Scene {
         let (gate, _) = listener.accept().unwrap();
         gate.set_nonblocking(true).unwrap();
         narrow(&gate, &socket);
-        let (lend_tx, lend_rx) = bounded(1);
-        if kind.has_socket {
-            lend_tx
-                .send(LentSocket::of(&gate, kind.stall_time))
-                .unwrap();
-        }
-        drop(lend_tx);
-        let (gone_tx, gone_rx): (_, Receiver<Infallible>) = bounded(0);
-        let through_the_gate: Box<dyn Write + Send> = Box::new(io::sink());
-        let coding = Coding::UntilClose;
-        let writer = StreamWriter::begin(through_the_gate, b"", coding, lend_rx, gone_rx).unwrap();
+        let exchange = Exchange::alone(gate.try_clone().unwrap(), kind.stall_time);
+        let lent = LentSocket::new(Arc::clone(&exchange));
+        let writer = StreamWriter::begin(lent, b"", Coding::UntilClose).unwrap();
         let client = Client {
             socket,
-            gone_tx: Some(gone_tx),
+            here: Here(Arc::downgrade(&exchange)),
             gate,
         };
+        drop(exchange);
         let stream = SseStream::of(self.subscribe(id), writer, kind.keep_alive, &self.stop);
         (stream, client)
     }
@@ -182,24 +184,6 @@ impl Scene {
 
 fn message(content: &str) -> NewMessage {
     NewMessage::new(Principal::Owner, MessageText::parse(content).unwrap())
-}
-
-#[test]
-fn a_stream_that_would_have_others_wait_is_not_taken() {
-    let scene = Scene::new();
-    let id = scene.session();
-    let (stream, _client) = scene.stream(
-        &id,
-        Kind {
-            has_socket: false,
-            ..USUAL
-        },
-    );
-    assert!(scene.streams.adopt(stream).is_err());
-    let (stream, mut client) = scene.stream(&id, USUAL);
-    assert!(scene.streams.adopt(stream).is_ok());
-    client.reads_until("retry:");
-    scene.ends(&id, client);
 }
 
 #[test]
@@ -287,10 +271,6 @@ impl ClientFollower for Panics {
     }
 
     fn finish(self: Box<Self>) {}
-
-    fn never_waits(&self) -> bool {
-        true
-    }
 
     fn socket(&self) -> Option<&LentSocket> {
         None
@@ -399,10 +379,10 @@ fn a_stream_that_has_gone_leaves_nothing_in_the_poll_set_or_among_what_is_due() 
 fn the_leaving_of_a_client_is_left_to_the_thread() {
     let scene = Scene::new();
     let id = scene.session();
-    let (stream, mut client) = scene.stream(&id, USUAL);
+    let (stream, client) = scene.stream(&id, USUAL);
     let mut stream_loop = scene.stream_loop();
     let cell = scene.enters(stream);
-    client.gone_tx = None;
+    drop(client.here);
     let gone: std::task::Waker = Arc::new(cell::GoneWaker(Arc::clone(&cell))).into();
     gone.wake_by_ref();
     gone.wake();

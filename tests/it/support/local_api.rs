@@ -2,7 +2,7 @@
 //! test's own.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use duragent::engine::{Recovery, Sessions};
 use duragent::http::access::AccessSettings;
 use duragent::http::api::Api;
 use duragent::http::context::{ApiContext, ApiHost, ApiSettings};
-use duragent::http::front::{Back, Front, FrontSettings};
+use duragent::http::front::{self, Back, Front, FrontSettings};
 use duragent::http::ticket::TicketKey;
 use duragent::wire::{BrokenAgentBody, ReadinessBody, ReloadBody, VersionBody};
 
@@ -50,7 +50,7 @@ impl LocalApi {
             tickets: tickets.clone(),
             stop,
         }));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = front::listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let front = Front::start(
             FrontSettings {
                 access: AccessSettings {

@@ -1,9 +1,9 @@
 //! A connection on a real socket pair, whose events and time a test hands it one by one.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +12,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
 use crate::base::lock::lock;
+use crate::http::gate::exchange::Exchanges;
+use crate::http::gate::lent::LentSocket;
+use crate::http::gate::sys;
+use crate::http::gate::upstream::Upstream;
 use crate::http::poll::Waker;
 use crate::http::testing::{TOO_MUCH, narrow};
 
@@ -44,6 +48,9 @@ struct Scene {
     client: TcpStream,
     address: PathBuf,
     downs: Arc<Mutex<Vec<PathBuf>>>,
+    exchanges: Exchanges,
+    /// As long as a server answers the door.
+    listener: Option<UnixListener>,
     _folder: tempfile::TempDir,
 }
 
@@ -52,40 +59,50 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let address = folder.path().join("server");
         let downs = Arc::default();
+        let behind = Behind {
+            address: address.clone(),
+            downs: Arc::clone(&downs),
+        };
+        let exchanges = Exchanges::default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let env = ConnEnv {
             limits: GateLimits::default(),
             access: AccessSettings::default(),
-            upstream: Box::new(Behind {
-                address: address.clone(),
-                downs: Arc::clone(&downs),
-            }),
+            carriers: Carriers::new(Box::new(behind), exchanges.clone()),
+            mail: Arc::new(GateMail::new(Waker::new().unwrap())),
             accounts: Accounts::from_lists(Waker::new().unwrap()),
-            presence: ClientPresence::default(),
+            listener: listener.local_addr().unwrap(),
             key: "k".to_owned(),
             now: Instant::now(),
             is_draining: false,
             date: DateLine::default(),
             scratch: vec![0; 4096],
         };
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         let (socket, peer) = listener.accept().unwrap();
         socket.set_nonblocking(true).unwrap();
         narrow(&socket, &client);
         Scene {
-            conn: Conn::new(ID, socket, peer, &env),
+            conn: Conn::new(ID, socket, peer, &env).unwrap(),
             env,
             client,
             address,
             downs,
+            exchanges,
+            listener: None,
             _folder: folder,
         }
     }
 
-    /// A server that answers the door.
-    fn listener(&self) -> UnixListener {
-        UnixListener::bind(&self.address).unwrap()
+    /// From now on a server answers the door.
+    fn has_server(&mut self) {
+        self.listener = Some(UnixListener::bind(&self.address).unwrap());
+    }
+
+    /// The request that the server was sent, for whoever answers it.
+    fn claimed(&self) -> Option<LentSocket> {
+        self.exchanges.claim(ID).map(LentSocket::new)
     }
 
     /// The client sends something, which the connection then reads.
@@ -114,18 +131,19 @@ impl Scene {
         heard
     }
 
-    /// The server sends something, which the connection then reads.
-    fn is_answered(&mut self, server: &mut UnixStream, bytes: &[u8]) {
-        server.write_all(bytes).unwrap();
-        self.sees_the_server();
+    /// The request is answered, and the gate told of it.
+    fn is_answered(&mut self, mut answerer: LentSocket) {
+        self.conn.await_end(&mut self.env);
+        answerer.send([ANSWER, b"", b""]).unwrap();
+        answerer.end();
+        self.takes_mail();
     }
 
-    fn sees_the_server(&mut self) {
-        let ConnState::Relaying(relay) = &self.conn.state else {
-            panic!("{:?}", self.conn.state);
-        };
-        wait_for_input(&relay.server.socket);
-        self.conn.on_server(Ready::IN, &mut self.env);
+    fn takes_mail(&mut self) {
+        for told in self.env.mail.take() {
+            assert_eq!(told, ID);
+            self.conn.look_for_end(&mut self.env);
+        }
     }
 
     /// How long it is until something is due.
@@ -142,19 +160,19 @@ impl Scene {
         }
     }
 
-    /// A request that has reached the server: the server's end of it.
-    fn relays(&mut self, request: &[u8]) -> UnixStream {
-        let listener = self.listener();
+    /// A request that has reached the server: who answers it.
+    fn hands_over(&mut self, request: &[u8]) -> LentSocket {
+        if self.listener.is_none() {
+            self.has_server();
+        }
         self.says(request);
-        let (server, _) = listener.accept().unwrap();
-        std::fs::remove_file(&self.address).unwrap();
-        server
+        self.claimed().unwrap()
     }
 
     /// A request and its answer.
     fn is_served(&mut self) {
-        let mut server = self.relays(REQUEST);
-        self.is_answered(&mut server, ANSWER);
+        let answerer = self.hands_over(REQUEST);
+        self.is_answered(answerer);
         assert!(self.hears("hi").starts_with("HTTP/1.1 200 OK"));
     }
 
@@ -239,9 +257,10 @@ fn every_head_has_its_own_time_and_the_rest_between_two_another() {
         scene.waits(MILLI);
         scene.says(&REQUEST[1..2]);
         assert_eq!(scene.left(), Some(head_time - MILLI));
-        let mut server = scene.relays(&REQUEST[2..]);
+        let answerer = scene.hands_over(&REQUEST[2..]);
+        scene.waits(idle_time);
         assert_eq!(scene.left(), None, "an answer takes as long as it takes");
-        scene.is_answered(&mut server, ANSWER);
+        scene.is_answered(answerer);
         scene.hears("hi");
         assert_eq!(scene.left(), Some(idle_time));
         assert_eq!(scene.conn.rank().unwrap().0, Rank::Idle);
@@ -266,55 +285,127 @@ impl Scene {
 fn a_request_that_came_ahead_is_read_with_its_own_time() {
     let mut scene = Scene::new();
     let ahead = [REQUEST, b"GET "].concat();
-    let mut server = scene.relays(&ahead);
-    scene.is_answered(&mut server, ANSWER);
+    let answerer = scene.hands_over(&ahead);
+    scene.is_answered(answerer);
     assert_eq!(scene.left(), Some(scene.env.limits.head_time));
     scene.hears("hi");
     scene.waits(scene.env.limits.head_time);
     assert!(scene.hears("}").starts_with("HTTP/1.1 408"));
 }
 
+/// The server's end of the connection by which it is sent requests.
+fn server_end(scene: &Scene) -> UnixStream {
+    let listener = scene.listener.as_ref().unwrap();
+    listener.set_nonblocking(false).unwrap();
+    listener.accept().unwrap().0
+}
+
 #[test]
-fn a_server_that_hangs_up_is_answered_for_as_far_as_nothing_was_said() {
-    let head = "HTTP/1.1 200 OK\r\n";
-    for (said, expected, lingers) in [
-        (String::new(), "HTTP/1.1 502 Bad Gateway", true),
-        ("HTTP/1.1 200".to_owned(), "HTTP/1.1 502 Bad Gateway", true),
-        // The client sees that the end is missing.
-        (format!("{head}Content-Length: 9\r\n\r\nhi"), head, false),
-        (
-            format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"),
-            head,
-            false,
-        ),
-        // The end of the connection is the end of this one.
-        (format!("{head}\r\nhi"), head, true),
-    ] {
+fn a_server_that_hangs_up_or_talks_back_is_answered_for_as_far_as_nobody_has_the_request() {
+    for (says, is_claimed) in [("", false), ("", true), ("HTTP/1.1 400 Bad", false)] {
         let mut scene = Scene::new();
-        let mut server = scene.relays(REQUEST);
-        if !said.is_empty() {
-            scene.is_answered(&mut server, said.as_bytes());
-        }
+        scene.has_server();
+        scene.says(REQUEST);
+        let answerer = if is_claimed { scene.claimed() } else { None };
+        let mut server = server_end(&scene);
+        server.read_exact(&mut [0; 10]).unwrap();
+        server.write_all(says.as_bytes()).unwrap();
         drop(server);
-        scene.sees_the_server();
+        let lost = scene.env.carriers.on_ready(3, Ready::IN);
+        for id in &lost {
+            assert_eq!(*id, ID);
+            scene.conn.is_lost(&mut scene.env);
+        }
+        assert_eq!(lost.is_empty(), is_claimed);
+        match answerer {
+            Some(answerer) => scene.is_answered(answerer),
+            None => assert!(scene.hears("}").starts_with("HTTP/1.1 502 Bad Gateway")),
+        }
+        assert!(scene.claimed().is_none(), "nobody else has it");
         let is_lingering = matches!(scene.conn.state, ConnState::Lingering { .. });
-        assert_eq!(
-            (is_lingering, scene.conn.is_closed()),
-            (lingers, !lingers),
-            "{said:?}"
-        );
-        let heard = scene.hears_to_the_end_after_drop();
-        assert!(heard.starts_with(expected), "{said:?}: {heard}");
-        assert_eq!(heard.matches("HTTP/1.1").count(), 1, "{heard}");
+        assert_eq!(is_lingering, !is_claimed);
     }
 }
 
 #[test]
-fn an_answer_that_cannot_be_understood_is_none() {
+fn the_way_to_the_server_is_made_anew_for_the_next_request_when_it_broke() {
     let mut scene = Scene::new();
-    let mut server = scene.relays(REQUEST);
-    scene.is_answered(&mut server, b"rubbish\r\n\r\n");
-    assert!(scene.hears("}").starts_with("HTTP/1.1 502"));
+    scene.is_served();
+    drop(server_end(&scene));
+    assert!(scene.env.carriers.on_ready(3, Ready::IN).is_empty());
+    scene.is_served();
+    let mut server = server_end(&scene);
+    server.read_exact(&mut [0; 10]).unwrap();
+}
+
+#[test]
+fn one_connection_to_the_server_serves_for_one_request_after_the_other() {
+    let mut scene = Scene::new();
+    for _ in 0..3 {
+        scene.is_served();
+    }
+    let mut server = server_end(&scene);
+    let mut got = Vec::new();
+    while got.windows(4).filter(|end| end == b"\r\n\r\n").count() < 3 {
+        let mut piece = [0; 1024];
+        let bytes = server.read(&mut piece).unwrap();
+        got.extend_from_slice(&piece[..bytes]);
+    }
+    let listener = scene.listener.as_ref().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn an_answer_that_breaks_off_ends_the_connection() {
+    let mut scene = Scene::new();
+    let mut answerer = scene.hands_over(REQUEST);
+    answerer
+        .send([&ANSWER[..ANSWER.len() - 1], b"", b""])
+        .unwrap();
+    drop(answerer);
+    scene.takes_mail();
+    assert!(scene.conn.is_closed());
+    assert!(scene.hears_to_the_end_after_drop().ends_with("h"));
+}
+
+#[test]
+fn an_end_that_nobody_told_of_is_found_by_the_next_request_or_when_its_time_is_over() {
+    for asks in [true, false] {
+        let mut scene = Scene::new();
+        let mut answerer = scene.hands_over(REQUEST);
+        assert!(scene.conn.ends_silently());
+        answerer.send([ANSWER, b"", b""]).unwrap();
+        answerer.end();
+        assert!(scene.env.mail.take().is_empty());
+        scene.hears("hi");
+        if asks {
+            let answerer = scene.hands_over(REQUEST);
+            scene.is_answered(answerer);
+            scene.hears("hi");
+        } else {
+            scene.waits(scene.env.limits.idle_time);
+        }
+        assert_eq!(scene.conn.rank().unwrap().0, Rank::Idle);
+        scene.waits(scene.env.limits.idle_time);
+        assert!(scene.conn.is_closed());
+    }
+}
+
+#[test]
+fn the_next_request_waits_until_the_client_has_taken_the_answer_before() {
+    let mut scene = Scene::new();
+    let mut answerer = scene.hands_over(&[REQUEST, REQUEST].concat());
+    answerer.send([&[b'x'; TOO_MUCH], b"", b""]).unwrap();
+    answerer.end();
+    scene.takes_mail();
+    assert!(scene.claimed().is_none());
+    assert!(!scene.conn.client_interest().contains(Ready::IN));
+    let taken = scene.takes_until(|_, taken| taken.len() >= TOO_MUCH);
+    assert!(taken == [b'x'; TOO_MUCH]);
+    let answerer = scene.claimed().unwrap();
+    scene.is_answered(answerer);
+    assert!(scene.hears("hi").starts_with("HTTP/1.1 200 OK"));
 }
 
 #[test]
@@ -325,14 +416,15 @@ fn a_server_that_is_down_is_reported_and_called_again_until_the_time_is_over() {
     assert_eq!(*lock(&scene.downs), vec![address.clone(); 1]);
     assert_eq!(scene.left(), Some(RETRY_AFTER));
     // Its socket is there, and nobody listens.
-    drop(scene.listener());
+    scene.has_server();
+    scene.listener = None;
     scene.waits(RETRY_AFTER);
     assert_eq!(*lock(&scene.downs), vec![address.clone(); 2]);
     std::fs::remove_file(&address).unwrap();
-    let listener = scene.listener();
+    scene.has_server();
     scene.waits(RETRY_AFTER);
-    let (mut server, _) = listener.accept().unwrap();
-    scene.is_answered(&mut server, ANSWER);
+    let answerer = scene.claimed().unwrap();
+    scene.is_answered(answerer);
     assert!(scene.hears("hi").starts_with("HTTP/1.1 200"));
     assert_eq!(lock(&scene.downs).len(), 2);
 
@@ -347,8 +439,8 @@ fn a_server_that_is_down_is_reported_and_called_again_until_the_time_is_over() {
 #[test]
 fn a_server_that_is_only_busy_is_called_again_and_not_made_anew() {
     let mut scene = Scene::new();
-    let listener = scene.listener();
-    rustix::net::listen(&listener, 0).unwrap();
+    scene.has_server();
+    rustix::net::listen(scene.listener.as_ref().unwrap(), 0).unwrap();
     let mut waiting = Vec::new();
     while let Ok(one) = sys::connect_unix(&scene.address) {
         waiting.push(one);
@@ -426,10 +518,10 @@ fn who_answers_learns_that_the_client_left_before_the_server_was_reached() {
             wait_for_input(&scene.conn.client.socket);
             scene.conn.on_client(Ready::RDHUP, &mut scene.env);
         }
-        let listener = scene.listener();
+        scene.has_server();
         scene.waits(RETRY_AFTER);
-        let (mut server, _) = listener.accept().unwrap();
-        let gone = scene.env.presence.gone(ID).try_recv();
+        let answerer = scene.claimed().unwrap();
+        let gone = answerer.exchange().gone().try_recv();
         let expected = if has_left {
             TryRecvError::Disconnected
         } else {
@@ -437,34 +529,9 @@ fn who_answers_learns_that_the_client_left_before_the_server_was_reached() {
         };
         assert_eq!(gone, Err(expected));
         // It may still read: the answer is its own.
-        scene.is_answered(&mut server, ANSWER);
+        scene.is_answered(answerer);
         assert!(scene.hears("hi").starts_with("HTTP/1.1 200"));
     }
-}
-
-#[test]
-fn a_socket_is_lent_once_the_head_has_left_by_it_and_never_while_something_waits_before_it() {
-    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let mut scene = Scene::new();
-    let mut server = scene.relays(REQUEST);
-    let lend_rx = scene.env.presence.borrow_socket(ID);
-    scene.is_answered(&mut server, &head[..10]);
-    assert!(matches!(lend_rx.try_recv(), Err(TryRecvError::Empty)));
-    scene.is_answered(&mut server, &head[10..]);
-    assert!(lend_rx.try_recv().is_ok() && scene.conn.is_lent);
-
-    let mut scene = Scene::new();
-    let mut server = scene.relays(REQUEST);
-    scene.is_answered(&mut server, head);
-    scene.sends_too_much();
-    let lend_rx = scene.env.presence.borrow_socket(ID);
-    scene.conn.lend_socket(&scene.env);
-    assert!(!scene.conn.is_lent);
-    let refused = lend_rx.try_recv();
-    assert!(
-        matches!(refused, Err(TryRecvError::Disconnected)),
-        "it is said at once"
-    );
 }
 
 #[test]
@@ -477,10 +544,10 @@ fn a_connection_lives_on_after_an_answer_unless_somebody_wants_it_closed() {
         (&closing[..], true, false),
     ] {
         let mut scene = Scene::new();
-        let mut server = scene.relays(request);
+        let answerer = scene.hands_over(request);
         // It begins to drain while the answer is under way.
         scene.env.is_draining = drains;
-        scene.is_answered(&mut server, ANSWER);
+        scene.is_answered(answerer);
         let is_idle = matches!(scene.conn.state, ConnState::Waiting { is_idle: true });
         assert_eq!(is_idle, lives, "{drains} {}", request.escape_ascii());
         if !lives {

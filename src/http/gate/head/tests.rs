@@ -1,14 +1,7 @@
 use super::*;
-use crate::domain::principal::{Principal, Way};
-use crate::http::requester::Credential;
 use proptest::prelude::*;
-use std::net::{Ipv4Addr, SocketAddr};
 
 const MAX: usize = 16 << 10;
-const ENDS: Ends = Ends {
-    theirs: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9),
-    ours: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8),
-};
 
 fn refused(text: &str) -> u16 {
     match parse(text.as_bytes(), MAX) {
@@ -21,21 +14,9 @@ fn parsed(text: &str) -> ParsedHead<'_> {
     parse(text.as_bytes(), MAX).unwrap().unwrap()
 }
 
-fn owner() -> Requester {
-    Requester {
-        principal: Principal::Owner,
-        credential: Credential::Account,
-        way: Way::Local,
-    }
-}
-
 fn forwarded(text: &str) -> String {
-    let stamp = GateStamp {
-        ends: ENDS,
-        conn: 7,
-        key: "k",
-    };
-    String::from_utf8(parsed(text).forwarded(stamp, Some(&owner()))).unwrap()
+    let stamp = GateStamp { conn: 7, key: "k" };
+    String::from_utf8(parsed(text).forwarded(stamp)).unwrap()
 }
 
 #[test]
@@ -162,8 +143,8 @@ fn hop_by_hop_headers_and_tokens_end_here_and_our_own_cannot_be_forged() {
         Upgrade: h2c\r\nKeep-Alive: 5\r\nExpect: 100-continue\r\nContent-Length: 2\r\nAccept:  */* \r\n\r\n";
     assert_eq!(
         forwarded(text),
-        "POST /a?b HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nConnection: close\r\n\
-         X-Gate-Peer: 127.0.0.1:9\r\nX-Gate-Local: 127.0.0.1:8\r\nX-Gate-Conn: 7\r\nX-Gate-Key: k\r\nX-Gate-Requester: account local owner\r\n"
+        "POST /a?b HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\
+         X-Gate-Conn: 7\r\nX-Gate-Key: k\r\n"
     );
     assert!(parsed(text).expects_continue);
 }
@@ -217,8 +198,15 @@ fn only_a_client_of_http_1_1_waits_for_leave_to_send() {
 }
 
 #[test]
-fn the_clients_version_reaches_the_server() {
-    assert!(forwarded("GET / HTTP/1.0\r\n\r\n").starts_with("GET / HTTP/1.0\r\n"));
+fn the_server_is_never_told_that_a_request_is_the_last_one() {
+    for text in [
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, upgrade\r\n\r\n",
+    ] {
+        let forwarded = forwarded(text);
+        assert!(forwarded.starts_with("GET / HTTP/1.1\r\n"), "{forwarded}");
+        assert!(!forwarded.contains("Connection"), "{forwarded}");
+    }
 }
 
 #[test]
@@ -250,8 +238,8 @@ proptest! {
     #[test]
     fn what_it_takes_is_forwarded_as_one_head(text in "(GET|POST) /[ -~]{0,20} HTTP/1.[01]\r\n([A-Za-z-]{1,8}:[ -~\r\n\t]{0,12}\r\n){0,4}\r\n") {
         if let Ok(Some(head)) = parse(text.as_bytes(), MAX) {
-            let stamp = GateStamp { ends: ENDS, conn: 7, key: "k" };
-            let text = String::from_utf8(head.forwarded(stamp, Some(&owner()))).unwrap();
+            let stamp = GateStamp { conn: 7, key: "k" };
+            let text = String::from_utf8(head.forwarded(stamp)).unwrap();
             prop_assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
             prop_assert!(!text.contains("\r\n\r\n"));
         }

@@ -1,0 +1,162 @@
+//! The gate's connections to the server behind it, which carry one request after the other.
+//!
+//! Nothing comes back by them: answers go to the clients' sockets. So whatever can be read there, an
+//! end or a word, says that the server does not understand the gate any more; then the connection
+//! is given up, and what nobody has claimed of it with it.
+//!
+//! Owned by: the gate's thread.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use crate::http::gate::exchange::{Exchange, Exchanges};
+use crate::http::gate::outbound::{self, Moved, UpstreamRequest};
+use crate::http::gate::sys;
+use crate::http::gate::upstream::Upstream;
+use crate::http::poll::{Poll, Ready, Watched};
+
+/// As many as tiny_http keeps threads for. A second one is made only while a large body holds up
+/// those behind it.
+const CARRIERS_MAX: usize = 4;
+
+/// All of them: none until the first request.
+pub(super) struct Carriers {
+    upstream: Box<dyn Upstream>,
+    exchanges: Exchanges,
+    open: Vec<Carrier>,
+    next_number: u64,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Carrier {
+    number: u64,
+    server: Watched<UnixStream>,
+    /// The first is on its way.
+    waiting: VecDeque<UpstreamRequest>,
+}
+
+/// The token of a carrier's socket; clients' are even.
+fn token(number: u64) -> u64 {
+    number * 2 + 1
+}
+
+impl Carriers {
+    pub(super) fn new(upstream: Box<dyn Upstream>, exchanges: Exchanges) -> Carriers {
+        Carriers {
+            upstream,
+            exchanges,
+            open: Vec::new(),
+            // The token of 0 is that of the listener.
+            next_number: 1,
+        }
+    }
+
+    /// Makes sure that there is one to [send](Carriers::send) by.
+    ///
+    /// Errors: there is none now; the server is made anew if it is down.
+    pub(super) fn prepare(&mut self) -> io::Result<()> {
+        let has_free = self.open.iter().any(|carrier| carrier.waiting.is_empty());
+        if has_free || self.open.len() >= CARRIERS_MAX {
+            return Ok(());
+        }
+        match self.call() {
+            Err(err) if self.open.is_empty() => Err(err),
+            Err(err) => {
+                log::debug!("no further connection to the server: {err}");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn call(&mut self) -> io::Result<()> {
+        let address = self.upstream.address();
+        let server = sys::connect_unix(&address).inspect_err(|err| {
+            // Anything else, such as having no file left, is not the server's fault.
+            let is_down = matches!(
+                err.kind(),
+                ErrorKind::ConnectionRefused | ErrorKind::NotFound
+            );
+            // While a connection stands, the old server still takes what comes by it.
+            if is_down && self.open.is_empty() {
+                self.upstream.report_down(&address);
+            }
+        })?;
+        let number = self.next_number;
+        self.next_number += 1;
+        self.open.push(Carrier {
+            number,
+            server: Watched::new(server, token(number)),
+            waiting: VecDeque::new(),
+        });
+        Ok(())
+    }
+
+    /// Sends a request by the connection with the least before it, of which there must be one.
+    pub(super) fn send(&mut self, request: UpstreamRequest, exchange: Arc<Exchange>) {
+        let Some(carrier) = self.open.iter_mut().min_by_key(|one| one.waiting.len()) else {
+            return;
+        };
+        self.exchanges.enter(exchange, carrier.number);
+        carrier.waiting.push_back(request);
+        carrier.flush();
+    }
+
+    /// The memory of the bodies that wait to be sent.
+    pub(super) fn bytes_held(&self) -> usize {
+        let waiting = self.open.iter().flat_map(|carrier| &carrier.waiting);
+        waiting.map(UpstreamRequest::bytes_held).sum()
+    }
+
+    /// Tells the poll set what each waits for now.
+    pub(super) fn watch(&mut self, poll: &Poll) -> io::Result<()> {
+        for carrier in &mut self.open {
+            let mut wanted = Ready::IN;
+            wanted.set(Ready::OUT, !carrier.waiting.is_empty());
+            carrier.server.watch(poll, Some(wanted))?;
+        }
+        Ok(())
+    }
+
+    /// Deals with what happened on the socket with that token. Returns the connections whose requests
+    /// are lost with it.
+    pub(super) fn on_ready(&mut self, of: u64, ready: Ready) -> Vec<u64> {
+        let Some(at) = self.open.iter().position(|one| token(one.number) == of) else {
+            return Vec::new();
+        };
+        if ready.contains(Ready::OUT) {
+            self.open[at].flush();
+        }
+        let can_read = ready.intersects(Ready::IN | Ready::HUP | Ready::ERR);
+        if !can_read || self.open[at].is_silent() {
+            return Vec::new();
+        }
+        let carrier = self.open.swap_remove(at);
+        log::warn!("a connection to the server behind the gate broke: a new one takes over");
+        self.exchanges.revoke(carrier.number)
+    }
+}
+
+impl Carrier {
+    /// Sends on. What the server does not take any more, the end of the connection tells.
+    fn flush(&mut self) {
+        while let Some(first) = self.waiting.front_mut() {
+            match first.send(&self.server.socket) {
+                Ok(true) => drop(self.waiting.pop_front()),
+                Ok(false) => return,
+                Err(err) => {
+                    log::debug!("the server takes no more: {err}");
+                    self.waiting.clear();
+                }
+            }
+        }
+    }
+
+    /// Nothing has come by it, as it should be.
+    fn is_silent(&self) -> bool {
+        outbound::read(&self.server.socket, &mut [0; 64]) == Moved::Nothing
+    }
+}
