@@ -18,6 +18,14 @@ pub(super) fn goes_on() -> Event {
     }
 }
 
+/// A turn begins, to answer a message.
+pub(super) fn turn_start(turn_id: TurnId) -> Event {
+    Event::TurnStarted {
+        turn_id,
+        trigger: Trigger::Message,
+    }
+}
+
 /// How a turn is ended.
 pub(super) struct Ending {
     pub(super) outcome: Outcome,
@@ -117,10 +125,7 @@ pub(super) fn end_of_all(live: &Live, new_turn: TurnId, ending: Ending) -> Vec<E
     if state.turn.is_some() {
         events.extend(turn_end(live, ending));
     } else {
-        events.push(Event::TurnStarted {
-            turn_id: new_turn.clone(),
-            trigger: Trigger::Message,
-        });
+        events.push(turn_start(new_turn.clone()));
         events.push(ending.event(new_turn, Usage::default()));
     }
     events

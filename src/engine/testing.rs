@@ -125,11 +125,7 @@ impl Bench {
     /// A worker for a session, on no thread of its own.
     pub(super) fn worker<'a>(&'a self, session: &'a Arc<Session>) -> Worker<'a> {
         const GENERATION: u64 = 1_000;
-        session.live().work = Work::RunningWorker(RunningWorker {
-            generation: GENERATION,
-            cancel: None,
-            interrupt: None,
-        });
+        session.live().work = Work::RunningWorker(RunningWorker::new(GENERATION));
         Worker::new(&self.engine().worker_parts, session, GENERATION)
     }
 

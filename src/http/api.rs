@@ -1,16 +1,13 @@
 //! The API: takes a request, finds its route, and answers, or has what must be waited for wait elsewhere.
 //!
-//! No thread of the server ever waits for a turn: a [`LongRequest`] is begun there, and what comes of it moves,
-//! request and all, to [`Streams`].
+//! No thread of the server ever waits for a turn, or for the disk to store what somebody says: a
+//! [`LongRequest`] moves, request and all, to another thread, and to [`Streams`] from there.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::base::pool::ThreadPool;
 use crate::base::socket_owner::Ends;
-use crate::base::thread::panic_text;
-use crate::http::begin_queue::BeginQueue;
 use crate::http::context::ApiContext;
 use crate::http::failure::{self, RETRY_SOON};
 use crate::http::handlers::{self, ApiRequest, Handled};
@@ -25,7 +22,6 @@ pub struct Api {
     context: ApiContext,
     threads: ThreadPool,
     streams: Streams,
-    queue: BeginQueue<(LongRequest, Incoming)>,
 }
 
 impl fmt::Debug for Api {
@@ -42,7 +38,6 @@ impl Api {
             context,
             streams: Streams::new(threads.clone()),
             threads,
-            queue: BeginQueue::default(),
         }
     }
 
@@ -60,45 +55,19 @@ impl Api {
         self.threads.join(deadline) && have_ended
     }
 
-    /// Begins a request, here or on another thread.
     fn start(&self, job: LongRequest, incoming: Incoming) {
-        if !job.is_quick() {
-            return self.start_elsewhere(job, incoming);
-        }
-        let mut next = self.queue.enter((job, incoming));
-        while let Some((job, incoming)) = next {
-            // One that panics drops its request, which is answered so.
-            let begin = AssertUnwindSafe(|| self.start_here(job, incoming));
-            if let Err(panic) = catch_unwind(begin) {
-                log::error!("a request panicked: {}", panic_text(&*panic));
-            }
-            next = self.queue.next();
-        }
-        if let Some((job, incoming)) = self.queue.take_stuck() {
-            self.start_elsewhere(job, incoming);
-        }
-    }
-
-    fn start_here(&self, job: LongRequest, incoming: Incoming) {
-        let name = job.thread_name();
-        let begun = jobs::begin(&self.context, job, incoming);
-        let left = begun.and_then(|follower| self.streams.run_in_passing(follower));
-        let Some(follower) = left else { return };
-        let streams = self.streams.clone();
-        let run = move |follower| streams.run(follower);
-        if let Err((_, why)) = self.threads.start(name, follower, run) {
-            log::warn!("a stream breaks off: {why}");
-        }
-    }
-
-    fn start_elsewhere(&self, job: LongRequest, incoming: Incoming) {
-        let name = job.thread_name();
         let (context, streams) = (self.context.clone(), self.streams.clone());
-        let started = self.threads.start(name, incoming, move |incoming| {
-            if let Some(follower) = jobs::begin(&context, job, incoming) {
-                streams.run(follower);
+        let started = match job {
+            LongRequest::Say(say) => jobs::say(context, streams, say, incoming),
+            LongRequest::Other(other) => {
+                let name = other.thread_name();
+                self.threads.start(name, incoming, move |incoming| {
+                    if let Some(follower) = jobs::begin(&context, other, incoming) {
+                        streams.run(follower);
+                    }
+                })
             }
-        });
+        };
         if let Err((incoming, why)) = started {
             log::warn!("a request is refused: {why}");
             let problem = HttpProblem::new(503, "the server has no thread to spare");

@@ -6,6 +6,7 @@
 
 mod turn_answer;
 
+use crate::base::pool::NoThread;
 use crate::domain::ids::SessionId;
 use crate::domain::principal::Principal;
 use crate::engine::{Begin, EngineError, NewMessage, Presence, Subscription};
@@ -15,26 +16,32 @@ use crate::http::jobs::turn_answer::{Stored, TurnAnswer};
 use crate::http::problem::HttpProblem;
 use crate::http::server::Incoming;
 use crate::http::sse::Audience;
-use crate::http::streams::{ClientFollower, SessionWatch, SseStream};
+use crate::http::streams::{ClientFollower, SessionWatch, SseStream, Streams};
 use crate::wire::{Approve, CancelledBody};
 
 /// A request that takes its time, checked.
 #[derive(Debug)]
 pub enum LongRequest {
-    /// `POST …/messages`: say something and wait for the answer.
-    Ask {
-        /// Where.
-        id: SessionId,
-        /// What.
-        message: NewMessage,
-    },
-    /// `POST …/stream`: say something and watch the answer.
-    Follow {
-        /// Where.
-        id: SessionId,
-        /// What.
-        message: NewMessage,
-    },
+    /// Says something.
+    Say(SayRequest),
+    /// Does something else.
+    Other(OtherRequest),
+}
+
+/// Something to say, and an answer that follows the turn.
+#[derive(Debug)]
+pub struct SayRequest {
+    /// Where.
+    pub id: SessionId,
+    /// What.
+    pub message: NewMessage,
+    /// `POST …/stream`: to watch the answer; `POST …/messages` waits for it.
+    pub is_stream: bool,
+}
+
+/// A request that takes its time, and says nothing.
+#[derive(Debug)]
+pub enum OtherRequest {
     /// `GET …/events`: watch a session.
     Attach {
         /// Which.
@@ -60,61 +67,80 @@ pub enum LongRequest {
     },
 }
 
-impl LongRequest {
-    /// It only waits for the disk, and not for what others do.
-    pub fn is_quick(&self) -> bool {
-        !matches!(self, LongRequest::Cancel { .. })
-    }
-
+impl OtherRequest {
     /// The name of its thread, which tells the session in the fifteen bytes that Linux shows.
     pub fn thread_name(&self) -> String {
         match self {
-            LongRequest::Follow { id, .. } | LongRequest::Attach { id, .. } => {
-                format!("sse-{}", id.short())
-            }
-            LongRequest::Ask { id, .. }
-            | LongRequest::Decide { id, .. }
-            | LongRequest::Cancel { id } => {
-                format!("wait-{}", id.short())
-            }
+            OtherRequest::Attach { id, .. } => stream_name(id),
+            OtherRequest::Decide { id, .. } | OtherRequest::Cancel { id } => wait_name(id),
         }
     }
 }
 
-/// Does what the request asks for, up to what must be waited for: returns that, if there is anything.
+fn stream_name(id: &SessionId) -> String {
+    format!("sse-{}", id.short())
+}
+
+fn wait_name(id: &SessionId) -> String {
+    format!("wait-{}", id.short())
+}
+
+/// Says something, on the thread that works for the session then; its answer begins there.
 ///
-/// It may wait for the disk, and a cancel waits for a moment what comes of it.
+/// Errors: gives the request back when there is no thread.
+pub fn say(
+    context: ApiContext,
+    streams: Streams,
+    say: SayRequest,
+    incoming: Incoming,
+) -> Result<(), (Incoming, NoThread)> {
+    let sessions = context.sessions.clone();
+    let (id, is_stream) = (say.id.clone(), say.is_stream);
+    sessions.submit_and_follow_on_thread(
+        say.id,
+        say.message,
+        incoming,
+        move |incoming, followed| {
+            let follower = if is_stream {
+                let watch = followed.map_err(HttpProblem::from);
+                let watch = watch.map(|(_, subscription)| {
+                    Some(SessionWatch::new(subscription, incoming.gone(), &context.stop))
+                });
+                stream(&context, stream_name(&id), Audience::Turn, watch, incoming)
+            } else {
+                let followed =
+                    followed.map(|(accepted, followed)| (Stored::Message(accepted), followed));
+                wait(&context, wait_name(&id), id, followed, incoming)
+            };
+            if let Some(follower) = follower {
+                streams.run_in_passing(follower);
+            }
+        },
+    )
+}
+
+/// Does what the request asks for, up to what must be waited for: returns that, if there is anything.
 pub fn begin(
     context: &ApiContext,
-    request: LongRequest,
+    request: OtherRequest,
     incoming: Incoming,
 ) -> Option<Box<dyn ClientFollower>> {
     let name = request.thread_name();
-    let sessions = &context.sessions;
     match request {
-        LongRequest::Ask { id, message } => {
-            let followed = sessions.submit_and_follow(&id, message);
-            let followed =
-                followed.map(|(accepted, followed)| (Stored::Message(accepted), followed));
-            wait(context, name, id, followed, incoming)
-        }
-        LongRequest::Decide { id, by, approve } => {
+        OtherRequest::Decide { id, by, approve } => {
             let Approve {
                 call_id,
                 command,
                 decision,
             } = approve;
+            let sessions = &context.sessions;
             let followed = sessions.approve(&id, &call_id, &command, decision, &by);
             let followed =
                 followed.map(|(decided, followed)| (Stored::Decision(decided), followed));
             wait(context, name, id, followed, incoming)
         }
-        LongRequest::Cancel { id } => finish(cancel(context, &id), incoming),
-        LongRequest::Follow { id, message } => {
-            let watch = follow(context, &id, message, &incoming);
-            stream(context, name, Audience::Turn, watch, incoming)
-        }
-        LongRequest::Attach {
+        OtherRequest::Cancel { id } => finish(cancel(context, &id), incoming),
+        OtherRequest::Attach {
             id,
             begin,
             presence,
@@ -154,17 +180,6 @@ fn finish(
 fn cancel(context: &ApiContext, id: &SessionId) -> Result<Answer, HttpProblem> {
     let cancelled = context.sessions.cancel(id)?;
     Ok(Answer::json(200, &CancelledBody { cancelled }))
-}
-
-fn follow(
-    context: &ApiContext,
-    id: &SessionId,
-    message: NewMessage,
-    incoming: &Incoming,
-) -> Result<Option<SessionWatch>, HttpProblem> {
-    let (_, subscription) = context.sessions.submit_and_follow(id, message)?;
-    let watch = SessionWatch::new(subscription, incoming.gone(), &context.stop);
-    Ok(Some(watch))
 }
 
 /// `None` when there is nothing to show, now or ever.

@@ -10,7 +10,6 @@
 pub mod access;
 pub mod answer;
 pub mod api;
-mod begin_queue;
 mod callers;
 pub mod context;
 pub mod failure;

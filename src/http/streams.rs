@@ -87,29 +87,34 @@ impl Streams {
         }
     }
 
-    /// Begins what [`run`](Streams::run) does, on a thread that has others to serve: it reads the log, but
-    /// waits for no client. Returns a follower that must go on elsewhere.
-    pub fn run_in_passing(
-        &self,
-        mut follower: Box<dyn ClientFollower>,
-    ) -> Option<Box<dyn ClientFollower>> {
+    /// As [`run`](Streams::run), on a thread that has something else to do: it waits for no client. What
+    /// cannot go on so gets a thread of its own.
+    pub fn run_in_passing(&self, mut follower: Box<dyn ClientFollower>) {
         for _ in 0..STEPS_MAX {
-            match follower.step(Reach::Log) {
-                Ok(StreamState::Quiet) => return self.adopt(follower).err(),
-                Ok(StreamState::More | StreamState::Behind) => {}
-                Ok(StreamState::Full) => break,
-                Ok(StreamState::Ended) => {
-                    follower.finish();
-                    return None;
-                }
-                Ok(StreamState::Gone) => return None,
-                Err(error) => {
-                    client_left(&error);
-                    return None;
-                }
+            match follower.step(Reach::Memory) {
+                Ok(StreamState::Quiet) => match self.adopt(follower) {
+                    Ok(()) => return,
+                    Err(kept) => return self.run_elsewhere(kept),
+                },
+                Ok(StreamState::More) => {}
+                Ok(StreamState::Full | StreamState::Behind) => break,
+                Ok(StreamState::Ended) => return follower.finish(),
+                Ok(StreamState::Gone) => return,
+                Err(error) => return client_left(&error),
             }
         }
-        Some(follower)
+        self.run_elsewhere(follower);
+    }
+
+    /// Gives a follower a thread of its own; it comes back.
+    fn run_elsewhere(&self, follower: Box<dyn ClientFollower>) {
+        let streams = self.clone();
+        let name = follower.name().to_owned();
+        let run = move |follower| streams.run(follower);
+        if let Err((_, why)) = self.threads.start(name, follower, run) {
+            // Its client comes back for what it lacks.
+            log::warn!("a stream breaks off: {why}");
+        }
     }
 
     /// Takes a follower over that has shown all there is.
@@ -354,14 +359,7 @@ impl StreamLoop {
         let Some(follower) = cell.part() else {
             return;
         };
-        let streams = self.streams.clone();
-        let threads = self.streams.threads.clone();
-        let name = follower.name().to_owned();
-        let started = threads.start(name, follower, move |follower| streams.run(follower));
-        if let Err((_, why)) = started {
-            // Its client comes back for what it lacks.
-            log::warn!("a stream breaks off, as no thread can read the log: {why}");
-        }
+        self.streams.run_elsewhere(follower);
     }
 }
 

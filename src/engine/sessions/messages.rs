@@ -1,17 +1,20 @@
 //! What people say: stored, and answered in a turn.
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::pool::NoThread;
 use crate::domain::event::{Event, Record, Status, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
 use crate::engine::error::{EngineError, chain};
-use crate::engine::events::goes_on;
+use crate::engine::events::{self, goes_on};
 use crate::engine::open::session::Session;
 use crate::engine::sessions::Sessions;
 use crate::engine::sessions::requests::{Accepted, NewMessage, Overheard};
 use crate::engine::spending::ledger::Allowance;
+use crate::engine::turn::workers::ReservedSlot;
 use crate::engine::watch::feed::Feed;
 use crate::engine::watch::live::WatcherRole;
 use crate::engine::watch::subscription::{Subscription, WatcherGuard};
@@ -27,8 +30,11 @@ impl Sessions {
     /// message says so (`detached`).
     pub fn submit(&self, id: &SessionId, message: NewMessage) -> Result<Accepted, EngineError> {
         let session = self.engine.open.get(id)?;
-        let accepted = self.store_message(&session, message)?;
-        self.engine.workers.ensure(&session);
+        let (accepted, slot) = self.store_message(&session, message)?;
+        match slot {
+            Some(slot) => slot.start(),
+            None => self.engine.workers.ensure(&session),
+        }
         Ok(accepted)
     }
 
@@ -41,27 +47,75 @@ impl Sessions {
         message: NewMessage,
     ) -> Result<(Accepted, Subscription), EngineError> {
         let session = self.engine.open.get(id)?;
-        let watcher = WatcherGuard::take(&session, WatcherRole::Following);
-        let accepted = self.store_message(&session, message)?;
+        let (followed, slot) = self.store_and_follow(&session, message)?;
+        match slot {
+            Some(slot) => slot.start(),
+            None => self.set_going(&session),
+        }
+        Ok(followed)
+    }
+
+    /// As [`submit_and_follow`](Sessions::submit_and_follow), on a thread that works for the session then, if
+    /// nobody does: so one thread does all that a turn needs. What came of it, `then` is told there, with
+    /// `with`; it must not wait for what others do.
+    ///
+    /// Errors: gives `with` back, as there is no thread; nothing is stored.
+    pub fn submit_and_follow_on_thread<W: Send + 'static>(
+        &self,
+        id: SessionId,
+        message: NewMessage,
+        with: W,
+        then: impl FnOnce(W, Result<(Accepted, Subscription), EngineError>) + Send + 'static,
+    ) -> Result<(), (W, NoThread)> {
+        let sessions = self.clone();
+        let workers = &self.engine.workers;
+        workers.on_thread(id.clone(), with, move |with| {
+            let session = match sessions.engine.open.get(&id) {
+                Ok(session) => session,
+                Err(error) => return then(with, Err(error)),
+            };
+            match sessions.store_and_follow(&session, message) {
+                Err(error) => then(with, Err(error)),
+                Ok((followed, slot)) => {
+                    // The turn has begun, whatever becomes of the answer.
+                    let told = catch_unwind(AssertUnwindSafe(|| then(with, Ok(followed))));
+                    match slot {
+                        Some(slot) => slot.work_here(),
+                        None => sessions.set_going(&session),
+                    }
+                    told.unwrap_or_else(|panic| resume_unwind(panic));
+                }
+            }
+        })
+    }
+
+    fn store_and_follow<'a>(
+        &'a self,
+        session: &'a Arc<Session>,
+        message: NewMessage,
+    ) -> Result<((Accepted, Subscription), Option<ReservedSlot<'a>>), EngineError> {
+        let watcher = WatcherGuard::take(session, WatcherRole::Following);
+        let (accepted, slot) = self.store_message(session, message)?;
         let asked = {
             let live = session.live();
             let open = live.state.approval();
             open.filter(|open| open.seq < accepted.seq)
                 .map(PendingApproval::from)
         };
-        self.set_going(&session);
         let feed = Feed::of_message(accepted.seq);
         let subscription = watcher
             .show(&self.engine.parts.store, feed)
             .asked_before(asked);
-        Ok((accepted, subscription))
+        Ok(((accepted, subscription), slot))
     }
 
-    fn store_message(
-        &self,
-        session: &Arc<Session>,
+    /// Where nothing is in its way the turn begins with the message, in one append: what is returned
+    /// then is the slot of its worker.
+    fn store_message<'a>(
+        &'a self,
+        session: &'a Arc<Session>,
         mut message: NewMessage,
-    ) -> Result<Accepted, EngineError> {
+    ) -> Result<(Accepted, Option<ReservedSlot<'a>>), EngineError> {
         // Before it is compared with what was stored under its key.
         self.redact_message(&mut message)?;
         // Before the lock: it may read the logs of other sessions.
@@ -71,24 +125,30 @@ impl Sessions {
         if let Some(key) = key
             && let Some(known) = session.keyed_message(&mut log, &key)?
         {
-            return repeated(known, &message);
+            return Ok((repeated(known, &message)?, None));
         }
         self.refuse_new_turn(session)?;
         let begins_turn = session.live().state.turn.is_none();
         let admitted = allowance.as_ref();
         let admitted = admitted.map(|allowance| allowance.admit(&session.id, begins_turn));
         let admitted = admitted.transpose()?;
+        let slot = self.engine.workers.reserve(session, message.detached);
         let message_id = self.engine.parts.ids.message_id();
-        let events = message_events(session, message_id.clone(), message);
+        let mut events = message_events(session, message_id.clone(), message);
+        let message_at = events.len() - 1;
+        if slot.is_some() {
+            events.push(events::turn_start(self.engine.parts.ids.turn_id()));
+        }
         let records = session.commit(&mut log, events)?;
         if let Some(admitted) = admitted {
             admitted.keep();
         }
-        Ok(Accepted {
+        let accepted = Accepted {
             message_id,
-            seq: records.last().map_or(Seq::ZERO, |record| record.seq),
+            seq: records[message_at].seq,
             is_repeat: false,
-        })
+        };
+        Ok((accepted, slot))
     }
 
     /// Sees to it that somebody works for a session that somebody has come for, or has said
@@ -209,4 +269,136 @@ fn repeated(known: Record, message: &NewMessage) -> Result<Accepted, EngineError
         seq: known.seq,
         is_repeat: true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Instant;
+
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::base::fs::FaultFs;
+    use crate::domain::event::OnDisconnect;
+    use crate::domain::message::MessageText;
+    use crate::domain::principal::Principal;
+    use crate::engine::testing::{Bench, agent, says};
+    use crate::engine::watch::live::{RunningWorker, Work};
+
+    fn message(detached: bool) -> NewMessage {
+        NewMessage {
+            detached,
+            ..NewMessage::new(Principal::Owner, MessageText::parse("hi").unwrap())
+        }
+    }
+
+    /// Until the workers that there are have left.
+    fn settle(bench: &Bench) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        assert!(bench.engine().workers.wait_idle(deadline), "still at work");
+    }
+
+    /// The log after the first event: of each append its events' types.
+    fn appends(bench: &Bench, id: &SessionId) -> Vec<Vec<String>> {
+        let mut appends: Vec<Vec<String>> = Vec::new();
+        for record in bench.sessions.events(id, Seq(1), 1_000).unwrap() {
+            let kind = serde_json::to_value(&record.event).unwrap()["type"].take();
+            let kind = kind.as_str().unwrap().to_owned();
+            match appends.last_mut() {
+                Some(last) if record.cont => last.push(kind),
+                _ => appends.push(vec![kind]),
+            }
+        }
+        appends
+    }
+
+    #[test]
+    fn a_turn_that_nothing_keeps_waiting_takes_two_appends() {
+        let bench = Bench::new();
+        let id = bench.new_session();
+        for n in [0, 1] {
+            let accepted = bench.sessions.submit(&id, message(false)).unwrap();
+            // The message's number, not that of the turn.
+            assert_eq!(accepted.seq, Seq(2 + 4 * n));
+            settle(&bench);
+        }
+        let turn = [
+            vec!["user_message", "turn_started"],
+            vec!["assistant_response", "turn_ended"],
+        ];
+        assert_eq!(appends(&bench, &id), [turn.clone(), turn].concat());
+    }
+
+    #[test]
+    fn a_message_to_a_session_at_work_begins_no_turn() {
+        let bench = Bench::new();
+        let session = bench.session([]);
+        session.live().work = Work::RunningWorker(RunningWorker::new(1_000));
+        bench.sessions.submit(&session.id, message(false)).unwrap();
+        assert_eq!(appends(&bench, &session.id), [["user_message"]]);
+    }
+
+    #[test]
+    fn a_message_that_must_wait_for_a_slot_begins_no_turn_before() {
+        let bench = Bench::new();
+        let (go_tx, go_rx) = crossbeam_channel::bounded::<()>(0);
+        let sessions: Vec<_> = (0..5).map(|_| bench.new_session()).collect();
+        for id in &sessions {
+            let go_rx = go_rx.clone();
+            bench.model.then(move |_, sink| {
+                go_rx.recv().ok();
+                says(sink, "ok")
+            });
+            bench.sessions.submit(id, message(false)).unwrap();
+        }
+        assert_eq!(bench.engine().workers.waiting(), 1);
+        assert_eq!(appends(&bench, &sessions[4]), [["user_message"]]);
+        drop(go_tx);
+        settle(&bench);
+        let appends = appends(&bench, &sessions[4]);
+        assert_eq!(
+            appends[1..3].concat(),
+            ["turn_started", "assistant_response", "turn_ended"]
+        );
+    }
+
+    #[test]
+    fn a_turn_that_would_pause_at_once_is_not_begun() {
+        for (detached, first) in [
+            (false, &["user_message"][..]),
+            (true, &["user_message", "turn_started"]),
+        ] {
+            let bench = Bench::with(|plan| {
+                let mut ada = agent("ada");
+                let spec = Arc::make_mut(&mut ada.spec);
+                spec.session.on_disconnect = OnDisconnect::Pause;
+                plan.agents = vec![ada];
+            });
+            let id = bench.new_session();
+            bench.sessions.submit(&id, message(detached)).unwrap();
+            settle(&bench);
+            assert_eq!(appends(&bench, &id)[0], first);
+        }
+    }
+
+    #[test]
+    fn a_message_that_could_not_be_stored_leaves_its_slot_and_the_session_free() {
+        let full_from = Arc::new(AtomicU64::new(u64::MAX));
+        let bench = Bench::with(|plan| {
+            let disk = Arc::clone(&plan.fs);
+            plan.fs = Arc::new(FaultFs::full_from(disk, Errno::IO, Arc::clone(&full_from)));
+        });
+        let id = bench.new_session();
+        full_from.store(0, Ordering::SeqCst);
+        // More often than there are slots.
+        for _ in 0..5 {
+            bench.sessions.submit(&id, message(false)).unwrap_err();
+        }
+        assert!(bench.engine().workers.are_idle());
+        full_from.store(u64::MAX, Ordering::SeqCst);
+        bench.sessions.submit(&id, message(false)).unwrap();
+        settle(&bench);
+        assert_eq!(appends(&bench, &id).len(), 2);
+    }
 }

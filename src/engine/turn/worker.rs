@@ -355,18 +355,13 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Starts a turn if there is none.
+    /// Starts a turn if there is none: it may have begun with its message.
     pub(in crate::engine) fn start_turn(&self) -> Result<(), Leave> {
         if self.live()?.state.turn.is_some() {
             return Ok(());
         }
         let turn_id = self.session.parts.ids.turn_id();
-        self.write(|_| {
-            vec![Event::TurnStarted {
-                turn_id,
-                trigger: Trigger::Message,
-            }]
-        })?;
+        self.write(|_| vec![events::turn_start(turn_id)])?;
         Ok(())
     }
 
@@ -623,11 +618,7 @@ mod tests {
             ("given to nobody", |live| live.work = Work::None),
             ("in the queue", |live| live.work = Work::Queued),
             ("given to the next", |live| {
-                live.work = Work::RunningWorker(RunningWorker {
-                    generation: 7,
-                    cancel: None,
-                    interrupt: None,
-                });
+                live.work = Work::RunningWorker(RunningWorker::new(7));
             }),
             ("opened anew", |live| live.break_off("in a test")),
         ];

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use crate::base::lock::lock;
 use crate::base::pool::{NoThread, ThreadPool};
+use crate::domain::ids::SessionId;
+use crate::domain::step::{Step, next_step};
 use crate::engine::error::EngineError;
 use crate::engine::open::session::Session;
 use crate::engine::space::Stalled;
@@ -78,6 +80,48 @@ impl Workers {
     pub(in crate::engine) fn are_idle(&self) -> bool {
         let slots = lock(&self.shared.slots);
         slots.holders.is_empty() && slots.waiting.is_empty()
+    }
+
+    /// Keeps a slot for a turn that is about to be written down, if one is free and nobody is to do
+    /// anything for `session` so far. The caller holds `log` until that is written, and then starts the
+    /// worker. `is_detached` says that the turn runs on without a client.
+    pub(in crate::engine) fn reserve<'a>(
+        &'a self,
+        session: &'a Arc<Session>,
+        is_detached: bool,
+    ) -> Option<ReservedSlot<'a>> {
+        let mut live = session.live();
+        let is_idle = !live.is_working() && live.state.turn.is_none();
+        if !is_idle
+            || next_step(&live.state) != Step::Idle
+            || (live.wants_a_client() && !is_detached)
+        {
+            return None;
+        }
+        let mut slots = lock(&self.shared.slots);
+        if slots.holders.len() >= self.shared.slots_max {
+            return None;
+        }
+        let generation = slots.take();
+        live.work = Work::RunningWorker(RunningWorker::new(generation));
+        Some(ReservedSlot {
+            shared: &self.shared,
+            session,
+            generation,
+            has_worker: false,
+        })
+    }
+
+    /// Has `body` done on a thread of the workers', called as the worker of that session is.
+    ///
+    /// Errors: gives `with` back.
+    pub(in crate::engine) fn on_thread<W: Send + 'static>(
+        &self,
+        id: SessionId,
+        with: W,
+        body: impl FnOnce(W) + Send + 'static,
+    ) -> Result<(), (W, NoThread)> {
+        self.shared.threads.start(thread_name(&id), with, body)
     }
 
     /// Sees to it that somebody works for `session` if there is work and nobody does.
@@ -190,11 +234,10 @@ impl WorkerPool {
             return false;
         }
         let (shared, worked) = (Arc::clone(self), Arc::clone(session));
-        let name = format!("s-{}", session.id.short());
+        let name = thread_name(&session.id);
         let started = self.threads.start(name, worked, move |worked| {
-            // Made here: a worker that never begins must not give back what its starter does.
-            let slot = WorkerSlot { shared, generation };
-            (slot.shared.body)(&worked, generation);
+            // A worker that never begins must not give back what its starter does.
+            shared.work(&worked, generation);
         });
         let Err((_, why)) = started else { return true };
         session.live().work = Work::None;
@@ -204,20 +247,68 @@ impl WorkerPool {
         }
         false
     }
+
+    /// The work of a worker, on this thread.
+    fn work(self: &Arc<WorkerPool>, session: &Arc<Session>, generation: u64) {
+        let slot = WorkerSlot {
+            shared: Arc::clone(self),
+            generation,
+        };
+        (slot.shared.body)(session, generation);
+    }
 }
 
-/// Makes a waiting session this worker's; `false` if it does not wait any more.
+fn thread_name(id: &SessionId) -> String {
+    format!("s-{}", id.short())
+}
+
+/// Makes a waiting session this worker's; `false` if it does not wait any more, and is not this
+/// worker's already.
 fn claim(session: &Session, generation: u64) -> bool {
     let mut live = session.live();
-    if !matches!(live.work, Work::Queued) {
-        return false;
+    match &live.work {
+        Work::Queued => live.work = Work::RunningWorker(RunningWorker::new(generation)),
+        Work::RunningWorker(running) => return running.generation == generation,
+        Work::None => return false,
     }
-    live.work = Work::RunningWorker(RunningWorker {
-        generation,
-        cancel: None,
-        interrupt: None,
-    });
     true
+}
+
+/// The slot of a worker that is not there yet. The session is this worker's already: nobody else
+/// begins to work for it. Dropping it gives both back.
+pub(in crate::engine) struct ReservedSlot<'a> {
+    shared: &'a Arc<WorkerPool>,
+    session: &'a Arc<Session>,
+    generation: u64,
+    has_worker: bool,
+}
+
+impl ReservedSlot<'_> {
+    /// Starts the worker.
+    pub(in crate::engine) fn start(mut self) {
+        self.has_worker = self.shared.start(self.session, self.generation);
+    }
+
+    /// Works for the session on this thread, which must be one [of the workers'](Workers::on_thread).
+    pub(in crate::engine) fn work_here(mut self) {
+        self.has_worker = true;
+        self.shared.work(self.session, self.generation);
+    }
+}
+
+impl Drop for ReservedSlot<'_> {
+    fn drop(&mut self) {
+        if self.has_worker {
+            return;
+        }
+        {
+            let mut live = self.session.live();
+            if matches!(&live.work, Work::RunningWorker(one) if one.generation == self.generation) {
+                live.work = Work::None;
+            }
+        }
+        self.shared.release(self.generation);
+    }
 }
 
 /// A worker's slot: given back however the worker ends.

@@ -84,6 +84,17 @@ pub(in crate::engine) struct RunningWorker {
     pub(in crate::engine) interrupt: Option<Interrupt>,
 }
 
+impl RunningWorker {
+    /// One that nobody has asked to stop.
+    pub(in crate::engine) fn new(generation: u64) -> RunningWorker {
+        RunningWorker {
+            generation,
+            cancel: None,
+            interrupt: None,
+        }
+    }
+}
+
 /// Why a worker is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Interrupt {

@@ -8,7 +8,7 @@ use crate::http::context::ApiContext;
 use crate::http::handlers::handled::Handled;
 use crate::http::handlers::request::{ApiRequest, key_of};
 use crate::http::headers::{self, EVENT_STREAM};
-use crate::http::jobs::LongRequest;
+use crate::http::jobs::{LongRequest, OtherRequest, SayRequest};
 use crate::http::problem::HttpProblem;
 use crate::http::query::Query;
 use crate::http::requester::Credential;
@@ -50,7 +50,12 @@ pub(super) fn post_message(
     if headers::prefers_async(request.list("Prefer").as_deref()) {
         return submit(context, &id, message).map(Handled::Answer);
     }
-    Ok(Handled::Wait(LongRequest::Ask { id, message }))
+    let is_stream = false;
+    Ok(Handled::Wait(LongRequest::Say(SayRequest {
+        id,
+        message,
+        is_stream,
+    })))
 }
 
 /// Answers as soon as the message is stored; its turn needs no client.
@@ -72,10 +77,11 @@ pub(super) fn stream(
     id: SessionId,
     request: &dyn ApiRequest,
     from: Principal,
-) -> Result<LongRequest, HttpProblem> {
-    Ok(LongRequest::Follow {
+) -> Result<SayRequest, HttpProblem> {
+    Ok(SayRequest {
         id,
         message: new_message(request, from)?,
+        is_stream: true,
     })
 }
 
@@ -106,7 +112,7 @@ pub(super) fn events(
         let attach = Attach::read(request, query)?;
         return match request.method() {
             "HEAD" => head_of_stream(context, &id, attach).map(Handled::Answer),
-            _ => Ok(Handled::Wait(attach.job(id))),
+            _ => Ok(Handled::Wait(LongRequest::Other(attach.job(id)))),
         };
     }
     let limit = query.number("limit", EVENTS_DEFAULT, 1..=EVENTS_MAX)?;
@@ -148,8 +154,8 @@ impl Attach {
     }
 
     /// The stream that is opened by it.
-    pub(super) fn job(self, id: SessionId) -> LongRequest {
-        LongRequest::Attach {
+    pub(super) fn job(self, id: SessionId) -> OtherRequest {
+        OtherRequest::Attach {
             id,
             begin: self.begin,
             presence: self.presence,
@@ -178,8 +184,8 @@ pub(super) fn approve(
     id: SessionId,
     request: &dyn ApiRequest,
     by: Principal,
-) -> Result<LongRequest, HttpProblem> {
-    Ok(LongRequest::Decide {
+) -> Result<OtherRequest, HttpProblem> {
+    Ok(OtherRequest::Decide {
         id,
         by,
         approve: Approve::parse(request.body())?,

@@ -8,7 +8,7 @@ use crate::http::handlers::handled::Handled;
 use crate::http::handlers::request::ApiRequest;
 use crate::http::handlers::{agents, conversation, process, sessions};
 use crate::http::headers::{self, EVENT_STREAM, JSON};
-use crate::http::jobs::LongRequest;
+use crate::http::jobs::{LongRequest, OtherRequest};
 use crate::http::problem::HttpProblem;
 use crate::http::query::Query;
 use crate::http::route::ApiRoute;
@@ -34,12 +34,19 @@ pub fn dispatch(context: &ApiContext, request: &dyn ApiRequest) -> Result<Handle
         ApiRoute::PostMessage(id) => {
             return conversation::post_message(context, id, request, by()?);
         }
-        ApiRoute::Stream(id) => return conversation::stream(id, request, by()?).map(Handled::Wait),
+        ApiRoute::Stream(id) => {
+            let say = conversation::stream(id, request, by()?)?;
+            return Ok(Handled::Wait(LongRequest::Say(say)));
+        }
         ApiRoute::Events(id) => return conversation::events(context, id, request, &query),
         ApiRoute::Approve(id) => {
-            return conversation::approve(id, request, by()?).map(Handled::Wait);
+            let decide = conversation::approve(id, request, by()?)?;
+            return Ok(Handled::Wait(LongRequest::Other(decide)));
         }
-        ApiRoute::Cancel(id) => return Ok(Handled::Wait(LongRequest::Cancel { id })),
+        ApiRoute::Cancel(id) => {
+            let cancel = OtherRequest::Cancel { id };
+            return Ok(Handled::Wait(LongRequest::Other(cancel)));
+        }
         ApiRoute::IssueTicket(id) => sessions::issue_ticket(context, &id, &by()?)?,
         ApiRoute::ListMessages(id) => conversation::messages(context, &id, &query)?,
         ApiRoute::ListSessions => sessions::list(context, &query, by()?)?,

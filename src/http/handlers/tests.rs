@@ -6,7 +6,7 @@ use crate::domain::ids::{SessionId, TokenName};
 use crate::domain::principal::{Principal, Way};
 use crate::engine::{Begin, ListQuery};
 use crate::http::handlers::dispatch::check_accept;
-use crate::http::jobs::LongRequest;
+use crate::http::jobs::OtherRequest;
 use crate::http::problem::HttpProblem;
 use crate::http::query::Query;
 use crate::http::requester::{Credential, Requester};
@@ -69,11 +69,9 @@ fn a_message_takes_its_key_along() {
         body: r#"{"content":"hi"}"#,
         ..Asked::default()
     };
-    let LongRequest::Follow { message, .. } =
-        conversation::stream(id(), &request, alice()).unwrap()
-    else {
-        panic!("a stream follows");
-    };
+    let message = conversation::stream(id(), &request, alice())
+        .unwrap()
+        .message;
     assert_eq!((message.content.as_str(), message.from), ("hi", alice()));
     assert_eq!(message.key.unwrap().as_str(), "k-1");
     assert!(!message.detached);
@@ -93,7 +91,7 @@ fn a_message_takes_its_key_along() {
 fn attached(
     query: &'static str,
     last_event_id: Option<&'static str>,
-) -> Result<LongRequest, HttpProblem> {
+) -> Result<OtherRequest, HttpProblem> {
     let headers = last_event_id.map(|id| ("Last-Event-ID", id));
     let request = Asked {
         headers: headers.into_iter().collect(),
@@ -103,7 +101,7 @@ fn attached(
     attaches(&request)
 }
 
-fn attaches(request: &Asked) -> Result<LongRequest, HttpProblem> {
+fn attaches(request: &Asked) -> Result<OtherRequest, HttpProblem> {
     let query = Query::parse(request.query)?;
     Ok(conversation::Attach::read(request, &query)?.job(id()))
 }
@@ -125,7 +123,7 @@ fn an_attaching_client_begins_where_it_says() {
             "After(Cursor { seq: Seq(9), part: None, bytes: None })",
         ),
     ] {
-        let LongRequest::Attach { begin, .. } = attached(query, header).unwrap() else {
+        let OtherRequest::Attach { begin, .. } = attached(query, header).unwrap() else {
             panic!("{query} attaches");
         };
         assert_eq!(format!("{begin:?}"), want, "{query} {header:?}");
@@ -150,7 +148,7 @@ fn an_attaching_client_says_how_it_takes_part() {
         ("readonly=true", true, false),
         ("detach_others=true", false, true),
     ] {
-        let LongRequest::Attach { presence, .. } = attached(query, None).unwrap() else {
+        let OtherRequest::Attach { presence, .. } = attached(query, None).unwrap() else {
             panic!("{query} attaches");
         };
         assert_eq!(presence.is_readonly, readonly, "{query}");
@@ -165,7 +163,7 @@ fn an_attaching_client_says_how_it_takes_part() {
         }),
         ..Asked::default()
     };
-    let LongRequest::Attach { presence, .. } = attaches(&with_ticket).unwrap() else {
+    let OtherRequest::Attach { presence, .. } = attaches(&with_ticket).unwrap() else {
         panic!("a ticket attaches");
     };
     assert!(presence.is_readonly && !presence.detaches_others);
@@ -214,7 +212,7 @@ fn a_decision_is_read_and_its_thread_bears_the_session_s_name() {
     };
     let job = conversation::approve(id(), &request, alice()).unwrap();
     assert_eq!(job.thread_name(), "wait-00000A");
-    let LongRequest::Decide { approve, by, .. } = job else {
+    let OtherRequest::Decide { approve, by, .. } = job else {
         panic!("an approval decides");
     };
     assert_eq!((approve.decision, by), (Decision::Deny, alice()));

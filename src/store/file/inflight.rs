@@ -32,13 +32,16 @@ pub(super) struct Inflight {
     file: Option<Box<dyn File>>,
     /// The checksum of the head.
     seed: u32,
-    /// Bytes of whole lines; `None` while no reply can be written.
+    /// A reply was begun, and may be written.
+    is_begun: bool,
+    /// Bytes of whole lines; `None` while it is not known what the file holds.
     len: Option<u64>,
     /// Bytes of text in them.
     text_bytes: u64,
     /// Whether the file's name may still be lost by a power cut; shared with syncs under way, of
     /// which one may never be run.
     is_name_new: Arc<AtomicBool>,
+    /// What is written with the next piece: the head, until there is one.
     buffer: Vec<u8>,
 }
 
@@ -51,6 +54,7 @@ impl Inflight {
             folder,
             file: None,
             seed: 0,
+            is_begun: false,
             len: None,
             text_bytes: 0,
             is_name_new: Arc::new(AtomicBool::new(true)),
@@ -58,28 +62,41 @@ impl Inflight {
         }
     }
 
-    fn write_head(&mut self, head: &PartialHead) -> io::Result<()> {
-        self.len = None;
-        let file = match &mut self.file {
-            Some(file) => file,
-            closed => closed.insert(self.fs.open(&self.path, Open::AppendOrCreate)?),
-        };
-        file.truncate(0)?;
+    fn empty(&mut self) -> io::Result<()> {
+        self.is_begun = false;
         self.buffer.clear();
+        if self.len == Some(0) {
+            return Ok(());
+        }
+        self.len = None;
+        match &self.file {
+            Some(file) => file.truncate(0)?,
+            None => clear_unopened(&*self.fs, &self.path)?,
+        }
+        self.len = Some(0);
+        Ok(())
+    }
+
+    /// Empties the file, and has the head written with the first piece: without one there is
+    /// nothing to be found.
+    fn take_head(&mut self, head: &PartialHead) -> io::Result<()> {
+        if self.file.is_none() {
+            self.file = Some(self.fs.open(&self.path, Open::AppendOrCreate)?);
+        }
+        self.empty()?;
         serde_json::to_writer(&mut self.buffer, head)?;
         self.seed = line::checksum(&self.buffer, 0);
         self.buffer.push(b'\n');
-        file.write_all(&self.buffer)?;
-        self.len = Some(self.buffer.len() as u64);
         self.text_bytes = 0;
+        self.is_begun = true;
         Ok(())
     }
 
     fn write_piece(&mut self, text: &str) -> io::Result<()> {
-        let (Some(file), Some(len)) = (&mut self.file, self.len) else {
+        let (Some(file), Some(len), true) = (&mut self.file, self.len, self.is_begun) else {
             return Err(io::Error::other("no reply was begun"));
         };
-        self.buffer.clear();
+        let head_bytes = self.buffer.len();
         let piece = TextPieceRef {
             offset: self.text_bytes,
             text,
@@ -88,6 +105,7 @@ impl Inflight {
         if let Err(error) = file.write_all(&self.buffer) {
             // A piece after a torn one would not be found.
             self.len = file.truncate(len).is_ok().then_some(len);
+            self.buffer.truncate(head_bytes);
             return Err(error);
         }
         self.len = Some(len + self.buffer.len() as u64);
@@ -101,7 +119,7 @@ impl Inflight {
 
 impl Journal for Inflight {
     fn begin(&mut self, head: &PartialHead) -> Result<(), StoreError> {
-        self.write_head(head).doing("write", &self.path)
+        self.take_head(head).doing("write", &self.path)
     }
 
     fn push(&mut self, text: &str) -> Result<(), StoreError> {
@@ -115,11 +133,7 @@ impl Journal for Inflight {
     }
 
     fn clear(&mut self) -> Result<(), StoreError> {
-        self.len = None;
-        match &self.file {
-            Some(file) => file.truncate(0).doing("clear", &self.path),
-            None => clear_unopened(&*self.fs, &self.path).doing("clear", &self.path),
-        }
+        self.empty().doing("clear", &self.path)
     }
 }
 
@@ -197,8 +211,12 @@ fn piece(line: &[u8], seed: u32) -> Option<TextPiece> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use rustix::io::Errno;
+
     use super::*;
-    use crate::base::fs::SimDisk;
+    use crate::base::fs::{FaultFs, SimDisk};
     use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
     use crate::store::file::layout::Layout;
 
@@ -254,7 +272,10 @@ mod tests {
         let found = read(&disk, &folder).unwrap().unwrap();
         assert_eq!((found.head, &*found.text), (head(1), "Hällo\n\"du\""));
         journal.begin(&head(2)).unwrap();
-        assert_eq!(read(&disk, &folder).unwrap().unwrap().text, "");
+        assert_eq!(read(&disk, &folder).unwrap(), None);
+        journal.push("two").unwrap();
+        let found = read(&disk, &folder).unwrap().unwrap();
+        assert_eq!((found.head, &*found.text), (head(2), "two"));
         journal.clear().unwrap();
         assert_eq!(read(&disk, &folder).unwrap(), None);
         assert!(journal.push("x").is_err());
@@ -263,6 +284,29 @@ mod tests {
         let mut journal = Inflight::new(Arc::new(disk.clone()), folder.clone());
         journal.clear().unwrap();
         assert_eq!(read(&disk, &folder).unwrap(), None);
+    }
+
+    #[test]
+    fn a_piece_that_found_no_room_is_written_whole_the_next_time_with_the_head_if_it_is_the_first()
+    {
+        for failing in [0, 1] {
+            let full_from = Arc::new(AtomicU64::new(u64::MAX));
+            let (disk, folder, _) = journal();
+            let fs =
+                FaultFs::full_from(Arc::new(disk.clone()), Errno::NOSPC, Arc::clone(&full_from));
+            let mut journal = Inflight::new(Arc::new(fs), folder.clone());
+            journal.begin(&head(1)).unwrap();
+            for (n, piece) in ["one ", "two"].into_iter().enumerate() {
+                if n == failing {
+                    full_from.store(0, Ordering::SeqCst);
+                    assert!(matches!(journal.push(piece), Err(StoreError::Full)));
+                    full_from.store(u64::MAX, Ordering::SeqCst);
+                }
+                journal.push(piece).unwrap();
+            }
+            let found = read(&disk, &folder).unwrap().unwrap();
+            assert_eq!((found.head, &*found.text), (head(1), "one two"));
+        }
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn an_append_without_an_answer_is_looked_up_and_stands_there_once() {
     let id = undisturbed.sessions.create(&draft("helper")).unwrap().id;
     let expected = undisturbed.converse(&id);
     let appends = undisturbed.appends.load(Ordering::SeqCst);
-    assert!(appends > 2, "{expected:?}");
+    assert_eq!(appends, 2, "{expected:?}");
     for nth in 0..appends {
         for lost in [Lost::Answer, Lost::Request] {
             let shaky = Shaky::new(nth, lost, false);
@@ -135,7 +135,7 @@ fn an_append_without_an_answer_is_looked_up_and_stands_there_once() {
 
 #[test]
 fn a_session_whose_storage_stays_silent_is_opened_anew_and_goes_on_from_what_is_stored() {
-    for nth in 0..3 {
+    for nth in 0..2 {
         for lost in [Lost::Answer, Lost::Request] {
             let shaky = Shaky::new(nth, lost, true);
             let id = shaky.sessions.create(&draft("helper")).unwrap().id;
@@ -160,7 +160,7 @@ fn a_session_whose_storage_stays_silent_is_opened_anew_and_goes_on_from_what_is_
 
 #[test]
 fn what_an_append_came_to_stays_unknown_while_nobody_can_look() {
-    for nth in 0..3 {
+    for nth in 0..2 {
         let storage = MemoryStorage::default();
         let appends = Arc::new(AtomicUsize::new(0));
         let (counted, has_failed) = (Arc::clone(&appends), AtomicBool::new(false));
