@@ -29,8 +29,9 @@ pub(super) struct TurnAnswer {
     turn: TurnReader,
     items: Vec<FeedItem>,
     deadline: Instant,
-    /// `None` once answered.
-    incoming: Option<Incoming>,
+    incoming: Incoming,
+    /// What it is answered with, once that is known.
+    outcome: Option<Result<WaitOutcome, HttpProblem>>,
 }
 
 /// What is stored of the request, and waits for its outcome.
@@ -79,7 +80,8 @@ impl TurnAnswer {
             turn: TurnReader::default(),
             items: Vec::new(),
             deadline: Instant::now() + context.settings.request_timeout,
-            incoming: Some(incoming),
+            incoming,
+            outcome: None,
         })
     }
 
@@ -155,16 +157,16 @@ impl TurnAnswer {
         }
     }
 
-    fn answer(&mut self, outcome: Result<WaitOutcome, HttpProblem>) {
-        let Some(incoming) = self.incoming.take() else {
-            return;
-        };
-        match (outcome, &self.stored) {
+    fn answer(self, outcome: Result<WaitOutcome, HttpProblem>) {
+        // Who has the answer does not count as attached any more.
+        drop(self.watch);
+        let (id, turn, incoming) = (&self.id, &self.turn, self.incoming);
+        match (outcome, self.stored) {
             (Ok(outcome), Stored::Message(accepted)) => {
-                reply_answer(&self.id, accepted, &self.turn, &outcome).send(incoming);
+                reply_answer(id, &accepted, turn, &outcome).send(incoming);
             }
             (Ok(outcome), Stored::Decision(decided)) => {
-                decided_answer(*decided, &self.turn, &outcome).send(incoming);
+                decided_answer(decided, turn, &outcome).send(incoming);
             }
             // It is stored: who is told that it failed must know under which id.
             (Err(problem), Stored::Message(accepted)) => {
@@ -181,7 +183,7 @@ impl ClientFollower for TurnAnswer {
         match self.look(reach) {
             TurnProgress::Waits(state) => Ok(state),
             TurnProgress::Comes(outcome) => {
-                self.answer(outcome);
+                self.outcome = Some(outcome);
                 Ok(StreamState::Ended)
             }
         }
@@ -192,9 +194,7 @@ impl ClientFollower for TurnAnswer {
     }
 
     fn wake_by(&mut self, news: Waker, gone: Waker) {
-        if let Some(incoming) = &self.incoming {
-            incoming.wake_when_gone(gone);
-        }
+        self.incoming.wake_when_gone(gone);
         // The words of the reply come with its end.
         self.watch.wake_by(news, NewsKind::Change);
     }
@@ -211,7 +211,11 @@ impl ClientFollower for TurnAnswer {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) {}
+    fn finish(mut self: Box<Self>) {
+        if let Some(outcome) = self.outcome.take() {
+            self.answer(outcome);
+        }
+    }
 
     fn socket(&self) -> Option<&LentSocket> {
         None
