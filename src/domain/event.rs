@@ -380,8 +380,9 @@ pub struct AssistantResponse {
     pub model: String,
     /// The last event that its call contained.
     pub input_seq: Seq,
-    /// Its text; may be empty beside tool calls.
-    pub content: String,
+    /// Its text; may be empty beside tool calls. Shared with the reply in flight that it was, and with
+    /// who watches: it may be long.
+    pub content: Arc<String>,
     /// The tools it asks for, in order.
     #[serde(default)]
     pub tool_calls: Vec<ToolCall>,

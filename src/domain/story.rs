@@ -2,6 +2,7 @@
 //! through everything that may happen to a session.
 
 use std::mem;
+use std::sync::Arc;
 
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, Decision, EndReason, Event, Failure,
@@ -70,7 +71,7 @@ pub(crate) fn reply(n: u64, input_seq: u64, text: &str) -> AssistantResponse {
         agent: "ada".to_owned(),
         model: "echo/echo".to_owned(),
         input_seq: Seq(input_seq),
-        content: text.to_owned(),
+        content: Arc::new(text.to_owned()),
         tool_calls: Vec::new(),
         usage: None,
         finish_reason: FinishReason::Stop,
@@ -547,7 +548,7 @@ impl RandomWalk {
             reply = reply.asking(&calls);
         } else if reply.content.is_empty() {
             // The last piece and the end came together.
-            reply.content = "yes".to_owned();
+            reply.content = Arc::new("yes".to_owned());
         }
         self.write(reply.event());
         // Else the end of the turn was torn off.

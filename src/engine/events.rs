@@ -1,5 +1,7 @@
 //! What is written at the turning points of a turn. Pure.
 
+use std::sync::Arc;
+
 use crate::domain::code::FailureCode;
 use crate::domain::event::{
     AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Status, ToolCall,
@@ -144,7 +146,7 @@ pub(super) fn partial_reply(live: &Live, finish_reason: FinishReason) -> Option<
         agent: live.state.summary.agent.clone(),
         model: reply.model.clone(),
         input_seq: reply.input_seq,
-        content: reply.text.clone(),
+        content: Arc::clone(&reply.text),
         tool_calls: Vec::new(),
         usage: None,
         finish_reason,

@@ -1,5 +1,7 @@
 //! The outcome of a turn, read from its events, for one who waits for it. Pure.
 
+use std::sync::Arc;
+
 use crate::domain::event::Usage;
 use crate::domain::ids::MessageId;
 use crate::engine::FeedEvent;
@@ -19,7 +21,7 @@ pub struct FinalMessage {
     /// Its identifier.
     pub message_id: MessageId,
     /// Its text.
-    pub content: String,
+    pub content: Arc<String>,
 }
 
 /// The end of a turn.
@@ -117,7 +119,7 @@ mod tests {
     fn message(number: u128, content: &str) -> FeedEvent {
         FeedEvent::Message {
             message_id: MessageId::mint(1, number),
-            content: content.to_owned(),
+            content: Arc::new(content.to_owned()),
             usage: None,
         }
     }
@@ -165,7 +167,7 @@ mod tests {
         assert_eq!(reader.end(), Some(&TurnEnd::Done { usage }));
         let want = FinalMessage {
             message_id: MessageId::mint(1, 2),
-            content: "42".to_owned(),
+            content: Arc::new("42".to_owned()),
         };
         assert_eq!(reader.reply(), Some(&want));
     }

@@ -378,7 +378,7 @@ fn reply() -> AssistantResponse {
         continues: None,
         agent: "ada".to_owned(),
         model: "echo/echo".to_owned(),
-        content: "well".to_owned(),
+        content: Arc::new("well".to_owned()),
         tool_calls: Vec::new(),
         finish_reason: FinishReason::Stop,
         usage: None,

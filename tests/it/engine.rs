@@ -663,7 +663,7 @@ fn a_cancel_ends_a_stalled_reply_and_keeps_what_came() {
     assert_eq!(shown(&read_all(&mut stream)).last(), Some(&"cancelled"));
     let reply = world.wait_for(&id, |event| matches!(event, Event::AssistantResponse(_)));
     let reply = reply.event.as_reply().unwrap();
-    assert_eq!(reply.content, "half a");
+    assert_eq!(*reply.content, "half a");
     assert_eq!(reply.finish_reason, FinishReason::Cancelled);
     world.model.wait_for_disconnects(1);
     assert!(!world.sessions.cancel(&id).unwrap());

@@ -939,7 +939,7 @@ fn said_with(model: &str, data: Value) -> Option<Arc<AssistantResponse>> {
         agent: "a".into(),
         model: model.into(),
         input_seq: Seq(1),
-        content: String::new(),
+        content: String::new().into(),
         tool_calls: Vec::new(),
         usage: None,
         finish_reason: FinishReason::Stop,

@@ -220,7 +220,7 @@ mod tests {
             agent: "helper".to_owned(),
             model: "m".to_owned(),
             input_seq: Seq(2),
-            content: "let me see".to_owned(),
+            content: "let me see".to_owned().into(),
             tool_calls: vec![ToolCall {
                 call_id: call_id.clone(),
                 tool_name: "date".to_owned(),

@@ -14,7 +14,7 @@ fn called(tool: &str, arguments: &str) -> Event {
         model: "m".into(),
         input_seq: Seq(1),
         // What a model says itself makes nothing familiar.
-        content: "https://said.example/".into(),
+        content: String::from("https://said.example/").into(),
         tool_calls: vec![ToolCall {
             call_id: CallId::parse("call_1").unwrap(),
             tool_name: tool.to_owned(),

@@ -556,7 +556,7 @@ fn interrupted_reply(state: &SessionState, partial: Partial) -> Option<Event> {
         agent: state.summary.agent.clone(),
         model: partial.head.model,
         input_seq: partial.head.input_seq,
-        content: partial.text,
+        content: Arc::new(partial.text),
         tool_calls: Vec::new(),
         usage: None,
         finish_reason: FinishReason::Interrupted,

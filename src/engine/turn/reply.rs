@@ -249,7 +249,7 @@ impl Worker<'_> {
             let Some(turn) = &state.turn else {
                 return Vec::new();
             };
-            let text = live.in_flight.as_ref().map(|reply| reply.text.clone());
+            let text = live.in_flight.as_ref().map(|reply| Arc::clone(&reply.text));
             let asked = if call.may_use_tools {
                 reply.tool_calls
             } else {
@@ -556,7 +556,7 @@ mod tests {
             assert!(sink.flush().is_err());
             let live = session.live();
             assert_eq!(
-                live.in_flight.as_ref().unwrap().text,
+                *live.in_flight.as_ref().unwrap().text,
                 "one ",
                 "it was not shown"
             );
@@ -638,7 +638,7 @@ mod tests {
             assert!(bench.worker(&session).call_model().is_ok());
             let is_over = session.live().state.turn.is_none();
             assert_eq!(is_over, is_end, "{calls:?} {is_asking:?}");
-            assert_eq!(replies(&bench, &session)[0].content, "so");
+            assert_eq!(*replies(&bench, &session)[0].content, "so");
         }
     }
 
@@ -764,7 +764,7 @@ mod tests {
             let kept = replies(&bench, &session);
             let reasons: Vec<FinishReason> = kept.iter().map(|one| one.finish_reason).collect();
             assert_eq!(reasons, expected, "{interrupt:?}");
-            assert!(kept.iter().all(|one| one.content == text));
+            assert!(kept.iter().all(|one| *one.content == text));
             let goes_on = interrupt == Some(Interrupt::Shutdown);
             assert_eq!(session.live().state.turn.is_some(), goes_on);
             // The log has it: the journal is empty, and nothing is in flight.

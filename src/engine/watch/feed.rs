@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::base::text;
 use crate::domain::code::FailureCode;
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Record,
@@ -99,7 +100,7 @@ pub enum FeedEvent {
         /// The message.
         message_id: MessageId,
         /// Its whole text.
-        content: String,
+        content: Arc<String>,
         /// Tokens of its model call, as the provider counts them.
         usage: Option<Usage>,
     },
@@ -172,8 +173,12 @@ pub struct Feed {
 #[derive(Debug, Clone)]
 struct ShownReply {
     message_id: MessageId,
-    earlier_text: String,
+    earlier_text: Arc<String>,
 }
+
+/// A subscriber takes at most so much of a reply's text at a time: the lock is held for microseconds,
+/// and a slow one holds little of a long reply.
+pub(in crate::engine) const PIECE_BYTES: usize = 64 << 10;
 
 impl Feed {
     /// Everything after `cursor`.
@@ -268,8 +273,21 @@ impl Feed {
         });
     }
 
-    /// Shows the next record, which must be [`next_seq`](Feed::next_seq).
-    pub fn push_record(&mut self, record: &Record, out: &mut Vec<FeedItem>) {
+    /// Shows the next record, which must be [`next_seq`](Feed::next_seq). Of a reply with more than
+    /// `piece_bytes` of text that were not shown, it shows so much, as if it were in flight; whether all
+    /// of the record was shown.
+    pub fn push_record(
+        &mut self,
+        record: &Record,
+        piece_bytes: usize,
+        out: &mut Vec<FeedItem>,
+    ) -> bool {
+        if let Some(reply) = self.long_reply(record, piece_bytes) {
+            let rest = self.unshown(reply);
+            let piece = text::start(rest, piece_bytes).to_owned();
+            self.push_text(Arc::new(reply_id(reply)), piece, out);
+            return false;
+        }
         let skip = if record.seq == self.cursor.seq {
             self.cursor.part.unwrap_or(0)
         } else {
@@ -296,6 +314,25 @@ impl Feed {
             part: None,
             bytes,
         };
+        true
+    }
+
+    /// The reply of a record whose text is too long to be shown at once.
+    fn long_reply<'r>(
+        &self,
+        record: &'r Record,
+        piece_bytes: usize,
+    ) -> Option<&'r AssistantResponse> {
+        let is_begun = record.seq == self.cursor.seq;
+        let reply = record.event.as_reply().filter(|_| !is_begun)?;
+        let is_long = self.unshown(reply).len() > piece_bytes;
+        (is_long && self.wants_reply(reply.input_seq)).then_some(reply)
+    }
+
+    /// The text of a reply beyond what was shown.
+    fn unshown<'r>(&self, reply: &'r AssistantResponse) -> &'r str {
+        let shown = usize::try_from(self.shown_bytes()).unwrap_or(usize::MAX);
+        reply.content.get(shown..).unwrap_or_default()
     }
 
     /// The row of events that a record gives; `None` keeps the place of one that is not shown.
@@ -445,13 +482,13 @@ impl Feed {
         if shown > reply.content.len() {
             let earlier = self
                 .part_before(reply)
-                .map_or("", |part| &part.earlier_text);
+                .map_or(0, |part| part.earlier_text.len());
             return Some(FeedEvent::Rewind {
                 message_id: Some(reply_id(reply)),
-                bytes: (earlier.len() + reply.content.len()) as u64,
+                bytes: (earlier + reply.content.len()) as u64,
             });
         }
-        let rest = reply.content.get(shown..).unwrap_or_default();
+        let rest = self.unshown(reply);
         (!rest.is_empty()).then(|| FeedEvent::Token {
             message_id: Arc::new(reply_id(reply)),
             content: rest.to_owned(),
@@ -460,9 +497,10 @@ impl Feed {
 
     fn take_reply(&mut self, reply: &AssistantResponse) {
         let message_id = reply_id(reply);
-        let earlier = self.part_before(reply);
-        let mut text = earlier.map_or(String::new(), |part| part.earlier_text.clone());
-        text.push_str(&reply.content);
+        let text = match self.part_before(reply) {
+            Some(part) => Arc::new(format!("{}{}", part.earlier_text, reply.content)),
+            None => Arc::clone(&reply.content),
+        };
         self.finished = Some((message_id.clone(), reply.finish_reason));
         self.reply = Some(ShownReply {
             message_id,
@@ -496,7 +534,7 @@ impl Feed {
         let is_empty = shown.earlier_text.is_empty() && reply.tool_calls.is_empty();
         (!is_empty).then(|| FeedEvent::Message {
             message_id: shown.message_id.clone(),
-            content: shown.earlier_text.clone(),
+            content: Arc::clone(&shown.earlier_text),
             usage: reply.usage,
         })
     }

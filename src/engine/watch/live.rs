@@ -13,10 +13,11 @@ use std::task::{Wake, Waker};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::lock::lock;
+use crate::base::text;
 use crate::domain::event::{Event, OnDisconnect, Record};
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::SessionState;
-use crate::engine::watch::feed::{self, Feed};
+use crate::engine::watch::feed::{self, Feed, PIECE_BYTES};
 use crate::engine::watch::view::{PendingApproval, SessionView};
 use crate::llm::Cancel;
 
@@ -26,8 +27,10 @@ const TAIL_RECORDS: usize = 256;
 const TAIL_BYTES: usize = 256 << 10;
 /// By how much the text of a reply grows at least.
 const GROWTH_BYTES: usize = 1 << 10;
-/// A watcher takes at most so much at a time, so that the lock is held for microseconds.
-const TAKE_BYTES: usize = 64 << 10;
+/// After so many pieces of a reply …
+const PIECES_MAX: usize = 64 << 10;
+/// … those that follow each other are told apart only where they are longer together.
+const JOINED_BYTES: usize = 256;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -114,7 +117,7 @@ pub(in crate::engine) struct InFlight {
     /// The model that was asked first.
     pub(in crate::engine) model: String,
     /// All of it so far, kept once for all watchers.
-    pub(in crate::engine) text: String,
+    pub(in crate::engine) text: Arc<String>,
     /// Where each piece ends.
     ends: Vec<PieceEnd>,
 }
@@ -136,32 +139,45 @@ impl InFlight {
             message_id,
             input_seq,
             model,
-            text: String::new(),
+            text: Arc::default(),
             ends: Vec::new(),
         }
     }
 
     /// Adds text; `ends` are relative to it.
     fn push(&mut self, text: &str, ends: &[usize]) {
-        let before = self.text.len();
+        // Nobody shares it before it is whole.
+        let whole = Arc::make_mut(&mut self.text);
+        let before = whole.len();
         // Of many replies at once, doubling each would leave half of the memory unused.
-        if self.text.capacity() - before < text.len() {
-            self.text
-                .reserve_exact(text.len().max(before / 4).max(GROWTH_BYTES));
+        if whole.capacity() - before < text.len() {
+            whole.reserve_exact(text.len().max(before / 4).max(GROWTH_BYTES));
         }
-        self.text.push_str(text);
-        let place = |end: &usize| PieceEnd::try_from(before + end).unwrap_or(PieceEnd::MAX);
-        self.ends.extend(ends.iter().map(place));
+        whole.push_str(text);
+        for end in ends {
+            // Of many pieces short ones become one: a reply takes little more than its text.
+            if self.ends.len() > PIECES_MAX && before + end - self.last_start() <= JOINED_BYTES {
+                self.ends.pop();
+            }
+            let place = PieceEnd::try_from(before + end);
+            self.ends.push(place.unwrap_or(PieceEnd::MAX));
+        }
     }
 
-    /// The pieces after the first `shown` bytes, at most some [`TAKE_BYTES`].
+    /// Where the last piece begins.
+    fn last_start(&self) -> usize {
+        let before = self.ends.len().checked_sub(2);
+        before.map_or(0, |at| self.ends[at] as usize)
+    }
+
+    /// The pieces after the first `shown` bytes, at most some [`PIECE_BYTES`].
     fn pieces_after(&self, shown: usize) -> impl Iterator<Item = Range<usize>> {
         let first = self.ends.partition_point(|end| *end as usize <= shown);
         let mut start = shown;
         self.ends[first..].iter().map_while(move |end| {
             let piece = start..*end as usize;
             start = piece.end;
-            (piece.start < shown + TAKE_BYTES).then_some(piece)
+            (piece.start < shown + PIECE_BYTES).then_some(piece)
         })
     }
 }
@@ -282,6 +298,7 @@ impl Live {
             self.note_turn(&record.event);
             self.keep_for_watchers(record);
         }
+        self.trim_tail(records.len());
         self.wake_all();
     }
 
@@ -443,13 +460,14 @@ impl Live {
         }
         let mut pieces = Vec::new();
         let mut shown = usize::try_from(feed.shown_bytes()).unwrap_or(usize::MAX);
+        let mut more = false;
         if feed.next_seq() <= self.last_seq() {
             let Some(from) = self.tail_index(feed.next_seq()) else {
                 return News::Behind(self.last_seq());
             };
-            self.take_records(from, feed, &mut shown, &mut pieces);
+            more = self.take_records(from, feed, &mut shown, &mut pieces);
         }
-        let more = self.take_text(feed, shown, whole, &mut pieces);
+        let more = more || self.take_text(feed, shown, whole, &mut pieces);
         let shows_nothing = |piece: &NewsItem| matches!(piece, NewsItem::ReplyBegins(_));
         match &self.broken {
             Some(reason) if pieces.iter().all(shows_nothing) => {
@@ -466,13 +484,14 @@ impl Live {
         usize::try_from(seq.0.checked_sub(first.0)?).ok()
     }
 
+    /// Takes records, and the text that came before each; whether there is more of that.
     fn take_records(
         &self,
         from: usize,
         feed: &Feed,
         shown: &mut usize,
         pieces: &mut Vec<NewsItem>,
-    ) {
+    ) -> bool {
         for (at, published) in self.tail.iter().enumerate().skip(from) {
             let wanted = published
                 .in_flight
@@ -483,7 +502,11 @@ impl Live {
                 if let Some((id, text)) = self.reply_in_flight_at(at)
                     && let Some(text) = text.get(*shown..place.bytes)
                 {
-                    pieces.push(NewsItem::Text(id, text.to_owned()));
+                    let piece = text::start(text, PIECE_BYTES);
+                    pieces.push(NewsItem::Text(id, piece.to_owned()));
+                    if piece.len() < text.len() {
+                        return true;
+                    }
                     *shown = place.bytes;
                 }
             }
@@ -492,6 +515,7 @@ impl Live {
             }
             pieces.push(NewsItem::Record(Arc::clone(&published.record)));
         }
+        false
     }
 
     /// The reply that was in flight when the record at `at` was published: its message, and its text.
@@ -522,8 +546,12 @@ impl Live {
         pieces.push(NewsItem::ReplyBegins(reply.input_seq));
         if whole {
             let rest = reply.text.get(shown..).unwrap_or_default();
-            pieces.push(NewsItem::Text(Arc::clone(&reply.known_as), rest.to_owned()));
-            return false;
+            let piece = text::start(rest, PIECE_BYTES);
+            pieces.push(NewsItem::Text(
+                Arc::clone(&reply.known_as),
+                piece.to_owned(),
+            ));
+            return piece.len() < rest.len();
         }
         let mut taken = shown;
         for piece in reply.pieces_after(shown) {
@@ -546,8 +574,13 @@ impl Live {
                 bytes: reply.text.len(),
             }),
         });
-        while self.tail.len() > TAIL_RECORDS
-            || (self.tail_bytes > TAIL_BYTES && self.tail.len() > 1)
+    }
+
+    /// Keeps of the tail what it may hold, and the `newest` records however long they are: memory has
+    /// them anyway, and whoever watches is about to take them.
+    fn trim_tail(&mut self, newest: usize) {
+        while self.tail.len() > TAIL_RECORDS.max(newest)
+            || (self.tail_bytes > TAIL_BYTES && self.tail.len() > newest.max(1))
         {
             if let Some(oldest) = self.tail.pop_front() {
                 self.tail_bytes -= size_of_text(&oldest.record);

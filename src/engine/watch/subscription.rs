@@ -11,12 +11,15 @@ use crate::engine::error::EngineError;
 use crate::engine::open::session::Session;
 use crate::engine::stored::PAGE;
 use crate::engine::watch::cursor::Cursor;
-use crate::engine::watch::feed::{Feed, FeedEvent, FeedItem};
+use crate::engine::watch::feed::{Feed, FeedEvent, FeedItem, PIECE_BYTES};
 use crate::engine::watch::live::{
     Cut, Live, News, NewsItem, NewsKind, WatcherRole, waker_by_channel,
 };
 use crate::engine::watch::view::PendingApproval;
 use crate::store::{ReadLimit, SessionStore};
+
+/// As [`PIECE_BYTES`], of a reply that is read from the log: each piece costs a look at all of it.
+const LOG_PIECE_BYTES: usize = 1 << 20;
 
 /// One subscriber's way through a session's events; dropping it detaches.
 #[derive(Debug)]
@@ -161,11 +164,9 @@ impl Subscription {
             News::Cut(cut) => Ok(Flow::Cut(cut)),
             News::Behind(last) => Err(last),
             News::Items(pieces, more) => {
-                self.first_text_whole = false;
-                for piece in pieces {
-                    self.show(piece, out);
-                }
-                Ok(self.flow(more))
+                self.first_text_whole &= more;
+                let all_shown = pieces.into_iter().all(|piece| self.show(piece, out));
+                Ok(self.flow(more || !all_shown))
             }
         }
     }
@@ -225,28 +226,37 @@ impl Subscription {
         let page = self
             .store
             .records(&self.session.id, self.feed.next_seq(), PAGE)?;
-        for record in page.iter().filter(|record| record.seq <= last) {
-            self.show_record(record, out);
-        }
+        let mut records = page.iter().filter(|record| record.seq <= last);
+        // The rest of a long one is read once more.
+        records.all(|record| self.show_record(record, LOG_PIECE_BYTES, out));
         Ok(())
     }
 
-    fn show(&mut self, piece: NewsItem, out: &mut Vec<FeedItem>) {
+    /// Shows what is new; whether all of it was shown, and what comes after it can be.
+    fn show(&mut self, piece: NewsItem, out: &mut Vec<FeedItem>) -> bool {
         if self.feed.is_over() {
-            return;
+            return true;
         }
         match piece {
             NewsItem::ReplyBegins(input_seq) => self.feed.reply_in_flight(input_seq),
             NewsItem::Text(id, text) => self.feed.push_text(id, text, out),
-            NewsItem::Record(record) => self.show_record(&record, out),
+            NewsItem::Record(record) => return self.show_record(&record, PIECE_BYTES, out),
         }
+        true
     }
 
-    fn show_record(&mut self, record: &Record, out: &mut Vec<FeedItem>) {
+    fn show_record(
+        &mut self,
+        record: &Record,
+        piece_bytes: usize,
+        out: &mut Vec<FeedItem>,
+    ) -> bool {
         if self.feed.is_over() {
-            return;
+            return true;
         }
-        self.feed.push_record(record, out);
+        if !self.feed.push_record(record, piece_bytes, out) {
+            return false;
+        }
         let starts = matches!(record.event, Event::UserMessage(_));
         if starts && let Some(asked) = self.asked_before.take() {
             out.push(FeedItem {
@@ -260,6 +270,7 @@ impl Subscription {
                 },
             });
         }
+        true
     }
 }
 

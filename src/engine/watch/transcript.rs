@@ -44,7 +44,7 @@ fn add_reply(shown: &mut Vec<ShownMessage>, reply: &AssistantResponse, at: Times
         Some(begun) => begun.content.push_str(&reply.content),
         None => shown.push(ShownMessage {
             role: Role::Assistant,
-            content: reply.content.clone(),
+            content: String::clone(&reply.content),
             message_id: message_id.clone(),
             created_at: at,
             sender_name: None,

@@ -146,7 +146,7 @@ fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
         (
             FeedEvent::Message {
                 message_id: message_id(),
-                content: text("hello"),
+                content: text("hello").into(),
                 usage: Some(Usage::new(1, 1)),
             },
             "message",

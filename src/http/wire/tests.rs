@@ -152,7 +152,7 @@ fn answers_about_turns() -> Vec<Row> {
     let asked = view.pending_approval.unwrap();
     let last = FinalMessage {
         message_id: MessageId::mint(1, 2),
-        content: "hi".to_owned(),
+        content: "hi".to_owned().into(),
     };
     let accepted = Accepted {
         message_id: MessageId::mint(1, 2),
@@ -300,7 +300,7 @@ fn answers_have_the_fields_of_the_contract() {
     let message_id = MessageId::parse("msg_01J0000000000000000000000A").unwrap();
     let last = FinalMessage {
         message_id: message_id.clone(),
-        content: "hi".to_owned(),
+        content: "hi".to_owned().into(),
     };
     let pending = PendingApproval {
         call_id: CallId::parse("c1").unwrap(),

@@ -8,6 +8,8 @@
 //! closing brace, in lower-case hexadecimal digits. It stands first, so that checking a line needs
 //! neither parsing nor writing it again.
 
+use std::io::{self, Write};
+
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
@@ -69,6 +71,55 @@ pub(super) fn encode(
     line[digits..digits + DIGITS].copy_from_slice(&hex(crc));
     line.push(b'\n');
     Ok(())
+}
+
+/// Writes a line as [`encode`] makes it, and holds nothing of it: so the value is written twice, the
+/// first time for its checksum.
+///
+/// Errors: those of `out`; it cannot be serialised.
+pub(super) fn write(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+    let mut sum = crc32fast::Hasher::new();
+    serde_json::to_writer(
+        AfterBrace::new(|bytes| {
+            sum.update(bytes);
+            Ok(())
+        }),
+        value,
+    )?;
+    for part in [OPENING, &hex(sum.finalize()), CLOSING] {
+        out.write_all(part)?;
+    }
+    serde_json::to_writer(AfterBrace::new(|bytes| out.write_all(bytes)), value)?;
+    out.write_all(b"\n")
+}
+
+/// Passes on all but the first byte, an object's opening brace.
+struct AfterBrace<F> {
+    pass_on: F,
+    is_past: bool,
+}
+
+impl<F: FnMut(&[u8]) -> io::Result<()>> AfterBrace<F> {
+    fn new(pass_on: F) -> AfterBrace<F> {
+        AfterBrace {
+            pass_on,
+            is_past: false,
+        }
+    }
+}
+
+impl<F: FnMut(&[u8]) -> io::Result<()>> Write for AfterBrace<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !bytes.is_empty() {
+            let brace = usize::from(!std::mem::replace(&mut self.is_past, true));
+            (self.pass_on)(&bytes[brace..])?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads a line of the log, without its newline.
@@ -150,6 +201,23 @@ mod tests {
         let decoded = decode(WRITTEN.as_bytes()).unwrap();
         assert!(decoded.is_checked);
         assert_eq!(decoded.record, record());
+    }
+
+    #[test]
+    fn a_line_that_is_not_held_is_the_same_line() {
+        let texts = ["", "a", "\"\n\\ü\u{1}", &"long ".repeat(10_000)].map(|text| Record {
+            event: Event::Error {
+                code: "x".to_owned(),
+                message: text.to_owned(),
+            },
+            ..record()
+        });
+        for record in texts {
+            let (mut held, mut written) = (Vec::new(), Vec::new());
+            encode(&record, 0, &mut held).unwrap();
+            write(&record, &mut written).unwrap();
+            assert!(held == written);
+        }
     }
 
     #[test]

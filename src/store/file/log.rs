@@ -8,7 +8,7 @@
 //! Owned by: the session, behind its `log` lock.
 //! Elsewhere: reading (`read`), repair (`recover`), what events mean (`domain`).
 
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ use crate::store::{AppendError, Epoch, SessionLog, Snapshot, StoreError};
 
 /// A buffer grown by one large append is given back after it.
 const BUFFER_BYTES_KEPT: usize = 16 << 10;
+/// An append of more text than this is not made in memory first: that would hold it twice.
+const LONG_BYTES: usize = 256 << 10;
 
 /// A log opened for writing.
 #[derive(Debug)]
@@ -86,26 +88,54 @@ impl Log {
         let Some(last) = records.last() else {
             return Ok(());
         };
-        encode_all(records, &mut self.buffer).doing("write", &self.path)?;
-        self.store_buffer()?;
-        self.len += self.buffer.len() as u64;
+        self.len += self.store(records)?;
         self.last_seq = last.seq;
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         Ok(())
     }
 
-    /// Writes and syncs the buffer, or leaves the file as it was, or gives the log up.
-    fn store_buffer(&mut self) -> Result<(), StoreError> {
-        if let Err(error) = self.file.write_all(&self.buffer) {
-            self.cut_back(&error)?;
-            return Err(error).doing("write", &self.path);
-        }
+    /// Writes and syncs records, or leaves the file as it was, or gives the log up. Returns the bytes of
+    /// their lines.
+    fn store(&mut self, records: &[Arc<Record>]) -> Result<u64, StoreError> {
+        let long = records
+            .iter()
+            .map(|one| one.event.text_bytes())
+            .sum::<usize>()
+            > LONG_BYTES;
+        let written = if long {
+            self.write_long(records)
+        } else {
+            encode_all(records, &mut self.buffer).doing("write", &self.path)?;
+            let written = self.file.write_all(&self.buffer);
+            written.map(|()| self.buffer.len() as u64)
+        };
+        let bytes = match written {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.cut_back(&error)?;
+                return Err(error).doing("write", &self.path);
+            }
+        };
         match self.file.sync_data() {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(bytes),
             // The kernel drops what it could not write: another sync would succeed and lie.
             Err(error) => Err(self.give_up("sync", &error)),
         }
+    }
+
+    /// Writes lines that would take much memory, piece by piece.
+    fn write_long(&mut self, records: &[Arc<Record>]) -> io::Result<u64> {
+        let file = Counted {
+            file: &mut *self.file,
+            bytes: 0,
+        };
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES_KEPT, file);
+        for record in records {
+            line::write(&**record, &mut out)?;
+        }
+        out.flush()?;
+        Ok(out.get_ref().bytes)
     }
 
     /// Takes back a short write. The cut is synced, so that "nothing was stored" stays true after a
@@ -174,6 +204,24 @@ impl SessionLog for Log {
     }
 }
 
+/// A file, and how much was written to it.
+struct Counted<'a> {
+    file: &'a mut dyn File,
+    bytes: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_all(bytes)?;
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The records that `events` become in one append after `last`.
 pub(super) fn records_of(events: Vec<Event>, last: Seq, at: Timestamp) -> Vec<Arc<Record>> {
     let mut seq = last;
@@ -209,6 +257,7 @@ pub(super) fn encode_all(records: &[Arc<Record>], buffer: &mut Vec<u8>) -> io::R
 mod tests {
     use super::*;
     use crate::base::fs::{Fault, FaultFs, FaultKind, Open, SimDisk};
+    use crate::domain::story;
     use crate::store::file::testing::{at, bytes_of, disk_of, event, folder, id, line, lines};
     use rustix::io::Errno;
 
@@ -344,11 +393,51 @@ mod tests {
         }
     }
 
+    fn append_long(log: &mut Log, text: &str) -> Result<Vec<Arc<Record>>, StoreError> {
+        let events = vec![story::user(9, text), event(9, "b")];
+        let last = log.last_seq;
+        Ok(log.append(Epoch::ZERO, last, at(last.0 + 1), events)?)
+    }
+
     #[test]
-    fn a_large_append_leaves_no_large_buffer() {
+    fn a_large_append_leaves_no_large_buffer_and_a_long_one_needs_none() {
         let mut log = open(disk());
         append(&mut log, &[&"x".repeat(10 * BUFFER_BYTES_KEPT)]).unwrap();
         assert!(log.buffer.capacity() <= BUFFER_BYTES_KEPT);
+        log.buffer = Vec::new();
+        append_long(&mut log, &"x".repeat(2 * LONG_BYTES)).unwrap();
+        assert_eq!(log.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn a_long_append_is_stored_whole_or_taken_back_wherever_it_breaks_off() {
+        let long = "\"x".repeat(LONG_BYTES / 2 + 1);
+        for bytes in [0, 100, BUFFER_BYTES_KEPT, LONG_BYTES] {
+            for nth in 1..4 {
+                let disk = disk();
+                let kind = FaultKind::ShortWrite {
+                    bytes,
+                    errno: Errno::NOSPC,
+                };
+                let fault = Fault { at: 1 + nth, kind };
+                let mut log = open(FaultFs::new(Arc::new(disk.clone()), fault));
+                let result = append_long(&mut log, &long);
+                let before = lines(&[2]).concat();
+                let found = bytes_of(&disk.harshest_cut(), &folder().log()).unwrap();
+                if result.is_err() {
+                    assert!(found == before);
+                    assert_eq!(log.len_bytes(), before.len() as u64);
+                    append_long(&mut log, &long).unwrap();
+                }
+                let stored = lines(&[2]).concat().len() + long.len() * 3 / 2;
+                assert!(log.len_bytes() > stored as u64);
+                let found = bytes_of(&disk.harshest_cut(), &folder().log()).unwrap();
+                assert_eq!(found.len() as u64, log.len_bytes());
+                let mut all = found.split(|byte| *byte == b'\n');
+                assert!(all.by_ref().take(4).all(|line| line::decode(line).is_ok()));
+                assert_eq!(all.next(), Some(&b""[..]));
+            }
+        }
     }
 
     #[test]

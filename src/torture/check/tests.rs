@@ -38,7 +38,7 @@ fn reply(number: u128, content: &str, continues: Option<u128>) -> Event {
         agent: "a".to_owned(),
         model: "echo/echo".to_owned(),
         input_seq: Seq(3),
-        content: content.to_owned(),
+        content: content.to_owned().into(),
         tool_calls: Vec::new(),
         usage: None,
         finish_reason: FinishReason::Stop,

@@ -108,7 +108,7 @@ fn turn(last: Seq, at: Timestamp) -> Vec<Event> {
             agent: "bench".to_owned(),
             model: "echo/bench".to_owned(),
             input_seq: Seq(last.0 + 2),
-            content: words,
+            content: words.into(),
             tool_calls: Vec::new(),
             usage: None,
             finish_reason: FinishReason::Stop,

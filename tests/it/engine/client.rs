@@ -24,7 +24,7 @@ impl Client {
                 }
                 FeedEvent::Message { content, .. } => {
                     assert_eq!(
-                        self.text, *content,
+                        self.text, **content,
                         "a client has put together something else"
                     );
                     self.text.clear();

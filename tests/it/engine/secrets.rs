@@ -101,7 +101,7 @@ fn a_secret_that_a_stop_cuts_in_two_does_not_come_together_again() {
     let shown = world.sessions.messages(&id, 10, None).unwrap();
     assert_eq!(shown[1].content, "it is [redacted:A_KEY].");
     let first = world.wait_for(&id, |event| event.as_reply().is_some());
-    assert_eq!(first.event.as_reply().unwrap().content, "it is ");
+    assert_eq!(*first.event.as_reply().unwrap().content, "it is ");
 }
 
 #[test]

@@ -20,7 +20,9 @@ fn show(feed: &mut Feed, happened: &[WalkStep]) -> Vec<FeedItem> {
         }
         match shown {
             WalkStep::Record(record) if record.seq < feed.next_seq() => {}
-            WalkStep::Record(record) => feed.push_record(record, &mut out),
+            WalkStep::Record(record) => {
+                assert!(feed.push_record(record, usize::MAX, &mut out));
+            }
             WalkStep::Asked(input_seq) => {
                 is_wanted = feed.wants_reply(*input_seq);
                 feed.reply_in_flight(*input_seq);
@@ -330,6 +332,29 @@ fn a_message_of_a_turn_that_failed_ends_with_it_and_the_next_begins_anew() {
     assert!(matches!(done, FeedEvent::Done { message_id: Some(id), .. } if id == message_id(11)));
 }
 
+#[test]
+fn a_long_reply_is_shown_in_pieces_and_one_goes_on_after_any_of_them() {
+    let before = [user(1, "a"), started(1, Trigger::Message)];
+    let said = reply(11, 3, "grüße an alle").event();
+    let records = log(before
+        .into_iter()
+        .chain([said, ended(1, Outcome::Completed)]));
+    let mut out = Vec::new();
+    let mut pieces = 0;
+    while !feed_after(&records, last_id(&out)).push_record(&records[3], 3, &mut out) {
+        pieces += 1;
+    }
+    let ids: Vec<String> = out.iter().map(|item| item.id.to_string()).collect();
+    assert_eq!(ids, ["3+2", "3+4", "3+7", "3+10", "3+13", "4.1", "4"]);
+    assert_eq!(pieces, 5);
+    assert_eq!(Reader::of(&out).seen, ["message grüße an alle"]);
+}
+
+/// The place after these items, which begin with the reply of [`log`]'s fourth record.
+fn last_id(items: &[FeedItem]) -> Cursor {
+    items.last().map_or(Cursor::after(Seq(3)), |item| item.id)
+}
+
 /// What one who stands at `cursor` is shown of a log.
 fn resumed(records: &[Record], cursor: &str) -> Vec<String> {
     let mut feed = feed_after(records, Cursor::parse(cursor).unwrap());
@@ -413,7 +438,7 @@ impl Reader {
             FeedEvent::Token { content: piece, .. } => self.text.push_str(piece),
             FeedEvent::Rewind { bytes, .. } => self.text.truncate(usize::try_from(*bytes).unwrap()),
             FeedEvent::Message { content, .. } => {
-                assert_eq!(self.text, *content, "at {}", item.id);
+                assert_eq!(self.text, **content, "at {}", item.id);
                 self.seen.push(in_words(&item.event));
                 self.text.clear();
             }

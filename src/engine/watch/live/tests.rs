@@ -105,7 +105,7 @@ impl Scene {
                     let from = one.feed.next_seq();
                     let missed = self.log.iter().filter(|record| record.seq >= from);
                     for record in missed.filter(|record| record.seq <= last) {
-                        one.feed.push_record(record, &mut one.seen);
+                        one.feed.push_record(record, usize::MAX, &mut one.seen);
                     }
                 }
                 News::Items(pieces, more) => {
@@ -124,7 +124,9 @@ impl Watching {
         match piece {
             NewsItem::ReplyBegins(input_seq) => self.feed.reply_in_flight(input_seq),
             NewsItem::Text(id, text) => self.feed.push_text(id, text, &mut self.seen),
-            NewsItem::Record(record) => self.feed.push_record(&record, &mut self.seen),
+            NewsItem::Record(record) => {
+                assert!(self.feed.push_record(&record, usize::MAX, &mut self.seen));
+            }
         }
     }
 
@@ -334,6 +336,47 @@ fn the_tail_is_bounded_in_bytes_and_gone_with_the_last_watcher() {
 }
 
 #[test]
+fn what_was_written_last_is_at_hand_however_long_it_is() {
+    let mut scene = asked();
+    let one = scene.watched_from(Cursor::after(scene.live.last_seq()));
+    let next = scene.live.last_seq().0 + 1;
+    let long = reply(11, 3, &"x".repeat(2 * TAIL_BYTES)).event();
+    let ending = ended(1, Outcome::Completed);
+    let written = [record(next, long), record(next + 1, ending)];
+    scene.live.publish(&written.map(Arc::new));
+    let news = scene.live.take(one.id, &one.feed, false);
+    assert!(matches!(news, News::Items(items, _) if items.len() == 2));
+    scene
+        .live
+        .publish(&[Arc::new(record(next + 2, user(2, "b")))]);
+    let news = scene.live.take(one.id, &one.feed, false);
+    assert!(matches!(news, News::Behind(_)), "the log has it");
+}
+
+#[test]
+fn a_long_reply_in_short_pieces_is_a_reply_in_longer_ones() {
+    let mut scene = asked();
+    scene.asks_the_model();
+    for _ in 0..3 * PIECES_MAX {
+        scene.streams(&["x"]);
+    }
+    let reply = scene.live.in_flight.as_ref().unwrap();
+    let pieces_max = PIECES_MAX + 2 * PIECES_MAX / JOINED_BYTES + 1;
+    assert!(reply.ends.len() <= pieces_max, "{}", reply.ends.len());
+    for shown in [0, 1, 77, PIECES_MAX, 3 * PIECES_MAX - 1] {
+        let mut end = shown;
+        for piece in reply.pieces_after(shown) {
+            assert!(
+                piece.start == end && piece.len() <= JOINED_BYTES,
+                "{piece:?}"
+            );
+            end = piece.end;
+        }
+        assert!(end == reply.text.len() || end >= shown + PIECE_BYTES);
+    }
+}
+
+#[test]
 fn watchers_count_as_attached_by_their_role_until_they_go() {
     let mut live = Scene::new().live;
     let (attached, _wake_rx) = live.watch(WatcherRole::Attached);
@@ -469,7 +512,7 @@ fn put_together(seen: &[FeedItem]) -> Vec<String> {
             FeedEvent::Token { content: piece, .. } => text.push_str(piece),
             FeedEvent::Rewind { bytes, .. } => text.truncate(usize::try_from(*bytes).unwrap()),
             FeedEvent::Message { content, .. } => {
-                assert_eq!(text, *content, "at {}", item.id);
+                assert_eq!(text, **content, "at {}", item.id);
                 messages.push(std::mem::take(&mut text));
             }
             end if end.ends_turn() => messages.push(std::mem::take(&mut text)),

@@ -11,6 +11,7 @@
 //! Invariant: each event is one that [`SessionState`](crate::domain::state::SessionState) allows after
 //! those before it.
 
+use std::sync::Arc;
 use std::{io, mem};
 
 use serde::{Serialize, Serializer};
@@ -523,7 +524,7 @@ impl Translator<'_> {
             agent: draft.agent.unwrap_or_else(|| self.agent.clone()),
             model: draft.model.unwrap_or_default(),
             input_seq,
-            content: draft.text,
+            content: Arc::new(draft.text),
             finish_reason: match (calls.is_empty(), draft.is_cut) {
                 (false, _) => FinishReason::ToolCalls,
                 (true, true) => FinishReason::Length,
