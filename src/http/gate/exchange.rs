@@ -225,10 +225,10 @@ impl Exchange {
 /// The requests that were sent to the server behind the gate, and that nobody there has taken yet.
 /// Cloning it shares it.
 #[derive(Debug, Clone, Default)]
-pub struct Exchanges(Arc<Mutex<HashMap<u64, Sent>>>);
+pub struct Exchanges(Arc<Mutex<HashMap<u64, SentRequest>>>);
 
 #[derive(Debug)]
-struct Sent {
+struct SentRequest {
     exchange: Arc<Exchange>,
     /// By which of the gate's connections to the server.
     carrier: u64,
@@ -243,7 +243,7 @@ impl Exchanges {
 
     /// Enters a request, before it is sent by `carrier`.
     pub(super) fn enter(&self, exchange: Arc<Exchange>, carrier: u64) {
-        lock(&self.0).insert(exchange.conn, Sent { exchange, carrier });
+        lock(&self.0).insert(exchange.conn, SentRequest { exchange, carrier });
     }
 
     /// Takes back what `carrier` was sent and nobody has claimed; whose that is.
