@@ -10,8 +10,8 @@
 //!
 //! Source: sock_diag(7), proc_pid_net(5).
 
-use std::fs;
 use std::cell::RefCell;
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;

@@ -812,6 +812,21 @@ fn the_pieces_of_a_stream_pass_the_gate_by_and_its_connection_lives_on() {
 }
 
 #[test]
+fn answers_pass_the_gate_by_and_it_wakes_for_requests_alone() {
+    const REQUESTS: u64 = 200;
+    let fixture = Fixture::start();
+    let mut client = fixture.client();
+    let before = fixture.front.wakes();
+    for _ in 0..REQUESTS {
+        client.send(post("/api/v1/echo", "hello"));
+        assert_eq!(client.answer().text(), "hello");
+    }
+    // A client that asks again before who answered has said that it is done costs one more.
+    let wakes = fixture.front.wakes() - before;
+    assert!(wakes < REQUESTS * 3 / 2, "{wakes} wakes");
+}
+
+#[test]
 fn a_stream_whose_client_takes_nothing_ends_and_so_does_its_connection() {
     let fixture = Fixture::limited(|limits| limits.stall_time = Duration::from_millis(300));
     let mut stuck = fixture.client();

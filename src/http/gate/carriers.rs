@@ -160,3 +160,59 @@ impl Carrier {
         outbound::read(&self.server.socket, &mut [0; 64]) == Moved::Nothing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixListener;
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
+
+    struct Behind(PathBuf);
+
+    impl Upstream for Behind {
+        fn address(&self) -> PathBuf {
+            self.0.clone()
+        }
+
+        fn report_down(&self, _: &Path) {
+            panic!("it is there");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_to_be_sent_at_once_holds_up_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = folder.path().join("server");
+        let listener = UnixListener::bind(&address).unwrap();
+        let mut carriers = Carriers::new(Box::new(Behind(address)), Exchanges::default());
+        let clients = TcpListener::bind("127.0.0.1:0").unwrap();
+        let send = |carriers: &mut Carriers, bytes: usize| {
+            let socket = TcpStream::connect(clients.local_addr().unwrap()).unwrap();
+            let exchange = Exchange::alone(socket, Duration::ZERO);
+            carriers.prepare().unwrap();
+            let request = UpstreamRequest::new(b"head".to_vec(), vec![b'x'; bytes]);
+            carriers.send(request, exchange);
+            carriers.open.len()
+        };
+        // More than any socket takes that nobody reads.
+        const LARGE: usize = 16 << 20;
+        assert_eq!([send(&mut carriers, 1), send(&mut carriers, 1)], [1, 1]);
+        assert_eq!(carriers.bytes_held(), 0);
+        assert_eq!(send(&mut carriers, LARGE), 1);
+        assert_eq!(send(&mut carriers, 1), 2);
+        assert_eq!(carriers.bytes_held(), LARGE, "the small one has left");
+        for open in [2, 3, 4, 4] {
+            assert_eq!(send(&mut carriers, LARGE), open);
+        }
+        assert_eq!(carriers.bytes_held(), 5 * LARGE);
+        drop(listener);
+        let first = token(carriers.open[0].number);
+        carriers.on_ready(first, Ready::HUP);
+        assert!(
+            carriers.bytes_held() <= 4 * LARGE,
+            "it is gone, and what waited for it"
+        );
+    }
+}
