@@ -291,14 +291,7 @@ mod tests {
         let told: Vec<(u64, bool)> = stored.iter().map(|one| (one.seq.0, one.cont)).collect();
         assert_eq!(told, [(3, false), (4, true)]);
         let mut all = lines(&[2]).concat();
-        let mut second = line(4, true, "b");
-        // Of one append all bear one time.
-        let b = Record {
-            timestamp: at(3),
-            ..line::decode(&second[..second.len() - 1]).unwrap().record
-        };
-        second.clear();
-        line::encode(&b, 0, &mut second).unwrap();
+        let second = line(4, true, "b");
         all.extend([line(3, false, "a"), second, line(5, false, "c")].concat());
         let found = bytes_of(&disk.harshest_cut(), &folder().log()).unwrap();
         assert_eq!(String::from_utf8(found), String::from_utf8(all.clone()));

@@ -166,6 +166,20 @@ mod tests {
     }
 
     #[test]
+    fn damage_to_the_beginnings_of_two_appends_is_no_interrupted_one() {
+        let mut log = lines(&[2, 2, 2]);
+        for first in [2, 4] {
+            log[first][40] ^= 1;
+        }
+        let (disk, end) = recovered(&log.concat(), LogPosition::START);
+        assert!(
+            matches!(end, Err(StoreError::Damaged { line: 3, .. })),
+            "{end:?}"
+        );
+        assert_eq!(log_and_torn(&disk), (log.concat(), None));
+    }
+
+    #[test]
     fn a_gap_is_damage_wherever_the_reading_begins() {
         let log = [lines(&[2]), vec![line(4, false, "a"), line(5, false, "b")]].concat();
         let (_, end) = recovered(&log.concat(), LogPosition::START);

@@ -40,12 +40,17 @@ pub(super) fn event(seq: u64, text: &str) -> Event {
     }
 }
 
-/// The line of event `seq`, with its newline; `cont` in the middle of an append.
+/// The line of event `seq`, with its newline; with `cont` the second of an append.
 pub(super) fn line(seq: u64, cont: bool, text: &str) -> Vec<u8> {
+    line_of(if cont { seq - 1 } else { seq }, seq, text)
+}
+
+/// The line of event `seq` of an append that begins with event `first`: all bear its time.
+fn line_of(first: u64, seq: u64, text: &str) -> Vec<u8> {
     let record = Record {
         seq: Seq(seq),
-        timestamp: at(seq),
-        cont,
+        timestamp: at(first),
+        cont: seq > first,
         event: event(seq, text),
     };
     let mut bytes = Vec::new();
@@ -59,7 +64,7 @@ pub(super) fn lines(appends: &[u64]) -> Vec<Vec<u8>> {
     for events in appends {
         let first = lines.len() as u64 + 1;
         let seqs = first..first + events;
-        lines.extend(seqs.map(|seq| line(seq, seq > first, "some words")));
+        lines.extend(seqs.map(|seq| line_of(first, seq, "some words")));
     }
     lines
 }

@@ -192,16 +192,20 @@ impl RecordWalk<'_> {
     }
 
     /// Ends the walk at a bad line, if what follows it can be of the same append. The blocks of an
-    /// append reach the disk in any order, so that any of its lines may be bad; but one that
-    /// begins a later append was written after all before it was synced.
+    /// append reach the disk in any order, so that any of its lines may be bad; but one of a later append
+    /// was written after all before it was synced. Such a line begins one, or bears another time than a line
+    /// before it: all of an append bear the same.
     fn stop_at_bad(
         &mut self,
         offset: u64,
         why: String,
     ) -> Result<Option<LocatedRecord>, StoreError> {
+        let mut time = None;
         while let Some(raw) = self.lines.next().doing("read", self.source.path)? {
-            let begins_append = line::decode(raw.bytes).is_ok_and(|found| !found.record.cont);
-            if begins_append {
+            let Ok(Decoded { record, .. }) = line::decode(raw.bytes) else {
+                continue;
+            };
+            if !record.cont || *time.get_or_insert(record.timestamp) != record.timestamp {
                 return Err(self.source.damaged(offset, why));
             }
         }
