@@ -2,6 +2,7 @@
 //!
 //! Names of types and fields are the file format (`docs/session-format.md`); they never change.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,21 +36,7 @@ impl Record {
     ///
     /// Errors: the JSON is bad, or a key of a known event is missing or ill-typed.
     pub fn parse(json: &[u8]) -> Result<Record, serde_json::Error> {
-        #[derive(Deserialize)]
-        struct RecordHead {
-            seq: Seq,
-            timestamp: Timestamp,
-            #[serde(default)]
-            cont: bool,
-        }
-        // Two passes over the bytes: a flattened enum would be read into a tree first.
-        let head: RecordHead = serde_json::from_slice(json)?;
-        Ok(Record {
-            seq: head.seq,
-            timestamp: head.timestamp,
-            cont: head.cont,
-            event: serde_json::from_slice(json)?,
-        })
+        RecordHead::parse(json)?.record(json)
     }
 
     /// Leaves out what a provider gave us to give back to it: it is for nobody else.
@@ -58,6 +45,76 @@ impl Record {
             Arc::make_mut(reply).provider_data = None;
         }
     }
+}
+
+/// What a line says before it comes to its event.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct RecordHead<'a> {
+    /// As of the record.
+    pub seq: Seq,
+    /// As of the record.
+    pub timestamp: Timestamp,
+    /// As of the record.
+    #[serde(default)]
+    pub cont: bool,
+    /// The word for the type of the event.
+    #[serde(rename = "type", borrow)]
+    pub kind: Cow<'a, str>,
+}
+
+impl<'a> RecordHead<'a> {
+    /// Reads it of a line's JSON object. Of one that a log of ours begins like no more is looked at than
+    /// that: whoever has not compared its checksum reads the [record](Self::record) too.
+    ///
+    /// Errors: as of [`Record::parse`].
+    pub fn parse(json: &'a [u8]) -> Result<RecordHead<'a>, serde_json::Error> {
+        match RecordHead::at_front(json) {
+            Some(head) => Ok(head),
+            None => serde_json::from_slice(json),
+        }
+    }
+
+    /// Reads the record that it is the head of.
+    ///
+    /// Errors: as of [`Record::parse`].
+    pub fn record(self, json: &[u8]) -> Result<Record, serde_json::Error> {
+        Ok(Record {
+            seq: self.seq,
+            timestamp: self.timestamp,
+            cont: self.cont,
+            event: match &*self.kind {
+                "user_message" => Event::UserMessage(serde_json::from_slice(json)?),
+                "assistant_response" => Event::AssistantResponse(serde_json::from_slice(json)?),
+                // Such an enum is read into a tree first, which costs little for small events.
+                _ => serde_json::from_slice(json)?,
+            },
+        })
+    }
+
+    /// The head of a line whose keys stand where we write them; `None` says nothing of another.
+    fn at_front(json: &'a [u8]) -> Option<RecordHead<'a>> {
+        const TIME_BYTES: usize = "1970-01-01T00:00:00.000000Z".len();
+        let checked = json.strip_prefix(b"{\"crc\":\"")?.split_at_checked(8)?.1;
+        let (seq, rest) = until(checked.strip_prefix(b"\",\"seq\":")?, b',')?;
+        let rest = rest.strip_prefix(b"\"timestamp\":\"")?;
+        let (timestamp, rest) = rest.split_at_checked(TIME_BYTES)?;
+        let rest = rest.strip_prefix(b"\",")?;
+        let in_piece = rest.strip_prefix(b"\"cont\":true,");
+        let kind = in_piece.unwrap_or(rest).strip_prefix(b"\"type\":\"")?;
+        let (kind, _) = until(kind, b'"').filter(|(kind, _)| !kind.contains(&b'\\'))?;
+        Some(RecordHead {
+            seq: Seq(str::from_utf8(seq).ok()?.parse().ok()?),
+            timestamp: Timestamp::parse(str::from_utf8(timestamp).ok()?).ok()?,
+            cont: in_piece.is_some(),
+            kind: Cow::Borrowed(str::from_utf8(kind).ok()?),
+        })
+    }
+}
+
+/// What stands before the first `end`, and what behind it.
+fn until(text: &[u8], end: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|byte| *byte == end)?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 impl From<UserMessage> for Event {

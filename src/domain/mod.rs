@@ -25,6 +25,7 @@ pub mod step;
 #[cfg(test)]
 pub(crate) mod story;
 pub mod time;
+pub mod transcript;
 pub mod trust;
 pub mod window;
 pub mod zone;

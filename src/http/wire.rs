@@ -6,10 +6,9 @@ use crate::base::text;
 use crate::domain::event::{Record, Usage};
 use crate::domain::ids::SessionId;
 use crate::domain::spec::AgentSpec;
+use crate::domain::transcript::{Role, ShownMessage};
 use crate::engine::Accepted;
-use crate::engine::sessions::view::{
-    PendingApproval, Role, SessionPage, SessionView, ShownMessage, line_count,
-};
+use crate::engine::sessions::view::{PendingApproval, SessionPage, SessionView, line_count};
 use crate::http::problem::HttpProblem;
 use crate::http::turn::FinalMessage;
 use crate::wire::{

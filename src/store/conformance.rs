@@ -20,10 +20,11 @@ use crate::domain::event::{
 use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
 use crate::domain::state::{SessionState, Summary};
 use crate::domain::time::Timestamp;
+use crate::domain::transcript::Said;
 use crate::domain::window::{Limits, Marks};
 use crate::store::error::StoreError;
 use crate::store::sessions::{
-    ChatKey, Epoch, NodeName, OpenSession, Outline, PageQuery, PartialHead, ReadLimit,
+    ChatKey, Epoch, NodeName, OpenSession, Outline, PageQuery, PartialHead, ReadLimit, SaidPage,
     SessionFilter, SessionStore, Snapshot,
 };
 
@@ -329,6 +330,11 @@ fn record_pages(storage: &mut dyn Storage) {
             let before = backwards.first().map_or(Seq(u64::MAX), |record| record.seq);
             let page = store.records_before(&id(1), before, limit).unwrap();
             assert!(!page.is_empty() && page.len() <= limit.records);
+            let said = SaidPage {
+                first: page.first().map(|record| record.seq),
+                said: page.iter().filter_map(Said::of).collect(),
+            };
+            assert_eq!(store.said_before(&id(1), before, limit).unwrap(), said);
             backwards.splice(..0, page);
         }
         assert_eq!(backwards, all, "{limit:?}");

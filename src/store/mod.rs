@@ -21,6 +21,6 @@ pub use creation_keys::{CreationKey, CreationKeys};
 pub use error::StoreError;
 pub use sessions::{
     AppendError, ChatKey, Epoch, Journal, Listed, NodeName, OpenSession, Outline, PageQuery,
-    Partial, PartialHead, ReadLimit, SessionFilter, SessionLog, SessionStore, Snapshot,
+    Partial, PartialHead, ReadLimit, SaidPage, SessionFilter, SessionLog, SessionStore, Snapshot,
     SummaryPage, SyncLater,
 };

@@ -15,6 +15,7 @@ use crate::domain::event::{Event, Record, Status};
 use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
+use crate::domain::transcript::Said;
 use crate::domain::window::Marks;
 use crate::store::documents::Documents;
 use crate::store::error::StoreError;
@@ -75,6 +76,21 @@ pub trait SessionStore: Send + Sync {
         before: Seq,
         limit: ReadLimit,
     ) -> Result<Vec<Record>, StoreError>;
+
+    /// What was said in the records just before `before`, in ascending order, of as many as `limit`
+    /// allows. What a conversation does not show is not looked at further than its checksum.
+    fn said_before(
+        &self,
+        id: &SessionId,
+        before: Seq,
+        limit: ReadLimit,
+    ) -> Result<SaidPage, StoreError> {
+        let records = self.records_before(id, before, limit)?;
+        Ok(SaidPage {
+            first: records.first().map(|record| record.seq),
+            said: records.iter().filter_map(Said::of).collect(),
+        })
+    }
 
     /// The record of the user message or (part of the) reply with that id.
     fn find_message(
@@ -289,6 +305,15 @@ pub struct ReadLimit {
     pub records: usize,
     /// Bytes of the log.
     pub bytes: usize,
+}
+
+/// A piece of a conversation.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SaidPage {
+    /// The first record that was looked at; `None` if there is none.
+    pub first: Option<Seq>,
+    /// What the records say.
+    pub said: Vec<Said>,
 }
 
 /// The log of a session, for its one writer.

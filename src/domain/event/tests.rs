@@ -356,6 +356,37 @@ fn each_field_without_a_default_is_required() {
     }
 }
 
+#[test]
+fn a_head_says_the_same_wherever_its_keys_stand() {
+    let time = "2026-01-02T03:04:05.000006Z";
+    let first = format!(r#"{{"crc":"0123abcd","seq":17,"timestamp":"{time}""#);
+    let event = r#""type":"error","code":"c","message":"m"}"#;
+    for line in [
+        format!("{first},{event}"),
+        format!(r#"{first},"cont":true,{event}"#),
+        format!(r#"{first},"cont":false,{event}"#),
+        format!("{first}, {event}"),
+        format!(r#"{first},"type":"\u0065rror","code":"c","message":"m"}}"#),
+        format!(r#"{{"timestamp":"{time}","seq":17,{event}"#),
+    ] {
+        let whole: RecordHead<'_> = serde_json::from_str(&line).unwrap();
+        assert_eq!(whole.kind, "error");
+        assert_eq!(RecordHead::parse(line.as_bytes()).unwrap(), whole, "{line}");
+        assert!(Record::parse(line.as_bytes()).is_ok(), "{line}");
+        assert!(Record::parse(&line.as_bytes()[..line.len() - 1]).is_err());
+    }
+    let fronts = |line: &str| RecordHead::at_front(line.as_bytes()).is_some();
+    assert!(fronts(&format!("{first},{event}")));
+    for other in ["seq\":-1", "seq\":1.5", "seq\":\"1\"", "sequence\":1"] {
+        assert!(!fronts(
+            &format!("{first},{event}").replace("seq\":17", other)
+        ));
+    }
+    assert!(!fronts(
+        &format!("{first},{event}").replace("2026-01", "2026-13")
+    ));
+}
+
 proptest! {
     #[test]
     fn a_record_survives_a_round_trip(

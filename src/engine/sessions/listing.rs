@@ -6,12 +6,12 @@ use crate::domain::event::Record;
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::principal::Principal;
 use crate::domain::state::Summary;
+use crate::domain::transcript::{self, ShownMessage};
 use crate::engine::error::{EngineError, chain};
 use crate::engine::sessions::Sessions;
 use crate::engine::sessions::requests::ListQuery;
 use crate::engine::stored::PAGE;
-use crate::engine::watch::transcript;
-use crate::engine::watch::view::{SessionPage, SessionView, ShownMessage};
+use crate::engine::watch::view::{SessionPage, SessionView};
 use crate::store::{Listed, PageQuery, ReadLimit};
 
 impl Sessions {
@@ -126,24 +126,27 @@ impl Sessions {
         end: Seq,
         limit: usize,
     ) -> Result<Vec<ShownMessage>, EngineError> {
-        let mut records: Vec<Record> = Vec::new();
+        /// As a rule a turn has two messages and four records; one with tools has more.
+        const RECORDS_MIN: usize = 128;
+        let mut said = Vec::new();
         let mut before = end;
-        loop {
-            let mut shown = transcript::messages(&records);
+        while limit > 0 && before > Seq(1) {
             // One more than wanted: the first may be the end of a reply that begins before.
-            if shown.len() > limit || before <= Seq(1) {
-                let surplus = shown.len().saturating_sub(limit);
-                return Ok(shown.split_off(surplus));
+            let missing = (limit + 1).saturating_sub(transcript::least_messages(&said));
+            if missing == 0 {
+                break;
             }
-            let mut page = self.engine.parts.store.records_before(id, before, PAGE)?;
-            let Some(first) = page.first() else {
-                before = Seq(1);
-                continue;
+            let page_limit = ReadLimit {
+                records: (2 * missing).max(RECORDS_MIN),
+                bytes: PAGE.bytes,
             };
-            before = first.seq;
-            page.retain(transcript::is_about_messages);
-            page.append(&mut records);
-            records = page;
+            let store = &self.engine.parts.store;
+            let mut page = store.said_before(id, before, page_limit)?;
+            page.said.append(&mut said);
+            said = page.said;
+            before = page.first.unwrap_or(Seq(1));
         }
+        let mut shown = transcript::messages(said);
+        Ok(shown.split_off(shown.len().saturating_sub(limit)))
     }
 }

@@ -13,9 +13,10 @@ use crate::domain::event::{
     Status, ToolCall, ToolOutput, Usage, UserMessage,
 };
 use crate::domain::ids::{CallId, MessageId, Seq};
+use crate::domain::transcript::ShownMessage;
 use crate::engine::watch::cursor::Cursor;
+use crate::engine::watch::view::SessionView;
 use crate::engine::watch::view::commands_of;
-use crate::engine::watch::view::{SessionView, ShownMessage};
 
 /// An event and the cursor after it.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,5 +4,4 @@ pub mod cursor;
 pub mod feed;
 pub(in crate::engine) mod live;
 pub(in crate::engine) mod subscription;
-pub(in crate::engine) mod transcript;
 pub mod view;

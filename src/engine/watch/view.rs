@@ -1,9 +1,8 @@
 //! Sessions and messages as surfaces show them.
 
 use crate::domain::event::{ApprovalKind, OnDisconnect, Status};
-use crate::domain::ids::{CallId, MessageId, SessionId};
+use crate::domain::ids::{CallId, SessionId};
 use crate::domain::state::{Approval, Summary};
-use crate::domain::time::Timestamp;
 
 /// A session, for a list.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,40 +85,6 @@ pub(in crate::engine) fn commands_of(command: &str, commands: &[String]) -> Vec<
 /// The lines of a command, at least one: a reader of a long one is told.
 pub fn line_count(command: &str) -> usize {
     command.lines().count().max(1)
-}
-
-/// The two sides of a conversation, as the API names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// A person.
-    User,
-    /// The agent.
-    Assistant,
-}
-
-impl Role {
-    /// The word used on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        }
-    }
-}
-
-/// A message as the API shows it: the parts of a continued reply are one, under the first id.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ShownMessage {
-    /// Its side.
-    pub role: Role,
-    /// Its text.
-    pub content: String,
-    /// Its identifier.
-    pub message_id: MessageId,
-    /// When it was stored.
-    pub created_at: Timestamp,
-    /// The writer's name, where there are several.
-    pub sender_name: Option<String>,
 }
 
 /// One page of a list of sessions, newest first.

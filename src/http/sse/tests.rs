@@ -6,8 +6,8 @@ use crate::base::sse::{EventTooLong, Parser};
 use crate::domain::event::{self, ApprovalKind, Decision, FinishReason, Status, ToolOutput, Usage};
 use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::domain::time::Timestamp;
+use crate::domain::transcript::{Role, ShownMessage};
 use crate::engine::Cursor;
-use crate::engine::sessions::view::{Role, ShownMessage};
 use crate::http::testing;
 
 const MESSAGE: &str = "msg_01J0000000000000000000000A";

@@ -13,7 +13,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use crate::domain::event::Record;
+use crate::domain::event::{Record, RecordHead};
+use crate::domain::ids::Seq;
 
 /// How each line begins that this version has written.
 pub(super) const OPENING: &[u8] = b"{\"crc\":\"";
@@ -24,9 +25,11 @@ const PREFIX: usize = OPENING.len() + DIGITS + CLOSING.len();
 
 /// A record as it was found.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Decoded {
-    /// The record.
-    pub(super) record: Record,
+pub(super) struct Decoded<T = Record> {
+    /// Its number.
+    pub(super) seq: Seq,
+    /// The record, or what its reader makes of it.
+    pub(super) record: T,
     /// Whether the line had a checksum; one written by hand has none.
     pub(super) is_checked: bool,
 }
@@ -124,9 +127,21 @@ impl<F: FnMut(&[u8]) -> io::Result<()>> Write for AfterBrace<F> {
 
 /// Reads a line of the log, without its newline.
 pub(super) fn decode(line: &[u8]) -> Result<Decoded, BadLine> {
+    decode_as(line, |head, json| head.record(json))
+}
+
+/// The same with another reader, which is given the line's head and the line.
+pub(super) fn decode_as<T>(
+    line: &[u8],
+    read: impl FnOnce(RecordHead<'_>, &[u8]) -> Result<T, serde_json::Error>,
+) -> Result<Decoded<T>, BadLine> {
     let is_checked = verify(line, 0)?.is_some();
-    let record = Record::parse(line)?;
-    Ok(Decoded { record, is_checked })
+    let head = RecordHead::parse(line)?;
+    Ok(Decoded {
+        seq: head.seq,
+        record: read(head, line)?,
+        is_checked,
+    })
 }
 
 /// Compares a line with its checksum, which is returned; `None` if it has none.

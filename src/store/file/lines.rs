@@ -2,6 +2,8 @@
 
 use std::io;
 
+use memchr::memchr;
+
 use crate::base::fs::{self, File};
 
 /// A search looks at one line and goes elsewhere: the first reads are small.
@@ -61,7 +63,7 @@ impl<'a> Lines<'a> {
         let mut searched = self.consumed;
         let (len, is_whole) = loop {
             let rest = &self.buffer[searched..];
-            if let Some(found) = rest.iter().position(|byte| *byte == b'\n') {
+            if let Some(found) = memchr(b'\n', rest) {
                 break (searched + found - self.consumed, true);
             }
             searched = self.buffer.len() - self.consumed;

@@ -5,14 +5,15 @@
 
 use std::collections::VecDeque;
 
-use crate::domain::event::{Event, Record};
+use crate::domain::event::{Event, Record, RecordHead};
 use crate::domain::ids::{MessageId, Seq};
 use crate::domain::time::Timestamp;
+use crate::domain::transcript::Said;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::line;
 use crate::store::file::lines::{self, Lines, RawLine};
 use crate::store::file::walk::{LocatedRecord, LogSource};
-use crate::store::{ReadLimit, StoreError};
+use crate::store::{ReadLimit, SaidPage, StoreError};
 
 /// Below this, reading on is quicker than halving once more.
 const NEAR_BYTES: u64 = 16 << 10;
@@ -101,23 +102,65 @@ impl LogSource<'_> {
         before: Seq,
         limit: ReadLimit,
     ) -> Result<Vec<Record>, StoreError> {
-        let end = self.locate(before)?;
-        if end.offset == 0 || limit.records == 0 {
-            return Ok(Vec::new());
-        }
-        let start = self.page_start(end, limit)?;
-        let mut walk = self.walk(start, None);
         let mut records = VecDeque::new();
-        while let Some(found) = walk.next()? {
-            if found.offset >= end.offset {
-                break;
-            }
-            records.push_back(found.record);
+        let read = |head: RecordHead<'_>, json: &[u8]| head.record(json);
+        self.each_before(before, limit, read, |_, record| {
+            records.push_back(record);
             if records.len() > limit.records {
                 records.pop_front();
             }
-        }
+        })?;
         Ok(records.into())
+    }
+
+    /// What the records just before `before` say.
+    pub(super) fn said_before(self, before: Seq, limit: ReadLimit) -> Result<SaidPage, StoreError> {
+        let mut page = SaidPage::default();
+        let read = |head: RecordHead<'_>, json: &[u8]| Said::parse(&head, json);
+        self.each_before(before, limit, read, |seq, said| {
+            page.first.get_or_insert(seq);
+            page.said.extend(said);
+        })?;
+        Ok(page)
+    }
+
+    /// Hands the records just before `before` over, in ascending order: of as many as `limit` allows,
+    /// perhaps a few more.
+    fn each_before<T>(
+        self,
+        before: Seq,
+        limit: ReadLimit,
+        read: impl Fn(RecordHead<'_>, &[u8]) -> Result<T, serde_json::Error>,
+        mut each: impl FnMut(Seq, T),
+    ) -> Result<(), StoreError> {
+        let end = self.locate_end(before)?;
+        if end.offset == 0 || limit.records == 0 {
+            return Ok(());
+        }
+        let start = self.page_start(end, limit)?;
+        let mut walk = self.walk(start, None);
+        while let Some(found) = walk.next_as(&read)? {
+            if found.offset >= end.offset {
+                break;
+            }
+            each(found.seq, found.record);
+        }
+        Ok(())
+    }
+
+    /// As [`locate`](Self::locate), in one read for what comes after the last record: most pages end
+    /// there.
+    fn locate_end(self, before: Seq) -> Result<LogPosition, StoreError> {
+        let last = lines::line_start_before(self.file, self.end).doing("read", self.path)?;
+        let mut lines = Lines::new(self.file, last, self.end);
+        let last = lines.next().doing("read", self.path)?;
+        match last.as_ref().and_then(LineHead::of) {
+            Some(head) if head.seq.next() == before => Ok(LogPosition {
+                offset: self.end,
+                seq: before,
+            }),
+            Some(_) | None => self.locate(before),
+        }
     }
 
     /// The record of a user message or a reply. `minted` is when its id was made, which is before
@@ -206,11 +249,10 @@ impl LogSource<'_> {
 }
 
 /// What a search looks at.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug)]
 struct LineHead {
     seq: Seq,
     timestamp: Timestamp,
-    #[serde(default)]
     cont: bool,
 }
 
@@ -218,7 +260,12 @@ impl LineHead {
     /// `None` if the line is bad, or not whole.
     fn of(raw: &RawLine<'_>) -> Option<LineHead> {
         line::verify(raw.bytes, 0).ok().filter(|_| raw.is_whole)?;
-        serde_json::from_slice(raw.bytes).ok()
+        let head = RecordHead::parse(raw.bytes).ok()?;
+        Some(LineHead {
+            seq: head.seq,
+            timestamp: head.timestamp,
+            cont: head.cont,
+        })
     }
 }
 

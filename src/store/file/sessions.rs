@@ -24,7 +24,7 @@ use crate::store::file::store::FileStore;
 use crate::store::file::v05::Old;
 use crate::store::file::walk::LogSource;
 use crate::store::{
-    Epoch, Listed, NodeName, OpenSession, Outline, PageQuery, ReadLimit, SessionFilter,
+    Epoch, Listed, NodeName, OpenSession, Outline, PageQuery, ReadLimit, SaidPage, SessionFilter,
     SessionStore, StoreError, SummaryPage,
 };
 
@@ -134,6 +134,15 @@ impl SessionStore for FileStore {
         limit: ReadLimit,
     ) -> Result<Vec<Record>, StoreError> {
         self.with_log(id, |source| source.page_before(before, limit))
+    }
+
+    fn said_before(
+        &self,
+        id: &SessionId,
+        before: Seq,
+        limit: ReadLimit,
+    ) -> Result<SaidPage, StoreError> {
+        self.with_log(id, |source| source.said_before(before, limit))
     }
 
     fn find_message(

@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 use crate::base::fs::{self, File};
-use crate::domain::event::Record;
+use crate::domain::event::{Record, RecordHead};
 use crate::domain::ids::Seq;
 use crate::store::StoreError;
 use crate::store::file::error::IoContext as _;
@@ -42,9 +42,11 @@ pub(super) struct RecordWalk<'a> {
 
 /// A record and its place.
 #[derive(Debug)]
-pub(super) struct LocatedRecord {
-    /// The record.
-    pub(super) record: Record,
+pub(super) struct LocatedRecord<T = Record> {
+    /// Its number.
+    pub(super) seq: Seq,
+    /// The record, or what its reader makes of it.
+    pub(super) record: T,
     /// Where its line begins.
     pub(super) offset: u64,
     /// Where the next one begins.
@@ -119,6 +121,14 @@ impl RecordWalk<'_> {
     ///
     /// Errors: [`StoreError::Damaged`], and the system's.
     pub(super) fn next(&mut self) -> Result<Option<LocatedRecord>, StoreError> {
+        self.next_as(|head, json| head.record(json))
+    }
+
+    /// The same with another [reader](line::decode_as).
+    pub(super) fn next_as<T>(
+        &mut self,
+        read: impl FnOnce(RecordHead<'_>, &[u8]) -> Result<T, serde_json::Error>,
+    ) -> Result<Option<LocatedRecord<T>>, StoreError> {
         if self.tail.is_some() {
             return Ok(None);
         }
@@ -127,9 +137,9 @@ impl RecordWalk<'_> {
             return Ok(None);
         };
         let (offset, end, is_whole) = (raw.offset, raw.end(), raw.is_whole);
-        match line::decode(raw.bytes) {
+        match line::decode_as(raw.bytes, read) {
             Ok(found) if is_whole || found.is_checked => {
-                self.check_number(offset, &found.record)?;
+                self.check_number(offset, found.seq)?;
                 Ok(self.take(found, offset, end, is_whole))
             }
             Ok(_) => self.stop_at_bad(offset, "its newline is missing".to_owned()),
@@ -159,32 +169,37 @@ impl RecordWalk<'_> {
     }
 
     /// A gap or a repeat is no work of a crash: appends are synced in their order.
-    fn check_number(&self, offset: u64, record: &Record) -> Result<(), StoreError> {
+    fn check_number(&self, offset: u64, seq: Seq) -> Result<(), StoreError> {
         match self.expected {
-            Some(expected) if expected != record.seq => {
-                let why = format!("its seq is {}, not {expected}", record.seq);
+            Some(expected) if expected != seq => {
+                let why = format!("its seq is {seq}, not {expected}");
                 Err(self.source.damaged(offset, why))
             }
             Some(_) | None => Ok(()),
         }
     }
 
-    fn take(
+    fn take<T>(
         &mut self,
-        found: Decoded,
+        found: Decoded<T>,
         offset: u64,
         end: u64,
         is_whole: bool,
-    ) -> Option<LocatedRecord> {
+    ) -> Option<LocatedRecord<T>> {
         if !is_whole {
             self.tail = Some(Tail::NoNewline);
             return None;
         }
-        let Decoded { record, is_checked } = found;
-        self.expected = Some(record.seq.next());
+        let Decoded {
+            seq,
+            record,
+            is_checked,
+        } = found;
+        self.expected = Some(seq.next());
         self.good_end = end;
         self.unchecked += u64::from(!is_checked);
         Some(LocatedRecord {
+            seq,
             record,
             offset,
             end,
@@ -195,11 +210,7 @@ impl RecordWalk<'_> {
     /// append reach the disk in any order, so that any of its lines may be bad; but one of a later append
     /// was written after all before it was synced. Such a line begins one, or bears another time than a line
     /// before it: all of an append bear the same.
-    fn stop_at_bad(
-        &mut self,
-        offset: u64,
-        why: String,
-    ) -> Result<Option<LocatedRecord>, StoreError> {
+    fn stop_at_bad<T>(&mut self, offset: u64, why: String) -> Result<Option<T>, StoreError> {
         let mut time = None;
         while let Some(raw) = self.lines.next().doing("read", self.source.path)? {
             let Ok(Decoded { record, .. }) = line::decode(raw.bytes) else {

@@ -59,7 +59,9 @@ impl Sorter {
     }
 
     fn place(&mut self, found: Decoded) -> Sorted {
-        let Decoded { record, is_checked } = found;
+        let Decoded {
+            record, is_checked, ..
+        } = found;
         let (expected, seq) = (self.expected.0, record.seq.0);
         // What was written by hand is no proof that others were there.
         let missing_max = if is_checked { MISSING_MAX } else { 0 };
