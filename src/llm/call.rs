@@ -1,19 +1,21 @@
-//! One cancellable request at a time, over a connection that is kept.
+//! One cancellable request at a time, over a connection that may be used again.
 //!
 //! Invariants:
 //! - after `cancel` every read returns, and whatever it returned counts as cancelled: a read
 //!   that was shut down may look like a clean end;
 //! - redirects are not followed, so that a key never leaves for another host.
 //!
-//! Elsewhere: what is said (`openai`, `anthropic`), trying again (`providers`, `retry`).
+//! Elsewhere: what is said (`openai`, `anthropic`), trying again (`providers`, `retry`), who may use
+//! a connection (`connections`).
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::bounded;
+use ureq::config::Config;
 use ureq::http::Response;
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, BodyReader, Proxy};
 
 use crate::base::sse;
@@ -23,7 +25,8 @@ use crate::domain::spec::Provider;
 use crate::llm::canceller::Canceller;
 use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder, error_text};
 use crate::llm::handover::Handover;
-use crate::llm::{Cause, LlmError, retry};
+use crate::llm::transport::{Haste, RESOLVE_MAX};
+use crate::llm::{Cause, LlmError, retry, transport};
 
 /// How much of an answer is read at once, to begin with: tokens come in dozens of bytes, and each of
 /// a thousand streams has this buffer …
@@ -36,36 +39,40 @@ const INPUT_BYTES: usize = 8 << 10;
 const OUTPUT_BYTES: usize = 4 << 10;
 /// … and at most: for a long conversation, which takes more memory than this anyway.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// In how many pieces a request goes out rather than over a new connection.
+const PIECES_MAX: usize = 4;
 /// What is read of an error's body.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 /// What is passed on of a provider's words.
 const WORDS_CHARS_MAX: usize = 500;
 /// What is read of an answer that is not streamed.
 const WHOLE_BYTES_MAX: u64 = 8 << 20;
-/// What is read of an answer after its end, to use its connection again.
-const REST_BYTES_MAX: u64 = 64 << 10;
-/// For that; it has come by then, or costs more than a new connection.
+/// How often something is read of an answer after its end, to use its connection again …
+const REST_READS_MAX: usize = 4;
+/// … and how long after the end: it has come by then, or costs more than a new connection.
 const REST_TIME_MAX: Duration = Duration::from_millis(100);
-/// Nothing can interrupt these two, so they are short.
-const RESOLVE_MAX: Duration = Duration::from_secs(5);
+/// Nothing can interrupt it, so it is short.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
-/// A connection to whoever is called next.
+/// A connection to one provider, made by the first request over it.
 pub(super) struct Connection {
     agent: Agent,
-    canceller: Arc<Canceller>,
-    idle_timeout: Duration,
+    haste: Haste,
     /// What it sends at once.
     output_bytes: usize,
     /// What follows the end of the last answer: a few bytes that must be read before the
     /// connection can be used again, and that the last reply did not wait for.
-    rest: Option<Box<BodyReader<'static>>>,
+    rest: Option<AnswerRest>,
     /// Whether an answer was received, so that the agent may hold a connection that the
     /// provider has closed in the meantime.
     used: bool,
-    /// Whether the provider ends its answers so that their connection can be used again.
-    keeps_alive: bool,
-    buffer: Vec<u8>,
+    /// Whether nothing of the last answer can be taken for one of the next.
+    can_be_kept: bool,
+}
+
+struct AnswerRest {
+    body: Box<BodyReader<'static>>,
+    since: Instant,
 }
 
 /// A request, but for its connection.
@@ -89,24 +96,39 @@ enum Answered {
 }
 
 impl Connection {
-    /// A line that gives up when no byte comes for `idle_timeout`.
-    pub(super) fn new(idle_timeout: Duration) -> Connection {
-        let agent = agent(idle_timeout, OUTPUT_BYTES);
+    /// One for a first request of `body_bytes`, which gives up when no byte comes for
+    /// `idle_timeout`.
+    pub(super) fn new(
+        connector: &Arc<DefaultConnector>,
+        idle_timeout: Duration,
+        body_bytes: usize,
+        proxy: Option<&Proxy>,
+    ) -> Connection {
+        let haste = Haste::default();
+        let output_bytes = body_bytes.next_power_of_two();
+        let output_bytes = output_bytes.clamp(OUTPUT_BYTES, OUTPUT_BYTES_MAX);
         Connection {
-            canceller: Arc::new(Canceller::new(agent.clone())),
-            agent,
-            idle_timeout,
-            output_bytes: OUTPUT_BYTES,
+            agent: transport::agent(
+                config(idle_timeout, output_bytes, proxy.cloned()),
+                connector,
+                &haste,
+            ),
+            haste,
+            output_bytes,
             rest: None,
             used: false,
-            keeps_alive: true,
-            buffer: vec![0; READ_BYTES],
+            can_be_kept: false,
         }
     }
 
-    /// Ends the calls of this line from another thread.
-    pub(super) fn canceller(&self) -> &Arc<Canceller> {
-        &self.canceller
+    /// A request of `body_bytes` needs a few pieces at most.
+    pub(super) fn fits(&self, body_bytes: usize) -> bool {
+        body_bytes.min(OUTPUT_BYTES_MAX) <= self.output_bytes * PIECES_MAX
+    }
+
+    /// The next request may go over it.
+    pub(super) fn can_be_kept(&self) -> bool {
+        self.can_be_kept
     }
 
     /// Sends `post` and hands the text of its answer to `sink` as it comes.
@@ -115,12 +137,16 @@ impl Connection {
         post: Post<'_>,
         decoder: &mut dyn Decoder,
         sink: &mut Handover<'_>,
+        canceller: &Canceller,
     ) -> Result<DecodedReply, LlmError> {
         let key = post.key;
+        self.can_be_kept = false;
+        canceller.aim(Some(self.agent.clone()));
         let result = self
-            .exchange(post, decoder, sink)
+            .exchange(post, decoder, sink, canceller)
             .map_err(|error| error.or_overflow(sink.has_begun()).presentable(key));
-        if self.canceller.is_cancelled() {
+        canceller.aim(None);
+        if canceller.is_cancelled() {
             Err(LlmError::Cancelled)
         } else {
             result
@@ -132,16 +158,19 @@ impl Connection {
         post: Post<'_>,
         decoder: &mut dyn Decoder,
         sink: &mut Handover<'_>,
+        canceller: &Canceller,
     ) -> Result<DecodedReply, LlmError> {
         let provider = post.provider;
-        match self.ask(post)? {
+        match self.ask(post, canceller)? {
             Answered::Streamed(mut body) => {
                 // To ask took ten times the stack that the stream takes now, for as long as it may
                 // last.
                 thread::give_back_stack();
-                self.stream(provider, &mut body, decoder, sink)?;
-                let can_be_used_again = self.keeps_alive && decoder.is_done();
-                self.rest = can_be_used_again.then_some(body);
+                stream(provider, &mut body, decoder, sink, canceller)?;
+                self.rest = decoder.is_done().then(|| AnswerRest {
+                    body,
+                    since: Instant::now(),
+                });
             }
             Answered::Whole(body) => {
                 let decoded = decoder.whole(&body, sink);
@@ -153,22 +182,27 @@ impl Connection {
         if sink.is_over() {
             return Ok(DecodedReply::cut());
         }
-        decoder
+        let reply = decoder
             .finish()
-            .map_err(|fault| fault.named(provider, sink.has_begun()))
+            .map_err(|fault| fault.named(provider, sink.has_begun()))?;
+        self.can_be_kept = true;
+        Ok(reply)
     }
 
     /// Sends `post` and receives the head of its answer. Apart, so that a stream that lasts does
     /// not keep what this takes of the stack.
     #[inline(never)]
-    fn ask(&mut self, post: Post<'_>) -> Result<Answered, LlmError> {
-        self.free_connection();
-        self.make_room(post.body.len());
+    fn ask(&mut self, post: Post<'_>, canceller: &Canceller) -> Result<Answered, LlmError> {
+        if let Some(rest) = self.rest.take() {
+            self.read_rest(rest);
+        }
         let provider = post.provider;
-        let response = self.send(&post)?;
+        let response = self.send(&post, canceller)?;
         self.used = true;
         if !response.status().is_success() {
-            return Err(status_error(provider, response));
+            let error = status_error(provider, response);
+            self.can_be_kept = true;
+            return Err(error);
         }
         match response.body().mime_type() {
             Some("application/json") => whole(provider, response).map(Answered::Whole),
@@ -180,67 +214,45 @@ impl Connection {
         }
     }
 
-    /// Reads what the last answer left, so that its connection can be used again.
-    fn free_connection(&mut self) {
-        let Some(rest) = self.rest.take() else {
-            return;
-        };
-        // Whatever goes wrong costs the connection and nothing else.
-        if let Err(error) = self.read_rest(rest) {
-            log::debug!("a model's connection is not used again: {error}");
-            // It took a while to find out: once is enough.
-            self.keeps_alive = false;
+    /// Reads what the last answer left, as far as it is there, so that its connection can be used
+    /// again. Whatever goes wrong costs the connection and nothing else.
+    fn read_rest(&self, mut rest: AnswerRest) {
+        let left = REST_TIME_MAX.saturating_sub(rest.since.elapsed());
+        self.haste.set(Some(left));
+        for _ in 0..REST_READS_MAX {
+            match rest.body.read(&mut [0; READ_BYTES]) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    log::debug!("a model's connection is not used again: {error}");
+                    break;
+                }
+            }
         }
+        // Before the next request: closes the connection, unless it has come to the end.
+        drop(rest);
+        self.haste.set(None);
     }
 
-    /// On a thread, because a read waits for the idle limit, and some servers hold the end back.
-    fn read_rest(&mut self, rest: Box<BodyReader<'static>>) -> io::Result<()> {
-        let (done_tx, done_rx) = bounded(1);
-        let reader = thread::spawn("model-rest", thread::STACK_WORK, move || {
-            let read = io::copy(&mut rest.take(REST_BYTES_MAX), &mut io::sink());
-            // Nobody waits any more after the time for it.
-            drop(done_tx.send(read.map(drop)));
-        })?;
-        let read = done_rx.recv_timeout(REST_TIME_MAX);
-        if read.is_err() {
-            // Its shutdown is what ends the read.
-            self.renew_agent();
-        }
-        drop(reader);
-        read.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
-    }
-
-    /// Has a long request sent in a few large pieces. Only before the first answer: an agent lends
-    /// a connection to nobody who wants other buffers.
-    fn make_room(&mut self, body_bytes: usize) {
-        let wanted = body_bytes.min(OUTPUT_BYTES_MAX);
-        if !self.used && wanted > self.output_bytes {
-            self.output_bytes = wanted;
-            self.renew_agent();
-        }
-    }
-
-    /// Ends its connections; the next call makes one.
-    fn renew_agent(&mut self) {
-        self.agent = agent(self.idle_timeout, self.output_bytes);
-        self.canceller.replace(self.agent.clone());
-    }
-
-    fn send(&self, post: &Post<'_>) -> Result<Response<Body>, LlmError> {
-        let result = self.send_once(post)?;
+    fn send(&self, post: &Post<'_>, canceller: &Canceller) -> Result<Response<Body>, LlmError> {
+        let result = self.send_once(post, canceller)?;
         // ureq leaves this to us. The provider has not begun to answer, so nothing is lost.
         let result = match result {
-            Err(error) if self.used && is_closed(&error) && !self.canceller.is_cancelled() => {
+            Err(error) if self.used && is_closed(&error) && !canceller.is_cancelled() => {
                 log::debug!("{} closed an idle connection", post.provider);
-                self.send_once(post)?
+                self.send_once(post, canceller)?
             }
             result => result,
         };
         result.map_err(|error| connection_error(post.provider, error))
     }
 
-    fn send_once(&self, post: &Post<'_>) -> Result<Result<Response<Body>, ureq::Error>, LlmError> {
-        if self.canceller.is_cancelled() {
+    fn send_once(
+        &self,
+        post: &Post<'_>,
+        canceller: &Canceller,
+    ) -> Result<Result<Response<Body>, ureq::Error>, LlmError> {
+        if canceller.is_cancelled() {
             return Err(LlmError::Cancelled);
         }
         let left = time_left(post.provider, post.deadline)?;
@@ -248,7 +260,6 @@ impl Connection {
             .agent
             .post(post.url)
             .config()
-            .proxy(post.proxy.cloned())
             .timeout_global(left)
             .build()
             .content_type("application/json")
@@ -258,49 +269,50 @@ impl Connection {
         }
         Ok(request.send(&post.body[..]))
     }
+}
 
-    /// Decodes a streamed answer up to its end, as far as it says where that is.
-    fn stream(
-        &mut self,
-        provider: &Provider,
-        body: &mut impl Read,
-        decoder: &mut dyn Decoder,
-        sink: &mut Handover<'_>,
-    ) -> Result<(), LlmError> {
-        let mut events = sse::Parser::default();
-        while !decoder.is_done() {
-            let count = read_some(provider, body, &mut self.buffer)?;
-            if self.canceller.is_cancelled() {
-                return Err(LlmError::Cancelled);
-            }
-            if count == 0 {
-                return Ok(());
-            }
-            let fed = events.feed(&self.buffer[..count], |event| {
-                if decoder.is_done() || sink.is_over() {
-                    return Ok(());
-                }
-                decoder.event(event.data, sink)?;
-                sink.keep(decoder.kept_bytes());
-                Ok(())
-            });
-            // What came before a fault stands, and is stored with what is known of the fault.
-            sink.flush_new()?;
-            fed.map_err(|fault: AnswerFault| fault.named(provider, sink.has_begun()))?;
-            if sink.is_over() {
-                return Ok(());
-            }
-            if count == self.buffer.len() && count < READ_BYTES_MAX {
-                self.buffer.resize(2 * count, 0);
-            }
+/// Decodes a streamed answer up to its end, as far as it says where that is.
+fn stream(
+    provider: &Provider,
+    body: &mut impl Read,
+    decoder: &mut dyn Decoder,
+    sink: &mut Handover<'_>,
+    canceller: &Canceller,
+) -> Result<(), LlmError> {
+    let mut events = sse::Parser::default();
+    let mut buffer = vec![0; READ_BYTES];
+    while !decoder.is_done() {
+        let count = read_some(provider, body, &mut buffer)?;
+        if canceller.is_cancelled() {
+            return Err(LlmError::Cancelled);
         }
-        Ok(())
+        if count == 0 {
+            return Ok(());
+        }
+        let fed = events.feed(&buffer[..count], |event| {
+            if decoder.is_done() || sink.is_over() {
+                return Ok(());
+            }
+            decoder.event(event.data, sink)?;
+            sink.keep(decoder.kept_bytes());
+            Ok(())
+        });
+        // What came before a fault stands, and is stored with what is known of the fault.
+        sink.flush_new()?;
+        fed.map_err(|fault: AnswerFault| fault.named(provider, sink.has_begun()))?;
+        if sink.is_over() {
+            return Ok(());
+        }
+        if count == buffer.len() && count < READ_BYTES_MAX {
+            buffer.resize(2 * count, 0);
+        }
     }
+    Ok(())
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line")
+        f.debug_struct("Connection")
             .field("used", &self.used)
             .finish_non_exhaustive()
     }
@@ -361,14 +373,14 @@ pub(super) fn is_over(deadline: Option<Instant>) -> bool {
 
 const WHOLE_REPLY: &str = "the whole reply";
 
-fn agent(idle_timeout: Duration, output_bytes: usize) -> Agent {
+fn config(idle_timeout: Duration, output_bytes: usize, proxy: Option<Proxy>) -> Config {
     Agent::config_builder()
         .http_status_as_error(false)
         .user_agent(concat!("duragent/", env!("CARGO_PKG_VERSION")))
         // A compressing proxy would hold tokens back.
         .accept_encoding("identity")
         .max_redirects(0)
-        .proxy(None)
+        .proxy(proxy)
         .timeout_resolve(Some(RESOLVE_MAX))
         .timeout_connect(Some(CONNECT_MAX))
         .timeout_per_read(Some(idle_timeout))
@@ -376,11 +388,8 @@ fn agent(idle_timeout: Duration, output_bytes: usize) -> Agent {
         .input_buffer_size(INPUT_BYTES)
         .output_buffer_size(output_bytes)
         .max_response_header_size(INPUT_BYTES)
-        // Providers close an idle connection after a minute or more; a tool may take as long.
-        .max_idle_age(Duration::from_secs(50))
-        .max_idle_connections(2)
+        .max_idle_connections(1)
         .build()
-        .new_agent()
 }
 
 fn whole(provider: &Provider, response: Response<Body>) -> Result<Vec<u8>, LlmError> {

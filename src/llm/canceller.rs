@@ -10,28 +10,29 @@ use crate::base::lock::lock;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::llm::{Cancel, LlmError};
 
-/// Ends what goes on over one agent, and every wait between.
+/// Ends what goes on over the agent of a call, and every wait between calls.
 pub(super) struct Canceller {
-    agent: Mutex<Agent>,
+    /// While a call is under way. Afterwards its connection may be another's.
+    agent: Mutex<Option<Agent>>,
     source: Mutex<StopSource>,
     stop: Stop,
 }
 
 impl Canceller {
-    /// For the calls over `agent`.
-    pub(super) fn new(agent: Agent) -> Canceller {
+    /// For the calls of one turn.
+    pub(super) fn new() -> Canceller {
         let (source, stop) = stop::pair();
         Canceller {
-            agent: Mutex::new(agent),
+            agent: Mutex::default(),
             source: Mutex::new(source),
             stop,
         }
     }
 
-    /// Ends what goes on over the agent; the next calls are over `agent`.
-    pub(super) fn replace(&self, agent: Agent) {
-        let old = std::mem::replace(&mut *lock(&self.agent), agent);
-        old.shutdown();
+    /// What a cancel ends from here on: what goes on over `agent`, or nothing. To be followed by a
+    /// look at [`is_cancelled`](Canceller::is_cancelled): a cancel may have come before.
+    pub(super) fn aim(&self, agent: Option<Agent>) {
+        *lock(&self.agent) = agent;
     }
 
     /// Whether somebody cancelled.
@@ -53,7 +54,9 @@ impl Cancel for Canceller {
     fn cancel(&self) {
         // The flag first: the read that wakes up looks at it.
         lock(&self.source).stop();
-        lock(&self.agent).clone().shutdown();
+        if let Some(agent) = lock(&self.agent).take() {
+            agent.shutdown();
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Models: messages in, deltas out. No sessions in here.
 //!
 //! `providers` asks a provider and tries again or elsewhere (`retry`), at the address and with the
-//! key that `settings` allows; `call` makes one request,
-//! which `canceller` ends; `base::sse` splits its answer into events, and `openai` or `anthropic`
+//! key that `settings` allows; `call` makes one request, over what `connections` lends it,
+//! which `canceller` ends (`transport` is what it asks more of ureq's connections); `base::sse` splits its answer into events, and `openai` or `anthropic`
 //! decodes them (`dialect`) for the caller's sink (`handover`). `echo` needs none of that.
 
 mod anthropic;
 mod call;
 mod canceller;
+mod connections;
 mod dialect;
 mod echo;
 mod error;
@@ -18,6 +19,7 @@ mod overflow;
 pub mod providers;
 mod retry;
 pub mod settings;
+mod transport;
 
 use serde_json::Value;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::base::shown::shown_by_name;
+use crate::base::timer::TimerHandle;
 use crate::domain::code::NoticeCode;
 use crate::domain::event::{FinishReason, ToolCall, Usage};
 use crate::domain::ids::CallId;
@@ -18,11 +19,14 @@ pub trait Models: Send + Sync {
     /// The model that `spec` describes, with its fallbacks. Costs next to nothing and does no
     /// I/O; a missing key is only said when the model is called.
     fn model(&self, spec: &ModelSpec) -> Box<dyn Model>;
+
+    /// Gives them a timer, by which to end what they keep between turns.
+    fn set_timer(&self, _timer: &TimerHandle) {}
 }
 
 shown_by_name!(Models);
 
-/// A model, for one turn of one session: its connection is kept between the turn's calls.
+/// A model, for one turn of one session.
 pub trait Model: Send {
     /// Asks the model and hands what it says to `sink` as it comes. Blocks until the reply is
     /// whole, failed, or cancelled; retries and fallbacks happen inside, and only as long as

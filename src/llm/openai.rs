@@ -16,7 +16,7 @@ use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply, is_blank};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
-    AnswerFault, DecodedReply, Decoder, Text, arguments_object, error_text, legal_tool_name,
+    AnswerFault, DecodedReply, Decoder, First, Text, arguments_object, error_text, legal_tool_name,
     memory_of, memory_of_members, user_text,
 };
 use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
@@ -303,7 +303,7 @@ impl ChatDecoder {
             self.usage = Some(usage.into());
         }
         // One answer is asked for, so there is one choice, or none beside the usage.
-        let Some(choice) = chunk.choices.unwrap_or_default().into_iter().next() else {
+        let Some(choice) = chunk.choices.0 else {
             return Ok(());
         };
         self.has_choice = true;
@@ -447,8 +447,8 @@ fn finish_reason(word: &str) -> FinishReason {
 
 #[derive(Debug, Deserialize)]
 struct Chunk<'a> {
-    #[serde(borrow)]
-    choices: Option<Vec<Choice<'a>>>,
+    #[serde(borrow, default)]
+    choices: First<Choice<'a>>,
     usage: Option<ChatUsage>,
     error: Option<Value>,
 }

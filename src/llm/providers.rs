@@ -5,12 +5,15 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::base::timer::TimerHandle;
 use crate::domain::code::NoticeCode;
 use crate::domain::message::Message;
 use crate::domain::providers::Dialect;
 use crate::domain::secret::Secret;
 use crate::domain::spec::{ModelChoice, ModelSpec, Provider};
-use crate::llm::call::{Connection, Post, is_over};
+use crate::llm::call::{Post, is_over};
+use crate::llm::canceller::Canceller;
+use crate::llm::connections::Connections;
 use crate::llm::dialect::Decoder;
 use crate::llm::handover::Handover;
 use crate::llm::settings::Destination;
@@ -22,12 +25,18 @@ pub use crate::llm::settings::ProviderSettings;
 
 /// All providers, as the process was started with them.
 #[derive(Debug, Clone)]
-pub struct Providers(Arc<ProviderSettings>);
+pub struct Providers {
+    settings: Arc<ProviderSettings>,
+    connections: Arc<Connections>,
+}
 
 impl Providers {
     /// From `settings`, which never change.
     pub fn new(settings: ProviderSettings) -> Providers {
-        Providers(Arc::new(settings))
+        Providers {
+            connections: Arc::new(Connections::new(settings.idle_timeout)),
+            settings: Arc::new(settings),
+        }
     }
 }
 
@@ -35,9 +44,14 @@ impl Models for Providers {
     fn model(&self, spec: &ModelSpec) -> Box<dyn Model> {
         Box::new(ModelWithFallbacks {
             spec: Arc::new(spec.clone()),
-            settings: Arc::clone(&self.0),
-            connection: Connection::new(self.0.idle_timeout),
+            settings: Arc::clone(&self.settings),
+            connections: Arc::clone(&self.connections),
+            canceller: Arc::new(Canceller::new()),
         })
+    }
+
+    fn set_timer(&self, timer: &TimerHandle) {
+        self.connections.set_timer(timer);
     }
 }
 
@@ -46,7 +60,8 @@ impl Models for Providers {
 struct ModelWithFallbacks {
     spec: Arc<ModelSpec>,
     settings: Arc<ProviderSettings>,
-    connection: Connection,
+    connections: Arc<Connections>,
+    canceller: Arc<Canceller>,
 }
 
 impl Model for ModelWithFallbacks {
@@ -71,7 +86,7 @@ impl Model for ModelWithFallbacks {
     }
 
     fn canceller(&self) -> Arc<dyn Cancel> {
-        self.connection.canceller().clone()
+        Arc::clone(&self.canceller) as Arc<dyn Cancel>
     }
 }
 
@@ -99,7 +114,7 @@ impl ModelWithFallbacks {
             let seconds = delay.as_secs_f64();
             let words = format!("{error}; trying again in {seconds:.1} s");
             sink.notice(NoticeCode::Retry, words);
-            self.connection.canceller().pause(delay)?;
+            self.canceller.pause(delay)?;
         }
     }
 
@@ -111,7 +126,7 @@ impl ModelWithFallbacks {
         sink: &mut Handover<'_>,
     ) -> Result<ModelReply, LlmError> {
         if choice.provider == Provider::ECHO {
-            return echo::call(choice, request, deadline, self.connection.canceller(), sink);
+            return echo::call(choice, request, deadline, &self.canceller, sink);
         }
         let settings = Arc::clone(&self.settings);
         let destination = settings.destination(choice)?;
@@ -127,8 +142,8 @@ impl ModelWithFallbacks {
             deadline,
         };
         let answer = self
-            .connection
-            .call(post, &mut *decoder, sink)
+            .connections
+            .call(post, &mut *decoder, sink, &self.canceller)
             .map_err(|error| settings.with_hint(error, choice, &destination, &key))?;
         Ok(ModelReply {
             model: choice.label(),

@@ -23,6 +23,8 @@ use serde_json::{Value, json};
 
 use crate::support::fake_model::{FakeModel, Step, error, hang_up, pieces, raw, stall, text};
 
+mod connections;
+
 const OPENAI: Provider = Provider::OPENAI;
 const ANTHROPIC: Provider = Provider::ANTHROPIC;
 const KEY: &str = "sk-secret-1234";

@@ -46,6 +46,7 @@ impl Sessions {
     /// Errors: the system has no thread to give.
     pub fn start(parts: Parts) -> std::io::Result<Sessions> {
         let timer = Timer::start(Arc::clone(&parts.clock))?;
+        parts.models.set_timer(&timer.handle());
         let engine = Engine::new(parts, &timer.handle())?;
         Ok(Sessions {
             engine: Arc::new(engine),

@@ -377,6 +377,24 @@ impl FakeModel {
         self.wait("disconnects", |state| state.disconnects >= count);
     }
 
+    /// How many connections are open.
+    pub fn open_connections(&self) -> usize {
+        self.shared.lock().sockets.len()
+    }
+
+    /// Waits until so many connections are open, and no more.
+    pub fn wait_for_connections(&self, count: usize) {
+        self.wait("connections", |state| state.sockets.len() == count);
+    }
+
+    /// Closes every connection, as providers do with those that are idle for long.
+    pub fn close_connections(&self) {
+        for socket in self.shared.lock().sockets.values() {
+            drop(socket.shutdown(Shutdown::Both));
+        }
+        self.wait_for_connections(0);
+    }
+
     /// How many answers are being written now.
     pub fn open_streams(&self) -> usize {
         self.shared.lock().streams
