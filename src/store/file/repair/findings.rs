@@ -59,6 +59,8 @@ impl Findings {
         let mut found = Findings::default();
         // As it was before the bad lines that may be the end of an interrupted append.
         let mut before_torn: Option<Findings> = None;
+        // The time of a good line after them.
+        let mut torn_time = None;
         let mut sorter = Sorter::new();
         let mut lines = Lines::new(source.file, 0, source.end);
         let mut number = 0;
@@ -72,9 +74,16 @@ impl Findings {
                     let mut before = found.clone();
                     before.torn_from = Some(raw.offset);
                     before_torn = Some(before);
+                    torn_time = None;
                 }
                 // What begins an append was written after all before it was synced.
                 sorted if sorted.begins_append() => before_torn = None,
+                // So was what bears another time: all of an append bear the same.
+                Sorted::Good { record, .. }
+                    if *torn_time.get_or_insert(record.timestamp) != record.timestamp =>
+                {
+                    before_torn = None;
+                }
                 Sorted::Good { .. } | Sorted::Unreadable { .. } | Sorted::Misplaced { .. } => {}
             }
             found.lacks_newline = !raw.is_whole;
