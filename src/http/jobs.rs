@@ -104,7 +104,11 @@ pub fn say(
             let follower = if is_stream {
                 let watch = followed.map_err(HttpProblem::from);
                 let watch = watch.map(|(_, subscription)| {
-                    Some(SessionWatch::new(subscription, incoming.gone(), &context.stop))
+                    Some(SessionWatch::new(
+                        subscription,
+                        incoming.gone(),
+                        &context.stop,
+                    ))
                 });
                 stream(&context, stream_name(&id), Audience::Turn, watch, incoming)
             } else {
