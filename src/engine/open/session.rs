@@ -120,11 +120,7 @@ impl Session {
         let snapshot_seq = snapshot
             .as_ref()
             .map_or(Seq::ZERO, |snapshot| snapshot.summary.last_seq);
-        let agent = match &snapshot {
-            Some(snapshot) => snapshot.summary.agent.clone(),
-            None => parts.store.summary(id)?.agent,
-        };
-        let state = replay(&*parts.store, id, snapshot, last_seq, limits(&agent))?;
+        let state = replay(&*parts.store, id, snapshot, last_seq, limits)?;
         let session = Session {
             id: id.clone(),
             parts: Arc::clone(parts),
@@ -577,21 +573,39 @@ fn replay(
     id: &SessionId,
     snapshot: Option<Snapshot>,
     last_seq: Seq,
-    limits: Limits,
+    limits: impl FnOnce(&str) -> Limits,
 ) -> Result<SessionState, EngineError> {
-    let (mut state, from) = match snapshot {
-        Some(Snapshot {
-            summary,
-            window_seq,
-            marks,
-        }) => (
-            SessionState::at_window(summary, window_seq, marks, limits),
-            window_seq,
-        ),
-        None => (SessionState::new(limits), Seq(1)),
-    };
-    read_records(store, id, from, last_seq, |record| state.apply(record))?;
-    Ok(state)
+    if let Some(Snapshot {
+        summary,
+        window_seq,
+        marks,
+    }) = snapshot
+    {
+        let limits = limits(&summary.agent);
+        let mut state = SessionState::at_window(summary, window_seq, marks, limits);
+        read_records(store, id, window_seq, last_seq, |record| {
+            state.apply(record)
+        })?;
+        return Ok(state);
+    }
+    // Whose limits count, the first record says.
+    let (mut state, mut limits) = (None, Some(limits));
+    read_records(store, id, Seq(1), last_seq, |record| {
+        let state = state.get_or_insert_with(|| {
+            let agent = if let Event::SessionStart(start) = &record.event {
+                &start.agent
+            } else {
+                ""
+            };
+            SessionState::new(
+                limits
+                    .take()
+                    .map_or_else(Limits::none, |limits| limits(agent)),
+            )
+        });
+        state.apply(record);
+    })?;
+    Ok(state.unwrap_or_else(|| SessionState::new(Limits::none())))
 }
 
 #[cfg(test)]

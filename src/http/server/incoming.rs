@@ -156,7 +156,7 @@ impl Incoming {
         }
         let socket = self.socket.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let head = socket.head(status, &headers);
-        StreamWriter::begin(socket, &head, coding)
+        Ok(StreamWriter::new(socket, head, coding))
     }
 
     fn answer_problem(&mut self, problem: &HttpProblem) {

@@ -1,7 +1,8 @@
 //! An answer written as it comes about: each piece is on its way when `write` returns.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write as _};
+use std::mem;
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
@@ -26,16 +27,25 @@ pub(in crate::http) enum Coding {
 pub struct StreamWriter {
     socket: LentSocket,
     coding: Coding,
+    /// The head of the answer, until it leaves: with the first piece, if there is one by then.
+    head: Vec<u8>,
+    /// The end of the body was offered.
+    has_ended: bool,
 }
 
 impl StreamWriter {
-    pub(in crate::http) fn begin(
-        mut socket: LentSocket,
-        head: &[u8],
-        coding: Coding,
-    ) -> io::Result<StreamWriter> {
-        socket.send([head, b"", b""])?;
-        Ok(StreamWriter { socket, coding })
+    pub(in crate::http) fn new(socket: LentSocket, head: Vec<u8>, coding: Coding) -> StreamWriter {
+        StreamWriter {
+            socket,
+            coding,
+            head,
+            has_ended: false,
+        }
+    }
+
+    /// The head has left: without a piece there is nothing to send.
+    pub fn has_begun(&self) -> bool {
+        self.head.is_empty()
     }
 
     /// Sends `bytes` as one piece, without delay.
@@ -47,23 +57,43 @@ impl StreamWriter {
         self.drain()
     }
 
-    /// Sends `bytes` as one piece, as far as the client takes it now; the rest waits, for
-    /// [`resume`](StreamWriter::resume) or [`drain`](StreamWriter::drain). Whether all has left.
+    /// Sends `bytes` as one piece, and the head before the first one, as far as the client takes it now; the
+    /// rest waits, for [`resume`](StreamWriter::resume) or [`drain`](StreamWriter::drain). Whether all has
+    /// left.
     ///
     /// Errors: the client is gone, or has taken nothing for too long.
     pub fn offer(&mut self, bytes: &[u8]) -> io::Result<bool> {
-        if bytes.is_empty() {
-            // An empty chunk would end the body.
+        self.put(bytes, false)
+    }
+
+    /// As [`offer`](StreamWriter::offer), and with it the end of the body: nothing more may be offered.
+    pub fn offer_last(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        let is_last = !mem::replace(&mut self.has_ended, true);
+        self.put(bytes, is_last)
+    }
+
+    fn put(&mut self, bytes: &[u8], is_last: bool) -> io::Result<bool> {
+        let mut before = mem::take(&mut self.head);
+        let bytes = if self.coding == Coding::NoBody {
+            b""
+        } else {
+            bytes
+        };
+        // An empty chunk would end the body.
+        let is_chunk = self.coding == Coding::Chunked && !bytes.is_empty();
+        if is_chunk {
+            write!(before, "{:x}\r\n", bytes.len())?;
+        }
+        let after: &[u8] = match (is_chunk, is_last && self.coding == Coding::Chunked) {
+            (true, false) => b"\r\n",
+            (true, true) => b"\r\n0\r\n\r\n",
+            (false, true) => b"0\r\n\r\n",
+            (false, false) => b"",
+        };
+        if before.is_empty() && bytes.is_empty() && after.is_empty() {
             return self.resume();
         }
-        match self.coding {
-            Coding::Chunked => {
-                let head = format!("{:x}\r\n", bytes.len());
-                self.socket.send([head.as_bytes(), bytes, b"\r\n"])
-            }
-            Coding::UntilClose => self.socket.send([b"", bytes, b""]),
-            Coding::NoBody => Ok(true),
-        }
+        self.socket.send([&before, bytes, after])
     }
 
     /// Sends what waits, as far as the client takes it now. Whether all has left.
@@ -94,9 +124,7 @@ impl StreamWriter {
     ///
     /// Errors: the client is gone.
     pub fn finish(mut self) -> io::Result<()> {
-        if self.coding == Coding::Chunked {
-            self.socket.send([b"0\r\n\r\n", b"", b""])?;
-        }
+        self.offer_last(b"")?;
         self.socket.end();
         Ok(())
     }

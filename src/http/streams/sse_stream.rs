@@ -125,11 +125,15 @@ impl SseStream {
 
     /// Sends the batch; returns whether all of it has left.
     fn send(&mut self) -> io::Result<bool> {
-        if self.batch.bytes.is_empty() {
+        if self.batch.bytes.is_empty() && self.writer.has_begun() && !self.is_ending {
             return Ok(true);
         }
         self.quiet_since = Instant::now();
-        self.writer.offer(&self.batch.bytes)
+        if self.is_ending {
+            self.writer.offer_last(&self.batch.bytes)
+        } else {
+            self.writer.offer(&self.batch.bytes)
+        }
     }
 }
 

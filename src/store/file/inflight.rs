@@ -81,7 +81,9 @@ impl Inflight {
     /// nothing to be found.
     fn take_head(&mut self, head: &PartialHead) -> io::Result<()> {
         if self.file.is_none() {
-            self.file = Some(self.fs.open(&self.path, Open::AppendOrCreate)?);
+            let file = self.fs.open(&self.path, Open::AppendOrCreate)?;
+            self.len = (file.len()? == 0).then_some(0);
+            self.file = Some(file);
         }
         self.empty()?;
         serde_json::to_writer(&mut self.buffer, head)?;

@@ -21,6 +21,7 @@ use crate::store::file::layout::Folder;
 use crate::store::file::line;
 use crate::store::file::read::LogPosition;
 use crate::store::file::snapshot;
+use crate::store::file::synced::SyncedLogs;
 use crate::store::file::unsure::Unsure;
 use crate::store::file::walk::LogSource;
 use crate::store::{AppendError, Epoch, SessionLog, Snapshot, StoreError};
@@ -44,6 +45,8 @@ pub(super) struct Log {
     broken: Option<String>,
     /// Where that is kept beyond the life of this value.
     unsure: Unsure,
+    /// Where it is kept that it is not so.
+    synced: SyncedLogs,
     buffer: Vec<u8>,
 }
 
@@ -56,6 +59,7 @@ impl Log {
         file: Box<dyn File>,
         end: LogPosition,
         unsure: Unsure,
+        synced: SyncedLogs,
     ) -> Log {
         Log {
             path: folder.log(),
@@ -67,6 +71,7 @@ impl Log {
             last_seq: Seq(end.seq.0 - 1),
             broken: None,
             unsure,
+            synced,
             buffer: Vec::new(),
         }
     }
@@ -176,6 +181,14 @@ impl Log {
     }
 }
 
+impl Drop for Log {
+    fn drop(&mut self) {
+        if self.broken.is_none() {
+            self.synced.note(&self.id, self.len);
+        }
+    }
+}
+
 impl SessionLog for Log {
     fn append(
         &mut self,
@@ -269,7 +282,15 @@ mod tests {
             offset: lines(&[2]).concat().len() as u64,
             seq: Seq(3),
         };
-        Log::new(fs, folder(), id(), file, end, Unsure::default())
+        Log::new(
+            fs,
+            folder(),
+            id(),
+            file,
+            end,
+            Unsure::default(),
+            SyncedLogs::default(),
+        )
     }
 
     fn disk() -> SimDisk {

@@ -27,6 +27,7 @@ mod sessions;
 mod snapshot;
 mod store;
 mod stripes;
+mod synced;
 mod unsure;
 pub mod v05;
 mod walk;

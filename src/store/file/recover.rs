@@ -14,13 +14,14 @@ use crate::store::file::line;
 use crate::store::file::read::LogPosition;
 use crate::store::file::walk::{LogSource, Tail};
 
-/// Reads the log from `covered` on, mends its end, and returns that end. What was good is synced: a
-/// killed process may have written it without.
+/// Reads the log from `covered` on, mends its end, and returns that end. What was good is synced, unless
+/// it is known to be so: a killed process may have written it without.
 pub(super) fn recover(
     fs: &dyn Fs,
     folder: &Folder,
     log: &mut dyn File,
     covered: LogPosition,
+    is_synced: bool,
 ) -> Result<LogPosition, StoreError> {
     let path = folder.log();
     let (mut end, tail) = {
@@ -33,6 +34,7 @@ pub(super) fn recover(
         (end, walk.tail())
     };
     match tail {
+        Tail::Clean if is_synced => return Ok(end),
         Tail::Clean => {}
         Tail::NoNewline => {
             log.write_all(b"\n").doing("complete", &path)?;
@@ -91,7 +93,7 @@ mod tests {
     fn recovered(log: &[u8], covered: LogPosition) -> (SimDisk, Result<LogPosition, StoreError>) {
         let disk = disk_of(log);
         let mut file = disk.open(&folder().log(), Open::Append).unwrap();
-        let end = recover(&disk, &folder(), &mut *file, covered);
+        let end = recover(&disk, &folder(), &mut *file, covered, false);
         (disk.harshest_cut(), end)
     }
 
@@ -203,7 +205,7 @@ mod tests {
         for more in ["", "two"] {
             let mut file = disk.open(&folder().log(), Open::Append).unwrap();
             file.write_all(more.as_bytes()).unwrap();
-            recover(&disk, &folder(), &mut *file, LogPosition::START).unwrap();
+            recover(&disk, &folder(), &mut *file, LogPosition::START, false).unwrap();
         }
         assert_eq!(log_and_torn(&disk), (good, Some(b"onetwo".to_vec())));
     }
@@ -215,7 +217,7 @@ mod tests {
         let mut file = disk.open(&folder().log(), Open::Append).unwrap();
         file.write_all(&good[2]).unwrap();
         assert_eq!(log_and_torn(&disk.harshest_cut()).0, good[..2].concat());
-        recover(&disk, &folder(), &mut *file, LogPosition::START).unwrap();
+        recover(&disk, &folder(), &mut *file, LogPosition::START, false).unwrap();
         assert_eq!(log_and_torn(&disk.harshest_cut()).0, good.concat());
     }
 }

@@ -46,13 +46,15 @@ impl SessionStore for FileStore {
         let new = self.layout.new_session(id);
         let records = log::records_of(events, Seq::ZERO, at);
         let written = self.write_new(&new, &records);
-        let created = written
-            .doing("create", new.path())
-            .and_then(|()| self.publish(&new, id));
+        let created = written.doing("create", new.path()).and_then(|len| {
+            self.publish(&new, id)?;
+            self.synced.note(id, len);
+            Ok(records)
+        });
         if created.is_err() {
             self.discard(&new, id);
         }
-        created.map(|()| records)
+        created
     }
 
     /// The lock of the workspace keeps other processes away: there is no other owner.
@@ -72,6 +74,9 @@ impl SessionStore for FileStore {
     }
 
     fn take_over(&self, id: &SessionId, at: Timestamp) -> Result<bool, StoreError> {
+        if self.synced.knows(id) {
+            return Ok(false);
+        }
         self.take_over_older(id, at)
     }
 
@@ -82,24 +87,26 @@ impl SessionStore for FileStore {
         let fs = &self.fs;
         let folder = self.layout.session(id);
         let mut file = self.open_log(id, Open::Append)?;
-        if self
-            .older(LogSource::new(&*file, &folder.log())?, id)?
-            .is_some()
-        {
+        let path = folder.log();
+        let source = LogSource::new(&*file, &path)?;
+        let is_synced = self.synced.take(id) == Some(source.end);
+        if !is_synced && self.older(source, id)?.is_some() {
             return Err(StoreError::Older(id.clone()));
         }
         let fitting = snapshot::load(&**fs, &folder, id, &*file);
         let covered = fitting
             .as_ref()
             .map_or(LogPosition::START, |found| found.covered);
-        let recovered = recover::recover(&**fs, &folder, &mut *file, covered);
+        let recovered = recover::recover(&**fs, &folder, &mut *file, covered, is_synced);
         if let Err(error @ StoreError::Io { action: "sync", .. }) = &recovered {
             self.unsure.note(id, &error.to_string());
         }
         let end = recovered?;
-        fs.sync_dir(folder.path()).doing("sync", folder.path())?;
-        let listed = self.list_sync.settle(&**fs);
-        listed.doing("sync", &self.layout.sessions)?;
+        if !is_synced {
+            fs.sync_dir(folder.path()).doing("sync", folder.path())?;
+            let listed = self.list_sync.settle(&**fs);
+            listed.doing("sync", &self.layout.sessions)?;
+        }
         let partial = inflight::read(&**fs, &folder)?;
         let log = Log::new(
             Arc::clone(fs),
@@ -108,6 +115,7 @@ impl SessionStore for FileStore {
             file,
             end,
             self.unsure.clone(),
+            self.synced.clone(),
         );
         Ok(OpenSession {
             log: Box::new(log),

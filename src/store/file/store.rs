@@ -17,6 +17,7 @@ use crate::store::file::format::{LogOrigin, judge};
 use crate::store::file::index::SessionIndex;
 use crate::store::file::layout::{Folder, Layout};
 use crate::store::file::log;
+use crate::store::file::synced::SyncedLogs;
 use crate::store::file::unsure::Unsure;
 use crate::store::file::v05::{self, Old};
 use crate::store::file::walk::{LogSource, Tail};
@@ -34,6 +35,7 @@ pub struct FileStore {
     /// Whose folders look like leftovers just now.
     pub(in crate::store::file) busy: Busy,
     pub(in crate::store::file) unsure: Unsure,
+    pub(in crate::store::file) synced: SyncedLogs,
     /// What is known of sessions of an older version.
     pub(in crate::store::file) older_known: v05::OldSummaries,
     pub(in crate::store::file) index: SessionIndex,
@@ -106,6 +108,7 @@ impl FileStore {
             has_folder: AtomicBool::new(false),
             busy: Busy::default(),
             unsure: Unsure::default(),
+            synced: SyncedLogs::default(),
             older_known: v05::OldSummaries::default(),
             index: SessionIndex::default(),
             layout,
@@ -122,19 +125,21 @@ impl FileStore {
         Ok(())
     }
 
-    /// Fills the folder of a session that is not in the list yet; it is synced on return.
+    /// Fills the folder of a session that is not in the list yet; it is synced on return. Returns how long
+    /// the log is.
     pub(in crate::store::file) fn write_new(
         &self,
         folder: &Folder,
         records: &[Arc<Record>],
-    ) -> io::Result<()> {
+    ) -> io::Result<u64> {
         let mut lines = Vec::new();
         log::encode_all(records, &mut lines)?;
         self.fs.create_dir(folder.path())?;
         let mut file = self.fs.open(&folder.log(), Open::CreateNew)?;
         file.write_all(&lines)?;
         file.sync_data()?;
-        self.fs.sync_dir(folder.path())
+        self.fs.sync_dir(folder.path())?;
+        Ok(lines.len() as u64)
     }
 
     /// Puts a filled folder into the list.
