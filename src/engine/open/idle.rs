@@ -17,6 +17,9 @@ const IDLE_AFTER: Duration = Duration::from_secs(5);
 /// kept for the next turn have ended, with what they kept of it.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
+/// The same after the start.
+const STARTED_AFTER: Duration = Duration::from_millis(500);
+
 /// See the [module](self). All wait for as long, so that they stand in the order of their times.
 ///
 /// The lock is taken after a session's `live`, and before the timer's alone.
@@ -59,10 +62,17 @@ impl IdleQueue {
         due
     }
 
-    /// Returns memory that is free to the system, unless sessions have come into use again.
+    /// Has what only the start needed returned.
+    pub(in crate::engine) fn note_start(&self) {
+        self.rest.ring_within(STARTED_AFTER);
+    }
+
+    /// Returns memory that is free to the system, and the code that only a load needs, unless
+    /// sessions have come into use again.
     pub(in crate::engine) fn give_back_memory(&self) {
         if lock(&self.waiting).is_empty() {
             os::give_back_memory();
+            os::give_back_code();
         }
     }
 }

@@ -188,6 +188,7 @@ impl Alarms {
         self.idle.set_job(move || open.let_idle_go());
         let idle = Arc::clone(&engine.parts.idle);
         self.rest.set_job(move || idle.give_back_memory());
+        engine.parts.idle.note_start();
         let (parts, agents) = (Arc::clone(&engine.parts), Arc::clone(&engine.agents));
         self.parked
             .set_job(move || parts.parked.tell_given_up(&*agents));

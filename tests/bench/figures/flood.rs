@@ -39,7 +39,12 @@ pub fn measure(report: &mut Report) -> anyhow::Result<()> {
     provider.next_request()?;
     wait_for_the_end(&mut connection, &session)?;
     let more = server.process().most_rss_mb()? - before;
-    report.row("60 MB flood: more memory", more, "MB", Target::AtMost(MOST_MB));
+    report.row(
+        "60 MB flood: more memory",
+        more,
+        "MB",
+        Target::AtMost(MOST_MB),
+    );
     drop(client);
     connection.delete(&session)?;
     thread::sleep(REST);

@@ -83,14 +83,20 @@ fn run(plans: &[Plan], process: Process) -> anyhow::Result<Run> {
 
 fn rows(report: &mut Report, streams: usize, bare: &[Run], ours: &[Run]) {
     let of = |runs: &[Run], figure: fn(&Run) -> f64| median(runs.iter().map(figure).collect());
-    let mut pair = |what: &str, unit: &str, figure: fn(&Run) -> f64, most: fn(f64, usize) -> f64| {
-        let floor = of(bare, figure);
-        let name = format!("{streams} streams: {what}");
-        report.row(&format!("{name}, bare relay"), floor, unit, Target::None);
-        let target = Target::AtMost(most(floor, streams));
-        report.row(&name, of(ours, figure), unit, target);
-    };
-    pair("processor", "s", |run| run.cpu_s, |floor, _| floor * CPU_MOST);
+    let mut pair =
+        |what: &str, unit: &str, figure: fn(&Run) -> f64, most: fn(f64, usize) -> f64| {
+            let floor = of(bare, figure);
+            let name = format!("{streams} streams: {what}");
+            report.row(&format!("{name}, bare relay"), floor, unit, Target::None);
+            let target = Target::AtMost(most(floor, streams));
+            report.row(&name, of(ours, figure), unit, target);
+        };
+    pair(
+        "processor",
+        "s",
+        |run| run.cpu_s,
+        |floor, _| floor * CPU_MOST,
+    );
     pair(
         "99 % of tokens",
         "ms",

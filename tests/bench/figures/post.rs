@@ -52,7 +52,12 @@ pub fn measure(report: &mut Report) -> anyhow::Result<()> {
     }
     let (time, cpu, rate) = (median(times), median(cpu), median(rates));
     report.row("a message posted", time, "ms", Target::AtMost(0.8));
-    report.row("a message posted: processor", cpu, "ms", Target::AtMost(0.5));
+    report.row(
+        "a message posted: processor",
+        cpu,
+        "ms",
+        Target::AtMost(0.5),
+    );
     let switches = switches as f64 / posts as f64;
     report.row("a message posted: switches", switches, "", Target::None);
     let target = Target::AtLeast(3_200.0);
@@ -74,8 +79,9 @@ fn post_at_once(server: &Server) -> anyhow::Result<f64> {
             .iter_mut()
             .map(|(connection, session)| {
                 scope.spawn(|| {
-                    (0..AT_ONCE)
-                        .try_for_each(|number| connection.say(session, &format!("message {number}")))
+                    (0..AT_ONCE).try_for_each(|number| {
+                        connection.say(session, &format!("message {number}"))
+                    })
                 })
             })
             .collect();

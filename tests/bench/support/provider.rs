@@ -305,7 +305,9 @@ impl Stream {
         let now = clock::nanos();
         push_chunk(
             &mut self.out,
-            format_args!(r#"data: {{"choices":[{{"index":0,"delta":{{"content":"@{now} {padding}"}}}}]}}"#),
+            format_args!(
+                r#"data: {{"choices":[{{"index":0,"delta":{{"content":"@{now} {padding}"}}}}]}}"#
+            ),
         );
         self.left = (left > 1).then(|| left - 1);
         if self.left.is_none() {

@@ -23,7 +23,15 @@ impl Strace {
     pub fn attach(process: Process) -> anyhow::Result<Option<Strace>> {
         let counts = NamedTempFile::new()?;
         let spawned = Command::new("strace")
-            .args(["-f", "-c", "-U", "name,calls", "-p", &process.pid().to_string(), "-o"])
+            .args([
+                "-f",
+                "-c",
+                "-U",
+                "name,calls",
+                "-p",
+                &process.pid().to_string(),
+                "-o",
+            ])
             .arg(counts.path())
             .stderr(Stdio::piped())
             .spawn();
