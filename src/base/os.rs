@@ -49,6 +49,65 @@ pub(in crate::base) fn give_back_stack(end: usize) {
     }
 }
 
+/// Arenas that threads share: each keeps for itself what was freed in it.
+const ARENAS_MAX: libc::c_int = 2;
+/// What an arena keeps of free memory at its end. Without a number of ours this grows to twice the
+/// largest block that was ever freed, for each of them.
+const KEPT_BYTES: libc::c_int = 128 << 10;
+
+/// Has the allocator keep little of what is freed. To be called before there are threads.
+///
+/// Source: mallopt(3). With another C library than glibc nothing happens.
+#[expect(unsafe_code, reason = "the standard library cannot set its allocator")]
+pub fn bound_heap() {
+    #[cfg(target_env = "gnu")]
+    for (what, most) in [
+        (libc::M_ARENA_MAX, ARENAS_MAX),
+        (libc::M_TRIM_THRESHOLD, KEPT_BYTES),
+    ] {
+        // SAFETY: it sets a number of the allocator, under the allocator's own lock.
+        let is_set = unsafe { libc::mallopt(what, most) };
+        if is_set == 0 {
+            log::debug!("the allocator does not take {most} for {what}");
+        }
+    }
+}
+
+/// Returns what is free of the heap to the system. What threads keep of small blocks, up to 0.2 MB
+/// for each, they return when they end.
+///
+/// Source: malloc_trim(3). With another C library than glibc nothing happens.
+#[expect(unsafe_code, reason = "the standard library cannot return memory")]
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it returns free memory alone, under the allocator's own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Takes the program's own code and constants out of this process's memory; what is needed again is
+/// mapped again, from the system's cache as long as they are there. For a program at rest: at its
+/// start it needs nearly all of them, and of its life little.
+///
+/// Source: madvise(2); ld(1) defines `__executable_start` and `etext`, and so do other linkers.
+#[expect(unsafe_code, reason = "the standard library cannot unmap")]
+pub fn give_back_code() {
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    let start = (&raw const __executable_start).addr();
+    let page = rustix::param::page_size();
+    let end = (&raw const etext).addr() / page * page;
+    // SAFETY: what lies there is never written to, so that each page is as the file has it. What
+    // the loader has written to (relocations) lies behind it.
+    let given = unsafe { madvise(start as *mut _, end - start, Advice::LinuxDontNeed) };
+    if let Err(error) = given {
+        log::debug!("code stays in memory: {error}");
+    }
+}
+
 /// The bounds of a child process, set between its fork and its program.
 #[derive(Debug, Clone, Default)]
 pub struct ChildRules {

@@ -53,6 +53,8 @@ pub fn spawn(
         .spawn(move || {
             STACK_END.set(os::stack_address().saturating_sub(stack_bytes) + STACK_MARGIN);
             body();
+            // The system keeps stacks of ended threads for new ones, with what was used of them.
+            give_back_stack();
         })?;
     Ok(Joined {
         name,

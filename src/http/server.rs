@@ -19,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq;
 
@@ -36,6 +36,9 @@ pub use stream::StreamWriter;
 
 /// More than the gate has connections, so that its calls always find room.
 const BACKLOG: i32 = 4096;
+/// A handler that has worked ends when nothing has come for so long, and what the allocator keeps for
+/// its thread goes with it; the last one leaves a new one behind.
+const KEPT: Duration = Duration::from_secs(5);
 /// How long after a failed attempt the server is made anew again.
 const REST: Duration = Duration::from_millis(200);
 
@@ -62,7 +65,7 @@ impl Listening {
 pub struct ServerSettings {
     /// The folder of the [`Listening`].
     pub folder: PathBuf,
-    /// Threads that take requests, at most. There are as many as were ever needed at once, and one
+    /// Threads that take requests, at most. There are as many as were needed at once of late, and one
     /// or two more.
     pub handlers: usize,
     /// The secret that requests of the gate bear.
@@ -125,7 +128,7 @@ impl InnerServer {
 
     /// Starts one more thread that takes requests, before one is needed.
     pub fn add_spare(&self) -> io::Result<()> {
-        self.shared.add_thread()
+        self.shared.add_thread().map(|_| ())
     }
 
     /// How the gate reaches this server.
@@ -188,36 +191,72 @@ impl HandlerPool {
     }
 
     /// Starts one more handler thread, up to as many as there may be, and none after the stop.
-    fn add_thread(self: &Arc<HandlerPool>) -> io::Result<()> {
+    /// Returns whether it did.
+    fn add_thread(self: &Arc<HandlerPool>) -> io::Result<bool> {
         let mut threads = lock(&self.threads);
-        let number = threads.len();
-        if number < self.settings.handlers.max(1) && !self.stop.is_stopped() {
-            let shared = Arc::clone(self);
-            let run = move || shared.run();
-            threads.push(thread::spawn(
-                format!("http-{number}"),
-                thread::STACK_WORK,
-                run,
-            )?);
+        threads.retain(|thread| !thread.is_finished());
+        if threads.len() >= self.settings.handlers.max(1) || self.stop.is_stopped() {
+            return Ok(false);
         }
-        Ok(())
+        let is_taken = |name: &str| threads.iter().any(|thread| thread.name() == name);
+        let mut numbers = 0..self.settings.handlers.max(1);
+        let number = numbers.find(|number| !is_taken(&format!("http-{number}")));
+        let number = number.expect("fewer are taken than there may be");
+        let shared = Arc::clone(self);
+        let run = move || shared.run();
+        threads.push(thread::spawn(
+            format!("http-{number}"),
+            thread::STACK_WORK,
+            run,
+        )?);
+        Ok(true)
     }
 
     /// The life of a handler thread.
     fn run(self: &Arc<HandlerPool>) {
+        let mut is_new = true;
         while !self.stop.is_stopped() {
             let server = Arc::clone(&self.current().server);
             self.waiting.fetch_add(1, Ordering::SeqCst);
-            let received = server.recv();
+            let received = if is_new {
+                server.recv().map(Some)
+            } else {
+                self.recv_for_a_while(&server)
+            };
             let was_last = self.waiting.fetch_sub(1, Ordering::SeqCst) == 1;
-            if was_last && let Err(err) = self.add_thread() {
-                log::warn!("no further thread takes requests: {err}");
-            }
+            let is_replaced = was_last
+                && self.add_thread().unwrap_or_else(|err| {
+                    log::warn!("no further thread takes requests: {err}");
+                    false
+                });
+            is_new = false;
             match received {
-                Ok(request) => self.take(request),
+                Ok(Some(request)) => self.take(request),
+                Ok(None) => {
+                    self.renew(&server, &io::Error::other("nobody listens"));
+                    if is_replaced || !was_last {
+                        return;
+                    }
+                }
                 Err(err) => self.renew(&server, &err),
             }
         }
+    }
+
+    /// The next request; `None` when nothing has come for [`KEPT`], or when the server was unblocked.
+    fn recv_for_a_while(
+        &self,
+        server: &tiny_http::Server,
+    ) -> io::Result<Option<tiny_http::Request>> {
+        let began = Instant::now();
+        let request = server.recv_timeout(KEPT)?;
+        // The time is over up to a millisecond early.
+        let is_over = began.elapsed() + Duration::from_millis(1) >= KEPT;
+        if request.is_none() && is_over && !self.stop.is_stopped() {
+            // What has come just then may have woken this thread, and no other.
+            return server.try_recv();
+        }
+        Ok(request)
     }
 
     fn take(&self, request: tiny_http::Request) {

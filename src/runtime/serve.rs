@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::base::fs::{FaultFs, Fs, RealFs};
+use crate::base::os;
 use crate::base::signals;
 use crate::config::{Config, ServerConfig};
 use crate::domain::redact::Redactor;
@@ -57,6 +58,7 @@ pub fn serve_faulty(options: &ServeOptions, plan: DiskFaultPlan) -> anyhow::Resu
 }
 
 fn serve_on(options: &ServeOptions, fs: Arc<dyn Fs>) -> anyhow::Result<()> {
+    os::bound_heap();
     hide_memory().context("cannot hide the memory from other programs")?;
     let has_terminal = has_terminal();
     let signals = signals::block().context("cannot block signals")?;

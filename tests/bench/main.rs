@@ -3,7 +3,9 @@
 //!
 //! The server is the release binary, started as a child. Its provider and its clients are in this
 //! process, each one thread with epoll, so that what is measured is the server. On a machine with
-//! other work expect noise: each figure is the median of several runs where that makes sense.
+//! other work expect noise: each figure is the median of several runs where that makes sense, and
+//! what depends on the machine is held to what a bare relay takes in the same minute
+//! (`support/bare_relay.rs`).
 
 #![expect(
     unreachable_pub,
@@ -15,6 +17,7 @@ mod support;
 
 use std::process::ExitCode;
 
+use support::bare_relay;
 use support::report::Report;
 
 /// A measurement, which adds its rows to the report.
@@ -28,6 +31,9 @@ const FIGURES: &[(&str, Figure)] = &[
     ("relay", figures::relay::measure),
     ("burst", figures::burst::measure),
     ("many", figures::many::measure),
+    ("floor", figures::floor::measure),
+    ("post", figures::post::measure),
+    ("calls", figures::calls::measure),
     ("create", figures::create::measure),
     ("iteration", figures::iteration::measure),
     ("list", figures::list::measure),
@@ -35,9 +41,15 @@ const FIGURES: &[(&str, Figure)] = &[
     ("open", figures::open::measure),
     ("clients", figures::clients::measure),
     ("tools", figures::tools::measure),
+    ("flood", figures::flood::measure),
+    ("memory", figures::memory::measure),
 ];
 
 fn main() -> anyhow::Result<ExitCode> {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some(bare_relay::COMMAND) {
+        bare_relay::run(words)?;
+    }
     // Cargo adds `--bench`.
     let wanted: Vec<String> = std::env::args()
         .skip(1)

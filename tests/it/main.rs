@@ -36,6 +36,7 @@ mod memory;
 mod pages;
 mod policy;
 mod prompt;
+mod rest;
 mod sandbox;
 mod secrets;
 mod shell_proof;

@@ -164,6 +164,7 @@ impl Upkeep {
 /// What the timer is asked for; whoever asks knows nothing of what is done then.
 struct Alarms {
     idle: Alarm,
+    rest: Alarm,
     parked: Alarm,
     sweep: Alarm,
     space: Alarm,
@@ -174,6 +175,7 @@ impl Alarms {
     fn new(timer: &TimerHandle) -> Alarms {
         Alarms {
             idle: timer.alarm(),
+            rest: timer.alarm(),
             parked: timer.alarm(),
             sweep: timer.alarm(),
             space: timer.alarm(),
@@ -184,6 +186,9 @@ impl Alarms {
     fn set_jobs(&self, engine: &Engine) {
         let open = Arc::clone(&engine.open);
         self.idle.set_job(move || open.let_idle_go());
+        let idle = Arc::clone(&engine.parts.idle);
+        self.rest.set_job(move || idle.give_back_memory());
+        engine.parts.idle.note_start();
         let (parts, agents) = (Arc::clone(&engine.parts), Arc::clone(&engine.agents));
         self.parked
             .set_job(move || parts.parked.tell_given_up(&*agents));
@@ -199,7 +204,7 @@ impl Alarms {
 fn session_parts(from: &Parts, draining: &Arc<Draining>, alarms: &Alarms) -> SessionParts {
     let ids = Arc::new(IdGenerator::new(Arc::clone(&from.clock)));
     SessionParts {
-        idle: Arc::new(IdleQueue::new(alarms.idle.clone())),
+        idle: Arc::new(IdleQueue::new(alarms.idle.clone(), alarms.rest.clone())),
         questions: Arc::new(Questions::new(alarms.questions.clone())),
         parked: Arc::new(ParkedCalls::new(alarms.parked.clone())),
         space: Arc::new(SpaceMonitor::new(

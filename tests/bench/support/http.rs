@@ -40,7 +40,13 @@ impl Connection {
 
     /// Creates a session of the agent `bench`; returns its id.
     pub fn create_session(&mut self) -> anyhow::Result<String> {
-        let answer = self.request("POST", "/api/v1/sessions", r#"{"agent":"bench"}"#)?;
+        self.create_session_of("bench")
+    }
+
+    /// Creates a session of that agent; returns its id.
+    pub fn create_session_of(&mut self, agent: &str) -> anyhow::Result<String> {
+        let body = serde_json::json!({ "agent": agent }).to_string();
+        let answer = self.request("POST", "/api/v1/sessions", &body)?;
         ensure!(answer.status == 201, "{}: {}", answer.status, answer.body);
         let body: Value = serde_json::from_str(&answer.body)?;
         Ok(body["session_id"].as_str().context("no id")?.to_owned())
@@ -52,6 +58,13 @@ impl Connection {
         let body = serde_json::json!({ "content": text }).to_string();
         let answer = self.request("POST", &path, &body)?;
         ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
+        Ok(())
+    }
+
+    /// Deletes a session.
+    pub fn delete(&mut self, session: &str) -> anyhow::Result<()> {
+        let answer = self.request("DELETE", &format!("/api/v1/sessions/{session}"), "")?;
+        ensure!(answer.status == 204, "{}: {}", answer.status, answer.body);
         Ok(())
     }
 

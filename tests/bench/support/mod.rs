@@ -1,5 +1,6 @@
 //! What the figures are made with.
 
+pub mod bare_relay;
 pub mod clock;
 pub mod http;
 pub mod memory_watch;
@@ -7,5 +8,6 @@ pub mod process;
 pub mod provider;
 pub mod report;
 pub mod server;
+pub mod strace;
 pub mod streams;
 pub mod timed_fs;

@@ -3,8 +3,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 /// As the kernel counts, on every system that we measure on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -46,6 +49,22 @@ impl Process {
     /// The process of that id.
     pub fn new(pid: u32) -> Process {
         Process { pid }
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The time that all its threads have had on processors, those too that have ended.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(self.pid)?))?;
+        Ok(clock_gettime(clock)?.into())
+    }
+
+    /// The most memory that it ever had present, in units of a million bytes.
+    pub fn most_rss_mb(&self) -> anyhow::Result<f64> {
+        Ok(field(&self.read("status")?, "VmHWM:")? as f64 * 1024.0 / 1e6)
     }
 
     /// Its memory now.

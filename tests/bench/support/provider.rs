@@ -54,6 +54,11 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
 impl Provider {
     /// Starts to listen at a free port.
     pub fn start(pace: Pace) -> io::Result<Provider> {
+        Provider::start_padded(pace, 0)
+    }
+
+    /// As [`Provider::start`], with so many bytes more in each token.
+    pub fn start_padded(pace: Pace, padding: usize) -> io::Result<Provider> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         rustix::net::listen(&listener, 1024)?;
@@ -70,6 +75,7 @@ impl Provider {
         let (asked_tx, asked_rx) = channel();
         let clockwork = Clockwork {
             pace,
+            padding: "x".repeat(padding),
             asked_tx,
             epoll,
             listener,
@@ -116,6 +122,8 @@ impl Drop for Ended {
 
 struct Clockwork {
     pace: Pace,
+    /// Follows the stamp of each token.
+    padding: String,
     /// Tells when a request was whole; nobody need listen.
     asked_tx: Sender<Instant>,
     epoll: OwnedFd,
@@ -193,16 +201,16 @@ impl Clockwork {
         };
         let mut is_open = true;
         if flags.contains(EventFlags::OUT) {
-            is_open = stream.pour(self.pace);
+            is_open = stream.pour(self.pace, &self.padding);
         }
         if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             is_open &= stream.read(&mut self.buffer);
             if stream.has_request() {
                 self.asked_tx.send(Instant::now()).ok();
-                stream.begin(self.pace);
+                stream.begin(self.pace.tokens);
                 match self.pace.interval {
                     Some(_) => self.due.push(Reverse((stream.next, id))),
-                    None => is_open &= stream.pour(self.pace),
+                    None => is_open &= stream.pour(self.pace, &self.padding),
                 }
             }
         }
@@ -229,7 +237,7 @@ impl Clockwork {
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
             };
-            stream.push_token();
+            stream.push_token(&self.padding);
             if !stream.send() {
                 self.streams.remove(&id);
             } else if stream.left.is_some() {
@@ -283,21 +291,23 @@ impl Stream {
         self.body_left == Some(0)
     }
 
-    fn begin(&mut self, pace: Pace) {
+    fn begin(&mut self, tokens: u32) {
         self.head.clear();
         self.body_left = None;
         self.out.extend_from_slice(HEAD.as_bytes());
-        self.left = Some(pace.tokens);
-        self.next = Instant::now() + pace.interval.unwrap_or_default();
+        self.left = Some(tokens);
+        self.next = Instant::now();
     }
 
     /// Makes the next token, and the end after the last one.
-    fn push_token(&mut self) {
+    fn push_token(&mut self, padding: &str) {
         let Some(left) = self.left else { return };
         let now = clock::nanos();
         push_chunk(
             &mut self.out,
-            format_args!(r#"data: {{"choices":[{{"index":0,"delta":{{"content":"@{now} "}}}}]}}"#),
+            format_args!(
+                r#"data: {{"choices":[{{"index":0,"delta":{{"content":"@{now} {padding}"}}}}]}}"#
+            ),
         );
         self.left = (left > 1).then(|| left - 1);
         if self.left.is_none() {
@@ -317,10 +327,10 @@ impl Stream {
     }
 
     /// Makes and sends tokens until the client takes no more; whether it is still there.
-    fn pour(&mut self, pace: Pace) -> bool {
+    fn pour(&mut self, pace: Pace, padding: &str) -> bool {
         loop {
             while pace.interval.is_none() && self.left.is_some() && self.out.len() < AHEAD_BYTES {
-                self.push_token();
+                self.push_token(padding);
             }
             let before = self.out.len();
             if !self.send() {

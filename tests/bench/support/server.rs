@@ -33,14 +33,23 @@ impl Workspace {
     pub fn new(provider_port: Option<u16>) -> anyhow::Result<Workspace> {
         // On the disk of the build, since a temporary folder may be memory.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        let agent = folder.path().join(".duragent/agents/bench");
-        fs::create_dir_all(&agent)?;
-        fs::write(agent.join("agent.yaml"), agent_yaml(provider_port))?;
         fs::write(
             folder.path().join("duragent.yaml"),
             "workspace: .duragent\n",
         )?;
-        Ok(Workspace { folder })
+        let workspace = Workspace { folder };
+        workspace.add_agent("bench", provider_port)?;
+        Ok(workspace)
+    }
+
+    /// Adds an agent, before a server is started.
+    pub fn add_agent(&self, name: &str, provider_port: Option<u16>) -> anyhow::Result<()> {
+        let agent = self.folder.path().join(".duragent/agents").join(name);
+        fs::create_dir_all(&agent)?;
+        Ok(fs::write(
+            agent.join("agent.yaml"),
+            agent_yaml(name, provider_port),
+        )?)
     }
 
     /// Its folder.
@@ -53,7 +62,7 @@ impl Workspace {
     }
 }
 
-fn agent_yaml(provider_port: Option<u16>) -> String {
+fn agent_yaml(name: &str, provider_port: Option<u16>) -> String {
     let model = match provider_port {
         // Ollama speaks OpenAI's dialect, and needs no key.
         Some(port) => {
@@ -62,7 +71,7 @@ fn agent_yaml(provider_port: Option<u16>) -> String {
         None => "provider: echo\n    name: bench".to_owned(),
     };
     format!(
-        "apiVersion: duragent/v1alpha1\nkind: Agent\nmetadata:\n  name: bench\n\
+        "apiVersion: duragent/v1alpha1\nkind: Agent\nmetadata:\n  name: {name}\n\
          spec:\n  model:\n    {model}\n  session:\n    on_disconnect: continue\n"
     )
 }

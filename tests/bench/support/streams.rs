@@ -32,21 +32,22 @@ pub struct Streamed {
     pub took: Duration,
     /// How late each token came, sorted.
     late_nanos: Vec<u64>,
+    /// From each request to its first token, sorted.
+    first_nanos: Vec<u64>,
 }
 
 impl Plan {
     /// A stream of a new session of that server.
     pub fn of_server(server: &Server) -> anyhow::Result<Plan> {
         let id = Connection::open(server.port())?.create_session()?;
-        let path = format!("/api/v1/sessions/{id}/stream");
         Ok(Plan {
             port: server.port(),
-            request: request_text("POST", &path, r#"{"content":"go"}"#),
+            request: stream_request(&id),
             end: "event: done",
         })
     }
 
-    /// A stream straight from the provider.
+    /// A stream straight from the provider, or through the bare relay.
     pub fn of_provider(port: u16) -> Plan {
         Plan {
             port,
@@ -56,13 +57,28 @@ impl Plan {
     }
 }
 
+/// Says something in a session, and asks for the reply as it comes.
+pub fn stream_request(session: &str) -> String {
+    let path = format!("/api/v1/sessions/{session}/stream");
+    request_text("POST", &path, r#"{"content":"go"}"#)
+}
+
 impl Streamed {
     /// How late the token was than which so many (0 to 1) came earlier, in microseconds.
     pub fn late_us(&self, share: f64) -> f64 {
-        let at = (self.late_nanos.len() as f64 * share) as usize;
-        let at = at.min(self.late_nanos.len() - 1);
-        self.late_nanos[at] as f64 / 1e3
+        at_share(&self.late_nanos, share) as f64 / 1e3
     }
+
+    /// From a request to its first token, in milliseconds: so long it took which so many (0 to 1)
+    /// stayed below.
+    pub fn first_ms(&self, share: f64) -> f64 {
+        at_share(&self.first_nanos, share) as f64 / 1e6
+    }
+}
+
+fn at_share(sorted: &[u64], share: f64) -> u64 {
+    let at = (sorted.len() as f64 * share) as usize;
+    sorted[at.min(sorted.len() - 1)]
 }
 
 /// Opens all streams, one every `stagger`, and reads each to its end.
@@ -120,13 +136,22 @@ pub fn run(plans: &[Plan], tokens: u32, stagger: Duration) -> anyhow::Result<Str
     }
     let took = began.elapsed();
     late_nanos.sort_unstable();
-    Ok(Streamed { took, late_nanos })
+    let mut first_nanos: Vec<u64> = readers.iter().map(|reader| reader.first_nanos).collect();
+    first_nanos.sort_unstable();
+    Ok(Streamed {
+        took,
+        late_nanos,
+        first_nanos,
+    })
 }
 
 /// One open stream.
 struct Reader<'a> {
     socket: TcpStream,
     plan: &'a Plan,
+    asked_at: u64,
+    /// From the request to the first token.
+    first_nanos: u64,
     tokens: u32,
     /// The stamp that is being read, between `@` and the space.
     stamp: Option<u64>,
@@ -138,11 +163,14 @@ impl Reader<'_> {
     fn open(plan: &Plan) -> anyhow::Result<Reader<'_>> {
         let mut socket = TcpStream::connect(("127.0.0.1", plan.port))?;
         socket.set_nodelay(true)?;
+        let asked_at = clock::nanos();
         socket.write_all(plan.request.as_bytes())?;
         socket.set_nonblocking(true)?;
         Ok(Reader {
             socket,
             plan,
+            asked_at,
+            first_nanos: 0,
             tokens: 0,
             stamp: None,
             tail: Vec::new(),
@@ -157,9 +185,13 @@ impl Reader<'_> {
             Err(error) => return Err(error.into()),
         };
         let now = clock::nanos();
+        let is_first = self.tokens == 0;
         self.scan(&buffer[..count], |stamp| {
             late_nanos.push(now.saturating_sub(stamp));
         });
+        if is_first && self.tokens > 0 {
+            self.first_nanos = now - self.asked_at;
+        }
         let is_end = memchr::memmem::find(&self.tail, self.plan.end.as_bytes()).is_some();
         ensure!(
             count > 0 || is_end,
