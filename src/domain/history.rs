@@ -303,15 +303,108 @@ impl History {
 /// Results that `marks` hide are masked. Neighbours of one role become one message, a call without a result gets one that says so, a
 /// result without its call and a reply with nothing in it are left out.
 pub fn to_messages<'a>(entries: impl Iterator<Item = &'a Entry>, marks: &Marks) -> Vec<Message> {
-    let mut builder = Builder {
-        // As a rule none is joined, and none is left out.
-        messages: Vec::with_capacity(entries.size_hint().0),
-        open_calls: VecDeque::new(),
-    };
-    for entry in entries {
+    // As a rule none is joined, and none is left out.
+    let mut builder = Builder::after(Vec::with_capacity(entries.size_hint().0));
+    entries.for_each(|entry| builder.add(entry, marks));
+    builder.settle();
+    builder.messages
+}
+
+/// The messages of a conversation. The next call's are these and some more, unless something was
+/// masked or left out in between: those of finished turns can be taken over.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Conversation {
+    /// Oldest first.
+    pub messages: Vec<Message>,
+    /// Without that all of them are made anew.
+    finished: Option<FinishedPart>,
+}
+
+/// The beginning of a conversation that stays as it is.
+#[derive(Debug, Clone, PartialEq)]
+struct FinishedPart {
+    /// Which window: where it begins, and what is masked.
+    window: (Seq, Seq, Seq),
+    entries: usize,
+    messages: usize,
+    /// The last of the messages, as the first that follows may be joined to it.
+    last: Option<Message>,
+}
+
+impl Conversation {
+    /// No more than what the next one begins with, if that is worth its memory: a few messages are
+    /// made anew as quickly.
+    #[must_use]
+    pub fn finished_part(self) -> Conversation {
+        const MESSAGES_MIN: usize = 64;
+        if self.messages.len() < MESSAGES_MIN {
+            return Conversation::default();
+        }
+        self.any_finished_part()
+    }
+
+    pub(super) fn any_finished_part(mut self) -> Conversation {
+        let Some(part) = &mut self.finished else {
+            return Conversation::default();
+        };
+        self.messages.truncate(part.messages);
+        if let Some((end, last)) = self.messages.last_mut().zip(part.last.take()) {
+            *end = last;
+        }
+        self
+    }
+}
+
+impl History {
+    /// The conversation with `unseen` at its end; goes on from the [finished
+    /// part](Conversation::finished_part) of one before.
+    pub(super) fn conversation(&self, unseen: &[Entry], before: Conversation) -> Conversation {
+        let marks = &self.marks;
+        let window = (self.first_seq(), marks.masked_from, marks.masked_before);
+        let finished = self.entries.len() - self.open.entries;
+        let (messages, made) = match before.finished {
+            Some(part) if part.window == window && part.entries <= finished => {
+                (before.messages, part.entries)
+            }
+            Some(_) | None => (Vec::with_capacity(self.entries.len() + unseen.len()), 0),
+        };
+        let mut builder = Builder::after(messages);
+        let ended = self.entries.range(made..finished);
+        ended.for_each(|entry| builder.add(entry, marks));
+        let part = builder.open_calls.is_empty().then(|| FinishedPart {
+            window,
+            entries: finished,
+            messages: builder.messages.len(),
+            last: builder.messages.last().cloned(),
+        });
+        let open = self.entries.range(finished..).chain(unseen);
+        open.for_each(|entry| builder.add(entry, marks));
+        builder.settle();
+        Conversation {
+            messages: builder.messages,
+            finished: part,
+        }
+    }
+}
+
+struct Builder {
+    messages: Vec<Message>,
+    /// Calls of the last reply that have no result yet.
+    open_calls: VecDeque<(CallId, String)>,
+}
+
+impl Builder {
+    fn after(messages: Vec<Message>) -> Builder {
+        Builder {
+            messages,
+            open_calls: VecDeque::new(),
+        }
+    }
+
+    fn add(&mut self, entry: &Entry, marks: &Marks) {
         match entry {
-            Entry::User(message) => builder.user(message),
-            Entry::Assistant(reply) => builder.assistant(reply),
+            Entry::User(message) => self.user(message),
+            Entry::Assistant(reply) => self.assistant(reply),
             Entry::Tool {
                 seq,
                 call_id,
@@ -324,21 +417,11 @@ pub fn to_messages<'a>(entries: impl Iterator<Item = &'a Entry>, marks: &Marks) 
                 } else {
                     Cow::Borrowed(output.content.as_str())
                 };
-                builder.tool(call_id, output.success, &content);
+                self.tool(call_id, output.success, &content);
             }
         }
     }
-    builder.settle();
-    builder.messages
-}
 
-struct Builder {
-    messages: Vec<Message>,
-    /// Calls of the last reply that have no result yet.
-    open_calls: VecDeque<(CallId, String)>,
-}
-
-impl Builder {
     fn user(&mut self, message: &Arc<UserMessage>) {
         let text = words_of(message);
         if text.is_empty() && message.attachments.is_empty() {

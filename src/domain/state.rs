@@ -13,7 +13,7 @@ use crate::domain::event::{
     ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, Decision, EndReason, Event, FinishReason,
     OnDisconnect, Record, SessionStart, Status, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
 };
-use crate::domain::history::{Entry, History, to_messages, tokens_of};
+use crate::domain::history::{Conversation, Entry, History, tokens_of};
 use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, TurnId};
 use crate::domain::message::Message;
 use crate::domain::time::Timestamp;
@@ -280,20 +280,24 @@ impl SessionState {
 
     /// The conversation as the next model call gets it.
     pub fn conversation(&self) -> Vec<Message> {
+        self.conversation_after(Conversation::default()).messages
+    }
+
+    /// The same where the [finished part](Conversation::finished_part) of one before is at hand.
+    pub fn conversation_after(&self, before: Conversation) -> Conversation {
         let unseen: Vec<Entry> = self
             .inbox
             .iter()
             .map(|unseen| Entry::User(Arc::clone(&unseen.message)))
             .collect();
-        let entries = self.history.entries().chain(&unseen);
-        let mut messages = to_messages(entries, &self.history.marks());
-        if matches!(messages.last(), Some(Message::Assistant(_))) {
-            messages.push(Message::User {
+        let mut conversation = self.history.conversation(&unseen, before);
+        if matches!(conversation.messages.last(), Some(Message::Assistant(_))) {
+            conversation.messages.push(Message::User {
                 text: CONTINUE_INSTRUCTION.into(),
                 attachments: Vec::new(),
             });
         }
-        messages
+        conversation
     }
 
     /// Folds one event in.

@@ -644,11 +644,15 @@ proptest! {
         tokens_max in prop_oneof![Just(0), 20..400u64],
     ) {
         let mut state = SessionState::new(tight(tokens_max));
+        let mut before = Conversation::default();
         for shown in walk(&choices) {
             match shown {
                 WalkStep::Record(record) => state.apply(&record),
                 WalkStep::Asked(_) => {
                     let conversation = state.conversation();
+                    let after = state.conversation_after(before.any_finished_part());
+                    prop_assert_eq!(&after.messages, &conversation);
+                    before = after;
                     prop_assert!(!conversation.is_empty());
                     let accepted = check_conversation(&conversation);
                     prop_assert!(accepted.is_ok(), "{:?}: {:#?}", accepted, conversation);
@@ -670,9 +674,12 @@ proptest! {
             .collect();
         let mut state = SessionState::new(Limits::of_history(tokens_max));
         let mut summary = Summary::empty();
+        let mut before = Conversation::default();
         for record in &records {
             state.apply(record);
             summary.apply(record);
+            before = state.conversation_after(before.any_finished_part());
+            prop_assert_eq!(&before.messages, &state.conversation());
             let accepted = check_conversation(&state.conversation());
             prop_assert!(accepted.is_ok(), "{:?}: {:#?}", accepted, records);
         }

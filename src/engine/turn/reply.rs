@@ -1,5 +1,6 @@
 //! One call of the model by a worker: from the conversation to a reply in the log.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
     AssistantResponse, CONTEXT_TRUNCATED, Event, FinishReason, ToolCall, Trigger,
 };
-use crate::domain::history::Entry;
+use crate::domain::history::{Conversation, Entry};
 use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::domain::redact::Stream;
 use crate::domain::spec::ModelSpec;
@@ -32,6 +33,8 @@ const OVERFLOW_HINT: &str = "; a shorter message may help, or the right \
 /// A call that is about to be made.
 struct ModelCall {
     request: Request,
+    /// What becomes of the request's messages for the next call; they are not among it meanwhile.
+    told: Conversation,
     message_id: MessageId,
     input_seq: Seq,
     model: ModelSpec,
@@ -71,7 +74,7 @@ impl Worker<'_> {
                 None => return Ok(()),
             }
         }
-        self.end_call(&call, result)
+        self.end_call(call, result)
     }
 
     /// Writes down what came of a call. Apart, as what this takes of the stack is not needed while
@@ -79,7 +82,7 @@ impl Worker<'_> {
     #[inline(never)]
     fn end_call(
         &mut self,
-        call: &ModelCall,
+        mut call: Box<ModelCall>,
         result: Result<ModelReply, LlmError>,
     ) -> Result<(), Leave> {
         if !self.allow_cancel(None)? {
@@ -87,16 +90,22 @@ impl Worker<'_> {
             self.model = None;
         }
         match result {
-            Ok(reply) => self.keep_reply(call, reply)?,
+            Ok(reply) => self.keep_reply(&call, reply)?,
             Err(LlmError::Cancelled) => return self.stop_reply(),
-            Err(error) => self.fail_reply(call, &error)?,
+            Err(error) => self.fail_reply(&call, &error)?,
         }
-        self.forget_journal()
+        self.forget_journal()?;
+        call.told.messages = mem::take(&mut call.request.messages);
+        let told = call.told.finished_part();
+        self.live()?.told = told;
+        Ok(())
     }
 
     fn prepare(&self, agent: &Agent) -> Result<Box<ModelCall>, Leave> {
-        let live = self.live()?;
+        let mut live = self.live()?;
+        let before = mem::take(&mut live.told);
         let state = &live.state;
+        let mut told = state.conversation_after(before);
         let mut model = agent.spec.model.clone();
         if let Some(name) = &state.summary.model {
             model.main.name.clone_from(name);
@@ -111,7 +120,7 @@ impl Worker<'_> {
                     state.summary.created_at,
                     state.summary.workdir.as_deref(),
                 ),
-                messages: state.conversation(),
+                messages: mem::take(&mut told.messages),
                 tools: prompt::definitions(&agent.tools),
                 tool_choice: if may_use_tools {
                     ToolChoice::Auto
@@ -122,6 +131,7 @@ impl Worker<'_> {
                 reply_bytes: Some(self.reply_bytes(agent)),
             },
             message_id: self.session.parts.ids.message_id(),
+            told,
             input_seq: live.last_seq(),
             model,
             may_use_tools,

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::base::lock::lock;
 use crate::base::text;
 use crate::domain::event::{Event, OnDisconnect, Record};
+use crate::domain::history::Conversation;
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::SessionState;
 use crate::engine::watch::feed::{self, Feed, PIECE_BYTES};
@@ -55,6 +56,8 @@ pub(in crate::engine) struct Live {
     pub(in crate::engine) runs_on: bool,
     /// It stands in the queue of those that may be idle, where each stands once.
     pub(in crate::engine) is_look_due: bool,
+    /// What the last call of the model contained of finished turns; while one is made, it has it.
+    pub(in crate::engine) told: Conversation,
     tail: VecDeque<Published>,
     tail_bytes: usize,
     watchers: Vec<Watcher>,
@@ -279,6 +282,7 @@ impl Live {
             has_unasked_calls: false,
             runs_on: false,
             is_look_due: false,
+            told: Conversation::default(),
             tail: VecDeque::new(),
             tail_bytes: 0,
             watchers: Vec::new(),
