@@ -41,6 +41,8 @@ const OUTPUT_BYTES: usize = 4 << 10;
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// In how many pieces a request goes out rather than over a new connection.
 const PIECES_MAX: usize = 4;
+/// A stream that took so many reads may take many more; a short answer is over by then.
+const LASTS_FROM: u32 = 8;
 /// What is read of an error's body.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 /// What is passed on of a provider's words.
@@ -163,9 +165,6 @@ impl Connection {
         let provider = post.provider;
         match self.ask(post, canceller)? {
             Answered::Streamed(mut body) => {
-                // To ask took ten times the stack that the stream takes now, for as long as it may
-                // last.
-                thread::give_back_stack();
                 stream(provider, &mut body, decoder, sink, canceller)?;
                 self.rest = decoder.is_done().then(|| AnswerRest {
                     body,
@@ -281,8 +280,14 @@ fn stream(
 ) -> Result<(), LlmError> {
     let mut events = sse::Parser::default();
     let mut buffer = vec![0; READ_BYTES];
+    let mut reads = 0;
     while !decoder.is_done() {
         let count = read_some(provider, body, &mut buffer)?;
+        reads += 1;
+        if reads == LASTS_FROM {
+            // To ask took ten times the stack that this takes, for as long as it may last.
+            thread::give_back_stack();
+        }
         if canceller.is_cancelled() {
             return Err(LlmError::Cancelled);
         }
