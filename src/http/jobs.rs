@@ -88,6 +88,10 @@ fn wait_name(id: &SessionId) -> String {
 /// Says something, on the thread that works for the session then; its answer begins there.
 ///
 /// Errors: gives the request back when there is no thread.
+#[expect(
+    clippy::result_large_err,
+    reason = "a request that was not begun goes back as it came"
+)]
 pub fn say(
     context: ApiContext,
     streams: Streams,

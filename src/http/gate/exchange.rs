@@ -288,7 +288,8 @@ mod tests {
 
     #[test]
     fn the_gate_is_told_of_an_end_that_it_waits_for_or_has_work_with() {
-        let exchanges: [(fn(&Exchange), bool); 4] = [
+        type Deed = fn(&Exchange);
+        let exchanges: [(Deed, bool); 4] = [
             (|exchange| exchange.end(whole()), false),
             (|exchange| exchange.end(AnswerEnd::BrokenOff), true),
             (
