@@ -322,7 +322,10 @@ fn a_client_that_reads_nothing_delays_nobody_and_catches_up() {
     drop(slow);
     let mut back = server.events(&session, "", Some(&opening.id));
     let seen = back.until("done");
-    assert_eq!(names(&seen), ["user_message", "token", "message", "done"]);
+    // A long text comes in pieces, so that nobody holds it twice for one who reads slowly.
+    let mut told = names(&seen);
+    told.dedup();
+    assert_eq!(told, ["user_message", "token", "message", "done"]);
     assert_eq!(text_of(&seen), whole);
     assert_eq!(back.until("done").len(), 4);
 }

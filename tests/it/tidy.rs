@@ -396,10 +396,16 @@ fn the_table_of_threads_holds_every_thread_that_is_started_and_no_other() {
     assert!(gone.is_empty(), "nobody starts {gone:?}");
 }
 
-/// The names in `spawn("name", …)` and `spawn(format!("name-{…}"), …)`, and in a `let name = format!(…)` before one.
+/// The names in `spawn("name", …)` and `spawn(format!("name-{…}"), …)`, in a `let name = format!(…)` before one,
+/// and in a function `…_name` that makes one.
 fn thread_names(code: &str) -> Vec<String> {
     let beginnings = ["spawn(", "let name = "].iter();
     let after = beginnings.flat_map(|beginning| code.split(beginning).skip(1));
+    let makers = code.split("_name(").skip(1).filter_map(|text| {
+        let (head, body) = text.split_once(" -> String {")?;
+        (!head.contains('\n')).then_some(body)
+    });
+    let after = after.chain(makers);
     let literal = |text: &str| {
         let text = text.trim_start();
         let text = text.strip_prefix("format!(").unwrap_or(text).trim_start();
