@@ -394,6 +394,8 @@ fn config(idle_timeout: Duration, output_bytes: usize, proxy: Option<Proxy>) -> 
         .output_buffer_size(output_bytes)
         .max_response_header_size(INPUT_BYTES)
         .max_idle_connections(1)
+        // Whoever keeps the connection says for how long.
+        .max_idle_age(Duration::MAX)
         .build()
 }
 

@@ -341,15 +341,16 @@ impl ChatDecoder {
         let function = piece.function.unwrap_or_default();
         let name = function.name.as_ref().map_or("", Text::as_str);
         let arguments = function.arguments.as_ref().map_or("", Text::as_str);
-        self.kept_bytes += arguments.len();
         let call = self.slot(piece.index, id, name);
-        if call.id.is_empty() {
-            call.id.push_str(id);
-        }
-        if call.name.is_empty() {
-            call.name.push_str(name);
+        let mut kept_bytes = arguments.len();
+        for (known, told) in [(&mut call.id, id), (&mut call.name, name)] {
+            if known.is_empty() {
+                known.push_str(told);
+                kept_bytes += told.len();
+            }
         }
         call.arguments.push_str(arguments);
+        self.kept_bytes += kept_bytes;
     }
 
     /// The call that a piece belongs to.
@@ -370,7 +371,7 @@ impl ChatDecoder {
             }
         };
         let at = found.unwrap_or_else(|| {
-            self.kept_bytes += size_of::<PartialCall>() + id.len() + name.len();
+            self.kept_bytes += size_of::<PartialCall>();
             self.calls.push(PartialCall {
                 index,
                 ..PartialCall::default()

@@ -125,6 +125,8 @@ impl ModelWithFallbacks {
         deadline: Option<Instant>,
         sink: &mut Handover<'_>,
     ) -> Result<ModelReply, LlmError> {
+        // What a failed try held went with it.
+        sink.keep(0);
         if choice.provider == Provider::ECHO {
             return echo::call(choice, request, deadline, &self.canceller, sink);
         }

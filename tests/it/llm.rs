@@ -277,6 +277,43 @@ fn a_reply_ends_at_its_limit_whatever_it_is_made_of() {
 }
 
 #[test]
+fn what_a_failed_try_held_leaves_the_next_one_all_of_its_room() {
+    let words = "w".repeat(1000);
+    for provider in [OPENAI, ANTHROPIC] {
+        let fake = FakeModel::start();
+        let thought = text("").and_thinking(&"h".repeat(500));
+        fake.reply(thought.and_error(503, "later"))
+            .then(text(&words).whole());
+        let mut heard = Heard::default();
+        let reply = model(provider.clone(), &fake).call(&hello_within(1200), &mut heard);
+        assert_eq!(heard.codes(), ["retry"], "{provider:?} {reply:?}");
+        assert_eq!((heard.text, reply.unwrap().is_cut), (words.clone(), false));
+    }
+}
+
+#[test]
+fn names_that_come_after_the_beginnings_of_their_calls_count() {
+    let begun = json!({"index": 0, "function": {"arguments": ""}});
+    for late in [
+        json!({"index": 0, "id": "x".repeat(2000)}),
+        json!({"index": 0, "function": {"name": "x".repeat(2000)}}),
+    ] {
+        let chunks = [begun.clone(), late].map(|piece| {
+            let delta = json!({"choices": [{"delta": {"tool_calls": [piece]}}]});
+            format!("data: {delta}\n\n")
+        });
+        let fake = FakeModel::start();
+        fake.reply(raw(
+            "text/event-stream",
+            format!("{}data: [DONE]\n\n", chunks.concat()),
+        ));
+        let mut model = model(OPENAI, &fake);
+        let reply = model.call(&hello_within(1024), &mut Heard::default());
+        assert!(reply.unwrap().is_cut);
+    }
+}
+
+#[test]
 fn the_connection_of_a_reply_that_was_ended_is_closed() {
     let fake = FakeModel::start();
     fake.reply(text("one two ").and_stall()).then(text("next"));

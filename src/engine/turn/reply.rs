@@ -184,6 +184,7 @@ impl Worker<'_> {
             Err(LlmError::Cancelled) if self.interrupt()? == Some(Interrupt::Shutdown) => {
                 sink.break_off()
             }
+            Ok(ModelReply { is_cut: true, .. }) => sink.break_off(),
             Ok(_) | Err(_) => sink.end(),
         };
         if result.is_ok() {
@@ -373,8 +374,8 @@ impl<'a, 'w> ReplySink<'a, 'w> {
         self.flush()
     }
 
-    /// Forgets what was held back of a reply that goes on after the next start. It says that again:
-    /// the two halves of a secret would meet where the parts of the reply are put together.
+    /// Forgets what was held back of a reply that we ended: it may be half of a secret. One that goes on
+    /// after the next start says it again, and the two halves would meet where its parts are put together.
     fn break_off(&mut self) -> Result<(), SinkError> {
         self.redacted.break_off(&mut self.text);
         self.end_piece();

@@ -1,6 +1,7 @@
 //! Secrets on the ways that only tools take, and at a stop.
 
 use duragent::domain::redact::Redactor;
+use duragent::domain::spec::LimitsSpec;
 use duragent::engine::Overheard;
 
 use super::*;
@@ -102,6 +103,24 @@ fn a_secret_that_a_stop_cuts_in_two_does_not_come_together_again() {
     assert_eq!(shown[1].content, "it is [redacted:A_KEY].");
     let first = world.wait_for(&id, |event| event.as_reply().is_some());
     assert_eq!(*first.event.as_reply().unwrap().content, "it is ");
+}
+
+#[test]
+fn a_secret_that_the_limit_of_a_reply_cuts_in_two_is_not_shown_up_to_there() {
+    let world = world(Setup {
+        limits: LimitsSpec {
+            reply_bytes: Some(1024),
+            ..LimitsSpec::default()
+        },
+        ..Setup::default()
+    });
+    let words = "w".repeat(1024 - KEY.len() / 2);
+    world.model.reply(pieces(&[&words, KEY]));
+    let id = world.session();
+    let items = read_all(&mut world.say(&id, "what is it?"));
+    assert!(!format!("{items:?}").contains("sk-"));
+    let reply = world.wait_for(&id, |event| event.as_reply().is_some());
+    assert_eq!(*reply.event.as_reply().unwrap().content, words);
 }
 
 #[test]

@@ -149,3 +149,69 @@ fn a_connection_serves_one_address_with_one_key() {
     turn(&providers, &spec(Provider::OLLAMA, &other));
     assert_eq!((fake.request_count(), connections(&other)), (4, vec![0]));
 }
+
+/// A proxy that leads whatever it is asked for to `fake`.
+fn proxy_to(fake: &FakeModel) -> ureq::Proxy {
+    let target = fake.url();
+    let target = target.trim_start_matches("http://");
+    let target = target.split('/').next().unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            lead(client.unwrap(), TcpStream::connect(&target).unwrap());
+        }
+    });
+    ureq::Proxy::new(&format!("http://{address}")).unwrap()
+}
+
+fn lead(mut client: TcpStream, server: TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    assert!(head.starts_with(b"CONNECT provider.example:"));
+    client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
+    let ways = [
+        (client.try_clone().unwrap(), server.try_clone().unwrap()),
+        (server, client),
+    ];
+    for (mut from, mut to) in ways {
+        std::thread::spawn(move || {
+            // Either end may be closed first.
+            drop(std::io::copy(&mut from, &mut to));
+            drop(to.shutdown(std::net::Shutdown::Both));
+        });
+    }
+}
+
+#[test]
+fn a_connection_through_a_proxy_is_kept_and_carries_long_requests() {
+    let fake = FakeModel::start();
+    let providers = Providers::new(ProviderSettings {
+        proxy: Some(proxy_to(&fake)),
+        ..settings()
+    });
+    let elsewhere = fake.url().replace("127.0.0.1", "provider.example");
+    let spec = ModelSpec {
+        main: choice(Provider::OLLAMA, Some(elsewhere)),
+        ..spec(OPENAI, &fake)
+    };
+    let words = "in a few pieces ".repeat(700);
+    for said in ["hello", &words, "hello"] {
+        let mut model = providers.model(&spec);
+        let request = Request {
+            messages: vec![user(said)],
+            ..Request::default()
+        };
+        let (result, heard) = in_time(move || {
+            let mut heard = Heard::default();
+            (model.call(&request, &mut heard), heard)
+        });
+        assert!(result.is_ok() && heard.notices.is_empty(), "{result:?}");
+    }
+    assert_eq!(connections(&fake), [0, 0, 0]);
+    assert_eq!(fake.requests()[1].last_message(), words);
+}
