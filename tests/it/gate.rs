@@ -814,14 +814,19 @@ fn the_pieces_of_a_stream_pass_the_gate_by_and_its_connection_lives_on() {
 #[test]
 fn answers_pass_the_gate_by_and_it_wakes_for_requests_alone() {
     const REQUESTS: u64 = 200;
+    const CLIENTS: usize = 10;
     let fixture = Fixture::start();
-    let mut client = fixture.client();
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| fixture.client()).collect();
+    fixture.wait_for_open(CLIENTS);
     let before = fixture.front.wakes();
-    for _ in 0..REQUESTS {
-        client.send(post("/api/v1/echo", "hello"));
-        assert_eq!(client.answer().text(), "hello");
+    for _ in 0..REQUESTS / CLIENTS as u64 {
+        for client in &mut clients {
+            client.send(post("/api/v1/echo", "hello"));
+            assert_eq!(client.answer().text(), "hello");
+        }
     }
-    // A client that asks again before who answered has said that it is done costs one more.
+    // A client that asks again before who answered has said that it is done costs one more: few do that
+    // when each lets the others go first.
     let wakes = fixture.front.wakes() - before;
     assert!(wakes < REQUESTS * 3 / 2, "{wakes} wakes");
 }

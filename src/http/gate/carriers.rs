@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -141,7 +142,8 @@ impl Carriers {
 }
 
 impl Carrier {
-    /// Sends on. What the server does not take any more, the end of the connection tells.
+    /// Sends on. When that fails, the connection ends with it, which tells what the server has not
+    /// taken: after a part of a request, the next one would pass for the rest of it.
     fn flush(&mut self) {
         while let Some(first) = self.waiting.front_mut() {
             match first.send(&self.server.socket) {
@@ -150,6 +152,9 @@ impl Carrier {
                 Err(err) => {
                     log::debug!("the server takes no more: {err}");
                     self.waiting.clear();
+                    if let Err(err) = self.server.socket.shutdown(Shutdown::Both) {
+                        log::debug!("the server has left: {err}");
+                    }
                 }
             }
         }
@@ -164,6 +169,7 @@ impl Carrier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixListener;
     use std::path::{Path, PathBuf};
@@ -181,21 +187,51 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_too_large_to_be_sent_at_once_holds_up_nobody() {
+    /// Those to a server that reads nothing, which goes with what else is returned.
+    fn to_a_server() -> (Carriers, UnixListener, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let address = folder.path().join("server");
         let listener = UnixListener::bind(&address).unwrap();
-        let mut carriers = Carriers::new(Box::new(Behind(address)), Exchanges::default());
+        let carriers = Carriers::new(Box::new(Behind(address)), Exchanges::default());
+        (carriers, listener, folder)
+    }
+
+    /// Sends a request with a body of so many bytes; how many connections there are then.
+    fn send(carriers: &mut Carriers, bytes: usize) -> usize {
         let clients = TcpListener::bind("127.0.0.1:0").unwrap();
-        let send = |carriers: &mut Carriers, bytes: usize| {
-            let socket = TcpStream::connect(clients.local_addr().unwrap()).unwrap();
-            let exchange = Exchange::alone(socket, Duration::ZERO);
-            carriers.prepare().unwrap();
-            let request = UpstreamRequest::new(b"head".to_vec(), vec![b'x'; bytes]);
-            carriers.send(request, exchange);
-            carriers.open.len()
-        };
+        let socket = TcpStream::connect(clients.local_addr().unwrap()).unwrap();
+        let exchange = Exchange::alone(socket, Duration::ZERO);
+        carriers.prepare().unwrap();
+        let request = UpstreamRequest::new(b"head".to_vec(), vec![b'x'; bytes]);
+        carriers.send(request, exchange);
+        carriers.open.len()
+    }
+
+    #[test]
+    fn nothing_follows_half_a_request() {
+        let (mut carriers, listener, _folder) = to_a_server();
+        const LARGE: usize = 16 << 20;
+        assert_eq!(send(&mut carriers, LARGE), 1);
+        let (mut server, _) = listener.accept().unwrap();
+        // The rest of it fails.
+        carriers.open[0]
+            .server
+            .socket
+            .shutdown(Shutdown::Write)
+            .unwrap();
+        let first = token(carriers.open[0].number);
+        server.set_nonblocking(true).unwrap();
+        while server.read(&mut [0; 1 << 16]).is_ok_and(|bytes| bytes > 0) {}
+        carriers.on_ready(first, Ready::OUT);
+        assert_eq!(carriers.bytes_held(), 0);
+        let lost = carriers.on_ready(first, Ready::IN | Ready::HUP);
+        assert_eq!(lost, [0]);
+        assert!(carriers.open.is_empty());
+    }
+
+    #[test]
+    fn what_is_too_large_to_be_sent_at_once_holds_up_nobody() {
+        let (mut carriers, listener, _folder) = to_a_server();
         // More than any socket takes that nobody reads.
         const LARGE: usize = 16 << 20;
         assert_eq!([send(&mut carriers, 1), send(&mut carriers, 1)], [1, 1]);

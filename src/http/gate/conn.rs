@@ -506,6 +506,11 @@ impl Conn {
         let ConnState::Departing(departing) = &self.state else {
             return;
         };
+        if !self.out.is_empty() {
+            // It has yet to take the leave to send its body, and who answers must be the only writer.
+            self.deadline = None;
+            return;
+        }
         match env.carriers.prepare() {
             Ok(()) => self.send_request(env),
             Err(_) if env.now < departing.give_up_at => {
@@ -567,6 +572,10 @@ impl Conn {
                 }
                 let since = if is_told { env.now } else { at };
                 self.wait_for_head(true, env.limits.idle_time, since);
+                if !self.out.is_empty() {
+                    // Its time begins when the client has all; only standing still ends it before.
+                    self.deadline = None;
+                }
                 self.read_ahead(env);
             }
         }
@@ -610,11 +619,24 @@ impl Conn {
     fn flush(&mut self, env: &mut ConnEnv) {
         let sent = self.out.flush(&self.client.socket);
         self.after_write(sent, env);
-        let is_lingering = matches!(self.state, ConnState::Lingering { .. });
-        if is_lingering && self.out.is_empty() {
-            self.end_stream(env);
+        if self.out.is_empty() {
+            self.go_on(env);
         }
-        self.read_ahead(env);
+    }
+
+    /// Does what has waited for the client to take all.
+    fn go_on(&mut self, env: &mut ConnEnv) {
+        match &self.state {
+            ConnState::Waiting { is_idle } => {
+                if *is_idle {
+                    self.wait_for_head(true, env.limits.idle_time, env.now);
+                }
+                self.read_ahead(env);
+            }
+            ConnState::Departing(_) => self.hand_over(env),
+            ConnState::Lingering { .. } => self.end_stream(env),
+            ConnState::Body(_) | ConnState::Answering(_) | ConnState::Closed => {}
+        }
     }
 
     fn after_write(&mut self, sent: io::Result<usize>, env: &ConnEnv) {

@@ -191,8 +191,9 @@ impl EventLoop {
         }
         self.end_rest();
         self.listener = None;
-        self.env.is_draining = true;
+        // Before the drain begins: whose answer has ended is between requests.
         self.look_at_silent();
+        self.env.is_draining = true;
         let unused = self.conns.iter().filter(|(_, slot)| slot.conn.is_unused());
         let unused: Vec<u64> = unused.map(|(id, _)| *id).collect();
         for id in unused {
@@ -409,6 +410,82 @@ impl Bodies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::path::{Path, PathBuf};
+
+    use crate::base::stop;
+    use crate::http::access::AccessSettings;
+    use crate::http::gate::accounts::Accounts;
+    use crate::http::gate::carriers::Carriers;
+    use crate::http::gate::exchange::{Exchanges, GateMail};
+    use crate::http::gate::lent::LentSocket;
+    use crate::http::gate::limits::GateLimits;
+    use crate::http::gate::reply::DateLine;
+    use crate::http::gate::upstream::Upstream;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    struct Behind(PathBuf);
+
+    impl Upstream for Behind {
+        fn address(&self) -> PathBuf {
+            self.0.clone()
+        }
+
+        fn report_down(&self, _: &Path) {}
+    }
+
+    #[test]
+    fn whose_answer_has_ended_without_a_word_does_not_hold_up_the_drain() {
+        let folder = tempfile::tempdir().unwrap();
+        let behind = Behind(folder.path().join("server"));
+        let _server = UnixListener::bind(&behind.0).unwrap();
+        let listener = sys::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let waker = Waker::new().unwrap();
+        let exchanges = Exchanges::default();
+        let env = ConnEnv {
+            limits: GateLimits::default(),
+            access: AccessSettings::default(),
+            accounts: Accounts::new(address, waker.clone()),
+            carriers: Carriers::new(Box::new(behind), exchanges.clone()),
+            mail: Arc::new(GateMail::new(waker.clone())),
+            listener: address,
+            key: "k".to_owned(),
+            now: Instant::now(),
+            is_draining: false,
+            date: DateLine::default(),
+            scratch: vec![0; 4096],
+        };
+        let shared = Arc::new(GateState::default());
+        let (drained, _) = stop::pair();
+        let mut gate =
+            EventLoop::new(listener, waker, 9, env, Arc::clone(&shared), drained).unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let mut ready = Vec::new();
+        let exchange = loop {
+            assert!(Instant::now() < deadline, "the request came nowhere");
+            gate.wait(&mut ready);
+            for (token, flags) in ready.drain(..) {
+                gate.dispatch(token, flags);
+            }
+            if let Some(exchange) = exchanges.claim(1) {
+                break exchange;
+            }
+        };
+        LentSocket::new(exchange).end();
+        assert_eq!(gate.silent.len(), 1);
+        shared.enter(Phase::Draining);
+        gate.obey();
+        assert!(gate.conns.is_empty(), "its client may never hang up");
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
 
     #[test]
     fn only_unfinished_bodies_that_hold_memory_can_be_given_up() {

@@ -40,20 +40,25 @@ impl Incoming {
     pub(super) fn read(mut request: Request, exchange: Arc<Exchange>) -> io::Result<Incoming> {
         // From here on, whatever fails is answered with a 500.
         let socket = LentSocket::new(Arc::clone(&exchange));
+        let announced = request.body_length().unwrap_or(0);
         let mut incoming = Incoming {
             head: RequestHead {
                 method: request.method().clone(),
                 url: request.url().to_owned(),
                 headers: request.headers().to_vec(),
             },
-            body: Vec::with_capacity(request.body_length().unwrap_or(0)),
+            body: Vec::with_capacity(announced),
             exchange,
             socket: Some(socket),
         };
         let read = request.as_reader().read_to_end(&mut incoming.body);
         // The answer goes another way; tiny_http would send one of its own.
         drop(request.into_writer());
-        read.map(|_| incoming)
+        // Where the connection has ended, tiny_http lets a part pass for the whole.
+        if read? < announced {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(incoming)
     }
 
     /// The method: `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE` or `OPTIONS`.
@@ -205,4 +210,38 @@ fn all<'a>(headers: &'a [Header], name: &str) -> impl Iterator<Item = &'a str> {
         .iter()
         .filter(move |header| header.field.as_str().as_str().eq_ignore_ascii_case(name))
         .map(|header| header.value.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{ErrorKind, Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_body_that_breaks_off_on_its_way_is_not_taken_for_a_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = folder.path().join("server");
+        let listener = UnixListener::bind(&address).unwrap();
+        let server = tiny_http::Server::from_listener(listener, None).unwrap();
+        let mut gate = UnixStream::connect(&address).unwrap();
+        gate.write_all(b"PUT /x HTTP/1.1\r\nContent-Length: 5000\r\n\r\nhalf")
+            .unwrap();
+        drop(gate);
+        let request = server.recv_timeout(PATIENCE).unwrap().unwrap();
+        let clients = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(clients.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (socket, _) = clients.accept().unwrap();
+        let read = Incoming::read(request, Exchange::alone(socket, PATIENCE));
+        let error = read.err().map(|error| error.kind());
+        assert_eq!(error, Some(ErrorKind::UnexpectedEof));
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+    }
 }

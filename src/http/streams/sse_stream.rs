@@ -147,7 +147,8 @@ impl ClientFollower for SseStream {
         }
         self.batch.clear();
         let state = match self.watch.look() {
-            WatchWake::Gone => return Ok(StreamState::Gone),
+            // It may have ended its side only, and read that the stream began.
+            WatchWake::Gone => return self.send().map(|_| StreamState::Gone),
             WatchWake::Stopped => end_because(&mut self.batch, "server is shutting down"),
             WatchWake::News | WatchWake::Late => self.pull(reach),
         };

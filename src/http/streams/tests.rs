@@ -428,3 +428,22 @@ fn the_stack_of_a_kept_thread_holds_the_deepest_record() {
     assert!(started.is_ok());
     assert_eq!(done_rx.recv_timeout(PATIENCE), Ok(true));
 }
+
+#[test]
+fn who_has_ended_its_side_still_reads_that_its_stream_began() {
+    let scene = Scene::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let exchange = Exchange::alone(listener.accept().unwrap().0, NEVER);
+    exchange.leave();
+    let lent = LentSocket::new(exchange);
+    let writer = StreamWriter::new(lent, b"head".to_vec(), Coding::UntilClose);
+    let subscription = scene.subscribe(&scene.session());
+    let mut stream = SseStream::of(subscription, writer, NEVER, &scene.stop);
+    assert_eq!(stream.step(Reach::Memory).unwrap(), StreamState::Gone);
+    drop(stream);
+    let mut heard = String::new();
+    client.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "head");
+}

@@ -395,14 +395,38 @@ fn an_end_that_nobody_told_of_is_found_by_the_next_request_or_when_its_time_is_o
 #[test]
 fn the_next_request_waits_until_the_client_has_taken_the_answer_before() {
     let mut scene = Scene::new();
+    scene.env.limits.idle_time = MILLI;
     let mut answerer = scene.hands_over(&[REQUEST, REQUEST].concat());
     answerer.send([&[b'x'; TOO_MUCH], b"", b""]).unwrap();
     answerer.end();
     scene.takes_mail();
+    // The time between two requests has not begun.
+    scene.waits(MILLI);
     assert!(scene.claimed().is_none());
     assert!(!scene.conn.client_interest().contains(Ready::IN));
     let taken = scene.takes_until(|_, taken| taken.len() >= TOO_MUCH);
     assert!(taken == [b'x'; TOO_MUCH]);
+    let answerer = scene.claimed().unwrap();
+    scene.is_answered(answerer);
+    assert!(scene.hears("hi").starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(scene.left(), Some(MILLI));
+}
+
+#[test]
+fn a_request_waits_until_the_client_has_taken_the_leave_to_send_it() {
+    let mut scene = Scene::new();
+    scene.has_server();
+    scene.sends_too_much();
+    scene.says(
+        b"POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\
+          Expect: 100-continue\r\n\r\n",
+    );
+    scene.says(b"hi");
+    assert!(scene.claimed().is_none(), "two would write to the client");
+    assert_eq!(scene.left(), Some(scene.env.limits.stall_time));
+    let enough = TOO_MUCH + reply::CONTINUE.len();
+    let taken = scene.takes_until(|_, taken| taken.len() >= enough);
+    assert!(taken.ends_with(reply::CONTINUE));
     let answerer = scene.claimed().unwrap();
     scene.is_answered(answerer);
     assert!(scene.hears("hi").starts_with("HTTP/1.1 200 OK"));
