@@ -132,16 +132,6 @@ impl ThreadPool {
         Ok(key)
     }
 
-    /// How many work.
-    pub fn busy(&self) -> usize {
-        lock(&self.0.table).busy()
-    }
-
-    /// Waits until nobody works, at most until `deadline`; whether that came true.
-    pub fn wait_idle(&self, deadline: Instant) -> bool {
-        self.0.wait_while(deadline, |table| table.busy() > 0).busy() == 0
-    }
-
     /// Takes no more work, and waits until all is done and every thread has ended, at most until
     /// `deadline`; returns whether all have. Those that still work then are named in the log and left
     /// alone.
@@ -224,10 +214,6 @@ impl PoolShared {
 }
 
 impl PoolTable {
-    fn busy(&self) -> usize {
-        self.threads.len() - self.idle.len()
-    }
-
     fn has_rest(&mut self, key: u64) {
         if let Some(thread) = self.threads.get_mut(&key) {
             thread.at = None;
@@ -256,6 +242,24 @@ fn show_name(name: &str) {
 mod tests {
     use super::*;
     use crossbeam_channel::{Receiver, bounded};
+
+    impl ThreadPool {
+        /// How many work.
+        fn busy(&self) -> usize {
+            lock(&self.0.table).busy()
+        }
+
+        /// Waits until nobody works; whether that came true in time.
+        fn wait_idle(&self) -> bool {
+            self.0.wait_while(soon(), |table| table.busy() > 0).busy() == 0
+        }
+    }
+
+    impl PoolTable {
+        fn busy(&self) -> usize {
+            self.threads.len() - self.idle.len()
+        }
+    }
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(20)
@@ -288,7 +292,7 @@ mod tests {
                 done_tx.send(std::thread::current().id()).unwrap()
             });
             seen.push(done_rx.recv().unwrap());
-            assert!(pool.wait_idle(soon()));
+            assert!(pool.wait_idle());
         }
         seen.dedup();
         assert_eq!(seen.len(), 1);
@@ -301,7 +305,7 @@ mod tests {
         let go_tx = occupy(&pool, 50);
         assert_eq!(pool.busy(), 50);
         drop(go_tx);
-        assert!(pool.wait_idle(soon()));
+        assert!(pool.wait_idle());
         assert!(pool.join(soon()));
         assert_eq!(lock(&pool.0.table).threads.len(), 0);
     }
@@ -320,7 +324,7 @@ mod tests {
             });
             assert!(started.is_ok());
             assert_eq!(name_rx.recv().unwrap(), name[..name.len().min(15)]);
-            assert!(pool.wait_idle(soon()));
+            assert!(pool.wait_idle());
         }
     }
 
@@ -328,7 +332,7 @@ mod tests {
     fn a_panic_costs_its_thread_nothing() {
         let pool = ThreadPool::default();
         start(&pool, || panic!("on purpose"));
-        assert!(pool.wait_idle(soon()));
+        assert!(pool.wait_idle());
         assert_eq!(lock(&pool.0.table).idle.len(), 1);
         let (done_tx, done_rx) = bounded(1);
         start(&pool, move || done_tx.send(()).unwrap());

@@ -169,8 +169,9 @@ impl Streams {
         let loop_waker = Waker::new()?;
         let (ended_source, ended) = stop::pair();
         let stream_loop = StreamLoop::new(self.clone(), loop_waker.clone(), ended_source)?;
-        let thread = thread::spawn("streams", STACK_WORK, move || stream_loop.run())?;
+        // Before it waits for the first time: it may be closed at once.
         self.table.with(|table| table.has_thread(loop_waker));
+        let thread = thread::spawn("streams", STACK_WORK, move || stream_loop.run())?;
         Ok(StreamsThread { ended, thread })
     }
 }

@@ -383,6 +383,31 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_whose_session_was_taken_away_begins_nothing_and_takes_it_from_nobody() {
+        let bench = Bench::new();
+        let session = bench.session([]);
+        let workers = &bench.engine().workers;
+        let slot = workers.reserve(&session, false).unwrap();
+        workers.take_away(&session);
+        assert!(workers.are_idle());
+        session.live().work = Work::Queued;
+        slot.start();
+        workers.stop(Instant::now() + Duration::from_secs(20));
+        assert!(matches!(session.live().work, Work::Queued));
+    }
+
+    #[test]
+    fn a_session_is_looked_at_again_after_a_slot_that_came_to_nothing() {
+        let bench = Bench::new();
+        let session = bench.session([]);
+        let slot = bench.engine().workers.reserve(&session, false).unwrap();
+        bench.engine().open.let_go_if_idle(&session.id);
+        assert!(!session.live().is_look_due, "it is at work");
+        drop(slot);
+        assert!(session.live().is_look_due);
+    }
+
+    #[test]
     fn a_message_that_could_not_be_stored_leaves_its_slot_and_the_session_free() {
         let full_from = Arc::new(AtomicU64::new(u64::MAX));
         let bench = Bench::with(|plan| {

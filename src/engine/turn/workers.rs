@@ -230,9 +230,11 @@ impl WorkerPool {
     /// Starts the worker of a slot; `false` if the session wants none any more, or there is no
     /// thread to be had.
     fn start(self: &Arc<WorkerPool>, session: &Arc<Session>, generation: u64) -> bool {
-        if !claim(session, generation) {
-            return false;
-        }
+        claim(session, generation) && self.begin(session, generation)
+    }
+
+    /// Begins the work of a worker that has the session; `false` if there is no thread to be had.
+    fn begin(self: &Arc<WorkerPool>, session: &Arc<Session>, generation: u64) -> bool {
         let (shared, worked) = (Arc::clone(self), Arc::clone(session));
         let name = thread_name(&session.id);
         let started = self.threads.start(name, worked, move |worked| {
@@ -240,7 +242,7 @@ impl WorkerPool {
             shared.work(&worked, generation);
         });
         let Err((_, why)) = started else { return true };
-        session.live().work = Work::None;
+        give_back(session, generation);
         if let NoThread::System(error) = why {
             log::error!("session {}: no thread to work in: {error}", session.id);
             session.stall(Stalled::Begun, "the server has no thread to spare");
@@ -262,16 +264,22 @@ fn thread_name(id: &SessionId) -> String {
     format!("s-{}", id.short())
 }
 
-/// Makes a waiting session this worker's; `false` if it does not wait any more, and is not this
-/// worker's already.
+/// Makes a waiting session this worker's; `false` if it does not wait any more.
 fn claim(session: &Session, generation: u64) -> bool {
     let mut live = session.live();
-    match &live.work {
-        Work::Queued => live.work = Work::RunningWorker(RunningWorker::new(generation)),
-        Work::RunningWorker(running) => return running.generation == generation,
-        Work::None => return false,
+    let waits = matches!(live.work, Work::Queued);
+    if waits {
+        live.work = Work::RunningWorker(RunningWorker::new(generation));
     }
-    true
+    waits
+}
+
+/// Leaves a session to whoever comes, unless another has it by now.
+fn give_back(session: &Session, generation: u64) {
+    let mut live = session.live();
+    if matches!(&live.work, Work::RunningWorker(one) if one.generation == generation) {
+        live.work = Work::None;
+    }
 }
 
 /// The slot of a worker that is not there yet. The session is this worker's already: nobody else
@@ -284,9 +292,9 @@ pub(in crate::engine) struct ReservedSlot<'a> {
 }
 
 impl ReservedSlot<'_> {
-    /// Starts the worker.
+    /// Starts the worker. One whose session was taken away meanwhile leaves at once.
     pub(in crate::engine) fn start(mut self) {
-        self.has_worker = self.shared.start(self.session, self.generation);
+        self.has_worker = self.shared.begin(self.session, self.generation);
     }
 
     /// Works for the session on this thread, which must be one [of the workers'](Workers::on_thread).
@@ -301,12 +309,9 @@ impl Drop for ReservedSlot<'_> {
         if self.has_worker {
             return;
         }
-        {
-            let mut live = self.session.live();
-            if matches!(&live.work, Work::RunningWorker(one) if one.generation == self.generation) {
-                live.work = Work::None;
-            }
-        }
+        give_back(self.session, self.generation);
+        // A look at the session that came meanwhile has found it at work.
+        self.session.look_later();
         self.shared.release(self.generation);
     }
 }

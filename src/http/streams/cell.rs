@@ -103,30 +103,20 @@ impl Cell {
     /// Takes one step from memory, and tells when the next one is due; `None` when the follower can take no
     /// more. The caller holds the cell.
     pub(super) fn step(&self) -> Option<(StreamState, Instant)> {
-        let stepped = catch_unwind(AssertUnwindSafe(|| {
+        let stepped = alone(|| {
             let mut follower = lock(&self.follower);
             let follower = follower.as_mut()?;
             let state = follower.step(Reach::Memory);
             Some(state.map(|state| (state, follower.due())))
-        }));
-        match stepped {
-            Ok(Some(Ok(stepped))) => Some(stepped),
-            Ok(Some(Err(error))) => {
-                client_left(&error);
-                None
-            }
-            Ok(None) => None,
-            Err(panic) => {
-                log::error!("a stream panicked: {}", thread::panic_text(&*panic));
-                None
-            }
-        }
+        });
+        let stepped = stepped??.inspect_err(client_left);
+        stepped.ok()
     }
 
     /// Ends a follower that has shown all. The caller holds the cell.
     pub(super) fn finish(&self) {
         if let Some(follower) = self.part() {
-            follower.finish();
+            alone(|| follower.finish());
         }
     }
 
@@ -151,7 +141,8 @@ impl Cell {
             .hold
             .compare_exchange(HELD, FREE, Ordering::AcqRel, Ordering::Acquire);
         if freed.is_err() {
-            self.hold.store(HELD, Ordering::Release);
+            // Not a store: the next step is to see what the last of those saw who woke it.
+            self.hold.swap(HELD, Ordering::AcqRel);
         }
         freed.is_ok()
     }
@@ -316,6 +307,15 @@ impl TableState {
         self.waits_until = None;
         self.loop_waker.clone()
     }
+}
+
+/// What a follower does, which is nobody else's end; `None` when it panics.
+fn alone<T>(deed: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(deed));
+    let done = done.inspect_err(|panic| {
+        log::error!("a stream panicked: {}", thread::panic_text(&**panic));
+    });
+    done.ok()
 }
 
 /// Notes why a stream has ended before its end.

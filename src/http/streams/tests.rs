@@ -247,13 +247,17 @@ fn what_is_more_than_a_few_batches_is_left_to_the_thread() {
     reader.join().unwrap();
 }
 
-/// A follower that panics at the step of that number.
+/// A follower that panics at the step of that number, or where it ends in its place.
 struct Panics {
     steps_left: u32,
+    is_to_end: bool,
 }
 
 impl ClientFollower for Panics {
     fn step(&mut self, _reach: Reach) -> io::Result<StreamState> {
+        if self.steps_left == 0 && self.is_to_end {
+            return Ok(StreamState::Ended);
+        }
         assert!(self.steps_left > 0, "on purpose");
         self.steps_left -= 1;
         Ok(StreamState::Quiet)
@@ -273,7 +277,9 @@ impl ClientFollower for Panics {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) {}
+    fn finish(self: Box<Self>) {
+        panic!("on purpose");
+    }
 
     fn socket(&self) -> Option<&LentSocket> {
         None
@@ -291,9 +297,15 @@ fn a_stream_that_panics_ends_alone() {
     let (good, mut other) = scene.stream(&id, USUAL);
     assert!(scene.streams.adopt(good).is_ok());
     other.reads_until("retry:");
-    // Where it is taken over, and where it is due.
-    for steps_left in [0, 1] {
-        assert!(scene.streams.adopt(Box::new(Panics { steps_left })).is_ok());
+    for is_to_end in [false, true] {
+        // Where it is taken over, and where it is due.
+        for steps_left in [0, 1] {
+            let panics = Panics {
+                steps_left,
+                is_to_end,
+            };
+            assert!(scene.streams.adopt(Box::new(panics)).is_ok());
+        }
     }
     let _silence = scene.is_in_the_middle_of_a_reply(&id, 0);
     other.reads_until("that was all");
