@@ -11,6 +11,8 @@ use nix::libc;
 use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::mm::{Advice, madvise};
+#[cfg(target_env = "gnu")]
+use rustix::thread::sched_getaffinity;
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, getpid, getppid, set_parent_process_death_signal, setrlimit,
     setsid,
@@ -49,8 +51,9 @@ pub(in crate::base) fn give_back_stack(end: usize) {
     }
 }
 
-/// Arenas that threads share: each keeps for itself what was freed in it.
-const ARENAS_MAX: libc::c_int = 2;
+/// Arenas that threads share, one a processor within these bounds: each keeps for itself what was freed
+/// in it, and with fewer of them threads wait for one another.
+const ARENAS: std::ops::RangeInclusive<u32> = 2..=8;
 /// What an arena keeps of free memory at its end. Without a number of ours this grows to twice the
 /// largest block that was ever freed, for each of them.
 const KEPT_BYTES: libc::c_int = 128 << 10;
@@ -61,14 +64,18 @@ const KEPT_BYTES: libc::c_int = 128 << 10;
 #[expect(unsafe_code, reason = "the standard library cannot set its allocator")]
 pub fn bound_heap() {
     #[cfg(target_env = "gnu")]
-    for (what, most) in [
-        (libc::M_ARENA_MAX, ARENAS_MAX),
-        (libc::M_TRIM_THRESHOLD, KEPT_BYTES),
-    ] {
-        // SAFETY: it sets a number of the allocator, under the allocator's own lock.
-        let is_set = unsafe { libc::mallopt(what, most) };
-        if is_set == 0 {
-            log::debug!("the allocator does not take {most} for {what}");
+    {
+        let processors = sched_getaffinity(None).map_or(0, |processors| processors.count());
+        let arenas = processors.clamp(*ARENAS.start(), *ARENAS.end());
+        for (what, most) in [
+            (libc::M_ARENA_MAX, arenas as libc::c_int),
+            (libc::M_TRIM_THRESHOLD, KEPT_BYTES),
+        ] {
+            // SAFETY: it sets a number of the allocator, under the allocator's own lock.
+            let is_set = unsafe { libc::mallopt(what, most) };
+            if is_set == 0 {
+                log::debug!("the allocator does not take {most} for {what}");
+            }
         }
     }
 }
