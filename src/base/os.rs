@@ -11,12 +11,12 @@ use nix::libc;
 use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::mm::{Advice, madvise};
-#[cfg(target_env = "gnu")]
-use rustix::thread::sched_getaffinity;
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, getpid, getppid, set_parent_process_death_signal, setrlimit,
     setsid,
 };
+#[cfg(target_env = "gnu")]
+use rustix::thread::sched_getaffinity;
 
 /// An address in the stack of the calling thread, beneath whatever the caller keeps there.
 #[inline(never)]
