@@ -1,7 +1,7 @@
 //! The streams and the answers that wait for a turn, once they have shown all there is.
 //!
 //! A thread for each of them would cost memory while nothing happens, and a switch of threads for
-//! every token. So each is a [cell](cell): whoever has news sends it, and one thread waits for all that is
+//! every token. So each is a cell (`streams::cell`): whoever has news sends it, and one thread waits for all that is
 //! nobody's news, such as room in a socket. What can block happens on a thread of the follower's own: it
 //! begins there ([`Streams::run`]), moves here once it has shown all there is, and back when it has fallen so
 //! far behind that the log must be read again. [`ClientFollower::step`] is the same everywhere.

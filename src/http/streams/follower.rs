@@ -32,7 +32,7 @@ pub enum StreamState {
     Gone,
 }
 
-/// See the [module](self).
+/// One who follows a session for a client, a step at a time.
 pub trait ClientFollower: Send {
     /// Does what there is to do, at most a batch of it.
     ///
