@@ -163,7 +163,12 @@ fn dropping_it_kills_all_of_its_session() {
     let job = next(&heard_rx);
     assert!(is_running(&job));
     drop(process);
-    assert!(!is_running(&job));
+    // It is killed by then; the system takes a moment to end it.
+    let deadline = Instant::now() + WITHIN;
+    while is_running(&job) {
+        assert!(Instant::now() < deadline, "it runs on");
+        std::thread::yield_now();
+    }
     assert_eq!(until_end(&heard_rx), ["(killed: it was cancelled)"]);
 }
 
