@@ -42,7 +42,7 @@ const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// In how many pieces a request goes out rather than over a new connection.
 const PIECES_MAX: usize = 4;
 /// A stream that took so many reads may take many more; a short answer is over by then.
-const LASTS_FROM: u32 = 8;
+const LASTS_FROM: u32 = 3;
 /// What is read of an error's body.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 /// What is passed on of a provider's words.
