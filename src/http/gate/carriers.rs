@@ -21,6 +21,9 @@ use crate::http::poll::{Poll, Ready, Watched};
 /// As many as tiny_http keeps threads for. A second one is made only while a large body holds up
 /// those behind it.
 const CARRIERS_MAX: usize = 4;
+/// So many requests may wait to be taken. Their clients may have left meanwhile: while nobody takes any,
+/// the limit on connections does not bound them.
+const UNTAKEN_MAX: usize = 1024;
 
 /// All of them: none until the first request.
 pub(super) struct Carriers {
@@ -28,6 +31,7 @@ pub(super) struct Carriers {
     exchanges: Exchanges,
     open: Vec<Carrier>,
     next_number: u64,
+    untaken_max: usize,
 }
 
 /// One connection.
@@ -52,13 +56,20 @@ impl Carriers {
             open: Vec::new(),
             // The token of 0 is that of the listener.
             next_number: 1,
+            untaken_max: UNTAKEN_MAX,
         }
     }
 
     /// Makes sure that there is one to [send](Carriers::send) by.
     ///
-    /// Errors: there is none now; the server is made anew if it is down.
+    /// Errors: there is none now; the server is made anew if it is down. Or it takes none of many.
     pub(super) fn prepare(&mut self) -> io::Result<()> {
+        if self.exchanges.count() >= self.untaken_max {
+            return Err(io::Error::new(
+                ErrorKind::WouldBlock,
+                "too many requests wait to be taken",
+            ));
+        }
         let has_free = self.open.iter().any(|carrier| carrier.waiting.is_empty());
         if has_free || self.open.len() >= CARRIERS_MAX {
             return Ok(());
@@ -205,6 +216,17 @@ mod tests {
         let request = UpstreamRequest::new(b"head".to_vec(), vec![b'x'; bytes]);
         carriers.send(request, exchange);
         carriers.open.len()
+    }
+
+    #[test]
+    fn of_requests_that_nobody_takes_a_bounded_number_waits() {
+        let (mut carriers, _listener, _folder) = to_a_server();
+        carriers.untaken_max = 1;
+        send(&mut carriers, 1);
+        let refused = carriers.prepare().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+        assert!(carriers.exchanges.claim(0).is_some());
+        assert!(carriers.prepare().is_ok());
     }
 
     #[test]

@@ -241,6 +241,11 @@ impl Exchanges {
         lock(&self.0).remove(&conn).map(|sent| sent.exchange)
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.0).len()
+    }
+
     /// Enters a request, before it is sent by `carrier`.
     pub(super) fn enter(&self, exchange: Arc<Exchange>, carrier: u64) {
         lock(&self.0).insert(exchange.conn, SentRequest { exchange, carrier });
