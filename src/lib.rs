@@ -9,6 +9,7 @@
 //!   what people write, checked;
 //! - [`engine`]: decides; a worker for each session at work;
 //! - [`http`]: lets requests in, and shows what came of them; [`client`], [`terminal`]: the other side of that;
+//!   [`gateway`]: the same for messaging platforms;
 //! - [`workspace`]: all that on the files of one folder; [`runtime`]: all that as a server;
 //! - [`torture`], [`doctor`]: try whether it holds; [`cli`]: what people type.
 //!
@@ -24,6 +25,7 @@ pub mod config;
 pub mod doctor;
 pub mod domain;
 pub mod engine;
+pub mod gateway;
 pub mod http;
 pub mod llm;
 pub mod policy;

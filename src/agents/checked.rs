@@ -13,7 +13,7 @@ use crate::base::words;
 use crate::base::yaml::expand::is_variable_name;
 use crate::base::yaml::read::{At, ListOr, Report, or_default, plain};
 use crate::domain::access::{
-    AccessSpec, Activation, BufferMode, ContextBuffer, DmAccess, DmPolicy, GroupAccess,
+    AccessSpec, Activation, BotRule, BufferMode, ContextBuffer, DmAccess, DmPolicy, GroupAccess,
     GroupPolicy, IdPattern, Overflow, QueueMode, QueueSpec, SenderRule,
 };
 use crate::domain::event::OnDisconnect;
@@ -595,19 +595,15 @@ fn plain_map(map: BTreeMap<String, At<String>>) -> BTreeMap<String, String> {
 }
 
 fn access(raw: raw::Access, report: &mut Report) -> AccessSpec {
-    const BOTS: &[(&str, ())] = &[("allow", ()), ("ignore", ())];
     let dm = or_default(raw.dm);
-    report.no_effect(raw.requester_approves.as_ref());
-    if let Some(bots) = raw.groups.as_ref().and_then(|at| at.value.bots.as_ref()) {
-        report.choice(bots, BOTS);
-    }
     AccessSpec {
         dm: DmAccess {
             policy: report.choice_or(dm.policy, DmPolicy::WORDS, DmPolicy::default()),
             allowlist: patterns(or_default(dm.allowlist), report),
         },
         groups: groups(or_default(raw.groups), report),
-        approvers: raw.approvers.map(|at| patterns(at.value, report)),
+        approvers: patterns(or_default(raw.approvers), report),
+        requester_approves: plain(raw.requester_approves) == Some(true),
     }
 }
 
@@ -629,6 +625,7 @@ fn groups(raw: raw::Groups, report: &mut Report) -> GroupAccess {
         policy: report.choice_or(raw.policy, GroupPolicy::WORDS, GroupPolicy::default()),
         allowlist: patterns(or_default(raw.allowlist), report),
         activation: report.choice_or(raw.activation, Activation::WORDS, Activation::default()),
+        bots: report.choice_or(raw.bots, BotRule::WORDS, BotRule::default()),
         sender_default: report.choice_or(
             raw.sender_default,
             SenderRule::WORDS,

@@ -11,8 +11,10 @@ pub struct AccessSpec {
     pub dm: DmAccess,
     /// In a group.
     pub groups: GroupAccess,
-    /// Who may answer approvals; `None` for those who are allowlisted or paired.
-    pub approvers: Option<Vec<IdPattern>>,
+    /// Who may answer approvals, beside those whom the owner admitted as such.
+    pub approvers: Vec<IdPattern>,
+    /// The one who asked for what needs approval may give it.
+    pub requester_approves: bool,
 }
 
 impl AccessSpec {
@@ -100,6 +102,8 @@ pub struct GroupAccess {
     pub allowlist: Vec<IdPattern>,
     /// A mention, or every message.
     pub activation: Activation,
+    /// What programs say there.
+    pub bots: BotRule,
     /// The rule for senders whom `sender_overrides` does not name.
     pub sender_default: SenderRule,
     /// The same for some senders; exact ones come before prefixes.
@@ -148,6 +152,21 @@ impl Activation {
         ("mention", Activation::Mention),
         ("always", Activation::Always),
     ];
+}
+
+/// Whether an agent hears what other programs say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BotRule {
+    /// It does not: two that answer one another would never end.
+    #[default]
+    Ignore,
+    /// It does, and answers a few times before a person has to say something.
+    Allow,
+}
+
+impl BotRule {
+    /// The words used in files.
+    pub const WORDS: &[(&str, BotRule)] = &[("ignore", BotRule::Ignore), ("allow", BotRule::Allow)];
 }
 
 /// How far a sender's messages in a group get.

@@ -393,6 +393,9 @@ pub struct UserMessage {
     /// Files that came with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
+    /// Its id on the platform that it came from, which an answer names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_message_id: Option<String>,
 }
 
 impl UserMessage {
@@ -407,6 +410,7 @@ impl UserMessage {
             detached: false,
             passive: false,
             attachments: Vec::new(),
+            gateway_message_id: None,
         }
     }
 }

@@ -193,6 +193,14 @@ chosen_id!(
     is_plain
 );
 chosen_id!(
+    /// The name of a gateway: 1 to 64 characters of `A-Z a-z 0-9 _ -`, so that it stands in names of files,
+    /// threads and [senders](crate::domain::principal::GatewaySender) as it is.
+    GatewayName,
+    "name of a gateway",
+    64,
+    is_plain
+);
+chosen_id!(
     /// The name that the owner gave a token, and so whoever holds it: 1 to 64 characters of
     /// `A-Z a-z 0-9 _ -`, so that it stands in headers and tickets as it is.
     TokenName,

@@ -28,7 +28,11 @@ pub use agent::{Agent, Agents};
 pub use context_limits::{LongPrompt, long_prompt};
 pub use error::{EngineError, Space};
 pub use open::ageing::Lifetimes;
+pub use open::chats::ChatListener;
 pub use sessions::Sessions;
+pub use sessions::chats::{
+    MessageFate, MessageInChat, Placed, QueueRule, Replaced, TurnStart, WithdrawnBy,
+};
 pub use sessions::parts::{EngineSettings, Parts};
 pub use sessions::requests::{
     Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence, SessionDraft,

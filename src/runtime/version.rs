@@ -14,7 +14,10 @@ pub const BUILD_DATE: &str = env!("DURAGENT_DATE");
 pub const TARGET: &str = env!("DURAGENT_TARGET");
 
 /// The optional parts that were compiled in.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &[&str] = &[
+    #[cfg(feature = "telegram")]
+    "telegram",
+];
 
 /// The lines of `--version`, after the program's name.
 pub const LONG: &str = concat!(

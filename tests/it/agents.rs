@@ -315,11 +315,13 @@ fn every_key_ends_up_in_the_spec() {
                 policy: DmPolicy::Allowlist,
                 allowlist: vec![exact("12345"), prefix("tg:")],
             },
-            approvers: Some(vec![exact("12345")]),
+            approvers: vec![exact("12345")],
+            requester_approves: false,
             groups: GroupAccess {
                 policy: GroupPolicy::Open,
                 allowlist: vec![exact("telegram:-100")],
                 activation: Activation::Always,
+                bots: BotRule::Ignore,
                 sender_default: SenderRule::Passive,
                 sender_overrides: vec![
                     (exact("42"), SenderRule::Block),
@@ -401,15 +403,16 @@ fn max_tokens_is_another_name_of_max_output_tokens() {
 }
 
 #[test]
-fn keys_of_access_that_mean_nothing_yet_keep_no_agent_from_loading() {
+fn who_asked_may_approve_and_bots_are_heard_where_access_says_so() {
     let agents = Agents::new();
     agents.write_echo(
         "a",
         "  access: {requester_approves: true, groups: {bots: allow}}\n",
     );
-    let directory = agents.load();
-    assert_eq!(names(&directory.list()), ["a"]);
-    assert!(directory.problems().iter().all(|one| !one.is_error()));
+    let access = agents.load().list()[0].access.clone();
+    assert!(access.requester_approves);
+    assert_eq!(access.groups.bots, BotRule::Allow);
+    assert!(!AccessSpec::default().requester_approves);
     agents.write_echo("a", "  access: {groups: {bots: alow}}\n");
     assert_eq!(names(&agents.load().list()), Vec::<&str>::new());
 }

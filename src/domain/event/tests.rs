@@ -32,6 +32,7 @@ fn all_events() -> Vec<(Event, String)> {
             bytes: 3,
             sha256: "ab".to_owned(),
         }],
+        gateway_message_id: Some("55".to_owned()),
         ..user_message(1, "hi")
     };
     let full_reply = AssistantResponse {
@@ -65,7 +66,7 @@ fn all_events() -> Vec<(Event, String)> {
         ),
         (
             Event::from(message),
-            r#"{"type":"user_message","message_id":"@m","content":"hi","sender_id":"42","sender_name":"Eve","source_id":"telegram:7","detached":true,"attachments":[{"file":"cat.png","mime":"image/png","bytes":3,"sha256":"ab"}]}"#,
+            r#"{"type":"user_message","message_id":"@m","content":"hi","sender_id":"42","sender_name":"Eve","source_id":"telegram:7","detached":true,"attachments":[{"file":"cat.png","mime":"image/png","bytes":3,"sha256":"ab"}],"gateway_message_id":"55"}"#,
         ),
         (
             user(1, "hi"),

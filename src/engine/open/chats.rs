@@ -10,8 +10,18 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::base::lock::lock;
+use crate::base::shown::shown_by_name;
 use crate::domain::chat::Chat;
 use crate::domain::ids::SessionId;
+
+/// Is told of what is written in sessions of chats, whoever caused it.
+pub trait ChatListener: Send + Sync {
+    /// Something was written in a session of a chat of `gateway`. Called on the thread that wrote it, which
+    /// holds locks of the session: it must not block, nor call the engine.
+    fn is_new(&self, gateway: &str, session: &SessionId);
+}
+
+shown_by_name!(ChatListener);
 
 /// See the [module](self); empty until the first chat is asked for.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@
 //! Invariant: what `live` holds is on disk. Only the holder of `log` changes the folded state.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use crate::base::lock::lock;
 use crate::domain::event::{AssistantResponse, Event, FinishReason, Record, Status};
@@ -22,6 +22,7 @@ use crate::domain::window::Limits;
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, goes_on};
 use crate::engine::id_generator::IdGenerator;
+use crate::engine::open::chats::ChatListener;
 use crate::engine::open::idle::IdleQueue;
 use crate::engine::open::keys::{MessageKey, MessageKeys};
 use crate::engine::open::parking::{self, AwaitedWork, ParkedCalls};
@@ -74,6 +75,7 @@ pub(in crate::engine) struct SessionParts {
     pub(in crate::engine) questions: Arc<Questions>,
     pub(in crate::engine) parked: Arc<ParkedCalls>,
     pub(in crate::engine) node: NodeName,
+    pub(in crate::engine) chat_listener: OnceLock<Arc<dyn ChatListener>>,
 }
 
 /// The way into the log, for the one who holds its lock.
@@ -347,6 +349,15 @@ impl Session {
         (journal, self.live())
     }
 
+    /// Tells who listens to chats that there is news, if this is one's.
+    fn tell_chat(&self, live: &Live) {
+        if let Some(gateway) = &live.state.summary.gateway
+            && let Some(listener) = self.parts.chat_listener.get()
+        {
+            listener.is_new(gateway, &self.id);
+        }
+    }
+
     /// Folds in and shows what is on disk. The caller holds `log`.
     fn publish(&self, records: &[Arc<Record>]) {
         let mut live = self.live();
@@ -356,6 +367,7 @@ impl Session {
         live.publish(records);
         let asked_at = live.state.permission_asked_at();
         let is_parked = live.state.is_parked();
+        self.tell_chat(&live);
         let agent = (before != asked_at).then(|| live.state.summary.agent.clone());
         drop(live);
         if was_parked != is_parked {

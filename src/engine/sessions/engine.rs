@@ -221,6 +221,7 @@ fn session_parts(from: &Parts, draining: &Arc<Draining>, alarms: &Alarms) -> Ses
         store: Arc::clone(&from.store),
         redactor: Arc::clone(&from.redactor),
         node: NodeName::only(),
+        chat_listener: OnceLock::new(),
     }
 }
 

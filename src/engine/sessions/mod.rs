@@ -4,6 +4,7 @@
 
 mod approvals;
 mod cancel;
+pub(in crate::engine) mod chats;
 mod creation;
 mod creation_locks;
 pub(in crate::engine) mod engine;

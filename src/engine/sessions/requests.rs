@@ -1,7 +1,7 @@
 //! What surfaces ask of the engine.
 
 use crate::domain::chat::Chat;
-use crate::domain::event::{Status, UserMessage};
+use crate::domain::event::{Attachment, Status, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
 use crate::domain::message::MessageText;
 use crate::domain::principal::Principal;
@@ -53,6 +53,10 @@ pub struct NewMessage {
     pub key: Option<SourceId>,
     /// Its turn runs on without a client, whatever the agent's `on_disconnect` says.
     pub detached: bool,
+    /// Its id on the platform that it comes from.
+    pub gateway_message_id: Option<String>,
+    /// Files of the session that come with it.
+    pub attachments: Vec<Attachment>,
 }
 
 impl NewMessage {
@@ -64,6 +68,8 @@ impl NewMessage {
             sender_name: None,
             key: None,
             detached: false,
+            gateway_message_id: None,
+            attachments: Vec::new(),
         }
     }
 
@@ -83,6 +89,8 @@ impl NewMessage {
             sender_name: self.sender_name,
             source_id: self.key,
             detached: self.detached,
+            gateway_message_id: self.gateway_message_id,
+            attachments: self.attachments,
             ..UserMessage::new(message_id, self.content)
         }
     }

@@ -1,0 +1,15 @@
+//! What chats see: rendered from the sessions' events, and sent until the platform confirms it.
+//!
+//! A **lane** is one thread of a chat of a gateway. Its document says up to which place of which session
+//! the platform has confirmed everything, and which of its messages stand for what came after that. What
+//! is to be seen is a row of [`Bubble`]s, made of the events behind that place; what is sent is the
+//! difference between the two. An **announcement** is said to a chat without being in any
+//! log; it is a document of its own until it is confirmed.
+
+mod bubble;
+mod news;
+mod outbox;
+
+pub use bubble::{Bubble, BubbleButton, BubbleContent, BubbleKey};
+pub use news::{ChatNews, SenderHandle, SenderInbox, SenderNews, sender_channel};
+pub use outbox::{Announcement, Outbox, OutboxError, PressedButton};
