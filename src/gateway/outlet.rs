@@ -16,17 +16,27 @@ pub trait Outlet: Send {
     /// How much the platform takes; `None` where it says so itself.
     fn rates(&self) -> Option<RateLimits>;
 
-    /// The messages that a text becomes: each within the platform's limit and whole by itself, code blocks
-    /// closed and begun again.
+    /// The messages that a text in Markdown becomes: each within the platform's limit and whole by itself, code
+    /// blocks closed and begun again.
     ///
     /// Of a longer text that begins the same, all pieces but the last are the same. There is at least one.
-    fn split(&self, markdown: &str) -> Vec<String>;
+    fn render(&self, markdown: &str) -> Vec<RenderedPiece>;
 
-    /// Carries a command out. Blocks for as long as the platform may take to answer, which is bounded.
-    fn perform(&mut self, command: &GatewayCommand) -> Performed;
+    /// Carries a command out, whose `content` is that of a piece. Blocks for as long as the platform may take
+    /// to answer, which is bounded. Where the platform cannot read the content, `plain` is sent instead.
+    fn perform(&mut self, command: &GatewayCommand, plain: Option<&str>) -> Performed;
 }
 
 shown_by_name!(Outlet);
+
+/// One message of the platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedPiece {
+    /// As it is sent: in the platform's own form.
+    pub content: String,
+    /// The same without any form, where that is another text.
+    pub plain: Option<String>,
+}
 
 /// What is known of a command after it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]

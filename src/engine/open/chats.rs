@@ -17,7 +17,7 @@ use crate::domain::ids::SessionId;
 /// Is told of what is written in sessions of chats, whoever caused it.
 pub trait ChatListener: Send + Sync {
     /// Something was written in a session of a chat of `gateway`. Called on the thread that wrote it, which
-    /// holds locks of the session: it must not block, nor call the engine.
+    /// holds the session's log: it must not block, nor call the engine.
     fn is_new(&self, gateway: &str, session: &SessionId);
 }
 

@@ -349,13 +349,11 @@ impl Session {
         (journal, self.live())
     }
 
-    /// Tells who listens to chats that there is news, if this is one's.
-    fn tell_chat(&self, live: &Live) {
-        if let Some(gateway) = &live.state.summary.gateway
-            && let Some(listener) = self.parts.chat_listener.get()
-        {
-            listener.is_new(gateway, &self.id);
-        }
+    /// Who listens to chats, and the gateway of the one that this session is for.
+    fn chat_to_tell(&self, live: &Live) -> Option<(&dyn ChatListener, String)> {
+        let listener = self.parts.chat_listener.get()?;
+        let gateway = live.state.summary.gateway.clone()?;
+        Some((&**listener, gateway))
     }
 
     /// Folds in and shows what is on disk. The caller holds `log`.
@@ -367,9 +365,12 @@ impl Session {
         live.publish(records);
         let asked_at = live.state.permission_asked_at();
         let is_parked = live.state.is_parked();
-        self.tell_chat(&live);
+        let chat_to_tell = self.chat_to_tell(&live);
         let agent = (before != asked_at).then(|| live.state.summary.agent.clone());
         drop(live);
+        if let Some((listener, gateway)) = chat_to_tell {
+            listener.is_new(&gateway, &self.id);
+        }
         if was_parked != is_parked {
             self.parts.parked.note(&self.id, is_parked);
         }
