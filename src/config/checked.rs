@@ -22,7 +22,7 @@ use crate::config::settings::{
     WebConfig,
 };
 use crate::config::source::{ConfigSource, DEFAULT_WORKSPACE, Overrides};
-use crate::domain::ids::AgentName;
+use crate::domain::ids::{AgentName, GatewayName};
 use crate::domain::providers::{Described, Dialect, KeySource, Origin, Provider};
 use crate::domain::secret::{Secret, names_a_secret};
 use crate::domain::spec::REPLY_BYTES_RANGE;
@@ -368,9 +368,14 @@ fn limits(raw: raw::Limits, report: &mut Report) -> LimitsConfig {
 }
 
 fn gateways(raw: raw::Gateways, folder: &Path, report: &mut Report) -> GatewaysConfig {
-    let telegram = raw.telegram.and_then(|at| telegram(at, report));
+    let mut names = BTreeSet::new();
+    let bots = raw.telegram.map_or_else(Vec::new, |at| at.value.0);
+    let is_alone = bots.len() == 1;
+    let telegram = bots
+        .into_iter()
+        .filter_map(|at| telegram(at, is_alone, &mut names, report))
+        .collect();
     // Another program may take the place of the one that is built in.
-    let mut names: BTreeSet<String> = telegram.iter().map(|_| "telegram".to_owned()).collect();
     let external = or_default(raw.external)
         .into_iter()
         .filter_map(|at| external(at, folder, &mut names, report))
@@ -378,20 +383,67 @@ fn gateways(raw: raw::Gateways, folder: &Path, report: &mut Report) -> GatewaysC
     GatewaysConfig { telegram, external }
 }
 
-fn telegram(at: At<raw::Telegram>, report: &mut Report) -> Option<Telegram> {
+/// A bot; one that is alone needs no name.
+fn telegram(
+    at: At<raw::Telegram>,
+    is_alone: bool,
+    names: &mut BTreeSet<GatewayName>,
+    report: &mut Report,
+) -> Option<Telegram> {
     let (at, raw) = at.split();
     if plain(raw.enabled) == Some(false) {
         return None;
     }
+    let name = match raw.name {
+        Some(name) => gateway_name(&name, names, report),
+        None if is_alone => {
+            let name = GatewayName::parse(TELEGRAM).ok();
+            names.extend(name.clone());
+            name
+        }
+        None => {
+            report.error(&at, "needs a `name`, as there are several");
+            None
+        }
+    };
+    let agent = raw
+        .agent
+        .and_then(|at| checked(&at, agent_name, AGENT_RULE, report));
     let bot_token = report.require(&at, "bot_token", raw.bot_token)?;
     let parse = |text: &str| text::is_http_url(text).then(|| text.to_owned());
     let api_url = raw
         .api_url
         .and_then(|at| checked(&at, parse, URL_RULE, report));
     Some(Telegram {
+        name: name?,
+        agent,
         bot_token: token(bot_token, report)?,
         api_url,
     })
+}
+
+/// The name of a bot that is alone.
+const TELEGRAM: &str = "telegram";
+const GATEWAY_NAME_RULE: &str = "must be 1 to 64 letters, digits, `-` and `_`";
+const AGENT_RULE: &str = "must be the name of an agent";
+
+fn agent_name(text: &str) -> Option<AgentName> {
+    AgentName::parse(text).ok()
+}
+
+/// A name that no other gateway has.
+fn gateway_name(
+    at: &At<String>,
+    names: &mut BTreeSet<GatewayName>,
+    report: &mut Report,
+) -> Option<GatewayName> {
+    let parse = |text: &str| GatewayName::parse(text).ok();
+    let name = checked(at, parse, GATEWAY_NAME_RULE, report)?;
+    if !names.insert(name.clone()) {
+        report.error(at, format!("is `{name}`, like another gateway that is on"));
+        return None;
+    }
+    Some(name)
 }
 
 const URL_RULE: &str = "must begin with `http://` or `https://`";
@@ -399,7 +451,7 @@ const URL_RULE: &str = "must begin with `http://` or `https://`";
 fn external(
     at: At<raw::External>,
     folder: &Path,
-    names: &mut BTreeSet<String>,
+    names: &mut BTreeSet<GatewayName>,
     report: &mut Report,
 ) -> Option<ExternalGateway> {
     const RESTART: &[(&str, Restart)] = &[
@@ -415,13 +467,7 @@ fn external(
     if plain(raw.enabled) == Some(false) {
         return None;
     }
-    if !names.insert(name.value.clone()) {
-        report.error(
-            &name,
-            format!("is `{}`, like another gateway that is on", name.value),
-        );
-        return None;
-    }
+    let name = gateway_name(&name, names, report)?;
     let secret_map = |map: BTreeMap<String, At<String>>| {
         order::map(
             map.into_iter()
@@ -429,7 +475,7 @@ fn external(
         )
     };
     Some(ExternalGateway {
-        name: name.value,
+        name,
         command: program(&command.value, folder),
         args: or_default(raw.args)
             .into_iter()
@@ -464,9 +510,8 @@ fn route(at: At<raw::Route>, report: &mut Report) -> Option<RouteConfig> {
     if let Some(kind) = conditions.get("chat_type") {
         report.choice(kind, &[("dm", ()), ("group", ()), ("channel", ())]);
     }
-    let parse = |text: &str| AgentName::parse(text).ok();
     Some(RouteConfig {
-        agent: checked(&agent?, parse, "must be the name of an agent", report)?,
+        agent: checked(&agent?, agent_name, AGENT_RULE, report)?,
         conditions: order::map(conditions.into_iter().map(|(key, at)| (key, at.value))),
     })
 }

@@ -134,18 +134,18 @@ impl Sift for Variables<'_> {
                 self.unread.borrow_mut().push(key);
             }
         };
-        pick::retain(root, "gateways.telegram", &mut |key, gateway| {
-            look(key.to_owned(), gateway);
-            true
-        });
-        pick::retain(root, "gateways.external", &mut |key, list| {
-            if let Value::List(gateways) = &list.value {
-                for (index, gateway) in gateways.iter().enumerate() {
-                    look(format!("{key}[{index}]"), gateway);
+        for path in ["gateways.telegram", "gateways.external"] {
+            pick::retain(root, path, &mut |key, found| {
+                if let Value::List(gateways) = &found.value {
+                    for (index, gateway) in gateways.iter().enumerate() {
+                        look(format!("{key}[{index}]"), gateway);
+                    }
+                } else {
+                    look(key.to_owned(), found);
                 }
-            }
-            true
-        });
+                true
+            });
+        }
     }
 
     fn variable(&self, key: &str, name: &str) -> Variable {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::yaml::read::{Anything, At, WordOrList, section};
+use crate::base::yaml::read::{Anything, At, OneOrMore, WordOrList, section};
 
 section! {
     /// The whole file.
@@ -86,7 +86,7 @@ section! {
 section! {
     /// `gateways`.
     plain section Gateways {
-        "telegram" => telegram: Telegram,
+        "telegram" => telegram: OneOrMore<Telegram>,
         "external" => external: Vec<At<External>>,
         "discord" => discord: Anything,
         "transcribe" => transcribe: Anything,
@@ -94,9 +94,11 @@ section! {
 }
 
 section! {
-    /// `gateways.telegram`.
+    /// `gateways.telegram`, or one of them.
     plain section Telegram {
+        "name" => name: String,
         "enabled" => enabled: bool,
+        "agent" => agent: String,
         "bot_token" => bot_token: String,
         "api_url" => api_url: String,
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::address::AddressRange;
-use crate::domain::ids::AgentName;
+use crate::domain::ids::{AgentName, GatewayName};
 use crate::domain::providers::{Described, Provider};
 use crate::domain::secret::Secret;
 
@@ -108,15 +108,19 @@ pub struct LimitsConfig {
 /// The messaging platforms.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GatewaysConfig {
-    /// The built-in Telegram gateway, if it is enabled.
-    pub telegram: Option<Telegram>,
+    /// The bots of the built-in Telegram gateway that are enabled.
+    pub telegram: Vec<Telegram>,
     /// Gateways that are programs of their own.
     pub external: Vec<ExternalGateway>,
 }
 
-/// The built-in Telegram gateway.
+/// A bot of the built-in Telegram gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Telegram {
+    /// Its name in routes and logs.
+    pub name: GatewayName,
+    /// Whose all its chats are; without one the routes tell.
+    pub agent: Option<AgentName>,
     /// The bot's token.
     pub bot_token: Secret,
     /// Another server than Telegram's own.
@@ -127,7 +131,7 @@ pub struct Telegram {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalGateway {
     /// Its name in routes and logs.
-    pub name: String,
+    pub name: GatewayName,
     /// An absolute path, or a bare name to be found in `PATH`.
     pub command: PathBuf,
     /// Its arguments.

@@ -32,17 +32,15 @@ fn of_files(providers: &ProviderSettings) -> impl Iterator<Item = (String, Strin
 
 fn configured(config: &Config) -> impl Iterator<Item = (String, &Secret)> {
     let server = &config.server;
-    let telegram = config.gateways.telegram.as_ref();
     let tokens = [
         ("server.api_token", server.api_token.as_ref()),
         ("server.admin_token", server.admin_token.as_ref()),
-        (
-            "gateways.telegram.bot_token",
-            telegram.map(|telegram| &telegram.bot_token),
-        ),
     ];
+    let bots = config.gateways.telegram.iter();
+    let bots = bots.map(|bot| ("gateways.telegram.bot_token", Some(&bot.bot_token)));
     let tokens = tokens
         .into_iter()
+        .chain(bots)
         .filter_map(|(name, secret)| Some((name.to_owned(), secret?)));
     let external = config.gateways.external.iter();
     let theirs = external

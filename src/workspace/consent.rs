@@ -70,7 +70,7 @@ pub fn claims(config: &Config) -> Vec<Claim> {
         .map(|file| fs::read_to_string(file).unwrap_or_default());
     let written = Written::of(text.unwrap_or_default());
     let mut claims = programs(config, &written);
-    claims.extend(sent(config, &written));
+    claims.extend(sent(&written));
     claims.extend(opened(config, &written));
     claims.extend(outside(config, &written));
     claims.extend(of_policy(&config.workspace.join(POLICY_FILE)));
@@ -233,6 +233,19 @@ impl Written {
         names
     }
 
+    /// The keys of the elements of a list, or that of the one thing which stands in its place.
+    fn ones(&self, key: &str) -> Vec<String> {
+        let mut keys: Vec<String> = self
+            .below(key)
+            .map(|(rest, _)| match rest.strip_prefix('[') {
+                Some(rest) => format!("{key}[{}]", rest.split(']').next().unwrap_or_default()),
+                None => key.to_owned(),
+            })
+            .collect();
+        keys.dedup();
+        keys
+    }
+
     /// The names right below a key.
     fn names(&self, key: &str) -> Vec<String> {
         let mut names: Vec<String> = self
@@ -246,8 +259,10 @@ impl Written {
 
 fn programs(config: &Config, written: &Written) -> Vec<Claim> {
     let mut claims = Vec::new();
-    for index in 0..config.gateways.external.len() {
-        let key = format!("gateways.external[{index}]");
+    for key in written.ones("gateways.external") {
+        if written.at(&format!("{key}.enabled")) == Some("false") {
+            continue;
+        }
         let command = written.at(&format!("{key}.command")).unwrap_or_default();
         let args = format!("{key}.args");
         let words: Vec<&str> = written.below(&args).map(|(_, text)| text).collect();
@@ -267,14 +282,17 @@ fn programs(config: &Config, written: &Written) -> Vec<Claim> {
     claims
 }
 
-fn sent(config: &Config, written: &Written) -> Vec<Claim> {
+fn sent(written: &Written) -> Vec<Claim> {
     let mut claims = Vec::new();
-    if config.gateways.telegram.is_some() {
-        let key = "gateways.telegram";
-        let host = written.at("gateways.telegram.api_url").map(host_of);
-        let mut what = written.variables(key);
+    for key in written.ones("gateways.telegram") {
+        let token = format!("{key}.bot_token");
+        if written.at(&token).is_none() || written.at(&format!("{key}.enabled")) == Some("false") {
+            continue;
+        }
+        let host = written.at(&format!("{key}.api_url")).map(host_of);
+        let mut what = written.variables(&key);
         if what.is_empty() {
-            what.push("gateways.telegram.bot_token".to_owned());
+            what.push(token);
         }
         claims.extend(sends(what, &host.unwrap_or("api.telegram.org".to_owned())));
     }
@@ -477,6 +495,14 @@ mod tests {
             (
                 "gateways: {telegram: {bot_token: \"${TG}\"}}\n",
                 &["sends TG to api.telegram.org"],
+            ),
+            (
+                "gateways: {telegram: [{name: a, enabled: false, bot_token: \"1:x\"}, {name: b, bot_token: \"${B}\"}]}\n",
+                &["sends B to api.telegram.org"],
+            ),
+            (
+                "gateways: {external: [{name: a, enabled: false, command: ./a}, {name: b, command: ./b}]}\n",
+                &["starts the program ./b"],
             ),
             (
                 "gateways: {telegram: {bot_token: \"1:x\", api_url: \"http://evil.example:1/x\"}}\n",

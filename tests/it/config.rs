@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use duragent::base::yaml::Level;
 use duragent::config::*;
-use duragent::domain::ids::AgentName;
+use duragent::domain::ids::{AgentName, GatewayName};
 use duragent::domain::providers::{Described, Dialect, KeySource, Provider};
 use duragent::domain::secret::Secret;
 use log::LevelFilter;
@@ -104,6 +104,10 @@ fn defaults(folder: &Path, file: Option<PathBuf>) -> Config {
             file: None,
         },
     }
+}
+
+fn gateway(name: &str) -> GatewayName {
+    GatewayName::parse(name).unwrap()
 }
 
 #[test]
@@ -233,20 +237,22 @@ fn every_key_ends_up_in_the_configuration() {
             },
             limits: LimitsConfig { reply_bytes: 4096 },
             gateways: GatewaysConfig {
-                telegram: Some(Telegram {
+                telegram: vec![Telegram {
+                    name: gateway("telegram"),
+                    agent: None,
                     bot_token: secret("1:hunter2"),
                     api_url: Some("http://localhost:8081".to_owned()),
-                }),
+                }],
                 external: vec![
                     ExternalGateway {
-                        name: "discord".to_owned(),
+                        name: gateway("discord"),
                         command: home.join("bin/discord"),
                         args: vec![secret("--token"), secret("hunter2")],
                         env: BTreeMap::from([("KEY".to_owned(), secret("hunter2"))]),
                         restart: Restart::OnFailure,
                     },
                     ExternalGateway {
-                        name: "irc".to_owned(),
+                        name: gateway("irc"),
                         command: "irc-gateway".into(),
                         args: Vec::new(),
                         env: BTreeMap::new(),
@@ -619,6 +625,16 @@ fn every_mistake_is_told_with_its_place() {
             ],
         ),
         (
+            "gateways:\n  telegram:\n  - {bot_token: x, agent: a b}\n  - {name: t, bot_token: x}\n  - {name: t, bot_token: x}\n  - {name: a.b, bot_token: x}\n  - {enabled: false}",
+            vec![
+                "duragent.yaml:2:3: `gateways` has no effect yet",
+                "duragent.yaml:3:5: `gateways.telegram[0]` needs a `name`, as there are several",
+                "duragent.yaml:3:27: `gateways.telegram[0].agent` must be the name of an agent",
+                "duragent.yaml:5:12: `gateways.telegram[2].name` is `t`, like another gateway that is on",
+                "duragent.yaml:6:12: `gateways.telegram[3].name` must be 1 to 64 letters, digits, `-` and `_`",
+            ],
+        ),
+        (
             "routes:\n- {match: {chat_type: dn}, agent: x y}\n- {agent: ada}",
             vec![
                 "duragent.yaml:2:3: `routes` has no effect yet",
@@ -697,6 +713,14 @@ fn a_disabled_gateway_needs_no_token() {
         GatewaysConfig::default()
     );
     let folder = Folder::with(
+        "gateways:\n  telegram:\n  - {name: a, enabled: false, bot_token: \"${NOT_SET}\"}\n  \
+         - {name: b, bot_token: x, agent: ada}\n",
+    );
+    let bots = folder.load().unwrap().config.gateways.telegram;
+    let named: Vec<_> = bots.iter().map(|bot| (&bot.name, &bot.agent)).collect();
+    let ada = AgentName::parse("ada").unwrap();
+    assert_eq!(named, [(&gateway("b"), &Some(ada))]);
+    let folder = Folder::with(
         "gateways:\n  external:\n  - {name: a, command: x, enabled: false}\n  \
          - {name: b, command: x, env: {KEY: \"${NOT_SET}\"}}\n",
     );
@@ -722,7 +746,7 @@ fn what_is_known_and_not_read_keeps_no_server_from_starting() {
         .collect();
     assert_eq!(
         (config.gateways.telegram, external),
-        (None, vec!["telegram"])
+        (vec![], vec!["telegram"])
     );
     assert_eq!(config.gateways.external[0].restart, Restart::OnFailure);
     let routes: Vec<_> = config
