@@ -25,7 +25,7 @@
 #![allow(dead_code, reason = "a kit for every topic: each uses a part of it")]
 
 mod connection;
-mod html;
+pub mod html;
 mod limits;
 mod media;
 mod methods;
