@@ -221,6 +221,9 @@ pub enum Event {
         /// By whom.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
+        /// The caller's key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source_id: Option<SourceId>,
     },
     /// A message that is kept for audit and never shown to the model.
     SilentMessage {
@@ -250,6 +253,9 @@ pub enum Event {
         /// The model that it uses from now on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
+        /// The id that its gateway's chat has from now on; nothing of a session that is no chat's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gateway_chat_id: Option<String>,
     },
     /// The agent has finished its work; in one append with the last reply.
     TurnEnded {
@@ -263,6 +269,9 @@ pub enum Event {
         /// The sum over its model calls.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         usage: Option<Usage>,
+        /// Who ended it.
+        #[serde(flatten)]
+        cause: SaidBy,
     },
     /// Something recoverable that a reader should see.
     Error {
@@ -278,13 +287,35 @@ pub enum Event {
     SessionEnd {
         /// Why.
         reason: EndReason,
+        /// Who ended it.
+        #[serde(flatten)]
+        cause: SaidBy,
     },
     /// An event of a newer version: kept in the file, skipped by the fold.
     #[serde(other, skip_serializing)]
     Unknown,
 }
 
+/// Whose word in a chat something was; empty where nobody's was.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SaidBy {
+    /// Who said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Their key for it: a repeated one does nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_id: Option<SourceId>,
+}
+
 impl Event {
+    /// The session ends by nobody's word in a chat.
+    pub fn session_end(reason: EndReason) -> Event {
+        Event::SessionEnd {
+            reason,
+            cause: SaidBy::default(),
+        }
+    }
+
     /// The reply, if this is one.
     pub fn as_reply(&self) -> Option<&AssistantResponse> {
         match self {
@@ -396,6 +427,22 @@ pub struct UserMessage {
     /// Its id on the platform that it came from, which an answer names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_message_id: Option<String>,
+    /// A turn of its own answers it, which begins when those before it are over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_turn: Option<OwnTurn>,
+}
+
+/// How a message has a turn to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnTurn {
+    /// No message before it is answered in the same one.
+    Begins,
+    /// It goes on with what the same sender said last, as long as no turn has begun with that.
+    Joins,
+    /// One that a newer version knows.
+    #[serde(other)]
+    Other,
 }
 
 impl UserMessage {
@@ -411,7 +458,13 @@ impl UserMessage {
             passive: false,
             attachments: Vec::new(),
             gateway_message_id: None,
+            own_turn: None,
         }
+    }
+
+    /// The same person has said both.
+    pub(super) fn is_of_same(&self, other: &UserMessage) -> bool {
+        self.sender_id == other.sender_id
     }
 }
 

@@ -100,6 +100,9 @@ pub struct History {
 struct TurnEntries {
     /// The first event that belongs to it.
     first_seq: Seq,
+    /// The first event of the turns that each began while messages waited for it, or this one's own: a message
+    /// of it may stand that far back.
+    settled_seq: Seq,
     entries: usize,
 }
 
@@ -107,6 +110,7 @@ impl TurnEntries {
     fn starting_at(first_seq: Seq) -> TurnEntries {
         TurnEntries {
             first_seq,
+            settled_seq: first_seq,
             entries: 0,
         }
     }
@@ -125,16 +129,29 @@ impl History {
         }
     }
 
+    /// The first event that belongs to it.
+    pub fn first_seq(&self) -> Seq {
+        self.first_turn().first_seq
+    }
+
     /// The first event that a replay needs in order to arrive at the same history, with
     /// [`marks`](History::marks).
-    pub fn first_seq(&self) -> Seq {
-        self.turns.front().unwrap_or(&self.open).first_seq
+    pub fn window_seq(&self) -> Seq {
+        self.first_turn().settled_seq
+    }
+
+    fn first_turn(&self) -> &TurnEntries {
+        self.turns.front().unwrap_or(&self.open)
     }
 
     /// Masks and the correction of the estimate: they depend on events before the window, which a
-    /// replay does not read.
+    /// replay does not read. And where it begins, if that is not with the window.
     pub fn marks(&self) -> Marks {
-        self.marks
+        let first_seq = self.first_seq();
+        Marks {
+            history_from: (self.window_seq() < first_seq).then_some(first_seq),
+            ..self.marks
+        }
     }
 
     /// Fixed at the opening: an agent's files that change do not move a window that is in use.
@@ -185,9 +202,14 @@ impl History {
         });
     }
 
-    /// Ends the open turn; the next begins with event `next_seq`.
-    pub(super) fn end_turn(&mut self, next_seq: Seq) {
-        let ended = mem::replace(&mut self.open, TurnEntries::starting_at(next_seq));
+    /// Ends the open turn; the next begins with event `next_seq`. `is_settled` says that no message waits
+    /// for it.
+    pub(super) fn end_turn(&mut self, next_seq: Seq, is_settled: bool) {
+        let mut next = TurnEntries::starting_at(next_seq);
+        if !is_settled {
+            next.settled_seq = self.open.settled_seq;
+        }
+        let ended = mem::replace(&mut self.open, next);
         // Of a turn that left nothing, a replay from the window may not even know.
         if ended.entries > 0 {
             self.turns.push_back(ended);

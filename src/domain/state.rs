@@ -4,6 +4,7 @@
 //! event that does not fit has no effect, and [`SessionState::allows`] refuses such an event
 //! before it is written.
 
+use std::mem;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::chat::Chat;
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, Decision, EndReason, Event, FinishReason,
-    OnDisconnect, Record, SessionStart, Status, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
+    OnDisconnect, Outcome, OwnTurn, Record, SessionStart, Status, ToolCall, ToolOutput, Trigger,
+    Usage, UserMessage,
 };
 use crate::domain::history::{Conversation, Entry, History, tokens_of};
 use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, TurnId};
@@ -32,13 +34,19 @@ pub struct SessionState {
     pub summary: Summary,
     /// The conversation as models see it, as far as the next call may contain it.
     pub history: History,
-    /// Accepted messages that no model call has contained yet, oldest first.
+    /// Accepted messages that no model call has contained yet, in the order in which one does: those that
+    /// waited for their turn come behind what was there when it did.
     pub inbox: Vec<Unseen>,
+    /// Messages that wait for turns of their own, those of one turn together, in the order of the turns.
+    /// While there are any, a turn is unfinished or something is asked in the inbox.
+    pub held: Vec<Vec<Unseen>>,
     /// The unfinished turn.
     pub turn: Option<Turn>,
     /// An unfinished turn came from elsewhere, and whoever wrote it must not set anything off: a
     /// person's next message does.
     pub is_dormant: bool,
+    /// Up to the event before this one a replay knows the history otherwise, and reads only what waited.
+    history_from: Option<Seq>,
 }
 
 /// A message that waits for a model call.
@@ -98,6 +106,10 @@ pub struct Summary {
     /// A turn is unfinished, or a message waits for one: a start looks after the session.
     #[serde(default)]
     pub unfinished: bool,
+    /// How many turns have messages that wait for them behind another; of a session that is not in memory
+    /// it may be too many, as nobody knows then which of them were withdrawn.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: u32,
     /// The call that waits for a decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_call: Option<CallId>,
@@ -147,6 +159,8 @@ pub struct Turn {
     pub approval: Option<Approval>,
     /// The sum of its model calls.
     pub usage: Usage,
+    /// Whose message the model has seen last; `None` for the server's owner.
+    pub requester: Option<String>,
 }
 
 /// A turn's last reply: how it ended says what comes next.
@@ -216,6 +230,8 @@ pub struct Approval {
     pub kind: ApprovalKind,
     /// "Allow always" would allow this text alone, as no pattern covers it.
     pub exact: bool,
+    /// Whose message led to the call; `None` for the server's owner.
+    pub requester_id: Option<String>,
 }
 
 /// An event that cannot happen now.
@@ -233,8 +249,10 @@ impl SessionState {
             summary: Summary::empty(),
             history: History::new(limits, Seq(1), Marks::default()),
             inbox: Vec::new(),
+            held: Vec::new(),
             turn: None,
             is_dormant: false,
+            history_from: None,
         }
     }
 
@@ -244,15 +262,18 @@ impl SessionState {
     pub fn at_window(
         summary: Summary,
         window_seq: Seq,
-        marks: Marks,
+        mut marks: Marks,
         limits: Limits,
     ) -> SessionState {
+        let history_from = marks.history_from.take();
         SessionState {
             summary,
             history: History::new(limits, window_seq, marks),
             inbox: Vec::new(),
+            held: Vec::new(),
             turn: None,
             is_dormant: false,
+            history_from,
         }
     }
 
@@ -309,8 +330,10 @@ impl SessionState {
         }
         self.fold(record);
         if is_new {
+            self.summary.held = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
             self.make_room(&record.event);
         }
+        self.history_from.take_if(|from| record.seq.next() >= *from);
     }
 
     /// Learns from a reply how long the prompt was that it answers.
@@ -343,9 +366,7 @@ impl SessionState {
     fn fold(&mut self, record: &Record) {
         match &record.event {
             Event::UserMessage(message) => self.accept(record, message),
-            Event::MessageDropped { message_id, .. } => self
-                .inbox
-                .retain(|unseen| unseen.message.message_id != *message_id),
+            Event::MessageDropped { message_id, .. } => self.withdraw(message_id),
             Event::TurnStarted { turn_id, trigger } => self.start_turn(turn_id, *trigger),
             Event::AssistantResponse(reply) => self.take_reply(reply),
             Event::ToolStarted { call_id, .. } => self.set_progress(call_id, Progress::Started),
@@ -371,7 +392,7 @@ impl SessionState {
                 commands,
                 kind,
                 exact,
-                ..
+                requester_id,
             } => self.ask(Approval {
                 seq: record.seq,
                 at: record.timestamp,
@@ -380,13 +401,20 @@ impl SessionState {
                 commands: commands.clone(),
                 kind: *kind,
                 exact: *exact,
+                requester_id: requester_id.clone(),
             }),
             Event::ApprovalDecision {
                 call_id, decision, ..
             } => self.decide(call_id, *decision),
             Event::SessionAdopted {} => self.fall_dormant(),
-            Event::TurnEnded { .. } => self.end_turn(record.seq),
+            Event::TurnEnded { outcome, .. } => {
+                if *outcome == Outcome::Cancelled {
+                    self.release_all();
+                }
+                self.end_turn(record.seq);
+            }
             Event::SessionEnd { .. } => {
+                self.release_all();
                 self.end_turn(record.seq);
             }
             Event::SessionStart(_)
@@ -444,6 +472,12 @@ impl SessionState {
             {
                 refuse("approval_decision", "nothing of that id is pending")
             }
+            Event::SessionChanged {
+                gateway_chat_id: Some(_),
+                ..
+            } if self.summary.gateway.is_none() => {
+                refuse("session_changed", "the session is no chat's")
+            }
             Event::UserMessage(_)
             | Event::MessageDropped { .. }
             | Event::TurnStarted { .. }
@@ -497,16 +531,62 @@ impl SessionState {
         if let Some(turn) = &mut self.turn {
             turn.detached |= message.detached;
         }
-        self.inbox.push(Unseen {
+        let unseen = Unseen {
             seq: record.seq,
             at: record.timestamp,
             message: Arc::clone(message),
-        });
+        };
+        let Some(place) = self.place_for(message) else {
+            return self.held.push(vec![unseen]);
+        };
+        place.push(unseen);
         // A call that is being made may contain all of it already; while tools run, or a person is
         // waited for, none is.
         if self.turn.as_ref().is_none_or(Turn::has_open_calls) {
             self.forget_old_talk(record.timestamp);
         }
+    }
+
+    /// With which messages it is answered; `None` where it waits for a turn that none has yet.
+    fn place_for(&mut self, message: &UserMessage) -> Option<&mut Vec<Unseen>> {
+        let Some(how) = message.own_turn else {
+            return Some(&mut self.inbox);
+        };
+        let is_free = self.turn.is_none() && self.held.is_empty();
+        let asks_last = self.inbox.iter().rfind(|one| !one.message.passive);
+        let goes_on = |last: &Unseen| how == OwnTurn::Joins && last.message.is_of_same(message);
+        if is_free && asks_last.is_none_or(goes_on) {
+            return Some(&mut self.inbox);
+        }
+        let mut groups = self.held.iter_mut().rev();
+        groups.find(|group| group.last().is_some_and(goes_on))
+    }
+
+    /// Forgets a message; where that leaves nothing to answer, the next turn's are taken instead.
+    fn withdraw(&mut self, message_id: &MessageId) {
+        let is_other = |one: &Unseen| one.message.message_id != *message_id;
+        self.inbox.retain(is_other);
+        self.held
+            .iter_mut()
+            .for_each(|group| group.retain(is_other));
+        self.held.retain(|group| !group.is_empty());
+        let has_answer = |turn: &Turn| turn.last_reply.is_some();
+        if !self.is_asked() && !self.turn.as_ref().is_some_and(has_answer) {
+            self.release_next();
+        }
+    }
+
+    /// Takes up the messages that wait for the next turn, behind those that are there: a call may contain these.
+    fn release_next(&mut self) {
+        if !self.held.is_empty() {
+            let group = self.held.remove(0);
+            self.inbox.extend(group);
+        }
+    }
+
+    fn release_all(&mut self) {
+        let held = mem::take(&mut self.held);
+        self.inbox.extend(held.into_iter().flatten());
     }
 
     /// Keeps of the talk that nobody has to answer what is recent and not too much.
@@ -551,22 +631,40 @@ impl SessionState {
             calls: Vec::new(),
             approval: None,
             usage: Usage::default(),
+            requester: None,
         });
     }
 
     fn take_reply(&mut self, reply: &Arc<AssistantResponse>) {
+        let contained = self.inbox.iter().rev();
+        let mut contained = contained.filter(|one| one.seq <= reply.input_seq);
+        let last = contained.find(|one| !one.message.passive);
+        let requester = last.map(|one| one.message.sender_id.clone());
         self.show_messages_up_to(reply.input_seq);
-        self.history.push(Entry::Assistant(Arc::clone(reply)));
+        self.remember(Entry::Assistant(Arc::clone(reply)));
         if let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == reply.turn_id) {
+            if let Some(requester) = requester {
+                turn.requester = requester;
+            }
             turn.take_reply(reply);
         }
     }
 
     /// Moves messages that a call contained from the inbox to the history.
     fn show_messages_up_to(&mut self, seq: Seq) {
-        let seen = self.inbox.partition_point(|unseen| unseen.seq <= seq);
-        for unseen in self.inbox.drain(..seen) {
-            self.history.push(Entry::User(unseen.message));
+        let inbox = mem::take(&mut self.inbox);
+        for unseen in inbox {
+            if unseen.seq <= seq {
+                self.remember(Entry::User(unseen.message));
+            } else {
+                self.inbox.push(unseen);
+            }
+        }
+    }
+
+    fn remember(&mut self, entry: Entry) {
+        if self.history_from.is_none() {
+            self.history.push(entry);
         }
     }
 
@@ -603,8 +701,10 @@ impl SessionState {
         {
             turn.approval = None;
         }
-        self.history
-            .push_result(seq, call_id.clone(), tool_name, output, appended_bytes);
+        if self.history_from.is_none() {
+            self.history
+                .push_result(seq, call_id.clone(), tool_name, output, appended_bytes);
+        }
     }
 
     fn ask(&mut self, approval: Approval) {
@@ -633,6 +733,8 @@ impl SessionState {
 
     /// What was decided so far counts no longer, and nothing that was begun goes on by itself.
     fn fall_dormant(&mut self) {
+        // What waited for turns is answered in the one that a person's next message sets going.
+        self.release_all();
         self.is_dormant = self.turn.is_some() || self.is_asked();
         let Some(turn) = &mut self.turn else { return };
         turn.approval = None;
@@ -647,7 +749,8 @@ impl SessionState {
     fn end_turn(&mut self, seq: Seq) {
         self.show_messages_up_to(seq);
         self.turn = None;
-        self.history.end_turn(seq.next());
+        self.release_next();
+        self.history.end_turn(seq.next(), self.inbox.is_empty());
     }
 }
 
@@ -754,6 +857,7 @@ impl Summary {
             status: Status::Active,
             end_reason: None,
             unfinished: false,
+            held: 0,
             pending_call: None,
             parked_calls: Vec::new(),
             message_count: 0,
@@ -772,6 +876,8 @@ impl Summary {
             Event::UserMessage(message) => {
                 self.mark_message(record.seq);
                 self.message_count += 1;
+                let waits = message.own_turn.is_some() && self.unfinished;
+                self.held = self.held.saturating_add(u32::from(waits));
                 self.unfinished |= !message.passive;
             }
             Event::MessageDropped { .. } => {
@@ -797,26 +903,42 @@ impl Summary {
                 Status::Active | Status::Running => self.status = Status::Active,
                 Status::Completed => {}
             },
-            Event::SessionChanged { title, model } => {
+            Event::SessionChanged {
+                title,
+                model,
+                gateway_chat_id,
+            } => {
                 if title.is_some() {
                     self.title.clone_from(title);
                 }
                 if model.is_some() {
                     self.model.clone_from(model);
                 }
+                if gateway_chat_id.is_some() && self.gateway.is_some() {
+                    self.gateway_chat_id.clone_from(gateway_chat_id);
+                }
             }
             Event::SessionAdopted {} => {
                 self.forget_calls();
-                // Somebody unknown wrote whose it is and where its tools work.
+                self.held = 0;
+                // Somebody unknown wrote whose it is, where its tools work and who reads along.
                 self.owner = None;
                 self.workdir = None;
+                self.gateway = None;
+                self.gateway_chat_id = None;
+                self.gateway_thread_id = None;
             }
-            Event::TurnEnded { .. } => {
-                self.unfinished = false;
+            Event::TurnEnded { outcome, .. } => {
+                if *outcome == Outcome::Cancelled {
+                    self.held = 0;
+                }
+                self.unfinished = self.held > 0;
+                self.held = self.held.saturating_sub(1);
                 self.forget_calls();
             }
-            Event::SessionEnd { reason } => {
+            Event::SessionEnd { reason, .. } => {
                 self.status = Status::Completed;
+                self.held = 0;
                 self.end_reason = Some(*reason);
                 self.unfinished = false;
                 self.forget_calls();
@@ -879,6 +1001,14 @@ impl Summary {
         }
         self.user_messages += 1;
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, Decision, EndReason, Event, Failure,
-    FinishReason, OnDisconnect, Outcome, Record, SessionStart, Status, ToolCall, ToolOutput,
-    Trigger, Usage, UserMessage,
+    FinishReason, OnDisconnect, Outcome, OwnTurn, Record, SaidBy, SessionStart, Status, ToolCall,
+    ToolOutput, Trigger, Usage, UserMessage,
 };
 use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, TurnId};
 use crate::domain::message::Message;
@@ -192,6 +192,7 @@ pub(crate) fn decides(n: u64, decision: Decision) -> Event {
         call_id: call_id(n),
         decision,
         by: None,
+        source_id: None,
     }
 }
 
@@ -222,6 +223,7 @@ pub(crate) fn ended(n: u64, outcome: Outcome) -> Event {
         outcome,
         error: (outcome == Outcome::Failed).then_some(failure),
         usage: None,
+        cause: SaidBy::default(),
     }
 }
 
@@ -362,16 +364,25 @@ impl RandomWalk {
         if self.state.summary.status == Status::Paused {
             self.write(wakes());
         }
+        let passive = n.is_multiple_of(5);
+        let own_turn = match choice / 16 {
+            1..=4 => Some(OwnTurn::Begins),
+            5..=7 => Some(OwnTurn::Joins),
+            _ => None,
+        };
         self.write(Event::from(UserMessage {
-            passive: n.is_multiple_of(5),
+            passive,
+            own_turn: own_turn.filter(|_| !passive),
+            sender_id: own_turn.map(|_| format!("{}", n % 2)),
             ..user_message(n, &text)
         }));
     }
 
     fn drop_a_message(&mut self) {
         let asked = self.in_flight.as_ref().map_or(Seq::ZERO, |(seq, _)| *seq);
-        let mut waiting = self.state.inbox.iter();
-        let found = waiting.find(|unseen| unseen.seq > asked);
+        let held = self.state.held.iter().flatten();
+        let unasked = self.state.inbox.iter().filter(|one| one.seq > asked);
+        let found = unasked.chain(held).next();
         if let Some(message_id) = found.map(|unseen| unseen.message.message_id.clone()) {
             self.write(Event::MessageDropped {
                 message_id,
@@ -441,9 +452,7 @@ impl RandomWalk {
     fn end_session(&mut self) {
         self.skip_open_calls();
         self.in_flight = None;
-        self.write(Event::SessionEnd {
-            reason: EndReason::Timeout,
-        });
+        self.write(Event::session_end(EndReason::Timeout));
     }
 
     fn skip_open_calls(&mut self) {
@@ -490,6 +499,7 @@ impl RandomWalk {
             outcome,
             error: None,
             usage: Some(usage),
+            cause: SaidBy::default(),
         });
     }
 
@@ -605,6 +615,7 @@ impl RandomWalk {
                 Decision::Deny
             },
             by: None,
+            source_id: None,
         });
     }
 }

@@ -210,6 +210,10 @@ pub struct Marks {
     /// Below what the provider refused as too long, in estimated tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling_tokens: Option<u64>,
+    /// The history begins with this event, as messages of it are older than its turns: what stands before only
+    /// says which wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_from: Option<Seq>,
 }
 
 impl Default for Marks {
@@ -220,6 +224,7 @@ impl Default for Marks {
             percent: 100,
             quiet_tokens: 0,
             ceiling_tokens: None,
+            history_from: None,
         }
     }
 }

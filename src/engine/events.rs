@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::code::FailureCode;
 use crate::domain::event::{
-    AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Status, ToolCall,
+    AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, SaidBy, Status, ToolCall,
     ToolOutput, Trigger, Usage,
 };
 use crate::domain::hooks::Hooks;
@@ -34,6 +34,8 @@ pub(super) struct Ending {
     pub(super) error: Option<Failure>,
     /// What the model is told of calls without a result.
     pub(super) skips: &'static str,
+    /// Whose word it was.
+    pub(super) cause: SaidBy,
 }
 
 impl Ending {
@@ -42,6 +44,7 @@ impl Ending {
             outcome: Outcome::Completed,
             error: None,
             skips: "not run",
+            cause: SaidBy::default(),
         }
     }
 
@@ -51,7 +54,13 @@ impl Ending {
             outcome: Outcome::Cancelled,
             error: None,
             skips,
+            cause: SaidBy::default(),
         }
+    }
+
+    /// The same by somebody's word in a chat.
+    pub(super) fn said_by(self, cause: SaidBy) -> Ending {
+        Ending { cause, ..self }
     }
 
     pub(super) fn failed(error: Failure) -> Ending {
@@ -59,6 +68,7 @@ impl Ending {
             outcome: Outcome::Failed,
             error: Some(error),
             skips: "the turn failed",
+            cause: SaidBy::default(),
         }
     }
 
@@ -68,6 +78,7 @@ impl Ending {
             outcome: self.outcome,
             error: self.error,
             usage: (usage.total_tokens > 0).then_some(usage),
+            cause: self.cause,
         }
     }
 }
@@ -214,6 +225,7 @@ pub(super) fn unanswered(call_id: &CallId) -> [Event; 2] {
         call_id: call_id.clone(),
         decision: Decision::Deny,
         by: None,
+        source_id: None,
     };
     let result = Event::ToolResult {
         call_id: call_id.clone(),

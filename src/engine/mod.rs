@@ -30,8 +30,9 @@ pub use error::{EngineError, Space};
 pub use open::ageing::Lifetimes;
 pub use open::chats::ChatListener;
 pub use sessions::Sessions;
-pub use sessions::chats::{
-    MessageFate, MessageInChat, Placed, QueueRule, Replaced, TurnStart, WithdrawnBy,
+pub use sessions::chat_requests::{
+    KeySeen, MessageFate, MessageInChat, Placed, QueueRule, Replaced, StopInChat, TurnStart,
+    WithdrawnBy,
 };
 pub use sessions::parts::{EngineSettings, Parts};
 pub use sessions::requests::{

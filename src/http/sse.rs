@@ -41,8 +41,11 @@ pub fn push_event(out: &mut Vec<u8>, audience: Audience, item: &FeedItem) {
     if audience == Audience::Turn && !is_for_turn(&item.event) {
         return;
     }
+    let Some(event) = shown(&item.event) else {
+        return;
+    };
     writeln!(out, "id: {}", item.id).expect("a Vec takes every byte");
-    push_named(out, &shown(&item.event));
+    push_named(out, &event);
 }
 
 /// Appends the end of a stream whose turn waits, and goes on by itself. It has no id: nothing of the
@@ -101,6 +104,7 @@ fn is_for_turn(event: &FeedEvent) -> bool {
         | FeedEvent::Error { .. } => true,
         FeedEvent::Session { .. }
         | FeedEvent::UserMessage { .. }
+        | FeedEvent::Dropped { .. }
         | FeedEvent::ApprovalDecision { .. }
         | FeedEvent::Message { .. }
         | FeedEvent::Status { .. }
@@ -109,9 +113,11 @@ fn is_for_turn(event: &FeedEvent) -> bool {
     }
 }
 
-/// The event as it is written. Nothing of it is copied: a token allocates nothing.
-fn shown(event: &FeedEvent) -> SessionEvent<&str> {
-    match event {
+/// The event as it is written; `None` for one that HTTP does not tell. Nothing of it is copied: a token
+/// allocates nothing.
+fn shown(event: &FeedEvent) -> Option<SessionEvent<&str>> {
+    Some(match event {
+        FeedEvent::Dropped { .. } => return None,
         FeedEvent::Session { session, messages } => {
             SessionEvent::Session(Box::new(AttachedEvent {
                 session: whole_session(session),
@@ -151,6 +157,7 @@ fn shown(event: &FeedEvent) -> SessionEvent<&str> {
             commands,
             kind,
             exact,
+            requester_id: _,
         } => SessionEvent::ApprovalRequired(ApprovalBody {
             call_id: call_id.as_str(),
             command,
@@ -201,7 +208,7 @@ fn shown(event: &FeedEvent) -> SessionEvent<&str> {
             from_seq: *from_seq,
             to_seq: *to_seq,
         }),
-    }
+    })
 }
 
 #[cfg(test)]

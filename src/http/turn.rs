@@ -63,6 +63,7 @@ impl TurnReader {
                 commands,
                 kind,
                 exact,
+                requester_id,
             } => {
                 self.asked = Some(PendingApproval {
                     call_id,
@@ -70,6 +71,7 @@ impl TurnReader {
                     commands,
                     kind,
                     exact,
+                    requester_id,
                 });
             }
             FeedEvent::ApprovalDecision { .. } => self.asked = None,
@@ -84,6 +86,7 @@ impl TurnReader {
             FeedEvent::Session { .. }
             | FeedEvent::Start { .. }
             | FeedEvent::UserMessage { .. }
+            | FeedEvent::Dropped { .. }
             | FeedEvent::Token { .. }
             | FeedEvent::ToolCall(_)
             | FeedEvent::Notice { .. }
@@ -131,6 +134,7 @@ mod tests {
             commands: vec!["ls".to_owned()],
             kind: ApprovalKind::Policy,
             exact: false,
+            requester_id: None,
         }
     }
 

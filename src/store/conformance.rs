@@ -115,9 +115,7 @@ fn turn(n: u64) -> TurnId {
 }
 
 fn ended() -> Event {
-    Event::SessionEnd {
-        reason: EndReason::Completed,
-    }
+    Event::session_end(EndReason::Completed)
 }
 
 /// A session that was just claimed and opened by one who has nothing of it in memory.
@@ -398,6 +396,7 @@ fn summaries(storage: &mut dyn Storage) {
     let renamed = Event::SessionChanged {
         title: Some("a title".to_owned()),
         model: None,
+        gateway_chat_id: None,
     };
     for events in [vec![said(1, "a")], vec![renamed], vec![ended()]] {
         writer.append(4, events);

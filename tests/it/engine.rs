@@ -205,6 +205,7 @@ fn shown(items: &[FeedItem]) -> Vec<&'static str> {
             FeedEvent::Session { .. } => "session",
             FeedEvent::Start { .. } => "start",
             FeedEvent::UserMessage { .. } => "user_message",
+            FeedEvent::Dropped { .. } => "dropped",
             FeedEvent::Token { .. } => "token",
             FeedEvent::ToolCall(_) => "tool_call",
             FeedEvent::ToolResult { .. } => "tool_result",

@@ -105,7 +105,7 @@ fn markdown(record: &Record) -> String {
         } => note(&format!("error: {}", error.message)),
         Event::Error { message, .. } => note(&format!("error: {message}")),
         Event::SessionAdopted {} => note("what stands above was written elsewhere"),
-        Event::SessionEnd { reason } => note(&format!("the session ended: {}", word(reason))),
+        Event::SessionEnd { reason, .. } => note(&format!("the session ended: {}", word(reason))),
         Event::SessionStart(_)
         | Event::MessageDropped { .. }
         | Event::TurnStarted { .. }

@@ -86,7 +86,9 @@ impl Story {
                 Status::Paused => "(paused)".to_owned(),
                 Status::Active | Status::Running | Status::Completed => "(goes on)".to_owned(),
             },
-            Event::SessionChanged { title, model } => changed(title.as_deref(), model.as_deref()),
+            Event::SessionChanged { title, model, .. } => {
+                changed(title.as_deref(), model.as_deref())
+            }
             Event::TurnEnded { outcome, error, .. } => match (outcome, error) {
                 (_, Some(error)) => format!("error: {}", clean(&error.message)),
                 (Outcome::Cancelled, None) => "(cancelled)".to_owned(),
@@ -97,7 +99,7 @@ impl Story {
                 format!("error: {}: {}", name(code), clean(message))
             }
             Event::SessionAdopted {} => "(what stands above was written elsewhere)".to_owned(),
-            Event::SessionEnd { reason } => format!("(ended: {})", word(reason)),
+            Event::SessionEnd { reason, .. } => format!("(ended: {})", word(reason)),
             Event::TurnStarted { trigger, .. } => {
                 self.detail(&format!("(turn started: {})", word(trigger)))
             }
@@ -286,9 +288,7 @@ mod tests {
             tell(&mut Story::new(true), started()),
             "1970-01-01T00:00:00.000000Z    7  (turn started: message)\n"
         );
-        let ended = Event::SessionEnd {
-            reason: EndReason::Timeout,
-        };
+        let ended = Event::session_end(EndReason::Timeout);
         assert_eq!(tell(&mut Story::new(false), ended), "(ended: timeout)\n");
     }
 }

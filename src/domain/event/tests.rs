@@ -18,6 +18,13 @@ fn read(event: &str) -> Result<Event, serde_json::Error> {
 const MSG: &str = "msg_00000000010000000000000000";
 const TURN: &str = "turn_00000000010000000000000000";
 
+fn said_by(key: &str) -> SaidBy {
+    SaidBy {
+        by: Some("sender:telegram:42".to_owned()),
+        source_id: Some(SourceId::parse(key).unwrap()),
+    }
+}
+
 /// An event of each kind, with all of its fields, beside its line. `@m` and `@t` stand for ids.
 fn all_events() -> Vec<(Event, String)> {
     let message = UserMessage {
@@ -33,6 +40,7 @@ fn all_events() -> Vec<(Event, String)> {
             sha256: "ab".to_owned(),
         }],
         gateway_message_id: Some("55".to_owned()),
+        own_turn: Some(OwnTurn::Joins),
         ..user_message(1, "hi")
     };
     let full_reply = AssistantResponse {
@@ -66,7 +74,7 @@ fn all_events() -> Vec<(Event, String)> {
         ),
         (
             Event::from(message),
-            r#"{"type":"user_message","message_id":"@m","content":"hi","sender_id":"42","sender_name":"Eve","source_id":"telegram:7","detached":true,"attachments":[{"file":"cat.png","mime":"image/png","bytes":3,"sha256":"ab"}],"gateway_message_id":"55"}"#,
+            r#"{"type":"user_message","message_id":"@m","content":"hi","sender_id":"42","sender_name":"Eve","source_id":"telegram:7","detached":true,"attachments":[{"file":"cat.png","mime":"image/png","bytes":3,"sha256":"ab"}],"gateway_message_id":"55","own_turn":"joins"}"#,
         ),
         (
             user(1, "hi"),
@@ -129,8 +137,9 @@ fn all_events() -> Vec<(Event, String)> {
                 call_id: call_id(1),
                 decision: Decision::AllowAlways,
                 by: Some("42".to_owned()),
+                source_id: Some(SourceId::parse("telegram:8").unwrap()),
             },
-            r#"{"type":"approval_decision","call_id":"call_1","decision":"allow_always","by":"42"}"#,
+            r#"{"type":"approval_decision","call_id":"call_1","decision":"allow_always","by":"42","source_id":"telegram:8"}"#,
         ),
         (
             Event::SilentMessage {
@@ -149,8 +158,9 @@ fn all_events() -> Vec<(Event, String)> {
             Event::SessionChanged {
                 title: Some("t".to_owned()),
                 model: Some("m".to_owned()),
+                gateway_chat_id: Some("-7".to_owned()),
             },
-            r#"{"type":"session_changed","title":"t","model":"m"}"#,
+            r#"{"type":"session_changed","title":"t","model":"m","gateway_chat_id":"-7"}"#,
         ),
         (
             Event::TurnEnded {
@@ -161,8 +171,9 @@ fn all_events() -> Vec<(Event, String)> {
                     message: "m".to_owned(),
                 }),
                 usage: Some(Usage::new(2, 1)),
+                cause: said_by("telegram:9"),
             },
-            r#"{"type":"turn_ended","turn_id":"@t","outcome":"failed","error":{"code":"c","message":"m"},"usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3}}"#,
+            r#"{"type":"turn_ended","turn_id":"@t","outcome":"failed","error":{"code":"c","message":"m"},"usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3},"by":"sender:telegram:42","source_id":"telegram:9"}"#,
         ),
         (
             ended(1, Outcome::Completed),
@@ -173,10 +184,15 @@ fn all_events() -> Vec<(Event, String)> {
             r#"{"type":"error","code":"retry","message":"tried again"}"#,
         ),
         (
-            Event::SessionEnd {
-                reason: EndReason::Timeout,
-            },
+            Event::session_end(EndReason::Timeout),
             r#"{"type":"session_end","reason":"timeout"}"#,
+        ),
+        (
+            Event::SessionEnd {
+                reason: EndReason::Terminated,
+                cause: said_by("telegram:10"),
+            },
+            r#"{"type":"session_end","reason":"terminated","by":"sender:telegram:42","source_id":"telegram:10"}"#,
         ),
     ];
     let fill = |json: &str| {
@@ -281,7 +297,7 @@ fn what_a_newer_version_writes_is_passed_over() {
     );
     let extra = r#"{"crc":"00000000","type":"session_end","reason":"timeout","mood":{"good":1}}"#;
     let reason = EndReason::Timeout;
-    assert_eq!(read(extra).unwrap(), Event::SessionEnd { reason });
+    assert_eq!(read(extra).unwrap(), Event::session_end(reason));
     let trigger = format!(r#"{{"type":"turn_started","turn_id":"{TURN}","trigger":"moon"}}"#);
     let turn_id = TurnId::parse(TURN).unwrap();
     assert_eq!(

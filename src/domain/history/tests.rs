@@ -171,7 +171,7 @@ fn history_of(turns: u64, tokens_max: u64) -> History {
     for n in 1..=turns {
         // 24 bytes and a frame of 16.
         history.push(user(n, &"x".repeat(24)));
-        history.end_turn(Seq(n + 1));
+        history.end_turn(Seq(n + 1), true);
         history.settle(0, None);
     }
     history
@@ -244,19 +244,19 @@ fn many_small_results_are_masked_in_no_time() {
 #[test]
 fn a_turn_that_left_nothing_is_not_remembered() {
     let mut history = history_of(1, 17);
-    history.end_turn(Seq(3));
+    history.end_turn(Seq(3), true);
     history.push(user(2, &"x".repeat(24)));
-    history.end_turn(Seq(4));
+    history.end_turn(Seq(4), true);
     history.settle(0, None);
     assert_eq!(history.tokens(), 10);
     assert_eq!(history.first_seq(), Seq(3));
     // Nor does the window begin with it, when there was room for it.
     let mut history = empty(Limits::of_history(35));
     history.push(user(1, &"x".repeat(104)));
-    history.end_turn(Seq(2));
-    history.end_turn(Seq(3));
+    history.end_turn(Seq(2), true);
+    history.end_turn(Seq(3), true);
     history.push(user(2, &"x".repeat(24)));
-    history.end_turn(Seq(4));
+    history.end_turn(Seq(4), true);
     history.settle(0, None);
     assert_eq!(history.tokens(), 10);
     assert_eq!(history.first_seq(), Seq(3));
@@ -355,7 +355,7 @@ fn with_results(limits: Limits, turns: u64) -> History {
         history.push(model(reply(n, 1, "").asking(&[n])));
         result(&mut history, n);
         history.push(model(reply(n, 1, "so")));
-        history.end_turn(Seq(10 * n + 5));
+        history.end_turn(Seq(10 * n + 5), true);
         history.settle(0, None);
     }
     history
@@ -523,7 +523,7 @@ fn the_last_turn_goes_when_what_waits_would_not_fit_beside_it() {
     };
     let mut history = empty(limits);
     history.push(user(1, &"x".repeat(8_000)));
-    history.end_turn(Seq(5));
+    history.end_turn(Seq(5), true);
     history.settle(0, None);
     assert_eq!(history.first_seq(), Seq(1), "there is nothing else");
     history.settle(100, None);
@@ -537,7 +537,7 @@ fn what_waits_takes_its_room_from_what_is_kept() {
         let mut history = empty(Limits::of_history(100));
         for n in 1..=10 {
             history.push(user(n, &"x".repeat(24)));
-            history.end_turn(Seq(n + 1));
+            history.end_turn(Seq(n + 1), true);
         }
         history.settle(waiting, None);
         // Ten turns of ten tokens: more than a hundred are made sixty, with what waits.

@@ -21,6 +21,7 @@ impl Redactor {
                 self.redact_in(&mut message.content);
                 self.redact_some(&mut message.sender_id);
                 self.redact_some(&mut message.sender_name);
+                self.redact_some(&mut message.gateway_message_id);
                 for attachment in &mut message.attachments {
                     self.redact_in(&mut attachment.file);
                     self.redact_in(&mut attachment.mime);
@@ -56,15 +57,17 @@ impl Redactor {
                 self.redact_in(sender_id);
                 self.redact_some(sender_name);
             }
-            Event::SessionChanged { title, model } => {
+            Event::SessionChanged { title, model, .. } => {
                 self.redact_some(title);
                 self.redact_some(model);
             }
-            Event::TurnEnded { error, .. } => {
+            Event::TurnEnded { error, cause, .. } => {
                 if let Some(error) = error {
                     self.redact_in(&mut error.message);
                 }
+                self.redact_some(&mut cause.by);
             }
+            Event::SessionEnd { cause, .. } => self.redact_some(&mut cause.by),
             Event::MessageDropped { reason, .. } | Event::ToolsSkipped { reason, .. } => {
                 self.redact_in(reason);
             }
@@ -74,7 +77,6 @@ impl Redactor {
             | Event::ToolParked { .. }
             | Event::StatusChange { .. }
             | Event::SessionAdopted {}
-            | Event::SessionEnd { .. }
             | Event::Unknown => {}
         }
     }
@@ -147,7 +149,7 @@ impl Redactor {
         }
     }
 
-    fn redact_some(&self, text: &mut Option<String>) {
+    pub(crate) fn redact_some(&self, text: &mut Option<String>) {
         if let Some(text) = text {
             self.redact_in(text);
         }

@@ -171,9 +171,7 @@ fn calls_come_to_their_results_before_the_model_is_asked_again() {
 
 #[test]
 fn a_session_that_pauses_or_is_over_does_nothing() {
-    let end = || Event::SessionEnd {
-        reason: EndReason::Terminated,
-    };
+    let end = || Event::session_end(EndReason::Terminated);
     let asked = || vec![user(1, "a"), started(1, Trigger::Message)];
     let then = |more: Vec<Event>| asked().into_iter().chain(more).collect::<Vec<_>>();
     for (events, step) in [

@@ -1,4 +1,4 @@
-//! The keys of a session's last messages: a repeated one stores nothing.
+//! The keys of what was said last in a session, decisions and stops among it: a repeated one stores nothing.
 //!
 //! Everybody chooses keys of their own: two senders may choose the same one.
 
@@ -33,6 +33,12 @@ impl MessageKey {
         {
             let sender_id = Some(sender_id.clone()).filter(|id| !id.is_empty());
             (sender_id, source_id.clone())
+        } else if let Event::ApprovalDecision { by, source_id, .. } = &record.event {
+            (by.clone(), source_id.clone())
+        } else if let Event::TurnEnded { cause, .. } | Event::SessionEnd { cause, .. } =
+            &record.event
+        {
+            (cause.by.clone(), cause.source_id.clone())
         } else {
             return None;
         };

@@ -159,6 +159,12 @@ impl Session {
         self.log.try_lock().is_ok() && self.live.try_lock().is_ok()
     }
 
+    /// Nobody holds the lock of its state, the caller neither.
+    #[cfg(test)]
+    pub(in crate::engine) fn is_readable(&self) -> bool {
+        self.live.try_lock().is_ok()
+    }
+
     pub(in crate::engine) fn journal(&self) -> MutexGuard<'_, Box<dyn Journal>> {
         lock(&self.journal)
     }
@@ -435,6 +441,20 @@ impl Session {
             .next())
     }
 
+    /// As [`keyed_message`](Session::keyed_message), under any of the names of who chose the key.
+    pub(in crate::engine) fn keyed_record(
+        &self,
+        log: &mut LogWriter,
+        keys: &[MessageKey],
+    ) -> Result<Option<Record>, EngineError> {
+        for key in keys {
+            if let Some(known) = self.keyed_message(log, key)? {
+                return Ok(Some(known));
+            }
+        }
+        Ok(None)
+    }
+
     fn load_keys(&self) -> Result<MessageKeys, EngineError> {
         let (from, last) = {
             let live = self.live();
@@ -513,7 +533,7 @@ impl Session {
             let live = self.live();
             Snapshot {
                 summary: live.state.summary.clone(),
-                window_seq: live.state.history.first_seq(),
+                window_seq: live.state.history.window_seq(),
                 marks: live.state.history.marks(),
             }
         };

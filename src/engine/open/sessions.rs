@@ -58,6 +58,11 @@ impl OpenSessions {
         })
     }
 
+    /// It came from elsewhere, and nobody has adopted it yet: what it says of itself does not count.
+    pub(in crate::engine) fn is_foreign(&self, id: &SessionId) -> bool {
+        self.foreign.contains(id)
+    }
+
     /// The session, if it is in use.
     pub(in crate::engine) fn in_use(&self, id: &SessionId) -> Option<Arc<Session>> {
         self.registry.get(id)

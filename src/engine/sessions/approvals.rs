@@ -1,6 +1,6 @@
 //! Decisions on calls that wait for a person.
 
-use crate::domain::event::{ApprovalKind, Decision, Event};
+use crate::domain::event::{ApprovalKind, Decision, Event, SaidBy};
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::principal::Principal;
 use crate::engine::error::EngineError;
@@ -26,39 +26,49 @@ impl Sessions {
         self.engine.draining.refuse()?;
         let session = self.engine.open.get(id)?;
         let watcher = WatcherGuard::take(&session, WatcherRole::Following);
-        if session
-            .live()
-            .state
-            .approval()
-            .is_none_or(|open| open.call_id.as_str() != call_id)
-        {
-            return Err(self.why_not_pending(&session, call_id)?);
-        }
-        let (records, ()) = session.decide(|live| {
-            let open = live.state.approval();
-            let open = open.filter(|open| open.call_id.as_str() == call_id);
-            // Answered by another a moment ago.
-            let open = open.ok_or(EngineError::AlreadyAnswered)?;
-            if open.command != command {
-                return Err(EngineError::WrongCommand);
-            }
-            let decision = decision_for(open.kind, decision)?;
-            let call_id = open.call_id.clone();
-            let event = Event::ApprovalDecision {
-                call_id,
-                decision,
-                by: by.logged(),
-            };
-            Ok((vec![event], ()))
-        })?;
+        let cause = SaidBy {
+            by: by.logged(),
+            source_id: None,
+        };
+        let mut log = session.log();
+        let event = self.decision(&session, call_id, Some(command), decision, cause)?;
+        let records = session.commit(&mut log, vec![event])?;
+        drop(log);
         let seq = records.first().map_or(Seq::ZERO, |record| record.seq);
         self.set_going(&session);
         let subscription = watcher.show(&self.engine.parts.store, Feed::of_message(seq));
         Ok((Decided { seq }, subscription))
     }
 
+    /// The decision on the open question. The caller holds `log`, so that it stays open.
+    pub(super) fn decision(
+        &self,
+        session: &Session,
+        call_id: &str,
+        command: Option<&str>,
+        decision: Decision,
+        cause: SaidBy,
+    ) -> Result<Event, EngineError> {
+        {
+            let live = session.live();
+            let open = live.state.approval();
+            if let Some(open) = open.filter(|open| open.call_id.as_str() == call_id) {
+                if command.is_some_and(|command| command != open.command) {
+                    return Err(EngineError::WrongCommand);
+                }
+                return Ok(Event::ApprovalDecision {
+                    call_id: open.call_id.clone(),
+                    decision: decision_for(open.kind, decision)?,
+                    by: cause.by,
+                    source_id: cause.source_id,
+                });
+            }
+        }
+        Err(self.why_not_pending(session, call_id)?)
+    }
+
     /// Why a call cannot be decided.
-    pub(super) fn why_not_pending(
+    fn why_not_pending(
         &self,
         session: &Session,
         call_id: &str,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::domain::event::{EndReason, Event};
+use crate::domain::event::{EndReason, Event, SaidBy};
 use crate::domain::ids::{Seq, SessionId};
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, CANCELLED, Ending};
@@ -25,16 +25,33 @@ impl Sessions {
         if session.live().state.is_over() {
             return Err(EngineError::SessionEnded(id.clone()));
         }
-        self.cancel_turn(&session)
+        self.cancel_turn(&session, &SaidBy::default())
+    }
+
+    /// The same by somebody's word in a chat.
+    pub(super) fn cancel_by(
+        &self,
+        session: &Arc<Session>,
+        cause: SaidBy,
+    ) -> Result<bool, EngineError> {
+        if session.live().state.is_over() {
+            return Err(EngineError::SessionEnded(session.id.clone()));
+        }
+        self.cancel_turn(session, &cause)
     }
 
     /// Ends a session and keeps its files.
     pub fn end(&self, id: &SessionId) -> Result<(), EngineError> {
+        self.end_by(id, SaidBy::default())
+    }
+
+    /// The same by somebody's word in a chat.
+    pub(super) fn end_by(&self, id: &SessionId, cause: SaidBy) -> Result<(), EngineError> {
         let session = self.engine.open.get(id)?;
         if session.live().state.is_over() {
             return Err(EngineError::SessionEnded(id.clone()));
         }
-        self.cancel_turn(&session)?;
+        self.cancel_turn(&session, &SaidBy::default())?;
         // A worker that could not write has left it to be opened anew.
         let session = self.engine.open.get(id)?;
         session.decide(|live| {
@@ -42,6 +59,7 @@ impl Sessions {
             let mut events = events::end_of_all(live, turn_id, Ending::cancelled(CANCELLED));
             events.push(Event::SessionEnd {
                 reason: EndReason::Terminated,
+                cause,
             });
             Ok((events, ()))
         })?;
@@ -51,7 +69,7 @@ impl Sessions {
     }
 
     /// Ends the unfinished turn, with the help of its worker if that answers in time.
-    fn cancel_turn(&self, session: &Arc<Session>) -> Result<bool, EngineError> {
+    fn cancel_turn(&self, session: &Arc<Session>, cause: &SaidBy) -> Result<bool, EngineError> {
         let watcher = WatcherGuard::take(session, WatcherRole::Readonly);
         let is_unfinished = |live: &Live| live.state.turn.is_some() || live.state.is_asked();
         let (started, is_open) = {
@@ -61,7 +79,7 @@ impl Sessions {
         if !is_open {
             return Ok(false);
         }
-        if workers::interrupt(session, Interrupt::Cancelled) {
+        if workers::interrupt_for(session, Interrupt::Cancelled, cause.clone()) {
             let deadline = Instant::now() + CANCEL_PATIENCE;
             while Instant::now() < deadline {
                 watcher.wait(deadline);
@@ -76,16 +94,16 @@ impl Sessions {
             );
         }
         self.engine.workers.take_away(session);
-        self.cancel_without_worker(&session.id)?;
+        self.cancel_without_worker(&session.id, cause.clone())?;
         Ok(true)
     }
 
-    fn cancel_without_worker(&self, id: &SessionId) -> Result<(), EngineError> {
+    fn cancel_without_worker(&self, id: &SessionId, cause: SaidBy) -> Result<(), EngineError> {
         // A worker that waited for room leaves the session to be opened anew.
         let session = &self.engine.open.get(id)?;
         let turn_id = self.engine.parts.ids.turn_id();
         let ended = session.decide(|live| {
-            let ending = Ending::cancelled(CANCELLED);
+            let ending = Ending::cancelled(CANCELLED).said_by(cause);
             Ok((events::end_of_all(live, turn_id, ending), ()))
         });
         if let Err(error) = &ended
@@ -142,9 +160,7 @@ mod tests {
         let gives_up = Arc::new(GivesUp(open, Arc::clone(&session)));
         assert!(worker.allow_cancel(Some(gives_up)).is_ok());
         bench.sessions.end(&session.id).unwrap();
-        let end = Event::SessionEnd {
-            reason: EndReason::Terminated,
-        };
+        let end = Event::session_end(EndReason::Terminated);
         assert_eq!(bench.events(&session.id).last(), Some(&end));
     }
 }

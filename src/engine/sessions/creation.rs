@@ -1,21 +1,19 @@
 //! Creating, changing and deleting sessions: one for each key of a principal, one for each chat of a
 //! gateway.
 
-use crate::domain::chat::Chat;
-use crate::domain::event::{Event, SessionStart, Status};
+use crate::domain::event::{Event, SessionStart};
 use crate::domain::ids::{SessionId, SourceId};
 use crate::domain::principal::{Principal, Way};
 use crate::domain::state::SessionState;
 use crate::domain::window::Limits;
 use crate::engine::agent::Agent;
 use crate::engine::error::{EngineError, chain};
-use crate::engine::open::chats::OpenChats;
 use crate::engine::sessions::Sessions;
 use crate::engine::sessions::requests::SessionDraft;
 use crate::engine::watch::live::Live;
 use crate::engine::watch::view::SessionView;
 use crate::engine::workdir::Workdir;
-use crate::store::{CreationKey, Listed, PageQuery, SessionFilter};
+use crate::store::CreationKey;
 
 impl Sessions {
     /// Begins a session; a repeated key, or a chat that has an open one, leads to the session that
@@ -91,72 +89,13 @@ impl Sessions {
         let Some(chat) = &draft.chat else {
             return self.create_new(agent, draft).map(Created::New);
         };
-        let mut chats = self.engine.chats.lock();
-        let open = chats.open(|| self.read_open_chats())?;
-        if let Some(found) = self.find_open(open, &draft.agent, chat)? {
+        let _one_at_a_time = self.lock_chat(&draft.agent, chat);
+        if let Some(found) = self.find_open(&draft.agent, chat)? {
             return Ok(Created::Found(found));
         }
         let view = self.create_new(agent, draft)?;
-        open.note(&draft.agent, chat.clone(), view.id.clone());
+        self.with_chats(|chats| chats.note(&draft.agent, chat.clone(), &view.id, false))?;
         Ok(Created::New(view))
-    }
-
-    /// The open session of `agent` in a gateway's chat.
-    pub fn find_by_chat(
-        &self,
-        agent: &str,
-        chat: &Chat,
-    ) -> Result<Option<SessionView>, EngineError> {
-        let mut chats = self.engine.chats.lock();
-        let open = chats.open(|| self.read_open_chats())?;
-        self.find_open(open, agent, chat)
-    }
-
-    fn find_open(
-        &self,
-        open: &mut OpenChats,
-        agent: &str,
-        chat: &Chat,
-    ) -> Result<Option<SessionView>, EngineError> {
-        let Some(id) = open.get(agent, chat) else {
-            return Ok(None);
-        };
-        match self.view(id) {
-            Ok(view) if view.status != Status::Completed => return Ok(Some(view)),
-            Ok(_) | Err(EngineError::SessionNotFound(_)) => {}
-            Err(error) => return Err(error),
-        }
-        open.forget(agent, chat);
-        Ok(None)
-    }
-
-    fn read_open_chats(&self) -> Result<OpenChats, EngineError> {
-        /// So many at a time, so that none are in memory but those of chats.
-        const PAGE: usize = 256;
-        let mut open = OpenChats::default();
-        let mut query = PageQuery {
-            before: None,
-            limit: PAGE,
-            filter: SessionFilter::default(),
-        };
-        loop {
-            let page = self.engine.parts.store.page(&query)?;
-            for Listed { id, found } in page.sessions {
-                match found {
-                    Ok(summary) if summary.status == Status::Completed => {}
-                    Ok(summary) => {
-                        if let Some(chat) = summary.chat() {
-                            open.note_older(&summary.agent, chat, &id);
-                        }
-                    }
-                    Err(error) => log::warn!("session {id} is no chat's: {}", chain(&error)),
-                }
-            }
-            query.before = page.next;
-            if query.before.is_none() {
-                return Ok(open);
-            }
-        }
     }
 
     fn create_new(&self, agent: &Agent, draft: &SessionDraft) -> Result<SessionView, EngineError> {
@@ -184,7 +123,16 @@ impl Sessions {
     ) -> Result<SessionView, EngineError> {
         let session = self.engine.open.get(id)?;
         if title.is_some() || model.is_some() {
-            session.decide(|_| Ok((vec![Event::SessionChanged { title, model }], ())))?;
+            session.decide(|_| {
+                Ok((
+                    vec![Event::SessionChanged {
+                        title,
+                        model,
+                        gateway_chat_id: None,
+                    }],
+                    (),
+                ))
+            })?;
         }
         let view = session.live().view(id);
         Ok(view)

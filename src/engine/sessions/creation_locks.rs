@@ -1,4 +1,4 @@
-//! Keyed creations of one key wait for one another, and hardly for others.
+//! Creations of one key, or in one chat, wait for one another, and hardly for others.
 
 use std::sync::{Mutex, MutexGuard};
 

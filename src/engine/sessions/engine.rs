@@ -47,6 +47,8 @@ pub(in crate::engine) struct Engine {
     pub(in crate::engine) creation_locks: CreationLocks,
     pub(in crate::engine) creation_keys: CreationKeys,
     pub(in crate::engine) chats: ChatIndex,
+    /// One chat's session is looked for and begun at a time; taken after the lock of a creation's key.
+    pub(in crate::engine) chat_locks: CreationLocks,
     pub(in crate::engine) workdirs: WorkdirRules,
     /// Turns at work at a time.
     pub(in crate::engine) max_active: usize,
@@ -105,6 +107,7 @@ impl Engine {
             creation_locks: CreationLocks::new(),
             creation_keys: CreationKeys::new(from.store.documents()),
             chats: ChatIndex::default(),
+            chat_locks: CreationLocks::new(),
             workdirs: from.settings.workdirs,
             max_active: from.settings.max_active,
         };

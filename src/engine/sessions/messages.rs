@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::pool::NoThread;
-use crate::domain::event::{Event, Record, Status, UserMessage};
+use crate::domain::event::{Event, OwnTurn, Record, Status, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
 use crate::engine::error::{EngineError, chain};
 use crate::engine::events::{self, goes_on};
-use crate::engine::open::session::Session;
+use crate::engine::open::session::{LogWriter, Session};
 use crate::engine::sessions::Sessions;
+use crate::engine::sessions::chat_requests::{MessageFate, WithdrawnBy};
 use crate::engine::sessions::requests::{Accepted, NewMessage, Overheard};
 use crate::engine::spending::ledger::Allowance;
 use crate::engine::turn::workers::ReservedSlot;
@@ -121,25 +122,63 @@ impl Sessions {
         // Before the lock: it may read the logs of other sessions.
         let allowance = self.allowance_of(session)?;
         let mut log = session.log();
-        let key = message.message_key(&self.engine.parts.redactor);
-        if let Some(key) = key
-            && let Some(known) = session.keyed_message(&mut log, &key)?
-        {
-            return Ok((repeated(known, &message)?, None));
+        if let Some(known) = self.repeated_message(session, &mut log, &message)? {
+            return Ok((known, None));
         }
+        let placement = Placement::usual();
+        self.store_placed(session, &mut log, message, allowance.as_ref(), placement)
+    }
+
+    /// The message that came with the same key before.
+    ///
+    /// Errors: [`EngineError::KeyReused`] where that is another.
+    pub(super) fn repeated_message(
+        &self,
+        session: &Session,
+        log: &mut LogWriter,
+        message: &NewMessage,
+    ) -> Result<Option<Accepted>, EngineError> {
+        let Some(key) = message.message_key(&self.engine.parts.redactor) else {
+            return Ok(None);
+        };
+        let known = session.keyed_message(log, &key)?;
+        known.map(|known| repeated(known, message)).transpose()
+    }
+
+    /// Stores a message that is not there yet as `placement` says, in one append.
+    pub(super) fn store_placed<'a>(
+        &'a self,
+        session: &'a Arc<Session>,
+        log: &mut LogWriter,
+        message: NewMessage,
+        allowance: Option<&Allowance>,
+        placement: Placement,
+    ) -> Result<(Accepted, Option<ReservedSlot<'a>>), EngineError> {
         self.refuse_new_turn(session)?;
-        let begins_turn = session.live().state.turn.is_none();
-        let admitted = allowance.as_ref();
+        let is_taken = placement.is_taken();
+        let begins_turn = placement.own_turn.is_some() || session.live().state.turn.is_none();
+        let admitted = allowance.filter(|_| is_taken);
         let admitted = admitted.map(|allowance| allowance.admit(&session.id, begins_turn));
         let admitted = admitted.transpose()?;
-        let slot = self.engine.workers.reserve(session, message.detached);
+        let workers = &self.engine.workers;
+        let may_begin = is_taken && placement.may_begin;
+        let slot = may_begin.then(|| workers.reserve(session, message.detached));
+        let slot = slot.flatten();
         let message_id = self.engine.parts.ids.message_id();
-        let mut events = message_events(session, message_id.clone(), message);
-        let message_at = events.len() - 1;
+        let stored = UserMessage {
+            own_turn: placement.own_turn.filter(|_| is_taken),
+            ..message.into_event(message_id.clone())
+        };
+        let is_paused = session.live().state.summary.status == Status::Paused;
+        // A paused session goes on with what is said in it.
+        let mut events: Vec<Event> = (is_taken && is_paused).then(goes_on).into_iter().collect();
+        let message_at = events.len();
+        events.push(Event::from(stored));
+        events.extend(placement.withdrawals(&message_id));
         if slot.is_some() {
             events.push(events::turn_start(self.engine.parts.ids.turn_id()));
         }
-        let records = session.commit(&mut log, events)?;
+        let records = session.commit(log, events)?;
         if let Some(admitted) = admitted {
             admitted.keep();
         }
@@ -203,6 +242,8 @@ impl Sessions {
         message.content.redact(&self.engine.parts.redactor);
         let key = message.key.take();
         message.key = key.map(|key| self.redacted_key(key)).transpose()?;
+        let redactor = &self.engine.parts.redactor;
+        redactor.redact_some(&mut message.gateway_message_id);
         Ok(())
     }
 
@@ -236,7 +277,7 @@ impl Sessions {
     }
 
     /// What the agent of a session may spend, if it has limits.
-    fn allowance_of(&self, session: &Session) -> Result<Option<Allowance>, EngineError> {
+    pub(super) fn allowance_of(&self, session: &Session) -> Result<Option<Allowance>, EngineError> {
         let name = session.live().state.summary.agent.clone();
         match self.engine.agents.get(&name) {
             Some(agent) => self.engine.parts.ledger.allowance(&agent),
@@ -245,15 +286,48 @@ impl Sessions {
     }
 }
 
-/// The events that store a message; a paused session goes on with it.
-fn message_events(session: &Session, message_id: MessageId, message: NewMessage) -> Vec<Event> {
-    let is_paused = session.live().state.summary.status == Status::Paused;
-    let stored = Event::from(message.into_event(message_id));
-    is_paused
-        .then(goes_on)
-        .into_iter()
-        .chain([stored])
-        .collect()
+/// What is written with a message.
+pub(super) struct Placement {
+    /// Whether it has a turn to itself.
+    pub(super) own_turn: Option<OwnTurn>,
+    /// What is withdrawn with it: others, or itself.
+    pub(super) fate: MessageFate,
+    /// Why others are.
+    pub(super) why: WithdrawnBy,
+    /// Its turn may begin at once.
+    pub(super) may_begin: bool,
+}
+
+impl Placement {
+    /// It is seen by the next call of the model, and nothing else changes.
+    fn usual() -> Placement {
+        Placement {
+            own_turn: None,
+            fate: MessageFate::Taken {
+                in_place_of: Vec::new(),
+            },
+            why: WithdrawnBy::Full,
+            may_begin: true,
+        }
+    }
+
+    fn is_taken(&self) -> bool {
+        matches!(self.fate, MessageFate::Taken { .. })
+    }
+
+    fn withdrawals(self, own: &MessageId) -> Vec<Event> {
+        let (withdrawn, why) = match self.fate {
+            MessageFate::Taken { in_place_of } => (in_place_of, self.why),
+            MessageFate::Withdrawn(why) => (vec![own.clone()], why),
+        };
+        let events = withdrawn
+            .into_iter()
+            .map(|message_id| Event::MessageDropped {
+                message_id,
+                reason: why.as_str().to_owned(),
+            });
+        events.collect()
+    }
 }
 
 /// The outcome of a message whose key was seen before.
@@ -261,7 +335,13 @@ fn repeated(known: Record, message: &NewMessage) -> Result<Accepted, EngineError
     let Event::UserMessage(stored) = known.event else {
         return Err(EngineError::KeyReused);
     };
-    if stored.content != message.content.as_str() {
+    // What a platform delivers again may come in other words, as its files do not; by its number it is
+    // known.
+    let is_same = match (&stored.gateway_message_id, &message.gateway_message_id) {
+        (Some(known), Some(one)) => known == one,
+        (Some(_), None) | (None, _) => stored.content == message.content.as_str(),
+    };
+    if !is_same {
         return Err(EngineError::KeyReused);
     }
     Ok(Accepted {

@@ -4,7 +4,8 @@
 
 mod approvals;
 mod cancel;
-pub(in crate::engine) mod chats;
+pub(in crate::engine) mod chat_requests;
+mod chats;
 mod creation;
 mod creation_locks;
 pub(in crate::engine) mod engine;

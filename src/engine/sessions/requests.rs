@@ -75,11 +75,14 @@ impl NewMessage {
 
     /// Its key as the log would have it, if it has one. The message's own secrets are covered.
     pub(in crate::engine) fn message_key(&self, redactor: &Redactor) -> Option<MessageKey> {
+        Some(MessageKey::new(self.sender_id(redactor), self.key.clone()?))
+    }
+
+    /// Who says it, as the log would have it.
+    pub(in crate::engine) fn sender_id(&self, redactor: &Redactor) -> Option<String> {
         let mut sender_id = self.from.sender_id();
-        if let Some(sender_id) = &mut sender_id {
-            redactor.redact_in(sender_id);
-        }
-        Some(MessageKey::new(sender_id, self.key.clone()?))
+        redactor.redact_some(&mut sender_id);
+        sender_id
     }
 
     /// What the log has of it.

@@ -238,14 +238,15 @@ impl Worker<'_> {
     }
 
     fn ask(&self, call: &ToolCall, question: ApprovalQuestion) -> Result<(), Leave> {
-        self.write(|_| {
+        self.write(|live| {
+            let turn = live.state.turn.as_ref();
             vec![Event::ApprovalRequired {
                 call_id: call.call_id.clone(),
                 command: question.command,
                 commands: question.commands,
                 kind: question.kind,
                 exact: question.exact,
-                requester_id: None,
+                requester_id: turn.and_then(|turn| turn.requester.clone()),
             }]
         })?;
         Ok(())

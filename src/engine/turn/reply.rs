@@ -102,7 +102,10 @@ impl Worker<'_> {
     }
 
     fn prepare(&self, agent: &Agent) -> Result<Box<ModelCall>, Leave> {
+        // What is withdrawn from the inbox is on disk before a call is made of it, or is not withdrawn.
+        let _nobody_writes = self.session.log();
         let mut live = self.live()?;
+        live.called_with = live.last_seq();
         let before = mem::take(&mut live.told);
         let state = &live.state;
         let mut told = state.conversation_after(before);

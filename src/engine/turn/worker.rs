@@ -389,7 +389,10 @@ impl<'a> Worker<'a> {
         // What was cancelled cannot be called again.
         self.model = None;
         let turn_id = self.session.parts.ids.turn_id();
-        self.write(|live| events::end_of_all(live, turn_id, Ending::cancelled(CANCELLED)))?;
+        self.write(|live| {
+            let ending = Ending::cancelled(CANCELLED).said_by(live.cancel_cause());
+            events::end_of_all(live, turn_id, ending)
+        })?;
         self.live()?.end_cancel();
         self.clear_journal()
     }
@@ -661,9 +664,7 @@ mod tests {
             let end = |live: &Live| {
                 let turn_id = bench.engine().parts.ids.turn_id();
                 let mut events = events::end_of_all(live, turn_id, Ending::cancelled(CANCELLED));
-                events.push(Event::SessionEnd {
-                    reason: EndReason::Terminated,
-                });
+                events.push(Event::session_end(EndReason::Terminated));
                 Ok((events, ()))
             };
             session.decide(end).unwrap();
@@ -797,9 +798,7 @@ mod tests {
     #[test]
     fn a_session_that_is_over_has_no_worker() {
         let bench = Bench::new();
-        let end = Event::SessionEnd {
-            reason: EndReason::Completed,
-        };
+        let end = Event::session_end(EndReason::Completed);
         let session = bench.session([user(1, "hi"), end]);
         assert!(!Session::needs_worker(&session.live()));
         let mut worker = bench.worker(&session);

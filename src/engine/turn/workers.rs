@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::lock::lock;
 use crate::base::pool::{NoThread, ThreadPool};
+use crate::domain::event::SaidBy;
 use crate::domain::ids::SessionId;
 use crate::domain::step::{Step, next_step};
 use crate::engine::error::EngineError;
@@ -340,12 +341,20 @@ fn wait_until(deadline: Instant, is_true: impl Fn() -> bool) -> bool {
 
 /// Asks whoever works for `session` to stop, and says why; whether somebody works.
 pub(in crate::engine) fn interrupt(session: &Session, why: Interrupt) -> bool {
+    interrupt_for(session, why, SaidBy::default())
+}
+
+/// The same by somebody's word in a chat.
+pub(in crate::engine) fn interrupt_for(session: &Session, why: Interrupt, cause: SaidBy) -> bool {
     let cancel = {
         let mut live = session.live();
         let Work::RunningWorker(running) = &mut live.work else {
             return false;
         };
-        running.interrupt.get_or_insert(why);
+        if running.interrupt.is_none() {
+            running.interrupt = Some(why);
+            running.cause = cause;
+        }
         running.cancel.clone()
     };
     // Outside the lock: what is cancelled may take it.

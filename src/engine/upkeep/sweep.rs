@@ -175,9 +175,7 @@ impl Sweeper {
             let turn_id = self.ids.turn_id();
             let mut events =
                 events::end_of_all(live, turn_id, Ending::cancelled("the session timed out"));
-            events.push(Event::SessionEnd {
-                reason: EndReason::Timeout,
-            });
+            events.push(Event::session_end(EndReason::Timeout));
             Ok((events, ()))
         })?;
         drop(session);
@@ -301,9 +299,7 @@ mod tests {
             idle: None,
             ended: Some(SWEEP_EVERY),
         });
-        let end = Event::SessionEnd {
-            reason: EndReason::Completed,
-        };
+        let end = Event::session_end(EndReason::Completed);
         let session = bench.session([end]);
         let store = &bench.engine().parts.store;
         let (watcher, _wake_rx) = session.live().watch(WatcherRole::Readonly);

@@ -51,6 +51,13 @@ pub enum FeedEvent {
         /// Its record.
         seq: Seq,
     },
+    /// A message was withdrawn, and no model sees it.
+    Dropped {
+        /// The message.
+        message_id: MessageId,
+        /// The rule, in words.
+        reason: String,
+    },
     /// A piece of a reply's text.
     Token {
         /// The message that it is a piece of.
@@ -79,6 +86,8 @@ pub enum FeedEvent {
         kind: ApprovalKind,
         /// "Allow always" would allow this text alone, and nothing like it.
         exact: bool,
+        /// Whose message led to it; `None` for the server's owner.
+        requester_id: Option<String>,
     },
     /// A person has answered.
     ApprovalDecision {
@@ -350,6 +359,10 @@ impl Feed {
                 message: Arc::clone(message),
                 seq: record.seq,
             }),
+            Event::MessageDropped { message_id, reason } if shows_all => one(FeedEvent::Dropped {
+                message_id: message_id.clone(),
+                reason: reason.clone(),
+            }),
             Event::AssistantResponse(reply) if self.wants_reply(reply.input_seq) => {
                 self.reply_row(reply)
             }
@@ -377,18 +390,20 @@ impl Feed {
                 commands,
                 kind,
                 exact,
-                ..
+                requester_id,
             } => one(FeedEvent::ApprovalRequired {
                 call_id: call_id.clone(),
                 command: command.clone(),
                 commands: commands_of(command, commands),
                 kind: *kind,
                 exact: *exact,
+                requester_id: requester_id.clone(),
             }),
             Event::ApprovalDecision {
                 call_id,
                 decision,
                 by,
+                ..
             } if shows_all => one(FeedEvent::ApprovalDecision {
                 call_id: call_id.clone(),
                 decision: *decision,

@@ -14,10 +14,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::lock::lock;
 use crate::base::text;
-use crate::domain::event::{Event, OnDisconnect, Record};
+use crate::domain::event::{Event, OnDisconnect, Record, SaidBy};
 use crate::domain::history::Conversation;
 use crate::domain::ids::{MessageId, Seq, SessionId};
-use crate::domain::state::SessionState;
+use crate::domain::state::{SessionState, Unseen};
 use crate::engine::watch::feed::{self, Feed, PIECE_BYTES};
 use crate::engine::watch::view::{PendingApproval, SessionView};
 use crate::llm::Cancel;
@@ -58,6 +58,9 @@ pub(in crate::engine) struct Live {
     pub(in crate::engine) is_look_due: bool,
     /// What the last call of the model contained of finished turns; while one is made, it has it.
     pub(in crate::engine) told: Conversation,
+    /// Messages of the inbox up to this one may be in a call of the model; none before the first call of a
+    /// turn.
+    pub(in crate::engine) called_with: Seq,
     tail: VecDeque<Published>,
     tail_bytes: usize,
     watchers: Vec<Watcher>,
@@ -88,6 +91,8 @@ pub(in crate::engine) struct RunningWorker {
     pub(in crate::engine) cancel: Option<Arc<dyn Cancel>>,
     /// Why it was asked to stop.
     pub(in crate::engine) interrupt: Option<Interrupt>,
+    /// Whose word that was.
+    pub(in crate::engine) cause: SaidBy,
 }
 
 impl RunningWorker {
@@ -97,6 +102,7 @@ impl RunningWorker {
             generation,
             cancel: None,
             interrupt: None,
+            cause: SaidBy::default(),
         }
     }
 }
@@ -283,6 +289,7 @@ impl Live {
             runs_on: false,
             is_look_due: false,
             told: Conversation::default(),
+            called_with: Seq::ZERO,
             tail: VecDeque::new(),
             tail_bytes: 0,
             watchers: Vec::new(),
@@ -312,6 +319,7 @@ impl Live {
         if ends {
             self.end_cancel();
             self.runs_on = false;
+            self.called_with = Seq::ZERO;
         }
         // One that was left over was taken up, or is over.
         self.is_left_over &= !ends && !matches!(event, Event::TurnStarted { .. });
@@ -323,8 +331,27 @@ impl Live {
             && running.interrupt == Some(Interrupt::Cancelled)
         {
             running.interrupt = None;
+            running.cause = SaidBy::default();
             running.cancel = None;
         }
+    }
+
+    /// Whose word it was that its worker is to stop.
+    pub(in crate::engine) fn cancel_cause(&self) -> SaidBy {
+        match &self.work {
+            Work::RunningWorker(running) => running.cause.clone(),
+            Work::Queued | Work::None => SaidBy::default(),
+        }
+    }
+
+    /// The messages that ask, and that no call of the model has contained, oldest first.
+    pub(in crate::engine) fn uncalled(&self) -> Vec<&Unseen> {
+        let inbox = self.state.inbox.iter();
+        let inbox = inbox.filter(|one| !one.message.passive && one.seq > self.called_with);
+        let held = self.state.held.iter().flatten();
+        let mut uncalled: Vec<&Unseen> = inbox.chain(held).collect();
+        uncalled.sort_by_key(|one| one.seq);
+        uncalled
     }
 
     /// Says how what the worker does now can be ended from outside; returns what was said before.

@@ -267,6 +267,7 @@ impl Subscription {
                     commands: asked.commands,
                     kind: asked.kind,
                     exact: asked.exact,
+                    requester_id: asked.requester_id,
                 },
             });
         }

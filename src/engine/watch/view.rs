@@ -60,6 +60,8 @@ pub struct PendingApproval {
     pub kind: ApprovalKind,
     /// "Allow always" would allow this text alone, and nothing like it.
     pub exact: bool,
+    /// Whose message led to it; `None` for the server's owner.
+    pub requester_id: Option<String>,
 }
 
 impl From<&Approval> for PendingApproval {
@@ -70,6 +72,7 @@ impl From<&Approval> for PendingApproval {
             commands: commands_of(&approval.command, &approval.commands),
             kind: approval.kind,
             exact: approval.exact,
+            requester_id: approval.requester_id.clone(),
         }
     }
 }

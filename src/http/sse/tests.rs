@@ -82,6 +82,7 @@ fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
                 commands: vec![text("rm x")],
                 kind: ApprovalKind::Uncertain,
                 exact: false,
+                requester_id: Some(text("42")),
             },
             "approval_required",
             text(

@@ -308,6 +308,7 @@ fn answers_have_the_fields_of_the_contract() {
         commands: vec!["ls".to_owned()],
         kind: ApprovalKind::Policy,
         exact: false,
+        requester_id: None,
     };
     let usage = json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3});
     for (body, want) in [

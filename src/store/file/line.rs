@@ -198,9 +198,7 @@ mod tests {
             seq: Seq(7),
             timestamp: Timestamp::from_micros(1_795_327_200_123_456),
             cont: true,
-            event: Event::SessionEnd {
-                reason: EndReason::Completed,
-            },
+            event: Event::session_end(EndReason::Completed),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Planted violations, each of which must be found.
 
 use super::*;
-use crate::domain::event::{OnDisconnect, SessionStart, UserMessage};
+use crate::domain::event::{OnDisconnect, SaidBy, SessionStart, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SourceId};
 use crate::domain::time::Timestamp;
 use crate::torture::ledger::SeenEvent;
@@ -64,6 +64,7 @@ fn ended(outcome: Outcome, code: Option<&str>) -> Event {
             message: "so it is".to_owned(),
         }),
         usage: None,
+        cause: SaidBy::default(),
     }
 }
 

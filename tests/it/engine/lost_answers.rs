@@ -207,6 +207,7 @@ fn a_session_that_another_node_has_claimed_is_dropped_and_claimed_anew() {
     let renamed = Event::SessionChanged {
         title: Some("there".to_owned()),
         model: None,
+        gateway_chat_id: None,
     };
     let at = other.summary(&id).unwrap().updated_at;
     open.log

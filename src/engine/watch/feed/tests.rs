@@ -70,6 +70,7 @@ fn in_words(event: &FeedEvent) -> String {
     match event {
         FeedEvent::Start { seq, .. } => format!("start {seq}"),
         FeedEvent::UserMessage { message, .. } => format!("user {}", message.content),
+        FeedEvent::Dropped { reason, .. } => format!("dropped: {reason}"),
         FeedEvent::Token { content: text, .. } => format!("token {text}"),
         FeedEvent::ToolCall(call) => format!("asks {}", call.call_id),
         FeedEvent::ToolResult { call_id, output } => format!("{call_id} {}", output.content),
@@ -225,9 +226,7 @@ fn skipped_calls_and_the_end_of_the_session_are_shown() {
             source_id: None,
         },
         Event::Unknown,
-        Event::SessionEnd {
-            reason: EndReason::Timeout,
-        },
+        Event::session_end(EndReason::Timeout),
     ]);
     assert_eq!(
         all_of(&records)[1..],

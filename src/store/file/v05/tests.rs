@@ -107,7 +107,7 @@ fn words(event: &Event) -> String {
         Event::ApprovalDecision { decision, .. } => format!("decided {decision:?}"),
         Event::TurnEnded { outcome, .. } => format!("{outcome:?}"),
         Event::SessionChanged { title, .. } => format!("title {}", title.as_deref().unwrap()),
-        Event::SessionEnd { reason } => format!("end {reason:?}"),
+        Event::SessionEnd { reason, .. } => format!("end {reason:?}"),
         Event::Error { message, .. } => format!("error {message}"),
         Event::SilentMessage { content, .. } => format!("silent {content}"),
         Event::Unknown => "kept".to_owned(),

@@ -21,7 +21,7 @@ use crate::base::digest::sha256;
 use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, EndReason, Event, Failure, FinishReason,
-    Outcome, Record, SessionStart, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
+    Outcome, Record, SaidBy, SessionStart, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
 };
 use crate::domain::ids::{CallId, MessageId, Seq, SessionId, SourceId, TurnId};
 use crate::domain::message::is_blank;
@@ -150,6 +150,7 @@ pub(super) fn translate(
         translator.put(Event::SessionChanged {
             title: Some(title),
             model: None,
+            gateway_chat_id: None,
         });
     }
     translator.run();
@@ -280,7 +281,7 @@ impl Translator<'_> {
         }
         self.end_turn();
         if let Some(reason) = self.end {
-            self.put(Event::SessionEnd { reason });
+            self.put(Event::session_end(reason));
         }
     }
 
@@ -316,6 +317,7 @@ impl Translator<'_> {
                         call_id,
                         decision,
                         by,
+                        source_id: None,
                     }),
                     None => self.keep(&name, raw),
                 }
@@ -643,6 +645,7 @@ impl Translator<'_> {
             },
             error: (!is_done).then(failure),
             usage: turn.usage,
+            cause: SaidBy::default(),
         });
     }
 
