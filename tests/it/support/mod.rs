@@ -2,6 +2,7 @@
 //! in this process.
 
 pub mod bench;
+pub mod bot_api;
 pub mod desk;
 pub mod fake_model;
 pub mod local_api;
