@@ -38,6 +38,13 @@ pub struct RenderedPiece {
     pub plain: Option<String>,
 }
 
+impl RenderedPiece {
+    /// What people read of it.
+    pub fn plain_text(&self) -> &str {
+        self.plain.as_deref().unwrap_or(&self.content)
+    }
+}
+
 /// What is known of a command after it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Performed {

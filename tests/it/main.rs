@@ -32,6 +32,8 @@ mod keys;
 mod limits;
 mod llm;
 mod manage;
+#[cfg(feature = "telegram")]
+mod markup;
 mod memory;
 mod pages;
 mod policy;

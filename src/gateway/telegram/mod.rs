@@ -7,5 +7,6 @@
 //! ([`delivery`](crate::gateway::delivery)).
 
 mod bot;
+pub mod markup;
 
 pub use bot::{BotClient, BotError};

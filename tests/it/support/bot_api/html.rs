@@ -3,6 +3,8 @@
 //!
 //! Source: core.telegram.org/bots/api, "HTML style"; the errors are in the words of the servers.
 
+#![allow(dead_code, reason = "a kit for every topic: each uses a part of it")]
+
 /// A text as Telegram shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
