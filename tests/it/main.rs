@@ -28,6 +28,7 @@ mod gate;
 mod guarantees;
 mod hooks;
 mod http;
+mod irc;
 mod keys;
 mod limits;
 mod llm;
