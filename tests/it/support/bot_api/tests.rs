@@ -1,5 +1,10 @@
 //! The fake is as strict as it says.
 
+#![allow(
+    unused_imports,
+    reason = "the figures have this file without its tests"
+)]
+
 use std::thread;
 use std::time::Duration;
 
