@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use duragent::base::fs::RealFs;
 use duragent::domain::event::{
-    AssistantResponse, Event, FinishReason, OnDisconnect, Outcome, SessionStart, Trigger,
+    AssistantResponse, Event, FinishReason, OnDisconnect, Outcome, SaidBy, SessionStart, Trigger,
     UserMessage,
 };
 use duragent::domain::ids::{MessageId, Seq, SessionId, TurnId};
@@ -120,6 +120,7 @@ fn turn(last: Seq, at: Timestamp) -> Vec<Event> {
             outcome: Outcome::Completed,
             error: None,
             usage: None,
+            cause: SaidBy::default(),
         },
     ]
 }
