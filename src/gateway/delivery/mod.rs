@@ -7,9 +7,13 @@
 //! log; it is a document of its own until it is confirmed.
 
 mod bubble;
+mod limiter;
 mod news;
 mod outbox;
+mod split;
 
 pub use bubble::{Bubble, BubbleButton, BubbleContent, BubbleKey};
+pub use limiter::{LimitedChat, SendLimiter, SendUrgency};
 pub use news::{ChatNews, SenderHandle, SenderInbox, SenderNews, sender_channel};
 pub use outbox::{Announcement, Outbox, OutboxError, PressedButton};
+pub use split::split_markdown;
