@@ -32,7 +32,9 @@ pub mod delivery;
 pub mod host;
 pub mod incoming;
 pub mod outlet;
+pub mod plugin;
 pub mod protocol;
+pub mod set_aside;
 pub mod settings;
 #[cfg(feature = "telegram")]
 pub mod telegram;

@@ -1,0 +1,346 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crossbeam_channel::unbounded;
+
+use super::*;
+use crate::base::clock::SystemClock;
+use crate::base::lock::lock;
+use crate::domain::ids::GatewayName;
+use crate::domain::secret::Secret;
+use crate::gateway::delivery::{SenderInbox, sender_channel};
+use crate::gateway::incoming::{Inbound, InboundEvent, IntakeError, TakenIn};
+use crate::gateway::outlet::{CommandOutcome, Outlet as _, Performed};
+use crate::store::sim_documents::SimDocuments;
+
+const SOON: Duration = Duration::from_secs(20);
+const NEVER: Duration = Duration::from_secs(3600);
+const LONG: PluginTimes = PluginTimes {
+    ready: NEVER,
+    ping: NEVER,
+    end: Duration::from_secs(2),
+};
+
+/// Tells what it took; refuses so many times before.
+#[derive(Debug)]
+struct Taker {
+    taken: Sender<String>,
+    refusals: std::sync::Mutex<Vec<IntakeError>>,
+}
+
+impl Inlet for Taker {
+    fn take(&self, _: &GatewayName, inbound: Inbound) -> Result<TakenIn, IntakeError> {
+        if let Some(refusal) = lock(&self.refusals).pop() {
+            return Err(refusal);
+        }
+        if let InboundEvent::Message(message) = inbound.what {
+            self.taken
+                .send(message.content.words().unwrap_or_default().to_owned())
+                .unwrap();
+        }
+        Ok(TakenIn::Stored)
+    }
+}
+
+struct Bench {
+    plugin: Plugin,
+    inbox: SenderInbox,
+    taken: Receiver<String>,
+    set_aside: Arc<SimDocuments>,
+    outlet: PluginOutlet,
+}
+
+/// Runs a shell script as a gateway.
+fn run(
+    script: &str,
+    restart: RestartRule,
+    times: PluginTimes,
+    refusals: Vec<IntakeError>,
+) -> Bench {
+    let (taken_tx, taken) = unbounded();
+    let (sender, inbox) = sender_channel();
+    let name = GatewayName::parse("x").unwrap();
+    let documents = Arc::new(SimDocuments::default());
+    let state = Arc::new(PluginState::new(Arc::new(SystemClock)));
+    let kept = Arc::clone(&documents) as _;
+    let plugin = Plugin::start(PluginParts {
+        set_aside: SetAsideFile::new(&name, kept, Arc::new(SystemClock)),
+        settings: PluginSettings {
+            name,
+            command: PathBuf::from("/bin/sh"),
+            args: vec![Secret::new("-c"), Secret::new(script)],
+            env: BTreeMap::new(),
+            restart,
+        },
+        times,
+        inlet: Arc::new(Taker {
+            taken: taken_tx,
+            refusals: refusals.into(),
+        }),
+        sender,
+        state: Arc::clone(&state),
+    });
+    Bench {
+        plugin: plugin.unwrap(),
+        inbox,
+        taken,
+        set_aside: documents,
+        outlet: PluginOutlet::new(state),
+    }
+}
+
+impl Bench {
+    fn news(&self) -> SenderNews {
+        self.inbox.news_rx.recv_timeout(SOON).unwrap()
+    }
+
+    fn until(&self, state: &str) -> PluginStatus {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let status = self.plugin.state().status();
+            if status.state == state {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{status:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn ready(capabilities: &str) -> String {
+    let line = r#"{"type":"ready","gateway":"x","version":"v1alpha1","capabilities":[CAPS]}"#;
+    format!("echo '{}'\n", line.replace("CAPS", capabilities))
+}
+
+fn message(text: &str) -> String {
+    format!(
+        "echo '{{\"type\":\"message_received\",\"message_id\":1,\"chat_id\":7,\"sender\":{{\"id\":9}},\
+         \"content\":{{\"type\":\"text\",\"text\":\"{text}\"}},\"routing\":{{\"channel\":\"x\",\
+         \"chat_type\":\"dm\",\"chat_id\":7,\"sender_id\":9,\"guild\":null}},\"metadata\":null}}'\n"
+    )
+}
+
+fn typing() -> GatewayCommand {
+    GatewayCommand::SendTyping {
+        chat_id: "7".into(),
+        duration: 0,
+        thread_id: None,
+    }
+}
+
+fn edit() -> GatewayCommand {
+    GatewayCommand::EditMessage {
+        request_id: "r1".into(),
+        chat_id: "7".into(),
+        message_id: "5".into(),
+        content: "ä".into(),
+    }
+}
+
+#[test]
+fn a_program_gets_commands_once_it_is_ready_and_its_answers_are_told() {
+    let script = format!(
+        "read -r go; {}read -r line; case $line in *'\"message_id\":\"5\"'*) \
+         echo '{{\"type\":\"command_ok\",\"request_id\":\"r1\",\"message_id\":12}}';; esac; read -r end",
+        ready("\"edit\",\"what\"")
+    );
+    let mut bench = run(&script, RestartRule::Never, LONG, vec![]);
+    assert!(!bench.outlet.is_ready());
+    // The script waits for a line.
+    let deadline = Instant::now() + SOON;
+    while bench.outlet.perform(&typing(), None) == Performed::Ended(CommandOutcome::NotSent) {
+        assert!(Instant::now() < deadline);
+    }
+    assert_eq!(bench.news(), SenderNews::Ready(true));
+    assert!(bench.outlet.is_ready() && bench.outlet.capabilities().edit);
+    assert_eq!(bench.outlet.perform(&edit(), None), Performed::Waiting);
+    let outcome = CommandOutcome::Done {
+        message_id: Some("12".into()),
+    };
+    let expected = SenderNews::Ended {
+        request_id: "r1".into(),
+        outcome,
+    };
+    assert_eq!(bench.news(), expected);
+    bench.plugin.restart();
+    assert_eq!(bench.news(), SenderNews::Ready(false));
+    assert!(!bench.outlet.capabilities().edit);
+}
+
+#[test]
+fn a_command_that_does_not_fit_into_a_line_is_refused() {
+    let script = format!("{}read -r end", ready(""));
+    let mut bench = run(&script, RestartRule::Never, LONG, vec![]);
+    assert_eq!(bench.news(), SenderNews::Ready(true));
+    let long = GatewayCommand::EditMessage {
+        request_id: "r1".into(),
+        chat_id: "7".into(),
+        message_id: "5".into(),
+        content: "x".repeat(LINE_BYTES_MAX),
+    };
+    let performed = bench.outlet.perform(&long, None);
+    assert!(
+        matches!(performed, Performed::Ended(CommandOutcome::Refused(_))),
+        "{performed:?}"
+    );
+}
+
+#[test]
+fn what_cannot_be_taken_in_now_waits_and_what_never_can_is_set_aside() {
+    let script = format!(
+        "{}{}{}read -r end",
+        ready(""),
+        message("one"),
+        message("two")
+    );
+    let refusals = vec![
+        IntakeError::Unreadable("no".into()),
+        IntakeError::Later("full".into()),
+    ];
+    let bench = run(&script, RestartRule::Never, LONG, refusals);
+    assert_eq!(bench.taken.recv_timeout(SOON).unwrap(), "two");
+    let name = crate::store::documents::DocumentName::parse("gateways/x/set-aside.jsonl").unwrap();
+    let kept = crate::store::documents::Documents::read(&*bench.set_aside, &name).unwrap();
+    assert!(kept.unwrap().text.contains("one"));
+}
+
+#[test]
+fn lines_that_are_no_events_are_left_out() {
+    let script = format!(
+        "{}echo '{{'; echo; echo '[1]'; echo '{{\"type\":\"later\"}}'; echo '{{\"type\":\"message_received\"}}'; \
+         head -c 2000000 /dev/zero | tr '\\0' x; echo; echo oh >&2; {}read -r end",
+        ready(""),
+        message("hi")
+    );
+    let bench = run(&script, RestartRule::Never, LONG, vec![]);
+    assert_eq!(bench.taken.recv_timeout(SOON).unwrap(), "hi");
+    assert_eq!(bench.plugin.state().log(), ["oh"]);
+    assert!(bench.plugin.state().status().last_event.is_some());
+}
+
+#[test]
+fn one_that_fails_is_started_again_and_one_that_ends_in_good_order_is_not() {
+    for (script, rule, starts, state) in [
+        ("exit 0", RestartRule::OnFailure, 1, "down"),
+        ("exit 3", RestartRule::Never, 1, "failed"),
+        ("exit 3", RestartRule::OnFailure, 2, "starting"),
+        ("exit 0", RestartRule::Always, 2, "starting"),
+        (
+            "echo '{\"type\":\"error\",\"code\":\"init_failed\",\"message\":\"no token\",\"fatal\":true}'",
+            RestartRule::OnFailure,
+            2,
+            "starting",
+        ),
+    ] {
+        let script = format!("[ -e \"$0.again\" ] || {{ {script}; exit; }}; read -r end");
+        let folder = tempfile::tempdir().unwrap();
+        let marked = script.replace("$0", folder.path().to_str().unwrap());
+        let marked = format!(
+            "trap ': > {}/.again' EXIT; {marked}",
+            folder.path().display()
+        )
+        .replace(".again\" ]", "/.again\" ]");
+        let bench = run(&marked, rule, LONG, vec![]);
+        let deadline = Instant::now() + SOON;
+        loop {
+            let status = bench.plugin.state().status();
+            if status.starts == starts && status.state == state {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{script}: {status:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn one_that_is_not_there_is_down_and_comes_back_when_it_is_wanted() {
+    let bench = run("exit 0", RestartRule::Never, LONG, vec![]);
+    bench.until("down");
+    bench.plugin.restart();
+    let deadline = Instant::now() + SOON;
+    while bench.plugin.state().status().starts < 2 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn one_that_does_not_say_ready_or_does_not_answer_is_ended() {
+    let short = Duration::from_millis(50);
+    let bench = run(
+        "read -r end",
+        RestartRule::Never,
+        PluginTimes {
+            ready: short,
+            ..LONG
+        },
+        vec![],
+    );
+    let why = bench.until("failed").detail.unwrap();
+    assert!(why.contains("did not say `ready`"), "{why}");
+    let times = PluginTimes {
+        ping: short,
+        ..LONG
+    };
+    let script = format!(
+        "{}while read -r line; do case $line in *shutdown*) exit;; esac; done",
+        ready("")
+    );
+    let bench = run(&script, RestartRule::Never, times, vec![]);
+    let why = bench.until("failed").detail.unwrap();
+    assert!(why.contains("does not answer `ping`"), "{why}");
+}
+
+#[test]
+fn one_that_answers_goes_on() {
+    let times = PluginTimes {
+        ping: Duration::from_millis(10),
+        ..LONG
+    };
+    let script = format!(
+        "{}n=0; while read -r line; do case $line in *ping*) n=$((n+1)); id=${{line##*request_id\\\":\\\"}}; \
+         echo '{{\"type\":\"pong\",\"request_id\":\"'${{id%%\\\"*}}'\",\"uptime_seconds\":1,\"connected\":true}}';; \
+         *) exit;; esac; [ $n = 5 ] && {}done",
+        ready(""),
+        message("five").replace('\n', ";")
+    );
+    let bench = run(&script, RestartRule::Never, times, vec![]);
+    assert_eq!(bench.taken.recv_timeout(SOON).unwrap(), "five");
+    assert_eq!(bench.plugin.state().status().is_connected, Some(true));
+}
+
+#[test]
+fn one_that_does_not_end_is_told_by_a_signal_and_then_killed() {
+    let short = PluginTimes {
+        end: Duration::from_millis(50),
+        ..LONG
+    };
+    for script in [
+        "while :; do sleep 1; done",
+        "trap '' TERM; while :; do sleep 1; done",
+    ] {
+        let script = format!("{}{script}", ready(""));
+        let bench = run(&script, RestartRule::Never, short, vec![]);
+        assert_eq!(bench.news(), SenderNews::Ready(true));
+        drop(bench.plugin);
+    }
+}
+
+#[test]
+fn a_person_sees_how_to_let_it_in() {
+    let script = format!(
+        "{}echo '{{\"type\":\"auth_required\",\"method\":{{\"method\":\"pair_code\",\"code\":\"12-34\",\"expires_in\":60}}}}'; {}\
+         read -r end",
+        ready(""),
+        message("hi")
+    );
+    let bench = run(&script, RestartRule::Never, LONG, vec![]);
+    bench.taken.recv_timeout(SOON).unwrap();
+    let (method, left) = bench.plugin.state().status().auth.unwrap();
+    assert!(matches!(
+        method,
+        crate::gateway::protocol::AuthMethod::PairCode { .. }
+    ));
+    assert!((50..=60).contains(&left));
+}
