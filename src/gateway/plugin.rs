@@ -33,7 +33,7 @@ use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::gateway::delivery::{SenderHandle, SenderNews};
 use crate::gateway::incoming::Inlet;
 use crate::gateway::protocol::{GatewayCommand, LINE_BYTES_MAX};
-use crate::gateway::set_aside::SetAsideFile;
+use crate::gateway::set_aside::SetAsideLog;
 use crate::gateway::settings::{PluginSettings, RestartRule};
 
 use ears::Ears;
@@ -79,7 +79,7 @@ pub struct PluginParts {
     /// Hears of the ends of commands.
     pub sender: SenderHandle,
     /// For what it tells that can never be taken in.
-    pub set_aside: SetAsideFile,
+    pub set_aside: SetAsideLog,
     /// What is known of it.
     pub state: Arc<PluginState>,
 }

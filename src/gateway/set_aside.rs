@@ -1,138 +1,160 @@
-//! What came from a platform and can never be taken in: kept for a person to look at, so that what comes
-//! behind it goes on.
+//! What came from a platform and could not be taken in, kept for the owner: `set-aside.jsonl`.
+//!
+//! A line is one JSON object: `at`, `id` (the platform's), `why`, `what`. The newest 256 KiB are kept.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::base::clock::Clock;
-use crate::base::lock::lock;
 use crate::base::text;
 use crate::domain::ids::GatewayName;
 use crate::domain::time::Timestamp;
-use crate::store::documents::{DocumentName, Documents};
+use crate::store::documents::{DocumentError, DocumentName, Documents, VersionedText};
 
-/// The newest of it are kept.
-const BYTES_MAX: usize = 256 << 10;
-/// Of one so much is kept.
-const ONE_BYTES: usize = 16 << 10;
+/// The newest lines are kept in so many bytes.
+const FILE_BYTES_MAX: usize = 256 << 10;
+/// Of something longer the beginning is kept, as a text.
+const LINE_BYTES_MAX: usize = 32 << 10;
+/// For so often another process may be in the way.
+const TRIES_MAX: u32 = 16;
 
-/// The file `set-aside.jsonl` of a gateway.
+/// Keeps what a gateway could not take in. Written by the gateway's thread alone.
 #[derive(Debug)]
-pub struct SetAsideFile {
+pub struct SetAsideLog {
     documents: Arc<dyn Documents>,
-    clock: Arc<dyn Clock>,
-    name: Option<DocumentName>,
-    /// Lines come one after the other.
-    writing: Mutex<()>,
+    name: DocumentName,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct SetAsideLine<'a> {
-    at: Timestamp,
+    at: String,
+    id: &'a str,
     why: &'a str,
-    what: &'a str,
+    what: &'a Value,
 }
 
-impl SetAsideFile {
-    /// That of a gateway.
-    pub fn new(
-        gateway: &GatewayName,
-        documents: Arc<dyn Documents>,
-        clock: Arc<dyn Clock>,
-    ) -> SetAsideFile {
-        SetAsideFile {
-            name: DocumentName::parse(format!("gateways/{gateway}/set-aside.jsonl")).ok(),
-            documents,
-            clock,
-            writing: Mutex::default(),
-        }
+impl SetAsideLog {
+    /// Of a gateway. `documents` are those of the workspace.
+    pub fn new(documents: Arc<dyn Documents>, gateway: &GatewayName) -> SetAsideLog {
+        let name = DocumentName::parse(format!("gateways/{gateway}/set-aside.jsonl"));
+        let name = name.expect("a gateway's name is a part of a document's");
+        SetAsideLog { documents, name }
     }
 
-    /// Keeps something, or at least says in the log that it could not be kept.
-    pub fn keep(&self, what: &str, why: &str) {
-        let _one_at_a_time = lock(&self.writing);
-        let Some(name) = &self.name else {
-            return;
-        };
+    /// Keeps something; on return it is on disk.
+    ///
+    /// Errors: it is not.
+    pub fn keep(
+        &self,
+        at: Timestamp,
+        id: &str,
+        why: &str,
+        what: &Value,
+    ) -> Result<(), DocumentError> {
+        let line = line(at, id, why, what);
+        let mut tries = 0;
+        self.documents.update(
+            &self.name,
+            |before| Ok(Some(with_line(before, &line))),
+            |error| {
+                tries += 1;
+                match &error {
+                    // Somebody put something there that is no text.
+                    DocumentError::Unreadable { .. } if tries == 1 => {
+                        self.documents.delete(&self.name)
+                    }
+                    _ if error.is_passing() && tries < TRIES_MAX => Ok(()),
+                    _ => Err(error),
+                }
+            },
+        )
+    }
+
+    /// Where a person finds it.
+    pub fn location(&self) -> String {
+        self.documents.location(&self.name)
+    }
+}
+
+fn line(at: Timestamp, id: &str, why: &str, what: &Value) -> String {
+    let at = at.to_string();
+    let written = |what: &Value| {
         let line = SetAsideLine {
-            at: Timestamp::from(self.clock.now()),
-            why,
-            what: text::start(what, ONE_BYTES),
+            at: at.clone(),
+            id,
+            why: text::start(why, 1 << 10),
+            what,
         };
-        let written = serde_json::to_string(&line).map_err(|error| error.to_string());
-        let written = written.and_then(|line| {
-            let before = self.documents.read(name).ok().flatten();
-            let before = before.map(|it| it.text).unwrap_or_default();
-            let kept = newest_lines(&before, BYTES_MAX.saturating_sub(line.len() + 1));
-            let text = format!("{kept}{line}\n");
-            let replaced = self.documents.replace(name, &text);
-            replaced.map_err(|error| error.to_string())
-        });
-        match written {
-            Ok(()) => log::warn!("set aside in {}: {why}", self.documents.location(name)),
-            Err(error) => log::error!("what cannot be taken in is not kept: {error}: {why}"),
-        }
+        serde_json::to_string(&line).expect("texts and a value are JSON")
+    };
+    let line = written(what);
+    if line.len() <= LINE_BYTES_MAX {
+        return line;
     }
+    // Half of it: what is escaped twice may be twice as long.
+    let what = what.to_string();
+    written(&Value::String(
+        text::start(&what, LINE_BYTES_MAX / 2).to_owned(),
+    ))
 }
 
-/// The last lines of a text that have together at most so many bytes.
-fn newest_lines(text: &str, bytes_max: usize) -> &str {
-    if text.len() <= bytes_max {
-        return text;
+/// The lines that are kept, oldest first.
+fn with_line(before: Option<&VersionedText>, line: &str) -> String {
+    let before = before.map_or("", |before| before.text.as_str());
+    let room = FILE_BYTES_MAX.saturating_sub(line.len() + 1);
+    let mut kept = before;
+    while kept.len() > room {
+        kept = kept.split_once('\n').map_or("", |(_, rest)| rest);
     }
-    let cut = text.len() - bytes_max;
-    // A cut before a line's first byte leaves that line whole.
-    let end_of_line = text.as_bytes()[cut - 1..]
-        .iter()
-        .position(|byte| *byte == b'\n');
-    end_of_line.map_or("", |at| &text[cut + at..])
+    format!("{kept}{line}\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::base::clock::SystemClock;
     use crate::store::sim_documents::SimDocuments;
 
-    #[test]
-    fn the_newest_lines_are_those_that_fit_whole() {
-        for (max, expected) in [
-            (9, "ab\ncd\nef\n"),
-            (8, "cd\nef\n"),
-            (6, "cd\nef\n"),
-            (5, "ef\n"),
-            (2, ""),
-            (0, ""),
-        ] {
-            assert_eq!(newest_lines("ab\ncd\nef\n", max), expected, "{max}");
-        }
+    fn text(log: &SetAsideLog) -> String {
+        log.documents.read(&log.name).unwrap().unwrap().text
     }
 
     #[test]
-    fn what_is_set_aside_is_kept_up_to_a_limit() {
-        let documents: Arc<dyn Documents> = Arc::new(SimDocuments::default());
-        let gateway = GatewayName::parse("irc").unwrap();
-        let file = SetAsideFile::new(&gateway, Arc::clone(&documents), Arc::new(SystemClock));
-        for number in 0..40 {
-            file.keep(
-                &format!("{number}{}", "ä".repeat(ONE_BYTES)),
-                "it is no use",
-            );
+    fn the_newest_lines_are_kept_whole() {
+        let documents = Arc::new(SimDocuments::default());
+        let log = SetAsideLog::new(documents, &GatewayName::parse("telegram").unwrap());
+        let at = Timestamp::from_micros(1_700_000_000_000_000);
+        log.keep(at, "5", "no chat", &json!({"update_id": 5}))
+            .unwrap();
+        let first = "{\"at\":\"2023-11-14T22:13:20.000000Z\",\"id\":\"5\",\"why\":\"no chat\",\"what\":{\"update_id\":5}}\n";
+        assert_eq!(text(&log), first);
+        for id in 0..300 {
+            let long = json!({"text": "\"x\"".repeat(1000)});
+            log.keep(at, &id.to_string(), "why", &long).unwrap();
         }
-        let name = DocumentName::parse("gateways/irc/set-aside.jsonl").unwrap();
-        let text = documents.read(&name).unwrap().unwrap().text;
-        assert!(text.len() <= BYTES_MAX);
-        let lines: Vec<serde_json::Value> = text
+        let kept = text(&log);
+        assert!(kept.len() <= FILE_BYTES_MAX && kept.len() > FILE_BYTES_MAX - (8 << 10));
+        let ids: Vec<Value> = kept
             .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].take())
             .collect();
-        assert!(
-            lines.last().unwrap()["what"]
-                .as_str()
-                .unwrap()
-                .starts_with("39")
-        );
-        assert!(lines.len() > 10);
+        let count = ids.len();
+        let newest: Vec<Value> = (300 - count..300).map(|id| json!(id.to_string())).collect();
+        assert_eq!(ids, newest);
+    }
+
+    #[test]
+    fn of_something_long_the_beginning_is_kept() {
+        let documents = Arc::new(SimDocuments::default());
+        let log = SetAsideLog::new(documents, &GatewayName::parse("telegram").unwrap());
+        let long = json!({"text": "\"\u{1f600}\"".repeat(100_000)});
+        log.keep(Timestamp::from_micros(0), "5", "why", &long)
+            .unwrap();
+        let kept = text(&log);
+        assert!(kept.len() <= LINE_BYTES_MAX + (8 << 10), "{}", kept.len());
+        let kept: Value = serde_json::from_str(kept.trim_end()).unwrap();
+        assert!(kept["what"].as_str().unwrap().starts_with("{\"text\":"));
     }
 }

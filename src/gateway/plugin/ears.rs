@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::Level;
+use serde_json::Value;
 
 use crate::base::stop::Stop;
 use crate::base::text;
@@ -156,16 +157,30 @@ impl Ears {
             };
             match self.parts.inlet.take(&self.parts.settings.name, inbound) {
                 Ok(taken) => return log::debug!("gateway {}: {taken:?}", self.name()),
-                Err(IntakeError::Unreadable(why)) => return self.parts.set_aside.keep(line, &why),
+                Err(IntakeError::Unreadable(why)) => return self.set_aside(line, &why),
                 Err(IntakeError::Later(why)) => {
                     log::warn!("gateway {}: a message waits: {why}", self.name());
                 }
             }
             if self.stop.wait(again_after) {
                 let why = "the program was ended before it could be taken in";
-                return self.parts.set_aside.keep(line, why);
+                return self.set_aside(line, why);
             }
             again_after = (again_after * 2).min(AGAIN_MAX);
+        }
+    }
+
+    fn set_aside(&self, line: &str, why: &str) {
+        let what = serde_json::from_str(line).unwrap_or_else(|_| line.into());
+        let id = text_of(&what, "chat_id") + "/" + &text_of(&what, "message_id");
+        let (log, now) = (&self.parts.set_aside, self.parts.state.now());
+        match log.keep(now, &id, why, &what) {
+            Ok(()) => log::warn!(
+                "gateway {}: {id} is set aside in {}: {why}",
+                self.name(),
+                log.location()
+            ),
+            Err(error) => log::error!("gateway {}: {id} is lost: {why}; {error}", self.name()),
         }
     }
 
@@ -199,6 +214,15 @@ impl Ears {
     fn name(&self) -> &str {
         self.parts.settings.name.as_str()
     }
+}
+
+fn text_of(what: &Value, field: &str) -> String {
+    let found = what.get(field);
+    found.map_or_else(String::new, |value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    })
 }
 
 /// What a person must do to let it in. Codes are for them, and short-lived.

@@ -142,7 +142,12 @@ impl PluginState {
 
     /// It has told something that happened.
     pub(super) fn note_event(&self) {
-        lock(&self.known).last_event = Some(Timestamp::from(self.clock.now()));
+        let now = self.now();
+        lock(&self.known).last_event = Some(now);
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::from(self.clock.now())
     }
 
     pub(super) fn note_auth(&self, method: Option<AuthMethod>) {

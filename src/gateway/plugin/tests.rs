@@ -64,7 +64,7 @@ fn run(
     let state = Arc::new(PluginState::new(Arc::new(SystemClock)));
     let kept = Arc::clone(&documents) as _;
     let plugin = Plugin::start(PluginParts {
-        set_aside: SetAsideFile::new(&name, kept, Arc::new(SystemClock)),
+        set_aside: SetAsideLog::new(kept, &name),
         settings: PluginSettings {
             name,
             command: PathBuf::from("/bin/sh"),
