@@ -16,6 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::gateway::delivery::bubble::{Bubble, BubbleButton, BubbleContent, BubbleKey};
 use crate::gateway::delivery::renderer::AskedMessage;
 use crate::gateway::delivery::wording;
+use crate::gateway::outlet::RenderedPiece;
 use crate::gateway::protocol::{Button, Capabilities, InlineKeyboard};
 
 /// A lane, as it stands on disk.
@@ -194,7 +195,7 @@ pub(super) enum LaneDeed {
     /// Another message is to be sent.
     Send {
         /// What it says.
-        text: String,
+        piece: RenderedPiece,
         /// The message that it answers.
         reply_to: Option<String>,
         /// What stands below it.
@@ -209,7 +210,7 @@ pub(super) enum LaneDeed {
         /// The message.
         message_id: String,
         /// What it says then.
-        text: String,
+        piece: RenderedPiece,
     },
     /// The last message is to be taken back.
     Delete {
@@ -230,7 +231,7 @@ pub(super) struct LanePlatform<'a> {
     /// It is told the thread of a chat; else only the message that is answered shows it.
     pub(super) knows_threads: bool,
     /// The messages that a text becomes.
-    pub(super) split: &'a dyn Fn(&str) -> Vec<String>,
+    pub(super) render: &'a dyn Fn(&str) -> Vec<RenderedPiece>,
 }
 
 /// How a bubble stands.
@@ -311,19 +312,19 @@ fn stand(
     };
     let pieces = match text.as_str() {
         "" => Vec::new(),
-        text => (platform.split)(text),
+        text => (platform.render)(text),
     };
     for (part, piece) in pieces.iter().enumerate() {
         let is_last = part + 1 == pieces.len();
         let deed = match parts.get(part) {
-            Some(there) if there.shows(piece) => continue,
+            Some(there) if there.shows(&piece.content) => continue,
             Some(SentPart {
                 message_id: Some(message_id),
                 ..
             }) if can.edit => LaneDeed::Edit {
                 part,
                 message_id: message_id.clone(),
-                text: piece.clone(),
+                piece: piece.clone(),
             },
             Some(_) => continue,
             None => match send(bubble, sent, piece, part, is_last, platform) {
@@ -381,7 +382,7 @@ fn wanted_text(bubble: &Bubble, can: Capabilities) -> Option<Wanted<'_>> {
 fn send(
     bubble: &Bubble,
     sent: Option<&SentBubble>,
-    piece: &str,
+    piece: &RenderedPiece,
     part: usize,
     is_last: bool,
     platform: &LanePlatform<'_>,
@@ -406,7 +407,7 @@ fn send(
         buttons = Some(keyboard(answers, handles));
     }
     Some(LaneDeed::Send {
-        text: piece.to_owned(),
+        piece: piece.clone(),
         reply_to: reply_to.filter(|_| is_first || !platform.knows_threads),
         buttons,
     })
@@ -439,7 +440,10 @@ fn surplus(parts: &[SentPart], needed: usize, can: Capabilities) -> Option<LaneD
     Some(LaneDeed::Edit {
         part: needed + at,
         message_id: part.message_id.clone().filter(|_| can.edit)?,
-        text: NOTHING.to_owned(),
+        piece: RenderedPiece {
+            content: NOTHING.to_owned(),
+            plain: None,
+        },
     })
 }
 

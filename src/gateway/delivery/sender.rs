@@ -458,7 +458,7 @@ impl ChatSender {
         };
         // One that is too old to be answered has done all the same what it was pressed for.
         if let Performed::Ended(CommandOutcome::Refused(failed)) =
-            self.parts.outlet.perform(&command)
+            self.parts.outlet.perform(&command, None)
         {
             log::debug!("the press of a button is not answered: {}", failed.message);
         }
@@ -765,7 +765,7 @@ impl ChatSender {
         let platform = LanePlatform {
             can: self.can(),
             knows_threads: outlet.knows_threads(),
-            split: &|text| outlet.split(text),
+            render: &|markdown| outlet.render(markdown),
         };
         lane.follower(session)?.next_deed(seen, &platform)
     }
@@ -786,7 +786,7 @@ impl ChatSender {
         let platform = LanePlatform {
             can: self.can(),
             knows_threads: outlet.knows_threads(),
-            split: &|text| outlet.split(text),
+            render: &|markdown| outlet.render(markdown),
         };
         let mut over = Vec::new();
         for follower in &mut lane.followed {
@@ -870,6 +870,7 @@ impl ChatSender {
         let request_id = self.request_id();
         let chat_id = lane.chat.chat_id.clone();
         let thread_id = lane.chat.thread_id.clone();
+        let mut plain = None;
         let command = match next.deed.clone() {
             LaneDeed::Prepare { call_id, answers } => {
                 self.prepare(lane, session, next.key, &call_id, &answers);
@@ -880,52 +881,64 @@ impl ChatSender {
                 return true;
             }
             LaneDeed::Send {
-                text,
+                piece,
                 reply_to,
                 buttons,
-            } => GatewayCommand::SendMessage {
-                request_id,
-                chat_id,
-                content: text,
-                reply_to,
-                inline_keyboard: buttons,
-                thread_id,
-            },
+            } => {
+                plain = piece.plain;
+                GatewayCommand::SendMessage {
+                    request_id,
+                    chat_id,
+                    content: piece.content,
+                    reply_to,
+                    inline_keyboard: buttons,
+                    thread_id,
+                }
+            }
             LaneDeed::SendFile(_) => {
                 self.has_no_media = true;
                 return true;
             }
             LaneDeed::Edit {
-                message_id, text, ..
-            } => GatewayCommand::EditMessage {
-                request_id,
-                chat_id,
-                message_id,
-                content: text,
-            },
+                message_id, piece, ..
+            } => {
+                plain = piece.plain;
+                GatewayCommand::EditMessage {
+                    request_id,
+                    chat_id,
+                    message_id,
+                    content: piece.content,
+                }
+            }
             LaneDeed::Delete { message_id } => GatewayCommand::DeleteMessage {
                 request_id,
                 chat_id,
                 message_id,
             },
         };
-        self.perform(id, lane, SentDeed::Bubble(session.clone(), next), &command)
+        let what = SentDeed::Bubble(session.clone(), next);
+        self.perform(id, lane, what, &command, plain.as_deref())
     }
 
     /// Says the first announcement.
     fn say(&mut self, id: &LaneId, lane: &mut ActiveLane, said: &AnnouncementDocument) -> bool {
-        let pieces = self.parts.outlet.split(&said.text);
+        let pieces = self.parts.outlet.render(&said.text);
         let part = lane.posted_parts.min(pieces.len().saturating_sub(1));
         let is_last = part + 1 >= pieces.len();
+        let Some(piece) = pieces.into_iter().nth(part) else {
+            self.forget_announcement(id, lane);
+            return true;
+        };
         let command = GatewayCommand::SendMessage {
             request_id: self.request_id(),
             chat_id: lane.chat.chat_id.clone(),
-            content: pieces.into_iter().nth(part).unwrap_or_default(),
+            content: piece.content,
             reply_to: said.reply_to.clone(),
             inline_keyboard: None,
             thread_id: lane.chat.thread_id.clone(),
         };
-        self.perform(id, lane, SentDeed::Announcement { is_last }, &command)
+        let what = SentDeed::Announcement { is_last };
+        self.perform(id, lane, what, &command, piece.plain.as_deref())
     }
 
     /// Gives a command; whether the lane is still there.
@@ -935,8 +948,9 @@ impl ChatSender {
         lane: &mut ActiveLane,
         what: SentDeed,
         command: &GatewayCommand,
+        plain: Option<&str>,
     ) -> bool {
-        match self.parts.outlet.perform(command) {
+        match self.parts.outlet.perform(command, plain) {
             Performed::Ended(outcome) => self.ended(id, lane, what, outcome),
             Performed::Waiting => {
                 lane.sent = Some(SentCommand {
@@ -1310,7 +1324,7 @@ impl ChatSender {
         };
         // Nobody misses it.
         if let Performed::Ended(CommandOutcome::Refused(failed)) =
-            self.parts.outlet.perform(&command)
+            self.parts.outlet.perform(&command, None)
         {
             log::debug!("nobody sees that an agent is at work: {}", failed.message);
         }
@@ -1333,17 +1347,17 @@ fn rest(lane: &mut ActiveLane, since: Timestamp, why: &str) {
 fn note_done(seen: &mut LaneSession, next: NextDeed, message_id: Option<String>) -> bool {
     let sent = seen.sent_mut(next.key);
     match next.deed {
-        LaneDeed::Send { text, .. } => sent.parts.push(SentPart {
+        LaneDeed::Send { piece, .. } => sent.parts.push(SentPart {
             message_id,
-            digest: Some(digest_of(&text)),
+            digest: Some(digest_of(&piece.content)),
         }),
         LaneDeed::SendFile(_) => sent.parts.push(SentPart {
             message_id,
             digest: None,
         }),
-        LaneDeed::Edit { part, text, .. } => {
+        LaneDeed::Edit { part, piece, .. } => {
             if let Some(part) = sent.parts.get_mut(part) {
-                part.digest = Some(digest_of(&text));
+                part.digest = Some(digest_of(&piece.content));
             }
             return false;
         }

@@ -13,14 +13,14 @@ use crate::domain::chat::Chat;
 use crate::domain::ids::{AgentName, GatewayName, Seq, SessionId};
 use crate::domain::message::MessageText;
 use crate::domain::principal::{GatewaySender, Principal};
-use crate::engine::testing::Bench;
+use crate::engine::testing::{Bench, noon};
 use crate::engine::{NewMessage, SessionDraft};
 use crate::gateway::delivery::lane_store::LaneStore;
 use crate::gateway::delivery::news::{ChatNews, SenderHandle, SenderInbox, sender_channel};
 use crate::gateway::delivery::outbox::Outbox as _;
 use crate::gateway::delivery::sender::{ChatSender, SenderParts};
 use crate::gateway::host::{AdmittedAs, GatewayHost};
-use crate::gateway::outlet::{CommandOutcome, Outlet, Performed, RateLimits};
+use crate::gateway::outlet::{CommandOutcome, Outlet, Performed, RateLimits, RenderedPiece};
 use crate::gateway::protocol::{Capabilities, FailedCommand, GatewayCommand, InlineKeyboard};
 use crate::store::sim_documents::SimDocuments;
 
@@ -205,7 +205,7 @@ impl Outlet for ModelOutlet {
         None
     }
 
-    fn split(&self, markdown: &str) -> Vec<String> {
+    fn render(&self, markdown: &str) -> Vec<RenderedPiece> {
         let piece_bytes = self.0.state().piece_bytes;
         let mut pieces = vec![String::new()];
         for c in markdown.chars() {
@@ -214,10 +214,14 @@ impl Outlet for ModelOutlet {
             }
             pieces.last_mut().unwrap().push(c);
         }
-        pieces
+        let piece = |content| RenderedPiece {
+            content,
+            plain: None,
+        };
+        pieces.into_iter().map(piece).collect()
     }
 
-    fn perform(&mut self, command: &GatewayCommand) -> Performed {
+    fn perform(&mut self, command: &GatewayCommand, _: Option<&str>) -> Performed {
         let mut state = self.0.state();
         state.commands.push(command.clone());
         if command.request_id().is_none() {
@@ -313,7 +317,7 @@ impl Desk {
     pub(super) fn with(bench: Bench, host: ModelHost) -> Desk {
         let relay = Arc::new(Relay::default());
         bench.sessions.set_chat_listener(Arc::clone(&relay) as Arc<_>);
-        let clock = FakeClock::at(std::time::SystemTime::UNIX_EPOCH + 20_000 * DAY);
+        let clock = FakeClock::at(noon());
         let parts = DeskParts {
             bench: Arc::new(bench),
             platform: ModelPlatform::new(),
@@ -425,9 +429,14 @@ impl Desk {
         });
     }
 
-    pub(super) fn pass(&self, time: Duration) {
-        *lock(&self.time) += time;
-        self.clock.advance(time);
+    /// Lets so much time go by, in which the sender does what is due.
+    pub(super) fn work_for(&mut self, time: Duration) {
+        let end = *lock(&self.time) + time;
+        while let Some(due) = self.sender.work().filter(|due| *due <= end) {
+            *lock(&self.time) = due;
+        }
+        *lock(&self.time) = end;
+        self.sender.work();
     }
 
     /// The documents of all lanes, by the last part of their names.
@@ -452,8 +461,6 @@ struct DeskParts {
     time: Arc<Mutex<Instant>>,
     relay: Arc<Relay>,
 }
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn chat(id: &str) -> Chat {
     Chat::new("tele", id)
