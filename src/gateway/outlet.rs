@@ -19,6 +19,12 @@ pub trait Outlet: Send {
         false
     }
 
+    /// More than one person is in a chat, as far as its id says.
+    fn is_group(&self, chat_id: &str) -> bool {
+        let _ = chat_id;
+        false
+    }
+
     /// How much the platform takes; `None` where it says so itself.
     fn rates(&self) -> Option<RateLimits>;
 

@@ -278,11 +278,7 @@ pub(super) fn is_done(bubble: &Bubble, session: &LaneSession, platform: &LanePla
         && stand(bubble, sent, platform) == BubbleStand::Shown
 }
 
-fn stand(
-    bubble: &Bubble,
-    sent: Option<&SentBubble>,
-    platform: &LanePlatform<'_>,
-) -> BubbleStand {
+fn stand(bubble: &Bubble, sent: Option<&SentBubble>, platform: &LanePlatform<'_>) -> BubbleStand {
     let is_aside = sent.is_some_and(|sent| sent.is_aside);
     if is_aside {
         return BubbleStand::Shown;
@@ -372,9 +368,9 @@ fn wanted_text(bubble: &Bubble, can: Capabilities) -> Option<Wanted<'_>> {
         }
         BubbleContent::Question { markdown, .. } => Some(Wanted::Text(markdown.clone())),
         BubbleContent::File(file) if can.media => Some(Wanted::File(file)),
-        BubbleContent::File(file) => Some(Wanted::Text(wording::file_in_words(
-            &file.file, file.bytes,
-        ))),
+        BubbleContent::File(file) => {
+            Some(Wanted::Text(wording::file_in_words(&file.file, file.bytes)))
+        }
     }
 }
 

@@ -12,9 +12,9 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::base::text;
-use crate::domain::event::{Attachment, Decision, Status, ToolCall, UserMessage};
+use crate::domain::event::{Attachment, Decision, OwnTurn, Status, ToolCall, UserMessage};
 use crate::domain::ids::{CallId, MessageId, Seq};
-use crate::engine::{FeedEvent, FeedItem};
+use crate::engine::{FeedEvent, FeedItem, WithdrawnBy};
 use crate::gateway::delivery::bubble::{Bubble, BubbleContent, BubbleKey};
 use crate::gateway::delivery::wording::{self, AnswerWay, AskedQuestion};
 
@@ -165,6 +165,7 @@ impl ChatRenderer {
         self.last = self.last.max(item.id.seq);
         match &item.event {
             FeedEvent::UserMessage { message, .. } => self.asked(message),
+            FeedEvent::Dropped { message_id, reason } => self.dropped(message_id, reason),
             FeedEvent::Token {
                 message_id,
                 content,
@@ -183,6 +184,7 @@ impl ChatRenderer {
                 commands,
                 kind,
                 exact,
+                ..
             } => self.question(
                 call_id,
                 AskedQuestion {
@@ -226,13 +228,27 @@ impl ChatRenderer {
         self.asked.push(AskedMessage {
             message_id: message.message_id.clone(),
             reply_to: reply_to.clone(),
-            begins_turn: false,
+            begins_turn: message.own_turn == Some(OwnTurn::Begins),
         });
         if let Some(open) = self.question.as_mut().filter(|it| !it.has_told_to_wait) {
             open.has_told_to_wait = true;
             let told = wording::waits_for_decision(self.way).to_owned();
             let bubble = self.new_bubble(words_only(told), true);
             bubble.reply_to = reply_to;
+            self.aside = Some(bubble.key);
+        }
+    }
+
+    /// A message was withdrawn. Only who is to be told of it hears so.
+    fn dropped(&mut self, message_id: &MessageId, reason: &str) {
+        let mut asked = self.asked.iter();
+        let place = asked.position(|one| one.message_id == *message_id);
+        let dropped = place.map(|place| self.asked.remove(place));
+        if reason == WithdrawnBy::Rejected.as_str() {
+            let told = self.reject_message.clone();
+            let told = told.unwrap_or_else(|| wording::REJECTED.to_owned());
+            let bubble = self.new_bubble(words_only(told), true);
+            bubble.reply_to = dropped.and_then(|one| one.reply_to);
             self.aside = Some(bubble.key);
         }
     }
@@ -484,3 +500,6 @@ fn words_only(markdown: String) -> BubbleContent {
         working: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

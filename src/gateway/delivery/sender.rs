@@ -37,6 +37,7 @@ use crate::gateway::delivery::lane::{
 use crate::gateway::delivery::lane_store::{
     AnnouncementDocument, LaneId, LaneStore, PostedAnnouncement, SetAside,
 };
+use crate::gateway::delivery::limiter::{LimitedChat, SendLimiter, SendUrgency};
 use crate::gateway::delivery::news::{SenderHandle, SenderInbox, SenderNews};
 use crate::gateway::delivery::outbox::OutboxError;
 use crate::gateway::delivery::verdict::{SendVerdict, verdict};
@@ -45,7 +46,7 @@ use crate::gateway::host::GatewayHost;
 use crate::gateway::outlet::{CommandOutcome, Outlet, Performed};
 use crate::gateway::protocol::{Capabilities, GatewayCommand};
 
-/// Words that still grow are sent so often.
+/// Words that still grow are sent so often at most, wherever the platform has no limits of its own.
 const GROWING_EVERY: Duration = Duration::from_secs(1);
 /// Whoever is shown that somebody writes is shown it again after so long.
 const TYPING_EVERY: Duration = Duration::from_secs(4);
@@ -102,6 +103,7 @@ pub(super) struct ChatSender {
     now: Box<dyn Fn() -> Instant + Send>,
     /// Lanes with something under way.
     active: BTreeMap<LaneId, ActiveLane>,
+    limiter: SendLimiter,
     /// The platform is not reached: until then nothing is sent at all.
     hold: Option<Instant>,
     failures: u32,
@@ -218,6 +220,7 @@ impl ChatSender {
         let mut command_prefix = random::secret()?;
         command_prefix.truncate(DIGITS);
         Ok(ChatSender {
+            limiter: SendLimiter::new(parts.outlet.rates()),
             parts,
             now,
             active: BTreeMap::new(),
@@ -416,6 +419,10 @@ impl ChatSender {
                 self.save(&id, &mut lane);
             }
         }
+        let gateway = self.parts.lanes.gateway().as_str();
+        if let Err(error) = self.parts.sessions.move_chat(gateway, from, to) {
+            log::error!("sessions of chat {from} are not moved to {to}: {error}");
+        }
         match self.parts.lanes.move_chat(from, to) {
             Ok(chats) => {
                 for chat in chats {
@@ -469,7 +476,10 @@ impl ChatSender {
             let sent = lane.sent.as_ref();
             sent.is_some_and(|sent| sent.request_id == request_id)
         };
-        let Some(id) = self.active.iter().find_map(|(id, lane)| is_it(lane).then(|| id.clone()))
+        let Some(id) = self
+            .active
+            .iter()
+            .find_map(|(id, lane)| is_it(lane).then(|| id.clone()))
         else {
             return;
         };
@@ -583,7 +593,11 @@ impl ChatSender {
         let mut before = records.iter().rev().filter(|record| record.seq < last);
         let end = before.find(|record| matches!(record.event, Event::TurnEnded { .. }));
         let begin = end.map(|record| record.seq);
-        Ok(begin.unwrap_or(if from == Seq(0) { Seq(1) } else { Seq(last.0 - 1) }))
+        Ok(begin.unwrap_or(if from == Seq(0) {
+            Seq(1)
+        } else {
+            Seq(last.0 - 1)
+        }))
     }
 
     fn follow(&self, lane: &mut ActiveLane, session: &SessionId) {
@@ -609,8 +623,12 @@ impl ChatSender {
             return Ok(None);
         }
         let agent = AgentName::parse(&view.summary.agent).ok();
-        let access = agent.as_ref().and_then(|agent| self.parts.host.access(agent));
-        let way = agent.map_or(AnswerWay::OwnerOnly, |agent| self.way(&agent, access.as_deref()));
+        let access = agent
+            .as_ref()
+            .and_then(|agent| self.parts.host.access(agent));
+        let way = agent.map_or(AnswerWay::OwnerOnly, |agent| {
+            self.way(&agent, access.as_deref())
+        });
         let reject_message = access.and_then(|access| access.groups.queue.reject_message.clone());
         let news = &self.parts.news;
         let sessions = &self.parts.sessions;
@@ -631,7 +649,11 @@ impl ChatSender {
 
     /// Takes what there is to show of a session.
     fn pull(&self, lane: &mut ActiveLane, session: &SessionId) {
-        let Some(place) = lane.followed.iter().position(|one| one.session() == session) else {
+        let Some(place) = lane
+            .followed
+            .iter()
+            .position(|one| one.session() == session)
+        else {
             return;
         };
         let follower = &mut lane.followed[place];
@@ -645,7 +667,10 @@ impl ChatSender {
                 // Thrown out of memory, or sent away: what its log says is shown from the beginning.
                 lane.followed.remove(place);
                 self.follow(lane, session);
-                if let Some(follower) = lane.followed.last_mut().filter(|it| it.session() == session)
+                if let Some(follower) = lane
+                    .followed
+                    .last_mut()
+                    .filter(|it| it.session() == session)
                     && let Err(error) = follower.pull()
                 {
                     log::debug!("session {session} is not shown for now: {error}");
@@ -704,7 +729,10 @@ impl ChatSender {
     /// When there is something to do without news.
     fn next_due(&self) -> Option<Instant> {
         let now = (self.now)();
-        let answers = self.active.values().filter_map(|lane| Some(lane.sent.as_ref()?.deadline));
+        let answers = self
+            .active
+            .values()
+            .filter_map(|lane| Some(lane.sent.as_ref()?.deadline));
         let is_ready = self.parts.outlet.is_ready();
         let lanes = self.active.values().filter(|_| is_ready);
         let lanes = lanes.filter_map(|lane| {
@@ -719,7 +747,11 @@ impl ChatSender {
 
     /// Does one thing for a lane; whether the lane is still there.
     fn serve(&mut self, id: &LaneId, lane: &mut ActiveLane, now: Instant) -> bool {
-        let sessions: Vec<SessionId> = lane.followed.iter().map(|one| one.session().clone()).collect();
+        let sessions: Vec<SessionId> = lane
+            .followed
+            .iter()
+            .map(|one| one.session().clone())
+            .collect();
         for session in &sessions {
             if lane.follower(session).is_some_and(Follower::can_go_on) {
                 self.pull(lane, session);
@@ -727,7 +759,7 @@ impl ChatSender {
         }
         self.settle(lane);
         if !self.save(id, lane) {
-            self.retry_later(lane, now, None);
+            self.retry_later(lane, now);
             return true;
         }
         if lane.has.resting.is_some() {
@@ -736,21 +768,21 @@ impl ChatSender {
         }
         if let Some(first) = lane.posted.front() {
             let said = first.said.clone();
-            return self.say(id, lane, &said);
+            return !self.may_go(lane, SendUrgency::Waited, now) || self.say(id, lane, &said);
         }
         for session in &sessions {
             let Some(next) = self.next_deed(lane, session) else {
                 continue;
             };
-            if !next.is_urgent && lane.patient_until.is_some_and(|until| until > now) {
-                lane.is_urgent = false;
-                continue;
-            }
-            return self.act(id, lane, session, next);
+            let urgency = if next.is_urgent {
+                SendUrgency::Waited
+            } else {
+                SendUrgency::Growing
+            };
+            return !self.may_go(lane, urgency, now) || self.act(id, lane, session, next);
         }
-        let is_patient = lane.patient_until.is_some_and(|until| until > now);
         lane.is_urgent = false;
-        lane.is_due = is_patient && sessions.iter().any(|one| self.next_deed(lane, one).is_some());
+        lane.is_due = false;
         self.let_go(lane);
         if lane.followed.is_empty() && lane.has.failing.take().is_some() {
             lane.is_unsaved = true;
@@ -759,8 +791,33 @@ impl ChatSender {
         true
     }
 
+    /// Whether a message may go now; if not, the lane is looked at when it may.
+    fn may_go(&self, lane: &mut ActiveLane, urgency: SendUrgency, now: Instant) -> bool {
+        let chat = self.limited(&lane.chat.chat_id);
+        let limited = self.limiter.not_before(chat, urgency, now);
+        match urgency {
+            SendUrgency::Waited => lane.not_before = lane.not_before.max(limited),
+            SendUrgency::Growing => {
+                lane.patient_until = lane.patient_until.max(limited);
+                lane.is_urgent = false;
+            }
+        }
+        lane.due(now).is_some_and(|due| due <= now)
+    }
+
+    fn limited<'c>(&self, chat_id: &'c str) -> LimitedChat<'c> {
+        LimitedChat {
+            chat_id,
+            is_group: self.parts.outlet.is_group(chat_id),
+        }
+    }
+
     fn next_deed(&self, lane: &ActiveLane, session: &SessionId) -> Option<NextDeed> {
-        let seen = lane.has.sessions.iter().find(|one| one.session == *session)?;
+        let seen = lane
+            .has
+            .sessions
+            .iter()
+            .find(|one| one.session == *session)?;
         let outlet = &self.parts.outlet;
         let platform = LanePlatform {
             can: self.can(),
@@ -819,7 +876,9 @@ impl ChatSender {
                 true
             }
             Err(error) => {
-                log::error!("what a chat has is not written down, so it gets no more for now: {error}");
+                log::error!(
+                    "what a chat has is not written down, so it gets no more for now: {error}"
+                );
                 false
             }
         }
@@ -950,6 +1009,8 @@ impl ChatSender {
         command: &GatewayCommand,
         plain: Option<&str>,
     ) -> bool {
+        let chat = self.limited(&lane.chat.chat_id);
+        self.limiter.count(chat, (self.now)());
         match self.parts.outlet.perform(command, plain) {
             Performed::Ended(outcome) => self.ended(id, lane, what, outcome),
             Performed::Waiting => {
@@ -988,15 +1049,21 @@ impl ChatSender {
         }
         match verdict(outcome) {
             SendVerdict::Done { message_id } => self.done(id, lane, what, message_id),
-            SendVerdict::Again { after, why } => {
+            SendVerdict::Again {
+                after: Some(after), ..
+            } => {
+                self.limiter.told_to_wait(&lane.chat.chat_id, after, now);
+                lane.not_before = now.checked_add(after);
+            }
+            SendVerdict::Again { after: None, why } => {
                 self.failed(id, lane, &what, &why);
-                self.retry_later(lane, now, after);
+                self.retry_later(lane, now);
             }
             SendVerdict::Unreached { why } => {
                 self.failed(id, lane, &what, &why);
                 self.failures += 1;
                 self.hold = Some(now + pause(self.failures));
-                self.retry_later(lane, now, None);
+                self.retry_later(lane, now);
             }
             SendVerdict::Refused { is_unknown, why } => {
                 self.refused(id, lane, what, is_unknown, &why);
@@ -1071,7 +1138,11 @@ impl ChatSender {
                 }
             }
             SentDeed::Bubble(session, next) => {
-                let since = lane.has.failing.as_ref().map_or(now, |failing| failing.since);
+                let since = lane
+                    .has
+                    .failing
+                    .as_ref()
+                    .map_or(now, |failing| failing.since);
                 if is_over(self.waits_since(lane, session, next.key, since), now) {
                     self.give_up(id, lane, session, next.key, why);
                 }
@@ -1195,10 +1266,10 @@ impl ChatSender {
         }
     }
 
-    fn retry_later(&self, lane: &mut ActiveLane, now: Instant, after: Option<Duration>) {
+    fn retry_later(&self, lane: &mut ActiveLane, now: Instant) {
         lane.is_due = true;
         lane.tries += 1;
-        lane.not_before = Some(now + after.unwrap_or_else(|| pause(lane.tries)));
+        lane.not_before = Some(now + pause(lane.tries));
     }
 
     /// A lane that rests: what has waited for too long is set aside all the same.
@@ -1230,7 +1301,12 @@ impl ChatSender {
     /// Sets aside what a resting lane lacks for too long.
     fn age(&mut self, id: &LaneId, lane: &mut ActiveLane, resting: &LaneTrouble) {
         let today = self.parts.lanes.now();
-        let sessions: Vec<_> = lane.has.sessions.iter().map(|one| one.session.clone()).collect();
+        let sessions: Vec<_> = lane
+            .has
+            .sessions
+            .iter()
+            .map(|one| one.session.clone())
+            .collect();
         for session in sessions {
             self.follow(lane, &session);
             self.pull(lane, &session);
@@ -1268,7 +1344,11 @@ impl ChatSender {
             return;
         };
         let sent = seen.sent_mut(key);
-        match answers.iter().map(|answer| Ok((handle()?, *answer))).collect::<io::Result<_>>() {
+        match answers
+            .iter()
+            .map(|answer| Ok((handle()?, *answer)))
+            .collect::<io::Result<_>>()
+        {
             Ok(handles) => sent.handles = handles,
             Err(error) => {
                 log::error!("a question is shown without buttons: {error}");

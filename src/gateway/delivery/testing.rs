@@ -316,7 +316,9 @@ impl Desk {
 
     pub(super) fn with(bench: Bench, host: ModelHost) -> Desk {
         let relay = Arc::new(Relay::default());
-        bench.sessions.set_chat_listener(Arc::clone(&relay) as Arc<_>);
+        bench
+            .sessions
+            .set_chat_listener(Arc::clone(&relay) as Arc<_>);
         let clock = FakeClock::at(noon());
         let parts = DeskParts {
             bench: Arc::new(bench),
@@ -413,7 +415,11 @@ impl Desk {
             if is_so(self) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{what}: {:#?}", self.platform.state());
+            assert!(
+                Instant::now() < deadline,
+                "{what}: {:#?}",
+                self.platform.state()
+            );
             let news = self.sender.hear_within(Duration::from_millis(5));
             if let Some(due) = due.filter(|_| !news) {
                 let mut now = lock(&self.time);

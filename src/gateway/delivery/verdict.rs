@@ -120,7 +120,9 @@ fn retry_after(words: &str) -> Option<u64> {
     let rest = words[at..].trim_start_matches([' ', '_', '-']);
     let rest = rest.strip_prefix("after")?;
     let rest = rest.trim_start_matches([' ', ':', '=', '"']);
-    let number = rest.split(|c: char| !(c.is_ascii_digit() || c == '.')).next()?;
+    let number = rest
+        .split(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .next()?;
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
     let whole: u64 = whole.parse().ok()?;
     let is_more = part.bytes().any(|digit| digit != b'0');
@@ -149,16 +151,40 @@ mod tests {
             ("not_implemented", "no media here", "unknown"),
             ("invalid_request", "x", "final"),
             ("message_not_found", "x", "final"),
-            ("send_failed", "Forbidden: Not enough rights to send text", "final"),
+            (
+                "send_failed",
+                "Forbidden: Not enough rights to send text",
+                "final",
+            ),
             ("send_failed", "Forbidden: user is deactivated", "final"),
-            ("unauthorized", "Forbidden: bot was blocked by the user", "rests"),
-            ("send_failed", "Forbidden: bot was kicked from the supergroup chat", "rests"),
-            ("edit_failed", "Bad Request: message is not modified: …", "done"),
-            ("invalid_request", "Bad Request: message is not modified", "done"),
+            (
+                "unauthorized",
+                "Forbidden: bot was blocked by the user",
+                "rests",
+            ),
+            (
+                "send_failed",
+                "Forbidden: bot was kicked from the supergroup chat",
+                "rests",
+            ),
+            (
+                "edit_failed",
+                "Bad Request: message is not modified: …",
+                "done",
+            ),
+            (
+                "invalid_request",
+                "Bad Request: message is not modified",
+                "done",
+            ),
             ("rate_limited", "Too Many Requests: retry after 30", "30"),
             ("send_failed", "flood, \"retry_after\": 2.5, please", "3"),
             ("invalid_request", "Retry After: 7", "7"),
-            ("edit_failed", "can't find end of the entity; retry after parsing", "again"),
+            (
+                "edit_failed",
+                "can't find end of the entity; retry after parsing",
+                "again",
+            ),
             ("send_failed", "Unknown Channel", "again"),
             ("delete_failed", "x", "again"),
             ("answer_callback_failed", "x", "again"),
@@ -172,9 +198,13 @@ mod tests {
             let found = match refused(code, message) {
                 SendVerdict::Done { .. } => "done".to_owned(),
                 SendVerdict::Again { after: None, .. } => "again".to_owned(),
-                SendVerdict::Again { after: Some(it), .. } => it.as_secs().to_string(),
+                SendVerdict::Again {
+                    after: Some(it), ..
+                } => it.as_secs().to_string(),
                 SendVerdict::Unreached { .. } => "unreached".to_owned(),
-                SendVerdict::Refused { is_unknown: true, .. } => "unknown".to_owned(),
+                SendVerdict::Refused {
+                    is_unknown: true, ..
+                } => "unknown".to_owned(),
                 SendVerdict::Refused { .. } => "final".to_owned(),
                 SendVerdict::Rests { .. } => "rests".to_owned(),
                 SendVerdict::Moved { to } => to,
@@ -199,6 +229,11 @@ mod tests {
             migrate_to: Some("-1007".to_owned()),
             ..failed
         }));
-        assert_eq!(moved, SendVerdict::Moved { to: "-1007".to_owned() });
+        assert_eq!(
+            moved,
+            SendVerdict::Moved {
+                to: "-1007".to_owned()
+            }
+        );
     }
 }

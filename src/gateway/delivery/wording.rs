@@ -304,10 +304,18 @@ mod tests {
             "❓ The agent wants to run:\n````\necho ```\nrm -rf /\\u{202e}\n````"
         );
         let denied = asked.decided(Decision::Deny, Some("telegram:42`*"));
-        assert!(denied.ends_with("\n\nDenied by `telegram:42'*`."), "{denied}");
-        let lines: Vec<String> = (0..400).map(|line| format!("step {line} {}", "x".repeat(99))).collect();
+        assert!(
+            denied.ends_with("\n\nDenied by `telegram:42'*`."),
+            "{denied}"
+        );
+        let lines: Vec<String> = (0..400)
+            .map(|line| format!("step {line} {}", "x".repeat(99)))
+            .collect();
         let long = question(&lines.join("\n")).open(AnswerWay::OwnerOnly);
-        assert!(long.contains("step 0 ") && long.contains("step 399 "), "{long}");
+        assert!(
+            long.contains("step 0 ") && long.contains("step 399 "),
+            "{long}"
+        );
         assert!(long.contains("⟨388 more lines⟩"), "{long}");
         assert!(long.chars().count() < QUESTION_CHARS + 200);
     }
@@ -334,8 +342,16 @@ mod tests {
             })
         };
         for (name, arguments, expected) in [
-            ("bash", r#"{"command": "cargo\ntest"}"#, "⚙ bash: `cargo test`"),
-            ("read_file", r#"{"limit": 3, "path": "a`b"}"#, "⚙ read\\_file: `a'b`"),
+            (
+                "bash",
+                r#"{"command": "cargo\ntest"}"#,
+                "⚙ bash: `cargo test`",
+            ),
+            (
+                "read_file",
+                r#"{"limit": 3, "path": "a`b"}"#,
+                "⚙ read\\_file: `a'b`",
+            ),
             ("date", "{}", "⚙ date"),
             ("date", "{", "⚙ date"),
             ("[x](http://y)", "[]", "⚙ xhttp:y"),
@@ -362,6 +378,9 @@ mod tests {
         assert_eq!(with_paragraph("", STOPPED), "Stopped.");
         assert_eq!(with_paragraph("a\n", STOPPED), "a\n\nStopped.");
         assert_eq!(with_paragraph("```\na", STOPPED), "```\na\n```\n\nStopped.");
-        assert_eq!(with_paragraph("```\na\n```", STOPPED), "```\na\n```\n\nStopped.");
+        assert_eq!(
+            with_paragraph("```\na\n```", STOPPED),
+            "```\na\n```\n\nStopped."
+        );
     }
 }

@@ -130,12 +130,18 @@ fn shown(renderer: &ChatRenderer) -> Vec<String> {
 
 #[test]
 fn a_reply_grows_in_one_bubble_that_answers_the_message() {
-    let script = Script::default().says(1, "hi").token(2, "Hel").token(2, "lo");
+    let script = Script::default()
+        .says(1, "hi")
+        .token(2, "Hel")
+        .token(2, "lo");
     assert_eq!(script.shown(), [r#"1.1… "Hello""#]);
     let script = script.whole(2, "Hello").done();
     assert_eq!(script.shown(), [r#"1.1. "Hello""#]);
     let renderer = script.rendered();
-    assert_eq!(renderer.bubbles().next().unwrap().reply_to.as_deref(), Some("1"));
+    assert_eq!(
+        renderer.bubbles().next().unwrap().reply_to.as_deref(),
+        Some("1")
+    );
     let end = renderer.first_end().unwrap();
     assert_eq!((end.turn, end.end), (Seq(1), Seq(6)));
     assert!(end.asked.is_empty() && !renderer.has_turn());
@@ -151,9 +157,15 @@ fn work_stands_below_the_last_words_or_alone_and_the_next_words_take_its_place()
     let script = script.result("make").token(3, "Now the tests.");
     assert_eq!(script.shown(), [r#"1.1… "Now the tests.""#]);
     let script = script.calls("test").whole(3, "Now the tests.");
-    assert_eq!(script.shown(), [r#"1.1. "Now the tests." + ⚙ bash: `test`"#]);
+    assert_eq!(
+        script.shown(),
+        [r#"1.1. "Now the tests." + ⚙ bash: `test`"#]
+    );
     let script = script.result("test").token(4, "Done");
-    assert_eq!(script.shown(), [r#"1.1. "Now the tests.""#, r#"1.2… "Done""#]);
+    assert_eq!(
+        script.shown(),
+        [r#"1.1. "Now the tests.""#, r#"1.2… "Done""#]
+    );
 }
 
 #[test]
@@ -167,20 +179,31 @@ fn a_question_has_buttons_until_somebody_has_decided_and_who_writes_meanwhile_is
     assert_eq!(script.shown()[1..], [question]);
     assert!(script.rendered().is_asked());
     let script = script.says(3, "well?").says(4, "hello?");
-    let told = r#"1.3. "Your message is kept. I am waiting for your decision on the question above.""#;
+    let told =
+        r#"1.3. "Your message is kept. I am waiting for your decision on the question above.""#;
     assert_eq!(script.shown()[1..], [question, told]);
     let script = script.decides("rm", Decision::AllowOnce, Some("telegram:42"));
-    let decided = r#"1.2. ? 0 "❓ The agent wants to run:\n```\nrm\n```\n\nAllowed once by `telegram:42`.""#;
+    let decided =
+        r#"1.2. ? 0 "❓ The agent wants to run:\n```\nrm\n```\n\nAllowed once by `telegram:42`.""#;
     let works = r#"1.4… "" + ⚙ bash: `rm`"#;
     assert_eq!(script.shown()[1..], [decided, told, works]);
 }
 
 #[test]
 fn what_stops_a_turn_is_said_and_what_was_said_stays() {
-    let script = Script::default().says(1, "hi").token(2, "Hel").whole(2, "Hel");
-    let cancelled = Script { items: script.items.clone() }.then(FeedEvent::Cancelled);
+    let script = Script::default()
+        .says(1, "hi")
+        .token(2, "Hel")
+        .whole(2, "Hel");
+    let cancelled = Script {
+        items: script.items.clone(),
+    }
+    .then(FeedEvent::Cancelled);
     assert_eq!(cancelled.shown(), [r#"1.1. "Hel""#, r#"1.2. "Stopped.""#]);
-    let failed = Script { items: script.items.clone() }.then(FeedEvent::Error {
+    let failed = Script {
+        items: script.items.clone(),
+    }
+    .then(FeedEvent::Error {
         code: "provider_timeout".to_owned(),
         message: String::new(),
     });
@@ -193,10 +216,13 @@ fn what_stops_a_turn_is_said_and_what_was_said_stays() {
 
 #[test]
 fn lost_text_leaves_its_bubble_to_the_next_words() {
-    let script = Script::default().says(1, "hi").token(2, "Hello, wor").then(FeedEvent::Rewind {
-        message_id: None,
-        bytes: 0,
-    });
+    let script = Script::default()
+        .says(1, "hi")
+        .token(2, "Hello, wor")
+        .then(FeedEvent::Rewind {
+            message_id: None,
+            bytes: 0,
+        });
     assert_eq!(script.shown(), [r#"1.1… """#]);
     let script = script.token(3, "Good day.").whole(3, "Good day.").done();
     assert_eq!(script.shown(), [r#"1.1. "Good day.""#]);
@@ -214,7 +240,10 @@ fn turns_of_their_own_answer_the_messages_that_began_them() {
     }
     let script = script.whole(11, "1").done().whole(12, "2").done();
     let renderer = script.rendered();
-    let replies: Vec<_> = renderer.bubbles().map(|one| one.reply_to.clone().unwrap()).collect();
+    let replies: Vec<_> = renderer
+        .bubbles()
+        .map(|one| one.reply_to.clone().unwrap())
+        .collect();
     assert_eq!(replies, ["1", "2"]);
     assert!(renderer.has_turn());
     // What waits at the end of a turn is remembered there.
@@ -233,10 +262,20 @@ fn a_message_that_is_not_taken_is_answered_with_the_agents_words_and_others_in_s
         message_id: id(3),
         reason: reason.to_owned(),
     };
-    let script = Script::default().says(1, "hi").token(2, "Hel").says(3, "and?");
-    let full = Script { items: script.items.clone() }.then(dropped("queue full"));
+    let script = Script::default()
+        .says(1, "hi")
+        .token(2, "Hel")
+        .says(3, "and?");
+    let full = Script {
+        items: script.items.clone(),
+    }
+    .then(dropped("queue full"));
     assert_eq!(full.shown(), [r#"1.1… "Hel""#]);
-    let rejected = script.then(dropped("rejected")).token(2, "lo").whole(2, "Hello").done();
+    let rejected = script
+        .then(dropped("rejected"))
+        .token(2, "lo")
+        .whole(2, "Hello")
+        .done();
     let renderer = rejected.rendered();
     assert_eq!(shown(&renderer)[0], r#"1.1. "Hello""#);
     let told = renderer.bubbles().nth(1).unwrap();

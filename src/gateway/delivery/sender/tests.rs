@@ -33,7 +33,9 @@ fn a_reply_is_sent_once_and_nothing_is_left_of_it() {
 #[test]
 fn an_announcement_is_said_and_forgotten() {
     let mut desk = Desk::new();
-    desk.lanes.post(&chat("7"), announcement("Your code is 1234.")).unwrap();
+    desk.lanes
+        .post(&chat("7"), announcement("Your code is 1234."))
+        .unwrap();
     desk.until_idle();
     assert_eq!(desk.platform.texts(), ["Your code is 1234."]);
     assert!(desk.names().is_empty(), "{:?}", desk.names());
@@ -45,7 +47,10 @@ fn a_send_whose_answer_was_lost_is_repeated_once_and_one_that_never_left_is_not(
         (Trouble::LostAnswer, vec!["Hello.", "Hello."]),
         (Trouble::Lost, vec!["Hello."]),
         (Trouble::NotSent, vec!["Hello."]),
-        (Trouble::Refused("send_failed", "Bad Gateway"), vec!["Hello."]),
+        (
+            Trouble::Refused("send_failed", "Bad Gateway"),
+            vec!["Hello."],
+        ),
     ] {
         let mut desk = Desk::new();
         let session = desk.session(&chat("7"));
@@ -58,10 +63,7 @@ fn a_send_whose_answer_was_lost_is_repeated_once_and_one_that_never_left_is_not(
 }
 
 /// A model that says pieces one by one, when the test lets it go on.
-fn slowly(
-    desk: &Desk,
-    pieces: &'static [&'static str],
-) -> crossbeam_channel::Sender<()> {
+fn slowly(desk: &Desk, pieces: &'static [&'static str]) -> crossbeam_channel::Sender<()> {
     let (go_tx, go_rx) = crossbeam_channel::bounded(16);
     desk.bench.model.then(move |_, sink| {
         for piece in pieces {
@@ -137,10 +139,14 @@ fn a_long_reply_is_several_messages_and_what_is_left_over_is_taken_back() {
 
 #[test]
 fn a_final_error_sets_the_words_aside_and_the_next_ones_are_sent() {
-    for words in ["Bad Request: chat not found", "Forbidden: user is deactivated"] {
+    for words in [
+        "Bad Request: chat not found",
+        "Forbidden: user is deactivated",
+    ] {
         let mut desk = Desk::new();
         let session = desk.session(&chat("7"));
-        desk.platform.trouble(Trouble::Refused("send_failed", words));
+        desk.platform
+            .trouble(Trouble::Refused("send_failed", words));
         desk.bench.model.then(|_, sink| says(sink, "Hello."));
         desk.say(&session, "hi", "55");
         desk.until_idle();
@@ -164,7 +170,8 @@ fn a_chat_that_blocks_the_gateway_rests_until_something_comes_from_there() {
     let seven = chat("7");
     let session = desk.session(&seven);
     let blocked = "Forbidden: bot was blocked by the user";
-    desk.platform.trouble(Trouble::Refused("unauthorized", blocked));
+    desk.platform
+        .trouble(Trouble::Refused("unauthorized", blocked));
     desk.bench.model.then(|_, sink| says(sink, "Hello."));
     desk.say(&session, "hi", "55");
     desk.until("rests", |desk| {
@@ -189,7 +196,9 @@ fn what_did_not_get_through_in_a_day_is_set_aside_and_no_earlier() {
     desk.platform.state().always = Some(Trouble::Refused("send_failed", "Bad Gateway"));
     desk.bench.model.then(|_, sink| says(sink, "Hello."));
     desk.say(&session, "hi", "55");
-    desk.lanes.post(&chat("8"), announcement("Welcome.")).unwrap();
+    desk.lanes
+        .post(&chat("8"), announcement("Welcome."))
+        .unwrap();
     desk.until("failed", |desk| desk.lanes.waiting().unwrap().len() == 2);
     // The engine's clock of the bench stands still; the log is of then.
     desk.clock.advance(Duration::from_secs(24 * 3600 - 60));
@@ -209,11 +218,19 @@ fn a_chat_that_has_moved_gets_what_waits_under_its_new_id() {
     let mut desk = Desk::new();
     let session = desk.session(&chat("-7"));
     desk.platform.trouble(Trouble::Moved("-1007"));
-    desk.lanes.post(&chat("-7"), announcement("Welcome.")).unwrap();
+    desk.lanes
+        .post(&chat("-7"), announcement("Welcome."))
+        .unwrap();
     desk.bench.model.then(|_, sink| says(sink, "Hello."));
     desk.say(&session, "hi", "55");
     desk.until("both", |desk| desk.platform.texts().len() == 2);
-    let chats: Vec<String> = desk.platform.state().messages.iter().map(|it| it.chat_id.clone()).collect();
+    let chats: Vec<String> = desk
+        .platform
+        .state()
+        .messages
+        .iter()
+        .map(|it| it.chat_id.clone())
+        .collect();
     assert_eq!(chats, ["-1007", "-1007"]);
 }
 
@@ -226,8 +243,12 @@ fn a_program_that_does_not_answer_is_sent_the_same_again_and_its_late_answer_is_
     desk.say(&session, "hi", "55");
     let sends = |desk: &Desk| {
         let state = desk.platform.state();
-        let sent = state.commands.iter().filter(|it| matches!(it, GatewayCommand::SendMessage { .. }));
-        sent.filter_map(|it| it.request_id().map(str::to_owned)).collect::<Vec<_>>()
+        let sent = state
+            .commands
+            .iter()
+            .filter(|it| matches!(it, GatewayCommand::SendMessage { .. }));
+        sent.filter_map(|it| it.request_id().map(str::to_owned))
+            .collect::<Vec<_>>()
     };
     desk.until("two", |desk| sends(desk).len() == 2);
     let ids = sends(&desk);
