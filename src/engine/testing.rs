@@ -143,7 +143,7 @@ impl Drop for Bench {
 }
 
 /// Noon of some day: no test comes near the end of a day or an hour by itself.
-pub(super) fn noon() -> SystemTime {
+pub(crate) fn noon() -> SystemTime {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     SystemTime::UNIX_EPOCH + 20_000 * DAY + DAY / 2
 }
