@@ -31,6 +31,7 @@
 pub mod delivery;
 pub mod host;
 pub mod incoming;
+pub mod intake;
 pub mod outlet;
 pub mod protocol;
 pub mod settings;
