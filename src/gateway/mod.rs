@@ -32,6 +32,7 @@ pub mod delivery;
 pub mod health;
 pub mod host;
 pub mod incoming;
+pub mod intake;
 pub mod outlet;
 pub mod plugin;
 pub mod protocol;
