@@ -29,6 +29,7 @@
 //! whom (`trust`).
 
 pub mod delivery;
+pub mod gateways;
 pub mod health;
 pub mod host;
 pub mod incoming;
