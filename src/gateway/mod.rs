@@ -29,10 +29,12 @@
 //! whom (`trust`).
 
 pub mod delivery;
+pub mod health;
 pub mod host;
 pub mod incoming;
 pub mod outlet;
 pub mod protocol;
+pub mod set_aside;
 pub mod settings;
 #[cfg(feature = "telegram")]
 pub mod telegram;
