@@ -5,18 +5,37 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::agents::AgentDirectory;
+use crate::base::clock::SystemClock;
 use crate::config::{Config, Restart};
 use crate::domain::access::AccessSpec;
 use crate::domain::ids::AgentName;
 use crate::domain::principal::GatewaySender;
+use crate::gateway::gateways::{GatewayParts, Gateways};
 use crate::gateway::host::{AdmittedAs, GatewayHost};
 use crate::gateway::settings::{
     ChatRoute, GatewaySettings, PluginSettings, RestartRule, TelegramSettings,
 };
+use crate::runtime::core::Core;
 use crate::trust::{AdmittedSender, WorkspaceTrust};
 
+/// Starts them, before anything is taken up that their chats are to see.
+pub(super) fn start(config: &Config, core: &Core) -> anyhow::Result<Gateways> {
+    let host = Admissions {
+        agents: Arc::clone(&core.agents),
+        trust: Arc::clone(&core.remarks.trust),
+    };
+    let gateways = Gateways::start(GatewayParts {
+        settings: settings(config),
+        sessions: core.sessions.clone(),
+        host: Arc::new(host),
+        documents: core.store.documents(),
+        clock: Arc::new(SystemClock),
+    });
+    Ok(gateways?)
+}
+
 /// What the configuration says of gateways.
-pub(super) fn settings(config: &Config) -> GatewaySettings {
+fn settings(config: &Config) -> GatewaySettings {
     let telegram = config.gateways.telegram.iter();
     let telegram = telegram.map(|bot| TelegramSettings {
         name: bot.name.clone(),
@@ -51,9 +70,9 @@ pub(super) fn settings(config: &Config) -> GatewaySettings {
 /// Who may talk to the agents of a server: by their files as they were last read, and by the owner's record as
 /// it is.
 #[derive(Debug)]
-pub(super) struct Admissions {
-    pub(super) agents: Arc<AgentDirectory>,
-    pub(super) trust: Arc<WorkspaceTrust>,
+struct Admissions {
+    agents: Arc<AgentDirectory>,
+    trust: Arc<WorkspaceTrust>,
 }
 
 impl Admissions {

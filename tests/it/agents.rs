@@ -538,9 +538,7 @@ fn every_mistake_is_told_with_its_place() {
         ),
         (
             "  access: {dm: {polcy: open}}",
-            vec![
-                "agent.yaml:9:17: unknown key `spec.access.dm.polcy`; did you mean `policy`?",
-            ],
+            vec!["agent.yaml:9:17: unknown key `spec.access.dm.polcy`; did you mean `policy`?"],
         ),
         (
             "  access: {dm: {policy: opne, allowlist: ['a*b']}}",
