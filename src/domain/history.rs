@@ -557,7 +557,10 @@ fn set_in(text: &str) -> String {
             '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}'
         )
     };
-    let lines: Vec<&str> = text.split("\r\n").flat_map(|part| part.split(ends_line)).collect();
+    let lines: Vec<&str> = text
+        .split("\r\n")
+        .flat_map(|part| part.split(ends_line))
+        .collect();
     lines.join("\n  ")
 }
 

@@ -148,7 +148,9 @@ impl Gateways {
         let senders = prepared.values();
         let senders = senders.map(|one| (one.name.as_str().to_owned(), one.sender.clone()));
         // Before the senders look at everything: what is written meanwhile is told twice, not never.
-        parts.sessions.set_chat_listener(Arc::new(ChatNews::new(senders)));
+        parts
+            .sessions
+            .set_chat_listener(Arc::new(ChatNews::new(senders)));
         let inlet: Arc<dyn Inlet> = Arc::clone(&intake) as _;
         let mut all = Vec::new();
         for bot in &settings.telegram {
@@ -294,7 +296,11 @@ impl RunningGateway {
                 GatewayStatus {
                     name: self.name.clone(),
                     kind: "telegram",
-                    state: if trouble.is_some() { "trouble" } else { "ready" },
+                    state: if trouble.is_some() {
+                        "trouble"
+                    } else {
+                        "ready"
+                    },
                     detail: trouble,
                     version: None,
                     last_event: health.heard_at(),
@@ -335,7 +341,12 @@ fn start_sender(
     way: impl FnOnce() -> io::Result<PlatformWay>,
 ) -> io::Result<RunningGateway> {
     let (stop, stopped) = stop::pair();
-    let Prepared { name, lanes, sender, inbox } = prepared;
+    let Prepared {
+        name,
+        lanes,
+        sender,
+        inbox,
+    } = prepared;
     let thread = spawn_sender(
         thread,
         SenderParts {
@@ -374,7 +385,13 @@ fn start_plugin(
         state,
     };
     let way = || Plugin::start(plugin).map(PlatformWay::Program);
-    Ok(start_sender(out_thread_name(settings), prepared, outlet, parts, way)?)
+    Ok(start_sender(
+        out_thread_name(settings),
+        prepared,
+        outlet,
+        parts,
+        way,
+    )?)
 }
 
 fn out_thread_name(settings: &PluginSettings) -> String {
@@ -394,9 +411,19 @@ fn start_telegram(
     let way = || {
         let documents = Arc::clone(&parts.documents);
         let polling = bot.poll(Arc::clone(inlet), documents, health.clone())?;
-        Ok(PlatformWay::Telegram { bot, polling: Some(polling), health })
+        Ok(PlatformWay::Telegram {
+            bot,
+            polling: Some(polling),
+            health,
+        })
     };
-    Ok(start_sender("tg-send".to_owned(), prepared, outlet, parts, way)?)
+    Ok(start_sender(
+        "tg-send".to_owned(),
+        prepared,
+        outlet,
+        parts,
+        way,
+    )?)
 }
 
 #[cfg(not(feature = "telegram"))]

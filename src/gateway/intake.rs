@@ -142,7 +142,11 @@ impl Intake {
         let mut found = Vec::new();
         for gateway in self.desk.ways.keys() {
             let pending = self.codes.list(gateway)?;
-            found.extend(pending.into_iter().map(|(code, one)| (gateway.clone(), code, one)));
+            found.extend(
+                pending
+                    .into_iter()
+                    .map(|(code, one)| (gateway.clone(), code, one)),
+            );
         }
         Ok(found)
     }
@@ -180,7 +184,10 @@ impl Intake {
         };
         let chat = chat_of(gateway, &pending.chat_id, pending.thread_id.as_deref());
         if let Err(error) = self.desk.post(gateway, &chat, said) {
-            log::warn!("{gateway}: {} is not told of being admitted: {error}", pending.name);
+            log::warn!(
+                "{gateway}: {} is not told of being admitted: {error}",
+                pending.name
+            );
         }
     }
 
@@ -322,9 +329,7 @@ impl Intake {
         };
         let queue = match message.routing.chat_type {
             ChatType::Dm => ChatQueue::of_two(),
-            ChatType::Group | ChatType::Channel => {
-                ChatQueue::of_group(&caller.access.groups.queue)
-            }
+            ChatType::Group | ChatType::Channel => ChatQueue::of_group(&caller.access.groups.queue),
         };
         match disposition {
             // Words that nobody is to see, before or after.
@@ -619,7 +624,8 @@ fn disposition_of(caller: &Caller, message: &MessageReceived, spoken: &Spoken) -
 /// What is told of files that are not taken.
 fn left_out(files: &[InboundFile]) -> Vec<String> {
     let missing = files.iter();
-    let missing = missing.map(|file| wording::missing_file(file.name.as_deref(), "it was not taken"));
+    let missing =
+        missing.map(|file| wording::missing_file(file.name.as_deref(), "it was not taken"));
     missing.collect()
 }
 

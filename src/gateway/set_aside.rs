@@ -126,7 +126,8 @@ mod tests {
         let documents = Arc::new(SimDocuments::default());
         let log = SetAsideLog::new(documents, &GatewayName::parse("telegram").unwrap());
         let at = Timestamp::from_micros(1_700_000_000_000_000);
-        log.keep(at, "5", "no chat", &json!({"update_id": 5})).unwrap();
+        log.keep(at, "5", "no chat", &json!({"update_id": 5}))
+            .unwrap();
         let first = "{\"at\":\"2023-11-14T22:13:20.000000Z\",\"id\":\"5\",\"why\":\"no chat\",\"what\":{\"update_id\":5}}\n";
         assert_eq!(text(&log), first);
         for id in 0..300 {
@@ -149,7 +150,8 @@ mod tests {
         let documents = Arc::new(SimDocuments::default());
         let log = SetAsideLog::new(documents, &GatewayName::parse("telegram").unwrap());
         let long = json!({"text": "\"\u{1f600}\"".repeat(100_000)});
-        log.keep(Timestamp::from_micros(0), "5", "why", &long).unwrap();
+        log.keep(Timestamp::from_micros(0), "5", "why", &long)
+            .unwrap();
         let kept = text(&log);
         assert!(kept.len() <= LINE_BYTES_MAX + (8 << 10), "{}", kept.len());
         let kept: Value = serde_json::from_str(kept.trim_end()).unwrap();

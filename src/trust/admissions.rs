@@ -16,7 +16,8 @@ use crate::trust::store::GrantError;
 use crate::trust::{WorkspaceTrust, identity};
 
 const VERSION: u32 = 1;
-const HEAD: &str = "# Whom you admitted to agents by gateways. `duragent gateway approve` writes it.\n";
+const HEAD: &str =
+    "# Whom you admitted to agents by gateways. `duragent gateway approve` writes it.\n";
 
 /// Somebody whom the owner admitted to an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,11 +124,10 @@ impl AdmissionRecord {
 }
 
 fn parse(location: &str, text: &str) -> Result<AdmissionRecord, GrantError> {
-    let record: AdmissionRecord =
-        yaml::from_str(text).map_err(|source| GrantError::Damaged {
-            location: location.to_owned(),
-            source,
-        })?;
+    let record: AdmissionRecord = yaml::from_str(text).map_err(|source| GrantError::Damaged {
+        location: location.to_owned(),
+        source,
+    })?;
     if record.version > VERSION {
         return Err(GrantError::Later(location.to_owned()));
     }
@@ -170,7 +170,10 @@ mod tests {
             trust.admit(&home, &sender(id, approver)).unwrap();
         }
         let expected = [sender("42", true), sender("43", true)];
-        assert_eq!(trust_of(folder.path(), &documents).admitted(&home), expected);
+        assert_eq!(
+            trust_of(folder.path(), &documents).admitted(&home),
+            expected
+        );
         // Another folder takes its place.
         fs::rename(&home, folder.path().join("old")).unwrap();
         fs::create_dir(&home).unwrap();

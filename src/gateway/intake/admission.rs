@@ -175,7 +175,11 @@ mod tests {
             (dm(DmPolicy::Allowlist, &["telegram:42"]), None, Admitted),
             (dm(DmPolicy::Allowlist, &["4*"]), None, Admitted),
             (dm(DmPolicy::Allowlist, &["telegram:*"]), None, Admitted),
-            (dm(DmPolicy::Allowlist, &["irc:*", "421", "4"]), None, Refused),
+            (
+                dm(DmPolicy::Allowlist, &["irc:*", "421", "4"]),
+                None,
+                Refused,
+            ),
             (dm(DmPolicy::Pairing, &["*"]), None, Admitted),
             (dm(DmPolicy::Pairing, &["43"]), None, Stranger),
             (groups(GroupPolicy::Open, &[]), None, Stranger),
@@ -223,7 +227,10 @@ mod tests {
             (groups(GroupPolicy::Allowlist, &["telegram:-1"]), Admitted),
             (groups(GroupPolicy::Allowlist, &["support:-100"]), Admitted),
             (groups(GroupPolicy::Allowlist, &["telegram:*"]), Admitted),
-            (groups(GroupPolicy::Allowlist, &["-100", "irc:-100"]), Refused),
+            (
+                groups(GroupPolicy::Allowlist, &["-100", "irc:-100"]),
+                Refused,
+            ),
             (groups(GroupPolicy::Disabled, &["telegram:-100"]), Refused),
         ] {
             for chat_type in [ChatType::Group, ChatType::Channel] {

@@ -70,8 +70,8 @@ pub(super) fn read(text: &str, own_name: Option<&str>) -> Spoken {
         None => (word, None),
     };
     let own_name = own_name.map(|name| name.trim_start_matches('@'));
-    let is_ours = called
-        .is_none_or(|called| own_name.is_some_and(|own| own.eq_ignore_ascii_case(called)));
+    let is_ours =
+        called.is_none_or(|called| own_name.is_some_and(|own| own.eq_ignore_ascii_case(called)));
     match command(name, rest) {
         _ if !is_ours => Spoken::ForAnother,
         Some(command) => Spoken::Command(command),

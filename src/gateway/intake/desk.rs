@@ -94,7 +94,10 @@ impl Desk {
     }
 
     /// The caller's session, if there is one.
-    pub(super) fn found_session(&self, caller: &Caller) -> Result<Option<SessionView>, IntakeError> {
+    pub(super) fn found_session(
+        &self,
+        caller: &Caller,
+    ) -> Result<Option<SessionView>, IntakeError> {
         let found = self
             .sessions
             .find_by_chat(caller.agent.as_str(), &caller.chat)

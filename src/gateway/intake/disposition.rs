@@ -56,9 +56,27 @@ mod tests {
         let always = groups(Activation::Always, BufferMode::Silent);
         for (rule, addressed, want_silent, want_passive, want_always) in [
             (SenderRule::Allow, true, Answered, Answered, Answered),
-            (SenderRule::Allow, false, Talk(Logged), Talk(Shown), Answered),
-            (SenderRule::Passive, true, Talk(Shown), Talk(Shown), Talk(Shown)),
-            (SenderRule::Silent, true, Talk(Logged), Talk(Logged), Talk(Logged)),
+            (
+                SenderRule::Allow,
+                false,
+                Talk(Logged),
+                Talk(Shown),
+                Answered,
+            ),
+            (
+                SenderRule::Passive,
+                true,
+                Talk(Shown),
+                Talk(Shown),
+                Talk(Shown),
+            ),
+            (
+                SenderRule::Silent,
+                true,
+                Talk(Logged),
+                Talk(Logged),
+                Talk(Logged),
+            ),
             (SenderRule::Block, true, Ignored, Ignored, Ignored),
         ] {
             assert_eq!(in_group(&silent, rule, addressed), want_silent);

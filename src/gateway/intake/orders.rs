@@ -186,10 +186,10 @@ impl Orders<'_> {
         decision: Decision,
     ) -> Result<Answered, IntakeError> {
         let by = caller.principal();
-        let decided = self
-            .desk
-            .sessions
-            .decide_in_chat(session, call_id, decision, &by, Some(&caller.key));
+        let decided =
+            self.desk
+                .sessions
+                .decide_in_chat(session, call_id, decision, &by, Some(&caller.key));
         match decided {
             Ok(_) => Ok(Answered::Decided),
             Err(
@@ -232,7 +232,9 @@ fn said_of(decision: Decision) -> &'static str {
 fn status(caller: &Caller, session: Option<&SessionView>) -> String {
     let agent = &caller.agent;
     let Some(session) = session else {
-        return format!("I am `{agent}`. There is no conversation yet; your next message begins one.");
+        return format!(
+            "I am `{agent}`. There is no conversation yet; your next message begins one."
+        );
     };
     let state = if session.summary.pending_call.is_some() {
         "I wait for a decision on my question."

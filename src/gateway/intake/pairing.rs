@@ -234,7 +234,10 @@ mod tests {
         let desk = Desk::new();
         let code = desk.code("42", "ada", "k:1");
         assert_eq!(code.len(), CODE_LETTERS);
-        assert!(code.bytes().all(|letter| LETTERS.contains(&letter)), "{code}");
+        assert!(
+            code.bytes().all(|letter| LETTERS.contains(&letter)),
+            "{code}"
+        );
         assert_eq!(desk.ask("42", "ada", "k:2"), PairingAnswer::Silence);
         // The same message again.
         assert_eq!(desk.code("42", "ada", "k:1"), code);

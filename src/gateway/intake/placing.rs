@@ -62,7 +62,11 @@ impl Placing<'_> {
     ) -> Result<TakenIn, IntakeError> {
         let message_id = caller.message_id.as_deref().unwrap_or_default();
         let said = self.said(session, caller, message(caller, words)?, queue);
-        match self.desk.sessions.replace_in_chat(session, message_id, said) {
+        match self
+            .desk
+            .sessions
+            .replace_in_chat(session, message_id, said)
+        {
             Ok(Replaced::Replaced(placed)) => {
                 self.wait_out(session, caller, &placed, queue);
                 Ok(taken(&placed))
@@ -116,7 +120,8 @@ impl Placing<'_> {
         words: &SpokenWords,
         kept: Overheard,
     ) -> Result<TakenIn, IntakeError> {
-        let hear = |session: &SessionId, message| self.desk.sessions.overhear(session, message, kept);
+        let hear =
+            |session: &SessionId, message| self.desk.sessions.overhear(session, message, kept);
         let heard = self.place(caller, words, hear);
         match heard {
             Ok(_) => Ok(TakenIn::Stored),
@@ -161,7 +166,8 @@ impl Placing<'_> {
             | EngineError::AgentGone(_)
             | EngineError::AgentBroken { .. } => {
                 log::warn!("{} is not answered: {error}", caller.key);
-                let said = "This agent cannot be used now. Its owner finds out why in the server's log.";
+                let said =
+                    "This agent cannot be used now. Its owner finds out why in the server's log.";
                 self.desk.announce(caller, said)
             }
             _ => {

@@ -5,9 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::base::clock::FakeClock;
-use crate::domain::access::{
-    Activation, BufferMode, DmPolicy, GroupPolicy, IdPattern, QueueMode,
-};
+use crate::domain::access::{Activation, BufferMode, DmPolicy, GroupPolicy, IdPattern, QueueMode};
 use crate::domain::event::{Decision, Event};
 use crate::domain::ids::{Seq, SessionId};
 use crate::engine::ListQuery;
@@ -352,8 +350,14 @@ fn a_message_of_who_may_talk_is_on_disk_and_its_chat_is_shown_the_answer() {
 fn who_may_not_talk_leaves_no_trace() {
     type Change = fn(&mut AccessSpec);
     let cases: [(Change, fn() -> MessageReceived); 7] = [
-        (|access| access.dm.policy = DmPolicy::Disabled, || dm("42", "1", "hi")),
-        (|access| access.dm.policy = DmPolicy::Allowlist, || dm("42", "1", "/help")),
+        (
+            |access| access.dm.policy = DmPolicy::Disabled,
+            || dm("42", "1", "hi"),
+        ),
+        (
+            |access| access.dm.policy = DmPolicy::Allowlist,
+            || dm("42", "1", "/help"),
+        ),
         (|_| (), || meant(group("42", "1", "hi"))),
         (|_| (), || group("42", "1", "/stop")),
         (open, || dm("bot7", "1", "hi")),
@@ -390,8 +394,14 @@ fn a_stranger_is_told_a_code_once_and_talks_when_the_owner_admits_them() {
     let pairings = hall.intake.pairings().unwrap();
     let (gateway, code, pending) = &pairings[0];
     assert_eq!(gateway.as_str(), "irc");
-    assert_eq!((pending.sender_id.as_str(), pending.name.as_str()), ("42", "Ann"));
-    assert!(said.contains(&format!("`duragent gateway approve {code}`")), "{said}");
+    assert_eq!(
+        (pending.sender_id.as_str(), pending.name.as_str()),
+        ("42", "Ann")
+    );
+    assert!(
+        said.contains(&format!("`duragent gateway approve {code}`")),
+        "{said}"
+    );
     for text in ["hello?", "/start"] {
         assert_eq!(hall.says(dm("42", text, text)), TakenIn::Ignored);
     }
@@ -449,7 +459,13 @@ fn in_a_group_what_is_meant_is_answered_and_the_rest_is_talk() {
         };
         hall.says(reply);
         hall.wait_for_turns(1);
-        let expected = [talk, "[45: hail]", "(46: fog)", "Ann: weather?", "Ann: sure?"];
+        let expected = [
+            talk,
+            "[45: hail]",
+            "(46: fog)",
+            "Ann: weather?",
+            "Ann: sure?",
+        ];
         assert_eq!(hall.heard(), expected);
     }
 }
@@ -457,7 +473,12 @@ fn in_a_group_what_is_meant_is_answered_and_the_rest_is_talk() {
 #[test]
 fn each_thread_of_a_chat_is_a_conversation() {
     let hall = Hall::new(open);
-    for (message_id, thread) in [("1", Some("5")), ("2", Some("6")), ("3", None), ("4", Some("5"))] {
+    for (message_id, thread) in [
+        ("1", Some("5")),
+        ("2", Some("6")),
+        ("3", None),
+        ("4", Some("5")),
+    ] {
         let mut message = meant(group("42", message_id, "hi"));
         let more = thread.map(|thread| ("thread_id".to_owned(), thread.to_owned()));
         message.routing.more.extend(more);
@@ -487,7 +508,10 @@ fn commands_are_for_the_program_and_only_when_somebody_has_just_written_them() {
         ("/start", wording::GREETING),
         ("/help", chat_command::HELP),
         ("/stop", "There is nothing to stop."),
-        ("/reset", "There is no conversation to end. Your next message begins one."),
+        (
+            "/reset",
+            "There is no conversation to end. Your next message begins one.",
+        ),
         ("/approve", "No question is open."),
     ] {
         assert_eq!(hall.says(dm("42", text, text)), TakenIn::Handled);
@@ -508,7 +532,11 @@ fn commands_are_for_the_program_and_only_when_somebody_has_just_written_them() {
     .unwrap();
     hall.says(caption);
     assert_eq!(hall.said(), [""; 0]);
-    let expected = ["order-7", "forwarded from Bob\n/reset", "/reset\n[photo: https://x/1]"];
+    let expected = [
+        "order-7",
+        "forwarded from Bob\n/reset",
+        "/reset\n[photo: https://x/1]",
+    ];
     assert_eq!(hall.heard(), expected);
     hall.wait_for_turns(1);
     hall.says(dm("42", "4", "/status"));
@@ -592,15 +620,24 @@ fn an_edit_replaces_what_was_not_read_yet_and_is_told_of_later() {
     began_rx.recv_timeout(Duration::from_secs(20)).unwrap();
     hall.says(dm("42", "2", "secnd"));
     assert_eq!(hall.says(edited(dm("42", "2", "second"))), TakenIn::Stored);
-    assert_eq!(hall.says(edited(dm("42", "2", "second"))), TakenIn::Repeated);
+    assert_eq!(
+        hall.says(edited(dm("42", "2", "second"))),
+        TakenIn::Repeated
+    );
     hall.wait(1, |event| matches!(event, Event::MessageDropped { .. }));
     assert_eq!(hall.says(edited(dm("42", "1", "First"))), TakenIn::Stored);
-    assert_eq!(hall.says(edited(dm("42", "9", "never said"))), TakenIn::Ignored);
+    assert_eq!(
+        hall.says(edited(dm("42", "9", "never said"))),
+        TakenIn::Ignored
+    );
     // Nobody writes anothers' words anew.
     assert_eq!(hall.says(edited(dm("43", "1", "forged"))), TakenIn::Ignored);
     drop(go_tx);
     hall.wait_for_turns(1);
-    assert_eq!(hall.heard(), ["first", "secnd", "second", "(edited: First)"]);
+    assert_eq!(
+        hall.heard(),
+        ["first", "secnd", "second", "(edited: First)"]
+    );
 }
 
 #[test]
@@ -615,7 +652,14 @@ fn other_programs_are_answered_three_times_before_a_person_says_something() {
     }
     hall.says(group("42", "5", "hm"));
     hall.says(bot("6"));
-    let expected = ["bot7: 1", "bot7: 2", "bot7: 3", "[bot7: 4]", "[Ann: hm]", "bot7: 6"];
+    let expected = [
+        "bot7: 1",
+        "bot7: 2",
+        "bot7: 3",
+        "[bot7: 4]",
+        "[Ann: hm]",
+        "bot7: 6",
+    ];
     assert_eq!(hall.heard(), expected);
 }
 
@@ -628,7 +672,10 @@ fn an_approver_decides_by_a_button_once() {
     assert_eq!(hall.decisions(), []);
     assert_eq!(
         hall.told(),
-        ["Only those whom the owner named may decide this.", "This question is not open any more."]
+        [
+            "Only those whom the owner named may decide this.",
+            "This question is not open any more."
+        ]
     );
     assert_eq!(hall.press("42", "100"), TakenIn::Stored);
     let decided = hall.decisions();
@@ -640,7 +687,10 @@ fn an_approver_decides_by_a_button_once() {
     assert_eq!(source_id.as_ref().unwrap().as_str(), "irc:7:press:q");
     hall.wait_for_turns(1);
     assert_eq!(hall.press("42", "100"), TakenIn::Handled);
-    assert_eq!(hall.told(), ["Allowed once", "This question is not open any more."]);
+    assert_eq!(
+        hall.told(),
+        ["Allowed once", "This question is not open any more."]
+    );
     assert_eq!(hall.decisions().len(), 1);
 }
 
@@ -670,7 +720,13 @@ fn questions_are_answered_by_commands_of_those_who_may_and_not_in_edits() {
     assert_eq!(hall.says(dm("42", "5", "/deny")), TakenIn::Stored);
     let decided = hall.decisions();
     assert!(
-        matches!(&decided[0], Event::ApprovalDecision { decision: Decision::Deny, .. }),
+        matches!(
+            &decided[0],
+            Event::ApprovalDecision {
+                decision: Decision::Deny,
+                ..
+            }
+        ),
         "{decided:?}"
     );
     assert_eq!(hall.says(dm("42", "5", "/deny")), TakenIn::Repeated);

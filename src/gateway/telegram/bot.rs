@@ -116,10 +116,12 @@ impl BotClient {
         }
         let body = answer.body_mut().with_config();
         let bytes_max = u64::try_from(bytes_max).unwrap_or(u64::MAX);
-        body.limit(bytes_max).read_to_vec().map_err(|error| match error {
-            ureq::Error::BodyExceedsLimit(_) => FetchError::TooLarge,
-            _ => FetchError::Failed,
-        })
+        body.limit(bytes_max)
+            .read_to_vec()
+            .map_err(|error| match error {
+                ureq::Error::BodyExceedsLimit(_) => FetchError::TooLarge,
+                _ => FetchError::Failed,
+            })
     }
 
     /// Ends the calls that are made, and all later ones.
@@ -272,7 +274,9 @@ fn is_plain_path(path: &str) -> bool {
 fn multipart(boundary: &str, fields: &[(&str, String)], file: &UploadFile<'_>) -> Vec<u8> {
     let mut body = Vec::with_capacity(file.bytes.len() + 1024);
     let mut part = |head: &str, bytes: &[u8]| {
-        body.extend(format!("--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n").bytes());
+        body.extend(
+            format!("--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n").bytes(),
+        );
         body.extend(bytes);
         body.extend(b"\r\n");
     };
@@ -292,7 +296,13 @@ fn multipart(boundary: &str, fields: &[(&str, String)], file: &UploadFile<'_>) -
 
 /// What would end a value in a part's head, or the head, becomes `_`.
 fn head_safe(text: &str) -> String {
-    let safe = |c: char| if c.is_control() || c == '"' || c == '\\' { '_' } else { c };
+    let safe = |c: char| {
+        if c.is_control() || c == '"' || c == '\\' {
+            '_'
+        } else {
+            c
+        }
+    };
     text.chars().map(safe).collect()
 }
 
@@ -306,7 +316,18 @@ mod tests {
             assert!(is_plain_path(path), "{path}");
         }
         for path in [
-            "", "/var/lib/x", "a//b", "../x", "a/../b", "a/./b", "a?b", "a#b", "a b", "a%2e", "a\\b", "\u{e4}",
+            "",
+            "/var/lib/x",
+            "a//b",
+            "../x",
+            "a/../b",
+            "a/./b",
+            "a?b",
+            "a#b",
+            "a b",
+            "a%2e",
+            "a\\b",
+            "\u{e4}",
         ] {
             assert!(!is_plain_path(path), "{path}");
         }
@@ -333,11 +354,30 @@ mod tests {
         let long = error(
             r#"{"ok":false,"error_code":429,"description":"Too Many Requests","parameters":{"retry_after":86400}}"#,
         );
-        assert!(matches!(long, BotError::Refused { retry_after: Some(86_400), .. }), "{long:?}");
+        assert!(
+            matches!(
+                long,
+                BotError::Refused {
+                    retry_after: Some(86_400),
+                    ..
+                }
+            ),
+            "{long:?}"
+        );
         assert!(long.says(429, "too many"));
         assert!(!long.says(400, "too many"));
-        for text in ["", "<html>502</html>", r#"{"ok":true,"error_code":1,"description":"x"}"#, "[]"] {
-            assert_eq!(error(text), BotError::Garbled { method: "sendMessage" });
+        for text in [
+            "",
+            "<html>502</html>",
+            r#"{"ok":true,"error_code":1,"description":"x"}"#,
+            "[]",
+        ] {
+            assert_eq!(
+                error(text),
+                BotError::Garbled {
+                    method: "sendMessage"
+                }
+            );
         }
     }
 

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 const COMMANDS: [(&str, &str); 6] = [
     ("status", "What I am doing"),
     ("stop", "Stop what I am doing"),
-    ("reset", "End this conversation; your next message begins a new one"),
+    (
+        "reset",
+        "End this conversation; your next message begins a new one",
+    ),
     ("approve", "Answer my question with yes, if you may decide"),
     ("deny", "Answer my question with no, if you may decide"),
     ("help", "What can be said here"),
@@ -15,8 +18,7 @@ const COMMANDS: [(&str, &str); 6] = [
 /// The parameters of `setMyCommands`.
 pub(super) fn params() -> Value {
     let commands = COMMANDS.iter();
-    let commands = commands.map(|(command, description)| {
-        json!({"command": command, "description": description})
-    });
+    let commands = commands
+        .map(|(command, description)| json!({"command": command, "description": description}));
     json!({"commands": commands.collect::<Vec<_>>()})
 }

@@ -77,7 +77,9 @@ impl FileSource for BotFile {
 
 impl BotFile {
     fn place(&self) -> Result<String, BotError> {
-        let place = self.client.call("getFile", &json!({"file_id": self.file_id}));
+        let place = self
+            .client
+            .call("getFile", &json!({"file_id": self.file_id}));
         place.map(|place: FilePlace| place.file_path)
     }
 }

@@ -212,7 +212,9 @@ impl TelegramOutlet {
                 return result;
             };
             if error.says(400, "can't parse") && remove(&mut params, "parse_mode") {
-                log::warn!("Telegram cannot read what was made of a reply, which is sent plain: {error}");
+                log::warn!(
+                    "Telegram cannot read what was made of a reply, which is sent plain: {error}"
+                );
                 params["text"] = json!(plain.unwrap_or(content));
             } else if !(error.says(400, "message thread not found")
                 && remove(&mut params, "message_thread_id"))
@@ -227,7 +229,10 @@ impl TelegramOutlet {
         if let Some(text) = text {
             params["text"] = json!(text.chars().take(PRESS_CHARS_MAX).collect::<String>());
         }
-        match self.client.call::<IgnoredAny>("answerCallbackQuery", &params) {
+        match self
+            .client
+            .call::<IgnoredAny>("answerCallbackQuery", &params)
+        {
             // Nobody waits for it any more; what was decided counts.
             Err(error) if !error.says(400, "query is too old") => Err(error.into()),
             Ok(_) | Err(_) => Ok(None),
@@ -377,11 +382,27 @@ mod tests {
             (429, "Too Many Requests: retry after 30", "rate_limited"),
             (401, "Unauthorized", "unauthorized"),
             (404, "Not Found", "unauthorized"),
-            (403, "Forbidden: bot was blocked by the user", "unauthorized"),
-            (403, "Forbidden: bot can't initiate conversation with a user", "chat_not_found"),
+            (
+                403,
+                "Forbidden: bot was blocked by the user",
+                "unauthorized",
+            ),
+            (
+                403,
+                "Forbidden: bot can't initiate conversation with a user",
+                "chat_not_found",
+            ),
             (400, "Bad Request: chat not found", "chat_not_found"),
-            (400, "Bad Request: message to edit not found", "message_not_found"),
-            (400, "Bad Request: message can't be edited", "message_not_found"),
+            (
+                400,
+                "Bad Request: message to edit not found",
+                "message_not_found",
+            ),
+            (
+                400,
+                "Bad Request: message can't be edited",
+                "message_not_found",
+            ),
             (400, "Bad Request: TOPIC_CLOSED", "invalid_request"),
             (413, "Request Entity Too Large", "invalid_request"),
             (409, "Conflict", "platform_error"),

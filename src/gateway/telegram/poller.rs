@@ -136,14 +136,20 @@ impl Poller {
     /// Asks once, and takes in what came. Returns how long to wait before the next time.
     fn round(&mut self) -> Result<Option<Duration>, BotError> {
         let me = self.introduce()?;
-        let timeout = if self.state.is_behind { 0 } else { POLL_SECONDS };
+        let timeout = if self.state.is_behind {
+            0
+        } else {
+            POLL_SECONDS
+        };
         let mut params = json!({"timeout": timeout, "allowed_updates": ALLOWED_UPDATES});
         if let Some(offset) = self.state.offset {
             params["offset"] = json!(offset);
         }
         let updates: Vec<Value> = self.client.call("getUpdates", &params)?;
         if !updates.is_empty() && updates.iter().all(|update| update_id(update).is_none()) {
-            return Err(BotError::Garbled { method: "getUpdates" });
+            return Err(BotError::Garbled {
+                method: "getUpdates",
+            });
         }
         self.state.failures = 0;
         if self.health.set_trouble(None) {
@@ -170,10 +176,20 @@ impl Poller {
     }
 
     fn tell_commands(&self) -> Result<(), BotError> {
-        match self.client.call::<bool>("setMyCommands", &commands::params()) {
+        match self
+            .client
+            .call::<bool>("setMyCommands", &commands::params())
+        {
             // The bot works without them.
-            Err(error @ BotError::Refused { code: 400 | 429, .. }) => {
-                log::warn!("{}: Telegram does not show the commands: {error}", self.gateway);
+            Err(
+                error @ BotError::Refused {
+                    code: 400 | 429, ..
+                },
+            ) => {
+                log::warn!(
+                    "{}: Telegram does not show the commands: {error}",
+                    self.gateway
+                );
                 Ok(())
             }
             told => told.map(drop),
@@ -223,7 +239,10 @@ impl Poller {
         let kept = json!({"drop_pending_updates": false});
         match self.client.call::<bool>("deleteWebhook", &kept) {
             Ok(_) => {
-                log::warn!("{}: a webhook was set for this bot, and is removed", self.gateway);
+                log::warn!(
+                    "{}: a webhook was set for this bot, and is removed",
+                    self.gateway
+                );
                 None
             }
             Err(error) => Some(format!(
@@ -250,7 +269,10 @@ impl Poller {
                 return None;
             }
             let chat_id = arrival.chat_id().map(str::to_owned);
-            if chat_id.as_ref().is_some_and(|chat_id| blocked.contains(chat_id)) {
+            if chat_id
+                .as_ref()
+                .is_some_and(|chat_id| blocked.contains(chat_id))
+            {
                 continue;
             }
             let ids = arrival.ids.clone();
@@ -308,8 +330,16 @@ impl Poller {
             let count = arrival.ids.len();
             let album = match self.state.albums.remove(&key) {
                 Some(album) if album.count == count => album,
-                Some(album) => GrowingAlbum { grew: now, count, ..album },
-                None => GrowingAlbum { since: now, grew: now, count },
+                Some(album) => GrowingAlbum {
+                    grew: now,
+                    count,
+                    ..album
+                },
+                None => GrowingAlbum {
+                    since: now,
+                    grew: now,
+                    count,
+                },
             };
             seen.insert(key, album);
         }
@@ -364,13 +394,21 @@ impl Poller {
         let mut files = Vec::new();
         let what = match meaning {
             UpdateMeaning::Message(said) => {
-                let UpdateMessage { message, files: sent, .. } = *said;
+                let UpdateMessage {
+                    message,
+                    files: sent,
+                    ..
+                } = *said;
                 files = media::files(sent, &self.files);
                 InboundEvent::Message(Box::new(message))
             }
             UpdateMeaning::Press(press) => InboundEvent::Press(press),
             UpdateMeaning::Migrated { from, to } => InboundEvent::Migrated { from, to },
-            UpdateMeaning::State { chat_id, can_write, why } => InboundEvent::State {
+            UpdateMeaning::State {
+                chat_id,
+                can_write,
+                why,
+            } => InboundEvent::State {
                 chat_id,
                 can_write,
                 why,
@@ -393,7 +431,10 @@ impl Poller {
 
     fn later(&mut self, id: i64, why: &str, now: Instant) -> Fate {
         let late = self.state.late.entry(id);
-        let late = late.or_insert(LateUpdate { since: now, tries: 0 });
+        let late = late.or_insert(LateUpdate {
+            since: now,
+            tries: 0,
+        });
         late.tries = late.tries.saturating_add(1);
         if late.tries == 1 {
             log::warn!(
@@ -447,9 +488,7 @@ impl Arrival {
 
 fn album_key(meaning: &UpdateMeaning) -> Option<AlbumKey> {
     match meaning {
-        UpdateMeaning::Message(said) => {
-            Some((said.message.chat_id.clone(), said.album.clone()?))
-        }
+        UpdateMeaning::Message(said) => Some((said.message.chat_id.clone(), said.album.clone()?)),
         UpdateMeaning::Press(_)
         | UpdateMeaning::Migrated { .. }
         | UpdateMeaning::State { .. }

@@ -71,7 +71,10 @@ impl UpdateMessage {
         self.message.reply_to_bot |= other.message.reply_to_bot;
         if let (
             MessageContent::Media { caption, .. },
-            MessageContent::Media { caption: Some(more), .. },
+            MessageContent::Media {
+                caption: Some(more),
+                ..
+            },
         ) = (&mut self.message.content, other.message.content)
         {
             *caption = match caption.take() {

@@ -25,7 +25,8 @@ fn said(more: Value) -> Value {
 
 /// The same in a group.
 fn in_group(more: Value) -> Value {
-    let mut fields = json!({"chat": {"id": -100_200, "type": "supergroup", "title": "Tea", "is_forum": true}});
+    let mut fields =
+        json!({"chat": {"id": -100_200, "type": "supergroup", "title": "Tea", "is_forum": true}});
     put(&mut fields, more);
     said(fields)
 }
@@ -90,7 +91,11 @@ fn the_bot_is_called_by_entities_counted_in_utf16() {
     let code = json!([{"type": "code", "offset": 0, "length": 8}]);
     for (text, entities, expected) in [
         ("hey @ada_bot", mention(4, 8), true),
-        ("\u{1f468}\u{200d}\u{1f469}\u{1f600} @Ada_Bot", mention(8, 8), true),
+        (
+            "\u{1f468}\u{200d}\u{1f469}\u{1f600} @Ada_Bot",
+            mention(8, 8),
+            true,
+        ),
         ("\u{1f600} @ada_bot", mention(2, 8), false),
         ("@ada_bot_", mention(0, 9), false),
         ("@ada_bots", mention(0, 8), true),
@@ -115,9 +120,15 @@ fn the_bot_is_called_by_entities_counted_in_utf16() {
 #[test]
 fn topics_are_threads_and_other_numbers_of_threads_are_none() {
     for (fields, expected) in [
-        (json!({"message_thread_id": 77, "is_topic_message": true}), Some("77")),
+        (
+            json!({"message_thread_id": 77, "is_topic_message": true}),
+            Some("77"),
+        ),
         (json!({"message_thread_id": 77}), None),
-        (json!({"message_thread_id": 1, "is_topic_message": true}), None),
+        (
+            json!({"message_thread_id": 1, "is_topic_message": true}),
+            None,
+        ),
         (json!({}), None),
     ] {
         let mut update = fields.clone();
@@ -134,8 +145,14 @@ fn topics_are_threads_and_other_numbers_of_threads_are_none() {
         };
         let thread = press.routing.as_ref().unwrap().more.get("thread_id");
         assert_eq!(thread.map(String::as_str), expected, "{fields}");
-        assert_eq!((press.chat_id.as_str(), press.message_id.as_str()), ("-5", "9"));
-        assert_eq!((press.callback_query_id.as_str(), press.data.as_str()), ("q", "abc"));
+        assert_eq!(
+            (press.chat_id.as_str(), press.message_id.as_str()),
+            ("-5", "9")
+        );
+        assert_eq!(
+            (press.callback_query_id.as_str(), press.data.as_str()),
+            ("q", "abc")
+        );
         assert_eq!(press.sender.id, "42");
     }
 }
@@ -181,7 +198,12 @@ fn a_message_tells_what_it_answers_and_whose_words_it_passes_on() {
             false,
             quoted(Some("News"), "rain"),
         ),
-        (json!({"external_reply": {"origin": {"type": "of_tomorrow"}}}), None, false, None),
+        (
+            json!({"external_reply": {"origin": {"type": "of_tomorrow"}}}),
+            None,
+            false,
+            None,
+        ),
     ] {
         let mut update = fields.clone();
         put(&mut update, json!({"text": "hi"}));
@@ -191,11 +213,23 @@ fn a_message_tells_what_it_answers_and_whose_words_it_passes_on() {
         assert_eq!(read.quoted, expected, "{fields}");
     }
     for (origin, expected) in [
-        (json!({"type": "user", "date": 1, "sender_user": bob}), "Bob"),
-        (json!({"type": "hidden_user", "date": 1, "sender_user_name": "Eve"}), "Eve"),
-        (json!({"type": "chat", "date": 1, "sender_chat": {"id": -1, "type": "group", "title": "Tea"}}), "Tea"),
-        (json!({"type": "channel", "date": 1, "message_id": 1,
-            "chat": {"id": -2, "type": "channel", "username": "news"}}), "news"),
+        (
+            json!({"type": "user", "date": 1, "sender_user": bob}),
+            "Bob",
+        ),
+        (
+            json!({"type": "hidden_user", "date": 1, "sender_user_name": "Eve"}),
+            "Eve",
+        ),
+        (
+            json!({"type": "chat", "date": 1, "sender_chat": {"id": -1, "type": "group", "title": "Tea"}}),
+            "Tea",
+        ),
+        (
+            json!({"type": "channel", "date": 1, "message_id": 1,
+            "chat": {"id": -2, "type": "channel", "username": "news"}}),
+            "news",
+        ),
         (json!({"type": "of_tomorrow"}), "somebody"),
     ] {
         let read = message(said(json!({"text": "hi", "forward_origin": origin})));
@@ -211,16 +245,50 @@ fn who_does_not_show_themselves_proves_nothing() {
     let other_bot = json!({"id": 8, "is_bot": true, "first_name": "Eve", "username": "eve_bot"});
     let post = json!({"message_id": 1, "date": 1, "chat": channel, "text": "news"});
     for (update, id, name, is_verified, is_bot) in [
-        (in_group(json!({"text": "hi"})), "42", "Ann Lee", true, false),
-        (in_group(json!({"text": "hi", "from": other_bot})), "8", "Eve", true, true),
-        (in_group(json!({"text": "hi", "from": anonymous, "sender_chat": group})), "-100200", "Tea", false, false),
-        (in_group(json!({"text": "hi", "sender_chat": channel})), "-9", "News", false, false),
-        (json!({"update_id": 1, "channel_post": post}), "-9", "News", false, false),
+        (
+            in_group(json!({"text": "hi"})),
+            "42",
+            "Ann Lee",
+            true,
+            false,
+        ),
+        (
+            in_group(json!({"text": "hi", "from": other_bot})),
+            "8",
+            "Eve",
+            true,
+            true,
+        ),
+        (
+            in_group(json!({"text": "hi", "from": anonymous, "sender_chat": group})),
+            "-100200",
+            "Tea",
+            false,
+            false,
+        ),
+        (
+            in_group(json!({"text": "hi", "sender_chat": channel})),
+            "-9",
+            "News",
+            false,
+            false,
+        ),
+        (
+            json!({"update_id": 1, "channel_post": post}),
+            "-9",
+            "News",
+            false,
+            false,
+        ),
     ] {
         let read = message(update).message;
         assert_eq!(read.sender.id, id);
         assert_eq!(read.sender.display_name.as_deref(), Some(name));
-        assert_eq!((read.is_verified(), read.sender.is_bot), (is_verified, is_bot), "{name}");
+        assert_eq!(
+            (read.is_verified(), read.sender.is_bot),
+            (is_verified, is_bot),
+            "{name}"
+        );
     }
 }
 
@@ -228,7 +296,9 @@ fn who_does_not_show_themselves_proves_nothing() {
 fn files_are_told_of_and_what_cannot_be_read_has_a_word() {
     let file = |kind: &str| {
         let read = message(said(json!({kind: {"file_id": "f", "file_size": 9}}))).files;
-        read.into_iter().map(|file| (file.file_id, file.mime, file.is_voice)).collect::<Vec<_>>()
+        read.into_iter()
+            .map(|file| (file.file_id, file.mime, file.is_voice))
+            .collect::<Vec<_>>()
     };
     for (kind, mime, is_voice) in [
         ("document", "application/octet-stream", false),
@@ -237,9 +307,14 @@ fn files_are_told_of_and_what_cannot_be_read_has_a_word() {
         ("video", "video/mp4", false),
         ("video_note", "video/mp4", false),
     ] {
-        assert_eq!(file(kind), [("f".to_owned(), mime.to_owned(), is_voice)], "{kind}");
+        assert_eq!(
+            file(kind),
+            [("f".to_owned(), mime.to_owned(), is_voice)],
+            "{kind}"
+        );
     }
-    let sizes = json!([{"file_id": "small", "file_size": 9}, {"file_id": "large", "file_size": 99}]);
+    let sizes =
+        json!([{"file_id": "small", "file_size": 9}, {"file_id": "large", "file_size": 99}]);
     let photo = message(said(json!({"photo": sizes, "caption": "a tree"})));
     assert_eq!(photo.files[0].file_id, "large");
     assert_eq!(photo.files[0].bytes, Some(99));
@@ -250,13 +325,19 @@ fn files_are_told_of_and_what_cannot_be_read_has_a_word() {
     let document = json!({"file_id": "d", "file_name": "n.txt", "mime_type": "text/plain", "file_size": 30_000_000_000_u64});
     let document = message(said(json!({"document": document}))).files;
     assert_eq!(document[0].name.as_deref(), Some("n.txt"));
-    assert_eq!((document[0].mime.as_str(), document[0].bytes), ("text/plain", Some(30_000_000_000)));
+    assert_eq!(
+        (document[0].mime.as_str(), document[0].bytes),
+        ("text/plain", Some(30_000_000_000))
+    );
     for kind in UNREADABLE {
         let read = message(said(json!({kind: {"emoji": "x"}}))).message;
         assert_eq!(read.content, MessageContent::Unknown);
         assert_eq!(read.metadata.unwrap()["kind"], kind);
     }
-    let place = message(said(json!({"location": {"latitude": 48.2, "longitude": 16.4}}))).message;
+    let place = message(said(
+        json!({"location": {"latitude": 48.2, "longitude": 16.4}}),
+    ))
+    .message;
     assert!(matches!(place.content, MessageContent::Location { latitude, .. } if latitude == 48.2));
     let contact = json!({"phone_number": "+43 1", "first_name": "Bob", "last_name": "Ross"});
     let contact = message(said(json!({"contact": contact}))).message;
@@ -266,8 +347,17 @@ fn files_are_told_of_and_what_cannot_be_read_has_a_word() {
     };
     assert_eq!(contact.content, expected);
     // Nobody said these.
-    for service in ["pinned_message", "forum_topic_created", "new_chat_members", "video_chat_started"] {
-        assert_eq!(read(in_group(json!({service: {}}))), UpdateMeaning::Nothing, "{service}");
+    for service in [
+        "pinned_message",
+        "forum_topic_created",
+        "new_chat_members",
+        "video_chat_started",
+    ] {
+        assert_eq!(
+            read(in_group(json!({service: {}}))),
+            UpdateMeaning::Nothing,
+            "{service}"
+        );
     }
 }
 
@@ -287,14 +377,19 @@ fn those_of_an_album_become_one_message() {
     assert_eq!(album.message.content.words(), Some("look"));
     album.absorb(of_album("4", Some("and this")));
     assert_eq!(album.message.content.words(), Some("look\nand this"));
-    let ids: Vec<_> = album.files.iter().map(|file| file.file_id.as_str()).collect();
+    let ids: Vec<_> = album
+        .files
+        .iter()
+        .map(|file| file.file_id.as_str())
+        .collect();
     assert_eq!(ids, ["1", "2", "3", "4"]);
 }
 
 #[test]
 fn an_edit_is_told_from_what_was_said_and_stands_by_itself() {
     for kind in ["edited_message", "edited_channel_post"] {
-        let mut update = said(json!({"caption": "b", "photo": [{"file_id": "p"}], "media_group_id": "m"}));
+        let mut update =
+            said(json!({"caption": "b", "photo": [{"file_id": "p"}], "media_group_id": "m"}));
         let edited = update["message"].take();
         let read = message(json!({"update_id": 5, kind: edited}));
         assert!(read.message.edited);
@@ -308,7 +403,9 @@ fn a_group_that_moves_is_told_of_by_both_ends() {
         (-5, "migrate_to_chat_id", -1005),
         (-1005, "migrate_from_chat_id", -5),
     ] {
-        let moved = read(said(json!({"chat": {"id": chat, "type": "group", "title": "Tea"}, field: other})));
+        let moved = read(said(
+            json!({"chat": {"id": chat, "type": "group", "title": "Tea"}, field: other}),
+        ));
         let expected = UpdateMeaning::Migrated {
             from: "-5".to_owned(),
             to: "-1005".to_owned(),
@@ -322,18 +419,39 @@ fn who_lets_the_bot_in_or_out_changes_whether_it_may_write() {
     for (kind, member, expected) in [
         ("private", json!({"status": "kicked"}), false),
         ("private", json!({"status": "member"}), true),
-        ("supergroup", json!({"status": "kicked", "until_date": 0}), false),
+        (
+            "supergroup",
+            json!({"status": "kicked", "until_date": 0}),
+            false,
+        ),
         ("group", json!({"status": "left"}), false),
-        ("supergroup", json!({"status": "restricted", "can_send_messages": false}), false),
-        ("supergroup", json!({"status": "restricted", "can_send_messages": true}), true),
+        (
+            "supergroup",
+            json!({"status": "restricted", "can_send_messages": false}),
+            false,
+        ),
+        (
+            "supergroup",
+            json!({"status": "restricted", "can_send_messages": true}),
+            true,
+        ),
         ("supergroup", json!({"status": "administrator"}), true),
     ] {
         let update = json!({"update_id": 1, "my_chat_member": {"chat": {"id": 42, "type": kind}, "date": 1,
             "from": {"id": 42, "first_name": "Ann"}, "old_chat_member": {}, "new_chat_member": member}});
-        let UpdateMeaning::State { chat_id, can_write, why } = read(update) else {
+        let UpdateMeaning::State {
+            chat_id,
+            can_write,
+            why,
+        } = read(update)
+        else {
             panic!("a state");
         };
-        assert_eq!((chat_id.as_str(), can_write), ("42", expected), "{kind} {member}");
+        assert_eq!(
+            (chat_id.as_str(), can_write),
+            ("42", expected),
+            "{kind} {member}"
+        );
         assert_eq!(why.is_empty(), expected);
     }
 }
