@@ -126,7 +126,6 @@ fn note_what_has_no_effect(file: &raw::AgentFile, report: &mut Report) {
     if let Some(At { value: session, .. }) = &spec.session {
         report.no_effect(session.compaction.as_ref());
     }
-    report.no_effect(spec.access.as_ref());
 }
 
 fn header(

@@ -543,9 +543,25 @@ fn words_of(message: &Arc<UserMessage>) -> Words {
         return Words::Made(String::new());
     }
     match &message.sender_name {
-        Some(name) => Words::Made(format!("{name}: {}", message.content)),
+        Some(name) => Words::Made(format!("{name}: {}", set_in(&message.content))),
         None => Words::Said(Arc::clone(message)),
     }
+}
+
+/// A text whose further lines are set in: where several people speak, a line that begins at the margin begins
+/// with the name of who says it, and nobody can write one for another.
+fn set_in(text: &str) -> String {
+    let ends_line = |c| {
+        matches!(
+            c,
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
+    };
+    let lines: Vec<&str> = text
+        .split("\r\n")
+        .flat_map(|part| part.split(ends_line))
+        .collect();
+    lines.join("\n  ")
 }
 
 #[cfg(test)]

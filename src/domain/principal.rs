@@ -115,10 +115,14 @@ impl fmt::Display for Principal {
             Principal::Owner => f.write_str(OWNER),
             Principal::Token(name) => write!(f, "{TOKEN}{name}"),
             Principal::Program(session) => write!(f, "{PROGRAM}{session}"),
-            Principal::Sender(GatewaySender { gateway, id }) => {
-                write!(f, "{SENDER}{gateway}:{id}")
-            }
+            Principal::Sender(sender) => write!(f, "{SENDER}{sender}"),
         }
+    }
+}
+
+impl fmt::Display for GatewaySender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.gateway, self.id)
     }
 }
 

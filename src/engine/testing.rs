@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::base::clock::{Clock, FakeClock};
 use crate::base::fs::{Fs, Open, SimDisk, create_dirs};
 use crate::base::lock::lock;
-use crate::domain::event::{Event, OnDisconnect};
+use crate::domain::event::{Event, OnDisconnect, ToolOutput};
 use crate::domain::ids::{AgentName, Seq, SessionId};
 use crate::domain::principal::Principal;
 use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
@@ -49,6 +49,18 @@ impl Bench {
     /// An engine whose one agent is `ada`.
     pub(crate) fn new() -> Bench {
         Bench::with(|_| {})
+    }
+
+    /// The same, where a person is asked before `date` runs.
+    pub(crate) fn asking() -> Bench {
+        Bench::with(|plan| {
+            let ada = &mut plan.agents[0];
+            ada.policy = Arc::new(AskAlways);
+            ada.tools = Does::tool(Effect::Write, |_| ToolOutput {
+                success: true,
+                content: "today".to_owned(),
+            });
+        })
     }
 
     /// The same, changed by `adapt`.
@@ -143,7 +155,7 @@ impl Drop for Bench {
 }
 
 /// Noon of some day: no test comes near the end of a day or an hour by itself.
-pub(super) fn noon() -> SystemTime {
+pub(crate) fn noon() -> SystemTime {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     SystemTime::UNIX_EPOCH + 20_000 * DAY + DAY / 2
 }
@@ -179,6 +191,27 @@ struct AllowAll;
 impl Policy for AllowAll {
     fn judge(&self, _: &ProposedCall<'_>) -> Verdict {
         Verdict::Allow
+    }
+
+    fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), RememberError> {
+        Ok(())
+    }
+
+    fn note_question(&self, _: &ProposedCall<'_>) {}
+
+    fn note_start(&self, _: &ProposedCall<'_>) {}
+}
+
+#[derive(Debug)]
+struct AskAlways;
+
+impl Policy for AskAlways {
+    fn judge(&self, _: &ProposedCall<'_>) -> Verdict {
+        Verdict::Ask {
+            command: "date".to_owned(),
+            commands: vec!["date".to_owned()],
+            is_exact: false,
+        }
     }
 
     fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), RememberError> {

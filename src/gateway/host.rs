@@ -15,6 +15,12 @@ pub trait GatewayHost: Send + Sync {
     /// How far the owner has admitted a sender to an agent, beside what its files say.
     fn admission(&self, agent: &AgentName, sender: &GatewaySender) -> Option<AdmittedAs>;
 
+    /// The owner has admitted somebody to answer approvals of that agent.
+    fn has_approvers(&self, agent: &AgentName) -> bool {
+        let _ = agent;
+        false
+    }
+
     /// Admits a sender, on disk, outside of the workspace.
     ///
     /// Errors: a sentence.

@@ -29,9 +29,11 @@
 //! whom (`trust`).
 
 pub mod delivery;
+pub mod gateways;
 pub mod health;
 pub mod host;
 pub mod incoming;
+pub mod intake;
 pub mod outlet;
 pub mod plugin;
 pub mod protocol;

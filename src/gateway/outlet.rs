@@ -13,6 +13,18 @@ pub trait Outlet: Send {
     /// It takes commands now.
     fn is_ready(&self) -> bool;
 
+    /// It is told the thread of a chat in each command. Else only the message that is answered tells the
+    /// platform where an answer belongs.
+    fn knows_threads(&self) -> bool {
+        false
+    }
+
+    /// More than one person is in a chat, as far as its id says.
+    fn is_group(&self, chat_id: &str) -> bool {
+        let _ = chat_id;
+        false
+    }
+
     /// How much the platform takes; `None` where it says so itself.
     fn rates(&self) -> Option<RateLimits>;
 

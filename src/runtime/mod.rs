@@ -7,6 +7,7 @@
 //! finish or are parked, threads are joined, the workspace is unlocked.
 
 mod core;
+mod gateways;
 mod host;
 mod inbox;
 mod logging;

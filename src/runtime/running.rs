@@ -14,6 +14,7 @@ use crate::config::{Config, LocalUsers, ServerConfig};
 use crate::domain::redact::Redactor;
 use crate::domain::secret::Secret;
 use crate::engine::{Recovery, Sessions};
+use crate::gateway::gateways::Gateways;
 use crate::http::access::{self, AccessSettings, AccessToken};
 use crate::http::api::Api;
 use crate::http::context::ApiHost as _;
@@ -23,6 +24,7 @@ use crate::http::ticket::TicketKey;
 use crate::llm::providers::ProviderSettings;
 use crate::policy::Policies;
 use crate::runtime::core::Core;
+use crate::runtime::gateways;
 use crate::runtime::host::ServerHost;
 use crate::runtime::scan;
 use crate::runtime::signals::StopRequests;
@@ -48,6 +50,7 @@ pub(super) struct RunningServer {
     api: Arc<Api>,
     program: Arc<ServerHost>,
     sessions: Sessions,
+    gateways: Gateways,
     streams: stop::StopSource,
     scan: Joined,
     policies: Arc<Policies>,
@@ -75,6 +78,7 @@ impl RunningServer {
             handler,
         )
         .context(no_server)?;
+        let gateways = gateways::start(config, &core)?;
         let (sessions, policies) = (core.sessions.clone(), Arc::clone(&core.policies));
         let scan = scan::start(core, recovery, config.workspace.clone(), streams_stop)?;
         Ok(RunningServer {
@@ -82,6 +86,7 @@ impl RunningServer {
             api,
             program,
             sessions,
+            gateways,
             streams,
             scan,
             policies,
@@ -113,6 +118,7 @@ impl RunningServer {
         self.front.open_connections() == 0
             && self.scan.is_finished()
             && self.sessions.is_at_rest()
+            && !self.gateways.is_any()
             && !self.policies.is_telling()
     }
 
@@ -126,12 +132,15 @@ impl RunningServer {
 
     /// From the sources inwards: each step leaves nothing that feeds the next.
     pub(super) fn stop(mut self, grace: Duration) {
+        self.gateways.close();
         self.sessions.drain();
         self.front.drain();
         self.streams.stop();
         self.api.close();
         drop(self.scan);
         self.sessions.stop(grace);
+        // Chats have seen what came of the turns, or see it after the next start.
+        self.gateways.stop();
         // No tool starts any more that somebody is to be told of.
         self.policies.stop();
         self.api.join(STREAMS_END);

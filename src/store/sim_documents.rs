@@ -53,6 +53,11 @@ impl SimDocuments {
         lock(&self.0).faults.insert(operation, fault);
     }
 
+    /// How many texts were written.
+    pub fn writes(&self) -> u64 {
+        lock(&self.0).writes
+    }
+
     /// How many operations were asked for.
     pub fn operations(&self) -> u64 {
         lock(&self.0).operations

@@ -11,6 +11,7 @@
 //!
 //! Elsewhere: which values need trust, and what a grant is (`domain::trust`).
 
+mod admissions;
 mod filter;
 mod folder;
 mod store;
@@ -25,6 +26,7 @@ use crate::base::text::{self, TextError};
 use crate::domain::ids::AgentName;
 use crate::domain::trust::{Granted, Part};
 
+pub use admissions::AdmittedSender;
 pub use filter::TrustFilter;
 pub use folder::{AgentFolder, ReadError};
 pub use store::{EditError, EditText, GrantError, GrantStore};
@@ -141,8 +143,9 @@ impl WorkspaceTrust {
             .change(&name, |record| record.set(&name, &folder, parts))
     }
 
-    /// Takes back all that was granted to an agent, and what was allowed to it for good.
+    /// Takes back all that was granted to an agent, what was allowed to it for good, and who was admitted to it.
     pub fn withdraw(&self, name: &AgentName) -> Result<(), GrantError> {
+        self.admit_nobody(name)?;
         self.store.change(name, |record| {
             record.agents.remove(name);
             true

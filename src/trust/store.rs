@@ -3,9 +3,10 @@
 //! ```text
 //! $XDG_STATE_HOME/duragent/trust/<workspace id>.yaml              what is granted to which folders
 //!                                <workspace id>/ada.policy.yaml   what was allowed to ada for good
+//!                                <workspace id>-<path>/gateways.yaml   who was admitted to which agent
 //! ```
 //!
-//! Both are documents; here they are files, the owner's alone (0600, in folders 0700).
+//! All are documents; here they are files, the owner's alone (0600, in folders 0700).
 //!
 //! Invariant: what others could have written grants nothing.
 
@@ -212,21 +213,29 @@ impl GrantStore {
     pub fn edit_policy(&self, name: &AgentName, edit: &EditText<'_>) -> Result<(), GrantError> {
         let records = self.records()?;
         let document = records.read()?.0.policy(name)?;
-        let path = records.path(&document);
-        let edited = |before: Option<&VersionedText>| {
-            if let Some(before) = before {
-                // Written again, it would be ours alone.
-                check_ours(before, || path.display().to_string())?;
-            }
-            let before = before.map(|before| before.text.as_str());
-            edit(&path, before).map_err(|why| GrantError::Rules {
-                location: path.display().to_string(),
-                why,
-            })
+        records.edit(&document, edit)
+    }
+
+    /// Whom the owner admitted by gateways, with the place where it stands; `None` if nobody ever was.
+    pub(super) fn admissions(&self) -> Result<Option<(String, String)>, GrantError> {
+        let records = match &self.records {
+            Err(Missing::Workspace) => return Ok(None),
+            _ => self.records()?,
         };
-        let patience = Patience::new();
-        let failed = |error| patience.wait_or_fail(error);
-        records.documents.update(&document, edited, failed)
+        let document = records.own_names().admissions()?;
+        let Some(found) = records.documents.read(&document)? else {
+            return Ok(None);
+        };
+        let location = records.documents.location(&document);
+        check_ours(&found, || location.clone())?;
+        Ok(Some((location, found.text)))
+    }
+
+    /// As [`edit_policy`](GrantStore::edit_policy), for whom the owner admitted by gateways.
+    pub(super) fn edit_admissions(&self, edit: &EditText<'_>) -> Result<(), GrantError> {
+        let records = self.records()?;
+        let document = records.own_names().admissions()?;
+        records.edit(&document, edit)
     }
 
     fn records(&self) -> Result<&WorkspaceRecords, GrantError> {
@@ -245,13 +254,18 @@ impl WorkspaceRecords {
             Some(record) if record.workspace != self.workspace => {}
             found => return Ok((names, found)),
         }
-        let real = self.workspace.as_os_str().as_encoded_bytes();
-        let names = RecordNames {
-            stem: format!("{}-{}", self.id, &sha256(real)[..16]),
-        };
+        let names = self.own_names();
         let found = self.record_of(&names)?;
         let found = found.filter(|record| record.workspace == self.workspace);
         Ok((names, found))
+    }
+
+    /// Names that are those of no copy of the workspace.
+    fn own_names(&self) -> RecordNames {
+        let real = self.workspace.as_os_str().as_encoded_bytes();
+        RecordNames {
+            stem: format!("{}-{}", self.id, &sha256(real)[..16]),
+        }
     }
 
     fn record_of(&self, names: &RecordNames) -> Result<Option<GrantRecord>, GrantError> {
@@ -289,6 +303,25 @@ impl WorkspaceRecords {
         self.documents.update(&name, edited, failed)
     }
 
+    /// Replaces a text by what `edit` makes of it.
+    fn edit(&self, document: &DocumentName, edit: &EditText<'_>) -> Result<(), GrantError> {
+        let path = self.path(document);
+        let edited = |before: Option<&VersionedText>| {
+            if let Some(before) = before {
+                // Written again, it would be ours alone.
+                check_ours(before, || path.display().to_string())?;
+            }
+            let before = before.map(|before| before.text.as_str());
+            edit(&path, before).map_err(|why| GrantError::Rules {
+                location: path.display().to_string(),
+                why,
+            })
+        };
+        let patience = Patience::new();
+        let failed = |error| patience.wait_or_fail(error);
+        self.documents.update(document, edited, failed)
+    }
+
     fn delete(&self, name: &DocumentName) -> Result<(), GrantError> {
         let patience = Patience::new();
         while let Err(error) = self.documents.delete(name) {
@@ -309,6 +342,10 @@ impl RecordNames {
 
     fn policy(&self, name: &AgentName) -> Result<DocumentName, DocumentError> {
         DocumentName::parse(format!("{}/{name}.policy.yaml", self.stem))
+    }
+
+    fn admissions(&self) -> Result<DocumentName, DocumentError> {
+        DocumentName::parse(format!("{}/gateways.yaml", self.stem))
     }
 }
 

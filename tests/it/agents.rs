@@ -360,13 +360,8 @@ fn what_has_no_effect_yet_is_said() {
     let agents = Agents::new();
     agents.write_echo("a", EVERYTHING);
     let said = agents.problems();
-    for key in ["session.compaction", "access"] {
-        let wanted = format!("`spec.{key}` has no effect yet");
-        assert!(
-            said.iter().any(|one| one.ends_with(&wanted)),
-            "{wanted}\n{said:#?}"
-        );
-    }
+    let wanted = "`spec.session.compaction` has no effect yet";
+    assert!(said.iter().any(|one| one.ends_with(wanted)), "{said:#?}");
     let wanted = "agent.yaml:32:7: `spec.tools[2]` (`files`) is not offered by this version";
     assert!(said.iter().any(|one| one == wanted), "{said:#?}");
 }
@@ -543,15 +538,11 @@ fn every_mistake_is_told_with_its_place() {
         ),
         (
             "  access: {dm: {polcy: open}}",
-            vec![
-                "agent.yaml:9:11: `spec.access` has no effect yet",
-                "agent.yaml:9:17: unknown key `spec.access.dm.polcy`; did you mean `policy`?",
-            ],
+            vec!["agent.yaml:9:17: unknown key `spec.access.dm.polcy`; did you mean `policy`?"],
         ),
         (
             "  access: {dm: {policy: opne, allowlist: ['a*b']}}",
             vec![
-                "agent.yaml:9:11: `spec.access` has no effect yet",
                 "agent.yaml:9:25: `spec.access.dm.policy` must be one of `open`, `disabled`, `allowlist`, `pairing`, not `opne`; did you mean `open`?",
                 "agent.yaml:9:43: `spec.access.dm.allowlist[0]` must be an identifier, or the beginning of some and a `*`",
             ],
@@ -620,8 +611,8 @@ fn an_unknown_key_is_a_warning_at_load_unless_it_guards_something() {
         .iter()
         .map(|one| one.is_error())
         .collect();
-    // `spec.access` has no effect; `dn` is unknown; `sytem_prompt` is unknown.
-    assert_eq!(is_error, [false, true, false]);
+    // `dn` is unknown; `sytem_prompt` is unknown.
+    assert_eq!(is_error, [true, false]);
 }
 
 #[test]

@@ -560,3 +560,17 @@ fn an_estimate_is_corrected_by_all_that_was_sent() {
         assert_eq!(history.marks().percent, 150, "{fixed_tokens} {waiting}");
     }
 }
+
+#[test]
+fn nobody_with_a_name_writes_a_line_that_reads_like_anothers() {
+    for (said, expected) in [
+        ("hi", "hi"),
+        ("hi\nBob: yes\r\n\nEve: no", "hi\n  Bob: yes\n  \n  Eve: no"),
+        (
+            "a\rB: b\u{2028}C: c\u{85}D: d\u{b}E: e",
+            "a\n  B: b\n  C: c\n  D: d\n  E: e",
+        ),
+    ] {
+        assert_eq!(set_in(said), expected);
+    }
+}

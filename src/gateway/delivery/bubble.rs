@@ -14,14 +14,14 @@ pub struct Bubble {
     pub reply_to: Option<String>,
     /// What it says by now.
     pub content: BubbleContent,
-    /// Nothing of it changes any more.
+    /// Its words do not change any more; a line on what is at work may still come and go.
     pub is_final: bool,
 }
 
-/// Names a bubble in its session: the message that began its turn, and its place in that.
+/// Names a bubble in its session: its turn, and its place in that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BubbleKey {
-    /// The record of the first message of the turn.
+    /// The record behind which its turn stands: the end of the turn before, or where rendering began.
     pub turn: Seq,
     /// From 1.
     pub place: u32,
@@ -51,7 +51,7 @@ pub enum BubbleContent {
     Text {
         /// The words.
         markdown: String,
-        /// A line on what is at work; gone when it is final.
+        /// A line below them on what is at work, as long as it is.
         working: Option<String>,
     },
     /// A question to a person, until somebody has decided.
@@ -60,7 +60,7 @@ pub enum BubbleContent {
         markdown: String,
         /// The call that waits.
         call_id: CallId,
-        /// The answers that there are.
+        /// The answers that there are; none once it is decided.
         answers: Vec<BubbleButton>,
     },
     /// A file of the session.

@@ -7,13 +7,24 @@
 //! log; it is a document of its own until it is confirmed.
 
 mod bubble;
+mod follower;
+mod lane;
+mod lane_store;
 mod limiter;
 mod news;
 mod outbox;
+mod renderer;
+mod sender;
 mod split;
+#[cfg(test)]
+mod testing;
+mod verdict;
+mod wording;
 
 pub use bubble::{Bubble, BubbleButton, BubbleContent, BubbleKey};
+pub use lane_store::{LaneStore, SetAside, WaitingChat};
 pub use limiter::{LimitedChat, SendLimiter, SendUrgency};
 pub use news::{ChatNews, SenderHandle, SenderInbox, SenderNews, sender_channel};
 pub use outbox::{Announcement, Outbox, OutboxError, PressedButton};
+pub use sender::{SenderParts, spawn_sender};
 pub use split::split_markdown;

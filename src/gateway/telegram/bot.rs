@@ -10,22 +10,28 @@ use std::time::Duration;
 use frankenstein::TelegramApi as _;
 use frankenstein::client_ureq::Bot;
 use frankenstein::response::MethodResponse;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use ureq::Agent;
 
+use crate::base::random;
 use crate::domain::secret::Secret;
+use crate::gateway::incoming::FetchError;
 
 /// The server that everybody has.
 const API_URL: &str = "https://api.telegram.org";
 /// A name that is looked up, and a connection that is made, cannot be ended from outside.
 const LOOK_UP: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(10);
+/// A file of 10 MiB at 1.5 Mbit/s.
+const UPLOAD: Duration = Duration::from_secs(60);
 
 /// A bot, for calls of one kind: their time is bounded, and [`shut_down`](BotClient::shut_down) ends them.
 pub struct BotClient {
     bot: Bot,
     agent: Agent,
+    /// Where files are, without their paths.
+    files_url: String,
 }
 
 impl BotClient {
@@ -34,6 +40,7 @@ impl BotClient {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
+            .max_idle_connections(1)
             .timeout_resolve(Some(LOOK_UP))
             .timeout_connect(Some(CONNECT))
             .timeout_global(Some(limit))
@@ -42,11 +49,17 @@ impl BotClient {
             .build();
         let agent = Agent::new_with_config(config);
         let host = api_url.unwrap_or(API_URL).trim_end_matches('/');
+        let token = token.reveal();
         let bot = Bot::builder()
-            .api_url(format!("{host}/bot{}", token.reveal()))
+            .api_url(format!("{host}/bot{token}"))
             .request_agent(agent.clone())
             .build();
-        BotClient { bot, agent }
+        let files_url = format!("{host}/file/bot{token}");
+        BotClient {
+            bot,
+            agent,
+            files_url,
+        }
     }
 
     /// Calls a method.
@@ -60,6 +73,57 @@ impl BotClient {
         Ok(answer.result)
     }
 
+    /// Calls a method that sends a file.
+    ///
+    /// The library takes files by their paths on disk; ours come from memory.
+    /// Source: RFC 7578.
+    pub(super) fn upload<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        fields: &[(&str, String)],
+        file: &UploadFile<'_>,
+    ) -> Result<T, BotError> {
+        let boundary = random::secret().map_err(|_| BotError::NotReached { method })?;
+        let content_type = format!("multipart/form-data; boundary={boundary}");
+        let request = self.agent.post(format!("{}/{method}", self.bot.api_url));
+        let request = request.config().timeout_global(Some(UPLOAD)).build();
+        let answer = request
+            .header("Content-Type", content_type)
+            .send(&multipart(&boundary, fields, file))
+            .and_then(|answer| answer.into_body().read_to_string())
+            .map_err(|error| BotError::of_transport(method, &error))?;
+        match serde_json::from_str::<MethodResponse<T>>(&answer) {
+            Ok(answer) => Ok(answer.result),
+            Err(_) => Err(BotError::of_text(method, &answer)),
+        }
+    }
+
+    /// A file that somebody sent, at most `bytes_max` of it, within `limit`.
+    pub(super) fn download(
+        &self,
+        path: &str,
+        bytes_max: usize,
+        limit: Duration,
+    ) -> Result<Vec<u8>, FetchError> {
+        if !is_plain_path(path) {
+            return Err(FetchError::Failed);
+        }
+        let request = self.agent.get(format!("{}/{path}", self.files_url));
+        let request = request.config().timeout_global(Some(limit)).build();
+        let mut answer = request.call().map_err(|_| FetchError::Failed)?;
+        if !answer.status().is_success() {
+            return Err(FetchError::Failed);
+        }
+        let body = answer.body_mut().with_config();
+        let bytes_max = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+        body.limit(bytes_max)
+            .read_to_vec()
+            .map_err(|error| match error {
+                ureq::Error::BodyExceedsLimit(_) => FetchError::TooLarge,
+                _ => FetchError::Failed,
+            })
+    }
+
     /// Ends the calls that are made, and all later ones.
     pub fn shut_down(&self) {
         self.agent.clone().shutdown();
@@ -70,6 +134,14 @@ impl fmt::Debug for BotClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BotClient").finish_non_exhaustive()
     }
+}
+
+/// A file that is sent.
+pub(super) struct UploadFile<'a> {
+    pub(super) field: &'a str,
+    pub(super) name: &'a str,
+    pub(super) mime: &'a str,
+    pub(super) bytes: &'a [u8],
 }
 
 /// Why a method did nothing, or nobody knows whether it did.
@@ -122,22 +194,200 @@ impl BotError {
                     migrate_to: parameters.and_then(|more| more.migrate_to_chat_id),
                 }
             }
-            frankenstein::Error::HttpUreq(error) if is_not_sent(&error) => {
-                BotError::NotReached { method }
-            }
-            frankenstein::Error::HttpUreq(_) => BotError::NoAnswer { method },
+            frankenstein::Error::HttpUreq(error) => BotError::of_transport(method, &error),
+            frankenstein::Error::JsonDecode { input, .. } => BotError::of_text(method, &input),
             _ => BotError::Garbled { method },
+        }
+    }
+
+    fn of_transport(method: &'static str, error: &ureq::Error) -> BotError {
+        match is_not_sent(error) {
+            true => BotError::NotReached { method },
+            false => BotError::NoAnswer { method },
+        }
+    }
+
+    /// From an answer that is no success. The library does not read waits of more than 18 hours.
+    fn of_text(method: &'static str, answer: &str) -> BotError {
+        match serde_json::from_str::<RawRefusal>(answer) {
+            Ok(refused) if !refused.ok => BotError::Refused {
+                method,
+                code: refused.error_code,
+                description: refused.description,
+                retry_after: refused.parameters.retry_after,
+                migrate_to: refused.parameters.migrate_to_chat_id,
+            },
+            Ok(_) | Err(_) => BotError::Garbled { method },
+        }
+    }
+
+    /// Telegram's refusal with this code whose description holds these words.
+    pub(super) fn says(&self, wanted: u64, words: &str) -> bool {
+        match self {
+            BotError::Refused {
+                code, description, ..
+            } => *code == wanted && description.to_lowercase().contains(words),
+            BotError::Garbled { .. } | BotError::NotReached { .. } | BotError::NoAnswer { .. } => {
+                false
+            }
         }
     }
 }
 
+#[derive(Debug, Deserialize)]
+struct RawRefusal {
+    ok: bool,
+    error_code: u64,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    parameters: RawParameters,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RawParameters {
+    retry_after: Option<u64>,
+    migrate_to_chat_id: Option<i64>,
+}
+
 /// The request cannot have arrived.
 fn is_not_sent(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind;
     use ureq::Timeout;
-    matches!(
-        error,
+    match error {
         ureq::Error::HostNotFound
-            | ureq::Error::ConnectionFailed
-            | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect)
-    )
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
+        ureq::Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
+        _ => false,
+    }
+}
+
+/// A server must not lead to another place by the path that it tells.
+fn is_plain_path(path: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.~/".contains(c);
+    !path.is_empty()
+        && path.chars().all(is_plain)
+        && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+fn multipart(boundary: &str, fields: &[(&str, String)], file: &UploadFile<'_>) -> Vec<u8> {
+    let mut body = Vec::with_capacity(file.bytes.len() + 1024);
+    let mut part = |head: &str, bytes: &[u8]| {
+        body.extend(
+            format!("--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n").bytes(),
+        );
+        body.extend(bytes);
+        body.extend(b"\r\n");
+    };
+    for (name, value) in fields {
+        part(&format!("name=\"{name}\""), value.as_bytes());
+    }
+    let name = head_safe(file.name);
+    let mime = head_safe(file.mime);
+    let head = format!(
+        "name=\"{}\"; filename=\"{name}\"\r\nContent-Type: {mime}",
+        file.field
+    );
+    part(&head, file.bytes);
+    body.extend(format!("--{boundary}--\r\n").bytes());
+    body
+}
+
+/// What would end a value in a part's head, or the head, becomes `_`.
+fn head_safe(text: &str) -> String {
+    let safe = |c: char| {
+        if c.is_control() || c == '"' || c == '\\' {
+            '_'
+        } else {
+            c
+        }
+    };
+    text.chars().map(safe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_leads_below_the_bot() {
+        for path in ["photos/file_0.jpg", "documents/a-b_c.tar.gz", "x"] {
+            assert!(is_plain_path(path), "{path}");
+        }
+        for path in [
+            "",
+            "/var/lib/x",
+            "a//b",
+            "../x",
+            "a/../b",
+            "a/./b",
+            "a?b",
+            "a#b",
+            "a b",
+            "a%2e",
+            "a\\b",
+            "\u{e4}",
+        ] {
+            assert!(!is_plain_path(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_name_ends_no_head() {
+        let file = UploadFile {
+            field: "document",
+            name: "a\"b\r\nX: 1\\.txt",
+            mime: "text/plain\r\nY: 1",
+            bytes: b"\r\n--x",
+        };
+        let body = multipart("B", &[("chat_id", "42".to_owned())], &file);
+        let expected = "--B\r\nContent-Disposition: form-data; name=\"chat_id\"\r\n\r\n42\r\n\
+            --B\r\nContent-Disposition: form-data; name=\"document\"; filename=\"a_b__X: 1_.txt\"\r\n\
+            Content-Type: text/plain__Y: 1\r\n\r\n\r\n--x\r\n--B--\r\n";
+        assert_eq!(String::from_utf8(body).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_refusal_is_read_whatever_it_asks_for() {
+        let error = |text: &str| BotError::of_text("sendMessage", text);
+        let long = error(
+            r#"{"ok":false,"error_code":429,"description":"Too Many Requests","parameters":{"retry_after":86400}}"#,
+        );
+        assert!(
+            matches!(
+                long,
+                BotError::Refused {
+                    retry_after: Some(86_400),
+                    ..
+                }
+            ),
+            "{long:?}"
+        );
+        assert!(long.says(429, "too many"));
+        assert!(!long.says(400, "too many"));
+        for text in [
+            "",
+            "<html>502</html>",
+            r#"{"ok":true,"error_code":1,"description":"x"}"#,
+            "[]",
+        ] {
+            assert_eq!(
+                error(text),
+                BotError::Garbled {
+                    method: "sendMessage"
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_shown_holds_the_token() {
+        let token = Secret::new("7:secret");
+        let client = BotClient::new(&token, Some("http://127.0.0.1:9"), Duration::from_secs(5));
+        assert!(!format!("{client:?}").contains("secret"));
+        let error = client.call::<u64>("getMe", &()).unwrap_err();
+        assert_eq!(error, BotError::NotReached { method: "getMe" });
+        assert!(!format!("{error:?} {error}").contains("secret"));
+    }
 }

@@ -1,0 +1,437 @@
+//! All gateways of a server: started together, ended together, and asked how they are.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use crate::base::clock::Clock;
+use crate::base::stop::{self, StopSource};
+use crate::base::thread::Joined;
+use crate::domain::ids::GatewayName;
+use crate::domain::time::Timestamp;
+use crate::engine::Sessions;
+use crate::gateway::delivery::{
+    ChatNews, LaneStore, OutboxError, SenderHandle, SenderParts, SetAside, WaitingChat,
+    sender_channel, spawn_sender,
+};
+use crate::gateway::health::GatewayHealth;
+use crate::gateway::host::GatewayHost;
+use crate::gateway::incoming::Inlet;
+use crate::gateway::intake::{Intake, IntakeParts, WayOut};
+use crate::gateway::outlet::Outlet;
+use crate::gateway::plugin::{Plugin, PluginOutlet, PluginParts, PluginState, PluginTimes};
+use crate::gateway::protocol::AuthMethod;
+use crate::gateway::set_aside::SetAsideLog;
+use crate::gateway::settings::{GatewaySettings, PluginSettings, TelegramSettings};
+#[cfg(feature = "telegram")]
+use crate::gateway::telegram::{TelegramBot, TelegramPolling};
+use crate::store::documents::Documents;
+
+/// What gateways work with.
+#[derive(Debug)]
+pub struct GatewayParts {
+    /// As the configuration says.
+    pub settings: GatewaySettings,
+    /// The engine.
+    pub sessions: Sessions,
+    /// The rest of the program.
+    pub host: Arc<dyn GatewayHost>,
+    /// Those of the workspace.
+    pub documents: Arc<dyn Documents>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why gateways are not started.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayStartError {
+    /// This program cannot speak with Telegram.
+    #[error(
+        "the gateway {0} is a bot of Telegram, and this duragent was built without the feature `telegram`"
+    )]
+    WithoutTelegram(GatewayName),
+    /// The system has no thread to give.
+    #[error("a gateway cannot be started")]
+    Thread(#[from] io::Error),
+}
+
+/// All gateways of a server.
+#[derive(Debug)]
+pub struct Gateways {
+    intake: Arc<Intake>,
+    all: Vec<RunningGateway>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct RunningGateway {
+    name: GatewayName,
+    lanes: Arc<LaneStore>,
+    way: PlatformWay,
+    stop: StopSource,
+    // Joined by its drop, after the stop.
+    sender: Option<Joined>,
+}
+
+/// How a platform is reached.
+#[derive(Debug)]
+enum PlatformWay {
+    /// By a program.
+    Program(Plugin),
+    /// By Telegram's Bot API.
+    #[cfg(feature = "telegram")]
+    Telegram {
+        bot: TelegramBot,
+        /// `None` once it is told to end.
+        polling: Option<TelegramPolling>,
+        health: GatewayHealth,
+    },
+}
+
+/// What a person is told of a gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GatewayStatus {
+    /// Its name.
+    pub name: GatewayName,
+    /// `telegram` or `external`.
+    pub kind: &'static str,
+    /// `starting`, `ready`, `restarting`, `down`, `failed` or, of one that is built in, `trouble`.
+    pub state: &'static str,
+    /// What is to be known of that.
+    pub detail: Option<String>,
+    /// The version of the protocol that it says it speaks.
+    pub version: Option<String>,
+    /// When something last came from it.
+    pub last_event: Option<Timestamp>,
+    /// How a person is to let it in, and for how many more seconds.
+    pub auth: Option<(AuthMethod, u64)>,
+    /// How often it was started.
+    pub starts: Option<u64>,
+}
+
+/// A gateway before it works: its lanes, and the way to its sender.
+struct Prepared {
+    name: GatewayName,
+    lanes: Arc<LaneStore>,
+    sender: SenderHandle,
+    inbox: crate::gateway::delivery::SenderInbox,
+}
+
+impl Gateways {
+    /// Starts all of them. What chats lack from before is sent at once.
+    ///
+    /// Errors: [`GatewayStartError`]. A program that cannot be started is none: it is tried again.
+    pub fn start(parts: GatewayParts) -> Result<Gateways, GatewayStartError> {
+        let settings = &parts.settings;
+        let telegram = settings.telegram.iter().map(|bot| &bot.name);
+        let names = telegram.chain(settings.plugins.iter().map(|plugin| &plugin.name));
+        let mut prepared: BTreeMap<GatewayName, Prepared> = names
+            .map(|name| (name.clone(), prepare(name, &parts)))
+            .collect();
+        let ways = prepared.values().map(|one| {
+            let way = WayOut {
+                outbox: Arc::clone(&one.lanes) as _,
+                sender: one.sender.clone(),
+            };
+            (one.name.clone(), way)
+        });
+        let intake = Arc::new(Intake::new(
+            settings,
+            IntakeParts {
+                sessions: parts.sessions.clone(),
+                host: Arc::clone(&parts.host),
+                documents: Arc::clone(&parts.documents),
+                clock: Arc::clone(&parts.clock),
+                ways: ways.collect(),
+            },
+        ));
+        let senders = prepared.values();
+        let senders = senders.map(|one| (one.name.as_str().to_owned(), one.sender.clone()));
+        // Before the senders look at everything: what is written meanwhile is told twice, not never.
+        parts
+            .sessions
+            .set_chat_listener(Arc::new(ChatNews::new(senders)));
+        let inlet: Arc<dyn Inlet> = Arc::clone(&intake) as _;
+        let mut all = Vec::new();
+        for bot in &settings.telegram {
+            if let Some(prepared) = prepared.remove(&bot.name) {
+                all.push(start_telegram(bot, prepared, &parts, &inlet)?);
+            }
+        }
+        for plugin in &settings.plugins {
+            if let Some(prepared) = prepared.remove(&plugin.name) {
+                all.push(start_plugin(plugin, prepared, &parts, &inlet)?);
+            }
+        }
+        Ok(Gateways { intake, all })
+    }
+
+    /// Takes messages in.
+    pub fn intake(&self) -> &Arc<Intake> {
+        &self.intake
+    }
+
+    /// There is one: strangers may come at any moment.
+    pub fn is_any(&self) -> bool {
+        !self.all.is_empty()
+    }
+
+    /// How they are, by name.
+    pub fn list(&self) -> Vec<GatewayStatus> {
+        self.all.iter().map(RunningGateway::status).collect()
+    }
+
+    /// What is wrong, a sentence each.
+    pub fn troubles(&self) -> Vec<String> {
+        let is_wrong = |one: &GatewayStatus| matches!(one.state, "failed" | "trouble");
+        let wrong = self.list().into_iter().filter(is_wrong);
+        wrong
+            .map(|one| format!("gateway {}: {}", one.name, one.detail.unwrap_or_default()))
+            .collect()
+    }
+
+    /// Ends a gateway's program and starts it anew; `None` where there is none of that name, `false` where
+    /// it is no program.
+    pub fn restart(&self, name: &str) -> Option<bool> {
+        match &self.find(name)?.way {
+            PlatformWay::Program(plugin) => {
+                plugin.restart();
+                Some(true)
+            }
+            #[cfg(feature = "telegram")]
+            PlatformWay::Telegram { .. } => Some(false),
+        }
+    }
+
+    /// What a gateway's program said lately beside the protocol; `None` where there is none of that name.
+    pub fn log(&self, name: &str) -> Option<Vec<String>> {
+        match &self.find(name)?.way {
+            PlatformWay::Program(plugin) => Some(plugin.state().log()),
+            #[cfg(feature = "telegram")]
+            PlatformWay::Telegram { .. } => Some(Vec::new()),
+        }
+    }
+
+    /// What chats lack, and what they never get, by gateway.
+    ///
+    /// Errors: it cannot be read.
+    pub fn outbox(&self) -> Result<Vec<GatewayOutbox>, OutboxError> {
+        let one = |gateway: &RunningGateway| {
+            Ok(GatewayOutbox {
+                name: gateway.name.clone(),
+                waiting: gateway.lanes.waiting()?,
+                aside: gateway.lanes.aside()?,
+            })
+        };
+        self.all.iter().map(one).collect()
+    }
+
+    /// Forgets what chats never get; how much that was.
+    ///
+    /// Errors: it cannot be removed.
+    pub fn clear_aside(&self) -> Result<usize, OutboxError> {
+        self.all.iter().map(|one| one.lanes.clear_aside()).sum()
+    }
+
+    /// Takes nothing more in from platforms that keep it for us. Programs go on, and are refused.
+    pub fn close(&mut self) {
+        #[cfg(feature = "telegram")]
+        for gateway in &mut self.all {
+            if let PlatformWay::Telegram { polling, .. } = &mut gateway.way {
+                drop(polling.take());
+            }
+        }
+    }
+
+    /// Ends all of them. What was not sent is sent after the next start.
+    pub fn stop(mut self) {
+        self.close();
+        for gateway in &mut self.all {
+            gateway.stop.stop();
+            match &mut gateway.way {
+                PlatformWay::Program(plugin) => plugin.stop(),
+                #[cfg(feature = "telegram")]
+                PlatformWay::Telegram { bot, .. } => bot.hang_up(),
+            }
+        }
+        // Their programs end side by side; each is waited for here.
+        self.all.clear();
+    }
+
+    fn find(&self, name: &str) -> Option<&RunningGateway> {
+        self.all.iter().find(|one| one.name.as_str() == name)
+    }
+}
+
+/// What the chats of a gateway lack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayOutbox {
+    /// The gateway.
+    pub name: GatewayName,
+    /// What waits for the platform.
+    pub waiting: Vec<WaitingChat>,
+    /// What was given up.
+    pub aside: Vec<SetAside>,
+}
+
+impl RunningGateway {
+    fn status(&self) -> GatewayStatus {
+        match &self.way {
+            PlatformWay::Program(plugin) => {
+                let status = plugin.state().status();
+                GatewayStatus {
+                    name: self.name.clone(),
+                    kind: "external",
+                    state: status.state,
+                    detail: status.detail,
+                    version: Some(status.version).filter(|version| !version.is_empty()),
+                    last_event: status.last_event,
+                    auth: status.auth,
+                    starts: Some(status.starts),
+                }
+            }
+            #[cfg(feature = "telegram")]
+            PlatformWay::Telegram { health, .. } => {
+                let trouble = health.trouble();
+                GatewayStatus {
+                    name: self.name.clone(),
+                    kind: "telegram",
+                    state: if trouble.is_some() {
+                        "trouble"
+                    } else {
+                        "ready"
+                    },
+                    detail: trouble,
+                    version: None,
+                    last_event: health.heard_at(),
+                    auth: None,
+                    starts: None,
+                }
+            }
+        }
+    }
+}
+
+impl Drop for RunningGateway {
+    fn drop(&mut self) {
+        self.stop.stop();
+        // Before its way to the platform ends.
+        drop(self.sender.take());
+    }
+}
+
+fn prepare(name: &GatewayName, parts: &GatewayParts) -> Prepared {
+    let (sender, inbox) = sender_channel();
+    let (documents, clock) = (Arc::clone(&parts.documents), Arc::clone(&parts.clock));
+    let lanes = LaneStore::new(name.clone(), documents, clock, sender.clone());
+    Prepared {
+        name: name.clone(),
+        lanes: Arc::new(lanes),
+        sender,
+        inbox,
+    }
+}
+
+/// Starts what sends for a gateway.
+fn start_sender(
+    thread: String,
+    prepared: Prepared,
+    outlet: Box<dyn Outlet>,
+    parts: &GatewayParts,
+    way: impl FnOnce() -> io::Result<PlatformWay>,
+) -> io::Result<RunningGateway> {
+    let (stop, stopped) = stop::pair();
+    let Prepared {
+        name,
+        lanes,
+        sender,
+        inbox,
+    } = prepared;
+    let thread = spawn_sender(
+        thread,
+        SenderParts {
+            lanes: Arc::clone(&lanes),
+            outlet,
+            sessions: parts.sessions.clone(),
+            host: Arc::clone(&parts.host),
+            news: sender,
+            inbox,
+            stop: stopped,
+        },
+    )?;
+    Ok(RunningGateway {
+        name,
+        lanes,
+        way: way()?,
+        stop,
+        sender: Some(thread),
+    })
+}
+
+fn start_plugin(
+    settings: &PluginSettings,
+    prepared: Prepared,
+    parts: &GatewayParts,
+    inlet: &Arc<dyn Inlet>,
+) -> Result<RunningGateway, GatewayStartError> {
+    let state = Arc::new(PluginState::new(Arc::clone(&parts.clock)));
+    let outlet = Box::new(PluginOutlet::new(Arc::clone(&state)));
+    let plugin = PluginParts {
+        settings: settings.clone(),
+        times: PluginTimes::default(),
+        inlet: Arc::clone(inlet),
+        sender: prepared.sender.clone(),
+        set_aside: SetAsideLog::new(Arc::clone(&parts.documents), &settings.name),
+        state,
+    };
+    let way = || Plugin::start(plugin).map(PlatformWay::Program);
+    Ok(start_sender(
+        out_thread_name(settings),
+        prepared,
+        outlet,
+        parts,
+        way,
+    )?)
+}
+
+fn out_thread_name(settings: &PluginSettings) -> String {
+    format!("gw-out-{}", settings.name)
+}
+
+#[cfg(feature = "telegram")]
+fn start_telegram(
+    settings: &TelegramSettings,
+    prepared: Prepared,
+    parts: &GatewayParts,
+    inlet: &Arc<dyn Inlet>,
+) -> Result<RunningGateway, GatewayStartError> {
+    let bot = TelegramBot::new(settings.clone());
+    let outlet = bot.outlet();
+    let health = GatewayHealth::default();
+    let way = || {
+        let documents = Arc::clone(&parts.documents);
+        let polling = bot.poll(Arc::clone(inlet), documents, health.clone())?;
+        Ok(PlatformWay::Telegram {
+            bot,
+            polling: Some(polling),
+            health,
+        })
+    };
+    Ok(start_sender(
+        "tg-send".to_owned(),
+        prepared,
+        outlet,
+        parts,
+        way,
+    )?)
+}
+
+#[cfg(not(feature = "telegram"))]
+fn start_telegram(
+    settings: &TelegramSettings,
+    _: Prepared,
+    _: &GatewayParts,
+    _: &Arc<dyn Inlet>,
+) -> Result<RunningGateway, GatewayStartError> {
+    Err(GatewayStartError::WithoutTelegram(settings.name.clone()))
+}

@@ -1,0 +1,152 @@
+//! Words in a chat that are for the program, not for the model. Pure.
+
+use crate::domain::event::Decision;
+
+/// A command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ChatCommand {
+    /// Somebody came; a link may have brought words along.
+    Start {
+        /// The words.
+        payload: Option<String>,
+    },
+    /// What can be said here?
+    Help,
+    /// How does the conversation stand?
+    Status,
+    /// The turn is to stop.
+    Stop,
+    /// The conversation is to end.
+    Reset,
+    /// A question is answered; `None` for an answer that there is not.
+    Decide(Option<Decision>),
+}
+
+impl ChatCommand {
+    /// As people write it.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            ChatCommand::Start { .. } => "/start",
+            ChatCommand::Help => "/help",
+            ChatCommand::Status => "/status",
+            ChatCommand::Stop => "/stop",
+            ChatCommand::Reset => "/reset",
+            ChatCommand::Decide(Some(Decision::Deny)) => "/deny",
+            ChatCommand::Decide(_) => "/approve",
+        }
+    }
+}
+
+/// What a text that looks like a command is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Spoken {
+    /// A command of ours.
+    Command(ChatCommand),
+    /// A command of another bot, by name.
+    ForAnother,
+    /// No command of ours: words.
+    Words,
+}
+
+/// What can be said, for who asks.
+pub(super) const HELP: &str = "Write what you want, and I answer.\n\n\
+    - `/status` says what I am doing\n\
+    - `/stop` stops it\n\
+    - `/reset` ends this conversation; your next message begins a new one\n\
+    - `/approve` and `/deny` answer my question, if you may decide\n\
+    - `/help` shows this";
+
+/// Reads a text. `own_name` is the agent's name on the platform, where that is known.
+pub(super) fn read(text: &str, own_name: Option<&str>) -> Spoken {
+    let text = text.trim();
+    let (word, rest) = text
+        .split_once(char::is_whitespace)
+        .map_or((text, ""), |(word, rest)| (word, rest.trim()));
+    let Some(word) = word.strip_prefix('/') else {
+        return Spoken::Words;
+    };
+    let (name, called) = match word.split_once('@') {
+        Some((name, called)) => (name, Some(called)),
+        None => (word, None),
+    };
+    let own_name = own_name.map(|name| name.trim_start_matches('@'));
+    let is_ours =
+        called.is_none_or(|called| own_name.is_some_and(|own| own.eq_ignore_ascii_case(called)));
+    match command(name, rest) {
+        _ if !is_ours => Spoken::ForAnother,
+        Some(command) => Spoken::Command(command),
+        None => Spoken::Words,
+    }
+}
+
+fn command(name: &str, rest: &str) -> Option<ChatCommand> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "start" => ChatCommand::Start {
+            payload: (!rest.is_empty()).then(|| rest.to_owned()),
+        },
+        "help" => ChatCommand::Help,
+        "status" => ChatCommand::Status,
+        "stop" => ChatCommand::Stop,
+        "reset" => ChatCommand::Reset,
+        "approve" => ChatCommand::Decide(decision(rest)),
+        "deny" => ChatCommand::Decide(Some(Decision::Deny)),
+        _ => return None,
+    })
+}
+
+/// Which yes is meant.
+fn decision(word: &str) -> Option<Decision> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "" | "once" => Decision::AllowOnce,
+        "always" => Decision::AllowAlways,
+        "retry" => Decision::Retry,
+        "skip" => Decision::Skip,
+        "worked" => Decision::Worked,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_the_first_word_of_a_text_and_ours_by_name_or_without_one() {
+        use Spoken::{Command, ForAnother, Words};
+        let start = |payload: Option<&str>| {
+            Command(ChatCommand::Start {
+                payload: payload.map(str::to_owned),
+            })
+        };
+        let decide = |decision| Command(ChatCommand::Decide(decision));
+        for (text, expected) in [
+            ("/start", start(None)),
+            ("/start  order-7 now ", start(Some("order-7 now"))),
+            ("/help", Command(ChatCommand::Help)),
+            ("/STATUS", Command(ChatCommand::Status)),
+            (" /stop\n", Command(ChatCommand::Stop)),
+            ("/stop please", Command(ChatCommand::Stop)),
+            ("/stop@our_bot", Command(ChatCommand::Stop)),
+            ("/stop@Our_Bot now", Command(ChatCommand::Stop)),
+            ("/stop@other_bot", ForAnother),
+            ("/dance@other_bot", ForAnother),
+            ("/reset", Command(ChatCommand::Reset)),
+            ("/approve", decide(Some(Decision::AllowOnce))),
+            ("/approve always", decide(Some(Decision::AllowAlways))),
+            ("/approve worked", decide(Some(Decision::Worked))),
+            ("/approve everything", decide(None)),
+            ("/deny", decide(Some(Decision::Deny))),
+            ("/deny it", decide(Some(Decision::Deny))),
+            ("/dance", Words),
+            ("/stops", Words),
+            ("please /stop", Words),
+            ("/", Words),
+            ("// stop", Words),
+            ("", Words),
+        ] {
+            assert_eq!(read(text, Some("our_bot")), expected, "{text:?}");
+            assert_eq!(read(text, Some("@our_bot")), expected, "{text:?}");
+        }
+        assert_eq!(read("/stop@our_bot", None), ForAnother);
+    }
+}

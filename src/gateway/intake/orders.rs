@@ -1,0 +1,255 @@
+//! What a chat has the program do: its commands, and the buttons below its questions.
+
+use crate::domain::event::{Decision, Status};
+use crate::domain::ids::SessionId;
+use crate::domain::message::MessageText;
+use crate::engine::watch::view::SessionView;
+use crate::engine::{EngineError, NewMessage, Overheard, StopInChat};
+use crate::gateway::delivery::SenderNews;
+use crate::gateway::incoming::{IntakeError, TakenIn};
+use crate::gateway::intake::chat_command::{ChatCommand, HELP};
+use crate::gateway::intake::desk::{Caller, Desk, of_engine};
+use crate::gateway::intake::wording;
+use crate::gateway::protocol::CallbackQuery;
+
+const NOT_OPEN: &str = "This question is not open any more.";
+const NOT_YOURS: &str = "Only those whom the owner named may decide this.";
+
+/// Carries out what chats command.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Orders<'a> {
+    pub(super) desk: &'a Desk,
+}
+
+impl Orders<'_> {
+    /// Carries a command out.
+    pub(super) fn carry_out(
+        self,
+        caller: &Caller,
+        command: &ChatCommand,
+    ) -> Result<TakenIn, IntakeError> {
+        let session = self.desk.found_session(caller)?;
+        let session = session.as_ref();
+        let (said, is_done) = match command {
+            ChatCommand::Start { .. } => return self.desk.announce(caller, wording::GREETING),
+            ChatCommand::Help => return self.desk.announce(caller, HELP),
+            ChatCommand::Status => return self.desk.announce(caller, status(caller, session)),
+            ChatCommand::Stop => self.stop(caller, session)?,
+            ChatCommand::Reset => self.reset(caller, session)?,
+            ChatCommand::Decide(decision) => self.answer(caller, session, *decision)?,
+        };
+        if let Some(said) = said {
+            self.desk.announce(caller, said)?;
+        }
+        match session {
+            Some(_) if is_done => Ok(TakenIn::Stored),
+            // Delivered again, it must not do then what it did not do now.
+            Some(session) => self.note(caller, session, command),
+            None => Ok(TakenIn::Handled),
+        }
+    }
+
+    /// Notes in the log a command that did nothing.
+    fn note(
+        self,
+        caller: &Caller,
+        session: &SessionView,
+        command: &ChatCommand,
+    ) -> Result<TakenIn, IntakeError> {
+        let text = MessageText::parse(command.as_str());
+        let text = text.map_err(|error| IntakeError::Unreadable(error.to_string()))?;
+        let message = NewMessage {
+            key: Some(caller.key.clone()),
+            ..NewMessage::new(caller.principal(), text)
+        };
+        let noted = self
+            .desk
+            .sessions
+            .overhear(&session.id, message, Overheard::Logged);
+        noted.map_err(of_engine)?;
+        Ok(TakenIn::Handled)
+    }
+
+    fn stop(
+        self,
+        caller: &Caller,
+        session: Option<&SessionView>,
+    ) -> Result<(Option<String>, bool), IntakeError> {
+        let stopped = session.map(|session| {
+            let by = caller.principal();
+            self.desk
+                .sessions
+                .cancel_in_chat(&session.id, &by, Some(&caller.key))
+        });
+        match stopped {
+            Some(Ok(StopInChat::Stopped | StopInChat::Repeated)) => Ok((None, true)),
+            None | Some(Ok(StopInChat::NothingToStop) | Err(EngineError::SessionEnded(_))) => {
+                Ok((Some("There is nothing to stop.".to_owned()), false))
+            }
+            Some(Err(error)) => Err(of_engine(error)),
+        }
+    }
+
+    fn reset(
+        self,
+        caller: &Caller,
+        session: Option<&SessionView>,
+    ) -> Result<(Option<String>, bool), IntakeError> {
+        const NOTHING: &str = "There is no conversation to end. Your next message begins one.";
+        const ENDED: &str = "This conversation has ended. Your next message begins a new one.";
+        let ended = session.map(|session| {
+            let by = caller.principal();
+            self.desk
+                .sessions
+                .end_in_chat(&session.id, &by, Some(&caller.key))
+        });
+        match ended.transpose().map_err(of_engine)? {
+            Some(_) => Ok((Some(ENDED.to_owned()), true)),
+            None => Ok((Some(NOTHING.to_owned()), false)),
+        }
+    }
+
+    /// Answers the open question of the caller's session.
+    fn answer(
+        self,
+        caller: &Caller,
+        session: Option<&SessionView>,
+        decision: Option<Decision>,
+    ) -> Result<(Option<String>, bool), IntakeError> {
+        const USAGE: &str = "Write `/approve`, `/approve always` or `/deny`.";
+        let refused = |why: &str| Ok((Some(why.to_owned()), false));
+        // Which question is open is known only of a session that is looked at itself.
+        let session = session.map(|session| self.desk.sessions.show(&session.id));
+        let session = session.transpose().map_err(of_engine)?;
+        let open = session.as_ref().and_then(|session| {
+            let asked = session.pending_approval.as_ref()?;
+            Some((session, asked.call_id.as_str()))
+        });
+        let Some((session, call_id)) = open else {
+            return refused("No question is open.");
+        };
+        if !caller.may_decide(session) {
+            return refused(NOT_YOURS);
+        }
+        let Some(decision) = decision else {
+            return refused(USAGE);
+        };
+        match self.decide(caller, &session.id, call_id, decision)? {
+            Answered::Decided => Ok((None, true)),
+            Answered::NotOpen => refused(NOT_OPEN),
+            Answered::Wrong(why) => refused(&why),
+        }
+    }
+
+    /// Carries out a press. `caller` is who pressed, if the session has an agent that can be asked for its
+    /// rules, and they may talk to it.
+    pub(super) fn press(
+        self,
+        press: &CallbackQuery,
+        caller: &Caller,
+        session: &SessionView,
+        call_id: &str,
+        decision: Decision,
+    ) -> Result<TakenIn, IntakeError> {
+        let is_open = |session: &SessionView| {
+            let asked = session.pending_approval.as_ref();
+            asked.is_some_and(|asked| asked.call_id.as_str() == call_id)
+        };
+        let (told, taken) = if !is_open(session) {
+            (NOT_OPEN.to_owned(), TakenIn::Handled)
+        } else if !caller.may_decide(session) {
+            (NOT_YOURS.to_owned(), TakenIn::Ignored)
+        } else {
+            match self.decide(caller, &session.id, call_id, decision)? {
+                Answered::Decided => (said_of(decision).to_owned(), TakenIn::Stored),
+                Answered::NotOpen => (NOT_OPEN.to_owned(), TakenIn::Handled),
+                Answered::Wrong(why) => (why, TakenIn::Handled),
+            }
+        };
+        self.tell(caller, press, &told);
+        Ok(taken)
+    }
+
+    fn tell(self, caller: &Caller, press: &CallbackQuery, told: &str) {
+        let news = SenderNews::Pressed {
+            callback_query_id: press.callback_query_id.clone(),
+            text: Some(told.to_owned()),
+        };
+        self.desk.tell(&caller.gateway, news);
+    }
+
+    fn decide(
+        self,
+        caller: &Caller,
+        session: &SessionId,
+        call_id: &str,
+        decision: Decision,
+    ) -> Result<Answered, IntakeError> {
+        let by = caller.principal();
+        let decided =
+            self.desk
+                .sessions
+                .decide_in_chat(session, call_id, decision, &by, Some(&caller.key));
+        match decided {
+            Ok(_) => Ok(Answered::Decided),
+            Err(
+                EngineError::AlreadyAnswered
+                | EngineError::WrongCall(_)
+                | EngineError::WrongCommand
+                | EngineError::NothingToApprove
+                | EngineError::SessionEnded(_)
+                | EngineError::SessionNotFound(_),
+            ) => Ok(Answered::NotOpen),
+            Err(EngineError::Invalid(why)) => Ok(Answered::Wrong(why)),
+            Err(error) => Err(of_engine(error)),
+        }
+    }
+}
+
+/// What came of an answer to a question.
+enum Answered {
+    Decided,
+    NotOpen,
+    Wrong(String),
+}
+
+/// What is said of a press whose question is not known.
+pub(super) const UNKNOWN_QUESTION: &str = NOT_OPEN;
+/// What is said of a press of somebody who may not even talk.
+pub(super) const NOT_ADMITTED: &str = NOT_YOURS;
+
+fn said_of(decision: Decision) -> &'static str {
+    match decision {
+        Decision::AllowOnce => "Allowed once",
+        Decision::AllowAlways => "Allowed always",
+        Decision::Deny => "Denied",
+        Decision::Retry => "It is run again",
+        Decision::Skip => "It is left as it is",
+        Decision::Worked => "It is taken as done",
+    }
+}
+
+fn status(caller: &Caller, session: Option<&SessionView>) -> String {
+    let agent = &caller.agent;
+    let Some(session) = session else {
+        return format!(
+            "I am `{agent}`. There is no conversation yet; your next message begins one."
+        );
+    };
+    let state = if session.summary.pending_call.is_some() {
+        "I wait for a decision on my question."
+    } else if session.working {
+        "I am at work."
+    } else if session.status == Status::Paused {
+        "I have paused, and go on with your next message."
+    } else {
+        "I wait for your next message."
+    };
+    let model = session.summary.model.as_ref();
+    let model = model.map_or(String::new(), |model| format!(" on `{model}`"));
+    format!(
+        "I am `{agent}`{model}. {state}\n\nSession `{}`, {} messages so far.",
+        session.id.short(),
+        session.summary.message_count
+    )
+}

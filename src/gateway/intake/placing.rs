@@ -1,0 +1,235 @@
+//! Puts what was said into a session.
+
+use std::time::Duration;
+
+use crate::domain::access::{Overflow, QueueMode, QueueSpec};
+use crate::domain::ids::SessionId;
+use crate::domain::message::MessageText;
+use crate::engine::{
+    EngineError, MessageInChat, NewMessage, Overheard, Placed, QueueRule, Replaced, TurnStart,
+};
+use crate::gateway::incoming::{IntakeError, TakenIn};
+use crate::gateway::intake::debounce::Debounce;
+use crate::gateway::intake::desk::{Caller, Desk, EngineOrIntake, of_engine};
+use crate::gateway::intake::wording;
+
+/// A session may end between being found and being written in, again and again.
+const TRIES: usize = 4;
+
+/// Puts what was said into a session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Placing<'a> {
+    pub(super) desk: &'a Desk,
+    pub(super) debounce: &'a Debounce,
+}
+
+/// Words of somebody, as they go into a session.
+#[derive(Debug, Clone)]
+pub(super) struct SpokenWords {
+    /// The text that the model reads.
+    pub(super) text: String,
+    /// The name by which the model knows the speaker, where there are several.
+    pub(super) sender_name: Option<String>,
+}
+
+impl Placing<'_> {
+    /// Has the agent answer.
+    pub(super) fn ask(
+        self,
+        caller: &Caller,
+        words: &SpokenWords,
+        queue: &ChatQueue,
+    ) -> Result<TakenIn, IntakeError> {
+        let say = |session: &SessionId, message| {
+            let said = self.said(session, caller, message, queue);
+            let placed = self.desk.sessions.say_in_chat(session, said)?;
+            self.wait_out(session, caller, &placed, queue);
+            Ok(placed)
+        };
+        match self.place(caller, words, say) {
+            Ok(placed) => Ok(taken(&placed)),
+            Err(error) => self.explain(caller, error),
+        }
+    }
+
+    /// Has new words stand in the place of others, or beside them when those were read already.
+    pub(super) fn replace(
+        self,
+        caller: &Caller,
+        session: &SessionId,
+        words: &SpokenWords,
+        queue: &ChatQueue,
+    ) -> Result<TakenIn, IntakeError> {
+        let message_id = caller.message_id.as_deref().unwrap_or_default();
+        let said = self.said(session, caller, message(caller, words)?, queue);
+        match self
+            .desk
+            .sessions
+            .replace_in_chat(session, message_id, said)
+        {
+            Ok(Replaced::Replaced(placed)) => {
+                self.wait_out(session, caller, &placed, queue);
+                Ok(taken(&placed))
+            }
+            Ok(Replaced::TooLate) => {
+                let later = SpokenWords {
+                    text: wording::edited(&words.text),
+                    ..words.clone()
+                };
+                let said = message(caller, &later)?;
+                let heard = self.desk.sessions.overhear(session, said, Overheard::Shown);
+                heard.map_err(of_engine)?;
+                Ok(TakenIn::Stored)
+            }
+            Ok(Replaced::Unknown) => Ok(TakenIn::Ignored),
+            Err(EngineError::SessionEnded(_) | EngineError::SessionNotFound(_)) => {
+                Ok(TakenIn::Ignored)
+            }
+            Err(error) => Err(of_engine(error)),
+        }
+    }
+
+    fn said(
+        self,
+        session: &SessionId,
+        caller: &Caller,
+        message: NewMessage,
+        queue: &ChatQueue,
+    ) -> MessageInChat {
+        MessageInChat {
+            message,
+            queue: queue.rule,
+            starts: match queue.debounce {
+                None => TurnStart::Now,
+                Some(_) if self.debounce.goes_on(session, &caller.id) => TurnStart::Joins,
+                Some(_) => TurnStart::Later,
+            },
+        }
+    }
+
+    fn wait_out(self, session: &SessionId, caller: &Caller, placed: &Placed, queue: &ChatQueue) {
+        if let (Some(window), false) = (queue.debounce, placed.accepted.is_repeat) {
+            self.debounce.wait(session, &caller.id, window);
+        }
+    }
+
+    /// Keeps talk that nobody has to answer.
+    pub(super) fn overhear(
+        self,
+        caller: &Caller,
+        words: &SpokenWords,
+        kept: Overheard,
+    ) -> Result<TakenIn, IntakeError> {
+        let hear =
+            |session: &SessionId, message| self.desk.sessions.overhear(session, message, kept);
+        let heard = self.place(caller, words, hear);
+        match heard {
+            Ok(_) => Ok(TakenIn::Stored),
+            // Nobody waits for an answer.
+            Err(EngineOrIntake::Engine(error)) => Err(of_engine(error)),
+            Err(EngineOrIntake::Intake(error)) => Err(error),
+        }
+    }
+
+    /// Stores a message by `store` in the caller's session.
+    fn place<T>(
+        self,
+        caller: &Caller,
+        words: &SpokenWords,
+        store: impl Fn(&SessionId, NewMessage) -> Result<T, EngineError>,
+    ) -> Result<T, EngineOrIntake> {
+        for _ in 0..TRIES {
+            let session = self.desk.session(caller)?.id;
+            match store(&session, message(caller, words)?) {
+                // Somebody ended it a moment ago.
+                Err(EngineError::SessionEnded(_) | EngineError::SessionNotFound(_)) => {}
+                stored => return Ok(stored?),
+            }
+        }
+        let why = "the sessions of this chat end one after the other".to_owned();
+        Err(IntakeError::Later(why).into())
+    }
+
+    /// Says to the caller why they get no answer, where waiting does not help and they can be told.
+    fn explain(self, caller: &Caller, error: EngineOrIntake) -> Result<TakenIn, IntakeError> {
+        let error = match error {
+            EngineOrIntake::Engine(error) => error,
+            EngineOrIntake::Intake(error) => return Err(error),
+        };
+        match &error {
+            EngineError::LimitReached { retry_after, .. } => {
+                let wait = wording::in_a_while(retry_after.as_secs());
+                let said = format!("What this agent may spend is spent. Try again in {wait}.");
+                self.desk.announce(caller, said)
+            }
+            EngineError::AgentNotFound(_)
+            | EngineError::AgentGone(_)
+            | EngineError::AgentBroken { .. } => {
+                log::warn!("{} is not answered: {error}", caller.key);
+                let said =
+                    "This agent cannot be used now. Its owner finds out why in the server's log.";
+                self.desk.announce(caller, said)
+            }
+            _ => {
+                let error = of_engine(error);
+                if let IntakeError::Unreadable(_) = error {
+                    let said = "Your message could not be stored. The owner finds out why in the server's log.";
+                    self.desk.announce(caller, said)?;
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What becomes of messages to be answered while the agent is at work.
+#[derive(Debug, Clone)]
+pub(super) struct ChatQueue {
+    pub(super) rule: QueueRule,
+    pub(super) debounce: Option<Duration>,
+}
+
+impl ChatQueue {
+    /// In a chat of two: what somebody adds belongs to what they said, and none of it gets lost.
+    pub(super) fn of_two() -> ChatQueue {
+        ChatQueue {
+            rule: QueueRule {
+                mode: QueueMode::Batch,
+                max_pending: u64::MAX,
+                overflow: Overflow::DropOld,
+            },
+            debounce: None,
+        }
+    }
+
+    /// In a group.
+    pub(super) fn of_group(spec: &QueueSpec) -> ChatQueue {
+        ChatQueue {
+            rule: QueueRule {
+                mode: spec.mode,
+                max_pending: spec.max_pending,
+                overflow: spec.overflow,
+            },
+            debounce: spec.debounce,
+        }
+    }
+}
+
+fn taken(placed: &Placed) -> TakenIn {
+    match placed.accepted.is_repeat {
+        true => TakenIn::Repeated,
+        false => TakenIn::Stored,
+    }
+}
+
+fn message(caller: &Caller, words: &SpokenWords) -> Result<NewMessage, IntakeError> {
+    let text = MessageText::parse(words.text.as_str());
+    let text = text.map_err(|error| IntakeError::Unreadable(error.to_string()))?;
+    Ok(NewMessage {
+        sender_name: words.sender_name.clone(),
+        key: Some(caller.key.clone()),
+        detached: true,
+        gateway_message_id: caller.message_id.clone(),
+        ..NewMessage::new(caller.principal(), text)
+    })
+}
