@@ -155,7 +155,7 @@ proptest! {
 
     #[test]
     fn every_message_of_every_text_is_accepted_and_nothing_is_left_out(
-        markdown in markdown(500),
+        markdown in markdown(250),
         units_max in prop_oneof![Just(64usize), 64..600usize, Just(MESSAGE_UNITS_MAX)],
     ) {
         let in_few = accepted(&markdown, 1 << 20);
@@ -163,8 +163,13 @@ proptest! {
         prop_assert_eq!(shown(&in_few), shown(&in_many));
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
     #[test]
-    fn every_beginning_of_a_text_is_accepted(markdown in markdown(40)) {
+    fn every_beginning_of_a_text_is_accepted(markdown in markdown(30)) {
         for (end, _) in markdown.char_indices() {
             accepted(&markdown[..end], 64);
         }

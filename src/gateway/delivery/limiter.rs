@@ -337,6 +337,17 @@ mod tests {
             "it is seen to grow: {sent:?}"
         );
         assert_eq!(sent[..4], [0, 10, 20, 30], "at first as anywhere");
+        let steps = sent[..17].windows(2).map(|two| two[1] - two[0]);
+        assert!(steps.max() <= Some(50), "and never stands still: {sent:?}");
+    }
+
+    #[test]
+    fn what_grows_leaves_room_in_a_busy_group() {
+        let mut clock = Clock::new();
+        let sent = (0..170).filter(|tenth| clock.sends(GROUP, Waited, *tenth));
+        assert_eq!(sent.take(16).count(), 16);
+        assert_eq!(clock.asks(GROUP, Growing, 200), 610);
+        assert_eq!(clock.asks(GROUP, Waited, 200), 200);
     }
 
     #[test]

@@ -10,8 +10,8 @@
 //! nothing to it is shown as it was written: nothing is left out but marks and the titles of links.
 //!
 //! Invariants:
-//! - Telegram takes each piece: it has at most the units asked for, [`BYTES_MAX`] bytes and [`TAGS_MAX`]
-//!   pieces of style, only tags that there are, closed in order, none where it may not stand, and
+//! - Telegram takes each piece: it has at most the units asked for, no more bytes and
+//!   pieces of style than Telegram reads, only tags that there are, closed in order, none where it may not stand, and
 //!   something to be seen;
 //! - the pieces' texts, one after another, are the text, whitespace at the cuts aside;
 //! - of a text that goes on, where it was cut stays: what is decided about the end of a piece depends
@@ -32,12 +32,6 @@ pub const MESSAGE_UNITS_MAX: usize = 4096;
 
 /// The same for what stands under a picture or a file.
 pub const CAPTION_UNITS_MAX: usize = 1024;
-
-/// Telegram refuses more bytes than 32 KiB, tags and all; the rest is for the spaces that align tables.
-const BYTES_MAX: usize = 24 << 10;
-
-/// Telegram shows no more than a hundred pieces of a message in a style of their own, and no link among the rest.
-const TAGS_MAX: usize = 100;
 
 /// The messages that a text becomes, each of at most `units_max` units of UTF-16. None if there is nothing to be
 /// seen in it. The content of a piece is for `parse_mode: HTML`.

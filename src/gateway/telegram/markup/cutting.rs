@@ -9,7 +9,12 @@ use std::mem;
 use unicode_segmentation::GraphemeCursor;
 
 use super::text::{MarkupStyle, MarkupTag, StyledText, units};
-use super::{BYTES_MAX, TAGS_MAX};
+
+/// Telegram refuses more bytes than 32 KiB, tags and all; the rest is for the spaces that align tables.
+const BYTES_MAX: usize = 24 << 10;
+
+/// Telegram shows no more than a hundred pieces of a message in a style of their own, and no link among the rest.
+const TAGS_MAX: usize = 100;
 
 /// A place between two characters of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

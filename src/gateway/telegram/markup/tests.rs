@@ -53,6 +53,7 @@ fn marks_that_are_not_closed_are_text() {
         ("[text](http://x.y", "[text](http://x.y"),
         ("[text", "[text"),
         ("<b>bold", "&lt;b&gt;bold"),
+        ("<b>a\n\nb</b>", "&lt;b&gt;a\n\nb&lt;/b&gt;"),
         ("a <", "a &lt;"),
         (
             "```rust\nlet x",
@@ -272,4 +273,21 @@ fn a_message_has_no_more_tags_and_bytes_than_telegram_reads() {
     assert_eq!(links, 30);
     let too_long = format!("[a](http://x.y/{})", "z".repeat(3000));
     assert!(cut(&too_long, MESSAGE_UNITS_MAX)[0].starts_with("a (http://x.y/z"));
+}
+
+#[test]
+fn where_a_link_leads_may_be_told_below_and_moves_no_cut() {
+    let text = format!("{}\n\n{}", "[aaaaaaaaaa][r] ".repeat(3), "b".repeat(30));
+    let before = pieces(&text, 64);
+    let behind = pieces(&format!("{text}\n\n[r]: http://x.y"), 64);
+    assert_eq!(before[1].content, "b".repeat(30));
+    assert!(
+        behind[1].content.starts_with(&before[1].content),
+        "{behind:?}"
+    );
+    assert!(
+        behind[0]
+            .content
+            .starts_with("<a href=\"http://x.y\">aaaaaaaaaa</a> ")
+    );
 }
