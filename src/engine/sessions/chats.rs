@@ -520,3 +520,6 @@ fn is_for_good(error: &EngineError) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
