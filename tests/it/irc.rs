@@ -3,6 +3,7 @@
 mod network;
 mod plugin;
 mod scripted;
+mod served;
 
 use std::process::Command;
 
