@@ -13,7 +13,7 @@ use log::LevelFilter;
 use crate::cli::error::CliError;
 use crate::config;
 use crate::domain::event::Status;
-use crate::domain::ids::AgentName;
+use crate::domain::ids::{AgentName, GatewayName};
 use crate::domain::providers::KNOWN;
 use crate::domain::spec::Provider;
 use crate::runtime::options::Resume;
@@ -84,6 +84,9 @@ pub enum Command {
     /// Look at agents
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Look at gateways, and let people in who write by them
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
     /// Ask what a policy makes of a call
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -577,6 +580,70 @@ pub struct AgentListArgs {
     pub server: ServerArgs,
 }
 
+/// `duragent gateway`.
+#[derive(Debug, Subcommand)]
+pub enum GatewayCommand {
+    /// List the gateways of the server, and how they are
+    List(GatewayArgs),
+    /// End a gateway's program, and start it anew
+    Restart(NamedGatewayArgs),
+    /// Show what a gateway's program said lately
+    Logs(NamedGatewayArgs),
+    /// List the people who want to talk to an agent, and were told a code
+    Pairings(GatewayArgs),
+    /// Let somebody talk to an agent, by the code that they were told
+    Approve(GatewayApproveArgs),
+    /// List what chats have not got yet, and what they never will
+    Outbox(GatewayOutboxArgs),
+}
+
+/// Which server's gateways, and in which form.
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// One gateway.
+#[derive(Debug, Args)]
+pub struct NamedGatewayArgs {
+    /// The gateway
+    #[arg(value_name = "NAME", value_parser = gateway_name)]
+    pub name: GatewayName,
+    /// Which server, and in which form.
+    #[command(flatten)]
+    pub args: GatewayArgs,
+}
+
+/// `duragent gateway approve`.
+#[derive(Debug, Args)]
+pub struct GatewayApproveArgs {
+    /// The code
+    #[arg(value_name = "CODE")]
+    pub code: String,
+    /// They decide what the agent may do as well: for yourself
+    #[arg(long)]
+    pub approver: bool,
+    /// Which server, and in which form.
+    #[command(flatten)]
+    pub args: GatewayArgs,
+}
+
+/// `duragent gateway outbox`.
+#[derive(Debug, Args)]
+pub struct GatewayOutboxArgs {
+    /// Forget what chats never get
+    #[arg(long)]
+    pub clear: bool,
+    /// Which server, and in which form.
+    #[command(flatten)]
+    pub args: GatewayArgs,
+}
+
 /// `duragent policy`.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
@@ -637,6 +704,10 @@ fn provider() -> impl TypedValueParser<Value = Provider> {
 
 fn agent_name(text: &str) -> Result<AgentName, &'static str> {
     AgentName::parse(text).map_err(|_| "an agent's name has up to 64 letters, digits, - and _")
+}
+
+fn gateway_name(text: &str) -> Result<GatewayName, &'static str> {
+    GatewayName::parse(text).map_err(|_| "a gateway's name has up to 64 letters, digits, - and _")
 }
 
 /// `duragent validate`.
@@ -743,6 +814,15 @@ mod tests {
             ("duragent init --agent-name ../x", false),
             ("duragent agent create ../x", false),
             ("duragent agent create x --provider echo", true),
+            ("duragent gateway list --json -s :1", true),
+            ("duragent gateway restart irc", true),
+            ("duragent gateway restart", false),
+            ("duragent gateway restart a.b", false),
+            ("duragent gateway logs irc", true),
+            ("duragent gateway pairings", true),
+            ("duragent gateway approve ABCD2345 --approver", true),
+            ("duragent gateway approve", false),
+            ("duragent gateway outbox --clear", true),
             ("duragent agent trust", false),
             ("duragent agent trust x y -y", true),
             ("duragent agent trust --all", true),

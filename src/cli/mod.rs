@@ -14,6 +14,7 @@ mod chat;
 mod completions;
 mod doctor;
 mod error;
+mod gateway;
 mod init;
 mod new_workspace;
 mod output;
@@ -68,6 +69,7 @@ fn carry_out(cli: Invocation) -> CliResult {
         Command::Attach(args) => attach::run(&args, &client_settings(&global)?),
         Command::Session(command) => session::run(&command, &client_settings(&global)?),
         Command::Agent(command) => agent::run(&command, &global),
+        Command::Gateway(command) => gateway::run(&command, &client_settings(&global)?),
         Command::Policy(command) => policy::run(&command, &client_settings(&global)?),
         Command::Init(args) => init::run(&args, &global),
         Command::Validate(args) => validate::run(&args, &global),

@@ -42,7 +42,7 @@ fn session_table(sessions: &[SessionBody], now: Timestamp) -> String {
 }
 
 /// How long ago, in the largest unit that fits.
-fn age(since: Duration) -> String {
+pub(super) fn age(since: Duration) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;

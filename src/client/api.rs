@@ -15,12 +15,13 @@ use crate::client::cancel::CancelHandle;
 use crate::client::error::ClientError;
 use crate::client::locate::Locate;
 use crate::domain::event::Decision;
-use crate::domain::ids::{Seq, SessionId};
+use crate::domain::ids::{GatewayName, Seq, SessionId};
 use crate::domain::time::Timestamp;
 use crate::wire::{
-    self, AgentListBody, ApprovalBody, Approve, CancelledBody, DecidedBody, MessageBody,
-    MessageListBody, NewSession, ProblemBody, ReadinessBody, RecordPageBody, ReloadBody, Say,
-    SessionBody, SessionListBody, VersionBody,
+    self, AdmittedBody, AgentListBody, ApprovalBody, Approve, ApproveSender, CancelledBody,
+    ClearedBody, DecidedBody, GatewayListBody, GatewayLogBody, MessageBody, MessageListBody,
+    NewSession, OutboxBody, PairingListBody, ProblemBody, ReadinessBody, RecordPageBody,
+    ReloadBody, RestartedBody, Say, SessionBody, SessionListBody, VersionBody,
 };
 
 /// What a loopback server answers within, unless a turn has to end first.
@@ -35,6 +36,7 @@ const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 const BUFFER_BYTES: usize = 16 << 10;
 /// A page of 1000 sessions with long titles stays below it.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
+const GATEWAYS: &str = "/api/admin/v1/gateways";
 /// Sessions that are asked for at a time.
 const PAGE_LIMIT: usize = 200;
 
@@ -367,6 +369,44 @@ impl ApiClient {
     pub fn reload_agents(&self) -> Result<ReloadBody, ClientError> {
         let path = "/api/admin/v1/reload-agents";
         self.call(Method::POST, path, Some(NO_FIELDS.to_owned()))
+    }
+
+    /// How the gateways are.
+    pub fn gateways(&self) -> Result<GatewayListBody, ClientError> {
+        self.call(Method::GET, GATEWAYS, None)
+    }
+
+    /// What a gateway's program said lately beside the protocol.
+    pub fn gateway_log(&self, name: &GatewayName) -> Result<GatewayLogBody, ClientError> {
+        let path = format!("{GATEWAYS}/{name}/logs");
+        self.call(Method::GET, &path, None)
+    }
+
+    /// Has a gateway's program ended and started anew.
+    pub fn restart_gateway(&self, name: &GatewayName) -> Result<RestartedBody, ClientError> {
+        let path = format!("{GATEWAYS}/{name}/restart");
+        self.call(Method::POST, &path, Some(NO_FIELDS.to_owned()))
+    }
+
+    /// The strangers who wait to be let in by gateways.
+    pub fn pairings(&self) -> Result<PairingListBody, ClientError> {
+        self.call(Method::GET, &format!("{GATEWAYS}/pairings"), None)
+    }
+
+    /// Lets a stranger in.
+    pub fn approve_sender(&self, code: &str, approver: bool) -> Result<AdmittedBody, ClientError> {
+        let body = json(&ApproveSender { code, approver });
+        self.call(Method::POST, &format!("{GATEWAYS}/approve"), Some(body))
+    }
+
+    /// What the chats of gateways lack, and what they never get.
+    pub fn outbox(&self) -> Result<OutboxBody, ClientError> {
+        self.call(Method::GET, &format!("{GATEWAYS}/outbox"), None)
+    }
+
+    /// Forgets what chats never get.
+    pub fn clear_outbox(&self) -> Result<ClearedBody, ClientError> {
+        self.call(Method::DELETE, &format!("{GATEWAYS}/outbox"), None)
     }
 
     /// Asks the server to finish what it does and exit.

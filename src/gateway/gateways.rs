@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::mem;
+use std::sync::{Arc, Mutex};
 
 use crate::base::clock::Clock;
+use crate::base::lock::lock;
 use crate::base::stop::{self, StopSource};
 use crate::base::thread::Joined;
 use crate::domain::ids::GatewayName;
@@ -55,11 +57,12 @@ pub enum GatewayStartError {
     Thread(#[from] io::Error),
 }
 
-/// All gateways of a server.
+/// All gateways of a server. Shared by whoever asks how they are.
 #[derive(Debug)]
 pub struct Gateways {
     intake: Arc<Intake>,
-    all: Vec<RunningGateway>,
+    /// Locked for moments: nobody is waited for, and no file is read. Empty after the stop.
+    all: Mutex<Vec<RunningGateway>>,
 }
 
 /// One of them.
@@ -163,7 +166,10 @@ impl Gateways {
                 all.push(start_plugin(plugin, prepared, &parts, &inlet)?);
             }
         }
-        Ok(Gateways { intake, all })
+        Ok(Gateways {
+            intake,
+            all: Mutex::new(all),
+        })
     }
 
     /// Takes messages in.
@@ -173,12 +179,12 @@ impl Gateways {
 
     /// There is one: strangers may come at any moment.
     pub fn is_any(&self) -> bool {
-        !self.all.is_empty()
+        !lock(&self.all).is_empty()
     }
 
     /// How they are, by name.
     pub fn list(&self) -> Vec<GatewayStatus> {
-        self.all.iter().map(RunningGateway::status).collect()
+        lock(&self.all).iter().map(RunningGateway::status).collect()
     }
 
     /// What is wrong, a sentence each.
@@ -193,60 +199,66 @@ impl Gateways {
     /// Ends a gateway's program and starts it anew; `None` where there is none of that name, `false` where
     /// it is no program.
     pub fn restart(&self, name: &str) -> Option<bool> {
-        match &self.find(name)?.way {
+        self.find(name, |one| match &one.way {
             PlatformWay::Program(plugin) => {
                 plugin.restart();
-                Some(true)
+                true
             }
             #[cfg(feature = "telegram")]
-            PlatformWay::Telegram { .. } => Some(false),
-        }
+            PlatformWay::Telegram { .. } => false,
+        })
     }
 
     /// What a gateway's program said lately beside the protocol; `None` where there is none of that name.
     pub fn log(&self, name: &str) -> Option<Vec<String>> {
-        match &self.find(name)?.way {
-            PlatformWay::Program(plugin) => Some(plugin.state().log()),
+        self.find(name, |one| match &one.way {
+            PlatformWay::Program(plugin) => plugin.state().log(),
             #[cfg(feature = "telegram")]
-            PlatformWay::Telegram { .. } => Some(Vec::new()),
-        }
+            PlatformWay::Telegram { .. } => Vec::new(),
+        })
     }
 
     /// What chats lack, and what they never get, by gateway.
     ///
     /// Errors: it cannot be read.
     pub fn outbox(&self) -> Result<Vec<GatewayOutbox>, OutboxError> {
-        let one = |gateway: &RunningGateway| {
+        let one = |(name, lanes): (GatewayName, Arc<LaneStore>)| {
             Ok(GatewayOutbox {
-                name: gateway.name.clone(),
-                waiting: gateway.lanes.waiting()?,
-                aside: gateway.lanes.aside()?,
+                name,
+                waiting: lanes.waiting()?,
+                aside: lanes.aside()?,
             })
         };
-        self.all.iter().map(one).collect()
+        self.lanes().into_iter().map(one).collect()
     }
 
     /// Forgets what chats never get; how much that was.
     ///
     /// Errors: it cannot be removed.
     pub fn clear_aside(&self) -> Result<usize, OutboxError> {
-        self.all.iter().map(|one| one.lanes.clear_aside()).sum()
+        let lanes = self.lanes().into_iter();
+        lanes.map(|(_, lanes)| lanes.clear_aside()).sum()
     }
 
     /// Takes nothing more in from platforms that keep it for us. Programs go on, and are refused.
-    pub fn close(&mut self) {
+    pub fn close(&self) {
         #[cfg(feature = "telegram")]
-        for gateway in &mut self.all {
-            if let PlatformWay::Telegram { polling, .. } = &mut gateway.way {
-                drop(polling.take());
-            }
+        {
+            let take = |one: &mut RunningGateway| match &mut one.way {
+                PlatformWay::Program(_) => None,
+                PlatformWay::Telegram { polling, .. } => polling.take(),
+            };
+            let polling: Vec<TelegramPolling> =
+                lock(&self.all).iter_mut().filter_map(take).collect();
+            drop(polling);
         }
     }
 
     /// Ends all of them. What was not sent is sent after the next start.
-    pub fn stop(mut self) {
+    pub fn stop(&self) {
         self.close();
-        for gateway in &mut self.all {
+        let mut all = mem::take(&mut *lock(&self.all));
+        for gateway in &mut all {
             gateway.stop.stop();
             match &mut gateway.way {
                 PlatformWay::Program(plugin) => plugin.stop(),
@@ -255,11 +267,20 @@ impl Gateways {
             }
         }
         // Their programs end side by side; each is waited for here.
-        self.all.clear();
+        drop(all);
     }
 
-    fn find(&self, name: &str) -> Option<&RunningGateway> {
-        self.all.iter().find(|one| one.name.as_str() == name)
+    fn find<T>(&self, name: &str, ask: impl FnOnce(&RunningGateway) -> T) -> Option<T> {
+        let all = lock(&self.all);
+        all.iter().find(|one| one.name.as_str() == name).map(ask)
+    }
+
+    fn lanes(&self) -> Vec<(GatewayName, Arc<LaneStore>)> {
+        let all = lock(&self.all);
+        let lanes = all
+            .iter()
+            .map(|one| (one.name.clone(), Arc::clone(&one.lanes)));
+        lanes.collect()
     }
 }
 

@@ -76,6 +76,14 @@ impl<'a> GuardedAction<'a> {
             // It lets whoever has it in, from wherever.
             | ApiRoute::IssueTicket(_)
             | ApiRoute::ReloadAgents
+            // Their codes let people in, and their programs on platforms.
+            | ApiRoute::ListGateways
+            | ApiRoute::GatewayLog(_)
+            | ApiRoute::RestartGateway(_)
+            | ApiRoute::ListPairings
+            | ApiRoute::ApproveSender
+            | ApiRoute::ShowOutbox
+            | ApiRoute::ClearOutbox
             | ApiRoute::Shutdown => Some(GuardedAction::Rules),
             ApiRoute::PostMessage(id)
             | ApiRoute::Stream(id)

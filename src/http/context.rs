@@ -9,7 +9,10 @@ use crate::base::stop::Stop;
 use crate::domain::spec::AgentSpec;
 use crate::engine::Sessions;
 use crate::http::ticket::TicketKey;
-use crate::wire::{BrokenAgentBody, ReadinessBody, ReloadBody, VersionBody};
+use crate::wire::{
+    AdmittedBody, ApproveSender, BrokenAgentBody, ClearedBody, GatewayListBody, GatewayLogBody,
+    OutboxBody, PairingListBody, ReadinessBody, ReloadBody, VersionBody,
+};
 
 /// The rest of the program, as far as the API speaks of it.
 pub trait ApiHost: Send + Sync {
@@ -40,11 +43,69 @@ pub trait ApiHost: Send + Sync {
     /// The build of this program.
     fn version(&self) -> VersionBody;
 
+    /// The gateways.
+    fn gateways(&self) -> &dyn GatewayAdmin;
+
     /// Asks the program to end; returns at once.
     fn request_shutdown(&self);
 }
 
 shown_by_name!(ApiHost);
+
+/// What the API asks of gateways.
+pub trait GatewayAdmin: Send + Sync {
+    /// How they are.
+    fn list(&self) -> GatewayListBody;
+
+    /// What a gateway's program said lately beside the protocol.
+    ///
+    /// Errors: [`GatewayRefusal::NotFound`].
+    fn log(&self, name: &str) -> Result<GatewayLogBody, GatewayRefusal>;
+
+    /// Ends a gateway's program, and has it started anew; waits for neither.
+    ///
+    /// Errors: [`GatewayRefusal::NotFound`], [`GatewayRefusal::NoProgram`].
+    fn restart(&self, name: &str) -> Result<(), GatewayRefusal>;
+
+    /// The strangers who wait to be let in.
+    ///
+    /// Errors: [`GatewayRefusal::Failed`].
+    fn pairings(&self) -> Result<PairingListBody, GatewayRefusal>;
+
+    /// Lets one of them in, on disk.
+    ///
+    /// Errors: [`GatewayRefusal::NoSuchCode`], [`GatewayRefusal::Failed`].
+    fn admit(&self, approve: &ApproveSender) -> Result<AdmittedBody, GatewayRefusal>;
+
+    /// What chats lack, and what they never get.
+    ///
+    /// Errors: [`GatewayRefusal::Failed`].
+    fn outbox(&self) -> Result<OutboxBody, GatewayRefusal>;
+
+    /// Forgets what chats never get.
+    ///
+    /// Errors: [`GatewayRefusal::Failed`].
+    fn clear_outbox(&self) -> Result<ClearedBody, GatewayRefusal>;
+}
+
+shown_by_name!(GatewayAdmin);
+
+/// Why something was not done with gateways.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GatewayRefusal {
+    /// There is none of that name.
+    #[error("there is no gateway {0:?}")]
+    NotFound(String),
+    /// It is built in.
+    #[error("the gateway {0} is built in: it goes on by itself, and cannot be started anew alone")]
+    NoProgram(String),
+    /// Nobody has that code.
+    #[error("{0}")]
+    NoSuchCode(String),
+    /// The storage, or who keeps the record, says no.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// Time limits from the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

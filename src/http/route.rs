@@ -52,6 +52,20 @@ pub enum ApiRoute {
     Cancel(SessionId),
     /// `POST /api/admin/v1/reload-agents`
     ReloadAgents,
+    /// `GET /api/admin/v1/gateways`
+    ListGateways,
+    /// `GET /api/admin/v1/gateways/{name}/logs`
+    GatewayLog(String),
+    /// `POST /api/admin/v1/gateways/{name}/restart`
+    RestartGateway(String),
+    /// `GET /api/admin/v1/gateways/pairings`
+    ListPairings,
+    /// `POST /api/admin/v1/gateways/approve`
+    ApproveSender,
+    /// `GET /api/admin/v1/gateways/outbox`
+    ShowOutbox,
+    /// `DELETE /api/admin/v1/gateways/outbox`
+    ClearOutbox,
     /// `POST /api/admin/v1/shutdown`
     Shutdown,
     /// `OPTIONS` of any route that exists, with what it allows.
@@ -85,6 +99,13 @@ impl ApiRoute {
             | ApiRoute::ListSessions
             | ApiRoute::CreateSession
             | ApiRoute::ReloadAgents
+            | ApiRoute::ListGateways
+            | ApiRoute::GatewayLog(_)
+            | ApiRoute::RestartGateway(_)
+            | ApiRoute::ListPairings
+            | ApiRoute::ApproveSender
+            | ApiRoute::ShowOutbox
+            | ApiRoute::ClearOutbox
             | ApiRoute::Shutdown
             | ApiRoute::Options(_) => None,
         }
@@ -124,6 +145,20 @@ fn find(method: &str, segments: &[&str]) -> Option<ApiRoute> {
         }
         ("POST", ["api", "admin", "v1", "reload-agents"]) => ApiRoute::ReloadAgents,
         ("POST", ["api", "admin", "v1", "shutdown"]) => ApiRoute::Shutdown,
+        (_, ["api", "admin", "v1", "gateways", rest @ ..]) => of_gateways(method, rest)?,
+        _ => return None,
+    })
+}
+
+fn of_gateways(method: &str, rest: &[&str]) -> Option<ApiRoute> {
+    Some(match (method, rest) {
+        ("GET", []) => ApiRoute::ListGateways,
+        ("GET", ["pairings"]) => ApiRoute::ListPairings,
+        ("POST", ["approve"]) => ApiRoute::ApproveSender,
+        ("GET", ["outbox"]) => ApiRoute::ShowOutbox,
+        ("DELETE", ["outbox"]) => ApiRoute::ClearOutbox,
+        ("GET", [name, "logs"]) => ApiRoute::GatewayLog((*name).to_owned()),
+        ("POST", [name, "restart"]) => ApiRoute::RestartGateway((*name).to_owned()),
         _ => return None,
     })
 }
@@ -275,6 +310,33 @@ mod tests {
                 ApiRoute::ReloadAgents,
             ),
             ("POST", "/api/admin/v1/shutdown", ApiRoute::Shutdown),
+            ("GET", "/api/admin/v1/gateways", ApiRoute::ListGateways),
+            (
+                "GET",
+                "/api/admin/v1/gateways/irc/logs",
+                ApiRoute::GatewayLog("irc".into()),
+            ),
+            (
+                "POST",
+                "/api/admin/v1/gateways/irc/restart",
+                ApiRoute::RestartGateway("irc".into()),
+            ),
+            (
+                "GET",
+                "/api/admin/v1/gateways/pairings",
+                ApiRoute::ListPairings,
+            ),
+            (
+                "POST",
+                "/api/admin/v1/gateways/approve",
+                ApiRoute::ApproveSender,
+            ),
+            ("GET", "/api/admin/v1/gateways/outbox", ApiRoute::ShowOutbox),
+            (
+                "DELETE",
+                "/api/admin/v1/gateways/outbox",
+                ApiRoute::ClearOutbox,
+            ),
         ] {
             let path = path.replace("{id}", ID);
             assert_eq!(ApiRoute::parse(method, &path), Ok(want), "{method} {path}");

@@ -36,6 +36,7 @@ impl From<BodyError> for HttpProblem {
             | BodyError::NotUtf8(_)
             | BodyError::NotAnObject(_)
             | BodyError::Missing(_)
+            | BodyError::NotAFlag { .. }
             | BodyError::NotText { .. }
             | BodyError::Blank(_)
             | BodyError::TooLong(_)

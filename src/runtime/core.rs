@@ -18,6 +18,7 @@ use crate::http::context::{ApiContext, ApiSettings};
 use crate::http::ticket::TicketKey;
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::policy::Policies;
+use crate::runtime::gateways::ServerGateways;
 use crate::runtime::host::{ServerHost, warn_of_danger};
 use crate::runtime::signals::StopRequests;
 use crate::runtime::ticket_key;
@@ -108,6 +109,7 @@ impl Core {
         config: &Config,
         stop_requests: StopRequests,
         recovery: Recovery,
+        gateways: ServerGateways,
     ) -> anyhow::Result<Arc<ServerHost>> {
         let hash = lock::workspace_hash(&config.workspace).context("cannot name the workspace")?;
         Ok(Arc::new(ServerHost {
@@ -122,6 +124,7 @@ impl Core {
             providers: self.providers.clone(),
             are_turns_waiting: recovery == Recovery::LeaveWaiting,
             workspace_hash: hash,
+            gateways,
         }))
     }
 

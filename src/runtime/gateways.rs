@@ -10,28 +10,188 @@ use crate::config::{Config, Restart};
 use crate::domain::access::AccessSpec;
 use crate::domain::ids::AgentName;
 use crate::domain::principal::GatewaySender;
-use crate::gateway::gateways::{GatewayParts, Gateways};
+use crate::gateway::delivery::{SetAside, WaitingChat};
+use crate::gateway::gateways::{GatewayParts, GatewayStatus, Gateways};
 use crate::gateway::host::{AdmittedAs, GatewayHost};
+use crate::gateway::intake::AdmitError;
+use crate::gateway::protocol::AuthMethod;
 use crate::gateway::settings::{
     ChatRoute, GatewaySettings, PluginSettings, RestartRule, TelegramSettings,
 };
+use crate::http::context::{GatewayAdmin, GatewayRefusal};
 use crate::runtime::core::Core;
 use crate::trust::{AdmittedSender, WorkspaceTrust};
+use crate::wire::{
+    AdmittedBody, ApproveSender, ClearedBody, GatewayAuthBody, GatewayBody, GatewayListBody,
+    GatewayLogBody, OutboxBody, PairingBody, PairingListBody, SetAsideBody, WaitingChatBody,
+};
 
-/// Starts them, before anything is taken up that their chats are to see.
-pub(super) fn start(config: &Config, core: &Core) -> anyhow::Result<Gateways> {
-    let host = Admissions {
+/// The gateways, as the API sees them.
+#[derive(Debug, Clone)]
+pub(super) struct ServerGateways {
+    pub(super) all: Arc<Gateways>,
+    host: Arc<dyn GatewayHost>,
+}
+
+/// Starts them.
+pub(super) fn start(config: &Config, core: &Core) -> anyhow::Result<ServerGateways> {
+    let host: Arc<dyn GatewayHost> = Arc::new(Admissions {
         agents: Arc::clone(&core.agents),
         trust: Arc::clone(&core.remarks.trust),
-    };
+    });
     let gateways = Gateways::start(GatewayParts {
         settings: settings(config),
         sessions: core.sessions.clone(),
-        host: Arc::new(host),
+        host: Arc::clone(&host),
         documents: core.store.documents(),
         clock: Arc::new(SystemClock),
     });
-    Ok(gateways?)
+    Ok(ServerGateways {
+        all: Arc::new(gateways?),
+        host,
+    })
+}
+
+impl ServerGateways {
+    /// A sentence on those that do not work.
+    pub(super) fn failed(&self) -> Option<String> {
+        let troubles = self.all.troubles();
+        (!troubles.is_empty()).then(|| troubles.join("; "))
+    }
+}
+
+impl GatewayAdmin for ServerGateways {
+    fn list(&self) -> GatewayListBody {
+        let gateways = self.all.list().into_iter().map(body_of).collect();
+        GatewayListBody { gateways }
+    }
+
+    fn log(&self, name: &str) -> Result<GatewayLogBody, GatewayRefusal> {
+        let lines = self.all.log(name);
+        let lines = lines.ok_or_else(|| GatewayRefusal::NotFound(name.to_owned()))?;
+        Ok(GatewayLogBody { lines })
+    }
+
+    fn restart(&self, name: &str) -> Result<(), GatewayRefusal> {
+        match self.all.restart(name) {
+            Some(true) => Ok(()),
+            Some(false) => Err(GatewayRefusal::NoProgram(name.to_owned())),
+            None => Err(GatewayRefusal::NotFound(name.to_owned())),
+        }
+    }
+
+    fn pairings(&self) -> Result<PairingListBody, GatewayRefusal> {
+        let pairings = self.all.intake().pairings().map_err(failed)?.into_iter();
+        let pairings = pairings.map(|(gateway, code, pending)| PairingBody {
+            code,
+            gateway: gateway.to_string(),
+            sender_id: pending.sender_id,
+            name: pending.name,
+            is_first: !self.host.has_approvers(&pending.agent),
+            agent: pending.agent.to_string(),
+            at: pending.at,
+        });
+        Ok(PairingListBody {
+            pairings: pairings.collect(),
+        })
+    }
+
+    fn admit(&self, approve: &ApproveSender) -> Result<AdmittedBody, GatewayRefusal> {
+        let admitted_as = if approve.approver {
+            AdmittedAs::Approver
+        } else {
+            AdmittedAs::Chat
+        };
+        let admitted = self.all.intake().admit(&approve.code, admitted_as);
+        let (gateway, pending) = admitted.map_err(|error| match error {
+            AdmitError::NoSuchCode(_) => GatewayRefusal::NoSuchCode(error.to_string()),
+            AdmitError::Failed(why) => GatewayRefusal::Failed(why),
+        })?;
+        Ok(AdmittedBody {
+            gateway: gateway.to_string(),
+            sender_id: pending.sender_id,
+            name: pending.name,
+            agent: pending.agent.to_string(),
+            approver: approve.approver,
+        })
+    }
+
+    fn outbox(&self) -> Result<OutboxBody, GatewayRefusal> {
+        let mut body = OutboxBody::default();
+        for one in self.all.outbox().map_err(failed)? {
+            let gateway = one.name.to_string();
+            let waiting = one.waiting.into_iter();
+            body.waiting
+                .extend(waiting.map(|chat| waiting_body(&gateway, chat)));
+            let aside = one.aside.into_iter();
+            body.aside
+                .extend(aside.map(|one| aside_body(&gateway, one)));
+        }
+        Ok(body)
+    }
+
+    fn clear_outbox(&self) -> Result<ClearedBody, GatewayRefusal> {
+        let removed = self.all.clear_aside().map_err(failed)?;
+        Ok(ClearedBody { removed })
+    }
+}
+
+fn failed(error: impl std::error::Error) -> GatewayRefusal {
+    GatewayRefusal::Failed(error.to_string())
+}
+
+fn body_of(status: GatewayStatus) -> GatewayBody {
+    GatewayBody {
+        name: status.name.to_string(),
+        kind: status.kind.to_owned(),
+        state: status.state.to_owned(),
+        detail: status.detail,
+        version: status.version,
+        last_event: status.last_event,
+        starts: status.starts,
+        auth: status
+            .auth
+            .map(|(method, expires_in)| auth_body(method, expires_in)),
+    }
+}
+
+fn auth_body(method: AuthMethod, expires_in: u64) -> GatewayAuthBody {
+    let (method, shown) = match method {
+        AuthMethod::QrCode {
+            qr_ascii, qr_data, ..
+        } => ("qr_code", qr_ascii.unwrap_or(qr_data)),
+        AuthMethod::PairCode { code, .. } => ("pair_code", code),
+    };
+    GatewayAuthBody {
+        method: method.to_owned(),
+        shown,
+        expires_in,
+    }
+}
+
+fn waiting_body(gateway: &str, waiting: WaitingChat) -> WaitingChatBody {
+    let (since, trouble) = waiting.trouble.unzip();
+    WaitingChatBody {
+        gateway: gateway.to_owned(),
+        chat_id: waiting.chat.chat_id,
+        thread_id: waiting.chat.thread_id,
+        sessions: waiting.sessions.iter().map(ToString::to_string).collect(),
+        announcements: waiting.announcements,
+        trouble,
+        since,
+    }
+}
+
+fn aside_body(gateway: &str, aside: SetAside) -> SetAsideBody {
+    SetAsideBody {
+        gateway: gateway.to_owned(),
+        chat_id: aside.chat_id,
+        thread_id: aside.thread_id,
+        at: aside.at,
+        session: aside.session.map(|session| session.to_string()),
+        text: aside.text,
+        why: aside.why,
+    }
 }
 
 /// What the configuration says of gateways.

@@ -14,9 +14,10 @@ use crate::domain::ids::AgentName;
 use crate::domain::spec::AgentSpec;
 use crate::domain::trust;
 use crate::engine::{EngineError, Sessions};
-use crate::http::context::ApiHost;
+use crate::http::context::{ApiHost, GatewayAdmin};
 use crate::llm::settings::ProviderSettings;
 use crate::policy::Policies;
+use crate::runtime::gateways::ServerGateways;
 use crate::runtime::signals::StopRequests;
 use crate::runtime::version;
 use crate::wire::{BrokenAgentBody, FileErrorBody, ReadinessBody, ReloadBody, VersionBody};
@@ -40,6 +41,7 @@ pub(super) struct ServerHost {
     pub(super) providers: ProviderSettings,
     /// Unfinished turns were left waiting at the start: `/readyz` says how they are taken up.
     pub(super) are_turns_waiting: bool,
+    pub(super) gateways: ServerGateways,
 }
 
 impl ApiHost for ServerHost {
@@ -118,9 +120,14 @@ impl ApiHost for ServerHost {
             self.read_only_sessions(),
             self.waiting_for_room(),
             self.turns_waiting(),
+            self.gateways.failed(),
         ];
         readiness.warnings.extend(warnings.into_iter().flatten());
         readiness
+    }
+
+    fn gateways(&self) -> &dyn GatewayAdmin {
+        &self.gateways
     }
 
     fn version(&self) -> VersionBody {

@@ -50,7 +50,7 @@ pub(super) struct RunningServer {
     api: Arc<Api>,
     program: Arc<ServerHost>,
     sessions: Sessions,
-    gateways: Gateways,
+    gateways: Arc<Gateways>,
     streams: stop::StopSource,
     scan: Joined,
     policies: Arc<Policies>,
@@ -68,7 +68,9 @@ impl RunningServer {
         let back = Back::start(Some(&config.workspace)).context(no_server)?;
         let core = Core::start(config, means.fs, means.redactor, means.settings, starts)?;
         let (streams, streams_stop) = stop::pair();
-        let program = core.program(config, means.stop_requests, recovery)?;
+        // Before turns are taken up that their chats are to see.
+        let gateways = gateways::start(config, &core)?;
+        let program = core.program(config, means.stop_requests, recovery, gateways.clone())?;
         let api = core.api(config, Arc::clone(&program), streams_stop.clone());
         let handler = Arc::clone(&api) as _;
         let front = Front::start(
@@ -78,7 +80,6 @@ impl RunningServer {
             handler,
         )
         .context(no_server)?;
-        let gateways = gateways::start(config, &core)?;
         let (sessions, policies) = (core.sessions.clone(), Arc::clone(&core.policies));
         let scan = scan::start(core, recovery, config.workspace.clone(), streams_stop)?;
         Ok(RunningServer {
@@ -86,7 +87,7 @@ impl RunningServer {
             api,
             program,
             sessions,
-            gateways,
+            gateways: gateways.all,
             streams,
             scan,
             policies,

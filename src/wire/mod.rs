@@ -13,6 +13,7 @@
 
 mod agent;
 mod event;
+mod gateway;
 mod lenient;
 mod problem;
 mod process;
@@ -26,10 +27,14 @@ pub use self::event::{
     RewindEvent, SessionEvent, StartEvent, StatusEvent, TokenEvent, ToolCallEvent, ToolResultEvent,
     UserMessageEvent,
 };
+pub use self::gateway::{
+    AdmittedBody, ClearedBody, GatewayAuthBody, GatewayBody, GatewayListBody, GatewayLogBody,
+    OutboxBody, PairingBody, PairingListBody, RestartedBody, SetAsideBody, WaitingChatBody,
+};
 pub use self::lenient::{OwnedText, plain_line};
 pub use self::problem::ProblemBody;
 pub use self::process::{ReadinessBody, ShutdownBody, VersionBody};
-pub use self::request::{Approve, BodyError, Change, NewSession, Say};
+pub use self::request::{Approve, ApproveSender, BodyError, Change, NewSession, Say};
 pub use self::session::{
     ApprovalBody, MessageBody, MessageListBody, RecordPageBody, SessionBody, SessionListBody,
 };

@@ -53,6 +53,15 @@ pub struct Approve<S = String> {
     pub decision: Decision,
 }
 
+/// `POST /api/admin/v1/gateways/approve`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ApproveSender<S = String> {
+    /// The code that the stranger was told.
+    pub code: S,
+    /// They answer approvals, too.
+    pub approver: bool,
+}
+
 /// A body that is refused, in a sentence for whoever sent it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
@@ -81,6 +90,14 @@ pub enum BodyError {
     /// A field is no text.
     #[error("`{field}` must be a string, not {found}")]
     NotText {
+        /// Its name.
+        field: &'static str,
+        /// The kind of value that it is, with its article.
+        found: &'static str,
+    },
+    /// A field is neither `true` nor `false`.
+    #[error("`{field}` must be `true` or `false`, not {found}")]
+    NotAFlag {
         /// Its name.
         field: &'static str,
         /// The kind of value that it is, with its article.
@@ -170,6 +187,19 @@ impl Approve {
     }
 }
 
+impl ApproveSender {
+    /// Reads the body. Without `approver` it is `false`.
+    pub fn parse(body: &[u8]) -> Result<ApproveSender, BodyError> {
+        let mut fields = BodyFields::parse(body)?;
+        let code = fields.text("code")?;
+        if code.trim().is_empty() {
+            return Err(BodyError::Blank("code"));
+        }
+        let approver = fields.optional_flag("approver")?.unwrap_or(false);
+        Ok(ApproveSender { code, approver })
+    }
+}
+
 fn check_name(field: &'static str, value: Option<&str>) -> Result<(), BodyError> {
     let value = value.unwrap_or_default();
     if value.chars().count() > NAME_CHARS_MAX {
@@ -216,6 +246,17 @@ impl BodyFields {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => Err(BodyError::NotText {
+                field,
+                found: kind_of(&other),
+            }),
+        }
+    }
+
+    fn optional_flag(&mut self, field: &'static str) -> Result<Option<bool>, BodyError> {
+        match self.0.remove(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(other) => Err(BodyError::NotAFlag {
                 field,
                 found: kind_of(&other),
             }),

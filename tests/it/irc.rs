@@ -3,6 +3,7 @@
 mod network;
 mod plugin;
 mod scripted;
+mod served;
 
 use std::process::Command;
 
@@ -493,6 +494,7 @@ fn a_server_that_names_accounts_is_believed_and_logged_in_to_without_a_word_of_t
     guest.is_told(":account:eve!~e@h PRIVMSG ada :a name like an account");
     guest.is_told(":s PRIVMSG ada :from the server");
     guest.is_told(":eve!~e@h PRIVMSG $* :to everybody");
+    guest.is_told("@account=eve :eve!~e@h PRIVMSG ada");
     guest.is_told("@account=eve;bot :eve!~e@h PRIVMSG ada :and this");
     let event = plugin.event("message_received");
     assert_eq!(event["content"]["text"], "and this");
@@ -570,19 +572,30 @@ fn a_password_goes_to_nickserv_only_where_that_is_said() {
 }
 
 #[test]
-fn a_password_never_goes_in_the_clear_to_another_machine() {
-    let output = Command::new("python3")
-        .args([
-            plugin::path(),
-            "--server",
-            "irc.example.net",
-            "--nick",
+fn what_cannot_work_is_said_at_the_start_and_a_password_never_goes_in_the_clear() {
+    for (nick, more, said) in [
+        ("ada", &["--server", "irc.example.net"][..], "TLS"),
+        (
             "ada",
-        ])
-        .env("IRC_PASSWORD", "hunter2")
-        .output_in_time()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("TLS") && !said.contains("hunter2"), "{said}");
+            &["--server", "127.0.0.1", "--channel", "room"],
+            "'room'",
+        ),
+        ("#ada", &["--server", "127.0.0.1"], "'#ada'"),
+        ("a da", &["--server", "127.0.0.1"], "'a da'"),
+        (
+            "ada",
+            &["--server", "127.0.0.1", "--channel", "#a,#b"],
+            "'#a,#b'",
+        ),
+    ] {
+        let output = Command::new("python3")
+            .args([plugin::path(), "--nick", nick])
+            .args(more)
+            .env("IRC_PASSWORD", "hunter2")
+            .output_in_time()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains(said) && !told.contains("hunter2"), "{told}");
+    }
 }

@@ -25,6 +25,7 @@ mod faults;
 mod flood;
 mod foreign;
 mod gate;
+mod gateway_page;
 mod guarantees;
 mod hooks;
 mod http;

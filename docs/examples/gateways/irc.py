@@ -246,7 +246,8 @@ class Irc:
     def handle(self, tags, source, command, params):
         nick = source.partition("!")[0]
         is_own = fold(nick) == fold(self.nick)
-        if command == "PRIVMSG" and not is_own and "!" in source and ":" not in nick:
+        is_persons = "!" in source and ":" not in nick and not is_own
+        if command == "PRIVMSG" and is_persons and len(params) == 2:
             self.start(self.receive(tags, source, *params))
         elif command == "PING":
             self.write(f"PONG :{params[-1]}")
@@ -502,8 +503,8 @@ def options():
     if (found.password or found.server_password) and not found.tls and not is_here:
         parser.error("a password goes over TLS only: add --tls")
     for name in [found.nick, *found.channel]:
-        if re.search(r"[\s,:\x00-\x1f]", name):
-            parser.error(f"{name!r} is no name on IRC")
+        if re.search(r"[\s,:\x00-\x1f]", name) or (name[:1] in "#&") == (name == found.nick):
+            parser.error(f"{name!r} is no such name on IRC")
     return found
 
 

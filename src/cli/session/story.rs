@@ -86,8 +86,17 @@ impl Story {
                 Status::Paused => "(paused)".to_owned(),
                 Status::Active | Status::Running | Status::Completed => "(goes on)".to_owned(),
             },
-            Event::SessionChanged { title, model, .. } => {
-                changed(title.as_deref(), model.as_deref())
+            Event::SessionChanged {
+                title,
+                model,
+                gateway_chat_id,
+            } => {
+                let changes = [
+                    ("title", title, TOOL_WIDTH),
+                    ("model", model, NAME_WIDTH),
+                    ("chat", gateway_chat_id, NAME_WIDTH),
+                ];
+                changed(&changes)
             }
             Event::TurnEnded { outcome, error, .. } => match (outcome, error) {
                 (_, Some(error)) => format!("error: {}", clean(&error.message)),
@@ -174,11 +183,13 @@ fn asked(command: &str, kind: ApprovalKind) -> String {
     format!("  ? {question}: {}", plain::lines(command).join("\n    "))
 }
 
-fn changed(title: Option<&str>, model: Option<&str>) -> String {
-    let title = title.map(|title| format!("title: {}", one_line(title, TOOL_WIDTH)));
-    let model = model.map(|model| format!("model: {}", name(model)));
-    let both: Vec<String> = title.into_iter().chain(model).collect();
-    format!("({})", both.join(", "))
+/// What has changed: its name, what it is now, and how much of that is shown.
+fn changed(changes: &[(&str, &Option<String>, usize)]) -> String {
+    let told = changes.iter().filter_map(|(what, now, width)| {
+        let now = now.as_deref()?;
+        Some(format!("{what}: {}", one_line(now, *width)))
+    });
+    format!("({})", told.collect::<Vec<_>>().join(", "))
 }
 
 fn name(text: &str) -> String {

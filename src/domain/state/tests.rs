@@ -430,10 +430,17 @@ fn settings_change_one_by_one() {
         change(Some("a"), None),
         change(None, Some("m")),
         change(Some("b"), None),
+        // It is no chat's.
+        Event::SessionChanged {
+            title: None,
+            model: None,
+            gateway_chat_id: Some("7".to_owned()),
+        },
     ]))
     .summary;
     assert_eq!(summary.title.as_deref(), Some("b"));
     assert_eq!(summary.model.as_deref(), Some("m"));
+    assert_eq!(summary.gateway_chat_id, None);
 }
 
 #[test]
@@ -540,6 +547,129 @@ fn what_cannot_happen_now_is_refused_with_the_reason() {
             }
         }
     }
+}
+
+/// Message `n` of `who`, which has a turn to itself.
+fn in_turn(n: u64, who: &str, own_turn: OwnTurn) -> Event {
+    Event::from(UserMessage {
+        own_turn: Some(own_turn),
+        sender_id: Some(who.to_owned()),
+        ..user_message(n, &format!("q{n}"))
+    })
+}
+
+/// What waits for turns of its own.
+fn held(state: &SessionState) -> Vec<Vec<String>> {
+    let groups = state.held.iter();
+    let texts = groups.map(|group| {
+        group
+            .iter()
+            .map(|one| one.message.content.clone())
+            .collect()
+    });
+    texts.collect()
+}
+
+#[test]
+fn messages_with_turns_of_their_own_wait_until_those_before_them_are_over() {
+    use OwnTurn::{Begins, Joins};
+    let begun = [
+        in_turn(1, "a", Begins),
+        started(1, Trigger::Message),
+        in_turn(2, "a", Begins),
+        in_turn(3, "b", Joins),
+        in_turn(4, "a", Joins),
+        // One that needs none is seen at the next call.
+        user(5, "now"),
+        reply(11, 7, "yes").event(),
+    ];
+    for (then, seen, waits) in [
+        (vec![], vec![], vec![vec!["q2", "q4"], vec!["q3"]]),
+        // One that a call needs not wait for leaves the others in their order.
+        (vec![dropped(2)], vec![], vec![vec!["q4"], vec!["q3"]]),
+        (vec![dropped(3)], vec![], vec![vec!["q2", "q4"]]),
+        (
+            vec![ended(1, Outcome::Completed)],
+            vec!["unseen q2", "unseen q4"],
+            vec![vec!["q3"]],
+        ),
+        (
+            vec![ended(1, Outcome::Failed)],
+            vec!["unseen q2", "unseen q4"],
+            vec![vec!["q3"]],
+        ),
+        (
+            vec![ended(1, Outcome::Cancelled)],
+            vec!["user q2", "user q4", "user q3"],
+            vec![],
+        ),
+        (
+            vec![Event::session_end(EndReason::Timeout)],
+            vec!["user q2", "user q4", "user q3"],
+            vec![],
+        ),
+        (
+            vec![Event::SessionAdopted {}],
+            vec!["unseen q2", "unseen q4", "unseen q3"],
+            vec![],
+        ),
+        // Nothing is left to answer of the next turn: it is that of the one after it.
+        (
+            vec![ended(1, Outcome::Completed), dropped(2), dropped(4)],
+            vec!["unseen q3"],
+            vec![],
+        ),
+        (
+            vec![
+                ended(1, Outcome::Completed),
+                started(2, Trigger::Message),
+                dropped(2),
+                dropped(4),
+            ],
+            vec!["unseen q3"],
+            vec![],
+        ),
+    ] {
+        let state = fold(&log(begun.iter().cloned().chain(then.clone())));
+        let before = ["user q1", "user now", "model yes"];
+        assert_eq!(told(&state), [&before[..], &seen].concat(), "{then:?}");
+        assert_eq!(held(&state), waits, "{then:?}");
+        assert_eq!(state.summary.held as usize, waits.len(), "{then:?}");
+        let is_open = state.turn.is_some() || state.is_asked();
+        assert_eq!(state.summary.unfinished, is_open, "{then:?}");
+    }
+}
+
+#[test]
+fn the_one_whom_the_model_has_heard_last_asks_for_what_it_calls() {
+    let said = |n: u64, who: Option<&str>, passive| {
+        Event::from(UserMessage {
+            sender_id: who.map(str::to_owned),
+            passive,
+            ..user_message(n, "?")
+        })
+    };
+    let requester = |events: &[Event]| fold(&log(events.iter().cloned())).turn.unwrap().requester;
+    let begun = [
+        said(1, Some("a"), false),
+        said(2, Some("b"), false),
+        said(3, Some("c"), true),
+        started(1, Trigger::Message),
+        reply(11, 5, "").asking(&[1]).event(),
+    ];
+    assert_eq!(requester(&begun).as_deref(), Some("b"));
+    let more = |who, input_seq| {
+        let more = [
+            said(4, who, false),
+            result(1, "noon"),
+            reply(12, input_seq, "").asking(&[2]).event(),
+        ];
+        requester(&[&begun[..], &more].concat())
+    };
+    assert_eq!(more(Some("d"), 8).as_deref(), Some("d"));
+    // The call did not contain it.
+    assert_eq!(more(Some("d"), 6).as_deref(), Some("b"));
+    assert_eq!(more(None, 8), None);
 }
 
 /// Any event about the first few messages, turns and calls, fitting or not.
@@ -904,7 +1034,7 @@ fn whose_a_session_is_and_where_it_works_is_not_for_its_log_to_say_where_somebod
     let start = Event::SessionStart(SessionStart {
         owner: Some("token:alice".to_owned()),
         workdir: Some("/home/owner/.ssh".to_owned()),
-        ..SessionStart::new("ada", OnDisconnect::Pause)
+        ..SessionStart::new("ada", OnDisconnect::Pause).in_chat(Chat::new("telegram", "42"))
     });
     let mut state = SessionState::new(Limits::none());
     state.apply(&record(1, start));
@@ -914,6 +1044,8 @@ fn whose_a_session_is_and_where_it_works_is_not_for_its_log_to_say_where_somebod
         Some("/home/owner/.ssh".to_owned()),
     );
     assert_eq!(said(&state), of_log);
+    assert!(state.summary.chat().is_some());
     state.apply(&record(2, Event::SessionAdopted {}));
     assert_eq!(said(&state), (None, None));
+    assert_eq!(state.summary.chat(), None);
 }

@@ -31,7 +31,11 @@ impl Sessions {
             source_id: None,
         };
         let mut log = session.log();
-        let event = self.decision(&session, call_id, Some(command), decision, cause)?;
+        let event = decide_open(&session, call_id, Some(command), decision, cause)?;
+        let Some(event) = event else {
+            drop(log);
+            return Err(self.why_not_pending(&session, call_id)?);
+        };
         let records = session.commit(&mut log, vec![event])?;
         drop(log);
         let seq = records.first().map_or(Seq::ZERO, |record| record.seq);
@@ -40,35 +44,8 @@ impl Sessions {
         Ok((Decided { seq }, subscription))
     }
 
-    /// The decision on the open question. The caller holds `log`, so that it stays open.
-    pub(super) fn decision(
-        &self,
-        session: &Session,
-        call_id: &str,
-        command: Option<&str>,
-        decision: Decision,
-        cause: SaidBy,
-    ) -> Result<Event, EngineError> {
-        {
-            let live = session.live();
-            let open = live.state.approval();
-            if let Some(open) = open.filter(|open| open.call_id.as_str() == call_id) {
-                if command.is_some_and(|command| command != open.command) {
-                    return Err(EngineError::WrongCommand);
-                }
-                return Ok(Event::ApprovalDecision {
-                    call_id: open.call_id.clone(),
-                    decision: decision_for(open.kind, decision)?,
-                    by: cause.by,
-                    source_id: cause.source_id,
-                });
-            }
-        }
-        Err(self.why_not_pending(session, call_id)?)
-    }
-
     /// Why a call cannot be decided.
-    fn why_not_pending(
+    pub(super) fn why_not_pending(
         &self,
         session: &Session,
         call_id: &str,
@@ -97,6 +74,31 @@ impl Sessions {
             (false, false) => EngineError::NothingToApprove,
         })
     }
+}
+
+/// The decision on the open question; `None` where that call is not asked about. The caller holds `log`, so that
+/// it stays open.
+pub(super) fn decide_open(
+    session: &Session,
+    call_id: &str,
+    command: Option<&str>,
+    decision: Decision,
+    cause: SaidBy,
+) -> Result<Option<Event>, EngineError> {
+    let live = session.live();
+    let open = live.state.approval();
+    let Some(open) = open.filter(|open| open.call_id.as_str() == call_id) else {
+        return Ok(None);
+    };
+    if command.is_some_and(|command| command != open.command) {
+        return Err(EngineError::WrongCommand);
+    }
+    Ok(Some(Event::ApprovalDecision {
+        call_id: open.call_id.clone(),
+        decision: decision_for(open.kind, decision)?,
+        by: cause.by,
+        source_id: cause.source_id,
+    }))
 }
 
 /// The decision in the words of what was asked.

@@ -104,7 +104,8 @@ pub enum KeySeen {
     No,
     /// It was, and all that is to be done is done.
     Repeated,
-    /// Its key was another message's: the platform draws its numbers anew now and then.
+    /// Its key was another message's, as the platform draws its numbers anew now and then: it is stored under
+    /// that and its own number.
     OfAnother,
 }
 

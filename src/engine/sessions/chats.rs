@@ -16,6 +16,7 @@ use crate::engine::open::chats::{ChatListener, KnownChats};
 use crate::engine::open::keys::{MessageKey, MessageKeys};
 use crate::engine::open::session::{LogWriter, Session};
 use crate::engine::sessions::Sessions;
+use crate::engine::sessions::approvals::decide_open;
 use crate::engine::sessions::chat_requests::{
     KeySeen, MessageFate, MessageInChat, Placed, QueueRule, Replaced, StopInChat, TurnStart,
     WithdrawnBy,
@@ -118,7 +119,11 @@ impl Sessions {
             return Ok(Decided { seq: known.seq });
         }
         self.engine.draining.refuse()?;
-        let event = self.decision(&session, call_id, None, decision, cause)?;
+        let event = decide_open(&session, call_id, None, decision, cause)?;
+        let Some(event) = event else {
+            drop(log);
+            return Err(self.why_not_pending(&session, call_id)?);
+        };
         let records = session.commit(&mut log, vec![event])?;
         drop(log);
         self.set_going(&session);
@@ -509,14 +514,19 @@ fn passed_over<T>(found: Result<Option<T>, EngineError>) -> Result<Option<T>, En
 
 /// What is stored of a session cannot be read, and that does not pass.
 fn is_for_good(error: &EngineError) -> bool {
-    match error {
-        EngineError::Store(
-            StoreError::Damaged { .. }
-            | StoreError::OlderDamaged { .. }
-            | StoreError::NewerFormat { .. }
-            | StoreError::ReadOnly(_),
-        )
-        | EngineError::ReadOnly => true,
-        _ => false,
-    }
+    let is_unreadable = matches!(
+        error,
+        EngineError::ReadOnly
+            | EngineError::Store(
+                StoreError::Damaged { .. }
+                    | StoreError::OlderDamaged { .. }
+                    | StoreError::NewerFormat { .. }
+                    | StoreError::ReadOnly(_)
+                    | StoreError::Io { .. }
+            )
+    );
+    is_unreadable && !error.is_passing()
 }
+
+#[cfg(test)]
+mod tests;

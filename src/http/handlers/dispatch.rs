@@ -6,7 +6,7 @@ use crate::http::callers;
 use crate::http::context::ApiContext;
 use crate::http::handlers::handled::Handled;
 use crate::http::handlers::request::ApiRequest;
-use crate::http::handlers::{agents, conversation, process, sessions};
+use crate::http::handlers::{agents, conversation, gateways, process, sessions};
 use crate::http::headers::{self, EVENT_STREAM, JSON};
 use crate::http::jobs::{LongRequest, OtherRequest};
 use crate::http::problem::HttpProblem;
@@ -57,6 +57,13 @@ pub fn dispatch(context: &ApiContext, request: &dyn ApiRequest) -> Result<Handle
         ApiRoute::ListAgents => agents::list(context),
         ApiRoute::ShowAgent(name) => agents::show(context, &name)?,
         ApiRoute::ReloadAgents => agents::reload(context),
+        ApiRoute::ListGateways => gateways::list(context),
+        ApiRoute::GatewayLog(name) => gateways::log(context, &name)?,
+        ApiRoute::RestartGateway(name) => gateways::restart(context, &name)?,
+        ApiRoute::ListPairings => gateways::pairings(context)?,
+        ApiRoute::ApproveSender => gateways::approve(context, request)?,
+        ApiRoute::ShowOutbox => gateways::outbox(context)?,
+        ApiRoute::ClearOutbox => gateways::clear_outbox(context)?,
         ApiRoute::Home => process::home(),
         ApiRoute::Livez => process::livez(),
         ApiRoute::Readyz => process::readyz(context, request.requester()),
@@ -97,6 +104,13 @@ pub(super) fn check_accept(route: &ApiRoute, accept: Option<&str>) -> Result<(),
         | ApiRoute::Approve(_)
         | ApiRoute::Cancel(_)
         | ApiRoute::ReloadAgents
+        | ApiRoute::ListGateways
+        | ApiRoute::GatewayLog(_)
+        | ApiRoute::RestartGateway(_)
+        | ApiRoute::ListPairings
+        | ApiRoute::ApproveSender
+        | ApiRoute::ShowOutbox
+        | ApiRoute::ClearOutbox
         | ApiRoute::Shutdown => &[JSON],
     };
     if offered.iter().any(|media| headers::accepts(accept, media)) {

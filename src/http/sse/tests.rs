@@ -250,6 +250,17 @@ fn a_turn_is_shown_what_belongs_to_it_and_nothing_else() {
 }
 
 #[test]
+fn a_message_that_is_withdrawn_is_nothing_to_a_stream() {
+    let dropped = || FeedEvent::Dropped {
+        message_id: MessageId::mint(1, 1),
+        reason: "busy".to_owned(),
+    };
+    for audience in [Audience::Session, Audience::Turn] {
+        assert_eq!(bytes_for(audience, "7", dropped()), "");
+    }
+}
+
+#[test]
 fn whatever_the_text_an_event_stays_one_event() {
     let text = "\n\ndata: forged\r\rid: 1\u{85}\u{2029}\n\n";
     let shown = bytes_for(Audience::Turn, "1", token(text));

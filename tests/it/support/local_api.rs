@@ -13,10 +13,13 @@ use duragent::domain::spec::AgentSpec;
 use duragent::engine::{Recovery, Sessions};
 use duragent::http::access::AccessSettings;
 use duragent::http::api::Api;
-use duragent::http::context::{ApiContext, ApiHost, ApiSettings};
+use duragent::http::context::{ApiContext, ApiHost, ApiSettings, GatewayAdmin, GatewayRefusal};
 use duragent::http::front::{self, Back, Front, FrontSettings};
 use duragent::http::ticket::TicketKey;
-use duragent::wire::{BrokenAgentBody, ReadinessBody, ReloadBody, VersionBody};
+use duragent::wire::{
+    AdmittedBody, ApproveSender, BrokenAgentBody, ClearedBody, GatewayListBody, GatewayLogBody,
+    OutboxBody, PairingListBody, ReadinessBody, ReloadBody, VersionBody,
+};
 
 use super::fake_model::FakeModel;
 use super::server::Remote;
@@ -134,5 +137,39 @@ impl ApiHost for NoHost {
         VersionBody::default()
     }
 
+    fn gateways(&self) -> &dyn GatewayAdmin {
+        self
+    }
+
     fn request_shutdown(&self) {}
+}
+
+impl GatewayAdmin for NoHost {
+    fn list(&self) -> GatewayListBody {
+        GatewayListBody::default()
+    }
+
+    fn log(&self, name: &str) -> Result<GatewayLogBody, GatewayRefusal> {
+        Err(GatewayRefusal::NotFound(name.to_owned()))
+    }
+
+    fn restart(&self, name: &str) -> Result<(), GatewayRefusal> {
+        Err(GatewayRefusal::NotFound(name.to_owned()))
+    }
+
+    fn pairings(&self) -> Result<PairingListBody, GatewayRefusal> {
+        Ok(PairingListBody::default())
+    }
+
+    fn admit(&self, approve: &ApproveSender) -> Result<AdmittedBody, GatewayRefusal> {
+        Err(GatewayRefusal::NoSuchCode(approve.code.clone()))
+    }
+
+    fn outbox(&self) -> Result<OutboxBody, GatewayRefusal> {
+        Ok(OutboxBody::default())
+    }
+
+    fn clear_outbox(&self) -> Result<ClearedBody, GatewayRefusal> {
+        Ok(ClearedBody::default())
+    }
 }

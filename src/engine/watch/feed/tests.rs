@@ -225,6 +225,7 @@ fn skipped_calls_and_the_end_of_the_session_are_shown() {
             sender_name: None,
             source_id: None,
         },
+        dropped(1),
         Event::Unknown,
         Event::session_end(EndReason::Timeout),
     ]);
@@ -238,7 +239,8 @@ fn skipped_calls_and_the_end_of_the_session_are_shown() {
             "5 call_2 cancelled",
             "6 status paused",
             "7 status active",
-            "10 status completed",
+            "9 dropped: queue full",
+            "11 status completed",
         ]
     );
 }
