@@ -29,6 +29,8 @@ pub(super) struct Follower {
     done: BTreeSet<BubbleKey>,
     /// There is more to be taken.
     has_more: bool,
+    /// It was sent away, and sees no more.
+    is_cut: bool,
 }
 
 /// Where a follower stands after it has taken what there is.
@@ -71,6 +73,7 @@ impl Follower {
             renderer: renderer.rejecting_with(reject_message),
             done: BTreeSet::new(),
             has_more: true,
+            is_cut: false,
         })
     }
 
@@ -88,6 +91,9 @@ impl Follower {
     ///
     /// Errors: it cannot be read.
     pub(super) fn pull(&mut self) -> Result<Following, EngineError> {
+        if self.is_cut {
+            return Ok(Following::Lost);
+        }
         // What comes from here on is told again.
         self.waker.is_told.store(false, Ordering::Release);
         let mut items = Vec::new();
@@ -105,6 +111,7 @@ impl Follower {
                 Flow::Cut(Cut::Waits(reason)) => {
                     self.renderer.wait(&reason);
                     self.has_more = false;
+                    self.is_cut = true;
                     return Ok(Following::On);
                 }
                 Flow::Cut(Cut::TakenOver | Cut::Broken(_)) => return Ok(Following::Lost),

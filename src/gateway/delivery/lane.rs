@@ -458,3 +458,6 @@ mod key_as_text {
         BubbleKey::parse(&text).ok_or_else(|| D::Error::custom("not the key of a bubble"))
     }
 }
+
+#[cfg(test)]
+mod tests;

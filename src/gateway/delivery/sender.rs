@@ -128,6 +128,8 @@ struct ActiveLane {
     posted_parts: usize,
     followed: Vec<Follower>,
     sent: Option<SentCommand>,
+    /// A session could not be followed, and is to be tried again.
+    is_blind: bool,
     /// Something may be to be sent.
     is_due: bool,
     is_urgent: bool,
@@ -137,7 +139,8 @@ struct ActiveLane {
     patient_until: Option<Instant>,
     tries: u32,
     turn: u64,
-    typing: BTreeMap<SessionId, Instant>,
+    /// When it is to be shown again that an agent is at work; not before there is news of one that is not.
+    typing: BTreeMap<SessionId, Option<Instant>>,
 }
 
 /// A command whose answer comes later.
@@ -166,6 +169,7 @@ impl ActiveLane {
             posted_parts: 0,
             followed: Vec::new(),
             sent: None,
+            is_blind: false,
             is_due: true,
             is_urgent: true,
             not_before: None,
@@ -268,7 +272,14 @@ impl ChatSender {
             Err(error) => return log::error!("what chats lack is not known: {error}"),
         };
         for id in ids {
-            match self.activate(&id, None) {
+            let lane = match self.active.remove(&id) {
+                Some(mut lane) => {
+                    self.read_again(&id, &mut lane);
+                    Ok(Some(lane))
+                }
+                None => self.activate(&id, None),
+            };
+            match lane {
                 Ok(Some(mut lane)) => {
                     self.follow_all(&mut lane);
                     self.keep(id, lane);
@@ -359,24 +370,30 @@ impl ChatSender {
         self.with_lane(chat, |sender, lane| {
             // A lane that was just read has it.
             if known.is_some() {
-                sender.read_posted(&id, lane);
+                sender.read_again(&id, lane);
             }
             lane.is_due = true;
             lane.is_urgent = true;
         });
     }
 
-    fn read_posted(&self, id: &LaneId, lane: &mut ActiveLane) {
+    /// Learns what others have written down of a lane since it was read.
+    fn read_again(&self, id: &LaneId, lane: &mut ActiveLane) {
         match self.parts.lanes.load(id) {
-            Ok((_, posted)) => {
-                let first = lane.posted.front().map(|first| first.name.clone());
-                let is_same = posted.first().map(|first| &first.name) == first.as_ref();
-                if !is_same {
+            Ok((has, posted)) => {
+                let name = |one: Option<&PostedAnnouncement>| one.map(|one| one.name.clone());
+                if name(posted.first()) != name(lane.posted.front()) {
                     lane.posted_parts = 0;
                 }
                 lane.posted = posted.into();
+                for seen in has.into_iter().flat_map(|has| has.sessions) {
+                    let is_known = lane.has.session(&seen.session).is_some();
+                    if !is_known && !lane.finished.contains(&seen.session) {
+                        lane.has.sessions.push(seen);
+                    }
+                }
             }
-            Err(error) => log::error!("what is to be said in a chat is not known: {error}"),
+            Err(error) => log::error!("what a chat lacks is not known: {error}"),
         }
     }
 
@@ -561,14 +578,8 @@ impl ChatSender {
             return;
         }
         if lane.has.session(session).is_none() {
-            // Who takes messages in may have written it down since the lane was read.
-            match self.parts.lanes.load(&LaneId::of(&lane.chat)) {
-                Ok((Some(mut there), _)) => {
-                    lane.has.sessions.extend(there.session(session).cloned());
-                }
-                Ok((None, _)) => {}
-                Err(error) => return log::error!("what a chat lacks is not known: {error}"),
-            }
+            // Who takes messages in may have written it down.
+            self.read_again(&LaneId::of(&lane.chat), lane);
         }
         if lane.has.session(session).is_none() {
             match self.last_turn(session) {
@@ -612,7 +623,7 @@ impl ChatSender {
                 lane.finished.push(session.clone());
                 lane.is_unsaved = true;
             }
-            Err(error) => log::warn!("session {session} is not shown in its chat: {error}"),
+            Err(error) => lose_sight(lane, session, &error),
         }
     }
 
@@ -656,6 +667,10 @@ impl ChatSender {
         else {
             return;
         };
+        // An agent that was not at work may be now.
+        if lane.typing.get(session) == Some(&None) {
+            lane.typing.remove(session);
+        }
         let follower = &mut lane.followed[place];
         match follower.pull() {
             Ok(Following::On) => {
@@ -667,19 +682,18 @@ impl ChatSender {
                 // Thrown out of memory, or sent away: what its log says is shown from the beginning.
                 lane.followed.remove(place);
                 self.follow(lane, session);
-                if let Some(follower) = lane
-                    .followed
-                    .last_mut()
-                    .filter(|it| it.session() == session)
+                let follower = lane.followed.last_mut();
+                if let Some(follower) = follower.filter(|it| it.session() == session)
                     && let Err(error) = follower.pull()
                 {
-                    log::debug!("session {session} is not shown for now: {error}");
+                    lane.followed.pop();
+                    lose_sight(lane, session, &error);
                 }
                 lane.is_due = true;
             }
             Err(error) => {
-                log::warn!("session {session} is not shown in its chat for now: {error}");
                 lane.followed.remove(place);
+                lose_sight(lane, session, &error);
             }
         }
     }
@@ -741,17 +755,21 @@ impl ChatSender {
         });
         let can_type = is_ready && self.parts.outlet.capabilities().typing;
         let typing = self.active.values().filter(|_| can_type);
-        let typing = typing.flat_map(|lane| lane.typing.values().copied());
+        let typing = typing.flat_map(|lane| lane.typing.values().flatten().copied());
         answers.chain(lanes).chain(typing).min()
     }
 
     /// Does one thing for a lane; whether the lane is still there.
     fn serve(&mut self, id: &LaneId, lane: &mut ActiveLane, now: Instant) -> bool {
-        let sessions: Vec<SessionId> = lane
-            .followed
-            .iter()
-            .map(|one| one.session().clone())
-            .collect();
+        if std::mem::take(&mut lane.is_blind) {
+            self.follow_all(lane);
+            if lane.is_blind {
+                self.retry_later(lane, now);
+                return true;
+            }
+        }
+        let sessions = lane.has.sessions.iter();
+        let sessions: Vec<SessionId> = sessions.map(|one| one.session.clone()).collect();
         for session in &sessions {
             if lane.follower(session).is_some_and(Follower::can_go_on) {
                 self.pull(lane, session);
@@ -1044,7 +1062,7 @@ impl ChatSender {
         lane.is_due = true;
         lane.is_urgent = true;
         lane.patient_until = Some(now + GROWING_EVERY);
-        for due in lane.typing.values_mut() {
+        for due in lane.typing.values_mut().flatten() {
             *due = (*due).max(now + TYPING_EVERY);
         }
         match verdict(outcome) {
@@ -1372,10 +1390,10 @@ impl ChatSender {
                 let renderer = follower.renderer();
                 let session = follower.session();
                 if !renderer.has_turn() || renderer.is_asked() {
-                    if lane.typing.remove(session).is_some() {
+                    if lane.typing.remove(session).flatten().is_some() {
                         due.push((id.clone(), session.clone(), false));
                     }
-                } else if *lane.typing.entry(session.clone()).or_insert(now) <= now {
+                } else if is_typing_due(lane.typing.get(session), now) {
                     due.push((id.clone(), session.clone(), true));
                 }
             }
@@ -1390,9 +1408,10 @@ impl ChatSender {
             return;
         };
         if begins {
-            lane.typing.insert(session.clone(), now + TYPING_EVERY);
             let view = self.parts.sessions.show(session);
             let works = view.is_ok_and(|view| view.working && !view.summary.is_parked());
+            let again = works.then_some(now + TYPING_EVERY);
+            lane.typing.insert(session.clone(), again);
             if !works {
                 return;
             }
@@ -1408,6 +1427,20 @@ impl ChatSender {
         {
             log::debug!("nobody sees that an agent is at work: {}", failed.message);
         }
+    }
+}
+
+/// A session cannot be followed now: it is tried again.
+fn lose_sight(lane: &mut ActiveLane, session: &SessionId, error: &EngineError) {
+    log::warn!("session {session} is not shown in its chat for now: {error}");
+    lane.is_blind = true;
+    lane.is_due = true;
+}
+
+fn is_typing_due(known: Option<&Option<Instant>>, now: Instant) -> bool {
+    match known {
+        None => true,
+        Some(due) => due.is_some_and(|due| due <= now),
     }
 }
 
@@ -1439,7 +1472,10 @@ fn note_done(seen: &mut LaneSession, next: NextDeed, message_id: Option<String>)
             if let Some(part) = sent.parts.get_mut(part) {
                 part.digest = Some(digest_of(&piece.content));
             }
-            return false;
+            // A question is changed when it is decided: its buttons are gone.
+            let had_handles = !sent.handles.is_empty();
+            sent.handles.clear();
+            return had_handles;
         }
         LaneDeed::Delete { .. } => {
             sent.parts.pop();

@@ -78,10 +78,10 @@ impl AskedQuestion {
             }
             (AnswerWay::Buttons, _) => "",
             (AnswerWay::Commands, ApprovalKind::Policy) => {
-                "\n\n`/approve` allows it once, `/deny` refuses it."
+                "\n\n`/approve` allows it once, `/approve always` from now on, `/deny` refuses it."
             }
             (AnswerWay::Commands, ApprovalKind::Uncertain) => {
-                "\n\n`/approve` has it run again, `/deny` leaves it be."
+                "\n\n`/approve retry` has it run again, `/approve skip` leaves it be, `/approve worked` takes it as done."
             }
             (AnswerWay::OwnerOnly, _) => "\n\nThis waits for the owner.",
         };
@@ -328,7 +328,7 @@ mod tests {
         };
         assert_eq!(
             asked.open(AnswerWay::Commands),
-            "❓ The agent wants to run 2 commands:\n```\nls\nrm a\n```\nThe text:\n```\nls && rm a\n```\n\n`/approve` allows it once, `/deny` refuses it."
+            "❓ The agent wants to run 2 commands:\n```\nls\nrm a\n```\nThe text:\n```\nls && rm a\n```\n\n`/approve` allows it once, `/approve always` from now on, `/deny` refuses it."
         );
     }
 
