@@ -34,9 +34,7 @@ use crate::gateway::delivery::follower::{Follower, Following};
 use crate::gateway::delivery::lane::{
     LaneDeed, LaneDocument, LanePlatform, LaneSession, LaneTrouble, NextDeed, SentPart, digest_of,
 };
-use crate::gateway::delivery::lane_store::{
-    AnnouncementDocument, LaneId, LaneStore, PostedAnnouncement, SetAside,
-};
+use crate::gateway::delivery::lane_store::{LaneId, LaneStore, PostedAnnouncement, SetAside};
 use crate::gateway::delivery::limiter::{LimitedChat, SendLimiter, SendUrgency};
 use crate::gateway::delivery::news::{SenderHandle, SenderInbox, SenderNews};
 use crate::gateway::delivery::outbox::OutboxError;
@@ -155,7 +153,11 @@ struct SentCommand {
 #[derive(Debug, Clone)]
 enum SentDeed {
     Bubble(SessionId, NextDeed),
-    Announcement { is_last: bool },
+    /// An announcement, by its document; whether it was the last message of it.
+    Announcement {
+        name: String,
+        is_last: bool,
+    },
 }
 
 impl ActiveLane {
@@ -784,9 +786,8 @@ impl ChatSender {
             self.rest_on(id, lane, now);
             return true;
         }
-        if let Some(first) = lane.posted.front() {
-            let said = first.said.clone();
-            return !self.may_go(lane, SendUrgency::Waited, now) || self.say(id, lane, &said);
+        if self.is_announcement_next(lane) {
+            return self.announce(id, lane, now);
         }
         for session in &sessions {
             let Some(next) = self.next_deed(lane, session) else {
@@ -799,6 +800,9 @@ impl ChatSender {
             };
             return !self.may_go(lane, urgency, now) || self.act(id, lane, session, next);
         }
+        if !lane.posted.is_empty() {
+            return self.announce(id, lane, now);
+        }
         lane.is_urgent = false;
         lane.is_due = false;
         self.let_go(lane);
@@ -807,6 +811,19 @@ impl ChatSender {
             lane.is_due = true;
         }
         true
+    }
+
+    /// An announcement is next, and no turn that had ended before it was made.
+    fn is_announcement_next(&self, lane: &ActiveLane) -> bool {
+        let Some(first) = lane.posted.front() else {
+            return false;
+        };
+        let is_older = |follower: &Follower| {
+            let end = follower.renderer().first_end()?.end;
+            let ended_at = self.written_at(follower.session(), end)?;
+            (ended_at <= first.said.at).then_some(())
+        };
+        !lane.followed.iter().any(|one| is_older(one).is_some())
     }
 
     /// Whether a message may go now; if not, the lane is looked at when it may.
@@ -997,13 +1014,22 @@ impl ChatSender {
         self.perform(id, lane, what, &command, plain.as_deref())
     }
 
-    /// Says the first announcement.
-    fn say(&mut self, id: &LaneId, lane: &mut ActiveLane, said: &AnnouncementDocument) -> bool {
+    /// Says the first announcement, if it may go now; whether the lane is still there.
+    fn announce(&mut self, id: &LaneId, lane: &mut ActiveLane, now: Instant) -> bool {
+        let first = lane.posted.front().cloned();
+        match first.filter(|_| self.may_go(lane, SendUrgency::Waited, now)) {
+            Some(first) => self.say(id, lane, &first),
+            None => true,
+        }
+    }
+
+    fn say(&mut self, id: &LaneId, lane: &mut ActiveLane, first: &PostedAnnouncement) -> bool {
+        let PostedAnnouncement { name, said } = first;
         let pieces = self.parts.outlet.render(&said.text);
         let part = lane.posted_parts.min(pieces.len().saturating_sub(1));
         let is_last = part + 1 >= pieces.len();
         let Some(piece) = pieces.into_iter().nth(part) else {
-            self.forget_announcement(id, lane);
+            self.forget_announcement(id, lane, name);
             return true;
         };
         let command = GatewayCommand::SendMessage {
@@ -1014,7 +1040,8 @@ impl ChatSender {
             inline_keyboard: None,
             thread_id: lane.chat.thread_id.clone(),
         };
-        let what = SentDeed::Announcement { is_last };
+        let name = name.to_owned();
+        let what = SentDeed::Announcement { name, is_last };
         self.perform(id, lane, what, &command, piece.plain.as_deref())
     }
 
@@ -1116,8 +1143,8 @@ impl ChatSender {
             lane.is_unsaved = true;
         }
         match what {
-            SentDeed::Announcement { is_last: false } => lane.posted_parts += 1,
-            SentDeed::Announcement { is_last: true } => self.forget_announcement(id, lane),
+            SentDeed::Announcement { is_last: false, .. } => lane.posted_parts += 1,
+            SentDeed::Announcement { name, .. } => self.forget_announcement(id, lane, &name),
             SentDeed::Bubble(session, next) => {
                 if let Some(seen) = lane.has.session(&session) {
                     lane.is_unsaved |= note_done(seen, next, message_id);
@@ -1126,12 +1153,11 @@ impl ChatSender {
         }
     }
 
-    /// The first announcement is said, or never will be.
-    fn forget_announcement(&self, id: &LaneId, lane: &mut ActiveLane) {
+    /// An announcement is said, or never will be.
+    fn forget_announcement(&self, id: &LaneId, lane: &mut ActiveLane, name: &str) {
         lane.posted_parts = 0;
-        if let Some(said) = lane.posted.pop_front()
-            && let Err(error) = self.parts.lanes.remove(id, &said.name)
-        {
+        lane.posted.retain(|one| one.name != name);
+        if let Err(error) = self.parts.lanes.remove(id, name) {
             log::error!("what was said in a chat may be said again after a restart: {error}");
         }
     }
@@ -1177,12 +1203,15 @@ impl ChatSender {
         since: Timestamp,
     ) -> Timestamp {
         let end = lane.follower(session).and_then(|one| one.end_of(key));
-        let read = |end: Seq| {
-            let before = Seq(end.0.saturating_sub(1));
-            let records = self.parts.sessions.events(session, before, 1).ok()?;
-            records.first().map(|record| record.timestamp)
-        };
-        end.and_then(read).unwrap_or(since)
+        let ended_at = end.and_then(|end| self.written_at(session, end));
+        ended_at.unwrap_or(since)
+    }
+
+    /// When a record was written.
+    fn written_at(&self, session: &SessionId, seq: Seq) -> Option<Timestamp> {
+        let before = Seq(seq.0.saturating_sub(1));
+        let records = self.parts.sessions.events(session, before, 1).ok()?;
+        records.first().map(|record| record.timestamp)
     }
 
     /// The platform does not take it, ever.
@@ -1234,7 +1263,7 @@ impl ChatSender {
         };
         let key = first.name.clone();
         if self.keep_aside(id, &key, aside) {
-            self.forget_announcement(id, lane);
+            self.forget_announcement(id, lane, &key);
         }
     }
 

@@ -508,3 +508,22 @@ proptest! {
         prop_assert!(desk.lanes.waiting().unwrap().is_empty());
     }
 }
+
+#[test]
+fn replies_and_announcements_come_in_the_order_in_which_they_were_made() {
+    for (seconds, expected) in [(0, ["Hello.", "Welcome."]), (-60, ["Welcome.", "Hello."])] {
+        let mut desk = Desk::new();
+        desk.platform.state().is_down = true;
+        let session = desk.session(&chat("7"));
+        desk.bench.model.then(|_, sink| says(sink, "Hello."));
+        desk.say(&session, "hi", "55");
+        desk.until("stored", |desk| !desk.bench.sessions.is_working());
+        desk.clock.leap(seconds);
+        let said = announcement("Welcome.");
+        desk.lanes.post(&chat("7"), said).unwrap();
+        desk.platform.state().is_down = false;
+        desk.handle.tell(SenderNews::Ready(true));
+        desk.until_idle();
+        assert_eq!(desk.platform.texts(), expected);
+    }
+}
