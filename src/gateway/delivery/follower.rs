@@ -20,7 +20,7 @@ const AHEAD: usize = 64;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Follower {
+pub(super) struct ChatFollower {
     session: SessionId,
     watch: Subscription,
     waker: Arc<NewsWaker>,
@@ -42,7 +42,7 @@ pub(super) enum Following {
     Lost,
 }
 
-impl Follower {
+impl ChatFollower {
     /// Follows a session from where its chat has everything.
     ///
     /// Errors: the session cannot be opened or read.
@@ -52,7 +52,7 @@ impl Follower {
         way: AnswerWay,
         reject_message: Option<String>,
         news: &SenderHandle,
-    ) -> Result<Follower, EngineError> {
+    ) -> Result<ChatFollower, EngineError> {
         let presence = Presence {
             is_readonly: true,
             detaches_others: false,
@@ -66,7 +66,7 @@ impl Follower {
         });
         watch.wake_by(Waker::from(Arc::clone(&waker)), NewsKind::Text);
         let renderer = ChatRenderer::new(seen.seen, seen.asked.clone(), way);
-        Ok(Follower {
+        Ok(ChatFollower {
             session: seen.session.clone(),
             watch,
             waker,

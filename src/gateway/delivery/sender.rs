@@ -30,9 +30,9 @@ use crate::domain::ids::{AgentName, CallId, Seq, SessionId};
 use crate::domain::time::Timestamp;
 use crate::engine::{EngineError, Sessions};
 use crate::gateway::delivery::bubble::{Bubble, BubbleContent, BubbleKey};
-use crate::gateway::delivery::follower::{Follower, Following};
+use crate::gateway::delivery::follower::{ChatFollower, Following};
 use crate::gateway::delivery::lane::{
-    LaneDeed, LaneDocument, LanePlatform, LaneSession, LaneTrouble, NextDeed, SentPart, digest_of,
+    LaneDeed, LaneDocument, LanePart, LanePlatform, LaneSession, LaneTrouble, NextDeed, digest_of,
 };
 use crate::gateway::delivery::lane_store::{LaneId, LaneStore, PostedAnnouncement, SetAside};
 use crate::gateway::delivery::limiter::{LimitedChat, SendLimiter, SendUrgency};
@@ -91,12 +91,12 @@ impl fmt::Debug for SenderParts {
 ///
 /// Errors: the system has no thread to give, or no random bits.
 pub fn spawn_sender(name: impl Into<String>, parts: SenderParts) -> io::Result<Joined> {
-    let sender = ChatSender::new(parts, Box::new(Instant::now))?;
+    let sender = LaneSender::new(parts, Box::new(Instant::now))?;
     thread::spawn(name, STACK_WORK, move || sender.run())
 }
 
 /// See the [module](self).
-pub(super) struct ChatSender {
+pub(super) struct LaneSender {
     parts: SenderParts,
     now: Box<dyn Fn() -> Instant + Send>,
     /// Lanes with something under way.
@@ -124,7 +124,7 @@ struct ActiveLane {
     posted: VecDeque<PostedAnnouncement>,
     /// So many messages of the first announcement were sent.
     posted_parts: usize,
-    followed: Vec<Follower>,
+    followed: Vec<ChatFollower>,
     sent: Option<SentCommand>,
     /// A session could not be followed, and is to be tried again.
     is_blind: bool,
@@ -207,25 +207,25 @@ impl ActiveLane {
             && !self.is_due
     }
 
-    fn follower(&self, session: &SessionId) -> Option<&Follower> {
+    fn follower(&self, session: &SessionId) -> Option<&ChatFollower> {
         let mut followed = self.followed.iter();
         followed.find(|one| one.session() == session)
     }
 }
 
-impl ChatSender {
+impl LaneSender {
     /// `now` shows a time that only rises.
     ///
     /// Errors: the system has no random bits.
     pub(super) fn new(
         parts: SenderParts,
         now: Box<dyn Fn() -> Instant + Send>,
-    ) -> io::Result<ChatSender> {
+    ) -> io::Result<LaneSender> {
         /// Answers to another process's commands are none of ours.
         const DIGITS: usize = 8;
         let mut command_prefix = random::secret()?;
         command_prefix.truncate(DIGITS);
-        Ok(ChatSender {
+        Ok(LaneSender {
             limiter: SendLimiter::new(parts.outlet.rates()),
             parts,
             now,
@@ -630,7 +630,7 @@ impl ChatSender {
     }
 
     /// Follows a session, unless its chat has all of it.
-    fn follower(&self, seen: &LaneSession) -> Result<Option<Follower>, EngineError> {
+    fn follower(&self, seen: &LaneSession) -> Result<Option<ChatFollower>, EngineError> {
         let view = self.parts.sessions.show(&seen.session)?;
         if view.summary.last_seq <= seen.seen && seen.asked.is_empty() {
             return Ok(None);
@@ -645,7 +645,7 @@ impl ChatSender {
         let reject_message = access.and_then(|access| access.groups.queue.reject_message.clone());
         let news = &self.parts.news;
         let sessions = &self.parts.sessions;
-        Follower::begin(sessions, seen, way, reject_message, news).map(Some)
+        ChatFollower::begin(sessions, seen, way, reject_message, news).map(Some)
     }
 
     /// How questions of an agent are answered in chats.
@@ -773,7 +773,7 @@ impl ChatSender {
         let sessions = lane.has.sessions.iter();
         let sessions: Vec<SessionId> = sessions.map(|one| one.session.clone()).collect();
         for session in &sessions {
-            if lane.follower(session).is_some_and(Follower::can_go_on) {
+            if lane.follower(session).is_some_and(ChatFollower::can_go_on) {
                 self.pull(lane, session);
             }
         }
@@ -818,7 +818,7 @@ impl ChatSender {
         let Some(first) = lane.posted.front() else {
             return false;
         };
-        let is_older = |follower: &Follower| {
+        let is_older = |follower: &ChatFollower| {
             let end = follower.renderer().first_end()?.end;
             let ended_at = self.written_at(follower.session(), end)?;
             (ended_at <= first.said.at).then_some(())
@@ -939,7 +939,7 @@ impl ChatSender {
         lane.followed = kept;
     }
 
-    fn is_over_for_now(&self, lane: &ActiveLane, follower: &Follower) -> bool {
+    fn is_over_for_now(&self, lane: &ActiveLane, follower: &ChatFollower) -> bool {
         let renderer = follower.renderer();
         let is_waiting = !follower.is_up_to_date()
             || renderer.first_end().is_some()
@@ -948,7 +948,7 @@ impl ChatSender {
         !is_waiting && !works
     }
 
-    fn is_parked(&self, follower: &Follower) -> bool {
+    fn is_parked(&self, follower: &ChatFollower) -> bool {
         let view = self.parts.sessions.show(follower.session());
         view.is_ok_and(|view| view.summary.is_parked())
     }
@@ -1076,7 +1076,7 @@ impl ChatSender {
 }
 
 /// What becomes of commands.
-impl ChatSender {
+impl LaneSender {
     /// A command has ended; whether the lane is still there.
     fn ended(
         &mut self,
@@ -1408,7 +1408,7 @@ impl ChatSender {
 }
 
 /// Shows that an agent is at work.
-impl ChatSender {
+impl LaneSender {
     fn show_typing(&mut self, now: Instant) {
         if !self.parts.outlet.capabilities().typing || !self.may_send(now) {
             return;
@@ -1489,11 +1489,11 @@ fn rest(lane: &mut ActiveLane, since: Timestamp, why: &str) {
 fn note_done(seen: &mut LaneSession, next: NextDeed, message_id: Option<String>) -> bool {
     let sent = seen.sent_mut(next.key);
     match next.deed {
-        LaneDeed::Send { piece, .. } => sent.parts.push(SentPart {
+        LaneDeed::Send { piece, .. } => sent.parts.push(LanePart {
             message_id,
             digest: Some(digest_of(&piece.content)),
         }),
-        LaneDeed::SendFile(_) => sent.parts.push(SentPart {
+        LaneDeed::SendFile(_) => sent.parts.push(LanePart {
             message_id,
             digest: None,
         }),

@@ -62,7 +62,7 @@ fn whole(text: &str) -> Vec<RenderedPiece> {
 fn has(session: &mut LaneSession, place: u32, pieces: &[&str]) {
     let sent = session.sent_mut(key(place));
     for (number, piece) in pieces.iter().enumerate() {
-        sent.parts.push(SentPart {
+        sent.parts.push(LanePart {
             message_id: Some(format!("m{place}{number}")),
             digest: Some(digest_of(piece)),
         });
