@@ -119,6 +119,12 @@ impl Bench {
         self.sessions.create(&draft).unwrap().id
     }
 
+    /// Puts events into the log of a session for which nobody works.
+    pub(crate) fn append(&self, id: &SessionId, events: Vec<Event>) {
+        let session = self.engine().open.get(id).unwrap();
+        session.decide(|_| Ok((events, ()))).unwrap();
+    }
+
     /// A session of `ada` as Duragent 0.5 left it: a message without an answer.
     pub(super) fn session_of_0_5(&self) -> SessionId {
         let id = SessionId::mint(1, 5);

@@ -20,7 +20,7 @@ const AHEAD: usize = 64;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Follower {
+pub(super) struct ChatFollower {
     session: SessionId,
     watch: Subscription,
     waker: Arc<NewsWaker>,
@@ -29,6 +29,8 @@ pub(super) struct Follower {
     done: BTreeSet<BubbleKey>,
     /// There is more to be taken.
     has_more: bool,
+    /// It was sent away, and sees no more.
+    is_cut: bool,
 }
 
 /// Where a follower stands after it has taken what there is.
@@ -40,7 +42,7 @@ pub(super) enum Following {
     Lost,
 }
 
-impl Follower {
+impl ChatFollower {
     /// Follows a session from where its chat has everything.
     ///
     /// Errors: the session cannot be opened or read.
@@ -50,7 +52,7 @@ impl Follower {
         way: AnswerWay,
         reject_message: Option<String>,
         news: &SenderHandle,
-    ) -> Result<Follower, EngineError> {
+    ) -> Result<ChatFollower, EngineError> {
         let presence = Presence {
             is_readonly: true,
             detaches_others: false,
@@ -64,13 +66,14 @@ impl Follower {
         });
         watch.wake_by(Waker::from(Arc::clone(&waker)), NewsKind::Text);
         let renderer = ChatRenderer::new(seen.seen, seen.asked.clone(), way);
-        Ok(Follower {
+        Ok(ChatFollower {
             session: seen.session.clone(),
             watch,
             waker,
             renderer: renderer.rejecting_with(reject_message),
             done: BTreeSet::new(),
             has_more: true,
+            is_cut: false,
         })
     }
 
@@ -88,6 +91,9 @@ impl Follower {
     ///
     /// Errors: it cannot be read.
     pub(super) fn pull(&mut self) -> Result<Following, EngineError> {
+        if self.is_cut {
+            return Ok(Following::Lost);
+        }
         // What comes from here on is told again.
         self.waker.is_told.store(false, Ordering::Release);
         let mut items = Vec::new();
@@ -105,6 +111,7 @@ impl Follower {
                 Flow::Cut(Cut::Waits(reason)) => {
                     self.renderer.wait(&reason);
                     self.has_more = false;
+                    self.is_cut = true;
                     return Ok(Following::On);
                 }
                 Flow::Cut(Cut::TakenOver | Cut::Broken(_)) => return Ok(Following::Lost),

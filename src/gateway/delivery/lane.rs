@@ -70,7 +70,7 @@ pub(super) struct SentBubble {
     pub(super) key: BubbleKey,
     /// The messages of the platform that it became, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) parts: Vec<SentPart>,
+    pub(super) parts: Vec<LanePart>,
     /// What its buttons decide, by what a press brings back.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) handles: BTreeMap<String, Decision>,
@@ -90,7 +90,7 @@ pub(super) struct SentBubble {
 
 /// A message of the platform that is a part of a bubble.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct SentPart {
+pub(super) struct LanePart {
     /// Its id; some platforms have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) message_id: Option<String>,
@@ -157,7 +157,7 @@ impl LaneSession {
     }
 }
 
-impl SentPart {
+impl LanePart {
     fn shows(&self, text: &str) -> bool {
         self.digest.as_deref() == Some(digest_of(text).as_str())
     }
@@ -300,11 +300,11 @@ fn stand(bubble: &Bubble, sent: Option<&SentBubble>, platform: &LanePlatform<'_>
     };
     let parts = sent.map(|sent| sent.parts.as_slice()).unwrap_or_default();
     let text = match text {
-        Wanted::File(file) if parts.is_empty() => {
+        WantedContent::File(file) if parts.is_empty() => {
             return todo(bubble, LaneDeed::SendFile(file.clone()), true);
         }
-        Wanted::File(_) => return BubbleStand::Shown,
-        Wanted::Text(text) => text,
+        WantedContent::File(_) => return BubbleStand::Shown,
+        WantedContent::Text(text) => text,
     };
     let pieces = match text.as_str() {
         "" => Vec::new(),
@@ -314,7 +314,7 @@ fn stand(bubble: &Bubble, sent: Option<&SentBubble>, platform: &LanePlatform<'_>
         let is_last = part + 1 == pieces.len();
         let deed = match parts.get(part) {
             Some(there) if there.shows(&piece.content) => continue,
-            Some(SentPart {
+            Some(LanePart {
                 message_id: Some(message_id),
                 ..
             }) if can.edit => LaneDeed::Edit {
@@ -347,13 +347,13 @@ fn todo(bubble: &Bubble, deed: LaneDeed, is_urgent: bool) -> BubbleStand {
     })
 }
 
-enum Wanted<'b> {
+enum WantedContent<'b> {
     Text(String),
     File(&'b Attachment),
 }
 
 /// What a chat is to see of a bubble now; `None` for not yet.
-fn wanted_text(bubble: &Bubble, can: Capabilities) -> Option<Wanted<'_>> {
+fn wanted_text(bubble: &Bubble, can: Capabilities) -> Option<WantedContent<'_>> {
     match &bubble.content {
         BubbleContent::Text { .. } if !bubble.is_final && !can.edit => None,
         BubbleContent::Text { markdown, working } => {
@@ -364,13 +364,13 @@ fn wanted_text(bubble: &Bubble, can: Capabilities) -> Option<Wanted<'_>> {
             };
             // A line on what was at work stays until there is something in its place.
             let is_ripe = bubble.is_final || !text.is_empty();
-            is_ripe.then_some(Wanted::Text(text))
+            is_ripe.then_some(WantedContent::Text(text))
         }
-        BubbleContent::Question { markdown, .. } => Some(Wanted::Text(markdown.clone())),
-        BubbleContent::File(file) if can.media => Some(Wanted::File(file)),
-        BubbleContent::File(file) => {
-            Some(Wanted::Text(wording::file_in_words(&file.file, file.bytes)))
-        }
+        BubbleContent::Question { markdown, .. } => Some(WantedContent::Text(markdown.clone())),
+        BubbleContent::File(file) if can.media => Some(WantedContent::File(file)),
+        BubbleContent::File(file) => Some(WantedContent::Text(wording::file_in_words(
+            &file.file, file.bytes,
+        ))),
     }
 }
 
@@ -424,14 +424,14 @@ fn keyboard(answers: &[BubbleButton], handles: &BTreeMap<String, Decision>) -> I
 }
 
 /// What is to be done about messages that the words need no more: those behind the first `needed`.
-fn surplus(parts: &[SentPart], needed: usize, can: Capabilities) -> Option<LaneDeed> {
+fn surplus(parts: &[LanePart], needed: usize, can: Capabilities) -> Option<LaneDeed> {
     /// What a message says that cannot be taken back.
     const NOTHING: &str = "…";
     if can.delete {
         let message_id = parts.last()?.message_id.clone()?;
         return Some(LaneDeed::Delete { message_id });
     }
-    let stale = |part: &&SentPart| part.message_id.is_some() && !part.shows(NOTHING);
+    let stale = |part: &&LanePart| part.message_id.is_some() && !part.shows(NOTHING);
     let (at, part) = parts.iter().enumerate().find(|(_, part)| stale(part))?;
     Some(LaneDeed::Edit {
         part: needed + at,
@@ -458,3 +458,6 @@ mod key_as_text {
         BubbleKey::parse(&text).ok_or_else(|| D::Error::custom("not the key of a bubble"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -16,6 +17,8 @@ use crate::gateway::outlet::CommandOutcome;
 
 /// A burst of 500 messages with their turns' beginnings.
 const NEWS_MAX: usize = 1024;
+/// A sender looks at its news after each command, which a platform answers within less.
+const ROOM_WITHIN: Duration = Duration::from_secs(30);
 
 /// Something that the sender of a gateway may have to do something about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +62,22 @@ pub enum SenderNews {
     Ready(bool),
 }
 
-/// The side that has news. Cheap to clone; never blocks.
+impl SenderNews {
+    /// Who looks at everything finds it, too.
+    fn is_on_disk(&self) -> bool {
+        match self {
+            SenderNews::Changed(_) | SenderNews::Posted(_) => true,
+            SenderNews::IsBack(_)
+            | SenderNews::Rests { .. }
+            | SenderNews::Moved { .. }
+            | SenderNews::Ended { .. }
+            | SenderNews::Pressed { .. }
+            | SenderNews::Ready(_) => false,
+        }
+    }
+}
+
+/// The side that has news. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SenderHandle {
     news_tx: Sender<SenderNews>,
@@ -92,9 +110,15 @@ pub fn sender_channel() -> (SenderHandle, SenderInbox) {
 }
 
 impl SenderHandle {
-    /// Tells something. Where there is no room the sender will look at everything.
+    /// Tells something. What is on disk is never waited with: where there is no room for it the sender will
+    /// look at everything. The rest waits for room, unless the sender does nothing for very long.
     pub fn tell(&self, news: SenderNews) {
-        if self.news_tx.try_send(news).is_err() {
+        let is_missed = if news.is_on_disk() {
+            self.news_tx.try_send(news).is_err()
+        } else {
+            self.news_tx.send_timeout(news, ROOM_WITHIN).is_err()
+        };
+        if is_missed {
             self.has_missed.store(true, Ordering::Release);
         }
     }
@@ -133,11 +157,12 @@ mod tests {
     #[test]
     fn news_without_room_are_left_out_and_that_is_told_once() {
         let (handle, inbox) = sender_channel();
+        let posted = SenderNews::Posted(Chat::new("irc", "#a"));
         for _ in 0..NEWS_MAX {
-            handle.tell(SenderNews::Ready(true));
+            handle.tell(posted.clone());
         }
         assert!(!inbox.has_missed());
-        handle.tell(SenderNews::Ready(true));
+        handle.tell(posted);
         assert!(inbox.has_missed());
         assert!(!inbox.has_missed());
         assert_eq!(inbox.news_rx.try_iter().count(), NEWS_MAX);

@@ -32,7 +32,7 @@ pub(super) struct ChatRenderer {
     growing: Option<(MessageId, BubbleKey)>,
     /// What was said last that is no part of the turn: nothing stands below that.
     aside: Option<BubbleKey>,
-    question: Option<OpenQuestion>,
+    question: Option<QuestionBubble>,
     /// Calls that have no result, with the lines on them.
     at_work: Vec<(CallId, String)>,
     ends: VecDeque<RenderedTurn>,
@@ -66,7 +66,7 @@ pub(super) struct RenderedTurn {
 }
 
 #[derive(Debug)]
-struct OpenQuestion {
+struct QuestionBubble {
     key: BubbleKey,
     call_id: CallId,
     asked: AskedQuestion,
@@ -338,7 +338,7 @@ impl ChatRenderer {
 
     fn answered(&mut self, call_id: &CallId) {
         self.at_work.retain(|(open, _)| open != call_id);
-        let is_asked = |open: &OpenQuestion| open.call_id == *call_id;
+        let is_asked = |open: &QuestionBubble| open.call_id == *call_id;
         if self.question.as_ref().is_some_and(is_asked) {
             self.close_question(|asked| asked.closed());
         }
@@ -358,7 +358,7 @@ impl ChatRenderer {
             answers,
         };
         let key = self.new_bubble(content, false).key;
-        self.question = Some(OpenQuestion {
+        self.question = Some(QuestionBubble {
             key,
             call_id: call_id.clone(),
             asked,
@@ -367,7 +367,7 @@ impl ChatRenderer {
     }
 
     fn decided(&mut self, call_id: &CallId, decision: Decision, by: Option<&str>) {
-        let is_it = |open: &OpenQuestion| open.call_id == *call_id;
+        let is_it = |open: &QuestionBubble| open.call_id == *call_id;
         if self.question.as_ref().is_some_and(is_it) {
             self.close_question(|asked| asked.decided(decision, by));
             self.show_work(self.work());

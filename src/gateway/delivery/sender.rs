@@ -30,13 +30,11 @@ use crate::domain::ids::{AgentName, CallId, Seq, SessionId};
 use crate::domain::time::Timestamp;
 use crate::engine::{EngineError, Sessions};
 use crate::gateway::delivery::bubble::{Bubble, BubbleContent, BubbleKey};
-use crate::gateway::delivery::follower::{Follower, Following};
+use crate::gateway::delivery::follower::{ChatFollower, Following};
 use crate::gateway::delivery::lane::{
-    LaneDeed, LaneDocument, LanePlatform, LaneSession, LaneTrouble, NextDeed, SentPart, digest_of,
+    LaneDeed, LaneDocument, LanePart, LanePlatform, LaneSession, LaneTrouble, NextDeed, digest_of,
 };
-use crate::gateway::delivery::lane_store::{
-    AnnouncementDocument, LaneId, LaneStore, PostedAnnouncement, SetAside,
-};
+use crate::gateway::delivery::lane_store::{LaneId, LaneStore, PostedAnnouncement, SetAside};
 use crate::gateway::delivery::limiter::{LimitedChat, SendLimiter, SendUrgency};
 use crate::gateway::delivery::news::{SenderHandle, SenderInbox, SenderNews};
 use crate::gateway::delivery::outbox::OutboxError;
@@ -93,12 +91,12 @@ impl fmt::Debug for SenderParts {
 ///
 /// Errors: the system has no thread to give, or no random bits.
 pub fn spawn_sender(name: impl Into<String>, parts: SenderParts) -> io::Result<Joined> {
-    let sender = ChatSender::new(parts, Box::new(Instant::now))?;
+    let sender = LaneSender::new(parts, Box::new(Instant::now))?;
     thread::spawn(name, STACK_WORK, move || sender.run())
 }
 
 /// See the [module](self).
-pub(super) struct ChatSender {
+pub(super) struct LaneSender {
     parts: SenderParts,
     now: Box<dyn Fn() -> Instant + Send>,
     /// Lanes with something under way.
@@ -126,8 +124,10 @@ struct ActiveLane {
     posted: VecDeque<PostedAnnouncement>,
     /// So many messages of the first announcement were sent.
     posted_parts: usize,
-    followed: Vec<Follower>,
+    followed: Vec<ChatFollower>,
     sent: Option<SentCommand>,
+    /// A session could not be followed, and is to be tried again.
+    is_blind: bool,
     /// Something may be to be sent.
     is_due: bool,
     is_urgent: bool,
@@ -137,7 +137,8 @@ struct ActiveLane {
     patient_until: Option<Instant>,
     tries: u32,
     turn: u64,
-    typing: BTreeMap<SessionId, Instant>,
+    /// When it is to be shown again that an agent is at work; not before there is news of one that is not.
+    typing: BTreeMap<SessionId, Option<Instant>>,
 }
 
 /// A command whose answer comes later.
@@ -152,7 +153,11 @@ struct SentCommand {
 #[derive(Debug, Clone)]
 enum SentDeed {
     Bubble(SessionId, NextDeed),
-    Announcement { is_last: bool },
+    /// An announcement, by its document; whether it was the last message of it.
+    Announcement {
+        name: String,
+        is_last: bool,
+    },
 }
 
 impl ActiveLane {
@@ -166,6 +171,7 @@ impl ActiveLane {
             posted_parts: 0,
             followed: Vec::new(),
             sent: None,
+            is_blind: false,
             is_due: true,
             is_urgent: true,
             not_before: None,
@@ -201,25 +207,25 @@ impl ActiveLane {
             && !self.is_due
     }
 
-    fn follower(&self, session: &SessionId) -> Option<&Follower> {
+    fn follower(&self, session: &SessionId) -> Option<&ChatFollower> {
         let mut followed = self.followed.iter();
         followed.find(|one| one.session() == session)
     }
 }
 
-impl ChatSender {
+impl LaneSender {
     /// `now` shows a time that only rises.
     ///
     /// Errors: the system has no random bits.
     pub(super) fn new(
         parts: SenderParts,
         now: Box<dyn Fn() -> Instant + Send>,
-    ) -> io::Result<ChatSender> {
+    ) -> io::Result<LaneSender> {
         /// Answers to another process's commands are none of ours.
         const DIGITS: usize = 8;
         let mut command_prefix = random::secret()?;
         command_prefix.truncate(DIGITS);
-        Ok(ChatSender {
+        Ok(LaneSender {
             limiter: SendLimiter::new(parts.outlet.rates()),
             parts,
             now,
@@ -268,7 +274,14 @@ impl ChatSender {
             Err(error) => return log::error!("what chats lack is not known: {error}"),
         };
         for id in ids {
-            match self.activate(&id, None) {
+            let lane = match self.active.remove(&id) {
+                Some(mut lane) => {
+                    self.read_again(&id, &mut lane);
+                    Ok(Some(lane))
+                }
+                None => self.activate(&id, None),
+            };
+            match lane {
                 Ok(Some(mut lane)) => {
                     self.follow_all(&mut lane);
                     self.keep(id, lane);
@@ -359,24 +372,30 @@ impl ChatSender {
         self.with_lane(chat, |sender, lane| {
             // A lane that was just read has it.
             if known.is_some() {
-                sender.read_posted(&id, lane);
+                sender.read_again(&id, lane);
             }
             lane.is_due = true;
             lane.is_urgent = true;
         });
     }
 
-    fn read_posted(&self, id: &LaneId, lane: &mut ActiveLane) {
+    /// Learns what others have written down of a lane since it was read.
+    fn read_again(&self, id: &LaneId, lane: &mut ActiveLane) {
         match self.parts.lanes.load(id) {
-            Ok((_, posted)) => {
-                let first = lane.posted.front().map(|first| first.name.clone());
-                let is_same = posted.first().map(|first| &first.name) == first.as_ref();
-                if !is_same {
+            Ok((has, posted)) => {
+                let name = |one: Option<&PostedAnnouncement>| one.map(|one| one.name.clone());
+                if name(posted.first()) != name(lane.posted.front()) {
                     lane.posted_parts = 0;
                 }
                 lane.posted = posted.into();
+                for seen in has.into_iter().flat_map(|has| has.sessions) {
+                    let is_known = lane.has.session(&seen.session).is_some();
+                    if !is_known && !lane.finished.contains(&seen.session) {
+                        lane.has.sessions.push(seen);
+                    }
+                }
             }
-            Err(error) => log::error!("what is to be said in a chat is not known: {error}"),
+            Err(error) => log::error!("what a chat lacks is not known: {error}"),
         }
     }
 
@@ -561,14 +580,8 @@ impl ChatSender {
             return;
         }
         if lane.has.session(session).is_none() {
-            // Who takes messages in may have written it down since the lane was read.
-            match self.parts.lanes.load(&LaneId::of(&lane.chat)) {
-                Ok((Some(mut there), _)) => {
-                    lane.has.sessions.extend(there.session(session).cloned());
-                }
-                Ok((None, _)) => {}
-                Err(error) => return log::error!("what a chat lacks is not known: {error}"),
-            }
+            // Who takes messages in may have written it down.
+            self.read_again(&LaneId::of(&lane.chat), lane);
         }
         if lane.has.session(session).is_none() {
             match self.last_turn(session) {
@@ -612,12 +625,12 @@ impl ChatSender {
                 lane.finished.push(session.clone());
                 lane.is_unsaved = true;
             }
-            Err(error) => log::warn!("session {session} is not shown in its chat: {error}"),
+            Err(error) => lose_sight(lane, session, &error),
         }
     }
 
     /// Follows a session, unless its chat has all of it.
-    fn follower(&self, seen: &LaneSession) -> Result<Option<Follower>, EngineError> {
+    fn follower(&self, seen: &LaneSession) -> Result<Option<ChatFollower>, EngineError> {
         let view = self.parts.sessions.show(&seen.session)?;
         if view.summary.last_seq <= seen.seen && seen.asked.is_empty() {
             return Ok(None);
@@ -632,7 +645,7 @@ impl ChatSender {
         let reject_message = access.and_then(|access| access.groups.queue.reject_message.clone());
         let news = &self.parts.news;
         let sessions = &self.parts.sessions;
-        Follower::begin(sessions, seen, way, reject_message, news).map(Some)
+        ChatFollower::begin(sessions, seen, way, reject_message, news).map(Some)
     }
 
     /// How questions of an agent are answered in chats.
@@ -656,6 +669,10 @@ impl ChatSender {
         else {
             return;
         };
+        // An agent that was not at work may be now.
+        if lane.typing.get(session) == Some(&None) {
+            lane.typing.remove(session);
+        }
         let follower = &mut lane.followed[place];
         match follower.pull() {
             Ok(Following::On) => {
@@ -667,19 +684,18 @@ impl ChatSender {
                 // Thrown out of memory, or sent away: what its log says is shown from the beginning.
                 lane.followed.remove(place);
                 self.follow(lane, session);
-                if let Some(follower) = lane
-                    .followed
-                    .last_mut()
-                    .filter(|it| it.session() == session)
+                let follower = lane.followed.last_mut();
+                if let Some(follower) = follower.filter(|it| it.session() == session)
                     && let Err(error) = follower.pull()
                 {
-                    log::debug!("session {session} is not shown for now: {error}");
+                    lane.followed.pop();
+                    lose_sight(lane, session, &error);
                 }
                 lane.is_due = true;
             }
             Err(error) => {
-                log::warn!("session {session} is not shown in its chat for now: {error}");
                 lane.followed.remove(place);
+                lose_sight(lane, session, &error);
             }
         }
     }
@@ -741,19 +757,23 @@ impl ChatSender {
         });
         let can_type = is_ready && self.parts.outlet.capabilities().typing;
         let typing = self.active.values().filter(|_| can_type);
-        let typing = typing.flat_map(|lane| lane.typing.values().copied());
+        let typing = typing.flat_map(|lane| lane.typing.values().flatten().copied());
         answers.chain(lanes).chain(typing).min()
     }
 
     /// Does one thing for a lane; whether the lane is still there.
     fn serve(&mut self, id: &LaneId, lane: &mut ActiveLane, now: Instant) -> bool {
-        let sessions: Vec<SessionId> = lane
-            .followed
-            .iter()
-            .map(|one| one.session().clone())
-            .collect();
+        if std::mem::take(&mut lane.is_blind) {
+            self.follow_all(lane);
+            if lane.is_blind {
+                self.retry_later(lane, now);
+                return true;
+            }
+        }
+        let sessions = lane.has.sessions.iter();
+        let sessions: Vec<SessionId> = sessions.map(|one| one.session.clone()).collect();
         for session in &sessions {
-            if lane.follower(session).is_some_and(Follower::can_go_on) {
+            if lane.follower(session).is_some_and(ChatFollower::can_go_on) {
                 self.pull(lane, session);
             }
         }
@@ -766,9 +786,8 @@ impl ChatSender {
             self.rest_on(id, lane, now);
             return true;
         }
-        if let Some(first) = lane.posted.front() {
-            let said = first.said.clone();
-            return !self.may_go(lane, SendUrgency::Waited, now) || self.say(id, lane, &said);
+        if self.is_announcement_next(lane) {
+            return self.announce(id, lane, now);
         }
         for session in &sessions {
             let Some(next) = self.next_deed(lane, session) else {
@@ -781,6 +800,9 @@ impl ChatSender {
             };
             return !self.may_go(lane, urgency, now) || self.act(id, lane, session, next);
         }
+        if !lane.posted.is_empty() {
+            return self.announce(id, lane, now);
+        }
         lane.is_urgent = false;
         lane.is_due = false;
         self.let_go(lane);
@@ -789,6 +811,19 @@ impl ChatSender {
             lane.is_due = true;
         }
         true
+    }
+
+    /// An announcement is next, and no turn that had ended before it was made.
+    fn is_announcement_next(&self, lane: &ActiveLane) -> bool {
+        let Some(first) = lane.posted.front() else {
+            return false;
+        };
+        let is_older = |follower: &ChatFollower| {
+            let end = follower.renderer().first_end()?.end;
+            let ended_at = self.written_at(follower.session(), end)?;
+            (ended_at <= first.said.at).then_some(())
+        };
+        !lane.followed.iter().any(|one| is_older(one).is_some())
     }
 
     /// Whether a message may go now; if not, the lane is looked at when it may.
@@ -904,7 +939,7 @@ impl ChatSender {
         lane.followed = kept;
     }
 
-    fn is_over_for_now(&self, lane: &ActiveLane, follower: &Follower) -> bool {
+    fn is_over_for_now(&self, lane: &ActiveLane, follower: &ChatFollower) -> bool {
         let renderer = follower.renderer();
         let is_waiting = !follower.is_up_to_date()
             || renderer.first_end().is_some()
@@ -913,7 +948,7 @@ impl ChatSender {
         !is_waiting && !works
     }
 
-    fn is_parked(&self, follower: &Follower) -> bool {
+    fn is_parked(&self, follower: &ChatFollower) -> bool {
         let view = self.parts.sessions.show(follower.session());
         view.is_ok_and(|view| view.summary.is_parked())
     }
@@ -979,13 +1014,22 @@ impl ChatSender {
         self.perform(id, lane, what, &command, plain.as_deref())
     }
 
-    /// Says the first announcement.
-    fn say(&mut self, id: &LaneId, lane: &mut ActiveLane, said: &AnnouncementDocument) -> bool {
+    /// Says the first announcement, if it may go now; whether the lane is still there.
+    fn announce(&mut self, id: &LaneId, lane: &mut ActiveLane, now: Instant) -> bool {
+        let first = lane.posted.front().cloned();
+        match first.filter(|_| self.may_go(lane, SendUrgency::Waited, now)) {
+            Some(first) => self.say(id, lane, &first),
+            None => true,
+        }
+    }
+
+    fn say(&mut self, id: &LaneId, lane: &mut ActiveLane, first: &PostedAnnouncement) -> bool {
+        let PostedAnnouncement { name, said } = first;
         let pieces = self.parts.outlet.render(&said.text);
         let part = lane.posted_parts.min(pieces.len().saturating_sub(1));
         let is_last = part + 1 >= pieces.len();
         let Some(piece) = pieces.into_iter().nth(part) else {
-            self.forget_announcement(id, lane);
+            self.forget_announcement(id, lane, name);
             return true;
         };
         let command = GatewayCommand::SendMessage {
@@ -996,7 +1040,8 @@ impl ChatSender {
             inline_keyboard: None,
             thread_id: lane.chat.thread_id.clone(),
         };
-        let what = SentDeed::Announcement { is_last };
+        let name = name.to_owned();
+        let what = SentDeed::Announcement { name, is_last };
         self.perform(id, lane, what, &command, piece.plain.as_deref())
     }
 
@@ -1031,7 +1076,7 @@ impl ChatSender {
 }
 
 /// What becomes of commands.
-impl ChatSender {
+impl LaneSender {
     /// A command has ended; whether the lane is still there.
     fn ended(
         &mut self,
@@ -1044,7 +1089,7 @@ impl ChatSender {
         lane.is_due = true;
         lane.is_urgent = true;
         lane.patient_until = Some(now + GROWING_EVERY);
-        for due in lane.typing.values_mut() {
+        for due in lane.typing.values_mut().flatten() {
             *due = (*due).max(now + TYPING_EVERY);
         }
         match verdict(outcome) {
@@ -1098,8 +1143,8 @@ impl ChatSender {
             lane.is_unsaved = true;
         }
         match what {
-            SentDeed::Announcement { is_last: false } => lane.posted_parts += 1,
-            SentDeed::Announcement { is_last: true } => self.forget_announcement(id, lane),
+            SentDeed::Announcement { is_last: false, .. } => lane.posted_parts += 1,
+            SentDeed::Announcement { name, .. } => self.forget_announcement(id, lane, &name),
             SentDeed::Bubble(session, next) => {
                 if let Some(seen) = lane.has.session(&session) {
                     lane.is_unsaved |= note_done(seen, next, message_id);
@@ -1108,12 +1153,11 @@ impl ChatSender {
         }
     }
 
-    /// The first announcement is said, or never will be.
-    fn forget_announcement(&self, id: &LaneId, lane: &mut ActiveLane) {
+    /// An announcement is said, or never will be.
+    fn forget_announcement(&self, id: &LaneId, lane: &mut ActiveLane, name: &str) {
         lane.posted_parts = 0;
-        if let Some(said) = lane.posted.pop_front()
-            && let Err(error) = self.parts.lanes.remove(id, &said.name)
-        {
+        lane.posted.retain(|one| one.name != name);
+        if let Err(error) = self.parts.lanes.remove(id, name) {
             log::error!("what was said in a chat may be said again after a restart: {error}");
         }
     }
@@ -1159,12 +1203,15 @@ impl ChatSender {
         since: Timestamp,
     ) -> Timestamp {
         let end = lane.follower(session).and_then(|one| one.end_of(key));
-        let read = |end: Seq| {
-            let before = Seq(end.0.saturating_sub(1));
-            let records = self.parts.sessions.events(session, before, 1).ok()?;
-            records.first().map(|record| record.timestamp)
-        };
-        end.and_then(read).unwrap_or(since)
+        let ended_at = end.and_then(|end| self.written_at(session, end));
+        ended_at.unwrap_or(since)
+    }
+
+    /// When a record was written.
+    fn written_at(&self, session: &SessionId, seq: Seq) -> Option<Timestamp> {
+        let before = Seq(seq.0.saturating_sub(1));
+        let records = self.parts.sessions.events(session, before, 1).ok()?;
+        records.first().map(|record| record.timestamp)
     }
 
     /// The platform does not take it, ever.
@@ -1216,7 +1263,7 @@ impl ChatSender {
         };
         let key = first.name.clone();
         if self.keep_aside(id, &key, aside) {
-            self.forget_announcement(id, lane);
+            self.forget_announcement(id, lane, &key);
         }
     }
 
@@ -1361,7 +1408,7 @@ impl ChatSender {
 }
 
 /// Shows that an agent is at work.
-impl ChatSender {
+impl LaneSender {
     fn show_typing(&mut self, now: Instant) {
         if !self.parts.outlet.capabilities().typing || !self.may_send(now) {
             return;
@@ -1372,10 +1419,10 @@ impl ChatSender {
                 let renderer = follower.renderer();
                 let session = follower.session();
                 if !renderer.has_turn() || renderer.is_asked() {
-                    if lane.typing.remove(session).is_some() {
+                    if lane.typing.remove(session).flatten().is_some() {
                         due.push((id.clone(), session.clone(), false));
                     }
-                } else if *lane.typing.entry(session.clone()).or_insert(now) <= now {
+                } else if is_typing_due(lane.typing.get(session), now) {
                     due.push((id.clone(), session.clone(), true));
                 }
             }
@@ -1390,9 +1437,10 @@ impl ChatSender {
             return;
         };
         if begins {
-            lane.typing.insert(session.clone(), now + TYPING_EVERY);
             let view = self.parts.sessions.show(session);
             let works = view.is_ok_and(|view| view.working && !view.summary.is_parked());
+            let again = works.then_some(now + TYPING_EVERY);
+            lane.typing.insert(session.clone(), again);
             if !works {
                 return;
             }
@@ -1408,6 +1456,20 @@ impl ChatSender {
         {
             log::debug!("nobody sees that an agent is at work: {}", failed.message);
         }
+    }
+}
+
+/// A session cannot be followed now: it is tried again.
+fn lose_sight(lane: &mut ActiveLane, session: &SessionId, error: &EngineError) {
+    log::warn!("session {session} is not shown in its chat for now: {error}");
+    lane.is_blind = true;
+    lane.is_due = true;
+}
+
+fn is_typing_due(known: Option<&Option<Instant>>, now: Instant) -> bool {
+    match known {
+        None => true,
+        Some(due) => due.is_some_and(|due| due <= now),
     }
 }
 
@@ -1427,11 +1489,11 @@ fn rest(lane: &mut ActiveLane, since: Timestamp, why: &str) {
 fn note_done(seen: &mut LaneSession, next: NextDeed, message_id: Option<String>) -> bool {
     let sent = seen.sent_mut(next.key);
     match next.deed {
-        LaneDeed::Send { piece, .. } => sent.parts.push(SentPart {
+        LaneDeed::Send { piece, .. } => sent.parts.push(LanePart {
             message_id,
             digest: Some(digest_of(&piece.content)),
         }),
-        LaneDeed::SendFile(_) => sent.parts.push(SentPart {
+        LaneDeed::SendFile(_) => sent.parts.push(LanePart {
             message_id,
             digest: None,
         }),
@@ -1439,7 +1501,10 @@ fn note_done(seen: &mut LaneSession, next: NextDeed, message_id: Option<String>)
             if let Some(part) = sent.parts.get_mut(part) {
                 part.digest = Some(digest_of(&piece.content));
             }
-            return false;
+            // A question is changed when it is decided: its buttons are gone.
+            let had_handles = !sent.handles.is_empty();
+            sent.handles.clear();
+            return had_handles;
         }
         LaneDeed::Delete { .. } => {
             sent.parts.pop();

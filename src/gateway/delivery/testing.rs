@@ -18,7 +18,7 @@ use crate::engine::{NewMessage, SessionDraft};
 use crate::gateway::delivery::lane_store::LaneStore;
 use crate::gateway::delivery::news::{ChatNews, SenderHandle, SenderInbox, sender_channel};
 use crate::gateway::delivery::outbox::Outbox as _;
-use crate::gateway::delivery::sender::{ChatSender, SenderParts};
+use crate::gateway::delivery::sender::{LaneSender, SenderParts};
 use crate::gateway::host::{AdmittedAs, GatewayHost};
 use crate::gateway::outlet::{CommandOutcome, Outlet, Performed, RateLimits, RenderedPiece};
 use crate::gateway::protocol::{Capabilities, FailedCommand, GatewayCommand, InlineKeyboard};
@@ -284,7 +284,7 @@ impl GatewayHost for ModelHost {
 
 /// A gateway `tele` with an engine behind it and a platform before it.
 pub(super) struct Desk {
-    pub(super) sender: ChatSender,
+    pub(super) sender: LaneSender,
     pub(super) lanes: Arc<LaneStore>,
     pub(super) bench: Arc<Bench>,
     pub(super) platform: ModelPlatform,
@@ -344,7 +344,7 @@ impl Desk {
         *lock(&parts.relay.0) = Some(ChatNews::new([("tele".to_owned(), handle.clone())]));
         let (stop_source, stop) = stop::pair();
         let time = Arc::clone(&parts.time);
-        let sender = ChatSender::new(
+        let sender = LaneSender::new(
             SenderParts {
                 lanes: Arc::clone(&lanes),
                 outlet: parts.platform.outlet(),

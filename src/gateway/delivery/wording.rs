@@ -15,18 +15,18 @@ const WORK_CHARS: usize = 80;
 /// Of a provider's own words so many are told.
 const PROVIDER_CHARS: usize = 200;
 /// Of a long command so many lines are shown, at its beginning and at its end …
-const LINES: Kept = Kept { head: 24, tail: 12 };
+const LINES: ShownParts = ShownParts { head: 24, tail: 12 };
 /// … and of a long line so many characters.
-const CHARS: Kept = Kept {
+const CHARS: ShownParts = ShownParts {
     head: 180,
     tail: 60,
 };
 /// The same where that is more than [`QUESTION_CHARS`].
-const LINES_FEW: Kept = Kept { head: 8, tail: 4 };
+const LINES_FEW: ShownParts = ShownParts { head: 8, tail: 4 };
 /// A question fits into one message of every platform of today, with its buttons.
 const QUESTION_CHARS: usize = 1_500;
 /// So many simple commands are named.
-const COMMANDS: Kept = Kept { head: 8, tail: 4 };
+const COMMANDS: ShownParts = ShownParts { head: 8, tail: 4 };
 
 /// Who can answer a question in the chat where it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,10 +78,10 @@ impl AskedQuestion {
             }
             (AnswerWay::Buttons, _) => "",
             (AnswerWay::Commands, ApprovalKind::Policy) => {
-                "\n\n`/approve` allows it once, `/deny` refuses it."
+                "\n\n`/approve` allows it once, `/approve always` from now on, `/deny` refuses it."
             }
             (AnswerWay::Commands, ApprovalKind::Uncertain) => {
-                "\n\n`/approve` has it run again, `/deny` leaves it be."
+                "\n\n`/approve retry` has it run again, `/approve skip` leaves it be, `/approve worked` takes it as done."
             }
             (AnswerWay::OwnerOnly, _) => "\n\nThis waits for the owner.",
         };
@@ -112,7 +112,7 @@ impl AskedQuestion {
             ApprovalKind::Policy => "❓ The agent wants to run",
             ApprovalKind::Uncertain => "❓ This may have run before the server stopped",
         };
-        let shown = |lines: &Kept| {
+        let shown = |lines: &ShownParts| {
             let text = fenced(&lines.of(plain::lines(&self.command), "lines"));
             match self.commands.as_slice() {
                 [] | [_] => format!("{head}:\n{text}"),
@@ -252,12 +252,12 @@ fn longest_run(line: &str) -> usize {
 }
 
 /// How much of something long is shown.
-struct Kept {
+struct ShownParts {
     head: usize,
     tail: usize,
 }
 
-impl Kept {
+impl ShownParts {
     fn of(&self, mut items: Vec<String>, what: &str) -> Vec<String> {
         if items.len() <= self.head + self.tail + 1 {
             return items;
@@ -328,7 +328,7 @@ mod tests {
         };
         assert_eq!(
             asked.open(AnswerWay::Commands),
-            "❓ The agent wants to run 2 commands:\n```\nls\nrm a\n```\nThe text:\n```\nls && rm a\n```\n\n`/approve` allows it once, `/deny` refuses it."
+            "❓ The agent wants to run 2 commands:\n```\nls\nrm a\n```\nThe text:\n```\nls && rm a\n```\n\n`/approve` allows it once, `/approve always` from now on, `/deny` refuses it."
         );
     }
 

@@ -1,7 +1,14 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
-use crate::engine::testing::{reply, says};
+use crate::domain::event::{
+    ApprovalKind, AssistantResponse, FinishReason, ToolCall, Trigger, UserMessage,
+};
+use crate::domain::ids::{MessageId, TurnId};
+use crate::engine::testing::{Bench, reply, says};
 use crate::gateway::delivery::outbox::{Announcement, Outbox as _};
-use crate::gateway::delivery::testing::{DEADLINE, Desk, Trouble, chat};
+use crate::gateway::delivery::testing::{DEADLINE, Desk, ModelHost, Trouble, chat};
 
 fn announcement(text: &str) -> Announcement {
     Announcement {
@@ -301,4 +308,222 @@ fn what_is_written_down_of_a_turn_is_little() {
     desk.say(&session, "again", "56");
     desk.until_idle();
     assert!(desk.documents.writes() - before <= 4);
+}
+
+/// The log of a turn that asks whether `date` may run.
+fn asks(message_id: &str) -> Vec<Event> {
+    let turn_id = TurnId::mint(1, 1);
+    let call_id = CallId::parse("c1").unwrap();
+    vec![
+        Event::from(UserMessage {
+            gateway_message_id: Some(message_id.to_owned()),
+            ..UserMessage::new(MessageId::mint(1, 1), "what day is it?")
+        }),
+        Event::TurnStarted {
+            turn_id: turn_id.clone(),
+            trigger: Trigger::Message,
+        },
+        Event::from(AssistantResponse {
+            turn_id,
+            message_id: MessageId::mint(1, 2),
+            agent: "ada".to_owned(),
+            model: "echo/script".to_owned(),
+            input_seq: Seq(3),
+            content: Arc::new("I will look.".to_owned()),
+            tool_calls: vec![ToolCall {
+                call_id: call_id.clone(),
+                tool_name: "date".to_owned(),
+                arguments: "{}".to_owned(),
+            }],
+            usage: None,
+            finish_reason: FinishReason::ToolCalls,
+            continues: None,
+            provider_data: None,
+        }),
+        Event::ApprovalRequired {
+            call_id,
+            command: "date -u".to_owned(),
+            commands: Vec::new(),
+            kind: ApprovalKind::Policy,
+            exact: false,
+            requester_id: None,
+        },
+    ]
+}
+
+fn decided(decision: Decision) -> Event {
+    Event::ApprovalDecision {
+        call_id: CallId::parse("c1").unwrap(),
+        decision,
+        by: None,
+        source_id: None,
+    }
+}
+
+#[test]
+fn a_question_has_buttons_that_are_bound_to_it_until_it_is_decided_anywhere() {
+    let mut host = ModelHost::default();
+    host.0.requester_approves = true;
+    let mut desk = Desk::with(Bench::new(), host);
+    let seven = chat("7");
+    let session = desk.session(&seven);
+    desk.bench.append(&session, asks("55"));
+    desk.until_idle();
+    let question = desk.platform.state().messages[1].clone();
+    assert_eq!(
+        question.text,
+        "❓ The agent wants to run:\n```\ndate -u\n```"
+    );
+    let buttons = question.buttons.unwrap().rows.concat();
+    let texts: Vec<&str> = buttons.iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(texts, ["Allow once", "Allow always", "Deny"]);
+    let handle = &buttons[2].callback_data;
+    assert_eq!(handle.len(), 12);
+    let pressed = |desk: &Desk, chat: &Chat, message: &str, handle: &str| {
+        let pressed = desk.lanes.question(chat, message, handle).unwrap();
+        pressed.map(|it| (it.session, it.call_id.to_string(), it.decision))
+    };
+    let deny = Some((session.clone(), "c1".to_owned(), Decision::Deny));
+    assert_eq!(pressed(&desk, &seven, "m2", handle), deny);
+    assert_eq!(pressed(&desk, &seven, "m1", handle), None);
+    assert_eq!(pressed(&desk, &chat("8"), "m2", handle), None);
+    assert_eq!(pressed(&desk, &seven, "m2", "aaaaaaaaaaaa"), None);
+    let mut desk = desk.restart();
+    desk.bench
+        .append(&session, vec![decided(Decision::AllowOnce)]);
+    desk.until("decided", |desk| {
+        let question = desk.platform.state().messages[1].clone();
+        question.buttons.is_none() && question.text.ends_with("Allowed once by the owner.")
+    });
+    desk.sender.work();
+    assert_eq!(pressed(&desk, &seven, "m2", handle), None);
+    assert_eq!(desk.platform.texts()[2..], ["⚙ date"]);
+}
+
+#[test]
+fn where_nobody_may_decide_or_there_are_no_buttons_the_question_says_how_it_is_answered() {
+    for (requester_approves, has_buttons, end) in [
+        (false, true, "This waits for the owner."),
+        (
+            true,
+            false,
+            "`/approve always` from now on, `/deny` refuses it.",
+        ),
+    ] {
+        let mut host = ModelHost::default();
+        host.0.requester_approves = requester_approves;
+        let mut desk = Desk::with(Bench::new(), host);
+        desk.platform.state().can.inline_keyboard = has_buttons;
+        let session = desk.session(&chat("7"));
+        desk.bench.append(&session, asks("55"));
+        desk.until_idle();
+        let question = desk.platform.state().messages[1].clone();
+        assert!(question.text.ends_with(end), "{}", question.text);
+        assert_eq!(question.buttons, None);
+    }
+}
+
+#[test]
+fn a_message_that_cannot_be_changed_is_sent_anew_when_its_words_are_whole() {
+    let mut desk = Desk::new();
+    let session = desk.session(&chat("7"));
+    let go = slowly(&desk, &["One ", "two ", "three."]);
+    desk.say(&session, "count", "55");
+    desk.until("one", |desk| desk.platform.texts() == ["One"]);
+    desk.platform
+        .trouble(Trouble::Refused("not_implemented", "no edits"));
+    for _ in 0..3 {
+        go.send(()).unwrap();
+    }
+    desk.until_idle();
+    let texts = desk.platform.texts();
+    assert_eq!(texts.last().unwrap(), "One two three.");
+    assert!(texts.len() <= 2, "{texts:?}");
+}
+
+#[test]
+fn many_chats_at_once_are_all_answered_and_none_is_kept() {
+    let mut desk = Desk::new();
+    let chats: Vec<Chat> = (0..100).map(|number| chat(&number.to_string())).collect();
+    for one in &chats {
+        let session = desk.session(one);
+        desk.bench.append(&session, asks("1"));
+        desk.lanes.post(one, announcement("Welcome.")).unwrap();
+    }
+    desk.until_idle();
+    assert_eq!(desk.platform.texts().len(), 300);
+    assert_eq!(desk.sender.work(), None);
+    for one in &chats {
+        let state = desk.platform.state();
+        let seen = state.messages.iter().filter(|it| it.chat_id == one.chat_id);
+        assert_eq!(seen.count(), 3);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever is lost on the way, and whenever the sender is killed: each reply is there, in order, and
+    /// twice at most for each answer that was lost, or in whose middle the sender died.
+    #[test]
+    fn each_reply_arrives_in_order_and_only_lost_answers_repeat_one(
+        troubles in vec(0..6_u8, 0..16),
+        restarts in vec(any::<bool>(), 16),
+    ) {
+        const REPLIES: [&str; 3] = ["a1a2", "b1b2", "c1"];
+        let mut desk = Desk::new();
+        desk.platform.state().piece_bytes = 2;
+        desk.platform.state().is_down = true;
+        let session = desk.session(&chat("7"));
+        for reply in REPLIES {
+            desk.bench.model.then(move |_, sink| says(sink, reply));
+            desk.say(&session, "next", reply);
+            desk.until(reply, |desk| !desk.bench.sessions.is_working());
+        }
+        let mut lost = 0;
+        for trouble in troubles {
+            let trouble = match trouble {
+                0 => { lost += 1; Some(Trouble::LostAnswer) }
+                1 => Some(Trouble::Lost),
+                2 => Some(Trouble::NotSent),
+                3 => Some(Trouble::Refused("send_failed", "Bad Gateway")),
+                _ => None,
+            };
+            desk.platform.state().troubles.push_back(trouble);
+        }
+        desk.platform.state().is_down = false;
+        desk.handle.tell(SenderNews::Ready(true));
+        for restart in restarts {
+            if restart {
+                desk = desk.restart();
+            }
+            desk.work_for(Duration::from_secs(1));
+        }
+        desk.until_idle();
+        let texts = desk.platform.texts();
+        let mut once = texts.clone();
+        once.dedup();
+        prop_assert_eq!(&once, &["a1", "a2", "b1", "b2", "c1"], "{:?}", &texts);
+        prop_assert!(texts.len() <= 5 + lost, "{:?}", &texts);
+        prop_assert!(desk.lanes.waiting().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn replies_and_announcements_come_in_the_order_in_which_they_were_made() {
+    for (seconds, expected) in [(0, ["Hello.", "Welcome."]), (-60, ["Welcome.", "Hello."])] {
+        let mut desk = Desk::new();
+        desk.platform.state().is_down = true;
+        let session = desk.session(&chat("7"));
+        desk.bench.model.then(|_, sink| says(sink, "Hello."));
+        desk.say(&session, "hi", "55");
+        desk.until("stored", |desk| !desk.bench.sessions.is_working());
+        desk.clock.leap(seconds);
+        let said = announcement("Welcome.");
+        desk.lanes.post(&chat("7"), said).unwrap();
+        desk.platform.state().is_down = false;
+        desk.handle.tell(SenderNews::Ready(true));
+        desk.until_idle();
+        assert_eq!(desk.platform.texts(), expected);
+    }
 }
