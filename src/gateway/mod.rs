@@ -41,3 +41,4 @@ pub mod set_aside;
 pub mod settings;
 #[cfg(feature = "telegram")]
 pub mod telegram;
+pub mod transcriber;

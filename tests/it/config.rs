@@ -237,6 +237,7 @@ fn every_key_ends_up_in_the_configuration() {
             },
             limits: LimitsConfig { reply_bytes: 4096 },
             gateways: GatewaysConfig {
+                transcribe: None,
                 telegram: vec![Telegram {
                     name: gateway("telegram"),
                     agent: None,
@@ -759,13 +760,46 @@ fn what_is_known_and_not_read_keeps_no_server_from_starting() {
         "duragent.yaml:1:24: `sessions.compaction` has no effect yet",
         "duragent.yaml:3:3: `gateways` has no effect yet",
         "duragent.yaml:4:12: `gateways.discord` is not read: Discord is an external gateway here, whose program `gateways.external` names",
-        "duragent.yaml:5:15: `gateways.transcribe` has no effect yet",
         "duragent.yaml:9:9: `routes` has no effect yet",
         "duragent.yaml:10:13: `compaction` has no effect yet",
     ];
     assert_eq!(folder.said(), said);
     let problems = validate(&folder.file(), &environment);
     assert!(!problems.iter().any(|one| one.is_error()), "{problems:?}");
+}
+
+#[test]
+fn what_transcribes_is_a_command_in_one_text_or_in_words() {
+    for (written, command, args) in [
+        (
+            "whisper -l 'en us' -f",
+            "whisper",
+            &["-l", "en us", "-f"][..],
+        ),
+        ("[whisper, \"a b\"]", "whisper", &["a b"]),
+        ("./hear", "/hear", &[]),
+    ] {
+        let folder = Folder::with(&format!("gateways: {{transcribe: {written}}}\n"));
+        let found = folder.load().unwrap().config.gateways.transcribe;
+        let (program, words) = found.unwrap();
+        assert!(
+            program.display().to_string().ends_with(command),
+            "{written}"
+        );
+        assert_eq!(
+            program.is_absolute(),
+            written.starts_with("./"),
+            "{written}"
+        );
+        assert_eq!(words, args, "{written}");
+    }
+    for written in ["''", "[]", "'a \"b'", "['']"] {
+        let folder = Folder::with(&format!("gateways: {{transcribe: {written}}}\n"));
+        assert!(folder.load().is_err(), "{written}");
+        let said = folder.said().join("\n");
+        let place = "duragent.yaml:1:24: `gateways.transcribe` must be a command";
+        assert!(said.contains(place), "{written}: {said}");
+    }
 }
 
 #[test]
