@@ -154,8 +154,6 @@ pub(super) fn config(
 /// What this version reads and does not use. Whoever makes one of them work takes it out of here
 /// and out of the "not yet" of `docs/configuration.md`.
 fn note_what_has_no_effect(raw: &raw::ConfigFile, report: &mut Report) {
-    report.no_effect(raw.gateways.as_ref());
-    report.no_effect(raw.routes.as_ref());
     report.no_effect(raw.compaction.as_ref());
     if let Some(At { value, .. }) = &raw.sessions {
         report.no_effect(value.compaction.as_ref());

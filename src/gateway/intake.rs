@@ -15,7 +15,6 @@
 
 mod admission;
 mod chat_command;
-mod chat_names;
 mod debounce;
 mod desk;
 mod disposition;
@@ -40,6 +39,7 @@ use crate::domain::ids::{AgentName, GatewayName, SourceId};
 use crate::domain::principal::GatewaySender;
 use crate::domain::time::Timestamp;
 use crate::engine::{EngineError, Overheard, Sessions};
+use crate::gateway::chat_names::ChatNames;
 use crate::gateway::delivery::{Announcement, PressedButton, SenderNews};
 use crate::gateway::host::{AdmittedAs, GatewayHost};
 use crate::gateway::incoming::{Inbound, InboundEvent, InboundFile, Inlet, IntakeError, TakenIn};
@@ -51,7 +51,6 @@ use crate::store::documents::{DocumentError, Documents};
 
 use admission::{ChatAdmission, ChatPlace};
 use chat_command::{ChatCommand, OwnName, Spoken};
-use chat_names::ChatNames;
 use debounce::Debounce;
 use desk::{Desk, Guest, of_documents, of_engine, of_outbox};
 use disposition::Disposition;
@@ -74,7 +73,7 @@ pub struct Intake {
     host: Arc<dyn GatewayHost>,
     routes: Vec<ChatRoute>,
     codes: PairingCodes,
-    chat_names: ChatNames,
+    chat_names: Arc<ChatNames>,
     debounce: Debounce,
     bots: BotTally,
     names: NameTally,
@@ -91,8 +90,10 @@ pub struct IntakeParts {
     pub sessions: Sessions,
     /// The rest of the program.
     pub host: Arc<dyn GatewayHost>,
-    /// Where codes are kept, and the ids that chats had.
+    /// Where codes are kept.
     pub documents: Arc<dyn Documents>,
+    /// The ids that chats had.
+    pub chat_names: Arc<ChatNames>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The way out of each gateway.
@@ -124,8 +125,8 @@ impl Intake {
             desk: Desk::new(parts.sessions, parts.ways),
             host: parts.host,
             routes: routes_of(settings),
-            codes: PairingCodes::new(Arc::clone(&parts.documents), Arc::clone(&parts.clock)),
-            chat_names: ChatNames::new(parts.documents),
+            codes: PairingCodes::new(parts.documents, Arc::clone(&parts.clock)),
+            chat_names: parts.chat_names,
             debounce,
             bots: BotTally::default(),
             names: NameTally::default(),

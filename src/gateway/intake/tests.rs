@@ -119,6 +119,7 @@ impl Hall {
                 sessions: bench.sessions.clone(),
                 host: Arc::clone(&files) as _,
                 documents: Arc::new(documents.clone()),
+                chat_names: Arc::new(ChatNames::new(Arc::new(documents.clone()))),
                 clock: Arc::clone(&clock) as _,
                 ways: [(gateway.clone(), way)].into(),
             },
