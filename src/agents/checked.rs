@@ -33,7 +33,15 @@ use crate::trust::{AgentFolder, ReadError};
 /// The longest prompt file.
 const PROMPT_BYTES_MAX: usize = 1 << 20;
 /// Those that this version has; the others load with a warning.
-const OFFERED_BUILTINS: &[&str] = &["bash", "memory", "reload_tools", "session", "skill", "web"];
+const OFFERED_BUILTINS: &[&str] = &[
+    "bash",
+    "memory",
+    "reload_tools",
+    "send_file",
+    "session",
+    "skill",
+    "web",
+];
 const PATTERN_RULE: &str = "must be an identifier, or the beginning of some and a `*`";
 /// No wait is longer than a day.
 const SECONDS_MAX: u64 = 24 * 60 * 60;

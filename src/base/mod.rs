@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod address;
+pub mod beneath;
 pub mod child;
 pub mod clock;
 pub mod digest;

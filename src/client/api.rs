@@ -246,7 +246,10 @@ impl ApiClient {
         content: &str,
         key: &str,
     ) -> Result<EventStream, ClientError> {
-        let body = json(&Say { content });
+        let body = json(&Say {
+            content,
+            attachments: Vec::new(),
+        });
         let path = session_path(id, "/stream");
         let headers = [("accept", "text/event-stream"), ("idempotency-key", key)];
         let target = self.cancellable(cancel, None)?;

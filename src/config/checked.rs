@@ -12,6 +12,7 @@ use url::Url;
 use crate::base::accounts;
 use crate::base::order;
 use crate::base::text;
+use crate::base::words;
 use crate::base::yaml::expand::{Environment, is_variable_name};
 use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{At, Report, WordOrList, or_default, plain};
@@ -153,14 +154,11 @@ pub(super) fn config(
 /// What this version reads and does not use. Whoever makes one of them work takes it out of here
 /// and out of the "not yet" of `docs/configuration.md`.
 fn note_what_has_no_effect(raw: &raw::ConfigFile, report: &mut Report) {
-    report.no_effect(raw.gateways.as_ref());
-    report.no_effect(raw.routes.as_ref());
     report.no_effect(raw.compaction.as_ref());
     if let Some(At { value, .. }) = &raw.sessions {
         report.no_effect(value.compaction.as_ref());
     }
     if let Some(At { value, .. }) = &raw.gateways {
-        report.no_effect(value.transcribe.as_ref());
         if let Some(at) = &value.discord {
             report.warning(at, DISCORD_REMARK);
         }
@@ -380,7 +378,29 @@ fn gateways(raw: raw::Gateways, folder: &Path, report: &mut Report) -> GatewaysC
         .into_iter()
         .filter_map(|at| external(at, folder, &mut names, report))
         .collect();
-    GatewaysConfig { telegram, external }
+    GatewaysConfig {
+        telegram,
+        external,
+        transcribe: raw.transcribe.and_then(|at| transcribe(at, folder, report)),
+    }
+}
+
+/// A command in one text, which is split as a shell would, or a list of its words.
+fn transcribe(
+    at: At<WordOrList>,
+    folder: &Path,
+    report: &mut Report,
+) -> Option<(PathBuf, Vec<String>)> {
+    let (at, found) = at.split();
+    let words = match found {
+        WordOrList::Word(word) => words::split(&word.value).unwrap_or_default(),
+        WordOrList::List(list) => list.into_iter().map(|word| word.value).collect(),
+    };
+    let Some((command, args)) = words.split_first().filter(|(first, _)| !first.is_empty()) else {
+        report.error(&at, "must be a command, as one text or as a list of words");
+        return None;
+    };
+    Some((program(command, folder), args.to_vec()))
 }
 
 /// A bot; one that is alone needs no name.

@@ -111,12 +111,7 @@ struct Variables<'a> {
 }
 
 /// The keys that other versions read, and this one does not.
-const UNREAD: [&str; 4] = [
-    "compaction",
-    "gateways.discord",
-    "gateways.transcribe",
-    "sessions.compaction",
-];
+const UNREAD: [&str; 3] = ["compaction", "gateways.discord", "sessions.compaction"];
 
 impl<'a> Variables<'a> {
     fn new(environment: Environment<'a>) -> Variables<'a> {

@@ -89,7 +89,7 @@ section! {
         "telegram" => telegram: OneOrMore<Telegram>,
         "external" => external: Vec<At<External>>,
         "discord" => discord: Anything,
-        "transcribe" => transcribe: Anything,
+        "transcribe" => transcribe: WordOrList,
     }
 }
 

@@ -112,6 +112,8 @@ pub struct GatewaysConfig {
     pub telegram: Vec<Telegram>,
     /// Gateways that are programs of their own.
     pub external: Vec<ExternalGateway>,
+    /// The program that turns spoken messages into text, as of an [`ExternalGateway`], and its arguments.
+    pub transcribe: Option<(PathBuf, Vec<String>)>,
 }
 
 /// A bot of the built-in Telegram gateway.

@@ -200,7 +200,7 @@ impl SeenSessions {
 }
 
 fn is_damaged(report: &LogReport) -> bool {
-    report.damaged_places > 0
+    report.damaged_places > 0 || report.lost_files > 0
 }
 
 #[cfg(test)]

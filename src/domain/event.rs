@@ -185,6 +185,9 @@ pub enum Event {
         /// shown whole however little it is shown of the rest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         appended_bytes: Option<usize>,
+        /// Files of the session that the tool has handed out: they go with the next reply.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attachments: Vec<Attachment>,
     },
     /// Calls whose turn ended before they ran.
     ToolsSkipped {
@@ -321,6 +324,16 @@ impl Event {
         match self {
             Event::AssistantResponse(reply) => Some(reply),
             _ => None,
+        }
+    }
+
+    /// The files that it names.
+    pub fn attachments(&self) -> &[Attachment] {
+        match self {
+            Event::UserMessage(message) => &message.attachments,
+            Event::AssistantResponse(reply) => &reply.attachments,
+            Event::ToolResult { attachments, .. } => attachments,
+            _ => &[],
         }
     }
 
@@ -468,10 +481,11 @@ impl UserMessage {
     }
 }
 
-/// A file that came with a message, kept in the session's `files/`.
+/// A file that came with a message or goes with a reply, kept in the session's `files/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// The name it came with.
+    /// Its key, as [`FileKey`](crate::domain::files::FileKey) writes it; a plain text, as a log may
+    /// come from elsewhere.
     pub file: String,
     /// Its media type.
     pub mime: String,
@@ -479,6 +493,12 @@ pub struct Attachment {
     pub bytes: u64,
     /// Its checksum, which is also its name on disk.
     pub sha256: String,
+    /// What it is called where it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What the agent says to it, of a file that it sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
 }
 
 /// One reply of the model.
@@ -511,6 +531,10 @@ pub struct AssistantResponse {
     /// Opaque, for the same provider and model only; never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_data: Option<serde_json::Value>,
+    /// Files that go with it to whoever reads it: those that tools have handed out since the reply
+    /// before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
 }
 
 /// A tool that the model asks for.

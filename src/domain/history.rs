@@ -46,7 +46,10 @@ impl Entry {
         /// Roles, separators and names around each message.
         const FRAME_BYTES: usize = 16;
         let bytes = match self {
-            Entry::User(message) => message.content.len(),
+            Entry::User(message) => {
+                let files = message.attachments.iter();
+                message.content.len() + files.map(|file| file.told().len()).sum::<usize>()
+            }
             Entry::Assistant(reply) => {
                 let calls = reply.tool_calls.iter();
                 reply.content.len()

@@ -73,7 +73,8 @@ pub enum Words {
     Made(String),
 }
 
-/// A message's text with something in it beside blanks: providers refuse one without.
+/// A message's text with something in it beside blanks, which providers want; of a message that brings
+/// files any text, as they say something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct MessageText(String);
@@ -91,6 +92,11 @@ impl MessageText {
             return Err(BlankText);
         }
         Ok(MessageText(text))
+    }
+
+    /// The text of a message that brings files; it may be empty.
+    pub fn beside_files(text: impl Into<String>) -> MessageText {
+        MessageText(text.into())
     }
 
     /// Covers the secrets in it. A cover is no blank.

@@ -6,6 +6,7 @@ pub mod chat;
 pub mod code;
 pub mod event;
 pub mod familiar;
+pub mod files;
 pub mod glob;
 pub mod history;
 pub mod hooks;

@@ -18,6 +18,17 @@ pub fn spelled_out(text: &str) -> String {
     shown
 }
 
+/// Bytes as people say them; never more than there are.
+pub fn size(bytes: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
+    match bytes {
+        0..0x400 => format!("{bytes} bytes"),
+        0x400..0x10_0000 => format!("{} KB", tenths(1 << 10)),
+        0x10_0000..0x4000_0000 => format!("{} MB", tenths(1 << 20)),
+        _ => format!("{} GB", tenths(1 << 30)),
+    }
+}
+
 /// The words of a text in one line, of which none looks like another part of what it is put into, and
 /// without what whoever reads it would not see.
 pub fn in_one_line(text: &str) -> String {

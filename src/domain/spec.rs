@@ -425,13 +425,14 @@ impl ToolsCwd {
 }
 
 /// The tools that Duragent has, or will have, under a name of their own.
-pub const BUILTIN_TOOLS: [&str; 9] = [
+pub const BUILTIN_TOOLS: [&str; 10] = [
     "bash",
     "web",
     "session",
     "memory",
     "skill",
     "reload_tools",
+    "send_file",
     "schedule",
     "background_process",
     "agent",

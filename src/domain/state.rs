@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::chat::Chat;
 use crate::domain::event::{
-    ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, Decision, EndReason, Event, FinishReason,
-    OnDisconnect, Outcome, OwnTurn, Record, SessionStart, Status, ToolCall, ToolOutput, Trigger,
-    Usage, UserMessage,
+    ApprovalKind, AssistantResponse, Attachment, CONTEXT_TRUNCATED, Decision, EndReason, Event,
+    FinishReason, OnDisconnect, Outcome, OwnTurn, Record, SessionStart, Status, ToolCall,
+    ToolOutput, Trigger, Usage, UserMessage,
 };
 use crate::domain::history::{Conversation, Entry, History, tokens_of};
 use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, TurnId};
@@ -47,6 +47,8 @@ pub struct SessionState {
     pub is_dormant: bool,
     /// Up to the event before this one a replay knows the history otherwise, and reads only what waited.
     history_from: Option<Seq>,
+    /// Files that tools have handed out since the last reply: the next one takes them along.
+    pub handed_out: Vec<Attachment>,
 }
 
 /// A message that waits for a model call.
@@ -253,6 +255,7 @@ impl SessionState {
             turn: None,
             is_dormant: false,
             history_from: None,
+            handed_out: Vec::new(),
         }
     }
 
@@ -274,6 +277,7 @@ impl SessionState {
             turn: None,
             is_dormant: false,
             history_from,
+            handed_out: Vec::new(),
         }
     }
 
@@ -375,8 +379,14 @@ impl SessionState {
                 call_id,
                 result,
                 appended_bytes,
+                attachments,
                 ..
-            } => self.finish_call(record.seq, call_id, result, *appended_bytes),
+            } => {
+                if self.is_open_call(call_id) {
+                    self.handed_out.extend_from_slice(attachments);
+                }
+                self.finish_call(record.seq, call_id, result, *appended_bytes);
+            }
             Event::ToolsSkipped { call_ids, reason } => {
                 let output = ToolOutput {
                     success: false,
@@ -642,6 +652,10 @@ impl SessionState {
         let requester = last.map(|one| one.message.sender_id.clone());
         self.show_messages_up_to(reply.input_seq);
         self.remember(Entry::Assistant(Arc::clone(reply)));
+        // One that goes on takes none: the part that ends the message does.
+        if !reply.attachments.is_empty() {
+            self.handed_out.clear();
+        }
         if let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == reply.turn_id) {
             if let Some(requester) = requester {
                 turn.requester = requester;
@@ -736,6 +750,8 @@ impl SessionState {
         // What waited for turns is answered in the one that a person's next message sets going.
         self.release_all();
         self.is_dormant = self.turn.is_some() || self.is_asked();
+        // Nobody is sent what a stranger has handed out.
+        self.handed_out.clear();
         let Some(turn) = &mut self.turn else { return };
         turn.approval = None;
         for state in &mut turn.calls {

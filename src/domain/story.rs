@@ -77,6 +77,7 @@ pub(crate) fn reply(n: u64, input_seq: u64, text: &str) -> AssistantResponse {
         finish_reason: FinishReason::Stop,
         continues: None,
         provider_data: None,
+        attachments: Vec::new(),
     }
 }
 
@@ -155,6 +156,7 @@ pub(crate) fn result(n: u64, content: &str) -> Event {
         result: output(true, content),
         duration_ms: None,
         appended_bytes: None,
+        attachments: Vec::new(),
     }
 }
 
@@ -418,6 +420,7 @@ impl RandomWalk {
             result: output(true, "it is there"),
             duration_ms: None,
             appended_bytes: None,
+            attachments: Vec::new(),
         });
     }
 
@@ -590,6 +593,7 @@ impl RandomWalk {
             result: output(success, &"it is noon ".repeat(usize::from(variant) * 3)),
             duration_ms: None,
             appended_bytes: None,
+            attachments: Vec::new(),
         };
         self.write(match progress {
             Progress::Waiting if variant < 4 => asks,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::Error as _;
 
-use crate::domain::event::{Event, Record, RecordHead};
+use crate::domain::event::{Attachment, Event, Record, RecordHead};
 use crate::domain::ids::MessageId;
 use crate::domain::time::Timestamp;
 
@@ -39,6 +39,8 @@ pub struct ShownMessage {
     pub created_at: Timestamp,
     /// The writer's name, where there are several.
     pub sender_name: Option<String>,
+    /// Files that came or go with it.
+    pub attachments: Vec<Attachment>,
 }
 
 /// What a record does to the conversation.
@@ -64,6 +66,8 @@ impl Said {
             content: Option<String>,
             sender_name: Option<String>,
             continues: Option<MessageId>,
+            #[serde(default)]
+            attachments: Vec<Attachment>,
         }
         let role = match &*head.kind {
             "user_message" => Some(Role::User),
@@ -83,6 +87,7 @@ impl Said {
             message_id: line.message_id,
             created_at: head.timestamp,
             sender_name: line.sender_name,
+            attachments: line.attachments,
         };
         Ok(Said::new(message, line.continues))
     }
@@ -95,14 +100,19 @@ impl Said {
             message_id: message_id.clone(),
             created_at: record.timestamp,
             sender_name: None,
+            attachments: Vec::new(),
         };
         if let Event::UserMessage(message) = &record.event {
             Some(Said::Message(ShownMessage {
                 sender_name: message.sender_name.clone(),
+                attachments: message.attachments.clone(),
                 ..shown(Role::User, &message.content, &message.message_id)
             }))
         } else if let Event::AssistantResponse(reply) = &record.event {
-            let message = shown(Role::Assistant, &reply.content, &reply.message_id);
+            let message = ShownMessage {
+                attachments: reply.attachments.clone(),
+                ..shown(Role::Assistant, &reply.content, &reply.message_id)
+            };
             Said::new(message, reply.continues.clone())
         } else if let Event::MessageDropped { message_id, .. } = &record.event {
             Some(Said::Dropped(message_id.clone()))
@@ -113,7 +123,11 @@ impl Said {
 
     fn new(message: ShownMessage, continues: Option<MessageId>) -> Option<Said> {
         match (message.role, continues) {
-            (Role::Assistant, _) if message.content.is_empty() => None,
+            (Role::Assistant, _)
+                if message.content.is_empty() && message.attachments.is_empty() =>
+            {
+                None
+            }
             (Role::Assistant, Some(message_id)) => Some(Said::More(ShownMessage {
                 message_id,
                 ..message
@@ -131,7 +145,10 @@ pub fn messages(said: Vec<Said>) -> Vec<ShownMessage> {
         match one {
             Said::Message(message) => shown.push(message),
             Said::More(part) => match find_mut(&mut shown, &part.message_id) {
-                Some(begun) => begun.content.push_str(&part.content),
+                Some(begun) => {
+                    begun.content.push_str(&part.content);
+                    begun.attachments.extend(part.attachments);
+                }
                 None => shown.push(part),
             },
             Said::Dropped(message_id) => shown.retain(|message| message.message_id != message_id),

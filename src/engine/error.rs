@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::base::text::shortened;
 use crate::domain::ids::{InvalidId, SessionId};
+use crate::domain::plain;
 use crate::domain::spend::Reached;
 use crate::engine::workdir::WorkdirError;
 use crate::store::StoreError;
+use crate::store::blobs::BLOB_BYTES_MAX;
+use crate::store::session_files::{SESSION_FILES_BYTES_MAX, SESSION_FILES_MAX};
 
 /// Why a request was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,18 @@ pub enum EngineError {
     /// No message of that id is in the session.
     #[error("message '{0}' not found")]
     MessageNotFound(String),
+    /// No file of that key is in the session.
+    #[error("file '{}' not found in this session", shortened(.0))]
+    NoSuchFile(String),
+    /// The file has more bytes than one may have.
+    #[error("{0} bytes are more than the {BLOB_BYTES_MAX} that a file may have")]
+    FileTooLong(usize),
+    /// The session has as many files, or bytes of them, as one may have.
+    #[error(
+        "the session has {SESSION_FILES_MAX} files, or {} of them: it takes no more",
+        plain::size(SESSION_FILES_BYTES_MAX)
+    )]
+    TooManyFiles,
     /// Something in the request is not acceptable.
     #[error("{0}")]
     Invalid(String),
@@ -101,7 +117,7 @@ pub struct Space {
 
 impl fmt::Display for Space {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (free, wanted) = (size(self.free_bytes), size(self.wanted_bytes));
+        let (free, wanted) = (plain::size(self.free_bytes), plain::size(self.wanted_bytes));
         write!(f, "{free} are free, {wanted} are wanted")
     }
 }
@@ -122,6 +138,9 @@ impl EngineError {
             | EngineError::SessionEnded(_)
             | EngineError::KeyReused
             | EngineError::MessageNotFound(_)
+            | EngineError::NoSuchFile(_)
+            | EngineError::FileTooLong(_)
+            | EngineError::TooManyFiles
             | EngineError::Invalid(_)
             | EngineError::Workdir(_)
             | EngineError::NothingToApprove
@@ -182,17 +201,6 @@ fn told(space: Option<&Space>) -> String {
         None => String::new(),
         Some(space) if space.free_bytes < space.wanted_bytes => format!(": {space}"),
         Some(space) => format!(", or a quota is used up: {space}"),
-    }
-}
-
-/// Bytes as people say them; never more than there are.
-fn size(bytes: u64) -> String {
-    let tenths = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
-    match bytes {
-        0..0x400 => format!("{bytes} bytes"),
-        0x400..0x10_0000 => format!("{} KB", tenths(1 << 10)),
-        0x10_0000..0x4000_0000 => format!("{} MB", tenths(1 << 20)),
-        _ => format!("{} GB", tenths(1 << 30)),
     }
 }
 

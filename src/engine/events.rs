@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::domain::code::FailureCode;
 use crate::domain::event::{
-    AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, SaidBy, Status, ToolCall,
-    ToolOutput, Trigger, Usage,
+    AssistantResponse, Attachment, Decision, Event, Failure, FinishReason, Outcome, SaidBy, Status,
+    ToolCall, ToolOutput, Trigger, Usage,
 };
 use crate::domain::hooks::Hooks;
 use crate::domain::ids::{AwaitedId, CallId, MessageId, TurnId};
@@ -163,6 +163,7 @@ pub(super) fn partial_reply(live: &Live, finish_reason: FinishReason) -> Option<
         finish_reason,
         continues: continued(&live.state),
         provider_data: None,
+        attachments: live.state.handed_out.clone(),
     }))
 }
 
@@ -196,6 +197,7 @@ pub(super) fn result(
     call: &ToolCall,
     mut output: ToolOutput,
     duration_ms: Option<u64>,
+    attachments: Vec<Attachment>,
 ) -> Event {
     let message = hooks.message_after(call).filter(|_| output.success);
     let appended = message.map(|message| format!("\n\n{message}"));
@@ -207,6 +209,7 @@ pub(super) fn result(
         result: output,
         duration_ms,
         appended_bytes: appended.map(|text| text.len()),
+        attachments,
     }
 }
 
@@ -232,6 +235,7 @@ pub(super) fn unanswered(call_id: &CallId) -> [Event; 2] {
         result: refused("nobody answered, so it did not run".to_owned()),
         duration_ms: None,
         appended_bytes: None,
+        attachments: Vec::new(),
     };
     [decision, result]
 }

@@ -12,6 +12,7 @@ use crate::base::thread::Joined;
 use crate::domain::ids::GatewayName;
 use crate::domain::time::Timestamp;
 use crate::engine::Sessions;
+use crate::gateway::chat_names::ChatNames;
 use crate::gateway::delivery::{
     ChatNews, LaneStore, OutboxError, SenderHandle, SenderParts, SetAside, WaitingChat,
     sender_channel, spawn_sender,
@@ -116,6 +117,7 @@ pub struct GatewayStatus {
 struct Prepared {
     name: GatewayName,
     lanes: Arc<LaneStore>,
+    chat_names: Arc<ChatNames>,
     sender: SenderHandle,
     inbox: crate::gateway::delivery::SenderInbox,
 }
@@ -126,10 +128,11 @@ impl Gateways {
     /// Errors: [`GatewayStartError`]. A program that cannot be started is none: it is tried again.
     pub fn start(parts: GatewayParts) -> Result<Gateways, GatewayStartError> {
         let settings = &parts.settings;
+        let chat_names = Arc::new(ChatNames::new(Arc::clone(&parts.documents)));
         let telegram = settings.telegram.iter().map(|bot| &bot.name);
         let names = telegram.chain(settings.plugins.iter().map(|plugin| &plugin.name));
         let mut prepared: BTreeMap<GatewayName, Prepared> = names
-            .map(|name| (name.clone(), prepare(name, &parts)))
+            .map(|name| (name.clone(), prepare(name, &parts, &chat_names)))
             .collect();
         let ways = prepared.values().map(|one| {
             let way = WayOut {
@@ -144,6 +147,7 @@ impl Gateways {
                 sessions: parts.sessions.clone(),
                 host: Arc::clone(&parts.host),
                 documents: Arc::clone(&parts.documents),
+                chat_names: Arc::clone(&chat_names),
                 clock: Arc::clone(&parts.clock),
                 ways: ways.collect(),
             },
@@ -341,13 +345,14 @@ impl Drop for RunningGateway {
     }
 }
 
-fn prepare(name: &GatewayName, parts: &GatewayParts) -> Prepared {
+fn prepare(name: &GatewayName, parts: &GatewayParts, names: &Arc<ChatNames>) -> Prepared {
     let (sender, inbox) = sender_channel();
     let (documents, clock) = (Arc::clone(&parts.documents), Arc::clone(&parts.clock));
     let lanes = LaneStore::new(name.clone(), documents, clock, sender.clone());
     Prepared {
         name: name.clone(),
         lanes: Arc::new(lanes),
+        chat_names: Arc::clone(names),
         sender,
         inbox,
     }
@@ -365,6 +370,7 @@ fn start_sender(
     let Prepared {
         name,
         lanes,
+        chat_names,
         sender,
         inbox,
     } = prepared;
@@ -372,6 +378,7 @@ fn start_sender(
         thread,
         SenderParts {
             lanes: Arc::clone(&lanes),
+            chat_names,
             outlet,
             sessions: parts.sessions.clone(),
             host: Arc::clone(&parts.host),

@@ -15,7 +15,6 @@
 
 mod admission;
 mod chat_command;
-mod chat_names;
 mod debounce;
 mod desk;
 mod disposition;
@@ -40,6 +39,7 @@ use crate::domain::ids::{AgentName, GatewayName, SourceId};
 use crate::domain::principal::GatewaySender;
 use crate::domain::time::Timestamp;
 use crate::engine::{EngineError, Overheard, Sessions};
+use crate::gateway::chat_names::ChatNames;
 use crate::gateway::delivery::{Announcement, PressedButton, SenderNews};
 use crate::gateway::host::{AdmittedAs, GatewayHost};
 use crate::gateway::incoming::{Inbound, InboundEvent, InboundFile, Inlet, IntakeError, TakenIn};
@@ -49,11 +49,10 @@ use crate::gateway::protocol::{
 use crate::gateway::settings::{ChatRoute, GatewaySettings};
 use crate::store::documents::{DocumentError, Documents};
 
-use admission::{Admission, Place};
-use chat_command::{ChatCommand, Spoken};
-use chat_names::ChatNames;
+use admission::{ChatAdmission, ChatPlace};
+use chat_command::{ChatCommand, OwnName, Spoken};
 use debounce::Debounce;
-use desk::{Caller, Desk, of_documents, of_engine, of_outbox};
+use desk::{Desk, Guest, of_documents, of_engine, of_outbox};
 use disposition::Disposition;
 use orders::Orders;
 use pairing::{PairingAnswer, PairingCodes};
@@ -74,7 +73,7 @@ pub struct Intake {
     host: Arc<dyn GatewayHost>,
     routes: Vec<ChatRoute>,
     codes: PairingCodes,
-    chat_names: ChatNames,
+    chat_names: Arc<ChatNames>,
     debounce: Debounce,
     bots: BotTally,
     names: NameTally,
@@ -91,8 +90,10 @@ pub struct IntakeParts {
     pub sessions: Sessions,
     /// The rest of the program.
     pub host: Arc<dyn GatewayHost>,
-    /// Where codes are kept, and the ids that chats had.
+    /// Where codes are kept.
     pub documents: Arc<dyn Documents>,
+    /// The ids that chats had.
+    pub chat_names: Arc<ChatNames>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The way out of each gateway.
@@ -124,8 +125,8 @@ impl Intake {
             desk: Desk::new(parts.sessions, parts.ways),
             host: parts.host,
             routes: routes_of(settings),
-            codes: PairingCodes::new(Arc::clone(&parts.documents), Arc::clone(&parts.clock)),
-            chat_names: ChatNames::new(parts.documents),
+            codes: PairingCodes::new(parts.documents, Arc::clone(&parts.clock)),
+            chat_names: parts.chat_names,
             debounce,
             bots: BotTally::default(),
             names: NameTally::default(),
@@ -206,7 +207,7 @@ impl Intake {
             return Ok(TakenIn::Ignored);
         }
         let sender = GatewaySender::new(gateway.as_str(), message.sender.id.as_str());
-        let mut caller = Caller {
+        let mut guest = Guest {
             gateway: gateway.clone(),
             gateways: Arc::clone(&self.gateways),
             chat: chat_of(gateway, &message.chat_id, message.thread_id()),
@@ -218,47 +219,47 @@ impl Intake {
             key: key.unwrap_or_else(|| key_of(gateway, message)),
             message_id: Some(message.message_id.clone()),
         };
-        let _turn = self.turn_of(&caller.chat);
-        let place = Place {
+        let _turn = self.turn_of(&guest.chat);
+        let place = ChatPlace {
             chat_type: message.routing.chat_type,
             channel: &message.routing.channel,
             chat_ids: &chat_ids,
         };
-        match admission::admission(&caller.access, caller.visitor(), place) {
-            Admission::Admitted => {}
-            Admission::Stranger => return self.pair(&caller, message),
-            Admission::Refused => {
-                self.note_refused(&caller, message);
+        match admission::admission(&guest.access, guest.visitor(), place) {
+            ChatAdmission::Admitted => {}
+            ChatAdmission::Stranger => return self.pair(&guest, message),
+            ChatAdmission::Refused => {
+                self.note_refused(&guest, message);
                 return Ok(TakenIn::Ignored);
             }
         }
-        self.spoken(&mut caller, message, files)
+        self.spoken(&mut guest, message, files)
     }
 
     /// Gives a stranger the code by which the owner can admit them.
-    fn pair(&self, caller: &Caller, message: &MessageReceived) -> Result<TakenIn, IntakeError> {
+    fn pair(&self, guest: &Guest, message: &MessageReceived) -> Result<TakenIn, IntakeError> {
         let stranger = PendingPairing {
-            sender_id: caller.id.clone(),
+            sender_id: guest.id.clone(),
             name: wording::name_of(&message.sender),
-            agent: caller.agent.clone(),
-            chat_id: caller.chat.chat_id.clone(),
-            thread_id: caller.chat.thread_id.clone(),
+            agent: guest.agent.clone(),
+            chat_id: guest.chat.chat_id.clone(),
+            thread_id: guest.chat.thread_id.clone(),
             at: Timestamp::from(self.clock.now()),
-            source_id: caller.key.clone(),
+            source_id: guest.key.clone(),
         };
         let name = stranger.name.clone();
-        let asked = self.codes.ask(&caller.gateway, stranger);
+        let asked = self.codes.ask(&guest.gateway, stranger);
         match asked.map_err(|error| of_documents(&error))? {
             PairingAnswer::Silence => Ok(TakenIn::Ignored),
             PairingAnswer::Code(code) => {
                 log::info!(
                     "{}: {name} ({}) wants to talk to {}; is this you? `duragent gateway approve {code}` admits \
                      them, with `--approver` they decide too",
-                    caller.gateway,
-                    caller.id,
-                    caller.agent
+                    guest.gateway,
+                    guest.id,
+                    guest.agent
                 );
-                self.desk.announce(caller, wording::pairing(&code))
+                self.desk.announce(guest, wording::pairing(&code))
             }
         }
     }
@@ -266,25 +267,25 @@ impl Intake {
     /// Somebody who may talk has said something.
     fn spoken(
         &self,
-        caller: &mut Caller,
+        guest: &mut Guest,
         message: &MessageReceived,
         files: Vec<InboundFile>,
     ) -> Result<TakenIn, IntakeError> {
         let spoken = command_in(message);
-        let disposition = disposition_of(caller, message, &spoken);
+        let disposition = disposition_of(guest, message, &spoken);
         if disposition == Disposition::Ignored {
             return Ok(TakenIn::Ignored);
         }
-        let back = SenderNews::IsBack(caller.chat.clone());
-        self.desk.tell(&caller.gateway, back);
-        if self.desk.is_repeat(caller)? {
+        let back = SenderNews::IsBack(guest.chat.clone());
+        self.desk.tell(&guest.gateway, back);
+        if self.desk.is_repeat(guest)? {
             return Ok(TakenIn::Repeated);
         }
-        let caller = &*caller;
+        let guest = &*guest;
         let disposition = match message.sender.is_bot {
-            true => self.bots.answered(caller, disposition),
+            true => self.bots.answered(guest, disposition),
             false => {
-                self.bots.person(caller);
+                self.bots.person(guest);
                 disposition
             }
         };
@@ -294,7 +295,7 @@ impl Intake {
                 payload: Some(payload),
             }) => words = payload,
             Spoken::Command(command) if disposition == Disposition::Answered => {
-                return Orders { desk: &self.desk }.carry_out(caller, command);
+                return Orders { desk: &self.desk }.carry_out(guest, command);
             }
             Spoken::Command(_) | Spoken::ForAnother | Spoken::Words => {}
         }
@@ -302,7 +303,7 @@ impl Intake {
         let Some(text) = wording::text_of(message, words, &notes) else {
             return match disposition {
                 Disposition::Answered if !message.edited => {
-                    self.desk.announce(caller, wording::UNREADABLE)
+                    self.desk.announce(guest, wording::UNREADABLE)
                 }
                 Disposition::Answered | Disposition::Overheard(_) | Disposition::Ignored => {
                     Ok(TakenIn::Ignored)
@@ -311,14 +312,14 @@ impl Intake {
         };
         let words = SpokenWords {
             text,
-            sender_name: self.shown_name(caller, message),
+            sender_name: self.shown_name(guest, message),
         };
-        self.place(caller, message, &words, disposition)
+        self.place(guest, message, &words, disposition)
     }
 
     fn place(
         &self,
-        caller: &Caller,
+        guest: &Guest,
         message: &MessageReceived,
         words: &SpokenWords,
         disposition: Disposition,
@@ -329,28 +330,28 @@ impl Intake {
         };
         let queue = match message.routing.chat_type {
             ChatType::Dm => ChatQueue::of_two(),
-            ChatType::Group | ChatType::Channel => ChatQueue::of_group(&caller.access.groups.queue),
+            ChatType::Group | ChatType::Channel => ChatQueue::of_group(&guest.access.groups.queue),
         };
         match disposition {
             // Words that nobody is to see, before or after.
             Disposition::Overheard(Overheard::Logged) if message.edited => Ok(TakenIn::Ignored),
-            _ if message.edited => match self.desk.found_session(caller)? {
-                Some(session) => placing.replace(caller, &session.id, words, &queue),
+            _ if message.edited => match self.desk.found_session(guest)? {
+                Some(session) => placing.replace(guest, &session.id, words, &queue),
                 None => Ok(TakenIn::Ignored),
             },
-            Disposition::Answered => placing.ask(caller, words, &queue),
-            Disposition::Overheard(kept) => placing.overhear(caller, words, kept),
+            Disposition::Answered => placing.ask(guest, words, &queue),
+            Disposition::Overheard(kept) => placing.overhear(guest, words, kept),
             Disposition::Ignored => Ok(TakenIn::Ignored),
         }
     }
 
     /// The name by which the model knows the speaker; in a chat of two it needs none.
-    fn shown_name(&self, caller: &Caller, message: &MessageReceived) -> Option<String> {
+    fn shown_name(&self, guest: &Guest, message: &MessageReceived) -> Option<String> {
         if message.routing.chat_type == ChatType::Dm {
             return None;
         }
         let name = wording::name_of(&message.sender);
-        let is_anothers = self.names.is_anothers(&caller.chat, &name, &caller.id);
+        let is_anothers = self.names.is_anothers(&guest.chat, &name, &guest.id);
         Some(match is_anothers {
             true => wording::name_with_id(&name, &message.sender),
             false => name,
@@ -403,7 +404,7 @@ impl Intake {
             return Ok(self.refuse(gateway, press, orders::UNKNOWN_QUESTION));
         };
         let sender = GatewaySender::new(gateway.as_str(), press.sender.id.as_str());
-        let caller = Caller {
+        let guest = Guest {
             gateway: gateway.clone(),
             gateways: Arc::clone(&self.gateways),
             chat,
@@ -415,29 +416,29 @@ impl Intake {
             key,
             message_id: None,
         };
-        if !self.may_press(&caller, press)? {
+        if !self.may_press(&guest, press)? {
             return Ok(self.refuse(gateway, press, orders::NOT_ADMITTED));
         }
         let call_id = found.call_id.as_str();
-        Orders { desk: &self.desk }.press(press, &caller, &session, call_id, found.decision)
+        Orders { desk: &self.desk }.press(press, &guest, &session, call_id, found.decision)
     }
 
     /// Whether somebody may talk where they press. A gateway that does not tell what kind of chat it is has
     /// only its approvers looked at.
-    fn may_press(&self, caller: &Caller, press: &CallbackQuery) -> Result<bool, IntakeError> {
+    fn may_press(&self, guest: &Guest, press: &CallbackQuery) -> Result<bool, IntakeError> {
         let Some(routing) = &press.routing else {
             return Ok(true);
         };
-        let chat_ids = self.chat_ids(&caller.gateway, &press.chat_id)?;
-        let place = Place {
+        let chat_ids = self.chat_ids(&guest.gateway, &press.chat_id)?;
+        let place = ChatPlace {
             chat_type: routing.chat_type,
             channel: &routing.channel,
             chat_ids: &chat_ids,
         };
-        let admission = admission::admission(&caller.access, caller.visitor(), place);
-        let rule = admission::sender_rule(&caller.access, caller.visitor());
+        let admission = admission::admission(&guest.access, guest.visitor(), place);
+        let rule = admission::sender_rule(&guest.access, guest.visitor());
         let is_heard = routing.chat_type == ChatType::Dm || rule == SenderRule::Allow;
-        Ok(admission == Admission::Admitted && is_heard)
+        Ok(admission == ChatAdmission::Admitted && is_heard)
     }
 
     fn refuse(&self, gateway: &GatewayName, press: &CallbackQuery, why: &str) -> TakenIn {
@@ -521,15 +522,15 @@ impl Intake {
     }
 
     /// The owner may look for whom a rule keeps out.
-    fn note_refused(&self, caller: &Caller, message: &MessageReceived) {
-        let about = format!("{} {}", caller.agent, caller.id);
-        if self.warned.is_first(&caller.chat, &about) {
+    fn note_refused(&self, guest: &Guest, message: &MessageReceived) {
+        let about = format!("{} {}", guest.agent, guest.id);
+        if self.warned.is_first(&guest.chat, &about) {
             log::info!(
                 "{}: {} ({}) may not talk to {} in the {} {}: what they write is dropped",
-                caller.gateway,
+                guest.gateway,
                 wording::name_of(&message.sender),
-                caller.id,
-                caller.agent,
+                guest.id,
+                guest.agent,
                 message.routing.chat_type.as_str(),
                 message.chat_id
             );
@@ -597,18 +598,20 @@ fn command_in(message: &MessageReceived) -> Spoken {
         MessageContent::Text { text } if is_said_now => {
             let own_name = message.metadata.as_ref();
             let own_name = own_name.and_then(|more| more.get("bot_username")?.as_str());
+            let is_called = message.mentions_bot;
+            let own_name = own_name.map_or(OwnName::Unknown { is_called }, OwnName::Known);
             chat_command::read(text, own_name)
         }
         _ => Spoken::Words,
     }
 }
 
-fn disposition_of(caller: &Caller, message: &MessageReceived, spoken: &Spoken) -> Disposition {
-    let groups = &caller.access.groups;
+fn disposition_of(guest: &Guest, message: &MessageReceived, spoken: &Spoken) -> Disposition {
+    let groups = &guest.access.groups;
     if message.routing.chat_type == ChatType::Dm {
         return Disposition::Answered;
     }
-    let rule = admission::sender_rule(&caller.access, caller.visitor());
+    let rule = admission::sender_rule(&guest.access, guest.visitor());
     match spoken {
         // It was meant for the agent before, or the agent never knew it.
         _ if message.edited => disposition::in_group(groups, rule, true),

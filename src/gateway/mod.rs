@@ -28,6 +28,7 @@
 //! Elsewhere: who may answer what in which session (`engine`), settings (`config`), what is granted to
 //! whom (`trust`).
 
+pub mod chat_names;
 pub mod delivery;
 pub mod gateways;
 pub mod health;
@@ -41,3 +42,4 @@ pub mod set_aside;
 pub mod settings;
 #[cfg(feature = "telegram")]
 pub mod telegram;
+pub mod transcriber;

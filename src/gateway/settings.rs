@@ -15,6 +15,8 @@ pub struct GatewaySettings {
     pub plugins: Vec<PluginSettings>,
     /// Which chat goes to which agent; the first that fits.
     pub routes: Vec<ChatRoute>,
+    /// The program that turns spoken messages into text, and its arguments.
+    pub transcribe: Option<(PathBuf, Vec<String>)>,
 }
 
 /// A bot of Telegram.

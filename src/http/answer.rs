@@ -35,6 +35,15 @@ impl Answer {
         }
     }
 
+    /// Bytes of that media type.
+    pub fn bytes(media_type: &str, bytes: Vec<u8>) -> Answer {
+        Answer {
+            status: 200,
+            headers: vec![("Content-Type", media_type.to_owned())],
+            body: Some(bytes),
+        }
+    }
+
     /// 204: there is nothing to say.
     pub fn nothing() -> Answer {
         Answer {

@@ -87,6 +87,7 @@ impl<'a> GuardedAction<'a> {
             | ApiRoute::Shutdown => Some(GuardedAction::Rules),
             ApiRoute::PostMessage(id)
             | ApiRoute::Stream(id)
+            | ApiRoute::BringFile(id)
             | ApiRoute::Cancel(id)
             | ApiRoute::ChangeSession(id)
             | ApiRoute::DeleteSession(id) => Some(GuardedAction::InSession(id)),
@@ -103,6 +104,7 @@ impl<'a> GuardedAction<'a> {
             | ApiRoute::ShowSession(_)
             | ApiRoute::ListMessages(_)
             | ApiRoute::Events(_)
+            | ApiRoute::FetchFile(..)
             | ApiRoute::Options(_) => None,
         }
     }

@@ -16,6 +16,7 @@ impl From<EngineError> for HttpProblem {
         match error {
             EngineError::AgentNotFound(_)
             | EngineError::SessionNotFound(_)
+            | EngineError::NoSuchFile(_)
             | EngineError::NothingToApprove => HttpProblem::new(404, detail),
             EngineError::Workdir(WorkdirError::NotTheOwner | WorkdirError::NotForNetwork) => {
                 HttpProblem::new(403, detail)
@@ -34,6 +35,8 @@ impl From<EngineError> for HttpProblem {
             }
             EngineError::WrongCommand => HttpProblem::new(409, detail).with_kind("command-differs"),
             EngineError::SessionEnded(_) => HttpProblem::new(410, detail),
+            EngineError::FileTooLong(_) => HttpProblem::new(413, detail),
+            EngineError::TooManyFiles => HttpProblem::new(413, detail).with_kind("too-many-files"),
             EngineError::Busy { retry_after } => {
                 retry_later(HttpProblem::new(429, detail), retry_after)
             }

@@ -2,6 +2,7 @@
 //!
 //! Each function takes the values of its header, so that tests need no request.
 
+use crate::domain::files::MediaType;
 use crate::domain::ids::SourceId;
 use crate::engine::Cursor;
 use crate::http::problem::HttpProblem;
@@ -115,6 +116,23 @@ pub fn check_json(content_type: Option<&str>) -> Result<(), HttpProblem> {
             "the body must be JSON in UTF-8, with `Content-Type: application/json`",
         ))
     }
+}
+
+/// Reads the type of a body that is a file; without a header nothing is known of it.
+///
+/// Errors: 415 for what is no media type, or that of a form.
+pub fn file_type(content_type: Option<&str>) -> Result<MediaType, HttpProblem> {
+    let Some(value) = content_type else {
+        return Ok(MediaType::UNKNOWN);
+    };
+    let media_type = MediaType::parse(value).filter(|media_type| !media_type.is_form());
+    media_type.ok_or_else(|| {
+        HttpProblem::new(
+            415,
+            "the body must be the file itself, not a form, with its own `Content-Type`, \
+             as in `curl --data-binary @cat.png -H 'Content-Type: image/png'`",
+        )
+    })
 }
 
 /// A `Prefer` with `respond-async` asks for an answer before the work is done.

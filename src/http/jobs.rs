@@ -7,6 +7,7 @@
 mod turn_answer;
 
 use crate::base::pool::NoThread;
+use crate::domain::files::MediaType;
 use crate::domain::ids::SessionId;
 use crate::domain::principal::Principal;
 use crate::engine::{Begin, EngineError, NewMessage, Presence, Subscription};
@@ -60,6 +61,13 @@ pub enum OtherRequest {
         /// What.
         approve: Approve,
     },
+    /// `POST …/files`: keep the body.
+    KeepFile {
+        /// Where.
+        id: SessionId,
+        /// What it is.
+        media_type: MediaType,
+    },
     /// `POST …/cancel`: stop the turn.
     Cancel {
         /// Where.
@@ -72,7 +80,9 @@ impl OtherRequest {
     pub fn thread_name(&self) -> String {
         match self {
             OtherRequest::Attach { id, .. } => stream_name(id),
-            OtherRequest::Decide { id, .. } | OtherRequest::Cancel { id } => wait_name(id),
+            OtherRequest::Decide { id, .. }
+            | OtherRequest::KeepFile { id, .. }
+            | OtherRequest::Cancel { id } => wait_name(id),
         }
     }
 }
@@ -147,6 +157,9 @@ pub fn begin(
                 followed.map(|(decided, followed)| (Stored::Decision(decided), followed));
             wait(context, name, id, followed, incoming)
         }
+        OtherRequest::KeepFile { id, media_type } => {
+            finish(keep_file(context, &id, media_type, &incoming), incoming)
+        }
         OtherRequest::Cancel { id } => finish(cancel(context, &id), incoming),
         OtherRequest::Attach {
             id,
@@ -183,6 +196,17 @@ fn finish(
         Err(problem) => incoming.problem(&problem),
     }
     None
+}
+
+fn keep_file(
+    context: &ApiContext,
+    id: &SessionId,
+    media_type: MediaType,
+    incoming: &Incoming,
+) -> Result<Answer, HttpProblem> {
+    let file = context.sessions.add_file(id, media_type, incoming.body())?;
+    let place = format!("/api/v1/sessions/{id}/files/{}", file.file);
+    Ok(Answer::json(201, &file).with_header("Location", place))
 }
 
 fn cancel(context: &ApiContext, id: &SessionId) -> Result<Answer, HttpProblem> {

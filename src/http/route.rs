@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use crate::base::text::{self, percent_decode};
+use crate::domain::files::FileKey;
 use crate::domain::ids::SessionId;
 use crate::http::problem::HttpProblem;
 
@@ -44,6 +45,10 @@ pub enum ApiRoute {
     Stream(SessionId),
     /// `GET /api/v1/sessions/{id}/events`
     Events(SessionId),
+    /// `POST /api/v1/sessions/{id}/files`
+    BringFile(SessionId),
+    /// `GET /api/v1/sessions/{id}/files/{file}`
+    FetchFile(SessionId, FileKey),
     /// `POST /api/v1/sessions/{id}/ticket`
     IssueTicket(SessionId),
     /// `POST /api/v1/sessions/{id}/approve`
@@ -87,6 +92,8 @@ impl ApiRoute {
             | ApiRoute::PostMessage(id)
             | ApiRoute::Stream(id)
             | ApiRoute::Events(id)
+            | ApiRoute::BringFile(id)
+            | ApiRoute::FetchFile(id, _)
             | ApiRoute::IssueTicket(id)
             | ApiRoute::Approve(id)
             | ApiRoute::Cancel(id) => Some(id),
@@ -172,6 +179,8 @@ fn of_session(method: &str, id: SessionId, rest: &[&str]) -> Option<ApiRoute> {
         ("POST", ["messages"]) => ApiRoute::PostMessage(id),
         ("POST", ["stream"]) => ApiRoute::Stream(id),
         ("GET", ["events"]) => ApiRoute::Events(id),
+        ("POST", ["files"]) => ApiRoute::BringFile(id),
+        ("GET", ["files", key]) => ApiRoute::FetchFile(id, FileKey::parse(key)?),
         ("POST", ["ticket"]) => ApiRoute::IssueTicket(id),
         ("POST", ["approve"]) => ApiRoute::Approve(id),
         ("POST", ["cancel"]) => ApiRoute::Cancel(id),

@@ -132,6 +132,7 @@ fn shown(event: &FeedEvent) -> Option<SessionEvent<&str>> {
             message_id: message.message_id.as_str(),
             content: &message.content,
             sender_name: message.sender_name.as_deref(),
+            attachments: message.attachments.clone(),
             seq: *seq,
         }),
         FeedEvent::Token {
@@ -146,10 +147,15 @@ fn shown(event: &FeedEvent) -> Option<SessionEvent<&str>> {
             name: &call.tool_name,
             arguments: &call.arguments,
         }),
-        FeedEvent::ToolResult { call_id, output } => SessionEvent::ToolResult(ToolResultEvent {
+        FeedEvent::ToolResult {
+            call_id,
+            output,
+            attachments,
+        } => SessionEvent::ToolResult(ToolResultEvent {
             call_id: call_id.as_str(),
             content: &output.content,
             success: output.success,
+            attachments: attachments.clone(),
         }),
         FeedEvent::ApprovalRequired {
             call_id,
@@ -180,10 +186,12 @@ fn shown(event: &FeedEvent) -> Option<SessionEvent<&str>> {
             message_id,
             content,
             usage,
+            attachments,
         } => SessionEvent::Message(MessageEvent {
             message_id: message_id.as_str(),
             content,
             usage: *usage,
+            attachments: attachments.clone(),
         }),
         FeedEvent::Done {
             message_id,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::event::Usage;
+use crate::domain::event::{Attachment, Usage};
 use crate::domain::ids::MessageId;
 use crate::engine::FeedEvent;
 use crate::engine::sessions::view::PendingApproval;
@@ -22,6 +22,8 @@ pub struct FinalMessage {
     pub message_id: MessageId,
     /// Its text.
     pub content: Arc<String>,
+    /// The files that went with the messages of the turn.
+    pub attachments: Vec<Attachment>,
 }
 
 /// The end of a turn.
@@ -51,10 +53,13 @@ impl TurnReader {
                 message_id,
                 content,
                 usage: _,
+                attachments,
             } => {
+                let earlier = self.reply.take().map(|reply| reply.attachments);
                 self.reply = Some(FinalMessage {
                     message_id,
                     content,
+                    attachments: earlier.into_iter().flatten().chain(attachments).collect(),
                 });
             }
             FeedEvent::ApprovalRequired {
@@ -124,6 +129,7 @@ mod tests {
             message_id: MessageId::mint(1, number),
             content: Arc::new(content.to_owned()),
             usage: None,
+            attachments: Vec::new(),
         }
     }
 
@@ -145,6 +151,7 @@ mod tests {
                 success: true,
                 content: "x".to_owned(),
             },
+            attachments: Vec::new(),
         }
     }
 
@@ -172,6 +179,7 @@ mod tests {
         let want = FinalMessage {
             message_id: MessageId::mint(1, 2),
             content: Arc::new("42".to_owned()),
+            attachments: Vec::new(),
         };
         assert_eq!(reader.reply(), Some(&want));
     }

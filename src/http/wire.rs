@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::text;
-use crate::domain::event::{Record, Usage};
+use crate::domain::event::{Attachment, Record, Usage};
 use crate::domain::ids::SessionId;
 use crate::domain::spec::AgentSpec;
 use crate::domain::transcript::{Role, ShownMessage};
@@ -43,7 +43,10 @@ impl From<BodyError> for HttpProblem {
             | BodyError::Control(_)
             | BodyError::NoChange
             | BodyError::NotACallId
-            | BodyError::NotADecision => HttpProblem::new(400, detail),
+            | BodyError::NotADecision
+            | BodyError::NotAList { .. }
+            | BodyError::TooManyFiles
+            | BodyError::NotAFile(_) => HttpProblem::new(400, detail),
         }
     }
 }
@@ -97,6 +100,7 @@ impl<'a> From<&'a ShownMessage> for MessageBody<&'a str> {
             message_id: message.message_id.as_str(),
             created_at: Some(message.created_at),
             sender_name: message.sender_name.as_deref(),
+            attachments: message.attachments.clone(),
         }
     }
 }
@@ -146,6 +150,7 @@ pub fn reply(last: Option<&FinalMessage>, usage: Usage) -> ReplyBody<&str> {
         role: Role::Assistant.as_str(),
         content: last.map_or("", |message| &message.content),
         usage,
+        attachments: files_of(last),
     }
 }
 
@@ -174,7 +179,12 @@ pub fn decided_and_complete(last: Option<&FinalMessage>) -> DecidedBody<&str> {
     DecidedBody::Complete {
         message_id: last.map(|message| message.message_id.as_str()),
         content: last.map_or("", |message| &message.content),
+        attachments: files_of(last),
     }
+}
+
+fn files_of(last: Option<&FinalMessage>) -> Vec<Attachment> {
+    last.map_or_else(Vec::new, |message| message.attachments.clone())
 }
 
 #[cfg(test)]

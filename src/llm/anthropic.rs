@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::domain::event::{FinishReason, ToolCall, Usage};
+use crate::domain::files::told_beside;
 use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply, is_blank};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
     AnswerFault, DecodedReply, Decoder, Text, arguments_object, error_text, legal_tool_name,
-    memory_of_members, user_text,
+    memory_of_members,
 };
 use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
 
@@ -196,7 +197,7 @@ fn end_well(turn: &mut SentTurn<'_>) {
 fn blocks<'a>(message: &'a Message, label: &str) -> (&'static str, Vec<SentBlock<'a>>) {
     match message {
         Message::User { text, attachments } => {
-            let text = user_text(text, attachments);
+            let text = told_beside(text, attachments);
             ("user", text_block(text).into_iter().collect())
         }
         Message::Assistant(reply) => ("assistant", assistant(reply, label)),

@@ -11,8 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::base::sse::EventTooLong;
-use crate::domain::event::{Attachment, FinishReason, Usage};
-use crate::domain::message::is_blank;
+use crate::domain::event::{FinishReason, Usage};
 use crate::domain::spec::Provider;
 use crate::llm::{LlmError, RawToolCall, Sink};
 
@@ -228,19 +227,6 @@ pub(super) fn error_text(document: &Value) -> Option<String> {
         Some(raw) => Some(format!("{message}: {raw}")),
         None => Some(message.to_owned()),
     }
-}
-
-/// A user's message for a model that is shown no files: where there is no text, it names them, as
-/// providers refuse empty ones.
-pub(super) fn user_text<'a>(text: &'a str, attachments: &[Attachment]) -> Cow<'a, str> {
-    if !is_blank(text) {
-        return Cow::Borrowed(text);
-    }
-    let notes: Vec<String> = attachments
-        .iter()
-        .map(|attachment| format!("[attachment: {}]", attachment.file))
-        .collect();
-    Cow::Owned(notes.join("\n"))
 }
 
 /// A tool's name as every provider takes it back: a model may have called one that cannot exist.

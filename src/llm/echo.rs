@@ -16,13 +16,14 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::domain::event::{FinishReason, Usage};
+use crate::domain::files::told_beside;
 use crate::domain::message::Message;
 use crate::domain::spec::{ModelChoice, Provider};
 use crate::domain::state::CONTINUE_INSTRUCTION;
 use crate::domain::window::tokens_of_bytes;
 use crate::llm::call::time_left;
 use crate::llm::canceller::Canceller;
-use crate::llm::dialect::user_text;
+
 use crate::llm::handover::Handover;
 use crate::llm::{LlmError, ModelReply, RawToolCall, Request, Sink, ToolChoice};
 
@@ -108,7 +109,7 @@ fn script_of(messages: &[Message]) -> Script {
         };
     }
     let last = messages.iter().rev().find_map(|message| match message {
-        Message::User { text, attachments } => Some(user_text(text, attachments)),
+        Message::User { text, attachments } => Some(told_beside(text, attachments)),
         Message::Assistant(_) | Message::Tool { .. } => None,
     });
     parse(&last.unwrap_or_default())

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::domain::event::{FinishReason, ToolCall, Usage};
+use crate::domain::files::told_beside;
 use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply, is_blank};
 use crate::domain::spec::ModelSpec;
 use crate::llm::dialect::{
     AnswerFault, DecodedReply, Decoder, First, Text, arguments_object, error_text, legal_tool_name,
-    memory_of, memory_of_members, user_text,
+    memory_of, memory_of_members,
 };
 use crate::llm::{RawToolCall, Request, Sink, ToolChoice, ToolDefinition};
 
@@ -174,7 +175,7 @@ fn tool(tool: &ToolDefinition) -> OpenAiTool<'_> {
 fn said<'a>(message: &'a Message, label: &str) -> ChatMessage<'a> {
     match message {
         Message::User { text, attachments } => ChatMessage::User {
-            content: user_text(text, attachments),
+            content: told_beside(text, attachments),
         },
         Message::Assistant(reply) => assistant(reply, label),
         Message::Tool {

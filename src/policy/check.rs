@@ -16,6 +16,7 @@ pub const BUILTINS: &[(&str, &[&str])] = &[
     ("bash", &[]),
     ("memory", &["recall", "remember", "reflect", "update_world"]),
     ("reload_tools", &[]),
+    ("send_file", &[]),
     ("session", &["list", "read"]),
     ("skill", &["read"]),
     ("web", &["fetch", "search"]),

@@ -224,6 +224,7 @@ fn settings(config: &Config) -> GatewaySettings {
         telegram: telegram.collect(),
         plugins: plugins.collect(),
         routes: routes.collect(),
+        transcribe: config.gateways.transcribe.clone(),
     }
 }
 

@@ -8,10 +8,11 @@ use std::io;
 
 use crate::base::digest::sha256;
 use crate::base::shown::shown_by_name;
+use crate::domain::files::FILE_BYTES_MAX;
 
 /// The most bytes of a blob: each is in memory as a whole while it is written or read, and a row of
 /// a table in some storages.
-pub const BLOB_BYTES_MAX: usize = 10 << 20;
+pub const BLOB_BYTES_MAX: usize = FILE_BYTES_MAX;
 
 /// Blobs on durable storage, shared by all threads.
 pub trait Blobs: Send + Sync {
@@ -19,6 +20,9 @@ pub trait Blobs: Send + Sync {
     ///
     /// Errors: [`BlobError::TooLong`], [`BlobError::Io`].
     fn put(&self, bytes: &[u8]) -> Result<BlobId, BlobError>;
+
+    /// How many bytes are kept under that id, without a look at them; `None` if none are.
+    fn size(&self, id: &BlobId) -> Result<Option<u64>, BlobError>;
 
     /// The bytes of that id; `None` if they are not kept.
     ///
@@ -46,6 +50,7 @@ impl BlobId {
 
     /// `None` for what is no such id.
     pub fn parse(text: &str) -> Option<BlobId> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         let is_id = text.len() == 64 && text.bytes().all(is_digit);
         is_id.then(|| BlobId(text.to_owned()))
     }
@@ -81,11 +86,6 @@ pub enum BlobError {
         /// Why not.
         source: io::Error,
     },
-}
-
-/// Whether an id may have that byte.
-pub(super) fn is_digit(byte: u8) -> bool {
-    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
 }
 
 /// Refuses what is too long to be kept.

@@ -22,6 +22,7 @@ use crate::domain::state::{SessionState, Summary};
 use crate::domain::time::Timestamp;
 use crate::domain::transcript::Said;
 use crate::domain::window::{Limits, Marks};
+use crate::store::blobs::BlobId;
 use crate::store::error::StoreError;
 use crate::store::sessions::{
     ChatKey, Epoch, NodeName, OpenSession, Outline, PageQuery, PartialHead, ReadLimit, SaidPage,
@@ -70,6 +71,7 @@ pub const PROMISES: &[Promise] = &[
     ("a filter holds back all others", filtering),
     ("lists show what is stored now", freshness),
     ("a deletion is for good", deletion),
+    ("files belong to one session and go with it", files),
     ("a claim keeps older owners out", fencing),
     ("room is told, and tried", room),
     ("sessions are written side by side", side_by_side),
@@ -388,6 +390,7 @@ fn reply() -> AssistantResponse {
         usage: None,
         input_seq: Seq(2),
         provider_data: None,
+        attachments: Vec::new(),
     }
 }
 
@@ -664,6 +667,35 @@ fn deletion(storage: &mut dyn Storage) {
     store.finish_deletions().unwrap();
     assert_eq!(store.list(None, 9).unwrap(), [id(2)]);
     assert_eq!(store.records(&id(2), Seq(1), ALL).unwrap().len(), 2);
+}
+
+fn files(storage: &mut dyn Storage) {
+    let store = storage.connect();
+    let known = BlobId::of(b"a");
+    assert!(store.files(&id(1)).put(b"a").is_err());
+    assert!(!store.contains(&id(1)).unwrap());
+    for n in [1, 2] {
+        Writer::create(&store, id(n));
+    }
+    let put = store.files(&id(1)).put(b"a").unwrap();
+    assert_eq!(put, known);
+    storage.cut_power();
+    let store = storage.connect();
+    for (n, kept) in [(1, Some(b"a".to_vec())), (2, None)] {
+        assert_eq!(store.files(&id(n)).read(&put).unwrap(), kept, "{n}");
+    }
+    // They are no sessions, and no part of the log.
+    assert_eq!(store.list(None, 9).unwrap(), [id(2), id(1)]);
+    assert_eq!(store.records(&id(1), Seq(1), ALL).unwrap().len(), 1);
+    let held = store.files(&id(1));
+    store.delete(&id(1)).unwrap();
+    for files in [held, store.files(&id(1))] {
+        assert_eq!(files.read(&put).unwrap(), None);
+        assert_eq!(files.list(None, 9).unwrap(), []);
+        assert!(files.put(b"late").is_err());
+    }
+    storage.cut_power();
+    assert!(!storage.connect().contains(&id(1)).unwrap());
 }
 
 fn fencing(storage: &mut dyn Storage) {

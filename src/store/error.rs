@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 
 use crate::domain::ids::{Seq, SessionId};
+use crate::store::blobs::BlobError;
 use crate::store::documents::DocumentError;
 
 /// Why the store could not do what was asked.
@@ -76,26 +77,50 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// The system refused to do `action` with `target`. A full disk is [`StoreError::Full`]: callers see
+    /// to it that nothing stays stored then.
+    pub(in crate::store) fn of_io(
+        action: &'static str,
+        target: String,
+        source: io::Error,
+    ) -> StoreError {
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
+            _ => StoreError::Io {
+                action,
+                target,
+                source,
+            },
+        }
+    }
+}
+
+impl From<BlobError> for StoreError {
+    fn from(error: BlobError) -> StoreError {
+        match error {
+            BlobError::Io {
+                action,
+                location,
+                source,
+            } => StoreError::of_io(action, location, source),
+            BlobError::TooLong(_) | BlobError::Damaged(_) => StoreError::Io {
+                action: "use",
+                target: "a file of the session".to_owned(),
+                source: io::Error::other(error.to_string()),
+            },
+        }
+    }
+}
+
 impl From<DocumentError> for StoreError {
     fn from(error: DocumentError) -> StoreError {
         match error {
-            DocumentError::Io { source, .. }
-                if matches!(
-                    source.kind(),
-                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-                ) =>
-            {
-                StoreError::Full
-            }
             DocumentError::Io {
                 action,
                 location,
                 source,
-            } => StoreError::Io {
-                action,
-                target: location,
-                source,
-            },
+            } => StoreError::of_io(action, location, source),
             DocumentError::BadName(target)
             | DocumentError::Busy(target)
             | DocumentError::Unreadable {

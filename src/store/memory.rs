@@ -16,6 +16,7 @@ use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::{SessionState, Summary};
 use crate::domain::time::Timestamp;
 use crate::domain::window::Limits;
+use crate::store::blobs::{BlobError, BlobId, Blobs};
 use crate::store::documents::Documents;
 use crate::store::error::StoreError;
 use crate::store::sessions::{
@@ -42,6 +43,7 @@ struct SessionRow {
     records: Vec<Arc<Record>>,
     snapshot: Option<Snapshot>,
     partial: Option<Partial>,
+    files: SimDocuments,
 }
 
 /// What a store is asked for, by the name of its function.
@@ -153,6 +155,51 @@ impl MemoryStore {
     }
 }
 
+/// The files of a session, as long as there is one.
+#[derive(Debug)]
+struct MemoryFiles {
+    tables: Arc<Mutex<Tables>>,
+    id: SessionId,
+}
+
+impl MemoryFiles {
+    fn of_session(&self) -> Option<SimDocuments> {
+        let tables = lock(&self.tables);
+        let row = tables.sessions.get(&self.id);
+        row.map(|row| row.files.clone())
+    }
+}
+
+impl Blobs for MemoryFiles {
+    fn put(&self, bytes: &[u8]) -> Result<BlobId, BlobError> {
+        let missing = || BlobError::Io {
+            action: "write",
+            location: self.id.to_string(),
+            source: io::ErrorKind::NotFound.into(),
+        };
+        self.of_session().ok_or_else(missing)?.put(bytes)
+    }
+
+    fn size(&self, id: &BlobId) -> Result<Option<u64>, BlobError> {
+        self.of_session().map_or(Ok(None), |files| files.size(id))
+    }
+
+    fn read(&self, id: &BlobId) -> Result<Option<Vec<u8>>, BlobError> {
+        let files = self.of_session();
+        files.map_or(Ok(None), |files| Blobs::read(&files, id))
+    }
+
+    fn list(&self, after: Option<&BlobId>, limit: usize) -> Result<Vec<BlobId>, BlobError> {
+        let files = self.of_session();
+        files.map_or(Ok(Vec::new()), |files| Blobs::list(&files, after, limit))
+    }
+
+    fn delete(&self, id: &BlobId) -> Result<(), BlobError> {
+        let files = self.of_session();
+        files.map_or(Ok(()), |files| Blobs::delete(&files, id))
+    }
+}
+
 impl Tables {
     fn row(&mut self, id: &SessionId) -> Result<&mut SessionRow, StoreError> {
         let missing = || StoreError::NotFound(id.clone());
@@ -234,6 +281,7 @@ impl SessionStore for MemoryStore {
                 records: records.clone(),
                 snapshot: None,
                 partial: None,
+                files: SimDocuments::new(),
             };
             tables.sessions.insert(id.clone(), row);
             Ok(records)
@@ -383,6 +431,13 @@ impl SessionStore for MemoryStore {
             tables.row(id)?;
             tables.sessions.remove(id);
             Ok(())
+        })
+    }
+
+    fn files(&self, id: &SessionId) -> Arc<dyn Blobs> {
+        Arc::new(MemoryFiles {
+            tables: Arc::clone(&self.storage.tables),
+            id: id.clone(),
         })
     }
 

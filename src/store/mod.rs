@@ -13,6 +13,7 @@ mod error;
 pub mod file;
 pub mod lock;
 pub mod memory;
+pub mod session_files;
 mod sessions;
 pub mod sim_documents;
 

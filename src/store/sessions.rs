@@ -17,6 +17,7 @@ use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::domain::transcript::Said;
 use crate::domain::window::Marks;
+use crate::store::blobs::Blobs;
 use crate::store::documents::Documents;
 use crate::store::error::StoreError;
 
@@ -128,6 +129,11 @@ pub trait SessionStore: Send + Sync {
 
     /// Deletes a session and all that was stored with it. A crash in the middle does not undo it.
     fn delete(&self, id: &SessionId) -> Result<(), StoreError>;
+
+    /// The files that belong to a session: what came with its messages, and what was sent with its
+    /// replies. They are deleted with it. Of a session that does not exist there are none, and none
+    /// can be put.
+    fn files(&self, id: &SessionId) -> Arc<dyn Blobs>;
 
     /// The documents on the same storage: the keys of session creation, and what else goes with the
     /// sessions when they move.

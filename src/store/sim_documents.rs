@@ -193,6 +193,13 @@ impl Blobs for SimDocuments {
         })
     }
 
+    fn size(&self, id: &BlobId) -> Result<Option<u64>, BlobError> {
+        self.on_blob("read", |shelves| {
+            let found = shelves.blobs.get(id);
+            Ok(found.map(|bytes| bytes.len() as u64))
+        })
+    }
+
     fn read(&self, id: &BlobId) -> Result<Option<Vec<u8>>, BlobError> {
         self.on_blob("read", |shelves| {
             let found = shelves.blobs.get(id).cloned();

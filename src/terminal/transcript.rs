@@ -3,6 +3,7 @@
 //! Invariant: every piece is clean; nothing that came over the wire reaches a terminal unfiltered.
 
 use crate::client::hint_of;
+use crate::domain::event::Attachment;
 use crate::terminal::clean::{Cleaner, clean, one_line};
 use crate::terminal::paint::Tone;
 use crate::terminal::question::question;
@@ -41,7 +42,8 @@ impl Transcript {
             SessionEvent::UserMessage(_) if mine => Vec::new(),
             SessionEvent::UserMessage(message) => {
                 let name = message.sender_name.as_deref();
-                self.broken(Tone::Bold, said(name, &message.content))
+                let said = said(name, &message.content) + &files(&message.attachments);
+                self.broken(Tone::Bold, said)
             }
             SessionEvent::ToolCall(call) => self.broken(Tone::Dim, tool_call(call)),
             SessionEvent::ToolResult(result) => self.broken(Tone::Dim, tool_result(result)),
@@ -110,6 +112,7 @@ fn history(messages: &[MessageBody]) -> Vec<TranscriptPiece> {
             _ => (Tone::Plain, clean(&message.content)),
         };
         pieces.push(TranscriptPiece::Break);
+        let text = text + &files(&message.attachments);
         pieces.push(TranscriptPiece::Lines(tone, text));
     }
     pieces
@@ -121,6 +124,14 @@ fn said(name: Option<&str>, content: &str) -> String {
         Some(name) => format!("{}> {content}", one_line(name, LINE_WIDTH)),
         None => format!("> {content}"),
     }
+}
+
+/// A line for each file.
+fn files(attachments: &[Attachment]) -> String {
+    let lines = attachments.iter();
+    lines
+        .map(|file| format!("\n  + {}", one_line(&file.described(), LINE_WIDTH)))
+        .collect()
 }
 
 fn decision(decided: &DecisionEvent) -> String {

@@ -13,6 +13,7 @@ pub mod programs;
 mod readme;
 mod refusal;
 pub mod reload;
+pub mod send_file;
 pub mod session;
 mod skill;
 mod tool;

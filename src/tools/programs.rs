@@ -124,7 +124,7 @@ pub(super) struct Order {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum ProgramError {
+pub(super) enum ProgramError {
     #[error("{} is no folder of the agent's own", .0.display())]
     NoFolder(PathBuf),
     #[error("{}, the folder of this session, is no longer there, or a link, or another account's", .0.display())]
@@ -289,7 +289,7 @@ impl Programs {
 /// A session's folder, which was the real one of its path, and this account's, when the session began.
 /// A link that has taken its place since could lead anywhere, and in somebody else's folder their
 /// files would be obeyed.
-fn still_real(folder: &Path) -> Result<PathBuf, ProgramError> {
+pub(super) fn still_real(folder: &Path) -> Result<PathBuf, ProgramError> {
     let is_real = fs::canonicalize(folder).is_ok_and(|real| real == folder);
     let is_own_folder = |about: fs::Metadata| about.is_dir() && about.uid() == accounts::own();
     if !is_real || !fs::symlink_metadata(folder).is_ok_and(is_own_folder) {

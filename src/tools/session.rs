@@ -10,6 +10,7 @@ use crate::base::shown::shown_by_name;
 use crate::base::text;
 use crate::domain::chat::Chat;
 use crate::domain::event::{Event, Record};
+use crate::domain::files::told_beside;
 use crate::domain::ids::{AgentName, MessageId, Seq, SessionId};
 use crate::domain::plain;
 use crate::domain::spec::MemoryScope;
@@ -293,7 +294,7 @@ fn messages(records: &[Record]) -> Vec<TranscriptMessage> {
                 record,
                 &message.message_id,
                 &who,
-                &message.content,
+                &told_beside(&message.content, &message.attachments),
             ));
         } else if let Event::AssistantResponse(reply) = &record.event {
             let id = reply.continues.as_ref().unwrap_or(&reply.message_id);

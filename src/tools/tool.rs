@@ -6,7 +6,7 @@ use std::path::Path;
 use crossbeam_channel::Receiver;
 
 use crate::base::shown::shown_by_name;
-use crate::domain::event::ToolOutput;
+use crate::domain::event::{Attachment, ToolOutput};
 use crate::domain::ids::{AwaitedId, CallId, SessionId};
 use crate::domain::spec::{ToolEffect, ToolKind};
 use crate::domain::state::ParkedCall;
@@ -76,6 +76,13 @@ pub trait Tool: Send + Sync {
 pub enum RunResult {
     /// It is done.
     Done(ToolOutput),
+    /// It is done, and hands out files of the session to whoever reads the next reply.
+    HandedOut {
+        /// The result.
+        output: ToolOutput,
+        /// The files, kept already.
+        files: Vec<Attachment>,
+    },
     /// Others bring the result, maybe days later: no thread waits for it.
     Parked {
         /// Names the work whose end brings it.
@@ -87,7 +94,7 @@ impl RunResult {
     /// The result; `None` if others are to bring it.
     pub fn done(self) -> Option<ToolOutput> {
         match self {
-            RunResult::Done(output) => Some(output),
+            RunResult::Done(output) | RunResult::HandedOut { output, .. } => Some(output),
             RunResult::Parked { .. } => None,
         }
     }

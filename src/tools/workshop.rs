@@ -7,6 +7,7 @@ use crate::tools::Toolbox;
 use crate::tools::memory::{MemoryParts, MemoryTool};
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::reload::{ReloadTool, ToolMaker};
+use crate::tools::send_file::{self, FileShelf, SendFileTool};
 use crate::tools::session::{SessionShelf, SessionTool};
 use crate::tools::skill::SkillTool;
 use crate::tools::web::{self, Web, WebSettings};
@@ -18,6 +19,8 @@ pub struct Workshop {
     pub memory: MemoryParts,
     /// Where sessions are kept.
     pub sessions: Arc<dyn SessionShelf>,
+    /// Where files that are sent are kept.
+    pub files: Arc<dyn FileShelf>,
     /// Who keeps what is made here, and has it made anew.
     pub maker: Arc<dyn ToolMaker>,
     /// Makes the tools that run programs.
@@ -45,6 +48,10 @@ impl Workshop {
         }
         if spec.has_builtin("reload_tools") {
             let tool = ReloadTool::new(Arc::clone(&self.maker), spec.name.clone());
+            tools = tools.with(Arc::new(tool));
+        }
+        if spec.has_builtin(send_file::NAME) {
+            let tool = SendFileTool::new(Arc::clone(&self.files), &spec.home);
             tools = tools.with(Arc::new(tool));
         }
         if spec.has_builtin(web::NAME) {

@@ -39,13 +39,13 @@ pub struct AdmittedSender {
 struct AdmissionRecord {
     version: u32,
     #[serde(default)]
-    agents: BTreeMap<AgentName, Admitted>,
+    agents: BTreeMap<AgentName, AgentGuests>,
 }
 
 /// To one agent's folder: another one of the same name is another agent.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Admitted {
+struct AgentGuests {
     folder: String,
     #[serde(default)]
     senders: Vec<AdmittedSender>,
@@ -74,7 +74,7 @@ impl WorkspaceTrust {
         self.change_admissions(|record| {
             let agent = record.agents.entry(name.clone()).or_default();
             if agent.folder != folder {
-                *agent = Admitted {
+                *agent = AgentGuests {
                     folder: folder.clone(),
                     senders: Vec::new(),
                 };

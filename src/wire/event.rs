@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::event::Usage;
+use crate::domain::event::{Attachment, Usage};
 use crate::domain::ids::Seq;
 use crate::wire::lenient::{OwnedText, or_default, plain_line, said_of_error, text_or_json};
 use crate::wire::session::{ApprovalBody, MessageBody, SessionBody};
@@ -104,6 +104,13 @@ pub struct ToolResultEvent<S = String> {
     /// False of a call that failed, was denied or was skipped.
     #[serde(default = "yes")]
     pub success: bool,
+    /// Files that it hands out.
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub attachments: Vec<Attachment>,
 }
 
 fn yes() -> bool {
@@ -210,6 +217,13 @@ pub struct UserMessageEvent<S = String> {
     /// Who wrote it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_name: Option<S>,
+    /// Files that came with it.
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub attachments: Vec<Attachment>,
     /// The number of its record.
     #[serde(default, deserialize_with = "or_default")]
     pub seq: Seq,
@@ -232,6 +246,13 @@ pub struct MessageEvent<S = String> {
         skip_serializing_if = "Option::is_none"
     )]
     pub usage: Option<Usage>,
+    /// Files that go with it.
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub attachments: Vec<Attachment>,
 }
 
 /// A change of status.

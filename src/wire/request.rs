@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::base::text;
 use crate::domain::event::Decision;
+use crate::domain::files::{ATTACHMENTS_MAX, AttachedFile, FileKey, plain_name};
 use crate::domain::ids::{AgentName, CallId};
 use crate::domain::message::MessageText;
 
@@ -27,8 +28,11 @@ pub struct NewSession<S = String> {
 /// `POST …/messages` and `…/stream`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Say<S = String> {
-    /// The text; not blank.
+    /// The text; not blank, unless files come with it.
     pub content: S,
+    /// Files that were sent to the session before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<AttachedFile>,
 }
 
 /// `PATCH /api/v1/sessions/{id}`
@@ -124,6 +128,23 @@ pub enum BodyError {
          for a call of kind `uncertain` also `retry`, `skip` or `worked`"
     )]
     NotADecision,
+    /// A field is no list.
+    #[error("`{field}` must be an array, not {found}")]
+    NotAList {
+        /// Its name.
+        field: &'static str,
+        /// The kind of value that it is, with its article.
+        found: &'static str,
+    },
+    /// A message cannot have so many.
+    #[error("`attachments` must not be more than {ATTACHMENTS_MAX}")]
+    TooManyFiles,
+    /// The attachment of that index names none.
+    #[error(
+        "`attachments[{0}]` must be `{{\"file\": …}}` with the `file` that the answer to \
+         `POST …/files` has, and perhaps a `name`"
+    )]
+    NotAFile(usize),
     /// No agent can have that name.
     #[error("Agent '{}' not found", text::shortened(.0))]
     NoSuchAgent(String),
@@ -145,9 +166,25 @@ impl NewSession {
 impl Say<MessageText> {
     /// Reads the body.
     pub fn parse(body: &[u8]) -> Result<Say<MessageText>, BodyError> {
-        let content = BodyFields::parse(body)?.text("content")?;
-        let content = MessageText::parse(content).map_err(|_| BodyError::Blank("content"))?;
-        Ok(Say { content })
+        let mut fields = BodyFields::parse(body)?;
+        let attachments = fields.list("attachments")?;
+        if attachments.len() > ATTACHMENTS_MAX {
+            return Err(BodyError::TooManyFiles);
+        }
+        let attachments = attachments.iter().enumerate();
+        let attachments = attachments
+            .map(|(index, file)| attached(file).ok_or(BodyError::NotAFile(index)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let content = if attachments.is_empty() {
+            let content = fields.text("content")?;
+            MessageText::parse(content).map_err(|_| BodyError::Blank("content"))?
+        } else {
+            MessageText::beside_files(fields.optional_text("content")?.unwrap_or_default())
+        };
+        Ok(Say {
+            content,
+            attachments,
+        })
     }
 }
 
@@ -200,6 +237,17 @@ impl ApproveSender {
     }
 }
 
+fn attached(file: &Value) -> Option<AttachedFile> {
+    let name = match file.get("name") {
+        None | Some(Value::Null) => None,
+        Some(name) => plain_name(name.as_str()?),
+    };
+    Some(AttachedFile {
+        file: FileKey::parse(file.get("file")?.as_str()?)?,
+        name,
+    })
+}
+
 fn check_name(field: &'static str, value: Option<&str>) -> Result<(), BodyError> {
     let value = value.unwrap_or_default();
     if value.chars().count() > NAME_CHARS_MAX {
@@ -238,6 +286,18 @@ impl BodyFields {
 
     fn text(&mut self, name: &'static str) -> Result<String, BodyError> {
         self.optional_text(name)?.ok_or(BodyError::Missing(name))
+    }
+
+    /// The same; one that is not there is empty.
+    fn list(&mut self, field: &'static str) -> Result<Vec<Value>, BodyError> {
+        match self.0.remove(field) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(values)) => Ok(values),
+            Some(other) => Err(BodyError::NotAList {
+                field,
+                found: kind_of(&other),
+            }),
+        }
     }
 
     /// A field that is `null` is one that is not there.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::domain::event::{ApprovalKind, Event, Record, Status, Usage};
+use crate::domain::event::{ApprovalKind, Attachment, Event, Record, Status, Usage};
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
@@ -233,6 +233,13 @@ pub struct MessageBody<S = String> {
         skip_serializing_if = "Option::is_none"
     )]
     pub sender_name: Option<S>,
+    /// Files that came or go with it.
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub attachments: Vec<Attachment>,
 }
 
 /// `GET …/events` as JSON.

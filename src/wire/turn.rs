@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::event::Usage;
+use crate::domain::event::{Attachment, Usage};
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
 use crate::wire::lenient::{OwnedText, or_default};
@@ -20,6 +20,13 @@ pub struct ReplyBody<S = String> {
     pub content: S,
     /// Tokens of the whole turn.
     pub usage: Usage,
+    /// Files that the turn has sent.
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub attachments: Vec<Attachment>,
 }
 
 /// `POST …/messages` whose turn waits for a decision.
@@ -55,6 +62,9 @@ pub enum DecidedBody<S = String> {
         /// The text of that; empty where there is none, and of a decision that an older server only
         /// acknowledges.
         content: S,
+        /// Files that the turn has sent.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        attachments: Vec<Attachment>,
     },
     /// The turn asks again.
     PendingApproval(ApprovalBody<S>),
@@ -71,6 +81,7 @@ impl Default for DecidedBody {
         DecidedBody::Complete {
             message_id: None,
             content: String::new(),
+            attachments: Vec::new(),
         }
     }
 }
@@ -86,6 +97,8 @@ struct DecidedFields<S> {
     #[serde(default)]
     content: S,
     #[serde(default, deserialize_with = "or_default")]
+    attachments: Vec<Attachment>,
+    #[serde(default, deserialize_with = "or_default")]
     seq: Option<Seq>,
     #[serde(flatten)]
     asked: Option<ApprovalBody<S>>,
@@ -99,6 +112,7 @@ impl<S> From<DecidedFields<S>> for DecidedBody<S> {
             _ => DecidedBody::Complete {
                 message_id: fields.message_id,
                 content: fields.content,
+                attachments: fields.attachments,
             },
         }
     }

@@ -270,6 +270,12 @@ fn programs(config: &Config, written: &Written) -> Vec<Claim> {
         claims.push(Claim::Starts(line));
         claims.extend(sends(written.variables(&key), command));
     }
+    let transcribe = "gateways.transcribe";
+    let words: Vec<&str> = written.below(transcribe).map(|(_, text)| text).collect();
+    if let Some(command) = words.first() {
+        claims.push(Claim::Starts(words.join(" ")));
+        claims.extend(sends(written.variables(transcribe), command));
+    }
     if config.sandbox.mode == SandboxMode::Docker {
         let image = config.sandbox.image.as_deref().unwrap_or_default();
         claims.push(Claim::Starts(format!("docker, with the image {image}")));
@@ -491,6 +497,14 @@ mod tests {
                     "sends KEY to ./run",
                     "sends B to ./run",
                 ][..],
+            ),
+            (
+                "gateways: {transcribe: [./hear, \"${KEY}\"]}\n",
+                &["starts the program ./hear ${KEY}", "sends KEY to ./hear"],
+            ),
+            (
+                "gateways: {transcribe: whisper -f}\n",
+                &["starts the program whisper -f"],
             ),
             (
                 "gateways: {telegram: {bot_token: \"${TG}\"}}\n",

@@ -80,7 +80,8 @@ impl LoadedAgents {
             policies,
             workshop: Workshop {
                 memory: parts.memory,
-                sessions: Arc::new(StoredSessions(parts.store)),
+                sessions: Arc::new(StoredSessions(Arc::clone(&parts.store))),
+                files: Arc::new(StoredSessions(parts.store)),
                 maker: Arc::new(Maker(Weak::clone(agents))),
                 programs: ProgramTools::new(parts.programs, parts.workspace),
                 web: parts.web,

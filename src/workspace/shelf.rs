@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use crate::domain::event::Record;
+use crate::domain::event::{Attachment, Record};
+use crate::domain::files::MediaType;
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
+use crate::store::session_files::{self, KeepError};
 use crate::store::{ReadLimit, SessionStore, StoreError};
 use crate::tools::ToolRefusal;
+use crate::tools::send_file::FileShelf;
 use crate::tools::session::SessionShelf;
 
 /// A page of a log, as long as a model may want to read at once.
@@ -44,6 +47,23 @@ impl SessionShelf for StoredSessions {
         self.0
             .records_before(id, before, limit)
             .map_err(|error| said(&error))
+    }
+}
+
+impl FileShelf for StoredSessions {
+    fn keep(
+        &self,
+        session: &SessionId,
+        media_type: MediaType,
+        bytes: &[u8],
+    ) -> Result<Attachment, ToolRefusal> {
+        session_files::keep(&*self.0, session, media_type, bytes).map_err(|error| match error {
+            KeepError::Enough => "this conversation holds as many files as it may".into(),
+            KeepError::Missing(_) | KeepError::Blob(_) | KeepError::Store(_) => {
+                log::warn!("session {session}: a file could not be kept: {error}");
+                "the file cannot be kept".into()
+            }
+        })
     }
 }
 

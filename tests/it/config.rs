@@ -237,6 +237,7 @@ fn every_key_ends_up_in_the_configuration() {
             },
             limits: LimitsConfig { reply_bytes: 4096 },
             gateways: GatewaysConfig {
+                transcribe: None,
                 telegram: vec![Telegram {
                     name: gateway("telegram"),
                     agent: None,
@@ -327,11 +328,7 @@ fn every_key_ends_up_in_the_configuration() {
     assert!(!format!("{config:?}").contains("hunter2"));
     assert_eq!(
         folder.said(),
-        [
-            "duragent.yaml:25:3: `gateways` has no effect yet",
-            "duragent.yaml:30:3: `routes` has no effect yet",
-            "duragent.yaml:39:13: `compaction` has no effect yet",
-        ]
+        ["duragent.yaml:39:13: `compaction` has no effect yet",]
     );
 }
 
@@ -611,15 +608,11 @@ fn every_mistake_is_told_with_its_place() {
         ),
         (
             "gateways:\n  telegram: {enabled: true}",
-            vec![
-                "duragent.yaml:2:3: `gateways` has no effect yet",
-                "duragent.yaml:2:13: `gateways.telegram.bot_token` is missing",
-            ],
+            vec!["duragent.yaml:2:13: `gateways.telegram.bot_token` is missing"],
         ),
         (
             "gateways:\n  telegram: {bot_token: x}\n  external:\n  - {name: telegram, command: x}\n  - {name: y, command: z, restart: onfailure}",
             vec![
-                "duragent.yaml:2:3: `gateways` has no effect yet",
                 "duragent.yaml:4:12: `gateways.external[0].name` is `telegram`, like another gateway that is on",
                 "duragent.yaml:5:36: `gateways.external[1].restart` must be one of `always`, `on_failure`, `never`, not `onfailure`; did you mean `on_failure`?",
             ],
@@ -627,7 +620,6 @@ fn every_mistake_is_told_with_its_place() {
         (
             "gateways:\n  telegram:\n  - {bot_token: x, agent: a b}\n  - {name: t, bot_token: x}\n  - {name: t, bot_token: x}\n  - {name: a.b, bot_token: x}\n  - {enabled: false}",
             vec![
-                "duragent.yaml:2:3: `gateways` has no effect yet",
                 "duragent.yaml:3:5: `gateways.telegram[0]` needs a `name`, as there are several",
                 "duragent.yaml:3:27: `gateways.telegram[0].agent` must be the name of an agent",
                 "duragent.yaml:5:12: `gateways.telegram[2].name` is `t`, like another gateway that is on",
@@ -637,7 +629,6 @@ fn every_mistake_is_told_with_its_place() {
         (
             "routes:\n- {match: {chat_type: dn}, agent: x y}\n- {agent: ada}",
             vec![
-                "duragent.yaml:2:3: `routes` has no effect yet",
                 "duragent.yaml:2:23: `routes[0].match.chat_type` must be one of `dm`, `group`, `channel`, not `dn`; did you mean `dm`?",
                 "duragent.yaml:2:35: `routes[0].agent` must be the name of an agent",
             ],
@@ -757,15 +748,46 @@ fn what_is_known_and_not_read_keeps_no_server_from_starting() {
     assert_eq!(routes, [0, 0]);
     let said = [
         "duragent.yaml:1:24: `sessions.compaction` has no effect yet",
-        "duragent.yaml:3:3: `gateways` has no effect yet",
         "duragent.yaml:4:12: `gateways.discord` is not read: Discord is an external gateway here, whose program `gateways.external` names",
-        "duragent.yaml:5:15: `gateways.transcribe` has no effect yet",
-        "duragent.yaml:9:9: `routes` has no effect yet",
         "duragent.yaml:10:13: `compaction` has no effect yet",
     ];
     assert_eq!(folder.said(), said);
     let problems = validate(&folder.file(), &environment);
     assert!(!problems.iter().any(|one| one.is_error()), "{problems:?}");
+}
+
+#[test]
+fn what_transcribes_is_a_command_in_one_text_or_in_words() {
+    for (written, command, args) in [
+        (
+            "whisper -l 'en us' -f",
+            "whisper",
+            &["-l", "en us", "-f"][..],
+        ),
+        ("[whisper, \"a b\"]", "whisper", &["a b"]),
+        ("./hear", "/hear", &[]),
+    ] {
+        let folder = Folder::with(&format!("gateways: {{transcribe: {written}}}\n"));
+        let found = folder.load().unwrap().config.gateways.transcribe;
+        let (program, words) = found.unwrap();
+        assert!(
+            program.display().to_string().ends_with(command),
+            "{written}"
+        );
+        assert_eq!(
+            program.is_absolute(),
+            written.starts_with("./"),
+            "{written}"
+        );
+        assert_eq!(words, args, "{written}");
+    }
+    for written in ["''", "[]", "'a \"b'", "['']"] {
+        let folder = Folder::with(&format!("gateways: {{transcribe: {written}}}\n"));
+        assert!(folder.load().is_err(), "{written}");
+        let said = folder.said().join("\n");
+        let place = "duragent.yaml:1:24: `gateways.transcribe` must be a command";
+        assert!(said.contains(place), "{written}: {said}");
+    }
 }
 
 #[test]

@@ -984,6 +984,7 @@ fn said_with(model: &str, data: Value) -> Option<Arc<AssistantResponse>> {
         finish_reason: FinishReason::Stop,
         continues: None,
         provider_data: Some(data),
+        attachments: Vec::new(),
     }))
 }
 

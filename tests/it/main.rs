@@ -22,6 +22,7 @@ mod crate_facts;
 mod doctor;
 mod engine;
 mod faults;
+mod files;
 mod flood;
 mod foreign;
 mod gate;

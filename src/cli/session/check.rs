@@ -104,6 +104,8 @@ struct ReportBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     in_flight: Option<InFlightBody>,
     kept_torn_bytes: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    lost_files: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -141,7 +143,7 @@ fn check(
     match files.check(&checked.session_id) {
         Ok(report) => {
             let is_torn = report.torn_bytes > 0 && !report.is_older;
-            checked.ok = report.is_whole() && (!is_torn || is_written);
+            checked.ok = report.is_whole() && report.lost_files == 0 && (!is_torn || is_written);
             checked.report = Some(ReportBody::from(report));
         }
         Err(error) => checked.error = Some(format!("{:#}", anyhow::Error::from(error))),
@@ -161,7 +163,11 @@ impl CheckedSession {
     fn repair(&mut self, owner: &OwnedSessions) {
         match owner.repair(&self.session_id) {
             Ok(mended) => {
-                self.ok = true;
+                // Files do not come back.
+                self.ok = self
+                    .report
+                    .as_ref()
+                    .is_none_or(|report| report.lost_files == 0);
                 self.repaired = mended.map(MendedBody::from);
             }
             Err(error) => {
@@ -176,8 +182,9 @@ impl CheckedSession {
         let word = match (self.ok, &self.repaired, &self.report) {
             (_, Some(_), _) => "repaired",
             (true, None, _) => "ok",
-            (false, None, Some(report)) if report.damaged_places == 0 => "torn",
-            (false, None, Some(_)) => "damaged",
+            (false, None, Some(report)) if report.damaged_places > 0 => "damaged",
+            (false, None, Some(report)) if report.lost_files > 0 => "incomplete",
+            (false, None, Some(_)) => "torn",
             (false, None, None) => "unreadable",
         };
         let mut text = match &self.report {
@@ -195,6 +202,14 @@ impl CheckedSession {
         }
         text
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A line below that of a session.
@@ -229,6 +244,7 @@ impl From<LogReport> for ReportBody {
                 bytes: left.bytes,
             }),
             kept_torn_bytes: report.kept_torn_bytes,
+            lost_files: report.lost_files,
         }
     }
 }
@@ -258,6 +274,7 @@ impl ReportBody {
                 "bytes cut off earlier, in events.jsonl.torn",
                 self.kept_torn_bytes,
             ),
+            ("files that are missing or damaged", self.lost_files),
         ];
         for (what, number) in numbers.into_iter().filter(|(_, number)| *number > 0) {
             text.push_str(&detail(&format!("{what}: {number}")));

@@ -12,7 +12,7 @@ use crate::cli::error::CliResult;
 use crate::cli::session::story::word;
 use crate::cli::settings::ClientSettings;
 use crate::cli::source::SessionSource;
-use crate::domain::event::{AssistantResponse, Event, Record};
+use crate::domain::event::{AssistantResponse, Attachment, Event, Record};
 use crate::domain::ids::{Seq, SessionId};
 use crate::terminal::clean::{clean, one_line};
 use crate::wire::SessionBody;
@@ -88,7 +88,15 @@ fn markdown(record: &Record) -> String {
     match &record.event {
         Event::UserMessage(message) => {
             let sender = message.sender_name.as_deref().unwrap_or("You");
-            format!("\n## {}\n\n{}\n", name(sender), clean(&message.content))
+            let text = match &*message.content {
+                "" => String::new(),
+                content => format!("\n{}\n", clean(content)),
+            };
+            format!(
+                "\n## {}\n{text}{}",
+                name(sender),
+                files(&message.attachments)
+            )
         }
         Event::AssistantResponse(reply) => markdown_reply(reply),
         Event::ToolResult { result, .. } => {
@@ -128,6 +136,7 @@ fn markdown_reply(reply: &AssistantResponse) -> String {
         }
         text.push_str(&format!("\n{}\n", clean(&reply.content)));
     }
+    text.push_str(&files(&reply.attachments));
     for call in &reply.tool_calls {
         let arguments = fenced(&call.arguments);
         text.push_str(&format!(
@@ -136,6 +145,18 @@ fn markdown_reply(reply: &AssistantResponse) -> String {
         ));
     }
     text
+}
+
+fn files(attachments: &[Attachment]) -> String {
+    let lines = attachments.iter();
+    let lines: String = lines
+        .map(|file| format!("\n- file {}", name(&file.described())))
+        .collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        lines + "\n"
+    }
 }
 
 /// A block that shows a text as it is, whatever fences are in it.

@@ -73,6 +73,9 @@ struct ImportBody {
     agent_missing: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     message_count: Option<u64>,
+    /// Files that did not come along.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_files: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -93,6 +96,7 @@ impl ImportBody {
             agent_missing: !file.is_some_and(|file| file.is_file()),
             agent: Some(import.summary.agent),
             message_count: Some(import.summary.message_count),
+            lost_files: Some(import.lost_files).filter(|lost| *lost > 0),
             error: None,
         }
     }
@@ -106,6 +110,7 @@ impl ImportBody {
             agent: None,
             agent_missing: false,
             message_count: None,
+            lost_files: None,
             error: Some(format!("{:#}", anyhow::Error::from(error))),
         }
     }
@@ -125,6 +130,12 @@ impl ImportBody {
         }
         if self.agent_missing {
             line.push_str(&format!("; there is no agent {agent} here"));
+        }
+        if let Some(lost) = self.lost_files {
+            let files = counted(lost, "file");
+            line.push_str(&format!(
+                "; without {files} that are missing or damaged there"
+            ));
         }
         line + "\n"
     }

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::base::plural::counted;
 use crate::domain::event::{
-    ApprovalKind, AssistantResponse, Event, FinishReason, Outcome, Record, Status, ToolCall,
-    ToolOutput, UserMessage,
+    ApprovalKind, AssistantResponse, Attachment, Event, FinishReason, Outcome, Record, Status,
+    ToolCall, ToolOutput, UserMessage,
 };
 use crate::domain::ids::CallId;
 use crate::domain::plain;
@@ -142,6 +142,9 @@ impl Story {
             let content = clean(&reply.content);
             text = format!("{}: {content}{ending}\n", name(&reply.agent));
         }
+        for file in &reply.attachments {
+            text.push_str(&format!("{}\n", attached(file)));
+        }
         for call in &reply.tool_calls {
             self.tools
                 .insert(call.call_id.clone(), call.tool_name.clone());
@@ -165,9 +168,13 @@ fn user_message(message: &UserMessage) -> String {
     };
     let mut text = format!("{sender}: {}", clean(&message.content));
     for file in &message.attachments {
-        text.push_str(&format!("\n  + {}", one_line(&file.file, TOOL_WIDTH)));
+        text.push_str(&format!("\n{}", attached(file)));
     }
     text
+}
+
+fn attached(file: &Attachment) -> String {
+    format!("  + {}", one_line(&file.described(), TOOL_WIDTH))
 }
 
 fn called(call: &ToolCall) -> String {
@@ -243,6 +250,7 @@ mod tests {
             finish_reason: FinishReason::ToolCalls,
             continues: None,
             provider_data: None,
+            attachments: Vec::new(),
         });
         let result = Event::ToolResult {
             call_id,
@@ -252,6 +260,7 @@ mod tests {
             },
             duration_ms: None,
             appended_bytes: None,
+            attachments: Vec::new(),
         };
         let mut story = Story::new(false);
         let told: String = [message("hi"), reply, result]

@@ -25,6 +25,18 @@ fn said_by(key: &str) -> SaidBy {
     }
 }
 
+/// A file that an agent sends.
+fn sent() -> Attachment {
+    Attachment {
+        file: "a.png".to_owned(),
+        mime: "image/png".to_owned(),
+        bytes: 1,
+        sha256: "a".to_owned(),
+        name: Some("cat.png".to_owned()),
+        caption: Some("A cat".to_owned()),
+    }
+}
+
 /// An event of each kind, with all of its fields, beside its line. `@m` and `@t` stand for ids.
 fn all_events() -> Vec<(Event, String)> {
     let message = UserMessage {
@@ -38,6 +50,8 @@ fn all_events() -> Vec<(Event, String)> {
             mime: "image/png".to_owned(),
             bytes: 3,
             sha256: "ab".to_owned(),
+            name: None,
+            caption: None,
         }],
         gateway_message_id: Some("55".to_owned()),
         own_turn: Some(OwnTurn::Joins),
@@ -45,6 +59,7 @@ fn all_events() -> Vec<(Event, String)> {
     };
     let full_reply = AssistantResponse {
         provider_data: Some(serde_json::json!({"signature": "x"})),
+        attachments: vec![sent()],
         ..reply(1, 3, "hello")
             .asking(&[1])
             .costing(2, 1)
@@ -94,7 +109,7 @@ fn all_events() -> Vec<(Event, String)> {
         ),
         (
             full_reply.event(),
-            r#"{"type":"assistant_response","turn_id":"@t","message_id":"@m","agent":"ada","model":"echo/echo","input_seq":3,"content":"hello","tool_calls":[{"call_id":"call_1","tool_name":"date","arguments":"{}"}],"usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3},"finish_reason":"tool_calls","continues":"@m","provider_data":{"signature":"x"}}"#,
+            r#"{"type":"assistant_response","turn_id":"@t","message_id":"@m","agent":"ada","model":"echo/echo","input_seq":3,"content":"hello","tool_calls":[{"call_id":"call_1","tool_name":"date","arguments":"{}"}],"usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3},"finish_reason":"tool_calls","continues":"@m","provider_data":{"signature":"x"},"attachments":[{"file":"a.png","mime":"image/png","bytes":1,"sha256":"a","name":"cat.png","caption":"A cat"}]}"#,
         ),
         (
             reply(1, 3, "hello").event(),
@@ -110,8 +125,9 @@ fn all_events() -> Vec<(Event, String)> {
                 result: output(true, "noon"),
                 duration_ms: Some(5),
                 appended_bytes: None,
+                attachments: vec![sent()],
             },
-            r#"{"type":"tool_result","call_id":"call_1","result":{"success":true,"content":"noon"},"duration_ms":5}"#,
+            r#"{"type":"tool_result","call_id":"call_1","result":{"success":true,"content":"noon"},"duration_ms":5,"attachments":[{"file":"a.png","mime":"image/png","bytes":1,"sha256":"a","name":"cat.png","caption":"A cat"}]}"#,
         ),
         (
             skipped(&[1, 2]),

@@ -24,6 +24,7 @@ fn called(tool: &str, arguments: &str) -> Event {
         finish_reason: FinishReason::ToolCalls,
         continues: None,
         provider_data: None,
+        attachments: Vec::new(),
     })
 }
 
@@ -36,6 +37,7 @@ fn result(success: bool, content: &str) -> Event {
         },
         duration_ms: None,
         appended_bytes: None,
+        attachments: Vec::new(),
     }
 }
 
@@ -164,6 +166,7 @@ fn words_of_an_agents_file_behind_a_result_make_nothing_familiar() {
             },
             duration_ms: None,
             appended_bytes: Some(added.len()),
+            attachments: Vec::new(),
         };
         let events = [called("web", SEARCH), answer];
         assert_eq!(is_familiar(address, &events), expected, "{address}");

@@ -28,6 +28,8 @@ fn tool(n: u64, content: &str) -> Entry {
 
 fn picture() -> Attachment {
     Attachment {
+        name: None,
+        caption: None,
         file: "cat.png".to_owned(),
         mime: "image/png".to_owned(),
         bytes: 3,

@@ -59,6 +59,7 @@ fn answered(call: &ToolCall, success: bool) -> Event {
         result: output(success, "x"),
         duration_ms: None,
         appended_bytes: None,
+        attachments: Vec::new(),
     }
 }
 

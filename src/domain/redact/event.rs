@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::domain::event::{AssistantResponse, Event, ToolOutput};
+use crate::domain::event::{AssistantResponse, Attachment, Event, ToolOutput};
 use crate::domain::redact::Redactor;
 
 impl Redactor {
@@ -22,18 +22,19 @@ impl Redactor {
                 self.redact_some(&mut message.sender_id);
                 self.redact_some(&mut message.sender_name);
                 self.redact_some(&mut message.gateway_message_id);
-                for attachment in &mut message.attachments {
-                    self.redact_in(&mut attachment.file);
-                    self.redact_in(&mut attachment.mime);
-                }
+                self.redact_files(&mut message.attachments);
             }
             Event::AssistantResponse(reply) => self.redact_reply(Arc::make_mut(reply)),
             Event::ToolStarted { tool_name, .. } => self.redact_in(tool_name),
             Event::ToolResult {
                 result,
                 appended_bytes,
+                attachments,
                 ..
-            } => self.redact_result(result, appended_bytes),
+            } => {
+                self.redact_result(result, appended_bytes);
+                self.redact_files(attachments);
+            }
             Event::ApprovalRequired {
                 command,
                 commands,
@@ -78,6 +79,15 @@ impl Redactor {
             | Event::StatusChange { .. }
             | Event::SessionAdopted {}
             | Event::Unknown => {}
+        }
+    }
+
+    fn redact_files(&self, files: &mut [Attachment]) {
+        for file in files {
+            self.redact_in(&mut file.file);
+            self.redact_in(&mut file.mime);
+            self.redact_some(&mut file.name);
+            self.redact_some(&mut file.caption);
         }
     }
 

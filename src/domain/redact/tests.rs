@@ -147,10 +147,10 @@ fn no_text_of_an_event_keeps_a_secret() {
     let redactor = redactor(&[("A_KEY", VALUE)]);
     let ids = r#""turn_id":"turn_01J0000000000000000000000A","message_id":"msg_01J0000000000000000000000A""#;
     for event in [
-        r#""type":"user_message","message_id":"msg_01J0000000000000000000000A","content":"a S b","sender_id":"S","sender_name":"S","attachments":[{"file":"S","mime":"S","bytes":1,"sha256":"x"}]"#.to_owned(),
+        r#""type":"user_message","message_id":"msg_01J0000000000000000000000A","content":"a S b","sender_id":"S","sender_name":"S","attachments":[{"file":"S","mime":"S","bytes":1,"sha256":"x","name":"S","caption":"S"}]"#.to_owned(),
         format!(r#""type":"assistant_response",{ids},"agent":"a","model":"S","input_seq":1,"content":"","finish_reason":"tool_calls","tool_calls":[{{"call_id":"c","tool_name":"S","arguments":"{{\"a\":\"S\"}}"}}],"provider_data":{{"deep":["S"]}}"#),
         r#""type":"tool_started","call_id":"c","tool_name":"S""#.to_owned(),
-        r#""type":"tool_result","call_id":"c","result":{"success":true,"content":"S"}"#.to_owned(),
+        r#""type":"tool_result","call_id":"c","result":{"success":true,"content":"S"},"attachments":[{"file":"S","mime":"S","bytes":1,"sha256":"x","name":"S","caption":"S"}]"#.to_owned(),
         r#""type":"approval_required","call_id":"c","command":"S","kind":"policy","requester_id":"S""#.to_owned(),
         r#""type":"approval_decision","call_id":"c","decision":"deny","by":"S""#.to_owned(),
         r#""type":"silent_message","content":"S","sender_id":"S","sender_name":"S""#.to_owned(),
@@ -182,6 +182,7 @@ fn what_was_appended_to_a_result_keeps_its_place() {
         },
         duration_ms: None,
         appended_bytes: Some(appended.len()),
+        attachments: Vec::new(),
     };
     redactor.redact_event(&mut event);
     let Event::ToolResult {
@@ -207,6 +208,7 @@ fn an_event_without_secrets_stays_as_it_is() {
         },
         duration_ms: None,
         appended_bytes: None,
+        attachments: Vec::new(),
     };
     let mut looked_through = event.clone();
     redactor.redact_event(&mut looked_through);

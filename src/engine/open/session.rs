@@ -591,6 +591,7 @@ fn interrupted_reply(state: &SessionState, partial: Partial) -> Option<Event> {
         finish_reason: FinishReason::Interrupted,
         continues,
         provider_data: None,
+        attachments: Vec::new(),
     }))
 }
 

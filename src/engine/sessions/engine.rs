@@ -4,6 +4,7 @@
 //! the sessions, their workers, and last what is done without being asked.
 
 use std::io;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::base::timer::{Alarm, TimerHandle};
@@ -52,6 +53,8 @@ pub(in crate::engine) struct Engine {
     pub(in crate::engine) workdirs: WorkdirRules,
     /// Turns at work at a time.
     pub(in crate::engine) max_active: usize,
+    /// Files that are being taken just now.
+    pub(in crate::engine) files_taken: AtomicUsize,
 }
 
 /// What is done without being asked.
@@ -110,6 +113,7 @@ impl Engine {
             chat_locks: CreationLocks::new(),
             workdirs: from.settings.workdirs,
             max_active: from.settings.max_active,
+            files_taken: AtomicUsize::new(0),
         };
         alarms.set_jobs(&engine);
         Ok(engine)

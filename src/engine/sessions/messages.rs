@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::pool::NoThread;
-use crate::domain::event::{Event, OwnTurn, Record, Status, UserMessage};
+use crate::domain::event::{Attachment, Event, OwnTurn, Record, Status, UserMessage};
 use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
 use crate::engine::error::{EngineError, chain};
 use crate::engine::events::{self, goes_on};
@@ -339,7 +339,12 @@ fn repeated(known: Record, message: &NewMessage) -> Result<Accepted, EngineError
     // known.
     let is_same = match (&stored.gateway_message_id, &message.gateway_message_id) {
         (Some(known), Some(one)) => known == one,
-        (Some(_), None) | (None, _) => stored.content == message.content.as_str(),
+        (Some(_), None) | (None, _) => {
+            let digests =
+                |files: &[Attachment]| Vec::from_iter(files.iter().map(|file| file.sha256.clone()));
+            stored.content == message.content.as_str()
+                && digests(&stored.attachments) == digests(&message.attachments)
+        }
     };
     if !is_same {
         return Err(EngineError::KeyReused);

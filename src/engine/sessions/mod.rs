@@ -9,6 +9,7 @@ mod chats;
 mod creation;
 mod creation_locks;
 pub(in crate::engine) mod engine;
+mod files;
 mod listing;
 mod messages;
 mod parked;

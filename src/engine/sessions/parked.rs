@@ -79,6 +79,6 @@ fn result_events(
     let Some(parks) = waits else {
         return Vec::new();
     };
-    let result = events::result(hooks, &state.call, output, None);
+    let result = events::result(hooks, &state.call, output, None, Vec::new());
     parks.into_iter().chain([result]).collect()
 }

@@ -55,7 +55,8 @@ pub struct NewMessage {
     pub detached: bool,
     /// Its id on the platform that it comes from.
     pub gateway_message_id: Option<String>,
-    /// Files of the session that come with it.
+    /// Files of the session that come with it, as [`add_file`](crate::engine::Sessions::add_file) or
+    /// [`attached`](crate::engine::Sessions::attached) tells of them.
     pub attachments: Vec<Attachment>,
 }
 

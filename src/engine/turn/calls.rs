@@ -232,7 +232,7 @@ impl Worker<'_> {
     fn answer(&self, agent: &Agent, calls: &[&ToolCall], output: &ToolOutput) -> Result<(), Leave> {
         let answers = calls
             .iter()
-            .map(|call| events::result(&agent.spec.hooks, call, output.clone(), None));
+            .map(|call| events::result(&agent.spec.hooks, call, output.clone(), None, Vec::new()));
         self.write(|_| answers.collect())?;
         Ok(())
     }
@@ -354,7 +354,8 @@ impl Worker<'_> {
             let parked = live.state.open_call(&work.call.call_id);
             let parked = parked.and_then(CallState::parked);
             let waits = parked.is_some_and(|parked| *parked.on == work.on);
-            let result = waits.then(|| events::result(&agent.spec.hooks, &work.call, output, None));
+            let result = waits
+                .then(|| events::result(&agent.spec.hooks, &work.call, output, None, Vec::new()));
             result.into_iter().collect()
         })?;
         Ok(())
@@ -374,21 +375,22 @@ impl Worker<'_> {
                 // Others have brought the result while the tool went on.
                 let state = live.state.open_call(&call.call_id)?;
                 let duration_ms = u64::try_from(done.duration.as_millis()).unwrap_or(u64::MAX);
-                match done.result {
-                    RunResult::Done(output) => {
-                        let output = marked(output, interrupt);
-                        Some(events::result(
-                            &agent.spec.hooks,
-                            call,
-                            output,
-                            Some(duration_ms),
-                        ))
-                    }
+                let (output, files) = match done.result {
+                    RunResult::Done(output) => (output, Vec::new()),
+                    RunResult::HandedOut { output, files } => (output, files),
                     RunResult::Parked { on } => {
                         let is_known = state.parked().is_some_and(|parked| *parked.on == on);
-                        (!is_known).then(|| events::parked(call, on))
+                        return (!is_known).then(|| events::parked(call, on));
                     }
-                }
+                };
+                let (hooks, output) = (&agent.spec.hooks, marked(output, interrupt));
+                Some(events::result(
+                    hooks,
+                    call,
+                    output,
+                    Some(duration_ms),
+                    files,
+                ))
             });
             events.collect()
         })?;

@@ -285,6 +285,7 @@ impl Worker<'_> {
                 usage: reply.usage,
                 continues: events::continued(state),
                 provider_data: reply.provider_data,
+                attachments: state.handed_out.clone(),
             })];
             if reply.is_cut {
                 events.push(too_long(call.request.reply_bytes));

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::base::text;
 use crate::domain::code::FailureCode;
 use crate::domain::event::{
-    ApprovalKind, AssistantResponse, Decision, Event, Failure, FinishReason, Outcome, Record,
-    Status, ToolCall, ToolOutput, Usage, UserMessage,
+    ApprovalKind, AssistantResponse, Attachment, Decision, Event, Failure, FinishReason, Outcome,
+    Record, Status, ToolCall, ToolOutput, Usage, UserMessage,
 };
 use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::domain::transcript::ShownMessage;
@@ -73,6 +73,8 @@ pub enum FeedEvent {
         call_id: CallId,
         /// The answer.
         output: ToolOutput,
+        /// Files that it hands out; the next finished message has them too.
+        attachments: Vec<Attachment>,
     },
     /// A person is asked.
     ApprovalRequired {
@@ -113,6 +115,8 @@ pub enum FeedEvent {
         content: Arc<String>,
         /// Tokens of its model call, as the provider counts them.
         usage: Option<Usage>,
+        /// Files that go with it.
+        attachments: Vec<Attachment>,
     },
     /// The turn ended with an answer.
     Done {
@@ -367,10 +371,14 @@ impl Feed {
                 self.reply_row(reply)
             }
             Event::ToolResult {
-                call_id, result, ..
+                call_id,
+                result,
+                attachments,
+                ..
             } if self.wants_results() => one(FeedEvent::ToolResult {
                 call_id: call_id.clone(),
                 output: result.clone(),
+                attachments: attachments.clone(),
             }),
             Event::ToolsSkipped { call_ids, reason } if self.wants_results() => call_ids
                 .iter()
@@ -381,6 +389,7 @@ impl Feed {
                             success: false,
                             content: reason.clone(),
                         },
+                        attachments: Vec::new(),
                     })
                 })
                 .collect(),
@@ -547,11 +556,14 @@ impl Feed {
 
     fn whole_message(&self, reply: &AssistantResponse) -> Option<FeedEvent> {
         let shown = self.reply.as_ref()?;
-        let is_empty = shown.earlier_text.is_empty() && reply.tool_calls.is_empty();
+        let is_empty = shown.earlier_text.is_empty()
+            && reply.tool_calls.is_empty()
+            && reply.attachments.is_empty();
         (!is_empty).then(|| FeedEvent::Message {
             message_id: shown.message_id.clone(),
             content: Arc::clone(&shown.earlier_text),
             usage: reply.usage,
+            attachments: reply.attachments.clone(),
         })
     }
 

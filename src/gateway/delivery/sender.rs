@@ -29,6 +29,7 @@ use crate::domain::event::{Decision, Event};
 use crate::domain::ids::{AgentName, CallId, Seq, SessionId};
 use crate::domain::time::Timestamp;
 use crate::engine::{EngineError, Sessions};
+use crate::gateway::chat_names::ChatNames;
 use crate::gateway::delivery::bubble::{Bubble, BubbleContent, BubbleKey};
 use crate::gateway::delivery::follower::{ChatFollower, Following};
 use crate::gateway::delivery::lane::{
@@ -65,6 +66,8 @@ const LOOK_AT_REST: Duration = Duration::from_secs(3600);
 pub struct SenderParts {
     /// The gateway's lanes.
     pub lanes: Arc<LaneStore>,
+    /// The ids that its chats had.
+    pub chat_names: Arc<ChatNames>,
     /// Its way to the platform.
     pub outlet: Box<dyn Outlet>,
     /// The sessions.
@@ -438,7 +441,11 @@ impl LaneSender {
                 self.save(&id, &mut lane);
             }
         }
-        let gateway = self.parts.lanes.gateway().as_str();
+        let gateway = self.parts.lanes.gateway();
+        if let Err(error) = self.parts.chat_names.note(gateway, from, to) {
+            log::error!("what is said of chat {from} does not hold for {to}: {error}");
+        }
+        let gateway = gateway.as_str();
         if let Err(error) = self.parts.sessions.move_chat(gateway, from, to) {
             log::error!("sessions of chat {from} are not moved to {to}: {error}");
         }

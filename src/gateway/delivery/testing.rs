@@ -15,6 +15,7 @@ use crate::domain::message::MessageText;
 use crate::domain::principal::{GatewaySender, Principal};
 use crate::engine::testing::{Bench, noon};
 use crate::engine::{NewMessage, SessionDraft};
+use crate::gateway::chat_names::ChatNames;
 use crate::gateway::delivery::lane_store::LaneStore;
 use crate::gateway::delivery::news::{ChatNews, SenderHandle, SenderInbox, sender_channel};
 use crate::gateway::delivery::outbox::Outbox as _;
@@ -347,6 +348,7 @@ impl Desk {
         let sender = LaneSender::new(
             SenderParts {
                 lanes: Arc::clone(&lanes),
+                chat_names: Arc::new(ChatNames::new(Arc::new(SimDocuments::new()))),
                 outlet: parts.platform.outlet(),
                 sessions: parts.bench.sessions.clone(),
                 host: Arc::new(parts.host.clone()),

@@ -25,7 +25,7 @@ pub(super) struct Visitor<'a> {
 
 /// Where somebody speaks, as far as rules ask.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct ChatPlace<'a> {
     pub(super) chat_type: ChatType,
     /// The platform's name.
     pub(super) channel: &'a str,
@@ -35,7 +35,7 @@ pub(super) struct Place<'a> {
 
 /// Whether somebody may talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(super) enum ChatAdmission {
     /// They may.
     Admitted,
     /// They may not yet: the owner can admit them.
@@ -46,20 +46,24 @@ pub(super) enum Admission {
 
 /// Whether `visitor` may talk in `place`; in a group what becomes of it is for
 /// [`sender_rule`] to say.
-pub(super) fn admission(access: &AccessSpec, visitor: Visitor<'_>, place: Place<'_>) -> Admission {
+pub(super) fn admission(
+    access: &AccessSpec,
+    visitor: Visitor<'_>,
+    place: ChatPlace<'_>,
+) -> ChatAdmission {
     let admitted_if = |is_admitted| match is_admitted {
-        true => Admission::Admitted,
-        false => Admission::Refused,
+        true => ChatAdmission::Admitted,
+        false => ChatAdmission::Refused,
     };
     let is_listed = || visitor.is_in(&access.dm.allowlist);
     match (place.chat_type, access.dm.policy, access.groups.policy) {
-        (ChatType::Dm, DmPolicy::Open, _) => Admission::Admitted,
-        (ChatType::Dm, DmPolicy::Disabled, _) => Admission::Refused,
+        (ChatType::Dm, DmPolicy::Open, _) => ChatAdmission::Admitted,
+        (ChatType::Dm, DmPolicy::Disabled, _) => ChatAdmission::Refused,
         (ChatType::Dm, DmPolicy::Allowlist, _) => admitted_if(is_listed()),
         (ChatType::Dm, DmPolicy::Pairing, _) if visitor.admitted.is_some() || is_listed() => {
-            Admission::Admitted
+            ChatAdmission::Admitted
         }
-        (ChatType::Dm, DmPolicy::Pairing, _) => Admission::Stranger,
+        (ChatType::Dm, DmPolicy::Pairing, _) => ChatAdmission::Stranger,
         (ChatType::Group | ChatType::Channel, _, policy) => admitted_if(match policy {
             GroupPolicy::Open => true,
             GroupPolicy::Disabled => false,
@@ -101,7 +105,7 @@ impl Visitor<'_> {
     }
 }
 
-impl Place<'_> {
+impl ChatPlace<'_> {
     /// A pattern is of `{channel}:{chat_id}`; the gateway's own name tells two of a platform apart.
     fn is_in(&self, patterns: &[IdPattern], gateway: &GatewayName) -> bool {
         let mut names = self.chat_ids.iter().flat_map(|chat_id| {
@@ -154,9 +158,9 @@ mod tests {
 
     #[test]
     fn in_a_chat_of_two_the_policy_and_its_list_admit() {
-        use Admission::{Admitted, Refused, Stranger};
+        use ChatAdmission::{Admitted, Refused, Stranger};
         let gateway = GatewayName::parse("telegram").unwrap();
-        let place = Place {
+        let place = ChatPlace {
             chat_type: ChatType::Dm,
             channel: "telegram",
             chat_ids: &["42".to_owned()],
@@ -215,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_group_is_admitted_by_its_platform_and_id_also_those_it_had() {
-        use Admission::{Admitted, Refused};
+        use ChatAdmission::{Admitted, Refused};
         let gateway = GatewayName::parse("support").unwrap();
         let chat_ids = ["-100".to_owned(), "-1".to_owned()];
         for (access, expected) in [
@@ -234,7 +238,7 @@ mod tests {
             (groups(GroupPolicy::Disabled, &["telegram:-100"]), Refused),
         ] {
             for chat_type in [ChatType::Group, ChatType::Channel] {
-                let place = Place {
+                let place = ChatPlace {
                     chat_type,
                     channel: "telegram",
                     chat_ids: &chat_ids,

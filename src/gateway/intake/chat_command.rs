@@ -56,8 +56,29 @@ pub(super) const HELP: &str = "Write what you want, and I answer.\n\n\
     - `/approve` and `/deny` answer my question, if you may decide\n\
     - `/help` shows this";
 
-/// Reads a text. `own_name` is the agent's name on the platform, where that is known.
-pub(super) fn read(text: &str, own_name: Option<&str>) -> Spoken {
+/// The agent, as a platform has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum OwnName<'a> {
+    /// It has this name.
+    Known(&'a str),
+    /// Its name is not known, but whether it was called by it.
+    Unknown {
+        /// It was.
+        is_called: bool,
+    },
+}
+
+impl OwnName<'_> {
+    fn is(self, called: &str) -> bool {
+        match self {
+            OwnName::Known(own) => own.trim_start_matches('@').eq_ignore_ascii_case(called),
+            OwnName::Unknown { is_called } => is_called,
+        }
+    }
+}
+
+/// Reads a text.
+pub(super) fn read(text: &str, own_name: OwnName<'_>) -> Spoken {
     let text = text.trim();
     let (word, rest) = text
         .split_once(char::is_whitespace)
@@ -69,9 +90,7 @@ pub(super) fn read(text: &str, own_name: Option<&str>) -> Spoken {
         Some((name, called)) => (name, Some(called)),
         None => (word, None),
     };
-    let own_name = own_name.map(|name| name.trim_start_matches('@'));
-    let is_ours =
-        called.is_none_or(|called| own_name.is_some_and(|own| own.eq_ignore_ascii_case(called)));
+    let is_ours = called.is_none_or(|called| own_name.is(called));
     match command(name, rest) {
         _ if !is_ours => Spoken::ForAnother,
         Some(command) => Spoken::Command(command),
@@ -144,9 +163,12 @@ mod tests {
             ("// stop", Words),
             ("", Words),
         ] {
-            assert_eq!(read(text, Some("our_bot")), expected, "{text:?}");
-            assert_eq!(read(text, Some("@our_bot")), expected, "{text:?}");
+            for own in ["our_bot", "@our_bot"] {
+                assert_eq!(read(text, OwnName::Known(own)), expected, "{text:?}");
+            }
         }
-        assert_eq!(read("/stop@our_bot", None), ForAnother);
+        let by_name = |is_called| read("/stop@our_bot", OwnName::Unknown { is_called });
+        assert_eq!(by_name(false), ForAnother);
+        assert_eq!(by_name(true), Command(ChatCommand::Stop));
     }
 }

@@ -12,12 +12,12 @@ use crate::base::timer::{Due, TimerHandle};
 use crate::domain::ids::SessionId;
 
 /// Whose messages are waited out where.
-type Waiting = HashSet<(SessionId, String)>;
+type Successions = HashSet<(SessionId, String)>;
 
 /// Waits out each sender's successions, from their first message on.
 pub(super) struct Debounce {
     timer: TimerHandle,
-    waiting: Arc<Mutex<Waiting>>,
+    waiting: Arc<Mutex<Successions>>,
     begin: Arc<dyn Fn(&SessionId) + Send + Sync>,
 }
 

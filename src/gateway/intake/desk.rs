@@ -39,9 +39,9 @@ pub struct WayOut {
     pub sender: SenderHandle,
 }
 
-/// Somebody who may talk, where, and to whom.
+/// Somebody who may talk, or will see that they may not; where, and to whom.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub(super) struct Guest {
     pub(super) gateway: GatewayName,
     /// All that there are.
     pub(super) gateways: Arc<[GatewayName]>,
@@ -58,7 +58,7 @@ pub(super) struct Caller {
     pub(super) message_id: Option<String>,
 }
 
-impl Caller {
+impl Guest {
     pub(super) fn principal(&self) -> Principal {
         Principal::Sender(GatewaySender::new(self.gateway.as_str(), self.id.as_str()))
     }
@@ -93,64 +93,61 @@ impl Desk {
         }
     }
 
-    /// The caller's session, if there is one.
-    pub(super) fn found_session(
-        &self,
-        caller: &Caller,
-    ) -> Result<Option<SessionView>, IntakeError> {
+    /// The guest's session, if there is one.
+    pub(super) fn found_session(&self, guest: &Guest) -> Result<Option<SessionView>, IntakeError> {
         let found = self
             .sessions
-            .find_by_chat(caller.agent.as_str(), &caller.chat)
+            .find_by_chat(guest.agent.as_str(), &guest.chat)
             .map_err(of_engine)?;
         if let Some(view) = &found {
-            self.show(caller, view)?;
+            self.show(guest, view)?;
         }
         Ok(found)
     }
 
-    /// The caller's session, a new one where there is none; its chat is shown what happens in it.
-    pub(super) fn session(&self, caller: &Caller) -> Result<SessionView, EngineOrIntake> {
+    /// The guest's session, a new one where there is none; its chat is shown what happens in it.
+    pub(super) fn session(&self, guest: &Guest) -> Result<SessionView, EngineOrIntake> {
         let draft = SessionDraft {
-            chat: Some(caller.chat.clone()),
-            ..SessionDraft::new(caller.agent.as_str(), Principal::Owner)
+            chat: Some(guest.chat.clone()),
+            ..SessionDraft::new(guest.agent.as_str(), Principal::Owner)
         };
         let view = self.sessions.create(&draft)?;
-        self.show(caller, &view)?;
+        self.show(guest, &view)?;
         Ok(view)
     }
 
-    /// Whether what the caller said was taken in before. Where its key is another message's it gets one of its
+    /// Whether what the guest said was taken in before. Where its key is another message's it gets one of its
     /// own.
-    pub(super) fn is_repeat(&self, caller: &mut Caller) -> Result<bool, IntakeError> {
-        let from = caller.principal();
+    pub(super) fn is_repeat(&self, guest: &mut Guest) -> Result<bool, IntakeError> {
+        let from = guest.principal();
         let is_seen = |key: &SourceId| {
-            let message_id = caller.message_id.as_deref();
-            let agent = caller.agent.as_str();
+            let message_id = guest.message_id.as_deref();
+            let agent = guest.agent.as_str();
             self.sessions
-                .knows_key(agent, &caller.chat, &from, key, message_id)
+                .knows_key(agent, &guest.chat, &from, key, message_id)
                 .map_err(of_engine)
         };
-        match is_seen(&caller.key)? {
+        match is_seen(&guest.key)? {
             KeySeen::No => Ok(false),
             KeySeen::Repeated => Ok(true),
             KeySeen::OfAnother => {
-                let own = caller.message_id.as_deref().unwrap_or_default();
-                let own = keys::with(&caller.key, &caller.gateway, own);
+                let own = guest.message_id.as_deref().unwrap_or_default();
+                let own = keys::with(&guest.key, &guest.gateway, own);
                 let is_repeat = is_seen(&own)? == KeySeen::Repeated;
-                caller.key = own;
+                guest.key = own;
                 Ok(is_repeat)
             }
         }
     }
 
     /// Sees to it that what happens in a session from now on is shown in its chat.
-    fn show(&self, caller: &Caller, view: &SessionView) -> Result<(), IntakeError> {
+    fn show(&self, guest: &Guest, view: &SessionView) -> Result<(), IntakeError> {
         if lock(&self.shown).contains(&view.id) {
             return Ok(());
         }
         let from = view.summary.last_seq;
-        self.outbox(&caller.gateway)?
-            .open_session(&caller.chat, &view.id, from)
+        self.outbox(&guest.gateway)?
+            .open_session(&guest.chat, &view.id, from)
             .map_err(of_outbox)?;
         let mut shown = lock(&self.shown);
         if shown.len() >= SHOWN_MAX {
@@ -160,18 +157,18 @@ impl Desk {
         Ok(())
     }
 
-    /// Says something to the caller that is in no log.
+    /// Says something to the guest that is in no log.
     pub(super) fn announce(
         &self,
-        caller: &Caller,
+        guest: &Guest,
         markdown: impl Into<String>,
     ) -> Result<TakenIn, IntakeError> {
         let said = Announcement {
-            key: Some(caller.key.clone()),
+            key: Some(guest.key.clone()),
             markdown: markdown.into(),
-            reply_to: caller.message_id.clone(),
+            reply_to: guest.message_id.clone(),
         };
-        self.post(&caller.gateway, &caller.chat, said)?;
+        self.post(&guest.gateway, &guest.chat, said)?;
         Ok(TakenIn::Handled)
     }
 

@@ -8,7 +8,7 @@ use crate::engine::{EngineError, NewMessage, Overheard, StopInChat};
 use crate::gateway::delivery::SenderNews;
 use crate::gateway::incoming::{IntakeError, TakenIn};
 use crate::gateway::intake::chat_command::{ChatCommand, HELP};
-use crate::gateway::intake::desk::{Caller, Desk, of_engine};
+use crate::gateway::intake::desk::{Desk, Guest, of_engine};
 use crate::gateway::intake::wording;
 use crate::gateway::protocol::CallbackQuery;
 
@@ -25,26 +25,26 @@ impl Orders<'_> {
     /// Carries a command out.
     pub(super) fn carry_out(
         self,
-        caller: &Caller,
+        guest: &Guest,
         command: &ChatCommand,
     ) -> Result<TakenIn, IntakeError> {
-        let session = self.desk.found_session(caller)?;
+        let session = self.desk.found_session(guest)?;
         let session = session.as_ref();
         let (said, is_done) = match command {
-            ChatCommand::Start { .. } => return self.desk.announce(caller, wording::GREETING),
-            ChatCommand::Help => return self.desk.announce(caller, HELP),
-            ChatCommand::Status => return self.desk.announce(caller, status(caller, session)),
-            ChatCommand::Stop => self.stop(caller, session)?,
-            ChatCommand::Reset => self.reset(caller, session)?,
-            ChatCommand::Decide(decision) => self.answer(caller, session, *decision)?,
+            ChatCommand::Start { .. } => return self.desk.announce(guest, wording::GREETING),
+            ChatCommand::Help => return self.desk.announce(guest, HELP),
+            ChatCommand::Status => return self.desk.announce(guest, status(guest, session)),
+            ChatCommand::Stop => self.stop(guest, session)?,
+            ChatCommand::Reset => self.reset(guest, session)?,
+            ChatCommand::Decide(decision) => self.answer(guest, session, *decision)?,
         };
         if let Some(said) = said {
-            self.desk.announce(caller, said)?;
+            self.desk.announce(guest, said)?;
         }
         match session {
             Some(_) if is_done => Ok(TakenIn::Stored),
             // Delivered again, it must not do then what it did not do now.
-            Some(session) => self.note(caller, session, command),
+            Some(session) => self.note(guest, session, command),
             None => Ok(TakenIn::Handled),
         }
     }
@@ -52,15 +52,15 @@ impl Orders<'_> {
     /// Notes in the log a command that did nothing.
     fn note(
         self,
-        caller: &Caller,
+        guest: &Guest,
         session: &SessionView,
         command: &ChatCommand,
     ) -> Result<TakenIn, IntakeError> {
         let text = MessageText::parse(command.as_str());
         let text = text.map_err(|error| IntakeError::Unreadable(error.to_string()))?;
         let message = NewMessage {
-            key: Some(caller.key.clone()),
-            ..NewMessage::new(caller.principal(), text)
+            key: Some(guest.key.clone()),
+            ..NewMessage::new(guest.principal(), text)
         };
         let noted = self
             .desk
@@ -72,14 +72,14 @@ impl Orders<'_> {
 
     fn stop(
         self,
-        caller: &Caller,
+        guest: &Guest,
         session: Option<&SessionView>,
     ) -> Result<(Option<String>, bool), IntakeError> {
         let stopped = session.map(|session| {
-            let by = caller.principal();
+            let by = guest.principal();
             self.desk
                 .sessions
-                .cancel_in_chat(&session.id, &by, Some(&caller.key))
+                .cancel_in_chat(&session.id, &by, Some(&guest.key))
         });
         match stopped {
             Some(Ok(StopInChat::Stopped | StopInChat::Repeated)) => Ok((None, true)),
@@ -92,16 +92,16 @@ impl Orders<'_> {
 
     fn reset(
         self,
-        caller: &Caller,
+        guest: &Guest,
         session: Option<&SessionView>,
     ) -> Result<(Option<String>, bool), IntakeError> {
         const NOTHING: &str = "There is no conversation to end. Your next message begins one.";
         const ENDED: &str = "This conversation has ended. Your next message begins a new one.";
         let ended = session.map(|session| {
-            let by = caller.principal();
+            let by = guest.principal();
             self.desk
                 .sessions
-                .end_in_chat(&session.id, &by, Some(&caller.key))
+                .end_in_chat(&session.id, &by, Some(&guest.key))
         });
         match ended.transpose().map_err(of_engine)? {
             Some(_) => Ok((Some(ENDED.to_owned()), true)),
@@ -109,10 +109,10 @@ impl Orders<'_> {
         }
     }
 
-    /// Answers the open question of the caller's session.
+    /// Answers the open question of the guest's session.
     fn answer(
         self,
-        caller: &Caller,
+        guest: &Guest,
         session: Option<&SessionView>,
         decision: Option<Decision>,
     ) -> Result<(Option<String>, bool), IntakeError> {
@@ -128,25 +128,25 @@ impl Orders<'_> {
         let Some((session, call_id)) = open else {
             return refused("No question is open.");
         };
-        if !caller.may_decide(session) {
+        if !guest.may_decide(session) {
             return refused(NOT_YOURS);
         }
         let Some(decision) = decision else {
             return refused(USAGE);
         };
-        match self.decide(caller, &session.id, call_id, decision)? {
-            Answered::Decided => Ok((None, true)),
-            Answered::NotOpen => refused(NOT_OPEN),
-            Answered::Wrong(why) => refused(&why),
+        match self.decide(guest, &session.id, call_id, decision)? {
+            AnswerFate::Decided => Ok((None, true)),
+            AnswerFate::NotOpen => refused(NOT_OPEN),
+            AnswerFate::Wrong(why) => refused(&why),
         }
     }
 
-    /// Carries out a press. `caller` is who pressed, if the session has an agent that can be asked for its
+    /// Carries out a press. `guest` is who pressed, if the session has an agent that can be asked for its
     /// rules, and they may talk to it.
     pub(super) fn press(
         self,
         press: &CallbackQuery,
-        caller: &Caller,
+        guest: &Guest,
         session: &SessionView,
         call_id: &str,
         decision: Decision,
@@ -157,41 +157,41 @@ impl Orders<'_> {
         };
         let (told, taken) = if !is_open(session) {
             (NOT_OPEN.to_owned(), TakenIn::Handled)
-        } else if !caller.may_decide(session) {
+        } else if !guest.may_decide(session) {
             (NOT_YOURS.to_owned(), TakenIn::Ignored)
         } else {
-            match self.decide(caller, &session.id, call_id, decision)? {
-                Answered::Decided => (said_of(decision).to_owned(), TakenIn::Stored),
-                Answered::NotOpen => (NOT_OPEN.to_owned(), TakenIn::Handled),
-                Answered::Wrong(why) => (why, TakenIn::Handled),
+            match self.decide(guest, &session.id, call_id, decision)? {
+                AnswerFate::Decided => (said_of(decision).to_owned(), TakenIn::Stored),
+                AnswerFate::NotOpen => (NOT_OPEN.to_owned(), TakenIn::Handled),
+                AnswerFate::Wrong(why) => (why, TakenIn::Handled),
             }
         };
-        self.tell(caller, press, &told);
+        self.tell(guest, press, &told);
         Ok(taken)
     }
 
-    fn tell(self, caller: &Caller, press: &CallbackQuery, told: &str) {
+    fn tell(self, guest: &Guest, press: &CallbackQuery, told: &str) {
         let news = SenderNews::Pressed {
             callback_query_id: press.callback_query_id.clone(),
             text: Some(told.to_owned()),
         };
-        self.desk.tell(&caller.gateway, news);
+        self.desk.tell(&guest.gateway, news);
     }
 
     fn decide(
         self,
-        caller: &Caller,
+        guest: &Guest,
         session: &SessionId,
         call_id: &str,
         decision: Decision,
-    ) -> Result<Answered, IntakeError> {
-        let by = caller.principal();
+    ) -> Result<AnswerFate, IntakeError> {
+        let by = guest.principal();
         let decided =
             self.desk
                 .sessions
-                .decide_in_chat(session, call_id, decision, &by, Some(&caller.key));
+                .decide_in_chat(session, call_id, decision, &by, Some(&guest.key));
         match decided {
-            Ok(_) => Ok(Answered::Decided),
+            Ok(_) => Ok(AnswerFate::Decided),
             Err(
                 EngineError::AlreadyAnswered
                 | EngineError::WrongCall(_)
@@ -199,15 +199,15 @@ impl Orders<'_> {
                 | EngineError::NothingToApprove
                 | EngineError::SessionEnded(_)
                 | EngineError::SessionNotFound(_),
-            ) => Ok(Answered::NotOpen),
-            Err(EngineError::Invalid(why)) => Ok(Answered::Wrong(why)),
+            ) => Ok(AnswerFate::NotOpen),
+            Err(EngineError::Invalid(why)) => Ok(AnswerFate::Wrong(why)),
             Err(error) => Err(of_engine(error)),
         }
     }
 }
 
 /// What came of an answer to a question.
-enum Answered {
+enum AnswerFate {
     Decided,
     NotOpen,
     Wrong(String),
@@ -229,8 +229,8 @@ fn said_of(decision: Decision) -> &'static str {
     }
 }
 
-fn status(caller: &Caller, session: Option<&SessionView>) -> String {
-    let agent = &caller.agent;
+fn status(guest: &Guest, session: Option<&SessionView>) -> String {
+    let agent = &guest.agent;
     let Some(session) = session else {
         return format!(
             "I am `{agent}`. There is no conversation yet; your next message begins one."

@@ -10,7 +10,7 @@ use crate::engine::{
 };
 use crate::gateway::incoming::{IntakeError, TakenIn};
 use crate::gateway::intake::debounce::Debounce;
-use crate::gateway::intake::desk::{Caller, Desk, EngineOrIntake, of_engine};
+use crate::gateway::intake::desk::{Desk, EngineOrIntake, Guest, of_engine};
 use crate::gateway::intake::wording;
 
 /// A session may end between being found and being written in, again and again.
@@ -36,39 +36,39 @@ impl Placing<'_> {
     /// Has the agent answer.
     pub(super) fn ask(
         self,
-        caller: &Caller,
+        guest: &Guest,
         words: &SpokenWords,
         queue: &ChatQueue,
     ) -> Result<TakenIn, IntakeError> {
         let say = |session: &SessionId, message| {
-            let said = self.said(session, caller, message, queue);
+            let said = self.said(session, guest, message, queue);
             let placed = self.desk.sessions.say_in_chat(session, said)?;
-            self.wait_out(session, caller, &placed, queue);
+            self.wait_out(session, guest, &placed, queue);
             Ok(placed)
         };
-        match self.place(caller, words, say) {
+        match self.place(guest, words, say) {
             Ok(placed) => Ok(taken(&placed)),
-            Err(error) => self.explain(caller, error),
+            Err(error) => self.explain(guest, error),
         }
     }
 
     /// Has new words stand in the place of others, or beside them when those were read already.
     pub(super) fn replace(
         self,
-        caller: &Caller,
+        guest: &Guest,
         session: &SessionId,
         words: &SpokenWords,
         queue: &ChatQueue,
     ) -> Result<TakenIn, IntakeError> {
-        let message_id = caller.message_id.as_deref().unwrap_or_default();
-        let said = self.said(session, caller, message(caller, words)?, queue);
+        let message_id = guest.message_id.as_deref().unwrap_or_default();
+        let said = self.said(session, guest, message(guest, words)?, queue);
         match self
             .desk
             .sessions
             .replace_in_chat(session, message_id, said)
         {
             Ok(Replaced::Replaced(placed)) => {
-                self.wait_out(session, caller, &placed, queue);
+                self.wait_out(session, guest, &placed, queue);
                 Ok(taken(&placed))
             }
             Ok(Replaced::TooLate) => {
@@ -76,7 +76,7 @@ impl Placing<'_> {
                     text: wording::edited(&words.text),
                     ..words.clone()
                 };
-                let said = message(caller, &later)?;
+                let said = message(guest, &later)?;
                 let heard = self.desk.sessions.overhear(session, said, Overheard::Shown);
                 heard.map_err(of_engine)?;
                 Ok(TakenIn::Stored)
@@ -92,7 +92,7 @@ impl Placing<'_> {
     fn said(
         self,
         session: &SessionId,
-        caller: &Caller,
+        guest: &Guest,
         message: NewMessage,
         queue: &ChatQueue,
     ) -> MessageInChat {
@@ -101,28 +101,28 @@ impl Placing<'_> {
             queue: queue.rule,
             starts: match queue.debounce {
                 None => TurnStart::Now,
-                Some(_) if self.debounce.goes_on(session, &caller.id) => TurnStart::Joins,
+                Some(_) if self.debounce.goes_on(session, &guest.id) => TurnStart::Joins,
                 Some(_) => TurnStart::Later,
             },
         }
     }
 
-    fn wait_out(self, session: &SessionId, caller: &Caller, placed: &Placed, queue: &ChatQueue) {
+    fn wait_out(self, session: &SessionId, guest: &Guest, placed: &Placed, queue: &ChatQueue) {
         if let (Some(window), false) = (queue.debounce, placed.accepted.is_repeat) {
-            self.debounce.wait(session, &caller.id, window);
+            self.debounce.wait(session, &guest.id, window);
         }
     }
 
     /// Keeps talk that nobody has to answer.
     pub(super) fn overhear(
         self,
-        caller: &Caller,
+        guest: &Guest,
         words: &SpokenWords,
         kept: Overheard,
     ) -> Result<TakenIn, IntakeError> {
         let hear =
             |session: &SessionId, message| self.desk.sessions.overhear(session, message, kept);
-        let heard = self.place(caller, words, hear);
+        let heard = self.place(guest, words, hear);
         match heard {
             Ok(_) => Ok(TakenIn::Stored),
             // Nobody waits for an answer.
@@ -131,16 +131,16 @@ impl Placing<'_> {
         }
     }
 
-    /// Stores a message by `store` in the caller's session.
+    /// Stores a message by `store` in the guest's session.
     fn place<T>(
         self,
-        caller: &Caller,
+        guest: &Guest,
         words: &SpokenWords,
         store: impl Fn(&SessionId, NewMessage) -> Result<T, EngineError>,
     ) -> Result<T, EngineOrIntake> {
         for _ in 0..TRIES {
-            let session = self.desk.session(caller)?.id;
-            match store(&session, message(caller, words)?) {
+            let session = self.desk.session(guest)?.id;
+            match store(&session, message(guest, words)?) {
                 // Somebody ended it a moment ago.
                 Err(EngineError::SessionEnded(_) | EngineError::SessionNotFound(_)) => {}
                 stored => return Ok(stored?),
@@ -150,8 +150,8 @@ impl Placing<'_> {
         Err(IntakeError::Later(why).into())
     }
 
-    /// Says to the caller why they get no answer, where waiting does not help and they can be told.
-    fn explain(self, caller: &Caller, error: EngineOrIntake) -> Result<TakenIn, IntakeError> {
+    /// Says to the guest why they get no answer, where waiting does not help and they can be told.
+    fn explain(self, guest: &Guest, error: EngineOrIntake) -> Result<TakenIn, IntakeError> {
         let error = match error {
             EngineOrIntake::Engine(error) => error,
             EngineOrIntake::Intake(error) => return Err(error),
@@ -160,21 +160,21 @@ impl Placing<'_> {
             EngineError::LimitReached { retry_after, .. } => {
                 let wait = wording::in_a_while(retry_after.as_secs());
                 let said = format!("What this agent may spend is spent. Try again in {wait}.");
-                self.desk.announce(caller, said)
+                self.desk.announce(guest, said)
             }
             EngineError::AgentNotFound(_)
             | EngineError::AgentGone(_)
             | EngineError::AgentBroken { .. } => {
-                log::warn!("{} is not answered: {error}", caller.key);
+                log::warn!("{} is not answered: {error}", guest.key);
                 let said =
                     "This agent cannot be used now. Its owner finds out why in the server's log.";
-                self.desk.announce(caller, said)
+                self.desk.announce(guest, said)
             }
             _ => {
                 let error = of_engine(error);
                 if let IntakeError::Unreadable(_) = error {
                     let said = "Your message could not be stored. The owner finds out why in the server's log.";
-                    self.desk.announce(caller, said)?;
+                    self.desk.announce(guest, said)?;
                 }
                 Err(error)
             }
@@ -222,14 +222,14 @@ fn taken(placed: &Placed) -> TakenIn {
     }
 }
 
-fn message(caller: &Caller, words: &SpokenWords) -> Result<NewMessage, IntakeError> {
+fn message(guest: &Guest, words: &SpokenWords) -> Result<NewMessage, IntakeError> {
     let text = MessageText::parse(words.text.as_str());
     let text = text.map_err(|error| IntakeError::Unreadable(error.to_string()))?;
     Ok(NewMessage {
         sender_name: words.sender_name.clone(),
-        key: Some(caller.key.clone()),
+        key: Some(guest.key.clone()),
         detached: true,
-        gateway_message_id: caller.message_id.clone(),
-        ..NewMessage::new(caller.principal(), text)
+        gateway_message_id: guest.message_id.clone(),
+        ..NewMessage::new(guest.principal(), text)
     })
 }

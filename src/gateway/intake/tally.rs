@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use crate::base::lock::lock;
 use crate::domain::chat::Chat;
-use crate::gateway::intake::desk::Caller;
+use crate::gateway::intake::desk::Guest;
 use crate::gateway::intake::disposition::{self, Disposition};
 
 /// So many of each are remembered; then it begins anew.
@@ -20,28 +20,28 @@ pub(super) struct BotTally(Mutex<HashMap<(String, Chat), u32>>);
 
 impl BotTally {
     /// What becomes of what another program says, which would become `disposition` of a person's.
-    pub(super) fn answered(&self, caller: &Caller, disposition: Disposition) -> Disposition {
+    pub(super) fn answered(&self, guest: &Guest, disposition: Disposition) -> Disposition {
         if disposition != Disposition::Answered {
             return disposition;
         }
         let mut tally = lock(&self.0);
         begin_anew_if_full(tally.len(), || tally.clear());
-        let answers = tally.entry(place_of(caller)).or_default();
+        let answers = tally.entry(place_of(guest)).or_default();
         if *answers >= BOT_ANSWERS_MAX {
-            return disposition::unanswered(&caller.access.groups);
+            return disposition::unanswered(&guest.access.groups);
         }
         *answers += 1;
         disposition
     }
 
     /// A person has said something.
-    pub(super) fn person(&self, caller: &Caller) {
-        lock(&self.0).remove(&place_of(caller));
+    pub(super) fn person(&self, guest: &Guest) {
+        lock(&self.0).remove(&place_of(guest));
     }
 }
 
-fn place_of(caller: &Caller) -> (String, Chat) {
-    (caller.agent.to_string(), caller.chat.clone())
+fn place_of(guest: &Guest) -> (String, Chat) {
+    (guest.agent.to_string(), guest.chat.clone())
 }
 
 /// Who bears which name in a chat.

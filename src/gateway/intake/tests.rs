@@ -12,7 +12,7 @@ use crate::engine::ListQuery;
 use crate::engine::testing::{Bench, reply, says};
 use crate::gateway::delivery::{Outbox, OutboxError, SenderInbox, sender_channel};
 use crate::gateway::protocol::ChatSender;
-use crate::store::sim_documents::SimDocuments;
+use crate::store::sim_documents::{SimDocuments, SimFault};
 
 /// What was said to chats beside any log, and the buttons that they have.
 #[derive(Debug, Default)]
@@ -119,6 +119,7 @@ impl Hall {
                 sessions: bench.sessions.clone(),
                 host: Arc::clone(&files) as _,
                 documents: Arc::new(documents.clone()),
+                chat_names: Arc::new(ChatNames::new(Arc::new(documents.clone()))),
                 clock: Arc::clone(&clock) as _,
                 ways: [(gateway.clone(), way)].into(),
             },
@@ -806,4 +807,18 @@ fn a_server_that_ends_takes_nothing_in_and_asks_for_it_again() {
         Err(IntakeError::Later(_))
     ));
     assert_eq!(hall.sessions(), []);
+}
+
+#[test]
+fn a_stranger_who_cannot_be_noted_is_told_nothing_and_asks_again() {
+    let hall = Hall::new(|_| ());
+    hall.documents
+        .fail_at(hall.documents.operations() + 3, SimFault::Refused);
+    assert!(matches!(
+        hall.take(dm("42", "1", "hi")),
+        Err(IntakeError::Later(_))
+    ));
+    assert_eq!(hall.said(), [""; 0]);
+    assert_eq!(hall.says(dm("42", "1", "hi")), TakenIn::Handled);
+    assert_eq!(hall.said().len(), 1);
 }

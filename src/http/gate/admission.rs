@@ -3,12 +3,13 @@
 use crate::base::socket_owner::Ends;
 use crate::domain::time::Timestamp;
 use crate::http::access::{self, AccessSettings, HeadView, PeerAccount};
-use crate::http::gate::body::RequestBody;
+use crate::http::gate::body::{BodyLimit, RequestBody};
 use crate::http::gate::exchange::RequestNotes;
 use crate::http::gate::head::{self, GateStamp, ParsedHead};
 use crate::http::gate::outbound::UpstreamRequest;
 use crate::http::gate::reply::{self, ReplyTo};
 use crate::http::problem::HttpProblem;
+use crate::http::route::ApiRoute;
 
 /// The rules and the state of the connection by which a head is judged.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,7 @@ pub(super) struct AdmissionRules<'a> {
     pub(super) account: PeerAccount,
     pub(super) head_bytes_max: usize,
     pub(super) body_bytes_max: usize,
+    pub(super) file_bytes_max: usize,
     pub(super) now: Timestamp,
     /// The `Date` line of an answer given now.
     pub(super) date: &'a [u8],
@@ -99,7 +101,7 @@ fn admit(
     Ok(Arriving {
         head_bytes: head.bytes,
         head: head.forwarded(stamp),
-        body: RequestBody::new(head.framing, rules.body_bytes_max)?,
+        body: RequestBody::new(head.framing, body_limit(view, rules))?,
         has_length: head.framing != head::Framing::None,
         expects_continue: head.expects_continue,
         notes: RequestNotes {
@@ -109,6 +111,22 @@ fn admit(
             reply_to: to.clone(),
         },
     })
+}
+
+/// The most that a body may have: a file may be larger than what is said.
+fn body_limit(view: &HeadView<'_>, rules: &AdmissionRules<'_>) -> BodyLimit {
+    let path = view.target.split('?').next().unwrap_or_default();
+    // Most requests are told by their end.
+    let is_file = path.ends_with("/files")
+        && matches!(
+            ApiRoute::parse(view.method, path),
+            Ok(ApiRoute::BringFile(_))
+        );
+    if is_file {
+        BodyLimit::OfFile(rules.file_bytes_max)
+    } else {
+        BodyLimit::OfRequest(rules.body_bytes_max)
+    }
 }
 
 fn reply_to(

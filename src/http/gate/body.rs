@@ -9,7 +9,38 @@ use crate::http::problem::HttpProblem;
 pub(super) struct RequestBody {
     bytes: Vec<u8>,
     missing: MissingBody,
-    bytes_max: usize,
+    limit: BodyLimit,
+}
+
+/// The most that a body may have, and which setting says so.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum BodyLimit {
+    /// `server.max_body_bytes`
+    OfRequest(usize),
+    /// None: a file has a limit of its own.
+    OfFile(usize),
+}
+
+impl BodyLimit {
+    fn bytes(self) -> usize {
+        match self {
+            BodyLimit::OfRequest(bytes) | BodyLimit::OfFile(bytes) => bytes,
+        }
+    }
+
+    fn exceeded(self) -> HttpProblem {
+        match self {
+            BodyLimit::OfRequest(bytes) => HttpProblem::new(
+                413,
+                format!("a body may have {bytes} bytes at most (server.max_body_bytes)"),
+            )
+            .with_member("max_body_bytes", bytes),
+            BodyLimit::OfFile(bytes) => {
+                HttpProblem::new(413, format!("a file may have {bytes} bytes at most"))
+                    .with_member("max_file_bytes", bytes)
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -21,12 +52,12 @@ enum MissingBody {
 impl RequestBody {
     /// An empty body that will end where `framing` says.
     ///
-    /// Errors: 413, when the length that the head announces is over `bytes_max`.
-    pub(super) fn new(framing: Framing, bytes_max: usize) -> Result<RequestBody, HttpProblem> {
+    /// Errors: 413, when the length that the head announces is over `limit`.
+    pub(super) fn new(framing: Framing, limit: BodyLimit) -> Result<RequestBody, HttpProblem> {
         let missing = match framing {
             Framing::None => MissingBody::Length(0),
-            Framing::Length(length) if length > bytes_max as u64 => {
-                return Err(too_large(bytes_max));
+            Framing::Length(length) if length > limit.bytes() as u64 => {
+                return Err(limit.exceeded());
             }
             Framing::Length(length) => MissingBody::Length(length as usize),
             Framing::Chunked => MissingBody::Chunked(ChunkDecoder::default()),
@@ -34,7 +65,7 @@ impl RequestBody {
         Ok(RequestBody {
             bytes: Vec::new(),
             missing,
-            bytes_max,
+            limit,
         })
     }
 
@@ -76,11 +107,11 @@ impl RequestBody {
             }
             MissingBody::Chunked(chunks) => {
                 let step = chunks.step(input).map_err(|_| bad_chunk())?;
-                (step.taken, &input[step.data], self.bytes_max)
+                (step.taken, &input[step.data], self.limit.bytes())
             }
         };
-        if self.bytes.len() + data.len() > self.bytes_max {
-            return Err(too_large(self.bytes_max));
+        if self.bytes.len() + data.len() > self.limit.bytes() {
+            return Err(self.limit.exceeded());
         }
         append(&mut self.bytes, data, bytes_max);
         Ok(taken)
@@ -97,14 +128,6 @@ fn append(bytes: &mut Vec<u8>, data: &[u8], bytes_max: usize) {
     bytes.extend_from_slice(data);
 }
 
-fn too_large(bytes_max: usize) -> HttpProblem {
-    HttpProblem::new(
-        413,
-        format!("a body may have {bytes_max} bytes at most (server.max_body_bytes)"),
-    )
-    .with_member("max_body_bytes", bytes_max)
-}
-
 fn bad_chunk() -> HttpProblem {
     HttpProblem::new(400, "the chunks of the body are malformed")
 }
@@ -114,7 +137,8 @@ mod tests {
     use super::*;
 
     fn gather(framing: Framing, max: usize, input: &[u8]) -> Result<(RequestBody, usize), u16> {
-        let mut body = RequestBody::new(framing, max).map_err(|problem| problem.status())?;
+        let mut body = RequestBody::new(framing, BodyLimit::OfRequest(max))
+            .map_err(|problem| problem.status())?;
         let taken = body.take(input).map_err(|problem| problem.status())?;
         Ok((body, taken))
     }

@@ -439,6 +439,7 @@ impl Conn {
             account,
             head_bytes_max: env.limits.head_bytes_max,
             body_bytes_max: env.limits.body_bytes_max,
+            file_bytes_max: env.limits.file_bytes_max,
             date: env.date.at(now),
         };
         match admission::judge(&self.inbound, stamp, &rules) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::files::FILE_BYTES_MAX;
+
 /// How much of memory, time and connections a client may take; each limit is one that an attack has
 /// been tried against.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +14,8 @@ pub struct GateLimits {
     pub head_bytes_max: usize,
     /// Of a request's body, without its coding.
     pub body_bytes_max: usize,
+    /// The same of a body that is a file.
+    pub file_bytes_max: usize,
     /// Of all bodies that are here at a time.
     pub buffered_bytes_max: usize,
     /// For a head to arrive whole.
@@ -34,7 +38,9 @@ impl Default for GateLimits {
             connections_max: 1024,
             head_bytes_max: 16 << 10,
             body_bytes_max: 1 << 20,
-            buffered_bytes_max: 16 << 20,
+            file_bytes_max: FILE_BYTES_MAX,
+            // Two files.
+            buffered_bytes_max: 2 * FILE_BYTES_MAX,
             head_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
             idle_time: Duration::from_secs(60),

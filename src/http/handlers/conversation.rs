@@ -1,5 +1,6 @@
 //! What is said in a session: read it, say something, follow it, decide.
 
+use crate::domain::files::AttachedFile;
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::principal::Principal;
 use crate::engine::{Begin, NewMessage, Presence};
@@ -46,7 +47,7 @@ pub(super) fn post_message(
     request: &dyn ApiRequest,
     from: Principal,
 ) -> Result<Handled, HttpProblem> {
-    let message = new_message(request, from)?;
+    let message = with_files(context, &id, request, from)?;
     if headers::prefers_async(request.list("Prefer").as_deref()) {
         return submit(context, &id, message).map(Handled::Answer);
     }
@@ -74,24 +75,44 @@ fn submit(
 }
 
 pub(super) fn stream(
+    context: &ApiContext,
     id: SessionId,
     request: &dyn ApiRequest,
     from: Principal,
 ) -> Result<SayRequest, HttpProblem> {
     Ok(SayRequest {
+        message: with_files(context, &id, request, from)?,
         id,
-        message: new_message(request, from)?,
         is_stream: true,
     })
 }
 
-fn new_message(request: &dyn ApiRequest, from: Principal) -> Result<NewMessage, HttpProblem> {
+/// The message of a body, with what is known of the files that it brings.
+fn with_files(
+    context: &ApiContext,
+    id: &SessionId,
+    request: &dyn ApiRequest,
+    from: Principal,
+) -> Result<NewMessage, HttpProblem> {
+    let (message, files) = new_message(request, from)?;
+    Ok(NewMessage {
+        attachments: context.sessions.attached(id, &files)?,
+        ..message
+    })
+}
+
+/// The message of a body, and the files that it names.
+pub(super) fn new_message(
+    request: &dyn ApiRequest,
+    from: Principal,
+) -> Result<(NewMessage, Vec<AttachedFile>), HttpProblem> {
     let key = key_of(request)?;
     let say = Say::parse(request.body())?;
-    Ok(NewMessage {
+    let message = NewMessage {
         key,
         ..NewMessage::new(from, say.content)
-    })
+    };
+    Ok((message, say.attachments))
 }
 
 /// A stream for those who ask for one, else a page of the log.

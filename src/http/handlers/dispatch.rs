@@ -6,7 +6,7 @@ use crate::http::callers;
 use crate::http::context::ApiContext;
 use crate::http::handlers::handled::Handled;
 use crate::http::handlers::request::ApiRequest;
-use crate::http::handlers::{agents, conversation, gateways, process, sessions};
+use crate::http::handlers::{agents, conversation, files, gateways, process, sessions};
 use crate::http::headers::{self, EVENT_STREAM, JSON};
 use crate::http::jobs::{LongRequest, OtherRequest};
 use crate::http::problem::HttpProblem;
@@ -26,7 +26,10 @@ pub fn dispatch(context: &ApiContext, request: &dyn ApiRequest) -> Result<Handle
     check_accept(&route, request.list("Accept").as_deref())?;
     if !request.body().is_empty() {
         headers::check_coding(request.list("Content-Encoding").as_deref())?;
-        headers::check_json(request.header("Content-Type"))?;
+        // A file may be anything.
+        if !matches!(route, ApiRoute::BringFile(_)) {
+            headers::check_json(request.header("Content-Type"))?;
+        }
     }
     let query = Query::parse(request.query())?;
     let by = || known(&asker).cloned();
@@ -35,7 +38,7 @@ pub fn dispatch(context: &ApiContext, request: &dyn ApiRequest) -> Result<Handle
             return conversation::post_message(context, id, request, by()?);
         }
         ApiRoute::Stream(id) => {
-            let say = conversation::stream(id, request, by()?)?;
+            let say = conversation::stream(context, id, request, by()?)?;
             return Ok(Handled::Wait(LongRequest::Say(say)));
         }
         ApiRoute::Events(id) => return conversation::events(context, id, request, &query),
@@ -43,6 +46,11 @@ pub fn dispatch(context: &ApiContext, request: &dyn ApiRequest) -> Result<Handle
             let decide = conversation::approve(id, request, by()?)?;
             return Ok(Handled::Wait(LongRequest::Other(decide)));
         }
+        ApiRoute::BringFile(id) => {
+            let file = files::bring(id, request)?;
+            return Ok(Handled::Wait(LongRequest::Other(file)));
+        }
+        ApiRoute::FetchFile(id, file) => files::fetch(context, &id, &file)?,
         ApiRoute::Cancel(id) => {
             let cancel = OtherRequest::Cancel { id };
             return Ok(Handled::Wait(LongRequest::Other(cancel)));
@@ -86,7 +94,11 @@ fn known(asker: &Option<Principal>) -> Result<&Principal, HttpProblem> {
 /// Refuses early what the client could not read. Errors: 406.
 pub(super) fn check_accept(route: &ApiRoute, accept: Option<&str>) -> Result<(), HttpProblem> {
     let offered: &[&str] = match route {
-        ApiRoute::Home | ApiRoute::Livez | ApiRoute::Options(_) => return Ok(()),
+        ApiRoute::Home
+        | ApiRoute::Livez
+        // A file comes as what it is.
+        | ApiRoute::FetchFile(..)
+        | ApiRoute::Options(_) => return Ok(()),
         ApiRoute::Stream(_) => &[EVENT_STREAM],
         ApiRoute::Events(_) => &[EVENT_STREAM, JSON],
         ApiRoute::Readyz
@@ -100,6 +112,7 @@ pub(super) fn check_accept(route: &ApiRoute, accept: Option<&str>) -> Result<(),
         | ApiRoute::DeleteSession(_)
         | ApiRoute::ListMessages(_)
         | ApiRoute::PostMessage(_)
+        | ApiRoute::BringFile(_)
         | ApiRoute::IssueTicket(_)
         | ApiRoute::Approve(_)
         | ApiRoute::Cancel(_)

@@ -3,6 +3,7 @@
 mod agents;
 mod conversation;
 mod dispatch;
+mod files;
 mod gateways;
 mod handled;
 mod process;

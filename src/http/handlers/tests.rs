@@ -69,9 +69,8 @@ fn a_message_takes_its_key_along() {
         body: r#"{"content":"hi"}"#,
         ..Asked::default()
     };
-    let message = conversation::stream(id(), &request, alice())
-        .unwrap()
-        .message;
+    let (message, files) = conversation::new_message(&request, alice()).unwrap();
+    assert!(files.is_empty());
     assert_eq!((message.content.as_str(), message.from), ("hi", alice()));
     assert_eq!(message.key.unwrap().as_str(), "k-1");
     assert!(!message.detached);
@@ -81,7 +80,7 @@ fn a_message_takes_its_key_along() {
         ..request
     };
     assert_eq!(
-        conversation::stream(id(), &bad_key, alice())
+        conversation::new_message(&bad_key, alice())
             .unwrap_err()
             .status(),
         400

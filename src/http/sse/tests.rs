@@ -70,6 +70,7 @@ fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
                     success: false,
                     content: text("no"),
                 },
+                attachments: Vec::new(),
             },
             "tool_result",
             text(r#"{"call_id":"c1","content":"no","success":false}"#),
@@ -149,6 +150,7 @@ fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
                 message_id: message_id(),
                 content: text("hello").into(),
                 usage: Some(Usage::new(1, 1)),
+                attachments: Vec::new(),
             },
             "message",
             format!(
@@ -307,6 +309,7 @@ fn attached() -> FeedEvent {
         message_id: message_id(),
         created_at: time,
         sender_name: None,
+        attachments: Vec::new(),
     }];
     FeedEvent::Session {
         session: Box::new(testing::session()),

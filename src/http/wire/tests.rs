@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::domain::event::{ApprovalKind, Decision};
+use crate::domain::event::{ApprovalKind, Attachment, Decision};
+use crate::domain::files::{FileKey, MediaType};
 use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::http::answer::Answer;
 use crate::http::testing;
@@ -109,7 +110,13 @@ fn requests() -> Vec<Row> {
     };
     vec![
         Row::request(&new_session, NewSession::parse),
-        Row::request(&Say { content: "hi\0" }, Say::parse),
+        Row::request(
+            &Say {
+                content: "hi\0",
+                attachments: Vec::new(),
+            },
+            Say::parse,
+        ),
         Row::request(&change, Change::parse),
         Row::request(&approve, Approve::parse),
     ]
@@ -129,6 +136,7 @@ fn answers_about_sessions() -> Vec<Row> {
         message_id: MessageId::mint(1, 2),
         created_at: view.summary.created_at,
         sender_name: Some("Ada".to_owned()),
+        attachments: vec![file()],
     };
     let line = json!({
         "seq": 1, "timestamp": "1970-01-01T00:00:00.000000Z", "type": "status_change",
@@ -147,12 +155,18 @@ fn answers_about_sessions() -> Vec<Row> {
     ]
 }
 
+fn file() -> Attachment {
+    let key = FileKey::new(&"a".repeat(64), MediaType::TEXT);
+    Attachment::of(&key, 3, Some("a.txt".to_owned()))
+}
+
 fn answers_about_turns() -> Vec<Row> {
     let view = testing::session();
     let asked = view.pending_approval.unwrap();
     let last = FinalMessage {
         message_id: MessageId::mint(1, 2),
         content: "hi".to_owned().into(),
+        attachments: vec![file()],
     };
     let accepted = Accepted {
         message_id: MessageId::mint(1, 2),
@@ -301,6 +315,7 @@ fn answers_have_the_fields_of_the_contract() {
     let last = FinalMessage {
         message_id: message_id.clone(),
         content: "hi".to_owned().into(),
+        attachments: Vec::new(),
     };
     let pending = PendingApproval {
         call_id: CallId::parse("c1").unwrap(),

@@ -1,12 +1,13 @@
-//! Blobs as files: `blobs/<first two digits>/<all of them>`, mode 0600.
+//! Blobs as files of one folder, each called as its id, mode 0600.
 //!
-//! A file gets its name once its bytes are synced, and no other bytes ever get that name.
+//! A file gets its name once its bytes are synced, and no other bytes ever get that name. What an
+//! interrupted writing left has another one, and is nothing.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::fs::{self, Fs};
+use crate::base::fs::{self, Fs, Open};
 use crate::base::order;
 use crate::store::blobs::{self, BLOB_BYTES_MAX, BlobError, BlobId, Blobs};
 
@@ -17,48 +18,46 @@ use super::stripes::Stripes;
 pub struct FileBlobs {
     fs: Arc<dyn Fs>,
     folder: PathBuf,
-    turns: Stripes,
+    turns: Arc<Stripes>,
 }
 
 impl FileBlobs {
-    /// In a folder that is made when it is needed.
+    /// In a folder that is made when it is needed; the one around it must be there then, so that
+    /// nothing is put where something was deleted meanwhile.
     pub fn new(fs: Arc<dyn Fs>, folder: PathBuf) -> FileBlobs {
-        FileBlobs {
-            fs,
-            folder,
-            turns: Stripes::default(),
-        }
+        FileBlobs::with_turns(fs, folder, Arc::default())
     }
 
-    fn shelf(&self, id: &BlobId) -> PathBuf {
-        self.folder.join(&id.as_str()[..2])
+    /// The same where others of this process may write to that folder, who have the same `turns`.
+    pub(super) fn with_turns(fs: Arc<dyn Fs>, folder: PathBuf, turns: Arc<Stripes>) -> FileBlobs {
+        FileBlobs { fs, folder, turns }
     }
 
     fn path(&self, id: &BlobId) -> PathBuf {
-        self.shelf(id).join(id.as_str())
+        self.folder.join(id.as_str())
     }
 
-    fn write(&self, id: &BlobId, bytes: &[u8]) -> io::Result<()> {
-        let (shelf, path) = (self.shelf(id), self.path(id));
-        if self.fs.exists(&path)? && self.bytes(&path).is_ok_and(|kept| kept == bytes) {
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.make_folder()?;
+        if self.fs.exists(path)? && self.bytes(path).is_ok_and(|kept| kept == bytes) {
             // Who wrote it may have ended before the folder was synced.
-            return self.fs.sync_dir(&shelf);
+            return self.fs.sync_dir(&self.folder);
         }
-        fs::create_dirs(&*self.fs, &shelf)?;
-        fs::replace_secret(&*self.fs, &path, bytes)
+        fs::replace_secret(&*self.fs, path, bytes)
+    }
+
+    fn make_folder(&self) -> io::Result<()> {
+        match self.fs.create_dir(&self.folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            created => created?,
+        }
+        // Also where it is there: who made it may have ended before this.
+        let around = self.folder.parent().unwrap_or(&self.folder);
+        self.fs.sync_dir(around)
     }
 
     fn bytes(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read_file(&*self.fs, path, BLOB_BYTES_MAX as u64)
-    }
-
-    fn names(&self, folder: &Path) -> Result<Vec<String>, BlobError> {
-        let mut names = match self.fs.list_dir(folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            listed => listed.doing("list", folder)?,
-        };
-        order::sort(&mut names);
-        Ok(names)
     }
 }
 
@@ -67,8 +66,19 @@ impl Blobs for FileBlobs {
         blobs::check_length(bytes)?;
         let id = BlobId::of(bytes);
         let _turn = self.turns.take(id.as_str());
-        self.write(&id, bytes).doing("write", &self.path(&id))?;
+        let path = self.path(&id);
+        self.write(&path, bytes).doing("write", &path)?;
         Ok(id)
+    }
+
+    fn size(&self, id: &BlobId) -> Result<Option<u64>, BlobError> {
+        let path = self.path(id);
+        let opened = self.fs.open(&path, Open::Read);
+        match opened.and_then(|file| file.len()) {
+            Ok(len) => Ok(Some(len)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).doing("read", &path),
+        }
     }
 
     fn read(&self, id: &BlobId) -> Result<Option<Vec<u8>>, BlobError> {
@@ -84,18 +94,15 @@ impl Blobs for FileBlobs {
     }
 
     fn list(&self, after: Option<&BlobId>, limit: usize) -> Result<Vec<BlobId>, BlobError> {
-        let first_shelf = after.map_or("", |id| &id.as_str()[..2]);
-        let mut found = Vec::new();
-        let mut shelves = self.names(&self.folder)?;
-        shelves.retain(|name| is_shelf(name));
-        for shelf in shelves {
-            if shelf.as_str() < first_shelf || found.len() >= limit {
-                continue;
-            }
-            let names = self.names(&self.folder.join(&shelf))?;
-            let ids = names.iter().filter_map(|name| BlobId::parse(name));
-            found.extend(ids.filter(|id| after.is_none_or(|after| id > after)));
-        }
+        let names = match self.fs.list_dir(&self.folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed.doing("list", &self.folder)?,
+        };
+        let ids = names.iter().filter_map(|name| BlobId::parse(name));
+        let mut found: Vec<BlobId> = ids
+            .filter(|id| after.is_none_or(|after| id > after))
+            .collect();
+        order::sort(&mut found);
         found.truncate(limit);
         Ok(found)
     }
@@ -106,15 +113,10 @@ impl Blobs for FileBlobs {
         match self.fs.remove_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed
-                .and_then(|()| self.fs.sync_dir(&self.shelf(id)))
+                .and_then(|()| self.fs.sync_dir(&self.folder))
                 .doing("remove", &path),
         }
     }
-}
-
-/// Whether a name is that of a folder of blobs: people leave other files where they look around.
-fn is_shelf(name: &str) -> bool {
-    name.len() == 2 && name.bytes().all(blobs::is_digit)
 }
 
 /// Adds to an error the deed and its target.

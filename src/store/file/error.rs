@@ -1,6 +1,6 @@
 //! From the system's errors to the store's.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::Path;
 
 use crate::store::StoreError;
@@ -15,13 +15,6 @@ pub(super) trait IoContext<T> {
 
 impl<T> IoContext<T> for io::Result<T> {
     fn doing(self, action: &'static str, target: &Path) -> Result<T, StoreError> {
-        self.map_err(|source| match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
-            _ => StoreError::Io {
-                action,
-                target: target.display().to_string(),
-                source,
-            },
-        })
+        self.map_err(|source| StoreError::of_io(action, target.display().to_string(), source))
     }
 }

@@ -97,6 +97,11 @@ impl Folder {
         self.0.join("state.yaml")
     }
 
+    /// The folder of the files that came with messages.
+    pub(super) fn files(&self) -> PathBuf {
+        self.0.join("files")
+    }
+
     /// The text of the reply in flight.
     pub(super) fn inflight(&self) -> PathBuf {
         self.0.join("inflight.jsonl")

@@ -17,6 +17,7 @@ mod report;
 mod sort;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -25,6 +26,7 @@ use crate::domain::event::{Event, OnDisconnect, Record, SessionStart};
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
+use crate::store::blobs::{BlobError, BlobId};
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
 use crate::store::file::store::FileStore;
@@ -72,8 +74,25 @@ impl FileStore {
                     bytes: partial.text.len() as u64,
                 }),
                 kept_torn_bytes: len_of(&*self.fs, &folder.torn()),
+                lost_files: self.lost_files(id, &findings.files)?,
             })
         })
+    }
+
+    /// How many files of those digests are not among those of a session, or are not what they were.
+    fn lost_files(&self, id: &SessionId, named: &BTreeSet<String>) -> Result<u64, StoreError> {
+        let kept = self.files(id);
+        let mut lost = 0;
+        for digest in named {
+            let found = BlobId::parse(digest).map(|blob| kept.read(&blob));
+            let is_good = match found.transpose() {
+                Ok(found) => found.flatten().is_some(),
+                Err(BlobError::Damaged(_) | BlobError::TooLong(_)) => false,
+                Err(error @ BlobError::Io { .. }) => return Err(error.into()),
+            };
+            lost += u64::from(!is_good);
+        }
+        Ok(lost)
     }
 
     /// Mends the log of a session as the [module](self) says; `None` when there is nothing to mend.

@@ -10,7 +10,9 @@ use crate::domain::event::{Event, Record};
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
+use crate::store::blobs::Blobs;
 use crate::store::documents::Documents;
+use crate::store::file::blobs::FileBlobs;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::format::{LogOrigin, judge};
 use crate::store::file::index::QuickFilter;
@@ -271,6 +273,12 @@ impl SessionStore for FileStore {
         let synced = self.list_sync.sync_change(&*self.fs);
         synced.doing("sync", &self.layout.sessions)?;
         self.remove_folder(deleted.path())
+    }
+
+    fn files(&self, id: &SessionId) -> Arc<dyn Blobs> {
+        let folder = self.layout.session(id).files();
+        let turns = Arc::clone(&self.blob_turns);
+        Arc::new(FileBlobs::with_turns(Arc::clone(&self.fs), folder, turns))
     }
 
     fn documents(&self) -> Arc<dyn Documents> {

@@ -17,6 +17,7 @@ use crate::store::file::format::{LogOrigin, judge};
 use crate::store::file::index::SessionIndex;
 use crate::store::file::layout::{Folder, Layout};
 use crate::store::file::log;
+use crate::store::file::stripes::Stripes;
 use crate::store::file::synced::SyncedLogs;
 use crate::store::file::unsure::Unsure;
 use crate::store::file::v05::{self, Old};
@@ -28,6 +29,8 @@ pub struct FileStore {
     pub(in crate::store::file) fs: Arc<dyn Fs>,
     pub(in crate::store::file) layout: Layout,
     pub(in crate::store::file) documents: Arc<FileDocuments>,
+    /// Of one content one thread writes at a time, whichever session it is for.
+    pub(in crate::store::file) blob_turns: Arc<Stripes>,
     /// Syncs the folder of all sessions.
     pub(in crate::store::file) list_sync: DirSync,
     /// Whether the folder of all sessions is known to exist, safe from a power cut.
@@ -104,6 +107,7 @@ impl FileStore {
         FileStore {
             fs,
             documents: Arc::new(documents),
+            blob_turns: Arc::default(),
             list_sync: DirSync::new(layout.sessions.clone()),
             has_folder: AtomicBool::new(false),
             busy: Busy::default(),

@@ -44,6 +44,7 @@ fn reply(number: u128, content: &str, continues: Option<u128>) -> Event {
         finish_reason: FinishReason::Stop,
         continues: continues.map(message_id),
         provider_data: None,
+        attachments: Vec::new(),
     })
 }
 

@@ -11,6 +11,7 @@ fn a_body_is_read_and_unknown_fields_are_ignored() {
     let body = br#"{"content":"hi","colour":3}"#;
     let want = Say {
         content: MessageText::parse("hi").unwrap(),
+        attachments: Vec::new(),
     };
     assert_eq!(Say::parse(body), Ok(want));
     let body = br#"{"call_id":"c","command":"","decision":"worked"}"#;

@@ -114,6 +114,7 @@ fn turn(last: Seq, at: Timestamp) -> Vec<Event> {
             finish_reason: FinishReason::Stop,
             continues: None,
             provider_data: None,
+            attachments: Vec::new(),
         }),
         Event::TurnEnded {
             turn_id,

@@ -47,18 +47,22 @@ fn the_page_has_every_code_and_every_reason_and_no_other() {
 #[test]
 fn the_page_has_every_route_that_its_paths_answer_to() {
     const ID: &str = "session_01J0000000000000000000000A";
+    let concrete = |path: &str| {
+        let path = path.replace("{id}", ID).replace("{name}", "a");
+        path.replace("{file}", &"a".repeat(64))
+    };
     let page = page();
     let routes = first_column(&page, "## Routes");
     let mut paths: BTreeSet<&str> = BTreeSet::new();
     for route in &routes {
         let (method, path) = route.split_once(' ').unwrap();
-        let concrete = path.replace("{id}", ID).replace("{name}", "a");
+        let concrete = concrete(path);
         let parsed = ApiRoute::parse(method, &concrete);
         assert!(parsed.is_ok(), "{route}: {parsed:?}");
         paths.insert(path);
     }
     for path in paths {
-        let concrete = path.replace("{id}", ID).replace("{name}", "a");
+        let concrete = concrete(path);
         let Ok(ApiRoute::Options(allow)) = ApiRoute::parse("OPTIONS", &concrete) else {
             panic!("{path} has no options");
         };

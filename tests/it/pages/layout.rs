@@ -34,6 +34,7 @@ api=http://127.0.0.1:$DURAGENT_PORT/api/v1
 id=$(curl "$api/sessions?limit=1" | jq -r '.sessions[0].session_id')
 curl $api/sessions/$id | jq '.pending_approval | {call_id, command, decision: "allow_always"}' > asked
 curl $api/sessions/$id/approve -H 'Content-Type: application/json' -d @asked
+curl $api/sessions/$id/files -H 'Content-Type: text/plain' -d 'a file'
 duragent serve stop
 # A log with damage, and one with a torn end.
 sed -i '2s/"crc":"......../"crc":"00000000/' .duragent/sessions/$id/events.jsonl

@@ -10,7 +10,7 @@ use duragent::store::file::blobs::FileBlobs;
 use duragent::store::sim_documents::{SimDocuments, SimFault};
 
 fn on_disk(fs: impl Fs + 'static) -> FileBlobs {
-    FileBlobs::new(Arc::new(fs), "/workspace/blobs".into())
+    FileBlobs::new(Arc::new(fs), "/blobs".into())
 }
 
 #[test]
@@ -30,6 +30,7 @@ fn every_storage_of_blobs_keeps_every_promise() {
 fn what_was_put_is_there_under_its_digest(blobs: &dyn Blobs) {
     for bytes in [&b""[..], b"a", b"\xff\0"] {
         assert_eq!(blobs.read(&BlobId::of(bytes)).unwrap(), None);
+        assert_eq!(blobs.size(&BlobId::of(bytes)).unwrap(), None);
         for _ in 0..2 {
             assert_eq!(blobs.put(bytes).unwrap(), BlobId::of(bytes));
         }
@@ -37,6 +38,8 @@ fn what_was_put_is_there_under_its_digest(blobs: &dyn Blobs) {
             blobs.read(&BlobId::of(bytes)).unwrap().as_deref(),
             Some(bytes)
         );
+        let size = blobs.size(&BlobId::of(bytes)).unwrap();
+        assert_eq!(size, Some(bytes.len() as u64));
     }
 }
 
@@ -118,7 +121,7 @@ fn other_bytes_under_an_id_are_damage_and_are_mended_by_the_right_ones() {
     let folder = tempfile::tempdir().unwrap();
     let blobs = FileBlobs::new(Arc::new(RealFs), folder.path().to_owned());
     let id = blobs.put(b"right").unwrap();
-    let path = folder.path().join(&id.as_str()[..2]).join(id.as_str());
+    let path = folder.path().join(id.as_str());
     fs::write(&path, "wrong").unwrap();
     assert!(matches!(blobs.read(&id), Err(BlobError::Damaged(_))));
     blobs.put(b"right").unwrap();

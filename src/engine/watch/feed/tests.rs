@@ -73,7 +73,9 @@ fn in_words(event: &FeedEvent) -> String {
         FeedEvent::Dropped { reason, .. } => format!("dropped: {reason}"),
         FeedEvent::Token { content: text, .. } => format!("token {text}"),
         FeedEvent::ToolCall(call) => format!("asks {}", call.call_id),
-        FeedEvent::ToolResult { call_id, output } => format!("{call_id} {}", output.content),
+        FeedEvent::ToolResult {
+            call_id, output, ..
+        } => format!("{call_id} {}", output.content),
         FeedEvent::ApprovalRequired { command, .. } => format!("may it {command}"),
         FeedEvent::ApprovalDecision { decision, .. } => format!("{decision:?}"),
         FeedEvent::Notice { code, .. } => format!("notice {code}"),

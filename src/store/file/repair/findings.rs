@@ -1,5 +1,6 @@
 //! What is good in a log and what is not, from its first line to its last.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::domain::event::{Event, Record};
@@ -29,6 +30,8 @@ pub(super) struct Findings {
     /// Where what an interrupted append left begins.
     torn_from: Option<u64>,
     lacks_newline: bool,
+    /// The digests of the files that events name.
+    pub(super) files: BTreeSet<String>,
     /// Whether event 1 can be read.
     pub(super) has_start: bool,
     /// Of the first reply: the agent, and when it spoke.
@@ -114,6 +117,8 @@ impl Findings {
                 self.unchecked += u64::from(!is_checked);
                 self.has_start |= record.seq == Seq(1);
                 self.learn_agent(&record);
+                let files = record.event.attachments().iter();
+                self.files.extend(files.map(|file| file.sha256.clone()));
             }
             Sorted::Unreadable { why } | Sorted::Misplaced { why, .. } => {
                 *bad_lines += 1;

@@ -34,6 +34,8 @@ pub struct LogReport {
     pub in_flight: Option<Leftover>,
     /// Bytes that earlier repairs cut off the log's end and kept.
     pub kept_torn_bytes: u64,
+    /// Files that events name, and that are missing or are not what they were. Nothing brings them back.
+    pub lost_files: u64,
 }
 
 /// A place of damage.
@@ -99,6 +101,7 @@ impl LogReport {
             snapshot: SnapshotFit::Missing,
             in_flight: None,
             kept_torn_bytes: 0,
+            lost_files: 0,
         }
     }
 

@@ -3,13 +3,16 @@
 //!
 //! Invariants:
 //! - what is imported is copied, and changed nowhere;
-//! - no link is followed, and nothing but the log and the state file is read;
+//! - no link is followed, and nothing but the log, the state file and the files that the log names is
+//!   read; of these only what is what its name says;
 //! - a session that is here stays as it is; the new one comes into the list by one rename, so that a
 //!   server may serve the workspace meanwhile.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::base::digest::sha256;
 use crate::base::fs::{self, Fs, Open, RealFs};
@@ -17,8 +20,11 @@ use crate::domain::event::{Event, Record};
 use crate::domain::ids::SessionId;
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
+use crate::store::blobs::{BLOB_BYTES_MAX, BlobId, Blobs as _};
+use crate::store::file::blobs::FileBlobs;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::format::{LogOrigin, judge};
+use crate::store::file::layout::Folder;
 use crate::store::file::line;
 use crate::store::file::snapshot::summary_of;
 use crate::store::file::store::FileStore;
@@ -28,9 +34,11 @@ use crate::store::file::v05::settings::{self, OldSettings, STATE_BYTES_MAX};
 use crate::store::file::v05::take_over::kept;
 use crate::store::file::v05::{event, fields, translate};
 use crate::store::file::walk::LogSource;
+use crate::store::session_files::{SESSION_FILES_BYTES_MAX, SESSION_FILES_MAX};
 use crate::store::{SessionStore as _, StoreError};
 
 const LOG: &str = "events.jsonl";
+const FILES: &str = "files";
 
 /// What became of a session that was to be imported.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +51,9 @@ pub struct Import {
     pub was_here: bool,
     /// What its log says.
     pub summary: Summary,
+    /// Files that its log names and that did not come along: they are missing there, are damaged, or are
+    /// more than a session may have.
+    pub lost_files: usize,
 }
 
 /// Why a session was not imported.
@@ -133,6 +144,8 @@ struct Foreign {
     name: String,
     log: Vec<u8>,
     state: Option<(&'static str, Vec<u8>)>,
+    /// Where its files lie, if they may.
+    files: Option<PathBuf>,
 }
 
 impl Foreign {
@@ -162,7 +175,16 @@ impl Foreign {
             path,
             log,
             state,
+            files: folder.map(|folder| folder.join(FILES)),
         })
+    }
+
+    /// The bytes of a file; `None` if they are not there, or are others.
+    fn file(&self, blob: &BlobId) -> Option<Vec<u8>> {
+        let files = self.files.as_ref()?;
+        refuse_link(files).ok()?;
+        let bytes = read_plain(&files.join(blob.as_str()), BLOB_BYTES_MAX as u64).ok()?;
+        (BlobId::of(&bytes) == *blob).then_some(bytes)
     }
 
     fn settings(&self) -> OldSettings {
@@ -237,17 +259,40 @@ impl FileStore {
         if was_here && !self.has_same(&id, &foreign.log)? {
             return Err(ImportError::Exists(id));
         }
+        let mut lost_files = 0;
         if !was_here {
-            // That of one of ours is a cache, in which its writer may have put anything.
-            let state = foreign.state.as_ref().filter(|_| copy.is_older);
-            self.put_foreign(&id, &copy.log, state)?;
+            lost_files = self.put_foreign(&id, &foreign, &copy)?;
         }
         Ok(Import {
             id,
             former_name,
             was_here,
             summary: copy.summary,
+            lost_files,
         })
+    }
+
+    /// Copies the files of those digests into a session that is being made; returns how many are left
+    /// out.
+    fn put_files(
+        &self,
+        new: &Folder,
+        foreign: &Foreign,
+        named: &BTreeSet<String>,
+    ) -> Result<usize, StoreError> {
+        let turns = Arc::clone(&self.blob_turns);
+        let files = FileBlobs::with_turns(Arc::clone(&self.fs), new.files(), turns);
+        let (mut count, mut room) = (0, SESSION_FILES_BYTES_MAX);
+        for digest in named.iter().take(SESSION_FILES_MAX) {
+            let found = BlobId::parse(digest).and_then(|blob| foreign.file(&blob));
+            let Some(bytes) = found.filter(|bytes| bytes.len() as u64 <= room) else {
+                continue;
+            };
+            files.put(&bytes)?;
+            room -= bytes.len() as u64;
+            count += 1;
+        }
+        Ok(named.len() - count)
     }
 
     /// Whether a session here began with that log, or was taken over from it.
@@ -261,12 +306,13 @@ impl FileStore {
         Ok(begins_alike(&path)? || begins_alike(&kept(&path, 1))?)
     }
 
+    /// Returns how many of its files are left out.
     fn put_foreign(
         &self,
         id: &SessionId,
-        log: &[u8],
-        state: Option<&(&'static str, Vec<u8>)>,
-    ) -> Result<(), StoreError> {
+        foreign: &Foreign,
+        copy: &Copied,
+    ) -> Result<usize, StoreError> {
         self.settle_folder()?;
         let _in_hand = self.busy.take(id);
         let new = self.layout.new_session(id);
@@ -274,8 +320,10 @@ impl FileStore {
         self.remove_folder(new.path())?;
         let written = || -> io::Result<()> {
             self.fs.create_dir(new.path())?;
+            // That of one of ours is a cache, in which its writer may have put anything.
+            let state = foreign.state.as_ref().filter(|_| copy.is_older);
             let state = state.map(|(name, bytes)| (*name, bytes.as_slice()));
-            for (name, bytes) in [(LOG, log)].into_iter().chain(state) {
+            for (name, bytes) in [(LOG, copy.log.as_slice())].into_iter().chain(state) {
                 let mut file = self.fs.open(&new.path().join(name), Open::CreateNew)?;
                 file.write_all(bytes)?;
                 file.sync_data()?;
@@ -284,7 +332,8 @@ impl FileStore {
         };
         let created = written()
             .doing("create", new.path())
-            .and_then(|()| self.publish(&new, id));
+            .and_then(|()| self.put_files(&new, foreign, &copy.files))
+            .and_then(|lost| self.publish(&new, id).map(|()| lost));
         if created.is_err() {
             self.discard(&new, id);
         }
@@ -295,6 +344,8 @@ impl FileStore {
 /// What is stored of a session.
 struct Copied {
     log: Vec<u8>,
+    /// The digests of the files that it names.
+    files: BTreeSet<String>,
     is_older: bool,
     /// What the log says.
     summary: Summary,
@@ -314,6 +365,7 @@ fn copy_of(
     {
         return Ok(Copied {
             log: image.0,
+            files: BTreeSet::new(),
             is_older: true,
             summary: old.summary(id, settings, path)?,
         });
@@ -334,7 +386,11 @@ fn copy_of_ours(mut log: Vec<u8>, path: &Path, at: Timestamp) -> Result<Copied, 
     if !is_ours {
         return Err(ImportError::Foreign(path.to_owned()));
     }
-    while walk.next()?.is_some() {}
+    let mut files = BTreeSet::new();
+    while let Some(one) = walk.next()? {
+        let named = one.record.event.attachments().iter();
+        files.extend(named.map(|file| file.sha256.clone()));
+    }
     let end = usize::try_from(walk.good_end()).unwrap_or(usize::MAX);
     let summary = summary_of(source, None)?;
     let Image(mut log) = image;
@@ -353,6 +409,7 @@ fn copy_of_ours(mut log: Vec<u8>, path: &Path, at: Timestamp) -> Result<Copied, 
     }
     Ok(Copied {
         log,
+        files,
         is_older: false,
         summary,
     })

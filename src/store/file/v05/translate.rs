@@ -441,6 +441,7 @@ impl Translator<'_> {
             },
             duration_ms: result.duration_ms,
             appended_bytes: None,
+            attachments: Vec::new(),
         });
     }
 
@@ -536,6 +537,7 @@ impl Translator<'_> {
             usage: draft.usage,
             continues: None,
             provider_data: None,
+            attachments: Vec::new(),
         };
         self.put(Event::from(reply));
         self.is_unanswered = false;

@@ -17,7 +17,7 @@ const NAMES_MAX: usize = 8;
 
 /// The ids that chats had before.
 #[derive(Debug)]
-pub(super) struct ChatNames {
+pub struct ChatNames {
     documents: Arc<dyn Documents>,
     /// By gateway, as far as it was read: from the id of now to the one before. Held while a document is
     /// read or written: nobody else writes them.
@@ -31,7 +31,8 @@ struct MovesDocument {
 }
 
 impl ChatNames {
-    pub(super) fn new(documents: Arc<dyn Documents>) -> ChatNames {
+    /// Those of a workspace.
+    pub fn new(documents: Arc<dyn Documents>) -> ChatNames {
         ChatNames {
             documents,
             moves: Mutex::default(),
@@ -39,11 +40,9 @@ impl ChatNames {
     }
 
     /// The ids of a chat, that of now first.
-    pub(super) fn of(
-        &self,
-        gateway: &GatewayName,
-        chat_id: &str,
-    ) -> Result<Vec<String>, DocumentError> {
+    ///
+    /// Errors: they cannot be read.
+    pub fn of(&self, gateway: &GatewayName, chat_id: &str) -> Result<Vec<String>, DocumentError> {
         let mut moves = lock(&self.moves);
         let moves = self.known(&mut moves, gateway)?;
         let mut names = vec![chat_id.to_owned()];
@@ -57,12 +56,9 @@ impl ChatNames {
     }
 
     /// Notes that a chat has another id from now on; whether that is new. On return it is on disk.
-    pub(super) fn note(
-        &self,
-        gateway: &GatewayName,
-        from: &str,
-        to: &str,
-    ) -> Result<bool, DocumentError> {
+    ///
+    /// Errors: it is not.
+    pub fn note(&self, gateway: &GatewayName, from: &str, to: &str) -> Result<bool, DocumentError> {
         let mut moves = lock(&self.moves);
         let moves = self.known(&mut moves, gateway)?;
         if moves.get(to).is_some_and(|known| known == from) || moves.len() >= MOVES_MAX {

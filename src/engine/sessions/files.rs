@@ -1,0 +1,109 @@
+//! The files of a session: those that come with messages, and those that tools send.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::domain::event::Attachment;
+use crate::domain::files::{AttachedFile, FileKey, MediaType};
+use crate::domain::ids::SessionId;
+use crate::engine::error::EngineError;
+use crate::engine::sessions::Sessions;
+use crate::store::StoreError;
+use crate::store::blobs::{BlobError, BlobId};
+use crate::store::session_files::{KeepError, keep};
+
+/// So many files are taken at a time: each is in memory as a whole until it is on disk.
+const TAKEN_AT_ONCE: usize = 4;
+/// When one that is refused for that should come again.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+impl Sessions {
+    /// Keeps a file in a session; on return it is on disk, and a message may bring it. The same bytes
+    /// are kept once. It goes with the session, whether a message ever brings it or not.
+    ///
+    /// Errors: [`EngineError::FileTooLong`], [`EngineError::TooManyFiles`] for a session that holds
+    /// enough; [`EngineError::Busy`]; as for a message.
+    pub fn add_file(
+        &self,
+        id: &SessionId,
+        media_type: MediaType,
+        bytes: &[u8],
+    ) -> Result<Attachment, EngineError> {
+        let taken = &self.engine.files_taken;
+        let others = taken.fetch_add(1, Ordering::Relaxed);
+        let added = if others < TAKEN_AT_ONCE {
+            self.keep_file(id, media_type, bytes)
+        } else {
+            Err(EngineError::Busy {
+                retry_after: RETRY_AFTER,
+            })
+        };
+        taken.fetch_sub(1, Ordering::Relaxed);
+        added
+    }
+
+    fn keep_file(
+        &self,
+        id: &SessionId,
+        media_type: MediaType,
+        bytes: &[u8],
+    ) -> Result<Attachment, EngineError> {
+        self.engine.draining.refuse()?;
+        self.engine.parts.space.refuse_when_full()?;
+        let session = self.engine.open.get(id)?;
+        if session.live().state.is_over() {
+            return Err(EngineError::SessionEnded(id.clone()));
+        }
+        let store = &*self.engine.parts.store;
+        match keep(store, id, media_type, bytes) {
+            Ok(file) => Ok(file),
+            Err(KeepError::Missing(id)) => Err(EngineError::SessionNotFound(id)),
+            Err(KeepError::Enough) => Err(EngineError::TooManyFiles),
+            Err(KeepError::Blob(error)) => Err(error.into()),
+            Err(KeepError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// The bytes of a file of a session.
+    ///
+    /// Errors: [`EngineError::NoSuchFile`], [`EngineError::SessionNotFound`]; the store's.
+    pub fn read_file(&self, id: &SessionId, file: &FileKey) -> Result<Vec<u8>, EngineError> {
+        let found = self.engine.parts.store.files(id).read(&blob_of(file)?)?;
+        found.ok_or_else(|| EngineError::NoSuchFile(file.to_string()))
+    }
+
+    /// What a message says of files of its session that it brings.
+    ///
+    /// Errors: [`EngineError::NoSuchFile`].
+    pub fn attached(
+        &self,
+        id: &SessionId,
+        files: &[AttachedFile],
+    ) -> Result<Vec<Attachment>, EngineError> {
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = self.engine.parts.store.files(id);
+        let attachment = |attached: &AttachedFile| {
+            let file = &attached.file;
+            let bytes = kept.size(&blob_of(file)?)?;
+            let missing = || EngineError::NoSuchFile(file.to_string());
+            let name = attached.name.clone();
+            Ok(Attachment::of(file, bytes.ok_or_else(missing)?, name))
+        };
+        files.iter().map(attachment).collect()
+    }
+}
+
+fn blob_of(file: &FileKey) -> Result<BlobId, EngineError> {
+    BlobId::parse(file.sha256()).ok_or_else(|| EngineError::NoSuchFile(file.to_string()))
+}
+
+impl From<BlobError> for EngineError {
+    fn from(error: BlobError) -> EngineError {
+        match error {
+            BlobError::TooLong(bytes) => EngineError::FileTooLong(bytes),
+            BlobError::Damaged(_) | BlobError::Io { .. } => StoreError::from(error).into(),
+        }
+    }
+}
