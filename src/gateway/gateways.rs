@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex};
+#[cfg(feature = "telegram")]
+use std::time::{Duration, Instant};
 
 use crate::base::clock::Clock;
 use crate::base::lock::lock;
@@ -29,6 +31,13 @@ use crate::gateway::settings::{GatewaySettings, PluginSettings, TelegramSettings
 #[cfg(feature = "telegram")]
 use crate::gateway::telegram::{TelegramBot, TelegramPolling};
 use crate::store::documents::Documents;
+
+/// How long a message that is being sent to Telegram may take when the server ends.
+#[cfg(feature = "telegram")]
+const SENDING_ENDS: Duration = Duration::from_secs(3);
+/// How often it is looked at meanwhile.
+#[cfg(feature = "telegram")]
+const SENDING_GLANCE: Duration = Duration::from_millis(5);
 
 /// What gateways work with.
 #[derive(Debug)]
@@ -264,12 +273,12 @@ impl Gateways {
         let mut all = mem::take(&mut *lock(&self.all));
         for gateway in &mut all {
             gateway.stop.stop();
-            match &mut gateway.way {
-                PlatformWay::Program(plugin) => plugin.stop(),
-                #[cfg(feature = "telegram")]
-                PlatformWay::Telegram { bot, .. } => bot.hang_up(),
+            if let PlatformWay::Program(plugin) = &mut gateway.way {
+                plugin.stop();
             }
         }
+        #[cfg(feature = "telegram")]
+        hang_up(&all, Instant::now() + SENDING_ENDS);
         // Their programs end side by side; each is waited for here.
         drop(all);
     }
@@ -342,6 +351,20 @@ impl Drop for RunningGateway {
         self.stop.stop();
         // Before its way to the platform ends.
         drop(self.sender.take());
+    }
+}
+
+/// Ends what is still being sent to Telegram at the deadline: it may be sent again after the next start.
+#[cfg(feature = "telegram")]
+fn hang_up(all: &[RunningGateway], deadline: Instant) {
+    for gateway in all {
+        if let PlatformWay::Telegram { bot, .. } = &gateway.way {
+            let sends = || gateway.sender.as_ref().is_some_and(|it| !it.is_finished());
+            while sends() && Instant::now() < deadline {
+                std::thread::sleep(SENDING_GLANCE);
+            }
+            bot.hang_up();
+        }
     }
 }
 

@@ -59,6 +59,15 @@ impl Outlet for TelegramOutlet {
         true
     }
 
+    fn knows_threads(&self) -> bool {
+        true
+    }
+
+    fn is_group(&self, chat_id: &str) -> bool {
+        // People have positive numbers; channels have those of groups, and names that begin with `@`.
+        number(chat_id).is_none_or(|id| id < 0)
+    }
+
     fn rates(&self) -> Option<RateLimits> {
         Some(RATES)
     }
