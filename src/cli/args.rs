@@ -86,7 +86,7 @@ pub enum Command {
     Agent(AgentCommand),
     /// Look at gateways, and let people in who write by them
     #[command(subcommand)]
-    Gateway(GatewayCommand),
+    Gateway(GatewaysCommand),
     /// Ask what a policy makes of a call
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -582,7 +582,7 @@ pub struct AgentListArgs {
 
 /// `duragent gateway`.
 #[derive(Debug, Subcommand)]
-pub enum GatewayCommand {
+pub enum GatewaysCommand {
     /// List the gateways of the server, and how they are
     List(GatewayArgs),
     /// End a gateway's program, and start it anew

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::cli::args::{
-    GatewayApproveArgs, GatewayArgs, GatewayCommand, GatewayOutboxArgs, NamedGatewayArgs,
+    GatewayApproveArgs, GatewayArgs, GatewayOutboxArgs, GatewaysCommand, NamedGatewayArgs,
     ServerArgs,
 };
 use crate::cli::error::{CliError, CliResult};
@@ -22,14 +22,14 @@ const WIDTH: usize = 40;
 const SENTENCE_WIDTH: usize = 300;
 
 /// Asks the server of its gateways.
-pub(super) fn run(command: &GatewayCommand, settings: &ClientSettings) -> CliResult {
+pub(super) fn run(command: &GatewaysCommand, settings: &ClientSettings) -> CliResult {
     match command {
-        GatewayCommand::List(args) => list(args, settings),
-        GatewayCommand::Restart(args) => restart(args, settings),
-        GatewayCommand::Logs(args) => logs(args, settings),
-        GatewayCommand::Pairings(args) => pairings(args, settings),
-        GatewayCommand::Approve(args) => approve(args, settings),
-        GatewayCommand::Outbox(args) => outbox(args, settings),
+        GatewaysCommand::List(args) => list(args, settings),
+        GatewaysCommand::Restart(args) => restart(args, settings),
+        GatewaysCommand::Logs(args) => logs(args, settings),
+        GatewaysCommand::Pairings(args) => pairings(args, settings),
+        GatewaysCommand::Approve(args) => approve(args, settings),
+        GatewaysCommand::Outbox(args) => outbox(args, settings),
     }
 }
 

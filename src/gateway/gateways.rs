@@ -123,7 +123,7 @@ pub struct GatewayStatus {
 }
 
 /// A gateway before it works: its lanes, and the way to its sender.
-struct Prepared {
+struct PreparedGateway {
     name: GatewayName,
     lanes: Arc<LaneStore>,
     chat_names: Arc<ChatNames>,
@@ -140,7 +140,7 @@ impl Gateways {
         let chat_names = Arc::new(ChatNames::new(Arc::clone(&parts.documents)));
         let telegram = settings.telegram.iter().map(|bot| &bot.name);
         let names = telegram.chain(settings.plugins.iter().map(|plugin| &plugin.name));
-        let mut prepared: BTreeMap<GatewayName, Prepared> = names
+        let mut prepared: BTreeMap<GatewayName, PreparedGateway> = names
             .map(|name| (name.clone(), prepare(name, &parts, &chat_names)))
             .collect();
         let ways = prepared.values().map(|one| {
@@ -368,11 +368,11 @@ fn hang_up(all: &[RunningGateway], deadline: Instant) {
     }
 }
 
-fn prepare(name: &GatewayName, parts: &GatewayParts, names: &Arc<ChatNames>) -> Prepared {
+fn prepare(name: &GatewayName, parts: &GatewayParts, names: &Arc<ChatNames>) -> PreparedGateway {
     let (sender, inbox) = sender_channel();
     let (documents, clock) = (Arc::clone(&parts.documents), Arc::clone(&parts.clock));
     let lanes = LaneStore::new(name.clone(), documents, clock, sender.clone());
-    Prepared {
+    PreparedGateway {
         name: name.clone(),
         lanes: Arc::new(lanes),
         chat_names: Arc::clone(names),
@@ -384,13 +384,13 @@ fn prepare(name: &GatewayName, parts: &GatewayParts, names: &Arc<ChatNames>) -> 
 /// Starts what sends for a gateway.
 fn start_sender(
     thread: String,
-    prepared: Prepared,
+    prepared: PreparedGateway,
     outlet: Box<dyn Outlet>,
     parts: &GatewayParts,
     way: impl FnOnce() -> io::Result<PlatformWay>,
 ) -> io::Result<RunningGateway> {
     let (stop, stopped) = stop::pair();
-    let Prepared {
+    let PreparedGateway {
         name,
         lanes,
         chat_names,
@@ -421,7 +421,7 @@ fn start_sender(
 
 fn start_plugin(
     settings: &PluginSettings,
-    prepared: Prepared,
+    prepared: PreparedGateway,
     parts: &GatewayParts,
     inlet: &Arc<dyn Inlet>,
 ) -> Result<RunningGateway, GatewayStartError> {
@@ -452,7 +452,7 @@ fn out_thread_name(settings: &PluginSettings) -> String {
 #[cfg(feature = "telegram")]
 fn start_telegram(
     settings: &TelegramSettings,
-    prepared: Prepared,
+    prepared: PreparedGateway,
     parts: &GatewayParts,
     inlet: &Arc<dyn Inlet>,
 ) -> Result<RunningGateway, GatewayStartError> {
@@ -480,7 +480,7 @@ fn start_telegram(
 #[cfg(not(feature = "telegram"))]
 fn start_telegram(
     settings: &TelegramSettings,
-    _: Prepared,
+    _: PreparedGateway,
     _: &GatewayParts,
     _: &Arc<dyn Inlet>,
 ) -> Result<RunningGateway, GatewayStartError> {

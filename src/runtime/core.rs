@@ -18,7 +18,7 @@ use crate::http::context::{ApiContext, ApiSettings};
 use crate::http::ticket::TicketKey;
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::policy::Policies;
-use crate::runtime::gateways::ServerGateways;
+use crate::runtime::gateways::{self, Admissions, ServerGateways};
 use crate::runtime::host::{ServerHost, warn_of_danger};
 use crate::runtime::signals::StopRequests;
 use crate::runtime::ticket_key;
@@ -101,6 +101,16 @@ impl Core {
             arrivals,
             tickets,
         })
+    }
+
+    /// Starts the gateways.
+    pub(super) fn gateways(&self, config: &Config) -> anyhow::Result<ServerGateways> {
+        let admissions = Admissions {
+            agents: Arc::clone(&self.agents),
+            trust: Arc::clone(&self.remarks.trust),
+        };
+        let documents = self.store.documents();
+        gateways::start(config, admissions, self.sessions.clone(), documents)
     }
 
     /// The program, as the API sees it.

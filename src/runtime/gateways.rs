@@ -10,6 +10,7 @@ use crate::config::{Config, Restart};
 use crate::domain::access::AccessSpec;
 use crate::domain::ids::AgentName;
 use crate::domain::principal::GatewaySender;
+use crate::engine::Sessions;
 use crate::gateway::delivery::{SetAside, WaitingChat};
 use crate::gateway::gateways::{GatewayParts, GatewayStatus, Gateways};
 use crate::gateway::host::{AdmittedAs, GatewayHost};
@@ -19,7 +20,7 @@ use crate::gateway::settings::{
     ChatRoute, GatewaySettings, PluginSettings, RestartRule, TelegramSettings,
 };
 use crate::http::context::{GatewayAdmin, GatewayRefusal};
-use crate::runtime::core::Core;
+use crate::store::documents::Documents;
 use crate::trust::{AdmittedSender, WorkspaceTrust};
 use crate::wire::{
     AdmittedBody, ApproveSender, ClearedBody, GatewayAuthBody, GatewayBody, GatewayListBody,
@@ -34,16 +35,18 @@ pub(super) struct ServerGateways {
 }
 
 /// Starts them.
-pub(super) fn start(config: &Config, core: &Core) -> anyhow::Result<ServerGateways> {
-    let host: Arc<dyn GatewayHost> = Arc::new(Admissions {
-        agents: Arc::clone(&core.agents),
-        trust: Arc::clone(&core.remarks.trust),
-    });
+pub(super) fn start(
+    config: &Config,
+    admissions: Admissions,
+    sessions: Sessions,
+    documents: Arc<dyn Documents>,
+) -> anyhow::Result<ServerGateways> {
+    let host: Arc<dyn GatewayHost> = Arc::new(admissions);
     let gateways = Gateways::start(GatewayParts {
         settings: settings(config),
-        sessions: core.sessions.clone(),
+        sessions,
         host: Arc::clone(&host),
-        documents: core.store.documents(),
+        documents,
         clock: Arc::new(SystemClock),
     });
     Ok(ServerGateways {
@@ -231,9 +234,9 @@ fn settings(config: &Config) -> GatewaySettings {
 /// Who may talk to the agents of a server: by their files as they were last read, and by the owner's record as
 /// it is.
 #[derive(Debug)]
-struct Admissions {
-    agents: Arc<AgentDirectory>,
-    trust: Arc<WorkspaceTrust>,
+pub(super) struct Admissions {
+    pub(super) agents: Arc<AgentDirectory>,
+    pub(super) trust: Arc<WorkspaceTrust>,
 }
 
 impl Admissions {

@@ -24,7 +24,6 @@ use crate::http::ticket::TicketKey;
 use crate::llm::providers::ProviderSettings;
 use crate::policy::Policies;
 use crate::runtime::core::Core;
-use crate::runtime::gateways;
 use crate::runtime::host::ServerHost;
 use crate::runtime::scan;
 use crate::runtime::signals::StopRequests;
@@ -69,7 +68,7 @@ impl RunningServer {
         let core = Core::start(config, means.fs, means.redactor, means.settings, starts)?;
         let (streams, streams_stop) = stop::pair();
         // Before turns are taken up that their chats are to see.
-        let gateways = gateways::start(config, &core)?;
+        let gateways = core.gateways(config)?;
         let program = core.program(config, means.stop_requests, recovery, gateways.clone())?;
         let api = core.api(config, Arc::clone(&program), streams_stop.clone());
         let handler = Arc::clone(&api) as _;
