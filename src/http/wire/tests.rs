@@ -10,11 +10,14 @@ use serde_json::{Value, json};
 use crate::domain::event::{ApprovalKind, Attachment, Decision};
 use crate::domain::files::{FileKey, MediaType};
 use crate::domain::ids::{CallId, MessageId, Seq};
+use crate::domain::time::Timestamp;
 use crate::http::answer::Answer;
 use crate::http::testing;
 use crate::wire::{
-    Approve, CancelledBody, Change, FileErrorBody, NewSession, ProblemBody, ReadinessBody,
-    ReloadBody, Say, ShutdownBody, TicketBody, VersionBody,
+    AdmittedBody, Approve, ApproveSender, CancelledBody, Change, ClearedBody, FileErrorBody,
+    GatewayAuthBody, GatewayBody, GatewayListBody, GatewayLogBody, NewSession, OutboxBody,
+    PairingBody, PairingListBody, ProblemBody, ReadinessBody, ReloadBody, RestartedBody, Say,
+    SetAsideBody, ShutdownBody, TicketBody, VersionBody, WaitingChatBody,
 };
 
 #[test]
@@ -91,6 +94,7 @@ fn rows() -> Vec<Row> {
     rows.extend(answers_about_sessions());
     rows.extend(answers_about_turns());
     rows.extend(answers_about_the_program());
+    rows.extend(answers_about_gateways());
     rows
 }
 
@@ -119,6 +123,85 @@ fn requests() -> Vec<Row> {
         ),
         Row::request(&change, Change::parse),
         Row::request(&approve, Approve::parse),
+        Row::request(
+            &ApproveSender {
+                code: "ABCD2345",
+                approver: true,
+            },
+            ApproveSender::parse,
+        ),
+    ]
+}
+
+fn answers_about_gateways() -> Vec<Row> {
+    let at = Timestamp::from_micros(1);
+    let text = |text: &str| text.to_owned();
+    let gateways = GatewayListBody {
+        gateways: vec![GatewayBody {
+            name: text("irc"),
+            kind: text("external"),
+            state: text("failed"),
+            detail: Some(text("why")),
+            version: Some(text("v1alpha1")),
+            last_event: Some(at),
+            starts: Some(2),
+            auth: Some(GatewayAuthBody {
+                method: text("pair_code"),
+                shown: text("12-34"),
+                expires_in: 60,
+            }),
+        }],
+    };
+    let pairings = PairingListBody {
+        pairings: vec![PairingBody {
+            code: text("ABCD2345"),
+            gateway: text("irc"),
+            sender_id: text("42"),
+            name: text("Eve"),
+            agent: text("ada"),
+            at,
+            is_first: true,
+        }],
+    };
+    let admitted = AdmittedBody {
+        gateway: text("irc"),
+        sender_id: text("42"),
+        name: text("Eve"),
+        agent: text("ada"),
+        approver: true,
+    };
+    let outbox = OutboxBody {
+        waiting: vec![WaitingChatBody {
+            gateway: text("irc"),
+            chat_id: text("7"),
+            thread_id: Some(text("3")),
+            sessions: texts(&["session_1"]),
+            announcements: 1,
+            trouble: Some(text("why")),
+            since: Some(at),
+        }],
+        aside: vec![SetAsideBody {
+            gateway: text("irc"),
+            chat_id: text("7"),
+            thread_id: Some(text("3")),
+            at,
+            session: Some(text("session_1")),
+            text: text("hi"),
+            why: text("blocked"),
+        }],
+    };
+    let log = GatewayLogBody {
+        lines: texts(&["one", "two"]),
+    };
+    let status = text("restarting");
+    vec![
+        Row::answer::<GatewayListBody>(&gateways),
+        Row::answer::<PairingListBody>(&pairings),
+        Row::answer::<AdmittedBody>(&admitted),
+        Row::answer::<OutboxBody>(&outbox),
+        Row::answer::<GatewayLogBody>(&log),
+        Row::answer::<RestartedBody>(&RestartedBody { status }),
+        Row::answer::<ClearedBody>(&ClearedBody { removed: 3 }),
     ]
 }
 

@@ -49,6 +49,7 @@ impl Script {
         self.then(FeedEvent::Message {
             message_id: id(number),
             content: Arc::new(text.to_owned()),
+            attachments: Vec::new(),
             usage: None,
         })
     }
@@ -68,6 +69,7 @@ impl Script {
                 success: true,
                 content: "done".to_owned(),
             },
+            attachments: Vec::new(),
         })
     }
 

@@ -330,6 +330,7 @@ fn asks(message_id: &str) -> Vec<Event> {
             model: "echo/script".to_owned(),
             input_seq: Seq(3),
             content: Arc::new("I will look.".to_owned()),
+            attachments: Vec::new(),
             tool_calls: vec![ToolCall {
                 call_id: call_id.clone(),
                 tool_name: "date".to_owned(),
