@@ -158,10 +158,10 @@ fn note_what_has_no_effect(raw: &raw::ConfigFile, report: &mut Report) {
     if let Some(At { value, .. }) = &raw.sessions {
         report.no_effect(value.compaction.as_ref());
     }
-    if let Some(At { value, .. }) = &raw.gateways {
-        if let Some(at) = &value.discord {
-            report.warning(at, DISCORD_REMARK);
-        }
+    if let Some(At { value, .. }) = &raw.gateways
+        && let Some(at) = &value.discord
+    {
+        report.warning(at, DISCORD_REMARK);
     }
 }
 

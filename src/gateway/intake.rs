@@ -18,6 +18,7 @@ mod chat_command;
 mod debounce;
 mod desk;
 mod disposition;
+mod files;
 mod keys;
 mod orders;
 mod pairing;
@@ -27,8 +28,11 @@ mod tally;
 mod wording;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard};
+
+use crossbeam_channel::{Receiver, never};
 
 use crate::base::clock::Clock;
 use crate::base::digest::sha256;
@@ -47,6 +51,7 @@ use crate::gateway::protocol::{
     CallbackQuery, ChatType, MessageContent, MessageReceived, MessageRouting,
 };
 use crate::gateway::settings::{ChatRoute, GatewaySettings};
+use crate::gateway::transcriber::Transcriber;
 use crate::store::documents::{DocumentError, Documents};
 
 use admission::{ChatAdmission, ChatPlace};
@@ -54,6 +59,7 @@ use chat_command::{ChatCommand, OwnName, Spoken};
 use debounce::Debounce;
 use desk::{Desk, Guest, of_documents, of_engine, of_outbox};
 use disposition::Disposition;
+use files::{BroughtFiles, FileTaking};
 use orders::Orders;
 use pairing::{PairingAnswer, PairingCodes};
 use placing::{ChatQueue, Placing, SpokenWords};
@@ -74,6 +80,9 @@ pub struct Intake {
     routes: Vec<ChatRoute>,
     codes: PairingCodes,
     chat_names: Arc<ChatNames>,
+    transcriber: Option<Transcriber>,
+    /// Nobody closes it: what is spoken is written down within its time, or not.
+    cancel: Receiver<Infallible>,
     debounce: Debounce,
     bots: BotTally,
     names: NameTally,
@@ -127,6 +136,11 @@ impl Intake {
             routes: routes_of(settings),
             codes: PairingCodes::new(parts.documents, Arc::clone(&parts.clock)),
             chat_names: parts.chat_names,
+            transcriber: settings
+                .transcribe
+                .clone()
+                .map(|(program, args)| Transcriber::new(program, args)),
+            cancel: never(),
             debounce,
             bots: BotTally::default(),
             names: NameTally::default(),
@@ -299,22 +313,51 @@ impl Intake {
             }
             Spoken::Command(_) | Spoken::ForAnother | Spoken::Words => {}
         }
-        let notes = left_out(&files);
-        let Some(text) = wording::text_of(message, words, &notes) else {
+        let brought = self.files(guest, files, disposition)?;
+        let spoken = brought.spoken.iter().map(String::as_str);
+        let words: Vec<&str> = [words].into_iter().chain(spoken).collect();
+        let words = words.join("\n");
+        let text = wording::text_of(message, words.trim_start_matches('\n'), &brought.notes);
+        if !brought.is_any() && !wording::has_words(message, &words) {
             return match disposition {
                 Disposition::Answered if !message.edited => {
-                    self.desk.announce(guest, wording::UNREADABLE)
+                    let why = brought.notes.first();
+                    let why = why.map_or(wording::UNREADABLE.to_owned(), |why| wording::sorry(why));
+                    self.desk.announce(guest, why)
                 }
                 Disposition::Answered | Disposition::Overheard(_) | Disposition::Ignored => {
                     Ok(TakenIn::Ignored)
                 }
             };
-        };
+        }
         let words = SpokenWords {
             text,
+            attachments: brought.attachments,
             sender_name: self.shown_name(guest, message),
         };
         self.place(guest, message, &words, disposition)
+    }
+
+    /// The files of a message, as far as anybody is to see it.
+    fn files(
+        &self,
+        guest: &Guest,
+        files: Vec<InboundFile>,
+        disposition: Disposition,
+    ) -> Result<BroughtFiles, IntakeError> {
+        let taking = FileTaking {
+            desk: &self.desk,
+            transcriber: self.transcriber.as_ref(),
+            cancel: &self.cancel,
+        };
+        match disposition {
+            Disposition::Answered | Disposition::Overheard(Overheard::Shown) => {
+                taking.take(guest, files)
+            }
+            Disposition::Overheard(Overheard::Logged) | Disposition::Ignored => {
+                Ok(BroughtFiles::left_out(&files))
+            }
+        }
     }
 
     fn place(
@@ -622,14 +665,6 @@ fn disposition_of(guest: &Guest, message: &MessageReceived, spoken: &Spoken) -> 
             disposition::in_group(groups, rule, is_addressed)
         }
     }
-}
-
-/// What is told of files that are not taken.
-fn left_out(files: &[InboundFile]) -> Vec<String> {
-    let missing = files.iter();
-    let missing =
-        missing.map(|file| wording::missing_file(file.name.as_deref(), "it was not taken"));
-    missing.collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::access::{Overflow, QueueMode, QueueSpec};
+use crate::domain::event::Attachment;
 use crate::domain::ids::SessionId;
 use crate::domain::message::MessageText;
 use crate::engine::{
@@ -28,6 +29,8 @@ pub(super) struct Placing<'a> {
 pub(super) struct SpokenWords {
     /// The text that the model reads.
     pub(super) text: String,
+    /// Files that are in the session already.
+    pub(super) attachments: Vec<Attachment>,
     /// The name by which the model knows the speaker, where there are several.
     pub(super) sender_name: Option<String>,
 }
@@ -141,8 +144,9 @@ impl Placing<'_> {
         for _ in 0..TRIES {
             let session = self.desk.session(guest)?.id;
             match store(&session, message(guest, words)?) {
-                // Somebody ended it a moment ago.
-                Err(EngineError::SessionEnded(_) | EngineError::SessionNotFound(_)) => {}
+                // Somebody ended it a moment ago. The files went with it: all of it must come again.
+                Err(EngineError::SessionEnded(_) | EngineError::SessionNotFound(_))
+                    if words.attachments.is_empty() => {}
                 stored => return Ok(stored?),
             }
         }
@@ -223,10 +227,14 @@ fn taken(placed: &Placed) -> TakenIn {
 }
 
 fn message(guest: &Guest, words: &SpokenWords) -> Result<NewMessage, IntakeError> {
-    let text = MessageText::parse(words.text.as_str());
-    let text = text.map_err(|error| IntakeError::Unreadable(error.to_string()))?;
+    let text = match words.attachments.is_empty() {
+        true => MessageText::parse(words.text.as_str())
+            .map_err(|error| IntakeError::Unreadable(error.to_string()))?,
+        false => MessageText::beside_files(words.text.as_str()),
+    };
     Ok(NewMessage {
         sender_name: words.sender_name.clone(),
+        attachments: words.attachments.clone(),
         key: Some(guest.key.clone()),
         detached: true,
         gateway_message_id: guest.message_id.clone(),

@@ -11,6 +11,7 @@ use crate::domain::ids::{Seq, SessionId};
 use crate::engine::ListQuery;
 use crate::engine::testing::{Bench, reply, says};
 use crate::gateway::delivery::{Outbox, OutboxError, SenderInbox, sender_channel};
+use crate::gateway::incoming::{FetchError, FileSource};
 use crate::gateway::protocol::ChatSender;
 use crate::store::sim_documents::{SimDocuments, SimFault};
 
@@ -143,6 +144,15 @@ impl Hall {
             files: Vec::new(),
         };
         self.intake.take(&self.gateway, inbound)
+    }
+
+    fn brings(&self, message: MessageReceived, files: Vec<InboundFile>) -> TakenIn {
+        let inbound = Inbound {
+            what: InboundEvent::Message(Box::new(message)),
+            key: None,
+            files,
+        };
+        self.intake.take(&self.gateway, inbound).unwrap()
     }
 
     fn says(&self, message: MessageReceived) -> TakenIn {
@@ -821,4 +831,105 @@ fn a_stranger_who_cannot_be_noted_is_told_nothing_and_asks_again() {
     assert_eq!(hall.said(), [""; 0]);
     assert_eq!(hall.says(dm("42", "1", "hi")), TakenIn::Handled);
     assert_eq!(hall.said().len(), 1);
+}
+
+/// A file of a platform, which tells whether it was fetched.
+struct Sent {
+    bytes: Result<&'static [u8], FetchError>,
+    fetched: Arc<Mutex<usize>>,
+}
+
+impl FileSource for Sent {
+    fn fetch(&mut self, _: usize) -> Result<Vec<u8>, FetchError> {
+        *lock(&self.fetched) += 1;
+        self.bytes.clone().map(<[u8]>::to_vec)
+    }
+}
+
+fn file(bytes: Result<&'static [u8], FetchError>, fetched: &Arc<Mutex<usize>>) -> InboundFile {
+    InboundFile {
+        name: Some("../a.png".to_owned()),
+        mime: "image/png".to_owned(),
+        is_voice: false,
+        source: Box::new(Sent {
+            bytes,
+            fetched: Arc::clone(fetched),
+        }),
+    }
+}
+
+fn captioned(message: MessageReceived, caption: &str) -> MessageReceived {
+    let content = json!({"type": "media", "media_type": "photo", "caption": caption});
+    MessageReceived {
+        content: serde_json::from_value(content).unwrap(),
+        ..message
+    }
+}
+
+#[test]
+fn files_of_a_message_are_in_its_session_before_it_is() {
+    let hall = Hall::new(open);
+    let fetched = Arc::default();
+    let files = || vec![file(Ok(b"one"), &fetched), file(Ok(b"two"), &fetched)];
+    hall.brings(captioned(dm("42", "1", ""), "look"), files());
+    hall.brings(captioned(dm("42", "2", ""), ""), files());
+    let said = hall.wait(2, |event| matches!(event, Event::UserMessage(_)));
+    let session = hall.sessions().remove(0);
+    for (said, content) in said.iter().zip(["look", ""]) {
+        let Event::UserMessage(said) = said else {
+            panic!("another event");
+        };
+        assert_eq!(said.content, content);
+        let names = said.attachments.iter().map(|one| one.name.as_deref());
+        assert_eq!(names.collect::<Vec<_>>(), [Some("a.png"); 2]);
+        assert_eq!(said.attachments[1].bytes, 3);
+        assert_eq!(said.attachments[1].mime, "image/png");
+    }
+    assert_eq!(hall.sessions(), [session]);
+}
+
+#[test]
+fn a_file_that_does_not_come_is_told_and_its_caption_kept() {
+    let hall = Hall::new(open);
+    let fetched = Arc::default();
+    let failing = || vec![file(Err(FetchError::TooLarge), &fetched)];
+    hall.brings(captioned(dm("42", "1", ""), "my film"), failing());
+    assert_eq!(
+        hall.heard(),
+        ["my film\n[a file, ../a.png, is not here: the file is too large]"]
+    );
+    assert_eq!(
+        hall.brings(captioned(dm("42", "2", ""), ""), failing()),
+        TakenIn::Handled
+    );
+    assert_eq!(
+        hall.said(),
+        ["I cannot read that: a file, ../a.png, is not here: the file is too large."]
+    );
+}
+
+#[test]
+fn nothing_is_fetched_that_nobody_is_to_see() {
+    let hall = Hall::new(open);
+    let fetched = Arc::default();
+    let files = || vec![file(Ok(b"one"), &fetched)];
+    hall.brings(captioned(group("42", "1", ""), "look"), files());
+    lock(&hall.files.access).dm.policy = DmPolicy::Pairing;
+    hall.brings(captioned(dm("43", "2", ""), "look"), files());
+    let voice = InboundFile {
+        is_voice: true,
+        ..file(Ok(b"ogg"), &fetched)
+    };
+    lock(&hall.files.access).dm.policy = DmPolicy::Open;
+    hall.said();
+    assert_eq!(
+        hall.brings(captioned(dm("42", "3", ""), ""), vec![voice]),
+        TakenIn::Handled
+    );
+    assert_eq!(hall.said(), [wording::UNREADABLE]);
+    assert_eq!(*lock(&fetched), 0);
+    assert_eq!(
+        hall.heard(),
+        ["[Ann: look\n[a file, ../a.png, is not here: it was not taken]]"]
+    );
 }

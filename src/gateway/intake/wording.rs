@@ -48,15 +48,19 @@ fn cleaned(name: &str) -> String {
     cut.trim().to_owned()
 }
 
+/// Whether there is something in a message to answer, beside files of which nothing is known.
+pub(super) fn has_words(message: &MessageReceived, words: &str) -> bool {
+    !words.trim().is_empty() || link_in(&message.content).is_some()
+}
+
+/// Says that something could not be taken, where it was all that was sent.
+pub(super) fn sorry(why: &str) -> String {
+    format!("I cannot read that: {why}.")
+}
+
 /// The text of a message, with whose words it passes on or answers, and a word on what could not be
-/// read; `None` where all of it cannot.
-///
-/// `notes` stand in a line each at its end. `words` are those of the message.
-pub(super) fn text_of(message: &MessageReceived, words: &str, notes: &[String]) -> Option<String> {
-    let unreadable = unreadable_part(&message.content);
-    if words.trim().is_empty() && notes.is_empty() {
-        return None;
-    }
+/// read: `notes` stand in a line each at its end. `words` are those of the message.
+pub(super) fn text_of(message: &MessageReceived, words: &str, notes: &[String]) -> String {
     let forwarded = message.forwarded_from.as_deref().map(|name| {
         let name = cleaned(name);
         match name.as_str() {
@@ -72,14 +76,16 @@ pub(super) fn text_of(message: &MessageReceived, words: &str, notes: &[String]) 
         }
     });
     let words = (!words.trim().is_empty()).then(|| words.to_owned());
-    let notes = unreadable.into_iter().chain(notes.iter().cloned());
+    let notes = link_in(&message.content)
+        .into_iter()
+        .chain(notes.iter().cloned());
     let notes = notes.map(|note| format!("[{note}]"));
     let lines: Vec<String> = [forwarded, quoted, words]
         .into_iter()
         .flatten()
         .chain(notes)
         .collect();
-    Some(lines.join("\n"))
+    lines.join("\n")
 }
 
 /// What a message of an edited text says, when the one before was read already.
@@ -106,8 +112,8 @@ pub(super) fn in_a_while(seconds: u64) -> String {
     }
 }
 
-/// What a message has beside words, in words, where its gateway brought no file of it.
-fn unreadable_part(content: &MessageContent) -> Option<String> {
+/// Where a file is that a message is about, where its gateway brought none.
+fn link_in(content: &MessageContent) -> Option<String> {
     match content {
         MessageContent::Media {
             media_type,
@@ -229,11 +235,11 @@ mod tests {
                 "forwarded from Bob\nin reply to Eve: «a»\nhi",
             ),
         ] {
-            assert_eq!(text_of(&message, "hi", &[]).as_deref(), Some(expected));
+            assert_eq!(text_of(&message, "hi", &[]), expected);
         }
         let long = quoted(None, &"é".repeat(501), message(text()));
         let expected = format!("in reply to: «{}…»\nhi", "é".repeat(500));
-        assert_eq!(text_of(&long, "hi", &[]), Some(expected));
+        assert_eq!(text_of(&long, "hi", &[]), expected);
     }
 
     #[test]
@@ -243,16 +249,16 @@ mod tests {
             url: Some("https://x/1.jpg".to_owned()),
             caption: Some("see".to_owned()),
         };
-        assert_eq!(
-            text_of(&message(photo), "see", &[]).as_deref(),
-            Some("see\n[photo: https://x/1.jpg]")
-        );
+        let photo = message(photo);
+        assert_eq!(text_of(&photo, "see", &[]), "see\n[photo: https://x/1.jpg]");
+        assert!(has_words(&photo, ""));
         let note = missing_file(Some("a\nb.pdf"), "it is too large");
+        let unknown = message(MessageContent::Unknown);
         assert_eq!(
-            text_of(&message(MessageContent::Unknown), "", &[note]).as_deref(),
-            Some("[a file, a b.pdf, is not here: it is too large]")
+            text_of(&unknown, "my film", &[note]),
+            "my film\n[a file, a b.pdf, is not here: it is too large]"
         );
-        assert_eq!(text_of(&message(MessageContent::Unknown), " ", &[]), None);
+        assert!(!has_words(&unknown, " "));
     }
 
     #[test]
