@@ -8,6 +8,7 @@
 //! read. Whoever looks for a chat's session and begins one has the chat's own lock meanwhile.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex};
 
 use crate::base::lock::lock;
@@ -36,27 +37,30 @@ pub(in crate::engine) struct ChatIndex {
     ended_keys: Mutex<Vec<(SessionId, Arc<MessageKeys>)>>,
 }
 
-/// The sessions of each chat, with each agent.
+/// The sessions of each chat with each agent. A chat is known by a number that is made of it, in a tenth of
+/// its memory: two that had the same would only begin sessions anew, as each says whose it is.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct KnownChats(HashMap<Chat, Vec<ChatSessions>>);
+pub(in crate::engine) struct KnownChats {
+    by_chat: HashMap<u128, ChatSessions>,
+    sums: [RandomState; 2],
+}
 
-/// What a chat has with one agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a chat has with one agent; both as numbers, 0 for none.
+#[derive(Debug, Clone, Copy, Default)]
 pub(in crate::engine) struct ChatSessions {
-    agent: String,
-    /// The newest that has not ended, as far as is known.
-    pub(in crate::engine) open: Option<SessionId>,
-    /// The newest that has.
-    pub(in crate::engine) ended: Option<SessionId>,
+    open: u128,
+    ended: u128,
 }
 
 impl ChatSessions {
-    fn none(agent: &str) -> ChatSessions {
-        ChatSessions {
-            agent: agent.to_owned(),
-            open: None,
-            ended: None,
-        }
+    /// The newest that has not ended, as far as is known.
+    pub(in crate::engine) fn open(self) -> Option<SessionId> {
+        (self.open != 0).then(|| SessionId::from_bits(self.open))
+    }
+
+    /// The newest that has.
+    pub(in crate::engine) fn ended(self) -> Option<SessionId> {
+        (self.ended != 0).then(|| SessionId::from_bits(self.ended))
     }
 }
 
@@ -98,79 +102,50 @@ impl ChatIndex {
 }
 
 impl KnownChats {
-    pub(in crate::engine) fn get(&self, agent: &str, chat: &Chat) -> Option<&ChatSessions> {
-        let of_chat = self.0.get(chat)?;
-        of_chat.iter().find(|one| one.agent == agent)
-    }
-
-    /// The open sessions of all threads of a chat.
-    pub(in crate::engine) fn open_in(&self, gateway: &str, chat_id: &str) -> Vec<SessionId> {
-        let found = self.0.iter();
-        let found = found.filter(|(chat, _)| chat.whole() == (gateway, chat_id));
-        let open = found.flat_map(|(_, sessions)| sessions.iter());
-        open.filter_map(|one| one.open.clone()).collect()
+    pub(in crate::engine) fn get(&self, agent: &str, chat: &Chat) -> ChatSessions {
+        let found = self.by_chat.get(&self.number_of(agent, chat));
+        found.copied().unwrap_or_default()
     }
 
     /// Notes a session, unless a newer one is known.
     pub(in crate::engine) fn note(
         &mut self,
         agent: &str,
-        chat: Chat,
+        chat: &Chat,
         id: &SessionId,
         has_ended: bool,
     ) {
-        let sessions = self.entry(agent, chat);
+        let number = self.number_of(agent, chat);
+        let sessions = self.by_chat.entry(number).or_default();
         let place = if has_ended {
             &mut sessions.ended
         } else {
             &mut sessions.open
         };
         // The ids of sessions are in the order of their beginnings.
-        if place.as_ref().is_none_or(|known| known < id) {
-            *place = Some(id.clone());
-        }
+        *place = id.to_bits().max(*place);
     }
 
     /// Notes that a session has ended, or cannot be gone on with.
     pub(in crate::engine) fn note_end(&mut self, agent: &str, chat: &Chat, id: &SessionId) {
-        let sessions = self.entry(agent, chat.clone());
-        if sessions.open.take_if(|open| open == id).is_some() {
-            sessions.ended = Some(id.clone());
+        let number = self.number_of(agent, chat);
+        let sessions = self.by_chat.entry(number).or_default();
+        if sessions.open == id.to_bits() {
+            *sessions = ChatSessions {
+                open: 0,
+                ended: sessions.open,
+            };
         }
     }
 
-    /// All threads of a chat have another chat's id from now on.
-    pub(in crate::engine) fn rename(&mut self, gateway: &str, from: &str, to: &str) {
-        let moved: Vec<Chat> = self
-            .0
-            .keys()
-            .filter(|chat| chat.whole() == (gateway, from))
-            .cloned()
-            .collect();
-        for chat in moved {
-            let sessions = self.0.remove(&chat).unwrap_or_default();
-            for one in sessions {
-                let chat = Chat {
-                    chat_id: to.to_owned(),
-                    ..chat.clone()
-                };
-                for (id, has_ended) in [(one.open, false), (one.ended, true)] {
-                    if let Some(id) = id {
-                        self.note(&one.agent, chat.clone(), &id, has_ended);
-                    }
-                }
-            }
-        }
+    /// Forgets what a chat had: it has another id.
+    pub(in crate::engine) fn forget(&mut self, agent: &str, chat: &Chat) {
+        self.by_chat.remove(&self.number_of(agent, chat));
     }
 
-    fn entry(&mut self, agent: &str, chat: Chat) -> &mut ChatSessions {
-        let of_chat = self.0.entry(chat).or_default();
-        let at = of_chat.iter().position(|one| one.agent == agent);
-        let at = at.unwrap_or_else(|| {
-            of_chat.reserve_exact(1);
-            of_chat.push(ChatSessions::none(agent));
-            of_chat.len() - 1
-        });
-        &mut of_chat[at]
+    fn number_of(&self, agent: &str, chat: &Chat) -> u128 {
+        let [high, low] = &self.sums;
+        let sum = |sums: &RandomState| u128::from(sums.hash_one((agent, chat)));
+        sum(high) << 64 | sum(low)
     }
 }

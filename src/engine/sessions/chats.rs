@@ -10,7 +10,7 @@ use crate::domain::chat::Chat;
 use crate::domain::event::{Decision, Event, OwnTurn, Record, SaidBy, Status, UserMessage};
 use crate::domain::ids::{Seq, SessionId, SourceId};
 use crate::domain::principal::Principal;
-use crate::domain::state::Unseen;
+use crate::domain::state::{Summary, Unseen};
 use crate::engine::error::{EngineError, chain};
 use crate::engine::open::chats::{ChatListener, KnownChats};
 use crate::engine::open::keys::{MessageKey, MessageKeys};
@@ -26,7 +26,7 @@ use crate::engine::sessions::requests::{Accepted, Decided, NewMessage};
 use crate::engine::stored::read_records;
 use crate::engine::watch::live::Live;
 use crate::engine::watch::view::SessionView;
-use crate::store::{Listed, PageQuery, ReadLimit, SessionFilter, StoreError};
+use crate::store::{ChatKey, Listed, PageQuery, ReadLimit, SessionFilter, StoreError};
 
 impl Sessions {
     /// Stores a message of a chat; on return it is on disk, and its turn runs on without a client. What its
@@ -190,15 +190,12 @@ impl Sessions {
             redactor.redact_some(&mut name);
             MessageKey::new(name, key.clone())
         });
-        let found = self.with_chats(|chats| chats.get(agent, chat).cloned())?;
-        let Some(found) = found else {
-            return Ok(KeySeen::No);
-        };
-        let in_open = found.open.map(|id| self.find_key(&id, &keys));
+        let found = self.with_chats(|chats| chats.get(agent, chat))?;
+        let in_open = found.open().map(|id| self.find_key(&id, &keys));
         let record = match in_open.map(passed_over).transpose()?.flatten() {
             Some(record) => Some(record),
             None => {
-                let in_ended = found.ended.map(|id| self.find_key_of_ended(&id, &keys));
+                let in_ended = found.ended().map(|id| self.find_key_of_ended(&id, &keys));
                 in_ended.map(passed_over).transpose()?.flatten()
             }
         };
@@ -248,21 +245,16 @@ impl Sessions {
     ///
     /// Errors: the store's, if it may go well later; those that were moved stay so.
     pub fn move_chat(&self, gateway: &str, from: &str, to: &str) -> Result<(), EngineError> {
-        let open = self.with_chats(|chats| chats.open_in(gateway, from))?;
-        for id in open {
-            let moved = self.engine.open.get(&id).and_then(|session| {
-                session.decide(|live| {
-                    let is_there = live.state.summary.gateway_chat_id.as_deref() == Some(from);
-                    let moves = is_there && !live.state.is_over();
-                    let event = moves.then(|| Event::SessionChanged {
-                        title: None,
-                        model: None,
-                        gateway_chat_id: Some(to.to_owned()),
-                    });
-                    Ok((event.into_iter().collect(), ()))
-                })
-            });
-            if let Err(error) = moved {
+        let filter = SessionFilter {
+            chat: Some(ChatKey {
+                gateway: gateway.to_owned(),
+                chat_id: from.to_owned(),
+            }),
+            ..SessionFilter::default()
+        };
+        self.each_of_chats(filter, |id, summary, chat| {
+            let has_ended = summary.status == Status::Completed;
+            if !has_ended && let Err(error) = self.move_session(id, from, to) {
                 if error.is_passing() {
                     return Err(error);
                 }
@@ -271,8 +263,30 @@ impl Sessions {
                     chain(&error)
                 );
             }
-        }
-        self.with_chats(|chats| chats.rename(gateway, from, to))
+            let moved = Chat {
+                chat_id: to.to_owned(),
+                ..chat.clone()
+            };
+            self.with_chats(|chats| {
+                chats.forget(&summary.agent, chat);
+                chats.note(&summary.agent, &moved, id, has_ended);
+            })
+        })
+    }
+
+    fn move_session(&self, id: &SessionId, from: &str, to: &str) -> Result<(), EngineError> {
+        let session = self.engine.open.get(id)?;
+        session.decide(|live| {
+            let is_there = live.state.summary.gateway_chat_id.as_deref() == Some(from);
+            let moves = is_there && !live.state.is_over();
+            let event = moves.then(|| Event::SessionChanged {
+                title: None,
+                model: None,
+                gateway_chat_id: Some(to.to_owned()),
+            });
+            Ok((event.into_iter().collect(), ()))
+        })?;
+        Ok(())
     }
 
     /// The open session of `agent` in a gateway's chat.
@@ -306,14 +320,14 @@ impl Sessions {
         agent: &str,
         chat: &Chat,
     ) -> Result<Option<SessionView>, EngineError> {
-        let found = self.with_chats(|chats| chats.get(agent, chat)?.open.clone())?;
-        let Some(id) = found else {
+        let Some(id) = self.with_chats(|chats| chats.get(agent, chat))?.open() else {
             return Ok(None);
         };
         match self.engine.open.get(&id) {
             Ok(session) => {
                 let live = session.live();
-                let is_theirs = live.state.summary.chat().as_ref() == Some(chat);
+                let summary = &live.state.summary;
+                let is_theirs = summary.agent == agent && summary.chat().as_ref() == Some(chat);
                 if is_theirs && !live.state.is_over() && !live.is_read_only {
                     return Ok(Some(live.view(&id)));
                 }
@@ -339,13 +353,27 @@ impl Sessions {
     }
 
     fn read_chats(&self) -> Result<KnownChats, EngineError> {
+        let mut chats = KnownChats::default();
+        self.each_of_chats(SessionFilter::default(), |id, summary, chat| {
+            let has_ended = summary.status == Status::Completed;
+            chats.note(&summary.agent, chat, id, has_ended);
+            Ok(())
+        })?;
+        Ok(chats)
+    }
+
+    /// Looks at the sessions of chats that pass, newest first.
+    fn each_of_chats(
+        &self,
+        filter: SessionFilter,
+        mut look: impl FnMut(&SessionId, &Summary, &Chat) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
         /// So many at a time, so that none are in memory but those of chats.
         const PAGE: usize = 256;
-        let mut chats = KnownChats::default();
         let mut query = PageQuery {
             before: None,
             limit: PAGE,
-            filter: SessionFilter::default(),
+            filter,
         };
         loop {
             let page = self.engine.parts.store.page(&query)?;
@@ -354,9 +382,8 @@ impl Sessions {
                     // What somebody unknown wrote of a chat does not make it that chat's.
                     Ok(_) if self.engine.open.is_foreign(&id) => {}
                     Ok(summary) => {
-                        let has_ended = summary.status == Status::Completed;
                         if let Some(chat) = summary.chat() {
-                            chats.note(&summary.agent, chat, &id, has_ended);
+                            look(&id, &summary, &chat)?;
                         }
                     }
                     Err(error) => log::warn!("session {id} is no chat's: {}", chain(&error)),
@@ -364,7 +391,7 @@ impl Sessions {
             }
             query.before = page.next;
             if query.before.is_none() {
-                return Ok(chats);
+                return Ok(());
             }
         }
     }

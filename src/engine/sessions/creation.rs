@@ -94,7 +94,7 @@ impl Sessions {
             return Ok(Created::Found(found));
         }
         let view = self.create_new(agent, draft)?;
-        self.with_chats(|chats| chats.note(&draft.agent, chat.clone(), &view.id, false))?;
+        self.with_chats(|chats| chats.note(&draft.agent, chat, &view.id, false))?;
         Ok(Created::New(view))
     }
 
