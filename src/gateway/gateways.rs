@@ -19,6 +19,7 @@ use crate::gateway::delivery::{
     ChatNews, LaneStore, OutboxError, SenderHandle, SenderParts, SetAside, WaitingChat,
     sender_channel, spawn_sender,
 };
+#[cfg(feature = "telegram")]
 use crate::gateway::health::GatewayHealth;
 use crate::gateway::host::GatewayHost;
 use crate::gateway::incoming::Inlet;
@@ -273,8 +274,10 @@ impl Gateways {
         let mut all = mem::take(&mut *lock(&self.all));
         for gateway in &mut all {
             gateway.stop.stop();
-            if let PlatformWay::Program(plugin) = &mut gateway.way {
-                plugin.stop();
+            match &mut gateway.way {
+                PlatformWay::Program(plugin) => plugin.stop(),
+                #[cfg(feature = "telegram")]
+                PlatformWay::Telegram { .. } => {}
             }
         }
         #[cfg(feature = "telegram")]

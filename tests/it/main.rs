@@ -12,6 +12,7 @@
 mod agents;
 mod architecture;
 mod arrivals;
+mod bot;
 mod callers;
 mod cli;
 mod cli_page;
