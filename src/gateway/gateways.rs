@@ -471,13 +471,8 @@ fn start_telegram(
             health,
         })
     };
-    Ok(start_sender(
-        "tg-send".to_owned(),
-        prepared,
-        outlet,
-        parts,
-        way,
-    )?)
+    let name = "tg-send".to_owned();
+    Ok(start_sender(name, prepared, outlet, parts, way)?)
 }
 
 #[cfg(not(feature = "telegram"))]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Telegram ─ tg-poll ──┐                            ┌─► engine: the message is on disk
-//! a plugin ─ gw-irc ───┴─► Inlet::take ─ rules ─────┤
+//! a plugin ─ gw-io-irc ┴─► Inlet::take ─ rules ─────┤
 //!                                                   └─► an announcement, on disk
 //! Telegram ◄─ tg-send ─────┐                              │ "something is new"
 //! a plugin ◄─ gw-out-irc ──┴─ Outlet ◄─ lanes ◄───────────┘

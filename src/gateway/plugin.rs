@@ -18,6 +18,7 @@
 mod ears;
 mod environment;
 mod outlet;
+mod parts;
 mod restarts;
 mod state;
 
@@ -30,59 +31,20 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased};
 use crate::base::child::{End, Heard, LineProcess};
 use crate::base::stop::{self, Stop, StopSource};
 use crate::base::thread::{self, Joined, STACK_WORK};
-use crate::gateway::delivery::{SenderHandle, SenderNews};
-use crate::gateway::incoming::Inlet;
+use crate::gateway::delivery::SenderNews;
 use crate::gateway::protocol::{GatewayCommand, LINE_BYTES_MAX};
-use crate::gateway::set_aside::SetAsideLog;
-use crate::gateway::settings::{PluginSettings, RestartRule};
+use crate::gateway::settings::RestartRule;
 
 use ears::Ears;
 use restarts::{Restarts, STARTS_MAX};
 use state::PluginPhase;
 
 pub use outlet::PluginOutlet;
+pub use parts::{PluginParts, PluginTimes};
 pub use state::{PluginState, PluginStatus};
 
 /// So many pings without an answer end a program.
 const PINGS_MISSED: u32 = 2;
-
-/// How long things may take.
-#[derive(Debug, Clone, Copy)]
-pub struct PluginTimes {
-    /// From the start to `ready`.
-    pub ready: Duration,
-    /// Between two pings, of which two without an answer end the program.
-    pub ping: Duration,
-    /// From `shutdown` to a signal that asks, and from there to one that does not.
-    pub end: Duration,
-}
-
-impl Default for PluginTimes {
-    fn default() -> PluginTimes {
-        PluginTimes {
-            ready: Duration::from_secs(90),
-            ping: Duration::from_secs(30),
-            end: Duration::from_secs(5),
-        }
-    }
-}
-
-/// What a program is run with.
-#[derive(Debug)]
-pub struct PluginParts {
-    /// As the configuration says.
-    pub settings: PluginSettings,
-    /// How long things may take.
-    pub times: PluginTimes,
-    /// Takes in what it tells.
-    pub inlet: Arc<dyn Inlet>,
-    /// Hears of the ends of commands.
-    pub sender: SenderHandle,
-    /// For what it tells that can never be taken in.
-    pub set_aside: SetAsideLog,
-    /// What is known of it.
-    pub state: Arc<PluginState>,
-}
 
 /// A program that is kept running. Dropping it ends the program, in good order where that goes.
 #[derive(Debug)]

@@ -28,6 +28,7 @@ mod flood;
 mod foreign;
 mod gate;
 mod gateway_page;
+mod gateways;
 mod guarantees;
 mod hooks;
 mod http;

@@ -417,11 +417,11 @@ fn thread_names(code: &str) -> Vec<String> {
     after.filter_map(literal).collect()
 }
 
-/// `http-` of `http-7`, `s-` of `s-7QW3FZ`; other names as they are.
+/// `http-` of `http-7`, `s-` of `s-7QW3FZ`, `gw-` of `gw-<name>`; other names as they are.
 fn without_number(name: &str) -> String {
     let (before, number) = name.rsplit_once('-').unwrap_or((name, ""));
     let is_number = number.starts_with(|c: char| c.is_ascii_digit());
-    if is_number {
+    if is_number || number == "<name>" {
         format!("{before}-")
     } else {
         name.to_owned()

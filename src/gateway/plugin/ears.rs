@@ -11,8 +11,9 @@ use crate::base::text;
 use crate::gateway::delivery::SenderNews;
 use crate::gateway::incoming::{Inbound, InboundEvent, IntakeError};
 use crate::gateway::outlet::CommandOutcome;
-use crate::gateway::plugin::PluginParts;
 use crate::gateway::protocol::{AuthMethod, Capabilities, GatewayEvent, PROTOCOL_VERSION};
+
+use super::parts::PluginParts;
 
 /// Of a line that cannot be read so much goes into the log.
 const SHOWN_BYTES: usize = 200;

@@ -17,14 +17,14 @@ const LOG_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct PluginState {
     clock: Arc<dyn Clock>,
-    known: Mutex<Known>,
+    known: Mutex<PluginFacts>,
     /// Locked for moments: sending waits for nothing. Apart, so that its end is never awaited under a lock that
     /// its own thread takes.
     process: Mutex<Option<LineProcess>>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct PluginFacts {
     phase: PluginPhase,
     capabilities: Capabilities,
     says_it_is: String,

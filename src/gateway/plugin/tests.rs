@@ -9,7 +9,7 @@ use crate::base::lock::lock;
 use crate::domain::ids::GatewayName;
 use crate::domain::secret::Secret;
 use crate::gateway::delivery::{SenderInbox, sender_channel};
-use crate::gateway::incoming::{Inbound, InboundEvent, IntakeError, TakenIn};
+use crate::gateway::incoming::{Inbound, InboundEvent, Inlet, IntakeError, TakenIn};
 use crate::gateway::outlet::{CommandOutcome, Outlet as _, Performed};
 use crate::store::sim_documents::SimDocuments;
 

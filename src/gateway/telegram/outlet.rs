@@ -89,8 +89,8 @@ impl Outlet for TelegramOutlet {
         let request_id = command.request_id().unwrap_or_default();
         Performed::Ended(match done {
             Ok(message_id) => CommandOutcome::Done { message_id },
-            Err(Failure::Bot(error)) => outcome(error, request_id),
-            Err(Failure::Invalid(why)) => CommandOutcome::Refused(FailedCommand {
+            Err(CallFailure::Bot(error)) => outcome(error, request_id),
+            Err(CallFailure::Invalid(why)) => CommandOutcome::Refused(FailedCommand {
                 request_id: request_id.to_owned(),
                 code: error_codes::INVALID_REQUEST.to_owned(),
                 message: why.to_owned(),
@@ -102,15 +102,15 @@ impl Outlet for TelegramOutlet {
 }
 
 /// Why a command is not carried out.
-enum Failure {
+enum CallFailure {
     Bot(BotError),
     /// It makes no sense.
     Invalid(&'static str),
 }
 
-impl From<BotError> for Failure {
-    fn from(error: BotError) -> Failure {
-        Failure::Bot(error)
+impl From<BotError> for CallFailure {
+    fn from(error: BotError) -> CallFailure {
+        CallFailure::Bot(error)
     }
 }
 
@@ -120,7 +120,7 @@ impl TelegramOutlet {
         &self,
         command: &GatewayCommand,
         plain: Option<&str>,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<String>, CallFailure> {
         match command {
             GatewayCommand::SendMessage {
                 chat_id,
@@ -233,7 +233,7 @@ impl TelegramOutlet {
         }
     }
 
-    fn answer_press(&self, id: &str, text: Option<&str>) -> Result<Option<String>, Failure> {
+    fn answer_press(&self, id: &str, text: Option<&str>) -> Result<Option<String>, CallFailure> {
         let mut params = json!({"callback_query_id": id});
         if let Some(text) = text {
             params["text"] = json!(text.chars().take(PRESS_CHARS_MAX).collect::<String>());
@@ -248,7 +248,7 @@ impl TelegramOutlet {
         }
     }
 
-    fn media(&self, params: &mut Value, media: &MediaPayload) -> Result<SentMessage, Failure> {
+    fn media(&self, params: &mut Value, media: &MediaPayload) -> Result<SentMessage, CallFailure> {
         match media {
             MediaPayload::Url { url, .. } => {
                 params["document"] = json!(url);
@@ -260,7 +260,7 @@ impl TelegramOutlet {
                 filename,
             } => {
                 let bytes = BASE64.decode(data);
-                let bytes = bytes.map_err(|_| Failure::Invalid("the file is not in base64"))?;
+                let bytes = bytes.map_err(|_| CallFailure::Invalid("the file is not in base64"))?;
                 let mut file = UploadFile {
                     field: "photo",
                     name: filename.as_deref().unwrap_or("file"),
@@ -304,8 +304,8 @@ fn to_chat(chat_id: &str, thread_id: Option<&str>) -> Value {
     params
 }
 
-fn of_message(chat_id: &str, message_id: &str) -> Result<Value, Failure> {
-    let id = number(message_id).ok_or(Failure::Invalid("the message's id is no number"))?;
+fn of_message(chat_id: &str, message_id: &str) -> Result<Value, CallFailure> {
+    let id = number(message_id).ok_or(CallFailure::Invalid("the message's id is no number"))?;
     Ok(json!({"chat_id": chat(chat_id), "message_id": id}))
 }
 
