@@ -11,6 +11,8 @@ use crate::domain::secret::Secret;
 use crate::gateway::delivery::{SenderInbox, sender_channel};
 use crate::gateway::incoming::{Inbound, InboundEvent, Inlet, IntakeError, TakenIn};
 use crate::gateway::outlet::{CommandOutcome, Outlet as _, Performed};
+use crate::gateway::set_aside::SetAsideLog;
+use crate::gateway::settings::PluginSettings;
 use crate::store::sim_documents::SimDocuments;
 
 const SOON: Duration = Duration::from_secs(20);
