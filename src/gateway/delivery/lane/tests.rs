@@ -172,7 +172,13 @@ fn what_is_not_there_is_sent_and_what_says_something_else_is_changed() {
             "1.1 send ab Some(\"55\") 0, now",
         ),
         (text(1, "ab", true), &["a"], nothing, "nothing"),
-        (question(), &[], EVERYTHING, "1.1 prepare, now"),
+        (
+            question(),
+            &[],
+            EVERYTHING,
+            "1.1 send May Some(\"55\") 0, now",
+        ),
+        (question(), &["May", " it"], EVERYTHING, "1.1 prepare, now"),
         (question(), &[], nothing, "1.1 send May Some(\"55\") 0, now"),
     ] {
         let mut session = session();
