@@ -48,6 +48,7 @@ mod shell_proof;
 mod skills;
 mod store;
 mod support;
+mod telegram;
 mod tickets;
 mod tidy;
 mod tool_kill;
