@@ -264,7 +264,9 @@ impl Poller {
         self.watch_albums(&arrivals, now);
         let hides_others = updates.len() >= UPDATES_MAX;
         let mut blocked: BTreeSet<String> = BTreeSet::new();
-        let mut wait: Option<Duration> = None;
+        // A server that tells again what was confirmed is not asked as fast as it answers.
+        let is_old = arrivals.is_empty() && !ids.is_empty();
+        let mut wait = is_old.then_some(WAIT_FIRST);
         for arrival in arrivals {
             if self.stop.is_stopped() {
                 return None;

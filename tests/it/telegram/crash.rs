@@ -67,6 +67,7 @@ fn an_update_whose_number_was_used_before_is_another_one() {
     bot.telegram.says(&ann, "two");
     bot.start();
     bot.telegram.wait_for_text(ann.id, "two");
+    bot.telegram.wait_until_confirmed();
     bot.telegram.next_update_id(17);
     bot.telegram.says(&ann, "three");
     bot.telegram.wait_for_text(ann.id, "three");

@@ -224,6 +224,15 @@ fn one_that_fails_for_long_while_others_do_not_is_to_blame_itself() {
 }
 
 #[test]
+fn what_comes_again_though_it_was_confirmed_is_not_asked_for_without_a_pause() {
+    let mut bench = PollBench::new();
+    assert_eq!(bench.take(&[said(10, 1)]), None);
+    assert_eq!(bench.take(&[said(10, 1)]), Some(WAIT_FIRST));
+    assert_eq!(bench.take(&[said(10, 1), said(11, 1)]), None);
+    assert_eq!((bench.taken(), bench.offset()), (vec![10, 11], Some(12)));
+}
+
+#[test]
 fn one_that_hides_those_after_it_is_waited_for_as_long_and_no_longer() {
     let mut bench = PollBench::new();
     bench.fault(1, Some(Fault::Later));
