@@ -41,6 +41,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("open", figures::open::measure),
     ("clients", figures::clients::measure),
     ("tools", figures::tools::measure),
+    ("telegram", figures::telegram::measure),
     ("flood", figures::flood::measure),
     ("memory", figures::memory::measure),
 ];

@@ -50,6 +50,7 @@ mod shell_proof;
 mod skills;
 mod store;
 mod support;
+mod telegram;
 mod tickets;
 mod tidy;
 mod tool_kill;

@@ -48,6 +48,8 @@ const LATER_MAX: Duration = Duration::from_secs(2);
 const FAILED_MAX: Duration = Duration::from_secs(15);
 /// Between calls with a token that is refused.
 const REFUSED_MAX: Duration = Duration::from_secs(60);
+/// So many updates a call brings at most: what comes after them waits for them.
+const UPDATES_MAX: usize = 100;
 /// An update that fails for so long, while others do not, is to blame itself.
 const LATER_TIME_MAX: Duration = Duration::from_secs(60);
 /// So many failures in a row are worth a word.
@@ -169,31 +171,29 @@ impl Poller {
             }
         };
         if !self.state.has_told_commands {
-            self.tell_commands()?;
-            self.state.has_told_commands = true;
+            self.state.has_told_commands = self.tell_commands();
         }
         Ok(me)
     }
 
-    fn tell_commands(&self) -> Result<(), BotError> {
-        match self
+    /// Has Telegram show the commands; whether that is over. The bot works without them.
+    fn tell_commands(&self) -> bool {
+        let told = self
             .client
-            .call::<bool>("setMyCommands", &commands::params())
-        {
-            // The bot works without them.
-            Err(
-                error @ BotError::Refused {
-                    code: 400 | 429, ..
-                },
-            ) => {
-                log::warn!(
-                    "{}: Telegram does not show the commands: {error}",
-                    self.gateway
-                );
-                Ok(())
-            }
-            told => told.map(drop),
+            .call::<bool>("setMyCommands", &commands::params());
+        let Err(error) = told else {
+            return true;
+        };
+        let is_final = error.says(400, "") || error.says(429, "");
+        if is_final {
+            log::warn!(
+                "{}: Telegram does not show the commands: {error}",
+                self.gateway
+            );
+        } else {
+            log::debug!("{}: {error}", self.gateway);
         }
+        is_final
     }
 
     /// Says what is wrong, mends what can be, and returns how long to wait.
@@ -262,8 +262,11 @@ impl Poller {
         self.state.late.retain(|id, _| ids.contains(id));
         let arrivals = self.arrivals(updates, me);
         self.watch_albums(&arrivals, now);
+        let hides_others = updates.len() >= UPDATES_MAX;
         let mut blocked: BTreeSet<String> = BTreeSet::new();
-        let mut wait: Option<Duration> = None;
+        // A server that tells again what was confirmed is not asked as fast as it answers.
+        let is_old = arrivals.is_empty() && !ids.is_empty();
+        let mut wait = is_old.then_some(WAIT_FIRST);
         for arrival in arrivals {
             if self.stop.is_stopped() {
                 return None;
@@ -276,7 +279,7 @@ impl Poller {
                 continue;
             }
             let ids = arrival.ids.clone();
-            match self.fate(arrival, now) {
+            match self.fate(arrival, hides_others, now) {
                 Fate::Done => self.state.done.extend(ids),
                 Fate::Later(later) => {
                     blocked.extend(chat_id);
@@ -346,7 +349,7 @@ impl Poller {
         self.state.albums = seen;
     }
 
-    fn fate(&mut self, arrival: Arrival, now: Instant) -> Fate {
+    fn fate(&mut self, arrival: Arrival, hides_others: bool, now: Instant) -> Fate {
         let Some(id) = arrival.ids.first().copied() else {
             return Fate::Done;
         };
@@ -368,7 +371,7 @@ impl Poller {
                 Fate::Done
             }
             Ok(Err(IntakeError::Unreadable(why))) => self.give_up(id, &why, &arrival.raw, now),
-            Ok(Err(IntakeError::Later(why))) => match self.is_to_blame(id) {
+            Ok(Err(IntakeError::Later(why))) => match self.is_to_blame(id, hides_others, now) {
                 true => self.give_up(id, &why, &arrival.raw, now),
                 false => self.later(id, &why, now),
             },
@@ -422,11 +425,14 @@ impl Poller {
         })
     }
 
-    /// Others were taken in while this one never was.
-    fn is_to_blame(&self, id: i64) -> bool {
+    /// Others were taken in while this one never was. Where it `hides_others` none may be left to be.
+    fn is_to_blame(&self, id: i64, hides_others: bool, now: Instant) -> bool {
         let late = self.state.late.get(&id);
         late.zip(self.state.last_taken)
-            .is_some_and(|(late, taken)| taken > late.since + LATER_TIME_MAX)
+            .is_some_and(|(late, taken)| {
+                let over = late.since + LATER_TIME_MAX;
+                taken > over || (hides_others && taken >= late.since && now > over)
+            })
     }
 
     fn later(&mut self, id: i64, why: &str, now: Instant) -> Fate {

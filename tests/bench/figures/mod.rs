@@ -18,4 +18,5 @@ pub mod relay;
 pub mod resume;
 pub mod size;
 pub mod start;
+pub mod telegram;
 pub mod tools;

@@ -11,3 +11,9 @@ pub mod server;
 pub mod strace;
 pub mod streams;
 pub mod timed_fs;
+
+/// What the tests have, too.
+#[path = "../../it/support"]
+pub mod kit {
+    pub mod bot_api;
+}

@@ -10,5 +10,6 @@ pub mod own_model;
 pub mod process;
 pub mod server;
 pub mod sessions;
+pub mod telegram;
 pub mod tools;
 pub mod v05;

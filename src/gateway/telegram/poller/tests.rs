@@ -224,6 +224,31 @@ fn one_that_fails_for_long_while_others_do_not_is_to_blame_itself() {
 }
 
 #[test]
+fn what_comes_again_though_it_was_confirmed_is_not_asked_for_without_a_pause() {
+    let mut bench = PollBench::new();
+    assert_eq!(bench.take(&[said(10, 1)]), None);
+    assert_eq!(bench.take(&[said(10, 1)]), Some(WAIT_FIRST));
+    assert_eq!(bench.take(&[said(10, 1), said(11, 1)]), None);
+    assert_eq!((bench.taken(), bench.offset()), (vec![10, 11], Some(12)));
+}
+
+#[test]
+fn one_that_hides_those_after_it_is_waited_for_as_long_and_no_longer() {
+    let mut bench = PollBench::new();
+    bench.fault(1, Some(Fault::Later));
+    let updates: Vec<Value> = (1..=100).map(|id| said(id, id)).collect();
+    bench.take(&updates);
+    assert_eq!((bench.taken().len(), bench.offset()), (99, Some(1)));
+    bench.now += LATER_TIME_MAX;
+    bench.take(&updates);
+    assert_eq!(bench.offset(), Some(1));
+    bench.now += Duration::from_secs(1);
+    bench.take(&updates);
+    assert_eq!((bench.taken(), bench.offset()), (vec![], Some(101)));
+    assert_eq!(bench.aside().len(), 1);
+}
+
+#[test]
 fn an_album_is_taken_in_whole_before_what_its_chat_says_later() {
     let mut bench = PollBench::new();
     let first = [photo(10, 1, "m"), said(11, 2)];
