@@ -77,8 +77,7 @@ fn one_who_blocks_the_bot_gets_what_waited_when_coming_back() {
     bot.model.release();
     bot.wait_for_turns(1);
     bot.telegram.unblocks(&ann);
-    bot.telegram
-        .wait_for_text(ann.id, "one half and the rest");
+    bot.telegram.wait_for_text(ann.id, "one half and the rest");
     assert_eq!(bot.settled_texts(ann.id, &ann), ["one half and the rest"]);
 }
 
