@@ -388,7 +388,7 @@ fn the_workspace_is_valid_and_the_doctor_names_what_is_of_0_5() {
         "{agent}"
     );
     let config = workspace.run(&["validate", "duragent.yaml"]);
-    for without_effect in ["compaction", "discord", "external", "routes"] {
+    for without_effect in ["compaction", "discord"] {
         assert!(config.contains(without_effect), "{config}");
     }
     let strict = ["validate", "--strict", "duragent.yaml"];

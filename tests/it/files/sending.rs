@@ -11,7 +11,7 @@ use super::fetch;
 use crate::support::bench::{AgentFiles, Bench, Served, asking, echo};
 use crate::support::desk::allow;
 use crate::support::fake_model::{FakeModel, stall, text, tool_call};
-use crate::support::server::{Answer, Launch};
+use crate::support::server::{Answer, Launch, eventually};
 
 fn sender(agent: AgentFiles) -> Served {
     Bench::new()
@@ -226,8 +226,12 @@ fn a_file_that_was_handed_out_goes_with_the_reply_that_comes_after_a_kill() {
     attached.expect("token");
     server.kill();
     let server = Launch::new(&workspace).start();
-    server.events(&session, "", None).until("done");
-    let log = workspace.log_of(&session);
+    // The turn may be over before anybody looks.
+    let log = eventually("the turn ends", || {
+        let log = workspace.log_of(&session);
+        let has_ended = log.iter().any(|line| line["type"] == "turn_ended");
+        has_ended.then_some(log)
+    });
     let with_files = log.iter().filter(|line| line.get("attachments").is_some());
     let kinds: Vec<(&str, &str)> = with_files
         .map(|line| {

@@ -70,7 +70,8 @@ fn a_stranger_is_admitted_by_the_code_and_not_before() {
     served.workspace.run(&["gateway", "approve", &code]);
     bob.hears("admitted");
     bob.says("ada", "thank you");
-    assert!(answer(&bob).contains("thank you"));
+    let said = answer(&bob);
+    assert!(said.contains("thank you"), "{said}");
     // Nobody answers in the channel, where nothing was allowed.
     bob.says("#room", "ada: hello");
     bob.says("ada", "and here?");
@@ -171,10 +172,10 @@ fn a_gateway_of_an_older_program_works_as_it_is() {
         );
         (!report.is_empty()).then_some(())
     });
+    let outbox = served.workspace.run(&["gateway", "outbox"]);
+    assert!(outbox.contains("chat not found"), "{outbox}");
     let (workspace, mut server) = served.apart();
     server.terminate();
     assert!(server.wait_for_exit().success());
     assert_eq!(workspace.read("report"), "at the shutdown\ndone\n");
-    let outbox = workspace.run(&["gateway", "outbox"]);
-    assert!(outbox.contains("chat not found"), "{outbox}");
 }
