@@ -332,7 +332,8 @@ fn stand(bubble: &Bubble, sent: Option<&SentBubble>, platform: &LanePlatform<'_>
                 None => return BubbleStand::Unripe,
             },
         };
-        let is_first = parts.is_empty();
+        // What is at work may be over in a moment, or become a question.
+        let is_first = parts.is_empty() && has_words(bubble);
         let is_whole = bubble.is_final || !is_last;
         let is_question = matches!(bubble.content, BubbleContent::Question { .. });
         return todo(bubble, deed, is_first || is_whole || is_question);
@@ -340,6 +341,14 @@ fn stand(bubble: &Bubble, sent: Option<&SentBubble>, platform: &LanePlatform<'_>
     match surplus(&parts[pieces.len().min(parts.len())..], pieces.len(), can) {
         Some(deed) => todo(bubble, deed, bubble.is_final),
         None => BubbleStand::Shown,
+    }
+}
+
+/// It says more than what is at work.
+fn has_words(bubble: &Bubble) -> bool {
+    match &bubble.content {
+        BubbleContent::Text { markdown, .. } => !markdown.is_empty(),
+        BubbleContent::Question { .. } | BubbleContent::File(_) => true,
     }
 }
 

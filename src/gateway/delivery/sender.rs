@@ -49,6 +49,8 @@ use crate::gateway::host::GatewayHost;
 use crate::gateway::outlet::{CommandOutcome, Outlet, Performed};
 use crate::gateway::protocol::{Capabilities, GatewayCommand, MediaPayload};
 
+/// What is at work is shown once it has lasted so long: a message for what is over at once is one too many.
+const WORK_SHOWN_AFTER: Duration = Duration::from_millis(700);
 /// Words that still grow are sent so often at most, wherever the platform has no limits of its own.
 const GROWING_EVERY: Duration = Duration::from_secs(1);
 /// Whoever is shown that somebody writes is shown it again after so long.
@@ -152,6 +154,8 @@ struct ActiveLane {
     not_before: Option<Instant>,
     /// Nothing that is patient is sent before.
     patient_until: Option<Instant>,
+    /// A bubble that says no more than what is at work, and since when.
+    at_work: Option<(BubbleKey, Instant)>,
     tries: u32,
     turn: u64,
     /// When it is to be shown again that an agent is at work; not before there is news of one that is not.
@@ -194,6 +198,7 @@ impl ActiveLane {
             is_urgent: true,
             not_before: None,
             patient_until: None,
+            at_work: None,
             tries: 0,
             turn: 0,
             typing: BTreeMap::new(),
@@ -928,6 +933,11 @@ impl LaneSender {
             } else {
                 SendUrgency::Growing
             };
+            if matches!(next.deed, LaneDeed::Send { .. }) && !next.is_urgent {
+                let seen = lane.at_work.filter(|(key, _)| *key == next.key);
+                let (_, since) = *lane.at_work.insert(seen.unwrap_or((next.key, now)));
+                lane.patient_until = lane.patient_until.max(Some(since + WORK_SHOWN_AFTER));
+            }
             return !self.may_go(lane, urgency, now) || self.act(id, lane, session, next);
         }
         if !lane.posted.is_empty() {
