@@ -148,7 +148,7 @@ fn an_answer_grows_where_messages_can_be_edited_and_comes_whole_elsewhere() {
         model.wait_for_requests(1);
         if can.contains(&"edit") {
             let first = run.sent();
-            assert_eq!(words(&first), "It begins");
+            assert!("It begins".starts_with(words(&first)), "{first}");
             run.confirms(&first, "a");
             model.release();
             let last = loop {
@@ -158,7 +158,7 @@ fn an_answer_grows_where_messages_can_be_edited_and_comes_whole_elsewhere() {
                     (&json!("edit_message"), &json!("a"))
                 );
                 run.confirms(&edit, "a");
-                if words(&edit) != "It begins" {
+                if !"It begins".starts_with(words(&edit)) {
                     break edit;
                 }
             };
@@ -174,8 +174,10 @@ fn an_answer_grows_where_messages_can_be_edited_and_comes_whole_elsewhere() {
 fn a_program_that_hears_nothing_ends_with_its_server() {
     let platform = Platform::start();
     let (_workspace, mut server) = serve(&platform, echo("helper").spec(OPEN)).apart();
-    // It does not end with its input.
+    // It does not end with its input, and has nothing to say that nobody would take.
     let mut run = platform.run(&["reply"]);
+    run.says("1", "hello");
+    run.sent();
     server.kill();
     run.rest();
 }

@@ -570,15 +570,8 @@ impl LaneSender {
     }
 
     fn ready(&mut self, is_ready: bool) {
-        let unanswered: Vec<String> = self
-            .active
-            .values()
-            .filter_map(|lane| Some(lane.sent.as_ref()?.request_id.clone()))
-            .collect();
-        for request_id in unanswered {
-            self.answered(&request_id, CommandOutcome::Unanswered);
-        }
         if is_ready {
+            // What is under way was sent to the program that is ready: it may be that before this is heard.
             self.hold = None;
             self.failures = 0;
             // Another version of a program may be able to do more.
@@ -590,6 +583,16 @@ impl LaneSender {
                 lane.followed.clear();
                 self.follow_all(&mut lane);
                 self.active.insert(id, lane);
+            }
+        } else {
+            // It has ended: nobody answers that any more.
+            let unanswered: Vec<String> = self
+                .active
+                .values()
+                .filter_map(|lane| Some(lane.sent.as_ref()?.request_id.clone()))
+                .collect();
+            for request_id in unanswered {
+                self.answered(&request_id, CommandOutcome::Unanswered);
             }
         }
     }
