@@ -123,6 +123,22 @@ impl fmt::Display for Space {
 }
 
 impl EngineError {
+    /// What is stored of a session cannot be read, and that does not pass.
+    pub fn is_for_good(&self) -> bool {
+        let is_unreadable = matches!(
+            self,
+            EngineError::ReadOnly
+                | EngineError::Store(
+                    StoreError::Damaged { .. }
+                        | StoreError::OlderDamaged { .. }
+                        | StoreError::NewerFormat { .. }
+                        | StoreError::ReadOnly(_)
+                        | StoreError::Io { .. }
+                )
+        );
+        is_unreadable && !self.is_passing()
+    }
+
     /// The same may succeed later without a restart, once somebody has made room: no space, a disk
     /// that is read-only for now, no file or memory to be had, a storage that does not answer.
     pub fn is_passing(&self) -> bool {

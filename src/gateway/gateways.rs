@@ -400,6 +400,8 @@ fn start_sender(
         sender,
         inbox,
     } = prepared;
+    // Before the thread, which ends by a stop: without it nobody would wait for the thread for ever.
+    let way = way()?;
     let thread = spawn_sender(
         thread,
         SenderParts {
@@ -416,7 +418,7 @@ fn start_sender(
     Ok(RunningGateway {
         name,
         lanes,
-        way: way()?,
+        way,
         stop,
         sender: Some(thread),
     })

@@ -26,7 +26,7 @@ use crate::engine::sessions::requests::{Accepted, Decided, NewMessage};
 use crate::engine::stored::read_records;
 use crate::engine::watch::live::Live;
 use crate::engine::watch::view::SessionView;
-use crate::store::{ChatKey, Listed, PageQuery, ReadLimit, SessionFilter, StoreError};
+use crate::store::{ChatKey, Listed, PageQuery, ReadLimit, SessionFilter};
 
 impl Sessions {
     /// Stores a message of a chat; on return it is on disk, and its turn runs on without a client. What its
@@ -333,7 +333,7 @@ impl Sessions {
                 }
             }
             Err(EngineError::SessionNotFound(_)) => {}
-            Err(error) if is_for_good(&error) => {
+            Err(error) if error.is_for_good() => {
                 log::warn!(
                     "session {id} cannot be gone on with, and its chat begins another: {}",
                     chain(&error)
@@ -532,27 +532,11 @@ fn said_before(
 /// Nothing of a session that cannot be read, or is not there any more.
 fn passed_over<T>(found: Result<Option<T>, EngineError>) -> Result<Option<T>, EngineError> {
     match found {
-        Err(error) if is_for_good(&error) || matches!(error, EngineError::SessionNotFound(_)) => {
+        Err(error) if error.is_for_good() || matches!(error, EngineError::SessionNotFound(_)) => {
             Ok(None)
         }
         found => found,
     }
-}
-
-/// What is stored of a session cannot be read, and that does not pass.
-fn is_for_good(error: &EngineError) -> bool {
-    let is_unreadable = matches!(
-        error,
-        EngineError::ReadOnly
-            | EngineError::Store(
-                StoreError::Damaged { .. }
-                    | StoreError::OlderDamaged { .. }
-                    | StoreError::NewerFormat { .. }
-                    | StoreError::ReadOnly(_)
-                    | StoreError::Io { .. }
-            )
-    );
-    is_unreadable && !error.is_passing()
 }
 
 #[cfg(test)]

@@ -77,7 +77,8 @@ pub(super) struct SentBubble {
     /// The call that they decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) call_id: Option<CallId>,
-    /// Its messages cannot be changed: its words are sent when they are whole.
+    /// Its messages cannot be changed: its words are sent when they are whole. Of a file: it cannot be sent,
+    /// and is told of instead.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_frozen: bool,
     /// The platform does not take it; why.
@@ -293,17 +294,20 @@ fn stand(bubble: &Bubble, sent: Option<&SentBubble>, platform: &LanePlatform<'_>
     let is_frozen = sent.is_some_and(|sent| sent.is_frozen);
     let can = Capabilities {
         edit: platform.can.edit && !is_frozen,
+        media: platform.can.media && !is_frozen,
         ..platform.can
     };
+    let parts = sent.map(|sent| sent.parts.as_slice()).unwrap_or_default();
+    let is_file = |part: &LanePart| part.digest.is_none();
+    if matches!(bubble.content, BubbleContent::File(_)) && parts.first().is_some_and(is_file) {
+        // Whatever the platform can do by now.
+        return BubbleStand::Shown;
+    }
     let Some(text) = wanted_text(bubble, can) else {
         return BubbleStand::Unripe;
     };
-    let parts = sent.map(|sent| sent.parts.as_slice()).unwrap_or_default();
     let text = match text {
-        WantedContent::File(file) if parts.is_empty() => {
-            return todo(bubble, LaneDeed::SendFile(file.clone()), true);
-        }
-        WantedContent::File(_) => return BubbleStand::Shown,
+        WantedContent::File(file) => return todo(bubble, LaneDeed::SendFile(file.clone()), true),
         WantedContent::Text(text) => text,
     };
     let pieces = match text.as_str() {
@@ -368,9 +372,7 @@ fn wanted_text(bubble: &Bubble, can: Capabilities) -> Option<WantedContent<'_>> 
         }
         BubbleContent::Question { markdown, .. } => Some(WantedContent::Text(markdown.clone())),
         BubbleContent::File(file) if can.media => Some(WantedContent::File(file)),
-        BubbleContent::File(file) => Some(WantedContent::Text(wording::file_in_words(
-            &file.file, file.bytes,
-        ))),
+        BubbleContent::File(file) => Some(WantedContent::Text(wording::file_in_words(file))),
     }
 }
 

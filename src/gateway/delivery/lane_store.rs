@@ -112,14 +112,19 @@ pub struct WaitingChat {
 }
 
 impl LaneId {
+    /// Half of the digest: nobody gains by two chats with one lane.
+    const DIGITS: usize = 32;
+
     /// That of a chat.
     pub(super) fn of(chat: &Chat) -> LaneId {
-        /// Half of the digest: nobody gains by two chats with one lane.
-        const DIGITS: usize = 32;
         let thread = chat.thread_id.as_deref().unwrap_or_default();
         let mut id = digest::sha256(format!("{}\0{thread}", chat.chat_id).as_bytes());
-        id.truncate(DIGITS);
+        id.truncate(LaneId::DIGITS);
         LaneId(id)
+    }
+
+    fn is_one(name: &str) -> bool {
+        name.len() == LaneId::DIGITS && name.bytes().all(|digit| digit.is_ascii_hexdigit())
     }
 }
 
@@ -153,7 +158,9 @@ impl LaneStore {
     /// All lanes that are on disk.
     pub(super) fn ids(&self) -> Result<Vec<LaneId>, OutboxError> {
         let found = self.documents.list(&self.folder()?)?;
-        Ok(found.into_iter().map(LaneId).collect())
+        // A person may have put something else there.
+        let ids = found.into_iter().filter(|name| LaneId::is_one(name));
+        Ok(ids.map(LaneId).collect())
     }
 
     /// A lane, with the announcements that its chat lacks, oldest first.
@@ -195,7 +202,7 @@ impl LaneStore {
         };
         lane.sessions.extend(there.filter(is_new).cloned());
         match before {
-            Some(_) if lane.is_empty() => self.documents.delete(&name)?,
+            Some(_) if lane.is_empty() => again_if_busy(|| self.documents.delete(&name))?,
             None if lane.is_empty() => {}
             Some((before, _)) if before == lane => {}
             Some((_, text)) => self.write(&name, Some(&text), &lane)?,
@@ -207,7 +214,8 @@ impl LaneStore {
     /// An announcement was heard, or is given up.
     pub(super) fn remove(&self, id: &LaneId, name: &str) -> Result<(), OutboxError> {
         let _writing = self.lock();
-        Ok(self.documents.delete(&self.name(id, name)?)?)
+        let name = self.name(id, name)?;
+        Ok(again_if_busy(|| self.documents.delete(&name))?)
     }
 
     /// Keeps what a chat never gets, under a name that `key` gives: the same is kept once.
@@ -229,7 +237,14 @@ impl LaneStore {
     pub(super) fn move_chat(&self, from: &str, to: &str) -> Result<Vec<Chat>, OutboxError> {
         let mut moved = Vec::new();
         for id in self.ids()? {
-            let (lane, posted) = self.load(&id)?;
+            let (lane, posted) = match self.load(&id) {
+                // It is another chat's, as far as anybody can tell.
+                Err(error) if error.is_for_good() => {
+                    log::warn!("a lane of the outbox is left where it is: {error}");
+                    continue;
+                }
+                found => found?,
+            };
             let first = posted.first().map(|one| &one.said);
             let (chat_id, thread_id) = match (&lane, first) {
                 (Some(lane), _) => (&lane.chat_id, &lane.thread_id),
@@ -339,8 +354,12 @@ impl LaneStore {
         let mut found = Vec::new();
         for id in self.ids()? {
             for name in self.names(&id, ASIDE)? {
-                let aside = self.read::<SetAside>(&self.name(&id, &name)?)?;
-                found.extend(aside.map(|(aside, _)| aside));
+                match self.read::<SetAside>(&self.name(&id, &name)?) {
+                    Err(error) if error.is_for_good() => {
+                        log::warn!("something that was set aside is not shown: {error}");
+                    }
+                    aside => found.extend(aside?.map(|(aside, _)| aside)),
+                }
             }
         }
         found.sort_by_key(|aside| aside.at);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
 
 use crate::domain::chat::Chat;
 use crate::domain::ids::SessionId;
@@ -113,13 +113,17 @@ impl SenderHandle {
     /// Tells something. What is on disk is never waited with: where there is no room for it the sender will
     /// look at everything. The rest waits for room, unless the sender does nothing for very long.
     pub fn tell(&self, news: SenderNews) {
-        let is_missed = if news.is_on_disk() {
-            self.news_tx.try_send(news).is_err()
+        let missed = if news.is_on_disk() {
+            let sent = self.news_tx.try_send(news);
+            sent.err().map(TrySendError::into_inner)
         } else {
-            self.news_tx.send_timeout(news, ROOM_WITHIN).is_err()
+            let sent = self.news_tx.send_timeout(news, ROOM_WITHIN);
+            sent.err().map(SendTimeoutError::into_inner)
         };
-        if is_missed {
+        if let Some(news) = missed {
             self.has_missed.store(true, Ordering::Release);
+            // A sender that has made room before it could see that must not sleep over it.
+            self.news_tx.try_send(news).ok();
         }
     }
 }

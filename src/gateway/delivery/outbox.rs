@@ -64,3 +64,18 @@ pub enum OutboxError {
     #[error("{0} is no record of what was sent")]
     Damaged(String),
 }
+
+impl OutboxError {
+    /// To try again is of no use before somebody has looked at it.
+    pub(super) fn is_for_good(&self) -> bool {
+        match self {
+            OutboxError::Damaged(_)
+            | OutboxError::Document(DocumentError::BadName(_) | DocumentError::Unreadable { .. }) => {
+                true
+            }
+            OutboxError::Document(
+                DocumentError::Changed(_) | DocumentError::Busy(_) | DocumentError::Io { .. },
+            ) => false,
+        }
+    }
+}

@@ -174,8 +174,9 @@ impl ChatRenderer {
             FeedEvent::Message {
                 message_id,
                 content,
+                attachments,
                 ..
-            } => self.finished(message_id, content, &[]),
+            } => self.finished(message_id, content, attachments),
             FeedEvent::ToolCall(call) => self.called(call),
             FeedEvent::ToolResult { call_id, .. } => self.answered(call_id),
             FeedEvent::ApprovalRequired {

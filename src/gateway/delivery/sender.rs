@@ -12,12 +12,15 @@
 //! Elsewhere: what is to be seen (`renderer`), what is sent next (`lane`), what an answer means
 //! (`verdict`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use crossbeam_channel::{at, never, select_biased};
 
 use crate::base::random;
@@ -25,7 +28,8 @@ use crate::base::stop::Stop;
 use crate::base::thread::{self, Joined, STACK_WORK};
 use crate::domain::access::AccessSpec;
 use crate::domain::chat::Chat;
-use crate::domain::event::{Decision, Event};
+use crate::domain::event::{Attachment, Decision, Event};
+use crate::domain::files::FileKey;
 use crate::domain::ids::{AgentName, CallId, Seq, SessionId};
 use crate::domain::time::Timestamp;
 use crate::engine::{EngineError, Sessions};
@@ -43,7 +47,7 @@ use crate::gateway::delivery::verdict::{SendVerdict, verdict};
 use crate::gateway::delivery::wording::{self, AnswerWay};
 use crate::gateway::host::GatewayHost;
 use crate::gateway::outlet::{CommandOutcome, Outlet, Performed};
-use crate::gateway::protocol::{Capabilities, GatewayCommand};
+use crate::gateway::protocol::{Capabilities, GatewayCommand, MediaPayload};
 
 /// Words that still grow are sent so often at most, wherever the platform has no limits of its own.
 const GROWING_EVERY: Duration = Duration::from_secs(1);
@@ -59,6 +63,8 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// What did not get through in so long is set aside.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// When the server stops, answers are waited for so long: what they tell would be sent again.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
 /// How often a chat that must not be written to is looked at for what has waited that long.
 const LOOK_AT_REST: Duration = Duration::from_secs(3600);
 
@@ -114,6 +120,13 @@ pub(super) struct LaneSender {
     has_no_edit: bool,
     commands: u64,
     command_prefix: String,
+    /// Announcements that were said, and could not be removed.
+    said: BTreeSet<(LaneId, String)>,
+    /// Something could not be read that may be readable soon.
+    has_overlooked: Cell<bool>,
+    /// When everything is looked at for that, and how often that was done in vain.
+    look_again: Option<Instant>,
+    looks: u32,
 }
 
 /// A lane with something under way.
@@ -129,8 +142,9 @@ struct ActiveLane {
     posted_parts: usize,
     followed: Vec<ChatFollower>,
     sent: Option<SentCommand>,
-    /// A session could not be followed, and is to be tried again.
-    is_blind: bool,
+    /// A session could not be followed, and is to be tried again then; how often that went wrong.
+    blind_until: Option<Instant>,
+    blind_tries: u32,
     /// Something may be to be sent.
     is_due: bool,
     is_urgent: bool,
@@ -174,7 +188,8 @@ impl ActiveLane {
             posted_parts: 0,
             followed: Vec::new(),
             sent: None,
-            is_blind: false,
+            blind_until: None,
+            blind_tries: 0,
             is_due: true,
             is_urgent: true,
             not_before: None,
@@ -187,11 +202,13 @@ impl ActiveLane {
 
     /// When it is to be looked at; `None` for not before there is news.
     fn due(&self, now: Instant) -> Option<Instant> {
-        if !self.is_due || self.sent.is_some() {
+        if self.sent.is_some() {
             return None;
         }
         let patient = self.patient_until.filter(|_| !self.is_urgent);
-        Some(self.not_before.max(patient).unwrap_or(now))
+        let due = self.not_before.max(patient).unwrap_or(now);
+        let due = self.is_due.then_some(due);
+        [due, self.blind_until].into_iter().flatten().min()
     }
 
     /// Whatever it waited for, it is looked at now.
@@ -208,6 +225,14 @@ impl ActiveLane {
             && self.sent.is_none()
             && !self.is_unsaved
             && !self.is_due
+            && self.blind_until.is_none()
+    }
+
+    /// There may be something to do, as far as can be told at a glance.
+    fn has_something(&self) -> bool {
+        let has = &self.has;
+        let is_quiet = self.followed.is_empty() && self.posted.is_empty() && !self.is_unsaved;
+        !is_quiet || has.resting.is_some() || has.failing.is_some()
     }
 
     fn follower(&self, session: &SessionId) -> Option<&ChatFollower> {
@@ -239,21 +264,45 @@ impl LaneSender {
             has_no_edit: false,
             commands: 0,
             command_prefix,
+            said: BTreeSet::new(),
+            has_overlooked: Cell::new(false),
+            look_again: None,
+            looks: 0,
         })
     }
 
     fn run(mut self) {
         self.look_at_everything();
-        loop {
-            let due = self.work().map_or_else(never, at);
-            select_biased! {
-                recv(self.parts.stop.channel()) -> _ => return,
-                recv(self.parts.inbox.news_rx) -> news => match news {
-                    Ok(news) => self.hear(news),
-                    Err(_) => return,
-                },
-                recv(due) -> _ => {}
+        while self.work_and_wait() {}
+        self.finish(Instant::now() + LAST_ANSWERS);
+    }
+
+    /// Does what can be done, and waits for more; whether there is to be more.
+    fn work_and_wait(&mut self) -> bool {
+        let due = self.work().map_or_else(never, at);
+        select_biased! {
+            recv(self.parts.stop.channel()) -> _ => return false,
+            recv(self.parts.inbox.news_rx) -> news => match news {
+                Ok(news) => self.hear(news),
+                Err(_) => return false,
+            },
+            recv(due) -> _ => {}
+        }
+        true
+    }
+
+    /// Writes down what the platform has: it would be sent again after the next start.
+    pub(super) fn finish(&mut self, deadline: Instant) {
+        while self.active.values().any(|lane| lane.sent.is_some()) {
+            match self.parts.inbox.news_rx.recv_deadline(deadline) {
+                Ok(news @ (SenderNews::Ended { .. } | SenderNews::Ready(false))) => self.hear(news),
+                // All of it is found again, or comes again.
+                Ok(_) => {}
+                Err(_) => break,
             }
+        }
+        for (id, mut lane) in std::mem::take(&mut self.active) {
+            self.save(&id, &mut lane);
         }
     }
 
@@ -264,6 +313,7 @@ impl LaneSender {
             if self.parts.stop.is_stopped() {
                 return None;
             }
+            self.look_at_what_was_overlooked();
             if !self.serve_next() {
                 return self.next_due();
             }
@@ -274,7 +324,7 @@ impl LaneSender {
     pub(super) fn look_at_everything(&mut self) {
         let ids = match self.parts.lanes.ids() {
             Ok(ids) => ids,
-            Err(error) => return log::error!("what chats lack is not known: {error}"),
+            Err(error) => return self.overlook("what chats lack is not known", &error),
         };
         for id in ids {
             let lane = match self.active.remove(&id) {
@@ -287,18 +337,43 @@ impl LaneSender {
             match lane {
                 Ok(Some(mut lane)) => {
                     self.follow_all(&mut lane);
+                    lane.is_due &= lane.has_something();
                     self.keep(id, lane);
                 }
                 Ok(None) => {}
-                Err(error) => log::error!("what a chat lacks is not known: {error}"),
+                Err(error) => self.overlook("what a chat lacks is not known", &error),
             }
+        }
+    }
+
+    /// Something cannot be read. What may be readable soon is looked for again.
+    fn overlook(&self, what: &str, error: &OutboxError) {
+        log::error!("{what}: {error}");
+        if !error.is_for_good() {
+            self.has_overlooked.set(true);
+        }
+    }
+
+    fn look_at_what_was_overlooked(&mut self) {
+        let now = (self.now)();
+        if self.look_again.is_some_and(|at| at <= now) {
+            self.look_again = None;
+            self.look_at_everything();
+            if !self.has_overlooked.get() {
+                self.looks = 0;
+            }
+        }
+        if self.has_overlooked.take() && self.look_again.is_none() {
+            self.looks += 1;
+            self.look_again = Some(now + pause(self.looks));
         }
     }
 
     /// Nothing is under way anywhere.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
-        self.active.is_empty() && self.parts.inbox.news_rx.is_empty()
+        let has_news = !self.parts.inbox.news_rx.is_empty() || self.has_overlooked.get();
+        self.active.is_empty() && !has_news && self.look_again.is_none()
     }
 
     /// Waits for news; whether there were some.
@@ -358,6 +433,9 @@ impl LaneSender {
             Ok(view) => view.summary,
             Err(error) => {
                 log::debug!("session {session} is not shown in its chat: {error}");
+                if error.is_passing() {
+                    self.has_overlooked.set(true);
+                }
                 return None;
             }
         };
@@ -383,8 +461,8 @@ impl LaneSender {
     }
 
     /// Learns what others have written down of a lane since it was read.
-    fn read_again(&self, id: &LaneId, lane: &mut ActiveLane) {
-        match self.parts.lanes.load(id) {
+    fn read_again(&mut self, id: &LaneId, lane: &mut ActiveLane) {
+        match self.load(id) {
             Ok((has, posted)) => {
                 let name = |one: Option<&PostedAnnouncement>| one.map(|one| one.name.clone());
                 if name(posted.first()) != name(lane.posted.front()) {
@@ -398,8 +476,27 @@ impl LaneSender {
                     }
                 }
             }
-            Err(error) => log::error!("what a chat lacks is not known: {error}"),
+            Err(error) => self.overlook("what a chat lacks is not known", &error),
         }
+    }
+
+    /// A lane as it is on disk, but for what was said already.
+    fn load(
+        &mut self,
+        id: &LaneId,
+    ) -> Result<(Option<LaneDocument>, Vec<PostedAnnouncement>), OutboxError> {
+        let (has, mut posted) = self.parts.lanes.load(id)?;
+        posted.retain(|one| {
+            let said = (id.clone(), one.name.clone());
+            if !self.said.contains(&said) {
+                return true;
+            }
+            if self.parts.lanes.remove(id, &one.name).is_ok() {
+                self.said.remove(&said);
+            }
+            false
+        });
+        Ok((has, posted))
     }
 
     fn is_back(&mut self, chat: &Chat) {
@@ -453,12 +550,17 @@ impl LaneSender {
             Ok(chats) => {
                 for chat in chats {
                     self.with_lane(&chat, |sender, lane| {
+                        // It may have been at work under that id already.
+                        sender.read_again(&LaneId::of(&chat), lane);
                         lane.look_at_once();
                         sender.follow_all(lane);
                     });
                 }
             }
-            Err(error) => log::error!("what waits for chat {from} is not moved to {to}: {error}"),
+            Err(error) => {
+                let what = format!("what waits for chat {from} is not moved to {to}");
+                self.overlook(&what, &error);
+            }
         }
     }
 
@@ -477,8 +579,12 @@ impl LaneSender {
             // Another version of a program may be able to do more.
             self.has_no_media = false;
             self.has_no_edit = false;
-            for lane in self.active.values_mut() {
+            for (id, mut lane) in std::mem::take(&mut self.active) {
                 lane.look_at_once();
+                // How a question can be answered hangs on what the program can do.
+                lane.followed.clear();
+                self.follow_all(&mut lane);
+                self.active.insert(id, lane);
             }
         }
     }
@@ -530,17 +636,20 @@ impl LaneSender {
                 self.keep(id, lane);
             }
             Ok(None) => {}
-            Err(error) => log::error!("what chat {} lacks is not known: {error}", chat.chat_id),
+            Err(error) => {
+                let what = format!("what chat {} lacks is not known", chat.chat_id);
+                self.overlook(&what, &error);
+            }
         }
     }
 
     /// A lane as it is on disk; of a chat that is known, even if nothing is there.
     fn activate(
-        &self,
+        &mut self,
         id: &LaneId,
         chat: Option<&Chat>,
     ) -> Result<Option<ActiveLane>, OutboxError> {
-        let (has, posted) = self.parts.lanes.load(id)?;
+        let (has, posted) = self.load(id)?;
         let said = posted.first().map(|first| &first.said);
         let there = match (chat, &has, said) {
             (Some(chat), _, _) => chat.clone(),
@@ -582,7 +691,7 @@ impl LaneSender {
     }
 
     /// Follows a session of which there is news; one that the lane does not know, from its last turn on.
-    fn follow_from_news(&self, lane: &mut ActiveLane, session: &SessionId) {
+    fn follow_from_news(&mut self, lane: &mut ActiveLane, session: &SessionId) {
         if lane.has.resting.is_some() {
             return;
         }
@@ -597,7 +706,10 @@ impl LaneSender {
                     lane.has.sessions.push(new);
                     lane.is_unsaved = true;
                 }
-                Err(error) => return log::warn!("session {session} is not shown: {error}"),
+                Err(error) => {
+                    self.has_overlooked.set(error.is_passing());
+                    return log::warn!("session {session} is not shown: {error}");
+                }
             }
         }
         self.follow(lane, session);
@@ -625,14 +737,26 @@ impl LaneSender {
             return;
         };
         match self.follower(seen) {
-            Ok(Some(follower)) => lane.followed.push(follower),
+            Ok(Some(follower)) => {
+                lane.blind_tries = 0;
+                lane.followed.push(follower);
+            }
             Ok(None) => {}
             Err(EngineError::SessionNotFound(_)) => {
                 lane.has.sessions.retain(|one| one.session != *session);
                 lane.finished.push(session.clone());
                 lane.is_unsaved = true;
             }
-            Err(error) => lose_sight(lane, session, &error),
+            Err(error) => self.lose_sight(lane, session, &error),
+        }
+    }
+
+    /// A session cannot be followed now. One that can be soon is tried again.
+    fn lose_sight(&self, lane: &mut ActiveLane, session: &SessionId, error: &EngineError) {
+        log::warn!("session {session} is not shown in its chat for now: {error}");
+        if !error.is_for_good() {
+            lane.blind_tries += 1;
+            lane.blind_until = Some((self.now)() + pause(lane.blind_tries));
         }
     }
 
@@ -696,13 +820,13 @@ impl LaneSender {
                     && let Err(error) = follower.pull()
                 {
                     lane.followed.pop();
-                    lose_sight(lane, session, &error);
+                    self.lose_sight(lane, session, &error);
                 }
                 lane.is_due = true;
             }
             Err(error) => {
                 lane.followed.remove(place);
-                lose_sight(lane, session, &error);
+                self.lose_sight(lane, session, &error);
             }
         }
     }
@@ -765,17 +889,16 @@ impl LaneSender {
         let can_type = is_ready && self.parts.outlet.capabilities().typing;
         let typing = self.active.values().filter(|_| can_type);
         let typing = typing.flat_map(|lane| lane.typing.values().flatten().copied());
-        answers.chain(lanes).chain(typing).min()
+        let typing = typing.map(|due| self.hold.map_or(due, |hold| due.max(hold)));
+        let dues = answers.chain(lanes).chain(typing);
+        dues.chain(self.look_again).min()
     }
 
     /// Does one thing for a lane; whether the lane is still there.
     fn serve(&mut self, id: &LaneId, lane: &mut ActiveLane, now: Instant) -> bool {
-        if std::mem::take(&mut lane.is_blind) {
+        if lane.blind_until.is_some_and(|until| until <= now) {
+            lane.blind_until = None;
             self.follow_all(lane);
-            if lane.is_blind {
-                self.retry_later(lane, now);
-                return true;
-            }
         }
         let sessions = lane.has.sessions.iter();
         let sessions: Vec<SessionId> = sessions.map(|one| one.session.clone()).collect();
@@ -978,7 +1101,9 @@ impl LaneSender {
                 return true;
             }
             LaneDeed::SetAside { why } => {
-                self.give_up(id, lane, session, next.key, &why);
+                if !self.give_up(id, lane, session, next.key, &why) {
+                    self.retry_later(lane, (self.now)());
+                }
                 return true;
             }
             LaneDeed::Send {
@@ -996,10 +1121,28 @@ impl LaneSender {
                     thread_id,
                 }
             }
-            LaneDeed::SendFile(_) => {
-                self.has_no_media = true;
-                return true;
-            }
+            LaneDeed::SendFile(file) => match self.media(session, &file) {
+                Ok(Some(media)) => GatewayCommand::SendMedia {
+                    request_id,
+                    chat_id,
+                    media,
+                    caption: file.caption,
+                    thread_id,
+                },
+                Ok(None) => {
+                    if let Some(seen) = lane.has.session(session) {
+                        seen.sent_mut(next.key).is_frozen = true;
+                        lane.is_unsaved = true;
+                    }
+                    return true;
+                }
+                Err(error) => {
+                    let what = SentDeed::Bubble(session.clone(), next);
+                    self.failed(id, lane, &what, &format!("a file cannot be read: {error}"));
+                    self.retry_later(lane, (self.now)());
+                    return true;
+                }
+            },
             LaneDeed::Edit {
                 message_id, piece, ..
             } => {
@@ -1019,6 +1162,26 @@ impl LaneSender {
         };
         let what = SentDeed::Bubble(session.clone(), next);
         self.perform(id, lane, what, &command, plain.as_deref())
+    }
+
+    /// A file of a session, to be sent; `None` where it is not there.
+    fn media(
+        &self,
+        session: &SessionId,
+        file: &Attachment,
+    ) -> Result<Option<MediaPayload>, EngineError> {
+        let Some(key) = FileKey::parse(&file.file) else {
+            return Ok(None);
+        };
+        let bytes = match self.parts.sessions.read_file(session, &key) {
+            Err(EngineError::NoSuchFile(_)) => return Ok(None),
+            bytes => bytes?,
+        };
+        Ok(Some(MediaPayload::Base64 {
+            data: BASE64.encode(bytes),
+            mime_type: file.mime.clone(),
+            filename: Some(file.label().into_owned()),
+        }))
     }
 
     /// Says the first announcement, if it may go now; whether the lane is still there.
@@ -1102,8 +1265,12 @@ impl LaneSender {
         match verdict(outcome) {
             SendVerdict::Done { message_id } => self.done(id, lane, what, message_id),
             SendVerdict::Again {
-                after: Some(after), ..
+                after: Some(after),
+                why,
             } => {
+                // Neither at once nor never, whatever it says.
+                let after = after.clamp(RETRY_MIN, GIVE_UP_AFTER);
+                self.failed(id, lane, &what, &why);
                 self.limiter.told_to_wait(&lane.chat.chat_id, after, now);
                 lane.not_before = now.checked_add(after);
             }
@@ -1124,6 +1291,15 @@ impl LaneSender {
                 rest(lane, self.parts.lanes.now(), &why);
                 self.look_later(lane);
             }
+            SendVerdict::Moved { to } if to == lane.chat.chat_id => {
+                self.failed(
+                    id,
+                    lane,
+                    &what,
+                    "the chat is said to have the id that it has",
+                );
+                self.retry_later(lane, now);
+            }
             SendVerdict::Moved { to } => {
                 let from = lane.chat.chat_id.clone();
                 log::info!("chat {from} is chat {to} now");
@@ -1132,6 +1308,9 @@ impl LaneSender {
                 return false;
             }
         }
+        // At once: others may be served before this lane, and a crash would repeat what was sent.
+        self.settle(lane);
+        self.save(id, lane);
         true
     }
 
@@ -1161,11 +1340,12 @@ impl LaneSender {
     }
 
     /// An announcement is said, or never will be.
-    fn forget_announcement(&self, id: &LaneId, lane: &mut ActiveLane, name: &str) {
+    fn forget_announcement(&mut self, id: &LaneId, lane: &mut ActiveLane, name: &str) {
         lane.posted_parts = 0;
         lane.posted.retain(|one| one.name != name);
         if let Err(error) = self.parts.lanes.remove(id, name) {
             log::error!("what was said in a chat may be said again after a restart: {error}");
+            self.said.insert((id.clone(), name.to_owned()));
         }
     }
 
@@ -1231,7 +1411,12 @@ impl LaneSender {
         why: &str,
     ) {
         let (session, next) = match what {
-            SentDeed::Announcement { .. } => return self.set_announcement_aside(id, lane, why),
+            SentDeed::Announcement { .. } => {
+                if !self.set_announcement_aside(id, lane, why) {
+                    self.retry_later(lane, (self.now)());
+                }
+                return;
+            }
             SentDeed::Bubble(session, next) => (session, next),
         };
         let Some(seen) = lane.has.session(&session) else {
@@ -1249,15 +1434,20 @@ impl LaneSender {
                 sent.parts.pop();
             }
             LaneDeed::SendFile(_) if is_unknown => self.has_no_media = true,
-            LaneDeed::Send { .. } | LaneDeed::SendFile(_) => sent.refused = Some(why.to_owned()),
+            LaneDeed::SendFile(_) => {
+                log::info!("a file cannot be sent, so it is told of: {why}");
+                sent.is_frozen = true;
+            }
+            LaneDeed::Send { .. } => sent.refused = Some(why.to_owned()),
             LaneDeed::Prepare { .. } | LaneDeed::SetAside { .. } => {}
         }
         lane.is_unsaved = true;
     }
 
-    fn set_announcement_aside(&mut self, id: &LaneId, lane: &mut ActiveLane, why: &str) {
+    /// Keeps the first announcement aside; whether it is.
+    fn set_announcement_aside(&mut self, id: &LaneId, lane: &mut ActiveLane, why: &str) -> bool {
         let Some(first) = lane.posted.front() else {
-            return;
+            return false;
         };
         let aside = SetAside {
             chat_id: lane.chat.chat_id.clone(),
@@ -1269,12 +1459,14 @@ impl LaneSender {
             why: why.to_owned(),
         };
         let key = first.name.clone();
-        if self.keep_aside(id, &key, aside) {
+        let is_kept = self.keep_aside(id, &key, aside);
+        if is_kept {
             self.forget_announcement(id, lane, &key);
         }
+        is_kept
     }
 
-    /// Keeps a bubble aside, which the chat never gets.
+    /// Keeps a bubble aside, which the chat never gets; whether it is.
     fn give_up(
         &mut self,
         id: &LaneId,
@@ -1282,10 +1474,10 @@ impl LaneSender {
         session: &SessionId,
         key: BubbleKey,
         why: &str,
-    ) {
+    ) -> bool {
         let follower = lane.follower(session);
         let Some(bubble) = follower.and_then(|follower| follower.bubble(key)) else {
-            return;
+            return false;
         };
         let aside = SetAside {
             chat_id: lane.chat.chat_id.clone(),
@@ -1296,13 +1488,15 @@ impl LaneSender {
             text: words_of(bubble),
             why: why.to_owned(),
         };
-        if self.keep_aside(id, &format!("{session} {key}"), aside)
-            && let Some(seen) = lane.has.session(session)
-        {
+        if !self.keep_aside(id, &format!("{session} {key}"), aside) {
+            return false;
+        }
+        if let Some(seen) = lane.has.session(session) {
             seen.sent_mut(key).is_aside = true;
             lane.has.failing = None;
             lane.is_unsaved = true;
         }
+        true
     }
 
     fn keep_aside(&self, id: &LaneId, key: &str, aside: SetAside) -> bool {
@@ -1335,9 +1529,9 @@ impl LaneSender {
         lane.typing.clear();
         let today = self.parts.lanes.now();
         let is_old = |one: &PostedAnnouncement| is_over(one.said.at, today);
-        while lane.posted.front().is_some_and(is_old) {
-            self.set_announcement_aside(id, lane, &resting.why);
-        }
+        while lane.posted.front().is_some_and(is_old)
+            && self.set_announcement_aside(id, lane, &resting.why)
+        {}
         if is_over(resting.since, today) {
             self.age(id, lane, &resting);
         }
@@ -1366,13 +1560,9 @@ impl LaneSender {
             self.pull(lane, &session);
             while let Some(next) = self.next_deed(lane, &session) {
                 let since = self.waits_since(lane, &session, next.key, resting.since);
-                let was_unsaved = std::mem::take(&mut lane.is_unsaved);
-                if is_over(since, today) {
-                    self.give_up(id, lane, &session, next.key, &resting.why);
-                }
-                let has_given_up = lane.is_unsaved;
-                lane.is_unsaved |= was_unsaved;
-                if !has_given_up {
+                if !is_over(since, today)
+                    || !self.give_up(id, lane, &session, next.key, &resting.why)
+                {
                     break;
                 }
             }
@@ -1417,6 +1607,11 @@ impl LaneSender {
 /// Shows that an agent is at work.
 impl LaneSender {
     fn show_typing(&mut self, now: Instant) {
+        for lane in self.active.values_mut() {
+            let followed = lane.followed.iter().map(ChatFollower::session);
+            lane.typing
+                .retain(|session, _| followed.clone().any(|one| one == session));
+        }
         if !self.parts.outlet.capabilities().typing || !self.may_send(now) {
             return;
         }
@@ -1464,13 +1659,6 @@ impl LaneSender {
             log::debug!("nobody sees that an agent is at work: {}", failed.message);
         }
     }
-}
-
-/// A session cannot be followed now: it is tried again.
-fn lose_sight(lane: &mut ActiveLane, session: &SessionId, error: &EngineError) {
-    log::warn!("session {session} is not shown in its chat for now: {error}");
-    lane.is_blind = true;
-    lane.is_due = true;
 }
 
 fn is_typing_due(known: Option<&Option<Instant>>, now: Instant) -> bool {
@@ -1527,7 +1715,7 @@ fn words_of(bubble: &Bubble) -> String {
         BubbleContent::Text { markdown, .. } | BubbleContent::Question { markdown, .. } => {
             markdown.clone()
         }
-        BubbleContent::File(file) => wording::file_in_words(&file.file, file.bytes),
+        BubbleContent::File(file) => wording::file_in_words(file),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::gateway::delivery::sender::{LaneSender, SenderParts};
 use crate::gateway::host::{AdmittedAs, GatewayHost};
 use crate::gateway::outlet::{CommandOutcome, Outlet, Performed, RateLimits, RenderedPiece};
 use crate::gateway::protocol::{Capabilities, FailedCommand, GatewayCommand, InlineKeyboard};
-use crate::store::sim_documents::SimDocuments;
+use crate::store::sim_documents::{SimDocuments, SimFault};
 
 /// Whatever a test waits for comes by then.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -437,14 +437,29 @@ impl Desk {
         });
     }
 
-    /// Lets so much time go by, in which the sender does what is due.
-    pub(super) fn work_for(&mut self, time: Duration) {
+    /// Lets so much time go by, in which the sender does what is due; how often it woke for that.
+    pub(super) fn work_for(&mut self, time: Duration) -> usize {
+        /// A sender that is never done does not sleep.
+        const WAKES_MAX: usize = 10_000;
         let end = *lock(&self.time) + time;
+        let mut wakes = 0;
         while let Some(due) = self.sender.work().filter(|due| *due <= end) {
-            *lock(&self.time) = due;
+            wakes += 1;
+            assert!(wakes < WAKES_MAX, "it is woken again and again");
+            let mut now = lock(&self.time);
+            *now = (*now).max(due);
         }
         *lock(&self.time) = end;
         self.sender.work();
+        wakes
+    }
+
+    /// Nothing can be read or written so many times from now on.
+    pub(super) fn documents_fail(&self, times: u64) {
+        let done = self.documents.operations();
+        for operation in done + 1..=done + times {
+            self.documents.fail_at(operation, SimFault::Refused);
+        }
     }
 
     /// The documents of all lanes, by the last part of their names.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::base::plural::counted;
 use crate::domain::code::FailureCode;
-use crate::domain::event::{ApprovalKind, Decision, ToolCall};
+use crate::domain::event::{ApprovalKind, Attachment, Decision, ToolCall};
 use crate::domain::plain;
 use crate::gateway::delivery::bubble::BubbleButton;
 
@@ -193,9 +193,13 @@ pub(super) fn failed(failure_code: &str, message: &str) -> String {
 }
 
 /// A file that cannot be sent as one.
-pub(super) fn file_in_words(name: &str, bytes: u64) -> String {
-    let kib = bytes.div_ceil(1024);
-    format!("📎 {} ({kib} KiB), which cannot be sent here", code(name))
+pub(super) fn file_in_words(file: &Attachment) -> String {
+    let (name, size) = (code(&file.label()), plain::size(file.bytes));
+    let words = format!("📎 {name} ({size}), which cannot be sent here.");
+    match &file.caption {
+        Some(caption) => format!("{words}\n\n{caption}"),
+        None => words,
+    }
 }
 
 /// `text` with another paragraph, which stands in no code block of the text.

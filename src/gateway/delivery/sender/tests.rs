@@ -3,12 +3,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::event::{
-    ApprovalKind, AssistantResponse, FinishReason, ToolCall, Trigger, UserMessage,
+    ApprovalKind, AssistantResponse, FinishReason, Outcome, SaidBy, ToolCall, Trigger, UserMessage,
 };
+use crate::domain::files::MediaType;
 use crate::domain::ids::{MessageId, TurnId};
 use crate::engine::testing::{Bench, reply, says};
 use crate::gateway::delivery::outbox::{Announcement, Outbox as _};
 use crate::gateway::delivery::testing::{DEADLINE, Desk, ModelHost, Trouble, chat};
+use crate::gateway::protocol::FailedCommand;
 
 fn announcement(text: &str) -> Announcement {
     Announcement {
@@ -526,5 +528,267 @@ fn replies_and_announcements_come_in_the_order_in_which_they_were_made() {
         desk.handle.tell(SenderNews::Ready(true));
         desk.until_idle();
         assert_eq!(desk.platform.texts(), expected);
+    }
+}
+
+#[test]
+fn an_agent_at_work_wakes_nobody_while_the_platform_is_not_reached() {
+    let mut desk = Desk::new();
+    let session = desk.session(&chat("7"));
+    let go = slowly(&desk, &["One ", "two."]);
+    desk.say(&session, "count", "55");
+    desk.until("one", |desk| desk.platform.texts() == ["One"]);
+    desk.platform.state().always = Some(Trouble::NotSent);
+    go.send(()).unwrap();
+    desk.until("not reached", |desk| {
+        desk.platform.words().contains(&"edit")
+    });
+    let wakes = desk.work_for(Duration::from_secs(600));
+    assert!(wakes < 100, "{wakes}");
+    desk.platform.state().always = None;
+    go.send(()).unwrap();
+    desk.until_idle();
+    assert_eq!(desk.platform.texts(), ["One two."]);
+}
+
+#[test]
+fn what_can_be_neither_sent_nor_set_aside_is_tried_again_in_a_while() {
+    for (words, waited) in [
+        ("Forbidden: bot was blocked by the user", 24 * 3600),
+        ("Bad Request: chat not found", 0),
+    ] {
+        let mut desk = Desk::new();
+        desk.platform.state().waits = true;
+        let session = desk.session(&chat("7"));
+        desk.bench.model.then(|_, sink| says(sink, "Hello."));
+        desk.say(&session, "hi", "55");
+        let said = announcement("Welcome.");
+        desk.lanes.post(&chat("8"), said).unwrap();
+        desk.until("tried", |desk| {
+            let words = desk.platform.words();
+            words.iter().filter(|word| **word == "send").count() == 2
+        });
+        let state = desk.platform.state();
+        let ids = state.commands.iter().filter_map(|one| one.request_id());
+        let ids: Vec<String> = ids.map(str::to_owned).collect();
+        drop(state);
+        desk.platform.state().waits = false;
+        desk.platform.state().always = Some(Trouble::Refused("send_failed", words));
+        desk.documents_fail(100_000);
+        let before = desk.documents.operations();
+        for request_id in ids {
+            desk.handle.tell(SenderNews::Ended {
+                outcome: CommandOutcome::Refused(FailedCommand {
+                    request_id: request_id.clone(),
+                    code: "send_failed".to_owned(),
+                    message: words.to_owned(),
+                    retry_after: None,
+                    migrate_to: None,
+                }),
+                request_id,
+            });
+        }
+        desk.sender.work();
+        desk.clock.advance(Duration::from_secs(waited));
+        desk.work_for(Duration::from_secs(3 * 3600));
+        let tried = desk.documents.operations() - before;
+        assert!((5..5_000).contains(&tried), "{words}: {tried}");
+    }
+}
+
+#[test]
+fn a_wait_that_makes_no_sense_is_neither_none_nor_for_ever() {
+    for (words, expected) in [
+        ("Too Many Requests: retry after 0", 5..20),
+        ("retry after 18446744073709551615", 1..2),
+    ] {
+        let mut desk = Desk::new();
+        desk.platform.state().always = Some(Trouble::Refused("rate_limited", words));
+        let said = announcement("Welcome.");
+        desk.lanes.post(&chat("7"), said).unwrap();
+        desk.work_for(Duration::from_secs(10));
+        let sends = desk.platform.words().len();
+        assert!(expected.contains(&sends), "{words}: {sends}");
+        desk.platform.state().always = None;
+        desk.work_for(Duration::from_secs(24 * 3600 + 1));
+        assert_eq!(desk.platform.texts(), ["Welcome."]);
+    }
+}
+
+#[test]
+fn what_was_confirmed_as_the_server_stops_is_not_sent_again() {
+    let mut desk = Desk::new();
+    desk.platform.state().waits = true;
+    let session = desk.session(&chat("7"));
+    desk.bench.model.then(|_, sink| says(sink, "Hello."));
+    desk.say(&session, "hi", "55");
+    desk.until("sent", |desk| desk.platform.words().contains(&"send"));
+    desk.until("ended", |desk| !desk.bench.sessions.is_working());
+    let state = desk.platform.state();
+    let sent = state.commands.iter().find_map(|one| one.request_id());
+    let request_id = sent.unwrap().to_owned();
+    drop(state);
+    desk.handle.tell(SenderNews::Ended {
+        request_id,
+        outcome: CommandOutcome::Done {
+            message_id: Some("m1".to_owned()),
+        },
+    });
+    desk.sender.finish(Instant::now() + DEADLINE);
+    let mut desk = desk.restart();
+    desk.platform.state().waits = false;
+    desk.until_idle();
+    let words = desk.platform.words();
+    let sends = words.iter().filter(|word| **word == "send");
+    assert_eq!(sends.count(), 1, "{words:?}");
+}
+
+#[test]
+fn a_lane_that_cannot_be_read_just_now_is_looked_at_again() {
+    let mut desk = Desk::new();
+    let session = desk.session(&chat("7"));
+    desk.bench.model.then(|_, sink| says(sink, "Hello."));
+    desk.say(&session, "hi", "55");
+    let deadline = Instant::now() + DEADLINE;
+    while desk.bench.sessions.is_working() {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    desk.documents_fail(40);
+    desk.until_idle();
+    assert_eq!(desk.platform.texts(), ["Hello."]);
+}
+
+#[test]
+fn what_moves_into_a_chat_that_is_at_work_is_sent_too() {
+    let mut desk = Desk::new();
+    desk.platform.state().is_down = true;
+    for id in ["-1007", "-7"] {
+        desk.lanes.post(&chat(id), announcement(id)).unwrap();
+    }
+    desk.sender.work();
+    desk.handle.tell(SenderNews::Moved {
+        from: "-7".to_owned(),
+        to: "-1007".to_owned(),
+    });
+    desk.sender.work();
+    desk.platform.state().is_down = false;
+    desk.handle.tell(SenderNews::Ready(true));
+    desk.until_idle();
+    let mut texts = desk.platform.texts();
+    texts.sort_unstable();
+    assert_eq!(texts, ["-1007", "-7"]);
+}
+
+#[test]
+fn a_chat_that_moves_to_itself_is_tried_again() {
+    let mut desk = Desk::new();
+    desk.platform.trouble(Trouble::Moved("-7"));
+    let said = announcement("Welcome.");
+    desk.lanes.post(&chat("-7"), said).unwrap();
+    desk.until_idle();
+    assert_eq!(desk.platform.texts(), ["Welcome."]);
+}
+
+#[test]
+fn an_announcement_that_cannot_be_removed_is_not_said_again() {
+    let mut desk = Desk::new();
+    let seven = chat("7");
+    desk.platform.state().waits = true;
+    desk.lanes.post(&seven, announcement("One.")).unwrap();
+    desk.until("sent", |desk| desk.platform.words() == ["send"]);
+    let request_id = desk.platform.state().commands[0]
+        .request_id()
+        .unwrap()
+        .to_owned();
+    desk.documents_fail(1);
+    desk.handle.tell(SenderNews::Ended {
+        request_id,
+        outcome: CommandOutcome::Done { message_id: None },
+    });
+    desk.sender.work();
+    assert_eq!(desk.names().get("notice"), Some(&1));
+    desk.platform.state().waits = false;
+    desk.lanes.post(&seven, announcement("Two.")).unwrap();
+    desk.until_idle();
+    assert_eq!(desk.platform.texts(), ["Two."]);
+    assert!(desk.names().is_empty(), "{:?}", desk.names());
+}
+
+#[test]
+fn a_program_that_becomes_ready_shows_a_question_with_its_buttons() {
+    let mut host = ModelHost::default();
+    host.0.requester_approves = true;
+    let mut desk = Desk::with(Bench::new(), host);
+    desk.platform.state().is_down = true;
+    desk.platform.state().can.inline_keyboard = false;
+    let session = desk.session(&chat("7"));
+    desk.bench.append(&session, asks("55"));
+    desk.sender.work();
+    desk.platform.state().is_down = false;
+    desk.platform.state().can.inline_keyboard = true;
+    desk.handle.tell(SenderNews::Ready(true));
+    desk.until_idle();
+    assert!(desk.platform.state().messages[1].buttons.is_some());
+}
+
+#[test]
+fn files_of_a_reply_are_sent_after_its_words_once_or_told_of_where_they_cannot_be() {
+    for (trouble, expected) in [
+        (None, vec!["send", "file"]),
+        (Some("not_implemented"), vec!["send", "file", "send"]),
+        (Some("invalid_request"), vec!["send", "file", "send"]),
+    ] {
+        let mut desk = Desk::new();
+        let session = desk.session(&chat("7"));
+        let sessions = &desk.bench.sessions;
+        let file = sessions
+            .add_file(&session, MediaType::TEXT, b"a,b")
+            .unwrap();
+        let file = Attachment {
+            name: Some("table.csv".to_owned()),
+            caption: Some("The table".to_owned()),
+            ..file
+        };
+        let turn_id = TurnId::mint(1, 1);
+        let mut events = asks("55");
+        events.truncate(3);
+        if let Event::AssistantResponse(reply) = &mut events[2] {
+            let reply = Arc::make_mut(reply);
+            reply.attachments = vec![file];
+            reply.tool_calls.clear();
+            reply.finish_reason = FinishReason::Stop;
+        }
+        events.push(Event::TurnEnded {
+            turn_id,
+            outcome: Outcome::Completed,
+            error: None,
+            usage: None,
+            cause: SaidBy::default(),
+        });
+        desk.platform.state().troubles.push_back(None);
+        if let Some(code) = trouble {
+            desk.platform.trouble(Trouble::Refused(code, "no"));
+        }
+        desk.bench.append(&session, events);
+        desk.until_idle();
+        let mut desk = desk.restart();
+        desk.until_idle();
+        assert_eq!(desk.platform.words(), expected);
+        let state = desk.platform.state();
+        let GatewayCommand::SendMedia { media, caption, .. } = &state.commands[1] else {
+            panic!("{:?}", state.commands);
+        };
+        let expected = MediaPayload::Base64 {
+            data: "YSxi".to_owned(),
+            mime_type: "text/plain".to_owned(),
+            filename: Some("table.csv".to_owned()),
+        };
+        assert_eq!((media, caption.as_deref()), (&expected, Some("The table")));
+        drop(state);
+        if trouble.is_some() {
+            let told = "📎 `table.csv` (3 bytes), which cannot be sent here.\n\nThe table";
+            assert_eq!(desk.platform.texts()[1], told);
+        }
     }
 }
