@@ -184,7 +184,7 @@ fn what_is_not_there_is_sent_and_what_says_something_else_is_changed() {
         let mut session = session();
         has(&mut session, 1, there);
         assert_eq!(
-            next(&[bubble.clone()], &session, can),
+            next(std::slice::from_ref(&bubble), &session, can),
             expected,
             "{bubble:?}"
         );
