@@ -12,9 +12,10 @@ use frankenstein::client_ureq::Bot;
 use frankenstein::response::MethodResponse;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use ureq::Agent;
+use ureq::{Agent, Proxy};
 
 use crate::base::random;
+use crate::domain::providers::Origin;
 use crate::domain::secret::Secret;
 use crate::gateway::incoming::FetchError;
 
@@ -37,7 +38,12 @@ pub struct BotClient {
 impl BotClient {
     /// The bot with that token at `api_url`; a call takes `limit` at most, its body included.
     pub fn new(token: &Secret, api_url: Option<&str>, limit: Duration) -> BotClient {
+        let host = api_url.unwrap_or(API_URL).trim_end_matches('/');
+        // What is on this machine no proxy reaches, nor is it to see the token.
+        let is_here = Origin::of(host).is_some_and(|origin| origin.is_loopback());
+        let proxy = Proxy::try_from_env().filter(|_| !is_here);
         let config = Agent::config_builder()
+            .proxy(proxy)
             .http_status_as_error(false)
             .max_redirects(0)
             .max_idle_connections(1)
@@ -48,7 +54,6 @@ impl BotClient {
             .output_buffer_size(16 << 10)
             .build();
         let agent = Agent::new_with_config(config);
-        let host = api_url.unwrap_or(API_URL).trim_end_matches('/');
         let token = token.reveal();
         let bot = Bot::builder()
             .api_url(format!("{host}/bot{token}"))
