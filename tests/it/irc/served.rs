@@ -70,7 +70,11 @@ fn a_stranger_is_admitted_by_the_code_and_not_before() {
     served.workspace.run(&["gateway", "approve", &code]);
     bob.hears("admitted");
     bob.says("ada", "thank you");
-    let said = answer(&bob);
+    let mut said = answer(&bob);
+    if said.contains("please") {
+        // It came in only after the owner had let them in.
+        said = answer(&bob);
+    }
     assert!(said.contains("thank you"), "{said}");
     // Nobody answers in the channel, where nothing was allowed.
     bob.says("#room", "ada: hello");
