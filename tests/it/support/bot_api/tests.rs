@@ -12,10 +12,17 @@ use serde_json::{Value, json};
 
 use super::{FakeTelegram, Standing, Trouble, text_at};
 
+/// A client that no proxy of the environment stands before.
+fn direct() -> ureq::Agent {
+    let config = ureq::Agent::config_builder().proxy(None).build();
+    config.new_agent()
+}
+
 /// Calls a method; `None` when no whole answer comes.
 fn try_call(telegram: &FakeTelegram, method: &str, params: &Value) -> Option<(u16, Value)> {
     let url = format!("{}/bot{}/{method}", telegram.url(), telegram.token());
     let agent = ureq::Agent::config_builder()
+        .proxy(None)
         .http_status_as_error(false)
         .timeout_global(Some(Duration::from_secs(50)))
         .build()
@@ -408,7 +415,12 @@ fn the_kit_has_files_and_takes_them() {
         telegram.token(),
         path.as_str().unwrap()
     );
-    let got = ureq::get(&url).call().unwrap().into_body().read_to_string();
+    let got = direct()
+        .get(&url)
+        .call()
+        .unwrap()
+        .into_body()
+        .read_to_string();
     assert_eq!(got.unwrap(), "hello");
     assert_eq!(
         refused(&telegram, "getFile", &file(1)),
@@ -420,7 +432,8 @@ fn the_kit_has_files_and_takes_them() {
                 Content-Type: text/plain\r\n\r\n--\r\nhi\r\n--x--\r\n";
     let url = format!("{}/bot{}/sendDocument", telegram.url(), telegram.token());
     let kind = "multipart/form-data; boundary=x";
-    ureq::post(&url)
+    direct()
+        .post(&url)
         .header("Content-Type", kind)
         .send(body)
         .unwrap();
