@@ -7,7 +7,7 @@ use super::*;
 use crate::base::clock::FakeClock;
 use crate::domain::access::{Activation, BufferMode, DmPolicy, GroupPolicy, IdPattern, QueueMode};
 use crate::domain::event::{Decision, Event};
-use crate::domain::ids::{Seq, SessionId};
+use crate::domain::ids::{CallId, Seq, SessionId};
 use crate::engine::ListQuery;
 use crate::engine::testing::{Bench, reply, says};
 use crate::gateway::delivery::{Outbox, OutboxError, SenderInbox, sender_channel};
@@ -42,6 +42,17 @@ impl Outbox for Notepad {
     ) -> Result<Option<PressedButton>, OutboxError> {
         let is_it = message_id == "100" && data == "handle";
         Ok(lock(&self.button).clone().filter(|_| is_it))
+    }
+
+    fn has_asked(
+        &self,
+        _: &Chat,
+        session: &SessionId,
+        call_id: &CallId,
+    ) -> Result<bool, OutboxError> {
+        let button = lock(&self.button);
+        let mut asked = button.iter();
+        Ok(asked.any(|one| one.session == *session && one.call_id == *call_id))
     }
 }
 
@@ -741,6 +752,36 @@ fn questions_are_answered_by_commands_of_those_who_may_and_not_in_edits() {
         "{decided:?}"
     );
     assert_eq!(hall.says(dm("42", "5", "/deny")), TakenIn::Repeated);
+}
+
+#[test]
+fn a_command_answers_no_question_that_the_chat_was_not_asked() {
+    let hall = Hall::on(Bench::asking(), decided_by("42"));
+    hall.ask();
+    let asked = lock(&hall.notepad.button).clone().unwrap();
+    // Somebody answered that one elsewhere, and another is open by now.
+    let before = PressedButton {
+        call_id: CallId::parse("c0").unwrap(),
+        ..asked.clone()
+    };
+    *lock(&hall.notepad.button) = Some(before);
+    assert_eq!(hall.says(dm("42", "2", "/approve")), TakenIn::Handled);
+    assert!(hall.said()[0].starts_with("My question is only on its way"));
+    assert_eq!(hall.decisions(), []);
+    *lock(&hall.notepad.button) = Some(asked);
+    assert_eq!(hall.says(dm("42", "2", "/approve")), TakenIn::Repeated);
+    assert_eq!(hall.says(dm("42", "3", "/approve")), TakenIn::Stored);
+}
+
+#[test]
+fn an_answer_that_cannot_be_stored_keeps_nobody_waiting() {
+    let hall = Hall::on(Bench::asking(), decided_by("42"));
+    let session = hall.ask();
+    hall.bench.make_read_only(&session);
+    assert_eq!(hall.press("42", "100"), TakenIn::Handled);
+    assert!(hall.told()[0].starts_with("Your answer could not be stored"));
+    assert_eq!(hall.says(dm("42", "2", "hello?")), TakenIn::Stored);
+    assert_ne!(hall.sessions(), [session]);
 }
 
 #[test]
