@@ -46,6 +46,7 @@ impl Orders<'_> {
             self.desk.announce(guest, said)?;
         }
         match session {
+            Some(_) if is_done && *command == ChatCommand::Reset => Ok(TakenIn::Ended),
             Some(_) if is_done => Ok(TakenIn::Stored),
             // Delivered again, it must not do then what it did not do now.
             Some(session) => self.note(guest, session, command),

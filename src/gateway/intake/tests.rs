@@ -563,7 +563,7 @@ fn commands_are_for_the_program_and_only_when_somebody_has_just_written_them() {
     hall.wait_for_turns(1);
     hall.says(dm("42", "4", "/status"));
     assert!(hall.said()[0].starts_with("I am `ada`."));
-    assert_eq!(hall.says(dm("42", "5", "/reset")), TakenIn::Stored);
+    assert_eq!(hall.says(dm("42", "5", "/reset")), TakenIn::Ended);
     assert_eq!(hall.said().len(), 1);
     assert_eq!(hall.says(dm("42", "5", "/reset")), TakenIn::Repeated);
     assert_eq!(hall.says(dm("42", "6", "again")), TakenIn::Stored);
