@@ -225,7 +225,7 @@ impl Intake {
             gateway: gateway.clone(),
             gateways: Arc::clone(&self.gateways),
             chat: chat_of(gateway, &message.chat_id, message.thread_id()),
-            admitted: self.host.admission(&agent, &sender),
+            admitted: self.admitted(&agent, &sender)?,
             agent,
             access,
             id: message.sender.id.clone(),
@@ -451,7 +451,7 @@ impl Intake {
             gateway: gateway.clone(),
             gateways: Arc::clone(&self.gateways),
             chat,
-            admitted: self.host.admission(&agent, &sender),
+            admitted: self.admitted(&agent, &sender)?,
             agent,
             access,
             id: press.sender.id.clone(),
@@ -528,6 +528,16 @@ impl Intake {
         };
         self.desk.tell(gateway, news);
         TakenIn::Handled
+    }
+
+    /// Who is no stranger must not be taken for one.
+    fn admitted(
+        &self,
+        agent: &AgentName,
+        sender: &GatewaySender,
+    ) -> Result<Option<AdmittedAs>, IntakeError> {
+        let admitted = self.host.admission(agent, sender);
+        admitted.map_err(IntakeError::Later)
     }
 
     fn chat_ids(&self, gateway: &GatewayName, chat_id: &str) -> Result<Vec<String>, IntakeError> {

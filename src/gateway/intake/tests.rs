@@ -61,6 +61,8 @@ impl Outbox for Notepad {
 struct Files {
     access: Mutex<AccessSpec>,
     admitted: Mutex<HashMap<GatewaySender, AdmittedAs>>,
+    /// Whom the owner admitted cannot be read.
+    is_unreadable: Mutex<bool>,
 }
 
 impl GatewayHost for Files {
@@ -68,8 +70,15 @@ impl GatewayHost for Files {
         (agent.as_str() == "ada").then(|| Arc::new(lock(&self.access).clone()))
     }
 
-    fn admission(&self, _: &AgentName, sender: &GatewaySender) -> Option<AdmittedAs> {
-        lock(&self.admitted).get(sender).copied()
+    fn admission(
+        &self,
+        _: &AgentName,
+        sender: &GatewaySender,
+    ) -> Result<Option<AdmittedAs>, String> {
+        match *lock(&self.is_unreadable) {
+            true => Err("too many open files".to_owned()),
+            false => Ok(lock(&self.admitted).get(sender).copied()),
+        }
     }
 
     fn admit(
@@ -782,6 +791,19 @@ fn an_answer_that_cannot_be_stored_keeps_nobody_waiting() {
     assert!(hall.told()[0].starts_with("Your answer could not be stored"));
     assert_eq!(hall.says(dm("42", "2", "hello?")), TakenIn::Stored);
     assert_ne!(hall.sessions(), [session]);
+}
+
+#[test]
+fn nobody_is_taken_for_a_stranger_while_it_cannot_be_known() {
+    let hall = Hall::new(|_| ());
+    let ann = GatewaySender::new("irc", "42");
+    lock(&hall.files.admitted).insert(ann, AdmittedAs::Chat);
+    *lock(&hall.files.is_unreadable) = true;
+    let later = hall.take(dm("42", "1", "hi"));
+    assert!(matches!(later, Err(IntakeError::Later(_))), "{later:?}");
+    assert_eq!(hall.said(), [""; 0]);
+    *lock(&hall.files.is_unreadable) = false;
+    assert_eq!(hall.says(dm("42", "1", "hi")), TakenIn::Stored);
 }
 
 #[test]
