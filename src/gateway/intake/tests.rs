@@ -855,6 +855,28 @@ fn a_group_that_moves_keeps_its_session_and_its_place_on_lists() {
 }
 
 #[test]
+fn of_a_group_that_nothing_speaks_of_it_is_not_kept_that_it_moved() {
+    let hall = Hall::new(|access| {
+        access.groups.policy = GroupPolicy::Allowlist;
+        let lists = ["net:-1", "net:-2*", "net:*"].map(|text| IdPattern::parse(text).unwrap());
+        access.groups.allowlist = lists.to_vec();
+    });
+    let moved = |from: &str| Inbound {
+        what: InboundEvent::Migrated {
+            from: from.to_owned(),
+            to: format!("{from}00"),
+        },
+        key: None,
+        files: Vec::new(),
+    };
+    for (from, is_kept) in [("-3", false), ("-10", false), ("-1", true), ("-25", true)] {
+        let before = hall.documents.writes();
+        hall.intake.take(&hall.gateway, moved(from)).unwrap();
+        assert_eq!(hall.documents.writes() > before, is_kept, "{from}");
+    }
+}
+
+#[test]
 fn a_quick_succession_of_one_is_one_turn() {
     let hall = Hall::new(|access| {
         open(access);
