@@ -119,6 +119,14 @@ impl Bench {
         self.sessions.create(&draft).unwrap().id
     }
 
+    /// Has nothing more be written in a session, as after a write that failed.
+    pub(crate) fn make_read_only(&self, id: &SessionId) {
+        let session = self.engine().open.get(id).unwrap();
+        let mut live = session.live();
+        live.is_read_only = true;
+        live.break_off("in a test");
+    }
+
     /// Puts events into the log of a session for which nobody works.
     pub(crate) fn append(&self, id: &SessionId, events: Vec<Event>) {
         let session = self.engine().open.get(id).unwrap();

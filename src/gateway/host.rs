@@ -13,7 +13,13 @@ pub trait GatewayHost: Send + Sync {
     fn access(&self, agent: &AgentName) -> Option<Arc<AccessSpec>>;
 
     /// How far the owner has admitted a sender to an agent, beside what its files say.
-    fn admission(&self, agent: &AgentName, sender: &GatewaySender) -> Option<AdmittedAs>;
+    ///
+    /// Errors: a sentence, where it may be known later.
+    fn admission(
+        &self,
+        agent: &AgentName,
+        sender: &GatewaySender,
+    ) -> Result<Option<AdmittedAs>, String>;
 
     /// The owner has admitted somebody to answer approvals of that agent.
     fn has_approvers(&self, agent: &AgentName) -> bool {

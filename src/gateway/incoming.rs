@@ -102,6 +102,9 @@ pub enum FetchError {
 pub enum TakenIn {
     /// It is in the log of a session.
     Stored,
+    /// It ended a session, in whose log it is. What else comes again after two of these may not be known for
+    /// what it is: a gateway that can have things delivered again confirms this one before it takes in more.
+    Ended,
     /// It had been taken in before; nothing was done.
     Repeated,
     /// It was done, or answered, and leaves no line.

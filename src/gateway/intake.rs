@@ -225,7 +225,7 @@ impl Intake {
             gateway: gateway.clone(),
             gateways: Arc::clone(&self.gateways),
             chat: chat_of(gateway, &message.chat_id, message.thread_id()),
-            admitted: self.host.admission(&agent, &sender),
+            admitted: self.admitted(&agent, &sender)?,
             agent,
             access,
             id: message.sender.id.clone(),
@@ -451,7 +451,7 @@ impl Intake {
             gateway: gateway.clone(),
             gateways: Arc::clone(&self.gateways),
             chat,
-            admitted: self.host.admission(&agent, &sender),
+            admitted: self.admitted(&agent, &sender)?,
             agent,
             access,
             id: press.sender.id.clone(),
@@ -502,17 +502,32 @@ impl Intake {
         if from == to {
             return Ok(TakenIn::Ignored);
         }
-        let noted = self.chat_names.note(gateway, &from, &to);
-        let noted = noted.map_err(|error| of_documents(&error))?;
+        let is_noted = self.is_spoken_of(gateway, &from)?
+            && self
+                .chat_names
+                .note(gateway, &from, &to)
+                .map_err(|error| of_documents(&error))?;
         let moved = self.desk.sessions.move_chat(gateway.as_str(), &from, &to);
         moved.map_err(of_engine)?;
-        if noted {
+        if is_noted {
             log::info!(
                 "{gateway}: the chat {from} is {to} from now on; what lists and routes say of {from} holds for it"
             );
         }
         self.desk.tell(gateway, SenderNews::Moved { from, to });
         Ok(TakenIn::Handled)
+    }
+
+    /// Routes or lists name the chat: nothing is kept of those of strangers.
+    fn is_spoken_of(&self, gateway: &GatewayName, chat_id: &str) -> Result<bool, IntakeError> {
+        let names = self.chat_ids(gateway, chat_id)?;
+        Ok(self.routes.iter().any(|route| {
+            let access = self.host.access(&route.agent);
+            let lists = access.iter().flat_map(|access| &access.groups.allowlist);
+            let wanted = route.conditions.get("chat_id");
+            wanted.is_some_and(|wanted| names.contains(wanted))
+                || admission::is_named_in(lists, &names)
+        }))
     }
 
     fn state(
@@ -528,6 +543,16 @@ impl Intake {
         };
         self.desk.tell(gateway, news);
         TakenIn::Handled
+    }
+
+    /// Who is no stranger must not be taken for one.
+    fn admitted(
+        &self,
+        agent: &AgentName,
+        sender: &GatewaySender,
+    ) -> Result<Option<AdmittedAs>, IntakeError> {
+        let admitted = self.host.admission(agent, sender);
+        admitted.map_err(IntakeError::Later)
     }
 
     fn chat_ids(&self, gateway: &GatewayName, chat_id: &str) -> Result<Vec<String>, IntakeError> {

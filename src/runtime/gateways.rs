@@ -21,7 +21,7 @@ use crate::gateway::settings::{
 };
 use crate::http::context::{GatewayAdmin, GatewayRefusal};
 use crate::store::documents::Documents;
-use crate::trust::{AdmittedSender, WorkspaceTrust};
+use crate::trust::{AdmittedSender, GrantError, WorkspaceTrust};
 use crate::wire::{
     AdmittedBody, ApproveSender, ClearedBody, GatewayAuthBody, GatewayBody, GatewayListBody,
     GatewayLogBody, OutboxBody, PairingBody, PairingListBody, SetAsideBody, WaitingChatBody,
@@ -244,10 +244,9 @@ impl Admissions {
         Some(self.agents.get(agent)?.home.clone())
     }
 
-    fn admitted(&self, agent: &AgentName) -> Vec<AdmittedSender> {
+    fn admitted(&self, agent: &AgentName) -> Result<Vec<AdmittedSender>, GrantError> {
         let home = self.home(agent);
-        home.map(|home| self.trust.admitted(&home))
-            .unwrap_or_default()
+        home.map_or(Ok(Vec::new()), |home| self.trust.admitted(&home))
     }
 }
 
@@ -256,18 +255,23 @@ impl GatewayHost for Admissions {
         Some(Arc::new(self.agents.get(agent)?.access.clone()))
     }
 
-    fn admission(&self, agent: &AgentName, sender: &GatewaySender) -> Option<AdmittedAs> {
+    fn admission(
+        &self,
+        agent: &AgentName,
+        sender: &GatewaySender,
+    ) -> Result<Option<AdmittedAs>, String> {
         let sender = sender.to_string();
-        let admitted = self.admitted(agent);
-        let found = admitted.into_iter().find(|one| one.sender == sender)?;
-        Some(match found.approver {
+        let admitted = self.admitted(agent).map_err(|error| error.to_string())?;
+        let found = admitted.into_iter().find(|one| one.sender == sender);
+        Ok(found.map(|found| match found.approver {
             true => AdmittedAs::Approver,
             false => AdmittedAs::Chat,
-        })
+        }))
     }
 
     fn has_approvers(&self, agent: &AgentName) -> bool {
-        self.admitted(agent).iter().any(|one| one.approver)
+        let admitted = self.admitted(agent).unwrap_or_default();
+        admitted.iter().any(|one| one.approver)
     }
 
     fn admit(

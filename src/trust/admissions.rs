@@ -52,18 +52,21 @@ struct AgentGuests {
 }
 
 impl WorkspaceTrust {
-    /// Whom the owner admitted to the agent in the folder `home`; nobody where the record cannot be read.
-    pub fn admitted(&self, home: &Path) -> Vec<AdmittedSender> {
+    /// Whom the owner admitted to the agent in the folder `home`; nobody where the record is not one.
+    ///
+    /// Errors: it cannot be read now.
+    pub fn admitted(&self, home: &Path) -> Result<Vec<AdmittedSender>, GrantError> {
         let found = identity(home).and_then(|(name, folder)| {
             let mut record = self.admissions()?;
             let agent = record.agents.remove(&name);
             Ok(agent.filter(|agent| agent.folder == folder))
         });
         match found {
-            Ok(agent) => agent.map(|agent| agent.senders).unwrap_or_default(),
+            Ok(agent) => Ok(agent.map(|agent| agent.senders).unwrap_or_default()),
+            Err(error) if error.is_passing() => Err(error),
             Err(error) => {
                 log::warn!("nobody is admitted to {}: {error}", home.display());
-                Vec::new()
+                Ok(Vec::new())
             }
         }
     }
@@ -140,7 +143,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::store::sim_documents::SimDocuments;
+    use crate::store::sim_documents::{SimDocuments, SimFault};
     use crate::trust::{GrantStore, Grants};
 
     fn trust_of(workspace: &Path, documents: &SimDocuments) -> WorkspaceTrust {
@@ -165,28 +168,44 @@ mod tests {
         fs::create_dir(&home).unwrap();
         let documents = SimDocuments::new();
         let trust = trust_of(folder.path(), &documents);
-        assert_eq!(trust.admitted(&home), []);
+        assert_eq!(trust.admitted(&home).unwrap(), []);
         for (id, approver) in [("42", false), ("43", true), ("42", true), ("43", false)] {
             trust.admit(&home, &sender(id, approver)).unwrap();
         }
         let expected = [sender("42", true), sender("43", true)];
         assert_eq!(
-            trust_of(folder.path(), &documents).admitted(&home),
+            trust_of(folder.path(), &documents).admitted(&home).unwrap(),
             expected
         );
         // Another folder takes its place.
         fs::rename(&home, folder.path().join("old")).unwrap();
         fs::create_dir(&home).unwrap();
-        assert_eq!(trust.admitted(&home), []);
+        assert_eq!(trust.admitted(&home).unwrap(), []);
         trust.admit(&home, &sender("44", false)).unwrap();
-        assert_eq!(trust.admitted(&home), [sender("44", false)]);
+        assert_eq!(trust.admitted(&home).unwrap(), [sender("44", false)]);
         trust.withdraw(&AgentName::parse("ada").unwrap()).unwrap();
-        assert_eq!(trust.admitted(&home), []);
+        assert_eq!(trust.admitted(&home).unwrap(), []);
         // A copied workspace has the identifier of the first, and none of its guests.
         trust.admit(&home, &sender("44", false)).unwrap();
         let copy = tempfile::tempdir().unwrap();
         let copied = copy.path().join("ada");
         fs::create_dir(&copied).unwrap();
-        assert_eq!(trust_of(copy.path(), &documents).admitted(&copied), []);
+        assert_eq!(
+            trust_of(copy.path(), &documents).admitted(&copied).unwrap(),
+            []
+        );
+    }
+
+    #[test]
+    fn who_was_admitted_is_nobody_new_while_the_record_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("ada");
+        fs::create_dir(&home).unwrap();
+        let documents = SimDocuments::new();
+        let trust = trust_of(folder.path(), &documents);
+        trust.admit(&home, &sender("42", false)).unwrap();
+        documents.fail_at(documents.operations() + 1, SimFault::Refused);
+        assert!(trust.admitted(&home).is_err());
+        assert_eq!(trust.admitted(&home).unwrap(), [sender("42", false)]);
     }
 }

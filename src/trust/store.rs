@@ -115,6 +115,23 @@ pub enum GrantError {
 }
 
 impl GrantError {
+    /// To read it again may go well: it says nothing of what is in the record.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            GrantError::Document(error) => {
+                error.is_passing() || matches!(error, DocumentError::Io { .. })
+            }
+            GrantError::InUse(_) => true,
+            GrantError::Missing(_)
+            | GrantError::Damaged { .. }
+            | GrantError::Later(_)
+            | GrantError::NotOurs(_)
+            | GrantError::NoAgent(_)
+            | GrantError::Folder { .. }
+            | GrantError::Rules { .. } => false,
+        }
+    }
+
     /// The error as a path and a text without it, for a list of problems by file; an empty path
     /// where it is about none.
     pub fn told_of(&self) -> (PathBuf, String) {

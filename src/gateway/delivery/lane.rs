@@ -74,7 +74,7 @@ pub(super) struct SentBubble {
     /// What its buttons decide, by what a press brings back.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) handles: BTreeMap<String, Decision>,
-    /// The call that they decide.
+    /// The call that it asks about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) call_id: Option<CallId>,
     /// Its messages cannot be changed: its words are sent when they are whole. Of a file: it cannot be sent,
@@ -186,11 +186,11 @@ pub(super) struct NextDeed {
 /// What can be done for a bubble.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum LaneDeed {
-    /// Its buttons are to be given handles, on disk, before it is sent.
+    /// What it asks is to be noted, on disk, before it is sent, with handles for its buttons.
     Prepare {
-        /// The call that they decide.
+        /// The call that it is about.
         call_id: CallId,
-        /// What they decide.
+        /// What its buttons decide.
         answers: Vec<Decision>,
     },
     /// Another message is to be sent.
@@ -400,18 +400,21 @@ fn send(
     if let BubbleContent::Question {
         call_id, answers, ..
     } = &bubble.content
-        && !answers.is_empty()
-        && platform.can.inline_keyboard
+        && !bubble.is_final
         && is_last
     {
-        let handles = sent.map(|sent| &sent.handles);
-        let Some(handles) = handles.filter(|handles| !handles.is_empty()) else {
+        let has_buttons = !answers.is_empty() && platform.can.inline_keyboard;
+        let is_prepared = |sent: &&SentBubble| {
+            sent.call_id.as_ref() == Some(call_id) && (!has_buttons || !sent.handles.is_empty())
+        };
+        let Some(sent) = sent.filter(is_prepared) else {
+            let answers = answers.iter().filter(|_| has_buttons);
             return Some(LaneDeed::Prepare {
                 call_id: call_id.clone(),
-                answers: answers.iter().map(|answer| answer.decision).collect(),
+                answers: answers.map(|answer| answer.decision).collect(),
             });
         };
-        buttons = Some(keyboard(answers, handles));
+        buttons = has_buttons.then(|| keyboard(answers, &sent.handles));
     }
     Some(LaneDeed::Send {
         piece: piece.clone(),

@@ -17,7 +17,7 @@ use crate::base::digest;
 use crate::base::lock::lock;
 use crate::base::text;
 use crate::domain::chat::Chat;
-use crate::domain::ids::{GatewayName, MessageId, Seq, SessionId};
+use crate::domain::ids::{CallId, GatewayName, MessageId, Seq, SessionId};
 use crate::domain::time::Timestamp;
 use crate::gateway::delivery::lane::{LaneDocument, LaneSession};
 use crate::gateway::delivery::news::{SenderHandle, SenderNews};
@@ -398,6 +398,14 @@ impl LaneStore {
         self.folder()?.folder(&id.0)?.document(name)
     }
 
+    /// What a chat has of its sessions.
+    fn sessions_of(&self, chat: &Chat) -> Result<Vec<LaneSession>, OutboxError> {
+        let _writing = self.lock();
+        let name = self.name(&LaneId::of(chat), LANE)?;
+        let lane = self.read::<LaneDocument>(&name)?.map(|(lane, _)| lane);
+        Ok(lane.map(|lane| lane.sessions).unwrap_or_default())
+    }
+
     /// The documents of a lane whose names begin like that.
     fn names(&self, id: &LaneId, begin: &str) -> Result<Vec<String>, DocumentError> {
         let mut names = self.documents.list(&self.folder()?.folder(&id.0)?)?;
@@ -482,11 +490,8 @@ impl Outbox for LaneStore {
         message_id: &str,
         callback_data: &str,
     ) -> Result<Option<PressedButton>, OutboxError> {
-        let _writing = self.lock();
-        let name = self.name(&LaneId::of(chat), LANE)?;
-        let lane = self.read::<LaneDocument>(&name)?.map(|(lane, _)| lane);
-        let sessions = lane.map(|lane| lane.sessions).unwrap_or_default();
-        let pressed = sessions.iter().find_map(|one| {
+        let pressed = self.sessions_of(chat)?;
+        let pressed = pressed.iter().find_map(|one| {
             let sent = one.bubbles.iter().find_map(|sent| {
                 let decision = sent.handles.get(callback_data)?;
                 let mut ids = sent.parts.iter().map(|part| part.message_id.as_deref());
@@ -502,6 +507,19 @@ impl Outbox for LaneStore {
             })
         });
         Ok(pressed)
+    }
+
+    fn has_asked(
+        &self,
+        chat: &Chat,
+        session: &SessionId,
+        call_id: &CallId,
+    ) -> Result<bool, OutboxError> {
+        let sessions = self.sessions_of(chat)?.into_iter();
+        let mut sent = sessions
+            .filter(|one| one.session == *session)
+            .flat_map(|one| one.bubbles);
+        Ok(sent.any(|sent| sent.call_id.as_ref() == Some(call_id)))
     }
 }
 

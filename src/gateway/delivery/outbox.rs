@@ -28,6 +28,16 @@ pub trait Outbox: Send + Sync {
         message_id: &str,
         callback_data: &str,
     ) -> Result<Option<PressedButton>, OutboxError>;
+
+    /// Whether `chat` was asked about that call of `session`, or is being asked just now.
+    ///
+    /// Errors: the lane cannot be read.
+    fn has_asked(
+        &self,
+        chat: &Chat,
+        session: &SessionId,
+        call_id: &CallId,
+    ) -> Result<bool, OutboxError>;
 }
 
 shown_by_name!(Outbox);

@@ -268,8 +268,8 @@ impl GatewayHost for ModelHost {
         Some(Arc::new(self.0.clone()))
     }
 
-    fn admission(&self, _: &AgentName, _: &GatewaySender) -> Option<AdmittedAs> {
-        None
+    fn admission(&self, _: &AgentName, _: &GatewaySender) -> Result<Option<AdmittedAs>, String> {
+        Ok(None)
     }
 
     fn admit(

@@ -88,6 +88,24 @@ pub(super) fn may_decide(access: &AccessSpec, visitor: Visitor<'_>, has_asked: b
     visitor.is_verified && (is_approver || is_requester)
 }
 
+/// Whether patterns of `{channel}:{chat_id}` speak of a chat with one of these names, on whatever platform.
+pub(super) fn is_named_in<'p>(
+    patterns: impl IntoIterator<Item = &'p IdPattern>,
+    chat_ids: &[String],
+) -> bool {
+    patterns.into_iter().any(|pattern| {
+        let rest = |text: &String| Some(text.split_once(':')?.1.to_owned());
+        let of_chat = match pattern {
+            IdPattern::Exact(text) => rest(text).map(IdPattern::Exact),
+            // What is of a whole platform holds for any id.
+            IdPattern::Prefix(text) => rest(text)
+                .filter(|begin| !begin.is_empty())
+                .map(IdPattern::Prefix),
+        };
+        of_chat.is_some_and(|pattern| chat_ids.iter().any(|chat_id| pattern.matches(chat_id)))
+    })
+}
+
 impl Visitor<'_> {
     fn is_in(&self, patterns: &[IdPattern]) -> bool {
         patterns.iter().any(|pattern| self.is(pattern))

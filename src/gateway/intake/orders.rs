@@ -8,11 +8,15 @@ use crate::engine::{EngineError, NewMessage, Overheard, StopInChat};
 use crate::gateway::delivery::SenderNews;
 use crate::gateway::incoming::{IntakeError, TakenIn};
 use crate::gateway::intake::chat_command::{ChatCommand, HELP};
-use crate::gateway::intake::desk::{Desk, Guest, of_engine};
+use crate::gateway::intake::desk::{Desk, Guest, of_engine, of_outbox};
 use crate::gateway::intake::wording;
 use crate::gateway::protocol::CallbackQuery;
 
 const NOT_OPEN: &str = "This question is not open any more.";
+const NOT_ASKED: &str =
+    "My question is only on its way to this chat: answer it once you have read it.";
+const NOT_STORED: &str =
+    "Your answer could not be stored. The owner finds out why in the server's log.";
 const NOT_YOURS: &str = "Only those whom the owner named may decide this.";
 
 /// Carries out what chats command.
@@ -42,6 +46,7 @@ impl Orders<'_> {
             self.desk.announce(guest, said)?;
         }
         match session {
+            Some(_) if is_done && *command == ChatCommand::Reset => Ok(TakenIn::Ended),
             Some(_) if is_done => Ok(TakenIn::Stored),
             // Delivered again, it must not do then what it did not do now.
             Some(session) => self.note(guest, session, command),
@@ -123,7 +128,7 @@ impl Orders<'_> {
         let session = session.transpose().map_err(of_engine)?;
         let open = session.as_ref().and_then(|session| {
             let asked = session.pending_approval.as_ref()?;
-            Some((session, asked.call_id.as_str()))
+            Some((session, &asked.call_id))
         });
         let Some((session, call_id)) = open else {
             return refused("No question is open.");
@@ -134,7 +139,13 @@ impl Orders<'_> {
         let Some(decision) = decision else {
             return refused(USAGE);
         };
-        match self.decide(guest, &session.id, call_id, decision)? {
+        // Somebody else may have answered the one that they have read, and another is open by now.
+        let outbox = self.desk.outbox(&guest.gateway)?;
+        let is_asked = outbox.has_asked(&guest.chat, &session.id, call_id);
+        if !is_asked.map_err(of_outbox)? {
+            return refused(NOT_ASKED);
+        }
+        match self.decide(guest, &session.id, call_id.as_str(), decision)? {
             AnswerFate::Decided => Ok((None, true)),
             AnswerFate::NotOpen => refused(NOT_OPEN),
             AnswerFate::Wrong(why) => refused(&why),
@@ -178,6 +189,11 @@ impl Orders<'_> {
         self.desk.tell(&guest.gateway, news);
     }
 
+    fn is_open(self, guest: &Guest, session: &SessionId) -> Result<bool, IntakeError> {
+        let found = self.desk.found_session(guest)?;
+        Ok(found.is_some_and(|found| found.id == *session))
+    }
+
     fn decide(
         self,
         guest: &Guest,
@@ -201,6 +217,11 @@ impl Orders<'_> {
                 | EngineError::SessionNotFound(_),
             ) => Ok(AnswerFate::NotOpen),
             Err(EngineError::Invalid(why)) => Ok(AnswerFate::Wrong(why)),
+            // Nobody can go on with it before the next start: others would wait as long.
+            Err(error @ EngineError::ReadOnly) if !self.is_open(guest, session)? => {
+                log::warn!("session {session}: an answer is not stored: {error}");
+                Ok(AnswerFate::Wrong(NOT_STORED.to_owned()))
+            }
             Err(error) => Err(of_engine(error)),
         }
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::base::clock::FakeClock;
 use crate::domain::access::{Activation, BufferMode, DmPolicy, GroupPolicy, IdPattern, QueueMode};
 use crate::domain::event::{Decision, Event};
-use crate::domain::ids::{Seq, SessionId};
+use crate::domain::ids::{CallId, Seq, SessionId};
 use crate::engine::ListQuery;
 use crate::engine::testing::{Bench, reply, says};
 use crate::gateway::delivery::{Outbox, OutboxError, SenderInbox, sender_channel};
@@ -43,6 +43,17 @@ impl Outbox for Notepad {
         let is_it = message_id == "100" && data == "handle";
         Ok(lock(&self.button).clone().filter(|_| is_it))
     }
+
+    fn has_asked(
+        &self,
+        _: &Chat,
+        session: &SessionId,
+        call_id: &CallId,
+    ) -> Result<bool, OutboxError> {
+        let button = lock(&self.button);
+        let mut asked = button.iter();
+        Ok(asked.any(|one| one.session == *session && one.call_id == *call_id))
+    }
 }
 
 /// The files and the owner of a test.
@@ -50,6 +61,8 @@ impl Outbox for Notepad {
 struct Files {
     access: Mutex<AccessSpec>,
     admitted: Mutex<HashMap<GatewaySender, AdmittedAs>>,
+    /// Whom the owner admitted cannot be read.
+    is_unreadable: Mutex<bool>,
 }
 
 impl GatewayHost for Files {
@@ -57,8 +70,15 @@ impl GatewayHost for Files {
         (agent.as_str() == "ada").then(|| Arc::new(lock(&self.access).clone()))
     }
 
-    fn admission(&self, _: &AgentName, sender: &GatewaySender) -> Option<AdmittedAs> {
-        lock(&self.admitted).get(sender).copied()
+    fn admission(
+        &self,
+        _: &AgentName,
+        sender: &GatewaySender,
+    ) -> Result<Option<AdmittedAs>, String> {
+        match *lock(&self.is_unreadable) {
+            true => Err("too many open files".to_owned()),
+            false => Ok(lock(&self.admitted).get(sender).copied()),
+        }
     }
 
     fn admit(
@@ -552,7 +572,7 @@ fn commands_are_for_the_program_and_only_when_somebody_has_just_written_them() {
     hall.wait_for_turns(1);
     hall.says(dm("42", "4", "/status"));
     assert!(hall.said()[0].starts_with("I am `ada`."));
-    assert_eq!(hall.says(dm("42", "5", "/reset")), TakenIn::Stored);
+    assert_eq!(hall.says(dm("42", "5", "/reset")), TakenIn::Ended);
     assert_eq!(hall.said().len(), 1);
     assert_eq!(hall.says(dm("42", "5", "/reset")), TakenIn::Repeated);
     assert_eq!(hall.says(dm("42", "6", "again")), TakenIn::Stored);
@@ -744,6 +764,49 @@ fn questions_are_answered_by_commands_of_those_who_may_and_not_in_edits() {
 }
 
 #[test]
+fn a_command_answers_no_question_that_the_chat_was_not_asked() {
+    let hall = Hall::on(Bench::asking(), decided_by("42"));
+    hall.ask();
+    let asked = lock(&hall.notepad.button).clone().unwrap();
+    // Somebody answered that one elsewhere, and another is open by now.
+    let before = PressedButton {
+        call_id: CallId::parse("c0").unwrap(),
+        ..asked.clone()
+    };
+    *lock(&hall.notepad.button) = Some(before);
+    assert_eq!(hall.says(dm("42", "2", "/approve")), TakenIn::Handled);
+    assert!(hall.said()[0].starts_with("My question is only on its way"));
+    assert_eq!(hall.decisions(), []);
+    *lock(&hall.notepad.button) = Some(asked);
+    assert_eq!(hall.says(dm("42", "2", "/approve")), TakenIn::Repeated);
+    assert_eq!(hall.says(dm("42", "3", "/approve")), TakenIn::Stored);
+}
+
+#[test]
+fn an_answer_that_cannot_be_stored_keeps_nobody_waiting() {
+    let hall = Hall::on(Bench::asking(), decided_by("42"));
+    let session = hall.ask();
+    hall.bench.make_read_only(&session);
+    assert_eq!(hall.press("42", "100"), TakenIn::Handled);
+    assert!(hall.told()[0].starts_with("Your answer could not be stored"));
+    assert_eq!(hall.says(dm("42", "2", "hello?")), TakenIn::Stored);
+    assert_ne!(hall.sessions(), [session]);
+}
+
+#[test]
+fn nobody_is_taken_for_a_stranger_while_it_cannot_be_known() {
+    let hall = Hall::new(|_| ());
+    let ann = GatewaySender::new("irc", "42");
+    lock(&hall.files.admitted).insert(ann, AdmittedAs::Chat);
+    *lock(&hall.files.is_unreadable) = true;
+    let later = hall.take(dm("42", "1", "hi"));
+    assert!(matches!(later, Err(IntakeError::Later(_))), "{later:?}");
+    assert_eq!(hall.said(), [""; 0]);
+    *lock(&hall.files.is_unreadable) = false;
+    assert_eq!(hall.says(dm("42", "1", "hi")), TakenIn::Stored);
+}
+
+#[test]
 fn who_asked_decides_where_the_agent_says_so() {
     let hall = Hall::on(Bench::asking(), open);
     hall.ask();
@@ -789,6 +852,28 @@ fn a_group_that_moves_keeps_its_session_and_its_place_on_lists() {
     assert_eq!(hall.says(after), TakenIn::Stored);
     assert_eq!(hall.sessions().len(), 1);
     assert_eq!(hall.heard(), ["Ann: before", "Ann: after"]);
+}
+
+#[test]
+fn of_a_group_that_nothing_speaks_of_it_is_not_kept_that_it_moved() {
+    let hall = Hall::new(|access| {
+        access.groups.policy = GroupPolicy::Allowlist;
+        let lists = ["net:-1", "net:-2*", "net:*"].map(|text| IdPattern::parse(text).unwrap());
+        access.groups.allowlist = lists.to_vec();
+    });
+    let moved = |from: &str| Inbound {
+        what: InboundEvent::Migrated {
+            from: from.to_owned(),
+            to: format!("{from}00"),
+        },
+        key: None,
+        files: Vec::new(),
+    };
+    for (from, is_kept) in [("-3", false), ("-10", false), ("-1", true), ("-25", true)] {
+        let before = hall.documents.writes();
+        hall.intake.take(&hall.gateway, moved(from)).unwrap();
+        assert_eq!(hall.documents.writes() > before, is_kept, "{from}");
+    }
 }
 
 #[test]

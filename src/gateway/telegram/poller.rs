@@ -22,7 +22,7 @@ use crate::base::thread::panic_text;
 use crate::domain::ids::{GatewayName, SourceId};
 use crate::domain::time::Timestamp;
 use crate::gateway::health::GatewayHealth;
-use crate::gateway::incoming::{Inbound, InboundEvent, Inlet, IntakeError};
+use crate::gateway::incoming::{Inbound, InboundEvent, Inlet, IntakeError, TakenIn};
 use crate::gateway::set_aside::SetAsideLog;
 use crate::gateway::telegram::bot::{BotClient, BotError};
 use crate::gateway::telegram::update::{
@@ -115,6 +115,8 @@ struct Arrival {
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Done,
+    /// The same, and it is to be confirmed before more is taken in.
+    Ended,
     /// It is tried again, no earlier than in so long.
     Later(Duration),
 }
@@ -281,6 +283,12 @@ impl Poller {
             let ids = arrival.ids.clone();
             match self.fate(arrival, hides_others, now) {
                 Fate::Done => self.state.done.extend(ids),
+                // What comes after it waits for the next call, which confirms it.
+                Fate::Ended => {
+                    self.state.done.extend(ids);
+                    wait = None;
+                    break;
+                }
                 Fate::Later(later) => {
                     blocked.extend(chat_id);
                     wait = Some(wait.map_or(later, |wait| wait.min(later)));
@@ -365,10 +373,15 @@ impl Poller {
         };
         let taken = catch_unwind(AssertUnwindSafe(|| self.inlet.take(&self.gateway, inbound)));
         match taken {
-            Ok(Ok(_)) => {
+            Ok(Ok(taken)) => {
                 self.state.last_taken = Some(now);
                 self.state.late.remove(&id);
-                Fate::Done
+                match taken {
+                    TakenIn::Ended => Fate::Ended,
+                    TakenIn::Stored | TakenIn::Repeated | TakenIn::Handled | TakenIn::Ignored => {
+                        Fate::Done
+                    }
+                }
             }
             Ok(Err(IntakeError::Unreadable(why))) => self.give_up(id, &why, &arrival.raw, now),
             Ok(Err(IntakeError::Later(why))) => match self.is_to_blame(id, hides_others, now) {

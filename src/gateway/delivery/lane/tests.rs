@@ -212,6 +212,7 @@ fn buttons_stand_below_the_last_message_with_the_handles_that_were_written_down(
     let sent = session.sent_mut(key(1));
     sent.handles
         .insert("abcdefghijkl".to_owned(), Decision::Deny);
+    sent.call_id = Some(CallId::parse("c1").unwrap());
     let expected = "1.1 send May Some(\"55\") 0, now";
     assert_eq!(next(&[question()], &session, EVERYTHING), expected);
     has(&mut session, 1, &["May", " it"]);

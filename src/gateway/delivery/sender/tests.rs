@@ -425,6 +425,14 @@ fn where_nobody_may_decide_or_there_are_no_buttons_the_question_says_how_it_is_a
         let question = desk.platform.state().messages[1].clone();
         assert!(question.text.ends_with(end), "{}", question.text);
         assert_eq!(question.buttons, None);
+        // It may be answered all the same: it is known what the chat was asked.
+        for (chat_id, call_id, expected) in
+            [("7", "c1", true), ("7", "c2", false), ("8", "c1", false)]
+        {
+            let call_id = CallId::parse(call_id).unwrap();
+            let asked = desk.lanes.has_asked(&chat(chat_id), &session, &call_id);
+            assert_eq!(asked.unwrap(), expected, "{chat_id} {call_id}");
+        }
     }
 }
 

@@ -4,7 +4,6 @@ use super::*;
 use crate::base::lock::lock;
 use crate::base::stop::{self, StopSource};
 use crate::domain::secret::Secret;
-use crate::gateway::incoming::TakenIn;
 use crate::store::documents::{DocumentName, Documents};
 use crate::store::sim_documents::{SimDocuments, SimFault};
 
@@ -15,6 +14,8 @@ struct ScriptedInlet {
     taken: Mutex<Vec<(String, usize)>>,
     /// What fails, by key, and how; for ever.
     faults: Mutex<BTreeMap<String, Fault>>,
+    /// The keys of what ends sessions.
+    ends: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +35,12 @@ impl Inlet for ScriptedInlet {
             Some(Fault::Panic) => panic!("on purpose"),
             None => {}
         }
+        let ends = lock(&self.ends).contains(&key);
         lock(&self.taken).push((key, incoming.files.len()));
-        Ok(TakenIn::Stored)
+        Ok(match ends {
+            true => TakenIn::Ended,
+            false => TakenIn::Stored,
+        })
     }
 }
 
@@ -147,6 +152,25 @@ fn the_offset_follows_what_is_taken_in() {
     bench.take(&[said(900, 1)]);
     assert_eq!((bench.taken(), bench.offset()), (vec![900], Some(901)));
     assert!(bench.poller.health.heard_at().is_some());
+}
+
+#[test]
+fn what_ends_a_session_is_confirmed_before_more_is_taken_in() {
+    let mut bench = PollBench::new();
+    for id in [11, 12] {
+        lock(&bench.inlet.ends).insert(format!("telegram:{id}"));
+    }
+    let updates: Vec<Value> = [(10, 1), (11, 1), (12, 2), (13, 1)]
+        .map(|(id, chat)| said(id, chat))
+        .into();
+    for (from, taken, offset) in [(0, &[10, 11][..], 12), (2, &[12], 13), (3, &[13], 14)] {
+        assert_eq!(bench.take(&updates[from..]), None);
+        assert_eq!(
+            (bench.taken(), bench.offset()),
+            (taken.to_vec(), Some(offset))
+        );
+    }
+    assert!(!bench.poller.state.is_behind);
 }
 
 #[test]
