@@ -341,15 +341,15 @@ fn a_server_whose_terminal_closes_stops_in_good_order_however_often_it_is_told()
     workspace.openai_agent("helper", &model.url());
     let launch = Launch::new(&workspace).after(Room::Own, ":");
     let command = launch.command();
-    // A shell that has the terminal for its own becomes the program.
-    let mut on_terminal = Command::new("setsid");
+    // A shell that has the terminal for its own becomes the program; whoever runs the tests may be deaf to its end.
+    let mut on_terminal = Command::new("env");
     let slave = fs::File::options()
         .read(true)
         .write(true)
         .open(name.to_str().unwrap())
         .unwrap();
     on_terminal
-        .arg("--ctty")
+        .args(["--default-signal=HUP", "setsid", "--ctty"])
         .args(command.get_args())
         .current_dir(workspace.path())
         .env_clear()
