@@ -11,13 +11,14 @@ use crate::base::clock::Clock;
 use crate::base::lock::lock;
 use crate::base::stop::{self, StopSource};
 use crate::base::thread::Joined;
+use crate::domain::chat::Chat;
 use crate::domain::ids::GatewayName;
 use crate::domain::time::Timestamp;
 use crate::engine::Sessions;
 use crate::gateway::chat_names::ChatNames;
 use crate::gateway::delivery::{
-    ChatNews, LaneStore, OutboxError, SenderHandle, SenderParts, SetAside, WaitingChat,
-    sender_channel, spawn_sender,
+    Announcement, ChatNews, LaneStore, Outbox as _, OutboxError, SenderHandle, SenderParts,
+    SetAside, WaitingChat, sender_channel, spawn_sender, with_command,
 };
 #[cfg(feature = "telegram")]
 use crate::gateway::health::GatewayHealth;
@@ -244,6 +245,21 @@ impl Gateways {
             })
         };
         self.lanes().into_iter().map(one).collect()
+    }
+
+    /// Says a sentence in a chat, with the command that it speaks of. On disk when this returns.
+    ///
+    /// Errors: why it is not said.
+    pub fn tell(&self, chat: &Chat, sentence: &str, command: &str) -> Result<(), String> {
+        let mut lanes = self.lanes().into_iter();
+        let found = lanes.find(|(name, _)| name.as_str() == chat.gateway);
+        let (_, lanes) = found.ok_or_else(|| format!("there is no gateway {}", chat.gateway))?;
+        let said = Announcement {
+            key: None,
+            markdown: with_command(sentence, command),
+            reply_to: None,
+        };
+        lanes.post(chat, said).map_err(|error| error.to_string())
     }
 
     /// Forgets what chats never get; how much that was.

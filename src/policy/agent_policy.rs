@@ -15,7 +15,7 @@ use crate::domain::trust::{Granted, Kind, Part};
 use crate::policy::{Digests, Pin, Policy, ProposedCall, Verdict};
 
 use crate::policy::judge::{self, Context, JudgedCall, Judgement, LiteralRules, Ruling, ToolUse};
-use crate::policy::notify::{Notification, Notifier};
+use crate::policy::notify::{ChatTeller, Notification, Notifier};
 use crate::policy::rules::{Delivery, Mode, Occasion, PolicyRules, Subject};
 use crate::policy::source::{RememberError, RuleEditError, RuleSource, RuleSources};
 use crate::policy::{edit, file};
@@ -143,6 +143,11 @@ impl Policies {
             .collect();
         order::sort(&mut found);
         found
+    }
+
+    /// From now on chats can be told of calls.
+    pub fn set_chats(&self, chats: Arc<dyn ChatTeller>) {
+        self.notifier.set_chats(chats);
     }
 
     /// True while a notification waits or is on its way, for whoever stops the process.

@@ -10,8 +10,9 @@ use super::rules::{Delivery, Mode, Notify, Occasion, RuleFile, RulePattern, Rule
 use crate::base::text;
 use crate::base::yaml::expand::Environment;
 use crate::base::yaml::problem::{Level, Problem};
-use crate::base::yaml::read::{self, At, FromYaml, Report, Sift, or_default, section};
+use crate::base::yaml::read::{self, At, FromYaml, Report, Sift, WordOrList, or_default, section};
 use crate::base::yaml::tree::{Document, NodeId};
+use crate::domain::chat::Chat;
 use crate::domain::secret::Secret;
 use crate::domain::spec::API_VERSION;
 
@@ -37,6 +38,7 @@ section! {
         "enabled" => enabled: bool,
         "patterns" => patterns: Vec<At<String>>,
         "deliveries" => deliveries: Vec<At<RawDelivery>>,
+        "chat" => chat: WordOrList,
     }
 }
 
@@ -239,19 +241,41 @@ fn notify(raw: RawNotify, report: &mut Report) -> Option<CheckedNotify> {
         }
     };
     let patterns = raw.patterns.map(|at| self::patterns(at.value, report));
-    let deliveries: Vec<Delivery> = match raw.deliveries {
-        None => vec![Delivery::Log],
+    let chats = raw.chat.map_or(Vec::new(), |at| match at.value {
+        WordOrList::Word(one) => vec![one],
+        WordOrList::List(several) => several,
+    });
+    let mut deliveries: Vec<Delivery> = match raw.deliveries {
+        None if chats.is_empty() => vec![Delivery::Log],
+        None => Vec::new(),
         Some(at) => {
             let deliveries = at.value.into_iter();
             deliveries.filter_map(|at| delivery(at, report)).collect()
         }
     };
+    deliveries.extend(chats.iter().filter_map(|at| chat(at, report)));
     let enabled = raw.enabled.is_none_or(|at| at.value);
     enabled.then_some(CheckedNotify {
         on,
         patterns,
         deliveries,
     })
+}
+
+/// `GATEWAY:CHAT`, as lists of groups write chats.
+fn chat(at: &At<String>, report: &mut Report) -> Option<Delivery> {
+    match at.value.split_once(':') {
+        Some((gateway, chat)) if !gateway.is_empty() && !chat.trim().is_empty() => {
+            Some(Delivery::Chat(Chat::new(gateway, chat.trim())))
+        }
+        Some(_) | None => {
+            report.error(
+                at,
+                "must be a gateway's name, `:` and the platform's id of a chat",
+            );
+            None
+        }
+    }
 }
 
 fn delivery(at: At<RawDelivery>, report: &mut Report) -> Option<Delivery> {

@@ -38,8 +38,9 @@ use crate::domain::ids::SessionId;
 use crate::domain::spec::{ToolEffect, ToolKind};
 
 pub use agent_policy::{AgentPolicy, Policies};
+pub use notify::{ChatTeller, Notification};
 pub use pin::{Digests, NamedFiles, Pin, place};
-pub use rules::{Mode, PolicyRules, RulePattern, Subject, Tier, Tiers};
+pub use rules::{Mode, Occasion, PolicyRules, RulePattern, Subject, Tier, Tiers};
 pub use source::{EditRules, RememberError, RuleEditError, RuleSource, RuleSources};
 
 /// Says what an agent may do.

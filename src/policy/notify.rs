@@ -1,13 +1,13 @@
-//! Tells people of calls that begin: in the log, and by posting JSON to an address.
+//! Tells people of calls that begin: in the log, by posting JSON to an address, in a chat.
 //!
-//! A call never waits for it. Notes for addresses go through a queue to one thread, `notify`, which
-//! is started with the first of them and ends with [`Notifier::stop`].
+//! A call never waits for it. Notes for addresses and chats go through a queue to one thread, `notify`,
+//! which is started with the first of them and ends with [`Notifier::stop`].
 //!
 //! Invariant: of an address only its host is ever logged; the rest may be a secret.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased};
@@ -16,8 +16,10 @@ use ureq::Agent;
 
 use super::rules::{Delivery, Occasion};
 use crate::base::lock::lock;
+use crate::base::shown::shown_by_name;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::base::thread::{self, Joined, STACK_WORK};
+use crate::domain::chat::Chat;
 use crate::domain::ids::{AgentName, CallId, SessionId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -34,16 +36,33 @@ const COMMAND_CHARS_MAX: usize = 8_000;
 
 /// A call that begins, or is asked about.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Notification {
+pub struct Notification {
+    /// Which of the two.
     #[serde(skip_serializing_if = "Occasion::is_call")]
-    on: Occasion,
-    agent: AgentName,
-    session_id: SessionId,
-    call_id: CallId,
-    tool: String,
-    command: String,
-    timestamp: Timestamp,
+    pub on: Occasion,
+    /// Whose call.
+    pub agent: AgentName,
+    /// In which session.
+    pub session_id: SessionId,
+    /// The call.
+    pub call_id: CallId,
+    /// The tool's name.
+    pub tool: String,
+    /// What it is to do, or the beginning of it.
+    pub command: String,
+    /// When.
+    pub timestamp: Timestamp,
 }
+
+/// Says things in chats of gateways.
+pub trait ChatTeller: Send + Sync {
+    /// Says it; on disk when this returns, and sent as soon as the chat can be reached.
+    ///
+    /// Errors: why it will not be.
+    fn tell(&self, chat: &Chat, note: &Notification) -> Result<(), String>;
+}
+
+shown_by_name!(ChatTeller);
 
 impl Notification {
     /// Of a proposed, now.
@@ -62,9 +81,13 @@ impl Notification {
 
 /// Whoever tells people.
 #[derive(Default)]
-pub(super) struct Notifier(Mutex<NotifyQueue>);
+pub(super) struct Notifier {
+    queue: Mutex<NotifyQueue>,
+    /// Once there are gateways.
+    chats: Arc<OnceLock<Arc<dyn ChatTeller>>>,
+}
 
-/// Where notes for addresses go.
+/// Where notes for addresses and chats go.
 #[derive(Default)]
 enum NotifyQueue {
     /// Nowhere yet.
@@ -76,7 +99,7 @@ enum NotifyQueue {
 
 /// The thread, from the field that ends it to the field that waits for it.
 struct Running {
-    post_tx: Sender<WebhookPost>,
+    note_tx: Sender<WaitingNote>,
     /// Notes that wait or are on their way.
     unsent: Arc<AtomicUsize>,
     source: StopSource,
@@ -84,9 +107,24 @@ struct Running {
     _thread: Joined,
 }
 
-struct WebhookPost {
-    url: Secret,
+struct WaitingNote {
+    target: NoteTarget,
     note: Notification,
+}
+
+enum NoteTarget {
+    Webhook(Secret),
+    Chat(Chat),
+}
+
+impl NoteTarget {
+    /// As the log names it.
+    fn name(&self) -> String {
+        match self {
+            NoteTarget::Webhook(url) => host(url.reveal()).to_owned(),
+            NoteTarget::Chat(chat) => format!("the chat {}:{}", chat.gateway, chat.chat_id),
+        }
+    }
 }
 
 impl Notifier {
@@ -104,18 +142,26 @@ impl Notifier {
                 note.session_id,
                 note.command
             ),
-            Delivery::Webhook(url) => self.post(url, note),
+            Delivery::Webhook(url) => self.enqueue(NoteTarget::Webhook(url.clone()), note),
+            Delivery::Chat(chat) => self.enqueue(NoteTarget::Chat(chat.clone()), note),
         }
     }
 
-    fn post(&self, url: &Secret, note: &Notification) {
-        let post = WebhookPost {
-            url: url.clone(),
+    /// From now on chats can be told.
+    pub(super) fn set_chats(&self, chats: Arc<dyn ChatTeller>) {
+        if self.chats.set(chats).is_err() {
+            log::warn!("chats are told by the gateways that were there first");
+        }
+    }
+
+    fn enqueue(&self, target: NoteTarget, note: &Notification) {
+        let waiting = WaitingNote {
+            target,
             note: note.clone(),
         };
-        let mut line = lock(&self.0);
+        let mut line = lock(&self.queue);
         if matches!(*line, NotifyQueue::Idle) {
-            match Running::start() {
+            match Running::start(Arc::clone(&self.chats)) {
                 Ok(running) => *line = NotifyQueue::Running(running),
                 Err(error) => log::warn!("nobody is notified: {error}"),
             }
@@ -124,22 +170,22 @@ impl Notifier {
             return;
         };
         running.unsent.fetch_add(1, Ordering::SeqCst);
-        let sent = running.post_tx.try_send(post);
+        let sent = running.note_tx.try_send(waiting);
         if sent.is_err() {
             running.unsent.fetch_sub(1, Ordering::SeqCst);
         }
-        if let Err(TrySendError::Full(post)) = sent {
+        if let Err(TrySendError::Full(waiting)) = sent {
             log::warn!(
                 "{} is not told of call {}: {QUEUE_MAX} notifications wait already",
-                host(post.url.reveal()),
-                post.note.call_id
+                waiting.target.name(),
+                waiting.note.call_id
             );
         }
     }
 
     /// True while a notification waits or is on its way.
     pub(super) fn is_telling(&self) -> bool {
-        match &*lock(&self.0) {
+        match &*lock(&self.queue) {
             NotifyQueue::Running(running) => running.unsent.load(Ordering::SeqCst) > 0,
             NotifyQueue::Idle | NotifyQueue::Stopped => false,
         }
@@ -147,23 +193,26 @@ impl Notifier {
 
     /// Ends the thread. What is not sent by then is dropped, and that is logged.
     pub(super) fn stop(&self) {
-        let line = std::mem::replace(&mut *lock(&self.0), NotifyQueue::Stopped);
+        let line = std::mem::replace(&mut *lock(&self.queue), NotifyQueue::Stopped);
         drop(line);
     }
 }
 
 impl Running {
-    fn start() -> std::io::Result<Running> {
-        let (post_tx, post_rx) = bounded(QUEUE_MAX);
+    fn start(chats: Arc<OnceLock<Arc<dyn ChatTeller>>>) -> std::io::Result<Running> {
+        let (note_tx, note_rx) = bounded(QUEUE_MAX);
         let (source, stop) = stop::pair();
         let agent = agent();
-        let own = agent.clone();
+        let ways = NoteWays {
+            agent: agent.clone(),
+            chats,
+        };
         let unsent = Arc::<AtomicUsize>::default();
         let left = Arc::clone(&unsent);
-        let body = move || run(&own, &post_rx, &left, &stop);
+        let body = move || run(&ways, &note_rx, &left, &stop);
         let thread = thread::spawn("notify", STACK_WORK, body)?;
         Ok(Running {
-            post_tx,
+            note_tx,
             unsent,
             source,
             agent,
@@ -186,39 +235,56 @@ impl fmt::Debug for Notifier {
     }
 }
 
-fn run(agent: &Agent, post_rx: &Receiver<WebhookPost>, unsent: &AtomicUsize, stop: &Stop) {
+/// How the thread reaches those whom it tells.
+struct NoteWays {
+    agent: Agent,
+    chats: Arc<OnceLock<Arc<dyn ChatTeller>>>,
+}
+
+fn run(ways: &NoteWays, note_rx: &Receiver<WaitingNote>, unsent: &AtomicUsize, stop: &Stop) {
     loop {
         select_biased! {
             recv(stop.channel()) -> _ => break,
-            recv(post_rx) -> post => match post {
-                Ok(post) => {
-                    send(agent, &post);
+            recv(note_rx) -> waiting => match waiting {
+                Ok(waiting) => {
+                    ways.send(&waiting);
                     unsent.fetch_sub(1, Ordering::SeqCst);
                 }
                 Err(_) => break,
             },
         }
     }
-    let unsent = post_rx.try_iter().count();
+    let unsent = note_rx.try_iter().count();
     if unsent > 0 {
         log::warn!("{unsent} notifications are not sent, because the server stops");
     }
 }
 
-fn send(agent: &Agent, post: &WebhookPost) {
-    let sent = agent.post(post.url.reveal()).send_json(&post.note);
-    let failure = match sent {
-        Ok(response) if response.status().is_success() => return,
-        Ok(response) => format!("it answered {}", response.status()),
+impl NoteWays {
+    fn send(&self, waiting: &WaitingNote) {
+        let note = &waiting.note;
+        let sent = match &waiting.target {
+            NoteTarget::Webhook(url) => post(&self.agent, url, note),
+            NoteTarget::Chat(chat) => match self.chats.get() {
+                Some(chats) => chats.tell(chat, note),
+                None => Err("there are no gateways yet".to_owned()),
+            },
+        };
+        if let Err(failure) = sent {
+            let (target, call) = (waiting.target.name(), &note.call_id);
+            log::warn!("{target} is not told of call {call}: {failure}");
+        }
+    }
+}
+
+fn post(agent: &Agent, url: &Secret, note: &Notification) -> Result<(), String> {
+    match agent.post(url.reveal()).send_json(note) {
+        Ok(response) if response.status().is_success() => Ok(()),
+        Ok(response) => Err(format!("it answered {}", response.status())),
         // Its words would show the address.
-        Err(ureq::Error::BadUri(_)) => "it is no address".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    log::warn!(
-        "{} is not told of call {}: {failure}",
-        host(post.url.reveal()),
-        post.note.call_id
-    );
+        Err(ureq::Error::BadUri(_)) => Err("it is no address".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn agent() -> Agent {
@@ -287,20 +353,15 @@ mod tests {
         other.set_nonblocking(true).unwrap();
         let target = other.local_addr().unwrap();
         let url = format!("http://{}/secret", asked.local_addr().unwrap());
-        let sending = std::thread::spawn(move || {
-            let post = WebhookPost {
-                url: Secret::new(url),
-                note: note(),
-            };
-            send(&agent(), &post);
-        });
+        let sending =
+            std::thread::spawn(move || post(&agent(), &Secret::new(url), &note()).unwrap_err());
         let (mut socket, _) = asked.accept().unwrap();
         assert!(socket.read(&mut [0; 4096]).unwrap() > 0);
         let head = format!(
             "HTTP/1.1 307 Elsewhere\r\nLocation: http://{target}/\r\nContent-Length: 0\r\n\r\n"
         );
         socket.write_all(head.as_bytes()).unwrap();
-        sending.join().unwrap();
+        assert!(sending.join().unwrap().contains("307"));
         assert!(other.accept().is_err(), "the redirect was followed");
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::glob::{Match, RuleGlob, symbols};
 use crate::base::yaml::problem::{Problem, did_you_mean};
 use crate::base::yaml::tree::{Document, NodeId};
+use crate::domain::chat::Chat;
 use crate::domain::secret::Secret;
 
 /// The answer to a call that no rule names. From the mildest to the strictest.
@@ -325,6 +326,8 @@ pub enum Delivery {
     Log,
     /// JSON to an address, which may hold a secret.
     Webhook(Secret),
+    /// A message in a chat of a gateway.
+    Chat(Chat),
 }
 
 /// The files of an agent, as they were read; `None` for one that does not exist.

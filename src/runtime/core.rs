@@ -110,7 +110,9 @@ impl Core {
             trust: Arc::clone(&self.remarks.trust),
         };
         let documents = self.store.documents();
-        gateways::start(config, admissions, self.sessions.clone(), documents)
+        let gateways = gateways::start(config, admissions, self.sessions.clone(), documents)?;
+        self.policies.set_chats(Arc::new(gateways.clone()));
+        Ok(gateways)
     }
 
     /// The program, as the API sees it.

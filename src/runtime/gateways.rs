@@ -8,6 +8,7 @@ use crate::agents::AgentDirectory;
 use crate::base::clock::SystemClock;
 use crate::config::{Config, Restart};
 use crate::domain::access::AccessSpec;
+use crate::domain::chat::Chat;
 use crate::domain::ids::AgentName;
 use crate::domain::principal::GatewaySender;
 use crate::engine::Sessions;
@@ -20,6 +21,7 @@ use crate::gateway::settings::{
     ChatRoute, GatewaySettings, PluginSettings, RestartRule, TelegramSettings,
 };
 use crate::http::context::{GatewayAdmin, GatewayRefusal};
+use crate::policy::{ChatTeller, Notification, Occasion};
 use crate::store::documents::Documents;
 use crate::trust::{AdmittedSender, GrantError, WorkspaceTrust};
 use crate::wire::{
@@ -60,6 +62,18 @@ impl ServerGateways {
     pub(super) fn failed(&self) -> Option<String> {
         let troubles = self.all.troubles();
         (!troubles.is_empty()).then(|| troubles.join("; "))
+    }
+}
+
+impl ChatTeller for ServerGateways {
+    fn tell(&self, chat: &Chat, note: &Notification) -> Result<(), String> {
+        let does = match note.on {
+            Occasion::Call | Occasion::FailedSchedule => "runs",
+            Occasion::Approval => "asks to run",
+        };
+        let (agent, tool, session) = (&note.agent, &note.tool, &note.session_id);
+        let sentence = format!("`{agent}` {does} `{tool}` in `{session}`:");
+        self.all.tell(chat, &sentence, &note.command)
     }
 }
 

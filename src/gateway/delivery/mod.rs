@@ -28,3 +28,4 @@ pub use news::{ChatNews, SenderHandle, SenderInbox, SenderNews, sender_channel};
 pub use outbox::{Announcement, Outbox, OutboxError, PressedButton};
 pub use sender::{SenderParts, spawn_sender};
 pub use split::split_markdown;
+pub use wording::with_command;

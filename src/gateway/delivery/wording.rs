@@ -192,6 +192,12 @@ pub(super) fn failed(failure_code: &str, message: &str) -> String {
     format!("⚠ {sentence}")
 }
 
+/// A sentence, with the command that it speaks of.
+pub fn with_command(sentence: &str, command: &str) -> String {
+    let lines = LINES_FEW.of(plain::lines(command), "lines");
+    format!("{}\n{}", plain::in_one_line(sentence), fenced(&lines))
+}
+
 /// A file that cannot be sent as one.
 pub(super) fn file_in_words(file: &Attachment) -> String {
     let (name, size) = (code(&file.label()), plain::size(file.bytes));

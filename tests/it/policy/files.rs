@@ -171,6 +171,10 @@ fn errors_are_told_with_their_place_and_near_misses() {
             "3:10: unknown key `notify.enabeld`; did you mean `enabled`?",
         ),
         (
+            "notify: {chat: telegram}\n",
+            "3:16: `notify.chat` must be a gateway's name, `:` and the platform's id of a chat",
+        ),
+        (
             "notify: {deliveries: [{type: webhook}]}\n",
             "3:23: `notify.deliveries[0].url` is missing",
         ),

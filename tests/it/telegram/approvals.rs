@@ -221,3 +221,23 @@ fn where_nobody_of_the_chat_may_decide_it_is_told_that_the_owner_does() {
     bot.telegram.wait_for_words(ann.id, "it is made");
     assert!(has_run(&bot, "made"));
 }
+
+#[test]
+fn a_chat_that_the_owner_names_is_told_of_questions_of_other_chats() {
+    let bot = BotBench::of(FakeModel::start(), |model| {
+        let agent = asking("ada", model).spec(DECIDED_BY_NOBODY);
+        let told = "mode: ask\nnotify: {on: [approval], chat: 'telegram:77'}";
+        agent.builtin("bash").policy(told)
+    });
+    let bot = bot.serve();
+    let owner = bot.telegram.person(77, "Owner");
+    bot.model.reply(text("hello"));
+    bot.telegram.says(&owner, "hi");
+    bot.telegram.wait_for_text(owner.id, "hello");
+    bot.model.reply(touch("made")).then(text("it is made"));
+    let ann = bot.telegram.person(42, "Ann");
+    bot.telegram.says(&ann, "make it");
+    let told = bot.telegram.wait_for_words(owner.id, "asks to run");
+    assert!(told.text.contains("touch made"), "{}", told.text);
+    assert!(told.buttons.is_empty(), "who may read need not decide");
+}
