@@ -1,6 +1,6 @@
 //! The files of a session: those that come with messages, and those that tools send.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::domain::event::Attachment;
@@ -17,6 +17,28 @@ const TAKEN_AT_ONCE: usize = 4;
 /// When one that is refused for that should come again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// A file that is being taken, counted until this is dropped: also where the thread panics.
+struct FileTaken<'a> {
+    count: &'a AtomicUsize,
+    /// How many were being taken already.
+    others: usize,
+}
+
+impl FileTaken<'_> {
+    fn note(count: &AtomicUsize) -> FileTaken<'_> {
+        FileTaken {
+            others: count.fetch_add(1, Ordering::Relaxed),
+            count,
+        }
+    }
+}
+
+impl Drop for FileTaken<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Sessions {
     /// Keeps a file in a session; on return it is on disk, and a message may bring it. The same bytes
     /// are kept once. It goes with the session, whether a message ever brings it or not.
@@ -29,17 +51,27 @@ impl Sessions {
         media_type: MediaType,
         bytes: &[u8],
     ) -> Result<Attachment, EngineError> {
-        let taken = &self.engine.files_taken;
-        let others = taken.fetch_add(1, Ordering::Relaxed);
-        let added = if others < TAKEN_AT_ONCE {
-            self.keep_file(id, media_type, bytes)
-        } else {
-            Err(EngineError::Busy {
+        let taking = FileTaken::note(&self.engine.files_taken);
+        if taking.others >= TAKEN_AT_ONCE {
+            return Err(EngineError::Busy {
                 retry_after: RETRY_AFTER,
-            })
-        };
-        taken.fetch_sub(1, Ordering::Relaxed);
-        added
+            });
+        }
+        self.keep_file(id, media_type, bytes)
+    }
+
+    /// Whether a file would be kept now, for whoever has to fetch it first. `id` is its session, if there is one
+    /// yet.
+    ///
+    /// Errors: as of [`add_file`](Sessions::add_file).
+    pub fn may_add_file(&self, id: Option<&SessionId>) -> Result<(), EngineError> {
+        self.engine.draining.refuse()?;
+        self.engine.parts.space.refuse_when_full()?;
+        let session = id.map(|id| self.engine.open.get(id)).transpose()?;
+        match session.filter(|session| session.live().state.is_over()) {
+            Some(over) => Err(EngineError::SessionEnded(over.id.clone())),
+            None => Ok(()),
+        }
     }
 
     fn keep_file(
@@ -48,12 +80,7 @@ impl Sessions {
         media_type: MediaType,
         bytes: &[u8],
     ) -> Result<Attachment, EngineError> {
-        self.engine.draining.refuse()?;
-        self.engine.parts.space.refuse_when_full()?;
-        let session = self.engine.open.get(id)?;
-        if session.live().state.is_over() {
-            return Err(EngineError::SessionEnded(id.clone()));
-        }
+        self.may_add_file(Some(id))?;
         let store = &*self.engine.parts.store;
         match keep(store, id, media_type, bytes) {
             Ok(file) => Ok(file),

@@ -57,6 +57,9 @@ impl FileTaking<'_> {
         files: Vec<InboundFile>,
     ) -> Result<BroughtFiles, IntakeError> {
         let mut brought = BroughtFiles::default();
+        if !files.is_empty() {
+            self.ask_first(guest)?;
+        }
         for mut file in files {
             let media_type = MediaType::parse(&file.mime).unwrap_or(MediaType::UNKNOWN);
             if file.is_voice && self.transcriber.is_none() {
@@ -79,6 +82,17 @@ impl FileTaking<'_> {
             }
         }
         Ok(brought)
+    }
+
+    /// Before anything is fetched that would have to be fetched again.
+    fn ask_first(self, guest: &Guest) -> Result<(), IntakeError> {
+        let session = self.desk.found_session(guest)?;
+        let session = session.as_ref().map(|session| &session.id);
+        match self.desk.sessions.may_add_file(session) {
+            // The message finds another one.
+            Ok(()) | Err(EngineError::SessionEnded(_) | EngineError::SessionNotFound(_)) => Ok(()),
+            Err(error) => Err(of_engine(error)),
+        }
     }
 
     /// Keeps a file; a sentence where the session takes no more of them.

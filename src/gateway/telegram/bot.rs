@@ -24,6 +24,8 @@ const API_URL: &str = "https://api.telegram.org";
 /// A name that is looked up, and a connection that is made, cannot be ended from outside.
 const LOOK_UP: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(10);
+/// Something shorter is no secret: it stands in words by chance.
+const SECRET_BYTES_MIN: usize = 8;
 /// A file of 10 MiB at 1.5 Mbit/s.
 const UPLOAD: Duration = Duration::from_secs(60);
 
@@ -31,6 +33,7 @@ const UPLOAD: Duration = Duration::from_secs(60);
 pub struct BotClient {
     bot: Bot,
     agent: Agent,
+    token: Secret,
     /// Where files are, without their paths.
     files_url: String,
 }
@@ -54,6 +57,7 @@ impl BotClient {
             .output_buffer_size(16 << 10)
             .build();
         let agent = Agent::new_with_config(config);
+        let known = token.clone();
         let token = token.reveal();
         let bot = Bot::builder()
             .api_url(format!("{host}/bot{token}"))
@@ -63,6 +67,7 @@ impl BotClient {
         BotClient {
             bot,
             agent,
+            token: known,
             files_url,
         }
     }
@@ -74,7 +79,8 @@ impl BotClient {
         params: &(impl Serialize + fmt::Debug),
     ) -> Result<T, BotError> {
         let answer = self.bot.request(method, Some(params));
-        let answer: MethodResponse<T> = answer.map_err(|error| BotError::of(method, error))?;
+        let answer: MethodResponse<T> =
+            answer.map_err(|error| self.without_token(BotError::of(method, error)))?;
         Ok(answer.result)
     }
 
@@ -99,8 +105,22 @@ impl BotClient {
             .map_err(|error| BotError::of_transport(method, &error))?;
         match serde_json::from_str::<MethodResponse<T>>(&answer) {
             Ok(answer) => Ok(answer.result),
-            Err(_) => Err(BotError::of_text(method, &answer)),
+            Err(_) => Err(self.without_token(BotError::of_text(method, &answer))),
         }
+    }
+
+    /// A proxy, or a server of one's own, may tell the address that was asked.
+    fn without_token(&self, mut error: BotError) -> BotError {
+        if let BotError::Refused { description, .. } = &mut error {
+            let token = self.token.reveal();
+            let secret = token.split_once(':').map_or(token, |(_, secret)| secret);
+            for told in [token, secret] {
+                if told.len() >= SECRET_BYTES_MIN {
+                    *description = description.replace(told, "…");
+                }
+            }
+        }
+        error
     }
 
     /// A file that somebody sent, at most `bytes_max` of it, within `limit`.
@@ -120,13 +140,15 @@ impl BotClient {
             return Err(FetchError::Failed);
         }
         let body = answer.body_mut().with_config();
-        let bytes_max = u64::try_from(bytes_max).unwrap_or(u64::MAX);
-        body.limit(bytes_max)
-            .read_to_vec()
-            .map_err(|error| match error {
-                ureq::Error::BodyExceedsLimit(_) => FetchError::TooLarge,
-                _ => FetchError::Failed,
-            })
+        // The library refuses what reaches its limit, also where it ends there.
+        let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+        let read = body.limit(limit.saturating_add(1)).read_to_vec();
+        match read {
+            Ok(bytes) if bytes.len() > bytes_max => Err(FetchError::TooLarge),
+            Ok(bytes) => Ok(bytes),
+            Err(ureq::Error::BodyExceedsLimit(_)) => Err(FetchError::TooLarge),
+            Err(_) => Err(FetchError::Failed),
+        }
     }
 
     /// Ends the calls that are made, and all later ones.
@@ -394,5 +416,20 @@ mod tests {
         let error = client.call::<u64>("getMe", &()).unwrap_err();
         assert_eq!(error, BotError::NotReached { method: "getMe" });
         assert!(!format!("{error:?} {error}").contains("secret"));
+    }
+
+    #[test]
+    fn a_refusal_that_tells_the_address_tells_no_token() {
+        let token = Secret::new("7:AAsecret-half");
+        let client = BotClient::new(&token, None, Duration::from_secs(5));
+        for told in [
+            "no route to /bot7:AAsecret-half/getMe",
+            "bot7%3AAAsecret-half",
+        ] {
+            let answer = format!(r#"{{"ok":false,"error_code":404,"description":"{told}"}}"#);
+            let error = client.without_token(BotError::of_text("getMe", &answer));
+            assert!(!error.to_string().contains("secret"), "{error}");
+            assert!(error.says(404, "bot"), "{error}");
+        }
     }
 }

@@ -14,6 +14,8 @@ use crate::gateway::telegram::update::UpdateFile;
 const BYTES_MAX: u64 = 20 << 20;
 /// All files of a message: others wait behind it.
 const TIME_MAX: Duration = Duration::from_secs(30);
+/// To find out where a file is, and for the other small questions of whoever polls.
+pub(super) const CALL_MAX: Duration = Duration::from_secs(10);
 /// A connection that is cut once is no reason to lose a file.
 const TRIES: usize = 2;
 
@@ -57,12 +59,14 @@ impl FileSource for BotFile {
         let deadline = *self.began.get_or_init(Instant::now) + TIME_MAX;
         let mut result = Err(FetchError::Failed);
         for _ in 0..TRIES {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if Instant::now() >= deadline {
                 break;
             }
             result = match self.place() {
-                Ok(path) => self.client.download(&path, bytes_max, left),
+                Ok(path) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    self.client.download(&path, bytes_max, left)
+                }
                 Err(error) if error.says(400, "file is too big") => Err(FetchError::TooLarge),
                 Err(BotError::Refused { .. }) => break,
                 Err(_) => Err(FetchError::Failed),

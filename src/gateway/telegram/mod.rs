@@ -77,7 +77,7 @@ impl TelegramBot {
         health: GatewayHealth,
     ) -> io::Result<TelegramPolling> {
         let polling = Arc::new(client(&self.settings, poller::POLL_MAX));
-        let files = Arc::new(client(&self.settings, outlet::CALL_MAX));
+        let files = Arc::new(client(&self.settings, media::CALL_MAX));
         let clients = [Arc::clone(&polling), Arc::clone(&files)];
         let (stop, stopped) = stop::pair();
         let gateway = self.settings.name.clone();

@@ -21,6 +21,8 @@ use crate::gateway::telegram::markup;
 /// For so long the sender waits for an answer.
 pub(super) const CALL_MAX: Duration = Duration::from_secs(20);
 
+/// The topic was deleted.
+const THREAD_GONE: &str = "message thread not found";
 /// What is shown to who pressed a button.
 const PRESS_CHARS_MAX: usize = 200;
 
@@ -196,7 +198,16 @@ impl TelegramOutlet {
                 if let Some(caption) = caption {
                     params["caption"] = json!(units(caption, markup::CAPTION_UNITS_MAX));
                 }
-                let sent = self.media(&mut params, media)?;
+                let sent = match self.media(&mut params, media) {
+                    // As a text goes on without its topic.
+                    Err(CallFailure::Bot(error))
+                        if error.says(400, THREAD_GONE)
+                            && remove(&mut params, "message_thread_id") =>
+                    {
+                        self.media(&mut params, media)?
+                    }
+                    sent => sent?,
+                };
                 Ok(Some(sent.message_id.to_string()))
             }
             GatewayCommand::Ping { .. } | GatewayCommand::Shutdown => Ok(None),
@@ -225,9 +236,7 @@ impl TelegramOutlet {
                     "Telegram cannot read what was made of a reply, which is sent plain: {error}"
                 );
                 params["text"] = json!(plain.unwrap_or(content));
-            } else if !(error.says(400, "message thread not found")
-                && remove(&mut params, "message_thread_id"))
-            {
+            } else if !(error.says(400, THREAD_GONE) && remove(&mut params, "message_thread_id")) {
                 return result;
             }
         }

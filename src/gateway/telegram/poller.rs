@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::base::stop::Stop;
@@ -26,7 +27,7 @@ use crate::gateway::incoming::{Inbound, InboundEvent, Inlet, IntakeError, TakenI
 use crate::gateway::set_aside::SetAsideLog;
 use crate::gateway::telegram::bot::{BotClient, BotError};
 use crate::gateway::telegram::update::{
-    ALLOWED_UPDATES, BotUser, UpdateMeaning, UpdateMessage, meaning, update_id,
+    ALLOWED_UPDATES, BotUser, RawUpdate, UpdateMeaning, UpdateMessage, meaning,
 };
 use crate::gateway::telegram::{commands, media};
 
@@ -48,6 +49,12 @@ const LATER_MAX: Duration = Duration::from_secs(2);
 const FAILED_MAX: Duration = Duration::from_secs(15);
 /// Between calls with a token that is refused.
 const REFUSED_MAX: Duration = Duration::from_secs(60);
+/// However long Telegram asks us to wait: nobody is heard meanwhile.
+const ASKED_WAIT_MAX: Duration = Duration::from_secs(3600);
+/// A wait of that length is trouble, and so is an update that is late for so long.
+const TROUBLE_AFTER: Duration = Duration::from_secs(60);
+/// The commands are told again no earlier: each try that hangs delays a poll.
+const COMMANDS_EVERY: Duration = Duration::from_secs(600);
 /// So many updates a call brings at most: what comes after them waits for them.
 const UPDATES_MAX: usize = 100;
 /// An update that fails for so long, while others do not, is to blame itself.
@@ -72,7 +79,8 @@ pub(super) struct Poller {
 #[derive(Debug, Default)]
 pub(super) struct PollState {
     me: Option<BotUser>,
-    has_told_commands: bool,
+    /// When Telegram is to be told the commands; `None` once that is over.
+    commands_due: Option<Instant>,
     /// Confirms what lies before it. None once that is known to be done: after a quiet week the numbers
     /// begin elsewhere.
     offset: Option<i64>,
@@ -80,6 +88,8 @@ pub(super) struct PollState {
     done: BTreeSet<i64>,
     late: BTreeMap<i64, LateUpdate>,
     albums: BTreeMap<AlbumKey, GrowingAlbum>,
+    /// Updates without a number that are set aside, as long as they are told again.
+    nameless: BTreeSet<String>,
     is_behind: bool,
     failures: u32,
     last_taken: Option<Instant>,
@@ -93,6 +103,7 @@ type AlbumKey = (String, String);
 struct LateUpdate {
     since: Instant,
     tries: u32,
+    why: String,
 }
 
 /// An album of which more may come.
@@ -125,11 +136,12 @@ impl Poller {
     /// Until the stop.
     pub(super) fn run(mut self) {
         while !self.stop.is_stopped() {
-            let wait = match self.round() {
-                Ok(wait) => wait,
+            let wait = match catch_unwind(AssertUnwindSafe(|| self.round())) {
+                Ok(Ok(wait)) => wait,
                 // It was cut off to end it.
-                Err(_) if self.stop.is_stopped() => return,
-                Err(error) => Some(self.failed(&error)),
+                Ok(Err(_)) if self.stop.is_stopped() => return,
+                Ok(Err(error)) => Some(self.failed(&error)),
+                Err(panic) => Some(self.fell_over(panic_text(&*panic))),
             };
             if wait.is_some_and(|wait| self.stop.wait(wait)) {
                 return;
@@ -149,17 +161,45 @@ impl Poller {
         if let Some(offset) = self.state.offset {
             params["offset"] = json!(offset);
         }
-        let updates: Vec<Value> = self.client.call("getUpdates", &params)?;
-        if !updates.is_empty() && updates.iter().all(|update| update_id(update).is_none()) {
+        let updates: Vec<Box<RawValue>> = self.client.call("getUpdates", &params)?;
+        let updates: Vec<RawUpdate> = updates.iter().map(|raw| RawUpdate::read(raw)).collect();
+        if !updates.is_empty() && updates.iter().all(|update| update.id.is_none()) {
             return Err(BotError::Garbled {
                 method: "getUpdates",
             });
         }
+        let now = Instant::now();
+        let wait = self.take_all(updates, &me, now);
         self.state.failures = 0;
-        if self.health.set_trouble(None) {
-            log::info!("{}: Telegram answers again", self.gateway);
+        self.tell_health(now);
+        Ok(wait)
+    }
+
+    /// Telegram answers; says whether what it told can be taken in.
+    fn tell_health(&self, now: Instant) {
+        let late = self.state.late.values().min_by_key(|late| late.since);
+        let late = late.filter(|late| now.saturating_duration_since(late.since) > TROUBLE_AFTER);
+        let trouble = late.map(|late| {
+            format!(
+                "what was said on Telegram cannot be taken in, and waits there: {}",
+                late.why
+            )
+        });
+        match (self.health.set_trouble(trouble.clone()), trouble) {
+            (true, Some(trouble)) => log::warn!("{}: {trouble}", self.gateway),
+            (true, None) => log::info!("{}: Telegram is read again", self.gateway),
+            (false, _) => {}
         }
-        Ok(self.take_all(&updates, &me, Instant::now()))
+    }
+
+    /// The program failed at something other than an update; says so, and goes on.
+    fn fell_over(&mut self, why: &str) -> Duration {
+        self.state.failures = self.state.failures.saturating_add(1);
+        let trouble = format!("reading from Telegram failed in this program: {why}");
+        if self.health.set_trouble(Some(trouble.clone())) {
+            log::error!("{}: {trouble}", self.gateway);
+        }
+        waited(self.state.failures, FAILED_MAX)
     }
 
     /// Who the bot is; asked for once.
@@ -169,11 +209,14 @@ impl Poller {
             None => {
                 let me: BotUser = self.client.call("getMe", &json!({}))?;
                 log::info!("{}: @{} listens", self.gateway, me.username);
+                self.state.commands_due = Some(Instant::now());
                 self.state.me.insert(me).clone()
             }
         };
-        if !self.state.has_told_commands {
-            self.state.has_told_commands = self.tell_commands();
+        let now = Instant::now();
+        if self.state.commands_due.is_some_and(|due| due <= now) {
+            let is_over = self.tell_commands();
+            self.state.commands_due = (!is_over).then(|| now + COMMANDS_EVERY);
         }
         Ok(me)
     }
@@ -181,7 +224,7 @@ impl Poller {
     /// Has Telegram show the commands; whether that is over. The bot works without them.
     fn tell_commands(&self) -> bool {
         let told = self
-            .client
+            .files
             .call::<bool>("setMyCommands", &commands::params());
         let Err(error) = told else {
             return true;
@@ -221,7 +264,9 @@ impl Poller {
                 FAILED_MAX,
             ),
             BotError::Refused { retry_after: Some(seconds), .. } => {
-                return Duration::from_secs(*seconds);
+                let asked = Duration::from_secs(*seconds);
+                let trouble = format!("Telegram asks the bot to wait for {seconds} s: {error}");
+                ((asked > TROUBLE_AFTER).then_some(trouble), asked.min(ASKED_WAIT_MAX))
             }
             error => (
                 (failures >= FAILURES_TOLD).then(|| format!("Telegram is not reached: {error}")),
@@ -233,7 +278,13 @@ impl Poller {
         {
             log::warn!("{}: {trouble}", self.gateway);
         }
-        waited(failures, wait_max)
+        match error {
+            BotError::Refused {
+                retry_after: Some(_),
+                ..
+            } => wait_max.max(waited(failures, FAILED_MAX)),
+            _ => waited(failures, wait_max),
+        }
     }
 
     /// As long as there is a webhook nobody can poll.
@@ -254,17 +305,25 @@ impl Poller {
     }
 
     /// Takes in what can be taken in now, and sets the offset behind it.
-    fn take_all(&mut self, updates: &[Value], me: &BotUser, now: Instant) -> Option<Duration> {
-        let ids: Vec<i64> = updates.iter().filter_map(update_id).collect();
+    fn take_all(
+        &mut self,
+        mut updates: Vec<RawUpdate>,
+        me: &BotUser,
+        now: Instant,
+    ) -> Option<Duration> {
+        // The offset is set by their order, whatever a server makes of it.
+        updates.sort_by_key(|update| update.id);
+        let ids: Vec<i64> = updates.iter().filter_map(|update| update.id).collect();
         if !ids.is_empty() {
             self.health.hear(Timestamp::from(SystemTime::now()));
         }
         // The others are confirmed.
         self.state.done.retain(|id| ids.contains(id));
         self.state.late.retain(|id, _| ids.contains(id));
+        let hides_others = updates.len() >= UPDATES_MAX;
+        self.keep_nameless(&updates);
         let arrivals = self.arrivals(updates, me);
         self.watch_albums(&arrivals, now);
-        let hides_others = updates.len() >= UPDATES_MAX;
         let mut blocked: BTreeSet<String> = BTreeSet::new();
         // A server that tells again what was confirmed is not asked as fast as it answers.
         let is_old = arrivals.is_empty() && !ids.is_empty();
@@ -304,28 +363,59 @@ impl Poller {
         wait
     }
 
+    /// What has no number can be neither confirmed nor known again: it is set aside once.
+    fn keep_nameless(&mut self, updates: &[RawUpdate]) {
+        let nameless = updates.iter().filter(|update| update.id.is_none());
+        let mut told = BTreeSet::new();
+        for update in nameless {
+            let text = update.body.to_string();
+            if !self.state.nameless.contains(&text) {
+                let at = Timestamp::from(SystemTime::now());
+                let kept = self
+                    .set_aside
+                    .keep(at, "none", "it has no number", &update.body);
+                match kept {
+                    Ok(()) => log::error!(
+                        "{}: an update without a number is set aside in {}",
+                        self.gateway,
+                        self.set_aside.location()
+                    ),
+                    Err(error) => {
+                        log::error!("{}: an update without a number: {error}", self.gateway);
+                        continue;
+                    }
+                }
+            }
+            told.insert(text);
+        }
+        self.state.nameless = told;
+    }
+
     /// What is new, those of an album together.
-    fn arrivals(&self, updates: &[Value], me: &BotUser) -> Vec<Arrival> {
+    fn arrivals(&self, updates: Vec<RawUpdate>, me: &BotUser) -> Vec<Arrival> {
         let mut arrivals: Vec<Arrival> = Vec::new();
         let mut albums: BTreeMap<AlbumKey, usize> = BTreeMap::new();
         for update in updates {
-            let Some(id) = update_id(update).filter(|id| !self.state.done.contains(id)) else {
+            let RawUpdate { id, body, fault } = update;
+            let Some(id) = id.filter(|id| !self.state.done.contains(id)) else {
                 continue;
             };
-            let meaning = catch_unwind(|| meaning(update, me));
-            let meaning = match meaning {
-                Ok(meaning) => meaning.map_err(|error| error.to_string()),
-                Err(panic) => Err(panic_text(&*panic).to_owned()),
+            let meaning = match fault {
+                Some(fault) => Err(fault),
+                None => match catch_unwind(|| meaning(&body, me)) {
+                    Ok(meaning) => meaning.map_err(|error| error.to_string()),
+                    Err(panic) => Err(panic_text(&*panic).to_owned()),
+                },
             };
             let key = meaning.as_ref().ok().and_then(album_key);
             if let Some(place) = key.as_ref().and_then(|key| albums.get(key)) {
-                arrivals[*place].absorb(id, update, meaning);
+                arrivals[*place].absorb(id, body, meaning);
                 continue;
             }
             albums.extend(key.map(|key| (key, arrivals.len())));
             arrivals.push(Arrival {
                 ids: vec![id],
-                raw: update.clone(),
+                raw: body,
                 meaning,
             });
         }
@@ -453,7 +543,9 @@ impl Poller {
         let late = late.or_insert(LateUpdate {
             since: now,
             tries: 0,
+            why: String::new(),
         });
+        why.clone_into(&mut late.why);
         late.tries = late.tries.saturating_add(1);
         if late.tries == 1 {
             log::warn!(
@@ -488,7 +580,7 @@ impl Arrival {
     }
 
     /// Makes another update of the same album a part of it.
-    fn absorb(&mut self, id: i64, update: &Value, meaning: Result<UpdateMeaning, String>) {
+    fn absorb(&mut self, id: i64, update: Value, meaning: Result<UpdateMeaning, String>) {
         if let (Ok(UpdateMeaning::Message(album)), Ok(UpdateMeaning::Message(more))) =
             (&mut self.meaning, meaning)
         {
@@ -496,7 +588,7 @@ impl Arrival {
             self.ids.push(id);
             self.raw = match self.raw.take() {
                 Value::Array(mut all) => {
-                    all.push(update.clone());
+                    all.push(update);
                     Value::Array(all)
                 }
                 first => json!([first, update]),

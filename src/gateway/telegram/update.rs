@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::domain::time::Timestamp;
@@ -96,8 +97,38 @@ pub(super) struct UpdateFile {
 }
 
 /// The number of an update; by it alone it can be confirmed.
-pub(super) fn update_id(update: &Value) -> Option<i64> {
-    update.get("update_id")?.as_i64()
+/// An update as it came. Each is read for itself, so that one that cannot be read spoils no other.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct RawUpdate {
+    /// Its number; `None` for what has none.
+    pub(super) id: Option<i64>,
+    /// What it says; as a text where that is no JSON that we can read.
+    pub(super) body: Value,
+    /// Why it cannot be read.
+    pub(super) fault: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct UpdateHead {
+    update_id: Option<i64>,
+}
+
+impl RawUpdate {
+    /// From its JSON, which may hold what is legal and yet cannot be read: half a character, too deep a nesting.
+    pub(super) fn read(raw: &RawValue) -> RawUpdate {
+        let text = raw.get();
+        // It passes over all else without reading it.
+        let head = serde_json::from_str::<UpdateHead>(text);
+        let (body, fault) = match serde_json::from_str::<Value>(text) {
+            Ok(body) => (body, None),
+            Err(error) => (Value::String(text.to_owned()), Some(error.to_string())),
+        };
+        RawUpdate {
+            id: head.ok().and_then(|head| head.update_id),
+            body,
+            fault,
+        }
+    }
 }
 
 impl UpdateMeaning {

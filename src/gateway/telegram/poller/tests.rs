@@ -85,7 +85,10 @@ impl PollBench {
             id: 7,
             username: "ada_bot".to_owned(),
         };
-        self.poller.take_all(updates, &me, self.now)
+        let read =
+            |update: &Value| RawUpdate::read(&RawValue::from_string(update.to_string()).unwrap());
+        self.poller
+            .take_all(updates.iter().map(read).collect(), &me, self.now)
     }
 
     fn fault(&self, id: i64, fault: Option<Fault>) {
@@ -211,6 +214,57 @@ fn what_can_never_be_taken_in_is_set_aside_and_confirmed() {
     assert_eq!(aside[0]["what"], broken);
     assert_eq!(aside[1]["why"], "too long");
     assert_eq!(aside[2]["why"], "the program failed: on purpose");
+}
+
+#[test]
+fn updates_without_a_number_are_set_aside_once_and_the_order_is_that_of_the_numbers() {
+    let mut bench = PollBench::new();
+    bench.fault(11, Some(Fault::Later));
+    let mut nameless = said(9, 1);
+    nameless.as_object_mut().unwrap().remove("update_id");
+    for _ in 0..3 {
+        bench.take(&[said(12, 2), nameless.clone(), said(11, 1), said(10, 3)]);
+        assert_eq!(bench.offset(), Some(11));
+    }
+    assert_eq!(bench.taken(), [10, 12]);
+    assert_eq!(bench.aside().len(), 1);
+    bench.fault(11, None);
+    bench.take(&[said(12, 2), said(11, 1)]);
+    assert_eq!((bench.taken(), bench.offset()), (vec![11], Some(13)));
+}
+
+#[test]
+fn an_update_that_no_reader_can_read_is_set_aside_and_the_next_is_taken_in() {
+    let mut bench = PollBench::new();
+    let me = BotUser {
+        id: 7,
+        username: "ada_bot".to_owned(),
+    };
+    let garbage = r#"{"update_id": 10, "message": {"text": "\ud83d"}}"#.to_owned();
+    let updates = [garbage.clone(), said(11, 1).to_string()];
+    let read = |json: String| RawUpdate::read(&RawValue::from_string(json).unwrap());
+    let updates = updates.map(read).to_vec();
+    bench.poller.take_all(updates, &me, bench.now);
+    assert_eq!((bench.taken(), bench.offset()), (vec![11], Some(12)));
+    assert_eq!(bench.aside()[0]["what"], json!(garbage));
+}
+
+#[test]
+fn what_is_late_for_more_than_a_minute_is_trouble_until_it_is_taken_in() {
+    let mut bench = PollBench::new();
+    let trouble = |bench: &PollBench| {
+        bench.poller.tell_health(bench.now);
+        bench.poller.health.trouble()
+    };
+    bench.fault(10, Some(Fault::Later));
+    bench.take(&[said(10, 1)]);
+    assert_eq!(trouble(&bench), None);
+    bench.now += TROUBLE_AFTER + Duration::from_secs(1);
+    bench.take(&[said(10, 1)]);
+    assert!(trouble(&bench).unwrap().contains("the disk is full"));
+    bench.fault(10, None);
+    bench.take(&[said(10, 1)]);
+    assert_eq!(trouble(&bench), None);
 }
 
 #[test]
@@ -351,12 +405,18 @@ fn failures_are_told_once_each_and_waited_for_longer_and_longer() {
         "Conflict: terminated by other getUpdates request",
     ));
     assert!(trouble(&bench).contains("409 from getUpdates"));
-    let flood = BotError::Refused {
+    let flood = |seconds| BotError::Refused {
         method: "getUpdates",
         code: 429,
-        description: "Too Many Requests: retry after 30".to_owned(),
-        retry_after: Some(30),
+        description: "Too Many Requests".to_owned(),
+        retry_after: Some(seconds),
         migrate_to: None,
     };
-    assert_eq!(bench.poller.failed(&flood), Duration::from_secs(30));
+    assert_eq!(bench.poller.failed(&flood(30)), Duration::from_secs(30));
+    // Neither as fast as it answers, nor for days.
+    assert_eq!(bench.poller.failed(&flood(0)), FAILED_MAX);
+    assert_eq!(bench.poller.failed(&flood(u64::MAX)), ASKED_WAIT_MAX);
+    assert!(trouble(&bench).contains("asks the bot to wait"));
+    bench.poller.fell_over("on purpose");
+    assert!(trouble(&bench).contains("on purpose"));
 }

@@ -477,6 +477,20 @@ fn what_nobody_knows_is_nothing_and_what_is_broken_is_an_error() {
     ] {
         assert!(meaning(&update, &me()).is_err(), "{update}");
     }
-    assert_eq!(update_id(&json!({"update_id": 5})), Some(5));
-    assert_eq!(update_id(&json!({"update_id": "x"})), None);
+    let read = |json: &str| RawUpdate::read(&RawValue::from_string(json.to_owned()).unwrap());
+    assert_eq!(read(r#"{"update_id": 5}"#).id, Some(5));
+    assert_eq!(read(r#"{"update_id": "x"}"#).id, None);
+    assert_eq!(read("[]").id, None);
+    // Legal, and yet no text and no tree.
+    let deep = format!(
+        r#"{{"x": {}{}, "update_id": 7}}"#,
+        "[".repeat(500),
+        "]".repeat(500)
+    );
+    for (json, id) in [(r#"{"update_id": 6, "message": "\ud800"}"#, 6), (&deep, 7)] {
+        let update = read(json);
+        assert_eq!(update.id, Some(id));
+        assert!(update.fault.is_some(), "{json}");
+        assert_eq!(update.body, json!(json));
+    }
 }
