@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::agents::{hooks, raw};
+use crate::agents::{hooks, model, raw};
 use crate::base::order;
-use crate::base::text::{self, TextError};
+use crate::base::text::TextError;
 use crate::base::words;
 use crate::base::yaml::expand::is_variable_name;
 use crate::base::yaml::read::{At, ListOr, Report, or_default, plain};
@@ -18,12 +18,11 @@ use crate::domain::access::{
 };
 use crate::domain::event::OnDisconnect;
 use crate::domain::ids::AgentName;
-use crate::domain::providers::{KNOWN, Known, Origin};
 use crate::domain::secret::Secret;
 use crate::domain::spec::{
     API_VERSION, AgentSpec, BUILTIN_TOOLS, KIND, LimitsSpec, McpServer, MemoryScope, MemorySpec,
-    ModelChoice, ModelSpec, Prompts, Provider, REPLY_BYTES_RANGE, SessionSpec, ToolEffect, ToolRef,
-    ToolResultSpec, ToolsCwd, Truncation, is_tool_name,
+    Prompts, Provider, REPLY_BYTES_RANGE, SessionSpec, ToolEffect, ToolRef, ToolResultSpec,
+    ToolsCwd, Truncation, is_tool_name,
 };
 use crate::domain::time;
 use crate::domain::trust::Kind;
@@ -69,7 +68,7 @@ pub(super) fn agent(
     let raw = raw.unwrap_or_default();
 
     let name = metadata.and_then(|at| agent_name(&at, about.name, folder, report));
-    let model = spec.and_then(|at| model(&at, raw.model, providers, report));
+    let model = spec.and_then(|at| model::model(&at, raw.model, providers, report));
     let prompts = Prompts {
         soul: prompt(raw.soul, "SOUL.md", folder, files, report),
         system_prompt: prompt(raw.system_prompt, "SYSTEM_PROMPT.md", folder, files, report),
@@ -168,88 +167,6 @@ fn agent_name(
         return None;
     }
     Some(name)
-}
-
-fn model(
-    spec: &At<()>,
-    found: Option<At<raw::Model>>,
-    providers: &[Provider],
-    report: &mut Report,
-) -> Option<ModelSpec> {
-    let (at, raw) = report.require(spec, "model", found)?.split();
-    let known: Vec<Provider> = KNOWN.iter().map(Known::provider).collect();
-    let providers: Vec<(&str, &Provider)> = known
-        .iter()
-        .chain(providers)
-        .map(|one| (one.as_str(), one))
-        .collect();
-    let mut choice = |at: &At<()>, provider, name, base_url| {
-        model_choice(at, provider, name, base_url, &providers, report)
-    };
-    let main = choice(&at, raw.provider, raw.name, raw.base_url);
-    let fallbacks = or_default(raw.fallbacks).into_iter();
-    let fallbacks = fallbacks.filter_map(|fallback| {
-        let (at, raw) = fallback.split();
-        choice(&at, raw.provider, raw.name, raw.base_url)
-    });
-    let fallbacks = fallbacks.collect();
-    let temperature = report.within(raw.temperature, 0.0..=2.0);
-    let max_output_tokens = output_tokens(raw.max_output_tokens, raw.max_tokens, report);
-    let max_input_tokens = report.at_least(raw.max_input_tokens, 1);
-    Some(ModelSpec {
-        main: main?,
-        fallbacks,
-        temperature,
-        max_output_tokens,
-        max_input_tokens,
-    })
-}
-
-/// `max_tokens` is what many call it.
-fn output_tokens(
-    named: Option<At<u64>>,
-    alias: Option<At<u64>>,
-    report: &mut Report,
-) -> Option<u64> {
-    if let (Some(named), Some(alias)) = (&named, &alias)
-        && named.value != alias.value
-    {
-        let must = format!(
-            "is another name of `max_output_tokens`, which is {}",
-            named.value
-        );
-        report.error(alias, must);
-    }
-    report.at_least(named.or(alias), 1)
-}
-
-fn model_choice(
-    at: &At<()>,
-    provider: Option<At<String>>,
-    name: Option<At<String>>,
-    base_url: Option<At<String>>,
-    providers: &[(&str, &Provider)],
-    report: &mut Report,
-) -> Option<ModelChoice> {
-    let provider = report
-        .require(at, "provider", provider)
-        .and_then(|word| report.choice(&word, providers));
-    let name = report.require(at, "name", name);
-    if let Some(url) = &base_url
-        && (!text::is_http_url(&url.value) || Origin::of(&url.value).is_none())
-    {
-        report.error(url, "must begin with `http://` or `https://`");
-    }
-    if let Some(name) = &name
-        && name.value.trim().is_empty()
-    {
-        report.error(name, "must not be empty");
-    }
-    Some(ModelChoice {
-        provider: provider?.clone(),
-        name: name?.value,
-        base_url: plain(base_url),
-    })
 }
 
 /// The text of a prompt: inline, from the file that is named, or from the usual file if there is

@@ -16,6 +16,7 @@ mod directives;
 mod directory;
 mod file;
 mod hooks;
+mod model;
 mod raw;
 mod reading;
 mod skills;

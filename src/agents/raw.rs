@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::yaml::read::{Anything, At, ListOr, Literal, OneOrMore, WordOr, section};
+use crate::base::yaml::read::{
+    Anything, At, ListOr, Literal, OneOrMore, WordOr, WordOrList, section,
+};
 
 section! {
     /// The whole file.
@@ -48,11 +50,20 @@ section! {
     plain section Model {
         "provider" => provider: String,
         "name" => name: String,
+        "base_url" => base_url: String,
         "temperature" => temperature: f64,
+        "top_p" => top_p: f64,
+        "seed" => seed: u64,
+        "stop" => stop: WordOrList,
         "max_output_tokens" => max_output_tokens: u64,
         "max_tokens" => max_tokens: u64,
         "max_input_tokens" => max_input_tokens: u64,
-        "base_url" => base_url: String,
+        "reasoning" => reasoning: Reasoning,
+        "stream" => stream: bool,
+        "headers" => headers: BTreeMap<String, At<String>>,
+        "input" => input: Vec<At<String>>,
+        "tool_text" => tool_text: bool,
+        "prompt" => prompt: String,
         "fallbacks" => fallbacks: Vec<At<Fallback>>,
     }
 }
@@ -63,6 +74,27 @@ section! {
         "provider" => provider: String,
         "name" => name: String,
         "base_url" => base_url: String,
+        "temperature" => temperature: f64,
+        "top_p" => top_p: f64,
+        "seed" => seed: u64,
+        "stop" => stop: WordOrList,
+        "max_output_tokens" => max_output_tokens: u64,
+        "max_tokens" => max_tokens: u64,
+        "max_input_tokens" => max_input_tokens: u64,
+        "reasoning" => reasoning: Reasoning,
+        "stream" => stream: bool,
+        "headers" => headers: BTreeMap<String, At<String>>,
+        "input" => input: Vec<At<String>>,
+        "tool_text" => tool_text: bool,
+        "prompt" => prompt: String,
+    }
+}
+
+section! {
+    /// `spec.model.reasoning`.
+    plain section Reasoning {
+        "effort" => effort: String,
+        "max_tokens" => max_tokens: u64,
     }
 }
 

@@ -36,6 +36,26 @@ words! {
         ContextTruncated = "context_truncated",
         /// The reply reached the limit of its bytes, and was ended there.
         ReplyTooLong = "reply_too_long",
+        /// A reply broke off, and is gone on with.
+        Continued = "reply_continued",
+        /// The model was done, and said nothing.
+        EmptyReply = "empty_reply",
+        /// The model refused to answer.
+        Refused = "refused",
+        /// The provider's filter ended the reply.
+        Filtered = "content_filter",
+        /// The provider could not make a call of what the model wrote.
+        MalformedCall = "malformed_call",
+        /// A call that was not whole when the reply ended does not run.
+        CallCut = "call_cut",
+        /// The model called tools though it was told not to.
+        CallsIgnored = "calls_ignored",
+        /// A call that the model printed as text is taken as one.
+        ToolCallFromText = "tool_call_from_text",
+        /// Files of the conversation do not go to the model.
+        FilesWithheld = "files_withheld",
+        /// The request was made again without what the provider does not take.
+        RequestAdjusted = "request_adjusted",
         /// An "allow always" could not be kept for the next time.
         NotRemembered = "not_remembered",
         /// A line of the log was damaged, and was taken out of it.

@@ -161,6 +161,7 @@ mod tests {
                 provider: Provider::ECHO,
                 name: "echo".to_owned(),
                 base_url: None,
+                settings: Default::default(),
             },
         )
     }

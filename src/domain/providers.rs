@@ -79,6 +79,10 @@ pub enum Dialect {
     OpenAi,
     /// `POST …/v1/messages`.
     Anthropic,
+    /// `POST …/responses`.
+    Responses,
+    /// `POST …/api/chat`.
+    Ollama,
     /// None: it is built in.
     Echo,
 }

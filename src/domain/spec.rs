@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::domain::access::AccessSpec;
 use crate::domain::event::OnDisconnect;
@@ -74,9 +74,6 @@ impl AgentSpec {
             model: ModelSpec {
                 main: model,
                 fallbacks: Vec::new(),
-                temperature: None,
-                max_output_tokens: None,
-                max_input_tokens: None,
             },
             prompts: Prompts::default(),
             directives: Vec::new(),
@@ -170,12 +167,6 @@ pub struct ModelSpec {
     pub main: ModelChoice,
     /// Tried in order when the one before them fails for good.
     pub fallbacks: Vec<ModelChoice>,
-    /// `spec.model.temperature`.
-    pub temperature: Option<f64>,
-    /// `spec.model.max_output_tokens`.
-    pub max_output_tokens: Option<u64>,
-    /// `spec.model.max_input_tokens`.
-    pub max_input_tokens: Option<u64>,
 }
 
 impl ModelSpec {
@@ -184,16 +175,16 @@ impl ModelSpec {
         json!({
             "provider": self.main.provider,
             "name": self.main.name,
-            "temperature": self.temperature,
-            "max_output_tokens": self.max_output_tokens,
-            "max_input_tokens": self.max_input_tokens,
+            "temperature": self.main.settings.temperature,
+            "max_output_tokens": self.main.settings.max_output_tokens,
+            "max_input_tokens": self.main.settings.max_input_tokens,
             "fallbacks": self.fallbacks.iter().map(choice).collect::<Vec<_>>(),
         })
     }
 }
 
 /// A model at a provider.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ModelChoice {
     /// Who is asked.
     pub provider: Provider,
@@ -201,9 +192,106 @@ pub struct ModelChoice {
     pub name: String,
     /// Where the provider answers, instead of its usual address.
     pub base_url: Option<String>,
+    /// How it is asked; of a fallback the agent's own settings, where it has none itself.
+    pub settings: ModelSettings,
+}
+
+/// How a model is asked: what the agent's file says beside its name. What is not set is the provider's choice.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ModelSettings {
+    /// `temperature`, from 0 to 2.
+    pub temperature: Option<f64>,
+    /// `top_p`, from 0 to 1.
+    pub top_p: Option<f64>,
+    /// `seed`: the same answer again, as far as the provider can.
+    pub seed: Option<u64>,
+    /// `stop`: texts that end the reply.
+    pub stop: Vec<String>,
+    /// `max_output_tokens`: the longest reply.
+    pub max_output_tokens: Option<u64>,
+    /// `max_input_tokens`: what the model takes without its reply.
+    pub max_input_tokens: Option<u64>,
+    /// `reasoning`.
+    pub reasoning: Option<ReasoningSettings>,
+    /// `stream`; `false` asks for whole replies.
+    pub stream: Option<bool>,
+    /// `extra_body`: members that are put into the request last.
+    pub extra_body: Map<String, Value>,
+    /// `headers`, beside those of the provider.
+    pub headers: BTreeMap<String, String>,
+    /// `input`: what the model takes beside text, where the provider's table does not know.
+    pub input: Option<ModelInput>,
+    /// `tool_text`: calls that are printed as text are calls.
+    pub tool_text: Option<bool>,
+    /// `prompt`.
+    pub prompt: Option<PromptSize>,
+}
+
+/// How much a model is to think before it answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReasoningSettings {
+    /// `reasoning.effort`, in the provider's words.
+    pub effort: Option<String>,
+    /// `reasoning.max_tokens`.
+    pub max_tokens: Option<u64>,
+}
+
+/// What a model takes beside text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ModelInput {
+    /// Pictures.
+    pub image: bool,
+    /// PDF documents.
+    pub pdf: bool,
+}
+
+/// How much the system prompt tells of what the agent could do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PromptSize {
+    /// All of it.
+    Full,
+    /// Little, for small windows: the first sentences of descriptions, ten skills.
+    Lean,
+}
+
+impl ModelSettings {
+    /// These, and where something is not set in them, what `others` say.
+    pub fn or(self, others: &ModelSettings) -> ModelSettings {
+        let others = others.clone();
+        ModelSettings {
+            temperature: self.temperature.or(others.temperature),
+            top_p: self.top_p.or(others.top_p),
+            seed: self.seed.or(others.seed),
+            stop: if self.stop.is_empty() {
+                others.stop
+            } else {
+                self.stop
+            },
+            max_output_tokens: self.max_output_tokens.or(others.max_output_tokens),
+            max_input_tokens: self.max_input_tokens.or(others.max_input_tokens),
+            reasoning: self.reasoning.or(others.reasoning),
+            stream: self.stream.or(others.stream),
+            tool_text: self.tool_text.or(others.tool_text),
+            prompt: self.prompt.or(others.prompt),
+            // What belongs to a provider or to a model alone.
+            extra_body: self.extra_body,
+            headers: self.headers,
+            input: self.input,
+        }
+    }
 }
 
 impl ModelChoice {
+    /// A model as its provider asks it, with nothing set.
+    pub fn new(provider: Provider, name: impl Into<String>) -> ModelChoice {
+        ModelChoice {
+            provider,
+            name: name.into(),
+            base_url: None,
+            settings: ModelSettings::default(),
+        }
+    }
+
     /// `provider/name`, as the log and the API write it.
     pub fn label(&self) -> String {
         format!("{}/{}", self.provider, self.name)

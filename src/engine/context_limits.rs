@@ -13,8 +13,8 @@ pub(in crate::engine) fn limits(agent: &Agent) -> Limits {
     let spec: &AgentSpec = &agent.spec;
     Limits {
         history_tokens: spec.session.max_history_tokens,
-        input_tokens: spec.model.max_input_tokens,
-        output_tokens: spec.model.max_output_tokens,
+        input_tokens: spec.model.main.settings.max_input_tokens,
+        output_tokens: spec.model.main.settings.max_output_tokens,
         model: spec.model.main.name.clone(),
         fixed_tokens: tokens_of_bytes(fixed_bytes(agent)),
         tool_results: spec.session.tool_results.clone(),

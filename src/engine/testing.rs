@@ -180,6 +180,7 @@ pub(super) fn agent(name: &str) -> Agent {
         provider: Provider::ECHO,
         name: "script".to_owned(),
         base_url: None,
+        settings: Default::default(),
     };
     let mut spec = AgentSpec::new(AgentName::parse(name).unwrap(), model);
     spec.session.on_disconnect = OnDisconnect::Continue;
@@ -327,6 +328,7 @@ pub(crate) fn reply(ids: &[&str]) -> ModelReply {
         finish_reason: crate::domain::event::FinishReason::Stop,
         provider_data: None,
         is_cut: false,
+        cut_calls: Vec::new(),
     }
 }
 

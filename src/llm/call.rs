@@ -298,7 +298,7 @@ fn stream(
             if decoder.is_done() || sink.is_over() {
                 return Ok(());
             }
-            decoder.event(event.data, sink)?;
+            decoder.event(event.name, event.data, sink)?;
             sink.keep(decoder.kept_bytes());
             Ok(())
         });

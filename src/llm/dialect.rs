@@ -11,14 +11,28 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::base::sse::EventTooLong;
+use crate::domain::code::NoticeCode;
 use crate::domain::event::{FinishReason, Usage};
-use crate::domain::spec::Provider;
+use crate::domain::spec::{ModelChoice, Provider};
+use crate::llm::quirks::Quirks;
 use crate::llm::{LlmError, RawToolCall, Sink};
+
+/// Who is asked: what a dialect has to know beside the request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AskedModel<'a> {
+    /// The model, and how its agent wants it asked.
+    pub(super) choice: &'a ModelChoice,
+    /// The same as `provider/name`: whose data may be sent back.
+    pub(super) label: &'a str,
+    /// What that provider is known to want.
+    pub(super) quirks: &'a Quirks,
+}
 
 /// Turns the events of one answer into deltas and a reply. Pure.
 pub(super) trait Decoder {
-    /// Takes the data of the next event and hands its text to `sink`.
-    fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault>;
+    /// Takes the data of the next event and hands its text to `sink`. `name` is the event's own, and empty where
+    /// it has none.
+    fn event(&mut self, name: &[u8], data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault>;
 
     /// Takes an answer that came as one JSON document instead of a stream.
     fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault>;
@@ -42,6 +56,10 @@ pub(super) struct DecodedReply {
     pub(super) usage: Option<Usage>,
     pub(super) finish_reason: FinishReason,
     pub(super) provider_data: Option<Value>,
+    /// Calls, by their place in `tool_calls`, that were not whole when the reply ended: they must not run.
+    pub(super) cut_calls: Vec<usize>,
+    /// What a reader should know of it.
+    pub(super) remarks: Vec<(NoticeCode, String)>,
 }
 
 impl DecodedReply {
@@ -53,6 +71,8 @@ impl DecodedReply {
             usage: None,
             finish_reason: FinishReason::Length,
             provider_data: None,
+            cut_calls: Vec::new(),
+            remarks: Vec::new(),
         }
     }
 }

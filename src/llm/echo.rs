@@ -75,6 +75,7 @@ pub(super) fn call(
         finish_reason,
         provider_data: None,
         is_cut: sink.is_over(),
+        cut_calls: Vec::new(),
     })
 }
 

@@ -17,6 +17,7 @@ mod model;
 mod openai;
 mod overflow;
 pub mod providers;
+mod quirks;
 mod retry;
 pub mod settings;
 mod transport;
@@ -27,14 +28,17 @@ use crate::domain::providers::Dialect;
 
 pub use error::{Cause, LlmError, SinkError};
 pub use model::{
-    Cancel, Model, ModelReply, Models, RawToolCall, Request, Sink, ToolChoice, ToolDefinition,
+    AttachedFiles, Cancel, Model, ModelReply, Models, RawToolCall, Request, Sink, ToolChoice,
+    ToolDefinition,
 };
 
 /// The tools as a request in that dialect holds them.
 pub fn tools_as_sent(dialect: Dialect, tools: &[ToolDefinition]) -> Value {
     let sent = match dialect {
         Dialect::Anthropic => serde_json::to_value(anthropic::tools(tools)),
-        Dialect::OpenAi | Dialect::Echo => serde_json::to_value(openai::tools(tools)),
+        Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo => {
+            serde_json::to_value(openai::tools(tools))
+        }
     };
     sent.expect("texts and values have a form in JSON")
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::base::shown::shown_by_name;
 use crate::base::timer::TimerHandle;
 use crate::domain::code::NoticeCode;
-use crate::domain::event::{FinishReason, ToolCall, Usage};
+use crate::domain::event::{Attachment, FinishReason, ToolCall, Usage};
 use crate::domain::ids::CallId;
 use crate::domain::message::Message;
 use crate::domain::spec::ModelSpec;
@@ -77,7 +77,17 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// The most that the reply may hold, all together; `None` for any length.
     pub reply_bytes: Option<usize>,
+    /// The files that its messages name; `None` where there are none to be had.
+    pub files: Option<Arc<dyn AttachedFiles>>,
 }
+
+/// The files of a conversation.
+pub trait AttachedFiles: Send + Sync {
+    /// The bytes of a file; `None` if it is not there any more.
+    fn read(&self, file: &Attachment) -> Option<Vec<u8>>;
+}
+
+shown_by_name!(AttachedFiles);
 
 /// A tool as a model is told of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +125,8 @@ pub struct ModelReply {
     pub provider_data: Option<Value>,
     /// It was ended when it held [`Request::reply_bytes`]; nothing but text is left of it then.
     pub is_cut: bool,
+    /// Calls, by their place in `tool_calls`, that were not whole when it ended: they must not run.
+    pub cut_calls: Vec<usize>,
 }
 
 /// A tool call with whatever id the provider gave it.

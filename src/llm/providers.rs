@@ -14,8 +14,9 @@ use crate::domain::spec::{ModelChoice, ModelSpec, Provider};
 use crate::llm::call::{Post, is_over};
 use crate::llm::canceller::Canceller;
 use crate::llm::connections::Connections;
-use crate::llm::dialect::Decoder;
+use crate::llm::dialect::{AskedModel, Decoder};
 use crate::llm::handover::Handover;
+use crate::llm::quirks::Quirks;
 use crate::llm::settings::Destination;
 use crate::llm::{
     Cancel, LlmError, Model, ModelReply, Models, Request, Sink, anthropic, echo, openai, retry,
@@ -133,7 +134,7 @@ impl ModelWithFallbacks {
         let settings = Arc::clone(&self.settings);
         let destination = settings.destination(choice)?;
         let key = settings.key(choice, &destination)?;
-        let (body, mut decoder) = self.dialect(choice, &destination, request);
+        let (body, mut decoder) = ModelWithFallbacks::dialect(choice, &destination, request);
         let post = Post {
             provider: &choice.provider,
             url: &destination.url,
@@ -147,6 +148,9 @@ impl ModelWithFallbacks {
             .connections
             .call(post, &mut *decoder, sink, &self.canceller)
             .map_err(|error| settings.with_hint(error, choice, &destination, &key))?;
+        for (code, words) in answer.remarks {
+            sink.notice(code, words);
+        }
         Ok(ModelReply {
             model: choice.label(),
             tool_calls: answer.tool_calls,
@@ -154,33 +158,32 @@ impl ModelWithFallbacks {
             finish_reason: answer.finish_reason,
             provider_data: answer.provider_data,
             is_cut: sink.is_over(),
+            cut_calls: answer.cut_calls,
         })
     }
 
     fn dialect(
-        &self,
         choice: &ModelChoice,
         destination: &Destination,
         request: &Request,
     ) -> (Vec<u8>, Box<dyn Decoder>) {
         let label = choice.label();
-        if destination.dialect == Dialect::Anthropic {
-            let body = anthropic::MessagesBody::new(request, &self.spec, &choice.name, &label);
-            return (
-                json(request, &body),
-                Box::new(anthropic::MessagesDecoder::default()),
-            );
-        }
-        let flavour = openai::Flavour {
-            model: &choice.name,
+        let quirks = Quirks::of(choice, destination.is_own);
+        let asked = AskedModel {
+            choice,
             label: &label,
-            is_openai: choice.provider == Provider::OPENAI && destination.is_own,
+            quirks: &quirks,
         };
-        let body = openai::ChatBody::new(request, &self.spec, flavour);
-        (
-            json(request, &body),
-            Box::new(openai::ChatDecoder::default()),
-        )
+        match destination.dialect {
+            Dialect::Anthropic => (
+                json(request, &anthropic::MessagesBody::new(request, &asked)),
+                Box::new(anthropic::MessagesDecoder::default()),
+            ),
+            Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo => (
+                json(request, &openai::ChatBody::new(request, &asked)),
+                Box::new(openai::ChatDecoder::default()),
+            ),
+        }
     }
 }
 
@@ -214,7 +217,7 @@ fn headers(
     if let Some(key) = key {
         headers.push(match dialect {
             Dialect::Anthropic => ("x-api-key", key.reveal().to_owned()),
-            Dialect::OpenAi | Dialect::Echo => {
+            Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo => {
                 ("authorization", format!("Bearer {}", key.reveal()))
             }
         });

@@ -472,12 +472,17 @@ fn endpoint_url(mut base_url: Url, usual_path: &str, dialect: Dialect) -> Url {
     let version = match dialect {
         Dialect::Anthropic if path.ends_with("/v1") => "",
         Dialect::Anthropic => "/v1",
-        Dialect::OpenAi | Dialect::Echo if path.is_empty() => usual_path.trim_end_matches('/'),
-        Dialect::OpenAi | Dialect::Echo => "",
+        Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo
+            if path.is_empty() =>
+        {
+            usual_path.trim_end_matches('/')
+        }
+        Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo => "",
     };
     let resource = match dialect {
         Dialect::Anthropic => "messages",
-        Dialect::OpenAi | Dialect::Echo => "chat/completions",
+        Dialect::Responses => "responses",
+        Dialect::OpenAi | Dialect::Ollama | Dialect::Echo => "chat/completions",
     };
     let path = format!("{path}{version}/{resource}");
     base_url.set_path(&path);

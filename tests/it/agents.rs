@@ -133,11 +133,9 @@ fn the_example_of_the_readme_loads() {
                 provider: Provider::OPENROUTER,
                 name: "anthropic/claude-sonnet-4".to_owned(),
                 base_url: None,
+                settings: Default::default(),
             },
             fallbacks: Vec::new(),
-            temperature: None,
-            max_output_tokens: None,
-            max_input_tokens: None,
         },
         prompts: Prompts {
             soul: None,
@@ -390,7 +388,7 @@ fn max_tokens_is_another_name_of_max_output_tokens() {
             Ok(tokens) => {
                 assert_eq!(problems, Vec::<String>::new());
                 let spec = agents.load().get(&name("a")).unwrap();
-                assert_eq!(spec.model.max_output_tokens, tokens, "{keys}");
+                assert_eq!(spec.model.main.settings.max_output_tokens, tokens, "{keys}");
             }
             Err(expected) => assert_eq!(problems, [expected]),
         }

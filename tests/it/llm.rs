@@ -12,7 +12,7 @@ use duragent::domain::ids::{CallId, MessageId, Seq, TurnId};
 use duragent::domain::message::{self, Message};
 use duragent::domain::providers::KNOWN;
 use duragent::domain::secret::Secret;
-use duragent::domain::spec::{ModelChoice, ModelSpec, Provider};
+use duragent::domain::spec::{ModelChoice, ModelSettings, ModelSpec, Provider};
 use duragent::llm::providers::{ProviderSettings, Providers};
 use duragent::llm::{
     Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink, SinkError, ToolChoice,
@@ -72,6 +72,7 @@ fn choice(provider: Provider, base_url: Option<String>) -> ModelChoice {
         provider,
         name: "m1".into(),
         base_url,
+        settings: Default::default(),
     }
 }
 
@@ -79,9 +80,6 @@ fn spec(provider: Provider, fake: &FakeModel) -> ModelSpec {
     ModelSpec {
         main: choice(provider, Some(fake.url())),
         fallbacks: Vec::new(),
-        temperature: None,
-        max_output_tokens: None,
-        max_input_tokens: None,
     }
 }
 
@@ -171,6 +169,7 @@ fn both_dialects_stream_text_and_count_tokens() {
                 finish_reason: FinishReason::Stop,
                 provider_data: None,
                 is_cut: false,
+                cut_calls: Vec::new(),
             })
         );
         assert_eq!(
@@ -1038,16 +1037,18 @@ fn long_request() -> Request {
         tool_choice: ToolChoice::None,
         timeout: None,
         reply_bytes: None,
+        files: None,
     }
 }
 
 /// The body that `provider` is sent for [`long_request`].
 fn long_body(provider: Provider) -> Value {
     let fake = FakeModel::start();
-    let spec = ModelSpec {
+    let mut spec = spec(provider, &fake);
+    spec.main.settings = ModelSettings {
         temperature: Some(0.5),
         max_output_tokens: Some(99),
-        ..spec(provider, &fake)
+        ..ModelSettings::default()
     };
     let mut model = Providers::new(settings()).model(&spec);
     model.call(&long_request(), &mut Heard::default()).unwrap();
@@ -1235,6 +1236,7 @@ fn echo_says_the_words_back_and_calls_tools_as_told() {
             finish_reason: FinishReason::ToolCalls,
             provider_data: None,
             is_cut: false,
+            cut_calls: Vec::new(),
         })
     );
     assert_eq!(heard.text, "one two three four five");

@@ -7,6 +7,7 @@ fn the_public_form_holds_no_secret() {
         provider: Provider::ECHO,
         name: "echo".to_owned(),
         base_url: Some("http://SECRET@localhost".to_owned()),
+        settings: Default::default(),
     };
     let mut spec = AgentSpec::new(AgentName::parse("ada").unwrap(), model);
     spec.prompts.system_prompt = Some("Be kind.".to_owned());
@@ -68,6 +69,7 @@ fn the_public_form_shows_hooks_and_where_tools_start_where_that_is_said() {
         provider: Provider::ECHO,
         name: "echo".to_owned(),
         base_url: None,
+        settings: Default::default(),
     };
     let mut spec = AgentSpec::new(AgentName::parse("ada").unwrap(), model);
     assert_eq!(spec.public_json()["spec"].get("hooks"), None);

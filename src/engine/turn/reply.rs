@@ -132,6 +132,7 @@ impl Worker<'_> {
                 },
                 timeout: Some(agent.spec.session.llm_timeout),
                 reply_bytes: Some(self.reply_bytes(agent)),
+                files: None,
             },
             message_id: self.session.parts.ids.message_id(),
             told,
@@ -711,6 +712,7 @@ mod tests {
             Ok(ModelReply {
                 finish_reason: FinishReason::Length,
                 is_cut: true,
+                cut_calls: Vec::new(),
                 ..reply(&[])
             })
         });

@@ -1,10 +1,15 @@
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
 use super::*;
-use crate::domain::event::AssistantResponse;
+use crate::domain::event::{AssistantResponse, FinishReason, Usage};
+use crate::domain::message::{Message, Reply};
 use crate::domain::spec::Provider;
 use crate::domain::story;
-use crate::llm::dialect::testing;
+use crate::llm::RawToolCall;
+use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder as _, arguments_object, testing};
+use crate::llm::quirks::Quirks;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -88,8 +93,9 @@ fn full_stream() -> String {
 #[test]
 fn a_call_begins_as_the_one_before_it_does() {
     let (calls, spec) = testing::growing_conversation(Provider::ANTHROPIC);
-    let body =
-        |call| serde_json::to_string(&MessagesBody::new(call, &spec, "m", "anthropic/m")).unwrap();
+    let quirks = Quirks::of(&spec.main, true);
+    let asked = testing::asked(&spec.main, "anthropic/m", &quirks);
+    let body = |call| serde_json::to_string(&MessagesBody::new(call, &asked)).unwrap();
     let bodies: Vec<String> = calls.iter().map(body).collect();
     for pair in bodies.windows(2) {
         let (messages, _rest) = pair[0].rsplit_once("],\"stream\"").unwrap();
@@ -113,7 +119,9 @@ fn thinking_that_is_no_block_is_not_sent_back() {
             ..story::reply(1, 1, "yes")
         })),
     }));
-    let body = MessagesBody::new(&calls[0], &spec, "m", "anthropic/m");
+    let quirks = Quirks::of(&spec.main, true);
+    let asked = testing::asked(&spec.main, "anthropic/m", &quirks);
+    let body = MessagesBody::new(&calls[0], &asked);
     let body = serde_json::to_value(&body).unwrap();
     let said = body["messages"].as_array().unwrap().last().unwrap();
     let kinds: Vec<_> = said["content"].as_array().unwrap().iter().collect();
@@ -140,6 +148,8 @@ fn all_kinds_of_blocks_find_their_places() {
                 {"type": "thinking", "thinking": "hm", "signature": "s1"},
                 {"type": "redacted_thinking", "data": "x"},
             ]})),
+            cut_calls: Vec::new(),
+            remarks: Vec::new(),
         })
     );
 }

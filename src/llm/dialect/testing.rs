@@ -4,13 +4,14 @@ use proptest::sample::Index;
 
 use serde_json::json;
 
-use super::{AnswerFault, DecodedReply, Decoder};
+use super::{AnswerFault, AskedModel, DecodedReply, Decoder};
 use crate::base::sse;
 use crate::domain::code::NoticeCode;
 use crate::domain::event::{ToolCall, ToolOutput};
 use crate::domain::ids::{AgentName, CallId};
 use crate::domain::message::{Message, Reply};
 use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
+use crate::llm::quirks::Quirks;
 use crate::llm::{Request, Sink, SinkError, ToolChoice, ToolDefinition};
 
 /// A sink that keeps the pieces.
@@ -37,7 +38,9 @@ pub(in crate::llm) fn decode(
     let mut sink = Pieces::default();
     let mut events = sse::Parser::default();
     for piece in pieces {
-        let fed = events.feed(piece, |event| decoder.event(event.data, &mut sink));
+        let fed = events.feed(piece, |event| {
+            decoder.event(event.name, event.data, &mut sink)
+        });
         if let Err(fault) = fed {
             return (sink.0, Err(fault));
         }
@@ -105,12 +108,27 @@ pub(in crate::llm) fn growing_conversation(provider: Provider) -> (Vec<Request>,
         },
         timeout: None,
         reply_bytes: None,
+        files: None,
     });
     let choice = ModelChoice {
         provider,
         name: "m".to_owned(),
         base_url: None,
+        settings: Default::default(),
     };
     let spec = AgentSpec::new(AgentName::parse("a").unwrap(), choice).model;
     (calls.to_vec(), spec)
+}
+
+/// A model that is asked, by that label.
+pub(in crate::llm) fn asked<'a>(
+    choice: &'a ModelChoice,
+    label: &'a str,
+    quirks: &'a Quirks,
+) -> AskedModel<'a> {
+    AskedModel {
+        choice,
+        label,
+        quirks,
+    }
 }

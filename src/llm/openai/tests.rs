@@ -1,6 +1,10 @@
+use serde_json::{Value, json};
+
 use super::*;
+use crate::domain::event::{FinishReason, Usage};
 use crate::domain::spec::Provider;
-use crate::llm::dialect::testing;
+use crate::llm::dialect::{AnswerFault, DecodedReply, testing};
+use crate::llm::quirks::Quirks;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -47,12 +51,9 @@ fn call(id: &str, name: &str, arguments: &str) -> (String, String, String) {
 #[test]
 fn a_call_begins_as_the_one_before_it_does() {
     let (calls, spec) = testing::growing_conversation(Provider::OPENAI);
-    let flavour = Flavour {
-        model: "m",
-        label: "openai/m",
-        is_openai: true,
-    };
-    let body = |call| serde_json::to_string(&ChatBody::new(call, &spec, flavour)).unwrap();
+    let quirks = Quirks::of(&spec.main, true);
+    let asked = testing::asked(&spec.main, "openai/m", &quirks);
+    let body = |call| serde_json::to_string(&ChatBody::new(call, &asked)).unwrap();
     let bodies: Vec<String> = calls.iter().map(body).collect();
     for pair in bodies.windows(2) {
         let (messages, _rest) = pair[0].rsplit_once("],\"stream\"").unwrap();

@@ -323,5 +323,6 @@ fn choice(provider: Provider, base_url: Option<&str>) -> ModelChoice {
         provider,
         name: "m1".into(),
         base_url: base_url.map(str::to_owned),
+        settings: Default::default(),
     }
 }

@@ -108,6 +108,7 @@ fn start(store: FileStore) -> anyhow::Result<Sessions> {
         provider: Provider::ECHO,
         name: "bench".to_owned(),
         base_url: None,
+        settings: Default::default(),
     };
     let mut spec = AgentSpec::new(name, choice);
     spec.session.on_disconnect = OnDisconnect::Continue;
@@ -220,6 +221,7 @@ impl Model for Asks {
             },
             provider_data: None,
             is_cut: false,
+            cut_calls: Vec::new(),
         })
     }
 

@@ -294,7 +294,7 @@ fn what_is_too_long_twice_fails_the_turn_and_says_what_may_help() {
 fn a_prompt_that_no_model_takes_is_told_before_anybody_is_asked() {
     let world = world(|spec| {
         spec.prompts.system_prompt = Some("word ".repeat(4_000));
-        spec.model.max_input_tokens = Some(1_000);
+        spec.model.main.settings.max_input_tokens = Some(1_000);
     });
     let id = world.session();
     let items = read_all(&mut world.say(&id, "hello"));
@@ -313,7 +313,7 @@ fn a_prompt_that_no_model_takes_is_told_before_anybody_is_asked() {
 fn a_prompt_that_may_fit_is_tried_and_a_refusal_names_it() {
     let world = world(|spec| {
         spec.prompts.system_prompt = Some("word ".repeat(4_000));
-        spec.model.max_input_tokens = Some(4_900);
+        spec.model.main.settings.max_input_tokens = Some(4_900);
     });
     let id = world.session();
     world.model.reply(error(400, TOO_LONG));
@@ -334,7 +334,7 @@ fn what_a_model_takes_bounds_the_prompt_whatever_the_agent_wants_to_keep() {
         spec.session.max_history_tokens = 0;
         spec.session.tool_results.keep_last = 1_000;
         spec.session.max_tool_iterations = 100;
-        spec.model.max_input_tokens = Some(3_000);
+        spec.model.main.settings.max_input_tokens = Some(3_000);
     });
     let id = world.session();
     turn(&world, &id, 30, 200);

@@ -81,6 +81,7 @@ impl Place {
             provider: Provider::ECHO,
             name: "echo".to_owned(),
             base_url: None,
+            settings: Default::default(),
         };
         let mut spec = AgentSpec::new(AgentName::parse("helper").unwrap(), model);
         spec.home = self.folder.path().join("agents/helper");

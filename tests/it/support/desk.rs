@@ -47,6 +47,7 @@ impl Desk {
             provider: Provider::ECHO,
             name: "echo".into(),
             base_url: None,
+            settings: Default::default(),
         };
         let spec = AgentSpec {
             skills_dir: home.join("skills"),

@@ -118,6 +118,7 @@ pub fn start_with(
             provider: Provider::OPENAI,
             name: "gpt-test".to_owned(),
             base_url: Some(model_url.to_owned()),
+            settings: Default::default(),
         },
     );
     spec.session.on_disconnect = setup.on_disconnect;

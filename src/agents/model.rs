@@ -1,0 +1,222 @@
+//! `spec.model`: which models an agent asks, and how.
+
+use crate::agents::raw;
+use crate::base::order;
+use crate::base::text;
+use crate::base::yaml::read::{At, Report, WordOrList, or_default, plain};
+use crate::domain::providers::{KNOWN, Known, Origin};
+use crate::domain::spec::{
+    ModelChoice, ModelInput, ModelSettings, ModelSpec, PromptSize, Provider, ReasoningSettings,
+};
+
+/// Headers that are ours, or that carry keys: a file that came from a stranger sets none of them.
+const OWN_HEADERS: &[&str] = &[
+    "accept",
+    "api-key",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-api-key",
+    "x-goog-api-key",
+];
+/// Providers take four.
+const STOPS_MAX: usize = 16;
+
+/// Checks `spec.model`.
+pub(super) fn model(
+    spec: &At<()>,
+    found: Option<At<raw::Model>>,
+    providers: &[Provider],
+    report: &mut Report,
+) -> Option<ModelSpec> {
+    let (at, mut raw) = report.require(spec, "model", found)?.split();
+    let known: Vec<Provider> = KNOWN.iter().map(Known::provider).collect();
+    let providers: Vec<(&str, &Provider)> = known
+        .iter()
+        .chain(providers)
+        .map(|one| (one.as_str(), one))
+        .collect();
+    let fallbacks = or_default(raw.fallbacks.take()).into_iter();
+    let main = choice(&at, raw, &providers, report);
+    let fallbacks = fallbacks.filter_map(|fallback| {
+        let (at, raw) = fallback.split();
+        choice(&at, raw.into(), &providers, report)
+    });
+    let mut fallbacks: Vec<ModelChoice> = fallbacks.collect();
+    let main = main?;
+    for fallback in &mut fallbacks {
+        let own = std::mem::take(&mut fallback.settings);
+        fallback.settings = own.or(&main.settings);
+    }
+    Some(ModelSpec { main, fallbacks })
+}
+
+fn choice(
+    at: &At<()>,
+    raw: raw::Model,
+    providers: &[(&str, &Provider)],
+    report: &mut Report,
+) -> Option<ModelChoice> {
+    let provider = report
+        .require(at, "provider", raw.provider)
+        .and_then(|word| report.choice(&word, providers));
+    let name = report.require(at, "name", raw.name);
+    if let Some(url) = &raw.base_url
+        && (!text::is_http_url(&url.value) || Origin::of(&url.value).is_none())
+    {
+        report.error(url, "must begin with `http://` or `https://`");
+    }
+    if let Some(name) = &name
+        && name.value.trim().is_empty()
+    {
+        report.error(name, "must not be empty");
+    }
+    let reasoning = raw.reasoning.map(|at| ReasoningSettings {
+        effort: plain(at.value.effort),
+        max_tokens: report.at_least(at.value.max_tokens, 1),
+    });
+    let settings = ModelSettings {
+        temperature: report.within(raw.temperature, 0.0..=2.0),
+        top_p: report.within(raw.top_p, 0.0..=1.0),
+        seed: plain(raw.seed),
+        stop: stops(raw.stop, report),
+        max_output_tokens: output_tokens(raw.max_output_tokens, raw.max_tokens, report),
+        max_input_tokens: report.at_least(raw.max_input_tokens, 1),
+        reasoning,
+        stream: plain(raw.stream),
+        extra_body: serde_json::Map::new(),
+        headers: headers(or_default(raw.headers), report),
+        input: raw.input.map(|at| input(at.value, report)),
+        tool_text: plain(raw.tool_text),
+        prompt: raw.prompt.and_then(|at| {
+            let words = [("full", PromptSize::Full), ("lean", PromptSize::Lean)];
+            report.choice(&at, &words)
+        }),
+    };
+    Some(ModelChoice {
+        provider: provider?.clone(),
+        name: name?.value,
+        base_url: plain(raw.base_url),
+        settings,
+    })
+}
+
+fn stops(found: Option<At<WordOrList>>, report: &mut Report) -> Vec<String> {
+    let Some(at) = found else {
+        return Vec::new();
+    };
+    let (at, found) = at.split();
+    let stops = match found {
+        WordOrList::Word(one) => vec![one],
+        WordOrList::List(several) => several,
+    };
+    if stops.len() > STOPS_MAX {
+        report.error(&at, format!("must be {STOPS_MAX} texts at most"));
+    }
+    for stop in stops.iter().filter(|stop| stop.value.is_empty()) {
+        report.error(stop, "must not be empty");
+    }
+    stops.into_iter().map(|stop| stop.value).collect()
+}
+
+fn input(found: Vec<At<String>>, report: &mut Report) -> ModelInput {
+    let mut input = ModelInput::default();
+    for at in found {
+        match report.choice(&at, &[("text", 0), ("image", 1), ("pdf", 2)]) {
+            Some(1) => input.image = true,
+            Some(2) => input.pdf = true,
+            Some(_) | None => {}
+        }
+    }
+    input
+}
+
+fn headers(
+    found: std::collections::BTreeMap<String, At<String>>,
+    report: &mut Report,
+) -> std::collections::BTreeMap<String, String> {
+    for (name, at) in &found {
+        if !is_header_name(name) {
+            report.error(at, "is the value of a header whose name is none");
+        } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            report.error(at, "is the value of a header that cannot be set here");
+        } else if !at.value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            report.error(at, "must be visible ASCII characters");
+        }
+    }
+    order::map(found.into_iter().map(|(name, at)| (name, at.value)))
+}
+
+/// Source: RFC 9110, section 5.6.2.
+fn is_header_name(name: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_token)
+}
+
+/// `max_tokens` is what many call it.
+fn output_tokens(
+    named: Option<At<u64>>,
+    alias: Option<At<u64>>,
+    report: &mut Report,
+) -> Option<u64> {
+    if let (Some(named), Some(alias)) = (&named, &alias)
+        && named.value != alias.value
+    {
+        let must = format!(
+            "is another name of `max_output_tokens`, which is {}",
+            named.value
+        );
+        report.error(alias, must);
+    }
+    report.at_least(named.or(alias), 1)
+}
+
+impl From<raw::Fallback> for raw::Model {
+    fn from(raw: raw::Fallback) -> raw::Model {
+        let raw::Fallback {
+            provider,
+            name,
+            base_url,
+            temperature,
+            top_p,
+            seed,
+            stop,
+            max_output_tokens,
+            max_tokens,
+            max_input_tokens,
+            reasoning,
+            stream,
+            headers,
+            input,
+            tool_text,
+            prompt,
+        } = raw;
+        raw::Model {
+            provider,
+            name,
+            base_url,
+            temperature,
+            top_p,
+            seed,
+            stop,
+            max_output_tokens,
+            max_tokens,
+            max_input_tokens,
+            reasoning,
+            stream,
+            headers,
+            input,
+            tool_text,
+            prompt,
+            fallbacks: None,
+        }
+    }
+}
