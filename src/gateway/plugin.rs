@@ -227,18 +227,19 @@ impl PluginKeeper {
         let settings = &self.parts.settings;
         let prepared = environment::prepared(settings);
         let ears = Ears::new(Arc::clone(&self.parts), run_stop);
-        let signals = self.signals.clone();
+        let mut teller = EndTeller {
+            signals: self.signals.clone(),
+            has_told: false,
+        };
         let hear = move |heard: Heard<'_>| match heard {
             Heard::Line(line) => {
                 if ears.line(&line) {
-                    signals.send(PluginSignal::Ready).ok();
+                    teller.signals.send(PluginSignal::Ready).ok();
                 }
             }
             Heard::Remark(line) => ears.remark(&line),
             Heard::TooLong => ears.too_long(),
-            Heard::Ended(end) => {
-                signals.send(PluginSignal::Ended(end)).ok();
-            }
+            Heard::Ended(end) => teller.tell(end),
         };
         let name = io_thread_name(&self.parts);
         let for_whom = format!("gateway {}", settings.name);
@@ -334,6 +335,26 @@ impl PluginKeeper {
                 Err(_) => return false,
             }
         }
+    }
+}
+
+/// Tells the end of a program, also where the thread that hears it has ended before.
+struct EndTeller {
+    signals: Sender<PluginSignal>,
+    has_told: bool,
+}
+
+impl EndTeller {
+    fn tell(&mut self, end: End) {
+        if !std::mem::replace(&mut self.has_told, true) {
+            self.signals.send(PluginSignal::Ended(end)).ok();
+        }
+    }
+}
+
+impl Drop for EndTeller {
+    fn drop(&mut self) {
+        self.tell(End::Stopped("nobody hears it any more".to_owned()));
     }
 }
 

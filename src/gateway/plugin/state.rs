@@ -101,6 +101,7 @@ impl PluginState {
             known.capabilities = Capabilities::default();
             known.fault = None;
             known.unanswered = 0;
+            known.is_held = false;
             known.is_connected = None;
             known.starts += 1;
         }
