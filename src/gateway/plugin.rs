@@ -211,7 +211,7 @@ impl PluginKeeper {
                 has_failed: true,
             };
         }
-        let over = self.keep();
+        let over = self.keep(&mut run);
         run.stop();
         // No answer comes any more.
         state.set(PluginPhase::Waiting {
@@ -249,18 +249,18 @@ impl PluginKeeper {
     }
 
     /// Serves a program that runs, until it is over.
-    fn keep(&self) -> RunOver {
+    fn keep(&self, run: &mut StopSource) -> RunOver {
         let times = self.parts.times;
         let mut due = Instant::now() + times.ready;
         loop {
             let left = due.saturating_duration_since(Instant::now());
             select_biased! {
                 recv(self.stop.channel()) -> _ => {
-                    self.end();
+                    self.end(run);
                     return RunOver::Stopped;
                 }
                 recv(self.restart_rx) -> _ => {
-                    self.end();
+                    self.end(run);
                     return RunOver::Restarted;
                 }
                 recv(self.signals_rx) -> signal => match signal {
@@ -273,7 +273,7 @@ impl PluginKeeper {
                 },
                 default(left) => {
                     if let Some(why) = self.check() {
-                        self.end();
+                        self.end(run);
                         return RunOver::Ended { why, has_failed: true };
                     }
                     due = Instant::now() + times.ping;
@@ -313,9 +313,11 @@ impl PluginKeeper {
     }
 
     /// Ends it: first by words, then by a signal that asks, then by one that does not.
-    fn end(&self) {
+    fn end(&self, run: &mut StopSource) {
         let state = &self.parts.state;
         state.send(&GatewayCommand::Shutdown).ok();
+        // Its end is heard by the thread on which a message may wait: it does not wait any longer.
+        run.stop();
         if self.has_ended_within(self.parts.times.end) {
             return;
         }

@@ -145,13 +145,14 @@ impl Ears {
     /// Takes something in, however long that must wait: the program has confirmed it to its platform already.
     fn take_in(&self, line: &str, what: impl Fn() -> InboundEvent) {
         self.parts.state.note_event();
-        self.parts.state.hold(true);
+        self.parts.state.hold();
         self.take_in_patiently(line, what);
-        self.parts.state.hold(false);
+        self.parts.state.go_on();
     }
 
     fn take_in_patiently(&self, line: &str, what: impl Fn() -> InboundEvent) {
         let mut again_after = AGAIN_MIN;
+        let mut is_last = false;
         loop {
             let inbound = Inbound {
                 what: what(),
@@ -168,12 +169,14 @@ impl Ears {
                 }
                 Ok(Err(IntakeError::Later(why))) => {
                     log::warn!("gateway {}: a message waits: {why}", self.name());
+                    self.parts.state.note_wait(&why);
                 }
             }
-            if self.stop.wait(again_after) {
+            if is_last {
                 let why = "the program was ended before it could be taken in";
                 return self.set_aside(line, why);
             }
+            is_last = self.stop.wait(again_after);
             again_after = (again_after * 2).min(AGAIN_MAX);
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use crossbeam_channel::unbounded;
 
 use super::*;
-use crate::base::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, FakeClock, SystemClock};
 use crate::base::lock::lock;
 use crate::domain::ids::GatewayName;
 use crate::domain::secret::Secret;
@@ -265,6 +265,47 @@ fn a_program_that_nobody_hears_any_more_is_ended_and_started_again() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+fn refused(times: usize) -> Vec<IntakeError> {
+    vec![IntakeError::Later("the disk is full".into()); times]
+}
+
+#[test]
+fn a_message_that_waits_does_not_delay_the_end_of_its_program() {
+    let times = PluginTimes {
+        end: SOON * 2,
+        ..LONG
+    };
+    let script = format!("{}{}read -r end", ready(""), message("one"));
+    let bench = run(&script, RestartRule::Never, times, refused(1000));
+    assert_eq!(bench.news(), SenderNews::Ready(true));
+    // It waits by now, or comes while the program ends.
+    bench.plugin.restart();
+    assert_eq!(bench.news(), SenderNews::Ready(false));
+    assert!(bench.set_aside().contains("one"), "{}", bench.set_aside());
+}
+
+#[test]
+fn a_message_that_waits_for_long_is_a_trouble_of_its_gateway_until_it_is_taken_in() {
+    let clock = Arc::new(FakeClock::at(std::time::SystemTime::UNIX_EPOCH));
+    let script = format!("{}{}read -r end", ready(""), message("one"));
+    let times = Arc::clone(&clock) as _;
+    let bench = run_at(times, &script, RestartRule::Never, LONG, refused(4));
+    bench.until("ready");
+    let deadline = Instant::now() + SOON;
+    let status = loop {
+        let status = bench.plugin.state().status();
+        if status.state == "trouble" {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "{status:?}");
+        clock.advance(Duration::from_secs(61));
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(status.detail.unwrap().contains("the disk is full"));
+    assert_eq!(bench.taken.recv_timeout(SOON).unwrap(), "one");
+    assert_eq!(bench.until("ready").detail, None);
 }
 
 #[test]
