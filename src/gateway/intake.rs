@@ -262,7 +262,8 @@ impl Intake {
             source_id: guest.key.clone(),
         };
         let name = stranger.name.clone();
-        let asked = self.codes.ask(&guest.gateway, stranger);
+        let has_owner = !guest.access.approvers.is_empty() || self.host.has_approvers(&guest.agent);
+        let asked = self.codes.ask(&guest.gateway, stranger, !has_owner);
         match asked.map_err(|error| of_documents(&error))? {
             PairingAnswer::Silence => Ok(TakenIn::Ignored),
             PairingAnswer::Code(code) => {
