@@ -314,6 +314,23 @@ impl Intake {
             }
             Spoken::Command(_) | Spoken::ForAnother | Spoken::Words => {}
         }
+        let taken = self.words(guest, message, words, files, disposition)?;
+        let is_answered = disposition == Disposition::Answered;
+        if message.sender.is_bot && is_answered && taken != TakenIn::Ignored {
+            self.bots.count(guest);
+        }
+        Ok(taken)
+    }
+
+    /// What somebody has said, with the files that they brought.
+    fn words(
+        &self,
+        guest: &Guest,
+        message: &MessageReceived,
+        words: &str,
+        files: Vec<InboundFile>,
+        disposition: Disposition,
+    ) -> Result<TakenIn, IntakeError> {
         let brought = self.files(guest, files, disposition)?;
         let spoken = brought.spoken.iter().map(String::as_str);
         let words: Vec<&str> = [words].into_iter().chain(spoken).collect();

@@ -21,10 +21,18 @@ struct Notepad {
     said: Mutex<Vec<(Chat, Announcement)>>,
     shown: Mutex<Vec<(SessionId, Seq)>>,
     button: Mutex<Option<PressedButton>>,
+    /// So often what is shown cannot be noted.
+    refusals: Mutex<u32>,
 }
 
 impl Outbox for Notepad {
     fn open_session(&self, _: &Chat, session: &SessionId, from: Seq) -> Result<(), OutboxError> {
+        let mut refusals = lock(&self.refusals);
+        if *refusals > 0 {
+            *refusals -= 1;
+            let busy = DocumentError::Busy("lane.json".to_owned());
+            return Err(OutboxError::Document(busy));
+        }
         lock(&self.shown).push((session.clone(), from));
         Ok(())
     }
@@ -682,6 +690,12 @@ fn other_programs_are_answered_three_times_before_a_person_says_something() {
         hall.says(bot(message_id));
     }
     hall.says(group("42", "5", "hm"));
+    // What comes again until it can be taken in was answered once.
+    *lock(&hall.notepad.refusals) = 3;
+    lock(&hall.intake.desk.shown).clear();
+    for _ in 0..3 {
+        hall.take(bot("6")).unwrap_err();
+    }
     hall.says(bot("6"));
     let expected = [
         "bot7: 1",
