@@ -125,9 +125,11 @@ impl Intake {
     pub fn new(settings: &GatewaySettings, parts: IntakeParts) -> Intake {
         let sessions = parts.sessions.clone();
         let debounce = Debounce::new(parts.sessions.timer(), move |session| {
-            if let Err(error) = sessions.begin_turn(session) {
-                log::warn!("session {session}: its turn does not begin: {error}");
-            }
+            let Err(error) = sessions.begin_turn(session) else {
+                return true;
+            };
+            log::warn!("session {session}: its turn does not begin: {error}");
+            !matches!(of_engine(error), IntakeError::Later(_))
         });
         Intake {
             gateways: parts.ways.keys().cloned().collect(),
