@@ -16,6 +16,7 @@ use crate::base::words;
 use crate::base::yaml::expand::{Environment, is_variable_name};
 use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{At, Report, WordOrList, or_default, plain};
+use crate::base::yaml::tree::Document;
 use crate::config::raw;
 use crate::config::settings::{
     Config, ExternalGateway, GatewaysConfig, LimitsConfig, LocalUsers, LogFormat, LoggingConfig,
@@ -43,6 +44,8 @@ pub(super) struct Sources<'a> {
     pub(super) flags: &'a Overrides,
     /// The environment.
     pub(super) variables: &'a Overrides,
+    /// The file as it was read, which knows where its values stand.
+    pub(super) document: &'a Document,
 }
 
 /// The precedence.
@@ -141,8 +144,8 @@ pub(super) fn config(
         server: server(or_default(raw.server), sources, folder, report),
         sessions: sessions(or_default(raw.sessions), report),
         limits: limits(or_default(raw.limits), report),
-        gateways: gateways(or_default(raw.gateways), folder, report),
-        routes: routes(or_default(raw.routes), report),
+        gateways: gateways(or_default(raw.gateways), sources.document, folder, report),
+        routes: routes(or_default(raw.routes), sources.document, report),
         providers: providers(or_default(raw.providers), folder, report),
         sandbox: sandbox(or_default(raw.sandbox), folder, &agents_dir, report),
         web: web(or_default(raw.web), report),
@@ -365,18 +368,23 @@ fn limits(raw: raw::Limits, report: &mut Report) -> LimitsConfig {
     }
 }
 
-fn gateways(raw: raw::Gateways, folder: &Path, report: &mut Report) -> GatewaysConfig {
+fn gateways(
+    raw: raw::Gateways,
+    document: &Document,
+    folder: &Path,
+    report: &mut Report,
+) -> GatewaysConfig {
     let mut names = BTreeSet::new();
     let bots = raw.telegram.map_or_else(Vec::new, |at| at.value.0);
     let is_alone = bots.len() == 1;
     let telegram = bots
         .into_iter()
-        .filter_map(|at| telegram(at, is_alone, &mut names, report))
+        .filter_map(|at| telegram(at, is_alone, document, &mut names, report))
         .collect();
     // Another program may take the place of the one that is built in.
     let external = or_default(raw.external)
         .into_iter()
-        .filter_map(|at| external(at, folder, &mut names, report))
+        .filter_map(|at| external(at, document, folder, &mut names, report))
         .collect();
     GatewaysConfig {
         telegram,
@@ -407,6 +415,7 @@ fn transcribe(
 fn telegram(
     at: At<raw::Telegram>,
     is_alone: bool,
+    document: &Document,
     names: &mut BTreeSet<GatewayName>,
     report: &mut Report,
 ) -> Option<Telegram> {
@@ -426,6 +435,7 @@ fn telegram(
             None
         }
     };
+    let place = raw.agent.as_ref().map_or(at.node, |agent| agent.node);
     let agent = raw
         .agent
         .and_then(|at| checked(&at, agent_name, AGENT_RULE, report));
@@ -439,6 +449,7 @@ fn telegram(
         agent,
         bot_token: token(bot_token, report)?,
         api_url,
+        place: document.locate(place),
     })
 }
 
@@ -470,6 +481,7 @@ const URL_RULE: &str = "must begin with `http://` or `https://`";
 
 fn external(
     at: At<raw::External>,
+    document: &Document,
     folder: &Path,
     names: &mut BTreeSet<GatewayName>,
     report: &mut Report,
@@ -503,6 +515,7 @@ fn external(
             .collect(),
         env: secret_map(or_default(raw.env)),
         restart,
+        place: document.locate(at.node),
     })
 }
 
@@ -515,14 +528,18 @@ fn program(command: &str, folder: &Path) -> PathBuf {
     }
 }
 
-fn routes(found: Vec<At<raw::Route>>, report: &mut Report) -> Vec<RouteConfig> {
+fn routes(
+    found: Vec<At<raw::Route>>,
+    document: &Document,
+    report: &mut Report,
+) -> Vec<RouteConfig> {
     found
         .into_iter()
-        .filter_map(|at| route(at, report))
+        .filter_map(|at| route(at, document, report))
         .collect()
 }
 
-fn route(at: At<raw::Route>, report: &mut Report) -> Option<RouteConfig> {
+fn route(at: At<raw::Route>, document: &Document, report: &mut Report) -> Option<RouteConfig> {
     let (at, raw) = at.split();
     // A route without conditions is for every message.
     let conditions = or_default(raw.conditions);
@@ -530,8 +547,10 @@ fn route(at: At<raw::Route>, report: &mut Report) -> Option<RouteConfig> {
     if let Some(kind) = conditions.get("chat_type") {
         report.choice(kind, &[("dm", ()), ("group", ()), ("channel", ())]);
     }
+    let agent = agent?;
     Some(RouteConfig {
-        agent: checked(&agent?, agent_name, AGENT_RULE, report)?,
+        place: document.locate(agent.node),
+        agent: checked(&agent, agent_name, AGENT_RULE, report)?,
         conditions: order::map(conditions.into_iter().map(|(key, at)| (key, at.value))),
     })
 }

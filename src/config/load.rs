@@ -186,6 +186,7 @@ fn read_unchecked(
         origin,
         flags,
         variables: &variables,
+        document: &document,
     };
     let config = raw.map(|raw| checked::config(raw, &sources, &mut report));
     (config, report.finish(&document, file))

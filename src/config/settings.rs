@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::address::AddressRange;
+use crate::base::yaml::problem::Position;
 use crate::domain::ids::{AgentName, GatewayName};
 use crate::domain::providers::{Described, Provider};
 use crate::domain::secret::Secret;
@@ -127,6 +128,8 @@ pub struct Telegram {
     pub bot_token: Secret,
     /// Another server than Telegram's own.
     pub api_url: Option<String>,
+    /// Where it stands in the file, or the agent that it names.
+    pub place: Position,
 }
 
 /// A gateway that is a program of its own.
@@ -142,6 +145,8 @@ pub struct ExternalGateway {
     pub env: BTreeMap<String, Secret>,
     /// When it is started again.
     pub restart: Restart,
+    /// Where it stands in the file.
+    pub place: Position,
 }
 
 /// When a gateway's program is started again.
@@ -163,6 +168,8 @@ pub struct RouteConfig {
     pub conditions: BTreeMap<String, String>,
     /// Whose the chats are.
     pub agent: AgentName,
+    /// Where the file says that.
+    pub place: Position,
 }
 
 /// The lock of tools' programs.

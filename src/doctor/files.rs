@@ -106,19 +106,6 @@ pub(super) fn policies(
         .collect()
 }
 
-/// Routes that lead to nobody.
-pub(super) fn routes(config: &Config, agents: &[Arc<AgentSpec>]) -> Vec<Check> {
-    let is_there = |name: &str| agents.iter().any(|agent| agent.name.as_str() == name);
-    let named = config.routes.iter().map(|route| route.agent.as_str());
-    let lost = named.filter(|name| !is_there(name));
-    lost.map(|name| {
-        let message = format!("`routes` names the agent {name}, which is not there");
-        // No message comes that way yet.
-        Check::warning("config", message)
-    })
-    .collect()
-}
-
 /// Looks whether the sessions can be read, and their agents are there.
 pub(super) fn sessions(config: &Config, agents: &[Arc<AgentSpec>]) -> Check {
     const SUBJECT: &str = "logs";

@@ -35,6 +35,7 @@ use crate::tools::programs::SandboxTrialError;
 use crate::tools::web;
 use crate::trust::WorkspaceTrust;
 use crate::wire::AgentListBody;
+use crate::workspace::gateway_remarks;
 use crate::workspace::loaded::loaded_agents;
 use crate::workspace::programs::programs;
 use crate::workspace::providers;
@@ -80,7 +81,7 @@ pub fn examine(origin: &ConfigSource, flags: &Overrides, token: Option<&str>) ->
     let agents = loaded.list();
     checks.extend(agent_checks(&config, &agents, server.agents(), &trust));
     checks.extend(files::policies(&config, &agents, &trust));
-    checks.extend(files::routes(&config, &agents));
+    checks.extend(gateways(&config, &agents, &trust));
     checks.extend(network::models(&agents, &settings));
     let programs = ProgramTools::new(programs(&config), workspace.clone());
     checks.extend(rules::checks(workspace, &agents, &programs, &trust));
@@ -268,6 +269,15 @@ fn long_prompts(
         Some(check.hint(hint))
     });
     found.collect()
+}
+
+/// What of gateways and routes does not do what it may seem to; nothing when all is well.
+fn gateways(config: &Config, agents: &[Arc<AgentSpec>], trust: &WorkspaceTrust) -> Vec<Check> {
+    let found = gateway_remarks::look(config, agents, trust);
+    let found = found.iter();
+    found
+        .map(|problem| Check::of_problem("gateways", problem))
+        .collect()
 }
 
 /// What does not count of agents for want of trust.

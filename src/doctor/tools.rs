@@ -44,7 +44,7 @@ fn gateways(config: &Config) -> Vec<Check> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = |program: &Path| {
         if program.is_absolute() {
-            program.is_file()
+            may_run(program)
         } else {
             is_on_path(&program.to_string_lossy(), &path)
         }
@@ -54,8 +54,8 @@ fn gateways(config: &Config) -> Vec<Check> {
     missing
         .map(|gateway| {
             let message = format!("there is no program {}", gateway.command.display());
-            // None is started yet.
-            Check::warning(format!("gateway {}", gateway.name), message)
+            Check::error(format!("gateway {}", gateway.name), message)
+                .hint("see its `command` in `gateways.external`")
         })
         .collect()
 }
@@ -79,8 +79,10 @@ fn writable(config: &Config) -> Vec<Check> {
 
 /// A shell would find the program in these folders.
 pub(super) fn is_on_path(program: &str, path: &std::ffi::OsStr) -> bool {
-    std::env::split_paths(path).any(|folder| {
-        let found = folder.join(program).metadata();
-        found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    })
+    std::env::split_paths(path).any(|folder| may_run(&folder.join(program)))
+}
+
+fn may_run(program: &Path) -> bool {
+    let found = program.metadata();
+    found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }

@@ -110,7 +110,7 @@ pub struct GatewayStatus {
     pub name: GatewayName,
     /// `telegram` or `external`.
     pub kind: &'static str,
-    /// `starting`, `ready`, `restarting`, `down`, `failed` or, of one that is built in, `trouble`.
+    /// `starting`, `ready`, `trouble`, `restarting`, `down` or `failed`.
     pub state: &'static str,
     /// What is to be known of that.
     pub detail: Option<String>,

@@ -39,7 +39,8 @@ use crate::base::digest::sha256;
 use crate::base::lock::lock;
 use crate::domain::access::{AccessSpec, BotRule, SenderRule};
 use crate::domain::chat::Chat;
-use crate::domain::ids::{AgentName, GatewayName, SourceId};
+use crate::domain::event::Event;
+use crate::domain::ids::{AgentName, GatewayName, Seq, SessionId, SourceId};
 use crate::domain::principal::GatewaySender;
 use crate::domain::time::Timestamp;
 use crate::engine::{EngineError, Overheard, Sessions};
@@ -125,9 +126,11 @@ impl Intake {
     pub fn new(settings: &GatewaySettings, parts: IntakeParts) -> Intake {
         let sessions = parts.sessions.clone();
         let debounce = Debounce::new(parts.sessions.timer(), move |session| {
-            if let Err(error) = sessions.begin_turn(session) {
-                log::warn!("session {session}: its turn does not begin: {error}");
-            }
+            let Err(error) = sessions.begin_turn(session) else {
+                return true;
+            };
+            log::warn!("session {session}: its turn does not begin: {error}");
+            !matches!(of_engine(error), IntakeError::Later(_))
         });
         Intake {
             gateways: parts.ways.keys().cloned().collect(),
@@ -236,7 +239,7 @@ impl Intake {
         let _turn = self.turn_of(&guest.chat);
         let place = ChatPlace {
             chat_type: message.routing.chat_type,
-            channel: &message.routing.channel,
+            channel: Some(&message.routing.channel),
             chat_ids: &chat_ids,
         };
         match admission::admission(&guest.access, guest.visitor(), place) {
@@ -262,7 +265,8 @@ impl Intake {
             source_id: guest.key.clone(),
         };
         let name = stranger.name.clone();
-        let asked = self.codes.ask(&guest.gateway, stranger);
+        let has_owner = !guest.access.approvers.is_empty() || self.host.has_approvers(&guest.agent);
+        let asked = self.codes.ask(&guest.gateway, stranger, !has_owner);
         match asked.map_err(|error| of_documents(&error))? {
             PairingAnswer::Silence => Ok(TakenIn::Ignored),
             PairingAnswer::Code(code) => {
@@ -313,6 +317,23 @@ impl Intake {
             }
             Spoken::Command(_) | Spoken::ForAnother | Spoken::Words => {}
         }
+        let taken = self.words(guest, message, words, files, disposition)?;
+        let is_answered = disposition == Disposition::Answered;
+        if message.sender.is_bot && is_answered && taken != TakenIn::Ignored {
+            self.bots.count(guest);
+        }
+        Ok(taken)
+    }
+
+    /// What somebody has said, with the files that they brought.
+    fn words(
+        &self,
+        guest: &Guest,
+        message: &MessageReceived,
+        words: &str,
+        files: Vec<InboundFile>,
+        disposition: Disposition,
+    ) -> Result<TakenIn, IntakeError> {
         let brought = self.files(guest, files, disposition)?;
         let spoken = brought.spoken.iter().map(String::as_str);
         let words: Vec<&str> = [words].into_iter().chain(spoken).collect();
@@ -450,7 +471,7 @@ impl Intake {
         let guest = Guest {
             gateway: gateway.clone(),
             gateways: Arc::clone(&self.gateways),
-            chat,
+            chat: session.summary.chat().unwrap_or(chat),
             admitted: self.admitted(&agent, &sender)?,
             agent,
             access,
@@ -459,29 +480,54 @@ impl Intake {
             key,
             message_id: None,
         };
-        if !self.may_press(&guest, press)? {
+        if !self.may_press(&guest, press, &session.id)? {
             return Ok(self.refuse(gateway, press, orders::NOT_ADMITTED));
         }
         let call_id = found.call_id.as_str();
         Orders { desk: &self.desk }.press(press, &guest, &session, call_id, found.decision)
     }
 
-    /// Whether somebody may talk where they press. A gateway that does not tell what kind of chat it is has
-    /// only its approvers looked at.
-    fn may_press(&self, guest: &Guest, press: &CallbackQuery) -> Result<bool, IntakeError> {
-        let Some(routing) = &press.routing else {
-            return Ok(true);
+    /// Whether somebody may talk where they press.
+    fn may_press(
+        &self,
+        guest: &Guest,
+        press: &CallbackQuery,
+        session: &SessionId,
+    ) -> Result<bool, IntakeError> {
+        let routing = press.routing.as_ref();
+        let chat_type = match routing {
+            Some(routing) => routing.chat_type,
+            // Older programs do not tell.
+            None => self.chat_type_of(session)?,
         };
         let chat_ids = self.chat_ids(&guest.gateway, &press.chat_id)?;
         let place = ChatPlace {
-            chat_type: routing.chat_type,
-            channel: &routing.channel,
+            chat_type,
+            channel: routing.map(|routing| routing.channel.as_str()),
             chat_ids: &chat_ids,
         };
         let admission = admission::admission(&guest.access, guest.visitor(), place);
         let rule = admission::sender_rule(&guest.access, guest.visitor());
-        let is_heard = routing.chat_type == ChatType::Dm || rule == SenderRule::Allow;
+        let is_heard = chat_type == ChatType::Dm || rule == SenderRule::Allow;
         Ok(admission == ChatAdmission::Admitted && is_heard)
+    }
+
+    /// The kind of a session's chat, as its first message tells: only among several has a speaker a name.
+    fn chat_type_of(&self, session: &SessionId) -> Result<ChatType, IntakeError> {
+        /// What may stand before the first message is no more than a few notes.
+        const LOOKED_AT: usize = 16;
+        let first = self.desk.sessions.events(session, Seq::ZERO, LOOKED_AT);
+        let first = first.map_err(of_engine)?.into_iter();
+        let mut named = first.filter_map(|record| match record.event {
+            Event::UserMessage(said) => Some(said.sender_name.is_some()),
+            Event::SilentMessage { sender_name, .. } => Some(sender_name.is_some()),
+            _ => None,
+        });
+        Ok(match named.next() {
+            Some(false) => ChatType::Dm,
+            // Its rules are the narrower ones by default.
+            Some(true) | None => ChatType::Group,
+        })
     }
 
     fn refuse(&self, gateway: &GatewayName, press: &CallbackQuery, why: &str) -> TakenIn {

@@ -211,7 +211,7 @@ impl PluginKeeper {
                 has_failed: true,
             };
         }
-        let over = self.keep();
+        let over = self.keep(&mut run);
         run.stop();
         // No answer comes any more.
         state.set(PluginPhase::Waiting {
@@ -227,18 +227,19 @@ impl PluginKeeper {
         let settings = &self.parts.settings;
         let prepared = environment::prepared(settings);
         let ears = Ears::new(Arc::clone(&self.parts), run_stop);
-        let signals = self.signals.clone();
+        let mut teller = EndTeller {
+            signals: self.signals.clone(),
+            has_told: false,
+        };
         let hear = move |heard: Heard<'_>| match heard {
             Heard::Line(line) => {
                 if ears.line(&line) {
-                    signals.send(PluginSignal::Ready).ok();
+                    teller.signals.send(PluginSignal::Ready).ok();
                 }
             }
             Heard::Remark(line) => ears.remark(&line),
             Heard::TooLong => ears.too_long(),
-            Heard::Ended(end) => {
-                signals.send(PluginSignal::Ended(end)).ok();
-            }
+            Heard::Ended(end) => teller.tell(end),
         };
         let name = io_thread_name(&self.parts);
         let for_whom = format!("gateway {}", settings.name);
@@ -248,18 +249,18 @@ impl PluginKeeper {
     }
 
     /// Serves a program that runs, until it is over.
-    fn keep(&self) -> RunOver {
+    fn keep(&self, run: &mut StopSource) -> RunOver {
         let times = self.parts.times;
         let mut due = Instant::now() + times.ready;
         loop {
             let left = due.saturating_duration_since(Instant::now());
             select_biased! {
                 recv(self.stop.channel()) -> _ => {
-                    self.end();
+                    self.end(run);
                     return RunOver::Stopped;
                 }
                 recv(self.restart_rx) -> _ => {
-                    self.end();
+                    self.end(run);
                     return RunOver::Restarted;
                 }
                 recv(self.signals_rx) -> signal => match signal {
@@ -272,7 +273,7 @@ impl PluginKeeper {
                 },
                 default(left) => {
                     if let Some(why) = self.check() {
-                        self.end();
+                        self.end(run);
                         return RunOver::Ended { why, has_failed: true };
                     }
                     due = Instant::now() + times.ping;
@@ -312,9 +313,11 @@ impl PluginKeeper {
     }
 
     /// Ends it: first by words, then by a signal that asks, then by one that does not.
-    fn end(&self) {
+    fn end(&self, run: &mut StopSource) {
         let state = &self.parts.state;
         state.send(&GatewayCommand::Shutdown).ok();
+        // Its end is heard by the thread on which a message may wait: it does not wait any longer.
+        run.stop();
         if self.has_ended_within(self.parts.times.end) {
             return;
         }
@@ -334,6 +337,26 @@ impl PluginKeeper {
                 Err(_) => return false,
             }
         }
+    }
+}
+
+/// Tells the end of a program, also where the thread that hears it has ended before.
+struct EndTeller {
+    signals: Sender<PluginSignal>,
+    has_told: bool,
+}
+
+impl EndTeller {
+    fn tell(&mut self, end: End) {
+        if !std::mem::replace(&mut self.has_told, true) {
+            self.signals.send(PluginSignal::Ended(end)).ok();
+        }
+    }
+}
+
+impl Drop for EndTeller {
+    fn drop(&mut self) {
+        self.tell(End::Stopped("nobody hears it any more".to_owned()));
     }
 }
 

@@ -10,6 +10,7 @@ use crate::base::clock::SystemClock;
 use crate::base::fs::Fs;
 use crate::base::plural::counted;
 use crate::base::stop::Stop;
+use crate::base::yaml::problem::Problem;
 use crate::config::{Config, SessionsConfig};
 use crate::domain::redact::Redactor;
 use crate::engine::{EngineSettings, Lifetimes, Parts, Recovery, Sessions};
@@ -27,6 +28,7 @@ use crate::tools::program_tools::ProgramTools;
 use crate::tools::programs::Programs;
 use crate::trust::WorkspaceTrust;
 use crate::workspace::arrivals::Arrivals;
+use crate::workspace::gateway_remarks;
 use crate::workspace::loaded::{LoadedAgents, read_agents};
 use crate::workspace::policy_files;
 use crate::workspace::programs;
@@ -105,6 +107,8 @@ impl Core {
 
     /// Starts the gateways.
     pub(super) fn gateways(&self, config: &Config) -> anyhow::Result<ServerGateways> {
+        let trust = &self.remarks.trust;
+        say(&gateway_remarks::look(config, &self.agents.list(), trust));
         let admissions = Admissions {
             agents: Arc::clone(&self.agents),
             trust: Arc::clone(&self.remarks.trust),
@@ -168,15 +172,19 @@ fn load_trust(config: &Config) -> anyhow::Result<Arc<WorkspaceTrust>> {
     Ok(trust)
 }
 
-fn load_agents(config: &Config, trust: &Arc<WorkspaceTrust>) -> Arc<AgentDirectory> {
-    let agents = read_agents(config, trust);
-    for problem in agents.problems() {
+fn say(problems: &[Problem]) {
+    for problem in problems {
         if problem.is_error() {
             log::error!("{problem}");
         } else {
             log::warn!("{problem}");
         }
     }
+}
+
+fn load_agents(config: &Config, trust: &Arc<WorkspaceTrust>) -> Arc<AgentDirectory> {
+    let agents = read_agents(config, trust);
+    say(&agents.problems());
     log::info!(
         "{} in {}",
         counted(agents.list().len(), "agent"),

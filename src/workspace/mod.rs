@@ -7,6 +7,7 @@
 pub(crate) mod arrivals;
 pub mod consent;
 pub mod explain;
+pub(crate) mod gateway_remarks;
 pub mod holder;
 pub(crate) mod loaded;
 pub(crate) mod ollama;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use duragent::base::yaml::Level;
+use duragent::base::yaml::{Level, Position};
 use duragent::config::*;
 use duragent::domain::ids::{AgentName, GatewayName};
 use duragent::domain::providers::{Described, Dialect, KeySource, Provider};
@@ -200,6 +200,7 @@ fn every_key_ends_up_in_the_configuration() {
     let folder = Folder::with(EVERYTHING);
     let home = folder.path();
     let secret = |text: &str| Secret::new(text);
+    let at = |line, column| Position { line, column };
     let words = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());
         pairs.iter().map(owned).collect()
@@ -243,6 +244,7 @@ fn every_key_ends_up_in_the_configuration() {
                     agent: None,
                     bot_token: secret("1:hunter2"),
                     api_url: Some("http://localhost:8081".to_owned()),
+                    place: at(25, 13),
                 }],
                 external: vec![
                     ExternalGateway {
@@ -251,6 +253,7 @@ fn every_key_ends_up_in_the_configuration() {
                         args: vec![secret("--token"), secret("hunter2")],
                         env: BTreeMap::from([("KEY".to_owned(), secret("hunter2"))]),
                         restart: Restart::OnFailure,
+                        place: at(27, 7),
                     },
                     ExternalGateway {
                         name: gateway("irc"),
@@ -258,6 +261,7 @@ fn every_key_ends_up_in_the_configuration() {
                         args: Vec::new(),
                         env: BTreeMap::new(),
                         restart: Restart::OnFailure,
+                        place: at(28, 7),
                     },
                 ],
             },
@@ -269,10 +273,12 @@ fn every_key_ends_up_in_the_configuration() {
                         ("topic", "7")
                     ]),
                     agent: AgentName::parse("ada").unwrap(),
+                    place: at(30, 68),
                 },
                 RouteConfig {
                     conditions: BTreeMap::new(),
                     agent: AgentName::parse("bob").unwrap(),
+                    place: at(31, 24),
                 },
             ],
             providers: [

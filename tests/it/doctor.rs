@@ -387,7 +387,7 @@ fn every_fault_that_is_seeded_is_found() {
             }),
         ),
         (
-            "`routes` names the agent nobody",
+            "duragent.yaml:2:29: `routes` names the agent nobody, which is not there",
             Box::new(|w| {
                 w.config(
                     "server: {min_free_mb: 0, port: 0}\nroutes: [{match: {}, agent: nobody}]\n",
@@ -395,7 +395,21 @@ fn every_fault_that_is_seeded_is_found() {
             }),
         ),
         (
-            "gateway irc: there is no program",
+            "duragent.yaml:2:48: `gateways.telegram` names the agent nobody, which is not there",
+            Box::new(|w| {
+                let bot = "gateways: {telegram: {bot_token: \"1:x\", agent: nobody}}\n";
+                w.config(&format!("server: {{min_free_mb: 0, port: 0}}\n{bot}"));
+            }),
+        ),
+        (
+            "duragent.yaml:2:23: what is said to the gateway irc goes to nobody",
+            Box::new(|w| {
+                let gateway = "gateways: {external: [{name: irc, command: bash}]}\n";
+                w.config(&format!("server: {{min_free_mb: 0, port: 0}}\n{gateway}"));
+            }),
+        ),
+        (
+            "error    gateway irc: there is no program",
             Box::new(|w| {
                 let gateway = "gateways: {external: [{name: irc, command: ./none}]}\n";
                 w.config(&format!("server: {{min_free_mb: 0, port: 0}}\n{gateway}"));
@@ -408,6 +422,27 @@ fn every_fault_that_is_seeded_is_found() {
             found.iter().any(|line| line.contains(wanted)),
             "{wanted}: {found:#?}"
         );
+    }
+}
+
+#[test]
+fn a_gateway_of_an_agent_that_does_not_say_who_may_talk_is_told_of_until_somebody_may() {
+    let config = "server: {min_free_mb: 0, port: 0}\nroutes: [{agent: helper}]\ngateways:\n  \
+                  external: [{name: quiet, command: bash, args: [-c, 'read -r end']}]\n";
+    let told = "the agent helper is reached by a gateway";
+    for (agent, is_told) in [
+        (echo("helper"), true),
+        (echo("helper").spec("access: {dm: {policy: open}}"), false),
+    ] {
+        let (workspace, server) = Bench::new().agent(agent).config(config).serve().apart();
+        assert_eq!(server.log().contains(told), is_told, "{}", server.log());
+        let found = complaints(&doctor(&workspace, &[], &[]));
+        let said = found.iter().find(|line| line.contains(told));
+        assert_eq!(said.is_some(), is_told, "{found:#?}");
+        if let Some(line) = said {
+            assert!(line.starts_with("warning  gateways: "), "{line}");
+            assert!(line.contains("duragent gateway pairings"), "{line}");
+        }
     }
 }
 

@@ -27,8 +27,8 @@ pub(super) struct Visitor<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ChatPlace<'a> {
     pub(super) chat_type: ChatType,
-    /// The platform's name.
-    pub(super) channel: &'a str,
+    /// The platform's name, where the gateway tells it.
+    pub(super) channel: Option<&'a str>,
     /// The names that the chat has, and had.
     pub(super) chat_ids: &'a [String],
 }
@@ -126,10 +126,20 @@ impl Visitor<'_> {
 impl ChatPlace<'_> {
     /// A pattern is of `{channel}:{chat_id}`; the gateway's own name tells two of a platform apart.
     fn is_in(&self, patterns: &[IdPattern], gateway: &GatewayName) -> bool {
-        let mut names = self.chat_ids.iter().flat_map(|chat_id| {
-            [self.channel, gateway.as_str()].map(|before| format!("{before}:{chat_id}"))
-        });
+        let platforms = || self.channel.into_iter().chain([gateway.as_str()]);
+        let mut names = self
+            .chat_ids
+            .iter()
+            .flat_map(|chat_id| platforms().map(move |platform| format!("{platform}:{chat_id}")));
         names.any(|name| patterns.iter().any(|pattern| pattern.matches(&name)))
+            || (self.channel.is_none() && self.may_be_in(patterns))
+    }
+
+    /// On some platform it is.
+    fn may_be_in(&self, patterns: &[IdPattern]) -> bool {
+        let is_whole_platform =
+            |pattern: &IdPattern| matches!(pattern, IdPattern::Prefix(text) if text.ends_with(':'));
+        patterns.iter().any(is_whole_platform) || is_named_in(patterns, self.chat_ids)
     }
 }
 
@@ -180,7 +190,7 @@ mod tests {
         let gateway = GatewayName::parse("telegram").unwrap();
         let place = ChatPlace {
             chat_type: ChatType::Dm,
-            channel: "telegram",
+            channel: Some("telegram"),
             chat_ids: &["42".to_owned()],
         };
         let chat = Some(AdmittedAs::Chat);
@@ -258,7 +268,7 @@ mod tests {
             for chat_type in [ChatType::Group, ChatType::Channel] {
                 let place = ChatPlace {
                     chat_type,
-                    channel: "telegram",
+                    channel: Some("telegram"),
                     chat_ids: &chat_ids,
                 };
                 let found = admission(&access, visitor(&gateway, "42"), place);

@@ -27,7 +27,7 @@ pub(super) struct Desk {
     /// By gateway.
     pub(super) ways: BTreeMap<GatewayName, WayOut>,
     /// Sessions that the outbox has been told of since the start.
-    shown: Mutex<HashSet<SessionId>>,
+    pub(super) shown: Mutex<HashSet<SessionId>>,
 }
 
 /// The way to what a gateway's chats are shown.

@@ -13,8 +13,12 @@ use crate::domain::ids::{AgentName, GatewayName, SourceId};
 use crate::domain::time::Timestamp;
 use crate::store::documents::{DocumentError, DocumentName, Documents};
 
-/// So many may wait of a gateway: whoever floods it makes no more.
+/// So many may wait of a gateway: whoever floods it makes no more, and the oldest go.
 const CODES_MAX: usize = 32;
+/// So many, while nobody decides for the agent: one of them is its owner's.
+const FIRST_CODES_MAX: usize = 8 * CODES_MAX;
+/// A code stays for so long however many ask: who was told it gets it to the owner, and the owner types it.
+const KEPT_FOR_SURE: Duration = Duration::from_secs(600);
 /// After that a code admits nobody, and a stranger gets another.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Letters of a code: none of them looks like another.
@@ -55,7 +59,7 @@ pub struct PendingPairing {
 pub(super) enum PairingAnswer {
     /// This code.
     Code(String),
-    /// Nothing: they know theirs, or there are too many.
+    /// Nothing: they know theirs, or too many have just asked.
     Silence,
 }
 
@@ -74,11 +78,13 @@ impl PairingCodes {
         }
     }
 
-    /// Notes that somebody asks; on return it is on disk.
+    /// Notes that somebody asks; on return it is on disk. `may_be_owner` says that nobody decides for the agent
+    /// yet: then they get a code in any case, or whoever floods a new bot would keep its owner out.
     pub(super) fn ask(
         &self,
         gateway: &GatewayName,
         stranger: PendingPairing,
+        may_be_owner: bool,
     ) -> Result<PairingAnswer, DocumentError> {
         let _writing = lock(&self.writing);
         let mut codes = self.read(gateway)?;
@@ -94,7 +100,7 @@ impl PairingCodes {
                 false => PairingAnswer::Silence,
             });
         }
-        if codes.len() >= CODES_MAX {
+        if !make_room(&mut codes, stranger.at, may_be_owner) {
             return Ok(PairingAnswer::Silence);
         }
         let code = new_code().map_err(|source| DocumentError::Io {
@@ -163,6 +169,27 @@ impl PairingCodes {
     }
 }
 
+/// Lets the oldest codes go where there are many; whether there is room for another one.
+fn make_room(
+    codes: &mut BTreeMap<String, PendingPairing>,
+    now: Timestamp,
+    may_be_owner: bool,
+) -> bool {
+    while codes.len() >= CODES_MAX {
+        let oldest = codes.iter().min_by_key(|(_, one)| one.at);
+        let oldest = oldest.map(|(code, one)| (code.clone(), one.at));
+        let Some((code, at)) = oldest else {
+            return true;
+        };
+        let is_flood = may_be_owner && codes.len() >= FIRST_CODES_MAX;
+        if now.since(at) < KEPT_FOR_SURE && !is_flood {
+            return may_be_owner;
+        }
+        codes.remove(&code);
+    }
+    true
+}
+
 fn name_of(gateway: &GatewayName) -> Result<DocumentName, DocumentError> {
     DocumentName::parse(format!("gateways/{gateway}/pairings.json"))
 }
@@ -218,7 +245,9 @@ mod tests {
                 at: self.clock.now().into(),
                 source_id: SourceId::parse(key).unwrap(),
             };
-            self.codes.ask(&self.gateway, stranger).unwrap()
+            let may_be_owner = sender_id == "owner";
+            let asked = self.codes.ask(&self.gateway, stranger, may_be_owner);
+            asked.unwrap()
         }
 
         fn code(&self, sender_id: &str, agent: &str, key: &str) -> String {
@@ -260,13 +289,23 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_strangers_makes_no_more_than_so_many_codes() {
+    fn a_flood_of_strangers_makes_no_more_than_so_many_codes_and_keeps_no_owner_out() {
         let desk = Desk::new();
         for sender in 0..CODES_MAX {
             desk.code(&sender.to_string(), "ada", "k:1");
         }
         assert_eq!(desk.ask("another", "ada", "k:1"), PairingAnswer::Silence);
-        desk.clock.advance(LIFETIME);
-        desk.code("another", "ada", "k:1");
+        desk.clock.advance(Duration::from_secs(1));
+        let owners = desk.code("owner", "ada", "k:1");
+        assert_eq!(desk.ask("another", "ada", "k:1"), PairingAnswer::Silence);
+        desk.clock.advance(KEPT_FOR_SURE);
+        for sender in 0..CODES_MAX - 1 {
+            desk.clock.advance(Duration::from_secs(1));
+            desk.code(&format!("later {sender}"), "ada", "k:1");
+        }
+        assert!(desk.codes.find(&desk.gateway, &owners).unwrap().is_some());
+        desk.code("the last", "ada", "k:1");
+        assert_eq!(desk.codes.find(&desk.gateway, &owners).unwrap(), None);
+        assert_eq!(desk.codes.list(&desk.gateway).unwrap().len(), CODES_MAX);
     }
 }

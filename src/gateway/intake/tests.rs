@@ -21,10 +21,18 @@ struct Notepad {
     said: Mutex<Vec<(Chat, Announcement)>>,
     shown: Mutex<Vec<(SessionId, Seq)>>,
     button: Mutex<Option<PressedButton>>,
+    /// So often what is shown cannot be noted.
+    refusals: Mutex<u32>,
 }
 
 impl Outbox for Notepad {
     fn open_session(&self, _: &Chat, session: &SessionId, from: Seq) -> Result<(), OutboxError> {
+        let mut refusals = lock(&self.refusals);
+        if *refusals > 0 {
+            *refusals -= 1;
+            let busy = DocumentError::Busy("lane.json".to_owned());
+            return Err(OutboxError::Document(busy));
+        }
         lock(&self.shown).push((session.clone(), from));
         Ok(())
     }
@@ -180,13 +188,23 @@ impl Hall {
     }
 
     fn press(&self, sender_id: &str, message_id: &str) -> TakenIn {
+        let routing = dm(sender_id, "1", "").routing;
+        self.press_with(sender_id, message_id, Some(routing))
+    }
+
+    fn press_with(
+        &self,
+        sender_id: &str,
+        message_id: &str,
+        routing: Option<MessageRouting>,
+    ) -> TakenIn {
         let press = CallbackQuery {
             callback_query_id: "q".to_owned(),
             chat_id: "7".to_owned(),
             sender: sender(sender_id),
             message_id: message_id.to_owned(),
             data: "handle".to_owned(),
-            routing: Some(dm(sender_id, "1", "").routing),
+            routing,
         };
         let inbound = Inbound {
             what: InboundEvent::Press(Box::new(press)),
@@ -272,8 +290,12 @@ impl Hall {
 
     /// A session in which ada asks a person, on behalf of 42; the question's button is there.
     fn ask(&self) -> SessionId {
+        self.ask_by(dm("42", "1", "what day is it?"))
+    }
+
+    fn ask_by(&self, message: MessageReceived) -> SessionId {
         self.bench.model.then(|_, _| Ok(reply(&["c1"])));
-        self.says(dm("42", "1", "what day is it?"));
+        self.says(message);
         let asked = self.wait(1, |event| matches!(event, Event::ApprovalRequired { .. }));
         let Event::ApprovalRequired { call_id, .. } = &asked[0] else {
             panic!("nothing is asked");
@@ -682,6 +704,12 @@ fn other_programs_are_answered_three_times_before_a_person_says_something() {
         hall.says(bot(message_id));
     }
     hall.says(group("42", "5", "hm"));
+    // What comes again until it can be taken in was answered once.
+    *lock(&hall.notepad.refusals) = 3;
+    lock(&hall.intake.desk.shown).clear();
+    for _ in 0..3 {
+        hall.take(bot("6")).unwrap_err();
+    }
     hall.says(bot("6"));
     let expected = [
         "bot7: 1",
@@ -732,6 +760,70 @@ fn a_press_of_who_may_not_talk_any_more_decides_nothing() {
     lock(&hall.files.access).dm.policy = DmPolicy::Disabled;
     assert_eq!(hall.press("42", "100"), TakenIn::Handled);
     assert_eq!(hall.decisions(), []);
+}
+
+#[test]
+fn a_press_that_tells_nothing_of_its_chat_obeys_the_rules_of_the_sessions() {
+    type Change = fn(&mut AccessSpec);
+    let in_group = || meant(group("42", "1", "what day is it?"));
+    let in_dm = || dm("42", "1", "what day is it?");
+    let allowed = |text: &str| vec![IdPattern::parse(text).unwrap()];
+    let list = |access: &mut AccessSpec, text: &str| {
+        access.groups.policy = GroupPolicy::Allowlist;
+        access.groups.allowlist = allowed(text);
+    };
+    type Case = (fn() -> MessageReceived, Change, TakenIn);
+    let cases: [Case; 7] = [
+        (in_dm, |_| (), TakenIn::Stored),
+        (
+            in_dm,
+            |access| access.dm.policy = DmPolicy::Disabled,
+            TakenIn::Handled,
+        ),
+        (
+            in_dm,
+            |access| access.groups.policy = GroupPolicy::Disabled,
+            TakenIn::Stored,
+        ),
+        (
+            in_group,
+            |access| access.dm.policy = DmPolicy::Disabled,
+            TakenIn::Stored,
+        ),
+        (
+            in_group,
+            |access| access.groups.policy = GroupPolicy::Disabled,
+            TakenIn::Handled,
+        ),
+        (
+            in_group,
+            |access| access.groups.sender_default = SenderRule::Passive,
+            TakenIn::Handled,
+        ),
+        (in_group, |_| (), TakenIn::Stored),
+    ];
+    for (message, change, expected) in cases {
+        let hall = Hall::on(Bench::asking(), decided_by("42"));
+        hall.ask_by(message());
+        change(&mut lock(&hall.files.access));
+        let pressed = hall.press_with("42", "100", None);
+        assert_eq!(pressed, expected, "{:?}", message().routing);
+        let decided = usize::from(expected == TakenIn::Stored);
+        assert_eq!(hall.decisions().len(), decided);
+    }
+    for (pattern, expected) in [
+        ("net:7", TakenIn::Stored),
+        ("net:*", TakenIn::Stored),
+        ("net:8", TakenIn::Handled),
+    ] {
+        let hall = Hall::on(Bench::asking(), decided_by("42"));
+        let mut message = in_group();
+        message.chat_id = "7".to_owned();
+        message.routing.chat_id = "7".to_owned();
+        hall.ask_by(message);
+        list(&mut lock(&hall.files.access), pattern);
+        assert_eq!(hall.press_with("42", "100", None), expected, "{pattern}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What is made of the lines of a program, on the thread that reads them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use crate::base::stop::Stop;
 use crate::base::text;
+use crate::base::thread::panic_text;
 use crate::gateway::delivery::SenderNews;
 use crate::gateway::incoming::{Inbound, InboundEvent, IntakeError};
 use crate::gateway::outlet::CommandOutcome;
@@ -143,30 +145,38 @@ impl Ears {
     /// Takes something in, however long that must wait: the program has confirmed it to its platform already.
     fn take_in(&self, line: &str, what: impl Fn() -> InboundEvent) {
         self.parts.state.note_event();
-        self.parts.state.hold(true);
+        self.parts.state.hold();
         self.take_in_patiently(line, what);
-        self.parts.state.hold(false);
+        self.parts.state.go_on();
     }
 
     fn take_in_patiently(&self, line: &str, what: impl Fn() -> InboundEvent) {
         let mut again_after = AGAIN_MIN;
+        let mut is_last = false;
         loop {
             let inbound = Inbound {
                 what: what(),
                 key: None,
                 files: Vec::new(),
             };
-            match self.parts.inlet.take(&self.parts.settings.name, inbound) {
-                Ok(taken) => return log::debug!("gateway {}: {taken:?}", self.name()),
-                Err(IntakeError::Unreadable(why)) => return self.set_aside(line, &why),
-                Err(IntakeError::Later(why)) => {
+            let (inlet, name) = (&self.parts.inlet, &self.parts.settings.name);
+            match catch_unwind(AssertUnwindSafe(|| inlet.take(name, inbound))) {
+                Ok(Ok(taken)) => return log::debug!("gateway {}: {taken:?}", self.name()),
+                Ok(Err(IntakeError::Unreadable(why))) => return self.set_aside(line, &why),
+                Err(panic) => {
+                    let why = format!("the server failed at it: {}", panic_text(&*panic));
+                    return self.set_aside(line, &why);
+                }
+                Ok(Err(IntakeError::Later(why))) => {
                     log::warn!("gateway {}: a message waits: {why}", self.name());
+                    self.parts.state.note_wait(&why);
                 }
             }
-            if self.stop.wait(again_after) {
+            if is_last {
                 let why = "the program was ended before it could be taken in";
                 return self.set_aside(line, why);
             }
+            is_last = self.stop.wait(again_after);
             again_after = (again_after * 2).min(AGAIN_MAX);
         }
     }

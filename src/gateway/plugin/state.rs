@@ -1,7 +1,7 @@
 //! What is known of a program, and the way to it. Shared by its threads and whoever asks.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::base::child::{LineProcess, SendError};
 use crate::base::clock::Clock;
@@ -12,6 +12,8 @@ use crate::gateway::protocol::{AuthMethod, Capabilities, GatewayCommand, LINE_BY
 
 /// So much of what it says beside the protocol is kept.
 const LOG_BYTES: usize = 64 << 10;
+/// For so long something may wait to be taken in before people are told.
+const HELD_QUIETLY: Duration = Duration::from_secs(60);
 
 /// What is known of a program.
 #[derive(Debug)]
@@ -36,10 +38,19 @@ struct PluginFacts {
     pings: u64,
     /// Since the last answer.
     unanswered: u32,
-    is_held: bool,
+    held: Option<HeldEvent>,
     starts: u64,
     log: Vec<String>,
     log_bytes: usize,
+}
+
+/// Something that a program told, and that is being taken in.
+#[derive(Debug)]
+struct HeldEvent {
+    /// As the clock counts since the boot.
+    since: Duration,
+    /// Why it waits, once it does.
+    why: Option<String>,
 }
 
 /// Where a program is in its life.
@@ -67,7 +78,7 @@ pub(super) enum PluginPhase {
 /// What is told of a program to a person.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PluginStatus {
-    /// `starting`, `ready`, `restarting`, `down` or `failed`.
+    /// `starting`, `ready`, `trouble`, `restarting`, `down` or `failed`.
     pub state: &'static str,
     /// What is to be known of that.
     pub detail: Option<String>,
@@ -101,6 +112,7 @@ impl PluginState {
             known.capabilities = Capabilities::default();
             known.fault = None;
             known.unanswered = 0;
+            known.held = None;
             known.is_connected = None;
             known.starts += 1;
         }
@@ -182,12 +194,25 @@ impl PluginState {
     }
 
     /// Something that it told is being taken in: nothing more is read of it meanwhile.
-    pub(super) fn hold(&self, is_held: bool) {
-        lock(&self.known).is_held = is_held;
+    pub(super) fn hold(&self) {
+        let since = self.clock.since_boot();
+        lock(&self.known).held = Some(HeldEvent { since, why: None });
+    }
+
+    /// It cannot be taken in yet.
+    pub(super) fn note_wait(&self, why: &str) {
+        if let Some(held) = &mut lock(&self.known).held {
+            held.why = Some(why.to_owned());
+        }
+    }
+
+    /// It is taken in, or never will be.
+    pub(super) fn go_on(&self) {
+        lock(&self.known).held = None;
     }
 
     pub(super) fn is_held(&self) -> bool {
-        lock(&self.known).is_held
+        lock(&self.known).held.is_some()
     }
 
     /// Keeps what it said beside the protocol.
@@ -211,10 +236,14 @@ impl PluginState {
 
     /// What a person is told.
     pub fn status(&self) -> PluginStatus {
+        let now = self.clock.since_boot();
         let known = lock(&self.known);
         let (state, detail) = match &known.phase {
             PluginPhase::Starting => ("starting", None),
-            PluginPhase::Ready => ("ready", None),
+            PluginPhase::Ready => match known.held.as_ref().and_then(|held| held.trouble(now)) {
+                Some(trouble) => ("trouble", Some(trouble)),
+                None => ("ready", None),
+            },
             PluginPhase::Waiting { why } => ("restarting", Some(why.clone())),
             PluginPhase::Down {
                 why,
@@ -269,6 +298,17 @@ impl PluginState {
         let process = lock(&self.process);
         let process = process.as_ref().ok_or(SendError::Closed)?;
         Ok(process.send(&line)?)
+    }
+}
+
+impl HeldEvent {
+    fn trouble(&self, now: Duration) -> Option<String> {
+        let waited = now.saturating_sub(self.since);
+        let why = self.why.as_ref().filter(|_| waited > HELD_QUIETLY)?;
+        let minutes = waited.as_secs() / 60;
+        Some(format!(
+            "what it told waits for {minutes} min to be taken in, and so does all behind it: {why}"
+        ))
     }
 }
 

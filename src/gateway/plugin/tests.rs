@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use crossbeam_channel::unbounded;
 
 use super::*;
-use crate::base::clock::SystemClock;
+use crate::base::clock::{Clock, FakeClock, SystemClock};
 use crate::base::lock::lock;
 use crate::domain::ids::GatewayName;
 use crate::domain::secret::Secret;
@@ -13,6 +13,7 @@ use crate::gateway::incoming::{Inbound, InboundEvent, Inlet, IntakeError, TakenI
 use crate::gateway::outlet::{CommandOutcome, Outlet as _, Performed};
 use crate::gateway::set_aside::SetAsideLog;
 use crate::gateway::settings::PluginSettings;
+use crate::store::documents::{DocumentName, Documents as _};
 use crate::store::sim_documents::SimDocuments;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -22,6 +23,9 @@ const LONG: PluginTimes = PluginTimes {
     ping: NEVER,
     end: Duration::from_secs(2),
 };
+
+/// Words at which the server fails.
+const PANICS: &str = "boom";
 
 /// Tells what it took; refuses so many times before.
 #[derive(Debug)]
@@ -36,9 +40,9 @@ impl Inlet for Taker {
             return Err(refusal);
         }
         if let InboundEvent::Message(message) = inbound.what {
-            self.taken
-                .send(message.content.words().unwrap_or_default().to_owned())
-                .unwrap();
+            let words = message.content.words().unwrap_or_default().to_owned();
+            assert_ne!(words, PANICS);
+            self.taken.send(words).unwrap();
         }
         Ok(TakenIn::Stored)
     }
@@ -59,11 +63,21 @@ fn run(
     times: PluginTimes,
     refusals: Vec<IntakeError>,
 ) -> Bench {
+    run_at(Arc::new(SystemClock), script, restart, times, refusals)
+}
+
+fn run_at(
+    clock: Arc<dyn Clock>,
+    script: &str,
+    restart: RestartRule,
+    times: PluginTimes,
+    refusals: Vec<IntakeError>,
+) -> Bench {
     let (taken_tx, taken) = unbounded();
     let (sender, inbox) = sender_channel();
     let name = GatewayName::parse("x").unwrap();
     let documents = Arc::new(SimDocuments::default());
-    let state = Arc::new(PluginState::new(Arc::new(SystemClock)));
+    let state = Arc::new(PluginState::new(clock));
     let kept = Arc::clone(&documents) as _;
     let plugin = Plugin::start(PluginParts {
         set_aside: SetAsideLog::new(kept, &name),
@@ -92,6 +106,12 @@ fn run(
 }
 
 impl Bench {
+    fn set_aside(&self) -> String {
+        let name = DocumentName::parse("gateways/x/set-aside.jsonl").unwrap();
+        let kept = self.set_aside.read(&name).unwrap();
+        kept.map(|kept| kept.text).unwrap_or_default()
+    }
+
     fn news(&self) -> SenderNews {
         self.inbox.news_rx.recv_timeout(SOON).unwrap()
     }
@@ -201,9 +221,91 @@ fn what_cannot_be_taken_in_now_waits_and_what_never_can_is_set_aside() {
     ];
     let bench = run(&script, RestartRule::Never, LONG, refusals);
     assert_eq!(bench.taken.recv_timeout(SOON).unwrap(), "two");
-    let name = crate::store::documents::DocumentName::parse("gateways/x/set-aside.jsonl").unwrap();
-    let kept = crate::store::documents::Documents::read(&*bench.set_aside, &name).unwrap();
-    assert!(kept.unwrap().text.contains("one"));
+    assert!(bench.set_aside().contains("one"));
+}
+
+#[test]
+fn a_message_at_which_the_server_fails_is_set_aside_and_the_next_one_taken() {
+    let script = format!(
+        "{}{}{}read -r end",
+        ready(""),
+        message(PANICS),
+        message("two")
+    );
+    let bench = run(&script, RestartRule::Never, LONG, vec![]);
+    assert_eq!(bench.taken.recv_timeout(SOON).unwrap(), "two");
+    assert!(bench.set_aside().contains("the server failed at it"));
+}
+
+/// Fails in the thread that reads what a program says.
+#[derive(Debug)]
+struct BrokenClock;
+
+impl Clock for BrokenClock {
+    fn now(&self) -> std::time::SystemTime {
+        panic!("on purpose");
+    }
+
+    fn since_boot(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn boot(&self) -> String {
+        String::new()
+    }
+}
+
+#[test]
+fn a_program_that_nobody_hears_any_more_is_ended_and_started_again() {
+    let script = format!("{}{}read -r end", ready(""), message("hi"));
+    let clock = Arc::new(BrokenClock);
+    let bench = run_at(clock, &script, RestartRule::OnFailure, LONG, vec![]);
+    let deadline = Instant::now() + SOON;
+    while bench.plugin.state().status().starts < 2 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn refused(times: usize) -> Vec<IntakeError> {
+    vec![IntakeError::Later("the disk is full".into()); times]
+}
+
+#[test]
+fn a_message_that_waits_does_not_delay_the_end_of_its_program() {
+    let times = PluginTimes {
+        end: SOON * 2,
+        ..LONG
+    };
+    let script = format!("{}{}read -r end", ready(""), message("one"));
+    let bench = run(&script, RestartRule::Never, times, refused(1000));
+    assert_eq!(bench.news(), SenderNews::Ready(true));
+    // It waits by now, or comes while the program ends.
+    bench.plugin.restart();
+    assert_eq!(bench.news(), SenderNews::Ready(false));
+    assert!(bench.set_aside().contains("one"), "{}", bench.set_aside());
+}
+
+#[test]
+fn a_message_that_waits_for_long_is_a_trouble_of_its_gateway_until_it_is_taken_in() {
+    let clock = Arc::new(FakeClock::at(std::time::SystemTime::UNIX_EPOCH));
+    let script = format!("{}{}read -r end", ready(""), message("one"));
+    let times = Arc::clone(&clock) as _;
+    let bench = run_at(times, &script, RestartRule::Never, LONG, refused(4));
+    bench.until("ready");
+    let deadline = Instant::now() + SOON;
+    let status = loop {
+        let status = bench.plugin.state().status();
+        if status.state == "trouble" {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "{status:?}");
+        clock.advance(Duration::from_secs(61));
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(status.detail.unwrap().contains("the disk is full"));
+    assert_eq!(bench.taken.recv_timeout(SOON).unwrap(), "one");
+    assert_eq!(bench.until("ready").detail, None);
 }
 
 #[test]
