@@ -164,6 +164,7 @@ mod tests {
             provider: Provider::ECHO,
             name: "echo".to_owned(),
             base_url: None,
+            settings: Default::default(),
         };
         Arc::new(AgentSpec {
             access: AccessSpec {
