@@ -57,8 +57,10 @@ const GROWING_EVERY: Duration = Duration::from_secs(1);
 const TYPING_EVERY: Duration = Duration::from_secs(4);
 /// For so many seconds it is shown.
 const TYPING_SECONDS: u32 = 5;
-/// A program that has not answered by then never does.
+/// A program that has not answered by then is told again. If it answers after all, that counts.
 const ANSWER_AFTER: Duration = Duration::from_secs(30);
+/// The answers to so many attempts at something are waited for after that.
+const LATE_MAX: usize = 16;
 /// After a failure, and twice as long after each further one …
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// … up to this.
@@ -144,6 +146,8 @@ struct ActiveLane {
     posted_parts: usize,
     followed: Vec<ChatFollower>,
     sent: Option<SentCommand>,
+    /// Attempts that were not answered in time, oldest first.
+    late: VecDeque<SentCommand>,
     /// A session could not be followed, and is to be tried again then; how often that went wrong.
     blind_until: Option<Instant>,
     blind_tries: u32,
@@ -171,7 +175,7 @@ struct SentCommand {
 }
 
 /// What a command was for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 enum SentDeed {
     Bubble(SessionId, NextDeed),
     /// An announcement, by its document; whether it was the last message of it.
@@ -179,6 +183,22 @@ enum SentDeed {
         name: String,
         is_last: bool,
     },
+}
+
+impl SentDeed {
+    /// Both are for the same message, whatever it was to say.
+    fn is_like(&self, other: &SentDeed) -> bool {
+        match (self, other) {
+            (SentDeed::Bubble(session, next), SentDeed::Bubble(other, of)) => {
+                session == other && next.key == of.key
+            }
+            (SentDeed::Announcement { name, .. }, SentDeed::Announcement { name: other, .. }) => {
+                name == other
+            }
+            (SentDeed::Bubble(..), SentDeed::Announcement { .. })
+            | (SentDeed::Announcement { .. }, SentDeed::Bubble(..)) => false,
+        }
+    }
 }
 
 impl ActiveLane {
@@ -192,6 +212,7 @@ impl ActiveLane {
             posted_parts: 0,
             followed: Vec::new(),
             sent: None,
+            late: VecDeque::new(),
             blind_until: None,
             blind_tries: 0,
             is_due: true,
@@ -221,6 +242,35 @@ impl ActiveLane {
         self.is_due = true;
         self.not_before = None;
         self.tries = 0;
+    }
+
+    fn waits_for(&self, request_id: &str) -> bool {
+        let mut all = self.sent.iter().chain(&self.late);
+        all.any(|sent| sent.request_id == request_id)
+    }
+
+    /// What a command was for that has ended so, unless that is of no use any more.
+    fn take_sent(&mut self, request_id: &str, outcome: &CommandOutcome) -> Option<SentDeed> {
+        let is_it = |sent: &SentCommand| sent.request_id == request_id;
+        if self.sent.as_ref().is_some_and(is_it) {
+            let sent = self.sent.take()?;
+            let what = sent.what.clone();
+            if *outcome == CommandOutcome::Unanswered {
+                self.late.push_back(sent);
+                let surplus = self.late.len().saturating_sub(LATE_MAX);
+                self.late.drain(..surplus);
+            }
+            return Some(what);
+        }
+        let late = self.late.iter().position(is_it)?;
+        let late = self.late.remove(late)?;
+        if self.sent.is_some() && !matches!(outcome, CommandOutcome::Done { .. }) {
+            // What was tried since may go well.
+            return None;
+        }
+        // Done is done: the answer to what was tried since is nobody's.
+        self.sent.take_if(|sent| sent.what.is_like(&late.what));
+        Some(late.what)
     }
 
     /// Nothing is under way.
@@ -594,6 +644,9 @@ impl LaneSender {
             for request_id in unanswered {
                 self.answered(&request_id, CommandOutcome::Unanswered);
             }
+            for lane in self.active.values_mut() {
+                lane.late.clear();
+            }
         }
     }
 
@@ -612,22 +665,16 @@ impl LaneSender {
     }
 
     fn answered(&mut self, request_id: &str, outcome: CommandOutcome) {
-        let is_it = |lane: &ActiveLane| {
-            let sent = lane.sent.as_ref();
-            sent.is_some_and(|sent| sent.request_id == request_id)
-        };
-        let Some(id) = self
-            .active
-            .iter()
-            .find_map(|(id, lane)| is_it(lane).then(|| id.clone()))
-        else {
+        let mut lanes = self.active.iter();
+        let lane = lanes.find(|(_, lane)| lane.waits_for(request_id));
+        let Some(id) = lane.map(|(id, _)| id.clone()) else {
             return;
         };
-        if let Some(mut lane) = self.active.remove(&id)
-            && let Some(sent) = lane.sent.take()
-            && self.ended(&id, &mut lane, sent.what, outcome)
-        {
-            self.keep(id, lane);
+        if let Some(mut lane) = self.active.remove(&id) {
+            let what = lane.take_sent(request_id, &outcome);
+            if what.is_none_or(|what| self.ended(&id, &mut lane, what, outcome)) {
+                self.keep(id, lane);
+            }
         }
     }
 
@@ -1338,6 +1385,7 @@ impl LaneSender {
         self.hold = None;
         lane.tries = 0;
         lane.not_before = None;
+        lane.late.retain(|late| !late.what.is_like(&what));
         if lane.has.failing.take().is_some() {
             lane.is_unsaved = true;
         }
@@ -1423,6 +1471,7 @@ impl LaneSender {
         is_unknown: bool,
         why: &str,
     ) {
+        lane.late.retain(|late| !late.what.is_like(&what));
         let (session, next) = match what {
             SentDeed::Announcement { .. } => {
                 if !self.set_announcement_aside(id, lane, why) {

@@ -243,35 +243,84 @@ fn a_chat_that_has_moved_gets_what_waits_under_its_new_id() {
     assert_eq!(chats, ["-1007", "-1007"]);
 }
 
+/// The ids of the messages that were to be sent so far.
+fn sends(desk: &Desk) -> Vec<String> {
+    let state = desk.platform.state();
+    let commands = state.commands.iter();
+    let sent = commands.filter(|it| matches!(it, GatewayCommand::SendMessage { .. }));
+    sent.filter_map(|it| it.request_id().map(str::to_owned))
+        .collect()
+}
+
+fn answer(desk: &Desk, request_id: &str) {
+    desk.handle.tell(SenderNews::Ended {
+        request_id: request_id.to_owned(),
+        outcome: CommandOutcome::Done {
+            message_id: Some(request_id.to_owned()),
+        },
+    });
+}
+
 #[test]
-fn a_program_that_does_not_answer_is_sent_the_same_again_and_its_late_answer_is_nobodys() {
+fn a_program_that_answers_late_has_done_it_and_is_not_told_to_for_ever() {
+    // The first attempt is answered while nothing, or the second one, is under way.
+    for attempts in [1, 2] {
+        let mut desk = Desk::new();
+        desk.platform.state().waits = true;
+        let session = desk.session(&chat("7"));
+        desk.bench.model.then(|_, sink| says(sink, "Hello."));
+        desk.say(&session, "hi", "55");
+        desk.until("sent", |desk| sends(desk).len() == 1);
+        desk.work_for(ANSWER_AFTER);
+        if attempts == 2 {
+            desk.until("sent again", |desk| sends(desk).len() == 2);
+        }
+        let ids = sends(&desk);
+        assert_eq!(ids.len(), attempts);
+        answer(&desk, &ids[0]);
+        desk.until_idle();
+        for id in &ids {
+            answer(&desk, id);
+        }
+        desk.work_for(Duration::from_secs(600));
+        desk.until_idle();
+        assert_eq!(sends(&desk).len(), attempts);
+        let mut desk = desk.restart();
+        desk.until_idle();
+        assert_eq!(sends(&desk).len(), attempts);
+    }
+}
+
+#[test]
+fn a_late_answer_to_an_announcement_counts_and_so_does_a_late_refusal() {
     let mut desk = Desk::new();
     desk.platform.state().waits = true;
-    let session = desk.session(&chat("7"));
-    desk.bench.model.then(|_, sink| says(sink, "Hello."));
-    desk.say(&session, "hi", "55");
-    let sends = |desk: &Desk| {
-        let state = desk.platform.state();
-        let sent = state
-            .commands
-            .iter()
-            .filter(|it| matches!(it, GatewayCommand::SendMessage { .. }));
-        sent.filter_map(|it| it.request_id().map(str::to_owned))
-            .collect::<Vec<_>>()
-    };
-    desk.until("two", |desk| sends(desk).len() == 2);
-    let ids = sends(&desk);
-    assert_ne!(ids[0], ids[1]);
-    for id in &ids {
+    for (text, outcome) in [
+        ("One.", CommandOutcome::Done { message_id: None }),
+        (
+            "Two.",
+            CommandOutcome::Refused(FailedCommand {
+                request_id: String::new(),
+                code: "chat_not_found".to_owned(),
+                message: String::new(),
+                retry_after: None,
+                migrate_to: None,
+            }),
+        ),
+    ] {
+        let before = sends(&desk).len();
+        desk.lanes.post(&chat("7"), announcement(text)).unwrap();
+        desk.until("sent", |desk| sends(desk).len() == before + 1);
+        desk.work_for(ANSWER_AFTER);
+        let request_id = sends(&desk).pop().unwrap();
         desk.handle.tell(SenderNews::Ended {
-            request_id: id.clone(),
-            outcome: CommandOutcome::Done {
-                message_id: Some(id.clone()),
-            },
+            request_id,
+            outcome,
         });
+        desk.until_idle();
+        assert_eq!(sends(&desk).len(), before + 1, "{text}");
     }
-    desk.until_idle();
-    assert_eq!(sends(&desk).len(), 2);
+    assert_eq!(desk.lanes.aside().unwrap().len(), 1);
 }
 
 #[test]
