@@ -331,7 +331,8 @@ impl LaneStore {
         };
         let lane = lane.unwrap_or_else(|| LaneDocument::new(&Chat::new("", "")));
         let trouble = lane.resting.or(lane.failing);
-        let has_begun = |one: &&LaneSession| !one.bubbles.is_empty() || trouble.is_some();
+        let is_begun = |one: &LaneSession| one.bubbles.iter().any(|sent| !sent.is_aside);
+        let has_begun = |one: &&LaneSession| is_begun(one) || trouble.is_some();
         let sessions = lane.sessions.iter().filter(has_begun);
         let waiting = WaitingChat {
             chat: Chat {

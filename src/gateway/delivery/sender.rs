@@ -67,9 +67,18 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// What did not get through in so long is set aside.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// What a platform may be able to do that was not ready so far: what it may still change is not taken for done.
+const COULD_BE: Capabilities = Capabilities {
+    media: true,
+    edit: true,
+    delete: false,
+    typing: false,
+    reply: true,
+    inline_keyboard: true,
+};
 /// When the server stops, answers are waited for so long: what they tell would be sent again.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
-/// How often a chat that must not be written to is looked at for what has waited that long.
+/// How often what cannot be sent is looked at for what has waited that long.
 const LOOK_AT_REST: Duration = Duration::from_secs(3600);
 
 /// What the thread is made of.
@@ -118,6 +127,10 @@ pub(super) struct LaneSender {
     /// The platform is not reached: until then nothing is sent at all.
     hold: Option<Instant>,
     failures: u32,
+    /// What the platform could do when it was last ready.
+    could: Cell<Option<Capabilities>>,
+    /// Nothing can be sent, and what waits is looked at then for its age.
+    look_at_age: Option<Instant>,
     /// It says that it sends files, and does not.
     has_no_media: bool,
     /// The same of changing messages.
@@ -154,6 +167,8 @@ struct ActiveLane {
     /// Something may be to be sent.
     is_due: bool,
     is_urgent: bool,
+    /// Nobody has looked for what waits here since there was news.
+    is_new: bool,
     /// Nothing is sent before.
     not_before: Option<Instant>,
     /// Nothing that is patient is sent before.
@@ -217,6 +232,7 @@ impl ActiveLane {
             blind_tries: 0,
             is_due: true,
             is_urgent: true,
+            is_new: true,
             not_before: None,
             patient_until: None,
             at_work: None,
@@ -315,6 +331,8 @@ impl LaneSender {
             active: BTreeMap::new(),
             hold: None,
             failures: 0,
+            could: Cell::new(None),
+            look_at_age: None,
             has_no_media: false,
             has_no_edit: false,
             commands: 0,
@@ -369,6 +387,7 @@ impl LaneSender {
                 return None;
             }
             self.look_at_what_was_overlooked();
+            self.tend_what_waits();
             if !self.serve_next() {
                 return self.next_due();
             }
@@ -512,6 +531,7 @@ impl LaneSender {
             }
             lane.is_due = true;
             lane.is_urgent = true;
+            lane.is_new = true;
         });
     }
 
@@ -734,8 +754,12 @@ impl LaneSender {
     fn follow_all(&self, lane: &mut ActiveLane) {
         if lane.has.resting.is_some() {
             self.look_later(lane);
-            return;
+        } else {
+            self.follow_sessions(lane);
         }
+    }
+
+    fn follow_sessions(&self, lane: &mut ActiveLane) {
         let sessions = lane.has.sessions.iter();
         for session in sessions.map(|one| one.session.clone()).collect::<Vec<_>>() {
             if lane.follower(&session).is_none() {
@@ -859,6 +883,7 @@ impl LaneSender {
         if lane.typing.get(session) == Some(&None) {
             lane.typing.remove(session);
         }
+        lane.is_new = true;
         let follower = &mut lane.followed[place];
         match follower.pull() {
             Ok(Following::On) => {
@@ -912,6 +937,76 @@ impl LaneSender {
         true
     }
 
+    /// While nothing can be sent, what waits is told, and what has waited for too long is set aside.
+    fn tend_what_waits(&mut self) {
+        if self.is_reached() {
+            self.look_at_age = None;
+            return;
+        }
+        let now = (self.now)();
+        let is_time = self.look_at_age.take_if(|at| *at <= now).is_some();
+        let is_to_look = |lane: &ActiveLane| lane.sent.is_none() && (is_time || lane.is_new);
+        let lanes = self.active.iter().filter(|(_, lane)| is_to_look(lane));
+        let ids: Vec<LaneId> = lanes.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            if let Some(mut lane) = self.active.remove(&id) {
+                lane.is_new = false;
+                if lane.has.resting.is_none() {
+                    self.tell_of(&id, &mut lane);
+                }
+                if is_time {
+                    self.grow_old(&id, &mut lane, now);
+                }
+                self.keep(id, lane);
+            }
+        }
+        if self.look_at_age.is_none() && !self.active.is_empty() {
+            self.look_at_age = Some(now + LOOK_AT_REST);
+        }
+    }
+
+    /// The platform is reached, as far as is known.
+    fn is_reached(&self) -> bool {
+        self.parts.outlet.is_ready() && self.hold.is_none()
+    }
+
+    /// Writes down that a chat lacks something, for those who ask.
+    fn tell_of(&self, id: &LaneId, lane: &mut ActiveLane) {
+        if lane.has.failing.is_none() && self.lacks_whole(lane) {
+            let why = if self.parts.outlet.is_ready() {
+                "the platform is not reached"
+            } else {
+                "the gateway is not ready"
+            };
+            lane.has.failing = Some(LaneTrouble {
+                since: self.parts.lanes.now(),
+                why: why.to_owned(),
+            });
+            lane.is_unsaved = true;
+        }
+        self.save(id, lane);
+    }
+
+    /// Something is to be sent that does not wait for others.
+    fn lacks_whole(&self, lane: &ActiveLane) -> bool {
+        let sessions = lane.has.sessions.iter();
+        let mut next = sessions.filter_map(|one| self.next_deed(lane, &one.session));
+        !lane.posted.is_empty() || next.any(|next| next.is_urgent)
+    }
+
+    /// Sets aside what a lane lacks for too long.
+    fn grow_old(&mut self, id: &LaneId, lane: &mut ActiveLane, now: Instant) {
+        if lane.has.resting.is_some() {
+            self.rest_on(id, lane, now);
+        } else if let Some(trouble) = lane.has.failing.clone() {
+            self.set_old_announcements_aside(id, lane, &trouble.why);
+            self.age(id, lane, &trouble);
+            lane.has.failing = self.lacks_whole(lane).then_some(trouble);
+            lane.is_unsaved = true;
+            self.save(id, lane);
+        }
+    }
+
     fn may_send(&self, now: Instant) -> bool {
         self.parts.outlet.is_ready() && self.hold.is_none_or(|hold| hold <= now)
     }
@@ -946,7 +1041,7 @@ impl LaneSender {
         let typing = typing.flat_map(|lane| lane.typing.values().flatten().copied());
         let typing = typing.map(|due| self.hold.map_or(due, |hold| due.max(hold)));
         let dues = answers.chain(lanes).chain(typing);
-        dues.chain(self.look_again).min()
+        dues.chain(self.look_again).chain(self.look_at_age).min()
     }
 
     /// Does one thing for a lane; whether the lane is still there.
@@ -1038,11 +1133,8 @@ impl LaneSender {
     }
 
     fn next_deed(&self, lane: &ActiveLane, session: &SessionId) -> Option<NextDeed> {
-        let seen = lane
-            .has
-            .sessions
-            .iter()
-            .find(|one| one.session == *session)?;
+        let mut sessions = lane.has.sessions.iter();
+        let seen = sessions.find(|one| one.session == *session)?;
         let outlet = &self.parts.outlet;
         let platform = LanePlatform {
             can: self.can(),
@@ -1054,7 +1146,13 @@ impl LaneSender {
 
     /// What the platform can do, as far as it keeps its word.
     fn can(&self) -> Capabilities {
-        let can = self.parts.outlet.capabilities();
+        let outlet = &self.parts.outlet;
+        let now = outlet.is_ready().then(|| outlet.capabilities());
+        // One that has ended meanwhile can do nothing.
+        if outlet.is_ready() && now.is_some() {
+            self.could.set(now);
+        }
+        let can = self.could.get().unwrap_or(COULD_BE);
         Capabilities {
             media: can.media && !self.has_no_media,
             edit: can.edit && !self.has_no_edit,
@@ -1322,7 +1420,12 @@ impl LaneSender {
         for due in lane.typing.values_mut().flatten() {
             *due = (*due).max(now + TYPING_EVERY);
         }
-        match verdict(outcome) {
+        let verdict = verdict(outcome);
+        if !matches!(verdict, SendVerdict::Unreached { .. }) {
+            self.failures = 0;
+            self.hold = None;
+        }
+        match verdict {
             SendVerdict::Done { message_id } => self.done(id, lane, what, message_id),
             SendVerdict::Again {
                 after: Some(after),
@@ -1381,8 +1484,6 @@ impl LaneSender {
         what: SentDeed,
         message_id: Option<String>,
     ) {
-        self.failures = 0;
-        self.hold = None;
         lane.tries = 0;
         lane.not_before = None;
         lane.late.retain(|late| !late.what.is_like(&what));
@@ -1589,13 +1690,11 @@ impl LaneSender {
         };
         lane.followed.clear();
         lane.typing.clear();
-        let today = self.parts.lanes.now();
-        let is_old = |one: &PostedAnnouncement| is_over(one.said.at, today);
-        while lane.posted.front().is_some_and(is_old)
-            && self.set_announcement_aside(id, lane, &resting.why)
-        {}
-        if is_over(resting.since, today) {
+        self.set_old_announcements_aside(id, lane, &resting.why);
+        if is_over(resting.since, self.parts.lanes.now()) {
+            self.follow_sessions(lane);
             self.age(id, lane, &resting);
+            lane.followed.clear();
         }
         let lacks = |seen: &LaneSession| self.lacks_something(seen);
         lane.is_due = !lane.posted.is_empty() || lane.has.sessions.iter().any(lacks);
@@ -1608,29 +1707,32 @@ impl LaneSender {
         view.is_ok_and(|view| view.summary.last_seq > seen.seen)
     }
 
-    /// Sets aside what a resting lane lacks for too long.
-    fn age(&mut self, id: &LaneId, lane: &mut ActiveLane, resting: &LaneTrouble) {
+    fn set_old_announcements_aside(&mut self, id: &LaneId, lane: &mut ActiveLane, why: &str) {
         let today = self.parts.lanes.now();
-        let sessions: Vec<_> = lane
-            .has
-            .sessions
-            .iter()
-            .map(|one| one.session.clone())
-            .collect();
+        let is_old = |one: &PostedAnnouncement| is_over(one.said.at, today);
+        while lane.posted.front().is_some_and(is_old) && self.set_announcement_aside(id, lane, why)
+        {
+        }
+    }
+
+    /// Sets aside what a lane lacks for too long of the sessions that it follows.
+    fn age(&mut self, id: &LaneId, lane: &mut ActiveLane, trouble: &LaneTrouble) {
+        let today = self.parts.lanes.now();
+        let followed = lane.followed.iter();
+        let sessions: Vec<SessionId> = followed.map(|one| one.session().clone()).collect();
         for session in sessions {
-            self.follow(lane, &session);
-            self.pull(lane, &session);
             while let Some(next) = self.next_deed(lane, &session) {
-                let since = self.waits_since(lane, &session, next.key, resting.since);
-                if !is_over(since, today)
-                    || !self.give_up(id, lane, &session, next.key, &resting.why)
+                let since = self.waits_since(lane, &session, next.key, trouble.since);
+                let bubble = lane.follower(&session).and_then(|it| it.bubble(next.key));
+                if !bubble.is_some_and(Bubble::is_whole)
+                    || !is_over(since, today)
+                    || !self.give_up(id, lane, &session, next.key, &trouble.why)
                 {
                     break;
                 }
             }
         }
         self.settle(lane);
-        lane.followed.clear();
     }
 
     /// Has a lane that rests be looked at when something of it may be old enough.

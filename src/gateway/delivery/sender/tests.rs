@@ -8,6 +8,7 @@ use crate::domain::event::{
 use crate::domain::files::MediaType;
 use crate::domain::ids::{MessageId, TurnId};
 use crate::engine::testing::{Bench, reply, says};
+use crate::gateway::delivery::lane_store::WaitingChat;
 use crate::gateway::delivery::outbox::{Announcement, Outbox as _};
 use crate::gateway::delivery::testing::{DEADLINE, Desk, ModelHost, Trouble, chat};
 use crate::gateway::protocol::FailedCommand;
@@ -324,6 +325,86 @@ fn a_late_answer_to_an_announcement_counts_and_so_does_a_late_refusal() {
 }
 
 #[test]
+fn what_waits_for_a_gateway_that_is_down_is_told_and_set_aside_after_a_day() {
+    for is_down in [true, false] {
+        let mut desk = Desk::new();
+        desk.platform.state().is_down = is_down;
+        desk.platform.state().always = Some(Trouble::NotSent);
+        let session = desk.session(&chat("7"));
+        desk.bench.model.then(|_, sink| says(sink, "Hello."));
+        desk.say(&session, "hi", "55");
+        for other in ["8", "9"] {
+            let said = announcement("Welcome.");
+            desk.lanes.post(&chat(other), said).unwrap();
+        }
+        desk.until("told", |desk| {
+            let waiting = desk.lanes.waiting().unwrap();
+            let has = |one: &WaitingChat| one.sessions == [session.clone()];
+            waiting.len() == 3 && waiting.iter().any(|one| has(one) && one.trouble.is_some())
+        });
+        desk.clock.advance(Duration::from_secs(24 * 3600 - 60));
+        let wakes = desk.work_for(Duration::from_secs(7200));
+        assert!(!is_down || wakes < 5, "{wakes}");
+        assert!(desk.lanes.aside().unwrap().is_empty());
+        desk.clock.advance(Duration::from_secs(7200));
+        desk.work_for(Duration::from_secs(7200));
+        let aside = desk.lanes.aside().unwrap();
+        let mut texts: Vec<&str> = aside.iter().map(|one| one.text.as_str()).collect();
+        texts.sort_unstable();
+        assert_eq!(texts, ["Hello.", "Welcome.", "Welcome."]);
+        assert!(desk.lanes.waiting().unwrap().is_empty());
+        desk.platform.state().is_down = false;
+        desk.platform.state().always = None;
+        desk.handle.tell(SenderNews::Ready(true));
+        desk.say(&session, "again", "56");
+        desk.until_idle();
+        assert_eq!(desk.platform.texts(), ["ok"]);
+    }
+}
+
+#[test]
+fn a_gateway_that_is_down_for_a_moment_after_a_long_rest_sends_what_waited() {
+    let mut desk = Desk::new();
+    desk.platform.state().is_down = true;
+    let session = desk.session(&chat("7"));
+    desk.bench.model.then(|_, sink| says(sink, "Hello."));
+    desk.say(&session, "hi", "55");
+    desk.until("told", |desk| !desk.lanes.waiting().unwrap().is_empty());
+    desk.clock.advance(Duration::from_secs(48 * 3600));
+    let mut desk = desk.restart();
+    desk.work_for(Duration::from_secs(90));
+    desk.platform.state().is_down = false;
+    desk.handle.tell(SenderNews::Ready(true));
+    desk.until_idle();
+    assert_eq!(desk.platform.texts(), ["Hello."]);
+}
+
+#[test]
+fn a_program_that_ends_as_it_changes_a_message_is_told_the_rest_of_it_later() {
+    let mut desk = Desk::new();
+    let session = desk.session(&chat("7"));
+    let go = slowly(&desk, &["One ", "two."]);
+    desk.say(&session, "count", "55");
+    desk.until("one", |desk| desk.platform.texts() == ["One"]);
+    desk.platform.state().waits = true;
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    desk.until("changed", |desk| {
+        desk.platform.words().contains(&"edit") && !desk.bench.sessions.is_working()
+    });
+    let can = std::mem::take(&mut desk.platform.state().can);
+    desk.platform.state().is_down = true;
+    desk.handle.tell(SenderNews::Ready(false));
+    desk.sender.work();
+    desk.platform.state().waits = false;
+    desk.platform.state().can = can;
+    desk.platform.state().is_down = false;
+    desk.handle.tell(SenderNews::Ready(true));
+    desk.until_idle();
+    assert_eq!(desk.platform.texts(), ["One two."]);
+}
+
+#[test]
 fn a_press_is_answered_and_a_gateway_that_is_down_sends_nothing_until_it_is_ready() {
     let mut desk = Desk::new();
     desk.platform.state().is_down = true;
@@ -331,7 +412,7 @@ fn a_press_is_answered_and_a_gateway_that_is_down_sends_nothing_until_it_is_read
     desk.bench.model.then(|_, sink| says(sink, "Hello."));
     desk.say(&session, "hi", "55");
     desk.until("told", |desk| !desk.bench.sessions.is_working());
-    assert_eq!(desk.sender.work(), None);
+    assert!(desk.work_for(LOOK_AT_REST) <= 1);
     assert_eq!(desk.platform.words(), [""; 0]);
     desk.platform.state().is_down = false;
     desk.handle.tell(SenderNews::Ready(true));
