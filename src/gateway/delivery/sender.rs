@@ -139,6 +139,8 @@ pub(super) struct LaneSender {
     command_prefix: String,
     /// Announcements that were said, and could not be removed.
     said: BTreeSet<(LaneId, String)>,
+    /// Chats of which a thread may rest.
+    resting: BTreeSet<String>,
     /// Something could not be read that may be readable soon.
     has_overlooked: Cell<bool>,
     /// When everything is looked at for that, and how often that was done in vain.
@@ -338,6 +340,7 @@ impl LaneSender {
             commands: 0,
             command_prefix,
             said: BTreeSet::new(),
+            resting: BTreeSet::new(),
             has_overlooked: Cell::new(false),
             look_again: None,
             looks: 0,
@@ -574,21 +577,47 @@ impl LaneSender {
         Ok((has, posted))
     }
 
+    /// A chat may be written to again, with all its threads.
     fn is_back(&mut self, chat: &Chat) {
-        let of_chat = |lane: &&ActiveLane| lane.chat.whole() == chat.whole();
-        let active = self.active.values().filter(of_chat);
-        let mut chats: Vec<Chat> = active.map(|lane| lane.chat.clone()).collect();
-        if !chats.contains(chat) {
-            chats.push(chat.clone());
+        if !self.resting.remove(&chat.chat_id) {
+            return;
         }
-        for chat in chats {
-            self.with_lane(&chat, |sender, lane| {
-                if lane.has.resting.take().is_some() {
-                    lane.is_unsaved = true;
-                    lane.look_at_once();
-                    sender.follow_all(lane);
+        let ids = match self.parts.lanes.ids() {
+            Ok(ids) => ids,
+            Err(error) => {
+                self.resting.insert(chat.chat_id.clone());
+                return self.overlook("what a chat lacks is not known", &error);
+            }
+        };
+        let active = self.active.keys().cloned();
+        for id in ids.into_iter().chain(active).collect::<BTreeSet<_>>() {
+            let lane = match self.active.remove(&id) {
+                Some(lane) => Ok(Some(lane)),
+                None => self.activate(&id, None),
+            };
+            match lane {
+                Ok(Some(mut lane)) => {
+                    if lane.chat.chat_id == chat.chat_id {
+                        self.wake(&id, &mut lane);
+                    }
+                    lane.is_due &= lane.has_something();
+                    self.keep(id, lane);
                 }
-            });
+                Ok(None) => {}
+                Err(error) => {
+                    self.resting.insert(chat.chat_id.clone());
+                    self.overlook("what a chat lacks is not known", &error);
+                }
+            }
+        }
+    }
+
+    fn wake(&mut self, id: &LaneId, lane: &mut ActiveLane) {
+        if lane.has.resting.take().is_some() {
+            lane.is_unsaved = true;
+            lane.look_at_once();
+            self.follow_all(lane);
+            self.save(id, lane);
         }
     }
 
@@ -597,6 +626,7 @@ impl LaneSender {
         let of_chat = |lane: &&mut ActiveLane| lane.chat.chat_id == chat_id;
         for lane in self.active.values_mut().filter(of_chat) {
             rest(lane, since, why);
+            self.resting.insert(chat_id.to_owned());
         }
     }
 
@@ -733,6 +763,9 @@ impl LaneSender {
             (None, None, None) => return Ok(None),
         };
         let has = has.unwrap_or_else(|| LaneDocument::new(&there));
+        if has.resting.is_some() {
+            self.resting.insert(there.chat_id.clone());
+        }
         Ok(Some(ActiveLane::new(there, has, posted)))
     }
 
@@ -1452,6 +1485,7 @@ impl LaneSender {
             }
             SendVerdict::Rests { why } => {
                 rest(lane, self.parts.lanes.now(), &why);
+                self.resting.insert(lane.chat.chat_id.clone());
                 self.look_later(lane);
             }
             SendVerdict::Moved { to } if to == lane.chat.chat_id => {

@@ -405,6 +405,38 @@ fn a_program_that_ends_as_it_changes_a_message_is_told_the_rest_of_it_later() {
 }
 
 #[test]
+fn a_chat_that_is_back_wakes_all_its_threads() {
+    for restarts in [false, true] {
+        let mut desk = Desk::new();
+        let thread = |thread: &str| Chat {
+            thread_id: Some(thread.to_owned()),
+            ..chat("-7")
+        };
+        let session = desk.session(&thread("1"));
+        let kicked = "Forbidden: bot was kicked from the group chat";
+        desk.platform.state().always = Some(Trouble::Refused("unauthorized", kicked));
+        desk.say(&session, "hi", "55");
+        desk.until("rests", |desk| {
+            let waiting = desk.lanes.waiting().unwrap();
+            waiting.iter().any(|one| one.trouble.is_some())
+        });
+        // It lacks nothing any more, and is in no memory.
+        desk.clock.advance(Duration::from_secs(25 * 3600));
+        desk.until_idle();
+        desk.platform.state().always = None;
+        if restarts {
+            desk = desk.restart();
+        }
+        desk.handle.tell(SenderNews::IsBack(thread("2")));
+        desk.until_idle();
+        assert!(desk.lanes.waiting().unwrap().is_empty());
+        desk.say(&session, "again", "56");
+        desk.until_idle();
+        assert_eq!(desk.platform.texts(), ["ok"]);
+    }
+}
+
+#[test]
 fn a_press_is_answered_and_a_gateway_that_is_down_sends_nothing_until_it_is_ready() {
     let mut desk = Desk::new();
     desk.platform.state().is_down = true;
