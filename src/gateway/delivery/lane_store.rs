@@ -65,6 +65,9 @@ pub(super) struct AnnouncementDocument {
     pub(super) reply_to: Option<String>,
     /// When it was made.
     pub(super) at: Timestamp,
+    /// So many of the messages that it becomes were sent.
+    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    pub(super) parts: usize,
 }
 
 /// An announcement that its chat lacks.
@@ -209,6 +212,18 @@ impl LaneStore {
             None => self.write(&name, None, &lane)?,
         }
         Ok(lane)
+    }
+
+    /// Writes down how much of an announcement was said.
+    pub(super) fn note_part(
+        &self,
+        id: &LaneId,
+        posted: &PostedAnnouncement,
+    ) -> Result<(), OutboxError> {
+        let _writing = self.lock();
+        let name = self.name(id, &posted.name)?;
+        let before = self.read::<AnnouncementDocument>(&name)?;
+        self.write(&name, before.as_ref().map(|(_, text)| text), &posted.said)
     }
 
     /// An announcement was heard, or is given up.
@@ -473,6 +488,7 @@ impl Outbox for LaneStore {
             text: announcement.markdown,
             reply_to: announcement.reply_to,
             at,
+            parts: 0,
         };
         let name = self.name(&id, &named_by(ANNOUNCEMENT, &key))?;
         {
@@ -522,6 +538,11 @@ impl Outbox for LaneStore {
             .flat_map(|one| one.bubbles);
         Ok(sent.any(|sent| sent.call_id.as_ref() == Some(call_id)))
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none_of_them(parts: &usize) -> bool {
+    *parts == 0
 }
 
 /// The name of a document that stands for `key`, which may be anything.

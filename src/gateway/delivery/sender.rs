@@ -157,8 +157,8 @@ struct ActiveLane {
     /// Sessions of which the document is to say nothing any more.
     finished: Vec<SessionId>,
     posted: VecDeque<PostedAnnouncement>,
-    /// So many messages of the first announcement were sent.
-    posted_parts: usize,
+    /// How many messages of the first announcement were sent is not on disk.
+    is_part_unsaved: bool,
     followed: Vec<ChatFollower>,
     sent: Option<SentCommand>,
     /// Attempts that were not answered in time, oldest first.
@@ -226,7 +226,7 @@ impl ActiveLane {
             is_unsaved: false,
             finished: Vec::new(),
             posted: posted.into(),
-            posted_parts: 0,
+            is_part_unsaved: false,
             followed: Vec::new(),
             sent: None,
             late: VecDeque::new(),
@@ -542,11 +542,12 @@ impl LaneSender {
     fn read_again(&mut self, id: &LaneId, lane: &mut ActiveLane) {
         match self.load(id) {
             Ok((has, posted)) => {
-                let name = |one: Option<&PostedAnnouncement>| one.map(|one| one.name.clone());
-                if name(posted.first()) != name(lane.posted.front()) {
-                    lane.posted_parts = 0;
+                let before = std::mem::replace(&mut lane.posted, posted.into());
+                for one in &mut lane.posted {
+                    let known = before.iter().find(|known| known.name == one.name);
+                    let parts = known.map_or(0, |known| known.said.parts);
+                    one.said.parts = one.said.parts.max(parts);
                 }
-                lane.posted = posted.into();
                 for seen in has.into_iter().flat_map(|has| has.sessions) {
                     let is_known = lane.has.session(&seen.session).is_some();
                     if !is_known && !lane.finished.contains(&seen.session) {
@@ -1379,6 +1380,10 @@ impl LaneSender {
     fn announce(&mut self, id: &LaneId, lane: &mut ActiveLane, now: Instant) -> bool {
         let first = lane.posted.front().cloned();
         match first.filter(|_| self.may_go(lane, SendUrgency::Waited, now)) {
+            Some(_) if !self.save_part(id, lane) => {
+                self.retry_later(lane, now);
+                true
+            }
             Some(first) => self.say(id, lane, &first),
             None => true,
         }
@@ -1387,7 +1392,7 @@ impl LaneSender {
     fn say(&mut self, id: &LaneId, lane: &mut ActiveLane, first: &PostedAnnouncement) -> bool {
         let PostedAnnouncement { name, said } = first;
         let pieces = self.parts.outlet.render(&said.text);
-        let part = lane.posted_parts.min(pieces.len().saturating_sub(1));
+        let part = said.parts.min(pieces.len().saturating_sub(1));
         let is_last = part + 1 >= pieces.len();
         let Some(piece) = pieces.into_iter().nth(part) else {
             self.forget_announcement(id, lane, name);
@@ -1525,7 +1530,16 @@ impl LaneSender {
             lane.is_unsaved = true;
         }
         match what {
-            SentDeed::Announcement { is_last: false, .. } => lane.posted_parts += 1,
+            SentDeed::Announcement {
+                is_last: false,
+                name,
+            } => {
+                if let Some(one) = lane.posted.iter_mut().find(|one| one.name == name) {
+                    one.said.parts += 1;
+                    lane.is_part_unsaved = true;
+                    self.save_part(id, lane);
+                }
+            }
             SentDeed::Announcement { name, .. } => self.forget_announcement(id, lane, &name),
             SentDeed::Bubble(session, next) => {
                 if let Some(seen) = lane.has.session(&session) {
@@ -1535,9 +1549,20 @@ impl LaneSender {
         }
     }
 
+    /// Writes down how much of the first announcement was said; whether it is now.
+    fn save_part(&self, id: &LaneId, lane: &mut ActiveLane) -> bool {
+        let first = lane.posted.front().filter(|_| lane.is_part_unsaved);
+        let saved = first.map_or(Ok(()), |first| self.parts.lanes.note_part(id, first));
+        match saved {
+            Ok(()) => lane.is_part_unsaved = false,
+            Err(error) => log::error!("what was said in a chat is not written down: {error}"),
+        }
+        !lane.is_part_unsaved
+    }
+
     /// An announcement is said, or never will be.
     fn forget_announcement(&mut self, id: &LaneId, lane: &mut ActiveLane, name: &str) {
-        lane.posted_parts = 0;
+        lane.is_part_unsaved = false;
         lane.posted.retain(|one| one.name != name);
         if let Err(error) = self.parts.lanes.remove(id, name) {
             log::error!("what was said in a chat may be said again after a restart: {error}");

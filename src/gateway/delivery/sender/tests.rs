@@ -437,6 +437,25 @@ fn a_chat_that_is_back_wakes_all_its_threads() {
 }
 
 #[test]
+fn an_announcement_of_several_messages_goes_on_after_a_kill() {
+    let mut desk = Desk::new();
+    desk.platform.state().piece_bytes = 4;
+    desk.platform.state().troubles = [None, Some(Trouble::NotSent)].into();
+    desk.lanes
+        .post(&chat("7"), announcement("One.Two.Six."))
+        .unwrap();
+    desk.until("one", |desk| {
+        let waiting = desk.lanes.waiting().unwrap();
+        waiting.iter().any(|one| one.trouble.is_some())
+    });
+    assert_eq!(desk.platform.texts(), ["One."]);
+    let mut desk = desk.restart();
+    desk.until_idle();
+    assert_eq!(desk.platform.texts(), ["One.", "Two.", "Six."]);
+    assert!(desk.names().is_empty(), "{:?}", desk.names());
+}
+
+#[test]
 fn a_press_is_answered_and_a_gateway_that_is_down_sends_nothing_until_it_is_ready() {
     let mut desk = Desk::new();
     desk.platform.state().is_down = true;
