@@ -1,7 +1,7 @@
 //! The documents of a gateway's lanes: `outbox/<gateway>/<lane>/…`.
 //!
 //! `lane.json` says what the chat has; each `notice-….json` is an announcement that it lacks; each
-//! `aside-….json` something that it never gets. The last part of a lane's name is a digest: ids of
+//! `aside-….json` something that it never gets; `damaged-….json` a `lane.json` that could not be read. The last part of a lane's name is a digest: ids of
 //! platforms are no names of files.
 //!
 //! Owned by: the gateway's sender and whoever takes messages in. The lock is held over reading and
@@ -34,6 +34,7 @@ const TRIES: u32 = 20;
 const LANE: &str = "lane.json";
 const ANNOUNCEMENT: &str = "notice-";
 const ASIDE: &str = "aside-";
+const DAMAGED: &str = "damaged-";
 const JSON: &str = ".json";
 
 /// The lanes of a gateway on disk.
@@ -126,6 +127,12 @@ impl LaneId {
         LaneId(id)
     }
 
+    /// As it stands in names.
+    #[cfg(test)]
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     fn is_one(name: &str) -> bool {
         name.len() == LaneId::DIGITS && name.bytes().all(|digit| digit.is_ascii_hexdigit())
     }
@@ -172,7 +179,7 @@ impl LaneStore {
         id: &LaneId,
     ) -> Result<(Option<LaneDocument>, Vec<PostedAnnouncement>), OutboxError> {
         let _writing = self.lock();
-        let lane = self.read(&self.name(id, LANE)?)?.map(|(lane, _)| lane);
+        let lane = self.read_lane(id)?.map(|(lane, _)| lane);
         let mut posted = Vec::new();
         for name in self.names(id, ANNOUNCEMENT)? {
             match self.read(&self.name(id, &name)?) {
@@ -196,7 +203,7 @@ impl LaneStore {
     ) -> Result<LaneDocument, OutboxError> {
         let _writing = self.lock();
         let name = self.name(id, LANE)?;
-        let before = self.read::<LaneDocument>(&name)?;
+        let before = self.read_lane(id)?;
         let mut lane = mine.clone();
         let there = before.iter().flat_map(|(before, _)| &before.sessions);
         let is_new = |one: &&LaneSession| {
@@ -242,10 +249,9 @@ impl LaneStore {
     ) -> Result<(), OutboxError> {
         let _writing = self.lock();
         let name = self.name(id, &named_by(ASIDE, key))?;
-        let before = self.read::<SetAside>(&name)?;
         let text = text::start(&aside.text, ASIDE_BYTES).to_owned();
-        let aside = SetAside { text, ..aside };
-        self.write(&name, before.as_ref().map(|(_, text)| text), &aside)
+        // In the place of whatever is there: a chat does not wait for it to be readable.
+        self.replace(&name, &SetAside { text, ..aside })
     }
 
     /// Moves what is on disk of a chat, with all its threads, to the id that it has now; returns the chats.
@@ -417,8 +423,7 @@ impl LaneStore {
     /// What a chat has of its sessions.
     fn sessions_of(&self, chat: &Chat) -> Result<Vec<LaneSession>, OutboxError> {
         let _writing = self.lock();
-        let name = self.name(&LaneId::of(chat), LANE)?;
-        let lane = self.read::<LaneDocument>(&name)?.map(|(lane, _)| lane);
+        let lane = self.read_lane(&LaneId::of(chat))?.map(|(lane, _)| lane);
         Ok(lane.map(|lane| lane.sessions).unwrap_or_default())
     }
 
@@ -427,6 +432,27 @@ impl LaneStore {
         let mut names = self.documents.list(&self.folder()?.folder(&id.0)?)?;
         names.retain(|name| name.starts_with(begin) && name.ends_with(JSON));
         Ok(names)
+    }
+
+    /// What a chat has. What is damaged is kept beside it, and the chat begins anew: it is not dumb for ever.
+    fn read_lane(&self, id: &LaneId) -> Result<Option<(LaneDocument, VersionedText)>, OutboxError> {
+        let name = self.name(id, LANE)?;
+        let error = match self.read::<LaneDocument>(&name) {
+            Err(error) if error.is_for_good() => error,
+            read => return read,
+        };
+        if let Ok(Some(there)) = again_if_busy(|| self.documents.read(&name)) {
+            let aside = self.name(id, &named_by(DAMAGED, &there.text))?;
+            again_if_busy(|| self.documents.replace(&aside, &there.text))?;
+            let aside = self.documents.location(&aside);
+            log::warn!(
+                "what a chat has is begun anew, and what was there is kept in {aside}: {error}"
+            );
+        } else {
+            log::warn!("what a chat has is begun anew, and what was there is gone: {error}");
+        }
+        again_if_busy(|| self.documents.delete(&name))?;
+        Ok(None)
     }
 
     fn read<T: DeserializeOwned>(
@@ -441,6 +467,13 @@ impl LaneStore {
         };
         let read = serde_json::from_str(&text.text).map_err(damaged)?;
         Ok(Some((read, text)))
+    }
+
+    /// Puts a document in the place of whatever is there.
+    fn replace(&self, name: &DocumentName, document: &impl Serialize) -> Result<(), OutboxError> {
+        let text = serde_json::to_string(document);
+        let text = text.map_err(|error| OutboxError::Damaged(error.to_string()))?;
+        Ok(again_if_busy(|| self.documents.replace(name, &text))?)
     }
 
     fn write(
@@ -462,7 +495,7 @@ impl Outbox for LaneStore {
         let id = LaneId::of(chat);
         let name = self.name(&id, LANE)?;
         let _writing = self.lock();
-        let before = self.read::<LaneDocument>(&name)?;
+        let before = self.read_lane(&id)?;
         let (mut lane, text) = match before {
             Some((lane, text)) => (lane, Some(text)),
             None => (LaneDocument::new(chat), None),

@@ -456,6 +456,38 @@ fn an_announcement_of_several_messages_goes_on_after_a_kill() {
 }
 
 #[test]
+fn a_damaged_lane_is_kept_aside_and_its_chat_is_answered() {
+    for damage in ["", "{\"chat_id\":", "{}", "[1]"] {
+        let mut desk = Desk::new();
+        let session = desk.session(&chat("7"));
+        desk.say(&session, "hi", "55");
+        desk.until_idle();
+        assert_eq!(desk.platform.texts(), ["ok"]);
+        let id = LaneId::of(&chat("7"));
+        let name = format!("outbox/tele/{}/lane.json", id.as_str());
+        let name = crate::store::documents::DocumentName::parse(name).unwrap();
+        let documents = desk.documents.clone();
+        let documents: &dyn crate::store::documents::Documents = &documents;
+        documents.replace(&name, damage).unwrap();
+        let mut desk = desk.restart();
+        desk.say(&session, "again", "56");
+        desk.until_idle();
+        assert_eq!(desk.platform.texts(), ["ok", "ok"], "{damage:?}");
+        assert_eq!(desk.names().get("damaged"), Some(&1), "{damage:?}");
+        // Who takes messages in may be the first to see it.
+        documents.replace(&name, damage).unwrap();
+        desk.lanes
+            .open_session(&chat("7"), &session, Seq(1))
+            .unwrap();
+        assert!(
+            desk.lanes
+                .has_asked(&chat("7"), &session, &CallId::parse("c1").unwrap())
+                .is_ok()
+        );
+    }
+}
+
+#[test]
 fn a_press_is_answered_and_a_gateway_that_is_down_sends_nothing_until_it_is_ready() {
     let mut desk = Desk::new();
     desk.platform.state().is_down = true;
