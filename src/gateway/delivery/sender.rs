@@ -16,12 +16,13 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use crossbeam_channel::{at, never, select_biased};
+use crossbeam_channel::{RecvTimeoutError, at, never, select_biased};
 
 use crate::base::random;
 use crate::base::stop::Stop;
@@ -45,6 +46,7 @@ use crate::gateway::delivery::news::{SenderHandle, SenderInbox, SenderNews};
 use crate::gateway::delivery::outbox::OutboxError;
 use crate::gateway::delivery::verdict::{SendVerdict, verdict};
 use crate::gateway::delivery::wording::{self, AnswerWay};
+use crate::gateway::health::GatewayHealth;
 use crate::gateway::host::GatewayHost;
 use crate::gateway::outlet::{CommandOutcome, Outlet, Performed};
 use crate::gateway::protocol::{Capabilities, GatewayCommand, MediaPayload};
@@ -97,6 +99,8 @@ pub struct SenderParts {
     pub news: SenderHandle,
     /// The side that hears of them.
     pub inbox: SenderInbox,
+    /// What is wrong with it.
+    pub health: GatewayHealth,
     /// Ends it.
     pub stop: Stop,
 }
@@ -139,6 +143,11 @@ pub(super) struct LaneSender {
     command_prefix: String,
     /// Announcements that were said, and could not be removed.
     said: BTreeSet<(LaneId, String)>,
+    /// The lane that something is being done with, or was when the thread panicked.
+    at_hand: Option<LaneId>,
+    /// Lanes at which the thread panicked, and how often.
+    fatal: BTreeMap<LaneId, u32>,
+    panics: u32,
     /// Chats of which a thread may rest.
     resting: BTreeSet<String>,
     /// Something could not be read that may be readable soon.
@@ -340,6 +349,9 @@ impl LaneSender {
             commands: 0,
             command_prefix,
             said: BTreeSet::new(),
+            at_hand: None,
+            fatal: BTreeMap::new(),
+            panics: 0,
             resting: BTreeSet::new(),
             has_overlooked: Cell::new(false),
             look_again: None,
@@ -348,9 +360,39 @@ impl LaneSender {
     }
 
     fn run(mut self) {
-        self.look_at_everything();
-        while self.work_and_wait() {}
-        self.finish(Instant::now() + LAST_ANSWERS);
+        while !self.run_until_panic(|sender| {
+            sender.look_at_everything();
+            while sender.work_and_wait() {}
+            sender.finish(Instant::now() + LAST_ANSWERS);
+        }) {
+            // A fault that comes at once each time must not take a whole processor.
+            let stop = self.parts.stop.channel();
+            if stop.recv_timeout(pause(self.panics)) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    }
+
+    /// Does something, and survives a panic: what was at hand is read from the disk again, once, and left
+    /// alone where it has a second one. Whether there was none.
+    pub(super) fn run_until_panic(&mut self, deed: impl FnOnce(&mut Self)) -> bool {
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| deed(self))) else {
+            return true;
+        };
+        let words = thread::panic_text(&*panic);
+        log::error!("what sends to chats has panicked, and goes on: {words}");
+        self.panics += 1;
+        if let Some(id) = self.at_hand.take() {
+            *self.fatal.entry(id).or_default() += 1;
+        }
+        let trouble = format!("a fault of duragent while it sent to a chat: {words}");
+        self.parts.health.set_trouble(Some(trouble));
+        false
+    }
+
+    /// Nothing is done with that lane any more.
+    fn is_left_alone(&self, id: &LaneId) -> bool {
+        self.fatal.get(id).is_some_and(|panics| *panics > 1)
     }
 
     /// Does what can be done, and waits for more; whether there is to be more.
@@ -404,6 +446,7 @@ impl LaneSender {
             Err(error) => return self.overlook("what chats lack is not known", &error),
         };
         for id in ids {
+            self.at_hand = Some(id.clone());
             let lane = match self.active.remove(&id) {
                 Some(mut lane) => {
                     self.read_again(&id, &mut lane);
@@ -421,6 +464,7 @@ impl LaneSender {
                 Err(error) => self.overlook("what a chat lacks is not known", &error),
             }
         }
+        self.at_hand = None;
     }
 
     /// Something cannot be read. What may be readable soon is looked for again.
@@ -723,15 +767,18 @@ impl LaneSender {
         };
         if let Some(mut lane) = self.active.remove(&id) {
             let what = lane.take_sent(request_id, &outcome);
+            self.at_hand = Some(id.clone());
             if what.is_none_or(|what| self.ended(&id, &mut lane, what, outcome)) {
                 self.keep(id, lane);
             }
+            self.at_hand = None;
         }
     }
 
     /// Has something done with the lane of a chat, which is read if nothing was under way there.
     fn with_lane(&mut self, chat: &Chat, deed: impl FnOnce(&mut Self, &mut ActiveLane)) {
         let id = LaneId::of(chat);
+        self.at_hand = Some(id.clone());
         let lane = match self.active.remove(&id) {
             Some(lane) => Ok(Some(lane)),
             None => self.activate(&id, Some(chat)),
@@ -747,6 +794,7 @@ impl LaneSender {
                 self.overlook(&what, &error);
             }
         }
+        self.at_hand = None;
     }
 
     /// A lane as it is on disk; of a chat that is known, even if nothing is there.
@@ -755,6 +803,9 @@ impl LaneSender {
         id: &LaneId,
         chat: Option<&Chat>,
     ) -> Result<Option<ActiveLane>, OutboxError> {
+        if self.is_left_alone(id) {
+            return Ok(None);
+        }
         let (has, posted) = self.load(id)?;
         let said = posted.first().map(|first| &first.said);
         let there = match (chat, &has, said) {
@@ -964,9 +1015,11 @@ impl LaneSender {
         if let Some(mut lane) = self.active.remove(&id) {
             self.commands += 1;
             lane.turn = self.commands;
+            self.at_hand = Some(id.clone());
             if self.serve(&id, &mut lane, now) {
                 self.keep(id, lane);
             }
+            self.at_hand = None;
         }
         true
     }
@@ -985,6 +1038,7 @@ impl LaneSender {
         for id in ids {
             if let Some(mut lane) = self.active.remove(&id) {
                 lane.is_new = false;
+                self.at_hand = Some(id.clone());
                 if lane.has.resting.is_none() {
                     self.tell_of(&id, &mut lane);
                 }
@@ -994,6 +1048,7 @@ impl LaneSender {
                 self.keep(id, lane);
             }
         }
+        self.at_hand = None;
         if self.look_at_age.is_none() && !self.active.is_empty() {
             self.look_at_age = Some(now + LOOK_AT_REST);
         }

@@ -456,6 +456,29 @@ fn an_announcement_of_several_messages_goes_on_after_a_kill() {
 }
 
 #[test]
+fn a_panic_at_one_chat_is_told_and_the_others_are_served() {
+    let mut desk = Desk::new();
+    let session = desk.session(&chat("7"));
+    desk.lanes.post(&chat("8"), announcement("panic")).unwrap();
+    let mut panics = 0;
+    for _ in 0..4 {
+        let is_well = desk.sender.run_until_panic(|sender| {
+            sender.look_at_everything();
+            sender.work();
+        });
+        panics += u32::from(!is_well);
+    }
+    assert_eq!(panics, 2);
+    let trouble = desk.health.trouble();
+    assert!(trouble.is_some_and(|it| it.contains("stumbles over")));
+    desk.say(&session, "hi", "55");
+    desk.until_idle();
+    assert_eq!(desk.platform.texts(), ["ok"]);
+    // It is still there for the next start.
+    assert_eq!(desk.lanes.waiting().unwrap().len(), 1);
+}
+
+#[test]
 fn a_damaged_lane_is_kept_aside_and_its_chat_is_answered() {
     for damage in ["", "{\"chat_id\":", "{}", "[1]"] {
         let mut desk = Desk::new();
