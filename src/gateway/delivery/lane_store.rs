@@ -28,6 +28,8 @@ use crate::store::documents::{
 
 /// Of what is set aside so much is kept: the rest is in the session's log.
 const ASIDE_BYTES: usize = 4 << 10;
+/// So much is kept aside for a gateway: the oldest goes.
+pub(super) const ASIDE_MAX: usize = 1_000;
 /// Another process reads at most for moments: a backup, `duragent gateway outbox`.
 const TRIES: u32 = 20;
 
@@ -247,11 +249,41 @@ impl LaneStore {
         key: &str,
         aside: SetAside,
     ) -> Result<(), OutboxError> {
-        let _writing = self.lock();
         let name = self.name(id, &named_by(ASIDE, key))?;
         let text = text::start(&aside.text, ASIDE_BYTES).to_owned();
         // In the place of whatever is there: a chat does not wait for it to be readable.
-        self.replace(&name, &SetAside { text, ..aside })
+        {
+            let _writing = self.lock();
+            self.replace(&name, &SetAside { text, ..aside })?;
+        }
+        if let Err(error) = self.thin_out_aside() {
+            log::warn!("more is kept aside than was meant to be: {error}");
+        }
+        Ok(())
+    }
+
+    /// Forgets the oldest of what is aside where there is too much, and a tenth of it at once: all of it is
+    /// read for that.
+    fn thin_out_aside(&self) -> Result<(), OutboxError> {
+        let mut all = Vec::new();
+        for id in self.ids()? {
+            let names = self.names(&id, ASIDE)?.into_iter();
+            all.extend(names.map(|name| (id.clone(), name)));
+        }
+        if all.len() <= ASIDE_MAX {
+            return Ok(());
+        }
+        let surplus = all.len() - (ASIDE_MAX - ASIDE_MAX / 10);
+        // What cannot be read goes first.
+        all.sort_by_cached_key(|(id, name)| {
+            let name = self.name(id, name).ok()?;
+            let (aside, _) = self.read::<SetAside>(&name).ok()??;
+            Some(aside.at)
+        });
+        log::warn!("the {surplus} oldest things that chats did not get are forgotten");
+        all[..surplus]
+            .iter()
+            .try_for_each(|(id, name)| self.remove(id, name))
     }
 
     /// Moves what is on disk of a chat, with all its threads, to the id that it has now; returns the chats.

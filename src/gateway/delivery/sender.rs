@@ -1813,6 +1813,11 @@ impl LaneSender {
         let lacks = |seen: &LaneSession| self.lacks_something(seen);
         lane.is_due = !lane.posted.is_empty() || lane.has.sessions.iter().any(lacks);
         lane.not_before = Some(now + LOOK_AT_REST);
+        if lane.posted.is_empty() && lane.has.sessions.is_empty() {
+            // Nothing is to be remembered of it: who sends there again learns it again.
+            lane.has.resting = None;
+            lane.is_unsaved = true;
+        }
         lane.is_unsaved &= !self.save(id, lane);
     }
 

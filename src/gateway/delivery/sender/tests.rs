@@ -8,7 +8,7 @@ use crate::domain::event::{
 use crate::domain::files::MediaType;
 use crate::domain::ids::{MessageId, TurnId};
 use crate::engine::testing::{Bench, reply, says};
-use crate::gateway::delivery::lane_store::WaitingChat;
+use crate::gateway::delivery::lane_store::{ASIDE_MAX, WaitingChat};
 use crate::gateway::delivery::outbox::{Announcement, Outbox as _};
 use crate::gateway::delivery::testing::{DEADLINE, Desk, ModelHost, Trouble, chat};
 use crate::gateway::protocol::FailedCommand;
@@ -476,6 +476,51 @@ fn a_panic_at_one_chat_is_told_and_the_others_are_served() {
     assert_eq!(desk.platform.texts(), ["ok"]);
     // It is still there for the next start.
     assert_eq!(desk.lanes.waiting().unwrap().len(), 1);
+}
+
+#[test]
+fn of_a_chat_that_rests_and_lacks_nothing_nothing_is_kept() {
+    let mut desk = Desk::new();
+    let blocked = "Forbidden: bot was blocked by the user";
+    desk.platform
+        .trouble(Trouble::Refused("unauthorized", blocked));
+    desk.lanes
+        .post(&chat("7"), announcement("Welcome."))
+        .unwrap();
+    desk.until("rests", |desk| {
+        let waiting = desk.lanes.waiting().unwrap();
+        waiting.iter().any(|one| one.trouble.is_some())
+    });
+    desk.clock.advance(Duration::from_secs(25 * 3600));
+    desk.until_idle();
+    assert_eq!(
+        desk.names().into_iter().collect::<Vec<_>>(),
+        [("aside".to_owned(), 1)]
+    );
+}
+
+#[test]
+fn of_what_is_set_aside_the_newest_is_kept() {
+    let desk = Desk::new();
+    let aside = |at: usize| SetAside {
+        chat_id: "7".to_owned(),
+        thread_id: None,
+        at: Timestamp::from_micros(at as u64),
+        session: None,
+        after: None,
+        text: at.to_string(),
+        why: "no chat".to_owned(),
+    };
+    let id = LaneId::of(&chat("7"));
+    for at in 0..=ASIDE_MAX {
+        desk.lanes
+            .set_aside(&id, &at.to_string(), aside(at))
+            .unwrap();
+    }
+    let kept = desk.lanes.aside().unwrap();
+    assert_eq!(kept.first().unwrap().text, "101");
+    assert_eq!(kept.last().unwrap().text, ASIDE_MAX.to_string());
+    assert_eq!(kept.len(), ASIDE_MAX * 9 / 10);
 }
 
 #[test]
