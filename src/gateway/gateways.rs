@@ -20,7 +20,6 @@ use crate::gateway::delivery::{
     Announcement, ChatNews, LaneStore, Outbox as _, OutboxError, SenderHandle, SenderParts,
     SetAside, WaitingChat, sender_channel, spawn_sender, with_command,
 };
-#[cfg(feature = "telegram")]
 use crate::gateway::health::GatewayHealth;
 use crate::gateway::host::GatewayHost;
 use crate::gateway::incoming::Inlet;
@@ -83,6 +82,8 @@ struct RunningGateway {
     name: GatewayName,
     lanes: Arc<LaneStore>,
     way: PlatformWay,
+    /// How what sends for it is.
+    sending: GatewayHealth,
     stop: StopSource,
     // Joined by its drop, after the stop.
     sender: Option<Joined>,
@@ -329,6 +330,18 @@ pub struct GatewayOutbox {
 
 impl RunningGateway {
     fn status(&self) -> GatewayStatus {
+        let status = self.way_status();
+        match self.sending.trouble() {
+            Some(trouble) if status.state == "ready" => GatewayStatus {
+                state: "trouble",
+                detail: Some(trouble),
+                ..status
+            },
+            _ => status,
+        }
+    }
+
+    fn way_status(&self) -> GatewayStatus {
         match &self.way {
             PlatformWay::Program(plugin) => {
                 let status = plugin.state().status();
@@ -416,6 +429,7 @@ fn start_sender(
         sender,
         inbox,
     } = prepared;
+    let sending = GatewayHealth::default();
     // Before the thread, which ends by a stop: without it nobody would wait for the thread for ever.
     let way = way()?;
     let thread = spawn_sender(
@@ -428,6 +442,7 @@ fn start_sender(
             host: Arc::clone(&parts.host),
             news: sender,
             inbox,
+            health: sending.clone(),
             stop: stopped,
         },
     )?;
@@ -435,6 +450,7 @@ fn start_sender(
         name,
         lanes,
         way,
+        sending,
         stop,
         sender: Some(thread),
     })

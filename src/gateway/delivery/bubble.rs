@@ -18,6 +18,13 @@ pub struct Bubble {
     pub is_final: bool,
 }
 
+impl Bubble {
+    /// It says all that it is to say now.
+    pub fn is_whole(&self) -> bool {
+        self.is_final || matches!(self.content, BubbleContent::Question { .. })
+    }
+}
+
 /// Names a bubble in its session: its turn, and its place in that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BubbleKey {

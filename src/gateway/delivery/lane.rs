@@ -285,8 +285,7 @@ fn stand(bubble: &Bubble, sent: Option<&SentBubble>, platform: &LanePlatform<'_>
         return BubbleStand::Shown;
     }
     if let Some(why) = sent.and_then(|sent| sent.refused.clone()) {
-        let is_whole = bubble.is_final || matches!(bubble.content, BubbleContent::Question { .. });
-        if !is_whole {
+        if !bubble.is_whole() {
             return BubbleStand::Unripe;
         }
         return todo(bubble, LaneDeed::SetAside { why }, true);

@@ -1,7 +1,7 @@
 //! The documents of a gateway's lanes: `outbox/<gateway>/<lane>/…`.
 //!
 //! `lane.json` says what the chat has; each `notice-….json` is an announcement that it lacks; each
-//! `aside-….json` something that it never gets. The last part of a lane's name is a digest: ids of
+//! `aside-….json` something that it never gets; `damaged-….json` a `lane.json` that could not be read. The last part of a lane's name is a digest: ids of
 //! platforms are no names of files.
 //!
 //! Owned by: the gateway's sender and whoever takes messages in. The lock is held over reading and
@@ -28,12 +28,15 @@ use crate::store::documents::{
 
 /// Of what is set aside so much is kept: the rest is in the session's log.
 const ASIDE_BYTES: usize = 4 << 10;
+/// So much is kept aside for a gateway: the oldest goes.
+pub(super) const ASIDE_MAX: usize = 1_000;
 /// Another process reads at most for moments: a backup, `duragent gateway outbox`.
 const TRIES: u32 = 20;
 
 const LANE: &str = "lane.json";
 const ANNOUNCEMENT: &str = "notice-";
 const ASIDE: &str = "aside-";
+const DAMAGED: &str = "damaged-";
 const JSON: &str = ".json";
 
 /// The lanes of a gateway on disk.
@@ -65,6 +68,9 @@ pub(super) struct AnnouncementDocument {
     pub(super) reply_to: Option<String>,
     /// When it was made.
     pub(super) at: Timestamp,
+    /// So many of the messages that it becomes were sent.
+    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    pub(super) parts: usize,
 }
 
 /// An announcement that its chat lacks.
@@ -123,6 +129,12 @@ impl LaneId {
         LaneId(id)
     }
 
+    /// As it stands in names.
+    #[cfg(test)]
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     fn is_one(name: &str) -> bool {
         name.len() == LaneId::DIGITS && name.bytes().all(|digit| digit.is_ascii_hexdigit())
     }
@@ -169,7 +181,7 @@ impl LaneStore {
         id: &LaneId,
     ) -> Result<(Option<LaneDocument>, Vec<PostedAnnouncement>), OutboxError> {
         let _writing = self.lock();
-        let lane = self.read(&self.name(id, LANE)?)?.map(|(lane, _)| lane);
+        let lane = self.read_lane(id)?.map(|(lane, _)| lane);
         let mut posted = Vec::new();
         for name in self.names(id, ANNOUNCEMENT)? {
             match self.read(&self.name(id, &name)?) {
@@ -193,7 +205,7 @@ impl LaneStore {
     ) -> Result<LaneDocument, OutboxError> {
         let _writing = self.lock();
         let name = self.name(id, LANE)?;
-        let before = self.read::<LaneDocument>(&name)?;
+        let before = self.read_lane(id)?;
         let mut lane = mine.clone();
         let there = before.iter().flat_map(|(before, _)| &before.sessions);
         let is_new = |one: &&LaneSession| {
@@ -211,6 +223,18 @@ impl LaneStore {
         Ok(lane)
     }
 
+    /// Writes down how much of an announcement was said.
+    pub(super) fn note_part(
+        &self,
+        id: &LaneId,
+        posted: &PostedAnnouncement,
+    ) -> Result<(), OutboxError> {
+        let _writing = self.lock();
+        let name = self.name(id, &posted.name)?;
+        let before = self.read::<AnnouncementDocument>(&name)?;
+        self.write(&name, before.as_ref().map(|(_, text)| text), &posted.said)
+    }
+
     /// An announcement was heard, or is given up.
     pub(super) fn remove(&self, id: &LaneId, name: &str) -> Result<(), OutboxError> {
         let _writing = self.lock();
@@ -225,12 +249,41 @@ impl LaneStore {
         key: &str,
         aside: SetAside,
     ) -> Result<(), OutboxError> {
-        let _writing = self.lock();
         let name = self.name(id, &named_by(ASIDE, key))?;
-        let before = self.read::<SetAside>(&name)?;
         let text = text::start(&aside.text, ASIDE_BYTES).to_owned();
-        let aside = SetAside { text, ..aside };
-        self.write(&name, before.as_ref().map(|(_, text)| text), &aside)
+        // In the place of whatever is there: a chat does not wait for it to be readable.
+        {
+            let _writing = self.lock();
+            self.replace(&name, &SetAside { text, ..aside })?;
+        }
+        if let Err(error) = self.thin_out_aside() {
+            log::warn!("more is kept aside than was meant to be: {error}");
+        }
+        Ok(())
+    }
+
+    /// Forgets the oldest of what is aside where there is too much, and a tenth of it at once: all of it is
+    /// read for that.
+    fn thin_out_aside(&self) -> Result<(), OutboxError> {
+        let mut all = Vec::new();
+        for id in self.ids()? {
+            let names = self.names(&id, ASIDE)?.into_iter();
+            all.extend(names.map(|name| (id.clone(), name)));
+        }
+        if all.len() <= ASIDE_MAX {
+            return Ok(());
+        }
+        let surplus = all.len() - (ASIDE_MAX - ASIDE_MAX / 10);
+        // What cannot be read goes first.
+        all.sort_by_cached_key(|(id, name)| {
+            let name = self.name(id, name).ok()?;
+            let (aside, _) = self.read::<SetAside>(&name).ok()??;
+            Some(aside.at)
+        });
+        log::warn!("the {surplus} oldest things that chats did not get are forgotten");
+        all[..surplus]
+            .iter()
+            .try_for_each(|(id, name)| self.remove(id, name))
     }
 
     /// Moves what is on disk of a chat, with all its threads, to the id that it has now; returns the chats.
@@ -331,7 +384,8 @@ impl LaneStore {
         };
         let lane = lane.unwrap_or_else(|| LaneDocument::new(&Chat::new("", "")));
         let trouble = lane.resting.or(lane.failing);
-        let has_begun = |one: &&LaneSession| !one.bubbles.is_empty() || trouble.is_some();
+        let is_begun = |one: &LaneSession| one.bubbles.iter().any(|sent| !sent.is_aside);
+        let has_begun = |one: &&LaneSession| is_begun(one) || trouble.is_some();
         let sessions = lane.sessions.iter().filter(has_begun);
         let waiting = WaitingChat {
             chat: Chat {
@@ -401,8 +455,7 @@ impl LaneStore {
     /// What a chat has of its sessions.
     fn sessions_of(&self, chat: &Chat) -> Result<Vec<LaneSession>, OutboxError> {
         let _writing = self.lock();
-        let name = self.name(&LaneId::of(chat), LANE)?;
-        let lane = self.read::<LaneDocument>(&name)?.map(|(lane, _)| lane);
+        let lane = self.read_lane(&LaneId::of(chat))?.map(|(lane, _)| lane);
         Ok(lane.map(|lane| lane.sessions).unwrap_or_default())
     }
 
@@ -411,6 +464,27 @@ impl LaneStore {
         let mut names = self.documents.list(&self.folder()?.folder(&id.0)?)?;
         names.retain(|name| name.starts_with(begin) && name.ends_with(JSON));
         Ok(names)
+    }
+
+    /// What a chat has. What is damaged is kept beside it, and the chat begins anew: it is not dumb for ever.
+    fn read_lane(&self, id: &LaneId) -> Result<Option<(LaneDocument, VersionedText)>, OutboxError> {
+        let name = self.name(id, LANE)?;
+        let error = match self.read::<LaneDocument>(&name) {
+            Err(error) if error.is_for_good() => error,
+            read => return read,
+        };
+        if let Ok(Some(there)) = again_if_busy(|| self.documents.read(&name)) {
+            let aside = self.name(id, &named_by(DAMAGED, &there.text))?;
+            again_if_busy(|| self.documents.replace(&aside, &there.text))?;
+            let aside = self.documents.location(&aside);
+            log::warn!(
+                "what a chat has is begun anew, and what was there is kept in {aside}: {error}"
+            );
+        } else {
+            log::warn!("what a chat has is begun anew, and what was there is gone: {error}");
+        }
+        again_if_busy(|| self.documents.delete(&name))?;
+        Ok(None)
     }
 
     fn read<T: DeserializeOwned>(
@@ -425,6 +499,13 @@ impl LaneStore {
         };
         let read = serde_json::from_str(&text.text).map_err(damaged)?;
         Ok(Some((read, text)))
+    }
+
+    /// Puts a document in the place of whatever is there.
+    fn replace(&self, name: &DocumentName, document: &impl Serialize) -> Result<(), OutboxError> {
+        let text = serde_json::to_string(document);
+        let text = text.map_err(|error| OutboxError::Damaged(error.to_string()))?;
+        Ok(again_if_busy(|| self.documents.replace(name, &text))?)
     }
 
     fn write(
@@ -446,7 +527,7 @@ impl Outbox for LaneStore {
         let id = LaneId::of(chat);
         let name = self.name(&id, LANE)?;
         let _writing = self.lock();
-        let before = self.read::<LaneDocument>(&name)?;
+        let before = self.read_lane(&id)?;
         let (mut lane, text) = match before {
             Some((lane, text)) => (lane, Some(text)),
             None => (LaneDocument::new(chat), None),
@@ -472,6 +553,7 @@ impl Outbox for LaneStore {
             text: announcement.markdown,
             reply_to: announcement.reply_to,
             at,
+            parts: 0,
         };
         let name = self.name(&id, &named_by(ANNOUNCEMENT, &key))?;
         {
@@ -521,6 +603,11 @@ impl Outbox for LaneStore {
             .flat_map(|one| one.bubbles);
         Ok(sent.any(|sent| sent.call_id.as_ref() == Some(call_id)))
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none_of_them(parts: &usize) -> bool {
+    *parts == 0
 }
 
 /// The name of a document that stands for `key`, which may be anything.

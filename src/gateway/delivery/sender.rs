@@ -16,12 +16,13 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use crossbeam_channel::{at, never, select_biased};
+use crossbeam_channel::{RecvTimeoutError, at, never, select_biased};
 
 use crate::base::random;
 use crate::base::stop::Stop;
@@ -45,6 +46,7 @@ use crate::gateway::delivery::news::{SenderHandle, SenderInbox, SenderNews};
 use crate::gateway::delivery::outbox::OutboxError;
 use crate::gateway::delivery::verdict::{SendVerdict, verdict};
 use crate::gateway::delivery::wording::{self, AnswerWay};
+use crate::gateway::health::GatewayHealth;
 use crate::gateway::host::GatewayHost;
 use crate::gateway::outlet::{CommandOutcome, Outlet, Performed};
 use crate::gateway::protocol::{Capabilities, GatewayCommand, MediaPayload};
@@ -57,17 +59,28 @@ const GROWING_EVERY: Duration = Duration::from_secs(1);
 const TYPING_EVERY: Duration = Duration::from_secs(4);
 /// For so many seconds it is shown.
 const TYPING_SECONDS: u32 = 5;
-/// A program that has not answered by then never does.
+/// A program that has not answered by then is told again. If it answers after all, that counts.
 const ANSWER_AFTER: Duration = Duration::from_secs(30);
+/// The answers to so many attempts at something are waited for after that.
+const LATE_MAX: usize = 16;
 /// After a failure, and twice as long after each further one …
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// … up to this.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// What did not get through in so long is set aside.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// What a platform may be able to do that was not ready so far: what it may still change is not taken for done.
+const COULD_BE: Capabilities = Capabilities {
+    media: true,
+    edit: true,
+    delete: false,
+    typing: false,
+    reply: true,
+    inline_keyboard: true,
+};
 /// When the server stops, answers are waited for so long: what they tell would be sent again.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
-/// How often a chat that must not be written to is looked at for what has waited that long.
+/// How often what cannot be sent is looked at for what has waited that long.
 const LOOK_AT_REST: Duration = Duration::from_secs(3600);
 
 /// What the thread is made of.
@@ -86,6 +99,8 @@ pub struct SenderParts {
     pub news: SenderHandle,
     /// The side that hears of them.
     pub inbox: SenderInbox,
+    /// What is wrong with it.
+    pub health: GatewayHealth,
     /// Ends it.
     pub stop: Stop,
 }
@@ -116,6 +131,10 @@ pub(super) struct LaneSender {
     /// The platform is not reached: until then nothing is sent at all.
     hold: Option<Instant>,
     failures: u32,
+    /// What the platform could do when it was last ready.
+    could: Cell<Option<Capabilities>>,
+    /// Nothing can be sent, and what waits is looked at then for its age.
+    look_at_age: Option<Instant>,
     /// It says that it sends files, and does not.
     has_no_media: bool,
     /// The same of changing messages.
@@ -124,6 +143,13 @@ pub(super) struct LaneSender {
     command_prefix: String,
     /// Announcements that were said, and could not be removed.
     said: BTreeSet<(LaneId, String)>,
+    /// The lane that something is being done with, or was when the thread panicked.
+    at_hand: Option<LaneId>,
+    /// Lanes at which the thread panicked, and how often.
+    fatal: BTreeMap<LaneId, u32>,
+    panics: u32,
+    /// Chats of which a thread may rest.
+    resting: BTreeSet<String>,
     /// Something could not be read that may be readable soon.
     has_overlooked: Cell<bool>,
     /// When everything is looked at for that, and how often that was done in vain.
@@ -140,16 +166,20 @@ struct ActiveLane {
     /// Sessions of which the document is to say nothing any more.
     finished: Vec<SessionId>,
     posted: VecDeque<PostedAnnouncement>,
-    /// So many messages of the first announcement were sent.
-    posted_parts: usize,
+    /// How many messages of the first announcement were sent is not on disk.
+    is_part_unsaved: bool,
     followed: Vec<ChatFollower>,
     sent: Option<SentCommand>,
+    /// Attempts that were not answered in time, oldest first.
+    late: VecDeque<SentCommand>,
     /// A session could not be followed, and is to be tried again then; how often that went wrong.
     blind_until: Option<Instant>,
     blind_tries: u32,
     /// Something may be to be sent.
     is_due: bool,
     is_urgent: bool,
+    /// Nobody has looked for what waits here since there was news.
+    is_new: bool,
     /// Nothing is sent before.
     not_before: Option<Instant>,
     /// Nothing that is patient is sent before.
@@ -171,7 +201,7 @@ struct SentCommand {
 }
 
 /// What a command was for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 enum SentDeed {
     Bubble(SessionId, NextDeed),
     /// An announcement, by its document; whether it was the last message of it.
@@ -179,6 +209,22 @@ enum SentDeed {
         name: String,
         is_last: bool,
     },
+}
+
+impl SentDeed {
+    /// Both are for the same message, whatever it was to say.
+    fn is_like(&self, other: &SentDeed) -> bool {
+        match (self, other) {
+            (SentDeed::Bubble(session, next), SentDeed::Bubble(other, of)) => {
+                session == other && next.key == of.key
+            }
+            (SentDeed::Announcement { name, .. }, SentDeed::Announcement { name: other, .. }) => {
+                name == other
+            }
+            (SentDeed::Bubble(..), SentDeed::Announcement { .. })
+            | (SentDeed::Announcement { .. }, SentDeed::Bubble(..)) => false,
+        }
+    }
 }
 
 impl ActiveLane {
@@ -189,13 +235,15 @@ impl ActiveLane {
             is_unsaved: false,
             finished: Vec::new(),
             posted: posted.into(),
-            posted_parts: 0,
+            is_part_unsaved: false,
             followed: Vec::new(),
             sent: None,
+            late: VecDeque::new(),
             blind_until: None,
             blind_tries: 0,
             is_due: true,
             is_urgent: true,
+            is_new: true,
             not_before: None,
             patient_until: None,
             at_work: None,
@@ -221,6 +269,35 @@ impl ActiveLane {
         self.is_due = true;
         self.not_before = None;
         self.tries = 0;
+    }
+
+    fn waits_for(&self, request_id: &str) -> bool {
+        let mut all = self.sent.iter().chain(&self.late);
+        all.any(|sent| sent.request_id == request_id)
+    }
+
+    /// What a command was for that has ended so, unless that is of no use any more.
+    fn take_sent(&mut self, request_id: &str, outcome: &CommandOutcome) -> Option<SentDeed> {
+        let is_it = |sent: &SentCommand| sent.request_id == request_id;
+        if self.sent.as_ref().is_some_and(is_it) {
+            let sent = self.sent.take()?;
+            let what = sent.what.clone();
+            if *outcome == CommandOutcome::Unanswered {
+                self.late.push_back(sent);
+                let surplus = self.late.len().saturating_sub(LATE_MAX);
+                self.late.drain(..surplus);
+            }
+            return Some(what);
+        }
+        let late = self.late.iter().position(is_it)?;
+        let late = self.late.remove(late)?;
+        if self.sent.is_some() && !matches!(outcome, CommandOutcome::Done { .. }) {
+            // What was tried since may go well.
+            return None;
+        }
+        // Done is done: the answer to what was tried since is nobody's.
+        self.sent.take_if(|sent| sent.what.is_like(&late.what));
+        Some(late.what)
     }
 
     /// Nothing is under way.
@@ -265,11 +342,17 @@ impl LaneSender {
             active: BTreeMap::new(),
             hold: None,
             failures: 0,
+            could: Cell::new(None),
+            look_at_age: None,
             has_no_media: false,
             has_no_edit: false,
             commands: 0,
             command_prefix,
             said: BTreeSet::new(),
+            at_hand: None,
+            fatal: BTreeMap::new(),
+            panics: 0,
+            resting: BTreeSet::new(),
             has_overlooked: Cell::new(false),
             look_again: None,
             looks: 0,
@@ -277,9 +360,39 @@ impl LaneSender {
     }
 
     fn run(mut self) {
-        self.look_at_everything();
-        while self.work_and_wait() {}
-        self.finish(Instant::now() + LAST_ANSWERS);
+        while !self.run_until_panic(|sender| {
+            sender.look_at_everything();
+            while sender.work_and_wait() {}
+            sender.finish(Instant::now() + LAST_ANSWERS);
+        }) {
+            // A fault that comes at once each time must not take a whole processor.
+            let stop = self.parts.stop.channel();
+            if stop.recv_timeout(pause(self.panics)) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    }
+
+    /// Does something, and survives a panic: what was at hand is read from the disk again, once, and left
+    /// alone where it has a second one. Whether there was none.
+    pub(super) fn run_until_panic(&mut self, deed: impl FnOnce(&mut Self)) -> bool {
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| deed(self))) else {
+            return true;
+        };
+        let words = thread::panic_text(&*panic);
+        log::error!("what sends to chats has panicked, and goes on: {words}");
+        self.panics += 1;
+        if let Some(id) = self.at_hand.take() {
+            *self.fatal.entry(id).or_default() += 1;
+        }
+        let trouble = format!("a fault of duragent while it sent to a chat: {words}");
+        self.parts.health.set_trouble(Some(trouble));
+        false
+    }
+
+    /// Nothing is done with that lane any more.
+    fn is_left_alone(&self, id: &LaneId) -> bool {
+        self.fatal.get(id).is_some_and(|panics| *panics > 1)
     }
 
     /// Does what can be done, and waits for more; whether there is to be more.
@@ -319,6 +432,7 @@ impl LaneSender {
                 return None;
             }
             self.look_at_what_was_overlooked();
+            self.tend_what_waits();
             if !self.serve_next() {
                 return self.next_due();
             }
@@ -332,6 +446,7 @@ impl LaneSender {
             Err(error) => return self.overlook("what chats lack is not known", &error),
         };
         for id in ids {
+            self.at_hand = Some(id.clone());
             let lane = match self.active.remove(&id) {
                 Some(mut lane) => {
                     self.read_again(&id, &mut lane);
@@ -349,6 +464,7 @@ impl LaneSender {
                 Err(error) => self.overlook("what a chat lacks is not known", &error),
             }
         }
+        self.at_hand = None;
     }
 
     /// Something cannot be read. What may be readable soon is looked for again.
@@ -462,6 +578,7 @@ impl LaneSender {
             }
             lane.is_due = true;
             lane.is_urgent = true;
+            lane.is_new = true;
         });
     }
 
@@ -469,11 +586,12 @@ impl LaneSender {
     fn read_again(&mut self, id: &LaneId, lane: &mut ActiveLane) {
         match self.load(id) {
             Ok((has, posted)) => {
-                let name = |one: Option<&PostedAnnouncement>| one.map(|one| one.name.clone());
-                if name(posted.first()) != name(lane.posted.front()) {
-                    lane.posted_parts = 0;
+                let before = std::mem::replace(&mut lane.posted, posted.into());
+                for one in &mut lane.posted {
+                    let known = before.iter().find(|known| known.name == one.name);
+                    let parts = known.map_or(0, |known| known.said.parts);
+                    one.said.parts = one.said.parts.max(parts);
                 }
-                lane.posted = posted.into();
                 for seen in has.into_iter().flat_map(|has| has.sessions) {
                     let is_known = lane.has.session(&seen.session).is_some();
                     if !is_known && !lane.finished.contains(&seen.session) {
@@ -504,21 +622,47 @@ impl LaneSender {
         Ok((has, posted))
     }
 
+    /// A chat may be written to again, with all its threads.
     fn is_back(&mut self, chat: &Chat) {
-        let of_chat = |lane: &&ActiveLane| lane.chat.whole() == chat.whole();
-        let active = self.active.values().filter(of_chat);
-        let mut chats: Vec<Chat> = active.map(|lane| lane.chat.clone()).collect();
-        if !chats.contains(chat) {
-            chats.push(chat.clone());
+        if !self.resting.remove(&chat.chat_id) {
+            return;
         }
-        for chat in chats {
-            self.with_lane(&chat, |sender, lane| {
-                if lane.has.resting.take().is_some() {
-                    lane.is_unsaved = true;
-                    lane.look_at_once();
-                    sender.follow_all(lane);
+        let ids = match self.parts.lanes.ids() {
+            Ok(ids) => ids,
+            Err(error) => {
+                self.resting.insert(chat.chat_id.clone());
+                return self.overlook("what a chat lacks is not known", &error);
+            }
+        };
+        let active = self.active.keys().cloned();
+        for id in ids.into_iter().chain(active).collect::<BTreeSet<_>>() {
+            let lane = match self.active.remove(&id) {
+                Some(lane) => Ok(Some(lane)),
+                None => self.activate(&id, None),
+            };
+            match lane {
+                Ok(Some(mut lane)) => {
+                    if lane.chat.chat_id == chat.chat_id {
+                        self.wake(&id, &mut lane);
+                    }
+                    lane.is_due &= lane.has_something();
+                    self.keep(id, lane);
                 }
-            });
+                Ok(None) => {}
+                Err(error) => {
+                    self.resting.insert(chat.chat_id.clone());
+                    self.overlook("what a chat lacks is not known", &error);
+                }
+            }
+        }
+    }
+
+    fn wake(&mut self, id: &LaneId, lane: &mut ActiveLane) {
+        if lane.has.resting.take().is_some() {
+            lane.is_unsaved = true;
+            lane.look_at_once();
+            self.follow_all(lane);
+            self.save(id, lane);
         }
     }
 
@@ -527,6 +671,7 @@ impl LaneSender {
         let of_chat = |lane: &&mut ActiveLane| lane.chat.chat_id == chat_id;
         for lane in self.active.values_mut().filter(of_chat) {
             rest(lane, since, why);
+            self.resting.insert(chat_id.to_owned());
         }
     }
 
@@ -594,6 +739,9 @@ impl LaneSender {
             for request_id in unanswered {
                 self.answered(&request_id, CommandOutcome::Unanswered);
             }
+            for lane in self.active.values_mut() {
+                lane.late.clear();
+            }
         }
     }
 
@@ -612,28 +760,25 @@ impl LaneSender {
     }
 
     fn answered(&mut self, request_id: &str, outcome: CommandOutcome) {
-        let is_it = |lane: &ActiveLane| {
-            let sent = lane.sent.as_ref();
-            sent.is_some_and(|sent| sent.request_id == request_id)
-        };
-        let Some(id) = self
-            .active
-            .iter()
-            .find_map(|(id, lane)| is_it(lane).then(|| id.clone()))
-        else {
+        let mut lanes = self.active.iter();
+        let lane = lanes.find(|(_, lane)| lane.waits_for(request_id));
+        let Some(id) = lane.map(|(id, _)| id.clone()) else {
             return;
         };
-        if let Some(mut lane) = self.active.remove(&id)
-            && let Some(sent) = lane.sent.take()
-            && self.ended(&id, &mut lane, sent.what, outcome)
-        {
-            self.keep(id, lane);
+        if let Some(mut lane) = self.active.remove(&id) {
+            let what = lane.take_sent(request_id, &outcome);
+            self.at_hand = Some(id.clone());
+            if what.is_none_or(|what| self.ended(&id, &mut lane, what, outcome)) {
+                self.keep(id, lane);
+            }
+            self.at_hand = None;
         }
     }
 
     /// Has something done with the lane of a chat, which is read if nothing was under way there.
     fn with_lane(&mut self, chat: &Chat, deed: impl FnOnce(&mut Self, &mut ActiveLane)) {
         let id = LaneId::of(chat);
+        self.at_hand = Some(id.clone());
         let lane = match self.active.remove(&id) {
             Some(lane) => Ok(Some(lane)),
             None => self.activate(&id, Some(chat)),
@@ -649,6 +794,7 @@ impl LaneSender {
                 self.overlook(&what, &error);
             }
         }
+        self.at_hand = None;
     }
 
     /// A lane as it is on disk; of a chat that is known, even if nothing is there.
@@ -657,6 +803,9 @@ impl LaneSender {
         id: &LaneId,
         chat: Option<&Chat>,
     ) -> Result<Option<ActiveLane>, OutboxError> {
+        if self.is_left_alone(id) {
+            return Ok(None);
+        }
         let (has, posted) = self.load(id)?;
         let said = posted.first().map(|first| &first.said);
         let there = match (chat, &has, said) {
@@ -666,6 +815,9 @@ impl LaneSender {
             (None, None, None) => return Ok(None),
         };
         let has = has.unwrap_or_else(|| LaneDocument::new(&there));
+        if has.resting.is_some() {
+            self.resting.insert(there.chat_id.clone());
+        }
         Ok(Some(ActiveLane::new(there, has, posted)))
     }
 
@@ -687,8 +839,12 @@ impl LaneSender {
     fn follow_all(&self, lane: &mut ActiveLane) {
         if lane.has.resting.is_some() {
             self.look_later(lane);
-            return;
+        } else {
+            self.follow_sessions(lane);
         }
+    }
+
+    fn follow_sessions(&self, lane: &mut ActiveLane) {
         let sessions = lane.has.sessions.iter();
         for session in sessions.map(|one| one.session.clone()).collect::<Vec<_>>() {
             if lane.follower(&session).is_none() {
@@ -812,6 +968,7 @@ impl LaneSender {
         if lane.typing.get(session) == Some(&None) {
             lane.typing.remove(session);
         }
+        lane.is_new = true;
         let follower = &mut lane.followed[place];
         match follower.pull() {
             Ok(Following::On) => {
@@ -858,11 +1015,85 @@ impl LaneSender {
         if let Some(mut lane) = self.active.remove(&id) {
             self.commands += 1;
             lane.turn = self.commands;
+            self.at_hand = Some(id.clone());
             if self.serve(&id, &mut lane, now) {
                 self.keep(id, lane);
             }
+            self.at_hand = None;
         }
         true
+    }
+
+    /// While nothing can be sent, what waits is told, and what has waited for too long is set aside.
+    fn tend_what_waits(&mut self) {
+        if self.is_reached() {
+            self.look_at_age = None;
+            return;
+        }
+        let now = (self.now)();
+        let is_time = self.look_at_age.take_if(|at| *at <= now).is_some();
+        let is_to_look = |lane: &ActiveLane| lane.sent.is_none() && (is_time || lane.is_new);
+        let lanes = self.active.iter().filter(|(_, lane)| is_to_look(lane));
+        let ids: Vec<LaneId> = lanes.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            if let Some(mut lane) = self.active.remove(&id) {
+                lane.is_new = false;
+                self.at_hand = Some(id.clone());
+                if lane.has.resting.is_none() {
+                    self.tell_of(&id, &mut lane);
+                }
+                if is_time {
+                    self.grow_old(&id, &mut lane, now);
+                }
+                self.keep(id, lane);
+            }
+        }
+        self.at_hand = None;
+        if self.look_at_age.is_none() && !self.active.is_empty() {
+            self.look_at_age = Some(now + LOOK_AT_REST);
+        }
+    }
+
+    /// The platform is reached, as far as is known.
+    fn is_reached(&self) -> bool {
+        self.parts.outlet.is_ready() && self.hold.is_none()
+    }
+
+    /// Writes down that a chat lacks something, for those who ask.
+    fn tell_of(&self, id: &LaneId, lane: &mut ActiveLane) {
+        if lane.has.failing.is_none() && self.lacks_whole(lane) {
+            let why = if self.parts.outlet.is_ready() {
+                "the platform is not reached"
+            } else {
+                "the gateway is not ready"
+            };
+            lane.has.failing = Some(LaneTrouble {
+                since: self.parts.lanes.now(),
+                why: why.to_owned(),
+            });
+            lane.is_unsaved = true;
+        }
+        self.save(id, lane);
+    }
+
+    /// Something is to be sent that does not wait for others.
+    fn lacks_whole(&self, lane: &ActiveLane) -> bool {
+        let sessions = lane.has.sessions.iter();
+        let mut next = sessions.filter_map(|one| self.next_deed(lane, &one.session));
+        !lane.posted.is_empty() || next.any(|next| next.is_urgent)
+    }
+
+    /// Sets aside what a lane lacks for too long.
+    fn grow_old(&mut self, id: &LaneId, lane: &mut ActiveLane, now: Instant) {
+        if lane.has.resting.is_some() {
+            self.rest_on(id, lane, now);
+        } else if let Some(trouble) = lane.has.failing.clone() {
+            self.set_old_announcements_aside(id, lane, &trouble.why);
+            self.age(id, lane, &trouble);
+            lane.has.failing = self.lacks_whole(lane).then_some(trouble);
+            lane.is_unsaved = true;
+            self.save(id, lane);
+        }
     }
 
     fn may_send(&self, now: Instant) -> bool {
@@ -899,7 +1130,7 @@ impl LaneSender {
         let typing = typing.flat_map(|lane| lane.typing.values().flatten().copied());
         let typing = typing.map(|due| self.hold.map_or(due, |hold| due.max(hold)));
         let dues = answers.chain(lanes).chain(typing);
-        dues.chain(self.look_again).min()
+        dues.chain(self.look_again).chain(self.look_at_age).min()
     }
 
     /// Does one thing for a lane; whether the lane is still there.
@@ -991,11 +1222,8 @@ impl LaneSender {
     }
 
     fn next_deed(&self, lane: &ActiveLane, session: &SessionId) -> Option<NextDeed> {
-        let seen = lane
-            .has
-            .sessions
-            .iter()
-            .find(|one| one.session == *session)?;
+        let mut sessions = lane.has.sessions.iter();
+        let seen = sessions.find(|one| one.session == *session)?;
         let outlet = &self.parts.outlet;
         let platform = LanePlatform {
             can: self.can(),
@@ -1007,7 +1235,13 @@ impl LaneSender {
 
     /// What the platform can do, as far as it keeps its word.
     fn can(&self) -> Capabilities {
-        let can = self.parts.outlet.capabilities();
+        let outlet = &self.parts.outlet;
+        let now = outlet.is_ready().then(|| outlet.capabilities());
+        // One that has ended meanwhile can do nothing.
+        if outlet.is_ready() && now.is_some() {
+            self.could.set(now);
+        }
+        let can = self.could.get().unwrap_or(COULD_BE);
         Capabilities {
             media: can.media && !self.has_no_media,
             edit: can.edit && !self.has_no_edit,
@@ -1201,6 +1435,10 @@ impl LaneSender {
     fn announce(&mut self, id: &LaneId, lane: &mut ActiveLane, now: Instant) -> bool {
         let first = lane.posted.front().cloned();
         match first.filter(|_| self.may_go(lane, SendUrgency::Waited, now)) {
+            Some(_) if !self.save_part(id, lane) => {
+                self.retry_later(lane, now);
+                true
+            }
             Some(first) => self.say(id, lane, &first),
             None => true,
         }
@@ -1209,7 +1447,7 @@ impl LaneSender {
     fn say(&mut self, id: &LaneId, lane: &mut ActiveLane, first: &PostedAnnouncement) -> bool {
         let PostedAnnouncement { name, said } = first;
         let pieces = self.parts.outlet.render(&said.text);
-        let part = lane.posted_parts.min(pieces.len().saturating_sub(1));
+        let part = said.parts.min(pieces.len().saturating_sub(1));
         let is_last = part + 1 >= pieces.len();
         let Some(piece) = pieces.into_iter().nth(part) else {
             self.forget_announcement(id, lane, name);
@@ -1275,7 +1513,12 @@ impl LaneSender {
         for due in lane.typing.values_mut().flatten() {
             *due = (*due).max(now + TYPING_EVERY);
         }
-        match verdict(outcome) {
+        let verdict = verdict(outcome);
+        if !matches!(verdict, SendVerdict::Unreached { .. }) {
+            self.failures = 0;
+            self.hold = None;
+        }
+        match verdict {
             SendVerdict::Done { message_id } => self.done(id, lane, what, message_id),
             SendVerdict::Again {
                 after: Some(after),
@@ -1302,6 +1545,7 @@ impl LaneSender {
             }
             SendVerdict::Rests { why } => {
                 rest(lane, self.parts.lanes.now(), &why);
+                self.resting.insert(lane.chat.chat_id.clone());
                 self.look_later(lane);
             }
             SendVerdict::Moved { to } if to == lane.chat.chat_id => {
@@ -1334,15 +1578,23 @@ impl LaneSender {
         what: SentDeed,
         message_id: Option<String>,
     ) {
-        self.failures = 0;
-        self.hold = None;
         lane.tries = 0;
         lane.not_before = None;
+        lane.late.retain(|late| !late.what.is_like(&what));
         if lane.has.failing.take().is_some() {
             lane.is_unsaved = true;
         }
         match what {
-            SentDeed::Announcement { is_last: false, .. } => lane.posted_parts += 1,
+            SentDeed::Announcement {
+                is_last: false,
+                name,
+            } => {
+                if let Some(one) = lane.posted.iter_mut().find(|one| one.name == name) {
+                    one.said.parts += 1;
+                    lane.is_part_unsaved = true;
+                    self.save_part(id, lane);
+                }
+            }
             SentDeed::Announcement { name, .. } => self.forget_announcement(id, lane, &name),
             SentDeed::Bubble(session, next) => {
                 if let Some(seen) = lane.has.session(&session) {
@@ -1352,9 +1604,20 @@ impl LaneSender {
         }
     }
 
+    /// Writes down how much of the first announcement was said; whether it is now.
+    fn save_part(&self, id: &LaneId, lane: &mut ActiveLane) -> bool {
+        let first = lane.posted.front().filter(|_| lane.is_part_unsaved);
+        let saved = first.map_or(Ok(()), |first| self.parts.lanes.note_part(id, first));
+        match saved {
+            Ok(()) => lane.is_part_unsaved = false,
+            Err(error) => log::error!("what was said in a chat is not written down: {error}"),
+        }
+        !lane.is_part_unsaved
+    }
+
     /// An announcement is said, or never will be.
     fn forget_announcement(&mut self, id: &LaneId, lane: &mut ActiveLane, name: &str) {
-        lane.posted_parts = 0;
+        lane.is_part_unsaved = false;
         lane.posted.retain(|one| one.name != name);
         if let Err(error) = self.parts.lanes.remove(id, name) {
             log::error!("what was said in a chat may be said again after a restart: {error}");
@@ -1423,6 +1686,7 @@ impl LaneSender {
         is_unknown: bool,
         why: &str,
     ) {
+        lane.late.retain(|late| !late.what.is_like(&what));
         let (session, next) = match what {
             SentDeed::Announcement { .. } => {
                 if !self.set_announcement_aside(id, lane, why) {
@@ -1540,17 +1804,20 @@ impl LaneSender {
         };
         lane.followed.clear();
         lane.typing.clear();
-        let today = self.parts.lanes.now();
-        let is_old = |one: &PostedAnnouncement| is_over(one.said.at, today);
-        while lane.posted.front().is_some_and(is_old)
-            && self.set_announcement_aside(id, lane, &resting.why)
-        {}
-        if is_over(resting.since, today) {
+        self.set_old_announcements_aside(id, lane, &resting.why);
+        if is_over(resting.since, self.parts.lanes.now()) {
+            self.follow_sessions(lane);
             self.age(id, lane, &resting);
+            lane.followed.clear();
         }
         let lacks = |seen: &LaneSession| self.lacks_something(seen);
         lane.is_due = !lane.posted.is_empty() || lane.has.sessions.iter().any(lacks);
         lane.not_before = Some(now + LOOK_AT_REST);
+        if lane.posted.is_empty() && lane.has.sessions.is_empty() {
+            // Nothing is to be remembered of it: who sends there again learns it again.
+            lane.has.resting = None;
+            lane.is_unsaved = true;
+        }
         lane.is_unsaved &= !self.save(id, lane);
     }
 
@@ -1559,29 +1826,32 @@ impl LaneSender {
         view.is_ok_and(|view| view.summary.last_seq > seen.seen)
     }
 
-    /// Sets aside what a resting lane lacks for too long.
-    fn age(&mut self, id: &LaneId, lane: &mut ActiveLane, resting: &LaneTrouble) {
+    fn set_old_announcements_aside(&mut self, id: &LaneId, lane: &mut ActiveLane, why: &str) {
         let today = self.parts.lanes.now();
-        let sessions: Vec<_> = lane
-            .has
-            .sessions
-            .iter()
-            .map(|one| one.session.clone())
-            .collect();
+        let is_old = |one: &PostedAnnouncement| is_over(one.said.at, today);
+        while lane.posted.front().is_some_and(is_old) && self.set_announcement_aside(id, lane, why)
+        {
+        }
+    }
+
+    /// Sets aside what a lane lacks for too long of the sessions that it follows.
+    fn age(&mut self, id: &LaneId, lane: &mut ActiveLane, trouble: &LaneTrouble) {
+        let today = self.parts.lanes.now();
+        let followed = lane.followed.iter();
+        let sessions: Vec<SessionId> = followed.map(|one| one.session().clone()).collect();
         for session in sessions {
-            self.follow(lane, &session);
-            self.pull(lane, &session);
             while let Some(next) = self.next_deed(lane, &session) {
-                let since = self.waits_since(lane, &session, next.key, resting.since);
-                if !is_over(since, today)
-                    || !self.give_up(id, lane, &session, next.key, &resting.why)
+                let since = self.waits_since(lane, &session, next.key, trouble.since);
+                let bubble = lane.follower(&session).and_then(|it| it.bubble(next.key));
+                if !bubble.is_some_and(Bubble::is_whole)
+                    || !is_over(since, today)
+                    || !self.give_up(id, lane, &session, next.key, &trouble.why)
                 {
                     break;
                 }
             }
         }
         self.settle(lane);
-        lane.followed.clear();
     }
 
     /// Has a lane that rests be looked at when something of it may be old enough.

@@ -20,6 +20,7 @@ use crate::gateway::delivery::lane_store::LaneStore;
 use crate::gateway::delivery::news::{ChatNews, SenderHandle, SenderInbox, sender_channel};
 use crate::gateway::delivery::outbox::Outbox as _;
 use crate::gateway::delivery::sender::{LaneSender, SenderParts};
+use crate::gateway::health::GatewayHealth;
 use crate::gateway::host::{AdmittedAs, GatewayHost};
 use crate::gateway::outlet::{CommandOutcome, Outlet, Performed, RateLimits, RenderedPiece};
 use crate::gateway::protocol::{Capabilities, FailedCommand, GatewayCommand, InlineKeyboard};
@@ -225,6 +226,12 @@ impl Outlet for ModelOutlet {
     fn perform(&mut self, command: &GatewayCommand, _: Option<&str>) -> Performed {
         let mut state = self.0.state();
         state.commands.push(command.clone());
+        if let GatewayCommand::SendMessage { content, .. } = command
+            && content.contains("panic")
+        {
+            drop(state);
+            panic!("a platform that a sender stumbles over");
+        }
         if command.request_id().is_none() {
             return Performed::Ended(CommandOutcome::Done { message_id: None });
         }
@@ -293,6 +300,7 @@ pub(super) struct Desk {
     pub(super) clock: Arc<FakeClock>,
     pub(super) handle: SenderHandle,
     pub(super) host: ModelHost,
+    pub(super) health: GatewayHealth,
     time: Arc<Mutex<Instant>>,
     relay: Arc<Relay>,
     _stop: StopSource,
@@ -344,6 +352,7 @@ impl Desk {
         ));
         *lock(&parts.relay.0) = Some(ChatNews::new([("tele".to_owned(), handle.clone())]));
         let (stop_source, stop) = stop::pair();
+        let health = GatewayHealth::default();
         let time = Arc::clone(&parts.time);
         let sender = LaneSender::new(
             SenderParts {
@@ -354,6 +363,7 @@ impl Desk {
                 host: Arc::new(parts.host.clone()),
                 news: handle.clone(),
                 inbox,
+                health: health.clone(),
                 stop,
             },
             Box::new(move || *lock(&time)),
@@ -367,6 +377,7 @@ impl Desk {
             clock: parts.clock,
             handle,
             host: parts.host,
+            health,
             time: parts.time,
             relay: parts.relay,
             _stop: stop_source,

@@ -8,6 +8,7 @@ use crate::domain::event::{
 use crate::domain::files::MediaType;
 use crate::domain::ids::{MessageId, TurnId};
 use crate::engine::testing::{Bench, reply, says};
+use crate::gateway::delivery::lane_store::{ASIDE_MAX, WaitingChat};
 use crate::gateway::delivery::outbox::{Announcement, Outbox as _};
 use crate::gateway::delivery::testing::{DEADLINE, Desk, ModelHost, Trouble, chat};
 use crate::gateway::protocol::FailedCommand;
@@ -243,35 +244,315 @@ fn a_chat_that_has_moved_gets_what_waits_under_its_new_id() {
     assert_eq!(chats, ["-1007", "-1007"]);
 }
 
+/// The ids of the messages that were to be sent so far.
+fn sends(desk: &Desk) -> Vec<String> {
+    let state = desk.platform.state();
+    let commands = state.commands.iter();
+    let sent = commands.filter(|it| matches!(it, GatewayCommand::SendMessage { .. }));
+    sent.filter_map(|it| it.request_id().map(str::to_owned))
+        .collect()
+}
+
+fn answer(desk: &Desk, request_id: &str) {
+    desk.handle.tell(SenderNews::Ended {
+        request_id: request_id.to_owned(),
+        outcome: CommandOutcome::Done {
+            message_id: Some(request_id.to_owned()),
+        },
+    });
+}
+
 #[test]
-fn a_program_that_does_not_answer_is_sent_the_same_again_and_its_late_answer_is_nobodys() {
+fn a_program_that_answers_late_has_done_it_and_is_not_told_to_for_ever() {
+    // The first attempt is answered while nothing, or the second one, is under way.
+    for attempts in [1, 2] {
+        let mut desk = Desk::new();
+        desk.platform.state().waits = true;
+        let session = desk.session(&chat("7"));
+        desk.bench.model.then(|_, sink| says(sink, "Hello."));
+        desk.say(&session, "hi", "55");
+        desk.until("sent", |desk| sends(desk).len() == 1);
+        desk.work_for(ANSWER_AFTER);
+        if attempts == 2 {
+            desk.until("sent again", |desk| sends(desk).len() == 2);
+        }
+        let ids = sends(&desk);
+        assert_eq!(ids.len(), attempts);
+        answer(&desk, &ids[0]);
+        desk.until_idle();
+        for id in &ids {
+            answer(&desk, id);
+        }
+        desk.work_for(Duration::from_secs(600));
+        desk.until_idle();
+        assert_eq!(sends(&desk).len(), attempts);
+        let mut desk = desk.restart();
+        desk.until_idle();
+        assert_eq!(sends(&desk).len(), attempts);
+    }
+}
+
+#[test]
+fn a_late_answer_to_an_announcement_counts_and_so_does_a_late_refusal() {
     let mut desk = Desk::new();
     desk.platform.state().waits = true;
+    for (text, outcome) in [
+        ("One.", CommandOutcome::Done { message_id: None }),
+        (
+            "Two.",
+            CommandOutcome::Refused(FailedCommand {
+                request_id: String::new(),
+                code: "chat_not_found".to_owned(),
+                message: String::new(),
+                retry_after: None,
+                migrate_to: None,
+            }),
+        ),
+    ] {
+        let before = sends(&desk).len();
+        desk.lanes.post(&chat("7"), announcement(text)).unwrap();
+        desk.until("sent", |desk| sends(desk).len() == before + 1);
+        desk.work_for(ANSWER_AFTER);
+        let request_id = sends(&desk).pop().unwrap();
+        desk.handle.tell(SenderNews::Ended {
+            request_id,
+            outcome,
+        });
+        desk.until_idle();
+        assert_eq!(sends(&desk).len(), before + 1, "{text}");
+    }
+    assert_eq!(desk.lanes.aside().unwrap().len(), 1);
+}
+
+#[test]
+fn what_waits_for_a_gateway_that_is_down_is_told_and_set_aside_after_a_day() {
+    for is_down in [true, false] {
+        let mut desk = Desk::new();
+        desk.platform.state().is_down = is_down;
+        desk.platform.state().always = Some(Trouble::NotSent);
+        let session = desk.session(&chat("7"));
+        desk.bench.model.then(|_, sink| says(sink, "Hello."));
+        desk.say(&session, "hi", "55");
+        for other in ["8", "9"] {
+            let said = announcement("Welcome.");
+            desk.lanes.post(&chat(other), said).unwrap();
+        }
+        desk.until("told", |desk| {
+            let waiting = desk.lanes.waiting().unwrap();
+            let has = |one: &WaitingChat| one.sessions == [session.clone()];
+            waiting.len() == 3 && waiting.iter().any(|one| has(one) && one.trouble.is_some())
+        });
+        desk.clock.advance(Duration::from_secs(24 * 3600 - 60));
+        let wakes = desk.work_for(Duration::from_secs(7200));
+        assert!(!is_down || wakes < 5, "{wakes}");
+        assert!(desk.lanes.aside().unwrap().is_empty());
+        desk.clock.advance(Duration::from_secs(7200));
+        desk.work_for(Duration::from_secs(7200));
+        let aside = desk.lanes.aside().unwrap();
+        let mut texts: Vec<&str> = aside.iter().map(|one| one.text.as_str()).collect();
+        texts.sort_unstable();
+        assert_eq!(texts, ["Hello.", "Welcome.", "Welcome."]);
+        assert!(desk.lanes.waiting().unwrap().is_empty());
+        desk.platform.state().is_down = false;
+        desk.platform.state().always = None;
+        desk.handle.tell(SenderNews::Ready(true));
+        desk.say(&session, "again", "56");
+        desk.until_idle();
+        assert_eq!(desk.platform.texts(), ["ok"]);
+    }
+}
+
+#[test]
+fn a_gateway_that_is_down_for_a_moment_after_a_long_rest_sends_what_waited() {
+    let mut desk = Desk::new();
+    desk.platform.state().is_down = true;
     let session = desk.session(&chat("7"));
     desk.bench.model.then(|_, sink| says(sink, "Hello."));
     desk.say(&session, "hi", "55");
-    let sends = |desk: &Desk| {
-        let state = desk.platform.state();
-        let sent = state
-            .commands
-            .iter()
-            .filter(|it| matches!(it, GatewayCommand::SendMessage { .. }));
-        sent.filter_map(|it| it.request_id().map(str::to_owned))
-            .collect::<Vec<_>>()
-    };
-    desk.until("two", |desk| sends(desk).len() == 2);
-    let ids = sends(&desk);
-    assert_ne!(ids[0], ids[1]);
-    for id in &ids {
-        desk.handle.tell(SenderNews::Ended {
-            request_id: id.clone(),
-            outcome: CommandOutcome::Done {
-                message_id: Some(id.clone()),
-            },
-        });
-    }
+    desk.until("told", |desk| !desk.lanes.waiting().unwrap().is_empty());
+    desk.clock.advance(Duration::from_secs(48 * 3600));
+    let mut desk = desk.restart();
+    desk.work_for(Duration::from_secs(90));
+    desk.platform.state().is_down = false;
+    desk.handle.tell(SenderNews::Ready(true));
     desk.until_idle();
-    assert_eq!(sends(&desk).len(), 2);
+    assert_eq!(desk.platform.texts(), ["Hello."]);
+}
+
+#[test]
+fn a_program_that_ends_as_it_changes_a_message_is_told_the_rest_of_it_later() {
+    let mut desk = Desk::new();
+    let session = desk.session(&chat("7"));
+    let go = slowly(&desk, &["One ", "two."]);
+    desk.say(&session, "count", "55");
+    desk.until("one", |desk| desk.platform.texts() == ["One"]);
+    desk.platform.state().waits = true;
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    desk.until("changed", |desk| {
+        desk.platform.words().contains(&"edit") && !desk.bench.sessions.is_working()
+    });
+    let can = std::mem::take(&mut desk.platform.state().can);
+    desk.platform.state().is_down = true;
+    desk.handle.tell(SenderNews::Ready(false));
+    desk.sender.work();
+    desk.platform.state().waits = false;
+    desk.platform.state().can = can;
+    desk.platform.state().is_down = false;
+    desk.handle.tell(SenderNews::Ready(true));
+    desk.until_idle();
+    assert_eq!(desk.platform.texts(), ["One two."]);
+}
+
+#[test]
+fn a_chat_that_is_back_wakes_all_its_threads() {
+    for restarts in [false, true] {
+        let mut desk = Desk::new();
+        let thread = |thread: &str| Chat {
+            thread_id: Some(thread.to_owned()),
+            ..chat("-7")
+        };
+        let session = desk.session(&thread("1"));
+        let kicked = "Forbidden: bot was kicked from the group chat";
+        desk.platform.state().always = Some(Trouble::Refused("unauthorized", kicked));
+        desk.say(&session, "hi", "55");
+        desk.until("rests", |desk| {
+            let waiting = desk.lanes.waiting().unwrap();
+            waiting.iter().any(|one| one.trouble.is_some())
+        });
+        // It lacks nothing any more, and is in no memory.
+        desk.clock.advance(Duration::from_secs(25 * 3600));
+        desk.until_idle();
+        desk.platform.state().always = None;
+        if restarts {
+            desk = desk.restart();
+        }
+        desk.handle.tell(SenderNews::IsBack(thread("2")));
+        desk.until_idle();
+        assert!(desk.lanes.waiting().unwrap().is_empty());
+        desk.say(&session, "again", "56");
+        desk.until_idle();
+        assert_eq!(desk.platform.texts(), ["ok"]);
+    }
+}
+
+#[test]
+fn an_announcement_of_several_messages_goes_on_after_a_kill() {
+    let mut desk = Desk::new();
+    desk.platform.state().piece_bytes = 4;
+    desk.platform.state().troubles = [None, Some(Trouble::NotSent)].into();
+    desk.lanes
+        .post(&chat("7"), announcement("One.Two.Six."))
+        .unwrap();
+    desk.until("one", |desk| {
+        let waiting = desk.lanes.waiting().unwrap();
+        waiting.iter().any(|one| one.trouble.is_some())
+    });
+    assert_eq!(desk.platform.texts(), ["One."]);
+    let mut desk = desk.restart();
+    desk.until_idle();
+    assert_eq!(desk.platform.texts(), ["One.", "Two.", "Six."]);
+    assert!(desk.names().is_empty(), "{:?}", desk.names());
+}
+
+#[test]
+fn a_panic_at_one_chat_is_told_and_the_others_are_served() {
+    let mut desk = Desk::new();
+    let session = desk.session(&chat("7"));
+    desk.lanes.post(&chat("8"), announcement("panic")).unwrap();
+    let mut panics = 0;
+    for _ in 0..4 {
+        let is_well = desk.sender.run_until_panic(|sender| {
+            sender.look_at_everything();
+            sender.work();
+        });
+        panics += u32::from(!is_well);
+    }
+    assert_eq!(panics, 2);
+    let trouble = desk.health.trouble();
+    assert!(trouble.is_some_and(|it| it.contains("stumbles over")));
+    desk.say(&session, "hi", "55");
+    desk.until_idle();
+    assert_eq!(desk.platform.texts(), ["ok"]);
+    // It is still there for the next start.
+    assert_eq!(desk.lanes.waiting().unwrap().len(), 1);
+}
+
+#[test]
+fn of_a_chat_that_rests_and_lacks_nothing_nothing_is_kept() {
+    let mut desk = Desk::new();
+    let blocked = "Forbidden: bot was blocked by the user";
+    desk.platform
+        .trouble(Trouble::Refused("unauthorized", blocked));
+    desk.lanes
+        .post(&chat("7"), announcement("Welcome."))
+        .unwrap();
+    desk.until("rests", |desk| {
+        let waiting = desk.lanes.waiting().unwrap();
+        waiting.iter().any(|one| one.trouble.is_some())
+    });
+    desk.clock.advance(Duration::from_secs(25 * 3600));
+    desk.until_idle();
+    assert_eq!(
+        desk.names().into_iter().collect::<Vec<_>>(),
+        [("aside".to_owned(), 1)]
+    );
+}
+
+#[test]
+fn of_what_is_set_aside_the_newest_is_kept() {
+    let desk = Desk::new();
+    let aside = |at: usize| SetAside {
+        chat_id: "7".to_owned(),
+        thread_id: None,
+        at: Timestamp::from_micros(at as u64),
+        session: None,
+        after: None,
+        text: at.to_string(),
+        why: "no chat".to_owned(),
+    };
+    let id = LaneId::of(&chat("7"));
+    for at in 0..=ASIDE_MAX {
+        desk.lanes
+            .set_aside(&id, &at.to_string(), aside(at))
+            .unwrap();
+    }
+    let kept = desk.lanes.aside().unwrap();
+    assert_eq!(kept.first().unwrap().text, "101");
+    assert_eq!(kept.last().unwrap().text, ASIDE_MAX.to_string());
+    assert_eq!(kept.len(), ASIDE_MAX * 9 / 10);
+}
+
+#[test]
+fn a_damaged_lane_is_kept_aside_and_its_chat_is_answered() {
+    for damage in ["", "{\"chat_id\":", "{}", "[1]"] {
+        let mut desk = Desk::new();
+        let session = desk.session(&chat("7"));
+        desk.say(&session, "hi", "55");
+        desk.until_idle();
+        assert_eq!(desk.platform.texts(), ["ok"]);
+        let id = LaneId::of(&chat("7"));
+        let name = format!("outbox/tele/{}/lane.json", id.as_str());
+        let name = crate::store::documents::DocumentName::parse(name).unwrap();
+        let documents = desk.documents.clone();
+        let documents: &dyn crate::store::documents::Documents = &documents;
+        documents.replace(&name, damage).unwrap();
+        let mut desk = desk.restart();
+        desk.say(&session, "again", "56");
+        desk.until_idle();
+        assert_eq!(desk.platform.texts(), ["ok", "ok"], "{damage:?}");
+        assert_eq!(desk.names().get("damaged"), Some(&1), "{damage:?}");
+        // Who takes messages in may be the first to see it.
+        documents.replace(&name, damage).unwrap();
+        desk.lanes
+            .open_session(&chat("7"), &session, Seq(1))
+            .unwrap();
+        assert!(
+            desk.lanes
+                .has_asked(&chat("7"), &session, &CallId::parse("c1").unwrap())
+                .is_ok()
+        );
+    }
 }
 
 #[test]
@@ -282,7 +563,7 @@ fn a_press_is_answered_and_a_gateway_that_is_down_sends_nothing_until_it_is_read
     desk.bench.model.then(|_, sink| says(sink, "Hello."));
     desk.say(&session, "hi", "55");
     desk.until("told", |desk| !desk.bench.sessions.is_working());
-    assert_eq!(desk.sender.work(), None);
+    assert!(desk.work_for(LOOK_AT_REST) <= 1);
     assert_eq!(desk.platform.words(), [""; 0]);
     desk.platform.state().is_down = false;
     desk.handle.tell(SenderNews::Ready(true));
