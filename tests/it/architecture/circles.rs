@@ -119,6 +119,14 @@ impl File {
             }
         }
         let is_of_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+        // Who may see something is no use of them.
+        let pieces = rest.split("pub(in ").enumerate();
+        let rest: String = pieces
+            .map(|(index, piece)| match piece.split_once(')') {
+                Some((_, rest)) if index > 0 => rest,
+                Some(_) | None => piece,
+            })
+            .collect();
         let paths = rest
             .split(|c| !is_of_path(c))
             .filter(|path| path.contains("::"));
