@@ -546,6 +546,20 @@ pub struct ToolCall {
     pub tool_name: String,
     /// A JSON text, as the model wrote it.
     pub arguments: String,
+    /// How the model made it, where that is not by its provider's interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<CallSource>,
+}
+
+/// How a model made a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallSource {
+    /// It printed it as the text of its reply.
+    Text,
+    /// One that a newer version knows.
+    #[serde(other)]
+    Other,
 }
 
 /// A tool's answer, as the model reads it.

@@ -13,6 +13,9 @@ You have the skills below: instructions for particular tasks. When a task fits o
 with the tool `skill` ({\"action\": \"read\", \"name\": \"…\"}) before you begin, and follow it.
 ";
 
+/// So many skills a lean prompt names.
+const LEAN_SKILLS: usize = 10;
+
 /// The directive that stands in the place of [`MEMORY_DIRECTIVE`].
 const OWN_MEMORY_DIRECTIVE: &str = "memory.md";
 
@@ -57,7 +60,10 @@ pub fn parts(spec: &AgentSpec, vars: &PromptVars<'_>) -> Vec<PromptPart> {
         let name = format!("directives/{}", one.name);
         part(&name, &vars.fill_in(&one.text))
     });
-    let skills = (!spec.skills.is_empty()).then(|| part("skills", &skill_list(&spec.skills)));
+    let skills = (!spec.skills.is_empty()).then(|| {
+        let list = skill_list(&spec.skills, spec.has_lean_prompt());
+        part("skills", &list)
+    });
     let has_own = spec
         .directives
         .iter()
@@ -91,13 +97,51 @@ fn part(name: &str, text: &str) -> PromptPart {
     }
 }
 
-fn skill_list(skills: &[Skill]) -> String {
+fn skill_list(skills: &[Skill], is_lean: bool) -> String {
     let mut list = SKILLS_INTRO.to_owned();
-    for skill in skills {
+    let shown = if is_lean { LEAN_SKILLS } else { skills.len() };
+    for skill in skills.iter().take(shown) {
         let description = in_one_line(&skill.description);
+        let description = match is_lean {
+            true => first_sentence(&description),
+            false => &description,
+        };
         list.push_str(&format!("\n- {}: {description}", skill.name));
     }
+    let left = skills.len().saturating_sub(shown);
+    if left > 0 {
+        list.push_str(&format!(
+            "\n\nThere are {left} more that are not named here."
+        ));
+    }
     list
+}
+
+/// The first sentence of a description, or its first paragraph.
+pub fn first_sentence(text: &str) -> &str {
+    let text = text.trim();
+    let paragraph = text.split("\n\n").next().unwrap_or(text);
+    let mut ends = paragraph.char_indices().filter(|(at, c)| {
+        let behind = &paragraph[at + c.len_utf8()..];
+        match c {
+            '.' | '!' | '?' => {
+                behind.starts_with(char::is_whitespace) && !is_abbreviation(&paragraph[..*at])
+            }
+            '。' | '！' | '？' => true,
+            _ => false,
+        }
+    });
+    match ends.next() {
+        Some((at, c)) => &paragraph[..at + c.len_utf8()],
+        None => paragraph.trim_end(),
+    }
+}
+
+/// `e.g.`, `i.e.`: a point behind a single letter ends no sentence.
+fn is_abbreviation(before: &str) -> bool {
+    let mut last = before.chars().rev();
+    let is_letter = last.next().is_some_and(char::is_alphabetic);
+    is_letter && last.next().is_none_or(|c| !c.is_alphanumeric())
 }
 
 /// The values of `{{…}}` in prompts: those of the session's beginning, so that the prompt's bytes

@@ -12,6 +12,7 @@ use crate::domain::access::AccessSpec;
 use crate::domain::event::OnDisconnect;
 use crate::domain::hooks::Hooks;
 use crate::domain::ids::AgentName;
+use crate::domain::models;
 use crate::domain::secret::Secret;
 use crate::domain::zone::Zone;
 
@@ -21,6 +22,9 @@ pub use crate::domain::providers::Provider;
 pub const API_VERSION: &str = "duragent/v1alpha1";
 /// The `kind` of an agent file.
 pub const KIND: &str = "Agent";
+
+/// A window of at most so many tokens is small.
+const LEAN_WINDOW_TOKENS: u64 = 16 << 10;
 
 /// An agent, ready to be run: its prompts are texts, not paths.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,6 +92,21 @@ impl AgentSpec {
             hooks: Hooks::default(),
             tools_cwd: ToolsCwd::default(),
             zone: Zone::default(),
+        }
+    }
+
+    /// The prompt tells little of what the agent could do: because its file says so, or because the window of its
+    /// model is small. What is known of the window without asking anybody counts, so that the prompt stays the
+    /// same.
+    pub fn has_lean_prompt(&self) -> bool {
+        let settings = &self.model.main.settings;
+        let window = || {
+            let told = settings.max_input_tokens;
+            told.or_else(|| models::known_context_tokens(&self.model.main.name))
+        };
+        match settings.prompt {
+            Some(size) => size == PromptSize::Lean,
+            None => window().is_some_and(|tokens| tokens <= LEAN_WINDOW_TOKENS),
         }
     }
 

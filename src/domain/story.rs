@@ -125,6 +125,7 @@ pub(crate) fn tool_call(n: u64) -> ToolCall {
         call_id: call_id(n),
         tool_name: "date".to_owned(),
         arguments: "{}".to_owned(),
+        source: None,
     }
 }
 

@@ -67,9 +67,8 @@ pub(in crate::engine) fn long_prompt_for(agent: &Agent, model: &ModelSpec) -> Op
 fn fixed_bytes(agent: &Agent) -> usize {
     // Sessions differ in the time of their start, which is as long for all.
     let any = Timestamp::default();
-    let tools = agent
-        .tools
-        .specs()
+    let tools = prompt::definitions(&agent.spec, &agent.tools).into_iter();
+    let tools = tools
         .map(|tool| tool.name.len() + tool.description.len() + tool.parameters.to_string().len());
     prompt::system(&agent.spec, any, None).len() + tools.sum::<usize>()
 }

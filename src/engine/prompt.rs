@@ -1,6 +1,8 @@
 //! What a session's model is told of its agent: the same bytes at every call, so that providers'
 //! caches hold.
 
+use serde_json::Value;
+
 use crate::domain::prompt::{self, PromptPart, PromptVars};
 use crate::domain::spec::AgentSpec;
 use crate::domain::time::Timestamp;
@@ -33,12 +35,38 @@ pub(in crate::engine) fn system(
     prompt::joined(&parts)
 }
 
-/// The tools as a model is told of them, sorted by name.
-pub fn definitions(tools: &Toolbox) -> Vec<ToolDefinition> {
-    let definition = |tool: &crate::tools::ToolSpec| ToolDefinition {
-        name: tool.name.clone(),
-        description: tool.description.clone(),
-        parameters: tool.parameters.clone(),
+/// The tools as the model of an agent is told of them, sorted by name.
+pub fn definitions(spec: &AgentSpec, tools: &Toolbox) -> Vec<ToolDefinition> {
+    let is_lean = spec.has_lean_prompt();
+    let definition = |tool: &crate::tools::ToolSpec| {
+        let mut told = ToolDefinition {
+            name: tool.name.clone(),
+            description: tool.description.clone(),
+            parameters: tool.parameters.clone(),
+        };
+        if is_lean {
+            told.description = prompt::first_sentence(&tool.description).to_owned();
+            shorten(&mut told.parameters);
+        }
+        told
     };
     tools.specs().map(definition).collect()
+}
+
+/// Leaves the first sentence of each description of a schema. What a property is called is none.
+fn shorten(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            for (key, value) in members {
+                match value {
+                    Value::String(text) if key == "description" => {
+                        *text = prompt::first_sentence(text).to_owned();
+                    }
+                    value => shorten(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }

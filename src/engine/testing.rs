@@ -329,6 +329,7 @@ pub(crate) fn reply(ids: &[&str]) -> ModelReply {
         provider_data: None,
         is_cut: false,
         cut_calls: Vec::new(),
+        from_text: false,
     }
 }
 

@@ -76,6 +76,7 @@ pub(super) fn call(
         provider_data: None,
         is_cut: sink.is_over(),
         cut_calls: Vec::new(),
+        from_text: false,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::base::text;
 use crate::domain::code::NoticeCode;
+use crate::llm::held::HeldText;
 use crate::llm::{LlmError, Sink, SinkError};
 
 /// The sink of a call, which remembers whether it was given anything.
@@ -15,6 +16,8 @@ pub(super) struct Handover<'a> {
     text_bytes: usize,
     /// What it holds beside.
     kept_bytes: usize,
+    /// Text that may become a call.
+    held: HeldText,
 }
 
 impl<'a> Handover<'a> {
@@ -27,7 +30,26 @@ impl<'a> Handover<'a> {
             bytes_max: bytes_max.unwrap_or(usize::MAX),
             text_bytes: 0,
             kept_bytes: 0,
+            held: HeldText::default(),
         }
+    }
+
+    /// Another try begins; in it text that may become a printed call is held back, if `watches`. What a failed
+    /// try left is gone.
+    pub(super) fn begin_try(&mut self, watches: bool) {
+        self.kept_bytes = 0;
+        self.held.begin(watches);
+    }
+
+    /// What was held back, which nobody has seen.
+    pub(super) fn take_held(&mut self) -> String {
+        self.held.take()
+    }
+
+    /// Hands over a text that was held back.
+    pub(super) fn release(&mut self, text: &str) -> Result<(), LlmError> {
+        self.pass_on(text);
+        self.flush_new()
     }
 
     /// Says how much the reply holds beside its text: thinking, calls.
@@ -37,7 +59,8 @@ impl<'a> Handover<'a> {
 
     /// The reply holds all that it may, and was to hold more.
     pub(super) fn is_over(&self) -> bool {
-        self.text_bytes.saturating_add(self.kept_bytes) > self.bytes_max
+        let bytes = self.text_bytes.saturating_add(self.kept_bytes);
+        bytes.saturating_add(self.held.bytes()) > self.bytes_max
     }
 
     /// A part of the answer was handed over: then nothing can be tried again.
@@ -53,10 +76,8 @@ impl<'a> Handover<'a> {
             Ok(())
         }
     }
-}
 
-impl Sink for Handover<'_> {
-    fn text(&mut self, text: &str) {
+    fn pass_on(&mut self, text: &str) {
         let held = self.text_bytes.saturating_add(self.kept_bytes);
         self.text_bytes += text.len();
         let text = text::start(text, self.bytes_max.saturating_sub(held));
@@ -65,6 +86,16 @@ impl Sink for Handover<'_> {
             self.unflushed = true;
             self.sink.text(text);
         }
+    }
+}
+
+impl Sink for Handover<'_> {
+    fn text(&mut self, text: &str) {
+        if self.held.is_open() {
+            return self.pass_on(text);
+        }
+        let passes = self.held.take_in(text);
+        self.pass_on(&passes);
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {

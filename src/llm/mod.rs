@@ -13,6 +13,7 @@ mod dialect;
 mod echo;
 mod error;
 mod handover;
+mod held;
 mod model;
 mod openai;
 mod overflow;
@@ -20,6 +21,7 @@ pub mod providers;
 mod quirks;
 mod retry;
 pub mod settings;
+mod tool_text;
 mod transport;
 
 use serde_json::Value;

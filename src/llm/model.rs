@@ -127,6 +127,8 @@ pub struct ModelReply {
     pub is_cut: bool,
     /// Calls, by their place in `tool_calls`, that were not whole when it ended: they must not run.
     pub cut_calls: Vec<usize>,
+    /// Its calls were printed as text.
+    pub from_text: bool,
 }
 
 /// A tool call with whatever id the provider gave it.
@@ -152,6 +154,7 @@ impl RawToolCall {
             call_id,
             tool_name: self.name,
             arguments: self.arguments,
+            source: None,
         }
     }
 }

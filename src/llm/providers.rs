@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::base::timer::TimerHandle;
 use crate::domain::code::NoticeCode;
+use crate::domain::event::FinishReason;
 use crate::domain::message::Message;
 use crate::domain::providers::Dialect;
 use crate::domain::secret::Secret;
@@ -14,12 +15,13 @@ use crate::domain::spec::{ModelChoice, ModelSpec, Provider};
 use crate::llm::call::{Post, is_over};
 use crate::llm::canceller::Canceller;
 use crate::llm::connections::Connections;
-use crate::llm::dialect::{AskedModel, Decoder};
+use crate::llm::dialect::{AskedModel, DecodedReply, Decoder};
 use crate::llm::handover::Handover;
 use crate::llm::quirks::Quirks;
 use crate::llm::settings::Destination;
 use crate::llm::{
-    Cancel, LlmError, Model, ModelReply, Models, Request, Sink, anthropic, echo, openai, retry,
+    Cancel, LlmError, Model, ModelReply, Models, Request, Sink, ToolChoice, anthropic, echo,
+    openai, retry, tool_text,
 };
 
 pub use crate::llm::settings::ProviderSettings;
@@ -127,7 +129,7 @@ impl ModelWithFallbacks {
         sink: &mut Handover<'_>,
     ) -> Result<ModelReply, LlmError> {
         // What a failed try held went with it.
-        sink.keep(0);
+        sink.begin_try(false);
         if choice.provider == Provider::ECHO {
             return echo::call(choice, request, deadline, &self.canceller, sink);
         }
@@ -144,10 +146,18 @@ impl ModelWithFallbacks {
             proxy: destination.proxy.as_ref(),
             deadline,
         };
+        sink.begin_try(takes_printed_calls(choice, &destination, request));
         let answer = self
             .connections
-            .call(post, &mut *decoder, sink, &self.canceller)
-            .map_err(|error| settings.with_hint(error, choice, &destination, &key))?;
+            .call(post, &mut *decoder, sink, &self.canceller);
+        if matches!(answer, Err(LlmError::Cancelled)) {
+            // What came is kept; what fails otherwise is asked for again.
+            let held = sink.take_held();
+            sink.release(&held)?;
+        }
+        let mut answer =
+            answer.map_err(|error| settings.with_hint(error, choice, &destination, &key))?;
+        let from_text = take_printed_calls(&mut answer, request, sink)?;
         for (code, words) in answer.remarks {
             sink.notice(code, words);
         }
@@ -158,6 +168,7 @@ impl ModelWithFallbacks {
             finish_reason: answer.finish_reason,
             provider_data: answer.provider_data,
             is_cut: sink.is_over(),
+            from_text,
             cut_calls: answer.cut_calls,
         })
     }
@@ -185,6 +196,37 @@ impl ModelWithFallbacks {
             ),
         }
     }
+}
+
+/// Whether what the model prints is to be looked at.
+fn takes_printed_calls(choice: &ModelChoice, destination: &Destination, request: &Request) -> bool {
+    let usual = || Quirks::of(choice, destination.is_own).prints_calls;
+    let may_call = !request.tools.is_empty() && request.tool_choice == ToolChoice::Auto;
+    may_call && choice.settings.tool_text.unwrap_or_else(usual)
+}
+
+/// Makes calls of a text that is nothing else; returns whether it was.
+fn take_printed_calls(
+    answer: &mut DecodedReply,
+    request: &Request,
+    sink: &mut Handover<'_>,
+) -> Result<bool, LlmError> {
+    let text = sink.take_held();
+    let is_whole = answer.tool_calls.is_empty() && answer.finish_reason != FinishReason::Length;
+    let calls = is_whole.then(|| tool_text::calls_unless_quoted(&text, request));
+    let Some(calls) = calls.flatten().filter(|_| !sink.is_over()) else {
+        sink.release(&text)?;
+        return Ok(false);
+    };
+    let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
+    let words = format!(
+        "the model printed its call of {} as text; it is taken as one",
+        names.join(", ")
+    );
+    sink.notice(NoticeCode::ToolCallFromText, words);
+    answer.tool_calls = calls;
+    answer.finish_reason = FinishReason::ToolCalls;
+    Ok(true)
 }
 
 /// The body of `request` as it is sent.

@@ -67,6 +67,9 @@ pub(super) enum CacheForm {
     Key,
 }
 
+/// Servers of one's own: what they run was often taught another way to call than they know.
+const PRINTING: [&str; 4] = ["ollama", "llamacpp", "lmstudio", "vllm"];
+
 impl Quirks {
     /// A server of OpenAI's dialect of which nothing is known.
     const PLAIN: Quirks = Quirks {
@@ -84,6 +87,7 @@ impl Quirks {
     pub(super) fn of(choice: &ModelChoice, is_own: bool) -> Quirks {
         Quirks {
             has_newer_limit: choice.provider == Provider::OPENAI && is_own,
+            prints_calls: PRINTING.contains(&choice.provider.as_str()),
             ..Quirks::PLAIN
         }
     }

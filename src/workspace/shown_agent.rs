@@ -122,7 +122,7 @@ impl ShownAgent {
         let spec = &self.agent.spec;
         let parts = told::parts(spec, SystemTime::now().into());
         let system = prompt::joined(&parts);
-        let definitions = told::definitions(&self.agent.tools);
+        let definitions = told::definitions(spec, &self.agent.tools);
         let tools = llm::tools_as_sent(self.dialect, &definitions);
         let mut parts: Vec<SentPart> = parts
             .into_iter()

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use crate::support::fake_model::{FakeModel, Step, error, hang_up, pieces, raw, stall, text};
 
 mod connections;
+mod tool_text;
 
 const OPENAI: Provider = Provider::OPENAI;
 const ANTHROPIC: Provider = Provider::ANTHROPIC;
@@ -170,6 +171,7 @@ fn both_dialects_stream_text_and_count_tokens() {
                 provider_data: None,
                 is_cut: false,
                 cut_calls: Vec::new(),
+                from_text: false,
             })
         );
         assert_eq!(
@@ -993,6 +995,7 @@ fn long_request() -> Request {
         call_id: CallId::parse(id).unwrap(),
         tool_name: "tools.date".into(),
         arguments: arguments.into(),
+        source: None,
     };
     let result = |id: &str, success| Message::Tool {
         call_id: CallId::parse(id).unwrap(),
@@ -1237,6 +1240,7 @@ fn echo_says_the_words_back_and_calls_tools_as_told() {
             provider_data: None,
             is_cut: false,
             cut_calls: Vec::new(),
+            from_text: false,
         })
     );
     assert_eq!(heard.text, "one two three four five");

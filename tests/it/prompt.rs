@@ -325,3 +325,45 @@ fn an_agent_is_shown_without_its_secrets_and_one_that_is_not_there_is_not() {
         assert!(complaint.contains(part), "{complaint}");
     }
 }
+
+#[test]
+fn a_small_window_gets_a_lean_prompt_and_the_model_is_sent_what_is_shown() {
+    let model = FakeModel::start();
+    let url = model.url();
+    let ada = |more: &str| {
+        let of = format!("{{provider: openai, name: fake, base_url: \"{url}\"{more}}}");
+        let mut ada = AgentFiles::of("ada", &of).builtin("bash").tool(
+            "{type: cli, name: tally, command: /bin/true, description: 'Counts sheep. Never dogs, e.g. never. Ever.'}",
+        );
+        for number in 10..25 {
+            let skill =
+                format!("---\nname: s{number}\ndescription: Does {number}. And more.\n---\nx\n");
+            ada = ada.file(&format!("skills/s{number}/SKILL.md"), &skill);
+        }
+        Bench::new().agent(ada).workspace()
+    };
+    let full = shown(&ada(""), &["agent", "show", "ada", "--prompt"]);
+    assert!(full.contains("Never dogs") && full.contains("And more.") && full.contains("s24"));
+    for more in [", max_input_tokens: 16000", ", prompt: lean"] {
+        let workspace = ada(more);
+        let lean = shown(&workspace, &["agent", "show", "ada", "--prompt"]);
+        assert!(
+            lean.contains("Counts sheep.") && !lean.contains("Never dogs"),
+            "{lean}"
+        );
+        assert!(
+            lean.contains("s19: Does 19.") && !lean.contains("And more."),
+            "{lean}"
+        );
+        assert!(!lean.contains("s20") && lean.contains("5 more"), "{lean}");
+        let json = shown_json(&workspace);
+        let server = serve(&workspace);
+        let session = server.create_session("ada");
+        server.say(&session, "hi");
+        let asked = model.requests().pop().unwrap();
+        assert_eq!(asked.body["messages"][0]["content"], json["system"]);
+        assert_eq!(asked.body["tools"], json["tools"]);
+    }
+    let forced = ada(", max_input_tokens: 16000, prompt: full");
+    assert_eq!(shown(&forced, &["agent", "show", "ada", "--prompt"]), full);
+}

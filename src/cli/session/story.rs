@@ -245,6 +245,7 @@ mod tests {
                 call_id: call_id.clone(),
                 tool_name: "date".to_owned(),
                 arguments: "{\n}".to_owned(),
+                source: None,
             }],
             usage: None,
             finish_reason: FinishReason::ToolCalls,

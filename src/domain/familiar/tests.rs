@@ -19,6 +19,7 @@ fn called(tool: &str, arguments: &str) -> Event {
             call_id: CallId::parse("call_1").unwrap(),
             tool_name: tool.to_owned(),
             arguments: arguments.to_owned(),
+            source: None,
         }],
         usage: None,
         finish_reason: FinishReason::ToolCalls,

@@ -43,6 +43,7 @@ fn call(n: u64, tool: &str, arguments: &str) -> ToolCall {
         call_id: call_id(n),
         tool_name: tool.to_owned(),
         arguments: arguments.to_owned(),
+        source: None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
-    AssistantResponse, CONTEXT_TRUNCATED, Event, FinishReason, ToolCall, Trigger,
+    AssistantResponse, CONTEXT_TRUNCATED, CallSource, Event, FinishReason, ToolCall, Trigger,
 };
 use crate::domain::history::{Conversation, Entry};
 use crate::domain::ids::{CallId, MessageId, Seq};
@@ -124,7 +124,7 @@ impl Worker<'_> {
                     state.summary.workdir.as_deref(),
                 ),
                 messages: mem::take(&mut told.messages),
-                tools: prompt::definitions(&agent.tools),
+                tools: prompt::definitions(&agent.spec, &agent.tools),
                 tool_choice: if may_use_tools {
                     ToolChoice::Auto
                 } else {
@@ -270,7 +270,12 @@ impl Worker<'_> {
             } else {
                 Vec::new()
             };
-            let tool_calls = self.name_calls(state, asked);
+            let mut tool_calls = self.name_calls(state, asked);
+            if reply.from_text {
+                for call in &mut tool_calls {
+                    call.source = Some(CallSource::Text);
+                }
+            }
             let is_last = tool_calls.is_empty() && !has_unseen(state, call.input_seq);
             let mut usage = turn.usage;
             usage.add(reply.usage.unwrap_or_default());
@@ -713,6 +718,7 @@ mod tests {
                 finish_reason: FinishReason::Length,
                 is_cut: true,
                 cut_calls: Vec::new(),
+                from_text: false,
                 ..reply(&[])
             })
         });

@@ -349,6 +349,7 @@ mod tests {
                 call_id: CallId::parse("c").unwrap(),
                 tool_name: name.to_owned(),
                 arguments: arguments.to_owned(),
+                source: None,
             })
         };
         for (name, arguments, expected) in [

@@ -58,6 +58,7 @@ fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
                 call_id: call_id(),
                 tool_name: text("bash"),
                 arguments: text(r#"{"command":"ls"}"#),
+                source: None,
             }),
             "tool_call",
             text(r#"{"call_id":"c1","name":"bash","arguments":"{\"command\":\"ls\"}"}"#),

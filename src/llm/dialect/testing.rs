@@ -71,6 +71,7 @@ pub(in crate::llm) fn growing_conversation(provider: Provider) -> (Vec<Request>,
         call_id: call_id.clone(),
         tool_name: "date".to_owned(),
         arguments: r#"{"zone":"utc","at":1}"#.to_owned(),
+        source: None,
     };
     let says = |text: &str, tool_calls| {
         Message::Assistant(Reply {

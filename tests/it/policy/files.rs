@@ -110,6 +110,7 @@ pub fn with_proposed<T>(
         call_id: CallId::parse("call_1").unwrap(),
         tool_name: name.to_owned(),
         arguments: arguments.to_owned(),
+        source: None,
     };
     then(&ProposedCall {
         session: &session,

@@ -50,6 +50,7 @@ impl Model for CallsOnce {
             provider_data: None,
             is_cut: false,
             cut_calls: Vec::new(),
+            from_text: false,
         })
     }
 

@@ -59,6 +59,7 @@ impl Script {
             call_id: call_id(name),
             tool_name: "bash".to_owned(),
             arguments: format!("{{\"command\": \"{name}\"}}"),
+            source: None,
         }))
     }
 

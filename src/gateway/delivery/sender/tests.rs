@@ -618,6 +618,7 @@ fn asks(message_id: &str) -> Vec<Event> {
                 call_id: call_id.clone(),
                 tool_name: "date".to_owned(),
                 arguments: "{}".to_owned(),
+                source: None,
             }],
             usage: None,
             finish_reason: FinishReason::ToolCalls,

@@ -554,6 +554,7 @@ impl Translator<'_> {
             call_id: CallId::mint(self.now.as_millis(), self.random("call", seq, n)),
             tool_name: call.tool.chars().take(NAME_CHARS_MAX).map(plain).collect(),
             arguments: call.arguments,
+            source: None,
         }
     }
 
