@@ -3,15 +3,22 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::event::{
-    ApprovalKind, AssistantResponse, FinishReason, Outcome, SaidBy, ToolCall, Trigger, UserMessage,
+    ApprovalKind, AssistantResponse, Attachment, Decision, Event, FinishReason, Outcome, SaidBy,
+    ToolCall, Trigger, UserMessage,
 };
 use crate::domain::files::MediaType;
+use crate::domain::ids::{CallId, Seq};
 use crate::domain::ids::{MessageId, TurnId};
+use crate::domain::time::Timestamp;
 use crate::engine::testing::{Bench, reply, says};
+use crate::gateway::delivery::lane_store::SetAside;
 use crate::gateway::delivery::lane_store::{ASIDE_MAX, WaitingChat};
 use crate::gateway::delivery::outbox::{Announcement, Outbox as _};
+use crate::gateway::delivery::sender::aging::LOOK_AT_REST;
+use crate::gateway::delivery::sender::serving::ANSWER_AFTER;
 use crate::gateway::delivery::testing::{DEADLINE, Desk, ModelHost, Trouble, chat};
-use crate::gateway::protocol::FailedCommand;
+use crate::gateway::outlet::CommandOutcome;
+use crate::gateway::protocol::{FailedCommand, GatewayCommand, MediaPayload};
 
 fn announcement(text: &str) -> Announcement {
     Announcement {
