@@ -18,6 +18,7 @@ use crate::domain::access::{
 };
 use crate::domain::event::OnDisconnect;
 use crate::domain::ids::AgentName;
+use crate::domain::prices::Cost;
 use crate::domain::secret::Secret;
 use crate::domain::spec::{
     API_VERSION, AgentSpec, BUILTIN_TOOLS, KIND, LimitsSpec, McpServer, MemoryScope, MemorySpec,
@@ -304,6 +305,9 @@ fn limits(found: Option<At<raw::Limits>>, report: &mut Report) -> LimitsSpec {
     LimitsSpec {
         tokens_per_day: report.at_least(raw.tokens_per_day, 1),
         turns_per_hour: report.at_least(raw.turns_per_hour, 1),
+        cost_per_day: report
+            .within(raw.cost_per_day, 0.000_001..=1e9)
+            .map(Cost::new),
         reply_bytes: report.within(raw.reply_bytes, REPLY_BYTES_RANGE),
     }
 }

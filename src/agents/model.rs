@@ -1,31 +1,38 @@
 //! `spec.model`: which models an agent asks, and how.
 
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
 use crate::agents::raw;
 use crate::base::order;
 use crate::base::text;
+use crate::base::yaml::headers::headers;
 use crate::base::yaml::read::{At, Report, WordOrList, or_default, plain};
 use crate::domain::providers::{KNOWN, Known, Origin};
+use crate::domain::secret::Secret;
 use crate::domain::spec::{
     ModelChoice, ModelInput, ModelSettings, ModelSpec, PromptSize, Provider, ReasoningSettings,
 };
 
-/// Headers that are ours, or that carry keys: a file that came from a stranger sets none of them.
-const OWN_HEADERS: &[&str] = &[
-    "accept",
+/// Headers that carry keys, which an agent's file never sets.
+const KEY_HEADERS: &[&str] = &[
     "api-key",
     "authorization",
-    "connection",
-    "content-length",
-    "content-type",
     "cookie",
-    "expect",
-    "host",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
     "x-api-key",
+    "x-auth-token",
     "x-goog-api-key",
+];
+/// Members of a request that are the conversation itself, or that decide how its answer is read.
+const OWN_MEMBERS: &[&str] = &[
+    "input",
+    "instructions",
+    "messages",
+    "model",
+    "stream",
+    "system",
+    "tools",
 ];
 /// Providers take four.
 const STOPS_MAX: usize = 16;
@@ -74,14 +81,17 @@ fn choice(
     {
         report.error(url, "must begin with `http://` or `https://`");
     }
-    if let Some(name) = &name
-        && name.value.trim().is_empty()
-    {
-        report.error(name, "must not be empty");
+    if let Some(name) = &name {
+        not_empty(name, report);
     }
-    let reasoning = raw.reasoning.map(|at| ReasoningSettings {
-        effort: plain(at.value.effort),
-        max_tokens: report.at_least(at.value.max_tokens, 1),
+    let reasoning = raw.reasoning.map(|at| {
+        if let Some(effort) = &at.value.effort {
+            not_empty(effort, report);
+        }
+        ReasoningSettings {
+            effort: plain(at.value.effort),
+            max_tokens: report.at_least(at.value.max_tokens, 1),
+        }
     });
     let settings = ModelSettings {
         temperature: report.within(raw.temperature, 0.0..=2.0),
@@ -92,8 +102,12 @@ fn choice(
         max_input_tokens: report.at_least(raw.max_input_tokens, 1),
         reasoning,
         stream: plain(raw.stream),
-        extra_body: serde_json::Map::new(),
-        headers: headers(or_default(raw.headers), report),
+        extra_body: extra_body(or_default(raw.extra_body), report),
+        headers: order::map(
+            headers(or_default(raw.headers), KEY_HEADERS, report)
+                .into_iter()
+                .map(|(name, text)| (name, Secret::new(text))),
+        ),
         input: raw.input.map(|at| input(at.value, report)),
         tool_text: plain(raw.tool_text),
         prompt: raw.prompt.and_then(|at| {
@@ -107,6 +121,12 @@ fn choice(
         base_url: plain(raw.base_url),
         settings,
     })
+}
+
+fn not_empty(at: &At<String>, report: &mut Report) {
+    if at.value.trim().is_empty() {
+        report.error(at, "must not be empty");
+    }
 }
 
 fn stops(found: Option<At<WordOrList>>, report: &mut Report) -> Vec<String> {
@@ -139,26 +159,19 @@ fn input(found: Vec<At<String>>, report: &mut Report) -> ModelInput {
     input
 }
 
-fn headers(
-    found: std::collections::BTreeMap<String, At<String>>,
-    report: &mut Report,
-) -> std::collections::BTreeMap<String, String> {
+fn extra_body(found: BTreeMap<String, At<Value>>, report: &mut Report) -> Map<String, Value> {
     for (name, at) in &found {
-        if !is_header_name(name) {
-            report.error(at, "is the value of a header whose name is none");
-        } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            report.error(at, "is the value of a header that cannot be set here");
-        } else if !at.value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            report.error(at, "must be visible ASCII characters");
+        if OWN_MEMBERS.contains(&name.as_str()) {
+            report.error(
+                at,
+                "is what the program itself says, and cannot be set here",
+            );
         }
     }
-    order::map(found.into_iter().map(|(name, at)| (name, at.value)))
-}
-
-/// Source: RFC 9110, section 5.6.2.
-fn is_header_name(name: &str) -> bool {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(is_token)
+    found
+        .into_iter()
+        .map(|(name, at)| (name, at.value))
+        .collect()
 }
 
 /// `max_tokens` is what many call it.
@@ -194,6 +207,7 @@ impl From<raw::Fallback> for raw::Model {
             max_input_tokens,
             reasoning,
             stream,
+            extra_body,
             headers,
             input,
             tool_text,
@@ -212,6 +226,7 @@ impl From<raw::Fallback> for raw::Model {
             max_input_tokens,
             reasoning,
             stream,
+            extra_body,
             headers,
             input,
             tool_text,

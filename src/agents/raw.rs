@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value as Json;
+
 use crate::base::yaml::read::{
     Anything, At, ListOr, Literal, OneOrMore, WordOr, WordOrList, section,
 };
@@ -60,6 +62,7 @@ section! {
         "max_input_tokens" => max_input_tokens: u64,
         "reasoning" => reasoning: Reasoning,
         "stream" => stream: bool,
+        "extra_body" => extra_body: BTreeMap<String, At<Json>>,
         "headers" => headers: BTreeMap<String, At<String>>,
         "input" => input: Vec<At<String>>,
         "tool_text" => tool_text: bool,
@@ -83,6 +86,7 @@ section! {
         "max_input_tokens" => max_input_tokens: u64,
         "reasoning" => reasoning: Reasoning,
         "stream" => stream: bool,
+        "extra_body" => extra_body: BTreeMap<String, At<Json>>,
         "headers" => headers: BTreeMap<String, At<String>>,
         "input" => input: Vec<At<String>>,
         "tool_text" => tool_text: bool,
@@ -135,6 +139,7 @@ section! {
     plain section Limits {
         "tokens_per_day" => tokens_per_day: u64,
         "turns_per_hour" => turns_per_hour: u64,
+        "cost_per_day" => cost_per_day: f64,
         "reply_bytes" => reply_bytes: u64,
     }
 }

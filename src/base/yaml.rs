@@ -11,6 +11,7 @@
 
 mod error;
 pub mod expand;
+pub mod headers;
 pub mod pick;
 pub mod problem;
 pub mod read;

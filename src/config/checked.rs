@@ -14,6 +14,7 @@ use crate::base::order;
 use crate::base::text;
 use crate::base::words;
 use crate::base::yaml::expand::{Environment, is_variable_name};
+use crate::base::yaml::headers::headers;
 use crate::base::yaml::problem::{Level, Problem};
 use crate::base::yaml::read::{At, Report, WordOrList, or_default, plain};
 use crate::base::yaml::tree::Document;
@@ -25,6 +26,7 @@ use crate::config::settings::{
 };
 use crate::config::source::{ConfigSource, DEFAULT_WORKSPACE, Overrides};
 use crate::domain::ids::{AgentName, GatewayName};
+use crate::domain::prices::{Price, Prices};
 use crate::domain::providers::{Described, Dialect, KeySource, Origin, Provider};
 use crate::domain::secret::{Secret, names_a_secret};
 use crate::domain::spec::REPLY_BYTES_RANGE;
@@ -147,6 +149,7 @@ pub(super) fn config(
         gateways: gateways(or_default(raw.gateways), sources.document, folder, report),
         routes: routes(or_default(raw.routes), sources.document, report),
         providers: providers(or_default(raw.providers), folder, report),
+        prices: prices(or_default(raw.prices), report),
         sandbox: sandbox(or_default(raw.sandbox), folder, &agents_dir, report),
         web: web(or_default(raw.web), report),
         logging: logging(or_default(raw.logging), sources, folder, report),
@@ -589,7 +592,21 @@ fn described(
         Some(_) => raw.base_url,
         None => Some(report.require(&at, "base_url", raw.base_url)?),
     };
-    let key = key_source(raw.api_key_env, raw.api_key_file, folder, report);
+    let keys = [
+        raw.api_key_env.map(KeyPlace::Variable),
+        raw.api_key_file.map(KeyPlace::File),
+        raw.api_key_command.map(KeyPlace::Command),
+    ];
+    let key = key_source(keys, folder, report);
+    let secrets = |map: BTreeMap<String, String>| {
+        order::map(
+            map.into_iter()
+                .map(|(name, text)| (name, Secret::new(text))),
+        )
+    };
+    let headers = secrets(headers(or_default(raw.headers), &[], report));
+    let query = or_default(raw.query).into_iter();
+    let query = secrets(order::map(query.map(|(name, at)| (name, at.value))));
     let allow_http = plain(raw.allow_http).unwrap_or(false);
     if let Some(at) = &base_url {
         match Origin::of(&at.value) {
@@ -599,6 +616,11 @@ fn described(
                 at,
                 "is not encrypted: the key is not sent there without `allow_http: true`",
             ),
+            Some(_) if !headers.is_empty() || !query.is_empty() => report.warning(
+                at,
+                "is not encrypted: no `headers` and no `query` are sent there without \
+                 `allow_http: true`",
+            ),
             Some(_) => {}
         }
     }
@@ -607,27 +629,71 @@ fn described(
         base_url: plain(base_url).map(Secret::new),
         key,
         allow_http,
+        headers,
+        query,
+        ca_file: raw.ca_file.map(|at| absolute(&folder.join(at.value))),
+        tool_text: plain(raw.tool_text),
     })
 }
 
+/// One of the keys that say where a provider's key is.
+enum KeyPlace {
+    Variable(At<String>),
+    File(At<String>),
+    Command(At<Vec<At<String>>>),
+}
+
+impl KeyPlace {
+    fn name(&self) -> &'static str {
+        match self {
+            KeyPlace::Variable(_) => "api_key_env",
+            KeyPlace::File(_) => "api_key_file",
+            KeyPlace::Command(_) => "api_key_command",
+        }
+    }
+
+    fn place(&self) -> At<()> {
+        match self {
+            KeyPlace::Variable(at) | KeyPlace::File(at) => at.place(),
+            KeyPlace::Command(at) => at.place(),
+        }
+    }
+}
+
 fn key_source(
-    variable: Option<At<String>>,
-    file: Option<At<String>>,
+    places: [Option<KeyPlace>; 3],
     folder: &Path,
     report: &mut Report,
 ) -> Option<KeySource> {
-    match (variable, file) {
-        (Some(_), Some(at)) => {
-            report.error(&at, "stands beside `api_key_env`: one of them is enough");
-            None
-        }
-        (Some(at), None) => {
+    let mut places = places.into_iter().flatten();
+    let first = places.next()?;
+    let more: Vec<KeyPlace> = places.collect();
+    for more in &more {
+        let must = format!("stands beside `{}`: one of them is enough", first.name());
+        report.error(&more.place(), must);
+    }
+    if !more.is_empty() {
+        return None;
+    }
+    match first {
+        KeyPlace::Variable(at) => {
             // Never shown: it may be the key itself.
             let name = checked(&at, secret_name, KEY_VARIABLE_RULE, report)?;
             Some(KeySource::Variable(name))
         }
-        (None, Some(at)) => Some(KeySource::File(absolute(&folder.join(at.value)))),
-        (None, None) => None,
+        KeyPlace::File(at) => Some(KeySource::File(absolute(&folder.join(at.value)))),
+        KeyPlace::Command(at) => {
+            let (at, words) = at.split();
+            let mut words = words.into_iter().map(|word| word.value);
+            let Some(first) = words.next().filter(|first| !first.is_empty()) else {
+                report.error(&at, "must be a program and its arguments");
+                return None;
+            };
+            Some(KeySource::Command {
+                program: program(&first, folder),
+                args: words.map(Secret::new).collect(),
+            })
+        }
     }
 }
 
@@ -638,6 +704,33 @@ fn secret_name(text: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let is_name = text.bytes().all(is_plain) && !text.starts_with(|c: char| c.is_ascii_digit());
     (is_name && names_a_secret(text)).then(|| text.to_owned())
+}
+
+/// More than anybody takes for a million tokens.
+const PRICE_MAX: f64 = 1e9;
+
+fn prices(found: BTreeMap<String, At<raw::Price>>, report: &mut Report) -> Prices {
+    let one = |(label, at): (String, At<raw::Price>)| {
+        let (at, raw) = at.split();
+        if !Prices::is_label(&label) {
+            report.error(
+                &at,
+                "is no model: `provider/name`, or the beginning of some with a `*` at its end",
+            );
+        }
+        let input = report.require(&at, "input", raw.input);
+        let output = report.require(&at, "output", raw.output);
+        let mut price = |found| report.within(found, 0.0..=PRICE_MAX);
+        let (input, cached, output) = (price(input), price(raw.cached), price(output));
+        let input = input?;
+        let price = Price {
+            input,
+            cached: cached.unwrap_or(input),
+            output: output?,
+        };
+        Some((label, price))
+    };
+    Prices::new(order::map(found.into_iter().filter_map(one)))
 }
 
 fn sandbox(

@@ -14,6 +14,7 @@ section! {
         "server" => server: Server,
         "sessions" => sessions: Sessions,
         "limits" => limits: Limits,
+        "prices" => prices: BTreeMap<String, At<Price>>,
         "gateways" => gateways: Gateways,
         "routes" => routes: Vec<At<Route>>,
         "providers" => providers: BTreeMap<String, At<Provider>>,
@@ -131,7 +132,21 @@ section! {
         "base_url" => base_url: String,
         "api_key_env" => api_key_env: String,
         "api_key_file" => api_key_file: String,
+        "api_key_command" => api_key_command: Vec<At<String>>,
         "allow_http" => allow_http: bool,
+        "headers" => headers: BTreeMap<String, At<String>>,
+        "query" => query: BTreeMap<String, At<String>>,
+        "ca_file" => ca_file: String,
+        "tool_text" => tool_text: bool,
+    }
+}
+
+section! {
+    /// One of `prices`. A mistyped one would keep a limit from being reached.
+    guarded section Price {
+        "input" => input: f64,
+        "cached" => cached: f64,
+        "output" => output: f64,
     }
 }
 

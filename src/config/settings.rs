@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::base::address::AddressRange;
 use crate::base::yaml::problem::Position;
 use crate::domain::ids::{AgentName, GatewayName};
+use crate::domain::prices::Prices;
 use crate::domain::providers::{Described, Provider};
 use crate::domain::secret::Secret;
 
@@ -36,6 +37,8 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// The models' providers that the file describes: instead of the table's, or others.
     pub providers: BTreeMap<Provider, Described>,
+    /// What models cost.
+    pub prices: Prices,
     /// Locks the programs of tools in.
     pub sandbox: SandboxConfig,
     /// The tool that reads the web.

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod message;
 pub mod models;
 pub mod plain;
+pub mod prices;
 pub mod principal;
 pub mod prompt;
 pub mod providers;

@@ -7,6 +7,7 @@
 //! Elsewhere: what is sent there (`llm`), how the owner's file is read (`config`).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -106,6 +107,14 @@ pub struct Described {
     pub key: Option<KeySource>,
     /// The key may go there unencrypted: on a network that the owner trusts.
     pub allow_http: bool,
+    /// Headers of its requests, by their names in lower case. They go where its key may go.
+    pub headers: BTreeMap<String, Secret>,
+    /// What is added to the query of its addresses, or stands there instead. So do these.
+    pub query: BTreeMap<String, Secret>,
+    /// Certificates that are trusted there beside the built-in ones.
+    pub ca_file: Option<PathBuf>,
+    /// Its models print calls as text at times, or do not; `None` goes by the table.
+    pub tool_text: Option<bool>,
 }
 
 /// Where a provider's key is to be found.
@@ -115,6 +124,13 @@ pub enum KeySource {
     Variable(String),
     /// In this file, alone but for blanks around it.
     File(PathBuf),
+    /// This program prints it.
+    Command {
+        /// An absolute path, or a bare name to be found in `PATH`.
+        program: PathBuf,
+        /// Its arguments.
+        args: Vec<Secret>,
+    },
 }
 
 /// A row of the table of providers that no file needs to describe.

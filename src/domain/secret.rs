@@ -44,6 +44,22 @@ pub fn names_a_secret(name: &str) -> bool {
     ends.iter().any(|end| name.ends_with(end)) || name.contains("PASSWORD")
 }
 
+/// As [`names_a_secret`], of a header or of a part of an address: `X-Api-Key`, `Authorization`, `key`.
+pub fn is_secret_field(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let words = [
+        "auth",
+        "cookie",
+        "credential",
+        "key",
+        "password",
+        "secret",
+        "sig",
+        "token",
+    ];
+    words.iter().any(|word| name.contains(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

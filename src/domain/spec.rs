@@ -13,6 +13,7 @@ use crate::domain::event::OnDisconnect;
 use crate::domain::hooks::Hooks;
 use crate::domain::ids::AgentName;
 use crate::domain::models;
+use crate::domain::prices::Cost;
 use crate::domain::secret::Secret;
 use crate::domain::zone::Zone;
 
@@ -236,8 +237,8 @@ pub struct ModelSettings {
     pub stream: Option<bool>,
     /// `extra_body`: members that are put into the request last.
     pub extra_body: Map<String, Value>,
-    /// `headers`, beside those of the provider.
-    pub headers: BTreeMap<String, String>,
+    /// `headers`, by their names in lower case; those of the owner's file count before them.
+    pub headers: BTreeMap<String, Secret>,
     /// `input`: what the model takes beside text, where the provider's table does not know.
     pub input: Option<ModelInput>,
     /// `tool_text`: calls that are printed as text are calls.
@@ -287,15 +288,15 @@ impl ModelSettings {
                 self.stop
             },
             max_output_tokens: self.max_output_tokens.or(others.max_output_tokens),
-            max_input_tokens: self.max_input_tokens.or(others.max_input_tokens),
             reasoning: self.reasoning.or(others.reasoning),
             stream: self.stream.or(others.stream),
-            tool_text: self.tool_text.or(others.tool_text),
-            prompt: self.prompt.or(others.prompt),
             // What belongs to a provider or to a model alone.
             extra_body: self.extra_body,
             headers: self.headers,
             input: self.input,
+            max_input_tokens: self.max_input_tokens,
+            tool_text: self.tool_text,
+            prompt: self.prompt,
         }
     }
 }
@@ -490,7 +491,7 @@ impl MemoryScope {
 /// How long a file may let replies be, in bytes: `limits.reply_bytes`, of the server and of an agent.
 pub const REPLY_BYTES_RANGE: RangeInclusive<u64> = 1024..=1 << 30;
 
-/// `spec.limits`: once its tokens or turns are used up, messages are refused and the model is not
+/// `spec.limits`: once its tokens, turns or money are used up, messages are refused and the model is not
 /// asked until the next day or hour of UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct LimitsSpec {
@@ -500,6 +501,9 @@ pub struct LimitsSpec {
     /// Turns begun in an hour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turns_per_hour: Option<u64>,
+    /// What its models cost in a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_per_day: Option<Cost>,
     /// Bytes of a reply, where that is less than the server's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_bytes: Option<u64>,
@@ -508,7 +512,9 @@ pub struct LimitsSpec {
 impl LimitsSpec {
     /// What is spent must be counted.
     pub fn counts_spending(&self) -> bool {
-        self.tokens_per_day.is_some() || self.turns_per_hour.is_some()
+        self.tokens_per_day.is_some()
+            || self.turns_per_hour.is_some()
+            || self.cost_per_day.is_some()
     }
 }
 

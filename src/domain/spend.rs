@@ -212,6 +212,7 @@ mod tests {
             turns_per_hour: Some(1),
             tokens_per_day: None,
             reply_bytes: None,
+            cost_per_day: None,
         };
         assert!(tally.turns_reached(&limits, 0).is_some());
     }
@@ -265,6 +266,7 @@ mod tests {
             tokens_per_day: tokens,
             turns_per_hour: turns,
             reply_bytes: None,
+            cost_per_day: None,
         };
         assert_eq!(tally.tokens_reached(&limits(None, Some(1))), None);
         assert_eq!(tally.tokens_reached(&limits(Some(100), None)), None);

@@ -87,6 +87,8 @@ pub enum Counts {
     Saying(&'static str, &'static str),
     /// When it is an address that the program or the owner knows.
     AtKnownAddress,
+    /// When no address stands in it.
+    NamingNoAddress,
 }
 
 /// How a file is read without a value that waits for trust.
@@ -116,10 +118,19 @@ const fn address(path: &'static str) -> Row {
     }
 }
 
+const fn named(path: &'static str) -> Row {
+    row(path, Kind::Setting, Counts::NamingNoAddress)
+}
+
 /// The parts of an `agent.yaml`. Its variables and the programs of its tools are parts too.
 pub const AGENT_PARTS: &[Row] = &[
     address("spec.model.base_url"),
     address("spec.model.fallbacks[].base_url"),
+    // Some providers can be told to fetch, to call or to ask elsewhere.
+    named("spec.model.headers"),
+    named("spec.model.fallbacks[].headers"),
+    named("spec.model.extra_body"),
+    named("spec.model.fallbacks[].extra_body"),
     row(
         "spec.access.dm.policy",
         Kind::Setting,
@@ -157,10 +168,11 @@ pub const POLICY_PARTS: &[Row] = &[
 ];
 
 impl Row {
-    /// A value counts without trust. `word` is what stands at a key of it, or with "" the value
-    /// itself, as without any variable.
+    /// A value counts without trust. `line` is all of it, and `word` what stands at a key of it, or
+    /// with "" the value itself, as without any variable.
     pub fn counts_always(
         &self,
+        line: &str,
         word: &dyn Fn(&str) -> Option<String>,
         is_known_address: &dyn Fn(&str) -> bool,
     ) -> bool {
@@ -170,6 +182,7 @@ impl Row {
             Counts::Unless(key, exception) => word(key).is_none_or(|word| word != exception),
             Counts::Saying(key, rule) => word(key).is_none_or(|word| word == rule),
             Counts::AtKnownAddress => word("").is_none_or(|url| is_known_address(&url)),
+            Counts::NamingNoAddress => !line.contains("://"),
         }
     }
 }

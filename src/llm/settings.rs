@@ -136,7 +136,7 @@ impl ProviderSettings {
         let is_missing = self.key(choice, &destination).is_err();
         match self.key_source(&choice.provider).filter(|_| is_missing)? {
             KeySource::Variable(name) => Some(name),
-            KeySource::File(_) => None,
+            KeySource::File(_) | KeySource::Command { .. } => None,
         }
     }
 
@@ -293,6 +293,11 @@ impl ProviderSettings {
         match self.key_source(provider) {
             Some(KeySource::Variable(name)) => format!("set {name} in the server's environment"),
             Some(KeySource::File(path)) => format!("write it into {}", path.display()),
+            Some(KeySource::Command { program, .. }) => format!(
+                "`{}` of `providers.{provider}.api_key_command` gave none when the server was \
+                 started: its log says why",
+                program.display()
+            ),
             None => {
                 format!("name its variable in `providers.{provider}.api_key_env` of duragent.yaml")
             }
@@ -344,6 +349,10 @@ impl ProviderSettings {
             KeyUse::None => format!("no key was sent: {}", self.key_remedy(provider)),
             KeyUse::Sent(_) => match self.key_source(provider) {
                 Some(KeySource::File(path)) => format!("is the key in {} right?", path.display()),
+                Some(KeySource::Command { program, .. }) => format!(
+                    "is the key right that `{}` printed when the server was started?",
+                    program.display()
+                ),
                 Some(KeySource::Variable(name)) => format!(
                     "is {name} right? The server took it from its environment when it was started"
                 ),

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::domain::providers::KeySource;
 use crate::domain::redact::Redactor;
-use crate::domain::secret::{Secret, names_a_secret};
+use crate::domain::secret::{Secret, is_secret_field, names_a_secret};
 use crate::llm::settings::ProviderSettings;
 
 /// Knows the tokens of the configuration, and the variables of the `environment` whose names say
@@ -17,15 +17,21 @@ pub(super) fn redactor(
     let variables = environment
         .into_iter()
         .filter(|(name, _)| names_a_secret(name));
-    Redactor::new(configured.chain(of_files(providers)).chain(variables))
+    let keys = keys_of_the_file(providers);
+    Redactor::new(configured.chain(keys).chain(variables))
 }
 
-/// The keys that stand in files of their own.
-fn of_files(providers: &ProviderSettings) -> impl Iterator<Item = (String, String)> {
+/// The keys that stand in files of their own, or that programs have printed.
+fn keys_of_the_file(providers: &ProviderSettings) -> impl Iterator<Item = (String, String)> {
     providers.described.iter().filter_map(|(provider, one)| {
-        let is_in_file = matches!(one.key, Some(KeySource::File(_)));
-        let key = providers.keys.get(provider).filter(|_| is_in_file)?;
-        let name = format!("providers.{provider}.api_key_file");
+        let word = match one.key.as_ref()? {
+            KeySource::File(_) => "api_key_file",
+            KeySource::Command { .. } => "api_key_command",
+            // Those of all variables are known.
+            KeySource::Variable(_) => return None,
+        };
+        let key = providers.keys.get(provider)?;
+        let name = format!("providers.{provider}.{word}");
         Some((name, key.reveal().to_owned()))
     })
 }
@@ -47,7 +53,21 @@ fn configured(config: &Config) -> impl Iterator<Item = (String, &Secret)> {
         .flat_map(|gateway| &gateway.env)
         .filter(|(name, _)| names_a_secret(name))
         .map(|(name, secret)| (name.clone(), secret));
-    tokens.chain(theirs)
+    tokens.chain(theirs).chain(sent_fields(config))
+}
+
+/// What is sent to providers beside their keys, and is called a secret.
+fn sent_fields(config: &Config) -> impl Iterator<Item = (String, &Secret)> {
+    config.providers.iter().flat_map(|(provider, one)| {
+        let headers = one.headers.iter().map(|one| ("headers", one));
+        let query = one.query.iter().map(|one| ("query", one));
+        let fields = headers
+            .chain(query)
+            .filter(|(_, (name, _))| is_secret_field(name));
+        fields.map(move |(kind, (name, secret))| {
+            (format!("providers.{provider}.{kind}.{name}"), secret)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -63,7 +83,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("duragent.yaml");
         std::fs::write(folder.path().join("lan.key"), "the-key-of-the-lan\n").unwrap();
-        let text = "providers: {lan: {base_url: \"http://10.0.0.5\", api_key_file: lan.key}}\n";
+        let text = "providers: {lan: {base_url: \"http://10.0.0.5\", api_key_file: lan.key, \
+                    headers: {X-Auth: the-token-of-the-lan, X-Team: the-blue-team}}}\n";
         std::fs::write(&file, text).unwrap();
         let loaded = Config::load(
             &ConfigSource::File(file.clone()),
@@ -76,6 +97,10 @@ mod tests {
         assert_eq!(
             redactor.redact("it is the-key-of-the-lan"),
             "it is [redacted:providers.lan.api_key_file]"
+        );
+        assert_eq!(
+            redactor.redact("the-token-of-the-lan of the-blue-team"),
+            "[redacted:providers.lan.headers.x-auth] of the-blue-team"
         );
     }
 

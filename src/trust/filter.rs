@@ -49,12 +49,13 @@ impl<'a> TrustFilter<'a> {
             | Kind::Setting => format!("{} {key}", self.file),
         };
         let is_known = |url: &str| self.folder.is_known_address(url);
-        let counts = row.counts_always(&|key| pick::word(node, key), &is_known);
+        let content = pick::line_of(node);
+        let counts = row.counts_always(&content, &|key| pick::word(node, key), &is_known);
         Brought {
             part: Part {
                 kind: row.kind,
                 place,
-                content: pick::line_of(node),
+                content,
             },
             needs_trust: !counts,
         }

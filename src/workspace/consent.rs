@@ -276,6 +276,13 @@ fn programs(config: &Config, written: &Written) -> Vec<Claim> {
         claims.push(Claim::Starts(words.join(" ")));
         claims.extend(sends(written.variables(transcribe), command));
     }
+    for name in written.names("providers") {
+        let command = format!("providers.{name}.api_key_command");
+        let words: Vec<&str> = written.below(&command).map(|(_, text)| text).collect();
+        if !words.is_empty() {
+            claims.push(Claim::Starts(words.join(" ")));
+        }
+    }
     if config.sandbox.mode == SandboxMode::Docker {
         let image = config.sandbox.image.as_deref().unwrap_or_default();
         claims.push(Claim::Starts(format!("docker, with the image {image}")));
@@ -315,13 +322,15 @@ fn sent(written: &Written) -> Vec<Claim> {
         let Some(url) = address.or(own) else {
             continue;
         };
+        let command = format!("{key}.api_key_command");
+        let runs = written.below(&command).next().is_some();
         let keys = ["api_key_env", "api_key_file"];
         let named = keys
             .iter()
             .filter_map(|one| written.at(&format!("{key}.{one}")));
         let mut what: Vec<String> = named.map(str::to_owned).collect();
         what.extend(written.variables(&key));
-        if what.is_empty() && address.is_some() {
+        if what.is_empty() && (address.is_some() || runs) {
             // A provider that is known has a key without a word of it here.
             what.push(format!("the key of {name}"));
         }
@@ -533,6 +542,24 @@ mod tests {
             (
                 "providers: {openai: {base_url: \"https://x.example/v1\"}}\n",
                 &["sends the key of openai to x.example"],
+            ),
+            (
+                "providers: {groq: {api_key_command: [op, read, \"op://${VAULT}/key\"]}}\n",
+                &[
+                    "starts the program op read op://${VAULT}/key",
+                    "sends VAULT to api.groq.com",
+                ],
+            ),
+            (
+                "providers: {groq: {api_key_command: [./key]}}\n",
+                &[
+                    "starts the program ./key",
+                    "sends the key of groq to api.groq.com",
+                ],
+            ),
+            (
+                "providers: {groq: {headers: {X-Team: \"${HOME}\"}}}\n",
+                &["sends HOME to api.groq.com"],
             ),
             (
                 "web: {proxy: \"http://u:${GITHUB_TOKEN}@p.example:1\"}\n",

@@ -56,7 +56,7 @@ fn own_places(config: &Config) -> OwnPlaces {
     // The log as well, which tells of all sessions, and keys.
     let keys = config.providers.values().filter_map(|one| match &one.key {
         Some(KeySource::File(path)) => Some(path),
-        Some(KeySource::Variable(_)) | None => None,
+        Some(KeySource::Variable(_) | KeySource::Command { .. }) | None => None,
     });
     let files = config.file.iter().chain(&config.logging.file).chain(keys);
     OwnPlaces {

@@ -54,6 +54,8 @@ fn read_key(
 ) -> Result<Option<Secret>, String> {
     let key = match source {
         KeySource::Variable(name) => environment(name).unwrap_or_default(),
+        // Only who serves runs it.
+        KeySource::Command { .. } => return Ok(None),
         KeySource::File(path) => text::read(path, KEY_BYTES_MAX)
             .map_err(|error| format!("the file {} {error}", path.display()))?,
     };

@@ -11,11 +11,13 @@ use duragent::domain::access::*;
 use duragent::domain::event::OnDisconnect;
 use duragent::domain::hooks::Hooks;
 use duragent::domain::ids::AgentName;
+use duragent::domain::prices::Cost;
 use duragent::domain::secret::Secret;
 use duragent::domain::spec::*;
 use duragent::domain::zone::Zone;
 use duragent::trust::{GrantStore, Grants, WorkspaceTrust};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The example of the README, word for word.
@@ -194,7 +196,7 @@ const EVERYTHING: &str = r#"
       tool_result_keep_first: 0
       tool_result_keep_last: 1
   memory: {backend: filesystem}
-  limits: {tokens_per_day: 1000, turns_per_hour: 10, reply_bytes: 4096}
+  limits: {tokens_per_day: 1000, turns_per_hour: 10, cost_per_day: 2.5, reply_bytes: 4096}
   tools:
     - {type: builtin, name: bash}
     - {type: cli, name: date, command: date -u, description: The time, effect: read, env: [TOKEN]}
@@ -273,6 +275,7 @@ fn every_key_ends_up_in_the_spec() {
     let limits = LimitsSpec {
         tokens_per_day: Some(1000),
         turns_per_hour: Some(10),
+        cost_per_day: Some(Cost::new(2.5)),
         reply_bytes: Some(4096),
     };
     assert_eq!(spec.limits, limits);
@@ -396,6 +399,73 @@ fn max_tokens_is_another_name_of_max_output_tokens() {
 }
 
 #[test]
+fn a_model_is_asked_as_its_own_settings_say() {
+    let agents = Agents::new();
+    agents.write_echo(
+        "a",
+        "    temperature: 0.5\n    top_p: 0.9\n    seed: 7\n    stop: END\n    max_input_tokens: 9000\n    \
+         reasoning: {effort: low, max_tokens: 100}\n    stream: false\n    input: [text, image]\n    \
+         tool_text: true\n    prompt: lean\n    headers: {X-Title: \"mine ${TOKEN}\"}\n    \
+         extra_body:\n      tier: flex\n      size: ${MODEL}\n      none: null\n      deep: {a: [1, -2.5, true, \"1\", {b: ~}]}\n    \
+         fallbacks:\n      - {provider: echo, name: other}\n      \
+         - {provider: echo, name: third, temperature: 0, stop: [A, B], input: [pdf], extra_body: {x: 1}}\n",
+    );
+    assert_eq!(agents.problems(), Vec::<String>::new());
+    let spec = agents.load().get(&name("a")).unwrap();
+    let reasoning = ReasoningSettings {
+        effort: Some("low".to_owned()),
+        max_tokens: Some(100),
+    };
+    let image = ModelInput {
+        image: true,
+        pdf: false,
+    };
+    let body = |body: Value| body.as_object().unwrap().clone();
+    let main = ModelSettings {
+        temperature: Some(0.5),
+        top_p: Some(0.9),
+        seed: Some(7),
+        stop: vec!["END".to_owned()],
+        max_output_tokens: None,
+        max_input_tokens: Some(9000),
+        reasoning: Some(reasoning),
+        stream: Some(false),
+        extra_body: body(json!({
+            "tier": "flex", "size": "small", "none": null, "deep": {"a": [1, -2.5, true, "1", {"b": null}]},
+        })),
+        headers: [("x-title".to_owned(), Secret::new("mine hunter2"))].into(),
+        input: Some(image),
+        tool_text: Some(true),
+        prompt: Some(PromptSize::Lean),
+    };
+    assert_eq!(spec.model.main.settings, main);
+    assert!(!format!("{spec:?}").contains("hunter2"));
+    assert!(!spec.public_json().to_string().contains("hunter2"));
+    // A fallback is asked alike, as far as that is no matter of one model or provider.
+    let alike = ModelSettings {
+        max_input_tokens: None,
+        extra_body: serde_json::Map::new(),
+        headers: BTreeMap::new(),
+        input: None,
+        tool_text: None,
+        prompt: None,
+        ..main
+    };
+    assert_eq!(spec.model.fallbacks[0].settings, alike);
+    let own = ModelSettings {
+        temperature: Some(0.0),
+        stop: vec!["A".to_owned(), "B".to_owned()],
+        extra_body: body(json!({"x": 1})),
+        input: Some(ModelInput {
+            image: false,
+            pdf: true,
+        }),
+        ..alike
+    };
+    assert_eq!(spec.model.fallbacks[1].settings, own);
+}
+
+#[test]
 fn who_asked_may_approve_and_bots_are_heard_where_access_says_so() {
     let agents = Agents::new();
     agents.write_echo(
@@ -424,6 +494,43 @@ fn every_mistake_is_told_with_its_place() {
         (
             "    max_output_tokens: 0",
             vec!["agent.yaml:9:24: `spec.model.max_output_tokens` must be at least 1, not 0"],
+        ),
+        (
+            "    top_p: 2\n    seed: -1\n    stop: [\"\"]\n    reasoning: {effort: \" \", max_tokens: 0, efort: x}\n    stream: 1\n    \
+             input: [text, video]\n    tool_text: maybe\n    prompt: short",
+            vec![
+                "agent.yaml:9:12: `spec.model.top_p` must be from 0 to 1, not 2",
+                "agent.yaml:10:11: `spec.model.seed` must be a whole number, 0 or more, not a number",
+                "agent.yaml:11:12: `spec.model.stop[0]` must not be empty",
+                "agent.yaml:12:25: `spec.model.reasoning.effort` must not be empty",
+                "agent.yaml:12:42: `spec.model.reasoning.max_tokens` must be at least 1, not 0",
+                "agent.yaml:12:45: unknown key `spec.model.reasoning.efort`; did you mean `effort`?",
+                "agent.yaml:13:13: `spec.model.stream` must be `true` or `false`, not a number",
+                "agent.yaml:14:19: `spec.model.input[1]` must be one of `text`, `image`, `pdf`, not `video`",
+                "agent.yaml:15:16: `spec.model.tool_text` must be `true` or `false`, not a text",
+                "agent.yaml:16:13: `spec.model.prompt` must be one of `full`, `lean`, not `short`",
+            ],
+        ),
+        (
+            "    headers: {Authorization: x, X-A: \"a\\nb\", Host: h}\n    \
+             extra_body: {messages: [], tools: 1, ok: [.inf]}\n    \
+             fallbacks: [{provider: echo, name: x, headers: {x-api-key: k}, extra_body: {model: y}}]",
+            vec![
+                "agent.yaml:9:30: `spec.model.headers.Authorization` is the value of a header that cannot be set here",
+                "agent.yaml:9:38: `spec.model.headers.X-A` must be visible ASCII characters",
+                "agent.yaml:9:52: `spec.model.headers.Host` is the value of a header that cannot be set here",
+                "agent.yaml:10:28: `spec.model.extra_body.messages` is what the program itself says, and cannot be set here",
+                "agent.yaml:10:39: `spec.model.extra_body.tools` is what the program itself says, and cannot be set here",
+                "agent.yaml:10:47: `spec.model.extra_body.ok[0]` must be a value that JSON has, not a number",
+                "agent.yaml:11:64: `spec.model.fallbacks[0].headers.x-api-key` is the value of a header that cannot be set here",
+                "agent.yaml:11:88: `spec.model.fallbacks[0].extra_body.model` is what the program itself says, and cannot be set here",
+            ],
+        ),
+        (
+            "  limits: {cost_per_day: 0}",
+            vec![
+                "agent.yaml:9:26: `spec.limits.cost_per_day` must be from 0.000001 to 1000000000, not 0",
+            ],
         ),
         (
             "    base_url: localhost",

@@ -9,6 +9,7 @@ use std::time::Duration;
 use duragent::base::yaml::{Level, Position};
 use duragent::config::*;
 use duragent::domain::ids::{AgentName, GatewayName};
+use duragent::domain::prices::{Price, Prices};
 use duragent::domain::providers::{Described, Dialect, KeySource, Provider};
 use duragent::domain::secret::Secret;
 use log::LevelFilter;
@@ -96,6 +97,7 @@ fn defaults(folder: &Path, file: Option<PathBuf>) -> Config {
         gateways: GatewaysConfig::default(),
         routes: Vec::new(),
         providers: BTreeMap::new(),
+        prices: Prices::default(),
         sandbox: SandboxConfig::default(),
         web: WebConfig::default(),
         logging: LoggingConfig {
@@ -191,7 +193,10 @@ web: {proxy: "http://me:${TOKEN}@proxy:3128", allow_addresses: [127.0.0.1, 10.0.
 providers:
   groq: {api_key_env: OTHER_GROQ_KEY}
   lan: {dialect: openai, base_url: "http://me:${TOKEN}@10.0.0.5:8000/v1", api_key_file: ./lan.key, allow_http: true}
-  claude-proxy: {dialect: anthropic, base_url: "https://llm.example"}
+  claude-proxy: {dialect: anthropic, base_url: "https://llm.example", api_key_command: [./key, "${TOKEN}"], headers: {X-Team: "blue ${TOKEN}"}, query: {api-version: "2024-10-21"}, ca_file: ./ca.pem, tool_text: true}
+prices:
+  "groq/*": {input: 1, output: 2.5}
+  groq/llama: {input: 1, cached: 0.1, output: 2}
 compaction: later
 "#;
 
@@ -296,6 +301,7 @@ fn every_key_ends_up_in_the_configuration() {
                         base_url: Some(secret("http://me:hunter2@10.0.0.5:8000/v1")),
                         key: Some(KeySource::File(home.join("lan.key"))),
                         allow_http: true,
+                        ..Described::default()
                     },
                 ),
                 (
@@ -303,12 +309,33 @@ fn every_key_ends_up_in_the_configuration() {
                     Described {
                         dialect: Some(Dialect::Anthropic),
                         base_url: Some(secret("https://llm.example")),
-                        ..Described::default()
+                        key: Some(KeySource::Command {
+                            program: home.join("key"),
+                            args: vec![secret("hunter2")],
+                        }),
+                        allow_http: false,
+                        headers: [("x-team".to_owned(), secret("blue hunter2"))].into(),
+                        query: [("api-version".to_owned(), secret("2024-10-21"))].into(),
+                        ca_file: Some(home.join("ca.pem")),
+                        tool_text: Some(true),
                     },
                 ),
             ]
             .map(|(name, described)| (Provider::parse(name).unwrap(), described))
             .into(),
+            prices: Prices::new(
+                [("groq/*", 1.0, 2.5), ("groq/llama", 0.1, 2.0)]
+                    .map(|(label, cached, output)| {
+                        let input = 1.0;
+                        let price = Price {
+                            input,
+                            cached,
+                            output,
+                        };
+                        (label.to_owned(), price)
+                    })
+                    .into()
+            ),
             sandbox: SandboxConfig {
                 mode: SandboxMode::Bubblewrap,
                 network: true,
@@ -334,7 +361,7 @@ fn every_key_ends_up_in_the_configuration() {
     assert!(!format!("{config:?}").contains("hunter2"));
     assert_eq!(
         folder.said(),
-        ["duragent.yaml:39:13: `compaction` has no effect yet",]
+        ["duragent.yaml:42:13: `compaction` has no effect yet",]
     );
 }
 
@@ -390,6 +417,64 @@ fn what_is_said_of_a_provider_is_checked() {
         ]
     );
     assert!(folder.load().is_err());
+}
+
+#[test]
+fn what_a_provider_is_sent_is_checked() {
+    let folder = Folder::with(
+        "providers:\n  \
+         a: {base_url: \"https://h\", api_key_command: op read}\n  \
+         b: {base_url: \"https://h\", api_key_command: []}\n  \
+         c: {base_url: \"https://h\", api_key_command: [\"\"]}\n  \
+         d: {base_url: \"https://h\", api_key_env: A_KEY, api_key_file: x, api_key_command: [x]}\n  \
+         e: {base_url: \"https://h\", headers: {\"X Y\": a, Host: b, Content-Type: c, X-A: d, x-a: e, X-B: ü}}\n  \
+         f: {base_url: \"http://h\", headers: {X-A: b}}\n  \
+         g: {base_url: \"https://h\", headers: [x], query: y, ca_file: [], tool_text: maybe}\n",
+    );
+    assert_eq!(
+        folder.said(),
+        [
+            "duragent.yaml:2:47: `providers.a.api_key_command` must be a list, not a text",
+            "duragent.yaml:3:47: `providers.b.api_key_command` must be a program and its arguments",
+            "duragent.yaml:4:47: `providers.c.api_key_command` must be a program and its arguments",
+            "duragent.yaml:5:64: `providers.d.api_key_file` stands beside `api_key_env`: one of them is enough",
+            "duragent.yaml:5:84: `providers.d.api_key_command` stands beside `api_key_env`: one of them is enough",
+            "duragent.yaml:6:47: `providers.e.headers.X Y` is the value of a header whose name is none",
+            "duragent.yaml:6:56: `providers.e.headers.Host` is the value of a header that cannot be set here",
+            "duragent.yaml:6:73: `providers.e.headers.Content-Type` is the value of a header that cannot be set here",
+            "duragent.yaml:6:89: `providers.e.headers.x-a` is another value of the same header",
+            "duragent.yaml:6:97: `providers.e.headers.X-B` must be visible ASCII characters",
+            "duragent.yaml:7:17: `providers.f.base_url` is not encrypted: no `headers` and no `query` are sent there without `allow_http: true`",
+            "duragent.yaml:8:39: `providers.g.headers` must be a mapping, not a list",
+            "duragent.yaml:8:51: `providers.g.query` must be a mapping, not a text",
+            "duragent.yaml:8:63: `providers.g.ca_file` must be a text, not a list",
+            "duragent.yaml:8:78: `providers.g.tool_text` must be `true` or `false`, not a text",
+        ]
+    );
+}
+
+#[test]
+fn what_models_cost_is_checked() {
+    let folder = Folder::with(
+        "prices:\n  openai: {input: 1, output: 1}\n  openai/*-mini: {input: 1, output: 1}\n  \
+         a/b: {input: -1, output: 1}\n  a/c: {input: 1}\n  a/d: {input: .nan, output: 1, cahced: 1}\n  a/e: 5\n",
+    );
+    let label = "is no model: `provider/name`, or the beginning of some with a `*` at its end";
+    assert_eq!(
+        folder.said(),
+        [
+            format!("duragent.yaml:2:11: `prices.openai` {label}"),
+            format!("duragent.yaml:3:18: `prices.openai/*-mini` {label}"),
+            "duragent.yaml:4:16: `prices.a/b.input` must be from 0 to 1000000000, not -1"
+                .to_owned(),
+            "duragent.yaml:5:8: `prices.a/c.output` is missing".to_owned(),
+            "duragent.yaml:6:16: `prices.a/d.input` must be from 0 to 1000000000, not NaN"
+                .to_owned(),
+            "duragent.yaml:6:33: unknown key `prices.a/d.cahced`; did you mean `cached`?"
+                .to_owned(),
+            "duragent.yaml:7:8: `prices.a/e` must be a mapping, not a number".to_owned(),
+        ]
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::path::Path;
 use super::YamlError;
 use super::expand::{Environment, ExpandError, expand};
 use super::problem::{Level, Problem, did_you_mean};
+use super::scalar::kind_of;
 use super::tree::{Document, Node, NodeId, Scalar, ScalarKind, Value};
 
 use crate::base::order;
@@ -853,6 +854,42 @@ impl FromYaml for Anything {
 
     fn read(_: Place<'_>, _: &mut Report) -> Option<Anything> {
         Some(Anything)
+    }
+}
+
+/// Whatever stands there, as JSON.
+impl FromYaml for serde_json::Value {
+    const EXPECTED: &'static str = "a value that JSON has";
+    const TAKES_NULL: bool = true;
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<serde_json::Value> {
+        let scalar = match &place.node.value {
+            Value::List(_) => {
+                let items = Vec::<At<serde_json::Value>>::read(place, report)?;
+                return Some(items.into_iter().map(|at| at.value).collect());
+            }
+            Value::Map(_) => {
+                let members = BTreeMap::<String, At<serde_json::Value>>::read(place, report)?;
+                let members = members.into_iter().map(|(name, at)| (name, at.value));
+                return Some(members.collect());
+            }
+            Value::Scalar(scalar) => scalar,
+        };
+        let kind = match scalar.kind {
+            // It stands there as if it had been written.
+            ScalarKind::Variable => kind_of(&scalar.text),
+            kind => kind,
+        };
+        let number = match kind {
+            ScalarKind::Null => return Some(serde_json::Value::Null),
+            ScalarKind::Bool(value) => return Some(value.into()),
+            ScalarKind::Text | ScalarKind::Variable => return Some(scalar.text.clone().into()),
+            ScalarKind::Broken => return None,
+            ScalarKind::Float(value) => serde_json::Number::from_f64(value),
+            ScalarKind::Integer(value) => serde_json::Number::from_i128(value),
+        };
+        let number = number.map(serde_json::Value::Number);
+        number.or_else(|| place.refuse(Self::EXPECTED, report))
     }
 }
 

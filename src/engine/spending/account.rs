@@ -225,6 +225,7 @@ mod tests {
             turns_per_hour: Some(limit_of_turns),
             tokens_per_day: None,
             reply_bytes: None,
+            cost_per_day: None,
         };
         (account, limits, now)
     }

@@ -24,6 +24,7 @@ fn world(tokens_per_day: Option<u64>, turns_per_hour: Option<u64>) -> (World, Ar
             tokens_per_day,
             turns_per_hour,
             reply_bytes: None,
+            cost_per_day: None,
         },
         on_disconnect: OnDisconnect::Continue,
         tools: tool("deed", repeats),
@@ -203,6 +204,7 @@ fn refused_by_a_full_disk(at: u64) -> bool {
             tokens_per_day: None,
             turns_per_hour: Some(1),
             reply_bytes: None,
+            cost_per_day: None,
         },
         ..Setup::default()
     };
