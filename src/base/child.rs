@@ -20,4 +20,4 @@ pub use descent::{Holder, holder_of};
 pub use line_process::{Heard, LineProcess, SendError};
 pub use own::{adopt, has_any, output, reap};
 pub use prepared::{End, Monitor, NoMonitor, Prepared};
-pub use run::{Ended, run};
+pub use run::{Ended, run, run_apart};

@@ -61,7 +61,9 @@ pub fn examine(origin: &ConfigSource, flags: &Overrides, token: Option<&str>) ->
         }
     };
     let server = server::look(&config, token);
-    let (settings, _) = providers::settings(&config, environment);
+    let (settings, of_keys) = providers::settings_as_agreed(&config, environment);
+    let of_keys = of_keys.into_iter();
+    checks.extend(of_keys.map(|warning| Check::warning("providers", warning)));
     checks.push(by_hand::program());
     checks.push(by_hand::keys());
     checks.extend(folder_checks(&config));
@@ -79,7 +81,13 @@ pub fn examine(origin: &ConfigSource, flags: &Overrides, token: Option<&str>) ->
     let loaded = AgentDirectory::load_in(workspace, agents_dir, names, Arc::new(environment), own);
     checks.extend(shared_checks(&config, &loaded));
     let agents = loaded.list();
-    checks.extend(agent_checks(&config, &agents, server.agents(), &trust));
+    checks.extend(agent_checks(
+        &config,
+        &agents,
+        server.agents(),
+        &settings,
+        &trust,
+    ));
     checks.extend(files::policies(&config, &agents, &trust));
     checks.extend(gateways(&config, &agents, &trust));
     checks.extend(network::models(&agents, &settings));
@@ -296,6 +304,7 @@ fn agent_checks(
     config: &Config,
     agents: &[Arc<AgentSpec>],
     served: Option<&AgentListBody>,
+    providers: &ProviderSettings,
     trust: &WorkspaceTrust,
 ) -> Vec<Check> {
     const SUBJECT: &str = "agents";
@@ -310,11 +319,7 @@ fn agent_checks(
         let message = format!("there are none in {}", folder.display());
         return vec![Check::warning(SUBJECT, message).hint(HINT)];
     }
-    let (providers, warnings) = providers::settings(config, environment);
-    let warnings = warnings.into_iter();
-    let mut checks: Vec<Check> = warnings
-        .map(|warning| Check::warning("providers", warning))
-        .collect();
+    let mut checks = Vec::new();
     for (name, problems) in found {
         let subject = format!("agent {name}");
         let before = checks.len();
@@ -326,7 +331,7 @@ fn agent_checks(
         };
         checks.extend(match served {
             Some(served) => server::key_check(&subject, spec, served),
-            None => key_checks(&subject, spec, &providers),
+            None => key_checks(&subject, spec, providers),
         });
         if checks.len() == before {
             let model = spec.model.main.label();

@@ -8,6 +8,7 @@
 //! Elsewhere: what is said (`openai`, `anthropic`), trying again (`providers`, `retry`), who may use
 //! a connection (`connections`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
@@ -81,12 +82,29 @@ struct AnswerRest {
 pub(super) struct Post<'a> {
     pub(super) provider: &'a Provider,
     pub(super) url: &'a str,
-    pub(super) headers: &'a [(&'static str, String)],
+    pub(super) headers: &'a BTreeMap<String, String>,
     pub(super) key: Option<&'a Secret>,
+    /// What a provider may have quoted, and no error shows.
+    pub(super) hidden: Vec<&'a Secret>,
     /// As long as the conversation: held until it is sent, and no longer.
     pub(super) body: Vec<u8>,
     pub(super) proxy: Option<&'a Proxy>,
     pub(super) deadline: Option<Instant>,
+}
+
+impl Post<'_> {
+    /// What must be sent in few pieces: the body, and the head in one.
+    pub(super) fn bytes(&self) -> usize {
+        self.body.len().max(self.head_bytes())
+    }
+
+    /// About how long the head is.
+    pub(super) fn head_bytes(&self) -> usize {
+        const REST: usize = 512;
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| name.len() + value.len() + 4);
+        self.url.len() + headers.sum::<usize>() + REST
+    }
 }
 
 /// An answer whose head says that it is one.
@@ -123,9 +141,10 @@ impl Connection {
         }
     }
 
-    /// A request of `body_bytes` needs a few pieces at most.
-    pub(super) fn fits(&self, body_bytes: usize) -> bool {
-        body_bytes.min(OUTPUT_BYTES_MAX) <= self.output_bytes * PIECES_MAX
+    /// A request of `bytes` needs a few pieces at most, and its head one.
+    pub(super) fn fits(&self, bytes: usize, head_bytes: usize) -> bool {
+        head_bytes <= self.output_bytes
+            && bytes.min(OUTPUT_BYTES_MAX) <= self.output_bytes * PIECES_MAX
     }
 
     /// The next request may go over it.
@@ -141,12 +160,12 @@ impl Connection {
         sink: &mut Handover<'_>,
         canceller: &Canceller,
     ) -> Result<DecodedReply, LlmError> {
-        let key = post.key;
+        let hidden = post.hidden.clone();
         self.can_be_kept = false;
         canceller.aim(Some(self.agent.clone()));
         let result = self
             .exchange(post, decoder, sink, canceller)
-            .map_err(|error| error.or_overflow(sink.has_begun()).presentable(key));
+            .map_err(|error| error.or_overflow(sink.has_begun()).presentable(&hidden));
         canceller.aim(None);
         if canceller.is_cancelled() {
             Err(LlmError::Cancelled)
@@ -264,7 +283,7 @@ impl Connection {
             .content_type("application/json")
             .header("accept", "text/event-stream");
         for (name, value) in post.headers {
-            request = request.header(*name, value);
+            request = request.header(name, value);
         }
         Ok(request.send(&post.body[..]))
     }
@@ -324,8 +343,8 @@ impl fmt::Debug for Connection {
 }
 
 impl LlmError {
-    /// The same, short and without `key`, which a provider may have quoted.
-    fn presentable(mut self, key: Option<&Secret>) -> LlmError {
+    /// The same, short and without what is `hidden`, which a provider may have quoted.
+    fn presentable(mut self, hidden: &[&Secret]) -> LlmError {
         let words = match &mut self {
             LlmError::Status { message, .. }
             | LlmError::ContextOverflow { message, .. }
@@ -340,8 +359,8 @@ impl LlmError {
             | LlmError::Sink(_) => return self,
         };
         // In this order: half a key is a secret, too.
-        if let Some(key) = key {
-            *words = key.hide_in(words);
+        for secret in hidden {
+            *words = secret.hide_in(words);
         }
         if let Some((end, _)) = words.char_indices().nth(WORDS_CHARS_MAX) {
             words.truncate(end);

@@ -92,9 +92,10 @@ impl Connections {
             key: post.key.cloned(),
             proxy: post.proxy.cloned(),
         };
-        let body_bytes = post.body.len();
-        let mut connection = self.take(&route, body_bytes).unwrap_or_else(|| {
-            Connection::new(&self.connector, self.idle_timeout, body_bytes, post.proxy)
+        let (bytes, head_bytes) = (post.bytes(), post.head_bytes());
+        let kept = self.take(&route, bytes, head_bytes);
+        let mut connection = kept.unwrap_or_else(|| {
+            Connection::new(&self.connector, self.idle_timeout, bytes, post.proxy)
         });
         let result = connection.call(post, decoder, sink, canceller);
         if connection.can_be_kept() && !matches!(result, Err(LlmError::Cancelled)) {
@@ -104,10 +105,11 @@ impl Connections {
     }
 
     /// One to use again: the last one that was used, as it is the likeliest to be open still.
-    fn take(&self, route: &Route, body_bytes: usize) -> Option<Connection> {
+    fn take(&self, route: &Route, bytes: usize, head_bytes: usize) -> Option<Connection> {
         self.close_old();
         let mut idle = lock(&self.idle);
-        let fits = |one: &IdleConnection| one.route == *route && one.connection.fits(body_bytes);
+        let fits =
+            |one: &IdleConnection| one.route == *route && one.connection.fits(bytes, head_bytes);
         let index = idle.iter().rposition(fits)?;
         Some(idle.remove(index).connection)
     }

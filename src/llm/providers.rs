@@ -1,5 +1,6 @@
 //! A model that is asked again and elsewhere, where its provider fails.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use crate::domain::code::NoticeCode;
 use crate::domain::event::FinishReason;
 use crate::domain::message::Message;
 use crate::domain::providers::Dialect;
-use crate::domain::secret::Secret;
+use crate::domain::secret::{Secret, is_secret_field};
 use crate::domain::spec::{ModelChoice, ModelSpec, Provider};
 use crate::llm::call::{Post, is_over};
 use crate::llm::canceller::Canceller;
@@ -140,8 +141,9 @@ impl ModelWithFallbacks {
         let post = Post {
             provider: &choice.provider,
             url: &destination.url,
-            headers: &headers(&choice.provider, destination.dialect, key.sent()),
+            headers: &headers(choice, &destination, key.sent()),
             key: key.sent(),
+            hidden: hidden(choice, &destination, key.sent()),
             body,
             proxy: destination.proxy.as_ref(),
             deadline,
@@ -250,25 +252,51 @@ fn approximate_bytes(request: &Request) -> usize {
     HEAD + request.system.len() + texts
 }
 
+/// What no error shows of a request.
+fn hidden<'a>(
+    choice: &'a ModelChoice,
+    destination: &'a Destination,
+    key: Option<&'a Secret>,
+) -> Vec<&'a Secret> {
+    let headers = choice.settings.headers.iter();
+    let headers = headers.filter(|(name, _)| is_secret_field(name));
+    let headers = headers.map(|(_, value)| value);
+    key.into_iter()
+        .chain(&destination.hidden)
+        .chain(headers)
+        .collect()
+}
+
+/// The headers of a request: of one name the last counts, which the owner's file has.
 fn headers(
-    provider: &Provider,
-    dialect: Dialect,
+    choice: &ModelChoice,
+    destination: &Destination,
     key: Option<&Secret>,
-) -> Vec<(&'static str, String)> {
-    let mut headers = Vec::new();
+) -> BTreeMap<String, String> {
+    let mut usual = Vec::new();
     if let Some(key) = key {
-        headers.push(match dialect {
+        usual.push(match destination.dialect {
             Dialect::Anthropic => ("x-api-key", key.reveal().to_owned()),
             Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo => {
                 ("authorization", format!("Bearer {}", key.reveal()))
             }
         });
     }
-    if dialect == Dialect::Anthropic {
-        headers.push(("anthropic-version", "2023-06-01".into()));
+    if destination.dialect == Dialect::Anthropic {
+        usual.push(("anthropic-version", "2023-06-01".to_owned()));
     }
-    if *provider == Provider::OPENROUTER {
-        headers.push(("x-title", "Duragent".into()));
+    if choice.provider == Provider::OPENROUTER {
+        usual.push(("x-title", "Duragent".to_owned()));
     }
-    headers
+    let usual = usual
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    let agents = choice.settings.headers.iter();
+    let owners = destination
+        .headers
+        .iter()
+        .map(|(name, value)| (name, value));
+    let said = agents.chain(owners);
+    let said = said.map(|(name, value)| (name.clone(), value.reveal().to_owned()));
+    usual.chain(said).collect()
 }

@@ -1,8 +1,8 @@
 //! Where models are asked, and whether a provider's key may go there. Pure.
 //!
-//! Invariant: a key is sent to the provider's own host, to what the environment's
-//! `<PROVIDER>_BASE_URL` names and to what `duragent.yaml` says of the provider, and nowhere else;
-//! unencrypted only to this machine and where one of the latter two allows it, never through a
+//! Invariant: a key, and what `duragent.yaml` adds to headers and queries, is sent to the provider's
+//! own host, to what the environment's `<PROVIDER>_BASE_URL` names and to what `duragent.yaml` says of
+//! the provider, and nowhere else; unencrypted only to this machine and where one of the latter two allows it, never through a
 //! proxy. What an agent's file names is none of these.
 //!
 //! Elsewhere: what is whose (`domain::providers`), the call itself (`call`).
@@ -16,7 +16,7 @@ use ureq::http::Uri;
 use url::Url;
 
 use crate::domain::providers::{Described, Dialect, KNOWN, KeySource, Origin, ollama_base_url};
-use crate::domain::secret::Secret;
+use crate::domain::secret::{Secret, is_secret_field};
 use crate::domain::spec::{ModelChoice, Provider};
 use crate::llm::{Cause, LlmError};
 
@@ -202,13 +202,47 @@ impl ProviderSettings {
         let usual_path = usual.and_then(|url| Url::parse(url).ok());
         let usual_path = usual_path.as_ref().map_or(USUAL_PATH, |url| url.path());
         let url = endpoint_url(base_url, usual_path, dialect);
-        Ok(Destination {
+        let mut destination = Destination {
             is_own: known.is_some_and(|known| known.owns(&origin)),
             proxy: self.proxy_to(&origin, &url),
-            url: url.into(),
+            url: String::new(),
             origin,
             dialect,
-        })
+            headers: Vec::new(),
+            hidden: Vec::new(),
+        };
+        destination.url = self.with_fields(provider, url, &mut destination).into();
+        Ok(destination)
+    }
+
+    /// The address with the query that the owner's file adds; its headers go to `destination`. Neither
+    /// goes where the key may not.
+    fn with_fields(&self, provider: &Provider, mut url: Url, destination: &mut Destination) -> Url {
+        let described = self.described.get(provider);
+        let described = described.filter(|_| self.belongs(provider, destination).is_ok());
+        let Some(Described { headers, query, .. }) = described else {
+            return url;
+        };
+        let fields = headers.iter().chain(query);
+        let secrets = fields.filter(|(name, _)| is_secret_field(name));
+        destination.hidden = secrets.map(|(_, value)| value.clone()).collect();
+        let headers = headers.iter();
+        destination.headers = headers
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        if !query.is_empty() {
+            let found = url.query_pairs();
+            let kept = found.filter(|(name, _)| !query.contains_key(&**name));
+            let kept: Vec<(String, String)> = kept.map(|(a, b)| (a.into(), b.into())).collect();
+            let added = query
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.reveal()));
+            url.query_pairs_mut()
+                .clear()
+                .extend_pairs(kept)
+                .extend_pairs(added);
+        }
+        url
     }
 
     /// The proxy on the way to `url`: none helps on this machine.
@@ -373,7 +407,6 @@ impl fmt::Debug for ProviderSettings {
 }
 
 /// Where a request goes.
-#[derive(Debug)]
 pub(super) struct Destination {
     /// Its address: read once, so that what was judged is what is called.
     pub(super) url: String,
@@ -382,7 +415,20 @@ pub(super) struct Destination {
     pub(super) is_own: bool,
     /// The proxy on the way.
     pub(super) proxy: Option<Proxy>,
+    /// Headers that the owner's file says, by their names in lower case.
+    pub(super) headers: Vec<(String, Secret)>,
+    /// What of the headers and of the address is not shown.
+    pub(super) hidden: Vec<Secret>,
     origin: Origin,
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Its address may hold a key.
+        f.debug_struct("Destination")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A key, and whether it is sent.

@@ -117,7 +117,7 @@ struct Configured {
 fn configure(options: &ServeOptions) -> anyhow::Result<Configured> {
     let (config, warnings) = options::load(options)?;
     let environment = |name: &str| std::env::var(name).ok();
-    let (settings, of_keys) = providers::settings(&config, environment);
+    let (settings, of_keys) = providers::settings_with_commands(&config, environment);
     let redactor = Arc::new(secrets::redactor(&config, &settings, variables()));
     let log_file = logging::start(&config.logging, Arc::clone(&redactor))?;
     logging::take_panics();

@@ -1,13 +1,28 @@
 //! The models' providers, from the environment and the owner's file.
 
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
+
+use crate::base::child::{self, End, NoMonitor, Prepared};
+use crate::base::os::ChildRules;
 use crate::base::text;
 use crate::config::Config;
-use crate::domain::providers::{KeySource, Provider};
+use crate::domain::providers::{Described, KeySource, Provider};
 use crate::domain::secret::Secret;
 use crate::llm::settings::ProviderSettings;
+use crate::workspace::consent;
 
 /// The longest key file: a key and a newline, not somebody's disk.
 const KEY_BYTES_MAX: usize = 8 << 10;
+
+/// How long a program may take to print a key.
+const COMMAND_MAX: Duration = Duration::from_secs(10);
+/// How much of its complaint is told.
+const COMPLAINT_BYTES_MAX: u64 = 300;
 
 /// Where the providers of this configuration are, with their keys; and what a user should know.
 pub(crate) fn settings(
@@ -40,6 +55,116 @@ pub(crate) fn settings(
     (settings, warnings)
 }
 
+/// As [`settings`], for those who ask providers: the programs that print keys are run, all at once.
+pub(crate) fn settings_with_commands(
+    config: &Config,
+    environment: impl Fn(&str) -> Option<String>,
+) -> (ProviderSettings, Vec<String>) {
+    let (mut settings, mut warnings) = settings(config, environment);
+    let printed: Vec<(&Provider, Result<Secret, String>)> = thread::scope(|scope| {
+        let started = config.providers.iter().filter_map(|(provider, described)| {
+            let Some(KeySource::Command { program, args }) = &described.key else {
+                return None;
+            };
+            let run = || printed_key(program, args);
+            let thread = thread::Builder::new().name("key".to_owned());
+            Some((provider, thread.spawn_scoped(scope, run)))
+        });
+        let started: Vec<_> = started.collect();
+        let ended = started.into_iter().map(|(provider, thread)| {
+            let key = match thread.map(ScopedJoinHandle::join) {
+                Ok(Ok(key)) => key,
+                Ok(Err(_)) => Err("it was not heard".to_owned()),
+                Err(error) => Err(error.to_string()),
+            };
+            (provider, key)
+        });
+        ended.collect()
+    });
+    for (provider, key) in printed {
+        match key {
+            Ok(key) => {
+                settings.keys.insert(provider.clone(), key);
+            }
+            Err(why) => warnings.push(format!(
+                "{provider} has no key: `providers.{provider}.api_key_command`: {why}"
+            )),
+        }
+    }
+    (settings, warnings)
+}
+
+/// As [`settings_with_commands`], for those who only look at a workspace: what a stranger's file names
+/// is not run before the owner has served it.
+pub(crate) fn settings_as_agreed(
+    config: &Config,
+    environment: impl Fn(&str) -> Option<String>,
+) -> (ProviderSettings, Vec<String>) {
+    if consent::is_agreed(config, &consent::claims(config)) {
+        return settings_with_commands(config, environment);
+    }
+    let (settings, mut warnings) = settings(config, environment);
+    let is_command = |one: &Described| matches!(one.key, Some(KeySource::Command { .. }));
+    for (provider, _) in config.providers.iter().filter(|(_, one)| is_command(one)) {
+        warnings.push(format!(
+            "{provider} has no key here: its `api_key_command` is not run before this workspace \
+             was served"
+        ));
+    }
+    (settings, warnings)
+}
+
+/// The key that a program of the owner's prints.
+///
+/// Errors: why it is none, without anything of its output.
+fn printed_key(program: &Path, args: &[Secret]) -> Result<Secret, String> {
+    let shown = program.display();
+    let not_run = |error: io::Error| format!("{shown} cannot be run: {error}");
+    let mut command = Command::new(program);
+    command.args(args.iter().map(Secret::reveal));
+    let prepared = Prepared {
+        command,
+        rules: ChildRules::default(),
+        monitor: Box::new(NoMonitor),
+    };
+    let errors = tempfile::tempfile().map_err(not_run)?;
+    let apart = errors.try_clone().map_err(not_run)?;
+    let ended = child::run_apart(
+        prepared,
+        Stdio::null(),
+        Some(apart.into()),
+        COMMAND_MAX,
+        &crossbeam_channel::never(),
+        "api_key_command",
+    );
+    let ended = ended.map_err(not_run)?;
+    match ended.end {
+        End::Exited(status) if status.success() => {}
+        end @ (End::Exited(_) | End::TimedOut(_) | End::Cancelled | End::Stopped(_)) => {
+            let words = complaint(errors);
+            let colon = if words.is_empty() { "" } else { ": " };
+            return Err(format!("{shown} ended: {end}{colon}{words}"));
+        }
+    }
+    if ended.output.len() > KEY_BYTES_MAX {
+        return Err(format!("{shown} printed more than a key"));
+    }
+    let key = key_in(&ended.output).map_err(|why| format!("{shown}: {why}"))?;
+    key.ok_or_else(|| format!("{shown} printed nothing"))
+}
+
+/// The first line of what a program complained of.
+fn complaint(mut errors: File) -> String {
+    let mut bytes = Vec::new();
+    let read = errors.rewind();
+    let read = read.and_then(|()| errors.take(COMPLAINT_BYTES_MAX).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        log::debug!("what a program complained of is not read: {error}");
+    }
+    let words = String::from_utf8_lossy(&bytes);
+    words.trim().lines().next().unwrap_or_default().to_owned()
+}
+
 /// Names that agents may give for a provider, beside those of the table.
 pub(crate) fn names(config: &Config) -> Vec<Provider> {
     config.providers.keys().cloned().collect()
@@ -59,7 +184,12 @@ fn read_key(
         KeySource::File(path) => text::read(path, KEY_BYTES_MAX)
             .map_err(|error| format!("the file {} {error}", path.display()))?,
     };
-    let key = key.trim();
+    key_in(&key)
+}
+
+/// The key in a text that is to hold nothing else; `None` where that is empty.
+fn key_in(text: &str) -> Result<Option<Secret>, String> {
+    let key = text.trim();
     // What can't stand in a header would fail at each call, and be shown there.
     if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("it must be visible ASCII characters without spaces".to_owned());

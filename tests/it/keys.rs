@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::bench::{Bench, echo};
 use crate::support::fake_model::{FakeModel, error, text};
-use crate::support::server::{Launch, Server, Workspace};
+use crate::support::server::{Launch, Server, Workspace, write_program};
 
 const KEY: &str = "sk-test-51HabcdefGHIJKLmnop";
 
@@ -118,6 +118,103 @@ fn whom_the_environment_or_the_file_names_gets_the_key() {
     );
     let paths: Vec<String> = lan.requests().iter().map(|one| one.path.clone()).collect();
     assert_eq!(paths, ["/v1/messages", "/openai/v1/chat/completions"]);
+}
+
+#[test]
+fn headers_and_queries_go_where_the_key_goes() {
+    let (named, stranger) = (FakeModel::start(), FakeModel::start());
+    let workspace = Workspace::new();
+    let headers = "headers: {X-Team: red, X-Title: mine, X-Agent-Key: \"the-key-of-an-agent\"}";
+    agent(
+        &workspace,
+        "office",
+        &format!("{{provider: office, name: m, {headers}}}"),
+    );
+    agent(
+        &workspace,
+        "away",
+        &format!(
+            "{{provider: office, name: m, base_url: \"{}/v1\"}}",
+            stranger.url()
+        ),
+    );
+    workspace.config(&format!(
+        "providers:\n  office:\n    base_url: \"{}/v1?tenant=a%20b&api-version=1\"\n    \
+         headers: {{x-team: blue, X-Auth: the-word-of-the-office}}\n    \
+         query: {{api-version: \"2024-10-21\", token: \"the-token-of-the-office\"}}\n",
+        named.url()
+    ));
+    let quoted = "the-word-of-the-office the-token-of-the-office the-key-of-an-agent";
+    named.reply(text("hello")).then(error(400, quoted));
+    let server = Launch::new(&workspace).start();
+    assert_eq!(say(&server, "office"), "hello");
+    let said = say(&server, "office");
+    assert!(!said.contains("the-"), "{said}");
+    let requests = named.requests();
+    let header = |name: &str| requests[0].header(name).map(str::to_owned);
+    for (name, expected) in [
+        ("x-team", "blue"),
+        ("x-title", "mine"),
+        ("x-auth", "the-word-of-the-office"),
+        ("x-agent-key", "the-key-of-an-agent"),
+    ] {
+        assert_eq!(header(name).as_deref(), Some(expected), "{name}");
+    }
+    assert_eq!(
+        requests[0].path,
+        "/v1/chat/completions?tenant=a+b&api-version=2024-10-21&token=the-token-of-the-office"
+    );
+    // What an agent's own address is asked with is the agent's alone.
+    assert_eq!(say(&server, "away"), "ok");
+    let away = &stranger.requests()[0];
+    assert_eq!(away.path, "/v1/chat/completions");
+    assert_eq!((away.header("x-team"), away.header("x-auth")), (None, None));
+}
+
+#[test]
+fn a_program_prints_a_key_when_the_server_starts() {
+    let fake = FakeModel::start();
+    let workspace = Workspace::new();
+    for name in ["vault", "broken", "silent"] {
+        agent(&workspace, name, &format!("{{provider: {name}, name: m}}"));
+    }
+    let script =
+        "#!/bin/sh\necho started >> runs\necho '  a remark' >&2\necho \"  key-of-$1-$2\"\n";
+    write_program(&workspace.file("print-key"), script);
+    let broken = "#!/bin/sh\necho half-a-key\necho 'no vault is open' >&2\necho more >&2\nexit 3\n";
+    write_program(&workspace.file("broken-key"), broken);
+    let url = fake.url();
+    workspace.config(&format!(
+        "providers:\n  vault: {{base_url: \"{url}\", api_key_command: [./print-key, \"$(id)\", \";\"]}}\n  \
+         broken: {{base_url: \"{url}\", api_key_command: [./broken-key]}}\n  \
+         silent: {{base_url: \"{url}\", api_key_command: [\"true\"]}}\n",
+    ));
+    fake.reply(text("it is key-of-$(id)-; indeed"));
+    let server = Launch::new(&workspace).start();
+    let said = say(&server, "vault");
+    assert_eq!(
+        said,
+        "it is [redacted:providers.vault.api_key_command] indeed"
+    );
+    say(&server, "vault");
+    let key = Some("key-of-$(id)-;".to_owned());
+    assert_eq!(keys(&fake), [key.clone(), key]);
+    assert_eq!(workspace.read("runs"), "started\n");
+    let log = server.log();
+    assert!(
+        log.contains("broken-key ended: exit status: 3: no vault is open"),
+        "{log}"
+    );
+    assert!(log.contains("true printed nothing"), "{log}");
+    assert!(
+        !log.contains("half-a-key") && !log.contains("key-of-"),
+        "{log}"
+    );
+    let refused = say(&server, "broken");
+    assert!(
+        refused.contains("`providers.broken.api_key_command`"),
+        "{refused}"
+    );
 }
 
 #[test]

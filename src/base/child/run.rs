@@ -54,6 +54,18 @@ pub fn run(
     cancel: &Receiver<Infallible>,
     for_whom: &str,
 ) -> io::Result<Ended> {
+    run_apart(prepared, input, None, limit, cancel, for_whom)
+}
+
+/// As [`run`]; what it complains of goes to `errors`, if that is given, and is no part of its output.
+pub fn run_apart(
+    prepared: Prepared,
+    input: Stdio,
+    errors: Option<Stdio>,
+    limit: Duration,
+    cancel: &Receiver<Infallible>,
+    for_whom: &str,
+) -> io::Result<Ended> {
     let Prepared {
         mut command,
         rules,
@@ -65,7 +77,7 @@ pub fn run(
     command
         .stdin(input)
         .stdout(pipe_tx.try_clone()?)
-        .stderr(pipe_tx);
+        .stderr(errors.unwrap_or(pipe_tx.into()));
     let group = Group::start(&mut command, for_whom)?;
     // The command holds the writing ends of the pipe, whose last closing is its end.
     drop(command);

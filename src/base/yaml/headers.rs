@@ -17,8 +17,8 @@ const OF_TRANSPORT: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
-/// The longest value: with all others it stands in one buffer of a connection.
-const VALUE_BYTES_MAX: usize = 4096;
+/// The most bytes of them together: they stand in one buffer of a connection.
+const BYTES_MAX: usize = 8 << 10;
 
 /// The headers that were found, by their names in lower case; `reserved` are names that this file may
 /// not set either.
@@ -28,8 +28,10 @@ pub fn headers(
     report: &mut Report,
 ) -> BTreeMap<String, String> {
     let mut headers = Vec::with_capacity(found.len());
+    let mut bytes = 0;
     for (name, at) in found {
         let name = name.to_ascii_lowercase();
+        bytes += name.len() + at.value.len();
         let is_framing = name.starts_with("content-") || name.starts_with("proxy-");
         if !is_name(&name) {
             report.error(&at, "is the value of a header whose name is none");
@@ -37,8 +39,8 @@ pub fn headers(
             report.error(&at, "is the value of a header that cannot be set here");
         } else if headers.iter().any(|(known, _)| *known == name) {
             report.error(&at, "is another value of the same header");
-        } else if at.value.len() > VALUE_BYTES_MAX {
-            report.error(&at, format!("must be {VALUE_BYTES_MAX} bytes at most"));
+        } else if bytes > BYTES_MAX {
+            report.error(&at, "makes the headers longer than 8 KiB together");
         } else if !at.value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             report.error(&at, "must be visible ASCII characters");
         } else {
