@@ -28,6 +28,10 @@ pub(super) struct AskedModel<'a> {
     pub(super) quirks: &'a Quirks,
 }
 
+/// What asks to go on with a reply that broke off, where it cannot just stand at the end.
+pub(super) const GO_ON: &str =
+    "Your last message broke off. Go on exactly where it ends; repeat nothing of it.";
+
 /// Turns the events of one answer into deltas and a reply. Pure.
 pub(super) trait Decoder {
     /// Takes the data of the next event and hands its text to `sink`. `name` is the event's own, and empty where

@@ -1,7 +1,7 @@
 //! Models: messages in, deltas out. No sessions in here.
 //!
 //! `providers` asks a provider and tries again or elsewhere (`retry`), at the address and with the
-//! key that `settings` allows; `call` makes one request, over what `connections` lends it,
+//! key that `settings` allows, as `quirks` knows that it wants to be asked, and otherwise if it refuses (`mend`); `call` makes one request, over what `connections` lends it,
 //! which `canceller` ends (`transport` is what it asks more of ureq's connections); `base::sse` splits its answer into events, and `openai` or `anthropic`
 //! decodes them (`dialect`) for the caller's sink (`handover`). `echo` needs none of that.
 
@@ -14,8 +14,10 @@ mod echo;
 mod error;
 mod handover;
 mod held;
+mod mend;
 mod model;
 mod openai;
+mod options;
 mod overflow;
 pub mod providers;
 mod quirks;

@@ -1,6 +1,6 @@
 //! A model that is asked again and elsewhere, where its provider fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ use crate::llm::canceller::Canceller;
 use crate::llm::connections::Connections;
 use crate::llm::dialect::{AskedModel, DecodedReply, Decoder};
 use crate::llm::handover::Handover;
+use crate::llm::mend::{self, AskedAt, Learned, MENDINGS_MAX, Mending};
 use crate::llm::quirks::Quirks;
 use crate::llm::settings::Destination;
 use crate::llm::{
@@ -32,6 +33,7 @@ pub use crate::llm::settings::ProviderSettings;
 pub struct Providers {
     settings: Arc<ProviderSettings>,
     connections: Arc<Connections>,
+    learned: Arc<Learned>,
 }
 
 impl Providers {
@@ -40,6 +42,7 @@ impl Providers {
         Providers {
             connections: Arc::new(Connections::new(settings.idle_timeout)),
             settings: Arc::new(settings),
+            learned: Arc::default(),
         }
     }
 }
@@ -50,6 +53,8 @@ impl Models for Providers {
             spec: Arc::new(spec.clone()),
             settings: Arc::clone(&self.settings),
             connections: Arc::clone(&self.connections),
+            learned: Arc::clone(&self.learned),
+            mendings: HashMap::new(),
             canceller: Arc::new(Canceller::new()),
         })
     }
@@ -65,6 +70,10 @@ struct ModelWithFallbacks {
     spec: Arc<ModelSpec>,
     settings: Arc<ProviderSettings>,
     connections: Arc<Connections>,
+    /// What was learned of all models, …
+    learned: Arc<Learned>,
+    /// … and how those of this turn are asked.
+    mendings: HashMap<AskedAt, Vec<Mending>>,
     canceller: Arc<Canceller>,
 }
 
@@ -137,21 +146,7 @@ impl ModelWithFallbacks {
         let settings = Arc::clone(&self.settings);
         let destination = settings.destination(choice)?;
         let key = settings.key(choice, &destination)?;
-        let (body, mut decoder) = ModelWithFallbacks::dialect(choice, &destination, request);
-        let post = Post {
-            provider: &choice.provider,
-            url: &destination.url,
-            headers: &headers(choice, &destination, key.sent()),
-            key: key.sent(),
-            hidden: hidden(choice, &destination, key.sent()),
-            body,
-            proxy: destination.proxy.as_ref(),
-            deadline,
-        };
-        sink.begin_try(takes_printed_calls(choice, &destination, request));
-        let answer = self
-            .connections
-            .call(post, &mut *decoder, sink, &self.canceller);
+        let answer = self.ask_as_taken(choice, request, deadline, &destination, key.sent(), sink);
         if matches!(answer, Err(LlmError::Cancelled)) {
             // What came is kept; what fails otherwise is asked for again.
             let held = sink.take_held();
@@ -175,17 +170,82 @@ impl ModelWithFallbacks {
         })
     }
 
+    /// Asks in the form that the provider takes: where it says what it refuses, once more without that.
+    fn ask_as_taken(
+        &mut self,
+        choice: &ModelChoice,
+        request: &Request,
+        deadline: Option<Instant>,
+        destination: &Destination,
+        key: Option<&Secret>,
+        sink: &mut Handover<'_>,
+    ) -> Result<DecodedReply, LlmError> {
+        let place = (destination.url.clone(), choice.name.clone());
+        let mendings = self.mendings.entry(place.clone());
+        let mendings = mendings.or_insert_with(|| self.learned.of(&place));
+        let known = mendings.len();
+        let mut refused: Option<(usize, LlmError)> = None;
+        loop {
+            let mut quirks = Quirks::of(choice, destination.is_own);
+            mendings.iter().for_each(|one| quirks.mend(*one));
+            let (body, mut decoder) =
+                ModelWithFallbacks::dialect(choice, destination, request, &quirks);
+            let body_bytes = body.len();
+            if let Some((bytes, error)) = refused.take() {
+                let last = mendings.last().copied();
+                // Each other mending makes it longer or shorter: this one changed nothing.
+                if bytes == body_bytes && last != Some(Mending::NineLetters) {
+                    mendings.pop();
+                    return Err(error);
+                }
+                let how = last.map(|one| one.to_string()).unwrap_or_default();
+                let words = format!("{error}; asking again {how}");
+                sink.notice(NoticeCode::RequestAdjusted, words);
+            }
+            sink.begin_try(takes_printed_calls(choice, destination, request));
+            let post = Post {
+                provider: &choice.provider,
+                url: &destination.url,
+                headers: &headers(choice, destination, key),
+                key,
+                hidden: hidden(choice, destination, key),
+                body,
+                proxy: destination.proxy.as_ref(),
+                deadline,
+            };
+            let answer = self
+                .connections
+                .call(post, &mut *decoder, sink, &self.canceller);
+            let error = match answer {
+                Ok(answer) => {
+                    if !mendings.is_empty() {
+                        self.learned.keep(&place, mendings);
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let is_free = !sink.has_begun() && mendings.len() < known + MENDINGS_MAX;
+            let mending = mend::mending(&error).filter(|one| is_free && !mendings.contains(one));
+            let Some(mending) = mending else {
+                return Err(error);
+            };
+            mendings.push(mending);
+            refused = Some((body_bytes, error));
+        }
+    }
+
     fn dialect(
         choice: &ModelChoice,
         destination: &Destination,
         request: &Request,
+        quirks: &Quirks,
     ) -> (Vec<u8>, Box<dyn Decoder>) {
         let label = choice.label();
-        let quirks = Quirks::of(choice, destination.is_own);
         let asked = AskedModel {
             choice,
             label: &label,
-            quirks: &quirks,
+            quirks,
         };
         match destination.dialect {
             Dialect::Anthropic => (
@@ -277,6 +337,8 @@ fn headers(
     if let Some(key) = key {
         usual.push(match destination.dialect {
             Dialect::Anthropic => ("x-api-key", key.reveal().to_owned()),
+            // Its older addresses take a `Bearer` for other tokens than keys.
+            _ if choice.provider.as_str() == "azure" => ("api-key", key.reveal().to_owned()),
             Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo => {
                 ("authorization", format!("Bearer {}", key.reveal()))
             }

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use crate::support::fake_model::{FakeModel, Step, error, hang_up, pieces, raw, stall, text};
 
 mod connections;
+mod goes_back;
 mod tool_text;
 
 const OPENAI: Provider = Provider::OPENAI;
@@ -1038,9 +1039,7 @@ fn long_request() -> Request {
             parameters: json!({"type": "object"}),
         }],
         tool_choice: ToolChoice::None,
-        timeout: None,
-        reply_bytes: None,
-        files: None,
+        ..Request::default()
     }
 }
 

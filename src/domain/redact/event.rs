@@ -107,9 +107,10 @@ impl Redactor {
             self.redact_arguments(&mut call.arguments);
         }
         // The provider has signed it: changed, it would be refused. Without it a reply is whole.
+        // In its texts, however they are escaped, or in all of it: a secret can be JSON itself.
         reply
             .provider_data
-            .take_if(|data| self.finds_any(&data.to_string()));
+            .take_if(|data| self.finds_in(data) || self.finds_any(&data.to_string()));
     }
 
     /// Covers secrets in the arguments of a call as its tool will read them, whatever escapes stand
@@ -125,6 +126,20 @@ impl Redactor {
         }
         // No JSON, or a secret that is JSON itself.
         self.redact_in(arguments);
+    }
+
+    /// A text, a name or a number of a document has a secret in it, whatever escapes it is written with.
+    fn finds_in(&self, json: &Value) -> bool {
+        match json {
+            Value::Null | Value::Bool(_) => false,
+            Value::Number(number) => self.finds_any(&number.to_string()),
+            Value::String(text) => self.finds_any(text),
+            Value::Array(values) => values.iter().any(|value| self.finds_in(value)),
+            Value::Object(members) => {
+                let mut members = members.iter();
+                members.any(|(name, value)| self.finds_any(name) || self.finds_in(value))
+            }
+        }
     }
 
     /// Covers secrets in each text, name and number of a document; whether there were any.

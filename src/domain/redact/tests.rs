@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::domain::event::{Event, Record, ToolOutput};
+use crate::domain::event::{AssistantResponse, Event, Record, ToolOutput};
 use crate::domain::ids::CallId;
 use crate::domain::story::reply;
 
@@ -167,6 +167,31 @@ fn no_text_of_an_event_keeps_a_secret() {
         assert!(text(&event).contains(VALUE), "{line}");
         redactor.redact_event(&mut event);
         assert!(!text(&event).contains(VALUE), "{event:?}");
+    }
+}
+
+#[test]
+fn what_a_provider_adds_is_left_out_whatever_escapes_hide_a_secret_in_it() {
+    let secret = "sk-\"quoted\"\\secret\n";
+    let redactor = redactor(&[("A_KEY", secret)]);
+    let kept = json!({"reasoning_content": "nothing of it"});
+    for (data, expected) in [
+        (
+            json!({"reasoning_content": format!("it is {secret}")}),
+            None,
+        ),
+        (json!({"extra_content": [null, {secret: 1}]}), None),
+        (kept.clone(), Some(kept)),
+    ] {
+        let mut event = Event::AssistantResponse(Arc::new(AssistantResponse {
+            provider_data: Some(data),
+            ..reply(1, 1, "yes")
+        }));
+        redactor.redact_event(&mut event);
+        let Event::AssistantResponse(left) = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!(left.provider_data, expected);
     }
 }
 

@@ -132,6 +132,7 @@ impl Worker<'_> {
                 },
                 timeout: Some(agent.spec.session.llm_timeout),
                 reply_bytes: Some(self.reply_bytes(agent)),
+                cache_key: Some(self.session.id.to_string()),
                 files: None,
             },
             message_id: self.session.parts.ids.message_id(),

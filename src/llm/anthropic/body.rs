@@ -3,34 +3,36 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::domain::event::ToolCall;
 use crate::domain::files::told_beside;
 use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply, is_blank};
 use crate::llm::anthropic::decoder::THINKING;
-use crate::llm::dialect::{AskedModel, arguments_object, legal_tool_name};
+use crate::llm::dialect::{AskedModel, GO_ON, arguments_object, legal_tool_name};
+use crate::llm::options::Options;
+use crate::llm::quirks::{ReasoningBack, ThinkingForm, UnfinishedForm};
 use crate::llm::{Request, ToolChoice, ToolDefinition};
 
 /// The limit of an answer when the agent names none: the API wants one.
 const OUTPUT_TOKENS: u64 = 8192;
 
+/// The key of `provider_data` for the order of a reply's blocks: `["thinking", n]`, `["call", n]` and
+/// `["text", bytes]`.
+const ORDER: &str = "order";
+
 /// The body of a request.
 #[derive(Debug, Serialize)]
 pub(in crate::llm) struct MessagesBody<'a> {
     model: &'a str,
-    max_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     system: Option<[SentBlock<'a>; 1]>,
     messages: Vec<SentTurn<'a>>,
-    stream: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<AnthropicTool<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<TypeTag>,
+    #[serde(flatten)]
+    options: Map<String, Value>,
 }
 
 /// An object that has a type and nothing else.
@@ -39,8 +41,6 @@ pub(in crate::llm) struct MessagesBody<'a> {
 enum TypeTag {
     /// The mark for the cache.
     Ephemeral,
-    /// No tool is to be called.
-    None,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,18 +101,93 @@ fn is_false(value: &bool) -> bool {
 impl<'a> MessagesBody<'a> {
     /// A request to the model that is asked.
     pub(in crate::llm) fn new(request: &'a Request, asked: &AskedModel<'a>) -> MessagesBody<'a> {
-        let settings = &asked.choice.settings;
-        let may_not_call = !request.tools.is_empty() && request.tool_choice == ToolChoice::None;
+        let thinking = Thinking::of(asked);
         MessagesBody {
             model: &asked.choice.name,
-            max_tokens: settings.max_output_tokens.unwrap_or(OUTPUT_TOKENS),
             system: text_block(Cow::Borrowed(&request.system)).map(|block| [block.cached()]),
-            messages: messages(&request.messages, asked.label),
-            stream: true,
-            temperature: settings.temperature,
+            messages: messages(&request.messages, asked, thinking.kind.is_some()),
             tools: tools(&request.tools),
-            tool_choice: may_not_call.then_some(TypeTag::None),
+            options: options(request, asked, thinking),
         }
+    }
+}
+
+fn options(request: &Request, asked: &AskedModel<'_>, thinking: Thinking) -> Map<String, Value> {
+    let settings = &asked.choice.settings;
+    let streams = asked.quirks.streams && settings.stream != Some(false);
+    let may_not_call = !request.tools.is_empty() && request.tool_choice == ToolChoice::None;
+    let output_tokens = settings.max_output_tokens.unwrap_or(OUTPUT_TOKENS);
+    let is_free = thinking.kind.is_none();
+    let stop = Some(settings.stop.as_slice()).filter(|stop| !stop.is_empty());
+    let mut options = Options::default();
+    // The limit is one for both.
+    options.set("max_tokens", Some(output_tokens + thinking.budget));
+    options.set("stream", Some(streams));
+    // One who thinks has only one of each.
+    options.set("temperature", settings.temperature.filter(|_| is_free));
+    options.set("top_p", settings.top_p.filter(|_| is_free));
+    options.set("stop_sequences", stop);
+    options.set("tool_choice", may_not_call.then(|| json!({"type": "none"})));
+    options.set("thinking", thinking.kind);
+    options.set("output_config", thinking.config);
+    options.finish(settings, asked.quirks)
+}
+
+/// How a model is to think.
+#[derive(Debug, Default)]
+struct Thinking {
+    /// `thinking`, where it thinks.
+    kind: Option<Value>,
+    /// `output_config`.
+    config: Option<Value>,
+    /// The tokens that it may think, where they are told.
+    budget: u64,
+}
+
+impl Thinking {
+    fn of(asked: &AskedModel<'_>) -> Thinking {
+        let quirks = asked.quirks;
+        let reasoning = asked.choice.settings.reasoning.as_ref();
+        let effort = reasoning.and_then(|one| one.effort.as_deref());
+        let Some(reasoning) = reasoning.filter(|_| !quirks.refused.contains(&"thinking")) else {
+            return Thinking::default();
+        };
+        if effort == Some("none") {
+            return Thinking::default();
+        }
+        match (quirks.thinking, effort) {
+            (ThinkingForm::Budget, _) | (ThinkingForm::Either, None) => {
+                Thinking::within(reasoning.max_tokens.unwrap_or_else(|| budget(effort)))
+            }
+            (ThinkingForm::Either | ThinkingForm::Adaptive, effort) => Thinking {
+                kind: Some(json!({"type": "adaptive"})),
+                config: effort
+                    .map(|word| json!({"effort": if word == "minimal" { "low" } else { word }})),
+                budget: 0,
+            },
+        }
+    }
+
+    fn within(budget: u64) -> Thinking {
+        /// It takes no less.
+        const TOKENS_MIN: u64 = 1024;
+        let budget = budget.max(TOKENS_MIN);
+        Thinking {
+            kind: Some(json!({"type": "enabled", "budget_tokens": budget})),
+            config: None,
+            budget,
+        }
+    }
+}
+
+/// The tokens that an effort stands for.
+fn budget(effort: Option<&str>) -> u64 {
+    match effort {
+        Some("minimal") => 1024,
+        Some("low") => 2048,
+        Some("high") => 16_384,
+        Some("xhigh" | "max") => 32_000,
+        Some(_) | None => 8192,
     }
 }
 
@@ -149,10 +224,14 @@ pub(in crate::llm) fn tools(tools: &[ToolDefinition]) -> Vec<AnthropicTool<'_>> 
     tools
 }
 
-fn messages<'a>(messages: &'a [Message], label: &str) -> Vec<SentTurn<'a>> {
+fn messages<'a>(
+    messages: &'a [Message],
+    asked: &AskedModel<'_>,
+    thinks: bool,
+) -> Vec<SentTurn<'a>> {
     let mut turns: Vec<SentTurn<'_>> = Vec::with_capacity(messages.len());
     for message in messages {
-        let (role, blocks) = blocks(message, label);
+        let (role, blocks) = blocks(message, asked);
         // Results are a user's message here, and so is what the user says after them.
         match turns.last_mut() {
             Some(last) if last.role == role => last.blocks.extend(blocks),
@@ -162,6 +241,15 @@ fn messages<'a>(messages: &'a [Message], label: &str) -> Vec<SentTurn<'a>> {
     turns.retain(|turn| !turn.blocks.is_empty());
     if let Some(last) = turns.last_mut() {
         end_well(last);
+    }
+    // One who is to think cannot go on in the middle of a reply either.
+    let is_asked = thinks || asked.quirks.unfinished == UnfinishedForm::Asked;
+    if is_asked && turns.last().is_some_and(|turn| turn.role == "assistant") {
+        let blocks = text_block(Cow::Borrowed(GO_ON)).into_iter().collect();
+        turns.push(SentTurn {
+            role: "user",
+            blocks,
+        });
     }
     turns
 }
@@ -181,13 +269,13 @@ fn end_well(turn: &mut SentTurn<'_>) {
     }
 }
 
-fn blocks<'a>(message: &'a Message, label: &str) -> (&'static str, Vec<SentBlock<'a>>) {
+fn blocks<'a>(message: &'a Message, asked: &AskedModel<'_>) -> (&'static str, Vec<SentBlock<'a>>) {
     match message {
         Message::User { text, attachments } => {
             let text = told_beside(text, attachments);
             ("user", text_block(text).into_iter().collect())
         }
-        Message::Assistant(reply) => ("assistant", assistant(reply, label)),
+        Message::Assistant(reply) => ("assistant", assistant(reply, asked)),
         Message::Tool {
             call_id, output, ..
         } => {
@@ -201,9 +289,13 @@ fn blocks<'a>(message: &'a Message, label: &str) -> (&'static str, Vec<SentBlock
     }
 }
 
-fn assistant<'a>(reply: &'a Reply, label: &str) -> Vec<SentBlock<'a>> {
-    let thinking = reply
-        .provider_data(label)
+fn assistant<'a>(reply: &'a Reply, asked: &AskedModel<'_>) -> Vec<SentBlock<'a>> {
+    let data = reply.provider_data(asked.label);
+    let data = data.filter(|_| asked.quirks.reasoning != ReasoningBack::None);
+    if let Some(blocks) = data.and_then(|data| as_they_came(reply, data)) {
+        return blocks;
+    }
+    let thinking = data
         .and_then(|data| data.get(THINKING)?.as_array())
         .into_iter()
         .flatten()
@@ -213,6 +305,35 @@ fn assistant<'a>(reply: &'a Reply, label: &str) -> Vec<SentBlock<'a>> {
         .chain(text_block(Cow::Borrowed(&reply.text)))
         .chain(reply.tool_calls.iter().map(tool_use))
         .collect()
+}
+
+/// The blocks of a reply in the order in which they came, where that is another than the usual one and is
+/// known; `None` where the reply is not what it was, as when a secret in it was covered.
+fn as_they_came<'a>(reply: &'a Reply, data: &'a Value) -> Option<Vec<SentBlock<'a>>> {
+    let thinking = data.get(THINKING).and_then(Value::as_array);
+    let mut blocks = Vec::new();
+    let mut text: &str = &reply.text;
+    let mut calls = 0;
+    for step in data.get(ORDER)?.as_array()? {
+        let number = usize::try_from(step.get(1)?.as_u64()?).ok()?;
+        match step.get(0)?.as_str()? {
+            "thinking" => {
+                let block = thinking?.get(number).filter(|block| block.is_object())?;
+                blocks.push(BlockContent::Thinking(block).into());
+            }
+            "text" => {
+                let (piece, rest) = text.split_at_checked(number)?;
+                text = rest;
+                blocks.extend(text_block(Cow::Borrowed(piece)));
+            }
+            "call" => {
+                blocks.push(tool_use(reply.tool_calls.get(number)?));
+                calls += 1;
+            }
+            _ => return None,
+        }
+    }
+    (text.is_empty() && calls == reply.tool_calls.len()).then_some(blocks)
 }
 
 /// A block of text; blank ones are refused by the API.

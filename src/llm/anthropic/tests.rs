@@ -98,7 +98,7 @@ fn a_call_begins_as_the_one_before_it_does() {
     let body = |call| serde_json::to_string(&MessagesBody::new(call, &asked)).unwrap();
     let bodies: Vec<String> = calls.iter().map(body).collect();
     for pair in bodies.windows(2) {
-        let (messages, _rest) = pair[0].rsplit_once("],\"stream\"").unwrap();
+        let (messages, _rest) = pair[0].rsplit_once("],\"tools\"").unwrap();
         // The mark of the last block moves on.
         let (messages, mark) = messages.rsplit_once(",\"cache_control\"").unwrap();
         assert_eq!(mark, ":{\"type\":\"ephemeral\"}}]}");

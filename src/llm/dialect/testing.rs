@@ -107,9 +107,7 @@ pub(in crate::llm) fn growing_conversation(provider: Provider) -> (Vec<Request>,
             5 => ToolChoice::None,
             _ => ToolChoice::Auto,
         },
-        timeout: None,
-        reply_bytes: None,
-        files: None,
+        ..Request::default()
     });
     let choice = ModelChoice {
         provider,

@@ -56,7 +56,7 @@ fn a_call_begins_as_the_one_before_it_does() {
     let body = |call| serde_json::to_string(&ChatBody::new(call, &asked)).unwrap();
     let bodies: Vec<String> = calls.iter().map(body).collect();
     for pair in bodies.windows(2) {
-        let (messages, _rest) = pair[0].rsplit_once("],\"stream\"").unwrap();
+        let (messages, _rest) = pair[0].rsplit_once("],\"tools\"").unwrap();
         assert!(pair[1].starts_with(messages), "{messages}\n{}", pair[1]);
     }
 }

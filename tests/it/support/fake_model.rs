@@ -1085,7 +1085,7 @@ fn check_anthropic(asked: &Asked) -> Result<(), String> {
             return Err(format!("message {number} ({role}) is empty"));
         }
         for block in blocks {
-            check_block(block, &mut open)?;
+            check_block(block, role, &mut open)?;
         }
         if role == "user" {
             nothing_open(&open)?;
@@ -1102,11 +1102,14 @@ fn check_anthropic(asked: &Asked) -> Result<(), String> {
     nothing_open(&open)
 }
 
-fn check_block(block: &Value, open: &mut BTreeSet<String>) -> Result<(), String> {
+fn check_block(block: &Value, role: &str, open: &mut BTreeSet<String>) -> Result<(), String> {
     let text = |key: &str| block[key].as_str().unwrap_or_default();
     match text("type") {
         "text" if text("text").trim().is_empty() => Err("a block of text is blank".into()),
-        "text" if !open.is_empty() => Err(format!("text before the results of {open:?}")),
+        // A model may say something after it has called.
+        "text" if role == "user" && !open.is_empty() => {
+            Err(format!("text before the results of {open:?}"))
+        }
         "tool_use" if !block["input"].is_object() => Err("an input is no object".into()),
         "tool_use" => check_call(text("id"), text("name"), open),
         "tool_result" if text_of(block).trim().is_empty() => Err("a result is empty".into()),
