@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::domain::event::ToolCall;
-use crate::domain::files::told_beside;
 use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply, is_blank};
+use crate::domain::spec::ModelChoice;
 use crate::llm::dialect::{AskedModel, arguments_object, legal_tool_name};
+use crate::llm::images::{AsText, DataUrl, FilePart, SentKind, UserParts, user_parts};
 use crate::llm::openai::decoder::REASONING;
 use crate::llm::{Request, ToolChoice, ToolDefinition};
 
@@ -39,17 +41,33 @@ pub(in crate::llm) struct ChatBody<'a> {
 #[derive(Debug)]
 struct Messages<'a> {
     request: &'a Request,
+    choice: &'a ModelChoice,
     label: &'a str,
 }
 
 impl Serialize for Messages<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Messages { request, label } = self;
+        let Messages {
+            request,
+            choice,
+            label,
+        } = self;
         let system = ChatMessage::System {
             content: &request.system,
         };
         let has_system = !is_blank(&request.system);
-        let said = request.messages.iter().map(|one| said(one, label));
+        let said = request.messages.iter().map(|one| match one {
+            Message::User { text, attachments } => ChatMessage::User {
+                content: user_parts(text, attachments, request, choice).into(),
+            },
+            Message::Assistant(reply) => assistant(reply, label),
+            Message::Tool {
+                call_id, output, ..
+            } => ChatMessage::Tool {
+                tool_call_id: call_id,
+                content: &output.content,
+            },
+        });
         serializer.collect_seq(has_system.then_some(system).into_iter().chain(said))
     }
 }
@@ -66,7 +84,7 @@ enum ChatMessage<'a> {
         content: &'a str,
     },
     User {
-        content: Cow<'a, str>,
+        content: UserContent<'a>,
     },
     Assistant {
         content: Option<&'a str>,
@@ -79,6 +97,81 @@ enum ChatMessage<'a> {
         tool_call_id: &'a CallId,
         content: &'a str,
     },
+}
+
+/// What a person said: a text, or parts where files are shown beside it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum UserContent<'a> {
+    Text(Cow<'a, str>),
+    Parts(Vec<ContentPart<'a>>),
+}
+
+#[derive(Debug)]
+enum ContentPart<'a> {
+    Text(Cow<'a, str>),
+    File(FilePart<'a>),
+}
+
+impl<'a> From<UserParts<'a>> for UserContent<'a> {
+    fn from(said: UserParts<'a>) -> UserContent<'a> {
+        if said.files.is_empty() {
+            return UserContent::Text(said.text);
+        }
+        let text = (!is_blank(&said.text)).then_some(ContentPart::Text(said.text));
+        let files = said.files.into_iter().flat_map(|file| {
+            let name = file.name().map(|name| ContentPart::Text(name.into()));
+            name.into_iter().chain([ContentPart::File(file)])
+        });
+        UserContent::Parts(text.into_iter().chain(files).collect())
+    }
+}
+
+impl Serialize for ContentPart<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut part = serializer.serialize_map(None)?;
+        let read = match self {
+            ContentPart::Text(text) => Err(Cow::Borrowed(&**text)),
+            ContentPart::File(file) => file.read().map_err(Cow::Owned),
+        };
+        match read {
+            Err(text) => {
+                part.serialize_entry("type", "text")?;
+                part.serialize_entry("text", &text)?;
+            }
+            Ok(file) if file.kind == SentKind::Image => {
+                part.serialize_entry("type", "image_url")?;
+                part.serialize_entry(
+                    "image_url",
+                    &ImageUrl {
+                        url: AsText(file.data_url()),
+                    },
+                )?;
+            }
+            Ok(file) => {
+                part.serialize_entry("type", "file")?;
+                part.serialize_entry(
+                    "file",
+                    &FileData {
+                        filename: &file.name,
+                        file_data: AsText(file.data_url()),
+                    },
+                )?;
+            }
+        }
+        part.end()
+    }
+}
+
+#[derive(Serialize)]
+struct ImageUrl<'a> {
+    url: AsText<DataUrl<'a>>,
+}
+
+#[derive(Serialize)]
+struct FileData<'a> {
+    filename: &'a str,
+    file_data: AsText<DataUrl<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,6 +212,7 @@ impl<'a> ChatBody<'a> {
             model: &asked.choice.name,
             messages: Messages {
                 request,
+                choice: asked.choice,
                 label: asked.label,
             },
             stream: true,
@@ -145,21 +239,6 @@ fn tool(tool: &ToolDefinition) -> OpenAiTool<'_> {
             name: &tool.name,
             description: &tool.description,
             parameters: &tool.parameters,
-        },
-    }
-}
-
-fn said<'a>(message: &'a Message, label: &str) -> ChatMessage<'a> {
-    match message {
-        Message::User { text, attachments } => ChatMessage::User {
-            content: told_beside(text, attachments),
-        },
-        Message::Assistant(reply) => assistant(reply, label),
-        Message::Tool {
-            call_id, output, ..
-        } => ChatMessage::Tool {
-            tool_call_id: call_id,
-            content: &output.content,
         },
     }
 }
