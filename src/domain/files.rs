@@ -437,7 +437,9 @@ pub fn show_latest(messages: &mut [Message]) {
         })
         .filter(|file| matches!(file.kind(), FileKind::Image | FileKind::Pdf))
         .collect();
-    let total: u64 = files.iter().map(|file| file.bytes).sum();
+    // A log from elsewhere says of them what it likes.
+    let bytes_of = |file: &Attachment| file.bytes.min(FILE_BYTES_MAX as u64);
+    let total: u64 = files.iter().map(|file| bytes_of(file)).sum();
     let surplus = total.saturating_sub(SHOWN_BYTES_MAX);
     let mut bytes = surplus.next_multiple_of(SHOWN_BYTES_MAX / 2);
     let count = files.len().saturating_sub(SHOWN_MAX);
@@ -446,7 +448,7 @@ pub fn show_latest(messages: &mut [Message]) {
         if place >= count && bytes == 0 {
             break;
         }
-        bytes = bytes.saturating_sub(file.bytes);
+        bytes = bytes.saturating_sub(bytes_of(file));
         file.is_withheld = true;
     }
 }
@@ -637,6 +639,7 @@ mod tests {
         show_latest(&mut large);
         assert_eq!(withheld(&large), 1);
         assert!(shows_files(&large));
+        show_latest(&mut [message(&[u64::MAX, u64::MAX])]);
         assert!(!shows_files(&large[..1]));
     }
 }

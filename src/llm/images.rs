@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{GeneralPurpose, STANDARD};
 use serde::{Serialize, Serializer};
 
 use crate::domain::event::Attachment;
-use crate::domain::files::{FileKind, beside};
+use crate::domain::files::{FILE_BYTES_MAX, FileKind, beside};
 use crate::domain::image::ImageFormat;
 use crate::domain::sight::{Showing, Sight};
 use crate::domain::spec::ModelChoice;
@@ -110,7 +110,10 @@ pub(super) fn approximate_bytes(attachments: &[Attachment]) -> usize {
     /// More of a text is hardly shown.
     const TEXT: u64 = 128 << 10;
     let bytes = attachments.iter().map(|file| match file.kind() {
-        FileKind::Image | FileKind::Pdf if !file.is_withheld => file.bytes / 3 * 4 + 256,
+        // A log from elsewhere says of them what it likes.
+        FileKind::Image | FileKind::Pdf if !file.is_withheld => {
+            file.bytes.min(FILE_BYTES_MAX as u64) / 3 * 4 + 256
+        }
         FileKind::Text => file.bytes.min(TEXT),
         FileKind::Image | FileKind::Pdf | FileKind::Other => 128,
     });
