@@ -305,6 +305,9 @@ pub struct ChatArgs {
     /// Go on with this session, or the only one whose id begins or ends so
     #[arg(long, value_name = "ID", conflicts_with = "agent")]
     pub session: Option<String>,
+    /// A file that goes with the message that is piped in; it may stand several times
+    #[arg(long = "file", value_name = "PATH")]
+    pub files: Vec<PathBuf>,
     /// Which server.
     #[command(flatten)]
     pub place: PlaceArgs,

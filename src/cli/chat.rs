@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, Read};
+use std::path::PathBuf;
 
 use crate::cli::args::{ChatArgs, Global, ServerArgs};
 use crate::cli::error::{CliError, CliResult};
@@ -34,10 +35,15 @@ pub(super) fn run(args: &ChatArgs, global: &Global) -> CliResult {
         ));
     }
     // Before a server is started for nothing.
-    let piped = if is_interactive() {
-        None
-    } else {
-        Some(read_message()?)
+    let piped = match is_interactive() {
+        true if !args.files.is_empty() => {
+            return Err(
+                CliError::usage("`--file` goes with a message that is piped in")
+                    .hint("in a conversation write @PATH"),
+            );
+        }
+        true => None,
+        false => Some(read_message(!args.files.is_empty())?),
     };
     let settings = &settings_or_new(global, server)?;
     if server.server.is_none() {
@@ -59,7 +65,7 @@ pub(super) fn run(args: &ChatArgs, global: &Global) -> CliResult {
     let generation = note_older(&client)?;
     let comes_back = back_to(&id, server);
     match piped {
-        Some(text) => one_message(&client, generation, &id, &text, &comes_back),
+        Some(text) => one_message(&client, generation, &id, &text, &args.files, &comes_back),
         None => {
             let attaching = Attaching::after(HISTORY);
             talk(client, generation, id, attaching, settings, &comes_back)
@@ -209,15 +215,15 @@ fn names(agents: &[AgentBody]) -> String {
     names.join(", ")
 }
 
-/// All of standard input, as one message.
-fn read_message() -> Result<String, CliError> {
+/// All of standard input, as one message; it needs no words where files go with it.
+fn read_message(has_files: bool) -> Result<String, CliError> {
     let mut text = String::new();
     io::stdin()
         .lock()
         .read_to_string(&mut text)
         .map_err(|error| CliError::usage(format!("cannot read standard input: {error}")))?;
     let text = text.trim_end_matches(['\n', '\r']);
-    if text.trim().is_empty() {
+    if text.trim().is_empty() && !has_files {
         return Err(CliError::usage("standard input holds no message"));
     }
     Ok(text.to_owned())
@@ -228,10 +234,18 @@ fn one_message(
     generation: ServerGeneration,
     id: &SessionId,
     text: &str,
+    files: &[PathBuf],
     comes_back: &str,
 ) -> CliResult {
     log::info!("session {id}");
-    match oneshot::send(client, generation, id, text, &mut io::stdout().lock())? {
+    match oneshot::send(
+        client,
+        generation,
+        id,
+        text,
+        files,
+        &mut io::stdout().lock(),
+    )? {
         OneShotOutcome::Complete => Ok(()),
         OneShotOutcome::Cancelled => Err(CliError::new("the reply was cancelled")),
         OneShotOutcome::Failed(failure) => Err(match hint_of(&failure) {

@@ -1,5 +1,8 @@
 //! The client itself: every route that chat and attach use, as a typed method.
 
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +17,8 @@ use crate::client::EventStream;
 use crate::client::cancel::CancelHandle;
 use crate::client::error::ClientError;
 use crate::client::locate::Locate;
-use crate::domain::event::Decision;
+use crate::domain::event::{Attachment, Decision};
+use crate::domain::files::{AttachedFile, FILE_BYTES_MAX, FileKey, MediaType, plain_name};
 use crate::domain::ids::{GatewayName, Seq, SessionId};
 use crate::domain::time::Timestamp;
 use crate::wire::{
@@ -244,17 +248,58 @@ impl ApiClient {
         cancel: &CancelHandle,
         id: &SessionId,
         content: &str,
+        files: &[Attachment],
         key: &str,
     ) -> Result<EventStream, ClientError> {
+        let file = |kept: &Attachment| {
+            Some(AttachedFile {
+                file: FileKey::parse(&kept.file)?,
+                name: kept.name.clone(),
+            })
+        };
         let body = json(&Say {
             content,
-            attachments: Vec::new(),
+            attachments: files.iter().filter_map(file).collect(),
         });
         let path = session_path(id, "/stream");
         let headers = [("accept", "text/event-stream"), ("idempotency-key", key)];
         let target = self.cancellable(cancel, None)?;
-        let response = self.exchange(&target, Method::POST, &path, &headers, Some(body))?;
+        let response = self.exchange(
+            &target,
+            Method::POST,
+            &path,
+            &headers,
+            Some((JSON, body.into_bytes())),
+        )?;
         Ok(EventStream::new(checked(response)?, cancel.clone()))
+    }
+
+    /// Brings a file of this machine to a session, for a message to name.
+    ///
+    /// Errors: one that cannot be read, is empty or too large; [`ClientError::Older`].
+    pub fn add_file(
+        &self,
+        cancel: &CancelHandle,
+        id: &SessionId,
+        path: &Path,
+    ) -> Result<Attachment, ClientError> {
+        let bytes = read_file(path)?;
+        self.refuse_older("it takes no files")?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let media_type =
+            MediaType::of_file(&name).unwrap_or_else(|| match str::from_utf8(&bytes) {
+                Ok(text) if !text.contains('\0') => MediaType::TEXT,
+                Ok(_) | Err(_) => MediaType::UNKNOWN,
+            });
+        let target = self.cancellable(cancel, Some(CALL_LIMIT))?;
+        let body = Some((media_type.as_str(), bytes));
+        let path = session_path(id, "/files");
+        let response = self.exchange(&target, Method::POST, &path, &[], body)?;
+        let kept: Attachment = parsed(checked(response)?)?;
+        Ok(Attachment {
+            name: plain_name(&name),
+            ..kept
+        })
     }
 
     /// Whether a message that was sent to a server of `first` may be sent again under its key. One
@@ -441,6 +486,7 @@ impl ApiClient {
         let key = new_key();
         let keyed = [("idempotency-key", key.as_str())];
         let headers: &[_] = if method == Method::POST { &keyed } else { &[] };
+        let body = body.map(|json| (JSON, json.into_bytes()));
         self.exchange(target, method, path, headers, body)
     }
 
@@ -450,7 +496,7 @@ impl ApiClient {
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
-        body: Option<String>,
+        body: Option<(&str, Vec<u8>)>,
     ) -> Result<Response<Body>, ClientError> {
         let Target { base_url, agent } = target;
         let mut request = Request::builder()
@@ -464,9 +510,9 @@ impl ApiClient {
         }
         let answer = match body {
             None => agent.run(request.body(()).map_err(ClientError::NotARequest)?),
-            Some(json) => {
-                request = request.header("content-type", "application/json");
-                let request = request.body(json);
+            Some((media_type, body)) => {
+                request = request.header("content-type", media_type);
+                let request = request.body(body);
                 agent.run(request.map_err(ClientError::NotARequest)?)
             }
         };
@@ -518,11 +564,39 @@ impl std::fmt::Debug for ApiClient {
     }
 }
 
+/// The type of what is sent, unless it is a file.
+const JSON: &str = "application/json";
 /// The body of a request that says all by its route.
 const NO_FIELDS: &str = "{}";
 
 fn json(body: &impl Serialize) -> String {
     serde_json::to_string(body).expect("texts and words always serialise")
+}
+
+/// The bytes of a file that a server may take.
+fn read_file(path: &Path) -> Result<Vec<u8>, ClientError> {
+    let failed = |source| ClientError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let no_file = |what| ClientError::NoFile {
+        path: path.to_owned(),
+        what,
+    };
+    // A pipe would be waited for as it is opened.
+    if !path.metadata().map_err(failed)?.is_file() {
+        let source = io::Error::new(ErrorKind::InvalidInput, "it is no regular file");
+        return Err(failed(source));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    let limit = FILE_BYTES_MAX as u64 + 1;
+    file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    match bytes.len() {
+        0 => Err(no_file("empty")),
+        1..=FILE_BYTES_MAX => Ok(bytes),
+        _ => Err(no_file("larger than 10 MiB")),
+    }
 }
 
 /// A key that no other request has.

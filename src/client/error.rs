@@ -1,5 +1,6 @@
 //! Failures of calls, with the advice that a user gets.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client::locate::NoServer;
@@ -40,6 +41,22 @@ pub enum ClientError {
     /// The server came before this program, and would do something else than what is meant.
     #[error("the server is older than this program: {0}")]
     Older(&'static str),
+    /// A file here that was to go with a message.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The same: no server takes it.
+    #[error("{} is {what}", path.display())]
+    NoFile {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Somebody here ended the call.
     #[error("cancelled")]
     Cancelled,
@@ -67,6 +84,8 @@ impl ClientError {
             | ClientError::NotEvents(_)
             | ClientError::NotARequest(_)
             | ClientError::Older(_)
+            | ClientError::File { .. }
+            | ClientError::NoFile { .. }
             | ClientError::Cancelled => false,
         }
     }

@@ -132,6 +132,8 @@ impl From<AssistantResponse> for Event {
 /// The code of the [`Event::Error`] that says: the provider found the conversation too long, and
 /// from here on less of it goes to the model.
 pub const CONTEXT_TRUNCATED: &str = NoticeCode::ContextTruncated.as_str();
+/// The code of an [`Event::Error`] after which no model is shown the files of messages before it.
+pub const FILES_WITHHELD: &str = NoticeCode::FilesWithheld.as_str();
 
 /// Something that happened to a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -482,7 +484,7 @@ impl UserMessage {
 }
 
 /// A file that came with a message or goes with a reply, kept in the session's `files/`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Attachment {
     /// Its key, as [`FileKey`](crate::domain::files::FileKey) writes it; a plain text, as a log may
     /// come from elsewhere.
@@ -499,6 +501,15 @@ pub struct Attachment {
     /// What the agent says to it, of a file that it sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caption: Option<String>,
+    /// How wide the image is, in pixels, where it is one that models take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// How high it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// No model is shown it any more. No part of an event: the fold says so.
+    #[serde(skip)]
+    pub is_withheld: bool,
 }
 
 /// One reply of the model.

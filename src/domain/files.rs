@@ -7,11 +7,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use crate::domain::event::Attachment;
-use crate::domain::message::is_blank;
+use crate::domain::event::{Attachment, UserMessage};
+use crate::domain::image::{ImageFormat, ImageSize};
+use crate::domain::message::{Message, is_blank};
 use crate::domain::plain;
 
 /// The most bytes of a file.
@@ -22,6 +24,10 @@ pub const ATTACHMENTS_MAX: usize = 32;
 const NAME_CHARS_MAX: usize = 120;
 /// The longest media type; those that are registered have less.
 const MEDIA_TYPE_BYTES_MAX: usize = 100;
+/// The most files of a conversation that are shown to a model at once: with more, some take smaller images only …
+const SHOWN_MAX: usize = 20;
+/// … and the most bytes of them: some take requests of 20 MB.
+const SHOWN_BYTES_MAX: u64 = 14 << 20;
 /// Hexadecimal digits of a SHA-256.
 const DIGITS: usize = 64;
 
@@ -122,6 +128,11 @@ impl MediaType {
             self.as_str(),
             "multipart/form-data" | "application/x-www-form-urlencoded"
         )
+    }
+
+    /// Whoever said it may mean a picture: by its name, or as nothing is known.
+    pub fn may_be_image(&self) -> bool {
+        self.0.starts_with("image/") || *self == MediaType::UNKNOWN
     }
 
     /// Its text.
@@ -230,6 +241,69 @@ pub fn plain_name(name: &str) -> Option<String> {
     (!name.trim_matches(['.', ' ']).is_empty()).then_some(name)
 }
 
+/// What a file is for a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A picture, of a format that models take.
+    Image,
+    /// A PDF document.
+    Pdf,
+    /// Something to read.
+    Text,
+    /// Anything else.
+    Other,
+}
+
+/// Media types of texts beside those that say so.
+const TEXTS: &[&str] = &[
+    "application/ecmascript",
+    "application/graphql",
+    "application/javascript",
+    "application/json",
+    "application/jsonl",
+    "application/sql",
+    "application/toml",
+    "application/typescript",
+    "application/x-httpd-php",
+    "application/x-javascript",
+    "application/x-ndjson",
+    "application/x-sh",
+    "application/x-tex",
+    "application/x-yaml",
+    "application/xml",
+    "application/yaml",
+];
+
+impl FileKind {
+    /// That of a media type.
+    pub fn of_type(mime: &str) -> FileKind {
+        let is_written = |part: &str| mime.ends_with(part);
+        match mime {
+            "application/pdf" => FileKind::Pdf,
+            "text/rtf" => FileKind::Other,
+            _ if ImageFormat::of_type(mime).is_some() => FileKind::Image,
+            _ if mime.starts_with("text/") || TEXTS.contains(&mime) => FileKind::Text,
+            _ if is_written("+json") || is_written("+xml") || is_written("+yaml") => FileKind::Text,
+            _ => FileKind::Other,
+        }
+    }
+}
+
+/// The text that some bytes are; `None` where they are none.
+pub fn as_text(mut bytes: Vec<u8>) -> Option<String> {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    if bytes.contains(&0) {
+        return None;
+    }
+    if bytes.starts_with(MARK) {
+        bytes.drain(..MARK.len());
+    }
+    Some(match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    })
+}
+
 impl Attachment {
     /// What is said of a file of that key and size.
     pub fn of(file: &FileKey, bytes: u64, name: Option<String>) -> Attachment {
@@ -239,8 +313,38 @@ impl Attachment {
             bytes,
             sha256: file.sha256().to_owned(),
             name,
-            caption: None,
+            ..Attachment::default()
         }
+    }
+
+    /// The same with what its bytes tell.
+    #[must_use]
+    pub fn seen(self, bytes: &[u8]) -> Attachment {
+        let size = ImageSize::of(bytes);
+        Attachment {
+            width: size.map(|size| size.width),
+            height: size.map(|size| size.height),
+            ..self
+        }
+    }
+
+    /// What it is for a model: by its bytes where they tell, else by its type.
+    pub fn kind(&self) -> FileKind {
+        if self.width.is_some() {
+            return FileKind::Image;
+        }
+        FileKind::of_type(&self.mime)
+    }
+
+    /// How large the image is, where that is known.
+    pub fn size(&self) -> Option<ImageSize> {
+        let (width, height) = self.width.zip(self.height)?;
+        Some(ImageSize { width, height })
+    }
+
+    /// It is shown as it is to models that take such.
+    fn is_shown(&self) -> bool {
+        !self.is_withheld && matches!(self.kind(), FileKind::Image | FileKind::Pdf)
     }
 
     /// What it is called for people: the name that it came with, else the beginning of its key and the
@@ -270,28 +374,93 @@ impl Attachment {
 
     /// What a model is told that is not shown the file.
     pub fn told(&self) -> String {
-        // Nothing in a name passes for the end of this.
-        let label = self.label().replace('[', "(").replace(']', ")");
-        format!(
-            "[attached: {label}, {}, {}; you are not shown what is in it]",
-            self.mime,
-            plain::size(self.bytes)
-        )
+        format!("[{}; you are not shown what is in it]", self.announced())
+    }
+
+    /// The same where that is for its size.
+    pub fn told_too_large(&self) -> String {
+        let what = self.announced();
+        format!("[{what}; you are not shown it, as it is larger than what you take]")
+    }
+
+    /// A text as a model is shown it.
+    pub fn with_text(&self, text: &str) -> String {
+        let end = if text.ends_with('\n') { "" } else { "\n" };
+        let label = self.plain_label();
+        format!("[{}]\n{text}{end}[end of {label}]", self.announced())
+    }
+
+    fn announced(&self) -> String {
+        let size = plain::size(self.bytes);
+        format!("attached: {}, {}, {size}", self.plain_label(), self.mime)
+    }
+
+    /// Nothing in a name passes for the end of a sentence in brackets.
+    fn plain_label(&self) -> String {
+        self.label().replace('[', "(").replace(']', ")")
     }
 }
 
 /// A message for a model that is shown no files: a sentence for each stands behind the text, or in its
 /// place.
 pub fn told_beside<'a>(text: &'a str, attachments: &[Attachment]) -> Cow<'a, str> {
-    if attachments.is_empty() {
-        return Cow::Borrowed(text);
-    }
     let told: Vec<String> = attachments.iter().map(Attachment::told).collect();
+    beside(text, &told)
+}
+
+/// A text with what is told of its files behind it, or in its place.
+pub fn beside<'a>(text: &'a str, told: &[String]) -> Cow<'a, str> {
     let told = told.join("\n");
-    if is_blank(text) {
-        return Cow::Owned(told);
+    match (is_blank(text), told.is_empty()) {
+        (_, true) => Cow::Borrowed(text),
+        (true, false) => Cow::Owned(told),
+        (false, false) => Cow::Owned(format!("{text}\n\n{told}")),
     }
-    Cow::Owned(format!("{text}\n\n{told}"))
+}
+
+/// Some file of the conversation is shown as it is to models that take such.
+pub fn shows_files(messages: &[Message]) -> bool {
+    messages.iter().any(|message| match message {
+        Message::User { attachments, .. } => attachments.iter().any(Attachment::is_shown),
+        Message::Assistant(_) | Message::Tool { .. } => false,
+    })
+}
+
+/// Withholds the oldest files of a conversation that has more of them than providers take. In large steps, so that
+/// what the model is given seldom changes at its beginning.
+pub fn show_latest(messages: &mut [Message]) {
+    let mut files: Vec<&mut Attachment> = messages
+        .iter_mut()
+        .flat_map(|message| match message {
+            Message::User { attachments, .. } => attachments.as_mut_slice(),
+            Message::Assistant(_) | Message::Tool { .. } => &mut [],
+        })
+        .filter(|file| matches!(file.kind(), FileKind::Image | FileKind::Pdf))
+        .collect();
+    // A log from elsewhere says of them what it likes.
+    let bytes_of = |file: &Attachment| file.bytes.min(FILE_BYTES_MAX as u64);
+    let total: u64 = files.iter().map(|file| bytes_of(file)).sum();
+    let surplus = total.saturating_sub(SHOWN_BYTES_MAX);
+    let mut bytes = surplus.next_multiple_of(SHOWN_BYTES_MAX / 2);
+    let count = files.len().saturating_sub(SHOWN_MAX);
+    let count = count.next_multiple_of(SHOWN_MAX / 2);
+    for (place, file) in files.iter_mut().enumerate() {
+        if place >= count && bytes == 0 {
+            break;
+        }
+        bytes = bytes.saturating_sub(bytes_of(file));
+        file.is_withheld = true;
+    }
+}
+
+/// Withholds the files of a message from models. The event that the message is stays as it is.
+pub fn withhold(message: &mut Arc<UserMessage>) {
+    if message.attachments.iter().any(Attachment::is_shown) {
+        let message = Arc::make_mut(message);
+        for file in &mut message.attachments {
+            file.is_withheld = true;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -398,7 +567,7 @@ mod tests {
             bytes: 122_880,
             sha256: DIGEST.to_owned(),
             name: name.map(str::to_owned),
-            caption: None,
+            ..Attachment::default()
         };
         for (name, told) in [
             (Some("a cat.png"), "a cat.png"),
@@ -410,5 +579,67 @@ mod tests {
                 format!("[attached: {told}, image/png, 120.0 KB; you are not shown what is in it]")
             );
         }
+        let shown = attachment(Some("a]")).with_text("x");
+        assert_eq!(shown, "[attached: a), image/png, 120.0 KB]\nx\n[end of a)]");
+    }
+
+    #[test]
+    fn a_text_is_what_holds_no_zeros() {
+        for (bytes, text) in [
+            (&b"\xef\xbb\xbfa\n"[..], Some("a\n")),
+            (b"Gr\xfc\xdfe", Some("Gr\u{fffd}\u{fffd}e")),
+            (b"a\0b", None),
+            (b"", Some("")),
+        ] {
+            assert_eq!(as_text(bytes.to_vec()).as_deref(), text, "{bytes:?}");
+        }
+    }
+
+    fn message(files: &[u64]) -> Message {
+        let file = |bytes: &u64| Attachment {
+            mime: "image/png".to_owned(),
+            bytes: *bytes,
+            ..Attachment::default()
+        };
+        Message::User {
+            text: "".into(),
+            attachments: files.iter().map(file).collect(),
+        }
+    }
+
+    /// How many files of a conversation are withheld.
+    fn withheld(messages: &[Message]) -> usize {
+        let files = messages.iter().flat_map(|message| match message {
+            Message::User { attachments, .. } => attachments.as_slice(),
+            Message::Assistant(_) | Message::Tool { .. } => &[],
+        });
+        files.filter(|file| file.is_withheld).count()
+    }
+
+    #[test]
+    fn of_many_files_the_latest_are_shown_and_what_was_decided_stays_for_a_while() {
+        let mut found = Vec::new();
+        let mut messages = Vec::new();
+        for _ in 0..32 {
+            messages.push(message(&[1]));
+            // As a conversation that goes on from one before has it.
+            show_latest(&mut messages);
+            found.push(withheld(&messages));
+        }
+        assert_eq!(found[..20], [0; 20]);
+        assert_eq!(found[20..30], [10; 10]);
+        assert_eq!(found[30..], [20; 2]);
+        let mut large = [
+            message(&[10 << 20]),
+            message(&[4 << 20, 1]),
+            message(&[3 << 20]),
+        ];
+        show_latest(&mut large[..2]);
+        assert_eq!(withheld(&large), 1);
+        show_latest(&mut large);
+        assert_eq!(withheld(&large), 1);
+        assert!(shows_files(&large));
+        show_latest(&mut [message(&[u64::MAX, u64::MAX])]);
+        assert!(!shows_files(&large[..1]));
     }
 }

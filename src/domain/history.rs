@@ -11,6 +11,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::domain::event::{AssistantResponse, FinishReason, ToolOutput, Usage, UserMessage};
+use crate::domain::files;
 use crate::domain::ids::{CallId, Seq};
 use crate::domain::message::{Message, Reply, Words, is_blank};
 use crate::domain::window::{self, Budget, Limits, Marks, tokens_of_bytes};
@@ -42,13 +43,15 @@ pub enum Entry {
 
 impl Entry {
     /// A rough count of what it adds to a prompt.
-    fn tokens(&self, marks: &Marks) -> u64 {
+    fn tokens(&self, marks: &Marks, limits: &Limits) -> u64 {
         /// Roles, separators and names around each message.
         const FRAME_BYTES: usize = 16;
+        let mut files_tokens = 0;
         let bytes = match self {
             Entry::User(message) => {
                 let files = message.attachments.iter();
-                message.content.len() + files.map(|file| file.told().len()).sum::<usize>()
+                files_tokens = files.map(|file| limits.tokens_of_file(file)).sum();
+                message.content.len()
             }
             Entry::Assistant(reply) => {
                 let calls = reply.tool_calls.iter();
@@ -66,7 +69,7 @@ impl Entry {
             } if marks.hides(*seq) => window::masked(tool_name, &output.content, *bytes).len(),
             Entry::Tool { output, .. } => output.content.len(),
         };
-        tokens_of_bytes(bytes + FRAME_BYTES)
+        tokens_of_bytes(bytes + FRAME_BYTES) + files_tokens
     }
 
     fn result_seq(&self) -> Option<Seq> {
@@ -78,10 +81,13 @@ impl Entry {
 }
 
 /// Estimates what messages that wait add to a prompt.
-pub(super) fn tokens_of<'m>(waiting: impl Iterator<Item = &'m Arc<UserMessage>>) -> u64 {
+pub(super) fn tokens_of<'m>(
+    waiting: impl Iterator<Item = &'m Arc<UserMessage>>,
+    limits: &Limits,
+) -> u64 {
     let marks = Marks::default();
     waiting
-        .map(|message| Entry::User(Arc::clone(message)).tokens(&marks))
+        .map(|message| Entry::User(Arc::clone(message)).tokens(&marks, limits))
         .sum()
 }
 
@@ -173,7 +179,7 @@ impl History {
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
-        self.tokens += entry.tokens(&self.marks);
+        self.tokens += entry.tokens(&self.marks, &self.limits);
         self.open.entries += 1;
         self.entries.push_back(entry);
     }
@@ -229,6 +235,16 @@ impl History {
     pub(super) fn forget_model(&mut self) {
         self.marks.percent = Marks::default().percent;
         self.marks.ceiling_tokens = None;
+    }
+
+    /// Has no model be shown the files of its messages any more.
+    pub(super) fn withhold_files(&mut self) {
+        for entry in &mut self.entries {
+            if let Entry::User(message) = entry {
+                files::withhold(message);
+            }
+        }
+        self.tokens = self.tokens_with(&self.marks);
     }
 
     /// Makes it less if it is too much for the session's model, with `waiting` tokens of messages
@@ -297,7 +313,11 @@ impl History {
     }
 
     fn tokens_with(&self, marks: &Marks) -> u64 {
-        self.entries.iter().map(|one| one.tokens(marks)).sum()
+        let limits = &self.limits;
+        self.entries
+            .iter()
+            .map(|one| one.tokens(marks, limits))
+            .sum()
     }
 
     /// How many results came after the last reply.
@@ -316,9 +336,11 @@ impl History {
             let Some(oldest) = self.turns.pop_front() else {
                 return;
             };
-            let marks = self.marks;
+            let (marks, limits) = (&self.marks, &self.limits);
             let dropped = self.entries.drain(..oldest.entries);
-            self.tokens -= dropped.map(|entry| entry.tokens(&marks)).sum::<u64>();
+            self.tokens -= dropped
+                .map(|entry| entry.tokens(marks, limits))
+                .sum::<u64>();
         }
     }
 }

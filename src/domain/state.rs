@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::domain::chat::Chat;
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, Attachment, CONTEXT_TRUNCATED, Decision, EndReason, Event,
-    FinishReason, OnDisconnect, Outcome, OwnTurn, Record, SessionStart, Status, ToolCall,
-    ToolOutput, Trigger, Usage, UserMessage,
+    FILES_WITHHELD, FinishReason, OnDisconnect, Outcome, OwnTurn, Record, SessionStart, Status,
+    ToolCall, ToolOutput, Trigger, Usage, UserMessage,
 };
+use crate::domain::files;
 use crate::domain::history::{Conversation, Entry, History, tokens_of};
 use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, TurnId};
 use crate::domain::message::Message;
@@ -325,6 +326,11 @@ impl SessionState {
         conversation
     }
 
+    /// The most bytes of the text of a file that go to the model.
+    pub fn file_bytes_max(&self) -> usize {
+        self.history.limits().file_bytes_max()
+    }
+
     /// Folds one event in.
     pub fn apply(&mut self, record: &Record) {
         let is_new = record.seq > self.summary.last_seq;
@@ -346,7 +352,8 @@ impl SessionState {
             return;
         };
         let sent = self.inbox.iter().filter(|one| one.seq <= reply.input_seq);
-        let waiting = tokens_of(sent.map(|unseen| &unseen.message));
+        let sent = sent.map(|unseen| &unseen.message);
+        let waiting = tokens_of(sent, self.history.limits());
         if let Some(usage) = reply.usage {
             self.history.learn(waiting, usage);
         }
@@ -354,7 +361,8 @@ impl SessionState {
 
     /// Keeps the conversation within its limits. A replay is told what came of that.
     fn make_room(&mut self, event: &Event) {
-        let waiting = tokens_of(self.inbox.iter().map(|unseen| &unseen.message));
+        let waiting = self.inbox.iter().map(|unseen| &unseen.message);
+        let waiting = tokens_of(waiting, self.history.limits());
         let model = self.summary.model.as_deref();
         if matches!(event, Event::SessionChanged { model: Some(_), .. }) {
             self.history.forget_model();
@@ -426,6 +434,11 @@ impl SessionState {
             Event::SessionEnd { .. } => {
                 self.release_all();
                 self.end_turn(record.seq);
+            }
+            Event::Error { code, .. } if code == FILES_WITHHELD => {
+                self.history.withhold_files();
+                let waiting = self.inbox.iter_mut();
+                waiting.for_each(|unseen| files::withhold(&mut unseen.message));
             }
             Event::SessionStart(_)
             | Event::SilentMessage { .. }

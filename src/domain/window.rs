@@ -9,9 +9,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::access::ContextBuffer;
-use crate::domain::event::Usage;
+use crate::domain::event::{Attachment, Usage};
 use crate::domain::ids::Seq;
 use crate::domain::models;
+use crate::domain::sight::{Showing, Sight};
 use crate::domain::spec::{SessionSpec, ToolResultSpec, Truncation};
 
 /// Estimates tokens: four bytes each.
@@ -30,6 +31,12 @@ const PERCENT_MIN: u64 = 80;
 const PERCENT_MAX: u64 = 300;
 /// Results of one round, of which each may have its share of the window.
 const RESULTS_SHARE: u64 = 8;
+/// The text of a file may have such a share.
+const FILE_SHARE: u64 = 4;
+/// A document of so many bytes takes about one token …
+const PDF_TOKEN_BYTES: u64 = 16;
+/// … and no more than this, as providers take no longer ones.
+const PDF_TOKENS_MAX: u64 = 100_000;
 
 /// The bounds of a conversation: an agent's files, and what its model is known to take.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +55,8 @@ pub struct Limits {
     pub tool_results: ToolResultSpec,
     /// How much talk that it was not asked to answer goes to the model.
     pub talk: ContextBuffer,
+    /// What the model sees of files.
+    pub sight: Sight,
 }
 
 /// The prompt alone is more than a model takes: every call would be refused.
@@ -128,6 +137,7 @@ impl Limits {
                 ..usual.tool_results
             },
             talk: ContextBuffer::default(),
+            sight: Sight::NONE,
         }
     }
 
@@ -185,6 +195,26 @@ impl Limits {
             known_by,
             is_certain: at_least >= at_most,
         })
+    }
+
+    /// The most bytes of the text of a file.
+    pub(super) fn file_bytes_max(&self) -> usize {
+        let tokens = self.taken(None) / FILE_SHARE;
+        usize::try_from(tokens.saturating_mul(4)).unwrap_or(usize::MAX)
+    }
+
+    /// About how many tokens a file of a message takes.
+    pub(super) fn tokens_of_file(&self, file: &Attachment) -> u64 {
+        let shown = match self.sight.showing(file) {
+            Showing::Image => self.sight.image_tokens(file),
+            Showing::Pdf => (file.bytes / PDF_TOKEN_BYTES).min(PDF_TOKENS_MAX),
+            Showing::Text => {
+                let bytes = usize::try_from(file.bytes).unwrap_or(usize::MAX);
+                tokens_of_bytes(bytes.min(self.file_bytes_max()))
+            }
+            Showing::Told | Showing::TooLarge => 0,
+        };
+        shown + tokens_of_bytes(file.told().len())
     }
 
     /// The most bytes of a result. A round of them must fit, whatever the agent's file says.
@@ -261,7 +291,7 @@ impl Marks {
 
 /// Cuts a text to `bytes_max`, at the borders of characters, with a line that says how much is
 /// missing.
-pub(super) fn truncated(text: &str, bytes_max: usize, how: Truncation) -> Cow<'_, str> {
+pub fn truncated(text: &str, bytes_max: usize, how: Truncation) -> Cow<'_, str> {
     if text.len() <= bytes_max {
         return Cow::Borrowed(text);
     }

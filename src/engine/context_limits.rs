@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::domain::sight::Sight;
 use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use crate::domain::time::Timestamp;
 use crate::domain::window::{Limits, TooLong, tokens_of_bytes};
@@ -19,6 +20,7 @@ pub(in crate::engine) fn limits(agent: &Agent) -> Limits {
         fixed_tokens: tokens_of_bytes(fixed_bytes(agent)),
         tool_results: spec.session.tool_results.clone(),
         talk: spec.access.groups.context_buffer.clone(),
+        sight: Sight::of(&spec.model.main),
     }
 }
 

@@ -7,6 +7,7 @@
 mod turn_answer;
 
 use crate::base::pool::NoThread;
+use crate::domain::event::Attachment;
 use crate::domain::files::MediaType;
 use crate::domain::ids::SessionId;
 use crate::domain::principal::Principal;
@@ -204,7 +205,12 @@ fn keep_file(
     media_type: MediaType,
     incoming: &Incoming,
 ) -> Result<Answer, HttpProblem> {
-    let file = context.sessions.add_file(id, media_type, incoming.body())?;
+    let kept = context.sessions.add_file(id, media_type, incoming.body())?;
+    let file = Attachment {
+        width: None,
+        height: None,
+        ..kept
+    };
     let place = format!("/api/v1/sessions/{id}/files/{}", file.file);
     Ok(Answer::json(201, &file).with_header("Location", place))
 }

@@ -14,6 +14,7 @@ mod echo;
 mod error;
 mod handover;
 mod held;
+mod images;
 mod mend;
 mod model;
 mod openai;

@@ -87,6 +87,9 @@ pub struct Request {
 pub trait AttachedFiles: Send + Sync {
     /// The bytes of a file; `None` if it is not there any more.
     fn read(&self, file: &Attachment) -> Option<Vec<u8>>;
+
+    /// The text of a file, as much of it as a model is shown; `None` where it has none.
+    fn text(&self, file: &Attachment) -> Option<String>;
 }
 
 shown_by_name!(AttachedFiles);

@@ -23,7 +23,7 @@ use crate::llm::quirks::Quirks;
 use crate::llm::settings::Destination;
 use crate::llm::{
     Cancel, LlmError, Model, ModelReply, Models, Request, Sink, ToolChoice, anthropic, echo,
-    openai, retry, tool_text,
+    images, openai, retry, tool_text,
 };
 
 pub use crate::llm::settings::ProviderSettings;
@@ -304,7 +304,7 @@ fn approximate_bytes(request: &Request) -> usize {
     const FRAME: usize = 64;
     const HEAD: usize = 512;
     let texts = request.messages.iter().map(|message| match message {
-        Message::User { text, .. } => text.len(),
+        Message::User { text, attachments } => text.len() + images::approximate_bytes(attachments),
         Message::Assistant(reply) => reply.text.len(),
         Message::Tool { output, .. } => output.content.len(),
     });

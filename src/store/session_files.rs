@@ -54,7 +54,7 @@ pub fn keep(
     match files.put(bytes) {
         Ok(blob) => {
             let file = FileKey::new(blob.as_str(), media_type);
-            Ok(Attachment::of(&file, bytes.len() as u64, None))
+            Ok(Attachment::of(&file, bytes.len() as u64, None).seen(bytes))
         }
         Err(BlobError::Io { source, .. })
             if source.kind() == ErrorKind::NotFound && !store.contains(id)? =>

@@ -2,6 +2,7 @@
 //!
 //! Elsewhere: the connection (`client`), which session and which server (`cli`).
 
+mod attached;
 pub mod board;
 pub mod chat;
 pub mod clean;

@@ -1,6 +1,7 @@
 //! One message from a program, and its reply as plain text.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use crate::client::EventStream;
 use crate::client::Tries;
@@ -33,13 +34,14 @@ pub enum OneShotError {
     Output(#[from] io::Error),
 }
 
-/// Sends `text` and writes the reply to `out`, ending with a newline. A connection that breaks is
+/// Sends `text` with `files` and writes the reply to `out`, ending with a newline. A connection that breaks is
 /// made again, without repeating what was written.
 pub fn send(
     client: &ApiClient,
     generation: ServerGeneration,
     session: &SessionId,
     text: &str,
+    files: &[PathBuf],
     out: &mut impl Write,
 ) -> Result<OneShotOutcome, OneShotError> {
     /// In a row, without anything new between them: about ten seconds.
@@ -49,13 +51,25 @@ pub fn send(
     let mut reply = ReplyWriter::new(out);
     let mut tries = Tries::new(FAILURES_MAX);
     let mut is_repeat = false;
+    let mut brought = None;
     loop {
         let is_allowed = if std::mem::replace(&mut is_repeat, true) {
             client.may_repeat(generation)
         } else {
             Ok(())
         };
-        let opened = is_allowed.and_then(|()| client.stream(&cancel, session, text, &key));
+        let opened = is_allowed.and_then(|()| {
+            let brought = match &mut brought {
+                Some(brought) => brought,
+                // Once: what lies there may change.
+                none => {
+                    let files = files.iter();
+                    let files = files.map(|path| client.add_file(&cancel, session, path));
+                    none.insert(files.collect::<Result<Vec<_>, _>>()?)
+                }
+            };
+            client.stream(&cancel, session, text, brought, &key)
+        });
         let outcome = opened
             .map_err(OneShotError::from)
             .and_then(|stream| relay(stream, &mut reply, &mut tries));

@@ -1,5 +1,6 @@
 //! The built command, as a user runs it, against servers that follow a script.
 
+mod attached;
 mod older_server;
 mod own_server;
 mod running;

@@ -2,6 +2,7 @@
 //! session.
 
 mod care;
+mod models;
 mod sending;
 
 use std::fs;
@@ -231,14 +232,14 @@ fn a_message_brings_files_and_everybody_is_told_of_them() {
     let messages = server.get(&format!("/api/v1/sessions/{session}/messages"));
     assert_eq!(messages.json()["messages"][0]["attachments"], known);
     assert_eq!(messages.json()["messages"][1].get("attachments"), None);
-    // A model that is not shown files is told of them.
+    // A model that is not shown files is told of them, and reads texts.
     let told = model.requests()[0].last_message();
     let label = format!("{}.txt", &notes[..8]);
     assert_eq!(
         told,
         format!(
             "look\n\n[attached: My cat.png, image/png, 2.0 KB; you are not shown what is in it]\n\
-             [attached: {label}, text/plain, 10 bytes; you are not shown what is in it]"
+             [attached: {label}, text/plain, 10 bytes]\nsome notes\n[end of {label}]"
         )
     );
 

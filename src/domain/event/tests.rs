@@ -34,6 +34,7 @@ fn sent() -> Attachment {
         sha256: "a".to_owned(),
         name: Some("cat.png".to_owned()),
         caption: Some("A cat".to_owned()),
+        ..Attachment::default()
     }
 }
 
@@ -52,6 +53,7 @@ fn all_events() -> Vec<(Event, String)> {
             sha256: "ab".to_owned(),
             name: None,
             caption: None,
+            ..Attachment::default()
         }],
         gateway_message_id: Some("55".to_owned()),
         own_turn: Some(OwnTurn::Joins),

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::event::{Attachment, Event};
-use crate::domain::spec::Truncation;
+use crate::domain::sight::Sight;
+use crate::domain::spec::{ModelChoice, Provider, Truncation};
 use crate::domain::state::SessionState;
 use crate::domain::story::{
     WalkStep, call_id, check_messages, output, reply, tight, user_message, walk,
@@ -34,6 +35,7 @@ fn picture() -> Attachment {
         mime: "image/png".to_owned(),
         bytes: 3,
         sha256: "00".repeat(32),
+        ..Attachment::default()
     }
 }
 
@@ -126,6 +128,57 @@ fn messages_are_what_every_provider_accepts() {
         ),
     ] {
         assert_eq!(told(&entries), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_file_counts_as_its_model_is_shown_it() {
+    let choice = |name: &str| ModelChoice::new(Provider::OPENROUTER, name);
+    let file = |mime: &str, bytes| Attachment {
+        mime: mime.to_owned(),
+        bytes,
+        ..Attachment::default()
+    };
+    let image = Attachment {
+        width: Some(1024),
+        height: Some(1024),
+        ..file("image/png", 5 << 20)
+    };
+    for (model, file, tokens) in [
+        ("openai/gpt-4o", image.clone(), 765),
+        ("anthropic/claude-3-opus", image.clone(), 0),
+        (
+            "anthropic/claude-3-opus",
+            Attachment {
+                bytes: 1,
+                ..image.clone()
+            },
+            1369,
+        ),
+        ("deepseek/deepseek-chat", image, 0),
+        ("openai/gpt-4o", file("application/pdf", 160_000), 10_000),
+        ("deepseek/deepseek-chat", file("text/plain", 4_000), 1_000),
+        // A quarter of what it takes.
+        ("deepseek/deepseek-chat", file("text/plain", 4 << 20), 2_500),
+    ] {
+        let limits = Limits {
+            input_tokens: Some(10_000),
+            sight: Sight::of(&choice(model)),
+            ..Limits::none()
+        };
+        let told = tokens_of_bytes(file.told().len());
+        let message = Arc::new(UserMessage {
+            attachments: vec![file],
+            ..user_message(1, "")
+        });
+        let found = tokens_of([&message].into_iter(), &limits);
+        assert_eq!(found, tokens + told + 4, "{model}");
+        let mut history = History::new(limits, Seq(1), Marks::default());
+        history.push(Entry::User(message));
+        assert_eq!(history.tokens(), found);
+        history.withhold_files();
+        let is_text = matches!(tokens, 1_000 | 2_500);
+        assert_eq!(history.tokens(), if is_text { found } else { told + 4 });
     }
 }
 

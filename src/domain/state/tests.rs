@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::event::{Outcome, Trigger};
+use crate::domain::event::{FILES_WITHHELD, Outcome, Trigger};
 use crate::domain::step::{Step, next_step};
 use crate::domain::story::*;
 
@@ -36,6 +36,44 @@ fn with_two_calls(then: impl IntoIterator<Item = Event>) -> Vec<Record> {
         reply(11, 3, "let me see").asking(&[1, 2]).event(),
     ];
     log(begun.into_iter().chain(then))
+}
+
+#[test]
+fn files_that_were_refused_are_withheld_from_then_on_and_those_that_come_later_are_not() {
+    let brings = |n| {
+        Event::from(UserMessage {
+            attachments: vec![Attachment {
+                mime: "image/png".to_owned(),
+                ..Attachment::default()
+            }],
+            ..user_message(n, "look")
+        })
+    };
+    let refused = Event::Error {
+        code: FILES_WITHHELD.to_owned(),
+        message: "no".to_owned(),
+    };
+    let started = started(1, Trigger::Message);
+    let events = [
+        brings(1),
+        started,
+        reply(2, 3, "?").event(),
+        brings(3),
+        refused,
+        brings(4),
+    ];
+    let mut state = SessionState::new(Limits::none());
+    let events = [start()].into_iter().chain(events).enumerate();
+    for (place, event) in events {
+        state.apply(&record(place as u64 + 1, event));
+    }
+    let messages = state.conversation();
+    let files = messages.iter().flat_map(|message| match message {
+        Message::User { attachments, .. } => attachments.as_slice(),
+        _ => &[],
+    });
+    let withheld: Vec<bool> = files.map(|file| file.is_withheld).collect();
+    assert_eq!(withheld, [true, true, false]);
 }
 
 #[test]

@@ -113,9 +113,15 @@ impl Sessions {
         let kept = self.engine.parts.store.files(id);
         let attachment = |attached: &AttachedFile| {
             let file = &attached.file;
-            let bytes = kept.size(&blob_of(file)?)?;
+            let blob = blob_of(file)?;
             let missing = || EngineError::NoSuchFile(file.to_string());
             let name = attached.name.clone();
+            // What may be an image is looked at.
+            if file.media_type().may_be_image() {
+                let bytes = kept.read(&blob)?.ok_or_else(missing)?;
+                return Ok(Attachment::of(file, bytes.len() as u64, name).seen(&bytes));
+            }
+            let bytes = kept.size(&blob)?;
             Ok(Attachment::of(file, bytes.ok_or_else(missing)?, name))
         };
         files.iter().map(attachment).collect()

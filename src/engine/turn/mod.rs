@@ -1,6 +1,7 @@
 //! One session's turn: its steps on a worker's thread, until nothing is left to do.
 
 pub(in crate::engine) mod calls;
+mod files;
 pub(in crate::engine) mod flusher;
 pub(in crate::engine) mod reply;
 pub(in crate::engine) mod tool_run;

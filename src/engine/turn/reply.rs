@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
-    AssistantResponse, CONTEXT_TRUNCATED, CallSource, Event, FinishReason, ToolCall, Trigger,
+    AssistantResponse, CONTEXT_TRUNCATED, CallSource, Event, FILES_WITHHELD, FinishReason,
+    ToolCall, Trigger,
 };
+use crate::domain::files::{show_latest, shows_files};
 use crate::domain::history::{Conversation, Entry};
 use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::domain::redact::Stream;
@@ -18,6 +20,7 @@ use crate::engine::context_limits::{self, LongPrompt};
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, Ending};
 use crate::engine::prompt;
+use crate::engine::turn::files::FilesForModel;
 use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::{InFlight, Interrupt};
 use crate::llm::{LlmError, ModelReply, RawToolCall, Request, Sink, SinkError, ToolChoice};
@@ -74,6 +77,16 @@ impl Worker<'_> {
                 None => return Ok(()),
             }
         }
+        if let Err(error) = &result
+            && (error.refuses_files() || matches!(error, LlmError::ContextOverflow { .. }))
+            && let Some(plain) = self.withhold_files(&agent, &call, error)?
+        {
+            call = plain;
+            match self.stream(&call)? {
+                Some(again) => result = again,
+                None => return Ok(()),
+            }
+        }
         self.end_call(call, result)
     }
 
@@ -109,6 +122,11 @@ impl Worker<'_> {
         let before = mem::take(&mut live.told);
         let state = &live.state;
         let mut told = state.conversation_after(before);
+        show_latest(&mut told.messages);
+        let files = FilesForModel {
+            session: Arc::clone(self.session),
+            text_bytes_max: state.file_bytes_max(),
+        };
         let mut model = agent.spec.model.clone();
         if let Some(name) = &state.summary.model {
             model.main.name.clone_from(name);
@@ -133,7 +151,7 @@ impl Worker<'_> {
                 timeout: Some(agent.spec.session.llm_timeout),
                 reply_bytes: Some(self.reply_bytes(agent)),
                 cache_key: Some(self.session.id.to_string()),
-                files: None,
+                files: Some(Arc::new(files)),
             },
             message_id: self.session.parts.ids.message_id(),
             told,
@@ -169,6 +187,33 @@ impl Worker<'_> {
         })?;
         let shorter = self.prepare(agent)?;
         Ok((shorter.request.messages != call.request.messages).then_some(shorter))
+    }
+
+    /// The call without the files in it, because the provider refused one: it would refuse each later call,
+    /// too. `None` when there were none, or a part of an answer has come.
+    fn withhold_files(
+        &self,
+        agent: &Agent,
+        call: &ModelCall,
+        error: &LlmError,
+    ) -> Result<Option<Box<ModelCall>>, Leave> {
+        let has_begun = self
+            .live()?
+            .in_flight
+            .as_ref()
+            .is_some_and(|reply| !reply.text.is_empty());
+        if has_begun || !shows_files(&call.request.messages) {
+            return Ok(None);
+        }
+        self.write(|_| {
+            vec![Event::Error {
+                code: FILES_WITHHELD.to_owned(),
+                message: format!(
+                    "{error}; the model is told of the files so far, and not shown them any more"
+                ),
+            }]
+        })?;
+        Ok(Some(self.prepare(agent)?))
     }
 
     /// Makes the call; its text goes to the journal, then to whoever watches. `None` when there was

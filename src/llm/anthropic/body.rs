@@ -2,15 +2,19 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use base64::display::Base64Display;
+use base64::engine::general_purpose::GeneralPurpose;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::domain::event::ToolCall;
-use crate::domain::files::told_beside;
+use crate::domain::event::{Attachment, ToolCall};
 use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply, is_blank};
+use crate::domain::spec::ModelChoice;
 use crate::llm::anthropic::decoder::THINKING;
 use crate::llm::dialect::{AskedModel, GO_ON, arguments_object, legal_tool_name};
+use crate::llm::images::{AsText, FilePart, SentKind, user_parts};
 use crate::llm::options::Options;
 use crate::llm::quirks::{ReasoningBack, ThinkingForm, UnfinishedForm};
 use crate::llm::{Request, ToolChoice, ToolDefinition};
@@ -88,6 +92,46 @@ enum BlockContent<'a> {
     /// A block as it came.
     #[serde(untagged)]
     Thinking(&'a Value),
+    #[serde(untagged)]
+    File(FileBlock<'a>),
+}
+
+/// An image or a document; a text where it is not there any more.
+#[derive(Debug)]
+struct FileBlock<'a>(FilePart<'a>);
+
+#[derive(Serialize)]
+struct BlockSource<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    media_type: &'a str,
+    data: AsText<Base64Display<'a, 'static, GeneralPurpose>>,
+}
+
+impl Serialize for FileBlock<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut block = serializer.serialize_map(None)?;
+        match self.0.read() {
+            Err(text) => {
+                block.serialize_entry("type", "text")?;
+                block.serialize_entry("text", &text)?;
+            }
+            Ok(file) => {
+                let is_image = file.kind == SentKind::Image;
+                block.serialize_entry("type", if is_image { "image" } else { "document" })?;
+                let source = BlockSource {
+                    kind: "base64",
+                    media_type: &file.mime,
+                    data: AsText(file.base64()),
+                };
+                block.serialize_entry("source", &source)?;
+                if !is_image {
+                    block.serialize_entry("title", &file.name)?;
+                }
+            }
+        }
+        block.end()
+    }
 }
 
 #[expect(
@@ -105,7 +149,7 @@ impl<'a> MessagesBody<'a> {
         MessagesBody {
             model: &asked.choice.name,
             system: text_block(Cow::Borrowed(&request.system)).map(|block| [block.cached()]),
-            messages: messages(&request.messages, asked, thinking.kind.is_some()),
+            messages: messages(request, asked, thinking.kind.is_some()),
             tools: tools(&request.tools),
             options: options(request, asked, thinking),
         }
@@ -224,14 +268,10 @@ pub(in crate::llm) fn tools(tools: &[ToolDefinition]) -> Vec<AnthropicTool<'_>> 
     tools
 }
 
-fn messages<'a>(
-    messages: &'a [Message],
-    asked: &AskedModel<'_>,
-    thinks: bool,
-) -> Vec<SentTurn<'a>> {
-    let mut turns: Vec<SentTurn<'_>> = Vec::with_capacity(messages.len());
-    for message in messages {
-        let (role, blocks) = blocks(message, asked);
+fn messages<'a>(request: &'a Request, asked: &AskedModel<'_>, thinks: bool) -> Vec<SentTurn<'a>> {
+    let mut turns: Vec<SentTurn<'_>> = Vec::with_capacity(request.messages.len());
+    for message in &request.messages {
+        let (role, blocks) = blocks(message, request, asked);
         // Results are a user's message here, and so is what the user says after them.
         match turns.last_mut() {
             Some(last) if last.role == role => last.blocks.extend(blocks),
@@ -269,11 +309,14 @@ fn end_well(turn: &mut SentTurn<'_>) {
     }
 }
 
-fn blocks<'a>(message: &'a Message, asked: &AskedModel<'_>) -> (&'static str, Vec<SentBlock<'a>>) {
+fn blocks<'a>(
+    message: &'a Message,
+    request: &'a Request,
+    asked: &AskedModel<'_>,
+) -> (&'static str, Vec<SentBlock<'a>>) {
     match message {
         Message::User { text, attachments } => {
-            let text = told_beside(text, attachments);
-            ("user", text_block(text).into_iter().collect())
+            ("user", user(text, attachments, request, asked.choice))
         }
         Message::Assistant(reply) => ("assistant", assistant(reply, asked)),
         Message::Tool {
@@ -287,6 +330,22 @@ fn blocks<'a>(message: &'a Message, asked: &AskedModel<'_>) -> (&'static str, Ve
             ("user", vec![result.into()])
         }
     }
+}
+
+/// Files first: models see them better so.
+fn user<'a>(
+    text: &'a str,
+    attachments: &'a [Attachment],
+    request: &'a Request,
+    choice: &ModelChoice,
+) -> Vec<SentBlock<'a>> {
+    let said = user_parts(text, attachments, request, choice);
+    let files = said.files.into_iter().flat_map(|file| {
+        let name = file.name().and_then(|name| text_block(Cow::Owned(name)));
+        let block = BlockContent::File(FileBlock(file)).into();
+        name.into_iter().chain([block])
+    });
+    files.chain(text_block(said.text)).collect()
 }
 
 fn assistant<'a>(reply: &'a Reply, asked: &AskedModel<'_>) -> Vec<SentBlock<'a>> {

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use serde::ser::{Error as _, SerializeSeq};
+use serde::ser::{Error as _, SerializeMap as _, SerializeSeq};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::base::digest;
 use crate::domain::event::ToolCall;
-use crate::domain::files::told_beside;
 use crate::domain::message::{Message, Reply, is_blank};
 use crate::llm::dialect::{AskedModel, GO_ON, arguments_object, legal_tool_name};
+use crate::llm::images::{AsText, DataUrl, FilePart, SentKind, UserParts, user_parts};
 use crate::llm::openai::decoder::REASONING;
 use crate::llm::options::Options;
 use crate::llm::quirks::{
@@ -71,7 +71,7 @@ impl Serialize for Messages<'_> {
             {
                 self.put(&mut list, &ChatMessage::Bridge { content: BRIDGE }, false)?;
             }
-            let said = said(message, asked, Some(at) == last);
+            let said = said(message, request, asked, Some(at) == last);
             self.put(&mut list, &said, Some(at) == marked)?;
         }
         if quirks.unfinished == UnfinishedForm::Asked && messages.last().is_some_and(is_reply) {
@@ -105,7 +105,10 @@ fn in_parts(content: &mut Value, is_marked: bool) {
     if content.is_string() {
         *content = json!([{"type": "text", "text": content.take()}]);
     }
-    let last = content.as_array_mut().and_then(|parts| parts.last_mut());
+    let parts = content.as_array_mut().map(|parts| parts.iter_mut());
+    let mut parts = parts.into_iter().flatten();
+    // A mark stands on texts alone.
+    let last = parts.rfind(|part| part["type"] == "text");
     if let Some(part) = last.filter(|_| is_marked) {
         part["cache_control"] = json!({"type": "ephemeral"});
     }
@@ -118,7 +121,7 @@ enum ChatMessage<'a> {
         content: &'a str,
     },
     User {
-        content: Cow<'a, str>,
+        content: UserContent<'a>,
     },
     /// What asks to go on with a reply.
     #[serde(rename = "user")]
@@ -147,6 +150,81 @@ enum ChatMessage<'a> {
         tool_call_id: Cow<'a, str>,
         content: &'a str,
     },
+}
+
+/// What a person said: a text, or parts where files are shown beside it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum UserContent<'a> {
+    Text(Cow<'a, str>),
+    Parts(Vec<ContentPart<'a>>),
+}
+
+#[derive(Debug)]
+enum ContentPart<'a> {
+    Text(Cow<'a, str>),
+    File(FilePart<'a>),
+}
+
+impl<'a> From<UserParts<'a>> for UserContent<'a> {
+    fn from(said: UserParts<'a>) -> UserContent<'a> {
+        if said.files.is_empty() {
+            return UserContent::Text(said.text);
+        }
+        let text = (!is_blank(&said.text)).then_some(ContentPart::Text(said.text));
+        let files = said.files.into_iter().flat_map(|file| {
+            let name = file.name().map(|name| ContentPart::Text(name.into()));
+            name.into_iter().chain([ContentPart::File(file)])
+        });
+        UserContent::Parts(text.into_iter().chain(files).collect())
+    }
+}
+
+impl Serialize for ContentPart<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut part = serializer.serialize_map(None)?;
+        let read = match self {
+            ContentPart::Text(text) => Err(Cow::Borrowed(&**text)),
+            ContentPart::File(file) => file.read().map_err(Cow::Owned),
+        };
+        match read {
+            Err(text) => {
+                part.serialize_entry("type", "text")?;
+                part.serialize_entry("text", &text)?;
+            }
+            Ok(file) if file.kind == SentKind::Image => {
+                part.serialize_entry("type", "image_url")?;
+                part.serialize_entry(
+                    "image_url",
+                    &ImageUrl {
+                        url: AsText(file.data_url()),
+                    },
+                )?;
+            }
+            Ok(file) => {
+                part.serialize_entry("type", "file")?;
+                part.serialize_entry(
+                    "file",
+                    &FileData {
+                        filename: &file.name,
+                        file_data: AsText(file.data_url()),
+                    },
+                )?;
+            }
+        }
+        part.end()
+    }
+}
+
+#[derive(Serialize)]
+struct ImageUrl<'a> {
+    url: AsText<DataUrl<'a>>,
+}
+
+#[derive(Serialize)]
+struct FileData<'a> {
+    filename: &'a str,
+    file_data: AsText<DataUrl<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -266,10 +344,15 @@ fn tool(tool: &ToolDefinition) -> OpenAiTool<'_> {
     }
 }
 
-fn said<'a>(message: &'a Message, asked: &AskedModel<'_>, is_last: bool) -> ChatMessage<'a> {
+fn said<'a>(
+    message: &'a Message,
+    request: &'a Request,
+    asked: &AskedModel<'_>,
+    is_last: bool,
+) -> ChatMessage<'a> {
     match message {
         Message::User { text, attachments } => ChatMessage::User {
-            content: told_beside(text, attachments),
+            content: user_parts(text, attachments, request, asked.choice).into(),
         },
         Message::Assistant(reply) => assistant(reply, asked, is_last),
         Message::Tool {

@@ -1,11 +1,16 @@
 //! A message on its way.
 
+use std::env;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::base::lock::lock;
 use crate::client::{CancelHandle, ClientError, Tries};
+use crate::domain::event::Attachment;
+use crate::terminal::attached::{self, Places};
 use crate::terminal::chat::events::show;
 use crate::terminal::chat::shared::{ChatShared, TypedMessage};
+use crate::terminal::clean::clean;
 use crate::terminal::paint::Tone;
 use crate::terminal::transcript::Transcript;
 use crate::wire::SessionEvent;
@@ -19,6 +24,8 @@ pub(super) struct MessageDelivery<'a> {
     cancel: &'a CancelHandle,
     /// The same for every try, so that it is stored once.
     message: TypedMessage,
+    /// What is said, and the files that were brought for it.
+    outgoing: Option<(String, Vec<Attachment>)>,
     is_named: bool,
     /// A try was made that may have reached the server.
     was_sent: bool,
@@ -37,6 +44,7 @@ impl<'a> MessageDelivery<'a> {
             shared,
             cancel,
             message,
+            outgoing: None,
             is_named: false,
             was_sent: false,
             tries: Tries::new(FAILURES_MAX),
@@ -117,15 +125,40 @@ impl<'a> MessageDelivery<'a> {
         }
     }
 
+    /// Brings the files that the message names, each try anew until all are there: what is there already takes no
+    /// more room.
+    fn bring_files(&self) -> Result<(String, Vec<Attachment>), ClientError> {
+        let here = env::current_dir().unwrap_or_default();
+        let home = env::var_os("HOME").map(PathBuf::from);
+        let places = Places {
+            here: &here,
+            home: home.as_deref(),
+        };
+        let typed = attached::read(&self.message.text, places);
+        let shared = self.shared;
+        let files = typed.files.iter();
+        let files = files.map(|path| shared.client.add_file(self.cancel, &shared.session, path));
+        let files = files.collect::<Result<Vec<Attachment>, _>>()?;
+        for file in &files {
+            shared.say(Tone::Dim, &clean(&format!("  + {}", file.described())));
+        }
+        Ok((typed.content, files))
+    }
+
     fn one_try(&mut self) -> Result<String, ClientError> {
         let shared = self.shared;
+        let (text, files) = match self.outgoing.take() {
+            Some(outgoing) => outgoing,
+            None => self.bring_files()?,
+        };
+        let (text, files) = &*self.outgoing.insert((text, files));
         if std::mem::replace(&mut self.was_sent, true) {
             shared.client.may_repeat(shared.generation())?;
         }
-        let TypedMessage { text, key } = &self.message;
-        let mut stream = shared
-            .client
-            .stream(self.cancel, &shared.session, text, key)?;
+        let mut stream =
+            shared
+                .client
+                .stream(self.cancel, &shared.session, text, files, &self.message.key)?;
         let mut transcript = Transcript::default();
         let mut is_asked = false;
         while let Some(received) = stream.next_event()? {

@@ -23,7 +23,8 @@ use crate::wire::ApprovalBody;
 const HELP: &str = "/help    shows this
 /cancel  stops the reply, as Ctrl+C does while it comes
 /quit    leaves, as Ctrl+D does; the session stays
-A line that ends with \\ goes on in the next one.";
+A line that ends with \\ goes on in the next one.
+@PATH in a message brings that file along, and so does a path that stands alone in a line.";
 
 /// Whoever reads the keyboard, and decides by it.
 pub(super) struct Keyboard {

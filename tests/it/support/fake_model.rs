@@ -1039,7 +1039,10 @@ fn check_openai(asked: &Asked) -> Result<(), String> {
     for (number, message) in messages.iter().enumerate() {
         let role = message["role"].as_str().unwrap_or_default();
         let calls = message["tool_calls"].as_array();
-        if text_of(message).trim().is_empty() && calls.is_none_or(Vec::is_empty) {
+        let parts = message["content"].as_array();
+        let has_file = parts.is_some_and(|parts| parts.iter().any(|part| part["type"] != "text"));
+        let says_nothing = text_of(message).trim().is_empty() && !has_file;
+        if says_nothing && calls.is_none_or(Vec::is_empty) {
             return Err(format!("message {number} ({role}) is empty"));
         }
         let fits = match role {
@@ -1116,7 +1119,13 @@ fn check_block(block: &Value, role: &str, open: &mut BTreeSet<String>) -> Result
         "tool_result" if !open.remove(text("tool_use_id")) => {
             Err(format!("a result of no call: {}", text("tool_use_id")))
         }
-        "text" | "tool_result" | "thinking" | "redacted_thinking" => Ok(()),
+        "image" | "document" if !open.is_empty() => {
+            Err(format!("a file before the results of {open:?}"))
+        }
+        "image" | "document" if !block["source"]["data"].is_string() => {
+            Err("a file without its bytes".into())
+        }
+        "text" | "tool_result" | "thinking" | "redacted_thinking" | "image" | "document" => Ok(()),
         other => Err(format!("a block of type {other:?}")),
     }
 }

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use crate::support::bench::AgentFiles;
 use crate::support::bot_api::{Person, Trouble};
-use crate::support::fake_model::stall;
+use crate::support::fake_model::{FakeModel, stall};
 use crate::support::server::write_program;
 use crate::support::telegram::{BotBench, OPEN};
 
@@ -36,6 +37,32 @@ fn photos_and_documents_become_attachments() {
     let names = [&notes["file"], &notes["name"]];
     assert!(names.iter().any(|name| **name == "notes.txt"), "{said:?}");
     assert_eq!(bot.places_of("a true jpeg").len(), 1);
+}
+
+#[test]
+fn a_model_that_sees_is_shown_what_was_sent() {
+    let bot = BotBench::of(FakeModel::start(), |model| {
+        let url = model.url();
+        let seeing = format!("{{provider: openai, name: gpt-4o, base_url: \"{url}\"}}");
+        AgentFiles::of("ada", &seeing).spec(OPEN)
+    });
+    let bot = bot.serve();
+    let ann = bot.telegram.person(42, "Ann");
+    let message = || bot.telegram.message(ann.id, &ann);
+    message()
+        .photo(b"a true jpeg")
+        .caption("what is this?")
+        .send();
+    message()
+        .document("notes.txt", "text/plain", b"buy milk")
+        .send();
+    bot.wait_for_turns(2);
+    let asked = bot.model.requests();
+    let last = asked.last().unwrap();
+    let photo = "\"image_url\":{\"url\":\"data:image/jpeg;base64,YSB0cnVlIGpwZWc=\"}";
+    assert_eq!(last.text.matches(photo).count(), 1, "{}", last.text);
+    let read = "[attached: notes.txt, text/plain, 8 bytes]\nbuy milk\n[end of notes.txt]";
+    assert!(last.last_message().ends_with(read), "{}", last.text);
 }
 
 #[test]
