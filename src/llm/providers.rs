@@ -250,7 +250,8 @@ fn approximate_bytes(request: &Request) -> usize {
     HEAD + request.system.len() + texts
 }
 
-fn headers(
+/// What a request says beside its body.
+pub(super) fn headers(
     provider: &Provider,
     dialect: Dialect,
     key: Option<&Secret>,

@@ -289,7 +289,7 @@ impl ProviderSettings {
     }
 
     /// What is to be done so that there is a key.
-    fn key_remedy(&self, provider: &Provider) -> String {
+    pub(super) fn key_remedy(&self, provider: &Provider) -> String {
         match self.key_source(provider) {
             Some(KeySource::Variable(name)) => format!("set {name} in the server's environment"),
             Some(KeySource::File(path)) => format!("write it into {}", path.display()),
@@ -382,7 +382,7 @@ pub(super) struct Destination {
     pub(super) is_own: bool,
     /// The proxy on the way.
     pub(super) proxy: Option<Proxy>,
-    origin: Origin,
+    pub(super) origin: Origin,
 }
 
 /// A key, and whether it is sent.
@@ -416,7 +416,8 @@ pub(super) enum Withheld {
 }
 
 impl Destination {
-    fn withheld(&self, provider: &Provider, why: Withheld) -> String {
+    /// Why a key is not sent here, and what would help.
+    pub(super) fn withheld(&self, provider: &Provider, why: Withheld) -> String {
         let Destination { origin, .. } = self;
         let variable = provider.base_url_variable();
         match why {
@@ -521,6 +522,8 @@ fn proxy_from(lookup: &impl Fn(&str) -> Option<String>) -> Option<Proxy> {
     }
     proxy.build().ok()
 }
+
+mod way;
 
 #[cfg(test)]
 mod tests;
