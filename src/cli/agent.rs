@@ -93,8 +93,8 @@ fn show(args: &AgentShowArgs, settings: &ClientSettings) -> CliResult {
     match (args.prompt, args.output.is_json()) {
         (true, true) => output::print_json(&agent.prompt())?,
         (true, false) => output::print(&shown_prompt(&agent.prompt()))?,
-        (false, true) => output::print_json(&agent.public_json())?,
-        (false, false) => output::print(&clean(&yaml::to_string(&agent.public_json())?))?,
+        (false, true) => output::print_json(&agent.json())?,
+        (false, false) => output::print(&clean(&yaml::to_string(&agent.json())?))?,
     }
     Ok(())
 }

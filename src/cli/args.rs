@@ -94,6 +94,8 @@ pub enum Command {
     Init(InitArgs),
     /// Check an agent, a policy or a configuration file
     Validate(ValidateArgs),
+    /// List the models that providers offer
+    Models(ModelsArgs),
     /// Check whether everything is there that a server and its agents need
     Doctor(DoctorArgs),
     /// Print what a shell needs to complete this command
@@ -721,6 +723,16 @@ pub struct ValidateArgs {
     /// Fail for warnings too
     #[arg(long)]
     pub strict: bool,
+}
+
+/// `duragent models`.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// The provider [default: each that an agent or the configuration names, or whose key is set]
+    pub provider: Option<String>,
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `duragent doctor`.

@@ -18,9 +18,9 @@ use crate::cli::settings::{ClientSettings, is_interactive, locate, names_workspa
 use crate::cli::{output, trust};
 use crate::config::lookup;
 use crate::domain::ids::AgentName;
-use crate::domain::providers::{KNOWN, ollama_base_url};
+use crate::domain::providers::KNOWN;
 use crate::domain::spec::Provider;
-use crate::workspace::ollama;
+use crate::workspace::offers;
 
 const DEFAULT_NAME: &str = "my-assistant";
 const AGENT_FILE: &str = "agent.yaml";
@@ -223,9 +223,7 @@ fn is_set(variable: &str) -> bool {
 /// The first model that an Ollama on this machine has, if one answers quickly.
 fn ollama_model() -> Option<String> {
     const LIMIT: Duration = Duration::from_millis(500);
-    let host = env::var("OLLAMA_HOST").unwrap_or_default();
-    let installed = ollama::installed(&ollama_base_url(&host), LIMIT).ok()?;
-    installed.into_iter().next()
+    offers::of_ollama(LIMIT)
 }
 
 fn default_name(is_asking: bool) -> Result<AgentName, CliError> {

@@ -16,6 +16,7 @@ mod doctor;
 mod error;
 mod gateway;
 mod init;
+mod models;
 mod new_workspace;
 mod output;
 mod policy;
@@ -73,6 +74,7 @@ fn carry_out(cli: Invocation) -> CliResult {
         Command::Policy(command) => policy::run(&command, &client_settings(&global)?),
         Command::Init(args) => init::run(&args, &global),
         Command::Validate(args) => validate::run(&args, &global),
+        Command::Models(args) => models::run(&args, &global),
         Command::Doctor(args) => doctor::run(&args, &global),
         Command::Completions(args) => completions::run(&args),
         Command::Torture(args) => torture::run(&args),

@@ -10,6 +10,7 @@ mod network;
 mod rules;
 mod server;
 mod tools;
+mod trial;
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
@@ -90,7 +91,7 @@ pub fn examine(origin: &ConfigSource, flags: &Overrides, token: Option<&str>) ->
     ));
     checks.extend(files::policies(&config, &agents, &trust));
     checks.extend(gateways(&config, &agents, &trust));
-    checks.extend(network::models(&agents, &settings));
+    checks.extend(network::models(&config, &agents, &settings));
     let programs = ProgramTools::new(programs(&config), workspace.clone());
     checks.extend(rules::checks(workspace, &agents, &programs, &trust));
     checks.extend(long_prompts(&config, loaded, &trust));

@@ -265,6 +265,15 @@ pub struct ModelInput {
     pub pdf: bool,
 }
 
+impl ModelInput {
+    /// The words of files for all that it takes.
+    pub fn words(self) -> Vec<&'static str> {
+        let words = [("text", true), ("image", self.image), ("pdf", self.pdf)];
+        let taken = words.into_iter().filter(|(_, is_taken)| *is_taken);
+        taken.map(|(word, _)| word).collect()
+    }
+}
+
 /// How much the system prompt tells of what the agent could do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PromptSize {

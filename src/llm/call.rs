@@ -50,6 +50,8 @@ const ERROR_BYTES_MAX: u64 = 64 << 10;
 const WORDS_CHARS_MAX: usize = 500;
 /// What is read of an answer that is not streamed.
 const WHOLE_BYTES_MAX: u64 = 8 << 20;
+/// What is read of an answer to a GET.
+const GOT_BYTES_MAX: u64 = 8 << 20;
 /// How often something is read of an answer after its end, to use its connection again …
 const REST_READS_MAX: usize = 4;
 /// … and how long after the end: it has come by then, or costs more than a new connection.
@@ -393,6 +395,30 @@ pub(super) fn time_left(
 /// `deadline` has passed; without one it never does.
 pub(super) fn is_over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| deadline <= Instant::now())
+}
+
+/// What a provider answers to a GET of `asked`, over a connection that nobody uses again.
+pub(super) fn get(asked: &Post<'_>) -> Result<Vec<u8>, LlmError> {
+    let answer = || {
+        let left = time_left(asked.provider, asked.deadline)?;
+        let config = config(CONNECT_MAX, OUTPUT_BYTES, asked.proxy.cloned());
+        let agent = transport::agent(config, &Arc::default(), &Haste::default());
+        let request = agent.get(asked.url).config().timeout_global(left).build();
+        let mut request = request.header("accept", "application/json");
+        for (name, value) in asked.headers {
+            request = request.header(name, value);
+        }
+        let response = request
+            .call()
+            .map_err(|error| connection_error(asked.provider, error))?;
+        if !response.status().is_success() {
+            return Err(status_error(asked.provider, response));
+        }
+        let body = response.into_body().into_with_config();
+        let body = body.limit(GOT_BYTES_MAX).read_to_vec();
+        body.map_err(|error| connection_error(asked.provider, error))
+    };
+    answer().map_err(|error| error.presentable(&asked.hidden))
 }
 
 const WHOLE_REPLY: &str = "the whole reply";

@@ -4,10 +4,12 @@
 //! key that `settings` allows, as `quirks` knows that it wants to be asked, and otherwise if it refuses (`mend`); `call` makes one request, over what `connections` lends it,
 //! which `canceller` ends (`transport` is what it asks more of ureq's connections); `base::sse` splits its answer into events, and `openai` or `anthropic`
 //! decodes them (`dialect`) for the caller's sink (`handover`). `echo` needs none of that.
+//! `catalogue` asks what models a provider has.
 
 mod anthropic;
 mod call;
 mod canceller;
+pub mod catalogue;
 mod connections;
 mod dialect;
 mod echo;

@@ -313,7 +313,7 @@ fn approximate_bytes(request: &Request) -> usize {
 }
 
 /// What no error shows of a request.
-fn hidden<'a>(
+pub(super) fn hidden<'a>(
     choice: &'a ModelChoice,
     destination: &'a Destination,
     key: Option<&'a Secret>,
@@ -328,7 +328,7 @@ fn hidden<'a>(
 }
 
 /// The headers of a request: of one name the last counts, which the owner's file has.
-fn headers(
+pub(super) fn headers(
     choice: &ModelChoice,
     destination: &Destination,
     key: Option<&Secret>,

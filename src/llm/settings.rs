@@ -323,7 +323,7 @@ impl ProviderSettings {
     }
 
     /// What is to be done so that there is a key.
-    fn key_remedy(&self, provider: &Provider) -> String {
+    pub(super) fn key_remedy(&self, provider: &Provider) -> String {
         match self.key_source(provider) {
             Some(KeySource::Variable(name)) => format!("set {name} in the server's environment"),
             Some(KeySource::File(path)) => format!("write it into {}", path.display()),
@@ -419,7 +419,7 @@ pub(super) struct Destination {
     pub(super) headers: Vec<(String, Secret)>,
     /// What of the headers and of the address is not shown.
     pub(super) hidden: Vec<Secret>,
-    origin: Origin,
+    pub(super) origin: Origin,
 }
 
 impl fmt::Debug for Destination {
@@ -462,7 +462,8 @@ pub(super) enum Withheld {
 }
 
 impl Destination {
-    fn withheld(&self, provider: &Provider, why: Withheld) -> String {
+    /// Why a key is not sent here, and what would help.
+    pub(super) fn withheld(&self, provider: &Provider, why: Withheld) -> String {
         let Destination { origin, .. } = self;
         let variable = provider.base_url_variable();
         match why {
@@ -567,6 +568,8 @@ fn proxy_from(lookup: &impl Fn(&str) -> Option<String>) -> Option<Proxy> {
     }
     proxy.build().ok()
 }
+
+mod way;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ pub mod explain;
 pub(crate) mod gateway_remarks;
 pub mod holder;
 pub(crate) mod loaded;
-pub(crate) mod ollama;
+pub mod offers;
 pub mod policy_files;
 pub(crate) mod programs;
 pub(crate) mod providers;

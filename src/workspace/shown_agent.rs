@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::domain::prompt;
 use crate::domain::providers::Dialect;
+use crate::domain::spec::{ModelChoice, ModelInput, ModelSpec};
 use crate::domain::window::tokens_of_bytes;
 use crate::engine::Agents as _;
 use crate::engine::turn::prompt as told;
 use crate::llm;
+use crate::llm::settings::ProviderSettings;
 use crate::wire::{AgentBody, AgentListBody, BrokenAgentBody};
 use crate::workspace::loaded::{loaded_agents, read_agents};
 use crate::workspace::providers;
@@ -77,10 +79,34 @@ pub struct SentPart {
     pub text: String,
 }
 
+/// How a model of an agent is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownModel {
+    /// The model, as `provider/name`.
+    pub model: String,
+    /// Whom it is asked of; not of what is built in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The interface, in the word of files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<&'static str>,
+    /// Where its key is looked for: the name of a variable, or words for a file or a program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What it takes, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sees: Option<Vec<&'static str>>,
+    /// Why it cannot be asked, or is asked without its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
 /// An agent as its files describe it now.
 #[derive(Debug)]
 pub struct ShownAgent {
     agent: crate::engine::Agent,
+    /// Its models in the order in which they are asked.
+    models: Vec<ShownModel>,
     /// The one that its model speaks.
     dialect: Dialect,
 }
@@ -104,17 +130,21 @@ impl ShownAgent {
         });
         let problems = problems.map(ToString::to_string).collect();
         let agent = loaded_agents(config, directory, trust)?.get(name);
-        let settings = providers::settings(config, |_| None).0;
+        let settings = providers::settings(config, |name| std::env::var(name).ok()).0;
         let shown = agent.map(|agent| ShownAgent {
+            models: models(&agent.spec.model, &settings),
             dialect: settings.dialect(&agent.spec.model.main.provider),
             agent,
         });
         Ok((shown, problems))
     }
 
-    /// The spec without what the API keeps to itself, as `GET /api/v1/agents/{name}` shows it.
-    pub fn public_json(&self) -> Value {
-        self.agent.spec.public_json()
+    /// The spec without what the API keeps to itself, as `GET /api/v1/agents/{name}` shows it; and, for whoever
+    /// has the files, how its models are asked.
+    pub fn json(&self) -> Value {
+        let mut shown = self.agent.spec.public_json();
+        shown["models"] = json!(self.models);
+        shown
     }
 
     /// The prompt of a session that would begin now: directives name the day.
@@ -138,6 +168,31 @@ impl ShownAgent {
             parts,
             system,
             tools,
+        }
+    }
+}
+
+fn models(spec: &ModelSpec, settings: &ProviderSettings) -> Vec<ShownModel> {
+    let choices = std::iter::once(&spec.main).chain(&spec.fallbacks);
+    choices
+        .map(|choice| ShownModel::of(choice, settings))
+        .collect()
+}
+
+impl ShownModel {
+    fn of(choice: &ModelChoice, settings: &ProviderSettings) -> ShownModel {
+        let (way, note) = match settings.way(choice) {
+            Ok(way) => (Some(way), None),
+            Err(why) => (None, Some(why)),
+        };
+        let withheld = way.as_ref().and_then(|way| way.withheld.clone());
+        ShownModel {
+            model: choice.label(),
+            dialect: way.as_ref().map(|way| way.dialect),
+            host: way.as_ref().and_then(|way| way.host.clone()),
+            key: way.and_then(|way| way.key),
+            sees: choice.settings.input.map(ModelInput::words),
+            note: note.or(withheld),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `duragent doctor`, as a user runs it.
 
 use crate::support::bench::{Bench, echo};
+use crate::support::fake_model::{FakeModel, error, raw, text, tool_call};
 use crate::support::process::{Limited as _, duragent};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -129,8 +130,10 @@ fn agents_are_checked_with_the_keys_that_they_need() {
          - {provider: anthropic, name: claude}\n      - {provider: echo, name: echo}\n  \
          tools:\n    - {type: builtin, name: web}\n",
     );
-    let local = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1", local.local_addr().unwrap());
+    let local = FakeModel::start();
+    local.offers(&["gpt", "claude"]);
+    local.default_reply(tool_call("ping", r#"{"word":"hello"}"#));
+    let url = format!("{}/v1", local.url());
     workspace.agent(
         "local",
         &format!("  model: {{provider: openai, name: gpt, base_url: \"{url}\"}}\n"),
@@ -162,7 +165,9 @@ fn agents_are_checked_with_the_keys_that_they_need() {
     fs::remove_dir_all(workspace.file(".duragent/agents/typo")).unwrap();
     let keys = [
         ("OPENAI_API_KEY", "secret-1"),
+        ("OPENAI_BASE_URL", url.as_str()),
         ("ANTHROPIC_API_KEY", "secret-2"),
+        ("ANTHROPIC_BASE_URL", url.as_str()),
         ("BRAVE_API_KEY", "secret-3"),
     ];
     let output = doctor(&workspace, &[], &keys);
@@ -554,4 +559,170 @@ fn rules_that_do_not_do_what_they_seem_to_are_told() {
     policy("allow: ['bash:ls *', 'bash:make *', 'bash:git status']\ndeny: ['bash:rm *']");
     let told = String::from_utf8(doctor(&workspace, &[], &[]).stdout).unwrap();
     assert!(!told.contains("policy:"), "{told}");
+}
+
+/// What doctor says of agents whose models are asked of `model`, and of nobody else.
+fn told_of(model: &FakeModel, agents: &[(&str, &str)], variables: &[(&str, &str)]) -> Vec<String> {
+    let workspace = Workspace::new();
+    workspace.config("server: {min_free_mb: 0, port: 0}\n");
+    for (name, spec) in agents {
+        workspace.agent(name, &format!("  model: {spec}\n"));
+    }
+    let url = format!("{}/v1", model.url());
+    let places = [
+        "OPENAI_BASE_URL",
+        "GROQ_BASE_URL",
+        "OLLAMA_BASE_URL",
+        "AZURE_BASE_URL",
+    ];
+    let places = places.map(|name| (name, url.as_str()));
+    let variables = [&places[..], variables].concat();
+    let output = doctor(&workspace, &[], &variables);
+    let said = lines(&output);
+    let begins = |line: &str, what: &str| line[9..].starts_with(what);
+    let is_of_models = |line: &&String| {
+        begins(line, "agent ") || begins(line, "model ") || begins(line, "provider ")
+    };
+    said.iter().filter(is_of_models).cloned().collect()
+}
+
+#[test]
+fn each_provider_is_asked_once_for_its_list_and_knows_the_names_of_models() {
+    let model = FakeModel::start();
+    model.offers(&["gpt-5.6", "gpt-5.6-mini", "o3"]);
+    model.default_reply(tool_call("ping", r#"{"word":"hello"}"#));
+    let key = [("OPENAI_API_KEY", "sk-1")];
+    let said = told_of(
+        &model,
+        &[
+            ("good", "{provider: openai, name: gpt-5.6}"),
+            ("typo", "{provider: openai, name: gpt-5.6-mni}"),
+            (
+                "other",
+                "{provider: openai, name: o3, fallbacks: [{provider: openai, name: claude}]}",
+            ),
+        ],
+        &key,
+    );
+    let url = format!("{}/v1", model.url());
+    let typo = format!(
+        "error    agent typo: openai has no model `gpt-5.6-mni` at {url} (`spec.model.name`); did you mean \
+         `gpt-5.6-mini`?"
+    );
+    let other = format!(
+        "warning  agent other: openai has no model `claude` at {url} (`spec.model.name`); it has gpt-5.6, \
+         gpt-5.6-mini, o3"
+    );
+    for expected in [typo, other] {
+        assert!(said.contains(&expected), "{expected}: {said:#?}");
+    }
+    let lists = model.lists();
+    let paths: Vec<&str> = lists.iter().map(|asked| asked.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        ["/v1/models", "/v1/models/claude", "/v1/models/gpt-5.6-mni"],
+        "{lists:?}"
+    );
+    let with_key = |header: Option<&str>| header == Some("Bearer sk-1");
+    assert!(
+        lists
+            .iter()
+            .all(|asked| with_key(asked.header("authorization")))
+    );
+
+    // A name that the list leaves out, and the provider knows.
+    model.answers_lists_with(raw(
+        "application/json",
+        r#"{"id":"gpt-5.6","object":"model"}"#,
+    ));
+    let said = told_of(&model, &[("a", "{provider: openai, name: other}")], &key);
+    assert!(
+        said.concat().contains("sent no list of models"),
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_key_or_an_address_is_told() {
+    for (answer, variables, expected) in [
+        (
+            error(401, "invalid key sk-wrong"),
+            &[("GROQ_API_KEY", "sk-wrong")][..],
+            "error    agent a: groq/m cannot be asked: 127.0.0.1:PORT refuses the key in GROQ_API_KEY (401): \
+             invalid key ",
+        ),
+        (
+            error(401, "who are you"),
+            &[][..],
+            "wants a key (401: who are you), and there is none: set GROQ_API_KEY",
+        ),
+        (
+            error(404, "nothing here"),
+            &[("GROQ_API_KEY", "sk-1")][..],
+            "warning  provider groq: 127.0.0.1:PORT has no list of models at /v1/models; is the base URL right?",
+        ),
+        (
+            raw("text/html", "<!doctype html>"),
+            &[("GROQ_API_KEY", "sk-1")][..],
+            "error    agent a: groq/m cannot be asked: 127.0.0.1:PORT sent a web page",
+        ),
+    ] {
+        let model = FakeModel::start();
+        model.answers_lists_with(answer);
+        let said = told_of(&model, &[("a", "{provider: groq, name: m}")], variables);
+        let port = model.url().rsplit_once(':').unwrap().1.to_owned();
+        let expected = expected.replace("PORT", &port);
+        assert!(
+            said.iter().any(|line| line.contains(&expected)),
+            "{expected}: {said:#?}"
+        );
+        assert!(!said.concat().contains("sk-"), "{said:#?}");
+    }
+}
+
+#[test]
+fn a_local_model_is_let_call_a_tool_once() {
+    let agent = [
+        ("a", "{provider: ollama, name: llama3.2}"),
+        ("b", "{provider: ollama, name: llama3.2}"),
+    ];
+    for (answer, expected) in [
+        (
+            tool_call("ping", r#"{"word":"hello"}"#),
+            "ok       model ollama/llama3.2: calls tools",
+        ),
+        (
+            text("I would rather talk."),
+            "warning  model ollama/llama3.2: was asked to call a tool, and answered in words",
+        ),
+        (
+            error(400, "llama3.2 does not support tools"),
+            "warning  model ollama/llama3.2: could not be let call a tool: ollama answered 400: llama3.2 does",
+        ),
+        (
+            error(503, "out of order"),
+            "warning  model ollama/llama3.2: could not be let call a tool: ollama answered 503",
+        ),
+    ] {
+        let model = FakeModel::start();
+        model.offers(&["llama3.2:latest", "qwen3:4b"]);
+        model.default_reply(answer);
+        let said = told_of(&model, &agent, &[]);
+        assert!(
+            said.iter().any(|line| line.starts_with(expected)),
+            "{expected}: {said:#?}"
+        );
+        assert_eq!(model.request_count(), 1, "{expected}");
+        let tools = &model.requests()[0].body["tools"];
+        assert_eq!(tools[0]["function"]["name"], "ping", "{tools}");
+    }
+    let model = FakeModel::start();
+    model.offers(&["llama3.2:latest"]);
+    let said = told_of(&model, &[("a", "{provider: ollama, name: lama3.2}")], &[]).concat();
+    assert!(
+        said.contains("lacks ollama/lama3.2: `ollama pull lama3.2`"),
+        "{said}"
+    );
+    assert!(said.contains("did you mean `llama3.2`?"), "{said}");
+    assert_eq!(model.request_count(), 0);
 }

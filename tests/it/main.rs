@@ -40,6 +40,7 @@ mod manage;
 #[cfg(feature = "telegram")]
 mod markup;
 mod memory;
+mod models;
 mod pages;
 mod policy;
 mod prompt;

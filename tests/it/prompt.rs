@@ -305,7 +305,10 @@ fn an_agent_is_shown_without_its_secrets_and_one_that_is_not_there_is_not() {
     assert!(yaml.contains("description: Tidies up."), "{yaml}");
     assert!(!yaml.contains(&model.url()), "{yaml}");
     let text = shown(&workspace, &["agent", "show", "ada", "--json"]);
-    let json: Value = serde_json::from_str(&text).unwrap();
+    let mut json: Value = serde_json::from_str(&text).unwrap();
+    let host = model.url().replace("http://", "");
+    let models = json.as_object_mut().unwrap().remove("models").unwrap();
+    assert_eq!(models[0]["host"], host.as_str(), "{models}");
     let server = serve(&workspace);
     assert_eq!(json, server.get("/api/v1/agents/ada").json());
 

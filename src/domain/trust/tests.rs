@@ -130,7 +130,7 @@ fn each_row_says_when_its_values_count() {
     let counts = |rows: &[Row], path: &str, key: &str, word: Option<&str>| {
         let row = rows.iter().find(|row| row.path == path).unwrap();
         let word = |asked: &str| (asked == key).then(|| word.map(str::to_owned)).flatten();
-        row.counts_always(&word, &|url| url == "https://known")
+        row.counts_always("", &word, &|url| url == "https://known")
     };
     for (path, key, word, expected) in [
         ("spec.model.base_url", "", Some("https://known"), true),

@@ -222,6 +222,7 @@ impl Model for Asks {
             provider_data: None,
             is_cut: false,
             cut_calls: Vec::new(),
+            from_text: false,
         })
     }
 

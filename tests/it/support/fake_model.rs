@@ -45,6 +45,7 @@ pub struct FakeModel {
 /// A request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    pub method: String,
     pub path: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
@@ -106,6 +107,10 @@ struct Shared {
 struct State {
     script: VecDeque<Step>,
     default_reply: Option<Step>,
+    offered: Option<Vec<String>>,
+    page: Option<usize>,
+    instead_of_list: Option<Step>,
+    lists: Vec<Asked>,
     asked: Vec<Asked>,
     violations: Vec<String>,
     violations_allowed: bool,
@@ -334,6 +339,28 @@ impl FakeModel {
     pub fn reply(&self, step: Step) -> Script<'_> {
         self.shared.lock().script.push_back(step);
         Script(self)
+    }
+
+    /// Lists these models, by `GET …/models` and `GET /api/tags`; before, it has no list. Asking for a list takes
+    /// no step of the script, and is no request of [`FakeModel::requests`].
+    pub fn offers(&self, models: &[&str]) {
+        let models = models.iter().map(|name| (*name).to_owned()).collect();
+        self.shared.lock().offered = Some(models);
+    }
+
+    /// Lists so many models on a page, as Anthropic does.
+    pub fn page(&self, models: usize) {
+        self.shared.lock().page = Some(models);
+    }
+
+    /// Answers whoever asks for a list with this step, instead.
+    pub fn answers_lists_with(&self, step: Step) {
+        self.shared.lock().instead_of_list = Some(step);
+    }
+
+    /// Every request for a list so far.
+    pub fn lists(&self) -> Vec<Asked> {
+        self.shared.lock().lists.clone()
     }
 
     /// What it says when the script is empty.
@@ -566,7 +593,11 @@ fn serve(stream: &TcpStream, connection: usize, shared: &Shared) {
     stream.set_read_timeout(Some(PATIENCE * 3)).unwrap();
     let mut reader = BufReader::new(stream);
     while let Some(asked) = read_request(&mut reader, connection) {
-        let (step, violation) = take_step(shared, &asked);
+        let (step, violation) = if asked.method == "GET" {
+            (list(shared, &asked), None)
+        } else {
+            take_step(shared, &asked)
+        };
         let step = match violation {
             Some(violation) => error(400, &violation),
             None => step,
@@ -605,12 +636,47 @@ fn take_step(shared: &Shared, asked: &Asked) -> (Step, Option<String>) {
     })
 }
 
+/// What it offers, in the form of whoever is asked so.
+fn list(shared: &Shared, asked: &Asked) -> Step {
+    let mut state = shared.lock();
+    state.lists.push(asked.clone());
+    if let Some(step) = &state.instead_of_list {
+        return step.clone();
+    }
+    let (path, query) = asked.path.split_once('?').unwrap_or((&asked.path, ""));
+    let Some(models) = &state.offered else {
+        return error(404, "there is no list");
+    };
+    let body = if path.ends_with("/api/tags") {
+        let models = models
+            .iter()
+            .map(|name| json!({"name": name, "model": name}));
+        json!({"models": models.collect::<Vec<_>>()})
+    } else if path.ends_with("/models") {
+        let after = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("after_id="));
+        let begin = models.iter().position(|name| Some(name.as_str()) == after);
+        let rest = &models[begin.map_or(0, |at| at + 1)..];
+        let page = &rest[..state.page.unwrap_or(rest.len()).min(rest.len())];
+        let data: Vec<Value> = page.iter().map(|name| json!({"id": name})).collect();
+        json!({
+            "object": "list", "data": data, "has_more": page.len() < rest.len(),
+            "last_id": page.last(),
+        })
+    } else {
+        return error(404, "there is nothing");
+    };
+    raw("application/json", body.to_string())
+}
+
 fn read_request(reader: &mut BufReader<&TcpStream>, connection: usize) -> Option<Asked> {
     let mut line = String::new();
     if reader.read_line(&mut line).ok()? == 0 {
         return None;
     }
-    let path = line.split(' ').nth(1)?.to_owned();
+    let mut head = line.split(' ').map(str::to_owned);
+    let (method, path) = (head.next()?, head.next()?);
     let mut headers = Vec::new();
     loop {
         line.clear();
@@ -627,6 +693,7 @@ fn read_request(reader: &mut BufReader<&TcpStream>, connection: usize) -> Option
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     Some(Asked {
+        method,
         path,
         headers,
         body: serde_json::from_slice(&body).unwrap_or(Value::Null),
