@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::check::Check;
 use super::trial;
@@ -96,12 +96,13 @@ impl AskedPlace<'_> {
         if let Some(why) = agreement.lacking(first, providers) {
             return vec![Check::warning(subject, why)];
         }
+        let begun = Instant::now();
         let mut checks = Vec::new();
         let mut there: Vec<&NamedModel<'_>> = Vec::new();
         match providers.offered(first, LIMIT) {
             Ok(offered) => {
                 for model in &self.models {
-                    match model.lack(&offered, providers) {
+                    match model.lack(&offered, providers, LIMIT.saturating_sub(begun.elapsed())) {
                         Some(lack) => checks.push(lack),
                         None => there.push(model),
                     }
@@ -180,8 +181,13 @@ impl NamedModel<'_> {
         }
     }
 
-    /// That the list lacks the model, if it does.
-    fn lack(&self, offered: &[OfferedModel], providers: &ProviderSettings) -> Option<Check> {
+    /// That the list lacks the model, if it does; for `left` the provider may be asked of it alone.
+    fn lack(
+        &self,
+        offered: &[OfferedModel],
+        providers: &ProviderSettings,
+        left: Duration,
+    ) -> Option<Check> {
         let ModelChoice { provider, name, .. } = self.choice;
         let is_one_of = |names: [&str; 2]| names.contains(&provider.as_str());
         if is_one_of(OTHER_NAMES)
@@ -200,7 +206,7 @@ impl NamedModel<'_> {
             let message = format!("the Ollama at {url} lacks {label}: `ollama pull {name}`");
             return Some(self.hinted(self.check(message), near, offered));
         }
-        if providers.knows(self.choice, LIMIT) {
+        if providers.knows(self.choice, left) {
             return None;
         }
         if is_one_of(MORE_NAMES) {

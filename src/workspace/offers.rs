@@ -29,13 +29,19 @@ pub struct Offer {
 
 /// What `provider` offers. Whoever names it wants it asked, as the workspace's files describe it.
 pub fn of(config: &Config, provider: Provider) -> Offer {
-    asked(&settings(config), provider)
+    let mut config = config.clone();
+    // Nobody else's program has to print a key.
+    config
+        .providers
+        .retain(|described, _| *described == provider);
+    let settings = told(providers::settings_with_commands(&config, environment));
+    asked(&settings, provider)
 }
 
 /// What the providers offer that can be asked here: those that agents name, that the configuration
 /// describes, or whose key is set.
 pub fn all(config: &Config) -> Vec<Offer> {
-    let settings = settings(config);
+    let settings = told(providers::settings_as_agreed(config, environment));
     let (trust, _) = trust::of_workspace(&Workspace::of(config));
     let agents = read_agents(config, &trust).list();
     let specs = agents.iter().map(|agent| &agent.model);
@@ -117,8 +123,8 @@ fn asked(settings: &ProviderSettings, provider: Provider) -> Offer {
     }
 }
 
-fn settings(config: &Config) -> ProviderSettings {
-    let (settings, warnings) = providers::settings(config, environment);
+/// The settings, whose warnings are told.
+fn told((settings, warnings): (ProviderSettings, Vec<String>)) -> ProviderSettings {
     for warning in warnings {
         log::warn!("{warning}");
     }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::domain::prompt;
 use crate::domain::providers::Dialect;
-use crate::domain::spec::{ModelChoice, ModelInput, ModelSpec};
+use crate::domain::sight::Sight;
+use crate::domain::spec::{ModelChoice, ModelSpec};
 use crate::domain::window::tokens_of_bytes;
 use crate::engine::Agents as _;
 use crate::engine::turn::prompt as told;
@@ -93,9 +94,8 @@ pub struct ShownModel {
     /// Where its key is looked for: the name of a variable, or words for a file or a program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// What it takes, as far as that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sees: Option<Vec<&'static str>>,
+    /// What it takes, in the words of files.
+    pub sees: Vec<&'static str>,
     /// Why it cannot be asked, or is asked without its key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -191,7 +191,7 @@ impl ShownModel {
             dialect: way.as_ref().map(|way| way.dialect),
             host: way.as_ref().and_then(|way| way.host.clone()),
             key: way.and_then(|way| way.key),
-            sees: choice.settings.input.map(ModelInput::words),
+            sees: Sight::of(choice).input.words(),
             note: note.or(withheld),
         }
     }

@@ -306,3 +306,72 @@ fn what_a_folder_of_strangers_names_is_asked_when_somebody_names_it() {
         "{said}"
     );
 }
+
+#[test]
+fn an_agent_is_shown_with_how_its_models_are_asked() {
+    let workspace = Workspace::new();
+    workspace.config(
+        "providers:\n  office: {dialect: anthropic, base_url: \"https://me:secret@llm.example/v1?k=secret\", \
+         api_key_file: ./office.key}\n",
+    );
+    workspace.agent(
+        "ada",
+        "  model:\n    provider: openai\n    name: gpt-4o\n    fallbacks:\n      \
+         - {provider: office, name: claude-x}\n      - {provider: vllm, name: m, input: [text]}\n      \
+         - {provider: azure, name: m}\n      - {provider: echo, name: echo}\n",
+    );
+    let output = duragent(workspace.path())
+        .args(["agent", "show", "ada", "--json"])
+        .env("VLLM_BASE_URL", "http://127.0.0.1:8001")
+        .output_in_time()
+        .unwrap();
+    let text = out(&output);
+    assert!(!text.contains("secret"), "{text}");
+    let shown: Value = serde_json::from_str(&text).unwrap();
+    let models = shown["models"].as_array().unwrap();
+    let key_file = workspace.file("office.key");
+    for (index, field, expected) in [
+        (0, "model", json!("openai/gpt-4o")),
+        (0, "host", json!("api.openai.com")),
+        (0, "dialect", json!("openai")),
+        (0, "key", json!("OPENAI_API_KEY")),
+        (0, "sees", json!(["text", "image", "pdf"])),
+        (0, "note", json!(null)),
+        (1, "host", json!("llm.example")),
+        (1, "dialect", json!("anthropic")),
+        (1, "key", json!(format!("the file {}", key_file.display()))),
+        (2, "host", json!("127.0.0.1:8001")),
+        (2, "key", json!("VLLM_API_KEY")),
+        (2, "sees", json!(["text"])),
+        (3, "host", json!(null)),
+        (4, "dialect", json!("echo")),
+        (4, "key", json!(null)),
+    ] {
+        assert_eq!(models[index][field], expected, "{index} {field}: {shown:#}");
+    }
+    let note = models[3]["note"].as_str().unwrap();
+    assert!(
+        note.contains("azure has no address: set AZURE_BASE_URL"),
+        "{note}"
+    );
+}
+
+#[test]
+fn a_key_that_a_program_prints_opens_the_list_of_its_provider() {
+    let model = FakeModel::start();
+    model.offers(&["m"]);
+    let workspace = Workspace::new();
+    workspace.config(&format!(
+        "providers:\n  lan: {{base_url: \"{}/v1\", api_key_command: [sh, -c, \"echo {KEY}\"]}}\n  \
+         other: {{base_url: \"http://127.0.0.1:1\", api_key_command: [sh, -c, \"touch ran; echo x\"]}}\n",
+        model.url()
+    ));
+    out(&models(&workspace, &["lan"], &[]));
+    let lists = model.lists();
+    let sent = format!("Bearer {KEY}");
+    assert_eq!(lists[0].header("authorization"), Some(sent.as_str()));
+    // Of another provider, and of a folder that nobody has served.
+    assert!(!workspace.file("ran").exists());
+    models(&workspace, &[], &[]);
+    assert!(!workspace.file("ran").exists());
+}
