@@ -65,6 +65,11 @@ impl Parser {
         Ok(())
     }
 
+    /// The name that the event will have whose end has not come; empty as long as it has none.
+    pub fn pending_name(&self) -> &[u8] {
+        &self.name
+    }
+
     fn keep_unfinished(&mut self, bytes: &[u8]) -> Result<(), EventTooLong> {
         if self.line.len() + self.data.len() + bytes.len() > EVENT_BYTES_MAX {
             return Err(EventTooLong);

@@ -19,10 +19,10 @@ use ureq::http::Response;
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, BodyReader, Proxy};
 
-use crate::base::sse;
 use crate::base::thread;
 use crate::domain::secret::Secret;
 use crate::domain::spec::Provider;
+use crate::llm::answer_body::AnswerBody;
 use crate::llm::canceller::Canceller;
 use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder, error_text};
 use crate::llm::handover::Handover;
@@ -48,8 +48,6 @@ const LASTS_FROM: u32 = 3;
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 /// What is passed on of a provider's words.
 const WORDS_CHARS_MAX: usize = 500;
-/// What is read of an answer that is not streamed.
-const WHOLE_BYTES_MAX: u64 = 8 << 20;
 /// What is read of an answer to a GET.
 const GOT_BYTES_MAX: u64 = 8 << 20;
 /// How often something is read of an answer after its end, to use its connection again …
@@ -107,14 +105,6 @@ impl Post<'_> {
         let headers = headers.map(|(name, value)| name.len() + value.len() + 4);
         self.url.len() + headers.sum::<usize>() + REST
     }
-}
-
-/// An answer whose head says that it is one.
-enum Answered {
-    /// It comes as events.
-    Streamed(Box<BodyReader<'static>>),
-    /// It is a document, and here.
-    Whole(Vec<u8>),
 }
 
 impl Connection {
@@ -184,35 +174,43 @@ impl Connection {
         canceller: &Canceller,
     ) -> Result<DecodedReply, LlmError> {
         let provider = post.provider;
-        match self.ask(post, canceller)? {
-            Answered::Streamed(mut body) => {
-                stream(provider, &mut body, decoder, sink, canceller)?;
-                self.rest = decoder.is_done().then(|| AnswerRest {
-                    body,
-                    since: Instant::now(),
-                });
-            }
-            Answered::Whole(body) => {
-                let decoded = decoder.whole(&body, sink);
-                sink.keep(decoder.kept_bytes());
-                sink.flush_new()?;
-                decoded.map_err(|fault| fault.named(provider, sink.has_begun()))?;
-            }
-        }
+        let mut source = self.ask(post, canceller)?;
+        let mut body = AnswerBody::default();
+        let read = read(provider, &mut source, &mut body, decoder, sink, canceller);
+        let broken = match read {
+            // Whether the answer was whole by then is for its decoder to say.
+            Err(error @ (LlmError::Timeout { .. } | LlmError::Unreachable { .. })) => Some(error),
+            read => read.map(|()| None)?,
+        };
         if sink.is_over() {
             return Ok(DecodedReply::cut());
         }
-        let reply = decoder
-            .finish()
-            .map_err(|fault| fault.named(provider, sink.has_begun()))?;
-        self.can_be_kept = true;
+        let reply = body.end(decoder, sink);
+        sink.flush_new()?;
+        let is_whole = broken.is_none();
+        let reply = reply.map_err(|fault| match (fault, broken) {
+            (AnswerFault::Truncated, Some(error)) => error,
+            (fault, _) => fault.named(provider, sink.has_begun()),
+        })?;
+        if sink.is_over() {
+            return Ok(DecodedReply::cut());
+        }
+        self.can_be_kept = is_whole;
+        self.rest = (is_whole && decoder.is_done()).then(|| AnswerRest {
+            body: source,
+            since: Instant::now(),
+        });
         Ok(reply)
     }
 
     /// Sends `post` and receives the head of its answer. Apart, so that a stream that lasts does
     /// not keep what this takes of the stack.
     #[inline(never)]
-    fn ask(&mut self, post: Post<'_>, canceller: &Canceller) -> Result<Answered, LlmError> {
+    fn ask(
+        &mut self,
+        post: Post<'_>,
+        canceller: &Canceller,
+    ) -> Result<Box<BodyReader<'static>>, LlmError> {
         if let Some(rest) = self.rest.take() {
             self.read_rest(rest);
         }
@@ -224,14 +222,8 @@ impl Connection {
             self.can_be_kept = true;
             return Err(error);
         }
-        match response.body().mime_type() {
-            Some("application/json") => whole(provider, response).map(Answered::Whole),
-            // A wrong address often leads to somebody's front page.
-            Some("text/html") => Err(web_page(provider)),
-            _ => Ok(Answered::Streamed(Box::new(
-                response.into_body().into_reader(),
-            ))),
-        }
+        // What its head says it is, is often wrong.
+        Ok(Box::new(response.into_body().into_reader()))
     }
 
     /// Reads what the last answer left, as far as it is there, so that its connection can be used
@@ -291,19 +283,19 @@ impl Connection {
     }
 }
 
-/// Decodes a streamed answer up to its end, as far as it says where that is.
-fn stream(
+/// Decodes an answer up to its end, as far as it says where that is.
+fn read(
     provider: &Provider,
-    body: &mut impl Read,
+    source: &mut impl Read,
+    body: &mut AnswerBody,
     decoder: &mut dyn Decoder,
     sink: &mut Handover<'_>,
     canceller: &Canceller,
 ) -> Result<(), LlmError> {
-    let mut events = sse::Parser::default();
     let mut buffer = vec![0; READ_BYTES];
     let mut reads = 0;
     while !decoder.is_done() {
-        let count = read_some(provider, body, &mut buffer)?;
+        let count = read_some(provider, source, &mut buffer)?;
         reads += 1;
         if reads == LASTS_FROM {
             // To ask took ten times the stack that this takes, for as long as it may last.
@@ -315,17 +307,10 @@ fn stream(
         if count == 0 {
             return Ok(());
         }
-        let fed = events.feed(&buffer[..count], |event| {
-            if decoder.is_done() || sink.is_over() {
-                return Ok(());
-            }
-            decoder.event(event.name, event.data, sink)?;
-            sink.keep(decoder.kept_bytes());
-            Ok(())
-        });
+        let fed = body.feed(&buffer[..count], decoder, sink);
         // What came before a fault stands, and is stored with what is known of the fault.
         sink.flush_new()?;
-        fed.map_err(|fault: AnswerFault| fault.named(provider, sink.has_begun()))?;
+        fed.map_err(|fault| fault.named(provider, sink.has_begun()))?;
         if sink.is_over() {
             return Ok(());
         }
@@ -444,22 +429,6 @@ fn config(idle_timeout: Duration, output_bytes: usize, proxy: Option<Proxy>) -> 
         .build()
 }
 
-fn whole(provider: &Provider, response: Response<Body>) -> Result<Vec<u8>, LlmError> {
-    response
-        .into_body()
-        .into_with_config()
-        .limit(WHOLE_BYTES_MAX)
-        .read_to_vec()
-        .map_err(|error| connection_error(provider, error))
-}
-
-fn web_page(provider: &Provider) -> LlmError {
-    LlmError::Malformed {
-        provider: provider.clone(),
-        message: "a web page instead of an answer; is the base URL right?".into(),
-    }
-}
-
 fn status_error(provider: &Provider, response: Response<Body>) -> LlmError {
     let status = response.status().as_u16();
     let retry_after = response
@@ -538,12 +507,6 @@ fn connection_error(provider: &Provider, error: ureq::Error) -> LlmError {
     let what = match &error {
         ureq::Error::Timeout(Timeout::PerRead | Timeout::PerWrite) => "nothing came or went",
         ureq::Error::Timeout(Timeout::Global) => WHOLE_REPLY,
-        ureq::Error::BodyExceedsLimit(_) => {
-            return LlmError::Malformed {
-                provider: provider.clone(),
-                message: "an answer of more than 8 MiB".into(),
-            };
-        }
         _ => {
             return LlmError::Unreachable {
                 provider: provider.clone(),

@@ -1,13 +1,8 @@
 //! What the providers' dialects have in common: an answer is decoded event by event.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::{
-    Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer,
-};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::base::sse::EventTooLong;
@@ -35,11 +30,9 @@ pub(super) const GO_ON: &str =
 /// Turns the events of one answer into deltas and a reply. Pure.
 pub(super) trait Decoder {
     /// Takes the data of the next event and hands its text to `sink`. `name` is the event's own, and empty where
-    /// it has none.
+    /// it has none: lines of ndjson are events, and so is an answer that comes as one document, which its shape
+    /// tells apart.
     fn event(&mut self, name: &[u8], data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault>;
-
-    /// Takes an answer that came as one JSON document instead of a stream.
-    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault>;
 
     /// What is kept of the answer so far beside its text, roughly.
     fn kept_bytes(&self) -> usize;
@@ -91,6 +84,8 @@ pub(super) enum AnswerFault {
     },
     /// It ended before its end.
     Truncated,
+    /// It came to its end, and there was nothing in it; perhaps some words that say why.
+    Empty(String),
     /// It is not what the interface promises.
     Malformed(String),
 }
@@ -113,6 +108,13 @@ impl AnswerFault {
             },
             AnswerFault::Reported { message, .. } => LlmError::MidStream { provider, message },
             AnswerFault::Truncated => LlmError::Truncated { provider },
+            AnswerFault::Empty(words) => LlmError::MidStream {
+                provider,
+                message: match words.as_str() {
+                    "" => "there was nothing in it".to_owned(),
+                    words => format!("there was nothing in it but {words}"),
+                },
+            },
             AnswerFault::Malformed(message) => LlmError::Malformed { provider, message },
         }
     }
@@ -127,61 +129,6 @@ impl From<EventTooLong> for AnswerFault {
 impl From<serde_json::Error> for AnswerFault {
     fn from(error: serde_json::Error) -> AnswerFault {
         AnswerFault::Malformed(error.to_string())
-    }
-}
-
-/// A text that lies in the bytes it was read from, unless it has escapes.
-///
-/// Servers differ: a list of parts is the text of its parts, as some write an answer; an object
-/// is its JSON, as some write a call's arguments; a number is its digits, as some write ids.
-#[derive(Debug, Default)]
-pub(super) struct Text<'a>(Cow<'a, str>);
-
-impl Text<'_> {
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'a>, D::Error> {
-        deserializer.deserialize_any(TextVisitor).map(Text)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(number.to_string()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
-        let mut text = String::new();
-        while let Some(part) = parts.next_element::<Value>()? {
-            text.push_str(part["text"].as_str().unwrap_or_default());
-        }
-        Ok(Cow::Owned(text))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        let object = Map::deserialize(MapAccessDeserializer::new(map))?;
-        let text = serde_json::to_string(&object).map_err(A::Error::custom)?;
-        Ok(Cow::Owned(text))
     }
 }
 
@@ -203,54 +150,216 @@ pub(super) fn memory_of_members(members: &Map<String, Value>) -> usize {
     members.iter().map(member).sum()
 }
 
-/// The first of a list, if it has one: where there is never a second, a list of each token's is much.
-#[derive(Debug)]
-pub(super) struct First<T>(pub(super) Option<T>);
-
-impl<T> Default for First<T> {
-    fn default() -> First<T> {
-        First(None)
+/// Reads an event of a stream; `None` for one that says nothing.
+///
+/// Errors: one that says what went wrong; half an object, as something of the answer is lost with it.
+pub(super) fn event_in<'a, T: Deserialize<'a>>(
+    name: &[u8],
+    data: &'a [u8],
+) -> Result<Option<T>, AnswerFault> {
+    let data = data.trim_ascii();
+    let whole = || serde_json::from_slice::<Value>(data);
+    match data.first() {
+        _ if name == b"error" => Err(match whole() {
+            Ok(document) => fault_in(&document).unwrap_or_else(|| reported(&document)),
+            Err(_) => AnswerFault::Reported {
+                status: None,
+                message: String::from_utf8_lossy(data).into_owned(),
+            },
+        }),
+        Some(b'{') => Ok(Some(serde_json::from_slice(data)?)),
+        Some(b'[') => whole()
+            .ok()
+            .and_then(|list| fault_in(&list))
+            .map_or(Ok(None), Err),
+        _ => Ok(None),
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<First<T>, D::Error> {
-        deserializer.deserialize_any(FirstVisitor(PhantomData))
+/// What a document says that went wrong, in whatever shape, if it says so.
+pub(super) fn fault_in(document: &Value) -> Option<AnswerFault> {
+    if let Value::Array(list) = document {
+        return fault_in(list.first().filter(|first| first.is_object())?);
+    }
+    let inner = [document.get("error"), document.pointer("/x_groq/error")];
+    if let Some(error) = inner
+        .into_iter()
+        .flatten()
+        .find(|error| says_something(error))
+    {
+        // `true` stands beside the words.
+        return Some(reported(if error.is_boolean() { document } else { error }));
+    }
+    let is_named = ["object", "type", "status"]
+        .iter()
+        .any(|key| document[*key] == "error");
+    let is_told = ["detail", "errors"]
+        .iter()
+        .any(|key| document.get(*key).is_some_and(says_something));
+    let is_failure =
+        is_named || is_told || error_text(document).is_some() && status_in(document).is_some();
+    is_failure.then(|| reported(document))
+}
+
+/// It is more than a place for an error.
+pub(super) fn says_something(error: &Value) -> bool {
+    match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => true,
+        Value::Number(number) => number.as_f64().is_none_or(|number| number > 0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(members) => !members.is_empty(),
     }
 }
 
-struct FirstVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for FirstVisitor<T> {
-    type Value = First<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_unit<E>(self) -> Result<First<T>, E> {
-        Ok(First(None))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<First<T>, A::Error> {
-        let first = list.next_element()?;
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(First(first))
-    }
-}
-
-/// The words of an error document, of any provider: `error.message`, with what OpenRouter passes
-/// on from behind it.
-pub(super) fn error_text(document: &Value) -> Option<String> {
-    let error = document.get("error").unwrap_or(document);
-    let message = error
+/// An error in the provider's words, and the status that it stands for.
+pub(super) fn reported(error: &Value) -> AnswerFault {
+    let text = error_text(error).unwrap_or_else(|| error.to_string());
+    let kind = error["type"]
         .as_str()
-        .or_else(|| error.get("message")?.as_str())
-        .filter(|text| !text.is_empty())?;
+        .filter(|kind| !matches!(*kind, "" | "error"));
+    AnswerFault::Reported {
+        status: status_in(error),
+        message: match kind {
+            Some(kind) => format!("{kind}: {text}"),
+            None => text,
+        },
+    }
+}
+
+/// The status that an error stands for: a number in one of these places, or a word that all know.
+fn status_in(error: &Value) -> Option<u16> {
+    let told = ["code", "status_code", "status", "type"].map(|key| &error[key]);
+    let number = |value: &Value| {
+        let number = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
+        let number = u16::try_from(number).ok()?;
+        (400..600).contains(&number).then_some(number)
+    };
+    let words = || told.iter().filter_map(|value| status_of(value.as_str()?));
+    told.iter()
+        .find_map(|value| number(value))
+        .or_else(|| words().next())
+}
+
+fn status_of(word: &str) -> Option<u16> {
+    Some(match word {
+        "invalid_request_error" | "INVALID_ARGUMENT" | "FAILED_PRECONDITION" => 400,
+        "authentication_error" | "UNAUTHENTICATED" | "invalid_api_key" => 401,
+        "billing_error" => 402,
+        "permission_error" | "PERMISSION_DENIED" => 403,
+        "not_found_error" | "NOT_FOUND" => 404,
+        "request_too_large" => 413,
+        "rate_limit_error"
+        | "rate_limit_exceeded"
+        | "insufficient_quota"
+        | "RESOURCE_EXHAUSTED" => 429,
+        "api_error" | "server_error" | "internal_server_error" | "INTERNAL" => 500,
+        "UNAVAILABLE" | "service_unavailable" => 503,
+        "timeout_error" | "DEADLINE_EXCEEDED" => 504,
+        "overloaded_error" => 529,
+        _ => return None,
+    })
+}
+
+/// The words of an error document, of any provider, with what OpenRouter passes on from behind it.
+pub(super) fn error_text(document: &Value) -> Option<String> {
+    let error = match document {
+        Value::Array(list) => return error_text(list.first().filter(|one| !one.is_array())?),
+        document => document
+            .get("error")
+            .filter(|error| says_something(error))
+            .unwrap_or(document),
+    };
+    let error = if error.is_boolean() { document } else { error };
+    let told = ["message", "detail", "msg", "errors"].map(|key| &error[key]);
+    let message = std::iter::once(error)
+        .chain(told)
+        .find_map(|value| match value {
+            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+            Value::Array(list) => list
+                .first()
+                .filter(|one| !one.is_array())
+                .and_then(error_text),
+            Value::Object(_) if !std::ptr::eq(value, error) => error_text(value),
+            _ => None,
+        })?;
     match error.pointer("/metadata/raw").and_then(Value::as_str) {
         Some(raw) => Some(format!("{message}: {raw}")),
-        None => Some(message.to_owned()),
+        None => Some(message),
     }
+}
+
+/// What a reader is told of a reply that ended as `word` says, if that is not the usual end.
+///
+/// `says_nothing`: neither text nor a call came of it. `has_reasoning`: but thoughts.
+pub(super) fn remark_on(
+    word: &str,
+    says_nothing: bool,
+    has_reasoning: bool,
+) -> Option<(NoticeCode, String)> {
+    let ended = match word {
+        "" => String::new(),
+        word => format!(" (`{word}`)"),
+    };
+    Some(match word.to_ascii_lowercase().as_str() {
+        "content_filter" | "safety" | "prohibited_content" | "blocklist" | "recitation"
+        | "spii" | "sensitive" | "image_safety" => (
+            NoticeCode::Filtered,
+            format!("the provider's filter ended the reply{ended}"),
+        ),
+        "refusal" => (
+            NoticeCode::Refused,
+            format!("the model refused to answer{ended}"),
+        ),
+        "malformed_function_call" | "malformed_tool_call" => (
+            NoticeCode::MalformedCall,
+            format!("the model called a tool in a form that its provider cannot read{ended}"),
+        ),
+        _ if !says_nothing => return None,
+        word if is_length(word) && has_reasoning => (
+            NoticeCode::EmptyReply,
+            format!(
+                "the model spent its limit of tokens on reasoning and has said nothing{ended}: `max_output_tokens` may be higher, or its effort lower"
+            ),
+        ),
+        _ if has_reasoning => (
+            NoticeCode::EmptyReply,
+            format!("the model has thought and said nothing{ended}"),
+        ),
+        _ => (
+            NoticeCode::EmptyReply,
+            format!("the model has said nothing{ended}"),
+        ),
+    })
+}
+
+/// A reply ended for that reason has reached a limit.
+pub(super) fn is_length(word: &str) -> bool {
+    matches!(
+        word,
+        "length"
+            | "max_tokens"
+            | "MAX_TOKENS"
+            | "max_output_tokens"
+            | "model_length"
+            | CONTEXT_EXCEEDED
+    )
+}
+
+/// The end of a reply for which the window had no room.
+pub(super) const CONTEXT_EXCEEDED: &str = "model_context_window_exceeded";
+
+/// The calls, by their place, that a reply which reached its limit has left unfinished.
+pub(super) fn cut_calls(calls: &[RawToolCall]) -> Vec<usize> {
+    let is_object = |text: &str| serde_json::from_str::<Map<String, Value>>(text).is_ok();
+    // Of a last call without arguments nobody knows whether they were to come.
+    let is_cut = |(at, call): (usize, &RawToolCall)| {
+        let is_last = at + 1 == calls.len();
+        !is_object(&call.arguments) || is_last && call.arguments == "{}"
+    };
+    let places = calls.iter().enumerate().filter(|one| is_cut(*one));
+    places.map(|(at, _)| at).collect()
 }
 
 /// A tool's name as every provider takes it back: a model may have called one that cannot exist.

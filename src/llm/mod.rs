@@ -2,10 +2,12 @@
 //!
 //! `providers` asks a provider and tries again or elsewhere (`retry`), at the address and with the
 //! key that `settings` allows, as `quirks` knows that it wants to be asked, and otherwise if it refuses (`mend`); `call` makes one request, over what `connections` lends it,
-//! which `canceller` ends (`transport` is what it asks more of ureq's connections); `base::sse` splits its answer into events, and `openai` or `anthropic`
-//! decodes them (`dialect`) for the caller's sink (`handover`). `echo` needs none of that.
+//! which `canceller` ends (`transport` is what it asks more of ureq's connections); the body of an answer
+//! (`answer_body`) is split into events (`framing`) and its characters are joined (`halves`), and `openai` or `anthropic`
+//! decodes it (`dialect`) for the caller's sink (`handover`). `echo` needs none of that.
 //! `catalogue` asks what models a provider has.
 
+mod answer_body;
 mod anthropic;
 mod call;
 mod canceller;
@@ -14,10 +16,14 @@ mod connections;
 mod dialect;
 mod echo;
 mod error;
+mod framing;
+mod halves;
 mod handover;
 mod held;
 mod images;
 mod mend;
+mod json_end;
+mod lenient;
 mod model;
 mod openai;
 mod options;

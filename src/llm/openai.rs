@@ -7,6 +7,7 @@
 //! <https://openrouter.ai/docs/api-reference/streaming>.
 
 mod body;
+mod calls;
 mod decoder;
 
 pub(super) use body::{ChatBody, tools};

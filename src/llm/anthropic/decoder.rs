@@ -5,75 +5,94 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::event::{FinishReason, Usage};
 use crate::llm::dialect::{
-    AnswerFault, DecodedReply, Decoder, Text, error_text, memory_of_members,
+    AnswerFault, CONTEXT_EXCEEDED, DecodedReply, Decoder, cut_calls, event_in, fault_in, is_length,
+    memory_of_members, remark_on, says_something,
 };
+use crate::llm::lenient::{Count, Lenient, Prose, Text};
 use crate::llm::{RawToolCall, Sink};
 
 /// The key of the blocks of thinking in a reply's `provider_data`.
 pub(super) const THINKING: &str = "thinking";
+/// The key of the order in which blocks came, where it is not the usual one: thinking, text, calls.
+const ORDER: &str = "order";
 
 /// The state of one answer.
 #[derive(Debug, Default)]
 pub(in crate::llm) struct MessagesDecoder {
-    open: Option<Block>,
-    calls: Vec<RawToolCall>,
-    thinking: Vec<Value>,
+    blocks: Vec<Block>,
     prompt_tokens: u64,
+    cached_tokens: u64,
     completion_tokens: u64,
-    stop_reason: Option<FinishReason>,
+    /// Why it ended, in the provider's word.
+    stop_word: Option<String>,
     /// The memory of calls and thinking, roughly.
     kept_bytes: usize,
     done: bool,
 }
 
-/// The block that is being received.
+/// A block, with the index that its pieces have.
 #[derive(Debug)]
-enum Block {
+struct Block {
+    index: Option<u64>,
+    content: BlockContent,
+}
+
+#[derive(Debug)]
+enum BlockContent {
     Call(RawToolCall),
     Thinking(Map<String, Value>),
+    /// So many bytes, which were handed over.
+    Text(usize),
+    /// Whatever will be invented.
+    Other,
 }
 
 impl Decoder for MessagesDecoder {
-    fn event(&mut self, _name: &[u8], data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
-        let event: StreamEvent<'_> = serde_json::from_slice(data)?;
-        match event.kind.as_str() {
+    fn event(&mut self, name: &[u8], data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
+        if data.trim_ascii() == b"[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        let Some(event) = event_in::<StreamEvent<'_>>(name, data)? else {
+            return Ok(());
+        };
+        if says_something(&event.error)
+            && let Some(fault) = fault_in(&serde_json::from_slice(data)?)
+        {
+            return Err(fault);
+        }
+        let index = event.index.0;
+        match event.kind.as_ref().map_or("", Text::as_str) {
             "content_block_delta" => {
-                if let Some(delta) = event.delta {
-                    self.delta(delta, sink);
+                if let Some(delta) = event.delta.0 {
+                    self.delta(index, delta, sink);
                 }
             }
-            "content_block_start" => {
-                self.close();
-                if let Some(block) = event.content_block {
-                    self.open(block, sink);
-                }
-            }
-            "content_block_stop" => self.close(),
-            "message_start" => self.count(event.message.and_then(|message| message.usage)),
+            "content_block_start" => self.open(index, event.content_block, sink),
+            "message_start" => self.count(&event.message["usage"]),
             "message_delta" => {
-                self.count(event.usage);
-                self.stop(event.delta.and_then(|delta| delta.stop_reason));
+                self.count(&event.usage);
+                self.stop(event.delta.0.and_then(|delta| delta.stop_reason));
             }
             "message_stop" => self.done = true,
-            "error" => return Err(reported(&event.error.unwrap_or_default())),
-            // `ping`, and whatever will be invented.
-            _ => {}
+            "message" => {
+                if let Value::Array(blocks) = event.content {
+                    for block in blocks {
+                        self.open(None, block, sink);
+                    }
+                }
+                self.count(&event.usage);
+                self.stop(event.stop_reason);
+                self.done = self.stop_word.is_some();
+            }
+            "ping" | "content_block_stop" => {}
+            _ => {
+                // Whatever will be invented, unless it is an error.
+                if let Some(fault) = fault_in(&serde_json::from_slice(data)?) {
+                    return Err(fault);
+                }
+            }
         }
-        Ok(())
-    }
-
-    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
-        let message: Whole<'_> = serde_json::from_slice(body)?;
-        if let Some(error) = message.error {
-            return Err(reported(&error));
-        }
-        for block in message.content.unwrap_or_default() {
-            self.open(block, sink);
-            self.close();
-        }
-        self.count(message.usage);
-        self.stop(message.stop_reason);
-        self.done = self.stop_reason.is_some();
         Ok(())
     }
 
@@ -86,68 +105,116 @@ impl Decoder for MessagesDecoder {
     }
 
     fn finish(&mut self) -> Result<DecodedReply, AnswerFault> {
-        if !self.done {
-            return Err(AnswerFault::Truncated);
-        }
-        self.close();
-        let tool_calls = std::mem::take(&mut self.calls);
-        let finish_reason = match self.stop_reason {
-            Some(FinishReason::Length) => FinishReason::Length,
-            _ if tool_calls.is_empty() => FinishReason::Stop,
-            _ => FinishReason::ToolCalls,
+        let blocks = || self.blocks.iter().map(|block| &block.content);
+        let is_empty = !blocks().any(|block| match block {
+            BlockContent::Text(bytes) => *bytes > 0,
+            BlockContent::Call(_) => true,
+            BlockContent::Thinking(_) | BlockContent::Other => false,
+        });
+        let has_reasoning = blocks().any(|block| matches!(block, BlockContent::Thinking(_)));
+        let word = match self.stop_word.take() {
+            Some(word) if is_empty && word == CONTEXT_EXCEEDED => {
+                return Err(AnswerFault::Reported {
+                    status: Some(400),
+                    message: word,
+                });
+            }
+            // Some leave out the last event.
+            Some(word) => word,
+            None if !self.done => return Err(AnswerFault::Truncated),
+            None if is_empty && !has_reasoning => return Err(AnswerFault::Empty(String::new())),
+            None => String::new(),
         };
-        let thinking = std::mem::take(&mut self.thinking);
-        let usage = Usage::new(self.prompt_tokens, self.completion_tokens);
+        let mut usage = Usage::new(self.prompt_tokens, self.completion_tokens);
+        usage.cached_tokens = self.cached_tokens;
+        let (tool_calls, provider_data) = self.parts();
+        let finish_reason = match is_length(&word) {
+            true => FinishReason::Length,
+            false if tool_calls.is_empty() => FinishReason::Stop,
+            false => FinishReason::ToolCalls,
+        };
+        let is_cut = finish_reason == FinishReason::Length || word == "refusal";
         Ok(DecodedReply {
+            cut_calls: if is_cut {
+                cut_calls(&tool_calls)
+            } else {
+                Vec::new()
+            },
             tool_calls,
             usage: (usage != Usage::default()).then_some(usage),
             finish_reason,
-            provider_data: (!thinking.is_empty()).then(|| json!({THINKING: thinking})),
-            cut_calls: Vec::new(),
-            remarks: Vec::new(),
+            provider_data,
+            remarks: remark_on(&word, is_empty, has_reasoning)
+                .into_iter()
+                .collect(),
         })
     }
 }
 
 impl MessagesDecoder {
-    fn open(&mut self, block: Value, sink: &mut dyn Sink) {
+    fn open(&mut self, index: Option<u64>, block: Value, sink: &mut dyn Sink) {
         let Value::Object(block) = block else {
             return;
         };
         let text = |key: &str| block.get(key).and_then(Value::as_str).unwrap_or_default();
-        match text("type") {
-            "text" => hand_over(text("text"), sink),
+        let content = match text("type") {
+            "text" => {
+                hand_over(text("text"), sink);
+                BlockContent::Text(text("text").len())
+            }
             "tool_use" => {
                 // A streamed call begins with an empty object, and its arguments follow in pieces.
-                let input = block.get("input").filter(|input| **input != json!({}));
+                let input = block.get("input").filter(|input| says_something(input));
                 let call = RawToolCall {
                     id: text("id").to_owned(),
                     name: text("name").to_owned(),
-                    arguments: input.map(Value::to_string).unwrap_or_default(),
+                    arguments: match input {
+                        Some(Value::String(text)) => text.clone(),
+                        Some(input) => input.to_string(),
+                        None => String::new(),
+                    },
                 };
                 self.kept_bytes += call.bytes();
-                self.open = Some(Block::Call(call));
+                BlockContent::Call(call)
             }
             "thinking" | "redacted_thinking" => {
                 self.kept_bytes += memory_of_members(&block);
-                self.open = Some(Block::Thinking(block));
+                BlockContent::Thinking(block)
             }
-            _ => {}
-        }
+            _ => BlockContent::Other,
+        };
+        self.blocks.push(Block { index, content });
     }
 
-    fn delta(&mut self, delta: BlockDelta<'_>, sink: &mut dyn Sink) {
-        if let Some(text) = &delta.text {
-            hand_over(text.as_str(), sink);
-        }
-        match &mut self.open {
-            Some(Block::Call(call)) => {
+    fn delta(&mut self, index: Option<u64>, delta: BlockDelta<'_>, sink: &mut dyn Sink) {
+        let text = delta.text.as_ref().map_or("", Prose::as_str);
+        hand_over(text, sink);
+        let last = self.blocks.len().checked_sub(1);
+        let same_index = self.blocks.iter().rposition(|block| block.index == index);
+        // Some number every piece 0: what has all of its arguments takes no more.
+        let takes_more = |at: &usize| match &self.blocks[*at].content {
+            BlockContent::Call(call) if Some(*at) != last => cut_calls(&[call.clone()]) == [0],
+            _ => true,
+        };
+        let found = match index {
+            Some(_) => same_index.filter(takes_more).or(same_index.and(last)),
+            None => last,
+        };
+        let found = found.map(|at| &mut self.blocks[at]);
+        match found.map(|block| &mut block.content) {
+            Some(BlockContent::Text(bytes)) => *bytes += text.len(),
+            // Its beginning was left out.
+            _ if !text.is_empty() => self.blocks.push(Block {
+                index,
+                content: BlockContent::Text(text.len()),
+            }),
+            Some(BlockContent::Call(call)) => {
                 if let Some(piece) = &delta.partial_json {
                     self.kept_bytes += piece.as_str().len();
                     call.arguments.push_str(piece.as_str());
                 }
             }
-            Some(Block::Thinking(block)) => {
+            Some(BlockContent::Thinking(block)) => {
                 for (key, piece) in [
                     ("thinking", &delta.thinking),
                     ("signature", &delta.signature),
@@ -156,46 +223,65 @@ impl MessagesDecoder {
                     append(block, key, piece.as_ref());
                 }
             }
-            None => {}
+            Some(BlockContent::Other) | None => {}
         }
     }
 
-    fn close(&mut self) {
-        match self.open.take() {
-            Some(Block::Call(mut call)) => {
-                if call.arguments.trim().is_empty() {
-                    call.arguments = "{}".into();
+    /// The calls, and what goes back to the provider beside them and the text.
+    fn parts(&mut self) -> (Vec<RawToolCall>, Option<Value>) {
+        let (mut calls, mut thinking, mut order) = (Vec::new(), Vec::new(), Vec::new());
+        for block in std::mem::take(&mut self.blocks) {
+            match block.content {
+                BlockContent::Call(mut call) => {
+                    if call.arguments.trim().is_empty() {
+                        call.arguments = "{}".into();
+                    }
+                    order.push((2, json!(["call", calls.len()])));
+                    calls.push(call);
                 }
-                self.calls.push(call);
+                BlockContent::Thinking(block) => {
+                    order.push((0, json!([THINKING, thinking.len()])));
+                    thinking.push(Value::Object(block));
+                }
+                BlockContent::Text(bytes) if bytes > 0 => {
+                    order.push((1, json!(["text", bytes])));
+                }
+                BlockContent::Text(_) | BlockContent::Other => {}
             }
-            Some(Block::Thinking(block)) => self.thinking.push(Value::Object(block)),
-            None => {}
         }
+        let mut data = Map::new();
+        let is_usual = order.is_sorted_by_key(|(rank, _)| *rank);
+        if !is_usual {
+            let order = order.into_iter().map(|(_, place)| place);
+            data.insert(ORDER.to_owned(), order.collect());
+        }
+        if !thinking.is_empty() {
+            data.insert(THINKING.to_owned(), Value::Array(thinking));
+        }
+        (calls, (!data.is_empty()).then_some(Value::Object(data)))
     }
 
     /// Takes counts, which are totals so far. What was written to or read from the cache is part
     /// of the prompt.
-    fn count(&mut self, counts: Option<MessagesUsage>) {
-        let Some(counts) = counts else {
-            return;
-        };
-        let prompt_tokens = [
-            counts.input_tokens,
-            counts.cache_creation_input_tokens,
-            counts.cache_read_input_tokens,
+    fn count(&mut self, counts: &Value) {
+        let count = |place| Count::at(counts, place);
+        let cached = count("/cache_read_input_tokens");
+        let prompt = [
+            count("/input_tokens"),
+            count("/cache_creation_input_tokens"),
+            cached,
         ];
-        let sum: u64 = prompt_tokens.into_iter().flatten().sum();
+        let sum = prompt.into_iter().flatten().fold(0, u64::saturating_add);
         // The last event repeats only some of them, so a smaller sum is not news.
         self.prompt_tokens = self.prompt_tokens.max(sum);
-        self.completion_tokens = counts.output_tokens.unwrap_or(self.completion_tokens);
+        self.cached_tokens = self.cached_tokens.max(cached.unwrap_or_default());
+        self.completion_tokens = count("/output_tokens").unwrap_or(self.completion_tokens);
     }
 
     fn stop(&mut self, reason: Option<Text<'_>>) {
-        if let Some(reason) = reason {
-            self.stop_reason = Some(match reason.as_str() {
-                "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
-                _ => FinishReason::Stop,
-            });
+        let word = reason.as_ref().map_or("", Text::as_str);
+        if !word.is_empty() {
+            self.stop_word = Some(word.to_owned());
         }
     }
 }
@@ -206,7 +292,7 @@ fn hand_over(text: &str, sink: &mut dyn Sink) {
     }
 }
 
-fn append(block: &mut Map<String, Value>, key: &str, piece: Option<&Text<'_>>) {
+fn append(block: &mut Map<String, Value>, key: &str, piece: Option<&Prose<'_>>) {
     let Some(piece) = piece else {
         return;
     };
@@ -218,68 +304,40 @@ fn append(block: &mut Map<String, Value>, key: &str, piece: Option<&Text<'_>>) {
     }
 }
 
-/// An error as an event; its type stands for a status.
-fn reported(error: &Value) -> AnswerFault {
-    let kind = error["type"].as_str().unwrap_or("error");
-    let status = match kind {
-        "overloaded_error" => Some(529),
-        "rate_limit_error" => Some(429),
-        "api_error" => Some(500),
-        "timeout_error" => Some(504),
-        "invalid_request_error" => Some(400),
-        "authentication_error" => Some(401),
-        "permission_error" => Some(403),
-        "not_found_error" => Some(404),
-        "request_too_large" => Some(413),
-        _ => None,
-    };
-    let message = match error_text(error) {
-        Some(text) => format!("{kind}: {text}"),
-        None => kind.to_owned(),
-    };
-    AnswerFault::Reported { status, message }
-}
-
 #[derive(Debug, Deserialize)]
 struct StreamEvent<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
-    delta: Option<BlockDelta<'a>>,
+    kind: Option<Text<'a>>,
+    #[serde(default)]
+    index: Count,
+    #[serde(borrow, default)]
+    delta: Lenient<BlockDelta<'a>>,
     /// Once per block, so its tree costs nothing that matters.
-    content_block: Option<Value>,
-    message: Option<MessageStart>,
-    usage: Option<MessagesUsage>,
-    error: Option<Value>,
+    #[serde(default)]
+    content_block: Value,
+    #[serde(default)]
+    message: Value,
+    #[serde(default)]
+    usage: Value,
+    #[serde(default)]
+    error: Value,
+    /// Of a whole message.
+    #[serde(default)]
+    content: Value,
+    #[serde(borrow)]
+    stop_reason: Option<Text<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct BlockDelta<'a> {
     #[serde(borrow)]
-    text: Option<Text<'a>>,
+    text: Option<Prose<'a>>,
+    #[serde(borrow)]
     partial_json: Option<Text<'a>>,
-    thinking: Option<Text<'a>>,
-    signature: Option<Text<'a>>,
-    stop_reason: Option<Text<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct MessageStart {
-    usage: Option<MessagesUsage>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Whole<'a> {
-    content: Option<Vec<Value>>,
+    #[serde(borrow)]
+    thinking: Option<Prose<'a>>,
+    #[serde(borrow)]
+    signature: Option<Prose<'a>>,
     #[serde(borrow)]
     stop_reason: Option<Text<'a>>,
-    usage: Option<MessagesUsage>,
-    error: Option<Value>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-struct MessagesUsage {
-    input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
 }

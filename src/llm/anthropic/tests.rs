@@ -8,7 +8,7 @@ use crate::domain::message::{Message, Reply};
 use crate::domain::spec::Provider;
 use crate::domain::story;
 use crate::llm::RawToolCall;
-use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder as _, arguments_object, testing};
+use crate::llm::dialect::{AnswerFault, DecodedReply, arguments_object, testing};
 use crate::llm::quirks::Quirks;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -142,7 +142,10 @@ fn all_kinds_of_blocks_find_their_places() {
         answer,
         Ok(DecodedReply {
             tool_calls: vec![call("t1", "date", "{\"ä\": 1}"), call("t2", "list", "{}")],
-            usage: Some(Usage::new(1110, 9)),
+            usage: Some(Usage {
+                cached_tokens: 1000,
+                ..Usage::new(1110, 9)
+            }),
             finish_reason: FinishReason::ToolCalls,
             provider_data: Some(json!({"thinking": [
                 {"type": "thinking", "thinking": "hm", "signature": "s1"},
@@ -164,9 +167,20 @@ fn every_stop_reason_has_a_meaning() {
         ("max_tokens", FinishReason::Length),
         ("model_context_window_exceeded", FinishReason::Length),
     ] {
-        let (_text, answer) = decode(&[stream(&end(word)).as_bytes()]);
+        let said = [delta(0, json!({"type": "text_delta", "text": "a"}))];
+        let events = [&said[..], &end(word)].concat();
+        let (_text, answer) = decode(&[stream(&events).as_bytes()]);
         assert_eq!(answer.unwrap().finish_reason, expected, "{word}");
     }
+    // A window without room for a word is full.
+    let (_text, answer) = decode(&[stream(&end("model_context_window_exceeded")).as_bytes()]);
+    assert!(matches!(
+        answer,
+        Err(AnswerFault::Reported {
+            status: Some(400),
+            ..
+        })
+    ));
 }
 
 #[test]
@@ -187,12 +201,45 @@ fn an_error_event_stands_for_a_status() {
 }
 
 #[test]
-fn without_its_last_event_an_answer_is_truncated() {
+fn an_answer_is_whole_once_it_says_why_it_ended() {
     let body = full_stream();
+    let whole = decode(&[body.as_bytes()]);
     let cut = body.find("event: \"message_stop\"").unwrap();
+    assert_eq!(decode(&[&body.as_bytes()[..cut]]), whole);
+    let cut = body.find("event: \"message_delta\"").unwrap();
     assert_eq!(
         decode(&[&body.as_bytes()[..cut]]).1,
         Err(AnswerFault::Truncated)
+    );
+    let (_text, answer) = decode(&[b"data: {\"type\":\"message_stop\"}\n\n"]);
+    assert_eq!(answer, Err(AnswerFault::Empty(String::new())));
+}
+
+#[test]
+fn blocks_in_another_order_than_the_usual_have_it_noted() {
+    let thinking = json!({"type": "thinking", "thinking": "h", "signature": "s"});
+    let call = json!({"type": "tool_use", "id": "t1", "name": "date", "input": {"a": 1}});
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let mut events = vec![
+        start(0, text("so ")),
+        start(1, thinking.clone()),
+        start(2, text("")),
+        start(3, call),
+        // Pieces of several blocks may come by turns.
+        delta(2, json!({"type": "text_delta", "text": "grüße"})),
+        delta(1, json!({"type": "thinking_delta", "thinking": "m"})),
+    ];
+    events.extend(end("tool_use"));
+    let (text, answer) = decode(&[stream(&events).as_bytes()]);
+    assert_eq!(text.concat(), "so grüße");
+    let answer = answer.unwrap();
+    assert_eq!(answer.tool_calls[0].arguments, r#"{"a":1}"#);
+    assert_eq!(
+        answer.provider_data.unwrap(),
+        json!({
+            "order": [["text", 3], ["thinking", 0], ["text", 7], ["call", 0]],
+            "thinking": [{"type": "thinking", "thinking": "hm", "signature": "s"}],
+        })
     );
 }
 
@@ -213,7 +260,56 @@ fn whatever_a_model_wrote_as_arguments_becomes_an_object() {
     }
 }
 
+/// Lines that say nothing.
+const NOISE: &[&str] = &[
+    ": WAIT\r\n\r\n",
+    "data:\n\n",
+    "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+    "data: ping\n\n",
+    "data: null\n\n",
+    "data: {}\n\n",
+    "{\"type\":7}\n",
+    "\n\n",
+];
+
 proptest! {
+    #[test]
+    fn noise_anywhere_changes_nothing(
+        fields in prop::collection::vec((
+            any::<Index>(),
+            any::<bool>(),
+            prop::sample::select(vec!["usage", "error", "message", "content", "stop_reason", "index", "text", "thinking", "signature", "x"]),
+            prop::sample::select(vec![Value::Null, json!(false), json!(-1.5), json!(""), json!([]), json!({})]),
+        ), 0..16),
+        lines in prop::collection::vec((any::<Index>(), any::<Index>()), 0..6),
+        repeats in 0_usize..3,
+        cuts in prop::collection::vec(any::<Index>(), 0..8),
+    ) {
+        let clean = full_stream();
+        let mut events: Vec<Value> = clean
+            .lines()
+            .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+            .collect();
+        for _ in 0..repeats {
+            let end = events[events.len() - 2].clone();
+            events.insert(events.len() - 1, end);
+        }
+        for (at, in_delta, field, value) in fields {
+            let at = at.index(events.len());
+            let object = if in_delta { &mut events[at]["delta"] } else { &mut events[at] };
+            if let Value::Object(object) = object {
+                object.entry(field).or_insert(value);
+            }
+        }
+        let mut events: Vec<String> = events.iter().map(|event| stream(std::slice::from_ref(event))).collect();
+        for (at, line) in lines {
+            events.insert(at.index(events.len()), NOISE[line.index(NOISE.len())].to_owned());
+        }
+        let body = events.concat();
+        let pieces = testing::cut_at(body.as_bytes(), &cuts);
+        prop_assert_eq!(decode(&pieces), decode(&[clean.as_bytes()]), "{}", body);
+    }
+
     #[test]
     fn any_split_of_the_bytes_gives_the_same_deltas(
         cuts in prop::collection::vec(any::<Index>(), 0..12),
@@ -259,12 +355,10 @@ fn a_whole_message_says_why_it_ended() {
         ),
         (json!({"content": [{"type": "text", "text": "a"}]}), false),
     ] {
-        let mut blocks = MessagesDecoder::default();
-        let mut sink = testing::Pieces::default();
-        blocks
-            .whole(body.to_string().as_bytes(), &mut sink)
-            .unwrap();
-        assert_eq!(blocks.finish().is_ok(), is_whole, "{body}");
+        let mut body = body;
+        body["type"] = json!("message");
+        let answer = decode(&[body.to_string().as_bytes()]).1;
+        assert_eq!(answer.is_ok(), is_whole, "{body}");
     }
 }
 
@@ -286,6 +380,11 @@ fn a_later_count_that_leaves_something_out_takes_nothing_away() {
             json!({"type": "message_stop"}),
         ];
         let answer = decode(&[stream(&events).as_bytes()]).1.unwrap();
-        assert_eq!(answer.usage, Some(Usage::new(expected, 7)), "{last}");
+        let usage = answer.usage.unwrap();
+        assert_eq!(
+            (usage.prompt_tokens, usage.cached_tokens),
+            (expected, expected - 10)
+        );
+        assert_eq!(usage.completion_tokens, 7, "{last}");
     }
 }

@@ -5,18 +5,19 @@ use proptest::sample::Index;
 use serde_json::json;
 
 use super::{AnswerFault, AskedModel, DecodedReply, Decoder};
-use crate::base::sse;
 use crate::domain::code::NoticeCode;
 use crate::domain::event::{ToolCall, ToolOutput};
 use crate::domain::ids::{AgentName, CallId};
 use crate::domain::message::{Message, Reply};
 use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
+use crate::llm::answer_body::AnswerBody;
+use crate::llm::handover::Handover;
 use crate::llm::quirks::Quirks;
 use crate::llm::{Request, Sink, SinkError, ToolChoice, ToolDefinition};
 
 /// A sink that keeps the pieces.
 #[derive(Debug, Default)]
-pub(in crate::llm) struct Pieces(Vec<String>);
+pub(in crate::llm) struct Pieces(pub(in crate::llm) Vec<String>);
 
 impl Sink for Pieces {
     fn text(&mut self, text: &str) {
@@ -35,17 +36,15 @@ pub(in crate::llm) fn decode(
     mut decoder: impl Decoder,
     pieces: &[&[u8]],
 ) -> (Vec<String>, Result<DecodedReply, AnswerFault>) {
-    let mut sink = Pieces::default();
-    let mut events = sse::Parser::default();
+    let mut heard = Pieces::default();
+    let mut sink = Handover::new(&mut heard, None);
+    let mut body = AnswerBody::default();
+    let mut result = Ok(());
     for piece in pieces {
-        let fed = events.feed(piece, |event| {
-            decoder.event(event.name, event.data, &mut sink)
-        });
-        if let Err(fault) = fed {
-            return (sink.0, Err(fault));
-        }
+        result = result.and_then(|()| body.feed(piece, &mut decoder, &mut sink));
     }
-    (sink.0, decoder.finish())
+    let result = result.and_then(|()| body.end(&mut decoder, &mut sink));
+    (heard.0, result)
 }
 
 /// `body` cut at these places.

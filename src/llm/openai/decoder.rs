@@ -1,65 +1,65 @@
 //! How an answer is read. Pure.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::domain::event::{FinishReason, Usage};
+use crate::llm::Sink;
 use crate::llm::dialect::{
-    AnswerFault, DecodedReply, Decoder, First, Text, error_text, memory_of, memory_of_members,
+    AnswerFault, CONTEXT_EXCEEDED, DecodedReply, Decoder, cut_calls, event_in, fault_in, is_length,
+    memory_of, memory_of_members, remark_on, reported, says_something,
 };
-use crate::llm::{RawToolCall, Sink};
+use crate::llm::lenient::{Count, First, Lenient, Objects, Prose, Text};
+use crate::llm::openai::calls::{CallPiece, PartialCalls, merge};
 
 /// What OpenRouter wants back to let a model go on thinking where it was.
 pub(super) const REASONING: &str = "reasoning_details";
+/// The thoughts of a reply, as DeepSeek and Moonshot want them back.
+const REASONING_TEXT: &str = "reasoning_content";
+/// What belongs to single calls, in their order, or `null`; Gemini wants its signatures back.
+const EXTRA_OF_CALLS: &str = "extra_content";
+/// The same of the reply.
+const EXTRA_OF_MESSAGE: &str = "extra_content_message";
 
-/// What is quoted of an answer that cannot be understood.
+/// What is quoted of an answer that is none.
 const WORDS_BYTES_MAX: usize = 500;
 
 /// The state of one answer.
 #[derive(Debug, Default)]
 pub(in crate::llm) struct ChatDecoder {
-    calls: Vec<PartialCall>,
+    calls: PartialCalls,
     reasoning: Vec<Map<String, Value>>,
+    reasoning_text: String,
+    extra: Value,
     usage: Option<Usage>,
-    finish_reason: Option<FinishReason>,
-    /// The memory of calls and reasoning, roughly.
+    /// Why it ended, in the provider's word.
+    finish_word: Option<String>,
+    /// The text of the chunk that said so, which some servers send twice.
+    last_text: String,
+    /// The memory of reasoning, roughly.
     kept_bytes: usize,
-    /// Whether anything of an answer has come.
-    has_choice: bool,
+    has_text: bool,
+    has_reasoning: bool,
+    has_refusal: bool,
+    /// The first that came and was nothing of an answer.
+    words: String,
     done: bool,
 }
 
-/// A tool call under construction.
-#[derive(Debug, Default)]
-struct PartialCall {
-    index: Option<u64>,
-    id: String,
-    name: String,
-    arguments: String,
-}
-
 impl Decoder for ChatDecoder {
-    fn event(&mut self, _name: &[u8], data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
-        if data == b"[DONE]" {
+    fn event(&mut self, name: &[u8], data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
+        if data.trim_ascii() == b"[DONE]" {
             self.done = true;
             return Ok(());
         }
-        let chunk: Chunk<'_> = serde_json::from_slice(data)?;
-        self.chunk(chunk, sink)
-    }
-
-    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
-        self.event(b"", body, sink)?;
-        if !self.has_choice {
-            let beginning = String::from_utf8_lossy(&body[..body.len().min(WORDS_BYTES_MAX)]);
-            return Err(AnswerFault::Malformed(format!("no choice in {beginning}")));
+        match event_in(name, data)? {
+            Some(chunk) => self.chunk(chunk, data, sink),
+            None => Ok(()),
         }
-        self.done = true;
-        Ok(())
     }
 
     fn kept_bytes(&self) -> usize {
-        self.kept_bytes
+        self.kept_bytes + self.reasoning_text.len() + self.calls.kept_bytes()
     }
 
     fn is_done(&self) -> bool {
@@ -67,132 +67,176 @@ impl Decoder for ChatDecoder {
     }
 
     fn finish(&mut self) -> Result<DecodedReply, AnswerFault> {
-        // Some servers leave out `[DONE]`, some the finish reason; without both it was cut off.
-        let finish_reason = match (self.finish_reason, self.done) {
-            (Some(reason), _) => reason,
-            (None, true) => FinishReason::Stop,
-            (None, false) => return Err(AnswerFault::Truncated),
+        let is_empty = !self.has_text && self.calls.is_empty();
+        let word = match self.finish_word.take() {
+            Some(word) if is_empty && word == CONTEXT_EXCEEDED => {
+                return Err(AnswerFault::Reported {
+                    status: Some(400),
+                    message: word,
+                });
+            }
+            Some(word) => word,
+            None if is_empty && !self.has_reasoning && (self.done || !self.words.is_empty()) => {
+                return Err(AnswerFault::Empty(std::mem::take(&mut self.words)));
+            }
+            // Some servers leave out `[DONE]`, some the finish reason; without both it was cut off.
+            None if !self.done => return Err(AnswerFault::Truncated),
+            None => String::new(),
         };
-        let calls = std::mem::take(&mut self.calls);
-        let finish_reason = match finish_reason {
-            FinishReason::Length => FinishReason::Length,
-            _ if calls.is_empty() => FinishReason::Stop,
-            _ => FinishReason::ToolCalls,
+        let (tool_calls, extra) = self.calls.finish();
+        let finish_reason = match is_length(&word) {
+            true => FinishReason::Length,
+            false if tool_calls.is_empty() => FinishReason::Stop,
+            false => FinishReason::ToolCalls,
         };
-        let reasoning = std::mem::take(&mut self.reasoning);
+        let is_cut = finish_reason == FinishReason::Length || word == "content_filter";
+        let told = if self.has_refusal { "refusal" } else { &word };
         Ok(DecodedReply {
-            tool_calls: calls.into_iter().map(PartialCall::into_raw).collect(),
+            cut_calls: if is_cut {
+                cut_calls(&tool_calls)
+            } else {
+                Vec::new()
+            },
+            tool_calls,
             usage: self.usage,
             finish_reason,
-            provider_data: (!reasoning.is_empty()).then(|| json!({REASONING: reasoning})),
-            cut_calls: Vec::new(),
-            remarks: Vec::new(),
+            provider_data: self.provider_data(extra),
+            remarks: remark_on(told, is_empty, self.has_reasoning)
+                .into_iter()
+                .collect(),
         })
     }
 }
 
 impl ChatDecoder {
-    fn chunk(&mut self, chunk: Chunk<'_>, sink: &mut dyn Sink) -> Result<(), AnswerFault> {
-        if let Some(error) = &chunk.error {
-            return Err(reported(error));
+    fn chunk(
+        &mut self,
+        chunk: Chunk<'_>,
+        data: &[u8],
+        sink: &mut dyn Sink,
+    ) -> Result<(), AnswerFault> {
+        let has_error = says_something(&chunk.error) || says_something(&chunk.x_groq["error"]);
+        let has_choice = chunk.choices.0.is_some();
+        if has_error || !has_choice && !chunk.usage.is_object() {
+            let document: Value = serde_json::from_slice(data)?;
+            if let Some(fault) = fault_in(&document) {
+                return Err(fault);
+            }
+            if self.words.is_empty() {
+                let beginning = &data[..data.len().min(WORDS_BYTES_MAX)];
+                self.words = String::from_utf8_lossy(beginning).into_owned();
+            }
         }
-        if let Some(usage) = chunk.usage {
-            self.usage = Some(usage.into());
-        }
+        self.count(&chunk.usage);
+        self.count(&chunk.x_groq["usage"]);
         // One answer is asked for, so there is one choice, or none beside the usage.
         let Some(choice) = chunk.choices.0 else {
             return Ok(());
         };
-        self.has_choice = true;
-        if let Some(error) = &choice.error {
-            return Err(reported(error));
+        self.count(&choice.usage);
+        if says_something(&choice.error) {
+            return Err(reported(&choice.error));
         }
-        if let Some(delta) = choice.delta.or(choice.message) {
-            self.delta(delta, sink);
+        let finish_word = choice.finish_reason.as_ref().map_or("", Text::as_str);
+        let finish_word = Some(finish_word).filter(|word| !matches!(*word, "" | "null"));
+        let is_whole = choice.message.0.is_some()
+            && chunk.object.as_ref().map_or("", Text::as_str) != "chat.completion.chunk";
+        // Some end a stream with all of the answer once more.
+        let is_told_again = choice.delta.0.is_some() || is_whole && self.has_answer();
+        let message = choice.message.0.filter(|_| !is_told_again);
+        if let Some(delta) = choice.delta.0.or(message) {
+            let text = delta.content.as_ref().map_or("", Prose::as_str);
+            let is_repeated = self.finish_word.is_some() && text == self.last_text;
+            if finish_word.is_some() && !is_repeated {
+                text.clone_into(&mut self.last_text);
+            }
+            if finish_word.is_none() || !is_repeated {
+                self.delta(delta, is_whole, sink);
+            }
         }
-        match choice.finish_reason.as_ref().map(Text::as_str) {
-            None | Some("") => {}
-            Some("error") => return Err(reported(&json!("no reason given"))),
-            Some(reason) => self.finish_reason = Some(finish_reason(reason)),
+        self.done |= is_whole;
+        match finish_word {
+            None => {}
+            Some("error" | "network_error" | "abort" | "aborted") => {
+                return Err(AnswerFault::Reported {
+                    status: None,
+                    message: "no reason given".to_owned(),
+                });
+            }
+            // DeepSeek's, when it has no machine for the rest.
+            Some(word @ "insufficient_system_resource") => {
+                return Err(AnswerFault::Reported {
+                    status: Some(503),
+                    message: word.to_owned(),
+                });
+            }
+            Some(word) => self.finish_word = Some(word.to_owned()),
         }
         Ok(())
     }
 
-    fn delta(&mut self, delta: ChoiceDelta<'_>, sink: &mut dyn Sink) {
+    fn has_answer(&self) -> bool {
+        self.has_text || !self.calls.is_empty()
+    }
+
+    fn delta(&mut self, delta: ChoiceDelta<'_>, is_whole: bool, sink: &mut dyn Sink) {
         // A refusal is what the model says, in a field of its own.
-        for text in [&delta.content, &delta.refusal].into_iter().flatten() {
-            if !text.as_str().is_empty() {
-                sink.text(text.as_str());
+        let refusal = delta.refusal.as_str().unwrap_or_default();
+        self.has_refusal |= !refusal.is_empty();
+        for text in [delta.content.as_ref().map_or("", Prose::as_str), refusal] {
+            if !text.is_empty() {
+                self.has_text = true;
+                sink.text(text);
             }
         }
-        for piece in delta.tool_calls.unwrap_or_default() {
-            self.call_piece(piece);
+        self.calls.take(delta.tool_calls.0, is_whole);
+        for text in [&delta.reasoning_content, &delta.reasoning]
+            .into_iter()
+            .flatten()
+        {
+            self.has_reasoning |= !text.as_str().is_empty();
         }
-        for piece in delta.reasoning_details.unwrap_or_default() {
-            self.reasoning_piece(piece);
+        if let Some(text) = &delta.reasoning_content {
+            self.reasoning_text.push_str(text.as_str());
         }
-    }
-
-    fn call_piece(&mut self, piece: CallPiece<'_>) {
-        let id = piece.id.as_ref().map_or("", Text::as_str);
-        let function = piece.function.unwrap_or_default();
-        let name = function.name.as_ref().map_or("", Text::as_str);
-        let arguments = function.arguments.as_ref().map_or("", Text::as_str);
-        let call = self.slot(piece.index, id, name);
-        let mut kept_bytes = arguments.len();
-        for (known, told) in [(&mut call.id, id), (&mut call.name, name)] {
-            if known.is_empty() {
-                known.push_str(told);
-                kept_bytes += told.len();
+        if let Value::Array(pieces) = delta.reasoning_details {
+            for piece in pieces {
+                if let Value::Object(piece) = piece {
+                    self.has_reasoning = true;
+                    self.reasoning_piece(piece);
+                }
             }
         }
-        call.arguments.push_str(arguments);
-        self.kept_bytes += kept_bytes;
-    }
-
-    /// The call that a piece belongs to.
-    ///
-    /// An index names it, unless the server numbers every call 0 and tells them apart by id.
-    /// Without an index a new id, or a name alone, begins a call; all else goes on with the last.
-    fn slot(&mut self, index: Option<u64>, id: &str, name: &str) -> &mut PartialCall {
-        let same_id = |call: &PartialCall| id.is_empty() || call.id.is_empty() || call.id == id;
-        let found = match index {
-            Some(_) => self
-                .calls
-                .iter()
-                .rposition(|call| call.index == index && same_id(call)),
-            None if id.is_empty() && !name.is_empty() => None,
-            None => {
-                let last = self.calls.len().checked_sub(1);
-                last.filter(|last| same_id(&self.calls[*last]))
-            }
-        };
-        let at = found.unwrap_or_else(|| {
-            self.kept_bytes += size_of::<PartialCall>();
-            self.calls.push(PartialCall {
-                index,
-                ..PartialCall::default()
-            });
-            self.calls.len() - 1
-        });
-        &mut self.calls[at]
+        if delta.extra_content.is_object() {
+            self.kept_bytes += memory_of(&delta.extra_content);
+            merge(&mut self.extra, delta.extra_content);
+        }
     }
 
     /// Puts a streamed block of reasoning together again: pieces of the same type and index
-    /// that follow one another are one block, and their texts are one text.
+    /// that follow one another are one block, unless their ids differ, and their texts are one text.
     fn reasoning_piece(&mut self, piece: Map<String, Value>) {
-        let same = |last: &Map<String, Value>, key: &str| last.get(key) == piece.get(key);
-        let Some(last) = self
-            .reasoning
-            .last_mut()
-            .filter(|last| same(last, "type") && same(last, "index"))
-        else {
+        let id = |block: &Map<String, Value>| block.get("id").filter(|id| !id.is_null()).cloned();
+        let piece_id = id(&piece);
+        let same = |block: &Map<String, Value>, key: &str| block.get(key) == piece.get(key);
+        let is_same = |at: usize, block: &Map<String, Value>| {
+            let is_last = at + 1 == self.reasoning.len();
+            let id = id(block);
+            let fits = match (&id, &piece_id) {
+                (Some(known), Some(told)) => known == told,
+                _ => is_last,
+            };
+            fits && same(block, "type") && same(block, "index")
+        };
+        let mut blocks = self.reasoning.iter().enumerate().rev();
+        let Some(at) = blocks.find_map(|(at, block)| is_same(at, block).then_some(at)) else {
             self.kept_bytes += memory_of_members(&piece);
             self.reasoning.push(piece);
             return;
         };
+        let block = &mut self.reasoning[at];
         for (key, value) in piece {
-            match (last.get_mut(&key), value) {
+            match (block.get_mut(&key), value) {
                 (Some(Value::String(text)), Value::String(more))
                     if matches!(key.as_str(), "text" | "summary" | "data") =>
                 {
@@ -203,43 +247,63 @@ impl ChatDecoder {
                 (Some(known), value) if *known == value => {}
                 (_, value) => {
                     self.kept_bytes += key.len() + memory_of(&value);
-                    last.insert(key, value);
+                    block.insert(key, value);
                 }
             }
         }
     }
-}
 
-impl PartialCall {
-    fn into_raw(self) -> RawToolCall {
-        let no_arguments = self.arguments.trim().is_empty();
-        RawToolCall {
-            id: self.id,
-            name: self.name,
-            arguments: if no_arguments {
-                "{}".into()
-            } else {
-                self.arguments
-            },
+    /// Takes counts, which are totals so far: a smaller one is no news.
+    fn count(&mut self, counts: &Value) {
+        let count = |places: &[&str]| places.iter().find_map(|place| Count::at(counts, place));
+        let prompt = count(&["/prompt_tokens"]);
+        let completion = count(&["/completion_tokens"]);
+        if prompt.or(completion).is_none() {
+            return;
         }
+        let known = self.usage.unwrap_or_default();
+        let most = |known: u64, told: Option<u64>| known.max(told.unwrap_or_default());
+        let mut usage = Usage::new(
+            most(known.prompt_tokens, prompt),
+            most(known.completion_tokens, completion),
+        );
+        usage.cached_tokens = most(
+            known.cached_tokens,
+            count(&[
+                "/prompt_tokens_details/cached_tokens",
+                "/prompt_cache_hit_tokens",
+                "/cached_tokens",
+            ]),
+        );
+        usage.reasoning_tokens = most(
+            known.reasoning_tokens,
+            count(&[
+                "/completion_tokens_details/reasoning_tokens",
+                "/reasoning_tokens",
+            ]),
+        );
+        let total = most(known.total_tokens, count(&["/total_tokens"]));
+        usage.total_tokens = usage.total_tokens.max(total);
+        self.usage = Some(usage);
     }
-}
 
-fn reported(error: &Value) -> AnswerFault {
-    let code = error.get("code");
-    let status = code
-        .and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()))
-        .and_then(|code| u16::try_from(code).ok())
-        .filter(|code| (400..600).contains(code));
-    let message = error_text(error).unwrap_or_else(|| error.to_string());
-    AnswerFault::Reported { status, message }
-}
-
-fn finish_reason(word: &str) -> FinishReason {
-    match word {
-        "length" => FinishReason::Length,
-        // Whether there are calls is seen in the calls themselves; a filtered answer is over.
-        _ => FinishReason::Stop,
+    fn provider_data(&mut self, extra_of_calls: Vec<Value>) -> Option<Value> {
+        let mut data = Map::new();
+        if !self.reasoning.is_empty() {
+            let blocks = std::mem::take(&mut self.reasoning).into_iter();
+            data.insert(REASONING.to_owned(), blocks.map(Value::Object).collect());
+        }
+        if !self.reasoning_text.is_empty() {
+            let text = std::mem::take(&mut self.reasoning_text);
+            data.insert(REASONING_TEXT.to_owned(), Value::String(text));
+        }
+        if extra_of_calls.iter().any(|extra| !extra.is_null()) {
+            data.insert(EXTRA_OF_CALLS.to_owned(), Value::Array(extra_of_calls));
+        }
+        if !self.extra.is_null() {
+            data.insert(EXTRA_OF_MESSAGE.to_owned(), std::mem::take(&mut self.extra));
+        }
+        (!data.is_empty()).then_some(Value::Object(data))
     }
 }
 
@@ -247,55 +311,44 @@ fn finish_reason(word: &str) -> FinishReason {
 struct Chunk<'a> {
     #[serde(borrow, default)]
     choices: First<Choice<'a>>,
-    usage: Option<ChatUsage>,
-    error: Option<Value>,
+    #[serde(default)]
+    usage: Value,
+    #[serde(default)]
+    error: Value,
+    #[serde(default)]
+    x_groq: Value,
+    object: Option<Text<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Choice<'a> {
-    #[serde(borrow)]
-    delta: Option<ChoiceDelta<'a>>,
+    #[serde(borrow, default)]
+    delta: Lenient<ChoiceDelta<'a>>,
     /// In an answer that is not streamed.
-    message: Option<ChoiceDelta<'a>>,
+    #[serde(borrow, default)]
+    message: Lenient<ChoiceDelta<'a>>,
     finish_reason: Option<Text<'a>>,
-    error: Option<Value>,
+    #[serde(default)]
+    error: Value,
+    /// Moonshot's place for it.
+    #[serde(default)]
+    usage: Value,
 }
 
 #[derive(Debug, Deserialize)]
 struct ChoiceDelta<'a> {
     #[serde(borrow)]
-    content: Option<Text<'a>>,
-    refusal: Option<Text<'a>>,
-    tool_calls: Option<Vec<CallPiece<'a>>>,
-    reasoning_details: Option<Vec<Map<String, Value>>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct CallPiece<'a> {
-    index: Option<u64>,
+    content: Option<Prose<'a>>,
+    #[serde(default)]
+    refusal: Value,
     #[serde(borrow)]
-    id: Option<Text<'a>>,
-    function: Option<Function<'a>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Function<'a> {
+    reasoning_content: Option<Prose<'a>>,
     #[serde(borrow)]
-    name: Option<Text<'a>>,
-    arguments: Option<Text<'a>>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-struct ChatUsage {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-}
-
-impl From<ChatUsage> for Usage {
-    fn from(counts: ChatUsage) -> Usage {
-        Usage::new(
-            counts.prompt_tokens.unwrap_or_default(),
-            counts.completion_tokens.unwrap_or_default(),
-        )
-    }
+    reasoning: Option<Prose<'a>>,
+    #[serde(borrow, default)]
+    tool_calls: Objects<CallPiece<'a>>,
+    #[serde(default)]
+    reasoning_details: Value,
+    #[serde(default)]
+    extra_content: Value,
 }

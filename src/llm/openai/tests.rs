@@ -148,14 +148,59 @@ fn every_finish_reason_has_a_meaning() {
 #[test]
 fn usage_comes_alone_or_with_the_end() {
     let usage = json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7});
+    let end = json!({"choices": [{"delta": {}, "finish_reason": "stop"}]});
     for chunk in [
         json!({"choices": [], "usage": usage}),
         json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage}),
+        json!({"choices": [{"delta": {}, "usage": usage}]}),
+        json!({"x_groq": {"usage": usage}}),
         json!({"usage": usage}),
     ] {
-        assert_eq!(answer(&[chunk]).usage, Some(Usage::new(3, 4)));
+        assert_eq!(answer(&[end.clone(), chunk]).usage, Some(Usage::new(3, 4)));
     }
-    assert_eq!(answer(&[delta(json!({}))]).usage, None);
+    assert_eq!(answer(&[end]).usage, None);
+}
+
+#[test]
+fn what_the_counts_are_made_of_is_counted_and_odd_ones_are_not() {
+    let whole = Usage {
+        total_tokens: 9,
+        cached_tokens: 2,
+        reasoning_tokens: 1,
+        ..Usage::new(3, 4)
+    };
+    let plain = Usage::new(3, 0);
+    for (counts, expected) in [
+        (
+            json!({"prompt_tokens": "3", "completion_tokens": 4.0, "total_tokens": 9,
+                   "prompt_tokens_details": {"cached_tokens": 2},
+                   "completion_tokens_details": {"reasoning_tokens": 1}}),
+            Some(whole),
+        ),
+        (
+            json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9,
+                   "prompt_cache_hit_tokens": 2, "reasoning_tokens": 1}),
+            Some(whole),
+        ),
+        (
+            json!({"prompt_tokens": 3, "completion_tokens": -4, "total_tokens": []}),
+            Some(plain),
+        ),
+        (
+            json!({"prompt_tokens": 3, "completion_tokens": 1.5, "total_tokens": 1}),
+            Some(plain),
+        ),
+        (
+            json!({"prompt_tokens": null, "completion_tokens": {}}),
+            None,
+        ),
+        (json!([3, 4]), None),
+        (json!("3"), None),
+    ] {
+        let end = json!({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}],
+                         "usage": counts});
+        assert_eq!(answer(&[end]).usage, expected, "{counts}");
+    }
 }
 
 #[test]
@@ -165,11 +210,25 @@ fn what_is_null_or_missing_is_nothing() {
         json!({"choices": null, "usage": null, "error": null}),
         json!({"choices": [{"delta": null, "finish_reason": null}]}),
         delta(json!({"role": "assistant", "content": null, "tool_calls": null})),
-        delta(json!({"content": "", "reasoning": "hm", "reasoning_content": "hm"})),
+        delta(json!({"content": "", "reasoning": "hm"})),
     ] {
-        let (text, answer) = decode(&[stream(&[chunk]).as_bytes()]);
+        let end = json!({"choices": [{"delta": {}, "finish_reason": "stop"}]});
+        let (text, answer) = decode(&[stream(&[chunk, end]).as_bytes()]);
         assert_eq!(text, [""; 0]);
         assert_eq!(answer.unwrap().finish_reason, FinishReason::Stop);
+    }
+}
+
+#[test]
+fn nothing_before_the_end_is_an_error() {
+    for (chunks, words) in [
+        (vec![], ""),
+        (vec![json!({})], "{}"),
+        (vec![delta(json!({"role": "assistant", "content": ""}))], ""),
+        (vec![json!({"object": "list"})], "{\"object\":\"list\"}"),
+    ] {
+        let (_text, answer) = decode(&[stream(&chunks).as_bytes()]);
+        assert_eq!(answer, Err(AnswerFault::Empty(words.to_owned())));
     }
 }
 
@@ -224,7 +283,119 @@ fn an_error_anywhere_is_an_error() {
     );
 }
 
+/// What servers write in places that do not matter.
+fn junk() -> impl Strategy<Value = Value> {
+    prop::sample::select(vec![
+        Value::Null,
+        json!(false),
+        json!(1.5),
+        json!(-3),
+        json!(""),
+        json!([]),
+        json!([7]),
+        json!({}),
+    ])
+}
+
+/// Lines that say nothing.
+const NOISE: &[&str] = &[
+    ": OPENROUTER PROCESSING\r\n\r\n",
+    "data:\n\n",
+    "data: \n\n",
+    "event: ping\ndata: {}\n\n",
+    "data: ping\n\n",
+    "data: null\n\n",
+    "data: 7\n\n",
+    "id: 1\nretry: 5\n\n",
+    "{\"type\":\"ping\"}\n",
+    "\n\n",
+];
+
+/// Fields that do not matter, or do not in these types: of the chunk, of the choice, of the delta.
+const FIELDS: [&[&str]; 3] = [
+    &[
+        "usage",
+        "x_groq",
+        "system_fingerprint",
+        "created",
+        "error",
+        "service_tier",
+    ],
+    &[
+        "logprobs",
+        "usage",
+        "error",
+        "native_finish_reason",
+        "message",
+    ],
+    &[
+        "role",
+        "refusal",
+        "reasoning_details",
+        "reasoning",
+        "reasoning_content",
+        "audio",
+        "extra_content",
+        "tool_calls",
+        "content",
+    ],
+];
+
 proptest! {
+    #[test]
+    fn noise_anywhere_changes_nothing(
+        texts in prop::collection::vec("[a-zä🦀\"]{1,4}", 0..4),
+        calls in prop::collection::vec("[a-zä\"]{0,6}", 0..3),
+        last_text in "[a-z]{0,2}",
+        fields in prop::collection::vec((any::<Index>(), 0_usize..3, any::<Index>(), junk()), 0..16),
+        lines in prop::collection::vec((any::<Index>(), any::<Index>()), 0..6),
+        repeats in prop::collection::vec(any::<Index>(), 0..3),
+        cuts in prop::collection::vec(any::<Index>(), 0..8),
+    ) {
+        let mut chunks = vec![delta(json!({"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}))];
+        chunks.extend(texts.iter().map(|text| delta(json!({"content": text}))));
+        for (index, text) in calls.iter().enumerate() {
+            let arguments = json!({"text": text}).to_string();
+            let (begun, rest) = arguments.split_at(5);
+            let piece = |piece: Value| delta(json!({"tool_calls": [piece]}));
+            chunks.push(piece(json!({"index": index, "id": format!("c{index}"), "function": {"name": "x", "arguments": begun}})));
+            chunks.push(piece(json!({"index": index, "function": {"arguments": rest}})));
+        }
+        let last = chunks.len();
+        chunks.push(json!({"choices": [{"delta": {"content": last_text}, "finish_reason": "stop"}]}));
+        chunks.push(json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}));
+        let clean = decode(&[stream(&chunks).as_bytes()]);
+
+        for at in &repeats {
+            let at = last + at.index(2);
+            chunks.insert(at, chunks[at].clone());
+        }
+        for (at, level, field, value) in &fields {
+            let at = at.index(chunks.len());
+            let object = match level {
+                0 => Some(&mut chunks[at]),
+                1 => chunks[at].pointer_mut("/choices/0"),
+                _ => chunks[at].pointer_mut("/choices/0/delta"),
+            };
+            let name = FIELDS[*level][field.index(FIELDS[*level].len())];
+            // An error that says something is one, and so is what is told of all by itself.
+            let matters = name == "error" && crate::llm::dialect::says_something(value)
+                || name == "extra_content" && value.is_object()
+                || name == "message" && value.is_object();
+            if let Some(Value::Object(object)) = object && !matters {
+                object.entry(name).or_insert(value.clone());
+            }
+        }
+        let mut events: Vec<String> = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+        events.push("data: [DONE] \n\n".to_owned());
+        for (at, line) in &lines {
+            events.insert(at.index(events.len()), NOISE[line.index(NOISE.len())].to_owned());
+        }
+        let body = events.concat();
+        let pieces = testing::cut_at(body.as_bytes(), &cuts);
+        prop_assert_eq!(decode(&pieces), clean, "{}", body);
+    }
+
     #[test]
     fn any_split_of_the_bytes_gives_the_same_deltas(
         cuts in prop::collection::vec(any::<Index>(), 0..12),
@@ -273,6 +444,47 @@ fn pieces_of_one_block_of_reasoning_are_joined_and_no_others() {
             {"type": "reasoning.summary", "index": 1, "summary": "de"},
             {"type": "reasoning.encrypted", "index": 1, "data": "fg"},
         ]})
+    );
+}
+
+#[test]
+fn two_ids_are_two_blocks_of_reasoning_also_with_one_index() {
+    let piece = |piece: Value| delta(json!({"reasoning_details": [piece], "content": "a"}));
+    let block = |id: Value, data: &str| json!({"type": "reasoning.encrypted", "index": 0, "id": id, "data": data});
+    let answer = answer(&[
+        piece(block(json!("r1"), "a")),
+        piece(block(json!("r2"), "b")),
+        piece(block(Value::Null, "c")),
+        piece(block(json!("r1"), "d")),
+        delta(json!({"reasoning_details": "thoughts"})),
+    ]);
+    assert_eq!(
+        answer.provider_data.unwrap(),
+        json!({"reasoning_details": [block(json!("r1"), "ad"), block(json!("r2"), "bc")]})
+    );
+}
+
+#[test]
+fn what_a_provider_wants_back_is_kept() {
+    let signed = json!({"google": {"thought_signature": "s"}});
+    let answer = answer(&[
+        delta(json!({"reasoning_content": "h"})),
+        delta(json!({"reasoning_content": "m", "extra_content": {"google": {"thought": true}}})),
+        delta(json!({"content": "a", "extra_content": signed})),
+        delta(
+            json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "x", "arguments": "{}"}}]}),
+        ),
+        delta(
+            json!({"tool_calls": [{"index": 1, "id": "b", "function": {"name": "x", "arguments": "{}"}, "extra_content": signed}]}),
+        ),
+    ]);
+    assert_eq!(
+        answer.provider_data.unwrap(),
+        json!({
+            "reasoning_content": "hm",
+            "extra_content": [null, signed],
+            "extra_content_message": {"google": {"thought": true, "thought_signature": "s"}},
+        })
     );
 }
 

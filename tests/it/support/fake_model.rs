@@ -171,7 +171,7 @@ pub fn hang_up() -> Step {
     }
 }
 
-/// Answers 200 with exactly these bytes and closes.
+/// Answers 200 with exactly these bytes and closes; with [`Step::split_every`] they come in chunks.
 pub fn raw(content_type: &str, body: impl Into<Vec<u8>>) -> Step {
     Step {
         raw: Some((content_type.to_owned(), body.into())),
@@ -718,6 +718,14 @@ impl Answer<'_> {
             return self.refuse(refusal);
         }
         if let Some((content_type, body)) = &step.raw {
+            if step.split.is_some() {
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n"
+                );
+                self.write(head.as_bytes())?;
+                self.chunk(body)?;
+                return self.write(b"0\r\n\r\n");
+            }
             let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nConnection: close\r\n\r\n"
             );
