@@ -8,6 +8,7 @@
 //! Elsewhere: what is said (`openai`, `anthropic`), trying again (`providers`, `retry`), who may use
 //! a connection (`connections`).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -113,6 +114,8 @@ impl Post<'_> {
 enum Answered {
     /// It comes as events.
     Streamed(Box<BodyReader<'static>>),
+    /// It comes as lines, each a document.
+    Lines(Box<BodyReader<'static>>),
     /// It is a document, and here.
     Whole(Vec<u8>),
 }
@@ -184,9 +187,11 @@ impl Connection {
         canceller: &Canceller,
     ) -> Result<DecodedReply, LlmError> {
         let provider = post.provider;
-        match self.ask(post, canceller)? {
-            Answered::Streamed(mut body) => {
-                stream(provider, &mut body, decoder, sink, canceller)?;
+        let answered = self.ask(post, canceller)?;
+        let in_lines = matches!(answered, Answered::Lines(_));
+        match answered {
+            Answered::Streamed(mut body) | Answered::Lines(mut body) => {
+                stream(provider, &mut body, in_lines, decoder, sink, canceller)?;
                 self.rest = decoder.is_done().then(|| AnswerRest {
                     body,
                     since: Instant::now(),
@@ -228,6 +233,9 @@ impl Connection {
             Some("application/json") => whole(provider, response).map(Answered::Whole),
             // A wrong address often leads to somebody's front page.
             Some("text/html") => Err(web_page(provider)),
+            Some("application/x-ndjson") => Ok(Answered::Lines(Box::new(
+                response.into_body().into_reader(),
+            ))),
             _ => Ok(Answered::Streamed(Box::new(
                 response.into_body().into_reader(),
             ))),
@@ -295,10 +303,12 @@ impl Connection {
 fn stream(
     provider: &Provider,
     body: &mut impl Read,
+    in_lines: bool,
     decoder: &mut dyn Decoder,
     sink: &mut Handover<'_>,
     canceller: &Canceller,
 ) -> Result<(), LlmError> {
+    let mut at_start = true;
     let mut events = sse::Parser::default();
     let mut buffer = vec![0; READ_BYTES];
     let mut reads = 0;
@@ -315,7 +325,11 @@ fn stream(
         if count == 0 {
             return Ok(());
         }
-        let fed = events.feed(&buffer[..count], |event| {
+        let come = match in_lines {
+            true => Cow::Owned(as_events(&buffer[..count], &mut at_start)),
+            false => Cow::Borrowed(&buffer[..count]),
+        };
+        let fed = events.feed(&come, |event| {
             if decoder.is_done() || sink.is_over() {
                 return Ok(());
             }
@@ -334,6 +348,21 @@ fn stream(
         }
     }
     Ok(())
+}
+
+/// Lines as the events that they are.
+fn as_events(lines: &[u8], at_start: &mut bool) -> Vec<u8> {
+    let mut events = Vec::with_capacity(2 * lines.len());
+    for byte in lines {
+        if std::mem::replace(at_start, *byte == b'\n') && *byte != b'\n' {
+            events.extend(b"data: ");
+        }
+        events.push(*byte);
+        if *byte == b'\n' {
+            events.push(b'\n');
+        }
+    }
+    events
 }
 
 impl fmt::Debug for Connection {

@@ -2,7 +2,7 @@
 //!
 //! `providers` asks a provider and tries again or elsewhere (`retry`), at the address and with the
 //! key that `settings` allows, as `quirks` knows that it wants to be asked, and otherwise if it refuses (`mend`); `call` makes one request, over what `connections` lends it,
-//! which `canceller` ends (`transport` is what it asks more of ureq's connections); `base::sse` splits its answer into events, and `openai` or `anthropic`
+//! which `canceller` ends (`transport` is what it asks more of ureq's connections); `base::sse` splits its answer into events, and `openai`, `responses`, `anthropic` or `ollama`
 //! decodes them (`dialect`) for the caller's sink (`handover`). `echo` needs none of that.
 //! `catalogue` asks what models a provider has.
 
@@ -19,12 +19,15 @@ mod held;
 mod images;
 mod mend;
 mod model;
+mod ollama;
 mod openai;
 mod options;
 mod overflow;
 pub mod providers;
 mod quirks;
+mod responses;
 mod retry;
+mod servers;
 pub mod settings;
 mod tool_text;
 mod transport;
@@ -43,7 +46,8 @@ pub use model::{
 pub fn tools_as_sent(dialect: Dialect, tools: &[ToolDefinition]) -> Value {
     let sent = match dialect {
         Dialect::Anthropic => serde_json::to_value(anthropic::tools(tools)),
-        Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo => {
+        Dialect::Responses => serde_json::to_value(responses::tools(tools)),
+        Dialect::OpenAi | Dialect::Ollama | Dialect::Echo => {
             serde_json::to_value(openai::tools(tools))
         }
     };

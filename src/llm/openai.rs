@@ -9,7 +9,7 @@
 mod body;
 mod decoder;
 
-pub(super) use body::{ChatBody, tools};
+pub(super) use body::{ChatBody, OpenAiTool, arguments, tools};
 pub(super) use decoder::ChatDecoder;
 
 #[cfg(test)]
