@@ -92,7 +92,9 @@ impl Dialect {
     /// The words used in files. Nothing elsewhere speaks `echo`.
     pub const WORDS: &[(&str, Dialect)] = &[
         ("openai", Dialect::OpenAi),
+        ("responses", Dialect::Responses),
         ("anthropic", Dialect::Anthropic),
+        ("ollama", Dialect::Ollama),
     ];
 }
 
@@ -200,7 +202,10 @@ pub const KNOWN: &[Known] = &[
             &["ANTHROPIC_API_KEY"],
         )
     },
-    local("ollama", "http://127.0.0.1:11434/v1", &["OLLAMA_API_KEY"]),
+    Known {
+        dialect: Dialect::Ollama,
+        ..local("ollama", "http://127.0.0.1:11434", &["OLLAMA_API_KEY"])
+    },
     Known {
         dialect: Dialect::Echo,
         base_url: None,
@@ -348,7 +353,7 @@ pub fn is_loopback_url(url: &str) -> bool {
     Origin::of(url).is_some_and(|origin| origin.is_loopback())
 }
 
-/// Where `OLLAMA_HOST` says that Ollama answers, without the `/v1` of its OpenAI interface.
+/// Where `OLLAMA_HOST` says that Ollama answers.
 ///
 /// Read as Ollama itself does: the scheme, the host and the port may be missing, and an address to
 /// listen on is one to call.

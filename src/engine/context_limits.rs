@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::domain::models;
 use crate::domain::sight::Sight;
 use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use crate::domain::time::Timestamp;
@@ -63,6 +64,30 @@ pub(in crate::engine) fn long_prompt_for(agent: &Agent, model: &ModelSpec) -> Op
         is_hopeless: certain == choices.len(),
         first: found.into_iter().next()?,
     })
+}
+
+/// The tokens of a window that holds any call of a session which uses `model`, with its answer: what a server
+/// of one's own sets aside for it.
+pub(in crate::engine) fn window_tokens(agent: &Agent, model: &ModelChoice) -> u64 {
+    /// For an answer whose length no file limits.
+    const ANSWER_TOKENS: u64 = 8_192;
+    /// What servers like: a size that does not change with every word of the prompt.
+    const STEP: u64 = 1_024;
+    let limits = limits(agent);
+    let answer = limits.output_tokens.unwrap_or(ANSWER_TOKENS);
+    let whole = match limits.input_tokens {
+        Some(tokens) => tokens.saturating_add(answer.min(tokens)),
+        None => models::context_tokens(&model.name),
+    };
+    if limits.history_tokens == 0 {
+        return whole;
+    }
+    // The prompt is estimated, and may be more.
+    let prompt = limits.fixed_tokens + limits.fixed_tokens / 2;
+    let used = prompt
+        .saturating_add(answer)
+        .saturating_add(limits.history_tokens);
+    whole.min(used.checked_next_multiple_of(STEP).unwrap_or(whole))
 }
 
 /// The size of what every call contains beside the conversation.

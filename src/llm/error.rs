@@ -149,6 +149,17 @@ impl LlmError {
         }
     }
 
+    /// Nothing speaks the interface at that address.
+    pub(super) fn is_unknown_path(&self) -> bool {
+        matches!(
+            self,
+            LlmError::Status {
+                status: 404 | 405 | 501,
+                ..
+            }
+        )
+    }
+
     /// Another try could help, as long as nothing was handed over.
     pub fn is_retryable(&self) -> bool {
         match self {

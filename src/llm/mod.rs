@@ -3,7 +3,7 @@
 //! `providers` asks a provider and tries again or elsewhere (`retry`), at the address and with the
 //! key that `settings` allows, as `quirks` knows that it wants to be asked, and otherwise if it refuses (`mend`); `call` makes one request, over what `connections` lends it,
 //! which `canceller` ends (`transport` is what it asks more of ureq's connections); the body of an answer
-//! (`answer_body`) is split into events (`framing`) and its characters are joined (`halves`), and `openai` or `anthropic`
+//! (`answer_body`) is split into events (`framing`) and its characters are joined (`halves`), and `openai`, `responses`, `anthropic` or `ollama`
 //! decodes it (`dialect`) for the caller's sink (`handover`). `echo` needs none of that.
 //! `catalogue` asks what models a provider has.
 
@@ -21,16 +21,19 @@ mod halves;
 mod handover;
 mod held;
 mod images;
-mod mend;
 mod json_end;
 mod lenient;
+mod mend;
 mod model;
+mod ollama;
 mod openai;
 mod options;
 mod overflow;
 pub mod providers;
 mod quirks;
+mod responses;
 mod retry;
+mod servers;
 pub mod settings;
 mod tool_text;
 mod transport;
@@ -49,7 +52,8 @@ pub use model::{
 pub fn tools_as_sent(dialect: Dialect, tools: &[ToolDefinition]) -> Value {
     let sent = match dialect {
         Dialect::Anthropic => serde_json::to_value(anthropic::tools(tools)),
-        Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo => {
+        Dialect::Responses => serde_json::to_value(responses::tools(tools)),
+        Dialect::OpenAi | Dialect::Ollama | Dialect::Echo => {
             serde_json::to_value(openai::tools(tools))
         }
     };

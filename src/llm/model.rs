@@ -77,6 +77,8 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// The most that the reply may hold, all together; `None` for any length.
     pub reply_bytes: Option<usize>,
+    /// The tokens of a window that holds any call of the session, with its answer; `None` for no limit of ours.
+    pub window_tokens: Option<u64>,
     /// What tells the calls of one conversation from others, for providers that keep its beginning by that.
     pub cache_key: Option<String>,
     /// The files that its messages name; `None` where there are none to be had.

@@ -10,7 +10,7 @@ mod body;
 mod calls;
 mod decoder;
 
-pub(super) use body::{ChatBody, tools};
+pub(super) use body::{ChatBody, OpenAiTool, arguments, tools};
 pub(super) use decoder::ChatDecoder;
 
 #[cfg(test)]

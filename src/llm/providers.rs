@@ -19,11 +19,13 @@ use crate::llm::connections::Connections;
 use crate::llm::dialect::{AskedModel, DecodedReply, Decoder};
 use crate::llm::handover::Handover;
 use crate::llm::mend::{self, AskedAt, Learned, MENDINGS_MAX, Mending};
+use crate::llm::ollama::{ModelCard, ShowDecoder};
 use crate::llm::quirks::Quirks;
+use crate::llm::servers::Servers;
 use crate::llm::settings::Destination;
 use crate::llm::{
     Cancel, LlmError, Model, ModelReply, Models, Request, Sink, ToolChoice, anthropic, echo,
-    images, openai, retry, tool_text,
+    images, ollama, openai, responses, retry, tool_text,
 };
 
 pub use crate::llm::settings::ProviderSettings;
@@ -33,6 +35,7 @@ pub use crate::llm::settings::ProviderSettings;
 pub struct Providers {
     settings: Arc<ProviderSettings>,
     connections: Arc<Connections>,
+    servers: Arc<Servers>,
     learned: Arc<Learned>,
 }
 
@@ -42,6 +45,7 @@ impl Providers {
         Providers {
             connections: Arc::new(Connections::new(settings.idle_timeout)),
             settings: Arc::new(settings),
+            servers: Arc::default(),
             learned: Arc::default(),
         }
     }
@@ -53,6 +57,7 @@ impl Models for Providers {
             spec: Arc::new(spec.clone()),
             settings: Arc::clone(&self.settings),
             connections: Arc::clone(&self.connections),
+            servers: Arc::clone(&self.servers),
             learned: Arc::clone(&self.learned),
             mendings: HashMap::new(),
             canceller: Arc::new(Canceller::new()),
@@ -70,6 +75,7 @@ struct ModelWithFallbacks {
     spec: Arc<ModelSpec>,
     settings: Arc<ProviderSettings>,
     connections: Arc<Connections>,
+    servers: Arc<Servers>,
     /// What was learned of all models, …
     learned: Arc<Learned>,
     /// … and how those of this turn are asked.
@@ -144,16 +150,29 @@ impl ModelWithFallbacks {
             return echo::call(choice, request, deadline, &self.canceller, sink);
         }
         let settings = Arc::clone(&self.settings);
+        let servers = Arc::clone(&self.servers);
         let destination = settings.destination(choice)?;
         let key = settings.key(choice, &destination)?;
-        let answer = self.ask_as_taken(choice, request, deadline, &destination, key.sent(), sink);
+        let by_chat = settings.by_chat(choice, &destination);
+        let mut asked_at =
+            |at: &Destination| self.ask_as_taken(choice, request, deadline, at, key.sent(), sink);
+        let answer = match by_chat {
+            Some(by_chat) if servers.lacks_responses(&destination.url) => asked_at(&by_chat),
+            Some(by_chat) => match asked_at(&destination) {
+                Err(error) if error.is_unknown_path() => {
+                    servers.keep_lack_of_responses(&destination.url);
+                    asked_at(&by_chat)
+                }
+                answer => answer,
+            },
+            None => asked_at(&destination),
+        };
         if matches!(answer, Err(LlmError::Cancelled)) {
             // What came is kept; what fails otherwise is asked for again.
             let held = sink.take_held();
             sink.release(&held)?;
         }
-        let mut answer =
-            answer.map_err(|error| settings.with_hint(error, choice, &destination, &key))?;
+        let mut answer = answer?;
         let from_text = take_printed_calls(&mut answer, request, sink)?;
         for (code, words) in answer.remarks {
             sink.notice(code, words);
@@ -180,6 +199,12 @@ impl ModelWithFallbacks {
         key: Option<&Secret>,
         sink: &mut Handover<'_>,
     ) -> Result<DecodedReply, LlmError> {
+        let card = match destination.dialect {
+            Dialect::Ollama => self.card(choice, destination, key, deadline, sink)?,
+            Dialect::OpenAi | Dialect::Responses | Dialect::Anthropic | Dialect::Echo => {
+                ModelCard::default()
+            }
+        };
         let place = (destination.url.clone(), choice.name.clone());
         let mendings = self.mendings.entry(place.clone());
         let mendings = mendings.or_insert_with(|| self.learned.of(&place));
@@ -189,7 +214,7 @@ impl ModelWithFallbacks {
             let mut quirks = Quirks::of(choice, destination.is_own);
             mendings.iter().for_each(|one| quirks.mend(*one));
             let (body, mut decoder) =
-                ModelWithFallbacks::dialect(choice, destination, request, &quirks);
+                ModelWithFallbacks::dialect(choice, destination, request, &quirks, &card)?;
             let body_bytes = body.len();
             if let Some((bytes, error)) = refused.take() {
                 let last = mendings.last().copied();
@@ -235,28 +260,92 @@ impl ModelWithFallbacks {
         }
     }
 
+    /// What the server says of the model: nothing, if it does not answer that. Says once what it lacks.
+    fn card(
+        &self,
+        choice: &ModelChoice,
+        destination: &Destination,
+        key: Option<&Secret>,
+        deadline: Option<Instant>,
+        sink: &mut Handover<'_>,
+    ) -> Result<ModelCard, LlmError> {
+        let (url, name) = (ollama::show_url(&destination.url), &choice.name);
+        if let Some(card) = self.servers.card(&url, name) {
+            return Ok(card);
+        }
+        let question = Post {
+            provider: &choice.provider,
+            url: &url,
+            headers: &headers(choice, destination, key),
+            key,
+            hidden: hidden(choice, destination, key),
+            body: ollama::show_body(name),
+            proxy: destination.proxy.as_ref(),
+            deadline,
+        };
+        let mut decoder = ShowDecoder::default();
+        let answer = self
+            .connections
+            .call(question, &mut decoder, sink, &self.canceller);
+        match (answer, decoder.card) {
+            (Ok(_), Some(card)) => {
+                if card.lacks("tools") {
+                    let words = format!("{} calls no tools: it is told of none", choice.label());
+                    sink.notice(NoticeCode::RequestAdjusted, words);
+                }
+                self.servers.keep_card(&url, name, card.clone());
+                Ok(card)
+            }
+            // Nobody would answer the request itself either.
+            (
+                Err(
+                    error @ (LlmError::Cancelled
+                    | LlmError::Unreachable { .. }
+                    | LlmError::Timeout { .. }
+                    | LlmError::Sink(_)),
+                ),
+                _,
+            ) => Err(error),
+            (Ok(_) | Err(_), _) => Ok(ModelCard::default()),
+        }
+    }
+
     fn dialect(
         choice: &ModelChoice,
         destination: &Destination,
         request: &Request,
         quirks: &Quirks,
-    ) -> (Vec<u8>, Box<dyn Decoder>) {
+        card: &ModelCard,
+    ) -> Result<(Vec<u8>, Box<dyn Decoder>), LlmError> {
         let label = choice.label();
         let asked = AskedModel {
             choice,
             label: &label,
             quirks,
         };
-        match destination.dialect {
+        let too_long = |message| LlmError::ContextOverflow {
+            provider: choice.provider.clone(),
+            message,
+        };
+        Ok(match destination.dialect {
             Dialect::Anthropic => (
                 json(request, &anthropic::MessagesBody::new(request, &asked)),
                 Box::new(anthropic::MessagesDecoder::default()),
             ),
-            Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo => (
+            Dialect::Responses => (
+                json(request, &responses::ResponsesBody::new(request, &asked)),
+                Box::new(responses::ResponsesDecoder::default()),
+            ),
+            Dialect::Ollama => {
+                let body = ollama::OllamaBody::new(request, &asked, card).map_err(too_long)?;
+                let decoder = ollama::OllamaDecoder::default();
+                (json(request, &body), Box::new(decoder))
+            }
+            Dialect::OpenAi | Dialect::Echo => (
                 json(request, &openai::ChatBody::new(request, &asked)),
                 Box::new(openai::ChatDecoder::default()),
             ),
-        }
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use url::Url;
 use crate::domain::providers::{Described, Dialect, KNOWN, KeySource, Origin, ollama_base_url};
 use crate::domain::secret::{Secret, is_secret_field};
 use crate::domain::spec::{ModelChoice, Provider};
-use crate::llm::{Cause, LlmError};
+use crate::llm::{Cause, LlmError, responses};
 
 /// The usual path of a server that is not in the table.
 const USUAL_PATH: &str = "/v1";
@@ -65,8 +65,9 @@ impl ProviderSettings {
             ..ProviderSettings::default()
         };
         if let Some(host) = lookup("OLLAMA_HOST") {
-            let url = format!("{}/v1", ollama_base_url(&host));
-            settings.base_urls.insert(Provider::OLLAMA, url);
+            settings
+                .base_urls
+                .insert(Provider::OLLAMA, ollama_base_url(&host));
         }
         for known in KNOWN {
             let provider = known.provider();
@@ -169,17 +170,45 @@ impl ProviderSettings {
         })
     }
 
-    /// The interface that `provider` speaks.
-    pub fn dialect(&self, provider: &Provider) -> Dialect {
+    /// The interface by which `choice` is asked: the one that the owner's file says, else its provider's; of two
+    /// that OpenAI has, the one of the model.
+    pub fn dialect(&self, choice: &ModelChoice) -> Dialect {
+        let provider = &choice.provider;
         let described = self.described.get(provider).and_then(|one| one.dialect);
-        let known = provider.known().map(|known| known.dialect);
-        described.or(known).unwrap_or(Dialect::OpenAi)
+        let known = || match provider.known()?.dialect {
+            Dialect::OpenAi if is_by_responses(choice) => Some(Dialect::Responses),
+            dialect => Some(dialect),
+        };
+        described.or_else(known).unwrap_or(Dialect::OpenAi)
+    }
+
+    /// Where `choice` is asked in chat completions, if it was only by its name that `destination` is of
+    /// Responses: a server that imitates OpenAI may not have that.
+    pub(super) fn by_chat(
+        &self,
+        choice: &ModelChoice,
+        destination: &Destination,
+    ) -> Option<Destination> {
+        let described = self.described.get(&choice.provider);
+        let is_guess = destination.dialect == Dialect::Responses
+            && !destination.is_own
+            && described.is_none_or(|one| one.dialect.is_none());
+        let found = is_guess.then(|| self.destination_by(choice, Dialect::OpenAi));
+        found?.ok()
     }
 
     /// Where `choice` is asked.
     ///
     /// Errors: [`LlmError::NoAddress`].
     pub(super) fn destination(&self, choice: &ModelChoice) -> Result<Destination, LlmError> {
+        self.destination_by(choice, self.dialect(choice))
+    }
+
+    fn destination_by(
+        &self,
+        choice: &ModelChoice,
+        dialect: Dialect,
+    ) -> Result<Destination, LlmError> {
         let provider = &choice.provider;
         let known = provider.known();
         let usual = known.and_then(|known| known.base_url);
@@ -198,7 +227,6 @@ impl ProviderSettings {
         let origin = Origin::of_url(&base_url).ok_or_else(|| {
             no_address(format!("{place} must begin with `http://` or `https://`"))
         })?;
-        let dialect = self.dialect(provider);
         let usual_path = usual.and_then(|url| Url::parse(url).ok());
         let usual_path = usual_path.as_ref().map_or(USUAL_PATH, |url| url.path());
         let url = endpoint_url(base_url, usual_path, dialect);
@@ -520,17 +548,25 @@ impl Destination {
     }
 }
 
+/// OpenAI's models that think call tools, with their effort set, in its newer interface alone.
+fn is_by_responses(choice: &ModelChoice) -> bool {
+    choice.provider == Provider::OPENAI && responses::is_asked_here(&choice.name)
+}
+
 /// The address of the requests under `base_url`. One without a path gets the usual path, so that
 /// `http://127.0.0.1:8080` does as well as `http://127.0.0.1:8080/v1`. Anthropic's own programs
 /// never write the version into the base URL, so there it is added unless it is there.
 fn endpoint_url(mut base_url: Url, usual_path: &str, dialect: Dialect) -> Url {
-    let path = base_url.path().trim_end_matches('/');
+    let mut path = base_url.path().trim_end_matches('/');
+    if dialect == Dialect::Ollama {
+        // The path of its interface in OpenAI's dialect, which files of before may name.
+        path = path.strip_suffix("/v1").unwrap_or(path);
+        path = path.strip_suffix("/api").unwrap_or(path);
+    }
     let version = match dialect {
         Dialect::Anthropic if path.ends_with("/v1") => "",
         Dialect::Anthropic => "/v1",
-        Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo
-            if path.is_empty() =>
-        {
+        Dialect::OpenAi | Dialect::Responses | Dialect::Echo if path.is_empty() => {
             usual_path.trim_end_matches('/')
         }
         Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo => "",
@@ -538,7 +574,8 @@ fn endpoint_url(mut base_url: Url, usual_path: &str, dialect: Dialect) -> Url {
     let resource = match dialect {
         Dialect::Anthropic => "messages",
         Dialect::Responses => "responses",
-        Dialect::OpenAi | Dialect::Ollama | Dialect::Echo => "chat/completions",
+        Dialect::Ollama => "api/chat",
+        Dialect::OpenAi | Dialect::Echo => "chat/completions",
     };
     let path = format!("{path}{version}/{resource}");
     base_url.set_path(&path);

@@ -133,7 +133,7 @@ impl ShownAgent {
         let settings = providers::settings(config, |name| std::env::var(name).ok()).0;
         let shown = agent.map(|agent| ShownAgent {
             models: models(&agent.spec.model, &settings),
-            dialect: settings.dialect(&agent.spec.model.main.provider),
+            dialect: settings.dialect(&agent.spec.model.main),
             agent,
         });
         Ok((shown, problems))

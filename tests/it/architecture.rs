@@ -103,7 +103,9 @@ const TO_COME: &[&str] = &["acp", "schedule"];
 const ENGINE_SEES_ONLY_TRAITS: &[&str] = &[
     "store::file",
     "llm::openai",
+    "llm::responses",
     "llm::anthropic",
+    "llm::ollama",
     "llm::echo",
     "llm::providers",
     "policy::agent_policy",

@@ -408,7 +408,7 @@ fn what_is_said_of_a_provider_is_checked() {
             format!("duragent.yaml:3:9: `providers.echo` {name}"),
             "duragent.yaml:4:6: `providers.a.base_url` is missing".to_owned(),
             "duragent.yaml:5:17: `providers.b.base_url` must be an address that begins with `http://` or `https://`".to_owned(),
-            "duragent.yaml:5:37: `providers.b.dialect` must be one of `openai`, `anthropic`, not `openapi`; did you mean `openai`?".to_owned(),
+            "duragent.yaml:5:37: `providers.b.dialect` must be one of `openai`, `responses`, `anthropic`, `ollama`, not `openapi`; did you mean `openai`?".to_owned(),
             "duragent.yaml:5:46: unknown key `providers.b.api_key`".to_owned(),
             format!("duragent.yaml:6:45: `providers.c.api_key_env` {variable}"),
             format!("duragent.yaml:7:45: `providers.d.api_key_env` {variable}"),

@@ -26,6 +26,8 @@ use crate::support::fake_model::{FakeModel, Step, error, hang_up, pieces, raw, s
 mod comes;
 mod connections;
 mod goes_back;
+mod ollama;
+mod responses;
 mod tool_text;
 
 const OPENAI: Provider = Provider::OPENAI;
@@ -156,7 +158,7 @@ fn raw_call(id: &str, name: &str, arguments: &str) -> RawToolCall {
 fn both_dialects_stream_text_and_count_tokens() {
     for (provider, path) in [
         (OPENAI, "/v1/chat/completions"),
-        (Provider::OLLAMA, "/v1/chat/completions"),
+        (Provider::OLLAMA, "/api/chat"),
         (Provider::OPENROUTER, "/api/v1/chat/completions"),
         (ANTHROPIC, "/v1/messages"),
     ] {

@@ -306,7 +306,6 @@ fn an_agent_is_shown_without_its_secrets_and_one_that_is_not_there_is_not() {
     assert!(!yaml.contains(&model.url()), "{yaml}");
     let text = shown(&workspace, &["agent", "show", "ada", "--json"]);
     let mut json: Value = serde_json::from_str(&text).unwrap();
-    let host = model.url().replace("http://", "");
     let models = json.as_object_mut().unwrap().remove("models").unwrap();
     let note = models[0]["note"].as_str().unwrap();
     assert!(

@@ -152,6 +152,7 @@ impl Worker<'_> {
                 reply_bytes: Some(self.reply_bytes(agent)),
                 cache_key: Some(self.session.id.to_string()),
                 files: Some(Arc::new(files)),
+                window_tokens: Some(context_limits::window_tokens(agent, &model.main)),
             },
             message_id: self.session.parts.ids.message_id(),
             told,

@@ -446,7 +446,7 @@ fn call_id_as(form: CallIdForm, id: &str) -> Cow<'_, str> {
 }
 
 /// The arguments as the model wrote them, if servers that read them can.
-fn arguments(text: &str) -> Cow<'_, str> {
+pub(in crate::llm) fn arguments(text: &str) -> Cow<'_, str> {
     match serde_json::from_str::<Map<String, Value>>(text) {
         Ok(_) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(Value::Object(arguments_object(text)).to_string()),

@@ -23,7 +23,9 @@ fn a_base_url_may_leave_out_the_usual_path() {
             "http://h/api/x",
             "http://h/api/x/chat/completions",
         ),
-        (Provider::OLLAMA, "http://h", "http://h/v1/chat/completions"),
+        (Provider::OLLAMA, "http://h", "http://h/api/chat"),
+        (Provider::OLLAMA, "http://h/v1/", "http://h/api/chat"),
+        (Provider::OLLAMA, "http://h/x/api", "http://h/x/api/chat"),
         (
             Provider::OPENROUTER,
             "http://h",
@@ -56,10 +58,7 @@ fn the_usual_addresses_are_the_providers_own() {
             "https://api.openai.com/v1/chat/completions",
         ),
         (Provider::ANTHROPIC, "https://api.anthropic.com/v1/messages"),
-        (
-            Provider::OLLAMA,
-            "http://127.0.0.1:11434/v1/chat/completions",
-        ),
+        (Provider::OLLAMA, "http://127.0.0.1:11434/api/chat"),
     ] {
         let destination = settings.destination(&choice(provider, None)).unwrap();
         assert_eq!(

@@ -64,9 +64,9 @@ impl Workspace {
 
 fn agent_yaml(name: &str, provider_port: Option<u16>) -> String {
     let model = match provider_port {
-        // Ollama speaks OpenAI's dialect, and needs no key.
+        // A server of one's own: it speaks OpenAI's dialect, and needs no key.
         Some(port) => {
-            format!("provider: ollama\n    name: bench\n    base_url: http://127.0.0.1:{port}")
+            format!("provider: vllm\n    name: bench\n    base_url: http://127.0.0.1:{port}")
         }
         None => "provider: echo\n    name: bench".to_owned(),
     };

@@ -142,12 +142,17 @@ fn a_connection_serves_one_address_with_one_key() {
     let (fake, other) = (FakeModel::start(), FakeModel::start());
     let providers = Providers::new(settings_at(&fake));
     // Both are asked at the same path; one of them has no key.
-    for provider in [OPENAI, Provider::OLLAMA, OPENAI, Provider::OLLAMA] {
+    for provider in [OPENAI, local(), OPENAI, local()] {
         turn(&providers, &spec(provider, &fake));
     }
     assert_eq!(connections(&fake), [0, 1, 0, 1]);
-    turn(&providers, &spec(Provider::OLLAMA, &other));
+    turn(&providers, &spec(local(), &other));
     assert_eq!((fake.request_count(), connections(&other)), (4, vec![0]));
+}
+
+/// A provider that needs no key.
+fn local() -> Provider {
+    Provider::parse("vllm").unwrap()
 }
 
 /// A proxy that leads whatever it is asked for to `fake`.
@@ -196,7 +201,7 @@ fn a_connection_through_a_proxy_is_kept_and_carries_long_requests() {
     });
     let elsewhere = fake.url().replace("127.0.0.1", "provider.example");
     let spec = ModelSpec {
-        main: choice(Provider::OLLAMA, Some(elsewhere)),
+        main: choice(local(), Some(elsewhere)),
         ..spec(OPENAI, &fake)
     };
     let words = "in a few pieces ".repeat(700);

@@ -8,9 +8,10 @@
 //! assert_eq!(asked[0].last_message(), "what time is it?");
 //! ```
 //!
-//! - It answers `/v1/chat/completions`, `/api/v1/chat/completions` (OpenRouter) and `/v1/messages`
-//!   (Anthropic), each in its dialect: a script is the same for all of them. [`FakeModel::url`] has
-//!   no path; the program adds the provider's usual one.
+//! - It answers `/v1/chat/completions`, `/api/v1/chat/completions` (OpenRouter), `/v1/messages`
+//!   (Anthropic), `/v1/responses` (OpenAI) and `/api/chat` (Ollama), each in its dialect: a script is the
+//!   same for all of them. [`FakeModel::url`] has no path; the program adds the provider's usual one.
+//! - It answers `/api/show` beside the script: see [`FakeModel::shows`].
 //! - Each request takes the next step of the script, in the order of arrival; when there is none
 //!   it answers `ok` (or what [`FakeModel::default_reply`] says), so load tests need no script.
 //! - It checks on each request what the strictest provider insists on: roles alternate, each call
@@ -29,6 +30,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+mod ollama;
+mod responses;
 
 /// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -107,6 +111,9 @@ struct Shared {
 struct State {
     script: VecDeque<Step>,
     default_reply: Option<Step>,
+    /// What `/api/show` says; `None` is what it says unasked.
+    card: Option<Step>,
+    shown: Vec<Asked>,
     offered: Option<Vec<String>>,
     page: Option<usize>,
     instead_of_list: Option<Step>,
@@ -167,6 +174,18 @@ pub fn stall() -> Step {
 pub fn hang_up() -> Step {
     Step {
         hang_up: true,
+        ..Step::default()
+    }
+}
+
+/// Answers 200 with this document.
+pub fn raw_document(document: Value) -> Step {
+    Step {
+        status: Some(Refusal {
+            status: 200,
+            body: document.to_string(),
+            retry_after: None,
+        }),
         ..Step::default()
     }
 }
@@ -368,6 +387,16 @@ impl FakeModel {
         self.shared.lock().default_reply = Some(step);
     }
 
+    /// What it says of its models to `/api/show`: a document, or a refusal.
+    pub fn shows(&self, step: Step) {
+        self.shared.lock().card = Some(step);
+    }
+
+    /// The questions that came to `/api/show`; they are not among the requests.
+    pub fn asked_to_show(&self) -> Vec<Asked> {
+        self.shared.lock().shown.clone()
+    }
+
     /// Lets one stall go on: the current one, or the next one.
     pub fn release(&self) {
         self.shared.change(|state| state.released += 1);
@@ -494,7 +523,9 @@ impl Asked {
 
     /// The messages, in the dialect of the request.
     pub fn messages(&self) -> &[Value] {
-        self.body["messages"].as_array().map_or(&[], Vec::as_slice)
+        let messages = self.body["messages"].as_array();
+        let messages = messages.or_else(|| self.body["input"].as_array());
+        messages.map_or(&[], Vec::as_slice)
     }
 
     /// A field of each message, where it is a text.
@@ -512,13 +543,18 @@ impl Asked {
     pub fn system(&self) -> String {
         match self.messages().first() {
             Some(first) if first["role"] == "system" => text_of(first),
-            _ => text_of(&json!({"content": self.body["system"]})),
+            _ => ["system", "instructions"]
+                .map(|key| text_of(&json!({"content": self.body[key]})))
+                .concat(),
         }
     }
 }
 
 /// The text of a message's content, a string or blocks; of a result too.
 fn text_of(message: &Value) -> String {
+    if let Some(output) = message["output"].as_str() {
+        return output.to_owned();
+    }
     match &message["content"] {
         Value::String(text) => text.clone(),
         Value::Array(blocks) => blocks
@@ -622,6 +658,13 @@ fn serve(stream: &TcpStream, connection: usize, shared: &Shared) {
 }
 
 fn take_step(shared: &Shared, asked: &Asked) -> (Step, Option<String>) {
+    if asked.path.ends_with("/api/show") {
+        return shared.change(|state| {
+            state.shown.push(asked.clone());
+            let usual = || raw_document(ollama::card());
+            (state.card.clone().unwrap_or_else(usual), None)
+        });
+    }
     let violation = check(asked).err();
     shared.change(|state| {
         state.asked.push(asked.clone());
@@ -739,9 +782,14 @@ impl Answer<'_> {
             let body = dialect.whole(step, number).to_string();
             return self.document(200, &body, "");
         }
-        self.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
-        )?;
+        let content_type = match dialect {
+            Dialect::Ollama => "application/x-ndjson",
+            Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => "text/event-stream",
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
+        self.write(head.as_bytes())?;
         self.stream(step, &dialect, number)?;
         if step.cut_at_end {
             return Err(Over::Closed);
@@ -771,17 +819,21 @@ impl Answer<'_> {
     fn stream(&self, step: &Step, dialect: &Dialect, number: usize) -> Ongoing {
         self.events(&dialect.begin(step))?;
         let mut index = 0;
-        for part in &step.parts {
+        for (at, part) in step.parts.iter().enumerate() {
             match part {
                 Part::Wait(time) => self.rest(*time)?,
                 Part::Stall => self.stall()?,
                 Part::Cut => return Err(Over::Closed),
+                Part::Comment(_) if matches!(dialect, Dialect::Ollama) => {}
                 Part::Comment(words) => self.chunk(format!(": {words}\n\n").as_bytes())?,
                 Part::Error(status, message) => {
                     return self.events(&[dialect.error(*status, message)]);
                 }
                 Part::Text(_) | Part::Thinking(_) | Part::Call { .. } => {
-                    self.events(&dialect.part(part, index, number))?;
+                    self.events(&match dialect {
+                        Dialect::Responses => responses::part(step, at, number),
+                        _ => dialect.part(part, index, number),
+                    })?;
                     // OpenAI numbers the calls, Anthropic all blocks.
                     let counts = matches!(
                         (dialect, part),
@@ -791,7 +843,7 @@ impl Answer<'_> {
                 }
             }
         }
-        self.events(&dialect.end(step))
+        self.events(&dialect.end(step, number))
     }
 
     fn events(&self, events: &[String]) -> Ongoing {
@@ -868,12 +920,18 @@ impl Answer<'_> {
 enum Dialect {
     OpenAi,
     Anthropic,
+    Responses,
+    Ollama,
 }
 
 impl Dialect {
     fn of(path: &str) -> Dialect {
         if path.ends_with("/messages") {
             Dialect::Anthropic
+        } else if path.ends_with("/responses") {
+            Dialect::Responses
+        } else if path.ends_with("/api/chat") {
+            Dialect::Ollama
         } else {
             Dialect::OpenAi
         }
@@ -891,6 +949,8 @@ impl Dialect {
                 }})),
                 event(json!({"type": "ping"})),
             ],
+            Dialect::Responses => responses::begin(),
+            Dialect::Ollama => Vec::new(),
         }
     }
 
@@ -940,6 +1000,9 @@ impl Dialect {
                     .map(|piece| json!({"type": "input_json_delta", "partial_json": piece}))
                     .collect(),
             ),
+            (Dialect::Ollama, part) => ollama::part(part),
+            // Needs to know what stands around it: see `stream`.
+            (Dialect::Responses, _) => Vec::new(),
             (_, Part::Comment(_) | Part::Error(..) | Part::Wait(_) | Part::Stall | Part::Cut) => {
                 Vec::new()
             }
@@ -947,7 +1010,7 @@ impl Dialect {
     }
 
     /// The events after the last part.
-    fn end(&self, step: &Step) -> Vec<String> {
+    fn end(&self, step: &Step, number: usize) -> Vec<String> {
         let (prompt_tokens, completion_tokens) = step.usage.unwrap_or(USAGE);
         let reason = self.finish_reason(step);
         let mut events = match self {
@@ -970,6 +1033,8 @@ impl Dialect {
                 })),
                 event(json!({"type": "message_stop"})),
             ],
+            Dialect::Responses => responses::end(step, number),
+            Dialect::Ollama => ollama::end(step),
         };
         if step.no_done {
             events.pop();
@@ -991,6 +1056,8 @@ impl Dialect {
                 };
                 event(json!({"type": "error", "error": {"type": kind, "message": message}}))
             }
+            Dialect::Responses => responses::error(status, message),
+            Dialect::Ollama => ollama::error(message),
         }
     }
 
@@ -1001,6 +1068,7 @@ impl Dialect {
             (Dialect::OpenAi, true) => "tool_calls",
             (Dialect::Anthropic, false) => "end_turn",
             (Dialect::Anthropic, true) => "tool_use",
+            (Dialect::Responses | Dialect::Ollama, _) => "stop",
         })
     }
 
@@ -1059,6 +1127,8 @@ impl Dialect {
                     "usage": {"input_tokens": prompt_tokens, "output_tokens": completion_tokens},
                 })
             }
+            Dialect::Responses => responses::whole(step, number),
+            Dialect::Ollama => ollama::whole(step),
         }
     }
 }
@@ -1100,6 +1170,8 @@ fn check(asked: &Asked) -> Result<(), String> {
     match Dialect::of(&asked.path) {
         Dialect::OpenAi => check_openai(asked),
         Dialect::Anthropic => check_anthropic(asked),
+        Dialect::Responses => responses::check(asked),
+        Dialect::Ollama => ollama::check(asked),
     }
 }
 

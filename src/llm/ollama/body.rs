@@ -1,0 +1,258 @@
+//! What a request holds. Pure.
+
+use std::borrow::Cow;
+
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+use crate::domain::message::{Message, Reply, is_blank};
+use crate::domain::spec::ModelSettings;
+use crate::domain::window::tokens_of_bytes;
+use crate::llm::dialect::{AskedModel, arguments_object, legal_tool_name};
+use crate::llm::images::{AsText, FilePart, SentKind, user_parts};
+use crate::llm::ollama::decoder::THOUGHTS;
+use crate::llm::ollama::show::ModelCard;
+use crate::llm::openai::{OpenAiTool, tools};
+use crate::llm::options::Options;
+use crate::llm::quirks::ReasoningBack;
+use crate::llm::{Request, ToolChoice};
+
+/// Room for an answer whose length no file limits, in tokens.
+const ANSWER_TOKENS: u64 = 1_024;
+/// By so much a window grows: with another one the server loads the model anew.
+const WINDOW_STEP: u64 = 4_096;
+
+/// The body of a request.
+///
+/// The conversation stands before what may change from call to call, so that a call begins, byte
+/// for byte, as the one before it does.
+#[derive(Debug, Serialize)]
+pub(in crate::llm) struct OllamaBody<'a> {
+    model: &'a str,
+    messages: OllamaMessages<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<OpenAiTool<'a>>,
+    #[serde(flatten)]
+    options: Map<String, Value>,
+}
+
+/// The conversation, made message by message as it is written: it may be long.
+#[derive(Debug)]
+struct OllamaMessages<'a> {
+    request: &'a Request,
+    asked: AskedModel<'a>,
+}
+
+impl Serialize for OllamaMessages<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let OllamaMessages { request, asked } = self;
+        let system = OllamaMessage::System {
+            content: &request.system,
+        };
+        let has_system = !is_blank(&request.system);
+        let said = request.messages.iter().map(|one| said(one, request, asked));
+        serializer.collect_seq(has_system.then_some(system).into_iter().chain(said))
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+enum OllamaMessage<'a> {
+    System {
+        content: &'a str,
+    },
+    User {
+        content: Cow<'a, str>,
+        #[serde(skip_serializing_if = "SentImages::is_empty")]
+        images: SentImages<'a>,
+    },
+    Assistant {
+        content: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        thinking: Option<&'a str>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<OllamaCall<'a>>,
+    },
+    Tool {
+        tool_name: Cow<'a, str>,
+        content: &'a str,
+    },
+}
+
+/// Images, in their order; one that is not there any more is left out.
+#[derive(Debug)]
+struct SentImages<'a>(Vec<FilePart<'a>>);
+
+impl SentImages<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for SentImages<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        for file in &self.0 {
+            if let Ok(file) = file.read()
+                && file.kind == SentKind::Image
+            {
+                list.serialize_element(&AsText(file.base64()))?;
+            }
+        }
+        list.end()
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct OllamaCall<'a> {
+    function: OllamaFunction<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct OllamaFunction<'a> {
+    name: Cow<'a, str>,
+    arguments: Map<String, Value>,
+}
+
+impl<'a> OllamaBody<'a> {
+    /// A request to the model of that `card`.
+    ///
+    /// Errors: it is longer than what the model takes; how much that is.
+    pub(in crate::llm) fn new(
+        request: &'a Request,
+        asked: &AskedModel<'a>,
+        card: &ModelCard,
+    ) -> Result<OllamaBody<'a>, String> {
+        let window = window(request, &asked.choice.settings, card)?;
+        // There is no other way to say that none may be called.
+        let may_call = request.tool_choice != ToolChoice::None && !card.lacks("tools");
+        Ok(OllamaBody {
+            model: &asked.choice.name,
+            messages: OllamaMessages {
+                request,
+                asked: *asked,
+            },
+            tools: if may_call {
+                tools(&request.tools)
+            } else {
+                Vec::new()
+            },
+            options: options(asked, card, window),
+        })
+    }
+}
+
+fn options(asked: &AskedModel<'_>, card: &ModelCard, window: u64) -> Map<String, Value> {
+    let settings = &asked.choice.settings;
+    let stop = (!settings.stop.is_empty()).then(|| json!(settings.stop));
+    let mut inner = Options::default();
+    inner.set("num_ctx", Some(window));
+    inner.set("num_predict", settings.max_output_tokens);
+    inner.set("temperature", settings.temperature);
+    inner.set("top_p", settings.top_p);
+    inner.set("seed", settings.seed);
+    inner.set("stop", stop);
+    let inner = inner.finish(&ModelSettings::default(), asked.quirks);
+    let streams = asked.quirks.streams && settings.stream != Some(false);
+    let mut options = Options::default();
+    options.set("stream", Some(streams));
+    // Otherwise what is too long is cut at its beginning, and the answer goes on without that.
+    options.set("truncate", Some(false));
+    options.set("shift", Some(false));
+    options.set("think", think(settings).filter(|_| !card.lacks("thinking")));
+    options.set("options", Some(Value::Object(inner)));
+    options.finish(settings, asked.quirks)
+}
+
+/// The window that is asked for: what the engine uses, and more where a message needs it, as far as the model
+/// and its owner allow.
+fn window(request: &Request, settings: &ModelSettings, card: &ModelCard) -> Result<u64, String> {
+    let prompt = prompt_tokens(request);
+    // Whoever says in an agent's file what the model takes has the last word.
+    let set_to = card.set_to.filter(|_| settings.max_input_tokens.is_none());
+    let most = [card.made_for, set_to].into_iter().flatten().min();
+    if let Some(most) = most.filter(|most| prompt > *most) {
+        return Err(format!(
+            "it is about {prompt} tokens, and the model's window (num_ctx) has {most}"
+        ));
+    }
+    let used = request.window_tokens.unwrap_or(WINDOW_STEP);
+    let answer = settings.max_output_tokens.unwrap_or(ANSWER_TOKENS);
+    let needed = prompt + answer;
+    let window = if needed > used {
+        needed.next_multiple_of(WINDOW_STEP)
+    } else {
+        used
+    };
+    Ok(window.min(most.unwrap_or(u64::MAX)))
+}
+
+/// About how many tokens the request is.
+fn prompt_tokens(request: &Request) -> u64 {
+    let said = request.messages.iter().map(|message| match message {
+        Message::User { text, .. } => text.len(),
+        Message::Assistant(reply) => {
+            let calls = reply.tool_calls.iter();
+            let calls = calls.map(|call| call.tool_name.len() + call.arguments.len());
+            reply.text.len() + calls.sum::<usize>()
+        }
+        Message::Tool { output, .. } => output.content.len(),
+    });
+    let tools = request
+        .tools
+        .iter()
+        .map(|tool| tool.name.len() + tool.description.len() + tool.parameters.to_string().len());
+    tokens_of_bytes(request.system.len() + said.sum::<usize>() + tools.sum::<usize>())
+}
+
+/// The effort in Ollama's words: some models know degrees, the others only whether.
+fn think(settings: &ModelSettings) -> Option<Value> {
+    let effort = settings.reasoning.as_ref()?.effort.as_deref()?;
+    Some(match effort {
+        "none" => Value::Bool(false),
+        "minimal" => Value::from("low"),
+        "low" | "medium" | "high" => Value::from(effort),
+        "xhigh" | "max" => Value::from("high"),
+        _ => Value::Bool(true),
+    })
+}
+
+fn said<'a>(
+    message: &'a Message,
+    request: &'a Request,
+    asked: &AskedModel<'_>,
+) -> OllamaMessage<'a> {
+    match message {
+        Message::User { text, attachments } => {
+            let said = user_parts(text, attachments, request, asked.choice);
+            OllamaMessage::User {
+                content: said.text,
+                images: SentImages(said.files),
+            }
+        }
+        Message::Assistant(reply) => assistant(reply, asked),
+        Message::Tool {
+            tool_name, output, ..
+        } => OllamaMessage::Tool {
+            tool_name: legal_tool_name(tool_name),
+            content: &output.content,
+        },
+    }
+}
+
+fn assistant<'a>(reply: &'a Reply, asked: &AskedModel<'_>) -> OllamaMessage<'a> {
+    let goes_back = asked.quirks.reasoning != ReasoningBack::None;
+    let data = reply.provider_data(asked.label).filter(|_| goes_back);
+    let calls = reply.tool_calls.iter().map(|call| OllamaCall {
+        function: OllamaFunction {
+            name: legal_tool_name(&call.tool_name),
+            arguments: arguments_object(&call.arguments),
+        },
+    });
+    OllamaMessage::Assistant {
+        content: &reply.text,
+        thinking: data.and_then(|data| data.get(THOUGHTS)?.as_str()),
+        tool_calls: calls.collect(),
+    }
+}

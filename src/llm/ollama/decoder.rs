@@ -1,0 +1,143 @@
+//! How an answer is read. Pure.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::domain::code::NoticeCode;
+use crate::domain::event::{FinishReason, Usage};
+use crate::llm::dialect::{
+    AnswerFault, DecodedReply, Decoder, event_in, fault_in, remark_on, says_something,
+};
+use crate::llm::lenient::{Count, Lenient, Prose, Text};
+use crate::llm::{RawToolCall, Sink};
+
+/// The key of what the model thought in a reply's `provider_data`.
+pub(super) const THOUGHTS: &str = "ollama_thinking";
+
+/// The state of one answer, which comes as a line of JSON for each piece.
+#[derive(Debug, Default)]
+pub(in crate::llm) struct OllamaDecoder {
+    thoughts: String,
+    calls: Vec<RawToolCall>,
+    calls_bytes: usize,
+    has_text: bool,
+    usage: Option<Usage>,
+    /// Why it ended.
+    ending: Option<FinishReason>,
+    remark: Option<(NoticeCode, String)>,
+}
+
+impl Decoder for OllamaDecoder {
+    fn event(&mut self, name: &[u8], data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
+        let Some(line) = event_in::<OllamaLine<'_>>(name, data)? else {
+            return Ok(());
+        };
+        if says_something(&line.error) || line.message.0.is_none() {
+            let document = serde_json::from_slice(data)?;
+            if let Some(fault) = fault_in(&document) {
+                return Err(fault);
+            }
+        }
+        if let Some(piece) = line.message.0 {
+            self.piece(piece, sink);
+        }
+        if line.done == Value::Bool(true) {
+            let count = |counted: &Value| Count::at(counted, "").unwrap_or_default();
+            let usage = Usage::new(count(&line.prompt_eval_count), count(&line.eval_count));
+            self.usage = (usage != Usage::default()).then_some(usage);
+            let word = line.done_reason.as_ref().map_or("", Text::as_str);
+            let is_empty = !self.has_text && self.calls.is_empty();
+            self.remark = remark_on(word, is_empty, !self.thoughts.is_empty());
+            self.ending = match word {
+                "length" => Some(FinishReason::Length),
+                // The model was loaded or sent away, and was asked nothing.
+                "load" | "unload" if is_empty => None,
+                _ => Some(FinishReason::Stop),
+            };
+        }
+        Ok(())
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.thoughts.len() + self.calls_bytes
+    }
+
+    fn is_done(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    fn finish(&mut self) -> Result<DecodedReply, AnswerFault> {
+        let ending = self.ending.ok_or(AnswerFault::Truncated)?;
+        let tool_calls = std::mem::take(&mut self.calls);
+        let thoughts = std::mem::take(&mut self.thoughts);
+        Ok(DecodedReply {
+            finish_reason: match ending {
+                FinishReason::Length => FinishReason::Length,
+                _ if tool_calls.is_empty() => FinishReason::Stop,
+                _ => FinishReason::ToolCalls,
+            },
+            tool_calls,
+            usage: self.usage,
+            provider_data: (!thoughts.is_empty()).then(|| json!({THOUGHTS: thoughts})),
+            cut_calls: Vec::new(),
+            remarks: self.remark.take().into_iter().collect(),
+        })
+    }
+}
+
+impl OllamaDecoder {
+    fn piece(&mut self, piece: OllamaPiece<'_>, sink: &mut dyn Sink) {
+        if let Some(thoughts) = &piece.thinking {
+            self.thoughts.push_str(thoughts.as_str());
+        }
+        if let Some(text) = piece
+            .content
+            .as_ref()
+            .filter(|text| !text.as_str().is_empty())
+        {
+            self.has_text = true;
+            sink.text(text.as_str());
+        }
+        // They come whole, each once.
+        for call in piece.tool_calls.as_array().into_iter().flatten() {
+            let function = &call["function"];
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let call = RawToolCall {
+                id: text(&call["id"]),
+                name: text(&function["name"]),
+                arguments: match &function["arguments"] {
+                    Value::String(text) if !text.trim().is_empty() => text.clone(),
+                    Value::Object(object) => Value::Object(object.clone()).to_string(),
+                    _ => "{}".to_owned(),
+                },
+            };
+            self.calls_bytes += call.bytes();
+            self.calls.push(call);
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct OllamaLine<'a> {
+    #[serde(borrow, default)]
+    message: Lenient<OllamaPiece<'a>>,
+    #[serde(default)]
+    done: Value,
+    done_reason: Option<Text<'a>>,
+    #[serde(default)]
+    prompt_eval_count: Value,
+    #[serde(default)]
+    eval_count: Value,
+    #[serde(default)]
+    error: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct OllamaPiece<'a> {
+    #[serde(borrow)]
+    content: Option<Prose<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Prose<'a>>,
+    #[serde(default)]
+    tool_calls: Value,
+}

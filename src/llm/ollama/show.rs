@@ -1,0 +1,92 @@
+//! What an Ollama says of a model (`POST /api/show`). Pure.
+
+use serde_json::{Value, json};
+
+use crate::domain::event::FinishReason;
+use crate::llm::Sink;
+use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder};
+
+/// What is known of a model; nothing, where its server did not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::llm) struct ModelCard {
+    /// What it was made for: more than that it cannot take.
+    pub(super) made_for: Option<u64>,
+    /// `num_ctx` of its Modelfile: what its owner gives it.
+    pub(super) set_to: Option<u64>,
+    /// `tools`, `vision`, `thinking`, …
+    abilities: Option<Vec<String>>,
+}
+
+impl ModelCard {
+    fn read(shown: &Value) -> ModelCard {
+        let info = shown["model_info"].as_object();
+        let made_for = info.and_then(|info| {
+            let mut named = info.iter();
+            let (_, tokens) = named.find(|(key, _)| key.ends_with(".context_length"))?;
+            tokens.as_u64()
+        });
+        let set_to = shown["parameters"].as_str().and_then(|parameters| {
+            let mut lines = parameters.lines().map(str::split_ascii_whitespace);
+            let mut line =
+                lines.find_map(|mut line| (line.next() == Some("num_ctx")).then_some(line))?;
+            line.next()?.parse().ok()
+        });
+        let abilities = shown["capabilities"].as_array().map(|words| {
+            let words = words.iter().filter_map(Value::as_str);
+            words.map(str::to_owned).collect()
+        });
+        ModelCard {
+            made_for: made_for.filter(|tokens| *tokens > 0),
+            set_to: set_to.filter(|tokens| *tokens > 0),
+            abilities,
+        }
+    }
+
+    /// Its server says that it lacks the ability.
+    pub(in crate::llm) fn lacks(&self, ability: &str) -> bool {
+        let abilities = self.abilities.as_ref();
+        abilities.is_some_and(|words| !words.iter().any(|word| word == ability))
+    }
+}
+
+/// Where the server whose chats go to `chat_url` says so.
+pub(in crate::llm) fn show_url(chat_url: &str) -> String {
+    let (path, query) = match chat_url.split_once('?') {
+        Some((path, query)) => (path, format!("?{query}")),
+        None => (chat_url, String::new()),
+    };
+    format!("{}/show{query}", path.trim_end_matches("/chat"))
+}
+
+/// The question.
+pub(in crate::llm) fn show_body(model: &str) -> Vec<u8> {
+    json!({ "model": model }).to_string().into_bytes()
+}
+
+/// Reads the answer.
+#[derive(Debug, Default)]
+pub(in crate::llm) struct ShowDecoder {
+    pub(in crate::llm) card: Option<ModelCard>,
+}
+
+impl Decoder for ShowDecoder {
+    fn event(&mut self, _: &[u8], data: &[u8], _: &mut dyn Sink) -> Result<(), AnswerFault> {
+        self.card = Some(ModelCard::read(&serde_json::from_slice(data)?));
+        Ok(())
+    }
+
+    fn kept_bytes(&self) -> usize {
+        0
+    }
+
+    fn is_done(&self) -> bool {
+        self.card.is_some()
+    }
+
+    fn finish(&mut self) -> Result<DecodedReply, AnswerFault> {
+        Ok(DecodedReply {
+            finish_reason: FinishReason::Stop,
+            ..DecodedReply::cut()
+        })
+    }
+}

@@ -1,0 +1,235 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::event::{FinishReason, Usage};
+use crate::domain::message::Message;
+use crate::domain::spec::{ModelChoice, Provider, ReasoningSettings};
+use crate::llm::Request;
+use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder, testing};
+use crate::llm::quirks::Quirks;
+
+/// The text and the answer of these lines.
+fn answer(lines: &[Value]) -> (String, Result<DecodedReply, AnswerFault>) {
+    let events: String = lines
+        .iter()
+        .map(|line| format!("data: {line}\n\n"))
+        .collect();
+    let (text, answer) = testing::decode(OllamaDecoder::default(), &[events.as_bytes()]);
+    (text.concat(), answer)
+}
+
+fn card(shown: Value) -> ModelCard {
+    let mut decoder = ShowDecoder::default();
+    let taken = decoder.event(
+        b"",
+        shown.to_string().as_bytes(),
+        &mut testing::Pieces::default(),
+    );
+    taken.unwrap();
+    decoder.card.unwrap()
+}
+
+fn choice() -> ModelChoice {
+    ModelChoice::new(Provider::OLLAMA, "m")
+}
+
+fn body(request: &Request, choice: &ModelChoice, card: &ModelCard) -> Result<Value, String> {
+    let quirks = Quirks::of(choice, true);
+    let asked = testing::asked(choice, "ollama/m", &quirks);
+    let body = OllamaBody::new(request, &asked, card)?;
+    Ok(serde_json::to_value(body).unwrap())
+}
+
+#[test]
+fn a_call_begins_as_the_one_before_it_does() {
+    let (calls, spec) = testing::growing_conversation(Provider::OLLAMA);
+    let quirks = Quirks::of(&spec.main, true);
+    let asked = testing::asked(&spec.main, "ollama/m", &quirks);
+    let card = ModelCard::default();
+    let body =
+        |call| serde_json::to_string(&OllamaBody::new(call, &asked, &card).unwrap()).unwrap();
+    let bodies: Vec<String> = calls.iter().map(body).collect();
+    for pair in bodies.windows(2) {
+        let (messages, _rest) = pair[0].split_once("],\"tools\"").unwrap();
+        assert!(pair[1].starts_with(messages), "{messages}\n{}", pair[1]);
+    }
+    assert!(
+        !bodies[2].contains("\"tools\""),
+        "it may call none: {}",
+        bodies[2]
+    );
+}
+
+#[test]
+fn a_card_is_read_as_far_as_it_says_something() {
+    let shown = json!({
+        "parameters": "stop \"num_ctx 9\"\nnum_ctx                        8192",
+        "model_info": {"general.architecture": "q", "q.context_length": 32768, "q.x": 1},
+        "capabilities": ["completion"],
+    });
+    let found = card(shown);
+    assert_eq!((found.made_for, found.set_to), (Some(32_768), Some(8_192)));
+    assert!(found.lacks("tools") && !found.lacks("completion"));
+    for odd in [
+        json!({}),
+        json!({"parameters": 1, "model_info": [], "capabilities": "tools"}),
+        json!({"parameters": "num_ctx", "model_info": {"a.context_length": "x"}}),
+    ] {
+        assert_eq!(card(odd.clone()), ModelCard::default(), "{odd}");
+    }
+    assert!(!ModelCard::default().lacks("tools"));
+}
+
+#[test]
+fn the_window_is_the_one_in_use_as_far_as_the_model_has_it() {
+    let shown = |made_for: u64, set_to: &str| {
+        card(json!({"model_info": {"a.context_length": made_for}, "parameters": set_to}))
+    };
+    for (used, card, bytes, limit, expected) in [
+        (
+            Some(24_576),
+            ModelCard::default(),
+            10,
+            None,
+            Ok(json!(24_576)),
+        ),
+        (
+            Some(24_576),
+            shown(131_072, ""),
+            10,
+            None,
+            Ok(json!(24_576)),
+        ),
+        (Some(24_576), shown(8_192, ""), 10, None, Ok(json!(8_192))),
+        (
+            Some(24_576),
+            shown(131_072, "num_ctx 4096"),
+            10,
+            None,
+            Ok(json!(4_096)),
+        ),
+        // An agent's file has the last word.
+        (
+            Some(24_576),
+            shown(131_072, "num_ctx 4096"),
+            10,
+            Some(20_000),
+            Ok(json!(24_576)),
+        ),
+        (None, shown(2_048, ""), 10, None, Ok(json!(2_048))),
+        (None, ModelCard::default(), 10, None, Ok(json!(4_096))),
+        // A message that is longer than what is in use, and one that is too long.
+        (
+            Some(4_096),
+            shown(131_072, ""),
+            40_000,
+            None,
+            Ok(json!(12_288)),
+        ),
+        (Some(4_096), shown(8_192, ""), 40_000, None, Err("8192")),
+    ] {
+        let request = Request {
+            messages: vec![Message::User {
+                text: "x".repeat(bytes).as_str().into(),
+                attachments: Vec::new(),
+            }],
+            window_tokens: used,
+            ..Request::default()
+        };
+        let mut choice = choice();
+        choice.settings.max_input_tokens = limit;
+        let found = body(&request, &choice, &card).map(|body| body["options"]["num_ctx"].clone());
+        match (found, expected) {
+            (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
+            (found, expected) => assert_eq!(found, expected.map_err(str::to_owned)),
+        }
+    }
+}
+
+#[test]
+fn an_effort_is_told_in_its_words_to_models_that_think() {
+    let thinks = json!({"capabilities": ["thinking"]});
+    for (effort, shown, expected) in [
+        ("low", &thinks, json!("low")),
+        ("xhigh", &thinks, json!("high")),
+        ("none", &thinks, json!(false)),
+        ("low", &json!({}), json!("low")),
+        ("low", &json!({"capabilities": []}), Value::Null),
+    ] {
+        let mut choice = choice();
+        choice.settings.reasoning = Some(ReasoningSettings {
+            effort: Some(effort.to_owned()),
+            max_tokens: None,
+        });
+        let found = body(&Request::default(), &choice, &card(shown.clone())).unwrap();
+        assert_eq!(found["think"], expected, "{effort} {shown}");
+    }
+}
+
+#[test]
+fn lines_are_put_together() {
+    let said = |message: Value| json!({"message": message, "done": false});
+    let call = |arguments: Value| json!({"function": {"name": "date", "arguments": arguments}});
+    let (text, reply) = answer(&[
+        said(json!({"thinking": "hm ", "content": ""})),
+        said(json!({"thinking": "so"})),
+        said(json!({"content": "let "})),
+        said(
+            json!({"content": "me see", "tool_calls": [call(json!({"a": 1})), call(json!("{\"a\":2}"))]}),
+        ),
+        said(json!({"tool_calls": [call(Value::Null)]})),
+        json!({"message": {"content": ""}, "done": true, "done_reason": "stop",
+            "prompt_eval_count": 7, "eval_count": 3}),
+    ]);
+    let reply = reply.unwrap();
+    assert_eq!(text, "let me see");
+    let arguments: Vec<&str> = reply
+        .tool_calls
+        .iter()
+        .map(|call| call.arguments.as_str())
+        .collect();
+    assert_eq!(arguments, ["{\"a\":1}", "{\"a\":2}", "{}"]);
+    assert_eq!(reply.usage, Some(Usage::new(7, 3)));
+    assert_eq!(reply.finish_reason, FinishReason::ToolCalls);
+    assert_eq!(
+        reply.provider_data,
+        Some(json!({"ollama_thinking": "hm so"}))
+    );
+}
+
+#[test]
+fn every_end_has_a_meaning() {
+    let end =
+        |reason: &str| json!({"message": {"content": ""}, "done": true, "done_reason": reason});
+    let text = json!({"message": {"content": "a"}});
+    for (lines, expected) in [
+        (vec![text.clone(), end("stop")], Ok(FinishReason::Stop)),
+        (
+            vec![text.clone(), json!({"done": true})],
+            Ok(FinishReason::Stop),
+        ),
+        (vec![text.clone(), end("length")], Ok(FinishReason::Length)),
+        (vec![text.clone(), end("unload")], Ok(FinishReason::Stop)),
+        (vec![end("load")], Err(AnswerFault::Truncated)),
+        (vec![text.clone()], Err(AnswerFault::Truncated)),
+        (vec![], Err(AnswerFault::Truncated)),
+    ] {
+        let found = answer(&lines).1.map(|reply| reply.finish_reason);
+        assert_eq!(found, expected, "{lines:?}");
+    }
+    let (said, fault) = answer(&[text, json!({"error": "it broke"})]);
+    let message = "it broke".to_owned();
+    let status = None;
+    assert_eq!(said, "a");
+    assert_eq!(fault, Err(AnswerFault::Reported { status, message }));
+}
+
+#[test]
+fn a_card_is_asked_for_beside_the_chat() {
+    for (chat, show) in [
+        ("http://h:1/api/chat", "http://h:1/api/show"),
+        ("https://h/x/api/chat?a=1", "https://h/x/api/show?a=1"),
+    ] {
+        assert_eq!(show_url(chat), show);
+    }
+}
