@@ -106,7 +106,11 @@ impl AnswerFault {
                 retry_after: None,
                 hint: None,
             },
-            AnswerFault::Reported { message, .. } => LlmError::MidStream { provider, message },
+            AnswerFault::Reported { status, message } => LlmError::MidStream {
+                provider,
+                status,
+                message,
+            },
             AnswerFault::Truncated => LlmError::Truncated { provider },
             AnswerFault::Empty(words) => LlmError::MidStream {
                 provider,

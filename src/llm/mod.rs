@@ -1,6 +1,6 @@
 //! Models: messages in, deltas out. No sessions in here.
 //!
-//! `providers` asks a provider and tries again or elsewhere (`retry`), at the address and with the
+//! `providers` asks a provider and tries again or elsewhere (`retry`, after what `waits` reads of a refusal), at the address and with the
 //! key that `settings` allows, as `quirks` knows that it wants to be asked, and otherwise if it refuses (`mend`); `call` makes one request, over what `connections` lends it,
 //! which `canceller` ends (`transport` is what it asks more of ureq's connections); the body of an answer
 //! (`answer_body`) is split into events (`framing`) and its characters are joined (`halves`), and `openai` or `anthropic`
@@ -21,9 +21,9 @@ mod halves;
 mod handover;
 mod held;
 mod images;
-mod mend;
 mod json_end;
 mod lenient;
+mod mend;
 mod model;
 mod openai;
 mod options;
@@ -34,6 +34,7 @@ mod retry;
 pub mod settings;
 mod tool_text;
 mod transport;
+mod waits;
 
 use serde_json::Value;
 
@@ -41,8 +42,8 @@ use crate::domain::providers::Dialect;
 
 pub use error::{Cause, LlmError, SinkError};
 pub use model::{
-    AttachedFiles, Cancel, Model, ModelReply, Models, RawToolCall, Request, Sink, ToolChoice,
-    ToolDefinition,
+    AttachedFiles, Cancel, Model, ModelReply, Models, OnOverflow, RawToolCall, Request, Sink,
+    ToolChoice, ToolDefinition,
 };
 
 /// The tools as a request in that dialect holds them.
