@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::chat::Chat;
 use crate::domain::code::NoticeCode;
 use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, SourceId, TurnId};
+use crate::domain::prices::{Cost, Price};
 use crate::domain::time::Timestamp;
 
 /// The format that `session_start` names; a session of a newer one is refused.
@@ -134,6 +135,9 @@ impl From<AssistantResponse> for Event {
 pub const CONTEXT_TRUNCATED: &str = NoticeCode::ContextTruncated.as_str();
 /// The code of an [`Event::Error`] after which no model is shown the files of messages before it.
 pub const FILES_WITHHELD: &str = NoticeCode::FilesWithheld.as_str();
+
+/// The code of an [`Event::Error`] that says that a reply broke off and is gone on with.
+pub const REPLY_CONTINUED: &str = NoticeCode::Continued.as_str();
 
 /// Something that happened to a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -789,6 +793,9 @@ pub struct Usage {
     /// Of the reply, those of its thinking.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reasoning_tokens: u64,
+    /// What they cost, where the owner has said what the model takes for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
 }
 
 #[expect(
@@ -819,6 +826,43 @@ impl Usage {
         self.total_tokens = self.total_tokens.saturating_add(other.total_tokens);
         self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
         self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
+        if let Some(cost) = other.cost {
+            self.cost = Some(self.cost.unwrap_or_default().plus(cost));
+        }
+    }
+
+    /// The same with what it costs.
+    #[must_use]
+    pub fn priced(self, price: Option<Price>) -> Usage {
+        Usage {
+            cost: price.map(|price| self.cost_at(price)),
+            ..self
+        }
+    }
+
+    /// What it costs at that price. What a provider counts beside the two counts has been said, too: thoughts.
+    pub fn cost_at(&self, price: Price) -> Cost {
+        let beside = self.total_tokens.saturating_sub(self.prompt_tokens);
+        let output = self.completion_tokens.max(beside);
+        price.cost(self.prompt_tokens, self.cached_tokens, output)
+    }
+}
+
+/// For people: `9 tokens in (4 cached), 80 out (12 of thinking), cost 0.02`.
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tokens in", self.prompt_tokens)?;
+        if self.cached_tokens > 0 {
+            write!(f, " ({} cached)", self.cached_tokens)?;
+        }
+        write!(f, ", {} out", self.completion_tokens)?;
+        if self.reasoning_tokens > 0 {
+            write!(f, " ({} of thinking)", self.reasoning_tokens)?;
+        }
+        match self.cost {
+            Some(cost) => write!(f, ", cost {cost}"),
+            None => Ok(()),
+        }
     }
 }
 

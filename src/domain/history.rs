@@ -235,6 +235,7 @@ impl History {
     pub(super) fn forget_model(&mut self) {
         self.marks.percent = Marks::default().percent;
         self.marks.ceiling_tokens = None;
+        self.marks.is_refused = false;
     }
 
     /// Has no model be shown the files of its messages any more.

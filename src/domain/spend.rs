@@ -4,32 +4,44 @@
 //! tokens, and the beginning of a turn.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::domain::event::{AssistantResponse, Event, Record, Trigger};
+use crate::domain::event::{AssistantResponse, Event, Record, Trigger, Usage};
+use crate::domain::prices::{Cost, Prices};
 use crate::domain::spec::LimitsSpec;
 use crate::domain::time::Timestamp;
 use crate::domain::window::tokens_of_bytes;
 
-/// Tokens of the current day and turns of the current hour, of one agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Tokens and their cost of the current day, and turns of the current hour, of one agent.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tally {
     /// Days since 1970.
     day: u64,
     tokens: u64,
+    cost: Cost,
     /// Hours since 1970.
     hour: u64,
     turns: u64,
+    prices: Arc<Prices>,
 }
 
 impl Tally {
-    /// Nothing was spent in the day and the hour of `now`.
+    /// Nothing was spent in the day and the hour of `now`, and what will be costs nothing.
     pub fn new(now: Timestamp) -> Tally {
         Tally {
             day: now.as_micros() / DAY,
             tokens: 0,
+            cost: Cost::ZERO,
             hour: now.as_micros() / HOUR,
             turns: 0,
+            prices: Arc::default(),
         }
+    }
+
+    /// The same, where it costs something.
+    #[must_use]
+    pub fn at_prices(self, prices: Arc<Prices>) -> Tally {
+        Tally { prices, ..self }
     }
 
     /// The beginning of the longest window: older records do not count.
@@ -43,12 +55,12 @@ impl Tally {
     pub fn move_to(&mut self, now: Timestamp) -> bool {
         let new = Tally::new(now);
         if new.hour + 1 < self.hour {
-            *self = new;
+            *self = new.at_prices(Arc::clone(&self.prices));
             return true;
         }
         let moves = new.hour > self.hour;
         if new.day > self.day {
-            (self.day, self.tokens) = (new.day, 0);
+            (self.day, self.tokens, self.cost) = (new.day, 0, Cost::ZERO);
         }
         if new.hour > self.hour {
             (self.hour, self.turns) = (new.hour, 0);
@@ -63,17 +75,32 @@ impl Tally {
             && at.day == self.day
         {
             self.tokens = self.tokens.saturating_add(tokens_of(reply));
+            self.cost = self.cost.plus(self.cost_of(reply));
         }
         if begins_turn(&record.event) && at.hour == self.hour {
             self.turns += 1;
         }
     }
 
-    /// The limit on tokens, if it is reached.
-    pub fn tokens_reached(&self, limits: &LimitsSpec) -> Option<Reached> {
-        let max = limits.tokens_per_day.filter(|max| self.tokens >= *max)?;
+    /// What a reply cost: what stands in the log, else as its tokens cost now.
+    fn cost_of(&self, reply: &AssistantResponse) -> Cost {
+        let logged = reply.usage.and_then(|usage| usage.cost);
+        let price = || self.prices.of(&reply.model);
+        logged.unwrap_or_else(|| {
+            let usage = reply.usage.unwrap_or(Usage::new(0, tokens_of(reply)));
+            price().map_or(Cost::ZERO, |price| usage.cost_at(price))
+        })
+    }
+
+    /// The limit on what models take in a day, tokens or their cost, if it is reached.
+    pub fn day_reached(&self, limits: &LimitsSpec) -> Option<Reached> {
+        let tokens = limits.tokens_per_day.filter(|max| self.tokens >= *max);
+        let cost = limits.cost_per_day.filter(|max| self.cost >= *max);
+        let tokens = tokens.map(|max| (Limit::TokensPerDay, Amount::Count(max)));
+        let cost = cost.map(|max| (Limit::CostPerDay, Amount::Cost(max)));
+        let (limit, max) = tokens.or(cost)?;
         Some(Reached {
-            limit: Limit::TokensPerDay,
+            limit,
             max,
             opens_at: Timestamp::from_micros((self.day + 1) * DAY),
         })
@@ -85,7 +112,7 @@ impl Tally {
         let max = limits.turns_per_hour.filter(|max| turns >= *max)?;
         Some(Reached {
             limit: Limit::TurnsPerHour,
-            max,
+            max: Amount::Count(max),
             opens_at: Timestamp::from_micros((self.hour + 1) * HOUR),
         })
     }
@@ -102,15 +129,34 @@ pub struct Reached {
     /// Which.
     pub limit: Limit,
     /// How much it allows.
-    pub max: u64,
+    pub max: Amount,
     /// When the next window begins.
     pub opens_at: Timestamp,
+}
+
+/// How much a limit allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// So many.
+    Count(u64),
+    /// So much, in the owner's currency.
+    Cost(Cost),
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Amount::Count(count) => count.fmt(f),
+            Amount::Cost(cost) => cost.fmt(f),
+        }
+    }
 }
 
 impl fmt::Display for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spent = match self.limit {
             Limit::TokensPerDay => "tokens of this day",
+            Limit::CostPerDay => "of this day",
             Limit::TurnsPerHour => "turns of this hour",
         };
         let (max, limit) = (self.max, self.limit.key());
@@ -127,6 +173,8 @@ impl fmt::Display for Reached {
 pub enum Limit {
     /// Tokens of models, in a day.
     TokensPerDay,
+    /// What those cost, in a day.
+    CostPerDay,
     /// Turns begun, in an hour.
     TurnsPerHour,
 }
@@ -136,6 +184,7 @@ impl Limit {
     pub fn key(self) -> &'static str {
         match self {
             Limit::TokensPerDay => "spec.limits.tokens_per_day",
+            Limit::CostPerDay => "spec.limits.cost_per_day",
             Limit::TurnsPerHour => "spec.limits.turns_per_hour",
         }
     }
@@ -171,7 +220,6 @@ fn begins_turn(event: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::Usage;
 
     fn at(time: &str) -> Timestamp {
         Timestamp::parse(&format!("2026-05-01T{time}Z")).unwrap()
@@ -244,6 +292,45 @@ mod tests {
     }
 
     #[test]
+    fn a_cost_is_counted_as_it_was_logged_or_as_it_is_priced_now() {
+        let price = crate::domain::prices::Price {
+            input: 1_000_000.0,
+            cached: 0.0,
+            output: 2_000_000.0,
+        };
+        let prices = Prices::new([("m".to_owned(), price)].into());
+        let mut tally = Tally::new(at("10:30:00")).at_prices(Arc::new(prices));
+        // Ten tokens that it was sent, at one each.
+        tally.note(&reply("10:30:00", Some(10)));
+        // Twelve bytes, at two a token.
+        tally.note(&reply("10:30:00", None));
+        assert_eq!(tally.cost, Cost::new(16.0));
+        let mut logged = reply("10:30:00", Some(10));
+        if let Event::AssistantResponse(reply) = &mut logged.event {
+            let usage = &mut Arc::make_mut(reply).usage;
+            *usage = usage.map(|usage| Usage {
+                cost: Some(Cost::new(0.5)),
+                ..usage
+            });
+        }
+        tally.note(&logged);
+        assert_eq!(tally.cost, Cost::new(16.5));
+        let limits = |cost| LimitsSpec {
+            cost_per_day: Some(Cost::new(cost)),
+            ..LimitsSpec::default()
+        };
+        assert_eq!(tally.day_reached(&limits(16.6)), None);
+        let reached = tally.day_reached(&limits(16.5)).unwrap();
+        assert_eq!(
+            reached.to_string(),
+            "has spent its 16.50 of this day (`spec.limits.cost_per_day`); it goes on at \
+             2026-05-02T00:00:00Z"
+        );
+        assert!(tally.move_to(Timestamp::parse("2026-05-02T00:00:00Z").unwrap()));
+        assert_eq!(tally.cost, Cost::ZERO);
+    }
+
+    #[test]
     fn windows_begin_anew_and_never_go_back() {
         let mut tally = Tally::new(at("10:30:00"));
         tally.note(&turn("10:30:00", "message"));
@@ -268,9 +355,9 @@ mod tests {
             reply_bytes: None,
             cost_per_day: None,
         };
-        assert_eq!(tally.tokens_reached(&limits(None, Some(1))), None);
-        assert_eq!(tally.tokens_reached(&limits(Some(100), None)), None);
-        let tokens = tally.tokens_reached(&limits(Some(99), None)).unwrap();
+        assert_eq!(tally.day_reached(&limits(None, Some(1))), None);
+        assert_eq!(tally.day_reached(&limits(Some(100), None)), None);
+        let tokens = tally.day_reached(&limits(Some(99), None)).unwrap();
         assert_eq!(
             tokens.to_string(),
             "has spent its 99 tokens of this day (`spec.limits.tokens_per_day`); it goes on at \

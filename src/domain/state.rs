@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::chat::Chat;
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, Attachment, CONTEXT_TRUNCATED, Decision, EndReason, Event,
-    FILES_WITHHELD, FinishReason, OnDisconnect, Outcome, OwnTurn, Record, SessionStart, Status,
-    ToolCall, ToolOutput, Trigger, Usage, UserMessage,
+    FILES_WITHHELD, FinishReason, OnDisconnect, Outcome, OwnTurn, REPLY_CONTINUED, Record,
+    SessionStart, Status, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
 };
 use crate::domain::files;
 use crate::domain::history::{Conversation, Entry, History, tokens_of};
@@ -152,6 +152,8 @@ pub struct Turn {
     pub detached: bool,
     /// How often it was tried again after an unclean stop, since it last got anywhere.
     pub tries: u32,
+    /// How often its replies broke off since the last whole one.
+    pub breaks: u32,
     /// How often the model asked for tools.
     pub tool_rounds: u32,
     /// The model's last reply.
@@ -425,6 +427,11 @@ impl SessionState {
                 call_id, decision, ..
             } => self.decide(call_id, *decision),
             Event::SessionAdopted {} => self.fall_dormant(),
+            Event::Error { code, .. } if code == REPLY_CONTINUED => {
+                if let Some(turn) = &mut self.turn {
+                    turn.breaks += 1;
+                }
+            }
             Event::TurnEnded { outcome, .. } => {
                 if *outcome == Outcome::Cancelled {
                     self.release_all();
@@ -649,6 +656,7 @@ impl SessionState {
             trigger,
             detached: self.inbox.iter().any(|unseen| unseen.message.detached),
             tries: 0,
+            breaks: 0,
             tool_rounds: 0,
             last_reply: None,
             calls: Vec::new(),
@@ -845,6 +853,7 @@ impl Turn {
         self.calls.clear();
         if is_whole {
             self.tries = 0;
+            self.breaks = 0;
             let waiting = reply.tool_calls.iter().map(|call| CallState {
                 call: call.clone(),
                 progress: Progress::Waiting,

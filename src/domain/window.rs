@@ -240,6 +240,9 @@ pub struct Marks {
     /// Below what the provider refused as too long, in estimated tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling_tokens: Option<u64>,
+    /// The provider refused once, and has counted nothing since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_refused: bool,
     /// The history begins with this event, as messages of it are older than its turns: what stands before only
     /// says which wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -254,6 +257,7 @@ impl Default for Marks {
             percent: 100,
             quiet_tokens: 0,
             ceiling_tokens: None,
+            is_refused: false,
             history_from: None,
         }
     }
@@ -276,15 +280,22 @@ impl Marks {
 
     /// Learns from what a provider counted in a call that was estimated at `tokens`.
     pub(super) fn learn(&mut self, tokens: u64, usage: Usage) {
+        self.is_refused = false;
         if tokens >= TELLING_TOKENS && usage.prompt_tokens > 0 {
             let percent = usage.prompt_tokens.saturating_mul(100) / tokens;
             self.percent = percent.clamp(PERCENT_MIN, PERCENT_MAX);
         }
     }
 
-    /// Takes note that `tokens` were too many: from now on a fifth less is.
+    /// Takes note that `tokens` were too many: from now on a fifth less is, and half of it where the last step
+    /// down was not enough.
     pub(super) fn lower_ceiling(&mut self, tokens: u64) {
-        let ceiling = tokens / 5 * 4;
+        let ceiling = if self.is_refused {
+            tokens / 2
+        } else {
+            tokens / 5 * 4
+        };
+        self.is_refused = true;
         self.ceiling_tokens = Some(self.ceiling_tokens.unwrap_or(u64::MAX).min(ceiling));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::code::FailureCode;
+use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
     AssistantResponse, Attachment, Decision, Event, Failure, FinishReason, Outcome, SaidBy, Status,
     ToolCall, ToolOutput, Trigger, Usage,
@@ -165,6 +165,33 @@ pub(super) fn partial_reply(live: &Live, finish_reason: FinishReason) -> Option<
         provider_data: None,
         attachments: live.state.handed_out.clone(),
     }))
+}
+
+/// What came of a reply that broke off, what is to be said of that, and that the turn goes on.
+pub(super) fn broken_off(live: &Live, notice: Option<Event>) -> Vec<Event> {
+    let kept = partial_reply(live, FinishReason::Interrupted);
+    let has_news = kept.is_some() || notice.is_some();
+    let turn = live.state.turn.as_ref().filter(|_| has_news);
+    let goes_on = turn.map(|turn| Event::TurnStarted {
+        turn_id: turn.id.clone(),
+        trigger: Trigger::Restart,
+    });
+    kept.into_iter().chain(notice).chain(goes_on).collect()
+}
+
+/// Calls were not whole when their reply ended: they do not run, and the model is told so.
+pub(super) fn cut(call_ids: Vec<CallId>) -> [Event; 2] {
+    let notice = Event::Error {
+        code: NoticeCode::CallCut.as_str().to_owned(),
+        message:
+            "the reply reached its limit of tokens in the middle of a call, which does not run"
+                .to_owned(),
+    };
+    let reason =
+        "not run: the reply reached its limit of tokens in the middle of this call; say it \
+                  in fewer words, or in several calls"
+            .to_owned();
+    [notice, Event::ToolsSkipped { call_ids, reason }]
 }
 
 /// The message that the next reply of the unfinished turn goes on with, if the last was cut off.

@@ -89,6 +89,7 @@ impl Bench {
                 previous_stop_was_clean: true,
                 lifetimes: plan.lifetimes,
                 workdirs: WorkdirRules::default(),
+                prices: Default::default(),
             },
         });
         Bench {

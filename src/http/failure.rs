@@ -116,7 +116,7 @@ pub fn turn_failed(code: &str, message: String) -> HttpProblem {
 mod tests {
     use super::*;
     use crate::domain::ids::SessionId;
-    use crate::domain::spend::{Limit, Reached};
+    use crate::domain::spend::{Amount, Limit, Reached};
     use crate::domain::time::Timestamp;
     use crate::store::StoreError;
 
@@ -130,7 +130,7 @@ mod tests {
             agent: "a".into(),
             reached: Reached {
                 limit: Limit::TokensPerDay,
-                max: 1,
+                max: Amount::Count(1),
                 opens_at: Timestamp::from_micros(0),
             },
             retry_after: Duration::from_millis(ms),

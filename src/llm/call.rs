@@ -25,9 +25,10 @@ use crate::domain::spec::Provider;
 use crate::llm::answer_body::AnswerBody;
 use crate::llm::canceller::Canceller;
 use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder, error_text};
+use crate::llm::error::{NO_WORDS, WHOLE_REPLY};
 use crate::llm::handover::Handover;
 use crate::llm::transport::{Haste, RESOLVE_MAX};
-use crate::llm::{Cause, LlmError, retry, transport};
+use crate::llm::{Cause, LlmError, transport, waits};
 
 /// How much of an answer is read at once, to begin with: tokens come in dozens of bytes, and each of
 /// a thousand streams has this buffer …
@@ -406,8 +407,6 @@ pub(super) fn get(asked: &Post<'_>) -> Result<Vec<u8>, LlmError> {
     answer().map_err(|error| error.presentable(&asked.hidden))
 }
 
-const WHOLE_REPLY: &str = "the whole reply";
-
 fn config(idle_timeout: Duration, output_bytes: usize, proxy: Option<Proxy>) -> Config {
     Agent::config_builder()
         .http_status_as_error(false)
@@ -431,22 +430,19 @@ fn config(idle_timeout: Duration, output_bytes: usize, proxy: Option<Proxy>) -> 
 
 fn status_error(provider: &Provider, response: Response<Body>) -> LlmError {
     let status = response.status().as_u16();
-    let retry_after = response
-        .headers()
-        .get("retry-after")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| retry::parse_retry_after(value, SystemTime::now()));
+    let (head, body) = response.into_parts();
+    let body = error_body(body);
     LlmError::Status {
         provider: provider.clone(),
         status,
-        message: error_body(response.into_body()),
-        retry_after,
+        retry_after: waits::asked_for(status, &head.headers, &body, SystemTime::now()),
+        message: words_of(&body),
         hint: None,
     }
 }
 
-/// The words of an error, all of them: they are shortened once the key is out of them.
-fn error_body(body: Body) -> String {
+/// What an error says.
+fn error_body(body: Body) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Err(error) = body
         .into_reader()
@@ -455,12 +451,17 @@ fn error_body(body: Body) -> String {
     {
         log::debug!("an error's body broke off: {error}");
     }
-    let words = serde_json::from_slice(&bytes)
+    bytes
+}
+
+/// The words of an error, all of them: they are shortened once the key is out of them.
+fn words_of(body: &[u8]) -> String {
+    let words = serde_json::from_slice(body)
         .ok()
         .and_then(|document| error_text(&document));
-    let text = words.unwrap_or_else(|| String::from_utf8_lossy(&bytes).trim().to_owned());
+    let text = words.unwrap_or_else(|| String::from_utf8_lossy(body).trim().to_owned());
     if text.is_empty() {
-        "no reason given".into()
+        NO_WORDS.into()
     } else {
         text
     }

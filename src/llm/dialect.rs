@@ -106,9 +106,14 @@ impl AnswerFault {
                 retry_after: None,
                 hint: None,
             },
-            AnswerFault::Reported { message, .. } => LlmError::MidStream { provider, message },
+            AnswerFault::Reported { status, message } => LlmError::MidStream {
+                provider,
+                status,
+                message,
+            },
             AnswerFault::Truncated => LlmError::Truncated { provider },
             AnswerFault::Empty(words) => LlmError::MidStream {
+                status: None,
                 provider,
                 message: match words.as_str() {
                     "" => "there was nothing in it".to_owned(),

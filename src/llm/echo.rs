@@ -53,6 +53,8 @@ pub(super) fn call(
     if script.fails {
         return Err(LlmError::MidStream {
             provider: Provider::ECHO,
+            // For good: it would fail again.
+            status: Some(400),
             message: "told to fail".into(),
         });
     }

@@ -54,6 +54,8 @@ pub enum LlmError {
     MidStream {
         /// The provider.
         provider: Provider,
+        /// The HTTP status that it stands for, where it says one.
+        status: Option<u16>,
         /// The provider's own words, without keys.
         message: String,
     },
@@ -125,6 +127,34 @@ pub enum Cause {
     Other,
 }
 
+/// Which limit it was that all of a reply has run into, its retries included.
+pub(super) const WHOLE_REPLY: &str = "the whole reply";
+
+/// Of an error that says nothing.
+pub(super) const NO_WORDS: &str = "no reason given";
+
+/// Words of those whose money or whose quota is at its end: unlike a limit of a minute, that does not pass.
+///
+/// Source: OpenAI (`insufficient_quota`), Anthropic ("credit balance is too low"), OpenRouter, DeepSeek.
+const SPENT: &[&str] = &[
+    "insufficient_quota",
+    "exceeded your current quota",
+    "billing",
+    "credit balance",
+    "insufficient credits",
+    "insufficient balance",
+];
+
+/// What a status says may be otherwise in a while.
+fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..=599)
+}
+
+fn says_spent(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    SPENT.iter().any(|one| words.contains(one))
+}
+
 fn after_semicolon(hint: &Option<String>) -> String {
     hint.as_ref()
         .map_or(String::new(), |hint| format!("; {hint}"))
@@ -160,12 +190,43 @@ impl LlmError {
         )
     }
 
+    /// The answer broke off, as it may not the next time: what was handed over of it can be gone on with.
+    pub fn breaks_off(&self) -> bool {
+        match self {
+            LlmError::MidStream { .. }
+            | LlmError::Truncated { .. }
+            | LlmError::Unreachable { .. } => self.is_retryable(),
+            LlmError::Timeout { what, .. } => *what != WHOLE_REPLY,
+            LlmError::Cancelled
+            | LlmError::MissingKey { .. }
+            | LlmError::NoAddress { .. }
+            | LlmError::Status { .. }
+            | LlmError::ContextOverflow { .. }
+            | LlmError::Malformed { .. }
+            | LlmError::Sink(_) => false,
+        }
+    }
+
+    /// The same, which says that the provider asks for more patience than there is.
+    pub(super) fn asking_for(mut self, wait: Duration) -> LlmError {
+        if let LlmError::Status { hint, .. } = &mut self {
+            let seconds = wait.as_secs_f64().ceil();
+            *hint = Some(format!("it asks to wait {seconds} s, longer than we do"));
+        }
+        self
+    }
+
     /// Another try could help, as long as nothing was handed over.
     pub fn is_retryable(&self) -> bool {
         match self {
-            LlmError::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
-            LlmError::MidStream { .. }
-            | LlmError::Truncated { .. }
+            LlmError::Status {
+                status,
+                message,
+                retry_after,
+                ..
+            } => is_passing(*status) && (retry_after.is_some() || !says_spent(message)),
+            LlmError::MidStream { status, .. } => status.is_none_or(is_passing),
+            LlmError::Truncated { .. }
             | LlmError::Unreachable { .. }
             | LlmError::Timeout { .. } => true,
             LlmError::Cancelled

@@ -1,6 +1,6 @@
 //! Models: messages in, deltas out. No sessions in here.
 //!
-//! `providers` asks a provider and tries again or elsewhere (`retry`), at the address and with the
+//! `providers` asks a provider and tries again or elsewhere (`retry`, after what `waits` reads of a refusal), at the address and with the
 //! key that `settings` allows, as `quirks` knows that it wants to be asked, and otherwise if it refuses (`mend`); `call` makes one request, over what `connections` lends it,
 //! which `canceller` ends (`transport` is what it asks more of ureq's connections); the body of an answer
 //! (`answer_body`) is split into events (`framing`) and its characters are joined (`halves`), and `openai`, `responses`, `anthropic` or `ollama`
@@ -37,6 +37,7 @@ mod servers;
 pub mod settings;
 mod tool_text;
 mod transport;
+mod waits;
 
 use serde_json::Value;
 
@@ -44,8 +45,8 @@ use crate::domain::providers::Dialect;
 
 pub use error::{Cause, LlmError, SinkError};
 pub use model::{
-    AttachedFiles, Cancel, Model, ModelReply, Models, RawToolCall, Request, Sink, ToolChoice,
-    ToolDefinition,
+    AttachedFiles, Cancel, Model, ModelReply, Models, OnOverflow, RawToolCall, Request, Sink,
+    ToolChoice, ToolDefinition,
 };
 
 /// The tools as a request in that dialect holds them.

@@ -12,6 +12,7 @@ use crate::domain::event::{Attachment, FinishReason, ToolCall, Usage};
 use crate::domain::ids::CallId;
 use crate::domain::message::Message;
 use crate::domain::spec::ModelSpec;
+use crate::domain::state::CONTINUE_INSTRUCTION;
 use crate::llm::error::{LlmError, SinkError};
 
 /// Makes models: the providers' addresses and keys, as the process was started with them.
@@ -83,6 +84,27 @@ pub struct Request {
     pub cache_key: Option<String>,
     /// The files that its messages name; `None` where there are none to be had.
     pub files: Option<Arc<dyn AttachedFiles>>,
+    /// What follows if it is too long for the model.
+    pub on_overflow: OnOverflow,
+}
+
+impl Request {
+    /// It asks to go on with a reply that was cut off.
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self.messages.last(), Some(Message::User { text, .. }) if *text == *CONTINUE_INSTRUCTION)
+    }
+}
+
+/// What follows when a model finds a conversation too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnOverflow {
+    /// It is told, as less of the conversation may fit.
+    #[default]
+    Tell,
+    /// The next model is asked: there was less of it already.
+    FallBack,
+    /// The next model is asked at once: the first has said that this is too long, and there is nothing to leave out.
+    HasFallen,
 }
 
 /// The files of a conversation.

@@ -21,11 +21,12 @@ use crate::llm::handover::Handover;
 use crate::llm::mend::{self, AskedAt, Learned, MENDINGS_MAX, Mending};
 use crate::llm::ollama::{ModelCard, ShowDecoder};
 use crate::llm::quirks::Quirks;
+use crate::llm::retry::AfterFailure;
 use crate::llm::servers::Servers;
 use crate::llm::settings::Destination;
 use crate::llm::{
-    Cancel, LlmError, Model, ModelReply, Models, Request, Sink, ToolChoice, anthropic, echo,
-    images, ollama, openai, responses, retry, tool_text,
+    Cancel, LlmError, Model, ModelReply, Models, OnOverflow, Request, Sink, ToolChoice, anthropic,
+    echo, images, ollama, openai, responses, retry, tool_text,
 };
 
 pub use crate::llm::settings::ProviderSettings;
@@ -88,18 +89,32 @@ impl Model for ModelWithFallbacks {
         let deadline = request.timeout.map(|timeout| Instant::now() + timeout);
         let mut sink = Handover::new(sink, request.reply_bytes);
         let spec = Arc::clone(&self.spec);
-        let mut result = self.ask_patiently(&spec.main, request, deadline, &mut sink);
+        let mut result = if request.on_overflow == OnOverflow::HasFallen {
+            let provider = spec.main.provider.clone();
+            let message = "nothing can be left out of it".to_owned();
+            Err(LlmError::ContextOverflow { provider, message })
+        } else {
+            self.ask_patiently(&spec.main, request, deadline, &mut sink)
+        };
         for choice in &spec.fallbacks {
             let may_fall_back = !sink.has_begun() && !is_over(deadline);
             let error = match result {
-                Err(error) if may_fall_back && retry::is_for_fallback(&error) => error,
+                Err(error)
+                    if may_fall_back && retry::is_for_fallback(&error, request.on_overflow) =>
+                {
+                    error
+                }
                 result => return result,
             };
+            let label = choice.label();
             sink.notice(
                 NoticeCode::Fallback,
-                format!("{error}; asking {} instead", choice.label()),
+                format!("{error}; asking {label} instead"),
             );
             result = self.ask_patiently(choice, request, deadline, &mut sink);
+            if result.is_ok() || sink.has_begun() {
+                sink.notice(NoticeCode::Fallback, format!("answered by {label}"));
+            }
         }
         result
     }
@@ -119,16 +134,29 @@ impl ModelWithFallbacks {
         sink: &mut Handover<'_>,
     ) -> Result<ModelReply, LlmError> {
         let mut tries = 0;
+        let mut first_failed = None;
         loop {
             let error = match self.ask(choice, request, deadline, sink) {
                 Err(error) if !sink.has_begun() => error,
                 result => return result,
             };
             tries += 1;
-            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            let now = Instant::now();
+            let since_first = now - *first_failed.get_or_insert(now);
+            let left = deadline.map(|end| end.saturating_duration_since(now));
             let first = self.settings.first_retry_delay;
-            let Some(delay) = retry::delay(tries, &error, first, left, fastrand::f64()) else {
-                return Err(error);
+            let dice = fastrand::f64();
+            let delay = match retry::after_failure(tries, since_first, &error, first, left, dice) {
+                AfterFailure::Wait(delay) => delay,
+                AfterFailure::GiveUp => return Err(error),
+                AfterFailure::TooLong(asked) => {
+                    let error = error.asking_for(asked);
+                    // With a fallback the notice of that says it.
+                    if self.spec.fallbacks.last().is_none_or(|last| last == choice) {
+                        sink.notice(NoticeCode::Retry, format!("{error}; it is not asked again"));
+                    }
+                    return Err(error);
+                }
             };
             let seconds = delay.as_secs_f64();
             let words = format!("{error}; trying again in {seconds:.1} s");
@@ -174,7 +202,7 @@ impl ModelWithFallbacks {
         }
         let mut answer = answer?;
         let from_text = take_printed_calls(&mut answer, request, sink)?;
-        for (code, words) in answer.remarks {
+        for (code, words) in remarks_on(&answer, request, sink.has_begun()) {
             sink.notice(code, words);
         }
         Ok(ModelReply {
@@ -378,6 +406,40 @@ fn take_printed_calls(
     answer.tool_calls = calls;
     answer.finish_reason = FinishReason::ToolCalls;
     Ok(true)
+}
+
+/// What a reader should know of an answer: beside its own remarks why there is nothing to read, or why nothing is
+/// done.
+fn remarks_on(
+    answer: &DecodedReply,
+    request: &Request,
+    has_text: bool,
+) -> Vec<(NoticeCode, String)> {
+    let mut remarks = answer.remarks.clone();
+    let calls = &answer.tool_calls;
+    let are_ignored = request.tool_choice == ToolChoice::None && !calls.is_empty();
+    if are_ignored {
+        let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
+        let names = names.join(", ");
+        remarks.push((
+            NoticeCode::CallsIgnored,
+            format!("the model called {names} though it was told to answer in words: nothing runs"),
+        ));
+    }
+    let is_empty = !has_text && (calls.is_empty() || are_ignored);
+    // One that goes on may have been whole already.
+    if is_empty && answer.remarks.is_empty() && !request.goes_on() {
+        let why = match (answer.finish_reason, answer.usage) {
+            (FinishReason::Length, _) => "all that it may say at once went into its thinking",
+            (_, Some(usage)) if usage.reasoning_tokens > 0 => "it thought, and said nothing",
+            (..) => "it ended its reply without a word",
+        };
+        remarks.push((
+            NoticeCode::EmptyReply,
+            format!("the model said nothing: {why}"),
+        ));
+    }
+    remarks
 }
 
 /// The body of `request` as it is sent.

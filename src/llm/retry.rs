@@ -1,88 +1,100 @@
 //! When a failed call is tried again. Pure.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use crate::domain::time::Timestamp;
-use crate::llm::LlmError;
+use crate::llm::{LlmError, OnOverflow, waits};
 
-/// How often a model is asked before the next choice has its turn.
-const TRIES_MAX: u32 = 3;
+/// How often a model is asked before the next choice has its turn …
+const TRIES_MAX: u32 = 6;
+/// … and for how long after it has failed first; a fallback is better than a longer wait.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The longest wait that a provider may ask for; a fallback is better than a longer one.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// What follows a failed try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterFailure {
+    /// Another one, after that time.
+    Wait(Duration),
+    /// None: the provider asks to be left alone for longer than we wait.
+    TooLong(Duration),
+    /// None.
+    GiveUp,
+}
 
-/// How long to wait after the failed try number `tries` (from 1); `None` to give this choice up.
+/// What follows the failed try number `tries` (from 1), so long after the first has failed.
 ///
 /// The wait doubles from `first` on, give or take a fifth, so that many sessions do not come
 /// back in step; a provider that names a time is believed. `left` is what the whole call has
 /// left: a wait that outlasts it is none. `dice` is from 0 to 1.
-pub(super) fn delay(
+pub(super) fn after_failure(
     tries: u32,
+    since_first: Duration,
     error: &LlmError,
     first: Duration,
     left: Option<Duration>,
     dice: f64,
-) -> Option<Duration> {
-    if tries >= TRIES_MAX || !error.is_retryable() {
-        return None;
+) -> AfterFailure {
+    if !error.is_retryable() {
+        return AfterFailure::GiveUp;
     }
-    let own = first * 2_u32.pow(tries - 1);
-    let delay = match asked_for(error) {
-        Some(asked) if asked > RETRY_AFTER_MAX => return None,
-        Some(asked) => asked.max(own),
-        None => own,
-    };
-    let delay = delay.mul_f64(0.8 + 0.4 * dice);
+    let asked = asked_for(error);
+    let patience = PATIENCE.saturating_sub(since_first);
+    let is_over = |wait| wait > patience || left.is_some_and(|left| wait >= left);
+    if let Some(asked) = asked.filter(|asked| is_over(*asked)) {
+        return AfterFailure::TooLong(asked);
+    }
     // Never earlier than the provider said.
-    let delay = delay.max(asked_for(error).unwrap_or_default());
-    left.is_none_or(|left| delay < left).then_some(delay)
+    let own = first * 2_u32.pow(tries.min(TRIES_MAX) - 1);
+    let wait = asked.unwrap_or_default().max(own).mul_f64(0.8 + 0.4 * dice);
+    let wait = wait.min(patience).max(asked.unwrap_or_default());
+    if tries >= TRIES_MAX || patience.is_zero() || is_over(wait) {
+        AfterFailure::GiveUp
+    } else {
+        AfterFailure::Wait(wait)
+    }
 }
 
 /// The next choice may help where this one failed for good.
-pub(super) fn is_for_fallback(error: &LlmError) -> bool {
+pub(super) fn is_for_fallback(error: &LlmError, on_overflow: OnOverflow) -> bool {
     match error {
-        LlmError::MissingKey { .. } | LlmError::NoAddress { .. } => true,
-        // A wrong key or a bad request is somebody's to mend: a fallback would hide it.
-        LlmError::Status { .. }
-        | LlmError::MidStream { .. }
-        | LlmError::Truncated { .. }
+        LlmError::MissingKey { .. } | LlmError::NoAddress { .. } | LlmError::Malformed { .. } => {
+            true
+        }
+        // A wrong key, no money, a model that is not there: the notice says so, and the work goes on. A bad request
+        // would be as bad elsewhere.
+        LlmError::Status { status, .. } => {
+            matches!(status, 401..=404 | 410 | 429) || error.is_retryable()
+        }
+        LlmError::MidStream { status, .. } => {
+            matches!(status, Some(401..=404 | 410 | 429)) || error.is_retryable()
+        }
+        LlmError::Truncated { .. }
         | LlmError::Unreachable { .. }
         | LlmError::Timeout { .. }
-        | LlmError::Malformed { .. }
         | LlmError::Cancelled
         | LlmError::Sink(_) => error.is_retryable(),
-        // The same model can answer less of it.
-        LlmError::ContextOverflow { .. } => false,
+        // At first the same model can answer less of it.
+        LlmError::ContextOverflow { .. } => on_overflow != OnOverflow::Tell,
     }
 }
 
 fn asked_for(error: &LlmError) -> Option<Duration> {
     match error {
-        LlmError::Status { retry_after, .. } => *retry_after,
+        LlmError::Status {
+            retry_after,
+            message,
+            ..
+        } => retry_after.or_else(|| waits::in_words(message)),
+        LlmError::MidStream { message, .. } => waits::in_words(message),
         LlmError::Cancelled
         | LlmError::MissingKey { .. }
         | LlmError::NoAddress { .. }
         | LlmError::ContextOverflow { .. }
-        | LlmError::MidStream { .. }
         | LlmError::Truncated { .. }
         | LlmError::Unreachable { .. }
         | LlmError::Timeout { .. }
         | LlmError::Malformed { .. }
         | LlmError::Sink(_) => None,
     }
-}
-
-/// Reads `Retry-After`: seconds, or an HTTP date. A date that has passed is zero.
-///
-/// Source: RFC 9110, section 10.2.3.
-pub(super) fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
-    let text = text.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
-    }
-    let at = Timestamp::parse_http(text).ok()?;
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(Duration::from_micros(at.as_micros()).saturating_sub(now))
 }
 
 #[cfg(test)]
@@ -104,13 +116,15 @@ mod tests {
 
     /// The wait after a try, for some dice.
     fn wait(tries: u32, error: &LlmError, left: Option<Duration>, dice: f64) -> Option<f64> {
-        let wait = delay(tries, error, SECOND, left, dice)?;
-        // To the millisecond.
-        Some((wait.as_secs_f64() * 1e3).round() / 1e3)
+        match after_failure(tries, Duration::ZERO, error, SECOND, left, dice) {
+            // To the millisecond.
+            AfterFailure::Wait(wait) => Some((wait.as_secs_f64() * 1e3).round() / 1e3),
+            AfterFailure::TooLong(_) | AfterFailure::GiveUp => None,
+        }
     }
 
     #[test]
-    fn waits_double_are_scattered_by_a_fifth_and_end_after_the_third_try() {
+    fn waits_double_are_scattered_by_a_fifth_and_end_after_the_sixth_try() {
         let error = status(503, None);
         for (tries, dice, expected) in [
             (1, 0.0, Some(0.8)),
@@ -118,10 +132,28 @@ mod tests {
             (1, 1.0, Some(1.2)),
             (2, 0.0, Some(1.6)),
             (2, 1.0, Some(2.4)),
-            (3, 0.5, None),
+            (5, 0.5, Some(16.0)),
+            (6, 0.5, None),
         ] {
             assert_eq!(wait(tries, &error, None, dice), expected, "{tries} {dice}");
         }
+    }
+
+    #[test]
+    fn a_minute_after_the_first_failure_nobody_waits_any_more() {
+        let error = status(503, None);
+        for (since_first, expected) in [
+            (0, AfterFailure::Wait(SECOND)),
+            (59, AfterFailure::Wait(SECOND)),
+            (60, AfterFailure::GiveUp),
+            (600, AfterFailure::GiveUp),
+        ] {
+            let found = after_failure(1, SECOND * since_first, &error, SECOND, None, 0.5);
+            assert_eq!(found, expected, "{since_first}");
+        }
+        let asked = status(503, Some(SECOND * 40));
+        let found = after_failure(2, SECOND * 30, &asked, SECOND, None, 0.5);
+        assert_eq!(found, AfterFailure::TooLong(SECOND * 40));
     }
 
     #[test]
@@ -134,6 +166,7 @@ mod tests {
             (7, None, 1.0, Some(8.4)),
             (0, None, 0.0, Some(0.8)),
             (60, None, 0.0, Some(60.0)),
+            (60, None, 1.0, Some(60.0)),
             (61, None, 0.0, None),
             (7, Some(5), 0.0, None),
             (7, Some(7), 0.0, None),
@@ -143,6 +176,15 @@ mod tests {
             let found = wait(1, &after(seconds), left, dice);
             assert_eq!(found, expected, "{seconds} {left:?} {dice}");
         }
+        let words = LlmError::MidStream {
+            provider: Provider::OPENAI,
+            status: None,
+            message: "Please try again in 5m0s.".to_owned(),
+        };
+        assert_eq!(
+            after_failure(1, Duration::ZERO, &words, SECOND, None, 0.5),
+            AfterFailure::TooLong(SECOND * 300)
+        );
     }
 
     #[test]
@@ -176,51 +218,52 @@ mod tests {
                     provider,
                     message: text(),
                 },
-                false,
+                true,
             ),
             (LlmError::Cancelled, false),
             (LlmError::Sink(text().into()), false),
         ] {
-            assert_eq!(is_for_fallback(&error), expected, "{error:?}");
-            assert_eq!(delay(1, &error, SECOND, None, 0.5), None, "{error:?}");
+            let falls_back = is_for_fallback(&error, OnOverflow::Tell);
+            assert_eq!(falls_back, expected, "{error:?}");
+            assert_eq!(wait(1, &error, None, 0.5), None, "{error:?}");
+            let is_too_long = matches!(error, LlmError::ContextOverflow { .. });
+            let falls_back = is_for_fallback(&error, OnOverflow::FallBack);
+            assert_eq!(falls_back, expected || is_too_long, "{error:?}");
         }
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again_or_elsewhere() {
-        for (code, retried) in [
-            (400, false),
-            (401, false),
-            (403, false),
-            (404, false),
-            (408, true),
-            (429, true),
-            (500, true),
-            (529, true),
+    fn what_may_pass_is_tried_again_and_what_is_wrong_with_one_provider_elsewhere() {
+        for (code, retried, elsewhere) in [
+            (400, false, false),
+            (401, false, true),
+            (402, false, true),
+            (403, false, true),
+            (404, false, true),
+            (422, false, false),
+            (408, true, true),
+            (429, true, true),
+            (500, true, true),
+            (529, true, true),
         ] {
             let error = status(code, None);
-            assert_eq!(
-                delay(1, &error, SECOND, None, 0.5).is_some(),
-                retried,
-                "{code}"
-            );
-            assert_eq!(is_for_fallback(&error), retried, "{code}");
+            assert_eq!(wait(1, &error, None, 0.5).is_some(), retried, "{code}");
+            let falls_back = is_for_fallback(&error, OnOverflow::Tell);
+            assert_eq!(falls_back, elsewhere, "{code}");
         }
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = SystemTime::UNIX_EPOCH + SECOND * 784_111_770;
-        for (text, expected) in [
-            ("7", Some(SECOND * 7)),
-            (" 0.5 ", Some(SECOND / 2)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(SECOND * 7)),
-            ("Sun, 06 Nov 1994 08:49:00 GMT", Some(Duration::ZERO)),
-            ("-1", None),
-            ("soon", None),
-            ("Sun, 06 Foo 1994 08:49:37 GMT", None),
-        ] {
-            assert_eq!(parse_retry_after(text, now), expected, "{text}");
-        }
+    fn money_that_is_spent_is_waited_for_only_where_a_time_is_named() {
+        let spent = |retry_after| LlmError::Status {
+            provider: Provider::OPENAI,
+            status: 429,
+            message: "You exceeded your current quota, please check your plan".to_owned(),
+            retry_after,
+            hint: None,
+        };
+        assert_eq!(wait(1, &spent(None), None, 0.5), None);
+        assert!(is_for_fallback(&spent(None), OnOverflow::Tell));
+        assert_eq!(wait(1, &spent(Some(SECOND * 3)), None, 0.5), Some(3.0));
     }
 }

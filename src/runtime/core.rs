@@ -228,6 +228,7 @@ fn engine_settings(config: &Config, starts: &Starts) -> EngineSettings {
         previous_stop_was_clean: starts.previous_stop_was_clean(),
         lifetimes: lifetimes(&config.sessions),
         workdirs: programs::workdir_rules(config),
+        prices: config.prices.clone(),
     }
 }
 

@@ -50,7 +50,14 @@ impl Transcript {
             SessionEvent::ApprovalRequired(asked) => self.broken(Tone::Question, question(asked)),
             SessionEvent::ApprovalDecision(decided) => self.broken(Tone::Dim, decision(decided)),
             SessionEvent::Notice(notice) => self.broken(Tone::Dim, clean(&notice.message)),
-            SessionEvent::Done(done) => self.ended(done.finish_reason.as_deref()),
+            SessionEvent::Done(done) => {
+                let mut pieces = self.ended(done.finish_reason.as_deref());
+                // Only who has said what models cost wants to know it each time.
+                if let Some(usage) = done.usage.filter(|usage| usage.cost.is_some()) {
+                    pieces.extend(self.broken(Tone::Dim, format!("({usage})")));
+                }
+                pieces
+            }
             SessionEvent::Cancelled => self.broken(Tone::Dim, "(cancelled)".to_owned()),
             SessionEvent::Error(failure) => {
                 let mut text = format!("failed: {}", clean(&failure.message));

@@ -194,6 +194,7 @@ impl OwnedSessions {
                 previous_stop_was_clean: true,
                 lifetimes: Lifetimes::default(),
                 workdirs: WorkdirRules::default(),
+                prices: Default::default(),
             },
         })
         .map_err(ChangeError::Start)?;

@@ -2,13 +2,16 @@
 
 mod at_most_once;
 mod client;
+mod continuing;
 mod failed_writes;
 mod full_disk;
 mod limits;
 mod lost_answers;
+mod overflow;
 mod panics;
 mod parking;
 mod power_cut;
+mod prices;
 mod principals;
 mod secrets;
 mod storage;
@@ -355,7 +358,7 @@ fn what_came_before_a_failure_is_kept() {
     let world = World::new();
     world
         .model
-        .reply(pieces(&["half of "]).and_error(502, "upstream died"));
+        .reply(pieces(&["half of "]).and_error(400, "upstream died"));
     let id = world.session();
     let items = read_all(&mut world.say(&id, "hello"));
     assert_eq!(shown(&items), ["start", "token", "message", "error"]);

@@ -98,11 +98,19 @@ impl Story {
                 ];
                 changed(&changes)
             }
-            Event::TurnEnded { outcome, error, .. } => match (outcome, error) {
+            Event::TurnEnded {
+                outcome,
+                error,
+                usage,
+                ..
+            } => match (outcome, error) {
                 (_, Some(error)) => format!("error: {}", clean(&error.message)),
                 (Outcome::Cancelled, None) => "(cancelled)".to_owned(),
                 (Outcome::Failed, None) => "error: the turn failed".to_owned(),
-                (Outcome::Completed, None) => self.detail("(turn ended)"),
+                (Outcome::Completed, None) => match usage {
+                    Some(usage) => self.detail(&format!("(turn ended: {usage})")),
+                    None => self.detail("(turn ended)"),
+                },
             },
             Event::Error { code, message } => {
                 format!("error: {}: {}", name(code), clean(message))

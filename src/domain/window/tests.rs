@@ -103,6 +103,15 @@ fn the_estimate_is_corrected_by_what_was_counted_within_reason() {
         marks.learn(estimated, Usage::new(counted, 1));
         assert_eq!(marks.percent, percent, "{counted} of {estimated}");
     }
+    let mut marks = Marks::default();
+    for (refused, ceiling) in [(10_000, 8_000), (6_000, 3_000), (2_000, 1_000)] {
+        marks.lower_ceiling(refused);
+        assert_eq!(marks.ceiling_tokens, Some(ceiling));
+    }
+    // What was counted in between did fit.
+    marks.learn(900, Usage::new(900, 1));
+    marks.lower_ceiling(1_000);
+    assert_eq!(marks.ceiling_tokens, Some(800));
     let marks = Marks {
         percent: 200,
         ..Marks::default()

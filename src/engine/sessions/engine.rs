@@ -223,6 +223,7 @@ fn session_parts(from: &Parts, draining: &Arc<Draining>, alarms: &Alarms) -> Ses
             Arc::clone(&from.store),
             Arc::clone(&ids),
             Arc::clone(draining),
+            from.settings.prices.clone(),
         )),
         ids,
         store: Arc::clone(&from.store),

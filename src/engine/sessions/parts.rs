@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::clock::Clock;
+use crate::domain::prices::Prices;
 use crate::domain::redact::Redactor;
 use crate::engine::agent::Agents;
 use crate::engine::open::ageing::Lifetimes;
@@ -42,4 +43,6 @@ pub struct EngineSettings {
     pub lifetimes: Lifetimes,
     /// Which folders sessions may be given.
     pub workdirs: WorkdirRules,
+    /// What models cost.
+    pub prices: Prices,
 }

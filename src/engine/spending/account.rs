@@ -64,7 +64,7 @@ impl SpendingAccount {
         let is_new = begins_turn && !state.expected.contains(session);
         if let LogReading::Read { tally, .. } = &state.logs {
             let turns = is_new.then(|| tally.turns_reached(limits, state.expected.len()));
-            if let Some(reached) = tally.tokens_reached(limits).or(turns.flatten()) {
+            if let Some(reached) = tally.day_reached(limits).or(turns.flatten()) {
                 return Err(reached);
             }
         }
@@ -78,12 +78,12 @@ impl SpendingAccount {
     }
 
     /// The limit because of which the model may not be asked any more, if one is reached.
-    pub(in crate::engine) fn tokens_reached(
+    pub(in crate::engine) fn day_reached(
         &self,
         limits: &LimitsSpec,
         now: Timestamp,
     ) -> Option<Reached> {
-        lock(&self.state).tally(now)?.tokens_reached(limits)
+        lock(&self.state).tally(now)?.day_reached(limits)
     }
 
     pub(in crate::engine) fn forget(&self, session: &SessionId) {

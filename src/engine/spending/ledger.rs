@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use crate::base::lock::lock;
-use crate::domain::event::Record;
+use crate::domain::event::{Record, Usage};
 use crate::domain::ids::{Seq, SessionId};
+use crate::domain::prices::Prices;
 use crate::domain::spec::LimitsSpec;
 use crate::domain::spend::{Reached, Tally, counts};
 use crate::domain::time::Timestamp;
@@ -24,6 +25,8 @@ pub(in crate::engine) struct Ledger {
     store: Arc<dyn SessionStore>,
     ids: Arc<IdGenerator>,
     draining: Arc<Draining>,
+    /// What models cost.
+    prices: Arc<Prices>,
     accounts: Mutex<HashMap<String, Arc<SpendingAccount>>>,
 }
 
@@ -33,13 +36,20 @@ impl Ledger {
         store: Arc<dyn SessionStore>,
         ids: Arc<IdGenerator>,
         draining: Arc<Draining>,
+        prices: Prices,
     ) -> Ledger {
         Ledger {
             store,
             ids,
             draining,
+            prices: Arc::new(prices),
             accounts: Mutex::default(),
         }
+    }
+
+    /// What a call of that model has used, with what it costs.
+    pub(in crate::engine) fn priced(&self, model: &str, usage: Usage) -> Usage {
+        usage.priced(self.prices.of(model))
     }
 
     fn account(&self, agent: &str) -> Arc<SpendingAccount> {
@@ -111,7 +121,8 @@ impl Ledger {
         agent: &str,
     ) -> Result<(Tally, HashMap<SessionId, Seq>), EngineError> {
         loop {
-            let mut tally = Tally::new(self.ids.now());
+            let prices = Arc::clone(&self.prices);
+            let mut tally = Tally::new(self.ids.now()).at_prices(prices);
             let mut read_to = HashMap::new();
             each_outline(
                 &*self.store,
@@ -186,10 +197,10 @@ impl Allowance {
             .map_err(|reached| self.error(reached, now))
     }
 
-    /// Refuses to ask the model once more when the tokens are spent.
+    /// Refuses to ask the model once more when what it may use in a day is spent.
     pub(in crate::engine) fn refuse_call(&self) -> Result<(), EngineError> {
         let now = self.ids.now();
-        match self.account.tokens_reached(&self.limits, now) {
+        match self.account.day_reached(&self.limits, now) {
             Some(reached) => Err(self.error(reached, now)),
             None => Ok(()),
         }

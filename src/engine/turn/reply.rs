@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
     AssistantResponse, CONTEXT_TRUNCATED, CallSource, Event, FILES_WITHHELD, FinishReason,
-    ToolCall, Trigger,
+    REPLY_CONTINUED, ToolCall,
 };
 use crate::domain::files::{show_latest, shows_files};
 use crate::domain::history::{Conversation, Entry};
@@ -23,11 +23,16 @@ use crate::engine::prompt;
 use crate::engine::turn::files::FilesForModel;
 use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::{InFlight, Interrupt};
-use crate::llm::{LlmError, ModelReply, RawToolCall, Request, Sink, SinkError, ToolChoice};
+use crate::llm::{
+    LlmError, ModelReply, OnOverflow, RawToolCall, Request, Sink, SinkError, ToolChoice,
+};
 use crate::store::{Journal, PartialHead};
 
 /// A power cut takes at most this much of the text in flight.
 const JOURNAL_SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// How often in a row a reply that broke off is gone on with.
+const BREAKS_MAX: u32 = 3;
 
 /// What helps when a conversation does not fit although everything was left out that can be.
 const OVERFLOW_HINT: &str = "; a shorter message may help, or the right \
@@ -69,9 +74,9 @@ impl Worker<'_> {
             return Ok(());
         };
         if let Err(error @ LlmError::ContextOverflow { .. }) = &result
-            && let Some(shorter) = self.shorten(&agent, &call, error)?
+            && let Some(next) = self.after_overflow(&agent, &mut call, error)?
         {
-            call = shorter;
+            call.request.on_overflow = next;
             match self.stream(&call)? {
                 Some(again) => result = again,
                 None => return Ok(()),
@@ -153,6 +158,7 @@ impl Worker<'_> {
                 cache_key: Some(self.session.id.to_string()),
                 files: Some(Arc::new(files)),
                 window_tokens: Some(context_limits::window_tokens(agent, &model.main)),
+                on_overflow: OnOverflow::Tell,
             },
             message_id: self.session.parts.ids.message_id(),
             told,
@@ -171,14 +177,14 @@ impl Worker<'_> {
         })
     }
 
-    /// The call with less of the conversation in it, because the provider found that too long;
-    /// `None` when there is nothing to leave out.
-    fn shorten(
+    /// Leaves something of the conversation out of the call, because the provider found that too long, and says who
+    /// is asked then; `None` when there is nothing to leave out, and nobody else to ask.
+    fn after_overflow(
         &self,
         agent: &Agent,
-        call: &ModelCall,
+        call: &mut Box<ModelCall>,
         error: &LlmError,
-    ) -> Result<Option<Box<ModelCall>>, Leave> {
+    ) -> Result<Option<OnOverflow>, Leave> {
         // The fold makes room when it sees this, here as at replay.
         self.write(|_| {
             vec![Event::Error {
@@ -187,7 +193,12 @@ impl Worker<'_> {
             }]
         })?;
         let shorter = self.prepare(agent)?;
-        Ok((shorter.request.messages != call.request.messages).then_some(shorter))
+        if shorter.request.messages != call.request.messages {
+            *call = shorter;
+            return Ok(Some(OnOverflow::FallBack));
+        }
+        let has_other = !call.model.fallbacks.is_empty();
+        Ok(has_other.then_some(OnOverflow::HasFallen))
     }
 
     /// The call without the files in it, because the provider refused one: it would refuse each later call,
@@ -231,11 +242,16 @@ impl Worker<'_> {
         let mut model = model;
         let mut sink = ReplySink::new(self);
         let result = model.call(&call.request, &mut sink);
+        let breaks = self.live()?.state.turn.as_ref().map(|turn| turn.breaks);
+        let may_go_on = sink.has_begun && breaks.is_some_and(|breaks| breaks < BREAKS_MAX);
+        let broke_off = |error: &&LlmError| may_go_on && error.breaks_off();
+        let broken = result.as_ref().err().filter(broke_off);
         let mut ended = match result {
             Err(LlmError::Cancelled) if self.interrupt()? == Some(Interrupt::Shutdown) => {
                 sink.break_off()
             }
             Ok(ModelReply { is_cut: true, .. }) => sink.break_off(),
+            Err(_) if broken.is_some() => sink.break_off(),
             Ok(_) | Err(_) => sink.end(),
         };
         if result.is_ok() {
@@ -250,6 +266,10 @@ impl Worker<'_> {
             return Ok(None);
         }
         self.model = Some(model);
+        if let Some(error) = broken.filter(|_| ended.is_ok()) {
+            self.go_on_after(error)?;
+            return Ok(None);
+        }
         Ok(Some(result.and_then(|reply| {
             ended.map_err(LlmError::Sink).map(|()| reply)
         })))
@@ -260,15 +280,23 @@ impl Worker<'_> {
     #[inline(never)]
     fn break_reply_off(&self, error: EngineError) -> Result<(), Leave> {
         self.wait_for_room(error)?;
-        self.write(|live| {
-            let kept = events::partial_reply(live, FinishReason::Interrupted);
-            let turn = live.state.turn.as_ref().filter(|_| kept.is_some());
-            let goes_on = turn.map(|turn| Event::TurnStarted {
-                turn_id: turn.id.clone(),
-                trigger: Trigger::Restart,
-            });
-            kept.into_iter().chain(goes_on).collect()
-        })?;
+        self.write(|live| events::broken_off(live, None))?;
+        self.forget_journal()
+    }
+
+    /// Keeps what had come of a reply that broke off: the next call goes on with it.
+    #[inline(never)]
+    fn go_on_after(&mut self, error: &LlmError) -> Result<(), Leave> {
+        if !self.allow_cancel(None)? {
+            self.model = None;
+            return self.stop_reply();
+        }
+        log::info!("session {}: {error}", self.session.id);
+        let notice = Event::Error {
+            code: REPLY_CONTINUED.to_owned(),
+            message: format!("{error}; the reply is gone on with"),
+        };
+        self.write(|live| events::broken_off(live, Some(notice)))?;
         self.forget_journal()
     }
 
@@ -323,9 +351,13 @@ impl Worker<'_> {
                     call.source = Some(CallSource::Text);
                 }
             }
+            let cut = reply.cut_calls.iter().filter_map(|at| tool_calls.get(*at));
+            let cut: Vec<CallId> = cut.map(|call| call.call_id.clone()).collect();
             let is_last = tool_calls.is_empty() && !has_unseen(state, call.input_seq);
+            let ledger = &self.session.parts.ledger;
+            let used = reply.usage.map(|usage| ledger.priced(&reply.model, usage));
             let mut usage = turn.usage;
-            usage.add(reply.usage.unwrap_or_default());
+            usage.add(used.unwrap_or_default());
             let mut events = vec![Event::from(AssistantResponse {
                 turn_id: turn.id.clone(),
                 message_id: call.message_id.clone(),
@@ -333,15 +365,22 @@ impl Worker<'_> {
                 model: reply.model,
                 input_seq: call.input_seq,
                 content: text.unwrap_or_default(),
-                finish_reason: finish_reason(&tool_calls, reply.finish_reason),
+                finish_reason: if cut.is_empty() {
+                    finish_reason(&tool_calls, reply.finish_reason)
+                } else {
+                    reply.finish_reason
+                },
                 tool_calls,
-                usage: reply.usage,
+                usage: used,
                 continues: events::continued(state),
                 provider_data: reply.provider_data,
                 attachments: state.handed_out.clone(),
             })];
             if reply.is_cut {
                 events.push(too_long(call.request.reply_bytes));
+            }
+            if !cut.is_empty() {
+                events.extend(events::cut(cut));
             }
             if is_last {
                 events.push(Ending::completed().event(turn.id.clone(), usage));
@@ -401,6 +440,8 @@ impl Worker<'_> {
 /// Hands a reply's text over: journal first, then those who watch.
 struct ReplySink<'a, 'w> {
     worker: &'a Worker<'w>,
+    /// Something of the reply came.
+    has_begun: bool,
     /// What came, until it is known that no secret begins in it.
     redacted: Stream,
     /// What is to be handed over.
@@ -416,6 +457,7 @@ impl<'a, 'w> ReplySink<'a, 'w> {
     fn new(worker: &'a Worker<'w>) -> ReplySink<'a, 'w> {
         ReplySink {
             worker,
+            has_begun: false,
             redacted: Stream::new(Arc::clone(&worker.session.parts.redactor)),
             text: String::new(),
             ends: Vec::new(),
@@ -461,6 +503,7 @@ impl<'a, 'w> ReplySink<'a, 'w> {
 
 impl Sink for ReplySink<'_, '_> {
     fn text(&mut self, text: &str) {
+        self.has_begun = true;
         self.redacted.push(text, &mut self.text);
         self.end_piece();
     }
@@ -546,7 +589,7 @@ fn is_used(state: &SessionState, id: &CallId) -> bool {
 mod tests {
     use super::*;
     use crate::base::fs::SimDisk;
-    use crate::domain::event::Outcome;
+    use crate::domain::event::{Outcome, Trigger};
     use crate::domain::providers::Provider;
     use crate::domain::story::{self, user};
     use crate::engine::open::session::Session;
@@ -785,6 +828,40 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_was_cut_does_not_run_and_the_model_is_told() {
+        let bench = Bench::new();
+        let session = bench.session(asked());
+        bench.model.then(|_, sink| {
+            says(sink, "well")?;
+            Ok(ModelReply {
+                finish_reason: FinishReason::Length,
+                cut_calls: vec![1],
+                ..reply(&["a", "b"])
+            })
+        });
+        assert!(bench.worker(&session).call_model().is_ok());
+        let events = bench.events(&session.id);
+        let [.., said, notice, Event::ToolsSkipped { call_ids, reason }] = &events[..] else {
+            panic!("{events:?}");
+        };
+        let said = said.as_reply().unwrap();
+        let kept = (said.tool_calls.len(), said.finish_reason);
+        assert_eq!(kept, (2, FinishReason::Length));
+        let code = NoticeCode::CallCut.as_str();
+        assert!(matches!(notice, Event::Error { code: found, .. } if found == code));
+        let skipped: Vec<&str> = call_ids.iter().map(CallId::as_str).collect();
+        assert_eq!(skipped, ["b"]);
+        assert!(reason.contains("in the middle of this call"), "{reason}");
+        let live = session.live();
+        let turn = live.state.turn.as_ref().unwrap();
+        let open: Vec<&str> = turn
+            .open_calls()
+            .map(|one| one.call.call_id.as_str())
+            .collect();
+        assert_eq!(open, ["a"]);
+    }
+
+    #[test]
     fn an_agent_may_want_shorter_replies_than_the_server_allows_and_no_longer_ones() {
         let bench = Bench::new();
         let session = bench.session(asked());
@@ -803,7 +880,8 @@ mod tests {
     #[test]
     fn what_came_of_a_reply_before_it_failed_is_kept() {
         for (text, interrupt, expected) in [
-            ("half", None, vec![FinishReason::Error]),
+            // It broke off, and is gone on with.
+            ("half", None, vec![FinishReason::Interrupted]),
             ("", None, vec![]),
             (
                 "half",
@@ -835,7 +913,8 @@ mod tests {
             let reasons: Vec<FinishReason> = kept.iter().map(|one| one.finish_reason).collect();
             assert_eq!(reasons, expected, "{interrupt:?}");
             assert!(kept.iter().all(|one| *one.content == text));
-            let goes_on = interrupt == Some(Interrupt::Shutdown);
+            let goes_on =
+                interrupt == Some(Interrupt::Shutdown) || (interrupt.is_none() && !text.is_empty());
             assert_eq!(session.live().state.turn.is_some(), goes_on);
             // The log has it: the journal is empty, and nothing is in flight.
             assert!(session.live().in_flight.is_none());

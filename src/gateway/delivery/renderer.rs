@@ -213,7 +213,13 @@ impl ChatRenderer {
                     self.end(item.id.seq);
                 }
             }
-            // Turns get over what notices tell of; what was lost with a log cannot be shown.
+            // Otherwise there would be no answer at all, and nobody would know why.
+            FeedEvent::Notice { code, .. } if self.growing.is_none() => {
+                if let Some(words) = wording::said_nothing(code) {
+                    self.say(words);
+                }
+            }
+            // Turns get over what other notices tell of; what was lost with a log cannot be shown.
             FeedEvent::Notice { .. }
             | FeedEvent::Session { .. }
             | FeedEvent::Start { .. }

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::base::plural::counted;
-use crate::domain::code::FailureCode;
+use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{ApprovalKind, Attachment, Decision, ToolCall};
 use crate::domain::plain;
 use crate::gateway::delivery::bubble::BubbleButton;
@@ -163,6 +163,30 @@ pub(super) fn at_work(call: &ToolCall) -> String {
 /// The line on a turn that cannot go on for now.
 pub(super) fn waits(reason: &str) -> String {
     format!("⏳ {}", plain::in_one_line(reason))
+}
+
+/// Why there is no reply, if that is what a notice tells.
+pub(super) fn said_nothing(notice_code: &str) -> Option<String> {
+    let sentence = match NoticeCode::parse(notice_code)? {
+        NoticeCode::EmptyReply => "The model had nothing to say.",
+        NoticeCode::Refused => "The model refused to answer.",
+        NoticeCode::Filtered => "The provider's filter let no answer through.",
+        NoticeCode::MalformedCall => "The model's answer could not be read.",
+        NoticeCode::Retry
+        | NoticeCode::Fallback
+        | NoticeCode::ContextTruncated
+        | NoticeCode::ReplyTooLong
+        | NoticeCode::Continued
+        | NoticeCode::CallCut
+        | NoticeCode::CallsIgnored
+        | NoticeCode::ToolCallFromText
+        | NoticeCode::FilesWithheld
+        | NoticeCode::RequestAdjusted
+        | NoticeCode::NotRemembered
+        | NoticeCode::EventLost
+        | NoticeCode::Unread05 => return None,
+    };
+    Some(format!("⚠ {sentence}"))
 }
 
 /// Why a turn has failed, in a sentence.

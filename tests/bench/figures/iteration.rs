@@ -138,6 +138,7 @@ fn start(store: FileStore) -> anyhow::Result<Sessions> {
             previous_stop_was_clean: true,
             lifetimes: Lifetimes::default(),
             workdirs: WorkdirRules::default(),
+            prices: Default::default(),
         },
     })?)
 }

@@ -95,7 +95,7 @@ enum Part {
 struct Refusal {
     status: u16,
     body: String,
-    retry_after: Option<String>,
+    headers: Vec<(String, String)>,
 }
 
 /// Goes on with the script: `model.reply(a).then(b).then(c)`.
@@ -159,7 +159,7 @@ pub fn error(status: u16, message: &str) -> Step {
         status: Some(Refusal {
             status,
             body: body.to_string(),
-            retry_after: None,
+            headers: Vec::new(),
         }),
         ..Step::default()
     }
@@ -301,9 +301,14 @@ impl Step {
     }
 
     /// Adds `Retry-After` to a refusal.
-    pub fn retry_after(mut self, value: &str) -> Step {
+    pub fn retry_after(self, value: &str) -> Step {
+        self.header("Retry-After", value)
+    }
+
+    /// Adds a header to a refusal.
+    pub fn header(mut self, name: &str, value: &str) -> Step {
         if let Some(refusal) = &mut self.status {
-            refusal.retry_after = Some(value.to_owned());
+            refusal.headers.push((name.to_owned(), value.to_owned()));
         }
         self
     }
@@ -798,11 +803,11 @@ impl Answer<'_> {
     }
 
     fn refuse(&self, refusal: &Refusal) -> Ongoing {
-        let retry_after = match &refusal.retry_after {
-            Some(value) => format!("Retry-After: {value}\r\n"),
-            None => String::new(),
-        };
-        self.document(refusal.status, &refusal.body, &retry_after)
+        let headers = refusal.headers.iter();
+        let headers: String = headers
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        self.document(refusal.status, &refusal.body, &headers)
     }
 
     fn document(&self, status: u16, body: &str, headers: &str) -> Ongoing {

@@ -10,6 +10,7 @@ use duragent::base::clock::{Clock, SystemClock};
 use duragent::base::fs::RealFs;
 use duragent::domain::event::{OnDisconnect, ToolOutput};
 use duragent::domain::ids::AgentName;
+use duragent::domain::prices::Prices;
 use duragent::domain::redact::Redactor;
 use duragent::domain::spec::{AgentSpec, LimitsSpec, ModelChoice, Provider};
 use duragent::engine::{Agent, Agents, EngineSettings, Lifetimes, Parts, Sessions, WorkdirRules};
@@ -35,6 +36,7 @@ pub struct Setup {
     pub clock: Arc<dyn Clock>,
     pub redactor: Arc<Redactor>,
     pub limits: LimitsSpec,
+    pub prices: Prices,
     /// Changes what its file would say, last of all.
     pub adapt: fn(&mut AgentSpec),
     /// What was loaded since.
@@ -93,6 +95,7 @@ impl Default for Setup {
             clock: Arc::new(SystemClock),
             redactor: Arc::default(),
             limits: LimitsSpec::default(),
+            prices: Prices::default(),
             adapt: |_| {},
             reloaded: Arc::default(),
         }
@@ -143,6 +146,7 @@ pub fn start_with(
             previous_stop_was_clean: setup.stop_was_clean,
             lifetimes: setup.lifetimes,
             workdirs: WorkdirRules::default(),
+            prices: setup.prices.clone(),
         },
     })
     .unwrap()

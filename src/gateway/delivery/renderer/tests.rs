@@ -339,3 +339,19 @@ fn the_same_events_give_the_same_bubbles_wherever_rendering_begins() {
     records.for_each(|item| replayed.push(item));
     assert_eq!(shown(&replayed), all);
 }
+
+#[test]
+fn a_model_that_says_nothing_is_told_of_and_what_was_said_stays() {
+    let notice = |code: &str| FeedEvent::Notice {
+        code: code.to_owned(),
+        message: "the model said nothing".to_owned(),
+    };
+    let silent = Script::default().then(notice("empty_reply")).done();
+    let [line] = &silent.shown()[..] else {
+        panic!("{:?}", silent.shown());
+    };
+    assert!(line.contains("had nothing to say"), "{line}");
+    // What is got over is nobody's business.
+    let retried = Script::default().then(notice("retry")).done();
+    assert!(retried.shown().iter().all(|line| !line.contains("⚠")));
+}
