@@ -503,7 +503,7 @@ impl<'a, 'w> ReplySink<'a, 'w> {
 
 impl Sink for ReplySink<'_, '_> {
     fn text(&mut self, text: &str) {
-        self.has_begun = true;
+        self.has_begun |= !text.is_empty();
         self.redacted.push(text, &mut self.text);
         self.end_piece();
     }

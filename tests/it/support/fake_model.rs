@@ -184,7 +184,7 @@ pub fn raw_document(document: Value) -> Step {
         status: Some(Refusal {
             status: 200,
             body: document.to_string(),
-            retry_after: None,
+            headers: Vec::new(),
         }),
         ..Step::default()
     }
