@@ -508,6 +508,12 @@ fn connection_error(provider: &Provider, error: ureq::Error) -> LlmError {
     let what = match &error {
         ureq::Error::Timeout(Timeout::PerRead | Timeout::PerWrite) => "nothing came or went",
         ureq::Error::Timeout(Timeout::Global) => WHOLE_REPLY,
+        ureq::Error::BodyExceedsLimit(_) => {
+            return LlmError::Malformed {
+                provider: provider.clone(),
+                message: "an answer of more than 8 MiB".into(),
+            };
+        }
         _ => {
             return LlmError::Unreachable {
                 provider: provider.clone(),
