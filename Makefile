@@ -1,7 +1,7 @@
 # Needs only cargo (and the C compiler that Rust links with), but for `test-clients`.
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-slow test-clients clients prove-shell check bench fmt clean
+.PHONY: help build run test test-slow test-clients clients check-bodies prove-shell check bench fmt clean
 
 # The agent that `make run` talks to; needed only where there is more than one.
 AGENT ?=
@@ -28,7 +28,7 @@ test: ## Run all tests
 TORTURE_SECONDS ?= 60
 
 test-slow: ## Run the tests that take minutes, and are left out of `test`
-	cargo test --test it -- --ignored --skip shell_proof:: --skip foreign::
+	cargo test --test it -- --ignored --skip shell_proof:: --skip foreign:: --skip official_types
 	cargo run -- torture --seconds $(TORTURE_SECONDS)
 
 # What `test-clients` drives, and the scripts that drive it: in a folder of their own.
@@ -48,6 +48,19 @@ clients: $(CLIENTS)/installed ## Install the clients of others that `test-client
 test-clients: clients ## Try the program with clients and proxies of others: see docs/CONTRIBUTING.md
 	@cp scripts/clients/*.* $(CLIENTS)
 	cargo test --test it -- --ignored foreign::
+
+# What `check-bodies` holds requests against.
+BODIES = target/check-bodies
+
+$(BODIES)/installed: scripts/check-bodies/requirements.txt
+	@rm -rf $(BODIES)
+	@mkdir -p $(BODIES)
+	python3 -m venv $(BODIES)/python
+	$(BODIES)/python/bin/pip install --quiet --require-hashes --requirement $<
+	@touch $@
+
+check-bodies: $(BODIES)/installed ## Hold requests to models against the official types of openai and anthropic
+	cargo test --test it -- --ignored official_types
 
 # How long scripts are made, judged and run.
 PROOF_SECONDS ?= 3600

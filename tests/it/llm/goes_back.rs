@@ -1,5 +1,8 @@
 //! What of a conversation goes back with the next call, and in which form.
 
+use std::path::Path;
+use std::process::Command;
+
 use duragent::domain::code::NoticeCode;
 use duragent::domain::spec::{ModelSettings, ReasoningSettings};
 use serde_json::Map;
@@ -697,4 +700,65 @@ fn no_conversation_is_stuck_for_what_a_model_thought() {
     let sent: Vec<bool> = fake.requests().iter().map(thoughts).collect();
     // Other conversations of the model have nothing to do with it.
     assert_eq!(sent, [true, false, false, true]);
+}
+
+/// Needs `make check-bodies`, which installs the types and runs it.
+#[test]
+#[ignore = "needs the official types of others: `make check-bodies` runs it"]
+fn official_types_take_every_body() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut number = 0;
+    for (dialect, provider, name) in [
+        ("chat", "openai", "gpt-4.1"),
+        ("chat", "azure", "o3"),
+        ("chat", "groq", "m1"),
+        ("chat", "cerebras", "m1"),
+        ("chat", "xai", "grok-4"),
+        ("chat", "together", "m1"),
+        ("chat", "fireworks", "m1"),
+        ("chat", "vllm", "m1"),
+        ("chat", "deepseek", "deepseek-chat"),
+        ("chat", "moonshot", "kimi-k2.5"),
+        ("chat", "gemini", "gemini-3-pro"),
+        ("chat", "mistral", "devstral"),
+        ("chat", "openrouter", "anthropic/claude-sonnet-4.5"),
+        ("messages", "anthropic", "claude-sonnet-4-5"),
+        ("messages", "anthropic", "claude-opus-4-7"),
+    ] {
+        let thoughtful = ModelSettings {
+            stream: Some(false),
+            ..effort("low")
+        };
+        for settings in [all_settings(), thoughtful, effort("none")] {
+            let spec = spec_of(provider, name, settings);
+            let calls = vec![call("call_1"), call(&"x".repeat(64))];
+            let reply = said_by("other/model", "so", calls, None);
+            let mut messages = vec![user(SAID), reply.clone()];
+            messages.extend(results(&reply));
+            messages.extend([user("well?"), said_by("x/y", "It is", vec![], None)]);
+            let step = match provider {
+                "openrouter" | "anthropic" => text("yes").and_thinking("hm"),
+                _ => text("yes"),
+            };
+            let step = step.and_call("date", "{}");
+            let [first, second] = two_calls(&spec, step);
+            for body in [body_of(&spec, messages), first.body, second.body] {
+                number += 1;
+                let file = format!("{dialect}.{provider}.{number}.json");
+                std::fs::write(folder.path().join(file), body.to_string()).unwrap();
+            }
+        }
+    }
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(checkout.join("target/check-bodies/python/bin/python"))
+        .arg(checkout.join("scripts/check-bodies/check.py"))
+        .arg(folder.path())
+        .output()
+        .expect("`make check-bodies` installs it");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
 }
