@@ -3,10 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::domain::code::NoticeCode;
 use crate::domain::event::{FinishReason, Usage};
 use crate::llm::dialect::{
-    AnswerFault, DecodedReply, Decoder, event_in, fault_in, remark_on, says_something,
+    AnswerFault, DecodedReply, Decoder, event_in, fault_in, is_length, remark_on, says_something,
 };
 use crate::llm::lenient::{Count, Lenient, Prose, Text};
 use crate::llm::{RawToolCall, Sink};
@@ -22,9 +21,8 @@ pub(in crate::llm) struct OllamaDecoder {
     calls_bytes: usize,
     has_text: bool,
     usage: Option<Usage>,
-    /// Why it ended.
-    ending: Option<FinishReason>,
-    remark: Option<(NoticeCode, String)>,
+    /// Why it ended, in the server's word.
+    ending: Option<String>,
 }
 
 impl Decoder for OllamaDecoder {
@@ -32,28 +30,23 @@ impl Decoder for OllamaDecoder {
         let Some(line) = event_in::<OllamaLine<'_>>(name, data)? else {
             return Ok(());
         };
-        if says_something(&line.error) || line.message.0.is_none() {
-            let document = serde_json::from_slice(data)?;
-            if let Some(fault) = fault_in(&document) {
-                return Err(fault);
-            }
+        let is_end = line.done == Value::Bool(true);
+        let is_nothing = line.message.0.is_none() && !is_end;
+        if says_something(&line.error) || is_nothing {
+            let fault = fault_in(&serde_json::from_slice(data)?);
+            return fault.map_or(Ok(()), Err);
         }
         if let Some(piece) = line.message.0 {
             self.piece(piece, sink);
         }
-        if line.done == Value::Bool(true) {
-            let count = |counted: &Value| Count::at(counted, "").unwrap_or_default();
-            let usage = Usage::new(count(&line.prompt_eval_count), count(&line.eval_count));
+        if is_end {
+            let usage = Usage::new(
+                line.prompt_eval_count.0.unwrap_or_default(),
+                line.eval_count.0.unwrap_or_default(),
+            );
             self.usage = (usage != Usage::default()).then_some(usage);
             let word = line.done_reason.as_ref().map_or("", Text::as_str);
-            let is_empty = !self.has_text && self.calls.is_empty();
-            self.remark = remark_on(word, is_empty, !self.thoughts.is_empty());
-            self.ending = match word {
-                "length" => Some(FinishReason::Length),
-                // The model was loaded or sent away, and was asked nothing.
-                "load" | "unload" if is_empty => None,
-                _ => Some(FinishReason::Stop),
-            };
+            self.ending = Some(word.to_owned());
         }
         Ok(())
     }
@@ -67,20 +60,26 @@ impl Decoder for OllamaDecoder {
     }
 
     fn finish(&mut self) -> Result<DecodedReply, AnswerFault> {
-        let ending = self.ending.ok_or(AnswerFault::Truncated)?;
+        let word = self.ending.take().ok_or(AnswerFault::Truncated)?;
+        let is_empty = !self.has_text && self.calls.is_empty();
+        // The model was loaded or sent away, and was asked nothing.
+        if is_empty && matches!(word.as_str(), "load" | "unload") {
+            return Err(AnswerFault::Empty(word));
+        }
         let tool_calls = std::mem::take(&mut self.calls);
         let thoughts = std::mem::take(&mut self.thoughts);
+        let remarks = remark_on(&word, is_empty, !thoughts.is_empty());
         Ok(DecodedReply {
-            finish_reason: match ending {
-                FinishReason::Length => FinishReason::Length,
-                _ if tool_calls.is_empty() => FinishReason::Stop,
-                _ => FinishReason::ToolCalls,
+            finish_reason: match is_length(&word) {
+                true => FinishReason::Length,
+                false if tool_calls.is_empty() => FinishReason::Stop,
+                false => FinishReason::ToolCalls,
             },
             tool_calls,
             usage: self.usage,
             provider_data: (!thoughts.is_empty()).then(|| json!({THOUGHTS: thoughts})),
             cut_calls: Vec::new(),
-            remarks: self.remark.take().into_iter().collect(),
+            remarks: remarks.into_iter().collect(),
         })
     }
 }
@@ -123,11 +122,12 @@ struct OllamaLine<'a> {
     message: Lenient<OllamaPiece<'a>>,
     #[serde(default)]
     done: Value,
+    #[serde(borrow)]
     done_reason: Option<Text<'a>>,
     #[serde(default)]
-    prompt_eval_count: Value,
+    prompt_eval_count: Count,
     #[serde(default)]
-    eval_count: Value,
+    eval_count: Count,
     #[serde(default)]
     error: Value,
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::domain::event::FinishReason;
 use crate::llm::Sink;
-use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder};
+use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder, event_in};
 
 /// What is known of a model; nothing, where its server did not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,8 +70,8 @@ pub(in crate::llm) struct ShowDecoder {
 }
 
 impl Decoder for ShowDecoder {
-    fn event(&mut self, _: &[u8], data: &[u8], _: &mut dyn Sink) -> Result<(), AnswerFault> {
-        self.card = Some(ModelCard::read(&serde_json::from_slice(data)?));
+    fn event(&mut self, name: &[u8], data: &[u8], _: &mut dyn Sink) -> Result<(), AnswerFault> {
+        self.card = event_in::<Value>(name, data)?.map(|shown| ModelCard::read(&shown));
         Ok(())
     }
 

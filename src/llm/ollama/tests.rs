@@ -10,22 +10,17 @@ use crate::llm::quirks::Quirks;
 
 /// The text and the answer of these lines.
 fn answer(lines: &[Value]) -> (String, Result<DecodedReply, AnswerFault>) {
-    let events: String = lines
-        .iter()
-        .map(|line| format!("data: {line}\n\n"))
-        .collect();
-    let (text, answer) = testing::decode(OllamaDecoder::default(), &[events.as_bytes()]);
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let (text, answer) = testing::decode(OllamaDecoder::default(), &[lines.as_bytes()]);
     (text.concat(), answer)
 }
 
 fn card(shown: Value) -> ModelCard {
     let mut decoder = ShowDecoder::default();
-    let taken = decoder.event(
-        b"",
-        shown.to_string().as_bytes(),
-        &mut testing::Pieces::default(),
-    );
-    taken.unwrap();
+    let mut heard = testing::Pieces::default();
+    decoder
+        .event(b"", shown.to_string().as_bytes(), &mut heard)
+        .unwrap();
     decoder.card.unwrap()
 }
 
@@ -210,7 +205,7 @@ fn every_end_has_a_meaning() {
         ),
         (vec![text.clone(), end("length")], Ok(FinishReason::Length)),
         (vec![text.clone(), end("unload")], Ok(FinishReason::Stop)),
-        (vec![end("load")], Err(AnswerFault::Truncated)),
+        (vec![end("load")], Err(AnswerFault::Empty("load".into()))),
         (vec![text.clone()], Err(AnswerFault::Truncated)),
         (vec![], Err(AnswerFault::Truncated)),
     ] {

@@ -3,11 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::domain::code::NoticeCode;
 use crate::domain::event::{FinishReason, Usage};
 use crate::llm::dialect::{
-    AnswerFault, DecodedReply, Decoder, event_in, fault_in, memory_of, remark_on, reported,
-    says_something,
+    AnswerFault, DecodedReply, Decoder, event_in, fault_in, is_length, memory_of, remark_on,
+    reported, says_something,
 };
 use crate::llm::lenient::{Count, Text};
 use crate::llm::{RawToolCall, Sink};
@@ -29,9 +28,10 @@ pub(in crate::llm) struct ResponsesDecoder {
     /// What came of all.
     text_bytes: usize,
     usage: Option<Usage>,
-    ending: Option<FinishReason>,
+    /// Why it ended, in the provider's word; empty where it was whole.
+    ending: Option<String>,
     has_refusal: bool,
-    remarks: Vec<(NoticeCode, String)>,
+    has_thought: bool,
     /// The memory of calls and items, roughly.
     kept_bytes: usize,
     /// `[DONE]`, which OpenAI does not send and others do.
@@ -49,8 +49,7 @@ struct StreamedCall {
 
 impl Decoder for ResponsesDecoder {
     fn event(&mut self, name: &[u8], data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
-        let data = data.trim_ascii();
-        if data == b"[DONE]" {
+        if data.trim_ascii() == b"[DONE]" {
             self.is_over = true;
             return Ok(());
         }
@@ -66,6 +65,7 @@ impl Decoder for ResponsesDecoder {
         let delta = event.delta.as_ref().map_or("", Text::as_str);
         match kind {
             "response.output_text.delta" => self.say(delta, sink),
+            // A refusal is what the model says, in a field of its own.
             "response.refusal.delta" => {
                 self.has_refusal = true;
                 self.say(delta, sink);
@@ -91,11 +91,7 @@ impl Decoder for ResponsesDecoder {
             "response.completed" | "response.incomplete" | "response.failed" => {
                 return self.end(&rest_of(data)?["response"], sink);
             }
-            "error" => {
-                let document = rest_of(data)?;
-                return Err(fault_in(&document).unwrap_or_else(|| reported(&document)));
-            }
-            "" => return self.document(&rest_of(data)?, sink),
+            "error" | "" => return self.document(&rest_of(data)?, sink),
             // Beginnings, ends of what has come in pieces, thinking in words, and whatever will be invented.
             _ => {}
         }
@@ -111,22 +107,26 @@ impl Decoder for ResponsesDecoder {
     }
 
     fn finish(&mut self) -> Result<DecodedReply, AnswerFault> {
-        let has_come = self.text_bytes > 0 || !self.calls.is_empty();
-        let ending = match self.ending {
-            Some(ending) => ending,
-            None if self.is_over && has_come => FinishReason::Stop,
+        let is_empty = self.text_bytes == 0 && self.calls.is_empty();
+        let word = match self.ending.take() {
+            Some(word) => word,
+            None if self.is_over && is_empty => return Err(AnswerFault::Empty(String::new())),
+            None if self.is_over => String::new(),
             None => return Err(AnswerFault::Truncated),
         };
         let calls = std::mem::take(&mut self.calls);
-        let cut = calls.iter().enumerate();
-        let cut = cut.filter(|(_, call)| !call.is_whole).map(|(at, _)| at);
-        let cut_calls = cut.collect();
+        let is_cut =
+            |call: &StreamedCall| !call.is_whole && (!word.is_empty() || !call.is_object());
+        let cut = calls.iter().enumerate().filter(|(_, call)| is_cut(call));
+        let cut_calls = cut.map(|(at, _)| at).collect();
         let tool_calls: Vec<RawToolCall> = calls.into_iter().map(StreamedCall::into_raw).collect();
-        let finish_reason = match ending {
-            FinishReason::Length => FinishReason::Length,
-            _ if tool_calls.is_empty() => FinishReason::Stop,
-            _ => FinishReason::ToolCalls,
+        let finish_reason = match is_length(&word) {
+            true => FinishReason::Length,
+            false if tool_calls.is_empty() => FinishReason::Stop,
+            false => FinishReason::ToolCalls,
         };
+        let told = if self.has_refusal { "refusal" } else { &word };
+        let remarks = remark_on(told, is_empty, self.has_thought);
         let items = std::mem::take(&mut self.items);
         // Without any of these the text and the calls say it all.
         let says_more = |item: &Value| item["type"] == "reasoning" || item["phase"].is_string();
@@ -137,7 +137,7 @@ impl Decoder for ResponsesDecoder {
             finish_reason,
             provider_data: is_worth_it.then(|| json!({ITEMS: items})),
             cut_calls,
-            remarks: std::mem::take(&mut self.remarks),
+            remarks: remarks.into_iter().collect(),
         })
     }
 }
@@ -169,7 +169,8 @@ impl ResponsesDecoder {
     /// Takes an item that is whole: it says all of what its pieces said.
     fn item(&mut self, place: Value, item: &Value, sink: &mut dyn Sink) {
         let name = format!("{place} {}", item["id"]);
-        if !matches!(place, Value::Null) && self.told.contains(&name) {
+        let is_named = !place.is_null() || !item["id"].is_null();
+        if is_named && self.told.contains(&name) {
             return;
         }
         self.told.push(name);
@@ -180,7 +181,10 @@ impl ResponsesDecoder {
                 self.call(place, item);
                 Some(json!({"type": "function_call"}))
             }
-            "reasoning" => reasoning(item),
+            "reasoning" => {
+                self.has_thought = true;
+                reasoning(item)
+            }
             _ => None,
         };
         if let Some(kept) = kept {
@@ -192,9 +196,10 @@ impl ResponsesDecoder {
     fn message(&mut self, item: &Value, sink: &mut dyn Sink) -> Option<Value> {
         if self.message_bytes == 0 {
             for part in item["content"].as_array().into_iter().flatten() {
-                for key in ["text", "refusal"] {
-                    self.say(part[key].as_str().unwrap_or_default(), sink);
-                }
+                let refusal = part["refusal"].as_str();
+                self.has_refusal |= refusal.is_some();
+                let text = part["text"].as_str().or(refusal);
+                self.say(text.unwrap_or_default(), sink);
             }
         }
         let bytes = std::mem::take(&mut self.message_bytes);
@@ -231,16 +236,19 @@ impl ResponsesDecoder {
         if document["output"].is_array() || document["object"] == "response" {
             return self.end(document, sink);
         }
-        fault_in(document).map_or(Ok(()), Err)
+        if let Some(fault) = fault_in(document) {
+            return Err(fault);
+        }
+        Ok(())
     }
 
     fn end(&mut self, response: &Value, sink: &mut dyn Sink) -> Result<(), AnswerFault> {
         let status = response["status"].as_str().unwrap_or("completed");
-        if says_something(&response["error"]) || status == "failed" {
-            return Err(reported(match &response["error"] {
-                Value::Null => response,
-                error => error,
-            }));
+        if says_something(&response["error"]) {
+            return Err(reported(&response["error"]));
+        }
+        if status == "failed" {
+            return Err(reported(response));
         }
         if self.items.is_empty() && self.calls.is_empty() && self.text_bytes == 0 {
             let output = response["output"].as_array().into_iter().flatten();
@@ -249,20 +257,11 @@ impl ResponsesDecoder {
             }
         }
         self.count(&response["usage"]);
-        let is_empty = self.text_bytes == 0 && self.calls.is_empty();
-        let has_thought = self.items.iter().any(|item| item["type"] == "reasoning");
         let reason = response.pointer("/incomplete_details/reason");
-        let reason = reason.and_then(Value::as_str);
-        let word = if self.has_refusal {
-            "refusal"
-        } else {
-            reason.unwrap_or_default()
-        };
-        self.remarks.extend(remark_on(word, is_empty, has_thought));
-        self.ending = match (status, reason) {
-            ("completed", None) => Some(FinishReason::Stop),
-            (_, Some("content_filter")) => Some(FinishReason::Stop),
-            ("completed" | "incomplete", _) => Some(FinishReason::Length),
+        self.ending = match (status, reason.and_then(Value::as_str)) {
+            ("completed" | "incomplete", Some(word)) => Some(word.to_owned()),
+            ("completed", None) => Some(String::new()),
+            ("incomplete", None) => Some("max_output_tokens".to_owned()),
             // It was cancelled there, or has not ended.
             _ => None,
         };
@@ -273,7 +272,11 @@ impl ResponsesDecoder {
         if !usage.is_object() {
             return;
         }
-        let count = |path: &str| Count::at(usage, path).unwrap_or_default();
+        let count = |path: &str| {
+            let counted = usage.pointer(path);
+            let counted = counted.and_then(|value| Count::deserialize(value).ok());
+            counted.and_then(|count| count.0).unwrap_or_default()
+        };
         let mut counts = Usage::new(count("/input_tokens"), count("/output_tokens"));
         counts.total_tokens = counts.total_tokens.max(count("/total_tokens"));
         counts.cached_tokens = count("/input_tokens_details/cached_tokens");
@@ -283,6 +286,10 @@ impl ResponsesDecoder {
 }
 
 impl StreamedCall {
+    fn is_object(&self) -> bool {
+        serde_json::from_str::<Map<String, Value>>(&self.call.arguments).is_ok()
+    }
+
     fn into_raw(self) -> RawToolCall {
         let mut call = self.call;
         if call.arguments.trim().is_empty() {

@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::code::NoticeCode;
 use crate::domain::event::{FinishReason, Usage};
 use crate::domain::spec::Provider;
-use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder, testing};
+use crate::llm::dialect::{AnswerFault, DecodedReply, testing};
 use crate::llm::quirks::Quirks;
 
 fn decode(pieces: &[&[u8]]) -> (Vec<String>, Result<DecodedReply, AnswerFault>) {
@@ -244,15 +244,7 @@ fn only_thoughts_that_can_come_back_are_kept() {
 
 #[test]
 fn a_document_is_an_answer_or_none() {
-    let whole = |document: &Value| {
-        let mut decoder = ResponsesDecoder::default();
-        let taken = decoder.event(
-            b"",
-            document.to_string().as_bytes(),
-            &mut testing::Pieces::default(),
-        );
-        taken.and_then(|()| decoder.finish())
-    };
+    let whole = |document: &Value| decode(&[document.to_string().as_bytes()]).1;
     let document = json!({"object": "response", "status": "completed", "output": [message("a")]});
     assert_eq!(whole(&document).unwrap().finish_reason, FinishReason::Stop);
     assert!(whole(&json!({"detail": "loading"})).is_err());
