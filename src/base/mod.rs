@@ -23,5 +23,6 @@ pub mod stop;
 pub mod text;
 pub mod thread;
 pub mod timer;
+pub mod tls;
 pub mod words;
 pub mod yaml;

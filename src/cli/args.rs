@@ -55,6 +55,9 @@ pub struct Global {
     /// Where the agents are [default: .duragent/agents]
     #[arg(long, global = true, value_name = "DIR")]
     pub agents_dir: Option<PathBuf>,
+    /// Certificates in PEM to trust beside the built-in ones, for servers reached by https
+    #[arg(long, global = true, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
 }
 
 impl Global {

@@ -39,8 +39,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use log::LevelFilter;
 
+use crate::base::tls;
 use crate::cli::args::{Command, Global, Invocation};
-use crate::cli::error::CliResult;
+use crate::cli::error::{CliError, CliResult};
 use crate::cli::settings::client_settings;
 
 /// Does what the command line says; its first item is the program's name.
@@ -63,6 +64,11 @@ fn carry_out(cli: Invocation) -> CliResult {
     let Invocation { global, command } = cli;
     if !matches!(command, Command::Serve(_) | Command::ServeFaulty(_)) {
         start_logging(&global, default_level(&command));
+    }
+    if let Some(file) = &global.cacert {
+        tls::trust_also(file).map_err(|error| {
+            CliError::usage(format!("--cacert names {}, which {error}", file.display()))
+        })?;
     }
     match command {
         Command::Serve(args) => serve::run(args, &global),

@@ -13,6 +13,7 @@ use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
 use crate::base::host;
+use crate::base::tls;
 use crate::client::EventStream;
 use crate::client::cancel::CancelHandle;
 use crate::client::error::ClientError;
@@ -550,7 +551,7 @@ impl ApiClient {
         if is_loopback(&base_url) {
             config = config.proxy(None);
         }
-        let agent = config.build().new_agent();
+        let agent = tls::agent(config.build());
         Ok(Target { base_url, agent })
     }
 }

@@ -12,6 +12,7 @@ use url::Url;
 use crate::base::accounts;
 use crate::base::order;
 use crate::base::text;
+use crate::base::tls;
 use crate::base::words;
 use crate::base::yaml::expand::{Environment, is_variable_name};
 use crate::base::yaml::headers::headers;
@@ -631,9 +632,20 @@ fn described(
         allow_http,
         headers,
         query,
-        ca_file: raw.ca_file.map(|at| absolute(&folder.join(at.value))),
+        ca_file: raw.ca_file.and_then(|at| ca_file(&at, folder, report)),
         tool_text: plain(raw.tool_text),
     })
+}
+
+fn ca_file(at: &At<String>, folder: &Path, report: &mut Report) -> Option<PathBuf> {
+    let file = absolute(&folder.join(&at.value));
+    match tls::certificates(&file) {
+        Ok(_) => Some(file),
+        Err(error) => {
+            report.error(at, format!("names the file {}, which {error}", at.value));
+            None
+        }
+    }
 }
 
 /// One of the keys that say where a provider's key is.

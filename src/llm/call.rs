@@ -11,15 +11,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::config::Config;
 use ureq::http::Response;
-use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, BodyReader, Proxy};
 
 use crate::base::thread;
+use crate::base::tls::Roots;
 use crate::domain::secret::Secret;
 use crate::domain::spec::Provider;
 use crate::llm::answer_body::AnswerBody;
@@ -90,6 +89,7 @@ pub(super) struct Post<'a> {
     /// As long as the conversation: held until it is sent, and no longer.
     pub(super) body: Vec<u8>,
     pub(super) proxy: Option<&'a Proxy>,
+    pub(super) roots: &'a Roots,
     pub(super) deadline: Option<Instant>,
 }
 
@@ -112,7 +112,7 @@ impl Connection {
     /// One for a first request of `body_bytes`, which gives up when no byte comes for
     /// `idle_timeout`.
     pub(super) fn new(
-        connector: &Arc<DefaultConnector>,
+        roots: &Roots,
         idle_timeout: Duration,
         body_bytes: usize,
         proxy: Option<&Proxy>,
@@ -123,7 +123,7 @@ impl Connection {
         Connection {
             agent: transport::agent(
                 config(idle_timeout, output_bytes, proxy.cloned()),
-                connector,
+                roots.connector(),
                 &haste,
             ),
             haste,
@@ -388,7 +388,7 @@ pub(super) fn get(asked: &Post<'_>) -> Result<Vec<u8>, LlmError> {
     let answer = || {
         let left = time_left(asked.provider, asked.deadline)?;
         let config = config(CONNECT_MAX, OUTPUT_BYTES, asked.proxy.cloned());
-        let agent = transport::agent(config, &Arc::default(), &Haste::default());
+        let agent = transport::agent(config, asked.roots.connector(), &Haste::default());
         let request = agent.get(asked.url).config().timeout_global(left).build();
         let mut request = request.header("accept", "application/json");
         for (name, value) in asked.headers {

@@ -176,6 +176,7 @@ impl<'a> List<'a> {
             hidden: hidden(&self.choice, &self.destination, key),
             body: Vec::new(),
             proxy: self.destination.proxy.as_ref(),
+            roots: &self.destination.roots,
             deadline: Some(self.deadline),
         });
         let answer = answer.map_err(|error| self.explained(error))?;

@@ -1,7 +1,7 @@
 //! Connections to providers that outlive the turn that made them, until somebody else has a use for them.
 //!
 //! Invariants:
-//! - a call is only lent what was made for the same address, key and proxy;
+//! - a call is only lent what was made for the same address, key, proxy and trusted authorities;
 //! - only what ended its last answer in good order is kept, and nobody's cancel reaches it then.
 //!
 //! Owned by: `Providers`, behind a lock that is held for a look at the list.
@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use ureq::Proxy;
-use ureq::unversioned::transport::DefaultConnector;
 
 use crate::base::lock::lock;
 use crate::base::timer::{Alarm, TimerHandle};
+use crate::base::tls::Roots;
 use crate::domain::secret::Secret;
 use crate::llm::LlmError;
 use crate::llm::call::{Connection, Post};
@@ -30,7 +30,6 @@ const KEPT_MAX: usize = 32;
 
 /// Lends connections to calls.
 pub(super) struct Connections {
-    connector: Arc<DefaultConnector>,
     idle_timeout: Duration,
     /// How long one is kept.
     idle_max: Duration,
@@ -51,13 +50,13 @@ struct Route {
     url: String,
     key: Option<Secret>,
     proxy: Option<Proxy>,
+    roots: Roots,
 }
 
 impl Connections {
     /// None yet. Calls give up when no byte comes for `idle_timeout`.
     pub(super) fn new(idle_timeout: Duration) -> Connections {
         Connections {
-            connector: Arc::default(),
             idle_timeout,
             idle_max: IDLE_MAX,
             idle: Mutex::default(),
@@ -91,12 +90,12 @@ impl Connections {
             url: post.url.to_owned(),
             key: post.key.cloned(),
             proxy: post.proxy.cloned(),
+            roots: post.roots.clone(),
         };
         let (bytes, head_bytes) = (post.bytes(), post.head_bytes());
         let kept = self.take(&route, bytes, head_bytes);
-        let mut connection = kept.unwrap_or_else(|| {
-            Connection::new(&self.connector, self.idle_timeout, bytes, post.proxy)
-        });
+        let mut connection = kept
+            .unwrap_or_else(|| Connection::new(post.roots, self.idle_timeout, bytes, post.proxy));
         let result = connection.call(post, decoder, sink, canceller);
         if connection.can_be_kept() && !matches!(result, Err(LlmError::Cancelled)) {
             self.keep(route, connection);
@@ -173,8 +172,9 @@ mod tests {
                 url: url.to_owned(),
                 key: None,
                 proxy: None,
+                roots: Roots::shared().clone(),
             };
-            let connection = Connection::new(&all.connector, all.idle_timeout, 1, None);
+            let connection = Connection::new(&route.roots, all.idle_timeout, 1, None);
             all.keep(route, connection);
         }
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -264,6 +264,7 @@ impl ModelWithFallbacks {
                 hidden: hidden(choice, destination, key),
                 body,
                 proxy: destination.proxy.as_ref(),
+                roots: &destination.roots,
                 deadline,
             };
             let answer = self
@@ -309,6 +310,7 @@ impl ModelWithFallbacks {
             hidden: hidden(choice, destination, key),
             body: ollama::show_body(name),
             proxy: destination.proxy.as_ref(),
+            roots: &destination.roots,
             deadline,
         };
         let mut decoder = ShowDecoder::default();

@@ -15,6 +15,7 @@ use ureq::Proxy;
 use ureq::http::Uri;
 use url::Url;
 
+use crate::base::tls::Roots;
 use crate::domain::providers::{Described, Dialect, KNOWN, KeySource, Origin, ollama_base_url};
 use crate::domain::secret::{Secret, is_secret_field};
 use crate::domain::spec::{ModelChoice, Provider};
@@ -38,8 +39,10 @@ pub struct ProviderSettings {
     pub idle_timeout: Duration,
     /// The wait before the second try; the later ones are longer.
     pub first_retry_delay: Duration,
-    /// The way to everything that is not on this machine.
-    pub proxy: Option<Proxy>,
+    /// The ways to everything that is not on this machine.
+    pub proxies: Proxies,
+    /// Whom those trust that have certificates of their own, beside the built-in authorities.
+    pub roots: HashMap<Provider, Roots>,
 }
 
 impl Default for ProviderSettings {
@@ -50,7 +53,8 @@ impl Default for ProviderSettings {
             described: HashMap::new(),
             idle_timeout: Duration::from_secs(60),
             first_retry_delay: Duration::from_millis(500),
-            proxy: None,
+            proxies: Proxies::default(),
+            roots: HashMap::new(),
         }
     }
 }
@@ -61,7 +65,7 @@ impl ProviderSettings {
     pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> ProviderSettings {
         let lookup = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
         let mut settings = ProviderSettings {
-            proxy: proxy_from(&lookup),
+            proxies: Proxies::from_env(&lookup),
             ..ProviderSettings::default()
         };
         if let Some(host) = lookup("OLLAMA_HOST") {
@@ -233,6 +237,7 @@ impl ProviderSettings {
         let mut destination = Destination {
             is_own: known.is_some_and(|known| known.owns(&origin)),
             proxy: self.proxy_to(&origin, &url),
+            roots: self.roots(provider).clone(),
             url: String::new(),
             origin,
             dialect,
@@ -277,9 +282,18 @@ impl ProviderSettings {
     fn proxy_to(&self, origin: &Origin, url: &Url) -> Option<Proxy> {
         let uri: Option<Uri> = url.as_str().parse().ok();
         let is_excepted = |proxy: &Proxy| uri.as_ref().is_some_and(|uri| proxy.is_no_proxy(uri));
-        let proxy = self.proxy.as_ref();
+        let proxy = if origin.is_https() {
+            self.proxies.https.as_ref()
+        } else {
+            self.proxies.http.as_ref()
+        };
         let used = proxy.filter(|proxy| !origin.is_loopback() && !is_excepted(proxy));
         used.cloned()
+    }
+
+    /// Whose certificates count where `provider` is asked.
+    fn roots(&self, provider: &Provider) -> &Roots {
+        self.roots.get(provider).unwrap_or_else(|| Roots::shared())
     }
 
     /// Decides whether the key of `choice` is sent. A server at an address of one's own may need
@@ -384,8 +398,17 @@ impl ProviderSettings {
                     _ => None,
                 };
             }
-            LlmError::Unreachable { cause, hint, .. } => {
-                *hint = destination.unreachable_hint(provider, *cause);
+            LlmError::Unreachable {
+                cause,
+                hint,
+                message,
+                ..
+            } => {
+                *hint = if message.contains("UnknownIssuer") {
+                    Some(destination.unknown_issuer_hint(provider))
+                } else {
+                    destination.unreachable_hint(provider, *cause)
+                };
             }
             LlmError::Cancelled
             | LlmError::MissingKey { .. }
@@ -443,6 +466,8 @@ pub(super) struct Destination {
     pub(super) is_own: bool,
     /// The proxy on the way.
     pub(super) proxy: Option<Proxy>,
+    /// Whose certificates count there.
+    pub(super) roots: Roots,
     /// Headers that the owner's file says, by their names in lower case.
     pub(super) headers: Vec<(String, Secret)>,
     /// What of the headers and of the address is not shown.
@@ -530,6 +555,14 @@ impl Destination {
         )
     }
 
+    fn unknown_issuer_hint(&self, provider: &Provider) -> String {
+        format!(
+            "the certificate of {} is of an authority that nobody here knows: name its own in \
+             `providers.{provider}.ca_file` of duragent.yaml, or in SSL_CERT_FILE",
+            self.origin
+        )
+    }
+
     fn unreachable_hint(&self, provider: &Provider, cause: Cause) -> Option<String> {
         let (origin, variable) = (&self.origin, provider.base_url_variable());
         let place = match provider.known() {
@@ -583,12 +616,37 @@ fn endpoint_url(mut base_url: Url, usual_path: &str, dialect: Dialect) -> Url {
     base_url
 }
 
-/// The proxy that the environment names. One that makes no sense is left out.
-fn proxy_from(lookup: &impl Fn(&str) -> Option<String>) -> Option<Proxy> {
+/// The proxies on the way to others, by how those are asked.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    /// To what is asked by https.
+    pub https: Option<Proxy>,
+    /// To what is asked in the clear.
+    pub http: Option<Proxy>,
+}
+
+impl Proxies {
+    /// One for all.
+    pub fn all(proxy: Proxy) -> Proxies {
+        Proxies {
+            https: Some(proxy.clone()),
+            http: Some(proxy),
+        }
+    }
+
+    fn from_env(lookup: &impl Fn(&str) -> Option<String>) -> Proxies {
+        Proxies {
+            https: proxy_from(lookup, "HTTPS_PROXY"),
+            http: proxy_from(lookup, "HTTP_PROXY"),
+        }
+    }
+}
+
+/// The proxy that this variable of the environment names, or else the one for all. One that makes no
+/// sense is left out.
+fn proxy_from(lookup: &impl Fn(&str) -> Option<String>, name: &str) -> Option<Proxy> {
     let either = |name: &str| lookup(name).or_else(|| lookup(&name.to_lowercase()));
-    let text = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"]
-        .into_iter()
-        .find_map(either)?;
+    let text = either(name).or_else(|| either("ALL_PROXY"))?;
     let plain = Proxy::new(text.trim()).ok()?;
     let mut proxy = Proxy::builder(plain.protocol())
         .host(plain.host())

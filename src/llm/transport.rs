@@ -15,17 +15,19 @@ use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport, time,
+    Buffers, ConnectionDetails, Connector, NextTimeout, Transport, time,
 };
 use ureq::{Agent, Error, Timeout};
+
+use crate::base::tls::TlsConnector;
 
 /// Nothing can interrupt a look-up, so it is short.
 pub(super) const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
 /// An agent whose connections are made by `connector` and obey `haste`.
-pub(super) fn agent(config: Config, connector: &Arc<DefaultConnector>, haste: &Haste) -> Agent {
+pub(super) fn agent(config: Config, connector: TlsConnector, haste: &Haste) -> Agent {
     let connector = ModelConnector {
-        inner: Arc::clone(connector),
+        inner: connector,
         haste: haste.clone(),
     };
     Agent::with_parts(config, connector, LateResolver)
@@ -71,7 +73,7 @@ impl Resolver for LateResolver {
 
 #[derive(Debug)]
 struct ModelConnector {
-    inner: Arc<DefaultConnector>,
+    inner: TlsConnector,
     haste: Haste,
 }
 

@@ -19,6 +19,7 @@ use crate::base::lock::lock;
 use crate::base::shown::shown_by_name;
 use crate::base::stop::{self, Stop, StopSource};
 use crate::base::thread::{self, Joined, STACK_WORK};
+use crate::base::tls;
 use crate::domain::chat::Chat;
 use crate::domain::ids::{AgentName, CallId, SessionId};
 use crate::domain::secret::Secret;
@@ -288,7 +289,7 @@ fn post(agent: &Agent, url: &Secret, note: &Notification) -> Result<(), String> 
 }
 
 fn agent() -> Agent {
-    Agent::config_builder()
+    let config = Agent::config_builder()
         .http_status_as_error(false)
         .user_agent(concat!("duragent/", env!("CARGO_PKG_VERSION")))
         .max_redirects(0)
@@ -297,8 +298,8 @@ fn agent() -> Agent {
         .timeout_connect(Some(CONNECT_MAX))
         .timeout_global(Some(POST_MAX))
         .max_idle_connections(1)
-        .build()
-        .new_agent()
+        .build();
+    tls::agent(config)
 }
 
 /// The host of an address, and its port.

@@ -13,6 +13,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use crate::base::fs::{FaultFs, Fs, RealFs};
 use crate::base::os;
 use crate::base::signals;
+use crate::base::tls;
 use crate::config::{Config, ServerConfig};
 use crate::domain::redact::Redactor;
 use crate::domain::time::Timestamp;
@@ -124,7 +125,7 @@ fn configure(options: &ServeOptions) -> anyhow::Result<Configured> {
     for warning in warnings {
         log::warn!("{warning}");
     }
-    for warning in of_keys {
+    for warning in of_keys.iter().chain(tls::remarks()) {
         log::warn!("{warning}");
     }
     Ok(Configured {

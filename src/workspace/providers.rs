@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::base::child::{self, End, NoMonitor, Prepared};
 use crate::base::os::ChildRules;
 use crate::base::text;
+use crate::base::tls::Roots;
 use crate::config::Config;
 use crate::domain::providers::{Described, KeySource, Provider};
 use crate::domain::secret::Secret;
@@ -44,6 +45,18 @@ pub(crate) fn settings(
         match read_key(source, &environment) {
             Ok(key) => settings.keys.extend(key.map(|key| (provider.clone(), key))),
             Err(why) => warnings.push(format!("{provider} has no key: {why}")),
+        }
+    }
+    for (provider, described) in &config.providers {
+        let Some(file) = &described.ca_file else {
+            continue;
+        };
+        match Roots::shared().and_of(file) {
+            Ok(roots) => drop(settings.roots.insert(provider.clone(), roots)),
+            Err(error) => warnings.push(format!(
+                "the certificates of {provider} do not count: {} {error}",
+                file.display()
+            )),
         }
     }
     for (provider, origin) in settings.unencrypted() {

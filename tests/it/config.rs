@@ -203,6 +203,8 @@ compaction: later
 #[test]
 fn every_key_ends_up_in_the_configuration() {
     let folder = Folder::with(EVERYTHING);
+    let authority = include_str!("../data/tls/ca.pem");
+    fs::write(folder.path().join("ca.pem"), authority).unwrap();
     let home = folder.path();
     let secret = |text: &str| Secret::new(text);
     let at = |line, column| Position { line, column };
@@ -429,7 +431,9 @@ fn what_a_provider_is_sent_is_checked() {
          d: {base_url: \"https://h\", api_key_env: A_KEY, api_key_file: x, api_key_command: [x]}\n  \
          e: {base_url: \"https://h\", headers: {\"X Y\": a, Host: b, Content-Type: c, X-A: d, x-a: e, X-B: ü}}\n  \
          f: {base_url: \"http://h\", headers: {X-A: b}}\n  \
-         g: {base_url: \"https://h\", headers: [x], query: y, ca_file: [], tool_text: maybe}\n",
+         g: {base_url: \"https://h\", headers: [x], query: y, ca_file: [], tool_text: maybe}\n  \
+         h: {base_url: \"https://h\", ca_file: ./none.pem}\n  \
+         i: {base_url: \"https://h\", ca_file: duragent.yaml}\n",
     );
     assert_eq!(
         folder.said(),
@@ -449,6 +453,8 @@ fn what_a_provider_is_sent_is_checked() {
             "duragent.yaml:8:51: `providers.g.query` must be a mapping, not a text",
             "duragent.yaml:8:63: `providers.g.ca_file` must be a text, not a list",
             "duragent.yaml:8:78: `providers.g.tool_text` must be `true` or `false`, not a text",
+            "duragent.yaml:9:39: `providers.h.ca_file` names the file ./none.pem, which cannot be read",
+            "duragent.yaml:10:39: `providers.i.ca_file` names the file duragent.yaml, which holds no certificate",
         ]
     );
 }

@@ -14,6 +14,7 @@ use duragent::domain::providers::KNOWN;
 use duragent::domain::secret::Secret;
 use duragent::domain::spec::{ModelChoice, ModelSettings, ModelSpec, Provider};
 use duragent::llm::providers::{ProviderSettings, Providers};
+use duragent::llm::settings::Proxies;
 use duragent::llm::{
     Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink, SinkError, ToolChoice,
     ToolDefinition,
@@ -815,7 +816,7 @@ fn a_proxy_is_sent_no_key_in_the_clear() {
         let named = "http://provider.example:8000/v1".to_owned();
         let settings = ProviderSettings {
             base_urls: [(provider.clone(), named)].into(),
-            proxy: Some(ureq::Proxy::new(&format!("http://{proxy}")).unwrap()),
+            proxies: Proxies::all(ureq::Proxy::new(&format!("http://{proxy}")).unwrap()),
             ..settings()
         };
         let spec = ModelSpec {
@@ -1175,7 +1176,7 @@ fn a_proxy_is_not_asked_for_what_is_on_this_machine() {
         "OLLAMA_HOST" => Some(fake.url()),
         _ => None,
     });
-    assert!(settings.proxy.is_some());
+    assert!(settings.proxies.http.is_some());
     let spec = ModelSpec {
         main: choice(Provider::OLLAMA, None),
         ..spec(OPENAI, &fake)

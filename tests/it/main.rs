@@ -60,5 +60,6 @@ mod torture;
 mod trust;
 mod v05;
 mod validate;
+mod ways;
 mod web;
 mod workdir;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use ureq::{Agent, Proxy};
 
 use crate::base::random;
+use crate::base::tls;
 use crate::domain::providers::Origin;
 use crate::domain::secret::Secret;
 use crate::gateway::incoming::FetchError;
@@ -56,7 +57,7 @@ impl BotClient {
             .input_buffer_size(16 << 10)
             .output_buffer_size(16 << 10)
             .build();
-        let agent = Agent::new_with_config(config);
+        let agent = tls::agent(config);
         let known = token.clone();
         let token = token.reveal();
         let bot = Bot::builder()

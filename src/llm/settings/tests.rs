@@ -95,7 +95,8 @@ fn the_environment_names_keys_and_an_empty_variable_is_none() {
     });
     assert_eq!(settings.keys.len(), 1);
     assert_eq!(settings.keys[&Provider::OPENAI].reveal(), "sk-1");
-    let proxy = settings.proxy.unwrap();
+    assert!(settings.proxies.http.is_none());
+    let proxy = settings.proxies.https.unwrap();
     assert_eq!((proxy.host(), proxy.port()), ("proxy", 3128));
     assert_eq!(
         (proxy.username(), proxy.password()),

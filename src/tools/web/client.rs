@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 use ureq::config::Config;
 use ureq::http::{Response, Uri};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::NextTimeout;
 use ureq::{Agent, Body, Proxy};
 use url::{Host, Url};
 
 use crate::base::address::{AddressRange, is_public};
+use crate::base::tls::{self, Roots};
 
 /// Nothing can interrupt these two, so they are short.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
@@ -153,10 +154,10 @@ impl WebClient {
         let config = config(proxy);
         let agent = match proxy {
             // It is told names, and what is resolved here is only its own.
-            Some(_) => config.new_agent(),
+            Some(_) => tls::agent(config),
             None => Agent::with_parts(
                 config,
-                DefaultConnector::default(),
+                Roots::shared().connector(),
                 GuardedResolver {
                     resolver: DefaultResolver::default(),
                     rules: Arc::clone(rules),
@@ -172,7 +173,7 @@ impl WebClient {
     /// For a service that the operator has chosen.
     pub(super) fn trusting(proxy: Option<&Proxy>, limit: Duration) -> WebClient {
         WebClient {
-            agent: config(proxy).new_agent(),
+            agent: tls::agent(config(proxy)),
             deadline: Instant::now() + limit,
         }
     }

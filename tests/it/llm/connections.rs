@@ -196,7 +196,7 @@ fn lead(mut client: TcpStream, server: TcpStream) {
 fn a_connection_through_a_proxy_is_kept_and_carries_long_requests() {
     let fake = FakeModel::start();
     let providers = Providers::new(ProviderSettings {
-        proxy: Some(proxy_to(&fake)),
+        proxies: Proxies::all(proxy_to(&fake)),
         ..settings()
     });
     let elsewhere = fake.url().replace("127.0.0.1", "provider.example");
