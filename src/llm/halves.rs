@@ -106,19 +106,19 @@ impl Sink for JoiningSink<'_> {
 }
 
 /// What a mark stands for.
-enum Part {
+enum CharPart {
     Half(u16),
     Byte(u8),
 }
 
-impl Part {
-    fn of(mark: char) -> Option<Part> {
+impl CharPart {
+    fn of(mark: char) -> Option<CharPart> {
         let code = u32::from(mark);
         let byte = code.checked_sub(BYTE_MARK)?;
         if let Some(half) = code.checked_sub(HALF_MARK) {
-            return u16::try_from(HALF + half).ok().map(Part::Half);
+            return u16::try_from(HALF + half).ok().map(CharPart::Half);
         }
-        u8::try_from(0x80 + byte).ok().map(Part::Byte)
+        u8::try_from(0x80 + byte).ok().map(CharPart::Byte)
     }
 }
 
@@ -133,13 +133,13 @@ impl OpenParts {
     fn joined(&mut self, text: &str) -> String {
         let mut joined = String::with_capacity(text.len());
         for c in text.chars() {
-            match Part::of(c) {
+            match CharPart::of(c) {
                 None => {
                     self.end(&mut joined);
                     joined.push(c);
                 }
-                Some(Part::Half(half)) => self.half(half, &mut joined),
-                Some(Part::Byte(byte)) => self.byte(byte, &mut joined),
+                Some(CharPart::Half(half)) => self.half(half, &mut joined),
+                Some(CharPart::Byte(byte)) => self.byte(byte, &mut joined),
             }
         }
         joined
@@ -188,7 +188,7 @@ impl OpenParts {
 }
 
 fn join(text: &mut String) {
-    if text.chars().any(|c| Part::of(c).is_some()) {
+    if text.chars().any(|c| CharPart::of(c).is_some()) {
         let mut open = OpenParts::default();
         let mut joined = open.joined(text);
         open.end(&mut joined);

@@ -200,7 +200,8 @@ impl ModelWithFallbacks {
             let held = sink.take_held();
             sink.release(&held)?;
         }
-        let mut answer = answer?;
+        let mut answer =
+            answer.map_err(|error| settings.with_hint(error, choice, &destination, &key))?;
         let from_text = take_printed_calls(&mut answer, request, sink)?;
         for (code, words) in remarks_on(&answer, request, sink.has_begun()) {
             sink.notice(code, words);

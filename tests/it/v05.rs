@@ -145,8 +145,8 @@ fn a_message_takes_a_session_over_and_the_model_knows_what_was_said_before() {
         "user",
     ];
     assert_eq!(roles, expected);
-    assert_eq!(asked[3]["content"], "README.md\nsrc\n");
-    assert_eq!(asked[7]["content"], "How many were there?");
+    assert_eq!(asked[3]["content"][0]["text"], "README.md\nsrc\n");
+    assert_eq!(asked[7]["content"][0]["text"], "How many were there?");
     let after = server
         .get(&format!("/api/v1/sessions/{TALK}/messages"))
         .json();

@@ -34,11 +34,11 @@ pub(in crate::llm) struct MessagesDecoder {
 #[derive(Debug)]
 struct Block {
     index: Option<u64>,
-    content: BlockContent,
+    content: ReceivedContent,
 }
 
 #[derive(Debug)]
-enum BlockContent {
+enum ReceivedContent {
     Call(RawToolCall),
     Thinking(Map<String, Value>),
     /// So many bytes, which were handed over.
@@ -107,11 +107,11 @@ impl Decoder for MessagesDecoder {
     fn finish(&mut self) -> Result<DecodedReply, AnswerFault> {
         let blocks = || self.blocks.iter().map(|block| &block.content);
         let is_empty = !blocks().any(|block| match block {
-            BlockContent::Text(bytes) => *bytes > 0,
-            BlockContent::Call(_) => true,
-            BlockContent::Thinking(_) | BlockContent::Other => false,
+            ReceivedContent::Text(bytes) => *bytes > 0,
+            ReceivedContent::Call(_) => true,
+            ReceivedContent::Thinking(_) | ReceivedContent::Other => false,
         });
-        let has_reasoning = blocks().any(|block| matches!(block, BlockContent::Thinking(_)));
+        let has_reasoning = blocks().any(|block| matches!(block, ReceivedContent::Thinking(_)));
         let word = match self.stop_word.take() {
             Some(word) if is_empty && word == CONTEXT_EXCEEDED => {
                 return Err(AnswerFault::Reported {
@@ -160,7 +160,7 @@ impl MessagesDecoder {
         let content = match text("type") {
             "text" => {
                 hand_over(text("text"), sink);
-                BlockContent::Text(text("text").len())
+                ReceivedContent::Text(text("text").len())
             }
             "tool_use" => {
                 // A streamed call begins with an empty object, and its arguments follow in pieces.
@@ -175,13 +175,13 @@ impl MessagesDecoder {
                     },
                 };
                 self.kept_bytes += call.bytes();
-                BlockContent::Call(call)
+                ReceivedContent::Call(call)
             }
             "thinking" | "redacted_thinking" => {
                 self.kept_bytes += memory_of_members(&block);
-                BlockContent::Thinking(block)
+                ReceivedContent::Thinking(block)
             }
-            _ => BlockContent::Other,
+            _ => ReceivedContent::Other,
         };
         self.blocks.push(Block { index, content });
     }
@@ -193,7 +193,7 @@ impl MessagesDecoder {
         let same_index = self.blocks.iter().rposition(|block| block.index == index);
         // Some number every piece 0: what has all of its arguments takes no more.
         let takes_more = |at: &usize| match &self.blocks[*at].content {
-            BlockContent::Call(call) if Some(*at) != last => cut_calls(&[call.clone()]) == [0],
+            ReceivedContent::Call(call) if Some(*at) != last => cut_calls(&[call.clone()]) == [0],
             _ => true,
         };
         let found = match index {
@@ -202,19 +202,19 @@ impl MessagesDecoder {
         };
         let found = found.map(|at| &mut self.blocks[at]);
         match found.map(|block| &mut block.content) {
-            Some(BlockContent::Text(bytes)) => *bytes += text.len(),
+            Some(ReceivedContent::Text(bytes)) => *bytes += text.len(),
             // Its beginning was left out.
             _ if !text.is_empty() => self.blocks.push(Block {
                 index,
-                content: BlockContent::Text(text.len()),
+                content: ReceivedContent::Text(text.len()),
             }),
-            Some(BlockContent::Call(call)) => {
+            Some(ReceivedContent::Call(call)) => {
                 if let Some(piece) = &delta.partial_json {
                     self.kept_bytes += piece.as_str().len();
                     call.arguments.push_str(piece.as_str());
                 }
             }
-            Some(BlockContent::Thinking(block)) => {
+            Some(ReceivedContent::Thinking(block)) => {
                 for (key, piece) in [
                     ("thinking", &delta.thinking),
                     ("signature", &delta.signature),
@@ -223,7 +223,7 @@ impl MessagesDecoder {
                     append(block, key, piece.as_ref());
                 }
             }
-            Some(BlockContent::Other) | None => {}
+            Some(ReceivedContent::Other) | None => {}
         }
     }
 
@@ -232,21 +232,21 @@ impl MessagesDecoder {
         let (mut calls, mut thinking, mut order) = (Vec::new(), Vec::new(), Vec::new());
         for block in std::mem::take(&mut self.blocks) {
             match block.content {
-                BlockContent::Call(mut call) => {
+                ReceivedContent::Call(mut call) => {
                     if call.arguments.trim().is_empty() {
                         call.arguments = "{}".into();
                     }
                     order.push((2, json!(["call", calls.len()])));
                     calls.push(call);
                 }
-                BlockContent::Thinking(block) => {
+                ReceivedContent::Thinking(block) => {
                     order.push((0, json!([THINKING, thinking.len()])));
                     thinking.push(Value::Object(block));
                 }
-                BlockContent::Text(bytes) if bytes > 0 => {
+                ReceivedContent::Text(bytes) if bytes > 0 => {
                     order.push((1, json!(["text", bytes])));
                 }
-                BlockContent::Text(_) | BlockContent::Other => {}
+                ReceivedContent::Text(_) | ReceivedContent::Other => {}
             }
         }
         let mut data = Map::new();

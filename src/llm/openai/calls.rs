@@ -37,13 +37,13 @@ pub(super) struct CallPiece<'a> {
     #[serde(borrow)]
     id: Option<Text<'a>>,
     #[serde(borrow, default)]
-    function: Lenient<CalledFunction<'a>>,
+    function: Lenient<PieceFunction<'a>>,
     #[serde(default)]
     extra_content: Value,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct CalledFunction<'a> {
+struct PieceFunction<'a> {
     #[serde(borrow)]
     name: Option<Text<'a>>,
     arguments: Option<Text<'a>>,

@@ -57,7 +57,7 @@ fn content(asked: &Asked) -> Value {
 /// The list of messages byte for byte, without its end and without the marks that move.
 fn messages_text(asked: &Asked) -> String {
     let start = asked.text.find("\"messages\":[").unwrap();
-    let end = asked.text.find("],\"stream\"").unwrap();
+    let end = start + asked.text[start..].find("],\"").unwrap();
     let mark = r#","cache_control":{"type":"ephemeral"}"#;
     asked.text[start..end].replace(mark, "")
 }

@@ -492,7 +492,7 @@ fn an_effort_is_asked_for_in_the_providers_way() {
             "openai",
             "o3",
             effort("low"),
-            json!({"reasoning_effort": "low"}),
+            json!({"reasoning": {"effort": "low"}}),
         ),
         (
             "openrouter",
