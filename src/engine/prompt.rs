@@ -58,12 +58,10 @@ fn shorten(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
             for (key, value) in members {
-                match value {
-                    Value::String(text) if key == "description" => {
-                        *text = prompt::first_sentence(text).to_owned();
-                    }
-                    value => shorten(value),
+                if let (Value::String(text), "description") = (&mut *value, key.as_str()) {
+                    *text = prompt::first_sentence(text).to_owned();
                 }
+                shorten(value);
             }
         }
         Value::Array(values) => values.iter_mut().for_each(shorten),

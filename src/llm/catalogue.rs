@@ -171,9 +171,9 @@ impl<'a> List<'a> {
         let answer = call::get(&Post {
             provider,
             url: url.as_str(),
-            headers: &headers(&self.choice, &self.destination, key),
+            headers: &headers(self.choice, &self.destination, key),
             key,
-            hidden: hidden(&self.choice, &self.destination, key),
+            hidden: hidden(self.choice, &self.destination, key),
             body: Vec::new(),
             proxy: self.destination.proxy.as_ref(),
             roots: &self.destination.roots,

@@ -283,8 +283,8 @@ mod tests {
     use crate::domain::providers::KNOWN;
 
     fn of(provider: &str, name: &str) -> Quirks {
-        let known = KNOWN.iter().map(|known| known.provider());
-        let found = known.filter(|one| one.as_str() == provider).next();
+        let mut known = KNOWN.iter().map(|known| known.provider());
+        let found = known.find(|one| one.as_str() == provider);
         let provider = found.expect("a provider that is known");
         Quirks::of(&ModelChoice::new(provider, name), false)
     }

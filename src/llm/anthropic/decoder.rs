@@ -193,7 +193,9 @@ impl MessagesDecoder {
         let same_index = self.blocks.iter().rposition(|block| block.index == index);
         // Some number every piece 0: what has all of its arguments takes no more.
         let takes_more = |at: &usize| match &self.blocks[*at].content {
-            ReceivedContent::Call(call) if Some(*at) != last => cut_calls(&[call.clone()]) == [0],
+            ReceivedContent::Call(call) if Some(*at) != last => {
+                cut_calls(std::slice::from_ref(call)) == [0]
+            }
             _ => true,
         };
         let found = match index {

@@ -150,7 +150,7 @@ impl PartialCalls {
         let call = &self.calls[at];
         let is_renamed = !name.is_empty() && !call.name.is_empty() && name != call.name;
         let brings_more = !arguments.trim().is_empty();
-        let is_repeated = arguments == call.arguments && !(id.is_empty() && !name.is_empty());
+        let is_repeated = arguments == call.arguments && (!id.is_empty() || name.is_empty());
         let is_another = match call.has_ended {
             true => is_renamed || brings_more && !name.is_empty() && !is_repeated,
             false => is_renamed && (id.is_empty() || call.id.is_empty()),

@@ -48,7 +48,7 @@ fn replied(label: &str, heard: &Heard, reply: &ModelReply) -> Message {
     let calls = reply.tool_calls.iter().enumerate();
     let calls: Vec<ToolCall> = calls
         .map(|(at, call)| {
-            let id = CallId::parse(&*call.id).unwrap_or(CallId::mint(1, at as u128));
+            let id = CallId::parse(&call.id).unwrap_or(CallId::mint(1, at as u128));
             call.clone().named(id)
         })
         .collect();

@@ -22,7 +22,7 @@ pub(super) fn part(step: &Step, at: usize, number: usize) -> Vec<String> {
     let goes_on = |part: Option<&Part>| matches!(part, Some(Part::Text(_)));
     match &parts[at] {
         Part::Text(text) => {
-            let is_first = !goes_on(parts[..at].iter().rev().find(|part| says(part)));
+            let is_first = !goes_on(parts[..at].iter().rev().find(says));
             let next = parts[at + 1..].iter().find(|part| says(part) || ends(part));
             let is_last = !goes_on(next) && !next.is_some_and(ends);
             let place = if is_first { place } else { place - 1 };
