@@ -12,7 +12,7 @@ use crate::domain::event::{Attachment, ToolCall};
 use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply, is_blank};
 use crate::domain::spec::ModelChoice;
-use crate::llm::anthropic::decoder::THINKING;
+use crate::llm::anthropic::decoder::{ORDER, THINKING};
 use crate::llm::dialect::{AskedModel, GO_ON, arguments_object, legal_tool_name};
 use crate::llm::images::{AsText, FilePart, SentKind, user_parts};
 use crate::llm::options::Options;
@@ -21,10 +21,6 @@ use crate::llm::{Request, ToolChoice, ToolDefinition};
 
 /// The limit of an answer when the agent names none: the API wants one.
 const OUTPUT_TOKENS: u64 = 8192;
-
-/// The key of `provider_data` for the order of a reply's blocks: `["thinking", n]`, `["call", n]` and
-/// `["text", bytes]`.
-const ORDER: &str = "order";
 
 /// The body of a request.
 #[derive(Debug, Serialize)]

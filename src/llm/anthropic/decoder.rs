@@ -14,7 +14,7 @@ use crate::llm::{RawToolCall, Sink};
 /// The key of the blocks of thinking in a reply's `provider_data`.
 pub(super) const THINKING: &str = "thinking";
 /// The key of the order in which blocks came, where it is not the usual one: thinking, text, calls.
-const ORDER: &str = "order";
+pub(super) const ORDER: &str = "order";
 
 /// The state of one answer.
 #[derive(Debug, Default)]

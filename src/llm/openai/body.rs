@@ -11,7 +11,7 @@ use crate::domain::event::ToolCall;
 use crate::domain::message::{Message, Reply, is_blank};
 use crate::llm::dialect::{AskedModel, GO_ON, arguments_object, legal_tool_name};
 use crate::llm::images::{AsText, DataUrl, FilePart, SentKind, UserParts, user_parts};
-use crate::llm::openai::decoder::REASONING;
+use crate::llm::openai::decoder::{EXTRA_OF_CALLS, EXTRA_OF_MESSAGE, REASONING, REASONING_TEXT};
 use crate::llm::options::Options;
 use crate::llm::quirks::{
     CacheForm, CallIdForm, EffortForm, Quirks, ReasoningBack, UnfinishedForm,
@@ -20,12 +20,6 @@ use crate::llm::{Request, ToolChoice, ToolDefinition};
 
 /// What a model says where a user's message may not follow a tool's result.
 const BRIDGE: &str = "OK.";
-/// The keys of `provider_data` for a reply's reasoning as one text, …
-const REASONING_CONTENT: &str = "reasoning_content";
-/// … for what came with its calls, in their order, and …
-const EXTRA: &str = "extra_content";
-/// … for what came with its text.
-const EXTRA_OF_MESSAGE: &str = "extra_content_message";
 /// The longest id of a call that every provider takes.
 const CALL_ID_BYTES_MAX: usize = 40;
 
@@ -392,7 +386,7 @@ fn reasoning_content<'a>(
     if quirks.reasoning != ReasoningBack::Content {
         return None;
     }
-    let came = data.and_then(|data| data.get(REASONING_CONTENT)?.as_str());
+    let came = data.and_then(|data| data.get(REASONING_TEXT)?.as_str());
     came.or((!reply.tool_calls.is_empty()).then_some(""))
 }
 
@@ -404,7 +398,7 @@ fn extra_content<'a>(
     quirks: &Quirks,
 ) -> Option<Cow<'a, Value>> {
     const NO_SIGNATURE: &str = "skip_thought_signature_validator";
-    let came = data.and_then(|data| data.get(EXTRA)?.get(at));
+    let came = data.and_then(|data| data.get(EXTRA_OF_CALLS)?.get(at));
     if let Some(came) = came.filter(|came| came.is_object()) {
         return Some(Cow::Borrowed(came));
     }

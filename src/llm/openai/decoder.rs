@@ -15,11 +15,11 @@ use crate::llm::openai::calls::{CallPiece, PartialCalls, merge};
 /// What OpenRouter wants back to let a model go on thinking where it was.
 pub(super) const REASONING: &str = "reasoning_details";
 /// The thoughts of a reply, as DeepSeek and Moonshot want them back.
-const REASONING_TEXT: &str = "reasoning_content";
+pub(super) const REASONING_TEXT: &str = "reasoning_content";
 /// What belongs to single calls, in their order, or `null`; Gemini wants its signatures back.
-const EXTRA_OF_CALLS: &str = "extra_content";
+pub(super) const EXTRA_OF_CALLS: &str = "extra_content";
 /// The same of the reply.
-const EXTRA_OF_MESSAGE: &str = "extra_content_message";
+pub(super) const EXTRA_OF_MESSAGE: &str = "extra_content_message";
 
 /// What is quoted of an answer that is none.
 const WORDS_BYTES_MAX: usize = 500;
