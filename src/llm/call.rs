@@ -91,6 +91,8 @@ pub(super) struct Post<'a> {
     pub(super) proxy: Option<&'a Proxy>,
     pub(super) roots: &'a Roots,
     pub(super) deadline: Option<Instant>,
+    /// The answer is asked for as a whole: until it is made nothing comes.
+    pub(super) is_whole: bool,
 }
 
 impl Post<'_> {
@@ -269,14 +271,18 @@ impl Connection {
             return Err(LlmError::Cancelled);
         }
         let left = time_left(post.provider, post.deadline)?;
-        let mut request = self
-            .agent
-            .post(post.url)
-            .config()
-            .timeout_global(left)
+        let mut config = self.agent.post(post.url).config().timeout_global(left);
+        if post.is_whole {
+            config = config.timeout_per_read(left);
+        }
+        let accept = match post.is_whole {
+            true => "application/json",
+            false => "text/event-stream",
+        };
+        let mut request = config
             .build()
             .content_type("application/json")
-            .header("accept", "text/event-stream");
+            .header("accept", accept);
         for (name, value) in post.headers {
             request = request.header(name, value);
         }

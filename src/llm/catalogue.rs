@@ -178,6 +178,7 @@ impl<'a> List<'a> {
             proxy: self.destination.proxy.as_ref(),
             roots: &self.destination.roots,
             deadline: Some(self.deadline),
+            is_whole: true,
         });
         let answer = answer.map_err(|error| self.explained(error))?;
         serde_json::from_slice(&answer).map_err(|error| {

@@ -27,6 +27,13 @@ pub(super) struct AskedModel<'a> {
 pub(super) const GO_ON: &str =
     "Your last message broke off. Go on exactly where it ends; repeat nothing of it.";
 
+impl AskedModel<'_> {
+    /// The reply is asked for piece by piece.
+    pub(super) fn streams(&self) -> bool {
+        self.quirks.streams && self.choice.settings.stream != Some(false)
+    }
+}
+
 /// Turns the events of one answer into deltas and a reply. Pure.
 pub(super) trait Decoder {
     /// Takes the data of the next event and hands its text to `sink`. `name` is the event's own, and empty where

@@ -267,6 +267,7 @@ impl ModelWithFallbacks {
                 proxy: destination.proxy.as_ref(),
                 roots: &destination.roots,
                 deadline,
+                is_whole: !quirks.streams || choice.settings.stream == Some(false),
             };
             let answer = self
                 .connections
@@ -313,6 +314,7 @@ impl ModelWithFallbacks {
             proxy: destination.proxy.as_ref(),
             roots: &destination.roots,
             deadline,
+            is_whole: true,
         };
         let mut decoder = ShowDecoder::default();
         let answer = self

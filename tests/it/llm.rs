@@ -695,6 +695,41 @@ fn silence_is_a_timeout_and_tried_again() {
     );
 }
 
+/// Makes all of its answer before it says the first byte of it.
+fn server_that_answers_whole_after(rest: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        assert!(socket.read(&mut [0; 16 << 10]).unwrap() > 0);
+        std::thread::sleep(rest);
+        let said =
+            json!({"choices": [{"message": {"content": "slowly"}, "finish_reason": "stop"}]});
+        let said = said.to_string();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{said}",
+            said.len()
+        );
+        socket.write_all(head.as_bytes()).unwrap();
+    });
+    format!("http://{address}/v1")
+}
+
+#[test]
+fn what_is_asked_for_as_a_whole_may_be_silent_until_it_is_made() {
+    let url = server_that_answers_whole_after(Duration::from_secs(3));
+    let mut spec = spec(OPENAI, &FakeModel::start());
+    spec.main = choice(OPENAI, Some(url));
+    spec.main.settings.stream = Some(false);
+    let settings = ProviderSettings {
+        idle_timeout: Duration::from_secs(1),
+        ..settings()
+    };
+    let (result, heard) = called(Providers::new(settings).model(&spec), Heard::default());
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!((heard.text.as_str(), heard.codes()), ("slowly", vec![]));
+}
+
 /// A sink that cancels the call with its first words.
 struct Hasty(Arc<dyn Cancel>);
 

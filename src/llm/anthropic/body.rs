@@ -154,7 +154,7 @@ impl<'a> MessagesBody<'a> {
 
 fn options(request: &Request, asked: &AskedModel<'_>, thinking: Thinking) -> Map<String, Value> {
     let settings = &asked.choice.settings;
-    let streams = asked.quirks.streams && settings.stream != Some(false);
+    let streams = asked.streams();
     let may_not_call = !request.tools.is_empty() && request.tool_choice == ToolChoice::None;
     let output_tokens = settings.max_output_tokens.unwrap_or(OUTPUT_TOKENS);
     let is_free = thinking.kind.is_none();

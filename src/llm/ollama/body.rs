@@ -154,7 +154,7 @@ fn options(asked: &AskedModel<'_>, card: &ModelCard, window: u64) -> Map<String,
     inner.set("seed", settings.seed);
     inner.set("stop", stop);
     let inner = inner.finish(&ModelSettings::default(), asked.quirks);
-    let streams = asked.quirks.streams && settings.stream != Some(false);
+    let streams = asked.streams();
     let mut options = Options::default();
     options.set("stream", Some(streams));
     // Otherwise what is too long is cut at its beginning, and the answer goes on without that.

@@ -266,7 +266,7 @@ impl<'a> ChatBody<'a> {
 fn options(request: &Request, asked: &AskedModel<'_>) -> Map<String, Value> {
     let settings = &asked.choice.settings;
     let quirks = asked.quirks;
-    let streams = quirks.streams && settings.stream != Some(false);
+    let streams = asked.streams();
     let counts = (streams && quirks.counts_in_streams).then(|| json!({"include_usage": true}));
     let limit = match quirks.has_newer_limit {
         true => "max_completion_tokens",

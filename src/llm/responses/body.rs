@@ -168,10 +168,7 @@ fn options(request: &Request, asked: &AskedModel<'_>) -> Map<String, Value> {
     let has_key = quirks.cache == CacheForm::Key;
     let thoughts = || json!(["reasoning.encrypted_content"]);
     let mut options = Options::default();
-    options.set(
-        "stream",
-        Some(quirks.streams && settings.stream != Some(false)),
-    );
+    options.set("stream", Some(asked.streams()));
     options.set("store", Some(false));
     options.set("include", may_think(&asked.choice.name).then(thoughts));
     options.set("temperature", settings.temperature);
