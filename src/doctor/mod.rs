@@ -27,7 +27,8 @@ use crate::agents::{self, AgentDirectory};
 use crate::base::fs::{Fs as _, RealFs};
 use crate::base::yaml::problem::Problem;
 use crate::config::{self, Config, ConfigSource, DEFAULT_FILE, Overrides, SandboxMode};
-use crate::domain::spec::AgentSpec;
+use crate::domain::prices::Prices;
+use crate::domain::spec::{AgentSpec, ModelChoice, Provider};
 use crate::domain::time::Timestamp;
 use crate::engine::long_prompt;
 use crate::llm::providers::ProviderSettings;
@@ -334,12 +335,27 @@ fn agent_checks(
             Some(served) => server::key_check(&subject, spec, served),
             None => key_checks(&subject, spec, providers),
         });
+        checks.extend(price_checks(&subject, spec, &config.prices));
         if checks.len() == before {
             let model = spec.model.main.label();
             checks.push(Check::ok(subject, format!("asks {model}")));
         }
     }
     checks
+}
+
+/// Models whose replies do not count for the limit of an agent's cost.
+fn price_checks(subject: &str, spec: &AgentSpec, prices: &Prices) -> Vec<Check> {
+    let models = std::iter::once(&spec.model.main).chain(&spec.model.fallbacks);
+    let models = models.filter(|_| spec.limits.cost_per_day.is_some());
+    let asked = models.filter(|choice| choice.provider != Provider::ECHO);
+    let labels = asked.map(ModelChoice::label);
+    let free = labels.filter(|label| prices.of(label).is_none());
+    let check = |label: String| {
+        let said = format!("`limits.cost_per_day` counts nothing for {label}: it has no price");
+        Check::warning(subject, said).hint("`prices` in duragent.yaml has them, per million tokens")
+    };
+    free.map(check).collect()
 }
 
 /// Which of an agent's models cannot be asked, or not with their key.

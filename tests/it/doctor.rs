@@ -1,6 +1,6 @@
 //! `duragent doctor`, as a user runs it.
 
-use crate::support::bench::{Bench, echo};
+use crate::support::bench::{AgentFiles, Bench, echo};
 use crate::support::fake_model::{FakeModel, error, raw, text, tool_call};
 use crate::support::process::{Limited as _, duragent};
 use std::fs;
@@ -725,4 +725,28 @@ fn a_local_model_is_let_call_a_tool_once() {
     );
     assert!(said.contains("did you mean `llama3.2`?"), "{said}");
     assert_eq!(model.request_count(), 0);
+}
+
+#[test]
+fn a_limit_of_cost_without_a_price_is_told() {
+    let agent = |name: &str, model: &str| {
+        let ada = AgentFiles::of(name, &format!("{{provider: vllm, name: {model}}}"));
+        ada.spec("limits: {cost_per_day: 1}")
+    };
+    let workspace = Bench::new()
+        .agent(agent("dear", "known"))
+        .agent(agent("free", "other"))
+        .config("prices:\n  vllm/known: {input: 1, output: 2}")
+        .workspace();
+    let output = doctor(&workspace, &[], &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let told: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("no price"))
+        .collect();
+    assert_eq!(told.len(), 1, "{said}");
+    assert!(
+        told[0].contains("agent free") && told[0].contains("vllm/other"),
+        "{said}"
+    );
 }
