@@ -11,7 +11,7 @@ use super::trial;
 use crate::base::plural::counted;
 use crate::base::yaml::problem::did_you_mean;
 use crate::config::Config;
-use crate::domain::providers::is_loopback_url;
+use crate::domain::providers::{Known, is_loopback_url};
 use crate::domain::spec::{AgentSpec, ModelChoice, Provider};
 use crate::llm::catalogue::{CatalogueError, OfferedModel};
 use crate::llm::settings::ProviderSettings;
@@ -149,7 +149,10 @@ impl NamedModel<'_> {
     fn is_local(&self, providers: &ProviderSettings) -> bool {
         let known = self.choice.provider.known();
         let is_there = || providers.address(self.choice).is_some_and(is_loopback_url);
-        known.is_some_and(|known| !known.needs_key) || is_there()
+        // One with a key may cost something.
+        let is_free =
+            |known: &Known| !known.needs_key && !providers.keys.contains_key(&self.choice.provider);
+        known.is_some_and(is_free) || is_there()
     }
 
     /// Whether it calls tools.
@@ -206,10 +209,11 @@ impl NamedModel<'_> {
             let message = format!("the Ollama at {url} lacks {label}: `ollama pull {name}`");
             return Some(self.hinted(self.check(message), near, offered));
         }
-        if providers.knows(self.choice, left) {
+        let knows = providers.knows(self.choice, left);
+        if knows == Some(true) {
             return None;
         }
-        if is_one_of(MORE_NAMES) {
+        if knows.is_none() || is_one_of(MORE_NAMES) {
             let subject = format!("agent {}", self.agent.name);
             let message =
                 format!("{provider} does not list `{name}`, and may have it all the same");

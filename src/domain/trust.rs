@@ -182,7 +182,12 @@ impl Row {
             Counts::Unless(key, exception) => word(key).is_none_or(|word| word != exception),
             Counts::Saying(key, rule) => word(key).is_none_or(|word| word == rule),
             Counts::AtKnownAddress => word("").is_none_or(|url| is_known_address(&url)),
-            Counts::NamingNoAddress => !line.contains("://"),
+            // As browsers read them: the slashes may be others, or missing.
+            Counts::NamingNoAddress => {
+                let line = line.to_ascii_lowercase();
+                let marks = ["//", "\\\\", "http:", "https:", "ws:", "wss:"];
+                !marks.iter().any(|mark| line.contains(mark))
+            }
         }
     }
 }

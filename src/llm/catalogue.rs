@@ -75,18 +75,20 @@ impl ProviderSettings {
     }
 
     /// Whether the provider knows the model of `choice` although its list lacks it: some leave out
-    /// other names of a model. No answer within `limit` is none.
-    pub fn knows(&self, choice: &ModelChoice, limit: Duration) -> bool {
-        let Ok(list) = List::of(self, choice, limit) else {
-            return false;
-        };
+    /// other names of a model. `None` where it does not say so within `limit`.
+    pub fn knows(&self, choice: &ModelChoice, limit: Duration) -> Option<bool> {
+        let list = List::of(self, choice, limit).ok()?;
         let mut url = list.url.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.push(&choice.name);
         }
         // A list may come for any path.
         let is_model = |found: &Value| found["id"].is_string() && found.get("data").is_none();
-        list.get(&url).is_ok_and(|found| is_model(&found))
+        match list.get(&url) {
+            Ok(found) => Some(is_model(&found)),
+            Err(CatalogueError::NoList(_)) => Some(false),
+            Err(_) => None,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::base::sse::EventTooLong;
+use crate::base::text;
 use crate::domain::code::NoticeCode;
 use crate::domain::event::{FinishReason, Usage};
 use crate::domain::spec::{ModelChoice, Provider};
@@ -312,7 +313,7 @@ pub(super) fn remark_on(
 ) -> Option<(NoticeCode, String)> {
     let ended = match word {
         "" => String::new(),
-        word => format!(" (`{word}`)"),
+        word => format!(" (`{}`)", text::start(word, 64)),
     };
     Some(match word.to_ascii_lowercase().as_str() {
         "content_filter" | "safety" | "prohibited_content" | "blocklist" | "recitation"

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::domain::code::FailureCode;
 use crate::domain::spec::Provider;
+use crate::llm::waits;
 
 /// Why there is no (whole) reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -224,7 +225,12 @@ impl LlmError {
                 message,
                 retry_after,
                 ..
-            } => is_passing(*status) && (retry_after.is_some() || !says_spent(message)),
+            } => {
+                is_passing(*status)
+                    && (retry_after.is_some()
+                        || !says_spent(message)
+                        || waits::in_words(message).is_some())
+            }
             LlmError::MidStream { status, .. } => status.is_none_or(is_passing),
             LlmError::Truncated { .. }
             | LlmError::Unreachable { .. }

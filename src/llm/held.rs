@@ -13,6 +13,8 @@ pub(super) struct HeldText {
     state: HeldState,
     /// What is held; while thinking passes, its last bytes.
     text: String,
+    /// A second thinking is words.
+    has_thought: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,7 @@ impl HeldText {
     /// Begins anew; `watches` says whether anything is ever held.
     pub(super) fn begin(&mut self, watches: bool) {
         self.text.clear();
+        self.has_thought = false;
         self.state = match watches {
             true => HeldState::Watching,
             false => HeldState::Open,
@@ -72,11 +75,14 @@ impl HeldText {
     fn look(&mut self) -> String {
         let begun = self.text.trim_start();
         if begun.starts_with(THINK) {
+            if std::mem::replace(&mut self.has_thought, true) {
+                return self.take();
+            }
             self.state = HeldState::Thinking;
             let text = std::mem::take(&mut self.text);
             return self.think(&text);
         }
-        let may_think = THINK.starts_with(begun);
+        let may_think = !self.has_thought && THINK.starts_with(begun);
         let is_held = may_think || tool_text::may_become_call(&self.text);
         match is_held && self.text.len() <= BYTES_MAX {
             true => String::new(),
@@ -136,6 +142,9 @@ mod tests {
         );
         let long = format!("{{\"name\": \"{}", "x".repeat(BYTES_MAX));
         assert_eq!(pass(&[&long, "y"]), (format!("{long}y"), String::new()));
+        // Only the first thinking is one, however many there are.
+        let many = "<think></think>".repeat(200_000);
+        assert_eq!(pass(&[&many]), (many.clone(), String::new()));
         let mut off = HeldText::default();
         assert_eq!(off.take_in("{\"name\""), "{\"name\"");
     }

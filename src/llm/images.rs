@@ -15,6 +15,7 @@ use crate::domain::files::{FILE_BYTES_MAX, FileKind, beside};
 use crate::domain::image::ImageFormat;
 use crate::domain::sight::{Showing, Sight};
 use crate::domain::spec::ModelChoice;
+use crate::llm::mend::place;
 use crate::llm::{AttachedFiles, LlmError, Request};
 
 /// A person's message as a model is given it.
@@ -171,6 +172,10 @@ impl Display for DataUrl<'_> {
 /// support image input"), llama.cpp ("image input is not supported"), Gemini ("Unable to process input image").
 const WORDS: &[&str] = &[
     "image",
+    "images",
+    "image_url",
+    "pdfs",
+    "documents",
     "pdf",
     "document",
     "base64",
@@ -197,7 +202,7 @@ impl LlmError {
             return false;
         };
         let message = message.to_ascii_lowercase();
-        WORDS.iter().any(|word| message.contains(word))
+        WORDS.iter().any(|word| place(&message, word).is_some())
     }
 }
 
@@ -217,6 +222,8 @@ mod tests {
         };
         for (status_code, words, expected) in [
             (400, "Could not process image", true),
+            (400, "bad request; see our documentation", false),
+            (500, "the model is being provisioned", false),
             (
                 400,
                 "messages.0.content.1.image.source.base64: image exceeds 5 MB maximum",

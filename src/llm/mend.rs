@@ -163,7 +163,7 @@ pub(super) fn mending(error: &LlmError) -> Option<Mending> {
 }
 
 /// Where `name` stands in `words` as a word of its own.
-fn place(words: &str, name: &str) -> Option<usize> {
+pub(super) fn place(words: &str, name: &str) -> Option<usize> {
     let is_part = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
     let bytes = words.as_bytes();
     let mut places = words.match_indices(name).map(|(at, _)| at);

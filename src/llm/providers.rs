@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::base::text;
 use crate::base::timer::TimerHandle;
 use crate::domain::code::NoticeCode;
 use crate::domain::event::FinishReason;
@@ -30,6 +31,9 @@ use crate::llm::{
 };
 
 pub use crate::llm::settings::ProviderSettings;
+
+/// Of names that a model made up so much is told.
+const TOLD_BYTES_MAX: usize = 200;
 
 /// All providers, as the process was started with them.
 #[derive(Debug, Clone)]
@@ -188,8 +192,12 @@ impl ModelWithFallbacks {
             Some(by_chat) if servers.lacks_responses(&destination.url) => asked_at(&by_chat),
             Some(by_chat) => match asked_at(&destination) {
                 Err(error) if error.is_unknown_path() => {
-                    servers.keep_lack_of_responses(&destination.url);
-                    asked_at(&by_chat)
+                    let answer = asked_at(&by_chat);
+                    // Else it may be the model that nobody knows there.
+                    if answer.is_ok() {
+                        servers.keep_lack_of_responses(&destination.url);
+                    }
+                    answer
                 }
                 answer => answer,
             },
@@ -234,7 +242,11 @@ impl ModelWithFallbacks {
                 ModelCard::default()
             }
         };
-        let place = (destination.url.clone(), choice.name.clone());
+        // What one agent sets, and the provider refuses, is no reason to leave it out for another.
+        let place = (
+            destination.url.clone(),
+            format!("{} {:?}", choice.name, choice.settings),
+        );
         let mendings = self.mendings.entry(place.clone());
         let mendings = mendings.or_insert_with(|| self.learned.of(&place));
         let known = mendings.len();
@@ -386,6 +398,8 @@ impl ModelWithFallbacks {
 fn takes_printed_calls(choice: &ModelChoice, destination: &Destination, request: &Request) -> bool {
     let usual = || Quirks::of(choice, destination.is_own).prints_calls;
     let may_call = !request.tools.is_empty() && request.tool_choice == ToolChoice::Auto;
+    // What goes on is half of a text.
+    let may_call = may_call && !request.goes_on();
     may_call && choice.settings.tool_text.unwrap_or_else(usual)
 }
 
@@ -426,6 +440,7 @@ fn remarks_on(
     if are_ignored {
         let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
         let names = names.join(", ");
+        let names = text::start(&names, TOLD_BYTES_MAX);
         remarks.push((
             NoticeCode::CallsIgnored,
             format!("the model called {names} though it was told to answer in words: nothing runs"),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ureq::Proxy;
 use ureq::http::Uri;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::base::tls::Roots;
 use crate::domain::providers::{Described, Dialect, KNOWN, KeySource, Origin, ollama_base_url};
@@ -232,7 +232,10 @@ impl ProviderSettings {
             no_address(format!("{place} must begin with `http://` or `https://`"))
         })?;
         let usual_path = usual.and_then(|url| Url::parse(url).ok());
-        let usual_path = usual_path.as_ref().map_or(USUAL_PATH, |url| url.path());
+        let usual_path = usual_path.as_ref().map(Url::path);
+        // One whose own interface is another has none for this dialect.
+        let usual_path = usual_path.filter(|path| *path != "/");
+        let usual_path = usual_path.unwrap_or(USUAL_PATH);
         let url = endpoint_url(base_url, usual_path, dialect);
         let mut destination = Destination {
             is_own: known.is_some_and(|known| known.owns(&origin)),
@@ -259,6 +262,13 @@ impl ProviderSettings {
         let fields = headers.iter().chain(query);
         let secrets = fields.filter(|(name, _)| is_secret_field(name));
         destination.hidden = secrets.map(|(_, value)| value.clone()).collect();
+        // As the address has them.
+        let in_query = query.iter().filter(|(name, _)| is_secret_field(name));
+        let encoded = in_query.map(|(_, value)| {
+            let bytes = form_urlencoded::byte_serialize(value.reveal().as_bytes());
+            Secret::new(bytes.collect::<String>())
+        });
+        destination.hidden.extend(encoded);
         let headers = headers.iter();
         destination.headers = headers
             .map(|(name, value)| (name.clone(), value.clone()))

@@ -51,7 +51,15 @@ pub(super) fn calls_unless_quoted(text: &str, request: &Request) -> Option<Vec<R
     let messages = request.messages.iter().rev();
     let mut of_turn = messages.take_while(|message| !is_answer(message));
     let is_quoted = of_turn.any(|message| match message {
-        Message::User { text: said, .. } => said.contains(text),
+        Message::User {
+            text: said,
+            attachments,
+        } => {
+            let files = request.files.as_deref();
+            let shown = |file| files.and_then(|files| files.text(file));
+            let mut shown = attachments.iter().filter_map(shown);
+            said.contains(text) || shown.any(|shown| shown.contains(text))
+        }
         Message::Tool { output, .. } => output.content.contains(text),
         Message::Assistant(_) => false,
     });

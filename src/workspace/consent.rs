@@ -319,7 +319,14 @@ fn sent(written: &Written) -> Vec<Claim> {
         let known = Provider::parse(&name);
         let own = known.as_ref().and_then(|one| one.known()?.base_url);
         let address = written.at(&format!("{key}.base_url"));
-        let Some(url) = address.or(own) else {
+        let url = address.or(own);
+        if let Some(file) = written.at(&format!("{key}.ca_file")) {
+            let of = url.map_or_else(|| name.clone(), host_of);
+            claims.push(Claim::Opens(format!(
+                "trusts the certificates of {file} for {of}"
+            )));
+        }
+        let Some(url) = url else {
             continue;
         };
         let command = format!("{key}.api_key_command");

@@ -34,7 +34,7 @@ pub fn of(config: &Config, provider: Provider) -> Offer {
     config
         .providers
         .retain(|described, _| *described == provider);
-    let settings = told(providers::settings_with_commands(&config, environment));
+    let settings = told(providers::settings_as_agreed(&config, environment));
     asked(&settings, provider)
 }
 
@@ -105,7 +105,14 @@ impl Agreement<'_> {
         let provider = &choice.provider;
         let is_described = self.config.providers.contains_key(provider);
         let url = settings.address(choice)?;
-        let is_asked = self.is_given || !is_described || is_loopback_url(url);
+        let sends_nothing = || {
+            let described = self.config.providers.get(provider);
+            let is_bare = described.is_some_and(|one| {
+                one.key.is_none() && one.headers.is_empty() && one.query.is_empty()
+            });
+            is_bare && !settings.keys.contains_key(provider)
+        };
+        let is_asked = self.is_given || !is_described || is_loopback_url(url) && sends_nothing();
         (!is_asked).then(|| {
             format!(
                 "{provider} was not asked: this folder's file says where it is and which key goes there, \

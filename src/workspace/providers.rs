@@ -12,6 +12,7 @@ use crate::base::os::ChildRules;
 use crate::base::text;
 use crate::base::tls::Roots;
 use crate::config::Config;
+use crate::domain::plain::in_one_line;
 use crate::domain::providers::{Described, KeySource, Provider};
 use crate::domain::secret::Secret;
 use crate::llm::settings::ProviderSettings;
@@ -175,7 +176,7 @@ fn complaint(mut errors: File) -> String {
         log::debug!("what a program complained of is not read: {error}");
     }
     let words = String::from_utf8_lossy(&bytes);
-    words.trim().lines().next().unwrap_or_default().to_owned()
+    in_one_line(words.trim().lines().next().unwrap_or_default())
 }
 
 /// Names that agents may give for a provider, beside those of the table.

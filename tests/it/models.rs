@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::fake_model::{FakeModel, error, raw, stall};
 use crate::support::process::{Limited as _, duragent};
-use crate::support::server::Workspace;
+use crate::support::server::{Launch, Workspace};
 
 const KEY: &str = "sk-test-51HabcdefGHIJKLmnop";
 
@@ -366,12 +366,21 @@ fn a_key_that_a_program_prints_opens_the_list_of_its_provider() {
          other: {{base_url: \"http://127.0.0.1:1\", api_key_command: [sh, -c, \"touch ran; echo x\"]}}\n",
         model.url()
     ));
+    // The folder may be a stranger's: looking at it starts no program of it.
+    models(&workspace, &["lan"], &[]);
+    assert!(
+        model
+            .lists()
+            .iter()
+            .all(|asked| asked.header("authorization").is_none())
+    );
+    let before = model.lists().len();
+    drop(Launch::new(&workspace).start());
+    std::fs::remove_file(workspace.file("ran")).unwrap();
     out(&models(&workspace, &["lan"], &[]));
     let lists = model.lists();
     let sent = format!("Bearer {KEY}");
-    assert_eq!(lists[0].header("authorization"), Some(sent.as_str()));
-    // Of another provider, and of a folder that nobody has served.
-    assert!(!workspace.file("ran").exists());
-    models(&workspace, &[], &[]);
+    assert_eq!(lists[before].header("authorization"), Some(sent.as_str()));
+    // Of another provider.
     assert!(!workspace.file("ran").exists());
 }

@@ -296,6 +296,9 @@ fn what_leads_a_provider_elsewhere_needs_trust() {
         "headers: {X-Custom-Host: 'https://evil.example'}",
         "extra_body: {mcp_servers: [{url: 'https://evil.example'}]}",
         "fallbacks: [{provider: openai, name: n, extra_body: {a: {b: 'http://evil.example'}}}]",
+        "extra_body: {mcp_servers: [{url: 'https:evil.example'}]}",
+        "extra_body: {mcp_servers: [{url: 'HTTPS:\\\\evil.example'}]}",
+        "headers: {X-Custom-Host: //evil.example}",
     ] {
         assert!(waiting(more), "{more}");
     }

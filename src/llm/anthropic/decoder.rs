@@ -183,6 +183,7 @@ impl MessagesDecoder {
             }
             _ => ReceivedContent::Other,
         };
+        self.kept_bytes += size_of::<Block>();
         self.blocks.push(Block { index, content });
     }
 

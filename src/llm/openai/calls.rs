@@ -152,7 +152,12 @@ impl PartialCalls {
         let brings_more = !arguments.trim().is_empty();
         let is_repeated = arguments == call.arguments && (!id.is_empty() || name.is_empty());
         let is_another = match call.has_ended {
-            true => is_renamed || brings_more && !name.is_empty() && !is_repeated,
+            true => {
+                let has_other_place =
+                    index.is_some() && call.index.is_some() && index != call.index;
+                let is_new = brings_more || has_other_place;
+                is_renamed || is_new && !name.is_empty() && !is_repeated
+            }
             false => is_renamed && (id.is_empty() || call.id.is_empty()),
         };
         (!is_another).then_some(at)

@@ -36,6 +36,8 @@ pub(in crate::llm) struct ChatDecoder {
     finish_word: Option<String>,
     /// The text of the chunk that said so, which some servers send twice.
     last_text: String,
+    /// The last chunk that ended the reply and brought calls: the same again is no other call.
+    last_chunk: Vec<u8>,
     /// The memory of reasoning, roughly.
     kept_bytes: usize,
     has_text: bool,
@@ -139,16 +141,24 @@ impl ChatDecoder {
         }
         let finish_word = choice.finish_reason.as_ref().map_or("", Text::as_str);
         let finish_word = Some(finish_word).filter(|word| !matches!(*word, "" | "null"));
-        let is_whole = choice.message.0.is_some()
+        // Some say each piece both as a piece and as a message.
+        let is_whole = choice.delta.0.is_none()
+            && choice.message.0.is_some()
             && chunk.object.as_ref().map_or("", Text::as_str) != "chat.completion.chunk";
         // Some end a stream with all of the answer once more.
         let is_told_again = choice.delta.0.is_some() || is_whole && self.has_answer();
         let message = choice.message.0.filter(|_| !is_told_again);
         if let Some(delta) = choice.delta.0.or(message) {
             let text = delta.content.as_ref().map_or("", Prose::as_str);
-            let is_repeated = self.finish_word.is_some() && text == self.last_text;
+            let brings_calls = !delta.tool_calls.0.is_empty();
+            let is_repeated = self.finish_word.is_some()
+                && text == self.last_text
+                && (!brings_calls || self.last_chunk == data);
             if finish_word.is_some() && !is_repeated {
                 text.clone_into(&mut self.last_text);
+                if brings_calls {
+                    self.last_chunk = data.to_vec();
+                }
             }
             if finish_word.is_none() || !is_repeated {
                 self.delta(delta, is_whole, sink);

@@ -512,3 +512,35 @@ fn only_a_code_that_is_a_failed_status_stands_for_one() {
         );
     }
 }
+
+#[test]
+fn a_chunk_that_is_a_piece_and_a_message_at_once_ends_nothing() {
+    let chunk = |text: &str| {
+        json!({"object": "chat.completion", "choices": [{"finish_reason": null,
+            "message": {"content": text}, "delta": {"content": text}}]})
+    };
+    let (text, answer) = decode(&[stream(&[chunk("Fin"), chunk("ding")]).as_bytes()]);
+    assert_eq!(text.concat(), "Finding");
+    assert_eq!(answer.unwrap().finish_reason, FinishReason::Stop);
+}
+
+#[test]
+fn calls_that_come_with_the_reason_of_the_end_are_all_taken_and_none_twice() {
+    let ended = |id: &str, arguments: &str| {
+        let call = json!({"id": id, "function": {"name": "f", "arguments": arguments}});
+        json!({"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]})
+    };
+    let found = answer(&[ended("", "{\"c\":1}"), ended("", "{\"c\":2}")]).tool_calls;
+    let arguments: Vec<&str> = found.iter().map(|call| call.arguments.as_str()).collect();
+    assert_eq!(arguments, ["{\"c\":1}", "{\"c\":2}"]);
+    let again = answer(&[ended("a", "{\"c\":1}"), ended("a", "{\"c\":1}")]).tool_calls;
+    assert_eq!(again.len(), 1);
+    // The reason stands on each piece of one call.
+    let piece = |function: Value| {
+        let call = json!({"index": 0, "function": function});
+        json!({"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]})
+    };
+    let named = piece(json!({"name": "f"}));
+    let found = answer(&[named, piece(json!({"arguments": "{\"c\":1}"}))]).tool_calls;
+    assert_eq!(found[0].arguments, "{\"c\":1}");
+}

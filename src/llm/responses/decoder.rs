@@ -168,11 +168,12 @@ impl ResponsesDecoder {
 
     /// Takes an item that is whole: it says all of what its pieces said.
     fn item(&mut self, place: Value, item: &Value, sink: &mut dyn Sink) {
-        let name = format!("{place} {}", item["id"]);
+        let name = format!("{place} {} {}", item["id"], item["call_id"]);
         let is_named = !place.is_null() || !item["id"].is_null();
         if is_named && self.told.contains(&name) {
             return;
         }
+        self.kept_bytes += size_of::<String>() + name.len();
         self.told.push(name);
         let kind = item["type"].as_str().unwrap_or_default();
         let kept = match kind {

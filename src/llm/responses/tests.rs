@@ -158,7 +158,7 @@ fn a_stream_without_its_last_event_is_whole_only_if_it_says_that_it_is_over() {
     );
     assert_eq!(
         decode(&[b"data: [DONE]\n\n"]).1,
-        Err(AnswerFault::Truncated)
+        Err(AnswerFault::Empty(String::new()))
     );
 }
 
