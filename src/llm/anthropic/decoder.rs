@@ -16,6 +16,9 @@ pub(super) const THINKING: &str = "thinking";
 /// The key of the order in which blocks came, where it is not the usual one: thinking, text, calls.
 pub(super) const ORDER: &str = "order";
 
+/// So many blocks take no memory worth counting.
+const BLOCKS_FREE: usize = 64;
+
 /// The state of one answer.
 #[derive(Debug, Default)]
 pub(in crate::llm) struct MessagesDecoder {
@@ -183,7 +186,10 @@ impl MessagesDecoder {
             }
             _ => ReceivedContent::Other,
         };
-        self.kept_bytes += size_of::<Block>();
+        // Those of a reply are a few; without end they may not be.
+        if self.blocks.len() > BLOCKS_FREE {
+            self.kept_bytes += size_of::<Block>();
+        }
         self.blocks.push(Block { index, content });
     }
 
