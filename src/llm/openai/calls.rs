@@ -42,6 +42,13 @@ pub(super) struct CallPiece<'a> {
     extra_content: Value,
 }
 
+impl CallPiece<'_> {
+    /// It is more than a place for a call.
+    pub(super) fn says_something(&self) -> bool {
+        self.id.is_some() || self.function.0.is_some()
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 struct PieceFunction<'a> {
     #[serde(borrow)]

@@ -150,18 +150,23 @@ impl ChatDecoder {
         let message = choice.message.0.filter(|_| !is_told_again);
         if let Some(delta) = choice.delta.0.or(message) {
             let text = delta.content.as_ref().map_or("", Prose::as_str);
-            let brings_calls = !delta.tool_calls.0.is_empty();
-            let is_repeated = self.finish_word.is_some()
-                && text == self.last_text
-                && (!brings_calls || self.last_chunk == data);
+            let brings_calls = delta.tool_calls.0.iter().any(CallPiece::says_something);
+            let is_repeated = self.finish_word.is_some() && text == self.last_text;
+            let has_new_calls = brings_calls && self.last_chunk != data;
             if finish_word.is_some() && !is_repeated {
                 text.clone_into(&mut self.last_text);
-                if brings_calls {
-                    self.last_chunk = data.to_vec();
-                }
+            }
+            if finish_word.is_some() && brings_calls {
+                self.last_chunk = data.to_vec();
             }
             if finish_word.is_none() || !is_repeated {
                 self.delta(delta, is_whole, sink);
+            } else if has_new_calls {
+                let calls = ChoiceDelta {
+                    content: None,
+                    ..delta
+                };
+                self.delta(calls, is_whole, sink);
             }
         }
         self.done |= is_whole;
