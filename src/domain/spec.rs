@@ -191,15 +191,13 @@ pub struct ModelSpec {
 
 impl ModelSpec {
     fn public_json(&self) -> Value {
-        let choice = |one: &ModelChoice| json!({"provider": one.provider, "name": one.name});
-        json!({
-            "provider": self.main.provider,
-            "name": self.main.name,
-            "temperature": self.main.settings.temperature,
-            "max_output_tokens": self.main.settings.max_output_tokens,
-            "max_input_tokens": self.main.settings.max_input_tokens,
-            "fallbacks": self.fallbacks.iter().map(choice).collect::<Vec<_>>(),
-        })
+        let mut shown = self.main.public_json();
+        shown["fallbacks"] = self
+            .fallbacks
+            .iter()
+            .map(ModelChoice::public_json)
+            .collect();
+        shown
     }
 }
 
@@ -275,7 +273,8 @@ impl ModelInput {
 }
 
 /// How much the system prompt tells of what the agent could do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PromptSize {
     /// All of it.
     Full,
@@ -319,6 +318,27 @@ impl ModelChoice {
             base_url: None,
             settings: ModelSettings::default(),
         }
+    }
+
+    /// What was set, but no address, header or member of `extra_body`: secrets could hide in them.
+    fn public_json(&self) -> Value {
+        let settings = &self.settings;
+        let reasoning = settings.reasoning.as_ref();
+        json!({
+            "provider": self.provider,
+            "name": self.name,
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "seed": settings.seed,
+            "stop": (!settings.stop.is_empty()).then_some(&settings.stop),
+            "max_output_tokens": settings.max_output_tokens,
+            "max_input_tokens": settings.max_input_tokens,
+            "reasoning": reasoning.map(|one| json!({"effort": one.effort, "max_tokens": one.max_tokens})),
+            "stream": settings.stream,
+            "input": settings.input.map(ModelInput::words),
+            "tool_text": settings.tool_text,
+            "prompt": settings.prompt,
+        })
     }
 
     /// `provider/name`, as the log and the API write it.

@@ -441,6 +441,18 @@ fn a_model_is_asked_as_its_own_settings_say() {
     assert_eq!(spec.model.main.settings, main);
     assert!(!format!("{spec:?}").contains("hunter2"));
     assert!(!spec.public_json().to_string().contains("hunter2"));
+    let shown = &spec.public_json()["spec"]["model"];
+    assert_eq!(shown["top_p"], 0.9);
+    assert_eq!(
+        shown["reasoning"],
+        json!({"effort": "low", "max_tokens": 100})
+    );
+    assert_eq!(shown["input"], json!(["text", "image"]));
+    assert_eq!(
+        (&shown["stream"], &shown["prompt"]),
+        (&json!(false), &json!("lean"))
+    );
+    assert_eq!(shown["fallbacks"][1]["stop"], json!(["A", "B"]));
     // A fallback is asked alike, as far as that is no matter of one model or provider.
     let alike = ModelSettings {
         max_input_tokens: None,
